@@ -1,0 +1,214 @@
+package backend
+
+import (
+	"fmt"
+	"time"
+)
+
+// MaxCrashes is how many times a job may take down its worker, while it was
+// the only suspect there, before it is failed.
+const MaxCrashes = 3
+
+// CrashError is the error that a job failed by [MaxCrashes] is stored with.
+const CrashError = "the worker process died while it ran this job, three times"
+
+// DefaultMaxBytes is the bound on a claim's payloads, in bytes, where
+// [ClaimRequest.MaxBytes] is zero.
+const DefaultMaxBytes = 8 << 20
+
+// A NewJob is a job to be stored.
+type NewJob struct {
+	// Name of the job's definition: 1 to 128 bytes of UTF-8 without NUL.
+	Name string
+	// Payload is opaque and must come back byte for byte; nil is empty.
+	Payload []byte
+	// Priority orders claims, higher first.
+	Priority int16
+	// MaxAttempts is kept for the worker, which judges by it; at least 1.
+	MaxAttempts int
+	// Delay before the job may run; zero is at once. Never negative.
+	Delay time.Duration
+}
+
+// A Pushed is the answer for one [NewJob].
+type Pushed struct {
+	// ID of the job in its store, greater than zero.
+	ID int64
+}
+
+// A Lease is the right to settle one run of one job. Tokens must be unique in
+// the store and never issued again, so that a lease that was reaped cannot
+// settle a later run.
+type Lease struct {
+	ID    int64
+	Token int64
+}
+
+// A Worker says who claims.
+type Worker struct {
+	// ID is a random number greater than zero, drawn by the caller for each
+	// registration.
+	ID int64
+	// Host and PID are for people.
+	Host string
+	PID  int
+	// Lease is how long the worker counts as alive after each renewal.
+	Lease time.Duration
+}
+
+// A ClaimRequest asks for jobs.
+type ClaimRequest struct {
+	Worker Worker
+	// Register allows Claim to create the worker's row.
+	Register bool
+	// Names of the jobs to claim, without doubles.
+	Names []string
+	// Limit is the greatest number of jobs to return.
+	Limit int
+	// MaxBytes bounds the payloads together; zero is [DefaultMaxBytes].
+	MaxBytes int
+	// Suspects allows one suspect to be returned.
+	Suspects bool
+}
+
+// A Job is a claimed job.
+type Job struct {
+	Lease
+	Name string
+	// Payload must not be modified.
+	Payload  []byte
+	Priority int16
+	// Attempt is 1 for the first run and one more after each failure. A run
+	// that is repeated after a crash, a release or a snooze has the number
+	// of the run before.
+	Attempt     int
+	MaxAttempts int
+	// Suspect is set on a job whose worker died holding it, until it is
+	// settled: it may have been the cause. A worker runs no two suspects at
+	// once and keeps no unstarted jobs behind one.
+	Suspect   bool
+	CreatedAt time.Time
+	// RunAt is when the job became, or was asked to become, runnable.
+	RunAt time.Time
+}
+
+// A Completion ends a run that went well.
+type Completion struct {
+	Lease
+}
+
+// An Ending says how a run that did not go well ends.
+type Ending uint8
+
+// The endings of a run.
+const (
+	// EndRetry spends an attempt and schedules the job after Failure.Delay.
+	EndRetry Ending = iota + 1
+	// EndSnooze spends no attempt and schedules the job after Failure.Delay.
+	EndSnooze
+	// EndRelease hands the job back as if it had not been claimed: pending,
+	// no attempt spent, a suspect if it was one.
+	EndRelease
+	// EndFailed spends an attempt and ends the job as [Failed].
+	EndFailed
+	// EndCancelled ends the job as [Cancelled].
+	EndCancelled
+)
+
+// State returns the state that a job is in after e with the given delay.
+func (e Ending) State(delay time.Duration) State {
+	switch e {
+	case EndFailed:
+		return Failed
+	case EndCancelled:
+		return Cancelled
+	case EndRetry, EndSnooze:
+		if delay > 0 {
+			return Scheduled
+		}
+	}
+	return Pending
+}
+
+// Spends reports whether e costs the job an attempt.
+func (e Ending) Spends() bool { return e == EndRetry || e == EndFailed }
+
+// A Failure ends a run that did not go well.
+type Failure struct {
+	Lease
+	Ending Ending
+	// Delay until the job may run again, for EndRetry and EndSnooze.
+	Delay time.Duration
+	// Error is text for people; empty stores none.
+	Error string
+}
+
+// A ReapRequest bounds and allows what Reap does.
+type ReapRequest struct {
+	// Expired allows rescuing from workers that did not renew in time. A
+	// caller that was stalled itself must not set it: everyone looks dead to
+	// one who slept.
+	Expired bool
+	// Limit bounds the jobs rescued, made pending and deleted, each; zero
+	// is 1000.
+	Limit int
+}
+
+// A ReapResult says what Reap did.
+type ReapResult struct {
+	// Workers that were found dead.
+	Workers []int64
+	// Rescued jobs became pending; Failed ones had crashed too often.
+	Rescued, Failed int
+	// Due jobs became pending.
+	Due int
+	// Pruned finished jobs were deleted.
+	Pruned int
+	// More is set when a bound cut the work short.
+	More bool
+}
+
+// A State is where in its life a job is.
+type State uint8
+
+// The states. Done, Failed and Cancelled are terminal: only an operator takes
+// a job out of them. Their numbers are what stores keep; 2 is reserved.
+const (
+	// Scheduled jobs wait for their time, retries included.
+	Scheduled State = 1
+	// Pending jobs may be claimed.
+	Pending State = 3
+	// Running jobs are leased.
+	Running State = 4
+	// Done jobs were completed.
+	Done State = 5
+	// Failed jobs ran out of attempts or crashed their workers.
+	Failed State = 6
+	// Cancelled jobs were ended by their handler or an operator.
+	Cancelled State = 7
+)
+
+// States lists every state in the order of a job's life.
+func States() []State { return []State{Scheduled, Pending, Running, Done, Failed, Cancelled} }
+
+// Terminal reports whether only an operator takes a job out of s.
+func (s State) Terminal() bool { return s >= Done }
+
+// String returns the state's name in lower case.
+func (s State) String() string {
+	switch s {
+	case Scheduled:
+		return "scheduled"
+	case Pending:
+		return "pending"
+	case Running:
+		return "running"
+	case Done:
+		return "done"
+	case Failed:
+		return "failed"
+	case Cancelled:
+		return "cancelled"
+	}
+	return fmt.Sprintf("state(%d)", uint8(s))
+}

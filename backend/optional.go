@@ -1,0 +1,166 @@
+package backend
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A TxPusher is a Backend that shares the application's database.
+type TxPusher interface {
+	// PushTx is Push within the caller's transaction: the jobs exist if and
+	// when it commits, and workers find them without any further call. A
+	// transaction of another database must be refused. How durable the
+	// commit is, and what happens when the database is busy, is the
+	// caller's.
+	PushTx(ctx context.Context, tx *sql.Tx, jobs []NewJob) ([]Pushed, error)
+}
+
+// A Heart is a Backend that renews a worker's row apart from claims. Without
+// it a worker renews by claims with a limit of zero.
+type Heart interface {
+	// Beat renews the worker's row and returns the leases stored under it.
+	// If there is no row it returns ErrWorkerGone. With req.Leave it deletes
+	// the row instead and releases, unspent and not as suspects, what was
+	// still stored under it.
+	Beat(ctx context.Context, req BeatRequest) (BeatResult, error)
+}
+
+// A BeatRequest renews a worker's row, or ends it.
+type BeatRequest struct {
+	Worker Worker
+	Leave  bool
+}
+
+// A BeatResult is what the store knows of a worker.
+type BeatResult struct {
+	// Leases stored under the worker, by ID.
+	Leases []Lease
+	// Now is the store's clock.
+	Now time.Time
+}
+
+// A Reader is a Backend that shows its jobs. Reading must not hold up writing.
+type Reader interface {
+	// Get returns the job with the ID, or an error matching ErrNotFound.
+	Get(ctx context.Context, id int64) (Info, error)
+	// List returns a page of the jobs that match the filter, newest ID first.
+	List(ctx context.Context, req ListRequest) (Page, error)
+	// Count returns how many jobs there are of each name and state, without
+	// the zeros, ordered by name and state.
+	Count(ctx context.Context) ([]Count, error)
+}
+
+// An Info is a stored job as it is shown.
+type Info struct {
+	ID          int64
+	Name        string
+	State       State
+	Priority    int16
+	Payload     []byte
+	Failures    int // settled failures so far
+	MaxAttempts int
+	Suspect     bool
+	Crashes     int
+	CreatedAt   time.Time
+	RunAt       time.Time
+	FinishedAt  time.Time // zero unless the state is terminal
+	Worker      int64     // zero unless running
+	// Errors are the last ten, oldest first. Lists leave them out.
+	Errors []RunError
+}
+
+// A RunError is what one run failed with.
+type RunError struct {
+	Attempt int
+	At      time.Time
+	Error   string
+}
+
+// A ListRequest filters and pages a list. Zero fields do not filter.
+type ListRequest struct {
+	Name   string
+	State  State
+	Before int64 // only IDs below; for the next page the last one's
+	Limit  int   // zero is 100, at most 1000
+}
+
+// A Page is part of a list.
+type Page struct {
+	Jobs []Info
+	// Next is the Before of the next page, or zero when there is none. A
+	// page may be short, or empty, and still have a next one.
+	Next int64
+}
+
+// A Count is how many jobs of one name are in one state.
+type Count struct {
+	Name  string
+	State State
+	Jobs  int64
+}
+
+// A Waiter is a Backend that can say when there may be work. Without it a
+// worker claims at intervals.
+type Waiter interface {
+	// Wait returns nil as soon as Claim with req may find a job, at once if
+	// it may now, and the context's error when it ends first. It must not
+	// hold locks that writers need.
+	Wait(ctx context.Context, req ClaimRequest) error
+}
+
+// A Describer is a Backend that says what it promises.
+type Describer interface {
+	Describe() Description
+}
+
+// A Description is what a store promises.
+type Description struct {
+	// Store names the implementation and its driver, for people.
+	Store string
+	// Durability of an acknowledged Push.
+	Durability Durability
+	// Shared is set when several processes may use the store at once.
+	Shared bool
+}
+
+// Durability is what an acknowledged Push survives.
+type Durability uint8
+
+// The durabilities, weakest first.
+const (
+	// None survives nothing: the jobs live in the process.
+	None Durability = iota
+	// ProcessCrash survives a crash of the process, not of the machine.
+	ProcessCrash
+	// PowerLoss survives a power cut.
+	PowerLoss
+)
+
+// String returns "none", "normal" or "full", after the settings that give it.
+func (d Durability) String() string {
+	switch d {
+	case ProcessCrash:
+		return "normal"
+	case PowerLoss:
+		return "full"
+	}
+	return "none"
+}
+
+// PageSize returns the bound on the page that r asks for, or an error
+// matching [ErrInvalid].
+func (r ListRequest) PageSize() (int, error) {
+	switch {
+	case r.Limit < 0 || r.Limit > 1000:
+		return 0, fmt.Errorf("%w: list limit %d is not within 1 and 1000", ErrInvalid, r.Limit)
+	case r.State != 0 && !slices.Contains(States(), r.State):
+		return 0, fmt.Errorf("%w: unknown %v", ErrInvalid, r.State)
+	case r.Before < 0:
+		return 0, fmt.Errorf("%w: list before ID %d", ErrInvalid, r.Before)
+	}
+	return cmp.Or(r.Limit, 100), nil
+}

@@ -1,0 +1,374 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// noToken is the token and worker of a job that is not claimed; no lease has
+// it.
+const noToken = -1 << 62
+
+// maxPromote bounds the due jobs that one claim makes pending.
+const maxPromote = 1000
+
+// Binds in the statements of a claim are wrapped, as in (?+0): SQLite 3.54
+// prepares a statement again on each run when a bare parameter stands beside
+// an indexed column or after LIMIT, which costs more than the claim.
+const (
+	selectPending = `
+		SELECT id, priority, suspect, failures, max_attempts, created_at, run_at, payload
+		FROM plainjobs_jobs INDEXED BY plainjobs_pending
+		WHERE state = 3 AND suspect = 0 AND name = (?+0) ORDER BY priority DESC, id LIMIT (?+0)`
+
+	selectHeads = `
+		SELECT id, priority FROM plainjobs_jobs INDEXED BY plainjobs_pending
+		WHERE state = 3 AND suspect = 0 AND name = (?+0) ORDER BY priority DESC, id LIMIT (?+0)`
+
+	selectSuspectHead = `
+		SELECT id, priority FROM plainjobs_jobs INDEXED BY plainjobs_suspects
+		WHERE state = 3 AND suspect = 1 AND name = (?+0) ORDER BY priority DESC, id LIMIT 1`
+
+	anySuspect = `SELECT 1 FROM plainjobs_jobs INDEXED BY plainjobs_suspects WHERE state = 3 AND suspect = 1 LIMIT 1`
+)
+
+var (
+	selectSizes = newList(`SELECT id, length(payload) FROM plainjobs_jobs WHERE id IN (`, `?`, `)`)
+
+	selectByID = newList(`
+		SELECT id, priority, suspect, failures, max_attempts, created_at, run_at, payload
+		FROM plainjobs_jobs WHERE id IN (`, `?`, `)`)
+
+	// The token is a random number and the job's id: a lease of another claim
+	// never has it, so that lists of ids and of tokens match pair by pair.
+	updateClaimed = newList(`
+		UPDATE plainjobs_jobs SET state = 4, ending = 0, worker = ?, token = ? + id WHERE id IN (`, `?`, `)`)
+)
+
+// A claim is one run of Claim.
+type claim struct {
+	t     *tx
+	req   backend.ClaimRequest
+	names []int64
+	bytes int
+
+	jobs   []backend.Job
+	nameOf []int64 // of each of jobs
+}
+
+// Claim implements [backend.Backend].
+func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
+	if err := backend.CheckClaim(req); err != nil {
+		return nil, fmt.Errorf("sqlite: claim: %w", err)
+	}
+	leave, err := b.enter()
+	if err != nil {
+		return nil, failed(ctx, "claim", err)
+	}
+	defer leave()
+	var c claim
+	err = b.writer.do(ctx, &request{op: "claim", run: func(t *tx) error {
+		c = claim{t: t, req: req, bytes: cmp.Or(req.MaxBytes, backend.DefaultMaxBytes)}
+		now := b.now() // the lock is held: the lease starts now
+		if err := t.renew(req.Worker, req.Register, now); err != nil || req.Limit == 0 {
+			return err
+		}
+		return c.run(now)
+	}})
+	if err != nil {
+		return nil, failed(ctx, "claim", err)
+	}
+	return c.jobs, nil
+}
+
+func (c *claim) run(now int64) error {
+	if _, err := c.t.promote(now, maxPromote); err != nil {
+		return err
+	}
+	for _, name := range c.req.Names {
+		id, err := c.t.nameID(name)
+		if err != nil {
+			return err
+		}
+		c.names = append(c.names, id)
+	}
+	slices.Sort(c.names)
+	c.names = slices.Compact(c.names)
+	if c.req.Suspects {
+		if done, err := c.takeSuspect(); done || err != nil {
+			return err
+		}
+	}
+	if len(c.names) == 1 {
+		c.jobs = make([]backend.Job, 0, min(c.req.Limit, maxList))
+		if err := c.read(c.names[0], c.bytes, selectPending, c.names[0], c.req.Limit); err != nil {
+			return err
+		}
+	} else {
+		heads, err := c.merge(c.req.Limit)
+		if err == nil {
+			err = c.load(heads)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return c.take()
+}
+
+// A head is a pending job as its index shows it.
+type head struct{ id, priority, name int64 }
+
+func byClaimOrder(a, b head) int {
+	return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.id, b.id))
+}
+
+// heads returns the first limit jobs of a name.
+func (c *claim) heads(query string, name int64, args ...any) (heads []head, err error) {
+	err = c.t.each(query, args, func(r *sql.Rows) (bool, error) {
+		h := head{name: name}
+		err := r.Scan(&h.id, &h.priority)
+		heads = append(heads, h)
+		return true, err
+	})
+	return heads, err
+}
+
+// merge returns the first limit pending jobs over all names. It asks each name
+// for its share and asks again only where the whole share was taken.
+func (c *claim) merge(limit int) ([]head, error) {
+	if len(c.names) == 0 {
+		return nil, nil
+	}
+	lists := make([][]head, len(c.names))
+	sizes := make([]int, len(c.names))
+	ask := func(i, size int) (err error) {
+		sizes[i] = min(size, limit)
+		lists[i], err = c.heads(selectHeads, c.names[i], c.names[i], sizes[i])
+		return err
+	}
+	for i := range c.names {
+		if err := ask(i, 4+2*limit/len(c.names)); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		merged := slices.Concat(lists...)
+		slices.SortFunc(merged, byClaimOrder)
+		merged = merged[:min(limit, len(merged))]
+		again := false
+		for i, l := range lists {
+			if len(l) == sizes[i] && sizes[i] < limit && len(merged) > 0 &&
+				(len(merged) < limit || byClaimOrder(l[len(l)-1], merged[len(merged)-1]) <= 0) {
+				again = true
+				if err := ask(i, 4*sizes[i]); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if !again {
+			return merged, nil
+		}
+	}
+}
+
+// takeSuspect claims the suspect that comes before all other jobs, if one
+// does.
+func (c *claim) takeSuspect() (bool, error) {
+	some := false
+	err := c.t.each(anySuspect, nil, func(*sql.Rows) (bool, error) { some = true; return false, nil })
+	if err != nil || !some {
+		return false, err
+	}
+	var heads []head
+	for _, name := range c.names {
+		h, err := c.heads(selectSuspectHead, name, name)
+		if err != nil {
+			return false, err
+		}
+		heads = append(heads, h...)
+	}
+	if len(heads) == 0 {
+		return false, nil
+	}
+	suspect := slices.MinFunc(heads, byClaimOrder)
+	others, err := c.merge(1)
+	if err != nil || len(others) > 0 && byClaimOrder(others[0], suspect) < 0 {
+		return false, err
+	}
+	if err := c.load([]head{suspect}); err != nil {
+		return false, err
+	}
+	return true, c.take()
+}
+
+// load reads the jobs of heads, in their order, up to the bound of bytes.
+func (c *claim) load(heads []head) error {
+	for part := range slices.Chunk(heads, maxList) {
+		part, full, err := c.cut(part)
+		if err != nil || len(part) == 0 {
+			return err
+		}
+		ids := make([]int64, len(part))
+		place := make(map[int64]int, len(part))
+		for i, h := range part {
+			ids[i], place[h.id] = h.id, i
+		}
+		start := len(c.jobs)
+		query, length := selectByID.fit(len(ids))
+		if err := c.read(0, math.MaxInt, query, appendIDs(nil, ids, length)...); err != nil {
+			return err
+		}
+		slices.SortFunc(c.jobs[start:], func(a, b backend.Job) int { return cmp.Compare(place[a.ID], place[b.ID]) })
+		for i := range c.jobs[start:] {
+			c.nameOf[start+i] = part[i].name
+		}
+		if full {
+			return nil
+		}
+	}
+	return nil
+}
+
+// cut shortens heads to those whose payloads fit, and says whether it did.
+func (c *claim) cut(heads []head) ([]head, bool, error) {
+	sizes := make(map[int64]int, len(heads))
+	ids := make([]int64, len(heads))
+	for i, h := range heads {
+		ids[i] = h.id
+	}
+	query, length := selectSizes.fit(len(ids))
+	err := c.t.each(query, appendIDs(nil, ids, length), func(r *sql.Rows) (bool, error) {
+		var id int64
+		var size int
+		err := r.Scan(&id, &size)
+		sizes[id] = size
+		return true, err
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	left := c.bytes
+	for i := range c.jobs {
+		left -= len(c.jobs[i].Payload)
+	}
+	for i, h := range heads {
+		left -= sizes[h.id]
+		if left < 0 && len(c.jobs)+i > 0 {
+			return heads[:i], true, nil
+		}
+	}
+	return heads, false, nil
+}
+
+// read appends the jobs that a query returns, up to a bound of bytes.
+func (c *claim) read(name int64, bound int, query string, args ...any) error {
+	bytes := 0
+	return c.t.each(query, args, func(r *sql.Rows) (bool, error) {
+		var j backend.Job
+		var payload sql.RawBytes
+		var failures, created, due int64
+		err := r.Scan(&j.ID, &j.Priority, &j.Suspect, &failures, &j.MaxAttempts, &created, &due, &payload)
+		if err != nil {
+			return false, err
+		}
+		bytes += len(payload)
+		if bytes > bound && len(c.jobs) > 0 {
+			return false, nil
+		}
+		j.Payload = append(make([]byte, 0, len(payload)), payload...)
+		j.Attempt = int(failures) + 1
+		j.CreatedAt, j.RunAt = instant(created), instant(due)
+		c.jobs = append(c.jobs, j)
+		c.nameOf = append(c.nameOf, name)
+		return true, nil
+	})
+}
+
+// take leases the jobs that were read.
+func (c *claim) take() error {
+	base := rand.Int64N(1 << 62)
+	counts := map[int64]int64{}
+	ids := make([]int64, 0, maxList)
+	var args []any
+	for at := 0; at < len(c.jobs); at += maxList {
+		part := c.jobs[at:min(at+maxList, len(c.jobs))]
+		ids = ids[:0]
+		for i := range part {
+			name := c.nameOf[at+i]
+			text, err := c.t.name(name)
+			if err != nil {
+				return err
+			}
+			part[i].Name = text
+			part[i].Token = base + part[i].ID
+			ids = append(ids, part[i].ID)
+			counts[name]++
+		}
+		query, length := updateClaimed.fit(len(ids))
+		args = appendIDs(append(args[:0], c.req.Worker.ID, base), ids, length)
+		n, err := c.t.execN(query, args...)
+		if err != nil {
+			return err
+		}
+		if n != int64(len(part)) {
+			return fmt.Errorf("%w: %d pending jobs are in the index and %d in the table", backend.ErrCorrupt, len(part), n)
+		}
+	}
+	for name, n := range counts {
+		c.t.move(name, backend.Pending, backend.Running, n)
+	}
+	w, jobs, names := c.t.w, c.jobs, c.nameOf
+	c.t.then(func() { w.hold(jobs, names) })
+	return nil
+}
+
+// hold remembers the names of claimed jobs, so that settling them needs no
+// look-up.
+func (w *writer) hold(jobs []backend.Job, names []int64) {
+	if len(w.held) > 100_000 {
+		clear(w.held) // of jobs that were settled elsewhere, or never
+	}
+	for i := range jobs {
+		w.held[jobs[i].ID] = held{token: jobs[i].Token, name: names[i]}
+	}
+}
+
+const selectDue = `
+	SELECT id, name FROM plainjobs_jobs INDEXED BY plainjobs_scheduled
+	WHERE state = 1 AND run_at <= (?+0) ORDER BY run_at LIMIT (?+0)`
+
+var updateDue = newList(`UPDATE plainjobs_jobs SET state = 3 WHERE id IN (`, `?`, `)`)
+
+// promote makes at most limit due jobs pending and returns how many it were.
+func (t *tx) promote(now int64, limit int) (int, error) {
+	var ids []int64
+	names := map[int64]int64{}
+	err := t.each(selectDue, []any{now, limit}, func(r *sql.Rows) (bool, error) {
+		var id, name int64
+		err := r.Scan(&id, &name)
+		ids = append(ids, id)
+		names[name]++
+		return true, err
+	})
+	if err != nil {
+		return 0, err
+	}
+	for part := range slices.Chunk(ids, maxList) {
+		query, length := updateDue.fit(len(part))
+		if _, err := t.exec(query, appendIDs(nil, part, length)...); err != nil {
+			return 0, err
+		}
+	}
+	for name, n := range names {
+		t.move(name, backend.Scheduled, backend.Pending, n)
+	}
+	return len(ids), nil
+}

@@ -1,0 +1,92 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+)
+
+// A connector opens connections to a file through a driver and sets each of
+// them up, as most settings of SQLite belong to the connection and the drivers
+// spell them differently in their DSNs.
+type connector struct {
+	driver  driver.Driver
+	dsn     string
+	pragmas []string
+}
+
+var (
+	writerPragmas = []string{
+		"PRAGMA busy_timeout=0", // the writer tries again by itself, and heeds contexts
+		"PRAGMA synchronous=FULL",
+		"PRAGMA foreign_keys=OFF",
+		"PRAGMA mmap_size=0", // with several processes it has ended in SIGBUS, and gains nothing
+		"PRAGMA temp_store=MEMORY",
+		"PRAGMA wal_autocheckpoint=4000",
+		"PRAGMA journal_size_limit=67108864",
+	}
+	readerPragmas = []string{
+		"PRAGMA busy_timeout=0",
+		"PRAGMA mmap_size=0",
+		"PRAGMA query_only=ON",
+	}
+)
+
+// fileDSN returns a DSN that all drivers understand alike.
+func fileDSN(path string) string {
+	path = filepath.ToSlash(path)
+	if path[0] != '/' { // C:/…
+		path = "/" + path
+	}
+	return (&url.URL{Scheme: "file", Path: path}).String()
+}
+
+// Driver implements [driver.Connector].
+func (c *connector) Driver() driver.Driver { return c.driver }
+
+// Connect implements [driver.Connector].
+func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, pragma := range c.pragmas {
+		if err := execDriver(ctx, conn, pragma); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: %w", pragma, err), conn.Close())
+		}
+	}
+	return conn, nil
+}
+
+func (c *connector) open(ctx context.Context) (driver.Conn, error) {
+	d, ok := c.driver.(driver.DriverContext)
+	if !ok {
+		return c.driver.Open(c.dsn)
+	}
+	connector, err := d.OpenConnector(c.dsn)
+	if err != nil {
+		return nil, err
+	}
+	return connector.Connect(ctx)
+}
+
+func execDriver(ctx context.Context, conn driver.Conn, query string) error {
+	if e, ok := conn.(driver.ExecerContext); ok {
+		_, err := e.ExecContext(ctx, query, nil)
+		return err
+	}
+	return fmt.Errorf("%w: the driver's connection %T has no ExecContext", errors.ErrUnsupported, conn)
+}
+
+// pool returns a pool of at most n connections that never close by themselves:
+// when the last one closes, SQLite deletes the WAL.
+func (c *connector) pool(n int) *sql.DB {
+	db := sql.OpenDB(c)
+	db.SetMaxOpenConns(n)
+	db.SetMaxIdleConns(n)
+	return db
+}

@@ -1,0 +1,138 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// SQLite's primary result codes (https://www.sqlite.org/rescode.html).
+const (
+	codeBusy      = 5
+	codeLocked    = 6
+	codeReadonly  = 8
+	codeInterrupt = 9
+	codeIOErr     = 10
+	codeCorrupt   = 11
+	codeFull      = 13
+	codeCantOpen  = 14
+	codeNotADB    = 26
+
+	codeBusySnapshot = 517
+)
+
+// resultCode returns the extended result code in err. The drivers' errors have
+// nothing in common but their origin, and importing one registers its driver,
+// so they are told by their shape: modernc has Code() int, ncruces
+// ExtendedCode() or a bare code type, mattn a struct with two fields.
+func resultCode(err error) (int, bool) {
+	switch e := err.(type) { //nolint:errorlint // each layer is looked at in turn
+	case nil:
+		return 0, false
+	case interface{ Code() int }:
+		return e.Code(), true
+	}
+	if v := reflect.ValueOf(err); strings.Contains(packageOf(v.Type()), "sqlite") {
+		if code, ok := codeByShape(v, err); ok {
+			return code, true
+		}
+	}
+	switch e := err.(type) { //nolint:errorlint // as above
+	case interface{ Unwrap() error }:
+		return resultCode(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, e := range e.Unwrap() {
+			if code, ok := resultCode(e); ok {
+				return code, true
+			}
+		}
+	}
+	return 0, false
+}
+
+func packageOf(t reflect.Type) string {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.PkgPath()
+}
+
+func codeByShape(v reflect.Value, err error) (int, bool) {
+	switch v.Kind() {
+	case reflect.Uint8, reflect.Uint16:
+		if _, ok := err.(interface{ Temporary() bool }); ok { //nolint:errorlint // this layer's shape
+			return int(v.Uint()), true
+		}
+	case reflect.Pointer:
+		m := v.MethodByName("ExtendedCode")
+		if m.IsValid() && m.Type().NumIn() == 0 && m.Type().NumOut() == 1 && m.Type().Out(0).Kind() == reflect.Uint16 {
+			return int(m.Call(nil)[0].Uint()), true
+		}
+	case reflect.Struct:
+		code, extended := v.FieldByName("Code"), v.FieldByName("ExtendedCode")
+		if code.IsValid() && extended.IsValid() && code.CanInt() && extended.CanInt() {
+			if extended.Int() != 0 {
+				return int(extended.Int()), true
+			}
+			return int(code.Int()), true
+		}
+	}
+	return 0, false
+}
+
+func primaryCode(err error) int {
+	code, _ := resultCode(err)
+	return code & 0xff
+}
+
+// busy reports whether trying again may help.
+func busy(err error) bool {
+	code := primaryCode(err)
+	return code == codeBusy || code == codeLocked
+}
+
+// kind returns err together with the package backend's error for it.
+func kind(err error) error {
+	var kind error
+	switch primaryCode(err) {
+	case codeBusy, codeLocked:
+		kind = backend.ErrUnavailable
+	case codeFull:
+		kind = backend.ErrNoSpace
+	case codeIOErr, codeReadonly, codeCantOpen:
+		kind = backend.ErrUnavailable
+	case codeCorrupt, codeNotADB:
+		kind = backend.ErrCorrupt
+	default:
+		switch {
+		case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone):
+			kind = backend.ErrUnavailable
+		default:
+			return err
+		}
+	}
+	if errors.Is(err, kind) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", kind, err)
+}
+
+// failed wraps err, which ended the operation op, once. The drivers disagree
+// about what a cancelled context looks like, so the context is asked.
+func failed(ctx context.Context, op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
+		if code := primaryCode(err); code == codeInterrupt || code == codeBusy || code == 0 {
+			return fmt.Errorf("sqlite: %s: %w", op, cause)
+		}
+	}
+	return fmt.Errorf("sqlite: %s: %w", op, kind(err))
+}

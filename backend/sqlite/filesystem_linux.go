@@ -1,0 +1,42 @@
+package sqlite
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// Network file systems: the processes' shared memory, and often their locks,
+// end at the host (https://www.sqlite.org/wal.html).
+var networkFileSystems = map[int64]string{
+	unix.NFS_SUPER_MAGIC:  "NFS",
+	unix.SMB_SUPER_MAGIC:  "SMB",
+	unix.SMB2_SUPER_MAGIC: "SMB",
+	unix.CIFS_SUPER_MAGIC: "CIFS",
+	unix.AFS_SUPER_MAGIC:  "AFS",
+	unix.CODA_SUPER_MAGIC: "Coda",
+	unix.CEPH_SUPER_MAGIC: "Ceph",
+}
+
+// Doubtful ones: what is behind them may be a network or another host.
+var doubtfulFileSystems = map[int64]string{
+	unix.FUSE_SUPER_MAGIC: "FUSE",
+	unix.V9FS_MAGIC:       "9p",
+}
+
+func checkFileSystem(path string, log interface{ Warn(string, ...any) }) error {
+	var s unix.Statfs_t
+	if err := unix.Statfs(path, &s); err != nil {
+		return fmt.Errorf("file system of %s: %w", path, err)
+	}
+	magic := int64(s.Type) & 0xffffffff //nolint:unconvert // Type is an int32 on some systems
+	if name := networkFileSystems[magic]; name != "" {
+		return fmt.Errorf("%w: the file is on %s; SQLite's WAL works on local file systems only", backend.ErrInvalid, name)
+	}
+	if name := doubtfulFileSystems[magic]; name != "" {
+		log.Warn("plainjobs: the database is on a file system that may not keep SQLite's locks or shared memory", "type", name, "path", path)
+	}
+	return nil
+}

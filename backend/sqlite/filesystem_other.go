@@ -1,0 +1,5 @@
+//go:build unix && !linux
+
+package sqlite
+
+func checkFileSystem(string, interface{ Warn(string, ...any) }) error { return nil }

@@ -1,0 +1,101 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"embed"
+	"fmt"
+	"io/fs"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// Each file is one version of the schema, in the order of their names. A file
+// that was released is never changed.
+//
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+const (
+	createMeta = `CREATE TABLE IF NOT EXISTS plainjobs_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID`
+
+	hasMeta       = `SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'plainjobs_meta'`
+	selectVersion = `SELECT value FROM plainjobs_meta WHERE key = 'schema'`
+	upsertMeta    = `INSERT INTO plainjobs_meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`
+)
+
+func migrations() []string {
+	names, err := fs.Glob(migrationFiles, "migrations/*.sql")
+	if err != nil {
+		panic(err) // the pattern is constant
+	}
+	return names
+}
+
+// migrate brings the schema up to date in one transaction, so that it is
+// either old or new, whenever the process ends and however many open the
+// database at once. A current schema is only read.
+func (b *Backend) migrate(ctx context.Context) error {
+	done := false
+	err := b.read(ctx, func(q queryer) error {
+		version, err := b.schemaVersion(ctx, q)
+		done = version == len(migrations())
+		if err != nil || !done {
+			return err
+		}
+		return scan(ctx, q, b.sql(selectStoreID), nil, func(r *sql.Rows) error { return r.Scan(&b.storeID) })
+	})
+	if err != nil || done {
+		return err
+	}
+	return b.writer.do(ctx, &request{op: "migrate", full: true, run: func(t *tx) error {
+		version, err := b.schemaVersion(ctx, unmapped{t.w.conn})
+		if err != nil {
+			return err
+		}
+		run := func(query string, args ...any) error {
+			_, err := t.w.conn.ExecContext(ctx, b.sql(query), args...)
+			return err
+		}
+		if err := run(createMeta); err != nil {
+			return err
+		}
+		if version == 0 {
+			if err := run(upsertMeta, "store", rand.Text()); err != nil {
+				return err
+			}
+		}
+		for i, name := range migrations() {
+			if i < version {
+				continue
+			}
+			text, err := migrationFiles.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			if err := run(string(text)); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+		if err := run(upsertMeta, "schema", fmt.Sprint(len(migrations()))); err != nil {
+			return err
+		}
+		return scan(ctx, unmapped{t.w.conn}, b.sql(selectStoreID), nil, func(r *sql.Rows) error { return r.Scan(&b.storeID) })
+	}})
+}
+
+// schemaVersion returns the version of the schema, 0 if there is none.
+func (b *Backend) schemaVersion(ctx context.Context, q queryer) (version int, err error) {
+	tables := 0
+	err = scan(ctx, q, b.sql(hasMeta), nil, func(r *sql.Rows) error { return r.Scan(&tables) })
+	if err != nil || tables == 0 {
+		return 0, err
+	}
+	err = scan(ctx, q, b.sql(selectVersion), nil, func(r *sql.Rows) error { return r.Scan(&version) })
+	if err == nil && version > len(migrations()) {
+		err = rejected{fmt.Errorf("%w: the tables %s* have version %d and this program knows %d; deploy a newer one",
+			backend.ErrSchemaTooNew, b.opts.Prefix, version, len(migrations()))}
+	}
+	return version, err
+}

@@ -1,0 +1,10 @@
+package modernc_test
+
+import (
+	"testing"
+
+	"github.com/plainjobs/plainjobs/backend/sqlite/internal/sqlitetest"
+	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
+)
+
+func Test(t *testing.T) { sqlitetest.Run(t, "sqlite", modernc.Open) }

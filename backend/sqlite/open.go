@@ -1,0 +1,326 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// readerConns is how many readings may go on at once; one connection more is
+// kept to watch for changes.
+const readerConns = 4
+
+// openWait bounds what opening may wait for others that open the same file.
+const openWait = 30 * time.Second
+
+// Open opens the store in the file at path, which it creates with mode 0600 if
+// there is none, through a driver. For the path ":memory:" the store is in
+// memory and ends with Close. Applications call the Open of a driver's
+// package.
+//
+// A path that names no usable file, a file that is no SQLite database or
+// read-only, a SQLite older than 3.51.3, a network file system, a file with
+// several hard links, and a schema newer than this package (ErrSchemaTooNew)
+// are errors.
+func Open(drv driver.Driver, path string, opts *Options) (*Backend, error) {
+	b, err := newBackend(drv, opts)
+	if err == nil {
+		if path == ":memory:" {
+			c := &connector{driver: drv, dsn: ":memory:", pragmas: writerPragmas}
+			b.writer.pool, b.writer.only = c.pool(1), true
+			err = b.start()
+		} else {
+			err = b.openFile(drv, path)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: open %s: %w", path, err)
+	}
+	return b, nil
+}
+
+// New opens a store in the database of db, which stays the caller's to close,
+// so that jobs can be enqueued in the caller's transactions. The store opens
+// connections of its own to the same file through the same driver and never
+// keeps one of db's. If that cannot be, as for a database in memory or an
+// encrypted one, it takes one of db's connections for each group of writes;
+// synchronous, and so the durability, is then what db's connections have.
+func New(db *sql.DB, opts *Options) (*Backend, error) {
+	if db == nil {
+		panic("sqlite: New with a nil *sql.DB")
+	}
+	b, err := open(db, opts)
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: new: %w", err)
+	}
+	return b, nil
+}
+
+func open(db *sql.DB, opts *Options) (*Backend, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), openWait)
+	defer cancel()
+	path, err := mainFile(ctx, db)
+	if err != nil {
+		return nil, kind(err)
+	}
+	b, err := newBackend(db.Driver(), opts)
+	if err != nil {
+		return nil, err
+	}
+	if path != "" {
+		err = b.openFile(db.Driver(), path)
+		if primaryCode(err) != codeNotADB {
+			return b, err
+		}
+		// It is encrypted, and only db has the key.
+		if b, err = newBackend(db.Driver(), opts); err != nil {
+			return nil, err
+		}
+	}
+	b.writer.pool, b.writer.borrow = db, true
+	return b, b.start()
+}
+
+// mainFile returns the path of db's database, empty if it has none.
+func mainFile(ctx context.Context, db *sql.DB) (path string, err error) {
+	err = scan(ctx, poolQueryer(db), "PRAGMA database_list", nil, func(r *sql.Rows) error {
+		var seq, name, file sql.NullString
+		if err := r.Scan(&seq, &name, &file); err != nil {
+			return err
+		}
+		if name.String == "main" {
+			path = file.String
+		}
+		return nil
+	})
+	return path, err
+}
+
+func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
+	o, err := opts.resolve()
+	if err != nil {
+		return nil, err
+	}
+	b := &Backend{
+		driver:  strings.TrimPrefix(fmt.Sprintf("%T", drv), "*"),
+		opts:    o,
+		history: o.History,
+		writer: &writer{
+			prefix: o.Prefix,
+			names:  map[string]int64{},
+			nameOf: map[int64]string{},
+			held:   map[int64]held{},
+		},
+	}
+	b.writer.onWake = b.watch.ring
+	return b, nil
+}
+
+func (b *Backend) openFile(drv driver.Driver, path string) error {
+	path, err := prepareFile(path, b.opts.Logger)
+	if err != nil {
+		return err
+	}
+	if b.release, err = register(path, b.driver); err != nil {
+		return err
+	}
+	b.path = path
+	dsn := fileDSN(path)
+	writer := connector{driver: drv, dsn: dsn, pragmas: writerPragmas}
+	reader := connector{driver: drv, dsn: dsn, pragmas: readerPragmas}
+	b.writer.pool = writer.pool(1)
+	b.readers = reader.pool(readerConns + 1)
+	return b.start()
+}
+
+// start checks the database and brings it up to date. If it fails, everything
+// is closed.
+func (b *Backend) start() error {
+	ctx, cancel := context.WithTimeout(context.Background(), openWait)
+	defer cancel()
+	err := b.checkVersion(ctx)
+	if err == nil && b.path != "" {
+		err = b.enterWAL(ctx)
+	}
+	if err == nil {
+		err = b.migrate(ctx)
+	}
+	if err == nil {
+		return nil
+	}
+	err = explain(kind(err))
+	if closeErr := b.Close(); closeErr != nil {
+		err = errors.Join(err, closeErr)
+	}
+	return err
+}
+
+// explain says what a result code means for somebody who opens a file.
+func explain(err error) error {
+	switch primaryCode(err) {
+	case codeNotADB:
+		return fmt.Errorf("the file is not a SQLite database, or encrypted: %w", err)
+	case codeReadonly:
+		return fmt.Errorf("the file, or its directory, is read-only; a queue must write: %w", err)
+	}
+	return err
+}
+
+// minVersion is the first SQLite without the bug by which processes that
+// checkpoint and write a WAL at the same instant damage the file
+// (https://www.sqlite.org/wal.html#walresetbug).
+const minVersion = "3.51.3"
+
+func (b *Backend) checkVersion(ctx context.Context) error {
+	version := ""
+	err := scan(ctx, poolQueryer(b.writer.pool), "SELECT sqlite_version()", nil,
+		func(r *sql.Rows) error { return r.Scan(&version) })
+	if err != nil {
+		return err
+	}
+	if olderThan(version, minVersion) {
+		return fmt.Errorf("the driver has SQLite %s; versions before %s can damage a database that several "+
+			"processes write to: upgrade the driver", version, minVersion)
+	}
+	return nil
+}
+
+// olderThan compares versions such as "3.51.3".
+func olderThan(version, than string) bool {
+	a, b := strings.Split(version, "."), strings.Split(than, ".")
+	for i := range b {
+		x := 0
+		if i < len(a) {
+			x, _ = strconv.Atoi(a[i])
+		}
+		if y, _ := strconv.Atoi(b[i]); x != y {
+			return x < y
+		}
+	}
+	return false
+}
+
+// enterWAL sets the journal mode. Processes that open a new file at once get
+// in each other's way here, whatever busy_timeout says.
+func (b *Backend) enterWAL(ctx context.Context) error {
+	pause := time.Millisecond
+	for {
+		mode := ""
+		err := scan(ctx, poolQueryer(b.writer.pool), "PRAGMA journal_mode", nil,
+			func(r *sql.Rows) error { return r.Scan(&mode) })
+		if err == nil && mode != "wal" {
+			err = scan(ctx, poolQueryer(b.writer.pool), "PRAGMA journal_mode=WAL", nil,
+				func(r *sql.Rows) error { return r.Scan(&mode) })
+		}
+		switch {
+		case err == nil && mode == "wal":
+			return nil
+		case err == nil:
+			return fmt.Errorf("%w: SQLite keeps journal mode %q where WAL is needed", backend.ErrUnavailable, mode)
+		case !busy(err):
+			return err
+		}
+		timer := time.NewTimer(pause/2 + rand.N(pause))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+		pause = min(2*pause, 25*time.Millisecond)
+	}
+}
+
+// opened is what this process has open, by file.
+var opened = struct {
+	sync.Mutex
+	files map[any]*openFile
+}{files: map[any]*openFile{}}
+
+type openFile struct {
+	driver string
+	users  int
+}
+
+// register notes that the process uses a file through a driver. Two SQLite
+// libraries in one process lose each other's POSIX locks.
+func register(path, driver string) (release func(), err error) {
+	key, err := fileKey(path)
+	if err != nil {
+		return nil, err
+	}
+	opened.Lock()
+	defer opened.Unlock()
+	f := opened.files[key]
+	if f == nil {
+		f = &openFile{driver: driver}
+		opened.files[key] = f
+	}
+	if f.driver != driver {
+		return nil, fmt.Errorf("%w: this process has the file open through %s; a second driver (%s) would "+
+			"void the locks of the first", backend.ErrInvalid, f.driver, driver)
+	}
+	f.users++
+	return func() {
+		opened.Lock()
+		defer opened.Unlock()
+		if f.users--; f.users == 0 {
+			delete(opened.files, key)
+		}
+	}, nil
+}
+
+// prepareFile returns the absolute path of a file that exists and may hold a
+// database.
+func prepareFile(path string, log interface{ Warn(string, ...any) }) (string, error) {
+	if path == "" || strings.ContainsRune(path, 0) {
+		return "", fmt.Errorf("%w: %q is not a file name", backend.ErrInvalid, path)
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	// Behind a symbolic link the WAL would get another name.
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = real
+	}
+	if err := createFile(abs); err != nil {
+		return "", err
+	}
+	if err := checkFile(abs, log); err != nil {
+		return "", err
+	}
+	return abs, nil
+}
+
+// createFile creates an empty database that nobody else may read; SQLite gives
+// the -wal and -shm files the same mode. Closing a descriptor of a database
+// would void this process's locks on it, but the file is only opened if it did
+// not exist, so there are none.
+func createFile(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// errHardLinks refuses a file with several names: each name has its own WAL.
+func errHardLinks(n uint64) error {
+	return fmt.Errorf("%w: the file has %d hard links; programs that open it by another name "+
+		"would use another WAL and damage it", backend.ErrInvalid, n)
+}

@@ -1,0 +1,293 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+const (
+	// A row from further ahead than its own lease was written before the
+	// clock went back; it must not keep jobs until the clock catches up.
+	selectExpired = `
+		SELECT id FROM plainjobs_workers
+		WHERE seen_at + lease <= (?1+0) OR seen_at > (?1+0) + lease ORDER BY id`
+
+	selectNextHolder = `
+		SELECT worker FROM plainjobs_jobs INDEXED BY plainjobs_running
+		WHERE state = 4 AND worker > (?+0) ORDER BY worker LIMIT 1`
+
+	selectWorker = `SELECT 1 FROM plainjobs_workers WHERE id = ?`
+
+	selectDeadsJobs = `
+		SELECT id, name, suspect, crashes, failures FROM plainjobs_jobs INDEXED BY plainjobs_running
+		WHERE state = 4 AND worker = (?+0) ORDER BY id`
+
+	updateCrashed = `
+		UPDATE plainjobs_jobs SET state = ?, crashes = ?, suspect = 1, finished_at = CASE ? WHEN 6 THEN ? ELSE finished_at END,
+			worker = -4611686018427387904, token = -4611686018427387904
+		WHERE id = ? AND +state = 4`
+)
+
+var updateRescued = newList(`
+	UPDATE plainjobs_jobs SET state = 3, suspect = 1, worker = -4611686018427387904, token = -4611686018427387904
+	WHERE +state = 4 AND id IN (`, `?`, `)`)
+
+// Reap implements [backend.Backend].
+func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
+	leave, err := b.enter()
+	if err != nil {
+		return backend.ReapResult{}, failed(ctx, "reap", err)
+	}
+	defer leave()
+	limit := cmp.Or(req.Limit, 1000)
+	var result backend.ReapResult
+	err = b.writer.do(ctx, &request{op: "reap", run: func(t *tx) error {
+		result = backend.ReapResult{}
+		now := b.now()
+		dead, err := t.dead(req.Expired, now)
+		if err != nil {
+			return err
+		}
+		for _, worker := range dead {
+			if result.Rescued+result.Failed >= limit {
+				result.More = true
+				break
+			}
+			if err := b.rescue(t, worker, now, &result); err != nil {
+				return err
+			}
+			result.Workers = append(result.Workers, worker)
+		}
+		result.Due, err = t.promote(now, limit)
+		result.More = result.More || result.Due == limit
+		return err
+	}})
+	if err == nil {
+		var more bool
+		result.Pruned, more, err = b.pruneSome(ctx, limit)
+		result.More = result.More || more
+	}
+	if err != nil {
+		return result, failed(ctx, "reap", err)
+	}
+	return result, nil
+}
+
+// dead returns the workers whose jobs are to be rescued: those that hold jobs
+// without having a row and, if expired is set, those whose row has expired.
+func (t *tx) dead(expired bool, now int64) (dead []int64, err error) {
+	collect := func(ids *[]int64) func(*sql.Rows) (bool, error) {
+		return func(r *sql.Rows) (bool, error) {
+			var id int64
+			err := r.Scan(&id)
+			*ids = append(*ids, id)
+			return true, err
+		}
+	}
+	if expired {
+		if err := t.each(selectExpired, []any{now}, collect(&dead)); err != nil {
+			return nil, err
+		}
+	}
+	for last := int64(-1); ; {
+		var holder, row []int64
+		if err := t.each(selectNextHolder, []any{last}, collect(&holder)); err != nil || len(holder) == 0 {
+			return dead, err
+		}
+		last = holder[0]
+		if err := t.each(selectWorker, []any{last}, collect(&row)); err != nil {
+			return nil, err
+		}
+		if len(row) == 0 {
+			dead = append(dead, last)
+		}
+	}
+}
+
+// rescue makes the jobs of a dead worker pending, or failed.
+func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) error {
+	type job struct{ id, name, suspect, crashes, failures int64 }
+	var jobs []job
+	var suspects int64
+	err := t.each(selectDeadsJobs, []any{worker}, func(r *sql.Rows) (bool, error) {
+		var j job
+		err := r.Scan(&j.id, &j.name, &j.suspect, &j.crashes, &j.failures)
+		jobs = append(jobs, j)
+		suspects += j.suspect
+		return true, err
+	})
+	if err != nil {
+		return err
+	}
+	var ids []int64
+	for _, j := range jobs {
+		if j.suspect == 0 || suspects != 1 {
+			ids = append(ids, j.id)
+			t.move(j.name, backend.Running, backend.Pending, 1)
+			result.Rescued++
+			continue
+		}
+		state := backend.Pending
+		if j.crashes+1 >= backend.MaxCrashes {
+			state = backend.Failed
+		}
+		if _, err := t.exec(updateCrashed, int64(state), j.crashes+1, int64(state), now, j.id); err != nil {
+			return err
+		}
+		t.move(j.name, backend.Running, state, 1)
+		if state == backend.Pending {
+			result.Rescued++
+			continue
+		}
+		result.Failed++
+		if err := t.recordError(j.id, j.failures+1, backend.CrashError, now); err != nil {
+			return err
+		}
+		if b.history.Failed < 0 {
+			if err := t.remove([]int64{j.id}, nil); err != nil {
+				return err
+			}
+		}
+	}
+	for part := range slices.Chunk(ids, maxList) {
+		query, length := updateRescued.fit(len(part))
+		n, err := t.execN(query, appendIDs(nil, part, length)...)
+		if err != nil {
+			return err
+		}
+		if n != int64(len(part)) {
+			return fmt.Errorf("%w: %d running jobs are in the index and %d in the table", backend.ErrCorrupt, len(part), n)
+		}
+	}
+	_, err = t.exec(deleteWorker, worker)
+	return err
+}
+
+// A pruner remembers how far the search for old jobs has come. There is no
+// index of finished jobs, as it would cost each completion: the table is
+// walked by id, a part at a time, and from the start when the end is reached.
+type pruner struct {
+	mu     sync.Mutex
+	cursor int64
+}
+
+const (
+	selectSurplus = `
+		SELECT name, sum(jobs) FROM plainjobs_counts WHERE state IN (5, 6, 7) GROUP BY name HAVING sum(jobs) > ?`
+
+	selectWalk = `SELECT id, name, state, finished_at FROM plainjobs_jobs WHERE id > ? ORDER BY id LIMIT ?`
+)
+
+// walkLength is how many jobs are looked at for each one that may be deleted.
+const walkLength = 5
+
+// pruneSome deletes at most limit jobs past their keep, and says whether going
+// on at once would delete more.
+func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bool, err error) {
+	if !b.prune.mu.TryLock() {
+		return 0, false, nil // another call is at it
+	}
+	defer b.prune.mu.Unlock()
+	var ids []int64
+	var surplus map[int64]int64
+	cursor := b.prune.cursor
+	wrapped := false
+	// Searching takes no lock; only deleting does.
+	err = b.read(ctx, func(q queryer) error {
+		ids, surplus, cursor, wrapped = nil, map[int64]int64{}, b.prune.cursor, false
+		if b.history.Rows >= 0 {
+			err := scan(ctx, q, b.sql(selectSurplus), []any{b.history.Rows}, func(r *sql.Rows) error {
+				var name, n int64
+				err := r.Scan(&name, &n)
+				surplus[name] = n - int64(b.history.Rows)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		now, seen := b.now(), 0
+		err := scan(ctx, q, b.sql(selectWalk), []any{cursor, walkLength * limit}, func(r *sql.Rows) error {
+			var id, name, finished int64
+			var state backend.State
+			if err := r.Scan(&id, &name, &state, &finished); err != nil {
+				return err
+			}
+			if len(ids) == limit {
+				return nil
+			}
+			seen++
+			cursor = id
+			if !state.Terminal() {
+				return nil
+			}
+			old := now-finished >= b.history.Keep(state).Microseconds()
+			if old || surplus[name] > 0 {
+				ids = append(ids, id)
+				surplus[name]--
+			}
+			return nil
+		})
+		wrapped = seen < walkLength*limit && len(ids) < limit
+		return err
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	for part := range slices.Chunk(ids, maxList) {
+		n := 0
+		err := b.writer.do(ctx, &request{op: "prune", run: func(t *tx) error {
+			n = 0
+			return t.remove(part, &n)
+		}})
+		if err != nil {
+			return pruned, false, err
+		}
+		pruned += n
+	}
+	b.prune.cursor = cursor
+	if wrapped {
+		b.prune.cursor = 0
+	}
+	for _, n := range surplus {
+		more = more || n > 0
+	}
+	return pruned, !wrapped && (more || len(ids) > 0), nil
+}
+
+var (
+	selectEnded = newList(`SELECT id, name, state FROM plainjobs_jobs WHERE +state >= 5 AND id IN (`, `?`, `)`)
+	deleteJobs  = newList(`DELETE FROM plainjobs_jobs WHERE +state >= 5 AND id IN (`, `?`, `)`)
+)
+
+// remove deletes those of at most maxList jobs that are finished.
+func (t *tx) remove(ids []int64, removed *int) error {
+	query, length := selectEnded.fit(len(ids))
+	args := appendIDs(nil, ids, length)
+	err := t.each(query, args, func(r *sql.Rows) (bool, error) {
+		var id, name int64
+		var state backend.State
+		err := r.Scan(&id, &name, &state)
+		t.count(name, state, -1)
+		if removed != nil {
+			*removed++
+		}
+		return true, err
+	})
+	if err != nil {
+		return err
+	}
+	query, _ = deleteErrorsOf.fit(len(ids))
+	if _, err := t.exec(query, args...); err != nil {
+		return err
+	}
+	query, _ = deleteJobs.fit(len(ids))
+	_, err = t.exec(query, args...)
+	return err
+}

@@ -1,0 +1,177 @@
+// Package sqlite implements [backend.Backend] on SQLite through database/sql.
+//
+// Programs open a store with the Open function of a driver's package, as
+// backend/sqlite/modernc, or with [New] on a *sql.DB of their own.
+//
+// # Durability
+//
+// The database is in WAL mode. Pushes commit with synchronous=FULL, so that an
+// acknowledged job survives a power cut; claims and completions commit with
+// NORMAL, as losing them only repeats work. Requests of one process that come
+// at the same time share a transaction and its fsync, see writer.
+//
+// # Sharing
+//
+// Any number of processes on one host may use one file. One process must open
+// a file through one driver only, must not open or close the file by other
+// means than SQLite, and must not keep it on a network file system: POSIX
+// locks are per process and lost when any descriptor of the file is closed
+// (https://www.sqlite.org/howtocorrupt.html).
+package sqlite
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// Options of a Backend. The zero value is ready.
+type Options struct {
+	// Durability of pushes. The default is [backend.PowerLoss], an fsync for
+	// each group of pushes; [backend.ProcessCrash] leaves the fsync to the
+	// next checkpoint, so that a power cut may lose the last acknowledged
+	// pushes, but never damages the file.
+	Durability backend.Durability
+	// History says how long finished jobs are kept.
+	History backend.History
+	// Clock replaces time.Now. All processes on one file must agree.
+	Clock func() time.Time
+	// Logger is told of what cannot be returned; nil is slog.Default().
+	Logger *slog.Logger
+	// Prefix of the tables' names, default "plainjobs_". Lower-case letters,
+	// digits and underscores, 31 at most.
+	Prefix string
+}
+
+// A Backend keeps jobs in a SQLite database.
+type Backend struct {
+	path    string // empty if the database has no file
+	driver  string
+	opts    Options
+	history backend.History
+	storeID string
+
+	writer  *writer
+	readers *sql.DB // nil if only the writer's connection sees the database
+	watch   watch
+	release func() // of the file's entry in the process
+
+	calls  sync.RWMutex // held for reading by each call, for writing by Close
+	closed bool
+	prune  pruner
+}
+
+var (
+	_ backend.Backend   = (*Backend)(nil)
+	_ backend.Heart     = (*Backend)(nil)
+	_ backend.TxPusher  = (*Backend)(nil)
+	_ backend.Reader    = (*Backend)(nil)
+	_ backend.Waiter    = (*Backend)(nil)
+	_ backend.Describer = (*Backend)(nil)
+	_ io.Closer         = (*Backend)(nil)
+)
+
+const defaultPrefix = "plainjobs_"
+
+var validPrefix = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,30}$`)
+
+// resolve returns opts with its defaults, or an error matching ErrInvalid.
+func (o *Options) resolve() (Options, error) {
+	opts := Options{}
+	if o != nil {
+		opts = *o
+	}
+	switch opts.Durability {
+	case backend.None:
+		opts.Durability = backend.PowerLoss
+	case backend.ProcessCrash, backend.PowerLoss:
+	default:
+		return opts, fmt.Errorf("%w: unknown durability %d", backend.ErrInvalid, opts.Durability)
+	}
+	if opts.Clock == nil {
+		opts.Clock = time.Now
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	if opts.Prefix == "" {
+		opts.Prefix = defaultPrefix
+	}
+	if !validPrefix.MatchString(opts.Prefix) || strings.HasPrefix(opts.Prefix, "sqlite_") {
+		return opts, fmt.Errorf("%w: table prefix %q does not match %s", backend.ErrInvalid, opts.Prefix, validPrefix)
+	}
+	var err error
+	opts.History, err = opts.History.Resolve()
+	return opts, err
+}
+
+// Describe says what the store promises.
+func (b *Backend) Describe() backend.Description {
+	d := backend.Description{
+		Store:      "sqlite (" + b.driver + ")",
+		Durability: b.opts.Durability,
+		Shared:     b.path != "",
+	}
+	if b.path == "" {
+		d.Durability = backend.None
+	}
+	return d
+}
+
+// Close waits for the calls that are under way, ends the store's connections
+// and is idempotent. It does not close a *sql.DB that was given to [New].
+func (b *Backend) Close() error {
+	b.writer.shut() // lets go of those who wait for the lock
+	b.watch.close()
+	b.calls.Lock()
+	defer b.calls.Unlock()
+	if b.closed {
+		return nil
+	}
+	b.closed = true
+	err := b.watch.disconnect()
+	if b.readers != nil {
+		err = errors.Join(err, b.readers.Close())
+	}
+	err = errors.Join(err, b.writer.disconnect())
+	if b.release != nil {
+		b.release()
+	}
+	if err != nil {
+		return fmt.Errorf("sqlite: close: %w", err)
+	}
+	return nil
+}
+
+// enter keeps the store open until the returned function is called.
+func (b *Backend) enter() (leave func(), err error) {
+	b.calls.RLock()
+	if b.closed {
+		b.calls.RUnlock()
+		return nil, backend.ErrClosed
+	}
+	return b.calls.RUnlock, nil
+}
+
+// sql returns a statement with the tables' prefix in place.
+func (b *Backend) sql(query string) string { return withPrefix(query, b.opts.Prefix) }
+
+func withPrefix(query, prefix string) string {
+	if prefix == defaultPrefix {
+		return query
+	}
+	return strings.ReplaceAll(query, defaultPrefix, prefix)
+}
+
+// now is the store's clock in microseconds.
+func (b *Backend) now() int64 { return b.opts.Clock().UnixMicro() }
+
+func instant(micros int64) time.Time { return time.UnixMicro(micros).UTC() }

@@ -1,0 +1,180 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// A tx is a transaction of the writer.
+type tx struct {
+	w     *writer
+	full  bool
+	alone bool // one request only, whose shortcuts failed
+
+	fresh  map[string]int64 // names that the transaction added
+	counts map[countKey]int64
+	wakes  bool // jobs became claimable
+	after  []func()
+}
+
+type countKey struct {
+	name  int64
+	state backend.State
+}
+
+func (t *tx) exec(query string, args ...any) (sql.Result, error) { return t.w.exec(query, args...) }
+
+// execN is exec for how many rows it changed.
+func (t *tx) execN(query string, args ...any) (int64, error) {
+	result, err := t.exec(query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// each runs a query and calls row for each of its rows; a false return stops.
+func (t *tx) each(query string, args []any, row func(*sql.Rows) (bool, error)) error {
+	stmt, err := t.w.prepare(query)
+	if err != nil {
+		return err
+	}
+	rows, err := stmt.QueryContext(context.Background(), args...)
+	if err != nil {
+		return err
+	}
+	// A statement that is not reset keeps the lock after the commit.
+	defer rows.Close()
+	for rows.Next() {
+		more, err := row(rows)
+		if err != nil {
+			return err
+		}
+		if !more {
+			return rows.Close()
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return rows.Close()
+}
+
+// count notes that delta jobs of a name entered a state.
+func (t *tx) count(name int64, state backend.State, delta int64) {
+	if t.counts == nil {
+		t.counts = map[countKey]int64{}
+	}
+	t.counts[countKey{name, state}] += delta
+	if state == backend.Pending && delta > 0 || state == backend.Scheduled && delta > 0 {
+		t.wakes = true
+	}
+}
+
+// move notes that delta jobs went from one state to another.
+func (t *tx) move(name int64, from, to backend.State, delta int64) {
+	t.count(name, from, -delta)
+	t.count(name, to, delta)
+}
+
+// then calls f after the commit.
+func (t *tx) then(f func()) { t.after = append(t.after, f) }
+
+const (
+	selectName = `SELECT id FROM plainjobs_names WHERE name = ?`
+	insertName = `INSERT INTO plainjobs_names (name) VALUES (?)`
+)
+
+// nameID returns the number of a name, which it adds if it is new.
+func (t *tx) nameID(name string) (int64, error) {
+	if id, ok := t.w.names[name]; ok {
+		return id, nil
+	}
+	if id, ok := t.fresh[name]; ok {
+		return id, nil
+	}
+	var id int64
+	err := t.each(selectName, []any{name}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&id) })
+	if err != nil {
+		return 0, err
+	}
+	if id == 0 {
+		result, err := t.exec(insertName, name)
+		if err != nil {
+			return 0, err
+		}
+		if id, err = result.LastInsertId(); err != nil {
+			return 0, err
+		}
+	}
+	if t.fresh == nil {
+		t.fresh = map[string]int64{}
+	}
+	t.fresh[name] = id
+	return id, nil
+}
+
+const selectNameByID = `SELECT name FROM plainjobs_names WHERE id = ?`
+
+// name returns the name with a number.
+func (t *tx) name(id int64) (string, error) {
+	if name, ok := t.w.nameOf[id]; ok {
+		return name, nil
+	}
+	var name string
+	err := t.each(selectNameByID, []any{id}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&name) })
+	if err == nil && name == "" {
+		err = fmt.Errorf("%w: job name %d is missing", backend.ErrCorrupt, id)
+	}
+	return name, err
+}
+
+const addCount = `
+	INSERT INTO plainjobs_counts (name, state, jobs) VALUES (?, ?, ?)
+	ON CONFLICT (name, state) DO UPDATE SET jobs = jobs + excluded.jobs`
+
+func (t *tx) commit() error {
+	for key, delta := range t.counts {
+		if delta != 0 {
+			if _, err := t.exec(addCount, key.name, int64(key.state), delta); err != nil {
+				return err
+			}
+		}
+	}
+	if _, err := t.exec("COMMIT"); err != nil {
+		if primaryCode(err) == codeIOErr {
+			t.w.distrust = true
+		}
+		return err
+	}
+	for name, id := range t.fresh {
+		t.w.names[name], t.w.nameOf[id] = id, name
+	}
+	for _, f := range t.after {
+		f()
+	}
+	t.end()
+	if t.wakes {
+		t.w.onWake()
+	}
+	return nil
+}
+
+// rollback ends the transaction. SQLite may have rolled back by itself, for
+// instance on a full disk; if it is in doubt, the connection goes.
+func (t *tx) rollback() {
+	if _, err := t.exec("ROLLBACK"); err != nil {
+		_ = t.w.drop() // the next BEGIN gets a new connection
+		return
+	}
+	t.end()
+}
+
+func (t *tx) end() {
+	if t.w.borrow {
+		_ = t.w.drop() // it goes back to its owner's pool
+	}
+}

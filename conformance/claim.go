@@ -1,0 +1,222 @@
+package conformance
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+var claimCases = []testCase{{
+	name: "claim/order",
+	rule: "jobs are claimed by priority, higher first, then by ID, over all asked names together",
+	run: func(e *env) {
+		type key struct {
+			id       int64
+			priority int16
+		}
+		var want []key
+		names := []string{"a", "b", "c", "d", "e"}
+		for i := range 200 {
+			j := newJob(names[i*i%5])
+			j.Priority = int16(i*7%3 - 1)
+			want = append(want, key{e.pushJobs(e.b, j)[0], j.Priority})
+		}
+		slices.SortFunc(want, func(x, y key) int {
+			return cmp.Or(cmp.Compare(y.priority, x.priority), cmp.Compare(x.id, y.id))
+		})
+		w := e.worker()
+		for _, limit := range []int{1, 2, 3, 50, 7, 500} {
+			n := min(limit, len(want))
+			ids := make([]int64, n)
+			for i := range n {
+				ids[i] = want[i].id
+			}
+			want = want[n:]
+			e.wantIDs(fmt.Sprintf("Claim of %d", limit), e.claim(e.b, w, limit, names...), ids...)
+		}
+	},
+}, {
+	name: "claim/order-one-name",
+	rule: "jobs of one name are claimed by priority, then by ID",
+	run: func(e *env) {
+		var low, high []int64
+		for i := range 20 {
+			j := newJob("a")
+			j.Priority = int16(i % 2)
+			if id := e.pushJobs(e.b, j)[0]; i%2 == 1 {
+				high = append(high, id)
+			} else {
+				low = append(low, id)
+			}
+		}
+		e.wantIDs("Claim", e.claim(e.b, e.worker(), 15, "a"), slices.Concat(high, low[:5])...)
+	},
+}, {
+	name: "claim/names",
+	rule: "a claim returns only jobs with one of the asked names",
+	run: func(e *env) {
+		e.push(e.b, "other", 3)
+		ids := e.push(e.b, "mine", 2)
+		w := e.worker()
+		e.wantIDs("Claim of no names", e.claim(e.b, w, 10))
+		e.wantIDs("Claim of an unknown name", e.claim(e.b, w, 10, "unknown"))
+		e.wantIDs("Claim of one and an unknown name", e.claim(e.b, w, 10, "mine", "unknown"), ids...)
+	},
+}, {
+	name: "claim/limit",
+	rule: "a claim returns at most as many jobs as its limit",
+	run: func(e *env) {
+		ids := e.push(e.b, "a", 600)
+		w := e.worker()
+		at := 0
+		for _, n := range []int{1, 5, 17, 65, 257, 300} {
+			end := min(at+n, len(ids))
+			e.wantIDs("Claim", e.claim(e.b, w, n, "a"), ids[at:end]...)
+			at = end
+		}
+	},
+}, {
+	name: "claim/none",
+	rule: "finding no job is no error",
+	run: func(e *env) {
+		if jobs, err := e.b.Claim(e.ctx, request(e.worker(), 5, "a")); len(jobs) != 0 || err != nil {
+			e.Errorf("Claim on an empty store = %v, %v", jobs, err)
+		}
+	},
+}, {
+	name: "claim/bytes",
+	rule: "a claim stops before its payloads exceed MaxBytes together, but returns one job at least",
+	run: func(e *env) {
+		for _, names := range [][]string{{"a"}, {"b", "a"}} {
+			big := backend.NewJob{Name: "a", Payload: bytes.Repeat([]byte{1}, 1000), MaxAttempts: 1}
+			ids := e.pushJobs(e.b, big, big, big, big)
+			req := request(e.worker(), 10, names...)
+			req.MaxBytes = 2500
+			e.wantIDs("Claim of 2500 bytes", e.claimRequest(e.b, req), ids[:2]...)
+			req.MaxBytes = 1
+			e.wantIDs("Claim of 1 byte", e.claimRequest(e.b, req), ids[2])
+			req.MaxBytes = 0
+			e.wantIDs("Claim of the default", e.claimRequest(e.b, req), ids[3])
+		}
+	},
+}, {
+	name: "claim/bytes-default",
+	rule: "without MaxBytes a claim's payloads are bounded by 8 MiB",
+	run: func(e *env) {
+		big := backend.NewJob{Name: "a", Payload: make([]byte, 3<<20), MaxAttempts: 1}
+		ids := e.pushJobs(e.b, big, big, big)
+		e.wantIDs("Claim", e.claim(e.b, e.worker(), 10, "a"), ids[:2]...)
+	},
+}, {
+	name: "claim/exclusive",
+	rule: "no two claims ever hold the same job at once, whatever processes make them",
+	run: func(e *env) {
+		const handles, claimers, jobs = 4, 3, 400
+		names := []string{"a", "b"}
+		ids := append(e.push(e.b, "a", jobs/2), e.push(e.b, "b", jobs/2)...)
+		var mu sync.Mutex
+		times := map[int64]int{}
+		tokens := map[int64]bool{}
+		var wg sync.WaitGroup
+		for range handles {
+			b, w := e.store.Open(e), e.worker()
+			for range claimers {
+				wg.Go(func() {
+					for {
+						got, err := b.Claim(e.ctx, request(w, 3, names...))
+						if err != nil {
+							e.Errorf("Claim: %v", err)
+							return
+						}
+						if len(got) == 0 {
+							return
+						}
+						mu.Lock()
+						for _, j := range got {
+							times[j.ID]++
+							if tokens[j.Token] {
+								e.Errorf("token %d was issued twice", j.Token)
+							}
+							tokens[j.Token] = true
+						}
+						mu.Unlock()
+					}
+				})
+			}
+		}
+		wg.Wait()
+		for _, id := range ids {
+			if times[id] != 1 {
+				e.Errorf("job %d was claimed %d times", id, times[id])
+			}
+		}
+	},
+}, {
+	name: "claim/running",
+	rule: "a running job is not claimed again, by whomever, before it is settled or reaped",
+	run: func(e *env) {
+		e.push(e.b, "a", 1)
+		w := e.worker()
+		e.claim1(e.b, w, "a")
+		e.wantIDs("Claim by the same worker", e.claimAny(e.b, w, 10, "a"))
+		e.wantIDs("Claim by another", e.claimAny(e.store.Open(e), e.worker(), 10, "a"))
+		e.advance(3 * e.unit)
+		e.wantIDs("Claim after the lease's time", e.claimAny(e.b, e.worker(), 10, "a"))
+	},
+}, {
+	name: "claim/unregistered",
+	rule: "a claim of a worker without a row returns ErrWorkerGone and claims nothing",
+	run: func(e *env) {
+		id := e.push(e.b, "a", 1)[0]
+		req := request(e.worker(), 1, "a")
+		req.Register = false
+		if jobs, err := e.b.Claim(e.ctx, req); len(jobs) > 0 || !errors.Is(err, backend.ErrWorkerGone) {
+			e.Errorf("Claim = %v, %v; want ErrWorkerGone", jobs, err)
+		}
+		req.Register = true
+		e.wantIDs("Claim that registers", e.claimRequest(e.b, req), id)
+		req.Register = false
+		e.wantIDs("Claim of the registered", e.claimRequest(e.b, req))
+	},
+}, {
+	name: "claim/tokens-new",
+	rule: "each claim of a job has another token",
+	run: func(e *env) {
+		e.push(e.b, "a", 1)
+		w := e.worker()
+		seen := map[int64]bool{}
+		for range 20 {
+			j := e.claim1(e.b, w, "a")
+			if seen[j.Token] {
+				e.Fatalf("token %d was issued twice", j.Token)
+			}
+			seen[j.Token] = true
+			e.fail(e.b, backend.Failure{Lease: j.Lease, Ending: backend.EndRelease})
+		}
+	},
+}, {
+	name: "claim/invalid",
+	rule: "a claim that breaks a rule is refused with ErrInvalid",
+	run: func(e *env) {
+		e.push(e.b, "a", 1)
+		for what, spoil := range map[string]func(*backend.ClaimRequest){
+			"no worker":      func(r *backend.ClaimRequest) { r.Worker.ID = 0 },
+			"no lease":       func(r *backend.ClaimRequest) { r.Worker.Lease = 0 },
+			"endless lease":  func(r *backend.ClaimRequest) { r.Worker.Lease = 1<<63 - 1 },
+			"negative limit": func(r *backend.ClaimRequest) { r.Limit = -1 },
+			"negative bytes": func(r *backend.ClaimRequest) { r.MaxBytes = -1 },
+			"an empty name":  func(r *backend.ClaimRequest) { r.Names = []string{"a", ""} },
+		} {
+			req := request(e.worker(), 1, "a")
+			spoil(&req)
+			if jobs, err := e.b.Claim(e.ctx, req); len(jobs) > 0 || !errors.Is(err, backend.ErrInvalid) {
+				e.Errorf("Claim with %s = %v, %v; want ErrInvalid", what, jobs, err)
+			}
+		}
+	},
+}}

@@ -1,0 +1,312 @@
+// Package conformance tests that a store keeps the contract of package
+// backend. A store's own test is a call of [Run]:
+//
+//	func TestConformance(t *testing.T) {
+//		conformance.Run(t, func(tb testing.TB, opts conformance.Options) conformance.Store {
+//			…
+//		})
+//	}
+//
+// Each rule is one subtest, and a failure prints the rule.
+package conformance
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// Options of the store that a case asks for.
+type Options struct {
+	// History is the store's.
+	History backend.History
+}
+
+// A Store is one store under test, empty at first.
+type Store struct {
+	// Open returns a handle on the store, which the implementer closes by
+	// tb.Cleanup. Two handles stand for two processes; a store that cannot
+	// be shared may return the same one again.
+	Open func(tb testing.TB) backend.Backend
+	// Advance moves the store's clock by d, which may be negative. Without
+	// it the cases wait, and those that turn the clock back are skipped.
+	Advance func(d time.Duration)
+	// DB returns a pool on the same database, for [backend.TxPusher]; nil if
+	// there is none.
+	DB func(tb testing.TB) *sql.DB
+}
+
+// NewStore makes an empty store for one case.
+type NewStore func(tb testing.TB, opts Options) Store
+
+// Run tests the store that newStore makes, each case on one of its own.
+// Capabilities are tested where the store has them.
+func Run(t *testing.T, newStore NewStore) {
+	for _, c := range cases() {
+		t.Run(c.name, func(t *testing.T) { c.check(t, newStore) })
+	}
+}
+
+// A testCase is one rule.
+type testCase struct {
+	name string
+	rule string // what the contract says, printed when the case fails
+	opts Options
+	run  func(e *env)
+}
+
+func cases() []testCase {
+	all := slices.Concat(pushCases, claimCases, settleCases, reapCases, livenessCases, readCases, waitCases, txCases, lifeCases)
+	return all
+}
+
+func (c testCase) check(tb testing.TB, newStore NewStore) {
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("%s is the rule: %s", c.name, c.rule)
+		}
+	})
+	store := newStore(tb, c.opts)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	tb.Cleanup(cancel)
+	e := &env{TB: tb, ctx: ctx, store: store, unit: time.Minute}
+	if store.Advance == nil {
+		e.unit = 50 * time.Millisecond
+	}
+	e.b = store.Open(tb)
+	c.run(e)
+}
+
+// An env is what a case works with.
+type env struct {
+	testing.TB
+	ctx   context.Context
+	store Store
+	b     backend.Backend // the first handle
+	unit  time.Duration   // a lease
+}
+
+// advance moves the store's clock forward, or waits.
+func (e *env) advance(d time.Duration) {
+	if e.store.Advance != nil {
+		e.store.Advance(d)
+		return
+	}
+	time.Sleep(d) // the store's clock is the thing waited for
+}
+
+var lastWorker atomic.Int64
+
+// worker returns a worker that no case has used before.
+func (e *env) worker() backend.Worker {
+	return backend.Worker{ID: 1000 + lastWorker.Add(1), Host: "host", PID: 1, Lease: e.unit}
+}
+
+// push stores n jobs of a name and returns their IDs.
+func (e *env) push(b backend.Backend, name string, n int) []int64 {
+	e.Helper()
+	jobs := make([]backend.NewJob, n)
+	for i := range jobs {
+		jobs[i] = newJob(name)
+	}
+	return e.pushJobs(b, jobs...)
+}
+
+func newJob(name string) backend.NewJob {
+	return backend.NewJob{Name: name, Payload: []byte(`{"n":1}`), MaxAttempts: 3}
+}
+
+func (e *env) pushJobs(b backend.Backend, jobs ...backend.NewJob) []int64 {
+	e.Helper()
+	pushed, err := b.Push(e.ctx, jobs)
+	if err != nil {
+		e.Fatalf("Push: %v", err)
+	}
+	if len(pushed) != len(jobs) {
+		e.Fatalf("Push of %d jobs returned %d", len(jobs), len(pushed))
+	}
+	ids := make([]int64, len(pushed))
+	for i, p := range pushed {
+		ids[i] = p.ID
+	}
+	return ids
+}
+
+// request returns a claim of names by a worker, which it registers.
+func request(w backend.Worker, limit int, names ...string) backend.ClaimRequest {
+	return backend.ClaimRequest{Worker: w, Register: true, Names: names, Limit: limit}
+}
+
+func (e *env) claimRequest(b backend.Backend, req backend.ClaimRequest) []backend.Job {
+	e.Helper()
+	jobs, err := b.Claim(e.ctx, req)
+	if err != nil {
+		e.Fatalf("Claim: %v", err)
+	}
+	return jobs
+}
+
+// claim claims up to limit jobs.
+func (e *env) claim(b backend.Backend, w backend.Worker, limit int, names ...string) []backend.Job {
+	e.Helper()
+	return e.claimRequest(b, request(w, limit, names...))
+}
+
+// claimAny is claim with suspects allowed.
+func (e *env) claimAny(b backend.Backend, w backend.Worker, limit int, names ...string) []backend.Job {
+	e.Helper()
+	req := request(w, limit, names...)
+	req.Suspects = true
+	return e.claimRequest(b, req)
+}
+
+// claim1 claims one job and fails if it gets none.
+func (e *env) claim1(b backend.Backend, w backend.Worker, name string) backend.Job {
+	e.Helper()
+	jobs := e.claimAny(b, w, 1, name)
+	if len(jobs) != 1 {
+		e.Fatalf("Claim returned %d jobs, want 1", len(jobs))
+	}
+	return jobs[0]
+}
+
+func (e *env) complete(b backend.Backend, leases ...backend.Lease) (lost []backend.Lease) {
+	e.Helper()
+	done := make([]backend.Completion, len(leases))
+	for i, l := range leases {
+		done[i].Lease = l
+	}
+	lost, err := b.Complete(e.ctx, done)
+	if err != nil {
+		e.Fatalf("Complete: %v", err)
+	}
+	return lost
+}
+
+func (e *env) fail(b backend.Backend, failures ...backend.Failure) (lost []backend.Lease) {
+	e.Helper()
+	lost, err := b.Fail(e.ctx, failures)
+	if err != nil {
+		e.Fatalf("Fail: %v", err)
+	}
+	return lost
+}
+
+func (e *env) reap(b backend.Backend, req backend.ReapRequest) backend.ReapResult {
+	e.Helper()
+	result, err := b.Reap(e.ctx, req)
+	if err != nil {
+		e.Fatalf("Reap: %v", err)
+	}
+	return result
+}
+
+// crash lets the worker's lease end and reaps it.
+func (e *env) crash(b backend.Backend) backend.ReapResult {
+	e.Helper()
+	e.advance(e.unit + e.unit/10)
+	return e.reap(b, backend.ReapRequest{Expired: true})
+}
+
+func (e *env) reader() backend.Reader { return capability[backend.Reader](e, e.b) }
+
+// capability returns b as a T, or skips the case.
+func capability[T any](e *env, b backend.Backend) T {
+	e.Helper()
+	c, ok := b.(T)
+	if !ok {
+		e.Skipf("%T has no such capability", b)
+	}
+	return c
+}
+
+func (e *env) get(id int64) backend.Info {
+	e.Helper()
+	info, err := e.reader().Get(e.ctx, id)
+	if err != nil {
+		e.Fatalf("Get(%d): %v", id, err)
+	}
+	return info
+}
+
+// state returns the job's state, or zero if it is gone.
+func (e *env) state(id int64) backend.State {
+	e.Helper()
+	info, err := e.reader().Get(e.ctx, id)
+	if errors.Is(err, backend.ErrNotFound) {
+		return 0
+	}
+	if err != nil {
+		e.Fatalf("Get(%d): %v", id, err)
+	}
+	return info.State
+}
+
+func (e *env) wantState(id int64, want backend.State) {
+	e.Helper()
+	if got := e.state(id); got != want {
+		e.Errorf("job %d is %v, want %v", id, got, want)
+	}
+}
+
+func (e *env) wantIDs(what string, got []backend.Job, want ...int64) {
+	e.Helper()
+	ids := make([]int64, len(got))
+	for i, j := range got {
+		ids[i] = j.ID
+	}
+	if !slices.Equal(ids, want) {
+		e.Errorf("%s: got jobs %v, want %v", what, short(ids), short(want))
+	}
+}
+
+func (e *env) wantLost(what string, lost []backend.Lease, want ...backend.Lease) {
+	e.Helper()
+	if !slices.Equal(lost, want) {
+		e.Errorf("%s: lost %v, want %v", what, lost, want)
+	}
+}
+
+func short(ids []int64) string {
+	if len(ids) > 20 {
+		return fmt.Sprintf("%v… (%d)", ids[:20], len(ids))
+	}
+	return fmt.Sprint(ids)
+}
+
+// counts returns the counts as "name state=n …" for comparison.
+func (e *env) counts(r backend.Reader) string {
+	e.Helper()
+	counts, err := r.Count(e.ctx)
+	if err != nil {
+		e.Fatalf("Count: %v", err)
+	}
+	var text []string
+	for _, c := range counts {
+		text = append(text, fmt.Sprintf("%s %v=%d", c.Name, c.State, c.Jobs))
+	}
+	return strings.Join(text, " ")
+}
+
+func (e *env) wantCounts(want string) {
+	e.Helper()
+	if got := e.counts(e.reader()); got != want {
+		e.Errorf("counts are %q, want %q", got, want)
+	}
+}
+
+func closeBackend(b backend.Backend) error {
+	if c, ok := b.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}

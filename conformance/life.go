@@ -1,0 +1,118 @@
+package conformance
+
+import (
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// everyMethod calls each method and hands its error to check.
+func (e *env) everyMethod(b backend.Backend, check func(method string, err error)) {
+	lease := backend.Lease{ID: 1, Token: 1}
+	_, err := b.Push(e.ctx, []backend.NewJob{newJob("a")})
+	check("Push", err)
+	_, err = b.Claim(e.ctx, request(e.worker(), 1, "a"))
+	check("Claim", err)
+	_, err = b.Complete(e.ctx, []backend.Completion{{Lease: lease}})
+	check("Complete", err)
+	_, err = b.Fail(e.ctx, []backend.Failure{{Lease: lease, Ending: backend.EndRetry}})
+	check("Fail", err)
+	_, err = b.Reap(e.ctx, backend.ReapRequest{})
+	check("Reap", err)
+	if b, ok := b.(backend.Heart); ok {
+		_, err := b.Beat(e.ctx, backend.BeatRequest{Worker: e.worker()})
+		if !errors.Is(err, backend.ErrWorkerGone) {
+			check("Beat", err)
+		}
+	}
+	if b, ok := b.(backend.Reader); ok {
+		_, err := b.List(e.ctx, backend.ListRequest{})
+		check("List", err)
+		_, err = b.Count(e.ctx)
+		check("Count", err)
+	}
+}
+
+var lifeCases = []testCase{{
+	name: "close/closed",
+	rule: "after Close, which is idempotent, every method returns ErrClosed",
+	run: func(e *env) {
+		closer := capability[io.Closer](e, e.b)
+		for range 2 {
+			if err := closer.Close(); err != nil {
+				e.Errorf("Close: %v", err)
+			}
+		}
+		e.everyMethod(e.b, func(method string, err error) {
+			if !errors.Is(err, backend.ErrClosed) {
+				e.Errorf("%s after Close = %v, want ErrClosed", method, err)
+			}
+		})
+		if w, ok := e.b.(backend.Waiter); ok {
+			if err := w.Wait(e.ctx, request(e.worker(), 1, "a")); !errors.Is(err, backend.ErrClosed) {
+				e.Errorf("Wait after Close = %v, want ErrClosed", err)
+			}
+		}
+	},
+}, {
+	name: "close/in-use",
+	rule: "closing a backend that is in use ends its calls with ErrClosed, and never panics",
+	run: func(e *env) {
+		closer := capability[io.Closer](e, e.b)
+		var wg sync.WaitGroup
+		started := make(chan struct{}, 8)
+		for range 4 {
+			wg.Go(func() {
+				for first := true; ; first = false {
+					closed := false
+					e.everyMethod(e.b, func(method string, err error) {
+						if errors.Is(err, backend.ErrClosed) {
+							closed = true
+						} else if err != nil {
+							e.Errorf("%s: %v", method, err)
+						}
+					})
+					if first {
+						started <- struct{}{}
+					}
+					if closed {
+						return
+					}
+				}
+			})
+		}
+		if w, ok := e.b.(backend.Waiter); ok {
+			wg.Go(func() {
+				if err := w.Wait(e.ctx, request(e.worker(), 1, "never")); !errors.Is(err, backend.ErrClosed) {
+					e.Errorf("Wait = %v, want ErrClosed", err)
+				}
+			})
+		}
+		for range 4 {
+			<-started
+		}
+		if err := closer.Close(); err != nil {
+			e.Errorf("Close: %v", err)
+		}
+		wg.Wait()
+	},
+}, {
+	name: "describe/durability",
+	rule: "a store says what an acknowledged push survives; one that outlives the process can be shared or reopened",
+	run: func(e *env) {
+		d := capability[backend.Describer](e, e.b).Describe()
+		if d.Store == "" || d.Durability > backend.PowerLoss {
+			e.Errorf("Describe returned %+v", d)
+		}
+		if d.Durability == backend.None {
+			return
+		}
+		id := e.push(e.b, "a", 1)[0]
+		if err := closeBackend(e.b); err != nil {
+			e.Fatalf("Close: %v", err)
+		}
+		e.wantIDs("Claim after reopening", e.claim(e.store.Open(e), e.worker(), 10, "a"), id)
+	},
+}}

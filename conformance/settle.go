@@ -1,0 +1,364 @@
+package conformance
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// stale returns a lease that was reaped and the job as another claimed it.
+func (e *env) stale() (old backend.Lease, now backend.Job) {
+	e.Helper()
+	e.push(e.b, "a", 1)
+	old = e.claim1(e.b, e.worker(), "a").Lease
+	e.crash(e.b)
+	return old, e.claim1(e.store.Open(e), e.worker(), "a")
+}
+
+var endings = []backend.Ending{
+	backend.EndRetry, backend.EndSnooze, backend.EndRelease, backend.EndFailed, backend.EndCancelled,
+}
+
+var settleCases = []testCase{{
+	name: "complete/done",
+	rule: "a completed job is done and not claimed again",
+	run: func(e *env) {
+		id := e.push(e.b, "a", 1)[0]
+		w := e.worker()
+		j := e.claim1(e.b, w, "a")
+		e.wantLost("Complete", e.complete(e.b, j.Lease))
+		e.advance(2 * e.unit)
+		e.reap(e.b, backend.ReapRequest{Expired: true})
+		e.wantIDs("Claim", e.claimAny(e.b, e.worker(), 10, "a"))
+		info := e.get(id)
+		if info.State != backend.Done || info.FinishedAt.IsZero() || info.Failures != 0 || info.Worker != 0 {
+			e.Errorf("completed job is %+v", info)
+		}
+	},
+}, {
+	name: "complete/stale",
+	rule: "completing with a lease that was reaped and claimed anew changes nothing and returns it as lost",
+	run: func(e *env) {
+		old, j := e.stale()
+		before := e.get(j.ID)
+		e.wantLost("Complete of the old lease", e.complete(e.b, old), old)
+		if after := e.get(j.ID); !reflect.DeepEqual(before, after) {
+			e.Errorf("the job was %+v and is %+v", before, after)
+		}
+		e.wantLost("Complete of the live lease", e.complete(e.b, j.Lease))
+		e.wantLost("Complete of the old lease after", e.complete(e.b, old), old)
+	},
+}, {
+	name: "complete/reaped",
+	rule: "reaping takes a lease's authority before the job is claimed again",
+	run: func(e *env) {
+		id := e.push(e.b, "a", 1)[0]
+		j := e.claim1(e.b, e.worker(), "a")
+		e.crash(e.b)
+		e.wantLost("Complete", e.complete(e.b, j.Lease), j.Lease)
+		for _, ending := range endings {
+			e.wantLost("Fail", e.fail(e.b, backend.Failure{Lease: j.Lease, Ending: ending}), j.Lease)
+		}
+		e.wantState(id, backend.Pending)
+	},
+}, {
+	name: "complete/expired-unreaped",
+	rule: "that a lease's time has passed takes no authority away",
+	run: func(e *env) {
+		ids := e.push(e.b, "a", 2)
+		jobs := e.claim(e.b, e.worker(), 2, "a")
+		e.advance(100 * e.unit)
+		e.wantLost("Complete", e.complete(e.b, jobs[0].Lease))
+		e.wantLost("Fail", e.fail(e.b, backend.Failure{Lease: jobs[1].Lease, Ending: backend.EndFailed}))
+		e.wantState(ids[0], backend.Done)
+		e.wantState(ids[1], backend.Failed)
+	},
+}, {
+	name: "complete/wrong-token",
+	rule: "a lease is a pair: the token of another job settles nothing",
+	run: func(e *env) {
+		ids := e.push(e.b, "a", 2)
+		jobs := e.claim(e.b, e.worker(), 2, "a")
+		crossed := []backend.Lease{
+			{ID: jobs[0].ID, Token: jobs[1].Token},
+			{ID: jobs[1].ID, Token: jobs[0].Token},
+			{ID: jobs[0].ID}, {ID: jobs[0].ID, Token: jobs[0].Token + 1}, {ID: 1 << 40, Token: jobs[0].Token},
+		}
+		e.wantLost("Complete", e.complete(e.b, crossed...), crossed...)
+		for _, l := range crossed {
+			e.wantLost("Fail", e.fail(e.b, backend.Failure{Lease: l, Ending: backend.EndFailed}), l)
+		}
+		for _, id := range ids {
+			e.wantState(id, backend.Running)
+		}
+	},
+}, {
+	name: "complete/mixed",
+	rule: "in a batch with lost leases the others are completed",
+	run: func(e *env) {
+		ids := e.push(e.b, "a", 300)
+		jobs := e.claim(e.b, e.worker(), 300, "a")
+		leases := make([]backend.Lease, len(jobs))
+		var lost []backend.Lease
+		for i, j := range jobs {
+			leases[i] = j.Lease
+			if i%7 == 0 {
+				leases[i].Token += 1000
+				lost = append(lost, leases[i])
+			}
+		}
+		e.wantLost("Complete", e.complete(e.b, leases...), lost...)
+		for i, id := range ids {
+			if want := map[bool]backend.State{true: backend.Running, false: backend.Done}[i%7 == 0]; e.state(id) != want {
+				e.Fatalf("job %d is %v, want %v", id, e.state(id), want)
+			}
+		}
+	},
+}, {
+	name: "complete/other-handle",
+	rule: "a lease may be settled through any handle on the store",
+	run: func(e *env) {
+		e.push(e.b, "a", 2)
+		jobs := e.claim(e.b, e.worker(), 2, "a")
+		e.wantLost("Complete", e.complete(e.store.Open(e), jobs[0].Lease, jobs[1].Lease))
+		e.wantCounts("a done=2")
+	},
+}, {
+	name: "settle/repeat",
+	rule: "settling again in the same way succeeds and changes nothing",
+	run: func(e *env) {
+		w := e.worker()
+		e.push(e.b, "a", 1)
+		j := e.claim1(e.b, w, "a")
+		e.wantLost("Complete twice in a batch", e.complete(e.b, j.Lease, j.Lease))
+		before := e.get(j.ID)
+		e.advance(e.unit / 10)
+		e.wantLost("Complete again", e.complete(e.b, j.Lease))
+		e.wantLost("Complete again by another", e.complete(e.store.Open(e), j.Lease))
+		if after := e.get(j.ID); !reflect.DeepEqual(before, after) {
+			e.Errorf("the job was %+v and is %+v", before, after)
+		}
+		e.wantCounts("a done=1")
+		for i, ending := range endings {
+			name := fmt.Sprint("b", i)
+			e.push(e.b, name, 1)
+			j := e.claim1(e.b, w, name)
+			f := backend.Failure{Lease: j.Lease, Ending: ending, Delay: e.unit, Error: "x"}
+			e.wantLost("Fail", e.fail(e.b, f))
+			before := e.get(j.ID)
+			e.advance(e.unit / 10)
+			e.wantLost("Fail again", e.fail(e.b, f, f))
+			if after := e.get(j.ID); !reflect.DeepEqual(before, after) {
+				e.Errorf("the job was %+v and is %+v", before, after)
+			}
+		}
+	},
+}, {
+	name: "settle/otherwise",
+	rule: "settling again in another way is a lost lease and changes nothing",
+	run: func(e *env) {
+		w := e.worker()
+		settle := func(l backend.Lease, way int) []backend.Lease {
+			if way < 0 {
+				return e.complete(e.b, l)
+			}
+			return e.fail(e.b, backend.Failure{Lease: l, Ending: endings[way], Delay: 5 * e.unit})
+		}
+		for first := -1; first < len(endings); first++ {
+			for second := -1; second < len(endings); second++ {
+				if first == second {
+					continue
+				}
+				name := fmt.Sprintf("a%d-%d", first, second)
+				e.push(e.b, name, 1)
+				j := e.claim1(e.b, w, name)
+				e.wantLost("first way", settle(j.Lease, first))
+				before := e.get(j.ID)
+				e.wantLost(fmt.Sprintf("way %d after %d", second, first), settle(j.Lease, second), j.Lease)
+				if after := e.get(j.ID); !reflect.DeepEqual(before, after) {
+					e.Errorf("the job was %+v and is %+v", before, after)
+				}
+			}
+		}
+	},
+}, {
+	name: "fail/stale",
+	rule: "failing with a lease that was reaped and claimed anew changes nothing and returns it as lost",
+	run: func(e *env) {
+		old, j := e.stale()
+		before := e.get(j.ID)
+		for _, ending := range endings {
+			f := backend.Failure{Lease: old, Ending: ending, Error: "stale"}
+			e.wantLost("Fail of the old lease", e.fail(e.b, f), old)
+		}
+		if after := e.get(j.ID); !reflect.DeepEqual(before, after) {
+			e.Errorf("the job was %+v and is %+v", before, after)
+		}
+		e.wantLost("Complete of the live lease", e.complete(e.b, j.Lease))
+	},
+}, {
+	name: "fail/retry",
+	rule: "a retry spends an attempt and is claimed after its delay, not before",
+	run: func(e *env) {
+		w := e.worker()
+		id := e.push(e.b, "a", 1)[0]
+		for attempt := 1; attempt <= 3; attempt++ {
+			j := e.claim1(e.b, w, "a")
+			if j.Attempt != attempt {
+				e.Errorf("attempt is %d, want %d", j.Attempt, attempt)
+			}
+			e.fail(e.b, backend.Failure{Lease: j.Lease, Ending: backend.EndRetry, Delay: 5 * e.unit, Error: fmt.Sprint("no ", attempt)})
+			e.wantState(id, backend.Scheduled)
+			e.advance(4 * e.unit)
+			e.reap(e.b, backend.ReapRequest{})
+			e.wantIDs("Claim before the time", e.claim(e.b, w, 1, "a"))
+			e.advance(e.unit)
+		}
+		info := e.get(id)
+		if info.Failures != 3 || len(info.Errors) != 3 || info.Errors[0].Error != "no 1" || info.Errors[2].Attempt != 3 {
+			e.Errorf("the job is %+v", info)
+		}
+	},
+}, {
+	name: "fail/retry-at-once",
+	rule: "a retry without delay is pending at once",
+	run: func(e *env) {
+		w := e.worker()
+		e.push(e.b, "a", 1)
+		e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, w, "a").Lease, Ending: backend.EndRetry})
+		if j := e.claim1(e.b, w, "a"); j.Attempt != 2 {
+			e.Errorf("attempt is %d, want 2", j.Attempt)
+		}
+	},
+}, {
+	name: "fail/snooze",
+	rule: "a snooze spends no attempt and is claimed after its delay",
+	run: func(e *env) {
+		w := e.worker()
+		id := e.push(e.b, "a", 1)[0]
+		e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, w, "a").Lease, Ending: backend.EndSnooze, Delay: 2 * e.unit})
+		e.wantState(id, backend.Scheduled)
+		e.wantIDs("Claim before the time", e.claim(e.b, w, 1, "a"))
+		e.advance(2 * e.unit)
+		if j := e.claim1(e.b, w, "a"); j.Attempt != 1 {
+			e.Errorf("attempt is %d, want 1", j.Attempt)
+		}
+	},
+}, {
+	name: "fail/release",
+	rule: "a released job is pending at once, in its place, without an attempt spent",
+	run: func(e *env) {
+		w := e.worker()
+		ids := e.push(e.b, "a", 3)
+		first := e.claim1(e.b, w, "a")
+		created := e.get(first.ID).RunAt
+		e.advance(e.unit / 10)
+		e.fail(e.b, backend.Failure{Lease: first.Lease, Ending: backend.EndRelease})
+		if info := e.get(first.ID); info.State != backend.Pending || info.Failures != 0 || !info.RunAt.Equal(created) || len(info.Errors) > 0 {
+			e.Errorf("the released job is %+v", info)
+		}
+		jobs := e.claim(e.b, w, 3, "a")
+		e.wantIDs("Claim", jobs, ids...)
+		if jobs[0].Attempt != 1 || jobs[0].Suspect {
+			e.Errorf("the released job came back as %+v", jobs[0])
+		}
+	},
+}, {
+	name: "fail/terminal",
+	rule: "failed and cancelled jobs are not claimed again",
+	run: func(e *env) {
+		w := e.worker()
+		ids := e.push(e.b, "a", 2)
+		jobs := e.claim(e.b, w, 2, "a")
+		e.fail(e.b, backend.Failure{Lease: jobs[0].Lease, Ending: backend.EndFailed, Error: "f"},
+			backend.Failure{Lease: jobs[1].Lease, Ending: backend.EndCancelled, Error: "c"})
+		e.advance(100 * e.unit)
+		e.reap(e.b, backend.ReapRequest{Expired: true})
+		e.wantIDs("Claim", e.claimAny(e.b, e.worker(), 10, "a"))
+		failed, cancelled := e.get(ids[0]), e.get(ids[1])
+		if failed.State != backend.Failed || failed.Failures != 1 || failed.FinishedAt.IsZero() || len(failed.Errors) != 1 {
+			e.Errorf("the failed job is %+v", failed)
+		}
+		if cancelled.State != backend.Cancelled || cancelled.Failures != 0 || cancelled.FinishedAt.IsZero() || len(cancelled.Errors) != 1 {
+			e.Errorf("the cancelled job is %+v", cancelled)
+		}
+		e.wantCounts("a failed=1 a cancelled=1")
+	},
+}, {
+	name: "fail/any-text",
+	rule: "a failure is stored whatever its text is: cut to 64 KiB, valid UTF-8, without NUL",
+	run: func(e *env) {
+		w := e.worker()
+		for _, text := range []string{
+			strings.Repeat("x", 10<<20), "a\x00b", "a\xffb", strings.Repeat("é", 40000), strings.Repeat("\xff", 100000), "' \" -- ;",
+		} {
+			e.push(e.b, "a", 1)
+			j := e.claim1(e.b, w, "a")
+			e.wantLost("Fail", e.fail(e.b, backend.Failure{Lease: j.Lease, Ending: backend.EndFailed, Error: text}))
+			info := e.get(j.ID)
+			if info.State != backend.Failed || len(info.Errors) != 1 {
+				e.Fatalf("the job is %v with %d errors", info.State, len(info.Errors))
+			}
+			stored := info.Errors[0].Error
+			if len(stored) > 64<<10 || !utf8.ValidString(stored) || strings.ContainsRune(stored, 0) || stored == "" {
+				e.Errorf("a text of %d bytes is stored as %d bytes", len(text), len(stored))
+			}
+		}
+	},
+}, {
+	name: "fail/ten-errors",
+	rule: "the last ten errors of a job are kept, with their attempts",
+	run: func(e *env) {
+		w := e.worker()
+		id := e.push(e.b, "a", 1)[0]
+		for i := 1; i <= 13; i++ {
+			j := e.claim1(e.b, w, "a")
+			e.fail(e.b, backend.Failure{Lease: j.Lease, Ending: backend.EndRetry, Error: fmt.Sprint("error ", i)})
+		}
+		errs := e.get(id).Errors
+		if len(errs) != 10 || errs[0].Attempt != 4 || errs[9].Attempt != 13 || errs[9].Error != "error 13" || errs[9].At.IsZero() {
+			e.Errorf("errors are %+v", errs)
+		}
+	},
+}, {
+	name: "fail/invalid",
+	rule: "a failure that breaks a rule is refused with ErrInvalid, and its batch with it",
+	run: func(e *env) {
+		ids := e.push(e.b, "a", 2)
+		jobs := e.claim(e.b, e.worker(), 2, "a")
+		for _, bad := range []backend.Failure{
+			{Lease: jobs[1].Lease}, {Lease: jobs[1].Lease, Ending: 99}, {Lease: jobs[1].Lease, Ending: backend.EndRetry, Delay: -1},
+		} {
+			good := backend.Failure{Lease: jobs[0].Lease, Ending: backend.EndFailed}
+			if _, err := e.b.Fail(e.ctx, []backend.Failure{good, bad}); !errors.Is(err, backend.ErrInvalid) {
+				e.Errorf("Fail(%+v) = %v, want ErrInvalid", bad, err)
+			}
+		}
+		for _, id := range ids {
+			e.wantState(id, backend.Running)
+		}
+	},
+}, {
+	name: "history/delete-at-once",
+	rule: "with a negative keep a job is deleted in the transaction that ends it",
+	opts: Options{History: backend.History{Done: -1, Failed: -1}},
+	run: func(e *env) {
+		w := e.worker()
+		ids := e.push(e.b, "a", 3)
+		jobs := e.claim(e.b, w, 3, "a")
+		e.fail(e.b, backend.Failure{Lease: jobs[0].Lease, Ending: backend.EndRetry, Error: "once"})
+		jobs[0] = e.claim1(e.b, w, "a")
+		e.wantLost("Complete", e.complete(e.b, jobs[0].Lease))
+		e.wantLost("Fail", e.fail(e.b, backend.Failure{Lease: jobs[1].Lease, Ending: backend.EndFailed, Error: "f"},
+			backend.Failure{Lease: jobs[2].Lease, Ending: backend.EndCancelled, Error: "c"}))
+		for _, id := range ids {
+			e.wantState(id, 0)
+		}
+		e.wantLost("Complete of a deleted job", e.complete(e.b, jobs[0].Lease), jobs[0].Lease)
+		e.wantCounts("")
+	},
+}}
