@@ -1,0 +1,47 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+)
+
+// A PanicError is a handler's panic.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+// Error returns the panic's value and the stack.
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v\n\n%s", e.Value, e.Stack) }
+
+// Unwrap returns the value if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// errGoexit is what a handler that calls runtime.Goexit fails with.
+var errGoexit = errors.New("the handler called runtime.Goexit")
+
+// Call runs a handler and calls done once with its error, also when it panics
+// or ends its goroutine. In the latter case Call does not return, and done is
+// told so: the goroutine ends after it.
+func Call(ctx context.Context, run Run, payload []byte, done func(err error, exits bool)) {
+	returned := false
+	var err error
+	defer func() {
+		if returned {
+			done(err, false)
+			return
+		}
+		if v := recover(); v != nil {
+			done(&PanicError{Value: v, Stack: debug.Stack()}, false)
+			return
+		}
+		done(fmt.Errorf("%w\n\n%s", errGoexit, debug.Stack()), true)
+	}()
+	err = run(ctx, payload)
+	returned = true
+}

@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// The results that a handler may ask for by its error.
+type (
+	// CancelError: never again.
+	CancelError struct{ Err error }
+	// RetryError: again after Delay.
+	RetryError struct {
+		Delay time.Duration
+		Err   error
+	}
+	// SnoozeError: again after Delay, for free.
+	SnoozeError struct{ Delay time.Duration }
+)
+
+func (e *CancelError) Error() string {
+	if e.Err == nil {
+		return "cancelled"
+	}
+	return "cancelled: " + e.Err.Error()
+}
+func (e *CancelError) Unwrap() error { return e.Err }
+
+func (e *RetryError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("retry after %v", e.Delay)
+	}
+	return e.Err.Error()
+}
+func (e *RetryError) Unwrap() error { return e.Err }
+
+func (e *SnoozeError) Error() string { return fmt.Sprintf("snooze for %v", e.Delay) }
+
+// Judge says how a run of a job ends that returned err, which is not nil.
+// interrupted is set if the handler was told to stop by a shutdown.
+func Judge(d *Definition, job *backend.Job, err error, interrupted bool) backend.Failure {
+	f := backend.Failure{Lease: job.Lease, Ending: backend.EndRetry, Error: text(err)}
+	var (
+		cancel *CancelError
+		retry  *RetryError
+		snooze *SnoozeError
+	)
+	switch {
+	case errors.As(err, &cancel):
+		f.Ending = backend.EndCancelled
+		return f
+	case errors.As(err, &snooze):
+		f.Ending, f.Delay, f.Error = backend.EndSnooze, clampDelay(snooze.Delay), ""
+		return f
+	case errors.As(err, &retry):
+		f.Delay = clampDelay(retry.Delay)
+	case interrupted:
+		f.Ending, f.Error = backend.EndRelease, ""
+		return f
+	default:
+		f.Delay = backoff(d, job.Attempt, err)
+	}
+	if job.Attempt >= job.MaxAttempts {
+		f.Ending, f.Delay = backend.EndFailed, 0
+	}
+	return f
+}
+
+// text is err.Error, which is the user's code.
+func text(err error) (s string) {
+	defer func() {
+		if v := recover(); v != nil {
+			s = fmt.Sprintf("an error of type %T whose Error method panicked: %v", err, v)
+		}
+	}()
+	if s = err.Error(); s == "" {
+		s = fmt.Sprintf("an error of type %T without text", err)
+	}
+	return s
+}
+
+// backoff is the definition's policy, which is the user's code.
+func backoff(d *Definition, attempt int, err error) (delay time.Duration) {
+	if d.Backoff == nil {
+		return DefaultBackoff(attempt)
+	}
+	defer func() {
+		if recover() != nil {
+			delay = DefaultBackoff(attempt)
+		}
+	}()
+	return clampDelay(d.Backoff(attempt, err))
+}
+
+// clampDelay keeps a delay within what a store takes.
+func clampDelay(d time.Duration) time.Duration {
+	return min(max(d, 0), 10*365*24*time.Hour)
+}
+
+// MaxBackoff is the longest delay of DefaultBackoff, jitter apart.
+const MaxBackoff = 24 * time.Hour
+
+// DefaultBackoff is attempt⁴ seconds, at most a day, 10 % more or less.
+func DefaultBackoff(attempt int) time.Duration {
+	delay := MaxBackoff
+	if attempt = max(attempt, 1); attempt < 18 { // 18⁴ s is more than a day
+		a := time.Duration(attempt)
+		delay = min(delay, a*a*a*a*time.Second)
+	}
+	return delay - delay/10 + rand.N(delay/5)
+}

@@ -1,0 +1,187 @@
+package plainjobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+// DefaultMaxAttempts is how often a job is tried that does not say.
+const DefaultMaxAttempts = 25
+
+// A Job is a kind of job: its name, the type of its data, and its options.
+// It is immutable and belongs in a package-level variable.
+type Job[T any] struct{ def *engine.Definition }
+
+// AnyJob is a *Job of any type.
+type AnyJob interface {
+	// Name returns the job's name.
+	Name() string
+	definition() *engine.Definition
+}
+
+// Define returns the job with a name and a handler. It belongs in a
+// package-level variable: importing the package is what makes the job known to
+// workers.
+//
+// A name matches [a-z0-9][a-z0-9._/-]{0,127}; see [Filename]. Define panics,
+// naming file and line, if the name breaks the rule or is taken, if fn is nil,
+// or if an option is out of its bounds.
+func Define[T any](name string, fn func(ctx context.Context, data T) error, opts ...DefineOption) *Job[T] {
+	where := caller()
+	if fn == nil {
+		panic(fmt.Sprintf("plainjobs: %s: job %q is defined with a nil handler; use Declare to bind one later", where, name))
+	}
+	return define[T](name, where, decoding(fn), opts)
+}
+
+// Declare is [Define] without a handler, which [Handle] binds to each queue
+// whose workers shall run the job. It is for handlers with dependencies, and
+// for jobs that enqueue themselves or each other.
+func Declare[T any](name string, opts ...DefineOption) *Job[T] {
+	return define[T](name, caller(), nil, opts)
+}
+
+func define[T any](name, where string, run func(*engine.Definition) engine.Run, opts []DefineOption) *Job[T] {
+	d := &engine.Definition{Name: name, Where: where, MaxAttempts: DefaultMaxAttempts}
+	for _, opt := range opts {
+		if err := opt.define(d); err != nil {
+			panic(fmt.Sprintf("plainjobs: %s: job %q: %v", where, name, err))
+		}
+	}
+	if run != nil {
+		d.Run = run(d)
+	}
+	engine.Register(d)
+	return &Job[T]{def: d}
+}
+
+// Handle binds a handler to a job for one queue. It goes before the handler
+// of the definition, if there is one. It panics if an argument is nil.
+func Handle[T any](q *Queue, job *Job[T], fn func(ctx context.Context, data T) error) {
+	if q == nil || job == nil || fn == nil {
+		panic(fmt.Sprintf("plainjobs: %s: Handle with a nil queue, job or handler", caller()))
+	}
+	q.engine.Handle(job.def, decoding(fn)(job.def))
+}
+
+// decoding returns fn as the engine runs it.
+func decoding[T any](fn func(context.Context, T) error) func(*engine.Definition) engine.Run {
+	return func(d *engine.Definition) engine.Run {
+		return func(ctx context.Context, payload []byte) error {
+			var data T
+			if err := json.Unmarshal(payload, &data); err != nil {
+				info, _ := FromContext(ctx)
+				return &DecodeError{Job: d.Name, ID: info.ID, Field: field(err), reason: reason(err)}
+			}
+			return fn(ctx, data)
+		}
+	}
+}
+
+// A DecodeError is what a run fails with whose payload does not fit the job's
+// type. It is retried like any other failure, as a deployment may be under
+// way. It never holds any of the payload.
+type DecodeError struct {
+	Job   string
+	ID    int64
+	Field string // path of the field, empty if it is the whole
+
+	reason string
+}
+
+// Error names the job, its ID and the field.
+func (e *DecodeError) Error() string {
+	at := ""
+	if e.Field != "" {
+		at = " at field " + e.Field
+	}
+	return fmt.Sprintf("payload of job %s #%d does not decode%s: %s", e.Job, e.ID, at, e.reason)
+}
+
+func field(err error) string {
+	if e := (*json.UnmarshalTypeError)(nil); errors.As(err, &e) {
+		return e.Field
+	}
+	return ""
+}
+
+// reason describes a decoding error without quoting the payload.
+func reason(err error) string {
+	if e := (*json.UnmarshalTypeError)(nil); errors.As(err, &e) {
+		kind, _, _ := strings.Cut(e.Value, " ") // "number 300" quotes it
+		return fmt.Sprintf("a JSON %s is no %v", kind, e.Type)
+	}
+	if e := (*json.SyntaxError)(nil); errors.As(err, &e) {
+		return fmt.Sprintf("not valid JSON after %d bytes", e.Offset)
+	}
+	return fmt.Sprintf("the type's UnmarshalJSON returned a %T", err)
+}
+
+// Name returns the job's name.
+func (j *Job[T]) Name() string { return j.def.Name }
+
+func (j *Job[T]) definition() *engine.Definition { return j.def }
+
+// With returns a task: the job with data, which are encoded at once. If they
+// do not encode, or an option is out of its bounds, Perform returns the error.
+func (j *Job[T]) With(data T, opts ...TaskOption) Task {
+	t := Task{def: j.def}
+	t.payload, t.err = json.Marshal(data)
+	if t.err != nil {
+		t.err = fmt.Errorf("data do not encode: %w", t.err)
+	}
+	t.maxAttempts, t.priority = j.def.MaxAttempts, j.def.Priority
+	for _, opt := range opts {
+		if err := opt.task(&t); err != nil && t.err == nil {
+			t.err = err
+		}
+	}
+	return t
+}
+
+// A Task is a job with its data, ready to be performed.
+type Task struct {
+	def         *engine.Definition
+	payload     []byte
+	maxAttempts int
+	priority    int16
+	delay       time.Duration
+	at          time.Time // instead of delay
+	err         error
+}
+
+// Filename returns a job name made of the name of the calling file, without
+// ".go" and "_test", in lower case, with "-" for "_": the job in
+// double_opt_in.go is called "double-opt-in". Renaming the file renames the
+// job, see [Aliases].
+func Filename() string {
+	_, file, _, ok := runtime.Caller(1)
+	if !ok {
+		panic("plainjobs: Filename does not know its caller")
+	}
+	return nameOf(file)
+}
+
+func nameOf(file string) string {
+	name := strings.TrimSuffix(filepath.Base(filepath.ToSlash(file)), ".go")
+	name = strings.TrimSuffix(name, "_test")
+	return strings.ReplaceAll(strings.ToLower(name), "_", "-")
+}
+
+// caller returns file:line of the code that called an exported function of
+// this package.
+func caller() string {
+	_, file, line, ok := runtime.Caller(2)
+	if !ok {
+		return "unknown place"
+	}
+	return fmt.Sprintf("%s:%d", file, line)
+}

@@ -1,0 +1,181 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// A pulse is when the worker was last heard of, by its own clock and by the
+// store's.
+type pulse struct {
+	mono  time.Time
+	store time.Time // zero if the store does not tell
+}
+
+// beat renews the worker's row until ctx ends, and reaps after each time.
+func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc) {
+	// Just under a third, so that two beats in time are less than one apart.
+	interval := s.opts.Lease / 3 * 9 / 10
+	last := pulse{mono: time.Now()}
+	unknown := map[int64]bool{}
+	s.reap(ctx, false)
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		next := interval
+		s.mu.Lock()
+		id := s.self.ID
+		s.mu.Unlock()
+		now, leases, err := s.pulse(ctx)
+		switch {
+		case err == nil:
+			steady := s.steady(last, now)
+			last = now
+			unknown = s.compare(ctx, leases, unknown)
+			s.reap(ctx, steady)
+		case errors.Is(err, backend.ErrWorkerGone):
+			s.buried(id)
+			last = pulse{}
+			next = time.Millisecond // register anew
+		case permanent(err):
+			stop(err)
+		case ctx.Err() == nil:
+			s.log.complain("beat", err)
+			next = min(interval/10, time.Second)
+		}
+		timer.Reset(next)
+	}
+}
+
+// steady reports whether the worker may judge others by the clock. After a
+// stall of its own, or a jump of the store's clock, everybody looks dead, for
+// nobody has renewed in time: then the others get time to.
+func (s *session) steady(last, now pulse) bool {
+	if last.mono.IsZero() {
+		return false
+	}
+	gap := now.mono.Sub(last.mono)
+	if gap >= s.opts.Lease/3 {
+		return false
+	}
+	if last.store.IsZero() || now.store.IsZero() {
+		return true
+	}
+	jump := now.store.Sub(last.store) - gap
+	return jump.Abs() < s.opts.Lease/6
+}
+
+// stored is what the store has under this worker.
+type stored struct {
+	leases []backend.Lease
+	asked  map[int64]*run // what the worker held when it asked
+}
+
+// pulse renews the row.
+func (s *session) pulse(ctx context.Context) (pulse, stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Lease/3)
+	defer cancel()
+	s.mu.Lock()
+	self, known := s.self, s.known
+	asked := make(map[int64]*run, len(s.held))
+	for token, r := range s.held {
+		asked[token] = r
+	}
+	s.mu.Unlock()
+
+	heart, ok := s.store.(backend.Heart)
+	if !ok || !known {
+		req := s.request(0, false)
+		_, err := s.store.Claim(ctx, req)
+		if err == nil {
+			s.mu.Lock()
+			s.known = s.known || s.self.ID == req.Worker.ID
+			s.mu.Unlock()
+		}
+		return pulse{mono: time.Now()}, stored{}, err
+	}
+	result, err := heart.Beat(ctx, backend.BeatRequest{Worker: self})
+	return pulse{mono: time.Now(), store: result.Now}, stored{result.Leases, asked}, err
+}
+
+// buried is called when the worker has no row any more: others took it for
+// dead, and its jobs. It goes on as another.
+func (s *session) buried(id int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.self.ID != id {
+		return // known already
+	}
+	s.opts.Logger.Warn("plainjobs: this worker was taken for dead; its leases are lost", "leases", len(s.held))
+	for _, r := range s.held {
+		s.lose(r)
+	}
+	s.renew()
+	s.nudge()
+	s.rouseFetch()
+}
+
+// compare sets the worker's leases beside the stored ones. A held one that is
+// not stored is lost. A stored one that the worker does not hold, at two beats
+// in turn, is of a claim whose answer was lost: it would be renewed for ever,
+// so it is handed back.
+func (s *session) compare(ctx context.Context, in stored, before map[int64]bool) (unknown map[int64]bool) {
+	unknown = map[int64]bool{}
+	if in.asked == nil {
+		return unknown
+	}
+	inStore := make(map[int64]bool, len(in.leases))
+	var release []backend.Failure
+	s.mu.Lock()
+	for _, l := range in.leases {
+		inStore[l.Token] = true
+		if s.held[l.Token] != nil {
+			continue
+		}
+		if before[l.Token] {
+			release = append(release, backend.Failure{Lease: l, Ending: backend.EndRelease})
+		}
+		unknown[l.Token] = true
+	}
+	for token, r := range in.asked {
+		if !inStore[token] && s.held[token] == r {
+			s.lose(r)
+		}
+	}
+	s.mu.Unlock()
+	if len(release) > 0 {
+		s.opts.Logger.Warn("plainjobs: handing back jobs that this worker never heard of", "jobs", len(release))
+		if _, err := s.store.Fail(ctx, release); err != nil && ctx.Err() == nil {
+			s.log.complain("release", err)
+		}
+	}
+	return unknown
+}
+
+// reap rescues, and prunes what is old, in bounded steps.
+func (s *session) reap(ctx context.Context, expired bool) {
+	for more := true; more && ctx.Err() == nil; {
+		limited, cancel := context.WithTimeout(ctx, s.opts.Lease/3)
+		r, err := s.store.Reap(limited, backend.ReapRequest{Expired: expired})
+		cancel()
+		if err != nil {
+			if ctx.Err() == nil && !permanent(err) {
+				s.log.complain("reap", err)
+			}
+			return
+		}
+		if r.Rescued+r.Failed > 0 || len(r.Workers) > 0 {
+			s.opts.Logger.Warn("plainjobs: rescued the jobs of dead workers",
+				"workers", len(r.Workers), "rescued", r.Rescued, "failed", r.Failed)
+		}
+		more = r.More
+	}
+}

@@ -1,0 +1,178 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+const (
+	// prefetchTime is how long the runs that wait for a slot should last:
+	// time enough to claim the next ones.
+	prefetchTime = 20 * time.Millisecond
+	// stallTime is how long runs wait behind busy slots before they are
+	// handed back, for a worker that has slots free.
+	stallTime = 200 * time.Millisecond
+	// suspectTime is how long prefetching may keep suspects waiting.
+	suspectTime = time.Second
+)
+
+// fetch keeps the slots supplied until ctx ends; it calls stop when there is
+// no going on.
+func (s *session) fetch(ctx context.Context, stop context.CancelCauseFunc) {
+	pause := newPause()
+	lastSuspects := time.Now()
+	for ctx.Err() == nil {
+		limit, suspects := s.demand(time.Since(lastSuspects) > suspectTime)
+		if limit == 0 {
+			s.await(ctx)
+			continue
+		}
+		if suspects {
+			lastSuspects = time.Now()
+		}
+		req := s.request(limit, suspects)
+		jobs, err := s.claim(ctx, req)
+		switch {
+		case err == nil:
+			pause.reset()
+			s.accept(req, jobs)
+			if len(jobs) == 0 {
+				s.wait(ctx, req)
+			}
+		case errors.Is(err, backend.ErrWorkerGone):
+			s.buried(req.Worker.ID)
+		case permanent(err):
+			stop(err)
+		case ctx.Err() == nil:
+			s.log.complain("claim", err)
+			pause.sleep(ctx)
+		}
+	}
+}
+
+// demand returns how many jobs to claim, and whether one may be a suspect.
+// With hungry set it lets the prefetched runs run out first, so that suspects,
+// which nothing may wait behind, get their turn.
+func (s *session) demand(hungry bool) (limit int, suspects bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	free := s.opts.Concurrency - s.running
+	prefetch := 0
+	if s.average > 0 && s.suspect == nil {
+		prefetch = int(min(maxPrefetch, time.Duration(s.opts.Concurrency)*prefetchTime/s.average))
+	}
+	if hungry && (s.waiting > 0 || free == 0) {
+		return 0, false
+	}
+	limit = min(maxPrefetch, free+prefetch-s.waiting)
+	if limit <= 0 || s.waiting > prefetch/2 {
+		return 0, false // a claim costs the same for a few
+	}
+	return limit, s.waiting == 0 && s.suspect == nil && free > 0
+}
+
+// await returns when the demand may have grown. Runs that wait for nothing but
+// slots that do not come free are handed back.
+func (s *session) await(ctx context.Context) {
+	s.mu.Lock()
+	waiting, taken := s.waiting, s.taken
+	s.mu.Unlock()
+	var stalled <-chan time.Time
+	if waiting > 0 {
+		timer := time.NewTimer(stallTime)
+		defer timer.Stop()
+		stalled = timer.C
+	}
+	select {
+	case <-s.kick:
+	case <-ctx.Done():
+	case <-stalled:
+		s.unstall(taken)
+	}
+}
+
+// unstall hands the waiting runs back if no slot has taken one since taken
+// were.
+func (s *session) unstall(taken int) {
+	s.mu.Lock()
+	stalled := s.waiting > 0 && s.taken == taken
+	if stalled {
+		s.average = max(s.average, time.Duration(s.opts.Concurrency)*stallTime) // prefetch no more for now
+	}
+	s.mu.Unlock()
+	if stalled {
+		s.handBack()
+	}
+}
+
+// claim claims, for no longer than other workers may believe this one to live.
+func (s *session) claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Lease/3)
+	defer cancel()
+	return s.store.Claim(ctx, req)
+}
+
+// accept hands claimed jobs to the slots.
+func (s *session) accept(req backend.ClaimRequest, jobs []backend.Job) {
+	runs := make([]run, len(jobs))
+	s.mu.Lock()
+	s.known = s.known || s.self.ID == req.Worker.ID
+	for i := range jobs {
+		r := &runs[i]
+		r.job, r.def = jobs[i], s.jobs[jobs[i].Name]
+		s.held[r.job.Token] = r
+		if r.job.Suspect {
+			s.suspect = r
+		}
+		if s.self.ID != req.Worker.ID {
+			r.state = runLost // the row is gone, and these with it
+		}
+	}
+	s.waiting += len(jobs)
+	s.mu.Unlock()
+	for i := range runs {
+		s.runs <- &runs[i] // has room: see demand
+	}
+}
+
+// wait returns when a claim may find something.
+func (s *session) wait(ctx context.Context, req backend.ClaimRequest) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.mu.Lock()
+	waiting, taken := s.waiting, s.taken
+	if !req.Suspects {
+		s.rouse = cancel
+	}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.rouse = nil
+		s.mu.Unlock()
+	}()
+	waiter, ok := s.store.(backend.Waiter)
+	timeout := time.Duration(0)
+	switch {
+	case waiting > 0:
+		timeout = stallTime
+	case !ok:
+		timeout = s.opts.Poll
+	}
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	if !ok {
+		<-ctx.Done()
+	} else if err := waiter.Wait(ctx, req); err != nil && ctx.Err() == nil && !permanent(err) {
+		s.log.complain("wait", err)
+		newPause().sleep(ctx)
+	}
+	if waiting > 0 {
+		s.unstall(taken)
+	}
+}

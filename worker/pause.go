@@ -1,0 +1,54 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// A pause grows from 50 ms to 5 s, with jitter.
+type pause struct{ next time.Duration }
+
+func newPause() *pause { return &pause{next: 50 * time.Millisecond} }
+
+func (p *pause) reset() { p.next = 50 * time.Millisecond }
+
+// sleep returns after the pause or when ctx ends.
+func (p *pause) sleep(ctx context.Context) {
+	timer := time.NewTimer(p.next/2 + rand.N(p.next))
+	defer timer.Stop()
+	p.next = min(2*p.next, 5*time.Second)
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// complaints logs troubles with the store, each kind at most once in
+// complainEvery: a full disk must not fill the log as well.
+type complaints struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	last map[string]time.Time
+	kept map[string]int
+}
+
+const complainEvery = 10 * time.Second
+
+func newComplaints(log *slog.Logger) *complaints {
+	return &complaints{log: log, last: map[string]time.Time{}, kept: map[string]int{}}
+}
+
+func (c *complaints) complain(op string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := time.Now(); now.Sub(c.last[op]) >= complainEvery {
+		c.log.Error("plainjobs: the store does not answer; trying again", "op", op, "error", err, "unsaid", c.kept[op])
+		c.last[op], c.kept[op] = now, 0
+		return
+	}
+	c.kept[op]++
+}

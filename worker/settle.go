@@ -1,0 +1,141 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// maxUnsettled is how many runs may have ended and not been stored. At it,
+// slots wait: what is not stored when the process dies runs again.
+const maxUnsettled = 1024
+
+// settleWait bounds how long a worker that stops goes on trying to store how
+// runs ended.
+const settleWait = 10 * time.Second
+
+// A settler stores how runs ended. What comes while it writes is the next
+// batch: there is no timer, and an idle one writes at once.
+type settler struct {
+	s    *session
+	done chan struct{} // closed when loop has returned
+
+	mu      sync.Mutex
+	some    sync.Cond // entries came, or closed
+	room    sync.Cond // entries went
+	entries []entry
+	writing int
+	closing bool
+	giveUp  context.Context // ends settleWait after close
+	quit    context.CancelFunc
+}
+
+type entry struct {
+	run     *run
+	failure *backend.Failure // nil: it went well
+}
+
+func newSettler(s *session) *settler {
+	t := &settler{s: s, done: make(chan struct{})}
+	t.some.L, t.room.L = &t.mu, &t.mu
+	t.giveUp, t.quit = context.WithCancel(context.Background())
+	return t
+}
+
+// add has the end of a run stored, soon. It waits while too many are not.
+func (t *settler) add(r *run, failure *backend.Failure) {
+	t.mu.Lock()
+	for len(t.entries)+t.writing >= maxUnsettled && !t.closing {
+		t.room.Wait()
+	}
+	t.entries = append(t.entries, entry{r, failure})
+	t.some.Signal()
+	t.mu.Unlock()
+}
+
+// close lets loop end when everything is stored, or settleWait is over.
+func (t *settler) close() {
+	t.mu.Lock()
+	t.closing = true
+	t.some.Signal()
+	t.room.Broadcast()
+	t.mu.Unlock()
+	time.AfterFunc(settleWait, t.quit)
+}
+
+func (t *settler) loop() {
+	defer close(t.done)
+	defer t.quit()
+	var batch []entry
+	for {
+		t.mu.Lock()
+		t.writing = 0
+		t.room.Broadcast()
+		for len(t.entries) == 0 && !t.closing {
+			t.some.Wait()
+		}
+		batch, t.entries = t.entries, batch[:0]
+		t.writing = len(batch)
+		t.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		t.store(batch)
+		clear(batch)
+	}
+}
+
+// store writes a batch, as long as it takes: a run whose end is not stored
+// keeps its lease and, in the end, runs again.
+func (t *settler) store(batch []entry) {
+	var completions []backend.Completion
+	var failures []backend.Failure
+	for _, e := range batch {
+		if e.failure == nil {
+			completions = append(completions, backend.Completion{Lease: e.run.job.Lease})
+		} else {
+			failures = append(failures, *e.failure)
+		}
+	}
+	complete := func() {
+		t.try("complete", func(ctx context.Context) ([]backend.Lease, error) { return t.s.store.Complete(ctx, completions) })
+	}
+	fail := func() {
+		t.try("fail", func(ctx context.Context) ([]backend.Lease, error) { return t.s.store.Fail(ctx, failures) })
+	}
+	switch {
+	case len(failures) == 0:
+		complete()
+	case len(completions) == 0:
+		fail()
+	default: // at the same time, so that both share a transaction
+		var wg sync.WaitGroup
+		wg.Go(fail)
+		complete()
+		wg.Wait()
+	}
+	for _, e := range batch {
+		t.s.forget(e.run)
+	}
+}
+
+// try calls write until it works or the settler gives up.
+func (t *settler) try(op string, write func(context.Context) ([]backend.Lease, error)) {
+	for pause := newPause(); ; {
+		lost, err := write(t.giveUp)
+		if err == nil {
+			for _, l := range lost {
+				t.s.opts.Logger.Warn("plainjobs: a run ended after its lease was lost; its end is not stored", "id", l.ID)
+			}
+			return
+		}
+		if permanent(err) || t.giveUp.Err() != nil {
+			t.s.opts.Logger.Error("plainjobs: the ends of runs are not stored; the jobs will run again", "op", op, "error", err)
+			return
+		}
+		t.s.log.complain(op, err)
+		pause.sleep(t.giveUp)
+	}
+}

@@ -1,0 +1,161 @@
+// Package worker runs the jobs of a queue: it claims them, runs their
+// handlers, settles their leases, keeps itself alive in the store, and rescues
+// the jobs of workers that died.
+//
+// Any number of workers, in any processes that share the store, may run at
+// once.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+// Options of a Worker. The zero value is ready.
+type Options struct {
+	// Concurrency is how many handlers run at once, at most 100,000; zero is
+	// GOMAXPROCS.
+	Concurrency int
+	// Jobs restricts what the worker claims; nil is every job that the
+	// program defines.
+	Jobs []plainjobs.AnyJob
+	// Grace is how long running handlers may go on when Run's context has
+	// ended, before theirs ends too; zero is 20 seconds, negative is none.
+	Grace time.Duration
+	// Lease is how long the worker counts as alive after it was last heard
+	// of, from 100 ms to an hour; zero is 30 seconds. It renews every third
+	// of it. When a process dies, its jobs run elsewhere after up to four
+	// thirds of it; a lease that is shorter than the store's worst pause
+	// makes jobs run twice.
+	Lease time.Duration
+	// Poll is how often the worker looks for jobs in a store that cannot
+	// tell when there are some; zero is 100 ms.
+	Poll time.Duration
+	// Logger is told of runs and troubles, never of payloads; nil is
+	// slog.Default().
+	Logger *slog.Logger
+}
+
+// A Worker runs the jobs of one queue.
+type Worker struct {
+	queue *engine.Queue
+	opts  Options
+}
+
+// New returns a worker for a queue; nil options are the defaults. It panics if
+// the queue is nil. What is wrong with the options, Run says.
+func New(queue *plainjobs.Queue, opts *Options) *Worker {
+	if queue == nil {
+		panic("worker: New with a nil queue")
+	}
+	w := &Worker{queue: engine.Of(queue)}
+	if opts != nil {
+		w.opts = *opts
+	}
+	return w
+}
+
+// stopWait is how long handlers have to return when their contexts have
+// ended at the end of the grace.
+const stopWait = time.Second
+
+// Run works until ctx ends. Then it claims no more, gives the running handlers
+// the grace, ends their contexts with [plainjobs.ErrStopped], hands back the
+// jobs that were not started or were interrupted, at no attempt's cost, stores
+// how the others ended, and returns nil.
+//
+// It returns an error at once if an option is out of its bounds, or a job that
+// it is to run is declared but has no handler; when the store is closed or
+// refuses it for good; and if handlers ignored the end of their contexts: they
+// still run, and their jobs are left to the lease.
+func (w *Worker) Run(ctx context.Context) error {
+	opts, err := w.opts.resolve()
+	if err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
+	jobs, err := w.jobs()
+	if err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
+	if err := newSession(w.queue, opts, jobs).run(ctx); err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
+	return nil
+}
+
+func (o Options) resolve() (Options, error) {
+	if o.Concurrency < 0 || o.Concurrency > 100_000 {
+		return o, fmt.Errorf("Options.Concurrency is %d, not within 1 and 100000", o.Concurrency)
+	}
+	if o.Concurrency == 0 {
+		o.Concurrency = runtime.GOMAXPROCS(0)
+	}
+	if o.Lease == 0 {
+		o.Lease = 30 * time.Second
+	}
+	if o.Lease < 100*time.Millisecond || o.Lease > time.Hour {
+		return o, fmt.Errorf("Options.Lease is %v, not within 100ms and 1h", o.Lease)
+	}
+	if o.Poll < 0 || o.Poll > o.Lease {
+		return o, fmt.Errorf("Options.Poll is %v, not within 0 and the lease", o.Poll)
+	}
+	if o.Poll == 0 {
+		o.Poll = min(100*time.Millisecond, o.Lease)
+	}
+	if o.Grace > 24*time.Hour {
+		return o, fmt.Errorf("Options.Grace is %v, more than a day", o.Grace)
+	}
+	if o.Grace == 0 {
+		o.Grace = 20 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return o, nil
+}
+
+// jobs returns the definitions to work on, by each of their names.
+func (w *Worker) jobs() (map[string]*engine.Definition, error) {
+	defs := engine.Definitions()
+	if w.opts.Jobs != nil {
+		defs = nil
+		for i, job := range w.opts.Jobs {
+			if job == nil {
+				return nil, fmt.Errorf("Options.Jobs[%d] is nil", i)
+			}
+			defs = append(defs, engine.Lookup(job.Name()))
+		}
+	}
+	if len(defs) == 0 {
+		return nil, errors.New("there are no jobs: define some, and import their package")
+	}
+	byName := map[string]*engine.Definition{}
+	var unbound []string
+	for _, d := range defs {
+		if w.queue.Handler(d) == nil {
+			unbound = append(unbound, fmt.Sprintf("%s (declared at %s)", d.Name, d.Where))
+		}
+		for _, name := range append([]string{d.Name}, d.Aliases...) {
+			byName[name] = d
+		}
+	}
+	if len(unbound) > 0 {
+		return nil, fmt.Errorf("no handler for %s: bind one with plainjobs.Handle, or leave the job out of Options.Jobs",
+			strings.Join(unbound, ", "))
+	}
+	return byName, nil
+}
+
+// permanent reports whether trying again cannot help.
+func permanent(err error) bool {
+	return errors.Is(err, backend.ErrClosed) || errors.Is(err, backend.ErrInvalid) || errors.Is(err, backend.ErrCorrupt)
+}
