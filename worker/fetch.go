@@ -71,7 +71,13 @@ func (s *session) demand(hungry bool) (limit int, suspects bool) {
 	if limit <= 0 || s.waiting > prefetch/2 {
 		return 0, false // a claim costs the same for a few
 	}
-	return limit, s.waiting == 0 && s.suspect == nil && free > 0
+	return limit, s.takesSuspect()
+}
+
+// takesSuspect reports whether a suspect would start at once, with nothing
+// waiting behind it. The caller holds mu.
+func (s *session) takesSuspect() bool {
+	return s.suspect == nil && s.waiting == 0 && s.running < s.opts.Concurrency
 }
 
 // await returns when the demand may have grown. Runs that wait for nothing but
@@ -147,12 +153,16 @@ func (s *session) wait(ctx context.Context, req backend.ClaimRequest) {
 	if !req.Suspects {
 		s.rouse = cancel
 	}
+	outdated := !req.Suspects && s.takesSuspect()
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
 		s.rouse = nil
 		s.mu.Unlock()
 	}()
+	if outdated {
+		return // one may be claimed since
+	}
 	waiter, ok := s.store.(backend.Waiter)
 	timeout := time.Duration(0)
 	switch {

@@ -32,7 +32,7 @@ type Options struct {
 	// ended, before theirs ends too; zero is 20 seconds, negative is none.
 	Grace time.Duration
 	// Lease is how long the worker counts as alive after it was last heard
-	// of, from 100 ms to an hour; zero is 30 seconds. It renews every third
+	// of, from 100 ms to an hour; zero is 30 seconds. It renews every quarter
 	// of it. When a process dies, its jobs run elsewhere after up to four
 	// thirds of it; a lease that is shorter than the store's worst pause
 	// makes jobs run twice.

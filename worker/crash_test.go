@@ -1,0 +1,220 @@
+package worker_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
+	"github.com/plainjobs/plainjobs/worker"
+)
+
+// childVariable makes the test's binary a worker on the database that it
+// names; the ledger is a file beside it with a line for each run.
+const childVariable = "PLAINJOBS_TEST_CHILD"
+
+// crashLease is short, so that the jobs of killed workers come back soon.
+const crashLease = 800 * time.Millisecond
+
+func child() {
+	path := os.Getenv(childVariable)
+	ledger, err := os.OpenFile(path+".ledger", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	check(err)
+	b, err := modernc.Open(path, nil)
+	check(err)
+	q := plainjobs.New(b, nil)
+	plainjobs.Handle(q, jobA, func(ctx context.Context, s string) error {
+		i, _ := plainjobs.FromContext(ctx)
+		// One write for one run, so that it survives what comes next.
+		if _, err := fmt.Fprintf(ledger, "%d %d\n", i.ID, i.Attempt); err != nil {
+			return err
+		}
+		if s == "poison" {
+			os.Exit(3)
+		}
+		return nil
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { // ends with the test
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	check(worker.New(q, &worker.Options{
+		Jobs: []plainjobs.AnyJob{jobA}, Concurrency: 4, Lease: crashLease, Logger: slog.New(slog.DiscardHandler),
+	}).Run(ctx))
+	check(q.Close())
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// A process is a worker process.
+type process struct {
+	cmd   *exec.Cmd
+	stdin io.Closer
+	ended chan error
+}
+
+func spawn(t *testing.T, path string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(os.Args[0], "-test.run=^$"), ended: make(chan error, 1)}
+	p.cmd.Env = append(os.Environ(), childVariable+"="+path)
+	p.cmd.Stderr = os.Stderr
+	stdin, err := p.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.stdin = stdin
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.ended <- p.cmd.Wait() }()
+	return p
+}
+
+// end lets the process stop by itself.
+func (p *process) end(t *testing.T) {
+	t.Helper()
+	p.stdin.Close()
+	select {
+	case err := <-p.ended:
+		if err != nil {
+			t.Errorf("worker process: %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("a worker process does not end")
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+	}
+}
+
+// readLedger returns how often each job ran.
+func readLedger(t *testing.T, path string) map[int64]int {
+	t.Helper()
+	f, err := os.Open(path + ".ledger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	runs := map[int64]int{}
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var id int64
+		var attempt int
+		if _, err := fmt.Sscan(lines.Text(), &id, &attempt); err != nil {
+			t.Fatalf("ledger line %q: %v", lines.Text(), err)
+		}
+		if attempt != 1 {
+			t.Errorf("job %d ran in attempt %d: a crash spent one", id, attempt)
+		}
+		runs[id]++
+	}
+	return runs
+}
+
+// The original requeued a job that crashed its process for ever, and with it
+// went the jobs that had done nothing.
+func TestPoisonJob(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	b := openSQLite(t, path, nil)
+	q := plainjobs.New(b, nil)
+	var tasks []plainjobs.Task
+	for i := range 201 {
+		s := "good"
+		if i == 50 {
+			s = "poison"
+		}
+		tasks = append(tasks, jobA.With(s))
+	}
+	ids := perform(t, q, tasks...)
+	poison := ids[50]
+	crashes := 0
+	p := spawn(t, path)
+	for deadline := time.Now().Add(time.Minute); ; {
+		if count(t, b, backend.Done) == 200 && count(t, b, backend.Failed) == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the jobs do not end")
+		}
+		select {
+		case <-p.ended:
+			crashes++
+			p = spawn(t, path)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	p.end(t)
+	i := info(t, b, poison)
+	if i.State != backend.Failed || i.Crashes != backend.MaxCrashes || len(i.Errors) == 0 || !strings.Contains(i.Errors[0].Error, "died") {
+		t.Errorf("the poison job is %+v", i)
+	}
+	// Once among others, then three times as the only suspect.
+	if want := 1 + backend.MaxCrashes; crashes != want || readLedger(t, path)[poison] != want {
+		t.Errorf("the poison job killed %d processes in %d runs, want %d", crashes, readLedger(t, path)[poison], want)
+	}
+}
+
+// Workers are killed at random moments: nothing is lost, nothing stays
+// running, and what runs again was under way when its worker was killed.
+func TestKill(t *testing.T) {
+	const jobs, kills, processes = 3000, 15, 3
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	b := openSQLite(t, path, nil)
+	q := plainjobs.New(b, nil)
+	ids := make([]int64, 0, jobs)
+	for range jobs / 100 {
+		var tasks []plainjobs.Task
+		for range 100 {
+			tasks = append(tasks, jobA.With(""))
+		}
+		ids = append(ids, perform(t, q, tasks...)...)
+	}
+	var alive []*process
+	for range processes {
+		alive = append(alive, spawn(t, path))
+	}
+	for kill := range kills {
+		// Until some more jobs are done, or what is left waits for a lease.
+		target := int64((kill + 1) * jobs / (2 * kills))
+		eventually(t, "jobs go on", func() bool { return count(t, b, backend.Done) >= target })
+		i := rand.IntN(processes)
+		if err := alive[i].cmd.Process.Signal(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		<-alive[i].ended
+		alive[i] = spawn(t, path)
+	}
+	eventually(t, "all are done", func() bool { return count(t, b, backend.Done) == jobs })
+	for _, p := range alive {
+		p.end(t)
+	}
+	runs := readLedger(t, path)
+	repeats := 0
+	for _, id := range ids {
+		if runs[id] == 0 {
+			t.Errorf("job %d is done and never ran", id)
+		}
+		repeats += runs[id] - 1
+	}
+	// Each kill may repeat what ran and what was not stored yet.
+	t.Logf("jobs=%d kills=%d repeats=%d", jobs, kills, repeats)
+	if most := kills * (4 + 1024); repeats > most {
+		t.Errorf("%d repeats, want %d at most", repeats, most)
+	}
+}
