@@ -42,7 +42,9 @@ func fileDSN(path string) string {
 	if path[0] != '/' { // C:/…
 		path = "/" + path
 	}
-	return (&url.URL{Scheme: "file", Path: path}).String()
+	// SQLite gives the -wal file the database's mode; ncruces if it is told.
+	query := url.Values{"modeof": {path}}.Encode()
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: query}).String()
 }
 
 // Driver implements [driver.Connector].
@@ -55,7 +57,9 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		return nil, err
 	}
 	for _, pragma := range c.pragmas {
-		if err := execDriver(ctx, conn, pragma); err != nil {
+		// Even these may find the database busy, while it is being created.
+		err := retry(ctx, func() error { return execDriver(ctx, conn, pragma) })
+		if err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w", pragma, err), conn.Close())
 		}
 	}

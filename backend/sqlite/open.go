@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -214,32 +213,18 @@ func olderThan(version, than string) bool {
 // enterWAL sets the journal mode. Processes that open a new file at once get
 // in each other's way here, whatever busy_timeout says.
 func (b *Backend) enterWAL(ctx context.Context) error {
-	pause := time.Millisecond
-	for {
+	return retry(ctx, func() error {
 		mode := ""
-		err := scan(ctx, poolQueryer(b.writer.pool), "PRAGMA journal_mode", nil,
-			func(r *sql.Rows) error { return r.Scan(&mode) })
+		read := func(r *sql.Rows) error { return r.Scan(&mode) }
+		err := scan(ctx, poolQueryer(b.writer.pool), "PRAGMA journal_mode", nil, read)
 		if err == nil && mode != "wal" {
-			err = scan(ctx, poolQueryer(b.writer.pool), "PRAGMA journal_mode=WAL", nil,
-				func(r *sql.Rows) error { return r.Scan(&mode) })
+			err = scan(ctx, poolQueryer(b.writer.pool), "PRAGMA journal_mode=WAL", nil, read)
 		}
-		switch {
-		case err == nil && mode == "wal":
-			return nil
-		case err == nil:
-			return fmt.Errorf("%w: SQLite keeps journal mode %q where WAL is needed", backend.ErrUnavailable, mode)
-		case !busy(err):
-			return err
+		if err == nil && mode != "wal" {
+			err = fmt.Errorf("%w: SQLite keeps journal mode %q where WAL is needed", backend.ErrUnavailable, mode)
 		}
-		timer := time.NewTimer(pause/2 + rand.N(pause))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return err
-		}
-		pause = min(2*pause, 25*time.Millisecond)
-	}
+		return err
+	})
 }
 
 // opened is what this process has open, by file.

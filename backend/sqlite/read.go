@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -24,21 +22,7 @@ func (b *Backend) read(ctx context.Context, f func(queryer) error) error {
 			return f(unmapped{t.w.conn})
 		}})
 	}
-	pause := time.Millisecond
-	for start := time.Now(); ; {
-		err := f(poolQueryer(b.readers))
-		if err == nil || !busy(err) || ctx.Err() != nil || time.Since(start) > lockWait {
-			return err
-		}
-		timer := time.NewTimer(pause/2 + rand.N(pause))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		}
-		pause = min(2*pause, 25*time.Millisecond)
-	}
+	return retry(ctx, func() error { return f(poolQueryer(b.readers)) })
 }
 
 func poolQueryer(db *sql.DB) queryer { return sqlx.NewDb(db, "sqlite3") }

@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -19,9 +18,6 @@ const (
 	maxGroup     = 512
 	maxGroupTime = 5 * time.Millisecond
 )
-
-// lockWait is how long a request without a deadline waits for the write lock.
-const lockWait = 10 * time.Second
 
 // A writer runs all of a process's writes on one connection. Requests that
 // come while a transaction is under way wait, and the next transaction takes
@@ -258,39 +254,22 @@ func (w *writer) alone(r *request) error {
 // before each try, as that cannot be changed once the transaction is open;
 // mustFull says that a transaction without is of no use to the caller.
 func (w *writer) begin(ctx context.Context, mustFull bool, wantsFull func() bool) (*tx, error) {
-	start := time.Now()
-	pause := 50 * time.Microsecond
-	for {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
+	var t *tx
+	err := retry(ctx, func() (err error) {
 		w.mu.Lock()
 		closed := w.closed
 		w.mu.Unlock()
 		if closed {
-			return nil, backend.ErrClosed
+			return backend.ErrClosed
 		}
-		t, err := w.tryBegin(ctx, mustFull, wantsFull())
-		if err == nil {
-			return t, nil
-		}
-		if !busy(err) {
-			return nil, err
-		}
-		if _, ok := ctx.Deadline(); !ok && time.Since(start) > lockWait {
-			return nil, fmt.Errorf("%w: the database was locked for %v; a transaction of this program that waits for "+
-				"this call would never end: enqueue in it with Queue.WithTx: %w", backend.ErrUnavailable, lockWait, err)
-		}
-		// Jittered and exponential to 25 ms: shorter pauses alone let 32
-		// processes on one file eat each other's time.
-		timer := time.NewTimer(pause/2 + rand.N(pause))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-		}
-		pause = min(2*pause, 25*time.Millisecond)
+		t, err = w.tryBegin(ctx, mustFull, wantsFull())
+		return err
+	})
+	if busy(err) {
+		err = fmt.Errorf("%w: the database was locked for %v; a transaction of this program that waits for "+
+			"this call would never end: enqueue in it with Queue.WithTx: %w", backend.ErrUnavailable, lockWait, err)
 	}
+	return t, err
 }
 
 func (w *writer) tryBegin(ctx context.Context, mustFull, full bool) (*tx, error) {

@@ -9,4 +9,6 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/mattn"
 )
 
+func TestMain(m *testing.M) { sqlitetest.Main(m, mattn.Open) }
+
 func Test(t *testing.T) { sqlitetest.Run(t, "sqlite3", mattn.Open) }

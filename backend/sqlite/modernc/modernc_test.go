@@ -7,4 +7,6 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
 )
 
+func TestMain(m *testing.M) { sqlitetest.Main(m, modernc.Open) }
+
 func Test(t *testing.T) { sqlitetest.Run(t, "sqlite", modernc.Open) }

@@ -4,9 +4,14 @@
 package sqlitetest
 
 import (
+	"context"
 	"database/sql"
+	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
+
+	"go.uber.org/goleak"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
@@ -16,8 +21,23 @@ import (
 // Open is the Open of a driver's package.
 type Open = func(path string, opts *sqlite.Options) (*sqlite.Backend, error)
 
+type driver struct {
+	name string // as database/sql knows it
+	open Open
+}
+
+// Main is the TestMain of a driver's package.
+func Main(m *testing.M, open Open) {
+	if path := os.Getenv(openVariable); path != "" {
+		openInChild(path, open)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
 // Run tests a driver, which database/sql knows by name.
 func Run(t *testing.T, name string, open Open) {
+	d := driver{name, open}
 	t.Run("Conformance", func(t *testing.T) {
 		conformance.Run(t, func(tb testing.TB, opts conformance.Options) conformance.Store {
 			path := filepath.Join(tb.TempDir(), "jobs.db")
@@ -31,6 +51,27 @@ func Run(t *testing.T, name string, open Open) {
 			}
 		})
 	})
+	t.Run("ConformanceInMemory", func(t *testing.T) {
+		conformance.Run(t, func(tb testing.TB, opts conformance.Options) conformance.Store {
+			clock := conformance.NewClock()
+			b := mustOpen(tb, open, ":memory:", &sqlite.Options{Clock: clock.Now, History: opts.History})
+			return conformance.Store{
+				Open:    func(testing.TB) backend.Backend { return b },
+				Advance: clock.Advance,
+			}
+		})
+	})
+	t.Run("UnusablePaths", d.testUnusablePaths)
+	t.Run("ReadOnly", d.testReadOnly)
+	t.Run("HardLinks", d.testHardLinks)
+	t.Run("FileModes", d.testFileModes)
+	t.Run("ForeignTables", d.testForeignTables)
+	t.Run("NewerSchema", d.testNewerSchema)
+	t.Run("OpenAtOnce", d.testOpenAtOnce)
+	t.Run("OpenInterrupted", d.testOpenInterrupted)
+	t.Run("OwnDB", d.testOwnDB)
+	t.Run("OwnMemoryDB", d.testOwnMemoryDB)
+	t.Run("ForeignTransactions", d.testForeignTransactions)
 }
 
 func mustOpen(tb testing.TB, open Open, path string, opts *sqlite.Options) *sqlite.Backend {
@@ -39,12 +80,26 @@ func mustOpen(tb testing.TB, open Open, path string, opts *sqlite.Options) *sqli
 	if err != nil {
 		tb.Fatal(err)
 	}
+	closeAfter(tb, b)
+	return b
+}
+
+func mustNew(tb testing.TB, db *sql.DB) *sqlite.Backend {
+	tb.Helper()
+	b, err := sqlite.New(db, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	closeAfter(tb, b)
+	return b
+}
+
+func closeAfter(tb testing.TB, b *sqlite.Backend) {
 	tb.Cleanup(func() {
 		if err := b.Close(); err != nil {
 			tb.Error(err)
 		}
 	})
-	return b
 }
 
 // pool returns an application's own pool.
@@ -56,4 +111,28 @@ func pool(tb testing.TB, name, path string) *sql.DB {
 	}
 	tb.Cleanup(func() { db.Close() })
 	return db
+}
+
+func newJob(name string) backend.NewJob {
+	return backend.NewJob{Name: name, Payload: []byte("{}"), MaxAttempts: 3}
+}
+
+func push(tb testing.TB, b backend.Backend, name string) {
+	tb.Helper()
+	if _, err := b.Push(context.Background(), []backend.NewJob{newJob(name)}); err != nil {
+		tb.Error(fmt.Errorf("Push: %w", err))
+	}
+}
+
+// count returns how many jobs there are.
+func count(tb testing.TB, b backend.Reader) (n int64) {
+	tb.Helper()
+	counts, err := b.Count(context.Background())
+	if err != nil {
+		tb.Error(fmt.Errorf("Count: %w", err))
+	}
+	for _, c := range counts {
+		n += c.Jobs
+	}
+	return n
 }

@@ -1,0 +1,502 @@
+package sqlite_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	modernc "modernc.org/sqlite"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite"
+	"github.com/plainjobs/plainjobs/backend/sqlite/internal/faultdriver"
+)
+
+// A script is what a test does to the calls of a driver.
+type script struct {
+	mu    sync.Mutex
+	calls []string
+	fault func(query string) error
+}
+
+func (s *script) before(query string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, strings.Join(strings.Fields(query), " "))
+	if s.fault != nil {
+		return s.fault(query)
+	}
+	return nil
+}
+
+// set replaces the fault and forgets the calls so far.
+func (s *script) set(fault func(query string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault, s.calls = fault, nil
+}
+
+// seen returns the calls since set that start with one of the words.
+func (s *script) seen(words ...string) (calls []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.calls {
+		if slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(c, w) }) {
+			calls = append(calls, c)
+		}
+	}
+	return calls
+}
+
+func open(t *testing.T, opts *sqlite.Options) (*sqlite.Backend, *script) {
+	t.Helper()
+	s := &script{}
+	b, err := sqlite.Open(&faultdriver.Driver{Driver: &modernc.Driver{}, Before: s.before}, filepath.Join(t.TempDir(), "jobs.db"), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.set(nil)
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b, s
+}
+
+func newJob(name string) backend.NewJob {
+	return backend.NewJob{Name: name, Payload: []byte("{}"), MaxAttempts: 3}
+}
+
+func push(b *sqlite.Backend, name string) error {
+	_, err := b.Push(context.Background(), []backend.NewJob{newJob(name)})
+	return err
+}
+
+func total(t *testing.T, b *sqlite.Backend) (n int64) {
+	t.Helper()
+	counts, err := b.Count(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range counts {
+		n += c.Jobs
+	}
+	return n
+}
+
+var me = backend.Worker{ID: 1, Host: "h", Lease: time.Minute}
+
+func claim(b *sqlite.Backend, limit int, names ...string) ([]backend.Job, error) {
+	return b.Claim(context.Background(), backend.ClaimRequest{Worker: me, Register: true, Names: names, Limit: limit})
+}
+
+// Pushes are on disk when they are acknowledged, claims and completions need
+// not be: they would only be repeated.
+func TestDurabilityOfEachOperation(t *testing.T) {
+	for _, durability := range []backend.Durability{backend.PowerLoss, backend.ProcessCrash} {
+		b, s := open(t, &sqlite.Options{Durability: durability})
+		check := func(what string, full bool, do func() error) {
+			t.Helper()
+			s.set(nil)
+			if err := do(); err != nil {
+				t.Fatal(err)
+			}
+			current := ""
+			for _, c := range s.seen("PRAGMA synchronous", "COMMIT") {
+				if c != "COMMIT" {
+					current = c
+				}
+			}
+			want := map[bool]string{true: "PRAGMA synchronous=FULL", false: "PRAGMA synchronous=NORMAL"}[full]
+			if current != want && current != "" || len(s.seen("COMMIT")) == 0 {
+				t.Errorf("%v: %s committed under %q, want %q", durability, what, current, want)
+			}
+		}
+		full := durability == backend.PowerLoss
+		if got := b.Describe().Durability; got != durability {
+			t.Errorf("Describe says %v, want %v", got, durability)
+		}
+		var jobs []backend.Job
+		for range 2 { // the second time shows what the first left
+			check("Push", full, func() error { return push(b, "a") })
+			check("Claim", false, func() (err error) { jobs, err = claim(b, 1, "a"); return err })
+			check("Push", full, func() error { return push(b, "a") })
+			check("Complete", false, func() error {
+				_, err := b.Complete(context.Background(), []backend.Completion{{Lease: jobs[0].Lease}})
+				return err
+			})
+		}
+	}
+}
+
+// Concurrent pushes share transactions, without their callers knowing.
+func TestGroupCommit(t *testing.T) {
+	b, s := open(t, nil)
+	const pushers = 64
+	// The first commit waits until everybody has asked, so that the test does
+	// not depend on the machine's pace.
+	asked := make(chan struct{})
+	var once sync.Once
+	s.set(func(query string) error {
+		if query == "COMMIT" {
+			once.Do(func() { <-asked })
+		}
+		return nil
+	})
+	var wg sync.WaitGroup
+	var entering sync.WaitGroup
+	entering.Add(pushers)
+	for range pushers {
+		wg.Go(func() {
+			entering.Done()
+			if err := push(b, "a"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	entering.Wait()
+	time.AfterFunc(100*time.Millisecond, func() { close(asked) })
+	wg.Wait()
+	if n := total(t, b); n != pushers {
+		t.Errorf("%d jobs are stored, want %d", n, pushers)
+	}
+	if n := len(s.seen("COMMIT")); n > pushers/2 {
+		t.Errorf("%d pushes took %d transactions", pushers, n)
+	}
+}
+
+// Of a group one request may fail; the others must not notice.
+func TestOneRequestFailsAlone(t *testing.T) {
+	b, s := open(t, nil)
+	for _, name := range []string{"good", "bad"} {
+		if err := push(b, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A name is not visible in an INSERT, so the bad one is the only push of
+	// eight jobs, which has a statement of its own.
+	asked := make(chan struct{})
+	var once sync.Once
+	s.set(func(query string) error {
+		if query == "BEGIN IMMEDIATE" {
+			once.Do(func() { <-asked })
+		}
+		if strings.HasPrefix(strings.TrimSpace(query), "INSERT INTO plainjobs_jobs") && strings.Count(query, "(?,") == 8 {
+			return &faultdriver.Error{Result: 19} // CONSTRAINT
+		}
+		return nil
+	})
+	const good = 20
+	errs := make(chan error, good)
+	var entering, wg sync.WaitGroup
+	entering.Add(good + 1)
+	for range good {
+		wg.Go(func() { entering.Done(); errs <- push(b, "good") })
+	}
+	bad := make(chan error, 1)
+	wg.Go(func() {
+		entering.Done()
+		jobs := slices.Repeat([]backend.NewJob{newJob("bad")}, 8)
+		_, err := b.Push(context.Background(), jobs)
+		bad <- err
+	})
+	entering.Wait()
+	time.AfterFunc(100*time.Millisecond, func() { close(asked) })
+	wg.Wait()
+	for range good {
+		if err := <-errs; err != nil {
+			t.Errorf("a good push failed with the bad one: %v", err)
+		}
+	}
+	if err := <-bad; err == nil {
+		t.Error("the bad push did not fail")
+	}
+	if n := total(t, b); n != good+2 {
+		t.Errorf("%d jobs are stored, want %d", n, good+2)
+	}
+}
+
+// Whatever call fails, once or for good, a method does all or nothing, says
+// what happened in the package's kinds, and the store works again afterwards.
+func TestEveryCallFails(t *testing.T) {
+	kinds := map[int]error{
+		5: nil, // BUSY is tried again
+		// mapped kinds
+		13:   backend.ErrNoSpace,     // FULL
+		778:  backend.ErrUnavailable, // IOERR_WRITE
+		1034: backend.ErrUnavailable, // IOERR_FSYNC
+		11:   backend.ErrCorrupt,     // CORRUPT
+	}
+	for code, kind := range kinds {
+		for k := 1; ; k++ {
+			b, s := open(t, nil)
+			if err := push(b, "a"); err != nil {
+				t.Fatal(err)
+			}
+			jobs, err := claim(b, 1, "a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			calls := 0
+			s.set(func(string) error {
+				if calls++; calls == k {
+					return &faultdriver.Error{Result: code}
+				}
+				return nil
+			})
+			pushErr := push(b, "a")
+			_, completeErr := b.Complete(context.Background(), []backend.Completion{{Lease: jobs[0].Lease}})
+			reached := calls >= k
+			s.set(nil)
+
+			for what, err := range map[string]error{"Push": pushErr, "Complete": completeErr} {
+				if err != nil && kind == nil {
+					t.Errorf("code %d at call %d: %s = %v, want it tried again", code, k, what, err)
+				}
+				if err != nil && kind != nil && !errors.Is(err, kind) {
+					t.Errorf("code %d at call %d: %s = %v, want %v", code, k, what, err, kind)
+				}
+				if e := (*faultdriver.Error)(nil); err != nil && !errors.As(err, &e) {
+					t.Errorf("code %d at call %d: the driver's error is out of reach in %v", code, k, err)
+				}
+			}
+			want := int64(2)
+			if pushErr != nil {
+				want = 1
+			}
+			if n := total(t, b); n != want {
+				t.Errorf("code %d at call %d: %d jobs are stored after Push = %v", code, k, n, pushErr)
+			}
+			info, err := b.Get(t.Context(), jobs[0].ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if done := info.State == backend.Done; done != (completeErr == nil) {
+				t.Errorf("code %d at call %d: Complete = %v and the job is %v", code, k, completeErr, info.State)
+			}
+			if err := push(b, "a"); err != nil {
+				t.Errorf("code %d at call %d: the store does not work afterwards: %v", code, k, err)
+			}
+			if !reached {
+				break
+			}
+			if k > 100 {
+				t.Fatal("there is no end of calls")
+			}
+		}
+	}
+}
+
+// The kernel reports a failed fsync once and forgets the pages; the next one
+// that works says nothing about them. So no push may be acknowledged before
+// everything was written again.
+func TestFailedFsync(t *testing.T) {
+	b, s := open(t, nil)
+	if err := push(b, "a"); err != nil {
+		t.Fatal(err)
+	}
+	s.set(func(query string) error {
+		if query == "COMMIT" {
+			return &faultdriver.Error{Result: 1034}
+		}
+		return nil
+	})
+	if err := push(b, "a"); !errors.Is(err, backend.ErrUnavailable) {
+		t.Errorf("Push = %v, want ErrUnavailable", err)
+	}
+	s.set(func(query string) error {
+		if strings.HasPrefix(query, "PRAGMA wal_checkpoint") {
+			return &faultdriver.Error{Result: 1034}
+		}
+		return nil
+	})
+	if err := push(b, "a"); !errors.Is(err, backend.ErrUnavailable) {
+		t.Errorf("Push before the checkpoint works = %v, want ErrUnavailable", err)
+	}
+	if _, err := claim(b, 1, "a"); err != nil {
+		t.Errorf("Claim = %v: it promises nothing to the disk and may go on", err)
+	}
+	s.set(nil)
+	if err := push(b, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if calls := s.seen("PRAGMA wal_checkpoint(TRUNCATE)", "INSERT INTO plainjobs_jobs"); len(calls) < 2 || !strings.HasPrefix(calls[0], "PRAGMA") {
+		t.Errorf("after a failed fsync the calls are %q, want a checkpoint before the push", calls)
+	}
+}
+
+// A request may leave with its context until its transaction is begun, the
+// one that leads too, and then nothing of it is stored.
+func TestContextEndsWhileLocked(t *testing.T) {
+	b, s := open(t, nil)
+	s.set(func(query string) error {
+		if query == "BEGIN IMMEDIATE" {
+			return &faultdriver.Error{Result: 5}
+		}
+		return nil
+	})
+	const n = 10
+	ctx, cancel := context.WithCancel(t.Context())
+	errs := make(chan error, n)
+	for range n {
+		go func() {
+			_, err := b.Push(ctx, []backend.NewJob{newJob("left")})
+			errs <- err
+		}()
+	}
+	stays := make(chan error, 1)
+	go func() { stays <- push(b, "stays") }()
+	for len(s.seen("BEGIN")) < 3 {
+		time.Sleep(time.Millisecond) // polling
+	}
+	cancel()
+	for range n {
+		if err := <-errs; !errors.Is(err, context.Canceled) {
+			t.Errorf("Push = %v, want context.Canceled", err)
+		}
+	}
+	s.set(nil)
+	if err := <-stays; err != nil {
+		t.Errorf("the push that stayed: %v", err)
+	}
+	if n := total(t, b); n != 1 {
+		t.Errorf("%d jobs are stored, want 1", n)
+	}
+}
+
+// Plans are looked at with the planner's statistics in place, which have led
+// it astray: it then reads a whole partial index rather than a few rows.
+func TestPlans(t *testing.T) {
+	b, s := open(t, nil)
+	db := sqlOpen(t, b)
+	worker := me
+	for range 20 {
+		jobs := slices.Repeat([]backend.NewJob{newJob("a"), newJob("b")}, 100)
+		jobs = append(jobs, backend.NewJob{Name: "a", MaxAttempts: 1, Delay: time.Hour})
+		if _, err := b.Push(t.Context(), jobs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := db.Exec("ANALYZE"); err != nil {
+		t.Fatal(err)
+	}
+	s.set(nil)
+	// Everything that the life of a job executes.
+	for range 3 {
+		jobs, err := claim(b, 50, "a", "b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := claim(b, 10, "a"); err != nil {
+			t.Fatal(err)
+		}
+		var done []backend.Completion
+		for _, j := range jobs[10:] {
+			done = append(done, backend.Completion{Lease: j.Lease})
+		}
+		if _, err := b.Complete(t.Context(), done); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range []backend.Ending{backend.EndRetry, backend.EndFailed} {
+			if _, err := b.Fail(t.Context(), []backend.Failure{{Lease: jobs[e].Lease, Ending: e, Delay: time.Hour, Error: "x"}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := b.Beat(t.Context(), backend.BeatRequest{Worker: worker}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Reap(t.Context(), backend.ReapRequest{Expired: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.mu.Lock()
+	calls := slices.Clone(s.calls)
+	s.mu.Unlock()
+	slices.Sort(calls)
+	looked := 0
+	for _, query := range slices.Compact(calls) {
+		verb, _, _ := strings.Cut(query, " ")
+		if verb != "SELECT" && verb != "UPDATE" && verb != "DELETE" {
+			continue
+		}
+		looked++
+		args := make([]any, strings.Count(query, "?"))
+		for i := range args {
+			args[i] = 1
+		}
+		if strings.Contains(query, "?1") {
+			args = args[:1]
+		}
+		rows, err := db.Query("EXPLAIN QUERY PLAN "+query, args...)
+		if err != nil {
+			t.Fatalf("%s: %v", query, err)
+		}
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+				t.Fatal(err)
+			}
+			if (strings.HasPrefix(detail, "SCAN") && !small(detail)) || strings.Contains(detail, "TEMP B-TREE") {
+				t.Errorf("%s\n\t%s", query, detail)
+			}
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if looked < 15 {
+		t.Errorf("only %d statements were looked at", looked)
+	}
+}
+
+// small reports whether a table is read whole that has a row for each name or
+// worker, or a partial index that is asked for any row.
+func small(detail string) bool {
+	for _, table := range []string{
+		"SCAN plainjobs_workers", "SCAN plainjobs_counts",
+		"SCAN plainjobs_jobs USING COVERING INDEX plainjobs_suspects", "SCAN plainjobs_jobs USING INDEX plainjobs_suspects",
+	} {
+		if strings.HasPrefix(detail, table) {
+			return true
+		}
+	}
+	return false
+}
+
+// A database in use must not be opened through a second driver: the two would
+// void each other's locks.
+func TestSecondDriver(t *testing.T) {
+	b, _ := open(t, nil)
+	path := pathOf(t, b)
+	if other, err := sqlite.Open(&modernc.Driver{}, path, nil); !errors.Is(err, backend.ErrInvalid) || !strings.Contains(fmt.Sprint(err), "second driver") {
+		if err == nil {
+			other.Close()
+		}
+		t.Errorf("Open through another driver = %v, want ErrInvalid", err)
+	}
+	same, err := sqlite.Open(&faultdriver.Driver{Driver: &modernc.Driver{}, Before: func(string) error { return nil }}, path, nil)
+	if err != nil {
+		t.Fatalf("Open through the same driver: %v", err)
+	}
+	if err := same.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	other, err := sqlite.Open(&modernc.Driver{}, path, nil)
+	if err != nil {
+		t.Fatalf("Open through another driver, after the first is closed: %v", err)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package sqlitetest
+
+import "os/exec"
+
+func asSomebodyElse(*exec.Cmd) {}

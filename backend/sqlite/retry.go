@@ -1,0 +1,41 @@
+package sqlite
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// lockWait is how long a call without a deadline waits for locks.
+const lockWait = 10 * time.Second
+
+// retry calls f until it does not find the database busy, and returns what it
+// returned. It returns the context's error when that ends first, and the last
+// busy one after lockWait if the context has no deadline.
+//
+// The pauses are jittered and exponential to 25 ms: shorter ones alone let 32
+// processes on one file eat each other's time, and SQLite's own busy handler
+// heeds no context and is not asked in every case.
+func retry(ctx context.Context, f func() error) error {
+	start := time.Now()
+	pause := 50 * time.Microsecond
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := f()
+		if err == nil || !busy(err) {
+			return err
+		}
+		if _, ok := ctx.Deadline(); !ok && time.Since(start) > lockWait {
+			return err
+		}
+		timer := time.NewTimer(pause/2 + rand.N(pause))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+		pause = min(2*pause, 25*time.Millisecond)
+	}
+}

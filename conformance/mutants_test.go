@@ -1,0 +1,381 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/memory"
+)
+
+// A mutant is a store that breaks one rule. The suite must reject it by one of
+// the named cases, which tests the suite.
+type mutant struct {
+	rule     string
+	rejected []string // cases, one of which must fail
+	make     func(*memory.Backend, *Clock) backend.Backend
+}
+
+var mutants = []mutant{{
+	rule:     "no fencing in Complete",
+	rejected: []string{"complete/stale"},
+	make: func(m *memory.Backend, _ *Clock) backend.Backend {
+		return &unfencedComplete{latest: latest{Backend: m}}
+	},
+}, {
+	rule:     "no fencing in Fail",
+	rejected: []string{"fail/stale"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &unfencedFail{latest: latest{Backend: m}} },
+}, {
+	rule:     "a reaped worker goes on under its old row",
+	rejected: []string{"reap/old-worker"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return revivedWorker{m} },
+}, {
+	rule:     "a claim hands out a running job",
+	rejected: []string{"claim/running"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &runningAgain{Backend: m} },
+}, {
+	rule:     "IDs are used again",
+	rejected: []string{"push/ids-not-reused"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &reusedIDs{Backend: m} },
+}, {
+	rule:     "an expired lease loses its authority before it is reaped",
+	rejected: []string{"complete/expired-unreaped"},
+	make: func(m *memory.Backend, c *Clock) backend.Backend {
+		return &expiredLease{Backend: m, clock: c, until: map[backend.Lease]time.Time{}}
+	},
+}, {
+	rule:     "half of a push is applied",
+	rejected: []string{"push/all-or-none"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return halfPush{m} },
+}, {
+	rule:     "Reap overwrites a finished job",
+	rejected: []string{"reap/finished"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &reapsFinished{Backend: m} },
+}, {
+	rule:     "a scheduled job is claimed early",
+	rejected: []string{"push/delay", "fail/retry"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return noDelay{m} },
+}, {
+	rule:     "Reap judges without being asked to",
+	rejected: []string{"reap/not-asked"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return alwaysExpired{m} },
+}, {
+	rule:     "a claim returns several suspects",
+	rejected: []string{"reap/suspect-alone"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return manySuspects{m} },
+}, {
+	rule:     "the order of claims ignores priority",
+	rejected: []string{"claim/order", "claim/order-one-name"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return noPriority{m} },
+}, {
+	rule:     "settling again is an error",
+	rejected: []string{"settle/repeat"},
+	make: func(m *memory.Backend, _ *Clock) backend.Backend {
+		return &settlesOnce{Backend: m, settled: map[backend.Lease]bool{}}
+	},
+}}
+
+func TestMutants(t *testing.T) {
+	for _, m := range mutants {
+		t.Run(m.rule, func(t *testing.T) {
+			var failed []string
+			for _, c := range cases() {
+				if !slices.Contains(m.rejected, c.name) {
+					continue
+				}
+				if rejects(t, c, m) {
+					failed = append(failed, c.name)
+				}
+			}
+			if !slices.Equal(failed, m.rejected) {
+				t.Errorf("the suite rejects this store in %q, want %q", failed, m.rejected)
+			}
+		})
+	}
+}
+
+// rejects reports whether the case fails on the mutant.
+func rejects(t *testing.T, c testCase, m mutant) bool {
+	r := &recorder{TB: t}
+	done := make(chan struct{})
+	go func() { // FailNow ends a goroutine
+		defer close(done)
+		c.check(r, func(tb testing.TB, opts Options) Store {
+			clock := NewClock()
+			b := m.make(memory.New(&memory.Options{Clock: clock.Now, History: opts.History}), clock)
+			return Store{Open: func(testing.TB) backend.Backend { return b }, Advance: clock.Advance}
+		})
+	}()
+	<-done
+	r.end()
+	return r.Failed()
+}
+
+// A recorder is a testing.TB whose failures fail no test.
+type recorder struct {
+	testing.TB
+	mu       sync.Mutex
+	failed   bool
+	cleanups []func()
+}
+
+func (r *recorder) Failed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed
+}
+
+func (r *recorder) Fail() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed = true
+}
+
+func (r *recorder) FailNow()              { r.Fail(); runtime.Goexit() }
+func (r *recorder) Error(...any)          { r.Fail() }
+func (r *recorder) Errorf(string, ...any) { r.Fail() }
+func (r *recorder) Fatal(...any)          { r.FailNow() }
+func (r *recorder) Fatalf(string, ...any) { r.FailNow() }
+func (r *recorder) Log(...any)            {}
+func (r *recorder) Logf(string, ...any)   {}
+func (r *recorder) Skip(args ...any) {
+	r.TB.Error("a case that must reject a mutant skips:", fmt.Sprint(args...))
+}
+func (r *recorder) Skipf(f string, args ...any) { r.Skip(fmt.Sprintf(f, args...)) }
+func (r *recorder) Cleanup(f func())            { r.cleanups = append(r.cleanups, f) }
+
+func (r *recorder) end() {
+	for _, f := range slices.Backward(r.cleanups) {
+		f()
+	}
+}
+
+// latest knows the lease that each job was last claimed with.
+type latest struct {
+	*memory.Backend
+	mu     sync.Mutex
+	leases map[int64]backend.Lease
+}
+
+func (b *latest) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
+	jobs, err := b.Backend.Claim(ctx, req)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.leases == nil {
+		b.leases = map[int64]backend.Lease{}
+	}
+	for _, j := range jobs {
+		b.leases[j.ID] = j.Lease
+	}
+	return jobs, err
+}
+
+// of returns the live lease on l's job, whoever holds it.
+func (b *latest) of(l backend.Lease) backend.Lease {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if live, ok := b.leases[l.ID]; ok {
+		return live
+	}
+	return l
+}
+
+type unfencedComplete struct{ latest }
+
+func (b *unfencedComplete) Complete(ctx context.Context, done []backend.Completion) ([]backend.Lease, error) {
+	done = slices.Clone(done)
+	for i := range done {
+		done[i].Lease = b.of(done[i].Lease)
+	}
+	return b.Backend.Complete(ctx, done)
+}
+
+type unfencedFail struct{ latest }
+
+func (b *unfencedFail) Fail(ctx context.Context, failures []backend.Failure) ([]backend.Lease, error) {
+	failures = slices.Clone(failures)
+	for i := range failures {
+		failures[i].Lease = b.of(failures[i].Lease)
+	}
+	return b.Backend.Fail(ctx, failures)
+}
+
+type revivedWorker struct{ *memory.Backend }
+
+func (b revivedWorker) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
+	req.Register = true
+	return b.Backend.Claim(ctx, req)
+}
+
+type runningAgain struct {
+	*memory.Backend
+	mu   sync.Mutex
+	held []backend.Job
+}
+
+func (b *runningAgain) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
+	jobs, err := b.Backend.Claim(ctx, req)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(jobs) == 0 && err == nil && req.Limit > 0 {
+		return b.held, nil
+	}
+	b.held = append(b.held, jobs...)
+	return jobs, err
+}
+
+// reusedIDs gives the IDs of deleted jobs to new ones, as a SQLite table
+// without AUTOINCREMENT does.
+type reusedIDs struct {
+	*memory.Backend
+	free  []int64
+	alias map[int64]int64 // from the ID in use to the store's
+}
+
+func (b *reusedIDs) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
+	pushed, err := b.Backend.Push(ctx, jobs)
+	for i := range pushed {
+		if len(b.free) > 0 {
+			b.alias[b.free[0]] = pushed[i].ID
+			pushed[i].ID, b.free = b.free[0], b.free[1:]
+		}
+	}
+	return pushed, err
+}
+
+func (b *reusedIDs) Complete(ctx context.Context, done []backend.Completion) ([]backend.Lease, error) {
+	if b.alias == nil {
+		b.alias = map[int64]int64{}
+	}
+	for _, c := range done {
+		b.free = append(b.free, c.ID)
+	}
+	return b.Backend.Complete(ctx, done)
+}
+
+type expiredLease struct {
+	*memory.Backend
+	clock *Clock
+	until map[backend.Lease]time.Time
+}
+
+func (b *expiredLease) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
+	jobs, err := b.Backend.Claim(ctx, req)
+	for _, j := range jobs {
+		b.until[j.Lease] = b.clock.Now().Add(req.Worker.Lease)
+	}
+	return jobs, err
+}
+
+func (b *expiredLease) Complete(ctx context.Context, done []backend.Completion) (lost []backend.Lease, err error) {
+	for _, c := range done {
+		if b.clock.Now().After(b.until[c.Lease]) {
+			lost = append(lost, c.Lease)
+		}
+	}
+	return lost, nil
+}
+
+type halfPush struct{ *memory.Backend }
+
+func (b halfPush) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
+	pushed, err := b.Backend.Push(ctx, jobs)
+	if errors.Is(err, backend.ErrInvalid) {
+		_, _ = b.Backend.Push(ctx, jobs[:len(jobs)/2])
+	}
+	return pushed, err
+}
+
+// reapsFinished makes every job of a dead worker run again, as a reaper does
+// that reads first and writes later.
+type reapsFinished struct {
+	*memory.Backend
+	claimed []backend.NewJob
+}
+
+func (b *reapsFinished) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
+	jobs, err := b.Backend.Claim(ctx, req)
+	for _, j := range jobs {
+		b.claimed = append(b.claimed, backend.NewJob{Name: j.Name, Payload: j.Payload, MaxAttempts: j.MaxAttempts})
+	}
+	return jobs, err
+}
+
+func (b *reapsFinished) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
+	r, err := b.Backend.Reap(ctx, req)
+	if len(r.Workers) > 0 {
+		_, err = b.Push(ctx, b.claimed)
+	}
+	return r, err
+}
+
+type noDelay struct{ *memory.Backend }
+
+func (b noDelay) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
+	jobs = slices.Clone(jobs)
+	for i := range jobs {
+		jobs[i].Delay = 0
+	}
+	return b.Backend.Push(ctx, jobs)
+}
+
+func (b noDelay) Fail(ctx context.Context, failures []backend.Failure) ([]backend.Lease, error) {
+	failures = slices.Clone(failures)
+	for i := range failures {
+		failures[i].Delay = 0
+	}
+	return b.Backend.Fail(ctx, failures)
+}
+
+type alwaysExpired struct{ *memory.Backend }
+
+func (b alwaysExpired) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
+	req.Expired = true
+	return b.Backend.Reap(ctx, req)
+}
+
+type manySuspects struct{ *memory.Backend }
+
+func (b manySuspects) Claim(ctx context.Context, req backend.ClaimRequest) (jobs []backend.Job, err error) {
+	for limit := req.Limit; ; {
+		req.Limit = limit - len(jobs)
+		more, err := b.Backend.Claim(ctx, req)
+		jobs = append(jobs, more...)
+		if err != nil || len(more) == 0 || len(jobs) == limit {
+			return jobs, err
+		}
+	}
+}
+
+type noPriority struct{ *memory.Backend }
+
+func (b noPriority) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
+	jobs = slices.Clone(jobs)
+	for i := range jobs {
+		jobs[i].Priority = 0
+	}
+	return b.Backend.Push(ctx, jobs)
+}
+
+type settlesOnce struct {
+	*memory.Backend
+	settled map[backend.Lease]bool
+}
+
+func (b *settlesOnce) Complete(ctx context.Context, done []backend.Completion) (lost []backend.Lease, err error) {
+	lost, err = b.Backend.Complete(ctx, done)
+	for _, c := range done {
+		if b.settled[c.Lease] {
+			lost = append(lost, c.Lease)
+		}
+		b.settled[c.Lease] = true
+	}
+	return lost, err
+}
