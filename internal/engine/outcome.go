@@ -61,7 +61,7 @@ func Judge(d *Definition, job *backend.Job, err error, interrupted bool) backend
 	case interrupted:
 		f.Ending, f.Error = backend.EndRelease, ""
 		return f
-	default:
+	case job.Attempt < job.MaxAttempts:
 		f.Delay = backoff(d, job.Attempt, err)
 	}
 	if job.Attempt >= job.MaxAttempts {

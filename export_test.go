@@ -1,0 +1,4 @@
+package plainjobs
+
+// NameOf is nameOf.
+var NameOf = nameOf

@@ -1,0 +1,105 @@
+package plainjobs_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/plainjobs/plainjobs"
+
+// A goPackage is what the go command says of a package.
+type goPackage struct {
+	ImportPath, Name                         string
+	Imports, TestImports, XTestImports, Deps []string
+}
+
+func packages(t *testing.T) (all []goPackage) {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Name,Imports,TestImports,XTestImports,Deps", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		err := d.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// arrows lists which packages of the module each package may import, besides
+// those below itself; what is not listed may import anything.
+var arrows = map[string][]string{
+	"":                nil, // see below
+	"backend":         {},
+	"backend/memory":  {"backend"},
+	"backend/sqlite":  {"backend"},
+	"internal/engine": {"backend"},
+	"worker":          {"", "backend", "internal/engine"},
+	"conformance":     {"backend"},
+
+	"backend/sqlite/mattn":   {"backend/sqlite"},
+	"backend/sqlite/modernc": {"backend/sqlite"},
+	"backend/sqlite/ncruces": {"backend/sqlite"},
+}
+
+func init() { arrows[""] = []string{"backend", "internal/engine"} }
+
+// The layout is the architecture: arrows that are not drawn do not exist.
+func TestImportArrows(t *testing.T) {
+	drivers := []string{"github.com/mattn/go-sqlite3", "modernc.org/sqlite", "github.com/ncruces/go-sqlite3"}
+	isDriver := func(path string) bool {
+		return slices.ContainsFunc(drivers, func(d string) bool { return path == d || strings.HasPrefix(path, d+"/") })
+	}
+	found := 0
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+		allowed, fixed := arrows[name]
+		if fixed {
+			found++
+		}
+		for _, path := range p.Imports {
+			rest, ours := strings.CutPrefix(path, module)
+			rest = strings.TrimPrefix(rest, "/")
+			if ours && fixed && !slices.Contains(allowed, rest) {
+				t.Errorf("%s imports %s", p.ImportPath, path)
+			}
+			test := strings.HasSuffix(name, "test") || strings.Contains(name, "/internal/")
+			if rest == "conformance" && ours && !test {
+				t.Errorf("%s imports the conformance suite, which is for tests", p.ImportPath)
+			}
+			if isDriver(path) && p.Name != "main" && !strings.HasPrefix(name, "backend/sqlite/") {
+				t.Errorf("%s imports the driver %s", p.ImportPath, path)
+			}
+		}
+		// What a program links that uses the library without a driver.
+		if slices.Contains([]string{"", "worker", "backend/sqlite", "backend/memory"}, name) {
+			for _, path := range p.Deps {
+				if isDriver(path) || path == "testing" && name != "" {
+					t.Errorf("%s depends on %s", p.ImportPath, path)
+				}
+			}
+		}
+		if name == "backend" {
+			for _, path := range p.Deps {
+				if strings.Contains(strings.Split(path, "/")[0], ".") {
+					t.Errorf("package backend depends on %s, which is not in the standard library", path)
+				}
+			}
+		}
+	}
+	if found != len(arrows) {
+		t.Errorf("%d of %d packages were looked at", found, len(arrows))
+	}
+}
