@@ -178,11 +178,11 @@ func TestWithTx(t *testing.T) {
 		if err != nil || len(more) != 2 {
 			t.Fatal(more, err)
 		}
-		want := error(backend.ErrNotFound)
+		var want error
 		if commit {
-			want, err = nil, tx.Commit()
+			err = tx.Commit()
 		} else {
-			err = tx.Rollback()
+			want, err = backend.ErrNotFound, tx.Rollback()
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -198,7 +198,7 @@ func TestWithTx(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback() //nolint:errcheck // nothing was written
+	defer tx.Rollback()
 	inMemory, _ := newQueue(t, nil)
 	if _, err := inMemory.WithTx(tx).Perform(t.Context(), anyJob.With(1)); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("Perform in a transaction on a store without = %v, want ErrUnsupported", err)

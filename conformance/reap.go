@@ -292,14 +292,14 @@ var reapCases = []testCase{{
 		if e.store.Advance == nil {
 			e.Skip("the store's clock cannot be turned back")
 		}
-		id := e.push(e.b, "a", 1)[0]
+		e.push(e.b, "a", 1)
 		w := e.worker()
 		j := e.claim1(e.b, w, "a")
 		e.store.Advance(-time.Hour)
 		e.wantLost("Complete after the clock went back", e.complete(e.b, j.Lease))
 		e.store.Advance(time.Hour)
 
-		id = e.push(e.b, "a", 1)[0]
+		id := e.push(e.b, "a", 1)[0]
 		e.claim1(e.b, w, "a")
 		e.store.Advance(-time.Hour)
 		e.claim(e.b, w, 0) // it lives, and renews

@@ -68,12 +68,13 @@ func check(err error) {
 type process struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
-	ended chan error
+	ended chan struct{} // closed when it has; err is set then
+	err   error
 }
 
 func spawn(t *testing.T, path string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(os.Args[0], "-test.run=^$"), ended: make(chan error, 1)}
+	p := &process{cmd: exec.Command(os.Args[0], "-test.run=^$"), ended: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), childVariable+"="+path)
 	p.cmd.Stderr = os.Stderr
 	stdin, err := p.cmd.StdinPipe()
@@ -84,7 +85,10 @@ func spawn(t *testing.T, path string) *process {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { p.ended <- p.cmd.Wait() }()
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
 	return p
 }
 
@@ -93,9 +97,9 @@ func (p *process) end(t *testing.T) {
 	t.Helper()
 	p.stdin.Close()
 	select {
-	case err := <-p.ended:
-		if err != nil {
-			t.Errorf("worker process: %v", err)
+	case <-p.ended:
+		if p.err != nil {
+			t.Errorf("worker process: %v", p.err)
 		}
 	case <-time.After(30 * time.Second):
 		t.Error("a worker process does not end")

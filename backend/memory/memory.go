@@ -173,11 +173,12 @@ func (b *Backend) move(j *job, s backend.State, now time.Time) {
 		b.wake()
 	case s.Terminal():
 		j.FinishedAt = now
-		if b.history.Keep(s) < 0 {
+		switch {
+		case b.history.Keep(s) < 0:
 			b.remove(j)
-		} else if s == backend.Done {
+		case s == backend.Done:
 			n.done = append(n.done, j)
-		} else {
+		default:
 			n.failed = append(n.failed, j)
 		}
 	}

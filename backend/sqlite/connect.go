@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"strings"
 )
 
 // A connector opens connections to a file through a driver and sets each of
@@ -43,7 +44,8 @@ func fileDSN(path string) string {
 		path = "/" + path
 	}
 	// SQLite gives the -wal file the database's mode; ncruces if it is told.
-	query := url.Values{"modeof": {path}}.Encode()
+	// A space is %20 here: SQLite takes a plus sign for itself.
+	query := "modeof=" + strings.ReplaceAll(url.QueryEscape(path), "+", "%20")
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: query}).String()
 }
 

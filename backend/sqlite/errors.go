@@ -66,7 +66,7 @@ func packageOf(t reflect.Type) string {
 func codeByShape(v reflect.Value, err error) (int, bool) {
 	switch v.Kind() {
 	case reflect.Uint8, reflect.Uint16:
-		if _, ok := err.(interface{ Temporary() bool }); ok { //nolint:errorlint // this layer's shape
+		if _, ok := err.(interface{ Temporary() bool }); ok {
 			return int(v.Uint()), true
 		}
 	case reflect.Pointer:

@@ -438,6 +438,7 @@ func TestPlans(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", query, err)
 		}
+		defer rows.Close()
 		for rows.Next() {
 			var id, parent, unused int
 			var detail string

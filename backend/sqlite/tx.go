@@ -38,7 +38,7 @@ func (t *tx) execN(query string, args ...any) (int64, error) {
 
 // each runs a query and calls row for each of its rows; a false return stops.
 func (t *tx) each(query string, args []any, row func(*sql.Rows) (bool, error)) error {
-	stmt, err := t.w.prepare(query)
+	stmt, err := t.w.prepare(query) //nolint:sqlclosecheck // it is kept with the connection
 	if err != nil {
 		return err
 	}

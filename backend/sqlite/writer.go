@@ -339,7 +339,7 @@ func (w *writer) regainTrust() error {
 // caller's: a cancellable one costs several µs a call, and a transaction that
 // was begun is finished.
 func (w *writer) exec(query string, args ...any) (sql.Result, error) {
-	stmt, err := w.prepare(query)
+	stmt, err := w.prepare(query) //nolint:sqlclosecheck // it is kept with the connection
 	if err != nil {
 		return nil, err
 	}

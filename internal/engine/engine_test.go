@@ -88,11 +88,11 @@ func TestCall(t *testing.T) {
 		want  string
 		exits bool
 	}{
-		"nil":     {func(context.Context, []byte) error { return nil }, "<nil>", false},
-		"error":   {func(context.Context, []byte) error { return boom }, "boom", false},
-		"panic":   {func(context.Context, []byte) error { panic(boom) }, "panic: boom", false},
-		"nil map": {func(context.Context, []byte) error { var m map[int]int; m[1]++; return nil }, "nil map", false},
-		"goexit":  {func(context.Context, []byte) error { runtime.Goexit(); return nil }, "Goexit", true},
+		"nil":    {func(context.Context, []byte) error { return nil }, "<nil>", false},
+		"error":  {func(context.Context, []byte) error { return boom }, "boom", false},
+		"panic":  {func(context.Context, []byte) error { panic(boom) }, "panic: boom", false},
+		"range":  {func(_ context.Context, p []byte) error { _ = p[9]; return nil }, "out of range", false},
+		"goexit": {func(context.Context, []byte) error { runtime.Goexit(); return nil }, "Goexit", true},
 	} {
 		calls, ended := 0, make(chan struct{})
 		go func() {

@@ -11,14 +11,14 @@ import (
 
 // The results that a handler may ask for by its error.
 type (
-	// CancelError: never again.
+	// A CancelError ends the job.
 	CancelError struct{ Err error }
-	// RetryError: again after Delay.
+	// A RetryError has the job run again after Delay.
 	RetryError struct {
 		Delay time.Duration
 		Err   error
 	}
-	// SnoozeError: again after Delay, for free.
+	// A SnoozeError is a RetryError that is no failure.
 	SnoozeError struct{ Delay time.Duration }
 )
 
@@ -108,8 +108,7 @@ const MaxBackoff = 24 * time.Hour
 func DefaultBackoff(attempt int) time.Duration {
 	delay := MaxBackoff
 	if attempt = max(attempt, 1); attempt < 18 { // 18⁴ s is more than a day
-		a := time.Duration(attempt)
-		delay = min(delay, a*a*a*a*time.Second)
+		delay = min(delay, time.Duration(attempt*attempt*attempt*attempt)*time.Second)
 	}
 	return delay - delay/10 + rand.N(delay/5)
 }

@@ -47,6 +47,27 @@ func (d driver) testUnusablePaths(t *testing.T) {
 	}
 }
 
+// testOddPaths opens files whose names mean something in a DSN.
+func (d driver) testOddPaths(t *testing.T) {
+	for _, name := range []string{"a b.db", "a+b.db", "a%20b.db", "a&b=c?d#e.db", "é'\".db", ":memory:.db", "a;b\\c.db"} {
+		path := filepath.Join(t.TempDir(), name)
+		b, err := d.open(path, nil)
+		if err != nil {
+			t.Errorf("Open(%q): %v", name, err)
+			continue
+		}
+		closeAfter(t, b)
+		push(t, b, "a")
+		if n := count(t, mustOpen(t, d.open, path, nil)); n != 1 {
+			t.Errorf("%q: %d jobs, want 1", name, n)
+		}
+		files, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*"))
+		if _, statErr := os.Stat(path); err != nil || statErr != nil || len(files) != 3 {
+			t.Errorf("%q: the files are %q, %v, %v", name, files, err, statErr)
+		}
+	}
+}
+
 func (d driver) testHardLinks(t *testing.T) {
 	dir := t.TempDir()
 	path, link, symlink := filepath.Join(dir, "jobs.db"), filepath.Join(dir, "link.db"), filepath.Join(dir, "symlink.db")
@@ -273,7 +294,7 @@ func (d driver) testForeignTransactions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback() //nolint:errcheck // the error is of no interest here
+	defer tx.Rollback()
 	var n int
 	if err := tx.QueryRow("SELECT count(*) FROM plainjobs_jobs").Scan(&n); err != nil {
 		t.Fatal(err)

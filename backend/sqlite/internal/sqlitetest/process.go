@@ -70,7 +70,7 @@ func (d driver) testReadOnly(t *testing.T) {
 		t.Skip("file modes do not bind on Windows")
 	}
 	// Somebody else must reach the files, and the test's own binary.
-	dir, err := os.MkdirTemp("", "plainjobs")
+	dir, err := os.MkdirTemp("", "plainjobs") //nolint:usetesting // t.TempDir is below a directory that nobody else may enter
 	if err != nil {
 		t.Fatal(err)
 	}

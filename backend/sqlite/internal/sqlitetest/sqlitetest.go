@@ -6,7 +6,6 @@ package sqlitetest
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -62,6 +61,7 @@ func Run(t *testing.T, name string, open Open) {
 		})
 	})
 	t.Run("UnusablePaths", d.testUnusablePaths)
+	t.Run("OddPaths", d.testOddPaths)
 	t.Run("ReadOnly", d.testReadOnly)
 	t.Run("HardLinks", d.testHardLinks)
 	t.Run("FileModes", d.testFileModes)
@@ -120,7 +120,7 @@ func newJob(name string) backend.NewJob {
 func push(tb testing.TB, b backend.Backend, name string) {
 	tb.Helper()
 	if _, err := b.Push(context.Background(), []backend.NewJob{newJob(name)}); err != nil {
-		tb.Error(fmt.Errorf("Push: %w", err))
+		tb.Errorf("Push: %v", err)
 	}
 }
 
@@ -129,7 +129,7 @@ func count(tb testing.TB, b backend.Reader) (n int64) {
 	tb.Helper()
 	counts, err := b.Count(context.Background())
 	if err != nil {
-		tb.Error(fmt.Errorf("Count: %w", err))
+		tb.Errorf("Count: %v", err)
 	}
 	for _, c := range counts {
 		n += c.Jobs

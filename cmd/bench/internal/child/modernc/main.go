@@ -1,0 +1,15 @@
+// Command modernc measures the modernc driver for cmd/bench.
+package main
+
+import (
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/child"
+)
+
+func main() {
+	child.Main(child.Driver{
+		Open: func(path string) (backend.Backend, error) { return modernc.Open(path, nil) },
+		SQL:  "sqlite",
+	})
+}

@@ -1,0 +1,15 @@
+// Command ncruces measures the ncruces driver for cmd/bench.
+package main
+
+import (
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite/ncruces"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/child"
+)
+
+func main() {
+	child.Main(child.Driver{
+		Open: func(path string) (backend.Backend, error) { return ncruces.Open(path, nil) },
+		SQL:  "sqlite3",
+	})
+}

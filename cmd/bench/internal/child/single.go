@@ -1,0 +1,191 @@
+package child
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+)
+
+// single is what drain is compared with: a plain loop over database/sql that
+// claims one job in a transaction, runs it, and completes it in another, as
+// queues commonly do. Two transactions a job, therefore.
+//
+// The jobs are pushed by the library, and the loop works on the library's own
+// tables, so that both have the same rows, pages and indexes before them; a
+// copy of the tables would have to be kept like them. It is given what
+// the library gives itself, prepared statements on one connection with the
+// same settings and synchronous=NORMAL, and does less: no lease to renew, no
+// counts to keep (which are wrong afterwards; the file is thrown away).
+var single = &Scenario{
+	Name:  "single",
+	About: "the same by a bare loop over database/sql, one transaction for each claim and completion",
+	SQL:   true,
+	run: func(ctx context.Context, d Driver, o Order) (r Result, err error) {
+		store, err := d.Open(o.Path)
+		if err != nil {
+			return r, err
+		}
+		queue := plainjobs.New(store, nil)
+		// Stays open: the first to close would clear the log for the loop.
+		defer func() { err = errors.Join(err, queue.Close()) }()
+		if err := push(ctx, queue, o.Jobs); err != nil {
+			return r, err
+		}
+		loop, err := newLoop(ctx, d.SQL, o.Path)
+		if err != nil {
+			return r, err
+		}
+		defer func() { err = errors.Join(err, loop.db.Close()) }()
+		counts := newTally(o.Jobs, func() {})
+		runtime.GC()
+
+		// The context cannot end: one that can costs the drivers several µs a
+		// call, and the library's transactions do without, too.
+		start := time.Now()
+		for more := true; more; {
+			if more, err = loop.next(ctx, counts.handle); err != nil {
+				return r, err
+			}
+		}
+		elapsed := time.Since(start)
+		var done int64
+		if err := loop.conn.QueryRowContext(ctx, countLoopDone).Scan(&done); err != nil {
+			return r, err
+		}
+		return counts.result(elapsed, done, durability(store)), nil
+	},
+}
+
+const (
+	selectLoopName = `SELECT id FROM plainjobs_names WHERE name = ?`
+
+	// Binds are wrapped for the reason that backend/sqlite has.
+	selectLoopJob = `
+		SELECT id, failures, max_attempts, payload FROM plainjobs_jobs INDEXED BY plainjobs_pending
+		WHERE state = 3 AND suspect = 0 AND name = (?+0) ORDER BY priority DESC, id LIMIT 1`
+	updateLoopRunning = `UPDATE plainjobs_jobs SET state = 4, worker = ?, token = ? WHERE id = ?`
+	updateLoopDone    = `UPDATE plainjobs_jobs SET state = 5, finished_at = ? WHERE id = ? AND +state = 4 AND +token = ?`
+
+	countLoopDone = `SELECT count(*) FROM plainjobs_jobs WHERE state = 5`
+)
+
+// A loop is the connection that single works with.
+type loop struct {
+	db    *sql.DB
+	conn  *sql.Conn
+	name  int64
+	token int64
+
+	begin, commit, claim, running, done *sql.Stmt
+}
+
+func newLoop(ctx context.Context, driver, path string) (l *loop, err error) {
+	path = filepath.ToSlash(path)
+	if path[0] != '/' {
+		path = "/" + path
+	}
+	l = &loop{}
+	if l.db, err = sql.Open(driver, (&url.URL{Scheme: "file", Path: path}).String()); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.db.Close())
+		}
+	}()
+	l.db.SetMaxOpenConns(1)
+	if l.conn, err = l.db.Conn(ctx); err != nil {
+		return nil, err
+	}
+	for _, pragma := range []string{
+		"busy_timeout=10000", "synchronous=NORMAL", "foreign_keys=OFF", "mmap_size=0", "temp_store=MEMORY",
+		"wal_autocheckpoint=4000", "journal_size_limit=67108864",
+	} {
+		if _, err := l.conn.ExecContext(ctx, "PRAGMA "+pragma); err != nil {
+			return nil, fmt.Errorf("%s: %w", pragma, err)
+		}
+	}
+	if err := l.conn.QueryRowContext(ctx, selectLoopName, job.Name()).Scan(&l.name); err != nil {
+		return nil, err
+	}
+	for query, stmt := range map[string]**sql.Stmt{
+		"BEGIN IMMEDIATE": &l.begin,
+		"COMMIT":          &l.commit,
+		selectLoopJob:     &l.claim,
+		updateLoopRunning: &l.running,
+		updateLoopDone:    &l.done,
+	} {
+		if *stmt, err = l.conn.PrepareContext(ctx, query); err != nil { //nolint:sqlclosecheck // it closes with the connection
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// next claims, runs and completes a job, and reports whether there was one.
+func (l *loop) next(ctx context.Context, handle func(context.Context, int) error) (bool, error) {
+	const worker = 1 << 60 // as long as a real one's
+	var id, failures, maxAttempts int64
+	var payload []byte
+	l.token++
+	err := l.tx(ctx, func() error {
+		if err := l.claim.QueryRowContext(ctx, l.name).Scan(&id, &failures, &maxAttempts, &payload); err != nil {
+			return err
+		}
+		return one(l.running.ExecContext(ctx, worker, worker+l.token, id))
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var index int
+	if err := json.Unmarshal(payload, &index); err != nil {
+		return false, err
+	}
+	if err := handle(ctx, index); err != nil {
+		return false, err
+	}
+	return true, l.tx(ctx, func() error {
+		return one(l.done.ExecContext(ctx, time.Now().UnixMicro(), id, worker+l.token))
+	})
+}
+
+// tx runs f in a transaction. After an error the connection is of no more use,
+// as the run has failed or is over.
+func (l *loop) tx(ctx context.Context, f func() error) error {
+	if _, err := l.begin.ExecContext(ctx); err != nil {
+		return err
+	}
+	err := f()
+	if errors.Is(err, sql.ErrNoRows) { // nothing was written
+		_, commitErr := l.commit.ExecContext(ctx)
+		return errors.Join(err, commitErr)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = l.commit.ExecContext(ctx)
+	return err
+}
+
+// one returns an error unless a statement changed one row.
+func one(result sql.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	n, err := result.RowsAffected()
+	if err == nil && n != 1 {
+		err = fmt.Errorf("%d rows changed where one job is", n)
+	}
+	return err
+}
