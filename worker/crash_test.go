@@ -41,8 +41,11 @@ func child() {
 		if _, err := fmt.Fprintf(ledger, "%d %d\n", i.ID, i.Attempt); err != nil {
 			return err
 		}
-		if s == "poison" {
+		switch s {
+		case "poison":
 			os.Exit(3)
+		case "slow": // a job takes a while, so that kills find some running
+			time.Sleep(2 * time.Millisecond)
 		}
 		return nil
 	})
@@ -185,7 +188,7 @@ func TestKill(t *testing.T) {
 	for range jobs / 100 {
 		var tasks []plainjobs.Task
 		for range 100 {
-			tasks = append(tasks, jobA.With(""))
+			tasks = append(tasks, jobA.With("slow"))
 		}
 		ids = append(ids, perform(t, q, tasks...)...)
 	}
@@ -204,6 +207,12 @@ func TestKill(t *testing.T) {
 		<-alive[i].ended
 		alive[i] = spawn(t, path)
 	}
+	defer func() {
+		if t.Failed() {
+			counts, err := b.Count(context.Background())
+			t.Logf("in the store: %+v, %v", counts, err)
+		}
+	}()
 	eventually(t, "all are done", func() bool { return count(t, b, backend.Done) == jobs })
 	for _, p := range alive {
 		p.end(t)

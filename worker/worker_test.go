@@ -106,7 +106,7 @@ func perform(t *testing.T, q *plainjobs.Queue, tasks ...plainjobs.Task) []int64 
 // eventually polls until cond holds.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for tick := time.NewTicker(2 * time.Millisecond); ; <-tick.C {
 		if cond() {
 			tick.Stop()

@@ -71,7 +71,7 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 	defer cancel()
 	path, err := mainFile(ctx, db)
 	if err != nil {
-		return nil, kind(err)
+		return nil, explain(kind(err))
 	}
 	b, err := newBackend(db.Driver(), opts)
 	if err != nil {
@@ -79,8 +79,11 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 	}
 	if path != "" {
 		err = b.openFile(db.Driver(), path)
-		if primaryCode(err) != codeNotADB {
-			return b, err
+		if err == nil {
+			return b, nil
+		}
+		if primaryCode(err) != codeNotADB || !readable(ctx, db) {
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		// It is encrypted, and only db has the key.
 		if b, err = newBackend(db.Driver(), opts); err != nil {
@@ -104,6 +107,11 @@ func mainFile(ctx context.Context, db *sql.DB) (path string, err error) {
 		return nil
 	})
 	return path, err
+}
+
+// readable reports whether db can read its database.
+func readable(ctx context.Context, db *sql.DB) bool {
+	return scan(ctx, poolQueryer(db), "SELECT count(*) FROM sqlite_schema", nil, func(*sql.Rows) error { return nil }) == nil
 }
 
 func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
