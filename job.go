@@ -125,8 +125,13 @@ func reason(err error) string {
 	return fmt.Sprintf("the type's UnmarshalJSON returned a %T", err)
 }
 
-// Name returns the job's name.
-func (j *Job[T]) Name() string { return j.def.Name }
+// Name returns the job's name; a nil job's is empty.
+func (j *Job[T]) Name() string {
+	if j == nil {
+		return ""
+	}
+	return j.def.Name
+}
 
 func (j *Job[T]) definition() *engine.Definition { return j.def }
 

@@ -104,3 +104,15 @@ func clean(text string) string {
 	}
 	return strings.ReplaceAll(text, "\x00", "?")
 }
+
+// CheckReap returns an error matching [ErrInvalid] that names what is wrong
+// with req, or nil. Reap must call it before it writes.
+func CheckReap(req ReapRequest) error {
+	switch {
+	case req.Limit < 0:
+		return fmt.Errorf("%w: reap limit %d is negative", ErrInvalid, req.Limit)
+	case req.Steady < 0:
+		return fmt.Errorf("%w: steady %v is negative", ErrInvalid, req.Steady)
+	}
+	return nil
+}

@@ -13,8 +13,8 @@ type History struct {
 	Done time.Duration
 	// Failed is the same for failed and cancelled jobs; zero is 30 days.
 	Failed time.Duration
-	// Rows is how many finished jobs of one name are kept at most, the
-	// newest; zero is a million, negative is no bound.
+	// Rows is how many finished jobs of one name are kept at most; the
+	// oldest are deleted first. Zero is a million, negative is no bound.
 	Rows int
 }
 

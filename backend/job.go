@@ -149,6 +149,10 @@ type ReapRequest struct {
 	// caller that was stalled itself must not set it: everyone looks dead to
 	// one who slept.
 	Expired bool
+	// Steady is for how long the caller has renewed in time, itself, and
+	// seen no jump of the clock; zero is for ever. A worker is judged only
+	// if that is a third of its own lease, in which it renews if it lives.
+	Steady time.Duration
 	// Limit bounds the jobs rescued, made pending and deleted, each; zero
 	// is 1000.
 	Limit int

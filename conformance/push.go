@@ -62,6 +62,12 @@ var pushCases = []testCase{{
 		used := map[int64]bool{}
 		for range 5 {
 			b := e.store.Open(e)
+			if d, ok := b.(backend.Describer); ok && d.Describe().Shared {
+				if err := closeBackend(b); err != nil {
+					e.Fatalf("Close: %v", err)
+				}
+				b = e.store.Open(e) // a store that was closed in between
+			}
 			for _, id := range e.push(b, "a", 2) {
 				if used[id] {
 					e.Fatalf("ID %d was given twice", id)

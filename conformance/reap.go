@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -91,12 +92,12 @@ var reapCases = []testCase{{
 		e.crash(e.b)
 		req := request(w, 10, "a")
 		req.Register = false
-		if jobs, err := e.b.Claim(e.ctx, req); err == nil {
-			e.Errorf("Claim of a reaped worker returned %d jobs and no error", len(jobs))
+		if jobs, err := e.b.Claim(e.ctx, req); !errors.Is(err, backend.ErrWorkerGone) {
+			e.Errorf("Claim of a reaped worker = %d jobs, %v; want ErrWorkerGone", len(jobs), err)
 		}
 		if heart, ok := e.b.(backend.Heart); ok {
-			if _, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w}); err == nil {
-				e.Errorf("Beat of a reaped worker returned no error")
+			if _, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w}); !errors.Is(err, backend.ErrWorkerGone) {
+				e.Errorf("Beat of a reaped worker = %v, want ErrWorkerGone", err)
 			}
 		}
 	},
@@ -179,6 +180,70 @@ var reapCases = []testCase{{
 		for _, id := range ids {
 			if info := e.get(id); info.State != backend.Pending || info.Crashes != 0 {
 				e.Errorf("the job is %+v", info)
+			}
+		}
+	},
+}, {
+	name: "reap/beside-others",
+	rule: "a crash counts against the only suspect, whatever other jobs ran beside it",
+	run: func(e *env) {
+		id := e.push(e.b, "a", 1)[0]
+		e.claim1(e.b, e.worker(), "a")
+		e.crash(e.b)
+		others := e.push(e.b, "b", 3)
+		w := e.worker()
+		e.claim1(e.b, w, "a")
+		e.wantIDs("Claim of the others", e.claim(e.b, w, 3, "b"), others...)
+		e.crash(e.b)
+		if info := e.get(id); info.Crashes != 1 || !info.Suspect {
+			e.Errorf("the suspect is %+v, want one crash", info)
+		}
+		for _, id := range others {
+			if info := e.get(id); info.Crashes != 0 || !info.Suspect {
+				e.Errorf("a job beside the suspect is %+v, want a suspect without a crash", info)
+			}
+		}
+	},
+}, {
+	name: "reap/claiming-renews",
+	rule: "a claim renews the worker's row, whatever its limit",
+	run: func(e *env) {
+		id := e.push(e.b, "a", 1)[0]
+		w := e.worker()
+		e.claim1(e.b, w, "a")
+		for range 3 {
+			e.advance(e.unit * 2 / 3)
+			e.claim(e.b, w, 5, "a")
+		}
+		e.reap(e.b, backend.ReapRequest{Expired: true})
+		e.wantState(id, backend.Running)
+	},
+}, {
+	name: "reap/steady",
+	rule: "a worker is judged only by one who was steady for a third of its lease",
+	run: func(e *env) {
+		e.push(e.b, "a", 2)
+		long, short := e.worker(), e.worker()
+		long.Lease = 30 * e.unit
+		e.claim1(e.b, long, "a")
+		e.claim1(e.b, short, "a")
+		e.advance(31 * e.unit)
+		r := e.reap(e.b, backend.ReapRequest{Expired: true, Steady: e.unit})
+		if len(r.Workers) != 1 || r.Workers[0] != short.ID {
+			e.Errorf("Reap of one steady for %v found %v dead, want only %d", e.unit, r.Workers, short.ID)
+		}
+		r = e.reap(e.b, backend.ReapRequest{Expired: true, Steady: 10 * e.unit})
+		if len(r.Workers) != 1 || r.Workers[0] != long.ID {
+			e.Errorf("Reap of one steady for %v found %v dead, want %d", 10*e.unit, r.Workers, long.ID)
+		}
+	},
+}, {
+	name: "reap/invalid",
+	rule: "a reap that breaks a rule is refused with ErrInvalid",
+	run: func(e *env) {
+		for _, req := range []backend.ReapRequest{{Limit: -1}, {Steady: -1}} {
+			if _, err := e.b.Reap(e.ctx, req); !errors.Is(err, backend.ErrInvalid) {
+				e.Errorf("Reap(%+v) = %v, want ErrInvalid", req, err)
 			}
 		}
 	},
@@ -350,14 +415,27 @@ var reapCases = []testCase{{
 			}
 		}
 		live := e.push(e.b, "a", 5)
+		oldest := live[0] - 5 // of b, when five of its ten have made room for others
 		for i := 0; e.reap(e.b, backend.ReapRequest{Limit: 4}).More; i++ {
 			if i == 100 {
 				e.Fatalf("Reap does not end")
 			}
 		}
 		e.wantCounts("a pending=5 a done=10 b done=10")
+		// Again, when the search for old jobs is somewhere in the middle.
+		e.push(e.b, "b", 5)
+		for _, j := range e.claim(e.b, w, 5, "b") {
+			e.complete(e.b, j.Lease)
+		}
+		for i := 0; e.reap(e.b, backend.ReapRequest{Limit: 1}).More; i++ {
+			if i == 100 {
+				e.Fatalf("Reap does not end")
+			}
+		}
+		live = e.push(e.b, "a", 1)
 		page, err := e.reader().List(e.ctx, backend.ListRequest{Name: "b"})
-		if err != nil || len(page.Jobs) != 10 || page.Jobs[9].ID != live[0]-10 {
+		if err != nil || len(page.Jobs) != 10 || page.Jobs[9].ID >= live[0] || page.Jobs[0].ID != live[0]-1 ||
+			page.Jobs[4].ID != live[0]-5 || page.Jobs[9].ID != oldest {
 			e.Errorf("List = %d jobs, %v; want the newest ten", len(page.Jobs), err)
 		}
 	},

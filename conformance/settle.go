@@ -186,6 +186,22 @@ var settleCases = []testCase{{
 		}
 	},
 }, {
+	name: "settle/repeat-after-claim",
+	rule: "a settled lease is lost when its job is claimed again, also for a repeat of the same settling",
+	run: func(e *env) {
+		w := e.worker()
+		for i, ending := range []backend.Ending{backend.EndRetry, backend.EndSnooze, backend.EndRelease} {
+			name := fmt.Sprint("a", i)
+			e.push(e.b, name, 1)
+			f := backend.Failure{Lease: e.claim1(e.b, w, name).Lease, Ending: ending}
+			e.wantLost("Fail", e.fail(e.b, f))
+			again := e.claim1(e.b, w, name)
+			e.wantLost("Fail of the lease before", e.fail(e.b, f), f.Lease)
+			e.wantLost("Complete of the lease before", e.complete(e.b, f.Lease), f.Lease)
+			e.wantLost("Complete", e.complete(e.b, again.Lease))
+		}
+	},
+}, {
 	name: "fail/stale",
 	rule: "failing with a lease that was reaped and claimed anew changes nothing and returns it as lost",
 	run: func(e *env) {

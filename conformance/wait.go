@@ -35,7 +35,7 @@ func (e *env) wantAsleep(what string, c <-chan error) {
 	select {
 	case err := <-c:
 		e.Errorf("%s: Wait returned %v", what, err)
-	default:
+	case <-time.After(20 * time.Millisecond): // there is nothing else to wait for
 	}
 }
 
@@ -57,6 +57,24 @@ var waitCases = []testCase{{
 			e.wantWake("after a push", c)
 			e.complete(e.b, e.claim1(e.b, e.worker(), "a").Lease)
 		}
+	},
+}, {
+	name: "wait/handed-back",
+	rule: "Wait returns when another process hands a job back, or has one rescued",
+	run: func(e *env) {
+		other := e.store.Open(e)
+		e.push(e.b, "a", 1)
+		j := e.claim1(other, e.worker(), "a")
+		c := e.waiting(e.b, e.ctx, request(e.worker(), 1, "a"))
+		e.wantAsleep("while the job runs", c)
+		e.fail(other, backend.Failure{Lease: j.Lease, Ending: backend.EndRelease})
+		e.wantWake("after the release", c)
+		e.claim1(other, e.worker(), "a")
+		req := request(e.worker(), 1, "a")
+		req.Suspects = true
+		c = e.waiting(e.b, e.ctx, req)
+		e.crash(other)
+		e.wantWake("after the rescue", c)
 	},
 }, {
 	name: "wait/due",

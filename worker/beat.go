@@ -15,14 +15,16 @@ type pulse struct {
 	store time.Time // zero if the store does not tell
 }
 
-// beat renews the worker's row until ctx ends, and reaps after each time.
-func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc) {
+// beat renews the worker's row until ctx ends. After each time it tells reap
+// for how long the worker has been steady; see steady.
+func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapings chan time.Duration) {
 	// Somewhat under a third, so that two beats that come a little late are
 	// still less than a third apart.
 	interval := s.opts.Lease / 4
 	last := pulse{mono: time.Now()}
+	since := last.mono
 	unknown := map[int64]bool{}
-	s.reap(ctx, false)
+	reapings <- 0
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
 	for {
@@ -38,10 +40,15 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc) {
 		now, leases, err := s.pulse(ctx)
 		switch {
 		case err == nil:
-			steady := s.steady(last, now)
+			if !s.steady(last, now) {
+				since = now.mono
+			}
 			last = now
 			unknown = s.compare(ctx, leases, unknown)
-			s.reap(ctx, steady)
+			select {
+			case reapings <- now.mono.Sub(since):
+			default: // it is still at it
+			}
 		case errors.Is(err, backend.ErrWorkerGone):
 			s.buried(id)
 			last = pulse{}
@@ -50,15 +57,31 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc) {
 			stop(err)
 		case ctx.Err() == nil:
 			s.log.complain("beat", err)
+			s.outlive()
 			next = min(interval/10, time.Second)
 		}
 		timer.Reset(next)
 	}
 }
 
-// steady reports whether the worker may judge others by the clock. After a
-// stall of its own, or a jump of the store's clock, everybody looks dead, for
-// nobody has renewed in time: then the others get time to.
+// outlive gives the runs up when the row was not renewed for a whole lease,
+// because the store does not answer: others may have taken them. If nobody did,
+// the store still has them under this worker, which hands them back when it
+// hears of them.
+func (s *session) outlive() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.renewed) < s.opts.Lease {
+		return
+	}
+	for _, r := range s.held {
+		s.lose(r)
+	}
+}
+
+// steady reports whether no stall of this worker and no jump of the store's
+// clock lies between two pulses. After one everybody looks dead, for nobody has
+// renewed in time: then the others get time to.
 func (s *session) steady(last, now pulse) bool {
 	if last.mono.IsZero() {
 		return false
@@ -84,6 +107,7 @@ type stored struct {
 func (s *session) pulse(ctx context.Context) (pulse, stored, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Lease/3)
 	defer cancel()
+	begin := time.Now()
 	s.mu.Lock()
 	self, known := s.self, s.known
 	asked := make(map[int64]*run, len(s.held))
@@ -98,12 +122,17 @@ func (s *session) pulse(ctx context.Context) (pulse, stored, error) {
 		_, err := s.store.Claim(ctx, req)
 		if err == nil {
 			s.mu.Lock()
-			s.known = s.known || s.self.ID == req.Worker.ID
+			s.confirm(req.Worker.ID, begin)
 			s.mu.Unlock()
 		}
 		return pulse{mono: time.Now()}, stored{}, err
 	}
 	result, err := heart.Beat(ctx, backend.BeatRequest{Worker: self})
+	if err == nil {
+		s.mu.Lock()
+		s.confirm(self.ID, begin)
+		s.mu.Unlock()
+	}
 	return pulse{mono: time.Now(), store: result.Now}, stored{result.Leases, asked}, err
 }
 
@@ -154,6 +183,8 @@ func (s *session) compare(ctx context.Context, in stored, before map[int64]bool)
 	s.mu.Unlock()
 	if len(release) > 0 {
 		s.opts.Logger.Warn("plainjobs: handing back jobs that this worker never heard of", "jobs", len(release))
+		ctx, cancel := context.WithTimeout(ctx, s.opts.Lease/10)
+		defer cancel()
 		if _, err := s.store.Fail(ctx, release); err != nil && ctx.Err() == nil {
 			s.log.complain("release", err)
 		}
@@ -161,22 +192,36 @@ func (s *session) compare(ctx context.Context, in stored, before map[int64]bool)
 	return unknown
 }
 
-// reap rescues, and prunes what is old, in bounded steps.
-func (s *session) reap(ctx context.Context, expired bool) {
-	for more := true; more && ctx.Err() == nil; {
-		limited, cancel := context.WithTimeout(ctx, s.opts.Lease/3)
-		r, err := s.store.Reap(limited, backend.ReapRequest{Expired: expired})
-		cancel()
-		if err != nil {
-			if ctx.Err() == nil && !permanent(err) {
-				s.log.complain("reap", err)
-			}
+// reap rescues, and prunes what is old, each time that beat says for how long
+// the worker has been steady. It is apart from beat: deleting what is a week
+// old must not keep a worker from saying that it lives.
+func (s *session) reap(ctx context.Context, reapings <-chan time.Duration) {
+	for {
+		select {
+		case <-ctx.Done():
 			return
+		case steady := <-reapings:
+			for s.reapSome(ctx, steady) {
+				select { // newer news count
+				case steady = <-reapings:
+				default:
+				}
+			}
 		}
-		if r.Rescued+r.Failed > 0 || len(r.Workers) > 0 {
-			s.opts.Logger.Warn("plainjobs: rescued the jobs of dead workers",
-				"workers", len(r.Workers), "rescued", r.Rescued, "failed", r.Failed)
-		}
-		more = r.More
 	}
+}
+
+// reapSome reaps once and reports whether there is more to do.
+func (s *session) reapSome(ctx context.Context, steady time.Duration) bool {
+	limited, cancel := context.WithTimeout(ctx, s.opts.Lease/3)
+	defer cancel()
+	r, err := s.store.Reap(limited, backend.ReapRequest{Expired: steady > 0, Steady: steady})
+	if r.Rescued+r.Failed > 0 || len(r.Workers) > 0 {
+		s.opts.Logger.Warn("plainjobs: rescued the jobs of dead workers",
+			"workers", len(r.Workers), "rescued", r.Rescued, "failed", r.Failed)
+	}
+	if err != nil && ctx.Err() == nil && !permanent(err) {
+		s.log.complain("reap", err)
+	}
+	return err == nil && r.More && ctx.Err() == nil
 }

@@ -92,6 +92,10 @@ func spawn(t *testing.T, path string) *process {
 		p.err = p.cmd.Wait()
 		close(p.ended)
 	}()
+	t.Cleanup(func() { // of a test that failed
+		stdin.Close()
+		<-p.ended
+	})
 	return p
 }
 

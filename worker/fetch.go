@@ -34,11 +34,12 @@ func (s *session) fetch(ctx context.Context, stop context.CancelCauseFunc) {
 			lastSuspects = time.Now()
 		}
 		req := s.request(limit, suspects)
+		asked := time.Now()
 		jobs, err := s.claim(ctx, req)
 		switch {
 		case err == nil:
 			pause.reset()
-			s.accept(req, jobs)
+			s.accept(req, asked, jobs)
 			if len(jobs) == 0 {
 				s.wait(ctx, req)
 			}
@@ -122,10 +123,10 @@ func (s *session) claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 }
 
 // accept hands claimed jobs to the slots.
-func (s *session) accept(req backend.ClaimRequest, jobs []backend.Job) {
+func (s *session) accept(req backend.ClaimRequest, asked time.Time, jobs []backend.Job) {
 	runs := make([]run, len(jobs))
 	s.mu.Lock()
-	s.known = s.known || s.self.ID == req.Worker.ID
+	s.confirm(req.Worker.ID, asked)
 	for i := range jobs {
 		r := &runs[i]
 		r.job, r.def = jobs[i], s.jobs[jobs[i].Name]
@@ -144,8 +145,20 @@ func (s *session) accept(req backend.ClaimRequest, jobs []backend.Job) {
 	}
 }
 
+// confirm notes that the row of the worker with the ID was renewed after asked.
+// The caller holds mu.
+func (s *session) confirm(id int64, asked time.Time) {
+	if s.self.ID == id {
+		s.known = true
+		if asked.After(s.renewed) {
+			s.renewed = asked
+		}
+	}
+}
+
 // wait returns when a claim may find something.
 func (s *session) wait(ctx context.Context, req backend.ClaimRequest) {
+	begin := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.mu.Lock()
@@ -182,7 +195,7 @@ func (s *session) wait(ctx context.Context, req backend.ClaimRequest) {
 		s.log.complain("wait", err)
 		newPause().sleep(ctx)
 	}
-	if waiting > 0 {
+	if waiting > 0 && time.Since(begin) >= stallTime {
 		s.unstall(taken)
 	}
 }

@@ -20,8 +20,8 @@ import (
 // A session is one call of Run.
 //
 // Its goroutines: fetch claims jobs into the channel runs, the slots take them
-// out and call handlers, the settler stores how they ended, and beat keeps the
-// worker's row alive and reaps.
+// out and call handlers, the settler stores how they ended, beat keeps the
+// worker's row alive, and reap rescues and prunes.
 type session struct {
 	queue *engine.Queue
 	opts  Options
@@ -41,6 +41,7 @@ type session struct {
 	mu      sync.Mutex
 	self    backend.Worker
 	known   bool               // self has been registered
+	renewed time.Time          // when the row was last renewed for certain
 	held    map[int64]*run     // by token: claimed and not settled
 	waiting int                // of held, in the channel
 	running int                // of held, in a slot
@@ -110,7 +111,10 @@ func (s *session) run(ctx context.Context) error {
 	var rest sync.WaitGroup
 	beating, stopBeating := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBeating()
-	rest.Go(func() { s.beat(beating, stop) })
+	reapings := make(chan time.Duration, 1)
+	rest.Go(func() { s.beat(beating, stop, reapings) })
+	rest.Go(func() { s.reap(beating, reapings) })
+	defer context.AfterFunc(work, s.settler.unbound)()
 	rest.Go(s.settler.loop)
 	for range s.opts.Concurrency {
 		s.slots.Go(s.slot)
@@ -143,10 +147,11 @@ func (s *session) run(ctx context.Context) error {
 // enroll registers the worker, as long as it takes.
 func (s *session) enroll(ctx context.Context) error {
 	for pause := newPause(); ; {
+		asked := time.Now()
 		_, err := s.store.Claim(ctx, s.request(0, false))
 		if err == nil {
 			s.mu.Lock()
-			s.known = true
+			s.known, s.renewed = true, asked
 			s.mu.Unlock()
 			return nil
 		}
@@ -217,6 +222,9 @@ func (s *session) handBack() {
 			s.mu.Lock()
 			s.waiting--
 			lost := r.state == runLost
+			if !lost {
+				r.state = runSettles
+			}
 			s.mu.Unlock()
 			if lost {
 				s.forget(r)

@@ -27,6 +27,7 @@ type settler struct {
 	room    sync.Cond // entries went
 	entries []entry
 	writing int
+	open    bool // no bound any more: the worker stops
 	closing bool
 	giveUp  context.Context // ends settleWait after close
 	quit    context.CancelFunc
@@ -44,10 +45,11 @@ func newSettler(s *session) *settler {
 	return t
 }
 
-// add has the end of a run stored, soon. It waits while too many are not.
+// add has the end of a run stored, soon. It waits while too many are not,
+// unless the run was not started, so that it costs nothing to be repeated.
 func (t *settler) add(r *run, failure *backend.Failure) {
 	t.mu.Lock()
-	for len(t.entries)+t.writing >= maxUnsettled && !t.closing {
+	for len(t.entries)+t.writing >= maxUnsettled && !t.open && (failure == nil || failure.Ending != backend.EndRelease) {
 		t.room.Wait()
 	}
 	t.entries = append(t.entries, entry{r, failure})
@@ -55,10 +57,18 @@ func (t *settler) add(r *run, failure *backend.Failure) {
 	t.mu.Unlock()
 }
 
+// unbound lets everybody in who waits for room.
+func (t *settler) unbound() {
+	t.mu.Lock()
+	t.open = true
+	t.room.Broadcast()
+	t.mu.Unlock()
+}
+
 // close lets loop end when everything is stored, or settleWait is over.
 func (t *settler) close() {
 	t.mu.Lock()
-	t.closing = true
+	t.open, t.closing = true, true
 	t.some.Signal()
 	t.room.Broadcast()
 	t.mu.Unlock()

@@ -129,7 +129,7 @@ func (w *Worker) jobs() (map[string]*engine.Definition, error) {
 	if w.opts.Jobs != nil {
 		defs = nil
 		for i, job := range w.opts.Jobs {
-			if job == nil {
+			if job == nil || job.Name() == "" {
 				return nil, fmt.Errorf("Options.Jobs[%d] is nil", i)
 			}
 			defs = append(defs, engine.Lookup(job.Name()))

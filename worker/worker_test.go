@@ -302,11 +302,13 @@ func TestHandlerPanics(t *testing.T) {
 				runtime.Goexit()
 			case "error panics":
 				return badError{}
+			case "nil error panics":
+				return (*wrapper)(nil)
 			}
 			return nil
 		})
 		once := plainjobs.MaxAttempts(1)
-		kinds := []string{"panic", "panic nil", "goexit", "error panics"}
+		kinds := []string{"panic", "panic nil", "goexit", "error panics", "nil error panics"}
 		var tasks []plainjobs.Task
 		for range 25 { // more than there are slots: none may be lost
 			for _, kind := range kinds {
@@ -316,10 +318,10 @@ func TestHandlerPanics(t *testing.T) {
 		ids := perform(t, q, tasks...)
 		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 3})
 		eventually(t, "all have ended", func() bool {
-			return count(t, b, backend.Failed) == 100 && count(t, b, backend.Done) == 100
+			return count(t, b, backend.Failed) == 125 && count(t, b, backend.Done) == 125
 		})
 		mustStop(t, stop)
-		for i, want := range []string{"panic: ouch", "panic: panic called with nil argument", "runtime.Goexit", "panicked"} {
+		for i, want := range []string{"panic: ouch", "panic: panic called with nil argument", "runtime.Goexit", "panicked", "panicked"} {
 			errs := info(t, b, ids[2*i]).Errors
 			if len(errs) != 1 || !strings.Contains(errs[0].Error, want) {
 				t.Errorf("%s: errors are %+v, want %q", kinds[i], errs, want)
@@ -335,13 +337,17 @@ type badError struct{}
 
 func (badError) Error() string { panic("in Error") }
 
+// A wrapper panics in every method if it is nil, as errors of users may.
+type wrapper struct{ err error }
+
+func (w *wrapper) Error() string { return w.err.Error() }
+func (w *wrapper) Unwrap() error { return w.err }
+
 func TestPayloadDoesNotDecode(t *testing.T) {
 	const secret = "hunter2"
 	onEachStore(t, func(t *testing.T, b backend.Backend) {
 		var log lockedBuffer
 		q := plainjobs.New(b, nil)
-		type order struct{ Items []struct{ Count int } }
-		_ = order{}
 		jobs := bind(q, jobA, func(context.Context, string) error { return nil })
 		push := func(payload string) int64 {
 			pushed, err := b.Push(t.Context(), []backend.NewJob{{Name: "a", Payload: []byte(payload), MaxAttempts: 2}})
@@ -391,6 +397,29 @@ func (l *lockedBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// A payload of another shape says at which field it does not fit.
+func TestDecodeErrorNamesTheField(t *testing.T) {
+	b := memory.New(nil)
+	q := plainjobs.New(b, nil)
+	plainjobs.Handle(q, jobOrder, func(context.Context, order) error { return nil })
+	pushed, err := b.Push(t.Context(), []backend.NewJob{{Name: "order", Payload: []byte(`{"Item":{"Count":"many"}}`), MaxAttempts: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := pushed[0].ID
+	stop := start(t, q, worker.Options{Jobs: []plainjobs.AnyJob{jobOrder}})
+	eventually(t, "it has failed", func() bool { return state(t, b, id) == backend.Failed })
+	mustStop(t, stop)
+	want := fmt.Sprintf("payload of job order #%d does not decode at field Item.Count: a JSON string is no int", id)
+	if got := info(t, b, id).Errors[0].Error; got != want {
+		t.Errorf("the error is %q, want %q", got, want)
+	}
+}
+
+type order struct{ Item struct{ Count int } }
+
+var jobOrder = plainjobs.Declare[order]("order")
 
 func TestUnknownNamesAreLeftAlone(t *testing.T) {
 	onEachStore(t, func(t *testing.T, b backend.Backend) {
@@ -443,6 +472,7 @@ func TestRunRefuses(t *testing.T) {
 		"Poll is -1ns":          {Poll: -1, Jobs: bound},
 		"Grace is 48h0m0s":      {Grace: 48 * time.Hour, Jobs: bound},
 		"Jobs[0] is nil":        {Jobs: []plainjobs.AnyJob{nil}},
+		"Jobs[1] is nil":        {Jobs: []plainjobs.AnyJob{jobB, (*plainjobs.Job[int])(nil)}},
 		"there are no jobs":     {Jobs: []plainjobs.AnyJob{}},
 		// An unbound job is named with the place of its declaration.
 		"a (declared at ": {Jobs: []plainjobs.AnyJob{jobA}},

@@ -3,6 +3,7 @@ package memory
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -12,6 +13,9 @@ import (
 
 // Reap implements [backend.Backend].
 func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
+	if err := backend.CheckReap(req); err != nil {
+		return backend.ReapResult{}, fmt.Errorf("memory: reap: %w", err)
+	}
 	if err := b.enter(ctx, "reap"); err != nil {
 		return backend.ReapResult{}, err
 	}
@@ -24,6 +28,9 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 			w := b.workers[id]
 			// A row from the future was written before the clock went back.
 			if age := now.Sub(w.seen); age < w.lease && age > -w.lease {
+				continue
+			}
+			if req.Steady > 0 && req.Steady < w.lease/3 {
 				continue
 			}
 			// A worker's jobs are rescued together, to judge the suspects.
@@ -72,29 +79,37 @@ func (b *Backend) rescue(w *worker, now time.Time, result *backend.ReapResult) {
 func (b *Backend) prune(now time.Time, limit int) int {
 	pruned := 0
 	for _, n := range b.names {
-		rows := int64(b.history.Rows)
-		over := func() bool {
-			c := n.counts
-			return rows >= 0 && c[backend.Done]+c[backend.Failed]+c[backend.Cancelled] > rows
-		}
-		trim := func(jobs []*job, keep time.Duration, surplus bool) []*job {
-			for len(jobs) > 0 && pruned < limit {
-				j := jobs[0]
-				if now.Sub(j.FinishedAt) < keep && (!surplus || !over()) {
-					break
-				}
-				b.remove(j)
-				jobs[0], jobs = nil, jobs[1:]
-				pruned++
+		for pruned < limit {
+			ended := n.oldest(now, b.history)
+			if ended == nil {
+				break
 			}
-			return jobs
+			j := (*ended)[0]
+			(*ended)[0], *ended = nil, (*ended)[1:]
+			b.remove(j)
+			pruned++
 		}
-		// Failed jobs are worth more to people, so they go last.
-		n.done = trim(n.done, b.history.Done, true)
-		n.failed = trim(n.failed, b.history.Failed, len(n.done) == 0)
 	}
 	if len(b.order) > 2*len(b.jobs)+1000 {
 		b.order = slices.DeleteFunc(b.order, func(j *job) bool { return b.jobs[j.ID] == nil })
 	}
 	return pruned
+}
+
+// oldest returns the list whose first job is to be deleted, or nil.
+func (n *name) oldest(now time.Time, history backend.History) *[]*job {
+	past := func(jobs []*job, keep time.Duration) bool {
+		return len(jobs) > 0 && now.Sub(jobs[0].FinishedAt) >= keep
+	}
+	switch {
+	case past(n.done, history.Done):
+		return &n.done
+	case past(n.failed, history.Failed):
+		return &n.failed
+	case history.Rows < 0 || len(n.done)+len(n.failed) <= history.Rows:
+		return nil
+	case len(n.failed) == 0 || len(n.done) > 0 && n.done[0].ID < n.failed[0].ID:
+		return &n.done
+	}
+	return &n.failed
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // A connector opens connections to a file through a driver and sets each of
@@ -60,7 +61,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	for _, pragma := range c.pragmas {
 		// Even these may find the database busy, while it is being created.
-		err := retry(ctx, func() error { return execDriver(ctx, conn, pragma) })
+		err := retry(ctx, time.Now().Add(lockWait), func() error { return execDriver(ctx, conn, pragma) })
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w", pragma, err), conn.Close())
 		}

@@ -2,6 +2,8 @@ package sqlite_test
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -104,18 +106,21 @@ func TestDurabilityOfEachOperation(t *testing.T) {
 		b, s := open(t, &sqlite.Options{Durability: durability})
 		check := func(what string, full bool, do func() error) {
 			t.Helper()
-			s.set(nil)
+			before := len(s.seen("COMMIT"))
 			if err := do(); err != nil {
 				t.Fatal(err)
 			}
+			// From the first call on: what counts is the last setting
+			// before the last commit.
 			current := ""
-			for _, c := range s.seen("PRAGMA synchronous", "COMMIT") {
+			calls := s.seen("PRAGMA synchronous", "COMMIT")
+			for _, c := range calls {
 				if c != "COMMIT" {
 					current = c
 				}
 			}
 			want := map[bool]string{true: "PRAGMA synchronous=FULL", false: "PRAGMA synchronous=NORMAL"}[full]
-			if current != want && current != "" || len(s.seen("COMMIT")) == 0 {
+			if current != want || calls[len(calls)-1] != "COMMIT" || len(s.seen("COMMIT")) != before+1 {
 				t.Errorf("%v: %s committed under %q, want %q", durability, what, current, want)
 			}
 		}
@@ -128,6 +133,7 @@ func TestDurabilityOfEachOperation(t *testing.T) {
 			check("Push", full, func() error { return push(b, "a") })
 			check("Claim", false, func() (err error) { jobs, err = claim(b, 1, "a"); return err })
 			check("Push", full, func() error { return push(b, "a") })
+			check("Reap", false, func() error { _, err := b.Reap(context.Background(), backend.ReapRequest{}); return err })
 			check("Complete", false, func() error {
 				_, err := b.Complete(context.Background(), []backend.Completion{{Lease: jobs[0].Lease}})
 				return err
@@ -431,8 +437,8 @@ func TestPlans(t *testing.T) {
 		for i := range args {
 			args[i] = 1
 		}
-		if strings.Contains(query, "?1") {
-			args = args[:1]
+		if strings.Contains(query, "?2") {
+			args = args[:2]
 		}
 		rows, err := db.Query("EXPLAIN QUERY PLAN "+query, args...)
 		if err != nil {
@@ -471,6 +477,161 @@ func small(detail string) bool {
 	}
 	return false
 }
+
+// A beat goes before a request that leads already. When the beat fails, the
+// other must not be taken for done.
+func TestBeatBeforeLeaderFails(t *testing.T) {
+	b, s := open(t, nil)
+	if _, err := claim(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	began, goOn := make(chan struct{}), make(chan struct{})
+	s.set(func(query string) error {
+		if query == "BEGIN IMMEDIATE" {
+			once.Do(func() { close(began); s.mu.Unlock(); <-goOn; s.mu.Lock() })
+		}
+		if strings.Contains(query, "UPDATE plainjobs_workers") {
+			return &faultdriver.Error{Result: 10}
+		}
+		return nil
+	})
+	pushed, beaten := make(chan error, 1), make(chan error, 1)
+	go func() { pushed <- push(b, "a") }()
+	<-began
+	go func() {
+		_, err := b.Beat(context.Background(), backend.BeatRequest{Worker: me})
+		beaten <- err
+	}()
+	for b.Queued() < 2 {
+		time.Sleep(time.Millisecond) // polling
+	}
+	close(goOn)
+	if err := <-pushed; err != nil {
+		t.Errorf("Push = %v", err)
+	}
+	if err := <-beaten; !errors.Is(err, backend.ErrUnavailable) {
+		t.Errorf("Beat = %v, want ErrUnavailable", err)
+	}
+	s.set(nil)
+	if n := total(t, b); n != 1 {
+		t.Errorf("%d jobs are stored after a push was acknowledged, want 1", n)
+	}
+	if err := push(b, "a"); err != nil {
+		t.Errorf("the next push: %v", err)
+	}
+}
+
+// A request that is run a second time, alone, still heeds its context.
+func TestSecondTryHeedsContext(t *testing.T) {
+	b, s := open(t, nil)
+	if err := push(b, "a"); err != nil {
+		t.Fatal(err)
+	}
+	jobs, err := claim(b, 1, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begins := 0
+	s.set(func(query string) error {
+		if query == "BEGIN IMMEDIATE" {
+			if begins++; begins > 1 {
+				return &faultdriver.Error{Result: 5}
+			}
+		}
+		return nil
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	unknown := jobs[0].Lease
+	unknown.Token++ // as one that another process claimed
+	if _, err := b.Complete(ctx, []backend.Completion{{Lease: unknown}}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Complete = %v, want its context's error", err)
+	}
+}
+
+// Without a deadline a call waits for the lock as long as it says and no
+// longer, however many wait.
+func TestWaitingForTheLockEnds(t *testing.T) {
+	sqlite.SetLockWait(t, 200*time.Millisecond)
+	b, s := open(t, nil)
+	s.set(func(query string) error {
+		if query == "BEGIN IMMEDIATE" {
+			return &faultdriver.Error{Result: 5}
+		}
+		return nil
+	})
+	const callers = 50
+	errs := make(chan error, callers)
+	for range callers {
+		go func() { errs <- push(b, "a") }()
+	}
+	late := time.After(20 * time.Second) // a fifth of a second each in turn would be 10 s, with nothing else to do
+	for range callers {
+		select {
+		case err := <-errs:
+			if !errors.Is(err, backend.ErrUnavailable) || !strings.Contains(err.Error(), "Queue.WithTx") {
+				t.Fatalf("Push = %v, want ErrUnavailable and the advice to use WithTx", err)
+			}
+		case <-late:
+			t.Fatal("the callers wait one after the other")
+		}
+	}
+	s.set(nil)
+	if n := total(t, b); n != 0 {
+		t.Errorf("%d jobs are stored by pushes that failed", n)
+	}
+}
+
+// A caller may commit its transaction although a push in it failed.
+func TestPushTxIsAllOrNone(t *testing.T) {
+	b, _ := open(t, nil)
+	s := &script{}
+	db := sql.OpenDB(connector{&faultdriver.Driver{Driver: &modernc.Driver{}, Before: s.before}, "file:" + b.Path()})
+	defer db.Close()
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	ctx, cancel := context.WithCancel(t.Context())
+	inserts := 0
+	s.set(func(query string) error {
+		if strings.Contains(query, "INSERT INTO plainjobs_jobs") {
+			if inserts++; inserts == 2 {
+				cancel()
+				return context.Canceled
+			}
+		}
+		return nil
+	})
+	jobs := slices.Repeat([]backend.NewJob{newJob("a")}, 129) // more than one INSERT takes
+	if _, err := b.PushTx(ctx, tx, jobs); !errors.Is(err, context.Canceled) {
+		t.Errorf("PushTx = %v, want context.Canceled", err)
+	}
+	s.set(nil)
+	if _, err := b.PushTx(t.Context(), tx, jobs[:1]); err != nil {
+		t.Errorf("PushTx after a failed one: %v", err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	var rows int64
+	if err := db.QueryRow("SELECT count(*) FROM plainjobs_jobs").Scan(&rows); err != nil {
+		t.Fatal(err)
+	}
+	if n := total(t, b); rows != 1 || n != 1 {
+		t.Errorf("%d rows are stored and %d counted, want 1", rows, n)
+	}
+}
+
+type connector struct {
+	drv *faultdriver.Driver
+	dsn string
+}
+
+func (c connector) Connect(context.Context) (driver.Conn, error) { return c.drv.Open(c.dsn) }
+func (c connector) Driver() driver.Driver                        { return c.drv }
 
 // A database in use must not be opened through a second driver: the two would
 // void each other's locks.

@@ -221,7 +221,7 @@ func olderThan(version, than string) bool {
 // enterWAL sets the journal mode. Processes that open a new file at once get
 // in each other's way here, whatever busy_timeout says.
 func (b *Backend) enterWAL(ctx context.Context) error {
-	return retry(ctx, func() error {
+	return retry(ctx, time.Now().Add(lockWait), func() error {
 		mode := ""
 		read := func(r *sql.Rows) error { return r.Scan(&mode) }
 		err := scan(ctx, poolQueryer(b.writer.pool), "PRAGMA journal_mode", nil, read)

@@ -157,6 +157,25 @@ func (b *Backend) pushTx(ctx context.Context, tx *sql.Tx, jobs []backend.NewJob)
 		return nil, err
 	}
 
+	// The caller may commit although this fails: then nothing of it must be
+	// there.
+	if _, err := tx.ExecContext(ctx, "SAVEPOINT plainjobs_push"); err != nil {
+		return nil, err
+	}
+	pushed, err := b.insertTx(ctx, tx, jobs)
+	after := context.WithoutCancel(ctx)
+	if err != nil {
+		if _, undoErr := tx.ExecContext(after, "ROLLBACK TO plainjobs_push"); undoErr != nil {
+			return nil, errors.Join(err, undoErr)
+		}
+	}
+	if _, releaseErr := tx.ExecContext(after, "RELEASE plainjobs_push"); releaseErr != nil {
+		return nil, errors.Join(err, releaseErr)
+	}
+	return pushed, err
+}
+
+func (b *Backend) insertTx(ctx context.Context, tx *sql.Tx, jobs []backend.NewJob) ([]backend.Pushed, error) {
 	exec := func(query string, args ...any) (sql.Result, error) {
 		return tx.ExecContext(ctx, b.sql(query), args...)
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -22,7 +23,7 @@ func (b *Backend) read(ctx context.Context, f func(queryer) error) error {
 			return f(unmapped{t.w.conn})
 		}})
 	}
-	return retry(ctx, func() error { return f(poolQueryer(b.readers)) })
+	return retry(ctx, time.Now().Add(lockWait), func() error { return f(poolQueryer(b.readers)) })
 }
 
 func poolQueryer(db *sql.DB) queryer { return sqlx.NewDb(db, "sqlite3") }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -16,7 +17,7 @@ const (
 	// clock went back; it must not keep jobs until the clock catches up.
 	selectExpired = `
 		SELECT id FROM plainjobs_workers
-		WHERE seen_at + lease <= (?1+0) OR seen_at > (?1+0) + lease ORDER BY id`
+		WHERE (seen_at + lease <= (?1+0) OR seen_at > (?1+0) + lease) AND lease / 3 <= (?2+0) ORDER BY id`
 
 	selectNextHolder = `
 		SELECT worker FROM plainjobs_jobs INDEXED BY plainjobs_running
@@ -40,6 +41,9 @@ var updateRescued = newList(`
 
 // Reap implements [backend.Backend].
 func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
+	if err := backend.CheckReap(req); err != nil {
+		return backend.ReapResult{}, fmt.Errorf("sqlite: reap: %w", err)
+	}
 	leave, err := b.enter()
 	if err != nil {
 		return backend.ReapResult{}, failed(ctx, "reap", err)
@@ -50,7 +54,7 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	err = b.writer.do(ctx, &request{op: "reap", run: func(t *tx) error {
 		result = backend.ReapResult{}
 		now := b.now()
-		dead, err := t.dead(req.Expired, now)
+		dead, err := t.dead(req, now)
 		if err != nil {
 			return err
 		}
@@ -80,8 +84,8 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 }
 
 // dead returns the workers whose jobs are to be rescued: those that hold jobs
-// without having a row and, if expired is set, those whose row has expired.
-func (t *tx) dead(expired bool, now int64) (dead []int64, err error) {
+// without having a row and, if asked for, those whose row has expired.
+func (t *tx) dead(req backend.ReapRequest, now int64) (dead []int64, err error) {
 	collect := func(ids *[]int64) func(*sql.Rows) (bool, error) {
 		return func(r *sql.Rows) (bool, error) {
 			var id int64
@@ -90,8 +94,12 @@ func (t *tx) dead(expired bool, now int64) (dead []int64, err error) {
 			return true, err
 		}
 	}
-	if expired {
-		if err := t.each(selectExpired, []any{now}, collect(&dead)); err != nil {
+	if req.Expired {
+		steady := int64(math.MaxInt64)
+		if req.Steady > 0 {
+			steady = req.Steady.Microseconds()
+		}
+		if err := t.each(selectExpired, []any{now, steady}, collect(&dead)); err != nil {
 			return nil, err
 		}
 	}
@@ -171,10 +179,13 @@ func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) e
 
 // A pruner remembers how far the search for old jobs has come. There is no
 // index of finished jobs, as it would cost each completion: the table is
-// walked by id, a part at a time, and from the start when the end is reached.
+// walked by id, a part at a time. For jobs that are too old it goes on where it
+// was and starts again at the end; for names that have too many it starts at the
+// oldest.
 type pruner struct {
-	mu     sync.Mutex
-	cursor int64
+	mu      sync.Mutex
+	age     int64
+	surplus int64 // 0 as long as there is none
 }
 
 const (
@@ -196,11 +207,11 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 	defer b.prune.mu.Unlock()
 	var ids []int64
 	var surplus map[int64]int64
-	cursor := b.prune.cursor
+	var cursor int64
 	wrapped := false
 	// Searching takes no lock; only deleting does.
 	err = b.read(ctx, func(q queryer) error {
-		ids, surplus, cursor, wrapped = nil, map[int64]int64{}, b.prune.cursor, false
+		ids, surplus, cursor, wrapped = nil, map[int64]int64{}, b.prune.age, false
 		if b.history.Rows >= 0 {
 			err := scan(ctx, q, b.sql(selectSurplus), []any{b.history.Rows}, func(r *sql.Rows) error {
 				var name, n int64
@@ -211,6 +222,9 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 			if err != nil {
 				return err
 			}
+		}
+		if len(surplus) > 0 {
+			cursor = b.prune.surplus
 		}
 		now, seen := b.now(), 0
 		err := scan(ctx, q, b.sql(selectWalk), []any{cursor, walkLength * limit}, func(r *sql.Rows) error {
@@ -251,14 +265,21 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 		}
 		pruned += n
 	}
-	b.prune.cursor = cursor
 	if wrapped {
-		b.prune.cursor = 0
+		cursor = 0
 	}
+	if len(surplus) == 0 {
+		b.prune.age, b.prune.surplus = cursor, 0
+		return pruned, !wrapped && len(ids) > 0, nil
+	}
+	b.prune.surplus = cursor
 	for _, n := range surplus {
 		more = more || n > 0
 	}
-	return pruned, !wrapped && (more || len(ids) > 0), nil
+	if !more {
+		b.prune.surplus = 0
+	}
+	return pruned, more && !wrapped, nil
 }
 
 var (

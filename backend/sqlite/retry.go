@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// lockWait is how long a call without a deadline waits for locks.
-const lockWait = 10 * time.Second
+// lockWait is how long a call without a deadline waits for locks. It is a
+// variable for tests.
+var lockWait = 10 * time.Second
 
 // retry calls f until it does not find the database busy, and returns what it
 // returned. It returns the context's error when that ends first, and the last
-// busy one after lockWait if the context has no deadline.
+// busy one at the time until, if the context has no deadline.
 //
 // The pauses are jittered and exponential to 25 ms: shorter ones alone let 32
 // processes on one file eat each other's time, and SQLite's own busy handler
 // heeds no context and is not asked in every case.
-func retry(ctx context.Context, f func() error) error {
-	start := time.Now()
+func retry(ctx context.Context, until time.Time, f func() error) error {
 	pause := 50 * time.Microsecond
 	for {
 		if err := ctx.Err(); err != nil {
@@ -27,7 +27,7 @@ func retry(ctx context.Context, f func() error) error {
 		if err == nil || !busy(err) {
 			return err
 		}
-		if _, ok := ctx.Deadline(); !ok && time.Since(start) > lockWait {
+		if _, ok := ctx.Deadline(); !ok && time.Now().After(until) {
 			return err
 		}
 		timer := time.NewTimer(pause/2 + rand.N(pause))

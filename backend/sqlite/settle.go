@@ -177,7 +177,11 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 		return nil, failed(ctx, "fail", err)
 	}
 	defer leave()
-	err = b.writer.do(ctx, &request{op: "fail", run: func(t *tx) error {
+	// A job that has ended for good must not come back; one that is only put
+	// off may.
+	ends := slices.ContainsFunc(failures, func(f backend.Failure) bool { return f.Ending.State(f.Delay).Terminal() })
+	full := ends && b.opts.Durability == backend.PowerLoss
+	err = b.writer.do(ctx, &request{op: "fail", full: full, run: func(t *tx) error {
 		lost = lost[:0]
 		now := b.now()
 		for _, f := range failures {
@@ -248,7 +252,7 @@ var deleteErrorsOf = newList(`DELETE FROM plainjobs_errors WHERE job IN (`, `?`,
 
 // recordError keeps the last ten errors of a job.
 func (t *tx) recordError(job, attempt int64, text string, now int64) error {
-	if _, err := t.exec(insertError, job, attempt, now, backend.CleanError(text)); err != nil || attempt <= 10 {
+	if _, err := t.exec(insertError, job, attempt, now, backend.CleanError(text)); err != nil {
 		return err
 	}
 	_, err := t.exec(trimErrors, job, job)

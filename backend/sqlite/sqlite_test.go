@@ -64,6 +64,35 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
+// A pool whose only connection the caller itself holds would never come free.
+func TestBorrowedPoolIsTaken(t *testing.T) {
+	sqlite.SetLockWait(t, 100*time.Millisecond)
+	db, err := sql.Open("sqlite", ":memory:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	b, err := sqlite.New(db, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := push(b, "a"); !errors.Is(err, backend.ErrUnavailable) {
+		t.Errorf("Push = %v, want ErrUnavailable", err)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := push(b, "a"); err != nil {
+		t.Errorf("Push when the pool is free again: %v", err)
+	}
+}
+
 // The original judged a run by when its job was created, so that an old job
 // was taken from its worker as soon as it ran.
 func TestOldJobIsNotTakenFromItsWorker(t *testing.T) {

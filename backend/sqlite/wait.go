@@ -22,7 +22,9 @@ type watch struct {
 	mu      sync.Mutex
 	changed chan struct{}
 	closed  bool
-	conn    *sql.Conn // of the readers: data_version counts by connection
+
+	asking  sync.Mutex // apart from mu, which a committing writer needs
+	conn    *sql.Conn  // of the readers: data_version counts by connection
 	version *sql.Stmt
 }
 
@@ -55,8 +57,13 @@ func (w *watch) close() {
 }
 
 func (w *watch) disconnect() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.asking.Lock()
+	defer w.asking.Unlock()
+	return w.drop()
+}
+
+// drop gives the connection up. The caller holds asking.
+func (w *watch) drop() error {
 	if w.conn == nil {
 		return nil
 	}
@@ -67,8 +74,8 @@ func (w *watch) disconnect() error {
 
 // dataVersion returns a number that changes with every commit of others.
 func (w *watch) dataVersion(readers *sql.DB) (v int64, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.asking.Lock()
+	defer w.asking.Unlock()
 	ctx := context.Background() // it never waits, and a cancellable one costs as much again
 	if w.conn == nil {
 		conn, err := readers.Conn(ctx)
@@ -81,7 +88,10 @@ func (w *watch) dataVersion(readers *sql.DB) (v int64, err error) {
 		}
 		w.conn, w.version = conn, version
 	}
-	return v, w.version.QueryRowContext(ctx).Scan(&v)
+	if err := w.version.QueryRowContext(ctx).Scan(&v); err != nil {
+		return 0, errors.Join(err, w.drop()) // the next call gets another
+	}
+	return v, nil
 }
 
 const (

@@ -60,9 +60,17 @@ type request struct {
 	// so it must set its results anew each time.
 	run func(t *tx) error
 
+	ctx    context.Context
+	until  time.Time // when to give up waiting for the lock, without a deadline
+	solo   bool      // gets a transaction of its own
+	tries  int
 	err    error
 	signal chan bool // true: done; false: lead
 }
+
+// maxTries bounds how often a request is run that finds the database busy
+// although its transaction has the lock.
+const maxTries = 10
 
 // rejected is an error of a request that has written nothing, so that its
 // group can go on.
@@ -73,45 +81,85 @@ func (r rejected) Unwrap() error { return r.error }
 // errAlone makes the writer run a request again in a transaction of its own.
 var errAlone = errors.New("run again alone")
 
-// do runs r and returns its error. It may return the context's error only
-// while nothing of r was started.
+// do runs r and returns its error. It returns the context's error only while
+// nothing of r is stored.
 func (w *writer) do(ctx context.Context, r *request) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	r.signal = make(chan bool, 1)
+	r.ctx, r.until, r.signal = ctx, time.Now().Add(lockWait), make(chan bool, 1)
 	w.mu.Lock()
 	if w.closed {
 		w.mu.Unlock()
 		return backend.ErrClosed
 	}
-	if r.first {
-		w.queue = slices.Insert(w.queue, 0, r)
-	} else {
-		w.queue = append(w.queue, r)
-	}
+	w.enqueue(r)
 	leads := w.leader == nil
 	if leads {
 		w.leader = r
 	}
 	w.mu.Unlock()
 
-	if !leads {
+	var patience <-chan time.Time
+	for {
+		if leads {
+			if done, err := w.lead(r); done {
+				return err
+			}
+			leads = false // r was put back into the queue
+		}
+		if _, ok := ctx.Deadline(); !ok && patience == nil {
+			timer := time.NewTimer(time.Until(r.until))
+			defer timer.Stop()
+			patience = timer.C
+		}
 		select {
 		case done := <-r.signal:
 			if done {
 				return r.err
 			}
+			leads = true
 		case <-ctx.Done():
 			if w.withdraw(r) {
 				return ctx.Err()
 			}
-			if <-r.signal {
+			leads = !<-r.signal
+			if !leads {
+				return r.err
+			}
+		case <-patience:
+			if w.withdraw(r) {
+				return errLocked(nil)
+			}
+			leads = !<-r.signal
+			if !leads {
 				return r.err
 			}
 		}
 	}
-	return w.lead(ctx, r)
+}
+
+// errLocked is for who waited for the lock in vain.
+func errLocked(err error) error {
+	locked := fmt.Errorf("%w: the database was locked for %v; a transaction of this program that waits for "+
+		"this call would never end: enqueue in it with Queue.WithTx", backend.ErrUnavailable, lockWait)
+	if err != nil {
+		return fmt.Errorf("%w: %w", locked, err)
+	}
+	return locked
+}
+
+// enqueue puts r into the queue: behind those that are to be first if it is
+// one of them, else at the end. The caller holds mu.
+func (w *writer) enqueue(r *request) {
+	i := len(w.queue)
+	if r.first {
+		i = 0
+		for i < len(w.queue) && w.queue[i].first {
+			i++
+		}
+	}
+	w.queue = slices.Insert(w.queue, i, r)
 }
 
 // withdraw takes r out of the queue, and the lead off it, if it is still
@@ -139,142 +187,165 @@ func (w *writer) handOver() {
 	}
 }
 
-// next takes the next request of a group out of the queue; without full, only
-// one that needs no fsync.
-func (w *writer) next(full bool) *request {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for i, r := range w.queue {
-		if full || !r.full {
-			w.queue = slices.Delete(w.queue, i, i+1)
-			return r
-		}
-	}
-	return nil
-}
-
-// wantsFull reports whether a queued request must be on disk.
-func (w *writer) wantsFull() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.ContainsFunc(w.queue, func(r *request) bool { return r.full })
-}
-
-// lead takes the lock and serves a group that has r in it. Until the lock is
-// held, r may leave with its context.
-func (w *writer) lead(ctx context.Context, r *request) error {
-	t, err := w.begin(ctx, r.full, w.wantsFull)
+// lead takes the lock, serves a group that has r in it, and hands the lead
+// over. Until the lock is held, r may leave with its context. It returns false
+// if r was put back into the queue.
+func (w *writer) lead(r *request) (done bool, err error) {
+	t, err := w.begin(r)
 	if err != nil {
 		w.withdraw(r)
-		return err
+		return true, err
 	}
 	group := w.serve(t, r)
 	w.mu.Lock()
-	w.handOver()
-	w.mu.Unlock()
-	for _, f := range group {
-		if f != r {
-			f.signal <- true
+	defer w.mu.Unlock()
+	// From the last to the first, so that they come to the front in order.
+	for _, n := range slices.Backward(group) {
+		if n.again() {
+			w.queue = slices.Insert(w.queue, 0, n)
+		} else if n != r {
+			n.signal <- true
 		}
 	}
-	return r.err
+	w.handOver()
+	return !slices.Contains(w.queue, r), r.err
 }
 
-// serve runs r and what else is queued in t.
-func (w *writer) serve(t *tx, r *request) []*request {
-	var group []*request
+// again reports whether r, which was rolled back or refused to be one of many,
+// gets a transaction of its own, so that it fails for its own reasons only.
+func (r *request) again() bool {
+	if r.err == nil {
+		return false
+	}
+	if r.solo && !busy(r.err) || r.tries >= maxTries {
+		return false
+	}
+	if !errors.Is(r.err, errAlone) && !errors.Is(r.err, errGroup) && !busy(r.err) {
+		return false
+	}
+	r.solo = true
+	return true
+}
+
+// errGroup is the error of a request whose group was rolled back.
+var errGroup = errors.New("another request of the group failed")
+
+// serve runs r and what else is queued in t, and sets their errors.
+func (w *writer) serve(t *tx, r *request) (group []*request) {
 	start := time.Now()
-	broken := false
-	for !broken && len(group) < maxGroup {
-		n := w.next(t.full)
+	t.alone = r.solo
+	served := false // r, which must be, even when a slow one goes before it
+	for !served || !t.alone && len(group) < maxGroup && time.Since(start) < maxGroupTime {
+		n := w.next(t, r, served)
 		if n == nil {
 			break
 		}
 		group = append(group, n)
-		n.err = n.run(t)
-		switch {
-		case n.err == nil, errors.As(n.err, new(rejected)):
-		default:
-			broken = true
-		}
-		// r itself must be served, even when a slow one went before it.
-		if time.Since(start) > maxGroupTime && slices.Contains(group, r) {
+		served = served || n == r
+		n.tries++
+		if n.err = n.run(t); n.err != nil && !errors.As(n.err, new(rejected)) {
 			break
 		}
 	}
-	if !broken {
-		err := t.commit()
-		if err == nil {
-			for _, n := range group {
-				if errors.Is(n.err, errAlone) {
-					n.err = w.alone(n)
-				}
-			}
+	last := group[len(group)-1]
+	err := last.err
+	if err == nil || errors.As(err, new(rejected)) {
+		if err = t.commit(); err == nil {
 			return group
 		}
-		group[0].err = err
+		last.err = err
 	}
 	t.rollback()
-	if len(group) == 1 && !retryAlone(group[0].err) {
-		return group
+	if !served {
+		group = append(group, w.take(r))
 	}
-	// One of them failed, or all of them together. Each gets a transaction
-	// of its own, so that it fails for its own reasons only.
-	for _, n := range group {
-		n.err = w.alone(n)
+	if len(group) > 1 {
+		for _, n := range group {
+			n.err = errGroup
+		}
 	}
 	return group
 }
 
-func retryAlone(err error) bool { return errors.Is(err, errAlone) || busy(err) }
-
-// alone runs r in a transaction of its own.
-func (w *writer) alone(r *request) error {
-	for attempt := 0; ; attempt++ {
-		t, err := w.begin(context.Background(), r.full, func() bool { return r.full })
-		if err != nil {
-			return err
+// next takes the next request of leader's group out of the queue: those that
+// are to be first, then the leader, then the others, as far as the transaction
+// suits them.
+func (w *writer) next(t *tx, leader *request, served bool) *request {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	pick := -1
+	for i, n := range w.queue {
+		if n == leader {
+			pick = i
+			break
 		}
-		t.alone = true
-		err = r.run(t)
-		if err == nil {
-			err = t.commit()
-		}
-		if err == nil {
-			return nil
-		}
-		t.rollback()
-		if !busy(err) || attempt == 10 {
-			return err
+		suits := !t.alone && !n.solo && (t.full || !n.full)
+		if suits && (n.first || served) {
+			pick = i
+			break
 		}
 	}
+	if pick < 0 {
+		return nil
+	}
+	n := w.queue[pick]
+	w.queue = slices.Delete(w.queue, pick, pick+1)
+	return n
 }
 
-// begin opens a transaction that holds the write lock. It asks wantsFull
-// before each try, as that cannot be changed once the transaction is open;
-// mustFull says that a transaction without is of no use to the caller.
-func (w *writer) begin(ctx context.Context, mustFull bool, wantsFull func() bool) (*tx, error) {
+// take takes r out of the queue.
+func (w *writer) take(r *request) *request {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if i := slices.Index(w.queue, r); i >= 0 {
+		w.queue = slices.Delete(w.queue, i, i+1)
+	}
+	return r
+}
+
+// wantsFull reports whether a queued request must be on disk.
+func (w *writer) wantsFull(leader *request) bool {
+	if leader.solo {
+		return leader.full
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.queue, func(r *request) bool { return r.full && !r.solo })
+}
+
+// begin opens a transaction that holds the write lock, for a group of leader.
+func (w *writer) begin(leader *request) (*tx, error) {
 	var t *tx
-	err := retry(ctx, func() (err error) {
+	err := retry(leader.ctx, leader.until, func() (err error) {
 		w.mu.Lock()
 		closed := w.closed
 		w.mu.Unlock()
 		if closed {
 			return backend.ErrClosed
 		}
-		t, err = w.tryBegin(ctx, mustFull, wantsFull())
+		// What is queued may change with each try, and cannot be heeded any
+		// more once the transaction is open.
+		t, err = w.tryBegin(leader, w.wantsFull(leader))
 		return err
 	})
 	if busy(err) {
-		err = fmt.Errorf("%w: the database was locked for %v; a transaction of this program that waits for "+
-			"this call would never end: enqueue in it with Queue.WithTx: %w", backend.ErrUnavailable, lockWait, err)
+		err = errLocked(err)
 	}
 	return t, err
 }
 
-func (w *writer) tryBegin(ctx context.Context, mustFull, full bool) (*tx, error) {
+func (w *writer) tryBegin(leader *request, full bool) (*tx, error) {
 	if w.conn == nil {
+		// A borrowed pool may have lent all it has.
+		ctx, cancel := leader.ctx, context.CancelFunc(func() {})
+		if _, ok := ctx.Deadline(); !ok {
+			ctx, cancel = context.WithDeadline(ctx, leader.until)
+		}
 		conn, err := w.pool.Conn(ctx)
+		cancel()
+		if err != nil && ctx.Err() != nil && leader.ctx.Err() == nil {
+			return nil, errLocked(err)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -283,7 +354,7 @@ func (w *writer) tryBegin(ctx context.Context, mustFull, full bool) (*tx, error)
 	}
 	if full && w.distrust {
 		if err := w.regainTrust(); err != nil {
-			if mustFull {
+			if leader.full {
 				return nil, err
 			}
 			full = false

@@ -44,19 +44,15 @@ func (e *SnoozeError) Error() string { return fmt.Sprintf("snooze for %v", e.Del
 // interrupted is set if the handler was told to stop by a shutdown.
 func Judge(d *Definition, job *backend.Job, err error, interrupted bool) backend.Failure {
 	f := backend.Failure{Lease: job.Lease, Ending: backend.EndRetry, Error: text(err)}
-	var (
-		cancel *CancelError
-		retry  *RetryError
-		snooze *SnoozeError
-	)
+	cancel, retry, snooze := asked(err)
 	switch {
-	case errors.As(err, &cancel):
+	case cancel != nil:
 		f.Ending = backend.EndCancelled
 		return f
-	case errors.As(err, &snooze):
+	case snooze != nil:
 		f.Ending, f.Delay, f.Error = backend.EndSnooze, clampDelay(snooze.Delay), ""
 		return f
-	case errors.As(err, &retry):
+	case retry != nil:
 		f.Delay = clampDelay(retry.Delay)
 	case interrupted:
 		f.Ending, f.Error = backend.EndRelease, ""
@@ -68,6 +64,23 @@ func Judge(d *Definition, job *backend.Job, err error, interrupted bool) backend
 		f.Ending, f.Delay = backend.EndFailed, 0
 	}
 	return f
+}
+
+// asked returns which result err asks for, if any. Errors are the user's code,
+// and so are their Unwrap, Is and As: one that panics, as a nil pointer with
+// methods does, asks for nothing.
+func asked(err error) (cancel *CancelError, retry *RetryError, snooze *SnoozeError) {
+	defer func() {
+		if recover() != nil {
+			cancel, retry, snooze = nil, nil, nil
+		}
+	}()
+	switch {
+	case errors.As(err, &cancel):
+	case errors.As(err, &snooze):
+	case errors.As(err, &retry):
+	}
+	return cancel, retry, snooze
 }
 
 // text is err.Error, which is the user's code.

@@ -1,0 +1,41 @@
+package worker
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/plainjobs/plainjobs/backend/memory"
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+// What is not stored when a process dies runs again, so slots wait when too
+// much is not.
+func TestUnsettledRunsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opts, err := Options{Logger: slog.New(slog.DiscardHandler)}.resolve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newSession(&engine.Queue{Backend: memory.New(nil)}, opts, nil)
+		var added atomic.Int64
+		go func() {
+			for range maxUnsettled + 10 {
+				s.settler.add(&run{}, nil)
+				added.Add(1)
+			}
+		}()
+		synctest.Wait()
+		if n := added.Load(); n != maxUnsettled {
+			t.Errorf("%d runs are unsettled, want at most %d", n, maxUnsettled)
+		}
+		go s.settler.loop()
+		synctest.Wait()
+		if n := added.Load(); n != maxUnsettled+10 {
+			t.Errorf("%d runs were settled, want %d", n, maxUnsettled+10)
+		}
+		s.settler.close()
+		<-s.settler.done
+	})
+}
