@@ -70,7 +70,7 @@ func ExampleHandle() {
 // The row and its job are stored together, or neither is.
 func ExampleQueue_WithTx() {
 	path := tempFile("app.db")
-	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate")
+	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(10000)")
 	if err != nil {
 		log.Fatal(err)
 	}

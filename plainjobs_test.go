@@ -160,7 +160,7 @@ func TestWithTx(t *testing.T) {
 	}
 	q := plainjobs.New(b, nil)
 	defer q.Close()
-	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate")
+	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(10000)")
 	if err != nil {
 		t.Fatal(err)
 	}

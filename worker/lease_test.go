@@ -262,7 +262,7 @@ func TestLockedDatabase(t *testing.T) {
 	stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 4})
 	eventually(t, "all run", func() bool { return runs.Load() == 4 })
 
-	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate")
+	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(10000)")
 	if err != nil {
 		t.Fatal(err)
 	}

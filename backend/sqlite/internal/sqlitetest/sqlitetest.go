@@ -105,7 +105,7 @@ func closeAfter(tb testing.TB, b *sqlite.Backend) {
 // pool returns an application's own pool.
 func pool(tb testing.TB, name, path string) *sql.DB {
 	tb.Helper()
-	db, err := sql.Open(name, "file:"+path+"?_txlock=immediate")
+	db, err := sql.Open(name, "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(10000)&_busy_timeout=10000")
 	if err != nil {
 		tb.Fatal(err)
 	}
