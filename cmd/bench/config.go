@@ -17,12 +17,45 @@ import (
 type config struct {
 	scenarios []*child.Scenario
 	drivers   []*driver
-	named     bool // the drivers were given by -drivers
-	workers   []int
-	jobs      int
-	count     int
+	named     bool  // the drivers were given by -drivers
+	workers   []int // nil: the scenario's
+	processes []int
+	jobs      int  // 0: the scenario's
+	count     int  // 0: 3, or 1 where a run has samples enough
+	brief     bool // what takes its time takes little
+	long      bool
 	json      bool
+	bench     bool
+	svg       string
+	html      string
+	profile   string
 	dir       string
+}
+
+// headline is what is measured when nothing is asked for. It takes less than a
+// minute.
+var headline = []string{"drain", "push", "pushmany", "live", "idle"}
+
+// standardCount is how many runs a combination has that takes several.
+const standardCount = 3
+
+// jobsOf returns how many jobs a run has.
+func (c *config) jobsOf(s *child.Scenario, workers int) int {
+	if c.jobs > 0 {
+		return c.jobs
+	}
+	return s.Jobs(workers)
+}
+
+// countOf returns how many runs a scenario has.
+func (c *config) countOf(s *child.Scenario) int {
+	switch {
+	case c.count > 0:
+		return c.count
+	case s.Once:
+		return 1
+	}
+	return standardCount
 }
 
 const (
@@ -32,18 +65,21 @@ const (
 	// that were pruned would look lost.
 	maxJobs  = 1_000_000
 	maxCount = 1000
+	// maxProcesses is enough for any file.
+	maxProcesses = 256
 )
 
 // parse returns the config in the arguments, or an error that says what is
 // wrong with them.
 func parse(args []string) (config, error) {
 	c := config{
-		scenarios: []*child.Scenario{child.Lookup("drain")},
 		drivers:   drivers,
-		workers:   []int{1, 2, 4},
-		jobs:      32_000,
-		count:     3,
+		processes: []int{1, 2, 4, 8, 32},
 	}
+	for _, name := range headline {
+		c.scenarios = append(c.scenarios, child.Lookup(name))
+	}
+	c.brief = true
 	f := flags(&c)
 	if err := f.Parse(args); err != nil {
 		return c, err
@@ -51,9 +87,25 @@ func parse(args []string) (config, error) {
 	if f.NArg() > 0 {
 		return c, fmt.Errorf("argument %q: there are only flags, and lists have commas and no spaces", f.Arg(0))
 	}
-	f.Visit(func(f *flag.Flag) { c.named = c.named || f.Name == "drivers" })
-	if len(c.plan()) == 0 {
+	f.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "drivers":
+			c.named = true
+		case "scenario":
+			c.brief = false
+		}
+	})
+	c.brief = (c.brief || c.jobs > 0) && !c.long
+	plan := c.plan()
+	switch {
+	case len(plan) == 0:
 		return c, errors.New("nothing to measure: the scenario needs a database and memory has none")
+	case c.json && c.bench:
+		return c, errors.New("-json and -bench are both for the standard output")
+	case c.profile != "" && len(plan) > 1:
+		return c, fmt.Errorf("-cpuprofile is of one combination, and there are %d: %v, %v, …", len(plan), plan[0], plan[1])
+	case c.profile != "" && !plan[0].scenario.Profiles:
+		return c, fmt.Errorf("-cpuprofile: %s has no part that is all of interest", plan[0].scenario.Name)
 	}
 	return c, nil
 }
@@ -62,12 +114,19 @@ func flags(c *config) *flag.FlagSet {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // run prints errors, and usage on request
 	f.Usage = func() {}
-	f.Func("scenario", "`list` of scenarios (default drain)", list(&c.scenarios, scenarioOf))
+	f.Func("scenario", "`list` of scenarios (default "+strings.Join(headline, ",")+")", list(&c.scenarios, scenarioOf))
 	f.Func("drivers", "`list` of "+names(drivers)+" (default all)", list(&c.drivers, driverOf))
-	f.Func("workers", "`list` of how many handlers run at once in one process (default 1,2,4)", list(&c.workers, number(maxWorkers)))
-	f.Func("jobs", "`number` of jobs in a run (default 32000)", one(&c.jobs, number(maxJobs)))
-	f.Func("count", "`number` of runs of each combination (default 3)", one(&c.count, number(maxCount)))
+	f.Func("workers", "`list` of how many handlers run at once in a process, or goroutines push (default 2, push 1,128)", list(&c.workers, number(maxWorkers)))
+	f.Func("processes", "`list` of how many processes the scenario of that name has (default 1,2,4,8,32)",
+		list(&c.processes, number(maxProcesses)))
+	f.Func("jobs", "`number` of jobs in a run (default what suits the scenario); idle and the like become brief", one(&c.jobs, number(maxJobs)))
+	f.Func("count", "`number` of runs of each combination (default 3, or 1 where a run has samples enough)", one(&c.count, number(maxCount)))
 	f.BoolVar(&c.json, "json", false, "print a JSON object for each run, then one with the median for each combination, in place of the table")
+	f.BoolVar(&c.bench, "bench", false, "print runs in the format of Go's benchmarks, for benchstat, in place of the table")
+	f.BoolVar(&c.long, "long", false, "take the long form: 10 million jobs in backlog, a minute of idling")
+	f.StringVar(&c.svg, "svg", "", "write charts to a `file`")
+	f.StringVar(&c.html, "html", "", "write the tables and charts to a `file`")
+	f.StringVar(&c.profile, "cpuprofile", "", "write a CPU profile of what the last run times to a `file`; for one combination")
 	f.Func("dir", "`directory` for the database files (default the system's temporary one)", one(&c.dir, directory))
 	return f
 }
@@ -76,7 +135,7 @@ func usage(w io.Writer) {
 	fmt.Fprintln(w, "Usage: go run ./cmd/bench [flags]")
 	fmt.Fprintln(w, "\nCompares the drivers, and memory. Lists are separated by commas.\n\nScenarios:")
 	for _, s := range child.Scenarios() {
-		fmt.Fprintf(w, "  %-8s %s\n", s.Name, s.About)
+		fmt.Fprintf(w, "  %-14s %s\n", s.Name, s.About)
 	}
 	fmt.Fprintln(w, "\nFlags:")
 	f := flags(&config{})

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -12,6 +14,8 @@ type machine struct {
 	cpu        string // empty where it is not told
 	cores      int
 	fileSystem string // of the database files; empty where it is not told
+
+	sqlite map[string]string // versions, by driver
 }
 
 // inspect describes the machine and the file system of a directory.
@@ -39,7 +43,15 @@ func (m machine) String() string {
 	if m.fileSystem != "" {
 		parts = append(parts, "files on "+m.fileSystem)
 	}
-	return strings.Join(parts, ", ")
+	text := strings.Join(parts, ", ")
+	var versions []string
+	for _, name := range slices.Sorted(maps.Keys(m.sqlite)) {
+		versions = append(versions, name+" "+m.sqlite[name])
+	}
+	if len(versions) > 0 {
+		text += "\nSQLite: " + strings.Join(versions, ", ")
+	}
+	return text
 }
 
 // cpuModel finds the first model name in /proc/cpuinfo.

@@ -1,12 +1,23 @@
 // Command bench compares the drivers, and memory, in what a queue on them
-// does in a second.
+// does: how fast it takes jobs and works them off, how long a job waits, what
+// a worker costs that waits.
 //
 //	go run ./cmd/bench
-//	go run ./cmd/bench -scenario drain,single -workers 2 -drivers modernc
+//	go run ./cmd/bench -scenario drain,single -workers 1,2,4 -drivers modernc
+//	go run ./cmd/bench -scenario processes -json
+//	go run ./cmd/bench -count 10 -bench >new && benchstat old new
+//	go run ./cmd/bench -svg charts.svg
+//
+// Without -scenario it measures what matters most, in less than a minute once
+// it is built; -h lists the others.
 //
 // Each driver is measured in a program of its own, which bench builds with the
 // Go tool and starts anew for each run. Runs of the drivers alternate, so that
-// what else the machine does hits all alike.
+// what else the machine does hits all alike. A share of the limit is taken of
+// a reference that runs beside each run, first in every second round.
+//
+// In all of them the library is used as its users do, at its defaults. Jobs
+// that were lost or ran twice are counted in every run.
 //
 // The exit status is 1 if a job was lost, a run failed, or a driver that was
 // asked for by name could not be built, and 2 if the arguments are wrong.
@@ -42,8 +53,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	s := &session{config: c, progress: newProgress(stderr), stderr: stderr}
-	if c.json {
+	switch {
+	case c.json:
 		s.onRun = func(r result) error { return writeJSON(stdout, r.line()) }
+	case c.bench:
+		header := false
+		s.onRun = func(r result) error {
+			if !header {
+				header = true
+				if err := writeBenchHeader(stdout, s.machine); err != nil {
+					return err
+				}
+			}
+			return writeBench(stdout, r)
+		}
 	}
 	err = s.run(ctx)
 	switch {
@@ -54,17 +77,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "bench:", err)
 		return 1
 	}
-	if c.json {
+	switch {
+	case c.json:
 		err = writeMedians(stdout, s.summaries())
-	} else {
+	case !c.bench:
 		err = writeTable(stdout, s)
 	}
+	err = errors.Join(err, s.writeCharts())
 	if err != nil {
 		fmt.Fprintln(stderr, "bench:", err)
 		return 1
 	}
 	faults := s.faults()
-	if c.json && !s.named { // where there is no table to say it
+	if (c.json || c.bench) && !s.named { // where there is no table to say it
 		for _, why := range s.leftOut() {
 			fmt.Fprintln(stderr, "bench:", why)
 		}

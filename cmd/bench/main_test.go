@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -34,14 +35,18 @@ func bench(t *testing.T, ctx context.Context, args ...string) (status int, stdou
 	return status, out.String(), errs.String()
 }
 
-func TestRun(t *testing.T) {
-	status, stdout, stderr := bench(t, t.Context(),
-		"-scenario", "drain,single", "-drivers", "memory,modernc", "-workers", "1,2", "-jobs", "200", "-count", "1", "-json")
-	if status != 0 || stderr != "" {
-		t.Fatalf("status %d: %s", status, stderr)
-	}
-	keys := []string{"durability", "driver", "jobs", "jobs_per_s", "lost", "processes", "repeated", "scenario", "workers"}
-	runs, medians := 0, 0
+// known are all keys of a JSON line; the first ones are in each.
+var known = []string{
+	"durability", "driver", "jobs", "jobs_per_s", "lost", "processes", "repeated", "scenario", "workers",
+	"median", "case", "p50_us", "p95_us", "p99_us", "max_us", "allocs_per_job", "bytes_per_job", "of_limit",
+	"cpu_percent", "wakeups_per_min", "commits_per_min", "peak_mib",
+}
+
+const knownInEach = 9
+
+// lines parses what -json has printed.
+func lines(t *testing.T, stdout string) (runs, medians []line) {
+	t.Helper()
 	for text := range strings.Lines(stdout) {
 		var object map[string]any
 		var l line
@@ -51,38 +56,117 @@ func TestRun(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &l); err != nil {
 			t.Fatal(err)
 		}
-		want := keys
-		if l.Median {
-			medians++
-			want = append(slices.Clone(keys), "median")
-		} else {
-			runs++
-			if medians > 0 {
-				t.Error("a run after the medians")
-			}
-		}
-		for _, key := range want {
+		for _, key := range known[:knownInEach] {
 			if _, ok := object[key]; !ok {
 				t.Errorf("no %s in %s", key, text)
 			}
 		}
-		if len(object) != len(want) {
-			t.Errorf("%d keys where there are to be %d: %s", len(object), len(want), text)
+		for key := range object {
+			if !slices.Contains(known, key) {
+				t.Errorf("unknown %s in %s", key, text)
+			}
 		}
-		if l.Lost != 0 || l.Repeated != 0 || l.Jobs != 200 || l.Processes != 1 || l.JobsPerS <= 0 {
+		switch {
+		case l.Median:
+			medians = append(medians, l)
+		case len(medians) > 0:
+			t.Error("a run after the medians")
+		default:
+			runs = append(runs, l)
+		}
+		if l.Lost != 0 || l.Repeated != 0 {
 			t.Errorf("%s", text)
 		}
 		if want := map[string]string{"memory": "none", "modernc": "full"}[l.Driver]; l.Durability != want {
 			t.Errorf("durability %q, not %q: %s", l.Durability, want, text)
 		}
 	}
-	if runs != 5 || medians != 5 { // memory has no single, and single no workers
-		t.Errorf("%d runs and %d medians, not 5 of each:\n%s", runs, medians, stdout)
+	return runs, medians
+}
+
+func TestRun(t *testing.T) {
+	status, stdout, stderr := bench(t, t.Context(),
+		"-scenario", "drain,single", "-drivers", "memory,modernc", "-workers", "1,2", "-jobs", "200", "-count", "1", "-json")
+	if status != 0 || stderr != "" {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	runs, medians := lines(t, stdout)
+	for _, l := range slices.Concat(runs, medians) {
+		if l.Jobs != 200 || l.Processes != 1 || l.JobsPerS <= 0 || l.Allocs == nil {
+			t.Errorf("%+v", l)
+		}
+		if (l.OfLimit != nil) != (l.Scenario == "drain" && l.Driver == "modernc") {
+			t.Errorf("of_limit %v in %+v", l.OfLimit, l)
+		}
+	}
+	if len(runs) != 5 || len(medians) != 5 { // memory has no single, and single no workers
+		t.Errorf("%d runs and %d medians, not 5 of each:\n%s", len(runs), len(medians), stdout)
+	}
+}
+
+// All scenarios, as a person would call them.
+func TestScenarios(t *testing.T) {
+	var names []string
+	for _, s := range child.Scenarios() {
+		names = append(names, s.Name)
+	}
+	status, stdout, stderr := bench(t, t.Context(), "-scenario", strings.Join(names, ","),
+		"-drivers", "memory,modernc", "-workers", "2", "-processes", "1,2", "-jobs", "200", "-count", "1", "-json")
+	if status != 0 || stderr != "" {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	_, medians := lines(t, stdout)
+	for _, s := range child.Scenarios() {
+		for _, d := range []string{"memory", "modernc"} {
+			n := 0
+			for _, l := range medians {
+				if l.Scenario != s.Name || l.Driver != d {
+					continue
+				}
+				n++
+				if (l.JobsPerS > 0) == s.Rateless || (l.P50 != nil) != (s.Latency != "") ||
+					(l.OfLimit != nil) != (s.Limit != nil && d == "modernc") {
+					t.Errorf("%+v", l)
+				}
+			}
+			want := 1
+			switch {
+			case s.SQL && d == "memory":
+				want = 0
+			case s.Name == "backlog":
+				want = 8
+			case s.Name == "processes":
+				want = 2
+			case s.Name == "idle" && d == "modernc":
+				want = 3
+			}
+			if n != want {
+				t.Errorf("%d lines of %s on %s, not %d", n, s.Name, d, want)
+			}
+		}
+	}
+}
+
+func TestFiles(t *testing.T) {
+	dir := t.TempDir()
+	svg, html, profile := filepath.Join(dir, "c.svg"), filepath.Join(dir, "c.html"), filepath.Join(dir, "cpu")
+	status, stdout, stderr := bench(t, t.Context(), "-scenario", "drain", "-drivers", "memory", "-jobs", "200", "-count", "1",
+		"-bench", "-svg", svg, "-html", html, "-cpuprofile", profile)
+	if status != 0 || stderr != "" {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	if !strings.HasPrefix(stdout, "goos: ") || !strings.Contains(stdout, "\nBenchmarkDrain/driver=memory/workers=2-") {
+		t.Errorf("got\n%s", stdout)
+	}
+	for _, path := range []string{svg, html, profile} {
+		if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v, %v", filepath.Base(path), info, err)
+		}
 	}
 }
 
 func TestRunPrintsTable(t *testing.T) {
-	status, stdout, stderr := bench(t, t.Context(), "-drivers", "memory", "-workers", "2", "-jobs", "50", "-count", "2")
+	status, stdout, stderr := bench(t, t.Context(), "-scenario", "drain", "-drivers", "memory", "-workers", "2", "-jobs", "50", "-count", "2")
 	if status != 0 || stderr != "" {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
@@ -96,11 +180,11 @@ func TestRunPrintsTable(t *testing.T) {
 // A driver that cannot be built is a failure only if it was asked for.
 func TestRunWithoutCgo(t *testing.T) {
 	t.Setenv("CGO_ENABLED", "0")
-	status, stdout, stderr := bench(t, t.Context(), "-drivers", "mattn,memory", "-workers", "1", "-jobs", "50", "-count", "1")
+	status, stdout, stderr := bench(t, t.Context(), "-scenario", "drain", "-drivers", "mattn,memory", "-workers", "1", "-jobs", "50", "-count", "1")
 	if status != 1 || !strings.Contains(stderr, "mattn was not measured: it needs cgo") {
 		t.Errorf("status %d: %s", status, stderr)
 	}
-	if !strings.Contains(stdout, "mattn was not measured: it needs cgo") || !strings.Contains(stdout, "drain     memory") {
+	if !strings.Contains(stdout, "mattn was not measured: it needs cgo") || !strings.Contains(stdout, "\nmemory ") {
 		t.Errorf("the table does not say it, or not the rest:\n%s", stdout)
 	}
 	if status, _, stderr = bench(t, t.Context(), "-drivers", "mattn"); status != 1 || !strings.Contains(stderr, "needs cgo") {
@@ -122,7 +206,7 @@ func TestInterrupt(t *testing.T) {
 		at = time.Now()
 		time.AfterFunc(50*time.Millisecond, interrupt) // in the middle of a run
 	}}
-	status := run(ctx, []string{"-drivers", "memory", "-workers", "1,2", "-jobs", "200000", "-json", "-dir", dir}, first, &stderr)
+	status := run(ctx, []string{"-scenario", "drain", "-drivers", "memory", "-workers", "1,2", "-jobs", "200000", "-json", "-dir", dir}, first, &stderr)
 	if status != 130 || !strings.Contains(stderr.String(), "interrupted") {
 		t.Errorf("status %d: %s", status, &stderr)
 	}
@@ -153,6 +237,10 @@ func TestUsageErrors(t *testing.T) {
 		{"-jobs 99999999999999999999", "-jobs: 99999999999999999999 is not within 1 and 1000000"},
 		{"-jobs 1.5", `"1.5" is not a whole number`},
 		{"-count 0", "-count: 0 is not within 1 and 1000"},
+		{"-json -bench", "-json and -bench"},
+		{"-processes 257", "257 is not within 1 and 256"},
+		{"-cpuprofile cpu", "-cpuprofile is of one combination, and there are "},
+		{"-cpuprofile cpu -scenario memory -drivers modernc", "no part that is all of interest"},
 		{"-dir not/there", "-dir: stat not/there"},
 		{"-dir main.go", "it is not a directory"},
 		{"-json=perhaps", "perhaps"},
@@ -178,7 +266,7 @@ func TestUsage(t *testing.T) {
 			t.Errorf("scenario %s is not in\n%s", s.Name, &stdout)
 		}
 	}
-	for _, name := range []string{"scenario", "drivers", "workers", "jobs", "count", "json", "dir"} {
+	for _, name := range []string{"scenario", "drivers", "workers", "jobs", "count", "processes", "long", "json", "bench", "svg", "html", "cpuprofile", "dir"} {
 		if !strings.Contains(stdout.String(), "\n  -"+name) {
 			t.Errorf("-%s is not in\n%s", name, &stdout)
 		}
@@ -190,12 +278,25 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.scenarios) != 1 || c.scenarios[0].Name != "drain" || len(c.drivers) != 4 || c.named ||
-		!slices.Equal(c.workers, []int{1, 2, 4}) || c.jobs != 32_000 || c.count != 3 || c.json {
+	var names []string
+	for _, s := range c.scenarios {
+		names = append(names, s.Name)
+	}
+	if !slices.Equal(names, headline) || len(c.drivers) != 4 || c.named || !c.brief || c.json {
 		t.Errorf("%+v", c)
 	}
+	if n := c.jobsOf(child.Lookup("drain"), 2); n != 32_000 {
+		t.Errorf("%d jobs", n)
+	}
 	// What differs in the driver only is measured side by side.
-	if plan := c.plan(); len(plan) != 12 || plan[0].driver == plan[1].driver || plan[0].workers != plan[3].workers {
+	if plan := c.plan(); len(plan) != 24 || plan[0].driver == plan[1].driver || plan[4].workers != 1 || plan[8].workers != 128 {
 		t.Errorf("%v", plan)
+	}
+	for args, brief := range map[string]bool{
+		"-scenario idle": false, "-scenario idle -jobs 3": true, "-scenario idle -jobs 3 -long": false, "-count 1": true,
+	} {
+		if c, err := parse(strings.Fields(args)); err != nil || c.brief != brief {
+			t.Errorf("%s: brief is %v, %v", args, c.brief, err)
+		}
 	}
 }

@@ -7,25 +7,29 @@ import (
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/child"
 )
 
-// A result is what one run gave.
+// A result is what one run gave, of one case.
 type result struct {
 	combination
 	child.Result
+	limit float64 // jobs per second of the reference beside it; 0 is none
 }
 
 func (r result) jobsPerS() float64 { return float64(r.Jobs) / r.Seconds }
 
-// A summary is what the runs of a combination gave together.
+// A summary is what the runs of a combination gave together, in one case.
 type summary struct {
 	combination
-	jobs              int
+	child.Measures    // medians
+	name              string
+	jobs, runs        int
 	median, low, high float64 // jobs per second
+	limit, ofLimit    float64 // 0 is none
 	lost, repeated    int     // in all runs
 	durability        string
 }
 
 // summaries returns those of all combinations that have results: by scenario,
-// driver and workers, each in the order that was asked for.
+// driver, workers and processes, each in the order that was asked for.
 func (s *session) summaries() (all []summary) {
 	plan := s.plan()
 	slices.SortStableFunc(plan, func(a, b combination) int {
@@ -35,35 +39,91 @@ func (s *session) summaries() (all []summary) {
 		return slices.Index(s.drivers, a.driver) - slices.Index(s.drivers, b.driver)
 	})
 	for _, c := range plan {
-		if sum, ok := summarize(c, s.results); ok {
-			all = append(all, sum)
-		}
+		all = append(all, summarize(c, s.results)...)
 	}
 	return all
 }
 
-func summarize(c combination, results []result) (summary, bool) {
-	sum := summary{combination: c}
-	var speeds []float64
+// summarize returns a summary for each case of a combination.
+func summarize(c combination, results []result) (all []summary) {
+	cases := map[string][]result{}
+	var names []string
 	for _, r := range results {
-		if r.combination != c {
-			continue
+		if r.combination == c {
+			if cases[r.Case] == nil {
+				names = append(names, r.Case)
+			}
+			cases[r.Case] = append(cases[r.Case], r)
 		}
+	}
+	for _, name := range names {
+		all = append(all, summarizeCase(c, name, cases[name]))
+	}
+	return all
+}
+
+func summarizeCase(c combination, name string, results []result) summary {
+	sum := summary{combination: c, name: name, runs: len(results)}
+	var speeds, limits, shares []float64
+	for _, r := range results {
 		speeds = append(speeds, r.jobsPerS())
+		if r.limit > 0 {
+			limits = append(limits, r.limit)
+			shares = append(shares, r.jobsPerS()/r.limit)
+		}
 		sum.jobs, sum.durability = r.Jobs, r.Durability
 		sum.lost += r.Lost
 		sum.repeated += r.Repeated
 	}
-	if len(speeds) == 0 {
-		return sum, false
+	sum.median, sum.low, sum.high = median(speeds), slices.Min(speeds), slices.Max(speeds)
+	if len(limits) > 0 {
+		sum.limit, sum.ofLimit = median(limits), median(shares)
 	}
-	slices.Sort(speeds)
-	sum.median, sum.low, sum.high = median(speeds), speeds[0], speeds[len(speeds)-1]
-	return sum, true
+	sum.Allocs = medianOf(results, func(m child.Measures) *float64 { return m.Allocs })
+	sum.Bytes = medianOf(results, func(m child.Measures) *float64 { return m.Bytes })
+	sum.CPU = medianOf(results, func(m child.Measures) *float64 { return m.CPU })
+	sum.Wakeups = medianOf(results, func(m child.Measures) *float64 { return m.Wakeups })
+	sum.Commits = medianOf(results, func(m child.Measures) *float64 { return m.Commits })
+	sum.Peak = medianOf(results, func(m child.Measures) *float64 { return m.Peak })
+	of := func(f func(*child.Latency) float64) float64 {
+		v := medianOf(results, func(m child.Measures) *float64 {
+			if m.Latency == nil {
+				return nil
+			}
+			v := f(m.Latency)
+			return &v
+		})
+		return *v
+	}
+	if slices.ContainsFunc(results, func(r result) bool { return r.Latency != nil }) {
+		sum.Latency = &child.Latency{
+			P50: of(func(l *child.Latency) float64 { return l.P50 }),
+			P95: of(func(l *child.Latency) float64 { return l.P95 }),
+			P99: of(func(l *child.Latency) float64 { return l.P99 }),
+			Max: of(func(l *child.Latency) float64 { return l.Max }),
+		}
+	}
+	return sum
 }
 
-// median returns the middle of sorted values, or the mean of the two there.
-func median(sorted []float64) float64 {
+// medianOf returns the median of those that have the measure, nil if none has.
+func medianOf(results []result, measure func(child.Measures) *float64) *float64 {
+	var values []float64
+	for _, r := range results {
+		if v := measure(r.Measures); v != nil {
+			values = append(values, *v)
+		}
+	}
+	if len(values) == 0 {
+		return nil
+	}
+	m := median(values)
+	return &m
+}
+
+// median returns the middle of the values, or the mean of the two there.
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }

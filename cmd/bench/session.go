@@ -35,24 +35,38 @@ type combination struct {
 	scenario *child.Scenario
 	driver   *driver
 	workers  int
+	// processes is 1 where the scenario does not ask how many.
+	processes int
 }
 
 func (c combination) String() string {
-	return fmt.Sprintf("%s %s, workers %d", c.scenario.Name, c.driver.name, c.workers)
+	text := fmt.Sprintf("%s %s, workers %d", c.scenario.Name, c.driver.name, c.workers)
+	if c.scenario.Processes {
+		text += fmt.Sprintf(", processes %d", c.processes)
+	}
+	return text
 }
 
 // plan returns the combinations in the order of a round: those that are to be
 // compared, which differ in the driver only, follow each other.
 func (c *config) plan() (plan []combination) {
 	for _, s := range c.scenarios {
-		workers := c.workers
-		if !s.Workers {
+		workers, processes := s.Workers, []int{1}
+		switch {
+		case len(workers) == 0:
 			workers = []int{1}
+		case len(c.workers) > 0:
+			workers = c.workers
+		}
+		if s.Processes {
+			processes = c.processes
 		}
 		for _, n := range workers {
-			for _, d := range c.drivers {
-				if d.sql || !s.SQL {
-					plan = append(plan, combination{s, d, n})
+			for _, p := range processes {
+				for _, d := range c.drivers {
+					if d.sql || !s.SQL {
+						plan = append(plan, combination{s, d, n, p})
+					}
 				}
 			}
 		}
@@ -75,6 +89,7 @@ func (s *session) run(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir)
 	s.machine = inspect(dir)
+	s.machine.sqlite = map[string]string{}
 
 	programs := s.build(ctx, bin)
 	if err := ctx.Err(); err != nil {
@@ -87,10 +102,19 @@ func (s *session) run(ctx context.Context) error {
 	if len(plan) == 0 {
 		return errors.New("no driver that the scenario needs could be built")
 	}
-	for round := range s.count {
-		for i, c := range plan {
-			s.progress.show("%d of %d: %v", round*len(plan)+i+1, s.count*len(plan), c)
-			r, err := s.measure(ctx, programs[c.driver], dir, c)
+	runs, most, at := 0, 0, 0
+	for _, c := range plan {
+		runs += s.countOf(c.scenario)
+		most = max(most, s.countOf(c.scenario))
+	}
+	for round := range most {
+		for _, c := range plan {
+			if round >= s.countOf(c.scenario) {
+				continue
+			}
+			at++
+			s.progress.show("%d of %d: %v", at, runs, c)
+			results, err := s.compare(ctx, programs[c.driver], dir, c, round%2 == 1)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -98,15 +122,51 @@ func (s *session) run(ctx context.Context) error {
 				s.failed = append(s.failed, fmt.Errorf("%v: %w", c, err))
 				continue
 			}
-			s.results = append(s.results, r)
-			if s.onRun != nil {
-				if err := s.onRun(r); err != nil {
-					return err
+			for _, r := range results {
+				s.results = append(s.results, r)
+				if s.onRun != nil {
+					if err := s.onRun(r); err != nil {
+						return err
+					}
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// compare runs a combination once and, where there is one, its reference
+// beside it: in every second round it goes first.
+func (s *session) compare(
+	ctx context.Context, program, dir string, c combination, referenceFirst bool,
+) (results []result, err error) {
+	n := s.jobsOf(c.scenario, c.workers)
+	reference := c.scenario.Limit
+	if reference == nil || !c.driver.sql {
+		return s.measure(ctx, program, dir, c, n)
+	}
+	most := n
+	if reference.Most > 0 {
+		most = min(n, reference.Most)
+	}
+	var beside []result
+	for _, turn := range []bool{referenceFirst, !referenceFirst} {
+		if turn {
+			beside, err = s.measure(ctx, program, dir, combination{reference, c.driver, 1, 1}, most)
+			if err == nil && (len(beside) != 1 || beside[0].Lost > 0) {
+				err = errors.New("jobs were lost")
+			}
+			if err != nil {
+				return nil, fmt.Errorf("its reference: %w", err)
+			}
+		} else if results, err = s.measure(ctx, program, dir, c, n); err != nil {
+			return nil, err
+		}
+	}
+	for i := range results {
+		results[i].limit = beside[0].jobsPerS()
+	}
+	return results, nil
 }
 
 // build returns the programs of those drivers that could be built.
@@ -128,21 +188,32 @@ func (s *session) build(ctx context.Context, dir string) map[*driver]string {
 	return programs
 }
 
-// measure runs a child once, on a file of its own.
-func (s *session) measure(ctx context.Context, program, dir string, c combination) (result, error) {
+// measure runs a child once, on a file of its own, and returns a result for
+// each of its cases.
+func (s *session) measure(ctx context.Context, program, dir string, c combination, jobs int) ([]result, error) {
 	dir, err := os.MkdirTemp(dir, "run-*")
 	if err != nil {
-		return result{}, err
+		return nil, err
 	}
 	defer os.RemoveAll(dir)
+	profile := ""
+	if s.profile != "" && slices.Contains(s.scenarios, c.scenario) {
+		if profile, err = filepath.Abs(s.profile); err != nil {
+			return nil, err
+		}
+	}
 	order, err := json.Marshal(child.Order{
-		Scenario: c.scenario.Name,
-		Path:     filepath.Join(dir, "jobs.db"),
-		Workers:  c.workers,
-		Jobs:     s.jobs,
+		Scenario:   c.scenario.Name,
+		Path:       filepath.Join(dir, "jobs.db"),
+		Workers:    c.workers,
+		Processes:  c.processes,
+		Jobs:       jobs,
+		Brief:      s.brief,
+		Long:       s.long,
+		CPUProfile: profile,
 	})
 	if err != nil {
-		return result{}, err
+		return nil, err
 	}
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, program)
@@ -150,33 +221,40 @@ func (s *session) measure(ctx context.Context, program, dir string, c combinatio
 	cmd.WaitDelay = time.Second
 	stdin, err := cmd.StdinPipe() // stays open: see child.Main
 	if err != nil {
-		return result{}, err
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return result{}, err
+		return nil, err
 	}
 	_, writeErr := stdin.Write(order)
 	err = cmd.Wait()
 	said := strings.TrimSpace(stderr.String())
 	if err != nil {
 		if ctx.Err() != nil {
-			return result{}, ctx.Err()
+			return nil, ctx.Err()
 		}
 		if said == "" {
-			return result{}, err
+			return nil, err
 		}
-		return result{}, fmt.Errorf("%w: %s", err, said)
+		return nil, fmt.Errorf("%w: %s", err, said)
 	}
 	if writeErr != nil {
-		return result{}, writeErr
+		return nil, writeErr
 	}
 	if said != "" { // what the library logged
 		s.progress.clear()
 		fmt.Fprintf(s.stderr, "%v: %s\n", c, said)
 	}
-	r := result{combination: c}
-	if err := json.Unmarshal(stdout.Bytes(), &r.Result); err != nil {
-		return result{}, fmt.Errorf("the child's answer: %w", err)
+	var answer child.Answer
+	if err := json.Unmarshal(stdout.Bytes(), &answer); err != nil {
+		return nil, fmt.Errorf("the child's answer: %w", err)
 	}
-	return r, nil
+	if answer.SQLite != "" {
+		s.machine.sqlite[c.driver.name] = answer.SQLite
+	}
+	results := make([]result, len(answer.Results))
+	for i, r := range answer.Results {
+		results[i] = result{combination: c, Result: r}
+	}
+	return results, nil
 }

@@ -5,14 +5,204 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"text/tabwriter"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/child"
 )
 
-// writeTable prints what the session measured, and under which conditions.
-func writeTable(w io.Writer, s *session) error {
-	out := bufio.NewWriter(w)
-	fmt.Fprintln(out, s.machine)
-	fmt.Fprintf(out, "%d jobs a run, median of %s, alternating\n", s.jobs, plural(s.count, "run"))
+// A column is shown where a row of the table has something in it.
+type column struct {
+	title string
+	left  bool // aligned
+	cell  func(summary, []summary) string
+}
+
+var columns = []column{
+	{"driver", true, func(s summary, _ []summary) string { return s.driver.name }},
+	{"case", true, func(s summary, _ []summary) string { return s.name }},
+	{"workers", false, func(s summary, _ []summary) string {
+		if len(s.scenario.Workers) == 0 {
+			return ""
+		}
+		return strconv.Itoa(s.workers)
+	}},
+	{"processes", false, func(s summary, _ []summary) string {
+		if !s.scenario.Processes {
+			return ""
+		}
+		return strconv.Itoa(s.processes)
+	}},
+	{"durability", true, func(s summary, _ []summary) string { return s.durability }},
+	{"jobs/s", false, rated(func(s summary) string { return fmt.Sprintf("%.0f", s.median) })},
+	{"(min–max)", true, rated(func(s summary) string {
+		if s.runs < 2 {
+			return ""
+		}
+		return fmt.Sprintf("(%.0f–%.0f)", s.low, s.high)
+	})},
+	{"limit/s", false, func(s summary, _ []summary) string { return positive(s.limit, "%.0f") }},
+	{"of limit", false, func(s summary, _ []summary) string { return positive(s.ofLimit, "%.2f") }},
+	{"times single", false, func(s summary, all []summary) string { return positive(factor(s, all), "%.1f") }},
+	{"p50", false, latency(func(l *child.Latency) float64 { return l.P50 })},
+	{"p95", false, latency(func(l *child.Latency) float64 { return l.P95 })},
+	{"p99", false, latency(func(l *child.Latency) float64 { return l.P99 })},
+	{"max", false, latency(func(l *child.Latency) float64 { return l.Max })},
+	{"CPU", false, optional("%.2f %%", func(s summary) *float64 { return s.CPU })},
+	{"wake-ups/min", false, optional("%.0f", func(s summary) *float64 { return s.Wakeups })},
+	{"commits/min", false, optional("%.0f", func(s summary) *float64 { return s.Commits })},
+	{"peak MiB", false, optional("%.1f", func(s summary) *float64 { return s.Peak })},
+	{"allocs/job", false, optional("%.1f", func(s summary) *float64 { return s.Allocs })},
+	{"bytes/job", false, optional("%.0f", func(s summary) *float64 { return s.Bytes })},
+	{"lost", false, func(s summary, _ []summary) string { return strconv.Itoa(s.lost) }},
+	{"repeated", false, func(s summary, _ []summary) string { return strconv.Itoa(s.repeated) }},
+}
+
+func rated(f func(summary) string) func(summary, []summary) string {
+	return func(s summary, _ []summary) string {
+		if s.scenario.Rateless {
+			return ""
+		}
+		return f(s)
+	}
+}
+
+func positive(v float64, format string) string {
+	if v <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(format, v)
+}
+
+func optional(format string, f func(summary) *float64) func(summary, []summary) string {
+	return func(s summary, _ []summary) string {
+		if v := f(s); v != nil {
+			return fmt.Sprintf(format, *v)
+		}
+		return ""
+	}
+}
+
+func latency(f func(*child.Latency) float64) func(summary, []summary) string {
+	return func(s summary, _ []summary) string {
+		if s.Latency == nil {
+			return ""
+		}
+		return micros(f(s.Latency))
+	}
+}
+
+// micros writes microseconds with three digits and a unit.
+func micros(us float64) string {
+	unit := "µs"
+	switch {
+	case us >= 999_500:
+		us, unit = us/1e6, "s"
+	case us >= 999.5:
+		us, unit = us/1000, "ms"
+	}
+	digits := 2
+	switch {
+	case us >= 99.5:
+		digits = 0
+	case us >= 9.95:
+		digits = 1
+	}
+	return strconv.FormatFloat(us, 'f', digits, 64) + " " + unit
+}
+
+// A section is the table of one scenario.
+type section struct {
+	scenario *child.Scenario
+	notes    []string
+	columns  []column
+	rows     [][]string
+}
+
+// sections returns the tables of what was measured.
+func (s *session) sections() (all []section) {
+	sums := s.summaries()
+	for _, scenario := range s.scenarios {
+		var own []summary
+		for _, sum := range sums {
+			if sum.scenario == scenario {
+				own = append(own, sum)
+			}
+		}
+		if len(own) > 0 {
+			all = append(all, newSection(scenario, own, sums))
+		}
+	}
+	return all
+}
+
+func newSection(scenario *child.Scenario, own, all []summary) section {
+	sec := section{scenario: scenario}
+	for _, c := range columns {
+		if slices.ContainsFunc(own, func(s summary) bool { return c.cell(s, all) != "" }) {
+			sec.columns = append(sec.columns, c)
+		}
+	}
+	for _, s := range own {
+		var row []string
+		for _, c := range sec.columns {
+			row = append(row, c.cell(s, all))
+		}
+		sec.rows = append(sec.rows, row)
+	}
+	runs := fmt.Sprintf("median of %s", plural(own[0].runs, "run"))
+	if own[0].runs == 1 {
+		runs = "1 run"
+	}
+	sizes := []int{}
+	for _, s := range own {
+		if !slices.Contains(sizes, s.jobs) {
+			sizes = append(sizes, s.jobs)
+		}
+	}
+	if len(sizes) <= 2 {
+		sec.notes = append(sec.notes, fmt.Sprintf("%s jobs a run, %s", strings.Trim(strings.ReplaceAll(fmt.Sprint(sizes), " ", " or "), "[]"), runs))
+	} else {
+		sec.notes = append(sec.notes, runs)
+	}
+	if scenario.Latency != "" {
+		sec.notes = append(sec.notes, "p50 to max are "+scenario.Latency)
+	}
+	if slices.ContainsFunc(own, func(s summary) bool { return s.limit > 0 }) {
+		sec.notes = append(sec.notes, "limit is "+strings.TrimPrefix(scenario.Limit.About, "the reference for "+scenario.Name+": "))
+	}
+	return sec
+}
+
+// writeTo prints the table.
+func (sec section) print(w io.Writer) {
+	fmt.Fprintf(w, "\n%s: %s\n(%s)\n", sec.scenario.Name, sec.scenario.About, strings.Join(sec.notes, "; "))
+	widths := make([]int, len(sec.columns))
+	titles := make([]string, len(sec.columns))
+	for i, c := range sec.columns {
+		titles[i], widths[i] = c.title, utf8.RuneCountInString(c.title)
+		for _, row := range sec.rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+		}
+	}
+	for _, row := range append([][]string{titles}, sec.rows...) {
+		var line strings.Builder
+		for i, cell := range row {
+			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if sec.columns[i].left {
+				line.WriteString(cell + pad + "  ")
+			} else {
+				line.WriteString(pad + cell + "  ")
+			}
+		}
+		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
+	}
+}
+
+// conditions says under which conditions the session measured.
+func (s *session) conditions() []string {
+	lines := strings.Split(s.machine.String(), "\n")
 	all := s.summaries()
 	for _, d := range []struct{ name, means string }{
 		{"full", "a pushed job survives a power cut; that it was done may be forgotten in one, and it runs again"},
@@ -20,28 +210,62 @@ func writeTable(w io.Writer, s *session) error {
 		{"none", "jobs live and end with the process"},
 	} {
 		if slices.ContainsFunc(all, func(s summary) bool { return s.durability == d.name }) {
-			fmt.Fprintf(out, "%s: %s\n", d.name, d.means)
+			lines = append(lines, d.name+": "+d.means)
 		}
 	}
-	fmt.Fprintln(out)
+	return lines
+}
 
-	compare := slices.ContainsFunc(all, func(s summary) bool { return factor(s, all) > 0 })
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprint(t, "scenario\tdriver\tworkers\tdurability\t  jobs/s\t(min–max)\tlost\trepeated")
-	if compare {
-		fmt.Fprint(t, "\ttimes single")
-	}
-	fmt.Fprintln(t)
-	for _, s := range all {
-		fmt.Fprintf(t, "%s\t%s\t%7d\t%s\t%8.0f\t(%.0f–%.0f)\t%4d\t%8d",
-			s.scenario.Name, s.driver.name, s.workers, s.durability, s.median, s.low, s.high, s.lost, s.repeated)
-		if f := factor(s, all); f > 0 {
-			fmt.Fprintf(t, "\t%12.1f", f)
+// advice returns which driver is fastest in what.
+func (s *session) advice() (lines []string) {
+	sums := s.summaries()
+	for i, first := range sums {
+		if first.scenario.Rateless || !first.driver.sql || first.scenario.Processes {
+			continue
 		}
-		fmt.Fprintln(t)
+		alike := func(o summary) bool {
+			return o.scenario == first.scenario && o.workers == first.workers && o.name == first.name && o.driver.sql
+		}
+		if slices.IndexFunc(sums, alike) != i {
+			continue // told already
+		}
+		best, worst, n := first, first, 0
+		for _, o := range sums {
+			if alike(o) {
+				n++
+				if o.median > best.median {
+					best = o
+				}
+				if o.median < worst.median {
+					worst = o
+				}
+			}
+		}
+		if n > 1 {
+			name := first.scenario.Name
+			if len(first.scenario.Workers) > 1 {
+				name += fmt.Sprintf(", workers %d", first.workers)
+			}
+			lines = append(lines, fmt.Sprintf("%s: %s, %.1f times %s", name, best.driver.name, best.median/worst.median, worst.driver.name))
+		}
 	}
-	if err := t.Flush(); err != nil {
-		return err
+	return lines
+}
+
+// writeTable prints what the session measured, and under which conditions.
+func writeTable(w io.Writer, s *session) error {
+	out := bufio.NewWriter(w)
+	for _, line := range s.conditions() {
+		fmt.Fprintln(out, line)
+	}
+	for _, sec := range s.sections() {
+		sec.print(out)
+	}
+	if lines := s.advice(); len(lines) > 0 {
+		fmt.Fprintln(out, "\nFastest driver here:")
+		for _, line := range lines {
+			fmt.Fprintln(out, "  "+line)
+		}
 	}
 	for _, err := range s.leftOut() {
 		fmt.Fprintln(out, err)

@@ -27,14 +27,24 @@ type Driver struct {
 
 // An Order is what the parent asks of a child, for one run.
 type Order struct {
-	Scenario string
-	Path     string // of a database file that does not exist yet
-	Workers  int
-	Jobs     int
+	Scenario  string
+	Path      string // of a database file that does not exist yet
+	Workers   int    // handlers at once in a process, or pushing goroutines
+	Processes int
+	Jobs      int
+	Brief     bool // what takes its time takes little
+	Long      bool // what has a long form takes it
+
+	// CPUProfile is a file for a profile of what is timed; empty is none.
+	CPUProfile string `json:",omitempty"`
+	// Role is what a process does that a child has started, see helper.
+	Role string `json:",omitempty"`
 }
 
-// A Result is a child's answer.
+// A Result is what a child answers, one for each case of its scenario.
 type Result struct {
+	// Case tells apart what one run measures one after another.
+	Case    string `json:",omitempty"`
 	Seconds float64
 	Jobs    int
 	// Lost jobs never ran, or are not done in the store.
@@ -43,10 +53,30 @@ type Result struct {
 	Repeated int
 	// Durability of a push that was acknowledged.
 	Durability string
+
+	Measures
+}
+
+// Measures are what not every scenario or system has; nil is none.
+type Measures struct {
+	// Latency of what the scenario says.
+	Latency *Latency `json:",omitempty"`
+	// Allocs are heap objects per job, in all of the process.
+	Allocs *float64 `json:",omitempty"`
+	// Bytes are those given to write calls, per job.
+	Bytes *float64 `json:",omitempty"`
+	// CPU is the time that a waiting process used, in percent of one core.
+	CPU *float64 `json:",omitempty"`
+	// Wakeups are how often a waiting process was scheduled, per minute.
+	Wakeups *float64 `json:",omitempty"`
+	// Commits are transactions of a waiting worker, per minute.
+	Commits *float64 `json:",omitempty"`
+	// Peak is the most memory that a worker's process had resident, in MiB.
+	Peak *float64 `json:",omitempty"`
 }
 
 // Main is the main function of a child: it reads an order from its input and
-// writes the result to its output.
+// writes the results to its output.
 func Main(d Driver) {
 	if err := serve(d, os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -56,8 +86,15 @@ func Main(d Driver) {
 
 func serve(d Driver, in io.Reader, out io.Writer) error {
 	var o Order
-	if err := json.NewDecoder(in).Decode(&o); err != nil {
+	orders := json.NewDecoder(in)
+	if err := orders.Decode(&o); err != nil {
 		return fmt.Errorf("order: %w", err)
+	}
+	if o.Role != "" {
+		if err := assist(d, o, orders, json.NewEncoder(out)); err != nil {
+			return fmt.Errorf("%s: %s: %w", o.Scenario, o.Role, err)
+		}
+		return nil
 	}
 	s := Lookup(o.Scenario)
 	if s == nil {
@@ -69,9 +106,15 @@ func serve(d Driver, in io.Reader, out io.Writer) error {
 		_, _ = io.Copy(io.Discard, in)
 		os.Exit(1)
 	}()
-	r, err := s.run(context.Background(), d, o)
+	results, err := s.run(context.Background(), d, o)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Scenario, err)
 	}
-	return json.NewEncoder(out).Encode(r)
+	return json.NewEncoder(out).Encode(Answer{Results: results, SQLite: sqliteVersion(d)})
+}
+
+// An Answer is what a child writes.
+type Answer struct {
+	Results []Result
+	SQLite  string // version; empty for a store that is none
 }

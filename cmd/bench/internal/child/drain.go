@@ -3,9 +3,6 @@ package child
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime"
-	"time"
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
@@ -22,13 +19,16 @@ import (
 // find it late. That all jobs are done in the store is checked afterwards. To
 // register, start and leave takes a few ms, which are in the figure.
 var drain = &Scenario{
-	Name:    "drain",
-	About:   "jobs pushed beforehand are worked off, by an empty handler",
-	Workers: true,
-	run: func(ctx context.Context, d Driver, o Order) (r Result, err error) {
+	Name:     "drain",
+	About:    "jobs pushed beforehand are worked off, by an empty handler",
+	Profiles: true,
+	Jobs:     jobs(32_000),
+	Workers:  []int{2},
+	Limit:    limit,
+	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
 		store, err := d.Open(o.Path)
 		if err != nil {
-			return r, err
+			return nil, err
 		}
 		queue := plainjobs.New(store, nil)
 		defer func() { err = errors.Join(err, queue.Close()) }()
@@ -36,38 +36,29 @@ var drain = &Scenario{
 		defer stop()
 		counts := newTally(o.Jobs, stop)
 		plainjobs.Handle(queue, job, counts.handle)
-		if err := push(ctx, queue, o.Jobs); err != nil {
-			return r, err
+		if err := fill(ctx, queue, o.Jobs); err != nil {
+			return nil, err
 		}
 		go counts.watch(ctx, stop)
 		w := worker.New(queue, &worker.Options{Concurrency: o.Workers, Jobs: []plainjobs.AnyJob{job}})
-		runtime.GC() // what pushing left behind is not the worker's to clear
 
-		start := time.Now()
-		err = w.Run(ctx)
-		elapsed := time.Since(start)
+		m, err := begin(o)
 		if err != nil {
-			return r, err
+			return nil, err
 		}
-		done, err := countDone(store)
+		if err := w.Run(ctx); err != nil {
+			return nil, err
+		}
+		elapsed, measures, err := m.end(o.Jobs)
 		if err != nil {
-			return r, err
+			return nil, err
 		}
-		return counts.result(elapsed, done, durability(store)), nil
+		done, err := count(store, backend.Done)
+		if err != nil {
+			return nil, err
+		}
+		r := counts.result(elapsed, done, durability(store))
+		r.Measures = measures
+		return []Result{r}, nil
 	},
-}
-
-// countDone returns how many jobs are done in the store.
-func countDone(store backend.Backend) (done int64, err error) {
-	reader, ok := store.(backend.Reader)
-	if !ok {
-		return 0, fmt.Errorf("%w: %T cannot count its jobs", errors.ErrUnsupported, store)
-	}
-	counts, err := reader.Count(context.Background())
-	for _, c := range counts {
-		if c.State == backend.Done {
-			done += c.Jobs
-		}
-	}
-	return done, err
 }

@@ -7,17 +7,40 @@ type Scenario struct {
 	Name string
 	// About is one line for the usage text.
 	About string
-	// Workers is set if the number of workers makes a difference; otherwise
-	// a round has one run, with one worker.
-	Workers bool
+	// Jobs is how many a run has by default; it may depend on the workers.
+	Jobs func(workers int) int
+	// Workers are the numbers of handlers at once, or of pushing goroutines,
+	// that are measured by default; empty if there is one only.
+	Workers []int
+	// Processes is set if their number makes a difference.
+	Processes bool
+	// Most bounds the jobs of a reference, which need not be as many as its
+	// scenario has; zero is no bound.
+	Most int
 	// SQL is set if it needs a driver of database/sql.
 	SQL bool
+	// Limit is the reference that its speed is a share of; nil is none.
+	Limit *Scenario
+	// Latency says from where to where; empty if there is none.
+	Latency string
+	// Rateless is set if the number of jobs a second says nothing.
+	Rateless bool
+	// Once is set if a run has enough samples that one will do.
+	Once bool
 
-	run func(context.Context, Driver, Order) (Result, error)
+	// Profiles is set if what is timed goes on in the child alone.
+	Profiles bool
+
+	run func(context.Context, Driver, Order) ([]Result, error)
 }
 
 // Scenarios lists them all, in the order of tables.
-func Scenarios() []*Scenario { return []*Scenario{drain, single} }
+func Scenarios() []*Scenario {
+	return []*Scenario{
+		drain, single, push, pushmany, tx, live, idle, fail, backlog, memoryUse, processes,
+		limit, limitApart, limitPush, limitMany, limitTx,
+	}
+}
 
 // Lookup returns the scenario with a name, or nil.
 func Lookup(name string) *Scenario {
@@ -28,3 +51,6 @@ func Lookup(name string) *Scenario {
 	}
 	return nil
 }
+
+// jobs is a number of jobs that does not depend on the workers.
+func jobs(n int) func(int) int { return func(int) int { return n } }

@@ -2,8 +2,10 @@ package child
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -11,27 +13,76 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
 )
 
-func TestScenarios(t *testing.T) {
-	d := Driver{
-		Open: func(path string) (backend.Backend, error) { return modernc.Open(path, nil) },
-		SQL:  "sqlite",
+var moderncDriver = Driver{
+	Open: func(path string) (backend.Backend, error) { return modernc.Open(path, nil) },
+	SQL:  "sqlite",
+}
+
+var memoryDriver = Driver{
+	Open: func(string) (backend.Backend, error) { return memory.New(nil), nil },
+}
+
+// The scenarios that have helpers start this program again for them.
+func TestMain(m *testing.M) {
+	if os.Getenv(helperVar) != "" {
+		Main(moderncDriver)
+		return
 	}
+	os.Exit(m.Run())
+}
+
+func TestScenarios(t *testing.T) {
 	var names []string
 	for _, s := range Scenarios() {
-		t.Run(s.Name, func(t *testing.T) {
-			o := Order{Scenario: s.Name, Path: filepath.Join(t.TempDir(), "jobs?#%41.db"), Workers: 3, Jobs: 1234}
-			r, err := s.run(t.Context(), d, o)
-			if err != nil {
-				t.Fatal(err)
+		for name, d := range map[string]Driver{"modernc": moderncDriver, "memory": memoryDriver} {
+			if s.SQL && d.SQL == "" {
+				continue
 			}
-			if r.Lost != 0 || r.Repeated != 0 || r.Jobs != 1234 || r.Durability != "full" || r.Seconds <= 0 {
-				t.Errorf("%+v", r)
-			}
-		})
+			t.Run(s.Name+"/"+name, func(t *testing.T) {
+				if strings.Contains(s.Name, "idle") || s.Name == "memory" {
+					t.Parallel() // they mostly wait
+				}
+				checkScenario(t, s, d)
+			})
+		}
 		names = append(names, s.Name)
 	}
 	if len(slices.Compact(slices.Sorted(slices.Values(names)))) != len(names) {
 		t.Errorf("two of one name in %v", names)
+	}
+}
+
+func checkScenario(t *testing.T, s *Scenario, d Driver) {
+	o := Order{
+		Scenario: s.Name, Path: filepath.Join(t.TempDir(), "jobs?#%41.db"),
+		Workers: 3, Processes: 2, Jobs: 300, Brief: true,
+	}
+	if s.Name == "limit" {
+		o.CPUProfile = filepath.Join(t.TempDir(), "profile")
+	}
+	results, err := s.run(t.Context(), d, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(results) == 0 {
+		t.Error("no results")
+	}
+	want := map[bool]string{true: "full", false: "none"}[d.SQL != ""]
+	for _, r := range results {
+		if r.Lost != 0 || r.Repeated != 0 || r.Jobs < 1 || r.Durability != want || r.Seconds <= 0 {
+			t.Errorf("%+v", r)
+		}
+		if (r.Latency != nil) != (s.Latency != "") {
+			t.Errorf("%s has latency %v", s.Name, r.Latency)
+		}
+		if l := r.Latency; l != nil && (l.P50 > l.P95 || l.P95 > l.P99 || l.P99 > l.Max || l.Max <= 0) {
+			t.Errorf("%+v", *l)
+		}
+	}
+	if o.CPUProfile != "" {
+		if info, err := os.Stat(o.CPUProfile); err != nil || info.Size() == 0 {
+			t.Errorf("profile: %v, %v", info, err)
+		}
 	}
 }
 
@@ -45,11 +96,13 @@ func (b forgetful) Complete(ctx context.Context, done []backend.Completion) ([]b
 
 func TestDrainFindsLostJobs(t *testing.T) {
 	d := Driver{Open: func(string) (backend.Backend, error) { return forgetful{memory.New(nil)}, nil }}
-	r, err := drain.run(t.Context(), d, Order{Scenario: "drain", Workers: 2, Jobs: 70})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r.Lost != 10 {
-		t.Errorf("%d jobs lost, not 10: %+v", r.Lost, r)
+	for _, s := range []*Scenario{drain, fail} {
+		results, err := s.run(t.Context(), d, Order{Scenario: s.Name, Workers: 2, Jobs: 70})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(results) != 1 || results[0].Lost != 10 {
+			t.Errorf("%s: 10 jobs are lost: %+v", s.Name, results)
+		}
 	}
 }

@@ -5,10 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"net/url"
-	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/plainjobs/plainjobs"
@@ -25,42 +21,51 @@ import (
 // same settings and synchronous=NORMAL, and does less: no lease to renew, no
 // counts to keep (which are wrong afterwards; the file is thrown away).
 var single = &Scenario{
-	Name:  "single",
-	About: "the same by a bare loop over database/sql, one transaction for each claim and completion",
-	SQL:   true,
-	run: func(ctx context.Context, d Driver, o Order) (r Result, err error) {
+	Name:     "single",
+	About:    "the same by a bare loop over database/sql, one transaction for each claim and completion",
+	Profiles: true,
+	Jobs:     jobs(32_000),
+	SQL:      true,
+	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
 		store, err := d.Open(o.Path)
 		if err != nil {
-			return r, err
+			return nil, err
 		}
 		queue := plainjobs.New(store, nil)
 		// Stays open: the first to close would clear the log for the loop.
 		defer func() { err = errors.Join(err, queue.Close()) }()
-		if err := push(ctx, queue, o.Jobs); err != nil {
-			return r, err
+		if err := fill(ctx, queue, o.Jobs); err != nil {
+			return nil, err
 		}
-		loop, err := newLoop(ctx, d.SQL, o.Path)
+		loop, err := newLoop(ctx, d, o.Path)
 		if err != nil {
-			return r, err
+			return nil, err
 		}
 		defer func() { err = errors.Join(err, loop.db.Close()) }()
 		counts := newTally(o.Jobs, func() {})
-		runtime.GC()
+		m, err := begin(o)
+		if err != nil {
+			return nil, err
+		}
 
 		// The context cannot end: one that can costs the drivers several µs a
 		// call, and the library's transactions do without, too.
-		start := time.Now()
 		for more := true; more; {
 			if more, err = loop.next(ctx, counts.handle); err != nil {
-				return r, err
+				return nil, err
 			}
 		}
-		elapsed := time.Since(start)
+		elapsed, measures, err := m.end(o.Jobs)
+		if err != nil {
+			return nil, err
+		}
 		var done int64
 		if err := loop.conn.QueryRowContext(ctx, countLoopDone).Scan(&done); err != nil {
-			return r, err
+			return nil, err
 		}
-		return counts.result(elapsed, done, durability(store)), nil
+		r := counts.result(elapsed, done, durability(store))
+		r.Measures = measures
+		return []Result{r}, nil
 	},
 }
 
@@ -87,13 +92,9 @@ type loop struct {
 	begin, commit, claim, running, done *sql.Stmt
 }
 
-func newLoop(ctx context.Context, driver, path string) (l *loop, err error) {
-	path = filepath.ToSlash(path)
-	if path[0] != '/' {
-		path = "/" + path
-	}
+func newLoop(ctx context.Context, d Driver, path string) (l *loop, err error) {
 	l = &loop{}
-	if l.db, err = sql.Open(driver, (&url.URL{Scheme: "file", Path: path}).String()); err != nil {
+	if l.db, err = bare(ctx, d, path, "NORMAL"); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -101,17 +102,8 @@ func newLoop(ctx context.Context, driver, path string) (l *loop, err error) {
 			err = errors.Join(err, l.db.Close())
 		}
 	}()
-	l.db.SetMaxOpenConns(1)
 	if l.conn, err = l.db.Conn(ctx); err != nil {
 		return nil, err
-	}
-	for _, pragma := range []string{
-		"busy_timeout=10000", "synchronous=NORMAL", "foreign_keys=OFF", "mmap_size=0", "temp_store=MEMORY",
-		"wal_autocheckpoint=4000", "journal_size_limit=67108864",
-	} {
-		if _, err := l.conn.ExecContext(ctx, "PRAGMA "+pragma); err != nil {
-			return nil, fmt.Errorf("%s: %w", pragma, err)
-		}
 	}
 	if err := l.conn.QueryRowContext(ctx, selectLoopName, job.Name()).Scan(&l.name); err != nil {
 		return nil, err
@@ -140,7 +132,7 @@ func (l *loop) next(ctx context.Context, handle func(context.Context, int) error
 		if err := l.claim.QueryRowContext(ctx, l.name).Scan(&id, &failures, &maxAttempts, &payload); err != nil {
 			return err
 		}
-		return one(l.running.ExecContext(ctx, worker, worker+l.token, id))
+		return changed(1)(l.running.ExecContext(ctx, worker, worker+l.token, id))
 	})
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
@@ -156,7 +148,7 @@ func (l *loop) next(ctx context.Context, handle func(context.Context, int) error
 		return false, err
 	}
 	return true, l.tx(ctx, func() error {
-		return one(l.done.ExecContext(ctx, time.Now().UnixMicro(), id, worker+l.token))
+		return changed(1)(l.done.ExecContext(ctx, time.Now().UnixMicro(), id, worker+l.token))
 	})
 }
 
@@ -175,17 +167,5 @@ func (l *loop) tx(ctx context.Context, f func() error) error {
 		return err
 	}
 	_, err = l.commit.ExecContext(ctx)
-	return err
-}
-
-// one returns an error unless a statement changed one row.
-func one(result sql.Result, err error) error {
-	if err != nil {
-		return err
-	}
-	n, err := result.RowsAffected()
-	if err == nil && n != 1 {
-		err = fmt.Errorf("%d rows changed where one job is", n)
-	}
 	return err
 }

@@ -2,6 +2,11 @@ package child
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
@@ -14,11 +19,16 @@ var job = plainjobs.Declare[int]("bench")
 // batch is how many jobs one PerformMany takes.
 const batch = 1000
 
-// push stores jobs 0 to n-1.
-func push(ctx context.Context, q *plainjobs.Queue, n int) error {
+// fill stores jobs 0 to n-1.
+func fill(ctx context.Context, q *plainjobs.Queue, n int, opts ...plainjobs.TaskOption) error {
+	return fillFrom(ctx, q, 0, n, opts...)
+}
+
+// fillFrom stores jobs from to n-1.
+func fillFrom(ctx context.Context, q *plainjobs.Queue, from, n int, opts ...plainjobs.TaskOption) error {
 	tasks := make([]plainjobs.Task, 0, batch)
-	for i := range n {
-		tasks = append(tasks, job.With(i))
+	for i := from; i < n; i++ {
+		tasks = append(tasks, job.With(i, opts...))
 		if len(tasks) == batch || i == n-1 {
 			if _, err := q.PerformMany(ctx, tasks...); err != nil {
 				return err
@@ -35,4 +45,70 @@ func durability(store backend.Backend) string {
 		return d.Describe().Durability.String()
 	}
 	return backend.None.String()
+}
+
+// count returns how many jobs are in a state in the store.
+func count(store backend.Backend, state backend.State) (jobs int64, err error) {
+	reader, ok := store.(backend.Reader)
+	if !ok {
+		return 0, fmt.Errorf("%w: %T cannot count its jobs", errors.ErrUnsupported, store)
+	}
+	counts, err := reader.Count(context.Background())
+	for _, c := range counts {
+		if c.State == state {
+			jobs += c.Jobs
+		}
+	}
+	return jobs, err
+}
+
+// pushed returns the result of a scenario that only pushes: what is not in the
+// store is lost, and what is there twice is repeated.
+func pushed(store backend.Backend, n int) (r Result, err error) {
+	stored, err := count(store, backend.Pending)
+	r = Result{Jobs: n, Durability: durability(store)}
+	r.Lost, r.Repeated = max(0, n-int(stored)), max(0, int(stored)-n)
+	return r, err
+}
+
+// bare returns a pool of one connection, set up as the library sets up its
+// own, without the library.
+func bare(ctx context.Context, d Driver, path, synchronous string) (*sql.DB, error) {
+	path = filepath.ToSlash(path)
+	if path[0] != '/' {
+		path = "/" + path
+	}
+	// All three drivers know _txlock, which makes Begin a BEGIN IMMEDIATE.
+	dsn := &url.URL{Scheme: "file", Path: path, RawQuery: "_txlock=immediate"}
+	db, err := sql.Open(d.SQL, dsn.String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	for _, pragma := range []string{
+		"busy_timeout=10000", "journal_mode=WAL", "synchronous=" + synchronous, "foreign_keys=OFF", "mmap_size=0",
+		"temp_store=MEMORY", "wal_autocheckpoint=4000", "journal_size_limit=67108864",
+	} {
+		if _, err := db.ExecContext(ctx, "PRAGMA "+pragma); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: %w", pragma, err), db.Close())
+		}
+	}
+	return db, nil
+}
+
+// sqliteVersion returns the version of SQLite in a driver, empty if there is
+// none.
+func sqliteVersion(d Driver) (version string) {
+	if d.SQL == "" {
+		return ""
+	}
+	db, err := sql.Open(d.SQL, ":memory:")
+	if err != nil {
+		return ""
+	}
+	defer db.Close()
+	if err := db.QueryRow("SELECT sqlite_version()").Scan(&version); err != nil {
+		return ""
+	}
+	return version
 }

@@ -1,0 +1,282 @@
+package child
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend/sqlite"
+	"github.com/plainjobs/plainjobs/worker"
+)
+
+// idle is a worker that has nothing to do: what it costs, and how soon it
+// takes up a job that comes. All of it is measured on one worker, at the same
+// settings.
+//
+// A foreign commit is one that the library does not see: of the application's
+// transaction that a job was pushed in, in another process.
+//
+// Latencies count from the return of what committed. A handler that starts
+// before that, as happens within a process, has waited for nothing.
+var idle = &Scenario{
+	Name:     "idle",
+	About:    "a worker waits: CPU time, wake-ups, commits, and how soon it picks up a job",
+	Jobs:     jobs(50),
+	Workers:  []int{2},
+	Latency:  "from the commit of a push to the handler",
+	Rateless: true,
+	Once:     true,
+	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
+		store, err := d.Open(o.Path)
+		if err != nil {
+			return nil, err
+		}
+		queue := plainjobs.New(store, nil)
+		defer func() { err = errors.Join(err, queue.Close()) }()
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		p := &pickups{started: make(chan pickup, 16)}
+		plainjobs.Handle(queue, job, func(_ context.Context, index int) error {
+			p.started <- pickup{index, time.Now().UnixNano()}
+			return nil
+		})
+		w := worker.New(queue, &worker.Options{Concurrency: o.Workers, Jobs: []plainjobs.AnyJob{job}})
+		var working sync.WaitGroup
+		var workErr error
+		working.Go(func() { workErr = w.Run(ctx); stop() })
+		defer func() {
+			stop()
+			working.Wait()
+			err = errors.Join(err, workErr)
+		}()
+
+		perform := func(index int) (int64, error) {
+			_, err := queue.Perform(context.WithoutCancel(ctx), job.With(index))
+			return time.Now().UnixNano(), err
+		}
+		n := min(o.Jobs, 50)
+		if o.Brief {
+			n = min(n, 8)
+		}
+		if _, err := p.measure(ctx, "", 1, 0, perform); err != nil { // what is done once is done
+			return nil, err
+		}
+		var h *helper
+		if d.SQL != "" {
+			if h, err = start(ctx, o, "pusher"); err != nil {
+				return nil, err
+			}
+			defer func() { err = errors.Join(err, h.close()) }()
+		}
+		measures, err := quiet(o, h)
+		if err != nil {
+			return nil, err
+		}
+		results := make([]Result, 0, 3)
+		add := func(name string, gap time.Duration, push func(index int) (int64, error)) error {
+			r, err := p.measure(ctx, name, n, gap, push)
+			r.Durability = durability(store)
+			if len(results) == 0 {
+				r.CPU, r.Wakeups, r.Commits = measures.CPU, measures.Wakeups, measures.Commits
+			}
+			results = append(results, r)
+			return err
+		}
+		if err := add("same process", 10*time.Millisecond, perform); err != nil || h == nil {
+			return results, err
+		}
+		for _, c := range []struct{ name, op string }{{"another process", "push"}, {"foreign commit", "tx"}} {
+			// Long enough that whoever looks at intervals is met at any
+			// point of them.
+			err := add(c.name, 100*time.Millisecond, func(index int) (int64, error) {
+				r, err := h.ask(c.op, index)
+				return r.At, err
+			})
+			if err != nil {
+				return results, err
+			}
+		}
+		return results, nil
+	},
+}
+
+// quiet measures what the waiting worker costs.
+func quiet(o Order, h *helper) (m Measures, err error) {
+	window := 20 * time.Second // two heartbeats
+	switch {
+	case o.Brief:
+		window = 2 * time.Second
+	case o.Long:
+		window = time.Minute
+	}
+	runtime.GC()
+	time.Sleep(50 * time.Millisecond) // for the collector's threads to rest
+	if h != nil {
+		if _, err := h.ask("watch", 0); err != nil {
+			return m, err
+		}
+	}
+	cpu, wakeups, ok := usage()
+	start := time.Now()
+	time.Sleep(window)
+	elapsed := time.Since(start)
+	cpuAfter, wakeupsAfter, _ := usage()
+	if ok {
+		m.CPU = ratio(100*float64(cpuAfter-cpu), float64(elapsed))
+		m.Wakeups = ratio(float64(wakeupsAfter-wakeups), elapsed.Minutes())
+	}
+	if h != nil {
+		r, err := h.ask("unwatch", 0)
+		if err != nil {
+			return m, err
+		}
+		m.Commits = ratio(float64(r.Count), elapsed.Minutes())
+	}
+	return m, nil
+}
+
+// pickups are what the handler tells.
+type pickups struct {
+	started chan pickup
+	next    int // index
+}
+
+type pickup struct {
+	index int
+	at    int64 // Unix time in nanoseconds
+}
+
+// pickupWait is when a job counts as lost.
+const pickupWait = 10 * time.Second
+
+// measure pushes n jobs, each a while after the one before was picked up.
+func (p *pickups) measure(
+	ctx context.Context, name string, n int, gap time.Duration, push func(index int) (at int64, err error),
+) (Result, error) {
+	r := Result{Case: name, Jobs: n}
+	var samples []time.Duration
+	start := time.Now()
+	for range n {
+		if gap > 0 {
+			time.Sleep(gap/2 + rand.N(gap))
+		}
+		p.next++
+		at, err := push(p.next)
+		if err != nil {
+			return r, err
+		}
+		timer := time.NewTimer(pickupWait)
+		for waiting := true; waiting; {
+			select {
+			case s := <-p.started:
+				if s.index != p.next {
+					r.Repeated++
+					continue
+				}
+				samples = append(samples, time.Duration(max(0, s.at-at)))
+				waiting = false
+			case <-timer.C:
+				r.Lost++
+				waiting = false
+			case <-ctx.Done():
+				return r, errors.New("the worker has ended")
+			}
+		}
+		timer.Stop()
+	}
+	r.Seconds = time.Since(start).Seconds()
+	r.Latency = percentiles(samples)
+	return r, nil
+}
+
+// pusher is the other process of idle. It pushes by the library and in
+// transactions, and counts the commits of others.
+func pusher(ctx context.Context, d Driver, o Order, serve func(func(command) (reply, error)) error) (err error) {
+	store, err := d.Open(o.Path)
+	if err != nil {
+		return err
+	}
+	queue := plainjobs.New(store, nil)
+	defer func() { err = errors.Join(err, queue.Close()) }()
+	db, err := bare(ctx, d, o.Path, "FULL")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	shared, err := sqlite.New(db, nil)
+	if err != nil {
+		return err
+	}
+	sharing := plainjobs.New(shared, nil)
+	defer func() { err = errors.Join(err, sharing.Close()) }()
+	var v *versions
+	return serve(func(c command) (r reply, err error) {
+		switch c.Op {
+		case "push":
+			_, err = queue.Perform(ctx, job.With(c.Index))
+		case "tx":
+			var tx *sql.Tx
+			if tx, err = db.BeginTx(ctx, nil); err != nil {
+				return r, err
+			}
+			if _, err = sharing.WithTx(tx).Perform(ctx, job.With(c.Index)); err != nil {
+				return r, errors.Join(err, tx.Rollback())
+			}
+			err = tx.Commit()
+		case "watch":
+			v = watchVersions(ctx, db)
+		case "unwatch":
+			r.Count, err = v.stop()
+		default:
+			err = fmt.Errorf("unknown operation")
+		}
+		r.At = time.Now().UnixNano()
+		return r, err
+	})
+}
+
+// versions counts the commits of other connections, of which it may take
+// several within an interval for one.
+type versions struct {
+	end     chan struct{}
+	ended   sync.WaitGroup
+	commits atomic.Int64
+	err     error
+}
+
+func watchVersions(ctx context.Context, db *sql.DB) *versions {
+	v := &versions{end: make(chan struct{})}
+	v.ended.Go(func() {
+		ticker := time.NewTicker(20 * time.Millisecond)
+		defer ticker.Stop()
+		for last := int64(0); ; {
+			var version int64
+			if v.err = db.QueryRowContext(ctx, "PRAGMA data_version").Scan(&version); v.err != nil {
+				return
+			}
+			if last != 0 && version != last {
+				v.commits.Add(1)
+			}
+			last = version
+			select {
+			case <-ticker.C:
+			case <-v.end:
+				return
+			}
+		}
+	})
+	return v
+}
+
+func (v *versions) stop() (int, error) {
+	close(v.end)
+	v.ended.Wait()
+	return int(v.commits.Load()), v.err
+}

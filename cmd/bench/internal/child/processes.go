@@ -1,0 +1,183 @@
+package child
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/worker"
+)
+
+// processes is drain by several processes, which start working together when
+// all have opened the file. The clock stops when the store has all jobs done.
+var processes = &Scenario{
+	Name:      "processes",
+	About:     "drain by 1 to 32 processes on one file, which start together",
+	Jobs:      jobs(250_000),
+	Workers:   []int{2},
+	Processes: true,
+	SQL:       true,
+	Latency:   "longest that a process was without a job, over the processes",
+	Once:      true,
+	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
+		store, err := d.Open(o.Path)
+		if err != nil {
+			return nil, err
+		}
+		queue := plainjobs.New(store, nil)
+		defer func() { err = errors.Join(err, queue.Close()) }()
+		if err := fill(ctx, queue, o.Jobs); err != nil {
+			return nil, err
+		}
+		f := &fleet{}
+		defer func() { err = errors.Join(err, f.close()) }()
+		for range o.Processes {
+			h, err := start(ctx, o, "drainer")
+			if err != nil {
+				return nil, err
+			}
+			f.helpers = append(f.helpers, h)
+		}
+
+		began := time.Now()
+		if _, err := f.ask("go"); err != nil {
+			return nil, err
+		}
+		done, err := f.await(store, o.Jobs)
+		elapsed := time.Since(began)
+		if err != nil {
+			return nil, err
+		}
+		replies, err := f.ask("stop")
+		if err != nil {
+			return nil, err
+		}
+		counts := newTally(o.Jobs, func() {})
+		var gaps []time.Duration
+		for _, r := range replies {
+			for i, n := range r.Runs {
+				counts.runs[i].Add(int32(n))
+			}
+			gaps = append(gaps, time.Duration(r.Gap))
+		}
+		r := counts.result(elapsed, done, durability(store))
+		r.Latency = percentiles(gaps)
+		return []Result{r}, nil
+	},
+}
+
+// A fleet is helpers that do the same.
+type fleet struct{ helpers []*helper }
+
+// ask sends a command to all before it waits for the first.
+func (f *fleet) ask(op string) ([]reply, error) {
+	for _, h := range f.helpers {
+		if err := h.send(op, 0); err != nil {
+			return nil, err
+		}
+	}
+	replies := make([]reply, len(f.helpers))
+	for i, h := range f.helpers {
+		var err error
+		if replies[i], err = h.receive(); err != nil {
+			return nil, err
+		}
+	}
+	return replies, nil
+}
+
+// await returns how many jobs are done when all are, or when nothing happens
+// any more. It does not look into the store before they have run.
+func (f *fleet) await(store backend.Backend, jobs int) (done int64, err error) {
+	last, changed := int64(-1), time.Now()
+	for {
+		time.Sleep(10 * time.Millisecond)
+		replies, err := f.ask("progress")
+		if err != nil {
+			return 0, err
+		}
+		ran := 0
+		for _, r := range replies {
+			ran += r.Count
+		}
+		progress := int64(ran)
+		if ran >= jobs {
+			if done, err = count(store, backend.Done); err != nil || done == int64(jobs) {
+				return done, err
+			}
+			progress += done
+		}
+		if progress != last {
+			last, changed = progress, time.Now()
+		} else if time.Since(changed) > stallTime {
+			return count(store, backend.Done)
+		}
+	}
+}
+
+func (f *fleet) close() error {
+	var errs []error
+	for _, h := range f.helpers {
+		errs = append(errs, h.close())
+	}
+	return errors.Join(errs...)
+}
+
+// drainer is one of the processes.
+func drainer(ctx context.Context, d Driver, o Order, serve func(func(command) (reply, error)) error) (err error) {
+	store, err := d.Open(o.Path)
+	if err != nil {
+		return err
+	}
+	queue := plainjobs.New(store, nil)
+	defer func() { err = errors.Join(err, queue.Close()) }()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	counts := newTally(o.Jobs, func() {})
+	var p pause
+	plainjobs.Handle(queue, job, func(ctx context.Context, index int) error {
+		p.end()
+		return counts.handle(ctx, index)
+	})
+	w := worker.New(queue, &worker.Options{Concurrency: o.Workers, Jobs: []plainjobs.AnyJob{job}})
+	var working sync.WaitGroup
+	var workErr error
+	return serve(func(c command) (reply, error) {
+		switch c.Op {
+		case "go":
+			p.last = time.Now()
+			working.Go(func() { workErr = w.Run(ctx) })
+			return reply{}, nil
+		case "progress":
+			return reply{Count: o.Jobs - int(counts.left.Load())}, nil
+		case "stop":
+			stop()
+			working.Wait()
+			r := reply{Runs: make([]byte, o.Jobs), Gap: int64(p.longest)}
+			for i := range r.Runs {
+				r.Runs[i] = byte(min(counts.runs[i].Load(), 255))
+			}
+			return r, workErr
+		}
+		return reply{}, fmt.Errorf("unknown operation")
+	})
+}
+
+// A pause is the longest time between two jobs of a process.
+type pause struct {
+	mu      sync.Mutex
+	last    time.Time
+	longest time.Duration
+}
+
+func (p *pause) end() {
+	p.mu.Lock()
+	now := time.Now()
+	p.longest = max(p.longest, now.Sub(p.last))
+	p.last = now
+	p.mu.Unlock()
+}

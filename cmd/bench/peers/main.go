@@ -1,0 +1,84 @@
+// Command peers compares plainjobs with other job queues for Go, each set up
+// as its own documentation advises.
+//
+//	go run ./cmd/bench/peers
+//	go run ./cmd/bench/peers -scenario drain -libraries plainjobs/modernc,river/modernc
+//	go run ./cmd/bench/peers -redis localhost:6379 -postgres "postgres://localhost/test"
+//
+// Every run is a child process with one library and a store of its own. Runs
+// of the libraries alternate, so that what else the machine does hits all
+// alike. What is measured, and each library's settings with their reasons, are
+// in the README beside this file.
+//
+// The exit status is 1 if a run failed, plainjobs lost a job or a library that
+// was asked for by name cannot run, and 2 if the arguments are wrong.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	if os.Getenv(childEnv) != "" {
+		childMain()
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// run is main with its surroundings given, and returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	c, err := parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		usage(stdout)
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "peers: %v\n(go run ./cmd/bench/peers -h lists the flags)\n", err)
+		return 2
+	}
+	s := &session{config: c, progress: newProgress(stderr), stderr: stderr}
+	if c.json {
+		s.onRun = func(l line) error { return writeJSON(stdout, l) }
+	}
+	if err := s.run(ctx); err != nil {
+		if ctx.Err() != nil {
+			fmt.Fprintln(stderr, "peers: interrupted")
+			return 130
+		}
+		fmt.Fprintln(stderr, "peers:", err)
+		return 1
+	}
+	if c.json {
+		for _, l := range s.medians() {
+			if err := writeJSON(stdout, l); err != nil {
+				fmt.Fprintln(stderr, "peers:", err)
+				return 1
+			}
+		}
+		for _, why := range c.leftOut {
+			fmt.Fprintln(stderr, "peers:", why)
+		}
+	} else if err := writeTable(stdout, s); err != nil {
+		fmt.Fprintln(stderr, "peers:", err)
+		return 1
+	}
+	faults := s.faults()
+	for _, f := range faults {
+		fmt.Fprintln(stderr, "peers:", f)
+	}
+	if len(faults) > 0 {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite"
+	"github.com/plainjobs/plainjobs/worker"
+)
+
+// args is the data of a job: its index among the jobs of the run, so that each
+// is told from the others whatever ID the library gives it. All libraries
+// carry it as JSON.
+type args struct {
+	Index int `json:"index"`
+}
+
+// plainjobsOn is plainjobs with its defaults: a handler for each core, pushes
+// at FULL, claims and completions at NORMAL, and finished jobs kept. At normal
+// its option lowers pushes to NORMAL.
+func plainjobsOn(driver, module string, open func(string, *sqlite.Options) (*sqlite.Backend, error)) *library {
+	l := &library{
+		name: "plainjobs", module: "github.com/plainjobs/plainjobs",
+		driver: driver, driverModule: module, store: storeSQLite,
+		jobs: 32_000, jobsFull: 32_000, workers: runtime.GOMAXPROCS(0),
+		setup: "defaults; keeps finished jobs",
+	}
+	if open == nil {
+		return l
+	}
+	l.open = func(_ context.Context, o order, handle handler) (peer, error) {
+		options := &sqlite.Options{}
+		if o.Durability == normal {
+			options.Durability = backend.ProcessCrash
+		}
+		store, err := open(o.Path, options)
+		if err != nil {
+			return nil, err
+		}
+		p := &plainjobsPeer{store: store, queue: plainjobs.New(store, nil), workers: o.Workers}
+		plainjobs.Handle(p.queue, plainjob, func(_ context.Context, a args) error { return handle(a.Index) })
+		return p, nil
+	}
+	return l
+}
+
+var plainjob = plainjobs.Declare[args]("bench")
+
+type plainjobsPeer struct {
+	store   *sqlite.Backend
+	queue   *plainjobs.Queue
+	workers int
+	stop    func()
+	stopped chan error
+}
+
+func (p *plainjobsPeer) push(ctx context.Context, index int) error {
+	_, err := p.queue.Perform(ctx, plainjob.With(args{index}))
+	return err
+}
+
+func (p *plainjobsPeer) fill(ctx context.Context, n int) error {
+	return inBatches(n, func(from, to int) error {
+		var tasks []plainjobs.Task
+		for i := from; i < to; i++ {
+			tasks = append(tasks, plainjob.With(args{i}))
+		}
+		_, err := p.queue.PerformMany(ctx, tasks...)
+		return err
+	})
+}
+
+func (p *plainjobsPeer) start(ctx context.Context) error {
+	ctx, p.stop = context.WithCancel(ctx)
+	p.stopped = make(chan error, 1)
+	w := worker.New(p.queue, &worker.Options{Concurrency: p.workers, Jobs: []plainjobs.AnyJob{plainjob}})
+	go func() { p.stopped <- w.Run(ctx) }()
+	return nil
+}
+
+func (p *plainjobsPeer) unfinished(ctx context.Context) (int, error) {
+	counts, err := p.store.Count(ctx)
+	n := int64(0)
+	for _, c := range counts {
+		if c.State != backend.Done {
+			n += c.Jobs
+		}
+	}
+	return int(n), err
+}
+
+func (p *plainjobsPeer) durability(context.Context) (pushes, work string, err error) {
+	return p.store.Describe().Durability.String(), normal, nil
+}
+
+func (p *plainjobsPeer) close(context.Context) (err error) {
+	if p.stop != nil {
+		p.stop()
+		select {
+		case err = <-p.stopped:
+		case <-time.After(stopTime):
+			err = errStop
+		}
+	}
+	if closeErr := p.queue.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}

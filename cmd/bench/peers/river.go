@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivermigrate"
+)
+
+const riverModule = "github.com/riverqueue/river"
+
+// riverOnSQLite is River with a pool of one connection, as its driver's
+// documentation advises.
+var riverOnSQLite = &library{
+	name: "river", module: riverModule,
+	driver: "modernc", driverModule: moderncModule, store: storeSQLite,
+	jobs: 4_000, jobsFull: 4_000, workers: riverWorkers,
+	setup: "one connection, cooldown 2 ms, poll 20 ms; keeps finished jobs",
+	open: func(ctx context.Context, o order, handle handler) (peer, error) {
+		store, err := openSQLite(moderncDB, o)
+		if err != nil {
+			return nil, err
+		}
+		p := &riverSQLite{sqliteStore: store}
+		if p.riverWork, err = newRiver[*sql.Tx](ctx, riversqlite.New(store.db), "", o, handle); err != nil {
+			return nil, errors.Join(err, store.closeDB())
+		}
+		return p, nil
+	},
+}
+
+// riverOnPostgres is River on the driver that it recommends.
+var riverOnPostgres = &library{
+	name: "river", module: riverModule,
+	driver: "pgxv5", driverModule: "github.com/jackc/pgx/v5", store: storePostgres,
+	jobs: 16_000, jobsFull: 16_000, workers: riverWorkers,
+	setup: "pool of 10, cooldown 2 ms, poll 20 ms; keeps finished jobs",
+	open:  openRiverPostgres,
+}
+
+// The settings of River's own benchmark, the command "river bench": they are
+// several times quicker than its defaults of 100 ms and 1 s.
+const (
+	riverWorkers  = 2000
+	riverCooldown = 2 * time.Millisecond
+	riverPoll     = 20 * time.Millisecond
+)
+
+type riverArgs args
+
+func (riverArgs) Kind() string { return "bench" }
+
+// riverWork is what River's two drivers have in common.
+type riverWork[T any] struct {
+	client  *river.Client[T]
+	started bool
+}
+
+func newRiver[T any](ctx context.Context, driver riverdriver.Driver[T], schema string, o order, handle handler) (*riverWork[T], error) {
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: logger, Schema: schema})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+		return nil, err
+	}
+	workers := river.NewWorkers()
+	river.AddWorker(workers, river.WorkFunc(func(_ context.Context, job *river.Job[riverArgs]) error {
+		return handle(job.Args.Index)
+	}))
+	client, err := river.NewClient(driver, &river.Config{
+		FetchCooldown:     riverCooldown,
+		FetchPollInterval: riverPoll,
+		Logger:            logger,
+		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: o.Workers}},
+		Schema:            schema,
+		Workers:           workers,
+	})
+	return &riverWork[T]{client: client}, err
+}
+
+func (r *riverWork[T]) push(ctx context.Context, index int) error {
+	_, err := r.client.Insert(ctx, riverArgs{index}, nil)
+	return err
+}
+
+func (r *riverWork[T]) fill(ctx context.Context, n int) error {
+	return inBatches(n, func(from, to int) error {
+		var batch []river.InsertManyParams
+		for i := from; i < to; i++ {
+			batch = append(batch, river.InsertManyParams{Args: riverArgs{i}})
+		}
+		_, err := r.client.InsertMany(ctx, batch)
+		return err
+	})
+}
+
+func (r *riverWork[T]) start(ctx context.Context) error {
+	r.started = true
+	return r.client.Start(ctx)
+}
+
+func (r *riverWork[T]) stop(ctx context.Context) error {
+	if !r.started {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopTime)
+	defer cancel()
+	return r.client.Stop(ctx)
+}
+
+type riverSQLite struct {
+	sqliteStore
+	*riverWork[*sql.Tx]
+}
+
+func (p *riverSQLite) unfinished(ctx context.Context) (int, error) {
+	return p.count(ctx, "SELECT count(*) FROM river_job WHERE state <> 'completed'")
+}
+
+func (p *riverSQLite) close(ctx context.Context) error {
+	if err := p.stop(ctx); err != nil {
+		return err
+	}
+	return p.closeDB()
+}
+
+type riverPostgres struct {
+	*riverWork[pgx.Tx]
+	pool   *pgxpool.Pool
+	schema string
+}
+
+// openRiverPostgres makes a schema for the run. At normal, commits do not wait
+// for the log to be written.
+func openRiverPostgres(ctx context.Context, o order, handle handler) (peer, error) {
+	config, err := pgxpool.ParseConfig(o.Postgres)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxConns = 10
+	config.ConnConfig.RuntimeParams["synchronous_commit"] = map[string]string{full: "on", normal: "off"}[o.Durability]
+	p := &riverPostgres{schema: fmt.Sprintf("peers_%d_%d", os.Getpid(), time.Now().UnixNano())}
+	if p.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return nil, err
+	}
+	if _, err := p.pool.Exec(ctx, "CREATE SCHEMA "+p.schema); err != nil {
+		p.pool.Close()
+		return nil, err
+	}
+	if p.riverWork, err = newRiver[pgx.Tx](ctx, riverpgxv5.New(p.pool), p.schema, o, handle); err != nil {
+		return nil, errors.Join(err, p.drop(ctx))
+	}
+	return p, nil
+}
+
+func (p *riverPostgres) unfinished(ctx context.Context) (n int, err error) {
+	err = p.pool.QueryRow(ctx, "SELECT count(*) FROM "+p.schema+".river_job WHERE state <> 'completed'").Scan(&n)
+	return n, err
+}
+
+func (p *riverPostgres) durability(ctx context.Context) (pushes, work string, err error) {
+	var commit, fsync string
+	err = p.pool.QueryRow(ctx, "SELECT current_setting('synchronous_commit'), current_setting('fsync')").Scan(&commit, &fsync)
+	switch {
+	case err != nil:
+		return "", "", err
+	case fsync == "on" && commit == "on":
+		return full, full, nil
+	}
+	return normal, normal, nil
+}
+
+func (p *riverPostgres) drop(ctx context.Context) error {
+	_, err := p.pool.Exec(ctx, "DROP SCHEMA "+p.schema+" CASCADE")
+	p.pool.Close()
+	return err
+}
+
+func (p *riverPostgres) close(ctx context.Context) error {
+	return errors.Join(p.stop(ctx), p.drop(ctx))
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// measure runs a scenario on a library once.
+func measure(ctx context.Context, l *library, o order) (r result, err error) {
+	scenario := map[string]func(context.Context, *library, order) (result, error){
+		drain: runDrain, push: runPush, live: runLive,
+	}[o.Scenario]
+	if scenario == nil {
+		return r, fmt.Errorf("unknown scenario %q", o.Scenario)
+	}
+	return scenario(ctx, l, o)
+}
+
+// runDrain times a worker on jobs that were pushed before it was started.
+//
+// The clock runs from the call that starts the worker until the store, which
+// is asked each ms once all handlers were called, has no job left that is not
+// done. So it holds the worker's start and the last completion, but not its
+// leave, which some libraries take seconds for, and nobody waits for.
+func runDrain(ctx context.Context, l *library, o order) (r result, err error) {
+	counts := newTally(o.Jobs)
+	p, err := l.open(ctx, o, counts.handle)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, p.close(ctx)) }()
+	if r.Durability, r.Work, err = p.durability(ctx); err != nil {
+		return r, err
+	}
+	if err := p.fill(ctx, o.Jobs); err != nil {
+		return r, err
+	}
+	runtime.GC() // what pushing left behind is not the worker's to clear
+
+	start := time.Now()
+	if err := p.start(ctx); err != nil {
+		return r, err
+	}
+	left, err := counts.wait(ctx, p)
+	if err != nil {
+		return r, err
+	}
+	r.Seconds = time.Since(start).Seconds()
+	counts.into(&r, left)
+	return r, nil
+}
+
+// runPush times how many jobs are pushed one by one in a while, with no worker
+// running.
+func runPush(ctx context.Context, l *library, o order) (r result, err error) {
+	p, err := l.open(ctx, o, func(int) error { return errors.New("there is no worker") })
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, p.close(ctx)) }()
+	if r.Durability, r.Work, err = p.durability(ctx); err != nil {
+		return r, err
+	}
+	r.Work = "" // there is none
+	var next atomic.Int64
+	errs := make([]error, o.Goroutines)
+	var wg sync.WaitGroup
+	start := time.Now()
+	for g := range errs {
+		wg.Go(func() {
+			for time.Since(start) < o.Time && errs[g] == nil {
+				errs[g] = p.push(ctx, int(next.Add(1))-1)
+			}
+		})
+	}
+	wg.Wait()
+	r.Seconds = time.Since(start).Seconds()
+	r.Jobs = int(next.Load())
+	if err := errors.Join(errs...); err != nil {
+		return r, err
+	}
+	stored, err := p.unfinished(ctx)
+	r.Lost, r.Repeated = max(0, r.Jobs-stored), max(0, stored-r.Jobs)
+	return r, err
+}
+
+// warmUp is how many jobs of live are not counted: until they are done the
+// worker may still be starting.
+const warmUp = 20
+
+// runLive pushes at a steady rate while the worker works. A job's latency is
+// from the call that pushes it, at the time it is due whatever became of those
+// before, to its handler.
+func runLive(ctx context.Context, l *library, o order) (r result, err error) {
+	jobs := warmUp + max(1, int(o.Time*time.Duration(o.Rate)/time.Second))
+	counts := newTally(jobs)
+	began, took := make([]atomic.Int64, jobs), make([]atomic.Int64, jobs)
+	zero := time.Now()
+	p, err := l.open(ctx, o, func(index int) error {
+		now := time.Since(zero)
+		if index >= 0 && index < jobs {
+			took[index].CompareAndSwap(0, int64(now)-began[index].Load())
+		}
+		return counts.handle(index)
+	})
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, p.close(ctx)) }()
+	if r.Durability, r.Work, err = p.durability(ctx); err != nil {
+		return r, err
+	}
+	if err := p.start(ctx); err != nil {
+		return r, err
+	}
+	for i := range warmUp {
+		if err := p.push(ctx, i); err != nil {
+			return r, err
+		}
+	}
+	for end := time.Now().Add(stallTime); counts.left.Load() > int64(jobs-warmUp); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return r, errors.New("the worker did not start")
+		}
+	}
+
+	errs := make([]error, jobs)
+	var wg sync.WaitGroup
+	start := time.Now()
+	for i := warmUp; i < jobs; i++ {
+		due := start.Add(time.Duration(i-warmUp) * time.Second / time.Duration(o.Rate))
+		time.Sleep(time.Until(due))
+		wg.Go(func() {
+			began[i].Store(int64(time.Since(zero)))
+			errs[i] = p.push(ctx, i)
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return r, err
+	}
+	left, err := counts.wait(ctx, p)
+	if err != nil {
+		return r, err
+	}
+	r.Seconds = time.Since(start).Seconds()
+	counts.into(&r, left)
+	r.Jobs -= warmUp
+	var latencies []float64
+	for i := warmUp; i < jobs; i++ {
+		if t := took[i].Load(); t > 0 {
+			latencies = append(latencies, float64(t)/1e3)
+		}
+	}
+	slices.Sort(latencies)
+	r.P50, r.P95, r.P99, r.Max = quantile(latencies, 0.50), quantile(latencies, 0.95), quantile(latencies, 0.99), quantile(latencies, 1)
+	return r, nil
+}
+
+// quantile returns the smallest of sorted values that a share q of them do not
+// exceed.
+func quantile(sorted []float64, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
+}
+
+// batch is how many jobs fill has in a call or transaction.
+const batch = 1000
+
+func inBatches(n int, f func(from, to int) error) error {
+	for from := 0; from < n; from += batch {
+		if err := f(from, min(n, from+batch)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A session is one call of the program.
+type session struct {
+	config
+	progress progress
+	stderr   io.Writer
+	onRun    func(line) error // may be nil
+
+	machine string
+	runs    []measured
+	failed  []error // runs without a result
+}
+
+// A combination is what has a median.
+type combination struct {
+	scenario   string
+	library    *library
+	durability string // that was asked for
+	goroutines int
+	redis      string
+}
+
+func (c combination) String() string {
+	text := c.scenario + " " + c.library.String() + " " + c.durability
+	if c.redis != "" {
+		text += c.redis
+	}
+	if c.scenario == push {
+		text += fmt.Sprintf(", %d goroutines", c.goroutines)
+	}
+	return text
+}
+
+// A measured is one run and what it gave.
+type measured struct {
+	combination
+	result
+}
+
+// plan returns the combinations in the order of a round: those that are to be
+// compared, which differ in the library only, follow each other.
+func (c *config) plan() (plan []combination) {
+	for _, s := range c.scenarios {
+		goroutines := []int{1}
+		if s == push {
+			goroutines = c.goroutines
+		}
+		for _, n := range goroutines {
+			for i, d := range c.durabilities {
+				for _, l := range c.libraries {
+					if l.store != storeRedis {
+						plan = append(plan, combination{s, l, d, n, ""})
+						continue
+					}
+					// What a Redis server promises is not ours to set,
+					// so that it makes one run a round.
+					for _, address := range c.redis {
+						if i == 0 {
+							plan = append(plan, combination{s, l, "", n, address})
+						}
+					}
+				}
+			}
+		}
+	}
+	return plan
+}
+
+// run runs all rounds.
+func (s *session) run(ctx context.Context) error {
+	dir, err := os.MkdirTemp(s.dir, "plainjobs-peers-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	s.machine = inspect(dir)
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	plan := s.plan()
+	defer s.progress.show("")
+	for round := range s.count {
+		for i, c := range plan {
+			s.progress.show("%d of %d: %v", round*len(plan)+i+1, s.count*len(plan), c)
+			r, err := s.measure(ctx, program, dir, c)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil {
+				s.failed = append(s.failed, fmt.Errorf("%v: %w", c, err))
+				continue
+			}
+			s.runs = append(s.runs, measured{c, r})
+			if s.onRun != nil {
+				s.progress.show("")
+				if err := s.onRun(newLine(c, r)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// measure runs a child once, on a store of its own.
+func (s *session) measure(ctx context.Context, program, dir string, c combination) (r result, err error) {
+	dir, err = os.MkdirTemp(dir, "run-*")
+	if err != nil {
+		return r, err
+	}
+	defer os.RemoveAll(dir)
+	jobs := s.jobs
+	if jobs == 0 {
+		jobs = c.library.jobs
+		if c.durability == full {
+			jobs = c.library.jobsFull
+		}
+	}
+	text, err := json.Marshal(order{
+		Library: c.library.String(), Scenario: c.scenario, Durability: c.durability,
+		Goroutines: c.goroutines, Workers: c.library.workers, Jobs: jobs, Time: s.time, Rate: s.rate,
+		Path: filepath.Join(dir, "jobs.db"), Postgres: s.postgres, Redis: c.redis,
+	})
+	if err != nil {
+		return r, err
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, program)
+	cmd.Env = append(os.Environ(), childEnv+"=1")
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.WaitDelay = time.Second
+	stdin, err := cmd.StdinPipe() // stays open: see serve
+	if err != nil {
+		return r, err
+	}
+	if err := cmd.Start(); err != nil {
+		return r, err
+	}
+	_, writeErr := stdin.Write(text)
+	err = cmd.Wait()
+	said := strings.TrimSpace(stderr.String())
+	if err != nil {
+		if said != "" {
+			err = fmt.Errorf("%w: %s", err, firstLines(said))
+		}
+		return r, err
+	}
+	if writeErr != nil {
+		return r, writeErr
+	}
+	if said != "" { // what the library logged
+		s.progress.show("")
+		fmt.Fprintf(s.stderr, "%v: %s\n", c, firstLines(said))
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
+		return r, fmt.Errorf("the child's answer: %w", err)
+	}
+	return r, nil
+}
+
+// medians returns a line for each combination that has results.
+func (s *session) medians() (all []line) {
+	for _, c := range s.plan() {
+		var lines []line
+		for _, r := range s.runs {
+			if r.combination == c {
+				lines = append(lines, newLine(c, r.result))
+			}
+		}
+		if len(lines) > 0 {
+			all = append(all, medianOf(lines))
+		}
+	}
+	return all
+}
+
+// faults returns what makes the program fail. Jobs that other libraries lost
+// are in the table, for all to see.
+func (s *session) faults() (faults []error) {
+	faults = slices.Clone(s.failed)
+	for _, r := range s.runs {
+		if r.Lost > 0 && r.library.name == "plainjobs" {
+			faults = append(faults, fmt.Errorf("%v: %d of %d jobs were lost", r.combination, r.Lost, r.Jobs))
+		}
+	}
+	if s.named {
+		for _, why := range s.leftOut {
+			faults = append(faults, fmt.Errorf("%s", why))
+		}
+	}
+	return faults
+}
+
+// firstLines returns the first few lines of a text and says how many more
+// there are: a library in trouble may log one for each job.
+func firstLines(text string) string {
+	const most = 5
+	lines := strings.Split(text, "\n")
+	if len(lines) <= most {
+		return text
+	}
+	return strings.Join(lines[:most], "\n") + fmt.Sprintf("\n(and %d more lines)", len(lines)-most)
+}
