@@ -153,6 +153,10 @@ type ReapRequest struct {
 	// seen no jump of the clock; zero is for ever. A worker is judged only
 	// if that is a third of its own lease, in which it renews if it lives.
 	Steady time.Duration
+	// Heard is the store's clock as [BeatResult] told it last; zero is not
+	// checked. A worker is not judged if the clock is more than a third of
+	// its lease away from that: it has jumped since.
+	Heard time.Time
 	// Limit bounds the jobs rescued, made pending and deleted, each; zero
 	// is 1000.
 	Limit int

@@ -238,6 +238,32 @@ var reapCases = []testCase{{
 		}
 	},
 }, {
+	name: "reap/jumped",
+	rule: "nobody is judged by a clock that has jumped since the caller heard of it",
+	run: func(e *env) {
+		heart := capability[backend.Heart](e, e.b)
+		e.push(e.b, "a", 1)
+		e.claim1(e.b, e.worker(), "a")
+		beat := func(w backend.Worker) time.Time {
+			e.claim(e.b, w, 0)
+			r, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w})
+			if err != nil {
+				e.Fatalf("Beat: %v", err)
+			}
+			return r.Now
+		}
+		me := e.worker()
+		heard := beat(me)
+		e.advance(2 * e.unit)
+		if r := e.reap(e.b, backend.ReapRequest{Expired: true, Heard: heard}); len(r.Workers) > 0 {
+			e.Errorf("Reap after a jump found %v dead", r.Workers)
+		}
+		heard = beat(me)
+		if r := e.reap(e.b, backend.ReapRequest{Expired: true, Heard: heard}); len(r.Workers) != 1 {
+			e.Errorf("Reap without a jump found %v dead, want one", r.Workers)
+		}
+	},
+}, {
 	name: "reap/invalid",
 	rule: "a reap that breaks a rule is refused with ErrInvalid",
 	run: func(e *env) {

@@ -17,14 +17,14 @@ type pulse struct {
 
 // beat renews the worker's row until ctx ends. After each time it tells reap
 // for how long the worker has been steady; see steady.
-func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapings chan time.Duration) {
+func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapings chan backend.ReapRequest) {
 	// Somewhat under a third, so that two beats that come a little late are
 	// still less than a third apart.
 	interval := s.opts.Lease / 4
 	last := pulse{mono: time.Now()}
 	since := last.mono
 	unknown := map[int64]bool{}
-	reapings <- 0
+	reapings <- backend.ReapRequest{}
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
 	for {
@@ -46,7 +46,7 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 			last = now
 			unknown = s.compare(ctx, leases, unknown)
 			select {
-			case reapings <- now.mono.Sub(since):
+			case reapings <- judgement(now, since):
 			default: // it is still at it
 			}
 		case errors.Is(err, backend.ErrWorkerGone):
@@ -62,6 +62,13 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 		}
 		timer.Reset(next)
 	}
+}
+
+// judgement returns what a worker may judge that was last heard of at now and
+// has been steady since.
+func judgement(now pulse, since time.Time) backend.ReapRequest {
+	steady := now.mono.Sub(since)
+	return backend.ReapRequest{Expired: steady > 0, Steady: steady, Heard: now.store}
 }
 
 // outlive gives the runs up when the row was not renewed for a whole lease,
@@ -195,15 +202,15 @@ func (s *session) compare(ctx context.Context, in stored, before map[int64]bool)
 // reap rescues, and prunes what is old, each time that beat says for how long
 // the worker has been steady. It is apart from beat: deleting what is a week
 // old must not keep a worker from saying that it lives.
-func (s *session) reap(ctx context.Context, reapings <-chan time.Duration) {
+func (s *session) reap(ctx context.Context, reapings <-chan backend.ReapRequest) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case steady := <-reapings:
-			for s.reapSome(ctx, steady) {
+		case req := <-reapings:
+			for s.reapSome(ctx, req) {
 				select { // newer news count
-				case steady = <-reapings:
+				case req = <-reapings:
 				default:
 				}
 			}
@@ -212,10 +219,10 @@ func (s *session) reap(ctx context.Context, reapings <-chan time.Duration) {
 }
 
 // reapSome reaps once and reports whether there is more to do.
-func (s *session) reapSome(ctx context.Context, steady time.Duration) bool {
+func (s *session) reapSome(ctx context.Context, req backend.ReapRequest) bool {
 	limited, cancel := context.WithTimeout(ctx, s.opts.Lease/3)
 	defer cancel()
-	r, err := s.store.Reap(limited, backend.ReapRequest{Expired: steady > 0, Steady: steady})
+	r, err := s.store.Reap(limited, req)
 	if r.Rescued+r.Failed > 0 || len(r.Workers) > 0 {
 		s.opts.Logger.Warn("plainjobs: rescued the jobs of dead workers",
 			"workers", len(r.Workers), "rescued", r.Rescued, "failed", r.Failed)

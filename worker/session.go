@@ -111,7 +111,7 @@ func (s *session) run(ctx context.Context) error {
 	var rest sync.WaitGroup
 	beating, stopBeating := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBeating()
-	reapings := make(chan time.Duration, 1)
+	reapings := make(chan backend.ReapRequest, 1)
 	rest.Go(func() { s.beat(beating, stop, reapings) })
 	rest.Go(func() { s.reap(beating, reapings) })
 	defer context.AfterFunc(work, s.settler.unbound)()

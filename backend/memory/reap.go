@@ -30,7 +30,8 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 			if age := now.Sub(w.seen); age < w.lease && age > -w.lease {
 				continue
 			}
-			if req.Steady > 0 && req.Steady < w.lease/3 {
+			if req.Steady > 0 && req.Steady < w.lease/3 ||
+				!req.Heard.IsZero() && now.Sub(req.Heard).Abs() > w.lease/3 {
 				continue
 			}
 			// A worker's jobs are rescued together, to judge the suspects.

@@ -437,8 +437,10 @@ func TestPlans(t *testing.T) {
 		for i := range args {
 			args[i] = 1
 		}
-		if strings.Contains(query, "?2") {
-			args = args[:2]
+		for n := range 4 { // numbered ones are not as many as question marks
+			if strings.Contains(query, fmt.Sprint("?", n)) {
+				args = args[:n]
+			}
 		}
 		rows, err := db.Query("EXPLAIN QUERY PLAN "+query, args...)
 		if err != nil {

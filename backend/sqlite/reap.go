@@ -17,7 +17,7 @@ const (
 	// clock went back; it must not keep jobs until the clock catches up.
 	selectExpired = `
 		SELECT id FROM plainjobs_workers
-		WHERE (seen_at + lease <= (?1+0) OR seen_at > (?1+0) + lease) AND lease / 3 <= (?2+0) ORDER BY id`
+		WHERE (seen_at + lease <= (?1+0) OR seen_at > (?1+0) + lease) AND lease / 3 BETWEEN (?3+0) AND (?2+0) ORDER BY id`
 
 	selectNextHolder = `
 		SELECT worker FROM plainjobs_jobs INDEXED BY plainjobs_running
@@ -99,7 +99,11 @@ func (t *tx) dead(req backend.ReapRequest, now int64) (dead []int64, err error) 
 		if req.Steady > 0 {
 			steady = req.Steady.Microseconds()
 		}
-		if err := t.each(selectExpired, []any{now, steady}, collect(&dead)); err != nil {
+		jumped := int64(0)
+		if !req.Heard.IsZero() {
+			jumped = max(now-req.Heard.UnixMicro(), req.Heard.UnixMicro()-now)
+		}
+		if err := t.each(selectExpired, []any{now, steady, jumped}, collect(&dead)); err != nil {
 			return nil, err
 		}
 	}
