@@ -23,8 +23,9 @@
 // # Optional capabilities
 //
 // What not every store can do is an interface in this package, found by type
-// assertion: [TxPusher], [Heart], [Reader], [Waiter], [Describer] and
-// [io.Closer]. A good store has them all.
+// assertion: [TxPusher], [Heart], [Reader], [Setter], [Scheduler], [Operator],
+// [Progresser], [Waiter], [Describer] and [io.Closer]. A good store has them
+// all.
 //
 // [conformance.Run]: https://pkg.go.dev/github.com/plainjobs/plainjobs/conformance#Run
 package backend
@@ -46,7 +47,8 @@ import "context"
 type Backend interface {
 	// Push stores all of the jobs, or none, and returns one Pushed for each,
 	// in their order. A batch in which [CheckNewJobs] finds a fault must be
-	// refused with an error that matches ErrInvalid.
+	// refused with an error that matches ErrInvalid; one that breaks a bound
+	// of [NewJob] with an error that matches ErrDuplicate or ErrQueueFull.
 	//
 	// When Push has returned nil the jobs must survive a crash of the
 	// process and, if the store says [PowerLoss], a power cut. IDs must
@@ -66,7 +68,9 @@ type Backend interface {
 	// how many jobs wait, are scheduled or are finished.
 	//
 	// It stops before the payloads together exceed req.MaxBytes, but returns
-	// one job at least.
+	// one job at least. It returns none of names that are paused, no more
+	// than the [Settings] of a name allow, and cancels instead of returning
+	// what has expired, a bounded number.
 	//
 	// A suspect (see [Job.Suspect]) is returned only if req.Suspects is set,
 	// and then alone: no claim returns more than one, or anything beside it.
@@ -94,8 +98,9 @@ type Backend interface {
 
 	// Reap makes the store whole: it rescues running jobs whose worker has
 	// no row and, if req.Expired is set, those whose worker did not renew
-	// its row in time, whose row it deletes; it makes due jobs pending and
-	// deletes history that is past its keep.
+	// its row in time, whose row it deletes; it makes due jobs pending,
+	// cancels waiting ones that have expired, and deletes history, unique
+	// keys and schedules that are past their keep.
 	//
 	// A rescued job must get a state and token that no lease matches, become
 	// pending, and be a suspect from then on. One that was a suspect already,

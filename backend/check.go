@@ -2,6 +2,7 @@ package backend
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -9,10 +10,14 @@ import (
 
 // The bounds that CheckNewJobs, CheckClaim and CleanError enforce.
 const (
-	maxName  = 128
-	maxDelay = 100 * 365 * 24 * time.Hour
-	maxLease = 24 * time.Hour
-	maxError = 64 << 10
+	maxName     = 128
+	maxDelay    = 100 * 365 * 24 * time.Hour
+	maxLease    = 24 * time.Hour
+	maxError    = 64 << 10
+	maxKey      = 255
+	maxMetadata = 64 << 10
+	maxPage     = 1000
+	maxPer      = 366 * 24 * time.Hour
 )
 
 // CheckNewJobs returns an error matching [ErrInvalid] that names the first
@@ -27,9 +32,118 @@ func CheckNewJobs(jobs []NewJob) error {
 			return fmt.Errorf("%w: job %d: max attempts is %d, must be at least 1", ErrInvalid, i, j.MaxAttempts)
 		case j.Delay < 0 || j.Delay > maxDelay:
 			return fmt.Errorf("%w: job %d: delay %v is not within 0 and 100 years", ErrInvalid, i, j.Delay)
+		case j.Expires < 0 || j.Expires > maxDelay:
+			return fmt.Errorf("%w: job %d: expiry in %v is not within 0 and 100 years", ErrInvalid, i, j.Expires)
+		case CheckKey(j.Serial) != nil:
+			return fmt.Errorf("job %d: serial key: %w", i, CheckKey(j.Serial))
+		case j.MaxPending < 0:
+			return fmt.Errorf("%w: job %d: at most %d pending", ErrInvalid, i, j.MaxPending)
+		case len(j.Metadata) > maxMetadata:
+			return fmt.Errorf("%w: job %d: metadata of %d bytes, at most %d", ErrInvalid, i, len(j.Metadata), maxMetadata)
+		}
+		if err := checkUnique(j.Unique); err != nil {
+			return fmt.Errorf("job %d: unique key: %w", i, err)
 		}
 	}
 	return nil
+}
+
+// CheckKey returns an error matching [ErrInvalid] if key is no key, unique or
+// serial, and not empty.
+func CheckKey(key string) error {
+	switch {
+	case len(key) > maxKey:
+		return fmt.Errorf("%w: %q… has %d bytes, at most %d", ErrInvalid, clean(key[:32]), len(key), maxKey)
+	case !utf8.ValidString(key) || strings.ContainsRune(key, 0):
+		return fmt.Errorf("%w: %q is not UTF-8 without NUL", ErrInvalid, key)
+	}
+	return nil
+}
+
+func checkUnique(u Unique) error {
+	switch {
+	case u.Key == "" && u != Unique{}:
+		return fmt.Errorf("%w: it is empty", ErrInvalid)
+	case u.Scope > UntilStarted:
+		return fmt.Errorf("%w: unknown scope %d", ErrInvalid, u.Scope)
+	case u.Conflict > Reject:
+		return fmt.Errorf("%w: unknown conflict %d", ErrInvalid, u.Conflict)
+	case u.For < 0 || u.For > maxDelay:
+		return fmt.Errorf("%w: kept for %v, not within 0 and 100 years", ErrInvalid, u.For)
+	case u.Conflict == Replace && (u.Scope != UntilStarted || u.For != 0):
+		return fmt.Errorf("%w: a job can be replaced until it is started, and its key is kept no longer", ErrInvalid)
+	}
+	return CheckKey(u.Key)
+}
+
+// CheckSettings returns an error matching [ErrInvalid] that names the first
+// fault in settings, or nil. Set must call it before it writes.
+func CheckSettings(settings []Settings) error {
+	for _, s := range settings {
+		switch {
+		case checkName(s.Name) != "":
+			return fmt.Errorf("%w: name %q %s", ErrInvalid, s.Name, checkName(s.Name))
+		case s.MaxRunning < 0:
+			return fmt.Errorf("%w: %s: at most %d running", ErrInvalid, s.Name, s.MaxRunning)
+		case s.Rate < 0 || s.Per < 0 || s.Per > maxPer || (s.Rate == 0) != (s.Per == 0):
+			return fmt.Errorf("%w: %s: rate of %d per %v; both are positive, and the time is at most a year", ErrInvalid, s.Name, s.Rate, s.Per)
+		}
+		if _, err := s.History.Resolve(); err != nil {
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// CheckSchedules returns an error matching [ErrInvalid] that names the first
+// fault in schedules, or nil. Define must call it before it writes.
+func CheckSchedules(schedules []Schedule) error {
+	for _, s := range schedules {
+		switch {
+		case checkName(s.Name) != "":
+			return fmt.Errorf("%w: schedule %q %s", ErrInvalid, s.Name, checkName(s.Name))
+		case len(s.Definition) > maxMetadata || !utf8.ValidString(s.Definition) || strings.ContainsRune(s.Definition, 0):
+			return fmt.Errorf("%w: schedule %s: its definition is not UTF-8 without NUL of at most %d bytes", ErrInvalid, s.Name, maxMetadata)
+		case s.Next.IsZero():
+			return fmt.Errorf("%w: schedule %s has no next tick", ErrInvalid, s.Name)
+		}
+	}
+	return nil
+}
+
+// CheckTick returns an error matching [ErrInvalid] that names what is wrong
+// with t, or nil. Tick must call it before it writes.
+func CheckTick(t Tick) error {
+	if !t.Next.After(t.Due) {
+		return fmt.Errorf("%w: schedule %s: the tick after %v is %v", ErrInvalid, t.Name, t.Due, t.Next)
+	}
+	return CheckNewJobs(t.Jobs)
+}
+
+func checkFilter(f Filter) error {
+	switch {
+	case len(f.IDs) > maxPage:
+		return fmt.Errorf("%w: %d IDs, at most %d at once", ErrInvalid, len(f.IDs), maxPage)
+	case f.State != 0 && !slices.Contains(States(), f.State):
+		return fmt.Errorf("%w: unknown %v", ErrInvalid, f.State)
+	case !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until):
+		return fmt.Errorf("%w: nothing is since %v and before %v", ErrInvalid, f.Since, f.Until)
+	}
+	return nil
+}
+
+// CheckOperate returns an error matching [ErrInvalid] that names what is wrong
+// with req, or nil. Operate must call it before it writes.
+func CheckOperate(req OperateRequest) error {
+	switch {
+	case req.Op < OpRetry || req.Op > OpDelete:
+		return fmt.Errorf("%w: unknown operation %d", ErrInvalid, req.Op)
+	case req.Limit < 0 || req.Limit > maxPage:
+		return fmt.Errorf("%w: operate limit %d is not within 1 and %d", ErrInvalid, req.Limit, maxPage)
+	case req.Before < 0:
+		return fmt.Errorf("%w: operate before ID %d", ErrInvalid, req.Before)
+	}
+	return checkFilter(req.Filter)
 }
 
 func checkName(name string) string {
@@ -54,6 +168,8 @@ func CheckClaim(req ClaimRequest) error {
 		return fmt.Errorf("%w: lease %v is not within 1ms and 24h", ErrInvalid, req.Worker.Lease)
 	case req.Limit < 0:
 		return fmt.Errorf("%w: limit %d is negative", ErrInvalid, req.Limit)
+	case req.Slots < 0:
+		return fmt.Errorf("%w: %d slots", ErrInvalid, req.Slots)
 	case req.MaxBytes < 0:
 		return fmt.Errorf("%w: byte bound %d is negative", ErrInvalid, req.MaxBytes)
 	}

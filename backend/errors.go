@@ -1,6 +1,9 @@
 package backend
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The kinds of errors. A store wraps what its driver said once, together with
 // one of these where it applies, so that errors.Is finds the kind and
@@ -10,6 +13,12 @@ var (
 	ErrInvalid = errors.New("invalid request")
 	// ErrNotFound: there is no job with the given ID.
 	ErrNotFound = errors.New("job not found")
+	// ErrLeaseLost: the lease is not held any more.
+	ErrLeaseLost = errors.New("lease lost: the job runs elsewhere")
+	// ErrDuplicate: a unique key is taken; see [DuplicateError].
+	ErrDuplicate = errors.New("duplicate")
+	// ErrQueueFull: as many jobs wait as may.
+	ErrQueueFull = errors.New("queue is full")
 	// ErrWorkerGone: the worker's row is not in the store, so all of its
 	// leases are lost; it must register anew under another ID.
 	ErrWorkerGone = errors.New("worker is not registered")
@@ -25,3 +34,39 @@ var (
 	// tables; nothing was written.
 	ErrSchemaTooNew = errors.New("schema is newer than this program")
 )
+
+// A DuplicateError refuses a push; it matches ErrDuplicate.
+type DuplicateError struct {
+	// Index of the job in its batch.
+	Index int
+	Name  string
+	Key   string
+	// ID of the job that has the key.
+	ID int64
+}
+
+// Error names the job that has the key.
+func (e *DuplicateError) Error() string {
+	return fmt.Sprintf("job %d: %v: job #%d of %s has the unique key %q", e.Index, ErrDuplicate, e.ID, e.Name, e.Key)
+}
+
+// Is makes it match [ErrDuplicate].
+func (e *DuplicateError) Is(target error) bool { return target == ErrDuplicate }
+
+// A QueueFullError refuses a push; it matches ErrQueueFull.
+type QueueFullError struct {
+	// Index of the job in its batch.
+	Index int
+	Name  string
+	// Waiting is how many jobs of the name wait, MaxPending how many may.
+	Waiting    int64
+	MaxPending int
+}
+
+// Error names the bound.
+func (e *QueueFullError) Error() string {
+	return fmt.Sprintf("job %d: %v: %d jobs of %s wait, at most %d may", e.Index, ErrQueueFull, e.Waiting, e.Name, e.MaxPending)
+}
+
+// Is makes it match [ErrQueueFull].
+func (e *QueueFullError) Is(target error) bool { return target == ErrQueueFull }

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -35,6 +36,15 @@ func (h History) Resolve() (History, error) {
 		h.Rows = 1_000_000
 	}
 	return h, nil
+}
+
+// Over returns h with base's fields where h's are zero.
+func (h History) Over(base History) History {
+	return History{
+		Done:   cmp.Or(h.Done, base.Done),
+		Failed: cmp.Or(h.Failed, base.Failed),
+		Rows:   cmp.Or(h.Rows, base.Rows),
+	}
 }
 
 // Keep returns how long a job that ends in state s is kept.

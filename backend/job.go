@@ -9,8 +9,18 @@ import (
 // the only suspect there, before it is failed.
 const MaxCrashes = 3
 
-// CrashError is the error that a job failed by [MaxCrashes] is stored with.
-const CrashError = "the worker process died while it ran this job, three times"
+// The errors that a store itself ends jobs with.
+const (
+	// CrashError is that of a job failed by [MaxCrashes].
+	CrashError = "the worker process died while it ran this job, three times"
+	// ExpiredError is that of a job that was not started in time.
+	ExpiredError = "expired: the job was not started in time"
+	// SupersededError is that of a job that was to wait again when another
+	// had taken its unique key. The other's ID follows.
+	SupersededError = "superseded: its unique key was taken meanwhile by job "
+	// CancelledError is that of a job that an operator cancelled.
+	CancelledError = "cancelled by an operator"
+)
 
 // DefaultMaxBytes is the bound on a claim's payloads, in bytes, where
 // [ClaimRequest.MaxBytes] is zero.
@@ -28,12 +38,29 @@ type NewJob struct {
 	MaxAttempts int
 	// Delay before the job may run; zero is at once. Never negative.
 	Delay time.Duration
+	// Expires is how long after the push the job may still be started; zero
+	// is for ever. One that was not is [Cancelled] with [ExpiredError].
+	Expires time.Duration
+	// Unique keeps a second job with the same key out.
+	Unique Unique
+	// Serial is a key of at most 255 bytes: of the jobs of one name and key,
+	// one runs at a time, in the order of their IDs. Empty is no key.
+	Serial string
+	// MaxPending refuses the push, with ErrQueueFull, if afterwards more jobs
+	// of the name would wait: be scheduled, blocked or pending. Zero is no
+	// bound.
+	MaxPending int
+	// Metadata is opaque, at most 64 KiB, and comes back byte for byte.
+	Metadata []byte
 }
 
 // A Pushed is the answer for one [NewJob].
 type Pushed struct {
 	// ID of the job in its store, greater than zero.
 	ID int64
+	// Duplicate is set if the ID is that of a job that was there before,
+	// see [Unique].
+	Duplicate bool
 }
 
 // A Lease is the right to settle one run of one job. Tokens must be unique in
@@ -54,6 +81,9 @@ type Worker struct {
 	PID  int
 	// Lease is how long the worker counts as alive after each renewal.
 	Lease time.Duration
+	// Jobs and Schedules are the names that the worker knows. They are kept
+	// when it registers.
+	Jobs, Schedules []string
 }
 
 // A ClaimRequest asks for jobs.
@@ -65,6 +95,12 @@ type ClaimRequest struct {
 	Names []string
 	// Limit is the greatest number of jobs to return.
 	Limit int
+	// Caps bounds the jobs of single names further, if there is an entry.
+	Caps map[string]int
+	// Slots is how many jobs will start at once, the others being kept for
+	// later; zero is Limit. No more than that are returned of the names that
+	// are limited by [Settings]: a job that is only kept would take a place.
+	Slots int
 	// MaxBytes bounds the payloads together; zero is [DefaultMaxBytes].
 	MaxBytes int
 	// Suspects allows one suspect to be returned.
@@ -90,11 +126,17 @@ type Job struct {
 	CreatedAt time.Time
 	// RunAt is when the job became, or was asked to become, runnable.
 	RunAt time.Time
+	// Expires is how long after the claim the job may still be started; zero
+	// is for ever.
+	Expires  time.Duration
+	Metadata []byte
 }
 
 // A Completion ends a run that went well.
 type Completion struct {
 	Lease
+	// Result is kept with the job if it is not nil.
+	Result []byte
 }
 
 // An Ending says how a run that did not go well ends.
@@ -141,6 +183,8 @@ type Failure struct {
 	Delay time.Duration
 	// Error is text for people; empty stores none.
 	Error string
+	// Stack is where it happened, for people; it is kept with Error.
+	Stack string
 }
 
 // A ReapRequest bounds and allows what Reap does.
@@ -157,8 +201,8 @@ type ReapRequest struct {
 	// checked. A worker is not judged if the clock is more than a third of
 	// its lease away from that: it has jumped since.
 	Heard time.Time
-	// Limit bounds the jobs rescued, made pending and deleted, each; zero
-	// is 1000.
+	// Limit bounds the jobs rescued, made pending, expired and deleted,
+	// each; zero is 1000.
 	Limit int
 }
 
@@ -170,6 +214,8 @@ type ReapResult struct {
 	Rescued, Failed int
 	// Due jobs became pending.
 	Due int
+	// Expired jobs were cancelled.
+	Expired int
 	// Pruned finished jobs were deleted.
 	Pruned int
 	// More is set when a bound cut the work short.
@@ -180,10 +226,12 @@ type ReapResult struct {
 type State uint8
 
 // The states. Done, Failed and Cancelled are terminal: only an operator takes
-// a job out of them. Their numbers are what stores keep; 2 is reserved.
+// a job out of them. Their numbers are what stores keep.
 const (
 	// Scheduled jobs wait for their time, retries included.
 	Scheduled State = 1
+	// Blocked jobs wait for another one with their serial key to end.
+	Blocked State = 2
 	// Pending jobs may be claimed.
 	Pending State = 3
 	// Running jobs are leased.
@@ -192,21 +240,29 @@ const (
 	Done State = 5
 	// Failed jobs ran out of attempts or crashed their workers.
 	Failed State = 6
-	// Cancelled jobs were ended by their handler or an operator.
+	// Cancelled jobs were ended by their handler or an operator, expired, or
+	// were superseded.
 	Cancelled State = 7
 )
 
 // States lists every state in the order of a job's life.
-func States() []State { return []State{Scheduled, Pending, Running, Done, Failed, Cancelled} }
+func States() []State {
+	return []State{Scheduled, Blocked, Pending, Running, Done, Failed, Cancelled}
+}
 
 // Terminal reports whether only an operator takes a job out of s.
 func (s State) Terminal() bool { return s >= Done }
+
+// Waits reports whether a job in s has yet to be claimed.
+func (s State) Waits() bool { return s <= Pending }
 
 // String returns the state's name in lower case.
 func (s State) String() string {
 	switch s {
 	case Scheduled:
 		return "scheduled"
+	case Blocked:
+		return "blocked"
 	case Pending:
 		return "pending"
 	case Running:

@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -17,6 +16,10 @@ type TxPusher interface {
 	// commit is, and what happens when the database is busy, is the
 	// caller's.
 	PushTx(ctx context.Context, tx *sql.Tx, jobs []NewJob) ([]Pushed, error)
+	// CompleteTx is Complete of one run within the caller's transaction: the
+	// job is done if and when it commits. A lease that is not held is an
+	// error matching ErrLeaseLost.
+	CompleteTx(ctx context.Context, tx *sql.Tx, done Completion) error
 }
 
 // A Heart is a Backend that renews a worker's row apart from claims. Without
@@ -39,6 +42,8 @@ type BeatRequest struct {
 type BeatResult struct {
 	// Leases stored under the worker, by ID.
 	Leases []Lease
+	// Cancel are those of them whose jobs an operator has cancelled.
+	Cancel []Lease
 	// Now is the store's clock.
 	Now time.Time
 }
@@ -52,6 +57,21 @@ type Reader interface {
 	// Count returns how many jobs there are of each name and state, without
 	// the zeros, ordered by name and state.
 	Count(ctx context.Context) ([]Count, error)
+	// Workers returns the registered workers, the longest registered first.
+	Workers(ctx context.Context) ([]WorkerInfo, error)
+}
+
+// A Progresser is a Backend that keeps how far running jobs have come.
+type Progresser interface {
+	// Progress stores it for those of the leases that are held; the others
+	// are left alone.
+	Progress(ctx context.Context, progress []Progress) error
+}
+
+// A Progress is how far a running job has come.
+type Progress struct {
+	Lease
+	Done, Total int64
 }
 
 // An Info is a stored job as it is shown.
@@ -69,7 +89,20 @@ type Info struct {
 	RunAt       time.Time
 	FinishedAt  time.Time // zero unless the state is terminal
 	Worker      int64     // zero unless running
-	// Errors are the last ten, oldest first. Lists leave them out.
+	// ExpiresAt is when the job may be started at the latest, or zero.
+	ExpiresAt time.Time
+	// UniqueKey and SerialKey are the job's keys, if it has any.
+	UniqueKey, SerialKey string
+	// BlockedBy is the job that a blocked one waits for.
+	BlockedBy int64
+	// Cancelling is set on a running job that an operator has cancelled.
+	Cancelling bool
+	// Done of Total is how far the job said it has come; zeros if it did not.
+	Done, Total int64
+	Metadata    []byte
+	// Result, Errors and, unless asked for, Payload are left out of lists.
+	Result []byte
+	// Errors are the last ten, oldest first.
 	Errors []RunError
 }
 
@@ -78,14 +111,15 @@ type RunError struct {
 	Attempt int
 	At      time.Time
 	Error   string
+	Stack   string
 }
 
-// A ListRequest filters and pages a list. Zero fields do not filter.
+// A ListRequest filters and pages a list.
 type ListRequest struct {
-	Name   string
-	State  State
-	Before int64 // only IDs below; for the next page the last one's
-	Limit  int   // zero is 100, at most 1000
+	Filter
+	Before   int64 // only IDs below; for the next page the last one's Next
+	Limit    int   // zero is 100, at most 1000
+	Payloads bool  // with payloads and metadata
 }
 
 // A Page is part of a list.
@@ -155,12 +189,10 @@ func (d Durability) String() string {
 // matching [ErrInvalid].
 func (r ListRequest) PageSize() (int, error) {
 	switch {
-	case r.Limit < 0 || r.Limit > 1000:
-		return 0, fmt.Errorf("%w: list limit %d is not within 1 and 1000", ErrInvalid, r.Limit)
-	case r.State != 0 && !slices.Contains(States(), r.State):
-		return 0, fmt.Errorf("%w: unknown %v", ErrInvalid, r.State)
+	case r.Limit < 0 || r.Limit > maxPage:
+		return 0, fmt.Errorf("%w: list limit %d is not within 1 and %d", ErrInvalid, r.Limit, maxPage)
 	case r.Before < 0:
 		return 0, fmt.Errorf("%w: list before ID %d", ErrInvalid, r.Before)
 	}
-	return cmp.Or(r.Limit, 100), nil
+	return cmp.Or(r.Limit, 100), checkFilter(r.Filter)
 }

@@ -1,0 +1,80 @@
+package backend
+
+import (
+	"context"
+	"time"
+)
+
+// A Filter selects jobs. Zero fields do not filter.
+type Filter struct {
+	IDs   []int64 // at most 1000
+	Name  string
+	State State
+	// Key is the unique or the serial key.
+	Key string
+	// Error is text within the last error, in the same case.
+	Error string
+	// Since and Until bound when the job finished, or was pushed if it has
+	// not: from Since on and before Until.
+	Since, Until time.Time
+}
+
+// All reports whether f selects every job.
+func (f Filter) All() bool {
+	return f.IDs == nil && f.Name == "" && f.State == 0 && f.Key == "" && f.Error == "" && f.Since.IsZero() && f.Until.IsZero()
+}
+
+// An Op is something that an operator does to jobs.
+type Op uint8
+
+// The operations.
+const (
+	// OpRetry makes a finished job wait again as if it were new: it has no
+	// failures, no crashes and a token that no lease matches; its errors
+	// stay. One whose unique key is taken is left as it is. A scheduled job
+	// is to run at once, and keeps its failures.
+	OpRetry Op = iota + 1
+	// OpCancel ends a waiting job as [Cancelled], and asks for the end of a
+	// running one: [BeatResult] tells its worker, and whatever its run ends
+	// with but Complete, and rescuing it too, makes it Cancelled.
+	OpCancel
+	// OpDelete deletes a job that is not running, and gives its keys back.
+	OpDelete
+)
+
+// An OperateRequest applies an operation to a page of jobs.
+type OperateRequest struct {
+	Op     Op
+	Filter Filter
+	Before int64 // only IDs below; for the next page the last one's Next
+	Limit  int   // of the jobs it is applied to; zero is 1000, the most
+}
+
+// An OperateResult says what an operation did.
+type OperateResult struct {
+	// Affected jobs, by ID. Those that match and are in a state in which the
+	// operation means nothing are left alone and not listed.
+	Affected []int64
+	// Duplicates are jobs that were not retried because of their unique key.
+	Duplicates []int64
+	// Next is the Before of the next page, or zero when there is none.
+	Next int64
+}
+
+// An Operator is a Backend whose jobs can be steered.
+type Operator interface {
+	// Operate applies an operation to a page of jobs, newest ID first, in one
+	// transaction. A request in which [CheckOperate] finds a fault must be
+	// refused.
+	Operate(ctx context.Context, req OperateRequest) (OperateResult, error)
+}
+
+// A WorkerInfo is a worker as its store knows it.
+type WorkerInfo struct {
+	Worker
+	StartedAt, SeenAt time.Time
+	// Alive is whether the worker was heard of within its lease.
+	Alive bool
+	// Running is how many jobs it holds.
+	Running int64
+}

@@ -1,0 +1,61 @@
+package backend
+
+import (
+	"context"
+	"time"
+)
+
+// A Scheduler is a Backend that keeps schedules. What a schedule means, the
+// workers know; the store sees to it that each tick is taken once.
+type Scheduler interface {
+	// Define stores the schedules of a worker that starts. A schedule that
+	// is new, has another definition than the stored one, or was removed,
+	// takes what is given; otherwise the stored Next stays. A batch in which
+	// [CheckSchedules] finds a fault must be refused.
+	Define(ctx context.Context, schedules []Schedule) error
+	// Schedules returns the stored schedules ordered by name.
+	Schedules(ctx context.Context) (Schedules, error)
+	// Tick pushes the tick's jobs and advances the schedule, in one
+	// transaction and as durable as a push, if the schedule is there, not
+	// removed, has the tick's definition and is due at the tick's Due. It
+	// returns whether it did. Of a schedule that is paused it only advances.
+	Tick(ctx context.Context, tick Tick) (bool, error)
+	// PauseSchedule pauses a schedule, or lets it go on, and returns an error
+	// that matches ErrNotFound if there is none of the name.
+	PauseSchedule(ctx context.Context, name string, paused bool) error
+}
+
+// A Schedule is when something is pushed again and again.
+type Schedule struct {
+	Name string
+	// Definition is opaque: workers with another one leave the schedule
+	// alone.
+	Definition string
+	// Next is the tick to come, Last the one that was taken last, or zero.
+	Next, Last time.Time
+	Paused     bool
+	// RemovedAt is when no live worker had the schedule any more, although
+	// others lived (see Worker.Schedules); Reap finds that out. A removed
+	// schedule is not ticked, and deleted by Reap after [KeepRemoved].
+	RemovedAt time.Time
+}
+
+// KeepRemoved is how long a removed schedule is kept.
+const KeepRemoved = 30 * 24 * time.Hour
+
+// Schedules are the schedules of a store at a time.
+type Schedules struct {
+	Schedules []Schedule
+	Now       time.Time // by the store's clock
+}
+
+// A Tick is one tick of a schedule, or several that were missed.
+type Tick struct {
+	Name, Definition string
+	// Due must be the stored Next, and not after the store's clock.
+	Due time.Time
+	// Next is stored in its place; it is later.
+	Next time.Time
+	// Jobs to push.
+	Jobs []NewJob
+}

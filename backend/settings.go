@@ -1,0 +1,49 @@
+package backend
+
+import (
+	"context"
+	"time"
+)
+
+// Settings are what a store keeps and heeds by job name.
+type Settings struct {
+	Name string
+	// MaxRunning is how many jobs of the name may be running at once, in all
+	// processes, those of workers that are not reaped yet included; zero is
+	// no bound.
+	MaxRunning int
+	// Rate is how many jobs of the name may be claimed in any span of Per;
+	// zero is no bound. A store may be up to a hundredth of Per stricter.
+	Rate int
+	Per  time.Duration
+	// History goes before the store's in each field that is not zero.
+	History History
+}
+
+// Limited reports whether s bounds how many jobs run.
+func (s Settings) Limited() bool { return s.MaxRunning > 0 || s.Rate > 0 }
+
+// A Setter is a Backend that keeps settings by name.
+type Setter interface {
+	// Set stores settings in the place of what was stored for their names.
+	// Workers do so when they start, so that those of the latest hold. A
+	// batch in which [CheckSettings] finds a fault must be refused.
+	Set(ctx context.Context, settings []Settings) error
+	// Pause stops claims of a name, or of all names if it is empty, until it
+	// is called with paused false. A pause of all and one of a name are
+	// apart. Neither touches running jobs.
+	Pause(ctx context.Context, name string, paused bool) error
+	// Names returns what is known of each name that is paused or has
+	// settings or jobs, ordered by name.
+	Names(ctx context.Context) ([]NameInfo, error)
+}
+
+// A NameInfo is what a store knows of a job name, or with an empty name of the
+// whole queue, which is listed only while it is paused.
+type NameInfo struct {
+	Settings
+	Paused  bool
+	Running int64
+	// Free is when the rate allows the next claim, or zero if it does now.
+	Free time.Time
+}

@@ -1,0 +1,50 @@
+package backend
+
+import "time"
+
+// Unique lets at most one job of a name have a key. The zero value has no key.
+//
+// A store must enforce it by a constraint of its database, for any number of
+// processes. The key is taken in the transaction that pushes the job and given
+// back in the one that ends it (see Scope). A job that is to wait again takes
+// it again; if another has it by then, the job is [Cancelled] with
+// [SupersededError].
+type Unique struct {
+	// Key of at most 255 bytes of UTF-8 without NUL; empty is no key.
+	Key string
+	// Scope says until when the job has the key.
+	Scope Scope
+	// For is how long after the push the key is kept at least, however soon
+	// the job ends, or is deleted; zero is no longer than Scope says.
+	For time.Duration
+	// Conflict says what a push does whose key is taken.
+	Conflict Conflict
+}
+
+// A Scope is a part of a job's life.
+type Scope uint8
+
+// The scopes of a unique key.
+const (
+	// UntilFinished keeps the key until the job is in a terminal state.
+	UntilFinished Scope = iota
+	// UntilStarted gives the key back when the job is claimed.
+	UntilStarted
+)
+
+// A Conflict is a way to resolve that a unique key is taken.
+type Conflict uint8
+
+// The ways to resolve a conflict.
+const (
+	// KeepFirst stores nothing and returns the ID of the job that has the
+	// key, which is committed, as a Duplicate.
+	KeepFirst Conflict = iota
+	// Replace gives the job that has the key, and waits, this job's payload,
+	// metadata, priority, delay and expiry, and returns its ID as a
+	// Duplicate. If it does not wait, Replace is Reject. It needs
+	// UntilStarted and no For.
+	Replace
+	// Reject refuses the whole push with a [DuplicateError].
+	Reject
+)
