@@ -1,9 +1,12 @@
 package plainjobs
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"time"
 
+	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -16,7 +19,21 @@ var (
 	// that ended because the job is not this run's any more: its worker was
 	// taken for dead, and the job runs elsewhere or will. What the handler
 	// returns is not stored.
-	ErrLeaseLost = errors.New("lease lost: the job runs elsewhere")
+	ErrLeaseLost = backend.ErrLeaseLost
+	// ErrCancelled is the cause of a handler's context that ended because
+	// its job was cancelled. Unless the handler returns nil, the job is
+	// cancelled then, whatever its error.
+	ErrCancelled = errors.New("the job was cancelled")
+	// ErrTimeout is the cause of a handler's context that ended because the
+	// run took longer than the job's Timeout.
+	ErrTimeout = fmt.Errorf("the run took longer than the job's timeout: %w", context.DeadlineExceeded)
+	// ErrDuplicate is returned by Perform for a task with [Reject] whose key
+	// is taken, and by Retry.
+	ErrDuplicate = backend.ErrDuplicate
+	// ErrQueueFull is returned by Perform when [MaxPending] jobs wait.
+	ErrQueueFull = backend.ErrQueueFull
+	// ErrNotFound is returned for a job, or a schedule, that is not there.
+	ErrNotFound = backend.ErrNotFound
 	// ErrStopped is the cause of a handler's context that ended because its
 	// worker stops. The job is handed back, unless the handler returns nil or
 	// one of Cancel, RetryAfter and Snooze.

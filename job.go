@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"time"
 
+	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -50,7 +52,7 @@ func Declare[T any](name string, opts ...DefineOption) *Job[T] {
 }
 
 func define[T any](name, where string, run func(*engine.Definition) engine.Run, opts []DefineOption) *Job[T] {
-	d := &engine.Definition{Name: name, Where: where, MaxAttempts: DefaultMaxAttempts}
+	d := newDefinition[T](name, where)
 	for _, opt := range opts {
 		if err := opt.define(d); err != nil {
 			panic(fmt.Sprintf("plainjobs: %s: job %q: %v", where, name, err))
@@ -61,6 +63,15 @@ func define[T any](name, where string, run func(*engine.Definition) engine.Run, 
 	}
 	engine.Register(d)
 	return &Job[T]{def: d}
+}
+
+func newDefinition[T any](name, where string) *engine.Definition {
+	return &engine.Definition{
+		Name:        name,
+		Where:       where,
+		MaxAttempts: DefaultMaxAttempts,
+		Type:        reflect.TypeFor[T](),
+	}
 }
 
 // Handle binds a handler to a job for one queue. It goes before the handler
@@ -138,12 +149,19 @@ func (j *Job[T]) definition() *engine.Definition { return j.def }
 // With returns a task: the job with data, which are encoded at once. If they
 // do not encode, or an option is out of its bounds, Perform returns the error.
 func (j *Job[T]) With(data T, opts ...TaskOption) Task {
-	t := Task{def: j.def}
-	t.payload, t.err = json.Marshal(data)
+	d := j.def
+	t := Task{def: d}
+	t.job = backend.NewJob{Name: d.Name, MaxAttempts: d.MaxAttempts, Priority: d.Priority, MaxPending: d.MaxPending}
+	t.job.Payload, t.err = json.Marshal(data)
 	if t.err != nil {
 		t.err = fmt.Errorf("data do not encode: %w", t.err)
 	}
-	t.maxAttempts, t.priority = j.def.MaxAttempts, j.def.Priority
+	if d.Unique != nil {
+		t.job.Unique = d.Unique(data)
+	}
+	if d.Serial != nil {
+		t.job.Serial = d.Serial(data)
+	}
 	for _, opt := range opts {
 		if err := opt.task(&t); err != nil && t.err == nil {
 			t.err = err
@@ -154,13 +172,11 @@ func (j *Job[T]) With(data T, opts ...TaskOption) Task {
 
 // A Task is a job with its data, ready to be performed.
 type Task struct {
-	def         *engine.Definition
-	payload     []byte
-	maxAttempts int
-	priority    int16
-	delay       time.Duration
-	at          time.Time // instead of delay
-	err         error
+	def    *engine.Definition
+	job    backend.NewJob
+	at     time.Time // instead of the job's delay
+	before time.Time
+	err    error
 }
 
 // Filename returns a job name made of the name of the calling file, without

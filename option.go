@@ -1,15 +1,18 @@
 package plainjobs
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"time"
 
+	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
 // A DefineOption is an option of a job.
 type DefineOption interface {
+	ScheduleOption
 	define(*engine.Definition) error
 }
 
@@ -27,6 +30,13 @@ type Option interface {
 type defineOption func(*engine.Definition) error
 
 func (o defineOption) define(d *engine.Definition) error { return o(d) }
+
+func (o defineOption) schedule(_ *engine.Schedule, d *engine.Definition) error {
+	if d == nil {
+		return fmt.Errorf("an option of a job is given to a schedule of a job that is defined elsewhere")
+	}
+	return o(d)
+}
 
 type taskOption func(*Task) error
 
@@ -48,7 +58,7 @@ func MaxAttempts(n int) Option {
 	}
 	return option{
 		func(d *engine.Definition) error { d.MaxAttempts = n; return check() },
-		func(t *Task) error { t.maxAttempts = n; return check() },
+		func(t *Task) error { t.job.MaxAttempts = n; return check() },
 	}
 }
 
@@ -56,13 +66,94 @@ func MaxAttempts(n int) Option {
 func Priority(p int16) Option {
 	return option{
 		func(d *engine.Definition) error { d.Priority = p; return nil },
-		func(t *Task) error { t.priority = p; return nil },
+		func(t *Task) error { t.job.Priority = p; return nil },
 	}
+}
+
+// MaxPending bounds how many jobs of the name may wait: be scheduled, blocked
+// or pending. Perform returns [ErrQueueFull] instead of storing one more. The
+// default is no bound.
+func MaxPending(n int) DefineOption {
+	return defineOption(func(d *engine.Definition) error {
+		d.MaxPending = n
+		return positive("MaxPending", n)
+	})
+}
+
+// Timeout ends the context of a run that takes longer. A handler that ignores
+// that is reported, with where it stands, as an event and in the log, and goes
+// on. The default is no timeout.
+func Timeout(limit time.Duration) DefineOption {
+	return defineOption(func(d *engine.Definition) error {
+		d.Timeout = limit
+		if limit <= 0 {
+			return fmt.Errorf("Timeout(%v) is not positive", limit)
+		}
+		return nil
+	})
+}
+
+// Concurrency is how many runs of the job a worker does at once, within its
+// own Options.Concurrency. The default is no further bound.
+func Concurrency(n int) DefineOption {
+	return defineOption(func(d *engine.Definition) error {
+		d.Concurrency = n
+		return positive("Concurrency", n)
+	})
+}
+
+// MaxRunning is how many runs of the job may be under way in all processes
+// together. Those of a process that died count until they are rescued. What
+// the worker says that started last holds for all. The default is no bound.
+func MaxRunning(n int) DefineOption {
+	return defineOption(func(d *engine.Definition) error {
+		d.Settings.MaxRunning = n
+		return positive("MaxRunning", n)
+	})
+}
+
+// RateLimit is how many runs of the job may start in any span of per, at most
+// a year, in all processes together. What the worker says that started last
+// holds for all. The default is no bound.
+func RateLimit(n int, per time.Duration) DefineOption {
+	return defineOption(func(d *engine.Definition) error {
+		d.Settings.Rate, d.Settings.Per = n, per
+		if n < 1 || per < time.Millisecond || per > 366*24*time.Hour {
+			return fmt.Errorf("RateLimit(%d, %v) is not at least 1 per 1ms to 366 days", n, per)
+		}
+		return nil
+	})
+}
+
+func positive(name string, n int) error {
+	if n < 1 {
+		return fmt.Errorf("%s(%d) is not positive", name, n)
+	}
+	return nil
+}
+
+// History says how long finished jobs are kept: done ones for Done, 7 days by
+// default, failed and cancelled ones for Failed, 30 days by default, and of
+// one name no more than Rows, a million by default. Negative durations delete
+// a job in the transaction that ends it; negative rows are no bound.
+type History = backend.History
+
+// Keep overrides the store's history for the job where h is not zero. What the
+// worker says that started last holds.
+func Keep(h History) DefineOption {
+	return defineOption(func(d *engine.Definition) error {
+		d.Settings.History = h
+		if _, err := h.Resolve(); err != nil {
+			return fmt.Errorf("Keep: %w", err)
+		}
+		return nil
+	})
 }
 
 // Backoff sets how long a job waits after a failed attempt, which counts from
 // 1. Negative delays are 0, and delays are at most ten years. The default is
-// attempt⁴ seconds, at most a day, 10 % more or less.
+// attempt⁴ seconds, at most a day, 10 % more or less. See [Exponential] and
+// [Fixed].
 func Backoff(policy func(attempt int, err error) time.Duration) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		if policy == nil {
@@ -71,6 +162,17 @@ func Backoff(policy func(attempt int, err error) time.Duration) DefineOption {
 		d.Backoff = policy
 		return nil
 	})
+}
+
+// Exponential is a policy for [Backoff] that waits first, then twice as long
+// each time, at most longest, 10 % more or less.
+func Exponential(first, longest time.Duration) func(attempt int, err error) time.Duration {
+	return func(attempt int, _ error) time.Duration { return engine.Exponential(first, longest, attempt) }
+}
+
+// Fixed is a policy for [Backoff] that always waits as long.
+func Fixed(delay time.Duration) func(attempt int, err error) time.Duration {
+	return func(int, error) time.Duration { return delay }
 }
 
 // Aliases are names under which the job was known before, and may still be
@@ -82,13 +184,48 @@ func Aliases(names ...string) DefineOption {
 	})
 }
 
+// A Handler runs a job. Its context is the run's; what it returns is how the
+// run ends.
+type Handler func(ctx context.Context, job *Info) error
+
+// A Middleware wraps the runs of jobs. It may look at the job, change the
+// context, and replace the error.
+type Middleware func(next Handler) Handler
+
+// Use wraps the runs of the job, inside of the queue's own middleware; the
+// first is the outermost.
+func Use(middleware ...Middleware) DefineOption {
+	return defineOption(func(d *engine.Definition) error {
+		for _, m := range middleware {
+			if m == nil {
+				return fmt.Errorf("Use(nil) is no middleware")
+			}
+			d.Middleware = append(d.Middleware, m.engine())
+		}
+		return nil
+	})
+}
+
+// engine returns m as the engine applies it, once for a job and queue.
+func (m Middleware) engine() engine.Middleware {
+	return func(_ *engine.Definition, next engine.Run) engine.Run {
+		h := m(func(ctx context.Context, _ *Info) error {
+			return next(ctx, engine.InfoOf(ctx).Job.Payload)
+		})
+		return func(ctx context.Context, _ []byte) error {
+			info, _ := FromContext(ctx)
+			return h(ctx, &info)
+		}
+	}
+}
+
 // In runs a task after a delay, which is not negative and at most 100 years.
 func In(delay time.Duration) TaskOption {
 	return taskOption(func(t *Task) error {
 		if delay < 0 {
 			return fmt.Errorf("In(%v) is negative", delay)
 		}
-		t.delay, t.at = delay, time.Time{}
+		t.job.Delay, t.at = delay, time.Time{}
 		return nil
 	})
 }
@@ -100,7 +237,19 @@ func At(when time.Time) TaskOption {
 		if when.IsZero() {
 			return fmt.Errorf("At(the zero time) is no time")
 		}
-		t.delay, t.at = 0, when
+		t.job.Delay, t.at = 0, when
+		return nil
+	})
+}
+
+// Before cancels a task that was not started by then. It must not be the zero
+// time, and it must be to come when the task is performed.
+func Before(deadline time.Time) TaskOption {
+	return taskOption(func(t *Task) error {
+		if deadline.IsZero() {
+			return fmt.Errorf("Before(the zero time) is no time")
+		}
+		t.before = deadline
 		return nil
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -21,11 +22,23 @@ type Options struct {
 	// MaxPayload is the bound on an encoded payload in bytes; zero is
 	// [DefaultMaxPayload].
 	MaxPayload int
+	// Middleware wraps the runs of all jobs of the queue; the first is the
+	// outermost.
+	Middleware []Middleware
+	// Metadata is called by each Perform, and what it returns is stored with
+	// the job, 64 KiB at most, and shown to its runs, for instance to carry
+	// a trace; nil stores none.
+	Metadata func(ctx context.Context) map[string]string
+	// Logger is what [Logger] gives to handlers; nil is slog.Default().
+	Logger *slog.Logger
 }
 
 // A Queue takes tasks and keeps them in its store. It is safe for concurrent
 // use.
-type Queue struct{ engine *engine.Queue }
+type Queue struct {
+	engine   *engine.Queue
+	metadata func(context.Context) map[string]string
+}
 
 func init() {
 	engine.Of = func(q any) *engine.Queue { return q.(*Queue).engine }
@@ -47,16 +60,30 @@ func New(b backend.Backend, opts *Options) *Queue {
 	case limit == 0:
 		limit = DefaultMaxPayload
 	}
-	q := &Queue{engine: &engine.Queue{Backend: b, MaxPayload: limit}}
-	q.engine.Self = q
+	q := &Queue{metadata: opts.Metadata}
+	q.engine = &engine.Queue{Backend: b, MaxPayload: limit, Logger: opts.Logger, Self: q}
+	for _, m := range opts.Middleware {
+		if m == nil {
+			panic(fmt.Sprintf("plainjobs: %s: New with nil in Options.Middleware", caller()))
+		}
+		q.engine.Middleware = append(q.engine.Middleware, m.engine())
+	}
 	return q
 }
 
 // Perform stores a task and returns its job's ID. When the error is nil the
 // job will run, whatever happens to this process; it does not mean that it
-// has. Errors match those of package backend.
+// has. Errors match those of package backend. With [ErrDuplicate] the ID is
+// that of the job that is there.
 func (q *Queue) Perform(ctx context.Context, task Task) (int64, error) {
-	ids, err := q.perform(ctx, []Task{task}, q.engine.Backend.Push)
+	return one(q.perform(ctx, []Task{task}, q.push))
+}
+
+// one returns the ID of a single task.
+func one(ids []int64, err error) (int64, error) {
+	if d := (*backend.DuplicateError)(nil); errors.As(err, &d) {
+		return d.ID, err
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -66,16 +93,39 @@ func (q *Queue) Perform(ctx context.Context, task Task) (int64, error) {
 // PerformMany stores all of the tasks or none, and returns their jobs' IDs in
 // the order of the tasks.
 func (q *Queue) PerformMany(ctx context.Context, tasks ...Task) ([]int64, error) {
-	return q.perform(ctx, tasks, q.engine.Backend.Push)
+	return q.perform(ctx, tasks, q.push)
+}
+
+// push stores jobs and tells of it.
+func (q *Queue) push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
+	pushed, err := q.engine.Backend.Push(ctx, jobs)
+	if err == nil && q.engine.Events.Wanted() {
+		for i, p := range pushed {
+			if !p.Duplicate {
+				q.engine.Events.Emit(engine.Event{Kind: engine.Pushed, Job: &backend.Job{
+					Lease: backend.Lease{ID: p.ID}, Name: jobs[i].Name, Priority: jobs[i].Priority,
+					MaxAttempts: jobs[i].MaxAttempts, Attempt: 1, Metadata: jobs[i].Metadata,
+				}})
+			}
+		}
+	}
+	return pushed, err
 }
 
 type push func(context.Context, []backend.NewJob) ([]backend.Pushed, error)
 
 func (q *Queue) perform(ctx context.Context, tasks []Task, push push) ([]int64, error) {
+	var metadata []byte
+	if q.metadata != nil {
+		var err error
+		if metadata, err = encodeMetadata(q.metadata(ctx)); err != nil {
+			return nil, fmt.Errorf("plainjobs: perform: metadata do not encode: %w", err)
+		}
+	}
 	jobs := make([]backend.NewJob, len(tasks))
 	for i := range tasks {
 		var err error
-		if jobs[i], err = tasks[i].job(q.engine.MaxPayload); err != nil {
+		if jobs[i], err = tasks[i].stored(q.engine.MaxPayload, metadata); err != nil {
 			if len(tasks) > 1 {
 				return nil, fmt.Errorf("plainjobs: perform %s, task %d: %w", tasks[i].name(), i, err)
 			}
@@ -103,28 +153,28 @@ func (t *Task) name() string {
 	return t.def.Name
 }
 
-// job returns the task as a store takes it.
-func (t *Task) job(maxPayload int) (backend.NewJob, error) {
+// stored returns the task as a store takes it.
+func (t *Task) stored(maxPayload int, metadata []byte) (backend.NewJob, error) {
+	j := t.job
 	switch {
 	case t.def == nil:
-		return backend.NewJob{}, errors.New("make tasks with Job.With")
+		return j, errors.New("make tasks with Job.With")
 	case t.err != nil:
-		return backend.NewJob{}, t.err
-	case len(t.payload) > maxPayload:
-		return backend.NewJob{}, fmt.Errorf("%w: %d bytes, at most %d; store the data elsewhere and pass a reference, "+
-			"or set Options.MaxPayload", ErrPayloadTooLarge, len(t.payload), maxPayload)
+		return j, t.err
+	case len(j.Payload) > maxPayload:
+		return j, fmt.Errorf("%w: %d bytes, at most %d; store the data elsewhere and pass a reference, "+
+			"or set Options.MaxPayload", ErrPayloadTooLarge, len(j.Payload), maxPayload)
 	}
-	delay := t.delay
 	if !t.at.IsZero() {
-		delay = max(0, time.Until(t.at))
+		j.Delay = max(0, time.Until(t.at))
 	}
-	return backend.NewJob{
-		Name:        t.def.Name,
-		Payload:     t.payload,
-		Priority:    t.priority,
-		MaxAttempts: t.maxAttempts,
-		Delay:       delay,
-	}, nil
+	if !t.before.IsZero() {
+		if j.Expires = time.Until(t.before); j.Expires <= 0 {
+			return j, fmt.Errorf("Before(%v) has passed", t.before)
+		}
+	}
+	j.Metadata = metadata
+	return j, nil
 }
 
 // Close closes the store. It waits for calls that are under way; workers of
@@ -156,11 +206,7 @@ func (q *Queue) WithTx(tx *sql.Tx) *TxQueue {
 
 // Perform is [Queue.Perform] in the transaction.
 func (q *TxQueue) Perform(ctx context.Context, task Task) (int64, error) {
-	ids, err := q.queue.perform(ctx, []Task{task}, q.push)
-	if err != nil {
-		return 0, err
-	}
-	return ids[0], nil
+	return one(q.queue.perform(ctx, []Task{task}, q.push))
 }
 
 // PerformMany is [Queue.PerformMany] in the transaction.
@@ -170,6 +216,9 @@ func (q *TxQueue) PerformMany(ctx context.Context, tasks ...Task) ([]int64, erro
 
 func (q *TxQueue) push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
 	b, ok := q.queue.engine.Backend.(backend.TxPusher)
+	if !ok && q.queue.engine.Test {
+		return q.queue.engine.Record(ctx, jobs)
+	}
 	if !ok {
 		return nil, fmt.Errorf("%w: %T cannot join a transaction", errors.ErrUnsupported, q.queue.engine.Backend)
 	}

@@ -13,8 +13,8 @@ type PanicError struct {
 	Stack []byte
 }
 
-// Error returns the panic's value and the stack.
-func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v\n\n%s", e.Value, e.Stack) }
+// Error returns the panic's value.
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
 // Unwrap returns the value if it is an error.
 func (e *PanicError) Unwrap() error {
@@ -22,8 +22,21 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// errGoexit is what a handler that calls runtime.Goexit fails with.
-var errGoexit = errors.New("the handler called runtime.Goexit")
+// A goexitError is what a handler that calls runtime.Goexit fails with.
+type goexitError struct{ stack []byte }
+
+func (*goexitError) Error() string { return "the handler called runtime.Goexit" }
+
+// stackOf returns where err happened, if it is known.
+func stackOf(err error) string {
+	if e := (*PanicError)(nil); errors.As(err, &e) {
+		return string(e.Stack)
+	}
+	if e := (*goexitError)(nil); errors.As(err, &e) {
+		return string(e.stack)
+	}
+	return ""
+}
 
 // Call runs a handler and calls done once with its error, also when it panics
 // or ends its goroutine. In the latter case Call does not return, and done is
@@ -40,7 +53,7 @@ func Call(ctx context.Context, run Run, payload []byte, done func(err error, exi
 			done(&PanicError{Value: v, Stack: debug.Stack()}, false)
 			return
 		}
-		done(fmt.Errorf("%w\n\n%s", errGoexit, debug.Stack()), true)
+		done(&goexitError{debug.Stack()}, true)
 	}()
 	err = run(ctx, payload)
 	returned = true

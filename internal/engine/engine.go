@@ -1,9 +1,13 @@
 // Package engine is what the root package, the workers and the test helpers
-// share: the definitions of jobs, a queue's handlers, and the path of one run.
+// share: the definitions of jobs and schedules, a queue's handlers, and the
+// path of one run.
 package engine
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
 	"sync"
 	"time"
 
@@ -13,26 +17,56 @@ import (
 // A Run executes a job's handler with an encoded payload.
 type Run func(ctx context.Context, payload []byte) error
 
+// A Middleware wraps the runs of a job.
+type Middleware func(*Definition, Run) Run
+
 // A Definition is a job's name and what is fixed with it.
 type Definition struct {
 	Name        string
 	Aliases     []string
-	Where       string // file:line of the definition
+	Where       string       // file:line of the definition
+	Type        reflect.Type // of its data
 	MaxAttempts int
 	Priority    int16
+	MaxPending  int
+	Timeout     time.Duration
+	Concurrency int              // per worker, 0 without bound
+	Settings    backend.Settings // without its name
 	Backoff     func(attempt int, err error) time.Duration
-	Run         Run // nil if the job was only declared
+	Unique      func(data any) backend.Unique // nil if there is no key
+	Serial      func(data any) string
+	Middleware  []Middleware // the first is the outermost
+	Run         Run          // nil if the job was only declared
+}
+
+// Takes returns an error if t is not the type of the definition's data.
+func (d *Definition) Takes(t reflect.Type, option string) error {
+	if t != d.Type {
+		return fmt.Errorf("%s takes a %v and the job's data are of type %v", option, t, d.Type)
+	}
+	return nil
 }
 
 // A Queue is a backend with the handlers that were bound to it.
 type Queue struct {
 	Backend    backend.Backend
 	MaxPayload int
+	Logger     *slog.Logger // nil is slog.Default()
+	Middleware []Middleware // around those of the jobs
 	// Self is the *plainjobs.Queue that this is the inside of.
 	Self any
+	// Test is set on a queue of package plainjobstest.
+	Test bool
+	// Twice runs each handler of a test a second time, as after a crash in
+	// which its end was lost.
+	Twice bool
+
+	Events Events
 
 	mu       sync.RWMutex
-	handlers map[*Definition]Run
+	bound    map[*Definition]Run // by Handle
+	handlers map[*Definition]Run // with middleware
+	live     map[Canceller]struct{}
 }
 
 // Of returns the inside of a *plainjobs.Queue. Package plainjobs sets it: a
@@ -43,18 +77,84 @@ var Of func(queue any) *Queue
 func (q *Queue) Handle(d *Definition, run Run) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.bound == nil {
+		q.bound = map[*Definition]Run{}
+	}
+	q.bound[d] = run
+	delete(q.handlers, d)
+}
+
+// Handler returns the handler for a definition with its middleware, or nil.
+func (q *Queue) Handler(d *Definition) Run {
+	q.mu.RLock()
+	run := q.handlers[d]
+	q.mu.RUnlock()
+	if run != nil {
+		return run
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if run = q.bound[d]; run == nil {
+		run = d.Run
+	}
+	if run == nil {
+		return nil
+	}
+	run = wrap(d, run, d.Middleware)
+	run = wrap(d, run, q.Middleware)
 	if q.handlers == nil {
 		q.handlers = map[*Definition]Run{}
 	}
 	q.handlers[d] = run
+	return run
 }
 
-// Handler returns the handler for a definition, or nil.
-func (q *Queue) Handler(d *Definition) Run {
-	q.mu.RLock()
-	defer q.mu.RUnlock()
-	if run := q.handlers[d]; run != nil {
-		return run
+func wrap(d *Definition, run Run, middleware []Middleware) Run {
+	for i := len(middleware) - 1; i >= 0; i-- {
+		run = middleware[i](d, run)
 	}
-	return d.Run
+	return run
+}
+
+// Log returns the queue's logger.
+func (q *Queue) Log() *slog.Logger {
+	if q.Logger != nil {
+		return q.Logger
+	}
+	return slog.Default()
+}
+
+// A Canceller is a worker of this process, which can end a run at once where
+// one elsewhere hears of it with its next heartbeat.
+type Canceller interface {
+	// CancelRuns ends the contexts of the runs of jobs with these IDs.
+	CancelRuns(ids []int64)
+}
+
+// Join has c told of cancelled jobs until leave is called.
+func (q *Queue) Join(c Canceller) (leave func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.live == nil {
+		q.live = map[Canceller]struct{}{}
+	}
+	q.live[c] = struct{}{}
+	return func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		delete(q.live, c)
+	}
+}
+
+// CancelRuns tells the workers of this process that jobs were cancelled.
+func (q *Queue) CancelRuns(ids []int64) {
+	q.mu.RLock()
+	var live []Canceller
+	for c := range q.live {
+		live = append(live, c)
+	}
+	q.mu.RUnlock()
+	for _, c := range live {
+		c.CancelRuns(ids)
+	}
 }

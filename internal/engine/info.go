@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -17,27 +18,40 @@ type (
 type Info struct {
 	Queue *Queue
 	Job   *backend.Job
+	// Result is what the run's job is completed with.
+	Result []byte
+	// InTx is set when the handler completed the job in a transaction of its
+	// own, whose fate the store knows.
+	InTx atomic.Bool
+	// Progress takes how far the run has come; it may be nil.
+	Progress func(done, total int64)
 }
 
-// A runContext is a handler's context. It is one allocation where a chain of
+// A RunContext is a handler's context. It is one allocation where a chain of
 // context.WithValue is several.
-type runContext struct {
+type RunContext struct {
 	context.Context
-	info Info
+	Info Info
 }
 
 // WithInfo returns a context that knows its job.
-func WithInfo(ctx context.Context, q *Queue, job *backend.Job) context.Context {
-	return &runContext{Context: ctx, info: Info{Queue: q, Job: job}}
+func WithInfo(ctx context.Context, q *Queue, job *backend.Job) *RunContext {
+	return &RunContext{Context: ctx, Info: Info{Queue: q, Job: job}}
+}
+
+// InfoOf returns the run that ctx is the context of, or nil.
+func InfoOf(ctx context.Context) *Info {
+	info, _ := ctx.Value(InfoKey{}).(*Info)
+	return info
 }
 
 // Value implements [context.Context].
-func (c *runContext) Value(key any) any {
+func (c *RunContext) Value(key any) any {
 	switch key {
 	case InfoKey{}:
-		return &c.info
+		return &c.Info
 	case QueueKey{}:
-		return c.info.Queue.Self
+		return c.Info.Queue.Self
 	}
 	return c.Context.Value(key)
 }

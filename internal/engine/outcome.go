@@ -44,7 +44,8 @@ func (e *SnoozeError) Error() string { return fmt.Sprintf("snooze for %v", e.Del
 // interrupted is set if the handler was told to stop by a shutdown.
 func Judge(d *Definition, job *backend.Job, err error, interrupted bool) backend.Failure {
 	f := backend.Failure{Lease: job.Lease, Ending: backend.EndRetry, Error: text(err)}
-	cancel, retry, snooze := asked(err)
+	cancel, retry, snooze, stack := asked(err)
+	f.Stack = stack
 	switch {
 	case cancel != nil:
 		f.Ending = backend.EndCancelled
@@ -66,21 +67,23 @@ func Judge(d *Definition, job *backend.Job, err error, interrupted bool) backend
 	return f
 }
 
-// asked returns which result err asks for, if any. Errors are the user's code,
+// asked returns which result err asks for, if any, and where it happened, if
+// it was a panic. Errors are the user's code,
 // and so are their Unwrap, Is and As: one that panics, as a nil pointer with
 // methods does, asks for nothing.
-func asked(err error) (cancel *CancelError, retry *RetryError, snooze *SnoozeError) {
+func asked(err error) (cancel *CancelError, retry *RetryError, snooze *SnoozeError, stack string) {
 	defer func() {
 		if recover() != nil {
 			cancel, retry, snooze = nil, nil, nil
 		}
 	}()
+	stack = stackOf(err)
 	switch {
 	case errors.As(err, &cancel):
 	case errors.As(err, &snooze):
 	case errors.As(err, &retry):
 	}
-	return cancel, retry, snooze
+	return cancel, retry, snooze, stack
 }
 
 // text is err.Error, which is the user's code.
@@ -124,4 +127,22 @@ func DefaultBackoff(attempt int) time.Duration {
 		delay = min(delay, time.Duration(attempt*attempt*attempt*attempt)*time.Second)
 	}
 	return delay - delay/10 + rand.N(delay/5)
+}
+
+// Exponential is first, and twice as much for each further attempt, at most
+// longest, 10 % more or less.
+func Exponential(first, longest time.Duration, attempt int) time.Duration {
+	delay := max(first, 0)
+	for i := 1; i < attempt && delay < longest; i++ {
+		if delay > longest/2 {
+			delay = longest
+		} else {
+			delay *= 2
+		}
+		if delay == 0 {
+			break
+		}
+	}
+	delay = min(delay, longest)
+	return delay - delay/10 + rand.N(delay/5+1)
 }

@@ -1,0 +1,247 @@
+package plainjobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// A Filter selects jobs: those to which all of its fields apply that are not
+// zero.
+type Filter struct {
+	IDs   []int64
+	Name  string
+	State State
+	// Key is the unique or the serial key.
+	Key string
+	// Error is text within the last error, in the same case.
+	Error string
+	// Since and Until bound when a job finished, or was pushed if it has
+	// not: from Since on and before Until.
+	Since, Until time.Time
+	// All must be set for Retry, Cancel and Delete to take every job there
+	// is.
+	All bool
+}
+
+func (f Filter) stored() backend.Filter {
+	return backend.Filter{
+		IDs: f.IDs, Name: f.Name, State: f.State, Key: f.Key, Error: f.Error, Since: f.Since, Until: f.Until,
+	}
+}
+
+// Get returns a job, or an error that matches [ErrNotFound].
+func (q *Queue) Get(ctx context.Context, id int64) (Info, error) {
+	reader, err := capability[backend.Reader](q, "get")
+	if err != nil {
+		return Info{}, err
+	}
+	info, err := reader.Get(ctx, id)
+	if err != nil {
+		return Info{}, fmt.Errorf("plainjobs: %w", err)
+	}
+	return infoOfStored(&info), nil
+}
+
+// List returns the newest jobs that match the filter and have an ID below
+// before, or all if that is zero; at most limit, from 1 to 1000, or 100 if that
+// is zero. To go on, call it with the next that it returned, until that is
+// zero; a page may be short, or empty, and still have a next one, as each looks
+// at a bounded number of jobs.
+func (q *Queue) List(ctx context.Context, filter Filter, before int64, limit int) (jobs []Info, next int64, err error) {
+	reader, err := capability[backend.Reader](q, "list")
+	if err != nil {
+		return nil, 0, err
+	}
+	page, err := reader.List(ctx, backend.ListRequest{Filter: filter.stored(), Before: before, Limit: limit})
+	if err != nil {
+		return nil, 0, fmt.Errorf("plainjobs: %w", err)
+	}
+	for i := range page.Jobs {
+		jobs = append(jobs, infoOfStored(&page.Jobs[i]))
+	}
+	return jobs, page.Next, nil
+}
+
+// countMost is where Count stops unless it is to be exact.
+const countMost = 10_000
+
+// Count returns how many jobs match the filter. By name and state alone it is
+// exact and costs nothing. Otherwise it stops at 10,000, and more is set,
+// unless exact is.
+func (q *Queue) Count(ctx context.Context, filter Filter, exact bool) (n int64, more bool, err error) {
+	if f := filter; f.IDs == nil && f.Key == "" && f.Error == "" && f.Since.IsZero() && f.Until.IsZero() {
+		counts, err := q.Counts(ctx)
+		for _, c := range counts {
+			if (f.Name == "" || c.Name == f.Name) && (f.State == 0 || c.State == f.State) {
+				n += c.Jobs
+			}
+		}
+		return n, false, err
+	}
+	for before := int64(0); ; {
+		jobs, next, err := q.List(ctx, filter, before, 1000)
+		n += int64(len(jobs))
+		switch {
+		case err != nil || next == 0:
+			return n, false, err
+		case n >= countMost && !exact:
+			return countMost, true, nil
+		}
+		before = next
+	}
+}
+
+// A Count is how many jobs of one name are in one state.
+type Count = backend.Count
+
+// Counts returns how many jobs there are of each name and state, without the
+// zeros, ordered by name and state.
+func (q *Queue) Counts(ctx context.Context) ([]Count, error) {
+	reader, err := capability[backend.Reader](q, "counts")
+	if err != nil {
+		return nil, err
+	}
+	counts, err := reader.Count(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("plainjobs: %w", err)
+	}
+	return counts, nil
+}
+
+// A Worker is a worker of any process.
+type Worker = backend.WorkerInfo
+
+// Workers returns the workers that are registered, the longest first. One that
+// is not Alive has not been heard of for its lease, and will be taken for dead.
+func (q *Queue) Workers(ctx context.Context) ([]Worker, error) {
+	reader, err := capability[backend.Reader](q, "workers")
+	if err != nil {
+		return nil, err
+	}
+	workers, err := reader.Workers(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("plainjobs: %w", err)
+	}
+	return workers, nil
+}
+
+// Retry makes finished jobs that match the filter wait again as if they were
+// new, and scheduled ones run at once. It returns how many it were, and an
+// error that matches [ErrDuplicate] if there are others whose unique key is
+// taken, which it leaves alone.
+func (q *Queue) Retry(ctx context.Context, filter Filter) (int, error) {
+	return q.operate(ctx, backend.OpRetry, "retry", filter)
+}
+
+// Cancel ends waiting jobs that match the filter, and the contexts of running
+// ones with [ErrCancelled]: at once in this process, within a heartbeat in
+// others. It returns how many it were.
+func (q *Queue) Cancel(ctx context.Context, filter Filter) (int, error) {
+	return q.operate(ctx, backend.OpCancel, "cancel", filter)
+}
+
+// Delete deletes jobs that match the filter and are not running. It returns how
+// many it were.
+func (q *Queue) Delete(ctx context.Context, filter Filter) (int, error) {
+	return q.operate(ctx, backend.OpDelete, "delete", filter)
+}
+
+// operate applies an operation page by page. With an error it says how many
+// jobs were affected before.
+func (q *Queue) operate(ctx context.Context, op backend.Op, name string, filter Filter) (n int, err error) {
+	operator, err := capability[backend.Operator](q, name)
+	if err != nil {
+		return 0, err
+	}
+	if filter.stored().All() && !filter.All {
+		return 0, fmt.Errorf("plainjobs: %s: %w: the filter matches every job; set Filter.All to mean that", name, backend.ErrInvalid)
+	}
+	var duplicates []int64
+	for filter, rest := chunk(filter); ; filter, rest = chunk(rest) {
+		for before := int64(0); ; {
+			result, err := operator.Operate(ctx, backend.OperateRequest{Op: op, Filter: filter.stored(), Before: before})
+			if err != nil {
+				return n, fmt.Errorf("plainjobs: %w", err)
+			}
+			n += len(result.Affected)
+			duplicates = append(duplicates, result.Duplicates...)
+			if op == backend.OpCancel {
+				q.engine.CancelRuns(result.Affected)
+			}
+			if before = result.Next; before == 0 {
+				break
+			}
+		}
+		if len(rest.IDs) == 0 {
+			break
+		}
+	}
+	if len(duplicates) > 0 {
+		return n, fmt.Errorf("plainjobs: %s: %w: the unique keys of jobs %v are taken", name, ErrDuplicate,
+			duplicates[:min(len(duplicates), 10)])
+	}
+	return n, nil
+}
+
+// chunk cuts off as many IDs as a store takes at once.
+func chunk(f Filter) (first, rest Filter) {
+	const most = 1000
+	if len(f.IDs) <= most {
+		return f, Filter{}
+	}
+	ids := slices.Clone(f.IDs)
+	first, rest = f, f
+	first.IDs, rest.IDs = ids[:most], ids[most:]
+	return first, rest
+}
+
+// Pause stops runs of a job from starting, or of all jobs if name is empty,
+// in all processes and until [Queue.Resume]. Running ones go on. Others notice
+// within 100 ms.
+func (q *Queue) Pause(ctx context.Context, name string) error { return q.pause(ctx, name, true) }
+
+// Resume ends a [Queue.Pause] of the same name.
+func (q *Queue) Resume(ctx context.Context, name string) error { return q.pause(ctx, name, false) }
+
+func (q *Queue) pause(ctx context.Context, name string, paused bool) error {
+	setter, err := capability[backend.Setter](q, "pause")
+	if err != nil {
+		return err
+	}
+	if err := setter.Pause(ctx, name, paused); err != nil {
+		return fmt.Errorf("plainjobs: %w", err)
+	}
+	return nil
+}
+
+// A NameInfo is what is known of a job name: its limits, whether it is paused,
+// how many jobs run.
+type NameInfo = backend.NameInfo
+
+// Names returns what is known of each job name, ordered by name; first comes
+// one without a name if the whole queue is paused.
+func (q *Queue) Names(ctx context.Context) ([]NameInfo, error) {
+	setter, err := capability[backend.Setter](q, "names")
+	if err != nil {
+		return nil, err
+	}
+	names, err := setter.Names(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("plainjobs: %w", err)
+	}
+	return names, nil
+}
+
+// capability returns the queue's store as a T.
+func capability[T any](q *Queue, op string) (T, error) {
+	c, ok := q.engine.Backend.(T)
+	if !ok {
+		return c, fmt.Errorf("plainjobs: %s: %w by %T", op, errors.ErrUnsupported, q.engine.Backend)
+	}
+	return c, nil
+}

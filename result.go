@@ -1,0 +1,130 @@
+package plainjobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+// A ResultJob is a [Job] whose handler returns something, which is kept with
+// the job and travels as JSON.
+type ResultJob[T, R any] struct{ *Job[T] }
+
+// DefineResult is [Define] for a handler with a result.
+func DefineResult[T, R any](name string, fn func(ctx context.Context, data T) (R, error), opts ...DefineOption) *ResultJob[T, R] {
+	where := caller()
+	if fn == nil {
+		panic(fmt.Sprintf("plainjobs: %s: job %q is defined with a nil handler; use Declare to bind one later", where, name))
+	}
+	return &ResultJob[T, R]{define[T](name, where, decoding(storing(fn)), opts)}
+}
+
+// DeclareResult is [Declare] for a handler with a result.
+func DeclareResult[T, R any](name string, opts ...DefineOption) *ResultJob[T, R] {
+	return &ResultJob[T, R]{define[T](name, caller(), nil, opts)}
+}
+
+// HandleResult is [Handle] for a handler with a result.
+func HandleResult[T, R any](q *Queue, job *ResultJob[T, R], fn func(ctx context.Context, data T) (R, error)) {
+	if q == nil || job == nil || fn == nil {
+		panic(fmt.Sprintf("plainjobs: %s: HandleResult with a nil queue, job or handler", caller()))
+	}
+	q.engine.Handle(job.def, decoding(storing(fn))(job.def))
+}
+
+// storing returns fn as a handler that leaves its result with the run.
+func storing[T, R any](fn func(context.Context, T) (R, error)) func(context.Context, T) error {
+	return func(ctx context.Context, data T) error {
+		r, err := fn(ctx, data)
+		if err != nil {
+			return err
+		}
+		i := engine.InfoOf(ctx)
+		encoded, err := json.Marshal(r)
+		if err != nil {
+			return fmt.Errorf("result of job %s #%d, a %T, does not encode: %w", i.Job.Name, i.Job.ID, r, err)
+		}
+		if len(encoded) > i.Queue.MaxPayload {
+			return fmt.Errorf("result of job %s #%d: %w: %d bytes, at most %d", i.Job.Name, i.Job.ID, ErrPayloadTooLarge,
+				len(encoded), i.Queue.MaxPayload)
+		}
+		i.Result = encoded
+		return nil
+	}
+}
+
+// A JobError is why a job has no result.
+type JobError struct {
+	ID    int64
+	Name  string
+	State State  // Failed or Cancelled
+	Last  string // its last error
+}
+
+// Error says how the job ended.
+func (e *JobError) Error() string {
+	return fmt.Sprintf("job %s #%d is %v: %s", e.Name, e.ID, e.State, e.Last)
+}
+
+// Await waits until the job with the ID is finished, in whatever process, and
+// returns its result. It returns a [*JobError] if the job has failed or was
+// cancelled, [ErrNotFound] if there is no such job (any more), and the
+// context's error if that ends first.
+func (j *ResultJob[T, R]) Await(ctx context.Context, q *Queue, id int64) (R, error) {
+	var r R
+	info, err := q.await(ctx, id)
+	switch {
+	case err != nil:
+		return r, fmt.Errorf("plainjobs: await job %s #%d: %w", j.Name(), id, err)
+	case info.Name != j.Name():
+		return r, fmt.Errorf("plainjobs: await: job #%d is a %s, not a %s", id, info.Name, j.Name())
+	case info.State != Done:
+		e := &JobError{ID: id, Name: info.Name, State: info.State}
+		if n := len(info.Errors); n > 0 {
+			e.Last = info.Errors[n-1].Error
+		}
+		return r, e
+	case info.Result == nil:
+		return r, fmt.Errorf("plainjobs: await: job %s #%d left no result", info.Name, id)
+	}
+	if err := json.Unmarshal(info.Result, &r); err != nil {
+		return r, fmt.Errorf("plainjobs: await: the result of job %s #%d does not decode: %s", info.Name, id, reason(err))
+	}
+	return r, nil
+}
+
+// The pauses between looks of await.
+const (
+	awaitFirst = 2 * time.Millisecond
+	awaitMost  = 100 * time.Millisecond
+)
+
+// await returns the job when it is finished. It looks again and again, at
+// growing intervals: a look costs microseconds and holds nothing up.
+func (q *Queue) await(ctx context.Context, id int64) (backend.Info, error) {
+	reader, ok := q.engine.Backend.(backend.Reader)
+	if !ok {
+		return backend.Info{}, errors.ErrUnsupported
+	}
+	pause := awaitFirst
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for {
+		info, err := reader.Get(ctx, id)
+		if err != nil || info.State.Terminal() {
+			return info, err
+		}
+		select {
+		case <-ctx.Done():
+			return info, ctx.Err()
+		case <-timer.C:
+		}
+		pause = min(pause*3/2, awaitMost)
+		timer.Reset(pause)
+	}
+}

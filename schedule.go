@@ -1,0 +1,214 @@
+package plainjobs
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/cron"
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+// A ScheduleOption is an option of a schedule.
+type ScheduleOption interface {
+	schedule(*engine.Schedule, *engine.Definition) error
+}
+
+type scheduleOption func(*engine.Schedule) error
+
+func (o scheduleOption) schedule(s *engine.Schedule, _ *engine.Definition) error { return o(s) }
+
+// Zone is the time zone of a schedule's wall clock, as "Europe/Berlin"; the
+// default is UTC. A zone that is not known is an error when a worker starts.
+func Zone(name string) ScheduleOption {
+	return scheduleOption(func(s *engine.Schedule) error {
+		if s.Zone = name; s.Every > 0 {
+			return fmt.Errorf("Zone: what happens every %v follows no wall clock", s.Every)
+		}
+		return nil
+	})
+}
+
+// CatchUp is how many ticks are made up for that were missed while no worker
+// ran, at most 1000: the latest n, none if n is 0. The default is one. A tick
+// counts as missed when it is a minute late.
+func CatchUp(n int) ScheduleOption {
+	return scheduleOption(func(s *engine.Schedule) error {
+		if s.CatchUp = n; n < 0 || n > 1000 {
+			return fmt.Errorf("CatchUp(%d) is not within 0 and 1000", n)
+		}
+		return nil
+	})
+}
+
+// Cron returns a job that runs at the times of a cron expression, given the
+// tick that it is for: once for each tick, however many processes there are.
+// It belongs in a package-level variable. The schedule has the job's name.
+//
+// The expression has five fields, minute, hour, day of the month, month and day
+// of the week, or six with seconds before them; names of months and days, 7 for
+// Sunday, and @hourly, @daily, @weekly, @monthly and @yearly may be used. If
+// both fields of days are restricted, a day that fits one of them fits. A time
+// that the wall clock skips runs when it has, one that it shows twice runs once.
+//
+// Cron panics, as [Define] does, if the expression is not valid or no date
+// fits it.
+func Cron(name, expression string, fn func(ctx context.Context, tick time.Time) error, opts ...ScheduleOption) *Job[time.Time] {
+	where := caller()
+	s := &engine.Schedule{Name: name, Where: where, CatchUp: 1}
+	parse(s, expression)
+	return scheduled(s, fn, opts)
+}
+
+// Every is [Cron] for what happens again and again after a time, from a
+// millisecond to a year, whatever a wall clock shows. The first tick is that
+// long after a worker first knew of it.
+func Every(name string, interval time.Duration, fn func(ctx context.Context, tick time.Time) error, opts ...ScheduleOption) *Job[time.Time] {
+	where := caller()
+	s := &engine.Schedule{Name: name, Where: where, CatchUp: 1}
+	if interval < time.Millisecond || interval > 366*24*time.Hour {
+		panic(fmt.Sprintf("plainjobs: %s: schedule %q: every %v is not within 1ms and 366 days", where, name, interval))
+	}
+	s.Spec, s.Every = "every "+interval.String(), interval
+	s.Next = func(after time.Time, _ *time.Location) (time.Time, bool) { return after.Add(interval), true }
+	return scheduled(s, fn, opts)
+}
+
+// Schedule pushes a task at the times of a cron expression, as [Cron] does;
+// FromContext tells the run its tick as RunAt. The task's own time, if it has
+// one, counts from the tick.
+func Schedule(name, expression string, task Task, opts ...ScheduleOption) {
+	s := &engine.Schedule{Name: name, Where: caller(), CatchUp: 1, Job: task.def}
+	parse(s, expression)
+	if _, err := task.stored(DefaultMaxPayload, nil); err != nil {
+		panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, name, err))
+	}
+	if !task.at.IsZero() || !task.before.IsZero() {
+		panic(fmt.Sprintf("plainjobs: %s: schedule %q: a task that is pushed again and again has no At and no Before", s.Where, name))
+	}
+	for _, opt := range opts {
+		if err := opt.schedule(s, nil); err != nil {
+			panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, name, err))
+		}
+	}
+	s.Task = func(time.Time) (backend.NewJob, error) { return task.stored(DefaultMaxPayload, nil) }
+	engine.AddSchedule(s)
+}
+
+func parse(s *engine.Schedule, expression string) {
+	e, err := cron.Parse(expression)
+	if err != nil {
+		panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, s.Name, err))
+	}
+	s.Spec, s.Next = e.String(), e.Next
+}
+
+func scheduled(s *engine.Schedule, fn func(context.Context, time.Time) error, opts []ScheduleOption) *Job[time.Time] {
+	if fn == nil {
+		panic(fmt.Sprintf("plainjobs: %s: schedule %q is defined with a nil handler; use Declare and Schedule to bind one later", s.Where, s.Name))
+	}
+	d := newDefinition[time.Time](s.Name, s.Where)
+	for _, opt := range opts {
+		if err := opt.schedule(s, d); err != nil {
+			panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, s.Name, err))
+		}
+	}
+	d.Run = decoding(fn)(d)
+	engine.Register(d)
+	job := &Job[time.Time]{def: d}
+	s.Job = d
+	s.Task = func(tick time.Time) (backend.NewJob, error) {
+		t := job.With(tick.UTC())
+		return t.stored(DefaultMaxPayload, nil)
+	}
+	engine.AddSchedule(s)
+	return job
+}
+
+// A ScheduleInfo is what is known of a schedule.
+type ScheduleInfo struct {
+	Name string
+	// Expression, Zone and Job are those of this program; they are empty if
+	// it does not define the schedule.
+	Expression, Zone, Job string
+	// Next is the tick to come, Last the one taken last; zero is none.
+	Next, Last time.Time
+	Paused     bool
+	// RemovedAt is when no live worker defined it any more, or zero.
+	RemovedAt time.Time
+	// Differs is set when the stored definition, that of the worker that
+	// started last, is not this program's.
+	Differs bool
+}
+
+// Schedules returns the schedules that workers have stored, by name.
+func (q *Queue) Schedules(ctx context.Context) ([]ScheduleInfo, error) {
+	b, err := capability[backend.Scheduler](q, "schedules")
+	if err != nil {
+		return nil, err
+	}
+	stored, err := b.Schedules(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("plainjobs: %w", err)
+	}
+	var infos []ScheduleInfo
+	for _, s := range stored.Schedules {
+		i := ScheduleInfo{Name: s.Name, Next: s.Next, Last: s.Last, Paused: s.Paused, RemovedAt: s.RemovedAt}
+		if d := engine.LookupSchedule(s.Name); d != nil {
+			i.Expression, i.Zone, i.Job = d.Spec, d.Zone, d.Job.Name
+			i.Differs = d.Definition() != s.Definition
+		}
+		infos = append(infos, i)
+	}
+	return infos, nil
+}
+
+// PauseSchedule stops a schedule from pushing, in all processes, or lets it go
+// on. Its ticks pass meanwhile and are not made up for.
+func (q *Queue) PauseSchedule(ctx context.Context, name string, paused bool) error {
+	b, err := capability[backend.Scheduler](q, "pause schedule")
+	if err != nil {
+		return err
+	}
+	if err := b.PauseSchedule(ctx, name, paused); err != nil {
+		return fmt.Errorf("plainjobs: %w", err)
+	}
+	return nil
+}
+
+// RunSchedule pushes what a schedule of this program pushes, now, apart from
+// its ticks, and returns the job's ID.
+func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
+	s := engine.LookupSchedule(name)
+	if s == nil {
+		return 0, fmt.Errorf("plainjobs: run schedule: %w: this program defines no schedule %q", ErrNotFound, name)
+	}
+	job, err := s.Task(time.Now())
+	if err != nil {
+		return 0, fmt.Errorf("plainjobs: run schedule %s: %w", name, err)
+	}
+	pushed, err := q.push(ctx, []backend.NewJob{job})
+	if err != nil {
+		return 0, fmt.Errorf("plainjobs: run schedule %s: %w", name, err)
+	}
+	return pushed[0].ID, nil
+}
+
+// NextTicks returns the next n ticks after a time of a schedule that this
+// program defines. For one made with [Every] they count from that time.
+func NextTicks(name string, after time.Time, n int) ([]time.Time, error) {
+	s := engine.LookupSchedule(name)
+	if s == nil {
+		return nil, fmt.Errorf("plainjobs: next ticks: %w: this program defines no schedule %q", ErrNotFound, name)
+	}
+	zone, err := s.Location()
+	if err != nil {
+		return nil, fmt.Errorf("plainjobs: next ticks: %w", err)
+	}
+	var ticks []time.Time
+	for t, ok := s.Next(after, zone); ok && len(ticks) < n; t, ok = s.Next(t, zone) {
+		ticks = append(ticks, t.In(zone))
+	}
+	return ticks, nil
+}

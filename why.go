@@ -1,0 +1,95 @@
+package plainjobs
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Why says in one sentence what holds a job, or how it ended.
+func (q *Queue) Why(ctx context.Context, id int64) (string, error) {
+	info, err := q.Get(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	if info.State.Terminal() {
+		return ended(&info), nil
+	}
+	names, err := q.Names(ctx)
+	if err != nil {
+		return "", err
+	}
+	workers, err := q.Workers(ctx)
+	if err != nil {
+		return "", err
+	}
+	if info.State == Running {
+		return runs(&info, workers), nil
+	}
+	return waits(&info, names, workers), nil
+}
+
+func ended(i *Info) string {
+	last := ""
+	if n := len(i.Errors); n > 0 && i.State != Done {
+		last = ": " + i.Errors[n-1].Error
+	}
+	return fmt.Sprintf("It is %v since %s%s.", i.State, stamp(i.FinishedAt), last)
+}
+
+func runs(i *Info, workers []Worker) string {
+	at := slices.IndexFunc(workers, func(w Worker) bool { return w.ID == i.Worker })
+	cancelling := ""
+	if i.Cancelling {
+		cancelling = ", was cancelled, and its handler has not returned yet"
+	}
+	switch {
+	case at < 0:
+		return "Its worker is gone: it is rescued as soon as a worker looks."
+	case !workers[at].Alive:
+		w := workers[at]
+		return fmt.Sprintf("Its worker (%s, pid %d) was last heard of at %s: it is rescued when that is found out.",
+			w.Host, w.PID, stamp(w.SeenAt))
+	}
+	return fmt.Sprintf("It runs, in attempt %d, on %s (pid %d)%s.", i.Attempt, workers[at].Host, workers[at].PID, cancelling)
+}
+
+func waits(i *Info, names []NameInfo, workers []Worker) string {
+	var mine NameInfo
+	for _, n := range names {
+		switch {
+		case n.Name == "" && n.Paused:
+			return "The whole queue is paused: resume it."
+		case n.Name == i.Name:
+			mine = n
+		}
+	}
+	running := int(mine.Running)
+	alive := slices.DeleteFunc(slices.Clone(workers), func(w Worker) bool { return !w.Alive })
+	knows := func(w Worker) bool { return slices.Contains(w.Jobs, i.Name) }
+	switch {
+	case mine.Paused:
+		return fmt.Sprintf("Jobs named %s are paused: resume them.", i.Name)
+	case i.State == Blocked:
+		return fmt.Sprintf("Its serial key %q is held by job #%d, which has to end first.", i.SerialKey, i.BlockedBy)
+	case i.State == Scheduled && i.Failures > 0:
+		return fmt.Sprintf("It failed %d times and is retried at %s.", i.Failures, stamp(i.RunAt))
+	case i.State == Scheduled:
+		return fmt.Sprintf("Its time is %s.", stamp(i.RunAt))
+	case len(alive) == 0:
+		return "No worker is alive: start one."
+	case !slices.ContainsFunc(alive, knows):
+		return fmt.Sprintf("None of the %d live workers knows the name %s: deploy one that defines it.", len(alive), i.Name)
+	case mine.MaxRunning > 0 && running >= mine.MaxRunning:
+		return fmt.Sprintf("%d jobs named %s run, as many as may.", running, i.Name)
+	case !mine.Free.IsZero():
+		return fmt.Sprintf("The rate of %d in %v is used up until %s.", mine.Rate, mine.Per, stamp(mine.Free))
+	case i.Suspect:
+		return "A worker died while it held this job: it waits to run where no other suspect does."
+	}
+	return fmt.Sprintf("Nothing holds it: it waits for a slot of the %d workers that know it.",
+		len(slices.DeleteFunc(alive, func(w Worker) bool { return !knows(w) })))
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }
