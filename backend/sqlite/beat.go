@@ -3,24 +3,21 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"slices"
+	"encoding/json"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
 
 const (
 	updateSeen   = `UPDATE plainjobs_workers SET seen_at = ?, lease = ? WHERE id = ?`
-	insertWorker = `INSERT INTO plainjobs_workers (id, host, pid, started_at, seen_at, lease) VALUES (?,?,?,?,?,?)`
+	insertWorker = `
+		INSERT INTO plainjobs_workers (id, host, pid, started_at, seen_at, lease, jobs, schedules) VALUES (?,?,?,?,?,?,?,?)`
 	deleteWorker = `DELETE FROM plainjobs_workers WHERE id = ?`
 
 	selectHeld = `
-		SELECT id, token, name FROM plainjobs_jobs INDEXED BY plainjobs_running
+		SELECT id, token, flags FROM plainjobs_jobs INDEXED BY plainjobs_running
 		WHERE state = 4 AND worker = (?+0) ORDER BY id`
 )
-
-var updateReleased = newList(`
-	UPDATE plainjobs_jobs SET state = 3, worker = -4611686018427387904, token = -4611686018427387904
-	WHERE id IN (`, `?`, `)`)
 
 // renew renews a worker's row, or creates it if register is set.
 func (t *tx) renew(w backend.Worker, register bool, now int64) error {
@@ -31,8 +28,21 @@ func (t *tx) renew(w backend.Worker, register bool, now int64) error {
 	case !register:
 		return rejected{backend.ErrWorkerGone}
 	}
-	_, err = t.exec(insertWorker, w.ID, backend.CleanError(w.Host), w.PID, now, now, w.Lease.Microseconds())
+	_, err = t.exec(insertWorker, w.ID, backend.CleanError(w.Host), w.PID, now, now, w.Lease.Microseconds(),
+		namesJSON(w.Jobs), namesJSON(w.Schedules))
 	return err
+}
+
+// namesJSON returns names as a JSON array.
+func namesJSON(names []string) string {
+	if len(names) == 0 {
+		return "[]"
+	}
+	text, err := json.Marshal(names)
+	if err != nil {
+		panic(err) // strings encode
+	}
+	return string(text)
 }
 
 // Beat implements [backend.Heart].
@@ -50,30 +60,27 @@ func (b *Backend) Beat(ctx context.Context, req backend.BeatRequest) (backend.Be
 		if err := t.renew(req.Worker, false, now); err != nil {
 			return err
 		}
-		names := map[int64]int64{}
 		err := t.each(selectHeld, []any{req.Worker.ID}, func(r *sql.Rows) (bool, error) {
 			var l backend.Lease
-			var name int64
-			err := r.Scan(&l.ID, &l.Token, &name)
+			var flags flag
+			err := r.Scan(&l.ID, &l.Token, &flags)
 			result.Leases = append(result.Leases, l)
-			names[name]++
+			if flags&flagCancelling != 0 {
+				result.Cancel = append(result.Cancel, l)
+			}
 			return true, err
 		})
 		if err != nil || !req.Leave {
 			return err
 		}
-		for part := range slices.Chunk(result.Leases, maxList) {
-			ids := make([]int64, len(part))
-			for i, l := range part {
-				ids[i] = l.ID
+		for _, l := range result.Leases {
+			r, err := t.row(l.ID)
+			if err == nil {
+				err = b.fail(t, backend.Failure{Lease: l, Ending: backend.EndRelease}, r, now)
 			}
-			query, length := updateReleased.fit(len(ids))
-			if _, err := t.exec(query, appendIDs(nil, ids, length)...); err != nil {
+			if err != nil {
 				return err
 			}
-		}
-		for name, n := range names {
-			t.move(name, backend.Running, backend.Pending, n)
 		}
 		_, err = t.exec(deleteWorker, req.Worker.ID)
 		return err

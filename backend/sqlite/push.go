@@ -12,8 +12,17 @@ import (
 const (
 	insertJobs = `
 		INSERT INTO plainjobs_jobs
-			(name, state, priority, max_attempts, created_at, run_at, finished_at, payload) VALUES `
-	insertRow = `(?,?,?,?,?,?,?,?)`
+			(name, state, priority, max_attempts, created_at, run_at, finished_at, flags, metadata, payload) VALUES `
+	insertRow = `(?,?,?,?,?,?,?,?,?,?)`
+
+	insertKeyed = `
+		INSERT INTO plainjobs_jobs
+			(name, state, priority, max_attempts, created_at, run_at, finished_at, flags, unique_key, serial_key, expires_at,
+				metadata, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)`
+
+	updateReplaced = `
+		UPDATE plainjobs_jobs SET state = ?, priority = ?, run_at = ?, flags = ?, expires_at = ?, metadata = ?, payload = ?
+		WHERE id = ?`
 )
 
 // insertLengths are the numbers of rows that one INSERT may have. A job more
@@ -38,42 +47,65 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 	if len(jobs) == 0 {
 		return nil, nil
 	}
-	leave, err := b.enter()
-	if err != nil {
-		return nil, failed(ctx, "push", err)
-	}
-	defer leave()
 	pushed := make([]backend.Pushed, len(jobs))
-	err = b.writer.do(ctx, &request{
-		op:   "push",
-		full: b.opts.Durability == backend.PowerLoss,
-		run: func(t *tx) error {
-			names := make(map[string]int64, 1)
-			for i := range jobs {
-				name := jobs[i].Name
-				if _, ok := names[name]; !ok {
-					id, err := t.nameID(name)
-					if err != nil {
-						return err
-					}
-					names[name] = id
-				}
-			}
-			return insert(t.exec, t.count, jobs, names, b.now(), pushed)
-		},
-	})
+	plain := true
+	for i := range jobs {
+		plain = plain && isPlain(&jobs[i])
+	}
+	err := b.write(ctx, &request{op: "push", full: b.full(), run: func(t *tx) error {
+		if plain {
+			return t.push(jobs, pushed, b.now())
+		}
+		// It may find out that it must not be when it has written already.
+		return t.nested(func() error { return t.push(jobs, pushed, b.now()) })
+	}})
 	if err != nil {
-		return nil, failed(ctx, "push", err)
+		return nil, err
 	}
 	return pushed, nil
 }
 
-// insert stores jobs by exec, notes them by count and fills in pushed.
-func insert(
-	exec func(query string, args ...any) (sql.Result, error),
-	count func(name int64, state backend.State, delta int64),
-	jobs []backend.NewJob, names map[string]int64, now int64, pushed []backend.Pushed,
-) error {
+// isPlain reports whether a job can be stored among others by one statement.
+func isPlain(j *backend.NewJob) bool {
+	return j.Unique.Key == "" && j.Serial == "" && j.Expires == 0 && j.MaxPending == 0
+}
+
+// push stores jobs in their order and fills in pushed.
+func (t *tx) push(jobs []backend.NewJob, pushed []backend.Pushed, now int64) error {
+	names := make(map[string]int64, 1)
+	for i := range jobs {
+		name := jobs[i].Name
+		if _, ok := names[name]; !ok {
+			id, err := t.nameID(name)
+			if err != nil {
+				return err
+			}
+			names[name] = id
+		}
+	}
+	for at := 0; at < len(jobs); {
+		n := 0
+		for at+n < len(jobs) && isPlain(&jobs[at+n]) {
+			n++
+		}
+		if n > 0 {
+			if err := t.pushPlain(jobs[at:at+n], names, pushed[at:], now); err != nil {
+				return err
+			}
+			at += n
+			continue
+		}
+		var err error
+		if pushed[at], err = t.pushKeyed(at, &jobs[at], names[jobs[at].Name], now); err != nil {
+			return err
+		}
+		at++
+	}
+	return nil
+}
+
+// pushPlain stores jobs that need nothing but their rows.
+func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []backend.Pushed, now int64) error {
 	var args []any
 	for at := 0; at < len(jobs); {
 		size := 0
@@ -86,20 +118,13 @@ func insert(
 		args = args[:0]
 		for i := range jobs[at : at+n] {
 			j := &jobs[at+i]
-			state := backend.Pending
-			if j.Delay > 0 {
-				state = backend.Scheduled
-			}
-			payload := j.Payload
-			if payload == nil {
-				payload = []byte{} // nil would be NULL
-			}
+			state := waiting(j)
 			name := names[j.Name]
-			count(name, state, 1)
+			t.count(name, state, 1)
 			args = append(args, name, int64(state), int64(j.Priority), int64(j.MaxAttempts),
-				now, now+j.Delay.Microseconds(), now, payload)
+				now, now+j.Delay.Microseconds(), now, int64(flagsOf(j)), metadata(j), payload(j))
 		}
-		result, err := exec(insertTexts[size], args...)
+		result, err := t.exec(insertTexts[size], args...)
 		if err != nil {
 			return err
 		}
@@ -109,11 +134,159 @@ func insert(
 		}
 		// The rows of one INSERT get consecutive IDs, in their order.
 		for i := range n {
-			pushed[at+i].ID = last - int64(n-1-i)
+			pushed[at+i] = backend.Pushed{ID: last - int64(n-1-i)}
 		}
 		at += n
 	}
 	return nil
+}
+
+// waiting returns the state in which a job starts that nothing blocks.
+func waiting(j *backend.NewJob) backend.State {
+	if j.Delay > 0 {
+		return backend.Scheduled
+	}
+	return backend.Pending
+}
+
+func flagsOf(j *backend.NewJob) (f flag) {
+	if j.Unique.Key != "" {
+		f |= flagUnique
+		if j.Unique.Scope == backend.UntilStarted {
+			f |= flagUntilStarted
+		}
+	}
+	if j.Serial != "" {
+		f |= flagSerial
+	}
+	if j.Expires > 0 {
+		f |= flagExpires
+	}
+	if len(j.Metadata) > 0 {
+		f |= flagMetadata
+	}
+	return f
+}
+
+// payload returns what is stored: nil would be NULL.
+func payload(j *backend.NewJob) []byte {
+	if j.Payload == nil {
+		return []byte{}
+	}
+	return j.Payload
+}
+
+func metadata(j *backend.NewJob) any {
+	if len(j.Metadata) == 0 {
+		return nil
+	}
+	return j.Metadata
+}
+
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+func expiry(j *backend.NewJob, now int64) any {
+	if j.Expires == 0 {
+		return nil
+	}
+	return now + j.Expires.Microseconds()
+}
+
+// selectWaiting counts the jobs of a name that wait, as stored.
+const selectWaiting = `SELECT coalesce(sum(jobs), 0) FROM plainjobs_counts WHERE name = ? AND state < 4`
+
+// pushKeyed stores one job with keys, an expiry or a bound.
+func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.Pushed, error) {
+	k := keyed{name: name, flags: flagsOf(j), unique: j.Unique.Key, serial: j.Serial}
+	if k.unique != "" {
+		holder, err := t.holder(name, k.unique, now)
+		if err != nil {
+			return backend.Pushed{}, err
+		}
+		if holder != 0 {
+			return t.resolve(index, j, holder, now)
+		}
+	}
+	if j.MaxPending > 0 {
+		n, err := t.counted(selectWaiting, name, backend.Scheduled, backend.Blocked, backend.Pending)
+		if err != nil {
+			return backend.Pushed{}, err
+		}
+		if n >= int64(j.MaxPending) {
+			return backend.Pushed{}, &backend.QueueFullError{Index: index, Name: j.Name, Waiting: n, MaxPending: j.MaxPending}
+		}
+	}
+	state := waiting(j)
+	if k.serial != "" {
+		head, err := t.head(name, k.serial)
+		if err != nil {
+			return backend.Pushed{}, err
+		}
+		if head != 0 {
+			state = backend.Blocked
+		}
+	}
+	result, err := t.exec(insertKeyed, name, int64(state), int64(j.Priority), int64(j.MaxAttempts), now, now+j.Delay.Microseconds(), now,
+		int64(k.flags), orNull(k.unique), orNull(k.serial), expiry(j, now), metadata(j), payload(j))
+	if err != nil {
+		return backend.Pushed{}, err
+	}
+	if k.id, err = result.LastInsertId(); err != nil {
+		return backend.Pushed{}, err
+	}
+	t.count(name, state, 1)
+	if k.unique != "" {
+		until := int64(0)
+		if j.Unique.For > 0 {
+			until = now + j.Unique.For.Microseconds()
+		}
+		ok, err := t.take(k, until, now)
+		if err == nil && !ok {
+			err = fmt.Errorf("%w: a unique key is taken and is not", backend.ErrCorrupt)
+		}
+		if err != nil {
+			return backend.Pushed{}, err
+		}
+	}
+	if state != backend.Blocked {
+		if _, err := t.queueUp(k); err != nil {
+			return backend.Pushed{}, err
+		}
+	}
+	return backend.Pushed{ID: k.id}, nil
+}
+
+// resolve deals with a job whose unique key another has.
+func (t *tx) resolve(index int, j *backend.NewJob, holder, now int64) (backend.Pushed, error) {
+	duplicate := &backend.DuplicateError{Index: index, Name: j.Name, Key: j.Unique.Key, ID: holder}
+	switch j.Unique.Conflict {
+	case backend.KeepFirst:
+		return backend.Pushed{ID: holder, Duplicate: true}, nil
+	case backend.Reject:
+		return backend.Pushed{}, duplicate
+	}
+	r, err := t.row(holder)
+	if err != nil {
+		return backend.Pushed{}, err
+	}
+	if r.id == 0 || !r.state.Waits() {
+		return backend.Pushed{}, duplicate
+	}
+	state := waiting(j)
+	if r.state == backend.Blocked {
+		state = backend.Blocked
+	}
+	const kept = flagUnique | flagUntilStarted | flagSerial
+	flags := r.flags&kept | flagsOf(j)&^kept
+	_, err = t.exec(updateReplaced, int64(state), int64(j.Priority), now+j.Delay.Microseconds(), int64(flags),
+		expiry(j, now), metadata(j), payload(j), holder)
+	t.move(r.name, r.state, state, 1)
+	return backend.Pushed{ID: holder, Duplicate: true}, err
 }
 
 const selectStoreID = `SELECT value FROM plainjobs_meta WHERE key = 'store'`
@@ -121,93 +294,58 @@ const selectStoreID = `SELECT value FROM plainjobs_meta WHERE key = 'store'`
 // PushTx implements [backend.TxPusher]. The transaction should have begun with
 // BEGIN IMMEDIATE (_txlock=immediate in most DSNs): one that has read before
 // and writes now fails when somebody else has written in between.
-func (b *Backend) PushTx(ctx context.Context, tx *sql.Tx, jobs []backend.NewJob) ([]backend.Pushed, error) {
+func (b *Backend) PushTx(ctx context.Context, caller *sql.Tx, jobs []backend.NewJob) ([]backend.Pushed, error) {
 	if err := backend.CheckNewJobs(jobs); err != nil {
 		return nil, fmt.Errorf("sqlite: push in transaction: %w", err)
 	}
 	if len(jobs) == 0 {
 		return nil, nil
 	}
-	leave, err := b.enter()
+	pushed := make([]backend.Pushed, len(jobs))
+	err := b.within(ctx, caller, "push in transaction", func(t *tx) error { return t.push(jobs, pushed, b.now()) })
 	if err != nil {
-		return nil, failed(ctx, "push in transaction", err)
-	}
-	defer leave()
-	pushed, err := b.pushTx(ctx, tx, jobs)
-	if err != nil {
-		if code, _ := resultCode(err); code == codeBusySnapshot {
-			err = fmt.Errorf("the transaction has read an older state of the database than it would write to; "+
-				"begin it with BEGIN IMMEDIATE (_txlock=immediate in the DSN): %w", err)
-		}
-		return nil, failed(ctx, "push in transaction", err)
+		return nil, err
 	}
 	return pushed, nil
 }
 
-func (b *Backend) pushTx(ctx context.Context, tx *sql.Tx, jobs []backend.NewJob) ([]backend.Pushed, error) {
+// within runs f in a transaction of the application, all of it or nothing.
+func (b *Backend) within(ctx context.Context, caller *sql.Tx, op string, f func(*tx) error) error {
+	leave, err := b.enter()
+	if err != nil {
+		return failed(ctx, op, err)
+	}
+	defer leave()
+	err = b.checkStore(ctx, caller)
+	if err == nil {
+		// The caller may commit although this fails: then nothing of it must
+		// be there.
+		t := &tx{statements: callersTx{ctx, caller, b.opts.Prefix}}
+		err = t.nested(func() error {
+			if err := f(t); err != nil {
+				return err
+			}
+			return t.writeCounts()
+		})
+	}
+	if code, _ := resultCode(err); code == codeBusySnapshot {
+		err = fmt.Errorf("the transaction has read an older state of the database than it would write to; "+
+			"begin it with BEGIN IMMEDIATE (_txlock=immediate in the DSN): %w", err)
+	}
+	return failed(ctx, op, err)
+}
+
+// checkStore returns an error if a transaction is not one of the store's
+// database.
+func (b *Backend) checkStore(ctx context.Context, tx *sql.Tx) error {
 	var storeID string
 	err := tx.QueryRowContext(ctx, b.sql(selectStoreID)).Scan(&storeID)
 	switch {
 	case errors.Is(err, sql.ErrTxDone):
-		return nil, err
+		return err
 	case err != nil && ctx.Err() == nil && !busy(err),
 		err == nil && storeID != b.storeID:
-		return nil, errors.Join(fmt.Errorf("%w: the transaction is not one of this queue's database", backend.ErrInvalid), err)
-	case err != nil:
-		return nil, err
+		return errors.Join(fmt.Errorf("%w: the transaction is not one of this queue's database", backend.ErrInvalid), err)
 	}
-
-	// The caller may commit although this fails: then nothing of it must be
-	// there.
-	if _, err := tx.ExecContext(ctx, "SAVEPOINT plainjobs_push"); err != nil {
-		return nil, err
-	}
-	pushed, err := b.insertTx(ctx, tx, jobs)
-	after := context.WithoutCancel(ctx)
-	if err != nil {
-		if _, undoErr := tx.ExecContext(after, "ROLLBACK TO plainjobs_push"); undoErr != nil {
-			return nil, errors.Join(err, undoErr)
-		}
-	}
-	if _, releaseErr := tx.ExecContext(after, "RELEASE plainjobs_push"); releaseErr != nil {
-		return nil, errors.Join(err, releaseErr)
-	}
-	return pushed, err
-}
-
-func (b *Backend) insertTx(ctx context.Context, tx *sql.Tx, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	exec := func(query string, args ...any) (sql.Result, error) {
-		return tx.ExecContext(ctx, b.sql(query), args...)
-	}
-	names := map[string]int64{}
-	for i := range jobs {
-		name := jobs[i].Name
-		if _, ok := names[name]; ok {
-			continue
-		}
-		var id int64
-		err := tx.QueryRowContext(ctx, b.sql(selectName), name).Scan(&id)
-		if errors.Is(err, sql.ErrNoRows) {
-			var result sql.Result
-			if result, err = exec(insertName, name); err == nil {
-				id, err = result.LastInsertId()
-			}
-		}
-		if err != nil {
-			return nil, err
-		}
-		names[name] = id
-	}
-	pushed := make([]backend.Pushed, len(jobs))
-	counts := map[countKey]int64{}
-	count := func(name int64, state backend.State, delta int64) { counts[countKey{name, state}] += delta }
-	if err := insert(exec, count, jobs, names, b.now(), pushed); err != nil {
-		return nil, err
-	}
-	for key, delta := range counts {
-		if _, err := exec(addCount, key.name, int64(key.state), delta); err != nil {
-			return nil, err
-		}
-	}
-	return pushed, nil
+	return err
 }

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -65,6 +66,7 @@ type jobRow struct {
 	State       backend.State `db:"state"`
 	Priority    int16         `db:"priority"`
 	Payload     []byte        `db:"payload"`
+	Metadata    []byte        `db:"metadata"`
 	Failures    int           `db:"failures"`
 	MaxAttempts int           `db:"max_attempts"`
 	Suspect     bool          `db:"suspect"`
@@ -73,30 +75,45 @@ type jobRow struct {
 	RunAt       int64         `db:"run_at"`
 	FinishedAt  int64         `db:"finished_at"`
 	Worker      int64         `db:"worker"`
+	Flags       flag          `db:"flags"`
+	UniqueKey   string        `db:"unique_key"`
+	SerialKey   string        `db:"serial_key"`
+	ExpiresAt   int64         `db:"expires_at"`
+	BlockedBy   int64         `db:"blocked_by"`
 }
 
 func (r *jobRow) info() backend.Info {
 	info := backend.Info{
-		ID: r.ID, Name: r.Name, State: r.State, Priority: r.Priority, Payload: r.Payload,
+		ID: r.ID, Name: r.Name, State: r.State, Priority: r.Priority, Payload: r.Payload, Metadata: r.Metadata,
 		Failures: r.Failures, MaxAttempts: r.MaxAttempts, Suspect: r.Suspect, Crashes: r.Crashes,
-		CreatedAt: instant(r.CreatedAt), RunAt: instant(r.RunAt),
+		CreatedAt: instant(r.CreatedAt), RunAt: instant(r.RunAt), ExpiresAt: instantOrZero(r.ExpiresAt),
+		UniqueKey: r.UniqueKey, SerialKey: r.SerialKey, BlockedBy: r.BlockedBy,
 	}
 	if r.State.Terminal() {
 		info.FinishedAt = instant(r.FinishedAt)
 	}
 	if r.State == backend.Running {
 		info.Worker = r.Worker
+		info.Cancelling = r.Flags&flagCancelling != 0
 	}
 	return info
 }
 
 const (
-	selectJobs = `
-		SELECT j.id, n.name, j.state, j.priority, j.payload, j.failures, j.max_attempts, j.suspect, j.crashes,
-			j.created_at, j.run_at, j.finished_at, j.worker
-		FROM plainjobs_jobs j JOIN plainjobs_names n ON n.id = j.name `
+	selectJob = `
+		SELECT j.id, n.name, j.state, j.priority, j.failures, j.max_attempts, j.suspect, j.crashes,
+			j.created_at, j.run_at, j.finished_at, j.worker, j.flags,
+			coalesce(j.unique_key, '') AS unique_key, coalesce(j.serial_key, '') AS serial_key,
+			coalesce(j.expires_at, 0) AS expires_at,
+			CASE j.state WHEN 2 THEN coalesce((SELECT s.job FROM plainjobs_serials s WHERE s.name = j.name AND s.key = j.serial_key), 0)
+				ELSE 0 END AS blocked_by`
+	fromJobs       = ` FROM plainjobs_jobs j JOIN plainjobs_names n ON n.id = j.name `
+	selectJobs     = selectJob + fromJobs
+	selectPayloads = selectJob + `, j.payload, j.metadata` + fromJobs
 
-	selectErrors = `SELECT attempt, at, error FROM plainjobs_errors WHERE job = ? ORDER BY id DESC LIMIT 10`
+	selectErrors   = `SELECT attempt, at, error, stack FROM plainjobs_errors WHERE job = ? ORDER BY id DESC LIMIT 10`
+	selectResult   = `SELECT result FROM plainjobs_results WHERE job = ?`
+	selectProgress = `SELECT done, total FROM plainjobs_progress WHERE job = ?`
 )
 
 // Get implements [backend.Reader].
@@ -109,17 +126,29 @@ func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
 	var info backend.Info
 	err = b.read(ctx, func(q queryer) error {
 		var rows []jobRow
-		if err := sqlx.SelectContext(ctx, q, &rows, b.sql(selectJobs+`WHERE j.id = ?`), id); err != nil {
+		if err := sqlx.SelectContext(ctx, q, &rows, b.sql(selectPayloads+`WHERE j.id = ?`), id); err != nil {
 			return err
 		}
 		if len(rows) == 0 {
 			return rejected{backend.ErrNotFound}
 		}
 		info = rows[0].info()
+		if rows[0].Flags&flagResult != 0 {
+			err := scan(ctx, q, b.sql(selectResult), []any{id}, func(r *sql.Rows) error { return r.Scan(&info.Result) })
+			if err != nil {
+				return err
+			}
+		}
+		if rows[0].Flags&flagProgress != 0 {
+			err := scan(ctx, q, b.sql(selectProgress), []any{id}, func(r *sql.Rows) error { return r.Scan(&info.Done, &info.Total) })
+			if err != nil {
+				return err
+			}
+		}
 		return scan(ctx, q, b.sql(selectErrors), []any{id}, func(r *sql.Rows) error {
 			var e backend.RunError
 			var at int64
-			err := r.Scan(&e.Attempt, &at, &e.Error)
+			err := r.Scan(&e.Attempt, &at, &e.Error, &e.Stack)
 			e.At = instant(at)
 			info.Errors = append([]backend.RunError{e}, info.Errors...)
 			return err
@@ -154,37 +183,16 @@ func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Pa
 }
 
 func (b *Backend) list(ctx context.Context, q queryer, req backend.ListRequest, limit int) (backend.Page, error) {
-	before := req.Before
-	if before == 0 {
-		err := scan(ctx, q, b.sql(`SELECT coalesce(max(id), 0) + 1 FROM plainjobs_jobs`), nil,
-			func(r *sql.Rows) error { return r.Scan(&before) })
-		if err != nil {
-			return backend.Page{}, err
-		}
+	columns := selectJobs
+	if req.Payloads {
+		columns = selectPayloads
 	}
-	query, args := selectJobs+`WHERE j.id < ?`, []any{before}
-	from := int64(0)
-	switch req.State {
-	case backend.Running:
-		query += ` AND j.state = 4`
-	case backend.Failed:
-		query += ` AND j.state = 6`
-	case backend.Cancelled:
-		query += ` AND j.state = 7`
-	default:
-		from = max(0, before-listWindow)
-		query, args = query+` AND j.id >= ?`, append(args, from)
-		if req.State != 0 {
-			query, args = query+` AND +j.state = ?`, append(args, int64(req.State))
-		}
+	query, args, from, err := b.listQuery(ctx, q, req, columns)
+	if err != nil {
+		return backend.Page{}, err
 	}
-	if req.Name != "" {
-		query, args = query+` AND +j.name = (SELECT id FROM plainjobs_names WHERE name = ?)`, append(args, req.Name)
-	}
-	query, args = query+` ORDER BY j.id DESC LIMIT ?`, append(args, limit+1)
-
 	var rows []jobRow
-	if err := sqlx.SelectContext(ctx, q, &rows, b.sql(query), args...); err != nil {
+	if err := sqlx.SelectContext(ctx, q, &rows, b.sql(query), append(args, limit+1)...); err != nil {
 		return backend.Page{}, err
 	}
 	page := backend.Page{Next: from}
@@ -196,6 +204,91 @@ func (b *Backend) list(ctx context.Context, q queryer, req backend.ListRequest, 
 		page.Jobs = append(page.Jobs, rows[i].info())
 	}
 	return page, nil
+}
+
+// listQuery returns a query for a page, which still wants its limit, and the
+// ID below which it has not looked, if it has not looked at all jobs.
+func (b *Backend) listQuery(ctx context.Context, q queryer, req backend.ListRequest, columns string) (query string, args []any, from int64, err error) {
+	before := req.Before
+	if before == 0 {
+		err := scan(context.WithoutCancel(ctx), q, b.sql(`SELECT coalesce(max(id), 0) + 1 FROM plainjobs_jobs`), nil,
+			func(r *sql.Rows) error { return r.Scan(&before) })
+		if err != nil {
+			return "", nil, 0, err
+		}
+	}
+	query, args = columns+`WHERE j.id < ?`, []any{before}
+	where := func(condition string, values ...any) { query, args = query+` AND `+condition, append(args, values...) }
+	switch {
+	case req.IDs != nil:
+		ids, err := json.Marshal(req.IDs)
+		if err != nil {
+			return "", nil, 0, err
+		}
+		where(`j.id IN (SELECT value FROM json_each(?))`, string(ids))
+		if req.State != 0 {
+			where(`+j.state = ?`, int64(req.State))
+		}
+	case req.State == backend.Running:
+		where(`j.state = 4`)
+	case (req.State == backend.Failed || req.State == backend.Cancelled) && req.Key == "" && req.Error == "":
+		where(fmt.Sprintf(`j.state = %d`, req.State))
+	default:
+		from = max(0, before-listWindow)
+		where(`j.id >= ?`, from)
+		if req.State != 0 {
+			where(`+j.state = ?`, int64(req.State))
+		}
+	}
+	if req.Name != "" {
+		where(`+j.name = (SELECT id FROM plainjobs_names WHERE name = ?)`, req.Name)
+	}
+	if req.Key != "" {
+		where(`(j.unique_key = ? OR j.serial_key = ?)`, req.Key, req.Key)
+	}
+	if req.Error != "" {
+		where(`instr((SELECT e.error FROM plainjobs_errors e WHERE e.job = j.id ORDER BY e.id DESC LIMIT 1), ?) > 0`, req.Error)
+	}
+	if !req.Since.IsZero() {
+		where(`j.finished_at >= ?`, req.Since.UnixMicro())
+	}
+	if !req.Until.IsZero() {
+		where(`j.finished_at < ?`, req.Until.UnixMicro())
+	}
+	return query + ` ORDER BY j.id DESC LIMIT ?`, args, from, nil
+}
+
+const selectWorkers = `
+	SELECT w.id, w.host, w.pid, w.started_at, w.seen_at, w.lease, w.jobs, w.schedules,
+		(SELECT count(*) FROM plainjobs_jobs INDEXED BY plainjobs_running WHERE state = 4 AND worker = w.id)
+	FROM plainjobs_workers w ORDER BY w.started_at, w.id`
+
+// Workers implements [backend.Reader].
+func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
+	leave, err := b.enter()
+	if err != nil {
+		return nil, failed(ctx, "workers", err)
+	}
+	defer leave()
+	var workers []backend.WorkerInfo
+	err = b.read(ctx, func(q queryer) error {
+		workers = nil
+		now := b.now()
+		return scan(ctx, q, b.sql(selectWorkers), nil, func(r *sql.Rows) error {
+			var w backend.WorkerInfo
+			var started, seen, lease int64
+			var jobs, schedules string
+			err := r.Scan(&w.ID, &w.Host, &w.PID, &started, &seen, &lease, &jobs, &schedules, &w.Running)
+			if err == nil {
+				err = errors.Join(json.Unmarshal([]byte(jobs), &w.Jobs), json.Unmarshal([]byte(schedules), &w.Schedules))
+			}
+			w.StartedAt, w.SeenAt, w.Lease = instant(started), instant(seen), time.Duration(lease)*time.Microsecond
+			w.Alive = now-seen < lease
+			workers = append(workers, w)
+			return err
+		})
+	})
+	return workers, failed(ctx, "workers", err)
 }
 
 const selectCounts = `

@@ -26,13 +26,10 @@ const (
 	selectWorker = `SELECT 1 FROM plainjobs_workers WHERE id = ?`
 
 	selectDeadsJobs = `
-		SELECT id, name, suspect, crashes, failures FROM plainjobs_jobs INDEXED BY plainjobs_running
+		SELECT ` + rowColumns + ` FROM plainjobs_jobs INDEXED BY plainjobs_running
 		WHERE state = 4 AND worker = (?+0) ORDER BY id`
 
-	updateCrashed = `
-		UPDATE plainjobs_jobs SET state = ?, crashes = ?, suspect = 1, finished_at = CASE ? WHEN 6 THEN ? ELSE finished_at END,
-			worker = -4611686018427387904, token = -4611686018427387904
-		WHERE id = ? AND +state = 4`
+	updateCrashed = `UPDATE plainjobs_jobs SET crashes = ?, suspect = 1 WHERE id = ?`
 )
 
 var updateRescued = newList(`
@@ -68,9 +65,18 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 			}
 			result.Workers = append(result.Workers, worker)
 		}
-		result.Due, err = t.promote(now, limit)
-		result.More = result.More || result.Due == limit
-		return err
+		if result.Due, err = t.promote(now, limit); err != nil {
+			return err
+		}
+		if result.Expired, err = b.expire(t, now, limit); err != nil {
+			return err
+		}
+		kept, err := t.execN(deleteKept, now, limit)
+		if err != nil {
+			return err
+		}
+		result.More = result.More || result.Due == limit || result.Expired == limit || kept == int64(limit)
+		return t.retire(now)
 	}})
 	if err == nil {
 		var more bool
@@ -122,49 +128,54 @@ func (t *tx) dead(req backend.ReapRequest, now int64) (dead []int64, err error) 
 	}
 }
 
-// rescue makes the jobs of a dead worker pending, or failed.
+// rescue makes the jobs of a dead worker wait again, or ends them.
 func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) error {
-	type job struct{ id, name, suspect, crashes, failures int64 }
-	var jobs []job
-	var suspects int64
-	err := t.each(selectDeadsJobs, []any{worker}, func(r *sql.Rows) (bool, error) {
-		var j job
-		err := r.Scan(&j.id, &j.name, &j.suspect, &j.crashes, &j.failures)
-		jobs = append(jobs, j)
-		suspects += j.suspect
-		return true, err
-	})
+	if _, err := t.settings(); err != nil { // of limited names, which wake others
+		return err
+	}
+	rows, err := t.rows(selectDeadsJobs, worker)
 	if err != nil {
 		return err
 	}
+	suspects := int64(0)
+	for _, r := range rows {
+		suspects += r.suspect
+	}
 	var ids []int64
-	for _, j := range jobs {
-		if j.suspect == 0 || suspects != 1 {
-			ids = append(ids, j.id)
-			t.move(j.name, backend.Running, backend.Pending, 1)
-			result.Rescued++
-			continue
+	for _, r := range rows {
+		crashed := r.suspect == 1 && suspects == 1
+		if crashed {
+			r.crashes++
 		}
-		state := backend.Pending
-		if j.crashes+1 >= backend.MaxCrashes {
-			state = backend.Failed
-		}
-		if _, err := t.exec(updateCrashed, int64(state), j.crashes+1, int64(state), now, j.id); err != nil {
+		switch other, err := t.retake(r.keyed, now); {
+		case err != nil:
 			return err
-		}
-		t.move(j.name, backend.Running, state, 1)
-		if state == backend.Pending {
-			result.Rescued++
-			continue
-		}
-		result.Failed++
-		if err := t.recordError(j.id, j.failures+1, backend.CrashError, now); err != nil {
-			return err
-		}
-		if b.history.Failed < 0 {
-			if err := t.remove([]int64{j.id}, nil); err != nil {
+		case r.flags&flagCancelling != 0:
+			err = b.finish(t, r, backend.Cancelled, backend.CancelledError, false, now)
+			if err != nil {
 				return err
 			}
+		case crashed && r.crashes >= backend.MaxCrashes:
+			if _, err := t.exec(updateCrashed, r.crashes, r.id); err != nil {
+				return err
+			}
+			if err := b.finish(t, r, backend.Failed, backend.CrashError, false, now); err != nil {
+				return err
+			}
+			result.Failed++
+		case other != 0:
+			if err := b.finish(t, r, backend.Cancelled, superseded(other), false, now); err != nil {
+				return err
+			}
+		default:
+			if crashed {
+				if _, err := t.exec(updateCrashed, r.crashes, r.id); err != nil {
+					return err
+				}
+			}
+			ids = append(ids, r.id)
+			t.move(r.name, backend.Running, backend.Pending, 1)
+			result.Rescued++
 		}
 	}
 	for part := range slices.Chunk(ids, maxList) {
@@ -193,8 +204,7 @@ type pruner struct {
 }
 
 const (
-	selectSurplus = `
-		SELECT name, sum(jobs) FROM plainjobs_counts WHERE state IN (5, 6, 7) GROUP BY name HAVING sum(jobs) > ?`
+	selectFinished = `SELECT name, sum(jobs) FROM plainjobs_counts WHERE state >= 5 GROUP BY name`
 
 	selectWalk = `SELECT id, name, state, finished_at FROM plainjobs_jobs WHERE id > ? ORDER BY id LIMIT ?`
 )
@@ -216,22 +226,26 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 	// Searching takes no lock; only deleting does.
 	err = b.read(ctx, func(q queryer) error {
 		ids, surplus, cursor, wrapped = nil, map[int64]int64{}, b.prune.age, false
-		if b.history.Rows >= 0 {
-			err := scan(ctx, q, b.sql(selectSurplus), []any{b.history.Rows}, func(r *sql.Rows) error {
-				var name, n int64
-				err := r.Scan(&name, &n)
-				surplus[name] = n - int64(b.history.Rows)
-				return err
-			})
-			if err != nil {
-				return err
+		var set settings
+		if err := scan(ctx, q, b.sql(selectSettings), nil, set.scan); err != nil {
+			return err
+		}
+		err := scan(ctx, q, b.sql(selectFinished), nil, func(r *sql.Rows) error {
+			var name, n int64
+			err := r.Scan(&name, &n)
+			if rows := int64(set[name].history.Over(b.history).Rows); rows >= 0 && n > rows {
+				surplus[name] = n - rows
 			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
 		if len(surplus) > 0 {
 			cursor = b.prune.surplus
 		}
 		now, seen := b.now(), 0
-		err := scan(ctx, q, b.sql(selectWalk), []any{cursor, walkLength * limit}, func(r *sql.Rows) error {
+		err = scan(ctx, q, b.sql(selectWalk), []any{cursor, walkLength * limit}, func(r *sql.Rows) error {
 			var id, name, finished int64
 			var state backend.State
 			if err := r.Scan(&id, &name, &state, &finished); err != nil {
@@ -245,7 +259,7 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 			if !state.Terminal() {
 				return nil
 			}
-			old := now-finished >= b.history.Keep(state).Microseconds()
+			old := now-finished >= b.keep(set, name, state).Microseconds()
 			if old || surplus[name] > 0 {
 				ids = append(ids, id)
 				surplus[name]--
@@ -261,8 +275,13 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 	for part := range slices.Chunk(ids, maxList) {
 		n := 0
 		err := b.writer.do(ctx, &request{op: "prune", run: func(t *tx) error {
-			n = 0
-			return t.remove(part, &n)
+			query, length := selectEnded.fit(len(part))
+			rows, err := t.rows(query, appendIDs(nil, part, length)...)
+			if err != nil {
+				return err
+			}
+			n = len(rows)
+			return t.remove(rows, b.now())
 		}})
 		if err != nil {
 			return pruned, false, err
@@ -286,33 +305,4 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 	return pruned, more && !wrapped, nil
 }
 
-var (
-	selectEnded = newList(`SELECT id, name, state FROM plainjobs_jobs WHERE +state >= 5 AND id IN (`, `?`, `)`)
-	deleteJobs  = newList(`DELETE FROM plainjobs_jobs WHERE +state >= 5 AND id IN (`, `?`, `)`)
-)
-
-// remove deletes those of at most maxList jobs that are finished.
-func (t *tx) remove(ids []int64, removed *int) error {
-	query, length := selectEnded.fit(len(ids))
-	args := appendIDs(nil, ids, length)
-	err := t.each(query, args, func(r *sql.Rows) (bool, error) {
-		var id, name int64
-		var state backend.State
-		err := r.Scan(&id, &name, &state)
-		t.count(name, state, -1)
-		if removed != nil {
-			*removed++
-		}
-		return true, err
-	})
-	if err != nil {
-		return err
-	}
-	query, _ = deleteErrorsOf.fit(len(ids))
-	if _, err := t.exec(query, args...); err != nil {
-		return err
-	}
-	query, _ = deleteJobs.fit(len(ids))
-	_, err = t.exec(query, args...)
-	return err
-}
+var selectEnded = newList(`SELECT `+rowColumns+` FROM plainjobs_jobs WHERE +state >= 5 AND id IN (`, `?`, `)`)

@@ -3,14 +3,18 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"maps"
+	"strings"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A tx is a transaction of the writer.
+// A tx is a transaction: the writer's, or one of the application.
 type tx struct {
-	w     *writer
+	statements
+	w     *writer // nil for one of the application
 	full  bool
 	alone bool // one request only, whose shortcuts failed
 
@@ -18,6 +22,17 @@ type tx struct {
 	counts map[countKey]int64
 	wakes  bool // jobs became claimable
 	after  []func()
+
+	set           settings
+	knowsSettings bool
+}
+
+// statements run in a transaction.
+type statements interface {
+	exec(query string, args ...any) (sql.Result, error)
+	// query returns rows that the caller closes. An open statement would keep
+	// the lock after the commit.
+	query(query string, args ...any) (*sql.Rows, error)
 }
 
 type countKey struct {
@@ -25,7 +40,24 @@ type countKey struct {
 	state backend.State
 }
 
-func (t *tx) exec(query string, args ...any) (sql.Result, error) { return t.w.exec(query, args...) }
+// callersTx are the statements of a transaction of the application.
+type callersTx struct {
+	ctx    context.Context
+	tx     *sql.Tx
+	prefix string
+}
+
+func (c callersTx) exec(query string, args ...any) (sql.Result, error) {
+	ctx := c.ctx
+	if strings.HasPrefix(query, "ROLLBACK") || strings.HasPrefix(query, "RELEASE") {
+		ctx = context.WithoutCancel(ctx) // what was begun is finished
+	}
+	return c.tx.ExecContext(ctx, withPrefix(query, c.prefix), args...)
+}
+
+func (c callersTx) query(query string, args ...any) (*sql.Rows, error) {
+	return c.tx.QueryContext(c.ctx, withPrefix(query, c.prefix), args...)
+}
 
 // execN is exec for how many rows it changed.
 func (t *tx) execN(query string, args ...any) (int64, error) {
@@ -38,15 +70,10 @@ func (t *tx) execN(query string, args ...any) (int64, error) {
 
 // each runs a query and calls row for each of its rows; a false return stops.
 func (t *tx) each(query string, args []any, row func(*sql.Rows) (bool, error)) error {
-	stmt, err := t.w.prepare(query) //nolint:sqlclosecheck // it is kept with the connection
+	rows, err := t.query(query, args...)
 	if err != nil {
 		return err
 	}
-	rows, err := stmt.QueryContext(context.Background(), args...)
-	if err != nil {
-		return err
-	}
-	// A statement that is not reset keeps the lock after the commit.
 	defer rows.Close()
 	for rows.Next() {
 		more, err := row(rows)
@@ -69,7 +96,8 @@ func (t *tx) count(name int64, state backend.State, delta int64) {
 		t.counts = map[countKey]int64{}
 	}
 	t.counts[countKey{name, state}] += delta
-	if state == backend.Pending && delta > 0 || state == backend.Scheduled && delta > 0 {
+	if delta > 0 && (state == backend.Pending || state == backend.Scheduled) ||
+		delta < 0 && state == backend.Running && t.set[name].limited() {
 		t.wakes = true
 	}
 }
@@ -90,8 +118,10 @@ const (
 
 // nameID returns the number of a name, which it adds if it is new.
 func (t *tx) nameID(name string) (int64, error) {
-	if id, ok := t.w.names[name]; ok {
-		return id, nil
+	if t.w != nil {
+		if id, ok := t.w.names[name]; ok {
+			return id, nil
+		}
 	}
 	if id, ok := t.fresh[name]; ok {
 		return id, nil
@@ -136,13 +166,46 @@ const addCount = `
 	INSERT INTO plainjobs_counts (name, state, jobs) VALUES (?, ?, ?)
 	ON CONFLICT (name, state) DO UPDATE SET jobs = jobs + excluded.jobs`
 
-func (t *tx) commit() error {
+// writeCounts stores what was noted by count.
+func (t *tx) writeCounts() error {
 	for key, delta := range t.counts {
 		if delta != 0 {
 			if _, err := t.exec(addCount, key.name, int64(key.state), delta); err != nil {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// nested runs f so that it is done as a whole or, if it fails, not at all,
+// without an end to the transaction.
+func (t *tx) nested(f func() error) error {
+	if _, err := t.exec("SAVEPOINT plainjobs"); err != nil {
+		return err
+	}
+	counts, fresh := maps.Clone(t.counts), maps.Clone(t.fresh)
+	wakes, after := t.wakes, len(t.after)
+	err := f()
+	if err == nil {
+		_, err = t.exec("RELEASE plainjobs")
+		return err
+	}
+	t.counts, t.fresh, t.wakes, t.after = counts, fresh, wakes, t.after[:after]
+	for _, undo := range []string{"ROLLBACK TO plainjobs", "RELEASE plainjobs"} {
+		if _, undoErr := t.exec(undo); undoErr != nil {
+			return errors.Join(err, undoErr)
+		}
+	}
+	if _, ours := resultCode(err); ours {
+		return err // SQLite's: the whole group may be in doubt
+	}
+	return rejected{err}
+}
+
+func (t *tx) commit() error {
+	if err := t.writeCounts(); err != nil {
+		return err
 	}
 	if _, err := t.exec("COMMIT"); err != nil {
 		if primaryCode(err) == codeIOErr {

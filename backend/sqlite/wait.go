@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"sync"
 	"time"
@@ -111,10 +110,6 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 	if err := backend.CheckClaim(req); err != nil {
 		return failed(ctx, "wait", err)
 	}
-	names, err := json.Marshal(req.Names)
-	if err != nil {
-		return failed(ctx, "wait", err)
-	}
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
@@ -122,7 +117,7 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 		if closed {
 			return failed(ctx, "wait", backend.ErrClosed)
 		}
-		ready, due, version, err := b.look(ctx, string(names), req.Suspects)
+		ready, due, version, err := b.look(ctx, req)
 		if err != nil && !busy(err) {
 			return failed(ctx, "wait", err)
 		}
@@ -137,7 +132,7 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 
 // look reports whether a claim may find a job, when the next one is due in
 // microseconds (or 0), and the version that this holds for.
-func (b *Backend) look(ctx context.Context, names string, suspects bool) (ready bool, due, version int64, err error) {
+func (b *Backend) look(ctx context.Context, req backend.ClaimRequest) (ready bool, due, version int64, err error) {
 	leave, err := b.enter()
 	if err != nil {
 		return false, 0, 0, err
@@ -149,16 +144,70 @@ func (b *Backend) look(ctx context.Context, names string, suspects bool) (ready 
 		}
 	}
 	err = b.read(ctx, func(q queryer) error {
-		err := scan(ctx, q, b.sql(selectReady), []any{names, suspects}, func(r *sql.Rows) error { return r.Scan(&ready) })
+		names, free, err := b.runnable(ctx, q, req.Names)
+		if err != nil {
+			return err
+		}
+		text := namesJSON(names)
+		err = scan(ctx, q, b.sql(selectReady), []any{text, req.Suspects}, func(r *sql.Rows) error { return r.Scan(&ready) })
 		if err != nil || ready {
 			return err
 		}
-		return scan(ctx, q, b.sql(selectNextDue), nil, func(r *sql.Rows) error { return r.Scan(&due) })
+		err = scan(ctx, q, b.sql(selectNextDue), nil, func(r *sql.Rows) error { return r.Scan(&due) })
+		if free != 0 && (due == 0 || free < due) {
+			due = free
+		}
+		return err
 	})
 	if due != 0 && due <= b.now() {
 		ready = true
 	}
 	return ready, due, version, err
+}
+
+// runnable returns those of names of which a claim may return jobs, and when
+// the rate of another allows one, or 0.
+func (b *Backend) runnable(ctx context.Context, q queryer, names []string) (allowed []string, free int64, err error) {
+	var set settings
+	if err := scan(ctx, q, b.sql(selectSettings), nil, set.scan); err != nil || len(set) == 0 {
+		return names, 0, err
+	}
+	if set[everything].paused {
+		return nil, 0, nil
+	}
+	for _, name := range names {
+		var id int64
+		err := scan(ctx, q, b.sql(selectName), []any{name}, func(r *sql.Rows) error { return r.Scan(&id) })
+		if err != nil {
+			return nil, 0, err
+		}
+		s := set[id]
+		if s.paused {
+			continue
+		}
+		if s.maxRunning > 0 {
+			running := int64(0)
+			err := scan(ctx, q, b.sql(selectRunning), []any{id}, func(r *sql.Rows) error { return r.Scan(&running) })
+			if err != nil {
+				return nil, 0, err
+			}
+			if running >= s.maxRunning {
+				continue
+			}
+		}
+		at, err := b.freeAt(ctx, q, id, s)
+		if err != nil {
+			return nil, 0, err
+		}
+		if at > b.now() {
+			if free == 0 || at < free {
+				free = at
+			}
+			continue
+		}
+		allowed = append(allowed, name)
+	}
+	return allowed, free, nil
 }
 
 // sleep returns nil when it is worth looking again.

@@ -1,0 +1,145 @@
+package sqlite
+
+import (
+	"database/sql"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// A keyed is what the handling of keys needs to know of a job.
+type keyed struct {
+	id, name       int64
+	flags          flag
+	unique, serial string
+}
+
+const (
+	selectKey = `SELECT job FROM plainjobs_keys WHERE name = ? AND key = ? AND (held = 1 OR until > ?)`
+
+	// It takes a key that nobody has, or that the job itself has kept.
+	takeKey = `
+		INSERT INTO plainjobs_keys (name, key, job, held, until) VALUES (?1, ?2, ?3, 1, ?4)
+		ON CONFLICT (name, key) DO UPDATE SET
+			held = 1, job = ?3, until = CASE job WHEN ?3 THEN until ELSE ?4 END
+		WHERE job = ?3 OR held = 0 AND until <= ?5`
+
+	deleteKey = `DELETE FROM plainjobs_keys WHERE name = ? AND key = ? AND job = ? AND until <= ?`
+	keepKey   = `UPDATE plainjobs_keys SET held = 0 WHERE name = ? AND key = ? AND job = ?`
+
+	deleteKept = `
+		DELETE FROM plainjobs_keys WHERE (name, key) IN (
+			SELECT name, key FROM plainjobs_keys INDEXED BY plainjobs_keys_kept WHERE held = 0 AND until <= (?+0) LIMIT (?+0))`
+)
+
+// holder returns the job that has a unique key, or 0.
+func (t *tx) holder(name int64, key string, now int64) (id int64, err error) {
+	err = t.each(selectKey, []any{name, key, now}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&id) })
+	return id, err
+}
+
+// take gives the job its unique key, until a time at least, and reports
+// whether it could.
+func (t *tx) take(j keyed, until, now int64) (bool, error) {
+	n, err := t.execN(takeKey, j.name, j.unique, j.id, until, now)
+	return n == 1, err
+}
+
+// give takes the unique key off the job.
+func (t *tx) give(j keyed, now int64) error {
+	if j.flags&flagUnique == 0 {
+		return nil
+	}
+	n, err := t.execN(deleteKey, j.name, j.unique, j.id, now)
+	if err != nil || n > 0 {
+		return err
+	}
+	_, err = t.exec(keepKey, j.name, j.unique, j.id)
+	return err
+}
+
+// retake gives a job that is to wait again the key that it gave back when it
+// was claimed. It returns the job that has it instead, or 0.
+func (t *tx) retake(j keyed, now int64) (other int64, err error) {
+	if j.flags&flagUntilStarted == 0 {
+		return 0, nil
+	}
+	ok, err := t.take(j, 0, now)
+	if err != nil || ok {
+		return 0, err
+	}
+	return t.holder(j.name, j.unique, now)
+}
+
+const (
+	selectHead = `SELECT job FROM plainjobs_serials WHERE name = ? AND key = ?`
+	insertHead = `INSERT INTO plainjobs_serials (name, key, job) VALUES (?, ?, ?)`
+	updateHead = `UPDATE plainjobs_serials SET job = ? WHERE name = ? AND key = ?`
+	deleteHead = `DELETE FROM plainjobs_serials WHERE name = ? AND key = ?`
+
+	selectBlocked = `
+		SELECT id, run_at FROM plainjobs_jobs INDEXED BY plainjobs_blocked
+		WHERE state = 2 AND name = (?+0) AND serial_key = (?||'') ORDER BY id LIMIT 1`
+	updateUnblocked = `UPDATE plainjobs_jobs SET state = ? WHERE id = ?`
+)
+
+// head returns the job that has a serial key, or 0.
+func (t *tx) head(name int64, key string) (id int64, err error) {
+	err = t.each(selectHead, []any{name, key}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&id) })
+	return id, err
+}
+
+// queueUp makes the job the head of its serial key and returns false, or
+// returns true if another is.
+func (t *tx) queueUp(j keyed) (blocked bool, err error) {
+	if j.flags&flagSerial == 0 {
+		return false, nil
+	}
+	id, err := t.head(j.name, j.serial)
+	if err != nil || id != 0 {
+		return id != j.id, err
+	}
+	_, err = t.exec(insertHead, j.name, j.serial, j.id)
+	return false, err
+}
+
+// advance ends the job's being the head of its serial key, if it is, and lets
+// the next one in line go.
+func (t *tx) advance(j keyed, now int64) error {
+	if j.flags&flagSerial == 0 {
+		return nil
+	}
+	head, err := t.head(j.name, j.serial)
+	if err != nil || head != j.id {
+		return err
+	}
+	var next, runAt int64
+	err = t.each(selectBlocked, []any{j.name, j.serial}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&next, &runAt) })
+	if err != nil {
+		return err
+	}
+	if next == 0 {
+		_, err = t.exec(deleteHead, j.name, j.serial)
+		return err
+	}
+	if _, err := t.exec(updateHead, next, j.name, j.serial); err != nil {
+		return err
+	}
+	state := backend.Pending
+	if runAt > now {
+		state = backend.Scheduled
+	}
+	t.move(j.name, backend.Blocked, state, 1)
+	_, err = t.exec(updateUnblocked, int64(state), next)
+	return err
+}
+
+// ended gives back what a job holds that has ended or is deleted.
+func (t *tx) ended(j keyed, now int64) error {
+	if j.flags&flagsAtEnd == 0 {
+		return nil
+	}
+	if err := t.give(j, now); err != nil {
+		return err
+	}
+	return t.advance(j, now)
+}

@@ -1,0 +1,119 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+const (
+	updateRetried = `
+		UPDATE plainjobs_jobs SET state = ?, ending = 0, suspect = 0, crashes = 0, failures = 0, run_at = ?, finished_at = created_at,
+			flags = flags & ~?, expires_at = NULL, worker = -4611686018427387904, token = -4611686018427387904
+		WHERE id = ?`
+	updateHurried    = `UPDATE plainjobs_jobs SET state = 3, run_at = ? WHERE id = ?`
+	updateCancelling = `UPDATE plainjobs_jobs SET flags = flags | ? WHERE id = ?`
+)
+
+// Operate implements [backend.Operator].
+func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (result backend.OperateResult, err error) {
+	if err := backend.CheckOperate(req); err != nil {
+		return result, fmt.Errorf("sqlite: operate: %w", err)
+	}
+	err = b.write(ctx, &request{op: "operate", full: b.full(), run: func(t *tx) error {
+		return t.nested(func() error {
+			result = backend.OperateResult{}
+			page, next, err := b.matching(ctx, t, req)
+			if err != nil {
+				return err
+			}
+			result.Next = next
+			now := b.now()
+			for _, id := range page {
+				r, err := t.row(id)
+				if err == nil && r.id != 0 {
+					err = b.operate(t, req.Op, r, now, &result)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}})
+	slices.Sort(result.Affected)
+	slices.Sort(result.Duplicates)
+	return result, err
+}
+
+// matching returns the IDs of a page of jobs to operate on.
+func (b *Backend) matching(ctx context.Context, t *tx, req backend.OperateRequest) (ids []int64, next int64, err error) {
+	query, args, from, err := b.listQuery(ctx, unmapped{t.w.conn}, backend.ListRequest{Filter: req.Filter, Before: req.Before}, `SELECT j.id FROM plainjobs_jobs j `)
+	if err != nil {
+		return nil, 0, err
+	}
+	limit := cmp.Or(req.Limit, 1000)
+	err = scan(context.WithoutCancel(ctx), unmapped{t.w.conn}, b.sql(query), append(args, limit+1), func(r *sql.Rows) error {
+		var id int64
+		err := r.Scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+	next = from
+	if len(ids) > limit {
+		ids = ids[:limit]
+		next = ids[limit-1]
+	}
+	return ids, next, err
+}
+
+// operate applies an operation to one job, and notes it in result if it means
+// something in the job's state.
+func (b *Backend) operate(t *tx, op backend.Op, r row, now int64, result *backend.OperateResult) error {
+	affected := func() { result.Affected = append(result.Affected, r.id) }
+	switch {
+	case op == backend.OpDelete && r.state != backend.Running:
+		affected()
+		return t.remove([]row{r}, now)
+	case op == backend.OpCancel && r.state == backend.Running:
+		affected()
+		_, err := t.exec(updateCancelling, int64(flagCancelling), r.id)
+		return err
+	case op == backend.OpCancel && r.state.Waits():
+		affected()
+		return b.finish(t, r, backend.Cancelled, backend.CancelledError, false, now)
+	case op == backend.OpRetry && r.state == backend.Scheduled:
+		affected()
+		t.move(r.name, r.state, backend.Pending, 1)
+		_, err := t.exec(updateHurried, now, r.id)
+		return err
+	case op == backend.OpRetry && r.state.Terminal():
+		if r.flags&flagUnique != 0 {
+			ok, err := t.take(r.keyed, 0, now)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				result.Duplicates = append(result.Duplicates, r.id)
+				return nil
+			}
+		}
+		affected()
+		state := backend.Pending
+		blocked, err := t.queueUp(r.keyed)
+		if err != nil {
+			return err
+		}
+		if blocked {
+			state = backend.Blocked
+		}
+		t.move(r.name, r.state, state, 1)
+		_, err = t.exec(updateRetried, int64(state), now, int64(flagCancelling|flagExpires), r.id)
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,294 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// A setting is what is set or paused for a name.
+type setting struct {
+	paused     bool
+	maxRunning int64
+	rate, per  int64
+	history    backend.History
+}
+
+func (s setting) limited() bool { return s.maxRunning > 0 || s.rate > 0 }
+
+// settings are the settings of all names that have any. They are read by each
+// transaction that needs them: the table is small, mostly empty, and another
+// process may have changed it.
+type settings map[int64]setting
+
+// everything is the name of the whole queue.
+const everything = 0
+
+const selectSettings = `
+	SELECT name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows FROM plainjobs_settings`
+
+func (all *settings) scan(r *sql.Rows) error {
+	var name int64
+	var s setting
+	var done, failed int64
+	err := r.Scan(&name, &s.paused, &s.maxRunning, &s.rate, &s.per, &done, &failed, &s.history.Rows)
+	s.history.Done, s.history.Failed = time.Duration(done)*time.Microsecond, time.Duration(failed)*time.Microsecond
+	if *all == nil {
+		*all = settings{}
+	}
+	(*all)[name] = s
+	return err
+}
+
+// settings returns the settings as the transaction sees them.
+func (t *tx) settings() (settings, error) {
+	if !t.knowsSettings {
+		t.set = nil
+		err := t.each(selectSettings, nil, func(r *sql.Rows) (bool, error) { return true, t.set.scan(r) })
+		if err != nil {
+			return nil, err
+		}
+		t.knowsSettings = true
+	}
+	return t.set, nil
+}
+
+// keep returns how long a job of a name is kept that ends in a state.
+func (b *Backend) keep(all settings, name int64, s backend.State) time.Duration {
+	return all[name].history.Over(b.history).Keep(s)
+}
+
+const (
+	selectRunning = `SELECT jobs FROM plainjobs_counts WHERE name = ? AND state = 4`
+	selectStarts  = `SELECT slot, jobs FROM plainjobs_starts WHERE name = ? AND slot > ? ORDER BY slot`
+	deleteStarts  = `DELETE FROM plainjobs_starts WHERE name = ? AND slot <= ?`
+	insertStart   = `
+		INSERT INTO plainjobs_starts (name, slot, jobs) VALUES (?, ?, ?)
+		ON CONFLICT (name, slot) DO UPDATE SET jobs = jobs + excluded.jobs`
+)
+
+// counted returns how many jobs of a name are in a state, this transaction's
+// changes included.
+func (t *tx) counted(query string, name int64, states ...backend.State) (n int64, err error) {
+	err = t.each(query, []any{name}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&n) })
+	for _, s := range states {
+		n += t.counts[countKey{name, s}]
+	}
+	return n, err
+}
+
+// allowance returns how many jobs of a name may be claimed now.
+func (t *tx) allowance(name int64, s setting, now int64) (int, error) {
+	allowed := int64(math.MaxInt32)
+	if s.maxRunning > 0 {
+		running, err := t.counted(selectRunning, name, backend.Running)
+		if err != nil {
+			return 0, err
+		}
+		allowed = s.maxRunning - running
+	}
+	if s.rate > 0 {
+		if _, err := t.exec(deleteStarts, name, now-s.per); err != nil {
+			return 0, err
+		}
+		started := int64(0)
+		err := t.each(selectStarts, []any{name, now - s.per}, func(r *sql.Rows) (bool, error) {
+			var slot, jobs int64
+			err := r.Scan(&slot, &jobs)
+			if slot <= now+s.per { // one from further ahead was written before the clock went back
+				started += jobs
+			}
+			return true, err
+		})
+		if err != nil {
+			return 0, err
+		}
+		allowed = min(allowed, s.rate-started)
+	}
+	return int(max(allowed, 0)), nil
+}
+
+// start notes that jobs of a name with a rate were claimed. It rounds up, so
+// that never more than the rate are claimed in a span.
+func (t *tx) start(name int64, s setting, now, jobs int64) error {
+	if s.rate == 0 {
+		return nil
+	}
+	width := max(s.per/100, 1)
+	_, err := t.exec(insertStart, name, (now/width+1)*width, jobs)
+	return err
+}
+
+// free returns when the rate allows one more, from the starts within its span,
+// by slot; 0 is now.
+func (s setting) free(starts [][2]int64) int64 {
+	if s.rate == 0 {
+		return 0
+	}
+	sum := int64(0)
+	for _, slot := range slices.Backward(starts) {
+		if sum += slot[1]; sum >= s.rate {
+			return slot[0] + s.per
+		}
+	}
+	return 0
+}
+
+const (
+	upsertSettings = `
+		INSERT INTO plainjobs_settings (name, max_running, rate, per, keep_done, keep_failed, keep_rows) VALUES (?,?,?,?,?,?,?)
+		ON CONFLICT (name) DO UPDATE SET max_running = excluded.max_running, rate = excluded.rate, per = excluded.per,
+			keep_done = excluded.keep_done, keep_failed = excluded.keep_failed, keep_rows = excluded.keep_rows`
+	upsertPaused = `
+		INSERT INTO plainjobs_settings (name, paused) VALUES (?, ?)
+		ON CONFLICT (name) DO UPDATE SET paused = excluded.paused`
+	deletePlain = `
+		DELETE FROM plainjobs_settings WHERE paused = 0 AND max_running = 0 AND rate = 0
+			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0`
+)
+
+// Set implements [backend.Setter].
+func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
+	if err := backend.CheckSettings(all); err != nil {
+		return fmt.Errorf("sqlite: set: %w", err)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return b.write(ctx, &request{op: "set", run: func(t *tx) error {
+		stored, err := t.settings()
+		if err != nil {
+			return err
+		}
+		for _, s := range all {
+			id, err := t.nameID(s.Name)
+			if err != nil {
+				return err
+			}
+			plain := s
+			if plain.Name = ""; plain == (backend.Settings{}) {
+				if _, ok := stored[id]; !ok {
+					continue // nothing to say, and nothing said
+				}
+			}
+			_, err = t.exec(upsertSettings, id, s.MaxRunning, s.Rate, s.Per.Microseconds(),
+				s.History.Done.Microseconds(), s.History.Failed.Microseconds(), s.History.Rows)
+			if err != nil {
+				return err
+			}
+		}
+		t.wakes = true
+		_, err = t.exec(deletePlain)
+		return err
+	}})
+}
+
+// Pause implements [backend.Setter].
+func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
+	return b.write(ctx, &request{op: "pause", full: b.full(), run: func(t *tx) error {
+		id := int64(everything)
+		if name != "" {
+			var err error
+			if id, err = t.nameID(name); err != nil {
+				return err
+			}
+		}
+		if _, err := t.exec(upsertPaused, id, paused); err != nil {
+			return err
+		}
+		t.wakes = true
+		_, err := t.exec(deletePlain)
+		return err
+	}})
+}
+
+// full reports whether what must not be forgotten waits for the disk.
+func (b *Backend) full() bool { return b.opts.Durability == backend.PowerLoss }
+
+// write runs a request whose results are nothing but its error.
+func (b *Backend) write(ctx context.Context, r *request) error {
+	leave, err := b.enter()
+	if err == nil {
+		defer leave()
+		err = b.writer.do(ctx, r)
+	}
+	return failed(ctx, r.op, err)
+}
+
+const (
+	selectNames = `
+		SELECT n.id, n.name, coalesce((SELECT jobs FROM plainjobs_counts c WHERE c.name = n.id AND c.state = 4), 0)
+		FROM plainjobs_names n
+		WHERE EXISTS (SELECT 1 FROM plainjobs_counts c WHERE c.name = n.id AND c.jobs > 0)
+			OR EXISTS (SELECT 1 FROM plainjobs_settings s WHERE s.name = n.id)
+		ORDER BY n.name`
+)
+
+// Names implements [backend.Setter].
+func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
+	leave, err := b.enter()
+	if err != nil {
+		return nil, failed(ctx, "names", err)
+	}
+	defer leave()
+	var infos []backend.NameInfo
+	err = b.read(ctx, func(q queryer) error {
+		infos = nil
+		var all settings
+		if err := scan(ctx, q, b.sql(selectSettings), nil, all.scan); err != nil {
+			return err
+		}
+		if all[everything].paused {
+			infos = append(infos, backend.NameInfo{Paused: true})
+		}
+		var ids []int64
+		err := scan(ctx, q, b.sql(selectNames), nil, func(r *sql.Rows) error {
+			var id int64
+			var n backend.NameInfo
+			err := r.Scan(&id, &n.Name, &n.Running)
+			s := all[id]
+			n.Paused, n.MaxRunning, n.Rate = s.paused, int(s.maxRunning), int(s.rate)
+			n.Per, n.History = time.Duration(s.per)*time.Microsecond, s.history
+			infos, ids = append(infos, n), append(ids, id)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for i, id := range ids {
+			free, err := b.freeAt(ctx, q, id, all[id])
+			if err != nil {
+				return err
+			}
+			if free != 0 {
+				infos[len(infos)-len(ids)+i].Free = instant(free)
+			}
+		}
+		return nil
+	})
+	return infos, failed(ctx, "names", err)
+}
+
+// freeAt returns when a name's rate allows one more claim, or 0 if it does
+// now.
+func (b *Backend) freeAt(ctx context.Context, q queryer, name int64, s setting) (int64, error) {
+	if s.rate == 0 {
+		return 0, nil
+	}
+	now := b.now()
+	var starts [][2]int64
+	err := scan(ctx, q, b.sql(selectStarts), []any{name, now - s.per}, func(r *sql.Rows) error {
+		var slot [2]int64
+		err := r.Scan(&slot[0], &slot[1])
+		if slot[0] <= now+s.per {
+			starts = append(starts, slot)
+		}
+		return err
+	})
+	return s.free(starts), err
+}

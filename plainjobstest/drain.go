@@ -1,0 +1,184 @@
+package plainjobstest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+// A DrainOption changes what [Drain] runs.
+type DrainOption func(*drain)
+
+// Future has Drain run jobs for later too, as if their time had come.
+func Future() DrainOption { return func(d *drain) { d.future = true } }
+
+// Retries has Drain run jobs that fail again, as if their time had come, until
+// they succeed or have no attempts left; only then is it a failure.
+func Retries() DrainOption { return func(d *drain) { d.retries = true } }
+
+// Failures has Drain return the errors of jobs that fail without failing the
+// test.
+func Failures() DrainOption { return func(d *drain) { d.allowed = true } }
+
+type drain struct {
+	future, retries, allowed bool
+
+	tb     testing.TB
+	queue  *engine.Queue
+	worker backend.Worker
+	tried  map[int64]bool // jobs that were run and wait again
+	errs   []error
+}
+
+// Drain runs the jobs that wait on a queue of [Memory] or [Inline], one after
+// the other, and what they perform, until none is left. A job that fails fails
+// the test, and so does one without a handler. It returns their errors.
+func Drain(tb testing.TB, q *plainjobs.Queue, opts ...DrainOption) []error {
+	tb.Helper()
+	d := &drain{tb: tb, queue: engine.Of(q), tried: map[int64]bool{}}
+	for _, opt := range opts {
+		opt(d)
+	}
+	if inline, ok := d.queue.Backend.(*engine.Inline); ok {
+		for {
+			err := inline.Drain(plainjobs.NewContext(tb.Context(), q), d.future)
+			if err == nil {
+				break
+			}
+			d.failed(err)
+		}
+		return d.errs
+	}
+	d.worker = backend.Worker{ID: 1 + rand.Int64N(1<<62), Host: "test", PID: 1, Lease: time.Hour}
+	for d.next(tb.Context()) {
+	}
+	if heart, ok := d.queue.Backend.(backend.Heart); ok {
+		if _, err := heart.Beat(tb.Context(), backend.BeatRequest{Worker: d.worker, Leave: true}); err != nil {
+			tb.Fatalf("plainjobstest: drain: %v", err)
+		}
+	}
+	return d.errs
+}
+
+func (d *drain) failed(err error) {
+	d.tb.Helper()
+	d.errs = append(d.errs, err)
+	if !d.allowed {
+		d.tb.Errorf("plainjobstest: drain: %v", err)
+	}
+}
+
+// next runs one job and reports whether there was one.
+func (d *drain) next(ctx context.Context) bool {
+	d.tb.Helper()
+	d.hurry(ctx)
+	defs := map[string]*engine.Definition{}
+	var names []string
+	for _, def := range engine.Definitions() {
+		for _, name := range append([]string{def.Name}, def.Aliases...) {
+			defs[name], names = def, append(names, name)
+		}
+	}
+	jobs, err := d.queue.Backend.Claim(ctx, backend.ClaimRequest{
+		Worker: d.worker, Register: true, Names: names, Limit: 1, Suspects: true,
+	})
+	if err != nil {
+		d.tb.Fatalf("plainjobstest: drain: %v", err)
+	}
+	if len(jobs) == 0 {
+		return false
+	}
+	job := &jobs[0]
+	def := defs[job.Name]
+	handler := d.queue.Handler(def)
+	if handler == nil {
+		d.settle(ctx, job, nil, &backend.Failure{Ending: backend.EndFailed, Error: "no handler"})
+		d.failed(fmt.Errorf("job %s #%d has no handler: bind one with plainjobs.Handle", job.Name, job.ID))
+		return true
+	}
+	result, err := d.queue.Run(ctx, def, handler, job)
+	if err == nil {
+		d.settle(ctx, job, result, nil)
+		return true
+	}
+	f := engine.Judge(def, job, err, false)
+	d.settle(ctx, job, nil, &f)
+	d.tried[job.ID] = true
+	if f.Ending != backend.EndSnooze && (f.Ending != backend.EndRetry || !d.retries) {
+		d.failed(fmt.Errorf("job %s #%d: %w", job.Name, job.ID, err))
+	}
+	return true
+}
+
+func (d *drain) settle(ctx context.Context, job *backend.Job, result []byte, f *backend.Failure) {
+	d.tb.Helper()
+	var err error
+	if f == nil {
+		_, err = d.queue.Backend.Complete(ctx, []backend.Completion{{Lease: job.Lease, Result: result}})
+	} else {
+		f.Lease = job.Lease
+		_, err = d.queue.Backend.Fail(ctx, []backend.Failure{*f})
+	}
+	if err != nil {
+		d.tb.Fatalf("plainjobstest: drain: %v", err)
+	}
+}
+
+// hurry makes the jobs for later that are to run wait no longer.
+func (d *drain) hurry(ctx context.Context) {
+	d.tb.Helper()
+	reader, ok := d.queue.Backend.(backend.Reader)
+	operator, can := d.queue.Backend.(backend.Operator)
+	if !ok || !can || !d.future && !d.retries {
+		return
+	}
+	var ids []int64
+	for before := int64(0); ; {
+		page, err := reader.List(ctx, backend.ListRequest{Filter: backend.Filter{State: backend.Scheduled}, Before: before})
+		if err != nil {
+			d.tb.Fatalf("plainjobstest: drain: %v", err)
+		}
+		for _, j := range page.Jobs {
+			if j.Failures > 0 && d.retries || !d.tried[j.ID] && d.future {
+				ids = append(ids, j.ID)
+			}
+		}
+		if before = page.Next; before == 0 {
+			break
+		}
+	}
+	if len(ids) == 0 {
+		return
+	}
+	if len(ids) > 1000 {
+		ids = ids[:1000]
+	}
+	if _, err := operator.Operate(ctx, backend.OperateRequest{Op: backend.OpRetry, Filter: backend.Filter{IDs: ids}}); err != nil {
+		d.tb.Fatalf("plainjobstest: drain: %v", err)
+	}
+}
+
+// Tick performs what a schedule pushes at a tick, and returns its job's ID.
+// Schedules never tick by themselves in tests, unless a worker runs.
+func Tick(tb testing.TB, q *plainjobs.Queue, name string, tick time.Time) int64 {
+	tb.Helper()
+	s := engine.LookupSchedule(name)
+	if s == nil {
+		tb.Fatalf("plainjobstest: no schedule %q is defined", name)
+	}
+	job, err := s.Task(tick)
+	if err != nil {
+		tb.Fatalf("plainjobstest: tick of %s: %v", name, err)
+	}
+	pushed, err := engine.Of(q).Backend.Push(plainjobs.NewContext(tb.Context(), q), []backend.NewJob{job})
+	if err != nil {
+		tb.Fatalf("plainjobstest: tick of %s: %v", name, err)
+	}
+	return pushed[0].ID
+}

@@ -1,0 +1,113 @@
+// Package plainjobstest helps to test code that performs jobs.
+//
+// A test that does nothing special needs nothing of it: without a queue of its
+// own, plainjobs.Perform runs a job at once under go test. [Inline] does the
+// same on a queue of the test's own, whose handlers it can replace and on which
+// it can look at what was performed. [Memory] stores what is performed and runs
+// nothing until [Drain].
+//
+// Each queue belongs to one test, is found through the context, and uses
+// nothing but time, channels and mutexes, so that parallel tests do not meet
+// and a test in a testing/synctest bubble waits for a day in no time.
+package plainjobstest
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/memory"
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+// An Option changes the queue of a test.
+type Option func(*config)
+
+type config struct {
+	queue   plainjobs.Options
+	clock   func() time.Time
+	torture bool
+}
+
+// Queue sets the queue's options, its middleware for instance.
+func Queue(opts plainjobs.Options) Option { return func(c *config) { c.queue = opts } }
+
+// Torture runs the handler of each job twice, as happens to one whose worker
+// dies after the handler returned and before that was stored: what the second
+// time does wrong, or finds done already, the test shows. Only the second run's
+// result counts; a first run that fails counts like any other.
+func Torture() Option { return func(c *config) { c.torture = true } }
+
+// WithClock sets the clock of a queue of [Memory].
+func WithClock(clock *Clock) Option { return func(c *config) { c.clock = clock.Now } }
+
+// Inline returns a queue that runs a job when it is performed, and a context in
+// which plainjobs.Perform uses it. Perform returns the run's error. Tasks for
+// later, and those performed in a transaction, whose commit the queue cannot
+// see, are kept for [Drain].
+func Inline(tb testing.TB, opts ...Option) (context.Context, *plainjobs.Queue) {
+	tb.Helper()
+	store := &engine.Inline{Keep: true}
+	ctx, q := open(tb, store, opts)
+	store.Queue = engine.Of(q)
+	return ctx, q
+}
+
+// Memory returns a queue that keeps jobs in memory, as a real one would, and a
+// context in which plainjobs.Perform uses it. [Drain] runs the jobs, or a
+// worker of the test's own. Tasks performed in a transaction are there at once,
+// as the queue cannot see the commit.
+func Memory(tb testing.TB, opts ...Option) (context.Context, *plainjobs.Queue) {
+	tb.Helper()
+	c := configOf(opts)
+	return open(tb, memory.New(&memory.Options{Clock: c.clock}), opts)
+}
+
+func configOf(opts []Option) (c config) {
+	c.queue.Logger = slog.New(slog.DiscardHandler)
+	for _, opt := range opts {
+		opt(&c)
+	}
+	return c
+}
+
+func open(tb testing.TB, store backend.Backend, opts []Option) (context.Context, *plainjobs.Queue) {
+	tb.Helper()
+	c := configOf(opts)
+	q := plainjobs.New(store, &c.queue)
+	e := engine.Of(q)
+	e.Test, e.Twice = true, c.torture
+	tb.Cleanup(func() {
+		if err := q.Close(); err != nil {
+			tb.Errorf("plainjobstest: close: %v", err)
+		}
+	})
+	return plainjobs.NewContext(tb.Context(), q), q
+}
+
+// A Clock is a clock that stands still until it is moved.
+type Clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+// NewClock returns a clock that shows a time.
+func NewClock(now time.Time) *Clock { return &Clock{now: now} }
+
+// Now returns what the clock shows.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// Advance moves the clock, forward or back.
+func (c *Clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
