@@ -57,9 +57,15 @@ func (s *session) fetch(ctx context.Context, stop context.CancelCauseFunc) {
 // demand returns how many jobs to claim, and whether one may be a suspect.
 // With hungry set it lets the prefetched runs run out first, so that suspects,
 // which nothing may wait behind, get their turn.
+//
+// A claim costs the same for a few, so one is made when half of the prefetched
+// runs are gone, and already for a quarter when the settler is about to write,
+// as both share a transaction then.
 func (s *session) demand(hungry bool) (limit int, suspects bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	shared := s.settling
+	s.settling = false
 	free := s.opts.Concurrency - s.running
 	prefetch := 0
 	if s.average > 0 && s.suspect == nil {
@@ -68,11 +74,23 @@ func (s *session) demand(hungry bool) (limit int, suspects bool) {
 	if hungry && (s.waiting > 0 || free == 0) {
 		return 0, false
 	}
-	limit = min(maxPrefetch, free+prefetch-s.waiting)
-	if limit <= 0 || s.waiting > prefetch/2 {
-		return 0, false // a claim costs the same for a few
+	limit = min(maxClaim, free+prefetch-s.waiting)
+	enough := prefetch / 2
+	if shared {
+		enough += prefetch / 4
+	}
+	if limit <= 0 || s.waiting > enough || s.bytes > backend.DefaultMaxBytes/2 {
+		return 0, false
 	}
 	return limit, s.takesSuspect()
+}
+
+// settles tells fetch that the settler is about to write.
+func (s *session) settles() {
+	s.mu.Lock()
+	s.settling = true
+	s.mu.Unlock()
+	s.nudge()
 }
 
 // takesSuspect reports whether a suspect would start at once, with nothing
@@ -137,6 +155,7 @@ func (s *session) accept(req backend.ClaimRequest, asked time.Time, jobs []backe
 		if s.self.ID != req.Worker.ID {
 			r.state = runLost // the row is gone, and these with it
 		}
+		s.bytes += len(r.job.Payload)
 	}
 	s.waiting += len(jobs)
 	s.mu.Unlock()

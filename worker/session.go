@@ -44,11 +44,14 @@ type session struct {
 	renewed time.Time          // when the row was last renewed for certain
 	held    map[int64]*run     // by token: claimed and not settled
 	waiting int                // of held, in the channel
+	bytes   int                // of the payloads of those that wait
 	running int                // of held, in a slot
 	taken   int                // how many runs the slots have taken in all
 	suspect *run               // the suspect among held
 	average time.Duration      // of a handler's time, weighted to the latest
 	rouse   context.CancelFunc // ends a wait that is for no suspects
+
+	settling bool // the settler is about to write, and fetch has not seen it
 }
 
 // A run is a claimed job.
@@ -69,8 +72,13 @@ const (
 	runLost
 )
 
-// maxPrefetch bounds the runs that wait for a slot, and a claim.
-const maxPrefetch = 256
+// maxPrefetch bounds the runs that wait for a slot, maxClaim those that are
+// claimed at once: one claim runs while the next is made. Their payloads are at
+// most [backend.DefaultMaxBytes] together, except for a single one.
+const (
+	maxPrefetch = 1024
+	maxClaim    = maxPrefetch / 2
+)
 
 func newSession(q *engine.Queue, opts Options, jobs map[string]*engine.Definition) *session {
 	s := &session{
@@ -172,6 +180,7 @@ func (s *session) request(limit int, suspects bool) backend.ClaimRequest {
 		Register: !s.known,
 		Names:    s.names,
 		Limit:    limit,
+		MaxBytes: max(1, backend.DefaultMaxBytes-s.bytes),
 		Suspects: suspects,
 	}
 }
@@ -221,6 +230,7 @@ func (s *session) handBack() {
 		case r := <-s.runs:
 			s.mu.Lock()
 			s.waiting--
+			s.bytes -= len(r.job.Payload)
 			lost := r.state == runLost
 			if !lost {
 				r.state = runSettles

@@ -100,6 +100,7 @@ func (t *settler) loop() {
 // store writes a batch, as long as it takes: a run whose end is not stored
 // keeps its lease and, in the end, runs again.
 func (t *settler) store(batch []entry) {
+	t.s.settles()
 	var completions []backend.Completion
 	var failures []backend.Failure
 	for _, e := range batch {

@@ -25,6 +25,7 @@ func (s *session) slot() {
 func (s *session) start(r *run) bool {
 	s.mu.Lock()
 	s.waiting--
+	s.bytes -= len(r.job.Payload)
 	s.taken++
 	lost := r.state == runLost
 	if !lost {
