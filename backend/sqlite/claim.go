@@ -46,11 +46,16 @@ var (
 		SELECT id, priority, suspect, failures, max_attempts, created_at, run_at, payload
 		FROM plainjobs_jobs WHERE id IN (`, `?`, `)`)
 
-	// The token is a random number and the job's id: a lease of another claim
-	// never has it, so that lists of ids and of tokens match pair by pair.
+	// The token is a random number, the claim's base, and the job's id: a lease
+	// of another claim never has it, so that lists of ids and of tokens match
+	// pair by pair.
 	updateClaimed = newList(`
 		UPDATE plainjobs_jobs SET state = 4, ending = 0, worker = ?, token = ? + id WHERE id IN (`, `?`, `)`)
 )
+
+// updateClaimedSpan is updateClaimed for ids that follow each other.
+const updateClaimedSpan = `
+	UPDATE plainjobs_jobs SET state = 4, ending = 0, worker = ?, token = ? + id WHERE id BETWEEN ? AND ?`
 
 // A claim is one run of Claim.
 type claim struct {
@@ -107,7 +112,7 @@ func (c *claim) run(now int64) error {
 		}
 	}
 	if len(c.names) == 1 {
-		c.jobs = make([]backend.Job, 0, min(c.req.Limit, maxList))
+		c.jobs = make([]backend.Job, 0, min(c.req.Limit, max(c.t.w.found, 16)))
 		if err := c.read(c.names[0], c.bytes, selectPending, c.names[0], c.req.Limit); err != nil {
 			return err
 		}
@@ -268,24 +273,55 @@ func (c *claim) cut(heads []head) ([]head, bool, error) {
 	return heads, false, nil
 }
 
+// payloadChunk is how much memory payloads are cut from together. A job that
+// is kept keeps its chunk.
+const payloadChunk = 4096
+
 // read appends the jobs that a query returns, up to a bound of bytes.
 func (c *claim) read(name int64, bound int, query string, args ...any) error {
 	bytes := 0
+	// Integers come as int64 from all drivers; any other type of destination
+	// makes database/sql convert them, some by way of text.
+	var columns [7]any
+	var payload sql.RawBytes
+	dest := make([]any, 0, len(columns)+1)
+	for i := range columns {
+		dest = append(dest, &columns[i])
+	}
+	dest = append(dest, &payload)
+	var chunk []byte
 	return c.t.each(query, args, func(r *sql.Rows) (bool, error) {
-		var j backend.Job
-		var payload sql.RawBytes
-		var failures, created, due int64
-		err := r.Scan(&j.ID, &j.Priority, &j.Suspect, &failures, &j.MaxAttempts, &created, &due, &payload)
-		if err != nil {
+		if err := r.Scan(dest...); err != nil {
 			return false, err
 		}
 		bytes += len(payload)
 		if bytes > bound && len(c.jobs) > 0 {
 			return false, nil
 		}
-		j.Payload = append(make([]byte, 0, len(payload)), payload...)
-		j.Attempt = int(failures) + 1
-		j.CreatedAt, j.RunAt = instant(created), instant(due)
+		var numbers [len(columns)]int64
+		for i, v := range columns {
+			n, ok := v.(int64)
+			if !ok {
+				return false, fmt.Errorf("%w: a job has %T where a number belongs", backend.ErrCorrupt, v)
+			}
+			numbers[i] = n
+		}
+		j := backend.Job{
+			Lease:       backend.Lease{ID: numbers[0]},
+			Priority:    int16(numbers[1]),
+			Suspect:     numbers[2] != 0,
+			Attempt:     int(numbers[3]) + 1,
+			MaxAttempts: int(numbers[4]),
+			CreatedAt:   instant(numbers[5]),
+			RunAt:       instant(numbers[6]),
+		}
+		if cap(chunk)-len(chunk) < len(payload) || chunk == nil {
+			more := max(c.t.w.found-len(c.jobs), 1) // of about this length, if it is as many as last time
+			chunk = make([]byte, 0, max(len(payload), min(more*len(payload), payloadChunk)))
+		}
+		from := len(chunk)
+		chunk = append(chunk, payload...)
+		j.Payload = chunk[from:len(chunk):len(chunk)]
 		c.jobs = append(c.jobs, j)
 		c.nameOf = append(c.nameOf, name)
 		return true, nil
@@ -296,31 +332,46 @@ func (c *claim) read(name int64, bound int, query string, args ...any) error {
 func (c *claim) take() error {
 	base := rand.Int64N(1 << 62)
 	counts := map[int64]int64{}
-	ids := make([]int64, 0, maxList)
-	var args []any
-	for at := 0; at < len(c.jobs); at += maxList {
-		part := c.jobs[at:min(at+maxList, len(c.jobs))]
-		ids = ids[:0]
-		for i := range part {
-			name := c.nameOf[at+i]
-			text, err := c.t.name(name)
-			if err != nil {
+	last := int64(-1)
+	var text string
+	for i, name := range c.nameOf {
+		if name != last {
+			var err error
+			if text, err = c.t.name(name); err != nil {
 				return err
 			}
-			part[i].Name = text
-			part[i].Token = base + part[i].ID
-			ids = append(ids, part[i].ID)
-			counts[name]++
+			last = name
 		}
-		query, length := updateClaimed.fit(len(ids))
-		args = appendIDs(append(args[:0], c.req.Worker.ID, base), ids, length)
-		n, err := c.t.execN(query, args...)
+		c.jobs[i].Name = text
+		c.jobs[i].Token = base + c.jobs[i].ID
+		counts[name]++
+	}
+	long, rest := spans(len(c.jobs), func(i int) bool { return c.jobs[i].ID == c.jobs[i-1].ID+1 })
+	n := int64(0)
+	for _, s := range long {
+		changed, err := c.t.execN(updateClaimedSpan, c.req.Worker.ID, base, c.jobs[s.from].ID, c.jobs[s.to-1].ID)
 		if err != nil {
 			return err
 		}
-		if n != int64(len(part)) {
-			return fmt.Errorf("%w: %d pending jobs are in the index and %d in the table", backend.ErrCorrupt, len(part), n)
+		n += changed
+	}
+	ids := make([]int64, 0, min(len(rest), maxList))
+	var args []any
+	for part := range slices.Chunk(rest, maxList) {
+		ids = ids[:0]
+		for _, i := range part {
+			ids = append(ids, c.jobs[i].ID)
 		}
+		query, length := updateClaimed.fit(len(ids))
+		args = appendIDs(append(args[:0], c.req.Worker.ID, base), ids, length)
+		changed, err := c.t.execN(query, args...)
+		if err != nil {
+			return err
+		}
+		n += changed
+	}
+	if n != int64(len(c.jobs)) {
+		return fmt.Errorf("%w: %d pending jobs are in the index and %d in the table", backend.ErrCorrupt, len(c.jobs), n)
 	}
 	for name, n := range counts {
 		c.t.move(name, backend.Pending, backend.Running, n)
@@ -333,11 +384,35 @@ func (c *claim) take() error {
 // hold remembers the names of claimed jobs, so that settling them needs no
 // look-up.
 func (w *writer) hold(jobs []backend.Job, names []int64) {
+	w.found = len(jobs)
+	if len(jobs) == 0 {
+		return
+	}
 	if len(w.held) > 100_000 {
 		clear(w.held) // of jobs that were settled elsewhere, or never
 	}
-	for i := range jobs {
-		w.held[jobs[i].ID] = held{token: jobs[i].Token, name: names[i]}
+	h := &held{name: names[0], left: len(jobs)}
+	for i, name := range names {
+		if name != h.name && h.names == nil {
+			h.names = make(map[int64]int64, len(jobs))
+			for k := range i {
+				h.names[jobs[k].ID] = h.name
+			}
+		}
+		if h.names != nil {
+			h.names[jobs[i].ID] = name
+		}
+	}
+	w.held[jobs[0].Token-jobs[0].ID] = h
+}
+
+// settled takes note that n jobs of the claim with the base are not held any
+// more.
+func (w *writer) settled(base int64, n int) {
+	if h := w.held[base]; h != nil {
+		if h.left -= n; h.left <= 0 {
+			delete(w.held, base)
+		}
 	}
 }
 

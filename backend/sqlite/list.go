@@ -43,3 +43,30 @@ func appendIDs(args []any, ids []int64, length int) []any {
 	}
 	return args
 }
+
+// A span is a place in a slice of jobs whose ids follow each other, one by one.
+type span struct{ from, to int }
+
+// minSpan is from how many jobs on a statement for a range of ids pays.
+const minSpan = 4
+
+// spans cuts n jobs into those whose ids and tokens both go up by one, which
+// are held by one claim. It returns the ones that are long enough for a
+// statement of their own, and the places of all other jobs.
+func spans(n int, follows func(i int) bool) (long []span, rest []int) {
+	for from := 0; from < n; {
+		to := from + 1
+		for to < n && follows(to) {
+			to++
+		}
+		if to-from >= minSpan {
+			long = append(long, span{from, to})
+		} else {
+			for i := from; i < to; i++ {
+				rest = append(rest, i)
+			}
+		}
+		from = to
+	}
+	return long, rest
+}

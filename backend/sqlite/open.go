@@ -127,7 +127,7 @@ func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
 			prefix: o.Prefix,
 			names:  map[string]int64{},
 			nameOf: map[int64]string{},
-			held:   map[int64]held{},
+			held:   map[int64]*held{},
 		},
 	}
 	b.writer.onWake = b.watch.ring

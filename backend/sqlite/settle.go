@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -16,6 +17,16 @@ var (
 		UPDATE plainjobs_jobs SET state = 5, finished_at = ?, suspect = 0, crashes = 0
 		WHERE +state = 4 AND id IN `)
 	deleteDone = newPairs(`DELETE FROM plainjobs_jobs WHERE ? IS NOT NULL AND +state = 4 AND id IN `)
+)
+
+// The same for ids that follow each other, of one claim.
+const (
+	updateDoneSpan = `
+		UPDATE plainjobs_jobs SET state = 5, finished_at = ?, suspect = 0, crashes = 0
+		WHERE +state = 4 AND id BETWEEN ? AND ? AND +token = ? + id`
+	deleteDoneSpan = `DELETE FROM plainjobs_jobs WHERE ? IS NOT NULL AND +state = 4 AND id BETWEEN ? AND ? AND +token = ? + id`
+
+	deleteErrorsSpan = `DELETE FROM plainjobs_errors WHERE job BETWEEN ? AND ?`
 )
 
 func newPairs(before string) *list {
@@ -36,46 +47,22 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 		return nil, failed(ctx, "complete", err)
 	}
 	defer leave()
-	update := updateDone
-	if b.history.Done < 0 {
-		update = deleteDone
-	}
+	ordered := byClaim(done)
 	err = b.writer.do(ctx, &request{op: "complete", run: func(t *tx) error {
 		lost = lost[:0]
-		held := done
+		held := ordered
 		var names map[int64]int64
 		if t.alone {
 			var err error
 			if held, names, lost, err = t.examine(done, lost); err != nil {
 				return err
 			}
-		} else if names = t.w.namesHeld(done); names == nil {
+			held = byClaim(held)
+		} else if names = t.w.namesHeld(held); names == nil {
 			return rejected{errAlone}
 		}
-		now := b.now()
-		for part := range slices.Chunk(held, maxList) {
-			query, length := update.fit(len(part))
-			text, _ := deleteErrorsOf.fit(len(part))
-			args := make([]any, 1, 1+2*length)
-			args[0] = now
-			for i := range length {
-				args = append(args, part[min(i, len(part)-1)].ID)
-			}
-			for i := range length {
-				args = append(args, part[min(i, len(part)-1)].Token)
-			}
-			n, err := t.execN(query, args...)
-			if err != nil {
-				return err
-			}
-			if n != int64(len(part)) {
-				return errAlone // a lease was lost: find out which
-			}
-			if b.history.Done < 0 {
-				if _, err := t.exec(text, args[1:1+length]...); err != nil {
-					return err
-				}
-			}
+		if err := b.finish(t, held, b.now()); err != nil {
+			return err
 		}
 		for name, n := range names {
 			t.count(name, backend.Running, -n)
@@ -85,7 +72,7 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 		}
 		t.then(func() {
 			for _, c := range held {
-				delete(t.w.held, c.ID)
+				t.w.settled(c.Token-c.ID, 1)
 			}
 		})
 		return nil
@@ -96,18 +83,91 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 	return lost, nil
 }
 
-// namesHeld returns how many of done there are of each name, or nil if one of
-// them is not known to be held or there twice.
+// byClaim returns done in the order of claims and ids: those of a claim follow
+// each other.
+func byClaim(done []backend.Completion) []backend.Completion {
+	order := func(a, b backend.Completion) int {
+		return cmp.Or(cmp.Compare(a.Token-a.ID, b.Token-b.ID), cmp.Compare(a.ID, b.ID))
+	}
+	if !slices.IsSortedFunc(done, order) {
+		done = slices.Clone(done)
+		slices.SortFunc(done, order)
+	}
+	return done
+}
+
+// finish makes the jobs of held, which are in the order of byClaim, done, or
+// deletes them. It returns errAlone if a lease of them was lost.
+func (b *Backend) finish(t *tx, held []backend.Completion, now int64) error {
+	update, updateSpan := updateDone, updateDoneSpan
+	if b.history.Done < 0 {
+		update, updateSpan = deleteDone, deleteDoneSpan
+	}
+	long, rest := spans(len(held), func(i int) bool {
+		return held[i].ID == held[i-1].ID+1 && held[i].Token == held[i-1].Token+1
+	})
+	n := int64(0)
+	for _, s := range long {
+		first, last := held[s.from].ID, held[s.to-1].ID
+		changed, err := t.execN(updateSpan, now, first, last, held[s.from].Token-first)
+		if err != nil {
+			return err
+		}
+		n += changed
+		if b.history.Done < 0 {
+			if _, err := t.exec(deleteErrorsSpan, first, last); err != nil {
+				return err
+			}
+		}
+	}
+	for part := range slices.Chunk(rest, maxList) {
+		query, length := update.fit(len(part))
+		text, _ := deleteErrorsOf.fit(len(part))
+		args := make([]any, 1, 1+2*length)
+		args[0] = now
+		for i := range length {
+			args = append(args, held[part[min(i, len(part)-1)]].ID)
+		}
+		for i := range length {
+			args = append(args, held[part[min(i, len(part)-1)]].Token)
+		}
+		changed, err := t.execN(query, args...)
+		if err != nil {
+			return err
+		}
+		n += changed
+		if b.history.Done < 0 {
+			if _, err := t.exec(text, args[1:1+length]...); err != nil {
+				return err
+			}
+		}
+	}
+	if n != int64(len(held)) {
+		return errAlone // a lease was lost: find out which
+	}
+	return nil
+}
+
+// namesHeld returns how many of done, in the order of byClaim, there are of each
+// name, or nil if one of them is not known to be held or there twice.
 func (w *writer) namesHeld(done []backend.Completion) map[int64]int64 {
 	names := make(map[int64]int64, 1)
-	seen := make(map[int64]struct{}, len(done))
-	for _, c := range done {
-		h, ok := w.held[c.ID]
-		if _, twice := seen[c.ID]; !ok || twice || h.token != c.Token {
+	var of *held
+	for i, c := range done {
+		base := c.Token - c.ID
+		switch {
+		case i > 0 && c == done[i-1]:
+			return nil
+		case i == 0 || base != done[i-1].Token-done[i-1].ID:
+			if of = w.held[base]; of == nil {
+				return nil
+			}
+		}
+		name := of.nameOf(c.ID)
+		if name == 0 {
 			return nil
 		}
-		seen[c.ID] = struct{}{}
-		names[h.name]++
+		names[name]++
 	}
 	return names
 }
@@ -209,7 +269,7 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 
 func (b *Backend) fail(t *tx, f backend.Failure, run storedRun, now int64) error {
 	state := f.Ending.State(f.Delay)
-	t.then(func() { delete(t.w.held, f.ID) })
+	t.then(func() { t.w.settled(f.Token-f.ID, 1) })
 	if state.Terminal() && b.history.Keep(state) < 0 {
 		t.count(run.name, backend.Running, -1)
 		if _, err := t.exec(deleteErrors, f.ID); err != nil {

@@ -45,11 +45,25 @@ type writer struct {
 	distrust bool // an fsync failed: no push before a checkpoint succeeds
 	names    map[string]int64
 	nameOf   map[int64]string
-	held     map[int64]held // what this process claimed and did not settle
+	held     map[int64]*held // what this process claimed and did not settle, by base
+	found    int             // how many jobs the last claim found
 }
 
-// held is what the writer knows of a claimed job.
-type held struct{ token, name int64 }
+// held is what the writer knows of the jobs of a claim. A token is the claim's
+// base and the job's id.
+type held struct {
+	name  int64           // of all of them,
+	names map[int64]int64 // or of each one by its id
+	left  int             // how many are not settled
+}
+
+// nameOf returns the name of one of the jobs, 0 if it is none of them.
+func (h *held) nameOf(id int64) int64 {
+	if h.names == nil {
+		return h.name
+	}
+	return h.names[id]
+}
 
 // A request is a unit of work: all of it is committed or nothing.
 type request struct {

@@ -60,6 +60,8 @@ func Run(t *testing.T, name string, open Open) {
 			}
 		})
 	})
+	t.Run("Batches", d.testBatches)
+	t.Run("StaleBatches", d.testStaleBatches)
 	t.Run("UnusablePaths", d.testUnusablePaths)
 	t.Run("OddPaths", d.testOddPaths)
 	t.Run("ReadOnly", d.testReadOnly)
