@@ -74,6 +74,7 @@ type Backend interface {
 	//
 	// A suspect (see [Job.Suspect]) is returned only if req.Suspects is set,
 	// and then alone: no claim returns more than one, or anything beside it.
+	// Pauses, settings and caps hold for suspects too.
 	//
 	// Claim renews the worker's row in its own transaction. If there is no
 	// such row it creates it when req.Register is set, and otherwise claims

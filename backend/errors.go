@@ -11,8 +11,9 @@ import (
 var (
 	// ErrInvalid: the request breaks a rule of this package.
 	ErrInvalid = errors.New("invalid request")
-	// ErrNotFound: there is no job with the given ID.
-	ErrNotFound = errors.New("job not found")
+	// ErrNotFound: there is no job with the given ID, or no schedule of the
+	// name.
+	ErrNotFound = errors.New("not found")
 	// ErrLeaseLost: the lease is not held any more.
 	ErrLeaseLost = errors.New("lease lost: the job runs elsewhere")
 	// ErrDuplicate: a unique key is taken; see [DuplicateError].
@@ -41,12 +42,16 @@ type DuplicateError struct {
 	Index int
 	Name  string
 	Key   string
-	// ID of the job that has the key.
+	// ID of the job that has the key, or had it last if the key outlives it;
+	// zero if it is in the refused batch itself.
 	ID int64
 }
 
 // Error names the job that has the key.
 func (e *DuplicateError) Error() string {
+	if e.ID == 0 {
+		return fmt.Sprintf("job %d: %v: another job of %s in the batch has the unique key %q", e.Index, ErrDuplicate, e.Name, e.Key)
+	}
 	return fmt.Sprintf("job %d: %v: job #%d of %s has the unique key %q", e.Index, ErrDuplicate, e.ID, e.Name, e.Key)
 }
 
@@ -58,7 +63,8 @@ type QueueFullError struct {
 	// Index of the job in its batch.
 	Index int
 	Name  string
-	// Waiting is how many jobs of the name wait, MaxPending how many may.
+	// Waiting is how many jobs of the name wait, with those before this one
+	// in its batch, MaxPending how many may.
 	Waiting    int64
 	MaxPending int
 }

@@ -38,17 +38,25 @@ type NewJob struct {
 	MaxAttempts int
 	// Delay before the job may run; zero is at once. Never negative.
 	Delay time.Duration
-	// Expires is how long after the push the job may still be started; zero
-	// is for ever. One that was not is [Cancelled] with [ExpiredError].
+	// Expires is how long after the push the job may still be started for the
+	// first time; zero is for ever. One that was not is [Cancelled] with
+	// [ExpiredError]. A claim counts as the start, whatever becomes of it: a
+	// job that waits again does not expire.
 	Expires time.Duration
 	// Unique keeps a second job with the same key out.
 	Unique Unique
 	// Serial is a key of at most 255 bytes: of the jobs of one name and key,
 	// one runs at a time, in the order of their IDs. Empty is no key.
+	//
+	// Of those that are not finished one is the head, and the others are
+	// Blocked. What ends or deletes the head makes the blocked one with the
+	// lowest ID the head, in the same transaction: Pending, or Scheduled if
+	// its time is to come. A head that waits again remains the head.
 	Serial string
 	// MaxPending refuses the push, with ErrQueueFull, if afterwards more jobs
-	// of the name would wait: be scheduled, blocked or pending. Zero is no
-	// bound.
+	// of the name would wait: be scheduled, blocked or pending. The jobs
+	// before it in the batch count, the ones after it do not; a duplicate
+	// adds nothing and is not refused. Zero is no bound.
 	MaxPending int
 	// Metadata is opaque, at most 64 KiB, and comes back byte for byte.
 	Metadata []byte
@@ -127,7 +135,7 @@ type Job struct {
 	// RunAt is when the job became, or was asked to become, runnable.
 	RunAt time.Time
 	// Expires is how long after the claim the job may still be started; zero
-	// is for ever.
+	// is for ever. It is what is left of NewJob.Expires at the first claim.
 	Expires  time.Duration
 	Metadata []byte
 }
@@ -210,7 +218,8 @@ type ReapRequest struct {
 type ReapResult struct {
 	// Workers that were found dead.
 	Workers []int64
-	// Rescued jobs became pending; Failed ones had crashed too often.
+	// Rescued jobs became pending, or Cancelled instead (see [Unique] and
+	// [OpCancel]); Failed ones had crashed too often.
 	Rescued, Failed int
 	// Due jobs became pending.
 	Due int

@@ -7,7 +7,7 @@ import (
 
 // A Filter selects jobs. Zero fields do not filter.
 type Filter struct {
-	IDs   []int64 // at most 1000
+	IDs   []int64 // at most 1000; nil does not filter, an empty list selects none
 	Name  string
 	State State
 	// Key is the unique or the serial key.
@@ -29,16 +29,21 @@ type Op uint8
 
 // The operations.
 const (
-	// OpRetry makes a finished job wait again as if it were new: it has no
-	// failures, no crashes and a token that no lease matches; its errors
-	// stay. One whose unique key is taken is left as it is. A scheduled job
-	// is to run at once, and keeps its failures.
+	// OpRetry makes a finished job wait again as if it were new: it is to
+	// run now, does not expire, and has no failures, no crashes, no result,
+	// no progress and a token that no lease matches; its errors stay. One
+	// whose unique key is taken is left as it is. A scheduled job is to run
+	// at once, and keeps its failures.
 	OpRetry Op = iota + 1
-	// OpCancel ends a waiting job as [Cancelled], and asks for the end of a
-	// running one: [BeatResult] tells its worker, and whatever its run ends
-	// with but Complete, and rescuing it too, makes it Cancelled.
+	// OpCancel ends a waiting job as [Cancelled] with [CancelledError], and
+	// asks for the end of a running one: [BeatResult] tells its worker.
+	// Complete still completes that; whatever else its run ends with, and
+	// releasing or rescuing it, ends it as EndCancelled would, with the
+	// failure's error, or with CancelledError if there is none. A repeat of
+	// what its worker sent succeeds.
 	OpCancel
-	// OpDelete deletes a job that is not running, and gives its keys back.
+	// OpDelete deletes a job that is not running, and gives its keys back,
+	// but for what [Unique] says of For.
 	OpDelete
 )
 
@@ -64,8 +69,9 @@ type OperateResult struct {
 // An Operator is a Backend whose jobs can be steered.
 type Operator interface {
 	// Operate applies an operation to a page of jobs, newest ID first, in one
-	// transaction. A request in which [CheckOperate] finds a fault must be
-	// refused.
+	// transaction. The page is of those that match before the first of them
+	// is changed. It may look at a bounded number of jobs. A request in which
+	// [CheckOperate] finds a fault must be refused.
 	Operate(ctx context.Context, req OperateRequest) (OperateResult, error)
 }
 

@@ -27,8 +27,8 @@ type TxPusher interface {
 type Heart interface {
 	// Beat renews the worker's row and returns the leases stored under it.
 	// If there is no row it returns ErrWorkerGone. With req.Leave it deletes
-	// the row instead and releases, unspent and not as suspects, what was
-	// still stored under it.
+	// the row instead and releases, as EndRelease does but so that no lease
+	// matches, what was still stored under it.
 	Beat(ctx context.Context, req BeatRequest) (BeatResult, error)
 }
 
@@ -89,15 +89,17 @@ type Info struct {
 	RunAt       time.Time
 	FinishedAt  time.Time // zero unless the state is terminal
 	Worker      int64     // zero unless running
-	// ExpiresAt is when the job may be started at the latest, or zero.
+	// ExpiresAt is when the job may be started at the latest, or zero, as it
+	// is once the job was claimed.
 	ExpiresAt time.Time
 	// UniqueKey and SerialKey are the job's keys, if it has any.
 	UniqueKey, SerialKey string
-	// BlockedBy is the job that a blocked one waits for.
+	// BlockedBy is the head that a blocked job waits for, see NewJob.Serial.
 	BlockedBy int64
 	// Cancelling is set on a running job that an operator has cancelled.
 	Cancelling bool
-	// Done of Total is how far the job said it has come; zeros if it did not.
+	// Done of Total is how far the job said last that it has come; zeros if
+	// it did not.
 	Done, Total int64
 	Metadata    []byte
 	// Result, Errors and, unless asked for, Payload are left out of lists.

@@ -10,15 +10,19 @@ import (
 type Scheduler interface {
 	// Define stores the schedules of a worker that starts. A schedule that
 	// is new, has another definition than the stored one, or was removed,
-	// takes what is given; otherwise the stored Next stays. A batch in which
-	// [CheckSchedules] finds a fault must be refused.
+	// takes the given Definition and Next, and is removed no more; otherwise
+	// the stored ones stay. Last and Paused stay in any case, and are not
+	// set for a new one. A batch in which [CheckSchedules] finds a fault must
+	// be refused.
 	Define(ctx context.Context, schedules []Schedule) error
 	// Schedules returns the stored schedules ordered by name.
 	Schedules(ctx context.Context) (Schedules, error)
 	// Tick pushes the tick's jobs and advances the schedule, in one
 	// transaction and as durable as a push, if the schedule is there, not
 	// removed, has the tick's definition and is due at the tick's Due. It
-	// returns whether it did. Of a schedule that is paused it only advances.
+	// returns whether it did. Of a schedule that is paused it only advances
+	// Next. If the jobs cannot be pushed it returns the error of that, and
+	// the schedule stays as it is.
 	Tick(ctx context.Context, tick Tick) (bool, error)
 	// PauseSchedule pauses a schedule, or lets it go on, and returns an error
 	// that matches ErrNotFound if there is none of the name.
@@ -31,12 +35,15 @@ type Schedule struct {
 	// Definition is opaque: workers with another one leave the schedule
 	// alone.
 	Definition string
-	// Next is the tick to come, Last the one that was taken last, or zero.
+	// Next is the tick to come, Last the Due of the Tick that pushed last, or
+	// zero.
 	Next, Last time.Time
 	Paused     bool
-	// RemovedAt is when no live worker had the schedule any more, although
-	// others lived (see Worker.Schedules); Reap finds that out. A removed
-	// schedule is not ticked, and deleted by Reap after [KeepRemoved].
+	// RemovedAt is when no worker had the schedule any more, although there
+	// were others (see Worker.Schedules); Reap finds that out, after it has
+	// deleted the rows of the dead. A worker counts as long as it has a row,
+	// so that a clock that jumps removes nothing. A removed schedule is not
+	// ticked, and deleted by Reap after [KeepRemoved].
 	RemovedAt time.Time
 }
 

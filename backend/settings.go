@@ -9,11 +9,12 @@ import (
 type Settings struct {
 	Name string
 	// MaxRunning is how many jobs of the name may be running at once, in all
-	// processes, those of workers that are not reaped yet included; zero is
-	// no bound.
+	// processes, suspects and those of workers that are not reaped yet
+	// included; zero is no bound.
 	MaxRunning int
-	// Rate is how many jobs of the name may be claimed in any span of Per;
-	// zero is no bound. A store may be up to a hundredth of Per stricter.
+	// Rate is how many jobs of the name may be claimed in any span of Per,
+	// whatever became of the claims; zero is no bound. A store may be up to
+	// a hundredth of Per stricter.
 	Rate int
 	Per  time.Duration
 	// History goes before the store's in each field that is not zero.
@@ -26,12 +27,13 @@ func (s Settings) Limited() bool { return s.MaxRunning > 0 || s.Rate > 0 }
 // A Setter is a Backend that keeps settings by name.
 type Setter interface {
 	// Set stores settings in the place of what was stored for their names.
-	// Workers do so when they start, so that those of the latest hold. A
-	// batch in which [CheckSettings] finds a fault must be refused.
+	// Workers do so when they start, so that those of the latest hold. It
+	// forgets no claim that a rate counts. A batch in which [CheckSettings]
+	// finds a fault must be refused.
 	Set(ctx context.Context, settings []Settings) error
 	// Pause stops claims of a name, or of all names if it is empty, until it
 	// is called with paused false. A pause of all and one of a name are
-	// apart. Neither touches running jobs.
+	// apart. Neither touches running jobs. What is no name must be refused.
 	Pause(ctx context.Context, name string, paused bool) error
 	// Names returns what is known of each name that is paused or has
 	// settings or jobs, ordered by name.

@@ -6,9 +6,12 @@ import "time"
 //
 // A store must enforce it by a constraint of its database, for any number of
 // processes. The key is taken in the transaction that pushes the job and given
-// back in the one that ends it (see Scope). A job that is to wait again takes
-// it again; if another has it by then, the job is [Cancelled] with
-// [SupersededError].
+// back in the one that ends or deletes it (see Scope). A job that is to wait
+// again (retried, snoozed, released, rescued) takes it again; if another has
+// it by then, the job is [Cancelled] with [SupersededError] and the other's ID.
+// A job is never in its own way, not by For either.
+//
+// In a batch, a job's key is taken for the jobs after it.
 type Unique struct {
 	// Key of at most 255 bytes of UTF-8 without NUL; empty is no key.
 	Key string
@@ -38,11 +41,14 @@ type Conflict uint8
 // The ways to resolve a conflict.
 const (
 	// KeepFirst stores nothing and returns the ID of the job that has the
-	// key, which is committed, as a Duplicate.
+	// key, which is committed, as a Duplicate. While the key is kept by For
+	// that is the job that had it, finished or deleted.
 	KeepFirst Conflict = iota
 	// Replace gives the job that has the key, and waits, this job's payload,
-	// metadata, priority, delay and expiry, and returns its ID as a
-	// Duplicate. If it does not wait, Replace is Reject. It needs
+	// metadata, priority, delay and expiry, the last two counted from now,
+	// and returns its ID as a Duplicate. Its state follows from the delay,
+	// but a blocked job stays blocked; all else stays as it was, keys and
+	// failures too. If it does not wait, Replace is Reject. It needs
 	// UntilStarted and no For.
 	Replace
 	// Reject refuses the whole push with a [DuplicateError].
