@@ -69,15 +69,15 @@ var readCases = []testCase{{
 				want []int64
 			}{
 				"all":           {backend.ListRequest{}, slices.Concat(a, b)},
-				"name":          {backend.ListRequest{Name: "b"}, b},
-				"state":         {backend.ListRequest{State: backend.Failed}, a[4:7]},
-				"done":          {backend.ListRequest{State: backend.Done}, a[:4]},
-				"running":       {backend.ListRequest{State: backend.Running}, a[7:10]},
-				"name, state":   {backend.ListRequest{Name: "a", State: backend.Pending}, a[10:]},
-				"other":         {backend.ListRequest{Name: "b", State: backend.Failed}, nil},
-				"unknown name":  {backend.ListRequest{Name: "c"}, nil},
+				"name":          {backend.ListRequest{Filter: backend.Filter{Name: "b"}}, b},
+				"state":         {backend.ListRequest{Filter: backend.Filter{State: backend.Failed}}, a[4:7]},
+				"done":          {backend.ListRequest{Filter: backend.Filter{State: backend.Done}}, a[:4]},
+				"running":       {backend.ListRequest{Filter: backend.Filter{State: backend.Running}}, a[7:10]},
+				"name, state":   {backend.ListRequest{Filter: backend.Filter{Name: "a", State: backend.Pending}}, a[10:]},
+				"other":         {backend.ListRequest{Filter: backend.Filter{Name: "b", State: backend.Failed}}, nil},
+				"unknown name":  {backend.ListRequest{Filter: backend.Filter{Name: "c"}}, nil},
 				"before":        {backend.ListRequest{Before: a[3]}, a[:3]},
-				"before, state": {backend.ListRequest{Before: a[6], State: backend.Failed}, a[4:6]},
+				"before, state": {backend.ListRequest{Before: a[6], Filter: backend.Filter{State: backend.Failed}}, a[4:6]},
 			} {
 				c.req.Limit = limit
 				got := e.list(c.req)
@@ -92,7 +92,7 @@ var readCases = []testCase{{
 	name: "read/invalid",
 	rule: "a list that breaks a rule is refused with ErrInvalid",
 	run: func(e *env) {
-		for _, req := range []backend.ListRequest{{Limit: -1}, {Limit: 1001}, {State: 99}, {Before: -1}} {
+		for _, req := range []backend.ListRequest{{Limit: -1}, {Limit: 1001}, {Filter: backend.Filter{State: 99}}, {Before: -1}} {
 			if _, err := e.reader().List(e.ctx, req); !errors.Is(err, backend.ErrInvalid) {
 				e.Errorf("List(%+v) = %v, want ErrInvalid", req, err)
 			}

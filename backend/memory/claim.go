@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
+
+// expiredPerClaim is how many expired jobs a claim ends beyond its limit.
+const expiredPerClaim = 1000
 
 // Claim implements [backend.Backend].
 func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
@@ -27,167 +29,144 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	if req.Limit == 0 {
 		return nil, nil
 	}
-	b.promote(now, len(b.due.jobs))
-
+	b.promote(now, -1)
+	s := b.search(&req, now)
 	if req.Suspects {
-		if q := b.best(req.Names, (*name).suspectJobs); q != nil {
-			if p := b.best(req.Names, (*name).pendingJobs); p == nil || first(q.peek(), p.peek()) {
-				return []backend.Job{b.lease(q.pop(), req.Worker.ID, w)}, nil
+		if j, source := s.best((*name).suspectJobs); j != nil {
+			if p, _ := s.best((*name).pendingJobs); p == nil || first(j, p) {
+				return []backend.Job{s.take(j, source, w)}, nil
 			}
 		}
 	}
 	maxBytes := cmp.Or(req.MaxBytes, backend.DefaultMaxBytes)
 	var jobs []backend.Job
 	for bytes := 0; len(jobs) < req.Limit; {
-		q := b.best(req.Names, (*name).pendingJobs)
-		if q == nil {
+		j, source := s.best((*name).pendingJobs)
+		if j == nil {
 			break
 		}
-		bytes += len(q.peek().Payload)
+		bytes += len(j.payload)
 		if bytes > maxBytes && len(jobs) > 0 {
 			break
 		}
-		jobs = append(jobs, b.lease(q.pop(), req.Worker.ID, w))
+		if jobs == nil {
+			jobs = make([]backend.Job, 0, min(req.Limit, s.pending()))
+		}
+		jobs = append(jobs, s.take(j, source, w))
 	}
 	return jobs, nil
 }
 
-func (n *name) pendingJobs() *queue { return &n.pending }
-func (n *name) suspectJobs() *queue { return &n.suspects }
+// A search is for jobs that a claim may return.
+type search struct {
+	*Backend
+	now     int64
+	sources []source
+	slots   int // jobs of limited names that may be returned
+	expired int // jobs that may still be found to have expired
+}
 
-// best returns the queue whose first job comes first, or nil.
-func (b *Backend) best(names []string, of func(*name) *queue) *queue {
-	var found *queue
-	for _, s := range names {
-		n := b.names[s]
-		if n == nil || of(n).peek() == nil {
+// A source is a name that a claim may return jobs of.
+type source struct {
+	*name
+	left int // as many
+}
+
+// search returns the search for what req asks for.
+func (b *Backend) search(req *backend.ClaimRequest, now int64) search {
+	s := search{Backend: b, now: now, slots: cmp.Or(req.Slots, req.Limit), expired: req.Limit + expiredPerClaim}
+	if b.paused {
+		return s
+	}
+	s.sources = make([]source, 0, len(req.Names))
+	for _, text := range req.Names {
+		n := b.names[text]
+		if n == nil || n.paused {
 			continue
 		}
-		if found == nil || first(of(n).peek(), found.peek()) {
-			found = of(n)
+		left := n.allows(now)
+		if most, ok := req.Caps[text]; ok {
+			left = min(left, most)
+		}
+		if left > 0 {
+			s.sources = append(s.sources, source{n, left})
 		}
 	}
-	return found
+	return s
 }
 
-func (b *Backend) lease(j *job, id int64, w *worker) backend.Job {
-	b.token++
-	n := b.name(j.Name)
-	n.counts[j.State]--
-	n.counts[backend.Running]++
-	j.State, j.Worker, j.token, j.ending = backend.Running, id, b.token, 0
-	w.leases[j.ID] = j
-	return backend.Job{
-		Lease:       backend.Lease{ID: j.ID, Token: j.token},
-		Name:        j.Name,
-		Payload:     j.Payload,
-		Priority:    j.Priority,
-		Attempt:     j.Failures + 1,
-		MaxAttempts: j.MaxAttempts,
-		Suspect:     j.Suspect,
-		CreatedAt:   j.CreatedAt,
-		RunAt:       j.RunAt,
-	}
-}
-
-// promote makes at most limit due jobs pending and returns how many it were.
-func (b *Backend) promote(now time.Time, limit int) int {
+// pending returns how many jobs there are to find, at most.
+func (s *search) pending() int {
 	n := 0
-	for ; n < limit; n++ {
-		j := b.due.peek()
-		if j == nil || j.RunAt.After(now) {
-			break
-		}
-		b.move(b.due.pop(), backend.Pending, now)
+	for i := range s.sources {
+		n += int(s.sources[i].counts[backend.Pending])
 	}
 	return n
 }
 
-// renew renews the row of a worker, or creates it if register is set.
-func (b *Backend) renew(req backend.Worker, register bool, now time.Time) (*worker, error) {
-	w := b.workers[req.ID]
-	if w == nil {
-		if !register {
-			return nil, backend.ErrWorkerGone
+// best returns the job that comes first, and its source, or nil. What has
+// expired it ends.
+func (s *search) best(of func(*name) *queue) (found *job, from *source) {
+	for i := range s.sources {
+		c := &s.sources[i]
+		if c.left == 0 || s.slots == 0 && c.settings.Limited() {
+			continue
 		}
-		w = &worker{leases: map[int64]*job{}}
-		b.workers[req.ID] = w
-	}
-	w.seen, w.lease = now, req.Lease
-	return w, nil
-}
-
-// Beat implements [backend.Heart].
-func (b *Backend) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
-	if err := b.enter(ctx, "beat"); err != nil {
-		return backend.BeatResult{}, err
-	}
-	defer b.mu.Unlock()
-	now := b.now()
-	w, err := b.renew(req.Worker, false, now)
-	if err != nil {
-		return backend.BeatResult{}, fmt.Errorf("memory: beat: %w", err)
-	}
-	result := backend.BeatResult{Now: now}
-	for _, j := range w.leases {
-		result.Leases = append(result.Leases, backend.Lease{ID: j.ID, Token: j.token})
-	}
-	slices.SortFunc(result.Leases, func(a, c backend.Lease) int { return cmp.Compare(a.ID, c.ID) })
-	if req.Leave {
-		for _, l := range result.Leases {
-			j := b.jobs[l.ID]
-			j.token = 0
-			b.move(j, backend.Pending, now)
-		}
-		delete(b.workers, req.Worker.ID)
-	}
-	return result, nil
-}
-
-// Wait implements [backend.Waiter].
-func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
-	for {
-		if err := b.enter(ctx, "wait"); err != nil {
-			return err
-		}
-		ready, due := b.ready(req)
-		changed := b.changed
-		b.waiters++
-		b.mu.Unlock()
-
-		if !ready {
-			timer := time.NewTimer(due)
-			select {
-			case <-changed:
-			case <-timer.C:
-			case <-ctx.Done():
+		j := of(c.name).peek()
+		for ; j != nil && j.expired(s.now); j = of(c.name).peek() {
+			if s.expired--; s.expired < 0 {
+				return nil, nil
 			}
-			timer.Stop()
+			s.cancelExpired(j, s.now)
 		}
-		b.mu.Lock()
-		b.waiters--
-		b.mu.Unlock()
-		if ready {
-			return nil
+		if j != nil && (found == nil || first(j, found)) {
+			found, from = j, c
 		}
 	}
+	return found, from
 }
 
-// ready reports whether Claim would find a job, and otherwise when it might.
-func (b *Backend) ready(req backend.ClaimRequest) (bool, time.Duration) {
-	if b.best(req.Names, (*name).pendingJobs) != nil ||
-		req.Suspects && b.best(req.Names, (*name).suspectJobs) != nil {
-		return true, 0
+// take leases j to w.
+func (s *search) take(j *job, from *source, w *worker) backend.Job {
+	from.left--
+	if from.settings.Limited() {
+		s.slots--
+		from.rate.add(&from.settings, s.now)
 	}
-	wait := time.Hour
-	if j := b.due.peek(); j != nil {
-		wait = j.RunAt.Sub(b.now())
-		if wait <= 0 {
-			return true, 0
+	s.token++
+	job := backend.Job{
+		Lease:       backend.Lease{ID: j.id, Token: s.token},
+		Name:        j.name.text,
+		Payload:     j.payload,
+		Priority:    j.priority,
+		Attempt:     j.failures + 1,
+		MaxAttempts: j.maxAttempts,
+		Suspect:     j.suspect,
+		CreatedAt:   instant(j.created),
+		RunAt:       instant(j.runAt),
+	}
+	if m := j.more; m != nil {
+		job.Metadata = m.metadata
+		if m.expires != 0 {
+			job.Expires = time.Duration(m.expires-s.now) * time.Microsecond
 		}
 	}
-	if b.foreign {
-		wait = min(wait, 100*time.Millisecond)
+	s.move(j, backend.Running, s.now)
+	j.token, j.ending = s.token, 0
+	w.hold(j)
+	return job
+}
+
+// promote makes at most limit due jobs pending, or all if it is negative, and
+// returns how many it were.
+func (b *Backend) promote(now int64, limit int) int {
+	n := 0
+	for ; n != limit; n++ {
+		j := b.due.peek()
+		if j == nil || j.runAt > now {
+			break
+		}
+		b.move(j, backend.Pending, now)
 	}
-	return false, wait
+	return n
 }

@@ -9,8 +9,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -31,46 +29,33 @@ type Backend struct {
 	foreign bool // the clock is not the runtime's, so timers do not follow it
 	history backend.History
 
-	mu      sync.Mutex
-	closed  bool
-	lastID  int64
-	token   int64
-	jobs    map[int64]*job
-	order   []*job // by ID; deleted jobs are cut out by Reap
-	names   map[string]*name
-	due     queue // scheduled jobs by time
-	workers map[int64]*worker
-	changed chan struct{} // closed when jobs became pending or scheduled
-	waiters int
-}
-
-// A job is a stored job.
-type job struct {
-	backend.Info
-	token  int64
-	ending backend.Ending // of the run that token settled
-}
-
-// A name holds the jobs of one name that a claim or Reap looks for.
-type name struct {
-	pending, suspects queue
-	done, failed      []*job // in the order they finished
-	counts            map[backend.State]int64
-}
-
-type worker struct {
-	seen   time.Time
-	lease  time.Duration
-	leases map[int64]*job
+	mu        sync.Mutex
+	closed    bool
+	paused    bool
+	lastID    int64
+	token     int64
+	jobs      table
+	names     map[string]*name
+	due       queue // scheduled jobs by time
+	expiries  queue // waiting jobs by the time they expire
+	holds     queue // jobs whose unique keys outlive them, by the time they do
+	workers   map[int64]*worker
+	schedules map[string]*backend.Schedule
+	changed   chan struct{} // closed when a waiter should look again
+	waiters   int
 }
 
 var (
-	_ backend.Backend   = (*Backend)(nil)
-	_ backend.Heart     = (*Backend)(nil)
-	_ backend.Reader    = (*Backend)(nil)
-	_ backend.Waiter    = (*Backend)(nil)
-	_ backend.Describer = (*Backend)(nil)
-	_ io.Closer         = (*Backend)(nil)
+	_ backend.Backend    = (*Backend)(nil)
+	_ backend.Heart      = (*Backend)(nil)
+	_ backend.Reader     = (*Backend)(nil)
+	_ backend.Setter     = (*Backend)(nil)
+	_ backend.Scheduler  = (*Backend)(nil)
+	_ backend.Operator   = (*Backend)(nil)
+	_ backend.Progresser = (*Backend)(nil)
+	_ backend.Waiter     = (*Backend)(nil)
+	_ backend.Describer  = (*Backend)(nil)
+	_ io.Closer          = (*Backend)(nil)
 )
 
 // New returns an empty store; nil options are the defaults. It panics if the
@@ -84,14 +69,14 @@ func New(opts *Options) *Backend {
 		panic("memory: " + err.Error())
 	}
 	b := &Backend{
-		clock:   time.Now,
-		history: history,
-		jobs:    map[int64]*job{},
-		names:   map[string]*name{},
-		workers: map[int64]*worker{},
-		changed: make(chan struct{}),
+		clock:     time.Now,
+		history:   history,
+		names:     map[string]*name{},
+		workers:   map[int64]*worker{},
+		schedules: map[string]*backend.Schedule{},
+		changed:   make(chan struct{}),
 	}
-	b.due.less = func(a, c *job) bool { return a.RunAt.Before(c.RunAt) }
+	b.expiries.live, b.holds.live = entry.expires, entry.holds
 	if opts.Clock != nil {
 		b.clock, b.foreign = opts.Clock, true
 	}
@@ -127,173 +112,22 @@ func (b *Backend) enter(ctx context.Context, op string) error {
 	return nil
 }
 
-func (b *Backend) now() time.Time { return b.clock().UTC().Truncate(time.Microsecond) }
+// now returns the clock's time. Inside, instants are microseconds of Unix time
+// and zero is none.
+func (b *Backend) now() int64 { return b.clock().UnixMicro() }
 
-func (b *Backend) name(s string) *name {
-	n := b.names[s]
-	if n == nil {
-		n = &name{counts: map[backend.State]int64{}}
-		n.pending.less, n.suspects.less = first, first
-		b.names[s] = n
+// instant returns t as it is shown.
+func instant(t int64) time.Time {
+	if t == 0 {
+		return time.Time{}
 	}
-	return n
+	return time.UnixMicro(t).UTC()
 }
 
-// first is the order of claims.
-func first(a, c *job) bool {
-	if a.Priority != c.Priority {
-		return a.Priority > c.Priority
-	}
-	return a.ID < c.ID
-}
-
-// move puts j into state s and into the queue that belongs to it.
-func (b *Backend) move(j *job, s backend.State, now time.Time) {
-	n := b.name(j.Name)
-	if j.State != 0 {
-		n.counts[j.State]--
-	}
-	if j.State == backend.Running {
-		if w := b.workers[j.Worker]; w != nil {
-			delete(w.leases, j.ID)
-		}
-		j.Worker = 0
-	}
-	j.State = s
-	n.counts[s]++
-	switch {
-	case s == backend.Scheduled:
-		b.due.push(j)
-		b.wake()
-	case s == backend.Pending && j.Suspect:
-		n.suspects.push(j)
-		b.wake()
-	case s == backend.Pending:
-		n.pending.push(j)
-		b.wake()
-	case s.Terminal():
-		j.FinishedAt = now
-		switch {
-		case b.history.Keep(s) < 0:
-			b.remove(j)
-		case s == backend.Done:
-			n.done = append(n.done, j)
-		default:
-			n.failed = append(n.failed, j)
-		}
-	}
-}
-
-// remove deletes a finished job; Reap cuts it out of order.
-func (b *Backend) remove(j *job) {
-	b.name(j.Name).counts[j.State]--
-	delete(b.jobs, j.ID)
-}
-
+// wake lets those who wait look again.
 func (b *Backend) wake() {
 	if b.waiters > 0 {
 		close(b.changed)
 		b.changed = make(chan struct{})
 	}
-}
-
-// Push implements [backend.Backend].
-func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	if err := backend.CheckNewJobs(jobs); err != nil {
-		return nil, fmt.Errorf("memory: push: %w", err)
-	}
-	if err := b.enter(ctx, "push"); err != nil {
-		return nil, err
-	}
-	defer b.mu.Unlock()
-	now := b.now()
-	pushed := make([]backend.Pushed, len(jobs))
-	for i, n := range jobs {
-		b.lastID++
-		j := &job{Info: backend.Info{
-			ID:          b.lastID,
-			Name:        n.Name,
-			Priority:    n.Priority,
-			Payload:     append([]byte{}, n.Payload...),
-			MaxAttempts: n.MaxAttempts,
-			CreatedAt:   now,
-			RunAt:       now.Add(n.Delay.Truncate(time.Microsecond)),
-		}}
-		b.jobs[j.ID] = j
-		b.order = append(b.order, j)
-		if n.Delay > 0 {
-			b.move(j, backend.Scheduled, now)
-		} else {
-			b.move(j, backend.Pending, now)
-		}
-		pushed[i].ID = j.ID
-	}
-	return pushed, nil
-}
-
-// Get implements [backend.Reader].
-func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
-	if err := b.enter(ctx, "get"); err != nil {
-		return backend.Info{}, err
-	}
-	defer b.mu.Unlock()
-	j := b.jobs[id]
-	if j == nil {
-		return backend.Info{}, fmt.Errorf("memory: get %d: %w", id, backend.ErrNotFound)
-	}
-	return j.shown(true), nil
-}
-
-func (j *job) shown(errors bool) backend.Info {
-	info := j.Info
-	info.Payload = slices.Clone(j.Payload)
-	info.Errors = nil
-	if errors {
-		info.Errors = slices.Clone(j.Errors)
-	}
-	return info
-}
-
-// List implements [backend.Reader].
-func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Page, error) {
-	limit, err := req.PageSize()
-	if err != nil {
-		return backend.Page{}, fmt.Errorf("memory: list: %w", err)
-	}
-	if err := b.enter(ctx, "list"); err != nil {
-		return backend.Page{}, err
-	}
-	defer b.mu.Unlock()
-	var page backend.Page
-	for _, j := range slices.Backward(b.order) {
-		if b.jobs[j.ID] == nil ||
-			req.Before != 0 && j.ID >= req.Before ||
-			req.Name != "" && j.Name != req.Name ||
-			req.State != 0 && j.State != req.State {
-			continue
-		}
-		if len(page.Jobs) == limit {
-			page.Next = page.Jobs[limit-1].ID
-			break
-		}
-		page.Jobs = append(page.Jobs, j.shown(false))
-	}
-	return page, nil
-}
-
-// Count implements [backend.Reader].
-func (b *Backend) Count(ctx context.Context) ([]backend.Count, error) {
-	if err := b.enter(ctx, "count"); err != nil {
-		return nil, err
-	}
-	defer b.mu.Unlock()
-	var counts []backend.Count
-	for _, name := range slices.Sorted(maps.Keys(b.names)) {
-		for _, state := range backend.States() {
-			if n := b.names[name].counts[state]; n > 0 {
-				counts = append(counts, backend.Count{Name: name, State: state, Jobs: n})
-			}
-		}
-	}
-	return counts, nil
 }

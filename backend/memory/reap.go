@@ -26,12 +26,9 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	if req.Expired {
 		for _, id := range slices.Sorted(maps.Keys(b.workers)) {
 			w := b.workers[id]
-			// A row from the future was written before the clock went back.
-			if age := now.Sub(w.seen); age < w.lease && age > -w.lease {
-				continue
-			}
-			if req.Steady > 0 && req.Steady < w.lease/3 ||
-				!req.Heard.IsZero() && now.Sub(req.Heard).Abs() > w.lease/3 {
+			if w.alive(now) ||
+				req.Steady > 0 && req.Steady < w.Lease/3 ||
+				!req.Heard.IsZero() && instant(now).Sub(req.Heard).Abs() > w.Lease/3 {
 				continue
 			}
 			// A worker's jobs are rescued together, to judge the suspects.
@@ -45,72 +42,72 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 		}
 	}
 	result.Due = b.promote(now, limit)
+	result.Expired = b.cancelAllExpired(now, limit)
 	result.Pruned = b.prune(now, limit)
-	result.More = result.More || result.Due == limit || result.Pruned == limit
+	freed := b.freeUniques(now, limit)
+	b.removeSchedules(now)
+	result.More = result.More || max(result.Due, result.Expired, result.Pruned, freed) == limit
 	return result, nil
 }
 
-// rescue makes the jobs of a dead worker pending, or failed.
-func (b *Backend) rescue(w *worker, now time.Time, result *backend.ReapResult) {
-	held := slices.SortedFunc(maps.Values(w.leases), func(a, c *job) int { return cmp.Compare(a.ID, c.ID) })
+// rescue makes the jobs of a dead worker wait again, or ends them.
+func (b *Backend) rescue(w *worker, now int64, result *backend.ReapResult) {
+	held := w.byID()
 	suspects := 0
 	for _, j := range held {
-		if j.Suspect {
+		if j.suspect {
 			suspects++
 		}
 	}
 	for _, j := range held {
-		if j.Suspect && suspects == 1 {
-			j.Crashes++
+		if j.suspect && suspects == 1 {
+			j.crashes++
 		}
-		j.Suspect = true
+		j.suspect = true
 		j.token = 0
-		if j.Crashes >= backend.MaxCrashes {
-			j.record(j.Failures+1, backend.CrashError, now)
+		if j.crashes >= backend.MaxCrashes && !j.cancelling {
+			j.record(backend.CrashError, "", now)
 			b.move(j, backend.Failed, now)
 			result.Failed++
 		} else {
-			b.move(j, backend.Pending, now)
+			b.handBack(j, now)
 			result.Rescued++
 		}
 	}
 }
 
 // prune deletes at most limit finished jobs past their keep.
-func (b *Backend) prune(now time.Time, limit int) int {
+func (b *Backend) prune(now int64, limit int) int {
 	pruned := 0
 	for _, n := range b.names {
 		for pruned < limit {
-			ended := n.oldest(now, b.history)
-			if ended == nil {
+			j := n.oldest(now)
+			if j == nil {
 				break
 			}
-			j := (*ended)[0]
-			(*ended)[0], *ended = nil, (*ended)[1:]
-			b.remove(j)
+			b.move(j, gone, now)
 			pruned++
 		}
-	}
-	if len(b.order) > 2*len(b.jobs)+1000 {
-		b.order = slices.DeleteFunc(b.order, func(j *job) bool { return b.jobs[j.ID] == nil })
 	}
 	return pruned
 }
 
-// oldest returns the list whose first job is to be deleted, or nil.
-func (n *name) oldest(now time.Time, history backend.History) *[]*job {
-	past := func(jobs []*job, keep time.Duration) bool {
-		return len(jobs) > 0 && now.Sub(jobs[0].FinishedAt) >= keep
+// oldest returns the job that is to be deleted next, or nil.
+func (n *name) oldest(now int64) *job {
+	past := func(j *job, keep time.Duration) bool {
+		return j != nil && now-j.finished >= keep.Microseconds()
 	}
+	done, failed := n.done.peek(), n.failed.peek()
+	finished := n.counts[backend.Done] + n.counts[backend.Failed] + n.counts[backend.Cancelled]
 	switch {
-	case past(n.done, history.Done):
-		return &n.done
-	case past(n.failed, history.Failed):
-		return &n.failed
-	case history.Rows < 0 || len(n.done)+len(n.failed) <= history.Rows:
+	case past(done, n.history.Done):
+		return done
+	case past(failed, n.history.Failed):
+		return failed
+	case n.history.Rows < 0 || finished <= int64(n.history.Rows):
 		return nil
-	case len(n.failed) == 0 || len(n.done) > 0 && n.done[0].ID < n.failed[0].ID:
-		return &n.done
+	case failed == nil || done != nil && done.id < failed.id:
+		return done
 	}
-	return &n.failed
+	return failed
 }

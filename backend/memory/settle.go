@@ -1,10 +1,10 @@
 package memory
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
-	"slices"
-	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -17,14 +17,17 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 	defer b.mu.Unlock()
 	now := b.now()
 	for _, c := range done {
-		j := b.jobs[c.ID]
+		j := b.jobs.get(c.ID)
 		switch {
 		case j == nil || j.token != c.Token:
 			lost = append(lost, c.Lease)
-		case j.State == backend.Running:
+		case j.state == backend.Running:
 			j.settled()
+			if c.Result != nil {
+				j.extra().result = bytes.Clone(c.Result)
+			}
 			b.move(j, backend.Done, now)
-		case j.State != backend.Done:
+		case j.state != backend.Done:
 			lost = append(lost, c.Lease)
 		}
 	}
@@ -32,7 +35,7 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 }
 
 // settled clears what earlier crashes left: a job that settles is no suspect.
-func (j *job) settled() { j.Suspect, j.Crashes = false, 0 }
+func (j *job) settled() { j.suspect, j.crashes = false, 0 }
 
 // Fail implements [backend.Backend].
 func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []backend.Lease, err error) {
@@ -44,12 +47,13 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 	}
 	defer b.mu.Unlock()
 	now := b.now()
-	for _, f := range failures {
-		j := b.jobs[f.ID]
+	for i := range failures {
+		f := &failures[i]
+		j := b.jobs.get(f.ID)
 		switch {
 		case j == nil || j.token != f.Token:
 			lost = append(lost, f.Lease)
-		case j.State == backend.Running:
+		case j.state == backend.Running:
 			b.fail(j, f, now)
 		case j.ending != f.Ending:
 			lost = append(lost, f.Lease)
@@ -58,25 +62,36 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 	return lost, nil
 }
 
-func (b *Backend) fail(j *job, f backend.Failure, now time.Time) {
+func (b *Backend) fail(j *job, f *backend.Failure, now int64) {
 	j.ending = f.Ending
-	if f.Error != "" {
-		j.record(j.Failures+1, f.Error, now)
+	ending, text := f.Ending, f.Error
+	if j.cancelling {
+		ending, text = backend.EndCancelled, cmp.Or(text, backend.CancelledError)
 	}
-	if f.Ending.Spends() {
-		j.Failures++
+	if text != "" {
+		j.record(text, f.Stack, now)
 	}
-	if f.Ending != backend.EndRelease {
+	if ending.Spends() {
+		j.failures++
+	}
+	if ending != backend.EndRelease {
 		j.settled()
-		j.RunAt = now.Add(f.Delay.Truncate(time.Microsecond))
+		j.runAt = now + f.Delay.Microseconds()
 	}
-	b.move(j, f.Ending.State(f.Delay), now)
+	b.move(j, ending.State(f.Delay), now)
 }
 
-// record keeps the last ten errors.
-func (j *job) record(attempt int, text string, now time.Time) {
-	j.Errors = append(j.Errors, backend.RunError{Attempt: attempt, At: now, Error: backend.CleanError(text)})
-	if len(j.Errors) > 10 {
-		j.Errors = slices.Delete(j.Errors, 0, len(j.Errors)-10)
+// Progress implements [backend.Progresser].
+func (b *Backend) Progress(ctx context.Context, progress []backend.Progress) error {
+	if err := b.enter(ctx, "progress"); err != nil {
+		return err
 	}
+	defer b.mu.Unlock()
+	for _, p := range progress {
+		if j := b.jobs.get(p.ID); j != nil && j.token == p.Token && j.state == backend.Running {
+			m := j.extra()
+			m.done, m.total = p.Done, p.Total
+		}
+	}
+	return nil
 }

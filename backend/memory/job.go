@@ -1,0 +1,155 @@
+package memory
+
+import (
+	"slices"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// A job is a stored job.
+type job struct {
+	id          int64
+	name        *name
+	payload     []byte
+	created     int64
+	runAt       int64
+	finished    int64
+	token       int64
+	worker      *worker // while it runs
+	slot        int     // in the worker's list
+	errors      []backend.RunError
+	more        *more // nil for a plain job
+	failures    int
+	maxAttempts int
+	crashes     int
+	moves       uint32 // counts its moves, see queue
+	priority    int16
+	state       backend.State
+	ending      backend.Ending // of the run that token settled
+	suspect     bool
+	cancelling  bool
+}
+
+// more is what a plain job has none of.
+type more struct {
+	unique   string
+	scope    backend.Scope
+	until    int64 // when the unique key may be free at the earliest
+	serial   string
+	expires  int64
+	metadata []byte
+	result   []byte
+	done     int64
+	total    int64
+}
+
+// newJob returns what n asks for, in no state yet.
+func (b *Backend) newJob(n *backend.NewJob, now int64) *job {
+	b.lastID++
+	j := &job{
+		id:          b.lastID,
+		name:        b.name(n.Name),
+		maxAttempts: n.MaxAttempts,
+		created:     now,
+	}
+	if n.Unique.Key != "" || n.Serial != "" {
+		m := j.extra()
+		m.unique, m.scope, m.serial = n.Unique.Key, n.Unique.Scope, n.Serial
+		if n.Unique.For > 0 {
+			m.until = now + n.Unique.For.Microseconds()
+		}
+	}
+	return j
+}
+
+// fill gives j what a push that replaces it may change, and returns the state
+// in which it is to wait.
+func (b *Backend) fill(j *job, n *backend.NewJob, now int64) backend.State {
+	j.payload = append([]byte{}, n.Payload...)
+	j.priority = n.Priority
+	j.runAt = now + n.Delay.Microseconds()
+	if j.more != nil || n.Metadata != nil {
+		j.extra().metadata = slices.Clone(n.Metadata)
+	}
+	b.expire(j, n.Expires, now)
+	if n.Delay > 0 {
+		return backend.Scheduled
+	}
+	return backend.Pending
+}
+
+// extra returns what j has more than a plain job.
+func (j *job) extra() *more {
+	if j.more == nil {
+		j.more = &more{}
+	}
+	return j.more
+}
+
+// first is the order of claims.
+func first(a, c *job) bool {
+	if a.priority != c.priority {
+		return a.priority > c.priority
+	}
+	return a.id < c.id
+}
+
+// record keeps the last ten errors, as those of the run that j is in or was to
+// have next.
+func (j *job) record(text, stack string, now int64) {
+	j.errors = append(j.errors, backend.RunError{
+		Attempt: j.failures + 1,
+		At:      instant(now),
+		Error:   backend.CleanError(text),
+		Stack:   backend.CleanError(stack),
+	})
+	if len(j.errors) > 10 {
+		j.errors = slices.Delete(j.errors, 0, len(j.errors)-10)
+	}
+}
+
+// lastError returns the text of j's last error.
+func (j *job) lastError() string {
+	if len(j.errors) == 0 {
+		return ""
+	}
+	return j.errors[len(j.errors)-1].Error
+}
+
+// info returns j as lists show it, without what is long.
+func (j *job) info() backend.Info {
+	info := backend.Info{
+		ID:          j.id,
+		Name:        j.name.text,
+		State:       j.state,
+		Priority:    j.priority,
+		Failures:    j.failures,
+		MaxAttempts: j.maxAttempts,
+		Suspect:     j.suspect,
+		Crashes:     j.crashes,
+		CreatedAt:   instant(j.created),
+		RunAt:       instant(j.runAt),
+		FinishedAt:  instant(j.finished),
+		Cancelling:  j.cancelling,
+	}
+	if j.worker != nil {
+		info.Worker = j.worker.ID
+	}
+	if m := j.more; m != nil {
+		info.ExpiresAt = instant(m.expires)
+		info.UniqueKey, info.SerialKey = m.unique, m.serial
+		info.Done, info.Total = m.done, m.total
+	}
+	if j.state == backend.Blocked {
+		info.BlockedBy = j.line().head.id
+	}
+	return info
+}
+
+// showData adds payload and metadata to info.
+func (j *job) showData(info *backend.Info) {
+	info.Payload = slices.Clone(j.payload)
+	if j.more != nil {
+		info.Metadata = slices.Clone(j.more.metadata)
+	}
+}

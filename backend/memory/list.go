@@ -1,0 +1,144 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// maxLook is how many jobs a page looks at.
+const maxLook = 20_000
+
+// pageOf calls take, newest ID first, for the jobs below before that match f,
+// until it has returned true limit times. It returns the before of the next
+// page, or zero if there is none.
+func (b *Backend) pageOf(f *backend.Filter, before int64, limit int, take func(*job) bool) (next int64) {
+	looked, taken := 0, 0
+	for j := range b.below(f, cmp.Or(before, math.MaxInt64)) {
+		if taken == limit || looked == maxLook {
+			return next
+		}
+		next = j.id
+		looked++
+		if j.matches(f) && take(j) {
+			taken++
+		}
+	}
+	return 0
+}
+
+// below yields the jobs below before, newest ID first, or those that f names.
+func (b *Backend) below(f *backend.Filter, before int64) iter.Seq[*job] {
+	if f.IDs == nil {
+		return b.jobs.below(before)
+	}
+	ids := slices.Compact(slices.Sorted(slices.Values(f.IDs)))
+	return func(yield func(*job) bool) {
+		for _, id := range slices.Backward(ids) {
+			if j := b.jobs.get(id); j != nil && id < before && !yield(j) {
+				return
+			}
+		}
+	}
+}
+
+// matches reports whether j is one that f selects, IDs apart.
+func (j *job) matches(f *backend.Filter) bool {
+	if f.Name != "" && j.name.text != f.Name ||
+		f.State != 0 && j.state != f.State ||
+		f.Key != "" && (j.more == nil || j.more.unique != f.Key && j.more.serial != f.Key) ||
+		f.Error != "" && !strings.Contains(j.lastError(), f.Error) {
+		return false
+	}
+	at := instant(cmp.Or(j.finished, j.created))
+	return (f.Since.IsZero() || !at.Before(f.Since)) && (f.Until.IsZero() || at.Before(f.Until))
+}
+
+// Get implements [backend.Reader].
+func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
+	if err := b.enter(ctx, "get"); err != nil {
+		return backend.Info{}, err
+	}
+	defer b.mu.Unlock()
+	j := b.jobs.get(id)
+	if j == nil {
+		return backend.Info{}, fmt.Errorf("memory: get %d: %w", id, backend.ErrNotFound)
+	}
+	info := j.info()
+	j.showData(&info)
+	info.Errors = slices.Clone(j.errors)
+	if j.more != nil {
+		info.Result = slices.Clone(j.more.result)
+	}
+	return info, nil
+}
+
+// List implements [backend.Reader].
+func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Page, error) {
+	limit, err := req.PageSize()
+	if err != nil {
+		return backend.Page{}, fmt.Errorf("memory: list: %w", err)
+	}
+	if err := b.enter(ctx, "list"); err != nil {
+		return backend.Page{}, err
+	}
+	defer b.mu.Unlock()
+	var page backend.Page
+	page.Next = b.pageOf(&req.Filter, req.Before, limit, func(j *job) bool {
+		info := j.info()
+		if req.Payloads {
+			j.showData(&info)
+		}
+		page.Jobs = append(page.Jobs, info)
+		return true
+	})
+	return page, nil
+}
+
+// Count implements [backend.Reader].
+func (b *Backend) Count(ctx context.Context) ([]backend.Count, error) {
+	if err := b.enter(ctx, "count"); err != nil {
+		return nil, err
+	}
+	defer b.mu.Unlock()
+	var counts []backend.Count
+	for _, name := range slices.Sorted(maps.Keys(b.names)) {
+		for _, state := range backend.States() {
+			if n := b.names[name].counts[state]; n > 0 {
+				counts = append(counts, backend.Count{Name: name, State: state, Jobs: n})
+			}
+		}
+	}
+	return counts, nil
+}
+
+// Workers implements [backend.Reader].
+func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
+	if err := b.enter(ctx, "workers"); err != nil {
+		return nil, err
+	}
+	defer b.mu.Unlock()
+	now := b.now()
+	rows := slices.SortedFunc(maps.Values(b.workers), func(a, c *worker) int {
+		return cmp.Or(cmp.Compare(a.started, c.started), cmp.Compare(a.ID, c.ID))
+	})
+	infos := make([]backend.WorkerInfo, len(rows))
+	for i, w := range rows {
+		infos[i] = backend.WorkerInfo{
+			Worker:    w.Worker,
+			StartedAt: instant(w.started),
+			SeenAt:    instant(w.seen),
+			Alive:     w.alive(now),
+			Running:   int64(len(w.held)),
+		}
+		infos[i].Jobs, infos[i].Schedules = slices.Clone(w.Jobs), slices.Clone(w.Schedules)
+	}
+	return infos, nil
+}

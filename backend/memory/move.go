@@ -1,0 +1,123 @@
+package memory
+
+import (
+	"strconv"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// gone is the state of a job that is not stored.
+const gone backend.State = 0
+
+// waits reports whether a job in s is stored and has yet to be claimed.
+func waits(s backend.State) bool { return s != gone && s.Waits() }
+
+// move puts j into state s, or into the one that its keys make of it, and into
+// the queue that belongs to that; gone deletes it. Nothing else changes a
+// job's state.
+func (b *Backend) move(j *job, s backend.State, now int64) {
+	if j.more != nil && waits(s) {
+		s = b.takeKeys(j, s, now)
+	}
+	n, from := j.name, j.state
+	if s.Terminal() {
+		j.finished = now
+		if n.history.Keep(s) < 0 {
+			s = gone
+		}
+	}
+	left := b.queue(j)
+	j.moves++
+	if from != gone {
+		n.counts[from]--
+		if left != nil {
+			left.drop()
+		}
+	}
+	if from == backend.Running {
+		j.worker.drop(j)
+		j.cancelling = false
+		if n.settings.MaxRunning > 0 {
+			b.wake()
+		}
+	}
+	j.state = s
+	if s == gone {
+		b.jobs.delete(j.id)
+	} else {
+		n.counts[s]++
+	}
+	if q := b.queue(j); q != nil {
+		q.push(j.key(), j)
+	}
+	if s == backend.Pending || s == backend.Scheduled {
+		b.wake()
+	}
+	if j.more != nil && !waits(s) {
+		b.giveKeys(j, from, now)
+	}
+}
+
+// queue returns the queue that j's state belongs to, or nil.
+func (b *Backend) queue(j *job) *queue {
+	n := j.name
+	switch j.state {
+	case backend.Scheduled:
+		return &b.due
+	case backend.Blocked:
+		return &j.line().blocked
+	case backend.Pending:
+		if j.suspect {
+			return &n.suspects
+		}
+		return &n.pending
+	case backend.Done:
+		return &n.done
+	case backend.Failed, backend.Cancelled:
+		return &n.failed
+	}
+	return nil
+}
+
+// key returns what the queue of j's state is ordered by, before the ID.
+func (j *job) key() int64 {
+	switch {
+	case j.state == backend.Scheduled:
+		return j.runAt
+	case j.state == backend.Pending:
+		return -int64(j.priority)
+	case j.state.Terminal():
+		return j.finished
+	}
+	return 0
+}
+
+// takeKeys takes the keys of a job that is to wait in s, and returns the state
+// that this leaves it.
+func (b *Backend) takeKeys(j *job, s backend.State, now int64) backend.State {
+	if other := b.takeUnique(j, now); other != nil {
+		j.record(backend.SupersededError+strconv.FormatInt(other.id, 10), "", now)
+		return backend.Cancelled
+	}
+	if j.more.serial != "" && !j.takeLine() {
+		return backend.Blocked
+	}
+	return s
+}
+
+// giveKeys gives back what a job has no more need of that has begun to run, is
+// finished or is gone.
+func (b *Backend) giveKeys(j *job, from backend.State, now int64) {
+	if waits(from) && j.more.expires != 0 {
+		if j.state == backend.Running {
+			j.more.expires = 0
+		}
+		b.expiries.drop()
+	}
+	if j.state != backend.Running || j.more.scope == backend.UntilStarted {
+		j.giveUnique(now)
+	}
+	if j.state != backend.Running && j.more.serial != "" {
+		b.giveLine(j, now)
+	}
+}

@@ -1,0 +1,34 @@
+package memory
+
+import "github.com/plainjobs/plainjobs/backend"
+
+// A name holds what there is of one job name.
+type name struct {
+	text              string
+	pending, suspects queue
+	done, failed      queue // in the order they finished; cancelled are failed
+	counts            [backend.Cancelled + 1]int64
+	uniques           map[string]*unique
+	lines             map[string]*line
+	paused            bool
+	settings          backend.Settings
+	history           backend.History
+	rate              window
+}
+
+func (b *Backend) name(s string) *name {
+	n := b.names[s]
+	if n == nil {
+		n = &name{text: s, history: b.history}
+		b.names[s] = n
+	}
+	return n
+}
+
+// waiting returns how many jobs of the name wait.
+func (n *name) waiting() int64 {
+	return n.counts[backend.Scheduled] + n.counts[backend.Blocked] + n.counts[backend.Pending]
+}
+
+func (n *name) pendingJobs() *queue { return &n.pending }
+func (n *name) suspectJobs() *queue { return &n.suspects }

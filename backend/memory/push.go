@@ -1,0 +1,93 @@
+package memory
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// Push implements [backend.Backend].
+func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
+	if err := backend.CheckNewJobs(jobs); err != nil {
+		return nil, fmt.Errorf("memory: push: %w", err)
+	}
+	if err := b.enter(ctx, "push"); err != nil {
+		return nil, err
+	}
+	defer b.mu.Unlock()
+	pushed, err := b.push(jobs, b.now())
+	if err != nil {
+		return nil, fmt.Errorf("memory: push: %w", err)
+	}
+	return pushed, nil
+}
+
+// push stores all of the jobs or none.
+func (b *Backend) push(jobs []backend.NewJob, now int64) ([]backend.Pushed, error) {
+	if err := b.checkBounds(jobs, now); err != nil {
+		return nil, err
+	}
+	pushed := make([]backend.Pushed, len(jobs))
+	for i := range jobs {
+		n := &jobs[i]
+		if n.Unique.Key != "" {
+			if holder := b.name(n.Name).holder(n.Unique.Key, now); holder != nil {
+				if n.Unique.Conflict == backend.Replace {
+					b.move(holder, b.fill(holder, n, now), now)
+				}
+				pushed[i] = backend.Pushed{ID: holder.id, Duplicate: true}
+				continue
+			}
+		}
+		j := b.newJob(n, now)
+		b.jobs.put(j)
+		b.move(j, b.fill(j, n, now), now)
+		pushed[i].ID = j.id
+	}
+	return pushed, nil
+}
+
+// checkBounds returns an error if the jobs cannot all be stored, which it finds
+// before the first one is.
+func (b *Backend) checkBounds(jobs []backend.NewJob, now int64) error {
+	type key struct{ name, key string }
+	var (
+		taken map[key]bool     // by jobs of the batch
+		added map[string]int64 // by the batch so far
+	)
+	for i := range jobs {
+		n := &jobs[i]
+		if n.Unique.Key == "" && n.MaxPending == 0 && added == nil {
+			continue
+		}
+		if added == nil {
+			added, taken = map[string]int64{}, map[key]bool{}
+			for _, before := range jobs[:i] {
+				added[before.Name]++
+			}
+		}
+		name := b.name(n.Name)
+		if n.Unique.Key != "" {
+			k := key{n.Name, n.Unique.Key}
+			holder := name.holder(n.Unique.Key, now)
+			switch {
+			case holder == nil && !taken[k]:
+				taken[k] = true
+			case n.Unique.Conflict == backend.KeepFirst,
+				n.Unique.Conflict == backend.Replace && (holder == nil || waits(holder.state)):
+				continue
+			case holder == nil:
+				return duplicate(i, n, 0)
+			default:
+				return duplicate(i, n, holder.id)
+			}
+		}
+		before := name.waiting() + added[n.Name]
+		if n.MaxPending > 0 && before >= int64(n.MaxPending) {
+			return &backend.QueueFullError{Index: i, Name: n.Name, Waiting: before, MaxPending: n.MaxPending}
+		}
+		added[n.Name]++
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+package memory
+
+import "github.com/plainjobs/plainjobs/backend"
+
+// A unique is the row of a unique key.
+type unique struct {
+	job   *job
+	held  bool  // the job has not given it back
+	until int64 // when it may be free at the earliest
+}
+
+// holder returns the job that has the key, or nil.
+func (n *name) holder(key string, now int64) *job {
+	if u := n.uniques[key]; u != nil && (u.held || u.until > now) {
+		return u.job
+	}
+	return nil
+}
+
+// takeUnique takes j's unique key, if it has one, and returns the other job
+// that has it, or nil. What j has itself it takes again.
+func (b *Backend) takeUnique(j *job, now int64) *job {
+	n, m := j.name, j.more
+	if m.unique == "" {
+		return nil
+	}
+	if other := n.holder(m.unique, now); other != nil && other != j {
+		return other
+	}
+	if u := n.uniques[m.unique]; u != nil && u.job == j {
+		u.held = true
+		return nil
+	}
+	if n.uniques == nil {
+		n.uniques = map[string]*unique{}
+	}
+	n.uniques[m.unique] = &unique{job: j, held: true, until: m.until}
+	if m.until > now {
+		b.holds.push(m.until, j)
+	}
+	return nil
+}
+
+// giveUnique gives back j's unique key, if it has it. The row stays until its
+// time has come.
+func (j *job) giveUnique(now int64) {
+	u := j.name.uniques[j.more.unique]
+	if u == nil || u.job != j {
+		return
+	}
+	u.held = false
+	if u.until <= now {
+		delete(j.name.uniques, j.more.unique)
+	}
+}
+
+// holds reports whether e is the job whose key is held until e's time.
+func (e entry) holds() bool {
+	u := e.job.name.uniques[e.job.more.unique]
+	return u != nil && u.job == e.job && u.until == e.key
+}
+
+// freeUniques deletes at most limit rows of keys whose time has come, unless
+// their jobs still have them, and returns how many rows it saw.
+func (b *Backend) freeUniques(now int64, limit int) int {
+	for n := range limit {
+		j := b.holds.peek()
+		if j == nil || j.more.until > now {
+			return n
+		}
+		u := j.name.uniques[j.more.unique]
+		u.until = 0
+		if !u.held {
+			delete(j.name.uniques, j.more.unique)
+		}
+		j.more.until = 0
+	}
+	return limit
+}
+
+// duplicate is the error for n, at index i of its batch, whose key job id has.
+func duplicate(i int, n *backend.NewJob, id int64) error {
+	return &backend.DuplicateError{Index: i, Name: n.Name, Key: n.Unique.Key, ID: id}
+}
