@@ -65,8 +65,8 @@ type testCase struct {
 }
 
 func cases() []testCase {
-	all := slices.Concat(pushCases, claimCases, settleCases, reapCases, livenessCases, readCases, waitCases, txCases, lifeCases)
-	return all
+	return slices.Concat(pushCases, claimCases, settleCases, reapCases, livenessCases, readCases, waitCases, txCases, lifeCases,
+		uniqueCases, serialCases, expireCases, limitCases, settingsCases, operateCases, scheduleCases)
 }
 
 func (c testCase) check(tb testing.TB, newStore NewStore) {
@@ -89,10 +89,11 @@ func (c testCase) check(tb testing.TB, newStore NewStore) {
 // An env is what a case works with.
 type env struct {
 	testing.TB
-	ctx   context.Context
-	store Store
-	b     backend.Backend // the first handle
-	unit  time.Duration   // a lease
+	ctx    context.Context
+	store  Store
+	b      backend.Backend // the first handle
+	second backend.Backend // see other
+	unit   time.Duration   // a lease
 }
 
 // advance moves the store's clock forward, or waits.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -32,6 +33,32 @@ func (e *env) everyMethod(b backend.Backend, check func(method string, err error
 		check("List", err)
 		_, err = b.Count(e.ctx)
 		check("Count", err)
+		_, err = b.Workers(e.ctx)
+		check("Workers", err)
+	}
+	if b, ok := b.(backend.Setter); ok {
+		check("Set", b.Set(e.ctx, []backend.Settings{{Name: "a", MaxRunning: 100}}))
+		check("Pause", b.Pause(e.ctx, "b", true))
+		_, err := b.Names(e.ctx)
+		check("Names", err)
+	}
+	if b, ok := b.(backend.Scheduler); ok {
+		next := time.Unix(1, 0)
+		check("Define", b.Define(e.ctx, []backend.Schedule{{Name: "a", Next: next}}))
+		_, err := b.Schedules(e.ctx)
+		check("Schedules", err)
+		_, err = b.Tick(e.ctx, tickOf("a", "", next, next.Add(time.Second)))
+		check("Tick", err)
+		if err := b.PauseSchedule(e.ctx, "a", true); !errors.Is(err, backend.ErrNotFound) {
+			check("PauseSchedule", err)
+		}
+	}
+	if b, ok := b.(backend.Operator); ok {
+		_, err := b.Operate(e.ctx, backend.OperateRequest{Op: backend.OpCancel})
+		check("Operate", err)
+	}
+	if b, ok := b.(backend.Progresser); ok {
+		check("Progress", b.Progress(e.ctx, []backend.Progress{{Lease: lease}}))
 	}
 }
 

@@ -32,6 +32,7 @@ var pushCases = []testCase{{
 			"no attempts":     func(j *backend.NewJob) { j.MaxAttempts = 0 },
 			"negative delay":  func(j *backend.NewJob) { j.Delay = -1 },
 			"absurd delay":    func(j *backend.NewJob) { j.Delay = 1<<63 - 1 },
+			"much metadata":   func(j *backend.NewJob) { j.Metadata = make([]byte, 64<<10+1) },
 		} {
 			jobs := []backend.NewJob{newJob("a"), newJob("a"), newJob("a"), newJob("a")}
 			spoil(&jobs[2])
@@ -97,6 +98,23 @@ var pushCases = []testCase{{
 		}
 	},
 }, {
+	name: "push/metadata",
+	rule: "metadata comes back byte for byte",
+	run: func(e *env) {
+		for _, metadata := range [][]byte{nil, {0, 0xFF, '"'}, bytes.Repeat([]byte{0xAB}, 64<<10)} {
+			job := newJob("a")
+			job.Metadata = metadata
+			id := e.pushJobs(e.b, job)[0]
+			j := e.claim1(e.b, e.worker(), "a")
+			if j.ID != id || !bytes.Equal(j.Metadata, metadata) || !bytes.Equal(j.Payload, job.Payload) {
+				e.Errorf("metadata of %d bytes came back as %d others", len(metadata), len(j.Metadata))
+			}
+			if info := e.get(id); !bytes.Equal(info.Metadata, metadata) {
+				e.Errorf("metadata of %d bytes is shown as %d others", len(metadata), len(info.Metadata))
+			}
+		}
+	},
+}, {
 	name: "push/fields",
 	rule: "what Push is given comes back from Claim",
 	run: func(e *env) {
@@ -114,11 +132,12 @@ var pushCases = []testCase{{
 	name: "push/arguments-not-kept",
 	rule: "a method does not keep its arguments",
 	run: func(e *env) {
-		job := backend.NewJob{Name: "a", Payload: []byte("before"), MaxAttempts: 1}
+		job := backend.NewJob{Name: "a", Payload: []byte("before"), Metadata: []byte("before"), MaxAttempts: 1}
 		e.pushJobs(e.b, job)
 		copy(job.Payload, "after!")
-		if j := e.claim1(e.b, e.worker(), "a"); string(j.Payload) != "before" {
-			e.Errorf("payload is %q", j.Payload)
+		copy(job.Metadata, "after!")
+		if j := e.claim1(e.b, e.worker(), "a"); string(j.Payload) != "before" || string(j.Metadata) != "before" {
+			e.Errorf("payload is %q, metadata %q", j.Payload, j.Metadata)
 		}
 	},
 }, {

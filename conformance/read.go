@@ -2,7 +2,9 @@ package conformance
 
 import (
 	"errors"
+	"reflect"
 	"slices"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -28,6 +30,15 @@ func (e *env) list(req backend.ListRequest) (ids []int64) {
 	}
 	e.Fatalf("List does not end")
 	return nil
+}
+
+func (e *env) workers() []backend.WorkerInfo {
+	e.Helper()
+	workers, err := e.reader().Workers(e.ctx)
+	if err != nil {
+		e.Fatalf("Workers: %v", err)
+	}
+	return workers
 }
 
 var readCases = []testCase{{
@@ -89,10 +100,151 @@ var readCases = []testCase{{
 		}
 	},
 }, {
+	name: "read/filters",
+	rule: "List heeds each field of its filter: IDs, name, state, either key, text in the last error, and when the job finished or was pushed",
+	run: func(e *env) {
+		w := e.worker()
+		early := e.pushJobs(e.b, newJob("a"), newJob("a"), newJob("b"))
+		jobs := e.claim(e.b, w, 2, "a")
+		e.fail(e.b, backend.Failure{Lease: jobs[0].Lease, Ending: backend.EndRetry, Error: "disk full"},
+			backend.Failure{Lease: jobs[1].Lease, Ending: backend.EndRetry, Error: "100% _lost_", Delay: span})
+		again := e.claim1(e.b, w, "a")
+		e.advance(e.unit)
+		e.fail(e.b, backend.Failure{Lease: again.Lease, Ending: backend.EndFailed, Error: "Disk gone"})
+		finished := e.get(early[0]).FinishedAt
+		e.advance(e.unit)
+		keyed := e.pushJobs(e.b, uniqueJob("a", backend.Unique{Key: "k"}), serialJob("b", "k"), serialJob("b", "l"))
+		pushed := e.get(keyed[0]).CreatedAt
+		for what, c := range map[string]struct {
+			f    backend.Filter
+			want []int64
+		}{
+			"IDs":                {backend.Filter{IDs: []int64{keyed[1], early[2], 1 << 40, early[2]}}, []int64{early[2], keyed[1]}},
+			"no IDs":             {backend.Filter{IDs: []int64{}}, nil},
+			"IDs, name":          {backend.Filter{IDs: early, Name: "b"}, early[2:]},
+			"key":                {backend.Filter{Key: "k"}, keyed[:2]},
+			"key, name":          {backend.Filter{Key: "k", Name: "b"}, keyed[1:2]},
+			"key, state":         {backend.Filter{Key: "k", State: backend.Failed}, nil},
+			"another key":        {backend.Filter{Key: "K"}, nil},
+			"error":              {backend.Filter{Error: "isk g"}, early[:1]},
+			"an error before":    {backend.Filter{Error: "full"}, nil},
+			"another case":       {backend.Filter{Error: "disk"}, nil},
+			"wildcards":          {backend.Filter{Error: "% _"}, early[1:2]},
+			"no wildcard":        {backend.Filter{Error: "D%"}, nil},
+			"since the push":     {backend.Filter{Since: pushed}, keyed},
+			"until the push":     {backend.Filter{Until: pushed}, early},
+			"since the end":      {backend.Filter{Since: finished, Until: pushed}, early[:1]},
+			"until the end":      {backend.Filter{Until: finished}, early[1:]},
+			"after the end":      {backend.Filter{Since: finished.Add(1), Until: pushed}, nil},
+			"everything at once": {backend.Filter{IDs: early, Name: "a", State: backend.Failed, Error: "Disk", Since: finished, Until: pushed}, early[:1]},
+		} {
+			for _, limit := range []int{0, 1} {
+				got := e.list(backend.ListRequest{Filter: c.f, Limit: limit})
+				slices.Reverse(got)
+				if !slices.Equal(got, c.want) {
+					e.Errorf("List by %s, %d a page: %v, want %v", what, limit, got, c.want)
+				}
+			}
+		}
+	},
+}, {
+	name: "read/payloads",
+	rule: "lists leave out results and errors, and payloads and metadata unless they are asked for",
+	run: func(e *env) {
+		job := newJob("a")
+		job.Metadata = []byte("m")
+		id := e.pushJobs(e.b, job)[0]
+		w := e.worker()
+		e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, w, "a").Lease, Ending: backend.EndRetry, Error: "x"})
+		if lost, err := e.b.Complete(e.ctx, []backend.Completion{{Lease: e.claim1(e.b, w, "a").Lease, Result: []byte("r")}}); len(lost) > 0 || err != nil {
+			e.Fatalf("Complete = %v, %v", lost, err)
+		}
+		for _, payloads := range []bool{false, true} {
+			page, err := e.reader().List(e.ctx, backend.ListRequest{Payloads: payloads})
+			if err != nil || len(page.Jobs) != 1 {
+				e.Fatalf("List = %+v, %v", page, err)
+			}
+			j := page.Jobs[0]
+			if j.ID != id || (len(j.Payload) > 0) != payloads || (len(j.Metadata) > 0) != payloads || j.Result != nil || j.Errors != nil || j.Failures != 1 {
+				e.Errorf("with payloads %v List shows %+v", payloads, j)
+			}
+		}
+		if info := e.get(id); string(info.Payload) != string(job.Payload) || string(info.Metadata) != "m" || string(info.Result) != "r" || len(info.Errors) != 1 {
+			e.Errorf("Get shows %+v", info)
+		}
+	},
+}, {
+	name: "read/workers",
+	rule: "Workers shows each worker as it registered, with its last sign of life and how many jobs it holds",
+	run: func(e *env) {
+		e.push(e.b, "a", 3)
+		one, two := e.worker(), e.worker()
+		one.Host, one.PID, one.Jobs, one.Schedules = "höst", 4711, []string{"a", "b"}, []string{"s"}
+		e.claim(e.b, one, 2, "a")
+		e.advance(e.unit / 10)
+		e.claim(e.b, two, 0)
+		e.advance(e.unit / 10)
+		later := one
+		later.Jobs, later.Host = nil, "elsewhere" // what it registered with holds
+		e.claim(e.b, later, 0)
+		workers := e.workers()
+		if len(workers) != 2 || workers[0].ID != one.ID || workers[1].ID != two.ID {
+			e.Fatalf("Workers = %+v", workers)
+		}
+		w := workers[0]
+		if !reflect.DeepEqual(w.Worker, one) || !w.Alive || w.Running != 2 || w.StartedAt.IsZero() || w.SeenAt.Sub(w.StartedAt) < e.unit/5 {
+			e.Errorf("the first worker is %+v, want %+v", w, one)
+		}
+		if w := workers[1]; w.Running != 0 || len(w.Jobs) != 0 || len(w.Schedules) != 0 || !w.SeenAt.Equal(w.StartedAt) {
+			e.Errorf("the second worker is %+v", w)
+		}
+		e.advance(e.unit * 2 / 3)
+		e.claim(e.b, two, 0)
+		e.advance(e.unit * 2 / 3)
+		if workers = e.workers(); workers[0].Alive || !workers[1].Alive {
+			e.Errorf("Workers = %+v, want only the second alive", workers)
+		}
+		e.reap(e.b, backend.ReapRequest{Expired: true})
+		if workers = e.workers(); len(workers) != 1 || workers[0].ID != two.ID {
+			e.Errorf("after Reap Workers = %+v", workers)
+		}
+	},
+}, {
+	name: "read/progress",
+	rule: "the progress of a job is stored under a lease that is held, and others are left alone",
+	run: func(e *env) {
+		p := capability[backend.Progresser](e, e.other())
+		ids := e.push(e.b, "a", 2)
+		jobs := e.claim(e.b, e.worker(), 2, "a")
+		stale := backend.Lease{ID: jobs[1].ID, Token: jobs[1].Token + 1000}
+		report := func(progress ...backend.Progress) {
+			e.Helper()
+			if err := p.Progress(e.ctx, progress); err != nil {
+				e.Errorf("Progress: %v", err)
+			}
+		}
+		report(backend.Progress{Lease: jobs[0].Lease, Done: 1, Total: 5}, backend.Progress{Lease: stale, Done: 3, Total: 3},
+			backend.Progress{Lease: backend.Lease{ID: 1 << 40, Token: 1}, Done: 1})
+		report(backend.Progress{Lease: jobs[0].Lease, Done: 2, Total: 1 << 40})
+		report()
+		if info := e.get(ids[0]); info.Done != 2 || info.Total != 1<<40 || info.State != backend.Running {
+			e.Errorf("the job is %+v", info)
+		}
+		if info := e.get(ids[1]); info.Done != 0 || info.Total != 0 {
+			e.Errorf("the other job is %+v", info)
+		}
+		e.complete(e.b, jobs[0].Lease)
+		report(backend.Progress{Lease: jobs[0].Lease, Done: 3, Total: 3})
+		if info := e.get(ids[0]); info.Done != 2 {
+			e.Errorf("after its end the job has come to %d", info.Done)
+		}
+	},
+}, {
 	name: "read/invalid",
 	rule: "a list that breaks a rule is refused with ErrInvalid",
 	run: func(e *env) {
-		for _, req := range []backend.ListRequest{{Limit: -1}, {Limit: 1001}, {Filter: backend.Filter{State: 99}}, {Before: -1}} {
+		for _, req := range []backend.ListRequest{{Limit: -1}, {Limit: 1001}, {Filter: backend.Filter{State: 99}}, {Before: -1},
+			{Filter: backend.Filter{IDs: make([]int64, 1001)}}, {Filter: backend.Filter{Since: time.Unix(1, 0), Until: time.Unix(1, 0)}}} {
 			if _, err := e.reader().List(e.ctx, req); !errors.Is(err, backend.ErrInvalid) {
 				e.Errorf("List(%+v) = %v, want ErrInvalid", req, err)
 			}

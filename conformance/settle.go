@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -37,6 +38,28 @@ var settleCases = []testCase{{
 		info := e.get(id)
 		if info.State != backend.Done || info.FinishedAt.IsZero() || info.Failures != 0 || info.Worker != 0 {
 			e.Errorf("completed job is %+v", info)
+		}
+	},
+}, {
+	name: "complete/result",
+	rule: "the result of a completion is kept with the job",
+	run: func(e *env) {
+		ids := e.push(e.b, "a", 2)
+		jobs := e.claim(e.b, e.worker(), 2, "a")
+		result := []byte("\x00\xffresult")
+		done := []backend.Completion{{Lease: jobs[0].Lease, Result: bytes.Clone(result)}, {Lease: jobs[1].Lease}}
+		if lost, err := e.b.Complete(e.ctx, done); len(lost) > 0 || err != nil {
+			e.Fatalf("Complete = %v, %v", lost, err)
+		}
+		done[0].Result[0] = 'x'
+		for range 2 {
+			if info := e.get(ids[0]); !bytes.Equal(info.Result, result) {
+				e.Errorf("the result is %q, want %q", info.Result, result)
+			}
+			e.wantLost("Complete again", e.complete(e.other(), jobs[0].Lease))
+		}
+		if info := e.get(ids[1]); info.Result != nil {
+			e.Errorf("the result of a run without one is %q", info.Result)
 		}
 	},
 }, {
@@ -322,6 +345,21 @@ var settleCases = []testCase{{
 			stored := info.Errors[0].Error
 			if len(stored) > 64<<10 || !utf8.ValidString(stored) || strings.ContainsRune(stored, 0) || stored == "" {
 				e.Errorf("a text of %d bytes is stored as %d bytes", len(text), len(stored))
+			}
+		}
+	},
+}, {
+	name: "fail/stack",
+	rule: "a failure's stack is kept with its error, whatever is in it",
+	run: func(e *env) {
+		id := e.push(e.b, "a", 1)[0]
+		for _, stack := range []string{"", "main.f()\n\tf.go:3", "a\x00\xff", strings.Repeat("é", 1<<20)} {
+			j := e.claim1(e.b, e.worker(), "a")
+			e.wantLost("Fail", e.fail(e.b, backend.Failure{Lease: j.Lease, Ending: backend.EndRetry, Error: "x", Stack: stack}))
+			errs := e.get(id).Errors
+			last := errs[len(errs)-1]
+			if last.Error != "x" || last.Stack != backend.CleanError(stack) {
+				e.Errorf("a stack of %d bytes is stored as %d bytes with %q", len(stack), len(last.Stack), last.Error)
 			}
 		}
 	},

@@ -105,6 +105,104 @@ var waitCases = []testCase{{
 		e.wantWake("for the suspect", e.waiting(e.b, e.ctx, req))
 	},
 }, {
+	name: "wait/paused",
+	rule: "Wait does not return for a job whose name, or all, is paused, and does when it is resumed by this process or another",
+	run: func(e *env) {
+		e.push(e.b, "a", 1)
+		for _, name := range []string{"a", ""} {
+			for _, resumer := range []backend.Backend{e.b, e.other()} {
+				e.pause(e.other(), name, true)
+				c := e.waiting(e.b, e.ctx, request(e.worker(), 1, "a"))
+				e.wantAsleep("while it is paused", c)
+				e.pause(resumer, name, false)
+				e.wantWake("after Resume", c)
+			}
+		}
+		e.pause(e.b, "a", true)
+		e.pushJobs(e.b, after(e.unit, newJob("a")))
+		c := e.waiting(e.b, e.ctx, request(e.worker(), 1, "a"))
+		e.advance(2 * e.unit)
+		e.wantAsleep("for a due job of a paused name", c)
+		e.push(e.b, "a", 1)
+		e.wantAsleep("for a new job of a paused name", c)
+		e.pause(e.b, "a", false)
+		e.wantWake("after Resume", c)
+	},
+}, {
+	name: "wait/max-running",
+	rule: "Wait does not return for a job of a name at its limit, and does when the limit frees, by whatever process, or is raised",
+	run: func(e *env) {
+		e.set(e.b, backend.Settings{Name: "a", MaxRunning: 1})
+		e.push(e.b, "a", 3)
+		for _, way := range []way{complete, ending("fail", backend.EndFailed, 0)} {
+			w := e.worker()
+			j := e.claim1(e.other(), w, "a")
+			c := e.waiting(e.b, e.ctx, request(e.worker(), 1, "a"))
+			e.wantAsleep("at the limit", c)
+			way.take(e, w, j)
+			e.wantWake("after "+way.name, c)
+		}
+		e.claim1(e.other(), e.worker(), "a")
+		e.push(e.b, "a", 1)
+		c := e.waiting(e.b, e.ctx, request(e.worker(), 1, "a"))
+		e.wantAsleep("at the limit", c)
+		e.set(e.other(), backend.Settings{Name: "a", MaxRunning: 2})
+		e.wantWake("after Set", c)
+	},
+}, {
+	name: "wait/rate",
+	rule: "Wait does not return for a job of a name at its rate, and does when that allows the next",
+	run: func(e *env) {
+		e.set(e.b, backend.Settings{Name: "a", Rate: 1, Per: 4 * e.unit})
+		e.push(e.b, "a", 2)
+		w := e.worker()
+		e.claim1(e.b, w, "a")
+		c := e.waiting(e.b, e.ctx, request(w, 1, "a"))
+		e.wantAsleep("at the rate", c)
+		e.advance(4*e.unit + e.unit/10)
+		e.wantWake("after Per", c)
+		if jobs := e.claim(e.b, w, 5, "a"); len(jobs) != 1 {
+			e.Errorf("Claim after Wait returned %d jobs, want 1", len(jobs))
+		}
+	},
+}, {
+	name: "wait/cap",
+	rule: "Wait does not return for a job of a name with a cap of zero",
+	run: func(e *env) {
+		e.push(e.b, "a", 1)
+		req := request(e.worker(), 1, "a", "b")
+		req.Caps = map[string]int{"a": 0, "b": 1}
+		c := e.waiting(e.b, e.ctx, req)
+		e.wantAsleep("for a job with a cap of zero", c)
+		e.push(e.other(), "b", 1)
+		e.wantWake("for another", c)
+	},
+}, {
+	name: "wait/blocked",
+	rule: "Wait does not return for a blocked job, and does when its turn has come",
+	run: func(e *env) {
+		e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"))
+		j := e.claim1(e.b, e.worker(), "a")
+		c := e.waiting(e.b, e.ctx, request(e.worker(), 1, "a"))
+		e.wantAsleep("while it is blocked", c)
+		e.complete(e.other(), j.Lease)
+		e.wantWake("after the one before", c)
+	},
+}, {
+	name: "wait/retried",
+	rule: "Wait returns when an operator has a job run again",
+	run: func(e *env) {
+		ids := e.pushJobs(e.b, newJob("a"), after(90*e.unit, newJob("b")))
+		e.complete(e.b, e.claim1(e.b, e.worker(), "a").Lease)
+		for _, id := range ids {
+			name := e.get(id).Name
+			c := e.waiting(e.other(), e.ctx, request(e.worker(), 1, name))
+			e.wantAsleep("before", c)
+			e.wantAffected("Retry", backend.OpRetry, []int64{id}, id)
+			e.wantWake("after Retry", c)
+		}
+	},
+}, {
 	name: "wait/context",
 	rule: "Wait ends with its context",
 	run: func(e *env) {

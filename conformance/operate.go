@@ -1,0 +1,381 @@
+package conformance
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+var operateCases = []testCase{{
+	name: "operate/retry",
+	rule: "a retried job waits as if it were new, but for its errors, and no old lease settles it",
+	run: func(e *env) {
+		w := e.worker()
+		for _, end := range out {
+			name := end.job()
+			job := newJob(name)
+			job.Metadata = []byte("m")
+			id := e.pushJobs(e.b, job)[0]
+			e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, w, name).Lease, Ending: backend.EndRetry, Error: "first"})
+			j := e.claim1(e.b, w, name)
+			if p, ok := e.b.(backend.Progresser); ok {
+				if err := p.Progress(e.ctx, []backend.Progress{{Lease: j.Lease, Done: 1, Total: 2}}); err != nil {
+					e.Errorf("Progress: %v", err)
+				}
+			}
+			if end.name == complete.name {
+				if lost, err := e.b.Complete(e.ctx, []backend.Completion{{Lease: j.Lease, Result: []byte("r")}}); len(lost) > 0 || err != nil {
+					e.Errorf("Complete = %v, %v", lost, err)
+				}
+			} else {
+				end.take(e, w, j)
+			}
+			before := e.get(id)
+			e.advance(e.unit / 10)
+			e.wantAffected("Retry", backend.OpRetry, []int64{id}, id)
+			info := e.get(id)
+			if info.State != backend.Pending || info.Failures != 0 || info.Crashes != 0 || info.Suspect || !info.FinishedAt.IsZero() || info.Result != nil ||
+				info.Done != 0 || info.Total != 0 || len(info.Errors) != len(before.Errors) || !info.RunAt.After(before.CreatedAt) || !info.CreatedAt.Equal(before.CreatedAt) {
+				e.Errorf("the retried job is %+v", info)
+			}
+			e.wantLost("Complete of the old lease", e.complete(e.b, j.Lease), j.Lease)
+			for _, ending := range endings {
+				e.wantLost("Fail of the old lease", e.fail(e.b, backend.Failure{Lease: j.Lease, Ending: ending}), j.Lease)
+			}
+			again := e.claim1(e.other(), w, name)
+			if again.ID != id || again.Attempt != 1 || !bytes.Equal(again.Payload, job.Payload) || string(again.Metadata) != "m" {
+				e.Errorf("Claim returned %+v", again)
+			}
+			e.wantLost("Complete", e.complete(e.b, again.Lease))
+		}
+	},
+}, {
+	name: "operate/retry-crashed",
+	rule: "a retried job that was failed because of its crashes is no suspect",
+	run: func(e *env) {
+		id := e.push(e.b, "a", 1)[0]
+		for range 1 + backend.MaxCrashes {
+			e.claim1(e.b, e.worker(), "a")
+			e.crash(e.b)
+		}
+		e.wantAffected("Retry", backend.OpRetry, []int64{id}, id)
+		jobs := e.claim(e.b, e.worker(), 10, "a")
+		e.wantIDs("Claim without suspects", jobs, id)
+	},
+}, {
+	name: "operate/retry-scheduled",
+	rule: "a scheduled job that is retried runs at once, and keeps its failures",
+	run: func(e *env) {
+		w := e.worker()
+		id := e.push(e.b, "a", 1)[0]
+		e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, w, "a").Lease, Ending: backend.EndRetry, Delay: 90 * e.unit, Error: "x"})
+		e.wantAffected("Retry", backend.OpRetry, []int64{id}, id)
+		if j := e.claim1(e.b, w, "a"); j.ID != id || j.Attempt != 2 {
+			e.Errorf("Claim returned %+v", j)
+		}
+	},
+}, {
+	name: "operate/retry-else",
+	rule: "retrying means nothing to a job that is pending, blocked or running, and leaves it alone",
+	run: func(e *env) {
+		ids := e.pushJobs(e.b, newJob("b"), serialJob("a", "k"), serialJob("a", "k"))
+		e.claim1(e.b, e.worker(), "b")
+		e.wantAffected("Retry", backend.OpRetry, ids)
+		e.wantCounts("a blocked=1 a pending=1 b running=1")
+	},
+}, {
+	name: "operate/retry-expired",
+	rule: "a retried job does not expire",
+	run: func(e *env) {
+		id := e.pushJobs(e.b, expiring(e.unit, newJob("a")))[0]
+		e.advance(2 * e.unit)
+		e.reap(e.b, backend.ReapRequest{})
+		e.wantCancelled("expired", id, backend.ExpiredError)
+		e.wantAffected("Retry", backend.OpRetry, []int64{id}, id)
+		e.reap(e.b, backend.ReapRequest{})
+		e.wantIDs("Claim", e.claim(e.b, e.worker(), 10, "a"), id)
+	},
+}, {
+	name: "operate/retry-unique",
+	rule: "a retried job takes its unique key again; if another has it the job is left alone and listed as a duplicate",
+	run: func(e *env) {
+		for i, u := range []backend.Unique{{Key: "k"}, {Key: "k", Scope: backend.UntilStarted}} {
+			w := e.worker()
+			job := uniqueJob(fmt.Sprint("a", i), u)
+			first := e.wantNew("the first", job)
+			e.complete(e.b, e.claim1(e.b, w, job.Name).Lease)
+			e.wantAffected("Retry", backend.OpRetry, []int64{first}, first)
+			e.wantDuplicate("the first retried", job, first)
+			e.complete(e.b, e.claim1(e.b, w, job.Name).Lease)
+			second := e.wantNew("the second", job)
+			before := e.get(first)
+			if r := e.operate(backend.OpRetry, backend.Filter{IDs: []int64{first}}); len(r.Affected) > 0 || !slices.Equal(r.Duplicates, []int64{first}) {
+				e.Errorf("Retry of the first = %+v", r)
+			}
+			if after := e.get(first); after.State != before.State || !after.FinishedAt.Equal(before.FinishedAt) {
+				e.Errorf("the job was %+v and is %+v", before, after)
+			}
+			e.complete(e.b, e.claim1(e.b, w, job.Name).Lease)
+			r := e.operate(backend.OpRetry, backend.Filter{IDs: []int64{first, second}})
+			if len(r.Affected) != 1 || len(r.Duplicates) != 1 {
+				e.Errorf("Retry of both = %+v", r)
+			}
+		}
+	},
+}, {
+	name: "operate/retry-serial",
+	rule: "a retried job with a serial key is blocked if another has its place, and the next to run otherwise",
+	run: func(e *env) {
+		ids := e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"), serialJob("a", "k"))
+		w := e.worker()
+		e.complete(e.b, e.claim1(e.b, w, "a").Lease)
+		e.wantAffected("Retry", backend.OpRetry, ids[:1], ids[0])
+		if info := e.get(ids[0]); info.State != backend.Blocked || info.BlockedBy != ids[1] {
+			e.Errorf("the retried job is %+v", info)
+		}
+		for _, id := range []int64{ids[1], ids[0], ids[2]} { // the lowest ID is next
+			jobs := e.claim(e.b, w, 10, "a")
+			e.wantIDs("Claim", jobs, id)
+			e.complete(e.b, jobs[0].Lease)
+		}
+		e.wantAffected("Retry", backend.OpRetry, ids[1:2], ids[1])
+		e.wantState(ids[1], backend.Pending)
+		e.wantState(e.pushJobs(e.b, serialJob("a", "k"))[0], backend.Blocked)
+	},
+}, {
+	name: "operate/cancel-waiting",
+	rule: "cancelling ends a waiting job at once, whose keys it gives back",
+	run: func(e *env) {
+		job := serialJob("a", "s")
+		job.Unique.Key = "u"
+		ids := e.pushJobs(e.b, job, serialJob("a", "s"), serialJob("a", "s"), after(e.unit, newJob("b")), newJob("b"), newJob("b"))
+		e.wantAffected("Cancel of a blocked job", backend.OpCancel, ids[1:2], ids[1])
+		e.wantAffected("Cancel", backend.OpCancel, []int64{ids[0], ids[3], ids[4]}, ids[0], ids[3], ids[4])
+		for _, i := range []int{0, 1, 3, 4} {
+			e.wantCancelled("cancelled", ids[i], backend.CancelledError)
+		}
+		e.wantAffected("Cancel of the cancelled", backend.OpCancel, ids[3:5])
+		last := e.wantNew("after the cancel", uniqueJob("a", backend.Unique{Key: "u"}))
+		e.advance(2 * e.unit)
+		e.wantIDs("Claim", e.claim(e.b, e.worker(), 10, "b", "a"), ids[2], ids[5], last)
+	},
+}, {
+	name: "operate/cancel-running",
+	rule: "cancelling a running job tells its worker at the next beat, and only it",
+	run: func(e *env) {
+		heart := capability[backend.Heart](e, e.b)
+		ids := e.push(e.b, "a", 3)
+		w := e.worker()
+		jobs := e.claim(e.b, w, 3, "a")
+		e.wantAffected("Cancel", backend.OpCancel, ids[1:2], ids[1])
+		if info := e.get(ids[1]); info.State != backend.Running || !info.Cancelling || info.Worker != w.ID {
+			e.Errorf("the cancelled job is %+v", info)
+		}
+		if info := e.get(ids[0]); info.Cancelling {
+			e.Errorf("another job is %+v", info)
+		}
+		r, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w})
+		if err != nil || len(r.Leases) != 3 || !slices.Equal(r.Cancel, []backend.Lease{jobs[1].Lease}) {
+			e.Errorf("Beat = %+v, %v; want job %d cancelled", r, err, ids[1])
+		}
+		e.fail(e.b, backend.Failure{Lease: jobs[1].Lease, Ending: backend.EndCancelled})
+		if info := e.get(ids[1]); info.Cancelling {
+			e.Errorf("the ended job is %+v", info)
+		}
+		if r, err = heart.Beat(e.ctx, backend.BeatRequest{Worker: w}); err != nil || len(r.Cancel) > 0 {
+			e.Errorf("Beat = %+v, %v; want nothing cancelled", r, err)
+		}
+	},
+}, {
+	name: "operate/cancel-complete",
+	rule: "a run that was to be cancelled and is completed is done",
+	run: func(e *env) {
+		id := e.push(e.b, "a", 1)[0]
+		w := e.worker()
+		j := e.claim1(e.b, w, "a")
+		e.wantAffected("Cancel", backend.OpCancel, []int64{id}, id)
+		for range 2 {
+			e.wantLost("Complete", e.complete(e.b, j.Lease))
+		}
+		e.wantState(id, backend.Done)
+		e.wantAffected("Retry", backend.OpRetry, []int64{id}, id)
+		e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, w, "a").Lease, Ending: backend.EndRetry})
+		e.wantState(id, backend.Pending) // the cancel was of the run before
+	},
+}, {
+	name: "operate/cancel-ends",
+	rule: "a cancelled run ends its job as cancelled, however it ends but by Complete, and spends no attempt; settling it again succeeds",
+	run: func(e *env) {
+		for _, way := range slices.Concat(back, out[1:]) {
+			if !e.can(way) {
+				continue
+			}
+			ids := e.pushJobs(e.b, serialJob(way.job(), "k"), serialJob(way.job(), "k"))
+			w := e.worker()
+			j := e.claim1(e.b, w, way.job())
+			e.wantAffected("Cancel", backend.OpCancel, ids[:1], ids[0])
+			way.take(e, w, j)
+			text := "text of " + way.name
+			if way.name == rescue.name || way.name == leave.name || way.name == "release" {
+				text = backend.CancelledError
+			}
+			e.wantCancelled(way.name, ids[0], text)
+			if info := e.get(ids[0]); info.Failures != 0 || info.Cancelling {
+				e.Errorf("after %s the job is %+v", way.name, info)
+			}
+			e.wantLost("Complete after "+way.name, e.complete(e.b, j.Lease), j.Lease)
+			e.advance(60 * e.unit)
+			e.wantIDs("Claim after "+way.name, e.claimAny(e.b, e.worker(), 10, way.job()), ids[1])
+		}
+	},
+}, {
+	name: "operate/cancel-suspect",
+	rule: "a cancelled suspect that crashes its worker once more is cancelled, not failed",
+	run: func(e *env) {
+		id := e.push(e.b, "a", 1)[0]
+		for range backend.MaxCrashes {
+			e.claim1(e.b, e.worker(), "a")
+			e.crash(e.b)
+		}
+		e.claim1(e.b, e.worker(), "a")
+		e.wantAffected("Cancel", backend.OpCancel, []int64{id}, id)
+		e.crash(e.b)
+		e.wantCancelled("after the last crash", id, backend.CancelledError)
+	},
+}, {
+	name: "operate/delete",
+	rule: "deleting deletes a job that waits or is finished, and never one that runs",
+	run: func(e *env) {
+		w := e.worker()
+		ids := e.push(e.b, "a", 4)
+		jobs := e.claim(e.b, w, 4, "a")
+		e.complete(e.b, jobs[0].Lease)
+		e.fail(e.b, backend.Failure{Lease: jobs[1].Lease, Ending: backend.EndFailed}, backend.Failure{Lease: jobs[2].Lease, Ending: backend.EndCancelled})
+		ids = append(ids, e.pushJobs(e.b, newJob("a"), after(e.unit, newJob("a")), serialJob("a", "k"), serialJob("a", "k"))...)
+		e.wantAffected("Delete", backend.OpDelete, ids, slices.Concat(ids[:3], ids[4:])...)
+		e.wantCounts("a running=1")
+		e.wantLost("Complete of the deleted", e.complete(e.b, jobs[0].Lease), jobs[0].Lease)
+		e.wantLost("Complete of the running", e.complete(e.b, jobs[3].Lease))
+		e.advance(2 * e.unit)
+		e.wantIDs("Claim", e.claim(e.b, w, 10, "a"))
+		if next := e.push(e.b, "a", 1)[0]; next <= ids[7] {
+			e.Errorf("ID %d is used again", next)
+		}
+	},
+}, {
+	name: "operate/delete-keys",
+	rule: "a job that is deleted gives its keys back, but for one that is kept for a time",
+	run: func(e *env) {
+		ids := e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"), serialJob("a", "k"))
+		e.wantAffected("Delete of a blocked job", backend.OpDelete, ids[1:2], ids[1])
+		e.wantState(ids[2], backend.Blocked)
+		e.wantAffected("Delete of the first", backend.OpDelete, ids[:1], ids[0])
+		e.wantState(ids[2], backend.Pending)
+		job := uniqueJob("b", backend.Unique{Key: "k"})
+		id := e.wantNew("the first", job)
+		e.wantAffected("Delete", backend.OpDelete, []int64{id}, id)
+		e.wantNew("after Delete", job)
+		job = uniqueJob("b", backend.Unique{Key: "kept", For: 50 * e.unit})
+		id = e.wantNew("the first", job)
+		e.wantAffected("Delete", backend.OpDelete, []int64{id}, id)
+		e.wantDuplicate("after Delete", job, id)
+	},
+}, {
+	name: "operate/pages",
+	rule: "an operation is applied to a page of the jobs that match, newest first, and Next is the next one",
+	run: func(e *env) {
+		operator := capability[backend.Operator](e, e.b)
+		e.push(e.b, "b", 3)
+		ids := e.push(e.b, "a", 10)
+		e.push(e.b, "b", 3)
+		req := backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Name: "a"}, Limit: 4}
+		var got []int64
+		for i := range 20 {
+			r, err := operator.Operate(e.ctx, req)
+			if err != nil || len(r.Affected) > 4 {
+				e.Fatalf("Operate = %+v, %v", r, err)
+			}
+			slices.Sort(r.Affected)
+			got = append(slices.Clone(r.Affected), got...)
+			if i == 0 && !slices.Equal(r.Affected, ids[6:]) {
+				e.Errorf("the first page is %v, want the newest", r.Affected)
+			}
+			if req.Before = r.Next; r.Next == 0 {
+				break
+			}
+		}
+		if !slices.Equal(got, ids) {
+			e.Errorf("the pages are %v, want %v", got, ids)
+		}
+		e.wantCounts("a cancelled=10 b pending=6")
+	},
+}, {
+	name: "operate/filter",
+	rule: "an operation is applied to the jobs that match its filter and no others; an empty list of IDs selects none",
+	run: func(e *env) {
+		w := e.worker()
+		var failed []int64
+		for i := range 3 {
+			id := e.push(e.b, "a", 1)[0]
+			e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, w, "a").Lease, Ending: backend.EndFailed, Error: fmt.Sprint("no ", i)})
+			failed = append(failed, id)
+		}
+		keyed := e.pushJobs(e.b, serialJob("a", "k"), serialJob("b", "k"), newJob("b"))
+		for what, c := range map[string]struct {
+			f    backend.Filter
+			want []int64
+		}{
+			"no IDs":        {backend.Filter{IDs: []int64{}}, nil},
+			"no such IDs":   {backend.Filter{IDs: []int64{1 << 40, -1, 0}}, nil},
+			"ID, not name":  {backend.Filter{IDs: failed[:1], Name: "b"}, nil},
+			"ID, not state": {backend.Filter{IDs: failed[:1], State: backend.Pending}, nil},
+			"key, name":     {backend.Filter{Key: "k", Name: "b"}, keyed[1:2]},
+			"error":         {backend.Filter{Error: "no 1"}, failed[1:2]},
+		} {
+			r := e.operate(backend.OpDelete, c.f)
+			if !slices.Equal(r.Affected, c.want) {
+				e.Errorf("Delete by %s affected %v, want %v", what, r.Affected, c.want)
+			}
+		}
+		e.wantCounts("a pending=1 a failed=2 b pending=1")
+		e.operate(backend.OpDelete, backend.Filter{State: backend.Failed})
+		e.wantCounts("a pending=1 b pending=1")
+		e.operate(backend.OpDelete, backend.Filter{})
+		e.wantCounts("")
+	},
+}, {
+	name: "operate/first-matched",
+	rule: "what an operation does to one job of a page does not decide whether another matches",
+	run: func(e *env) {
+		ids := e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"), serialJob("a", "k"))
+		e.complete(e.b, e.claim1(e.b, e.worker(), "a").Lease)
+		e.wantAffected("Retry", backend.OpRetry, ids[:1], ids[0])
+		// The first is blocked by the second now, which a cancel ends.
+		r := e.operate(backend.OpCancel, backend.Filter{State: backend.Pending})
+		if !slices.Equal(r.Affected, ids[1:2]) {
+			e.Errorf("Cancel of what was pending affected %v, want %v", r.Affected, ids[1:2])
+		}
+		e.wantState(ids[0], backend.Pending)
+	},
+}, {
+	name: "operate/invalid",
+	rule: "an operation that breaks a rule is refused with ErrInvalid",
+	run: func(e *env) {
+		operator := capability[backend.Operator](e, e.b)
+		e.push(e.b, "a", 1)
+		for _, req := range []backend.OperateRequest{
+			{}, {Op: 9}, {Op: backend.OpDelete, Limit: -1}, {Op: backend.OpDelete, Limit: 1001}, {Op: backend.OpDelete, Before: -1},
+			{Op: backend.OpDelete, Filter: backend.Filter{State: 99}}, {Op: backend.OpDelete, Filter: backend.Filter{IDs: make([]int64, 1001)}},
+			{Op: backend.OpDelete, Filter: backend.Filter{Since: time.Unix(2, 0), Until: time.Unix(1, 0)}},
+		} {
+			if r, err := operator.Operate(e.ctx, req); !errors.Is(err, backend.ErrInvalid) || len(r.Affected) > 0 {
+				e.Errorf("Operate(%+v) = %+v, %v; want ErrInvalid", req, r, err)
+			}
+		}
+		e.wantCounts("a pending=1")
+	},
+}}

@@ -1,0 +1,396 @@
+package conformance
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+var uniqueCases = []testCase{{
+	name: "unique/taken",
+	rule: "a push whose key is taken stores nothing and returns the ID of the job that has it; names and keys are apart",
+	run: func(e *env) {
+		job := uniqueJob("a", backend.Unique{Key: "k"})
+		id := e.wantNew("the first", job)
+		e.wantDuplicate("the second", job, id)
+		e.wantNew("another key", uniqueJob("a", backend.Unique{Key: "K"}))
+		e.wantNew("another name", uniqueJob("b", backend.Unique{Key: "k"}))
+		e.push(e.b, "a", 2) // no key is no key
+		e.wantCounts("a pending=4 b pending=1")
+		if info := e.get(id); info.UniqueKey != "k" {
+			e.Errorf("the job's key is %q", info.UniqueKey)
+		}
+	},
+}, {
+	name: "unique/batch",
+	rule: "in one batch the second task with a key is a duplicate of the first",
+	run: func(e *env) {
+		job := uniqueJob("a", backend.Unique{Key: "k"})
+		pushed, err := e.b.Push(e.ctx, []backend.NewJob{newJob("a"), job, newJob("a"), job, job})
+		if err != nil || len(pushed) != 5 {
+			e.Fatalf("Push = %v, %v", pushed, err)
+		}
+		first := pushed[1].ID
+		for i, p := range pushed {
+			if p.Duplicate != (i > 2) || (p.ID == first) != (i == 1 || i > 2) {
+				e.Errorf("Push = %v", pushed)
+			}
+		}
+		e.wantCounts("a pending=3")
+	},
+}, {
+	name: "unique/race",
+	rule: "of pushes with one key at the same time, by any number of processes, exactly one stores a job, and all return its ID",
+	run: func(e *env) {
+		const rounds, pushers = 20, 8
+		for round := range rounds {
+			job := uniqueJob("a", backend.Unique{Key: fmt.Sprint("key", round)})
+			var mu sync.Mutex
+			ids, stored := map[int64]bool{}, 0
+			e.atOnce(pushers, func(_ int, b backend.Backend) {
+				pushed, err := b.Push(e.ctx, []backend.NewJob{job})
+				if err != nil {
+					e.Errorf("Push: %v", err)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				ids[pushed[0].ID] = true
+				if !pushed[0].Duplicate {
+					stored++
+				}
+			})
+			if len(ids) != 1 || stored != 1 {
+				e.Fatalf("%d pushes stored a job, and they returned %d IDs", stored, len(ids))
+			}
+		}
+		e.wantCounts(fmt.Sprintf("a pending=%d", rounds))
+	},
+}, {
+	name: "unique/one-live",
+	rule: "no look at the store ever shows two unfinished jobs with one key, while they are pushed and finished",
+	run: func(e *env) {
+		const pushers, each = 4, 30
+		job := uniqueJob("a", backend.Unique{Key: "k"})
+		w := e.worker()
+		stop := make(chan struct{})
+		var watch sync.WaitGroup
+		watch.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				page, err := e.reader().List(e.ctx, backend.ListRequest{Filter: backend.Filter{Name: "a", Key: "k"}, Limit: 1000})
+				live := 0
+				for _, j := range page.Jobs {
+					if !j.State.Terminal() {
+						live++
+					}
+				}
+				if err != nil || live > 1 {
+					e.Errorf("List shows %d unfinished jobs, %v", live, err)
+					return
+				}
+			}
+		})
+		e.atOnce(pushers+2, func(i int, b backend.Backend) {
+			for range each {
+				if i < pushers {
+					if _, err := b.Push(e.ctx, []backend.NewJob{job}); err != nil {
+						e.Errorf("Push: %v", err)
+					}
+					continue
+				}
+				jobs, err := b.Claim(e.ctx, request(w, 5, "a"))
+				if err != nil || len(jobs) > 1 {
+					e.Errorf("Claim = %d jobs, %v; want at most one", len(jobs), err)
+				}
+				for _, j := range jobs {
+					if _, err := b.Complete(e.ctx, []backend.Completion{{Lease: j.Lease}}); err != nil {
+						e.Errorf("Complete: %v", err)
+					}
+				}
+			}
+		})
+		close(stop)
+		watch.Wait()
+	},
+}, {
+	name: "unique/until-finished",
+	rule: "a key is kept while the job waits, runs and waits again, and given back when it is finished, however it ends",
+	run: func(e *env) {
+		for _, end := range out {
+			job := uniqueJob(end.job(), backend.Unique{Key: "k"})
+			id := e.wantNew("the first", after(e.unit, job))
+			e.wantDuplicate("scheduled", job, id)
+			e.advance(e.unit)
+			e.reap(e.b, backend.ReapRequest{})
+			e.wantDuplicate("pending", job, id)
+			w := e.worker()
+			j := e.claim1(e.b, w, job.Name)
+			e.wantDuplicate("running", job, id)
+			ending("retry", backend.EndRetry, 1).take(e, w, j)
+			e.wantDuplicate("retrying", job, id)
+			e.advance(e.unit)
+			j = e.claim1(e.b, w, job.Name)
+			end.take(e, w, j)
+			e.wantNew("after "+end.name, job)
+		}
+	},
+}, {
+	name: "unique/until-started",
+	rule: "a key with the scope UntilStarted is given back when the job is claimed",
+	run: func(e *env) {
+		job := uniqueJob("a", backend.Unique{Key: "k", Scope: backend.UntilStarted})
+		id := e.wantNew("the first", job)
+		e.wantDuplicate("pending", job, id)
+		w := e.worker()
+		first := e.claim1(e.b, w, "a")
+		second := e.wantNew("running", job)
+		e.wantDuplicate("the second pending", job, second)
+		e.complete(e.b, first.Lease) // gives nothing back that another has
+		e.wantDuplicate("the first done", job, second)
+		e.wantIDs("Claim", e.claim(e.b, w, 10, "a"), second)
+	},
+}, {
+	name: "unique/retaken",
+	rule: "a job that is to wait again takes the key again that it had given back",
+	run: func(e *env) {
+		for _, way := range back {
+			if !e.can(way) {
+				continue
+			}
+			job := uniqueJob(way.job(), backend.Unique{Key: "k", Scope: backend.UntilStarted})
+			id := e.wantNew("the first", job)
+			w := e.worker()
+			j := e.claim1(e.b, w, job.Name)
+			way.take(e, w, j)
+			if state := e.state(id); !state.Waits() {
+				e.Errorf("after %s the job is %v", way.name, state)
+			}
+			e.wantDuplicate("after "+way.name, job, id)
+		}
+	},
+}, {
+	name: "unique/superseded",
+	rule: "a job that is to wait again when another has its key is cancelled as superseded, and not run again",
+	run: func(e *env) {
+		for _, way := range back {
+			if !e.can(way) {
+				continue
+			}
+			job := uniqueJob(way.job(), backend.Unique{Key: "k", Scope: backend.UntilStarted})
+			id := e.wantNew("the first", job)
+			w := e.worker()
+			j := e.claim1(e.b, w, job.Name)
+			second := e.wantNew("while the first runs", job)
+			way.take(e, w, j)
+			e.wantCancelled("after "+way.name, id, superseded(second))
+			e.wantIDs("Claim after "+way.name, e.claim(e.b, e.worker(), 10, job.Name), second)
+			e.advance(60 * e.unit)
+			e.wantIDs("Claim later", e.claim(e.b, e.worker(), 10, job.Name))
+			e.wantNew("when the second has started", job)
+		}
+	},
+}, {
+	name: "unique/for",
+	rule: "with For the key is kept for that time after the push, though the job is finished, and KeepFirst returns that job",
+	run: func(e *env) {
+		for _, scope := range []backend.Scope{backend.UntilFinished, backend.UntilStarted} {
+			job := uniqueJob(fmt.Sprint("a", scope), backend.Unique{Key: "k", Scope: scope, For: 20 * e.unit})
+			id := e.wantNew("the first", job)
+			w := e.worker()
+			j := e.claim1(e.b, w, job.Name)
+			e.wantDuplicate("running", job, id)
+			e.complete(e.b, j.Lease)
+			e.wantDuplicate("done", job, id)
+			e.advance(10 * e.unit)
+			e.reap(e.b, backend.ReapRequest{})
+			e.wantDuplicate("before the time", job, id)
+			e.advance(10 * e.unit)
+			id = e.wantNew("at the time", job)
+			e.advance(21 * e.unit) // a job that is not finished keeps it longer
+			e.reap(e.b, backend.ReapRequest{})
+			e.wantDuplicate("pending after the time", job, id)
+			e.complete(e.b, e.claim1(e.b, w, job.Name).Lease)
+			e.wantNew("done after the time", job)
+		}
+	},
+}, {
+	name: "unique/for-deleted",
+	rule: "with For the key is kept though the job is deleted; without, deleting the job gives it back",
+	opts: Options{History: backend.History{Done: -1}},
+	run: func(e *env) {
+		w := e.worker()
+		job := uniqueJob("a", backend.Unique{Key: "k"})
+		id := e.wantNew("the first", job)
+		e.complete(e.b, e.claim1(e.b, w, "a").Lease)
+		e.wantState(id, 0)
+		e.wantNew("deleted", job)
+		job.Unique = backend.Unique{Key: "kept", For: 20 * e.unit}
+		id = e.wantNew("the first", job)
+		for _, j := range e.claim(e.b, w, 2, "a") {
+			e.complete(e.b, j.Lease)
+		}
+		e.wantState(id, 0)
+		e.reap(e.b, backend.ReapRequest{})
+		e.wantDuplicate("deleted and kept", job, id)
+		e.advance(20 * e.unit)
+		e.reap(e.b, backend.ReapRequest{})
+		e.wantNew("after the time", job)
+	},
+}, {
+	name: "unique/for-itself",
+	rule: "a job is never in its own way: that its key is kept does not supersede it",
+	run: func(e *env) {
+		for _, way := range back {
+			if !e.can(way) {
+				continue
+			}
+			job := uniqueJob(way.job(), backend.Unique{Key: "k", Scope: backend.UntilStarted, For: 100 * e.unit})
+			id := e.wantNew("the first", job)
+			w := e.worker()
+			j := e.claim1(e.b, w, job.Name)
+			e.wantDuplicate("running", job, id)
+			way.take(e, w, j)
+			if state := e.state(id); !state.Waits() {
+				e.Errorf("after %s the job is %v", way.name, state)
+			}
+			e.wantDuplicate("after "+way.name, job, id)
+		}
+	},
+}, {
+	name: "unique/reject",
+	rule: "Reject refuses the whole push, of which nothing is stored, and names the index and the job that has the key",
+	run: func(e *env) {
+		id := e.wantNew("the first", uniqueJob("a", backend.Unique{Key: "k"}))
+		reject := uniqueJob("a", backend.Unique{Key: "k", Conflict: backend.Reject})
+		e.wantRejected([]backend.NewJob{newJob("b"), uniqueJob("b", backend.Unique{Key: "free"}), reject, newJob("b")}, 2, id)
+		e.wantCounts("a pending=1")
+		e.wantNew("a key of the refused push", uniqueJob("b", backend.Unique{Key: "free"}))
+		reject.Unique.Key = "twice"
+		e.wantRejected([]backend.NewJob{reject, newJob("a"), reject}, 2, 0)
+		e.wantCounts("a pending=1 b pending=1")
+		e.wantNew("Reject of a free key", reject)
+	},
+}, {
+	name: "unique/replace",
+	rule: "Replace gives the waiting job that has the key the payload, metadata, priority, delay and expiry of the new one",
+	run: func(e *env) {
+		replace := func(payload string, priority int16, delay, expires int) backend.NewJob {
+			job := uniqueJob("a", backend.Unique{Key: "k", Scope: backend.UntilStarted, Conflict: backend.Replace})
+			job.Payload, job.Metadata, job.Priority = []byte(payload), []byte("of "+payload), priority
+			return after(unitsOf(e, delay), expiring(unitsOf(e, expires), job))
+		}
+		id := e.wantNew("the first", replace("1", 0, 0, 0))
+		before := e.get(id)
+		for i, c := range []struct {
+			priority       int16
+			delay, expires int
+			state          backend.State
+		}{{1, 10, 0, backend.Scheduled}, {2, 30, 50, backend.Scheduled}, {-3, 0, 40, backend.Pending}, {5, 0, 0, backend.Pending}, {4, 1, 0, backend.Scheduled}} {
+			job := replace(fmt.Sprint(i+2), c.priority, c.delay, c.expires)
+			e.wantDuplicate("Replace", job, id)
+			info := e.get(id)
+			if info.State != c.state || info.Priority != c.priority || string(info.Payload) != string(job.Payload) || string(info.Metadata) != string(job.Metadata) ||
+				info.RunAt.Before(before.CreatedAt.Add(job.Delay)) || info.ExpiresAt.IsZero() != (c.expires == 0) || !info.CreatedAt.Equal(before.CreatedAt) {
+				e.Errorf("replaced by %+v the job is %+v", job, info)
+			}
+		}
+		e.wantCounts("a scheduled=1")
+		w := e.worker()
+		e.wantIDs("Claim before the time", e.claim(e.b, w, 10, "a"))
+		first := newJob("a")
+		first.Priority = 4 // and a higher ID
+		second := e.pushJobs(e.b, first)[0]
+		e.advance(e.unit)
+		jobs := e.claim(e.b, w, 10, "a")
+		e.wantIDs("Claim at the time", jobs, id, second)
+		if string(jobs[0].Payload) != "6" || string(jobs[0].Metadata) != "of 6" {
+			e.Errorf("Claim returned %+v", jobs[0])
+		}
+		e.wantNew("Replace of a job that runs, whose key is free", replace("7", 0, 0, 0))
+		e.advance(60 * e.unit)
+		e.wantCounts("a pending=1 a running=2")
+	},
+}, {
+	name: "unique/replace-batch",
+	rule: "in one batch the second task with a key replaces the first",
+	run: func(e *env) {
+		job := uniqueJob("a", backend.Unique{Key: "k", Scope: backend.UntilStarted, Conflict: backend.Replace})
+		last := job
+		last.Payload = []byte("last")
+		pushed, err := e.b.Push(e.ctx, []backend.NewJob{after(e.unit, job), last})
+		if err != nil || len(pushed) != 2 || pushed[0].Duplicate || pushed[1] != (backend.Pushed{ID: pushed[0].ID, Duplicate: true}) {
+			e.Fatalf("Push = %v, %v", pushed, err)
+		}
+		if j := e.claim1(e.b, e.worker(), "a"); j.ID != pushed[0].ID || string(j.Payload) != "last" {
+			e.Errorf("Claim returned %+v", j)
+		}
+	},
+}, {
+	name: "unique/replace-started",
+	rule: "Replace is Reject if the job that has the key does not wait",
+	run: func(e *env) {
+		id := e.wantNew("the first", uniqueJob("a", backend.Unique{Key: "k", For: 50 * e.unit}))
+		replace := uniqueJob("a", backend.Unique{Key: "k", Scope: backend.UntilStarted, Conflict: backend.Replace})
+		e.wantDuplicate("while it waits", replace, id)
+		j := e.claim1(e.b, e.worker(), "a")
+		e.wantRejected([]backend.NewJob{newJob("a"), replace}, 1, id)
+		e.complete(e.b, j.Lease)
+		e.wantRejected([]backend.NewJob{newJob("a"), replace}, 1, id)
+		e.wantCounts("a done=1")
+	},
+}, {
+	name: "unique/replace-blocked",
+	rule: "a blocked job that is replaced stays blocked, and its delay holds when it is not blocked any more",
+	run: func(e *env) {
+		job := serialJob("a", "s")
+		e.pushJobs(e.b, job)
+		job.Unique = backend.Unique{Key: "k", Scope: backend.UntilStarted, Conflict: backend.Replace}
+		id := e.wantNew("the blocked one", job)
+		e.wantState(id, backend.Blocked)
+		job.Payload = []byte("new")
+		e.wantDuplicate("Replace", after(10*e.unit, job), id)
+		e.wantState(id, backend.Blocked)
+		w := e.worker()
+		jobs := e.claim(e.b, w, 10, "a")
+		e.complete(e.b, jobs[0].Lease)
+		e.wantState(id, backend.Scheduled)
+		e.advance(10 * e.unit)
+		if j := e.claim1(e.b, w, "a"); j.ID != id || string(j.Payload) != "new" {
+			e.Errorf("Claim returned %+v", j)
+		}
+	},
+}, {
+	name: "unique/invalid",
+	rule: "a key that breaks a rule is refused with ErrInvalid, and its batch with it",
+	run: func(e *env) {
+		for _, u := range []backend.Unique{
+			{Key: strings.Repeat("x", 256)}, {Key: "\xff"}, {Key: "\x00"}, {Scope: backend.UntilStarted}, {For: 1},
+			{Key: "k", Scope: 9}, {Key: "k", Conflict: 9}, {Key: "k", For: -1}, {Key: "k", Conflict: backend.Replace},
+			{Key: "k", Scope: backend.UntilStarted, For: 1, Conflict: backend.Replace},
+		} {
+			if _, err := e.b.Push(e.ctx, []backend.NewJob{newJob("a"), uniqueJob("a", u)}); !errors.Is(err, backend.ErrInvalid) {
+				e.Errorf("Push of %+v = %v, want ErrInvalid", u, err)
+			}
+		}
+		e.wantCounts("")
+		e.wantNew("the longest key", uniqueJob("a", backend.Unique{Key: strings.Repeat("x", 255)}))
+	},
+}}
+
+// wantRejected pushes jobs of which the one at index has a key that id has.
+func (e *env) wantRejected(jobs []backend.NewJob, index int, id int64) {
+	e.Helper()
+	_, err := e.b.Push(e.ctx, jobs)
+	want := backend.DuplicateError{Index: index, Name: jobs[index].Name, Key: jobs[index].Unique.Key, ID: id}
+	if d, ok := errors.AsType[*backend.DuplicateError](err); !ok || *d != want || !errors.Is(err, backend.ErrDuplicate) {
+		e.Errorf("Push = %v, want %v", err, &want)
+	}
+}
