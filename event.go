@@ -19,28 +19,31 @@ type Event struct {
 }
 
 // An EventKind says what happened.
-type EventKind = engine.EventKind
+type EventKind uint8
 
 // The kinds of events. What a run ends with is told when its handler returns,
 // shortly before it is stored.
 const (
-	EventPushed    = engine.Pushed // by Perform or PerformMany, not in a transaction
-	EventStarted   = engine.Started
-	EventDone      = engine.Done
-	EventRetried   = engine.Retried
-	EventSnoozed   = engine.Snoozed
-	EventReleased  = engine.Released // interrupted, and handed back
-	EventFailed    = engine.Failed   // for good
-	EventCancelled = engine.Cancelled
-	EventLost      = engine.Lost  // its lease
-	EventStuck     = engine.Stuck // its handler ignores the end of its context
+	EventPushed    EventKind = iota + 1 // by Perform or PerformMany, not in a transaction
+	EventStarted                        // a run
+	EventDone                           // a run, and the job
+	EventRetried                        // failed, and will be tried again
+	EventSnoozed                        // put off by its handler
+	EventReleased                       // interrupted, and handed back
+	EventFailed                         // for good
+	EventCancelled                      // by its handler, an operator, or because it expired
+	EventLost                           // the run's lease
+	EventStuck                          // its handler ignores the end of its context
 )
+
+// String returns the kind as a word, as "done".
+func (k EventKind) String() string { return engine.EventKind(k).String() }
 
 // Subscribe has f called with each event of this process until stop is called.
 // It is called by who performs or runs the job, so it must be quick, must not
 // block, and may be called by several goroutines at once.
 func (q *Queue) Subscribe(f func(Event)) (stop func()) {
 	return q.engine.Events.Subscribe(func(e engine.Event) {
-		f(Event{Kind: e.Kind, Job: infoOfRun(e.Job), Err: e.Err, Took: e.Took, In: e.In})
+		f(Event{Kind: EventKind(e.Kind), Job: infoOfRun(e.Job), Err: e.Err, Took: e.Took, In: e.In})
 	})
 }

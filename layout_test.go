@@ -45,16 +45,18 @@ var arrows = map[string][]string{
 	"backend":         {},
 	"backend/memory":  {"backend"},
 	"backend/sqlite":  {"backend"},
+	"internal/cron":   {},
 	"internal/engine": {"backend"},
 	"worker":          {"", "backend", "internal/engine"},
 	"conformance":     {"backend"},
+	"plainjobstest":   {"", "backend", "backend/memory", "internal/engine"},
 
 	"backend/sqlite/mattn":   {"backend/sqlite"},
 	"backend/sqlite/modernc": {"backend/sqlite"},
 	"backend/sqlite/ncruces": {"backend/sqlite"},
 }
 
-func init() { arrows[""] = []string{"backend", "internal/engine"} }
+func init() { arrows[""] = []string{"backend", "internal/cron", "internal/engine"} }
 
 // The layout is the architecture: arrows that are not drawn do not exist.
 func TestImportArrows(t *testing.T) {
@@ -86,9 +88,13 @@ func TestImportArrows(t *testing.T) {
 		// What a program links that uses the library without a driver.
 		if slices.Contains([]string{"", "worker", "backend/sqlite", "backend/memory"}, name) {
 			for _, path := range p.Deps {
-				if isDriver(path) || path == "testing" && name != "" {
+				if isDriver(path) {
 					t.Errorf("%s depends on %s", p.ImportPath, path)
 				}
+			}
+			// Only the root asks whether it is in a test, see intest.go.
+			if name != "" && slices.Contains(p.Imports, "testing") {
+				t.Errorf("%s imports testing", p.ImportPath)
 			}
 		}
 		if name == "backend" {

@@ -168,8 +168,8 @@ func CheckClaim(req ClaimRequest) error {
 		return fmt.Errorf("%w: lease %v is not within 1ms and 24h", ErrInvalid, req.Worker.Lease)
 	case req.Limit < 0:
 		return fmt.Errorf("%w: limit %d is negative", ErrInvalid, req.Limit)
-	case req.Slots < 0:
-		return fmt.Errorf("%w: %d slots", ErrInvalid, req.Slots)
+	case req.Ahead < 0 || req.Ahead > req.Limit:
+		return fmt.Errorf("%w: %d of %d jobs ahead", ErrInvalid, req.Ahead, req.Limit)
 	case req.MaxBytes < 0:
 		return fmt.Errorf("%w: byte bound %d is negative", ErrInvalid, req.MaxBytes)
 	}

@@ -105,10 +105,10 @@ type ClaimRequest struct {
 	Limit int
 	// Caps bounds the jobs of single names further, if there is an entry.
 	Caps map[string]int
-	// Slots is how many jobs will start at once, the others being kept for
-	// later; zero is Limit. No more than that are returned of the names that
-	// are limited by [Settings]: a job that is only kept would take a place.
-	Slots int
+	// Ahead is how many of Limit will not start at once but be kept for
+	// later. Of the names that are limited by [Settings] no more than Limit
+	// less Ahead are returned: a job that is only kept would take a place.
+	Ahead int
 	// MaxBytes bounds the payloads together; zero is [DefaultMaxBytes].
 	MaxBytes int
 	// Suspects allows one suspect to be returned.

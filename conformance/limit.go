@@ -219,18 +219,18 @@ var limitCases = []testCase{{
 		e.wantIDs("Claim after Per", e.claim(e.b, w, 1, "a"), ids[1])
 	},
 }, {
-	name: "claim/slots",
+	name: "claim/ahead",
 	rule: "no more jobs of limited names are returned than will start at once",
 	run: func(e *env) {
 		e.set(e.b, backend.Settings{Name: "a", MaxRunning: 100}, backend.Settings{Name: "b", Rate: 100, Per: span})
 		a, b, c := e.push(e.b, "a", 5), e.push(e.b, "b", 5), e.push(e.b, "c", 5)
 		w := e.worker()
 		req := request(w, 8, "c", "b", "a")
-		req.Slots = 3
-		e.wantIDs("Claim for 3 slots", e.claimRequest(e.b, req), a[0], a[1], a[2], c[0], c[1], c[2], c[3], c[4])
-		e.wantIDs("Claim for 3 slots", e.claimRequest(e.b, req), a[3], a[4], b[0])
-		req.Slots = 0
-		e.wantIDs("Claim without slots", e.claimRequest(e.b, req), b[1:]...)
+		req.Ahead = 5
+		e.wantIDs("Claim of 8, 5 of them ahead", e.claimRequest(e.b, req), a[0], a[1], a[2], c[0], c[1], c[2], c[3], c[4])
+		e.wantIDs("Claim of 8, 5 of them ahead", e.claimRequest(e.b, req), a[3], a[4], b[0])
+		req.Ahead = 0
+		e.wantIDs("Claim of 8", e.claimRequest(e.b, req), b[1:]...)
 	},
 }, {
 	name: "claim/caps",

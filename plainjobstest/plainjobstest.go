@@ -68,9 +68,11 @@ func Memory(tb testing.TB, opts ...Option) (context.Context, *plainjobs.Queue) {
 }
 
 func configOf(opts []Option) (c config) {
-	c.queue.Logger = slog.New(slog.DiscardHandler)
 	for _, opt := range opts {
 		opt(&c)
+	}
+	if c.queue.Logger == nil {
+		c.queue.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
 }

@@ -74,7 +74,7 @@ type source struct {
 
 // search returns the search for what req asks for.
 func (b *Backend) search(req *backend.ClaimRequest, now int64) search {
-	s := search{Backend: b, now: now, slots: cmp.Or(req.Slots, req.Limit), expired: req.Limit + expiredPerClaim}
+	s := search{Backend: b, now: now, slots: req.Limit - req.Ahead, expired: req.Limit + expiredPerClaim}
 	if b.paused {
 		return s
 	}

@@ -14,6 +14,8 @@ const (
 		INSERT INTO plainjobs_workers (id, host, pid, started_at, seen_at, lease, jobs, schedules) VALUES (?,?,?,?,?,?,?,?)`
 	deleteWorker = `DELETE FROM plainjobs_workers WHERE id = ?`
 
+	updateUnleased = `UPDATE plainjobs_jobs SET token = -4611686018427387904 WHERE id = ?`
+
 	selectHeld = `
 		SELECT id, token, flags FROM plainjobs_jobs INDEXED BY plainjobs_running
 		WHERE state = 4 AND worker = (?+0) ORDER BY id`
@@ -77,6 +79,9 @@ func (b *Backend) Beat(ctx context.Context, req backend.BeatRequest) (backend.Be
 			r, err := t.row(l.ID)
 			if err == nil {
 				err = b.fail(t, backend.Failure{Lease: l, Ending: backend.EndRelease}, r, now)
+			}
+			if err == nil {
+				_, err = t.exec(updateUnleased, l.ID)
 			}
 			if err != nil {
 				return err

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -24,7 +25,7 @@ const maxPromote = 1000
 // an indexed column or after LIMIT, which costs more than the claim.
 const (
 	selectPending = `
-		SELECT id, priority, suspect, failures, max_attempts, created_at, run_at, payload
+		SELECT id, priority, suspect, failures, max_attempts, created_at, run_at, flags, payload
 		FROM plainjobs_jobs INDEXED BY plainjobs_pending
 		WHERE state = 3 AND suspect = 0 AND name = (?+0) ORDER BY priority DESC, id LIMIT (?+0)`
 
@@ -43,7 +44,7 @@ var (
 	selectSizes = newList(`SELECT id, length(payload) FROM plainjobs_jobs WHERE id IN (`, `?`, `)`)
 
 	selectByID = newList(`
-		SELECT id, priority, suspect, failures, max_attempts, created_at, run_at, payload
+		SELECT id, priority, suspect, failures, max_attempts, created_at, run_at, flags, payload
 		FROM plainjobs_jobs WHERE id IN (`, `?`, `)`)
 
 	// The token is a random number, the claim's base, and the job's id: a lease
@@ -57,15 +58,32 @@ var (
 const updateClaimedSpan = `
 	UPDATE plainjobs_jobs SET state = 4, ending = 0, worker = ?, token = ? + id WHERE id BETWEEN ? AND ?`
 
+// selectExtras reads what few jobs have, see flagsAtClaim.
+var selectExtras = newList(`
+	SELECT id, coalesce(expires_at, 0), coalesce(unique_key, ''), metadata FROM plainjobs_jobs WHERE id IN (`, `?`, `)`)
+
+var updateStarted = newList(`UPDATE plainjobs_jobs SET expires_at = NULL WHERE id IN (`, `?`, `)`)
+
 // A claim is one run of Claim.
 type claim struct {
+	b     *Backend
 	t     *tx
 	req   backend.ClaimRequest
-	names []int64
+	now   int64
+	names []claimable
 	bytes int
 
 	jobs   []backend.Job
 	nameOf []int64 // of each of jobs
+	flags  []flag
+	unique map[int64]string // keys to give back, by job
+}
+
+// A claimable is a name of which a claim may take some jobs.
+type claimable struct {
+	id      int64
+	max     int
+	limited bool // by settings, with others to what starts at once
 }
 
 // Claim implements [backend.Backend].
@@ -80,12 +98,12 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	defer leave()
 	var c claim
 	err = b.writer.do(ctx, &request{op: "claim", run: func(t *tx) error {
-		c = claim{t: t, req: req, bytes: cmp.Or(req.MaxBytes, backend.DefaultMaxBytes)}
 		now := b.now() // the lock is held: the lease starts now
+		c = claim{b: b, t: t, req: req, now: now, bytes: cmp.Or(req.MaxBytes, backend.DefaultMaxBytes)}
 		if err := t.renew(req.Worker, req.Register, now); err != nil || req.Limit == 0 {
 			return err
 		}
-		return c.run(now)
+		return c.run()
 	}})
 	if err != nil {
 		return nil, failed(ctx, "claim", err)
@@ -93,8 +111,42 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	return c.jobs, nil
 }
 
-func (c *claim) run(now int64) error {
-	if _, err := c.t.promote(now, maxPromote); err != nil {
+// expiredRounds bounds how often a claim looks again because what it found had
+// expired.
+const expiredRounds = 8
+
+func (c *claim) run() error {
+	if _, err := c.t.promote(c.now, maxPromote); err != nil {
+		return err
+	}
+	if err := c.choose(); err != nil || len(c.names) == 0 {
+		return err
+	}
+	if c.req.Suspects {
+		if done, err := c.takeSuspect(); done || err != nil {
+			return err
+		}
+	}
+	for range expiredRounds {
+		c.jobs, c.nameOf, c.flags = nil, nil, nil
+		if err := c.find(); err != nil {
+			return err
+		}
+		expired, err := c.readExtras()
+		if err != nil {
+			return err
+		}
+		if expired == 0 {
+			break
+		}
+	}
+	return c.take()
+}
+
+// choose finds out of which names jobs may be claimed, and how many.
+func (c *claim) choose() error {
+	set, err := c.t.settings()
+	if err != nil || set[everything].paused {
 		return err
 	}
 	for _, name := range c.req.Names {
@@ -102,30 +154,102 @@ func (c *claim) run(now int64) error {
 		if err != nil {
 			return err
 		}
-		c.names = append(c.names, id)
-	}
-	slices.Sort(c.names)
-	c.names = slices.Compact(c.names)
-	if c.req.Suspects {
-		if done, err := c.takeSuspect(); done || err != nil {
-			return err
+		most := c.req.Limit
+		if n, ok := c.req.Caps[name]; ok {
+			most = min(most, n)
+		}
+		s := set[id]
+		if s.limited() {
+			allowed, err := c.t.allowance(id, s, c.now)
+			if err != nil {
+				return err
+			}
+			most = min(most, allowed, c.req.Limit-c.req.Ahead)
+		}
+		if most > 0 && !s.paused {
+			c.names = append(c.names, claimable{id, most, s.limited()})
 		}
 	}
+	slices.SortFunc(c.names, func(a, b claimable) int { return cmp.Compare(a.id, b.id) })
+	c.names = slices.CompactFunc(c.names, func(a, b claimable) bool { return a.id == b.id })
+	return nil
+}
+
+// find reads the jobs that come first.
+func (c *claim) find() error {
 	if len(c.names) == 1 {
-		c.jobs = make([]backend.Job, 0, min(c.req.Limit, max(c.t.w.found, 16)))
-		if err := c.read(c.names[0], c.bytes, selectPending, c.names[0], c.req.Limit); err != nil {
-			return err
-		}
-	} else {
-		heads, err := c.merge(c.req.Limit)
-		if err == nil {
-			err = c.load(heads)
-		}
-		if err != nil {
-			return err
+		name := c.names[0]
+		c.jobs = make([]backend.Job, 0, min(name.max, max(c.t.w.found, 16)))
+		return c.read(name.id, c.bytes, selectPending, name.id, name.max)
+	}
+	heads, err := c.merge(c.req.Limit)
+	if err != nil {
+		return err
+	}
+	return c.load(heads)
+}
+
+// readExtras reads what single jobs have beside their rows, cancels those that
+// have expired, and returns how many it were.
+func (c *claim) readExtras() (expired int, err error) {
+	var ids []int64
+	for i, f := range c.flags {
+		if f&flagsAtClaim != 0 {
+			ids = append(ids, c.jobs[i].ID)
 		}
 	}
-	return c.take()
+	if len(ids) == 0 {
+		return 0, nil
+	}
+	place := make(map[int64]int, len(ids))
+	for i := range c.jobs {
+		place[c.jobs[i].ID] = i
+	}
+	c.unique = map[int64]string{}
+	gone := map[int64]bool{}
+	for part := range slices.Chunk(ids, maxList) {
+		query, length := selectExtras.fit(len(part))
+		err := c.t.each(query, appendIDs(nil, part, length), func(r *sql.Rows) (bool, error) {
+			var id, expires int64
+			var unique string
+			var metadata []byte
+			if err := r.Scan(&id, &expires, &unique, &metadata); err != nil {
+				return false, err
+			}
+			j := &c.jobs[place[id]]
+			j.Metadata = metadata
+			if c.flags[place[id]]&flagUntilStarted != 0 {
+				c.unique[id] = unique
+			}
+			if expires != 0 {
+				j.Expires = time.Duration(expires-c.now) * time.Microsecond
+				gone[id] = expires <= c.now
+			}
+			return true, nil
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	kept := 0
+	for i := range c.jobs {
+		id := c.jobs[i].ID
+		if gone[id] {
+			r, err := c.t.row(id)
+			if err == nil {
+				err = c.b.finish(c.t, r, backend.Cancelled, backend.ExpiredError, false, c.now)
+			}
+			if err != nil {
+				return 0, err
+			}
+			continue
+		}
+		c.jobs[kept], c.nameOf[kept], c.flags[kept] = c.jobs[i], c.nameOf[i], c.flags[i]
+		kept++
+	}
+	expired = len(c.jobs) - kept
+	c.jobs, c.nameOf, c.flags = c.jobs[:kept], c.nameOf[:kept], c.flags[:kept]
+	return expired, nil
 }
 
 // A head is a pending job as its index shows it.
@@ -155,8 +279,8 @@ func (c *claim) merge(limit int) ([]head, error) {
 	lists := make([][]head, len(c.names))
 	sizes := make([]int, len(c.names))
 	ask := func(i, size int) (err error) {
-		sizes[i] = min(size, limit)
-		lists[i], err = c.heads(selectHeads, c.names[i], c.names[i], sizes[i])
+		sizes[i] = min(size, c.names[i].max)
+		lists[i], err = c.heads(selectHeads, c.names[i].id, c.names[i].id, sizes[i])
 		return err
 	}
 	for i := range c.names {
@@ -165,12 +289,13 @@ func (c *claim) merge(limit int) ([]head, error) {
 		}
 	}
 	for {
-		merged := slices.Concat(lists...)
-		slices.SortFunc(merged, byClaimOrder)
-		merged = merged[:min(limit, len(merged))]
+		merged, full := c.pick(lists, limit)
 		again := false
 		for i, l := range lists {
-			if len(l) == sizes[i] && sizes[i] < limit && len(merged) > 0 &&
+			if full && c.names[i].limited {
+				continue
+			}
+			if len(l) == sizes[i] && sizes[i] < min(limit, c.names[i].max) && len(merged) > 0 &&
 				(len(merged) < limit || byClaimOrder(l[len(l)-1], merged[len(merged)-1]) <= 0) {
 				again = true
 				if err := ask(i, 4*sizes[i]); err != nil {
@@ -184,6 +309,33 @@ func (c *claim) merge(limit int) ([]head, error) {
 	}
 }
 
+// pick returns the first limit jobs of lists, in order. Of limited names there
+// are no more, together, than start at once; full says that there are as many.
+func (c *claim) pick(lists [][]head, limit int) (picked []head, full bool) {
+	all := slices.Concat(lists...)
+	slices.SortFunc(all, byClaimOrder)
+	if !slices.ContainsFunc(c.names, func(n claimable) bool { return n.limited }) {
+		return all[:min(limit, len(all))], false
+	}
+	limited := map[int64]bool{}
+	for _, n := range c.names {
+		limited[n.id] = n.limited
+	}
+	left := c.req.Limit - c.req.Ahead
+	for _, h := range all {
+		if limited[h.name] {
+			if left == 0 {
+				continue
+			}
+			left--
+		}
+		if picked = append(picked, h); len(picked) == limit {
+			break
+		}
+	}
+	return picked, left == 0
+}
+
 // takeSuspect claims the suspect that comes before all other jobs, if one
 // does.
 func (c *claim) takeSuspect() (bool, error) {
@@ -194,7 +346,7 @@ func (c *claim) takeSuspect() (bool, error) {
 	}
 	var heads []head
 	for _, name := range c.names {
-		h, err := c.heads(selectSuspectHead, name, name)
+		h, err := c.heads(selectSuspectHead, name.id, name.id)
 		if err != nil {
 			return false, err
 		}
@@ -209,6 +361,9 @@ func (c *claim) takeSuspect() (bool, error) {
 		return false, err
 	}
 	if err := c.load([]head{suspect}); err != nil {
+		return false, err
+	}
+	if _, err := c.readExtras(); err != nil {
 		return false, err
 	}
 	return true, c.take()
@@ -231,8 +386,13 @@ func (c *claim) load(heads []head) error {
 		if err := c.read(0, math.MaxInt, query, appendIDs(nil, ids, length)...); err != nil {
 			return err
 		}
-		slices.SortFunc(c.jobs[start:], func(a, b backend.Job) int { return cmp.Compare(place[a.ID], place[b.ID]) })
-		for i := range c.jobs[start:] {
+		// In the order of part: each job is read once, so these are swaps.
+		jobs, flags := c.jobs[start:], c.flags[start:]
+		for i := range jobs {
+			for at := place[jobs[i].ID]; at != i; at = place[jobs[i].ID] {
+				jobs[i], jobs[at] = jobs[at], jobs[i]
+				flags[i], flags[at] = flags[at], flags[i]
+			}
 			c.nameOf[start+i] = part[i].name
 		}
 		if full {
@@ -282,7 +442,7 @@ func (c *claim) read(name int64, bound int, query string, args ...any) error {
 	bytes := 0
 	// Integers come as int64 from all drivers; any other type of destination
 	// makes database/sql convert them, some by way of text.
-	var columns [7]any
+	var columns [8]any
 	var payload sql.RawBytes
 	dest := make([]any, 0, len(columns)+1)
 	for i := range columns {
@@ -324,6 +484,7 @@ func (c *claim) read(name int64, bound int, query string, args ...any) error {
 		j.Payload = chunk[from:len(chunk):len(chunk)]
 		c.jobs = append(c.jobs, j)
 		c.nameOf = append(c.nameOf, name)
+		c.flags = append(c.flags, flag(numbers[7]))
 		return true, nil
 	})
 }
@@ -376,14 +537,46 @@ func (c *claim) take() error {
 	for name, n := range counts {
 		c.t.move(name, backend.Pending, backend.Running, n)
 	}
-	w, jobs, names := c.t.w, c.jobs, c.nameOf
-	c.t.then(func() { w.hold(jobs, names) })
+	if err := c.start(counts); err != nil {
+		return err
+	}
+	w, jobs, names, flags := c.t.w, c.jobs, c.nameOf, c.flags
+	c.t.then(func() { w.hold(jobs, names, flags) })
 	return nil
 }
 
-// hold remembers the names of claimed jobs, so that settling them needs no
-// look-up.
-func (w *writer) hold(jobs []backend.Job, names []int64) {
+// start notes the starts of limited names, and of jobs with keys or an expiry.
+func (c *claim) start(counts map[int64]int64) error {
+	for name, n := range counts {
+		if err := c.t.start(name, c.t.set[name], c.now, n); err != nil {
+			return err
+		}
+	}
+	var expiring []int64
+	for i, f := range c.flags {
+		j := &c.jobs[i]
+		if f&flagUntilStarted != 0 {
+			k := keyed{id: j.ID, name: c.nameOf[i], flags: f, unique: c.unique[j.ID]}
+			if err := c.t.give(k, c.now); err != nil {
+				return err
+			}
+		}
+		if f&flagExpires != 0 {
+			expiring = append(expiring, j.ID)
+		}
+	}
+	for part := range slices.Chunk(expiring, maxList) {
+		query, length := updateStarted.fit(len(part))
+		if _, err := c.t.exec(query, appendIDs(nil, part, length)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hold remembers the names of claimed jobs, and which have keys, so that
+// settling them needs no look-up.
+func (w *writer) hold(jobs []backend.Job, names []int64, flags []flag) {
 	w.found = len(jobs)
 	if len(jobs) == 0 {
 		return
@@ -401,6 +594,12 @@ func (w *writer) hold(jobs []backend.Job, names []int64) {
 		}
 		if h.names != nil {
 			h.names[jobs[i].ID] = name
+		}
+		if flags[i]&flagsAtEnd != 0 {
+			if h.keyed == nil {
+				h.keyed = map[int64]bool{}
+			}
+			h.keyed[jobs[i].ID] = true
 		}
 	}
 	w.held[jobs[0].Token-jobs[0].ID] = h

@@ -15,8 +15,9 @@ const (
 		UPDATE plainjobs_jobs SET state = ?, ending = 0, suspect = 0, crashes = 0, failures = 0, run_at = ?, finished_at = created_at,
 			flags = flags & ~?, expires_at = NULL, worker = -4611686018427387904, token = -4611686018427387904
 		WHERE id = ?`
-	updateHurried    = `UPDATE plainjobs_jobs SET state = 3, run_at = ? WHERE id = ?`
-	updateCancelling = `UPDATE plainjobs_jobs SET flags = flags | ? WHERE id = ?`
+	deleteResult   = `DELETE FROM plainjobs_results WHERE job = ?`
+	deleteProgress = `DELETE FROM plainjobs_progress WHERE job = ?`
+	updateHurried  = `UPDATE plainjobs_jobs SET state = 3, run_at = ? WHERE id = ?`
 )
 
 // Operate implements [backend.Operator].
@@ -81,7 +82,7 @@ func (b *Backend) operate(t *tx, op backend.Op, r row, now int64, result *backen
 		return t.remove([]row{r}, now)
 	case op == backend.OpCancel && r.state == backend.Running:
 		affected()
-		_, err := t.exec(updateCancelling, int64(flagCancelling), r.id)
+		_, err := t.exec(updateFlags, int64(flagCancelling), r.id)
 		return err
 	case op == backend.OpCancel && r.state.Waits():
 		affected()
@@ -112,7 +113,17 @@ func (b *Backend) operate(t *tx, op backend.Op, r row, now int64, result *backen
 			state = backend.Blocked
 		}
 		t.move(r.name, r.state, state, 1)
-		_, err = t.exec(updateRetried, int64(state), now, int64(flagCancelling|flagExpires), r.id)
+		for _, del := range []struct {
+			query string
+			needs flag
+		}{{deleteResult, flagResult}, {deleteProgress, flagProgress}} {
+			if r.flags&del.needs != 0 {
+				if _, err := t.exec(del.query, r.id); err != nil {
+					return err
+				}
+			}
+		}
+		_, err = t.exec(updateRetried, int64(state), now, int64(flagCancelling|flagExpires|flagResult|flagProgress), r.id)
 		return err
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -97,6 +98,10 @@ func (t *tx) push(jobs []backend.NewJob, pushed []backend.Pushed, now int64) err
 		}
 		var err error
 		if pushed[at], err = t.pushKeyed(at, &jobs[at], names[jobs[at].Name], now); err != nil {
+			var d *backend.DuplicateError
+			if errors.As(err, &d) && slices.ContainsFunc(pushed[:at], func(p backend.Pushed) bool { return p.ID == d.ID && !p.Duplicate }) {
+				d.ID = 0 // it is refused together with this one
+			}
 			return err
 		}
 		at++

@@ -19,16 +19,15 @@ const (
 	selectSchedules = `SELECT name, definition, next_at, last_at, paused, removed_at FROM plainjobs_schedules ORDER BY name`
 
 	updateTicked = `
-		UPDATE plainjobs_schedules SET next_at = ?1, last_at = ?2
+		UPDATE plainjobs_schedules SET next_at = ?1, last_at = CASE paused WHEN 0 THEN ?2 ELSE last_at END
 		WHERE name = ?3 AND definition = ?4 AND next_at = ?2 AND removed_at = 0`
 	selectPaused = `SELECT paused FROM plainjobs_schedules WHERE name = ?`
 	updatePaused = `UPDATE plainjobs_schedules SET paused = ? WHERE name = ?`
 
-	// Those that no live worker has although one lives are removed.
+	// Those that no worker has although there are some are removed.
 	selectRemoved = `
-		SELECT name FROM plainjobs_schedules WHERE removed_at = 0
-			AND EXISTS (SELECT 1 FROM plainjobs_workers WHERE seen_at + lease > (?1+0))
-			AND name NOT IN (SELECT e.value FROM plainjobs_workers w, json_each(w.schedules) e WHERE w.seen_at + w.lease > (?1+0))`
+		SELECT name FROM plainjobs_schedules WHERE removed_at = 0 AND EXISTS (SELECT 1 FROM plainjobs_workers)
+			AND name NOT IN (SELECT e.value FROM plainjobs_workers w, json_each(w.schedules) e)`
 	updateRemoved = `UPDATE plainjobs_schedules SET removed_at = ? WHERE name = ?`
 	deleteRemoved = `DELETE FROM plainjobs_schedules WHERE removed_at <> 0 AND removed_at <= ?`
 )
@@ -119,11 +118,11 @@ func (b *Backend) PauseSchedule(ctx context.Context, name string, paused bool) e
 	}})
 }
 
-// retire marks the schedules that no live worker has, and deletes those that
+// retire marks the schedules that no worker has, and deletes those that
 // were marked long ago.
 func (t *tx) retire(now int64) error {
 	var names []string
-	err := t.each(selectRemoved, []any{now}, func(r *sql.Rows) (bool, error) {
+	err := t.each(selectRemoved, nil, func(r *sql.Rows) (bool, error) {
 		var name string
 		err := r.Scan(&name)
 		names = append(names, name)

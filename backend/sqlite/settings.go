@@ -37,7 +37,7 @@ func (all *settings) scan(r *sql.Rows) error {
 	var s setting
 	var done, failed int64
 	err := r.Scan(&name, &s.paused, &s.maxRunning, &s.rate, &s.per, &done, &failed, &s.history.Rows)
-	s.history.Done, s.history.Failed = time.Duration(done)*time.Microsecond, time.Duration(failed)*time.Microsecond
+	s.history.Done, s.history.Failed = time.Duration(done), time.Duration(failed)
 	if *all == nil {
 		*all = settings{}
 	}
@@ -66,6 +66,7 @@ func (b *Backend) keep(all settings, name int64, s backend.State) time.Duration 
 const (
 	selectRunning = `SELECT jobs FROM plainjobs_counts WHERE name = ? AND state = 4`
 	selectStarts  = `SELECT slot, jobs FROM plainjobs_starts WHERE name = ? AND slot > ? ORDER BY slot`
+	deleteAhead   = `DELETE FROM plainjobs_starts WHERE name = ? AND slot > ?`
 	deleteStarts  = `DELETE FROM plainjobs_starts WHERE name = ? AND slot <= ?`
 	insertStart   = `
 		INSERT INTO plainjobs_starts (name, slot, jobs) VALUES (?, ?, ?)
@@ -96,17 +97,25 @@ func (t *tx) allowance(name int64, s setting, now int64) (int, error) {
 		if _, err := t.exec(deleteStarts, name, now-s.per); err != nil {
 			return 0, err
 		}
-		started := int64(0)
+		started, ahead := int64(0), int64(0)
 		err := t.each(selectStarts, []any{name, now - s.per}, func(r *sql.Rows) (bool, error) {
 			var slot, jobs int64
 			err := r.Scan(&slot, &jobs)
-			if slot <= now+s.per { // one from further ahead was written before the clock went back
-				started += jobs
+			if started += jobs; slot > now+s.width() {
+				ahead += jobs
 			}
 			return true, err
 		})
 		if err != nil {
 			return 0, err
+		}
+		if ahead > 0 { // the clock has gone back: they count as claimed now
+			if _, err := t.exec(deleteAhead, name, now+s.width()); err != nil {
+				return 0, err
+			}
+			if err := t.start(name, s, now, ahead); err != nil {
+				return 0, err
+			}
 		}
 		allowed = min(allowed, s.rate-started)
 	}
@@ -119,10 +128,12 @@ func (t *tx) start(name int64, s setting, now, jobs int64) error {
 	if s.rate == 0 {
 		return nil
 	}
-	width := max(s.per/100, 1)
-	_, err := t.exec(insertStart, name, (now/width+1)*width, jobs)
+	_, err := t.exec(insertStart, name, (now/s.width()+1)*s.width(), jobs)
 	return err
 }
+
+// width is the span of a slot: a hundredth of the rate's.
+func (s setting) width() int64 { return max(s.per/100, 1) }
 
 // free returns when the rate allows one more, from the starts within its span,
 // by slot; 0 is now.
@@ -177,7 +188,7 @@ func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
 				}
 			}
 			_, err = t.exec(upsertSettings, id, s.MaxRunning, s.Rate, s.Per.Microseconds(),
-				s.History.Done.Microseconds(), s.History.Failed.Microseconds(), s.History.Rows)
+				int64(s.History.Done), int64(s.History.Failed), s.History.Rows)
 			if err != nil {
 				return err
 			}
@@ -190,6 +201,11 @@ func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
 
 // Pause implements [backend.Setter].
 func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
+	if name != "" {
+		if err := backend.CheckSettings([]backend.Settings{{Name: name}}); err != nil {
+			return fmt.Errorf("sqlite: pause: %w", err)
+		}
+	}
 	return b.write(ctx, &request{op: "pause", full: b.full(), run: func(t *tx) error {
 		id := int64(everything)
 		if name != "" {
@@ -285,9 +301,8 @@ func (b *Backend) freeAt(ctx context.Context, q queryer, name int64, s setting) 
 	err := scan(ctx, q, b.sql(selectStarts), []any{name, now - s.per}, func(r *sql.Rows) error {
 		var slot [2]int64
 		err := r.Scan(&slot[0], &slot[1])
-		if slot[0] <= now+s.per {
-			starts = append(starts, slot)
-		}
+		slot[0] = min(slot[0], now+s.width()) // the clock may have gone back
+		starts = append(starts, slot)
 		return err
 	})
 	return s.free(starts), err

@@ -26,7 +26,8 @@ const (
 		WHERE +state = 4 AND id BETWEEN ? AND ? AND +token = ? + id`
 	deleteDoneSpan = `DELETE FROM plainjobs_jobs WHERE ? IS NOT NULL AND +state = 4 AND id BETWEEN ? AND ? AND +token = ? + id`
 
-	deleteErrorsSpan = `DELETE FROM plainjobs_errors WHERE job BETWEEN ? AND ?`
+	deleteErrorsSpan   = `DELETE FROM plainjobs_errors WHERE job BETWEEN ? AND ?`
+	deleteProgressSpan = `DELETE FROM plainjobs_progress WHERE job BETWEEN ? AND ?`
 )
 
 func newPairs(before string) *list {
@@ -37,126 +38,83 @@ func newPairs(before string) *list {
 	return l
 }
 
+// A doneRun is a run that is to be completed and whose lease is held.
+type doneRun struct {
+	backend.Completion
+	name  int64
+	keyed bool // it may have something to give back
+}
+
 // Complete implements [backend.Backend].
 func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost []backend.Lease, err error) {
 	if len(done) == 0 {
 		return nil, nil
 	}
-	leave, err := b.enter()
-	if err != nil {
-		return nil, failed(ctx, "complete", err)
-	}
-	defer leave()
 	ordered := byClaim(done)
-	err = b.writer.do(ctx, &request{op: "complete", run: func(t *tx) error {
+	err = b.write(ctx, &request{op: "complete", run: func(t *tx) error {
 		lost = lost[:0]
-		held := ordered
-		var names map[int64]int64
+		runs := t.w.runsHeld(ordered)
 		if t.alone {
 			var err error
-			if held, names, lost, err = t.examine(done, lost); err != nil {
+			if runs, lost, err = t.examine(done, lost); err != nil {
 				return err
 			}
-			held = byClaim(held)
-		} else if names = t.w.namesHeld(held); names == nil {
+		} else if runs == nil {
 			return rejected{errAlone}
 		}
-		if err := b.finish(t, held, b.now()); err != nil {
+		if err := b.complete(t, runs, b.now()); err != nil {
 			return err
 		}
-		for name, n := range names {
-			t.count(name, backend.Running, -n)
-			if b.history.Done >= 0 {
-				t.count(name, backend.Done, n)
-			}
-		}
 		t.then(func() {
-			for _, c := range held {
-				t.w.settled(c.Token-c.ID, 1)
+			for i := range runs {
+				t.w.settled(runs[i].Token-runs[i].ID, 1)
 			}
 		})
 		return nil
 	}})
 	if err != nil {
-		return nil, failed(ctx, "complete", err)
+		return nil, err
 	}
 	return lost, nil
+}
+
+// CompleteTx implements [backend.TxPusher].
+func (b *Backend) CompleteTx(ctx context.Context, caller *sql.Tx, done backend.Completion) error {
+	return b.within(ctx, caller, "complete in transaction", func(t *tx) error {
+		runs, lost, err := t.examine([]backend.Completion{done}, nil)
+		if err == nil && len(lost) > 0 {
+			err = backend.ErrLeaseLost
+		}
+		if err == nil {
+			err = b.complete(t, runs, b.now())
+		}
+		return err
+	})
 }
 
 // byClaim returns done in the order of claims and ids: those of a claim follow
 // each other.
 func byClaim(done []backend.Completion) []backend.Completion {
-	order := func(a, b backend.Completion) int {
-		return cmp.Or(cmp.Compare(a.Token-a.ID, b.Token-b.ID), cmp.Compare(a.ID, b.ID))
-	}
-	if !slices.IsSortedFunc(done, order) {
+	if !slices.IsSortedFunc(done, claimOrder) {
 		done = slices.Clone(done)
-		slices.SortFunc(done, order)
+		slices.SortFunc(done, claimOrder)
 	}
 	return done
 }
 
-// finish makes the jobs of held, which are in the order of byClaim, done, or
-// deletes them. It returns errAlone if a lease of them was lost.
-func (b *Backend) finish(t *tx, held []backend.Completion, now int64) error {
-	update, updateSpan := updateDone, updateDoneSpan
-	if b.history.Done < 0 {
-		update, updateSpan = deleteDone, deleteDoneSpan
-	}
-	long, rest := spans(len(held), func(i int) bool {
-		return held[i].ID == held[i-1].ID+1 && held[i].Token == held[i-1].Token+1
-	})
-	n := int64(0)
-	for _, s := range long {
-		first, last := held[s.from].ID, held[s.to-1].ID
-		changed, err := t.execN(updateSpan, now, first, last, held[s.from].Token-first)
-		if err != nil {
-			return err
-		}
-		n += changed
-		if b.history.Done < 0 {
-			if _, err := t.exec(deleteErrorsSpan, first, last); err != nil {
-				return err
-			}
-		}
-	}
-	for part := range slices.Chunk(rest, maxList) {
-		query, length := update.fit(len(part))
-		text, _ := deleteErrorsOf.fit(len(part))
-		args := make([]any, 1, 1+2*length)
-		args[0] = now
-		for i := range length {
-			args = append(args, held[part[min(i, len(part)-1)]].ID)
-		}
-		for i := range length {
-			args = append(args, held[part[min(i, len(part)-1)]].Token)
-		}
-		changed, err := t.execN(query, args...)
-		if err != nil {
-			return err
-		}
-		n += changed
-		if b.history.Done < 0 {
-			if _, err := t.exec(text, args[1:1+length]...); err != nil {
-				return err
-			}
-		}
-	}
-	if n != int64(len(held)) {
-		return errAlone // a lease was lost: find out which
-	}
-	return nil
+func claimOrder(a, b backend.Completion) int {
+	return cmp.Or(cmp.Compare(a.Token-a.ID, b.Token-b.ID), cmp.Compare(a.ID, b.ID))
 }
 
-// namesHeld returns how many of done, in the order of byClaim, there are of each
-// name, or nil if one of them is not known to be held or there twice.
-func (w *writer) namesHeld(done []backend.Completion) map[int64]int64 {
-	names := make(map[int64]int64, 1)
+// runsHeld returns done, which is in the order of byClaim, as runs, or nil if
+// one of them is not known to be held or there twice.
+func (w *writer) runsHeld(done []backend.Completion) []doneRun {
+	runs := make([]doneRun, len(done))
 	var of *held
 	for i, c := range done {
 		base := c.Token - c.ID
 		switch {
-		case i > 0 && c == done[i-1]:
+		case i > 0 && c.Lease == done[i-1].Lease:
 			return nil
 		case i == 0 || base != done[i-1].Token-done[i-1].ID:
 			if of = w.held[base]; of == nil {
@@ -167,62 +125,158 @@ func (w *writer) namesHeld(done []backend.Completion) map[int64]int64 {
 		if name == 0 {
 			return nil
 		}
-		names[name]++
+		runs[i] = doneRun{c, name, of.keyed != nil && of.keyed[c.ID]}
 	}
-	return names
+	return runs
 }
 
-// A stored run is what settling needs to know of a job.
-type storedRun struct {
-	name, token, failures, suspect int64
-	state                          backend.State
-	ending                         backend.Ending
-}
-
-const selectRun = `SELECT name, token, state, ending, failures, suspect FROM plainjobs_jobs WHERE id = ?`
-
-func (t *tx) storedRun(id int64) (run storedRun, err error) {
-	run.token = noToken
-	err = t.each(selectRun, []any{id}, func(r *sql.Rows) (bool, error) {
-		return false, r.Scan(&run.name, &run.token, &run.state, &run.ending, &run.failures, &run.suspect)
-	})
-	return run, err
-}
-
-// examine looks at each job of done. It returns those that are held, how many
-// they are of each name, and the leases that are lost.
-func (t *tx) examine(done []backend.Completion, lost []backend.Lease) ([]backend.Completion, map[int64]int64, []backend.Lease, error) {
-	var held []backend.Completion
-	names := map[int64]int64{}
+// examine looks at each job of done. It returns the runs that are held, in the
+// order of byClaim, and the leases that are lost.
+func (t *tx) examine(done []backend.Completion, lost []backend.Lease) ([]doneRun, []backend.Lease, error) {
+	var runs []doneRun
 	seen := map[int64]bool{}
 	for _, c := range done {
-		run, err := t.storedRun(c.ID)
+		r, err := t.row(c.ID)
 		switch {
 		case err != nil:
-			return nil, nil, nil, err
-		case run.token != c.Token || run.token == noToken:
+			return nil, nil, err
+		case r.token != c.Token || r.token == noToken:
 			lost = append(lost, c.Lease)
-		case run.state == backend.Running:
+		case r.state == backend.Running:
 			if !seen[c.ID] {
-				held = append(held, c)
-				names[run.name]++
+				runs = append(runs, doneRun{c, r.name, r.flags&flagsAtEnd != 0})
 			}
 			seen[c.ID] = true
-		case run.state != backend.Done:
+		case r.state != backend.Done:
 			lost = append(lost, c.Lease)
 		}
 	}
-	return held, names, lost, nil
+	slices.SortFunc(runs, func(a, b doneRun) int { return claimOrder(a.Completion, b.Completion) })
+	return runs, lost, nil
+}
+
+// complete makes the jobs of runs, which are in the order of byClaim, done, or
+// deletes them. It returns errAlone if a lease of them was lost.
+func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
+	set, err := t.settings()
+	if err != nil {
+		return err
+	}
+	deletes := func(r *doneRun) bool { return b.keep(set, r.name, backend.Done) < 0 }
+	var ends []keyed
+	for i := range runs {
+		if runs[i].keyed {
+			r, err := t.row(runs[i].ID)
+			if err != nil {
+				return err
+			}
+			ends = append(ends, r.keyed)
+		}
+	}
+	// Mostly they are all of one kind.
+	for from := 0; from < len(runs); {
+		to, del := from+1, deletes(&runs[from])
+		for to < len(runs) && (len(set) == 0 || runs[to].name == runs[from].name || deletes(&runs[to]) == del) {
+			to++
+		}
+		if err := t.done(runs[from:to], del, now); err != nil {
+			return err
+		}
+		from = to
+	}
+	for _, k := range ends {
+		if err := t.ended(k, now); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 const (
-	updateFailed = `
-		UPDATE plainjobs_jobs SET state = ?, ending = ?, failures = ?, suspect = ?, crashes = crashes * ?,
-			run_at = CASE ? WHEN 0 THEN run_at ELSE ? END, finished_at = CASE ? WHEN 0 THEN finished_at ELSE ? END,
-			worker = -4611686018427387904
-		WHERE id = ?`
-	deleteJob = `DELETE FROM plainjobs_jobs WHERE id = ?`
+	upsertResult = `INSERT INTO plainjobs_results (job, result) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET result = excluded.result`
+	updateFlags  = `UPDATE plainjobs_jobs SET flags = flags | ? WHERE id = ?`
 )
+
+// done makes the jobs of runs done, or deletes them.
+func (t *tx) done(runs []doneRun, del bool, now int64) error {
+	update, updateSpan := updateDone, updateDoneSpan
+	if del {
+		update, updateSpan = deleteDone, deleteDoneSpan
+	}
+	long, rest := spans(len(runs), func(i int) bool {
+		return runs[i].ID == runs[i-1].ID+1 && runs[i].Token == runs[i-1].Token+1
+	})
+	n := int64(0)
+	for _, s := range long {
+		first, last := runs[s.from].ID, runs[s.to-1].ID
+		changed, err := t.execN(updateSpan, now, first, last, runs[s.from].Token-first)
+		if err != nil {
+			return err
+		}
+		n += changed
+		if del {
+			for _, query := range []string{deleteErrorsSpan, deleteProgressSpan} {
+				if _, err := t.exec(query, first, last); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for part := range slices.Chunk(rest, maxList) {
+		query, length := update.fit(len(part))
+		args := make([]any, 1, 1+2*length)
+		args[0] = now
+		for i := range length {
+			args = append(args, runs[part[min(i, len(part)-1)]].ID)
+		}
+		for i := range length {
+			args = append(args, runs[part[min(i, len(part)-1)]].Token)
+		}
+		changed, err := t.execN(query, args...)
+		if err != nil {
+			return err
+		}
+		n += changed
+		if del {
+			for _, l := range []*list{deleteErrorsOf, deleteProgressOf} {
+				text, _ := l.fit(len(part))
+				if _, err := t.exec(text, args[1:1+length]...); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if n != int64(len(runs)) {
+		return errAlone // a lease was lost: find out which
+	}
+	names := make(map[int64]int64, 1)
+	for i := range runs {
+		r := &runs[i]
+		names[r.name]++
+		if r.Result == nil || del {
+			continue
+		}
+		if _, err := t.exec(updateFlags, int64(flagResult), r.ID); err != nil {
+			return err
+		}
+		if _, err := t.exec(upsertResult, r.ID, r.Result); err != nil {
+			return err
+		}
+	}
+	for name, n := range names {
+		t.count(name, backend.Running, -n)
+		if !del {
+			t.count(name, backend.Done, n)
+		}
+	}
+	return nil
+}
+
+const updateFailed = `
+	UPDATE plainjobs_jobs SET state = ?, ending = ?, failures = ?, suspect = ?, crashes = crashes * ?,
+		run_at = CASE ? WHEN 0 THEN run_at ELSE ? END, finished_at = CASE ? WHEN 0 THEN finished_at ELSE ? END,
+		worker = -4611686018427387904
+	WHERE id = ?`
 
 // Fail implements [backend.Backend].
 func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []backend.Lease, err error) {
@@ -232,89 +286,95 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 	if len(failures) == 0 {
 		return nil, nil
 	}
-	leave, err := b.enter()
-	if err != nil {
-		return nil, failed(ctx, "fail", err)
-	}
-	defer leave()
 	// A job that has ended for good must not come back; one that is only put
 	// off may.
 	ends := slices.ContainsFunc(failures, func(f backend.Failure) bool { return f.Ending.State(f.Delay).Terminal() })
-	full := ends && b.opts.Durability == backend.PowerLoss
-	err = b.writer.do(ctx, &request{op: "fail", full: full, run: func(t *tx) error {
+	err = b.write(ctx, &request{op: "fail", full: ends && b.full(), run: func(t *tx) error {
 		lost = lost[:0]
 		now := b.now()
+		if _, err := t.settings(); err != nil { // of limited names, which wake others
+			return err
+		}
 		for _, f := range failures {
-			run, err := t.storedRun(f.ID)
+			r, err := t.row(f.ID)
 			switch {
 			case err != nil:
 				return err
-			case run.token != f.Token || run.token == noToken:
+			case r.token != f.Token || r.token == noToken:
 				lost = append(lost, f.Lease)
-			case run.state == backend.Running:
-				if err := b.fail(t, f, run, now); err != nil {
+			case r.state == backend.Running:
+				if err := b.fail(t, f, r, now); err != nil {
 					return err
 				}
-			case run.ending != f.Ending:
+			case r.ending != f.Ending:
 				lost = append(lost, f.Lease)
 			}
 		}
 		return nil
 	}})
 	if err != nil {
-		return nil, failed(ctx, "fail", err)
+		return nil, err
 	}
 	return lost, nil
 }
 
-func (b *Backend) fail(t *tx, f backend.Failure, run storedRun, now int64) error {
-	state := f.Ending.State(f.Delay)
+// fail ends one run. What it sent is kept as the ending, whatever the job
+// becomes, so that a repeat is known.
+func (b *Backend) fail(t *tx, f backend.Failure, r row, now int64) error {
 	t.then(func() { t.w.settled(f.Token-f.ID, 1) })
-	if state.Terminal() && b.history.Keep(state) < 0 {
-		t.count(run.name, backend.Running, -1)
-		if _, err := t.exec(deleteErrors, f.ID); err != nil {
+	state, why := f.Ending.State(f.Delay), ""
+	if r.flags&flagCancelling != 0 {
+		state = backend.Cancelled
+		if f.Error == "" {
+			why = backend.CancelledError
+		}
+	} else if !state.Terminal() {
+		other, err := t.retake(r.keyed, now)
+		if err != nil {
 			return err
 		}
-		_, err := t.exec(deleteJob, f.ID)
+		if other != 0 {
+			state, why = backend.Cancelled, superseded(other)
+		}
+	}
+	set, err := t.settings()
+	if err != nil {
 		return err
 	}
-	attempt := run.failures + 1
-	failures := run.failures
-	if f.Ending.Spends() {
+	if state.Terminal() && b.keep(set, r.name, state) < 0 {
+		return t.remove([]row{r}, now)
+	}
+	attempt, failures := r.failures+1, r.failures
+	if f.Ending.Spends() && (state != backend.Cancelled) {
 		failures++
 	}
 	// A run that settles clears the suspicion; one that is handed back
 	// has proved nothing.
-	suspect, crashes, moved := int64(0), 0, 1
-	if f.Ending == backend.EndRelease {
-		suspect, crashes, moved = run.suspect, 1, 0
+	suspect, crashes, moved, finished := int64(0), 0, 1, 0
+	if f.Ending == backend.EndRelease && !state.Terminal() {
+		suspect, crashes, moved = r.suspect, 1, 0
 	}
-	finished := 0
 	if state.Terminal() {
 		finished = 1
 	}
-	t.move(run.name, backend.Running, state, 1)
-	_, err := t.exec(updateFailed, int64(state), int64(f.Ending), failures, suspect, crashes,
+	t.move(r.name, backend.Running, state, 1)
+	_, err = t.exec(updateFailed, int64(state), int64(f.Ending), failures, suspect, crashes,
 		moved, now+f.Delay.Microseconds(), finished, now, f.ID)
-	if err != nil || f.Error == "" {
+	if err != nil {
 		return err
 	}
-	return t.recordError(f.ID, attempt, f.Error, now)
-}
-
-const (
-	insertError  = `INSERT INTO plainjobs_errors (job, attempt, at, error) VALUES (?,?,?,?)`
-	trimErrors   = `DELETE FROM plainjobs_errors WHERE job = ? AND id <= (SELECT id FROM plainjobs_errors WHERE job = ? ORDER BY id DESC LIMIT 1 OFFSET 10)`
-	deleteErrors = `DELETE FROM plainjobs_errors WHERE job = ?`
-)
-
-var deleteErrorsOf = newList(`DELETE FROM plainjobs_errors WHERE job IN (`, `?`, `)`)
-
-// recordError keeps the last ten errors of a job.
-func (t *tx) recordError(job, attempt int64, text string, now int64) error {
-	if _, err := t.exec(insertError, job, attempt, now, backend.CleanError(text)); err != nil {
-		return err
+	if f.Error != "" {
+		if err := t.recordError(f.ID, attempt, f.Error, f.Stack, now); err != nil {
+			return err
+		}
 	}
-	_, err := t.exec(trimErrors, job, job)
-	return err
+	if why != "" {
+		if err := t.recordError(f.ID, attempt, why, "", now); err != nil {
+			return err
+		}
+	}
+	if state.Terminal() {
+		return t.ended(r.keyed, now)
+	}
+	return nil
 }

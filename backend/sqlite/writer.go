@@ -54,6 +54,7 @@ type writer struct {
 type held struct {
 	name  int64           // of all of them,
 	names map[int64]int64 // or of each one by its id
+	keyed map[int64]bool  // those with something to give back at their end
 	left  int             // how many are not settled
 }
 
@@ -384,7 +385,7 @@ func (w *writer) tryBegin(leader *request, full bool) (*tx, error) {
 		}
 		return nil, err
 	}
-	return &tx{w: w, full: full}, nil
+	return &tx{statements: w, w: w, full: full}, nil
 }
 
 // synchronous sets whether commits wait for the disk. It costs 1 to 3 µs, a
@@ -429,6 +430,14 @@ func (w *writer) exec(query string, args ...any) (sql.Result, error) {
 		return nil, err
 	}
 	return stmt.ExecContext(context.Background(), args...)
+}
+
+func (w *writer) query(query string, args ...any) (*sql.Rows, error) {
+	stmt, err := w.prepare(query) //nolint:sqlclosecheck // it is kept with the connection
+	if err != nil {
+		return nil, err
+	}
+	return stmt.QueryContext(context.Background(), args...)
 }
 
 func (w *writer) prepare(query string) (*sql.Stmt, error) {

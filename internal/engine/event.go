@@ -12,7 +12,7 @@ import (
 // An EventKind says what happened to a job.
 type EventKind uint8
 
-// The kinds of events.
+// The kinds of events, those of package plainjobs.
 const (
 	Pushed EventKind = iota + 1
 	Started
@@ -25,6 +25,13 @@ const (
 	Lost
 	Stuck
 )
+
+var eventNames = [...]string{
+	"", "pushed", "started", "done", "retried", "snoozed", "released", "failed", "cancelled", "lost", "stuck",
+}
+
+// String returns the kind as a word.
+func (k EventKind) String() string { return eventNames[k] }
 
 // An Event is something that happened to a job.
 type Event struct {

@@ -132,17 +132,10 @@ func DefaultBackoff(attempt int) time.Duration {
 // Exponential is first, and twice as much for each further attempt, at most
 // longest, 10 % more or less.
 func Exponential(first, longest time.Duration, attempt int) time.Duration {
-	delay := max(first, 0)
-	for i := 1; i < attempt && delay < longest; i++ {
-		if delay > longest/2 {
-			delay = longest
-		} else {
-			delay *= 2
-		}
-		if delay == 0 {
-			break
-		}
+	first, longest = max(first, 0), max(longest, 0)
+	delay := min(first, longest)
+	for i := 1; i < attempt && 0 < delay && delay < longest; i++ {
+		delay = min(2*min(delay, longest/2+1), longest) // without an overflow
 	}
-	delay = min(delay, longest)
 	return delay - delay/10 + rand.N(delay/5+1)
 }

@@ -105,7 +105,7 @@ func testBatches(t *testing.T, b *sqlite.Backend, history backend.History, rnd *
 				t.Fatalf("lost %v, want %v", answer, lost)
 			}
 		}
-		if !slices.Equal(done, before) {
+		if !slices.EqualFunc(done, before, func(a, b backend.Completion) bool { return a.Lease == b.Lease }) {
 			t.Fatal("Complete changed its argument")
 		}
 		for _, c := range done {
