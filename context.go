@@ -74,7 +74,7 @@ func Logger(ctx context.Context) *slog.Logger {
 // call. It does nothing outside of a handler.
 func Progress(ctx context.Context, done, total int64) {
 	if i := engine.InfoOf(ctx); i != nil && i.Progress != nil {
-		i.Progress(done, total)
+		i.Progress.Tell(done, total)
 	}
 }
 

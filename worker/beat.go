@@ -60,6 +60,7 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 			s.outlive()
 			next = min(interval/10, time.Second)
 		}
+		s.say()
 		timer.Reset(next)
 	}
 }
@@ -81,7 +82,7 @@ func (s *session) outlive() {
 	if time.Since(s.renewed) < s.opts.Lease {
 		return
 	}
-	for _, r := range s.held {
+	for r := range s.each {
 		s.lose(r)
 	}
 }
@@ -107,7 +108,8 @@ func (s *session) steady(last, now pulse) bool {
 // stored is what the store has under this worker.
 type stored struct {
 	leases []backend.Lease
-	asked  map[int64]*run // what the worker held when it asked
+	cancel []backend.Lease
+	asked  []*run // what the worker held when it asked
 }
 
 // pulse renews the row.
@@ -117,9 +119,9 @@ func (s *session) pulse(ctx context.Context) (pulse, stored, error) {
 	begin := time.Now()
 	s.mu.Lock()
 	self, known := s.self, s.known
-	asked := make(map[int64]*run, len(s.held))
-	for token, r := range s.held {
-		asked[token] = r
+	asked := make([]*run, 0, s.leases)
+	for r := range s.each {
+		asked = append(asked, r)
 	}
 	s.mu.Unlock()
 
@@ -140,7 +142,7 @@ func (s *session) pulse(ctx context.Context) (pulse, stored, error) {
 		s.confirm(self.ID, begin)
 		s.mu.Unlock()
 	}
-	return pulse{mono: time.Now(), store: result.Now}, stored{result.Leases, asked}, err
+	return pulse{mono: time.Now(), store: result.Now}, stored{result.Leases, result.Cancel, asked}, err
 }
 
 // buried is called when the worker has no row any more: others took it for
@@ -151,8 +153,8 @@ func (s *session) buried(id int64) {
 	if s.self.ID != id {
 		return // known already
 	}
-	s.opts.Logger.Warn("plainjobs: this worker was taken for dead; its leases are lost", "leases", len(s.held))
-	for _, r := range s.held {
+	s.opts.Logger.Warn("plainjobs: this worker was taken for dead; its leases are lost", "leases", s.leases)
+	for r := range s.each {
 		s.lose(r)
 	}
 	s.renew()
@@ -172,9 +174,18 @@ func (s *session) compare(ctx context.Context, in stored, before map[int64]bool)
 	inStore := make(map[int64]bool, len(in.leases))
 	var release []backend.Failure
 	s.mu.Lock()
+	held := make(map[int64]*run, s.leases)
+	for r := range s.each {
+		held[r.job.Token] = r
+	}
+	for _, l := range in.cancel {
+		if r := held[l.Token]; r != nil {
+			s.cancel(r)
+		}
+	}
 	for _, l := range in.leases {
 		inStore[l.Token] = true
-		if s.held[l.Token] != nil {
+		if held[l.Token] != nil {
 			continue
 		}
 		if before[l.Token] {
@@ -182,8 +193,8 @@ func (s *session) compare(ctx context.Context, in stored, before map[int64]bool)
 		}
 		unknown[l.Token] = true
 	}
-	for token, r := range in.asked {
-		if !inStore[token] && s.held[token] == r {
+	for _, r := range in.asked {
+		if !inStore[r.job.Token] && r.before != nil {
 			s.lose(r)
 		}
 	}

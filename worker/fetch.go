@@ -33,6 +33,9 @@ func (s *session) fetch(ctx context.Context, stop context.CancelCauseFunc) {
 		if suspects {
 			lastSuspects = time.Now()
 		}
+		s.mu.Lock()
+		freed := s.freed
+		s.mu.Unlock()
 		req := s.request(limit, suspects)
 		asked := time.Now()
 		jobs, err := s.claim(ctx, req)
@@ -41,10 +44,11 @@ func (s *session) fetch(ctx context.Context, stop context.CancelCauseFunc) {
 			pause.reset()
 			s.accept(req, asked, jobs)
 			if len(jobs) == 0 {
-				s.wait(ctx, req)
+				s.wait(ctx, req, freed)
 			}
 		case errors.Is(err, backend.ErrWorkerGone):
 			s.buried(req.Worker.ID)
+			s.say()
 		case permanent(err):
 			stop(err)
 		case ctx.Err() == nil:
@@ -65,45 +69,43 @@ func (s *session) demand(hungry bool) (limit int, suspects bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	shared := s.settling
-	s.settling = false
-	free := s.opts.Concurrency - s.running
+	s.settling, s.hungry = false, hungry
+	limit = s.wanted(shared)
+	s.awaits = limit == 0
+	return limit, limit > 0 && s.takesSuspect()
+}
+
+// wanted is the demand, as far as it is worth a claim. The caller holds mu.
+func (s *session) wanted(shared bool) int {
+	waiting, free := len(s.runs), s.opts.Concurrency-s.running
 	prefetch := 0
 	if s.average > 0 && s.suspect == nil {
 		prefetch = int(min(maxPrefetch, time.Duration(s.opts.Concurrency)*prefetchTime/s.average))
 	}
-	if hungry && (s.waiting > 0 || free == 0) {
-		return 0, false
+	if s.hungry && (waiting > 0 || free == 0) {
+		return 0
 	}
-	limit = min(maxClaim, free+prefetch-s.waiting)
 	enough := prefetch / 2
 	if shared {
 		enough += prefetch / 4
 	}
-	if limit <= 0 || s.waiting > enough || s.bytes > backend.DefaultMaxBytes/2 {
-		return 0, false
+	if waiting > enough || s.bytes > backend.DefaultMaxBytes/2 {
+		return 0
 	}
-	return limit, s.takesSuspect()
-}
-
-// settles tells fetch that the settler is about to write.
-func (s *session) settles() {
-	s.mu.Lock()
-	s.settling = true
-	s.mu.Unlock()
-	s.nudge()
+	return max(0, min(maxClaim, free+prefetch-waiting))
 }
 
 // takesSuspect reports whether a suspect would start at once, with nothing
 // waiting behind it. The caller holds mu.
 func (s *session) takesSuspect() bool {
-	return s.suspect == nil && s.waiting == 0 && s.running < s.opts.Concurrency
+	return s.suspect == nil && len(s.runs) == 0 && s.running < s.opts.Concurrency
 }
 
 // await returns when the demand may have grown. Runs that wait for nothing but
 // slots that do not come free are handed back.
 func (s *session) await(ctx context.Context) {
 	s.mu.Lock()
-	waiting, taken := s.waiting, s.taken
+	waiting, taken := len(s.runs), s.taken
 	s.mu.Unlock()
 	var stalled <-chan time.Time
 	if waiting > 0 {
@@ -123,7 +125,7 @@ func (s *session) await(ctx context.Context) {
 // were.
 func (s *session) unstall(taken int) {
 	s.mu.Lock()
-	stalled := s.waiting > 0 && s.taken == taken
+	stalled := len(s.runs) > 0 && s.taken == taken
 	if stalled {
 		s.average = max(s.average, time.Duration(s.opts.Concurrency)*stallTime) // prefetch no more for now
 	}
@@ -143,24 +145,35 @@ func (s *session) claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 // accept hands claimed jobs to the slots.
 func (s *session) accept(req backend.ClaimRequest, asked time.Time, jobs []backend.Job) {
 	runs := make([]run, len(jobs))
-	s.mu.Lock()
-	s.confirm(req.Worker.ID, asked)
 	for i := range jobs {
 		r := &runs[i]
-		r.job, r.def = jobs[i], s.jobs[jobs[i].Name]
-		s.held[r.job.Token] = r
+		r.s, r.job = s, &jobs[i]
+		if r.job.Expires > 0 {
+			r.expires = asked.Add(r.job.Expires)
+		}
+		if i > 0 && r.job.Name == jobs[i-1].Name {
+			r.def = runs[i-1].def
+		} else {
+			r.def = s.jobs[r.job.Name]
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.confirm(req.Worker.ID, asked)
+	for i := range runs {
+		r := &runs[i]
+		s.hold(r)
 		if r.job.Suspect {
 			s.suspect = r
 		}
 		if s.self.ID != req.Worker.ID {
 			r.state = runLost // the row is gone, and these with it
 		}
+		s.runs = append(s.runs, r)
 		s.bytes += len(r.job.Payload)
 	}
-	s.waiting += len(jobs)
-	s.mu.Unlock()
-	for i := range runs {
-		s.runs <- &runs[i] // has room: see demand
+	for range min(s.idle, len(runs)) {
+		s.work.Signal()
 	}
 }
 
@@ -176,16 +189,16 @@ func (s *session) confirm(id int64, asked time.Time) {
 }
 
 // wait returns when a claim may find something.
-func (s *session) wait(ctx context.Context, req backend.ClaimRequest) {
+func (s *session) wait(ctx context.Context, req backend.ClaimRequest, freed int) {
 	begin := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.mu.Lock()
-	waiting, taken := s.waiting, s.taken
-	if !req.Suspects {
+	waiting, taken := len(s.runs), s.taken
+	if !req.Suspects || req.Caps != nil {
 		s.rouse = cancel
 	}
-	outdated := !req.Suspects && s.takesSuspect()
+	outdated := !req.Suspects && s.takesSuspect() || s.freed != freed
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
@@ -193,7 +206,7 @@ func (s *session) wait(ctx context.Context, req backend.ClaimRequest) {
 		s.mu.Unlock()
 	}()
 	if outdated {
-		return // one may be claimed since
+		return // more may be claimed since
 	}
 	waiter, ok := s.store.(backend.Waiter)
 	timeout := time.Duration(0)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/plainjobs/plainjobs"
@@ -19,9 +20,13 @@ import (
 
 // A session is one call of Run.
 //
-// Its goroutines: fetch claims jobs into the channel runs, the slots take them
+// Its goroutines: fetch claims jobs into the queue runs, the slots take them
 // out and call handlers, the settler stores how they ended, beat keeps the
 // worker's row alive, and reap rescues and prunes.
+//
+// They share one mutex, and a slot takes it once for each run, to tell how the
+// last one ended and to get the next: under load, that and not the handlers is
+// what slots wait for.
 type session struct {
 	queue *engine.Queue
 	opts  Options
@@ -30,8 +35,11 @@ type session struct {
 	names []string
 	log   *complaints
 
-	runs    chan *run     // claimed and not started
-	kick    chan struct{} // tells fetch that a slot took a run or came free
+	schedules  map[string]*schedule
+	progressed chan struct{} // runs have told how far they are
+	bounded    bool          // a job has a concurrency of its own
+
+	kick    chan struct{} // tells fetch, when it waits, to look at the demand again
 	slots   sync.WaitGroup
 	settler *settler
 
@@ -42,25 +50,44 @@ type session struct {
 	self    backend.Worker
 	known   bool               // self has been registered
 	renewed time.Time          // when the row was last renewed for certain
-	held    map[int64]*run     // by token: claimed and not settled
-	waiting int                // of held, in the channel
-	bytes   int                // of the payloads of those that wait
+	held    run                // ring of those that are claimed and not settled; itself is none
+	leases  int                // how many those are
+	runs    []*run             // of held, claimed and not started
+	bytes   int                // of the payloads of those
+	work    sync.Cond          // runs came, or closed
+	idle    int                // slots that wait for work
+	closed  bool               // slots get no more
 	running int                // of held, in a slot
 	taken   int                // how many runs the slots have taken in all
 	suspect *run               // the suspect among held
 	average time.Duration      // of a handler's time, weighted to the latest
 	rouse   context.CancelFunc // ends a wait that is for no suspects
 
+	taking map[*engine.Definition]int // of held, of jobs with a concurrency, until they have run
+	freed  int                        // how often one of those came free
+	told   map[*run]told
+	unsaid []engine.Event // to be told when mu is free
+
 	settling bool // the settler is about to write, and fetch has not seen it
+	awaits   bool // fetch waits until there is demand
+	hungry   bool // see demand
 }
 
 // A run is a claimed job.
 type run struct {
-	job    backend.Job
-	def    *engine.Definition
-	state  runState
-	ctx    context.Context
-	cancel context.CancelCauseFunc // of a running one
+	s     *session
+	job   *backend.Job
+	def   *engine.Definition
+	state runState
+	ctx   engine.Context // of one that is or was running
+
+	inSlot    bool
+	slot      int64 // the goroutine's number
+	counted   bool  // in taking
+	cancelled atomic.Bool
+	expires   time.Time // to be started by then, or zero
+
+	before, after *run // in held; nil if it is not
 }
 
 type runState uint8
@@ -80,7 +107,7 @@ const (
 	maxClaim    = maxPrefetch / 2
 )
 
-func newSession(q *engine.Queue, opts Options, jobs map[string]*engine.Definition) *session {
+func newSession(q *engine.Queue, opts Options, jobs map[string]*engine.Definition, schedules map[string]*schedule) *session {
 	s := &session{
 		queue: q,
 		opts:  opts,
@@ -88,10 +115,17 @@ func newSession(q *engine.Queue, opts Options, jobs map[string]*engine.Definitio
 		jobs:  jobs,
 		names: slices.Sorted(maps.Keys(jobs)),
 		log:   newComplaints(opts.Logger),
-		runs:  make(chan *run, maxPrefetch+opts.Concurrency),
 		kick:  make(chan struct{}, 1),
-		held:  map[int64]*run{},
+
+		schedules:  schedules,
+		progressed: make(chan struct{}, 1),
+		taking:     map[*engine.Definition]int{},
 	}
+	for _, d := range jobs {
+		s.bounded = s.bounded || d.Concurrency > 0
+	}
+	s.held.before, s.held.after = &s.held, &s.held
+	s.work.L = &s.mu
 	s.settler = newSettler(s)
 	s.renew()
 	return s
@@ -100,7 +134,10 @@ func newSession(q *engine.Queue, opts Options, jobs map[string]*engine.Definitio
 // renew draws a new identity.
 func (s *session) renew() {
 	host, _ := os.Hostname()
-	s.self = backend.Worker{ID: 1 + rand.Int64N(1<<62), Host: host, PID: os.Getpid(), Lease: s.opts.Lease}
+	s.self = backend.Worker{
+		ID: 1 + rand.Int64N(1<<62), Host: host, PID: os.Getpid(), Lease: s.opts.Lease,
+		Jobs: s.names, Schedules: slices.Sorted(maps.Keys(s.schedules)),
+	}
 	s.known = false
 }
 
@@ -122,6 +159,9 @@ func (s *session) run(ctx context.Context) error {
 	reapings := make(chan backend.ReapRequest, 1)
 	rest.Go(func() { s.beat(beating, stop, reapings) })
 	rest.Go(func() { s.reap(beating, reapings) })
+	rest.Go(func() { s.progress(beating) })
+	rest.Go(func() { s.tick(work) })
+	defer s.queue.Join(s)()
 	defer context.AfterFunc(work, s.settler.unbound)()
 	rest.Go(s.settler.loop)
 	for range s.opts.Concurrency {
@@ -161,7 +201,9 @@ func (s *session) enroll(ctx context.Context) error {
 			s.mu.Lock()
 			s.known, s.renewed = true, asked
 			s.mu.Unlock()
-			return nil
+			if err = s.introduce(ctx); err == nil {
+				return nil
+			}
 		}
 		if permanent(err) || ctx.Err() != nil {
 			return err
@@ -175,7 +217,7 @@ func (s *session) enroll(ctx context.Context) error {
 func (s *session) request(limit int, suspects bool) backend.ClaimRequest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return backend.ClaimRequest{
+	req := backend.ClaimRequest{
 		Worker:   s.self,
 		Register: !s.known,
 		Names:    s.names,
@@ -183,13 +225,40 @@ func (s *session) request(limit int, suspects bool) backend.ClaimRequest {
 		MaxBytes: max(1, backend.DefaultMaxBytes-s.bytes),
 		Suspects: suspects,
 	}
+	req.Ahead = min(limit, max(0, limit+len(s.runs)+s.running-s.opts.Concurrency))
+	if s.bounded {
+		s.bound(&req)
+	}
+	return req
+}
+
+// bound keeps the claims of jobs with a concurrency of their own within it. Of
+// such a job's names it asks for one at a time. The caller holds mu.
+func (s *session) bound(req *backend.ClaimRequest) {
+	req.Caps, req.Names = map[string]int{}, nil
+	asked := map[*engine.Definition]bool{}
+	for i := range s.names {
+		name := s.names[(i+s.taken)%len(s.names)]
+		d := s.jobs[name]
+		if d.Concurrency > 0 {
+			left := d.Concurrency - s.taking[d]
+			if left <= 0 || asked[d] {
+				continue
+			}
+			req.Caps[name], asked[d] = left, true
+		}
+		req.Names = append(req.Names, name)
+	}
 }
 
 // drain ends the handlers, after the grace if there is to be one, and returns
 // those that do not end.
 func (s *session) drain(grace bool) (stuck []string) {
 	s.handBack()
-	close(s.runs)
+	s.mu.Lock()
+	s.closed = true
+	s.work.Broadcast()
+	s.mu.Unlock()
 	ended := make(chan struct{})
 	go func() {
 		s.slots.Wait()
@@ -214,7 +283,7 @@ func (s *session) drain(grace bool) (stuck []string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range s.held {
+	for r := range s.each {
 		if r.state == runRuns {
 			stuck = append(stuck, fmt.Sprintf("%s #%d", r.job.Name, r.job.ID))
 		}
@@ -225,40 +294,68 @@ func (s *session) drain(grace bool) (stuck []string) {
 
 // handBack releases the runs that no slot has taken.
 func (s *session) handBack() {
-	for {
-		select {
-		case r := <-s.runs:
-			s.mu.Lock()
-			s.waiting--
-			s.bytes -= len(r.job.Payload)
-			lost := r.state == runLost
-			if !lost {
-				r.state = runSettles
-			}
-			s.mu.Unlock()
-			if lost {
-				s.forget(r)
-			} else {
-				s.settler.add(r, &backend.Failure{Lease: r.job.Lease, Ending: backend.EndRelease})
-			}
-		default:
-			return
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.runs {
+		s.release(r)
+		if r.state == runLost {
+			s.forget(r)
+			continue
 		}
+		r.state = runSettles
+		s.settler.append(r, &backend.Failure{Lease: r.job.Lease, Ending: backend.EndRelease})
+	}
+	clear(s.runs)
+	s.runs, s.bytes = s.runs[:0], 0
+}
+
+// hold keeps a claimed run. The caller holds mu.
+func (s *session) hold(r *run) {
+	r.before, r.after = s.held.before, &s.held
+	r.before.after, r.after.before = r, r
+	s.leases++
+	if r.def.Concurrency > 0 {
+		r.counted = true
+		s.taking[r.def]++
 	}
 }
 
-// forget drops a run whose lease is settled or lost.
+// release lets another run of a job with a concurrency take this one's place.
+// The caller holds mu.
+func (s *session) release(r *run) {
+	if r.counted {
+		r.counted = false
+		s.taking[r.def]--
+		s.freed++
+		s.rouseFetch()
+	}
+}
+
+// forget drops a run whose lease is settled or lost. The caller holds mu.
 func (s *session) forget(r *run) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.held, r.job.Token)
+	if r.before != nil {
+		r.before.after, r.after.before = r.after, r.before
+		r.before, r.after = nil, nil
+		s.leases--
+	}
 	if s.suspect == r {
 		s.suspect = nil
 	}
 	s.rouseFetch()
 }
 
-// rouseFetch ends a wait that is for no suspects, as one may be claimed now.
+// each yields the runs that are held. The caller holds mu.
+func (s *session) each(yield func(*run) bool) {
+	for r := s.held.after; r != &s.held; {
+		next := r.after
+		if !yield(r) {
+			return
+		}
+		r = next
+	}
+}
+
+// rouseFetch ends a wait that is not for everything, as more may be claimed now.
 // The caller holds mu.
 func (s *session) rouseFetch() {
 	if s.rouse != nil {
@@ -272,10 +369,51 @@ func (s *session) lose(r *run) {
 		return
 	}
 	s.opts.Logger.Warn("plainjobs: lease lost", attrs(r)...)
+	s.unsaid = append(s.unsaid, engine.Event{Kind: engine.Lost, Job: r.job, Err: plainjobs.ErrLeaseLost})
 	if r.state == runRuns {
-		r.cancel(plainjobs.ErrLeaseLost)
+		r.ctx.End(plainjobs.ErrLeaseLost)
+		s.watch(r, stuckAfter)
 	}
 	r.state = runLost
+}
+
+// CancelRuns ends the runs of jobs that an operator has cancelled.
+func (s *session) CancelRuns(ids []int64) {
+	cancelled := make(map[int64]bool, len(ids))
+	for _, id := range ids {
+		cancelled[id] = true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for r := range s.each {
+		if cancelled[r.job.ID] {
+			s.cancel(r)
+		}
+	}
+}
+
+// cancel ends a run whose job an operator has cancelled. The caller holds mu.
+func (s *session) cancel(r *run) {
+	if r.cancelled.Swap(true) || r.state != runRuns {
+		return
+	}
+	r.ctx.End(plainjobs.ErrCancelled)
+	s.watch(r, stuckAfter)
+}
+
+// emit tells the queue's subscribers of an event. The caller does not hold mu:
+// a subscriber may call the queue.
+func (s *session) emit(e engine.Event) { s.queue.Events.Emit(e) }
+
+// say tells what happened while mu was held.
+func (s *session) say() {
+	s.mu.Lock()
+	events := s.unsaid
+	s.unsaid = nil
+	s.mu.Unlock()
+	for _, e := range events {
+		s.emit(e)
+	}
 }
 
 // leave takes the worker's row out of the store.

@@ -22,7 +22,7 @@ type settler struct {
 	s    *session
 	done chan struct{} // closed when loop has returned
 
-	mu      sync.Mutex
+	// The session's mu guards these.
 	some    sync.Cond // entries came, or closed
 	room    sync.Cond // entries went
 	entries []entry
@@ -31,6 +31,8 @@ type settler struct {
 	closing bool
 	giveUp  context.Context // ends settleWait after close
 	quit    context.CancelFunc
+
+	completions []backend.Completion // of loop, to be used again
 }
 
 type entry struct {
@@ -40,38 +42,43 @@ type entry struct {
 
 func newSettler(s *session) *settler {
 	t := &settler{s: s, done: make(chan struct{})}
-	t.some.L, t.room.L = &t.mu, &t.mu
+	t.some.L, t.room.L = &s.mu, &s.mu
 	t.giveUp, t.quit = context.WithCancel(context.Background())
 	return t
 }
 
-// add has the end of a run stored, soon. It waits while too many are not,
-// unless the run was not started, so that it costs nothing to be repeated.
-func (t *settler) add(r *run, failure *backend.Failure) {
-	t.mu.Lock()
+// wait returns when another end of a run may be stored: it waits while too many
+// are not, unless the run was not started, so that it costs nothing to be
+// repeated. The caller holds mu.
+func (t *settler) wait(failure *backend.Failure) {
 	for len(t.entries)+t.writing >= maxUnsettled && !t.open && (failure == nil || failure.Ending != backend.EndRelease) {
 		t.room.Wait()
 	}
+}
+
+// append has the end of a run stored, soon. The caller holds mu.
+func (t *settler) append(r *run, failure *backend.Failure) {
 	t.entries = append(t.entries, entry{r, failure})
-	t.some.Signal()
-	t.mu.Unlock()
+	if len(t.entries) == 1 {
+		t.some.Signal()
+	}
 }
 
 // unbound lets everybody in who waits for room.
 func (t *settler) unbound() {
-	t.mu.Lock()
+	t.s.mu.Lock()
 	t.open = true
 	t.room.Broadcast()
-	t.mu.Unlock()
+	t.s.mu.Unlock()
 }
 
 // close lets loop end when everything is stored, or settleWait is over.
 func (t *settler) close() {
-	t.mu.Lock()
+	t.s.mu.Lock()
 	t.open, t.closing = true, true
 	t.some.Signal()
 	t.room.Broadcast()
-	t.mu.Unlock()
+	t.s.mu.Unlock()
 	time.AfterFunc(settleWait, t.quit)
 }
 
@@ -80,7 +87,11 @@ func (t *settler) loop() {
 	defer t.quit()
 	var batch []entry
 	for {
-		t.mu.Lock()
+		t.s.mu.Lock()
+		for _, e := range batch {
+			t.s.forget(e.run)
+		}
+		clear(batch)
 		t.writing = 0
 		t.room.Broadcast()
 		for len(t.entries) == 0 && !t.closing {
@@ -88,28 +99,29 @@ func (t *settler) loop() {
 		}
 		batch, t.entries = t.entries, batch[:0]
 		t.writing = len(batch)
-		t.mu.Unlock()
+		t.s.settling = len(batch) > 0
+		t.s.mu.Unlock()
 		if len(batch) == 0 {
 			return
 		}
+		t.s.nudge()
 		t.store(batch)
-		clear(batch)
 	}
 }
 
 // store writes a batch, as long as it takes: a run whose end is not stored
 // keeps its lease and, in the end, runs again.
 func (t *settler) store(batch []entry) {
-	t.s.settles()
-	var completions []backend.Completion
+	completions := t.completions[:0]
 	var failures []backend.Failure
 	for _, e := range batch {
 		if e.failure == nil {
-			completions = append(completions, backend.Completion{Lease: e.run.job.Lease})
+			completions = append(completions, backend.Completion{Lease: e.run.job.Lease, Result: e.run.ctx.Info.Result})
 		} else {
 			failures = append(failures, *e.failure)
 		}
 	}
+	t.completions = completions
 	complete := func() {
 		t.try("complete", func(ctx context.Context) ([]backend.Lease, error) { return t.s.store.Complete(ctx, completions) })
 	}
@@ -126,9 +138,6 @@ func (t *settler) store(batch []entry) {
 		wg.Go(fail)
 		complete()
 		wg.Wait()
-	}
-	for _, e := range batch {
-		t.s.forget(e.run)
 	}
 }
 

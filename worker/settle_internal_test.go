@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/memory"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
@@ -18,11 +19,14 @@ func TestUnsettledRunsAreBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := newSession(&engine.Queue{Backend: memory.New(nil)}, opts, nil)
+		s := newSession(&engine.Queue{Backend: memory.New(nil)}, opts, nil, nil)
 		var added atomic.Int64
 		go func() {
 			for range maxUnsettled + 10 {
-				s.settler.add(&run{}, nil)
+				s.mu.Lock()
+				s.settler.wait(nil)
+				s.settler.append(&run{job: &backend.Job{}}, nil)
+				s.mu.Unlock()
 				added.Add(1)
 			}
 		}()

@@ -14,31 +14,82 @@ import (
 
 // slot runs one handler at a time.
 func (s *session) slot() {
-	for r := range s.runs {
-		if s.start(r) {
-			s.call(r)
-		}
+	id := goroutineID()
+	for r := s.next(ended{}, id); r != nil; {
+		r = s.next(s.call(r), id)
 	}
 }
 
-// start moves a run from waiting to running, unless it was lost meanwhile.
-func (s *session) start(r *run) bool {
+// ended is how a run ended; the zero value is none.
+type ended struct {
+	run     *run
+	failure *backend.Failure // nil: it went well
+	took    time.Duration
+	idle    bool // the handler was not called
+}
+
+// next has the end of a slot's last run stored and returns the run for it to
+// make next, or nil when there are to be no more.
+func (s *session) next(last ended, slot int64) *run {
 	s.mu.Lock()
-	s.waiting--
-	s.bytes -= len(r.job.Payload)
-	s.taken++
-	lost := r.state == runLost
-	if !lost {
+	defer s.mu.Unlock()
+	s.finish(last)
+	for {
+		for len(s.runs) == 0 {
+			if s.closed {
+				return nil
+			}
+			s.idle++
+			s.work.Wait()
+			s.idle--
+		}
+		r := s.runs[0]
+		s.runs[0] = nil
+		s.runs = s.runs[1:]
+		s.bytes -= len(r.job.Payload)
+		s.taken++
+		if r.state == runLost {
+			s.release(r)
+			s.forget(r)
+			s.nudgeIfWanted()
+			continue
+		}
 		s.running++
-		r.state = runRuns
-		r.ctx, r.cancel = context.WithCancelCause(s.handlers)
+		r.state, r.inSlot, r.slot = runRuns, true, slot
+		r.ctx.Start(s.handlers, s.queue, r.job)
+		s.nudgeIfWanted()
+		return r
 	}
-	s.mu.Unlock()
-	s.nudge()
+}
+
+// finish takes note that a handler is done and has its result stored. The
+// caller holds mu.
+func (s *session) finish(e ended) {
+	if e.run == nil {
+		return
+	}
+	s.running--
+	e.run.inSlot = false
+	s.release(e.run)
+	s.rouseFetch()
+	switch {
+	case e.idle:
+	case s.average == 0:
+		s.average = max(e.took, 1)
+	default:
+		s.average = max(s.average+(e.took-s.average)/8, 1)
+	}
+	lost := e.run.state == runLost
+	if !lost {
+		e.run.state = runSettles
+	}
+	s.nudgeIfWanted()
 	if lost {
-		s.forget(r)
+		s.forget(e.run)
+		return
 	}
-	return !lost
+	s.settler.wait(e.failure)
+	s.settler.append(e.run, e.failure)
 }
 
 // nudge makes fetch look at the demand again.
@@ -49,51 +100,114 @@ func (s *session) nudge() {
 	}
 }
 
-func (s *session) call(r *run) {
-	begin := time.Now()
-	ctx := engine.WithInfo(r.ctx, s.queue, &r.job)
-	engine.Call(ctx, s.queue.Handler(r.def), r.job.Payload, func(err error, exits bool) {
-		if exits { // this goroutine ends here, and another takes its place
-			s.slots.Go(s.slot)
-		}
-		s.returned(r, err, time.Since(begin))
-	})
+// nudgeIfWanted is nudge where the demand has grown to a claim's worth and
+// fetch waits for that. The caller holds mu.
+func (s *session) nudgeIfWanted() {
+	if s.awaits && s.wanted(false) > 0 {
+		s.awaits = false
+		s.nudge()
+	}
 }
 
-// returned takes note that a handler is done and has its result stored.
-func (s *session) returned(r *run, err error, took time.Duration) {
-	interrupted := errors.Is(context.Cause(r.ctx), plainjobs.ErrStopped)
-	s.mu.Lock()
-	s.running--
-	s.rouseFetch()
-	if s.average == 0 {
-		s.average = max(took, 1)
-	} else {
-		s.average = max(s.average+(took-s.average)/8, 1)
+// call runs a handler and returns how it ended. If the handler ends its
+// goroutine, call does not return, and another slot takes this one's place.
+func (s *session) call(r *run) (e ended) {
+	begin := time.Now()
+	if why := r.refused(begin); why != "" {
+		f := backend.Failure{Lease: r.job.Lease, Ending: backend.EndCancelled, Error: why}
+		e = ended{run: r, failure: &f, idle: true}
+		s.report(e, errors.New(why))
+		return e
 	}
-	lost := r.state == runLost
-	if !lost {
-		r.state = runSettles
+	if limit := r.def.Timeout; limit > 0 {
+		r.ctx.Limit(begin.Add(limit), plainjobs.ErrTimeout)
+		defer s.watch(r, limit+stuckAfter).Stop()
 	}
-	s.mu.Unlock()
-	r.cancel(nil)
-	s.nudge()
-	if lost {
-		s.forget(r)
-		return
+	r.ctx.Info.Progress = r
+	if s.queue.Events.Wanted() {
+		s.emit(engine.Event{Kind: engine.Started, Job: r.job})
 	}
-	var failure *backend.Failure
+	engine.Call(&r.ctx, s.queue.Handler(r.def), r.job.Payload, func(err error, exits bool) {
+		e = s.judge(r, err, time.Since(begin))
+		if exits {
+			s.slots.Go(s.slot)
+			s.mu.Lock()
+			s.finish(e)
+			s.mu.Unlock()
+		}
+	})
+	return e
+}
+
+// refused returns why a run is not to be started, or nothing.
+func (r *run) refused(now time.Time) string {
+	switch {
+	case r.cancelled.Load():
+		return backend.CancelledError
+	case !r.expires.IsZero() && now.After(r.expires):
+		return backend.ExpiredError
+	}
+	return ""
+}
+
+// errNotCommitted is what a run fails with that completed its job in a
+// transaction that was not committed.
+var errNotCommitted = errors.New("the transaction in which the handler completed the job was not committed")
+
+// judge says how a run ended that returned err, and ends its context.
+func (s *session) judge(r *run, err error, took time.Duration) ended {
+	e := ended{run: r, took: took}
+	if r.ctx.Info.InTx.Load() {
+		if s.committed(r) {
+			err = nil
+		} else {
+			err = errors.Join(errNotCommitted, err)
+		}
+	}
 	if err != nil {
-		f := engine.Judge(r.def, &r.job, err, interrupted)
-		failure = &f
+		interrupted := errors.Is(context.Cause(&r.ctx), plainjobs.ErrStopped)
+		f := engine.Judge(r.def, r.job, err, interrupted)
+		if r.cancelled.Load() { // whatever else the handler made of it
+			f.Ending, f.Delay = backend.EndCancelled, 0
+		}
+		e.failure = &f
 	}
-	s.report(r, failure, took)
-	s.settler.add(r, failure)
+	r.ctx.End(nil)
+	s.report(e, err)
+	return e
+}
+
+// committed reports whether the job was completed by its handler's own
+// transaction, which is over. If the store does not tell, it is not known to
+// be, and failing the run changes nothing if it was.
+func (s *session) committed(r *run) bool {
+	reader, ok := s.store.(backend.Reader)
+	if !ok {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.handlers), s.opts.Lease/3)
+	defer cancel()
+	info, err := reader.Get(ctx, r.job.ID)
+	return err == nil && info.State == backend.Done || errors.Is(err, backend.ErrNotFound)
+}
+
+// kinds are the events by what runs end with.
+var kinds = map[backend.Ending]engine.EventKind{
+	backend.EndRetry: engine.Retried, backend.EndSnooze: engine.Snoozed, backend.EndRelease: engine.Released,
+	backend.EndFailed: engine.Failed, backend.EndCancelled: engine.Cancelled,
 }
 
 // report logs how a run ended: its name, number, attempt and time, and the
-// first line of its error, never its payload.
-func (s *session) report(r *run, f *backend.Failure, took time.Duration) {
+// first line of its error, never its payload. It tells subscribers too.
+func (s *session) report(e ended, err error) {
+	r, f := e.run, e.failure
+	if s.queue.Events.Wanted() && !s.isLost(r) {
+		event := engine.Event{Kind: engine.Done, Job: r.job, Err: err, Took: e.took}
+		if f != nil {
+			event.Kind, event.In = kinds[f.Ending], f.Delay
+		}
+		s.emit(event)
+	}
 	level, message := slog.LevelDebug, "plainjobs: done"
 	if f != nil {
 		switch f.Ending {
@@ -109,10 +223,10 @@ func (s *session) report(r *run, f *backend.Failure, took time.Duration) {
 			level, message = slog.LevelInfo, "plainjobs: interrupted, handed back"
 		}
 	}
-	if !s.opts.Logger.Enabled(s.handlers, level) {
+	if !s.opts.Logger.Enabled(s.handlers, level) || s.isLost(r) {
 		return
 	}
-	a := append(attrs(r), slog.Duration("took", took))
+	a := append(attrs(r), slog.Duration("took", e.took))
 	if f != nil && f.Error != "" {
 		a = append(a, slog.String("error", firstLine(f.Error)))
 	}
@@ -120,6 +234,12 @@ func (s *session) report(r *run, f *backend.Failure, took time.Duration) {
 		a = append(a, slog.Duration("in", f.Delay))
 	}
 	s.opts.Logger.Log(s.handlers, level, message, a...)
+}
+
+func (s *session) isLost(r *run) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return r.state == runLost
 }
 
 func firstLine(text string) string {

@@ -86,7 +86,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
-	if err := newSession(w.queue, opts, jobs).run(ctx); err != nil {
+	schedules, err := schedulesOf(jobs)
+	if err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
+	if err := newSession(w.queue, opts, jobs, schedules).run(ctx); err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
 	return nil

@@ -326,8 +326,8 @@ func TestHandlerPanics(t *testing.T) {
 			if len(errs) != 1 || !strings.Contains(errs[0].Error, want) {
 				t.Errorf("%s: errors are %+v, want %q", kinds[i], errs, want)
 			}
-			if i < 3 && !strings.Contains(errs[0].Error, "worker_test.go") {
-				t.Errorf("%s: the stack does not show the handler: %s", kinds[i], errs[0].Error)
+			if i < 3 && !strings.Contains(errs[0].Stack, "worker_test.go") {
+				t.Errorf("%s: the stack does not show the handler: %s", kinds[i], errs[0].Stack)
 			}
 		}
 	})

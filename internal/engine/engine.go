@@ -7,8 +7,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -55,6 +57,8 @@ type Queue struct {
 	Middleware []Middleware // around those of the jobs
 	// Self is the *plainjobs.Queue that this is the inside of.
 	Self any
+	// Late is why the context of a run ends that takes too long.
+	Late error
 	// Test is set on a queue of package plainjobstest.
 	Test bool
 	// Twice runs each handler of a test a second time, as after a crash in
@@ -63,9 +67,9 @@ type Queue struct {
 
 	Events Events
 
-	mu       sync.RWMutex
-	bound    map[*Definition]Run // by Handle
-	handlers map[*Definition]Run // with middleware
+	mu       sync.Mutex                          // of those who bind and join
+	bound    map[*Definition]Run                 // by Handle
+	handlers atomic.Pointer[map[*Definition]Run] // with middleware; never changed once it is seen
 	live     map[Canceller]struct{}
 }
 
@@ -81,20 +85,20 @@ func (q *Queue) Handle(d *Definition, run Run) {
 		q.bound = map[*Definition]Run{}
 	}
 	q.bound[d] = run
-	delete(q.handlers, d)
+	q.put(d, nil)
 }
 
 // Handler returns the handler for a definition with its middleware, or nil.
 func (q *Queue) Handler(d *Definition) Run {
-	q.mu.RLock()
-	run := q.handlers[d]
-	q.mu.RUnlock()
-	if run != nil {
-		return run
+	if handlers := q.handlers.Load(); handlers != nil {
+		if run := (*handlers)[d]; run != nil {
+			return run
+		}
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if run = q.bound[d]; run == nil {
+	run := q.bound[d]
+	if run == nil {
 		run = d.Run
 	}
 	if run == nil {
@@ -102,11 +106,18 @@ func (q *Queue) Handler(d *Definition) Run {
 	}
 	run = wrap(d, run, d.Middleware)
 	run = wrap(d, run, q.Middleware)
-	if q.handlers == nil {
-		q.handlers = map[*Definition]Run{}
-	}
-	q.handlers[d] = run
+	q.put(d, run)
 	return run
+}
+
+// put sets a handler, or takes it out if it is nil. The caller holds mu.
+func (q *Queue) put(d *Definition, run Run) {
+	handlers := map[*Definition]Run{}
+	if old := q.handlers.Load(); old != nil {
+		handlers = maps.Clone(*old) // somebody may be reading it
+	}
+	handlers[d] = run
+	q.handlers.Store(&handlers)
 }
 
 func wrap(d *Definition, run Run, middleware []Middleware) Run {
@@ -148,12 +159,12 @@ func (q *Queue) Join(c Canceller) (leave func()) {
 
 // CancelRuns tells the workers of this process that jobs were cancelled.
 func (q *Queue) CancelRuns(ids []int64) {
-	q.mu.RLock()
+	q.mu.Lock()
 	var live []Canceller
 	for c := range q.live {
 		live = append(live, c)
 	}
-	q.mu.RUnlock()
+	q.mu.Unlock()
 	for _, c := range live {
 		c.CancelRuns(ids)
 	}

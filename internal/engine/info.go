@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -24,20 +26,11 @@ type Info struct {
 	// own, whose fate the store knows.
 	InTx atomic.Bool
 	// Progress takes how far the run has come; it may be nil.
-	Progress func(done, total int64)
+	Progress Teller
 }
 
-// A RunContext is a handler's context. It is one allocation where a chain of
-// context.WithValue is several.
-type RunContext struct {
-	context.Context
-	Info Info
-}
-
-// WithInfo returns a context that knows its job.
-func WithInfo(ctx context.Context, q *Queue, job *backend.Job) *RunContext {
-	return &RunContext{Context: ctx, Info: Info{Queue: q, Job: job}}
-}
+// A Teller takes how far a run has come.
+type Teller interface{ Tell(done, total int64) }
 
 // InfoOf returns the run that ctx is the context of, or nil.
 func InfoOf(ctx context.Context) *Info {
@@ -45,13 +38,94 @@ func InfoOf(ctx context.Context) *Info {
 	return info
 }
 
+// A Context is a handler's context. It knows its job, and becomes a context
+// that can end only when somebody asks for more: most handlers do not, and
+// making and ending one costs more than they do.
+type Context struct {
+	Info Info
+
+	parent   context.Context
+	deadline time.Time // zero if there is no own
+	late     error     // why it ends then
+
+	mu     sync.Mutex
+	whole  context.Context // nil until it is asked for
+	cancel context.CancelCauseFunc
+	cause  error // why it ended, nil if it did not
+}
+
+// WithInfo returns a context that knows its job.
+func WithInfo(ctx context.Context, q *Queue, job *backend.Job) *Context {
+	c := &Context{}
+	c.Start(ctx, q, job)
+	return c
+}
+
+// Start makes c, which must be new, the context of a job's run.
+func (c *Context) Start(parent context.Context, q *Queue, job *backend.Job) {
+	c.parent, c.Info.Queue, c.Info.Job = parent, q, job
+}
+
+// Limit ends c at a deadline, with a cause. It goes before all use of c.
+func (c *Context) Limit(deadline time.Time, late error) { c.deadline, c.late = deadline, late }
+
+// End ends c, if nothing has yet. A nil cause is [context.Canceled].
+func (c *Context) End(cause error) {
+	if cause == nil {
+		cause = context.Canceled
+	}
+	c.mu.Lock()
+	if c.cause == nil {
+		c.cause = cause
+	}
+	cancel := c.cancel
+	c.mu.Unlock()
+	if cancel != nil {
+		cancel(cause)
+	}
+}
+
+func (c *Context) all() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.whole != nil {
+		return c.whole
+	}
+	c.whole, c.cancel = context.WithCancelCause(c.parent)
+	if !c.deadline.IsZero() {
+		end := c.cancel
+		var stop context.CancelFunc
+		c.whole, stop = context.WithDeadlineCause(c.whole, c.deadline, c.late)
+		c.cancel = func(cause error) { end(cause); stop() }
+	}
+	if c.cause != nil {
+		c.cancel(c.cause)
+	}
+	return c.whole
+}
+
+// Deadline implements [context.Context].
+func (c *Context) Deadline() (time.Time, bool) {
+	at, ok := c.parent.Deadline()
+	if c.deadline.IsZero() || ok && at.Before(c.deadline) {
+		return at, ok
+	}
+	return c.deadline, true
+}
+
+// Done implements [context.Context].
+func (c *Context) Done() <-chan struct{} { return c.all().Done() }
+
+// Err implements [context.Context].
+func (c *Context) Err() error { return c.all().Err() }
+
 // Value implements [context.Context].
-func (c *RunContext) Value(key any) any {
+func (c *Context) Value(key any) any {
 	switch key {
 	case InfoKey{}:
 		return &c.Info
 	case QueueKey{}:
 		return c.Info.Queue.Self
 	}
-	return c.Context.Value(key)
+	return c.all().Value(key)
 }

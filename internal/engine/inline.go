@@ -169,15 +169,13 @@ func (q *Queue) Run(ctx context.Context, d *Definition, handler Run, job *backen
 	}
 	for range times {
 		run := WithInfo(ctx, q, job)
-		limited := context.Context(run)
 		if d.Timeout > 0 {
-			var cancel context.CancelFunc
-			limited, cancel = context.WithTimeout(run, d.Timeout)
-			defer cancel()
+			run.Limit(time.Now().Add(d.Timeout), q.Late)
 		}
 		ended := make(chan error, 1)
-		go Call(limited, handler, job.Payload, func(e error, _ bool) { ended <- e })
+		go Call(run, handler, job.Payload, func(e error, _ bool) { ended <- e })
 		result, err = nil, <-ended
+		run.End(nil)
 		if err != nil {
 			return nil, err
 		}

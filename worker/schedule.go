@@ -1,0 +1,144 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+// scheduleLook is how often the schedules are looked at, at least: the store's
+// clock may be moved.
+const scheduleLook = time.Minute
+
+// A schedule is one that this worker ticks.
+type schedule struct {
+	*engine.Schedule
+	definition string
+	zone       *time.Location
+}
+
+// schedulesOf returns the schedules whose jobs are among jobs, or an error
+// that names a zone that is not known.
+func schedulesOf(jobs map[string]*engine.Definition) (all map[string]*schedule, err error) {
+	all = map[string]*schedule{}
+	for _, s := range engine.Schedules() {
+		if jobs[s.Job.Name] != s.Job {
+			continue
+		}
+		zone, err := s.Location()
+		if err != nil {
+			return nil, err
+		}
+		all[s.Name] = &schedule{Schedule: s, definition: s.Definition(), zone: zone}
+	}
+	return all, nil
+}
+
+// introduce stores what this worker says of its jobs and schedules. The worker
+// that starts last says what holds.
+func (s *session) introduce(ctx context.Context) error {
+	if setter, ok := s.store.(backend.Setter); ok {
+		var all []backend.Settings
+		for name, def := range s.jobs {
+			set := def.Settings
+			set.Name = name
+			all = append(all, set)
+		}
+		if err := setter.Set(ctx, all); err != nil {
+			return err
+		}
+	}
+	if len(s.schedules) == 0 {
+		return nil
+	}
+	scheduler, ok := s.store.(backend.Scheduler)
+	if !ok {
+		return fmt.Errorf("%w: %T keeps no schedules, and there are some: leave their jobs out of Options.Jobs", backend.ErrInvalid, s.store)
+	}
+	stored, err := scheduler.Schedules(ctx)
+	if err != nil {
+		return err
+	}
+	var defs []backend.Schedule
+	for _, own := range s.schedules {
+		next, some := own.Next(stored.Now, own.zone)
+		if some {
+			defs = append(defs, backend.Schedule{Name: own.Name, Definition: own.definition, Next: next})
+		}
+	}
+	return scheduler.Define(ctx, defs)
+}
+
+// tick pushes the jobs of schedules when they are due, until ctx ends. Every
+// worker that has a schedule tries; the store sees to it that one succeeds.
+func (s *session) tick(ctx context.Context) {
+	scheduler, ok := s.store.(backend.Scheduler)
+	if !ok || len(s.schedules) == 0 {
+		return
+	}
+	pause := newPause()
+	for ctx.Err() == nil {
+		wait, err := s.tickDue(ctx, scheduler)
+		if err != nil {
+			if ctx.Err() == nil && !permanent(err) {
+				s.log.complain("tick", err)
+			}
+			pause.sleep(ctx)
+			continue
+		}
+		pause.reset()
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+	}
+}
+
+// tickDue takes the ticks that are due and returns how long there will be
+// none.
+func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Lease)
+	defer cancel()
+	all, err := scheduler.Schedules(ctx)
+	if err != nil {
+		return 0, err
+	}
+	wait := scheduleLook
+	for _, stored := range all.Schedules {
+		own := s.schedules[stored.Name]
+		if own == nil || own.definition != stored.Definition || !stored.RemovedAt.IsZero() {
+			continue
+		}
+		next := stored.Next
+		if !next.After(all.Now) {
+			if next, err = s.take(ctx, scheduler, own, next, all.Now); err != nil {
+				return 0, err
+			}
+		}
+		wait = min(wait, max(next.Sub(all.Now), time.Millisecond))
+	}
+	return wait, nil
+}
+
+// take pushes what is due of a schedule and returns its next tick.
+func (s *session) take(ctx context.Context, scheduler backend.Scheduler, own *schedule, due, now time.Time) (time.Time, error) {
+	ticks, next, some := own.Due(due, now, own.zone)
+	if !some {
+		next = now.AddDate(100, 0, 0)
+	}
+	var jobs []backend.NewJob
+	for _, tick := range ticks {
+		job, err := own.Task(tick)
+		if err != nil {
+			return next, fmt.Errorf("schedule %s: %w", own.Name, err)
+		}
+		jobs = append(jobs, job)
+	}
+	_, err := scheduler.Tick(ctx, backend.Tick{Name: own.Name, Definition: own.definition, Due: due, Next: next, Jobs: jobs})
+	return next, err
+}
