@@ -268,6 +268,9 @@ func (e *env) wantIDs(what string, got []backend.Job, want ...int64) {
 	if !slices.Equal(ids, want) {
 		e.Errorf("%s: got jobs %v, want %v", what, short(ids), short(want))
 	}
+	if len(ids) < len(want) {
+		e.FailNow() // cases go on with what they got
+	}
 }
 
 func (e *env) wantLost(what string, lost []backend.Lease, want ...backend.Lease) {

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"context"
 	"errors"
 	"io"
 	"sync"
@@ -9,56 +10,56 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// everyMethod calls each method and hands its error to check.
-func (e *env) everyMethod(b backend.Backend, check func(method string, err error)) {
+// everyMethod calls each method with ctx and hands its error to check.
+func (e *env) everyMethod(ctx context.Context, b backend.Backend, check func(method string, err error)) {
 	lease := backend.Lease{ID: 1, Token: 1}
-	_, err := b.Push(e.ctx, []backend.NewJob{newJob("a")})
+	_, err := b.Push(ctx, []backend.NewJob{newJob("a")})
 	check("Push", err)
-	_, err = b.Claim(e.ctx, request(e.worker(), 1, "a"))
+	_, err = b.Claim(ctx, request(e.worker(), 1, "a"))
 	check("Claim", err)
-	_, err = b.Complete(e.ctx, []backend.Completion{{Lease: lease}})
+	_, err = b.Complete(ctx, []backend.Completion{{Lease: lease}})
 	check("Complete", err)
-	_, err = b.Fail(e.ctx, []backend.Failure{{Lease: lease, Ending: backend.EndRetry}})
+	_, err = b.Fail(ctx, []backend.Failure{{Lease: lease, Ending: backend.EndRetry}})
 	check("Fail", err)
-	_, err = b.Reap(e.ctx, backend.ReapRequest{})
+	_, err = b.Reap(ctx, backend.ReapRequest{})
 	check("Reap", err)
 	if b, ok := b.(backend.Heart); ok {
-		_, err := b.Beat(e.ctx, backend.BeatRequest{Worker: e.worker()})
+		_, err := b.Beat(ctx, backend.BeatRequest{Worker: e.worker()})
 		if !errors.Is(err, backend.ErrWorkerGone) {
 			check("Beat", err)
 		}
 	}
 	if b, ok := b.(backend.Reader); ok {
-		_, err := b.List(e.ctx, backend.ListRequest{})
+		_, err := b.List(ctx, backend.ListRequest{})
 		check("List", err)
-		_, err = b.Count(e.ctx)
+		_, err = b.Count(ctx)
 		check("Count", err)
-		_, err = b.Workers(e.ctx)
+		_, err = b.Workers(ctx)
 		check("Workers", err)
 	}
 	if b, ok := b.(backend.Setter); ok {
-		check("Set", b.Set(e.ctx, []backend.Settings{{Name: "a", MaxRunning: 100}}))
-		check("Pause", b.Pause(e.ctx, "b", true))
-		_, err := b.Names(e.ctx)
+		check("Set", b.Set(ctx, []backend.Settings{{Name: "a", MaxRunning: 100}}))
+		check("Pause", b.Pause(ctx, "b", true))
+		_, err := b.Names(ctx)
 		check("Names", err)
 	}
 	if b, ok := b.(backend.Scheduler); ok {
 		next := time.Unix(1, 0)
-		check("Define", b.Define(e.ctx, []backend.Schedule{{Name: "a", Next: next}}))
-		_, err := b.Schedules(e.ctx)
+		check("Define", b.Define(ctx, []backend.Schedule{{Name: "a", Next: next}}))
+		_, err := b.Schedules(ctx)
 		check("Schedules", err)
-		_, err = b.Tick(e.ctx, tickOf("a", "", next, next.Add(time.Second)))
+		_, err = b.Tick(ctx, tickOf("a", "", next, next.Add(time.Second)))
 		check("Tick", err)
-		if err := b.PauseSchedule(e.ctx, "a", true); !errors.Is(err, backend.ErrNotFound) {
+		if err := b.PauseSchedule(ctx, "a", true); !errors.Is(err, backend.ErrNotFound) {
 			check("PauseSchedule", err)
 		}
 	}
 	if b, ok := b.(backend.Operator); ok {
-		_, err := b.Operate(e.ctx, backend.OperateRequest{Op: backend.OpCancel})
+		_, err := b.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel})
 		check("Operate", err)
 	}
 	if b, ok := b.(backend.Progresser); ok {
-		check("Progress", b.Progress(e.ctx, []backend.Progress{{Lease: lease}}))
+		check("Progress", b.Progress(ctx, []backend.Progress{{Lease: lease}}))
 	}
 }
 
@@ -72,7 +73,7 @@ var lifeCases = []testCase{{
 				e.Errorf("Close: %v", err)
 			}
 		}
-		e.everyMethod(e.b, func(method string, err error) {
+		e.everyMethod(e.ctx, e.b, func(method string, err error) {
 			if !errors.Is(err, backend.ErrClosed) {
 				e.Errorf("%s after Close = %v, want ErrClosed", method, err)
 			}
@@ -94,7 +95,7 @@ var lifeCases = []testCase{{
 			wg.Go(func() {
 				for first := true; ; first = false {
 					closed := false
-					e.everyMethod(e.b, func(method string, err error) {
+					e.everyMethod(e.ctx, e.b, func(method string, err error) {
 						if errors.Is(err, backend.ErrClosed) {
 							closed = true
 						} else if err != nil {

@@ -228,7 +228,9 @@ var pushCases = []testCase{{
 		e.advance(2 * e.unit)
 		_, err = e.b.Reap(ctx, backend.ReapRequest{Expired: true})
 		check("Reap", err)
+		e.everyMethod(ctx, e.b, check)
 		e.wantIDs("Claim", e.claimAny(e.b, e.worker(), 10, "a"))
 		e.wantLost("Complete", e.complete(e.b, j.Lease))
+		e.wantCounts("a done=1")
 	},
 }}

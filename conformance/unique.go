@@ -3,6 +3,7 @@ package conformance
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 
@@ -109,6 +110,9 @@ var uniqueCases = []testCase{{
 				jobs, err := b.Claim(e.ctx, request(w, 5, "a"))
 				if err != nil || len(jobs) > 1 {
 					e.Errorf("Claim = %d jobs, %v; want at most one", len(jobs), err)
+				}
+				for range 10 {
+					runtime.Gosched()
 				}
 				for _, j := range jobs {
 					if _, err := b.Complete(e.ctx, []backend.Completion{{Lease: j.Lease}}); err != nil {

@@ -34,7 +34,7 @@ func (e *env) wantAsleep(what string, c <-chan error) {
 	e.Helper()
 	select {
 	case err := <-c:
-		e.Errorf("%s: Wait returned %v", what, err)
+		e.Fatalf("%s: Wait returned %v", what, err)
 	case <-time.After(20 * time.Millisecond): // there is nothing else to wait for
 	}
 }

@@ -1,0 +1,192 @@
+package conformance
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/memory"
+)
+
+var limitMutants = []mutant{{
+	rule:     "MaxPending is off",
+	rejected: []string{"limit/max-pending", "limit/max-pending-duplicates", "limit/max-pending-race"},
+	make:     alters(altered{push: func(j *backend.NewJob) { j.MaxPending = 0 }}),
+}, {
+	rule:     "MaxPending is off by one",
+	rejected: []string{"limit/max-pending", "limit/max-pending-race"},
+	make: alters(altered{push: func(j *backend.NewJob) {
+		if j.MaxPending > 0 {
+			j.MaxPending++
+		}
+	}}),
+}, {
+	rule:     "MaxRunning is off by one",
+	rejected: []string{"limit/max-running", "limit/max-running-dead", "limit/max-running-race", "wait/max-running"},
+	make: alters(altered{set: func(s *backend.Settings) {
+		if s.MaxRunning > 0 {
+			s.MaxRunning++
+		}
+	}}),
+}, {
+	rule:     "what runs is counted, and then claimed",
+	rejected: []string{"limit/max-running-race"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &ownRunning{Backend: m, flaw: true} },
+	sound:    func(m *memory.Backend, _ *Clock) backend.Backend { return &ownRunning{Backend: m} },
+}, {
+	rule:     "a rate's window begins anew at once",
+	rejected: []string{"limit/rate"},
+	make:     newOwnRate(true, false),
+	sound:    newOwnRate(false, false),
+}, {
+	rule:     "a rate's window is forgotten when it is set again",
+	rejected: []string{"limit/rate-set"},
+	make:     newOwnRate(false, true),
+	sound:    newOwnRate(false, false),
+}, {
+	rule:     "rates are ignored",
+	rejected: []string{"limit/rate", "limit/rate-set", "limit/rate-race", "settings/names", "wait/rate"},
+	make:     alters(altered{set: func(s *backend.Settings) { s.Rate, s.Per = 0, 0 }}),
+}, {
+	rule:     "limited names are prefetched",
+	rejected: []string{"claim/slots"},
+	make:     alters(altered{claim: func(r *backend.ClaimRequest) { r.Slots = 0 }}),
+}, {
+	rule:     "caps are ignored",
+	rejected: []string{"claim/caps"},
+	make:     alters(altered{claim: func(r *backend.ClaimRequest) { r.Caps = nil }}),
+}, {
+	rule:     "a name's history is ignored",
+	rejected: []string{"settings/history", "settings/history-age", "settings/history-crash"},
+	make:     alters(altered{set: func(s *backend.Settings) { s.History = backend.History{} }}),
+}, {
+	rule:     "a pause is ignored",
+	rejected: []string{"pause/name", "pause/all", "pause/suspects", "wait/paused"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return ignoresPause{m} },
+}, {
+	rule:     "a pause of all names is one of each",
+	rejected: []string{"pause/all"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return pausesEach{m} },
+}, {
+	rule:     "Wait returns for jobs that a claim does not return",
+	rejected: []string{"wait/paused", "wait/max-running", "wait/rate", "wait/cap"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return eager{m} },
+}}
+
+// ownRunning keeps to MaxRunning itself.
+type ownRunning struct {
+	*memory.Backend
+	flaw bool
+	gap  gap
+	all  sync.Mutex // what makes it sound
+	mu   sync.Mutex
+	most map[string]int
+}
+
+func (b *ownRunning) Set(_ context.Context, settings []backend.Settings) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.most = map[string]int{}
+	for _, s := range settings {
+		b.most[s.Name] = s.MaxRunning
+	}
+	return nil
+}
+
+func (b *ownRunning) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
+	if !b.flaw {
+		b.all.Lock()
+		defer b.all.Unlock()
+	}
+	b.mu.Lock()
+	req.Caps = map[string]int{}
+	for name, most := range b.most {
+		req.Caps[name] = most
+	}
+	b.mu.Unlock()
+	counts, err := b.Count(ctx)
+	for _, c := range counts {
+		if c.State == backend.Running {
+			req.Caps[c.Name] -= int(c.Jobs)
+		}
+	}
+	if b.flaw {
+		b.gap.visit()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b.Backend.Claim(ctx, req)
+}
+
+// ownRate keeps to a rate itself.
+type ownRate struct {
+	*memory.Backend
+	clock          *Clock
+	fixed, forgets bool
+	rate           backend.Settings
+	claims         []time.Time
+}
+
+func newOwnRate(fixed, forgets bool) func(*memory.Backend, *Clock) backend.Backend {
+	return func(m *memory.Backend, c *Clock) backend.Backend {
+		return &ownRate{Backend: m, clock: c, fixed: fixed, forgets: forgets}
+	}
+}
+
+func (b *ownRate) Set(_ context.Context, settings []backend.Settings) error {
+	b.rate = settings[0]
+	if b.forgets {
+		b.claims = nil
+	}
+	return nil
+}
+
+func (b *ownRate) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
+	now := b.clock.Now()
+	for len(b.claims) > 0 && now.Sub(b.claims[0]) >= b.rate.Per {
+		b.claims = b.claims[1:]
+		if b.fixed {
+			b.claims = nil
+		}
+	}
+	if b.rate.Rate > 0 {
+		req.Caps = map[string]int{b.rate.Name: b.rate.Rate - len(b.claims)}
+	}
+	jobs, err := b.Backend.Claim(ctx, req)
+	for range jobs {
+		b.claims = append(b.claims, now)
+	}
+	return jobs, err
+}
+
+type ignoresPause struct{ *memory.Backend }
+
+func (b ignoresPause) Pause(context.Context, string, bool) error { return nil }
+
+type pausesEach struct{ *memory.Backend }
+
+func (b pausesEach) Pause(ctx context.Context, name string, paused bool) error {
+	if name != "" {
+		return b.Backend.Pause(ctx, name, paused)
+	}
+	names, err := b.Names(ctx)
+	for _, n := range names {
+		_ = b.Backend.Pause(ctx, n.Name, paused)
+	}
+	return err
+}
+
+// eager looks for pending jobs, and for nothing else.
+type eager struct{ *memory.Backend }
+
+func (b eager) Wait(ctx context.Context, req backend.ClaimRequest) error {
+	counts, err := b.Count(ctx)
+	for _, c := range counts {
+		if c.State == backend.Pending {
+			return err
+		}
+	}
+	return b.Backend.Wait(ctx, req)
+}

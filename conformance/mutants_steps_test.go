@@ -1,0 +1,175 @@
+package conformance
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/memory"
+)
+
+var stepMutants = []mutant{{
+	rule:     "a schedule is advanced after its push, so that a tick is doubled",
+	rejected: []string{"schedule/race"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &pushesFirst{Backend: m} },
+}, {
+	rule:     "a schedule is advanced before its push, so that a tick is lost",
+	rejected: []string{"schedule/push-fails"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return advancesFirst{m} },
+}, {
+	rule:     "defining a schedule again moves its next tick",
+	rejected: []string{"schedule/define"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return definesAnew{m} },
+}, {
+	rule:     "a schedule is ticked whatever its definition",
+	rejected: []string{"schedule/other"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return ticksAny{m} },
+}, {
+	rule:     "Reap does not ask whether the clock has jumped",
+	rejected: []string{"reap/jumped", "schedule/removed-jumped"},
+	make:     alters(altered{reap: func(r *backend.ReapRequest) { r.Heard = time.Time{} }}),
+}, {
+	rule:     "Reap does not ask whether its caller was steady",
+	rejected: []string{"reap/steady"},
+	make:     alters(altered{reap: func(r *backend.ReapRequest) { r.Steady = 0 }}),
+}, {
+	rule:     "a cancelled job that is retried lives on",
+	rejected: []string{"operate/cancel-ends"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return revivesCancelled{m} },
+}, {
+	rule:     "the worker of a cancelled job is not told",
+	rejected: []string{"operate/cancel-running"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return tellsNothing{m} },
+}, {
+	rule:     "a running job is deleted",
+	rejected: []string{"operate/delete"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &deletesRunning{latest: latest{Backend: m}} },
+}, {
+	rule:     "an empty list of IDs is no filter",
+	rejected: []string{"operate/filter"},
+	make: alters(altered{operate: func(r *backend.OperateRequest) {
+		if len(r.Filter.IDs) == 0 {
+			r.Filter.IDs = nil
+		}
+	}}),
+}, {
+	rule:     "a filter's name is ignored",
+	rejected: []string{"operate/filter", "operate/pages"},
+	make:     alters(altered{operate: func(r *backend.OperateRequest) { r.Filter.Name = "" }}),
+}, {
+	rule:     "a retried job keeps its failures",
+	rejected: []string{"operate/retry"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return keepsFailures{m} },
+}, {
+	rule:     "results are lost",
+	rejected: []string{"complete/result"},
+	make:     alters(altered{complete: func(c *backend.Completion) { c.Result = nil }}),
+}, {
+	rule:     "stacks are lost",
+	rejected: []string{"fail/stack"},
+	make:     alters(altered{fail: func(f *backend.Failure) { f.Stack = "" }}),
+}}
+
+// pushesFirst pushes a tick's jobs in a transaction of their own.
+type pushesFirst struct {
+	*memory.Backend
+	gap gap
+}
+
+func (b *pushesFirst) Tick(ctx context.Context, tick backend.Tick) (bool, error) {
+	all, err := b.Schedules(ctx)
+	if err != nil || !slices.ContainsFunc(all.Schedules, func(s backend.Schedule) bool { return s.Name == tick.Name && s.Next.Equal(tick.Due) }) {
+		return false, err
+	}
+	b.gap.visit()
+	if _, err := b.Push(ctx, tick.Jobs); err != nil {
+		return false, err
+	}
+	tick.Jobs = nil
+	return b.Backend.Tick(ctx, tick)
+}
+
+type advancesFirst struct{ *memory.Backend }
+
+func (b advancesFirst) Tick(ctx context.Context, tick backend.Tick) (bool, error) {
+	jobs := tick.Jobs
+	tick.Jobs = nil
+	did, err := b.Backend.Tick(ctx, tick)
+	if did {
+		_, err = b.Push(ctx, jobs)
+	}
+	return did && err == nil, err
+}
+
+type definesAnew struct{ *memory.Backend }
+
+func (b definesAnew) Define(ctx context.Context, schedules []backend.Schedule) error {
+	if err := b.Backend.Define(ctx, each(schedules, func(s *backend.Schedule) { s.Definition += "?" })); err != nil {
+		return err
+	}
+	return b.Backend.Define(ctx, schedules)
+}
+
+type ticksAny struct{ *memory.Backend }
+
+func (b ticksAny) Tick(ctx context.Context, tick backend.Tick) (bool, error) {
+	all, err := b.Schedules(ctx)
+	for _, s := range all.Schedules {
+		if s.Name == tick.Name {
+			tick.Definition = s.Definition
+		}
+	}
+	if err != nil {
+		return false, err
+	}
+	return b.Backend.Tick(ctx, tick)
+}
+
+type revivesCancelled struct{ *memory.Backend }
+
+func (b revivesCancelled) Fail(ctx context.Context, failures []backend.Failure) ([]backend.Lease, error) {
+	var ids []int64
+	for _, f := range failures {
+		if info, _ := b.Get(ctx, f.ID); info.Cancelling && f.Ending == backend.EndRetry {
+			ids = append(ids, f.ID)
+		}
+	}
+	lost, err := b.Backend.Fail(ctx, failures)
+	if len(ids) > 0 {
+		_, err = b.Operate(ctx, backend.OperateRequest{Op: backend.OpRetry, Filter: backend.Filter{IDs: ids}})
+	}
+	return lost, err
+}
+
+type tellsNothing struct{ *memory.Backend }
+
+func (b tellsNothing) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
+	r, err := b.Backend.Beat(ctx, req)
+	r.Cancel = nil
+	return r, err
+}
+
+type deletesRunning struct{ latest }
+
+func (b *deletesRunning) Operate(ctx context.Context, req backend.OperateRequest) (backend.OperateResult, error) {
+	if req.Op == backend.OpDelete {
+		for _, id := range req.Filter.IDs {
+			_, _ = b.Complete(ctx, []backend.Completion{{Lease: b.of(backend.Lease{ID: id})}})
+		}
+	}
+	return b.Backend.Operate(ctx, req)
+}
+
+// keepsFailures gives a retried job its failures again.
+type keepsFailures struct{ *memory.Backend }
+
+func (b keepsFailures) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
+	jobs, err := b.Backend.Claim(ctx, req)
+	for i := range jobs {
+		if info, _ := b.Get(ctx, jobs[i].ID); len(info.Errors) > 0 {
+			jobs[i].Attempt = info.Errors[len(info.Errors)-1].Attempt + 1
+		}
+	}
+	return jobs, err
+}
