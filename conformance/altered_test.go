@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/memory"
@@ -76,16 +77,13 @@ func alters(b altered) func(*memory.Backend, *Clock) backend.Backend {
 	}
 }
 
-// A gap is what lies between two steps that should be one: whoever comes to it
-// yields until another has come, or none does.
+// A gap is what lies between two steps that should be one.
 type gap struct{ visits atomic.Int64 }
 
-func (g *gap) visit() {
+// visit yields until as many others have come to the gap, or do not come.
+func (g *gap) visit(others int64) {
 	n := g.visits.Add(1)
-	for range 10_000 {
-		if g.visits.Load() > n {
-			return
-		}
+	for end := time.Now().Add(20 * time.Millisecond); g.visits.Load() < n+others && time.Now().Before(end); {
 		runtime.Gosched()
 	}
 }

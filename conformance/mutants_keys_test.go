@@ -129,7 +129,7 @@ func (b *ownUnique) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.
 		return []backend.Pushed{{ID: id, Duplicate: true}}, nil
 	}
 	if b.flaw {
-		b.gap.visit()
+		b.gap.visit(1)
 	}
 	pushed, err := b.Backend.Push(ctx, jobs)
 	b.mu.Lock()
@@ -252,7 +252,7 @@ func (b *ownSerial) Push(ctx context.Context, jobs []backend.NewJob) (all []back
 		blocked := keyed && l.head != 0
 		b.mu.Unlock()
 		if keyed && b.flaw == looksFirst {
-			b.push.visit()
+			b.push.visit(1)
 		}
 		if j.Serial = ""; blocked {
 			j.Delay = years
@@ -304,7 +304,7 @@ func (b *ownSerial) Complete(ctx context.Context, done []backend.Completion) ([]
 		for _, c := range done {
 			b.free(ctx, c.ID)
 		}
-		b.lists.visit()
+		b.lists.visit(2) // the first of which began after this, and has ended
 		return b.Backend.Complete(ctx, done)
 	}
 	lost, err := b.Backend.Complete(ctx, done)
@@ -348,7 +348,6 @@ func (b *ownSerial) List(ctx context.Context, req backend.ListRequest) (backend.
 	defer b.step(freesFirst)()
 	if b.flaw == freesFirst {
 		b.lists.visits.Add(1)
-		defer b.lists.visits.Add(1)
 	}
 	key := req.Key
 	req.Key = ""

@@ -112,7 +112,7 @@ func (b *ownRunning) Claim(ctx context.Context, req backend.ClaimRequest) ([]bac
 		}
 	}
 	if b.flaw {
-		b.gap.visit()
+		b.gap.visit(1)
 	}
 	if err != nil {
 		return nil, err

@@ -82,7 +82,7 @@ func (b *pushesFirst) Tick(ctx context.Context, tick backend.Tick) (bool, error)
 	if err != nil || !slices.ContainsFunc(all.Schedules, func(s backend.Schedule) bool { return s.Name == tick.Name && s.Next.Equal(tick.Due) }) {
 		return false, err
 	}
-	b.gap.visit()
+	b.gap.visit(1)
 	if _, err := b.Push(ctx, tick.Jobs); err != nil {
 		return false, err
 	}

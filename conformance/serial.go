@@ -184,7 +184,10 @@ var serialCases = []testCase{{
 	name: "serial/one-head",
 	rule: "no look at the store ever shows another number than one of unfinished jobs with one key that are not blocked",
 	run: func(e *env) {
-		const jobs = 60
+		const jobs, before = 60, 20
+		for range before {
+			e.pushJobs(e.b, serialJob("a", "k"))
+		}
 		w := e.worker()
 		var running, finished atomic.Int32
 		stop := make(chan struct{})
@@ -214,7 +217,7 @@ var serialCases = []testCase{{
 		})
 		e.atOnce(6, func(i int, b backend.Backend) {
 			if i < 2 {
-				for range jobs / 2 {
+				for range (jobs - before) / 2 {
 					if _, err := b.Push(e.ctx, []backend.NewJob{serialJob("a", "k")}); err != nil {
 						e.Errorf("Push: %v", err)
 					}
