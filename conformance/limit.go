@@ -229,6 +229,9 @@ var limitCases = []testCase{{
 		req.Ahead = 5
 		e.wantIDs("Claim of 8, 5 of them ahead", e.claimRequest(e.b, req), a[0], a[1], a[2], c[0], c[1], c[2], c[3], c[4])
 		e.wantIDs("Claim of 8, 5 of them ahead", e.claimRequest(e.b, req), a[3], a[4], b[0])
+		other := e.push(e.b, "c", 1)
+		req.Ahead = 8
+		e.wantIDs("Claim of 8, all of them ahead", e.claimRequest(e.b, req), other...)
 		req.Ahead = 0
 		e.wantIDs("Claim of 8", e.claimRequest(e.b, req), b[1:]...)
 	},

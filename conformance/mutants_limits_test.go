@@ -50,8 +50,8 @@ var limitMutants = []mutant{{
 	make:     alters(altered{set: func(s *backend.Settings) { s.Rate, s.Per = 0, 0 }}),
 }, {
 	rule:     "limited names are prefetched",
-	rejected: []string{"claim/slots"},
-	make:     alters(altered{claim: func(r *backend.ClaimRequest) { r.Slots = 0 }}),
+	rejected: []string{"claim/ahead"},
+	make:     alters(altered{claim: func(r *backend.ClaimRequest) { r.Ahead = 0 }}),
 }, {
 	rule:     "caps are ignored",
 	rejected: []string{"claim/caps"},
@@ -70,7 +70,7 @@ var limitMutants = []mutant{{
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return pausesEach{m} },
 }, {
 	rule:     "Wait returns for jobs that a claim does not return",
-	rejected: []string{"wait/paused", "wait/max-running", "wait/rate", "wait/cap"},
+	rejected: []string{"wait/paused", "wait/max-running", "wait/rate", "wait/cap", "wait/ahead"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return eager{m} },
 }}
 

@@ -178,6 +178,19 @@ var waitCases = []testCase{{
 		e.wantWake("for another", c)
 	},
 }, {
+	name: "wait/ahead",
+	rule: "Wait does not return for a job of a limited name if none would start at once",
+	run: func(e *env) {
+		e.set(e.b, backend.Settings{Name: "a", MaxRunning: 5})
+		e.push(e.b, "a", 1)
+		req := request(e.worker(), 1, "a", "b")
+		req.Ahead = 1
+		c := e.waiting(e.b, e.ctx, req)
+		e.wantAsleep("for a job that would be kept", c)
+		e.push(e.other(), "b", 1)
+		e.wantWake("for another", c)
+	},
+}, {
 	name: "wait/blocked",
 	rule: "Wait does not return for a blocked job, and does when its turn has come",
 	run: func(e *env) {

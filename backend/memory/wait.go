@@ -43,6 +43,9 @@ func (b *Backend) ready(req *backend.ClaimRequest) (bool, time.Duration) {
 	s := b.search(req, now)
 	for i := range s.sources {
 		n := s.sources[i].name
+		if s.slots == 0 && n.settings.Limited() {
+			continue
+		}
 		if n.pending.peek() != nil || req.Suspects && n.suspects.peek() != nil {
 			return true, 0
 		}
