@@ -144,7 +144,7 @@ func (b *Backend) look(ctx context.Context, req backend.ClaimRequest) (ready boo
 		}
 	}
 	err = b.read(ctx, func(q queryer) error {
-		names, free, err := b.runnable(ctx, q, req.Names)
+		names, free, err := b.runnable(ctx, q, req)
 		if err != nil {
 			return err
 		}
@@ -167,22 +167,25 @@ func (b *Backend) look(ctx context.Context, req backend.ClaimRequest) (ready boo
 
 // runnable returns those of names of which a claim may return jobs, and when
 // the rate of another allows one, or 0.
-func (b *Backend) runnable(ctx context.Context, q queryer, names []string) (allowed []string, free int64, err error) {
+func (b *Backend) runnable(ctx context.Context, q queryer, req backend.ClaimRequest) (allowed []string, free int64, err error) {
 	var set settings
-	if err := scan(ctx, q, b.sql(selectSettings), nil, set.scan); err != nil || len(set) == 0 {
-		return names, 0, err
+	if err := scan(ctx, q, b.sql(selectSettings), nil, set.scan); err != nil || len(set) == 0 && len(req.Caps) == 0 {
+		return req.Names, 0, err
 	}
 	if set[everything].paused {
 		return nil, 0, nil
 	}
-	for _, name := range names {
+	for _, name := range req.Names {
+		if n, ok := req.Caps[name]; ok && n <= 0 {
+			continue
+		}
 		var id int64
 		err := scan(ctx, q, b.sql(selectName), []any{name}, func(r *sql.Rows) error { return r.Scan(&id) })
 		if err != nil {
 			return nil, 0, err
 		}
 		s := set[id]
-		if s.paused {
+		if s.paused || s.limited() && req.Ahead >= req.Limit {
 			continue
 		}
 		if s.maxRunning > 0 {
