@@ -144,7 +144,9 @@ type Count struct {
 type Waiter interface {
 	// Wait returns nil as soon as Claim with req may find a job, at once if
 	// it may now, and the context's error when it ends first. It must not
-	// hold locks that writers need.
+	// return for jobs that Claim with req does not return, of names that are
+	// paused, at a limit, capped at zero or limited when none would start,
+	// and must when that changes. It must not hold locks that writers need.
 	Wait(ctx context.Context, req ClaimRequest) error
 }
 
