@@ -135,7 +135,7 @@ var readCases = []testCase{{
 			"until the push":     {backend.Filter{Until: pushed}, early},
 			"since the end":      {backend.Filter{Since: finished, Until: pushed}, early[:1]},
 			"until the end":      {backend.Filter{Until: finished}, early[1:]},
-			"after the end":      {backend.Filter{Since: finished.Add(1), Until: pushed}, nil},
+			"after the end":      {backend.Filter{Since: finished.Add(time.Microsecond), Until: pushed}, nil},
 			"everything at once": {backend.Filter{IDs: early, Name: "a", State: backend.Failed, Error: "Disk", Since: finished, Until: pushed}, early[:1]},
 		} {
 			for _, limit := range []int{0, 1} {
