@@ -133,7 +133,7 @@ var (
 	out = []way{complete, ending("fail", backend.EndFailed, 0), ending("cancel", backend.EndCancelled, 0)}
 )
 
-// named returns the ways as names of jobs.
+// job returns the way's name as that of a job.
 func (w way) job() string { return strings.ReplaceAll(w.name, " ", "-") }
 
 // can reports whether the store can do what the way needs.
@@ -142,7 +142,7 @@ func (e *env) can(w way) bool {
 	return w.name != leave.name || heart
 }
 
-// wantError fails unless the job is Cancelled with text as its last error.
+// wantCancelled fails unless the job is Cancelled with text as its last error.
 func (e *env) wantCancelled(what string, id int64, text string) {
 	e.Helper()
 	info := e.get(id)
@@ -156,21 +156,6 @@ func (e *env) wantCancelled(what string, id int64, text string) {
 }
 
 func superseded(by int64) string { return backend.SupersededError + strconv.FormatInt(by, 10) }
-
-// all returns all jobs that match, newest first.
-func (e *env) all(f backend.Filter) (jobs []backend.Info) {
-	e.Helper()
-	for req := (backend.ListRequest{Filter: f, Limit: 1000}); ; {
-		page, err := e.reader().List(e.ctx, req)
-		if err != nil {
-			e.Fatalf("List: %v", err)
-		}
-		jobs = append(jobs, page.Jobs...)
-		if req.Before = page.Next; req.Before == 0 {
-			return jobs
-		}
-	}
-}
 
 func (e *env) set(b backend.Backend, settings ...backend.Settings) {
 	e.Helper()
