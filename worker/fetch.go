@@ -195,8 +195,11 @@ func (s *session) wait(ctx context.Context, req backend.ClaimRequest, freed int)
 	defer cancel()
 	s.mu.Lock()
 	waiting, taken := len(s.runs), s.taken
-	if !req.Suspects || req.Caps != nil {
+	if !req.Suspects || s.bounded {
 		s.rouse = cancel
+	}
+	if s.bounded {
+		req.Names = s.open
 	}
 	outdated := !req.Suspects && s.takesSuspect() || s.freed != freed
 	s.mu.Unlock()

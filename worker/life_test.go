@@ -358,7 +358,6 @@ func TestCompleteInTransaction(t *testing.T) {
 	}
 	defer b.Close()
 	q := plainjobs.New(b, nil)
-	var early atomic.Value
 	jobs := bind(q, jobA, func(ctx context.Context, s string) error {
 		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
@@ -393,7 +392,7 @@ func TestCompleteInTransaction(t *testing.T) {
 	if err := db.QueryRow("SELECT sum(amount) FROM balance").Scan(&sum); err != nil || sum != 40 {
 		t.Errorf("the balance is %d, %v, want 40: each effect once", sum, err)
 	}
-	if err := plainjobs.Complete(t.Context(), nil); err == nil || early.Load() != nil {
+	if err := plainjobs.Complete(t.Context(), nil); err == nil {
 		t.Error("Complete outside of a handler is no error")
 	}
 }
@@ -541,11 +540,6 @@ func TestSchedules(t *testing.T) {
 			want  []time.Time
 		}{"hourly": {hourly, at(10)}, "skip": {skip, at(10)}, "three": {three, at(8, 9, 10)}} {
 			slices.SortFunc(*c.ticks, time.Time.Compare)
-			if name == "three" {
-				c.want = at(10) // one that is on time makes up for nothing but itself
-				c.want = append(at(7, 8, 9), c.want...)
-				c.want = c.want[1:]
-			}
 			if !slices.Equal(*c.ticks, c.want) {
 				t.Errorf("%s made up with %v, want %v", name, *c.ticks, c.want)
 			}

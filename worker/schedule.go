@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -139,6 +140,13 @@ func (s *session) take(ctx context.Context, scheduler backend.Scheduler, own *sc
 		}
 		jobs = append(jobs, job)
 	}
-	_, err := scheduler.Tick(ctx, backend.Tick{Name: own.Name, Definition: own.definition, Due: due, Next: next, Jobs: jobs})
+	tick := backend.Tick{Name: own.Name, Definition: own.definition, Due: due, Next: next, Jobs: jobs}
+	_, err := scheduler.Tick(ctx, tick)
+	if errors.Is(err, backend.ErrDuplicate) || errors.Is(err, backend.ErrQueueFull) {
+		// The job's own rules refuse it, and this tick passes.
+		s.opts.Logger.Warn("plainjobs: a tick pushes nothing", "schedule", own.Name, "tick", due, "error", err)
+		tick.Jobs = nil
+		_, err = scheduler.Tick(ctx, tick)
+	}
 	return next, err
 }

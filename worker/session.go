@@ -65,6 +65,8 @@ type session struct {
 
 	taking map[*engine.Definition]int // of held, of jobs with a concurrency, until they have run
 	freed  int                        // how often one of those came free
+	open   []string                   // see bound
+	turn   int                        // of claims, see bound
 	told   map[*run]told
 	unsaid []engine.Event // to be told when mu is free
 
@@ -233,19 +235,26 @@ func (s *session) request(limit int, suspects bool) backend.ClaimRequest {
 }
 
 // bound keeps the claims of jobs with a concurrency of their own within it. Of
-// such a job's names it asks for one at a time. The caller holds mu.
+// such a job's names, if it has several, each claim asks for another one. It
+// sets open to all names of which one may be asked for. The caller holds mu.
 func (s *session) bound(req *backend.ClaimRequest) {
-	req.Caps, req.Names = map[string]int{}, nil
+	req.Caps, req.Names, s.open = map[string]int{}, nil, nil
+	s.turn++
 	asked := map[*engine.Definition]bool{}
 	for i := range s.names {
-		name := s.names[(i+s.taken)%len(s.names)]
+		name := s.names[(i+s.turn)%len(s.names)]
 		d := s.jobs[name]
 		if d.Concurrency > 0 {
 			left := d.Concurrency - s.taking[d]
-			if left <= 0 || asked[d] {
+			if left <= 0 {
+				continue
+			}
+			if s.open = append(s.open, name); asked[d] {
 				continue
 			}
 			req.Caps[name], asked[d] = left, true
+		} else {
+			s.open = append(s.open, name)
 		}
 		req.Names = append(req.Names, name)
 	}

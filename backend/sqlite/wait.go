@@ -102,7 +102,15 @@ const (
 			SELECT 1 FROM plainjobs_jobs INDEXED BY plainjobs_suspects WHERE state = 3 AND suspect = 1
 				AND name IN (SELECT n.id FROM plainjobs_names n JOIN json_each(?1) e ON n.name = e.value))`
 
-	selectNextDue = `SELECT coalesce(min(run_at), 0) FROM plainjobs_jobs INDEXED BY plainjobs_scheduled WHERE state = 1`
+	selectNextDue = `
+		SELECT coalesce(min(run_at), 0) FROM plainjobs_jobs INDEXED BY plainjobs_scheduled WHERE state = 1 AND run_at > (?+0)`
+
+	// Of those that are due, as many as a claim makes pending.
+	selectAnyDue = `
+		SELECT EXISTS (
+			SELECT 1 FROM (
+				SELECT name FROM plainjobs_jobs INDEXED BY plainjobs_scheduled WHERE state = 1 AND run_at <= (?2+0) ORDER BY run_at LIMIT 1000)
+			WHERE name IN (SELECT n.id FROM plainjobs_names n JOIN json_each(?1) e ON n.name = e.value))`
 )
 
 // Wait implements [backend.Waiter].
@@ -153,15 +161,17 @@ func (b *Backend) look(ctx context.Context, req backend.ClaimRequest) (ready boo
 		if err != nil || ready {
 			return err
 		}
-		err = scan(ctx, q, b.sql(selectNextDue), nil, func(r *sql.Rows) error { return r.Scan(&due) })
+		now := b.now()
+		err = scan(ctx, q, b.sql(selectAnyDue), []any{text, now}, func(r *sql.Rows) error { return r.Scan(&ready) })
+		if err != nil || ready {
+			return err
+		}
+		err = scan(ctx, q, b.sql(selectNextDue), []any{now}, func(r *sql.Rows) error { return r.Scan(&due) })
 		if free != 0 && (due == 0 || free < due) {
 			due = free
 		}
 		return err
 	})
-	if due != 0 && due <= b.now() {
-		ready = true
-	}
 	return ready, due, version, err
 }
 

@@ -125,7 +125,7 @@ func TestInterrupted(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer store.Close()
-				waiting, err := store.List(t.Context(), backend.ListRequest{State: backend.Pending})
+				waiting, err := store.List(t.Context(), backend.ListRequest{Filter: backend.Filter{State: backend.Pending}})
 				if err != nil || len(waiting.Jobs) != 1 || waiting.Jobs[0].Suspect || waiting.Jobs[0].Failures != 0 {
 					t.Errorf("handed back is %+v, %v", waiting.Jobs, err)
 				}
