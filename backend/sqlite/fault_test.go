@@ -393,7 +393,21 @@ func TestPlans(t *testing.T) {
 	if _, err := db.Exec("ANALYZE"); err != nil {
 		t.Fatal(err)
 	}
+	for i := range 1000 { // as many heads, each with one behind it
+		key := fmt.Sprint("k", i)
+		keyed := backend.NewJob{
+			Name: "keyed", MaxAttempts: 2, Serial: key, Unique: backend.Unique{Key: key, Scope: backend.UntilStarted, For: time.Minute},
+			Expires: time.Hour, MaxPending: 1 << 20,
+		}
+		if _, err := b.Push(t.Context(), []backend.NewJob{keyed, {Name: "keyed", MaxAttempts: 1, Serial: key}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := db.Exec("ANALYZE"); err != nil {
+		t.Fatal(err)
+	}
 	s.set(nil)
+	lifeOfKeyedJobs(t, b)
 	// Everything that the life of a job executes.
 	for range 3 {
 		jobs, err := claim(b, 50, "a", "b")
@@ -437,7 +451,7 @@ func TestPlans(t *testing.T) {
 		for i := range args {
 			args[i] = 1
 		}
-		for n := range 4 { // numbered ones are not as many as question marks
+		for n := range 6 { // numbered ones are not as many as question marks
 			if strings.Contains(query, fmt.Sprint("?", n)) {
 				args = args[:n]
 			}
@@ -466,12 +480,46 @@ func TestPlans(t *testing.T) {
 	}
 }
 
+// lifeOfKeyedJobs executes what jobs with keys, limits and schedules do, and
+// what an operator does to them.
+func lifeOfKeyedJobs(t *testing.T, b *sqlite.Backend) {
+	t.Helper()
+	ctx := t.Context()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(b.Set(ctx, []backend.Settings{{Name: "keyed", MaxRunning: 1000, Rate: 1000, Per: time.Hour}}))
+	jobs, err := claim(b, 50, "keyed")
+	check(err)
+	_, err = b.Complete(ctx, []backend.Completion{{Lease: jobs[0].Lease, Result: []byte("1")}})
+	check(err)
+	check(b.Progress(ctx, []backend.Progress{{Lease: jobs[1].Lease, Done: 1, Total: 2}}))
+	for i, e := range []backend.Ending{backend.EndRetry, backend.EndSnooze, backend.EndRelease, backend.EndFailed, backend.EndCancelled} {
+		_, err := b.Fail(ctx, []backend.Failure{{Lease: jobs[2+i].Lease, Ending: e, Delay: time.Hour, Error: "x"}})
+		check(err)
+	}
+	for _, op := range []backend.Op{backend.OpCancel, backend.OpRetry, backend.OpDelete} {
+		_, err := b.Operate(ctx, backend.OperateRequest{Op: op, Filter: backend.Filter{IDs: []int64{jobs[20].ID, jobs[6].ID, jobs[0].ID, jobs[0].ID + 1}}})
+		check(err)
+	}
+	now := time.Now()
+	check(b.Define(ctx, []backend.Schedule{{Name: "s", Definition: "d", Next: now}}))
+	_, err = b.Tick(ctx, backend.Tick{Name: "s", Definition: "d", Due: now, Next: now.Add(time.Hour), Jobs: []backend.NewJob{newJob("a")}})
+	check(err)
+	check(b.PauseSchedule(ctx, "s", true))
+	check(b.Pause(ctx, "nothing", true))
+}
+
 // small reports whether a table is read whole that has a row for each name or
 // worker, or a partial index that is asked for any row.
 func small(detail string) bool {
 	for _, table := range []string{
 		"SCAN plainjobs_workers", "SCAN plainjobs_counts", "SCAN plainjobs_settings", "SCAN plainjobs_schedules",
 		"SCAN w", "SCAN e VIRTUAL TABLE", // the workers' schedules
+		"SCAN json_each VIRTUAL TABLE", // the IDs that were asked for
 		"SCAN plainjobs_jobs USING COVERING INDEX plainjobs_suspects", "SCAN plainjobs_jobs USING INDEX plainjobs_suspects",
 	} {
 		if strings.HasPrefix(detail, table) {
