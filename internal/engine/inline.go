@@ -174,7 +174,7 @@ func (q *Queue) Run(ctx context.Context, d *Definition, handler Run, job *backen
 		}
 		ended := make(chan error, 1)
 		go Call(run, handler, job.Payload, func(e error, _ bool) { ended <- e })
-		result, err = nil, <-ended
+		err = <-ended
 		run.End(nil)
 		if err != nil {
 			return nil, err

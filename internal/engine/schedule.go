@@ -113,8 +113,8 @@ func (s *Schedule) Due(next, now time.Time, zone *time.Location) (ticks []time.T
 func (s *Schedule) passed(next, now time.Time, zone *time.Location) (ticks []time.Time, after time.Time, ok bool) {
 	from := next
 	if s.Every > 0 {
-		if gone := now.Sub(next)/s.Every - time.Duration(s.CatchUp+1); gone > 0 {
-			from = next.Add(gone * s.Every)
+		if gone := int64(now.Sub(next)/s.Every) - int64(s.CatchUp+1); gone > 0 {
+			from = next.Add(time.Duration(gone * int64(s.Every)))
 		}
 	} else {
 		enough := max(s.CatchUp, 1) + 1
