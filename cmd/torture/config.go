@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"github.com/plainjobs/plainjobs/internal/torture"
+)
+
+// A config is what the flags say.
+type config struct {
+	list    bool
+	update  bool
+	tests   []*torture.Test
+	drivers []string
+	named   bool // the drivers were given
+	torture.Config
+}
+
+// parse returns the config in the arguments, or an error that says what is
+// wrong with them.
+func parse(args []string) (config, error) {
+	c := config{tests: torture.Tests(), drivers: append(slices.Clone(torture.Drivers), torture.Mixed)}
+	f := flags(&c)
+	if err := f.Parse(args); err != nil {
+		return c, err
+	}
+	f.Visit(func(f *flag.Flag) { c.named = c.named || f.Name == "driver" })
+	switch {
+	case f.NArg() > 0:
+		return c, fmt.Errorf("argument %q: there are only flags, and lists have commas and no spaces", f.Arg(0))
+	case c.Rounds < 0:
+		return c, fmt.Errorf("-rounds %d is negative", c.Rounds)
+	case c.Minutes < 0:
+		return c, fmt.Errorf("-minutes %v is negative", c.Minutes)
+	case c.update && c.list:
+		return c, errors.New("-list runs nothing that -update could write")
+	}
+	if c.Seed == 0 {
+		c.Seed = 1 + rand.Uint64N(1<<31)
+	}
+	return c, nil
+}
+
+func flags(c *config) *flag.FlagSet {
+	f := flag.NewFlagSet("torture", flag.ContinueOnError)
+	f.SetOutput(io.Discard) // run prints errors, and usage on request
+	f.Usage = func() {}
+	f.BoolVar(&c.list, "list", false, "list the tests and run none")
+	f.Func("test", "`list` of tests (default all)", func(text string) (err error) {
+		c.tests, err = testsOf(text)
+		return err
+	})
+	f.Func("driver", "`list` of "+strings.Join(torture.Drivers, ", ")+" and "+torture.Mixed+" (default all)", func(text string) (err error) {
+		c.drivers, err = driversOf(text)
+		return err
+	})
+	f.IntVar(&c.Rounds, "rounds", 0, "`number` of rounds, for kill of kills (default each test's full form, see -list)")
+	f.Float64Var(&c.Minutes, "minutes", 0, "end each run after so many `minutes` (default none)")
+	f.Uint64Var(&c.Seed, "seed", 0, "`seed` of all that is random (default a new one)")
+	f.BoolVar(&c.Short, "short", false, "run the short forms, as go test does")
+	f.StringVar(&c.Dir, "dir", "", "`directory` for databases and ledgers (default the system's temporary one)")
+	f.BoolVar(&c.update, "update", false, "write the results into docs/RELIABILITY.md")
+	return f
+}
+
+func testsOf(text string) (tests []*torture.Test, err error) {
+	for id := range strings.SplitSeq(text, ",") {
+		t := torture.Lookup(id)
+		switch {
+		case t == nil:
+			return nil, fmt.Errorf("there is no test %q; -list shows them", id)
+		case slices.Contains(tests, t):
+			return nil, fmt.Errorf("%s is in it twice", id)
+		}
+		tests = append(tests, t)
+	}
+	return tests, nil
+}
+
+func driversOf(text string) (drivers []string, err error) {
+	for name := range strings.SplitSeq(text, ",") {
+		switch {
+		case name != torture.Mixed && !slices.Contains(torture.Drivers, name):
+			return nil, fmt.Errorf("there is no driver %q; there are %s and %s", name, strings.Join(torture.Drivers, ", "), torture.Mixed)
+		case slices.Contains(drivers, name):
+			return nil, fmt.Errorf("%s is in it twice", name)
+		}
+		drivers = append(drivers, name)
+	}
+	return drivers, nil
+}
+
+func usage(w io.Writer) {
+	fmt.Fprintln(w, "Usage: go run ./cmd/torture [flags]\n\nDoes to plainjobs what happens to programs, and counts what was lost.\n\nTests:")
+	list(w)
+	fmt.Fprintln(w, "\nFlags:")
+	f := flags(&config{})
+	f.SetOutput(w)
+	f.PrintDefaults()
+}
+
+func list(w io.Writer) {
+	for _, t := range torture.Tests() {
+		mixed := ""
+		if t.Mixed {
+			mixed = ", also mixed"
+		}
+		fmt.Fprintf(w, "  %-9s %s (%d %s%s)\n", t.ID, t.About, t.Full, t.Unit, mixed)
+	}
+}

@@ -1,0 +1,88 @@
+package torture
+
+import (
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/plainjobs/plainjobs/internal/torture/child"
+)
+
+// acks are the pushes that were acknowledged, in a file outside of the
+// database. An acknowledgement counts when it is on disk there.
+type acks struct {
+	file    *os.File
+	entries chan child.Reply
+	done    chan struct{}
+
+	mu  sync.Mutex
+	ids map[int64]int64 // number of the task, by ID of the job
+	wal int64           // size of the log at the last one
+	err error
+}
+
+func newAcks(path string) (*acks, error) {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	a := &acks{file: f, entries: make(chan child.Reply, 1024), done: make(chan struct{}), ids: map[int64]int64{}}
+	go a.write()
+	return a, nil
+}
+
+// hear takes a reply that acknowledges a push.
+func (a *acks) hear(r child.Reply) bool {
+	if len(r.IDs) == 0 {
+		return false
+	}
+	a.entries <- r
+	return true
+}
+
+// write makes what has come since the last time durable at once.
+func (a *acks) write() {
+	defer close(a.done)
+	for r := range a.entries {
+		batch := []child.Reply{r}
+		for len(batch) < cap(a.entries) && len(a.entries) > 0 {
+			batch = append(batch, <-a.entries)
+		}
+		var text []byte
+		for _, r := range batch {
+			for i, id := range r.IDs {
+				text = fmt.Appendf(text, "%d %d\n", id, r.Numbers[i])
+			}
+		}
+		_, err := a.file.Write(text)
+		if err == nil {
+			err = a.file.Sync()
+		}
+		a.mu.Lock()
+		if err != nil && a.err == nil {
+			a.err = err
+		}
+		for _, r := range batch {
+			for i, id := range r.IDs {
+				a.ids[id] = r.Numbers[i]
+			}
+			a.wal = max(a.wal, r.WAL)
+		}
+		a.mu.Unlock()
+	}
+}
+
+// count returns how many there are.
+func (a *acks) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.ids)
+}
+
+// close returns when all are on disk.
+func (a *acks) close() error {
+	close(a.entries)
+	<-a.done
+	a.file.Close()
+	return a.err
+}

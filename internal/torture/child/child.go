@@ -1,0 +1,192 @@
+// Package child is what the programs have in common that a torture test kills,
+// stops and starves. Two of the drivers cannot be linked into one program, so
+// every driver has its own.
+//
+// A child reads an [Order] from its input, then commands, and writes replies to
+// its output, all as JSON values. When its input ends, its supervisor is gone,
+// and it ends at once.
+package child
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend/sqlite"
+)
+
+// A Driver is what a child runs on.
+type Driver struct {
+	// Open is the Open of a driver's package.
+	Open func(path string, opts *sqlite.Options) (*sqlite.Backend, error)
+	// SQL is the driver's name in database/sql.
+	SQL string
+}
+
+// An Order is what the supervisor asks of a child for as long as it lives.
+type Order struct {
+	Role   Role
+	Path   string // of the database
+	Ledger string // file to which the child appends what it does; empty is none
+	Seed   uint64
+
+	Concurrency int
+	Lease       time.Duration // of a worker; zero is the worker's default
+	Grace       time.Duration
+	// First is the number of the first task that a pusher makes.
+	First int64
+	// Point is where a child kills itself, see [Points], the Hit-th time
+	// that it comes there.
+	Point string
+	Hit   int
+	// Offset is a file with what is added to the clock; empty is none.
+	Offset string
+}
+
+// A Role is what a child does.
+type Role string
+
+// The roles.
+const (
+	// Work runs a worker until it is told to stop.
+	Work Role = "work"
+	// Push pushes as fast as it can, and says what was acknowledged.
+	Push Role = "push"
+	// Serve does what it is asked, see [Command].
+	Serve Role = "serve"
+	// Script calls every method of the store in turn.
+	Script Role = "script"
+)
+
+// A Command asks for something.
+type Command struct {
+	Op    Op
+	Tasks []Task        // to push
+	Path  string        // of another database
+	Mode  string        // of a checkpoint
+	For   time.Duration // how long to go on
+}
+
+// An Op is what a command asks for.
+type Op string
+
+// The operations.
+const (
+	// OpStop ends the child in good order.
+	OpStop Op = "stop"
+	// OpPush pushes Tasks in one call.
+	OpPush Op = "push"
+	// OpCount counts the jobs by state.
+	OpCount Op = "count"
+	// OpList lists all jobs.
+	OpList Op = "list"
+	// OpCheck has SQLite check the database.
+	OpCheck Op = "check"
+	// OpLock holds the database locked.
+	OpLock Op = "lock"
+	// OpCheckpoint makes checkpoints.
+	OpCheckpoint Op = "checkpoint"
+	// OpExamine opens the database at Path and uses it.
+	OpExamine Op = "examine"
+)
+
+// A Reply is an answer, or news.
+type Reply struct {
+	Ready bool `json:",omitempty"` // the child has begun
+	Error string
+	// IDs of the tasks that were pushed, and Numbers of the tasks.
+	IDs     []int64 `json:",omitempty"`
+	Numbers []int64 `json:",omitempty"`
+	// WAL is the size of the write-ahead log after a push.
+	WAL    int64            `json:",omitempty"`
+	Counts map[string]int64 `json:",omitempty"` // by state
+	Jobs   []Job            `json:",omitempty"`
+	Check  string           `json:",omitempty"` // what SQLite says; "ok"
+	N      int64            `json:",omitempty"`
+	Late   int64            `json:",omitempty"` // ID of a job that waits for its lease to be lost
+	Exam   *Exam            `json:",omitempty"`
+	Frames int64            `json:",omitempty"` // that checkpoints have moved
+	SQLite string           `json:",omitempty"` // version
+}
+
+// A Job is a stored job.
+type Job struct {
+	ID       int64
+	N        int64  // of its task; -1 if its payload is damaged
+	Batch    int64  `json:",omitempty"` // the task's too
+	Size     int    `json:",omitempty"`
+	Sum      uint32 // of its payload
+	State    string
+	Failures int    `json:",omitempty"`
+	Crashes  int    `json:",omitempty"`
+	Suspect  bool   `json:",omitempty"`
+	Error    string `json:",omitempty"` // the last, of a failed job
+}
+
+// A child is one run of the program.
+type child struct {
+	Driver
+	Order
+	in  *json.Decoder
+	out *json.Encoder
+	mu  sync.Mutex // of out
+}
+
+// Main is the main function of a child.
+func Main(d Driver) {
+	c := &child{Driver: d, in: json.NewDecoder(os.Stdin), out: json.NewEncoder(os.Stdout)}
+	if err := c.in.Decode(&c.Order); err != nil {
+		fmt.Fprintln(os.Stderr, "order:", err)
+		os.Exit(2)
+	}
+	if err := c.run(context.Background()); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", c.Role, err)
+		os.Exit(1)
+	}
+}
+
+func (c *child) run(ctx context.Context) error {
+	switch c.Role {
+	case Work:
+		return c.work(ctx)
+	case Push:
+		return c.push(ctx)
+	case Serve:
+		return c.serve(ctx)
+	case Script:
+		return c.script(ctx)
+	}
+	return fmt.Errorf("unknown role %q", c.Role)
+}
+
+// say writes a reply. It goes into the pipe in one piece, which stays readable
+// when the child is killed.
+func (c *child) say(r Reply) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.out.Encode(r); err != nil {
+		os.Exit(1) // nobody listens
+	}
+}
+
+// obey calls stop when the child is told to, and ends the process when the
+// supervisor is gone.
+func (c *child) obey(stop func()) {
+	for {
+		var cmd Command
+		if err := c.in.Decode(&cmd); err != nil {
+			os.Exit(1)
+		}
+		if cmd.Op == OpStop {
+			stop()
+		}
+	}
+}
+
+// options returns the options of the store.
+func (c *child) options() *sqlite.Options {
+	return &sqlite.Options{Clock: c.clock()}
+}

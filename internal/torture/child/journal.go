@@ -1,0 +1,69 @@
+package child
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"time"
+)
+
+// A journal is the file that a child appends to. Each note is one write(2), so
+// that it survives whatever happens to the process next.
+type journal struct {
+	mu  sync.Mutex
+	f   *os.File
+	buf []byte
+}
+
+func openJournal(path string) (*journal, error) {
+	if path == "" {
+		return &journal{}, nil
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &journal{f: f}, nil
+}
+
+// note writes lines, each with its kind and the time in front. Failing to would
+// void the test, so it ends the process.
+func (j *journal) note(at time.Time, kind byte, n int, line func(i int) string) {
+	if j.f == nil || n == 0 {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.buf = j.buf[:0]
+	for i := range n {
+		j.buf = fmt.Appendf(j.buf, "%c %d %s\n", kind, at.UnixMicro(), line(i))
+	}
+	if _, err := j.f.Write(j.buf); err != nil {
+		fmt.Fprintln(os.Stderr, "journal:", err)
+		os.Exit(2)
+	}
+}
+
+func (j *journal) one(kind byte, line string) {
+	j.note(time.Now(), kind, 1, func(int) string { return line })
+}
+
+// The kinds of notes. Each has the time first and then what is said here.
+const (
+	NoteClaimed  = 'c' // token, id, attempt, 1 for a suspect, when the claim began
+	NoteStarted  = 'r' // token, id, attempt
+	NoteEnded    = 'e' // token, outcome
+	NoteSettles  = 's' // token, ending: about to be settled
+	NoteAccepted = 'a' // token: settled
+	NoteLost     = 'l' // token: was not held any more
+	NoteReaped   = 'p' // workers found dead, jobs rescued, jobs failed
+	NoteError    = 'x' // kind, how long the call took in µs, operation, text
+)
+
+// Outcomes of a run.
+const (
+	OutcomeDone = "done"
+	OutcomeFail = "fail"
+	OutcomeStop = "stop" // interrupted by a shutdown
+	OutcomeLost = "lost" // the lease was lost before the handler returned
+)

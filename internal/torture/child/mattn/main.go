@@ -1,0 +1,11 @@
+//go:build cgo
+
+// Command mattn is what torture tests do their worst to, on the mattn driver.
+package main
+
+import (
+	"github.com/plainjobs/plainjobs/backend/sqlite/mattn"
+	"github.com/plainjobs/plainjobs/internal/torture/child"
+)
+
+func main() { child.Main(child.Driver{Open: mattn.Open, SQL: "sqlite3"}) }

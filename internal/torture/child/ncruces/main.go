@@ -1,0 +1,9 @@
+// Command ncruces is what torture tests do their worst to, on the ncruces driver.
+package main
+
+import (
+	"github.com/plainjobs/plainjobs/backend/sqlite/ncruces"
+	"github.com/plainjobs/plainjobs/internal/torture/child"
+)
+
+func main() { child.Main(child.Driver{Open: ncruces.Open, SQL: "sqlite3"}) }

@@ -1,0 +1,147 @@
+package child
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite"
+)
+
+// A recorder is a store that notes in a journal what passes through it.
+type recorder struct {
+	*sqlite.Backend
+	*journal
+
+	mu     sync.Mutex
+	tokens map[int64]int64 // of what was claimed last, by job
+	point  func(string)    // comes to a point, see Points
+}
+
+func newRecorder(b *sqlite.Backend, j *journal) *recorder {
+	return &recorder{Backend: b, journal: j, tokens: map[int64]int64{}, point: func(string) {}}
+}
+
+// token returns the token of the lease on a job.
+func (r *recorder) token(id int64) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tokens[id]
+}
+
+func (r *recorder) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
+	began := time.Now()
+	jobs, err := r.Backend.Claim(ctx, req)
+	r.trouble(ctx, "claim", began, err)
+	r.mu.Lock()
+	for i := range jobs {
+		r.tokens[jobs[i].ID] = jobs[i].Token
+	}
+	r.mu.Unlock()
+	r.note(time.Now(), NoteClaimed, len(jobs), func(i int) string {
+		suspect := 0
+		if jobs[i].Suspect {
+			suspect = 1
+		}
+		return fmt.Sprintf("%d %d %d %d %d", jobs[i].Token, jobs[i].ID, jobs[i].Attempt, suspect, began.UnixMicro())
+	})
+	return jobs, err
+}
+
+func (r *recorder) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
+	began := time.Now()
+	result, err := r.Backend.Beat(ctx, req)
+	r.trouble(ctx, "beat", began, err)
+	return result, err
+}
+
+func (r *recorder) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
+	began := time.Now()
+	result, err := r.Backend.Reap(ctx, req)
+	r.trouble(ctx, "reap", began, err)
+	if len(result.Workers) > 0 {
+		r.one(NoteReaped, fmt.Sprintf("%d %d %d", len(result.Workers), result.Rescued, result.Failed))
+	}
+	return result, err
+}
+
+func (r *recorder) Complete(ctx context.Context, done []backend.Completion) ([]backend.Lease, error) {
+	r.point("handler.returned")
+	return r.settle(ctx, "complete", len(done),
+		func(i int) (int64, string) { return done[i].Token, backend.Done.String() },
+		func() ([]backend.Lease, error) { return r.Backend.Complete(ctx, done) })
+}
+
+var endings = map[backend.Ending]string{
+	backend.EndRetry: "retry", backend.EndSnooze: "snooze", backend.EndRelease: "release",
+	backend.EndFailed: "failed", backend.EndCancelled: "cancelled",
+}
+
+func (r *recorder) Fail(ctx context.Context, failures []backend.Failure) ([]backend.Lease, error) {
+	return r.settle(ctx, "fail", len(failures),
+		func(i int) (int64, string) { return failures[i].Token, endings[failures[i].Ending] },
+		func() ([]backend.Lease, error) { return r.Backend.Fail(ctx, failures) })
+}
+
+func (r *recorder) settle(
+	ctx context.Context, op string, n int, of func(int) (token int64, ending string), call func() ([]backend.Lease, error),
+) ([]backend.Lease, error) {
+	began := time.Now()
+	r.note(began, NoteSettles, n, func(i int) string {
+		token, ending := of(i)
+		return fmt.Sprintf("%d %s", token, ending)
+	})
+	lost, err := call()
+	r.trouble(ctx, op, began, err)
+	if err != nil {
+		return lost, err
+	}
+	gone := map[int64]bool{}
+	for _, l := range lost {
+		gone[l.Token] = true
+	}
+	now := time.Now()
+	var accepted []int64
+	for i := range n {
+		if token, _ := of(i); !gone[token] {
+			accepted = append(accepted, token)
+		}
+	}
+	r.note(now, NoteAccepted, len(accepted), func(i int) string { return fmt.Sprint(accepted[i]) })
+	r.note(now, NoteLost, len(lost), func(i int) string { return fmt.Sprint(lost[i].Token) })
+	r.point("complete.answered")
+	return lost, err
+}
+
+// trouble notes an error that was not asked for. The caller's deadline is its
+// own; a worker that stops ends its calls.
+func (r *recorder) trouble(ctx context.Context, op string, began time.Time, err error) {
+	if err == nil || errors.Is(ctx.Err(), context.Canceled) {
+		return
+	}
+	r.one(NoteError, fmt.Sprintf("%s %d %s %s", Kind(err), time.Since(began).Microseconds(), op,
+		strings.ReplaceAll(err.Error(), "\n", " ")))
+}
+
+// Kind names the kind of an error, "other" if it has none.
+func Kind(err error) string {
+	for _, k := range []struct {
+		err  error
+		name string
+	}{
+		{nil, "none"},
+		{backend.ErrSchemaTooNew, "schema"}, {backend.ErrCorrupt, "corrupt"}, {backend.ErrNoSpace, "nospace"},
+		{backend.ErrClosed, "closed"}, {backend.ErrNotFound, "notfound"}, {backend.ErrWorkerGone, "workergone"},
+		{backend.ErrInvalid, "invalid"}, {backend.ErrUnavailable, "unavailable"},
+		{context.DeadlineExceeded, "deadline"}, {context.Canceled, "canceled"},
+	} {
+		if err == k.err || k.err != nil && errors.Is(err, k.err) { //nolint:errorlint // nil is compared
+			return k.name
+		}
+	}
+	return "other"
+}

@@ -1,0 +1,59 @@
+package child
+
+import (
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+)
+
+// A Task is the data of a job and says what its handler does.
+type Task struct {
+	N        int64         // tells tasks apart whatever their IDs
+	Batch    int64         `json:",omitempty"` // tasks of one push have one number
+	Size     int           `json:",omitempty"` // how many they are
+	Takes    time.Duration `json:",omitempty"`
+	Fails    int           `json:",omitempty"` // how many attempts fail
+	Do       Deed          `json:",omitempty"`
+	Attempts int           `json:",omitempty"` // zero is the default
+	Priority int16         `json:",omitempty"`
+	Pad      []byte        `json:",omitempty"`
+}
+
+// A Deed is what a handler does beside taking its time.
+type Deed string
+
+// The deeds.
+const (
+	DeedPanic    Deed = "panic"
+	DeedPanicNil Deed = "panicnil"
+	DeedGoexit   Deed = "goexit"
+	DeedExit     Deed = "exit"     // ends the process
+	DeedNilDeref Deed = "nilderef" // in a goroutine of its own, where nobody recovers
+	DeedIgnore   Deed = "ignore"   // its context
+	DeedHuge     Deed = "huge"     // an error of 8 MiB
+	DeedBinary   Deed = "binary"   // an error that is no text
+	DeedLate     Deed = "late"     // returns nil when its lease is lost
+	DeedClose    Deed = "close"    // the store
+)
+
+// Two jobs, so that claims merge two lists.
+var (
+	even = plainjobs.Declare[Task]("torture/even", plainjobs.Backoff(backoff))
+	odd  = plainjobs.Declare[Task]("torture/odd", plainjobs.Backoff(backoff))
+)
+
+func backoff(attempt int, _ error) time.Duration {
+	return time.Duration(attempt%3) * 20 * time.Millisecond
+}
+
+// performed returns t as a queue takes it.
+func (t Task) performed() plainjobs.Task {
+	opts := []plainjobs.TaskOption{plainjobs.Priority(t.Priority)}
+	if t.Attempts > 0 {
+		opts = append(opts, plainjobs.MaxAttempts(t.Attempts))
+	}
+	if t.N%2 == 0 {
+		return even.With(t, opts...)
+	}
+	return odd.With(t, opts...)
+}

@@ -1,0 +1,126 @@
+package child
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/worker"
+)
+
+// work is a worker, on a store that notes what passes through it.
+func (c *child) work(ctx context.Context) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	go c.obey(end)
+
+	j, err := openJournal(c.Ledger)
+	if err != nil {
+		return err
+	}
+	points := newPoints(c.Point, c.Hit)
+	store, err := c.openAt(points)
+	if err != nil {
+		return err
+	}
+	r := newRecorder(store, j)
+	r.point = points.reach
+	q := plainjobs.New(r, nil)
+	h := &handler{child: c, recorder: r, queue: q}
+	plainjobs.Handle(q, even, h.run)
+	plainjobs.Handle(q, odd, h.run)
+	c.say(Reply{Ready: true})
+	err = worker.New(q, &worker.Options{
+		Jobs: []plainjobs.AnyJob{even, odd}, Concurrency: c.Concurrency, Lease: c.Lease, Grace: c.Grace,
+		Logger: slog.New(slog.DiscardHandler),
+	}).Run(ctx)
+	return errors.Join(err, q.Close())
+}
+
+// A handler runs tasks.
+type handler struct {
+	*child
+	*recorder
+	queue *plainjobs.Queue
+}
+
+func (h *handler) run(ctx context.Context, t Task) error {
+	info, _ := plainjobs.FromContext(ctx)
+	token := h.token(info.ID)
+	h.one(NoteStarted, fmt.Sprintf("%d %d %d", token, info.ID, info.Attempt))
+	outcome := OutcomeFail // of whoever does not return
+	defer func() {
+		if errors.Is(context.Cause(ctx), plainjobs.ErrLeaseLost) {
+			outcome = OutcomeLost
+		}
+		h.one(NoteEnded, fmt.Sprintf("%d %s", token, outcome))
+	}()
+	if err := h.deed(ctx, t, info.ID); err != nil {
+		if errors.Is(context.Cause(ctx), plainjobs.ErrStopped) {
+			outcome = OutcomeStop
+		}
+		return err
+	}
+	if info.Attempt <= t.Fails {
+		return fmt.Errorf("attempt %d of task %d is to fail", info.Attempt, t.N)
+	}
+	outcome = OutcomeDone
+	return nil
+}
+
+func (h *handler) deed(ctx context.Context, t Task, id int64) error {
+	switch t.Do {
+	case DeedPanic:
+		panic(fmt.Sprint("task ", t.N))
+	case DeedPanicNil:
+		panic(nil) //nolint:govet // that is the test
+	case DeedGoexit:
+		runtime.Goexit()
+	case DeedExit:
+		os.Exit(3)
+	case DeedNilDeref:
+		go func() {
+			var p *Task
+			p.N++
+		}()
+		<-make(chan struct{}) // until that ends the process
+	case DeedIgnore:
+		time.Sleep(t.Takes)
+		return nil
+	case DeedHuge:
+		return errors.New(strings.Repeat("huge ", 8<<20/5))
+	case DeedBinary:
+		return errors.New("\x00\xff\xfe\x80 not text \xed\xa0\x80\x00")
+	case DeedLate:
+		h.say(Reply{Late: id})
+		<-ctx.Done()
+		if errors.Is(context.Cause(ctx), plainjobs.ErrLeaseLost) {
+			return nil
+		}
+		return ctx.Err()
+	case DeedClose:
+		return h.queue.Close()
+	}
+	timer := time.NewTimer(t.Takes)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+var _ io.Closer = (*recorder)(nil)

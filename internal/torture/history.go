@@ -1,0 +1,271 @@
+package torture
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+
+	"github.com/plainjobs/plainjobs/internal/torture/child"
+)
+
+// A history is what the children's ledgers say together.
+type history struct {
+	runs     map[int64]*run // by token
+	byJob    map[int64][]*run
+	reaped   [3]int64 // workers found dead, jobs rescued, jobs failed
+	troubles []trouble
+	// unsettled is the largest number of runs that had ended and whose end
+	// was not stored, in one process.
+	unsettled int
+}
+
+// A run is one lease and what became of it. Times are in microseconds, zero if
+// it did not come to it.
+type run struct {
+	token, id int64
+	attempt   int
+	suspect   bool
+	p         *process
+
+	asked, claimed, started, ended, settles int64
+
+	outcome  string
+	ending   string // that was last to be stored
+	accepted bool
+	lost     bool
+}
+
+// A trouble is an error of a call to the store.
+type trouble struct {
+	p    *process
+	kind string
+	took int64 // µs
+	text string
+}
+
+// history reads the ledgers of all children, which have ended.
+func (r *rig) history() (*history, error) {
+	h := &history{runs: map[int64]*run{}, byJob: map[int64][]*run{}}
+	for _, p := range r.all {
+		if p.ledger == "" {
+			continue
+		}
+		text, err := os.ReadFile(p.ledger)
+		if os.IsNotExist(err) {
+			continue // it was killed before it had one
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := h.read(p, text, &r.result); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.ledger, err)
+		}
+	}
+	for _, run := range h.runs {
+		h.byJob[run.id] = append(h.byJob[run.id], run)
+	}
+	for _, runs := range h.byJob {
+		slices.SortFunc(runs, func(a, b *run) int { return cmp.Compare(a.claimed, b.claimed) })
+	}
+	return h, nil
+}
+
+// read takes in one ledger. A last line without its end was cut by a kill.
+func (h *history) read(p *process, text []byte, result *Result) error {
+	unsettled := 0
+	for line := range bytes.Lines(text) {
+		if line[len(line)-1] != '\n' {
+			return nil
+		}
+		f := bytes.Fields(line)
+		if len(f) < 3 || len(f[0]) != 1 {
+			return fmt.Errorf("line %q", line)
+		}
+		n := make([]int64, len(f))
+		for i := range f {
+			n[i], _ = strconv.ParseInt(string(f[i]), 10, 64)
+		}
+		kind, at := f[0][0], n[1]
+		switch kind {
+		case child.NoteError:
+			t := trouble{p: p, kind: string(f[2]), text: string(bytes.Join(f[4:], []byte(" ")))}
+			t.took = n[3]
+			h.troubles = append(h.troubles, t)
+			continue
+		case child.NoteReaped:
+			for i := range h.reaped {
+				h.reaped[i] += n[2+i]
+			}
+			continue
+		case child.NoteClaimed:
+			if h.runs[n[2]] != nil {
+				result.faultf("token %d was issued twice", n[2])
+			}
+			h.runs[n[2]] = &run{token: n[2], id: n[3], attempt: int(n[4]), suspect: n[5] == 1, p: p, claimed: at, asked: n[6]}
+			continue
+		}
+		run := h.runs[n[2]]
+		if run == nil {
+			return fmt.Errorf("line %q is of a lease that was not claimed", line)
+		}
+		switch kind {
+		case child.NoteStarted:
+			run.started = at
+		case child.NoteEnded:
+			run.ended, run.outcome = at, string(f[3])
+			unsettled++
+			h.unsettled = max(h.unsettled, unsettled)
+		case child.NoteSettles:
+			run.settles, run.ending = at, string(f[3])
+		case child.NoteAccepted, child.NoteLost:
+			run.accepted, run.lost = kind == child.NoteAccepted, kind == child.NoteLost
+			if run.ended > 0 {
+				unsettled--
+			}
+		}
+	}
+	return nil
+}
+
+// handedBack reports whether the run ended without an end of its attempt.
+func (r *run) handedBack() bool {
+	return r.accepted && (r.ending == "release" || r.ending == "snooze")
+}
+
+// spends reports whether the run's end was to cost an attempt.
+func (r *run) spends() bool { return r.ending == "retry" || r.ending == "failed" }
+
+// A verdict is what a history and the database at the end say of the promises.
+type verdict struct {
+	execs, repeats, leasesLost      int
+	lost, stuck, stale, unexplained int
+	attempts                        int // that are recorded otherwise than they were spent
+	crashed                         int // jobs failed as the only suspects of workers that died
+	failed                          int // jobs failed by their handlers
+	strangers                       int // jobs that nobody was told of
+	maxAttempt                      int
+	done                            int
+}
+
+// judge compares. Jobs that are not in the database any more were pruned if
+// pruned is set and their completion was begun.
+func (r *rig) judge(h *history, e ending, pruned bool) (v verdict) {
+	fault := r.result.faultf
+	for id, number := range r.acks.ids {
+		j, ok := e.jobs[id]
+		switch {
+		case !ok && pruned && slices.ContainsFunc(h.byJob[id], func(r *run) bool { return r.ending == "done" }):
+		case !ok:
+			v.lost++
+			fault("job %d was acknowledged and is not there", id)
+		case j.N != number:
+			v.lost++
+			fault("job %d was acknowledged with the data of task %d and has that of %d", id, number, j.N)
+		}
+	}
+	for id, j := range e.jobs {
+		if _, ok := r.acks.ids[id]; !ok {
+			v.strangers++
+		}
+		switch j.State {
+		case "done":
+			v.done++
+			if !slices.ContainsFunc(h.byJob[id], func(r *run) bool { return r.outcome == child.OutcomeDone }) {
+				v.lost++
+				fault("job %d is done and no run of it went well", id)
+			}
+		case "failed":
+			if j.Crashes > 0 {
+				v.crashed++
+			} else {
+				v.failed++
+			}
+		default:
+			v.stuck++
+			fault("job %d is %s at the end: %+v", id, j.State, j)
+		}
+		h.judgeAttempts(j, &v, fault)
+	}
+	for id, runs := range h.byJob {
+		h.judgeRuns(id, runs, &v, fault)
+	}
+	return v
+}
+
+// judgeAttempts compares the attempts that a job has spent with the failures
+// that were stored. One whose process died while it was being stored may be or
+// not.
+func (h *history) judgeAttempts(j child.Job, v *verdict, fault func(string, ...any)) {
+	least, most := 0, 0
+	for _, run := range h.byJob[j.ID] {
+		v.maxAttempt = max(v.maxAttempt, run.attempt)
+		if run.spends() && !run.lost {
+			most++
+			if run.accepted {
+				least++
+			}
+		}
+	}
+	if j.Failures < least || j.Failures > most {
+		v.attempts++
+		fault("job %d has spent %d attempts; %d were stored and %d may have been", j.ID, j.Failures, least, most)
+	}
+}
+
+// judgeRuns looks at the runs of one job.
+func (h *history) judgeRuns(id int64, runs []*run, v *verdict, fault func(string, ...any)) {
+	byAttempt := map[int][]*run{}
+	for _, run := range runs {
+		if run.started > 0 {
+			v.execs++
+			byAttempt[run.attempt] = append(byAttempt[run.attempt], run)
+			if run.lost || run.outcome == child.OutcomeLost {
+				v.leasesLost++
+			}
+		}
+		// Who claimed after this lease was handed out has ended it.
+		if run.accepted {
+			for _, other := range runs {
+				if other.asked > run.claimed && other.claimed < run.settles {
+					v.stale++
+					fault("job %d: the end of lease %d was accepted after lease %d was given", id, run.token, other.token)
+				}
+			}
+		}
+	}
+	for attempt, runs := range byAttempt {
+		settled, back := 0, 0
+		for _, run := range runs {
+			switch {
+			case run.handedBack():
+				back++
+			case run.accepted:
+				settled++
+			case run.lost || run.outcome == child.OutcomeLost || run.p.died():
+			default:
+				v.unexplained++
+				fault("job %d: lease %d ended in nothing, and its process %d lives", id, run.token, run.p.number)
+			}
+		}
+		if settled > 1 {
+			v.stale++
+			fault("job %d: attempt %d ended %d times", id, attempt, settled)
+		}
+		v.repeats += max(0, len(runs)-1-back)
+	}
+}
+
+// report adds what every test with workers prints.
+func (v verdict) report(r *Result) {
+	r.add("execs", v.execs)
+	r.add("repeats", v.repeats)
+	r.add("leases_lost", v.leasesLost)
+	r.must("lost", v.lost)
+	r.must("stuck", v.stuck)
+	r.must("stale_accepted", v.stale)
+	r.must("unexplained", v.unexplained)
+	r.must("attempts_wrong", v.attempts)
+}

@@ -1,0 +1,282 @@
+package torture
+
+import (
+	"context"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/torture/child"
+)
+
+var killTest = &Test{
+	ID:    "kill",
+	About: "kill -9 of workers, some of them frozen past their lease instead; now and then all processes at once",
+	Unit:  "kills",
+	Short: 40, Full: 10_000,
+	Mixed: true,
+	run:   kill,
+}
+
+const (
+	killProcesses   = 4
+	killConcurrency = 8
+	// shortLease makes the jobs of the dead come back soon, and can still be
+	// kept on a busy machine: workers that beat late judge nobody.
+	shortLease = 2 * time.Second
+	// massacre is after how many kills all processes die at once, so that the
+	// next one finds a log that nobody has open.
+	massacre = 150
+	// freezing is after how many kills a worker is frozen instead.
+	freezing = 20
+	// reign is how long one of the workers is spared. Who is killed before it
+	// has been steady for a while judges nobody, so that without an elder
+	// there would be no reaping, and nobody to take a frozen worker's jobs.
+	reign = 4 * time.Second
+	// jobsPerKill is how many jobs a run has at least.
+	jobsPerKill = 20
+)
+
+// A killing is one run of the test.
+type killing struct {
+	*rig
+	server  *process
+	workers []*process
+	next    int64 // number of the next task
+	kills   int
+	frozen  map[*process]time.Time // when to thaw
+	freezes int
+	elder   int // of workers: is spared
+	elected time.Time
+}
+
+func kill(ctx context.Context, c Config) (Result, error) {
+	r, err := newRig(ctx, c)
+	if err != nil {
+		return Result{}, err
+	}
+	defer r.close()
+	k := &killing{rig: r, workers: make([]*process, killProcesses), frozen: map[*process]time.Time{}}
+	err = k.all(ctx)
+	return r.result, err
+}
+
+func (k *killing) all(ctx context.Context) (err error) {
+	if k.server, err = k.rig.server(ctx); err != nil {
+		return err
+	}
+	if err := k.feed(ctx); err != nil {
+		return err
+	}
+	for i := range k.workers {
+		if err := k.respawn(i); err != nil {
+			return err
+		}
+	}
+	if err := k.killAll(ctx); err != nil {
+		return err
+	}
+	for p, when := range k.frozen {
+		if err := pause(ctx, time.Until(when)); err != nil {
+			return err
+		}
+		if err := p.thaw(); err != nil {
+			return err
+		}
+	}
+	for k.next < int64(k.kills*jobsPerKill) {
+		if err := k.pushSome(ctx, 500); err != nil {
+			return err
+		}
+	}
+	k.progress("%d kills; %d jobs", k.kills, k.next)
+	_, took, err := k.drain(ctx, k.server, 10*shortLease+20*time.Second)
+	if err != nil {
+		return err
+	}
+	for _, p := range k.workers {
+		if err := p.stop(ctx); err != nil {
+			return err
+		}
+	}
+	return k.judgement(ctx, took)
+}
+
+// killAll kills until it has killed enough.
+func (k *killing) killAll(ctx context.Context) error {
+	fed, told := time.Now(), time.Now()
+	for k.kills < k.Rounds && k.more(ctx) {
+		if err := pause(ctx, k.between(10*time.Millisecond, 50*time.Millisecond)); err != nil {
+			return err
+		}
+		if err := k.strike(ctx); err != nil {
+			return err
+		}
+		if time.Since(fed) > 200*time.Millisecond {
+			if err := k.feed(ctx); err != nil {
+				return err
+			}
+			fed = time.Now()
+		}
+		if time.Since(told) > 10*time.Second {
+			told = time.Now()
+			k.progress("%d of %d kills; %d jobs", k.kills, k.Rounds, k.next)
+		}
+	}
+	return ctx.Err()
+}
+
+// strike does one of the things that the test does to workers.
+func (k *killing) strike(ctx context.Context) error {
+	for p, when := range k.frozen {
+		if time.Now().After(when) {
+			delete(k.frozen, p)
+			if err := p.thaw(); err != nil {
+				return err
+			}
+		}
+	}
+	if k.kills%massacre == massacre-1 {
+		return k.massacre(ctx)
+	}
+	i := k.random.IntN(len(k.workers))
+	p := k.workers[i]
+	if time.Since(k.elected) > reign && k.frozen[p].IsZero() {
+		k.elder, k.elected = i, time.Now()
+	}
+	if i == k.elder || !k.frozen[p].IsZero() {
+		return nil // another one, another time
+	}
+	if k.kills >= freezing*(k.freezes+1) && haveSignals && len(k.frozen) == 0 && p.hasBegun() {
+		k.freezes++
+		k.frozen[p] = time.Now().Add(shortLease * 2)
+		return p.freeze()
+	}
+	if err := k.kill(p); err != nil {
+		return err
+	}
+	return k.respawn(i)
+}
+
+func (k *killing) kill(p *process) error {
+	select {
+	case <-p.ended: // by itself, which it must not
+		k.result.faultf("%v", p.failure())
+	default:
+	}
+	delete(k.frozen, p)
+	k.kills++
+	return p.kill()
+}
+
+// massacre kills everybody.
+func (k *killing) massacre(ctx context.Context) (err error) {
+	for _, i := range k.random.Perm(len(k.workers)) {
+		if err := k.kill(k.workers[i]); err != nil {
+			return err
+		}
+	}
+	if err := k.server.kill(); err != nil {
+		return err
+	}
+	for i := range k.workers {
+		if err := k.respawn(i); err != nil {
+			return err
+		}
+	}
+	k.server, err = k.rig.server(ctx)
+	return err
+}
+
+func (k *killing) respawn(i int) (err error) {
+	k.workers[i], err = k.spawn(child.Order{Role: child.Work, Concurrency: killConcurrency, Lease: shortLease, Grace: time.Second})
+	return err
+}
+
+// feed keeps the workers supplied, and no more than that: what is left at the
+// end has to be waited for.
+func (k *killing) feed(ctx context.Context) error {
+	reply, err := k.server.ask(ctx, child.Command{Op: child.OpCount})
+	if err != nil {
+		return err
+	}
+	if reply.Counts["pending"]+reply.Counts["scheduled"] > 1000 {
+		return nil
+	}
+	return k.pushSome(ctx, 500)
+}
+
+func (k *killing) pushSome(ctx context.Context, n int) error {
+	tasks := make([]child.Task, n)
+	for i := range tasks {
+		tasks[i] = child.Task{N: k.next, Takes: k.between(0, 20*time.Millisecond), Priority: int16(k.random.IntN(3))} //nolint:gosec // small
+		if k.random.IntN(20) == 0 {
+			tasks[i].Fails = 1 + k.random.IntN(3)
+		}
+		k.next++
+	}
+	return k.push(ctx, k.server, tasks)
+}
+
+func (k *killing) judgement(ctx context.Context, took time.Duration) error {
+	e, err := k.inspect(ctx, k.server)
+	if err != nil {
+		return err
+	}
+	if err := k.acks.close(); err != nil {
+		return err
+	}
+	h, err := k.history()
+	if err != nil {
+		return err
+	}
+	v := k.judge(h, e, false)
+	r := &k.result
+	bound := k.kills*(killConcurrency+h.unsettled) + v.leasesLost
+	r.add("kills", k.kills)
+	r.add("freezes", k.freezes)
+	r.add("jobs", len(k.acks.ids))
+	v.report(r)
+	r.add("repeats_at_most", bound)
+	if v.repeats > bound {
+		r.faultf("%d repeats, want at most %d", v.repeats, bound)
+	}
+	r.add("largest_unsettled", h.unsettled)
+	r.add("failed_as_suspects", v.crashed)
+	r.must("failed_otherwise", v.failed)
+	r.must("unacknowledged", v.strangers)
+	k.crashedFairly(h, e)
+	r.add("max_attempt", v.maxAttempt)
+	k.integrity(e)
+	r.add("drain", took)
+	r.add("sec", int(time.Since(k.began).Seconds()))
+	return nil
+}
+
+// crashedFairly looks at jobs that were failed because their workers died: they
+// must have been claimed as suspects by as many that did.
+func (k *killing) crashedFairly(h *history, e ending) {
+	for id, j := range e.jobs {
+		if j.State != "failed" || j.Crashes == 0 {
+			continue
+		}
+		deaths := 0
+		for _, run := range h.byJob[id] {
+			if run.suspect && !run.accepted && (run.p.died() || run.p.thawed) {
+				deaths++
+			}
+		}
+		// A process may die before it has noted what it claimed.
+		if j.Crashes != backend.MaxCrashes || deaths < backend.MaxCrashes-1 {
+			k.result.faultf("job %d is failed after %d crashes, %d of them known", id, j.Crashes, deaths)
+		}
+	}
+}
+
+// integrity says what SQLite found.
+func (r *rig) integrity(e ending) {
+	if e.ok {
+		r.result.add("integrity", "ok")
+	} else {
+		r.result.add("integrity", "broken")
+	}
+}

@@ -1,0 +1,253 @@
+package torture
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/plainjobs/plainjobs/internal/torture/child"
+)
+
+// patience is how long a child may take for what should take a moment, on a
+// busy machine.
+const patience = 90 * time.Second
+
+// A process is a child, or was one.
+type process struct {
+	number int
+	driver string
+	ledger string // its file
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	orders *json.Encoder
+	stderr bytes.Buffer // to be read when it has ended
+
+	ready   chan struct{} // closed when it says that it has begun
+	replies chan child.Reply
+	ended   chan struct{} // closed when it has ended and all that it said is read
+
+	mu      sync.Mutex
+	murders bool // it was killed, or asked to kill itself
+	frozen  bool
+	thawed  bool // it was frozen once
+}
+
+// starter starts processes on one thread that never ends: the kernel takes the
+// death of a child's parent to be that of the thread that started it.
+var starter = sync.OnceValue(func() chan<- func() {
+	starts := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range starts {
+			f()
+		}
+	}()
+	return starts
+})
+
+// spawn starts a child. What it says goes to hear first, in order, then to
+// replies if hear returns false.
+func spawn(program string, p *process, o child.Order, hear func(child.Reply) bool) error {
+	p.ready, p.ended = make(chan struct{}), make(chan struct{})
+	p.replies = make(chan child.Reply, 16)
+	p.cmd = exec.Command(program)
+	p.cmd.Stderr = &p.stderr
+	// As crashes are meant, their traces are cut to what is read.
+	p.cmd.Env = append(os.Environ(), "GOTRACEBACK=single")
+	mortal(p.cmd)
+	stdin, err := p.cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	p.stdin, p.orders = stdin, json.NewEncoder(stdin)
+	started := make(chan error)
+	starter() <- func() { started <- p.cmd.Start() }
+	if err := <-started; err != nil {
+		return err
+	}
+	go func() {
+		defer close(p.ended)
+		defer func() { _ = p.cmd.Wait() }() // how it ended is in ProcessState
+		defer close(p.replies)
+		p.listen(stdout, hear)
+	}()
+	err = p.orders.Encode(o)
+	if err != nil && !p.over() {
+		return fmt.Errorf("order to child %d: %w", p.number, err)
+	}
+	return nil
+}
+
+// listen reads what the child says until its output ends, which is after its
+// death: what it wrote before stays in the pipe.
+func (p *process) listen(stdout io.Reader, hear func(child.Reply) bool) {
+	said := json.NewDecoder(stdout)
+	for {
+		var r child.Reply
+		if err := said.Decode(&r); err != nil {
+			_, _ = io.Copy(io.Discard, stdout)
+			return
+		}
+		switch {
+		case r.Ready:
+			close(p.ready)
+		case hear == nil || !hear(r):
+			p.replies <- r
+		}
+	}
+}
+
+func (p *process) over() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *process) hasBegun() bool {
+	select {
+	case <-p.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// begun waits until the child has begun.
+func (p *process) begun(ctx context.Context) error {
+	select {
+	case <-p.ready:
+		return nil
+	case <-p.ended:
+		return p.failure()
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(patience):
+		return fmt.Errorf("child %d (%s) does not begin", p.number, p.driver)
+	}
+}
+
+// failure describes how a child ended that was not to.
+func (p *process) failure() error {
+	text := strings.TrimSpace(p.stderr.String())
+	if len(text) > 2000 {
+		text = text[:2000] + " …"
+	}
+	return fmt.Errorf("child %d (%s) ended: %v: %s", p.number, p.driver, p.cmd.ProcessState, text)
+}
+
+// signal sends a signal to a child that has not been waited for.
+func (p *process) signal(s os.Signal) error {
+	err := p.cmd.Process.Signal(s)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
+}
+
+// kill kills the child as kill -9 does and waits for its end.
+func (p *process) kill() error {
+	p.mu.Lock()
+	p.murders = true
+	p.mu.Unlock()
+	if err := p.signal(os.Kill); err != nil {
+		return err
+	}
+	p.stdin.Close()
+	<-p.ended
+	return nil
+}
+
+// freeze stops the child where it is, thaw lets it go on.
+func (p *process) freeze() error {
+	p.mu.Lock()
+	p.frozen, p.thawed = true, true
+	p.mu.Unlock()
+	return p.signal(sigStop)
+}
+
+func (p *process) thaw() error {
+	p.mu.Lock()
+	p.frozen = false
+	p.mu.Unlock()
+	return p.signal(sigCont)
+}
+
+// died reports whether the child was killed or ended other than well.
+func (p *process) died() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.murders || p.over() && !p.cmd.ProcessState.Success()
+}
+
+// ask sends a command and waits for the reply.
+func (p *process) ask(ctx context.Context, c child.Command) (child.Reply, error) {
+	if err := p.orders.Encode(c); err != nil {
+		return child.Reply{}, fmt.Errorf("%s: %w", c.Op, errors.Join(err, p.why()))
+	}
+	select {
+	case r, ok := <-p.replies:
+		switch {
+		case !ok:
+			return r, fmt.Errorf("%s: %w", c.Op, p.why())
+		case r.Error != "":
+			return r, fmt.Errorf("%s on %s: %s", c.Op, p.driver, r.Error)
+		}
+		return r, nil
+	case <-ctx.Done():
+		return child.Reply{}, ctx.Err()
+	case <-time.After(patience + c.For):
+		return child.Reply{}, fmt.Errorf("%s: child %d (%s) does not answer", c.Op, p.number, p.driver)
+	}
+}
+
+func (p *process) why() error {
+	select {
+	case <-p.ended:
+		return p.failure()
+	case <-time.After(5 * time.Second):
+		return nil
+	}
+}
+
+// stop lets the child end in good order.
+func (p *process) stop(ctx context.Context) error {
+	_ = p.orders.Encode(child.Command{Op: child.OpStop}) // it may have ended
+	return p.end(ctx)
+}
+
+// end waits for a good end.
+func (p *process) end(ctx context.Context) error {
+	select {
+	case <-p.ended:
+		if !p.cmd.ProcessState.Success() {
+			return p.failure()
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(patience):
+		return fmt.Errorf("child %d (%s) does not end", p.number, p.driver)
+	}
+}
+
+// living returns those of processes that have not ended.
+func living(processes []*process) []*process {
+	return slices.DeleteFunc(slices.Clone(processes), (*process).over)
+}

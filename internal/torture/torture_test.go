@@ -1,0 +1,46 @@
+package torture_test
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/plainjobs/plainjobs/internal/torture"
+)
+
+// Each test in its short form, with each driver. PLAINJOBS_TORTURE_SEED repeats
+// a seed.
+func TestShort(t *testing.T) {
+	programs := torture.NewPrograms(t.TempDir())
+	seed := uint64(1)
+	if text := os.Getenv("PLAINJOBS_TORTURE_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range torture.Tests() {
+		for _, driver := range append(torture.Drivers[:len(torture.Drivers):len(torture.Drivers)], torture.Mixed) {
+			if driver == torture.Mixed && !test.Mixed {
+				continue
+			}
+			t.Run(test.ID+"/"+driver, func(t *testing.T) {
+				t.Parallel()
+				r, err := test.Run(t.Context(), torture.Config{
+					Driver: driver, Seed: seed, Short: true, Dir: t.TempDir(), Out: t.Output(), Programs: programs,
+				})
+				if skip := (*torture.Skip)(nil); errors.As(err, &skip) {
+					t.Skip(skip)
+				}
+				t.Log(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, f := range r.Faults {
+					t.Error(f)
+				}
+			})
+		}
+	}
+}
