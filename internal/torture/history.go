@@ -258,6 +258,23 @@ func (h *history) judgeRuns(id int64, runs []*run, v *verdict, fault func(string
 	}
 }
 
+// add adds what else was found.
+func (v *verdict) add(w verdict) {
+	v.execs += w.execs
+	v.repeats += w.repeats
+	v.leasesLost += w.leasesLost
+	v.lost += w.lost
+	v.stuck += w.stuck
+	v.stale += w.stale
+	v.unexplained += w.unexplained
+	v.attempts += w.attempts
+	v.crashed += w.crashed
+	v.failed += w.failed
+	v.strangers += w.strangers
+	v.done += w.done
+	v.maxAttempt = max(v.maxAttempt, w.maxAttempt)
+}
+
 // report adds what every test with workers prints.
 func (v verdict) report(r *Result) {
 	r.add("execs", v.execs)

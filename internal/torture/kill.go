@@ -218,18 +218,11 @@ func (k *killing) pushSome(ctx context.Context, n int) error {
 }
 
 func (k *killing) judgement(ctx context.Context, took time.Duration) error {
-	e, err := k.inspect(ctx, k.server)
+	f, err := k.finish(ctx, k.server, false)
 	if err != nil {
 		return err
 	}
-	if err := k.acks.close(); err != nil {
-		return err
-	}
-	h, err := k.history()
-	if err != nil {
-		return err
-	}
-	v := k.judge(h, e, false)
+	h, e, v := f.history, f.ending, f.verdict
 	r := &k.result
 	bound := k.kills*(killConcurrency+h.unsettled) + v.leasesLost
 	r.add("kills", k.kills)
@@ -248,7 +241,7 @@ func (k *killing) judgement(ctx context.Context, took time.Duration) error {
 	r.add("max_attempt", v.maxAttempt)
 	k.integrity(e)
 	r.add("drain", took)
-	r.add("sec", int(time.Since(k.began).Seconds()))
+	k.sec()
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -72,14 +71,11 @@ func (r *rig) points(ctx context.Context) error {
 // crashAt has a process die at a point on a new database and then a worker do
 // what is left.
 func (r *rig) crashAt(ctx context.Context, at string) (reached bool, faults []string, err error) {
-	sub, err := newRig(ctx, Config{
-		Driver: r.Driver, Seed: r.random.Uint64(), Dir: r.dir, Out: r.Out, Programs: r.Programs,
-	})
+	sub, err := r.within(ctx)
 	if err != nil {
 		return false, nil, err
 	}
 	defer sub.close()
-	sub.path = filepath.Join(sub.dir, "jobs.db")
 	o := child.Order{Role: child.Script, Point: at, Hit: 1 + sub.random.IntN(20), Lease: 300 * time.Millisecond}
 	switch {
 	case strings.HasPrefix(at, "migrate."):
@@ -116,18 +112,10 @@ func (r *rig) crashAt(ctx context.Context, at string) (reached bool, faults []st
 	if err := worker.stop(ctx); err != nil {
 		return reached, nil, err
 	}
-	e, err := sub.inspect(ctx, server)
+	v, err := sub.finish(ctx, server, true)
 	if err != nil {
 		return reached, nil, err
 	}
-	if err := sub.acks.close(); err != nil {
-		return reached, nil, err
-	}
-	h, err := sub.history()
-	if err != nil {
-		return reached, nil, err
-	}
-	v := sub.judge(h, e, true)
 	if v.crashed+v.failed > 0 {
 		sub.result.faultf("%d jobs are failed", v.crashed+v.failed)
 	}

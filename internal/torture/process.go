@@ -201,28 +201,40 @@ func (p *process) ask(ctx context.Context, c child.Command) (child.Reply, error)
 	if err := p.orders.Encode(c); err != nil {
 		return child.Reply{}, fmt.Errorf("%s: %w", c.Op, errors.Join(err, p.why()))
 	}
+	r, err := p.reply(ctx, patience+c.For)
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", c.Op, err)
+	}
+	return r, nil
+}
+
+// reply waits for a reply.
+func (p *process) reply(ctx context.Context, within time.Duration) (child.Reply, error) {
 	select {
 	case r, ok := <-p.replies:
 		switch {
 		case !ok:
-			return r, fmt.Errorf("%s: %w", c.Op, p.why())
+			return r, p.why()
 		case r.Error != "":
-			return r, fmt.Errorf("%s on %s: %s", c.Op, p.driver, r.Error)
+			return r, fmt.Errorf("child %d (%s): %s", p.number, p.driver, r.Error)
 		}
 		return r, nil
 	case <-ctx.Done():
 		return child.Reply{}, ctx.Err()
-	case <-time.After(patience + c.For):
-		return child.Reply{}, fmt.Errorf("%s: child %d (%s) does not answer", c.Op, p.number, p.driver)
+	case <-time.After(within):
+		return child.Reply{}, fmt.Errorf("child %d (%s) does not answer: %w", p.number, p.driver, errSilent)
 	}
 }
+
+// errSilent is the error of a child that does not answer in time.
+var errSilent = errors.New("it hangs")
 
 func (p *process) why() error {
 	select {
 	case <-p.ended:
 		return p.failure()
 	case <-time.After(5 * time.Second):
-		return nil
+		return errSilent
 	}
 }
 

@@ -245,3 +245,54 @@ func (r *rig) inspect(ctx context.Context, server *process) (e ending, err error
 	}
 	return e, server.stop(ctx)
 }
+
+// A finish is what a test ends with.
+type finish struct {
+	ending
+	*history
+	verdict
+}
+
+// finish reads the database and the ledgers when all workers have stopped.
+func (r *rig) finish(ctx context.Context, server *process, pruned bool) (f finish, err error) {
+	if f.ending, err = r.inspect(ctx, server); err != nil {
+		return f, err
+	}
+	if err = r.acks.close(); err != nil {
+		return f, err
+	}
+	if f.history, err = r.history(); err != nil {
+		return f, err
+	}
+	f.verdict = r.judge(f.history, f.ending, pruned)
+	return f, nil
+}
+
+// within returns a rig with a database of its own, whose faults are for the
+// caller to take over.
+func (r *rig) within(ctx context.Context) (*rig, error) {
+	return newRig(ctx, Config{
+		Driver: r.Driver, Short: r.Short, Rounds: r.Rounds, Seed: r.random.Uint64(), Dir: r.dir, Out: r.Out, Programs: r.Programs,
+	})
+}
+
+// take takes over the faults of a rig within this one.
+func (r *rig) take(sub *rig, what string) int {
+	for _, f := range sub.result.Faults {
+		r.result.faultf("%s: %s", what, f)
+	}
+	return len(sub.result.Faults)
+}
+
+// sec adds how long the test took.
+func (r *rig) sec() { r.result.add("sec", int(time.Since(r.began).Seconds())) }
+
+// each calls f for every process and returns the first error.
+func each(processes []*process, f func(*process) error) error {
+	for _, p := range processes {
+		if err := f(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}

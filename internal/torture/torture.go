@@ -64,7 +64,7 @@ func Tests() []*Test {
 }
 
 var tests = []*Test{
-	killTest, pushkillTest, pointTest,
+	killTest, pushkillTest, pointTest, busyTest, poisonTest, stallTest, stopTest,
 }
 
 // Lookup returns the test with an ID, or nil.

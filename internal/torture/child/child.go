@@ -42,6 +42,8 @@ type Order struct {
 	// that it comes there.
 	Point string
 	Hit   int
+	// Pause is how long a pusher waits between two pushes.
+	Pause time.Duration
 	// Offset is a file with what is added to the clock; empty is none.
 	Offset string
 }
@@ -89,14 +91,17 @@ const (
 	OpLock Op = "lock"
 	// OpCheckpoint makes checkpoints.
 	OpCheckpoint Op = "checkpoint"
+	// OpInspect opens the database at Path, pushes a job, lists and checks.
+	OpInspect Op = "inspect"
 	// OpExamine opens the database at Path and uses it.
 	OpExamine Op = "examine"
 )
 
 // A Reply is an answer, or news.
 type Reply struct {
-	Ready bool `json:",omitempty"` // the child has begun
-	Error string
+	Ready  bool `json:",omitempty"` // the child has begun
+	Locked bool `json:",omitempty"` // the database is, from now on
+	Error  string
 	// IDs of the tasks that were pushed, and Numbers of the tasks.
 	IDs     []int64 `json:",omitempty"`
 	Numbers []int64 `json:",omitempty"`

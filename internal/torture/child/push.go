@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/plainjobs/plainjobs"
 )
@@ -39,6 +40,9 @@ func (c *child) push(ctx context.Context) error {
 		all.Go(func() {
 			for ctx.Err() == nil {
 				c.pushBatch(ctx, q, j, batchOf(&next, random))
+				if c.Pause > 0 {
+					wait(ctx, c.Pause)
+				}
 			}
 		})
 	}
@@ -79,4 +83,13 @@ func (c *child) pushBatch(ctx context.Context, q *plainjobs.Queue, j *journal, t
 		r.WAL = info.Size()
 	}
 	c.say(r)
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }

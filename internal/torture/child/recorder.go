@@ -17,13 +17,14 @@ type recorder struct {
 	*sqlite.Backend
 	*journal
 
-	mu     sync.Mutex
-	tokens map[int64]int64 // of what was claimed last, by job
-	point  func(string)    // comes to a point, see Points
+	mu       sync.Mutex
+	tokens   map[int64]int64 // of what was claimed last, by job
+	suspects map[int64]bool  // whether it was one, by job
+	point    func(string)    // comes to a point, see Points
 }
 
 func newRecorder(b *sqlite.Backend, j *journal) *recorder {
-	return &recorder{Backend: b, journal: j, tokens: map[int64]int64{}, point: func(string) {}}
+	return &recorder{Backend: b, journal: j, tokens: map[int64]int64{}, suspects: map[int64]bool{}, point: func(string) {}}
 }
 
 // token returns the token of the lease on a job.
@@ -33,6 +34,13 @@ func (r *recorder) token(id int64) int64 {
 	return r.tokens[id]
 }
 
+// suspect reports whether the job was a suspect when it was claimed.
+func (r *recorder) suspect(id int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.suspects[id]
+}
+
 func (r *recorder) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
 	began := time.Now()
 	jobs, err := r.Backend.Claim(ctx, req)
@@ -40,6 +48,7 @@ func (r *recorder) Claim(ctx context.Context, req backend.ClaimRequest) ([]backe
 	r.mu.Lock()
 	for i := range jobs {
 		r.tokens[jobs[i].ID] = jobs[i].Token
+		r.suspects[jobs[i].ID] = jobs[i].Suspect
 	}
 	r.mu.Unlock()
 	r.note(time.Now(), NoteClaimed, len(jobs), func(i int) string {

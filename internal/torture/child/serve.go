@@ -56,7 +56,9 @@ func (s *server) do(ctx context.Context, cmd Command) (r Reply, err error) {
 			return conn.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&r.SQLite)
 		})
 	case OpLock:
-		return r, s.raw(func(conn *sql.Conn) error { return lock(ctx, conn, cmd.For) })
+		return r, s.raw(func(conn *sql.Conn) error { return s.lock(ctx, conn, cmd.For) })
+	case OpInspect:
+		return s.inspect(ctx, cmd.Path)
 	case OpCheckpoint:
 		return r, s.raw(func(conn *sql.Conn) error {
 			r.N, r.Frames, err = checkpoint(ctx, conn, cmd.Mode, cmd.For)
@@ -145,6 +147,26 @@ func (s *server) raw(f func(*sql.Conn) error) error {
 	return f(conn)
 }
 
+// inspect looks at another database than the child's own, and uses it.
+func (s *server) inspect(ctx context.Context, path string) (r Reply, err error) {
+	b, err := s.Open(path, nil)
+	if err != nil {
+		return r, err
+	}
+	r.Jobs, err = list(ctx, b)
+	if err == nil {
+		_, err = plainjobs.New(b, nil).Perform(ctx, Task{N: -1}.performed())
+	}
+	if err = errors.Join(err, b.Close()); err != nil {
+		return r, err
+	}
+	other := &server{child: &child{Driver: s.Driver, Order: Order{Path: path}}}
+	return r, other.raw(func(conn *sql.Conn) error {
+		r.Check, err = check(ctx, conn)
+		return err
+	})
+}
+
 // check returns what SQLite finds wrong, or "ok".
 func check(ctx context.Context, conn *sql.Conn) (string, error) {
 	rows, err := conn.QueryContext(ctx, "PRAGMA integrity_check(3)")
@@ -164,10 +186,17 @@ func check(ctx context.Context, conn *sql.Conn) (string, error) {
 }
 
 // lock holds the database as nobody should.
-func lock(ctx context.Context, conn *sql.Conn, d time.Duration) error {
-	if _, err := conn.ExecContext(ctx, "BEGIN EXCLUSIVE"); err != nil {
-		return err
+func (s *server) lock(ctx context.Context, conn *sql.Conn, d time.Duration) error {
+	for {
+		_, err := conn.ExecContext(ctx, "BEGIN EXCLUSIVE")
+		if err == nil {
+			break
+		}
+		if !strings.Contains(err.Error(), "locked") {
+			return err
+		}
 	}
+	s.say(Reply{Locked: true})
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	<-timer.C

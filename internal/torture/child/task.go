@@ -30,6 +30,7 @@ const (
 	DeedExit     Deed = "exit"     // ends the process
 	DeedNilDeref Deed = "nilderef" // in a goroutine of its own, where nobody recovers
 	DeedIgnore   Deed = "ignore"   // its context
+	DeedDeaf     Deed = "deaf"     // never returns
 	DeedHuge     Deed = "huge"     // an error of 8 MiB
 	DeedBinary   Deed = "binary"   // an error that is no text
 	DeedLate     Deed = "late"     // returns nil when its lease is lost
