@@ -14,6 +14,7 @@ import (
 
 // SQLite's primary result codes (https://www.sqlite.org/rescode.html).
 const (
+	codeError     = 1
 	codeBusy      = 5
 	codeLocked    = 6
 	codeReadonly  = 8
@@ -24,7 +25,9 @@ const (
 	codeCantOpen  = 14
 	codeNotADB    = 26
 
-	codeBusySnapshot = 517
+	codeBusySnapshot       = 517
+	codeConstraintNotNull  = 1299
+	codeConstraintDatatype = 3091
 )
 
 // resultCode returns the extended result code in err. The drivers' errors have
@@ -113,6 +116,8 @@ func kind(err error) error {
 		switch {
 		case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone):
 			kind = backend.ErrUnavailable
+		case unfit(err):
+			kind = backend.ErrCorrupt
 		default:
 			return err
 		}
@@ -121,6 +126,14 @@ func kind(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", kind, err)
+}
+
+// unfit reports whether err is about a value that no column of the tables may
+// hold: they are STRICT and NOT NULL, so a page was damaged.
+func unfit(err error) bool {
+	code, _ := resultCode(err)
+	return code == codeConstraintDatatype || code == codeConstraintNotNull ||
+		strings.Contains(err.Error(), "sql: Scan error on column") // it has no type
 }
 
 // failed wraps err, which ended the operation op, once. The drivers disagree

@@ -74,7 +74,12 @@ func (b *Backend) migrate(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := run(string(text)); err != nil {
+			err = run(string(text))
+			if version == 0 && primaryCode(err) == codeError {
+				err = fmt.Errorf("%w: there are tables %[2]s* without %[2]smeta, so that the file is damaged, or they are "+
+					"another program's and Options.Prefix must be another: %[3]w", backend.ErrCorrupt, b.opts.Prefix, err)
+			}
+			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 		}

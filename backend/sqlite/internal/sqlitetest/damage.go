@@ -1,0 +1,69 @@
+package sqlitetest
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// Statements that make the table of jobs take anything, and strict again. A
+// damaged page does the same without asking.
+const (
+	makeLax = `UPDATE sqlite_schema SET sql = replace(replace(sql, ' NOT NULL', ' /*NN*/'), ') STRICT', ') /*ST*/')
+		WHERE name = 'plainjobs_jobs'`
+	makeStrict = `UPDATE sqlite_schema SET sql = replace(replace(sql, ' /*NN*/', ' NOT NULL'), ') /*ST*/', ') STRICT')
+		WHERE name = 'plainjobs_jobs'`
+)
+
+// testDamaged opens and uses files whose damage SQLite itself does not see: the
+// errors must say what it is.
+func (d driver) testDamaged(t *testing.T) {
+	reap := func(b backend.Backend) error {
+		_, err := b.Reap(context.Background(), backend.ReapRequest{Expired: true})
+		return err
+	}
+	for _, c := range []struct {
+		what   string
+		damage []string
+		use    func(backend.Backend) error // nil: opening is what fails
+	}{
+		{"without a table", []string{"DELETE FROM sqlite_schema WHERE name LIKE '%plainjobs_meta%'"}, nil},
+		{"NULL where no column has one", []string{makeLax, "PRAGMA writable_schema=RESET",
+			"UPDATE plainjobs_jobs SET finished_at = NULL"}, reap},
+		{"a value of another type", []string{makeLax, "PRAGMA writable_schema=RESET",
+			"UPDATE plainjobs_jobs SET ending = x'ff'", "PRAGMA writable_schema=ON", makeStrict}, reap},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "jobs.db")
+			b := mustOpen(t, d.open, path, nil)
+			push(t, b, "a")
+			_, err := b.Claim(t.Context(), backend.ClaimRequest{
+				Worker: backend.Worker{ID: 1, Lease: time.Millisecond}, Register: true, Names: []string{"a"}, Limit: 1,
+			})
+			if err = errors.Join(err, b.Close()); err != nil {
+				t.Fatal(err)
+			}
+			db := pool(t, d.name, path)
+			db.SetMaxOpenConns(1)
+			for _, query := range append([]string{"PRAGMA writable_schema=ON"}, c.damage...) {
+				if _, err := db.Exec(query); err != nil {
+					t.Fatalf("%s: %v", query, err)
+				}
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if c.use == nil {
+				d.refuses(t, path, backend.ErrCorrupt, "plainjobs_meta")
+				return
+			}
+			if err := c.use(mustOpen(t, d.open, path, nil)); !errors.Is(err, backend.ErrCorrupt) {
+				t.Errorf("the error is %v, want ErrCorrupt", err)
+			}
+		})
+	}
+}
