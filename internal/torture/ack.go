@@ -15,10 +15,11 @@ type acks struct {
 	entries chan child.Reply
 	done    chan struct{}
 
-	mu  sync.Mutex
-	ids map[int64]int64 // number of the task, by ID of the job
-	wal int64           // size of the log at the last one
-	err error
+	mu    sync.Mutex
+	ids   map[int64]int64 // number of the task, by ID of the job
+	calls int             // that were acknowledged
+	wal   int64           // size of the log at the last one
+	err   error
 }
 
 func newAcks(path string) (*acks, error) {
@@ -66,6 +67,7 @@ func (a *acks) write() {
 			for i, id := range r.IDs {
 				a.ids[id] = r.Numbers[i]
 			}
+			a.calls++
 			a.wal = max(a.wal, r.WAL)
 		}
 		a.mu.Unlock()

@@ -26,7 +26,7 @@ type rig struct {
 	all      []*process // that were ever started
 	end      time.Time  // of Minutes
 	began    time.Time
-	sqlite   string // version
+	offset   string // file with what is added to the children's clocks; empty is none
 }
 
 func newRig(ctx context.Context, c Config) (*rig, error) {
@@ -81,9 +81,7 @@ func (r *rig) spawn(o child.Order) (*process, error) { return r.spawnOn(r.pick()
 // spawnOn starts a child on a driver. What hear takes is not for replies.
 func (r *rig) spawnOn(driver string, o child.Order, hear func(child.Reply) bool) (*process, error) {
 	p := &process{number: len(r.all), driver: driver}
-	if o.Path == "" {
-		o.Path = r.path
-	}
+	o.Path, o.Offset = r.path, r.offset
 	if o.Role != child.Serve {
 		p.ledger = filepath.Join(r.dir, fmt.Sprintf("%06d.ledger", p.number))
 		o.Ledger = p.ledger
@@ -220,7 +218,6 @@ func (r *rig) inspect(ctx context.Context, server *process) (e ending, err error
 	if err != nil {
 		return e, err
 	}
-	r.sqlite = check.SQLite
 	e.jobs, e.ok = map[int64]child.Job{}, true
 	if check.Check != "ok" {
 		e.ok = false

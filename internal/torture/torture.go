@@ -64,7 +64,8 @@ func Tests() []*Test {
 }
 
 var tests = []*Test{
-	killTest, pushkillTest, pointTest, busyTest, poisonTest, stallTest, stopTest,
+	killTest, pushkillTest, pointTest, busyTest, poisonTest, stallTest, handlerTest, stopTest,
+	clockTest, ckptTest, snapTest, corruptTest,
 }
 
 // Lookup returns the test with an ID, or nil.

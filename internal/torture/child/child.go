@@ -114,7 +114,6 @@ type Reply struct {
 	Late   int64            `json:",omitempty"` // ID of a job that waits for its lease to be lost
 	Exam   *Exam            `json:",omitempty"`
 	Frames int64            `json:",omitempty"` // that checkpoints have moved
-	SQLite string           `json:",omitempty"` // version
 }
 
 // A Job is a stored job.

@@ -50,10 +50,7 @@ func (s *server) do(ctx context.Context, cmd Command) (r Reply, err error) {
 	case OpCheck:
 		return r, s.raw(func(conn *sql.Conn) error {
 			r.Check, err = check(ctx, conn)
-			if err != nil {
-				return err
-			}
-			return conn.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&r.SQLite)
+			return err
 		})
 	case OpLock:
 		return r, s.raw(func(conn *sql.Conn) error { return s.lock(ctx, conn, cmd.For) })

@@ -100,6 +100,9 @@ func (h *handler) deed(ctx context.Context, t Task, id int64) error {
 		time.Sleep(t.Takes)
 		return nil
 	case DeedDeaf:
+		if h.suspect(id) {
+			return nil // it was deaf before
+		}
 		<-make(chan struct{})
 	case DeedHuge:
 		return errors.New(strings.Repeat("huge ", 8<<20/5))
@@ -109,8 +112,10 @@ func (h *handler) deed(ctx context.Context, t Task, id int64) error {
 		if h.suspect(id) {
 			return nil // it was late before
 		}
-		h.say(Reply{Late: id})
-		<-ctx.Done()
+		for ctx.Err() == nil { // until it is frozen for long enough
+			h.say(Reply{Late: id})
+			wait(ctx, time.Second)
+		}
 		if errors.Is(context.Cause(ctx), plainjobs.ErrLeaseLost) {
 			return nil
 		}

@@ -1,0 +1,304 @@
+package torture
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/torture/child"
+)
+
+var handlerTest = &Test{
+	ID:    "handler",
+	About: "handlers that panic, exit, end their goroutine, ignore their context, return absurd errors or come too late, among good ones",
+	Unit:  "jobs of each kind",
+	Short: 1, Full: 20,
+	Mixed: true,
+	Unix:  true,
+	run:   handler,
+}
+
+// A mischief is a kind of bad handler and what its job must come to.
+type mischief struct {
+	deed  child.Deed
+	state string
+	text  string // in the error of a failed one
+	fatal bool   // it takes the process with it
+}
+
+var mischiefs = []mischief{
+	{deed: child.DeedPanic, state: "failed", text: "panic: task "},
+	{deed: child.DeedPanicNil, state: "failed", text: "panic called with nil"},
+	{deed: child.DeedGoexit, state: "failed", text: "runtime.Goexit"},
+	{deed: child.DeedHuge, state: "failed", text: "huge huge"},
+	{deed: child.DeedBinary, state: "failed", text: "not text"},
+	{deed: child.DeedIgnore, state: "done"},
+	{deed: child.DeedLate, state: "done"},
+	{deed: child.DeedExit, state: "failed", text: backend.CrashError, fatal: true},
+	{deed: child.DeedNilDeref, state: "failed", text: backend.CrashError, fatal: true},
+	{deed: child.DeedClose, state: "failed", text: backend.CrashError, fatal: true},
+}
+
+// goodEach is how many good jobs there are for each bad one.
+const goodEach = 10
+
+// A handling is one run of the test.
+type handling struct {
+	*rig
+	server  *process
+	workers []*process
+	late    chan *process // that have a run which waits to be late
+	deeds   map[int64]mischief
+	next    int64
+	crashes int
+	kept    int // runs that were late
+}
+
+func handler(ctx context.Context, c Config) (Result, error) {
+	r, err := newRig(ctx, c)
+	if err != nil {
+		return Result{}, err
+	}
+	defer r.close()
+	h := &handling{rig: r, workers: make([]*process, 3), late: make(chan *process, 1000), deeds: map[int64]mischief{}}
+	err = h.all(ctx)
+	return r.result, err
+}
+
+func (h *handling) all(ctx context.Context) (err error) {
+	if h.server, err = h.rig.server(ctx); err != nil {
+		return err
+	}
+	for i := range h.workers {
+		if err := h.respawn(i); err != nil {
+			return err
+		}
+	}
+	// First those that leave their process alive, then the others: a process
+	// that dies takes innocent suspects with it.
+	for _, fatal := range []bool{false, true} {
+		if err := h.pushAll(ctx, fatal); err != nil {
+			return err
+		}
+		if err := h.watch(ctx); err != nil {
+			return err
+		}
+	}
+	if err := h.deaf(ctx); err != nil {
+		return err
+	}
+	return h.judgement(ctx)
+}
+
+func (h *handling) respawn(i int) error {
+	var p *process
+	p, err := h.spawnOn(h.pick(), child.Order{Role: child.Work, Concurrency: 4, Lease: shortLease, Grace: 500 * time.Millisecond},
+		func(r child.Reply) bool {
+			if r.Late != 0 {
+				h.late <- h.workers[i]
+			}
+			return r.Late != 0
+		})
+	h.workers[i] = p
+	return err
+}
+
+func (h *handling) pushAll(ctx context.Context, fatal bool) error {
+	var tasks []child.Task
+	for range h.Rounds {
+		for _, m := range mischiefs {
+			if m.fatal != fatal {
+				continue
+			}
+			h.deeds[h.next] = m
+			tasks = append(tasks, child.Task{N: h.next, Do: m.deed, Attempts: 2, Takes: 300 * time.Millisecond})
+			h.next++
+			for range goodEach {
+				tasks = append(tasks, child.Task{N: h.next, Takes: h.between(0, 10*time.Millisecond)})
+				h.next++
+			}
+		}
+	}
+	h.random.Shuffle(len(tasks), func(i, j int) { tasks[i], tasks[j] = tasks[j], tasks[i] })
+	for len(tasks) > 0 {
+		n := min(len(tasks), 500)
+		if err := h.push(ctx, h.server, tasks[:n]); err != nil {
+			return err
+		}
+		tasks = tasks[n:]
+	}
+	return nil
+}
+
+// watch raises processes that died and freezes those with a run that is to be
+// late, until all jobs have ended.
+func (h *handling) watch(ctx context.Context) error {
+	thaw := map[*process]time.Time{}
+	changed, last := time.Now(), ""
+	for {
+		for i, p := range h.workers {
+			if p.over() {
+				h.crashes++
+				delete(thaw, p)
+				if err := h.respawn(i); err != nil {
+					return err
+				}
+			}
+		}
+		select {
+		case p := <-h.late:
+			if thaw[p].IsZero() && !p.over() && len(thaw) < len(h.workers)-1 {
+				h.kept++
+				thaw[p] = time.Now().Add(2 * shortLease)
+				if err := p.freeze(); err != nil {
+					return err
+				}
+			}
+		default:
+		}
+		for p, when := range thaw {
+			if time.Now().After(when) {
+				delete(thaw, p)
+				if err := p.thaw(); err != nil {
+					return err
+				}
+			}
+		}
+		reply, err := h.server.ask(ctx, child.Command{Op: child.OpCount})
+		if err != nil {
+			return err
+		}
+		if unfinished(reply.Counts) == 0 && len(thaw) == 0 {
+			return nil
+		}
+		if text := fmt.Sprint(reply.Counts); text != last {
+			changed, last = time.Now(), text
+		}
+		if time.Since(changed) > patience/3 {
+			h.result.faultf("nothing happens any more: %s", last)
+			return fmt.Errorf("nothing happens any more: %s", last)
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// deaf stops a worker whose handler never returns: it must end, and leave the
+// job to the lease.
+func (h *handling) deaf(ctx context.Context) error {
+	if err := each(h.workers, func(p *process) error { return p.stop(ctx) }); err != nil {
+		return err
+	}
+	if err := h.push(ctx, h.server, []child.Task{{N: h.next, Do: child.DeedDeaf}}); err != nil {
+		return err
+	}
+	h.next++
+	if err := h.respawn(0); err != nil {
+		return err
+	}
+	p := h.workers[0]
+	err := h.until(ctx, "the deaf one runs", func() (bool, error) {
+		reply, err := h.server.ask(ctx, child.Command{Op: child.OpCount})
+		return reply.Counts["running"] == 1, err
+	})
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := p.signal(sigTerm); err != nil {
+		return err
+	}
+	if err := p.end(ctx); err == nil || !strings.Contains(err.Error(), "ignored the end of their contexts") {
+		h.result.faultf("a worker with a handler that never returns ended so: %v", err)
+	}
+	if took := time.Since(began); took > 500*time.Millisecond+time.Second+tooLate {
+		h.result.faultf("a worker with a handler that never returns took %v to end", took)
+	}
+	if err := h.respawn(0); err != nil {
+		return err
+	}
+	if _, _, err := h.drain(ctx, h.server, 30*time.Second); err != nil {
+		return err
+	}
+	return h.workers[0].stop(ctx)
+}
+
+func (h *handling) judgement(ctx context.Context) error {
+	f, err := h.finish(ctx, h.server, false)
+	if err != nil {
+		return err
+	}
+	r := &h.result
+	good, bad, wrong, refused := 0, 0, 0, 0
+	deafs := 0
+	for id, j := range f.jobs {
+		m, is := h.deeds[j.N]
+		switch {
+		case j.N == h.next-1:
+			deafs++
+		case !is:
+			good++
+			if j.State != "done" {
+				wrong++
+				r.faultf("the good job %d is %+v", id, j)
+			}
+		default:
+			bad++
+			if fault := m.judge(j, f.byJob[id]); fault != "" {
+				wrong++
+				r.faultf("job %d, which does %q, %s: %+v", id, m.deed, fault, j)
+			}
+			if m.deed == child.DeedLate {
+				for _, run := range f.byJob[id] {
+					if run.lost || run.outcome == child.OutcomeLost {
+						refused++
+					}
+				}
+			}
+		}
+	}
+	r.add("kinds", len(mischiefs)+1)
+	r.add("bad", bad+deafs)
+	r.add("good", good)
+	r.add("crashes", h.crashes)
+	r.add("frozen", h.kept)
+	r.add("late_refused", refused)
+	r.add("execs", f.execs)
+	r.add("repeats", f.repeats)
+	r.must("lost", f.lost)
+	r.must("stale_accepted", f.stale)
+	r.must("ended_wrong", wrong)
+	if refused == 0 {
+		r.faultf("no run was refused for being late")
+	}
+	h.integrity(f.ending)
+	h.sec()
+	return nil
+}
+
+// judge says what is wrong with how a job ended.
+func (m mischief) judge(j child.Job, runs []*run) string {
+	starts := 0
+	for _, run := range runs {
+		if run.started > 0 {
+			starts++
+		}
+	}
+	switch {
+	case j.State != m.state:
+		return "is not " + m.state
+	case !strings.Contains(j.Error, m.text):
+		return fmt.Sprintf("has an error without %q", m.text)
+	case !utf8.ValidString(j.Error) || strings.ContainsRune(j.Error, 0):
+		return "has an error that is no text"
+	case m.fatal && (j.Crashes != backend.MaxCrashes || starts > backend.MaxCrashes+1):
+		return fmt.Sprintf("was started %d times", starts)
+	case !m.fatal && m.state == "failed" && (j.Failures != 2 || j.Crashes != 0):
+		return "did not spend its attempts"
+	}
+	return ""
+}
