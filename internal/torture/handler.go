@@ -136,7 +136,7 @@ func (h *handling) pushAll(ctx context.Context, fatal bool) error {
 // watch raises processes that died and freezes those with a run that is to be
 // late, until all jobs have ended.
 func (h *handling) watch(ctx context.Context) error {
-	thaw := map[*process]time.Time{}
+	thaw := map[*process]time.Time{} // when the frozen ones go on
 	changed, last := time.Now(), ""
 	for {
 		for i, p := range h.workers {
@@ -153,7 +153,7 @@ func (h *handling) watch(ctx context.Context) error {
 			if thaw[p].IsZero() && !p.over() && len(thaw) < len(h.workers)-1 {
 				h.kept++
 				thaw[p] = time.Now().Add(2 * shortLease)
-				if err := p.freeze(); err != nil {
+				if err := p.freezeFor(2 * shortLease); err != nil {
 					return err
 				}
 			}
@@ -162,9 +162,6 @@ func (h *handling) watch(ctx context.Context) error {
 		for p, when := range thaw {
 			if time.Now().After(when) {
 				delete(thaw, p)
-				if err := p.thaw(); err != nil {
-					return err
-				}
 			}
 		}
 		reply, err := h.server.ask(ctx, child.Command{Op: child.OpCount})

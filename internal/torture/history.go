@@ -135,6 +135,11 @@ func (r *run) handedBack() bool {
 	return r.accepted && (r.ending == "release" || r.ending == "snooze")
 }
 
+// ousted reports whether somebody claimed the job after this lease was given.
+func (r *run) ousted(runs []*run) bool {
+	return slices.ContainsFunc(runs, func(other *run) bool { return other.asked > r.claimed })
+}
+
 // spends reports whether the run's end was to cost an attempt.
 func (r *run) spends() bool { return r.ending == "retry" || r.ending == "failed" }
 
@@ -222,6 +227,9 @@ func (h *history) judgeRuns(id int64, runs []*run, v *verdict, fault func(string
 		if run.started > 0 {
 			v.execs++
 			byAttempt[run.attempt] = append(byAttempt[run.attempt], run)
+			// A worker that learns of it between the handler's end and its
+			// settlement says nothing: the next holder does.
+			run.lost = run.lost || !run.accepted && !run.p.died() && run.ousted(runs)
 			if run.lost || run.outcome == child.OutcomeLost {
 				v.leasesLost++
 			}

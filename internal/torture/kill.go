@@ -43,7 +43,7 @@ type killing struct {
 	workers []*process
 	next    int64 // number of the next task
 	kills   int
-	frozen  map[*process]time.Time // when to thaw
+	frozen  map[*process]time.Time // when it thaws
 	freezes int
 	elder   int // of workers: is spared
 	elected time.Time
@@ -75,11 +75,8 @@ func (k *killing) all(ctx context.Context) (err error) {
 	if err := k.killAll(ctx); err != nil {
 		return err
 	}
-	for p, when := range k.frozen {
+	for _, when := range k.frozen {
 		if err := pause(ctx, time.Until(when)); err != nil {
-			return err
-		}
-		if err := p.thaw(); err != nil {
 			return err
 		}
 	}
@@ -130,9 +127,6 @@ func (k *killing) strike(ctx context.Context) error {
 	for p, when := range k.frozen {
 		if time.Now().After(when) {
 			delete(k.frozen, p)
-			if err := p.thaw(); err != nil {
-				return err
-			}
 		}
 	}
 	if k.kills%massacre == massacre-1 {
@@ -149,7 +143,7 @@ func (k *killing) strike(ctx context.Context) error {
 	if k.kills >= freezing*(k.freezes+1) && haveSignals && len(k.frozen) == 0 && p.hasBegun() {
 		k.freezes++
 		k.frozen[p] = time.Now().Add(shortLease * 2)
-		return p.freeze()
+		return p.freezeFor(shortLease * 2)
 	}
 	if err := k.kill(p); err != nil {
 		return err

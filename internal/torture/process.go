@@ -189,6 +189,17 @@ func (p *process) thaw() error {
 	return p.signal(sigCont)
 }
 
+// freezeFor stops the child for a while, whatever else happens: it may have
+// been stopped with the lock, and then everybody waits for it.
+func (p *process) freezeFor(d time.Duration) error {
+	time.AfterFunc(d, func() {
+		if !p.over() {
+			_ = p.thaw() // it has ended meanwhile, or is killed at the end
+		}
+	})
+	return p.freeze()
+}
+
 // died reports whether the child was killed or ended other than well.
 func (p *process) died() bool {
 	p.mu.Lock()

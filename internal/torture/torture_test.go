@@ -9,8 +9,9 @@ import (
 	"github.com/plainjobs/plainjobs/internal/torture"
 )
 
-// Each test in its short form, with each driver. PLAINJOBS_TORTURE_SEED repeats
-// a seed.
+// Each test in its short form, on all drivers together where that makes sense,
+// and what kills with each of them. PLAINJOBS_TORTURE_SEED repeats a seed;
+// "go run ./cmd/torture -short" has the short forms with every driver.
 func TestShort(t *testing.T) {
 	programs := torture.NewPrograms(t.TempDir())
 	seed := uint64(1)
@@ -22,7 +23,8 @@ func TestShort(t *testing.T) {
 	}
 	for _, test := range torture.Tests() {
 		for _, driver := range append(torture.Drivers[:len(torture.Drivers):len(torture.Drivers)], torture.Mixed) {
-			if driver == torture.Mixed && !test.Mixed {
+			kills := test.ID == "kill" || test.ID == "pushkill"
+			if test.Mixed != (driver == torture.Mixed) && !kills {
 				continue
 			}
 			t.Run(test.ID+"/"+driver, func(t *testing.T) {

@@ -2,6 +2,7 @@ package child
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -45,23 +46,22 @@ func (c *child) script(ctx context.Context) error {
 type script struct {
 	*child
 	*recorder
-	points     *points
-	next       int64
-	self       backend.Worker
-	registered bool
+	points *points
+	next   int64
+	self   backend.Worker
 }
 
 func (s *script) round(ctx context.Context) error {
 	if err := s.push(ctx); err != nil {
 		return err
 	}
-	jobs, err := s.claim(ctx, s.self, 4, !s.registered)
+	jobs, err := s.claim(ctx, s.self, 4)
 	if err != nil {
 		return err
 	}
-	s.registered = true
 	s.points.during("beat")
-	if _, err := s.Beat(ctx, backend.BeatRequest{Worker: s.self}); err != nil {
+	// On a busy machine it may have reaped itself.
+	if _, err := s.Beat(ctx, backend.BeatRequest{Worker: s.self}); err != nil && !errors.Is(err, backend.ErrWorkerGone) {
 		return err
 	}
 	if err := s.end(ctx, jobs); err != nil {
@@ -69,7 +69,7 @@ func (s *script) round(ctx context.Context) error {
 	}
 	// A worker that is forgotten leaves one job to be rescued.
 	mortal := backend.Worker{ID: 1 + rand.Int64N(1<<62), Host: "mortal", Lease: time.Millisecond}
-	if _, err := s.claim(ctx, mortal, 1, true); err != nil {
+	if _, err := s.claim(ctx, mortal, 1); err != nil {
 		return err
 	}
 	for end := time.Now().Add(2 * time.Millisecond); time.Now().Before(end); { // past its lease
@@ -100,9 +100,9 @@ func (s *script) push(ctx context.Context) error {
 	return nil
 }
 
-func (s *script) claim(ctx context.Context, w backend.Worker, limit int, register bool) ([]backend.Job, error) {
+func (s *script) claim(ctx context.Context, w backend.Worker, limit int) ([]backend.Job, error) {
 	s.points.during("claim")
-	return s.Claim(ctx, backend.ClaimRequest{Worker: w, Register: register, Names: []string{even.Name(), odd.Name()}, Limit: limit})
+	return s.Claim(ctx, backend.ClaimRequest{Worker: w, Register: true, Names: []string{even.Name(), odd.Name()}, Limit: limit})
 }
 
 // end settles jobs, each in another way.
