@@ -96,7 +96,7 @@ func (s *server) do(ctx context.Context, cmd Command) (r Reply, err error) {
 // list returns all jobs.
 func list(ctx context.Context, store backend.Reader) (jobs []Job, err error) {
 	for before := int64(0); ; {
-		page, err := store.List(ctx, backend.ListRequest{Before: before, Limit: 1000})
+		page, err := store.List(ctx, backend.ListRequest{Before: before, Limit: 1000, Payloads: true})
 		if err != nil {
 			return jobs, err
 		}
