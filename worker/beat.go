@@ -153,7 +153,10 @@ func (s *session) buried(id int64) {
 	if s.self.ID != id {
 		return // known already
 	}
-	s.opts.Logger.Warn("plainjobs: this worker was taken for dead; its leases are lost", "leases", s.leases)
+	leases := s.leases
+	s.later(func() {
+		s.opts.Logger.Warn("plainjobs: this worker was taken for dead; its leases are lost", "leases", leases)
+	})
 	for r := range s.each {
 		s.lose(r)
 	}

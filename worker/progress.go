@@ -16,7 +16,6 @@ type told struct{ done, total int64 }
 // progress stores how far runs have come, at most once in progressEvery, until
 // ctx ends. What a run told is overwritten by what it tells later.
 func (s *session) progress(ctx context.Context) {
-	store, ok := s.store.(backend.Progresser)
 	for {
 		select {
 		case <-ctx.Done():
@@ -27,18 +26,12 @@ func (s *session) progress(ctx context.Context) {
 		var batch []backend.Progress
 		for r, t := range s.told {
 			if r.state == runRuns {
-				batch = append(batch, backend.Progress{Lease: r.job.Lease, Done: t.done, Total: t.total})
+				batch = append(batch, t.of(r))
+				delete(s.told, r)
 			}
 		}
-		clear(s.told)
 		s.mu.Unlock()
-		if ok && len(batch) > 0 {
-			limited, cancel := context.WithTimeout(ctx, s.opts.Lease/3)
-			if err := store.Progress(limited, batch); err != nil && ctx.Err() == nil && !permanent(err) {
-				s.log.complain("progress", err)
-			}
-			cancel()
-		}
+		s.storeProgress(ctx, batch)
 		timer := time.NewTimer(progressEvery)
 		select {
 		case <-timer.C:
@@ -48,14 +41,48 @@ func (s *session) progress(ctx context.Context) {
 	}
 }
 
+// of returns what the store takes.
+func (t told) of(r *run) backend.Progress {
+	return backend.Progress{Lease: r.job.Lease, Done: t.done, Total: t.total}
+}
+
+// lastWords takes out what the runs of a batch have told that are over. The
+// caller holds mu.
+func (s *session) lastWords(batch []entry) (last []backend.Progress) {
+	if len(s.told) == 0 {
+		return nil
+	}
+	for _, e := range batch {
+		if t, ok := s.told[e.run]; ok {
+			last = append(last, t.of(e.run))
+			delete(s.told, e.run)
+		}
+	}
+	return last
+}
+
+func (s *session) storeProgress(ctx context.Context, batch []backend.Progress) {
+	store, ok := s.store.(backend.Progresser)
+	if !ok || len(batch) == 0 {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, s.opts.Lease/3)
+	defer cancel()
+	if err := store.Progress(limited, batch); err != nil && ctx.Err() == nil && !permanent(err) {
+		s.log.complain("progress", err)
+	}
+}
+
 // Tell notes how far a run has come.
 func (r *run) Tell(done, total int64) {
 	s := r.s
 	s.mu.Lock()
-	if s.told == nil {
-		s.told = map[*run]told{}
+	if r.inSlot { // a handler may leave somebody behind who goes on telling
+		if s.told == nil {
+			s.told = map[*run]told{}
+		}
+		s.told[r] = told{done, total}
 	}
-	s.told[r] = told{done, total}
 	s.mu.Unlock()
 	select {
 	case s.progressed <- struct{}{}:

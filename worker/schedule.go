@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -84,7 +85,7 @@ func (s *session) tick(ctx context.Context) {
 	for ctx.Err() == nil {
 		wait, err := s.tickDue(ctx, scheduler)
 		if err != nil {
-			if ctx.Err() == nil && !permanent(err) {
+			if ctx.Err() == nil && !errors.Is(err, backend.ErrClosed) {
 				s.log.complain("tick", err)
 			}
 			pause.sleep(ctx)
@@ -110,20 +111,29 @@ func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (tim
 		return 0, err
 	}
 	wait := scheduleLook
+	var errs []error
 	for _, stored := range all.Schedules {
 		own := s.schedules[stored.Name]
-		if own == nil || own.definition != stored.Definition || !stored.RemovedAt.IsZero() {
+		if own == nil || own.definition != stored.Definition {
 			continue
 		}
 		next := stored.Next
-		if !next.After(all.Now) {
-			if next, err = s.take(ctx, scheduler, own, next, all.Now); err != nil {
-				return 0, err
-			}
+		switch {
+		case !stored.RemovedAt.IsZero():
+			// This worker was taken for dead meanwhile, and has it.
+			next, _ = own.Next(all.Now, own.zone)
+			err = scheduler.Define(ctx, []backend.Schedule{{Name: own.Name, Definition: own.definition, Next: next}})
+			next = all.Now // look again
+		case !next.After(all.Now):
+			next, err = s.take(ctx, scheduler, own, next, all.Now)
+		}
+		if err != nil { // one that fails keeps no other from its ticks
+			errs = append(errs, fmt.Errorf("schedule %s: %w", own.Name, err))
+			continue
 		}
 		wait = min(wait, max(next.Sub(all.Now), time.Millisecond))
 	}
-	return wait, nil
+	return wait, errors.Join(errs...)
 }
 
 // take pushes what is due of a schedule and returns its next tick.
@@ -134,19 +144,41 @@ func (s *session) take(ctx context.Context, scheduler backend.Scheduler, own *sc
 	}
 	var jobs []backend.NewJob
 	for _, tick := range ticks {
-		job, err := own.Task(tick)
+		job, err := own.task(tick)
 		if err != nil {
-			return next, fmt.Errorf("schedule %s: %w", own.Name, err)
+			return next, err
 		}
 		jobs = append(jobs, job)
 	}
-	tick := backend.Tick{Name: own.Name, Definition: own.definition, Due: due, Next: next, Jobs: jobs}
-	_, err := scheduler.Tick(ctx, tick)
-	if errors.Is(err, backend.ErrDuplicate) || errors.Is(err, backend.ErrQueueFull) {
-		// The job's own rules refuse it, and this tick passes.
-		s.opts.Logger.Warn("plainjobs: a tick pushes nothing", "schedule", own.Name, "tick", due, "error", err)
-		tick.Jobs = nil
-		_, err = scheduler.Tick(ctx, tick)
+	for {
+		_, err := scheduler.Tick(ctx, backend.Tick{Name: own.Name, Definition: own.definition, Due: due, Next: next, Jobs: jobs})
+		at := refused(err)
+		if at < 0 || at >= len(jobs) {
+			return next, err
+		}
+		// The job's own rules refuse it: that tick passes, the others do not.
+		s.opts.Logger.Warn("plainjobs: a tick pushes nothing", "schedule", own.Name, "error", err)
+		jobs = slices.Delete(jobs, at, at+1)
 	}
-	return next, err
+}
+
+// task is Task, which is the user's code.
+func (own *schedule) task(tick time.Time) (job backend.NewJob, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("making its task panicked: %v", v)
+		}
+	}()
+	return own.Task(tick)
+}
+
+// refused returns which job of a push was refused by its key or bound, or -1.
+func refused(err error) int {
+	if e := (*backend.DuplicateError)(nil); errors.As(err, &e) {
+		return e.Index
+	}
+	if e := (*backend.QueueFullError)(nil); errors.As(err, &e) {
+		return e.Index
+	}
+	return -1
 }

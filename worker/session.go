@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -37,6 +38,7 @@ type session struct {
 
 	schedules  map[string]*schedule
 	progressed chan struct{} // runs have told how far they are
+	over       atomic.Bool   // nothing is settled any more
 	bounded    bool          // a job has a concurrency of its own
 
 	kick    chan struct{} // tells fetch, when it waits, to look at the demand again
@@ -68,7 +70,7 @@ type session struct {
 	open   []string                   // see bound
 	turn   int                        // of claims, see bound
 	told   map[*run]told
-	unsaid []engine.Event // to be told when mu is free
+	unsaid []func() // see later
 
 	settling bool // the settler is about to write, and fetch has not seen it
 	awaits   bool // fetch waits until there is demand
@@ -87,7 +89,8 @@ type run struct {
 	slot      int64 // the goroutine's number
 	counted   bool  // in taking
 	cancelled atomic.Bool
-	expires   time.Time // to be started by then, or zero
+	reported  atomic.Bool // as stuck
+	expires   time.Time   // to be started by then, or zero
 
 	before, after *run // in held; nil if it is not
 }
@@ -179,6 +182,7 @@ func (s *session) run(ctx context.Context) error {
 	stuck := s.drain(broken == nil)
 	s.settler.close()
 	<-s.settler.done
+	s.over.Store(true)
 	stopBeating()
 	rest.Wait()
 	if len(stuck) == 0 {
@@ -210,6 +214,11 @@ func (s *session) enroll(ctx context.Context) error {
 		if permanent(err) || ctx.Err() != nil {
 			return err
 		}
+		if errors.Is(err, backend.ErrWorkerGone) { // taken for dead before it was all there
+			s.mu.Lock()
+			s.renew()
+			s.mu.Unlock()
+		}
 		s.log.complain("register", err)
 		pause.sleep(ctx)
 	}
@@ -235,24 +244,23 @@ func (s *session) request(limit int, suspects bool) backend.ClaimRequest {
 }
 
 // bound keeps the claims of jobs with a concurrency of their own within it. Of
-// such a job's names, if it has several, each claim asks for another one. It
-// sets open to all names of which one may be asked for. The caller holds mu.
+// such a job's names, if it has several, each claim asks for the next. It sets
+// open to all names of which one may be asked for. The caller holds mu.
 func (s *session) bound(req *backend.ClaimRequest) {
 	req.Caps, req.Names, s.open = map[string]int{}, nil, nil
 	s.turn++
-	asked := map[*engine.Definition]bool{}
-	for i := range s.names {
-		name := s.names[(i+s.turn)%len(s.names)]
+	for _, name := range s.names {
 		d := s.jobs[name]
 		if d.Concurrency > 0 {
 			left := d.Concurrency - s.taking[d]
 			if left <= 0 {
 				continue
 			}
-			if s.open = append(s.open, name); asked[d] {
+			s.open = append(s.open, name)
+			if n := s.turn % (1 + len(d.Aliases)); n == 0 && name != d.Name || n > 0 && name != d.Aliases[n-1] {
 				continue
 			}
-			req.Caps[name], asked[d] = left, true
+			req.Caps[name] = left
 		} else {
 			s.open = append(s.open, name)
 		}
@@ -293,7 +301,7 @@ func (s *session) drain(grace bool) (stuck []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for r := range s.each {
-		if r.state == runRuns {
+		if r.inSlot {
 			stuck = append(stuck, fmt.Sprintf("%s #%d", r.job.Name, r.job.ID))
 		}
 	}
@@ -374,11 +382,13 @@ func (s *session) rouseFetch() {
 
 // lose tells a run that its job is not its own any more. The caller holds mu.
 func (s *session) lose(r *run) {
-	if r.state != runWaits && r.state != runRuns {
-		return
+	if r.state != runWaits && r.state != runRuns || r.ctx.Info.InTx.Load() {
+		return // or its own transaction has ended it, which judge finds out
 	}
-	s.opts.Logger.Warn("plainjobs: lease lost", attrs(r)...)
-	s.unsaid = append(s.unsaid, engine.Event{Kind: engine.Lost, Job: r.job, Err: plainjobs.ErrLeaseLost})
+	s.later(func() {
+		s.opts.Logger.Warn("plainjobs: lease lost", attrs(r)...)
+		s.emit(engine.Event{Kind: engine.Lost, Job: r.job, Err: plainjobs.ErrLeaseLost})
+	})
 	if r.state == runRuns {
 		r.ctx.End(plainjobs.ErrLeaseLost)
 		s.watch(r, stuckAfter)
@@ -411,17 +421,20 @@ func (s *session) cancel(r *run) {
 }
 
 // emit tells the queue's subscribers of an event. The caller does not hold mu:
-// a subscriber may call the queue.
+// a subscriber, and a log, may call the queue.
 func (s *session) emit(e engine.Event) { s.queue.Events.Emit(e) }
+
+// later has say call f. The caller holds mu.
+func (s *session) later(f func()) { s.unsaid = append(s.unsaid, f) }
 
 // say tells what happened while mu was held.
 func (s *session) say() {
 	s.mu.Lock()
-	events := s.unsaid
+	unsaid := s.unsaid
 	s.unsaid = nil
 	s.mu.Unlock()
-	for _, e := range events {
-		s.emit(e)
+	for _, f := range unsaid {
+		f()
 	}
 }
 

@@ -100,11 +100,13 @@ func (t *settler) loop() {
 		batch, t.entries = t.entries, batch[:0]
 		t.writing = len(batch)
 		t.s.settling = len(batch) > 0
+		last := t.s.lastWords(batch)
 		t.s.mu.Unlock()
 		if len(batch) == 0 {
 			return
 		}
 		t.s.nudge()
+		t.s.storeProgress(t.giveUp, last)
 		t.store(batch)
 	}
 }

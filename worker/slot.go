@@ -26,6 +26,7 @@ type ended struct {
 	failure *backend.Failure // nil: it went well
 	took    time.Duration
 	idle    bool // the handler was not called
+	settled bool // by the handler's own transaction
 }
 
 // next has the end of a slot's last run stored and returns the run for it to
@@ -85,6 +86,10 @@ func (s *session) finish(e ended) {
 	}
 	s.nudgeIfWanted()
 	if lost {
+		s.forget(e.run)
+		return
+	}
+	if e.settled {
 		s.forget(e.run)
 		return
 	}
@@ -158,7 +163,7 @@ var errNotCommitted = errors.New("the transaction in which the handler completed
 func (s *session) judge(r *run, err error, took time.Duration) ended {
 	e := ended{run: r, took: took}
 	if r.ctx.Info.InTx.Load() {
-		if s.committed(r) {
+		if e.settled = s.committed(r); e.settled {
 			err = nil
 		} else {
 			err = errors.Join(errNotCommitted, err)
@@ -201,7 +206,7 @@ var kinds = map[backend.Ending]engine.EventKind{
 // first line of its error, never its payload. It tells subscribers too.
 func (s *session) report(e ended, err error) {
 	r, f := e.run, e.failure
-	if s.queue.Events.Wanted() && !s.isLost(r) {
+	if s.queue.Events.Wanted() && !s.isLost(r) && !s.over.Load() {
 		event := engine.Event{Kind: engine.Done, Job: r.job, Err: err, Took: e.took}
 		if f != nil {
 			event.Kind, event.In = kinds[f.Ending], f.Delay

@@ -24,7 +24,7 @@ func (s *session) watch(r *run, after time.Duration) *time.Timer {
 		s.mu.Lock()
 		running, slot := r.inSlot, r.slot
 		s.mu.Unlock()
-		if !running {
+		if !running || r.reported.Swap(true) {
 			return
 		}
 		s.opts.Logger.Error("plainjobs: stuck: the handler goes on although its context has ended",

@@ -29,7 +29,8 @@ type Options struct {
 	// program defines.
 	Jobs []plainjobs.AnyJob
 	// Grace is how long running handlers may go on when Run's context has
-	// ended, before theirs ends too; zero is 20 seconds, negative is none.
+	// ended, before theirs ends too, at most 24 hours; zero is 20 seconds,
+	// negative is none.
 	Grace time.Duration
 	// Lease is how long the worker counts as alive after it was last heard
 	// of, from 100 ms to an hour; zero is 30 seconds. It renews every quarter
@@ -38,7 +39,7 @@ type Options struct {
 	// makes jobs run twice.
 	Lease time.Duration
 	// Poll is how often the worker looks for jobs in a store that cannot
-	// tell when there are some; zero is 100 ms.
+	// tell when there are some, at most the lease; zero is 100 ms.
 	Poll time.Duration
 	// Logger is told of runs and troubles, never of payloads; nil is
 	// slog.Default().
