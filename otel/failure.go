@@ -1,0 +1,124 @@
+package otelplainjobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime"
+	"strings"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// The types of what handlers ask for by their errors are not exported.
+var (
+	snoozed   = reflect.TypeOf(plainjobs.Snooze(0))
+	cancelled = reflect.TypeOf(plainjobs.Cancel(nil))
+	retried   = reflect.TypeOf(plainjobs.RetryAfter(0, nil))
+)
+
+// recordError sets how a run ended that returned err.
+func recordError(ctx context.Context, span trace.Span, err error) {
+	if err == nil || !span.IsRecording() {
+		return
+	}
+	kind, text := describe(ctx, err)
+	if kind == "" {
+		span.SetAttributes(outcomeKey.String(plainjobs.EventSnoozed.String()))
+		return
+	}
+	record(span, kind, text, fmt.Sprintf("%T", err), "")
+}
+
+// recordPanic sets how a run ended that panicked with v, or, if that is nil,
+// ended its goroutine. It is called while the panic is under way.
+func recordPanic(span trace.Span, v any) {
+	switch {
+	case !span.IsRecording():
+	case v == nil:
+		record(span, "goexit", "the handler called runtime.Goexit", "runtime.Goexit", stack())
+	default:
+		record(span, "panic", fmt.Sprintf("panic: %v", v), fmt.Sprintf("%T", v), stack())
+	}
+}
+
+func record(span trace.Span, kind, text, exception, stack string) {
+	text = backend.CleanError(text)
+	attrs := []attribute.KeyValue{semconv.ExceptionType(exception), semconv.ExceptionMessage(text)}
+	if stack != "" {
+		attrs = append(attrs, semconv.ExceptionStacktrace(stack))
+	}
+	span.AddEvent(semconv.ExceptionEventName, trace.WithAttributes(attrs...))
+	span.SetAttributes(semconv.ErrorTypeKey.String(kind))
+	span.SetStatus(codes.Error, text)
+}
+
+// describe returns an error's class, or none if it is no failure but a snooze,
+// and its text. Errors are the user's code, and so may panic.
+func describe(ctx context.Context, err error) (kind, text string) {
+	defer func() {
+		if recover() != nil {
+			kind = fmt.Sprintf("%T", err)
+			text = "an error of type " + kind + " whose methods panic"
+		}
+	}()
+	if errors.As(err, reflect.New(snoozed).Interface()) {
+		return "", ""
+	}
+	return class(ctx, err), err.Error()
+}
+
+// ends are the classes of runs whose context ended, by its cause.
+var ends = []struct {
+	cause error
+	kind  string
+}{
+	{plainjobs.ErrTimeout, "timeout"},
+	{plainjobs.ErrCancelled, "cancelled"},
+	{plainjobs.ErrStopped, "stopped"},
+	{plainjobs.ErrLeaseLost, "lease_lost"},
+}
+
+// class returns the value of error.type, of which there must be few.
+func class(ctx context.Context, err error) string {
+	if cause := context.Cause(ctx); cause != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, cause)) {
+		for _, end := range ends {
+			if errors.Is(cause, end.cause) {
+				return end.kind
+			}
+		}
+	}
+	if t := reflect.TypeOf(err); t == cancelled || t == retried {
+		switch inner := errors.Unwrap(err); {
+		case inner != nil:
+			err = inner
+		case t == cancelled:
+			return plainjobs.EventCancelled.String()
+		default:
+			return plainjobs.EventRetried.String()
+		}
+	}
+	return semconv.ErrorType(err).Value.AsString()
+}
+
+// stack returns the functions under way without their arguments, which
+// runtime.Stack would show, and with them numbers of a payload.
+func stack() string {
+	var pcs [64]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
+	var b strings.Builder
+	for {
+		frame, more := frames.Next()
+		fmt.Fprintf(&b, "%s\n\t%s:%d\n", frame.Function, frame.File, frame.Line)
+		if !more {
+			return b.String()
+		}
+	}
+}

@@ -1,0 +1,73 @@
+package otelplainjobs
+
+import (
+	"context"
+	"strconv"
+
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/plainjobs/plainjobs"
+)
+
+// process is what the conventions call a run.
+const process = "process"
+
+// Middleware is for plainjobs.Options.Middleware, where it should be the
+// first: each run is a consumer span with the job's name, ID and attempt, and
+// with its error or panic.
+//
+// The span is a child of the one in Perform's context, unless the worker runs
+// in a span or Options.Links is set, and linked to it in any case.
+func (t *Telemetry) Middleware(next plainjobs.Handler) plainjobs.Handler {
+	return func(ctx context.Context, job *plainjobs.Info) error {
+		ctx, span := t.start(ctx, job)
+		returned := false
+		// End is not deferred itself: it would record a panic once more.
+		defer func() {
+			if returned {
+				span.End()
+				return
+			}
+			// The worker makes an error of the panic. That it happens again
+			// in here keeps the handler on the stack.
+			v := recover()
+			recordPanic(span, v)
+			span.End()
+			if v != nil {
+				panic(v)
+			}
+		}()
+		err := next(ctx, job)
+		returned = true
+		recordError(ctx, span, err)
+		return err
+	}
+}
+
+// start begins the span of a run.
+func (t *Telemetry) start(ctx context.Context, job *plainjobs.Info) (context.Context, trace.Span) {
+	ambient := trace.SpanFromContext(ctx)
+	ctx = t.propagator.Extract(ctx, propagation.MapCarrier(job.Metadata))
+	created := trace.SpanContextFromContext(ctx)
+	opts := []trace.SpanStartOption{
+		trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithAttributes(
+			system,
+			semconv.MessagingOperationName(process),
+			semconv.MessagingOperationTypeProcess,
+			semconv.MessagingDestinationName(job.Name),
+			semconv.MessagingMessageID(strconv.FormatInt(job.ID, 10)),
+			attemptKey.Int(job.Attempt),
+			maxAttemptsKey.Int(job.MaxAttempts),
+		),
+	}
+	if created.IsValid() && !created.Equal(ambient.SpanContext()) {
+		opts = append(opts, trace.WithLinks(trace.Link{SpanContext: created}))
+	}
+	if t.links || ambient.SpanContext().IsValid() {
+		ctx = trace.ContextWithSpan(ctx, ambient)
+	}
+	return t.tracer.Start(ctx, process+" "+job.Name, opts...)
+}
