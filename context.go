@@ -82,18 +82,24 @@ func Progress(ctx context.Context, done, total int64) {
 // in the database and its end are committed together, or neither is, so that
 // they happen once however often the job runs. The transaction is one of the
 // queue's database. The error matches [ErrLeaseLost] if the job is not this
-// run's any more; then roll back.
+// run's any more; then roll back. A handler with a result calls
+// [ResultJob.Complete].
 //
 // Afterwards the transaction decides: if it was committed the job is done,
 // whatever the handler returns; if not, the run has failed, even if the
 // handler returns nil.
-func Complete(ctx context.Context, tx *sql.Tx) error {
+func Complete(ctx context.Context, tx *sql.Tx) error { return complete(ctx, tx, nil) }
+
+func complete(ctx context.Context, tx *sql.Tx, result []byte) error {
 	i := engine.InfoOf(ctx)
 	switch {
 	case i == nil:
 		return errors.New("plainjobs: Complete outside of a handler")
 	case tx == nil:
 		return errors.New("plainjobs: Complete with a nil transaction")
+	}
+	if d := engine.Lookup(i.Job.Name); d != nil && d.Results && result == nil {
+		return fmt.Errorf("plainjobs: complete: job %s has a result, which its own Complete takes", d.Name)
 	}
 	b, ok := i.Queue.Backend.(backend.TxPusher)
 	if !ok {
@@ -102,7 +108,7 @@ func Complete(ctx context.Context, tx *sql.Tx) error {
 		}
 		return fmt.Errorf("plainjobs: complete: %w: %T cannot join a transaction", errors.ErrUnsupported, i.Queue.Backend)
 	}
-	if err := b.CompleteTx(ctx, tx, backend.Completion{Lease: i.Job.Lease}); err != nil {
+	if err := b.CompleteTx(ctx, tx, backend.Completion{Lease: i.Job.Lease, Result: result}); err != nil {
 		return fmt.Errorf("plainjobs: complete: %w", err)
 	}
 	i.InTx.Store(true)

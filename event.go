@@ -1,6 +1,7 @@
 package plainjobs
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/plainjobs/plainjobs/internal/engine"
@@ -9,7 +10,9 @@ import (
 // An Event is something that happened to a job in this process.
 type Event struct {
 	Kind EventKind
-	Job  Info
+	// Job as it is after the event; times of one that was just pushed are
+	// those of this process.
+	Job Info
 	// Err is what the run ended with, if that was no success.
 	Err error
 	// Took is how long the run took, once it has ended.
@@ -31,7 +34,7 @@ const (
 	EventSnoozed                        // put off by its handler
 	EventReleased                       // interrupted, and handed back
 	EventFailed                         // for good
-	EventCancelled                      // by its handler, an operator, or because it expired
+	EventCancelled                      // a run: by its handler, an operator, or because it expired
 	EventLost                           // the run's lease
 	EventStuck                          // its handler ignores the end of its context
 )
@@ -39,11 +42,27 @@ const (
 // String returns the kind as a word, as "done".
 func (k EventKind) String() string { return engine.EventKind(k).String() }
 
-// Subscribe has f called with each event of this process until stop is called.
-// It is called by who performs or runs the job, so it must be quick, must not
-// block, and may be called by several goroutines at once.
+// Subscribe has f called with each event of this Queue and its workers until
+// stop is called; what the store does by itself, to jobs that wait or whose
+// worker is dead, is no event. It is called by who performs or runs the job, so
+// it must be quick, must not block or panic, and may be called by several
+// goroutines at once. A nil f panics.
 func (q *Queue) Subscribe(f func(Event)) (stop func()) {
+	if f == nil {
+		panic(fmt.Sprintf("plainjobs: %s: Subscribe with a nil function", caller()))
+	}
 	return q.engine.Events.Subscribe(func(e engine.Event) {
-		f(Event{Kind: EventKind(e.Kind), Job: infoOfRun(e.Job), Err: e.Err, Took: e.Took, In: e.In})
+		info := infoOfRun(e.Job)
+		info.State = after[EventKind(e.Kind)]
+		if info.State == Pending && info.RunAt.After(info.CreatedAt) {
+			info.State = Scheduled
+		}
+		f(Event{Kind: EventKind(e.Kind), Job: info, Err: e.Err, Took: e.Took, In: e.In})
 	})
+}
+
+// after are the states of jobs after events.
+var after = map[EventKind]State{
+	EventPushed: Pending, EventStarted: Running, EventDone: Done, EventRetried: Scheduled, EventSnoozed: Scheduled,
+	EventReleased: Pending, EventFailed: Failed, EventCancelled: Cancelled, EventLost: Running, EventStuck: Running,
 }

@@ -65,6 +65,8 @@ type Info struct {
 	Payload, Result json.RawMessage
 	// Errors are the last ten, oldest first.
 	Errors []RunError
+
+	run []byte // the payload, of a handler's
 }
 
 // A RunError is what one run failed with.
@@ -75,6 +77,7 @@ func (i Info) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("name", i.Name), slog.Int64("id", i.ID), slog.Int("attempt", i.Attempt))
 }
 
+// infoOfRun is the Info of a run.
 func infoOfRun(j *backend.Job) Info {
 	return Info{
 		ID:          j.ID,

@@ -80,6 +80,9 @@ func Handle[T any](q *Queue, job *Job[T], fn func(ctx context.Context, data T) e
 	if q == nil || job == nil || fn == nil {
 		panic(fmt.Sprintf("plainjobs: %s: Handle with a nil queue, job or handler", caller()))
 	}
+	if job.def.Results {
+		panic(fmt.Sprintf("plainjobs: %s: job %q has a result: bind its handler with HandleResult", caller(), job.Name()))
+	}
 	q.engine.Handle(job.def, decoding(fn)(job.def))
 }
 
@@ -149,6 +152,9 @@ func (j *Job[T]) definition() *engine.Definition { return j.def }
 // With returns a task: the job with data, which are encoded at once. If they
 // do not encode, or an option is out of its bounds, Perform returns the error.
 func (j *Job[T]) With(data T, opts ...TaskOption) Task {
+	if j == nil {
+		panic(fmt.Sprintf("plainjobs: %s: With of a nil job", caller()))
+	}
 	d := j.def
 	t := Task{def: d}
 	t.job = backend.NewJob{Name: d.Name, MaxAttempts: d.MaxAttempts, Priority: d.Priority, MaxPending: d.MaxPending}

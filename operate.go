@@ -13,6 +13,8 @@ import (
 // A Filter selects jobs: those to which all of its fields apply that are not
 // zero.
 type Filter struct {
+	// IDs of the jobs: nil does not filter, an empty list selects none. List
+	// and Count take at most 1000.
 	IDs   []int64
 	Name  string
 	State State
@@ -32,6 +34,13 @@ func (f Filter) stored() backend.Filter {
 	return backend.Filter{
 		IDs: f.IDs, Name: f.Name, State: f.State, Key: f.Key, Error: f.Error, Since: f.Since, Until: f.Until,
 	}
+}
+
+func (f Filter) check() error {
+	if f.State != 0 && !slices.Contains(backend.States(), f.State) {
+		return fmt.Errorf("%w: unknown %v", backend.ErrInvalid, f.State)
+	}
+	return nil
 }
 
 // Get returns a job, or an error that matches [ErrNotFound].
@@ -74,6 +83,9 @@ const countMost = 10_000
 // exact and costs nothing. Otherwise it stops at 10,000, and more is set,
 // unless exact is.
 func (q *Queue) Count(ctx context.Context, filter Filter, exact bool) (n int64, more bool, err error) {
+	if err := filter.check(); err != nil {
+		return 0, false, fmt.Errorf("plainjobs: count: %w", err)
+	}
 	if f := filter; f.IDs == nil && f.Key == "" && f.Error == "" && f.Since.IsZero() && f.Until.IsZero() {
 		counts, err := q.Counts(ctx)
 		for _, c := range counts {
@@ -130,17 +142,27 @@ func (q *Queue) Workers(ctx context.Context) ([]Worker, error) {
 	return workers, nil
 }
 
-// Retry makes finished jobs that match the filter wait again as if they were
-// new, and scheduled ones run at once. It returns how many it were, and an
-// error that matches [ErrDuplicate] if there are others whose unique key is
-// taken, which it leaves alone.
-func (q *Queue) Retry(ctx context.Context, filter Filter) (int, error) {
-	return q.operate(ctx, backend.OpRetry, "retry", filter)
+// Retry makes failed and cancelled jobs that match the filter wait again as if
+// they were new, and scheduled ones run at once; done ones too, but only if the
+// filter says IDs, State or All. It returns how many it were, and an error that
+// matches [ErrDuplicate] if there are others whose unique key is taken, which it
+// leaves alone.
+func (q *Queue) Retry(ctx context.Context, filter Filter) (n int, err error) {
+	if filter.IDs != nil || filter.State != 0 || filter.All || filter.stored().All() {
+		return q.operate(ctx, backend.OpRetry, "retry", filter)
+	}
+	for _, state := range []State{Failed, Cancelled, Scheduled} {
+		filter.State = state
+		some, stateErr := q.operate(ctx, backend.OpRetry, "retry", filter)
+		n += some
+		err = errors.Join(err, stateErr)
+	}
+	return n, err
 }
 
 // Cancel ends waiting jobs that match the filter, and the contexts of running
-// ones with [ErrCancelled]: at once in this process, within a heartbeat in
-// others. It returns how many it were.
+// ones with [ErrCancelled]: at once if a worker of this Queue runs them, within
+// a heartbeat if another does. It returns how many it were.
 func (q *Queue) Cancel(ctx context.Context, filter Filter) (int, error) {
 	return q.operate(ctx, backend.OpCancel, "cancel", filter)
 }
@@ -200,9 +222,10 @@ func chunk(f Filter) (first, rest Filter) {
 	return first, rest
 }
 
-// Pause stops runs of a job from starting, or of all jobs if name is empty,
-// in all processes and until [Queue.Resume]. Running ones go on. Others notice
-// within 100 ms.
+// Pause stops jobs of a name from being claimed, or all jobs if it is empty, in
+// all processes and until [Queue.Resume]. What runs goes on, and what workers
+// have claimed ahead, for some 20 ms of work, starts yet. Others notice within
+// 100 ms.
 func (q *Queue) Pause(ctx context.Context, name string) error { return q.pause(ctx, name, true) }
 
 // Resume ends a [Queue.Pause] of the same name.

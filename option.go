@@ -2,6 +2,7 @@ package plainjobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -80,14 +81,15 @@ func MaxPending(n int) DefineOption {
 	})
 }
 
-// Timeout ends the context of a run that takes longer. A handler that ignores
+// Timeout ends the context of a run that takes longer, at most 366 days, with
+// [ErrTimeout] as the cause. A handler that ignores
 // that is reported, with where it stands, as an event and in the log, and goes
 // on. The default is no timeout.
 func Timeout(limit time.Duration) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Timeout = limit
-		if limit <= 0 {
-			return fmt.Errorf("Timeout(%v) is not positive", limit)
+		if limit <= 0 || limit > 366*24*time.Hour {
+			return fmt.Errorf("Timeout(%v) is not within 0 and 366 days", limit)
 		}
 		return nil
 	})
@@ -176,7 +178,7 @@ func Fixed(delay time.Duration) func(attempt int, err error) time.Duration {
 }
 
 // Aliases are names under which the job was known before, and may still be
-// stored: workers run them too.
+// stored: workers run them too. Limits and keys hold for each name apart.
 func Aliases(names ...string) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Aliases = append(d.Aliases, names...)
@@ -188,8 +190,8 @@ func Aliases(names ...string) DefineOption {
 // run ends.
 type Handler func(ctx context.Context, job *Info) error
 
-// A Middleware wraps the runs of jobs. It may look at the job, change the
-// context, and replace the error.
+// A Middleware wraps the runs of jobs. It may look at the job, pass on a context
+// that is made of the run's, and replace the error.
 type Middleware func(next Handler) Handler
 
 // Use wraps the runs of the job, inside of the queue's own middleware; the
@@ -209,21 +211,27 @@ func Use(middleware ...Middleware) DefineOption {
 // engine returns m as the engine applies it, once for a job and queue.
 func (m Middleware) engine() engine.Middleware {
 	return func(_ *engine.Definition, next engine.Run) engine.Run {
-		h := m(func(ctx context.Context, _ *Info) error {
-			return next(ctx, engine.InfoOf(ctx).Job.Payload)
+		h := m(func(ctx context.Context, job *Info) error {
+			if job == nil || engine.InfoOf(ctx) == nil {
+				return errors.New("a middleware called the next handler without the job, or without a context of the run's")
+			}
+			return next(ctx, job.run)
 		})
-		return func(ctx context.Context, _ []byte) error {
+		return func(ctx context.Context, payload []byte) error {
 			info, _ := FromContext(ctx)
+			info.run = payload
 			return h(ctx, &info)
 		}
 	}
 }
 
+const maxDelay = 100 * 365 * 24 * time.Hour
+
 // In runs a task after a delay, which is not negative and at most 100 years.
 func In(delay time.Duration) TaskOption {
 	return taskOption(func(t *Task) error {
-		if delay < 0 {
-			return fmt.Errorf("In(%v) is negative", delay)
+		if delay < 0 || delay > maxDelay {
+			return fmt.Errorf("In(%v) is not within 0 and 100 years", delay)
 		}
 		t.job.Delay, t.at = delay, time.Time{}
 		return nil

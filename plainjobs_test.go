@@ -94,11 +94,11 @@ func TestPerformRefuses(t *testing.T) {
 		"data do not encode":                   anyJob.With(func() {}),
 		"unsupported value: NaN":               anyJob.With(math.NaN()),
 		"102 bytes, at most 100":               anyJob.With(strings.Repeat("x", 100)),
-		"In(-1s) is negative":                  anyJob.With(1, plainjobs.In(-time.Second)),
+		"In(-1s) is not within 0 and 100 years":                  anyJob.With(1, plainjobs.In(-time.Second)),
 		"At(the zero time)":                    anyJob.With(1, plainjobs.At(time.Time{})),
 		"MaxAttempts(0)":                       anyJob.With(1, plainjobs.MaxAttempts(0)),
 		"MaxAttempts(-5)":                      anyJob.With(1, plainjobs.MaxAttempts(-5)),
-		"delay 2562047h47m16.854775807s":       anyJob.With(1, plainjobs.In(math.MaxInt64)),
+		"In(2562047h47m16.854775807s)":       anyJob.With(1, plainjobs.In(math.MaxInt64)),
 		"plainjobs: perform test/any: payload": anyJob.With(strings.Repeat("x", 200)),
 	} {
 		if _, err := q.Perform(t.Context(), task); err == nil || !strings.Contains(err.Error(), want) {

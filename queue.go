@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/engine"
@@ -102,9 +101,11 @@ func (q *Queue) push(ctx context.Context, jobs []backend.NewJob) ([]backend.Push
 	if err == nil && q.engine.Events.Wanted() {
 		for i, p := range pushed {
 			if !p.Duplicate {
+				now := q.engine.Now().UTC()
 				q.engine.Events.Emit(engine.Event{Kind: engine.Pushed, Job: &backend.Job{
 					Lease: backend.Lease{ID: p.ID}, Name: jobs[i].Name, Priority: jobs[i].Priority,
 					MaxAttempts: jobs[i].MaxAttempts, Attempt: 1, Metadata: jobs[i].Metadata,
+					CreatedAt: now, RunAt: now.Add(jobs[i].Delay),
 				}})
 			}
 		}
@@ -125,7 +126,7 @@ func (q *Queue) perform(ctx context.Context, tasks []Task, push push) ([]int64, 
 	jobs := make([]backend.NewJob, len(tasks))
 	for i := range tasks {
 		var err error
-		if jobs[i], err = tasks[i].stored(q.engine.MaxPayload, metadata); err != nil {
+		if jobs[i], err = tasks[i].stored(q.engine, metadata); err != nil {
 			if len(tasks) > 1 {
 				return nil, fmt.Errorf("plainjobs: perform %s, task %d: %w", tasks[i].name(), i, err)
 			}
@@ -153,9 +154,9 @@ func (t *Task) name() string {
 	return t.def.Name
 }
 
-// stored returns the task as a store takes it.
-func (t *Task) stored(maxPayload int, metadata []byte) (backend.NewJob, error) {
-	j := t.job
+// stored returns the task as the store of a queue takes it.
+func (t *Task) stored(q *engine.Queue, metadata []byte) (backend.NewJob, error) {
+	j, maxPayload := t.job, q.MaxPayload
 	switch {
 	case t.def == nil:
 		return j, errors.New("make tasks with Job.With")
@@ -166,11 +167,14 @@ func (t *Task) stored(maxPayload int, metadata []byte) (backend.NewJob, error) {
 			"or set Options.MaxPayload", ErrPayloadTooLarge, len(j.Payload), maxPayload)
 	}
 	if !t.at.IsZero() {
-		j.Delay = max(0, time.Until(t.at))
+		j.Delay = max(0, t.at.Sub(q.Now()))
 	}
 	if !t.before.IsZero() {
-		if j.Expires = time.Until(t.before); j.Expires <= 0 {
+		if j.Expires = t.before.Sub(q.Now()); j.Expires <= 0 {
 			return j, fmt.Errorf("Before(%v) has passed", t.before)
+		}
+		if j.Delay >= j.Expires {
+			return j, fmt.Errorf("Before(%v) is before the task's own time", t.before)
 		}
 	}
 	j.Metadata = metadata

@@ -2,6 +2,7 @@ package plainjobs
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,18 +16,36 @@ import (
 // the job and travels as JSON.
 type ResultJob[T, R any] struct{ *Job[T] }
 
+// Name returns the job's name; a nil job's is empty.
+func (j *ResultJob[T, R]) Name() string {
+	if j == nil {
+		return ""
+	}
+	return j.Job.Name()
+}
+
+func (j *ResultJob[T, R]) definition() *engine.Definition { return j.def }
+
 // DefineResult is [Define] for a handler with a result.
 func DefineResult[T, R any](name string, fn func(ctx context.Context, data T) (R, error), opts ...DefineOption) *ResultJob[T, R] {
 	where := caller()
 	if fn == nil {
 		panic(fmt.Sprintf("plainjobs: %s: job %q is defined with a nil handler; use Declare to bind one later", where, name))
 	}
-	return &ResultJob[T, R]{define[T](name, where, decoding(storing(fn)), opts)}
+	return withResult[T, R](define[T](name, where, decoding(storing(fn)), opts))
 }
 
 // DeclareResult is [Declare] for a handler with a result.
 func DeclareResult[T, R any](name string, opts ...DefineOption) *ResultJob[T, R] {
-	return &ResultJob[T, R]{define[T](name, caller(), nil, opts)}
+	return withResult[T, R](define[T](name, caller(), nil, opts))
+}
+
+func withResult[T, R any](job *Job[T]) *ResultJob[T, R] {
+	if job.def.Settings.History.Done < 0 {
+		panic(fmt.Sprintf("plainjobs: %s: job %q has a result, and Keep deletes it before anybody could await it", job.def.Where, job.def.Name))
+	}
+	job.def.Results = true
+	return &ResultJob[T, R]{job}
 }
 
 // HandleResult is [Handle] for a handler with a result.
@@ -45,17 +64,34 @@ func storing[T, R any](fn func(context.Context, T) (R, error)) func(context.Cont
 			return err
 		}
 		i := engine.InfoOf(ctx)
-		encoded, err := json.Marshal(r)
-		if err != nil {
-			return fmt.Errorf("result of job %s #%d, a %T, does not encode: %w", i.Job.Name, i.Job.ID, r, err)
-		}
-		if len(encoded) > i.Queue.MaxPayload {
-			return fmt.Errorf("result of job %s #%d: %w: %d bytes, at most %d", i.Job.Name, i.Job.ID, ErrPayloadTooLarge,
-				len(encoded), i.Queue.MaxPayload)
-		}
-		i.Result = encoded
-		return nil
+		i.Result, err = encodeResult(i, r)
+		return err
 	}
+}
+
+func encodeResult(i *engine.Info, r any) ([]byte, error) {
+	encoded, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("result of job %s #%d, a %T, does not encode: %w", i.Job.Name, i.Job.ID, r, err)
+	}
+	if len(encoded) > i.Queue.MaxPayload {
+		return nil, fmt.Errorf("result of job %s #%d: %w: %d bytes, at most %d", i.Job.Name, i.Job.ID, ErrPayloadTooLarge,
+			len(encoded), i.Queue.MaxPayload)
+	}
+	return encoded, nil
+}
+
+// Complete is [Complete] with the job's result.
+func (j *ResultJob[T, R]) Complete(ctx context.Context, tx *sql.Tx, result R) error {
+	i := engine.InfoOf(ctx)
+	if i == nil {
+		return errors.New("plainjobs: Complete outside of a handler")
+	}
+	encoded, err := encodeResult(i, result)
+	if err != nil {
+		return fmt.Errorf("plainjobs: complete: %w", err)
+	}
+	return complete(ctx, tx, encoded)
 }
 
 // A JobError is why a job has no result.
@@ -81,7 +117,7 @@ func (j *ResultJob[T, R]) Await(ctx context.Context, q *Queue, id int64) (R, err
 	switch {
 	case err != nil:
 		return r, fmt.Errorf("plainjobs: await job %s #%d: %w", j.Name(), id, err)
-	case info.Name != j.Name():
+	case engine.Lookup(info.Name) != j.def: // it may have another name of the job's
 		return r, fmt.Errorf("plainjobs: await: job #%d is a %s, not a %s", id, info.Name, j.Name())
 	case info.State != Done:
 		e := &JobError{ID: id, Name: info.Name, State: info.State}

@@ -32,7 +32,10 @@ func Zone(name string) ScheduleOption {
 
 // CatchUp is how many ticks are made up for that were missed while no worker
 // ran, at most 1000: the latest n, none if n is 0. The default is one. A tick
-// counts as missed when it is a minute late.
+// counts as missed when it is a minute late. One that is on time is taken in any
+// case, and makes up for a single missed one. Where other workers went on
+// without the schedule for an hour it is taken for removed, and nothing is made
+// up for.
 func CatchUp(n int) ScheduleOption {
 	return scheduleOption(func(s *engine.Schedule) error {
 		if s.CatchUp = n; n < 0 || n > 1000 {
@@ -75,13 +78,17 @@ func Every(name string, interval time.Duration, fn func(ctx context.Context, tic
 	return scheduled(s, fn, opts)
 }
 
-// Schedule pushes a task at the times of a cron expression, as [Cron] does;
-// FromContext tells the run its tick as RunAt. The task's own time, if it has
-// one, counts from the tick.
+// Schedule pushes a task at the times of a cron expression, as [Cron] does. Its
+// runs are not told the tick that they are for. The task's In, if it has one,
+// counts from when it is pushed.
 func Schedule(name, expression string, task Task, opts ...ScheduleOption) {
 	s := &engine.Schedule{Name: name, Where: caller(), CatchUp: 1, Job: task.def}
 	parse(s, expression)
-	if _, err := task.stored(DefaultMaxPayload, nil); err != nil {
+	job, err := task.stored(anyQueue, nil)
+	if err == nil {
+		err = backend.CheckNewJobs([]backend.NewJob{job})
+	}
+	if err != nil {
 		panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, name, err))
 	}
 	if !task.at.IsZero() || !task.before.IsZero() {
@@ -92,9 +99,12 @@ func Schedule(name, expression string, task Task, opts ...ScheduleOption) {
 			panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, name, err))
 		}
 	}
-	s.Task = func(time.Time) (backend.NewJob, error) { return task.stored(DefaultMaxPayload, nil) }
+	s.Task = func(time.Time) (backend.NewJob, error) { return task.stored(anyQueue, nil) }
 	engine.AddSchedule(s)
 }
+
+// anyQueue is what is known of a queue where a schedule is defined.
+var anyQueue = &engine.Queue{MaxPayload: DefaultMaxPayload}
 
 func parse(s *engine.Schedule, expression string) {
 	e, err := cron.Parse(expression)
@@ -120,7 +130,7 @@ func scheduled(s *engine.Schedule, fn func(context.Context, time.Time) error, op
 	s.Job = d
 	s.Task = func(tick time.Time) (backend.NewJob, error) {
 		t := job.With(tick.UTC())
-		return t.stored(DefaultMaxPayload, nil)
+		return t.stored(anyQueue, nil)
 	}
 	engine.AddSchedule(s)
 	return job
@@ -165,7 +175,8 @@ func (q *Queue) Schedules(ctx context.Context) ([]ScheduleInfo, error) {
 }
 
 // PauseSchedule stops a schedule from pushing, in all processes, or lets it go
-// on. Its ticks pass meanwhile and are not made up for.
+// on. Its ticks pass meanwhile and are not made up for, as long as a worker that
+// has the schedule runs.
 func (q *Queue) PauseSchedule(ctx context.Context, name string, paused bool) error {
 	b, err := capability[backend.Scheduler](q, "pause schedule")
 	if err != nil {
@@ -178,21 +189,26 @@ func (q *Queue) PauseSchedule(ctx context.Context, name string, paused bool) err
 }
 
 // RunSchedule pushes what a schedule of this program pushes, now, apart from
-// its ticks, and returns the job's ID.
+// its ticks, and returns the job's ID, also beside [ErrDuplicate].
 func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 	s := engine.LookupSchedule(name)
 	if s == nil {
 		return 0, fmt.Errorf("plainjobs: run schedule: %w: this program defines no schedule %q", ErrNotFound, name)
 	}
-	job, err := s.Task(time.Now())
+	job, err := s.Task(q.engine.Now())
+	if err == nil && q.metadata != nil {
+		job.Metadata, err = encodeMetadata(q.metadata(ctx))
+	}
 	if err != nil {
 		return 0, fmt.Errorf("plainjobs: run schedule %s: %w", name, err)
 	}
-	pushed, err := q.push(ctx, []backend.NewJob{job})
-	if err != nil {
-		return 0, fmt.Errorf("plainjobs: run schedule %s: %w", name, err)
-	}
-	return pushed[0].ID, nil
+	return one(func() ([]int64, error) {
+		pushed, err := q.push(ctx, []backend.NewJob{job})
+		if err != nil {
+			return nil, fmt.Errorf("plainjobs: run schedule %s: %w", name, err)
+		}
+		return []int64{pushed[0].ID}, nil
+	}())
 }
 
 // NextTicks returns the next n ticks after a time of a schedule that this

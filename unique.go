@@ -11,7 +11,8 @@ import (
 
 // Unique lets at most one job of the name have a key, of at most 255 bytes of
 // UTF-8 without NUL, in all processes. It has the key from when it is pushed
-// until it is finished: done, failed or cancelled. If the key is taken,
+// until it is finished: done, failed or cancelled. Aliases of the job are names
+// apart. If the key is taken,
 // Perform stores nothing and returns the ID of the job that has it, unless an
 // option says otherwise.
 //
@@ -77,8 +78,8 @@ func UntilStarted() UniqueOption {
 // sooner.
 func For(d time.Duration) UniqueOption {
 	return func(u *backend.Unique) error {
-		if u.For = d; d <= 0 {
-			return fmt.Errorf("For(%v) is not positive", d)
+		if u.For = d; d <= 0 || d > maxDelay {
+			return fmt.Errorf("For(%v) is not within 0 and 100 years", d)
 		}
 		return nil
 	}
@@ -89,15 +90,23 @@ func For(d time.Duration) UniqueOption {
 // implies [UntilStarted].
 func Replace() UniqueOption {
 	return func(u *backend.Unique) error {
-		u.Conflict, u.Scope = backend.Replace, backend.UntilStarted
-		return nil
+		u.Scope = backend.UntilStarted
+		return resolveBy(u, backend.Replace)
 	}
 }
 
 // Reject makes Perform return the ID of the job that has the key and
 // [ErrDuplicate]. PerformMany then stores none of its tasks.
 func Reject() UniqueOption {
-	return func(u *backend.Unique) error { u.Conflict = backend.Reject; return nil }
+	return func(u *backend.Unique) error { return resolveBy(u, backend.Reject) }
+}
+
+func resolveBy(u *backend.Unique, c backend.Conflict) error {
+	if u.Conflict != backend.KeepFirst && u.Conflict != c {
+		return fmt.Errorf("Replace and Reject contradict each other")
+	}
+	u.Conflict = c
+	return nil
 }
 
 // Serial runs the jobs of the name with one key one at a time, in the order in

@@ -2,6 +2,7 @@ package plainjobstest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -32,22 +33,27 @@ type drain struct {
 	tb     testing.TB
 	queue  *engine.Queue
 	worker backend.Worker
-	tried  map[int64]bool // jobs that were run and wait again
+	tried  map[int64]backend.Ending // of jobs that were run and wait again
+	runs   int
 	errs   []error
 }
 
 // Drain runs the jobs that wait on a queue of [Memory] or [Inline], one after
-// the other, and what they perform, until none is left. A job that fails fails
-// the test, and so does one without a handler. It returns their errors.
+// the other, and what they perform, until none is left. A job that fails or is
+// cancelled fails the test, and so does one without a handler. It returns their
+// errors. Of the events it tells none. After 10,000 runs it gives up.
 func Drain(tb testing.TB, q *plainjobs.Queue, opts ...DrainOption) []error {
 	tb.Helper()
-	d := &drain{tb: tb, queue: engine.Of(q), tried: map[int64]bool{}}
+	d := &drain{tb: tb, queue: engine.Of(q), tried: map[int64]backend.Ending{}}
 	for _, opt := range opts {
 		opt(d)
 	}
 	if inline, ok := d.queue.Backend.(*engine.Inline); ok {
 		for {
-			err := inline.Drain(plainjobs.NewContext(tb.Context(), q), d.future)
+			err := inline.Drain(plainjobs.NewContext(tb.Context(), q), d.future, d.retries, &d.runs)
+			if errors.Is(err, engine.ErrEndless) {
+				tb.Fatalf("plainjobstest: drain: %v", err)
+			}
 			if err == nil {
 				break
 			}
@@ -95,6 +101,9 @@ func (d *drain) next(ctx context.Context) bool {
 		return false
 	}
 	job := &jobs[0]
+	if d.runs++; d.runs > 10_000 {
+		d.tb.Fatalf("plainjobstest: drain: %v; the last was %s #%d", engine.ErrEndless, job.Name, job.ID)
+	}
 	def := defs[job.Name]
 	handler := d.queue.Handler(def)
 	if handler == nil {
@@ -108,8 +117,11 @@ func (d *drain) next(ctx context.Context) bool {
 		return true
 	}
 	f := engine.Judge(def, job, err, false)
+	if f.Delay == 0 && f.Ending == backend.EndRetry && !d.retries {
+		f.Delay = time.Second // it has had its turn
+	}
 	d.settle(ctx, job, nil, &f)
-	d.tried[job.ID] = true
+	d.tried[job.ID] = f.Ending
 	if f.Ending != backend.EndSnooze && (f.Ending != backend.EndRetry || !d.retries) {
 		d.failed(fmt.Errorf("job %s #%d: %w", job.Name, job.ID, err))
 	}
@@ -145,7 +157,8 @@ func (d *drain) hurry(ctx context.Context) {
 			d.tb.Fatalf("plainjobstest: drain: %v", err)
 		}
 		for _, j := range page.Jobs {
-			if j.Failures > 0 && d.retries || !d.tried[j.ID] && d.future {
+			ending, ran := d.tried[j.ID]
+			if ran && ending == backend.EndRetry && d.retries || !ran && (d.future || j.Failures > 0 && d.retries) {
 				ids = append(ids, j.ID)
 			}
 		}

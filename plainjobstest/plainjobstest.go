@@ -36,19 +36,21 @@ type config struct {
 // Queue sets the queue's options, its middleware for instance.
 func Queue(opts plainjobs.Options) Option { return func(c *config) { c.queue = opts } }
 
-// Torture runs the handler of each job twice, as happens to one whose worker
-// dies after the handler returned and before that was stored: what the second
-// time does wrong, or finds done already, the test shows. Only the second run's
-// result counts; a first run that fails counts like any other.
+// Torture runs the handler of each job twice, with its middleware, as happens to
+// one whose worker dies after the handler returned and before that was stored:
+// what the second time does wrong, or finds done already, the test shows. Only
+// the second run's result counts; a first run that fails counts like any other.
 func Torture() Option { return func(c *config) { c.torture = true } }
 
-// WithClock sets the clock of a queue of [Memory].
+// WithClock sets the clock of a queue of [Memory], also for what At and Before
+// mean.
 func WithClock(clock *Clock) Option { return func(c *config) { c.clock = clock.Now } }
 
 // Inline returns a queue that runs a job when it is performed, and a context in
 // which plainjobs.Perform uses it. Perform returns the run's error. Tasks for
 // later, and those performed in a transaction, whose commit the queue cannot
-// see, are kept for [Drain].
+// see, are kept for [Drain]. Handlers see the values of their own run's context,
+// not those of the caller's, as under a worker.
 func Inline(tb testing.TB, opts ...Option) (context.Context, *plainjobs.Queue) {
 	tb.Helper()
 	store := &engine.Inline{Keep: true}
@@ -82,7 +84,7 @@ func open(tb testing.TB, store backend.Backend, opts []Option) (context.Context,
 	c := configOf(opts)
 	q := plainjobs.New(store, &c.queue)
 	e := engine.Of(q)
-	e.Test, e.Twice = true, c.torture
+	e.Test, e.Twice, e.Clock = true, c.torture, c.clock
 	tb.Cleanup(func() {
 		if err := q.Close(); err != nil {
 			tb.Errorf("plainjobstest: close: %v", err)

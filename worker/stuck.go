@@ -59,7 +59,7 @@ func stackOf(id int64) string {
 	}
 	for part := range bytes.SplitSeq(buf, []byte("\n\n")) {
 		if bytes.HasPrefix(part, []byte("goroutine "+strconv.FormatInt(id, 10)+" ")) {
-			return string(part)
+			return string(engine.PlainStack(part))
 		}
 	}
 	return "not found among the goroutines"

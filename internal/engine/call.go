@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"runtime/debug"
 )
 
@@ -38,6 +40,21 @@ func stackOf(err error) string {
 	return ""
 }
 
+// arguments are those of a call in a stack.
+var arguments = regexp.MustCompile(`(?m)^(\S.*)\((.*)\)$`)
+
+// PlainStack returns a stack without the words of arguments, which may be parts
+// of a payload.
+func PlainStack(stack []byte) []byte {
+	return arguments.ReplaceAllFunc(stack, func(line []byte) []byte {
+		open := bytes.LastIndexByte(line, '(')
+		if bytes.HasPrefix(line, []byte("created by ")) || open < 0 {
+			return line
+		}
+		return append(line[:open:open], "(…)"...)
+	})
+}
+
 // Call runs a handler and calls done once with its error, also when it panics
 // or ends its goroutine. In the latter case Call does not return, and done is
 // told so: the goroutine ends after it.
@@ -50,10 +67,10 @@ func Call(ctx context.Context, run Run, payload []byte, done func(err error, exi
 			return
 		}
 		if v := recover(); v != nil {
-			done(&PanicError{Value: v, Stack: debug.Stack()}, false)
+			done(&PanicError{Value: v, Stack: PlainStack(debug.Stack())}, false)
 			return
 		}
-		done(&goexitError{debug.Stack()}, true)
+		done(&goexitError{PlainStack(debug.Stack())}, true)
 	}()
 	err = run(ctx, payload)
 	returned = true

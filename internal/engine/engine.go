@@ -38,6 +38,7 @@ type Definition struct {
 	Unique      func(data any) backend.Unique // nil if there is no key
 	Serial      func(data any) string
 	Middleware  []Middleware // the first is the outermost
+	Results     bool         // its handlers leave results
 	Run         Run          // nil if the job was only declared
 }
 
@@ -64,6 +65,8 @@ type Queue struct {
 	// Twice runs each handler of a test a second time, as after a crash in
 	// which its end was lost.
 	Twice bool
+	// Clock replaces time.Now where a task says At or Before, in tests.
+	Clock func() time.Time
 
 	Events Events
 
@@ -106,6 +109,9 @@ func (q *Queue) Handler(d *Definition) Run {
 	}
 	run = wrap(d, run, d.Middleware)
 	run = wrap(d, run, q.Middleware)
+	if q.Twice {
+		run = twice(run)
+	}
 	q.put(d, run)
 	return run
 }
@@ -125,6 +131,23 @@ func wrap(d *Definition, run Run, middleware []Middleware) Run {
 		run = middleware[i](d, run)
 	}
 	return run
+}
+
+func twice(run Run) Run {
+	return func(ctx context.Context, payload []byte) error {
+		if err := run(ctx, payload); err != nil {
+			return err
+		}
+		return run(ctx, payload)
+	}
+}
+
+// Now is the time for tasks that say At or Before.
+func (q *Queue) Now() time.Time {
+	if q.Clock != nil {
+		return q.Clock()
+	}
+	return time.Now()
 }
 
 // Log returns the queue's logger.

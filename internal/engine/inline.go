@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,16 +18,33 @@ import (
 // transaction, whose commit nobody can see, are only recorded.
 type Inline struct {
 	Queue *Queue
-	// Keep has finished jobs recorded too.
+	// Keep has jobs recorded. Without it nothing is remembered, no job for
+	// later and no key: the queue is every test's.
 	Keep bool
 
 	mu   sync.Mutex
 	last int64
 	jobs []*inlineJob
+	kept []keptKey // by For
 }
 
 // An inlineJob is a recorded job.
-type inlineJob = backend.Info
+type inlineJob struct {
+	backend.Info
+	scope backend.Scope
+}
+
+// has reports whether the job has a unique key.
+func (j *inlineJob) has(name, key string) bool {
+	return j.Name == name && j.UniqueKey == key && (j.State.Waits() || j.State == backend.Running && j.scope == backend.UntilFinished)
+}
+
+// A keptKey is a key that outlives its job.
+type keptKey struct {
+	name, key string
+	id        int64
+	until     time.Time
+}
 
 // depthKey is the key of how many inline runs a context is inside of.
 type depthKey struct{}
@@ -36,23 +54,19 @@ const maxDepth = 100
 
 // Push implements [backend.Backend].
 func (s *Inline) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	if err := backend.CheckNewJobs(jobs); err != nil {
-		return nil, err
-	}
-	var pushed []backend.Pushed
-	for i := range jobs {
-		p, run, err := s.add(i, jobs[i], jobs[i].Delay == 0)
-		if err != nil {
-			return nil, err
+	pushed, runs, err := s.add(jobs, true)
+	for i, j := range runs {
+		if err = s.run(ctx, j, false); err == nil {
+			continue
 		}
-		pushed = append(pushed, p)
-		if run != nil {
-			if err := s.run(ctx, run); err != nil {
-				return nil, err
-			}
+		s.mu.Lock()
+		for _, rest := range runs[i+1:] { // which wait for Drain
+			rest.State = backend.Pending
 		}
+		s.mu.Unlock()
+		return nil, seen{err}
 	}
-	return pushed, nil
+	return pushed, err
 }
 
 // Record stores jobs of a transaction without running them.
@@ -61,38 +75,61 @@ func (q *Queue) Record(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 	if !ok {
 		return q.Backend.Push(ctx, jobs)
 	}
-	if err := backend.CheckNewJobs(jobs); err != nil {
-		return nil, err
-	}
-	var pushed []backend.Pushed
-	for i := range jobs {
-		p, _, err := s.add(i, jobs[i], false)
-		if err != nil {
-			return nil, err
-		}
-		pushed = append(pushed, p)
-	}
-	return pushed, nil
+	pushed, _, err := s.add(jobs, false)
+	return pushed, err
 }
 
-// add records a job, and returns it if it is to be run at once.
-func (s *Inline) add(index int, n backend.NewJob, run bool) (backend.Pushed, *inlineJob, error) {
+// add records jobs, all or none, and returns those that are to be run at once.
+func (s *Inline) add(jobs []backend.NewJob, run bool) (pushed []backend.Pushed, runs []*inlineJob, err error) {
+	if err := backend.CheckNewJobs(jobs); err != nil {
+		return nil, nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	recorded, kept := s.jobs, s.kept
+	for i, n := range jobs {
+		p, j, err := s.addOne(i, n, run && n.Delay == 0)
+		if err != nil {
+			s.jobs, s.kept = recorded, kept
+			return nil, nil, err
+		}
+		if pushed = append(pushed, p); j != nil {
+			runs = append(runs, j)
+		}
+	}
+	if !s.Keep {
+		s.jobs, s.kept = nil, nil
+	}
+	return pushed, runs, nil
+}
+
+// addOne records a job and returns it if it is to be run. The caller holds mu.
+func (s *Inline) addOne(index int, n backend.NewJob, run bool) (backend.Pushed, *inlineJob, error) {
+	now := time.Now()
 	if u := n.Unique; u.Key != "" {
+		holder, waiting := s.holder(n.Name, u.Key, now)
+		switch {
+		case holder == 0:
+		case u.Conflict == backend.Reject, u.Conflict == backend.Replace && waiting == nil:
+			return backend.Pushed{}, nil, &backend.DuplicateError{Index: index, Name: n.Name, Key: u.Key, ID: holder}
+		case u.Conflict == backend.Replace:
+			created := waiting.CreatedAt
+			*waiting = newInlineJob(holder, n)
+			waiting.CreatedAt = created
+			fallthrough
+		default:
+			return backend.Pushed{ID: holder, Duplicate: true}, nil, nil
+		}
+	}
+	if n.MaxPending > 0 && !run {
+		waiting := int64(0)
 		for _, j := range s.jobs {
-			if !j.State.Waits() || j.Name != n.Name || j.UniqueKey != u.Key {
-				continue
+			if j.Name == n.Name && j.State.Waits() {
+				waiting++
 			}
-			if u.Conflict == backend.Reject {
-				return backend.Pushed{}, nil, &backend.DuplicateError{Index: index, Name: n.Name, Key: u.Key, ID: j.ID}
-			}
-			if u.Conflict == backend.Replace {
-				id, created := j.ID, j.CreatedAt
-				*j = newInlineJob(id, n)
-				j.CreatedAt = created
-			}
-			return backend.Pushed{ID: j.ID, Duplicate: true}, nil, nil
+		}
+		if waiting >= int64(n.MaxPending) {
+			return backend.Pushed{}, nil, &backend.QueueFullError{Index: index, Name: n.Name, Waiting: waiting, MaxPending: n.MaxPending}
 		}
 	}
 	s.last++
@@ -101,11 +138,32 @@ func (s *Inline) add(index int, n backend.NewJob, run bool) (backend.Pushed, *in
 		j.State = backend.Running
 	}
 	s.jobs = append(s.jobs, &j)
-	p := backend.Pushed{ID: j.ID}
-	if !run {
-		return p, nil, nil
+	if n.Unique.For > 0 {
+		s.kept = append(s.kept, keptKey{n.Name, n.Unique.Key, j.ID, now.Add(n.Unique.For)})
 	}
-	return p, &j, nil
+	if !run {
+		return backend.Pushed{ID: j.ID}, nil, nil
+	}
+	return backend.Pushed{ID: j.ID}, &j, nil
+}
+
+// holder returns the job that has a unique key, or 0, and the job itself if it
+// waits.
+func (s *Inline) holder(name, key string, now time.Time) (int64, *inlineJob) {
+	for _, j := range s.jobs {
+		if j.has(name, key) {
+			if !j.State.Waits() {
+				return j.ID, nil
+			}
+			return j.ID, j
+		}
+	}
+	for _, k := range s.kept {
+		if k.name == name && k.key == key && now.Before(k.until) {
+			return k.id, nil
+		}
+	}
+	return 0, nil
 }
 
 func newInlineJob(id int64, n backend.NewJob) inlineJob {
@@ -114,15 +172,52 @@ func newInlineJob(id int64, n backend.NewJob) inlineJob {
 	if n.Delay > 0 {
 		state = backend.Scheduled
 	}
-	return inlineJob{
+	j := inlineJob{scope: n.Unique.Scope, Info: backend.Info{
 		ID: id, Name: n.Name, State: state, Priority: n.Priority, Payload: n.Payload, MaxAttempts: n.MaxAttempts,
 		CreatedAt: now, RunAt: now.Add(n.Delay), UniqueKey: n.Unique.Key, SerialKey: n.Serial, Metadata: n.Metadata,
+	}}
+	if n.Expires > 0 {
+		j.ExpiresAt = now.Add(n.Expires)
 	}
+	return j
+}
+
+// seen is the error of an inline run as who performed the job sees it. It is
+// what it wraps, but for what the run asked for: that another job was to be
+// cancelled is nothing to the one that performed it.
+type seen struct{ err error }
+
+func (e seen) Error() string        { return e.err.Error() }
+func (e seen) Is(target error) bool { return errors.Is(e.err, target) }
+func (e seen) As(target any) bool {
+	switch target.(type) {
+	case **CancelError, **RetryError, **SnoozeError:
+		return false
+	}
+	return errors.As(e.err, target)
+}
+
+// An apart is the context of an inline run. A handler that a worker runs does
+// not see the values of who performed its job, and does not end with them.
+type apart struct {
+	context.Context
+	of    *Queue
+	depth int
+}
+
+func (c apart) Value(key any) any {
+	switch key {
+	case QueueKey{}:
+		return c.of.Self
+	case depthKey{}:
+		return c.depth
+	}
+	return nil
 }
 
 // run runs a job and returns its error. What the run asks for, as a snooze, is
-// recorded.
-func (s *Inline) run(ctx context.Context, j *inlineJob) error {
+// recorded, and a retry if there is to be one.
+func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) error {
 	d := Lookup(j.Name)
 	var handler Run
 	if d != nil {
@@ -142,46 +237,37 @@ func (s *Inline) run(ctx context.Context, j *inlineJob) error {
 		Lease: backend.Lease{ID: j.ID, Token: j.ID}, Name: j.Name, Payload: j.Payload, Priority: j.Priority,
 		Attempt: j.Failures + 1, MaxAttempts: j.MaxAttempts, CreatedAt: j.CreatedAt, RunAt: j.RunAt, Metadata: j.Metadata,
 	}
-	ctx = context.WithValue(ctx, depthKey{}, depth+1)
-	result, err := s.Queue.Run(ctx, d, handler, job)
+	result, err := s.Queue.Run(apart{context.Background(), s.Queue, depth + 1}, d, handler, job)
 	if err == nil {
 		s.end(j, nil, result)
 		return nil
 	}
 	f := Judge(d, job, err, false)
-	if f.Ending == backend.EndRetry {
+	if f.Ending == backend.EndRetry && !retries {
 		f.Ending = backend.EndFailed // the caller hears of it, and nobody would retry
 	}
 	s.end(j, &f, nil)
-	if f.Ending == backend.EndSnooze {
+	if f.Ending == backend.EndSnooze || f.Ending == backend.EndRetry {
 		return nil
 	}
 	return err
 }
 
-// Run runs a handler once, or twice if the queue is to, and returns the result
-// and the error of the last time. A handler that ends its goroutine does not
-// end the caller's.
+// Run runs a handler and returns its result and error. A handler that ends its
+// goroutine does not end the caller's.
 func (q *Queue) Run(ctx context.Context, d *Definition, handler Run, job *backend.Job) (result []byte, err error) {
-	times := 1
-	if q.Twice {
-		times = 2
+	run := WithInfo(ctx, q, job)
+	if d.Timeout > 0 {
+		run.Limit(time.Now().Add(d.Timeout), q.Late)
 	}
-	for range times {
-		run := WithInfo(ctx, q, job)
-		if d.Timeout > 0 {
-			run.Limit(time.Now().Add(d.Timeout), q.Late)
-		}
-		ended := make(chan error, 1)
-		go Call(run, handler, job.Payload, func(e error, _ bool) { ended <- e })
-		err = <-ended
-		run.End(nil)
-		if err != nil {
-			return nil, err
-		}
-		result = run.Info.Result
+	ended := make(chan error, 1)
+	go Call(run, handler, job.Payload, func(e error, _ bool) { ended <- e })
+	err = <-ended
+	run.End(nil)
+	if err != nil {
+		return nil, err
 	}
-	return result, nil
+	return run.Info.Result, nil
 }
 
 // end records how a run ended.
@@ -190,48 +276,75 @@ func (s *Inline) end(j *inlineJob, f *backend.Failure, result []byte) {
 	defer s.mu.Unlock()
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	j.State, j.FinishedAt, j.Result = backend.Done, now, result
-	if f != nil {
-		j.State = f.Ending.State(f.Delay)
-		if f.Ending.Spends() {
-			j.Failures++
-		}
-		if f.Error != "" {
-			j.Errors = append(j.Errors, backend.RunError{Attempt: j.Failures, At: now, Error: backend.CleanError(f.Error), Stack: f.Stack})
-		}
-		if !j.State.Terminal() {
-			j.FinishedAt, j.RunAt = time.Time{}, now.Add(f.Delay)
-			return
-		}
+	if f == nil {
+		return
 	}
-	if !s.Keep {
-		s.jobs = slices.DeleteFunc(s.jobs, func(other *inlineJob) bool { return other == j })
+	j.State = f.Ending.State(f.Delay)
+	if f.Ending.Spends() {
+		j.Failures++
+	}
+	if f.Error != "" {
+		j.Errors = append(j.Errors, backend.RunError{Attempt: j.Failures, At: now, Error: backend.CleanError(f.Error), Stack: f.Stack})
+	}
+	if !j.State.Terminal() {
+		j.FinishedAt, j.RunAt = time.Time{}, now.Add(f.Delay)
 	}
 }
 
-// Drain runs what is recorded and due, what it pushes included, and with
-// future also what is for later. It returns the first error.
-func (s *Inline) Drain(ctx context.Context, future bool) error {
-	tried := map[*inlineJob]bool{}
+// maxDrain bounds the runs of a drain, which jobs that perform each other would
+// make endless.
+const maxDrain = 10_000
+
+// ErrEndless is returned by Drain.
+var ErrEndless = fmt.Errorf("%d jobs have run and there are still some: do they perform each other for ever?", maxDrain)
+
+// Drain runs what is recorded and due, what it pushes included, with future
+// also what is for later, and with retries what has failed again. It returns
+// the first error.
+func (s *Inline) Drain(ctx context.Context, future, retries bool, runs *int) error {
+	tried := map[*inlineJob]backend.Ending{}
 	for {
 		var next *inlineJob
+		now := time.Now()
 		s.mu.Lock()
 		for _, j := range s.jobs {
-			due := j.State.Waits() && !tried[j] && (future || !j.RunAt.After(time.Now()))
-			if due && (next == nil || cmp.Or(-cmp.Compare(j.Priority, next.Priority), cmp.Compare(j.ID, next.ID)) < 0) {
+			ending, ran := tried[j]
+			due := !j.RunAt.After(now) || future && !ran
+			if ran {
+				due = retries && ending == backend.EndRetry
+			}
+			if j.State.Waits() && due &&
+				(next == nil || cmp.Or(-cmp.Compare(j.Priority, next.Priority), cmp.Compare(j.ID, next.ID)) < 0) {
 				next = j
 			}
 		}
+		expired := next != nil && !next.ExpiresAt.IsZero() && next.Failures == 0 && !now.Before(next.ExpiresAt)
 		if next != nil {
 			next.State = backend.Running
-			tried[next] = true
+		}
+		failures := 0
+		if next != nil {
+			failures = next.Failures
 		}
 		s.mu.Unlock()
-		if next == nil {
+		switch {
+		case next == nil:
 			return nil
+		case expired:
+			s.end(next, &backend.Failure{Ending: backend.EndCancelled, Error: backend.ExpiredError}, nil)
+			continue
 		}
-		if err := s.run(ctx, next); err != nil {
+		if *runs++; *runs > maxDrain {
+			return ErrEndless
+		}
+		if err := s.run(ctx, next, retries); err != nil {
 			return err
 		}
+		tried[next] = backend.EndSnooze
+		if s.mu.Lock(); next.Failures > failures {
+			tried[next] = backend.EndRetry
+		}
+		s.mu.Unlock()
 	}
 }
 
@@ -263,7 +376,7 @@ func (s *Inline) Get(_ context.Context, id int64) (backend.Info, error) {
 	defer s.mu.Unlock()
 	for _, j := range s.jobs {
 		if j.ID == id {
-			return *j, nil
+			return j.Info, nil
 		}
 	}
 	return backend.Info{}, fmt.Errorf("get %d: %w", id, backend.ErrNotFound)
@@ -279,15 +392,14 @@ func (s *Inline) List(_ context.Context, req backend.ListRequest) (backend.Page,
 	defer s.mu.Unlock()
 	var page backend.Page
 	for _, j := range slices.Backward(s.jobs) {
-		if req.Before != 0 && j.ID >= req.Before || req.Name != "" && j.Name != req.Name ||
-			req.State != 0 && j.State != req.State || req.IDs != nil && !slices.Contains(req.IDs, j.ID) {
+		if req.Before != 0 && j.ID >= req.Before || !selects(&req.Filter, &j.Info) {
 			continue
 		}
 		if len(page.Jobs) == limit {
 			page.Next = page.Jobs[limit-1].ID
 			break
 		}
-		page.Jobs = append(page.Jobs, *j)
+		page.Jobs = append(page.Jobs, j.Info)
 	}
 	return page, nil
 }
@@ -311,3 +423,22 @@ func (s *Inline) Count(context.Context) (counts []backend.Count, err error) {
 
 // Workers implements [backend.Reader].
 func (s *Inline) Workers(context.Context) ([]backend.WorkerInfo, error) { return nil, nil }
+
+// selects reports whether a filter selects a job.
+func selects(f *backend.Filter, j *backend.Info) bool {
+	at := j.FinishedAt
+	if at.IsZero() {
+		at = j.CreatedAt
+	}
+	last := ""
+	if n := len(j.Errors); n > 0 {
+		last = j.Errors[n-1].Error
+	}
+	return (f.IDs == nil || slices.Contains(f.IDs, j.ID)) &&
+		(f.Name == "" || f.Name == j.Name) &&
+		(f.State == 0 || f.State == j.State) &&
+		(f.Key == "" || f.Key == j.UniqueKey || f.Key == j.SerialKey) &&
+		(f.Error == "" || strings.Contains(last, f.Error)) &&
+		(f.Since.IsZero() || !at.Before(f.Since)) &&
+		(f.Until.IsZero() || at.Before(f.Until))
+}

@@ -52,6 +52,9 @@ func Judge(d *Definition, job *backend.Job, err error, interrupted bool) backend
 		return f
 	case snooze != nil:
 		f.Ending, f.Delay, f.Error = backend.EndSnooze, clampDelay(snooze.Delay), ""
+		if f.Delay == 0 {
+			f.Delay = time.Second // or it would run again and again, at no cost
+		}
 		return f
 	case retry != nil:
 		f.Delay = clampDelay(retry.Delay)

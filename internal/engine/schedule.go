@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"sync"
@@ -26,13 +27,20 @@ type Schedule struct {
 	Every time.Duration
 }
 
-// Definition is what must be equal for two programs to mean the same schedule.
+// Definition is what must be equal for two programs to mean the same schedule:
+// when it is, and what it pushes.
 func (s *Schedule) Definition() string {
-	return fmt.Sprintf("%s|%s|%s|%d", s.Job.Name, s.Spec, s.Zone, s.CatchUp)
+	sum := fnv.New64a()
+	job, err := s.Task(time.Time{})
+	fmt.Fprintf(sum, "%+v %v", job, err)
+	return fmt.Sprintf("%s|%s|%s|%d|%x", s.Job.Name, s.Spec, s.Zone, s.CatchUp, sum.Sum64())
 }
 
 // Location returns the zone, or an error that says where it was asked for.
 func (s *Schedule) Location() (*time.Location, error) {
+	if s.Zone == "Local" {
+		return nil, fmt.Errorf("schedule %q (defined at %s): Local is another zone on each machine; name one", s.Name, s.Where)
+	}
 	zone, err := time.LoadLocation(s.Zone)
 	if err != nil {
 		return nil, fmt.Errorf("schedule %q (defined at %s): %w; a program that runs where there is no time zone database "+
