@@ -90,16 +90,16 @@ func TestPerformStoresTheTask(t *testing.T) {
 func TestPerformRefuses(t *testing.T) {
 	q, b := newQueue(t, &plainjobs.Options{MaxPayload: 100})
 	for want, task := range map[string]plainjobs.Task{
-		"make tasks with Job.With":             {},
-		"data do not encode":                   anyJob.With(func() {}),
-		"unsupported value: NaN":               anyJob.With(math.NaN()),
-		"102 bytes, at most 100":               anyJob.With(strings.Repeat("x", 100)),
-		"In(-1s) is not within 0 and 100 years":                  anyJob.With(1, plainjobs.In(-time.Second)),
-		"At(the zero time)":                    anyJob.With(1, plainjobs.At(time.Time{})),
-		"MaxAttempts(0)":                       anyJob.With(1, plainjobs.MaxAttempts(0)),
-		"MaxAttempts(-5)":                      anyJob.With(1, plainjobs.MaxAttempts(-5)),
-		"In(2562047h47m16.854775807s)":       anyJob.With(1, plainjobs.In(math.MaxInt64)),
-		"plainjobs: perform test/any: payload": anyJob.With(strings.Repeat("x", 200)),
+		"make tasks with Job.With":              {},
+		"data do not encode":                    anyJob.With(func() {}),
+		"unsupported value: NaN":                anyJob.With(math.NaN()),
+		"102 bytes, at most 100":                anyJob.With(strings.Repeat("x", 100)),
+		"In(-1s) is not within 0 and 100 years": anyJob.With(1, plainjobs.In(-time.Second)),
+		"At(the zero time)":                     anyJob.With(1, plainjobs.At(time.Time{})),
+		"MaxAttempts(0)":                        anyJob.With(1, plainjobs.MaxAttempts(0)),
+		"MaxAttempts(-5)":                       anyJob.With(1, plainjobs.MaxAttempts(-5)),
+		"In(2562047h47m16.854775807s)":          anyJob.With(1, plainjobs.In(math.MaxInt64)),
+		"plainjobs: perform test/any: payload":  anyJob.With(strings.Repeat("x", 200)),
 	} {
 		if _, err := q.Perform(t.Context(), task); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Perform = %v, want %q", err, want)
