@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -268,9 +267,4 @@ func (p *process) end(ctx context.Context) error {
 	case <-time.After(patience):
 		return fmt.Errorf("child %d (%s) does not end", p.number, p.driver)
 	}
-}
-
-// living returns those of processes that have not ended.
-func living(processes []*process) []*process {
-	return slices.DeleteFunc(slices.Clone(processes), (*process).over)
 }

@@ -170,8 +170,9 @@ func (c *child) run(ctx context.Context) error {
 // when the child is killed.
 func (c *child) say(r Reply) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.out.Encode(r); err != nil {
+	err := c.out.Encode(r)
+	c.mu.Unlock()
+	if err != nil {
 		os.Exit(1) // nobody listens
 	}
 }

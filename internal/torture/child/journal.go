@@ -33,12 +33,13 @@ func (j *journal) note(at time.Time, kind byte, n int, line func(i int) string) 
 		return
 	}
 	j.mu.Lock()
-	defer j.mu.Unlock()
 	j.buf = j.buf[:0]
 	for i := range n {
 		j.buf = fmt.Appendf(j.buf, "%c %d %s\n", kind, at.UnixMicro(), line(i))
 	}
-	if _, err := j.f.Write(j.buf); err != nil {
+	_, err := j.f.Write(j.buf)
+	j.mu.Unlock()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "journal:", err)
 		os.Exit(2)
 	}

@@ -125,7 +125,7 @@ func list(ctx context.Context, store backend.Reader) (jobs []Job, err error) {
 }
 
 // raw calls f with a connection of its own, without the library.
-func (s *server) raw(f func(*sql.Conn) error) error {
+func (s *server) raw(f func(*sql.Conn) error) (err error) {
 	dsn := &url.URL{Scheme: "file", Path: s.Path, RawQuery: "_txlock=deferred"}
 	db, err := sql.Open(s.SQL, dsn.String())
 	if err != nil {
@@ -137,7 +137,7 @@ func (s *server) raw(f func(*sql.Conn) error) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { err = errors.Join(err, conn.Close()) }()
 	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout=10000"); err != nil {
 		return err
 	}

@@ -85,7 +85,7 @@ func (h *handler) deed(ctx context.Context, t Task, id int64) error {
 	case DeedPanic:
 		panic(fmt.Sprint("task ", t.N))
 	case DeedPanicNil:
-		panic(nil) //nolint:govet // that is the test
+		panic(nil)
 	case DeedGoexit:
 		runtime.Goexit()
 	case DeedExit:
