@@ -17,6 +17,8 @@ type history struct {
 	byJob    map[int64][]*run
 	reaped   [3]int64 // workers found dead, jobs rescued, jobs failed
 	troubles []trouble
+	// zombies are settlements of lost leases that were tried.
+	zombies int
 	// unsettled is the largest number of runs that had ended and whose end
 	// was not stored, in one process.
 	unsettled int
@@ -36,6 +38,7 @@ type run struct {
 	ending   string // that was last to be stored
 	accepted bool
 	lost     bool
+	undead   bool // it was accepted although it had been lost
 }
 
 // A trouble is an error of a call to the store.
@@ -119,8 +122,18 @@ func (h *history) read(p *process, text []byte, result *Result) error {
 			unsettled++
 			h.unsettled = max(h.unsettled, unsettled)
 		case child.NoteSettles:
-			run.settles, run.ending = at, string(f[3])
+			if !run.accepted {
+				run.settles, run.ending = at, string(f[3])
+			}
+		case child.NoteZombie:
+			h.zombies++
+			run.undead = run.undead || string(f[3]) == child.Accepted
 		case child.NoteAccepted, child.NoteLost:
+			if run.accepted {
+				// Released by a beat that had read of it before: refused, as
+				// it is to be.
+				continue
+			}
 			run.accepted, run.lost = kind == child.NoteAccepted, kind == child.NoteLost
 			if run.ended > 0 {
 				unsettled--
@@ -145,6 +158,7 @@ func (r *run) spends() bool { return r.ending == "retry" || r.ending == "failed"
 
 // A verdict is what a history and the database at the end say of the promises.
 type verdict struct {
+	zombies                         int // lost leases that were settled all the same
 	execs, repeats, leasesLost      int
 	lost, stuck, stale, unexplained int
 	attempts                        int // that are recorded otherwise than they were spent
@@ -158,6 +172,7 @@ type verdict struct {
 // judge compares. Jobs that are not in the database any more were pruned if
 // pruned is set and their completion was begun.
 func (r *rig) judge(h *history, e ending, pruned bool) (v verdict) {
+	v.zombies = h.zombies
 	fault := r.result.faultf
 	for id, number := range r.acks.ids {
 		j, ok := e.jobs[id]
@@ -235,6 +250,10 @@ func (h *history) judgeRuns(id int64, runs []*run, v *verdict, fault func(string
 			}
 		}
 		// Who claimed after this lease was handed out has ended it.
+		if run.undead && !run.accepted {
+			v.stale++
+			fault("job %d: the lost lease %d was accepted", id, run.token)
+		}
 		if run.accepted {
 			for _, other := range runs {
 				if other.asked > run.claimed && other.claimed < run.settles {
@@ -269,6 +288,7 @@ func (h *history) judgeRuns(id int64, runs []*run, v *verdict, fault func(string
 // add adds what else was found.
 func (v *verdict) add(w verdict) {
 	v.execs += w.execs
+	v.zombies += w.zombies
 	v.repeats += w.repeats
 	v.leasesLost += w.leasesLost
 	v.lost += w.lost
@@ -283,6 +303,16 @@ func (v *verdict) add(w verdict) {
 	v.maxAttempt = max(v.maxAttempt, w.maxAttempt)
 }
 
+// lostLeases returns the leases that are known to have been lost.
+func (h *history) lostLeases() (leases []child.Lease) {
+	for _, run := range h.runs {
+		if !run.accepted && (run.lost || run.outcome == child.OutcomeLost || run.ousted(h.byJob[run.id])) {
+			leases = append(leases, child.Lease{ID: run.id, Token: run.token})
+		}
+	}
+	return leases
+}
+
 // report adds what every test with workers prints.
 func (v verdict) report(r *Result) {
 	r.add("execs", v.execs)
@@ -290,6 +320,7 @@ func (v verdict) report(r *Result) {
 	r.add("leases_lost", v.leasesLost)
 	r.must("lost", v.lost)
 	r.must("stuck", v.stuck)
+	r.add("stale_tried", v.zombies)
 	r.must("stale_accepted", v.stale)
 	r.must("unexplained", v.unexplained)
 	r.must("attempts_wrong", v.attempts)

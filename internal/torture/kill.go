@@ -32,6 +32,9 @@ const (
 	// has been steady for a while judges nobody, so that without an elder
 	// there would be no reaping, and nobody to take a frozen worker's jobs.
 	reign = 4 * time.Second
+	// spared is how long who was frozen lives on at least, with leases that it
+	// has lost.
+	spared = 2 * time.Second
 	// jobsPerKill is how many jobs a run has at least.
 	jobsPerKill = 20
 )
@@ -125,7 +128,7 @@ func (k *killing) killAll(ctx context.Context) error {
 // strike does one of the things that the test does to workers.
 func (k *killing) strike(ctx context.Context) error {
 	for p, when := range k.frozen {
-		if time.Now().After(when) {
+		if time.Since(when) > spared {
 			delete(k.frozen, p)
 		}
 	}

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/plainjobs/plainjobs/internal/torture/child"
@@ -94,7 +95,7 @@ func (r *rig) pushkill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.acks.close(); err != nil {
+	if err := errors.Join(server.stop(ctx), r.acks.close()); err != nil {
 		return err
 	}
 	h, err := r.history()

@@ -204,7 +204,7 @@ type ending struct {
 	ok   bool // SQLite finds nothing wrong, and the counts are right
 }
 
-// inspect reads and checks the whole database through a server and ends that.
+// inspect reads and checks the whole database through a server.
 func (r *rig) inspect(ctx context.Context, server *process) (e ending, err error) {
 	list, err := server.ask(ctx, child.Command{Op: child.OpList})
 	if err != nil {
@@ -240,7 +240,7 @@ func (r *rig) inspect(ctx context.Context, server *process) (e ending, err error
 			}
 		}
 	}
-	return e, server.stop(ctx)
+	return e, nil
 }
 
 // A finish is what a test ends with.
@@ -262,7 +262,18 @@ func (r *rig) finish(ctx context.Context, server *process, pruned bool) (f finis
 		return f, err
 	}
 	f.verdict = r.judge(f.history, f.ending, pruned)
-	return f, nil
+	// By now the jobs have ended otherwise, or wait.
+	leases := f.history.lostLeases()
+	reply, err := server.ask(ctx, child.Command{Op: child.OpHaunt, Leases: leases})
+	if err != nil {
+		return f, err
+	}
+	f.verdict.zombies += len(leases)
+	f.stale += int(reply.N)
+	if reply.N > 0 {
+		r.result.faultf("%d of %d leases that were lost were accepted at the end", reply.N, len(leases))
+	}
+	return f, server.stop(ctx)
 }
 
 // within returns a rig with a database of its own, whose faults are for the

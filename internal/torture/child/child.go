@@ -70,7 +70,12 @@ type Command struct {
 	Path  string        // of another database
 	Mode  string        // of a checkpoint
 	For   time.Duration // how long to go on
+	// Leases to complete jobs with.
+	Leases []Lease
 }
+
+// A Lease is one that was lost.
+type Lease struct{ ID, Token int64 }
 
 // An Op is what a command asks for.
 type Op string
@@ -91,6 +96,9 @@ const (
 	OpLock Op = "lock"
 	// OpCheckpoint makes checkpoints.
 	OpCheckpoint Op = "checkpoint"
+	// OpHaunt completes jobs by leases that were lost, and counts in N those
+	// that were not refused.
+	OpHaunt Op = "haunt"
 	// OpInspect opens the database at Path, pushes a job, lists and checks.
 	OpInspect Op = "inspect"
 	// OpExamine opens the database at Path and uses it.

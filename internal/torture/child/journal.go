@@ -57,6 +57,7 @@ const (
 	NoteSettles  = 's' // token, ending: about to be settled
 	NoteAccepted = 'a' // token: settled
 	NoteLost     = 'l' // token: was not held any more
+	NoteZombie   = 'z' // token, "accepted" or "refused": settled again although lost
 	NoteReaped   = 'p' // workers found dead, jobs rescued, jobs failed
 	NoteError    = 'x' // kind, how long the call took in µs, operation, text
 )

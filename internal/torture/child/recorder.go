@@ -122,9 +122,40 @@ func (r *recorder) settle(
 	}
 	r.note(now, NoteAccepted, len(accepted), func(i int) string { return fmt.Sprint(accepted[i]) })
 	r.note(now, NoteLost, len(lost), func(i int) string { return fmt.Sprint(lost[i].Token) })
+	for _, l := range lost {
+		r.haunt(l)
+	}
 	r.point("complete.answered")
 	return lost, err
 }
+
+// hauntings are when a lease that was lost is settled all the same: at once,
+// when its job is likely to wait or to run elsewhere, and when that has ended.
+var hauntings = []time.Duration{0, 300 * time.Millisecond, 2 * time.Second}
+
+// haunt does what a worker that is right does only by mischance: it completes
+// the job of a lost lease.
+func (r *recorder) haunt(l backend.Lease) {
+	for _, after := range hauntings {
+		time.AfterFunc(after, func() {
+			lost, err := r.Backend.Complete(context.Background(), []backend.Completion{{Lease: l}})
+			if err != nil {
+				return // the process ends
+			}
+			how := Refused
+			if len(lost) == 0 {
+				how = Accepted
+			}
+			r.one(NoteZombie, fmt.Sprintf("%d %s", l.Token, how))
+		})
+	}
+}
+
+// What came of settling a lost lease.
+const (
+	Accepted = "accepted"
+	Refused  = "refused"
+)
 
 // trouble notes an error that was not asked for. The caller's deadline is its
 // own; a worker that stops ends its calls.

@@ -86,6 +86,17 @@ func (s *server) do(ctx context.Context, cmd Command) (r Reply, err error) {
 			r.Counts[n.State.String()] += n.Jobs
 		}
 		return r, err
+	case OpHaunt:
+		for _, l := range cmd.Leases {
+			lost, err := s.store.Complete(ctx, []backend.Completion{{Lease: backend.Lease(l)}})
+			if err != nil {
+				return r, err
+			}
+			if len(lost) == 0 {
+				r.N++
+			}
+		}
+		return r, nil
 	case OpList:
 		r.Jobs, err = list(ctx, s.store)
 		return r, err

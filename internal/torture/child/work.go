@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/worker"
 )
 
@@ -66,6 +67,9 @@ func (h *handler) run(ctx context.Context, t Task) error {
 			outcome = OutcomeLost
 		}
 		h.one(NoteEnded, fmt.Sprintf("%d %s", token, outcome))
+		if outcome == OutcomeLost {
+			h.haunt(backend.Lease{ID: info.ID, Token: token})
+		}
 	}()
 	if err := h.deed(ctx, t, info.ID); err != nil {
 		if errors.Is(context.Cause(ctx), plainjobs.ErrStopped) {
