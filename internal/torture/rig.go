@@ -263,7 +263,7 @@ func (r *rig) finish(ctx context.Context, server *process, pruned bool) (f finis
 	}
 	f.verdict = r.judge(f.history, f.ending, pruned)
 	// By now the jobs have ended otherwise, or wait.
-	leases := f.history.lostLeases()
+	leases := f.lostLeases()
 	reply, err := server.ask(ctx, child.Command{Op: child.OpHaunt, Leases: leases})
 	if err != nil {
 		return f, err
