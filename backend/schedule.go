@@ -9,11 +9,11 @@ import (
 // workers know; the store sees to it that each tick is taken once.
 type Scheduler interface {
 	// Define stores the schedules of a worker that starts. A schedule that
-	// is new, has another definition than the stored one, or was removed,
-	// takes the given Definition and Next, and is removed no more; otherwise
-	// the stored ones stay. Last and Paused stay in any case, and are not
-	// set for a new one. A batch in which [CheckSchedules] finds a fault must
-	// be refused.
+	// is new, has another definition than the stored one, or was removed for
+	// [ForgetTicks], takes the given Definition and Next; otherwise the
+	// stored ones stay. It is removed no more. Last and Paused stay in any
+	// case, and are not set for a new one. A batch in which [CheckSchedules]
+	// finds a fault must be refused.
 	Define(ctx context.Context, schedules []Schedule) error
 	// Schedules returns the stored schedules ordered by name.
 	Schedules(ctx context.Context) (Schedules, error)
@@ -46,6 +46,10 @@ type Schedule struct {
 	// ticked, and deleted by Reap after [KeepRemoved].
 	RemovedAt time.Time
 }
+
+// ForgetTicks is how long a schedule is removed before the ticks that it misses
+// are forgotten: the only worker that has it may just be starting anew.
+const ForgetTicks = time.Hour
 
 // KeepRemoved is how long a removed schedule is kept.
 const KeepRemoved = 30 * 24 * time.Hour

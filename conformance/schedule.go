@@ -223,7 +223,7 @@ var scheduleCases = []testCase{{
 	},
 }, {
 	name: "schedule/removed",
-	rule: "a schedule that no worker has, though there are others, is removed: it is not ticked, until it is defined again, with a new next tick",
+	rule: "a schedule that no worker has, though there are others, is removed: it is not ticked until it is defined again",
 	run: func(e *env) {
 		due := e.define(e.b, "a", "x", e.unit)
 		e.define(e.b, "b", "x", e.unit)
@@ -250,6 +250,28 @@ var scheduleCases = []testCase{{
 		if e.tick(e.b, tickOf("a", "x", due, due.Add(e.unit))) {
 			e.Errorf("a removed schedule was ticked")
 		}
+		e.define(e.other(), "a", "x", 50*e.unit)
+		if s := e.schedule("a"); !s.RemovedAt.IsZero() || !s.Next.Equal(due) {
+			e.Errorf("defined again at once the schedule is %+v, want its tick at %v to be made up for", s, due)
+		}
+		if !e.tick(e.b, tickOf("a", "x", due, due.Add(e.unit))) {
+			e.Errorf("a schedule that was defined again was not ticked")
+		}
+	},
+}, {
+	name: "schedule/forgotten",
+	rule: "a schedule that was removed for ForgetTicks and is defined again has a new next tick",
+	run: func(e *env) {
+		if e.store.Advance == nil {
+			e.Skip("the store's clock cannot be moved")
+		}
+		e.define(e.b, "a", "x", e.unit)
+		e.claim(e.b, e.worker(), 0)
+		e.reap(e.b, backend.ReapRequest{})
+		if s := e.schedule("a"); s.RemovedAt.IsZero() {
+			e.Errorf("without a worker that has it the schedule is %+v", s)
+		}
+		e.advance(backend.ForgetTicks)
 		next := e.define(e.other(), "a", "x", 50*e.unit)
 		if s := e.schedule("a"); !s.RemovedAt.IsZero() || !s.Next.Equal(next) {
 			e.Errorf("defined again the schedule is %+v, want its next tick at %v", s, next)

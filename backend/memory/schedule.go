@@ -24,10 +24,11 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 			s = &backend.Schedule{Name: given.Name}
 			b.schedules[given.Name] = s
 		}
-		if s.Next.IsZero() || s.Definition != given.Definition || !s.RemovedAt.IsZero() {
+		forgotten := !s.RemovedAt.IsZero() && instant(b.now()).Sub(s.RemovedAt) >= backend.ForgetTicks
+		if s.Next.IsZero() || s.Definition != given.Definition || forgotten {
 			s.Definition, s.Next = given.Definition, instant(given.Next.UnixMicro())
-			s.RemovedAt = instant(0)
 		}
+		s.RemovedAt = instant(0)
 	}
 	return nil
 }

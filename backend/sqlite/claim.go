@@ -237,7 +237,7 @@ func (c *claim) readExtras() (expired int, err error) {
 		if gone[id] {
 			r, err := c.t.row(id)
 			if err == nil {
-				err = c.b.finish(c.t, r, backend.Cancelled, backend.ExpiredError, false, c.now)
+				err = c.b.finish(c.t, r, backend.Cancelled, backend.ExpiredError, c.now)
 			}
 			if err != nil {
 				return 0, err
@@ -289,14 +289,19 @@ func (c *claim) merge(limit int) ([]head, error) {
 		}
 	}
 	for {
-		merged, full := c.pick(lists, limit)
+		merged, last := c.pick(lists, limit)
 		again := false
 		for i, l := range lists {
-			if full && c.names[i].limited {
-				continue
+			if len(l) == 0 || len(l) < sizes[i] || sizes[i] >= min(limit, c.names[i].max) {
+				continue // there are no more, or no more may be taken
 			}
-			if len(l) == sizes[i] && sizes[i] < min(limit, c.names[i].max) && len(merged) > 0 &&
-				(len(merged) < limit || byClaimOrder(l[len(l)-1], merged[len(merged)-1]) <= 0) {
+			// The last one that was picked, if no more can be: what comes after
+			// it is of no interest.
+			bound := last.any
+			if c.names[i].limited && last.limited != nil {
+				bound = last.limited
+			}
+			if bound == nil || byClaimOrder(l[len(l)-1], *bound) <= 0 {
 				again = true
 				if err := ask(i, 4*sizes[i]); err != nil {
 					return nil, err
@@ -309,31 +314,38 @@ func (c *claim) merge(limit int) ([]head, error) {
 	}
 }
 
+// lasts are the last jobs of a pick, nil where more could be picked: of all
+// names, and of limited ones.
+type lasts struct{ any, limited *head }
+
 // pick returns the first limit jobs of lists, in order. Of limited names there
-// are no more, together, than start at once; full says that there are as many.
-func (c *claim) pick(lists [][]head, limit int) (picked []head, full bool) {
+// are no more, together, than start at once.
+func (c *claim) pick(lists [][]head, limit int) (picked []head, last lasts) {
 	all := slices.Concat(lists...)
 	slices.SortFunc(all, byClaimOrder)
-	if !slices.ContainsFunc(c.names, func(n claimable) bool { return n.limited }) {
-		return all[:min(limit, len(all))], false
-	}
 	limited := map[int64]bool{}
 	for _, n := range c.names {
-		limited[n.id] = n.limited
+		if n.limited {
+			limited[n.id] = true
+		}
 	}
 	left := c.req.Limit - c.req.Ahead
-	for _, h := range all {
+	for i := range all {
+		h := &all[i]
 		if limited[h.name] {
 			if left == 0 {
 				continue
 			}
-			left--
+			if left--; left == 0 {
+				last.limited = h
+			}
 		}
-		if picked = append(picked, h); len(picked) == limit {
+		if picked = append(picked, *h); len(picked) == limit {
+			last.any = h
 			break
 		}
 	}
-	return picked, left == 0
+	return picked, last
 }
 
 // takeSuspect claims the suspect that comes before all other jobs, if one

@@ -25,18 +25,19 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 	if err := backend.CheckOperate(req); err != nil {
 		return result, fmt.Errorf("sqlite: operate: %w", err)
 	}
+	// Searching takes no lock. What is found may have changed by the time it is
+	// changed here, so each job's state is looked at again.
+	page, next, err := b.matching(ctx, req)
+	if err != nil {
+		return result, failed(ctx, "operate", err)
+	}
 	err = b.write(ctx, &request{op: "operate", full: b.full(), run: func(t *tx) error {
 		return t.nested(func() error {
-			result = backend.OperateResult{}
-			page, next, err := b.matching(ctx, t, req)
-			if err != nil {
-				return err
-			}
-			result.Next = next
+			result = backend.OperateResult{Next: next}
 			now := b.now()
 			for _, id := range page {
 				r, err := t.row(id)
-				if err == nil && r.id != 0 {
+				if err == nil && r.id != 0 && (req.Filter.State == 0 || r.state == req.Filter.State) {
 					err = b.operate(t, req.Op, r, now, &result)
 				}
 				if err != nil {
@@ -46,29 +47,40 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 			return nil
 		})
 	}})
+	if err != nil {
+		return backend.OperateResult{}, err
+	}
 	slices.Sort(result.Affected)
 	slices.Sort(result.Duplicates)
-	return result, err
+	return result, nil
 }
 
 // matching returns the IDs of a page of jobs to operate on.
-func (b *Backend) matching(ctx context.Context, t *tx, req backend.OperateRequest) (ids []int64, next int64, err error) {
-	query, args, from, err := b.listQuery(ctx, unmapped{t.w.conn}, backend.ListRequest{Filter: req.Filter, Before: req.Before}, `SELECT j.id FROM plainjobs_jobs j `)
+func (b *Backend) matching(ctx context.Context, req backend.OperateRequest) (ids []int64, next int64, err error) {
+	leave, err := b.enter()
 	if err != nil {
 		return nil, 0, err
 	}
+	defer leave()
 	limit := cmp.Or(req.Limit, 1000)
-	err = scan(context.WithoutCancel(ctx), unmapped{t.w.conn}, b.sql(query), append(args, limit+1), func(r *sql.Rows) error {
-		var id int64
-		err := r.Scan(&id)
-		ids = append(ids, id)
+	err = b.read(ctx, func(q queryer) error {
+		query, args, from, err := b.listQuery(ctx, q, backend.ListRequest{Filter: req.Filter, Before: req.Before}, `SELECT j.id FROM plainjobs_jobs j `)
+		if err != nil {
+			return err
+		}
+		ids, next = nil, from
+		err = scan(ctx, q, b.sql(query), append(args, limit+1), func(r *sql.Rows) error {
+			var id int64
+			err := r.Scan(&id)
+			ids = append(ids, id)
+			return err
+		})
+		if len(ids) > limit {
+			ids = ids[:limit]
+			next = ids[limit-1]
+		}
 		return err
 	})
-	next = from
-	if len(ids) > limit {
-		ids = ids[:limit]
-		next = ids[limit-1]
-	}
 	return ids, next, err
 }
 
@@ -86,7 +98,7 @@ func (b *Backend) operate(t *tx, op backend.Op, r row, now int64, result *backen
 		return err
 	case op == backend.OpCancel && r.state.Waits():
 		affected()
-		return b.finish(t, r, backend.Cancelled, backend.CancelledError, false, now)
+		return b.finish(t, r, backend.Cancelled, backend.CancelledError, now)
 	case op == backend.OpRetry && r.state == backend.Scheduled:
 		affected()
 		t.move(r.name, r.state, backend.Pending, 1)

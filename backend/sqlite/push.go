@@ -286,8 +286,8 @@ func (t *tx) resolve(index int, j *backend.NewJob, holder, now int64) (backend.P
 	if r.state == backend.Blocked {
 		state = backend.Blocked
 	}
-	const kept = flagUnique | flagUntilStarted | flagSerial
-	flags := r.flags&kept | flagsOf(j)&^kept
+	const replaced = flagExpires | flagMetadata
+	flags := r.flags&^replaced | flagsOf(j)&replaced
 	_, err = t.exec(updateReplaced, int64(state), int64(j.Priority), now+j.Delay.Microseconds(), int64(flags),
 		expiry(j, now), metadata(j), payload(j), holder)
 	t.move(r.name, r.state, state, 1)

@@ -140,8 +140,7 @@ func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
 			}
 		}
 		if rows[0].Flags&flagProgress != 0 {
-			err := scan(ctx, q, b.sql(selectProgress), []any{id}, func(r *sql.Rows) error { return r.Scan(&info.Done, &info.Total) })
-			if err != nil {
+			if err := b.progressOf(ctx, q, &info); err != nil {
 				return err
 			}
 		}
@@ -201,21 +200,38 @@ func (b *Backend) list(ctx context.Context, q queryer, req backend.ListRequest, 
 		page.Next = rows[limit-1].ID
 	}
 	for i := range rows {
-		page.Jobs = append(page.Jobs, rows[i].info())
+		info := rows[i].info()
+		if rows[i].Flags&flagProgress != 0 {
+			if err := b.progressOf(ctx, q, &info); err != nil {
+				return backend.Page{}, err
+			}
+		}
+		page.Jobs = append(page.Jobs, info)
 	}
 	return page, nil
 }
 
+func (b *Backend) progressOf(ctx context.Context, q queryer, info *backend.Info) error {
+	return scan(ctx, q, b.sql(selectProgress), []any{info.ID}, func(r *sql.Rows) error { return r.Scan(&info.Done, &info.Total) })
+}
+
+// selectEndedWindow finds the ID down to which a page of failed or cancelled
+// jobs looks.
+const selectEndedWindow = `
+	SELECT coalesce((SELECT id FROM plainjobs_jobs INDEXED BY plainjobs_ended
+		WHERE state = (?1+0) AND state IN (6, 7) AND id < (?2+0) ORDER BY id DESC LIMIT 1 OFFSET (?3+0)), 0)`
+
 // listQuery returns a query for a page, which still wants its limit, and the
 // ID below which it has not looked, if it has not looked at all jobs.
 func (b *Backend) listQuery(ctx context.Context, q queryer, req backend.ListRequest, columns string) (query string, args []any, from int64, err error) {
-	before := req.Before
-	if before == 0 {
-		err := scan(context.WithoutCancel(ctx), q, b.sql(`SELECT coalesce(max(id), 0) + 1 FROM plainjobs_jobs`), nil,
-			func(r *sql.Rows) error { return r.Scan(&before) })
-		if err != nil {
-			return "", nil, 0, err
-		}
+	var before int64
+	err = scan(ctx, q, b.sql(`SELECT coalesce(max(id), 0) + 1 FROM plainjobs_jobs`), nil,
+		func(r *sql.Rows) error { return r.Scan(&before) })
+	if err != nil {
+		return "", nil, 0, err
+	}
+	if req.Before != 0 {
+		before = min(before, req.Before)
 	}
 	query, args = columns+`WHERE j.id < ?`, []any{before}
 	where := func(condition string, values ...any) { query, args = query+` AND `+condition, append(args, values...) }
@@ -230,9 +246,16 @@ func (b *Backend) listQuery(ctx context.Context, q queryer, req backend.ListRequ
 			where(`+j.state = ?`, int64(req.State))
 		}
 	case req.State == backend.Running:
-		where(`j.state = 4`)
-	case (req.State == backend.Failed || req.State == backend.Cancelled) && req.Key == "" && req.Error == "":
-		where(fmt.Sprintf(`j.state = %d`, req.State))
+		where(`j.id IN (SELECT id FROM plainjobs_jobs INDEXED BY plainjobs_running WHERE state = 4)`)
+	case req.State == backend.Failed || req.State == backend.Cancelled:
+		// The index has these apart; as many of them are looked at as of all
+		// jobs otherwise.
+		err := scan(ctx, q, b.sql(selectEndedWindow), []any{int64(req.State), before, listWindow}, func(r *sql.Rows) error { return r.Scan(&from) })
+		if err != nil {
+			return "", nil, 0, err
+		}
+		where(fmt.Sprintf(`j.state = %d AND j.state IN (6, 7)`, req.State))
+		where(`j.id >= ?`, from)
 	default:
 		from = max(0, before-listWindow)
 		where(`j.id >= ?`, from)
@@ -283,7 +306,7 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 				err = errors.Join(json.Unmarshal([]byte(jobs), &w.Jobs), json.Unmarshal([]byte(schedules), &w.Schedules))
 			}
 			w.StartedAt, w.SeenAt, w.Lease = instant(started), instant(seen), time.Duration(lease)*time.Microsecond
-			w.Alive = now-seen < lease
+			w.Alive = now-seen < lease && seen-now < lease // as Reap judges
 			workers = append(workers, w)
 			return err
 		})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -78,11 +79,12 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 		result.More = result.More || result.Due == limit || result.Expired == limit || kept == int64(limit)
 		return t.retire(now)
 	}})
-	if err == nil {
-		var more bool
-		result.Pruned, more, err = b.pruneSome(ctx, limit)
-		result.More = result.More || more
+	if err != nil {
+		return backend.ReapResult{}, failed(ctx, "reap", err)
 	}
+	var more bool
+	result.Pruned, more, err = b.pruneSome(ctx, limit)
+	result.More = result.More || more
 	if err != nil {
 		return result, failed(ctx, "reap", err)
 	}
@@ -151,22 +153,24 @@ func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) e
 		case err != nil:
 			return err
 		case r.flags&flagCancelling != 0:
-			err = b.finish(t, r, backend.Cancelled, backend.CancelledError, false, now)
+			err = b.finish(t, r, backend.Cancelled, backend.CancelledError, now)
 			if err != nil {
 				return err
 			}
+			result.Rescued++
 		case crashed && r.crashes >= backend.MaxCrashes:
 			if _, err := t.exec(updateCrashed, r.crashes, r.id); err != nil {
 				return err
 			}
-			if err := b.finish(t, r, backend.Failed, backend.CrashError, false, now); err != nil {
+			if err := b.finish(t, r, backend.Failed, backend.CrashError, now); err != nil {
 				return err
 			}
 			result.Failed++
 		case other != 0:
-			if err := b.finish(t, r, backend.Cancelled, superseded(other), false, now); err != nil {
+			if err := b.finish(t, r, backend.Cancelled, superseded(other), now); err != nil {
 				return err
 			}
+			result.Rescued++
 		default:
 			if crashed {
 				if _, err := t.exec(updateCrashed, r.crashes, r.id); err != nil {
@@ -192,15 +196,14 @@ func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) e
 	return err
 }
 
-// A pruner remembers how far the search for old jobs has come. There is no
-// index of finished jobs, as it would cost each completion: the table is
-// walked by id, a part at a time. For jobs that are too old it goes on where it
-// was and starts again at the end; for names that have too many it starts at the
-// oldest.
+// A pruner remembers how far the searches for old jobs have come. There is no
+// index of finished jobs, as it would cost each completion: the table is walked
+// by id, a part at a time. A search goes on where it was and starts again at the
+// oldest when it is through.
 type pruner struct {
 	mu      sync.Mutex
-	age     int64
-	surplus int64 // 0 as long as there is none
+	age     int64           // of what is past its time
+	surplus map[int64]int64 // of what a name has too many of
 }
 
 const (
@@ -212,6 +215,29 @@ const (
 // walkLength is how many jobs are looked at for each one that may be deleted.
 const walkLength = 5
 
+// A walked is a job that a search comes by.
+type walked struct {
+	id, name, finished int64
+	state              backend.State
+}
+
+// walk calls take for the jobs behind from, until it says to stop, and returns
+// how far it came and whether that is the end.
+func (b *Backend) walk(ctx context.Context, q queryer, from int64, limit int, take func(walked) (more bool)) (to int64, end bool, err error) {
+	seen, stopped := 0, false
+	err = scan(ctx, q, b.sql(selectWalk), []any{from, limit}, func(r *sql.Rows) error {
+		var j walked
+		if err := r.Scan(&j.id, &j.name, &j.state, &j.finished); err != nil || stopped {
+			return err
+		}
+		seen++
+		from = j.id
+		stopped = !take(j)
+		return nil
+	})
+	return from, seen < limit && !stopped, err
+}
+
 // pruneSome deletes at most limit jobs past their keep, and says whether going
 // on at once would delete more.
 func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bool, err error) {
@@ -219,60 +245,16 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 		return 0, false, nil // another call is at it
 	}
 	defer b.prune.mu.Unlock()
-	var ids []int64
-	var surplus map[int64]int64
-	var cursor int64
-	wrapped := false
+	var found search
 	// Searching takes no lock; only deleting does.
-	err = b.read(ctx, func(q queryer) error {
-		ids, surplus, cursor, wrapped = nil, map[int64]int64{}, b.prune.age, false
-		var set settings
-		if err := scan(ctx, q, b.sql(selectSettings), nil, set.scan); err != nil {
-			return err
-		}
-		err := scan(ctx, q, b.sql(selectFinished), nil, func(r *sql.Rows) error {
-			var name, n int64
-			err := r.Scan(&name, &n)
-			if rows := int64(set[name].history.Over(b.history).Rows); rows >= 0 && n > rows {
-				surplus[name] = n - rows
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		if len(surplus) > 0 {
-			cursor = b.prune.surplus
-		}
-		now, seen := b.now(), 0
-		err = scan(ctx, q, b.sql(selectWalk), []any{cursor, walkLength * limit}, func(r *sql.Rows) error {
-			var id, name, finished int64
-			var state backend.State
-			if err := r.Scan(&id, &name, &state, &finished); err != nil {
-				return err
-			}
-			if len(ids) == limit {
-				return nil
-			}
-			seen++
-			cursor = id
-			if !state.Terminal() {
-				return nil
-			}
-			old := now-finished >= b.keep(set, name, state).Microseconds()
-			if old || surplus[name] > 0 {
-				ids = append(ids, id)
-				surplus[name]--
-			}
-			return nil
-		})
-		wrapped = seen < walkLength*limit && len(ids) < limit
+	err = b.read(ctx, func(q queryer) (err error) {
+		found, err = b.searchOld(ctx, q, limit)
 		return err
 	})
 	if err != nil {
 		return 0, false, err
 	}
-	for part := range slices.Chunk(ids, maxList) {
+	for part := range slices.Chunk(found.ids, maxList) {
 		n := 0
 		err := b.writer.do(ctx, &request{op: "prune", run: func(t *tx) error {
 			query, length := selectEnded.fit(len(part))
@@ -288,21 +270,86 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 		}
 		pruned += n
 	}
-	if wrapped {
-		cursor = 0
+	b.prune.age, b.prune.surplus = found.age, found.surplus
+	return pruned, found.more, nil
+}
+
+// A search is what searchOld has found, and how far it came.
+type search struct {
+	ids     []int64
+	age     int64
+	surplus map[int64]int64
+	more    bool // it found something and is not through
+}
+
+// searchOld searches for at most limit finished jobs that are to be deleted.
+func (b *Backend) searchOld(ctx context.Context, q queryer, limit int) (s search, err error) {
+	var set settings
+	if err := scan(ctx, q, b.sql(selectSettings), nil, set.scan); err != nil {
+		return s, err
 	}
-	if len(surplus) == 0 {
-		b.prune.age, b.prune.surplus = cursor, 0
-		return pruned, !wrapped && len(ids) > 0, nil
+	surplus := map[int64]int64{}
+	err = scan(ctx, q, b.sql(selectFinished), nil, func(r *sql.Rows) error {
+		var name, n int64
+		err := r.Scan(&name, &n)
+		if rows := int64(set[name].history.Over(b.history).Rows); rows >= 0 && n > rows {
+			surplus[name] = n - rows
+		}
+		return err
+	})
+	if err != nil {
+		return s, err
 	}
-	b.prune.surplus = cursor
-	for _, n := range surplus {
-		more = more || n > 0
+	now := b.now()
+	taken := map[int64]bool{}
+	add := func(j walked) {
+		if !taken[j.id] {
+			taken[j.id] = true
+			s.ids = append(s.ids, j.id)
+			surplus[j.name]--
+		}
 	}
-	if !more {
-		b.prune.surplus = 0
+	var end bool
+	s.age, end, err = b.walk(ctx, q, b.prune.age, walkLength*limit, func(j walked) bool {
+		if j.state.Terminal() && now-j.finished >= b.keep(set, j.name, j.state).Microseconds() {
+			add(j)
+		}
+		return len(s.ids) < limit
+	})
+	if err != nil {
+		return s, err
 	}
-	return pruned, more && !wrapped, nil
+	if end {
+		s.age = 0
+	}
+	s.more = !end && len(s.ids) > 0
+	s.surplus = map[int64]int64{}
+	for _, name := range slices.Sorted(maps.Keys(surplus)) {
+		at := b.prune.surplus[name]
+		switch {
+		case surplus[name] <= 0:
+		case len(s.ids) == limit:
+			s.more = true
+		default:
+			before := len(s.ids)
+			at, end, err = b.walk(ctx, q, at, walkLength*limit, func(j walked) bool {
+				if j.name == name && j.state.Terminal() {
+					add(j)
+				}
+				return surplus[name] > 0 && len(s.ids) < limit
+			})
+			if err != nil {
+				return s, err
+			}
+			if end {
+				at = 0 // what it passed by has finished since
+			}
+			// It is through once it has started at the oldest and found nothing.
+			s.more = s.more || surplus[name] > 0 && (!end || len(s.ids) > before || b.prune.surplus[name] > 0)
+		}
+		s.surplus[name] = at
+	}
+	return s, nil
 }
 
 var selectEnded = newList(`SELECT `+rowColumns+` FROM plainjobs_jobs WHERE +state >= 5 AND id IN (`, `?`, `)`)

@@ -49,9 +49,9 @@ const updateFinished = `
 	WHERE id = ?`
 
 // finish ends a job in a terminal state, with an error unless that is empty,
-// and gives back what it holds. Its lease, if it has one, ends with settled
-// false.
-func (b *Backend) finish(t *tx, r row, state backend.State, text string, settled bool, now int64) error {
+// and gives back what it holds. A lease that is held on it is not any more; one
+// that was settled remains so.
+func (b *Backend) finish(t *tx, r row, state backend.State, text string, now int64) error {
 	set, err := t.settings()
 	if err != nil {
 		return err
@@ -59,9 +59,9 @@ func (b *Backend) finish(t *tx, r row, state backend.State, text string, settled
 	if b.keep(set, r.name, state) < 0 {
 		return t.remove([]row{r}, now)
 	}
-	unlease := 1
-	if settled {
-		unlease = 0
+	unlease := 0
+	if r.state == backend.Running {
+		unlease = 1
 	}
 	t.move(r.name, r.state, state, 1)
 	if _, err := t.exec(updateFinished, int64(state), now, unlease, r.id); err != nil {
@@ -147,7 +147,11 @@ func (b *Backend) expire(t *tx, now int64, limit int) (int, error) {
 		return 0, err
 	}
 	for _, r := range rows {
-		if err := b.finish(t, r, backend.Cancelled, backend.ExpiredError, false, now); err != nil {
+		r, err := t.row(r.id) // the end of one before may have unblocked it
+		if err == nil {
+			err = b.finish(t, r, backend.Cancelled, backend.ExpiredError, now)
+		}
+		if err != nil {
 			return 0, err
 		}
 	}

@@ -10,10 +10,11 @@ import (
 )
 
 const (
-	// A schedule that is new, changed or was removed starts anew.
+	// A schedule that is new, changed or was removed for long starts anew.
 	upsertSchedule = `
 		INSERT INTO plainjobs_schedules (name, definition, next_at) VALUES (?1, ?2, ?3)
-		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, next_at = excluded.next_at, removed_at = 0
+		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, removed_at = 0, next_at = CASE
+			WHEN definition <> excluded.definition OR removed_at <> 0 AND removed_at <= ?4 THEN excluded.next_at ELSE next_at END
 		WHERE definition <> excluded.definition OR removed_at <> 0`
 
 	selectSchedules = `SELECT name, definition, next_at, last_at, paused, removed_at FROM plainjobs_schedules ORDER BY name`
@@ -42,7 +43,7 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 	}
 	return b.write(ctx, &request{op: "define", full: b.full(), run: func(t *tx) error {
 		for _, s := range schedules {
-			if _, err := t.exec(upsertSchedule, s.Name, s.Definition, s.Next.UnixMicro()); err != nil {
+			if _, err := t.exec(upsertSchedule, s.Name, s.Definition, s.Next.UnixMicro(), b.now()-backend.ForgetTicks.Microseconds()); err != nil {
 				return err
 			}
 		}

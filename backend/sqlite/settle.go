@@ -345,7 +345,7 @@ func (b *Backend) fail(t *tx, f backend.Failure, r row, now int64) error {
 		return t.remove([]row{r}, now)
 	}
 	attempt, failures := r.failures+1, r.failures
-	if f.Ending.Spends() && (state != backend.Cancelled) {
+	if f.Ending.Spends() && r.flags&flagCancelling == 0 {
 		failures++
 	}
 	// A run that settles clears the suspicion; one that is handed back
@@ -369,7 +369,7 @@ func (b *Backend) fail(t *tx, f backend.Failure, r row, now int64) error {
 		}
 	}
 	if why != "" {
-		if err := t.recordError(f.ID, attempt, why, "", now); err != nil {
+		if err := t.recordError(f.ID, failures+1, why, "", now); err != nil {
 			return err
 		}
 	}

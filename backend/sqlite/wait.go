@@ -105,12 +105,15 @@ const (
 	selectNextDue = `
 		SELECT coalesce(min(run_at), 0) FROM plainjobs_jobs INDEXED BY plainjobs_scheduled WHERE state = 1 AND run_at > (?+0)`
 
-	// Of those that are due, as many as a claim makes pending.
+	// Of those that are due, as many as a claim makes pending. If there are
+	// more, claims go on until there are not.
 	selectAnyDue = `
 		SELECT EXISTS (
 			SELECT 1 FROM (
 				SELECT name FROM plainjobs_jobs INDEXED BY plainjobs_scheduled WHERE state = 1 AND run_at <= (?2+0) ORDER BY run_at LIMIT 1000)
-			WHERE name IN (SELECT n.id FROM plainjobs_names n JOIN json_each(?1) e ON n.name = e.value))`
+			WHERE name IN (SELECT n.id FROM plainjobs_names n JOIN json_each(?1) e ON n.name = e.value))
+		OR (SELECT count(*) FROM (
+			SELECT 1 FROM plainjobs_jobs INDEXED BY plainjobs_scheduled WHERE state = 1 AND run_at <= (?2+0) LIMIT 1001)) > 1000`
 )
 
 // Wait implements [backend.Waiter].
