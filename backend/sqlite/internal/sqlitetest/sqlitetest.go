@@ -41,6 +41,7 @@ func Run(t *testing.T, name string, open Open) {
 		conformance.Run(t, func(tb testing.TB, opts conformance.Options) conformance.Store {
 			path := filepath.Join(tb.TempDir(), "jobs.db")
 			clock := conformance.NewClock()
+			tb.Cleanup(func() { checkInvariants(tb, pool(tb, name, path)) })
 			return conformance.Store{
 				Open: func(tb testing.TB) backend.Backend {
 					return mustOpen(tb, open, path, &sqlite.Options{Clock: clock.Now, History: opts.History})
