@@ -24,7 +24,7 @@
 //
 // What not every store can do is an interface in this package, found by type
 // assertion: [TxPusher], [Heart], [Reader], [Setter], [Scheduler], [Operator],
-// [Progresser], [Waiter], [Describer] and [io.Closer]. A good store has them
+// [Progresser], [Sentinel], [Waiter], [Describer] and [io.Closer]. A good store has them
 // all.
 //
 // [conformance.Run]: https://pkg.go.dev/github.com/plainjobs/plainjobs/conformance#Run
@@ -99,7 +99,8 @@ type Backend interface {
 
 	// Reap makes the store whole: it rescues running jobs whose worker has
 	// no row and, if req.Expired is set, those whose worker did not renew
-	// its row in time, whose row it deletes; it makes due jobs pending,
+	// its row in time, and those in req.Dead, whose rows it deletes; it
+	// makes due jobs pending,
 	// cancels waiting ones that have expired, and deletes history, unique
 	// keys and schedules that are past their keep.
 	//

@@ -209,6 +209,9 @@ type ReapRequest struct {
 	// checked. A worker is not judged if the clock is more than a third of
 	// its lease away from that: it has jumped since.
 	Heard time.Time
+	// Dead are workers whose process is known to have ended, see [Sentinel].
+	// They are rescued from at once, whatever their leases.
+	Dead []int64
 	// Limit bounds the jobs rescued, made pending, expired and deleted,
 	// each; zero is 1000.
 	Limit int

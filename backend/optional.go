@@ -48,6 +48,17 @@ type BeatResult struct {
 	Now time.Time
 }
 
+// A Sentinel is a Backend that can find out that a worker's process has ended
+// before the worker's lease does.
+type Sentinel interface {
+	// Watch waits until it is certain that the processes of some workers
+	// have ended, and returns the workers' IDs, for [ReapRequest.Dead], or
+	// the context's error. self is the caller's worker. All workers together
+	// must watch each of them; one may watch few. That a process seems to
+	// live must prolong no lease.
+	Watch(ctx context.Context, self int64) ([]int64, error)
+}
+
 // A Reader is a Backend that shows its jobs. Reading must not hold up writing.
 type Reader interface {
 	// Get returns the job with the ID, or an error matching ErrNotFound.

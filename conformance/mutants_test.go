@@ -87,6 +87,16 @@ var basicMutants = []mutant{{
 	},
 }}
 
+func TestCasesHaveNames(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range cases() {
+		if seen[c.name] || c.name == "" || c.rule == "" {
+			t.Errorf("case %q has no name or rule of its own", c.name)
+		}
+		seen[c.name] = true
+	}
+}
+
 func TestMutants(t *testing.T) {
 	for _, m := range mutants {
 		t.Run(m.rule, func(t *testing.T) {

@@ -264,6 +264,24 @@ var reapCases = []testCase{{
 		}
 	},
 }, {
+	name: "reap/known-dead",
+	rule: "workers that are named dead are rescued from at once, whatever their leases, and others are not",
+	run: func(e *env) {
+		e.push(e.b, "a", 2)
+		ended, lives := e.worker(), e.worker()
+		j := e.claim1(e.b, ended, "a")
+		other := e.claim1(e.b, lives, "a")
+		r := e.reap(e.b, backend.ReapRequest{Dead: []int64{ended.ID, 1 << 50}})
+		if len(r.Workers) != 1 || r.Workers[0] != ended.ID || r.Rescued != 1 {
+			e.Errorf("Reap = %+v, want worker %d and its job", r, ended.ID)
+		}
+		e.wantLost("Complete of the dead worker's", e.complete(e.b, j.Lease), j.Lease)
+		e.wantLost("Complete of the other's", e.complete(e.b, other.Lease))
+		if again := e.claim1(e.b, lives, "a"); again.ID != j.ID || !again.Suspect {
+			e.Errorf("the rescued job came back as %+v", again)
+		}
+	},
+}, {
 	name: "reap/invalid",
 	rule: "a reap that breaks a rule is refused with ErrInvalid",
 	run: func(e *env) {

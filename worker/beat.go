@@ -232,6 +232,36 @@ func (s *session) reap(ctx context.Context, reapings <-chan backend.ReapRequest)
 	}
 }
 
+// guard rescues from workers whose processes have ended, as soon as the store
+// finds that out, until ctx ends.
+func (s *session) guard(ctx context.Context) {
+	sentinel, ok := s.store.(backend.Sentinel)
+	if !ok {
+		return
+	}
+	pause := newPause()
+	for ctx.Err() == nil {
+		s.mu.Lock()
+		self := s.self.ID
+		s.mu.Unlock()
+		limited, cancel := context.WithTimeout(ctx, s.opts.Lease) // self may change
+		dead, err := sentinel.Watch(limited, self)
+		cancel()
+		switch {
+		case len(dead) > 0:
+			pause.reset()
+			for s.reapSome(ctx, backend.ReapRequest{Dead: dead}) {
+			}
+		case errors.Is(err, context.DeadlineExceeded):
+		case err != nil && ctx.Err() == nil:
+			if !permanent(err) {
+				s.log.complain("watch", err)
+			}
+			pause.sleep(ctx)
+		}
+	}
+}
+
 // reapSome reaps once and reports whether there is more to do.
 func (s *session) reapSome(ctx context.Context, req backend.ReapRequest) bool {
 	limited, cancel := context.WithTimeout(ctx, s.opts.Lease/3)

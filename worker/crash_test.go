@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,6 +25,9 @@ import (
 // childVariable makes the test's binary a worker on the database that it
 // names; the ledger is a file beside it with a line for each run.
 const childVariable = "PLAINJOBS_TEST_CHILD"
+
+// leaseVariable gives the child the default lease.
+const leaseVariable = "PLAINJOBS_TEST_DEFAULT_LEASE"
 
 // crashLease is short, so that the jobs of killed workers come back soon, and
 // long enough for a busy machine: workers that beat late judge nobody.
@@ -45,6 +49,12 @@ func child() {
 		switch s {
 		case "poison":
 			os.Exit(3)
+		case "hangs":
+			if i.Suspect {
+				return nil // this one lives
+			}
+			<-ctx.Done()
+			return ctx.Err()
 		case "slow": // a job takes a while, so that kills find some running
 			time.Sleep(2 * time.Millisecond)
 		}
@@ -55,8 +65,12 @@ func child() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		cancel()
 	}()
+	lease := crashLease
+	if os.Getenv(leaseVariable) != "" {
+		lease = 0 // the default
+	}
 	check(worker.New(q, &worker.Options{
-		Jobs: []plainjobs.AnyJob{jobA}, Concurrency: 4, Lease: crashLease, Logger: slog.New(slog.DiscardHandler),
+		Jobs: []plainjobs.AnyJob{jobA}, Concurrency: 4, Lease: lease, Logger: slog.New(slog.DiscardHandler),
 	}).Run(ctx))
 	check(q.Close())
 }
@@ -243,5 +257,41 @@ func TestKill(t *testing.T) {
 	t.Logf("jobs=%d kills=%d repeats=%d", jobs, kills, repeats)
 	if most := kills * (4 + 1024); repeats > most {
 		t.Errorf("%d repeats, want %d at most", repeats, most)
+	}
+}
+
+// A worker that is killed is noticed at once, not at the end of its lease of
+// 30 seconds: its job runs elsewhere within moments.
+func TestKilledWorkerIsNoticedAtOnce(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("on Windows heartbeats decide alone")
+	}
+	t.Setenv(leaseVariable, "1")
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	b := openSQLite(t, path, nil)
+	q := plainjobs.New(b, nil)
+	for range 3 {
+		// The first of them takes the job, the other one takes it over.
+		first := spawn(t, path)
+		id := perform(t, q, jobA.With("hangs"))[0]
+		eventually(t, "it runs", func() bool { return state(t, b, id) == backend.Running })
+		second := spawn(t, path)
+		eventually(t, "both are there", func() bool {
+			workers, err := b.Workers(t.Context())
+			return err == nil && len(workers) == 2
+		})
+		begin := time.Now()
+		if err := first.cmd.Process.Signal(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		deadline := time.Now().Add(20 * time.Second) // well within the lease
+		for state(t, b, id) != backend.Done {
+			if time.Now().After(deadline) {
+				t.Fatal("the job of the killed worker does not run elsewhere")
+			}
+			time.Sleep(time.Millisecond) // polling
+		}
+		t.Logf("from the kill until the job was done elsewhere: %v", time.Since(begin))
+		second.end(t)
 	}
 }

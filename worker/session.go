@@ -166,6 +166,7 @@ func (s *session) run(ctx context.Context) error {
 	rest.Go(func() { s.reap(beating, reapings) })
 	rest.Go(func() { s.progress(beating) })
 	rest.Go(func() { s.tick(work) })
+	rest.Go(func() { s.guard(beating) })
 	defer s.queue.Join(s)()
 	defer context.AfterFunc(work, s.settler.unbound)()
 	rest.Go(s.settler.loop)

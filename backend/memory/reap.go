@@ -23,12 +23,13 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	limit := cmp.Or(req.Limit, 1000)
 	now := b.now()
 	var result backend.ReapResult
-	if req.Expired {
+	if req.Expired || len(req.Dead) > 0 {
 		for _, id := range slices.Sorted(maps.Keys(b.workers)) {
 			w := b.workers[id]
-			if w.alive(now) ||
-				req.Steady > 0 && req.Steady < w.Lease/3 ||
-				!req.Heard.IsZero() && instant(now).Sub(req.Heard).Abs() > w.Lease/3 {
+			expired := req.Expired && !w.alive(now) &&
+				(req.Steady == 0 || req.Steady >= w.Lease/3) &&
+				(req.Heard.IsZero() || instant(now).Sub(req.Heard).Abs() <= w.Lease/3)
+			if !expired && !slices.Contains(req.Dead, id) {
 				continue
 			}
 			// A worker's jobs are rescued together, to judge the suspects.

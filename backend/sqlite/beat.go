@@ -11,7 +11,7 @@ import (
 const (
 	updateSeen   = `UPDATE plainjobs_workers SET seen_at = ?, lease = ? WHERE id = ?`
 	insertWorker = `
-		INSERT INTO plainjobs_workers (id, host, pid, started_at, seen_at, lease, jobs, schedules) VALUES (?,?,?,?,?,?,?,?)`
+		INSERT INTO plainjobs_workers (id, host, pid, started_at, seen_at, lease, jobs, schedules, presence) VALUES (?,?,?,?,?,?,?,?,?)`
 	deleteWorker = `DELETE FROM plainjobs_workers WHERE id = ?`
 
 	updateUnleased = `UPDATE plainjobs_jobs SET token = -4611686018427387904 WHERE id = ?`
@@ -22,7 +22,7 @@ const (
 )
 
 // renew renews a worker's row, or creates it if register is set.
-func (t *tx) renew(w backend.Worker, register bool, now int64) error {
+func (t *tx) renew(w backend.Worker, register bool, presence string, now int64) error {
 	n, err := t.execN(updateSeen, now, w.Lease.Microseconds(), w.ID)
 	switch {
 	case err != nil || n == 1:
@@ -31,7 +31,7 @@ func (t *tx) renew(w backend.Worker, register bool, now int64) error {
 		return rejected{backend.ErrWorkerGone}
 	}
 	_, err = t.exec(insertWorker, w.ID, backend.CleanError(w.Host), w.PID, now, now, w.Lease.Microseconds(),
-		namesJSON(w.Jobs), namesJSON(w.Schedules))
+		namesJSON(w.Jobs), namesJSON(w.Schedules), presence)
 	return err
 }
 
@@ -59,7 +59,7 @@ func (b *Backend) Beat(ctx context.Context, req backend.BeatRequest) (backend.Be
 	err = b.writer.do(ctx, &request{op: "beat", first: true, run: func(t *tx) error {
 		now := b.now()
 		result = backend.BeatResult{Now: instant(now)}
-		if err := t.renew(req.Worker, false, now); err != nil {
+		if err := t.renew(req.Worker, false, "", now); err != nil {
 			return err
 		}
 		err := t.each(selectHeld, []any{req.Worker.ID}, func(r *sql.Rows) (bool, error) {

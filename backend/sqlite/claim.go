@@ -96,11 +96,15 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 		return nil, failed(ctx, "claim", err)
 	}
 	defer leave()
+	presence := ""
+	if req.Register {
+		presence = b.presence.show() // locked before the row is there
+	}
 	var c claim
 	err = b.writer.do(ctx, &request{op: "claim", run: func(t *tx) error {
 		now := b.now() // the lock is held: the lease starts now
 		c = claim{b: b, t: t, req: req, now: now, bytes: cmp.Or(req.MaxBytes, backend.DefaultMaxBytes)}
-		if err := t.renew(req.Worker, req.Register, now); err != nil || req.Limit == 0 {
+		if err := t.renew(req.Worker, req.Register, presence, now); err != nil || req.Limit == 0 {
 			return err
 		}
 		return c.run()

@@ -142,7 +142,7 @@ func (b *Backend) openFile(drv driver.Driver, path string) error {
 	if b.release, err = register(path, b.driver); err != nil {
 		return err
 	}
-	b.path = path
+	b.path, b.presence.dir = path, path+"-alive"
 	dsn := fileDSN(path)
 	writer := connector{driver: drv, dsn: dsn, pragmas: writerPragmas}
 	reader := connector{driver: drv, dsn: dsn, pragmas: readerPragmas}

@@ -64,6 +64,14 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 			if err := b.rescue(t, worker, now, &result); err != nil {
 				return err
 			}
+			if slices.Contains(req.Dead, worker) {
+				if err := b.bury(t, worker); err != nil {
+					return err
+				}
+			}
+			if _, err := t.exec(deleteWorker, worker); err != nil {
+				return err
+			}
 			result.Workers = append(result.Workers, worker)
 		}
 		if result.Due, err = t.promote(now, limit); err != nil {
@@ -113,6 +121,15 @@ func (t *tx) dead(req backend.ReapRequest, now int64) (dead []int64, err error) 
 		}
 		if err := t.each(selectExpired, []any{now, steady, jumped}, collect(&dead)); err != nil {
 			return nil, err
+		}
+	}
+	for _, id := range req.Dead {
+		var row []int64
+		if err := t.each(selectWorker, []any{id}, collect(&row)); err != nil {
+			return nil, err
+		}
+		if len(row) > 0 && !slices.Contains(dead, id) {
+			dead = append(dead, id)
 		}
 	}
 	for last := int64(-1); ; {
@@ -192,7 +209,18 @@ func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) e
 			return fmt.Errorf("%w: %d running jobs are in the index and %d in the table", backend.ErrCorrupt, len(part), n)
 		}
 	}
-	_, err = t.exec(deleteWorker, worker)
+	return nil
+}
+
+const selectPresence = `SELECT presence FROM plainjobs_workers WHERE id = ?`
+
+// bury removes what showed that a worker's process lived, which it does not.
+func (b *Backend) bury(t *tx, worker int64) error {
+	shown := ""
+	err := t.each(selectPresence, []any{worker}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&shown) })
+	if err == nil && shown != "" {
+		t.then(func() { b.presence.forget(shown) })
+	}
 	return err
 }
 

@@ -64,6 +64,8 @@ type Backend struct {
 	watch   watch
 	release func() // of the file's entry in the process
 
+	presence presence
+
 	calls  sync.RWMutex // held for reading by each call, for writing by Close
 	closed bool
 	prune  pruner
@@ -75,6 +77,7 @@ var (
 	_ backend.TxPusher  = (*Backend)(nil)
 	_ backend.Reader    = (*Backend)(nil)
 	_ backend.Waiter    = (*Backend)(nil)
+	_ backend.Sentinel  = (*Backend)(nil)
 	_ backend.Describer = (*Backend)(nil)
 	_ io.Closer         = (*Backend)(nil)
 )
@@ -137,6 +140,7 @@ func (b *Backend) Close() error {
 		return nil
 	}
 	b.closed = true
+	b.presence.close()
 	err := b.watch.disconnect()
 	if b.readers != nil {
 		err = errors.Join(err, b.readers.Close())

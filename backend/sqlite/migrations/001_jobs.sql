@@ -66,7 +66,8 @@ CREATE TABLE plainjobs_workers (
   seen_at    INTEGER NOT NULL,
   lease      INTEGER NOT NULL, -- microseconds after seen_at
   jobs       TEXT    NOT NULL, -- the names that it knows, as JSON
-  schedules  TEXT    NOT NULL
+  schedules  TEXT    NOT NULL,
+  presence   TEXT    NOT NULL -- the locked file that shows that its process lives, or empty
 ) STRICT;
 
 -- How many jobs there are, kept in the transaction that changes it: counting

@@ -1,0 +1,177 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A presence shows that this process lives: a small file beside the database
+// that it holds locked, with a lock that the system takes off it when it ends,
+// in whatever way. Who can lock the file of another knows that it has ended,
+// and its jobs run again within a moment instead of at the end of their lease.
+//
+// The file is never one of SQLite's own, and the lock never a POSIX one, which
+// any closing of the file would void. Where there can be no such file or lock,
+// and for workers on another host or since before a reboot, heartbeats decide
+// alone. A lock that is held proves nothing: a stopped process keeps it.
+type presence struct {
+	dir string // empty: none
+
+	mu    sync.Mutex
+	file  *os.File
+	shown string // what is stored with workers, see show
+	tried bool
+}
+
+const (
+	presencePoll = 25 * time.Millisecond
+	// presenceRing is how often the neighbours are looked up.
+	presenceRing = 500 * time.Millisecond
+)
+
+// show creates and locks the file, the first time, and returns what tells
+// others how to look for it: the boot, the file's identity and its name. It is
+// empty if there is none.
+func (p *presence) show() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tried || p.dir == "" {
+		return p.shown
+	}
+	p.tried = true
+	boot, err := bootID()
+	if err != nil || os.Mkdir(p.dir, 0o700) != nil && !isDir(p.dir) {
+		return ""
+	}
+	name := rand.Text() + ".alive"
+	path := filepath.Join(p.dir, name)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return ""
+	}
+	id, err := identity(f)
+	if err == nil && tryLock(f) {
+		p.file, p.shown = f, strings.Join([]string{boot, id, name}, "|")
+		return p.shown
+	}
+	f.Close()
+	os.Remove(path)
+	return ""
+}
+
+func isDir(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.IsDir()
+}
+
+// close gives the lock up.
+func (p *presence) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tried, p.shown = true, ""
+	if p.file == nil {
+		return
+	}
+	os.Remove(p.file.Name())
+	p.file.Close()
+	p.file = nil
+	os.Remove(p.dir) // fails unless it is empty
+}
+
+// ended reports whether it is certain that the process has ended that showed
+// this.
+func (p *presence) ended(shown string) bool {
+	boot, rest, _ := strings.Cut(shown, "|")
+	id, name, ok := strings.Cut(rest, "|")
+	if !ok || p.dir == "" || name != filepath.Base(name) {
+		return false
+	}
+	if mine, err := bootID(); err != nil || mine != boot {
+		return false
+	}
+	path := filepath.Join(p.dir, name)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return false // closing removes it, and somebody else may have
+	}
+	defer f.Close()
+	if there, err := identity(f); err != nil || there != id {
+		return false
+	}
+	if !tryLock(f) {
+		return false
+	}
+	// Nobody needs it any more: its worker's row goes next.
+	return true
+}
+
+// forget removes the file of a worker that was rescued from.
+func (p *presence) forget(shown string) {
+	if i := strings.LastIndexByte(shown, '|'); i >= 0 && p.dir != "" {
+		if name := shown[i+1:]; name == filepath.Base(name) && strings.HasSuffix(name, ".alive") {
+			os.Remove(filepath.Join(p.dir, name))
+		}
+	}
+}
+
+const selectNeighbours = `SELECT id, presence FROM plainjobs_workers ORDER BY id`
+
+// Watch implements [backend.Sentinel]. It watches the worker with the next
+// higher ID, and the lowest after the highest, whose presence can be looked
+// for.
+func (b *Backend) Watch(ctx context.Context, self int64) ([]int64, error) {
+	ticker := time.NewTicker(presencePoll)
+	defer ticker.Stop()
+	var id int64
+	var shown string
+	looked := time.Time{}
+	for {
+		if time.Since(looked) >= presenceRing {
+			var err error
+			if id, shown, err = b.neighbour(ctx, self); err != nil && !busy(err) {
+				return nil, failed(ctx, "watch", err)
+			}
+			looked = time.Now()
+		}
+		if id != 0 && b.presence.ended(shown) {
+			return []int64{id}, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, failed(ctx, "watch", ctx.Err())
+		case <-ticker.C:
+		}
+	}
+}
+
+// neighbour returns the worker that self watches, and its presence.
+func (b *Backend) neighbour(ctx context.Context, self int64) (id int64, shown string, err error) {
+	leave, err := b.enter()
+	if err != nil {
+		return 0, "", err
+	}
+	defer leave()
+	mine := b.presence.show()
+	err = b.read(ctx, func(q queryer) error {
+		id, shown = 0, ""
+		return scan(ctx, q, b.sql(selectNeighbours), nil, func(r *sql.Rows) error {
+			var other int64
+			var presence string
+			if err := r.Scan(&other, &presence); err != nil {
+				return err
+			}
+			// The first that is higher, or else the first.
+			if presence != "" && presence != mine && (id == 0 || id < self && other > self) {
+				id, shown = other, presence
+			}
+			return nil
+		})
+	})
+	return id, shown, err
+}

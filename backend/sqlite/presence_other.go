@@ -1,0 +1,15 @@
+//go:build !linux && !darwin && !dragonfly && !freebsd && !netbsd && !openbsd
+
+package sqlite
+
+import (
+	"errors"
+	"os"
+)
+
+// Elsewhere there is no presence yet, and heartbeats decide alone.
+func bootID() (string, error) { return "", errors.ErrUnsupported }
+
+func tryLock(*os.File) bool { return false }
+
+func identity(*os.File) (string, error) { return "", errors.ErrUnsupported }
