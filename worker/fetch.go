@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"runtime"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -24,6 +25,8 @@ const (
 func (s *session) fetch(ctx context.Context, stop context.CancelCauseFunc) {
 	pause := newPause()
 	lastSuspects := time.Now()
+	_, waits := s.store.(backend.Waiter)
+	short := false // the last claim has found all there was
 	for ctx.Err() == nil {
 		limit, suspects := s.demand(time.Since(lastSuspects) > suspectTime)
 		if limit == 0 {
@@ -37,14 +40,21 @@ func (s *session) fetch(ctx context.Context, stop context.CancelCauseFunc) {
 		freed := s.freed
 		s.mu.Unlock()
 		req := s.request(limit, suspects)
+		if short {
+			// Waiting looks first, which costs less than a claim in vain.
+			short = false
+			s.wait(ctx, req, freed)
+			continue
+		}
 		asked := time.Now()
 		jobs, err := s.claim(ctx, req)
 		switch {
 		case err == nil:
 			pause.reset()
-			s.accept(req, asked, jobs)
-			if len(jobs) == 0 {
-				s.wait(ctx, req, freed)
+			started := s.accept(req, asked, jobs)
+			short = len(jobs) == 0 || waits && len(jobs) < limit
+			if started {
+				runtime.Gosched() // the handlers come first
 			}
 		case errors.Is(err, backend.ErrWorkerGone):
 			s.buried(req.Worker.ID)
@@ -142,8 +152,8 @@ func (s *session) claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	return s.store.Claim(ctx, req)
 }
 
-// accept hands claimed jobs to the slots.
-func (s *session) accept(req backend.ClaimRequest, asked time.Time, jobs []backend.Job) {
+// accept hands claimed jobs to the slots, and says whether one was idle.
+func (s *session) accept(req backend.ClaimRequest, asked time.Time, jobs []backend.Job) (started bool) {
 	runs := make([]run, len(jobs))
 	for i := range jobs {
 		r := &runs[i]
@@ -172,9 +182,11 @@ func (s *session) accept(req backend.ClaimRequest, asked time.Time, jobs []backe
 		s.runs = append(s.runs, r)
 		s.bytes += len(r.job.Payload)
 	}
-	for range min(s.idle, len(runs)) {
+	starts := min(s.idle, len(runs))
+	for range starts {
 		s.work.Signal()
 	}
+	return starts > 0
 }
 
 // confirm notes that the row of the worker with the ID was renewed after asked.

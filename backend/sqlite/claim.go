@@ -112,6 +112,9 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	if err != nil {
 		return nil, failed(ctx, "claim", err)
 	}
+	if req.Limit > 0 {
+		b.watch.found(len(c.jobs) > 0)
+	}
 	return c.jobs, nil
 }
 

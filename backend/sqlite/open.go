@@ -123,6 +123,7 @@ func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
 		driver:  strings.TrimPrefix(fmt.Sprintf("%T", drv), "*"),
 		opts:    o,
 		history: o.History,
+		bell:    newBell(""),
 		writer: &writer{
 			prefix: o.Prefix,
 			names:  map[string]int64{},
@@ -130,7 +131,7 @@ func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
 			held:   map[int64]*held{},
 		},
 	}
-	b.writer.onWake = b.watch.ring
+	b.writer.onPush, b.writer.onWake, b.writer.onWoke = b.watch.announce, b.watch.ring, b.bell.ring
 	return b, nil
 }
 
@@ -142,7 +143,9 @@ func (b *Backend) openFile(drv driver.Driver, path string) error {
 	if b.release, err = register(path, b.driver); err != nil {
 		return err
 	}
-	b.path, b.presence.dir = path, path+"-alive"
+	b.path, b.bell = path, newBell(path)
+	b.presence.dir = b.bell.dir
+	b.writer.onWoke = b.bell.ring
 	dsn := fileDSN(path)
 	writer := connector{driver: drv, dsn: dsn, pragmas: writerPragmas}
 	reader := connector{driver: drv, dsn: dsn, pragmas: readerPragmas}

@@ -50,10 +50,15 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 	}
 	pushed := make([]backend.Pushed, len(jobs))
 	plain := true
+	var pending []string
 	for i := range jobs {
-		plain = plain && isPlain(&jobs[i])
+		j := &jobs[i]
+		plain = plain && isPlain(j)
+		if waiting(j) == backend.Pending && isPlain(j) && (len(pending) == 0 || pending[len(pending)-1] != j.Name) {
+			pending = append(pending, j.Name)
+		}
 	}
-	err := b.write(ctx, &request{op: "push", full: b.full(), run: func(t *tx) error {
+	err := b.write(ctx, &request{op: "push", full: b.full(), pushes: pending, run: func(t *tx) error {
 		if plain {
 			return t.push(jobs, pushed, b.now())
 		}
@@ -125,7 +130,7 @@ func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []b
 			j := &jobs[at+i]
 			state := waiting(j)
 			name := names[j.Name]
-			t.count(name, state, 1)
+			t.add(name, state)
 			args = append(args, name, int64(state), int64(j.Priority), int64(j.MaxAttempts),
 				now, now+j.Delay.Microseconds(), now, int64(flagsOf(j)), metadata(j), payload(j))
 		}
@@ -244,7 +249,7 @@ func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.P
 	if k.id, err = result.LastInsertId(); err != nil {
 		return backend.Pushed{}, err
 	}
-	t.count(name, state, 1)
+	t.add(name, state)
 	if k.unique != "" {
 		until := int64(0)
 		if j.Unique.For > 0 {

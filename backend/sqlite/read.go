@@ -44,8 +44,13 @@ func (c unmapped) QueryRowxContext(context.Context, string, ...any) *sqlx.Row {
 	panic("sqlite: rows are read with QueryxContext")
 }
 
+// A source is what rows are read from.
+type source interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
 // scan calls row for each row of a query.
-func scan(ctx context.Context, q queryer, query string, args []any, row func(*sql.Rows) error) error {
+func scan(ctx context.Context, q source, query string, args []any, row func(*sql.Rows) error) error {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err

@@ -292,7 +292,7 @@ func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
 
 // freeAt returns when a name's rate allows one more claim, or 0 if it does
 // now.
-func (b *Backend) freeAt(ctx context.Context, q queryer, name int64, s setting) (int64, error) {
+func (b *Backend) freeAt(ctx context.Context, q source, name int64, s setting) (int64, error) {
 	if s.rate == 0 {
 		return 0, nil
 	}

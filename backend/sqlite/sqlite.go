@@ -10,6 +10,17 @@
 // NORMAL, as losing them only repeats work. Requests of one process that come
 // at the same time share a transaction and its fsync, see writer.
 //
+// # Waiting
+//
+// A worker of the process that pushes a job is woken by the push, and claims
+// the job in the same transaction or right after it. Workers of other
+// processes look at PRAGMA data_version ten times a second, which notices
+// every commit, by whatever program. On unix they are also rung for: who has
+// waited in a store has a datagram socket in the directory <database>-bell, of
+// mode 0700, which goes when its last store is closed. It may be deleted at any
+// time, and where it cannot be made, as on Windows, which has no such sockets,
+// looking must do.
+//
 // # Sharing
 //
 // Any number of processes on one host may use one file. One process must open
@@ -62,6 +73,7 @@ type Backend struct {
 	writer  *writer
 	readers *sql.DB // nil if only the writer's connection sees the database
 	watch   watch
+	bell    *bell
 	release func() // of the file's entry in the process
 
 	presence presence
@@ -141,6 +153,7 @@ func (b *Backend) Close() error {
 	}
 	b.closed = true
 	b.presence.close()
+	b.bell.close()
 	err := b.watch.disconnect()
 	if b.readers != nil {
 		err = errors.Join(err, b.readers.Close())

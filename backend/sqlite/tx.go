@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -20,7 +21,9 @@ type tx struct {
 
 	fresh  map[string]int64 // names that the transaction added
 	counts map[countKey]int64
-	wakes  bool // jobs became claimable
+	wakes  bool    // jobs became claimable,
+	pushed []int64 // or, of these names, were pushed so that they are
+	woke   bool    // others were told
 	after  []func()
 
 	set           settings
@@ -99,6 +102,21 @@ func (t *tx) count(name int64, state backend.State, delta int64) {
 	if delta > 0 && (state == backend.Pending || state == backend.Scheduled) ||
 		delta < 0 && state == backend.Running && t.set[name].limited() {
 		t.wakes = true
+	}
+}
+
+// add notes that a job of a name was pushed into a state.
+func (t *tx) add(name int64, state backend.State) {
+	if state != backend.Pending {
+		t.count(name, state, 1)
+		return
+	}
+	if t.counts == nil {
+		t.counts = map[countKey]int64{}
+	}
+	t.counts[countKey{name, state}]++
+	if !slices.Contains(t.pushed, name) {
+		t.pushed = append(t.pushed, name)
 	}
 }
 
@@ -185,13 +203,14 @@ func (t *tx) nested(f func() error) error {
 		return err
 	}
 	counts, fresh := maps.Clone(t.counts), maps.Clone(t.fresh)
-	wakes, after := t.wakes, len(t.after)
+	wakes, pushed, after := t.wakes, len(t.pushed), len(t.after)
 	err := f()
 	if err == nil {
 		_, err = t.exec("RELEASE plainjobs")
 		return err
 	}
-	t.counts, t.fresh, t.wakes, t.after = counts, fresh, wakes, t.after[:after]
+	t.counts, t.fresh, t.wakes = counts, fresh, wakes
+	t.pushed, t.after = t.pushed[:pushed], t.after[:after]
 	for _, undo := range []string{"ROLLBACK TO plainjobs", "RELEASE plainjobs"} {
 		if _, undoErr := t.exec(undo); undoErr != nil {
 			return errors.Join(err, undoErr)
@@ -220,10 +239,28 @@ func (t *tx) commit() error {
 		f()
 	}
 	t.end()
-	if t.wakes {
-		t.w.onWake()
-	}
+	t.wake()
 	return nil
+}
+
+// wake tells those who wait of what was committed and has not been claimed in
+// the same transaction.
+func (t *tx) wake() {
+	if t.wakes {
+		t.woke = true
+		t.w.onWake(nil)
+		return
+	}
+	var names []string
+	for _, id := range t.pushed {
+		if t.counts[countKey{id, backend.Pending}] > 0 {
+			names = append(names, t.w.nameOf[id])
+		}
+	}
+	if len(names) > 0 {
+		t.woke = true
+		t.w.onWake(names)
+	}
 }
 
 // rollback ends the transaction. SQLite may have rolled back by itself, for

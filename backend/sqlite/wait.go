@@ -3,8 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
-	"sync"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -13,85 +11,6 @@ import (
 // pollInterval is how soon a commit of another process, or of another
 // connection of this one, is noticed.
 const pollInterval = 100 * time.Millisecond
-
-// A watch tells waiting workers of changes: at once of the writer's, and by
-// the database's data_version of anybody's. Looking takes no lock and, as long
-// as nothing changes, reads no page.
-type watch struct {
-	mu      sync.Mutex
-	changed chan struct{}
-	closed  bool
-
-	asking  sync.Mutex // apart from mu, which a committing writer needs
-	conn    *sql.Conn  // of the readers: data_version counts by connection
-	version *sql.Stmt
-}
-
-// channel returns a channel that is closed at the next change, and whether the
-// store is closed.
-func (w *watch) channel() (<-chan struct{}, bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.changed == nil {
-		w.changed = make(chan struct{})
-	}
-	return w.changed, w.closed
-}
-
-// ring wakes those who wait.
-func (w *watch) ring() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.changed != nil {
-		close(w.changed)
-		w.changed = nil
-	}
-}
-
-func (w *watch) close() {
-	w.mu.Lock()
-	w.closed = true
-	w.mu.Unlock()
-	w.ring()
-}
-
-func (w *watch) disconnect() error {
-	w.asking.Lock()
-	defer w.asking.Unlock()
-	return w.drop()
-}
-
-// drop gives the connection up. The caller holds asking.
-func (w *watch) drop() error {
-	if w.conn == nil {
-		return nil
-	}
-	err := errors.Join(w.version.Close(), w.conn.Close())
-	w.conn = nil
-	return err
-}
-
-// dataVersion returns a number that changes with every commit of others.
-func (w *watch) dataVersion(readers *sql.DB) (v int64, err error) {
-	w.asking.Lock()
-	defer w.asking.Unlock()
-	ctx := context.Background() // it never waits, and a cancellable one costs as much again
-	if w.conn == nil {
-		conn, err := readers.Conn(ctx)
-		if err != nil {
-			return 0, err
-		}
-		version, err := conn.PrepareContext(ctx, "PRAGMA data_version")
-		if err != nil {
-			return 0, errors.Join(err, conn.Close())
-		}
-		w.conn, w.version = conn, version
-	}
-	if err := w.version.QueryRowContext(ctx).Scan(&v); err != nil {
-		return 0, errors.Join(err, w.drop()) // the next call gets another
-	}
-	return v, nil
-}
 
 const (
 	selectReady = `
@@ -121,72 +40,100 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 	if err := backend.CheckClaim(req); err != nil {
 		return failed(ctx, "wait", err)
 	}
+	v := b.watch.join()
+	defer b.watch.leave(v)
+	defer b.bell.listen(func() time.Duration {
+		b.watch.ring(nil)
+		return b.watch.pause()
+	})()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
-		changed, closed := b.watch.channel()
-		if closed {
+		if closed := b.watch.begin(v); closed {
 			return failed(ctx, "wait", backend.ErrClosed)
 		}
-		ready, due, version, err := b.look(ctx, req)
+		l, err := b.look(ctx, req)
 		if err != nil && !busy(err) {
 			return failed(ctx, "wait", err)
 		}
-		if ready {
+		if l.ready {
 			return nil
 		}
-		if err := b.sleep(ctx, changed, ticker.C, due, version); err != nil {
+		b.watch.found(false)
+		b.watch.looked(v, l.plain)
+		if ready, err := b.sleep(ctx, v, ticker.C, l); ready || err != nil {
 			return failed(ctx, "wait", err)
 		}
 	}
 }
 
-// look reports whether a claim may find a job, when the next one is due in
-// microseconds (or 0), and the version that this holds for.
-func (b *Backend) look(ctx context.Context, req backend.ClaimRequest) (ready bool, due, version int64, err error) {
-	leave, err := b.enter()
-	if err != nil {
-		return false, 0, 0, err
-	}
-	defer leave()
-	if b.readers != nil {
-		if version, err = b.watch.dataVersion(b.readers); err != nil {
-			return false, 0, 0, err
-		}
-	}
-	err = b.read(ctx, func(q queryer) error {
-		names, free, err := b.runnable(ctx, q, req)
-		if err != nil {
-			return err
-		}
-		text := namesJSON(names)
-		err = scan(ctx, q, b.sql(selectReady), []any{text, req.Suspects}, func(r *sql.Rows) error { return r.Scan(&ready) })
-		if err != nil || ready {
-			return err
-		}
-		now := b.now()
-		err = scan(ctx, q, b.sql(selectAnyDue), []any{text, now}, func(r *sql.Rows) error { return r.Scan(&ready) })
-		if err != nil || ready {
-			return err
-		}
-		err = scan(ctx, q, b.sql(selectNextDue), []any{now}, func(r *sql.Rows) error { return r.Scan(&due) })
-		if free != 0 && (due == 0 || free < due) {
-			due = free
-		}
-		return err
-	})
-	return ready, due, version, err
+// A look is what somebody saw who looked for jobs.
+type look struct {
+	ready   bool     // a claim may find one
+	due     int64    // when the next one is due, in microseconds, or 0
+	plain   []string // names of which any job may be claimed
+	version int64    // of the database, for which all this holds
 }
 
-// runnable returns those of names of which a claim may return jobs, and when
-// the rate of another allows one, or 0.
-func (b *Backend) runnable(ctx context.Context, q queryer, req backend.ClaimRequest) (allowed []string, free int64, err error) {
+// look looks for what a claim may find.
+func (b *Backend) look(ctx context.Context, req backend.ClaimRequest) (l look, err error) {
+	leave, err := b.enter()
+	if err != nil {
+		return l, err
+	}
+	defer leave()
+	if b.readers == nil {
+		err = b.read(ctx, func(q queryer) (err error) {
+			l, err = b.lookAt(ctx, q, req)
+			return err
+		})
+		return l, err
+	}
+	err = retry(ctx, time.Now().Add(lockWait), func() error {
+		return b.watch.ask(b.readers, func(q source) error {
+			v, err := version(q) // before the rest, so that no change is missed
+			if err == nil {
+				l, err = b.lookAt(ctx, q, req)
+			}
+			l.version = v
+			return err
+		})
+	})
+	return l, err
+}
+
+func (b *Backend) lookAt(ctx context.Context, q source, req backend.ClaimRequest) (l look, err error) {
+	names, plain, free, err := b.runnable(ctx, q, req)
+	if err != nil {
+		return l, err
+	}
+	l.plain = plain
+	text := namesJSON(names)
+	err = scan(ctx, q, b.sql(selectReady), []any{text, req.Suspects}, func(r *sql.Rows) error { return r.Scan(&l.ready) })
+	if err != nil || l.ready {
+		return l, err
+	}
+	now := b.now()
+	err = scan(ctx, q, b.sql(selectAnyDue), []any{text, now}, func(r *sql.Rows) error { return r.Scan(&l.ready) })
+	if err != nil || l.ready {
+		return l, err
+	}
+	err = scan(ctx, q, b.sql(selectNextDue), []any{now}, func(r *sql.Rows) error { return r.Scan(&l.due) })
+	if free != 0 && (l.due == 0 || free < l.due) {
+		l.due = free
+	}
+	return l, err
+}
+
+// runnable returns those of names of which a claim may return jobs, those of
+// them that are not limited, and when the rate of another allows one, or 0.
+func (b *Backend) runnable(ctx context.Context, q source, req backend.ClaimRequest) (allowed, plain []string, free int64, err error) {
 	var set settings
 	if err := scan(ctx, q, b.sql(selectSettings), nil, set.scan); err != nil || len(set) == 0 && len(req.Caps) == 0 {
-		return req.Names, 0, err
+		return req.Names, req.Names, 0, err
 	}
 	if set[everything].paused {
-		return nil, 0, nil
+		return nil, nil, 0, nil
 	}
 	for _, name := range req.Names {
 		if n, ok := req.Caps[name]; ok && n <= 0 {
@@ -195,7 +142,7 @@ func (b *Backend) runnable(ctx context.Context, q queryer, req backend.ClaimRequ
 		var id int64
 		err := scan(ctx, q, b.sql(selectName), []any{name}, func(r *sql.Rows) error { return r.Scan(&id) })
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, 0, err
 		}
 		s := set[id]
 		if s.paused || s.limited() && req.Ahead >= req.Limit {
@@ -205,7 +152,7 @@ func (b *Backend) runnable(ctx context.Context, q queryer, req backend.ClaimRequ
 			running := int64(0)
 			err := scan(ctx, q, b.sql(selectRunning), []any{id}, func(r *sql.Rows) error { return r.Scan(&running) })
 			if err != nil {
-				return nil, 0, err
+				return nil, nil, 0, err
 			}
 			if running >= s.maxRunning {
 				continue
@@ -213,7 +160,7 @@ func (b *Backend) runnable(ctx context.Context, q queryer, req backend.ClaimRequ
 		}
 		at, err := b.freeAt(ctx, q, id, s)
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, 0, err
 		}
 		if at > b.now() {
 			if free == 0 || at < free {
@@ -222,42 +169,48 @@ func (b *Backend) runnable(ctx context.Context, q queryer, req backend.ClaimRequ
 			continue
 		}
 		allowed = append(allowed, name)
+		if !s.limited() {
+			plain = append(plain, name)
+		}
 	}
-	return allowed, free, nil
+	return allowed, plain, free, nil
 }
 
-// sleep returns nil when it is worth looking again.
-func (b *Backend) sleep(ctx context.Context, changed <-chan struct{}, tick <-chan time.Time, due, version int64) error {
+// sleep returns when it is worth looking again, or when looking is not needed
+// to know that a claim may find a job.
+func (b *Backend) sleep(ctx context.Context, v *waiter, tick <-chan time.Time, l look) (ready bool, err error) {
 	var alarm <-chan time.Time
-	if due != 0 {
-		timer := time.NewTimer(time.Duration(due-b.now()) * time.Microsecond)
+	if l.due != 0 {
+		timer := time.NewTimer(time.Duration(l.due-b.now()) * time.Microsecond)
 		defer timer.Stop()
 		alarm = timer.C
 	}
 	for {
 		select {
-		case <-changed:
-			return nil
+		case <-v.arrived:
+			return true, nil
+		case <-v.changed:
+			return false, nil
 		case <-alarm:
-			return nil
+			return false, nil
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		case <-tick:
 		}
-		if b.readers == nil || due != 0 && due <= b.now() {
-			return nil // nothing tells of changes, or the clock was moved
+		if b.readers == nil || l.due != 0 && l.due <= b.now() {
+			return false, nil // nothing tells of changes, or the clock was moved
 		}
 		leave, err := b.enter()
 		if err != nil {
-			return err
+			return false, err
 		}
-		v, err := b.watch.dataVersion(b.readers)
+		version, err := b.watch.version(b.readers)
 		leave()
 		if err != nil && !busy(err) {
-			return err
+			return false, err
 		}
-		if err == nil && v != version {
-			return nil
+		if err == nil && version != l.version {
+			return false, nil
 		}
 	}
 }

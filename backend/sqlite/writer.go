@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -31,7 +32,13 @@ type writer struct {
 	only   bool // the pool's connection is the database: it must not be closed
 	borrow bool // the pool is somebody's: its connection goes back after each group
 	prefix string
-	onWake func() // called after a commit that made jobs claimable
+	// onPush is called when jobs with the names are about to be pushed, and
+	// says whether somebody waits for them. onWake is called after a commit
+	// that made jobs claimable, see watch.ring, and onWoke when the lead has
+	// been handed over after it.
+	onPush func(names []string) bool
+	onWake func(pushed []string)
+	onWoke func()
 
 	mu     sync.Mutex
 	queue  []*request
@@ -71,6 +78,8 @@ type request struct {
 	op    string
 	full  bool // must be on disk before it is acknowledged
 	first bool // goes before the others of its group
+	// pushes are names of jobs that any claim after it may return.
+	pushes []string
 	// run executes the request in t. It may be run again after a rollback,
 	// so it must set its results anew each time.
 	run func(t *tx) error
@@ -114,6 +123,11 @@ func (w *writer) do(ctx context.Context, r *request) error {
 		w.leader = r
 	}
 	w.mu.Unlock()
+	if len(r.pushes) > 0 && w.onPush(r.pushes) && leads {
+		// Who waits for them comes with a claim, which then shares the
+		// transaction: the jobs are claimed as soon as they are stored.
+		runtime.Gosched()
+	}
 
 	var patience <-chan time.Time
 	for {
@@ -212,6 +226,9 @@ func (w *writer) lead(r *request) (done bool, err error) {
 		return true, err
 	}
 	group := w.serve(t, r)
+	if t.woke {
+		defer w.onWoke()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	// From the last to the first, so that they come to the front in order.

@@ -31,6 +31,10 @@ func Main(m *testing.M, open Open) {
 		openInChild(path, open)
 		return
 	}
+	if path := os.Getenv(waitVariable); path != "" {
+		waitInChild(path, open)
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -76,6 +80,9 @@ func Run(t *testing.T, name string, open Open) {
 	t.Run("OwnDB", d.testOwnDB)
 	t.Run("OwnMemoryDB", d.testOwnMemoryDB)
 	t.Run("ForeignTransactions", d.testForeignTransactions)
+	t.Run("Bell", d.testBell)
+	t.Run("BellLeaves", d.testBellLeaves)
+	t.Run("WithoutBell", d.testWithoutBell)
 }
 
 func mustOpen(tb testing.TB, open Open, path string, opts *sqlite.Options) *sqlite.Backend {

@@ -1,0 +1,326 @@
+//go:build unix
+
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A bell wakes workers of other processes when jobs have come. Each store in
+// which somebody has waited has a datagram socket in a directory beside the
+// database, which processes find there without a word in the database. A ring
+// carries nothing: who hears it looks, and who does not hear it looks at
+// intervals. Where there can be no directory or no socket (it is read-only,
+// its path is longer than a socket's may be, it is another user's) there is no
+// bell.
+type bell struct {
+	dir string // empty: no bell
+
+	// The receiving side.
+	mu      sync.Mutex
+	hung    bool // or has been tried to
+	closed  bool
+	waiting int
+	some    sync.Cond // waiting, or closed
+	conn    *net.UnixConn
+	path    string
+	stop    chan struct{}
+	ended   sync.WaitGroup
+
+	// The sending side.
+	due    atomic.Bool
+	sends  sync.Mutex
+	socket int // of the sender, 0 if there is none
+	others []string
+	read   time.Time // when others was read, zero if it may have changed since
+	turn   int
+}
+
+const (
+	// maxRings bounds whom one commit rings for, and maxRingTime what it
+	// takes. The next one starts where it ended.
+	maxRings    = 64
+	maxRingTime = time.Millisecond
+	// bellSettled is how old a change of the directory must be for its time
+	// to tell it from the next one.
+	bellSettled = 2 * time.Second
+	// bellUnborn marks a socket that is being made. One that is older than
+	// bellStale never will be.
+	bellUnborn = "new-"
+	bellStale  = time.Minute
+)
+
+func newBell(path string) *bell {
+	b := &bell{stop: make(chan struct{})}
+	b.some.L = &b.mu
+	if path != "" {
+		b.dir = path + "-bell"
+	}
+	return b
+}
+
+// listen has heard called for rings of others while somebody waits, until the
+// returned function is called. After each ring there is a pause.
+func (b *bell) listen(heard func() (pause time.Duration)) (leave func()) {
+	if b.dir == "" {
+		return func() {}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.hung && !b.closed {
+		b.hung = true
+		if err := b.hang(); err == nil {
+			b.ended.Go(func() { b.hear(heard) })
+		}
+	}
+	b.waiting++
+	b.some.Signal()
+	return func() {
+		b.mu.Lock()
+		b.waiting--
+		b.mu.Unlock()
+	}
+}
+
+// hang makes the socket. The caller holds mu.
+func (b *bell) hang() error {
+	name := fmt.Sprintf("%d-%016x", os.Getpid(), rand.Uint64())
+	unborn := filepath.Join(b.dir, bellUnborn+name)
+	var conn *net.UnixConn
+	err := os.ErrNotExist
+	for tries := 0; tries < 3 && errors.Is(err, os.ErrNotExist); tries++ { // who leaves last removes the directory
+		if err = b.makeDir(); err == nil {
+			conn, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: unborn, Net: "unixgram"})
+		}
+	}
+	if err != nil {
+		return err
+	}
+	// One that is named, but not bound yet, would look dead to others.
+	path := filepath.Join(b.dir, name)
+	if err = os.Chmod(unborn, 0o600); err == nil {
+		err = os.Rename(unborn, path)
+	}
+	if err != nil {
+		return errors.Join(err, conn.Close(), os.Remove(unborn))
+	}
+	b.conn, b.path = conn, path
+	b.sweep()
+	return nil
+}
+
+func (b *bell) makeDir() error {
+	if err := os.Mkdir(b.dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	info, err := os.Lstat(b.dir)
+	if err == nil && !info.IsDir() {
+		err = errors.New("it is no directory")
+	}
+	return err
+}
+
+// sweep removes sockets of processes that were killed.
+func (b *bell) sweep() {
+	names, _ := b.list(-1)
+	fd, err := datagramSocket()
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	for start := time.Now(); len(names) > 0 && time.Since(start) < 100*maxRingTime; names = names[1:] {
+		path := filepath.Join(b.dir, names[0])
+		if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); errors.Is(err, unix.ECONNREFUSED) {
+			removeStale(path)
+		}
+	}
+}
+
+// removeStale removes a socket that nobody listens at.
+func removeStale(path string) {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != os.ModeSocket {
+		return
+	}
+	if strings.HasPrefix(filepath.Base(path), bellUnborn) && time.Since(info.ModTime()) < bellStale {
+		return
+	}
+	_ = os.Remove(path)
+}
+
+func (b *bell) list(n int) ([]string, error) {
+	f, err := os.Open(b.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(n)
+}
+
+// hear waits for rings.
+func (b *bell) hear(heard func() time.Duration) {
+	raw, err := b.conn.SyscallConn()
+	if err != nil {
+		return
+	}
+	var buf [8]byte
+	for {
+		b.mu.Lock()
+		for b.waiting == 0 && !b.closed {
+			b.some.Wait()
+		}
+		closed := b.closed
+		b.mu.Unlock()
+		if closed {
+			return
+		}
+		err := raw.Read(func(fd uintptr) bool {
+			// All that has come is one ring.
+			rung := false
+			for range 1024 {
+				_, err := unix.Read(int(fd), buf[:])
+				if errors.Is(err, unix.EAGAIN) {
+					return rung
+				}
+				rung = true
+			}
+			return true
+		})
+		if err != nil {
+			return
+		}
+		if pause := heard(); pause > 0 {
+			timer := time.NewTimer(pause)
+			select {
+			case <-timer.C:
+			case <-b.stop:
+				timer.Stop()
+				return
+			}
+		}
+	}
+}
+
+// ring rings for the other processes that wait. It never blocks. Who comes
+// while somebody rings leaves it to him.
+func (b *bell) ring() {
+	if b.dir == "" {
+		return
+	}
+	b.due.Store(true)
+	for b.due.Load() && b.sends.TryLock() {
+		if b.due.Swap(false) {
+			b.send()
+		}
+		b.sends.Unlock()
+	}
+}
+
+// send sends to all in the directory. The caller holds sends.
+func (b *bell) send() {
+	if err := b.refresh(); err != nil || len(b.others) == 0 {
+		return
+	}
+	if b.socket == 0 {
+		fd, err := datagramSocket()
+		if err != nil {
+			return
+		}
+		b.socket = fd
+	}
+	start := time.Now()
+	for i := range min(maxRings, len(b.others)) {
+		path := b.others[b.turn%len(b.others)]
+		b.turn++
+		err := unix.Sendto(b.socket, []byte{1}, 0, &unix.SockaddrUnix{Name: path})
+		if errors.Is(err, unix.ECONNREFUSED) {
+			removeStale(path)
+			b.read = time.Time{}
+		}
+		if i%8 == 7 && time.Since(start) > maxRingTime {
+			break
+		}
+	}
+}
+
+// refresh reads the directory if it has changed. The caller holds sends.
+func (b *bell) refresh() error {
+	info, err := os.Stat(b.dir)
+	if err != nil {
+		b.others, b.read = nil, time.Time{}
+		return err
+	}
+	if info.ModTime().Equal(b.read) {
+		return nil
+	}
+	names, err := b.list(4 * maxRings)
+	if err != nil && len(names) == 0 {
+		b.others, b.read = nil, time.Time{}
+		return err
+	}
+	b.mu.Lock()
+	own := b.path
+	b.mu.Unlock()
+	b.others = b.others[:0]
+	for _, name := range names {
+		if path := filepath.Join(b.dir, name); path != own && !strings.HasPrefix(name, bellUnborn) {
+			b.others = append(b.others, path)
+		}
+	}
+	slices.Sort(b.others)
+	b.read = time.Time{}
+	if time.Since(info.ModTime()) > bellSettled && len(names) < 4*maxRings {
+		b.read = info.ModTime()
+	}
+	return nil
+}
+
+func datagramSocket() (int, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return 0, err
+	}
+	unix.CloseOnExec(fd)
+	return fd, unix.SetNonblock(fd, true)
+}
+
+// close takes the bell down. Nobody waits or rings any more.
+func (b *bell) close() {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return
+	}
+	b.closed = true
+	b.some.Broadcast()
+	conn, path := b.conn, b.path
+	b.mu.Unlock()
+	close(b.stop)
+	if conn != nil {
+		_ = os.Remove(path)
+		_ = conn.Close()
+		b.ended.Wait()
+		_ = os.Remove(b.dir) // fails unless it is empty
+	}
+	b.sends.Lock()
+	defer b.sends.Unlock()
+	if b.socket != 0 {
+		_ = unix.Close(b.socket)
+		b.socket = 0
+	}
+}

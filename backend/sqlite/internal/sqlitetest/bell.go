@@ -1,0 +1,303 @@
+//go:build unix
+
+package sqlitetest
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite"
+)
+
+// waitVariable makes the test's binary wait for jobs in the database that it
+// names, claim them, and say when.
+const waitVariable = "PLAINJOBS_TEST_WAIT"
+
+func waitInChild(path string, open Open) {
+	b, err := open(path, nil)
+	if err != nil {
+		fmt.Println("error:", err)
+		return
+	}
+	ctx := context.Background()
+	req := backend.ClaimRequest{
+		Worker:   backend.Worker{ID: 1 + rand.Int64N(1<<62), Host: "test", PID: os.Getpid(), Lease: time.Hour},
+		Register: true, Names: []string{"a"}, Limit: 1,
+	}
+	if _, err := b.Claim(ctx, req); err != nil {
+		fmt.Println("error:", err)
+		return
+	}
+	fmt.Println("waiting")
+	for {
+		if err := b.Wait(ctx, req); err != nil {
+			fmt.Println("error:", err)
+			return
+		}
+		jobs, err := b.Claim(ctx, req)
+		if err != nil {
+			fmt.Println("error:", err)
+			return
+		}
+		for _, j := range jobs {
+			fmt.Println("claimed", j.ID, time.Now().UnixNano())
+		}
+	}
+}
+
+// A waiting is a process that waits for jobs.
+type waiting struct {
+	cmd   *exec.Cmd
+	lines *bufio.Scanner
+}
+
+func startWaiting(t *testing.T, binary, path string, prepare func(*exec.Cmd)) *waiting {
+	t.Helper()
+	w := &waiting{cmd: exec.Command(binary, "-test.run=^$")}
+	w.cmd.Env = append(os.Environ(), waitVariable+"="+path)
+	if prepare != nil {
+		prepare(w.cmd)
+	}
+	stdout, err := w.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.lines = bufio.NewScanner(stdout)
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.kill)
+	if w.lines.Scan(); w.lines.Text() != "waiting" {
+		t.Fatalf("the waiting process said %q", w.lines.Text())
+	}
+	return w
+}
+
+// kill ends the process as a power cut would.
+func (w *waiting) kill() {
+	_ = w.cmd.Process.Kill()
+	_ = w.cmd.Wait()
+}
+
+// latency pushes jobs at times that have nothing to do with each other, and
+// returns the median time from a commit to the claim.
+func (w *waiting) latency(t *testing.T, b *sqlite.Backend, n int) time.Duration {
+	t.Helper()
+	var all []time.Duration
+	for range n {
+		time.Sleep(20*time.Millisecond + rand.N(100*time.Millisecond))
+		pushed, err := b.Push(context.Background(), []backend.NewJob{newJob("a")})
+		at := time.Now()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !w.lines.Scan() {
+			t.Fatal("the waiting process has ended")
+		}
+		var id, nanos int64
+		if _, err := fmt.Sscanf(w.lines.Text(), "claimed %d %d", &id, &nanos); err != nil || id != pushed[0].ID {
+			t.Fatalf("the waiting process said %q, want a claim of %d", w.lines.Text(), pushed[0].ID)
+		}
+		all = append(all, time.Unix(0, nanos).Sub(at))
+	}
+	slices.Sort(all)
+	return all[n/2]
+}
+
+// byBell is what a median latency is below that is not that of looking every
+// 100 ms.
+const byBell = 20 * time.Millisecond
+
+// wantByBell fails if jobs are claimed as late as by looking. On a busy machine
+// that happens by chance, but not several times.
+func (w *waiting) wantByBell(t *testing.T, what string, b *sqlite.Backend) {
+	t.Helper()
+	var median time.Duration
+	for range 4 {
+		median = w.latency(t, b, 15)
+		t.Logf("%s: %v", what, median)
+		if median < byBell {
+			return
+		}
+	}
+	t.Errorf("%s, jobs of another process were claimed after %v, want less than %v", what, median, byBell)
+}
+
+func bells(t *testing.T, path string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(path + "-bell")
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// testBell pushes for workers of other processes.
+func (d driver) testBell(t *testing.T) {
+	dir := shortDir(t)
+	path := filepath.Join(dir, "jobs.db")
+	b := mustOpen(t, d.open, path, nil)
+	first := startWaiting(t, os.Args[0], path, nil)
+	first.wantByBell(t, "at first", b)
+	info, err := os.Stat(path + "-bell")
+	if err != nil || info.Mode() != os.ModeDir|0o700 {
+		t.Fatalf("the directory of the bells: %v, %v", info.Mode(), err)
+	}
+
+	first.kill()
+	dead := bells(t, path)
+	if len(dead) != 1 {
+		t.Fatalf("a process that was killed has left %q, want one socket", dead)
+	}
+	push(t, b, "b")
+	if left := bells(t, path); len(left) != 0 {
+		t.Errorf("after a ring for a dead process there is %q", left)
+	}
+
+	second := startWaiting(t, os.Args[0], path, nil)
+	for range 3000 { // as many that were killed
+		conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{
+			Name: fmt.Sprintf("%s-bell/%d-%016x", path, os.Getpid(), rand.Uint64()), Net: "unixgram",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+	}
+	start := time.Now()
+	for n := 0; len(bells(t, path)) > 1 && time.Since(start) < time.Minute; n++ {
+		begin := time.Now()
+		push(t, b, "b")
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("a push among dead bells took %v", took)
+		}
+	}
+	second.wantByBell(t, "after thousands have died", b)
+	third := startWaiting(t, os.Args[0], path, nil)
+	second.kill()
+	third.wantByBell(t, "after another has died", b)
+
+	if err := third.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for range 50 { // more than its socket holds
+		begin := time.Now()
+		push(t, b, "b")
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("a push for a process that does not listen took %v", took)
+		}
+	}
+	if err := third.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	third.wantByBell(t, "after it has slept", b)
+}
+
+// testBellLeaves closes a store in which somebody has waited.
+func (d driver) testBellLeaves(t *testing.T) {
+	path := filepath.Join(shortDir(t), "jobs.db")
+	for range 2 {
+		b := mustOpen(t, d.open, path, nil)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+		err := b.Wait(ctx, backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Hour}, Names: []string{"a"}, Limit: 1})
+		cancel()
+		if err == nil {
+			t.Error("Wait without a job returned nil")
+		}
+		if len(bells(t, path)) != 1 {
+			t.Error("there is no bell")
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(path + "-bell"); !os.IsNotExist(err) {
+			t.Errorf("after Close the directory of the bells is there: %v", err)
+		}
+	}
+}
+
+// testWithoutBell waits where there can be no bell: looking must do.
+func (d driver) testWithoutBell(t *testing.T) {
+	for what, prepare := range map[string]func(dir string) (path string){
+		"a path too long for a socket": func(dir string) string {
+			dir = filepath.Join(dir, strings.Repeat("long/", 30))
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			return filepath.Join(dir, "jobs.db")
+		},
+		"a file in the directory's place": func(dir string) string {
+			path := filepath.Join(dir, "jobs.db")
+			if err := os.WriteFile(path+"-bell", nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		},
+		"a link in the directory's place": func(dir string) string {
+			path := filepath.Join(dir, "jobs.db")
+			if err := os.Symlink(dir, path+"-bell"); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			path := prepare(shortDir(t))
+			b := mustOpen(t, d.open, path, nil)
+			w := startWaiting(t, os.Args[0], path, nil)
+			t.Logf("claimed after %v", w.latency(t, b, 3))
+		})
+	}
+	t.Run("permission denied", func(t *testing.T) {
+		dir := shortDir(t)
+		path := filepath.Join(dir, "jobs.db")
+		binary := filepath.Join(dir, "test")
+		if err := copyFile(os.Args[0], binary); err != nil {
+			t.Fatal(err)
+		}
+		b := mustOpen(t, d.open, path, nil)
+		for name, mode := range map[string]os.FileMode{
+			dir: 0o777, binary: 0o755, path: 0o666, path + "-wal": 0o666, path + "-shm": 0o666,
+		} {
+			if err := os.Chmod(name, mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Mkdir(path+"-bell", 0o500); err != nil {
+			t.Fatal(err)
+		}
+		w := startWaiting(t, binary, path, asSomebodyElse)
+		t.Logf("claimed after %v", w.latency(t, b, 3))
+		if names := bells(t, path); len(names) != 0 {
+			t.Errorf("there are %q where nobody may write", names)
+		}
+		w.kill()
+	})
+}
+
+// shortDir returns a directory whose path leaves room for a socket's name.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "pj") //nolint:usetesting // t.TempDir is named after the test
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
