@@ -63,11 +63,14 @@ const (
 	bellStale  = time.Minute
 )
 
+// bellDir is the directory of the bells of a database.
+func bellDir(path string) string { return path + "-plainjobs" }
+
 func newBell(path string) *bell {
 	b := &bell{stop: make(chan struct{})}
 	b.some.L = &b.mu
 	if path != "" {
-		b.dir = path + "-bell"
+		b.dir = bellDir(path)
 	}
 	return b
 }
@@ -102,7 +105,7 @@ func (b *bell) hang() error {
 	var conn *net.UnixConn
 	err := os.ErrNotExist
 	for tries := 0; tries < 3 && errors.Is(err, os.ErrNotExist); tries++ { // who leaves last removes the directory
-		if err = b.makeDir(); err == nil {
+		if err = makeBellDir(b.dir); err == nil {
 			conn, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: unborn, Net: "unixgram"})
 		}
 	}
@@ -122,11 +125,11 @@ func (b *bell) hang() error {
 	return nil
 }
 
-func (b *bell) makeDir() error {
-	if err := os.Mkdir(b.dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+func makeBellDir(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	info, err := os.Lstat(b.dir)
+	info, err := os.Lstat(dir)
 	if err == nil && !info.IsDir() {
 		err = errors.New("it is no directory")
 	}
@@ -167,7 +170,8 @@ func (b *bell) list(n int) ([]string, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return f.Readdirnames(n)
+	names, err := f.Readdirnames(n)
+	return slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, presenceSuffix) }), err
 }
 
 // hear waits for rings.

@@ -129,6 +129,7 @@ func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
 			names:  map[string]int64{},
 			nameOf: map[int64]string{},
 			held:   map[int64]*held{},
+			line:   newLine(""),
 		},
 	}
 	b.writer.onPush, b.writer.onWake, b.writer.onWoke = b.watch.announce, b.watch.ring, b.bell.ring
@@ -145,7 +146,7 @@ func (b *Backend) openFile(drv driver.Driver, path string) error {
 	}
 	b.path, b.bell = path, newBell(path)
 	b.presence.dir = b.bell.dir
-	b.writer.onWoke = b.bell.ring
+	b.writer.onWoke, b.writer.line = b.bell.ring, newLine(path)
 	dsn := fileDSN(path)
 	writer := connector{driver: drv, dsn: dsn, pragmas: writerPragmas}
 	reader := connector{driver: drv, dsn: dsn, pragmas: readerPragmas}

@@ -30,7 +30,8 @@ type presence struct {
 }
 
 const (
-	presencePoll = 25 * time.Millisecond
+	presenceSuffix = ".alive"
+	presencePoll   = 25 * time.Millisecond
 	// presenceRing is how often the neighbours are looked up.
 	presenceRing = 500 * time.Millisecond
 )
@@ -49,7 +50,7 @@ func (p *presence) show() string {
 	if err != nil || os.Mkdir(p.dir, 0o700) != nil && !isDir(p.dir) {
 		return ""
 	}
-	name := rand.Text() + ".alive"
+	name := rand.Text() + presenceSuffix
 	path := filepath.Join(p.dir, name)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
@@ -107,14 +108,13 @@ func (p *presence) ended(shown string) bool {
 	if !tryLock(f) {
 		return false
 	}
-	// Nobody needs it any more: its worker's row goes next.
 	return true
 }
 
 // forget removes the file of a worker that was rescued from.
 func (p *presence) forget(shown string) {
 	if i := strings.LastIndexByte(shown, '|'); i >= 0 && p.dir != "" {
-		if name := shown[i+1:]; name == filepath.Base(name) && strings.HasSuffix(name, ".alive") {
+		if name := shown[i+1:]; name == filepath.Base(name) && strings.HasSuffix(name, presenceSuffix) {
 			os.Remove(filepath.Join(p.dir, name))
 		}
 	}

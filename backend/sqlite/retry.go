@@ -14,10 +14,18 @@ var lockWait = 10 * time.Second
 // returned. It returns the context's error when that ends first, and the last
 // busy one at the time until, if the context has no deadline.
 //
-// The pauses are jittered and exponential to 25 ms: shorter ones alone let 32
-// processes on one file eat each other's time, and SQLite's own busy handler
-// heeds no context and is not asked in every case.
+// The pauses are jittered and exponential to maxRetryPause, see also line.
+// SQLite's own busy handler heeds no context and is not asked in every case.
 func retry(ctx context.Context, until time.Time, f func() error) error {
+	return retryUpTo(func() time.Duration { return maxRetryPause }, ctx, until, f)
+}
+
+// maxRetryPause is for many that try: shorter pauses let 32 processes on one
+// file eat each other's time.
+const maxRetryPause = 25 * time.Millisecond
+
+// retryUpTo is retry with another bound on the pauses.
+func retryUpTo(most func() time.Duration, ctx context.Context, until time.Time, f func() error) error {
 	pause := 50 * time.Microsecond
 	for {
 		if err := ctx.Err(); err != nil {
@@ -36,6 +44,6 @@ func retry(ctx context.Context, until time.Time, f func() error) error {
 		case <-ctx.Done():
 			timer.Stop()
 		}
-		pause = min(2*pause, 25*time.Millisecond)
+		pause = min(2*pause, most())
 	}
 }

@@ -16,10 +16,11 @@
 // the job in the same transaction or right after it. Workers of other
 // processes look at PRAGMA data_version ten times a second, which notices
 // every commit, by whatever program. On unix they are also rung for: who has
-// waited in a store has a datagram socket in the directory <database>-bell, of
+// waited in a store has a datagram socket in the directory <database>-plainjobs, of
 // mode 0700, which goes when its last store is closed. It may be deleted at any
 // time, and where it cannot be made, as on Windows, which has no such sockets,
-// looking must do.
+// looking must do. Processes that want to write at the same time queue at the
+// same directory.
 //
 // # Sharing
 //
@@ -154,6 +155,7 @@ func (b *Backend) Close() error {
 	b.closed = true
 	b.presence.close()
 	b.bell.close()
+	b.writer.line.close()
 	err := b.watch.disconnect()
 	if b.readers != nil {
 		err = errors.Join(err, b.readers.Close())

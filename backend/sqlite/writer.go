@@ -39,6 +39,7 @@ type writer struct {
 	onPush func(names []string) bool
 	onWake func(pushed []string)
 	onWoke func()
+	line   *line
 
 	mu     sync.Mutex
 	queue  []*request
@@ -226,6 +227,7 @@ func (w *writer) lead(r *request) (done bool, err error) {
 		return true, err
 	}
 	group := w.serve(t, r)
+	w.line.leave()
 	if t.woke {
 		defer w.onWoke()
 	}
@@ -345,10 +347,23 @@ func (w *writer) wantsFull(leader *request) bool {
 	return slices.ContainsFunc(w.queue, func(r *request) bool { return r.full && !r.solo })
 }
 
+// maxHeadPause bounds the pauses between the tries of who alone tries.
+const maxHeadPause = 2 * time.Millisecond
+
 // begin opens a transaction that holds the write lock, for a group of leader.
 func (w *writer) begin(leader *request) (*tx, error) {
 	var t *tx
-	err := retry(leader.ctx, leader.until, func() (err error) {
+	head := false
+	pause := func() time.Duration {
+		if head {
+			return maxHeadPause
+		}
+		return maxRetryPause
+	}
+	err := retryUpTo(pause, leader.ctx, leader.until, func() (err error) {
+		if !head {
+			head = w.line.head(leader.ctx, leader.until)
+		}
 		w.mu.Lock()
 		closed := w.closed
 		w.mu.Unlock()
@@ -358,8 +373,14 @@ func (w *writer) begin(leader *request) (*tx, error) {
 		// What is queued may change with each try, and cannot be heeded any
 		// more once the transaction is open.
 		t, err = w.tryBegin(leader, w.wantsFull(leader))
+		if busy(err) {
+			w.line.crowd()
+		}
 		return err
 	})
+	if err != nil {
+		w.line.leave()
+	}
 	if busy(err) {
 		err = errLocked(err)
 	}
@@ -492,8 +513,11 @@ func (w *writer) drop() error {
 // shut lets no request in and those who wait for the lock go.
 func (w *writer) shut() {
 	w.mu.Lock()
-	w.closed = true
-	w.mu.Unlock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.closed = true
+		w.line.shut()
+	}
 }
 
 // disconnect closes the connection; no call is under way any more.

@@ -1,0 +1,103 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package sqlite
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestLine(t *testing.T) {
+	ctx := context.Background()
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	soon := func() time.Time { return time.Now().Add(20 * time.Millisecond) }
+	later := func() time.Time { return time.Now().Add(time.Minute) }
+	first, second, third := newLine(path), newLine(path), newLine(path)
+	if first.head(ctx, later()) {
+		t.Error("without a crowd there is a line")
+	}
+	for _, l := range []*line{first, second, third} {
+		l.crowd()
+	}
+	if !first.head(ctx, later()) || !first.head(ctx, later()) {
+		t.Fatal("the first is not at the head")
+	}
+	if second.head(ctx, soon()) {
+		t.Fatal("two are at the head")
+	}
+	cancelled, cancel := context.WithCancel(ctx)
+	time.AfterFunc(20*time.Millisecond, cancel)
+	if second.head(cancelled, later()) {
+		t.Fatal("two are at the head")
+	}
+	got := make(chan bool)
+	go func() { got <- third.head(ctx, later()) }()
+	time.Sleep(20 * time.Millisecond) // it waits behind the second, who has left
+	first.leave()
+	if !<-got {
+		t.Fatal("who left has kept the place in the line")
+	}
+
+	// The others find it where the directory is now.
+	if err := os.Remove(bellDir(path)); err != nil {
+		t.Fatal(err)
+	}
+	third.leave()
+	fourth := newLine(path)
+	fourth.crowd()
+	third.crowd()
+	if !fourth.head(ctx, later()) || third.head(ctx, soon()) {
+		t.Error("two are at the head since the directory was made anew")
+	}
+
+	// Closing lets go of who waits, and does not wait for the line itself.
+	go func() { got <- third.head(ctx, later()) }()
+	time.Sleep(20 * time.Millisecond)
+	third.shut()
+	if <-got {
+		t.Error("who was let go is at the head")
+	}
+	third.close()
+	fourth.leave()
+	for _, l := range []*line{first, second, fourth} {
+		l.close()
+	}
+	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(bellDir(path)); os.IsNotExist(err) {
+			break
+		}
+		if time.Since(start) > 10*time.Second {
+			t.Fatal("the directory is still there")
+		}
+		_ = os.Remove(bellDir(path))
+	}
+}
+
+// TestLineStands lets somebody at the head of the line do nothing.
+func TestLineStands(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	stopped, l := newLine(path), newLine(path)
+	stopped.crowd()
+	l.crowd()
+	if !stopped.head(t.Context(), time.Now().Add(time.Hour)) {
+		t.Fatal("the first is not at the head")
+	}
+	start := time.Now()
+	if l.head(t.Context(), time.Now().Add(time.Hour)) {
+		t.Fatal("two are at the head")
+	}
+	if took := time.Since(start); took < lineWait {
+		t.Errorf("waited for %v, want %v", took, lineWait)
+	}
+	l.crowd()
+	start = time.Now()
+	if l.head(t.Context(), time.Now().Add(time.Hour)) || time.Since(start) > lineWait/2 {
+		t.Error("the line is not shunned")
+	}
+	stopped.leave()
+	stopped.close()
+	l.close()
+}
