@@ -170,6 +170,7 @@ func (s *session) accept(req backend.ClaimRequest, asked time.Time, jobs []backe
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.confirm(req.Worker.ID, asked)
+	s.turn++
 	for i := range runs {
 		r := &runs[i]
 		s.hold(r)

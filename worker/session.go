@@ -249,7 +249,6 @@ func (s *session) request(limit int, suspects bool) backend.ClaimRequest {
 // open to all names of which one may be asked for. The caller holds mu.
 func (s *session) bound(req *backend.ClaimRequest) {
 	req.Caps, req.Names, s.open = map[string]int{}, nil, nil
-	s.turn++
 	for _, name := range s.names {
 		d := s.jobs[name]
 		if d.Concurrency > 0 {

@@ -63,14 +63,11 @@ const (
 	bellStale  = time.Minute
 )
 
-// bellDir is the directory of the bells of a database.
-func bellDir(path string) string { return path + "-plainjobs" }
-
 func newBell(path string) *bell {
 	b := &bell{stop: make(chan struct{})}
 	b.some.L = &b.mu
 	if path != "" {
-		b.dir = bellDir(path)
+		b.dir = sideDir(path)
 	}
 	return b
 }
@@ -170,8 +167,7 @@ func (b *bell) list(n int) ([]string, error) {
 		return nil, err
 	}
 	defer f.Close()
-	names, err := f.Readdirnames(n)
-	return slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, presenceSuffix) }), err
+	return f.Readdirnames(n)
 }
 
 // hear waits for rings.
@@ -280,7 +276,7 @@ func (b *bell) refresh() error {
 	b.mu.Unlock()
 	b.others = b.others[:0]
 	for _, name := range names {
-		if path := filepath.Join(b.dir, name); path != own && !strings.HasPrefix(name, bellUnborn) {
+		if path := filepath.Join(b.dir, name); path != own && !strings.HasPrefix(name, bellUnborn) && !strings.HasSuffix(name, presenceSuffix) {
 			b.others = append(b.others, path)
 		}
 	}

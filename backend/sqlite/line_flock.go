@@ -16,7 +16,7 @@ import (
 // finds the lock taken tries again, and many who do so take more time from the
 // one who holds it than their work would, and get it by luck. So those who
 // found it taken wait in the kernel for a lock of their own, on the directory
-// of the bells, and only the one who has that tries. He keeps it until his
+// beside the database, and only the one who has that tries. He keeps it until his
 // transaction has ended, so that the next one wakes when there is something to
 // be had.
 //
@@ -52,7 +52,7 @@ const (
 func newLine(path string) *line {
 	l := &line{turn: make(chan struct{}, 1), gone: make(chan struct{})}
 	if path != "" {
-		l.dir = bellDir(path)
+		l.dir = sideDir(path)
 	}
 	return l
 }

@@ -42,7 +42,7 @@ func TestLine(t *testing.T) {
 	}
 
 	// The others find it where the directory is now.
-	if err := os.Remove(bellDir(path)); err != nil {
+	if err := os.Remove(sideDir(path)); err != nil {
 		t.Fatal(err)
 	}
 	third.leave()
@@ -66,13 +66,13 @@ func TestLine(t *testing.T) {
 		l.close()
 	}
 	for start := time.Now(); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(bellDir(path)); os.IsNotExist(err) {
+		if _, err := os.Stat(sideDir(path)); os.IsNotExist(err) {
 			break
 		}
 		if time.Since(start) > 10*time.Second {
 			t.Fatal("the directory is still there")
 		}
-		_ = os.Remove(bellDir(path))
+		_ = os.Remove(sideDir(path))
 	}
 }
 

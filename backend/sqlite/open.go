@@ -136,6 +136,10 @@ func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
 	return b, nil
 }
 
+// sideDir is the directory beside a database in which processes find each
+// other: their sockets, and the files that show that they live.
+func sideDir(path string) string { return path + "-plainjobs" }
+
 func (b *Backend) openFile(drv driver.Driver, path string) error {
 	path, err := prepareFile(path, b.opts.Logger)
 	if err != nil {
@@ -145,7 +149,7 @@ func (b *Backend) openFile(drv driver.Driver, path string) error {
 		return err
 	}
 	b.path, b.bell = path, newBell(path)
-	b.presence.dir = b.bell.dir
+	b.presence.dir = sideDir(path)
 	b.writer.onWoke, b.writer.line = b.bell.ring, newLine(path)
 	dsn := fileDSN(path)
 	writer := connector{driver: drv, dsn: dsn, pragmas: writerPragmas}

@@ -59,11 +59,33 @@ func (p *presence) show() string {
 	id, err := identity(f)
 	if err == nil && tryLock(f) {
 		p.file, p.shown = f, strings.Join([]string{boot, id, name}, "|")
+		p.sweep()
 		return p.shown
 	}
 	f.Close()
 	os.Remove(path)
 	return ""
+}
+
+// presenceStale is how old a file is that nobody will ask for any more.
+const presenceStale = 24 * time.Hour
+
+// sweep removes files of processes that ended long ago and were not missed.
+func (p *presence) sweep() {
+	entries, _ := os.ReadDir(p.dir)
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !strings.HasSuffix(e.Name(), presenceSuffix) || time.Since(info.ModTime()) < presenceStale {
+			continue
+		}
+		path := filepath.Join(p.dir, e.Name())
+		if f, err := os.OpenFile(path, os.O_RDWR, 0); err == nil {
+			if tryLock(f) {
+				os.Remove(path)
+			}
+			f.Close()
+		}
+	}
 }
 
 func isDir(path string) bool {

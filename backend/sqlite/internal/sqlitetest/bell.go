@@ -137,13 +137,15 @@ func (w *waiting) wantByBell(t *testing.T, what string, b *sqlite.Backend) {
 
 func bells(t *testing.T, path string) []string {
 	t.Helper()
-	entries, err := os.ReadDir(path + "-bell")
+	entries, err := os.ReadDir(path + "-plainjobs")
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
 	var names []string
 	for _, e := range entries {
-		names = append(names, e.Name())
+		if !strings.HasSuffix(e.Name(), ".alive") { // what shows that a process lives
+			names = append(names, e.Name())
+		}
 	}
 	return names
 }
@@ -155,7 +157,7 @@ func (d driver) testBell(t *testing.T) {
 	b := mustOpen(t, d.open, path, nil)
 	first := startWaiting(t, os.Args[0], path, nil)
 	first.wantByBell(t, "at first", b)
-	info, err := os.Stat(path + "-bell")
+	info, err := os.Stat(path + "-plainjobs")
 	if err != nil || info.Mode() != os.ModeDir|0o700 {
 		t.Fatalf("the directory of the bells: %v, %v", info.Mode(), err)
 	}
@@ -173,7 +175,7 @@ func (d driver) testBell(t *testing.T) {
 	second := startWaiting(t, os.Args[0], path, nil)
 	for range 3000 { // as many that were killed
 		conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{
-			Name: fmt.Sprintf("%s-bell/%d-%016x", path, os.Getpid(), rand.Uint64()), Net: "unixgram",
+			Name: fmt.Sprintf("%s-plainjobs/%d-%016x", path, os.Getpid(), rand.Uint64()), Net: "unixgram",
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -226,7 +228,7 @@ func (d driver) testBellLeaves(t *testing.T) {
 		if err := b.Close(); err != nil {
 			t.Error(err)
 		}
-		if _, err := os.Stat(path + "-bell"); !os.IsNotExist(err) {
+		if _, err := os.Stat(path + "-plainjobs"); !os.IsNotExist(err) {
 			t.Errorf("after Close the directory of the bells is there: %v", err)
 		}
 	}
@@ -244,14 +246,14 @@ func (d driver) testWithoutBell(t *testing.T) {
 		},
 		"a file in the directory's place": func(dir string) string {
 			path := filepath.Join(dir, "jobs.db")
-			if err := os.WriteFile(path+"-bell", nil, 0o600); err != nil {
+			if err := os.WriteFile(path+"-plainjobs", nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			return path
 		},
 		"a link in the directory's place": func(dir string) string {
 			path := filepath.Join(dir, "jobs.db")
-			if err := os.Symlink(dir, path+"-bell"); err != nil {
+			if err := os.Symlink(dir, path+"-plainjobs"); err != nil {
 				t.Fatal(err)
 			}
 			return path
@@ -279,7 +281,7 @@ func (d driver) testWithoutBell(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := os.Mkdir(path+"-bell", 0o500); err != nil {
+		if err := os.Mkdir(path+"-plainjobs", 0o500); err != nil {
 			t.Fatal(err)
 		}
 		w := startWaiting(t, binary, path, asSomebodyElse)
