@@ -53,6 +53,9 @@ func (s *session) fetch(ctx context.Context, stop context.CancelCauseFunc) {
 			pause.reset()
 			started := s.accept(req, asked, jobs)
 			short = len(jobs) == 0 || waits && len(jobs) < limit
+			if len(jobs) == 0 && s.opts.Drain && s.drained(ctx) {
+				stop(errDrained)
+			}
 			if started {
 				runtime.Gosched() // the handlers come first
 			}
@@ -197,6 +200,9 @@ func (s *session) confirm(id int64, asked time.Time) {
 		s.known = true
 		if asked.After(s.renewed) {
 			s.renewed = asked
+			if s.opts.Heard != nil {
+				s.opts.Heard(asked)
+			}
 		}
 	}
 }
@@ -229,7 +235,7 @@ func (s *session) wait(ctx context.Context, req backend.ClaimRequest, freed int)
 	switch {
 	case waiting > 0:
 		timeout = stallTime
-	case !ok:
+	case !ok || s.opts.Drain: // nobody says when the last job is done
 		timeout = s.opts.Poll
 	}
 	if timeout > 0 {

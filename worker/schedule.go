@@ -53,7 +53,7 @@ func (s *session) introduce(ctx context.Context) error {
 			return err
 		}
 	}
-	if len(s.schedules) == 0 {
+	if len(s.schedules) == 0 || s.opts.NoSchedules {
 		return nil
 	}
 	scheduler, ok := s.store.(backend.Scheduler)

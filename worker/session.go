@@ -165,7 +165,9 @@ func (s *session) run(ctx context.Context) error {
 	rest.Go(func() { s.beat(beating, stop, reapings) })
 	rest.Go(func() { s.reap(beating, reapings) })
 	rest.Go(func() { s.progress(beating) })
-	rest.Go(func() { s.tick(work) })
+	if !s.opts.NoSchedules {
+		rest.Go(func() { s.tick(work) })
+	}
 	rest.Go(func() { s.guard(beating) })
 	defer s.queue.Join(s)()
 	defer context.AfterFunc(work, s.settler.unbound)()
@@ -177,8 +179,8 @@ func (s *session) run(ctx context.Context) error {
 	s.fetch(work, stop) // until work ends
 
 	var broken error // why work ended, if not by ctx
-	if ctx.Err() == nil {
-		broken = context.Cause(work)
+	if cause := context.Cause(work); ctx.Err() == nil && !errors.Is(cause, errDrained) {
+		broken = cause
 	}
 	stuck := s.drain(broken == nil)
 	s.settler.close()
@@ -206,7 +208,7 @@ func (s *session) enroll(ctx context.Context) error {
 		_, err := s.store.Claim(ctx, s.request(0, false))
 		if err == nil {
 			s.mu.Lock()
-			s.known, s.renewed = true, asked
+			s.confirm(s.self.ID, asked)
 			s.mu.Unlock()
 			if err = s.introduce(ctx); err == nil {
 				return nil
@@ -287,6 +289,7 @@ func (s *session) drain(grace bool) (stuck []string) {
 		select {
 		case <-ended:
 			return nil
+		case <-s.opts.HandBack:
 		case <-timer.C:
 		}
 	}

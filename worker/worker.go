@@ -41,6 +41,17 @@ type Options struct {
 	// Poll is how often the worker looks for jobs in a store that cannot
 	// tell when there are some, at most the lease; zero is 100 ms.
 	Poll time.Duration
+	// Drain ends Run when nothing is left that may run now: jobs for later,
+	// retries included, and those of paused names do not count.
+	Drain bool
+	// NoSchedules leaves the schedules to other workers.
+	NoSchedules bool
+	// HandBack, when it is closed, ends the grace at once.
+	HandBack <-chan struct{}
+	// Heard is called with the time at which a claim or a heartbeat was sent
+	// that the store has answered: at least every quarter of the lease. It
+	// must not block.
+	Heard func(sent time.Time)
 	// Logger is told of runs and troubles, never of payloads; nil is
 	// slog.Default().
 	Logger *slog.Logger
@@ -69,7 +80,7 @@ func New(queue *plainjobs.Queue, opts *Options) *Worker {
 // ended at the end of the grace.
 const stopWait = time.Second
 
-// Run works until ctx ends. Then it claims no more, gives the running handlers
+// Run works until ctx ends, or with Options.Drain until nothing is left. Then it claims no more, gives the running handlers
 // the grace, ends their contexts with [plainjobs.ErrStopped], hands back the
 // jobs that were not started or were interrupted, at no attempt's cost, stores
 // how the others ended, and returns nil.
