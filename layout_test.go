@@ -50,6 +50,7 @@ var arrows = map[string][]string{
 	"worker":          {"", "backend", "internal/engine"},
 	"conformance":     {"backend"},
 	"plainjobstest":   {"", "backend", "backend/memory", "internal/engine"},
+	"cli":             {"", "worker", "backend", "internal/engine", "internal/cron"},
 
 	"backend/sqlite/mattn":   {"backend/sqlite"},
 	"backend/sqlite/modernc": {"backend/sqlite"},
@@ -81,12 +82,16 @@ func TestImportArrows(t *testing.T) {
 			if rest == "conformance" && ours && !test {
 				t.Errorf("%s imports the conformance suite, which is for tests", p.ImportPath)
 			}
+			// A library that parses command lines is for programs.
+			if strings.HasPrefix(path, "github.com/spf13/") && name != "cli" && p.Name != "main" {
+				t.Errorf("%s imports %s", p.ImportPath, path)
+			}
 			if isDriver(path) && p.Name != "main" && !strings.HasPrefix(name, "backend/sqlite/") {
 				t.Errorf("%s imports the driver %s", p.ImportPath, path)
 			}
 		}
 		// What a program links that uses the library without a driver.
-		if slices.Contains([]string{"", "worker", "backend/sqlite", "backend/memory"}, name) {
+		if slices.Contains([]string{"", "worker", "backend/sqlite", "backend/memory", "cli"}, name) {
 			for _, path := range p.Deps {
 				if isDriver(path) {
 					t.Errorf("%s depends on %s", p.ImportPath, path)

@@ -1,0 +1,139 @@
+// Package cli is the command line of a program with jobs: it works, serves,
+// shows what is in the queue and steers it.
+//
+//	func main() {
+//		cli.Main(cli.App{
+//			Open: func(context.Context) (*plainjobs.Queue, error) {
+//				store, err := modernc.Open("app.db", nil)
+//				if err != nil {
+//					return nil, err
+//				}
+//				return plainjobs.New(store, nil), nil
+//			},
+//		})
+//	}
+//
+// Then "go run . work --parallel 2" runs two jobs at once, "go run . dev" runs
+// the web server and a worker in one process, and "go run . help" names the
+// rest. Importing the packages of the jobs is what makes them known, as it is
+// for workers.
+//
+// # For scripts
+//
+// Data go to standard output and messages to standard error. With --json each
+// line of the data is an object. The exit status is 0 if it is done, 1 if it
+// failed, 2 if the command line is wrong, 3 if nothing matched, and 130 or 143
+// after a signal. Each flag can be set by a variable of the environment, as
+// --parallel by PLAINJOBS_PARALLEL.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/plainjobs/plainjobs"
+)
+
+// An App is what the commands know of a program.
+type App struct {
+	// Open returns the queue. It is also made the default one, see
+	// plainjobs.SetDefault, and closed at the end.
+	Open func(ctx context.Context) (*plainjobs.Queue, error)
+	// Setup binds the handlers of declared jobs. It is called after Open by
+	// the commands work, dev, serve, list and check, and may be nil.
+	Setup func(ctx context.Context, queue *plainjobs.Queue) error
+	// Serve is the web server of the commands serve and dev: it returns soon
+	// after ctx has ended. It may be nil.
+	Serve func(ctx context.Context) error
+}
+
+// Main runs the command that the program was called with, and exits.
+func Main(app App) {
+	root := &cobra.Command{
+		Use:   strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"),
+		Short: "Background jobs: work, look, steer",
+	}
+	root.AddCommand(Commands(app)...)
+	os.Exit(Execute(root))
+}
+
+// Commands returns the commands, for a program with a cobra root of its own.
+func Commands(app App) []*cobra.Command {
+	if app.Open == nil {
+		panic("cli: App.Open is nil")
+	}
+	return newProgram(app).commands()
+}
+
+// Execute runs a root with the commands, says what went wrong, and returns the
+// exit status. It is for programs with a root of their own that are to end as
+// those of [Main] do.
+func Execute(root *cobra.Command) int {
+	root.SilenceErrors, root.SilenceUsage = true, true
+	if root.SuggestionsMinimumDistance == 0 {
+		root.SuggestionsMinimumDistance = 2
+	}
+	err := root.Execute()
+	if err == nil {
+		return 0
+	}
+	s := statusOf(err)
+	if text := err.Error(); text != "" {
+		fmt.Fprintf(root.ErrOrStderr(), "%s: %s\n", root.Name(), cleanLines(strings.TrimSpace(text)))
+	}
+	if s == statusUsage {
+		fmt.Fprintf(root.ErrOrStderr(), "See \"%s help\".\n", root.Name())
+	}
+	return s
+}
+
+// The exit statuses. After a signal it is 128 and the signal's number.
+const (
+	statusFailed  = 1
+	statusUsage   = 2
+	statusNothing = 3
+	statusSignal  = 128
+)
+
+// A statusError ends the program with a status.
+type statusError struct {
+	status int
+	err    error
+}
+
+func (e *statusError) Error() string { return e.err.Error() }
+func (e *statusError) Unwrap() error { return e.err }
+
+// usage returns an error of somebody who asked for what cannot be.
+func usage(format string, args ...any) error {
+	return &statusError{statusUsage, fmt.Errorf(format, args...)}
+}
+
+// nothing returns the error of having found nothing that was asked for.
+func nothing(format string, args ...any) error {
+	return &statusError{statusNothing, fmt.Errorf(format, args...)}
+}
+
+// errFailed ends a command that has said already what is wrong.
+var errFailed = &statusError{statusFailed, errors.New("")}
+
+func statusOf(err error) int {
+	if e, ok := errors.AsType[*statusError](err); ok {
+		return e.status
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return statusSignal + 2
+	case errors.Is(err, plainjobs.ErrNotFound):
+		return statusNothing
+	case strings.HasPrefix(err.Error(), "unknown command"): // cobra's, which has no type
+		return statusUsage
+	}
+	return statusFailed
+}

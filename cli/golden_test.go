@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"context"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// What each command prints, as a table and as JSON, and how it fails.
+func TestGolden(t *testing.T) {
+	for file, commands := range map[string][]string{
+		"list":  {"list", "list --json", "list extra"},
+		"stats": {"stats", "stats --json", "stats --every 0s", "stats --watsh"},
+		"jobs": {
+			"jobs", "jobs --json", "jobs --limit 2", "jobs --state failed --json", "jobs --state pending", "jobs --name invoice --limit 1",
+			"jobs --key k", "jobs --error refused", "jobs --error second", "jobs --since 2m", "jobs --id 3,4", "jobs --before 3",
+			"jobs --count", "jobs --count --state failed", "jobs --count --key k --json",
+			"jobs --state fialed", "jobs --name invoyce", "jobs --state done --name import", "jobs --since yesterday", "jobs --limit 0",
+		},
+		"show":  {"show 2", "show 1", "show 4", "show 7", "show #2 --json", "show 4 --json", "show 99", "show x", "show"},
+		"why":   {"why 2", "why 3", "why 5", "why 6", "why 6 --json", "why 99", "why 0"},
+		"retry": {"retry 2 --dry-run", "retry 2", "retry 2", "retry 3 4 99", "retry 1 --json", "retry", "retry 1 --all", "retry 1 --name x"},
+		"retryall": {
+			"retry --all --dry-run", "retry --all --dry-run --json", "retry --all", "retry --all --name invoise --yes",
+			"retry --all --state running", "retry --all --error second --yes --json", "retry --all --yes", "retry --all --state any --yes",
+		},
+		"cancel":    {"cancel 6 --json", "cancel 4", "cancel 1", "cancel --all --name import --dry-run", "cancel --all --yes"},
+		"delete":    {"delete 2", "delete 4", "delete --all", "delete --all --state running --yes", "delete --all --state any --yes --json", "jobs"},
+		"perform":   {`perform welcome {"to":"x@example.com"}`, `perform welcome {"to":"x@example.com"}`, `perform sum [1] --json --in 5m`, `perform import-old "x"`, "show 9 --json", `perform welcome {"too":"x"}`, `perform welcome {"to":1}`, `perform welcome {`, `perform sum [1][2]`, "perform welcome", `perform welcom {}`, `perform other {"x":1} --unchecked`, "show 12 --json", `perform other x --unchecked`, "perform", "perform sum [] --in -5m"},
+		"pause":     {"pause invoice", "stats", "resume invoice", "resume welcome", "pause --all", "why 6", "resume --all", "pause --schedule often", "schedules often", "resume --schedule often", "pause --schedule oftn", "pause invoce", "pause", "pause x --all"},
+		"schedules": {"schedules", "schedules --json", "schedules nightly --next 3", "schedules nightly --next 2 --zone America/New_York --json", "schedules often --next 2", "schedules nigtly", "schedules --zone Mars/Olympus", "schedules --next -1"},
+		"workers":   {"workers", "workers --json", "workers x"},
+		"top":       {"top", "top --every 1ns"},
+	} {
+		t.Run(file, func(t *testing.T) {
+			w := newWorld(t)
+			w.fill(t)
+			w.golden(t, file, commands...)
+		})
+	}
+}
+
+// The same where there is nothing.
+func TestEmpty(t *testing.T) {
+	newWorld(t).golden(t, "empty", "stats", "jobs", "jobs --count", "workers", "workers --json", "top", "schedules --json", "retry --all --yes")
+}
+
+// On a terminal there are colours, and tables stay aligned.
+func TestTerminal(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	plain := w.must(t, 0, "jobs").out
+	w.tty = true
+	vivid := w.must(t, 0, "jobs").out
+	if !strings.Contains(vivid, "\x1b[31mfailed\x1b[0m") {
+		t.Errorf("failed is not red: %q", vivid)
+	}
+	codes := regexp.MustCompile(`\x1b\[\d+m`)
+	if bare := codes.ReplaceAllString(vivid, ""); bare != plain {
+		t.Errorf("without colours a terminal shows\n%s\nwant\n%s", bare, plain)
+	}
+	t.Setenv("NO_COLOR", "1")
+	if got := w.must(t, 0, "jobs").out; got != plain {
+		t.Errorf("with NO_COLOR it is %q", got)
+	}
+}
+
+// Each command has a help with an example, and each flag a variable.
+func TestHelp(t *testing.T) {
+	w := newWorld(t)
+	w.app.Serve = func(context.Context) error { return nil }
+	for _, c := range w.commands() {
+		name := c.Name()
+		out := w.must(t, 0, name, "--help").out
+		for _, want := range []string{"Examples:\n  " + name, "Usage:\n  app " + name, c.Long[:20]} {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s --help does not say %q:\n%s", name, want, out)
+			}
+		}
+		if strings.Contains(out, "Flags:\n      --") && !strings.Contains(out, "as PLAINJOBS_") {
+			t.Errorf("%s --help names no variable:\n%s", name, out)
+		}
+		if got := w.run(name, "--no-such-flag"); got.status != statusUsage || got.out != "" {
+			t.Errorf("%s with an unknown flag ended with %d and said %q", name, got.status, got.out)
+		}
+	}
+	if got := w.must(t, 2, "jbos"); !strings.Contains(got.err, "jobs") {
+		t.Errorf("an unknown command is answered by %q", got.err)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	t.Setenv("PLAINJOBS_STATE", "cancelled")
+	t.Setenv("PLAINJOBS_JSON", "true")
+	if got := w.must(t, 0, "jobs").out; strings.Count(got, "\n") != 1 || !strings.Contains(got, `"state":"cancelled"`) {
+		t.Errorf("by the environment jobs says %s", got)
+	}
+	if got := w.must(t, 0, "jobs", "--state", "done").out; !strings.Contains(got, `"state":"done"`) {
+		t.Errorf("against the environment jobs says %s", got)
+	}
+	t.Setenv("PLAINJOBS_LIMIT", "many")
+	if got := w.must(t, 2, "jobs"); !strings.Contains(got.err, "PLAINJOBS_LIMIT=many") {
+		t.Errorf("a variable that is wrong is answered by %q", got.err)
+	}
+}
+
+// A store that does not open, or is too new, is said so by every command.
+func TestBrokenStore(t *testing.T) {
+	for err, want := range map[error]string{errBroken: "on fire", backend.ErrSchemaTooNew: "newer than this program; nothing was changed"} {
+		w := newWorld(t)
+		w.app.Open = func(context.Context) (*plainjobs.Queue, error) { return nil, err }
+		for _, args := range [][]string{
+			{"stats"}, {"jobs"}, {"show", "1"}, {"why", "1"}, {"retry", "1"}, {"cancel", "--all"}, {"delete", "1"}, {"perform", "sum", "[]"},
+			{"pause", "x"}, {"resume", "x"}, {"schedules"}, {"workers"}, {"top"}, {"list"}, {"work"}, {"dev"},
+		} {
+			if got := w.must(t, 1, args...); !strings.Contains(got.err, want) || got.out != "" {
+				t.Errorf("%q said %q and %q", args, got.out, got.err)
+			}
+		}
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	for _, test := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"perform", ""}, []string{"import", "invoice", "welcome"}},
+		{[]string{"pause", ""}, []string{"import", "invoice"}},
+		{[]string{"jobs", "--state", ""}, []string{"failed", "running"}},
+		{[]string{"retry", "--name", ""}, []string{"invoice"}},
+		{[]string{"work", "--jobs", ""}, []string{"sum", "nightly"}},
+		{[]string{"schedules", ""}, []string{"nightly", "often"}},
+	} {
+		got := w.must(t, 0, append([]string{"__complete"}, test.args...)...)
+		for _, want := range test.want {
+			if !strings.Contains(got.out, want+"\n") {
+				t.Errorf("%q is completed by %q, without %s", test.args, got.out, want)
+			}
+		}
+	}
+}
+
+func TestClean(t *testing.T) {
+	for text, want := range map[string]string{
+		"plain ünï 世界 👍":         "plain ünï 世界 👍",
+		"\x1b[2J\a\r\b":          `\x1b[2J\x07\x0d\x08`,
+		"a\nb\tc":                `a\nb\tc`,
+		"\u009b31m":              `\u009b31m`,
+		"\u202egnp.exe\u2066":    `\u202egnp.exe\u2066`,
+		"\xff\xfe":               `\xff\xfe`,
+		"\u2028\u2029\u200b\x7f": `\u2028\u2029\u200b\x7f`,
+	} {
+		if got := clean(text); got != want {
+			t.Errorf("clean(%q) = %q, want %q", text, got, want)
+		}
+	}
+	if got := cleanLines("a\nb\x1b"); got != "a\nb\\x1b" {
+		t.Errorf("cleanLines: %q", got)
+	}
+}

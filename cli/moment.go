@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// short returns a duration in its largest unit, as people say it.
+func short(d time.Duration) string {
+	switch d = d.Abs(); {
+	case d < time.Millisecond:
+		return fmt.Sprintf("%dµs", d.Microseconds())
+	case d < time.Second:
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// when returns how far a time is from now.
+func (s *screen) when(t time.Time) string {
+	switch d := t.Sub(s.now); {
+	case t.IsZero():
+		return "-"
+	case d > 0:
+		return "in " + short(d)
+	case d > -time.Second:
+		return "now"
+	default:
+		return short(d) + " ago"
+	}
+}
+
+// stamp returns a time as it is stored, and how far it is from now.
+func (s *screen) stamp(t time.Time) string {
+	return fmt.Sprintf("%s  (%s)", t.UTC().Format("2006-01-02 15:04:05.000 MST"), s.when(t))
+}
+
+// ago reads a point in time, which may be given as a duration before now.
+func ago(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n >= 0 && n < 100_000 {
+			return now.AddDate(0, 0, -n), nil
+		}
+	}
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return t, nil
+	}
+	for _, form := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(form, text, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, usage("%q is neither a time, as 2006-01-02 15:04 or 2006-01-02T15:04:05Z, nor how long ago, as 90m or 7d", text)
+}

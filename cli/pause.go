@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+func (p *program) pauseCommand() *cobra.Command {
+	return p.holdCommand(true, &cobra.Command{
+		Use:   "pause NAME | --all | --schedule NAME",
+		Short: "Stop jobs of a name from starting, in all processes",
+		Long: `Pause stops jobs of a name from starting, or all of them, or a schedule from
+pushing, in all processes and until resume. What runs goes on.`,
+		Example: `  pause invoice
+  pause --all
+  pause --schedule daily-report`,
+	})
+}
+
+func (p *program) resumeCommand() *cobra.Command {
+	return p.holdCommand(false, &cobra.Command{
+		Use:   "resume NAME | --all | --schedule NAME",
+		Short: "End a pause of the same name",
+		Long: `Resume ends what pause began. A pause of all and one of a name are apart: each
+has to be ended.`,
+		Example: `  resume invoice
+  resume --all
+  resume --schedule daily-report`,
+	})
+}
+
+func (p *program) holdCommand(pause bool, c *cobra.Command) *cobra.Command {
+	var all bool
+	var schedule string
+	c.Args = takes(0, 1)
+	c.Flags().BoolVar(&all, "all", false, "jobs of all names")
+	c.Flags().StringVar(&schedule, "schedule", "", "the schedule called `NAME`, instead of jobs")
+	completesFirst(c, p.names)
+	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
+		if chosen := len(args) + count(all) + count(schedule != ""); chosen != 1 {
+			return usage("%s: one of a name, --all and --schedule: usage: %s", c.Name(), c.UseLine())
+		}
+		q, done, err := p.open(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+		past := map[bool]string{true: "paused", false: "resumed"}[pause]
+		switch {
+		case schedule != "":
+			err = q.PauseSchedule(ctx, schedule, pause)
+			if errors.Is(err, plainjobs.ErrNotFound) {
+				return nothing("no worker has stored a schedule %s%s", schedule, didYouMean(schedule, scheduleNames(ctx, q)))
+			}
+			past = "schedule " + schedule + ": " + past
+		case all:
+			err = hold(ctx, q, "", pause)
+			past = "all jobs: " + past
+		default:
+			names, e := known(ctx, q)
+			if e != nil {
+				return e
+			}
+			name := args[0]
+			if !names[name] && engine.Lookup(name) == nil {
+				return nothing("no job is called %s%s", name, didYouMean(name, keys(names)))
+			}
+			err = hold(ctx, q, name, pause)
+			past = "jobs called " + name + ": " + past
+		}
+		if err == nil {
+			s.say("%s", past)
+		}
+		return err
+	})
+}
+
+func hold(ctx context.Context, q *plainjobs.Queue, name string, pause bool) error {
+	if pause {
+		return q.Pause(ctx, name)
+	}
+	return q.Resume(ctx, name)
+}
+
+func scheduleNames(ctx context.Context, q *plainjobs.Queue) (names []string) {
+	all, _ := q.Schedules(ctx) // they are for a suggestion only
+	for _, s := range all {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+func count(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+)
+
+// A record is a job as --json prints it.
+type record struct {
+	ID          int64             `json:"id"`
+	Name        string            `json:"name"`
+	State       string            `json:"state"`
+	Attempt     int               `json:"attempt"`
+	MaxAttempts int               `json:"max_attempts"`
+	Failures    int               `json:"failures"`
+	Crashes     int               `json:"crashes"`
+	Suspect     bool              `json:"suspect"`
+	Cancelling  bool              `json:"cancelling"`
+	Priority    int16             `json:"priority"`
+	CreatedAt   time.Time         `json:"created_at"`
+	RunAt       time.Time         `json:"run_at"`
+	FinishedAt  *time.Time        `json:"finished_at,omitempty"`
+	ExpiresAt   *time.Time        `json:"expires_at,omitempty"`
+	UniqueKey   string            `json:"unique_key,omitempty"`
+	SerialKey   string            `json:"serial_key,omitempty"`
+	BlockedBy   int64             `json:"blocked_by,omitempty"`
+	Worker      int64             `json:"worker,omitempty"`
+	Progress    *progress         `json:"progress,omitempty"`
+	Metadata    map[string]string `json:"metadata,omitempty"`
+	// What is not JSON, as another program may have stored it, is shown in
+	// base64.
+	Payload       json.RawMessage `json:"payload,omitempty"`
+	PayloadBase64 []byte          `json:"payload_base64,omitempty"`
+	Result        json.RawMessage `json:"result,omitempty"`
+	Errors        []failure       `json:"errors,omitempty"`
+}
+
+type progress struct {
+	Done  int64 `json:"done"`
+	Total int64 `json:"total"`
+}
+
+type failure struct {
+	Attempt int       `json:"attempt"`
+	At      time.Time `json:"at"`
+	Error   string    `json:"error"`
+	Stack   string    `json:"stack,omitempty"`
+}
+
+func recordOf(i *plainjobs.Info) *record {
+	r := &record{
+		ID: i.ID, Name: i.Name, State: i.State.String(), Attempt: i.Attempt, MaxAttempts: i.MaxAttempts,
+		Failures: i.Failures, Crashes: i.Crashes, Suspect: i.Suspect, Cancelling: i.Cancelling, Priority: i.Priority,
+		CreatedAt: i.CreatedAt, RunAt: i.RunAt, FinishedAt: some(i.FinishedAt), ExpiresAt: some(i.ExpiresAt),
+		UniqueKey: i.UniqueKey, SerialKey: i.SerialKey, BlockedBy: i.BlockedBy, Worker: i.Worker, Metadata: i.Metadata,
+	}
+	if i.ProgressTotal != 0 || i.ProgressDone != 0 {
+		r.Progress = &progress{i.ProgressDone, i.ProgressTotal}
+	}
+	if json.Valid(i.Payload) {
+		r.Payload = i.Payload
+	} else {
+		r.PayloadBase64 = i.Payload
+	}
+	if json.Valid(i.Result) {
+		r.Result = i.Result
+	}
+	for _, e := range i.Errors {
+		r.Errors = append(r.Errors, failure{e.Attempt, e.At, e.Error, e.Stack})
+	}
+	return r
+}
+
+// some returns a time that is omitted if it is none.
+func some(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+)
+
+// runs are those that are under way in this process.
+type runs struct {
+	s     *screen
+	now   func() time.Time
+	lines bool // print one for each that ends
+
+	mu    sync.Mutex
+	begun map[int64]begun
+	width int // of the longest name so far
+}
+
+type begun struct {
+	name string
+	at   time.Time
+}
+
+func newRuns(s *screen, now func() time.Time, lines bool) *runs {
+	return &runs{s: s, now: now, lines: lines, begun: map[int64]begun{}}
+}
+
+// tell takes note of an event.
+func (r *runs) tell(e plainjobs.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	run := r.begun[e.Job.ID]
+	switch e.Kind {
+	case plainjobs.EventPushed:
+		return
+	case plainjobs.EventStarted:
+		r.begun[e.Job.ID] = begun{e.Job.Name, r.now()}
+		return
+	case plainjobs.EventStuck:
+	default:
+		delete(r.begun, e.Job.ID)
+	}
+	if r.lines {
+		fmt.Fprintln(r.s, r.line(e, run.at))
+	}
+}
+
+// line is what people read of an event.
+func (r *runs) line(e plainjobs.Event, started time.Time) string {
+	name := fmt.Sprintf("%s #%d", clean(e.Job.Name), e.Job.ID)
+	r.width = max(r.width, len(name))
+	var say []string
+	mark, c := "✗", red
+	switch e.Kind {
+	case plainjobs.EventDone:
+		mark, c = "✓", green
+	case plainjobs.EventRetried:
+		mark, c = "✗", yellow
+		say = append(say, fmt.Sprintf("attempt %d/%d, again in %s", e.Job.Attempt, e.Job.MaxAttempts, short(e.In)))
+	case plainjobs.EventFailed:
+		say = append(say, fmt.Sprintf("failed for good after attempt %d", e.Job.Attempt))
+	case plainjobs.EventSnoozed:
+		mark, c = "…", yellow
+		say = append(say, "snoozed for "+short(e.In))
+	default:
+		c = yellow
+		say = append(say, e.Kind.String())
+	}
+	if e.Err != nil && e.Kind != plainjobs.EventSnoozed {
+		text, _, _ := strings.Cut(clean(strings.TrimSpace(e.Err.Error())), `\n`)
+		say = append(say, cut(text, 200))
+	}
+	what := strings.Join(say, ": ")
+	if !started.IsZero() && e.Kind == plainjobs.EventDone {
+		if waited := started.Sub(e.Job.RunAt); waited >= time.Millisecond {
+			what = "waited " + short(waited)
+		}
+	}
+	if r.s.vivid {
+		mark = c.paint(mark)
+	}
+	line := fmt.Sprintf("%s %s %-*s %6s  %s", r.now().Format("15:04:05"), mark, r.width, name, short(e.Took), what)
+	return strings.TrimRight(line, " ")
+}
+
+// waits says what a worker that stops waits for.
+func (r *runs) waits() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := len(r.begun)
+	if n == 0 {
+		return "stopping"
+	}
+	ids := slices.SortedFunc(maps.Keys(r.begun), cmp.Compare[int64])
+	var names []string
+	for _, id := range ids[:min(n, 5)] {
+		names = append(names, fmt.Sprintf("%s #%d", r.begun[id].name, id))
+	}
+	if n > len(names) {
+		names = append(names, fmt.Sprintf("%d more", n-len(names)))
+	}
+	return fmt.Sprintf("stopping: waiting for %d (again to hand back and go): %s", n, strings.Join(names, ", "))
+}

@@ -1,0 +1,258 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/cron"
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+func (p *program) schedulesCommand() *cobra.Command {
+	var next int
+	var zone string
+	c := &cobra.Command{
+		Use:   "schedules [NAME] [flags]",
+		Short: "List schedules and their next ticks",
+		Long: `Schedules lists the schedules of this program and of the workers, and with
+--next their coming ticks. One is marked "skipped" if the clock on the wall will
+not show its time because it is put forward, and "doubled" if it will show it
+twice; it runs once in both cases.`,
+		Example: `  schedules
+  schedules daily-report --next 5
+  schedules --next 3 --zone America/New_York`,
+		Args: takes(0, 1),
+	}
+	c.Flags().IntVar(&next, "next", 0, "show the next `N` ticks")
+	c.Flags().StringVar(&zone, "zone", "", "show times in `ZONE`, as Europe/Berlin, instead of the schedule's")
+	jsonFlag(c)
+	completesFirst(c, func() (names []string) {
+		for _, s := range engine.Schedules() {
+			names = append(names, s.Name)
+		}
+		return names
+	})
+	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
+		if next < 0 || next > 1000 {
+			return usage("--next %d is not within 0 and 1000", next)
+		}
+		var in *time.Location
+		if zone != "" {
+			var err error
+			if in, err = time.LoadLocation(zone); err != nil {
+				return usage("--zone: %w", err)
+			}
+		}
+		q, done, err := p.open(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+		all, err := plansOf(ctx, q)
+		if err != nil {
+			return err
+		}
+		if len(args) > 0 {
+			var names []string
+			for _, pl := range all {
+				names = append(names, pl.name)
+			}
+			all = slices.DeleteFunc(all, func(pl *plan) bool { return pl.name != args[0] })
+			if len(all) == 0 {
+				return nothing("there is no schedule %s%s", args[0], didYouMean(args[0], names))
+			}
+		}
+		if len(all) == 0 {
+			return nothing("there are no schedules")
+		}
+		for _, pl := range all {
+			pl.look(s.now, next, in)
+		}
+		return s.plans(all, next > 0)
+	})
+}
+
+// A plan is a schedule as this program and the store know it.
+type plan struct {
+	name, job, spec, zone string
+	stored                *backend.Schedule // nil if no worker has stored it
+	defined               *engine.Schedule  // nil if this program does not define it
+	ticks                 []tick
+	trouble               error
+}
+
+type tick struct {
+	at   time.Time
+	mark string
+}
+
+// plansOf returns the schedules of the program and of the store, by name.
+func plansOf(ctx context.Context, q *plainjobs.Queue) ([]*plan, error) {
+	byName := map[string]*plan{}
+	for _, d := range engine.Schedules() {
+		byName[d.Name] = &plan{name: d.Name, job: d.Job.Name, spec: d.Spec, zone: d.Zone, defined: d}
+	}
+	store, err := storeOf[backend.Scheduler](q, "schedules")
+	if err != nil {
+		return nil, err
+	}
+	stored, err := store.Schedules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range stored.Schedules {
+		st := &stored.Schedules[i]
+		pl := byName[st.Name]
+		if pl == nil {
+			pl = &plan{name: st.Name}
+			// What another program defines, as engine.Schedule.Definition says it.
+			if part := strings.Split(st.Definition, "|"); len(part) == 4 {
+				pl.job, pl.spec, pl.zone = part[0], part[1], part[2]
+			}
+			byName[st.Name] = pl
+		}
+		pl.stored = st
+	}
+	var all []*plan
+	for _, name := range keys(byName) {
+		all = append(all, byName[name])
+	}
+	return all, nil
+}
+
+// look finds the next n ticks, at least one, in the schedule's zone or another.
+func (pl *plan) look(now time.Time, n int, in *time.Location) {
+	zone, err := time.LoadLocation(pl.zone)
+	if err != nil {
+		pl.trouble = err
+		return
+	}
+	n = max(n, 1)
+	if e, err := cron.Parse(pl.spec); err == nil {
+		for _, t := range e.Preview(now, zone, n) {
+			mark := ""
+			switch {
+			case t.Skipped:
+				mark = "skipped"
+			case t.Doubled:
+				mark = "doubled"
+			}
+			pl.ticks = append(pl.ticks, tick{t.At, mark})
+		}
+	} else { // it happens every so often
+		every, _ := time.ParseDuration(strings.TrimPrefix(pl.spec, "every "))
+		at := now.Add(every)
+		if pl.stored != nil {
+			at = pl.stored.Next
+		}
+		for ; every > 0 && len(pl.ticks) < n; at = at.Add(every) {
+			pl.ticks = append(pl.ticks, tick{at: at})
+		}
+	}
+	if in == nil {
+		in = zone
+	}
+	for i := range pl.ticks {
+		pl.ticks[i].at = pl.ticks[i].at.In(in)
+	}
+}
+
+// state says what is to be known of a schedule.
+func (pl *plan) state() cell {
+	switch {
+	case pl.trouble != nil:
+		return cell{pl.trouble.Error(), red}
+	case pl.stored == nil:
+		return cell{"no worker has started with it", yellow}
+	case !pl.stored.RemovedAt.IsZero():
+		return cell{"removed: no worker has it", yellow}
+	case pl.stored.Paused:
+		return cell{"paused", yellow}
+	case pl.defined != nil && pl.defined.Definition() != pl.stored.Definition:
+		return cell{"differs from what the last worker said", yellow}
+	}
+	return cell{"", normal}
+}
+
+type planRecord struct {
+	Name       string       `json:"name"`
+	Job        string       `json:"job"`
+	Expression string       `json:"expression"`
+	Zone       string       `json:"zone"`
+	State      string       `json:"state"`
+	Next       *time.Time   `json:"next,omitempty"`
+	Last       *time.Time   `json:"last,omitempty"`
+	Ticks      []tickRecord `json:"ticks,omitempty"`
+}
+
+type tickRecord struct {
+	At   time.Time `json:"at"`
+	Mark string    `json:"mark,omitempty"`
+}
+
+// tickForm is how ticks are printed.
+const tickForm = "Mon 2006-01-02 15:04:05 MST"
+
+func (s *screen) plans(all []*plan, ticks bool) error {
+	t := &table{header: []string{"SCHEDULE", "WHEN", "ZONE", "JOB", "NEXT", "LAST", "NOTE"}}
+	n := &table{header: []string{"SCHEDULE", "TICK", "", "NOTE"}}
+	for _, pl := range all {
+		var last time.Time
+		if pl.stored != nil {
+			last = pl.stored.Last
+		}
+		zone := pl.zone
+		if zone == "" {
+			zone = "UTC"
+		}
+		if s.json {
+			r := planRecord{Name: pl.name, Job: pl.job, Expression: pl.spec, Zone: zone, State: pl.state().text, Last: some(last)}
+			if len(pl.ticks) > 0 {
+				r.Next = &pl.ticks[0].at
+			}
+			for _, tk := range pl.ticks {
+				if ticks {
+					r.Ticks = append(r.Ticks, tickRecord{tk.at, tk.mark})
+				}
+			}
+			if err := s.object(r); err != nil {
+				return err
+			}
+			continue
+		}
+		next := "-"
+		if len(pl.ticks) > 0 {
+			next = pl.ticks[0].at.Format(tickForm)
+		}
+		t.add(pl.name, pl.spec, zone, pl.job, next, s.when(last), pl.state())
+		for _, tk := range pl.ticks {
+			n.add(pl.name, tk.at.Format(tickForm), s.when(tk.at), cell{tk.mark, yellow})
+		}
+	}
+	switch {
+	case s.json:
+		return nil
+	case ticks:
+		return s.print(n)
+	}
+	return s.print(t)
+}
+
+// nextTick returns a schedule's next tick as it is shown where jobs are listed.
+func nextTick(d *engine.Schedule, now time.Time) string {
+	pl := &plan{name: d.Name, spec: d.Spec, zone: d.Zone, defined: d}
+	switch pl.look(now, 1, nil); {
+	case pl.trouble != nil:
+		return pl.trouble.Error()
+	case len(pl.ticks) == 0:
+		return "never"
+	}
+	return fmt.Sprint("next ", pl.ticks[0].at.Format("Mon 2006-01-02 15:04 MST"))
+}

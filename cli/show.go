@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/plainjobs/plainjobs"
+)
+
+func (p *program) showCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "show ID [flags]",
+		Short: "Show a job: its data, times, attempts and errors",
+		Long:  `Show prints all that is known of a job, and in the end what holds it.`,
+		Example: `  show 42
+  show 42 --json | jq .payload`,
+		Args: takes(1, 1),
+	}
+	jsonFlag(c)
+	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
+		return p.withJob(ctx, args[0], func(q *plainjobs.Queue, i *plainjobs.Info) error {
+			if s.json {
+				return s.object(recordOf(i))
+			}
+			why, err := q.Why(ctx, i.ID)
+			if err != nil {
+				return err
+			}
+			return s.show(i, why)
+		})
+	})
+}
+
+// withJob calls f with the job of an argument.
+func (p *program) withJob(ctx context.Context, arg string, f func(*plainjobs.Queue, *plainjobs.Info) error) error {
+	ids, err := parseIDs([]string{arg})
+	if err != nil {
+		return err
+	}
+	q, done, err := p.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	i, err := q.Get(ctx, ids[0])
+	if errors.Is(err, plainjobs.ErrNotFound) {
+		return nothing("there is no job #%d (any more)", ids[0])
+	}
+	if err != nil {
+		return err
+	}
+	return f(q, &i)
+}
+
+// show prints a job for people.
+func (s *screen) show(i *plainjobs.Info, why string) error {
+	t := &table{header: []string{"JOB", fmt.Sprintf("%s #%d", clean(i.Name), i.ID)}}
+	t.add("state", stateCell(i))
+	t.add("attempt", attempt(i))
+	if i.Priority != 0 {
+		t.add("priority", i.Priority)
+	}
+	t.add("stored", s.stamp(i.CreatedAt))
+	if !i.RunAt.Equal(i.CreatedAt) {
+		t.add("to run", s.stamp(i.RunAt))
+	}
+	if !i.ExpiresAt.IsZero() {
+		t.add("expires", s.stamp(i.ExpiresAt))
+	}
+	for _, e := range i.Errors {
+		t.add(fmt.Sprintf("attempt %d", e.Attempt), fmt.Sprintf("%s  %s", s.stamp(e.At), e.Error))
+	}
+	if !i.FinishedAt.IsZero() {
+		t.add(i.State, s.stamp(i.FinishedAt))
+	}
+	if i.Crashes > 0 {
+		t.add("crashes", i.Crashes)
+	}
+	if i.ProgressTotal > 0 {
+		t.add("progress", fmt.Sprintf("%d of %d", i.ProgressDone, i.ProgressTotal))
+	}
+	if i.UniqueKey != "" {
+		t.add("unique key", i.UniqueKey)
+	}
+	if i.SerialKey != "" {
+		t.add("serial key", i.SerialKey)
+	}
+	for _, key := range keys(i.Metadata) {
+		t.add("metadata", key+" = "+i.Metadata[key])
+	}
+	t.add("why", why)
+	if err := s.print(t); err != nil {
+		return err
+	}
+	s.block("data", pretty(i.Payload))
+	if i.Result != nil {
+		s.block("result", pretty(i.Result))
+	}
+	for _, e := range i.Errors {
+		if e.Stack != "" {
+			s.block(fmt.Sprintf("stack of attempt %d", e.Attempt), e.Stack)
+		}
+	}
+	return nil
+}
+
+// block prints a text of several lines.
+func (s *screen) block(title, text string) {
+	fmt.Fprintf(s.out, "\n%s\n", title)
+	for line := range strings.Lines(strings.TrimSpace(text)) {
+		fmt.Fprintf(s.out, "  %s\n", strings.TrimRight(cleanLines(line), "\n"))
+	}
+}
+
+// pretty returns JSON indented, and what is none as it is.
+func pretty(data []byte) string {
+	var b bytes.Buffer
+	if json.Indent(&b, data, "", "  ") != nil {
+		return string(data)
+	}
+	return b.String()
+}

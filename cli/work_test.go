@@ -1,0 +1,380 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend/memory"
+)
+
+// A process is a command that goes on.
+type process struct {
+	out, err buffer
+	ended    chan int
+}
+
+// start starts a command in a world, and waits until it hears signals.
+func (w *world) start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{ended: make(chan int, 1)}
+	go func() { p.ended <- Execute(w.root(&p.out, &p.err, args...)) }()
+	<-w.notified
+	return p
+}
+
+func (p *process) wait(t *testing.T, status int) {
+	t.Helper()
+	select {
+	case got := <-p.ended:
+		if got != status {
+			t.Fatalf("it ended with %d, want %d: %s", got, status, p.err.String())
+		}
+	case <-time.After(time.Minute):
+		t.Fatalf("it does not end: %s", p.err.String())
+	}
+}
+
+// bind has handlers bound: f for the job import, and nothing for the others.
+func (w *world) bind(f func(ctx context.Context, s string) error) {
+	w.app.Setup = func(_ context.Context, q *plainjobs.Queue) error {
+		plainjobs.Handle(q, importJob, f)
+		plainjobs.Handle(q, welcomeJob, func(context.Context, letter) error { return nil })
+		plainjobs.HandleResult(q, sumJob, func(_ context.Context, numbers []int) (sum int, err error) {
+			for _, n := range numbers {
+				sum += n
+			}
+			return sum, nil
+		})
+		return nil
+	}
+}
+
+// runWorld is one whose clock runs.
+func runWorld(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.now = time.Now
+	w.store = lasting{memory.New(nil)}
+	return w
+}
+
+func (w *world) perform(t *testing.T, tasks ...plainjobs.Task) []int64 {
+	t.Helper()
+	ids, err := plainjobs.New(w.store, nil).PerformMany(t.Context(), tasks...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+// With --parallel N exactly N jobs overlap, and by default one at a time runs.
+func TestParallel(t *testing.T) {
+	for n, args := range map[int64][]string{1: {"work"}, 2: {"work", "--parallel", "2"}, 5: {"work", "--parallel=5"}} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			w := runWorld(t)
+			var running, most atomic.Int64
+			w.bind(func(ctx context.Context, _ string) error {
+				now := running.Add(1)
+				defer running.Add(-1)
+				for old := most.Load(); now > old && !most.CompareAndSwap(old, now); old = most.Load() {
+				}
+				// Nobody leaves before n have met, or it is clear that they will not.
+				deadline, stop := context.WithTimeout(ctx, 10*time.Second)
+				defer stop()
+				for tick := time.NewTicker(time.Millisecond); most.Load() < n; {
+					select {
+					case <-deadline.Done():
+						return errors.New("too few run at once")
+					case <-tick.C:
+					}
+				}
+				return nil
+			})
+			var tasks []plainjobs.Task
+			for range 40 {
+				tasks = append(tasks, importJob.With(""))
+			}
+			w.perform(t, tasks...)
+			p := w.start(t, append(args, "--jobs", "import", "--drain")...)
+			p.wait(t, 0)
+			if got := most.Load(); got != n {
+				t.Errorf("at most %d jobs ran at once, want %d", got, n)
+			}
+			if got := w.must(t, 0, "jobs", "--count", "--state", "done").out; got != "40\n" {
+				t.Errorf("%s jobs are done, want 40", got)
+			}
+		})
+	}
+}
+
+// The first signal waits for what runs and says for what; the second hands it
+// back.
+func TestSignals(t *testing.T) {
+	for name, test := range map[string]struct {
+		second os.Signal
+		status int
+		state  string
+	}{
+		"one":       {nil, 0, "done"},
+		"interrupt": {os.Interrupt, 130, "pending"},
+		"terminate": {syscall.SIGTERM, 143, "pending"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := runWorld(t)
+			started, gate := make(chan struct{}), make(chan struct{})
+			w.bind(func(ctx context.Context, _ string) error {
+				close(started)
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-gate:
+					return nil
+				}
+			})
+			id := w.perform(t, importJob.With("slow"))[0]
+			p := w.start(t, "work", "--grace", "1h")
+			<-started
+			w.signals <- os.Interrupt
+			eventually(t, "what it waits for", func() bool {
+				return strings.Contains(p.err.String(), fmt.Sprintf("waiting for 1 (again to hand back and go): import #%d\n", id))
+			})
+			if test.second == nil {
+				close(gate)
+			} else {
+				w.signals <- test.second
+			}
+			p.wait(t, test.status)
+			if got := w.must(t, 0, "show", fmt.Sprint(id)).out; !strings.Contains(got, "state    "+test.state) {
+				t.Errorf("the job is not %s:\n%s", test.state, got)
+			}
+			if n := len(w.must(t, 0, "workers", "--json").out); n > 0 {
+				t.Error("the worker is still registered")
+			}
+		})
+	}
+}
+
+// Dev runs both, prints a line per run and what was found, and ends both.
+func TestDev(t *testing.T) {
+	w := runWorld(t)
+	w.bind(func(context.Context, string) error { return errors.New("no such \x1b[31mfile\nmore") })
+	serving, served := make(chan struct{}), make(chan struct{})
+	w.app.Serve = func(ctx context.Context) error {
+		close(serving)
+		<-ctx.Done()
+		close(served)
+		return nil
+	}
+	w.tty = true
+	w.perform(t, importJob.With("x"), sumJob.With([]int{1, 2}))
+	p := w.start(t, "dev")
+	<-serving
+	lines := []string{
+		`memory  parallel 1\n`,
+		`jobs +import +jobs_test.go:\d+\n`,
+		`schedules +nightly +30 2 \* \* \* +next \w+ [-0-9]+ 0[23]:\d\d CES?T\n`,
+		`\d\d:\d\d:\d\d \x1b\[33m✗\x1b\[0m import #1 +\d+µ?m?s +attempt 1/25, again in (1s|9\d\dms): no such \\x1b\[31mfile\n`,
+		`\d\d:\d\d:\d\d \x1b\[32m✓\x1b\[0m sum #2 +\d+µ?m?s`,
+	}
+	for _, line := range lines {
+		eventually(t, line, func() bool { return regexp.MustCompile(line).MatchString(p.err.String()) })
+	}
+	w.signals <- os.Interrupt
+	p.wait(t, 0)
+	<-served
+	if strings.Contains(p.err.String(), "level=") {
+		t.Errorf("runs are logged beside their lines: %s", p.err.String())
+	}
+}
+
+// A web server that fails ends dev.
+func TestServeFails(t *testing.T) {
+	w := runWorld(t)
+	w.bind(well)
+	w.app.Serve = func(context.Context) error { return errors.New("address in use") }
+	for _, command := range []string{"dev", "serve"} {
+		if got := w.must(t, 1, command); !strings.Contains(got.err, "address in use") {
+			t.Errorf("%s said %s", command, got.err)
+		}
+	}
+	w.app.Serve = func(context.Context) error { return nil }
+	if got := w.must(t, 1, "dev"); !strings.Contains(got.err, "ended by itself") {
+		t.Errorf("dev said %s", got.err)
+	}
+}
+
+// well is a handler.
+func well(context.Context, string) error { return nil }
+
+func TestServe(t *testing.T) {
+	w := runWorld(t)
+	serving := make(chan struct{})
+	w.app.Serve = func(ctx context.Context) error { close(serving); <-ctx.Done(); return ctx.Err() }
+	p := w.start(t, "serve")
+	<-serving
+	w.signals <- os.Interrupt
+	p.wait(t, 0)
+}
+
+// The probe tells whether the store answers the worker.
+func TestProbe(t *testing.T) {
+	w := runWorld(t)
+	w.bind(well)
+	p := w.start(t, "work", "--probe", "127.0.0.1:0", "--log", "json")
+	address := regexp.MustCompile(`probe at (http://\S+)`)
+	eventually(t, "the probe's address", func() bool { return address.MatchString(p.err.String()) })
+	eventually(t, "the worker to be well", func() bool {
+		r, err := http.Get(address.FindStringSubmatch(p.err.String())[1])
+		if err != nil {
+			return false
+		}
+		defer r.Body.Close()
+		text, err := io.ReadAll(r.Body)
+		return err == nil && r.StatusCode == http.StatusOK && strings.HasPrefix(string(text), "ok: ")
+	})
+	http.DefaultClient.CloseIdleConnections()
+	w.signals <- os.Interrupt
+	p.wait(t, 0)
+
+	var pulse pulse
+	now := time.Now()
+	for i, want := range []int{http.StatusServiceUnavailable, http.StatusOK, http.StatusServiceUnavailable} {
+		if code, text := pulse.health(now); code != want {
+			t.Errorf("%d: the probe says %d %s, want %d", i, code, text, want)
+		}
+		pulse.heard(now.Add(-time.Duration(i) * lease))
+		if i == 0 {
+			pulse.heard(now.Add(-lease + time.Second))
+		}
+	}
+}
+
+// Off a terminal each run is a record of the log, those that went well too.
+func TestLog(t *testing.T) {
+	w := runWorld(t)
+	w.bind(well)
+	id := w.perform(t, importJob.With("x"))[0]
+	got := w.must(t, 0, "work", "--drain", "--log", "json")
+	if !regexp.MustCompile(fmt.Sprintf(`"msg":"plainjobs: done","job":"import","id":%d,"attempt":1,"took":\d+}`, id)).MatchString(got.err) {
+		t.Errorf("the log is %s", got.err)
+	}
+	if !strings.HasSuffix(got.err, "nothing is left to run\n") {
+		t.Errorf("in the end it said %s", got.err)
+	}
+	w.perform(t, importJob.With("x"), importJob.With("later", plainjobs.In(time.Hour)))
+	got = w.must(t, 0, "work", "--drain")
+	if !strings.Contains(got.err, `level=DEBUG msg="plainjobs: done" job=import`) || !strings.HasSuffix(got.err, "there are 1 scheduled\n") {
+		t.Errorf("the log is %s", got.err)
+	}
+}
+
+func TestWorkUsage(t *testing.T) {
+	w := runWorld(t)
+	w.bind(well)
+	for _, test := range []struct{ args, want string }{
+		{"--parallel 0", "not within"}, {"--parallel x", "invalid argument"}, {"--grace -1s", "not within"}, {"--log xml", "text or json"},
+		{"--jobs imprt", "did you mean import?"},
+	} {
+		if got := w.must(t, 2, append([]string{"work"}, strings.Fields(test.args)...)...); !strings.Contains(got.err, test.want) {
+			t.Errorf("work %s said %s", test.args, got.err)
+		}
+	}
+	if got := w.must(t, 1, "work", "--probe", "no.such.host.invalid:1"); !strings.Contains(got.err, "--probe") {
+		t.Errorf("it said %s", got.err)
+	}
+	w.app.Setup = nil
+	if got := w.must(t, 1, "work"); !strings.Contains(got.err, "no handler for import (declared at") {
+		t.Errorf("without handlers it said %s", got.err)
+	}
+}
+
+// Perform waits for a job that a worker runs, and tells its result.
+func TestPerformWait(t *testing.T) {
+	w := runWorld(t)
+	w.bind(func(context.Context, string) error { return plainjobs.Cancel(errors.New("never \x1bmind")) })
+	p := w.start(t, "work")
+	if got := w.must(t, 0, "perform", "sum", "[1,2,3]", "--wait"); got.out != "6\n" {
+		t.Errorf("the sum is %s", got.out)
+	}
+	if got := w.must(t, 0, "perform", "sum", "[1,2]", "--wait", "--json"); !strings.Contains(got.out, `"state":"done"`) {
+		t.Errorf("the job is %s", got.out)
+	}
+	w.stdin = strings.NewReader(`"from a file"`)
+	if got := w.must(t, 1, "perform", "import", "-", "--wait"); !strings.Contains(got.err, `is cancelled: cancelled: never \x1bmind`) {
+		t.Errorf("a job that is cancelled: %s", got.err)
+	}
+	w.signals <- os.Interrupt
+	p.wait(t, 0)
+}
+
+// A prompt that is answered, refused, left and interrupted.
+func TestPrompt(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	w.tty = true
+	for _, answer := range []string{"n\n", "\n", ""} {
+		w.stdin = strings.NewReader(answer)
+		got := w.must(t, 1, "retry", "--all")
+		if !strings.Contains(got.err, "retry one job that is failed? [y/N] ") || !strings.Contains(got.err, "nothing was done") {
+			t.Errorf("after %q it said %q", answer, got.err)
+		}
+	}
+	in, out := io.Pipe()
+	w.stdin = in
+	p := w.start(t, "delete", "--all", "--state", "any")
+	eventually(t, "the question", func() bool {
+		return strings.Contains(p.err.String(), "delete 7 jobs that are scheduled, blocked, pending, done, failed or cancelled? [y/N] ")
+	})
+	w.signals <- os.Interrupt
+	p.wait(t, 130)
+	if !strings.Contains(p.err.String(), "interrupted; nothing was done") {
+		t.Errorf("it said %s", p.err.String())
+	}
+	out.Close()
+	if got := w.must(t, 0, "jobs", "--count").out; got != "8\n" {
+		t.Errorf("%s jobs are left", got)
+	}
+	w.stdin = strings.NewReader("y\n")
+	w.must(t, 0, "retry", "--all")
+	if got := w.must(t, 0, "jobs", "--count", "--state", "failed").out; got != "0\n" {
+		t.Errorf("%s failed jobs are left", got)
+	}
+}
+
+// On a terminal a view is painted over; without, views follow each other.
+func TestLive(t *testing.T) {
+	for _, test := range []struct {
+		name, noColor, between string
+		args                   []string
+	}{
+		{"top", "", "\x1b[J\x1b[H", []string{"top", "--every", "10ms"}},
+		{"stats", "", "\x1b[J\x1b[H", []string{"stats", "--watch", "--every", "10ms"}},
+		{"plain", "1", "\n\nNAME", []string{"stats", "--watch", "--every", "10ms"}},
+		{"json", "", "}\n{", []string{"stats", "--watch", "--every", "10ms", "--json"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Setenv("NO_COLOR", test.noColor)
+			w := newWorld(t)
+			w.fill(t)
+			w.tty = true
+			p := w.start(t, test.args...)
+			eventually(t, "three views", func() bool { return strings.Count(p.out.String(), test.between) > 2 })
+			w.signals <- os.Interrupt
+			p.wait(t, 0)
+			if test.noColor != "" && strings.Contains(p.out.String(), "\x1b") {
+				t.Errorf("there are escapes in %q", p.out.String())
+			}
+		})
+	}
+}

@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/plainjobs/plainjobs"
+)
+
+func (p *program) workersCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "workers [flags]",
+		Short: "List the workers of all processes",
+		Long: `Workers lists the workers that are registered. One that is not heard of for its
+lease is taken for dead, and its jobs run elsewhere.`,
+		Example: `  workers
+  workers --json`,
+		Args: takes(0, 0),
+	}
+	jsonFlag(c)
+	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
+		q, done, err := p.open(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+		workers, err := q.Workers(ctx)
+		if err != nil {
+			return err
+		}
+		if s.json {
+			for _, w := range workers {
+				if err := s.object(workerJSON(w)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		if len(workers) == 0 {
+			return nothing("no worker is registered: start one with work")
+		}
+		return s.print(s.workers(workers))
+	})
+}
+
+func (s *screen) workers(workers []plainjobs.Worker) *table {
+	t := &table{header: []string{"HOST", "PID", "STATE", "RUNNING", "STARTED", "HEARD OF", "JOBS"}}
+	for _, w := range workers {
+		state := cell{"alive", green}
+		if !w.Alive {
+			state = cell{"silent", red}
+		}
+		t.add(w.Host, w.PID, state, w.Running, s.when(w.StartedAt), s.when(w.SeenAt), cut(strings.Join(w.Jobs, " "), 60))
+	}
+	return t
+}
+
+type workerRecord struct {
+	ID        string    `json:"id"` // more digits than a JavaScript number has
+	Host      string    `json:"host"`
+	PID       int       `json:"pid"`
+	Alive     bool      `json:"alive"`
+	Running   int64     `json:"running"`
+	StartedAt time.Time `json:"started_at"`
+	SeenAt    time.Time `json:"seen_at"`
+	Lease     float64   `json:"lease_seconds"`
+	Jobs      []string  `json:"jobs"`
+	Schedules []string  `json:"schedules"`
+}
+
+func workerJSON(w plainjobs.Worker) workerRecord {
+	return workerRecord{
+		ID: fmt.Sprint(w.ID), Host: w.Host, PID: w.PID, Alive: w.Alive, Running: w.Running, StartedAt: w.StartedAt,
+		SeenAt: w.SeenAt, Lease: w.Lease.Seconds(), Jobs: w.Jobs, Schedules: w.Schedules,
+	}
+}

@@ -1,0 +1,260 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/goleak"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/memory"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestMain(m *testing.M) {
+	for _, v := range os.Environ() { // they would set flags
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "PLAINJOBS_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+	_ = os.Unsetenv("NO_COLOR")
+	goleak.VerifyTestMain(m)
+}
+
+// A lasting store outlives the commands that close it.
+type lasting struct{ *memory.Backend }
+
+func (lasting) Close() error { return nil }
+
+// A world is a program, its store and its terminal.
+type world struct {
+	*program
+	store   lasting
+	stdin   io.Reader
+	tty     bool // everything is a terminal
+	signals chan os.Signal
+
+	mu       sync.Mutex
+	at       time.Time
+	notified chan struct{} // closed when signals are heard
+}
+
+// noon is when the tests' worlds begin: the day before a night with an hour
+// that is skipped in Berlin.
+var noon = time.Date(2026, 3, 28, 12, 0, 0, 0, time.UTC)
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{at: noon, stdin: strings.NewReader(""), signals: make(chan os.Signal), notified: make(chan struct{})}
+	w.store = lasting{memory.New(&memory.Options{Clock: w.clock})}
+	w.program = newProgram(App{Open: func(context.Context) (*plainjobs.Queue, error) {
+		return plainjobs.New(w.store, nil), nil
+	}})
+	w.now = w.clock
+	w.terminal = func(any) bool { return w.tty }
+	heard := sync.OnceFunc(func() { close(w.notified) })
+	w.notify = func(c chan<- os.Signal) func() {
+		heard()
+		done := make(chan struct{})
+		go func() {
+			for {
+				select {
+				case s := <-w.signals:
+					c <- s
+				case <-done:
+					return
+				}
+			}
+		}()
+		return sync.OnceFunc(func() { close(done) })
+	}
+	return w
+}
+
+func (w *world) clock() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.at
+}
+
+func (w *world) pass(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.at = w.at.Add(d)
+}
+
+// A said is what a command printed, and how it ended.
+type said struct {
+	out, err string
+	status   int
+}
+
+// A buffer can be read while it is written.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func (w *world) root(out, err io.Writer, args ...string) *cobra.Command {
+	root := &cobra.Command{Use: "app"}
+	root.AddCommand(w.commands()...)
+	root.SetArgs(args)
+	root.SetIn(w.stdin)
+	root.SetOut(out)
+	root.SetErr(err)
+	return root
+}
+
+// run runs a command.
+func (w *world) run(args ...string) said {
+	var out, err buffer
+	status := Execute(w.root(&out, &err, args...))
+	return said{out.String(), err.String(), status}
+}
+
+// must runs a command that has to end with a status.
+func (w *world) must(t *testing.T, status int, args ...string) said {
+	t.Helper()
+	got := w.run(args...)
+	if got.status != status {
+		t.Fatalf("%q ended with %d, want %d\nstdout: %s\nstderr: %s", args, got.status, status, got.out, got.err)
+	}
+	return got
+}
+
+// golden compares with a file of testdata what commands say.
+func (w *world) golden(t *testing.T, file string, commands ...string) {
+	t.Helper()
+	var b strings.Builder
+	for _, command := range commands {
+		got := w.run(strings.Fields(command)...)
+		fmt.Fprintf(&b, "$ app %s\n%s", command, got.out)
+		if got.err != "" {
+			fmt.Fprintf(&b, "-- stderr\n%s", got.err)
+		}
+		if got.status != 0 {
+			fmt.Fprintf(&b, "-- status %d\n", got.status)
+		}
+	}
+	path := filepath.Join("testdata", file+".golden")
+	if *update {
+		if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.String() != string(want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", path, b.String(), want)
+	}
+}
+
+// fill gives the store a job in each state, a worker, a pause and schedules.
+func (w *world) fill(t *testing.T) {
+	t.Helper()
+	ctx := t.Context()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	q := plainjobs.New(w.store, &plainjobs.Options{Metadata: func(context.Context) map[string]string {
+		return map[string]string{"trace": "abc"}
+	}})
+	do := func(tasks ...plainjobs.Task) {
+		t.Helper()
+		_, err := q.PerformMany(ctx, tasks...)
+		check(err)
+	}
+	self := backend.Worker{ID: 77, Host: "mill", PID: 4711, Lease: time.Hour, Jobs: []string{"import", "invoice", "welcome"}, Schedules: []string{"nightly", "often"}}
+	claim := func(name string) backend.Job {
+		t.Helper()
+		jobs, err := w.store.Claim(ctx, backend.ClaimRequest{Worker: self, Register: true, Names: []string{name}, Limit: 1})
+		check(err)
+		if len(jobs) != 1 {
+			t.Fatalf("%d jobs called %s to claim", len(jobs), name)
+		}
+		return jobs[0]
+	}
+	fail := func(name string, f backend.Failure) {
+		t.Helper()
+		f.Lease = claim(name).Lease
+		_, err := w.store.Fail(ctx, []backend.Failure{f})
+		check(err)
+	}
+	do(sumJob.With([]int{1, 2})) // 1: done
+	_, err := w.store.Complete(ctx, []backend.Completion{{Lease: claim("sum").Lease, Result: []byte("3")}})
+	check(err)
+	w.pass(time.Minute)
+	do(invoiceJob.With(letter{To: "a@example.com"})) // 2: failed
+	fail("invoice", backend.Failure{Ending: backend.EndRetry, Error: "dial tcp 10.0.0.1:25: connection refused"})
+	w.pass(time.Minute)
+	fail("invoice", backend.Failure{Ending: backend.EndFailed, Error: "evil \x1b]0;owned\a \u009b2J \u202e\nsecond line", Stack: "main.go:12\n\tcall()"})
+	do(invoiceJob.With(letter{To: "b@example.com"})) // 3: to be retried
+	fail("invoice", backend.Failure{Ending: backend.EndRetry, Delay: 16 * time.Second, Error: "timeout"})
+	do(importJob.With("one", plainjobs.Serial("k")), // 4: running
+		importJob.With("two", plainjobs.Serial("k")), // 5: blocked
+		welcomeJob.With(letter{To: "c@example.com"}), // 6: pending
+	)
+	_, err = w.store.Push(ctx, []backend.NewJob{{ // 7
+		Name: "welcome", Payload: []byte(`{"to":"d@example.com"}`), MaxAttempts: 3, Delay: time.Hour, Expires: 48 * time.Hour,
+		Unique: backend.Unique{Key: "d@example.com"},
+	}})
+	check(err)
+	one := claim("import")
+	check(w.store.Progress(ctx, []backend.Progress{{Lease: one.Lease, Done: 30, Total: 120}}))
+	do(invoiceJob.With(letter{To: "e@example.com"}, plainjobs.Priority(5))) // 8: cancelled
+	_, err = q.Cancel(ctx, plainjobs.Filter{IDs: []int64{8}})
+	check(err)
+	check(q.Pause(ctx, "welcome"))
+	check(w.store.Set(ctx, []backend.Settings{{Name: "import", MaxRunning: 2}, {Name: "invoice", Rate: 5, Per: time.Minute}}))
+	check(w.store.Define(ctx, []backend.Schedule{
+		{Name: "nightly", Definition: "nightly|30 2 * * *|Europe/Berlin|1", Next: noon.Add(13 * time.Hour)},
+		{Name: "often", Definition: "often|every 20m0s||1", Next: noon.Add(5 * time.Minute)},
+		{Name: "weekly", Definition: "other|@weekly|America/New_York|1", Next: noon.Add(24 * time.Hour)},
+	}))
+	w.pass(3 * time.Minute)
+}
+
+// eventually polls until cond holds.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for tick := time.NewTicker(2 * time.Millisecond); !cond(); <-tick.C {
+		if ctx.Err() != nil {
+			tick.Stop()
+			t.Fatalf("waited in vain for: %s", what)
+		}
+	}
+}
+
+var errBroken = errors.New("the store is on fire")
