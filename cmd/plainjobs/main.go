@@ -1,0 +1,51 @@
+// Plainjobs looks into a queue and steers it, without the program that it
+// belongs to:
+//
+//	plainjobs --db app.db jobs
+//	PLAINJOBS_DB=app.db plainjobs retry --all --name invoice
+//
+// It knows no program's jobs, so it checks no data: perform needs --unchecked.
+// Work and dev run the program in --package by "go run", which has to mount
+// package cli.
+package main
+
+import (
+	"context"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/cli"
+)
+
+func main() { os.Exit(cli.Execute(root())) }
+
+// withoutProgram are the commands that say nothing where no jobs are defined,
+// or that need handlers.
+var withoutProgram = []string{"work", "dev", "list"}
+
+func root() *cobra.Command {
+	var s source
+	c := &cobra.Command{
+		Use:   "plainjobs",
+		Short: "Look into a queue of background jobs, and steer it",
+		Example: `  plainjobs --db app.db stats
+  plainjobs --db app.db jobs --state failed
+  plainjobs work --parallel 2`,
+		PersistentPreRun: func(c *cobra.Command, _ []string) { s.told = c.Flags().Changed("db") },
+	}
+	c.PersistentFlags().StringVar(&s.db, "db", os.Getenv("PLAINJOBS_DB"), "the database: a SQLite `FILE`; the default is $PLAINJOBS_DB")
+	commands := cli.Commands(cli.App{Open: func(context.Context) (*plainjobs.Queue, error) {
+		store, err := s.open()
+		if err != nil {
+			return nil, err
+		}
+		return plainjobs.New(store, nil), nil
+	}})
+	commands = slices.DeleteFunc(commands, func(c *cobra.Command) bool { return slices.Contains(withoutProgram, c.Name()) })
+	c.AddCommand(commands...)
+	c.AddCommand(goRun("work", "Run jobs, by the program in a package", &s), goRun("dev", "Run web server and worker, by the program in a package", &s))
+	return c
+}

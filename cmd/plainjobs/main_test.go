@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bytes"
+	"database/sql"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
+)
+
+const beProgram = "PLAINJOBS_TEST_BE_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(beProgram) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// A said is what the program printed, and how it ended.
+type said struct {
+	out, err string
+	status   int
+}
+
+// call runs the program, which binary is, in a directory.
+func call(t *testing.T, binary, dir string, edit func(*exec.Cmd), args ...string) said {
+	t.Helper()
+	c := exec.Command(binary, args...)
+	c.Dir = dir
+	c.Env = append(os.Environ(), beProgram+"=1")
+	var out, stderr bytes.Buffer
+	c.Stdout, c.Stderr = &out, &stderr
+	if edit != nil {
+		edit(c)
+	}
+	if err := c.Run(); err != nil {
+		if e := (*exec.ExitError)(nil); !errors.As(err, &e) {
+			t.Fatal(err)
+		}
+	}
+	return said{out.String(), stderr.String(), c.ProcessState.ExitCode()}
+}
+
+func plain(t *testing.T, dir string, args ...string) said {
+	t.Helper()
+	return call(t, os.Args[0], dir, nil, args...)
+}
+
+// newDB makes a database with a job, which this program does not define.
+func newDB(t *testing.T, path string) {
+	t.Helper()
+	store, err := modernc.Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := backend.NewJob{Name: "invoice", Payload: []byte(`"x"`), MaxAttempts: 1}
+	if _, err := store.Push(t.Context(), []backend.NewJob{job}); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The program shows and steers what another one has stored.
+func TestProgram(t *testing.T) {
+	dir := t.TempDir()
+	newDB(t, filepath.Join(dir, "app.db"))
+	db := []string{"--db", "app.db"}
+	for _, test := range []struct {
+		args   []string
+		out    string
+		status int
+	}{
+		{[]string{"jobs", "--count"}, "1\n", 0},
+		{[]string{"why", "1"}, "No worker is alive: start one.\n", 0},
+		{[]string{"cancel", "1", "--json"}, `{"operation":"cancel","matched":1,"affected":1,"dry_run":false}` + "\n", 0},
+		{[]string{"retry", "--all", "--state", "cancelled", "--yes", "--json"}, `{"operation":"retry","matched":1,"affected":1,"dry_run":false}` + "\n", 0},
+		{[]string{"perform", "invoice", `"y"`}, "", 2},
+		{[]string{"perform", "invoice", `"y"`, "--unchecked"}, "2\n", 0},
+		{[]string{"show", "9"}, "", 3},
+		{[]string{"list"}, "", 2},
+		{[]string{"--help"}, "", 0},
+	} {
+		got := plain(t, dir, append(db, test.args...)...)
+		if got.status != test.status || test.out != "" && got.out != test.out {
+			t.Errorf("%q ended with %d, %q, %q; want %d, %q", test.args, got.status, got.out, got.err, test.status, test.out)
+		}
+	}
+	t.Setenv("PLAINJOBS_DB", "app.db")
+	if got := plain(t, dir, "jobs", "--count"); got.out != "2\n" {
+		t.Errorf("by the environment it said %q, %q", got.out, got.err)
+	}
+}
+
+// Databases that cannot be used are refused with what is to be done.
+func TestDatabase(t *testing.T) {
+	dir := t.TempDir()
+	newDB(t, filepath.Join(dir, "newer.db"))
+	db, err := sql.Open("sqlite", filepath.Join(dir, "newer.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`UPDATE plainjobs_meta SET value = '999' WHERE key = 'schema'`); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "text.db"), []byte(strings.Repeat("no database ", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ db, want string }{
+		{"", "give --db FILE, or set PLAINJOBS_DB"},
+		{"missing.db", "there is no database missing.db"},
+		{"newer.db", "deploy a newer one; nothing was changed"},
+		{"text.db", "not a SQLite database"},
+		{"mysql://u:secret@host/db", "can be read by everybody"},
+		{"mysql://host/db", "opens SQLite files only"},
+	} {
+		got := plain(t, dir, "--db", test.db, "jobs")
+		if got.status != 1 || !strings.Contains(strings.ToLower(got.err), strings.ToLower(test.want)) || strings.Contains(got.err, "secret") {
+			t.Errorf("--db %q ended with %d: %s", test.db, got.status, got.err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "missing.db")); err == nil {
+		t.Error("a database that was only looked for was created")
+	}
+}
+
+// A file that may only be read is refused. To the superuser every file may be
+// written, so the program becomes somebody else where it can.
+func TestReadOnly(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("file modes do not bind on Windows")
+	}
+	dir, err := os.MkdirTemp("", "plainjobs") //nolint:usetesting // t.TempDir is below a directory that nobody else may enter
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	binary := filepath.Join(dir, "plainjobs")
+	data, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(binary, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "app.db")
+	newDB(t, path)
+	for _, name := range []string{path, binary, dir} {
+		mode := os.FileMode(0o555)
+		if name == path {
+			mode = 0o444
+		}
+		if err := os.Chmod(name, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := call(t, binary, dir, asSomebodyElse, "--db", "app.db", "jobs")
+	if got.status != 1 || !strings.Contains(got.err, "read-only") && !strings.Contains(got.err, "permission denied") {
+		t.Errorf("it ended with %d: %s", got.status, got.err)
+	}
+}
+
+// Work runs a program that mounts the commands, with its flags.
+func TestGoRun(t *testing.T) {
+	dir := t.TempDir()
+	pkg, err := filepath.Abs(filepath.Join("..", "..", "examples", "hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello := filepath.Join(dir, "main.go") // alone, so that its database is here
+	text, err := os.ReadFile(filepath.Join(pkg, "main.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.Replace(text, []byte(`"hello.db"`), []byte("`"+filepath.Join(dir, "hello.db")+"`"), 1)
+	if err := os.WriteFile(hello, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	here, err := os.Getwd() // within the module
+	if err != nil {
+		t.Fatal(err)
+	}
+	newDB(t, filepath.Join(dir, "hello.db"))
+	if got := plain(t, here, "--db", filepath.Join(dir, "hello.db"), "perform", "hello", `{"name":"Ada"}`, "--unchecked"); got.status != 0 {
+		t.Fatal(got.err)
+	}
+	if got := plain(t, here, "work", "--package", hello, "--drain", "--parallel", "2"); got.status != 0 || got.out != "hello, Ada\n" {
+		t.Errorf("work ended with %d: %q, %q", got.status, got.out, got.err)
+	}
+	if got := plain(t, here, "work", "--package="+hello, "--parallel", "0"); got.status == 0 || !strings.Contains(got.err, "--parallel 0 is not within") {
+		t.Errorf("work --parallel 0 ended with %d: %q", got.status, got.err)
+	}
+	if got := plain(t, here, "work", "--help"); got.status != 0 || !strings.Contains(got.out, "go run PKG work") {
+		t.Errorf("work --help ended with %d: %q", got.status, got.out)
+	}
+}
+
+func TestSplit(t *testing.T) {
+	rest, pkg, db, help := split([]string{"--parallel", "2", "--package", "./a", "--db=x.db", "--no-cron"})
+	if strings.Join(rest, " ") != "--parallel 2 --no-cron" || pkg != "./a" || db != "x.db" || help {
+		t.Errorf("split returned %q, %q, %q, %v", rest, pkg, db, help)
+	}
+}
