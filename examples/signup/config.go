@@ -1,0 +1,60 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/cli"
+	"github.com/plainjobs/plainjobs/examples/signup/contacts"
+	"github.com/plainjobs/plainjobs/examples/signup/jobs"
+	"github.com/plainjobs/plainjobs/examples/signup/mail"
+)
+
+// An app is the program's settings and, once it is open, its parts.
+type app struct {
+	db, addr, url string
+	smtp, from    string
+
+	contacts *contacts.Service
+}
+
+// root returns the command line: the settings, and the commands of package cli.
+func root() *cobra.Command {
+	a := &app{}
+	c := &cobra.Command{Use: "signup", Short: "A list of contacts who confirm that they want to be on it"}
+	flags := c.PersistentFlags()
+	flags.StringVar(&a.db, "db", env("DB", "signup.db"), "keep contacts and jobs in `FILE`, or $SIGNUP_DB")
+	flags.StringVar(&a.addr, "addr", env("ADDR", "localhost:8080"), "serve at `ADDRESS`, or $SIGNUP_ADDR")
+	flags.StringVar(&a.url, "url", env("URL", ""), "the `URL` in mails, or $SIGNUP_URL; the default is the address")
+	flags.StringVar(&a.smtp, "smtp", env("SMTP", ""), "send mails through the SMTP server at `ADDRESS`, or $SIGNUP_SMTP; the default prints them")
+	flags.StringVar(&a.from, "from", env("FROM", "Signup <signup@example.com>"), "the sender, or $SIGNUP_FROM")
+	c.AddCommand(cli.Commands(cli.App{Open: a.open, Setup: a.setup, Serve: a.serve})...)
+	return c
+}
+
+func env(name, otherwise string) string { return cmp.Or(os.Getenv("SIGNUP_"+name), otherwise) }
+
+// setup binds the handlers, which need what is open now.
+func (a *app) setup(ctx context.Context, q *plainjobs.Queue) error {
+	sender, err := a.sender()
+	if err != nil {
+		return err
+	}
+	a.contacts.Mail, a.contacts.URL = sender, cmp.Or(a.url, "http://"+a.addr)
+	plainjobs.Handle(q, jobs.DoubleOptIn, a.contacts.SendDoubleOptIn)
+	plainjobs.Handle(q, jobs.DailyReport, a.contacts.Report)
+	return a.contacts.Migrate(ctx)
+}
+
+// sender returns what delivers mails. The password of a server comes from the
+// environment, as everybody can read a command line.
+func (a *app) sender() (mail.Sender, error) {
+	if a.smtp == "" {
+		return &mail.Printer{To: os.Stdout, From: a.from}, nil
+	}
+	return mail.NewSMTP(a.smtp, a.from, os.Getenv("SIGNUP_SMTP_USER"), os.Getenv("SIGNUP_SMTP_PASSWORD"))
+}

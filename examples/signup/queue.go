@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"path/filepath"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend/sqlite"
+	"github.com/plainjobs/plainjobs/examples/signup/contacts"
+)
+
+// open opens the database and the queue in it.
+func (a *app) open(context.Context) (*plainjobs.Queue, error) {
+	db, err := openDB(a.db)
+	if err != nil {
+		return nil, err
+	}
+	store, err := sqlite.New(db, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", a.db, err)
+	}
+	q := plainjobs.New(store, nil)
+	a.contacts = &contacts.Service{DB: db, Queue: q}
+	return q, nil
+}
+
+// openDB opens a database. Transactions take the lock when they begin, so that
+// one that reads before it writes cannot fail in between; others wait for it;
+// and what was committed is on the disk, jobs included.
+func openDB(path string) (*sql.DB, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	dsn := url.URL{
+		Scheme: "file", Path: filepath.ToSlash(path),
+		RawQuery: "_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)",
+	}
+	return sql.Open("sqlite", dsn.String())
+}

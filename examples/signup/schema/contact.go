@@ -1,0 +1,17 @@
+// Package schema has what the rows of the database are in Go. It imports nothing,
+// so that jobs and services can both speak of it.
+package schema
+
+import "time"
+
+// A Contact is somebody on the list.
+type Contact struct {
+	Email string `json:"email"`
+	Token string `json:"token"` // proves that somebody got the mail
+
+	CreatedAt time.Time `json:"created_at"`
+	// SentAt is when the mail was sent, ConfirmedAt when its link was
+	// followed, or zero.
+	SentAt      time.Time `json:"sent_at,omitzero"`
+	ConfirmedAt time.Time `json:"confirmed_at,omitzero"`
+}
