@@ -150,6 +150,37 @@ type Count struct {
 	Jobs  int64
 }
 
+// A Migrator is a Backend whose tables have versions. Opening it brings them up
+// to date.
+type Migrator interface {
+	Schema(ctx context.Context) (Schema, error)
+}
+
+// A Schema is how a store keeps what it keeps.
+type Schema struct {
+	// Stored is the version of the tables, Known the newest that this
+	// package knows.
+	Stored, Known int
+	// SQL makes the tables of the newest version.
+	SQL string
+}
+
+// An Examiner is a Backend that can say how well it is.
+type Examiner interface {
+	// Examine looks at the store as this process has it open, and at what
+	// the application's own connections do to it.
+	Examine(ctx context.Context) ([]Finding, error)
+}
+
+// A Finding is something that was looked at.
+type Finding struct {
+	// Name of what it is, as "journal mode", and its Value.
+	Name, Value string
+	// Trouble is what is wrong with it, or empty, and Mend what to do then:
+	// a line to write or to run, if there is one.
+	Trouble, Mend string
+}
+
 // A Waiter is a Backend that can say when there may be work. Without it a
 // worker claims at intervals.
 type Waiter interface {

@@ -49,6 +49,10 @@ func (b *Backend) migrate(ctx context.Context) error {
 	if err != nil || done {
 		return err
 	}
+	if b.opts.NoMigrate {
+		return fmt.Errorf("%w: the tables %s* are to have version %d; the program that they belong to, or migrate, brings "+
+			"them up to date", backend.ErrSchemaTooOld, b.opts.Prefix, len(migrations()))
+	}
 	return b.writer.do(ctx, &request{op: "migrate", full: true, run: func(t *tx) error {
 		version, err := b.schemaVersion(ctx, unmapped{t.w.conn})
 		if err != nil {

@@ -77,6 +77,7 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.callers = db
 	if path != "" {
 		err = b.openFile(db.Driver(), path)
 		if err == nil {
@@ -89,6 +90,7 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 		if b, err = newBackend(db.Driver(), opts); err != nil {
 			return nil, err
 		}
+		b.callers = db
 	}
 	b.writer.pool, b.writer.borrow = db, true
 	return b, b.start()

@@ -58,6 +58,10 @@ type Options struct {
 	Clock func() time.Time
 	// Logger is told of what cannot be returned; nil is slog.Default().
 	Logger *slog.Logger
+	// NoMigrate has opening return an error that matches
+	// backend.ErrSchemaTooOld where it would change the schema: for programs
+	// that look into the queue of another one, which may be older.
+	NoMigrate bool
 	// Prefix of the tables' names, default "plainjobs_". Lower-case letters,
 	// digits and underscores, 31 at most.
 	Prefix string
@@ -65,7 +69,8 @@ type Options struct {
 
 // A Backend keeps jobs in a SQLite database.
 type Backend struct {
-	path    string // empty if the database has no file
+	path    string  // empty if the database has no file
+	callers *sql.DB // what New was given
 	driver  string
 	opts    Options
 	history backend.History
@@ -92,6 +97,8 @@ var (
 	_ backend.Waiter    = (*Backend)(nil)
 	_ backend.Sentinel  = (*Backend)(nil)
 	_ backend.Describer = (*Backend)(nil)
+	_ backend.Migrator  = (*Backend)(nil)
+	_ backend.Examiner  = (*Backend)(nil)
 	_ io.Closer         = (*Backend)(nil)
 )
 

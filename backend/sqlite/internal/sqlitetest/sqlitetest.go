@@ -83,6 +83,8 @@ func Run(t *testing.T, name string, open Open) {
 	t.Run("Bell", d.testBell)
 	t.Run("BellLeaves", d.testBellLeaves)
 	t.Run("WithoutBell", d.testWithoutBell)
+	t.Run("Examine", d.testExamine)
+	t.Run("Schema", d.testSchema)
 }
 
 func mustOpen(tb testing.TB, open Open, path string, opts *sqlite.Options) *sqlite.Backend {

@@ -1,0 +1,274 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+const (
+	// largeWAL is twice what the writer lets it grow to by itself.
+	largeWAL = 128 << 20
+	// littleSpace is little for a database that is being written.
+	littleSpace = 256 << 20
+	// looksAt is how many of the application's connections are looked at.
+	looksAt = 4
+	// skew is how far the clocks of processes may differ.
+	skew = 2 * time.Second
+)
+
+// An examination collects what it finds.
+type examination struct {
+	b   *Backend
+	all []backend.Finding
+}
+
+func (e *examination) found(name, value, trouble, mend string) {
+	if trouble == "" {
+		mend = ""
+	}
+	e.all = append(e.all, backend.Finding{Name: name, Value: value, Trouble: trouble, Mend: mend})
+}
+
+// unless returns a trouble if something does not hold.
+func unless(ok bool, trouble string) string {
+	if ok {
+		return ""
+	}
+	return trouble
+}
+
+// Examine implements [backend.Examiner].
+func (b *Backend) Examine(ctx context.Context) ([]backend.Finding, error) {
+	leave, err := b.enter()
+	if err != nil {
+		return nil, failed(ctx, "examine", err)
+	}
+	defer leave()
+	e := &examination{b: b}
+	for _, look := range []func(context.Context) error{e.database, e.file, e.clock, e.application} {
+		if err := look(ctx); err != nil {
+			return e.all, failed(ctx, "examine", err)
+		}
+	}
+	return e.all, nil
+}
+
+// ask returns the single value of a query.
+func ask(ctx context.Context, q queryer, query string) (value string, err error) {
+	err = scan(ctx, q, query, nil, func(r *sql.Rows) error { return r.Scan(&value) })
+	return value, err
+}
+
+// database looks at what every connection shares.
+func (e *examination) database(ctx context.Context) error {
+	return e.b.read(ctx, func(q queryer) error {
+		e.all = nil // it may be done again
+		version, err := ask(ctx, q, "SELECT sqlite_version()")
+		if err != nil {
+			return err
+		}
+		e.found("SQLite", fmt.Sprintf("%s by %s", version, e.b.driver), "", "")
+		if e.b.path == "" {
+			e.found("file", "none", "the jobs are lost when the program ends", "")
+			return nil
+		}
+		mode, err := ask(ctx, q, "PRAGMA journal_mode")
+		if err != nil {
+			return err
+		}
+		e.found("journal mode", mode, unless(mode == "wal", "something has left WAL mode"), "PRAGMA journal_mode=WAL")
+		e.found("durability of pushes", "synchronous="+e.b.opts.Durability.String(),
+			unless(e.b.opts.Durability == backend.PowerLoss, "a power cut may lose the last jobs"), "leave sqlite.Options.Durability at its default")
+		return nil
+	})
+}
+
+// file looks at the files. They are never opened: that would void SQLite's
+// locks on them.
+func (e *examination) file(ctx context.Context) error {
+	if e.b.path == "" {
+		return nil
+	}
+	var size, wal int64
+	if info, err := os.Stat(e.b.path); err == nil {
+		size = info.Size()
+	}
+	if info, err := os.Stat(e.b.path + "-wal"); err == nil {
+		wal = info.Size()
+	}
+	e.found("file", fmt.Sprintf("%s, %s", e.b.path, mebibytes(size)), "", "")
+	var warned warning
+	err := checkFile(e.b.path, &warned)
+	if err != nil {
+		warned.text = err.Error()
+	}
+	e.found("file system", unlessEmpty(fileSystem(e.b.path), "not known"), warned.text, "keep the database in a directory of a local file system")
+	if free, known := freeSpace(e.b.path); known {
+		e.found("free space", mebibytes(free), unless(free >= littleSpace, "little is left; a full disk refuses jobs"), "make room")
+	}
+	// Log frames that a passive checkpoint cannot move are held by a reader.
+	var held int64
+	if err := e.b.read(ctx, func(q queryer) error {
+		return scan(ctx, q, "PRAGMA wal_checkpoint(PASSIVE)", nil, func(r *sql.Rows) error {
+			var busy, log, moved int64
+			err := r.Scan(&busy, &log, &moved)
+			held = max(0, log-moved)
+			return err
+		})
+	}); err != nil && !busy(err) {
+		return err
+	}
+	e.found("write-ahead log", fmt.Sprintf("%s, %d pages held by readers", mebibytes(wal), held),
+		unless(wal < largeWAL || held == 0, "a transaction that reads for long keeps it from being reused"), "end long transactions, and close sql.Rows")
+	return nil
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+
+func unlessEmpty(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}
+
+// A warning keeps what is logged.
+type warning struct{ text string }
+
+func (w *warning) Warn(text string, _ ...any) { w.text = strings.TrimPrefix(text, "plainjobs: ") }
+
+const selectLatest = `SELECT coalesce(max(seen_at), 0) FROM plainjobs_workers`
+
+// clock looks for times to come: a worker with a clock that is ahead.
+func (e *examination) clock(ctx context.Context) error {
+	return e.b.read(ctx, func(q queryer) error {
+		var latest int64
+		err := scan(ctx, q, e.b.sql(selectLatest), nil, func(r *sql.Rows) error { return r.Scan(&latest) })
+		if err != nil {
+			return err
+		}
+		ahead := time.Duration(latest-e.b.now()) * time.Microsecond
+		e.found("clock", time.UnixMicro(e.b.now()).UTC().Format("2006-01-02 15:04:05 MST"),
+			unless(ahead < skew, fmt.Sprintf("a worker was heard of %v from now", ahead.Round(time.Second))), "synchronise the clocks of processes and containers")
+		return nil
+	})
+}
+
+// application looks at the connections of the *sql.DB that New was given, in
+// which WithTx works. How each driver is told is no part of database/sql.
+func (e *examination) application(ctx context.Context) error {
+	db := e.b.callers
+	if db == nil || e.b.path == "" {
+		return nil
+	}
+	n := looksAt
+	if most := db.Stats().MaxOpenConnections; most > 0 {
+		n = min(n, most)
+	}
+	var conns []*sql.Conn
+	defer func() {
+		for _, c := range conns {
+			_ = c.Close() // back to the pool
+		}
+	}()
+	soon, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for range n { // all at once, so that they are not the same one
+		c, err := db.Conn(soon)
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			break // the application uses the others
+		}
+		conns = append(conns, c)
+	}
+	values := map[string][]string{}
+	for _, c := range conns {
+		for _, pragma := range []string{"synchronous", "busy_timeout"} {
+			v, err := ask(ctx, unmapped{c}, "PRAGMA "+pragma)
+			if err != nil {
+				return err
+			}
+			values[pragma] = append(values[pragma], v)
+		}
+	}
+	of := fmt.Sprintf(" on %d connections", len(conns))
+	e.found("application's synchronous", words(values["synchronous"], syncNames)+of,
+		unless(every(values["synchronous"], func(v string) bool { return v >= "2" }), "jobs that are pushed in its transactions may be lost in a power cut"),
+		e.dsn("synchronous", "FULL"))
+	e.found("application's busy timeout", words(values["busy_timeout"], nil)+" ms"+of,
+		unless(every(values["busy_timeout"], func(v string) bool { return v != "0" }), "its writes fail when another process writes"),
+		e.dsn("busy_timeout", "10000"))
+	if len(conns) > 0 {
+		return e.transactions(ctx, conns[0])
+	}
+	return nil
+}
+
+// transactions looks whether a transaction takes the lock when it begins: one
+// that takes it later fails if another wrote meanwhile.
+func (e *examination) transactions(ctx context.Context, c *sql.Conn) error {
+	tx, err := c.BeginTx(ctx, nil)
+	if busy(err) {
+		return nil // which it does
+	}
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	// It has the lock if this connection does not get it.
+	own := &connector{driver: e.b.callers.Driver(), dsn: fileDSN(e.b.path), pragmas: []string{"PRAGMA busy_timeout=0"}}
+	pool := own.pool(1)
+	defer pool.Close()
+	_, err = pool.ExecContext(ctx, "BEGIN IMMEDIATE") // closing it takes it back
+	immediate := busy(err)
+	if err != nil && !immediate {
+		return err
+	}
+	value := map[bool]string{true: "immediate", false: "deferred"}[immediate]
+	e.found("application's transactions", value, unless(immediate, "one that reads before it writes fails if another wrote meanwhile"), e.dsn("txlock", "immediate"))
+	return nil
+}
+
+// dsn returns how a setting is written in the driver's DSN.
+func (e *examination) dsn(setting, value string) string {
+	switch {
+	case setting == "txlock":
+		return "add _txlock=" + value + " to the DSN"
+	case strings.HasPrefix(e.b.driver, "sqlite3."): // mattn's
+		return "add _" + setting + "=" + value + " to the DSN"
+	}
+	return fmt.Sprintf("add _pragma=%s(%s) to the DSN", setting, value)
+}
+
+var syncNames = map[string]string{"0": "OFF", "1": "NORMAL", "2": "FULL", "3": "EXTRA"}
+
+// words returns the values without doubles.
+func words(values []string, names map[string]string) string {
+	var all []string
+	seen := map[string]bool{}
+	for _, v := range values {
+		if seen[v] {
+			continue
+		}
+		seen[v] = true
+		all = append(all, unlessEmpty(names[v], v))
+	}
+	return strings.Join(all, " and ")
+}
+
+func every(values []string, ok func(string) bool) bool {
+	for _, v := range values {
+		if !ok(v) {
+			return false
+		}
+	}
+	return true
+}
