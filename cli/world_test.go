@@ -176,6 +176,9 @@ func (w *world) golden(t *testing.T, file string, commands ...string) {
 	}
 }
 
+// leaseOfFill is that of the worker of fill.
+const leaseOfFill = time.Hour
+
 // fill gives the store a job in each state, a worker, a pause and schedules.
 func (w *world) fill(t *testing.T) {
 	t.Helper()
@@ -194,7 +197,7 @@ func (w *world) fill(t *testing.T) {
 		_, err := q.PerformMany(ctx, tasks...)
 		check(err)
 	}
-	self := backend.Worker{ID: 77, Host: "mill", PID: 4711, Lease: time.Hour, Jobs: []string{"import", "invoice", "welcome"}, Schedules: []string{"nightly", "often"}}
+	self := backend.Worker{ID: 77, Host: "mill", PID: 4711, Lease: leaseOfFill, Jobs: []string{"import", "invoice", "welcome"}, Schedules: []string{"nightly", "often"}}
 	claim := func(name string) backend.Job {
 		t.Helper()
 		jobs, err := w.store.Claim(ctx, backend.ClaimRequest{Worker: self, Register: true, Names: []string{name}, Limit: 1})

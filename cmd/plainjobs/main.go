@@ -24,7 +24,7 @@ func main() { os.Exit(cli.Execute(root())) }
 
 // withoutProgram are the commands that say nothing where no jobs are defined,
 // or that need handlers.
-var withoutProgram = []string{"work", "dev", "list"}
+var withoutProgram = []string{"work", "dev", "list", "check"}
 
 func root() *cobra.Command {
 	var s source
@@ -34,7 +34,9 @@ func root() *cobra.Command {
 		Example: `  plainjobs --db app.db stats
   plainjobs --db app.db jobs --state failed
   plainjobs work --parallel 2`,
-		PersistentPreRun: func(c *cobra.Command, _ []string) { s.told = c.Flags().Changed("db") },
+		PersistentPreRun: func(c *cobra.Command, _ []string) {
+			s.told, s.command = c.Flags().Changed("db"), c.Name()
+		},
 	}
 	c.PersistentFlags().StringVar(&s.db, "db", os.Getenv("PLAINJOBS_DB"), "the database: a SQLite `FILE`; the default is $PLAINJOBS_DB")
 	commands := cli.Commands(cli.App{Open: func(context.Context) (*plainjobs.Queue, error) {

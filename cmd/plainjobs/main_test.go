@@ -101,6 +101,26 @@ func TestProgram(t *testing.T) {
 	}
 }
 
+// Only migrate makes a database, or changes its tables.
+func TestMigrate(t *testing.T) {
+	dir := t.TempDir()
+	if got := plain(t, dir, "--db", "new.db", "migrate", "--json"); got.status != 0 || !strings.Contains(got.out, `"version":`) {
+		t.Errorf("migrate ended with %d: %q, %q", got.status, got.out, got.err)
+	}
+	if got := plain(t, dir, "--db", "new.db", "doctor"); !strings.Contains(got.out, "journal mode") {
+		t.Errorf("doctor ended with %d: %q, %q", got.status, got.out, got.err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "old.db"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := plain(t, dir, "--db", "old.db", "stats"); got.status != 1 || !strings.Contains(got.err, "older than this program") {
+		t.Errorf("without tables stats ended with %d: %q", got.status, got.err)
+	}
+	if got := plain(t, dir, "schema"); got.status != 0 || !strings.Contains(got.out, "CREATE TABLE plainjobs_jobs") {
+		t.Errorf("schema ended with %d: %q, %q", got.status, got.out, got.err)
+	}
+}
+
 // Databases that cannot be used are refused with what is to be done.
 func TestDatabase(t *testing.T) {
 	dir := t.TempDir()

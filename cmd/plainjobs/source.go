@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite"
 	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
 )
 
@@ -16,10 +17,15 @@ import (
 type source struct {
 	db   string
 	told bool // on the command line
+
+	command string // that the store is opened for
 }
 
 // open opens the store. Here is where kinds of databases are told apart.
 func (s *source) open() (backend.Backend, error) {
+	if s.db == "" && s.command == "schema" {
+		return modernc.Open(":memory:", nil)
+	}
 	if s.db == "" {
 		return nil, errors.New("which database? Give --db FILE, or set PLAINJOBS_DB")
 	}
@@ -31,10 +37,14 @@ func (s *source) open() (backend.Backend, error) {
 		}
 		return nil, fmt.Errorf("--db %s://…: this program opens SQLite files only", scheme)
 	}
+	if s.command == "migrate" {
+		return modernc.Open(s.db, nil)
+	}
 	// Opening would create it, and a mistyped name would look like a queue
 	// without jobs.
 	if _, err := os.Stat(s.db); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no database %s", s.db)
+		return nil, fmt.Errorf("there is no database %s; migrate makes one", s.db)
 	}
-	return modernc.Open(s.db, nil)
+	// A program that is older than this one could not open it any more.
+	return modernc.Open(s.db, &sqlite.Options{NoMigrate: true})
 }

@@ -1,0 +1,248 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+func (p *program) checkCommand() *cobra.Command {
+	var payloads bool
+	var ignore []string
+	c := &cobra.Command{
+		Use:   "check [flags]",
+		Short: "Check that this program can do what it is asked to",
+		Long: `Check opens the queue, which checks its schema, and looks whether each job that
+the program defines has a handler, and each schedule a time zone and a next tick.
+
+With --payloads it decodes all jobs that wait as this build would, and lists the
+names that it does not define, the fields that its types do not have, and the
+values that do not fit. Run it before a deploy. A field that a type does not have
+is passed over by a run; it is a finding all the same, as data are lost.`,
+		Example: `  check
+  check --payloads
+  check --payloads --ignore report,import`,
+		Args: takes(0, 0),
+	}
+	c.Flags().BoolVar(&payloads, "payloads", false, "decode the data of every job that waits")
+	c.Flags().StringSliceVar(&ignore, "ignore", nil, "jobs with these `NAMES` are other programs'")
+	jsonFlag(c)
+	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
+		q, done, err := p.setUp(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+		var r report
+		r.schema(ctx, q)
+		r.handlers(q)
+		r.schedules(s)
+		if payloads {
+			if err := r.payloads(ctx, q, ignore); err != nil {
+				return err
+			}
+		}
+		return s.report(&r)
+	})
+}
+
+// A finding is what a check has found.
+type finding struct {
+	Check string `json:"check"`
+	OK    bool   `json:"ok"`
+	What  string `json:"what"`
+	Mend  string `json:"mend,omitempty"`
+}
+
+type report struct{ findings []finding }
+
+func (r *report) well(check, format string, args ...any) {
+	r.findings = append(r.findings, finding{Check: check, OK: true, What: fmt.Sprintf(format, args...)})
+}
+
+func (r *report) bad(check, mend, format string, args ...any) {
+	r.findings = append(r.findings, finding{Check: check, What: fmt.Sprintf(format, args...), Mend: mend})
+}
+
+// report prints what was found, and returns an error if anything is wrong.
+func (s *screen) report(r *report) error {
+	t := &table{header: []string{"CHECK", "", "FOUND", "WHAT MENDS IT"}}
+	wrong := false
+	for _, f := range r.findings {
+		wrong = wrong || !f.OK
+		if s.json {
+			if err := s.object(f); err != nil {
+				return err
+			}
+			continue
+		}
+		verdict := cell{"ok", green}
+		if !f.OK {
+			verdict = cell{"wrong", red}
+		}
+		t.add(f.Check, verdict, f.What, f.Mend)
+	}
+	if !s.json {
+		if err := s.print(t); err != nil {
+			return err
+		}
+	}
+	if wrong {
+		return errFailed
+	}
+	return nil
+}
+
+// schema says what was opened: that it could be opened is the check.
+func (r *report) schema(ctx context.Context, q *plainjobs.Queue) {
+	what := describe(q)
+	if m, ok := engine.Of(q).Backend.(backend.Migrator); ok {
+		schema, err := m.Schema(ctx)
+		if err != nil {
+			r.bad("store", "", "%s: %v", what, err)
+			return
+		}
+		what = fmt.Sprintf("%s, schema version %d of %d", what, schema.Stored, schema.Known)
+	}
+	r.well("store", "%s", what)
+}
+
+func (r *report) handlers(q *plainjobs.Queue) {
+	bound := 0
+	for _, d := range engine.Definitions() {
+		if engine.Of(q).Handler(d) != nil {
+			bound++
+			continue
+		}
+		r.bad("handlers", "bind one with plainjobs.Handle in cli.App.Setup", "%s, declared at %s, has no handler", d.Name, place(d.Where))
+	}
+	if all := len(engine.Definitions()); bound == all {
+		r.well("handlers", "all %d jobs have one", all)
+	}
+}
+
+func (r *report) schedules(s *screen) {
+	well := 0
+	for _, d := range engine.Schedules() {
+		pl := &plan{name: d.Name, spec: d.Spec, zone: d.Zone, defined: d}
+		pl.look(s.now, 1, nil)
+		switch {
+		case pl.trouble != nil:
+			r.bad("schedules", "import time/tzdata where there is no time zone database", "%s, defined at %s: %v", d.Name, place(d.Where), pl.trouble)
+		case len(pl.ticks) == 0:
+			r.bad("schedules", "", "%s, defined at %s, never ticks again", d.Name, place(d.Where))
+		default:
+			well++
+		}
+	}
+	if all := len(engine.Schedules()); well == all {
+		r.well("schedules", "all %d tick", all)
+	}
+}
+
+// A misfit is a kind of job that this build does not run as it was meant.
+type misfit struct {
+	name, what string
+}
+
+type misfits struct {
+	jobs  int
+	first int64 // the lowest number
+}
+
+// payloads decodes what waits or runs.
+func (r *report) payloads(ctx context.Context, q *plainjobs.Queue, ignore []string) error {
+	reader, err := storeOf[backend.Reader](q, "check --payloads")
+	if err != nil {
+		return err
+	}
+	counts, err := q.Counts(ctx)
+	if err != nil {
+		return err
+	}
+	found := map[misfit]*misfits{}
+	jobs := 0
+	for _, state := range append(waiting[:3:3], plainjobs.Running) {
+		if !slices.ContainsFunc(counts, func(c plainjobs.Count) bool { return c.State == state }) {
+			continue
+		}
+		req := backend.ListRequest{Filter: backend.Filter{State: state}, Limit: 1000, Payloads: true}
+		for more := true; more; more = req.Before != 0 {
+			page, err := reader.List(ctx, req)
+			if err != nil {
+				return err
+			}
+			req.Before = page.Next
+			for i := range page.Jobs {
+				j := &page.Jobs[i]
+				if slices.Contains(ignore, j.Name) {
+					continue
+				}
+				jobs++
+				what := unfit(j)
+				if what == "" {
+					continue
+				}
+				key := misfit{j.Name, what}
+				if found[key] == nil {
+					found[key] = &misfits{first: j.ID}
+				}
+				found[key].jobs++
+				found[key].first = min(found[key].first, j.ID)
+			}
+		}
+	}
+	for _, key := range inOrder(found) {
+		m := found[key]
+		r.bad("payloads", "", "%s: %s: %d jobs, the first is #%d", key.name, key.what, m.jobs, m.first)
+	}
+	r.well("payloads", "%d jobs were decoded", jobs)
+	return nil
+}
+
+func inOrder(found map[misfit]*misfits) (all []misfit) {
+	for key := range found {
+		all = append(all, key)
+	}
+	slices.SortFunc(all, func(a, b misfit) int { return strings.Compare(a.name+"\x00"+a.what, b.name+"\x00"+b.what) })
+	return all
+}
+
+// unfit returns why this build does not take a job as it is, or nothing. Types
+// decode by code of the user's, which may panic.
+func unfit(j *backend.Info) (what string) {
+	defer func() {
+		if v := recover(); v != nil {
+			what = fmt.Sprintf("decoding panics: %v", v)
+		}
+	}()
+	d := engine.Lookup(j.Name)
+	if d == nil {
+		return "this program does not define it"
+	}
+	data := j.Payload
+	if data == nil {
+		data = []byte{}
+	}
+	_, err := decode(d, data)
+	if e := (*json.UnmarshalTypeError)(nil); errors.As(err, &e) {
+		kind, _, _ := strings.Cut(e.Value, " ") // without the value: it differs from job to job
+		if e.Field == "" {
+			return fmt.Sprintf("a %s is no %v", kind, e.Type)
+		}
+		return fmt.Sprintf("field %s: a %s is no %v", e.Field, kind, e.Type)
+	}
+	if err != nil {
+		return strings.TrimPrefix(err.Error(), "json: ")
+	}
+	return ""
+}

@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/memory"
+)
+
+// A sick store has something to say of itself.
+type sick struct{ lasting }
+
+func (sick) Schema(context.Context) (backend.Schema, error) {
+	return backend.Schema{Stored: 3, Known: 3, SQL: "CREATE TABLE jobs;\n"}, nil
+}
+
+func (sick) Examine(context.Context) ([]backend.Finding, error) {
+	return []backend.Finding{
+		{Name: "journal mode", Value: "wal"},
+		{Name: "free space", Value: "1.0 MiB", Trouble: "little is left", Mend: "make room"},
+	}, nil
+}
+
+func TestCheck(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	for _, j := range []struct{ name, payload string }{
+		{"invoice", `{"to":"x","cc":"y"}`}, {"invoice", `{"to":"x","cc":"y"}`}, {"invoice", `{"to":5}`}, {"invoice", `{"to":6}`},
+		{"sum", `[1,"two"]`}, {"sum", `{`}, {"sum", ``}, {"gone", `null`}, {"import-old", `"x"`},
+	} {
+		if _, err := w.store.Push(t.Context(), []backend.NewJob{{Name: j.name, Payload: []byte(j.payload), MaxAttempts: 1}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.golden(t, "check", "check", "check --json", "check --payloads", "check --payloads --ignore gone,invoice,sum", "check x")
+	w.bind(well)
+	w.golden(t, "checkwell", "check", "check --payloads --ignore gone,invoice,sum --json")
+}
+
+func TestDoctor(t *testing.T) {
+	w := newWorld(t)
+	w.golden(t, "doctorwell", "doctor", "doctor --json", "migrate", "schema")
+	w.fill(t)
+	if _, err := w.store.Push(t.Context(), []backend.NewJob{{Name: "gone", MaxAttempts: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(2 * leaseOfFill)
+	w.app.Open = func(context.Context) (*plainjobs.Queue, error) { return plainjobs.New(sick{w.store}, nil), nil }
+	w.golden(t, "doctor", "doctor", "doctor --json", "migrate", "migrate --json", "schema", "pause --all", "doctor", "doctor x")
+}
+
+// A store that shows nothing is said so, and nothing panics.
+func TestPoorStore(t *testing.T) {
+	type poor struct{ backend.Backend }
+	w := newWorld(t)
+	w.app.Open = func(context.Context) (*plainjobs.Queue, error) {
+		return plainjobs.New(poor{memory.New(nil)}, nil), nil
+	}
+	for _, args := range [][]string{
+		{"stats"}, {"jobs"}, {"show", "1"}, {"why", "1"}, {"retry", "1"}, {"cancel", "--all", "--yes"}, {"pause", "sum"}, {"pause", "--all"},
+		{"schedules"}, {"workers"}, {"top"}, {"check", "--payloads"}, {"doctor"}, {"migrate"}, {"schema"},
+	} {
+		if got := w.must(t, 1, args...); !strings.Contains(got.err, "unsupported") {
+			t.Errorf("%q said %q", args, got.err)
+		}
+	}
+}

@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+func (p *program) doctorCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "doctor [flags]",
+		Short: "Examine the database as this program opens it",
+		Long: `Doctor examines the store as this program has it open, the program's own
+connections to it included, and whether somebody works on what waits. It says what
+mends what is wrong.`,
+		Example: `  doctor
+  doctor --json | jq 'select(.ok | not)'`,
+		Args: takes(0, 0),
+	}
+	jsonFlag(c)
+	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
+		q, done, err := p.open(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+		var r report
+		r.schema(ctx, q)
+		if e, ok := engine.Of(q).Backend.(backend.Examiner); ok {
+			found, err := e.Examine(ctx)
+			for _, f := range found {
+				what := f.Value
+				if f.Trouble != "" {
+					what += ": " + f.Trouble
+				}
+				r.findings = append(r.findings, finding{Check: f.Name, OK: f.Trouble == "", What: what, Mend: f.Mend})
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if err := r.workers(ctx, q); err != nil {
+			return err
+		}
+		return s.report(&r)
+	})
+}
+
+// workers looks whether what waits is worked on.
+func (r *report) workers(ctx context.Context, q *plainjobs.Queue) error {
+	workers, err := q.Workers(ctx)
+	if err != nil {
+		return err
+	}
+	known, alive := map[string]bool{}, 0
+	for _, w := range workers {
+		if !w.Alive {
+			r.bad("workers", "jobs that it held run again as soon as another worker looks", "%s, pid %d, is silent", w.Host, w.PID)
+			continue
+		}
+		alive++
+		for _, name := range w.Jobs {
+			known[name] = true
+		}
+	}
+	r.well("workers", "%d alive", alive)
+	st, err := statsOf(ctx, q)
+	if err != nil {
+		return err
+	}
+	if st.sum.info.Paused {
+		r.bad("pauses", "resume --all", "the whole queue is paused")
+	}
+	for _, n := range st.names {
+		waits := n.of[plainjobs.Pending]
+		switch {
+		case waits == 0:
+		case n.info.Paused:
+			r.bad("pauses", "resume "+n.name, "%s is paused, and %d wait", n.name, waits)
+		case !known[n.name]:
+			r.bad("workers", "start a worker of a program that defines it", "%s: %d wait, and no live worker knows it", n.name, waits)
+		}
+	}
+	r.well("jobs", "%s", total(st))
+	return nil
+}
+
+func total(st *stats) string {
+	waits := st.sum.of[plainjobs.Pending] + st.sum.of[plainjobs.Blocked] + st.sum.of[plainjobs.Scheduled]
+	return fmt.Sprintf("%d wait, %d run, %d failed", waits, st.sum.of[plainjobs.Running], st.sum.of[plainjobs.Failed])
+}
