@@ -110,13 +110,17 @@ func (p *program) work(ctx context.Context, s *screen, sh *shift) error {
 		}
 		defer stop()
 	}
+	log := logger(s, sh)
+	if sh.log != "" {
+		slog.SetDefault(log) // handlers log alike
+	}
 	if sh.lines {
 		s.found(q, sh)
 	}
 	handBack := make(chan struct{})
 	w := worker.New(q, &worker.Options{
 		Concurrency: sh.parallel, Jobs: jobs, Lease: lease, Drain: sh.drain, NoSchedules: sh.noCron,
-		Grace: graceOf(sh.grace), HandBack: handBack, Heard: pulse.heard, Logger: logger(s, sh),
+		Grace: graceOf(sh.grace), HandBack: handBack, Heard: pulse.heard, Logger: log,
 	})
 
 	work, stop := context.WithCancelCause(ctx)

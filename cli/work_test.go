@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"regexp"
@@ -263,11 +264,16 @@ func TestProbe(t *testing.T) {
 // Off a terminal each run is a record of the log, those that went well too.
 func TestLog(t *testing.T) {
 	w := runWorld(t)
-	w.bind(well)
+	old := slog.Default()
+	t.Cleanup(func() { slog.SetDefault(old) })
+	w.bind(func(ctx context.Context, _ string) error { plainjobs.Logger(ctx).Info("in the handler"); return nil })
 	id := w.perform(t, importJob.With("x"))[0]
 	got := w.must(t, 0, "work", "--drain", "--log", "json")
 	if !regexp.MustCompile(fmt.Sprintf(`"msg":"plainjobs: done","job":"import","id":%d,"attempt":1,"took":\d+}`, id)).MatchString(got.err) {
 		t.Errorf("the log is %s", got.err)
+	}
+	if !regexp.MustCompile(fmt.Sprintf(`"msg":"in the handler","job":"import","id":%d,`, id)).MatchString(got.err) {
+		t.Errorf("the handler logs %s", got.err)
 	}
 	if !strings.HasSuffix(got.err, "nothing is left to run\n") {
 		t.Errorf("in the end it said %s", got.err)
