@@ -81,6 +81,13 @@ func (a *acks) count() int {
 	return len(a.ids)
 }
 
+// pushes returns how many calls were acknowledged.
+func (a *acks) pushes() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.calls
+}
+
 // close returns when all are on disk.
 func (a *acks) close() error {
 	close(a.entries)

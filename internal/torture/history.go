@@ -7,7 +7,9 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
+	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/torture/child"
 )
 
@@ -17,6 +19,7 @@ type history struct {
 	byJob    map[int64][]*run
 	reaped   [3]int64 // workers found dead, jobs rescued, jobs failed
 	troubles []trouble
+	repeated int // batches that were pushed again
 	// zombies are settlements of lost leases that were tried.
 	zombies int
 	// unsettled is the largest number of runs that had ended and whose end
@@ -98,6 +101,11 @@ func (h *history) read(p *process, text []byte, result *Result) error {
 			t.took = n[3]
 			h.troubles = append(h.troubles, t)
 			continue
+		case child.NotePushes:
+			continue
+		case child.NoteRepeated:
+			h.repeated++
+			continue
 		case child.NoteReaped:
 			for i := range h.reaped {
 				h.reaped[i] += n[2+i]
@@ -164,6 +172,7 @@ type verdict struct {
 	attempts                        int // that are recorded otherwise than they were spent
 	crashed                         int // jobs failed as the only suspects of workers that died
 	failed                          int // jobs failed by their handlers
+	superseded                      int // jobs that were to wait again when another had their key
 	strangers                       int // jobs that nobody was told of
 	maxAttempt                      int
 	done                            int
@@ -202,6 +211,10 @@ func (r *rig) judge(h *history, e ending, pruned bool) (v verdict) {
 				v.crashed++
 			} else {
 				v.failed++
+			}
+		case "cancelled":
+			if v.superseded++; !strings.HasPrefix(j.Error, backend.SupersededError) {
+				fault("job %d is cancelled: %s", id, j.Error)
 			}
 		default:
 			v.stuck++

@@ -25,6 +25,7 @@ const patience = 90 * time.Second
 type process struct {
 	number int
 	driver string
+	role   child.Role
 	ledger string // its file
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser

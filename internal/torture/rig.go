@@ -80,7 +80,7 @@ func (r *rig) spawn(o child.Order) (*process, error) { return r.spawnOn(r.pick()
 
 // spawnOn starts a child on a driver. What hear takes is not for replies.
 func (r *rig) spawnOn(driver string, o child.Order, hear func(child.Reply) bool) (*process, error) {
-	p := &process{number: len(r.all), driver: driver}
+	p := &process{number: len(r.all), driver: driver, role: o.Role}
 	o.Path, o.Offset = r.path, r.offset
 	if o.Role != child.Serve {
 		p.ledger = filepath.Join(r.dir, fmt.Sprintf("%06d.ledger", p.number))

@@ -38,6 +38,9 @@ type Order struct {
 	Grace       time.Duration
 	// First is the number of the first task that a pusher makes.
 	First int64
+	// Repeat is the ledger of a pusher whose keyed batches are to be pushed
+	// again; empty is none.
+	Repeat string
 	// Point is where a child kills itself, see [Points], the Hit-th time
 	// that it comes there.
 	Point string
@@ -59,6 +62,8 @@ const (
 	Push Role = "push"
 	// Serve does what it is asked, see [Command].
 	Serve Role = "serve"
+	// Rival pushes tasks that keep each other out.
+	Rival Role = "rival"
 	// Script calls every method of the store in turn.
 	Script Role = "script"
 )
@@ -99,6 +104,9 @@ const (
 	// OpHaunt completes jobs by leases that were lost, and counts in N those
 	// that were not refused.
 	OpHaunt Op = "haunt"
+	// OpRivals looks for a while, again and again, for jobs that have one key
+	// at once, says which in Check, and counts in N how often it looked.
+	OpRivals Op = "rivals"
 	// OpInspect opens the database at Path, pushes a job, lists and checks.
 	OpInspect Op = "inspect"
 	// OpExamine opens the database at Path and uses it.
@@ -135,7 +143,7 @@ type Job struct {
 	Failures int    `json:",omitempty"`
 	Crashes  int    `json:",omitempty"`
 	Suspect  bool   `json:",omitempty"`
-	Error    string `json:",omitempty"` // the last, of a failed job
+	Error    string `json:",omitempty"` // the last, of a failed or cancelled job
 }
 
 // A child is one run of the program.
@@ -166,6 +174,8 @@ func (c *child) run(ctx context.Context) error {
 		return c.work(ctx)
 	case Push:
 		return c.push(ctx)
+	case Rival:
+		return c.rival(ctx)
 	case Serve:
 		return c.serve(ctx)
 	case Script:

@@ -59,6 +59,8 @@ const (
 	NoteLost     = 'l' // token: was not held any more
 	NoteZombie   = 'z' // token, "accepted" or "refused": settled again although lost
 	NoteReaped   = 'p' // workers found dead, jobs rescued, jobs failed
+	NotePushes   = 'q' // number of the first task of a batch with keys, how many: about to be pushed
+	NoteRepeated = 'd' // the same: was pushed again
 	NoteError    = 'x' // kind, how long the call took in µs, operation, text
 )
 

@@ -54,6 +54,11 @@ func (s *server) do(ctx context.Context, cmd Command) (r Reply, err error) {
 		})
 	case OpLock:
 		return r, s.raw(func(conn *sql.Conn) error { return s.lock(ctx, conn, cmd.For) })
+	case OpRivals:
+		return r, s.raw(func(conn *sql.Conn) error {
+			r.N, r.Check, err = rivals(ctx, conn, cmd.For)
+			return err
+		})
 	case OpInspect:
 		return s.inspect(ctx, cmd.Path)
 	case OpCheckpoint:
@@ -118,7 +123,7 @@ func list(ctx context.Context, store backend.Reader) (jobs []Job, err error) {
 			if json.Unmarshal(i.Payload, &t) == nil {
 				j.N, j.Batch, j.Size = t.N, t.Batch, t.Size
 			}
-			if i.State == backend.Failed {
+			if i.State == backend.Failed || i.State == backend.Cancelled {
 				full, err := store.Get(ctx, i.ID)
 				if err != nil {
 					return jobs, err

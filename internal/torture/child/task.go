@@ -17,6 +17,42 @@ type Task struct {
 	Attempts int           `json:",omitempty"` // zero is the default
 	Priority int16         `json:",omitempty"`
 	Pad      []byte        `json:",omitempty"`
+	// Key keeps a second task with it out, of its name, as Lock says.
+	Key  string `json:",omitempty"`
+	Lock Lock   `json:",omitempty"`
+}
+
+// A Lock says how long a task has its key, and what a push does that finds it
+// taken.
+type Lock string
+
+// The locks.
+const (
+	// LockRun is until the job has ended.
+	LockRun Lock = ""
+	// LockRunReject is the same, and refuses the push.
+	LockRunReject Lock = "reject"
+	// LockWait is until the job is started.
+	LockWait Lock = "wait"
+	// LockWaitReplace is the same, and the last push counts.
+	LockWaitReplace Lock = "replace"
+	// LockDay is for a day, so that a push may be repeated whose answer was
+	// lost.
+	LockDay Lock = "day"
+)
+
+func (l Lock) options() []plainjobs.UniqueOption {
+	switch l {
+	case LockRunReject:
+		return []plainjobs.UniqueOption{plainjobs.Reject()}
+	case LockWait:
+		return []plainjobs.UniqueOption{plainjobs.UntilStarted()}
+	case LockWaitReplace:
+		return []plainjobs.UniqueOption{plainjobs.Replace()}
+	case LockDay:
+		return []plainjobs.UniqueOption{plainjobs.For(24 * time.Hour)}
+	}
+	return nil
 }
 
 // A Deed is what a handler does beside taking its time.
@@ -52,6 +88,9 @@ func (t Task) performed() plainjobs.Task {
 	opts := []plainjobs.TaskOption{plainjobs.Priority(t.Priority)}
 	if t.Attempts > 0 {
 		opts = append(opts, plainjobs.MaxAttempts(t.Attempts))
+	}
+	if t.Key != "" {
+		opts = append(opts, plainjobs.Unique(t.Key, t.Lock.options()...))
 	}
 	if t.N%2 == 0 {
 		return even.With(t, opts...)

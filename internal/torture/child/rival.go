@@ -1,0 +1,105 @@
+package child
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+)
+
+// Keys is how many keys rivals push over.
+const Keys = 100
+
+// A rival pushes one task after the other with one of a few keys, and says
+// which job has it: its own, or the one that was first. That one it looks at,
+// as it must be committed.
+func (c *child) rival(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go c.obey(stop)
+	j, err := openJournal(c.Ledger)
+	if err != nil {
+		return err
+	}
+	b, err := c.Open(c.Path, c.options())
+	if err != nil {
+		return err
+	}
+	q := plainjobs.New(b, nil)
+	c.say(Reply{Ready: true})
+	var all sync.WaitGroup
+	for i := range pushers {
+		random := rand.New(rand.NewPCG(c.Seed, uint64(i))) //nolint:gosec // it is to be repeatable
+		all.Go(func() {
+			for ctx.Err() == nil {
+				c.contend(ctx, q, j, rivalTask(random))
+				wait(ctx, c.Pause)
+			}
+		})
+	}
+	all.Wait()
+	return q.Close()
+}
+
+// rivalTask returns a task whose number is that of its key. Half of the keys
+// are kept until the job has ended, the others until it is started: of those
+// only the jobs of the dead wait again, and may find their key taken.
+func rivalTask(random *rand.Rand) Task {
+	n := random.Int64N(Keys)
+	t := Task{N: n, Takes: time.Duration(random.IntN(10)) * time.Millisecond, Priority: int16(random.IntN(3))} //nolint:gosec // small
+	if n%4 < 2 {
+		t.Key, t.Lock = fmt.Sprint("run ", n), LockRun
+		if random.IntN(3) == 0 {
+			t.Lock = LockRunReject
+		}
+		if random.IntN(10) == 0 {
+			t.Fails = 1
+		}
+		return t
+	}
+	t.Key, t.Lock = fmt.Sprint("wait ", n), LockWait
+	if random.IntN(3) == 0 {
+		t.Lock = LockWaitReplace
+	}
+	return t
+}
+
+func (c *child) contend(ctx context.Context, q *plainjobs.Queue, j *journal, t Task) {
+	id, err := q.Perform(ctx, t.performed())
+	if errors.Is(err, plainjobs.ErrDuplicate) && (t.Lock == LockRunReject || t.Lock == LockWaitReplace) {
+		err = nil
+	}
+	if err == nil {
+		c.say(Reply{IDs: []int64{id}, Numbers: []int64{t.N}})
+		_, err = q.Get(ctx, id)
+	}
+	if err != nil && ctx.Err() == nil {
+		j.one(NoteError, fmt.Sprintf("%s 0 push of key %q as job %d: %v", Kind(err), t.Key, id, err))
+	}
+}
+
+// twins finds jobs that have one key at once.
+const twins = `
+SELECT name || ' ' || unique_key || ': ' || group_concat(id || ' in state ' || state)
+FROM plainjobs_jobs
+WHERE unique_key IS NOT NULL AND (state < 4 OR state = 4 AND unique_key LIKE 'run %')
+GROUP BY name, unique_key
+HAVING count(*) > 1`
+
+// rivals looks for twins for a while.
+func rivals(ctx context.Context, conn *sql.Conn, d time.Duration) (n int64, found string, err error) {
+	for end := time.Now().Add(d); ; {
+		err := conn.QueryRowContext(ctx, twins).Scan(&found)
+		if n++; !errors.Is(err, sql.ErrNoRows) {
+			return n, found, err
+		}
+		if time.Now().After(end) {
+			return n, "", nil
+		}
+	}
+}
