@@ -10,7 +10,7 @@ import (
 
 var pushkillTest = &Test{
 	ID:    "pushkill",
-	About: "kill -9 of processes that push; what was acknowledged is there, once, and batches are whole",
+	About: "kill -9 of processes that push; what was acknowledged is there, once, batches are whole, and a repeat with keys doubles nothing",
 	Unit:  "kills",
 	Short: 30, Full: 2000,
 	Mixed: true,
@@ -36,14 +36,14 @@ func pushkill(ctx context.Context, c Config) (Result, error) {
 
 func (r *rig) pushkill(ctx context.Context) error {
 	started := int64(0)
-	spawn := func() (*process, error) {
+	spawn := func(repeat string) (*process, error) {
 		started++
-		return r.spawn(child.Order{Role: child.Push, First: started * numbersEach})
+		return r.spawn(child.Order{Role: child.Push, First: started * numbersEach, Repeat: repeat})
 	}
 	var all [pushProcesses]*process
 	for i := range all {
 		var err error
-		if all[i], err = spawn(); err != nil {
+		if all[i], err = spawn(""); err != nil {
 			return err
 		}
 	}
@@ -68,7 +68,7 @@ func (r *rig) pushkill(ctx context.Context) error {
 			return err
 		}
 		var err error
-		if all[i], err = spawn(); err != nil {
+		if all[i], err = spawn(all[i].ledger); err != nil {
 			return err
 		}
 		if time.Since(told) > 10*time.Second {
@@ -104,6 +104,7 @@ func (r *rig) pushkill(ctx context.Context) error {
 	}
 	r.result.add("kills", kills)
 	r.result.add("acknowledged", len(r.acks.ids))
+	r.result.add("repeated_batches", h.repeated)
 	r.judgePushes(e)
 	r.result.must("errors", len(h.troubles))
 	for _, t := range h.troubles {
@@ -115,7 +116,8 @@ func (r *rig) pushkill(ctx context.Context) error {
 }
 
 // judgePushes compares what was acknowledged with what is there. Tasks are told
-// apart by their numbers: a number that is there twice was doubled.
+// apart by their numbers: a number that is there twice was doubled, whatever a
+// repeat was answered.
 func (r *rig) judgePushes(e ending) {
 	missing, unheard, doubled, torn := 0, 0, 0, 0
 	numbers := map[int64]int{}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,8 +17,10 @@ import (
 // transactions.
 const pushers = 4
 
-// push pushes batches of one to ten tasks and says which were acknowledged. A
-// push is never repeated here: without a key that would make another job.
+// push pushes batches of one to ten tasks and says which were acknowledged.
+// Every other batch has keys, which are kept for a day: those it notes before
+// it pushes them, and what its predecessor had noted it pushes again, answered
+// or not. Without a key that would make another job.
 func (c *child) push(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -32,6 +35,9 @@ func (c *child) push(ctx context.Context) error {
 	}
 	q := plainjobs.New(b, nil)
 	c.say(Reply{Ready: true})
+	if err := c.repeat(ctx, q, j); err != nil {
+		return err
+	}
 	next := atomic.Int64{}
 	next.Store(c.First)
 	var all sync.WaitGroup
@@ -39,7 +45,12 @@ func (c *child) push(ctx context.Context) error {
 		random := rand.New(rand.NewPCG(c.Seed, uint64(i))) //nolint:gosec // it is to be repeatable
 		all.Go(func() {
 			for ctx.Err() == nil {
-				c.pushBatch(ctx, q, j, batchOf(&next, random))
+				tasks := batchOf(&next, random)
+				if random.IntN(2) == 0 {
+					keyed(tasks)
+					j.one(NotePushes, fmt.Sprintf("%d %d", tasks[0].N, len(tasks)))
+				}
+				c.pushBatch(ctx, q, j, tasks)
 				if c.Pause > 0 {
 					wait(ctx, c.Pause)
 				}
@@ -62,6 +73,55 @@ func batchOf(next *atomic.Int64, random *rand.Rand) []Task {
 		}
 	}
 	return tasks
+}
+
+// keyed gives each task a key of its own.
+func keyed(tasks []Task) {
+	for i := range tasks {
+		tasks[i].Key, tasks[i].Lock = fmt.Sprint("task ", tasks[i].N), LockDay
+	}
+}
+
+// repeats is how many batches of its predecessor a pusher pushes again, the
+// last ones.
+const repeats = 20
+
+// repeat pushes the last keyed batches of the predecessor again. A note that
+// was cut by its death is of a push that was not begun.
+func (c *child) repeat(ctx context.Context, q *plainjobs.Queue, j *journal) error {
+	if c.Repeat == "" {
+		return nil
+	}
+	text, err := os.ReadFile(c.Repeat)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var batches [][]Task
+	for line := range strings.Lines(string(text)) {
+		var kind string
+		var at, first, n int64
+		if _, err := fmt.Sscanf(line, "%s %d %d %d\n", &kind, &at, &first, &n); err != nil || kind != string(rune(NotePushes)) {
+			continue
+		}
+		tasks := make([]Task, n)
+		for i := range tasks {
+			tasks[i] = Task{N: first + int64(i), Batch: first, Size: int(n)}
+		}
+		keyed(tasks)
+		batches = append(batches, tasks)
+	}
+	for _, tasks := range batches[max(0, len(batches)-repeats):] {
+		// If this process dies now, its successor repeats it once more.
+		j.one(NotePushes, fmt.Sprintf("%d %d", tasks[0].N, len(tasks)))
+	}
+	for _, tasks := range batches[max(0, len(batches)-repeats):] {
+		c.pushBatch(ctx, q, j, tasks)
+		j.one(NoteRepeated, fmt.Sprintf("%d %d", tasks[0].N, len(tasks)))
+	}
+	return nil
 }
 
 func (c *child) pushBatch(ctx context.Context, q *plainjobs.Queue, j *journal, tasks []Task) {
