@@ -20,6 +20,8 @@ type history struct {
 	reaped   [3]int64 // workers found dead, jobs rescued, jobs failed
 	troubles []trouble
 	repeated int // batches that were pushed again
+	ticked   []ticked
+	ticks    map[*process]int // how many of them
 	// zombies are settlements of lost leases that were tried.
 	zombies int
 	// unsettled is the largest number of runs that had ended and whose end
@@ -44,6 +46,13 @@ type run struct {
 	undead   bool // it was accepted although it had been lost
 }
 
+// A ticked is a run of a job that a schedule has pushed.
+type ticked struct {
+	id       int64
+	schedule int
+	tick     int64
+}
+
 // A trouble is an error of a call to the store.
 type trouble struct {
 	p    *process
@@ -54,7 +63,7 @@ type trouble struct {
 
 // history reads the ledgers of all children, which have ended.
 func (r *rig) history() (*history, error) {
-	h := &history{runs: map[int64]*run{}, byJob: map[int64][]*run{}}
+	h := &history{runs: map[int64]*run{}, byJob: map[int64][]*run{}, ticks: map[*process]int{}}
 	for _, p := range r.all {
 		if p.ledger == "" {
 			continue
@@ -100,6 +109,10 @@ func (h *history) read(p *process, text []byte, result *Result) error {
 			t := trouble{p: p, kind: string(f[2]), text: string(bytes.Join(f[4:], []byte(" ")))}
 			t.took = n[3]
 			h.troubles = append(h.troubles, t)
+			continue
+		case child.NoteTicked:
+			h.ticks[p]++
+			h.ticked = append(h.ticked, ticked{id: n[2], schedule: int(n[3]), tick: n[4]})
 			continue
 		case child.NotePushes:
 			continue

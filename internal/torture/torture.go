@@ -64,7 +64,7 @@ func Tests() []*Test {
 }
 
 var tests = []*Test{
-	killTest, pushkillTest, uniqTest, pointTest, busyTest, poisonTest, stallTest, handlerTest, stopTest,
+	killTest, pushkillTest, uniqTest, cronTest, pointTest, busyTest, poisonTest, stallTest, handlerTest, stopTest,
 	clockTest, ckptTest, snapTest, corruptTest,
 }
 

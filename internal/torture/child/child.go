@@ -64,6 +64,8 @@ const (
 	Serve Role = "serve"
 	// Rival pushes tasks that keep each other out.
 	Rival Role = "rival"
+	// Tick runs a worker with schedules.
+	Tick Role = "tick"
 	// Script calls every method of the store in turn.
 	Script Role = "script"
 )
@@ -73,7 +75,7 @@ type Command struct {
 	Op    Op
 	Tasks []Task        // to push
 	Path  string        // of another database
-	Mode  string        // of a checkpoint
+	Mode  string        // of a checkpoint, or of what else has several
 	For   time.Duration // how long to go on
 	// Leases to complete jobs with.
 	Leases []Lease
@@ -107,6 +109,9 @@ const (
 	// OpRivals looks for a while, again and again, for jobs that have one key
 	// at once, says which in Check, and counts in N how often it looked.
 	OpRivals Op = "rivals"
+	// OpSchedules lists the schedules, and with the mode "stop" has the
+	// workers leave them alone.
+	OpSchedules Op = "schedules"
 	// OpInspect opens the database at Path, pushes a job, lists and checks.
 	OpInspect Op = "inspect"
 	// OpExamine opens the database at Path and uses it.
@@ -125,11 +130,13 @@ type Reply struct {
 	WAL    int64            `json:",omitempty"`
 	Counts map[string]int64 `json:",omitempty"` // by state
 	Jobs   []Job            `json:",omitempty"`
-	Check  string           `json:",omitempty"` // what SQLite says; "ok"
-	N      int64            `json:",omitempty"`
-	Late   int64            `json:",omitempty"` // ID of a job that waits for its lease to be lost
-	Exam   *Exam            `json:",omitempty"`
-	Frames int64            `json:",omitempty"` // that checkpoints have moved
+	// Schedules that are stored.
+	Schedules []Schedule `json:",omitempty"`
+	Check     string     `json:",omitempty"` // what SQLite says; "ok"
+	N         int64      `json:",omitempty"`
+	Late      int64      `json:",omitempty"` // ID of a job that waits for its lease to be lost
+	Exam      *Exam      `json:",omitempty"`
+	Frames    int64      `json:",omitempty"` // that checkpoints have moved
 }
 
 // A Job is a stored job.
@@ -143,6 +150,8 @@ type Job struct {
 	Failures int    `json:",omitempty"`
 	Crashes  int    `json:",omitempty"`
 	Suspect  bool   `json:",omitempty"`
+	Name     string `json:",omitempty"` // of a job that a schedule has pushed
+	Tick     int64  `json:",omitempty"` // that it is for, in microseconds
 	Error    string `json:",omitempty"` // the last, of a failed or cancelled job
 }
 
@@ -176,6 +185,8 @@ func (c *child) run(ctx context.Context) error {
 		return c.push(ctx)
 	case Rival:
 		return c.rival(ctx)
+	case Tick:
+		return c.tick(ctx)
 	case Serve:
 		return c.serve(ctx)
 	case Script:

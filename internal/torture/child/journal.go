@@ -61,6 +61,7 @@ const (
 	NoteReaped   = 'p' // workers found dead, jobs rescued, jobs failed
 	NotePushes   = 'q' // number of the first task of a batch with keys, how many: about to be pushed
 	NoteRepeated = 'd' // the same: was pushed again
+	NoteTicked   = 't' // id, number of the schedule, tick: runs
 	NoteError    = 'x' // kind, how long the call took in µs, operation, text
 )
 

@@ -102,6 +102,9 @@ func (s *server) do(ctx context.Context, cmd Command) (r Reply, err error) {
 			}
 		}
 		return r, nil
+	case OpSchedules:
+		r.Schedules, err = schedules(ctx, s.store, cmd.Mode == "stop")
+		return r, err
 	case OpList:
 		r.Jobs, err = list(ctx, s.store)
 		return r, err
@@ -122,6 +125,10 @@ func list(ctx context.Context, store backend.Reader) (jobs []Job, err error) {
 			var t Task
 			if json.Unmarshal(i.Payload, &t) == nil {
 				j.N, j.Batch, j.Size = t.N, t.Batch, t.Size
+			}
+			var tick time.Time
+			if json.Unmarshal(i.Payload, &tick) == nil {
+				j.Name, j.Tick = i.Name, tick.UnixMicro()
 			}
 			if i.State == backend.Failed || i.State == backend.Cancelled {
 				full, err := store.Get(ctx, i.ID)
