@@ -25,7 +25,7 @@ type config struct {
 // parse returns the config in the arguments, or an error that says what is
 // wrong with them.
 func parse(args []string) (config, error) {
-	c := config{tests: torture.Tests(), drivers: append(slices.Clone(torture.Drivers), torture.Mixed)}
+	c := config{tests: torture.Tests(), drivers: slices.Clone(torture.Stores)}
 	f := flags(&c)
 	if err := f.Parse(args); err != nil {
 		return c, err
@@ -56,7 +56,7 @@ func flags(c *config) *flag.FlagSet {
 		c.tests, err = testsOf(text)
 		return err
 	})
-	f.Func("driver", "`list` of "+strings.Join(torture.Drivers, ", ")+" and "+torture.Mixed+" (default all)", func(text string) (err error) {
+	f.Func("driver", "`list` of "+strings.Join(torture.Stores, ", ")+" (default all that make sense)", func(text string) (err error) {
 		c.drivers, err = driversOf(text)
 		return err
 	})
@@ -86,8 +86,8 @@ func testsOf(text string) (tests []*torture.Test, err error) {
 func driversOf(text string) (drivers []string, err error) {
 	for name := range strings.SplitSeq(text, ",") {
 		switch {
-		case name != torture.Mixed && !slices.Contains(torture.Drivers, name):
-			return nil, fmt.Errorf("there is no driver %q; there are %s and %s", name, strings.Join(torture.Drivers, ", "), torture.Mixed)
+		case !slices.Contains(torture.Stores, name):
+			return nil, fmt.Errorf("there is no driver %q; there are %s", name, strings.Join(torture.Stores, ", "))
 		case slices.Contains(drivers, name):
 			return nil, fmt.Errorf("%s is in it twice", name)
 		}
@@ -107,10 +107,12 @@ func usage(w io.Writer) {
 
 func list(w io.Writer) {
 	for _, t := range torture.Tests() {
-		mixed := ""
-		if t.Mixed {
-			mixed = ", also mixed"
+		also := ""
+		for _, store := range []string{torture.Mixed, torture.Memory} {
+			if t.RunsOn(store) {
+				also += ", also " + store
+			}
 		}
-		fmt.Fprintf(w, "  %-9s %s (%d %s%s)\n", t.ID, t.About, t.Full, t.Unit, mixed)
+		fmt.Fprintf(w, "  %-9s %s (%d %s%s)\n", t.ID, t.About, t.Full, t.Unit, also)
 	}
 }

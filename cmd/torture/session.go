@@ -30,7 +30,7 @@ func (s *session) run(ctx context.Context) error {
 	s.Out, s.Programs = s.stderr, torture.NewPrograms(dir)
 	for _, t := range s.tests {
 		for _, driver := range s.drivers {
-			if driver == torture.Mixed && !t.Mixed && !s.named {
+			if !t.RunsOn(driver) && !s.named {
 				continue
 			}
 			s.one(ctx, t, driver)

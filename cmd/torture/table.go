@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
@@ -47,7 +46,7 @@ func update(path string, results []torture.Result) error {
 	var b strings.Builder
 	b.WriteString(before + begins + header)
 	for _, t := range torture.Tests() {
-		for _, driver := range append(slices.Clone(torture.Drivers), torture.Mixed) {
+		for _, driver := range torture.Stores {
 			b.WriteString(lines[key(t.ID, driver)])
 		}
 	}

@@ -20,6 +20,13 @@ var Drivers = []string{"mattn", "modernc", "ncruces"}
 // Mixed is the drivers together on one file, each in processes of its own.
 const Mixed = "mixed"
 
+// Memory is the store in memory instead of a driver.
+const Memory = "memory"
+
+// Stores are all that a test may run on, in the order in which results are
+// listed.
+var Stores = append(slices.Clone(Drivers), Mixed, Memory)
+
 const childPackages = "github.com/plainjobs/plainjobs/internal/torture/child/"
 
 // Programs are the children's programs, built when they are first needed.
@@ -55,8 +62,8 @@ func (p *Programs) Build(ctx context.Context, driver string) (string, error) {
 }
 
 func build(ctx context.Context, driver, dir string) (string, error) {
-	if !slices.Contains(Drivers, driver) {
-		return "", fmt.Errorf("there is no driver %q; there are %s", driver, strings.Join(Drivers, ", "))
+	if !slices.Contains(Stores, driver) || driver == Mixed {
+		return "", fmt.Errorf("there is no driver %q; there are %s and %s", driver, strings.Join(Drivers, ", "), Memory)
 	}
 	path := filepath.Join(dir, "torture-"+driver)
 	if runtime.GOOS == "windows" {

@@ -21,7 +21,7 @@ import (
 
 // A Config is how a test is to run.
 type Config struct {
-	// Driver is one of [Drivers], or [Mixed].
+	// Driver is one of [Stores].
 	Driver string
 	// Rounds is how often the test does what it does; its unit is the
 	// test's, see [Test.Unit]. Zero is the test's own number.
@@ -52,6 +52,8 @@ type Test struct {
 	Short, Full int
 	// Mixed is set if all drivers together on one file make sense.
 	Mixed bool
+	// Memory is set if it also makes sense without a file.
+	Memory bool
 	// Unix is set if it needs signals that only Unix has.
 	Unix bool
 
@@ -65,7 +67,18 @@ func Tests() []*Test {
 
 var tests = []*Test{
 	killTest, pushkillTest, uniqTest, cronTest, pointTest, busyTest, poisonTest, stallTest, handlerTest, stopTest,
-	clockTest, ckptTest, snapTest, corruptTest,
+	clockTest, ckptTest, snapTest, corruptTest, linTest,
+}
+
+// RunsOn reports whether the test makes sense on one of [Stores].
+func (t *Test) RunsOn(store string) bool {
+	switch store {
+	case Mixed:
+		return t.Mixed
+	case Memory:
+		return t.Memory
+	}
+	return true
 }
 
 // Lookup returns the test with an ID, or nil.
@@ -90,6 +103,8 @@ func (t *Test) Run(ctx context.Context, c Config) (Result, error) {
 	switch {
 	case t.Unix && !haveSignals:
 		return Result{}, &Skip{t.ID + " needs signals that this system does not have"}
+	case c.Driver == Memory && !t.Memory:
+		return Result{}, &Skip{t.ID + " is about files, or about several processes"}
 	case c.Driver == Mixed && !t.Mixed:
 		return Result{}, &Skip{t.ID + " has nothing to gain from several drivers on one file"}
 	}

@@ -22,9 +22,9 @@ func TestShort(t *testing.T) {
 		}
 	}
 	for _, test := range torture.Tests() {
-		for _, driver := range append(torture.Drivers[:len(torture.Drivers):len(torture.Drivers)], torture.Mixed) {
+		for _, driver := range torture.Stores {
 			kills := test.ID == "kill" || test.ID == "pushkill"
-			if test.Mixed != (driver == torture.Mixed) && !kills {
+			if !test.RunsOn(driver) || test.Mixed && driver != torture.Mixed && !kills {
 				continue
 			}
 			t.Run(test.ID+"/"+driver, func(t *testing.T) {

@@ -16,11 +16,12 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend/sqlite"
+	"github.com/plainjobs/plainjobs/internal/torture/lin"
 )
 
 // A Driver is what a child runs on.
 type Driver struct {
-	// Open is the Open of a driver's package.
+	// Open is the Open of a driver's package; nil is the store in memory.
 	Open func(path string, opts *sqlite.Options) (*sqlite.Backend, error)
 	// SQL is the driver's name in database/sql.
 	SQL string
@@ -38,6 +39,10 @@ type Order struct {
 	Grace       time.Duration
 	// First is the number of the first task that a pusher makes.
 	First int64
+	// Rounds is how much a child does that ends by itself, until a time if
+	// that is not zero.
+	Rounds int
+	Until  time.Time
 	// Repeat is the ledger of a pusher whose keyed batches are to be pushed
 	// again; empty is none.
 	Repeat string
@@ -66,6 +71,8 @@ const (
 	Rival Role = "rival"
 	// Tick runs a worker with schedules.
 	Tick Role = "tick"
+	// Lin checks that what the store answers is linearizable.
+	Lin Role = "lin"
 	// Script calls every method of the store in turn.
 	Script Role = "script"
 )
@@ -131,12 +138,13 @@ type Reply struct {
 	Counts map[string]int64 `json:",omitempty"` // by state
 	Jobs   []Job            `json:",omitempty"`
 	// Schedules that are stored.
-	Schedules []Schedule `json:",omitempty"`
-	Check     string     `json:",omitempty"` // what SQLite says; "ok"
-	N         int64      `json:",omitempty"`
-	Late      int64      `json:",omitempty"` // ID of a job that waits for its lease to be lost
-	Exam      *Exam      `json:",omitempty"`
-	Frames    int64      `json:",omitempty"` // that checkpoints have moved
+	Schedules []Schedule  `json:",omitempty"`
+	Check     string      `json:",omitempty"` // what SQLite says; "ok"
+	N         int64       `json:",omitempty"`
+	Late      int64       `json:",omitempty"` // ID of a job that waits for its lease to be lost
+	Lin       *lin.Report `json:",omitempty"`
+	Exam      *Exam       `json:",omitempty"`
+	Frames    int64       `json:",omitempty"` // that checkpoints have moved
 }
 
 // A Job is a stored job.
@@ -187,6 +195,8 @@ func (c *child) run(ctx context.Context) error {
 		return c.rival(ctx)
 	case Tick:
 		return c.tick(ctx)
+	case Lin:
+		return c.lin(ctx)
 	case Serve:
 		return c.serve(ctx)
 	case Script:

@@ -81,16 +81,17 @@ func (p *points) operation() string {
 	return p.op
 }
 
-func (p *points) before(query string) {
+func (p *points) before(query string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reachLocked("statement")
 	if query == "COMMIT" {
 		p.reachLocked(p.operation() + ".written")
 	}
+	return nil
 }
 
-func (p *points) after(query string) {
+func (p *points) after(query string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch query {
@@ -100,6 +101,7 @@ func (p *points) after(query string) {
 		p.reachLocked(p.operation() + ".committed")
 		p.commits++
 	}
+	return nil
 }
 
 // openAt opens the store; with points, through a driver that comes to them.
@@ -111,10 +113,15 @@ func (c *child) openWith(p *points, opts *sqlite.Options) (*sqlite.Backend, erro
 	if p == nil {
 		return c.Open(c.Path, opts)
 	}
+	return c.openHooked(p, opts)
+}
+
+// openHooked opens the store through a driver with a hook.
+func (c *child) openHooked(h hook, opts *sqlite.Options) (*sqlite.Backend, error) {
 	db, err := sql.Open(c.SQL, ":memory:")
 	if err != nil {
 		return nil, err
 	}
 	defer db.Close()
-	return sqlite.Open(&pointDriver{db.Driver(), p}, c.Path, opts)
+	return sqlite.Open(&hookDriver{db.Driver(), h}, c.Path, opts)
 }

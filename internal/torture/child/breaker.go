@@ -1,0 +1,58 @@
+package child
+
+import (
+	"errors"
+	"math/rand/v2"
+	"sync"
+)
+
+// errBroken is what a breaker has drivers return.
+var errBroken = errors.New("injected: the statement failed")
+
+// A breaker is a hook that has statements fail: any of them before it is
+// executed, and a commit when it went through, so that nobody knows.
+type breaker struct {
+	mu     sync.Mutex
+	random *rand.Rand
+	on     bool
+	broken int
+}
+
+// One in so many statements, and commits.
+const (
+	breakStatements = 3000
+	breakCommits    = 300
+)
+
+func newBreaker(seed uint64) *breaker {
+	return &breaker{random: rand.New(rand.NewPCG(seed, 0xb4))} //nolint:gosec // it is to be repeatable
+}
+
+// set says whether anything fails from now on. A nil one breaks nothing.
+func (b *breaker) set(on bool) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	b.on = on
+	b.mu.Unlock()
+}
+
+func (b *breaker) one(in int) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.on || b.random.IntN(in) > 0 {
+		return nil
+	}
+	b.broken++
+	return errBroken
+}
+
+func (b *breaker) before(string) error { return b.one(breakStatements) }
+
+func (b *breaker) after(query string) error {
+	if query != "COMMIT" {
+		return nil
+	}
+	return b.one(breakCommits)
+}

@@ -1,0 +1,74 @@
+package torture
+
+import (
+	"context"
+
+	"github.com/plainjobs/plainjobs/internal/torture/child"
+	"github.com/plainjobs/plainjobs/internal/torture/lin"
+)
+
+var linTest = &Test{
+	ID:     "lin",
+	About:  "what a store answers to clients that are late, repeat and die could have been answered one after the other, also with errors",
+	Unit:   "operations",
+	Short:  6000,
+	Full:   1_000_000,
+	Memory: true,
+	run:    linearizable,
+}
+
+func linearizable(ctx context.Context, c Config) (Result, error) {
+	r, err := newRig(ctx, c)
+	if err != nil {
+		return Result{}, err
+	}
+	defer r.close()
+	var report *lin.Report
+	err = r.soliloquy(ctx, child.Order{Role: child.Lin, Rounds: r.Rounds}, func(reply child.Reply) {
+		report = reply.Lin
+		if report != nil {
+			return
+		}
+		r.progress("%d of %d operations", reply.N, r.Rounds)
+	})
+	if err != nil || report == nil {
+		return r.result, err
+	}
+	r.result.add("ops", report.Ops)
+	r.result.add("jobs", report.Jobs)
+	r.result.add("unknown", report.Unknown)
+	r.result.add("leases_lost", report.Lost)
+	r.result.add("workers_reaped", report.Reaped)
+	r.result.must("illegal", report.Illegal)
+	r.result.must("undecided", report.Undecided)
+	r.result.must("reaped_early", report.Early)
+	r.result.must("empty_claims", report.Empty)
+	for _, f := range report.Faults {
+		r.result.faultf("%s", f)
+	}
+	r.sec()
+	return r.result, nil
+}
+
+// soliloquy has a child do what it does by itself, and hears what it says.
+func (r *rig) soliloquy(ctx context.Context, o child.Order, hear func(child.Reply)) error {
+	o.Until = r.end
+	p, err := r.spawn(o)
+	if err != nil {
+		return err
+	}
+	if err := p.begun(ctx); err != nil {
+		return err
+	}
+	for {
+		select {
+		case reply, ok := <-p.replies:
+			if !ok {
+				return p.end(ctx)
+			}
+			hear(reply)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,219 @@
+package lin
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// A kind is what an operation does to a job.
+type kind string
+
+const (
+	opPush     kind = "push"
+	opClaim    kind = "claim"
+	opComplete kind = "complete"
+	opFail     kind = "fail"
+	opReap     kind = "reap"
+	opLeave    kind = "leave"
+	opRead     kind = "read"
+	// opPresent and opAbsent are that a beat showed a lease, or did not.
+	opPresent kind = "present"
+	opAbsent  kind = "absent"
+)
+
+// An op is an operation with its answer. One that may touch many jobs has no ID
+// and is an operation of each of them.
+type op struct {
+	kind      kind
+	id        int64
+	number    int64 // of the job, by which a push is found whose ID nobody knows
+	worker    int64
+	workers   []int64 // that were reaped or have left
+	token     int64
+	attempt   int
+	suspect   bool
+	ending    backend.Ending
+	delay     time.Duration
+	seen      seen
+	lost      bool
+	unknown   bool // whether it happened
+	call, ret int64
+}
+
+// A phase is a state of which there is only one for all that wait.
+type phase backend.State
+
+const (
+	waiting = phase(backend.Pending)
+	running = phase(backend.Running)
+	done    = phase(backend.Done)
+	failed  = phase(backend.Failed)
+	ended   = phase(backend.Cancelled)
+)
+
+// seen is what can be seen of a job.
+type seen struct {
+	phase    phase // zero is not pushed
+	worker   int64
+	failures int
+	crashes  int
+	suspect  bool
+}
+
+// A job is the state of the model: one job, as a store has it that does one
+// thing after the other.
+type job struct {
+	seen
+	token  int64
+	ending backend.Ending // of the run that token settled
+	due    int64          // may not be claimed before
+}
+
+// model is the sequential specification of one job. What was answered with an
+// error has happened or not. If it was about one job, it may happen at any time
+// after it was asked, which is never if it is last. If it may have been about any
+// job, as a claim, it has happened when it was answered or never will: there are
+// so many orders otherwise that no job with a long life could be checked.
+var model = (&porcupine.NondeterministicModel{
+	Init: func() []any { return []any{job{}} },
+	Step: func(state, input, _ any) []any {
+		before, o := state.(job), input.(*op)
+		after := before
+		ok := after.step(o)
+		switch {
+		case o.unknown && o.id == 0 && after != before:
+			return []any{before, after}
+		case ok || o.unknown:
+			return []any{after}
+		}
+		return nil
+	},
+}).ToModel()
+
+// step does o, if a job in this state can, and reports whether the answer is
+// right. What it cannot do changes nothing.
+func (s *job) step(o *op) bool {
+	isHeld := s.phase == running && s.token == o.token
+	switch o.kind {
+	case opPush:
+		if s.phase != 0 {
+			return false
+		}
+		s.phase, s.due = waiting, o.call+int64(o.delay)
+		return true
+	case opClaim:
+		return s.claim(o)
+	case opComplete:
+		again := s.phase == done && s.token == o.token
+		if isHeld && !(o.lost && !o.unknown) {
+			s.settle(done, 0)
+		}
+		return o.lost == (!isHeld && !again)
+	case opFail:
+		again := s.phase != running && s.token == o.token && s.ending == o.ending
+		if isHeld && !(o.lost && !o.unknown) {
+			s.fail(o)
+		}
+		return o.lost == (!isHeld && !again)
+	case opReap:
+		if s.phase == running && (o.unknown || slices.Contains(o.workers, s.worker)) {
+			s.rescue()
+		}
+		return s.phase != 0
+	case opLeave:
+		if s.phase == running && slices.Contains(o.workers, s.worker) {
+			s.phase, s.worker, s.token = waiting, 0, 0
+		}
+		return s.phase != 0
+	case opRead:
+		return s.seen == o.seen
+	case opPresent:
+		return isHeld && s.worker == o.worker
+	case opAbsent:
+		return !isHeld
+	}
+	return false
+}
+
+func (s *job) claim(o *op) bool {
+	if s.phase != waiting || !o.unknown && (o.attempt != s.failures+1 || o.suspect != s.suspect || o.ret < s.due) {
+		return false
+	}
+	s.phase, s.worker, s.token, s.ending = running, o.worker, o.token, 0
+	if o.unknown {
+		s.token = -1 // of a lease that nobody has
+	}
+	return true
+}
+
+func (s *job) settle(p phase, e backend.Ending) {
+	s.phase, s.ending, s.worker = p, e, 0
+	if e != backend.EndRelease {
+		s.suspect, s.crashes = false, 0
+	}
+}
+
+func (s *job) fail(o *op) {
+	if o.ending.Spends() {
+		s.failures++
+	}
+	p := phase(o.ending.State(0))
+	s.settle(p, o.ending)
+	if p == waiting {
+		s.due = o.call + int64(o.delay)
+	}
+}
+
+// rescue is what becomes of a job whose worker is dead. As clients claim only
+// when they hold nothing, and a suspect is claimed alone, it is the only one.
+func (s *job) rescue() {
+	if s.suspect {
+		s.crashes++
+	}
+	s.phase, s.worker, s.token, s.suspect = waiting, 0, 0, true
+	if s.crashes >= backend.MaxCrashes {
+		s.phase = failed
+	}
+}
+
+// ends reports whether the job has ended when o is answered: nobody takes it out
+// of that.
+func (o *op) ends() bool {
+	switch o.kind {
+	case opRead:
+		return backend.State(o.seen.phase).Terminal()
+	case opComplete:
+		return !o.lost && !o.unknown
+	case opFail:
+		return !o.lost && !o.unknown && o.ending.State(0).Terminal()
+	}
+	return false
+}
+
+// String returns o as it is read in a fault.
+func (o *op) String() string {
+	text := fmt.Sprintf("[%d %d] %s", o.call/1000, o.ret/1000, o.kind)
+	if o.unknown {
+		text = fmt.Sprintf("[%d ?] %s", o.call/1000, o.kind)
+	}
+	switch o.kind {
+	case opClaim:
+		text += fmt.Sprintf(" worker %d token %d attempt %d suspect %v", o.worker, o.token, o.attempt, o.suspect)
+	case opComplete:
+		text += fmt.Sprintf(" token %d lost %v", o.token, o.lost)
+	case opFail:
+		text += fmt.Sprintf(" token %d ending %d after %v lost %v", o.token, o.ending, o.delay, o.lost)
+	case opReap, opLeave:
+		text += fmt.Sprintf(" workers %v", o.workers)
+	case opRead:
+		text += fmt.Sprintf(" %+v", o.seen)
+	case opPresent, opAbsent:
+		text += fmt.Sprintf(" token %d", o.token)
+	}
+	return text
+}
