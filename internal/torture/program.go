@@ -23,9 +23,12 @@ const Mixed = "mixed"
 // Memory is the store in memory instead of a driver.
 const Memory = "memory"
 
+// Source is the source of the module instead of a driver.
+const Source = "source"
+
 // Stores are all that a test may run on, in the order in which results are
 // listed.
-var Stores = append(slices.Clone(Drivers), Mixed, Memory)
+var Stores = append(slices.Clone(Drivers), Mixed, Memory, Source)
 
 const childPackages = "github.com/plainjobs/plainjobs/internal/torture/child/"
 
@@ -62,8 +65,8 @@ func (p *Programs) Build(ctx context.Context, driver string) (string, error) {
 }
 
 func build(ctx context.Context, driver, dir string) (string, error) {
-	if !slices.Contains(Stores, driver) || driver == Mixed {
-		return "", fmt.Errorf("there is no driver %q; there are %s and %s", driver, strings.Join(Drivers, ", "), Memory)
+	if programs := append(slices.Clone(Drivers), Memory); !slices.Contains(programs, driver) {
+		return "", fmt.Errorf("there is no driver %q; there are %s", driver, strings.Join(programs, ", "))
 	}
 	path := filepath.Join(dir, "torture-"+driver)
 	if runtime.GOOS == "windows" {

@@ -54,6 +54,9 @@ type Test struct {
 	Mixed bool
 	// Memory is set if it also makes sense without a file.
 	Memory bool
+	// Only is the one of [Stores] that it makes sense on, if there is only
+	// one.
+	Only string
 	// Unix is set if it needs signals that only Unix has.
 	Unix bool
 
@@ -67,11 +70,17 @@ func Tests() []*Test {
 
 var tests = []*Test{
 	killTest, pushkillTest, uniqTest, cronTest, pointTest, busyTest, poisonTest, stallTest, handlerTest, stopTest,
-	clockTest, ckptTest, snapTest, corruptTest, linTest,
+	clockTest, ckptTest, snapTest, corruptTest, linTest, simTest,
 }
 
 // RunsOn reports whether the test makes sense on one of [Stores].
 func (t *Test) RunsOn(store string) bool {
+	switch {
+	case t.Only != "":
+		return store == t.Only
+	case store == Source:
+		return false
+	}
 	switch store {
 	case Mixed:
 		return t.Mixed
@@ -103,10 +112,8 @@ func (t *Test) Run(ctx context.Context, c Config) (Result, error) {
 	switch {
 	case t.Unix && !haveSignals:
 		return Result{}, &Skip{t.ID + " needs signals that this system does not have"}
-	case c.Driver == Memory && !t.Memory:
-		return Result{}, &Skip{t.ID + " is about files, or about several processes"}
-	case c.Driver == Mixed && !t.Mixed:
-		return Result{}, &Skip{t.ID + " has nothing to gain from several drivers on one file"}
+	case !t.RunsOn(c.Driver):
+		return Result{}, &Skip{t.ID + " makes no sense on " + c.Driver}
 	}
 	if c.Rounds == 0 {
 		c.Rounds = t.Full

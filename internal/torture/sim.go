@@ -1,0 +1,54 @@
+package torture
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+var simTest = &Test{
+	ID:    "sim",
+	About: "whole workers, schedules and retries over simulated days",
+	Unit:  "days",
+	Short: 14, Full: 365,
+	Only: Memory,
+	run:  sim,
+}
+
+// simTime is how long a simulation may take.
+const simTime = 5 * time.Minute
+
+// sim runs the test of package sim, as time is simulated in tests only.
+func sim(ctx context.Context, c Config) (r Result, err error) {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, simTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-run=^TestYear$", "github.com/plainjobs/plainjobs/internal/torture/sim", "-v")
+	cmd.Env = append(os.Environ(), fmt.Sprint("PLAINJOBS_SIM_DAYS=", c.Rounds), fmt.Sprint("PLAINJOBS_SIM_SEED=", c.Seed))
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 5 * time.Second
+	output, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return r, ctx.Err()
+	}
+	for line := range strings.Lines(string(output)) {
+		if figures, ok := strings.CutPrefix(line, "sim: "); ok {
+			for _, f := range strings.Fields(figures) {
+				key, value, _ := strings.Cut(f, "=")
+				r.add(key, value)
+			}
+		} else if err != nil && strings.HasPrefix(line, "    sim_test.go:") {
+			r.faultf("%s", strings.TrimSpace(line))
+		}
+	}
+	if err != nil && len(r.Faults) == 0 {
+		return r, errors.Join(err, errors.New(string(bytes.TrimSpace(output))))
+	}
+	r.add("sec", int(time.Since(began).Seconds()))
+	return r, nil
+}
