@@ -263,14 +263,16 @@ func (t *tx) wake() {
 	}
 }
 
-// rollback ends the transaction. SQLite may have rolled back by itself, for
-// instance on a full disk; if it is in doubt, the connection goes.
-func (t *tx) rollback() {
+// rollback ends the transaction, and reports whether there was one. SQLite may
+// have rolled back by itself, for instance on a full disk; if it is in doubt, the
+// connection goes.
+func (t *tx) rollback() bool {
 	if _, err := t.exec("ROLLBACK"); err != nil {
 		_ = t.w.drop() // the next BEGIN gets a new connection
-		return
+		return false
 	}
 	t.end()
+	return true
 }
 
 func (t *tx) end() {

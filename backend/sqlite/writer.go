@@ -282,14 +282,23 @@ func (w *writer) serve(t *tx, r *request) (group []*request) {
 		}
 	}
 	last := group[len(group)-1]
-	err := last.err
+	err, doubt := last.err, false
 	if err == nil || errors.As(err, new(rejected)) {
 		if err = t.commit(); err == nil {
 			return group
 		}
 		last.err = err
+		_, told := resultCode(err)
+		doubt = !told
 	}
-	t.rollback()
+	if !t.rollback() && doubt {
+		// What SQLite did not say has failed, and can be rolled back no more,
+		// may be stored: to try again would store it twice.
+		for _, n := range group {
+			n.err = err
+		}
+		return group
+	}
 	if !served {
 		group = append(group, w.take(r))
 	}

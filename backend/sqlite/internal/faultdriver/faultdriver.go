@@ -17,6 +17,9 @@ type Hook func(query string) error
 type Driver struct {
 	Driver driver.Driver
 	Before Hook
+	// After, if it is not nil, is called after a prepared statement was
+	// executed that returns no rows. Its error is the result.
+	After Hook
 }
 
 // An Error is an error with a SQLite result code, as drivers return them.
@@ -37,12 +40,12 @@ func (d *Driver) Open(dsn string) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, before: d.Before}, nil
+	return &conn{Conn: c, before: d.Before, after: d.After}, nil
 }
 
 type conn struct {
 	driver.Conn
-	before Hook
+	before, after Hook
 }
 
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
@@ -64,7 +67,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	if err != nil {
 		return nil, err
 	}
-	return &stmt{Stmt: s, query: query, before: c.before}, nil
+	return &stmt{Stmt: s, query: query, before: c.before, after: c.after}, nil
 }
 
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
@@ -73,15 +76,19 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 
 type stmt struct {
 	driver.Stmt
-	query  string
-	before Hook
+	query         string
+	before, after Hook
 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
 	if err := s.before(s.query); err != nil {
 		return nil, err
 	}
-	return s.Stmt.(driver.StmtExecContext).ExecContext(ctx, args)
+	r, err := s.Stmt.(driver.StmtExecContext).ExecContext(ctx, args)
+	if err == nil && s.after != nil {
+		err = s.after(s.query)
+	}
+	return r, err
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
