@@ -135,10 +135,10 @@ func DefaultBackoff(attempt int) time.Duration {
 // Exponential is first, and twice as much for each further attempt, at most
 // longest, 10 % more or less.
 func Exponential(first, longest time.Duration, attempt int) time.Duration {
-	first, longest = max(first, 0), max(longest, 0)
-	delay := min(first, longest)
+	longest = clampDelay(longest) // doubled, it does not overflow
+	delay := min(max(first, 0), longest)
 	for i := 1; i < attempt && 0 < delay && delay < longest; i++ {
-		delay = min(2*min(delay, longest/2+1), longest) // without an overflow
+		delay = min(2*delay, longest)
 	}
 	return delay - delay/10 + rand.N(delay/5+1)
 }
