@@ -1,0 +1,86 @@
+package torture
+
+// A mutant is the source with one flaw, and the test that must find it.
+type mutant struct {
+	rule     string // that it breaks
+	file     string
+	from, to string // text of the file, which is there once, and what is there instead
+	pkg, run string // the test, and its name
+	// slow is set if a run takes more than a moment, so that there are fewer.
+	slow bool
+}
+
+const (
+	memorySuite = "^TestConformance$/^"
+	sqliteSuite = "^Test$/^Conformance$/^"
+)
+
+// mutants must each change what can be seen: one that no test can find is no
+// mutant.
+var mutants = []mutant{
+	{
+		rule: "memory: Complete looks at the token", file: "backend/memory/settle.go",
+		from: "case j == nil || j.token != c.Token:", to: "case j == nil:",
+		pkg: "./backend/memory", run: memorySuite + "complete.stale$",
+	}, {
+		rule: "memory: Fail looks at the token", file: "backend/memory/settle.go",
+		from: "case j == nil || j.token != f.Token:", to: "case j == nil:",
+		pkg: "./backend/memory", run: memorySuite + "fail.stale$",
+	}, {
+		rule: "memory: Reap judges workers by their lease", file: "backend/memory/reap.go",
+		from: "if w.alive(now) ||", to: "if false ||",
+		pkg: "./backend/memory", run: memorySuite + "reap.live$",
+	}, {
+		rule: "memory: a job is failed after three crashes", file: "backend/memory/reap.go",
+		from: "j.crashes >= backend.MaxCrashes", to: "j.crashes > backend.MaxCrashes",
+		pkg: "./backend/memory", run: memorySuite + "reap.three-crashes$",
+	}, {
+		rule: "memory: a unique key keeps others out", file: "backend/memory/unique.go",
+		from: "u != nil && (u.held || u.until > now)", to: "u != nil && u.until > now",
+		pkg: "./backend/memory", run: memorySuite + "unique.taken$",
+	}, {
+		rule: "memory: Complete looks at the token, by its history", file: "backend/memory/settle.go",
+		from: "case j == nil || j.token != c.Token:", to: "case j == nil:",
+		pkg: "./internal/torture/lin", run: "^TestMemory$", slow: true,
+	}, {
+		rule: "sqlite: Complete looks at the token", file: "backend/sqlite/settle.go",
+		from: "case r.token != c.Token || r.token == noToken:", to: "case r.token == noToken:",
+		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "complete.stale$",
+	}, {
+		rule: "sqlite: Fail looks at the token", file: "backend/sqlite/settle.go",
+		from: "case r.token != f.Token || r.token == noToken:", to: "case r.token == noToken:",
+		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "fail.stale$",
+	}, {
+		rule: "sqlite: pushes are on disk when they are acknowledged", file: "backend/sqlite/writer.go",
+		from: `pragma = "PRAGMA synchronous=FULL"`, to: `pragma = "PRAGMA synchronous=NORMAL"`,
+		pkg: "./backend/sqlite", run: "^TestDurabilityOfEachOperation$",
+	}, {
+		rule: "sqlite: a commit in doubt is not tried again", file: "backend/sqlite/writer.go",
+		from: "doubt = !told", to: "doubt = !told && false",
+		pkg: "./backend/sqlite", run: "^TestCommitInDoubt$",
+	}, {
+		rule: "sqlite: after a failed fsync nothing is acknowledged before a checkpoint", file: "backend/sqlite/tx.go",
+		from: "t.w.distrust = true", to: "t.w.distrust = false",
+		pkg: "./backend/sqlite", run: "^TestFailedFsync$",
+	}, {
+		rule: "sqlite: a tick advances the schedule that was looked at", file: "backend/sqlite/schedule.go",
+		from: "WHERE name = ?3 AND definition = ?4 AND next_at = ?2 AND removed_at = 0", to: "WHERE name = ?3 AND definition = ?4 AND removed_at = 0",
+		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "schedule.race$",
+	}, {
+		rule: "engine: the last attempt is the last", file: "internal/engine/outcome.go",
+		from: "case job.Attempt < job.MaxAttempts:", to: "case job.Attempt <= job.MaxAttempts:",
+		pkg: "./internal/engine", run: "^TestJudge$",
+	}, {
+		rule: "worker: a lost lease ends the handler", file: "worker/session.go",
+		from: "r.ctx.End(plainjobs.ErrLeaseLost)", to: "_ = r",
+		pkg: "./worker", run: "^TestLostLeaseEndsTheHandler$", slow: true,
+	}, {
+		rule: "worker: who was stalled judges nobody", file: "worker/beat.go",
+		from: "Expired: steady > 0, Steady: steady, Heard: now.store", to: "Expired: true",
+		pkg: "./worker", run: "^TestNoMassReap$", slow: true,
+	}, {
+		rule: "worker: what was interrupted spends no attempt", file: "worker/slot.go",
+		from: "interrupted := errors.Is(context.Cause(&r.ctx), plainjobs.ErrStopped)", to: "interrupted := errors.Is(context.Cause(&r.ctx), plainjobs.ErrStopped) && false",
+		pkg: "./worker", run: "^TestStopHandsBack$", slow: true,
+	},
+}
