@@ -104,7 +104,8 @@ const (
 	OpCount Op = "count"
 	// OpList lists all jobs.
 	OpList Op = "list"
-	// OpCheck has SQLite check the database.
+	// OpCheck has SQLite check the database, and looks at what must hold
+	// between the tables.
 	OpCheck Op = "check"
 	// OpLock holds the database locked.
 	OpLock Op = "lock"

@@ -187,7 +187,8 @@ func (s *server) inspect(ctx context.Context, path string) (r Reply, err error) 
 	})
 }
 
-// check returns what SQLite finds wrong, or "ok".
+// check returns what SQLite finds wrong, or what is wrong with the tables, or
+// "ok".
 func check(ctx context.Context, conn *sql.Conn) (string, error) {
 	rows, err := conn.QueryContext(ctx, "PRAGMA integrity_check(3)")
 	if err != nil {
@@ -202,7 +203,17 @@ func check(ctx context.Context, conn *sql.Conn) (string, error) {
 		}
 		found = append(found, line)
 	}
-	return strings.Join(found, "; "), rows.Err()
+	if err := rows.Err(); err != nil {
+		return "", err
+	}
+	if text := strings.Join(found, "; "); text != "ok" {
+		return text, nil
+	}
+	text, err := broken(ctx, conn)
+	if err == nil && text == "" {
+		text = "ok"
+	}
+	return text, err
 }
 
 // lock holds the database as nobody should.
