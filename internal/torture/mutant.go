@@ -21,23 +21,23 @@ var mutants = []mutant{
 	{
 		rule: "memory: Complete looks at the token", file: "backend/memory/settle.go",
 		from: "case j == nil || j.token != c.Token:", to: "case j == nil:",
-		pkg: "./backend/memory", run: memorySuite + "complete.stale$",
+		pkg: "./backend/memory", run: memorySuite + "complete$/^stale$",
 	}, {
 		rule: "memory: Fail looks at the token", file: "backend/memory/settle.go",
 		from: "case j == nil || j.token != f.Token:", to: "case j == nil:",
-		pkg: "./backend/memory", run: memorySuite + "fail.stale$",
+		pkg: "./backend/memory", run: memorySuite + "fail$/^stale$",
 	}, {
 		rule: "memory: Reap judges workers by their lease", file: "backend/memory/reap.go",
 		from: "if w.alive(now) ||", to: "if false ||",
-		pkg: "./backend/memory", run: memorySuite + "reap.live$",
+		pkg: "./backend/memory", run: memorySuite + "reap$/^live$",
 	}, {
 		rule: "memory: a job is failed after three crashes", file: "backend/memory/reap.go",
 		from: "j.crashes >= backend.MaxCrashes", to: "j.crashes > backend.MaxCrashes",
-		pkg: "./backend/memory", run: memorySuite + "reap.three-crashes$",
+		pkg: "./backend/memory", run: memorySuite + "reap$/^three-crashes$",
 	}, {
 		rule: "memory: a unique key keeps others out", file: "backend/memory/unique.go",
 		from: "u != nil && (u.held || u.until > now)", to: "u != nil && u.until > now",
-		pkg: "./backend/memory", run: memorySuite + "unique.taken$",
+		pkg: "./backend/memory", run: memorySuite + "unique$/^taken$",
 	}, {
 		rule: "memory: Complete looks at the token, by its history", file: "backend/memory/settle.go",
 		from: "case j == nil || j.token != c.Token:", to: "case j == nil:",
@@ -45,11 +45,11 @@ var mutants = []mutant{
 	}, {
 		rule: "sqlite: Complete looks at the token", file: "backend/sqlite/settle.go",
 		from: "case r.token != c.Token || r.token == noToken:", to: "case r.token == noToken:",
-		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "complete.stale$",
+		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "complete$/^stale$",
 	}, {
 		rule: "sqlite: Fail looks at the token", file: "backend/sqlite/settle.go",
 		from: "case r.token != f.Token || r.token == noToken:", to: "case r.token == noToken:",
-		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "fail.stale$",
+		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "fail$/^stale$",
 	}, {
 		rule: "sqlite: pushes are on disk when they are acknowledged", file: "backend/sqlite/writer.go",
 		from: `pragma = "PRAGMA synchronous=FULL"`, to: `pragma = "PRAGMA synchronous=NORMAL"`,
@@ -65,7 +65,7 @@ var mutants = []mutant{
 	}, {
 		rule: "sqlite: a tick advances the schedule that was looked at", file: "backend/sqlite/schedule.go",
 		from: "WHERE name = ?3 AND definition = ?4 AND next_at = ?2 AND removed_at = 0", to: "WHERE name = ?3 AND definition = ?4 AND removed_at = 0",
-		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "schedule.race$",
+		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "schedule$/^race$",
 	}, {
 		rule: "engine: the last attempt is the last", file: "internal/engine/outcome.go",
 		from: "case job.Attempt < job.MaxAttempts:", to: "case job.Attempt <= job.MaxAttempts:",
