@@ -195,7 +195,7 @@ func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 	if s == nil {
 		return 0, fmt.Errorf("plainjobs: run schedule: %w: this program defines no schedule %q", ErrNotFound, name)
 	}
-	job, err := s.Task(q.engine.Now())
+	job, err := s.Make(q.engine.Now())
 	if err == nil && q.metadata != nil {
 		job.Metadata, err = encodeMetadata(q.metadata(ctx))
 	}

@@ -144,7 +144,7 @@ func (s *session) take(ctx context.Context, scheduler backend.Scheduler, own *sc
 	}
 	var jobs []backend.NewJob
 	for _, tick := range ticks {
-		job, err := own.task(tick)
+		job, err := own.Make(tick)
 		if err != nil {
 			return next, err
 		}
@@ -160,16 +160,6 @@ func (s *session) take(ctx context.Context, scheduler backend.Scheduler, own *sc
 		s.opts.Logger.Warn("plainjobs: a tick pushes nothing", "schedule", own.Name, "error", err)
 		jobs = slices.Delete(jobs, at, at+1)
 	}
-}
-
-// task is Task, which is the user's code.
-func (own *schedule) task(tick time.Time) (job backend.NewJob, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("making its task panicked: %v", v)
-		}
-	}()
-	return own.Task(tick)
 }
 
 // refused returns which job of a push was refused by its key or bound, or -1.
