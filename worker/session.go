@@ -38,7 +38,6 @@ type session struct {
 
 	schedules  map[string]*schedule
 	progressed chan struct{} // runs have told how far they are
-	over       atomic.Bool   // nothing is settled any more
 	bounded    bool          // a job has a concurrency of its own
 
 	kick    chan struct{} // tells fetch, when it waits, to look at the demand again
@@ -47,6 +46,9 @@ type session struct {
 
 	handlers     context.Context // parent of all handlers' contexts
 	stopHandlers context.CancelCauseFunc
+
+	telling sync.RWMutex // held to tell of an event
+	over    bool         // nothing is settled any more; telling guards it
 
 	mu      sync.Mutex
 	self    backend.Worker
@@ -185,7 +187,9 @@ func (s *session) run(ctx context.Context) error {
 	stuck := s.drain(broken == nil)
 	s.settler.close()
 	<-s.settler.done
-	s.over.Store(true)
+	s.telling.Lock()
+	s.over = true
+	s.telling.Unlock()
 	stopBeating()
 	rest.Wait()
 	if len(stuck) == 0 {
@@ -423,9 +427,15 @@ func (s *session) cancel(r *run) {
 	s.watch(r, stuckAfter)
 }
 
-// emit tells the queue's subscribers of an event. The caller does not hold mu:
-// a subscriber, and a log, may call the queue.
-func (s *session) emit(e engine.Event) { s.queue.Events.Emit(e) }
+// emit tells the queue's subscribers of an event, unless Run is about to return.
+// The caller does not hold mu: a subscriber, and a log, may call the queue.
+func (s *session) emit(e engine.Event) {
+	s.telling.RLock()
+	defer s.telling.RUnlock()
+	if !s.over {
+		s.queue.Events.Emit(e)
+	}
+}
 
 // later has say call f. The caller holds mu.
 func (s *session) later(f func()) { s.unsaid = append(s.unsaid, f) }

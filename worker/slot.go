@@ -206,7 +206,7 @@ var kinds = map[backend.Ending]engine.EventKind{
 // first line of its error, never its payload. It tells subscribers too.
 func (s *session) report(e ended, err error) {
 	r, f := e.run, e.failure
-	if s.queue.Events.Wanted() && !s.isLost(r) && !s.over.Load() {
+	if s.queue.Events.Wanted() && !s.isLost(r) {
 		event := engine.Event{Kind: engine.Done, Job: r.job, Err: err, Took: e.took}
 		if f != nil {
 			event.Kind, event.In = kinds[f.Ending], f.Delay
