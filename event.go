@@ -54,7 +54,7 @@ func (q *Queue) Subscribe(f func(Event)) (stop func()) {
 	return q.engine.Events.Subscribe(func(e engine.Event) {
 		info := infoOfRun(e.Job)
 		info.State = after[EventKind(e.Kind)]
-		if info.State == Pending && info.RunAt.After(info.CreatedAt) {
+		if e.Kind == engine.Pushed && info.RunAt.After(info.CreatedAt) || e.Kind == engine.Retried && e.In > 0 {
 			info.State = Scheduled
 		}
 		f(Event{Kind: EventKind(e.Kind), Job: info, Err: e.Err, Took: e.Took, In: e.In})
@@ -63,6 +63,6 @@ func (q *Queue) Subscribe(f func(Event)) (stop func()) {
 
 // after are the states of jobs after events.
 var after = map[EventKind]State{
-	EventPushed: Pending, EventStarted: Running, EventDone: Done, EventRetried: Scheduled, EventSnoozed: Scheduled,
+	EventPushed: Pending, EventStarted: Running, EventDone: Done, EventRetried: Pending, EventSnoozed: Scheduled,
 	EventReleased: Pending, EventFailed: Failed, EventCancelled: Cancelled, EventLost: Running, EventStuck: Running,
 }
