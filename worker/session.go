@@ -365,6 +365,7 @@ func (s *session) forget(r *run) {
 	if s.suspect == r {
 		s.suspect = nil
 	}
+	delete(s.told, r)
 	s.rouseFetch()
 }
 
