@@ -19,7 +19,8 @@ type watched struct {
 	*memory.Backend
 
 	mu        sync.Mutex
-	claims    []time.Time // that found something
+	asked     int         // how many claims there were
+	claims    []time.Time // those that found something
 	completes map[time.Time]bool
 	bytes     int // of all payloads that were claimed
 }
@@ -30,6 +31,7 @@ func (b *watched) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	jobs, err := b.Backend.Claim(ctx, req)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.asked++
 	if len(jobs) > 0 {
 		b.claims = append(b.claims, begin)
 	}

@@ -25,6 +25,7 @@ import (
 var (
 	timeoutJob = plainjobs.Declare[string]("life/timeout", plainjobs.Timeout(time.Minute), plainjobs.MaxAttempts(1))
 	cappedJob  = plainjobs.Declare[string]("life/capped", plainjobs.Concurrency(2), plainjobs.Aliases("life/capped-old"))
+	narrowJob  = plainjobs.Declare[string]("life/narrow", plainjobs.Concurrency(1), plainjobs.Aliases("life/narrow-old"))
 	maxJob     = plainjobs.Declare[string]("life/max", plainjobs.MaxRunning(3))
 	rateJob    = plainjobs.Declare[string]("life/rate", plainjobs.RateLimit(5, time.Minute))
 	serialJob  = plainjobs.Declare[string]("life/serial", plainjobs.SerialBy(func(s string) string { return s[:1] }))
@@ -140,6 +141,44 @@ func TestConcurrencyOfOneJob(t *testing.T) {
 		if n, others := most(t, b, cappedJob, "life/capped-old", 1); n != 2 || others != 30 {
 			t.Errorf("%d ran at once, want 2 by Concurrency; %d others ran", n, others)
 		}
+	})
+}
+
+// The names of a job with a concurrency take turns, and finding its jobs costs a
+// few claims for each, however many other names there are.
+func TestNamesOfOneJobTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &watched{Backend: memory.New(nil), completes: map[time.Time]bool{}}
+		q := plainjobs.New(b, nil)
+		jobs := bind(q, narrowJob, func(context.Context, string) error { return nil })
+		for _, other := range []*plainjobs.Job[string]{jobA, jobB, jobRenamed, cappedJob, maxJob, rateJob, serialJob, keptJob, timeoutJob} {
+			jobs = append(jobs, bind(q, other, func(context.Context, string) error { return nil })...)
+		}
+		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 4})
+		for _, name := range []string{"life/narrow", "life/narrow-old"} {
+			time.Sleep(time.Minute)
+			b.mu.Lock()
+			before := b.asked
+			b.mu.Unlock()
+			const n = 100
+			push := make([]backend.NewJob, n)
+			for i := range push {
+				push[i] = backend.NewJob{Name: name, Payload: []byte(`""`), MaxAttempts: 1}
+			}
+			done := count(t, b.Backend, backend.Done)
+			if _, err := b.Push(t.Context(), push); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			b.mu.Lock()
+			claims := b.asked - before
+			b.mu.Unlock()
+			if got := count(t, b.Backend, backend.Done) - done; got != n || claims > 4*n {
+				t.Errorf("%d of %d jobs named %s are done after %d claims, want all after %d at most", got, n, name, claims, 4*n)
+			}
+		}
+		mustStop(t, stop)
 	})
 }
 
@@ -318,6 +357,31 @@ func TestProgress(t *testing.T) {
 		})
 		close(gate)
 		mustStop(t, stop)
+	})
+}
+
+// What a run told last is stored, however soon it ends after that.
+func TestLastProgress(t *testing.T) {
+	onEachStore(t, func(t *testing.T, b backend.Backend) {
+		q := plainjobs.New(b, nil)
+		jobs := bind(q, jobA, func(ctx context.Context, s string) error {
+			for i := range int64(10) {
+				plainjobs.Progress(ctx, i+1, 10)
+			}
+			if s == "fails" {
+				return errors.New("no")
+			}
+			return nil
+		})
+		ids := perform(t, q, jobA.With(""), jobA.With(""), jobA.With("fails", plainjobs.MaxAttempts(1)))
+		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 1})
+		eventually(t, "all have ended", func() bool { return count(t, b, backend.Done)+count(t, b, backend.Failed) == 3 })
+		mustStop(t, stop)
+		for _, id := range ids {
+			if i := info(t, b, id); i.Done != 10 || i.Total != 10 {
+				t.Errorf("the job, which is %v, has come to %d of %d", i.State, i.Done, i.Total)
+			}
+		}
 	})
 }
 

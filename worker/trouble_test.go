@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -18,11 +19,37 @@ import (
 type troubled struct {
 	*memory.Backend
 	mute      atomic.Bool // Beat gets no answer
+	down      atomic.Bool // nothing that keeps a worker alive, or ticks, succeeds
+	unset     atomic.Bool // nothing can be said of jobs
 	unsettled atomic.Bool // nothing can be settled
 	pruning   atomic.Bool // there is always more to prune, which takes a while
 }
 
+func (b *troubled) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
+	if b.down.Load() {
+		return nil, backend.ErrUnavailable
+	}
+	return b.Backend.Claim(ctx, req)
+}
+
+func (b *troubled) Schedules(ctx context.Context) (backend.Schedules, error) {
+	if b.down.Load() {
+		return backend.Schedules{}, backend.ErrUnavailable
+	}
+	return b.Backend.Schedules(ctx)
+}
+
+func (b *troubled) Set(ctx context.Context, settings []backend.Settings) error {
+	if b.unset.Load() {
+		return backend.ErrUnavailable
+	}
+	return b.Backend.Set(ctx, settings)
+}
+
 func (b *troubled) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
+	if b.down.Load() {
+		return backend.BeatResult{}, backend.ErrUnavailable
+	}
 	if b.mute.Load() {
 		<-ctx.Done()
 		return backend.BeatResult{}, ctx.Err()
@@ -45,6 +72,9 @@ func (b *troubled) Fail(ctx context.Context, failures []backend.Failure) ([]back
 }
 
 func (b *troubled) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
+	if b.down.Load() {
+		return backend.ReapResult{}, backend.ErrUnavailable
+	}
 	r, err := b.Backend.Reap(ctx, req)
 	if b.pruning.Load() {
 		time.Sleep(100 * time.Millisecond) // what pruning costs
@@ -118,6 +148,82 @@ func TestPruningHoldsUpNoBeat(t *testing.T) {
 			t.Errorf("the job is %v", s)
 		}
 	})
+}
+
+// A worker whose row was reaped before it could say what it knows begins anew.
+func TestReapedBeforeItWasAllThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &troubled{Backend: memory.New(nil)}
+		q, other := plainjobs.New(b, nil), plainjobs.New(b.Backend, nil)
+		jobs := bind(q, jobA, func(context.Context, string) error { return nil })
+		others := bind(other, jobB, func(context.Context, string) error { return nil })
+		stopOther := start(t, other, worker.Options{Jobs: others})
+		time.Sleep(time.Minute)
+		b.unset.Store(true)
+		stop := start(t, q, worker.Options{Jobs: jobs})
+		synctest.Wait()
+		if workers, err := q.Workers(t.Context()); len(workers) != 2 || err != nil {
+			t.Fatalf("Workers = %+v, %v, want the one that cannot say what it knows too", workers, err)
+		}
+		b.down.Store(true)
+		time.Sleep(2 * time.Minute)
+		if workers, err := q.Workers(t.Context()); len(workers) != 1 || err != nil {
+			t.Fatalf("Workers = %+v, %v, want the other alone", workers, err)
+		}
+		b.unset.Store(false)
+		b.down.Store(false)
+		id := perform(t, q, jobA.With(""))[0]
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if s := state(t, b, id); s != backend.Done {
+			t.Errorf("a minute after the store was back the job is %v", s)
+		}
+		mustStop(t, stop)
+		mustStop(t, stopOther)
+	})
+}
+
+// An operator is a log that cancels jobs when it reads that a lease was lost.
+type operator struct {
+	slog.Handler
+	cancel func()
+}
+
+func (operator) Enabled(context.Context, slog.Level) bool { return true }
+
+func (o operator) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "plainjobs: lease lost" {
+		o.cancel()
+	}
+	return nil
+}
+
+// A log may call the queue, whose worker it hears from.
+func TestLogCallsTheQueue(t *testing.T) {
+	b := &troubled{Backend: memory.New(nil)}
+	q := plainjobs.New(b, nil)
+	jobs := bind(q, jobA, func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() })
+	ids := perform(t, q, jobA.With(""), jobA.With("", plainjobs.In(time.Hour)))
+	log := operator{slog.DiscardHandler, func() {
+		if n, err := q.Cancel(t.Context(), plainjobs.Filter{IDs: ids[1:]}); n != 1 || err != nil {
+			t.Errorf("Cancel = %d, %v", n, err)
+		}
+		b.down.Store(false)
+	}}
+	stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 1, Lease: 200 * time.Millisecond, Grace: -1, Logger: slog.New(log)})
+	eventually(t, "it runs", func() bool { return state(t, b.Backend, ids[0]) == backend.Running })
+	b.down.Store(true)
+	eventually(t, "the log has cancelled the other job", func() bool { return state(t, b.Backend, ids[1]) == backend.Cancelled })
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	select {
+	case err := <-stopped:
+		if err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("Run does not return")
+	}
 }
 
 // A worker stops in time although it cannot store how its runs ended.

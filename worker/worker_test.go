@@ -289,6 +289,35 @@ func TestResultsByError(t *testing.T) {
 	})
 }
 
+// A snooze of no time is one of a second: a job that snoozes costs no attempt,
+// and would keep a slot busy for ever.
+func TestSnoozeOfNoTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New(nil)
+		q := plainjobs.New(b, nil)
+		var at []time.Time
+		jobs := bind(q, jobA, func(context.Context, string) error {
+			if at = append(at, time.Now()); len(at) == 3 {
+				return nil
+			}
+			return plainjobs.Snooze(0)
+		})
+		id := perform(t, q, jobA.With(""))[0]
+		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 1})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		mustStop(t, stop)
+		if s := state(t, b, id); s != backend.Done || len(at) != 3 {
+			t.Fatalf("after %d runs the job is %v", len(at), s)
+		}
+		for i := range 2 {
+			if gap := at[i+1].Sub(at[i]); gap < time.Second {
+				t.Errorf("run %d came %v after the one before, want a second", i+2, gap)
+			}
+		}
+	})
+}
+
 func TestHandlerPanics(t *testing.T) {
 	onEachStore(t, func(t *testing.T, b backend.Backend) {
 		q := plainjobs.New(b, nil)
@@ -473,6 +502,7 @@ func TestRunRefuses(t *testing.T) {
 		"Grace is 48h0m0s":      {Grace: 48 * time.Hour, Jobs: bound},
 		"Jobs[0] is nil":        {Jobs: []plainjobs.AnyJob{nil}},
 		"Jobs[1] is nil":        {Jobs: []plainjobs.AnyJob{jobB, (*plainjobs.Job[int])(nil)}},
+		"Jobs[2] is nil":        {Jobs: []plainjobs.AnyJob{jobB, jobB, (*plainjobs.ResultJob[int, int])(nil)}},
 		"there are no jobs":     {Jobs: []plainjobs.AnyJob{}},
 		// An unbound job is named with the place of its declaration.
 		"a (declared at ": {Jobs: []plainjobs.AnyJob{jobA}},

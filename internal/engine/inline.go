@@ -87,10 +87,14 @@ func (s *Inline) add(jobs []backend.NewJob, run bool) (pushed []backend.Pushed, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	recorded, kept := s.jobs, s.kept
+	var replaced []replacedJob
 	for i, n := range jobs {
-		p, j, err := s.addOne(i, n, run && n.Delay == 0)
+		p, j, err := s.addOne(i, n, run && n.Delay == 0, &replaced)
 		if err != nil {
 			s.jobs, s.kept = recorded, kept
+			for _, r := range slices.Backward(replaced) {
+				*r.job = r.was
+			}
 			return nil, nil, err
 		}
 		if pushed = append(pushed, p); j != nil {
@@ -103,8 +107,14 @@ func (s *Inline) add(jobs []backend.NewJob, run bool) (pushed []backend.Pushed, 
 	return pushed, runs, nil
 }
 
+// A replacedJob is a recorded job and what it was.
+type replacedJob struct {
+	job *inlineJob
+	was inlineJob
+}
+
 // addOne records a job and returns it if it is to be run. The caller holds mu.
-func (s *Inline) addOne(index int, n backend.NewJob, run bool) (backend.Pushed, *inlineJob, error) {
+func (s *Inline) addOne(index int, n backend.NewJob, run bool, replaced *[]replacedJob) (backend.Pushed, *inlineJob, error) {
 	now := time.Now()
 	if u := n.Unique; u.Key != "" {
 		holder, waiting := s.holder(n.Name, u.Key, now)
@@ -113,9 +123,10 @@ func (s *Inline) addOne(index int, n backend.NewJob, run bool) (backend.Pushed, 
 		case u.Conflict == backend.Reject, u.Conflict == backend.Replace && waiting == nil:
 			return backend.Pushed{}, nil, &backend.DuplicateError{Index: index, Name: n.Name, Key: u.Key, ID: holder}
 		case u.Conflict == backend.Replace:
-			created := waiting.CreatedAt
+			was := *waiting
+			*replaced = append(*replaced, replacedJob{waiting, was})
 			*waiting = newInlineJob(holder, n)
-			waiting.CreatedAt = created
+			waiting.CreatedAt = was.CreatedAt
 			fallthrough
 		default:
 			return backend.Pushed{ID: holder, Duplicate: true}, nil, nil

@@ -1,0 +1,43 @@
+package worker
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/memory"
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+// What runs tell is kept no longer than they are, however they end: those that
+// are lost, or were completed by their own transaction, the settler never sees.
+func TestProgressIsForgotten(t *testing.T) {
+	opts, err := Options{Logger: slog.New(slog.DiscardHandler)}.resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSession(&engine.Queue{Backend: memory.New(nil)}, opts, nil, nil)
+	for _, end := range []func(r *run) ended{
+		func(r *run) ended { r.state = runLost; return ended{run: r} },
+		func(r *run) ended { return ended{run: r, settled: true} },
+	} {
+		r := &run{s: s, job: &backend.Job{}, def: &engine.Definition{}, state: runRuns, inSlot: true}
+		s.mu.Lock()
+		s.hold(r)
+		s.mu.Unlock()
+		r.Tell(1, 2)
+		s.mu.Lock()
+		s.finish(end(r))
+		if len(s.told) != 0 {
+			t.Error("a run that is over is still held")
+		}
+		clear(s.told)
+		s.mu.Unlock()
+		r.Tell(2, 2) // by somebody whom the handler left behind
+		s.mu.Lock()
+		if len(s.told) != 0 {
+			t.Error("a run that is over is held again")
+		}
+		s.mu.Unlock()
+	}
+}

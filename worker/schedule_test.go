@@ -1,0 +1,148 @@
+package worker_test
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend/memory"
+	"github.com/plainjobs/plainjobs/worker"
+)
+
+func nothing(context.Context, time.Time) error { return nil }
+
+var (
+	// The names of those that fail come before those of the others.
+	panicsJob  = plainjobs.Every("broken/panics", time.Hour, nothing, plainjobs.UniqueBy(func(time.Time) string { panic("no key") }))
+	laterJob   = plainjobs.Every("broken/panics-later", time.Hour, nothing, plainjobs.UniqueBy(keyOnceDefined))
+	longKeyJob = plainjobs.Every("broken/key", time.Hour, nothing, plainjobs.UniqueBy(func(time.Time) string { return strings.Repeat("k", 300) }))
+
+	fullJob  = plainjobs.Every("schedule/full", time.Hour, nothing, plainjobs.CatchUp(10), plainjobs.MaxPending(5))
+	keysJob  = plainjobs.Every("schedule/keys", time.Hour, nothing, plainjobs.CatchUp(4), plainjobs.UniqueBy(parity, plainjobs.Reject()))
+	localJob = plainjobs.Cron("schedule/local", "@hourly", nothing, plainjobs.Zone("Local"))
+)
+
+func keyOnceDefined(tick time.Time) string {
+	if !tick.IsZero() {
+		panic("no key for this tick")
+	}
+	return "k"
+}
+
+func parity(tick time.Time) string {
+	if tick.Hour()%2 == 0 {
+		return "even"
+	}
+	return "odd"
+}
+
+// A worker that others took for dead, and whose schedules they took for
+// removed, has them again when it is back.
+func TestSchedulesOfOneTakenForDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &troubled{Backend: memory.New(nil)}
+		q, other := plainjobs.New(b, nil), plainjobs.New(b.Backend, nil)
+		begin := time.Now().UTC()
+		hourly := ticking(q, hourlyJob)
+		stop := start(t, q, worker.Options{Jobs: []plainjobs.AnyJob{hourlyJob}})
+		stopOther := start(t, other, worker.Options{Jobs: bind(other, jobA, func(context.Context, string) error { return nil })})
+		time.Sleep(90 * time.Minute)
+		b.down.Store(true)
+		time.Sleep(2 * time.Minute)
+		if infos, err := other.Schedules(t.Context()); err != nil || len(infos) != 1 || infos[0].RemovedAt.IsZero() {
+			t.Fatalf("Schedules = %+v, %v, want it removed", infos, err)
+		}
+		b.down.Store(false)
+		time.Sleep(4 * time.Hour)
+		synctest.Wait()
+		var want []time.Time
+		for h := range 5 {
+			want = append(want, begin.Add(time.Duration(h+1)*time.Hour))
+		}
+		if !slices.Equal(*hourly, want) {
+			t.Errorf("ticks are %v, want %v", *hourly, want)
+		}
+		if infos, err := other.Schedules(t.Context()); err != nil || len(infos) != 1 || !infos[0].RemovedAt.IsZero() {
+			t.Errorf("Schedules = %+v, %v, want it there", infos, err)
+		}
+		mustStop(t, stop)
+		mustStop(t, stopOther)
+	})
+}
+
+// A schedule that cannot push says so, and keeps no other from its ticks.
+func TestBrokenScheduleIsAlone(t *testing.T) {
+	for _, job := range []*plainjobs.Job[time.Time]{panicsJob, laterJob, longKeyJob} {
+		t.Run(job.Name(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q := plainjobs.New(memory.New(nil), nil)
+				hourly, broken := ticking(q, hourlyJob), ticking(q, job)
+				var log lockedBuffer
+				stop := start(t, q, worker.Options{
+					Jobs: []plainjobs.AnyJob{hourlyJob, job}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+				})
+				time.Sleep(5*time.Hour + time.Minute)
+				synctest.Wait()
+				mustStop(t, stop)
+				if len(*hourly) != 5 || len(*broken) != 0 {
+					t.Errorf("ticks are %v and, of the one that cannot push, %v", *hourly, *broken)
+				}
+				if text := log.String(); !strings.Contains(text, "schedule "+job.Name()) {
+					t.Errorf("the log does not name %s: %s", job.Name(), text)
+				}
+			})
+		})
+	}
+}
+
+// Of several ticks that were missed, those are made up for that the job's own
+// rules let in.
+func TestSomeMissedTicksAreRefused(t *testing.T) {
+	for _, c := range []struct {
+		job  *plainjobs.Job[time.Time]
+		want []int
+	}{
+		{fullJob, []int{1, 2, 3, 4, 5}}, // with which it is full
+		{keysJob, []int{7, 8}},          // whose keys 9 and 10 have
+	} {
+		t.Run(c.job.Name(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q := plainjobs.New(memory.New(nil), nil)
+				begin := time.Now().UTC()
+				ticks := ticking(q, c.job)
+				opts := worker.Options{Jobs: []plainjobs.AnyJob{c.job}}
+				stop := start(t, q, opts)
+				time.Sleep(time.Minute)
+				mustStop(t, stop)
+				time.Sleep(10*time.Hour + 10*time.Minute)
+				stop = start(t, q, opts)
+				time.Sleep(5 * time.Minute)
+				synctest.Wait()
+				mustStop(t, stop)
+				var want []time.Time
+				for _, h := range c.want {
+					want = append(want, begin.Add(time.Duration(h)*time.Hour))
+				}
+				slices.SortFunc(*ticks, time.Time.Compare)
+				if !slices.Equal(*ticks, want) {
+					t.Errorf("made up with %v, want %v", *ticks, want)
+				}
+			})
+		})
+	}
+}
+
+// What Local is depends on the machine, so it is no zone for a schedule of
+// several.
+func TestLocalZone(t *testing.T) {
+	q := plainjobs.New(memory.New(nil), nil)
+	err := worker.New(q, &worker.Options{Jobs: []plainjobs.AnyJob{localJob}}).Run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "Local is another zone on each machine") || !strings.Contains(err.Error(), "schedule_test.go:") {
+		t.Errorf("Run with the zone Local = %v", err)
+	}
+}
