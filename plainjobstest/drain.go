@@ -49,8 +49,9 @@ func Drain(tb testing.TB, q *plainjobs.Queue, opts ...DrainOption) []error {
 		opt(d)
 	}
 	if inline, ok := d.queue.Backend.(*engine.Inline); ok {
+		var draining engine.Draining
 		for {
-			err := inline.Drain(plainjobs.NewContext(tb.Context(), q), d.future, d.retries, &d.runs)
+			err := inline.Drain(plainjobs.NewContext(tb.Context(), q), d.future, d.retries, &draining)
 			if errors.Is(err, engine.ErrEndless) {
 				tb.Fatalf("plainjobstest: drain: %v", err)
 			}

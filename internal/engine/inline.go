@@ -309,17 +309,26 @@ const maxDrain = 10_000
 // ErrEndless is returned by Drain.
 var ErrEndless = fmt.Errorf("%d jobs have run and there are still some: do they perform each other for ever?", maxDrain)
 
+// A Draining is what is known of the runs of one drain, from error to error.
+// The zero value is a new one.
+type Draining struct {
+	runs  int
+	tried map[*inlineJob]backend.Ending // of jobs that were run and wait again
+}
+
 // Drain runs what is recorded and due, what it pushes included, with future
 // also what is for later, and with retries what has failed again. It returns
-// the first error.
-func (s *Inline) Drain(ctx context.Context, future, retries bool, runs *int) error {
-	tried := map[*inlineJob]backend.Ending{}
+// the first error; to go on, call it again.
+func (s *Inline) Drain(ctx context.Context, future, retries bool, d *Draining) error {
+	if d.tried == nil {
+		d.tried = map[*inlineJob]backend.Ending{}
+	}
 	for {
 		var next *inlineJob
 		now := time.Now()
 		s.mu.Lock()
 		for _, j := range s.jobs {
-			ending, ran := tried[j]
+			ending, ran := d.tried[j]
 			due := !j.RunAt.After(now) || future && !ran
 			if ran {
 				due = retries && ending == backend.EndRetry
@@ -345,15 +354,15 @@ func (s *Inline) Drain(ctx context.Context, future, retries bool, runs *int) err
 			s.end(next, &backend.Failure{Ending: backend.EndCancelled, Error: backend.ExpiredError}, nil)
 			continue
 		}
-		if *runs++; *runs > maxDrain {
+		if d.runs++; d.runs > maxDrain {
 			return ErrEndless
 		}
 		if err := s.run(ctx, next, retries); err != nil {
 			return err
 		}
-		tried[next] = backend.EndSnooze
+		d.tried[next] = backend.EndSnooze
 		if s.mu.Lock(); next.Failures > failures {
-			tried[next] = backend.EndRetry
+			d.tried[next] = backend.EndRetry
 		}
 		s.mu.Unlock()
 	}
