@@ -118,7 +118,7 @@ func (d *drain) next(ctx context.Context) bool {
 		return true
 	}
 	f := engine.Judge(def, job, err, false)
-	if f.Delay == 0 && f.Ending == backend.EndRetry && !d.retries {
+	if f.Delay < time.Microsecond && f.Ending == backend.EndRetry && !d.retries {
 		f.Delay = time.Second // it has had its turn
 	}
 	d.settle(ctx, job, nil, &f)

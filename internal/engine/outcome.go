@@ -52,7 +52,7 @@ func Judge(d *Definition, job *backend.Job, err error, interrupted bool) backend
 		return f
 	case snooze != nil:
 		f.Ending, f.Delay, f.Error = backend.EndSnooze, clampDelay(snooze.Delay), ""
-		if f.Delay == 0 {
+		if f.Delay < time.Microsecond { // which stores cannot tell from none
 			f.Delay = time.Second // or it would run again and again, at no cost
 		}
 		return f
