@@ -33,6 +33,8 @@ type drain struct {
 	tb     testing.TB
 	queue  *engine.Queue
 	worker backend.Worker
+	defs   map[string]*engine.Definition // by each name
+	names  []string
 	tried  map[int64]backend.Ending // of jobs that were run and wait again
 	runs   int
 	errs   []error
@@ -63,6 +65,12 @@ func Drain(tb testing.TB, q *plainjobs.Queue, opts ...DrainOption) []error {
 		return d.errs
 	}
 	d.worker = backend.Worker{ID: 1 + rand.Int64N(1<<62), Host: "test", PID: 1, Lease: time.Hour}
+	d.defs = map[string]*engine.Definition{}
+	for _, def := range engine.Definitions() {
+		for _, name := range append([]string{def.Name}, def.Aliases...) {
+			d.defs[name], d.names = def, append(d.names, name)
+		}
+	}
 	for d.next(tb.Context()) {
 	}
 	if heart, ok := d.queue.Backend.(backend.Heart); ok {
@@ -85,15 +93,8 @@ func (d *drain) failed(err error) {
 func (d *drain) next(ctx context.Context) bool {
 	d.tb.Helper()
 	d.hurry(ctx)
-	defs := map[string]*engine.Definition{}
-	var names []string
-	for _, def := range engine.Definitions() {
-		for _, name := range append([]string{def.Name}, def.Aliases...) {
-			defs[name], names = def, append(names, name)
-		}
-	}
 	jobs, err := d.queue.Backend.Claim(ctx, backend.ClaimRequest{
-		Worker: d.worker, Register: true, Names: names, Limit: 1, Suspects: true,
+		Worker: d.worker, Register: true, Names: d.names, Limit: 1, Suspects: true,
 	})
 	if err != nil {
 		d.tb.Fatalf("plainjobstest: drain: %v", err)
@@ -105,7 +106,7 @@ func (d *drain) next(ctx context.Context) bool {
 	if d.runs++; d.runs > 10_000 {
 		d.tb.Fatalf("plainjobstest: drain: %v; the last was %s #%d", engine.ErrEndless, job.Name, job.ID)
 	}
-	def := defs[job.Name]
+	def := d.defs[job.Name]
 	handler := d.queue.Handler(def)
 	if handler == nil {
 		d.settle(ctx, job, nil, &backend.Failure{Ending: backend.EndFailed, Error: "no handler"})
@@ -151,9 +152,21 @@ func (d *drain) hurry(ctx context.Context) {
 	if !ok || !can || !d.future && !d.retries {
 		return
 	}
+	counts, err := reader.Count(ctx)
+	if err != nil {
+		d.tb.Fatalf("plainjobstest: drain: %v", err)
+	}
+	left := 0 // to be found: the list is of all jobs, most of which may have run
+	for _, c := range counts {
+		if c.State == backend.Scheduled {
+			left += int(c.Jobs)
+		}
+	}
 	var ids []int64
-	for before := int64(0); ; {
-		page, err := reader.List(ctx, backend.ListRequest{Filter: backend.Filter{State: backend.Scheduled}, Before: before})
+	for before := int64(0); left > 0; {
+		page, err := reader.List(ctx, backend.ListRequest{
+			Filter: backend.Filter{State: backend.Scheduled}, Before: before, Limit: min(left, 1000),
+		})
 		if err != nil {
 			d.tb.Fatalf("plainjobstest: drain: %v", err)
 		}
@@ -163,6 +176,7 @@ func (d *drain) hurry(ctx context.Context) {
 				ids = append(ids, j.ID)
 			}
 		}
+		left -= len(page.Jobs)
 		if before = page.Next; before == 0 {
 			break
 		}

@@ -313,6 +313,7 @@ var ErrEndless = fmt.Errorf("%d jobs have run and there are still some: do they 
 // The zero value is a new one.
 type Draining struct {
 	runs  int
+	ended int                           // so many jobs, the first ones, will not run
 	tried map[*inlineJob]backend.Ending // of jobs that were run and wait again
 }
 
@@ -327,7 +328,10 @@ func (s *Inline) Drain(ctx context.Context, future, retries bool, d *Draining) e
 		var next *inlineJob
 		now := time.Now()
 		s.mu.Lock()
-		for _, j := range s.jobs {
+		for d.ended < len(s.jobs) && s.jobs[d.ended].State.Terminal() {
+			d.ended++
+		}
+		for _, j := range s.jobs[d.ended:] {
 			ending, ran := d.tried[j]
 			due := !j.RunAt.After(now) || future && !ran
 			if ran {
