@@ -63,6 +63,8 @@ func TestJudge(t *testing.T) {
 		"cancel":                 {d, 3, &engine.CancelError{Err: boom}, true, backend.EndCancelled, 0},
 		"snooze at last attempt": {d, 3, &engine.SnoozeError{Delay: time.Hour}, false, backend.EndSnooze, time.Hour},
 		"negative snooze":        {d, 1, &engine.SnoozeError{Delay: -1}, false, backend.EndSnooze, time.Second},
+		"snooze of no time":      {d, 1, &engine.SnoozeError{}, false, backend.EndSnooze, time.Second},
+		"snooze of a nanosecond": {d, 1, &engine.SnoozeError{Delay: 1}, false, backend.EndSnooze, time.Second},
 		"retry after, wrapped":   {d, 1, fmt.Errorf("w: %w", &engine.RetryError{Delay: time.Minute, Err: boom}), true, backend.EndRetry, time.Minute},
 		"retry after at last":    {d, 3, &engine.RetryError{Delay: time.Minute}, false, backend.EndFailed, 0},
 		"endless retry after":    {d, 1, &engine.RetryError{Delay: math.MaxInt64}, false, backend.EndRetry, 10 * 365 * 24 * time.Hour},
