@@ -49,12 +49,17 @@ func TestEventStates(t *testing.T) {
 		})()
 		ids := perform(t, q, jobA.With("does"), jobA.With("fails"), jobA.With("fails", plainjobs.MaxAttempts(1)), jobA.With("again"),
 			jobA.With("cancels"), jobA.With("snoozes"), jobA.With("waits", plainjobs.In(10*time.Second)), jobA.With("", plainjobs.In(24*time.Hour)))
+		last := func(id int64) plainjobs.Info {
+			mu.Lock()
+			defer mu.Unlock()
+			return infos[id]
+		}
 		for _, id := range ids {
 			stored, err := q.Get(t.Context(), id)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if told := infos[id]; !told.CreatedAt.Equal(stored.CreatedAt) || !told.RunAt.Equal(stored.RunAt) {
+			if told := last(id); !told.CreatedAt.Equal(stored.CreatedAt) || !told.RunAt.Equal(stored.RunAt) {
 				t.Errorf("pushed at %v for %v, and the store has %v and %v", told.CreatedAt, told.RunAt, stored.CreatedAt, stored.RunAt)
 			}
 		}
@@ -63,7 +68,7 @@ func TestEventStates(t *testing.T) {
 		synctest.Wait()
 		for i, id := range ids[:6] {
 			stored, err := q.Get(t.Context(), id)
-			if told := infos[id]; err != nil || told.State != stored.State {
+			if told := last(id); err != nil || told.State != stored.State {
 				t.Errorf("job %d is %v, %v, and was last told to be %v", i, stored.State, err, told.State)
 			}
 		}

@@ -31,7 +31,7 @@ func (r *record) add(e plainjobs.Event) {
 func (r *record) String() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return fmt.Sprint(r.kinds)
+	return fmt.Sprintf("%v", r.kinds)
 }
 
 // A run whose context has ended for two reasons is reported once.
