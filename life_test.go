@@ -15,10 +15,13 @@ import (
 )
 
 var (
-	lifeJob   = plainjobs.Declare[string]("life/plain", plainjobs.MaxAttempts(2))
-	keyedJob  = plainjobs.Declare[order]("life/keyed", plainjobs.UniqueBy(orderKey), plainjobs.SerialBy(orderKey))
-	boundJob  = plainjobs.Declare[string]("life/bound", plainjobs.MaxPending(2))
-	resultJob = plainjobs.DeclareResult[int, string]("life/result")
+	lifeJob  = plainjobs.Declare[string]("life/plain", plainjobs.MaxAttempts(2))
+	keyedJob = plainjobs.Declare[order]("life/keyed", plainjobs.UniqueBy(orderKey), plainjobs.SerialBy(orderKey))
+	boundJob = plainjobs.Declare[string]("life/bound", plainjobs.MaxPending(2))
+	// longKeyJob has a key that no store takes.
+	longKeyJob    = plainjobs.Declare[string]("life/long-key", plainjobs.UniqueBy(func(string) string { return strings.Repeat("k", 256) }))
+	renamedResult = plainjobs.DeclareResult[int, int]("life/result-new", plainjobs.Aliases("life/result-old"))
+	resultJob     = plainjobs.DeclareResult[int, string]("life/result")
 )
 
 func orderKey(o order) string {
@@ -41,6 +44,10 @@ func TestBadTaskOptions(t *testing.T) {
 		"Before(the zero time)":    lifeJob.With("", plainjobs.Before(time.Time{})),
 		"has passed":               lifeJob.With("", plainjobs.Before(time.Now().Add(-time.Hour))),
 		"In(-1ns)":                 lifeJob.With("", plainjobs.In(-1)),
+		"Replace and Reject":       lifeJob.With("", plainjobs.Unique("k", plainjobs.Replace(), plainjobs.Reject())),
+		"Reject contradict":        lifeJob.With("", plainjobs.Unique("k", plainjobs.Reject(), plainjobs.Replace())),
+		"is before the task's own": lifeJob.With("", plainjobs.In(2*time.Hour), plainjobs.Before(time.Now().Add(time.Hour))),
+		"the task's own time":      lifeJob.With("", plainjobs.At(time.Now().Add(2*time.Hour)), plainjobs.Before(time.Now().Add(time.Hour))),
 	} {
 		if _, err := q.Perform(t.Context(), task); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Perform = %v, want %q", err, want)
@@ -76,6 +83,17 @@ func TestBadDefinitions(t *testing.T) {
 		"nil handler":       func() { plainjobs.Cron("bad/17", "@daily", nil) },
 		"has no At":         func() { plainjobs.Schedule("bad/18", "@daily", lifeJob.With("", plainjobs.At(time.Now()))) },
 		"life_test.go":      func() { plainjobs.Cron("bad/19", "@never", tick) },
+		"366 days":          func() { plainjobs.Define("bad/20", fn, plainjobs.Timeout(367*24*time.Hour)) },
+		"Timeout(2562047h":  func() { plainjobs.Define("bad/21", fn, plainjobs.Timeout(1<<63-1)) },
+		"could await it": func() {
+			plainjobs.DefineResult("bad/22", func(context.Context, string) (int, error) { return 0, nil }, plainjobs.Keep(plainjobs.History{Done: -1}))
+		},
+		"await it": func() { plainjobs.DeclareResult[string, int]("bad/23", plainjobs.Keep(plainjobs.History{Done: -1})) },
+		// What no store would take, a schedule would push in vain.
+		"make tasks with":  func() { plainjobs.Schedule("bad/24", "@daily", plainjobs.Task{}) },
+		"the key is empty": func() { plainjobs.Schedule("bad/25", "@daily", lifeJob.With("", plainjobs.Unique(""))) },
+		"1048576":          func() { plainjobs.Schedule("bad/26", "@daily", lifeJob.With(strings.Repeat("x", 2<<20))) },
+		"at most 255":      func() { plainjobs.Schedule("bad/27", "@daily", longKeyJob.With("")) },
 	} {
 		func() {
 			defer func() {
@@ -222,6 +240,87 @@ func TestOperations(t *testing.T) {
 	}
 }
 
+// Retry is for what went wrong. What is done runs again only if that was said.
+func TestRetryLeavesDoneJobs(t *testing.T) {
+	q, _ := newQueue(t, nil)
+	ctx := t.Context()
+	fail := true
+	plainjobs.Handle(q, lifeJob, func(_ context.Context, s string) error {
+		switch {
+		case s == "fails" && fail:
+			return errors.New("no")
+		case s == "cancels" && fail:
+			return plainjobs.Cancel(nil)
+		}
+		return nil
+	})
+	ids, err := q.PerformMany(ctx, lifeJob.With(""), lifeJob.With("fails"), lifeJob.With("cancels"), lifeJob.With("", plainjobs.In(time.Hour)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := func() (all []plainjobs.State) {
+		for _, id := range ids {
+			info, err := q.Get(ctx, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, info.State)
+		}
+		return all
+	}
+	plainjobstest.Drain(t, q, plainjobstest.Retries(), plainjobstest.Failures())
+	if got, want := states(), []plainjobs.State{plainjobs.Done, plainjobs.Failed, plainjobs.Cancelled, plainjobs.Scheduled}; !slices.Equal(got, want) {
+		t.Fatalf("the jobs are %v, want %v", got, want)
+	}
+	if n, err := q.Retry(ctx, plainjobs.Filter{Name: "life/plain"}); n != 3 || err != nil {
+		t.Errorf("Retry by name = %d, %v, want 3", n, err)
+	}
+	if got, want := states(), []plainjobs.State{plainjobs.Done, plainjobs.Pending, plainjobs.Pending, plainjobs.Pending}; !slices.Equal(got, want) {
+		t.Errorf("the jobs are %v, want %v", got, want)
+	}
+	fail = false
+	plainjobstest.Drain(t, q)
+	for what, filter := range map[string]plainjobs.Filter{
+		"IDs": {IDs: ids}, "state": {Name: "life/plain", State: plainjobs.Done}, "all": {All: true},
+	} {
+		if n, err := q.Retry(ctx, filter); n != 4 || err != nil {
+			t.Errorf("Retry by %s = %d, %v, want 4", what, n, err)
+		}
+		plainjobstest.Drain(t, q)
+	}
+}
+
+// An empty list of IDs is what a program has that found none, and selects none.
+func TestNoIDs(t *testing.T) {
+	memory, _ := newQueue(t, nil)
+	_, inline := plainjobstest.Inline(t)
+	ctx := t.Context()
+	none := plainjobs.Filter{IDs: []int64{}}
+	for what, q := range map[string]*plainjobs.Queue{"memory": memory, "inline": inline} {
+		if _, err := q.Perform(ctx, lifeJob.With("", plainjobs.In(time.Hour))); err != nil {
+			t.Fatal(err)
+		}
+		if jobs, next, err := q.List(ctx, none, 0, 0); len(jobs) != 0 || next != 0 || err != nil {
+			t.Errorf("%s: List = %v, %d, %v", what, jobs, next, err)
+		}
+		if n, more, err := q.Count(ctx, none, true); n != 0 || more || err != nil {
+			t.Errorf("%s: Count = %d, %v, %v", what, n, more, err)
+		}
+		if n, more, err := q.Count(ctx, plainjobs.Filter{State: 99}, true); n != 0 || more || !errors.Is(err, backend.ErrInvalid) {
+			t.Errorf("%s: Count of an unknown state = %d, %v, %v", what, n, more, err)
+		}
+	}
+	for what, op := range map[string]func(context.Context, plainjobs.Filter) (int, error){
+		"Retry": memory.Retry, "Cancel": memory.Cancel, "Delete": memory.Delete,
+	} {
+		for _, filter := range []plainjobs.Filter{none, {IDs: []int64{}, Name: "life/plain"}, {IDs: []int64{}, All: true}} {
+			if n, err := op(ctx, filter); n != 0 || err != nil {
+				t.Errorf("%s of %+v = %d, %v", what, filter, n, err)
+			}
+		}
+	}
+}
+
 func TestCountStops(t *testing.T) {
 	q, b := newQueue(t, nil)
 	ctx := t.Context()
@@ -347,6 +446,28 @@ func TestResults(t *testing.T) {
 	}
 }
 
+// Who knows a job by its new name gets the result of one that was pushed under
+// the old.
+func TestAwaitByAlias(t *testing.T) {
+	q, b := newQueue(t, nil)
+	ctx := t.Context()
+	plainjobs.HandleResult(q, renamedResult, func(_ context.Context, n int) (int, error) { return n + 1, nil })
+	pushed, err := b.Push(ctx, []backend.NewJob{
+		{Name: "life/result-old", Payload: []byte("6"), MaxAttempts: 1}, {Name: "life/plain", Payload: []byte(`""`), MaxAttempts: 1},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plainjobs.Handle(q, lifeJob, func(context.Context, string) error { return nil })
+	plainjobstest.Drain(t, q)
+	if r, err := renamedResult.Await(ctx, q, pushed[0].ID); r != 7 || err != nil {
+		t.Errorf("Await = %d, %v, want 7", r, err)
+	}
+	if _, err := renamedResult.Await(ctx, q, pushed[1].ID); err == nil || !strings.Contains(err.Error(), "is a life/plain, not a life/result-new") {
+		t.Errorf("Await of another job = %v", err)
+	}
+}
+
 type chanResult struct{ C chan int }
 
 var unencodable = plainjobs.DefineResult("life/unencodable", func(context.Context, int) (chanResult, error) {
@@ -363,27 +484,33 @@ func TestResultDoesNotEncode(t *testing.T) {
 
 type traceKey struct{}
 
-func TestMiddlewareAndMetadata(t *testing.T) {
-	var calls []string
-	note := func(name string) plainjobs.Middleware {
-		return func(next plainjobs.Handler) plainjobs.Handler {
-			return func(ctx context.Context, job *plainjobs.Info) error {
-				calls = append(calls, fmt.Sprintf("%s %s %s", name, job.Name, job.Metadata["trace"]))
-				err := next(context.WithValue(ctx, traceKey{}, name), job)
-				if err != nil {
-					err = fmt.Errorf("%s: %w", name, err)
-				}
-				return err
+// calls are those of wrapped and its middleware, in order.
+var calls []string
+
+// note is a middleware that is seen in calls, in the context and in the error.
+func note(name string) plainjobs.Middleware {
+	return func(next plainjobs.Handler) plainjobs.Handler {
+		return func(ctx context.Context, job *plainjobs.Info) error {
+			calls = append(calls, fmt.Sprintf("%s %s %s", name, job.Name, job.Metadata["trace"]))
+			err := next(context.WithValue(ctx, traceKey{}, name), job)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", name, err)
 			}
+			return err
 		}
 	}
-	wrapped := plainjobs.Define("life/wrapped", func(ctx context.Context, _ int) error {
-		info, ok := plainjobs.FromContext(ctx)
-		calls = append(calls, fmt.Sprint("handler ", ctx.Value(traceKey{}), " ", info.ID, " ", ok))
-		plainjobs.Logger(ctx).Info("fine")
-		plainjobs.Progress(ctx, 1, 2)
-		return errors.New("no")
-	}, plainjobs.Use(note("job")))
+}
+
+var wrapped = plainjobs.Define("life/wrapped", func(ctx context.Context, _ int) error {
+	info, ok := plainjobs.FromContext(ctx)
+	calls = append(calls, fmt.Sprint("handler ", ctx.Value(traceKey{}), " ", info.ID, " ", ok))
+	plainjobs.Logger(ctx).Info("fine")
+	plainjobs.Progress(ctx, 1, 2)
+	return errors.New("no")
+}, plainjobs.Use(note("job")))
+
+func TestMiddlewareAndMetadata(t *testing.T) {
+	calls = nil
 	ctx, _ := plainjobstest.Inline(t, plainjobstest.Queue(plainjobs.Options{
 		Middleware: []plainjobs.Middleware{note("outer"), note("inner")},
 		Metadata:   func(context.Context) map[string]string { return map[string]string{"trace": "t1"} },
@@ -402,6 +529,29 @@ func TestMiddlewareAndMetadata(t *testing.T) {
 		}
 	}()
 	plainjobs.New(engineless{}, &plainjobs.Options{Middleware: []plainjobs.Middleware{nil}})
+}
+
+// A middleware that loses the run's context fails the run, and is told so.
+func TestMiddlewareLosesTheContext(t *testing.T) {
+	ctx, q := plainjobstest.Inline(t, plainjobstest.Queue(plainjobs.Options{Middleware: []plainjobs.Middleware{
+		func(next plainjobs.Handler) plainjobs.Handler {
+			return func(ctx context.Context, job *plainjobs.Info) error {
+				if job.Priority == 1 {
+					return next(ctx, nil)
+				}
+				return next(context.Background(), job)
+			}
+		},
+	}}))
+	ran := false
+	plainjobs.Handle(q, lifeJob, func(context.Context, string) error { ran = true; return nil })
+	for _, task := range []plainjobs.Task{lifeJob.With(""), lifeJob.With("", plainjobs.Priority(1))} {
+		_, err := q.Perform(ctx, task)
+		var panicked *plainjobs.PanicError
+		if err == nil || !strings.Contains(err.Error(), "middleware") || errors.As(err, &panicked) || ran {
+			t.Errorf("Perform = %v, and the handler ran: %v", err, ran)
+		}
+	}
 }
 
 // engineless is a store without capabilities.
@@ -446,6 +596,32 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// What was just pushed is shown as it is stored.
+func TestPushedEvent(t *testing.T) {
+	q, b := newQueue(t, nil)
+	var told plainjobs.Info
+	defer q.Subscribe(func(e plainjobs.Event) { told = e.Job })()
+	for _, c := range []struct {
+		task plainjobs.Task
+		want plainjobs.State
+	}{
+		{lifeJob.With(""), plainjobs.Pending},
+		{lifeJob.With("", plainjobs.In(time.Hour), plainjobs.Priority(2), plainjobs.MaxAttempts(9)), plainjobs.Scheduled},
+	} {
+		id, err := q.Perform(t.Context(), c.task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored := get(t, b, id)
+		if told.ID != id || told.State != c.want || stored.State != c.want || told.Priority != stored.Priority || told.MaxAttempts != stored.MaxAttempts {
+			t.Errorf("told of %+v, stored is %+v", told, stored)
+		}
+		if told.CreatedAt.Before(stored.CreatedAt) || told.RunAt.Sub(told.CreatedAt) != stored.RunAt.Sub(stored.CreatedAt) {
+			t.Errorf("told of %v for %v, stored is %v for %v", told.CreatedAt, told.RunAt, stored.CreatedAt, stored.RunAt)
+		}
+	}
+}
+
 func TestBackoffPolicies(t *testing.T) {
 	exponential := plainjobs.Exponential(time.Second, time.Minute)
 	for attempt, want := range map[int]time.Duration{0: time.Second, 1: time.Second, 2: 2 * time.Second, 6: 32 * time.Second, 7: time.Minute, 1 << 30: time.Minute} {
@@ -463,6 +639,21 @@ func TestBackoffPolicies(t *testing.T) {
 
 var daily = plainjobs.Cron("life/daily", "30 2 * * *", func(context.Context, time.Time) error { return nil },
 	plainjobs.Zone("Europe/Berlin"), plainjobs.MaxAttempts(3))
+
+var keyedTick = plainjobs.Every("life/keyed-tick", time.Hour, func(context.Context, time.Time) error { return nil },
+	plainjobs.UniqueBy(func(time.Time) string { return "k" }, plainjobs.Reject()))
+
+// Who runs a schedule by hand learns which job is there already.
+func TestRunScheduleTwice(t *testing.T) {
+	q, _ := newQueue(t, nil)
+	first, err := q.RunSchedule(t.Context(), keyedTick.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := q.RunSchedule(t.Context(), keyedTick.Name()); id != first || !errors.Is(err, plainjobs.ErrDuplicate) {
+		t.Errorf("RunSchedule = %d, %v, want %d and ErrDuplicate", id, err, first)
+	}
+}
 
 func TestNextTicks(t *testing.T) {
 	ticks, err := plainjobs.NextTicks(daily.Name(), time.Date(2026, 3, 27, 12, 0, 0, 0, time.UTC), 3)

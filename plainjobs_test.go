@@ -236,6 +236,11 @@ func TestProgrammerErrorsPanic(t *testing.T) {
 		`New with a nil backend`:                    func() { plainjobs.New(nil, nil) },
 		`New with Options.MaxPayload -1`:            func() { plainjobs.New(memory.New(nil), &plainjobs.Options{MaxPayload: -1}) },
 		`WithTx with a nil transaction`:             func() { q.WithTx(nil) },
+		`Subscribe with a nil function`:             func() { q.Subscribe(nil) },
+		`With of a nil job`:                         func() { (*plainjobs.Job[string])(nil).With("") },
+		`HandleResult with a nil queue, job`:        func() { plainjobs.HandleResult(q, (*plainjobs.ResultJob[int, string])(nil), nil) },
+		`HandleResult with a nil queue, job or`:     func() { plainjobs.HandleResult(q, resultJob, nil) },
+		`job "life/result" has a result: bind`:      func() { plainjobs.Handle(q, resultJob.Job, func(context.Context, int) error { return nil }) },
 	} {
 		message := panics(f)
 		if !strings.Contains(message, want) || !strings.Contains(message, "plainjobs_test.go:") {
