@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -32,20 +33,22 @@ func DefineResult[T, R any](name string, fn func(ctx context.Context, data T) (R
 	if fn == nil {
 		panic(fmt.Sprintf("plainjobs: %s: job %q is defined with a nil handler; use Declare to bind one later", where, name))
 	}
-	return withResult[T, R](define[T](name, where, decoding(storing(fn)), opts))
+	return &ResultJob[T, R]{define[T](name, where, decoding(storing(fn)), withResult(opts))}
 }
 
 // DeclareResult is [Declare] for a handler with a result.
 func DeclareResult[T, R any](name string, opts ...DefineOption) *ResultJob[T, R] {
-	return withResult[T, R](define[T](name, caller(), nil, opts))
+	return &ResultJob[T, R]{define[T](name, caller(), nil, withResult(opts))}
 }
 
-func withResult[T, R any](job *Job[T]) *ResultJob[T, R] {
-	if job.def.Settings.History.Done < 0 {
-		panic(fmt.Sprintf("plainjobs: %s: job %q has a result, and Keep deletes it before anybody could await it", job.def.Where, job.def.Name))
-	}
-	job.def.Results = true
-	return &ResultJob[T, R]{job}
+// withResult returns the options of a job with a result.
+func withResult(opts []DefineOption) []DefineOption {
+	return append(slices.Clip(opts), defineOption(func(d *engine.Definition) error {
+		if d.Results = true; d.Settings.History.Done < 0 {
+			return errors.New("it has a result, and Keep deletes it before anybody could await it")
+		}
+		return nil
+	}))
 }
 
 // HandleResult is [Handle] for a handler with a result.
