@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"syscall"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -26,6 +27,7 @@ const (
 	codeNotADB    = 26
 
 	codeBusySnapshot       = 517
+	codeIOErrWrite         = 778
 	codeConstraintNotNull  = 1299
 	codeConstraintDatatype = 3091
 )
@@ -110,11 +112,16 @@ func kind(err error) error {
 		kind = backend.ErrNoSpace
 	case codeIOErr, codeReadonly, codeCantOpen:
 		kind = backend.ErrUnavailable
+		if noRoom(err) || errors.Is(err, backend.ErrNoSpace) {
+			kind = backend.ErrNoSpace
+		}
 	case codeCorrupt, codeNotADB:
 		kind = backend.ErrCorrupt
 	default:
 		switch {
-		case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone):
+		case noRoom(err):
+			kind = backend.ErrNoSpace
+		case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, syscall.EIO):
 			kind = backend.ErrUnavailable
 		case unfit(err):
 			kind = backend.ErrCorrupt
@@ -126,6 +133,31 @@ func kind(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", kind, err)
+}
+
+// noRoom reports whether the operating system said that there is no room: on
+// the disk, in the user's quota, or in a file of the largest size. SQLite's own
+// file layer says FULL only for the first, that of ncruces for none; what the
+// system said is kept by ncruces in the chain and by mattn in a field, and lost
+// by modernc.
+func noRoom(err error) bool {
+	var code syscall.Errno
+	if !errors.As(err, &code) {
+		code = systemErrno(err)
+	}
+	return code == syscall.ENOSPC || code == syscall.EDQUOT || code == syscall.EFBIG
+}
+
+// systemErrno returns what mattn's errors have in a field, or 0.
+func systemErrno(err error) syscall.Errno {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if v := reflect.ValueOf(err); v.Kind() == reflect.Struct && strings.Contains(packageOf(v.Type()), "sqlite") {
+			if f := v.FieldByName("SystemErrno"); f.IsValid() && f.CanUint() {
+				return syscall.Errno(f.Uint())
+			}
+		}
+	}
+	return 0
 }
 
 // unfit reports whether err is about a value that no column of the tables may

@@ -338,6 +338,28 @@ func TestFailedFsync(t *testing.T) {
 	}
 }
 
+// A write that failed, as for want of room, leaves nothing in doubt, and no
+// push waits for a checkpoint, which readers hold up.
+func TestFailedWriteNeedsNoCheckpoint(t *testing.T) {
+	b, s := open(t, nil)
+	s.set(func(query string) error {
+		if query == "COMMIT" {
+			return &faultdriver.Error{Result: 778}
+		}
+		return nil
+	})
+	if err := push(b, "a"); !errors.Is(err, backend.ErrUnavailable) {
+		t.Errorf("Push = %v, want ErrUnavailable", err)
+	}
+	s.set(nil)
+	if err := push(b, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if calls := s.seen("PRAGMA wal_checkpoint"); len(calls) != 0 {
+		t.Errorf("after a failed write the calls are %q, want no checkpoint", calls)
+	}
+}
+
 // A request may leave with its context until its transaction is begun, the
 // one that leads too, and then nothing of it is stored.
 func TestContextEndsWhileLocked(t *testing.T) {

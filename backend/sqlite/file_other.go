@@ -15,3 +15,5 @@ func checkFile(path string, _ interface{ Warn(string, ...any) }) error {
 	_, err := os.Stat(path)
 	return err
 }
+
+func isFull(string) bool { return false }

@@ -40,3 +40,10 @@ func checkFileSystem(path string, log interface{ Warn(string, ...any) }) error {
 	}
 	return nil
 }
+
+// isFull reports whether a file system has room for a few pages only.
+func isFull(path string) bool {
+	const room = 64 << 10
+	var s unix.Statfs_t
+	return path != "" && unix.Statfs(path, &s) == nil && int64(s.Bavail)*int64(s.Bsize) < room //nolint:gosec,unconvert // types differ between systems
+}

@@ -53,7 +53,7 @@ func (b *Backend) migrate(ctx context.Context) error {
 		return fmt.Errorf("%w: the tables %s* are to have version %d; the program that they belong to, or migrate, brings "+
 			"them up to date", backend.ErrSchemaTooOld, b.opts.Prefix, len(migrations()))
 	}
-	return b.writer.do(ctx, &request{op: "migrate", full: true, run: func(t *tx) error {
+	err = b.writer.do(ctx, &request{op: "migrate", full: true, run: func(t *tx) error {
 		version, err := b.schemaVersion(ctx, unmapped{t.w.conn})
 		if err != nil {
 			return err
@@ -92,6 +92,15 @@ func (b *Backend) migrate(ctx context.Context) error {
 		}
 		return scan(ctx, unmapped{t.w.conn}, b.sql(selectStoreID), nil, func(r *sql.Rows) error { return r.Scan(&b.storeID) })
 	}})
+	if err != nil {
+		return err
+	}
+	// The reader that has seen no tables sees them now. It would say that
+	// there are none, as long as the disk cannot be read.
+	return b.read(ctx, func(q queryer) error {
+		_, err := b.schemaVersion(ctx, q)
+		return err
+	})
 }
 
 // schemaVersion returns the version of the schema, 0 if there is none.

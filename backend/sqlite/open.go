@@ -44,7 +44,7 @@ func Open(drv driver.Driver, path string, opts *Options) (*Backend, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("sqlite: open %s: %w", path, err)
+		return nil, fmt.Errorf("sqlite: open %s: %w", path, kind(err))
 	}
 	return b, nil
 }
@@ -150,7 +150,7 @@ func (b *Backend) openFile(drv driver.Driver, path string) error {
 	if b.release, err = register(path, b.driver); err != nil {
 		return err
 	}
-	b.path, b.bell = path, newBell(path)
+	b.path, b.writer.path, b.bell = path, path, newBell(path)
 	b.presence.dir = sideDir(path)
 	b.writer.onWoke, b.writer.line = b.bell.ring, newLine(path)
 	dsn := fileDSN(path)

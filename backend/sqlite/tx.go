@@ -43,7 +43,10 @@ type countKey struct {
 	state backend.State
 }
 
-// callersTx are the statements of a transaction of the application.
+// callersTx are the statements of a transaction of the application. None of
+// them is interrupted: SQLite answers that, in the middle of a write, by rolling
+// the whole transaction back, and what the application writes next would commit
+// by itself. So the context is heeded between them.
 type callersTx struct {
 	ctx    context.Context
 	tx     *sql.Tx
@@ -51,15 +54,18 @@ type callersTx struct {
 }
 
 func (c callersTx) exec(query string, args ...any) (sql.Result, error) {
-	ctx := c.ctx
-	if strings.HasPrefix(query, "ROLLBACK") || strings.HasPrefix(query, "RELEASE") {
-		ctx = context.WithoutCancel(ctx) // what was begun is finished
+	// What was begun is finished.
+	if err := c.ctx.Err(); err != nil && !strings.HasPrefix(query, "ROLLBACK") && !strings.HasPrefix(query, "RELEASE") {
+		return nil, err
 	}
-	return c.tx.ExecContext(ctx, withPrefix(query, c.prefix), args...)
+	return c.tx.ExecContext(context.WithoutCancel(c.ctx), withPrefix(query, c.prefix), args...)
 }
 
 func (c callersTx) query(query string, args ...any) (*sql.Rows, error) {
-	return c.tx.QueryContext(c.ctx, withPrefix(query, c.prefix), args...)
+	if err := c.ctx.Err(); err != nil {
+		return nil, err
+	}
+	return c.tx.QueryContext(context.WithoutCancel(c.ctx), withPrefix(query, c.prefix), args...)
 }
 
 // execN is exec for how many rows it changed.
@@ -227,7 +233,9 @@ func (t *tx) commit() error {
 		return err
 	}
 	if _, err := t.exec("COMMIT"); err != nil {
-		if primaryCode(err) == codeIOErr {
+		// A write that failed is written again by whoever commits next; a
+		// failed fsync leaves in doubt what was written before.
+		if code, _ := resultCode(err); code&0xff == codeIOErr && code != codeIOErrWrite {
 			t.w.distrust = true
 		}
 		return err

@@ -32,6 +32,7 @@ type writer struct {
 	only   bool // the pool's connection is the database: it must not be closed
 	borrow bool // the pool is somebody's: its connection goes back after each group
 	prefix string
+	path   string // empty if the database has no file
 	// onPush is called when jobs with the names are about to be pushed, and
 	// says whether somebody waits for them. onWake is called after a commit
 	// that made jobs claimable, see watch.ring, and onWoke when the lead has
@@ -291,6 +292,7 @@ func (w *writer) serve(t *tx, r *request) (group []*request) {
 		_, told := resultCode(err)
 		doubt = !told
 	}
+	last.err = w.withoutRoom(last.err)
 	if !t.rollback() && doubt {
 		// What SQLite did not say has failed, and can be rolled back no more,
 		// may be stored: to try again would store it twice.
@@ -308,6 +310,15 @@ func (w *writer) serve(t *tx, r *request) (group []*request) {
 		}
 	}
 	return group
+}
+
+// withoutRoom adds ErrNoSpace to the error of a failed write if the file system
+// is full: not every driver says so.
+func (w *writer) withoutRoom(err error) error {
+	if code, _ := resultCode(err); code == codeIOErrWrite && !noRoom(err) && isFull(w.path) {
+		return fmt.Errorf("%w: %w", backend.ErrNoSpace, err)
+	}
+	return err
 }
 
 // next takes the next request of leader's group out of the queue: those that

@@ -22,6 +22,7 @@ type history struct {
 	repeated int // batches that were pushed again
 	ticked   []ticked
 	ticks    map[*process]int // how many of them
+	logged   []logged
 	// zombies are settlements of lost leases that were tried.
 	zombies int
 	// unsettled is the largest number of runs that had ended and whose end
@@ -53,11 +54,19 @@ type ticked struct {
 	tick     int64
 }
 
+// A logged is a line of a worker's log.
+type logged struct {
+	p    *process
+	at   int64 // µs
+	text string
+}
+
 // A trouble is an error of a call to the store.
 type trouble struct {
 	p    *process
 	kind string
 	took int64 // µs
+	at   int64 // µs
 	text string
 }
 
@@ -107,7 +116,7 @@ func (h *history) read(p *process, text []byte, result *Result) error {
 		switch kind {
 		case child.NoteError:
 			t := trouble{p: p, kind: string(f[2]), text: string(bytes.Join(f[4:], []byte(" ")))}
-			t.took = n[3]
+			t.took, t.at = n[3], at
 			h.troubles = append(h.troubles, t)
 			continue
 		case child.NoteTicked:
@@ -118,6 +127,8 @@ func (h *history) read(p *process, text []byte, result *Result) error {
 			continue
 		case child.NoteRepeated:
 			h.repeated++
+		case child.NoteLog:
+			h.logged = append(h.logged, logged{p: p, at: at, text: string(bytes.Join(f[2:], []byte(" ")))})
 			continue
 		case child.NoteReaped:
 			for i := range h.reaped {

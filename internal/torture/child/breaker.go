@@ -48,10 +48,15 @@ func (b *breaker) one(in int) error {
 	return errBroken
 }
 
-func (b *breaker) before(string) error { return b.one(breakStatements) }
+func (b *breaker) before(call, _ string) error {
+	if call != "exec" && call != "query" {
+		return nil
+	}
+	return b.one(breakStatements)
+}
 
-func (b *breaker) after(query string) error {
-	if query != "COMMIT" {
+func (b *breaker) after(call, query string) error {
+	if call != "exec" || query != "COMMIT" {
 		return nil
 	}
 	return b.one(breakCommits)

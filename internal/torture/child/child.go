@@ -11,10 +11,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
 
+	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 	"github.com/plainjobs/plainjobs/internal/torture/lin"
 )
@@ -25,6 +27,10 @@ type Driver struct {
 	Open func(path string, opts *sqlite.Options) (*sqlite.Backend, error)
 	// SQL is the driver's name in database/sql.
 	SQL string
+	// VFS is a file layer of ours that the driver has, and Disk what makes
+	// it fail. Only one of the drivers can have one.
+	VFS  string
+	Disk Disk
 }
 
 // An Order is what the supervisor asks of a child for as long as it lives.
@@ -52,6 +58,10 @@ type Order struct {
 	Hit   int
 	// Pause is how long a pusher waits between two pushes.
 	Pause time.Duration
+	// Normal is set if a pusher's pushes need not survive a power cut.
+	Normal bool
+	// Log is set if a worker's log goes into the ledger.
+	Log bool
 	// Offset is a file with what is added to the clock; empty is none.
 	Offset string
 }
@@ -86,6 +96,13 @@ type Command struct {
 	For   time.Duration // how long to go on
 	// Leases to complete jobs with.
 	Leases []Lease
+	// Method to cancel, at each Stride-th of its driver calls from Offset on.
+	Method         string
+	Stride, Offset int
+	N              int // how many calls to make
+	// Where the disk is that fails, and how.
+	Where string
+	Fault DiskFault
 }
 
 // A Lease is one that was lost.
@@ -124,13 +141,24 @@ const (
 	OpInspect Op = "inspect"
 	// OpExamine opens the database at Path and uses it.
 	OpExamine Op = "examine"
+	// OpSweep cancels Method at its driver calls.
+	OpSweep Op = "sweep"
+	// OpHaste makes N calls whose contexts end at random moments.
+	OpHaste Op = "haste"
+	// OpEndure uses a store at Path while its disk fails.
+	OpEndure Op = "endure"
+	// OpLimit bounds the size of files that the child writes to N bytes, or
+	// lifts the bound if that is 0.
+	OpLimit Op = "limit"
 )
 
 // A Reply is an answer, or news.
 type Reply struct {
 	Ready  bool `json:",omitempty"` // the child has begun
 	Locked bool `json:",omitempty"` // the database is, from now on
-	Error  string
+	// Limited is set when a limit is in force or lifted.
+	Limited bool `json:",omitempty"`
+	Error   string
 	// IDs of the tasks that were pushed, and Numbers of the tasks.
 	IDs     []int64 `json:",omitempty"`
 	Numbers []int64 `json:",omitempty"`
@@ -146,6 +174,8 @@ type Reply struct {
 	Lin       *lin.Report `json:",omitempty"`
 	Exam      *Exam       `json:",omitempty"`
 	Frames    int64       `json:",omitempty"` // that checkpoints have moved
+	Sweep     *Sweep      `json:",omitempty"`
+	Endure    *Endurance  `json:",omitempty"`
 }
 
 // A Job is a stored job.
@@ -171,6 +201,8 @@ type child struct {
 	in  *json.Decoder
 	out *json.Encoder
 	mu  sync.Mutex // of out
+
+	onDriver *driverDisk // nil until it is needed
 }
 
 // Main is the main function of a child.
@@ -225,13 +257,27 @@ func (c *child) obey(stop func()) {
 		if err := c.in.Decode(&cmd); err != nil {
 			os.Exit(1)
 		}
-		if cmd.Op == OpStop {
+		switch cmd.Op {
+		case OpStop:
 			stop()
+		case OpLimit:
+			r := Reply{Limited: true}
+			if err := limitFiles(int64(cmd.N)); err != nil {
+				r.Error = err.Error()
+			}
+			c.say(r)
 		}
 	}
 }
 
 // options returns the options of the store.
 func (c *child) options() *sqlite.Options {
-	return &sqlite.Options{Clock: c.clock()}
+	opts := &sqlite.Options{Clock: c.clock()}
+	if c.Normal {
+		opts.Durability = backend.ProcessCrash
+	}
+	if c.Role != Serve { // what it says of the file system is known
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return opts
 }

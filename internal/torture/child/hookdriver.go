@@ -2,45 +2,77 @@ package child
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
+
+	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// A hook is told of each statement before it is executed, and after those that
-// return no rows. What it returns is taken for the driver's error.
+// A hook is told of each call to a driver, before and after: of "open",
+// "prepare", "exec", "query", "next" and "close" of rows, with the statement if
+// there is one. An error is the call's result: of before instead of the call,
+// of after although it went through. So a test can do its worst between any two
+// calls, and the library needs no hook.
 type hook interface {
-	before(query string) error
-	after(query string) error
+	before(call, query string) error
+	after(call, query string) error
 }
 
-// A hookDriver is a driver with a hook, so that a process can die between any
-// two statements, or be told that they failed, and the library needs none.
+// A hookDriver is a driver with a hook.
 type hookDriver struct {
 	driver.Driver
 	hook hook
 }
 
-// Open implements [driver.Driver].
-func (d *hookDriver) Open(dsn string) (driver.Conn, error) {
-	c, err := d.Driver.Open(dsn)
+// openHooked opens a store through the child's driver, with a hook.
+func (d Driver) openHooked(h hook, path string, opts *sqlite.Options) (*sqlite.Backend, error) {
+	drv, err := d.hooked(h)
 	if err != nil {
 		return nil, err
 	}
-	return &hookConn{c, d.hook}, nil
+	return sqlite.Open(drv, path, opts)
+}
+
+func (d Driver) hooked(h hook) (*hookDriver, error) {
+	db, err := sql.Open(d.SQL, ":memory:")
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	return &hookDriver{db.Driver(), h}, nil
+}
+
+// Open implements [driver.Driver].
+func (d *hookDriver) Open(dsn string) (c driver.Conn, err error) {
+	err = d.call("open", "", func() error { c, err = d.Driver.Open(dsn); return err })
+	if err != nil {
+		return nil, err
+	}
+	return &hookConn{c, d}, nil
+}
+
+// call makes a call to the driver with the hook around it.
+func (d *hookDriver) call(name, query string, f func() error) error {
+	if err := d.hook.before(name, query); err != nil {
+		return err
+	}
+	err := f()
+	if err == nil {
+		err = d.hook.after(name, query)
+	}
+	return err
 }
 
 type hookConn struct {
 	driver.Conn
-	hook hook
+	d *hookDriver
 }
 
-func (c *hookConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	if err := c.hook.before(query); err != nil {
-		return nil, err
-	}
-	r, err := c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
-	if err == nil {
-		err = c.hook.after(query)
-	}
+func (c *hookConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (r driver.Result, err error) {
+	err = c.d.call("exec", query, func() error {
+		r, err = c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
+		return err
+	})
 	return r, err
 }
 
@@ -49,18 +81,26 @@ func (c *hookConn) QueryContext(ctx context.Context, query string, args []driver
 	if !ok { // ncruces has it prepared
 		return nil, driver.ErrSkip
 	}
-	if err := c.hook.before(query); err != nil {
-		return nil, err
-	}
-	return q.QueryContext(ctx, query, args)
+	return c.d.query(query, func() (driver.Rows, error) { return q.QueryContext(ctx, query, args) })
 }
 
-func (c *hookConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	s, err := c.Conn.(driver.ConnPrepareContext).PrepareContext(ctx, query)
+func (d *hookDriver) query(query string, f func() (driver.Rows, error)) (rows driver.Rows, err error) {
+	err = d.call("query", query, func() error { rows, err = f(); return err })
 	if err != nil {
 		return nil, err
 	}
-	return &hookStmt{s, query, c.hook}, nil
+	return &hookRows{rows, d, query}, nil
+}
+
+func (c *hookConn) PrepareContext(ctx context.Context, query string) (s driver.Stmt, err error) {
+	err = c.d.call("prepare", query, func() error {
+		s, err = c.Conn.(driver.ConnPrepareContext).PrepareContext(ctx, query)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &hookStmt{s, query, c.d}, nil
 }
 
 func (c *hookConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
@@ -70,23 +110,34 @@ func (c *hookConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.T
 type hookStmt struct {
 	driver.Stmt
 	query string
-	hook  hook
+	d     *hookDriver
 }
 
-func (s *hookStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	if err := s.hook.before(s.query); err != nil {
-		return nil, err
-	}
-	r, err := s.Stmt.(driver.StmtExecContext).ExecContext(ctx, args)
-	if err == nil {
-		err = s.hook.after(s.query)
-	}
+func (s *hookStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (r driver.Result, err error) {
+	err = s.d.call("exec", s.query, func() error {
+		r, err = s.Stmt.(driver.StmtExecContext).ExecContext(ctx, args)
+		return err
+	})
 	return r, err
 }
 
 func (s *hookStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	if err := s.hook.before(s.query); err != nil {
-		return nil, err
-	}
-	return s.Stmt.(driver.StmtQueryContext).QueryContext(ctx, args)
+	return s.d.query(s.query, func() (driver.Rows, error) { return s.Stmt.(driver.StmtQueryContext).QueryContext(ctx, args) })
+}
+
+type hookRows struct {
+	driver.Rows
+	d     *hookDriver
+	query string
+}
+
+func (r *hookRows) Next(dest []driver.Value) error {
+	return r.d.call("next", r.query, func() error { return r.Rows.Next(dest) })
+}
+
+// Close is never kept from happening.
+func (r *hookRows) Close() error {
+	err := r.Rows.Close()
+	_ = r.d.hook.after("close", r.query)
+	return err
 }

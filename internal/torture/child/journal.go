@@ -62,6 +62,7 @@ const (
 	NotePushes   = 'q' // number of the first task of a batch with keys, how many: about to be pushed
 	NoteRepeated = 'd' // the same: was pushed again
 	NoteTicked   = 't' // id, number of the schedule, tick: runs
+	NoteLog      = 'g' // level, message
 	NoteError    = 'x' // kind, how long the call took in µs, operation, text
 )
 

@@ -1,7 +1,6 @@
 package child
 
 import (
-	"database/sql"
 	"os"
 	"sync"
 
@@ -81,7 +80,10 @@ func (p *points) operation() string {
 	return p.op
 }
 
-func (p *points) before(query string) error {
+func (p *points) before(call, query string) error {
+	if call != "exec" && call != "query" {
+		return nil
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reachLocked("statement")
@@ -91,7 +93,10 @@ func (p *points) before(query string) error {
 	return nil
 }
 
-func (p *points) after(query string) error {
+func (p *points) after(call, query string) error {
+	if call != "exec" {
+		return nil
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch query {
@@ -113,15 +118,5 @@ func (c *child) openWith(p *points, opts *sqlite.Options) (*sqlite.Backend, erro
 	if p == nil {
 		return c.Open(c.Path, opts)
 	}
-	return c.openHooked(p, opts)
-}
-
-// openHooked opens the store through a driver with a hook.
-func (c *child) openHooked(h hook, opts *sqlite.Options) (*sqlite.Backend, error) {
-	db, err := sql.Open(c.SQL, ":memory:")
-	if err != nil {
-		return nil, err
-	}
-	defer db.Close()
-	return sqlite.Open(&hookDriver{db.Driver(), h}, c.Path, opts)
+	return c.openHooked(p, c.Path, opts)
 }

@@ -69,6 +69,15 @@ func (s *server) do(ctx context.Context, cmd Command) (r Reply, err error) {
 	case OpExamine:
 		e := s.examine(ctx, cmd.Path)
 		return Reply{Exam: &e}, nil
+	case OpSweep:
+		sweep, err := s.sweep(cmd.Method, cmd.Stride, cmd.Offset)
+		return Reply{Sweep: &sweep}, err
+	case OpEndure:
+		e := s.endure(ctx, cmd.Where, cmd.Path, cmd.Fault)
+		return Reply{Endure: &e}, nil
+	case OpHaste:
+		sweep, err := s.haste(ctx, cmd.N)
+		return Reply{Sweep: &sweep}, err
 	}
 	if s.store == nil {
 		if s.store, err = s.Open(s.Path, s.options()); err != nil {

@@ -45,9 +45,28 @@ func (c *child) work(ctx context.Context) error {
 	c.say(Reply{Ready: true})
 	err = worker.New(q, &worker.Options{
 		Jobs: []plainjobs.AnyJob{even, odd}, Concurrency: c.Concurrency, Lease: c.Lease, Grace: c.Grace,
-		Logger: slog.New(slog.DiscardHandler),
+		Logger: c.logger(j),
 	}).Run(ctx)
 	return errors.Join(err, q.Close())
+}
+
+// logger returns the worker's.
+func (c *child) logger(j *journal) *slog.Logger {
+	if !c.Log {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(noteHandler{j})
+}
+
+// A noteHandler notes what is logged, without attributes.
+type noteHandler struct{ *journal }
+
+func (noteHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+func (h noteHandler) WithAttrs([]slog.Attr) slog.Handler         { return h }
+func (h noteHandler) WithGroup(string) slog.Handler              { return h }
+func (h noteHandler) Handle(_ context.Context, r slog.Record) error {
+	h.one(NoteLog, fmt.Sprintf("%v %s", r.Level, r.Message))
+	return nil
 }
 
 // A handler runs tasks.

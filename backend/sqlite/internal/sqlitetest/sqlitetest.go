@@ -85,6 +85,7 @@ func Run(t *testing.T, name string, open Open) {
 	t.Run("WithoutBell", d.testWithoutBell)
 	t.Run("Examine", d.testExamine)
 	t.Run("Schema", d.testSchema)
+	t.Run("CancelledInTransaction", d.testCancelledInTransaction)
 }
 
 func mustOpen(tb testing.TB, open Open, path string, opts *sqlite.Options) *sqlite.Backend {

@@ -4,6 +4,9 @@ package main
 import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/ncruces"
 	"github.com/plainjobs/plainjobs/internal/torture/child"
+	"github.com/plainjobs/plainjobs/internal/torture/child/faultvfs"
 )
 
-func main() { child.Main(child.Driver{Open: ncruces.Open, SQL: "sqlite3"}) }
+func main() {
+	child.Main(child.Driver{Open: ncruces.Open, SQL: "sqlite3", VFS: faultvfs.Name, Disk: faultvfs.Register()})
+}

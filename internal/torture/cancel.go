@@ -1,0 +1,72 @@
+package torture
+
+import (
+	"context"
+
+	"github.com/plainjobs/plainjobs/internal/torture/child"
+)
+
+var cancelTest = &Test{
+	ID:    "cancel",
+	About: "the context of every method cancelled before and after each of its driver calls, and of pushes at random moments",
+	Unit:  "random cancellations, after a sweep of every method",
+	Short: 200, Full: 10_000,
+	run: cancel,
+}
+
+func cancel(ctx context.Context, c Config) (Result, error) {
+	r, err := newRig(ctx, c)
+	if err != nil {
+		return Result{}, err
+	}
+	defer r.close()
+	err = r.cancel(ctx)
+	return r.result, err
+}
+
+func (r *rig) cancel(ctx context.Context) error {
+	server, err := r.server(ctx)
+	if err != nil {
+		return err
+	}
+	// The short form tries some of the calls, others with each seed.
+	stride := 1
+	if r.Short {
+		stride = 6
+	}
+	methods := child.Methods()
+	sum, swept := child.Sweep{}, 0
+	for _, m := range methods {
+		if !r.more(ctx) {
+			break
+		}
+		reply, err := server.ask(ctx, child.Command{Op: child.OpSweep, Method: m, Stride: stride, Offset: r.random.IntN(stride)})
+		if err != nil {
+			return err
+		}
+		swept++
+		r.progress("%s: %d driver calls, cancelled %d times", m, reply.Sweep.Calls, reply.Sweep.Runs)
+		sum.Add(*reply.Sweep)
+	}
+	reply, err := server.ask(ctx, child.Command{Op: child.OpHaste, N: r.Rounds})
+	if err != nil {
+		return err
+	}
+	random := *reply.Sweep
+	r.result.add("methods", swept)
+	r.result.add("driver_calls", sum.Calls)
+	r.result.add("cancelled", sum.Runs)
+	r.result.add("in_effect", sum.Nils)
+	r.result.add("random", random.Runs)
+	r.result.add("random_in_effect", random.Nils)
+	sum.Add(random)
+	r.result.must("nil_but_missing", sum.Missing)
+	r.result.must("partial", sum.Partial)
+	r.result.must("pool_broken", sum.Broken)
+	r.result.must("wrong_error", sum.Unkind)
+	for _, f := range sum.Faults {
+		r.result.faultf("%s", f)
+	}
+	r.sec()
+	return server.stop(ctx)
+}

@@ -1,0 +1,541 @@
+package child
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite"
+)
+
+// A Sweep is what came of cancelling a method at each of its driver calls.
+type Sweep struct {
+	Calls  int // to the driver, of the method when nobody cancels
+	Runs   int
+	Nils   int // that succeeded all the same
+	Errors int
+	// What is wrong.
+	Missing int // nil, and not in effect
+	Partial int // an error, and neither nothing nor all of it
+	Broken  int // the store or its pools afterwards
+	Unkind  int // an error that is not the context's
+	Faults  []string
+}
+
+func (s *Sweep) wrong(n *int, format string, args ...any) {
+	*n++
+	if len(s.Faults) < 10 {
+		s.Faults = append(s.Faults, fmt.Sprintf(format, args...))
+	}
+}
+
+// endless bounds the calls of a method that goes on until it is cancelled.
+const endless = 25
+
+// A canceller is the hook that cancels a context at the k-th call.
+type canceller struct {
+	mu     sync.Mutex
+	cancel context.CancelFunc
+	late   bool // the call has been made
+	k      int
+	calls  int
+	rows   int // that are open
+}
+
+// arm returns a context that ends at the k-th call from now on.
+func (c *canceller) arm(k int, late bool) context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cancel, c.k, c.late, c.calls = cancel, k, late, 0
+	return ctx
+}
+
+// disarm returns how many calls there were.
+func (c *canceller) disarm() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cancel != nil {
+		c.cancel()
+	}
+	c.cancel = nil
+	return c.calls
+}
+
+func (c *canceller) open() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rows
+}
+
+func (c *canceller) before(string, string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cancel != nil {
+		if c.calls++; c.calls == c.k && !c.late {
+			c.cancel()
+		}
+	}
+	return nil
+}
+
+func (c *canceller) after(call, _ string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch call {
+	case "query":
+		c.rows++
+	case "close":
+		c.rows--
+	}
+	if c.cancel != nil && c.calls == c.k && c.late {
+		c.cancel()
+	}
+	return nil
+}
+
+// A bench is a store in a state in which each method has something to do.
+type bench struct {
+	*canceller
+	store *sqlite.Backend
+	app   *sql.DB // the application's own, with the hook
+	raw   *sql.DB // without it
+	lent  bool    // the store borrows app's connection
+	s     *scene
+}
+
+// A scene is what a bench starts with.
+type scene struct {
+	start  time.Time
+	leases []backend.Lease
+	failed int64 // a job with an error
+	ids    []int64
+}
+
+var (
+	benchWorker = backend.Worker{ID: 7, Host: "bench", Lease: time.Hour, Schedules: []string{"bench"}}
+	benchNames  = []string{"bench/a", "bench/b"}
+)
+
+// prepare brings a new store into the state.
+func (s *scene) prepare(b *sqlite.Backend) error {
+	ctx := context.Background()
+	job := func(name string) backend.NewJob {
+		return backend.NewJob{Name: name, Payload: []byte("{}"), MaxAttempts: 3}
+	}
+	var jobs []backend.NewJob
+	for range 7 {
+		jobs = append(jobs, job("bench/a"))
+	}
+	if _, err := b.Push(ctx, jobs); err != nil {
+		return err
+	}
+	claim := func(w backend.Worker, limit int) ([]backend.Job, error) {
+		return b.Claim(ctx, backend.ClaimRequest{Worker: w, Register: true, Names: benchNames, Limit: limit})
+	}
+	claimed, err := claim(benchWorker, 6)
+	if err != nil {
+		return err
+	}
+	for i := range claimed {
+		s.leases = append(s.leases, claimed[i].Lease)
+	}
+	s.failed = s.leases[5].ID
+	if _, err := b.Complete(ctx, []backend.Completion{{Lease: s.leases[4], Result: []byte("1")}}); err != nil {
+		return err
+	}
+	if _, err := b.Fail(ctx, []backend.Failure{{Lease: s.leases[5], Ending: backend.EndFailed, Error: "bench"}}); err != nil {
+		return err
+	}
+	if _, err := claim(backend.Worker{ID: 8, Host: "dead", Lease: time.Millisecond}, 1); err != nil {
+		return err
+	}
+	later := job("bench/b")
+	later.Delay = time.Minute
+	pushed, err := b.Push(ctx, []backend.NewJob{job("bench/a"), job("bench/b"), job("bench/b"), later, job("bench/idle")})
+	if err != nil {
+		return err
+	}
+	for _, p := range pushed {
+		s.ids = append(s.ids, p.ID)
+	}
+	return errors.Join(
+		b.Set(ctx, []backend.Settings{{Name: "bench/b", MaxRunning: 5, Rate: 100, Per: time.Hour}}),
+		b.Pause(ctx, "bench/idle", true),
+		b.Define(ctx, []backend.Schedule{{Name: "bench", Definition: "d", Next: s.start}}))
+}
+
+// A method is a call that is cancelled, and what it returns that can be told
+// from another result.
+type method struct {
+	name string
+	call func(context.Context, *bench) (any, error)
+	// history of the store, as far as it is not the default.
+	history backend.History
+	// endless is set if it returns only when it is cancelled.
+	endless bool
+}
+
+// Methods are the names of what a sweep can cancel.
+func Methods() []string {
+	names := make([]string, len(methods))
+	for i := range methods {
+		names[i] = methods[i].name
+	}
+	return names
+}
+
+var methods = []method{
+	{name: "Push", call: func(ctx context.Context, b *bench) (any, error) {
+		j := backend.NewJob{Name: "bench/new", Payload: []byte("{}"), MaxAttempts: 3}
+		return b.store.Push(ctx, []backend.NewJob{j, j, j})
+	}},
+	{name: "PushKeyed", call: func(ctx context.Context, b *bench) (any, error) {
+		j := backend.NewJob{Name: "bench/new", Payload: []byte("{}"), MaxAttempts: 3, Serial: "s", Expires: time.Hour, MaxPending: 100}
+		k := j
+		k.Unique = backend.Unique{Key: "k", For: time.Hour}
+		return b.store.Push(ctx, []backend.NewJob{j, k, j})
+	}},
+	{name: "PushTx", call: func(ctx context.Context, b *bench) (any, error) {
+		return b.within(func(tx *sql.Tx) (any, error) {
+			j := backend.NewJob{Name: "bench/new", Payload: []byte("{}"), MaxAttempts: 3, Serial: "s"}
+			return b.store.PushTx(ctx, tx, []backend.NewJob{j, j})
+		})
+	}},
+	{name: "CompleteTx", call: func(ctx context.Context, b *bench) (any, error) {
+		return b.within(func(tx *sql.Tx) (any, error) {
+			return nil, b.store.CompleteTx(ctx, tx, backend.Completion{Lease: b.s.leases[0], Result: []byte("2")})
+		})
+	}},
+	{name: "Claim", call: func(ctx context.Context, b *bench) (any, error) {
+		w := benchWorker
+		w.ID = 9
+		jobs, err := b.store.Claim(ctx, backend.ClaimRequest{Worker: w, Register: true, Names: benchNames, Limit: 3})
+		var ids []int64 // tokens are random
+		for i := range jobs {
+			ids = append(ids, jobs[i].ID)
+		}
+		return ids, err
+	}},
+	{name: "Complete", call: func(ctx context.Context, b *bench) (any, error) {
+		return b.store.Complete(ctx, []backend.Completion{{Lease: b.s.leases[0], Result: []byte("2")}, {Lease: b.s.leases[1]}})
+	}},
+	{name: "Fail", call: func(ctx context.Context, b *bench) (any, error) {
+		return b.store.Fail(ctx, []backend.Failure{
+			{Lease: b.s.leases[0], Ending: backend.EndRetry, Delay: time.Minute, Error: "x"},
+			{Lease: b.s.leases[1], Ending: backend.EndFailed, Error: "y"},
+			{Lease: b.s.leases[2], Ending: backend.EndRelease},
+		})
+	}},
+	{name: "Reap", call: func(ctx context.Context, b *bench) (any, error) {
+		return b.store.Reap(ctx, backend.ReapRequest{Expired: true})
+	}},
+	// What is rescued and what is pruned are committed apart, so that one
+	// may be in effect without the other: here there is nothing to rescue.
+	{name: "ReapPrunes", history: backend.History{Done: time.Microsecond, Failed: time.Microsecond},
+		call: func(ctx context.Context, b *bench) (any, error) { return b.store.Reap(ctx, backend.ReapRequest{}) }},
+	{name: "Beat", call: func(ctx context.Context, b *bench) (any, error) {
+		return b.store.Beat(ctx, backend.BeatRequest{Worker: benchWorker})
+	}},
+	{name: "BeatLeave", call: func(ctx context.Context, b *bench) (any, error) {
+		return b.store.Beat(ctx, backend.BeatRequest{Worker: benchWorker, Leave: true})
+	}},
+	{name: "Get", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Get(ctx, b.s.failed) }},
+	{name: "List", call: func(ctx context.Context, b *bench) (any, error) {
+		return b.store.List(ctx, backend.ListRequest{Payloads: true})
+	}},
+	{name: "Count", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Count(ctx) }},
+	{name: "Workers", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Workers(ctx) }},
+	{name: "Set", call: func(ctx context.Context, b *bench) (any, error) {
+		return nil, b.store.Set(ctx, []backend.Settings{{Name: "bench/a", MaxRunning: 2}, {Name: "bench/c", MaxRunning: 3}})
+	}},
+	{name: "Pause", call: func(ctx context.Context, b *bench) (any, error) { return nil, b.store.Pause(ctx, "bench/c", true) }},
+	{name: "Names", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Names(ctx) }},
+	{name: "Operate", call: func(ctx context.Context, b *bench) (any, error) {
+		return b.store.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{IDs: b.s.ids}})
+	}},
+	{name: "Define", call: func(ctx context.Context, b *bench) (any, error) {
+		return nil, b.store.Define(ctx, []backend.Schedule{
+			{Name: "bench", Definition: "e", Next: b.s.start}, {Name: "bench2", Definition: "d", Next: b.s.start},
+		})
+	}},
+	{name: "Schedules", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Schedules(ctx) }},
+	{name: "Tick", call: func(ctx context.Context, b *bench) (any, error) {
+		return b.store.Tick(ctx, backend.Tick{
+			Name: "bench", Definition: "d", Due: b.s.start, Next: b.s.start.Add(time.Hour),
+			Jobs: []backend.NewJob{{Name: "bench/new", Payload: []byte("{}"), MaxAttempts: 3}},
+		})
+	}},
+	{name: "PauseSchedule", call: func(ctx context.Context, b *bench) (any, error) {
+		return nil, b.store.PauseSchedule(ctx, "bench", true)
+	}},
+	{name: "Progress", call: func(ctx context.Context, b *bench) (any, error) {
+		return nil, b.store.Progress(ctx, []backend.Progress{{Lease: b.s.leases[0], Done: 1, Total: 2}, {Lease: b.s.leases[1], Done: 2, Total: 2}})
+	}},
+	{name: "Wait", call: func(ctx context.Context, b *bench) (any, error) {
+		return nil, b.store.Wait(ctx, backend.ClaimRequest{Worker: benchWorker, Names: benchNames, Limit: 1})
+	}},
+	{name: "WaitInVain", endless: true, call: func(ctx context.Context, b *bench) (any, error) {
+		return nil, b.store.Wait(ctx, backend.ClaimRequest{Worker: benchWorker, Names: []string{"bench/idle"}, Limit: 1})
+	}},
+}
+
+// within calls f in a transaction of the application, which commits whatever
+// f returns: then nothing of what failed may be there.
+func (b *bench) within(f func(*sql.Tx) (any, error)) (any, error) {
+	tx, err := b.app.BeginTx(context.Background(), nil)
+	if err != nil {
+		return nil, err
+	}
+	result, err := f(tx)
+	if commitErr := tx.Commit(); commitErr != nil {
+		return nil, fmt.Errorf("the application's commit: %w", commitErr)
+	}
+	return result, err
+}
+
+// A sweeper sweeps methods.
+type sweeper struct {
+	*server
+	dir   string
+	lent  bool
+	files []byte // of the database
+	scene *scene
+	n     int
+	Sweep
+}
+
+// sweep cancels a method before and after each of its driver calls, on a store
+// with a file and on one that borrows the application's only connection.
+func (s *server) sweep(name string, stride, offset int) (sum Sweep, err error) {
+	dir, err := os.MkdirTemp(filepath.Dir(s.Path), "cancel-")
+	if err != nil {
+		return sum, err
+	}
+	defer os.RemoveAll(dir)
+	for i := range methods {
+		if methods[i].name != name {
+			continue
+		}
+		for _, lent := range []bool{false, true} {
+			w := &sweeper{server: s, dir: dir, lent: lent}
+			if err := w.method(&methods[i], stride, offset); err != nil {
+				return sum, fmt.Errorf("%s: %w", name, err)
+			}
+			sum.Add(w.Sweep)
+		}
+		return sum, nil
+	}
+	return sum, fmt.Errorf("there is no method %q", name)
+}
+
+// Add adds what another one found.
+func (s *Sweep) Add(o Sweep) {
+	s.Calls += o.Calls
+	s.Runs += o.Runs
+	s.Nils += o.Nils
+	s.Errors += o.Errors
+	s.Missing += o.Missing
+	s.Partial += o.Partial
+	s.Broken += o.Broken
+	s.Unkind += o.Unkind
+	s.Faults = append(s.Faults, o.Faults...)
+}
+
+// bench returns a store in the state of the scene: a copy of the first one.
+func (w *sweeper) bench(m *method) (b *bench, err error) {
+	b = &bench{canceller: &canceller{}, lent: w.lent}
+	w.n++
+	path := filepath.Join(w.dir, fmt.Sprintf("%d.db", w.n))
+	first := w.scene == nil
+	if first || w.lent { // a database in memory has no copies
+		w.scene = &scene{start: time.Unix(1_700_000_000, 0)}
+	}
+	b.s = w.scene
+	opts := &sqlite.Options{History: m.history, Clock: func() time.Time { return b.s.start.Add(time.Second) }}
+	setup := &sqlite.Options{Clock: func() time.Time { return b.s.start }}
+	drv, err := w.hooked(b.canceller)
+	if err != nil {
+		return nil, err
+	}
+	if w.lent {
+		b.app = sql.OpenDB(&hookConnector{drv, ":memory:"})
+		b.app.SetMaxOpenConns(1)
+		b.raw = b.app
+		store, err := sqlite.New(b.app, setup)
+		if err == nil {
+			err = errors.Join(b.s.prepare(store), store.Close())
+		}
+		if err == nil {
+			b.store, err = sqlite.New(b.app, opts)
+		}
+		return b, err
+	}
+	if first {
+		store, err := w.Open(path, setup)
+		if err == nil {
+			err = errors.Join(b.s.prepare(store), store.Close())
+		}
+		if err == nil {
+			w.files, err = os.ReadFile(path)
+		}
+		if err != nil {
+			return nil, err
+		}
+	} else if err := os.WriteFile(path, w.files, 0o600); err != nil {
+		return nil, err
+	}
+	if b.store, err = sqlite.Open(drv, path, opts); err != nil {
+		return nil, err
+	}
+	dsn := "file:" + path + "?_txlock=immediate"
+	b.app = sql.OpenDB(&hookConnector{drv, dsn})
+	b.app.SetMaxOpenConns(1)
+	b.raw, err = sql.Open(w.SQL, "file:"+path+"?_txlock=deferred&_busy_timeout=1&_pragma=busy_timeout(1)")
+	return b, err
+}
+
+// A hookConnector opens an application's connections through a hook.
+type hookConnector struct {
+	d   *hookDriver
+	dsn string
+}
+
+func (c *hookConnector) Connect(context.Context) (driver.Conn, error) { return c.d.Open(c.dsn) }
+func (c *hookConnector) Driver() driver.Driver                        { return c.d }
+
+func (b *bench) close() error {
+	err := errors.Join(b.store.Close(), b.app.Close())
+	if b.raw != b.app {
+		err = errors.Join(err, b.raw.Close())
+	}
+	return err
+}
+
+// method sweeps one method.
+func (w *sweeper) method(m *method, stride, offset int) error {
+	b, err := w.bench(m)
+	if err != nil {
+		return err
+	}
+	before, err := b.dump()
+	if err != nil {
+		return err
+	}
+	var want, after string
+	if !m.endless {
+		result, err := m.call(b.arm(0, false), b)
+		w.Calls = b.disarm()
+		if err != nil {
+			return fmt.Errorf("without being cancelled: %w", err)
+		}
+		want = text(result)
+		if after, err = b.dump(); err != nil {
+			return err
+		}
+	} else {
+		w.Calls, after = endless, before
+	}
+	if err := b.close(); err != nil {
+		return err
+	}
+	for k := 1 + offset%stride; k <= w.Calls; k += stride {
+		for _, late := range []bool{false, true} {
+			if b, err = w.bench(m); err != nil {
+				return err
+			}
+			w.one(m, b, k, late, before, after, want)
+			if err := b.close(); err != nil {
+				w.wrong(&w.Broken, "%s: closing: %v", m.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// one cancels a method once.
+func (w *sweeper) one(m *method, b *bench, k int, late bool, before, after, want string) {
+	ctx := b.arm(k, late)
+	result, err := m.call(ctx, b)
+	ended := ctx.Err()
+	b.disarm()
+	what := fmt.Sprintf("%s cancelled before call %d", m.name, k)
+	if late {
+		what = fmt.Sprintf("%s cancelled after call %d", m.name, k)
+	}
+	if b.lent {
+		what += " (borrowed)"
+	}
+	w.Runs++
+	is, dumpErr := b.dump()
+	if dumpErr != nil {
+		w.wrong(&w.Broken, "%s: the database cannot be read: %v", what, dumpErr)
+		return
+	}
+	if err == nil {
+		w.Nils++
+		if is != after || text(result) != want {
+			w.wrong(&w.Missing, "%s: nil and not in effect: %s, want %s; %s", what, text(result), want, firstDifference(is, after))
+		}
+	} else {
+		w.Errors++
+		if is != before && is != after {
+			w.wrong(&w.Partial, "%s: %v and %s", what, err, firstDifference(is, before))
+		}
+		if ended == nil || !errors.Is(err, ended) {
+			w.wrong(&w.Unkind, "%s: %v, want %v", what, err, ended)
+		}
+	}
+	if err := b.healthy(); err != nil {
+		w.wrong(&w.Broken, "%s: %v", what, err)
+	}
+}
+
+// healthy returns what is wrong with the store after a call.
+func (b *bench) healthy() error {
+	if n := b.open(); n != 0 {
+		return fmt.Errorf("%d results are open", n)
+	}
+	if n := b.app.Stats().InUse; n != 0 {
+		return fmt.Errorf("%d of the application's connections are in use", n)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if _, err := b.store.Count(ctx); err != nil {
+		return fmt.Errorf("reading afterwards: %w", err)
+	}
+	nobody := backend.Worker{ID: 12345, Lease: time.Hour}
+	if _, err := b.store.Beat(ctx, backend.BeatRequest{Worker: nobody}); !errors.Is(err, backend.ErrWorkerGone) {
+		return fmt.Errorf("writing afterwards: %w, want that nobody is not registered", err)
+	}
+	if b.lent {
+		return nil
+	}
+	// It is held up by any transaction that is open, of readers too.
+	var blocked, frames, moved int
+	err := b.raw.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&blocked, &frames, &moved)
+	if err == nil && blocked != 0 {
+		err = errors.New("a transaction is open")
+	}
+	return err
+}
+
+var randomToken = regexp.MustCompile(`"Token":[0-9]+`)
+
+// text returns a result as it is compared.
+func text(result any) string {
+	t, err := json.Marshal(result)
+	if err != nil {
+		return err.Error()
+	}
+	return randomToken.ReplaceAllString(string(t), `"Token":0`)
+}

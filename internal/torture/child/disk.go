@@ -1,0 +1,176 @@
+package child
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"strings"
+	"sync"
+
+	"github.com/plainjobs/plainjobs/backend/sqlite"
+)
+
+// A Disk is something beneath the store that fails when it is told to.
+type Disk interface {
+	// Arm makes the f.K-th call from now on fail. The zero value makes
+	// none fail any more.
+	Arm(f DiskFault)
+	// Struck returns how many calls have failed since it was armed.
+	Struck() int
+	// Distrusted reports whether a sync of the log has failed, and the log
+	// was not truncated since: what is in it may not be on the disk,
+	// whatever later syncs say.
+	Distrusted() bool
+	// Trust forgets that: of a sync of somebody else, which the store
+	// cannot know of.
+	Trust()
+}
+
+// A DiskFault says which calls fail.
+type DiskFault struct {
+	K       int    // counted from 1; zero is none
+	Call    string // "" is any
+	Forever bool   // those after it too
+	Full    bool   // as on a full disk, and only calls that need room
+}
+
+// A Counter counts calls and says which fail.
+type Counter struct {
+	mu     sync.Mutex
+	fault  DiskFault
+	calls  int
+	struck int
+}
+
+// Arm sets the fault.
+func (c *Counter) Arm(f DiskFault) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fault, c.calls, c.struck = f, 0, 0
+}
+
+// Struck returns how many calls have failed.
+func (c *Counter) Struck() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.struck
+}
+
+// Fails counts a call and reports whether it is to fail, and whether the disk
+// is then full.
+func (c *Counter) Fails(call string, needsRoom bool) (fails, full bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.fault
+	if f.K == 0 || f.Full && !needsRoom || f.Call != "" && f.Call != call {
+		return false, false
+	}
+	c.calls++
+	if c.calls == f.K || c.calls > f.K && f.Forever {
+		c.struck++
+		return true, f.Full
+	}
+	return false, false
+}
+
+// A driverDisk fails in the calls to the driver that write, for drivers whose
+// files nothing can be put beneath.
+type driverDisk struct{ Counter }
+
+// A codeError is an error with a SQLite result code, as drivers return them.
+type codeError int
+
+func (e codeError) Error() string { return "injected SQLite error" }
+func (e codeError) Code() int     { return int(e) }
+
+const (
+	resultFull       = 13
+	resultIOErrWrite = 778
+)
+
+func (d *driverDisk) before(call, query string) error {
+	if call != "exec" {
+		return nil
+	}
+	verb, _, _ := strings.Cut(strings.TrimSpace(query), " ")
+	switch verb {
+	case "INSERT", "UPDATE", "DELETE", "COMMIT":
+	default:
+		return nil
+	}
+	switch fails, full := d.Fails(verb, true); {
+	case full:
+		return codeError(resultFull)
+	case fails:
+		return codeError(resultIOErrWrite)
+	}
+	return nil
+}
+
+func (d *driverDisk) after(string, string) error { return nil }
+
+// Distrusted cannot be told: the driver sees no files.
+func (d *driverDisk) Distrusted() bool { return false }
+
+// Trust has nothing to forget.
+func (d *driverDisk) Trust() {}
+
+// A vfsDriver opens databases in a VFS.
+type vfsDriver struct {
+	driver.Driver
+	vfs string
+}
+
+// Open implements [driver.Driver].
+func (d *vfsDriver) Open(dsn string) (driver.Conn, error) {
+	return d.Driver.Open(dsn + "&vfs=" + d.vfs)
+}
+
+// openOn opens a store on a disk: one of the child's VFS, one in its driver, or
+// the machine's.
+func (c *child) openOn(where, path string) (*sqlite.Backend, Disk, error) {
+	switch where {
+	case DiskVFS:
+		if c.Disk == nil {
+			return nil, nil, errors.New("the driver has no file layer of ours")
+		}
+		db, err := sql.Open(c.SQL, ":memory:")
+		if err != nil {
+			return nil, nil, err
+		}
+		defer db.Close()
+		b, err := sqlite.Open(&vfsDriver{db.Driver(), c.VFS}, path, nil)
+		return b, c.Disk, err
+	case DiskDriver:
+		if c.onDriver == nil {
+			c.onDriver = &driverDisk{}
+		}
+		b, err := c.openHooked(c.onDriver, path, nil)
+		return b, c.onDriver, err
+	}
+	b, err := c.Open(path, nil)
+	return b, nil, err
+}
+
+// Where a disk is.
+const (
+	DiskVFS    = "vfs"
+	DiskDriver = "driver"
+	DiskReal   = "real"
+)
+
+// checkpointOn makes a checkpoint by a connection of its own.
+func (c *child) checkpointOn(ctx context.Context, where, path string) error {
+	dsn := "file:" + path + "?_txlock=deferred"
+	if where == DiskVFS {
+		dsn += "&vfs=" + c.VFS
+	}
+	db, err := sql.Open(c.SQL, dsn)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var blocked, frames, moved int
+	return db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&blocked, &frames, &moved)
+}

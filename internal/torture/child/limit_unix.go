@@ -1,0 +1,19 @@
+//go:build unix
+
+package child
+
+import "syscall"
+
+// limitFiles bounds the size of files that the process writes, or lifts the
+// bound if n is zero.
+func limitFiles(n int64) error {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &l); err != nil {
+		return err
+	}
+	l.Cur = l.Max
+	if n > 0 {
+		l.Cur = uint64(n) //nolint:gosec // it is small
+	}
+	return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &l)
+}
