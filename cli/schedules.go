@@ -113,7 +113,7 @@ func plansOf(ctx context.Context, q *plainjobs.Queue) ([]*plan, error) {
 		if pl == nil {
 			pl = &plan{name: st.Name}
 			// What another program defines, as engine.Schedule.Definition says it.
-			if part := strings.Split(st.Definition, "|"); len(part) == 4 {
+			if part := strings.Split(st.Definition, "|"); len(part) >= 4 {
 				pl.job, pl.spec, pl.zone = part[0], part[1], part[2]
 			}
 			byName[st.Name] = pl

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/memory"
+	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -239,10 +241,12 @@ func (w *world) fill(t *testing.T) {
 	check(err)
 	check(q.Pause(ctx, "welcome"))
 	check(w.store.Set(ctx, []backend.Settings{{Name: "import", MaxRunning: 2}, {Name: "invoice", Rate: 5, Per: time.Minute}}))
+	all := engine.Schedules()
+	nightly := all[slices.IndexFunc(all, func(s *engine.Schedule) bool { return s.Name == "nightly" })]
 	check(w.store.Define(ctx, []backend.Schedule{
-		{Name: "nightly", Definition: "nightly|30 2 * * *|Europe/Berlin|1", Next: noon.Add(13 * time.Hour)},
-		{Name: "often", Definition: "often|every 20m0s||1", Next: noon.Add(5 * time.Minute)},
-		{Name: "weekly", Definition: "other|@weekly|America/New_York|1", Next: noon.Add(24 * time.Hour)},
+		{Name: "nightly", Definition: nightly.Definition(), Next: noon.Add(13 * time.Hour)},
+		{Name: "often", Definition: "often|every 20m0s||1|0", Next: noon.Add(5 * time.Minute)},
+		{Name: "weekly", Definition: "other|@weekly|America/New_York|1|0", Next: noon.Add(24 * time.Hour)},
 	}))
 	w.pass(3 * time.Minute)
 }

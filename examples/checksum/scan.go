@@ -42,6 +42,8 @@ func (s *scan) run(ctx context.Context) error {
 			s.unread++
 			fmt.Fprintf(s.stderr, "checksum: %q: %v\n", path, reason(err))
 			return nil // go on with the next directory
+		case entry.IsDir() && s.skip[path]:
+			return fs.SkipDir
 		case !entry.Type().IsRegular() || s.skip[path]:
 			return nil
 		}

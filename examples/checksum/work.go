@@ -85,13 +85,13 @@ func checksum(ctx context.Context, cfg config, stdout io.Writer, stderr *progres
 	return fails == 0 && scan.unread == 0, err
 }
 
-// ownFiles returns the files that are not to be read. To open and close a
+// ownFiles returns the files and directories that are not to be read. To open and close a
 // database by other means than SQLite's would even void the locks that SQLite
 // has on it.
 func ownFiles(db, out string) map[string]bool {
 	own := map[string]bool{}
 	if path, err := realPath(db); err == nil {
-		for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		for _, suffix := range []string{"", "-wal", "-shm", "-journal", "-plainjobs"} {
 			own[path+suffix] = true
 		}
 	}

@@ -127,6 +127,7 @@ func (h *history) read(p *process, text []byte, result *Result) error {
 			continue
 		case child.NoteRepeated:
 			h.repeated++
+			continue
 		case child.NoteLog:
 			h.logged = append(h.logged, logged{p: p, at: at, text: string(bytes.Join(f[2:], []byte(" ")))})
 			continue

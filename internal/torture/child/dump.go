@@ -27,6 +27,8 @@ func (b *bench) dump() (string, error) {
 				switch {
 				case c == "token" && !strings.HasPrefix(value, "-"):
 					value = "held"
+				case c == "presence" && value != "": // of this process
+					value = "shown"
 				case c == "value" && table == "plainjobs_meta": // the store's
 					value = "…"
 				}
