@@ -11,13 +11,14 @@ import (
 const (
 	insertWorker = `
 		INSERT INTO plainjobs.workers (id, host, pid, started_at, seen_at, lease, jobs, schedules)
-		VALUES ($1::bigint, $2::text, $3::bigint, $4::bigint, $4::bigint, $5::bigint, $6::text, $7::text)`
+		VALUES ($1::bigint, $2::text, $3::bigint, $4::bigint, $4::bigint, $5::bigint, $6::text, $7::text)
+		ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, lease = excluded.lease`
 	deleteWorker = `DELETE FROM plainjobs.workers WHERE id = $1::bigint`
 	updateSeen   = `
 		UPDATE plainjobs.workers SET seen_at = plainjobs.now_us(), lease = $2::bigint WHERE id = $1::bigint RETURNING seen_at`
 )
 
-// register adds a worker's row.
+// register adds a worker's row, unless another claim of it just did.
 func (t *tx) register(w backend.Worker) error {
 	now, err := t.now()
 	if err != nil {

@@ -75,7 +75,9 @@ func (c *cluster) start(initdb, postgres string) error {
 	// takes its directory with it.
 	const leash = `"$@" & pid=$!; cat >/dev/null; kill -INT $pid; wait $pid; rm -rf "$0"`
 	c.process = exec.Command("/bin/sh", "-c", leash, c.dir, postgres, "-D", data, "-k", c.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(c.port),
-		"-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "max_wal_size=1GB", "-c", "log_min_messages=fatal")
+		"-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "max_wal_size=1GB", "-c", "log_min_messages=fatal",
+		// Nothing here outlives the test, whose machine may have a slow disk.
+		"-c", "fsync=off", "-c", "full_page_writes=off")
 	c.process.SysProcAttr, c.process.Dir = attr, c.dir
 	c.process.Stdout, c.process.Stderr = &c.log, &c.log
 	if c.leash, err = c.process.StdinPipe(); err != nil {

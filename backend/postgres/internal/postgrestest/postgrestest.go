@@ -43,6 +43,19 @@ func Run(t *testing.T, d Driver) {
 	t.Run("Conformance", func(t *testing.T) {
 		conformance.Run(t, func(tb testing.TB, opts conformance.Options) conformance.Store { return d.store(tb, opts, postgres.Options{}) })
 	})
+	t.Run("Claims", d.testClaims)
+	t.Run("Connections", d.testConnections)
+	t.Run("Serializable", d.testSerializable)
+	t.Run("WakeUp", d.testWakeUp)
+	t.Run("WrongDSN", d.testWrongDSN)
+	t.Run("Rights", d.testRights)
+	t.Run("RightsOnTables", d.testRightsOnTables)
+	t.Run("NewerSchema", d.testNewerSchema)
+	t.Run("ReadOnly", d.testReadOnly)
+	t.Run("Timeouts", d.testTimeouts)
+	t.Run("OpenAtOnce", d.testOpenAtOnce)
+	t.Run("OwnDB", d.testOwnDB)
+	t.Run("ForeignTransactions", d.testForeignTransactions)
 }
 
 // store returns a new store, in a schema of its own, whose clock can be moved.
