@@ -30,6 +30,7 @@ const (
 	codeDiskFull      = "53100"
 	codeLockTimeout   = "55P03"
 	codeCancelled     = "57014"
+	codeStarting      = "57P03"
 	codeDataCorrupt   = "XX001"
 	codeIndexCorrupt  = "XX002"
 )
@@ -73,6 +74,12 @@ func broken(err error) bool {
 		SafeToRetry() bool
 	}](err)
 	return ok
+}
+
+// unreachable reports whether the server took no connection at all.
+func unreachable(err error) bool {
+	dial, ok := errors.AsType[*net.OpError](err)
+	return ok && dial.Op == "dial" || code(err) == codeStarting
 }
 
 // kind returns err together with the package backend's error for it.
@@ -126,11 +133,11 @@ func (b *Backend) explain(err error) error {
 	return fmt.Errorf("%s: %w", advice, err)
 }
 
-// grants is the SQL that lets a role keep a queue in the schema.
+// grants is the SQL that lets the store's role keep a queue in its schema.
 func (b *Backend) grants() string {
-	const text = `CREATE SCHEMA IF NOT EXISTS "SCHEMA"; GRANT USAGE, CREATE ON SCHEMA "SCHEMA" TO "role"; ` +
-		`GRANT ALL ON ALL TABLES IN SCHEMA "SCHEMA" TO "role"; GRANT ALL ON ALL SEQUENCES IN SCHEMA "SCHEMA" TO "role"`
-	return strings.ReplaceAll(text, "SCHEMA", b.opts.Schema)
+	const text = `CREATE SCHEMA IF NOT EXISTS "{s}"; GRANT USAGE, CREATE ON SCHEMA "{s}" TO "{r}"; ` +
+		`GRANT ALL ON ALL TABLES IN SCHEMA "{s}" TO "{r}"; GRANT ALL ON ALL SEQUENCES IN SCHEMA "{s}" TO "{r}"`
+	return strings.NewReplacer("{s}", b.opts.Schema, "{r}", strings.ReplaceAll(b.role, `"`, `""`)).Replace(text)
 }
 
 // failed wraps err, which ended the operation op, once. The drivers disagree

@@ -20,7 +20,7 @@ var migrationFiles embed.FS
 
 const selectServer = `
 	SELECT current_setting('server_version_num')::bigint, current_setting('server_version'), current_setting('server_encoding'),
-		pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean`
+		pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, current_user`
 
 // minServer is the oldest release that the tests run against.
 const minServer = 140000
@@ -30,10 +30,10 @@ func (b *Backend) checkServer(ctx context.Context) error {
 	var number int64
 	var version, encoding string
 	var readOnly bool
-	err := b.scan(ctx, b.db, selectServer, nil, func(r *sql.Rows) error { return r.Scan(&number, &version, &encoding, &readOnly) })
+	err := b.scan(ctx, b.db, selectServer, nil, func(r *sql.Rows) error { return r.Scan(&number, &version, &encoding, &readOnly, &b.role) })
 	switch {
 	case err != nil:
-		return Discreet(b.explain(kind(err)))
+		return err
 	case number < minServer:
 		return fmt.Errorf("%w: the server is PostgreSQL %s; a queue needs version 14 or later: upgrade the server", backend.ErrInvalid, version)
 	case encoding != "UTF8":
@@ -46,7 +46,12 @@ func (b *Backend) checkServer(ctx context.Context) error {
 }
 
 const (
-	hasSchema     = `SELECT to_regnamespace($1::text) IS NOT NULL, to_regclass($2::text) IS NOT NULL`
+	// What a session has once looked up by name it may remember; what is in the
+	// tables, it reads.
+	hasSchema = `
+		SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1::text),
+			EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+				WHERE n.nspname = $1::text AND c.relname = 'meta')`
 	selectVersion = `SELECT value::bigint FROM plainjobs.meta WHERE key = 'schema'`
 	selectStoreID = `SELECT value FROM plainjobs.meta WHERE key = 'store'`
 
@@ -134,8 +139,7 @@ func (b *Backend) upgrade(t *tx, have stored) error {
 // stored returns what there is of the schema, or an error if it is newer than
 // this program.
 func (b *Backend) stored(ctx context.Context, q querier) (have stored, err error) {
-	schema := `"` + b.opts.Schema + `"`
-	err = b.scan(ctx, q, hasSchema, []any{schema, schema + ".meta"}, func(r *sql.Rows) error { return r.Scan(&have.schema, &have.tables) })
+	err = b.scan(ctx, q, hasSchema, []any{b.opts.Schema}, func(r *sql.Rows) error { return r.Scan(&have.schema, &have.tables) })
 	if err != nil || !have.tables {
 		return have, err
 	}

@@ -71,6 +71,7 @@ type Backend struct {
 	ownsDB  bool
 	driver  string
 	opts    Options
+	role    string // of the store's connections
 	storeID string
 	self    string // a random name of this handle, among those who notify
 	texts   sync.Map
@@ -176,11 +177,15 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 	b.dones.flush, b.dones.size = b.flushDones, maxDones
 	ctx, cancel := context.WithTimeout(context.Background(), openWait)
 	defer cancel()
-	if err := b.checkServer(ctx); err != nil {
-		return nil, err
-	}
-	if err := b.migrate(ctx); err != nil {
-		return nil, b.explain(kind(err))
+	err = b.retry(ctx, func() error {
+		err := b.checkServer(ctx)
+		if err == nil {
+			err = b.migrate(ctx)
+		}
+		return again(ctx, err)
+	})
+	if err != nil {
+		return nil, Discreet(b.explain(kind(err)))
 	}
 	b.watch.start(b)
 	return b, nil

@@ -20,13 +20,7 @@ func (b *Backend) read(ctx context.Context, op string, f func(querier) error) er
 	leave, err := b.enter()
 	if err == nil {
 		defer leave()
-		err = b.retry(ctx, func() error {
-			err := f(b.db)
-			if err != nil && broken(err) && ctx.Err() == nil {
-				err = &lostConn{err}
-			}
-			return err
-		})
+		err = b.retry(ctx, func() error { return again(ctx, f(b.db)) })
 	}
 	return b.failed(ctx, op, err)
 }

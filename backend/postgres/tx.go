@@ -143,15 +143,15 @@ func (b *Backend) retry(ctx context.Context, f func() error) error {
 			return err
 		}
 		err := f()
-		again, isLost := errors.AsType[*lostConn](err)
+		broke, isLost := errors.AsType[*lostConn](err)
 		switch {
 		case err == nil:
 			return nil
 		case isLost && lost < maxBroken:
 			lost++
-			err = again.err
+			err = broke.err
 		case isLost:
-			return again.err
+			return broke.err
 		case !conflicts(err):
 			return err
 		}
@@ -174,6 +174,15 @@ type lostConn struct{ err error }
 
 func (l *lostConn) Error() string { return l.err.Error() }
 func (l *lostConn) Unwrap() error { return l.err }
+
+// again returns err so that retry tries again, if a connection was lost and
+// another may do better. Nothing must have been stored.
+func again(ctx context.Context, err error) error {
+	if err != nil && broken(err) && !unreachable(err) && ctx.Err() == nil {
+		return &lostConn{err}
+	}
+	return err
+}
 
 // What a transaction begins with. Plans are made once for a connection, when
 // the tables may have been empty: they must use indexes, whatever they were
@@ -208,10 +217,7 @@ func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error)
 		}
 		if err != nil {
 			rollback(conn, err)
-			if broken(err) && ctx.Err() == nil {
-				err = &lostConn{err}
-			}
-			return err
+			return again(ctx, err)
 		}
 		commit, cancel := graced(ctx)
 		defer cancel()

@@ -91,6 +91,10 @@ func (d Driver) testClaims(t *testing.T) {
 	for left := jobs; left > 0; left -= 1000 {
 		push(t, first, "a", min(left, 1000))
 	}
+	stores := make([]*postgres.Backend, clients)
+	for i := range stores {
+		stores[i] = s.open(t, &postgres.Options{Schema: s.name})
+	}
 	l := &ledger{holder: map[int64]int64{}, done: map[int64]bool{}}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -108,8 +112,7 @@ func (d Driver) testClaims(t *testing.T) {
 		}
 	})
 	var wg sync.WaitGroup
-	for i := range clients {
-		b := s.open(t, &postgres.Options{Schema: s.name})
+	for i, b := range stores {
 		wg.Go(func() {
 			c := &client{t: t, b: b, l: l, worker: backend.Worker{ID: int64(i + 1), Lease: time.Hour, Host: "h"}, lost: &lostReplies}
 			c.run(ctx, jobs)
