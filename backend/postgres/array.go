@@ -1,8 +1,11 @@
 package postgres
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/plainjobs/plainjobs/backend"
 )
 
 // Arrays are handed over as their text and cast from it, as in
@@ -19,6 +22,22 @@ func intArray[T ~int | ~int16 | ~int64 | ~uint8](numbers []T) string {
 		text = strconv.AppendInt(text, int64(n), 10)
 	}
 	return string(append(text, '}'))
+}
+
+// parseInts returns the numbers of an array's text.
+func parseInts(text string) (numbers []int64, err error) {
+	text = strings.Trim(text, "{}")
+	if text == "" {
+		return nil, nil
+	}
+	for element := range strings.SplitSeq(text, ",") {
+		n, err := strconv.ParseInt(element, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%w: an array has %q where a number belongs", backend.ErrCorrupt, element)
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers, nil
 }
 
 // boolArray returns truths as an array's text.

@@ -43,6 +43,11 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	if err := backend.CheckClaim(req); err != nil {
 		return nil, fmt.Errorf("postgres: claim: %w", err)
 	}
+	if req.Limit > 0 && len(req.Names) > 0 && time.Now().UnixNano() > b.special.Load() {
+		if jobs, plain, err := b.claimPlain(ctx, req); plain || err != nil {
+			return jobs, err
+		}
+	}
 	var c claim
 	err := b.write(ctx, "claim", false, func(t *tx) error {
 		c = claim{t: t, req: req, base: 1 + rand.Int64N(1<<62), bytes: cmp.Or(req.MaxBytes, backend.DefaultMaxBytes)}
@@ -52,6 +57,73 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 		return nil, err
 	}
 	return c.jobs, nil
+}
+
+// specialFor is how long claims go the long way at once, after settings were
+// in the way of one.
+const specialFor = time.Second
+
+const claimPlain = `
+	SELECT coalesce(id, 0), coalesce(name, ''), coalesce(priority, 0), coalesce(failures, 0), coalesce(max_attempts, 0), coalesce(created_at, 0),
+		coalesce(run_at, 0), coalesce(now, 0), expires_at, metadata, payload
+	FROM plainjobs.claim($1::bigint, $2::bigint, $3::bigint, $4::text::text[], $5::text::bigint[], $6::bigint, $7::bigint, $8::boolean)`
+
+// claimPlain claims by one call of a function. It returns false if that will
+// not do. When its answer is lost it is repeated, as whoever lost the answer
+// would do: what was claimed and not heard of, the next beat finds.
+func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (jobs []backend.Job, plain bool, err error) {
+	leave, err := b.enter()
+	if err != nil {
+		return nil, false, b.failed(ctx, "claim", err)
+	}
+	defer leave()
+	names := slices.Clone(req.Names)
+	slices.Sort(names)
+	names = slices.Compact(names)
+	most := make([]int64, len(names))
+	for i, name := range names {
+		most[i] = int64(req.Limit)
+		if n, ok := req.Caps[name]; ok {
+			most[i] = int64(max(n, 0))
+		}
+	}
+	err = b.retry(ctx, func() error {
+		jobs, plain = nil, true
+		base := 1 + rand.Int64N(1<<62)
+		args := []any{req.Worker.ID, req.Worker.Lease.Microseconds(), base, textArray(names), intArray(most), req.Limit,
+			cmp.Or(req.MaxBytes, backend.DefaultMaxBytes), req.Suspects}
+		return again(ctx, b.scan(ctx, b.db, claimPlain, args, func(r *sql.Rows) error {
+			var j backend.Job
+			var failures, attempts, created, runAt, now int64
+			var expires sql.NullInt64
+			err := r.Scan(&j.ID, &j.Name, &j.Priority, &failures, &attempts, &created, &runAt, &now, &expires, &j.Metadata, &j.Payload)
+			if j.ID == 0 {
+				plain = false
+				return err
+			}
+			j.Token = base + j.ID
+			j.Attempt, j.MaxAttempts = int(failures)+1, int(attempts)
+			j.CreatedAt, j.RunAt = instant(created), instant(runAt)
+			if expires.Valid {
+				j.Expires = time.Duration(expires.Int64-now) * time.Microsecond
+			}
+			jobs = append(jobs, j)
+			return err
+		}))
+	})
+	if err != nil || !plain {
+		return nil, false, b.failed(ctx, "claim", err)
+	}
+	slices.SortFunc(jobs, inClaimOrder)
+	if len(jobs) > 0 {
+		b.fold.due.Add(2)
+	}
+	b.foldSome(ctx)
+	return jobs, true, nil
+}
+
+func inClaimOrder(a, b backend.Job) int {
+	return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.ID, b.ID))
 }
 
 // startable returns how many jobs of a claim will start at once.
@@ -95,6 +167,11 @@ func (c *claim) run() error {
 		return err
 	}
 	t.know(all)
+	for _, name := range c.req.Names {
+		if all[everything].paused || all[name].paused || all[name].limited() {
+			t.b.special.Store(time.Now().Add(specialFor).UnixNano())
+		}
+	}
 	c.now = t.clock
 	if !registered {
 		if !c.req.Register {
@@ -129,9 +206,7 @@ func (c *claim) run() error {
 			break
 		}
 	}
-	slices.SortFunc(c.jobs, func(a, b backend.Job) int {
-		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.ID, b.ID))
-	})
+	slices.SortFunc(c.jobs, inClaimOrder)
 	return nil
 }
 

@@ -82,6 +82,7 @@ type Backend struct {
 	prune   pruner
 	fold    folder
 	limited atomic.Pointer[settings] // as read last; only for whom to wake
+	special atomic.Int64             // until when claims are not plain, in Unix nanoseconds
 	single  atomic.Bool              // the driver takes one statement at a time
 
 	calls  sync.RWMutex // held for reading by each call, for writing by Close

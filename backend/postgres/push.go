@@ -117,6 +117,7 @@ type batch struct {
 	maxAttempts, delays     []int64
 	expires, flags          []int64
 	payloads, metadata      []int64 // their lengths
+	places                  []int64 // where a row's bytes begin, from 1: the payload, then the metadata
 	blob                    []byte
 }
 
@@ -124,7 +125,7 @@ func newBatch(jobs []backend.NewJob, states []backend.State) *batch {
 	n := len(jobs)
 	b := &batch{
 		names: make([]string, n), states: states, priorities: make([]int16, n), maxAttempts: make([]int64, n), delays: make([]int64, n),
-		expires: make([]int64, n), flags: make([]int64, n), payloads: make([]int64, n), metadata: make([]int64, n),
+		expires: make([]int64, n), flags: make([]int64, n), payloads: make([]int64, n), metadata: make([]int64, n), places: make([]int64, n),
 		uniques: make([]string, n), serials: make([]string, n), blob: make([]byte, 0, sizeOf(jobs)),
 	}
 	for i := range jobs {
@@ -135,7 +136,7 @@ func newBatch(jobs []backend.NewJob, states []backend.State) *batch {
 			b.expires[i] = max(b.expires[i], 1)
 		}
 		b.uniques[i], b.serials[i] = j.Unique.Key, j.Serial
-		b.payloads[i], b.metadata[i] = int64(len(j.Payload)), int64(len(j.Metadata))
+		b.payloads[i], b.metadata[i], b.places[i] = int64(len(j.Payload)), int64(len(j.Metadata)), int64(len(b.blob)+1)
 		b.blob = append(append(b.blob, j.Payload...), j.Metadata...)
 	}
 	return b
@@ -164,9 +165,8 @@ func flagsOf(j *backend.NewJob) (f flag) {
 
 const (
 	// What cuts a row's bytes out of all rows' bytes.
-	cutPayload  = `substring($10::bytea FROM (v.until - v.metadata - v.payload + 1)::integer FOR v.payload::integer)`
-	cutMetadata = `CASE WHEN v.metadata > 0 THEN substring($10::bytea FROM (v.until - v.metadata + 1)::integer FOR v.metadata::integer) END`
-	ends        = `sum(v.payload + v.metadata) OVER (ORDER BY v.n)`
+	cutPayload  = `substring($11::bytea FROM v.place FOR v.payload)`
+	cutMetadata = `CASE WHEN v.metadata > 0 THEN substring($11::bytea FROM v.place + v.payload FOR v.metadata) END`
 
 	// The ids ascend in the order of the batch, as it is sorted before the
 	// numbers are drawn. The session's synchronous_commit is left alone unless
@@ -174,18 +174,16 @@ const (
 	insertPlain = `
 		WITH commit AS MATERIALIZED (
 			SELECT count(CASE
-				WHEN NOT $11::boolean THEN set_config('synchronous_commit', 'off', true)
+				WHEN NOT $12::boolean THEN set_config('synchronous_commit', 'off', true)
 				WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true) END) AS n),
 		clock AS MATERIALIZED (SELECT plainjobs.now_us() AS now FROM commit WHERE n >= 0),
 		added AS (
 			INSERT INTO plainjobs.jobs (name, state, priority, max_attempts, created_at, run_at, finished_at, expires_at, flags, metadata, payload)
 			SELECT v.name, v.state, v.priority, v.max_attempts, clock.now, clock.now + v.delay, clock.now,
 				CASE WHEN v.expires > 0 THEN clock.now + v.expires END, v.flags, ` + cutMetadata + `, ` + cutPayload + `
-			FROM clock, (
-				SELECT v.*, ` + ends + ` AS until
-				FROM unnest($1::text::text[], $2::text::smallint[], $3::text::smallint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],
-					$7::text::integer[], $8::text::bigint[], $9::text::bigint[]) WITH ORDINALITY
-					AS v(name, state, priority, max_attempts, delay, expires, flags, payload, metadata, n)) v
+			FROM clock, unnest($1::text::text[], $2::text::smallint[], $3::text::smallint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],
+				$7::text::integer[], $8::text::integer[], $9::text::integer[], $10::text::integer[]) WITH ORDINALITY
+				AS v(name, state, priority, max_attempts, delay, expires, flags, payload, metadata, place, n)
 			ORDER BY v.n
 			RETURNING id, name, state),
 		counted AS (INSERT INTO plainjobs.changes (name, state, jobs) SELECT name, state, count(*) FROM added GROUP BY name, state)
@@ -202,7 +200,7 @@ func (t *tx) insertPlain(jobs []backend.NewJob, durable bool) ([]int64, error) {
 	b := newBatch(jobs, states)
 	ids := make([]int64, 0, len(jobs))
 	err := t.each(insertPlain, []any{textArray(b.names), intArray(b.states), intArray(b.priorities), intArray(b.maxAttempts), intArray(b.delays),
-		intArray(b.expires), intArray(b.flags), intArray(b.payloads), intArray(b.metadata), b.blob, durable}, func(r *sql.Rows) error {
+		intArray(b.expires), intArray(b.flags), intArray(b.payloads), intArray(b.metadata), intArray(b.places), b.blob, durable}, func(r *sql.Rows) error {
 		var id int64
 		err := r.Scan(&id)
 		ids = append(ids, id)
@@ -224,14 +222,13 @@ const (
 		INSERT INTO plainjobs.jobs (id, name, state, priority, max_attempts, created_at, run_at, finished_at, expires_at, flags,
 			unique_key, serial_key, metadata, payload)
 		OVERRIDING SYSTEM VALUE
-		SELECT v.id, v.name, v.state, v.priority, v.max_attempts, $11::bigint, $11::bigint + v.delay, $11::bigint,
-			CASE WHEN v.expires > 0 THEN $11::bigint + v.expires END, v.flags, nullif(v.unique_key, ''), nullif(v.serial_key, ''),
+		SELECT v.id, v.name, v.state, v.priority, v.max_attempts, $12::bigint, $12::bigint + v.delay, $12::bigint,
+			CASE WHEN v.expires > 0 THEN $12::bigint + v.expires END, v.flags, nullif(v.unique_key, ''), nullif(v.serial_key, ''),
 			` + cutMetadata + `, ` + cutPayload + `
-		FROM (
-			SELECT v.*, ` + ends + ` AS until
-			FROM unnest($1::text::text[], $2::text::smallint[], $3::text::smallint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],
-				$7::text::integer[], $8::text::bigint[], $9::text::bigint[], $12::text::bigint[], $13::text::text[], $14::text::text[]) WITH ORDINALITY
-				AS v(name, state, priority, max_attempts, delay, expires, flags, payload, metadata, id, unique_key, serial_key, n)) v`
+		FROM unnest($1::text::text[], $2::text::smallint[], $3::text::smallint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],
+			$7::text::integer[], $8::text::integer[], $9::text::integer[], $10::text::integer[], $13::text::bigint[], $14::text::text[],
+			$15::text::text[])
+			AS v(name, state, priority, max_attempts, delay, expires, flags, payload, metadata, place, id, unique_key, serial_key)`
 
 	// The lock is of those who must know how many wait, against each other.
 	lockGates = `
@@ -452,7 +449,7 @@ func (p *push) insert(places []int, states []backend.State) error {
 	}
 	b := newBatch(jobs, states)
 	_, err := p.t.exec(insertJobs, textArray(b.names), intArray(b.states), intArray(b.priorities), intArray(b.maxAttempts), intArray(b.delays),
-		intArray(b.expires), intArray(b.flags), intArray(b.payloads), intArray(b.metadata), b.blob, p.now, intArray(ids),
+		intArray(b.expires), intArray(b.flags), intArray(b.payloads), intArray(b.metadata), intArray(b.places), b.blob, p.now, intArray(ids),
 		textArray(b.uniques), textArray(b.serials))
 	return err
 }

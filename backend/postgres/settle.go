@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -37,19 +38,30 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 	return c.lost, nil
 }
 
-// flushDones completes the runs of several calls.
+const completePlain = `SELECT plainjobs.complete($1::text::bigint[], $2::text::bigint[])::text`
+
+// flushDones completes the runs of several calls: what is plain by one call of
+// a function, and the rest by itself.
 func (b *Backend) flushDones(ctx context.Context, group []*completing) error {
 	var all []backend.Completion
 	for _, c := range group {
 		all = append(all, c.done...)
 	}
+	if b.opts.History.Done >= 0 {
+		var err error
+		if all, err = b.completePlain(ctx, all); err != nil {
+			return err
+		}
+	}
 	var lost map[backend.Lease]bool
-	err := b.transact(ctx, false, func(t *tx) (err error) {
-		lost, err = t.complete(all)
-		return err
-	})
-	if err != nil {
-		return err
+	if len(all) > 0 {
+		err := b.transact(ctx, false, func(t *tx) (err error) {
+			lost, err = t.complete(all)
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
 	for _, c := range group {
 		for _, d := range c.done {
@@ -59,6 +71,54 @@ func (b *Backend) flushDones(ctx context.Context, group []*completing) error {
 		}
 	}
 	return nil
+}
+
+// completePlain completes what is plain, and returns the others. It may be
+// repeated when its answer is lost: then what it did is among these.
+func (b *Backend) completePlain(ctx context.Context, all []backend.Completion) (others []backend.Completion, err error) {
+	plain := make([]backend.Lease, 0, len(all))
+	for _, c := range all {
+		if c.Result == nil && c.Token != 0 {
+			plain = append(plain, c.Lease)
+		}
+	}
+	if len(plain) == 0 {
+		return all, nil
+	}
+	slices.SortFunc(plain, func(a, b backend.Lease) int { return cmp.Compare(a.ID, b.ID) })
+	ids, tokens := make([]int64, len(plain)), make([]int64, len(plain))
+	for i, l := range plain {
+		ids[i], tokens[i] = l.ID, l.Token
+	}
+	var settled sql.NullString
+	err = b.retry(ctx, func() error {
+		return again(ctx, b.scan(ctx, b.db, completePlain, []any{intArray(ids), intArray(tokens)}, func(r *sql.Rows) error { return r.Scan(&settled) }))
+	})
+	if err != nil {
+		return nil, err
+	}
+	done := map[backend.Lease]bool{}
+	if settled.Valid {
+		numbers, err := parseInts(settled.String)
+		if err != nil {
+			return nil, err
+		}
+		for i := range len(numbers) / 2 {
+			done[backend.Lease{ID: numbers[i], Token: numbers[i+len(numbers)/2]}] = true
+		}
+	}
+	if !settled.Valid || len(done) > 0 {
+		b.fold.due.Add(2)
+		if all := b.limited.Load(); all != nil && len(*all) > 0 {
+			b.watch.ring() // a limited name may be among them
+		}
+	}
+	for _, c := range all {
+		if plain := c.Result == nil && c.Token != 0; !plain || settled.Valid && !done[c.Lease] {
+			others = append(others, c)
+		}
+	}
+	return others, nil
 }
 
 // CompleteTx implements [backend.TxPusher].

@@ -10,3 +10,5 @@ import (
 func TestMain(m *testing.M) { postgrestest.Main(m) }
 
 func Test(t *testing.T) { postgrestest.Run(t, postgrestest.Driver{Name: "pgx", Open: pgx.Open}) }
+
+func Benchmark(b *testing.B) { postgrestest.Bench(b, postgrestest.Driver{Name: "pgx", Open: pgx.Open}) }

@@ -41,7 +41,9 @@ func Main(m *testing.M) {
 // Run tests a driver.
 func Run(t *testing.T, d Driver) {
 	t.Run("Conformance", func(t *testing.T) {
-		conformance.Run(t, func(tb testing.TB, opts conformance.Options) conformance.Store { return d.store(tb, opts, postgres.Options{}) })
+		conformance.Run(t, func(tb testing.TB, opts conformance.Options) conformance.Store {
+			return d.store(tb, opts, postgres.Options{})
+		})
 	})
 	t.Run("Claims", d.testClaims)
 	t.Run("Connections", d.testConnections)
