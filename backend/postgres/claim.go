@@ -127,7 +127,7 @@ func inClaimOrder(a, b backend.Job) int {
 }
 
 // startable returns how many jobs of a claim will start at once.
-func startable(req *backend.ClaimRequest) int { return cmp.Or(req.Slots, req.Limit) }
+func startable(req *backend.ClaimRequest) int { return req.Limit - req.Ahead }
 
 // beginClaim renews the worker's row and reads what decides about the rest, by
 // a row for each setting and one at least. A row that was renewed a moment ago

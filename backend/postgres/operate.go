@@ -80,7 +80,6 @@ func (t *tx) operate(op backend.Op, rows []*row, result *backend.OperateResult) 
 		case op == backend.OpCancel && r.state == backend.Running:
 			r.flags |= flagCancelling
 		case op == backend.OpCancel && r.state.Waits():
-			r.token = 0
 			r.end(backend.Cancelled, backend.CancelledError, now)
 		case op == backend.OpRetry && r.state == backend.Scheduled:
 			r.state, r.runAt = backend.Pending, now

@@ -154,11 +154,13 @@ func (c condition) page(limit int) (where string, args []any) {
 
 // filter returns the condition for a page of jobs below an ID.
 func (b *Backend) filter(ctx context.Context, q querier, f backend.Filter, before int64) (condition, error) {
-	if before == 0 {
-		err := b.scan(ctx, q, `SELECT coalesce(max(id), 0) + 1 FROM plainjobs.jobs`, nil, func(r *sql.Rows) error { return r.Scan(&before) })
-		if err != nil {
-			return condition{}, err
-		}
+	newest := int64(0)
+	err := b.scan(ctx, q, `SELECT coalesce(max(id), 0) FROM plainjobs.jobs`, nil, func(r *sql.Rows) error { return r.Scan(&newest) })
+	if err != nil {
+		return condition{}, err
+	}
+	if before == 0 || before > newest {
+		before = newest + 1
 	}
 	c := condition{}.and(`j.id < %s::bigint`, before)
 	switch {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sync"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -155,6 +154,7 @@ func (t *tx) rescue(worker, now int64, result *backend.ReapResult) error {
 		switch {
 		case r.flags&flagCancelling != 0:
 			r.end(backend.Cancelled, backend.CancelledError, now)
+			result.Rescued++
 		case r.crashes >= backend.MaxCrashes:
 			r.end(backend.Failed, backend.CrashError, now)
 			result.Failed++
@@ -179,117 +179,4 @@ func (t *tx) rescue(worker, now int64, result *backend.ReapResult) error {
 	}
 	_, err = t.exec(deleteWorker, worker)
 	return err
-}
-
-// A pruner remembers how far the search for old jobs has come. There is no
-// index of finished jobs, as it would cost each completion: the table is
-// walked by id, a part at a time. For jobs that are too old it goes on where it
-// was and starts again at the end; for names that have too many it starts at the
-// oldest.
-type pruner struct {
-	mu      sync.Mutex
-	age     int64
-	surplus int64 // 0 as long as there is none
-}
-
-const (
-	selectFinished = `SELECT name, sum(jobs)::bigint FROM ` + allCounts + ` c WHERE state >= 5 GROUP BY name`
-
-	selectWalk = `SELECT id, name, state, finished_at FROM plainjobs.jobs WHERE id > $1::bigint ORDER BY id LIMIT $2::bigint`
-
-	lockEnded = `
-		SELECT ` + rowColumns + ` FROM plainjobs.jobs j WHERE j.id = ANY($1::text::bigint[]) AND j.state >= 5 ORDER BY j.id FOR UPDATE SKIP LOCKED`
-)
-
-// walkLength is how many jobs are looked at for each one that may be deleted.
-const walkLength = 5
-
-// pruneSome deletes at most limit jobs past their keep, and says whether going
-// on at once would delete more.
-func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bool, err error) {
-	if !b.prune.mu.TryLock() {
-		return 0, false, nil // another call is at it
-	}
-	defer b.prune.mu.Unlock()
-	var ids []int64
-	var surplus map[string]int64
-	var cursor int64
-	wrapped := false
-	err = b.transact(ctx, false, func(t *tx) error {
-		ids, surplus, cursor, wrapped = nil, map[string]int64{}, b.prune.age, false
-		now, err := t.now()
-		if err != nil {
-			return err
-		}
-		set, err := t.settings()
-		if err != nil {
-			return err
-		}
-		err = t.each(selectFinished, nil, func(r *sql.Rows) error {
-			var name string
-			var n int64
-			err := r.Scan(&name, &n)
-			if rows := int64(set[name].history.Over(b.opts.History).Rows); rows >= 0 && n > rows {
-				surplus[name] = n - rows
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		if len(surplus) > 0 {
-			cursor = b.prune.surplus
-		}
-		seen := 0
-		err = t.each(selectWalk, []any{cursor, walkLength * limit}, func(r *sql.Rows) error {
-			var id, finished int64
-			var name string
-			var state backend.State
-			if err := r.Scan(&id, &name, &state, &finished); err != nil {
-				return err
-			}
-			if len(ids) == limit {
-				return nil
-			}
-			seen++
-			cursor = id
-			if !state.Terminal() {
-				return nil
-			}
-			keep := set[name].history.Over(b.opts.History).Keep(state)
-			if now-finished >= keep.Microseconds() || surplus[name] > 0 {
-				ids = append(ids, id)
-				surplus[name]--
-			}
-			return nil
-		})
-		wrapped = seen < walkLength*limit && len(ids) < limit
-		if err != nil || len(ids) == 0 {
-			return err
-		}
-		rows, err := t.rows(lockEnded, intArray(ids))
-		if err != nil {
-			return err
-		}
-		pruned = len(rows)
-		return t.remove(rows)
-	})
-	if err != nil {
-		return 0, false, err
-	}
-	if wrapped {
-		cursor = 0
-	}
-	if len(surplus) == 0 {
-		b.prune.age, b.prune.surplus = cursor, 0
-		return pruned, !wrapped && len(ids) > 0, nil
-	}
-	b.prune.surplus = cursor
-	for _, n := range surplus {
-		more = more || n > 0
-	}
-	if !more {
-		b.prune.surplus = 0
-	}
-	return pruned, more && !wrapped, nil
 }

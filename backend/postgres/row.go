@@ -236,7 +236,6 @@ func (t *tx) expire(limit int) (int, error) {
 		return 0, err
 	}
 	for _, r := range rows {
-		r.token = 0
 		r.end(backend.Cancelled, backend.ExpiredError, now)
 	}
 	return len(rows), t.write(rows)

@@ -10,12 +10,13 @@ import (
 )
 
 const (
-	// A schedule that is new, changed or was removed starts anew.
+	// A schedule that is new, changed or was removed for long starts anew.
 	upsertSchedules = `
 		INSERT INTO plainjobs.schedules AS s (name, definition, next_at)
 		SELECT v.name, v.definition, v.next_at FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, definition, next_at)
 		ORDER BY v.name COLLATE "C"
-		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, next_at = excluded.next_at, removed_at = NULL
+		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, removed_at = NULL,
+			next_at = CASE WHEN s.definition <> excluded.definition OR s.removed_at <= $4::bigint THEN excluded.next_at ELSE s.next_at END
 		WHERE s.definition <> excluded.definition OR s.removed_at IS NOT NULL`
 
 	selectSchedules = `SELECT name, definition, next_at, last_at, paused, removed_at FROM plainjobs.schedules ORDER BY name`
@@ -53,7 +54,10 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 		definitions[i], nexts[i] = last[name].Definition, last[name].Next.UnixMicro()
 	}
 	return b.write(ctx, "define", b.durable(), func(t *tx) error {
-		_, err := t.exec(upsertSchedules, textArray(names), textArray(definitions), intArray(nexts))
+		now, err := t.now()
+		if err == nil {
+			_, err = t.exec(upsertSchedules, textArray(names), textArray(definitions), intArray(nexts), now-backend.ForgetTicks.Microseconds())
+		}
 		return err
 	})
 }

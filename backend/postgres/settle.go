@@ -249,6 +249,9 @@ func (t *tx) fail(rows []*row, endings map[*row]backend.Failure, repeatable bool
 		if f.Error != "" {
 			r.record(r.failures+1, f.Error, f.Stack)
 		}
+		if f.Ending.Spends() && r.flags&flagCancelling == 0 {
+			r.failures++
+		}
 		if r.ending = f.Ending; !repeatable {
 			r.token, r.ending = 0, 0
 		}
@@ -264,9 +267,6 @@ func (t *tx) fail(rows []*row, endings map[*row]backend.Failure, repeatable bool
 			if f.Ending != backend.EndRelease {
 				r.runAt = now + f.Delay.Microseconds()
 			}
-		}
-		if f.Ending.Spends() && state != backend.Cancelled {
-			r.failures++
 		}
 	}
 	return t.write(rows)

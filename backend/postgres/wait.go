@@ -28,11 +28,13 @@ const (
 			coalesce((SELECT min(run_at) FROM plainjobs.jobs WHERE state = 1), 0)
 		FROM (SELECT plainjobs.now_us() AS now OFFSET 0) clock`
 
-	// What a claim would make pending, and what comes after that.
+	// Of those that are due, as many as a claim makes pending, and what comes
+	// after them. If there are more, claims go on until there are not.
 	selectDue = `
 		SELECT EXISTS (
 				SELECT 1 FROM (SELECT name FROM plainjobs.jobs WHERE state = 1 AND run_at <= $2::bigint ORDER BY run_at LIMIT 1000) due
-				WHERE due.name = ANY($1::text::text[])),
+				WHERE due.name = ANY($1::text::text[]))
+			OR (SELECT count(*) FROM (SELECT 1 FROM plainjobs.jobs WHERE state = 1 AND run_at <= $2::bigint LIMIT 1001) due) > 1000,
 			coalesce((SELECT min(run_at) FROM plainjobs.jobs WHERE state = 1 AND run_at > $2::bigint), 0)`
 )
 
@@ -117,7 +119,7 @@ func (t *tx) runnable(req backend.ClaimRequest) (names []string, free int64, err
 	}
 	for _, name := range req.Names {
 		s := all[name]
-		if most, ok := req.Caps[name]; ok && most <= 0 || s.paused {
+		if most, ok := req.Caps[name]; ok && most <= 0 || s.paused || s.limited() && startable(&req) <= 0 {
 			continue
 		}
 		if s.maxRunning > 0 {
