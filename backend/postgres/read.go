@@ -115,7 +115,7 @@ func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
 
 // jobs returns the jobs that a query of selectJob finds.
 func (b *Backend) jobs(ctx context.Context, q querier, query string, args ...any) ([]jobRow, error) {
-	rows, err := q.QueryContext(ctx, b.sql(query), args...)
+	rows, err := q.QueryContext(ctx, b.sql(query), args...) //nolint:rowserrcheck // StructScan checks it
 	if err != nil {
 		return nil, err
 	}

@@ -1,10 +1,8 @@
 package postgres
 
 import (
-	"cmp"
 	"database/sql"
 	"fmt"
-	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -239,11 +237,4 @@ func (t *tx) expire(limit int) (int, error) {
 		r.end(backend.Cancelled, backend.ExpiredError, now)
 	}
 	return len(rows), t.write(rows)
-}
-
-// byKey sorts rows by name and key, as keys are locked, and then by id.
-func byKey(rows []*row, key func(*row) string) {
-	slices.SortFunc(rows, func(a, b *row) int {
-		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(key(a), key(b)), cmp.Compare(a.id, b.id))
-	})
 }

@@ -206,7 +206,7 @@ func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error)
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }() // it goes back to the pool, or was dropped
 		t := &tx{b: b, ctx: ctx, conn: conn}
 		err = b.begin(ctx, conn, begin)
 		if err == nil {

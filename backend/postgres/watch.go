@@ -141,7 +141,7 @@ func (w *watch) listen() {
 		if w.ctx.Err() != nil {
 			return
 		}
-		if pause == minRelisten {
+		if pause == 2*minRelisten { // not at once after a cut
 			w.b.opts.Logger.Warn("postgres: not listening; jobs of other processes are found by looking for them", "error", Discreet(err))
 		}
 		select {

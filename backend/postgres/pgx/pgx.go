@@ -51,7 +51,7 @@ func Listen(config *driver.ConnConfig) postgres.ListenFunc {
 		if err != nil {
 			return err
 		}
-		defer conn.Close(context.WithoutCancel(ctx))
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 		if _, err := conn.Exec(ctx, "LISTEN "+driver.Identifier{channel}.Sanitize()); err != nil {
 			return err
 		}

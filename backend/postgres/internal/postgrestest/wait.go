@@ -17,7 +17,7 @@ func (d Driver) testWakeUp(t *testing.T) {
 	pusher := s.open(t, &postgres.Options{Schema: s.name})
 	waiter := s.open(t, &postgres.Options{Schema: s.name})
 	quiet := s.open(t, &postgres.Options{Schema: s.name, NoListen: true})
-	for what, b := range map[string]*postgres.Backend{"": waiter, " without LISTEN": quiet} {
+	for what, b := range map[string]*postgres.Backend{"with LISTEN": waiter, "without LISTEN": quiet} {
 		var took []time.Duration
 		for i := range 12 {
 			if i == 6 {
@@ -29,7 +29,7 @@ func (d Driver) testWakeUp(t *testing.T) {
 			took = append(took, s.wakeUp(t, b, pusher))
 		}
 		slices.Sort(took)
-		t.Logf("a job of another process is heard of%s after %v at the median, %v at most", what, took[len(took)/2], took[len(took)-1])
+		t.Logf("a job of another process is heard of %s after %v at the median, %v at most", what, took[len(took)/2], took[len(took)-1])
 	}
 }
 
