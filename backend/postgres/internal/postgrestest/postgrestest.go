@@ -77,6 +77,14 @@ func (d Driver) store(tb testing.TB, opts conformance.Options, o postgres.Option
 	}
 }
 
+// Schema returns how to connect, and the name of a schema that is dropped at the
+// end of the test.
+func Schema(tb testing.TB, driver string) (dsn, name string) {
+	tb.Helper()
+	s := Driver{Name: driver}.schema(tb)
+	return s.dsn, s.name
+}
+
 // A schema is an empty one, or one that a store is in.
 type schema struct {
 	Driver
