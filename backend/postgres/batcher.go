@@ -13,6 +13,8 @@ type batcher[R any] struct {
 	flush func(ctx context.Context, group []R) error
 	size  int // of a group, at most
 
+	tasks sync.WaitGroup
+
 	mu      sync.Mutex
 	queue   []*entry[R]
 	running bool
@@ -39,7 +41,7 @@ func (b *batcher[R]) do(ctx context.Context, request R) error {
 	b.running = true
 	b.mu.Unlock()
 	if leads {
-		go b.run()
+		b.tasks.Go(b.run)
 	}
 	select {
 	case <-e.done:

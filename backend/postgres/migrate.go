@@ -31,9 +31,15 @@ func (b *Backend) checkServer(ctx context.Context) error {
 	var version, encoding string
 	var readOnly bool
 	err := b.scan(ctx, b.db, selectServer, nil, func(r *sql.Rows) error { return r.Scan(&number, &version, &encoding, &readOnly, &b.role) })
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	return serverFault(number, version, encoding, readOnly)
+}
+
+// serverFault returns why a server cannot keep a queue, or nil.
+func serverFault(number int64, version, encoding string, readOnly bool) error {
+	switch {
 	case number < minServer:
 		return fmt.Errorf("%w: the server is PostgreSQL %s; a queue needs version 14 or later: upgrade the server", backend.ErrInvalid, version)
 	case encoding != "UTF8":

@@ -87,7 +87,6 @@ type Backend struct {
 
 	calls  sync.RWMutex // held for reading by each call, for writing by Close
 	closed bool
-	ending chan struct{} // closed when Close has begun
 }
 
 var (
@@ -172,7 +171,6 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 		db: db, opts: o,
 		driver: strings.TrimPrefix(fmt.Sprintf("%T", db.Driver()), "*"),
 		self:   fmt.Sprintf("%016x", rand.Uint64()),
-		ending: make(chan struct{}),
 	}
 	b.pushes.flush, b.pushes.size = b.flushPushes, maxPushes
 	b.dones.flush, b.dones.size = b.flushDones, maxDones
@@ -207,7 +205,8 @@ func (b *Backend) Close() error {
 		return nil
 	}
 	b.closed = true
-	close(b.ending)
+	b.pushes.tasks.Wait() // of calls that did not wait for the answer
+	b.dones.tasks.Wait()
 	b.watch.wait()
 	if !b.ownsDB {
 		return nil
