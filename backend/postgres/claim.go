@@ -87,12 +87,12 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 			most[i] = int64(max(n, 0))
 		}
 	}
-	err = b.retry(ctx, func() error {
+	err = b.alone(ctx, true, func(q querier) error {
 		jobs, plain = nil, true
 		base := 1 + rand.Int64N(1<<62)
 		args := []any{req.Worker.ID, req.Worker.Lease.Microseconds(), base, textArray(names), intArray(most), req.Limit,
 			cmp.Or(req.MaxBytes, backend.DefaultMaxBytes), req.Suspects}
-		return again(ctx, b.scan(ctx, b.db, claimPlain, args, func(r *sql.Rows) error {
+		return b.scan(ctx, q, claimPlain, args, func(r *sql.Rows) error {
 			var j backend.Job
 			var failures, attempts, created, runAt, now int64
 			var expires sql.NullInt64
@@ -109,7 +109,7 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 			}
 			jobs = append(jobs, j)
 			return err
-		}))
+		})
 	})
 	if err != nil || !plain {
 		return nil, false, b.failed(ctx, "claim", err)

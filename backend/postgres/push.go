@@ -66,8 +66,8 @@ func (b *Backend) flushPushes(ctx context.Context, group []*pushing) error {
 	// A statement alone is a transaction, and takes one message.
 	ids := make([]int64, 0, len(jobs))
 	var wakes bool
-	err := b.retry(ctx, func() (err error) {
-		t := &tx{b: b, ctx: ctx, conn: b.db}
+	err := b.alone(ctx, false, func(q querier) (err error) {
+		t := &tx{b: b, ctx: ctx, conn: q}
 		ids, err = t.insertPlain(jobs, b.durable())
 		wakes = t.wakes
 		return err
@@ -486,7 +486,9 @@ func (p *push) replace() error {
 }
 
 // PushTx implements [backend.TxPusher]. Whoever pushes a job with a unique key
-// that this transaction has taken waits until it ends.
+// that this transaction has taken waits until it ends. In one of REPEATABLE
+// READ or SERIALIZABLE a key that changed hands since it began is an error of
+// serialization, and how many jobs wait is what it was then.
 func (b *Backend) PushTx(ctx context.Context, caller *sql.Tx, jobs []backend.NewJob) ([]backend.Pushed, error) {
 	if err := backend.CheckNewJobs(jobs); err != nil {
 		return nil, fmt.Errorf("postgres: push in transaction: %w", err)

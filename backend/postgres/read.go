@@ -20,7 +20,7 @@ func (b *Backend) read(ctx context.Context, op string, f func(querier) error) er
 	leave, err := b.enter()
 	if err == nil {
 		defer leave()
-		err = b.retry(ctx, func() error { return again(ctx, f(b.db)) })
+		err = b.alone(ctx, true, f)
 	}
 	return b.failed(ctx, op, err)
 }

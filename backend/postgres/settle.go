@@ -91,8 +91,8 @@ func (b *Backend) completePlain(ctx context.Context, all []backend.Completion) (
 		ids[i], tokens[i] = l.ID, l.Token
 	}
 	var settled sql.NullString
-	err = b.retry(ctx, func() error {
-		return again(ctx, b.scan(ctx, b.db, completePlain, []any{intArray(ids), intArray(tokens)}, func(r *sql.Rows) error { return r.Scan(&settled) }))
+	err = b.alone(ctx, true, func(q querier) error {
+		return b.scan(ctx, q, completePlain, []any{intArray(ids), intArray(tokens)}, func(r *sql.Rows) error { return r.Scan(&settled) })
 	})
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -202,7 +203,7 @@ func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error)
 		begin = beginDurable
 	}
 	return b.retry(ctx, func() error {
-		conn, err := b.db.Conn(ctx)
+		conn, err := b.acquire(ctx)
 		if err != nil {
 			return err
 		}
@@ -229,6 +230,39 @@ func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error)
 			b.watch.ring()
 		}
 		return nil
+	})
+}
+
+// acquire returns a connection, for which a call without a deadline does not
+// wait for ever: a transaction of this program may have the only one.
+func (b *Backend) acquire(ctx context.Context) (*sql.Conn, error) {
+	waits, cancel := ctx, context.CancelFunc(func() {})
+	if _, ok := ctx.Deadline(); !ok {
+		waits, cancel = context.WithTimeout(ctx, lockWait)
+	}
+	defer cancel()
+	conn, err := b.db.Conn(waits)
+	if err != nil && waits.Err() != nil && ctx.Err() == nil {
+		// The error must not look like one of the caller's context.
+		return nil, rejected{fmt.Errorf("%w: there was no connection to be had for %v (%v); a transaction of this program that waits for "+
+			"this call would never end: enqueue in it with Queue.WithTx, or let the pool have more", backend.ErrUnavailable, lockWait, err)}
+	}
+	return conn, err
+}
+
+// alone runs f, which is one statement, as a transaction, again where it may
+// help. Repeatable is what may be done twice.
+func (b *Backend) alone(ctx context.Context, repeatable bool, f func(querier) error) error {
+	return b.retry(ctx, func() error {
+		conn, err := b.acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }()
+		if err = f(conn); repeatable || errors.Is(err, driver.ErrBadConn) { // which means that nothing was sent
+			err = again(ctx, err)
+		}
+		return err
 	})
 }
 

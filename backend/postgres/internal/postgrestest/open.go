@@ -272,6 +272,12 @@ func (d Driver) testOwnDB(t *testing.T) {
 	if _, err := b.PushTx(t.Context(), tx, []backend.NewJob{newJob("a")}); err != nil {
 		t.Fatal(err)
 	}
+	if long() { // who forgets the transaction is told, after a while
+		_, err := b.Push(t.Context(), []backend.NewJob{newJob("a")})
+		if !errors.Is(err, backend.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "WithTx") {
+			t.Errorf("Push beside the transaction = %v, want the advice to push in it", err)
+		}
+	}
 	if err := tx.Commit(); err != nil {
 		t.Fatal(err)
 	}
