@@ -211,7 +211,8 @@ func (b *Backend) Close() error {
 	if !b.ownsDB {
 		return nil
 	}
-	if err := b.db.Close(); err != nil {
+	// A connection that the server has ended already is closed, too.
+	if err := b.db.Close(); err != nil && !broken(err) {
 		return fmt.Errorf("postgres: close: %w", err)
 	}
 	return nil

@@ -14,8 +14,11 @@ import (
 
 // Open opens the store in the database that dsn names, as a URL or as
 // "host=… dbname=…"; what it leaves out is taken from the environment, as by
-// psql. With several hosts, add target_session_attrs=read-write. See
-// [postgres.New].
+// psql. See [postgres.New].
+//
+// With several hosts, add target_session_attrs=read-write. Behind a pooler that
+// lends connections by transaction and keeps no prepared statements, add
+// default_query_exec_mode=exec and set NoListen.
 func Open(dsn string, opts *postgres.Options) (*postgres.Backend, error) {
 	config, err := driver.ParseConfig(dsn)
 	if err != nil {
