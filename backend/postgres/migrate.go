@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -91,6 +92,10 @@ func (b *Backend) migrate(ctx context.Context) error {
 		return err
 	}
 	if have.version < len(migrations()) {
+		if b.opts.NoMigrate {
+			return rejected{fmt.Errorf("%w: the schema %s is to have version %d and has %d; the program that it belongs to, or migrate, brings "+
+				"it up to date", backend.ErrSchemaTooOld, b.opts.Schema, len(migrations()), have.version)}
+		}
 		err := b.transact(ctx, true, func(t *tx) error {
 			if _, err := t.exec(lockSchema, b.opts.Schema); err != nil {
 				return err
@@ -155,6 +160,28 @@ func (b *Backend) stored(ctx context.Context, q querier) (have stored, err error
 			backend.ErrSchemaTooNew, b.opts.Schema, have.version, len(migrations()))}
 	}
 	return have, err
+}
+
+// Schema implements [backend.Migrator].
+func (b *Backend) Schema(ctx context.Context) (backend.Schema, error) {
+	s := backend.Schema{Known: len(migrations())}
+	var text strings.Builder
+	fmt.Fprintf(&text, "CREATE SCHEMA IF NOT EXISTS \"%s\";\n%s;\n", b.opts.Schema, createMeta)
+	for _, name := range migrations() {
+		file, err := migrationFiles.ReadFile(name)
+		if err != nil {
+			return s, b.failed(ctx, "schema", err)
+		}
+		fmt.Fprintf(&text, "\n%s", file)
+	}
+	fmt.Fprintf(&text, "\nINSERT INTO plainjobs.meta (key, value) VALUES ('store', md5(random()::text)), ('schema', '%d');\n", s.Known)
+	s.SQL = b.sql(text.String())
+	err := b.read(ctx, "schema", func(q querier) error {
+		have, err := b.stored(ctx, q)
+		s.Stored = have.version
+		return err
+	})
+	return s, err
 }
 
 // checkStore returns an error if a transaction is not one of the store's

@@ -50,6 +50,10 @@ type Options struct {
 	History backend.History
 	// Logger is told of what cannot be returned; nil is slog.Default().
 	Logger *slog.Logger
+	// NoMigrate has opening return an error that matches
+	// backend.ErrSchemaTooOld where it would change the schema: for programs
+	// that look into the queue of another one, which may be older.
+	NoMigrate bool
 	// NoListen leaves out LISTEN and NOTIFY: waiting workers look for jobs of
 	// other processes once a second at the latest. Set it behind a pooler
 	// that lends connections by transaction.
@@ -100,6 +104,7 @@ var (
 	_ backend.Progresser = (*Backend)(nil)
 	_ backend.Waiter     = (*Backend)(nil)
 	_ backend.Describer  = (*Backend)(nil)
+	_ backend.Migrator   = (*Backend)(nil)
 	_ io.Closer          = (*Backend)(nil)
 )
 

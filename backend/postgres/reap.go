@@ -20,6 +20,8 @@ const (
 		WHERE (seen_at + lease <= $1::bigint OR seen_at > $1::bigint + lease) AND lease / 3 BETWEEN $3::bigint AND $2::bigint
 		ORDER BY id FOR UPDATE SKIP LOCKED`
 
+	lockNamed = `SELECT id FROM plainjobs.workers WHERE id = ANY($1::text::bigint[]) ORDER BY id FOR UPDATE`
+
 	// Those who hold jobs, one look-up each, who have no row.
 	selectOrphaned = `
 		WITH RECURSIVE holders AS (
@@ -90,7 +92,8 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 }
 
 // rescueAll makes the jobs of the dead wait again: of those who hold jobs
-// without having a row and, if asked for, of those whose row has expired.
+// without having a row, of those who are named and, if asked for, of those
+// whose row has expired.
 func (t *tx) rescueAll(req backend.ReapRequest, limit int, result *backend.ReapResult) error {
 	now, err := t.now()
 	if err != nil {
@@ -116,9 +119,16 @@ func (t *tx) rescueAll(req backend.ReapRequest, limit int, result *backend.ReapR
 			return err
 		}
 	}
+	if len(req.Dead) > 0 {
+		if err := t.each(lockNamed, []any{intArray(req.Dead)}, collect); err != nil {
+			return err
+		}
+	}
 	if err := t.each(selectOrphaned, nil, collect); err != nil {
 		return err
 	}
+	slices.Sort(dead)
+	dead = slices.Compact(dead)
 	for _, worker := range dead {
 		if result.Rescued+result.Failed >= limit {
 			result.More = true

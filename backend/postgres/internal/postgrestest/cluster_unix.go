@@ -25,11 +25,6 @@ type cluster struct {
 	log     bytes.Buffer
 }
 
-const (
-	superuser = "plainjobs"
-	password  = "pass-f00-word"
-)
-
 // startCluster makes a cluster in a directory of its own and starts it.
 func startCluster() (*cluster, error) {
 	initdb, err := program("initdb")

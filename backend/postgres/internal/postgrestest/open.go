@@ -142,6 +142,23 @@ func (d Driver) testNewerSchema(t *testing.T) {
 	}
 }
 
+// testMigrator makes the tables by the SQL that a store says makes them, and
+// opens them.
+func (d Driver) testMigrator(t *testing.T) {
+	s, by := d.schema(t), d.schema(t)
+	d.refuses(t, s.dsn, &postgres.Options{Schema: s.name, NoMigrate: true}, backend.ErrSchemaTooOld, "version")
+	schema, err := by.open(t, &postgres.Options{Schema: by.name}).Schema(t.Context())
+	if err != nil || schema.Stored != schema.Known || schema.Stored == 0 {
+		t.Fatalf("Schema = %d of %d, %v", schema.Stored, schema.Known, err)
+	}
+	s.exec(t, strings.ReplaceAll(schema.SQL, by.name, s.name))
+	b := s.open(t, &postgres.Options{Schema: s.name, NoMigrate: true})
+	push(t, b, "a", 2)
+	if n := count(t, b, backend.Pending); n != 2 {
+		t.Errorf("%d jobs, want 2", n)
+	}
+}
+
 // testReadOnly opens a database that can only be read, as a replica.
 func (d Driver) testReadOnly(t *testing.T) {
 	s := d.schema(t)

@@ -53,6 +53,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("Rights", d.testRights)
 	t.Run("RightsOnTables", d.testRightsOnTables)
 	t.Run("NewerSchema", d.testNewerSchema)
+	t.Run("Migrator", d.testMigrator)
 	t.Run("ReadOnly", d.testReadOnly)
 	t.Run("Timeouts", d.testTimeouts)
 	t.Run("OpenAtOnce", d.testOpenAtOnce)

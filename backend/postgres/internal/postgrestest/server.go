@@ -15,6 +15,12 @@ import (
 // schemas and roles. Without it the tests start one of their own.
 const serverVariable = "PLAINJOBS_TEST_POSTGRES"
 
+// The role of the clusters that the tests start.
+const (
+	superuser = "plainjobs"
+	password  = "pass-f00-word"
+)
+
 // A server is what a test binary runs on.
 type server struct {
 	dsn string
