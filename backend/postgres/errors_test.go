@@ -46,7 +46,7 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%s: the driver's error is not reached through %v", code, err)
 		}
 		for _, kind := range []error{backend.ErrUnavailable, backend.ErrNoSpace, backend.ErrCorrupt} {
-			if errors.Is(err, kind) != (kind == c.kind) {
+			if want := c.kind != nil && errors.Is(c.kind, kind); errors.Is(err, kind) != want {
 				t.Errorf("%s: %v is %v: %v", code, err, kind, errors.Is(err, kind))
 			}
 		}

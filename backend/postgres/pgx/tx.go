@@ -30,7 +30,7 @@ func AsSQL(ctx context.Context, tx native.Tx, f func(*sql.Tx) error) error {
 	if err != nil {
 		return err
 	}
-	defer view.Rollback() //nolint:errcheck // it ends the view, and nothing else
+	defer view.Rollback() // it ends the view, and nothing else
 	return f(view)
 }
 
