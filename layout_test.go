@@ -55,13 +55,16 @@ var arrows = map[string][]string{
 	"backend/sqlite/mattn":   {"backend/sqlite"},
 	"backend/sqlite/modernc": {"backend/sqlite"},
 	"backend/sqlite/ncruces": {"backend/sqlite"},
+
+	"backend/postgres":     {"backend"},
+	"backend/postgres/pgx": {"backend/postgres"},
 }
 
 func init() { arrows[""] = []string{"backend", "internal/cron", "internal/engine"} }
 
 // The layout is the architecture: arrows that are not drawn do not exist.
 func TestImportArrows(t *testing.T) {
-	drivers := []string{"github.com/mattn/go-sqlite3", "modernc.org/sqlite", "github.com/ncruces/go-sqlite3"}
+	drivers := []string{"github.com/mattn/go-sqlite3", "modernc.org/sqlite", "github.com/ncruces/go-sqlite3", "github.com/jackc/pgx/v5"}
 	isDriver := func(path string) bool {
 		return slices.ContainsFunc(drivers, func(d string) bool { return path == d || strings.HasPrefix(path, d+"/") })
 	}
@@ -87,12 +90,13 @@ func TestImportArrows(t *testing.T) {
 				t.Errorf("%s imports %s", p.ImportPath, path)
 			}
 			torture := strings.HasPrefix(name, "internal/torture/child/") // breaks a driver on purpose
-			if isDriver(path) && p.Name != "main" && !torture && !strings.HasPrefix(name, "backend/sqlite/") {
+			if isDriver(path) && p.Name != "main" && !torture &&
+				!strings.HasPrefix(name, "backend/sqlite/") && !strings.HasPrefix(name, "backend/postgres/") {
 				t.Errorf("%s imports the driver %s", p.ImportPath, path)
 			}
 		}
 		// What a program links that uses the library without a driver.
-		if slices.Contains([]string{"", "worker", "backend/sqlite", "backend/memory", "cli"}, name) {
+		if slices.Contains([]string{"", "worker", "backend/sqlite", "backend/postgres", "backend/memory", "cli"}, name) {
 			for _, path := range p.Deps {
 				if isDriver(path) {
 					t.Errorf("%s depends on %s", p.ImportPath, path)

@@ -1,0 +1,92 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+const (
+	insertWorker = `
+		INSERT INTO plainjobs.workers (id, host, pid, started_at, seen_at, lease, jobs, schedules)
+		VALUES ($1::bigint, $2::text, $3::bigint, $4::bigint, $4::bigint, $5::bigint, $6::text, $7::text)
+		ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, lease = excluded.lease`
+	deleteWorker = `DELETE FROM plainjobs.workers WHERE id = $1::bigint`
+	updateSeen   = `
+		UPDATE plainjobs.workers SET seen_at = plainjobs.now_us(), lease = $2::bigint WHERE id = $1::bigint RETURNING seen_at`
+)
+
+// register adds a worker's row, unless another claim of it just did.
+func (t *tx) register(w backend.Worker) error {
+	now, err := t.now()
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(insertWorker, w.ID, backend.CleanError(w.Host), w.PID, now, w.Lease.Microseconds(), namesJSON(w.Jobs), namesJSON(w.Schedules))
+	return err
+}
+
+// namesJSON returns names as a JSON array.
+func namesJSON(names []string) string {
+	if len(names) == 0 {
+		return "[]"
+	}
+	text, err := json.Marshal(names)
+	if err != nil {
+		panic(err) // strings encode
+	}
+	return string(text)
+}
+
+const (
+	selectHeld = `SELECT id, token, flags FROM plainjobs.jobs WHERE state = 4 AND worker = $1::bigint ORDER BY id`
+	lockHeld   = `SELECT ` + rowColumns + ` FROM plainjobs.jobs j WHERE j.state = 4 AND j.worker = $1::bigint ORDER BY j.id FOR UPDATE`
+)
+
+// Beat implements [backend.Heart].
+func (b *Backend) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
+	var result backend.BeatResult
+	err := b.write(ctx, "beat", false, func(t *tx) error {
+		result = backend.BeatResult{}
+		err := t.each(updateSeen, []any{req.Worker.ID, req.Worker.Lease.Microseconds()}, func(r *sql.Rows) error { return r.Scan(&t.clock) })
+		if err != nil {
+			return err
+		}
+		if t.clock == 0 {
+			return rejected{backend.ErrWorkerGone}
+		}
+		result.Now = instant(t.clock)
+		err = t.each(selectHeld, []any{req.Worker.ID}, func(r *sql.Rows) error {
+			var l backend.Lease
+			var flags flag
+			err := r.Scan(&l.ID, &l.Token, &flags)
+			result.Leases = append(result.Leases, l)
+			if flags&flagCancelling != 0 {
+				result.Cancel = append(result.Cancel, l)
+			}
+			return err
+		})
+		if err != nil || !req.Leave {
+			return err
+		}
+		rows, err := t.rows(lockHeld, req.Worker.ID)
+		if err != nil {
+			return err
+		}
+		endings := make(map[*row]backend.Failure, len(rows))
+		for _, r := range rows {
+			endings[r] = backend.Failure{Ending: backend.EndRelease}
+		}
+		if err := t.fail(rows, endings, false); err != nil {
+			return err
+		}
+		_, err = t.exec(deleteWorker, req.Worker.ID)
+		return err
+	})
+	if err != nil {
+		return backend.BeatResult{}, err
+	}
+	return result, nil
+}

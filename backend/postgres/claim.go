@@ -1,0 +1,441 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// maxPromote bounds the due jobs that one claim makes pending.
+const maxPromote = 1000
+
+// expiredRounds bounds how often a claim looks again because what it found had
+// expired.
+const expiredRounds = 8
+
+// A claim is one run of Claim.
+type claim struct {
+	t     *tx
+	req   backend.ClaimRequest
+	now   int64
+	base  int64 // a token is the claim's random base and the job's id
+	names []claimable
+	bytes int
+	jobs  []backend.Job
+}
+
+// A claimable is a name of which a claim may take some jobs.
+type claimable struct {
+	name    string
+	most    int
+	limited bool // by settings, with others to what starts at once
+}
+
+// Claim implements [backend.Backend].
+func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
+	if err := backend.CheckClaim(req); err != nil {
+		return nil, fmt.Errorf("postgres: claim: %w", err)
+	}
+	if req.Limit > 0 && len(req.Names) > 0 && time.Now().UnixNano() > b.special.Load() {
+		if jobs, plain, err := b.claimPlain(ctx, req); plain || err != nil {
+			return jobs, err
+		}
+	}
+	var c claim
+	err := b.write(ctx, "claim", false, func(t *tx) error {
+		c = claim{t: t, req: req, base: 1 + rand.Int64N(1<<62), bytes: cmp.Or(req.MaxBytes, backend.DefaultMaxBytes)}
+		return c.run()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.jobs, nil
+}
+
+// specialFor is how long claims go the long way at once, after settings were
+// in the way of one.
+const specialFor = time.Second
+
+const claimPlain = `
+	SELECT coalesce(id, 0), coalesce(name, ''), coalesce(priority, 0), coalesce(failures, 0), coalesce(max_attempts, 0), coalesce(created_at, 0),
+		coalesce(run_at, 0), coalesce(now, 0), expires_at, metadata, payload
+	FROM plainjobs.claim($1::bigint, $2::bigint, $3::bigint, $4::text::text[], $5::text::bigint[], $6::bigint, $7::bigint, $8::boolean)`
+
+// claimPlain claims by one call of a function. It returns false if that will
+// not do. When its answer is lost it is repeated, as whoever lost the answer
+// would do: what was claimed and not heard of, the next beat finds.
+func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (jobs []backend.Job, plain bool, err error) {
+	leave, err := b.enter()
+	if err != nil {
+		return nil, false, b.failed(ctx, "claim", err)
+	}
+	defer leave()
+	names := slices.Clone(req.Names)
+	slices.Sort(names)
+	names = slices.Compact(names)
+	most := make([]int64, len(names))
+	for i, name := range names {
+		most[i] = int64(req.Limit)
+		if n, ok := req.Caps[name]; ok {
+			most[i] = int64(max(n, 0))
+		}
+	}
+	err = b.alone(ctx, true, func(q querier) error {
+		jobs, plain = nil, true
+		base := 1 + rand.Int64N(1<<62)
+		args := []any{req.Worker.ID, req.Worker.Lease.Microseconds(), base, textArray(names), intArray(most), req.Limit,
+			cmp.Or(req.MaxBytes, backend.DefaultMaxBytes), req.Suspects}
+		return b.scan(ctx, q, claimPlain, args, func(r *sql.Rows) error {
+			var j backend.Job
+			var failures, attempts, created, runAt, now int64
+			var expires sql.NullInt64
+			err := r.Scan(&j.ID, &j.Name, &j.Priority, &failures, &attempts, &created, &runAt, &now, &expires, &j.Metadata, &j.Payload)
+			if j.ID == 0 {
+				plain = false
+				return err
+			}
+			j.Token = base + j.ID
+			j.Attempt, j.MaxAttempts = int(failures)+1, int(attempts)
+			j.CreatedAt, j.RunAt = instant(created), instant(runAt)
+			if expires.Valid {
+				j.Expires = time.Duration(expires.Int64-now) * time.Microsecond
+			}
+			jobs = append(jobs, j)
+			return err
+		})
+	})
+	if err != nil || !plain {
+		return nil, false, b.failed(ctx, "claim", err)
+	}
+	slices.SortFunc(jobs, inClaimOrder)
+	if len(jobs) > 0 {
+		b.fold.due.Add(2)
+	}
+	b.foldSome(ctx)
+	return jobs, true, nil
+}
+
+func inClaimOrder(a, b backend.Job) int {
+	return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.ID, b.ID))
+}
+
+// startable returns how many jobs of a claim will start at once.
+func startable(req *backend.ClaimRequest) int { return req.Limit - req.Ahead }
+
+// beginClaim renews the worker's row and reads what decides about the rest, by
+// a row for each setting and one at least. A row that was renewed a moment ago
+// is only locked, so that it is not reaped meanwhile: claims are many, and each
+// version of a row lies about until it is vacuumed.
+const beginClaim = `
+	WITH clock AS MATERIALIZED (SELECT plainjobs.now_us() AS now),
+		seen AS (
+			UPDATE plainjobs.workers w SET seen_at = clock.now, lease = $2::bigint FROM clock
+			WHERE w.id = $1::bigint AND NOT (w.lease = $2::bigint AND w.seen_at BETWEEN clock.now - $2::bigint / 100 AND clock.now) RETURNING w.id),
+		locked AS MATERIALIZED (SELECT w.id FROM plainjobs.workers w WHERE w.id = $1::bigint FOR SHARE),
+		facts AS MATERIALIZED (
+			SELECT clock.now, (SELECT count(*) FROM seen) + (SELECT count(*) FROM locked) > 0 AS registered,
+				EXISTS (SELECT 1 FROM plainjobs.jobs WHERE state = 1 AND run_at <= clock.now) AS due,
+				EXISTS (SELECT 1 FROM plainjobs.jobs WHERE state = 3 AND suspect) AS suspects
+			FROM clock)
+	SELECT f.now, f.registered, f.due, f.suspects, s.name IS NOT NULL, coalesce(s.name, ''), coalesce(s.paused, false), coalesce(s.max_running, 0),
+		coalesce(s.rate, 0), coalesce(s.per, 0), coalesce(s.keep_done, 0), coalesce(s.keep_failed, 0), coalesce(s.keep_rows, 0)
+	FROM facts f LEFT JOIN plainjobs.settings s ON true`
+
+func (c *claim) run() error {
+	t := c.t
+	var registered, due, suspects bool
+	all := settings{}
+	err := t.each(beginClaim, []any{c.req.Worker.ID, c.req.Worker.Lease.Microseconds()}, func(r *sql.Rows) error {
+		var some bool
+		var name string
+		var s setting
+		var per, done, failed int64
+		err := r.Scan(&t.clock, &registered, &due, &suspects, &some, &name, &s.paused, &s.maxRunning, &s.rate, &per, &done, &failed, &s.history.Rows)
+		if some {
+			all[name] = s.spans(per, done, failed)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	t.know(all)
+	for _, name := range c.req.Names {
+		if all[everything].paused || all[name].paused || all[name].limited() {
+			t.b.special.Store(time.Now().Add(specialFor).UnixNano())
+		}
+	}
+	c.now = t.clock
+	if !registered {
+		if !c.req.Register {
+			return rejected{backend.ErrWorkerGone}
+		}
+		if err := t.register(c.req.Worker); err != nil {
+			return err
+		}
+	}
+	if c.req.Limit == 0 {
+		return nil
+	}
+	if due {
+		if _, err := t.promote(maxPromote); err != nil {
+			return err
+		}
+	}
+	if err := c.choose(); err != nil || len(c.names) == 0 {
+		return err
+	}
+	if suspects && c.req.Suspects {
+		if done, err := c.takeSuspect(); done || err != nil {
+			return err
+		}
+	}
+	for range expiredRounds {
+		expired, err := c.take(takeJobs, c.req.Limit)
+		if err != nil {
+			return err
+		}
+		if expired == 0 || len(c.jobs) > 0 {
+			break
+		}
+	}
+	slices.SortFunc(c.jobs, inClaimOrder)
+	return nil
+}
+
+// choose finds out of which names jobs may be claimed, and how many.
+func (c *claim) choose() error {
+	t := c.t
+	all, err := t.settings()
+	if err != nil || all[everything].paused {
+		return err
+	}
+	var limited []string
+	for _, name := range c.req.Names {
+		if s := all[name]; s.limited() && !s.paused {
+			limited = append(limited, name)
+		}
+	}
+	if len(limited) > 0 {
+		// Others who claim of these names have committed when the lock is had,
+		// and what follows sees it.
+		all = maps.Clone(all)
+		if err := t.each(lockSettings, []any{textArray(limited)}, all.scan); err != nil {
+			return err
+		}
+		t.know(all)
+		t.clock = 0 // it may have taken a while
+		if c.now, err = t.now(); err != nil {
+			return err
+		}
+	}
+	for _, name := range c.req.Names {
+		s := all[name]
+		most := c.req.Limit
+		if n, ok := c.req.Caps[name]; ok {
+			most = min(most, n)
+		}
+		if s.limited() && !s.paused && most > 0 {
+			allowed, err := t.allowance(name, s, c.now)
+			if err != nil {
+				return err
+			}
+			most = min(most, allowed, startable(&c.req))
+		}
+		if most > 0 && !s.paused {
+			c.names = append(c.names, claimable{name, most, s.limited()})
+		}
+	}
+	slices.SortFunc(c.names, func(a, b claimable) int { return cmp.Compare(a.name, b.name) })
+	c.names = slices.CompactFunc(c.names, func(a, b claimable) bool { return a.name == b.name })
+	return nil
+}
+
+// columns returns the names, with how many of each, as arrays' texts.
+func (c *claim) columns() (names, most, limited string) {
+	n, m, l := make([]string, len(c.names)), make([]int, len(c.names)), make([]bool, len(c.names))
+	for i, name := range c.names {
+		n[i], m[i], l[i] = name.name, name.most, name.limited
+	}
+	return textArray(n), intArray(m), boolArray(l)
+}
+
+// The shape of a claim. Which jobs come first over all names is found without
+// locks; then each name's share is locked, past what others have locked, and no
+// more than that: a job that is locked and not taken is one that others pass
+// over. What was changed since is looked at again when its lock is had, so no
+// job is claimed twice. (A subquery with LIMIT under IN may run again for each
+// row, and lock more.)
+//
+// A job that expired is locked and returned without being taken.
+const (
+	claimLocked = `
+		heads AS MATERIALIZED (
+			SELECT h.* FROM shares CROSS JOIN LATERAL (
+				SELECT j.id, j.priority, j.expires_at, octet_length(j.payload) AS size
+				FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = shares.name
+				ORDER BY j.priority DESC, j.id LIMIT shares.most FOR UPDATE SKIP LOCKED) h)`
+
+	claimTaken = `,
+		fits AS MATERIALIZED (
+			SELECT id, expires_at FROM (
+				SELECT id, expires_at, sum(size) OVER earlier AS bytes, row_number() OVER earlier AS place
+				FROM heads WINDOW earlier AS (ORDER BY priority DESC, id)) sized
+			WHERE bytes <= $8::bigint OR place = 1),
+		taken AS (
+			UPDATE plainjobs.jobs j SET state = 4, ending = 0, worker = $1::bigint, token = $2::bigint + j.id, expires_at = NULL
+			FROM fits f WHERE j.id = f.id AND (f.expires_at IS NULL OR f.expires_at > $9::bigint)
+			RETURNING j.id, j.name, j.priority, j.failures, j.max_attempts, j.suspect, j.created_at, j.run_at, f.expires_at, j.flags,
+				coalesce(j.unique_key, '') AS unique_key, j.metadata, j.payload)
+		SELECT * FROM taken
+		UNION ALL SELECT id, '', 0, 0, 0, false, 0, 0, NULL, -1, '', NULL, NULL FROM fits WHERE expires_at <= $9::bigint`
+
+	takeJobs = `
+		WITH shares AS MATERIALIZED (
+			SELECT name, count(*) AS most FROM (
+				SELECT name FROM (
+					SELECT v.name, v.limited, p.priority, p.id, row_number() OVER (PARTITION BY v.limited ORDER BY p.priority DESC, p.id) AS place
+					FROM unnest($3::text::text[], $4::text::bigint[], $5::text::boolean[]) AS v(name, most, limited)
+					CROSS JOIN LATERAL (
+						SELECT j.id, j.priority FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = v.name
+						ORDER BY j.priority DESC, j.id LIMIT v.most) p) placed
+				WHERE NOT limited OR place <= $6::bigint
+				ORDER BY priority DESC, id LIMIT $7::bigint) chosen
+			GROUP BY name),` + claimLocked + claimTaken
+
+	// The suspect that comes first, alone.
+	takeSuspect = `
+		WITH shares AS MATERIALIZED (
+			SELECT v.name FROM unnest($3::text::text[], $4::text::bigint[], $5::text::boolean[]) AS v(name, most, limited)
+			CROSS JOIN LATERAL (
+				SELECT j.id, j.priority FROM plainjobs.jobs j WHERE j.state = 3 AND j.suspect AND j.name = v.name
+				ORDER BY j.priority DESC, j.id LIMIT least($6::bigint, $7::bigint, 1)) p
+			ORDER BY p.priority DESC, p.id LIMIT 1),
+		heads AS MATERIALIZED (
+			SELECT h.* FROM shares CROSS JOIN LATERAL (
+				SELECT j.id, j.priority, j.expires_at, octet_length(j.payload) AS size
+				FROM plainjobs.jobs j WHERE j.state = 3 AND j.suspect AND j.name = shares.name
+				ORDER BY j.priority DESC, j.id LIMIT 1 FOR UPDATE SKIP LOCKED) h)` + claimTaken
+)
+
+// take takes jobs by a statement, cancels those that it found expired, and
+// returns how many it were.
+func (c *claim) take(query string, limit int) (expired int, err error) {
+	names, most, limited := c.columns()
+	var keyed []*row
+	var gone []int64
+	counts := map[string]int64{}
+	slots := int64(startable(&c.req))
+	args := []any{c.req.Worker.ID, c.base, names, most, limited, slots, limit, c.bytes, c.now}
+	err = c.t.each(query, args, func(r *sql.Rows) error {
+		var j backend.Job
+		var created, runAt, failures, attempts int64
+		var expires sql.NullInt64
+		var flags flag
+		var unique string
+		err := r.Scan(&j.ID, &j.Name, &j.Priority, &failures, &attempts, &j.Suspect, &created, &runAt, &expires, &flags, &unique, &j.Metadata, &j.Payload)
+		if err != nil {
+			return err
+		}
+		if flags < 0 {
+			gone = append(gone, j.ID)
+			return nil
+		}
+		j.Token = c.base + j.ID
+		j.Attempt, j.MaxAttempts = int(failures)+1, int(attempts)
+		j.CreatedAt, j.RunAt = instant(created), instant(runAt)
+		if expires.Valid {
+			j.Expires = time.Duration(expires.Int64-c.now) * time.Microsecond
+		}
+		if flags&flagUntilStarted != 0 {
+			keyed = append(keyed, &row{id: j.ID, name: j.Name, unique: unique, flags: flags})
+		}
+		counts[j.Name]++
+		c.jobs = append(c.jobs, j)
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	for name, n := range counts {
+		c.t.move(name, backend.Pending, backend.Running, n)
+		if err := c.t.start(name, (*c.t.set)[name], c.now, n); err != nil {
+			return 0, err
+		}
+	}
+	if err := c.t.give(keyed, c.now); err != nil {
+		return 0, err
+	}
+	return len(gone), c.cancelExpired(gone)
+}
+
+// cancelExpired ends jobs that were to be claimed too late.
+func (c *claim) cancelExpired(ids []int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	rows, err := c.t.lock(ids)
+	if err != nil {
+		return err
+	}
+	var expired []*row
+	for _, id := range ids {
+		if r := rows[id]; r != nil && r.state == backend.Pending {
+			r.end(backend.Cancelled, backend.ExpiredError, c.now)
+			expired = append(expired, r)
+		}
+	}
+	return c.t.write(expired)
+}
+
+const selectFirsts = `
+	SELECT suspect FROM unnest($1::text::text[]) AS v(name)
+	CROSS JOIN LATERAL (
+		(SELECT j.id, j.priority, j.suspect FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = v.name
+			ORDER BY j.priority DESC, j.id LIMIT 1)
+		UNION ALL
+		(SELECT j.id, j.priority, j.suspect FROM plainjobs.jobs j WHERE j.state = 3 AND j.suspect AND j.name = v.name
+			ORDER BY j.priority DESC, j.id LIMIT 1)) p
+	ORDER BY p.priority DESC, p.id LIMIT 1`
+
+// takeSuspect claims the suspect that comes before all other jobs, if one
+// does.
+func (c *claim) takeSuspect() (bool, error) {
+	first := false
+	names, _, _ := c.columns()
+	err := c.t.each(selectFirsts, []any{names}, func(r *sql.Rows) error { return r.Scan(&first) })
+	if err != nil || !first {
+		return false, err
+	}
+	_, err = c.take(takeSuspect, 1)
+	return len(c.jobs) > 0, err
+}
+
+const promoteJobs = `
+	UPDATE plainjobs.jobs SET state = 3
+	WHERE id = ANY(ARRAY(
+		SELECT id FROM plainjobs.jobs WHERE state = 1 AND run_at <= $1::bigint ORDER BY run_at LIMIT $2::bigint FOR UPDATE SKIP LOCKED))
+	RETURNING name`
+
+// promote makes at most limit due jobs pending and returns how many it were.
+func (t *tx) promote(limit int) (n int, err error) {
+	now, err := t.now()
+	if err != nil {
+		return 0, err
+	}
+	err = t.each(promoteJobs, []any{now, limit}, func(r *sql.Rows) error {
+		var name string
+		err := r.Scan(&name)
+		t.move(name, backend.Scheduled, backend.Pending, 1)
+		n++
+		return err
+	})
+	return n, err
+}

@@ -1,0 +1,195 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"regexp"
+	"strings"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// SQLSTATE codes (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+const (
+	codeReadOnly      = "25006"
+	codeIdleInTx      = "25P03"
+	codeNoAuth        = "28000"
+	codeWrongPassword = "28P01"
+	codeNoDatabase    = "3D000"
+	codeNoSchema      = "3F000"
+	codeSerialization = "40001"
+	codeDeadlock      = "40P01"
+	codeNoRight       = "42501"
+	codeSyntax        = "42601"
+	codeNoTable       = "42P01"
+	codeDiskFull      = "53100"
+	codeLockTimeout   = "55P03"
+	codeCancelled     = "57014"
+	codeStarting      = "57P03"
+	codeDataCorrupt   = "XX001"
+	codeIndexCorrupt  = "XX002"
+)
+
+// code returns the SQLSTATE in err, or an empty string. Drivers agree on the
+// method.
+func code(err error) string {
+	if s, ok := errors.AsType[interface {
+		error
+		SQLState() string
+	}](err); ok {
+		return s.SQLState()
+	}
+	return ""
+}
+
+// conflicts reports whether doing the same again may help, for another
+// transaction was in the way.
+func conflicts(err error) bool {
+	switch code(err) {
+	case codeSerialization, codeDeadlock, codeLockTimeout:
+		return true
+	}
+	return false
+}
+
+// broken reports whether the connection was lost, or could not be had.
+func broken(err error) bool {
+	if c := code(err); c != "" {
+		return strings.HasPrefix(c, "08") || strings.HasPrefix(c, "57P") || c == codeIdleInTx
+	}
+	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, net.ErrClosed) {
+		return true
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[interface { // how pgx says that a connection is closed, or was never made
+		error
+		SafeToRetry() bool
+	}](err)
+	return ok
+}
+
+// unreachable reports whether the server took no connection at all.
+func unreachable(err error) bool {
+	dial, ok := errors.AsType[*net.OpError](err)
+	return ok && dial.Op == "dial" || code(err) == codeStarting
+}
+
+// kind returns err together with the package backend's error for it.
+func kind(err error) error {
+	var kind error
+	switch c := code(err); {
+	case c == codeDiskFull:
+		kind = backend.ErrNoSpace
+	case c == codeDataCorrupt, c == codeIndexCorrupt, c == codeNoTable, c == codeNoSchema:
+		kind = backend.ErrCorrupt
+	case strings.HasPrefix(c, "53"), strings.HasPrefix(c, "58"), c == codeCancelled, c == codeReadOnly, conflicts(err), broken(err):
+		kind = backend.ErrUnavailable
+	default:
+		return err
+	}
+	if errors.Is(err, kind) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", kind, err)
+}
+
+// explain says what to do about an error that a user of PostgreSQL makes, or
+// meets.
+func (b *Backend) explain(err error) error {
+	advice := ""
+	switch code(err) {
+	case codeWrongPassword, codeNoAuth:
+		advice = "the server refused the role or its password; check both, and pg_hba.conf on the server"
+	case codeNoDatabase:
+		advice = "there is no such database; create it: CREATE DATABASE name ENCODING 'UTF8'"
+	case codeReadOnly:
+		advice = "the server is a read-only replica, or default_transaction_read_only is set; a queue must write: connect to the primary " +
+			"(target_session_attrs=read-write in the DSN)"
+	case codeDiskFull:
+		advice = "the server's disk is full; deleting jobs needs room, too: make room on its disk first"
+	case codeCancelled:
+		advice = "statement_timeout of the role or the database, or an administrator, cancelled it; give the queue's role more time: " +
+			"ALTER ROLE name SET statement_timeout = '30s'"
+	case codeIdleInTx:
+		advice = "idle_in_transaction_session_timeout ended the transaction; this program or the network was stalled for that long"
+	case codeLockTimeout, codeDeadlock, codeSerialization:
+		advice = fmt.Sprintf("others held what it needs for %v; a transaction of this program that waits for this call would never end: "+
+			"enqueue in it with Queue.WithTx", lockWait)
+	case codeNoRight:
+		advice = "the role has no right to it; as the owner of the database run: " + b.grants()
+	case codeNoTable, codeNoSchema:
+		advice = fmt.Sprintf("tables of the schema %s are missing; open the queue anew to have them made, or restore a backup", b.opts.Schema)
+	default:
+		return err
+	}
+	return fmt.Errorf("%s: %w", advice, err)
+}
+
+// grants is the SQL that lets the store's role keep a queue in its schema.
+func (b *Backend) grants() string {
+	const text = `CREATE SCHEMA IF NOT EXISTS "{s}"; GRANT USAGE, CREATE ON SCHEMA "{s}" TO "{r}"; ` +
+		`GRANT ALL ON ALL TABLES IN SCHEMA "{s}" TO "{r}"; GRANT ALL ON ALL SEQUENCES IN SCHEMA "{s}" TO "{r}"`
+	return strings.NewReplacer("{s}", b.opts.Schema, "{r}", strings.ReplaceAll(b.role, `"`, `""`)).Replace(text)
+}
+
+// failed wraps err, which ended the operation op, once. The drivers disagree
+// about what a cancelled context looks like, so the context is asked.
+func (b *Backend) failed(ctx context.Context, op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
+		if c := code(err); c == "" && !errors.As(err, new(rejected)) || c == codeCancelled || conflicts(err) || broken(err) {
+			return fmt.Errorf("postgres: %s: %w", op, cause)
+		}
+	}
+	return fmt.Errorf("postgres: %s: %w", op, b.explain(kind(err)))
+}
+
+// rejected is an error that a request found itself; the database is well.
+type rejected struct{ error }
+
+func (r rejected) Unwrap() error { return r.error }
+
+var secrets = []*regexp.Regexp{
+	regexp.MustCompile(`(://[^:@/\s]*:)[^\s]*(@)`),
+	regexp.MustCompile(`(?i)((?:pass|ssl)password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s'"&` + "`" + `]+)`),
+	regexp.MustCompile(`(?i)(password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s'"&` + "`" + `]+)`),
+}
+
+// A discreet error is one whose text had a password.
+type discreet struct {
+	text string
+	err  error
+}
+
+func (d *discreet) Error() string { return d.text }
+func (d *discreet) Unwrap() error { return d.err }
+
+// Discreet returns err without the passwords that drivers put into the text of
+// errors about a DSN.
+func Discreet(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	for i, secret := range secrets {
+		if i == 0 {
+			text = secret.ReplaceAllString(text, "${1}xxxxx${2}")
+		} else {
+			text = secret.ReplaceAllString(text, "${1}xxxxx")
+		}
+	}
+	if text == err.Error() {
+		return err
+	}
+	return &discreet{text, err}
+}

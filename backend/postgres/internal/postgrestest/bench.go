@@ -1,0 +1,192 @@
+package postgrestest
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/postgres"
+)
+
+// Bench measures a driver: what an operation costs, by job.
+func Bench(b *testing.B, d Driver) {
+	b.Run("Push64", func(b *testing.B) { d.benchPush(b, 64) })
+	b.Run("Push1", func(b *testing.B) { d.benchPush(b, 1) })
+	b.Run("PushMany1000", d.benchPushMany)
+	b.Run("Drain/batch=100", func(b *testing.B) { d.benchDrain(b, 2, 100) })
+	b.Run("Drain/batch=10", func(b *testing.B) { d.benchDrain(b, 2, 10) })
+	b.Run("Drain/batch=1", func(b *testing.B) { d.benchDrain(b, 8, 1) })
+	b.Run("ClaimBloated", d.benchClaimBloated)
+}
+
+func benchJob() backend.NewJob {
+	return backend.NewJob{Name: "bench", Payload: make([]byte, 100), MaxAttempts: 25}
+}
+
+func (d Driver) benchStore(b *testing.B) (*schema, *postgres.Backend) {
+	s := d.schema(b)
+	return s, s.open(b, &postgres.Options{Schema: s.name})
+}
+
+// report adds the median and the 99th percentile of durations.
+func report(b *testing.B, what string, took []time.Duration) {
+	slices.Sort(took)
+	if n := len(took); n > 0 {
+		b.ReportMetric(float64(took[n/2].Microseconds()), what+"-p50-µs")
+		b.ReportMetric(float64(took[n*99/100].Microseconds()), what+"-p99-µs")
+	}
+}
+
+// benchPush pushes one job at a time from many goroutines.
+func (d Driver) benchPush(b *testing.B, goroutines int) {
+	_, store := d.benchStore(b)
+	var wg sync.WaitGroup
+	var n atomic.Int64
+	b.ResetTimer()
+	for range goroutines {
+		wg.Go(func() {
+			for n.Add(1) <= int64(b.N) {
+				if _, err := store.Push(b.Context(), []backend.NewJob{benchJob()}); err != nil {
+					b.Errorf("Push: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "jobs/s")
+}
+
+func (d Driver) benchPushMany(b *testing.B) {
+	_, store := d.benchStore(b)
+	jobs := make([]backend.NewJob, 1000)
+	for i := range jobs {
+		jobs[i] = benchJob()
+	}
+	b.ResetTimer()
+	for range b.N {
+		if _, err := store.Push(b.Context(), jobs); err != nil {
+			b.Fatalf("Push: %v", err)
+		}
+	}
+	b.ReportMetric(float64(1000*b.N)/b.Elapsed().Seconds(), "jobs/s")
+}
+
+// benchDrain claims and completes by several workers.
+func (d Driver) benchDrain(b *testing.B, workers, batch int) {
+	_, store := d.benchStore(b)
+	for left := b.N; left > 0; left -= 1000 {
+		jobs := make([]backend.NewJob, min(left, 1000))
+		for i := range jobs {
+			jobs[i] = benchJob()
+		}
+		if _, err := store.Push(b.Context(), jobs); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var mu sync.Mutex
+	var claims, completes []time.Duration
+	var wg sync.WaitGroup
+	b.ResetTimer()
+	for i := range workers {
+		wg.Go(func() {
+			req := backend.ClaimRequest{Worker: backend.Worker{ID: int64(i + 1), Lease: time.Minute}, Register: true, Names: []string{"bench"}, Limit: batch}
+			for {
+				start := time.Now()
+				got, err := store.Claim(b.Context(), req)
+				if err != nil {
+					b.Errorf("Claim: %v", err)
+					return
+				}
+				if len(got) == 0 {
+					return
+				}
+				claimed := time.Now()
+				done := make([]backend.Completion, len(got))
+				for i, j := range got {
+					done[i].Lease = j.Lease
+				}
+				if lost, err := store.Complete(b.Context(), done); err != nil || len(lost) > 0 {
+					b.Errorf("Complete: %v, %v", lost, err)
+				}
+				mu.Lock()
+				claims, completes = append(claims, claimed.Sub(start)), append(completes, time.Since(claimed))
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "jobs/s")
+	report(b, "claim", claims)
+	report(b, "complete", completes)
+}
+
+// benchClaimBloated claims from a table with 50,000 dead rows that cannot be
+// removed, because another session holds a snapshot.
+func (d Driver) benchClaimBloated(b *testing.B) {
+	for _, bloated := range []bool{false, true} {
+		name := map[bool]string{false: "empty", true: "bloated"}[bloated]
+		b.Run(name, func(b *testing.B) {
+			s, store := d.benchStore(b)
+			if bloated {
+				tx, err := s.db.BeginTx(b.Context(), nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer tx.Rollback()
+				if _, err := tx.Exec("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := tx.Exec("SELECT count(*) FROM " + s.name + ".jobs"); err != nil {
+					b.Fatal(err)
+				}
+				d.drain(b, store, 50_000)
+			}
+			var took []time.Duration
+			req := backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Minute}, Register: true, Names: []string{"bench"}, Limit: 10}
+			jobs := make([]backend.NewJob, 10)
+			for i := range jobs {
+				jobs[i] = benchJob()
+			}
+			b.ResetTimer()
+			for range b.N {
+				if _, err := store.Push(b.Context(), jobs); err != nil {
+					b.Fatal(err)
+				}
+				start := time.Now()
+				got, err := store.Claim(b.Context(), req)
+				took = append(took, time.Since(start))
+				if err != nil || len(got) != 10 {
+					b.Fatalf("Claim = %d jobs, %v", len(got), err)
+				}
+			}
+			report(b, "claim", took)
+		})
+	}
+}
+
+func (d Driver) drain(b *testing.B, store *postgres.Backend, n int) {
+	jobs := make([]backend.NewJob, 1000)
+	for i := range jobs {
+		jobs[i] = benchJob()
+	}
+	req := backend.ClaimRequest{Worker: backend.Worker{ID: 2, Lease: time.Minute}, Register: true, Names: []string{"bench"}, Limit: 1000}
+	for range n / 1000 {
+		if _, err := store.Push(b.Context(), jobs); err != nil {
+			b.Fatal(err)
+		}
+		got, err := store.Claim(b.Context(), req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		done := make([]backend.Completion, len(got))
+		for i, j := range got {
+			done[i].Lease = j.Lease
+		}
+		if _, err := store.Complete(b.Context(), done); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,274 @@
+package postgrestest
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/postgres"
+)
+
+func newJob(name string) backend.NewJob {
+	return backend.NewJob{Name: name, Payload: []byte("{}"), MaxAttempts: 3}
+}
+
+func push(tb testing.TB, b backend.Backend, name string, n int) {
+	tb.Helper()
+	jobs := make([]backend.NewJob, n)
+	for i := range jobs {
+		jobs[i] = newJob(name)
+	}
+	if _, err := b.Push(tb.Context(), jobs); err != nil {
+		tb.Fatalf("Push: %v", err)
+	}
+}
+
+// count returns how many jobs there are in a state.
+func count(tb testing.TB, b backend.Reader, state backend.State) (n int64) {
+	tb.Helper()
+	counts, err := b.Count(context.Background())
+	if err != nil {
+		tb.Fatalf("Count: %v", err)
+	}
+	for _, c := range counts {
+		if c.State == state {
+			n += c.Jobs
+		}
+	}
+	return n
+}
+
+// A ledger knows which lease is the live one of each job, as the clients see
+// it.
+type ledger struct {
+	mu     sync.Mutex
+	holder map[int64]int64 // by job: the worker that was told that it has it
+	done   map[int64]bool
+	double int
+}
+
+// claimed notes that a worker was handed a job, and reports whether it may be.
+func (l *ledger) claimed(worker, job int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.holder[job] != 0 || l.done[job] {
+		l.double++
+	}
+	l.holder[job] = worker
+}
+
+func (l *ledger) ended(job int64, done bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.holder, job)
+	if done {
+		l.done[job] = true
+	}
+}
+
+func (l *ledger) finished() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.done)
+}
+
+// testClaims has many clients claim and settle jobs while their connections are
+// killed at random. No job may be with two of them at once, or be lost.
+func (d Driver) testClaims(t *testing.T) {
+	jobs := 5_000
+	if !testing.Short() && long() {
+		jobs = 100_000
+	}
+	const clients = 16
+	s := d.schema(t)
+	first := s.open(t, &postgres.Options{Schema: s.name})
+	for left := jobs; left > 0; left -= 1000 {
+		push(t, first, "a", min(left, 1000))
+	}
+	stores := make([]*postgres.Backend, clients)
+	for i := range stores {
+		stores[i] = s.open(t, &postgres.Options{Schema: s.name})
+	}
+	l := &ledger{holder: map[int64]int64{}, done: map[int64]bool{}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var kills, lostReplies atomic.Int64
+	var killer sync.WaitGroup
+	killer.Go(func() {
+		for ctx.Err() == nil {
+			if n, err := s.kill(ctx); err == nil {
+				kills.Add(n)
+			}
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	})
+	var wg sync.WaitGroup
+	for i, b := range stores {
+		wg.Go(func() {
+			c := &client{t: t, b: b, l: l, worker: backend.Worker{ID: int64(i + 1), Lease: time.Hour, Host: "h"}, lost: &lostReplies}
+			c.run(ctx, jobs)
+		})
+	}
+	wg.Wait()
+	cancel()
+	killer.Wait()
+	t.Logf("%d jobs by %d clients, %d connections killed, %d replies lost, %d claimed twice", jobs, clients, kills.Load(), lostReplies.Load(), l.double)
+	if l.double != 0 || l.finished() != jobs || kills.Load() == 0 {
+		t.Errorf("%d jobs were claimed twice, %d of %d done, %d kills", l.double, l.finished(), jobs, kills.Load())
+	}
+	if n := count(t, first, backend.Done); n != int64(jobs) {
+		t.Errorf("%d jobs are counted as done, want %d", n, jobs)
+	}
+}
+
+// kill ends a connection of the schema's stores, and returns how many it were.
+func (s *schema) kill(ctx context.Context) (n int64, err error) {
+	const query = `
+		SELECT count(pg_terminate_backend(pid)) FROM (
+			SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE '%' || $1 || '%' ORDER BY random() LIMIT 1) victim`
+	err = s.db.QueryRowContext(ctx, query, s.name).Scan(&n)
+	return n, err
+}
+
+// A client is one worker that does nothing but claim and settle.
+type client struct {
+	t      *testing.T
+	b      *postgres.Backend
+	l      *ledger
+	worker backend.Worker
+	lost   *atomic.Int64
+}
+
+func (c *client) run(ctx context.Context, jobs int) {
+	for c.l.finished() < jobs && ctx.Err() == nil {
+		got, err := c.b.Claim(ctx, backend.ClaimRequest{Worker: c.worker, Register: true, Names: []string{"a"}, Limit: 20})
+		if err != nil {
+			c.unwell("Claim", err)
+			continue
+		}
+		for _, j := range got {
+			c.l.claimed(c.worker.ID, j.ID)
+		}
+		if len(got) == 0 {
+			c.release(ctx)
+			continue
+		}
+		c.settle(ctx, got)
+	}
+}
+
+// settle ends the runs: most go well, and some are handed back.
+func (c *client) settle(ctx context.Context, got []backend.Job) {
+	var done []backend.Completion
+	var back []backend.Failure
+	for _, j := range got {
+		if j.ID%10 == 0 && j.Token%2 == 0 {
+			back = append(back, backend.Failure{Lease: j.Lease, Ending: backend.EndRelease})
+			c.l.ended(j.ID, false) // before anybody can have it
+		} else {
+			done = append(done, backend.Completion{Lease: j.Lease})
+		}
+	}
+	c.repeat(ctx, "Complete", func() ([]backend.Lease, error) { return c.b.Complete(ctx, done) })
+	for _, d := range done {
+		c.l.ended(d.ID, true)
+	}
+	c.repeat(ctx, "Fail", func() ([]backend.Lease, error) { return c.b.Fail(ctx, back) })
+}
+
+// repeat settles until the answer is heard.
+func (c *client) repeat(ctx context.Context, what string, settle func() ([]backend.Lease, error)) {
+	for ctx.Err() == nil {
+		lost, err := settle()
+		if err == nil {
+			// A release that was stored and not heard of may have been claimed
+			// by others when it is repeated.
+			if len(lost) > 0 && what == "Complete" {
+				c.t.Errorf("%s lost %v", what, lost)
+			}
+			return
+		}
+		c.unwell(what, err)
+	}
+}
+
+// release hands back what was claimed by claims whose answer was lost.
+func (c *client) release(ctx context.Context) {
+	r, err := c.b.Beat(ctx, backend.BeatRequest{Worker: c.worker})
+	if err != nil {
+		c.unwell("Beat", err)
+		return
+	}
+	var back []backend.Failure
+	for _, lease := range r.Leases {
+		back = append(back, backend.Failure{Lease: lease, Ending: backend.EndRelease})
+	}
+	if _, err := c.b.Fail(ctx, back); err != nil {
+		c.unwell("Fail", err)
+	}
+}
+
+// unwell checks that an error is one that a killed connection may cause.
+func (c *client) unwell(what string, err error) {
+	c.lost.Add(1)
+	if !errors.Is(err, backend.ErrUnavailable) {
+		c.t.Errorf("%s: %v, want ErrUnavailable", what, err)
+	}
+}
+
+// testConnections checks that killed connections are replaced, without errors
+// where nothing can have been stored.
+func (d Driver) testConnections(t *testing.T) {
+	s := d.schema(t)
+	b := s.open(t, &postgres.Options{Schema: s.name})
+	push(t, b, "a", 100)
+	w := backend.Worker{ID: 1, Lease: time.Minute}
+	for range 10 {
+		for {
+			n, err := s.kill(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n == 0 {
+				break
+			}
+		}
+		jobs, err := b.Claim(t.Context(), backend.ClaimRequest{Worker: w, Register: true, Names: []string{"a"}, Limit: 1})
+		if err != nil || len(jobs) != 1 {
+			t.Errorf("Claim after its connections were killed = %d jobs, %v", len(jobs), err)
+		}
+	}
+}
+
+// testSerializable has the application's transactions be of the strictest
+// kind, and the defaults of the store's role, too.
+func (d Driver) testSerializable(t *testing.T) {
+	s := d.schema(t)
+	b := s.open(t, &postgres.Options{Schema: s.name})
+	for _, level := range []sql.IsolationLevel{sql.LevelRepeatableRead, sql.LevelSerializable} {
+		tx, err := s.db.BeginTx(t.Context(), &sql.TxOptions{Isolation: level})
+		if err != nil {
+			t.Fatal(err)
+		}
+		job := newJob("a")
+		job.Unique.Key, job.Serial = fmt.Sprint("key", level), "s"
+		if _, err := b.PushTx(t.Context(), tx, []backend.NewJob{job, newJob("a")}); err != nil {
+			t.Errorf("PushTx at %v: %v", level, err)
+		}
+		if err := tx.Commit(); err != nil {
+			t.Errorf("Commit at %v: %v", level, err)
+		}
+	}
+	if n := count(t, b, backend.Pending) + count(t, b, backend.Blocked); n != 4 {
+		t.Errorf("%d jobs wait, want 4", n)
+	}
+}

@@ -1,0 +1,355 @@
+package postgrestest
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/postgres"
+)
+
+// long reports whether the tests may take minutes each.
+func long() bool { return os.Getenv("PLAINJOBS_TEST_LONG") != "" }
+
+// refuses fails unless opening fails as wanted, with texts in its message and
+// no password.
+func (d Driver) refuses(t *testing.T, dsn string, opts *postgres.Options, want error, texts ...string) {
+	t.Helper()
+	b, err := d.Open(dsn, opts)
+	if err == nil {
+		_ = b.Close()
+		t.Errorf("Open worked, want %v with %q", want, texts)
+		return
+	}
+	if want != nil && !errors.Is(err, want) {
+		t.Errorf("Open = %v, want %v", err, want)
+	}
+	for _, text := range texts {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("Open = %v, want it to say %q", err, text)
+		}
+	}
+	noPassword(t, err)
+}
+
+func noPassword(t *testing.T, err error) {
+	t.Helper()
+	for _, secret := range []string{password, "wrong-secret"} {
+		if strings.Contains(err.Error(), secret) {
+			t.Errorf("the password is in the error: %v", err)
+		}
+	}
+}
+
+// role makes a role that may log in, and returns how it connects.
+func (s *schema) role(tb testing.TB, name string) string {
+	tb.Helper()
+	c := ownCluster(tb)
+	name = s.name + "_" + name
+	s.exec(tb, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", name, password))
+	tb.Cleanup(func() { s.exec(tb, fmt.Sprintf("DROP OWNED BY %s; DROP ROLE %s", name, name)) })
+	return c.tcp(name, password, "postgres")
+}
+
+func (d Driver) testWrongDSN(t *testing.T) {
+	c := ownCluster(t)
+	d.refuses(t, c.tcp(superuser, "wrong-secret", "postgres"), nil, nil, "refused the role or its password")
+	d.refuses(t, c.tcp("nobody", "wrong-secret", "postgres"), nil, nil, "refused the role or its password")
+	d.refuses(t, c.tcp(superuser, password, "missing"), nil, nil, "CREATE DATABASE")
+	for _, dsn := range []string{
+		"postgres://u:wrong-secret@127.0.0.1:port/db", "postgres://u:wrong-secret@127.0.0.1:1/db?sslmode=nonsense",
+		"host=127.0.0.1 port=nonsense password=wrong-secret", "host=127.0.0.1 port=1 password='wrong-secret' user=u sslmode=disable",
+		"postgres://u:wrong-secret@%zz/db", "postgres://u:wrong-secret@127.0.0.1:1/db?sslmode=disable",
+		"host=127.0.0.1 port=1 user=u sslmode=disable passfile=/nowhere password=wrong-secret sslkey=/nowhere",
+	} {
+		d.refuses(t, dsn, nil, nil)
+	}
+	d.refuses(t, c.tcp(superuser, password, "postgres"), &postgres.Options{Schema: "Bad Name"}, backend.ErrInvalid, "Bad Name")
+	d.refuses(t, c.tcp(superuser, password, "postgres"), &postgres.Options{Schema: "pg_mine"}, backend.ErrInvalid, "pg_")
+	d.refuses(t, c.tcp(superuser, password, "postgres"), &postgres.Options{Durability: 9}, backend.ErrInvalid)
+	d.refuses(t, c.tcp(superuser, password, "postgres"), &postgres.Options{History: backend.History{Done: 1 << 62}}, backend.ErrInvalid)
+}
+
+// testRights opens stores as a role that may do little.
+func (d Driver) testRights(t *testing.T) {
+	s := d.schema(t)
+	dsn := s.role(t, "poor")
+	opts := &postgres.Options{Schema: s.name}
+	d.refuses(t, dsn, opts, nil, "no right", "CREATE SCHEMA", "GRANT", s.name)
+
+	// What the message says helps.
+	role := s.name + "_poor"
+	s.exec(t, "CREATE SCHEMA "+s.name)
+	d.refuses(t, dsn, opts, nil, "no right", "GRANT USAGE, CREATE ON SCHEMA")
+	s.exec(t, fmt.Sprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s", s.name, role))
+	b, err := d.Open(dsn, opts)
+	if err != nil {
+		t.Fatalf("Open with rights on the schema: %v", err)
+	}
+	push(t, b, "a", 3)
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// testRightsOnTables opens a store whose tables are another role's.
+func (d Driver) testRightsOnTables(t *testing.T) {
+	s := d.schema(t)
+	dsn := s.role(t, "other")
+	opts := &postgres.Options{Schema: s.name}
+	push(t, s.open(t, opts), "a", 1)
+	d.refuses(t, dsn, opts, nil, "no right", "GRANT ALL ON ALL TABLES")
+	role := s.name + "_other"
+	s.exec(t, strings.NewReplacer("SCHEMA_", s.name, "ROLE_", role).Replace(
+		"GRANT USAGE ON SCHEMA SCHEMA_ TO ROLE_; GRANT ALL ON ALL TABLES IN SCHEMA SCHEMA_ TO ROLE_; GRANT ALL ON ALL SEQUENCES IN SCHEMA SCHEMA_ TO ROLE_"))
+	b, err := d.Open(dsn, opts)
+	if err != nil {
+		t.Fatalf("Open with rights on the tables: %v", err)
+	}
+	push(t, b, "a", 1)
+	if n := count(t, b, backend.Pending); n != 2 {
+		t.Errorf("%d jobs, want 2", n)
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// testNewerSchema opens what a later version of the program has made.
+func (d Driver) testNewerSchema(t *testing.T) {
+	s := d.schema(t)
+	opts := &postgres.Options{Schema: s.name}
+	push(t, s.open(t, opts), "a", 1)
+	s.exec(t, "UPDATE "+s.name+".meta SET value = '999' WHERE key = 'schema'")
+	written := func() (n string) {
+		if err := s.db.QueryRow("SELECT string_agg(relname || ' ' || xmin::text, ',' ORDER BY relname) FROM pg_class WHERE relnamespace = to_regnamespace($1)",
+			s.name).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := written()
+	d.refuses(t, s.dsn, opts, backend.ErrSchemaTooNew, "version 999")
+	if after := written(); after != before {
+		t.Errorf("the refused schema was written to: it was\n%s and is\n%s", before, after)
+	}
+}
+
+// testMigrator makes the tables by the SQL that a store says makes them, and
+// opens them.
+func (d Driver) testMigrator(t *testing.T) {
+	s, by := d.schema(t), d.schema(t)
+	d.refuses(t, s.dsn, &postgres.Options{Schema: s.name, NoMigrate: true}, backend.ErrSchemaTooOld, "version")
+	schema, err := by.open(t, &postgres.Options{Schema: by.name}).Schema(t.Context())
+	if err != nil || schema.Stored != schema.Known || schema.Stored == 0 {
+		t.Fatalf("Schema = %d of %d, %v", schema.Stored, schema.Known, err)
+	}
+	s.exec(t, strings.ReplaceAll(schema.SQL, by.name, s.name))
+	b := s.open(t, &postgres.Options{Schema: s.name, NoMigrate: true})
+	push(t, b, "a", 2)
+	if n := count(t, b, backend.Pending); n != 2 {
+		t.Errorf("%d jobs, want 2", n)
+	}
+}
+
+// testReadOnly opens a database that can only be read, as a replica.
+func (d Driver) testReadOnly(t *testing.T) {
+	s := d.schema(t)
+	opts := &postgres.Options{Schema: s.name}
+	d.refuses(t, s.with("options='-c default_transaction_read_only=on'"), opts, backend.ErrUnavailable, "read-only", "target_session_attrs")
+	b := s.open(t, opts)
+	push(t, b, "a", 1)
+	d.refuses(t, s.with("options='-c default_transaction_read_only=on'"), opts, backend.ErrUnavailable, "read-only")
+
+	// A server that is demoted while it is used.
+	dsn := s.role(t, "demoted")
+	role := s.name + "_demoted"
+	s.exec(t, fmt.Sprintf("GRANT ALL ON SCHEMA %s TO %s; GRANT ALL ON ALL TABLES IN SCHEMA %s TO %s; GRANT ALL ON ALL SEQUENCES IN SCHEMA %s TO %s",
+		s.name, role, s.name, role, s.name, role))
+	b, err := d.Open(dsn, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	s.exec(t, fmt.Sprintf("ALTER ROLE %s SET default_transaction_read_only = on", role))
+	s.exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '"+role+"'")
+	s.until(t, func() bool { // its connections are gone
+		_, err = b.Push(t.Context(), []backend.NewJob{newJob("a")})
+		return err == nil || !strings.Contains(err.Error(), "terminating connection") && !errors.Is(err, sql.ErrConnDone)
+	})
+	if !errors.Is(err, backend.ErrUnavailable) {
+		t.Errorf("Push = %v, want ErrUnavailable", err)
+	}
+}
+
+// with returns the schema's DSN with more parameters.
+func (s *schema) with(more string) string {
+	return strings.TrimSpace(s.dsn) + " " + more
+}
+
+// until calls f until it returns true, or for a while.
+func (s *schema) until(tb testing.TB, f func() bool) {
+	tb.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !f() {
+		if time.Now().After(deadline) {
+			tb.Fatalf("it does not happen")
+		}
+	}
+}
+
+// testTimeouts has the server end what takes too long.
+func (d Driver) testTimeouts(t *testing.T) {
+	s := d.schema(t)
+	opts := &postgres.Options{Schema: s.name}
+	s.open(t, opts)
+	b, err := d.Open(s.with("options='-c statement_timeout=200ms'"), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	// A key that another transaction has taken is waited for.
+	tx, err := s.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	job := newJob("a")
+	job.Unique.Key = "k"
+	if _, err := b.PushTx(t.Context(), tx, []backend.NewJob{job}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.Push(t.Context(), []backend.NewJob{job})
+	if !errors.Is(err, backend.ErrUnavailable) || !strings.Contains(err.Error(), "ALTER ROLE") {
+		t.Errorf("Push = %v, want the advice to give the role more time", err)
+	}
+	// And only as long as the context says.
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	if _, err = b.Push(ctx, []backend.NewJob{job}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Push = %v, want the context's error", err)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("Push took %v", took)
+	}
+	push(t, b, "a", 1)
+}
+
+// testOpenAtOnce opens a new schema many times at the same instant.
+func (d Driver) testOpenAtOnce(t *testing.T) {
+	for range 3 {
+		s := d.schema(t)
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				b, err := d.Open(s.dsn, &postgres.Options{Schema: s.name})
+				if err != nil {
+					t.Errorf("Open: %v", err)
+					return
+				}
+				if _, err := b.Push(context.Background(), []backend.NewJob{newJob("a")}); err != nil {
+					t.Errorf("Push: %v", err)
+				}
+				if err := b.Close(); err != nil {
+					t.Errorf("Close: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := count(t, s.open(t, &postgres.Options{Schema: s.name}), backend.Pending); n != 8 {
+			t.Errorf("%d jobs are stored, want 8", n)
+		}
+	}
+}
+
+// testOwnDB opens the store on an application's *sql.DB of one connection.
+func (d Driver) testOwnDB(t *testing.T) {
+	s := d.schema(t)
+	s.db.SetMaxOpenConns(1)
+	b, err := postgres.New(s.db, &postgres.Options{Schema: s.name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := b.Describe(); d.Durability != backend.PowerLoss || !d.Shared || !strings.HasPrefix(d.Store, "postgres (") {
+		t.Errorf("Describe returned %+v", d)
+	}
+	push(t, b, "a", 1)
+	tx, err := s.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.PushTx(t.Context(), tx, []backend.NewJob{newJob("a")}); err != nil {
+		t.Fatal(err)
+	}
+	if long() { // who forgets the transaction is told, after a while
+		_, err := b.Push(t.Context(), []backend.NewJob{newJob("a")})
+		if !errors.Is(err, backend.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "WithTx") {
+			t.Errorf("Push beside the transaction = %v, want the advice to push in it", err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	jobs, err := b.Claim(t.Context(), backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Minute}, Register: true, Names: []string{"a"}, Limit: 9})
+	if err != nil || len(jobs) != 2 {
+		t.Errorf("Claim = %d jobs, %v; want 2", len(jobs), err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.db.PingContext(t.Context()); err != nil {
+		t.Errorf("Close of the store closed the application's pool: %v", err)
+	}
+}
+
+// testForeignTransactions pushes in transactions of other databases and
+// schemas.
+func (d Driver) testForeignTransactions(t *testing.T) {
+	s := d.schema(t)
+	b := s.open(t, &postgres.Options{Schema: s.name})
+	s.exec(t, "CREATE DATABASE "+s.name+"_db")
+	foreign, err := sql.Open(d.Name, strings.Replace(s.dsn, "dbname=postgres", "dbname="+s.name+"_db", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := foreign.Close(); err != nil {
+			t.Error(err)
+		}
+		s.exec(t, "DROP DATABASE "+s.name+"_db")
+	})
+	ownCluster(t) // whose DSN is as above
+	try := func(what string, db *sql.DB) {
+		t.Helper()
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tx.Rollback()
+		_, err = b.PushTx(t.Context(), tx, []backend.NewJob{newJob("a")})
+		if !errors.Is(err, backend.ErrInvalid) || !strings.Contains(err.Error(), "not one of this queue's database") {
+			t.Errorf("PushTx in a transaction of %s = %v, want ErrInvalid", what, err)
+		}
+		// It is as it was before.
+		if _, err := tx.ExecContext(t.Context(), "SELECT 1"); err != nil {
+			t.Errorf("the transaction of %s cannot go on: %v", what, err)
+		}
+	}
+	try("a database without a queue", foreign)
+	clone, err := d.Open(strings.Replace(s.dsn, "dbname=postgres", "dbname="+s.name+"_db", 1), &postgres.Options{Schema: s.name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := clone.Close(); err != nil {
+		t.Error(err)
+	}
+	try("another queue's database", foreign)
+}

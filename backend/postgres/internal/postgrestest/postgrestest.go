@@ -1,0 +1,137 @@
+// Package postgrestest is the test of each PostgreSQL driver: the conformance
+// suite and what is PostgreSQL's own.
+package postgrestest
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/postgres"
+	"github.com/plainjobs/plainjobs/conformance"
+)
+
+// A Driver is under test.
+type Driver struct {
+	Name string // as database/sql knows it
+	Open func(dsn string, opts *postgres.Options) (*postgres.Backend, error)
+}
+
+// Main is the TestMain of a driver's package.
+func Main(m *testing.M) {
+	code := m.Run()
+	stop()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, "goleak:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// Run tests a driver.
+func Run(t *testing.T, d Driver) {
+	t.Run("Conformance", func(t *testing.T) {
+		conformance.Run(t, func(tb testing.TB, opts conformance.Options) conformance.Store {
+			return d.store(tb, opts, postgres.Options{})
+		})
+	})
+	t.Run("Claims", d.testClaims)
+	t.Run("Connections", d.testConnections)
+	t.Run("Serializable", d.testSerializable)
+	t.Run("WakeUp", d.testWakeUp)
+	t.Run("WrongDSN", d.testWrongDSN)
+	t.Run("Rights", d.testRights)
+	t.Run("RightsOnTables", d.testRightsOnTables)
+	t.Run("NewerSchema", d.testNewerSchema)
+	t.Run("Migrator", d.testMigrator)
+	t.Run("ReadOnly", d.testReadOnly)
+	t.Run("Timeouts", d.testTimeouts)
+	t.Run("OpenAtOnce", d.testOpenAtOnce)
+	t.Run("OwnDB", d.testOwnDB)
+	t.Run("ForeignTransactions", d.testForeignTransactions)
+}
+
+// store returns a new store, in a schema of its own, whose clock can be moved.
+func (d Driver) store(tb testing.TB, opts conformance.Options, o postgres.Options) conformance.Store {
+	tb.Helper()
+	s := d.schema(tb)
+	o.Schema, o.History = s.name, opts.History
+	var offset time.Duration
+	return conformance.Store{
+		Open: func(tb testing.TB) backend.Backend { return s.open(tb, &o) },
+		Advance: func(by time.Duration) {
+			offset += by
+			s.exec(tb, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s.now_us() RETURNS bigint LANGUAGE sql VOLATILE
+				AS $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + %d $$`, s.name, offset.Microseconds()))
+		},
+		DB: func(testing.TB) *sql.DB { return s.db },
+	}
+}
+
+// Schema returns how to connect, and the name of a schema that is dropped at the
+// end of the test.
+func Schema(tb testing.TB, driver string) (dsn, name string) {
+	tb.Helper()
+	s := Driver{Name: driver}.schema(tb)
+	return s.dsn, s.name
+}
+
+// A schema is an empty one, or one that a store is in.
+type schema struct {
+	Driver
+	dsn, name string
+	db        *sql.DB // the application's
+}
+
+var lastSchema atomic.Int64
+
+// schema returns a new one, which is dropped at the end of the test.
+func (d Driver) schema(tb testing.TB) *schema {
+	tb.Helper()
+	server := connect(tb)
+	db, err := sql.Open(d.Name, server.dsn)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	// On a server that is somebody's, several binaries may test at once.
+	s := &schema{d, server.dsn, fmt.Sprintf("test_%08x_%d", rand.Uint32(), lastSchema.Add(1)), db}
+	tb.Cleanup(func() {
+		s.exec(tb, "DROP SCHEMA IF EXISTS "+s.name+" CASCADE")
+		if err := db.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return s
+}
+
+func (s *schema) exec(tb testing.TB, query string) {
+	tb.Helper()
+	if _, err := s.db.ExecContext(context.Background(), query); err != nil {
+		tb.Fatalf("%s: %v", query, err)
+	}
+}
+
+// open opens a store in the schema, which is closed at the end of the test.
+func (s *schema) open(tb testing.TB, opts *postgres.Options) *postgres.Backend {
+	tb.Helper()
+	b, err := s.Open(s.dsn, opts)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return b
+}

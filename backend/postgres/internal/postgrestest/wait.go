@@ -1,0 +1,51 @@
+package postgrestest
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/postgres"
+)
+
+// testWakeUp measures how soon a waiting worker hears of a job of another
+// process, and that it does after its connection was cut, and without LISTEN.
+func (d Driver) testWakeUp(t *testing.T) {
+	s := d.schema(t)
+	pusher := s.open(t, &postgres.Options{Schema: s.name})
+	waiter := s.open(t, &postgres.Options{Schema: s.name})
+	quiet := s.open(t, &postgres.Options{Schema: s.name, NoListen: true})
+	for what, b := range map[string]*postgres.Backend{"with LISTEN": waiter, "without LISTEN": quiet} {
+		var took []time.Duration
+		for i := range 12 {
+			if i == 6 {
+				s.exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%"+s.name+"%'")
+			}
+			took = append(took, s.wakeUp(t, b, pusher))
+		}
+		slices.Sort(took)
+		t.Logf("a job of another process is heard of %s after %v at the median, %v at most", what, took[len(took)/2], took[len(took)-1])
+	}
+}
+
+func (s *schema) wakeUp(t *testing.T, waiter, pusher *postgres.Backend) time.Duration {
+	t.Helper()
+	w := backend.Worker{ID: 1, Lease: time.Minute}
+	req := backend.ClaimRequest{Worker: w, Register: true, Names: []string{"a"}, Limit: 10}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	heard := make(chan error, 1)
+	go func() { heard <- waiter.Wait(ctx, req) }()
+	start := time.Now()
+	push(t, pusher, "a", 1)
+	if err := <-heard; err != nil {
+		t.Fatalf("Wait: %v", err)
+	}
+	took := time.Since(start)
+	if jobs, err := pusher.Claim(t.Context(), req); err != nil || len(jobs) != 1 {
+		t.Fatalf("Claim = %d jobs, %v", len(jobs), err)
+	}
+	return took
+}

@@ -1,0 +1,173 @@
+package postgres
+
+import (
+	"database/sql"
+	"fmt"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// A nameKey is a unique or serial key with the name that it belongs to.
+type nameKey struct{ name, key string }
+
+// columns returns keys as two arrays' texts.
+func columns(keys []nameKey) (names, values string) {
+	n, v := make([]string, len(keys)), make([]string, len(keys))
+	for i, k := range keys {
+		n[i], v[i] = k.name, k.key
+	}
+	return textArray(n), textArray(v)
+}
+
+const (
+	// It takes the keys that nobody has, or that their jobs have kept. A key
+	// that another transaction takes or gives back at this moment is waited
+	// for, and one that is not taken is locked all the same, so that who has
+	// it is committed and stays.
+	takeKeys = `
+		INSERT INTO plainjobs.keys AS k (name, key, job, until, held)
+		SELECT v.name, v.key, v.job, v.until, true
+		FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[], $4::text::bigint[]) AS v(name, key, job, until)
+		ORDER BY v.name COLLATE "C", v.key COLLATE "C"
+		ON CONFLICT (name, key) DO UPDATE SET held = true, job = excluded.job,
+			until = CASE k.job WHEN excluded.job THEN k.until ELSE excluded.until END
+		WHERE k.job = excluded.job OR NOT k.held AND k.until <= $5::bigint
+		RETURNING name, key`
+
+	selectHolders = `
+		SELECT k.name, k.key, k.job FROM unnest($1::text::text[], $2::text::text[]) AS v(name, key)
+		JOIN plainjobs.keys k ON k.name = v.name AND k.key = v.key
+		WHERE k.held OR k.until > $3::bigint`
+
+	giveKeys = `
+		WITH v AS MATERIALIZED (
+			SELECT k.name, k.key, k.until FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
+			JOIN plainjobs.keys k ON k.name = v.name AND k.key = v.key AND k.job = v.job
+			ORDER BY k.name, k.key FOR UPDATE OF k),
+		gone AS (DELETE FROM plainjobs.keys k USING v WHERE v.until <= $4::bigint AND k.name = v.name AND k.key = v.key)
+		UPDATE plainjobs.keys k SET held = false FROM v WHERE v.until > $4::bigint AND k.name = v.name AND k.key = v.key`
+
+	deleteKept = `
+		DELETE FROM plainjobs.keys k USING (
+			SELECT name, key FROM plainjobs.keys WHERE NOT held AND until <= $1::bigint LIMIT $2::bigint FOR UPDATE SKIP LOCKED) gone
+		WHERE k.name = gone.name AND k.key = gone.key`
+)
+
+// A claimant is a job that wants a unique key, until a time at least.
+type claimant struct{ job, until int64 }
+
+// take gives jobs their unique keys. It returns, by key, the jobs that have
+// those that it could not give.
+func (t *tx) take(wanted map[nameKey]claimant, now int64) (holders map[nameKey]int64, err error) {
+	keys := make([]nameKey, 0, len(wanted))
+	jobs, untils := make([]int64, 0, len(wanted)), make([]int64, 0, len(wanted))
+	for k, c := range wanted {
+		keys, jobs, untils = append(keys, k), append(jobs, c.job), append(untils, c.until)
+	}
+	taken := make(map[nameKey]bool, len(keys))
+	names, values := columns(keys)
+	err = t.each(takeKeys, []any{names, values, intArray(jobs), intArray(untils), now}, func(r *sql.Rows) error {
+		var k nameKey
+		err := r.Scan(&k.name, &k.key)
+		taken[k] = true
+		return err
+	})
+	if err != nil || len(taken) == len(keys) {
+		return nil, err
+	}
+	var others []nameKey
+	for _, k := range keys {
+		if !taken[k] {
+			others = append(others, k)
+		}
+	}
+	if holders, err = t.holders(others, now); err != nil {
+		return nil, err
+	}
+	if len(holders) != len(others) {
+		return nil, fmt.Errorf("%w: a unique key is taken and is not", backend.ErrCorrupt)
+	}
+	return holders, nil
+}
+
+// holders returns the jobs that have unique keys, as far as they are taken.
+func (t *tx) holders(keys []nameKey, now int64) (map[nameKey]int64, error) {
+	holders := make(map[nameKey]int64, len(keys))
+	names, values := columns(keys)
+	err := t.each(selectHolders, []any{names, values, now}, func(r *sql.Rows) error {
+		var k nameKey
+		var job int64
+		err := r.Scan(&k.name, &k.key, &job)
+		holders[k] = job
+		return err
+	})
+	return holders, err
+}
+
+// retake gives jobs that are to wait again the keys that they gave back when
+// they were claimed. It returns the jobs that have them instead, by the jobs
+// that wanted them.
+func (t *tx) retake(rows []*row, now int64) (others map[*row]int64, err error) {
+	wanted := map[nameKey]claimant{}
+	first := map[nameKey]*row{}
+	others = map[*row]int64{}
+	for _, r := range rows {
+		if r.flags&flagUntilStarted == 0 {
+			continue
+		}
+		k := nameKey{r.name, r.unique}
+		if f := first[k]; f != nil { // two that ran with one key: the first has it
+			others[r] = f.id
+			continue
+		}
+		first[k], wanted[k] = r, claimant{job: r.id}
+	}
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	holders, err := t.take(wanted, now)
+	for k, job := range holders {
+		others[first[k]] = job
+	}
+	// Who lost to one that lost, lost to the same.
+	for r := range others {
+		if job, ok := holders[nameKey{r.name, r.unique}]; ok {
+			others[r] = job
+		}
+	}
+	return others, err
+}
+
+// give takes the unique keys off the jobs.
+func (t *tx) give(rows []*row, now int64) error {
+	var keys []nameKey
+	var jobs []int64
+	for _, r := range rows {
+		if r.flags&flagUnique != 0 {
+			keys, jobs = append(keys, nameKey{r.name, r.unique}), append(jobs, r.id)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	names, values := columns(keys)
+	_, err := t.exec(giveKeys, names, values, intArray(jobs), now)
+	return err
+}
+
+// ended gives back what jobs hold that have ended or are deleted.
+func (t *tx) ended(rows []*row, now int64) error {
+	var held []*row
+	for _, r := range rows {
+		if r.flags&flagsAtEnd != 0 {
+			held = append(held, r)
+		}
+	}
+	if len(held) == 0 {
+		return nil
+	}
+	if err := t.give(held, now); err != nil {
+		return err
+	}
+	return t.advance(held, now)
+}

@@ -1,0 +1,199 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// Each file is one version of the schema, in the order of their names. A file
+// that was released is never changed.
+//
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+const selectServer = `
+	SELECT current_setting('server_version_num')::bigint, current_setting('server_version'), current_setting('server_encoding'),
+		pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, current_user`
+
+// minServer is the oldest release that the tests run against.
+const minServer = 140000
+
+// checkServer refuses servers that cannot keep a queue.
+func (b *Backend) checkServer(ctx context.Context) error {
+	var number int64
+	var version, encoding string
+	var readOnly bool
+	err := b.scan(ctx, b.db, selectServer, nil, func(r *sql.Rows) error { return r.Scan(&number, &version, &encoding, &readOnly, &b.role) })
+	if err != nil {
+		return err
+	}
+	return serverFault(number, version, encoding, readOnly)
+}
+
+// serverFault returns why a server cannot keep a queue, or nil.
+func serverFault(number int64, version, encoding string, readOnly bool) error {
+	switch {
+	case number < minServer:
+		return fmt.Errorf("%w: the server is PostgreSQL %s; a queue needs version 14 or later: upgrade the server", backend.ErrInvalid, version)
+	case encoding != "UTF8":
+		return fmt.Errorf("%w: the database has the encoding %s, which cannot keep every text; create one with ENCODING 'UTF8'", backend.ErrInvalid, encoding)
+	case readOnly:
+		return fmt.Errorf("%w: the server is a read-only replica, or default_transaction_read_only is set; a queue must write: connect to the primary "+
+			"(target_session_attrs=read-write in the DSN)", backend.ErrUnavailable)
+	}
+	return nil
+}
+
+const (
+	// What a session has once looked up by name it may remember; what is in the
+	// tables, it reads.
+	hasSchema = `
+		SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1::text),
+			EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+				WHERE n.nspname = $1::text AND c.relname = 'meta')`
+	selectVersion = `SELECT value::bigint FROM plainjobs.meta WHERE key = 'schema'`
+	selectStoreID = `SELECT value FROM plainjobs.meta WHERE key = 'store'`
+
+	// Of all who open the same schema at once, one at a time migrates.
+	lockSchema = `SELECT pg_advisory_xact_lock(hashtextextended('plainjobs ' || $1::text, 0))`
+	createMeta = `CREATE TABLE plainjobs.meta (key text PRIMARY KEY, value text NOT NULL)`
+	upsertMeta = `
+		INSERT INTO plainjobs.meta (key, value) VALUES ($1::text, $2::text)
+		ON CONFLICT (key) DO UPDATE SET value = excluded.value`
+)
+
+func migrations() []string {
+	names, err := fs.Glob(migrationFiles, "migrations/*.sql")
+	if err != nil {
+		panic(err) // the pattern is constant
+	}
+	return names
+}
+
+// A stored says what there is of a schema.
+type stored struct {
+	schema, tables bool
+	version        int
+}
+
+// migrate brings the schema up to date in one transaction, so that it is
+// either old or new, whenever the process ends. A current schema is only read.
+func (b *Backend) migrate(ctx context.Context) error {
+	have, err := b.stored(ctx, b.db)
+	if err != nil {
+		return err
+	}
+	if have.version < len(migrations()) {
+		if b.opts.NoMigrate {
+			return rejected{fmt.Errorf("%w: the schema %s is to have version %d and has %d; the program that it belongs to, or migrate, brings "+
+				"it up to date", backend.ErrSchemaTooOld, b.opts.Schema, len(migrations()), have.version)}
+		}
+		err := b.transact(ctx, true, func(t *tx) error {
+			if _, err := t.exec(lockSchema, b.opts.Schema); err != nil {
+				return err
+			}
+			have, err := b.stored(ctx, t.conn) // somebody may have been faster
+			if err != nil {
+				return err
+			}
+			return b.upgrade(t, have)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	err = b.scan(ctx, b.db, selectStoreID, nil, func(r *sql.Rows) error { return r.Scan(&b.storeID) })
+	if err == nil && b.storeID == "" {
+		err = fmt.Errorf("%w: the schema %s has no store ID", backend.ErrCorrupt, b.opts.Schema)
+	}
+	return err
+}
+
+func (b *Backend) upgrade(t *tx, have stored) error {
+	if !have.schema {
+		if _, err := t.exec(`CREATE SCHEMA "` + b.opts.Schema + `"`); err != nil {
+			return err
+		}
+	}
+	if !have.tables {
+		if _, err := t.exec(createMeta); err != nil {
+			return err
+		}
+		if _, err := t.exec(upsertMeta, "store", rand.Text()); err != nil {
+			return err
+		}
+	}
+	for i, name := range migrations() {
+		if i < have.version {
+			continue
+		}
+		text, err := migrationFiles.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec(string(text)); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	_, err := t.exec(upsertMeta, "schema", fmt.Sprint(len(migrations())))
+	return err
+}
+
+// stored returns what there is of the schema, or an error if it is newer than
+// this program.
+func (b *Backend) stored(ctx context.Context, q querier) (have stored, err error) {
+	err = b.scan(ctx, q, hasSchema, []any{b.opts.Schema}, func(r *sql.Rows) error { return r.Scan(&have.schema, &have.tables) })
+	if err != nil || !have.tables {
+		return have, err
+	}
+	err = b.scan(ctx, q, selectVersion, nil, func(r *sql.Rows) error { return r.Scan(&have.version) })
+	if err == nil && have.version > len(migrations()) {
+		err = rejected{fmt.Errorf("%w: the schema %s has version %d and this program knows %d; deploy a newer one",
+			backend.ErrSchemaTooNew, b.opts.Schema, have.version, len(migrations()))}
+	}
+	return have, err
+}
+
+// Schema implements [backend.Migrator].
+func (b *Backend) Schema(ctx context.Context) (backend.Schema, error) {
+	s := backend.Schema{Known: len(migrations())}
+	var text strings.Builder
+	fmt.Fprintf(&text, "CREATE SCHEMA IF NOT EXISTS \"%s\";\n%s;\n", b.opts.Schema, createMeta)
+	for _, name := range migrations() {
+		file, err := migrationFiles.ReadFile(name)
+		if err != nil {
+			return s, b.failed(ctx, "schema", err)
+		}
+		fmt.Fprintf(&text, "\n%s", file)
+	}
+	fmt.Fprintf(&text, "\nINSERT INTO plainjobs.meta (key, value) VALUES ('store', md5(random()::text)), ('schema', '%d');\n", s.Known)
+	s.SQL = b.sql(text.String())
+	err := b.read(ctx, "schema", func(q querier) error {
+		have, err := b.stored(ctx, q)
+		s.Stored = have.version
+		return err
+	})
+	return s, err
+}
+
+// checkStore returns an error if a transaction is not one of the store's
+// database.
+func (b *Backend) checkStore(ctx context.Context, q querier) error {
+	storeID := ""
+	err := b.scan(ctx, q, selectStoreID, nil, func(r *sql.Rows) error { return r.Scan(&storeID) })
+	switch c := code(err); {
+	case err == nil && storeID == b.storeID:
+		return nil
+	case err == nil, c == codeNoTable, c == codeNoSchema:
+		return rejected{errors.Join(fmt.Errorf("%w: the transaction is not one of this queue's database", backend.ErrInvalid), err)}
+	}
+	return err
+}

@@ -1,0 +1,155 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// Operate implements [backend.Operator].
+func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (result backend.OperateResult, err error) {
+	if err := backend.CheckOperate(req); err != nil {
+		return result, fmt.Errorf("postgres: operate: %w", err)
+	}
+	err = b.write(ctx, "operate", b.durable(), func(t *tx) error {
+		result = backend.OperateResult{}
+		rows, next, err := t.matching(req)
+		if err != nil {
+			return err
+		}
+		result.Next = next
+		return t.operate(req.Op, rows, &result)
+	})
+	if err != nil {
+		return backend.OperateResult{}, err
+	}
+	slices.Sort(result.Affected)
+	slices.Sort(result.Duplicates)
+	return result, nil
+}
+
+// matching returns a page of jobs to operate on, locked, newest first.
+func (t *tx) matching(req backend.OperateRequest) (rows []*row, next int64, err error) {
+	limit := cmp.Or(req.Limit, 1000)
+	f, err := t.b.filter(t.ctx, t.conn, req.Filter, req.Before)
+	if err != nil {
+		return nil, 0, err
+	}
+	var ids []int64
+	where, args := f.page(limit + 1)
+	err = t.each(`SELECT j.id FROM plainjobs.jobs j WHERE `+where, args, func(r *sql.Rows) error {
+		var id int64
+		err := r.Scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+	if err != nil || len(ids) == 0 {
+		return nil, f.from, err
+	}
+	next = f.from
+	if len(ids) > limit {
+		ids = ids[:limit]
+		next = ids[limit-1]
+	}
+	// They are locked in the order of all, and must match still.
+	page := f.and(`j.id = ANY(%s::text::bigint[])`, intArray(ids))
+	rows, err = t.rows(`SELECT `+rowColumns+` FROM plainjobs.jobs j WHERE `+page.where+` ORDER BY j.id FOR UPDATE OF j`, page.args...)
+	slices.Reverse(rows)
+	return rows, next, err
+}
+
+const deleteOutcome = `
+	WITH gone AS (DELETE FROM plainjobs.results WHERE job = ANY($1::text::bigint[]))
+	DELETE FROM plainjobs.progress WHERE job = ANY($1::text::bigint[])`
+
+// operate applies an operation to locked jobs, as far as it means something in
+// their states.
+func (t *tx) operate(op backend.Op, rows []*row, result *backend.OperateResult) error {
+	now, err := t.now()
+	if err != nil {
+		return err
+	}
+	var affected, retried []*row
+	for _, r := range rows {
+		switch {
+		case op == backend.OpDelete && r.state != backend.Running:
+		case op == backend.OpCancel && r.state == backend.Running:
+			r.flags |= flagCancelling
+		case op == backend.OpCancel && r.state.Waits():
+			r.end(backend.Cancelled, backend.CancelledError, now)
+		case op == backend.OpRetry && r.state == backend.Scheduled:
+			r.state, r.runAt = backend.Pending, now
+		case op == backend.OpRetry && r.state.Terminal():
+			retried = append(retried, r)
+			continue
+		default:
+			continue
+		}
+		affected = append(affected, r)
+	}
+	retried, err = t.renew(retried, now, result)
+	if err != nil {
+		return err
+	}
+	affected = append(affected, retried...)
+	for _, r := range affected {
+		result.Affected = append(result.Affected, r.id)
+	}
+	if op == backend.OpDelete {
+		return t.remove(affected)
+	}
+	return t.write(affected)
+}
+
+// renew makes finished jobs wait as if they were new, but for those whose
+// unique keys are taken.
+func (t *tx) renew(rows []*row, now int64, result *backend.OperateResult) (renewed []*row, err error) {
+	wanted := map[nameKey]claimant{}
+	for _, r := range rows {
+		if k := (nameKey{r.name, r.unique}); r.flags&flagUnique != 0 {
+			if _, ok := wanted[k]; !ok { // the newest goes first
+				wanted[k] = claimant{job: r.id}
+			}
+		}
+	}
+	var holders map[nameKey]int64
+	if len(wanted) > 0 {
+		if holders, err = t.take(wanted, now); err != nil {
+			return nil, err
+		}
+	}
+	heads := map[nameKey]int64{}
+	var ids []int64
+	for _, r := range rows {
+		if k := (nameKey{r.name, r.unique}); r.flags&flagUnique != 0 {
+			if _, taken := holders[k]; taken || wanted[k].job != r.id {
+				result.Duplicates = append(result.Duplicates, r.id)
+				continue
+			}
+		}
+		if k := (nameKey{r.name, r.serial}); r.flags&flagSerial != 0 && heads[k] == 0 {
+			heads[k] = r.id
+		}
+		renewed, ids = append(renewed, r), append(ids, r.id)
+	}
+	blocked, err := t.queueUp(heads)
+	if err != nil || len(renewed) == 0 {
+		return nil, err
+	}
+	for _, r := range renewed {
+		k := nameKey{r.name, r.serial}
+		r.state = backend.Pending
+		if r.flags&flagSerial != 0 && (blocked[k] || heads[k] != r.id) {
+			r.state = backend.Blocked
+		}
+		r.ending, r.token, r.failures, r.suspect, r.crashes = 0, 0, 0, false, 0
+		r.runAt, r.finishedAt, r.expiresAt = now, r.createdAt, 0
+		r.flags &^= flagCancelling
+	}
+	_, err = t.exec(deleteOutcome, intArray(ids))
+	return renewed, err
+}

@@ -1,0 +1,70 @@
+// Package pgx keeps jobs in PostgreSQL through github.com/jackc/pgx/v5. It
+// registers the driver names "pgx" and "pgx/v5".
+package pgx
+
+import (
+	"context"
+	"fmt"
+
+	driver "github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/plainjobs/plainjobs/backend/postgres"
+)
+
+// Open opens the store in the database that dsn names, as a URL or as
+// "host=… dbname=…"; what it leaves out is taken from the environment, as by
+// psql. See [postgres.New].
+//
+// With several hosts, add target_session_attrs=read-write. Behind a pooler that
+// lends connections by transaction and keeps no prepared statements, add
+// default_query_exec_mode=exec and set NoListen.
+func Open(dsn string, opts *postgres.Options) (*postgres.Backend, error) {
+	config, err := driver.ParseConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: open: %w", postgres.Discreet(err))
+	}
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "plainjobs"
+	}
+	o := postgres.Options{}
+	if opts != nil {
+		o = *opts
+	}
+	if o.Listen == nil {
+		o.Listen = Listen(config)
+	}
+	db := stdlib.OpenDB(*config)
+	db.SetMaxOpenConns(maxConns)
+	db.SetMaxIdleConns(maxConns)
+	return postgres.Open(db, &o)
+}
+
+// maxConns is how many connections a store opens, besides the one that
+// listens. Calls beyond that wait for each other, which is cheaper than what
+// more connections cost the server.
+const maxConns = 8
+
+// Listen returns what [postgres.Options] needs to be told of other processes'
+// jobs, for a store on a *sql.DB of the application.
+func Listen(config *driver.ConnConfig) postgres.ListenFunc {
+	config = config.Copy()
+	return func(ctx context.Context, channel string, ready func(), heard func(string)) error {
+		conn, err := driver.ConnectConfig(ctx, config)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		if _, err := conn.Exec(ctx, "LISTEN "+driver.Identifier{channel}.Sanitize()); err != nil {
+			return err
+		}
+		ready()
+		for {
+			n, err := conn.WaitForNotification(ctx)
+			if err != nil {
+				return err
+			}
+			heard(n.Payload)
+		}
+	}
+}

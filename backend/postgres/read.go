@@ -1,0 +1,263 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// read calls f with something to query, again where it may help, and returns
+// its error as that of the operation op.
+func (b *Backend) read(ctx context.Context, op string, f func(querier) error) error {
+	leave, err := b.enter()
+	if err == nil {
+		defer leave()
+		err = b.alone(ctx, true, f)
+	}
+	return b.failed(ctx, op, err)
+}
+
+// A jobRow is a job as it is stored.
+type jobRow struct {
+	ID          int64         `db:"id"`
+	Name        string        `db:"name"`
+	State       backend.State `db:"state"`
+	Priority    int16         `db:"priority"`
+	Payload     []byte        `db:"payload"`
+	Metadata    []byte        `db:"metadata"`
+	Failures    int           `db:"failures"`
+	MaxAttempts int           `db:"max_attempts"`
+	Suspect     bool          `db:"suspect"`
+	Crashes     int           `db:"crashes"`
+	CreatedAt   int64         `db:"created_at"`
+	RunAt       int64         `db:"run_at"`
+	FinishedAt  int64         `db:"finished_at"`
+	Worker      int64         `db:"worker"`
+	Flags       flag          `db:"flags"`
+	UniqueKey   string        `db:"unique_key"`
+	SerialKey   string        `db:"serial_key"`
+	ExpiresAt   sql.NullInt64 `db:"expires_at"`
+	BlockedBy   int64         `db:"blocked_by"`
+	Done        int64         `db:"done"`
+	Total       int64         `db:"total"`
+}
+
+func (r *jobRow) info() backend.Info {
+	info := backend.Info{
+		ID: r.ID, Name: r.Name, State: r.State, Priority: r.Priority, Payload: r.Payload, Metadata: r.Metadata,
+		Failures: r.Failures, MaxAttempts: r.MaxAttempts, Suspect: r.Suspect, Crashes: r.Crashes,
+		CreatedAt: instant(r.CreatedAt), RunAt: instant(r.RunAt), ExpiresAt: instantOrZero(r.ExpiresAt),
+		UniqueKey: r.UniqueKey, SerialKey: r.SerialKey, BlockedBy: r.BlockedBy, Done: r.Done, Total: r.Total,
+	}
+	if r.State.Terminal() {
+		info.FinishedAt = instant(r.FinishedAt)
+	}
+	if r.State == backend.Running {
+		info.Worker = r.Worker
+		info.Cancelling = r.Flags&flagCancelling != 0
+	}
+	return info
+}
+
+const (
+	selectJob = `
+		SELECT j.id, j.name, j.state, j.priority, j.failures, j.max_attempts, j.suspect, j.crashes,
+			j.created_at, j.run_at, j.finished_at, j.worker, j.flags,
+			coalesce(j.unique_key, '') AS unique_key, coalesce(j.serial_key, '') AS serial_key, j.expires_at,
+			CASE j.state WHEN 2 THEN coalesce((SELECT s.job FROM plainjobs.serials s WHERE s.name = j.name AND s.key = j.serial_key), 0)
+				ELSE 0 END AS blocked_by,
+			coalesce(p.done, 0) AS done, coalesce(p.total, 0) AS total`
+	fromJobs       = ` FROM plainjobs.jobs j LEFT JOIN plainjobs.progress p ON p.job = j.id WHERE `
+	selectJobs     = selectJob + fromJobs
+	selectPayloads = selectJob + `, j.payload, j.metadata` + fromJobs
+
+	selectErrors = `SELECT attempt, at, error, stack FROM plainjobs.errors WHERE job = $1::bigint ORDER BY id DESC LIMIT 10`
+	selectResult = `SELECT result FROM plainjobs.results WHERE job = $1::bigint`
+)
+
+// Get implements [backend.Reader].
+func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
+	var info backend.Info
+	err := b.read(ctx, "get", func(q querier) error {
+		rows, err := b.jobs(ctx, q, selectPayloads+`j.id = $1::bigint`, id)
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			return rejected{fmt.Errorf("job %d: %w", id, backend.ErrNotFound)}
+		}
+		info = rows[0].info()
+		err = b.scan(ctx, q, selectResult, []any{id}, func(r *sql.Rows) error { return r.Scan(&info.Result) })
+		if err != nil {
+			return err
+		}
+		err = b.scan(ctx, q, selectErrors, []any{id}, func(r *sql.Rows) error {
+			var e backend.RunError
+			var at int64
+			err := r.Scan(&e.Attempt, &at, &e.Error, &e.Stack)
+			e.At = instant(at)
+			info.Errors = append(info.Errors, e)
+			return err
+		})
+		slices.Reverse(info.Errors)
+		return err
+	})
+	return info, err
+}
+
+// jobs returns the jobs that a query of selectJob finds.
+func (b *Backend) jobs(ctx context.Context, q querier, query string, args ...any) ([]jobRow, error) {
+	rows, err := q.QueryContext(ctx, b.sql(query), args...) //nolint:rowserrcheck // StructScan checks it
+	if err != nil {
+		return nil, err
+	}
+	var all []jobRow
+	err = sqlx.StructScan(rows, &all) // it closes rows
+	return all, err
+}
+
+// listWindow is how many jobs one page looks at where no index serves it.
+const listWindow = 20_000
+
+// A condition is what jobs are selected by.
+type condition struct {
+	where string
+	args  []any
+	from  int64 // the ID below which it does not look, though there may be jobs
+}
+
+// and returns c with another condition, in which %s are its parameters.
+func (c condition) and(text string, args ...any) condition {
+	places := make([]any, len(args))
+	for i := range args {
+		places[i] = fmt.Sprint("$", len(c.args)+1+i)
+	}
+	if c.where != "" {
+		text = " AND " + text
+	}
+	return condition{c.where + fmt.Sprintf(text, places...), slices.Concat(c.args, args), c.from}
+}
+
+// page returns the end of a query for limit jobs, and all its parameters.
+func (c condition) page(limit int) (where string, args []any) {
+	args = append(slices.Clone(c.args), limit)
+	return c.where + fmt.Sprintf(` ORDER BY j.id DESC LIMIT $%d::bigint`, len(args)), args
+}
+
+// filter returns the condition for a page of jobs below an ID.
+func (b *Backend) filter(ctx context.Context, q querier, f backend.Filter, before int64) (condition, error) {
+	newest := int64(0)
+	err := b.scan(ctx, q, `SELECT coalesce(max(id), 0) FROM plainjobs.jobs`, nil, func(r *sql.Rows) error { return r.Scan(&newest) })
+	if err != nil {
+		return condition{}, err
+	}
+	if before == 0 || before > newest {
+		before = newest + 1
+	}
+	c := condition{}.and(`j.id < %s::bigint`, before)
+	switch {
+	case f.IDs != nil:
+		c = c.and(`j.id = ANY(%s::text::bigint[])`, intArray(f.IDs))
+	case f.State == backend.Running,
+		(f.State == backend.Failed || f.State == backend.Cancelled) && f.Key == "" && f.Error == "":
+	default:
+		c.from = max(0, before-listWindow)
+		c = c.and(`j.id >= %s::bigint`, c.from)
+	}
+	if f.State != 0 { // a literal, for the partial indexes
+		c = c.and(fmt.Sprintf(`j.state = %d`, f.State))
+	}
+	if f.Name != "" {
+		c = c.and(`j.name = %s::text`, f.Name)
+	}
+	if f.Key != "" {
+		c = c.and(`(j.unique_key = %s::text OR j.serial_key = %s::text)`, f.Key, f.Key)
+	}
+	if f.Error != "" {
+		c = c.and(`strpos((SELECT e.error FROM plainjobs.errors e WHERE e.job = j.id ORDER BY e.id DESC LIMIT 1), %s::text) > 0`, f.Error)
+	}
+	if !f.Since.IsZero() {
+		c = c.and(`j.finished_at >= %s::bigint`, ceilMicro(f.Since))
+	}
+	if !f.Until.IsZero() {
+		c = c.and(`j.finished_at < %s::bigint`, ceilMicro(f.Until))
+	}
+	return c, nil
+}
+
+// ceilMicro returns the first whole microsecond that is not before t.
+func ceilMicro(t time.Time) int64 {
+	micros := t.UnixMicro()
+	if time.UnixMicro(micros).Before(t) {
+		micros++
+	}
+	return micros
+}
+
+// List implements [backend.Reader].
+func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Page, error) {
+	limit, err := req.PageSize()
+	if err != nil {
+		return backend.Page{}, fmt.Errorf("postgres: list: %w", err)
+	}
+	columns := selectJobs
+	if req.Payloads {
+		columns = selectPayloads
+	}
+	var page backend.Page
+	err = b.read(ctx, "list", func(q querier) error {
+		c, err := b.filter(ctx, q, req.Filter, req.Before)
+		if err != nil {
+			return err
+		}
+		where, args := c.page(limit + 1)
+		rows, err := b.jobs(ctx, q, columns+where, args...)
+		if err != nil {
+			return err
+		}
+		page = backend.Page{Next: c.from}
+		if len(rows) > limit {
+			rows = rows[:limit]
+			page.Next = rows[limit-1].ID
+		}
+		for i := range rows {
+			page.Jobs = append(page.Jobs, rows[i].info())
+		}
+		return nil
+	})
+	return page, err
+}
+
+const selectWorkers = `
+	SELECT w.id, w.host, w.pid, w.started_at, w.seen_at, w.lease, w.jobs, w.schedules, clock.now - w.seen_at < w.lease,
+		(SELECT count(*) FROM plainjobs.jobs j WHERE j.state = 4 AND j.worker = w.id)
+	FROM plainjobs.workers w, (SELECT plainjobs.now_us() AS now OFFSET 0) clock ORDER BY w.started_at, w.id`
+
+// Workers implements [backend.Reader].
+func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
+	var workers []backend.WorkerInfo
+	err := b.read(ctx, "workers", func(q querier) error {
+		workers = nil
+		return b.scan(ctx, q, selectWorkers, nil, func(r *sql.Rows) error {
+			var w backend.WorkerInfo
+			var started, seen, lease int64
+			var jobs, schedules string
+			err := r.Scan(&w.ID, &w.Host, &w.PID, &started, &seen, &lease, &jobs, &schedules, &w.Alive, &w.Running)
+			if err == nil {
+				err = errors.Join(json.Unmarshal([]byte(jobs), &w.Jobs), json.Unmarshal([]byte(schedules), &w.Schedules))
+			}
+			w.StartedAt, w.SeenAt, w.Lease = instant(started), instant(seen), time.Duration(lease)*time.Microsecond
+			workers = append(workers, w)
+			return err
+		})
+	})
+	return workers, err
+}

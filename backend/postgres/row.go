@@ -1,0 +1,240 @@
+package postgres
+
+import (
+	"database/sql"
+	"fmt"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// A row is a job as far as moving it from state to state needs it. It is read
+// and locked, changed here, and written.
+type row struct {
+	id             int64
+	name           string
+	unique, serial string
+
+	state      backend.State
+	ending     backend.Ending // of the run that token settled
+	token      int64          // 0 if no lease may match
+	worker     int64
+	failures   int64
+	suspect    bool
+	crashes    int64
+	createdAt  int64
+	runAt      int64
+	finishedAt int64
+	expiresAt  int64 // 0 if it does not
+	flags      flag
+
+	was    backend.State // as it was read
+	errors []storedError
+	result []byte
+}
+
+type storedError struct {
+	attempt     int64
+	text, stack string
+}
+
+const rowColumns = `
+	j.id, j.name, coalesce(j.unique_key, ''), coalesce(j.serial_key, ''), j.state, j.ending, j.token, j.worker, j.failures, j.suspect, j.crashes,
+	j.created_at, j.run_at, j.finished_at, coalesce(j.expires_at, 0), j.flags`
+
+func (r *row) scan(rows *sql.Rows) error {
+	err := rows.Scan(&r.id, &r.name, &r.unique, &r.serial, &r.state, &r.ending, &r.token, &r.worker, &r.failures, &r.suspect, &r.crashes,
+		&r.createdAt, &r.runAt, &r.finishedAt, &r.expiresAt, &r.flags)
+	r.was = r.state
+	return err
+}
+
+// Rows are locked in the order of their ids, by all, so that nobody waits for
+// one who waits for him.
+const lockRows = `SELECT ` + rowColumns + ` FROM plainjobs.jobs j WHERE j.id = ANY($1::text::bigint[]) ORDER BY j.id FOR UPDATE`
+
+// lock returns the jobs with the ids, locked.
+func (t *tx) lock(ids []int64) (map[int64]*row, error) {
+	rows, err := t.rows(lockRows, intArray(ids))
+	byID := make(map[int64]*row, len(rows))
+	for _, r := range rows {
+		byID[r.id] = r
+	}
+	return byID, err
+}
+
+// rows returns the jobs that a query of rowColumns finds.
+func (t *tx) rows(query string, args ...any) (all []*row, err error) {
+	err = t.each(query, args, func(rows *sql.Rows) error {
+		r := &row{}
+		all = append(all, r)
+		return r.scan(rows)
+	})
+	return all, err
+}
+
+// record adds an error to those of the job.
+func (r *row) record(attempt int64, text, stack string) {
+	r.errors = append(r.errors, storedError{attempt, backend.CleanError(text), backend.CleanError(stack)})
+}
+
+// end ends a job in a terminal state, with an error unless that is empty.
+func (r *row) end(state backend.State, text string, now int64) {
+	r.state, r.finishedAt, r.worker = state, now, 0
+	if text != "" {
+		r.record(r.failures+1, text, "")
+	}
+}
+
+// superseded is the error of a job that was to wait again and lost its unique
+// key to another.
+func superseded(other int64) string { return fmt.Sprint(backend.SupersededError, other) }
+
+const (
+	updateRows = `
+		UPDATE plainjobs.jobs j SET state = v.state, ending = v.ending, token = v.token, worker = v.worker, failures = v.failures,
+			suspect = v.suspect, crashes = v.crashes, run_at = v.run_at, finished_at = v.finished_at,
+			expires_at = nullif(v.expires_at, 0), flags = v.flags
+		FROM unnest($1::text::bigint[], $2::text::smallint[], $3::text::smallint[], $4::text::bigint[], $5::text::bigint[], $6::text::integer[],
+			$7::text::boolean[], $8::text::smallint[], $9::text::bigint[], $10::text::bigint[], $11::text::bigint[], $12::text::integer[])
+			AS v(id, state, ending, token, worker, failures, suspect, crashes, run_at, finished_at, expires_at, flags)
+		WHERE j.id = v.id`
+
+	deleteRows = `
+		WITH gone AS (DELETE FROM plainjobs.errors WHERE job = ANY($1::text::bigint[])),
+			gone_too AS (DELETE FROM plainjobs.results WHERE job = ANY($1::text::bigint[])),
+			gone_also AS (DELETE FROM plainjobs.progress WHERE job = ANY($1::text::bigint[]))
+		DELETE FROM plainjobs.jobs WHERE id = ANY($1::text::bigint[])`
+
+	insertErrors = `
+		INSERT INTO plainjobs.errors (job, attempt, at, error, stack)
+		SELECT v.job, v.attempt, $4::bigint, v.error, v.stack
+		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::text[], $5::text::text[]) WITH ORDINALITY AS v(job, attempt, error, stack, n)
+		ORDER BY v.n`
+	trimErrors = `
+		DELETE FROM plainjobs.errors e USING unnest($1::text::bigint[]) AS v(job)
+		WHERE e.job = v.job AND e.id <= (SELECT x.id FROM plainjobs.errors x WHERE x.job = v.job ORDER BY x.id DESC OFFSET 10 LIMIT 1)`
+
+	upsertResult = `
+		INSERT INTO plainjobs.results (job, result) VALUES ($1::bigint, $2::bytea)
+		ON CONFLICT (job) DO UPDATE SET result = excluded.result`
+)
+
+// write stores locked jobs as they were changed, or deletes those that ended
+// and are not to be kept, and gives back what the ended ones held.
+func (t *tx) write(rows []*row) error {
+	var changed, removed []*row
+	for _, r := range rows {
+		if r.state.Terminal() && !r.was.Terminal() {
+			keep, err := t.keep(r.name, r.state)
+			if err != nil {
+				return err
+			}
+			if keep < 0 {
+				removed = append(removed, r)
+				continue
+			}
+		}
+		changed = append(changed, r)
+	}
+	if err := t.remove(removed); err != nil {
+		return err
+	}
+	return t.update(changed)
+}
+
+func (t *tx) update(rows []*row) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	now, err := t.now()
+	if err != nil {
+		return err
+	}
+	var ended []*row
+	var errorsOf, attempts []int64
+	var texts, stacks []string
+	n := len(rows)
+	ids, tokens, workers := make([]int64, n), make([]int64, n), make([]int64, n)
+	states, endings := make([]backend.State, n), make([]backend.Ending, n)
+	failures, crashes, suspects := make([]int64, n), make([]int64, n), make([]bool, n)
+	runAts, finishedAts, expiresAts, flags := make([]int64, n), make([]int64, n), make([]int64, n), make([]flag, n)
+	for i, r := range rows {
+		ids[i], tokens[i], workers[i], states[i], endings[i] = r.id, r.token, r.worker, r.state, r.ending
+		failures[i], crashes[i], suspects[i] = r.failures, r.crashes, r.suspect
+		runAts[i], finishedAts[i], expiresAts[i], flags[i] = r.runAt, r.finishedAt, r.expiresAt, r.flags
+		if r.state != r.was {
+			t.move(r.name, r.was, r.state, 1)
+		}
+		if r.state.Terminal() && !r.was.Terminal() {
+			ended = append(ended, r)
+		}
+		for _, e := range r.errors {
+			errorsOf, attempts, texts, stacks = append(errorsOf, r.id), append(attempts, e.attempt), append(texts, e.text), append(stacks, e.stack)
+		}
+	}
+	_, err = t.exec(updateRows, intArray(ids), intArray(states), intArray(endings), intArray(tokens), intArray(workers), intArray(failures),
+		boolArray(suspects), intArray(crashes), intArray(runAts), intArray(finishedAts), intArray(expiresAts), intArray(flags))
+	if err != nil {
+		return err
+	}
+	if len(errorsOf) > 0 {
+		if _, err := t.exec(insertErrors, intArray(errorsOf), intArray(attempts), textArray(texts), now, textArray(stacks)); err != nil {
+			return err
+		}
+		if _, err := t.exec(trimErrors, intArray(errorsOf)); err != nil {
+			return err
+		}
+	}
+	for _, r := range rows {
+		if r.result != nil {
+			if _, err := t.exec(upsertResult, r.id, r.result); err != nil {
+				return err
+			}
+		}
+	}
+	return t.ended(ended, now)
+}
+
+// remove deletes locked jobs with all that belongs to them.
+func (t *tx) remove(rows []*row) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	now, err := t.now()
+	if err != nil {
+		return err
+	}
+	ids := make([]int64, len(rows))
+	var ended []*row
+	for i, r := range rows {
+		ids[i] = r.id
+		t.count(r.name, r.was, -1)
+		if !r.was.Terminal() {
+			ended = append(ended, r)
+		}
+	}
+	if _, err := t.exec(deleteRows, intArray(ids)); err != nil {
+		return err
+	}
+	return t.ended(ended, now)
+}
+
+const selectExpiring = `
+	SELECT ` + rowColumns + ` FROM plainjobs.jobs j WHERE j.expires_at IS NOT NULL AND j.state < 4 AND j.expires_at <= $1::bigint
+	ORDER BY j.expires_at LIMIT $2::bigint FOR UPDATE SKIP LOCKED`
+
+// expire cancels at most limit waiting jobs that were not started in time.
+func (t *tx) expire(limit int) (int, error) {
+	now, err := t.now()
+	if err != nil {
+		return 0, err
+	}
+	rows, err := t.rows(selectExpiring, now, limit)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range rows {
+		r.end(backend.Cancelled, backend.ExpiredError, now)
+	}
+	return len(rows), t.write(rows)
+}

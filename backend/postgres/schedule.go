@@ -1,0 +1,132 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+const (
+	// A schedule that is new, changed or was removed for long starts anew.
+	upsertSchedules = `
+		INSERT INTO plainjobs.schedules AS s (name, definition, next_at)
+		SELECT v.name, v.definition, v.next_at FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, definition, next_at)
+		ORDER BY v.name COLLATE "C"
+		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, removed_at = NULL,
+			next_at = CASE WHEN s.definition <> excluded.definition OR s.removed_at <= $4::bigint THEN excluded.next_at ELSE s.next_at END
+		WHERE s.definition <> excluded.definition OR s.removed_at IS NOT NULL`
+
+	selectSchedules = `SELECT name, definition, next_at, last_at, paused, removed_at FROM plainjobs.schedules ORDER BY name`
+
+	// Whoever else takes the tick waits for this, and finds it taken.
+	updateTicked = `
+		UPDATE plainjobs.schedules SET next_at = $1::bigint, last_at = CASE WHEN paused THEN last_at ELSE $2::bigint END
+		WHERE name = $3::text AND definition = $4::text AND next_at = $2::bigint AND removed_at IS NULL
+		RETURNING paused`
+	updatePaused = `UPDATE plainjobs.schedules SET paused = $2::boolean WHERE name = $1::text`
+
+	// Those that no worker has although there are others are removed.
+	updateRemoved = `
+		UPDATE plainjobs.schedules SET removed_at = $1::bigint
+		WHERE removed_at IS NULL AND EXISTS (SELECT 1 FROM plainjobs.workers)
+			AND name NOT IN (SELECT e.value COLLATE "C" FROM plainjobs.workers w, json_array_elements_text(w.schedules::json) AS e(value))`
+	deleteRemoved = `DELETE FROM plainjobs.schedules WHERE removed_at <= $1::bigint`
+)
+
+// Define implements [backend.Scheduler].
+func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) error {
+	if err := backend.CheckSchedules(schedules); err != nil {
+		return fmt.Errorf("postgres: define: %w", err)
+	}
+	if len(schedules) == 0 {
+		return nil
+	}
+	last := map[string]backend.Schedule{}
+	for _, s := range schedules {
+		last[s.Name] = s
+	}
+	names := sorted(last)
+	definitions, nexts := make([]string, len(names)), make([]int64, len(names))
+	for i, name := range names {
+		definitions[i], nexts[i] = last[name].Definition, last[name].Next.UnixMicro()
+	}
+	return b.write(ctx, "define", b.durable(), func(t *tx) error {
+		now, err := t.now()
+		if err == nil {
+			_, err = t.exec(upsertSchedules, textArray(names), textArray(definitions), intArray(nexts), now-backend.ForgetTicks.Microseconds())
+		}
+		return err
+	})
+}
+
+// Schedules implements [backend.Scheduler].
+func (b *Backend) Schedules(ctx context.Context) (backend.Schedules, error) {
+	var all backend.Schedules
+	err := b.read(ctx, "schedules", func(q querier) error {
+		all = backend.Schedules{}
+		now := int64(0)
+		list := b.scan(ctx, q, selectSchedules, nil, func(r *sql.Rows) error {
+			var s backend.Schedule
+			var next int64
+			var last, removed sql.NullInt64
+			err := r.Scan(&s.Name, &s.Definition, &next, &last, &s.Paused, &removed)
+			s.Next, s.Last, s.RemovedAt = instant(next), instantOrZero(last), instantOrZero(removed)
+			all.Schedules = append(all.Schedules, s)
+			return err
+		})
+		clock := b.scan(ctx, q, selectNow, nil, func(r *sql.Rows) error { return r.Scan(&now) })
+		all.Now = instant(now)
+		return errors.Join(list, clock)
+	})
+	return all, err
+}
+
+// Tick implements [backend.Scheduler].
+func (b *Backend) Tick(ctx context.Context, tick backend.Tick) (taken bool, err error) {
+	if err := backend.CheckTick(tick); err != nil {
+		return false, fmt.Errorf("postgres: tick: %w", err)
+	}
+	err = b.write(ctx, "tick", b.durable(), func(t *tx) error {
+		taken = false
+		due := tick.Due.UnixMicro()
+		now, err := t.now()
+		if err != nil || due > now {
+			return err
+		}
+		paused := false
+		err = t.each(updateTicked, []any{tick.Next.UnixMicro(), due, tick.Name, tick.Definition}, func(r *sql.Rows) error {
+			taken = true
+			return r.Scan(&paused)
+		})
+		if err != nil || !taken || paused || len(tick.Jobs) == 0 {
+			return err
+		}
+		_, err = t.push(tick.Jobs)
+		return err
+	})
+	return taken && err == nil, err
+}
+
+// PauseSchedule implements [backend.Scheduler].
+func (b *Backend) PauseSchedule(ctx context.Context, name string, paused bool) error {
+	return b.write(ctx, "pause schedule", b.durable(), func(t *tx) error {
+		n, err := t.execN(updatePaused, name, paused)
+		if err == nil && n == 0 {
+			err = rejected{fmt.Errorf("schedule %q: %w", name, backend.ErrNotFound)}
+		}
+		return err
+	})
+}
+
+// retire marks the schedules that no worker has, and deletes those that were
+// marked long ago.
+func (t *tx) retire(now int64) error {
+	if _, err := t.exec(updateRemoved, now); err != nil {
+		return err
+	}
+	_, err := t.exec(deleteRemoved, now-backend.KeepRemoved.Microseconds())
+	return err
+}

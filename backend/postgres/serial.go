@@ -1,0 +1,115 @@
+package postgres
+
+import (
+	"database/sql"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+const (
+	// It makes jobs the heads of keys that have none. Of the others it locks
+	// the heads' rows, so that none ends before what is pushed behind it can be
+	// seen.
+	queueUp = `
+		INSERT INTO plainjobs.serials AS s (name, key, job)
+		SELECT v.name, v.key, v.job FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
+		ORDER BY v.name COLLATE "C", v.key COLLATE "C"
+		ON CONFLICT (name, key) DO UPDATE SET job = s.job WHERE s.job = excluded.job
+		RETURNING name, key`
+
+	lockHeads = `
+		SELECT s.name, s.key FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
+		JOIN plainjobs.serials s ON s.name = v.name AND s.key = v.key AND s.job = v.job
+		ORDER BY s.name, s.key FOR UPDATE OF s`
+
+	// A blocked job that somebody else ends at this moment is waited for, and
+	// passed over.
+	selectNext = `
+		SELECT v.name, v.key, coalesce(n.id, 0), coalesce(n.run_at, 0)
+		FROM unnest($1::text::text[], $2::text::text[]) AS v(name, key)
+		LEFT JOIN LATERAL (
+			SELECT j.id, j.run_at FROM plainjobs.jobs j WHERE j.state = 2 AND j.name = v.name AND j.serial_key = v.key
+			ORDER BY j.id LIMIT 1 FOR UPDATE) n ON true`
+
+	advanceHeads = `
+		WITH v AS MATERIALIZED (
+			SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[], $4::text::smallint[]) AS v(name, key, job, state)),
+		gone AS (DELETE FROM plainjobs.serials s USING v WHERE v.job = 0 AND s.name = v.name AND s.key = v.key),
+		next AS (UPDATE plainjobs.serials s SET job = v.job FROM v WHERE v.job <> 0 AND s.name = v.name AND s.key = v.key)
+		UPDATE plainjobs.jobs j SET state = v.state FROM v WHERE v.job <> 0 AND j.id = v.job`
+)
+
+// queueUp makes each job the head of its serial key, or returns the key as one
+// that has another.
+func (t *tx) queueUp(heads map[nameKey]int64) (blocked map[nameKey]bool, err error) {
+	if len(heads) == 0 {
+		return nil, nil
+	}
+	var keys []nameKey
+	var jobs []int64
+	blocked = make(map[nameKey]bool, len(heads))
+	for k, job := range heads {
+		keys, jobs = append(keys, k), append(jobs, job)
+		blocked[k] = true
+	}
+	names, values := columns(keys)
+	err = t.each(queueUp, []any{names, values, intArray(jobs)}, func(r *sql.Rows) error {
+		var k nameKey
+		err := r.Scan(&k.name, &k.key)
+		delete(blocked, k)
+		return err
+	})
+	return blocked, err
+}
+
+// advance ends the jobs' being the heads of their serial keys, as far as they
+// are, and lets the next ones in line go. A job that was blocked is no head,
+// and cannot become one while it is locked.
+func (t *tx) advance(rows []*row, now int64) error {
+	var keys []nameKey
+	var jobs []int64
+	for _, r := range rows {
+		if r.flags&flagSerial != 0 && r.was != backend.Blocked {
+			keys, jobs = append(keys, nameKey{r.name, r.serial}), append(jobs, r.id)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	names, values := columns(keys)
+	keys = keys[:0]
+	err := t.each(lockHeads, []any{names, values, intArray(jobs)}, func(r *sql.Rows) error {
+		var k nameKey
+		err := r.Scan(&k.name, &k.key)
+		keys = append(keys, k)
+		return err
+	})
+	if err != nil || len(keys) == 0 {
+		return err
+	}
+	// A new statement, to see what was pushed before the lock was had.
+	names, values = columns(keys)
+	keys = keys[:0]
+	var next []int64
+	var states []backend.State
+	err = t.each(selectNext, []any{names, values}, func(r *sql.Rows) error {
+		var k nameKey
+		var id, runAt int64
+		err := r.Scan(&k.name, &k.key, &id, &runAt)
+		state := backend.Pending
+		if runAt > now {
+			state = backend.Scheduled
+		}
+		if id != 0 {
+			t.move(k.name, backend.Blocked, state, 1)
+		}
+		keys, next, states = append(keys, k), append(next, id), append(states, state)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	names, values = columns(keys)
+	_, err = t.exec(advanceHeads, names, values, intArray(next), intArray(states))
+	return err
+}

@@ -1,0 +1,296 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// A setting is what is set or paused for a name.
+type setting struct {
+	paused     bool
+	maxRunning int64
+	rate, per  int64 // per in microseconds
+	history    backend.History
+}
+
+func (s setting) limited() bool { return s.maxRunning > 0 || s.rate > 0 }
+
+// settings are the settings of all names that have any. They are read by each
+// transaction that needs them: the table is small, mostly empty, and another
+// process may have changed it.
+type settings map[string]setting
+
+// everything is the name of the whole queue.
+const everything = ""
+
+const (
+	settingColumns = `name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows`
+	selectSettings = `SELECT ` + settingColumns + ` FROM plainjobs.settings`
+
+	// Those who claim jobs of a limited name go one by one.
+	lockSettings = `SELECT ` + settingColumns + ` FROM plainjobs.settings WHERE name = ANY($1::text::text[]) ORDER BY name FOR UPDATE`
+)
+
+func (all settings) scan(r *sql.Rows) error {
+	var name string
+	var s setting
+	var per, done, failed int64
+	err := r.Scan(&name, &s.paused, &s.maxRunning, &s.rate, &per, &done, &failed, &s.history.Rows)
+	all[name] = s.spans(per, done, failed)
+	return err
+}
+
+// spans returns s with the spans that are stored as nanoseconds.
+func (s setting) spans(per, done, failed int64) setting {
+	s.history.Done, s.history.Failed = time.Duration(done), time.Duration(failed)
+	if s.rate > 0 {
+		s.per = max(time.Duration(per).Microseconds(), 1)
+	}
+	return s
+}
+
+// settings returns the settings as the transaction sees them.
+func (t *tx) settings() (settings, error) {
+	if t.set == nil {
+		all := settings{}
+		if err := t.each(selectSettings, nil, all.scan); err != nil {
+			return nil, err
+		}
+		t.know(all)
+	}
+	return *t.set, nil
+}
+
+func (t *tx) know(all settings) {
+	t.set = &all
+	t.b.limited.Store(&all)
+}
+
+// isLimited reports whether a name was limited when settings were last read.
+func (b *Backend) isLimited(name string) bool {
+	all := b.limited.Load()
+	return all != nil && (*all)[name].limited()
+}
+
+// keep returns how long a job of a name is kept that ends in a state.
+func (t *tx) keep(name string, s backend.State) (time.Duration, error) {
+	all, err := t.settings()
+	return all[name].history.Over(t.b.opts.History).Keep(s), err
+}
+
+const (
+	selectStarts = `SELECT slot, jobs FROM plainjobs.starts WHERE name = $1::text AND slot > $2::bigint ORDER BY slot`
+	deleteAhead  = `DELETE FROM plainjobs.starts WHERE name = $1::text AND slot > $2::bigint`
+	deleteStarts = `DELETE FROM plainjobs.starts WHERE name = $1::text AND slot <= $2::bigint`
+	insertStart  = `
+		INSERT INTO plainjobs.starts AS s (name, slot, jobs) VALUES ($1::text, $2::bigint, $3::bigint)
+		ON CONFLICT (name, slot) DO UPDATE SET jobs = s.jobs + excluded.jobs`
+)
+
+// allowance returns how many jobs of a limited name, whose settings are locked,
+// may be claimed now.
+func (t *tx) allowance(name string, s setting, now int64) (int, error) {
+	allowed := int64(math.MaxInt32)
+	if s.maxRunning > 0 {
+		running, err := t.counted([]string{name}, backend.Running, backend.Running)
+		if err != nil {
+			return 0, err
+		}
+		allowed = s.maxRunning - running[name]
+	}
+	if s.rate > 0 {
+		if _, err := t.exec(deleteStarts, name, now-s.per); err != nil {
+			return 0, err
+		}
+		started, ahead := int64(0), int64(0)
+		err := t.each(selectStarts, []any{name, now - s.per}, func(r *sql.Rows) error {
+			var slot, jobs int64
+			err := r.Scan(&slot, &jobs)
+			if started += jobs; slot > now+s.width() {
+				ahead += jobs
+			}
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+		if ahead > 0 { // the clock has gone back: they count as claimed now
+			if _, err := t.exec(deleteAhead, name, now+s.width()); err != nil {
+				return 0, err
+			}
+			if err := t.start(name, s, now, ahead); err != nil {
+				return 0, err
+			}
+		}
+		allowed = min(allowed, s.rate-started)
+	}
+	return int(max(allowed, 0)), nil
+}
+
+// start notes that jobs of a name with a rate were claimed. It rounds up, so
+// that never more than the rate are claimed in a span.
+func (t *tx) start(name string, s setting, now, jobs int64) error {
+	if s.rate == 0 {
+		return nil
+	}
+	_, err := t.exec(insertStart, name, (now/s.width()+1)*s.width(), jobs)
+	return err
+}
+
+// width is the span of a slot: a hundredth of the rate's.
+func (s setting) width() int64 { return max(s.per/100, 1) }
+
+// free returns when the rate allows one more, from the starts within its span,
+// by slot; 0 is now.
+func (s setting) free(starts [][2]int64) int64 {
+	if s.rate == 0 {
+		return 0
+	}
+	sum := int64(0)
+	for _, slot := range slices.Backward(starts) {
+		if sum += slot[1]; sum >= s.rate {
+			return slot[0] + s.per
+		}
+	}
+	return 0
+}
+
+// freeAt returns when a name's rate allows one more claim, or 0 if it does
+// now.
+func (b *Backend) freeAt(ctx context.Context, q querier, name string, s setting, now int64) (int64, error) {
+	if s.rate == 0 {
+		return 0, nil
+	}
+	var starts [][2]int64
+	err := b.scan(ctx, q, selectStarts, []any{name, now - s.per}, func(r *sql.Rows) error {
+		var slot [2]int64
+		err := r.Scan(&slot[0], &slot[1])
+		if slot[0] <= now+s.per {
+			starts = append(starts, slot)
+		}
+		return err
+	})
+	return s.free(starts), err
+}
+
+const (
+	// What is set as it was is not written.
+	upsertSettings = `
+		INSERT INTO plainjobs.settings AS s (name, max_running, rate, per, keep_done, keep_failed, keep_rows)
+		SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],
+			$7::text::bigint[]) AS v(name, max_running, rate, per, keep_done, keep_failed, keep_rows)
+		ORDER BY v.name COLLATE "C"
+		ON CONFLICT (name) DO UPDATE SET max_running = excluded.max_running, rate = excluded.rate, per = excluded.per,
+			keep_done = excluded.keep_done, keep_failed = excluded.keep_failed, keep_rows = excluded.keep_rows
+		WHERE (s.max_running, s.rate, s.per, s.keep_done, s.keep_failed, s.keep_rows) <>
+			(excluded.max_running, excluded.rate, excluded.per, excluded.keep_done, excluded.keep_failed, excluded.keep_rows)`
+	upsertPaused = `
+		INSERT INTO plainjobs.settings (name, paused) VALUES ($1::text, $2::boolean)
+		ON CONFLICT (name) DO UPDATE SET paused = excluded.paused`
+	deletePlain = `
+		DELETE FROM plainjobs.settings WHERE NOT paused AND max_running = 0 AND rate = 0
+			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0`
+)
+
+// Set implements [backend.Setter].
+func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
+	if err := backend.CheckSettings(all); err != nil {
+		return fmt.Errorf("postgres: set: %w", err)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	last := map[string]backend.Settings{}
+	for _, s := range all {
+		last[s.Name] = s
+	}
+	names := sorted(last)
+	var columns [6][]int64
+	for _, name := range names {
+		s := last[name]
+		for i, v := range []int64{int64(s.MaxRunning), int64(s.Rate), int64(s.Per), int64(s.History.Done), int64(s.History.Failed), int64(s.History.Rows)} {
+			columns[i] = append(columns[i], v)
+		}
+	}
+	return b.write(ctx, "set", false, func(t *tx) error {
+		_, err := t.exec(upsertSettings, textArray(names), intArray(columns[0]), intArray(columns[1]), intArray(columns[2]),
+			intArray(columns[3]), intArray(columns[4]), intArray(columns[5]))
+		if err != nil {
+			return err
+		}
+		t.wakes = true
+		_, err = t.exec(deletePlain)
+		return err
+	})
+}
+
+// Pause implements [backend.Setter].
+func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
+	if name != everything {
+		if err := backend.CheckSettings([]backend.Settings{{Name: name}}); err != nil {
+			return fmt.Errorf("postgres: pause: %w", err)
+		}
+	}
+	return b.write(ctx, "pause", b.durable(), func(t *tx) error {
+		if _, err := t.exec(upsertPaused, name, paused); err != nil {
+			return err
+		}
+		t.wakes = true
+		_, err := t.exec(deletePlain)
+		return err
+	})
+}
+
+const selectNames = `
+	SELECT name, coalesce(sum(c.jobs) FILTER (WHERE c.state = 4), 0)::bigint
+	FROM (SELECT * FROM ` + allCounts + ` c WHERE c.jobs > 0) c FULL JOIN plainjobs.settings s USING (name)
+	WHERE name <> '' GROUP BY name ORDER BY name`
+
+// Names implements [backend.Setter].
+func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
+	var infos []backend.NameInfo
+	err := b.read(ctx, "names", func(q querier) error {
+		infos = nil
+		all := settings{}
+		now := int64(0)
+		err := errors.Join(b.scan(ctx, q, selectSettings, nil, all.scan),
+			b.scan(ctx, q, selectNow, nil, func(r *sql.Rows) error { return r.Scan(&now) }))
+		if err != nil {
+			return err
+		}
+		if all[everything].paused {
+			infos = append(infos, backend.NameInfo{Paused: true})
+		}
+		err = b.scan(ctx, q, selectNames, nil, func(r *sql.Rows) error {
+			var n backend.NameInfo
+			err := r.Scan(&n.Name, &n.Running)
+			infos = append(infos, n)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for i := range infos {
+			n := &infos[i]
+			s := all[n.Name]
+			n.Paused, n.MaxRunning, n.Rate, n.History = s.paused, int(s.maxRunning), int(s.rate), s.history
+			n.Per = time.Duration(s.per) * time.Microsecond
+			free, err := b.freeAt(ctx, q, n.Name, s, now)
+			if err != nil {
+				return err
+			}
+			if free != 0 {
+				n.Free = instant(free)
+			}
+		}
+		return nil
+	})
+	return infos, err
+}

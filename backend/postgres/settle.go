@@ -1,0 +1,302 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// maxDones bounds the completions that share a transaction.
+const maxDones = 100
+
+// A completing is a call of Complete that may share a transaction with others.
+type completing struct {
+	done []backend.Completion
+	lost []backend.Lease
+}
+
+// Complete implements [backend.Backend].
+func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost []backend.Lease, err error) {
+	if len(done) == 0 {
+		return nil, nil
+	}
+	leave, err := b.enter()
+	if err != nil {
+		return nil, b.failed(ctx, "complete", err)
+	}
+	defer leave()
+	c := &completing{done: done}
+	err = b.dones.do(ctx, c)
+	b.foldSome(ctx)
+	if err != nil {
+		return nil, b.failed(ctx, "complete", err)
+	}
+	return c.lost, nil
+}
+
+const completePlain = `SELECT plainjobs.complete($1::text::bigint[], $2::text::bigint[])::text`
+
+// flushDones completes the runs of several calls: what is plain by one call of
+// a function, and the rest by itself.
+func (b *Backend) flushDones(ctx context.Context, group []*completing) error {
+	var all []backend.Completion
+	for _, c := range group {
+		all = append(all, c.done...)
+	}
+	if b.opts.History.Done >= 0 {
+		var err error
+		if all, err = b.completePlain(ctx, all); err != nil {
+			return err
+		}
+	}
+	var lost map[backend.Lease]bool
+	if len(all) > 0 {
+		err := b.transact(ctx, false, func(t *tx) (err error) {
+			lost, err = t.complete(all)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, c := range group {
+		for _, d := range c.done {
+			if lost[d.Lease] {
+				c.lost = append(c.lost, d.Lease)
+			}
+		}
+	}
+	return nil
+}
+
+// completePlain completes what is plain, and returns the others. It may be
+// repeated when its answer is lost: then what it did is among these.
+func (b *Backend) completePlain(ctx context.Context, all []backend.Completion) (others []backend.Completion, err error) {
+	plain := make([]backend.Lease, 0, len(all))
+	for _, c := range all {
+		if c.Result == nil && c.Token != 0 {
+			plain = append(plain, c.Lease)
+		}
+	}
+	if len(plain) == 0 {
+		return all, nil
+	}
+	slices.SortFunc(plain, func(a, b backend.Lease) int { return cmp.Compare(a.ID, b.ID) })
+	ids, tokens := make([]int64, len(plain)), make([]int64, len(plain))
+	for i, l := range plain {
+		ids[i], tokens[i] = l.ID, l.Token
+	}
+	var settled sql.NullString
+	err = b.alone(ctx, true, func(q querier) error {
+		return b.scan(ctx, q, completePlain, []any{intArray(ids), intArray(tokens)}, func(r *sql.Rows) error { return r.Scan(&settled) })
+	})
+	if err != nil {
+		return nil, err
+	}
+	done := map[backend.Lease]bool{}
+	if settled.Valid {
+		numbers, err := parseInts(settled.String)
+		if err != nil {
+			return nil, err
+		}
+		for i := range len(numbers) / 2 {
+			done[backend.Lease{ID: numbers[i], Token: numbers[i+len(numbers)/2]}] = true
+		}
+	}
+	if !settled.Valid || len(done) > 0 {
+		b.fold.due.Add(2)
+		if all := b.limited.Load(); all != nil && len(*all) > 0 {
+			b.watch.ring() // a limited name may be among them
+		}
+	}
+	for _, c := range all {
+		if plain := c.Result == nil && c.Token != 0; !plain || settled.Valid && !done[c.Lease] {
+			others = append(others, c)
+		}
+	}
+	return others, nil
+}
+
+// CompleteTx implements [backend.TxPusher].
+func (b *Backend) CompleteTx(ctx context.Context, caller *sql.Tx, done backend.Completion) error {
+	return b.within(ctx, caller, "complete in transaction", func(t *tx) error {
+		lost, err := t.complete([]backend.Completion{done})
+		if err == nil && len(lost) > 0 {
+			err = rejected{backend.ErrLeaseLost}
+		}
+		return err
+	})
+}
+
+// complete makes the jobs done whose leases are held, and returns the leases
+// that are lost.
+func (t *tx) complete(done []backend.Completion) (lost map[backend.Lease]bool, err error) {
+	now, err := t.now()
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]int64, len(done))
+	for i, c := range done {
+		ids[i] = c.ID
+	}
+	slices.Sort(ids)
+	rows, err := t.lock(slices.Compact(ids))
+	if err != nil {
+		return nil, err
+	}
+	lost = map[backend.Lease]bool{}
+	var changed []*row
+	for _, c := range done {
+		r := rows[c.ID]
+		switch {
+		case r == nil || r.token != c.Token || c.Token == 0:
+			lost[c.Lease] = true
+		case r.state == backend.Running:
+			r.end(backend.Done, "", now)
+			r.suspect, r.crashes, r.result = false, 0, c.Result
+			changed = append(changed, r)
+		case r.state != backend.Done:
+			lost[c.Lease] = true
+		}
+	}
+	return lost, t.write(changed)
+}
+
+// Fail implements [backend.Backend].
+func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []backend.Lease, err error) {
+	if err := backend.CheckFailures(failures); err != nil {
+		return nil, fmt.Errorf("postgres: fail: %w", err)
+	}
+	if len(failures) == 0 {
+		return nil, nil
+	}
+	ids := make([]int64, len(failures))
+	for i, f := range failures {
+		ids[i] = f.ID
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	// A job that has ended for good must not come back; one that is only put
+	// off may.
+	ends := slices.ContainsFunc(failures, func(f backend.Failure) bool { return f.Ending.State(f.Delay).Terminal() })
+	err = b.write(ctx, "fail", ends && b.durable(), func(t *tx) error {
+		lost = nil
+		rows, err := t.lock(ids)
+		if err != nil {
+			return err
+		}
+		endings := map[*row]backend.Failure{}
+		var held []*row
+		for _, f := range failures {
+			r := rows[f.ID]
+			ending := backend.Ending(0)
+			if r != nil {
+				ending = r.ending
+				if first, ok := endings[r]; ok {
+					ending = first.Ending
+				}
+			}
+			switch {
+			case r == nil || r.token != f.Token || f.Token == 0:
+				lost = append(lost, f.Lease)
+			case r.state == backend.Running && ending == 0:
+				held = append(held, r)
+				endings[r] = f
+			case ending != f.Ending:
+				lost = append(lost, f.Lease)
+			}
+		}
+		return t.fail(held, endings, true)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return lost, nil
+}
+
+// fail ends the runs of locked jobs. What was sent is kept as the ending,
+// whatever the job becomes, so that a repeat is known; unless it is to match no
+// lease any more.
+func (t *tx) fail(rows []*row, endings map[*row]backend.Failure, repeatable bool) error {
+	now, err := t.now()
+	if err != nil {
+		return err
+	}
+	var back []*row
+	for _, r := range rows {
+		if f := endings[r]; r.flags&flagCancelling == 0 && !f.Ending.State(f.Delay).Terminal() {
+			back = append(back, r)
+		}
+	}
+	others, err := t.retake(back, now)
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		f := endings[r]
+		state, why := f.Ending.State(f.Delay), ""
+		if r.flags&flagCancelling != 0 {
+			if state = backend.Cancelled; f.Error == "" {
+				why = backend.CancelledError
+			}
+		} else if other := others[r]; other != 0 {
+			state, why = backend.Cancelled, superseded(other)
+		}
+		if f.Error != "" {
+			r.record(r.failures+1, f.Error, f.Stack)
+		}
+		if f.Ending.Spends() && r.flags&flagCancelling == 0 {
+			r.failures++
+		}
+		if r.ending = f.Ending; !repeatable {
+			r.token, r.ending = 0, 0
+		}
+		// A run that settles clears the suspicion; one that is handed back has
+		// proved nothing.
+		if f.Ending != backend.EndRelease || state.Terminal() {
+			r.suspect, r.crashes = false, 0
+		}
+		if state.Terminal() {
+			r.end(state, why, now)
+		} else {
+			r.state, r.worker = state, 0
+			if f.Ending != backend.EndRelease {
+				r.runAt = now + f.Delay.Microseconds()
+			}
+		}
+	}
+	return t.write(rows)
+}
+
+const (
+	upsertProgress = `
+		INSERT INTO plainjobs.progress AS p (job, done, total)
+		SELECT v.id, v.done, v.total
+		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[]) AS v(id, token, done, total)
+		JOIN plainjobs.jobs j ON j.id = v.id AND j.token = v.token AND j.state = 4
+		ORDER BY v.id FOR SHARE OF j
+		ON CONFLICT (job) DO UPDATE SET done = excluded.done, total = excluded.total`
+)
+
+// Progress implements [backend.Progresser].
+func (b *Backend) Progress(ctx context.Context, progress []backend.Progress) error {
+	if len(progress) == 0 {
+		return nil
+	}
+	last := map[backend.Lease]backend.Progress{}
+	for _, p := range progress {
+		last[p.Lease] = p
+	}
+	var ids, tokens, dones, totals []int64
+	for _, p := range last {
+		ids, tokens, dones, totals = append(ids, p.ID), append(tokens, p.Token), append(dones, p.Done), append(totals, p.Total)
+	}
+	return b.write(ctx, "progress", false, func(t *tx) error {
+		_, err := t.exec(upsertProgress, intArray(ids), intArray(tokens), intArray(dones), intArray(totals))
+		return err
+	})
+}

@@ -1,0 +1,372 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// A querier is a connection, a pool of them or a transaction.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// A tx is a transaction: one of the store's own, or one of the application.
+type tx struct {
+	b    *Backend
+	ctx  context.Context
+	conn querier
+
+	clock  int64 // what now returned first, or zero
+	counts map[countKey]int64
+	wakes  bool // jobs became claimable
+	set    *settings
+}
+
+type countKey struct {
+	name  string
+	state backend.State
+}
+
+// exec runs a statement. Several may be one text if they have no parameters.
+func (t *tx) exec(query string, args ...any) (sql.Result, error) {
+	return t.conn.ExecContext(t.ctx, t.b.sql(query), args...)
+}
+
+// execN is exec for how many rows it changed.
+func (t *tx) execN(query string, args ...any) (int64, error) {
+	result, err := t.exec(query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// each runs a query and calls row for each of its rows.
+func (t *tx) each(query string, args []any, row func(*sql.Rows) error) error {
+	return t.b.scan(t.ctx, t.conn, query, args, row)
+}
+
+// scan calls row for each row of a query.
+func (b *Backend) scan(ctx context.Context, q querier, query string, args []any, row func(*sql.Rows) error) error {
+	rows, err := q.QueryContext(ctx, b.sql(query), args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return rows.Close()
+}
+
+const selectNow = `SELECT plainjobs.now_us()`
+
+// now returns the store's clock, the same each time.
+func (t *tx) now() (int64, error) {
+	if t.clock != 0 {
+		return t.clock, nil
+	}
+	err := t.each(selectNow, nil, func(r *sql.Rows) error { return r.Scan(&t.clock) })
+	return t.clock, err
+}
+
+// count notes that delta jobs of a name entered a state.
+func (t *tx) count(name string, state backend.State, delta int64) {
+	if t.counts == nil {
+		t.counts = map[countKey]int64{}
+	}
+	t.counts[countKey{name, state}] += delta
+	if delta > 0 && (state == backend.Pending || state == backend.Scheduled) ||
+		delta < 0 && state == backend.Running && t.b.isLimited(name) {
+		t.wakes = true
+	}
+}
+
+// move notes that delta jobs went from one state to another.
+func (t *tx) move(name string, from, to backend.State, delta int64) {
+	t.count(name, from, -delta)
+	t.count(name, to, delta)
+}
+
+const insertChanges = `
+	INSERT INTO plainjobs.changes (name, state, jobs)
+	SELECT * FROM unnest($1::text::text[], $2::text::smallint[], $3::text::bigint[])`
+
+// writeCounts stores what was noted by count.
+func (t *tx) writeCounts() error {
+	var names []string
+	var states []backend.State
+	var deltas []int64
+	for key, delta := range t.counts {
+		if delta != 0 {
+			names, states, deltas = append(names, key.name), append(states, key.state), append(deltas, delta)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	t.b.fold.due.Add(int64(len(names)))
+	_, err := t.exec(insertChanges, textArray(names), intArray(states), intArray(deltas))
+	return err
+}
+
+// lockWait is how long a call without a deadline waits for others.
+const lockWait = 10 * time.Second
+
+// maxBroken bounds how often a transaction is begun anew that lost its
+// connection before it was to commit.
+const maxBroken = 5
+
+// retry calls f until it meets no conflict with others, and returns what it
+// returned. It returns the context's error when that ends first, and the last
+// conflict when the time is over, if the context has no deadline.
+func (b *Backend) retry(ctx context.Context, f func() error) error {
+	until := time.Now().Add(lockWait)
+	pause := time.Millisecond
+	for lost := 0; ; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := f()
+		broke, isLost := errors.AsType[*lostConn](err)
+		switch {
+		case err == nil:
+			return nil
+		case isLost && lost < maxBroken:
+			lost++
+			err = broke.err
+		case isLost:
+			return broke.err
+		case !conflicts(err):
+			return err
+		}
+		if _, ok := ctx.Deadline(); !ok && time.Now().After(until) {
+			return err
+		}
+		timer := time.NewTimer(pause/2 + rand.N(pause))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+		pause = min(2*pause, 100*time.Millisecond)
+	}
+}
+
+// A lostConn is the error of a transaction whose connection was lost before
+// it was to commit, so that nothing of it is there.
+type lostConn struct{ err error }
+
+func (l *lostConn) Error() string { return l.err.Error() }
+func (l *lostConn) Unwrap() error { return l.err }
+
+// again returns err so that retry tries again, if a connection was lost and
+// another may do better. Nothing must have been stored.
+func again(ctx context.Context, err error) error {
+	if err != nil && broken(err) && !unreachable(err) && ctx.Err() == nil {
+		return &lostConn{err}
+	}
+	return err
+}
+
+// What a transaction begins with. Plans are made once for a connection, when
+// the tables may have been empty: they must use indexes, whatever they were
+// good for then.
+const (
+	beginTx = `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL jit TO off; SET LOCAL plan_cache_mode TO force_generic_plan; ` +
+		`SET LOCAL enable_seqscan TO off; SET LOCAL enable_bitmapscan TO off; SET LOCAL enable_hashjoin TO off; SET LOCAL enable_mergejoin TO off`
+	beginAsync   = beginTx + `; SET LOCAL synchronous_commit TO off`
+	beginDurable = beginTx + `; SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'`
+)
+
+// transact runs f in a transaction, again where it may help. If it is durable
+// the commit waits for the disk.
+func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error) error {
+	begin := beginAsync
+	if durable {
+		begin = beginDurable
+	}
+	return b.retry(ctx, func() error {
+		conn, err := b.acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }() // it goes back to the pool, or was dropped
+		t := &tx{b: b, ctx: ctx, conn: conn}
+		err = b.begin(ctx, conn, begin)
+		if err == nil {
+			err = f(t)
+		}
+		if err == nil {
+			err = t.writeCounts()
+		}
+		if err != nil {
+			rollback(conn, err)
+			return again(ctx, err)
+		}
+		commit, cancel := graced(ctx)
+		defer cancel()
+		if _, err := conn.ExecContext(commit, `COMMIT`); err != nil {
+			rollback(conn, err)
+			return err
+		}
+		if t.wakes {
+			b.watch.ring()
+		}
+		return nil
+	})
+}
+
+// acquire returns a connection, for which a call without a deadline does not
+// wait for ever: a transaction of this program may have the only one.
+func (b *Backend) acquire(ctx context.Context) (*sql.Conn, error) {
+	waits, cancel := ctx, context.CancelFunc(func() {})
+	if _, ok := ctx.Deadline(); !ok {
+		waits, cancel = context.WithTimeout(ctx, lockWait)
+	}
+	defer cancel()
+	conn, err := b.db.Conn(waits)
+	if err != nil && waits.Err() != nil && ctx.Err() == nil {
+		// The error must not look like one of the caller's context.
+		return nil, rejected{fmt.Errorf("%w: there was no connection to be had for %v (%v); a transaction of this program that waits for "+
+			"this call would never end: enqueue in it with Queue.WithTx, or let the pool have more", backend.ErrUnavailable, lockWait, err)}
+	}
+	return conn, err
+}
+
+// alone runs f, which is one statement, as a transaction, again where it may
+// help. Repeatable is what may be done twice.
+func (b *Backend) alone(ctx context.Context, repeatable bool, f func(querier) error) error {
+	return b.retry(ctx, func() error {
+		conn, err := b.acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }()
+		if err = f(conn); repeatable || errors.Is(err, driver.ErrBadConn) { // which means that nothing was sent
+			err = again(ctx, err)
+		}
+		return err
+	})
+}
+
+// begin begins a transaction, in one message if the driver can.
+func (b *Backend) begin(ctx context.Context, conn *sql.Conn, text string) error {
+	if !b.single.Load() {
+		_, err := conn.ExecContext(ctx, text)
+		if code(err) != codeSyntax {
+			return err
+		}
+		b.single.Store(true)
+	}
+	for _, statement := range strings.Split(text, "; ") {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// grace is how much longer than its context a commit may take: what was sent
+// may be done, and it is better to know.
+const grace = 250 * time.Millisecond
+
+// graced returns a context that ends a little after ctx.
+func graced(ctx context.Context) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
+	return longer, func() { stop(); cancel() }
+}
+
+// rollback ends a transaction that failed. If that is in doubt, the connection
+// goes.
+func rollback(conn *sql.Conn, err error) {
+	if !broken(err) {
+		ctx, cancel := context.WithTimeout(context.Background(), grace)
+		defer cancel()
+		if _, err = conn.ExecContext(ctx, `ROLLBACK`); err == nil {
+			return
+		}
+	}
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // the pool closes it
+}
+
+// write runs a request whose results are nothing but its error.
+func (b *Backend) write(ctx context.Context, op string, durable bool, f func(*tx) error) error {
+	leave, err := b.enter()
+	if err == nil {
+		defer leave()
+		err = b.transact(ctx, durable, f)
+		b.foldSome(ctx)
+	}
+	return b.failed(ctx, op, err)
+}
+
+// durable reports whether what must not be forgotten waits for the disk.
+func (b *Backend) durable() bool { return b.opts.Durability == backend.PowerLoss }
+
+// within runs f in a transaction of the application, all of it or nothing.
+func (b *Backend) within(ctx context.Context, caller *sql.Tx, op string, f func(*tx) error) error {
+	leave, err := b.enter()
+	if err != nil {
+		return b.failed(ctx, op, err)
+	}
+	defer leave()
+	t := &tx{b: b, ctx: ctx, conn: caller}
+	return b.failed(ctx, op, t.nested(func() error {
+		if err := b.checkStore(ctx, caller); err != nil {
+			return err
+		}
+		if err := f(t); err != nil {
+			return err
+		}
+		return t.writeCounts()
+	}))
+}
+
+// nested runs f so that it is done as a whole or, if it fails, not at all,
+// without an end to the transaction.
+func (t *tx) nested(f func() error) error {
+	if _, err := t.exec(`SAVEPOINT plainjobs`); err != nil {
+		return err
+	}
+	err := f()
+	if err == nil {
+		_, err = t.exec(`RELEASE SAVEPOINT plainjobs`)
+		return err
+	}
+	// Even when the context has ended: what was begun is finished.
+	ctx, cancel := graced(t.ctx)
+	defer cancel()
+	if _, undoErr := t.conn.ExecContext(ctx, `ROLLBACK TO SAVEPOINT plainjobs`); undoErr != nil {
+		return errors.Join(err, undoErr)
+	}
+	_, undoErr := t.conn.ExecContext(ctx, `RELEASE SAVEPOINT plainjobs`)
+	return cmp.Or(err, undoErr)
+}
+
+// sorted returns the keys of m in order.
+func sorted[M ~map[K]V, K cmp.Ordered, V any](m M) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

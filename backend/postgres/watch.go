@@ -1,0 +1,153 @@
+package postgres
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A watch tells those who wait of changes: at once of this process's, and of
+// those that others notify.
+type watch struct {
+	b      *Backend
+	ctx    context.Context // ends with the store
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	mu        sync.Mutex
+	changed   chan struct{}
+	closed    bool
+	notifying bool // a goroutine is at it
+	again     bool // and has to do it again
+}
+
+func (w *watch) start(b *Backend) {
+	w.b = b
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	if b.opts.Listen != nil && !b.opts.NoListen {
+		w.tasks.Go(w.listen)
+	}
+}
+
+// channel returns a channel that is closed at the next change, and whether the
+// store is closed.
+func (w *watch) channel() (<-chan struct{}, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.changed == nil {
+		w.changed = make(chan struct{})
+	}
+	return w.changed, w.closed
+}
+
+// wake wakes those who wait in this process.
+func (w *watch) wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.changed != nil {
+		close(w.changed)
+		w.changed = nil
+	}
+}
+
+// ring wakes those who wait, in all processes.
+func (w *watch) ring() {
+	w.wake()
+	if w.b == nil || w.b.opts.NoListen {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
+	w.again = true
+	if !w.notifying {
+		w.notifying = true
+		w.tasks.Go(w.notify)
+	}
+}
+
+func (w *watch) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.wake()
+}
+
+// wait ends what runs behind the calls. Notifications that are due go out
+// first.
+func (w *watch) wait() {
+	w.cancel()
+	w.tasks.Wait()
+}
+
+// notifyEvery is how often a process notifies at most. Commits that notify
+// wait for each other, in all of the server.
+const notifyEvery = 5 * time.Millisecond
+
+// A notification that is lost is no loss: those who wait look by themselves,
+// too. So it is not worth an fsync.
+const sendNotification = `SELECT set_config('synchronous_commit', 'off', true), pg_notify($1::text, $2::text)`
+
+// notify tells others of changes until there are none.
+func (w *watch) notify() {
+	for {
+		w.mu.Lock()
+		if !w.again {
+			w.notifying = false
+			w.mu.Unlock()
+			return
+		}
+		w.again = false
+		w.mu.Unlock()
+		// Whoever closes waits for this, for a moment.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), 5*time.Second)
+		_, err := w.b.db.ExecContext(ctx, sendNotification, w.name(), w.b.self)
+		cancel()
+		if err != nil {
+			w.b.opts.Logger.Debug("postgres: notify", "error", Discreet(err))
+		}
+		select {
+		case <-time.After(notifyEvery):
+		case <-w.ctx.Done():
+		}
+	}
+}
+
+// name is the channel's, which is a name in the whole database.
+func (w *watch) name() string { return "plainjobs:" + w.b.opts.Schema }
+
+// How long listening pauses after its connection was cut.
+const (
+	minRelisten = 100 * time.Millisecond
+	maxRelisten = 10 * time.Second
+)
+
+// listen hears of changes until the store is closed.
+func (w *watch) listen() {
+	pause := minRelisten
+	for w.ctx.Err() == nil {
+		ready := func() {
+			pause = minRelisten
+			w.wake() // nobody told of what changed until now
+		}
+		heard := func(payload string) {
+			if payload != w.b.self {
+				w.wake()
+			}
+		}
+		err := w.b.opts.Listen(w.ctx, w.name(), ready, heard)
+		if w.ctx.Err() != nil {
+			return
+		}
+		if pause == 2*minRelisten { // not at once after a cut
+			w.b.opts.Logger.Warn("postgres: not listening; jobs of other processes are found by looking for them", "error", Discreet(err))
+		}
+		select {
+		case <-time.After(pause):
+		case <-w.ctx.Done():
+		}
+		pause = min(2*pause, maxRelisten)
+	}
+}
