@@ -63,7 +63,7 @@ func (p *presence) show() string {
 		return p.shown
 	}
 	f.Close()
-	os.Remove(path)
+	_ = os.Remove(path)
 	return ""
 }
 
@@ -81,7 +81,7 @@ func (p *presence) sweep() {
 		path := filepath.Join(p.dir, e.Name())
 		if f, err := os.OpenFile(path, os.O_RDWR, 0); err == nil {
 			if tryLock(f) {
-				os.Remove(path)
+				_ = os.Remove(path)
 			}
 			f.Close()
 		}
@@ -101,10 +101,10 @@ func (p *presence) close() {
 	if p.file == nil {
 		return
 	}
-	os.Remove(p.file.Name())
+	_ = os.Remove(p.file.Name())
 	p.file.Close()
 	p.file = nil
-	os.Remove(p.dir) // fails unless it is empty
+	_ = os.Remove(p.dir) // fails unless it is empty
 }
 
 // ended reports whether it is certain that the process has ended that showed
@@ -137,7 +137,7 @@ func (p *presence) ended(shown string) bool {
 func (p *presence) forget(shown string) {
 	if i := strings.LastIndexByte(shown, '|'); i >= 0 && p.dir != "" {
 		if name := shown[i+1:]; name == filepath.Base(name) && strings.HasSuffix(name, presenceSuffix) {
-			os.Remove(filepath.Join(p.dir, name))
+			_ = os.Remove(filepath.Join(p.dir, name))
 		}
 	}
 }

@@ -110,13 +110,13 @@ func (s *job) step(o *op) bool {
 		return s.claim(o)
 	case opComplete:
 		again := s.phase == done && s.token == o.token
-		if isHeld && !(o.lost && !o.unknown) {
+		if isHeld && (!o.lost || o.unknown) {
 			s.settle(done, 0)
 		}
 		return o.lost == (!isHeld && !again)
 	case opFail:
 		again := s.phase != running && s.token == o.token && s.ending == o.ending
-		if isHeld && !(o.lost && !o.unknown) {
+		if isHeld && (!o.lost || o.unknown) {
 			s.fail(o)
 		}
 		return o.lost == (!isHeld && !again)

@@ -180,7 +180,7 @@ func (d driver) testBell(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn.Close()
+		_ = conn.Close()
 	}
 	start := time.Now()
 	for n := 0; len(bells(t, path)) > 1 && time.Since(start) < time.Minute; n++ {

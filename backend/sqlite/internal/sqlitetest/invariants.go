@@ -54,21 +54,30 @@ var invariants = map[string]string{
 func checkInvariants(tb testing.TB, db *sql.DB) {
 	tb.Helper()
 	for rule, query := range invariants {
-		rows, err := db.Query(query)
-		if err != nil {
-			tb.Errorf("%s: %v", rule, err)
-			continue
-		}
-		for n := 0; rows.Next() && n < 5; n++ {
-			var what string
-			if err := rows.Scan(&what); err != nil {
-				tb.Error(err)
-			}
+		for _, what := range broken(tb, db, query) {
 			tb.Errorf("broken: %s: %s", rule, what)
 		}
-		if err := rows.Err(); err != nil {
+	}
+}
+
+// broken returns the first rows that break a rule.
+func broken(tb testing.TB, db *sql.DB, query string) (rows []string) {
+	tb.Helper()
+	found, err := db.Query(query)
+	if err != nil {
+		tb.Errorf("%s: %v", query, err)
+		return nil
+	}
+	defer found.Close()
+	for len(rows) < 5 && found.Next() {
+		var what string
+		if err := found.Scan(&what); err != nil {
 			tb.Error(err)
 		}
-		rows.Close()
+		rows = append(rows, what)
 	}
+	if err := found.Err(); err != nil {
+		tb.Error(err)
+	}
+	return rows
 }
