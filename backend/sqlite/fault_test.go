@@ -81,6 +81,16 @@ func push(b *sqlite.Backend, name string) error {
 	return err
 }
 
+// eventually polls until cond holds.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for start := time.Now(); !cond(); time.Sleep(time.Millisecond) {
+		if time.Since(start) > time.Minute {
+			t.Fatalf("waited in vain for: %s", what)
+		}
+	}
+}
+
 func total(t *testing.T, b *sqlite.Backend) (n int64) {
 	t.Helper()
 	counts, err := b.Count(t.Context())
@@ -381,9 +391,7 @@ func TestContextEndsWhileLocked(t *testing.T) {
 	}
 	stays := make(chan error, 1)
 	go func() { stays <- push(b, "stays") }()
-	for len(s.seen("BEGIN")) < 3 {
-		time.Sleep(time.Millisecond) // polling
-	}
+	eventually(t, "a second try", func() bool { return len(s.seen("BEGIN")) >= 3 })
 	cancel()
 	for range n {
 		if err := <-errs; !errors.Is(err, context.Canceled) {
@@ -576,9 +584,7 @@ func TestBeatBeforeLeaderFails(t *testing.T) {
 		_, err := b.Beat(context.Background(), backend.BeatRequest{Worker: me})
 		beaten <- err
 	}()
-	for b.Queued() < 2 {
-		time.Sleep(time.Millisecond) // polling
-	}
+	eventually(t, "the beat behind the push", func() bool { return b.Queued() >= 2 })
 	close(goOn)
 	if err := <-pushed; err != nil {
 		t.Errorf("Push = %v", err)
