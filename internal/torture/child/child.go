@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 	"github.com/plainjobs/plainjobs/internal/torture/lin"
@@ -268,6 +269,20 @@ func (c *child) obey(stop func()) {
 			c.say(r)
 		}
 	}
+}
+
+// queue opens the store and the ledger of a child that does nothing special to
+// either.
+func (c *child) queue() (*plainjobs.Queue, *journal, error) {
+	j, err := openJournal(c.Ledger)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := c.Open(c.Path, c.options())
+	if err != nil {
+		return nil, nil, err
+	}
+	return plainjobs.New(b, nil), j, nil
 }
 
 // options returns the options of the store.

@@ -25,15 +25,10 @@ func (c *child) push(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	go c.obey(stop)
-	j, err := openJournal(c.Ledger)
+	q, j, err := c.queue()
 	if err != nil {
 		return err
 	}
-	b, err := c.Open(c.Path, c.options())
-	if err != nil {
-		return err
-	}
-	q := plainjobs.New(b, nil)
 	c.say(Reply{Ready: true})
 	if err := c.repeat(ctx, q, j); err != nil {
 		return err

@@ -22,15 +22,10 @@ func (c *child) rival(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	go c.obey(stop)
-	j, err := openJournal(c.Ledger)
+	q, j, err := c.queue()
 	if err != nil {
 		return err
 	}
-	b, err := c.Open(c.Path, c.options())
-	if err != nil {
-		return err
-	}
-	q := plainjobs.New(b, nil)
 	c.say(Reply{Ready: true})
 	var all sync.WaitGroup
 	for i := range pushers {

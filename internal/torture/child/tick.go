@@ -38,15 +38,10 @@ func (c *child) tick(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	go c.obey(stop)
-	j, err := openJournal(c.Ledger)
+	q, j, err := c.queue()
 	if err != nil {
 		return err
 	}
-	store, err := c.Open(c.Path, c.options())
-	if err != nil {
-		return err
-	}
-	q := plainjobs.New(store, nil)
 	opts := &worker.Options{Concurrency: c.Concurrency, Lease: c.Lease, Grace: c.Grace, Logger: slog.New(slog.DiscardHandler)}
 	for i, job := range ticking {
 		opts.Jobs = append(opts.Jobs, job)
