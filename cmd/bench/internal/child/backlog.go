@@ -14,7 +14,8 @@ import (
 
 // backlog is what a claim costs beside many jobs in one state. The jobs are
 // stored by the library, and finished ones have been claimed and completed by
-// it; "mixed" are pending ones of many priorities.
+// it; "mixed" are pending ones of many priorities, "blocked" ones wait for a
+// thousand serial keys.
 var backlog = &Scenario{
 	Name:     "backlog",
 	About:    "the time of a claim beside 10 thousand, 1 million (-long: 10 million) jobs in each state",
@@ -33,7 +34,7 @@ var backlog = &Scenario{
 			samples = 20
 		}
 		var results []Result
-		for _, kind := range []string{"pending", "mixed", "scheduled", "finished"} {
+		for _, kind := range []string{"pending", "mixed", "scheduled", "blocked", "finished"} {
 			b, err := newBacklog(d, filepath.Join(filepath.Dir(o.Path), kind+".db"))
 			if err != nil {
 				return nil, err
@@ -41,7 +42,7 @@ var backlog = &Scenario{
 			for _, size := range sizes {
 				var r Result
 				if err = b.grow(ctx, kind, size); err == nil {
-					r, err = b.measure(ctx, samples)
+					r, err = b.measure(ctx, samples, backlogClaim)
 				}
 				if err != nil {
 					return nil, errors.Join(err, b.queue.Close())
@@ -72,13 +73,15 @@ type backlogStore struct {
 	store  backend.Backend
 	queue  *plainjobs.Queue
 	worker backend.Worker
-	rows   int
+	rows   int  // of the kind that grows
 	ready  bool // claimable jobs are there
 }
 
 const (
 	backlogClaim   = 16
+	backlogOffer   = 1000
 	backlogSamples = 300
+	blockedKeys    = 1000
 )
 
 func newBacklog(d Driver, path string) (*backlogStore, error) {
@@ -109,6 +112,10 @@ func (b *backlogStore) grow(ctx context.Context, kind string, n int) (err error)
 				jobs[i].Priority = int16(rand.IntN(1000))
 			case "scheduled":
 				jobs[i].Delay = time.Hour + rand.N(1000*time.Hour)
+			case "blocked":
+				jobs[i].Serial = fmt.Sprint((b.rows + i) % blockedKeys)
+				// The first job of a key holds it, and must not be claimed.
+				jobs[i].Delay = time.Hour
 			}
 		}
 		if _, err = b.store.Push(ctx, jobs); err == nil && kind == "finished" {
@@ -116,11 +123,19 @@ func (b *backlogStore) grow(ctx context.Context, kind string, n int) (err error)
 		}
 	}
 	b.rows = n
-	if !b.ready && err == nil && (kind == "scheduled" || kind == "finished") {
-		err = fill(ctx, b.queue, 10*backlogClaim) // something to claim beside them
-		b.ready = true
+	if err != nil || kind == "pending" || kind == "mixed" {
+		return err
 	}
-	return err
+	return b.offer(ctx)
+}
+
+// offer has something to claim beside the others.
+func (b *backlogStore) offer(ctx context.Context) error {
+	if b.ready {
+		return nil
+	}
+	b.ready = true
+	return fill(ctx, b.queue, backlogOffer)
 }
 
 // finish claims and completes n jobs. Where some are ready, those are as good.
@@ -144,14 +159,14 @@ func (b *backlogStore) finish(ctx context.Context, n int) error {
 }
 
 // measure claims, and hands back at no cost to the claim.
-func (b *backlogStore) measure(ctx context.Context, n int) (Result, error) {
+func (b *backlogStore) measure(ctx context.Context, n, limit int) (Result, error) {
 	r := Result{Durability: durability(b.store)}
 	var samples []time.Duration
 	begin := time.Now()
 	for i := range n + 20 {
 		start := time.Now()
 		claimed, err := b.store.Claim(ctx, backend.ClaimRequest{
-			Worker: b.worker, Names: []string{job.Name()}, Limit: backlogClaim})
+			Worker: b.worker, Names: []string{job.Name()}, Limit: limit})
 		took := time.Since(start)
 		if err != nil {
 			return r, err

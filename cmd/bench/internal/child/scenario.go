@@ -37,7 +37,7 @@ type Scenario struct {
 // Scenarios lists them all, in the order of tables.
 func Scenarios() []*Scenario {
 	return []*Scenario{
-		drain, single, push, pushmany, tx, live, idle, fail, backlog, memoryUse, processes,
+		drain, single, push, pushmany, tx, live, idle, fail, backlog, beside, memoryUse, processes,
 		limit, limitApart, limitPush, limitMany, limitTx,
 	}
 }
