@@ -69,6 +69,10 @@ var stepMutants = []mutant{{
 	rule:     "stacks are lost",
 	rejected: []string{"fail/stack"},
 	make:     alters(altered{fail: func(f *backend.Failure) { f.Stack = "" }}),
+}, {
+	rule:     "a job that was not started does not expire once it was claimed",
+	rejected: []string{"expiry/unstarted"},
+	make:     alters(altered{fail: func(f *backend.Failure) { f.Expires = 0 }}),
 }}
 
 // pushesFirst pushes a tick's jobs in a transaction of their own.
