@@ -48,11 +48,13 @@ type PanicError = engine.PanicError
 func Cancel(err error) error { return &engine.CancelError{Err: err} }
 
 // RetryAfter returns an error by which a handler fails with err and is retried
-// after a delay instead of the job's backoff. It spends an attempt.
+// after a delay instead of the job's backoff. It spends an attempt. A delay
+// that is negative is none, and one of more than ten years is ten years.
 func RetryAfter(delay time.Duration, err error) error {
 	return &engine.RetryError{Delay: delay, Err: err}
 }
 
 // Snooze returns an error by which a handler puts its job off. It spends no
-// attempt and is no failure.
+// attempt and is no failure. A delay of none, or a negative one, is a second,
+// and one of more than ten years is ten years.
 func Snooze(delay time.Duration) error { return &engine.SnoozeError{Delay: delay} }

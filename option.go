@@ -89,7 +89,7 @@ func Timeout(limit time.Duration) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Timeout = limit
 		if limit <= 0 || limit > 366*24*time.Hour {
-			return fmt.Errorf("Timeout(%v) is not within 0 and 366 days", limit)
+			return fmt.Errorf("Timeout(%v) is not above 0 and at most 366 days", limit)
 		}
 		return nil
 	})
@@ -167,13 +167,21 @@ func Backoff(policy func(attempt int, err error) time.Duration) DefineOption {
 }
 
 // Exponential is a policy for [Backoff] that waits first, then twice as long
-// each time, at most longest, 10 % more or less.
+// each time, at most longest, 10 % more or less. It panics if one of them is
+// negative.
 func Exponential(first, longest time.Duration) func(attempt int, err error) time.Duration {
+	if first < 0 || longest < 0 {
+		panic(fmt.Sprintf("plainjobs: %s: Exponential(%v, %v) is negative", caller(), first, longest))
+	}
 	return func(attempt int, _ error) time.Duration { return engine.Exponential(first, longest, attempt) }
 }
 
-// Fixed is a policy for [Backoff] that always waits as long.
+// Fixed is a policy for [Backoff] that always waits as long. It panics if that
+// is negative.
 func Fixed(delay time.Duration) func(attempt int, err error) time.Duration {
+	if delay < 0 {
+		panic(fmt.Sprintf("plainjobs: %s: Fixed(%v) is negative", caller(), delay))
+	}
 	return func(int, error) time.Duration { return delay }
 }
 
@@ -238,8 +246,8 @@ func In(delay time.Duration) TaskOption {
 	})
 }
 
-// At runs a task at a time, or at once if it has passed. It must not be the
-// zero time.
+// At runs a task at a time, at most 100 years away, or at once if it has
+// passed. It must not be the zero time.
 func At(when time.Time) TaskOption {
 	return taskOption(func(t *Task) error {
 		if when.IsZero() {
@@ -251,7 +259,8 @@ func At(when time.Time) TaskOption {
 }
 
 // Before cancels a task that was not started by then. It must not be the zero
-// time, and it must be to come when the task is performed.
+// time, and when the task is performed it must be to come, within 100 years. A
+// task that has been started, and is to run again, is not cancelled.
 func Before(deadline time.Time) TaskOption {
 	return taskOption(func(t *Task) error {
 		if deadline.IsZero() {

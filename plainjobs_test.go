@@ -30,6 +30,10 @@ var (
 	longName = strings.Repeat("x", 129)
 )
 
+var selfCompletedJob = plainjobs.Define("test/completes-itself", func(ctx context.Context, _ int) error {
+	return plainjobs.Complete(ctx, new(sql.Tx))
+})
+
 func newQueue(t *testing.T, opts *plainjobs.Options) (*plainjobs.Queue, *memory.Backend) {
 	t.Helper()
 	b := memory.New(nil)
@@ -123,7 +127,11 @@ func TestPerformRefuses(t *testing.T) {
 
 func TestWhichQueue(t *testing.T) {
 	ctx := t.Context()
-	// In a test a job without a queue runs at once, if it can.
+	// In a test a job without a queue runs at once, if it can, also one that
+	// completes itself in a transaction.
+	if _, err := plainjobs.Perform(t.Context(), selfCompletedJob.With(1)); err != nil {
+		t.Errorf("Perform of a job that completes itself = %v", err)
+	}
 	_, err := plainjobs.Perform(ctx, anyJob.With(1))
 	if err == nil || !strings.Contains(err.Error(), "plainjobs.Handle") || !strings.Contains(err.Error(), "plainjobstest.Inline") {
 		t.Errorf("Perform of a declared job without a queue = %v, want an error that says how to bind one", err)
@@ -229,6 +237,9 @@ func TestProgrammerErrorsPanic(t *testing.T) {
 		`job name "é"`:                              func() { plainjobs.Declare[int]("é") },
 		`job name "` + longName:                     func() { plainjobs.Declare[int](longName) },
 		`"test/nil" is defined with a nil handler`:  func() { plainjobs.Define[int]("test/nil", nil) },
+		`Fixed(-1s) is negative`:                    func() { plainjobs.Fixed(-time.Second) },
+		`Exponential(1s, -1s) is negative`:          func() { plainjobs.Exponential(time.Second, -time.Second) },
+		`MaxPayload -1, which is negative`:          func() { plainjobs.New(memory.New(nil), &plainjobs.Options{MaxPayload: -1}) },
 		`MaxAttempts(0) is not within`:              func() { plainjobs.Declare[int]("test/max", plainjobs.MaxAttempts(0)) },
 		`Backoff(nil)`:                              func() { plainjobs.Declare[int]("test/backoff", plainjobs.Backoff(nil)) },
 		`Handle with a nil queue, job or handler`:   func() { plainjobs.Handle(nil, fileJob, run) },

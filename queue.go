@@ -55,7 +55,7 @@ func New(b backend.Backend, opts *Options) *Queue {
 	limit := opts.MaxPayload
 	switch {
 	case limit < 0:
-		panic(fmt.Sprintf("plainjobs: %s: New with Options.MaxPayload %d", caller(), limit))
+		panic(fmt.Sprintf("plainjobs: %s: New with Options.MaxPayload %d, which is negative", caller(), limit))
 	case limit == 0:
 		limit = DefaultMaxPayload
 	}
@@ -167,11 +167,16 @@ func (t *Task) stored(q *engine.Queue, metadata []byte) (backend.NewJob, error) 
 			"or set Options.MaxPayload", ErrPayloadTooLarge, len(j.Payload), maxPayload)
 	}
 	if !t.at.IsZero() {
-		j.Delay = max(0, t.at.Sub(q.Now()))
+		if j.Delay = max(0, t.at.Sub(q.Now())); j.Delay > maxDelay {
+			return j, fmt.Errorf("At(%v) is not within 100 years", t.at)
+		}
 	}
 	if !t.before.IsZero() {
 		if j.Expires = t.before.Sub(q.Now()); j.Expires <= 0 {
 			return j, fmt.Errorf("Before(%v) has passed", t.before)
+		}
+		if j.Expires > maxDelay {
+			return j, fmt.Errorf("Before(%v) is not within 100 years", t.before)
 		}
 		if j.Delay >= j.Expires {
 			return j, fmt.Errorf("Before(%v) is before the task's own time", t.before)

@@ -52,8 +52,10 @@ func CatchUp(n int) ScheduleOption {
 // The expression has five fields, minute, hour, day of the month, month and day
 // of the week, or six with seconds before them; names of months and days, 7 for
 // Sunday, and @hourly, @daily, @weekly, @monthly and @yearly may be used. If
-// both fields of days are restricted, a day that fits one of them fits. A time
-// that the wall clock skips runs when it has, one that it shows twice runs once.
+// neither field of days begins with a star, a day that fits one of them fits. A
+// time that the wall clock skips runs when it has, one that it shows twice runs
+// once; but where the hour begins with a star, which means every so often, an
+// hour that is skipped is, and one that is repeated runs twice.
 //
 // Cron panics, as [Define] does, if the expression is not valid or no date
 // fits it.

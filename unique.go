@@ -79,7 +79,7 @@ func UntilStarted() UniqueOption {
 func For(d time.Duration) UniqueOption {
 	return func(u *backend.Unique) error {
 		if u.For = d; d <= 0 || d > maxDelay {
-			return fmt.Errorf("For(%v) is not within 0 and 100 years", d)
+			return fmt.Errorf("For(%v) is not above 0 and at most 100 years", d)
 		}
 		return nil
 	}

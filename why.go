@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
 // Why says in one sentence what holds a job, or how it ended.
@@ -27,7 +29,7 @@ func (q *Queue) Why(ctx context.Context, id int64) (string, error) {
 	if info.State == Running {
 		return runs(&info, workers), nil
 	}
-	return waits(&info, names, workers), nil
+	return waits(&info, names, workers, q.engine.Now()), nil
 }
 
 func ended(i *Info) string {
@@ -55,7 +57,7 @@ func runs(i *Info, workers []Worker) string {
 	return fmt.Sprintf("It runs, in attempt %d, on %s (pid %d)%s.", i.Attempt, workers[at].Host, workers[at].PID, cancelling)
 }
 
-func waits(i *Info, names []NameInfo, workers []Worker) string {
+func waits(i *Info, names []NameInfo, workers []Worker, now time.Time) string {
 	var mine NameInfo
 	for _, n := range names {
 		switch {
@@ -73,9 +75,9 @@ func waits(i *Info, names []NameInfo, workers []Worker) string {
 		return fmt.Sprintf("Jobs named %s are paused: resume them.", i.Name)
 	case i.State == Blocked:
 		return fmt.Sprintf("Its serial key %q is held by job #%d, which has to end first.", i.SerialKey, i.BlockedBy)
-	case i.State == Scheduled && i.Failures > 0:
+	case i.State == Scheduled && i.RunAt.After(now) && i.Failures > 0:
 		return fmt.Sprintf("It failed %d times and is retried at %s.", i.Failures, stamp(i.RunAt))
-	case i.State == Scheduled:
+	case i.State == Scheduled && i.RunAt.After(now):
 		return fmt.Sprintf("Its time is %s.", stamp(i.RunAt))
 	case len(alive) == 0:
 		return "No worker is alive: start one."
@@ -88,8 +90,12 @@ func waits(i *Info, names []NameInfo, workers []Worker) string {
 	case i.Suspect:
 		return "A worker died while it held this job: it waits to run where no other suspect does."
 	}
-	return fmt.Sprintf("Nothing holds it: it waits for a slot of the %d workers that know it.",
-		len(slices.DeleteFunc(alive, func(w Worker) bool { return !knows(w) })))
+	most := ""
+	if d := engine.Lookup(i.Name); d != nil && d.Concurrency > 0 {
+		most = fmt.Sprintf(", each of which runs %d at once", d.Concurrency)
+	}
+	return fmt.Sprintf("Nothing holds it: it waits for a slot of the %d workers that know it%s.",
+		len(slices.DeleteFunc(alive, func(w Worker) bool { return !knows(w) })), most)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }

@@ -49,6 +49,9 @@ const shown = 5
 
 func find[T any](tb testing.TB, q *plainjobs.Queue, job *plainjobs.Job[T], data T) (id int64, others string, err error) {
 	tb.Helper()
+	if q == nil || job == nil {
+		tb.Fatal("plainjobstest: nil queue or job")
+	}
 	reader, ok := engine.Of(q).Backend.(backend.Reader)
 	if !ok {
 		return 0, "", fmt.Errorf("%T does not show its jobs", engine.Of(q).Backend)

@@ -44,7 +44,12 @@ func Torture() Option { return func(c *config) { c.torture = true } }
 
 // WithClock sets the clock of a queue of [Memory], also for what At and Before
 // mean.
-func WithClock(clock *Clock) Option { return func(c *config) { c.clock = clock.Now } }
+func WithClock(clock *Clock) Option {
+	if clock == nil {
+		panic("plainjobstest: WithClock(nil): make one with NewClock")
+	}
+	return func(c *config) { c.clock = clock.Now }
+}
 
 // Inline returns a queue that runs a job when it is performed, and a context in
 // which plainjobs.Perform uses it. Perform returns the run's error. Tasks for

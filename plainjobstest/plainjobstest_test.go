@@ -307,3 +307,26 @@ func TestTorture(t *testing.T) {
 		}
 	}
 }
+
+// A handler that completes its job together with its effects is idempotent, and
+// torture does not accuse it.
+func TestTortureOfWhatCompletesItself(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string]func(testing.TB, ...plainjobstest.Option) (context.Context, *plainjobs.Queue){
+		"inline": plainjobstest.Inline, "memory": plainjobstest.Memory,
+	} {
+		ctx, q := open(t, plainjobstest.Torture())
+		runs := 0
+		plainjobs.Handle(q, doubleOptIn, func(ctx context.Context, c contact) error {
+			runs++
+			return plainjobs.Complete(ctx, new(sql.Tx))
+		})
+		if err := create(ctx, "a"); err != nil {
+			t.Fatal(err)
+		}
+		plainjobstest.Drain(t, q)
+		if runs != 1 {
+			t.Errorf("%s: it ran %d times", name, runs)
+		}
+	}
+}

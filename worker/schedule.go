@@ -124,7 +124,7 @@ func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (tim
 			wait = min(wait, left)
 			continue
 		}
-		next := stored.Next
+		next, err := stored.Next, error(nil)
 		switch {
 		case !stored.RemovedAt.IsZero():
 			// This worker was taken for dead meanwhile, and has it.

@@ -67,7 +67,8 @@ type Worker struct {
 // the queue is nil. What is wrong with the options, Run says.
 func New(queue *plainjobs.Queue, opts *Options) *Worker {
 	if queue == nil {
-		panic("worker: New with a nil queue")
+		_, file, line, _ := runtime.Caller(1)
+		panic(fmt.Sprintf("worker: %s:%d: New with a nil queue", file, line))
 	}
 	w := &Worker{queue: engine.Of(queue)}
 	if opts != nil {

@@ -28,7 +28,7 @@ type Expression struct {
 	// then enough.
 	eitherDay bool
 
-	// elapsed is set if the minute or the hour starts with a star. See Next.
+	// elapsed is set if the hour starts with a star. See Next.
 	elapsed bool
 }
 
@@ -103,7 +103,7 @@ func (e *Expression) parse(given []string) error {
 		}
 	}
 	starred := func(i int) bool { return given[i][0] == '*' }
-	e.elapsed = starred(1) || starred(2)
+	e.elapsed = starred(2)
 	e.eitherDay = !starred(3) && !starred(5)
 	if !e.possible() {
 		return fmt.Errorf("it never fires: month %q has no day of month %q", given[4], given[3])

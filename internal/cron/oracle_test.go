@@ -30,7 +30,7 @@ func newOracle(spec string) *oracle {
 	}
 	o := &oracle{
 		bothDays: given[3][0] == '*' || given[5][0] == '*',
-		elapsed:  given[1][0] == '*' || given[2][0] == '*',
+		elapsed:  given[2][0] == '*',
 	}
 	for i := range o.fields {
 		for n := range o.fields[i] {

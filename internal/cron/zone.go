@@ -13,21 +13,16 @@ const maxTurn = 52 * 60 * 60
 // UTC, and false if there is none in the next 40 years or before the year 10000.
 // Before the year 1 nothing fires.
 //
-// Where clocks are turned, Vixie's rules hold, as people know them from cron(8):
+// Where clocks are turned, nearly the rules hold that people know from cron(8):
 //
-//   - An expression whose minute and hour are fixed fires once for each time that
-//     it names, when the clock on the wall first shows it or has passed it. A time
+//   - An expression whose hour is fixed fires once for each time that it names, when the clock on the wall first shows it or has passed it. A time
 //     that does not exist thus fires at the transition, several of them fire once
 //     together, and a time that occurs twice fires at the first. "30 2 * * *" runs
 //     every day.
-//   - An expression whose minute or hour starts with a star follows elapsed time.
+//   - An expression whose hour starts with a star follows elapsed time.
 //     It fires whenever the clock shows what it names: in both passes of an hour
 //     that is repeated, and not for an hour that is skipped. "@hourly" and
-//     "*/15 * * * *" thus keep their intervals, and "*/15 2 * * *" does not run
-//     on a day without that hour.
-//
-// Only the second kind can return false for a date far from the year 10000: if
-// all that it names falls into skipped hours.
+//     "*/15 * * * *" thus keep their intervals.
 func (e *Expression) Next(after time.Time, loc *time.Location) (time.Time, bool) {
 	f, ok := e.next(after, loc)
 	return time.Unix(f.at, 0).UTC(), ok

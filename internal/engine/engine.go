@@ -133,10 +133,15 @@ func wrap(d *Definition, run Run, middleware []Middleware) Run {
 	return run
 }
 
+// twice runs a job again that has succeeded, as after a crash before that was
+// stored. One that completed its job in its own transaction has stored it.
 func twice(run Run) Run {
 	return func(ctx context.Context, payload []byte) error {
 		if err := run(ctx, payload); err != nil {
 			return err
+		}
+		if i := InfoOf(ctx); i != nil && (i.InTx.Load() || i.Completed.Load()) {
+			return nil
 		}
 		return run(ctx, payload)
 	}

@@ -25,6 +25,8 @@ type Info struct {
 	// InTx is set when the handler completed the job in a transaction of its
 	// own, whose fate the store knows.
 	InTx atomic.Bool
+	// Completed is set when it did so on a queue for tests that cannot tell.
+	Completed atomic.Bool
 	// Progress takes how far the run has come; it may be nil.
 	Progress Teller
 }
