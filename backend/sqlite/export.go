@@ -14,7 +14,7 @@ const (
 	// keeps the planner from beginning at the names.
 	selectWhole = selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result, coalesce(p.done, 0) AS done,
 			coalesce(p.total, 0) AS total, coalesce(k.until, 0) AS key_until,
-			(SELECT json_group_array(json_array(e.attempt, e.at, e.error, e.stack) ORDER BY e.id) FROM plainjobs_errors e WHERE e.job = j.id) AS errors
+			(SELECT json_group_array(json_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack) ORDER BY e.id) FROM plainjobs_errors e WHERE e.job = j.id) AS errors
 		FROM plainjobs_jobs j CROSS JOIN plainjobs_names n ON n.id = j.name
 		LEFT JOIN plainjobs_results r ON r.job = j.id
 		LEFT JOIN plainjobs_progress p ON p.job = j.id
@@ -65,22 +65,18 @@ func (r *wholeRow) record(now int64) (backend.Record, error) {
 	return rec, err
 }
 
-// decodeErrors reads errors from rows of attempt, time, error and stack.
+// decodeErrors reads the errors of a job as selectWhole returns them.
 func decodeErrors(text string) (all []backend.RunError, err error) {
-	var rows [][4]json.RawMessage
+	var rows []struct {
+		Attempt      int
+		At           int64
+		Error, Stack string
+	}
 	if err := json.Unmarshal([]byte(text), &rows); err != nil {
 		return nil, fmt.Errorf("%w: the errors of a job: %w", backend.ErrCorrupt, err)
 	}
-	for _, row := range rows {
-		var e backend.RunError
-		var at int64
-		for i, to := range []any{&e.Attempt, &at, &e.Error, &e.Stack} {
-			if err := json.Unmarshal(row[i], to); err != nil {
-				return nil, fmt.Errorf("%w: an error of a job: %w", backend.ErrCorrupt, err)
-			}
-		}
-		e.At = instant(at)
-		all = append(all, e)
+	for _, r := range rows {
+		all = append(all, backend.RunError{Attempt: r.Attempt, At: instant(r.At), Error: r.Error, Stack: r.Stack})
 	}
 	return all, nil
 }
