@@ -61,6 +61,13 @@ func (e *exporter) run(ctx context.Context) error {
 	}
 	all := e.filter.stored().All()
 	header := headerLine{Version: formatVersion, ExportedAt: e.q.engine.Now().UTC()}
+	if s, ok := e.q.engine.Backend.(backend.Scheduler); ok { // which tells the store's clock
+		all, err := s.Schedules(ctx)
+		if err != nil {
+			return err
+		}
+		header.ExportedAt = all.Now.UTC()
+	}
 	if d, ok := e.q.engine.Backend.(backend.Describer); ok {
 		header.Store = d.Describe().Store
 	}
