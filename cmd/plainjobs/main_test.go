@@ -144,7 +144,7 @@ func TestDatabase(t *testing.T) {
 		{"newer.db", "deploy a newer one; nothing was changed"},
 		{"text.db", "not a SQLite database"},
 		{"mysql://u:secret@host/db", "can be read by everybody"},
-		{"mysql://host/db", "opens SQLite files only"},
+		{"mysql://host/db", "opens SQLite files and postgres:// databases"},
 	} {
 		for _, args := range [][]string{{"jobs"}, {"export"}, {"import", "-"}} {
 			got := plain(t, dir, append([]string{"--db", test.db}, args...)...)
