@@ -63,3 +63,29 @@ func ExampleQueue_Import() {
 	fmt.Printf("%d of %d were there already\n", again.Present, again.Jobs)
 	// Output: 1 of 1 were there already
 }
+
+// A queue moves into another store: from a file to a server, for instance.
+func ExampleQueue_MoveTo() {
+	ctx := context.Background()
+	old := plainjobs.New(memory.New(nil), nil)
+	if _, err := old.Perform(ctx, Welcome.With(User{Name: "Ada"})); err != nil {
+		log.Fatal(err)
+	}
+	store, err := modernc.Open(tempFile("moved.db"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	queue := plainjobs.New(store, nil)
+	defer queue.Close()
+	if _, err := old.MoveTo(ctx, queue, func(text string) { fmt.Println(text) }); err != nil {
+		log.Fatal(err)
+	}
+	// Now the program opens the new store, and then:
+	if err := queue.Resume(ctx, ""); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// paused both queues: their workers wait
+	// comparing both queues
+	// compared, and the same: 1
+}

@@ -86,7 +86,7 @@ func (m *mover) run(ctx context.Context) error {
 		}
 	}
 	m.done.count()
-	m.told(fmt.Sprintf("compared %d jobs: they are the same", m.done.Jobs))
+	m.told(fmt.Sprintf("compared, and the same: %d", m.done.Jobs))
 	left, err := m.source.Export(ctx, backend.ExportRequest{After: m.copied, Jobs: 1})
 	if err == nil && len(left.Jobs) > 0 {
 		m.told("jobs were pushed to the old queue meanwhile, and are still there: move again when nothing pushes to it any more")

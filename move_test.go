@@ -47,7 +47,7 @@ func TestMove(t *testing.T) {
 					t.Fatal(err)
 				}
 				text := strings.Join(said, "\n")
-				for _, want := range []string{"paused both", "waiting for jobs that run: 2", "comparing", "they are the same"} {
+				for _, want := range []string{"paused both", "waiting for jobs that run: 2", "comparing", "compared, and the same: "} {
 					if !strings.Contains(text, want) {
 						t.Errorf("it said\n%s\nwithout %q", text, want)
 					}
