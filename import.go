@@ -113,7 +113,8 @@ func (i *importer) take(l *line) (end bool, err error) {
 			return false, i.fault("it is no header: this is no export of plainjobs, or its beginning is missing")
 		}
 		if l.Header.Version != formatVersion {
-			return false, i.fault("it says version %d, and this program knows %d; use the program that wrote it, or a newer one", l.Header.Version, formatVersion)
+			return false, i.fault("it says version %d, and this program knows %d; use the program that wrote it, or a newer one",
+				l.Header.Version, formatVersion)
 		}
 		i.header, i.batch.LastID = l.Header, l.Header.LastID
 		return false, i.check(backend.Batch{LastID: l.Header.LastID})
@@ -159,7 +160,8 @@ func (i *importer) take(l *line) (end bool, err error) {
 	case l.End != nil:
 		i.done.Sum = i.lines.sum
 		if want := (endLine{i.done.Jobs, i.done.Keys, i.done.Schedules, i.done.Settings, i.done.Sum}); *l.End != want {
-			return false, i.fault("it counts %d jobs, %d keys, %d schedules and %d settings, and there are %d, %d, %d and %d; or the checksum is another: lines are missing or were changed",
+			return false, i.fault("it counts %d jobs, %d keys, %d schedules and %d settings, and there are %d, %d, %d and %d, "+
+				"or the checksum is another: lines are missing or were changed",
 				l.End.Jobs, l.End.Keys, l.End.Schedules, l.End.Settings, want.Jobs, want.Keys, want.Schedules, want.Settings)
 		}
 		return true, nil

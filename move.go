@@ -308,14 +308,14 @@ func (m *mover) verifyJobs(ctx context.Context) error {
 			return page.Jobs, err
 		}}
 	}
-	old, new := jobsOf(m.source), jobsOf(m.target)
+	source, target := jobsOf(m.source), jobsOf(m.target)
 	here, there := side{hash: sha256.New()}, side{hash: sha256.New()}
 	for {
-		a, err := old.peek()
+		a, err := source.peek()
 		if err != nil {
 			return err
 		}
-		b, err := new.peek()
+		b, err := target.peek()
 		if err != nil {
 			return err
 		}
@@ -338,12 +338,12 @@ func (m *mover) verifyJobs(ctx context.Context) error {
 			if err := m.missing(ctx, a); err != nil {
 				return err
 			}
-			old.next()
+			source.next()
 		case a == nil || b.ID < a.ID:
 			if !b.State.Terminal() { // history may have been pruned there
 				return fmt.Errorf("job %d, %s, is %v in the target and was deleted in the old queue: delete it there too, and move again", b.ID, b.Name, b.State)
 			}
-			new.next()
+			target.next()
 		default:
 			x, y := canonical(*a), canonical(*b)
 			if !bytes.Equal(x, y) {
@@ -352,8 +352,8 @@ func (m *mover) verifyJobs(ctx context.Context) error {
 			}
 			here.take(a, x)
 			there.take(b, y)
-			old.next()
-			new.next()
+			source.next()
+			target.next()
 		}
 	}
 }
@@ -418,24 +418,24 @@ func (m *mover) verifyKeys(ctx context.Context) error {
 			return page.Keys, err
 		}}
 	}
-	old, new := keysOf(m.source), keysOf(m.target)
+	source, target := keysOf(m.source), keysOf(m.target)
 	for {
-		a, err := old.peek()
+		a, err := source.peek()
 		if err != nil || a == nil {
 			return err
 		}
-		b, err := new.peek()
+		b, err := target.peek()
 		if err != nil {
 			return err
 		}
 		switch {
 		case b != nil && cmp.Or(cmp.Compare(b.Name, a.Name), cmp.Compare(b.Key, a.Key)) < 0:
-			new.next()
+			target.next()
 			continue
 		case (b == nil || *b != *a) && a.Until.After(time.Now()):
 			return fmt.Errorf("%w: the unique key of job %d, %s, which is deleted, is not kept in the target; move again", backend.ErrCorrupt, a.Job, a.Name)
 		}
-		old.next()
+		source.next()
 	}
 }
 

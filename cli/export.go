@@ -87,7 +87,7 @@ type file struct {
 // create makes a file that nobody else may read. One that is there is written
 // over when that was agreed to, and stays until all is written.
 func (s *screen) create(ctx context.Context, name string, yes bool) (*file, error) {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the user's choice
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err == nil {
 		return &file{f, name, f, false}, nil
 	}

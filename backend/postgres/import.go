@@ -269,7 +269,7 @@ func (a *arriving) keepKeys(kept []backend.KeptKey) error {
 type place struct {
 	job   int64
 	state backend.State   // if it was there before
-	new   *backend.Record // if it is of the batch
+	fresh *backend.Record // if it is of the batch
 }
 
 // queueUp finds the heads of the batch's serial keys. A job that was the head
@@ -314,8 +314,8 @@ func (a *arriving) queueUp() error {
 			}
 		case r.State == backend.Blocked:
 			continue
-		case head.new != nil:
-			head.new.State = backend.Blocked
+		case head.fresh != nil:
+			head.fresh.State = backend.Blocked
 		case head.state.Waits():
 			blocked = append(blocked, head.job)
 			a.t.move(r.Name, head.state, backend.Blocked, 1)
@@ -323,11 +323,11 @@ func (a *arriving) queueUp() error {
 			r.State = backend.Blocked
 			continue
 		}
-		heads[k] = place{job: r.ID, new: r}
+		heads[k] = place{job: r.ID, fresh: r}
 	}
 	keys, jobs := keys[:0], []int64{}
 	for k, p := range heads {
-		if p.new != nil {
+		if p.fresh != nil {
 			keys, jobs = append(keys, k), append(jobs, p.job)
 		}
 	}
@@ -357,7 +357,8 @@ func (a *arriving) insert() error {
 		if r.State.Terminal() {
 			finished[i] = r.FinishedAt.UnixMicro()
 		}
-		expires[i], flags[i] = microsOf(r.ExpiresAt), flagsOf(&backend.NewJob{Unique: backend.Unique{Key: r.UniqueKey, Scope: r.Scope}, Serial: r.SerialKey})
+		expires[i] = microsOf(r.ExpiresAt)
+		flags[i] = flagsOf(&backend.NewJob{Unique: backend.Unique{Key: r.UniqueKey, Scope: r.Scope}, Serial: r.SerialKey})
 		names[i], uniques[i], serials[i] = r.Name, r.UniqueKey, r.SerialKey
 		payloads[i], metadata[i], places[i] = int64(len(r.Payload)), int64(len(r.Metadata)), int64(len(blob)+1)
 		blob = append(append(blob, r.Payload...), r.Metadata...)

@@ -14,7 +14,8 @@ const (
 	// keeps the planner from beginning at the names.
 	selectWhole = selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result, coalesce(p.done, 0) AS done,
 			coalesce(p.total, 0) AS total, coalesce(k.until, 0) AS key_until,
-			(SELECT json_group_array(json_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack) ORDER BY e.id) FROM plainjobs_errors e WHERE e.job = j.id) AS errors
+			(SELECT json_group_array(json_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack) ORDER BY e.id)
+				FROM plainjobs_errors e WHERE e.job = j.id) AS errors
 		FROM plainjobs_jobs j CROSS JOIN plainjobs_names n ON n.id = j.name
 		LEFT JOIN plainjobs_results r ON r.job = j.id
 		LEFT JOIN plainjobs_progress p ON p.job = j.id
