@@ -55,7 +55,7 @@ func (r *wholeRow) record(now int64) (backend.Record, error) {
 	if r.HasResult {
 		rec.Result = append([]byte{}, r.Result...) // drivers differ about empty ones
 	}
-	if r.jobRow.Flags&flagUntilStarted != 0 {
+	if r.Flags&flagUntilStarted != 0 {
 		rec.Scope = backend.UntilStarted
 	}
 	if r.KeyUntil > now {
