@@ -16,7 +16,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrLeaseLost: the lease is not held any more.
 	ErrLeaseLost = errors.New("lease lost: the job runs elsewhere")
-	// ErrDuplicate: a unique key is taken; see [DuplicateError].
+	// ErrDuplicate: a unique key is taken, see [DuplicateError], or an ID,
+	// see [Importer].
 	ErrDuplicate = errors.New("duplicate")
 	// ErrQueueFull: as many jobs wait as may.
 	ErrQueueFull = errors.New("queue is full")

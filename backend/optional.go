@@ -181,6 +181,49 @@ type Finding struct {
 	Trouble, Mend string
 }
 
+// An Exporter is a Backend whose jobs can be carried to another store.
+type Exporter interface {
+	// Export returns a page of jobs, lowest ID first, and one of the unique
+	// keys that are kept for deleted jobs, ordered by name and key, byte by
+	// byte. Each job is whole and as it is at one time. A page ends before
+	// its payloads exceed [DefaultMaxBytes], but has one job at least; only
+	// an empty page is the last. A job that is stored from the first page to
+	// the last is in one of them exactly. A request in which [CheckExport]
+	// finds a fault must be refused. Exporting changes nothing.
+	Export(ctx context.Context, req ExportRequest) (Batch, error)
+}
+
+// An Importer is a Backend that takes what another store has exported.
+type Importer interface {
+	// Import stores a batch, all of it or nothing, as durably as a push. One
+	// in which [CheckBatch] finds a fault must be refused.
+	//
+	// A job is stored under its ID, with all that its [Record] says, after
+	// [Record.Arrive]; no lease matches it. One that is there already (of
+	// the same ID, name and creation) is left as it is. If another has the
+	// ID the batch must be refused with an error that matches ErrDuplicate.
+	// No Push may be given an ID up to LastID, or of an imported job, after
+	// that. A finished job that is past its keep in this store is left out.
+	//
+	// A job that is to wait takes its unique key; if another has that, it is
+	// Cancelled with [SupersededError] as one that is to wait again. A key
+	// is kept until KeyUntil for a finished job too, and so is a KeptKey,
+	// unless another job has it.
+	//
+	// A job that is to wait and has a serial key is its head if the key has
+	// none, and then it is not blocked. If it was not Blocked it takes the
+	// place of a head that waits, which is Blocked then; else it is Blocked.
+	// So the head is the same as before, in whatever order they come, and no
+	// job is blocked without one.
+	//
+	// A schedule takes the place of the stored one of its name, if there is
+	// one whose Last is not later.
+	//
+	// MaxPending does not count here. Claims that a rate has counted are not
+	// carried.
+	Import(ctx context.Context, batch Batch) (ImportResult, error)
+}
+
 // A Waiter is a Backend that can say when there may be work. Without it a
 // worker claims at intervals.
 type Waiter interface {

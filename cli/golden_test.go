@@ -35,6 +35,11 @@ func TestGolden(t *testing.T) {
 		"schedules": {"schedules", "schedules --json", "schedules nightly --next 3", "schedules nightly --next 2 --zone America/New_York --json", "schedules often --next 2", "schedules nigtly", "schedules --zone Mars/Olympus", "schedules --next -1"},
 		"workers":   {"workers", "workers --json", "workers x"},
 		"top":       {"top", "top --every 1ns"},
+		"export":    {"export", "export -", "export --name invoice --state failed", "export --key k", "export --json", "export --name invoyce", "export --state fialed", "export a b", "export testdata", "export testdata/no/such/directory"},
+		"import": {
+			"import testdata/export.jsonl", "import testdata/export.jsonl --json", "import testdata/export.jsonl extra", "import", "import testdata/damaged.jsonl",
+			"import testdata/missing.jsonl", "import testdata", "import testdata/jobs.golden", "import -", "stats",
+		},
 	} {
 		t.Run(file, func(t *testing.T) {
 			w := newWorld(t)
@@ -117,7 +122,7 @@ func TestBrokenStore(t *testing.T) {
 		w.app.Open = func(context.Context) (*plainjobs.Queue, error) { return nil, err }
 		for _, args := range [][]string{
 			{"stats"}, {"jobs"}, {"show", "1"}, {"why", "1"}, {"retry", "1"}, {"cancel", "--all"}, {"delete", "1"}, {"perform", "sum", "[]"},
-			{"pause", "x"}, {"resume", "x"}, {"schedules"}, {"workers"}, {"top"}, {"list"}, {"work"}, {"dev"},
+			{"pause", "x"}, {"resume", "x"}, {"schedules"}, {"workers"}, {"top"}, {"list"}, {"work"}, {"dev"}, {"export"}, {"import", "-"},
 		} {
 			if got := w.must(t, 1, args...); !strings.Contains(got.err, want) || got.out != "" {
 				t.Errorf("%q said %q and %q", args, got.out, got.err)

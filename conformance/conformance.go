@@ -66,7 +66,7 @@ type testCase struct {
 
 func cases() []testCase {
 	return slices.Concat(pushCases, claimCases, settleCases, reapCases, livenessCases, readCases, waitCases, txCases, lifeCases,
-		uniqueCases, serialCases, expireCases, limitCases, settingsCases, operateCases, scheduleCases, cornerCases)
+		uniqueCases, serialCases, expireCases, limitCases, settingsCases, operateCases, scheduleCases, exportCases, cornerCases)
 }
 
 func (c testCase) check(tb testing.TB, newStore NewStore) {
@@ -78,7 +78,7 @@ func (c testCase) check(tb testing.TB, newStore NewStore) {
 	store := newStore(tb, c.opts)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	tb.Cleanup(cancel)
-	e := &env{TB: tb, ctx: ctx, store: store, unit: time.Minute}
+	e := &env{TB: tb, ctx: ctx, store: store, unit: time.Minute, newStore: func() Store { return newStore(tb, c.opts) }}
 	if store.Advance == nil {
 		e.unit = 50 * time.Millisecond
 	}
@@ -94,6 +94,8 @@ type env struct {
 	b      backend.Backend // the first handle
 	second backend.Backend // see other
 	unit   time.Duration   // a lease
+
+	newStore func() Store // another one
 }
 
 // advance moves the store's clock forward, or waits.

@@ -25,7 +25,7 @@ type mutant struct {
 	sound func(*memory.Backend, *Clock) backend.Backend
 }
 
-var mutants = slices.Concat(basicMutants, keyMutants, limitMutants, stepMutants)
+var mutants = slices.Concat(basicMutants, keyMutants, limitMutants, stepMutants, exportMutants)
 
 var basicMutants = []mutant{{
 	rule:     "no fencing in Complete",

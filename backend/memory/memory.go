@@ -55,6 +55,8 @@ var (
 	_ backend.Progresser = (*Backend)(nil)
 	_ backend.Waiter     = (*Backend)(nil)
 	_ backend.Describer  = (*Backend)(nil)
+	_ backend.Exporter   = (*Backend)(nil)
+	_ backend.Importer   = (*Backend)(nil)
 	_ io.Closer          = (*Backend)(nil)
 )
 

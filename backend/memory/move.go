@@ -21,7 +21,9 @@ func (b *Backend) move(j *job, s backend.State, now int64) {
 	}
 	n, from := j.name, j.state
 	if s.Terminal() {
-		j.finished = now
+		if from != gone || j.finished == 0 { // an imported job has its time
+			j.finished = now
+		}
 		if n.history.Keep(s) < 0 {
 			s = gone
 		}

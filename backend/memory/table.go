@@ -2,8 +2,8 @@ package memory
 
 import "iter"
 
-// A table finds jobs by ID. IDs ascend, so it is a list of pages, which go
-// when they are empty.
+// A table finds jobs by ID. IDs ascend, but for imported ones, so it is a list
+// of pages, which go when they are empty.
 type table struct{ pages []*page }
 
 const pageSize = 1 << 10
@@ -21,11 +21,11 @@ func (t *table) get(id int64) *job {
 	return nil
 }
 
-// put adds a job, whose ID is above all others.
+// put adds a job.
 func (t *table) put(j *job) {
 	at := int(j.id / pageSize)
-	for at >= len(t.pages) {
-		t.pages = append(t.pages, nil)
+	if n := at + 1 - len(t.pages); n > 0 {
+		t.pages = append(t.pages, make([]*page, n)...)
 	}
 	if t.pages[at] == nil {
 		t.pages[at] = &page{}
@@ -49,6 +49,22 @@ func (t *table) below(before int64) iter.Seq[*job] {
 			p := t.pages[id/pageSize]
 			if p == nil {
 				id -= id % pageSize // the page's first
+				continue
+			}
+			if j := p.jobs[id%pageSize]; j != nil && !yield(j) {
+				return
+			}
+		}
+	}
+}
+
+// above yields the jobs with an ID above after, oldest first.
+func (t *table) above(after int64) iter.Seq[*job] {
+	return func(yield func(*job) bool) {
+		for id := after + 1; id < int64(len(t.pages))*pageSize; id++ {
+			p := t.pages[id/pageSize]
+			if p == nil {
+				id += pageSize - 1 - id%pageSize // the page's last
 				continue
 			}
 			if j := p.jobs[id%pageSize]; j != nil && !yield(j) {

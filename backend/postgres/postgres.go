@@ -105,6 +105,8 @@ var (
 	_ backend.Waiter     = (*Backend)(nil)
 	_ backend.Describer  = (*Backend)(nil)
 	_ backend.Migrator   = (*Backend)(nil)
+	_ backend.Exporter   = (*Backend)(nil)
+	_ backend.Importer   = (*Backend)(nil)
 	_ io.Closer          = (*Backend)(nil)
 )
 

@@ -139,7 +139,11 @@ func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
 		}
 		info = rows[0].info()
 		if rows[0].Flags&flagResult != 0 {
-			err := scan(ctx, q, b.sql(selectResult), []any{id}, func(r *sql.Rows) error { return r.Scan(&info.Result) })
+			err := scan(ctx, q, b.sql(selectResult), []any{id}, func(r *sql.Rows) error {
+				err := r.Scan(&info.Result)
+				info.Result = append([]byte{}, info.Result...) // drivers differ about empty ones
+				return err
+			})
 			if err != nil {
 				return err
 			}

@@ -99,6 +99,8 @@ var (
 	_ backend.Describer = (*Backend)(nil)
 	_ backend.Migrator  = (*Backend)(nil)
 	_ backend.Examiner  = (*Backend)(nil)
+	_ backend.Exporter  = (*Backend)(nil)
+	_ backend.Importer  = (*Backend)(nil)
 	_ io.Closer         = (*Backend)(nil)
 )
 

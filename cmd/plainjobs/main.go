@@ -3,6 +3,7 @@
 //
 //	plainjobs --db app.db jobs
 //	PLAINJOBS_DB=app.db plainjobs retry --all --name invoice
+//	plainjobs move app.db postgres://app@db.example.com/app
 //
 // It knows no program's jobs, so it checks no data: perform needs --unchecked.
 // Work and dev run the program in --package by "go run", which has to mount
@@ -38,7 +39,7 @@ func root() *cobra.Command {
 			s.told, s.command = c.Flags().Changed("db"), c.Name()
 		},
 	}
-	c.PersistentFlags().StringVar(&s.db, "db", os.Getenv("PLAINJOBS_DB"), "the database: a SQLite `FILE`; the default is $PLAINJOBS_DB")
+	c.PersistentFlags().StringVar(&s.db, "db", os.Getenv("PLAINJOBS_DB"), "the database: a SQLite `FILE`, or postgres://…; the default is $PLAINJOBS_DB")
 	commands := cli.Commands(cli.App{Open: func(context.Context) (*plainjobs.Queue, error) {
 		store, err := s.open()
 		if err != nil {
@@ -49,5 +50,12 @@ func root() *cobra.Command {
 	commands = slices.DeleteFunc(commands, func(c *cobra.Command) bool { return slices.Contains(withoutProgram, c.Name()) })
 	c.AddCommand(commands...)
 	c.AddCommand(goRun("work", "Run jobs, by the program in a package", &s), goRun("dev", "Run web server and worker, by the program in a package", &s))
+	c.AddCommand(cli.MoveCommand(func(_ context.Context, name string, create bool) (*plainjobs.Queue, error) {
+		store, err := openStore(name, true, create)
+		if err != nil {
+			return nil, err
+		}
+		return plainjobs.New(store, nil), nil
+	}))
 	return c
 }

@@ -144,11 +144,13 @@ func TestDatabase(t *testing.T) {
 		{"newer.db", "deploy a newer one; nothing was changed"},
 		{"text.db", "not a SQLite database"},
 		{"mysql://u:secret@host/db", "can be read by everybody"},
-		{"mysql://host/db", "opens SQLite files only"},
+		{"mysql://host/db", "opens SQLite files and postgres:// databases"},
 	} {
-		got := plain(t, dir, "--db", test.db, "jobs")
-		if got.status != 1 || !strings.Contains(strings.ToLower(got.err), strings.ToLower(test.want)) || strings.Contains(got.err, "secret") {
-			t.Errorf("--db %q ended with %d: %s", test.db, got.status, got.err)
+		for _, args := range [][]string{{"jobs"}, {"export"}, {"import", "-"}} {
+			got := plain(t, dir, append([]string{"--db", test.db}, args...)...)
+			if got.status != 1 || !strings.Contains(strings.ToLower(got.err), strings.ToLower(test.want)) || strings.Contains(got.err, "secret") {
+				t.Errorf("--db %q %q ended with %d: %s", test.db, args, got.status, got.err)
+			}
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "missing.db")); err == nil {
@@ -186,9 +188,11 @@ func TestReadOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got := call(t, binary, dir, asSomebodyElse, "--db", "app.db", "jobs")
-	if got.status != 1 || !strings.Contains(got.err, "read-only") && !strings.Contains(got.err, "permission denied") {
-		t.Errorf("it ended with %d: %s", got.status, got.err)
+	for _, args := range [][]string{{"jobs"}, {"export"}, {"import", "-"}} {
+		got := call(t, binary, dir, asSomebodyElse, append([]string{"--db", "app.db"}, args...)...)
+		if got.status != 1 || !strings.Contains(got.err, "read-only") && !strings.Contains(got.err, "permission denied") {
+			t.Errorf("%q ended with %d: %s", args, got.status, got.err)
+		}
 	}
 }
 

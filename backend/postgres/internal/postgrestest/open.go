@@ -117,6 +117,17 @@ func (d Driver) testRightsOnTables(t *testing.T) {
 	if n := count(t, b, backend.Pending); n != 2 {
 		t.Errorf("%d jobs, want 2", n)
 	}
+	// Only an owner changes a sequence; the message says how.
+	batch := backend.Batch{LastID: 1000}
+	_, err = b.Import(t.Context(), batch)
+	line := "ALTER SEQUENCE \"" + s.name + "\".jobs_id_seq RESTART WITH 1001"
+	if err == nil || !strings.Contains(err.Error(), line) {
+		t.Fatalf("Import with rights on the tables = %v, want %q", err, line)
+	}
+	s.exec(t, line)
+	if _, err := b.Import(t.Context(), batch); err != nil {
+		t.Errorf("Import after that: %v", err)
+	}
 	if err := b.Close(); err != nil {
 		t.Error(err)
 	}

@@ -1,0 +1,211 @@
+package memory
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// Export implements [backend.Exporter].
+func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backend.Batch, error) {
+	if err := backend.CheckExport(req); err != nil {
+		return backend.Batch{}, fmt.Errorf("memory: export: %w", err)
+	}
+	if err := b.enter(ctx, "export"); err != nil {
+		return backend.Batch{}, err
+	}
+	defer b.mu.Unlock()
+	now := b.now()
+	batch := backend.Batch{LastID: b.lastID}
+	size := 0
+	for j := range b.jobs.above(req.After) {
+		size += len(j.payload)
+		if len(batch.Jobs) == req.Jobs || size > backend.DefaultMaxBytes && len(batch.Jobs) > 0 {
+			break
+		}
+		batch.Jobs = append(batch.Jobs, j.whole(now))
+	}
+	if req.Keys > 0 {
+		batch.Keys = b.keptKeys(req.AfterKey, req.Keys, now)
+	}
+	return batch, nil
+}
+
+// whole returns j with all that belongs to it.
+func (j *job) whole(now int64) backend.Record {
+	r := backend.Record{Info: j.info()}
+	j.showData(&r.Info)
+	r.Errors = slices.Clone(j.errors)
+	if m := j.more; m != nil {
+		r.Result = bytes.Clone(m.result)
+		r.Scope = m.scope
+		if u := j.name.uniques[m.unique]; u != nil && u.job == j && u.until > now {
+			r.KeyUntil = instant(u.until)
+		}
+	}
+	return r
+}
+
+// keptKeys returns a page of the keys that deleted jobs have left.
+func (b *Backend) keptKeys(after backend.KeptKey, limit int, now int64) (keys []backend.KeptKey) {
+	for _, text := range slices.Sorted(maps.Keys(b.names)) {
+		n := b.names[text]
+		if text < after.Name {
+			continue
+		}
+		for _, key := range slices.Sorted(maps.Keys(n.uniques)) {
+			u := n.uniques[key]
+			if text == after.Name && key <= after.Key || u.job.state != gone || u.until <= now {
+				continue
+			}
+			if len(keys) == limit {
+				return keys
+			}
+			keys = append(keys, backend.KeptKey{Name: text, Key: key, Job: u.job.id, Until: instant(u.until)})
+		}
+	}
+	return keys
+}
+
+// maxID is the greatest ID that fits: the table has a slot for each page of IDs.
+const maxID = 1 << 36
+
+// Import implements [backend.Importer].
+func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.ImportResult, error) {
+	var result backend.ImportResult
+	if err := backend.CheckBatch(batch); err != nil {
+		return result, fmt.Errorf("memory: import: %w", err)
+	}
+	if err := b.enter(ctx, "import"); err != nil {
+		return result, err
+	}
+	defer b.mu.Unlock()
+	last := batch.LastID
+	for i := range batch.Jobs {
+		r := &batch.Jobs[i]
+		last = max(last, r.ID)
+		if j := b.jobs.get(r.ID); j != nil {
+			if err := r.CheckPresent(j.name.text, instant(j.created)); err != nil {
+				return result, fmt.Errorf("memory: import: %w", err)
+			}
+		}
+	}
+	if last > maxID {
+		return result, fmt.Errorf("memory: import: %w: ID %d is above %d, the greatest that is kept in memory", backend.ErrInvalid, last, int64(maxID))
+	}
+	b.lastID = max(b.lastID, last)
+	now := b.now()
+	for _, r := range batch.Jobs {
+		b.importJob(r.Arrive(instant(now)), now, &result)
+	}
+	for _, k := range batch.Keys {
+		b.importKey(k, now)
+	}
+	for _, s := range batch.Schedules {
+		if old := b.schedules[s.Name]; old == nil || !old.Last.After(s.Last) {
+			s.Next, s.Last, s.RemovedAt = micros(s.Next), micros(s.Last), micros(s.RemovedAt)
+			b.schedules[s.Name] = &s
+		}
+	}
+	return result, nil
+}
+
+// importJob stores a job that has arrived, unless it is there.
+func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportResult) {
+	n := b.name(r.Name)
+	switch {
+	case b.jobs.get(r.ID) != nil:
+		result.Present++
+		return
+	case r.State.Terminal() && (n.history.Keep(r.State) < 0 || now-r.FinishedAt.UnixMicro() >= n.history.Keep(r.State).Microseconds()):
+		result.Pruned = append(result.Pruned, r.ID)
+		return
+	}
+	result.Stored++
+	j := &job{
+		id: r.ID, name: n, payload: append([]byte{}, r.Payload...), created: r.CreatedAt.UnixMicro(), runAt: r.RunAt.UnixMicro(),
+		priority: r.Priority, failures: r.Failures, maxAttempts: r.MaxAttempts, crashes: r.Crashes, suspect: r.Suspect,
+	}
+	for _, e := range r.Errors {
+		e.At = micros(e.At)
+		j.errors = append(j.errors, e)
+	}
+	if r.UniqueKey != "" || r.SerialKey != "" || !r.ExpiresAt.IsZero() || r.Metadata != nil || r.Result != nil || r.Done != 0 || r.Total != 0 {
+		j.more = &more{
+			unique: r.UniqueKey, scope: r.Scope, serial: r.SerialKey, metadata: bytes.Clone(r.Metadata), result: bytes.Clone(r.Result),
+			done: r.Done, total: r.Total,
+		}
+		if !r.KeyUntil.IsZero() {
+			j.more.until = r.KeyUntil.UnixMicro()
+		}
+		if !r.ExpiresAt.IsZero() {
+			j.more.expires = r.ExpiresAt.UnixMicro()
+		}
+	}
+	b.jobs.put(j)
+	if r.State.Terminal() {
+		j.finished = r.FinishedAt.UnixMicro()
+		b.move(j, r.State, now)
+		b.importKey(backend.KeptKey{Name: r.Name, Key: r.UniqueKey, Job: r.ID, Until: r.KeyUntil}, now)
+		return
+	}
+	state := r.State
+	if state == backend.Blocked { // unless there is nothing to wait for
+		state = r.Waiting(instant(now))
+	} else if j.more != nil && j.more.serial != "" {
+		b.takeOver(j, now)
+	}
+	b.move(j, state, now)
+	if j.state == backend.Cancelled {
+		result.Superseded = append(result.Superseded, j.id)
+	}
+	if waits(j.state) && j.more != nil && j.more.expires != 0 {
+		b.expiries.push(j.more.expires, j)
+	}
+}
+
+// takeOver makes j, which is not there yet and can have its unique key, the head
+// of its serial key, if the head waits.
+func (b *Backend) takeOver(j *job, now int64) {
+	l := j.line()
+	if l == nil || !waits(l.head.state) {
+		return
+	}
+	if other := j.name.holder(j.more.unique, now); other != nil {
+		return // it is superseded, and waits for nothing
+	}
+	head := l.head
+	l.head = j
+	b.move(head, backend.Pending, now)
+}
+
+// importKey keeps a key for a finished or deleted job, unless a job has it.
+func (b *Backend) importKey(k backend.KeptKey, now int64) {
+	n := b.name(k.Name)
+	if k.Key == "" || k.Until.IsZero() || k.Until.UnixMicro() <= now || n.holder(k.Key, now) != nil {
+		return
+	}
+	j := b.jobs.get(k.Job)
+	if j == nil || j.name != n || j.more == nil || j.more.unique != k.Key {
+		j = &job{id: k.Job, name: n, more: &more{unique: k.Key}} // in no state: deleted
+	}
+	j.more.until = k.Until.UnixMicro()
+	if n.uniques == nil {
+		n.uniques = map[string]*unique{}
+	}
+	n.uniques[k.Key] = &unique{job: j, until: j.more.until}
+	b.holds.push(j.more.until, j)
+}
+
+// micros returns t as it is kept.
+func micros(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return instant(t.UnixMicro())
+}

@@ -1,0 +1,420 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+const (
+	// Changing a sequence, if only to what it is, has others wait for it.
+	lockSequence = `ALTER SEQUENCE plainjobs.jobs_id_seq NO CYCLE`
+	restart      = `ALTER SEQUENCE plainjobs.jobs_id_seq RESTART WITH %d`
+
+	// Nobody else changes jobs while a batch finds its place among them.
+	lockJobs = `LOCK TABLE plainjobs.jobs IN SHARE ROW EXCLUSIVE MODE`
+
+	selectPresent = `SELECT id, name, created_at FROM plainjobs.jobs WHERE id = ANY($1::text::bigint[])`
+
+	// It keeps keys that nobody has.
+	keepFree = `
+		INSERT INTO plainjobs.keys AS k (name, key, job, until, held)
+		SELECT v.name, v.key, v.job, v.until, false
+		FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[], $4::text::bigint[]) AS v(name, key, job, until)
+		ORDER BY v.name COLLATE "C", v.key COLLATE "C"
+		ON CONFLICT (name, key) DO UPDATE SET job = excluded.job, until = excluded.until
+		WHERE NOT k.held AND k.until <= $5::bigint`
+
+	selectHeads = `
+		SELECT s.name, s.key, s.job, coalesce(j.state, 0) FROM unnest($1::text::text[], $2::text::text[]) AS v(name, key)
+		JOIN plainjobs.serials s ON s.name = v.name AND s.key = v.key LEFT JOIN plainjobs.jobs j ON j.id = s.job`
+	upsertHeads = `
+		INSERT INTO plainjobs.serials AS s (name, key, job)
+		SELECT v.name, v.key, v.job FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
+		ON CONFLICT (name, key) DO UPDATE SET job = excluded.job`
+	updateBlocked = `UPDATE plainjobs.jobs SET state = 2 WHERE id = ANY($1::text::bigint[])`
+
+	insertImported = `
+		INSERT INTO plainjobs.jobs (id, name, state, priority, suspect, crashes, failures, max_attempts, created_at, run_at, finished_at,
+			expires_at, flags, unique_key, serial_key, metadata, payload)
+		OVERRIDING SYSTEM VALUE
+		SELECT v.id, v.name, v.state, v.priority, v.suspect, v.crashes, v.failures, v.max_attempts, v.created_at, v.run_at, v.finished_at,
+			nullif(v.expires_at, 0), v.flags, nullif(v.unique_key, ''), nullif(v.serial_key, ''), ` + cutMetadata + `, ` + cutPayload + `
+		FROM unnest($1::text::bigint[], $2::text::text[], $3::text::smallint[], $4::text::smallint[], $5::text::boolean[], $6::text::smallint[],
+			$7::text::integer[], $8::text::bigint[], $9::text::bigint[], $10::text::bigint[], $12::text::bigint[], $13::text::bigint[],
+			$14::text::integer[], $15::text::text[], $16::text::text[], $17::text::integer[], $18::text::integer[], $19::text::integer[])
+			AS v(id, name, state, priority, suspect, crashes, failures, max_attempts, created_at, run_at, finished_at, expires_at, flags,
+				unique_key, serial_key, payload, metadata, place)`
+
+	insertOldErrors = `
+		INSERT INTO plainjobs.errors (job, attempt, at, error, stack)
+		SELECT v.job, v.attempt, v.at, v.error, v.stack
+		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::text[], $5::text::text[]) WITH ORDINALITY
+			AS v(job, attempt, at, error, stack, n)
+		ORDER BY v.n`
+	insertProgress = `
+		INSERT INTO plainjobs.progress (job, done, total)
+		SELECT * FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[])`
+
+	// A schedule that has pushed since stays.
+	importSchedule = `
+		INSERT INTO plainjobs.schedules AS s (name, definition, next_at, last_at, paused, removed_at)
+		VALUES ($1::text, $2::text, $3::bigint, nullif($4::bigint, 0), $5::boolean, nullif($6::bigint, 0))
+		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, next_at = excluded.next_at, last_at = excluded.last_at,
+			paused = excluded.paused, removed_at = excluded.removed_at
+		WHERE coalesce(s.last_at, 0) <= coalesce(excluded.last_at, 0)`
+)
+
+// Import implements [backend.Importer]. A last ID above those that were given
+// needs a role that owns the tables. IDs of a refused batch may be passed over.
+func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backend.ImportResult, err error) {
+	if err := backend.CheckBatch(batch); err != nil {
+		return result, fmt.Errorf("postgres: import: %w", err)
+	}
+	last := batch.LastID
+	if n := len(batch.Jobs); n > 0 {
+		last = max(last, batch.Jobs[n-1].ID)
+	}
+	// Apart, as who waits for the sequence may have locked what the batch
+	// needs.
+	if err := b.raiseLastID(ctx, last); err != nil {
+		return result, err
+	}
+	err = b.write(ctx, "import", b.durable(), func(t *tx) error {
+		a := &arriving{t: t, result: &result}
+		result = backend.ImportResult{}
+		return a.run(batch)
+	})
+	if err != nil {
+		return backend.ImportResult{}, err
+	}
+	return result, nil
+}
+
+// raiseLastID has the sequence go on after last, if it has not come so far.
+func (b *Backend) raiseLastID(ctx context.Context, last int64) error {
+	given := int64(0)
+	scan := func(r *sql.Rows) error { return r.Scan(&given) }
+	err := b.read(ctx, "import", func(q querier) error { return b.scan(ctx, q, selectLastID, nil, scan) })
+	if err != nil || given >= last {
+		return err
+	}
+	return b.write(ctx, "import", b.durable(), func(t *tx) error {
+		_, err := t.exec(lockSequence)
+		if code(err) == codeNoRight {
+			return fmt.Errorf("%w; as the owner of the tables, run %s, and import again", err, b.sql(fmt.Sprintf(restart, last+1)))
+		}
+		if err == nil {
+			err = t.each(selectLastID, nil, scan)
+		}
+		if err == nil && given < last {
+			_, err = t.exec(fmt.Sprintf(restart, last+1))
+		}
+		return err
+	})
+}
+
+// An arriving is a batch on its way into the database.
+type arriving struct {
+	t      *tx
+	now    int64
+	jobs   []backend.Record // those that are new
+	result *backend.ImportResult
+}
+
+// run stores a batch, in the order of locks that all others keep: jobs, unique
+// keys, serial keys.
+func (a *arriving) run(batch backend.Batch) error {
+	var err error
+	if a.now, err = a.t.now(); err != nil {
+		return err
+	}
+	for _, step := range []func() error{
+		func() error { return a.sift(batch.Jobs) }, a.takeKeys, func() error { return a.keepKeys(batch.Keys) },
+		a.queueUp, a.insert, a.insertErrors, a.insertResults, a.insertProgress,
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	for _, s := range batch.Schedules {
+		_, err := a.t.exec(importSchedule, s.Name, s.Definition, s.Next.UnixMicro(), microsOf(s.Last), s.Paused, microsOf(s.RemovedAt))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sift leaves out what is there and what would be deleted at once.
+func (a *arriving) sift(jobs []backend.Record) error {
+	if len(jobs) == 0 {
+		return nil
+	}
+	if _, err := a.t.exec(lockJobs); err != nil {
+		return err
+	}
+	byID := make(map[int64]*backend.Record, len(jobs))
+	ids := make([]int64, len(jobs))
+	for i := range jobs {
+		ids[i], byID[jobs[i].ID] = jobs[i].ID, &jobs[i]
+	}
+	present := map[int64]bool{}
+	err := a.t.each(selectPresent, []any{intArray(ids)}, func(r *sql.Rows) error {
+		var id, created int64
+		var name string
+		if err := r.Scan(&id, &name, &created); err != nil {
+			return err
+		}
+		present[id] = true
+		if err := byID[id].CheckPresent(name, instant(created)); err != nil {
+			return rejected{err}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	a.result.Present = len(present)
+	for i := range jobs {
+		if present[jobs[i].ID] {
+			continue
+		}
+		r := jobs[i].Arrive(instant(a.now))
+		if r.State.Terminal() {
+			keep, err := a.t.keep(r.Name, r.State)
+			if err != nil {
+				return err
+			}
+			if keep < 0 || a.now-r.FinishedAt.UnixMicro() >= keep.Microseconds() {
+				a.result.Pruned = append(a.result.Pruned, r.ID)
+				continue
+			}
+		}
+		a.jobs = append(a.jobs, r)
+	}
+	a.result.Stored = len(a.jobs)
+	return nil
+}
+
+// takeKeys takes the unique keys of the jobs that are to wait, and cancels
+// those whose keys others have.
+func (a *arriving) takeKeys() error {
+	wanted := map[nameKey]claimant{}
+	for i := range a.jobs {
+		r := &a.jobs[i]
+		k := nameKey{r.Name, r.UniqueKey}
+		if _, twice := wanted[k]; k.key != "" && !r.State.Terminal() && !twice {
+			wanted[k] = claimant{r.ID, microsOf(r.KeyUntil)}
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	holders, err := a.t.take(wanted, a.now)
+	if err != nil {
+		return err
+	}
+	for i := range a.jobs {
+		r := &a.jobs[i]
+		if r.UniqueKey == "" || r.State.Terminal() {
+			continue
+		}
+		k := nameKey{r.Name, r.UniqueKey}
+		other, taken := holders[k]
+		if !taken {
+			other = wanted[k].job
+		}
+		if other != r.ID {
+			r.Cancel(superseded(other), instant(a.now))
+			a.result.Superseded = append(a.result.Superseded, r.ID)
+		}
+	}
+	return nil
+}
+
+// keepKeys keeps the keys of finished and deleted jobs that nobody has.
+func (a *arriving) keepKeys(kept []backend.KeptKey) error {
+	first := map[nameKey]claimant{}
+	add := func(name, key string, job, until int64) {
+		if _, twice := first[nameKey{name, key}]; until > a.now && !twice {
+			first[nameKey{name, key}] = claimant{job, until}
+		}
+	}
+	for i := range a.jobs {
+		if r := &a.jobs[i]; r.State.Terminal() && r.UniqueKey != "" {
+			add(r.Name, r.UniqueKey, r.ID, microsOf(r.KeyUntil))
+		}
+	}
+	for _, k := range kept {
+		add(k.Name, k.Key, k.Job, microsOf(k.Until))
+	}
+	if len(first) == 0 {
+		return nil
+	}
+	var keys []nameKey
+	var jobs, untils []int64
+	for k, c := range first {
+		keys, jobs, untils = append(keys, k), append(jobs, c.job), append(untils, c.until)
+	}
+	names, values := columns(keys)
+	_, err := a.t.exec(keepFree, names, values, intArray(jobs), intArray(untils), a.now)
+	return err
+}
+
+// A place is the head of a serial key while a batch arrives.
+type place struct {
+	job   int64
+	state backend.State   // if it was there before
+	fresh *backend.Record // if it is of the batch
+}
+
+// queueUp finds the heads of the batch's serial keys. A job that was the head
+// before takes the place of another that waits.
+func (a *arriving) queueUp() error {
+	heads := map[nameKey]place{}
+	for i := range a.jobs {
+		if r := &a.jobs[i]; r.SerialKey != "" && !r.State.Terminal() {
+			heads[nameKey{r.Name, r.SerialKey}] = place{}
+		}
+	}
+	if len(heads) == 0 {
+		return nil
+	}
+	keys := make([]nameKey, 0, len(heads))
+	for k := range heads {
+		keys = append(keys, k)
+	}
+	names, values := columns(keys)
+	err := a.t.each(selectHeads, []any{names, values}, func(r *sql.Rows) error {
+		var k nameKey
+		var p place
+		err := r.Scan(&k.name, &k.key, &p.job, &p.state)
+		heads[k] = p
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var blocked []int64
+	for i := range a.jobs {
+		r := &a.jobs[i]
+		if r.SerialKey == "" || r.State.Terminal() {
+			continue
+		}
+		k := nameKey{r.Name, r.SerialKey}
+		head := heads[k]
+		switch {
+		case head.job == 0:
+			if r.State == backend.Blocked {
+				r.State = r.Waiting(instant(a.now))
+			}
+		case r.State == backend.Blocked:
+			continue
+		case head.fresh != nil:
+			head.fresh.State = backend.Blocked
+		case head.state.Waits():
+			blocked = append(blocked, head.job)
+			a.t.move(r.Name, head.state, backend.Blocked, 1)
+		default:
+			r.State = backend.Blocked
+			continue
+		}
+		heads[k] = place{job: r.ID, fresh: r}
+	}
+	keys, jobs := keys[:0], []int64{}
+	for k, p := range heads {
+		if p.fresh != nil {
+			keys, jobs = append(keys, k), append(jobs, p.job)
+		}
+	}
+	names, values = columns(keys)
+	if _, err := a.t.exec(upsertHeads, names, values, intArray(jobs)); err != nil || len(blocked) == 0 {
+		return err
+	}
+	_, err = a.t.exec(updateBlocked, intArray(blocked))
+	return err
+}
+
+func (a *arriving) insert() error {
+	n := len(a.jobs)
+	if n == 0 {
+		return nil
+	}
+	ids, states, priorities, suspects := make([]int64, n), make([]backend.State, n), make([]int16, n), make([]bool, n)
+	crashes, failures, attempts := make([]int64, n), make([]int64, n), make([]int64, n)
+	created, runAts, finished, expires, flags := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]flag, n)
+	names, uniques, serials := make([]string, n), make([]string, n), make([]string, n)
+	payloads, metadata, places, blob := make([]int64, n), make([]int64, n), make([]int64, n), []byte{}
+	for i := range a.jobs {
+		r := &a.jobs[i]
+		ids[i], states[i], priorities[i], suspects[i] = r.ID, r.State, r.Priority, r.Suspect
+		crashes[i], failures[i], attempts[i] = int64(r.Crashes), int64(r.Failures), int64(r.MaxAttempts)
+		created[i], runAts[i], finished[i] = r.CreatedAt.UnixMicro(), r.RunAt.UnixMicro(), r.CreatedAt.UnixMicro()
+		if r.State.Terminal() {
+			finished[i] = r.FinishedAt.UnixMicro()
+		}
+		expires[i] = microsOf(r.ExpiresAt)
+		flags[i] = flagsOf(&backend.NewJob{Unique: backend.Unique{Key: r.UniqueKey, Scope: r.Scope}, Serial: r.SerialKey})
+		names[i], uniques[i], serials[i] = r.Name, r.UniqueKey, r.SerialKey
+		payloads[i], metadata[i], places[i] = int64(len(r.Payload)), int64(len(r.Metadata)), int64(len(blob)+1)
+		blob = append(append(blob, r.Payload...), r.Metadata...)
+		a.t.count(r.Name, r.State, 1)
+	}
+	_, err := a.t.exec(insertImported, intArray(ids), textArray(names), intArray(states), intArray(priorities), boolArray(suspects),
+		intArray(crashes), intArray(failures), intArray(attempts), intArray(created), intArray(runAts), blob, intArray(finished), intArray(expires),
+		intArray(flags), textArray(uniques), textArray(serials), intArray(payloads), intArray(metadata), intArray(places))
+	return err
+}
+
+func (a *arriving) insertErrors() error {
+	var jobs, attempts, ats []int64
+	var texts, stacks []string
+	for i := range a.jobs {
+		for _, e := range a.jobs[i].Errors {
+			jobs, attempts, ats = append(jobs, a.jobs[i].ID), append(attempts, int64(e.Attempt)), append(ats, e.At.UnixMicro())
+			texts, stacks = append(texts, e.Error), append(stacks, e.Stack)
+		}
+	}
+	if len(jobs) == 0 {
+		return nil
+	}
+	_, err := a.t.exec(insertOldErrors, intArray(jobs), intArray(attempts), intArray(ats), textArray(texts), textArray(stacks))
+	return err
+}
+
+func (a *arriving) insertResults() error {
+	for i := range a.jobs {
+		if r := &a.jobs[i]; r.Result != nil {
+			if _, err := a.t.exec(upsertResult, r.ID, r.Result); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (a *arriving) insertProgress() error {
+	var jobs, dones, totals []int64
+	for i := range a.jobs {
+		if r := &a.jobs[i]; r.Done != 0 || r.Total != 0 {
+			jobs, dones, totals = append(jobs, r.ID), append(dones, r.Done), append(totals, r.Total)
+		}
+	}
+	if len(jobs) == 0 {
+		return nil
+	}
+	_, err := a.t.exec(insertProgress, intArray(jobs), intArray(dones), intArray(totals))
+	return err
+}
+
+// microsOf returns a time as it is stored, 0 if it is none.
+func microsOf(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}

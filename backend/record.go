@@ -1,0 +1,220 @@
+package backend
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// A Record is a stored job with all that belongs to it: enough to store it
+// elsewhere.
+type Record struct {
+	// Info is complete, also where lists leave something out. Worker and
+	// BlockedBy are for people; no store reads them.
+	Info
+	// Scope of the unique key.
+	Scope Scope
+	// KeyUntil is how long the unique key is kept at least, see Unique.For;
+	// zero if that is over, or another job has the key.
+	KeyUntil time.Time
+}
+
+// A KeptKey is a unique key that is kept although its job is deleted, see
+// [Unique.For].
+type KeptKey struct {
+	Name, Key string
+	Job       int64
+	Until     time.Time
+}
+
+// An ExportRequest asks for a page.
+type ExportRequest struct {
+	// After is where the page of jobs begins: only IDs above.
+	After int64
+	// AfterKey is where the page of keys begins: only those behind its Name
+	// and Key.
+	AfterKey KeptKey
+	// Jobs and Keys are how many of each to return, at most 1000; zero is
+	// none.
+	Jobs, Keys int
+}
+
+// MaxBatch is how many jobs, keys and schedules a [Batch] may have, each.
+const MaxBatch = maxPage
+
+// A Batch is what Export returns and Import takes.
+type Batch struct {
+	// LastID is the greatest ID that the store has given so far, or that it
+	// must behave as if it had.
+	LastID int64
+	Jobs   []Record
+	Keys   []KeptKey
+	// Schedules are only for Import; [Scheduler] shows them.
+	Schedules []Schedule
+}
+
+// An ImportResult says what Import did.
+type ImportResult struct {
+	// Stored jobs are new. Present ones were there already.
+	Stored, Present int
+	// Superseded are those of the stored jobs that were to wait and are
+	// Cancelled, because others have their unique keys.
+	Superseded []int64
+	// Pruned are finished jobs that are past their keep in this store, which
+	// left them out.
+	Pruned []int64
+}
+
+// CheckExport returns an error matching [ErrInvalid] that names what is wrong
+// with req, or nil. Export must call it.
+func CheckExport(req ExportRequest) error {
+	switch {
+	case req.After < 0:
+		return fmt.Errorf("%w: export after ID %d", ErrInvalid, req.After)
+	case req.Jobs < 0 || req.Jobs > maxPage:
+		return fmt.Errorf("%w: export of %d jobs is not within 0 and %d", ErrInvalid, req.Jobs, maxPage)
+	case req.Keys < 0 || req.Keys > maxPage:
+		return fmt.Errorf("%w: export of %d keys is not within 0 and %d", ErrInvalid, req.Keys, maxPage)
+	}
+	return nil
+}
+
+// MaxID is the greatest ID that may be imported. JSON keeps whole numbers up
+// to it exactly, and there is room for all that a store gives after it.
+const MaxID = 1<<53 - 1
+
+// CheckBatch returns an error matching [ErrInvalid] that names the first fault
+// in b, or nil. Import must call it before it writes.
+func CheckBatch(b Batch) error {
+	if b.LastID < 0 || b.LastID > MaxID {
+		return fmt.Errorf("%w: the last ID is %d, not within 0 and %d", ErrInvalid, b.LastID, int64(MaxID))
+	}
+	if n := max(len(b.Jobs), len(b.Keys), len(b.Schedules)); n > MaxBatch {
+		return fmt.Errorf("%w: a batch of %d, at most %d", ErrInvalid, n, MaxBatch)
+	}
+	last := int64(0)
+	for i := range b.Jobs {
+		r := &b.Jobs[i]
+		if r.ID <= last || r.ID > MaxID {
+			return fmt.Errorf("%w: job %d comes after job %d; IDs ascend and are within 1 and %d", ErrInvalid, r.ID, last, int64(MaxID))
+		}
+		last = r.ID
+		if fault := r.fault(); fault != "" {
+			return fmt.Errorf("%w: job %d: %s", ErrInvalid, r.ID, fault)
+		}
+	}
+	for _, k := range b.Keys {
+		switch {
+		case checkName(k.Name) != "":
+			return fmt.Errorf("%w: kept key: name %q %s", ErrInvalid, k.Name, checkName(k.Name))
+		case k.Key == "" || k.Job <= 0 || k.Job > MaxID || k.Until.IsZero():
+			return fmt.Errorf("%w: kept key %q of %s: it needs a key, a job and a time", ErrInvalid, k.Key, k.Name)
+		case CheckKey(k.Key) != nil:
+			return fmt.Errorf("kept key of %s: %w", k.Name, CheckKey(k.Key))
+		}
+	}
+	return CheckSchedules(b.Schedules)
+}
+
+// fault returns what is wrong with r, or nothing.
+func (r *Record) fault() string {
+	switch {
+	case checkName(r.Name) != "":
+		return fmt.Sprintf("name %q %s", r.Name, checkName(r.Name))
+	case !slices.Contains(States(), r.State):
+		return fmt.Sprintf("unknown %v", r.State)
+	case r.MaxAttempts < 1:
+		return fmt.Sprintf("max attempts is %d, must be at least 1", r.MaxAttempts)
+	case r.Failures < 0 || r.Failures > math.MaxInt32 || r.Crashes < 0 || r.Crashes > MaxCrashes:
+		return fmt.Sprintf("%d failures and %d crashes", r.Failures, r.Crashes)
+	case CheckKey(r.UniqueKey) != nil:
+		return fmt.Sprintf("unique key: %v", CheckKey(r.UniqueKey))
+	case CheckKey(r.SerialKey) != nil:
+		return fmt.Sprintf("serial key: %v", CheckKey(r.SerialKey))
+	case r.State == Blocked && r.SerialKey == "":
+		return "it is blocked and has no serial key"
+	case r.Scope > UntilStarted || r.UniqueKey == "" && (r.Scope != 0 || !r.KeyUntil.IsZero()):
+		return "the scope of its unique key is unknown, or it has none"
+	case r.State.Terminal() == r.FinishedAt.IsZero():
+		return fmt.Sprintf("it is %v and finished at %v", r.State, r.FinishedAt)
+	case r.Cancelling && r.State != Running:
+		return "it is to be cancelled and does not run"
+	case len(r.Metadata) > maxMetadata:
+		return fmt.Sprintf("metadata of %d bytes, at most %d", len(r.Metadata), maxMetadata)
+	case len(r.Errors) > maxErrors:
+		return fmt.Sprintf("%d errors, at most %d", len(r.Errors), maxErrors)
+	}
+	for _, t := range []time.Time{r.CreatedAt, r.RunAt, r.FinishedAt, r.ExpiresAt, r.KeyUntil} {
+		if !t.IsZero() && (t.Year() < 1970 || t.Year() > 9999) {
+			return fmt.Sprintf("the time %v is not within 1970 and 9999", t)
+		}
+	}
+	if r.CreatedAt.IsZero() || r.RunAt.IsZero() {
+		return "it has no time at which it was pushed, or is to run"
+	}
+	for _, e := range r.Errors {
+		if e.At.IsZero() || e.Attempt < 1 {
+			return "an error has no time or no attempt"
+		}
+	}
+	return ""
+}
+
+// maxErrors is how many errors of a job are kept.
+const maxErrors = 10
+
+// Arrive returns r as Import stores it: a job that ran is released, and is
+// Cancelled if it was to be; errors are cleaned.
+func (r Record) Arrive(now time.Time) Record {
+	r.Errors = slices.Clone(r.Errors)
+	for i := range r.Errors {
+		e := &r.Errors[i]
+		e.Error, e.Stack = CleanError(e.Error), CleanError(e.Stack)
+	}
+	if r.State == Running {
+		if r.State = Pending; r.Cancelling {
+			r.Cancel(CancelledError, now)
+		}
+		r.Worker, r.Cancelling = 0, false
+	}
+	return r
+}
+
+// Cancel ends r as Cancelled with an error.
+func (r *Record) Cancel(text string, now time.Time) {
+	r.State, r.FinishedAt = Cancelled, now
+	r.Errors = append(r.Errors, RunError{Attempt: r.Failures + 1, At: now, Error: text})
+	if len(r.Errors) > maxErrors {
+		r.Errors = slices.Delete(r.Errors, 0, len(r.Errors)-maxErrors)
+	}
+}
+
+// Waiting returns the state of a job that is to wait and is not blocked.
+func (r *Record) Waiting(now time.Time) State {
+	if r.RunAt.After(now) {
+		return Scheduled
+	}
+	return Pending
+}
+
+// CheckPresent returns nil if r and the stored job of its ID, of which name and
+// creation are given, are the same one, and otherwise an error that matches
+// [ErrDuplicate].
+func (r *Record) CheckPresent(name string, created time.Time) error {
+	if r.Name == name && r.CreatedAt.UnixMicro() == created.UnixMicro() {
+		return nil
+	}
+	return fmt.Errorf("%w: job %d of the store is another one, %s of %s; import into a store that has not given these IDs",
+		ErrDuplicate, r.ID, shown(name), created.UTC().Format(time.RFC3339))
+}
+
+// shown returns a name for a message.
+func shown(name string) string {
+	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }) {
+		return fmt.Sprintf("%q", name)
+	}
+	return name
+}

@@ -1,0 +1,265 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+const (
+	selectPresent = `
+		SELECT n.name, j.created_at FROM plainjobs_jobs j JOIN plainjobs_names n ON n.id = j.name WHERE j.id = ?`
+
+	insertImported = `
+		INSERT INTO plainjobs_jobs (id, name, state, suspect, crashes, failures, priority, max_attempts, created_at, run_at, finished_at,
+			flags, unique_key, serial_key, expires_at, metadata, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
+	insertResult   = `INSERT INTO plainjobs_results (job, result) VALUES (?, ?)`
+	insertProgress = `INSERT INTO plainjobs_progress (job, done, total) VALUES (?, ?, ?)`
+
+	// It keeps a key that nobody has.
+	keepFree = `
+		INSERT INTO plainjobs_keys (name, key, job, held, until) VALUES (?1, ?2, ?3, 0, ?4)
+		ON CONFLICT (name, key) DO UPDATE SET job = ?3, until = ?4 WHERE held = 0 AND until <= ?5`
+
+	// What AUTOINCREMENT goes by.
+	raiseLastID  = `UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'plainjobs_jobs' AND seq < ?1`
+	insertLastID = `
+		INSERT INTO sqlite_sequence (name, seq) SELECT 'plainjobs_jobs', ?1
+		WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'plainjobs_jobs')`
+
+	// A schedule that has pushed since stays.
+	importSchedule = `
+		INSERT INTO plainjobs_schedules (name, definition, next_at, last_at, paused, removed_at) VALUES (?,?,?,?,?,?)
+		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, next_at = excluded.next_at, last_at = excluded.last_at,
+			paused = excluded.paused, removed_at = excluded.removed_at
+		WHERE last_at <= excluded.last_at`
+)
+
+// Import implements [backend.Importer].
+func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backend.ImportResult, err error) {
+	if err := backend.CheckBatch(batch); err != nil {
+		return result, fmt.Errorf("sqlite: import: %w", err)
+	}
+	err = b.write(ctx, &request{op: "import", full: b.full(), run: func(t *tx) error {
+		return t.nested(func() error {
+			result = backend.ImportResult{}
+			return b.importBatch(t, batch, b.now(), &result)
+		})
+	}})
+	if err != nil {
+		return backend.ImportResult{}, err
+	}
+	return result, nil
+}
+
+func (b *Backend) importBatch(t *tx, batch backend.Batch, now int64, result *backend.ImportResult) error {
+	last := batch.LastID
+	for i := range batch.Jobs {
+		r := batch.Jobs[i].Arrive(instant(now))
+		last = max(last, r.ID)
+		if err := b.importJob(t, &r, now, result); err != nil {
+			return err
+		}
+	}
+	for _, query := range []string{raiseLastID, insertLastID} {
+		if _, err := t.exec(query, last); err != nil {
+			return err
+		}
+	}
+	for _, k := range batch.Keys {
+		name, err := t.nameID(k.Name)
+		if err == nil {
+			err = t.keepFree(name, k, now)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, s := range batch.Schedules {
+		removed := int64(0)
+		if !s.RemovedAt.IsZero() {
+			removed = s.RemovedAt.UnixMicro()
+		}
+		pushed := int64(0)
+		if !s.Last.IsZero() {
+			pushed = s.Last.UnixMicro()
+		}
+		if _, err := t.exec(importSchedule, s.Name, s.Definition, s.Next.UnixMicro(), pushed, s.Paused, removed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// importJob stores a job that has arrived, unless it is there.
+func (b *Backend) importJob(t *tx, r *backend.Record, now int64, result *backend.ImportResult) error {
+	present, err := t.present(r)
+	if err != nil {
+		return err
+	}
+	if present {
+		result.Present++
+		return nil
+	}
+	name, err := t.nameID(r.Name)
+	if err != nil {
+		return err
+	}
+	if r.State.Terminal() {
+		set, err := t.settings()
+		if err != nil {
+			return err
+		}
+		if keep := b.keep(set, name, r.State); keep < 0 || now-r.FinishedAt.UnixMicro() >= keep.Microseconds() {
+			result.Pruned = append(result.Pruned, r.ID)
+			return nil
+		}
+	}
+	k := keyed{id: r.ID, name: name, flags: flagsOfRecord(r), unique: r.UniqueKey, serial: r.SerialKey}
+	if err := t.importUnique(k, r, now, result); err != nil {
+		return err
+	}
+	if err := t.importSerial(k, r, now); err != nil {
+		return err
+	}
+	result.Stored++
+	t.count(name, r.State, 1)
+	return t.insertRecord(k, r)
+}
+
+// present reports whether a job is there, and returns an error if it is
+// another one.
+func (t *tx) present(r *backend.Record) (present bool, err error) {
+	err = t.each(selectPresent, []any{r.ID}, func(rows *sql.Rows) (bool, error) {
+		var name string
+		var created int64
+		present = true
+		if err := rows.Scan(&name, &created); err != nil {
+			return false, err
+		}
+		return false, r.CheckPresent(name, instant(created))
+	})
+	return present, err
+}
+
+// importUnique takes the unique key of a job that is to wait, or cancels it if
+// another has that, and keeps the key of one that is finished.
+func (t *tx) importUnique(k keyed, r *backend.Record, now int64, result *backend.ImportResult) error {
+	if r.UniqueKey == "" {
+		return nil
+	}
+	if r.State.Terminal() {
+		return t.keepFree(k.name, backend.KeptKey{Key: r.UniqueKey, Job: r.ID, Until: r.KeyUntil}, now)
+	}
+	until := int64(0)
+	if !r.KeyUntil.IsZero() {
+		until = r.KeyUntil.UnixMicro()
+	}
+	ok, err := t.take(k, until, now)
+	if err != nil || ok {
+		return err
+	}
+	other, err := t.holder(k.name, k.unique, now)
+	if err == nil {
+		r.Cancel(superseded(other), instant(now))
+		result.Superseded = append(result.Superseded, r.ID)
+	}
+	return err
+}
+
+// keepFree keeps a key for a job that does not wait, unless one has it.
+func (t *tx) keepFree(name int64, k backend.KeptKey, now int64) error {
+	if k.Until.IsZero() || k.Until.UnixMicro() <= now {
+		return nil
+	}
+	_, err := t.exec(keepFree, name, k.Key, k.Job, k.Until.UnixMicro(), now)
+	return err
+}
+
+// importSerial finds out whether a job that is to wait is the head of its
+// serial key. One that was it before takes the place of another that waits.
+func (t *tx) importSerial(k keyed, r *backend.Record, now int64) error {
+	if r.SerialKey == "" || r.State.Terminal() {
+		return nil
+	}
+	head, err := t.head(k.name, k.serial)
+	if err != nil {
+		return err
+	}
+	if head == 0 {
+		if r.State == backend.Blocked {
+			r.State = r.Waiting(instant(now))
+		}
+		_, err := t.exec(insertHead, k.name, k.serial, k.id)
+		return err
+	}
+	if r.State == backend.Blocked {
+		return nil
+	}
+	h, err := t.row(head)
+	if err != nil {
+		return err
+	}
+	if !h.state.Waits() {
+		r.State = backend.Blocked
+		return nil
+	}
+	t.move(h.name, h.state, backend.Blocked, 1)
+	if _, err := t.exec(updateUnblocked, int64(backend.Blocked), head); err != nil {
+		return err
+	}
+	_, err = t.exec(updateHead, k.id, k.name, k.serial)
+	return err
+}
+
+func (t *tx) insertRecord(k keyed, r *backend.Record) error {
+	finished := r.CreatedAt.UnixMicro()
+	if r.State.Terminal() {
+		finished = r.FinishedAt.UnixMicro()
+	}
+	var expires, metadata any
+	if !r.ExpiresAt.IsZero() {
+		expires = r.ExpiresAt.UnixMicro()
+	}
+	if len(r.Metadata) > 0 {
+		metadata = r.Metadata
+	}
+	payload := r.Payload
+	if payload == nil {
+		payload = []byte{} // nil would be NULL
+	}
+	_, err := t.exec(insertImported, k.id, k.name, int64(r.State), r.Suspect, int64(r.Crashes), int64(r.Failures), int64(r.Priority),
+		int64(r.MaxAttempts), r.CreatedAt.UnixMicro(), r.RunAt.UnixMicro(), finished, int64(k.flags), orNull(k.unique), orNull(k.serial),
+		expires, metadata, payload)
+	if err == nil && r.Result != nil {
+		_, err = t.exec(insertResult, k.id, append([]byte{}, r.Result...))
+	}
+	if err == nil && k.flags&flagProgress != 0 {
+		_, err = t.exec(insertProgress, k.id, r.Done, r.Total)
+	}
+	for _, e := range r.Errors {
+		if err == nil {
+			_, err = t.exec(insertError, k.id, int64(e.Attempt), e.At.UnixMicro(), e.Error, e.Stack)
+		}
+	}
+	return err
+}
+
+func flagsOfRecord(r *backend.Record) (f flag) {
+	for flag, set := range map[flag]bool{
+		flagUnique:       r.UniqueKey != "",
+		flagUntilStarted: r.Scope == backend.UntilStarted,
+		flagSerial:       r.SerialKey != "",
+		flagExpires:      !r.ExpiresAt.IsZero(),
+		flagMetadata:     len(r.Metadata) > 0,
+		flagResult:       r.Result != nil,
+		flagProgress:     r.Done != 0 || r.Total != 0,
+	} {
+		if set {
+			f |= flag
+		}
+	}
+	return f
+}
