@@ -83,6 +83,7 @@ type Backend struct {
 	pushes  batcher[*pushing]
 	dones   batcher[*completing]
 	watch   watch
+	marks   marks
 	prune   pruner
 	fold    folder
 	limited atomic.Pointer[settings] // as read last; only for whom to wake

@@ -20,8 +20,13 @@ const (
 	selectReady = `
 		SELECT clock.now,
 			EXISTS (
-				SELECT 1 FROM unnest($1::text::text[]) AS v(name) CROSS JOIN LATERAL (
-					SELECT 1 FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = v.name LIMIT 1) p)
+				SELECT 1 FROM unnest($1::text::text[], $3::text::integer[], $4::text::integer[]) AS v(name, low, high)
+				CROSS JOIN LATERAL generate_series(v.low, v.high) AS g(place)
+				CROSS JOIN LATERAL (
+					SELECT 1 FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = v.name
+						AND (-j.priority::integer, j.id) >= (($5::text::integer[])[g.place], ($6::text::bigint[])[g.place])
+						AND -j.priority::integer < ($7::text::integer[])[g.place]
+					LIMIT 1) p)
 			OR $2::boolean AND EXISTS (
 				SELECT 1 FROM unnest($1::text::text[]) AS v(name) CROSS JOIN LATERAL (
 					SELECT 1 FROM plainjobs.jobs j WHERE j.state = 3 AND j.suspect AND j.name = v.name LIMIT 1) p),
@@ -89,9 +94,17 @@ func (b *Backend) look(ctx context.Context, req backend.ClaimRequest) (ready boo
 			return err
 		}
 		var first int64
-		err = t.each(selectReady, []any{textArray(names), req.Suspects}, func(r *sql.Rows) error { return r.Scan(&t.clock, &ready, &first) })
-		if err != nil || ready {
+		flight, from := b.marks.begin(names)
+		args := []any{textArray(names), req.Suspects, intArray(from.lows), intArray(from.highs), intArray(from.ranks), intArray(from.firsts),
+			intArray(from.untils)}
+		err = t.each(selectReady, args, func(r *sql.Rows) error { return r.Scan(&t.clock, &ready, &first) })
+		if err != nil {
+			b.marks.end(flight)
 			return err
+		}
+		b.marks.looked(flight, ready)
+		if ready {
+			return nil
 		}
 		if first != 0 && first <= t.clock {
 			err := t.each(selectDue, []any{textArray(names), t.clock}, func(r *sql.Rows) error { return r.Scan(&ready, &first) })

@@ -46,6 +46,8 @@ func Run(t *testing.T, d Driver) {
 		})
 	})
 	t.Run("Claims", d.testClaims)
+	t.Run("Marks", d.testMarks)
+	t.Run("MarksOrder", d.testMarksOrder)
 	t.Run("Connections", d.testConnections)
 	t.Run("Serializable", d.testSerializable)
 	t.Run("WakeUp", d.testWakeUp)
