@@ -91,7 +91,7 @@ func (w *watch) wait() {
 
 // notifyEvery is how often a process notifies at most. Commits that notify
 // wait for each other, in all of the server.
-const notifyEvery = 5 * time.Millisecond
+const notifyEvery = 2 * time.Millisecond
 
 // A notification that is lost is no loss: those who wait look by themselves,
 // too. So it is not worth an fsync.
@@ -109,6 +109,7 @@ func (w *watch) notify() {
 		payload := w.b.self + " " + strconv.FormatInt(w.lowest, 10)
 		w.again, w.lowest = false, 0
 		w.mu.Unlock()
+		next := time.After(notifyEvery)
 		// Whoever closes waits for this, for a moment.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), 5*time.Second)
 		_, err := w.b.db.ExecContext(ctx, sendNotification, w.name(), payload)
@@ -117,7 +118,7 @@ func (w *watch) notify() {
 			w.b.opts.Logger.Debug("postgres: notify", "error", Discreet(err))
 		}
 		select {
-		case <-time.After(notifyEvery):
+		case <-next:
 		case <-w.ctx.Done():
 		}
 	}

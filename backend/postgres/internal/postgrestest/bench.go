@@ -20,6 +20,8 @@ func Bench(b *testing.B, d Driver) {
 	b.Run("Drain/batch=10", func(b *testing.B) { d.benchDrain(b, 2, 10) })
 	b.Run("Drain/batch=1", func(b *testing.B) { d.benchDrain(b, 8, 1) })
 	b.Run("ClaimBloated", d.benchClaimBloated)
+	b.Run("Pickup/idle", func(b *testing.B) { d.benchPickup(b, 25*time.Millisecond) })
+	b.Run("Pickup/next", func(b *testing.B) { d.benchPickup(b, time.Nanosecond) })
 }
 
 func benchJob() backend.NewJob {
@@ -121,6 +123,55 @@ func (d Driver) benchDrain(b *testing.B, workers, batch int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "jobs/s")
 	report(b, "claim", claims)
 	report(b, "complete", completes)
+}
+
+// benchPickup measures how soon a waiting worker has claimed a job that another
+// process has pushed, from when the push is acknowledged, and what a claim that
+// finds one takes beside it. Jobs are pushed one by one, that long apart at least.
+func (d Driver) benchPickup(b *testing.B, apart time.Duration) {
+	s, pusher := d.benchStore(b)
+	waiter := s.open(b, &postgres.Options{Schema: s.name})
+	req := backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Minute}, Register: true, Names: []string{"bench"}, Limit: 10}
+	claim := func() time.Time {
+		got, err := waiter.Claim(b.Context(), req)
+		at := time.Now()
+		if err != nil || len(got) != 1 {
+			b.Errorf("Claim = %d jobs, %v", len(got), err)
+		}
+		return at
+	}
+	push := func() time.Time {
+		if _, err := pusher.Push(b.Context(), []backend.NewJob{benchJob()}); err != nil {
+			b.Error(err)
+		}
+		return time.Now()
+	}
+	var pickups, claims []time.Duration
+	picked := make(chan time.Time)
+	waits := make(chan struct{})
+	go func() {
+		for range waits {
+			if err := waiter.Wait(b.Context(), req); err != nil {
+				b.Errorf("Wait: %v", err)
+			}
+			picked <- claim()
+		}
+	}()
+	defer close(waits)
+	idle := time.NewTicker(apart)
+	defer idle.Stop()
+	b.ResetTimer()
+	for range b.N {
+		waits <- struct{}{}
+		<-idle.C
+		pushed := push()
+		pickups = append(pickups, (<-picked).Sub(pushed))
+		pushed = push()
+		claims = append(claims, claim().Sub(pushed))
+	}
+	report(b, "pickup", pickups)
+	report(b, "claim", claims)
+	b.ReportMetric(float64(pickups[b.N/2])/float64(claims[b.N/2]), "pickup/claim-p50")
 }
 
 // benchClaimBloated claims by turns from an empty table and from one with 50,000
