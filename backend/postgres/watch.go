@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,6 +16,8 @@ type watch struct {
 	ctx    context.Context // ends with the store
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
+
+	listening atomic.Bool
 
 	mu        sync.Mutex
 	changed   chan struct{}
@@ -27,7 +30,7 @@ type watch struct {
 func (w *watch) start(b *Backend) {
 	w.b = b
 	w.ctx, w.cancel = context.WithCancel(context.Background())
-	if b.opts.Listen != nil && !b.opts.NoListen {
+	if b.listens() {
 		w.tasks.Go(w.listen)
 	}
 }
@@ -139,6 +142,7 @@ func (w *watch) listen() {
 	for w.ctx.Err() == nil {
 		ready := func() {
 			pause = minRelisten
+			w.listening.Store(true)
 			w.b.marks.ready(0) // nobody told of what changed until now
 			w.wake()
 		}
@@ -154,6 +158,7 @@ func (w *watch) listen() {
 			w.wake()
 		}
 		err := w.b.opts.Listen(w.ctx, w.name(), ready, heard)
+		w.listening.Store(false)
 		if w.ctx.Err() != nil {
 			return
 		}
