@@ -2,7 +2,10 @@
 
 package postgrestest
 
-import "errors"
+import (
+	"errors"
+	"testing"
+)
 
 type cluster struct{}
 
@@ -13,3 +16,6 @@ func startCluster() (*cluster, error) {
 func (c *cluster) dsn(string) string         { return "" }
 func (c *cluster) tcp(_, _, _ string) string { return "" }
 func (c *cluster) stop()                     {}
+
+func (c *cluster) replica(testing.TB) *cluster                    { return nil }
+func (c *cluster) smallDisk(testing.TB) (dir string, grow func()) { return "", nil }
