@@ -17,5 +17,8 @@ func (c *cluster) dsn(string) string         { return "" }
 func (c *cluster) tcp(_, _, _ string) string { return "" }
 func (c *cluster) stop()                     {}
 
+func fresh(testing.TB) *cluster { return nil }
+
+func (c *cluster) crash(testing.TB, bool)                         {}
 func (c *cluster) replica(testing.TB) *cluster                    { return nil }
 func (c *cluster) smallDisk(testing.TB) (dir string, grow func()) { return "", nil }

@@ -21,6 +21,7 @@ type cluster struct {
 	dir     string
 	port    int
 	attr    *syscall.SysProcAttr // of who may run a server
+	revives bool                 // it starts again when it has crashed
 	process *exec.Cmd
 	leash   io.WriteCloser // when it is closed, also by our death, the server stops
 	log     bytes.Buffer
@@ -28,19 +29,25 @@ type cluster struct {
 
 // startCluster makes a cluster in a directory of its own and starts it.
 func startCluster() (*cluster, error) {
-	initdb, err := program("initdb")
-	if err != nil {
-		return nil, err
-	}
 	c, err := newCluster()
 	if err != nil {
 		return nil, err
 	}
-	if err := c.init(initdb); err != nil {
-		c.remove()
-		return nil, err
+	return c, c.make()
+}
+
+// make makes an empty cluster and starts it. If it does not start, the directory
+// is gone.
+func (c *cluster) make() error {
+	initdb, err := program("initdb")
+	if err == nil {
+		err = c.init(initdb)
 	}
-	return c, c.run()
+	if err != nil {
+		c.remove()
+		return err
+	}
+	return c.run()
 }
 
 // newCluster makes the directory of a cluster, and nothing in it.
@@ -99,7 +106,11 @@ func (c *cluster) run() error {
 	data := filepath.Join(c.dir, "data")
 	// The shell outlives us for the moment that the server needs to stop, and
 	// takes its directory with it.
-	const leash = `"$@" & pid=$!; cat >/dev/null; kill -INT $pid; wait $pid; rm -rf "$0"`
+	leash := `"$@" & pid=$!; cat >/dev/null; kill -INT $pid; wait $pid; rm -rf "$0"`
+	if c.revives {
+		leash = `while [ ! -e "$0/stop" ]; do "$@"; sleep 0.1; done & loop=$!; cat >/dev/null; touch "$0/stop"
+			while kill -0 $loop 2>/dev/null; do kill -INT $(head -n 1 "$0/data/postmaster.pid"); sleep 0.1; done; rm -rf "$0"`
+	}
 	c.process = exec.Command("/bin/sh", "-c", leash, c.dir, postgres, "-D", data, "-k", c.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(c.port),
 		"-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "max_wal_size=1GB", "-c", "log_min_messages=fatal",
 		// Nothing here outlives the test, whose machine may have a slow disk.

@@ -40,8 +40,8 @@ func (c *cutter) bounded(limit time.Duration, call func(context.Context) error) 
 	case err := <-done:
 		return err
 	case <-time.After(limit + slack):
-		c.t.Fatalf("after %d cuts a call did not return though its deadline was %v before", c.cuts, slack)
-		return nil
+		c.t.Errorf("a call did not return though its deadline was %v before", slack)
+		return context.DeadlineExceeded
 	}
 }
 

@@ -62,6 +62,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("ReadOnly", d.testReadOnly)
 	t.Run("Timeouts", d.testTimeouts)
 	t.Run("Cuts", d.testCuts)
+	t.Run("Crashes", d.testCrashes)
 	t.Run("IdleTimeout", d.testIdleTimeout)
 	t.Run("NoConnections", d.testNoConnections)
 	t.Run("Replica", d.testReplica)
