@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-type cluster struct{}
+type cluster struct{ port int }
 
 func startCluster() (*cluster, error) {
 	return nil, errors.New("the tests start servers on Unix only")
