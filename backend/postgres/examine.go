@@ -15,6 +15,8 @@ const (
 	manyDead = 50_000
 	// longSnapshot is long for a transaction beside a queue.
 	longSnapshot = time.Minute
+	// soonListens is how long it may take to listen.
+	soonListens = 2 * time.Second
 	// skew is how far clocks may differ.
 	skew = 2 * time.Second
 )
@@ -63,8 +65,7 @@ func (b *Backend) Examine(ctx context.Context) ([]backend.Finding, error) {
 	if err := e.pooler(ctx); err != nil {
 		return e.all, b.failed(ctx, "examine", err)
 	}
-	e.listening()
-	return e.all, nil
+	return e.all, b.failed(ctx, "examine", e.listening(ctx))
 }
 
 // ask reads the first row of a query.
@@ -289,7 +290,16 @@ func (e *examination) pooler(ctx context.Context) error {
 
 func (b *Backend) listens() bool { return b.opts.Listen != nil && !b.opts.NoListen }
 
-func (e *examination) listening() {
+// listening looks whether this process is notified. One that has just opened the
+// store is in a moment.
+func (e *examination) listening(ctx context.Context) error {
+	for until := time.Now().Add(soonListens); e.b.listens() && !e.b.watch.listening.Load() && time.Now().Before(until); {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	switch {
 	case !e.b.listens():
 		e.found("notifications", "none: jobs of other processes are found within a second", "", "")
@@ -299,6 +309,7 @@ func (e *examination) listening() {
 		e.found("notifications", "not listening", "jobs of other processes are found within a second only",
 			"see the log for why; behind a pooler set postgres.Options.NoListen")
 	}
+	return nil
 }
 
 func quoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

@@ -205,6 +205,19 @@ func (m *marks) reread(names []string) {
 	}
 }
 
+// next returns in how long everything of names is to be read again, at most a
+// pause: whoever waits must not be later.
+func (m *marks) next(names []string, pause time.Duration) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range names {
+		if k := m.names[name]; k != nil && len(k.ids) > 0 {
+			pause = min(pause, max(wholeEvery-time.Since(k.whole), time.Millisecond))
+		}
+	}
+	return pause
+}
+
 // ready notes that jobs became claimable, the lowest of which has an id, or any
 // if that is 0.
 func (m *marks) ready(lowest int64) {

@@ -112,6 +112,12 @@ func TestMarks(t *testing.T) {
 func TestMarksAge(t *testing.T) {
 	var m marks
 	m.claim(2*readMany, nil, spot{"a", 0, 1})
+	if got := m.next([]string{"a", "b"}, time.Hour); got <= 0 || got > wholeEvery {
+		t.Errorf("all is read in %v, want within %v", got, wholeEvery)
+	}
+	if got := m.next([]string{"b"}, time.Hour); got != time.Hour {
+		t.Errorf("whoever asks for another name looks in %v", got)
+	}
 	m.names["a"].whole = time.Now().Add(-wholeEvery)
 	if whole, _ := m.from("a"); !whole {
 		t.Error("all is not read after its time")

@@ -39,7 +39,7 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 		if ready {
 			return nil
 		}
-		pause := poll
+		pause := b.marks.next(req.Names, poll)
 		if due > 0 {
 			pause = min(pause, due)
 		}

@@ -57,7 +57,8 @@ func (d Driver) testExamine(t *testing.T) {
 	b := s.open(t, &postgres.Options{Schema: s.name})
 	push(t, b, "a", 1)
 	found := findings(t, b)
-	wantWell(t, found, "PostgreSQL", "server", "durability of pushes", "synchronous_commit", "autovacuum", "dead rows", "clock", "connections", "pooler")
+	wantWell(t, found, "PostgreSQL", "server", "durability of pushes", "synchronous_commit", "autovacuum", "dead rows", "clock", "connections", "pooler",
+		"notifications")
 	if f := found["pooler"]; f.Value != "none" {
 		t.Errorf("without a pooler the finding is %+v", f)
 	}
