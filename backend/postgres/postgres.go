@@ -17,6 +17,9 @@
 // store's clock is the server's. It works through a pooler that lends
 // connections by transaction, without LISTEN (see [Options.NoListen]).
 //
+// On a network that is silent, a call ends with its context if the driver's do:
+// those of pgx do, those of lib/pq wait for an answer.
+//
 // # The dead
 //
 // The store is no [backend.Sentinel]: that a worker's process has ended is known

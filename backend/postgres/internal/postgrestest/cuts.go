@@ -146,7 +146,9 @@ func (d Driver) testCuts(t *testing.T) {
 			}
 		}
 	}
-	c.stalls(key)
+	if d.Name == "pgx" { // lib/pq waits for the answer to what it cancels, however silent the network is
+		c.stalls(key)
+	}
 	c.check(direct)
 	t.Logf("%d cuts: %d pushes failed, of which %d were stored", c.cuts, c.failed, c.twice)
 }
