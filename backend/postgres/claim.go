@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -65,8 +66,9 @@ const specialFor = time.Second
 
 const claimPlain = `
 	SELECT coalesce(id, 0), coalesce(name, ''), coalesce(priority, 0), coalesce(failures, 0), coalesce(max_attempts, 0), coalesce(created_at, 0),
-		coalesce(run_at, 0), coalesce(now, 0), expires_at, metadata, payload
-	FROM plainjobs.claim($1::bigint, $2::bigint, $3::bigint, $4::text::text[], $5::text::bigint[], $6::bigint, $7::bigint, $8::boolean)`
+		coalesce(run_at, 0), coalesce(now, 0), expires_at, metadata, payload, coalesce(read, -1), coalesce(due, false), to_json(waiting)::text
+	FROM plainjobs.take($1::bigint, $2::bigint, $3::bigint, $4::text::text[], $5::text::bigint[], $6::bigint, $7::bigint, $8::boolean,
+		$9::text::integer[], $10::text::integer[], $11::text::integer[], $12::text::bigint[], $13::text::integer[])`
 
 // claimPlain claims by one call of a function. It returns false if that will
 // not do. When its answer is lost it is repeated, as whoever lost the answer
@@ -77,30 +79,30 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 		return nil, false, b.failed(ctx, "claim", err)
 	}
 	defer leave()
-	names := slices.Clone(req.Names)
-	slices.Sort(names)
-	names = slices.Compact(names)
-	most := make([]int64, len(names))
-	for i, name := range names {
-		most[i] = int64(req.Limit)
-		if n, ok := req.Caps[name]; ok {
-			most[i] = int64(max(n, 0))
-		}
-	}
+	names, most := uncapped(req)
+	flight, from := b.marks.begin(names)
+	var land landing
 	err = b.alone(ctx, true, func(q querier) error {
-		jobs, plain = nil, true
+		jobs, plain, land = nil, true, landing{}
 		base := 1 + rand.Int64N(1<<62)
 		args := []any{req.Worker.ID, req.Worker.Lease.Microseconds(), base, textArray(names), intArray(most), req.Limit,
-			cmp.Or(req.MaxBytes, backend.DefaultMaxBytes), req.Suspects}
+			cmp.Or(req.MaxBytes, backend.DefaultMaxBytes), req.Suspects,
+			intArray(from.lows), intArray(from.highs), intArray(from.ranks), intArray(from.firsts), intArray(from.untils)}
 		return b.scan(ctx, q, claimPlain, args, func(r *sql.Rows) error {
 			var j backend.Job
 			var failures, attempts, created, runAt, now int64
 			var expires sql.NullInt64
-			err := r.Scan(&j.ID, &j.Name, &j.Priority, &failures, &attempts, &created, &runAt, &now, &expires, &j.Metadata, &j.Payload)
+			var waiting sql.NullString
+			err := r.Scan(&j.ID, &j.Name, &j.Priority, &failures, &attempts, &created, &runAt, &now, &expires, &j.Metadata, &j.Payload,
+				&land.read, &land.due, &waiting)
+			if err == nil && waiting.Valid && land.waiting == nil {
+				err = json.Unmarshal([]byte(waiting.String), &land.waiting)
+			}
 			if j.ID == 0 {
-				plain = false
+				plain = land.read >= 0
 				return err
 			}
+			land.taken = append(land.taken, spot{j.Name, j.Priority, j.ID})
 			j.Token = base + j.ID
 			j.Attempt, j.MaxAttempts = int(failures)+1, int(attempts)
 			j.CreatedAt, j.RunAt = instant(created), instant(runAt)
@@ -112,14 +114,31 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 		})
 	})
 	if err != nil || !plain {
+		b.marks.end(flight)
 		return nil, false, b.failed(ctx, "claim", err)
 	}
+	b.marks.learn(flight, land)
 	slices.SortFunc(jobs, inClaimOrder)
 	if len(jobs) > 0 {
 		b.fold.due.Add(2)
 	}
 	b.foldSome(ctx)
 	return jobs, true, nil
+}
+
+// uncapped returns the names of which a claim may take jobs, in order, and how
+// many of each.
+func uncapped(req backend.ClaimRequest) (names []string, most []int64) {
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(req.Names))) {
+		n := req.Limit
+		if c, ok := req.Caps[name]; ok {
+			n = min(n, c)
+		}
+		if n > 0 {
+			names, most = append(names, name), append(most, int64(n))
+		}
+	}
+	return names, most
 }
 
 func inClaimOrder(a, b backend.Job) int {
@@ -281,7 +300,7 @@ const (
 			SELECT h.* FROM shares CROSS JOIN LATERAL (
 				SELECT j.id, j.priority, j.expires_at, octet_length(j.payload) AS size
 				FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = shares.name
-				ORDER BY j.priority DESC, j.id LIMIT shares.most FOR UPDATE SKIP LOCKED) h)`
+				ORDER BY -j.priority::integer, j.id LIMIT shares.most FOR UPDATE SKIP LOCKED) h)`
 
 	claimTaken = `,
 		fits AS MATERIALIZED (
@@ -305,7 +324,7 @@ const (
 					FROM unnest($3::text::text[], $4::text::bigint[], $5::text::boolean[]) AS v(name, most, limited)
 					CROSS JOIN LATERAL (
 						SELECT j.id, j.priority FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = v.name
-						ORDER BY j.priority DESC, j.id LIMIT v.most) p) placed
+						ORDER BY -j.priority::integer, j.id LIMIT v.most) p) placed
 				WHERE NOT limited OR place <= $6::bigint
 				ORDER BY priority DESC, id LIMIT $7::bigint) chosen
 			GROUP BY name),` + claimLocked + claimTaken
@@ -399,7 +418,7 @@ const selectFirsts = `
 	SELECT suspect FROM unnest($1::text::text[]) AS v(name)
 	CROSS JOIN LATERAL (
 		(SELECT j.id, j.priority, j.suspect FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = v.name
-			ORDER BY j.priority DESC, j.id LIMIT 1)
+			ORDER BY -j.priority::integer, j.id LIMIT 1)
 		UNION ALL
 		(SELECT j.id, j.priority, j.suspect FROM plainjobs.jobs j WHERE j.state = 3 AND j.suspect AND j.name = v.name
 			ORDER BY j.priority DESC, j.id LIMIT 1)) p
@@ -422,7 +441,7 @@ const promoteJobs = `
 	UPDATE plainjobs.jobs SET state = 3
 	WHERE id = ANY(ARRAY(
 		SELECT id FROM plainjobs.jobs WHERE state = 1 AND run_at <= $1::bigint ORDER BY run_at LIMIT $2::bigint FOR UPDATE SKIP LOCKED))
-	RETURNING name`
+	RETURNING id, name`
 
 // promote makes at most limit due jobs pending and returns how many it were.
 func (t *tx) promote(limit int) (n int, err error) {
@@ -431,9 +450,11 @@ func (t *tx) promote(limit int) (n int, err error) {
 		return 0, err
 	}
 	err = t.each(promoteJobs, []any{now, limit}, func(r *sql.Rows) error {
+		var id int64
 		var name string
-		err := r.Scan(&name)
+		err := r.Scan(&id, &name)
 		t.move(name, backend.Scheduled, backend.Pending, 1)
+		t.ready(id)
 		n++
 		return err
 	})

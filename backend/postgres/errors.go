@@ -28,6 +28,7 @@ const (
 	codeSyntax        = "42601"
 	codeNoTable       = "42P01"
 	codeDiskFull      = "53100"
+	codeTooMany       = "53300"
 	codeLockTimeout   = "55P03"
 	codeCancelled     = "57014"
 	codeStarting      = "57P03"
@@ -115,11 +116,15 @@ func (b *Backend) explain(err error) error {
 			"(target_session_attrs=read-write in the DSN)"
 	case codeDiskFull:
 		advice = "the server's disk is full; deleting jobs needs room, too: make room on its disk first"
+	case codeTooMany:
+		advice = "the server has no connection left for the role; let the pools of the programs have fewer, put a pooler before the server, " +
+			"or raise max_connections or the role's CONNECTION LIMIT"
 	case codeCancelled:
 		advice = "statement_timeout of the role or the database, or an administrator, cancelled it; give the queue's role more time: " +
 			"ALTER ROLE name SET statement_timeout = '30s'"
 	case codeIdleInTx:
-		advice = "idle_in_transaction_session_timeout ended the transaction; this program or the network was stalled for that long"
+		advice = "idle_in_transaction_session_timeout ended the transaction, in which nothing happened for so long; commit sooner, or give the role " +
+			"more time: ALTER ROLE name SET idle_in_transaction_session_timeout = '1min'"
 	case codeLockTimeout, codeDeadlock, codeSerialization:
 		advice = fmt.Sprintf("others held what it needs for %v; a transaction of this program that waits for this call would never end: "+
 			"enqueue in it with Queue.WithTx", lockWait)
@@ -135,9 +140,9 @@ func (b *Backend) explain(err error) error {
 
 // grants is the SQL that lets the store's role keep a queue in its schema.
 func (b *Backend) grants() string {
-	const text = `CREATE SCHEMA IF NOT EXISTS "{s}"; GRANT USAGE, CREATE ON SCHEMA "{s}" TO "{r}"; ` +
-		`GRANT ALL ON ALL TABLES IN SCHEMA "{s}" TO "{r}"; GRANT ALL ON ALL SEQUENCES IN SCHEMA "{s}" TO "{r}"`
-	return strings.NewReplacer("{s}", b.opts.Schema, "{r}", strings.ReplaceAll(b.role, `"`, `""`)).Replace(text)
+	const text = `CREATE SCHEMA IF NOT EXISTS "{s}"; GRANT USAGE, CREATE ON SCHEMA "{s}" TO {r}; ` +
+		`GRANT ALL ON ALL TABLES IN SCHEMA "{s}" TO {r}; GRANT ALL ON ALL SEQUENCES IN SCHEMA "{s}" TO {r}`
+	return strings.NewReplacer("{s}", b.opts.Schema, "{r}", quoteName(b.role)).Replace(text)
 }
 
 // failed wraps err, which ended the operation op, once. The drivers disagree

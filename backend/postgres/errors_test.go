@@ -36,7 +36,7 @@ func TestErrors(t *testing.T) {
 		codeDeadlock:      {backend.ErrUnavailable, []string{"WithTx"}},
 		codeNoTable:       {backend.ErrCorrupt, []string{"schema jobs"}},
 		codeDataCorrupt:   {backend.ErrCorrupt, nil},
-		"53300":           {backend.ErrUnavailable, nil}, // too many connections
+		codeTooMany:       {backend.ErrUnavailable, []string{"max_connections", "CONNECTION LIMIT"}},
 		"57P01":           {backend.ErrUnavailable, nil}, // terminated by an administrator
 		"58030":           {backend.ErrUnavailable, nil}, // I/O error
 		"42703":           {nil, nil},

@@ -16,6 +16,31 @@
 // Any number of processes on any number of hosts may use one database. The
 // store's clock is the server's. It works through a pooler that lends
 // connections by transaction, without LISTEN (see [Options.NoListen]).
+//
+// On a network that is silent, a call ends with its context if the driver's do:
+// those of pgx do, those of lib/pq wait for an answer.
+//
+// # The dead
+//
+// The store is no [backend.Sentinel]: that a worker's process has ended is known
+// when its lease has. What a server sees of a process is its connections, such as
+// one that holds an advisory lock for as long as its session lives. That a session
+// has ended is no proof that the process has: a firewall, a pooler, a failover or
+// an administrator ends it as well, and the process runs on with its jobs, which
+// would then run twice, and be suspected of having killed a worker. Nor does a
+// session end soon when a machine loses its power or its network, which is what
+// a lease is for. Processes of one machine could watch each other by other means,
+// but not by the database, and the machine's name is no proof that they share
+// one.
+//
+// # Long transactions
+//
+// While any session of the database holds an old snapshot, no row that has died
+// since can be removed, and claims must get past those of the jobs that were
+// claimed since. A process that reads thousands of them for a claim remembers
+// from where on there are others, and reads everything only about once a second;
+// a job with a lower ID that another process makes claimable without a
+// notification waits so long. Examine finds who holds a snapshot.
 package postgres
 
 import (
@@ -83,6 +108,7 @@ type Backend struct {
 	pushes  batcher[*pushing]
 	dones   batcher[*completing]
 	watch   watch
+	marks   marks
 	prune   pruner
 	fold    folder
 	limited atomic.Pointer[settings] // as read last; only for whom to wake
@@ -107,6 +133,7 @@ var (
 	_ backend.Migrator   = (*Backend)(nil)
 	_ backend.Exporter   = (*Backend)(nil)
 	_ backend.Importer   = (*Backend)(nil)
+	_ backend.Examiner   = (*Backend)(nil)
 	_ io.Closer          = (*Backend)(nil)
 )
 

@@ -64,20 +64,17 @@ func (b *Backend) flushPushes(ctx context.Context, group []*pushing) error {
 		}
 	}
 	// A statement alone is a transaction, and takes one message.
-	ids := make([]int64, 0, len(jobs))
-	var wakes bool
+	var ids []int64
+	var t *tx
 	err := b.alone(ctx, false, func(q querier) (err error) {
-		t := &tx{b: b, ctx: ctx, conn: q}
+		t = &tx{b: b, ctx: ctx, conn: q}
 		ids, err = t.insertPlain(jobs, b.durable())
-		wakes = t.wakes
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if wakes {
-		b.watch.ring()
-	}
+	b.committed(t)
 	for _, p := range group {
 		p.pushed = make([]backend.Pushed, len(p.jobs))
 		for i := range p.pushed {
@@ -212,6 +209,9 @@ func (t *tx) insertPlain(jobs []backend.NewJob, durable bool) ([]int64, error) {
 	slices.Sort(ids)
 	t.b.fold.due.Add(1)
 	t.wakes = true
+	if err == nil {
+		t.ready(ids[0])
+	}
 	return ids, err
 }
 
@@ -427,6 +427,9 @@ func (p *push) store() error {
 			states[n] = backend.Blocked
 		}
 		p.t.count(p.jobs[i].Name, states[n], 1)
+		if states[n] == backend.Pending {
+			p.t.ready(p.ids[i])
+		}
 	}
 	for from := 0; from < len(p.added); {
 		to, size := from, 0
@@ -480,6 +483,9 @@ func (p *push) replace() error {
 			return err
 		}
 		p.t.move(r.name, r.state, state, 1)
+		if state == backend.Pending {
+			p.t.ready(r.id)
+		}
 		r.state = state
 	}
 	return nil

@@ -165,6 +165,9 @@ func (t *tx) update(rows []*row) error {
 		if r.state != r.was {
 			t.move(r.name, r.was, r.state, 1)
 		}
+		if r.state == backend.Pending {
+			t.ready(r.id)
+		}
 		if r.state.Terminal() && !r.was.Terminal() {
 			ended = append(ended, r)
 		}

@@ -103,6 +103,9 @@ func (t *tx) advance(rows []*row, now int64) error {
 		if id != 0 {
 			t.move(k.name, backend.Blocked, state, 1)
 		}
+		if state == backend.Pending && id != 0 {
+			t.ready(id)
+		}
 		keys, next, states = append(keys, k), append(next, id), append(states, state)
 		return err
 	})

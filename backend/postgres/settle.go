@@ -110,7 +110,7 @@ func (b *Backend) completePlain(ctx context.Context, all []backend.Completion) (
 	if !settled.Valid || len(done) > 0 {
 		b.fold.due.Add(2)
 		if all := b.limited.Load(); all != nil && len(*all) > 0 {
-			b.watch.ring() // a limited name may be among them
+			b.watch.ring(0) // a limited name may be among them
 		}
 	}
 	for _, c := range all {

@@ -29,7 +29,8 @@ type tx struct {
 
 	clock  int64 // what now returned first, or zero
 	counts map[countKey]int64
-	wakes  bool // jobs became claimable
+	wakes  bool  // jobs became claimable
+	lowest int64 // of those, by ID; 0 if there are none
 	set    *settings
 }
 
@@ -95,6 +96,13 @@ func (t *tx) count(name string, state backend.State, delta int64) {
 	if delta > 0 && (state == backend.Pending || state == backend.Scheduled) ||
 		delta < 0 && state == backend.Running && t.b.isLimited(name) {
 		t.wakes = true
+	}
+}
+
+// ready notes that a job became claimable.
+func (t *tx) ready(id int64) {
+	if t.lowest == 0 || id < t.lowest {
+		t.lowest = id
 	}
 }
 
@@ -226,11 +234,19 @@ func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error)
 			rollback(conn, err)
 			return err
 		}
-		if t.wakes {
-			b.watch.ring()
-		}
+		b.committed(t)
 		return nil
 	})
+}
+
+// committed tells of what became claimable in a transaction.
+func (b *Backend) committed(t *tx) {
+	if t.lowest != 0 {
+		b.marks.ready(t.lowest)
+	}
+	if t.wakes {
+		b.watch.ring(t.lowest)
+	}
 }
 
 // acquire returns a connection, for which a call without a deadline does not

@@ -16,27 +16,10 @@ const (
 	maxPoll = time.Second
 )
 
-const (
-	selectReady = `
-		SELECT clock.now,
-			EXISTS (
-				SELECT 1 FROM unnest($1::text::text[]) AS v(name) CROSS JOIN LATERAL (
-					SELECT 1 FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = v.name LIMIT 1) p)
-			OR $2::boolean AND EXISTS (
-				SELECT 1 FROM unnest($1::text::text[]) AS v(name) CROSS JOIN LATERAL (
-					SELECT 1 FROM plainjobs.jobs j WHERE j.state = 3 AND j.suspect AND j.name = v.name LIMIT 1) p),
-			coalesce((SELECT min(run_at) FROM plainjobs.jobs WHERE state = 1), 0)
-		FROM (SELECT plainjobs.now_us() AS now OFFSET 0) clock`
-
-	// Of those that are due, as many as a claim makes pending, and what comes
-	// after them. If there are more, claims go on until there are not.
-	selectDue = `
-		SELECT EXISTS (
-				SELECT 1 FROM (SELECT name FROM plainjobs.jobs WHERE state = 1 AND run_at <= $2::bigint ORDER BY run_at LIMIT 1000) due
-				WHERE due.name = ANY($1::text::text[]))
-			OR (SELECT count(*) FROM (SELECT 1 FROM plainjobs.jobs WHERE state = 1 AND run_at <= $2::bigint LIMIT 1001) due) > 1000,
-			coalesce((SELECT min(run_at) FROM plainjobs.jobs WHERE state = 1 AND run_at > $2::bigint), 0)`
-)
+const look = `
+	SELECT clock, plain, ready, next
+	FROM plainjobs.look($1::text::text[], $2::boolean, $3::boolean, $4::text::integer[], $5::text::integer[], $6::text::integer[],
+		$7::text::bigint[], $8::text::integer[])`
 
 // Wait implements [backend.Waiter].
 func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
@@ -56,7 +39,7 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 		if ready {
 			return nil
 		}
-		pause := poll
+		pause := b.marks.next(req.Names, poll)
 		if due > 0 {
 			pause = min(pause, due)
 		}
@@ -82,32 +65,58 @@ func (b *Backend) look(ctx context.Context, req backend.ClaimRequest) (ready boo
 		return false, 0, err
 	}
 	defer leave()
+	names, _ := uncapped(req)
+	v, err := b.view(ctx, names, req.Suspects)
+	if err == nil && !v.plain {
+		v, err = b.viewRunnable(ctx, req)
+	}
+	if err != nil || v.ready || v.next == 0 {
+		return v.ready, 0, err
+	}
+	return false, max(time.Duration(v.next-v.clock)*time.Microsecond, time.Millisecond), nil
+}
+
+// A view is what a look found.
+type view struct {
+	clock        int64
+	plain, ready bool
+	next         int64 // when the first of those that are scheduled is due, or 0
+}
+
+func (v *view) scan(r *sql.Rows) error { return r.Scan(&v.clock, &v.plain, &v.ready, &v.next) }
+
+func lookArgs(names []string, suspects, chosen bool, from *ranges) []any {
+	return []any{textArray(names), suspects, chosen, intArray(from.lows), intArray(from.highs), intArray(from.ranks), intArray(from.firsts),
+		intArray(from.untils)}
+}
+
+// view looks at names as if they had no settings, if they have none.
+func (b *Backend) view(ctx context.Context, names []string, suspects bool) (v view, err error) {
+	flight, from := b.marks.begin(names)
+	err = b.alone(ctx, true, func(q querier) error { return b.scan(ctx, q, look, lookArgs(names, suspects, false, from), v.scan) })
+	if err != nil || !v.plain {
+		b.marks.end(flight)
+		return v, err
+	}
+	b.marks.looked(flight, v.ready)
+	return v, nil
+}
+
+// viewRunnable looks at those of the names that their settings allow.
+func (b *Backend) viewRunnable(ctx context.Context, req backend.ClaimRequest) (v view, err error) {
 	err = b.transact(ctx, false, func(t *tx) error {
-		ready, due = false, 0
-		names, next, err := t.runnable(req)
+		v = view{}
+		names, free, err := t.runnable(req)
 		if err != nil {
 			return err
 		}
-		var first int64
-		err = t.each(selectReady, []any{textArray(names), req.Suspects}, func(r *sql.Rows) error { return r.Scan(&t.clock, &ready, &first) })
-		if err != nil || ready {
-			return err
+		err = t.each(look, lookArgs(names, req.Suspects, true, wholeRanges(len(names))), v.scan)
+		if free != 0 && (v.next == 0 || free < v.next) {
+			v.next = free
 		}
-		if first != 0 && first <= t.clock {
-			err := t.each(selectDue, []any{textArray(names), t.clock}, func(r *sql.Rows) error { return r.Scan(&ready, &first) })
-			if err != nil || ready {
-				return err
-			}
-		}
-		if first != 0 && (next == 0 || first < next) {
-			next = first
-		}
-		if next != 0 {
-			due = max(time.Duration(next-t.clock)*time.Microsecond, time.Millisecond)
-		}
-		return nil
+		return err
 	})
-	return ready, due, err
+	return v, err
 }
 
 // runnable returns those of the names of which a claim may return jobs, and

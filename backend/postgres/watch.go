@@ -2,7 +2,10 @@ package postgres
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,17 +17,20 @@ type watch struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
+	listening atomic.Bool
+
 	mu        sync.Mutex
 	changed   chan struct{}
 	closed    bool
-	notifying bool // a goroutine is at it
-	again     bool // and has to do it again
+	notifying bool  // a goroutine is at it
+	again     bool  // and has to do it again
+	lowest    int64 // the least of what it has to tell; 0 if there is none
 }
 
 func (w *watch) start(b *Backend) {
 	w.b = b
 	w.ctx, w.cancel = context.WithCancel(context.Background())
-	if b.opts.Listen != nil && !b.opts.NoListen {
+	if b.listens() {
 		w.tasks.Go(w.listen)
 	}
 }
@@ -50,8 +56,9 @@ func (w *watch) wake() {
 	}
 }
 
-// ring wakes those who wait, in all processes.
-func (w *watch) ring() {
+// ring wakes those who wait, in all processes, and tells of the lowest of the
+// jobs that became claimable, if it is not 0.
+func (w *watch) ring(lowest int64) {
 	w.wake()
 	if w.b == nil || w.b.opts.NoListen {
 		return
@@ -62,6 +69,9 @@ func (w *watch) ring() {
 		return
 	}
 	w.again = true
+	if w.lowest == 0 || lowest != 0 && lowest < w.lowest {
+		w.lowest = lowest
+	}
 	if !w.notifying {
 		w.notifying = true
 		w.tasks.Go(w.notify)
@@ -84,7 +94,7 @@ func (w *watch) wait() {
 
 // notifyEvery is how often a process notifies at most. Commits that notify
 // wait for each other, in all of the server.
-const notifyEvery = 5 * time.Millisecond
+const notifyEvery = 2 * time.Millisecond
 
 // A notification that is lost is no loss: those who wait look by themselves,
 // too. So it is not worth an fsync.
@@ -99,17 +109,19 @@ func (w *watch) notify() {
 			w.mu.Unlock()
 			return
 		}
-		w.again = false
+		payload := w.b.self + " " + strconv.FormatInt(w.lowest, 10)
+		w.again, w.lowest = false, 0
 		w.mu.Unlock()
+		next := time.After(notifyEvery)
 		// Whoever closes waits for this, for a moment.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), 5*time.Second)
-		_, err := w.b.db.ExecContext(ctx, sendNotification, w.name(), w.b.self)
+		_, err := w.b.db.ExecContext(ctx, sendNotification, w.name(), payload)
 		cancel()
 		if err != nil {
 			w.b.opts.Logger.Debug("postgres: notify", "error", Discreet(err))
 		}
 		select {
-		case <-time.After(notifyEvery):
+		case <-next:
 		case <-w.ctx.Done():
 		}
 	}
@@ -130,14 +142,23 @@ func (w *watch) listen() {
 	for w.ctx.Err() == nil {
 		ready := func() {
 			pause = minRelisten
-			w.wake() // nobody told of what changed until now
+			w.listening.Store(true)
+			w.b.marks.ready(0) // nobody told of what changed until now
+			w.wake()
 		}
 		heard := func(payload string) {
-			if payload != w.b.self {
-				w.wake()
+			self, id, _ := strings.Cut(payload, " ")
+			if self == w.b.self {
+				return
 			}
+			// Whoever does not say which job it is may mean any.
+			if lowest, err := strconv.ParseInt(id, 10, 64); err != nil || lowest != 0 {
+				w.b.marks.ready(lowest)
+			}
+			w.wake()
 		}
 		err := w.b.opts.Listen(w.ctx, w.name(), ready, heard)
+		w.listening.Store(false)
 		if w.ctx.Err() != nil {
 			return
 		}

@@ -20,6 +20,8 @@ func Bench(b *testing.B, d Driver) {
 	b.Run("Drain/batch=10", func(b *testing.B) { d.benchDrain(b, 2, 10) })
 	b.Run("Drain/batch=1", func(b *testing.B) { d.benchDrain(b, 8, 1) })
 	b.Run("ClaimBloated", d.benchClaimBloated)
+	b.Run("Pickup/idle", func(b *testing.B) { d.benchPickup(b, 25*time.Millisecond) })
+	b.Run("Pickup/next", func(b *testing.B) { d.benchPickup(b, time.Nanosecond) })
 }
 
 func benchJob() backend.NewJob {
@@ -123,48 +125,99 @@ func (d Driver) benchDrain(b *testing.B, workers, batch int) {
 	report(b, "complete", completes)
 }
 
-// benchClaimBloated claims from a table with 50,000 dead rows that cannot be
-// removed, because another session holds a snapshot.
-func (d Driver) benchClaimBloated(b *testing.B) {
-	for _, bloated := range []bool{false, true} {
-		name := map[bool]string{false: "empty", true: "bloated"}[bloated]
-		b.Run(name, func(b *testing.B) {
-			s, store := d.benchStore(b)
-			if bloated {
-				tx, err := s.db.BeginTx(b.Context(), nil)
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer tx.Rollback()
-				if _, err := tx.Exec("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"); err != nil {
-					b.Fatal(err)
-				}
-				if _, err := tx.Exec("SELECT count(*) FROM " + s.name + ".jobs"); err != nil {
-					b.Fatal(err)
-				}
-				d.drain(b, store, 50_000)
-			}
-			var took []time.Duration
-			req := backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Minute}, Register: true, Names: []string{"bench"}, Limit: 10}
-			jobs := make([]backend.NewJob, 10)
-			for i := range jobs {
-				jobs[i] = benchJob()
-			}
-			b.ResetTimer()
-			for range b.N {
-				if _, err := store.Push(b.Context(), jobs); err != nil {
-					b.Fatal(err)
-				}
-				start := time.Now()
-				got, err := store.Claim(b.Context(), req)
-				took = append(took, time.Since(start))
-				if err != nil || len(got) != 10 {
-					b.Fatalf("Claim = %d jobs, %v", len(got), err)
-				}
-			}
-			report(b, "claim", took)
-		})
+// benchPickup measures how soon a waiting worker has claimed a job that another
+// process has pushed, from when the push is acknowledged, and what a claim that
+// finds one takes beside it. Jobs are pushed one by one, that long apart at least.
+func (d Driver) benchPickup(b *testing.B, apart time.Duration) {
+	s, pusher := d.benchStore(b)
+	waiter := s.open(b, &postgres.Options{Schema: s.name})
+	req := backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Minute}, Register: true, Names: []string{"bench"}, Limit: 10}
+	claim := func() time.Time {
+		got, err := waiter.Claim(b.Context(), req)
+		at := time.Now()
+		if err != nil || len(got) != 1 {
+			b.Errorf("Claim = %d jobs, %v", len(got), err)
+		}
+		return at
 	}
+	push := func() time.Time {
+		if _, err := pusher.Push(b.Context(), []backend.NewJob{benchJob()}); err != nil {
+			b.Error(err)
+		}
+		return time.Now()
+	}
+	var pickups, claims []time.Duration
+	picked := make(chan time.Time)
+	waits := make(chan struct{})
+	go func() {
+		for range waits {
+			if err := waiter.Wait(b.Context(), req); err != nil {
+				b.Errorf("Wait: %v", err)
+			}
+			picked <- claim()
+		}
+	}()
+	defer close(waits)
+	idle := time.NewTicker(apart)
+	defer idle.Stop()
+	b.ResetTimer()
+	for range b.N {
+		waits <- struct{}{}
+		<-idle.C
+		pushed := push()
+		pickups = append(pickups, (<-picked).Sub(pushed))
+		pushed = push()
+		claims = append(claims, claim().Sub(pushed))
+	}
+	report(b, "pickup", pickups)
+	report(b, "claim", claims)
+	b.ReportMetric(float64(pickups[b.N/2])/float64(claims[b.N/2]), "pickup/claim-p50")
+}
+
+// benchClaimBloated claims by turns from an empty table and from one with 50,000
+// dead rows that cannot be removed, because another session holds a snapshot, and
+// reports how many times as long the second takes.
+func (d Driver) benchClaimBloated(b *testing.B) {
+	_, empty := d.benchStore(b)
+	s, bloated := d.benchStore(b)
+	tx, err := s.db.BeginTx(b.Context(), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := tx.Exec("SELECT count(*) FROM " + s.name + ".jobs"); err != nil {
+		b.Fatal(err)
+	}
+	d.drain(b, bloated, 50_000)
+	jobs := make([]backend.NewJob, 10)
+	for i := range jobs {
+		jobs[i] = benchJob()
+	}
+	claim := func(store *postgres.Backend) time.Duration {
+		if _, err := store.Push(b.Context(), jobs); err != nil {
+			b.Fatal(err)
+		}
+		start := time.Now()
+		got, err := store.Claim(b.Context(), backend.ClaimRequest{
+			Worker: backend.Worker{ID: 1, Lease: time.Minute}, Register: true, Names: []string{"bench"}, Limit: 10,
+		})
+		took := time.Since(start)
+		if err != nil || len(got) != 10 {
+			b.Fatalf("Claim = %d jobs, %v", len(got), err)
+		}
+		return took
+	}
+	var took [2][]time.Duration
+	b.ResetTimer()
+	for range b.N {
+		took[0], took[1] = append(took[0], claim(empty)), append(took[1], claim(bloated))
+	}
+	report(b, "empty", took[0])
+	report(b, "bloated", took[1])
+	b.ReportMetric(float64(took[1][b.N/2])/float64(took[0][b.N/2]), "bloated/empty-p50")
 }
 
 func (d Driver) drain(b *testing.B, store *postgres.Backend, n int) {

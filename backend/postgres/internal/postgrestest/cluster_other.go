@@ -2,9 +2,12 @@
 
 package postgrestest
 
-import "errors"
+import (
+	"errors"
+	"testing"
+)
 
-type cluster struct{}
+type cluster struct{ port int }
 
 func startCluster() (*cluster, error) {
 	return nil, errors.New("the tests start servers on Unix only")
@@ -13,3 +16,9 @@ func startCluster() (*cluster, error) {
 func (c *cluster) dsn(string) string         { return "" }
 func (c *cluster) tcp(_, _, _ string) string { return "" }
 func (c *cluster) stop()                     {}
+
+func fresh(testing.TB) *cluster { return nil }
+
+func (c *cluster) crash(testing.TB, bool)                         {}
+func (c *cluster) replica(testing.TB) *cluster                    { return nil }
+func (c *cluster) smallDisk(testing.TB) (dir string, grow func()) { return "", nil }

@@ -20,6 +20,8 @@ import (
 type cluster struct {
 	dir     string
 	port    int
+	attr    *syscall.SysProcAttr // of who may run a server
+	revives bool                 // it starts again when it has crashed
 	process *exec.Cmd
 	leash   io.WriteCloser // when it is closed, also by our death, the server stops
 	log     bytes.Buffer
@@ -27,58 +29,99 @@ type cluster struct {
 
 // startCluster makes a cluster in a directory of its own and starts it.
 func startCluster() (*cluster, error) {
+	c, err := newCluster()
+	if err != nil {
+		return nil, err
+	}
+	return c, c.make()
+}
+
+// make makes an empty cluster and starts it. If it does not start, the directory
+// is gone.
+func (c *cluster) make() error {
 	initdb, err := program("initdb")
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = c.init(initdb)
 	}
-	postgres, err := program("postgres")
 	if err != nil {
-		return nil, err
+		c.remove()
+		return err
 	}
+	return c.run()
+}
+
+// newCluster makes the directory of a cluster, and nothing in it.
+func newCluster() (*cluster, error) {
 	dir, err := os.MkdirTemp("", "plainjobs-postgres-")
 	if err != nil {
 		return nil, err
 	}
 	c := &cluster{dir: dir}
-	if err := c.start(initdb, postgres); err != nil {
-		_ = os.RemoveAll(dir)
+	if c.attr, err = c.owner(); err == nil {
+		err = c.giveAway(dir)
+	}
+	if err != nil {
+		c.remove()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *cluster) start(initdb, postgres string) error {
-	attr, err := c.giveAway()
-	if err != nil {
+func (c *cluster) remove() { _ = os.RemoveAll(c.dir) }
+
+// mkdir makes a directory in the cluster's that the server may write to.
+func (c *cluster) mkdir(name string) error {
+	path := filepath.Join(c.dir, name)
+	if err := os.Mkdir(path, 0o700); err != nil && !os.IsExist(err) {
 		return err
 	}
+	return c.giveAway(path)
+}
+
+// init makes an empty cluster.
+func (c *cluster) init(initdb string) error {
 	secret := filepath.Join(c.dir, "password")
 	if err := os.WriteFile(secret, []byte(password), 0o644); err != nil {
 		return err
 	}
-	data := filepath.Join(c.dir, "data")
-	makes := exec.Command(initdb, "-D", data, "-U", superuser, "--pwfile", secret, "--auth-local=trust", "--auth-host=scram-sha-256",
+	makes := exec.Command(initdb, "-D", filepath.Join(c.dir, "data"), "-U", superuser, "--pwfile", secret, "--auth-local=trust", "--auth-host=scram-sha-256",
 		"-E", "UTF8", "--locale=C", "--no-sync")
-	makes.SysProcAttr, makes.Dir = attr, c.dir
+	makes.SysProcAttr, makes.Dir = c.attr, c.dir
 	if out, err := makes.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	if c.port, err = freePort(); err != nil {
+	return nil
+}
+
+// run starts the server. If it does not start, the directory is gone.
+func (c *cluster) run() error {
+	postgres, err := program("postgres")
+	if err == nil {
+		c.port, err = freePort()
+	}
+	if err != nil {
+		c.remove()
 		return err
 	}
+	data := filepath.Join(c.dir, "data")
 	// The shell outlives us for the moment that the server needs to stop, and
 	// takes its directory with it.
-	const leash = `"$@" & pid=$!; cat >/dev/null; kill -INT $pid; wait $pid; rm -rf "$0"`
+	leash := `"$@" & pid=$!; cat >/dev/null; kill -INT $pid; wait $pid; rm -rf "$0"`
+	if c.revives {
+		leash = `while [ ! -e "$0/stop" ]; do "$@"; sleep 0.1; done & loop=$!; cat >/dev/null; touch "$0/stop"
+			while kill -0 $loop 2>/dev/null; do kill -INT $(head -n 1 "$0/data/postmaster.pid"); sleep 0.1; done; rm -rf "$0"`
+	}
 	c.process = exec.Command("/bin/sh", "-c", leash, c.dir, postgres, "-D", data, "-k", c.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(c.port),
 		"-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "max_wal_size=1GB", "-c", "log_min_messages=fatal",
 		// Nothing here outlives the test, whose machine may have a slow disk.
 		"-c", "fsync=off", "-c", "full_page_writes=off")
-	c.process.SysProcAttr, c.process.Dir = attr, c.dir
+	c.process.SysProcAttr, c.process.Dir = c.attr, c.dir
 	c.process.Stdout, c.process.Stderr = &c.log, &c.log
 	if c.leash, err = c.process.StdinPipe(); err != nil {
 		return err
 	}
 	if err := c.process.Start(); err != nil {
+		c.remove()
 		return err
 	}
 	for deadline := time.Now().Add(time.Minute); ; {
@@ -95,8 +138,16 @@ func (c *cluster) start(initdb, postgres string) error {
 	}
 }
 
-// giveAway gives the directory to a user who may run a server, if we may not.
-func (c *cluster) giveAway() (*syscall.SysProcAttr, error) {
+// giveAway gives a directory to the user who runs the server.
+func (c *cluster) giveAway(dir string) error {
+	if c.attr.Credential == nil {
+		return nil
+	}
+	return os.Chown(dir, int(c.attr.Credential.Uid), int(c.attr.Credential.Gid))
+}
+
+// owner returns a user who may run a server, if we may not.
+func (c *cluster) owner() (*syscall.SysProcAttr, error) {
 	if os.Geteuid() != 0 {
 		return &syscall.SysProcAttr{}, nil
 	}
@@ -109,9 +160,6 @@ func (c *cluster) giveAway() (*syscall.SysProcAttr, error) {
 		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
 		if err1 != nil || err2 != nil || uid == 0 {
 			continue
-		}
-		if err := os.Chown(c.dir, int(uid), int(gid)); err != nil {
-			return nil, err
 		}
 		return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
 	}

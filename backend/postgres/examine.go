@@ -1,0 +1,315 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+const (
+	// manyDead is ten times as many dead rows as start a vacuum.
+	manyDead = 50_000
+	// longSnapshot is long for a transaction beside a queue.
+	longSnapshot = time.Minute
+	// soonListens is how long it may take to listen.
+	soonListens = 2 * time.Second
+	// skew is how far clocks may differ.
+	skew = 2 * time.Second
+)
+
+// An examination collects what it finds.
+type examination struct {
+	b   *Backend
+	all []backend.Finding
+}
+
+// found adds a finding; mend is for its trouble, if it has any.
+func (e *examination) found(name, value, trouble, mend string) {
+	if trouble == "" {
+		mend = ""
+	}
+	e.all = append(e.all, backend.Finding{Name: name, Value: value, Trouble: trouble, Mend: mend})
+}
+
+// when returns a trouble if there is one.
+func when(bad bool, trouble string) string {
+	if bad {
+		return trouble
+	}
+	return ""
+}
+
+// Examine implements [backend.Examiner]. What other roles do it sees as far as
+// the server shows it, see pg_read_all_stats.
+func (b *Backend) Examine(ctx context.Context) ([]backend.Finding, error) {
+	e := &examination{b: b}
+	for _, look := range []func(context.Context, querier) error{e.server, e.durability, e.vacuum, e.snapshots, e.prepared, e.slots, e.clock, e.connections} {
+		before := e.all
+		err := b.read(ctx, "examine", func(q querier) error {
+			e.all = before // it may be done again
+			return look(ctx, q)
+		})
+		if err != nil {
+			return e.all, err
+		}
+	}
+	leave, err := b.enter()
+	if err != nil {
+		return e.all, b.failed(ctx, "examine", err)
+	}
+	defer leave()
+	if err := e.pooler(ctx); err != nil {
+		return e.all, b.failed(ctx, "examine", err)
+	}
+	return e.all, b.failed(ctx, "examine", e.listening(ctx))
+}
+
+// ask reads the first row of a query.
+func (e *examination) ask(ctx context.Context, q querier, query string, args []any, into ...any) error {
+	first := true
+	return e.b.scan(ctx, q, query, args, func(r *sql.Rows) error {
+		if !first {
+			return nil
+		}
+		first = false
+		return r.Scan(into...)
+	})
+}
+
+func (e *examination) server(ctx context.Context, q querier) error {
+	const query = `SELECT current_setting('server_version'), pg_is_in_recovery(), current_setting('transaction_read_only')::boolean`
+	var version string
+	var replica, readOnly bool
+	if err := e.ask(ctx, q, query, nil, &version, &replica, &readOnly); err != nil {
+		return err
+	}
+	e.found("PostgreSQL", fmt.Sprintf("%s by %s, schema %s", version, e.b.driver, e.b.opts.Schema), "", "")
+	role := "primary"
+	switch {
+	case replica:
+		role = "replica"
+	case readOnly:
+		role = "primary, read-only"
+	}
+	e.found("server", role, when(replica || readOnly, "nothing can be written here"),
+		"connect to the primary: add target_session_attrs=read-write to the DSN; if it is the primary, turn default_transaction_read_only off")
+	return nil
+}
+
+func (e *examination) durability(ctx context.Context, q querier) error {
+	const query = `
+		SELECT current_setting('synchronous_commit'), current_setting('fsync')::boolean, current_setting('full_page_writes')::boolean,
+			current_setting('synchronous_standby_names')`
+	var commit, standbys string
+	var fsync, pages bool
+	if err := e.ask(ctx, q, query, nil, &commit, &fsync, &pages, &standbys); err != nil {
+		return err
+	}
+	e.found("durability of pushes", e.b.opts.Durability.String(),
+		when(!e.b.durable(), "a crash of the server may lose the last jobs"), "leave postgres.Options.Durability at its default")
+	e.found("synchronous_commit", commit, when(commit == "off", "a crash of the server may lose jobs that are pushed in the application's transactions"),
+		fmt.Sprintf("ALTER ROLE %s SET synchronous_commit = on", quoteName(e.b.role)))
+	value := "none"
+	if standbys != "" {
+		value = standbys
+	}
+	e.found("synchronous standbys", value, "", "")
+	e.found("fsync", fmt.Sprintf("%v, full_page_writes %v", onOff(fsync), onOff(pages)),
+		when(!fsync || !pages, "a power cut may damage the whole database"), "set fsync and full_page_writes on in postgresql.conf")
+	return nil
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+// vacuum looks at what removes dead rows, and at how many there are.
+func (e *examination) vacuum(ctx context.Context, q querier) error {
+	const query = `
+		SELECT current_setting('autovacuum')::boolean AND current_setting('track_counts')::boolean,
+			coalesce(array_to_string(c.reloptions, ' ') ~ 'autovacuum_enabled=(false|off|no|0)', false),
+			pg_stat_get_live_tuples(c.oid), pg_stat_get_dead_tuples(c.oid),
+			coalesce(extract(epoch FROM clock_timestamp() - greatest(pg_stat_get_last_vacuum_time(c.oid), pg_stat_get_last_autovacuum_time(c.oid))), -1)::bigint
+		FROM pg_catalog.pg_class c WHERE c.oid = 'plainjobs.jobs'::regclass`
+	var server, off bool
+	var live, dead, ago int64
+	if err := e.ask(ctx, q, query, nil, &server, &off, &live, &dead, &ago); err != nil {
+		return err
+	}
+	table := e.b.sql("plainjobs.") + "jobs"
+	switch {
+	case !server:
+		e.found("autovacuum", "off", "dead rows are never removed: claims become slow, and the disk full",
+			"ALTER SYSTEM SET autovacuum = on; ALTER SYSTEM SET track_counts = on; SELECT pg_reload_conf()")
+	case off:
+		e.found("autovacuum", "off for "+table, "dead rows are never removed: claims become slow, and the disk full", "ALTER TABLE "+table+" RESET (autovacuum_enabled)")
+	default:
+		e.found("autovacuum", "on", "", "")
+	}
+	value := fmt.Sprintf("%d beside %d jobs", dead, live)
+	if ago >= 0 {
+		value += fmt.Sprintf(", vacuumed %v ago", time.Duration(ago)*time.Second)
+	}
+	e.found("dead rows", value, when(dead >= manyDead, "they are more than vacuums leave: something holds them, see the oldest snapshot, or vacuums do not keep up"),
+		"end what holds them, then run VACUUM "+table)
+	return nil
+}
+
+// snapshots looks for the transaction that keeps the most dead rows.
+func (e *examination) snapshots(ctx context.Context, q querier) error {
+	const query = `
+		SELECT pid, coalesce(application_name, ''), coalesce(usename::text, ''), coalesce(state, ''),
+			extract(epoch FROM clock_timestamp() - coalesce(xact_start, clock_timestamp()))::bigint
+		FROM pg_catalog.pg_stat_activity
+		WHERE pid <> pg_backend_pid() AND datname = current_database() AND backend_xmin IS NOT NULL AND backend_type <> 'autovacuum worker'
+		ORDER BY age(backend_xmin) DESC, xact_start LIMIT 1`
+	var pid, seconds int64
+	var name, role, state string
+	if err := e.ask(ctx, q, query, nil, &pid, &name, &role, &state, &seconds); err != nil {
+		return err
+	}
+	if pid == 0 {
+		e.found("oldest snapshot", "none but this one", "", "")
+		return nil
+	}
+	old := time.Duration(seconds) * time.Second
+	e.found("oldest snapshot", fmt.Sprintf("%v, pid %d, role %s, application %q, %s", old, pid, role, name, state),
+		when(old >= longSnapshot, "while it is open, no row that died since can be removed, and claims read past them all"),
+		fmt.Sprintf("commit sooner, or end it: SELECT pg_terminate_backend(%d); ALTER ROLE %s SET idle_in_transaction_session_timeout = '1min' "+
+			"ends those that are forgotten", pid, quoteName(role)))
+	return nil
+}
+
+// prepared looks for transactions that were prepared and forgotten. They hold
+// what an open one holds, and no session shows them.
+func (e *examination) prepared(ctx context.Context, q querier) error {
+	const query = `
+		SELECT quote_literal(gid), extract(epoch FROM clock_timestamp() - prepared)::bigint
+		FROM pg_catalog.pg_prepared_xacts WHERE database = current_database() ORDER BY prepared LIMIT 1`
+	var gid string
+	var seconds int64
+	if err := e.ask(ctx, q, query, nil, &gid, &seconds); err != nil || gid == "" {
+		return err
+	}
+	old := time.Duration(seconds) * time.Second
+	e.found("prepared transaction", fmt.Sprintf("%s since %v", gid, old),
+		when(old >= longSnapshot, "while it is neither committed nor rolled back, it holds its locks and all rows that died since"),
+		fmt.Sprintf("COMMIT PREPARED %s, or ROLLBACK PREPARED %s", gid, gid))
+	return nil
+}
+
+// slots looks for replication slots that hold rows for a standby that is gone.
+func (e *examination) slots(ctx context.Context, q querier) error {
+	const query = `
+		SELECT slot_name::text, quote_literal(slot_name), active, age(xmin)::bigint FROM pg_catalog.pg_replication_slots
+		WHERE xmin IS NOT NULL ORDER BY age(xmin) DESC LIMIT 1`
+	var name, literal string
+	var active bool
+	var age int64
+	if err := e.ask(ctx, q, query, nil, &name, &literal, &active, &age); err != nil || name == "" {
+		return err
+	}
+	e.found("replication slot", fmt.Sprintf("%s holds %d transactions", name, age), when(!active, "nobody uses it, and no row that died since can be removed"),
+		fmt.Sprintf("start the standby again, or SELECT pg_drop_replication_slot(%s)", literal))
+	return nil
+}
+
+// clock compares the store's clock, which is the server's, with the program's.
+func (e *examination) clock(ctx context.Context, q querier) error {
+	var now, latest int64
+	before := time.Now()
+	if err := e.ask(ctx, q, `SELECT plainjobs.now_us(), coalesce((SELECT max(seen_at) FROM plainjobs.workers), 0)`, nil, &now, &latest); err != nil {
+		return err
+	}
+	took := time.Since(before)
+	ahead := instant(now).Sub(before.Add(took / 2))
+	trouble := when((ahead-took).Abs() >= skew && (ahead+took).Abs() >= skew, // it is not the time that the answer took
+		fmt.Sprintf("the server's clock, by which jobs become due, is %v from this program's", ahead.Round(time.Second)))
+	if back := time.Duration(latest-now) * time.Microsecond; back >= skew {
+		trouble = fmt.Sprintf("a worker was heard of %v from now: the server's clock has gone back", back.Round(time.Second))
+	}
+	e.found("clock", instant(now).Format("2006-01-02 15:04:05 MST"), trouble, "synchronise the clocks of the server and of the programs")
+	return nil
+}
+
+func (e *examination) connections(ctx context.Context, q querier) error {
+	const query = `
+		SELECT sum(numbackends)::bigint, current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint
+		FROM pg_catalog.pg_stat_database`
+	var used, most int64
+	if err := e.ask(ctx, q, query, nil, &used, &most); err != nil {
+		return err
+	}
+	e.found("connections", fmt.Sprintf("%d of %d", used, most), when(used*10 >= most*9, "the server soon refuses more"),
+		"let the pools of the programs have fewer, put a pooler before the server, or raise max_connections")
+	return nil
+}
+
+// pooler looks whether two connections of this program are one of the server:
+// then something between them lends it by transaction.
+func (e *examination) pooler(ctx context.Context) error {
+	soon, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	seen := map[int64]int{}
+	for range 2 {
+		c, err := e.b.db.Conn(soon)
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			break // the application uses the others
+		}
+		defer func() { _ = c.Close() }() // back to the pool
+		var pid int64
+		if err := e.ask(ctx, c, `SELECT pg_backend_pid()`, nil, &pid); err != nil {
+			return err
+		}
+		seen[pid]++
+	}
+	value := "not known, for want of connections"
+	lends := false
+	for _, n := range seen {
+		switch {
+		case n > 1:
+			value, lends = "one that lends connections by transaction", true
+		case len(seen) > 1:
+			value = "none"
+		}
+	}
+	e.found("pooler", value, when(lends && e.b.listens(), "LISTEN does not work through it: jobs of other processes are found by looking for them"),
+		"set postgres.Options.NoListen, or connect to the server itself")
+	return nil
+}
+
+func (b *Backend) listens() bool { return b.opts.Listen != nil && !b.opts.NoListen }
+
+// listening looks whether this process is notified. One that has just opened the
+// store is in a moment.
+func (e *examination) listening(ctx context.Context) error {
+	for until := time.Now().Add(soonListens); e.b.listens() && !e.b.watch.listening.Load() && time.Now().Before(until); {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	switch {
+	case !e.b.listens():
+		e.found("notifications", "none: jobs of other processes are found within a second", "", "")
+	case e.b.watch.listening.Load():
+		e.found("notifications", "listening", "", "")
+	default:
+		e.found("notifications", "not listening", "jobs of other processes are found within a second only",
+			"see the log for why; behind a pooler set postgres.Options.NoListen")
+	}
+	return nil
+}
+
+func quoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

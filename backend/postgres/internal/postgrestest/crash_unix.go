@@ -1,0 +1,59 @@
+//go:build unix
+
+package postgrestest
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// fresh starts a cluster of the test's own, which it may crash: it then starts
+// again.
+func fresh(tb testing.TB) *cluster {
+	tb.Helper()
+	ownCluster(tb) // or there may be nothing to start one from
+	c, err := newCluster()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	c.revives = true
+	if err := c.make(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(c.stop)
+	return c
+}
+
+// crash kills the server as a crash of it does: all of its processes at once, or
+// only the first, whose death the others notice.
+func (c *cluster) crash(tb testing.TB, all bool) {
+	tb.Helper()
+	state, err := os.ReadFile(filepath.Join(c.dir, "data", "postmaster.pid"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	first, _, _ := bytes.Cut(state, []byte("\n"))
+	pid, err := strconv.Atoi(string(first))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	sig := syscall.SIGKILL
+	if all {
+		sig = syscall.SIGQUIT
+	}
+	if err := syscall.Kill(pid, sig); err != nil {
+		tb.Fatal(err)
+	}
+	deadline := time.Now().Add(time.Minute)
+	for syscall.Kill(pid, 0) == nil {
+		if time.Now().After(deadline) {
+			tb.Fatal("the server does not die")
+		}
+		<-time.After(5 * time.Millisecond) // it is no child of ours
+	}
+}

@@ -1,0 +1,209 @@
+package postgrestest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/postgres"
+)
+
+// callTime is the deadline of each call while the network breaks, and slack how
+// much later it may return before it counts as hung.
+const (
+	callTime = 10 * time.Second
+	slack    = 10 * time.Second
+)
+
+// A cutter pushes jobs with keys through a proxy that breaks.
+type cutter struct {
+	t      *testing.T
+	proxy  *proxy
+	b      *postgres.Backend
+	acked  map[string]int64 // by key
+	cuts   int
+	failed int // pushes that returned an error
+	twice  int // of which the job was stored
+}
+
+// bounded runs a call with a deadline, and fails if it does not keep it.
+func (c *cutter) bounded(limit time.Duration, call func(context.Context) error) error {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), limit)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- call(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(limit + slack):
+		c.t.Errorf("a call did not return though its deadline was %v before", slack)
+		return context.DeadlineExceeded
+	}
+}
+
+// push pushes a job, which is plain, or has a key that is kept.
+func (c *cutter) push(limit time.Duration, key string) (backend.Pushed, error) {
+	job := newJob("a")
+	job.Unique = backend.Unique{Key: key, For: 24 * time.Hour}
+	var pushed []backend.Pushed
+	err := c.bounded(limit, func(ctx context.Context) (err error) {
+		pushed, err = c.b.Push(ctx, []backend.NewJob{job})
+		return err
+	})
+	if err != nil {
+		return backend.Pushed{}, err
+	}
+	return pushed[0], nil
+}
+
+// try pushes a job while the proxy breaks, and again until it is acknowledged,
+// and returns whether the proxy broke anything.
+func (c *cutter) try(key string, answer bool, n int) (broke bool) {
+	c.t.Helper()
+	c.proxy.arm(answer, n, false)
+	p, err := c.push(callTime, key)
+	broke = !c.proxy.disarm()
+	if broke {
+		c.cuts++
+	}
+	for range 20 {
+		if err == nil {
+			break
+		}
+		c.failed++
+		if !errors.Is(err, backend.ErrUnavailable) {
+			c.t.Errorf("Push cut after %d bytes (of the answer: %v) = %v, want ErrUnavailable", n, answer, err)
+		}
+		noPassword(c.t, err)
+		if p, err = c.push(callTime, key); err == nil && p.Duplicate {
+			c.twice++
+		}
+	}
+	if err != nil {
+		c.t.Fatalf("Push is not acknowledged after the cut: %v", err)
+	}
+	c.acked[key] = p.ID
+	return broke
+}
+
+// testCuts cuts the connections at every byte of a push, on the way there and on
+// the way back, where the server has committed and cannot say so. Every job that
+// was acknowledged must be there, and none twice.
+func (d Driver) testCuts(t *testing.T) {
+	server := ownCluster(t)
+	s := d.schema(t)
+	direct := s.open(t, &postgres.Options{Schema: s.name})
+	p := newProxy(t, fmt.Sprintf("127.0.0.1:%d", server.port))
+	through := *server
+	through.port = p.port()
+	b, err := d.Open(through.tcp(superuser, password, "postgres"), &postgres.Options{Schema: s.name, NoListen: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	c := &cutter{t: t, proxy: p, b: b, acked: map[string]int64{}}
+	most := 60
+	if long() {
+		most = 5000
+	}
+	keys := 0
+	key := func() string { keys++; return fmt.Sprint("key", keys) }
+	prepared := func() (to, from int) {
+		for range 2 { // the second finds its statements prepared
+			c.proxy.count()
+			k := key()
+			pushed, err := c.push(callTime, k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.acked[k] = pushed.ID
+		}
+		return c.proxy.count()
+	}
+	for n := range 24 { // the last of the answers is COMMIT's
+		_, from := prepared()
+		c.try(key(), true, from-n)
+	}
+	if c.twice == 0 {
+		t.Error("no answer to a COMMIT was lost")
+	}
+	most += c.cuts
+	for c.cuts < most && !t.Failed() {
+		to, from := prepared()
+		step := max(1, 2*(to+from)/most)
+		if long() {
+			step = 1
+		}
+		for _, answer := range []bool{false, true} {
+			for n := c.cuts % step; c.cuts < most && !t.Failed(); n += step {
+				if !c.try(key(), answer, n) {
+					break // the push was over before
+				}
+			}
+		}
+	}
+	if d.Name == "pgx" { // lib/pq waits for the answer to what it cancels, however silent the network is
+		c.stalls(key)
+	}
+	c.check(direct)
+	t.Logf("%d cuts: %d pushes failed, of which %d were stored", c.cuts, c.failed, c.twice)
+}
+
+// stalls has the network be silent: a call ends with its context.
+func (c *cutter) stalls(key func() string) {
+	c.t.Helper()
+	for _, answer := range []bool{false, true} {
+		for _, n := range []int{0, 100, 400} {
+			k := key()
+			c.proxy.arm(answer, n, true)
+			p, err := c.push(300*time.Millisecond, k)
+			if c.proxy.disarm(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				c.t.Errorf("Push on a silent network = %v, want the context's error", err)
+			}
+			c.proxy.cut()
+			for range 20 {
+				if err == nil {
+					break
+				}
+				p, err = c.push(callTime, k)
+			}
+			if err != nil {
+				c.t.Fatalf("Push after a silent network: %v", err)
+			}
+			c.acked[k] = p.ID
+		}
+	}
+}
+
+// check compares what was acknowledged with what is stored.
+func (c *cutter) check(direct *postgres.Backend) {
+	c.t.Helper()
+	stored := map[string]int64{}
+	for before := int64(0); ; {
+		page, err := direct.List(c.t.Context(), backend.ListRequest{Before: before, Limit: 1000})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		for _, j := range page.Jobs {
+			if other, ok := stored[j.UniqueKey]; ok {
+				c.t.Errorf("jobs %d and %d have the key %s", other, j.ID, j.UniqueKey)
+			}
+			stored[j.UniqueKey] = j.ID
+		}
+		if before = page.Next; before == 0 {
+			break
+		}
+	}
+	for key, id := range c.acked {
+		if stored[key] != id {
+			c.t.Errorf("job %d was acknowledged for %s, stored is %d", id, key, stored[key])
+		}
+	}
+	if len(stored) != len(c.acked) {
+		c.t.Errorf("%d jobs are stored, %d were acknowledged", len(stored), len(c.acked))
+	}
+}

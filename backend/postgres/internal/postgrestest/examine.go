@@ -1,0 +1,159 @@
+package postgrestest
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/postgres"
+)
+
+// findings returns what a store finds, by name.
+func findings(t *testing.T, b *postgres.Backend) map[string]backend.Finding {
+	t.Helper()
+	all, err := b.Examine(t.Context())
+	if err != nil {
+		t.Fatalf("Examine: %v", err)
+	}
+	found := map[string]backend.Finding{}
+	for _, f := range all {
+		if _, ok := found[f.Name]; ok || f.Name == "" || f.Value == "" || (f.Trouble == "") != (f.Mend == "") {
+			t.Errorf("the finding %+v is not whole, or there twice", f)
+		}
+		found[f.Name] = f
+	}
+	return found
+}
+
+// wantTrouble fails unless a finding is one, and what mends it has the texts.
+func wantTrouble(t *testing.T, f backend.Finding, mend ...string) {
+	t.Helper()
+	if f.Trouble == "" {
+		t.Errorf("the finding %+v is no trouble", f)
+	}
+	for _, text := range mend {
+		if !strings.Contains(f.Mend, text) {
+			t.Errorf("the finding %+v does not say %q", f, text)
+		}
+	}
+}
+
+func wantWell(t *testing.T, found map[string]backend.Finding, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if f, ok := found[name]; !ok || f.Trouble != "" {
+			t.Errorf("%s is %+v, want no trouble", name, f)
+		}
+	}
+}
+
+// testExamine has a store find what is wrong with it.
+func (d Driver) testExamine(t *testing.T) {
+	s := d.schema(t)
+	b := s.open(t, &postgres.Options{Schema: s.name})
+	push(t, b, "a", 1)
+	found := findings(t, b)
+	wantWell(t, found, "PostgreSQL", "server", "durability of pushes", "synchronous_commit", "autovacuum", "dead rows", "clock", "connections", "pooler",
+		"notifications")
+	if f := found["pooler"]; f.Value != "none" {
+		t.Errorf("without a pooler the finding is %+v", f)
+	}
+	if s.own() {
+		wantTrouble(t, found["fsync"], "postgresql.conf") // the tests' server has it off
+	}
+
+	weak := s.open(t, &postgres.Options{Schema: s.name, Durability: backend.ProcessCrash, NoListen: true})
+	found = findings(t, weak)
+	wantTrouble(t, found["durability of pushes"], "Options.Durability")
+	wantWell(t, found, "notifications")
+
+	// What the session is told when it begins.
+	for setting, check := range map[string]string{
+		"synchronous_commit=off": "synchronous_commit", "default_transaction_read_only=on": "server",
+	} {
+		name := strings.Split(setting, "=")
+		s.exec(t, "ALTER TABLE "+s.name+".jobs SET (autovacuum_enabled = false)")
+		db, err := sql.Open(d.Name, s.dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db.SetMaxOpenConns(1)
+		odd, err := postgres.New(db, &postgres.Options{Schema: s.name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Exec(fmt.Sprintf("SET %s = %s", name[0], name[1])); err != nil {
+			t.Fatal(err)
+		}
+		found = findings(t, odd)
+		wantTrouble(t, found[check], map[string]string{"server": "target_session_attrs", "synchronous_commit": "ALTER ROLE"}[check])
+		wantTrouble(t, found["autovacuum"], "RESET (autovacuum_enabled)", s.name)
+		if f := found["pooler"]; !strings.Contains(f.Value, "not known") {
+			t.Errorf("with one connection the finding is %+v", f)
+		}
+		if err := odd.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+
+	s.exec(t, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s.now_us() RETURNS bigint LANGUAGE sql VOLATILE
+		AS $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + 60000000 $$`, s.name))
+	wantTrouble(t, findings(t, b)["clock"], "synchronise")
+	if _, err := b.Claim(t.Context(), backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Minute}, Register: true}); err != nil {
+		t.Fatal(err)
+	}
+	s.exec(t, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s.now_us() RETURNS bigint LANGUAGE sql VOLATILE
+		AS $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$`, s.name))
+	if f := findings(t, b)["clock"]; !strings.Contains(f.Trouble, "gone back") {
+		t.Errorf("after the clock went back the finding is %+v", f)
+	}
+}
+
+// testExamineSnapshot has a store find who holds a snapshot. How long is long is
+// not waited for.
+func (d Driver) testExamineSnapshot(t *testing.T) {
+	s := d.schema(t)
+	b := s.open(t, &postgres.Options{Schema: s.name})
+	tx, err := s.db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	var pid int64
+	if err := tx.QueryRowContext(t.Context(), "SELECT pg_backend_pid() FROM "+s.name+".jobs RIGHT JOIN (VALUES (1)) AS v(n) ON true").Scan(&pid); err != nil {
+		t.Fatal(err)
+	}
+	if s.own() {
+		if f := findings(t, b)["oldest snapshot"]; !strings.Contains(f.Value, fmt.Sprintf("pid %d", pid)) {
+			t.Errorf("the finding is %+v, want pid %d", f, pid)
+		}
+	}
+}
+
+// own reports whether the server is the tests'.
+func (s *schema) own() bool { return theServer.own != nil }
+
+// testExamineClosed examines a store that is closed, and one whose server does
+// not answer in time.
+func (d Driver) testExamineClosed(t *testing.T) {
+	s := d.schema(t)
+	b := s.open(t, &postgres.Options{Schema: s.name})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.Examine(ctx); err == nil {
+		t.Error("Examine worked though its context had ended")
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Examine(t.Context()); err == nil {
+		t.Error("Examine worked on a closed store")
+	}
+}

@@ -1,0 +1,163 @@
+package postgrestest
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+)
+
+// A proxy passes connections on to a server, until it is told to break them.
+type proxy struct {
+	tb     testing.TB
+	to     string
+	listen net.Listener
+	tasks  sync.WaitGroup
+
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{}
+	armed  bool
+	answer bool // what the server sends is counted, not what it is sent
+	left   int  // bytes that still pass
+	stalls bool // and then nothing does, instead of being cut
+	passed [2]int
+}
+
+// newProxy starts a proxy, which is stopped at the end of the test.
+func newProxy(tb testing.TB, to string) *proxy {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	p := &proxy{tb: tb, to: to, listen: l, conns: map[net.Conn]struct{}{}}
+	p.tasks.Go(p.accept)
+	tb.Cleanup(func() {
+		_ = l.Close()
+		p.cut()
+		p.tasks.Wait()
+	})
+	return p
+}
+
+func (p *proxy) port() int { return p.listen.Addr().(*net.TCPAddr).Port }
+
+func (p *proxy) accept() {
+	for {
+		client, err := p.listen.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", p.to)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		p.mu.Lock()
+		p.conns[client], p.conns[server] = struct{}{}, struct{}{}
+		p.mu.Unlock()
+		p.tasks.Go(func() { p.pass(server, client, false) })
+		p.tasks.Go(func() { p.pass(client, server, true) })
+	}
+}
+
+// pass passes on what comes from one side.
+func (p *proxy) pass(to, from net.Conn, answer bool) {
+	defer p.drop(to, from)
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buffer)
+		allowed, cut, stall := p.allow(n, answer)
+		if _, err := to.Write(buffer[:allowed]); err != nil {
+			return
+		}
+		if cut {
+			p.cut()
+			return
+		}
+		if stall { // until somebody gives up
+			_, _ = io.Copy(io.Discard, from)
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// allow returns how many of n bytes pass, and what happens then.
+func (p *proxy) allow(n int, answer bool) (allowed int, cut, stall bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	side := 0
+	if answer {
+		side = 1
+	}
+	p.passed[side] += n
+	if !p.armed || p.answer != answer {
+		return n, false, false
+	}
+	if n < p.left {
+		p.left -= n
+		return n, false, false
+	}
+	n, p.left = p.left, 0
+	if p.stalls {
+		return n, false, true // and so does what comes after it
+	}
+	p.armed = false
+	return n, true, false
+}
+
+// arm has the proxy break all connections, once, after n more bytes to the
+// server, or from it. If it stalls it only passes on no more in that direction,
+// until it is disarmed.
+func (p *proxy) arm(answer bool, n int, stalls bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.armed, p.answer, p.left, p.stalls = true, answer, n, stalls
+}
+
+// disarm returns whether the proxy had yet to break anything.
+func (p *proxy) disarm() (waits bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	waits = p.armed && p.left > 0
+	p.armed = false
+	return waits
+}
+
+// count returns how many bytes passed to the server and from it since it was
+// asked last.
+func (p *proxy) count() (to, from int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	to, from = p.passed[0], p.passed[1]
+	p.passed = [2]int{}
+	return to, from
+}
+
+// cut resets all connections.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		if tcp, ok := c.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
+		_ = c.Close()
+	}
+	clear(p.conns)
+}
+
+func (p *proxy) drop(conns ...net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range conns {
+		delete(p.conns, c)
+		if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			p.tb.Logf("proxy: %v", err)
+		}
+	}
+}

@@ -1,0 +1,73 @@
+//go:build unix
+
+package postgrestest
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// replica starts a read-only replica of the cluster, which is stopped at the end
+// of the test.
+func (c *cluster) replica(tb testing.TB) *cluster {
+	tb.Helper()
+	backup, err := program("pg_basebackup")
+	if err != nil {
+		tb.Skip(err)
+	}
+	r, err := newCluster()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	makes := exec.Command(backup, "-h", c.dir, "-p", fmt.Sprint(c.port), "-U", superuser, "-D", filepath.Join(r.dir, "data"), "-R", "-c", "fast", "--no-sync")
+	makes.SysProcAttr, makes.Dir = r.attr, r.dir
+	if out, err := makes.CombinedOutput(); err != nil {
+		tb.Fatalf("pg_basebackup: %v\n%s", err, out)
+	}
+	if err := r.run(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(r.stop)
+	return r
+}
+
+// smallDisk returns a directory of the server's on a disk of its own that has
+// room for some megabytes, and a function that makes room. It skips the test
+// where that needs rights that the test does not have.
+func (c *cluster) smallDisk(tb testing.TB) (dir string, grow func()) {
+	tb.Helper()
+	own, err := newCluster() // for its directory
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(own.remove)
+	disk := filepath.Join(own.dir, "disk")
+	mount := func(args ...string) error {
+		out, err := exec.Command("mount", args...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("mount: %w\n%s", err, out)
+		}
+		return nil
+	}
+	if err := own.mkdir("disk"); err != nil {
+		tb.Fatal(err)
+	}
+	if err := mount("-t", "tmpfs", "-o", "size=16m", "tmpfs", disk); err != nil {
+		tb.Skipf("a small disk takes a right to mount one: %v", err)
+	}
+	tb.Cleanup(func() {
+		if out, err := exec.Command("umount", disk).CombinedOutput(); err != nil {
+			tb.Errorf("umount: %v\n%s", err, out)
+		}
+	})
+	if err := own.mkdir("disk/space"); err != nil {
+		tb.Fatal(err)
+	}
+	return filepath.Join(disk, "space"), func() {
+		if err := mount("-o", "remount,size=256m", disk); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,238 @@
+package postgres
+
+import (
+	"math"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Marks are where claims begin: by name and priority, the lowest id that may
+// be claimable. Below it are the index entries of jobs that were claimed, which
+// every claim would read while a session holds a snapshot older than that.
+//
+// There are none, and claims are exact, until one has read much for little.
+// Then a job below a mark is claimed late: at once if this process made it
+// claimable, or was notified of it, and otherwise when everything is read again,
+// which is after wholeEvery. That is a job whose id was drawn before others that
+// were claimed and which was committed after them, or one that another process
+// released or a transaction of the application added.
+type marks struct {
+	mu      sync.Mutex
+	names   map[string]*mark
+	flights map[*flight]struct{}
+}
+
+// A mark is what is known of a name.
+type mark struct {
+	whole time.Time       // when all of it was read
+	ids   map[int16]int64 // by priority
+}
+
+// A flight is a claim, or a look, that is under way.
+type flight struct {
+	names  []string
+	began  time.Time
+	whole  bool  // it reads everything
+	lowest int64 // of what became claimable meanwhile
+}
+
+const (
+	// wholeEvery is how often everything is read at least.
+	wholeEvery = 800 * time.Millisecond
+	// readMany is how many entries beyond what it returns a claim may read
+	// before marks are worth it: it then takes twice as long as one that reads
+	// none.
+	readMany = 4000
+	// maxMarks bounds the marks of a name.
+	maxMarks = 8
+)
+
+// Ranks beyond all: a rank is a priority negated.
+const (
+	firstRank = -40000
+	afterRank = 40000
+)
+
+// Ranges are what to read, in the form of migration 003.
+type ranges struct {
+	lows, highs           []int64
+	ranks, firsts, untils []int64
+}
+
+// wholeRanges returns all of n names.
+func wholeRanges(n int) *ranges {
+	r := &ranges{}
+	for range n {
+		r.add(nil)
+	}
+	return r
+}
+
+// add adds a name that has marks.
+func (r *ranges) add(ids map[int16]int64) {
+	r.lows = append(r.lows, int64(len(r.ranks)+1))
+	rank, first := int64(firstRank), int64(0)
+	for _, p := range slices.Backward(sorted(ids)) {
+		r.ranks, r.firsts, r.untils = append(r.ranks, rank), append(r.firsts, first), append(r.untils, -int64(p))
+		rank, first = -int64(p), ids[p]
+	}
+	r.ranks, r.firsts, r.untils = append(r.ranks, rank), append(r.firsts, first), append(r.untils, afterRank)
+	r.highs = append(r.highs, int64(len(r.ranks)))
+}
+
+// begin returns what a claim or a look of names is to read. It must be ended by
+// end.
+func (m *marks) begin(names []string) (*flight, *ranges) {
+	f := &flight{names: names, began: time.Now(), lowest: math.MaxInt64}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range names {
+		k := m.names[name]
+		f.whole = f.whole || k == nil || f.began.Sub(k.whole) >= wholeEvery
+	}
+	if m.flights == nil {
+		m.flights = map[*flight]struct{}{}
+	}
+	m.flights[f] = struct{}{}
+	if f.whole {
+		for _, name := range names {
+			if k := m.names[name]; k != nil {
+				k.whole = f.began // one at a time is enough
+			}
+		}
+		return f, wholeRanges(len(names))
+	}
+	r := &ranges{}
+	for _, name := range names {
+		r.add(m.names[name].ids)
+	}
+	return f, r
+}
+
+// end forgets a flight that failed, and what was learned while it may have had
+// locks that others passed over.
+func (m *marks) end(f *flight) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.flights, f)
+	m.lower(0)
+	if f.whole {
+		m.reread(f.names)
+	}
+}
+
+// A landing is what a claim found.
+type landing struct {
+	read    int64    // entries
+	due     bool     // jobs became claimable that are older than the marks
+	waiting []string // names of which there may be more, if it was cut short
+	taken   []spot
+}
+
+// A spot is the place of a claimed job.
+type spot struct {
+	name     string
+	priority int16
+	id       int64
+}
+
+// learn sets the marks behind what a claim took. In the order of its name a
+// claim takes what comes first, so that nothing is left before a job that it
+// took, but for what others had locked.
+func (m *marks) learn(f *flight, l landing) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f.whole {
+		m.landWhole(f, l)
+	}
+	if l.due {
+		m.lower(0)
+	}
+	delete(m.flights, f)
+	for _, s := range l.taken {
+		k := m.names[s.name]
+		if k == nil {
+			continue
+		}
+		if _, ok := k.ids[s.priority]; ok || len(k.ids) < maxMarks {
+			k.ids[s.priority] = min(max(k.ids[s.priority], s.id+1), f.lowest)
+		}
+	}
+}
+
+// landWhole begins and ends the marks of names, by what it costs to do without.
+func (m *marks) landWhole(f *flight, l landing) {
+	if l.read <= readMany+2*int64(len(l.taken)) {
+		for _, name := range f.names {
+			delete(m.names, name)
+		}
+		return
+	}
+	if m.names == nil {
+		m.names = map[string]*mark{}
+	}
+	for _, name := range f.names {
+		k := m.names[name]
+		if k == nil {
+			k = &mark{ids: map[int16]int64{}}
+			m.names[name] = k
+		}
+		k.whole = f.began
+		// What it has seen and not taken may be below the marks.
+		if slices.Contains(l.waiting, name) {
+			clear(k.ids)
+		}
+	}
+}
+
+// looked notes whether a look found something. If so the next claim must find
+// it, too.
+func (m *marks) looked(f *flight, found bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.flights, f)
+	if f.whole && found {
+		m.reread(f.names)
+	}
+}
+
+func (m *marks) reread(names []string) {
+	for _, name := range names {
+		if k := m.names[name]; k != nil {
+			k.whole = time.Time{}
+		}
+	}
+}
+
+// next returns in how long everything of names is to be read again, at most a
+// pause: whoever waits must not be later.
+func (m *marks) next(names []string, pause time.Duration) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range names {
+		if k := m.names[name]; k != nil && len(k.ids) > 0 {
+			pause = min(pause, max(wholeEvery-time.Since(k.whole), time.Millisecond))
+		}
+	}
+	return pause
+}
+
+// ready notes that jobs became claimable, the lowest of which has an id, or any
+// if that is 0.
+func (m *marks) ready(lowest int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lower(lowest)
+}
+
+func (m *marks) lower(lowest int64) {
+	for f := range m.flights {
+		f.lowest = min(f.lowest, lowest)
+	}
+	for _, k := range m.names {
+		for p, id := range k.ids {
+			k.ids[p] = min(id, lowest)
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package pgx_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	native "github.com/jackc/pgx/v5"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/postgres"
+	"github.com/plainjobs/plainjobs/backend/postgres/internal/postgrestest"
+	"github.com/plainjobs/plainjobs/backend/postgres/pgx"
+)
+
+// BenchmarkCopy pushes 1,000 jobs and copies 1,000 rows, by turns, the rows by
+// COPY into a table of the same columns, with its indexes and without any, as
+// durable, and reports how fast the push is in comparison: 1 is as fast as COPY.
+func BenchmarkCopy(b *testing.B) {
+	b.Run("indexes", func(b *testing.B) { benchCopy(b, "INCLUDING ALL") })
+	b.Run("bare", func(b *testing.B) { benchCopy(b, "INCLUDING DEFAULTS INCLUDING IDENTITY") })
+}
+
+func benchCopy(b *testing.B, like string) {
+	ctx := b.Context()
+	dsn, schema := postgrestest.Schema(b, "pgx")
+	store, err := pgx.Open(dsn, &postgres.Options{Schema: schema})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close()
+	conn, err := native.Connect(ctx, dsn)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, "CREATE TABLE "+schema+".copied (LIKE "+schema+".jobs "+like+")"); err != nil {
+		b.Fatal(err)
+	}
+	const n = 1000
+	jobs := make([]backend.NewJob, n)
+	rows := make([][]any, n)
+	for i := range jobs {
+		jobs[i] = backend.NewJob{Name: "bench", Payload: make([]byte, 100), MaxAttempts: 25}
+	}
+	columns := []string{"name", "state", "priority", "max_attempts", "created_at", "run_at", "finished_at", "flags", "payload"}
+	var pushes, copies []time.Duration
+	b.ResetTimer()
+	for range b.N {
+		start := time.Now()
+		if _, err := store.Push(ctx, jobs); err != nil {
+			b.Fatal(err)
+		}
+		pushed := time.Now()
+		now := pushed.UnixMicro()
+		for i, j := range jobs {
+			rows[i] = []any{j.Name, int16(3), j.Priority, int64(j.MaxAttempts), now, now, now, int32(0), j.Payload}
+		}
+		if _, err := conn.CopyFrom(ctx, native.Identifier{schema, "copied"}, columns, native.CopyFromRows(rows)); err != nil {
+			b.Fatal(err)
+		}
+		pushes, copies = append(pushes, pushed.Sub(start)), append(copies, time.Since(pushed))
+	}
+	slices.Sort(pushes)
+	slices.Sort(copies)
+	b.ReportMetric(float64(pushes[b.N/2].Microseconds()), "push-p50-µs")
+	b.ReportMetric(float64(copies[b.N/2].Microseconds()), "copy-p50-µs")
+	b.ReportMetric(float64(copies[b.N/2])/float64(pushes[b.N/2]), "copy/push-p50")
+}
