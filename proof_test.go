@@ -44,7 +44,7 @@ func TestProofs(t *testing.T) {
 		group, _, _ := strings.Cut(c[1], "/")
 		groups = append(groups, group)
 	}
-	torture, err := exec.Command(newPrograms(t).build(t, "cmd/torture"), "-list").Output()
+	torture, err := exec.Command(repository().build(t, "cmd/torture"), "-list").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

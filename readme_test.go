@@ -56,7 +56,7 @@ func TestNewcomer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute) // it may build all there is
 	defer cancel()
 	dir, typed, last, said := t.TempDir(), 0, "", ""
 	env := append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off", "CGO_ENABLED=0")
@@ -141,8 +141,11 @@ func TestNewcomer(t *testing.T) {
 	if err := interrupt(app); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-ended; err != nil && runtime.GOOS != "windows" {
-		t.Errorf("after Ctrl-C %s ended with %v: %s", last, err, out.String())
+	// That the go command itself fails is how it ends when it is interrupted; of
+	// a program that fails it says so.
+	<-ended
+	if text := out.String(); runtime.GOOS != "windows" && (strings.Contains(text, "exit status") || strings.Contains(text, "signal:")) {
+		t.Errorf("after Ctrl-C %s said %s", last, text)
 	}
 }
 

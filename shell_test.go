@@ -22,9 +22,15 @@ type programs struct {
 	helps map[string]string
 }
 
-func newPrograms(t *testing.T) *programs {
-	return &programs{dir: t.TempDir(), built: map[string]error{}, helps: map[string]string{}}
-}
+// repository has the programs of this repository.
+var repository = sync.OnceValue(func() *programs {
+	dir, err := os.MkdirTemp("", "plainjobs")
+	if err != nil {
+		panic(err)
+	}
+	tempDirs = append(tempDirs, dir)
+	return &programs{dir: dir, built: map[string]error{}, helps: map[string]string{}}
+})
 
 // build returns the file of the program in a package of this repository.
 func (p *programs) build(t *testing.T, pkg string) string {
@@ -227,7 +233,7 @@ var (
 
 // Every command that a document names exists, and has the flags it is given.
 func TestCommands(t *testing.T) {
-	p := newPrograms(t)
+	p := repository()
 	commands := commandsOf(p.help(t, anyProgram))
 	var flags []string
 	for _, pkg := range []string{anyProgram, "cmd/plainjobs"} {
