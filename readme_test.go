@@ -143,9 +143,9 @@ func TestNewcomer(t *testing.T) {
 	}
 	// That the go command itself fails is how it ends when it is interrupted; of
 	// a program that fails it says so.
-	<-ended
+	err = <-ended
 	if text := out.String(); runtime.GOOS != "windows" && (strings.Contains(text, "exit status") || strings.Contains(text, "signal:")) {
-		t.Errorf("after Ctrl-C %s said %s", last, text)
+		t.Errorf("after Ctrl-C %s ended with %v, and said %s", last, err, text)
 	}
 }
 
