@@ -1,84 +1,182 @@
 package plainjobs_test
 
 import (
-	"bufio"
+	"bytes"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
-// The README's Go blocks are files: each begins with a comment that names it,
-// and together they are a program that a newcomer types.
-func TestReadmeCompiles(t *testing.T) {
-	text, err := os.ReadFile("README.md")
+// section is what stands between a document's heading and the next.
+func (d *document) section(t *testing.T, name string) *document {
+	t.Helper()
+	_, text, found := strings.Cut(d.text, "\n## "+name+"\n")
+	if !found {
+		t.Fatalf("%s has no section %s", d.path, name)
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	s := &document{path: d.path, text: text}
+	for _, b := range d.blocks {
+		if strings.Contains(text, "\n"+b.text+"```") {
+			s.blocks = append(s.blocks, b)
+		}
+	}
+	return s
+}
+
+// The first command shows a program at work, the second runs the tests.
+func TestReadmeBegins(t *testing.T) {
+	var commands []string
+	for _, b := range read(t, "README.md").blocks {
+		if b.lang == "sh" {
+			commands = append(commands, b.commands()...)
+		}
+	}
+	if want := []string{"go run ./examples/signup dev", "go test ./..."}; len(commands) < 2 || !slices.Equal(commands[:2], want) {
+		t.Errorf("the README begins with %q, want %q", commands, want)
+	}
+}
+
+// A newcomer begins in an empty folder, types what the README's section says
+// and nothing else, and sees a job of his own run.
+func TestNewcomer(t *testing.T) {
+	shell, err := exec.LookPath("sh")
 	if err != nil {
-		t.Fatal(err)
+		t.Skip("there is no shell here")
 	}
 	root, err := filepath.Abs(".")
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	blocks := regexp.MustCompile("(?s)```go\n// (\\S+\\.go)\n(.*?)```").FindAllStringSubmatch(string(text), -1)
-	if n := strings.Count(string(text), "```go\n"); n != len(blocks) || n == 0 {
-		t.Errorf("%d of %d Go blocks in the README begin with a file name", len(blocks), n)
-	}
-	length := 0
-	for _, b := range blocks {
-		file := filepath.Join(dir, filepath.FromSlash(b[1]))
-		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute) // it may build all there is
+	defer cancel()
+	dir, typed, last, said := t.TempDir(), 0, "", ""
+	env := append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off", "CGO_ENABLED=0")
+	run := func(line string) {
+		t.Helper()
+		c := exec.CommandContext(ctx, shell, "-c", line+"\npwd >&3")
+		r, w, err := os.Pipe()
+		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(file, []byte(b[2]), 0o600); err != nil {
+		c.Dir, c.Env, c.ExtraFiles = dir, env, []*os.File{w}
+		out, err := c.CombinedOutput()
+		w.Close()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", line, err, out)
+		}
+		var pwd bytes.Buffer
+		if _, err := pwd.ReadFrom(r); err != nil {
 			t.Fatal(err)
 		}
-		length += strings.Count(strings.TrimSpace(b[2]), "\n") + 1
+		r.Close()
+		dir = strings.TrimSpace(pwd.String())
 	}
-	if length > 40 {
-		t.Errorf("the README's program has %d lines, which is more than a newcomer should have to type", length)
+	var lines []string
+	do := func() {
+		for _, line := range lines {
+			run(line)
+			if strings.HasPrefix(line, "go mod init ") {
+				useCheckout(t, run, root, dir)
+			}
+		}
+		lines = nil
 	}
-	// The module's own requirements, so that nothing is fetched.
-	mod, err := os.ReadFile("go.mod")
-	if err != nil {
+	named := regexp.MustCompile(`^// (\S+\.go)\n`)
+	for _, b := range read(t, "README.md").section(t, "Write it").blocks {
+		switch b.lang {
+		case "sh":
+			lines = append(lines, b.commands()...)
+		case "go":
+			do()
+			name := named.FindStringSubmatch(b.text)
+			if name == nil {
+				t.Fatalf("%s: the block names no file", b.where)
+			}
+			source := strings.TrimPrefix(b.text, name[0])
+			if err := os.WriteFile(filepath.Join(dir, name[1]), []byte(source), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			typed += strings.Count(source, "\n")
+		case "text":
+			said = strings.TrimSpace(b.text)
+		}
+	}
+	if len(lines) == 0 || said == "" {
+		t.Fatal("the section does not end with a command, and what it prints")
+	}
+	if typed > 40 {
+		t.Errorf("a newcomer types %d lines of Go, which is more than 40", typed)
+	}
+	last, lines = lines[len(lines)-1], lines[:len(lines)-1]
+	do()
+
+	// The last command works until it is interrupted.
+	words := strings.Fields(last)
+	app := exec.CommandContext(ctx, words[0], words[1:]...)
+	app.Dir, app.Env = dir, env
+	var out output
+	app.Stdout, app.Stderr = &out, &out
+	group(app)
+	if err := app.Start(); err != nil {
 		t.Fatal(err)
 	}
-	own := strings.Replace(string(mod), "module "+module, "module example.com/app", 1) +
-		"\nrequire " + module + " v0.0.0\nreplace " + module + " => " + root + "\n"
+	ended := make(chan error, 1)
+	go func() { ended <- app.Wait() }()
+	for tick := time.NewTicker(10 * time.Millisecond); !slices.Contains(strings.Split(out.String(), "\n"), said); {
+		select {
+		case err := <-ended:
+			t.Fatalf("%s ended with %v: %s", last, err, out.String())
+		case <-tick.C:
+		}
+	}
+	if err := interrupt(app); err != nil {
+		t.Fatal(err)
+	}
+	// That the go command itself fails is how it ends when it is interrupted; of
+	// a program that fails it says so.
+	err = <-ended
+	if text := out.String(); runtime.GOOS != "windows" && (strings.Contains(text, "exit status") || strings.Contains(text, "signal:")) {
+		t.Errorf("after Ctrl-C %s ended with %v, and said %s", last, err, text)
+	}
+}
+
+// useCheckout makes the library that of this checkout, whose go.sum knows all
+// that is needed, so that nothing is fetched.
+func useCheckout(t *testing.T, run func(line string), root, dir string) {
+	t.Helper()
+	run("go mod edit -replace '" + module + "=" + root + "'")
 	sum, err := os.ReadFile("go.sum")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, data := range map[string][]byte{"go.mod": []byte(own), "go.sum": sum} {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	build := exec.Command("go", "build", "-o", "app.exe", ".")
-	build.Dir = dir
-	build.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off", "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("the README's program does not build: %v\n%s", err, out)
-	}
-	app := exec.Command(filepath.Join(dir, "app.exe"))
-	app.Dir = dir
-	stdout, err := app.StdoutPipe()
-	if err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "go.sum"), sum, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := app.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(stdout)
-	if lines.Scan(); lines.Text() != "welcome, Ada" {
-		t.Errorf("the README's program printed %q", lines.Text())
-	}
-	if err := app.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	if err := app.Wait(); err != nil {
-		t.Errorf("after Ctrl-C the README's program ended with %v", err)
-	}
+}
+
+// An output is what a running process has printed.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
 }

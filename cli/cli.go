@@ -13,10 +13,27 @@
 //		})
 //	}
 //
-// Then "go run . work --parallel 2" runs two jobs at once, "go run . dev" runs
-// the web server and a worker in one process, and "go run . help" names the
-// rest. Importing the packages of the jobs is what makes them known, as it is
-// for workers.
+// Then "go run . work --parallel 2" runs two jobs at once, and "go run . dev"
+// the web server and a worker in one process. Importing the packages of the jobs
+// is what makes them known, as it is for workers. A program with a cobra root of
+// its own adds [Commands] to that.
+//
+// # Commands
+//
+//   - work, dev and serve run jobs, both, and the web server.
+//   - list shows what jobs and schedules the program has; check whether each
+//     has a handler and, with --payloads, whether what waits fits this build.
+//   - stats, top, jobs, show, why, schedules and workers show what is there:
+//     counts, a live view, lists by filters, one job, and what holds it.
+//   - retry, cancel and delete take IDs, or --all and a filter; they show a
+//     count and ask, but for --yes, and --dry-run only shows. perform stores a
+//     job, its data checked against the job's type. pause and resume take a
+//     name, or --all.
+//   - doctor examines the database as the program opens it; migrate brings its
+//     tables up to date, and schema prints them.
+//
+// Each has --help, with examples. Command plainjobs, in cmd/plainjobs, has those
+// that need no program.
 //
 // # For scripts
 //

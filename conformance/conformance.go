@@ -7,7 +7,13 @@
 //		})
 //	}
 //
-// Each rule is one subtest, and a failure prints the rule.
+// Each rule is one subtest, and a failure prints the rule. What a store can do
+// beyond the five methods of [backend.Backend] is tested where it has the
+// interface for it, so a store can begin with those five, and grow.
+//
+// The cases are the contract in a form that runs: where a comment of package
+// backend says must, a case here fails on a store that does not. The store in
+// backend/memory is the one to read beside it.
 package conformance
 
 import (

@@ -6,6 +6,19 @@
 // it can look at what was performed. [Memory] stores what is performed and runs
 // nothing until [Drain].
 //
+//	func TestSignUp(t *testing.T) {
+//		ctx, queue := plainjobstest.Memory(t)
+//		plainjobs.Handle(queue, jobs.Welcome, service.SendWelcome)
+//		if err := service.SignUp(ctx, ada); err != nil {
+//			t.Fatal(err)
+//		}
+//		plainjobstest.RequireEnqueued(t, queue, jobs.Welcome, ada)
+//		plainjobstest.Drain(t, queue)
+//	}
+//
+// [Torture] runs every handler twice, as after a crash, and shows what is not
+// idempotent. [Tick] is a tick of a schedule; none comes by itself.
+//
 // Each queue belongs to one test, is found through the context, and uses
 // nothing but time, channels and mutexes, so that parallel tests do not meet
 // and a test in a testing/synctest bubble waits for a day in no time.

@@ -2,8 +2,35 @@
 // handlers, settles their leases, keeps itself alive in the store, and rescues
 // the jobs of workers that died.
 //
+//	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+//	defer stop()
+//	err := worker.New(queue, &worker.Options{Concurrency: 4}).Run(ctx)
+//
 // Any number of workers, in any processes that share the store, may run at
-// once.
+// once. A worker claims only jobs that its program defines, so that programs
+// with different jobs can share a store too.
+//
+// # What it does
+//
+// It claims some jobs ahead, as many as its handlers are likely to take within
+// 20 ms, stores how runs end in batches, and waits for work without asking for
+// it where the store can tell. It pushes the jobs of schedules when they are
+// due; of several workers that have a schedule one does.
+//
+// # How it lives
+//
+// All its jobs depend on one row in the store, which it renews every quarter of
+// [Options.Lease]; how long a job takes does not matter. One that is not heard of
+// for the lease is dead: others rescue its jobs, which run again and alone at
+// first, as one of them may be what killed it. If this worker is the one that
+// was taken for dead, the contexts of its handlers end with
+// [plainjobs.ErrLeaseLost], and nothing that they return is stored.
+//
+// # How it ends
+//
+// When Run's context ends, handlers have [Options.Grace] to finish. Then their
+// contexts end, and what they did not finish is handed back at no attempt's
+// cost. A handler that takes no notice is reported, with where it stands.
 package worker
 
 import (
@@ -81,10 +108,11 @@ func New(queue *plainjobs.Queue, opts *Options) *Worker {
 // ended at the end of the grace.
 const stopWait = time.Second
 
-// Run works until ctx ends, or with Options.Drain until nothing is left. Then it claims no more, gives the running handlers
-// the grace, ends their contexts with [plainjobs.ErrStopped], hands back the
-// jobs that were not started or were interrupted, at no attempt's cost, stores
-// how the others ended, and returns nil.
+// Run works until ctx ends, or with Options.Drain until nothing is left. Then it
+// claims no more, gives the running handlers the grace, ends their contexts with
+// [plainjobs.ErrStopped], hands back the jobs that were not started or were
+// interrupted, at no attempt's cost, stores how the others ended, and returns
+// nil.
 //
 // It returns an error at once if an option is out of its bounds, or a job that
 // it is to run is declared but has no handler; when the store is closed or

@@ -9,7 +9,9 @@
 // Pushes commit with synchronous_commit on, or what is stronger where the
 // server says so; claims, completions and beats commit with it off, as losing
 // them only repeats work. Pushes and completions of one process that come at
-// the same time share a transaction and its fsync, see batcher.
+// the same time share a transaction and its fsync. Ticks of schedules,
+// what an operator does, and jobs that failed for good are as durable as
+// pushes.
 //
 // # Sharing
 //

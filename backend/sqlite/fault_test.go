@@ -109,8 +109,17 @@ func claim(b *sqlite.Backend, limit int, names ...string) ([]backend.Job, error)
 	return b.Claim(context.Background(), backend.ClaimRequest{Worker: me, Register: true, Names: names, Limit: limit})
 }
 
-// Pushes are on disk when they are acknowledged, claims and completions need
-// not be: they would only be repeated.
+// delayOf returns a delay that suits an ending.
+func delayOf(e backend.Ending) time.Duration {
+	if e == backend.EndRetry || e == backend.EndSnooze {
+		return time.Hour
+	}
+	return 0
+}
+
+// What is pushed, ended for good or steered is on disk when it is
+// acknowledged; claims and completions need not be: they would only be
+// repeated.
 func TestDurabilityOfEachOperation(t *testing.T) {
 	for _, durability := range []backend.Durability{backend.PowerLoss, backend.ProcessCrash} {
 		b, s := open(t, &sqlite.Options{Durability: durability})
@@ -139,15 +148,51 @@ func TestDurabilityOfEachOperation(t *testing.T) {
 			t.Errorf("Describe says %v, want %v", got, durability)
 		}
 		var jobs []backend.Job
+		rate := 0
 		for range 2 { // the second time shows what the first left
 			check("Push", full, func() error { return push(b, "a") })
 			check("Claim", false, func() (err error) { jobs, err = claim(b, 1, "a"); return err })
 			check("Push", full, func() error { return push(b, "a") })
 			check("Reap", false, func() error { _, err := b.Reap(context.Background(), backend.ReapRequest{}); return err })
 			check("Complete", false, func() error {
-				_, err := b.Complete(context.Background(), []backend.Completion{{Lease: jobs[0].Lease}})
+				_, err := b.Complete(context.Background(), []backend.Completion{{Lease: jobs[0].Lease, Result: []byte("1")}})
 				return err
 			})
+			check("Beat", false, func() error { _, err := b.Beat(context.Background(), backend.BeatRequest{Worker: me}); return err })
+			for ending, lasts := range map[backend.Ending]bool{
+				backend.EndRetry: false, backend.EndSnooze: false, backend.EndRelease: false, backend.EndFailed: true, backend.EndCancelled: true,
+			} {
+				check("Push", full, func() error { return push(b, "b") })
+				check("Claim", false, func() (err error) { jobs, err = claim(b, 1, "b"); return err })
+				check("Progress", false, func() error {
+					return b.Progress(context.Background(), []backend.Progress{{Lease: jobs[0].Lease, Done: 1, Total: 2}})
+				})
+				check(fmt.Sprint("Fail with ", ending), lasts && full, func() error {
+					_, err := b.Fail(context.Background(), []backend.Failure{{Lease: jobs[0].Lease, Ending: ending, Delay: delayOf(ending)}})
+					return err
+				})
+			}
+			check("Operate", full, func() error {
+				_, err := b.Operate(context.Background(), backend.OperateRequest{Op: backend.OpDelete, Filter: backend.Filter{Name: "b"}})
+				return err
+			})
+			for _, paused := range []bool{true, false} {
+				check("Pause", full, func() error { return b.Pause(context.Background(), "a", paused) })
+			}
+			check("Set", false, func() error {
+				rate++ // what is set already is not written
+				return b.Set(context.Background(), []backend.Settings{{Name: "a", Rate: rate, Per: time.Second}})
+			})
+			due := time.UnixMicro(1 + int64(rate))
+			check("Define", full, func() error {
+				return b.Define(context.Background(), []backend.Schedule{{Name: "s", Definition: fmt.Sprint(rate), Next: due}})
+			})
+			check("Tick", full, func() error {
+				job := backend.NewJob{Name: "tick", Payload: []byte("1"), MaxAttempts: 1}
+				_, err := b.Tick(context.Background(), backend.Tick{Name: "s", Definition: fmt.Sprint(rate), Due: due, Next: due.Add(time.Hour), Jobs: []backend.NewJob{job}})
+				return err
+			})
+			check("PauseSchedule", full, func() error { return b.PauseSchedule(context.Background(), "s", rate%2 == 1) })
 		}
 	}
 }

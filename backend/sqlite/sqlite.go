@@ -1,14 +1,16 @@
 // Package sqlite implements [backend.Backend] on SQLite through database/sql.
 //
 // Programs open a store with the Open function of a driver's package, as
-// backend/sqlite/modernc, or with [New] on a *sql.DB of their own.
+// backend/sqlite/modernc, or with [New] on a *sql.DB of their own, in whose
+// transactions they can then enqueue jobs.
 //
 // # Durability
 //
 // The database is in WAL mode. Pushes commit with synchronous=FULL, so that an
 // acknowledged job survives a power cut; claims and completions commit with
 // NORMAL, as losing them only repeats work. Requests of one process that come
-// at the same time share a transaction and its fsync, see writer.
+// at the same time share a transaction and its fsync. Ticks of schedules, what
+// an operator does, and jobs that failed for good are as durable as pushes.
 //
 // # Waiting
 //

@@ -1,5 +1,13 @@
 // Package pgx keeps jobs in PostgreSQL through github.com/jackc/pgx/v5. It
 // registers the driver names "pgx" and "pgx/v5".
+//
+//	store, err := pgx.Open(os.Getenv("DATABASE_URL"), nil)
+//	queue := plainjobs.New(store, nil)
+//
+// Workers that wait are told of new jobs by LISTEN, on one connection of their
+// own. For jobs in the application's transactions, a *sql.DB that pgx's package
+// stdlib has opened goes to postgres.New, together with [Listen]; a transaction
+// of a native pool goes through [AsSQL].
 package pgx
 
 import (

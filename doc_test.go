@@ -1,0 +1,34 @@
+package plainjobs_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// The package's documentation fits on a few screens, and every package has a
+// comment that is more than its name.
+func TestPackageComments(t *testing.T) {
+	doc := func(pkg string) []byte {
+		c := exec.Command("go", "doc", pkg)
+		c.Env = append(os.Environ(), "GOWORK=off") // in a workspace it adds to go.work.sum
+		out, err := c.Output()
+		if err != nil {
+			t.Fatalf("go doc %s: %v", pkg, err)
+		}
+		return out
+	}
+	out := doc(".")
+	if n := bytes.Count(out, []byte("\n")); n > 120 {
+		t.Errorf("go doc prints %d lines, which is more than 120", n)
+	}
+	for _, pkg := range []string{"backend", "backend/memory", "backend/sqlite", "backend/sqlite/modernc", "backend/sqlite/ncruces",
+		"backend/postgres", "backend/postgres/pgx", "conformance", "worker", "cli", "plainjobstest"} {
+		_, comment, _ := strings.Cut(string(doc("./"+pkg)), "\n\nPackage ")
+		if words := len(strings.Fields(comment)); words < 40 {
+			t.Errorf("the comment of package %s has %d words", pkg, words)
+		}
+	}
+}

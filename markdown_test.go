@@ -1,0 +1,91 @@
+package plainjobs_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// A document is one of the texts that people read beside the code.
+type document struct {
+	path   string // with slashes, from the root
+	text   string
+	blocks []block
+}
+
+// A block is a fenced part of a document, or one in a comment "<!-- go", whose
+// declarations the other Go blocks use and nobody reads.
+type block struct {
+	where string // file:line
+	lang  string
+	text  string
+}
+
+func documents(t *testing.T) (all []*document) {
+	t.Helper()
+	paths := []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md"}
+	err := filepath.WalkDir("docs", func(path string, _ fs.DirEntry, err error) error {
+		if filepath.Ext(path) == ".md" {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		all = append(all, read(t, path))
+	}
+	if len(all) < 10 {
+		t.Fatalf("there are only %d documents", len(all))
+	}
+	return all
+}
+
+var fence = regexp.MustCompile("(?ms)^(?:```(\\w+)\n(.*?)^```|<!-- (go)\n(.*?)^-->)$")
+
+func read(t *testing.T, path string) *document {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &document{path: filepath.ToSlash(path), text: strings.ReplaceAll(string(text), "\r\n", "\n")}
+	for _, at := range fence.FindAllStringSubmatchIndex(d.text, -1) {
+		group := func(n int) string {
+			if at[2*n] < 0 {
+				return ""
+			}
+			return d.text[at[2*n]:at[2*n+1]]
+		}
+		d.blocks = append(d.blocks, block{
+			where: fmt.Sprintf("%s:%d", d.path, strings.Count(d.text[:at[0]], "\n")+2),
+			lang:  group(1) + group(3),
+			text:  group(2) + group(4),
+		})
+	}
+	return d
+}
+
+// prose is the document without its blocks.
+func (d *document) prose() string { return fence.ReplaceAllString(d.text, "") }
+
+// A block says what it is: text is what nobody checks.
+func TestBlocks(t *testing.T) {
+	for _, d := range documents(t) {
+		if strings.Contains("\n"+d.prose(), "\n```") {
+			t.Errorf("%s: a block has no language, or is not closed", d.path)
+		}
+		for _, b := range d.blocks {
+			switch b.lang {
+			case "go", "sh", "console", "text", "yaml", "ini":
+			default:
+				t.Errorf("%s: nothing checks blocks of %s", b.where, b.lang)
+			}
+		}
+	}
+}

@@ -1,0 +1,9 @@
+//go:build !unix
+
+package plainjobs_test
+
+import "os/exec"
+
+func group(*exec.Cmd) {}
+
+func interrupt(c *exec.Cmd) error { return c.Process.Kill() }
