@@ -64,7 +64,6 @@ func (j *Job) HandBack() {
 	s := backend.Pending
 	if j.Cancelling {
 		s = backend.Cancelled
-		j.Suspect, j.Crashes = false, 0
 	}
 	j.stop(s)
 	j.Token = 0
