@@ -35,6 +35,7 @@ func TestGolden(t *testing.T) {
 		"schedules": {"schedules", "schedules --json", "schedules nightly --next 3", "schedules nightly --next 2 --zone America/New_York --json", "schedules often --next 2", "schedules nigtly", "schedules --zone Mars/Olympus", "schedules --next -1"},
 		"workers":   {"workers", "workers --json", "workers x"},
 		"top":       {"top", "top --every 1ns"},
+		"env":       {"env", "env staging", "env", "doctor", "env --forget", "env", "env x --forget", "env x y"},
 	} {
 		t.Run(file, func(t *testing.T) {
 			w := newWorld(t)

@@ -66,7 +66,7 @@ type testCase struct {
 
 func cases() []testCase {
 	return slices.Concat(pushCases, claimCases, settleCases, reapCases, livenessCases, readCases, waitCases, txCases, lifeCases,
-		uniqueCases, serialCases, expireCases, limitCases, settingsCases, operateCases, scheduleCases, cornerCases)
+		uniqueCases, serialCases, expireCases, limitCases, settingsCases, operateCases, scheduleCases, homeCases, cornerCases)
 }
 
 func (c testCase) check(tb testing.TB, newStore NewStore) {

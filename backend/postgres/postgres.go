@@ -105,6 +105,7 @@ var (
 	_ backend.Waiter     = (*Backend)(nil)
 	_ backend.Describer  = (*Backend)(nil)
 	_ backend.Migrator   = (*Backend)(nil)
+	_ backend.Homer      = (*Backend)(nil)
 	_ io.Closer          = (*Backend)(nil)
 )
 
