@@ -15,6 +15,7 @@ import (
 // that it holds locked, with a lock that the system takes off it when it ends,
 // in whatever way. Who can lock the file of another knows that it has ended,
 // and its jobs run again within a moment instead of at the end of their lease.
+// (On Windows this is compiled and vetted, and was not run.)
 //
 // The file is never one of SQLite's own, and the lock never a POSIX one, which
 // any closing of the file would void. Where there can be no such file or lock,
@@ -101,8 +102,13 @@ func (p *presence) close() {
 	if p.file == nil {
 		return
 	}
-	_ = os.Remove(p.file.Name())
+	// The mark is for where an open file cannot be removed, and somebody may
+	// lock it before it is.
+	name := p.file.Name()
+	_ = p.file.Truncate(1)
+	_ = os.Remove(name)
 	p.file.Close()
+	_ = os.Remove(name)
 	p.file = nil
 	_ = os.Remove(p.dir) // fails unless it is empty
 }
@@ -130,7 +136,8 @@ func (p *presence) ended(shown string) bool {
 	if !tryLock(f) {
 		return false
 	}
-	return true
+	info, err := f.Stat()
+	return err == nil && info.Size() == 0 // it was not given up
 }
 
 // forget removes the file of a worker that was rescued from.
