@@ -238,6 +238,8 @@ func TestProgrammerErrorsPanic(t *testing.T) {
 		`WithTx with a nil transaction`:             func() { q.WithTx(nil) },
 		`Subscribe with a nil function`:             func() { q.Subscribe(nil) },
 		`With of a nil job`:                         func() { (*plainjobs.Job[string])(nil).With("") },
+		`: With of a nil job`:                       func() { (*plainjobs.ResultJob[string, int])(nil).With("") },
+		`Await of a nil job`:                        func() { _, _ = (*plainjobs.ResultJob[string, int])(nil).Await(t.Context(), q, 1) },
 		`HandleResult with a nil queue, job`:        func() { plainjobs.HandleResult(q, (*plainjobs.ResultJob[int, string])(nil), nil) },
 		`HandleResult with a nil queue, job or`:     func() { plainjobs.HandleResult(q, resultJob, nil) },
 		`job "life/result" has a result: bind`:      func() { plainjobs.Handle(q, resultJob.Job, func(context.Context, int) error { return nil }) },

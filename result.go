@@ -27,6 +27,14 @@ func (j *ResultJob[T, R]) Name() string {
 
 func (j *ResultJob[T, R]) definition() *engine.Definition { return j.def }
 
+// With is [Job.With].
+func (j *ResultJob[T, R]) With(data T, opts ...TaskOption) Task {
+	if j == nil {
+		panic(fmt.Sprintf("plainjobs: %s: With of a nil job", caller()))
+	}
+	return j.Job.With(data, opts...)
+}
+
 // DefineResult is [Define] for a handler with a result.
 func DefineResult[T, R any](name string, fn func(ctx context.Context, data T) (R, error), opts ...DefineOption) *ResultJob[T, R] {
 	where := caller()
@@ -116,6 +124,9 @@ func (e *JobError) Error() string {
 // context's error if that ends first.
 func (j *ResultJob[T, R]) Await(ctx context.Context, q *Queue, id int64) (R, error) {
 	var r R
+	if j == nil || q == nil {
+		panic(fmt.Sprintf("plainjobs: %s: Await of a nil job, or with a nil queue", caller()))
+	}
 	info, err := q.await(ctx, id)
 	switch {
 	case err != nil:

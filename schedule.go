@@ -32,8 +32,8 @@ func Zone(name string) ScheduleOption {
 
 // CatchUp is how many ticks are made up for that were missed while no worker
 // ran, at most 1000: the latest n, none if n is 0. The default is one. A tick
-// counts as missed when it is a minute late. One that is on time is taken in any
-// case, and makes up for a single missed one. Where other workers went on
+// counts as missed when it is a minute late. Those that are not are taken in any
+// case, at most 1000 at once, and each makes up for a missed one. Where other workers went on
 // without the schedule for an hour it is taken for removed, and nothing is made
 // up for.
 func CatchUp(n int) ScheduleOption {

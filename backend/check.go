@@ -190,6 +190,8 @@ func CheckFailures(failures []Failure) error {
 			return fmt.Errorf("%w: failure %d: unknown ending %d", ErrInvalid, i, f.Ending)
 		case f.Delay < 0 || f.Delay > maxDelay:
 			return fmt.Errorf("%w: failure %d: delay %v is not within 0 and 100 years", ErrInvalid, i, f.Delay)
+		case f.Expires < 0 || f.Expires > maxDelay || f.Expires > 0 && f.Ending != EndRelease:
+			return fmt.Errorf("%w: failure %d: expiry in %v is not within 0 and 100 years, or the job is not released", ErrInvalid, i, f.Expires)
 		}
 	}
 	return nil

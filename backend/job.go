@@ -40,8 +40,9 @@ type NewJob struct {
 	Delay time.Duration
 	// Expires is how long after the push the job may still be started for the
 	// first time; zero is for ever. One that was not is [Cancelled] with
-	// [ExpiredError]. A claim counts as the start, whatever becomes of it: a
-	// job that waits again does not expire.
+	// [ExpiredError]. A claim counts as the start, unless the job is handed
+	// back with what was left of it, see [Failure]: any other that waits again
+	// does not expire.
 	Expires time.Duration
 	// Unique keeps a second job with the same key out.
 	Unique Unique
@@ -189,6 +190,9 @@ type Failure struct {
 	Ending Ending
 	// Delay until the job may run again, for EndRetry and EndSnooze.
 	Delay time.Duration
+	// Expires is, for EndRelease of a job that was not started, how long it
+	// may still be; zero is for ever.
+	Expires time.Duration
 	// Error is text for people; empty stores none.
 	Error string
 	// Stack is where it happened, for people; it is kept with Error.

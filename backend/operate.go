@@ -32,8 +32,9 @@ const (
 	// OpRetry makes a finished job wait again as if it were new: it is to
 	// run now, does not expire, and has no failures, no crashes, no result,
 	// no progress and a token that no lease matches; its errors stay. One
-	// whose unique key is taken is left as it is. A scheduled job is to run
-	// at once, and keeps its failures.
+	// whose unique key is taken is left as it is; of several with one key the
+	// newest has it. Those with one serial key run in the order of their IDs. A
+	// scheduled job is to run at once, and keeps its failures.
 	OpRetry Op = iota + 1
 	// OpCancel ends a waiting job as [Cancelled] with [CancelledError], and
 	// asks for the end of a running one: [BeatResult] tells its worker.
@@ -70,7 +71,7 @@ type OperateResult struct {
 
 // An Operator is a Backend whose jobs can be steered.
 type Operator interface {
-	// Operate applies an operation to a page of jobs, newest ID first, in one
+	// Operate applies an operation to a page of jobs, the newest, in one
 	// transaction. The page is of those that match before the first of them
 	// is changed. It may look at a bounded number of jobs. A request in which
 	// [CheckOperate] finds a fault must be refused.

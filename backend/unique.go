@@ -7,9 +7,11 @@ import "time"
 // A store must enforce it by a constraint of its database, for any number of
 // processes. The key is taken in the transaction that pushes the job and given
 // back in the one that ends or deletes it (see Scope). A job that is to wait
-// again (retried, snoozed, released, rescued) takes it again; if another has
-// it by then, the job is [Cancelled] with [SupersededError] and the other's ID.
-// A job is never in its own way, not by For either.
+// again (retried, snoozed, released, rescued) takes it again. If another has it
+// by then, one of the two is [Cancelled] with [SupersededError] and the ID of
+// the other, which was pushed later: the one with the lower ID, or else the one
+// that is to wait again if the other does not wait. A job is never in its own
+// way, not by For either.
 //
 // In a batch, a job's key is taken for the jobs after it.
 type Unique struct {

@@ -95,6 +95,35 @@ var expireCases = []testCase{{
 		}
 	},
 }, {
+	name: "expiry/unstarted",
+	rule: "a job that is released with what is left of its expiry was not started, and expires",
+	run: func(e *env) {
+		ids := e.pushJobs(e.b, expiring(50*e.unit, newJob("a")), expiring(50*e.unit, newJob("b")))
+		w := e.worker()
+		for i, name := range []string{"a", "b"} {
+			j := e.claim1(e.b, w, name)
+			e.advance(e.unit)
+			e.wantLost("Fail", e.fail(e.b, backend.Failure{Lease: j.Lease, Ending: backend.EndRelease, Expires: 20 * e.unit}))
+			info := e.get(ids[i])
+			if kept := info.ExpiresAt.Sub(info.CreatedAt); kept < 20*e.unit || kept >= 50*e.unit {
+				e.Errorf("the job expires %v after its push, want some %v", kept, 21*e.unit)
+			}
+		}
+		if j := e.claim1(e.b, w, "b"); j.Expires <= 0 || j.Expires > 20*e.unit {
+			e.Errorf("%v are left, want %v", j.Expires, 20*e.unit)
+		}
+		e.advance(25 * e.unit)
+		if r := e.reap(e.b, backend.ReapRequest{}); r.Expired != 1 {
+			e.Errorf("Reap returned %+v, want 1 expired", r)
+		}
+		e.wantCancelled("released", ids[0], backend.ExpiredError)
+		e.wantState(ids[1], backend.Running)
+		_, err := e.b.Fail(e.ctx, []backend.Failure{{Ending: backend.EndRetry, Expires: 1}})
+		if !errors.Is(err, backend.ErrInvalid) {
+			e.Errorf("Fail with an expiry of a job that is not released = %v, want ErrInvalid", err)
+		}
+	},
+}, {
 	name: "expiry/running",
 	rule: "a running job does not expire",
 	run: func(e *env) {

@@ -52,6 +52,10 @@ var keyMutants = []mutant{{
 		return &forgetsKey{Backend: m, started: map[string]int{}, keys: map[int64]string{}}
 	},
 }, {
+	rule:     "of two that come back the one that was pushed first has the key",
+	rejected: []string{"unique/latest"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return earliestWins{m} },
+}, {
 	rule:     "a superseded job is revived",
 	rejected: []string{"unique/superseded"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return revivesSuperseded{m} },
@@ -164,6 +168,30 @@ func (b *forgetsKey) Claim(ctx context.Context, req backend.ClaimRequest) ([]bac
 		b.started[b.keys[j.ID]]++
 	}
 	return jobs, err
+}
+
+// earliestWins ends a job that comes back when another waits with its key.
+type earliestWins struct{ *memory.Backend }
+
+func (b earliestWins) Fail(ctx context.Context, failures []backend.Failure) ([]backend.Lease, error) {
+	failures = slices.Clone(failures)
+	for i := range failures {
+		f := &failures[i]
+		info, err := b.Get(ctx, f.ID)
+		if err != nil || info.UniqueKey == "" {
+			continue
+		}
+		page, err := b.List(ctx, backend.ListRequest{Filter: backend.Filter{Name: info.Name, Key: info.UniqueKey}})
+		if err != nil {
+			return nil, err
+		}
+		for _, j := range page.Jobs {
+			if j.State.Waits() && j.ID < f.ID {
+				f.Ending, f.Error = backend.EndCancelled, superseded(j.ID)
+			}
+		}
+	}
+	return b.Backend.Fail(ctx, failures)
 }
 
 type revivesSuperseded struct{ *memory.Backend }

@@ -62,6 +62,10 @@ var stepMutants = []mutant{{
 	rejected: []string{"operate/filter", "operate/pages"},
 	make:     alters(altered{operate: func(r *backend.OperateRequest) { r.Filter.Name = "" }}),
 }, {
+	rule:     "jobs of one serial key that are retried together run from the newest",
+	rejected: []string{"operate/retry-together"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return retriesOneByOne{m} },
+}, {
 	rule:     "a retried job keeps its failures",
 	rejected: []string{"operate/retry"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return keepsFailures{m} },
@@ -73,6 +77,10 @@ var stepMutants = []mutant{{
 	rule:     "stacks are lost",
 	rejected: []string{"fail/stack"},
 	make:     alters(altered{fail: func(f *backend.Failure) { f.Stack = "" }}),
+}, {
+	rule:     "a job that was not started does not expire once it was claimed",
+	rejected: []string{"expiry/unstarted"},
+	make:     alters(altered{fail: func(f *backend.Failure) { f.Expires = 0 }}),
 }}
 
 // pushesFirst pushes a tick's jobs in a transaction of their own.
@@ -152,6 +160,27 @@ func (b tellsNothing) Beat(ctx context.Context, req backend.BeatRequest) (backen
 	r, err := b.Backend.Beat(ctx, req)
 	r.Cancel = nil
 	return r, err
+}
+
+// retriesOneByOne retries a page from its newest job on.
+type retriesOneByOne struct{ *memory.Backend }
+
+func (b retriesOneByOne) Operate(ctx context.Context, req backend.OperateRequest) (all backend.OperateResult, err error) {
+	if req.Op != backend.OpRetry || req.Filter.IDs != nil {
+		return b.Backend.Operate(ctx, req)
+	}
+	page, err := b.List(ctx, backend.ListRequest{Filter: req.Filter})
+	for _, j := range page.Jobs {
+		var r backend.OperateResult
+		r, err = b.Backend.Operate(ctx, backend.OperateRequest{Op: req.Op, Filter: backend.Filter{IDs: []int64{j.ID}}})
+		if err != nil {
+			break
+		}
+		all.Affected, all.Duplicates = append(all.Affected, r.Affected...), append(all.Duplicates, r.Duplicates...)
+	}
+	slices.Sort(all.Affected)
+	slices.Sort(all.Duplicates)
+	return all, err
 }
 
 type deletesRunning struct{ latest }

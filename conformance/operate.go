@@ -147,6 +147,31 @@ var operateCases = []testCase{{
 		e.wantState(e.pushJobs(e.b, serialJob("a", "k"))[0], backend.Blocked)
 	},
 }, {
+	name: "operate/retry-together",
+	rule: "jobs that are retried together run in the order of their IDs if they have a serial key, and are listed in it; the newest has their unique key",
+	run: func(e *env) {
+		ids := e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"), serialJob("a", "k"))
+		e.wantAffected("Cancel", backend.OpCancel, ids, ids...)
+		if r := e.operate(backend.OpRetry, backend.Filter{Name: "a"}); !slices.Equal(r.Affected, ids) {
+			e.Errorf("Retry = %+v, want %v", r, ids)
+		}
+		w := e.worker()
+		for _, id := range ids {
+			jobs := e.claim(e.b, w, 10, "a")
+			e.wantIDs("Claim", jobs, id)
+			e.complete(e.b, jobs[0].Lease)
+		}
+		job := uniqueJob("b", backend.Unique{Key: "k"})
+		ids = ids[:0]
+		for range 3 {
+			ids = append(ids, e.wantNew("one more", job))
+			e.complete(e.b, e.claim1(e.b, w, "b").Lease)
+		}
+		if r := e.operate(backend.OpRetry, backend.Filter{Name: "b"}); !slices.Equal(r.Affected, ids[2:]) || !slices.Equal(r.Duplicates, ids[:2]) {
+			e.Errorf("Retry = %+v, want %v and duplicates %v", r, ids[2:], ids[:2])
+		}
+	},
+}, {
 	name: "operate/cancel-waiting",
 	rule: "cancelling ends a waiting job at once, whose keys it gives back",
 	run: func(e *env) {

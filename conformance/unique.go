@@ -202,6 +202,54 @@ var uniqueCases = []testCase{{
 		}
 	},
 }, {
+	name: "unique/latest",
+	rule: "of two jobs that ran with one key and are to wait again, the one that was pushed later does, in whatever order they come back",
+	run: func(e *env) {
+		for _, way := range back {
+			if !e.can(way) {
+				continue
+			}
+			for _, reversed := range []bool{false, true} {
+				job := uniqueJob(fmt.Sprint(way.job(), reversed), backend.Unique{Key: "k", Scope: backend.UntilStarted})
+				w := e.worker()
+				first := e.wantNew("the first", job)
+				runs := []backend.Job{e.claim1(e.b, w, job.Name)}
+				second := e.wantNew("while the first runs", job)
+				w2 := e.worker()
+				runs = append(runs, e.claim1(e.b, w2, job.Name))
+				if reversed {
+					way.take(e, w2, runs[1])
+					way.take(e, w, runs[0])
+				} else {
+					way.take(e, w, runs[0])
+					way.take(e, w2, runs[1])
+				}
+				e.wantCancelled("after "+way.name, first, superseded(second))
+				if state := e.state(second); !state.Waits() {
+					e.Errorf("after %s the job pushed later is %v", way.name, state)
+				}
+				e.wantDuplicate("after "+way.name, job, second)
+			}
+		}
+	},
+}, {
+	name: "unique/latest-together",
+	rule: "of two jobs of one dead worker with one key, the one that was pushed later waits again",
+	run: func(e *env) {
+		job := uniqueJob("a", backend.Unique{Key: "k", Scope: backend.UntilStarted})
+		w := e.worker()
+		first := e.wantNew("the first", job)
+		e.claim1(e.b, w, "a")
+		second := e.wantNew("while the first runs", job)
+		e.claim1(e.b, w, "a")
+		if r := e.reap(e.b, backend.ReapRequest{Dead: []int64{w.ID}}); r.Rescued != 2 {
+			e.Errorf("Reap returned %+v, want 2 rescued", r)
+		}
+		e.wantCancelled("the first", first, superseded(second))
+		e.wantState(second, backend.Pending)
+		e.wantDuplicate("the second waits", job, second)
+	},
+}, {
 	name: "unique/for",
 	rule: "with For the key is kept for that time after the push, though the job is finished, and KeepFirst returns that job",
 	run: func(e *env) {

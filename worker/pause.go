@@ -15,11 +15,17 @@ func newPause() *pause { return &pause{next: 50 * time.Millisecond} }
 
 func (p *pause) reset() { p.next = 50 * time.Millisecond }
 
+// grow returns the pause, and lets the next one be longer.
+func (p *pause) grow() time.Duration {
+	d := p.next/2 + rand.N(p.next)
+	p.next = min(2*p.next, 5*time.Second)
+	return d
+}
+
 // sleep returns after the pause or when ctx ends.
 func (p *pause) sleep(ctx context.Context) {
-	timer := time.NewTimer(p.next/2 + rand.N(p.next))
+	timer := time.NewTimer(p.grow())
 	defer timer.Stop()
-	p.next = min(2*p.next, 5*time.Second)
 	select {
 	case <-timer.C:
 	case <-ctx.Done():

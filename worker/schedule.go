@@ -20,6 +20,9 @@ type schedule struct {
 	*engine.Schedule
 	definition string
 	zone       *time.Location
+	// After an error it is left alone for a time.
+	pause *pause
+	again time.Time
 }
 
 // schedulesOf returns the schedules whose jobs are among jobs, or an error
@@ -34,7 +37,7 @@ func schedulesOf(jobs map[string]*engine.Definition) (all map[string]*schedule, 
 		if err != nil {
 			return nil, err
 		}
-		all[s.Name] = &schedule{Schedule: s, definition: s.Definition(), zone: zone}
+		all[s.Name] = &schedule{Schedule: s, definition: s.Definition(), zone: zone, pause: newPause()}
 	}
 	return all, nil
 }
@@ -84,10 +87,10 @@ func (s *session) tick(ctx context.Context) {
 	pause := newPause()
 	for ctx.Err() == nil {
 		wait, err := s.tickDue(ctx, scheduler)
-		if err != nil {
-			if ctx.Err() == nil && !errors.Is(err, backend.ErrClosed) {
-				s.log.complain("tick", err)
-			}
+		if err != nil && ctx.Err() == nil && !errors.Is(err, backend.ErrClosed) {
+			s.log.complain("tick", err)
+		}
+		if wait == 0 {
 			pause.sleep(ctx)
 			continue
 		}
@@ -102,7 +105,7 @@ func (s *session) tick(ctx context.Context) {
 }
 
 // tickDue takes the ticks that are due and returns how long there will be
-// none.
+// none, or zero if it could not look.
 func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Lease)
 	defer cancel()
@@ -117,6 +120,10 @@ func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (tim
 		if own == nil || own.definition != stored.Definition {
 			continue
 		}
+		if left := time.Until(own.again); left > 0 {
+			wait = min(wait, left)
+			continue
+		}
 		next := stored.Next
 		switch {
 		case !stored.RemovedAt.IsZero():
@@ -129,8 +136,11 @@ func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (tim
 		}
 		if err != nil { // one that fails keeps no other from its ticks
 			errs = append(errs, fmt.Errorf("schedule %s: %w", own.Name, err))
+			left := own.pause.grow()
+			own.again, wait = time.Now().Add(left), min(wait, left)
 			continue
 		}
+		own.pause.reset()
 		wait = min(wait, max(next.Sub(all.Now), time.Millisecond))
 	}
 	return wait, errors.Join(errs...)

@@ -22,6 +22,9 @@ var (
 	laterJob   = plainjobs.Every("broken/panics-later", time.Hour, nothing, plainjobs.UniqueBy(keyOnceDefined))
 	longKeyJob = plainjobs.Every("broken/key", time.Hour, nothing, plainjobs.UniqueBy(func(time.Time) string { return strings.Repeat("k", 300) }))
 
+	panicsOftenJob = plainjobs.Every("broken/often", 50*time.Millisecond, nothing, plainjobs.UniqueBy(func(time.Time) string { panic("no key") }))
+	oftenJob       = plainjobs.Every("schedule/often", 200*time.Millisecond, nothing, plainjobs.CatchUp(0))
+
 	fullJob  = plainjobs.Every("schedule/full", time.Hour, nothing, plainjobs.CatchUp(10), plainjobs.MaxPending(5))
 	keysJob  = plainjobs.Every("schedule/keys", time.Hour, nothing, plainjobs.CatchUp(4), plainjobs.UniqueBy(parity, plainjobs.Reject()))
 	localJob = plainjobs.Cron("schedule/local", "@hourly", nothing, plainjobs.Zone("Local"))
@@ -147,4 +150,54 @@ func TestLocalZone(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "Local is another zone on each machine") || !strings.Contains(err.Error(), "schedule_test.go:") {
 		t.Errorf("Run with the zone Local = %v", err)
 	}
+}
+
+// The pauses of a schedule that fails do not last for the others.
+func TestBrokenScheduleHoldsNoTickUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := plainjobs.New(memory.New(nil), nil)
+		often, broken := ticking(q, oftenJob), ticking(q, panicsOftenJob)
+		begin := time.Now()
+		late := 0
+		plainjobs.Handle(q, oftenJob, func(_ context.Context, tick time.Time) error {
+			*often = append(*often, tick)
+			if time.Since(tick) > 50*time.Millisecond {
+				late++
+			}
+			return nil
+		})
+		stop := start(t, q, worker.Options{Jobs: []plainjobs.AnyJob{oftenJob, panicsOftenJob}})
+		time.Sleep(time.Minute + 100*time.Millisecond)
+		synctest.Wait()
+		mustStop(t, stop)
+		if want := int(time.Since(begin) / (200 * time.Millisecond)); len(*often) < want || late > 0 || len(*broken) != 0 {
+			t.Errorf("%d ticks of %d, %d of them late, and %d of the one that cannot push", len(*often), want, late, len(*broken))
+		}
+	})
+}
+
+// No tick is lost while none is a minute late.
+func TestTicksOnTimeAreNotMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &troubled{Backend: memory.New(nil)}
+		q := plainjobs.New(b, nil)
+		often := ticking(q, oftenJob)
+		stop := start(t, q, worker.Options{Jobs: []plainjobs.AnyJob{oftenJob}})
+		time.Sleep(time.Second)
+		b.down.Store(true)
+		time.Sleep(20 * time.Second)
+		b.down.Store(false)
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		mustStop(t, stop)
+		slices.SortFunc(*often, time.Time.Compare)
+		for i := range *often {
+			if i > 0 && (*often)[i].Sub((*often)[i-1]) != 200*time.Millisecond {
+				t.Fatalf("after %v came %v", (*often)[i-1], (*often)[i])
+			}
+		}
+		if len(*often) < 250 {
+			t.Errorf("%d ticks in 51 s", len(*often))
+		}
+	})
 }

@@ -324,6 +324,7 @@ func (s *session) drain(grace bool) (stuck []string) {
 func (s *session) handBack() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := time.Now()
 	for _, r := range s.runs {
 		s.release(r)
 		if r.state == runLost {
@@ -331,7 +332,7 @@ func (s *session) handBack() {
 			continue
 		}
 		r.state = runSettles
-		s.settler.append(r, &backend.Failure{Lease: r.job.Lease, Ending: backend.EndRelease})
+		s.settler.append(r, &backend.Failure{Lease: r.job.Lease, Ending: backend.EndRelease, Expires: r.left(now)})
 	}
 	clear(s.runs)
 	s.runs, s.bytes = s.runs[:0], 0

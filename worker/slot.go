@@ -155,6 +155,15 @@ func (r *run) refused(now time.Time) string {
 	return ""
 }
 
+// left returns how long a run that is handed back unstarted may still be
+// started, or zero if for ever.
+func (r *run) left(now time.Time) time.Duration {
+	if r.expires.IsZero() {
+		return 0
+	}
+	return max(r.expires.Sub(now), time.Microsecond)
+}
+
 // errNotCommitted is what a run fails with that completed its job in a
 // transaction that was not committed.
 var errNotCommitted = errors.New("the transaction in which the handler completed the job was not committed")

@@ -95,14 +95,26 @@ func (j *job) key() int64 {
 // takeKeys takes the keys of a job that is to wait in s, and returns the state
 // that this leaves it.
 func (b *Backend) takeKeys(j *job, s backend.State, now int64) backend.State {
-	if other := b.takeUnique(j, now); other != nil {
-		j.record(backend.SupersededError+strconv.FormatInt(other.id, 10), "", now)
+	other := b.takeUnique(j, now)
+	if other != nil && other.id < j.id && waits(other.state) && j.name.uniques[j.more.unique].until <= now {
+		// The one that was pushed later wins.
+		other.supersede(j, now)
+		b.move(other, backend.Cancelled, now)
+		other = b.takeUnique(j, now)
+	}
+	if other != nil {
+		j.supersede(other, now)
 		return backend.Cancelled
 	}
 	if j.more.serial != "" && !j.takeLine() {
 		return backend.Blocked
 	}
 	return s
+}
+
+// supersede notes that another job has j's key.
+func (j *job) supersede(by *job, now int64) {
+	j.record(backend.SupersededError+strconv.FormatInt(by.id, 10), "", now)
 }
 
 // giveKeys gives back what a job has no more need of that has begun to run, is

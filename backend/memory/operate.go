@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -29,13 +30,21 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 		return true
 	})
 	now := b.now()
-	for _, j := range jobs {
-		if b.operate(req.Op, j, now) {
-			result.Affected = append(result.Affected, j.id)
-		} else {
-			result.Duplicates = append(result.Duplicates, j.id)
-		}
+	if req.Op == backend.OpRetry { // the newest have their unique keys first
+		jobs = slices.DeleteFunc(jobs, func(j *job) bool {
+			taken := j.state.Terminal() && j.more != nil && b.takeUnique(j, now) != nil
+			if taken {
+				result.Duplicates = append(result.Duplicates, j.id)
+			}
+			return taken
+		})
 	}
+	slices.Reverse(jobs) // those of one serial key run from the oldest
+	for _, j := range jobs {
+		b.operate(req.Op, j, now)
+		result.Affected = append(result.Affected, j.id)
+	}
+	slices.Sort(result.Duplicates)
 	return result, nil
 }
 
@@ -50,8 +59,8 @@ func means(op backend.Op, s backend.State) bool {
 	return s != backend.Running
 }
 
-// operate applies op to j and reports false if j's unique key is taken.
-func (b *Backend) operate(op backend.Op, j *job, now int64) bool {
+// operate applies op, which means something in j's state, to j.
+func (b *Backend) operate(op backend.Op, j *job, now int64) {
 	switch {
 	case op == backend.OpDelete:
 		b.move(j, gone, now)
@@ -65,14 +74,10 @@ func (b *Backend) operate(op backend.Op, j *job, now int64) bool {
 		b.move(j, backend.Pending, now)
 	default:
 		if j.more != nil {
-			if other := j.name.holder(j.more.unique, now); other != nil && other != j {
-				return false
-			}
 			j.more.expires, j.more.result, j.more.done, j.more.total = 0, nil, 0, 0
 		}
 		j.settled()
 		j.failures, j.token, j.ending, j.finished, j.runAt = 0, 0, 0, 0, now
 		b.move(j, backend.Pending, now)
 	}
-	return true
 }

@@ -79,6 +79,9 @@ func (b *Backend) fail(j *job, f *backend.Failure, now int64) {
 		j.runAt = now + f.Delay.Microseconds()
 	}
 	b.move(j, ending.State(f.Delay), now)
+	if f.Expires > 0 && waits(j.state) {
+		b.expire(j, f.Expires, now)
+	}
 }
 
 // Progress implements [backend.Progresser].

@@ -104,38 +104,95 @@ func (t *tx) holders(keys []nameKey, now int64) (map[nameKey]int64, error) {
 	return holders, err
 }
 
+// Of the jobs that have keys, those that may lose them.
+const selectLosers = `
+	SELECT k.job FROM unnest($1::text::text[], $2::text::text[]) AS v(name, key)
+	JOIN plainjobs.keys k ON k.name = v.name AND k.key = v.key WHERE k.until <= $3::bigint`
+
 // retake gives jobs that are to wait again the keys that they gave back when
-// they were claimed. It returns the jobs that have them instead, by the jobs
-// that wanted them.
+// they were claimed. Those that have them, wait and were pushed before end. It
+// returns the jobs that have the keys instead, by the jobs that wanted them.
 func (t *tx) retake(rows []*row, now int64) (others map[*row]int64, err error) {
-	wanted := map[nameKey]claimant{}
-	first := map[nameKey]*row{}
-	others = map[*row]int64{}
+	last := map[nameKey]*row{} // of those that ran with one key
 	for _, r := range rows {
-		if r.flags&flagUntilStarted == 0 {
-			continue
+		if k := (nameKey{r.name, r.unique}); r.flags&flagUntilStarted != 0 && (last[k] == nil || last[k].id < r.id) {
+			last[k] = r
 		}
-		k := nameKey{r.name, r.unique}
-		if f := first[k]; f != nil { // two that ran with one key: the first has it
-			others[r] = f.id
-			continue
-		}
-		first[k], wanted[k] = r, claimant{job: r.id}
 	}
-	if len(wanted) == 0 {
+	if len(last) == 0 {
 		return nil, nil
 	}
-	holders, err := t.take(wanted, now)
-	for k, job := range holders {
-		others[first[k]] = job
+	wanted := make(map[nameKey]claimant, len(last))
+	for k, r := range last {
+		wanted[k] = claimant{job: r.id}
 	}
-	// Who lost to one that lost, lost to the same.
-	for r := range others {
-		if job, ok := holders[nameKey{r.name, r.unique}]; ok {
-			others[r] = job
+	holders, err := t.take(wanted, now)
+	if err != nil {
+		return nil, err
+	}
+	if len(holders) > 0 {
+		if err := t.supersede(holders, last, now); err != nil {
+			return nil, err
+		}
+		for k := range wanted {
+			if holders[k] == 0 {
+				delete(wanted, k)
+			}
+		}
+		if holders, err = t.take(wanted, now); err != nil {
+			return nil, err
 		}
 	}
-	return others, err
+	others = map[*row]int64{}
+	for _, r := range rows {
+		k := nameKey{r.name, r.unique}
+		switch first := last[k]; {
+		case r.flags&flagUntilStarted == 0:
+		case holders[k] != 0:
+			others[r] = holders[k]
+		case r != first:
+			others[r] = first.id
+		}
+	}
+	return others, nil
+}
+
+// supersede ends those holders of keys that wait and were pushed before the
+// jobs that want the keys.
+func (t *tx) supersede(holders map[nameKey]int64, by map[nameKey]*row, now int64) error {
+	var keys []nameKey
+	winner := map[int64]int64{}
+	for k, id := range holders {
+		if id < by[k].id {
+			keys, winner[id] = append(keys, k), by[k].id
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	names, values := columns(keys)
+	var ids []int64
+	err := t.each(selectLosers, []any{names, values, now}, func(r *sql.Rows) error {
+		var id int64
+		err := r.Scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	losers, err := t.lock(ids)
+	if err != nil {
+		return err
+	}
+	var ended []*row
+	for id, r := range losers {
+		if r.state.Waits() {
+			r.end(backend.Cancelled, superseded(winner[id]), now)
+			ended = append(ended, r)
+		}
+	}
+	return t.write(ended)
 }
 
 // give takes the unique keys off the jobs.

@@ -131,8 +131,8 @@ func (t *tx) renew(rows []*row, now int64, result *backend.OperateResult) (renew
 				continue
 			}
 		}
-		if k := (nameKey{r.name, r.serial}); r.flags&flagSerial != 0 && heads[k] == 0 {
-			heads[k] = r.id
+		if r.flags&flagSerial != 0 {
+			heads[nameKey{r.name, r.serial}] = r.id // the oldest comes last
 		}
 		renewed, ids = append(renewed, r), append(ids, r.id)
 	}

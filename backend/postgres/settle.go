@@ -267,6 +267,9 @@ func (t *tx) fail(rows []*row, endings map[*row]backend.Failure, repeatable bool
 			if f.Ending != backend.EndRelease {
 				r.runAt = now + f.Delay.Microseconds()
 			}
+			if f.Expires > 0 {
+				r.expiresAt = now + f.Expires.Microseconds()
+			}
 		}
 	}
 	return t.write(rows)

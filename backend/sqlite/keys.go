@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"database/sql"
+	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -14,7 +15,7 @@ type keyed struct {
 }
 
 const (
-	selectKey = `SELECT job FROM plainjobs_keys WHERE name = ? AND key = ? AND (held = 1 OR until > ?)`
+	selectKey = `SELECT job, until FROM plainjobs_keys WHERE name = ? AND key = ? AND (held = 1 OR until > ?)`
 
 	// It takes a key that nobody has, or that the job itself has kept.
 	takeKey = `
@@ -33,8 +34,14 @@ const (
 
 // holder returns the job that has a unique key, or 0.
 func (t *tx) holder(name int64, key string, now int64) (id int64, err error) {
-	err = t.each(selectKey, []any{name, key, now}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&id) })
+	id, _, err = t.keeper(name, key, now)
 	return id, err
+}
+
+// keeper is holder, and returns until when the key is kept in any case.
+func (t *tx) keeper(name int64, key string, now int64) (id, until int64, err error) {
+	err = t.each(selectKey, []any{name, key, now}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&id, &until) })
+	return id, until, err
 }
 
 // take gives the job its unique key, until a time at least, and reports
@@ -58,8 +65,9 @@ func (t *tx) give(j keyed, now int64) error {
 }
 
 // retake gives a job that is to wait again the key that it gave back when it
-// was claimed. It returns the job that has it instead, or 0.
-func (t *tx) retake(j keyed, now int64) (other int64, err error) {
+// was claimed. If one has it that waits and was pushed before, that one ends. It
+// returns the job that has the key instead, or 0.
+func (b *Backend) retake(t *tx, j keyed, now int64) (other int64, err error) {
 	if j.flags&flagUntilStarted == 0 {
 		return 0, nil
 	}
@@ -67,7 +75,19 @@ func (t *tx) retake(j keyed, now int64) (other int64, err error) {
 	if err != nil || ok {
 		return 0, err
 	}
-	return t.holder(j.name, j.unique, now)
+	other, until, err := t.keeper(j.name, j.unique, now)
+	if err != nil || other > j.id || until > now {
+		return other, err
+	}
+	if r, err := t.row(other); err != nil || !r.state.Waits() {
+		return other, err
+	} else if err := b.finish(t, r, backend.Cancelled, superseded(j.id), now); err != nil {
+		return 0, err
+	}
+	if ok, err = t.take(j, 0, now); err == nil && !ok {
+		err = fmt.Errorf("%w: job %d has ended and keeps its unique key", backend.ErrCorrupt, other)
+	}
+	return 0, err
 }
 
 const (

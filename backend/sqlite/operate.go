@@ -26,7 +26,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 		return result, fmt.Errorf("sqlite: operate: %w", err)
 	}
 	// Searching takes no lock. What is found may have changed by the time it is
-	// changed here, so each job's state is looked at again.
+	// changed here, so the page is looked at again.
 	page, next, err := b.matching(ctx, req)
 	if err != nil {
 		return result, failed(ctx, "operate", err)
@@ -35,12 +35,34 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 		return t.nested(func() error {
 			result = backend.OperateResult{Next: next}
 			now := b.now()
+			page, err := b.still(t, page, req.Filter)
+			if err != nil {
+				return err
+			}
+			var again []row
 			for _, id := range page {
 				r, err := t.row(id)
-				if err == nil && r.id != 0 && (req.Filter.State == 0 || r.state == req.Filter.State) {
+				switch {
+				case err != nil:
+				case req.Op == backend.OpRetry && r.state.Terminal():
+					var ok bool
+					if ok, err = t.revivable(r, now); ok {
+						again = append(again, r)
+					} else {
+						result.Duplicates = append(result.Duplicates, r.id)
+					}
+				default:
 					err = b.operate(t, req.Op, r, now, &result)
 				}
 				if err != nil {
+					return err
+				}
+			}
+			// The newest had their unique keys first; those of one serial key
+			// run from the oldest.
+			for _, r := range slices.Backward(again) {
+				result.Affected = append(result.Affected, r.id)
+				if err := t.revive(r, now); err != nil {
 					return err
 				}
 			}
@@ -104,39 +126,59 @@ func (b *Backend) operate(t *tx, op backend.Op, r row, now int64, result *backen
 		t.move(r.name, r.state, backend.Pending, 1)
 		_, err := t.exec(updateHurried, now, r.id)
 		return err
-	case op == backend.OpRetry && r.state.Terminal():
-		if r.flags&flagUnique != 0 {
-			ok, err := t.take(r.keyed, 0, now)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				result.Duplicates = append(result.Duplicates, r.id)
-				return nil
-			}
-		}
-		affected()
-		state := backend.Pending
-		blocked, err := t.queueUp(r.keyed)
-		if err != nil {
-			return err
-		}
-		if blocked {
-			state = backend.Blocked
-		}
-		t.move(r.name, r.state, state, 1)
-		for _, del := range []struct {
-			query string
-			needs flag
-		}{{deleteResult, flagResult}, {deleteProgress, flagProgress}} {
-			if r.flags&del.needs != 0 {
-				if _, err := t.exec(del.query, r.id); err != nil {
-					return err
-				}
-			}
-		}
-		_, err = t.exec(updateRetried, int64(state), now, int64(flagCancelling|flagExpires|flagResult|flagProgress), r.id)
-		return err
 	}
 	return nil
+}
+
+// still returns those of ids whose jobs match f.
+func (b *Backend) still(t *tx, ids []int64, f backend.Filter) (all []int64, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	f.IDs = ids
+	ctx := context.Background()
+	query, args, _, err := b.listQuery(ctx, t.w.conn, backend.ListRequest{Filter: f}, `SELECT j.id FROM plainjobs_jobs j `)
+	if err == nil {
+		err = scan(ctx, t.w.conn, b.sql(query), append(args, len(ids)), func(r *sql.Rows) error {
+			var id int64
+			err := r.Scan(&id)
+			all = append(all, id)
+			return err
+		})
+	}
+	return all, err
+}
+
+// revivable gives a finished job its unique key again, and reports false if
+// another has it.
+func (t *tx) revivable(r row, now int64) (bool, error) {
+	if r.flags&flagUnique == 0 {
+		return true, nil
+	}
+	return t.take(r.keyed, 0, now)
+}
+
+// revive makes a finished job wait again as if it were new.
+func (t *tx) revive(r row, now int64) error {
+	state := backend.Pending
+	blocked, err := t.queueUp(r.keyed)
+	if err != nil {
+		return err
+	}
+	if blocked {
+		state = backend.Blocked
+	}
+	t.move(r.name, r.state, state, 1)
+	for _, del := range []struct {
+		query string
+		needs flag
+	}{{deleteResult, flagResult}, {deleteProgress, flagProgress}} {
+		if r.flags&del.needs != 0 {
+			if _, err := t.exec(del.query, r.id); err != nil {
+				return err
+			}
+		}
+	}
+	_, err = t.exec(updateRetried, int64(state), now, int64(flagCancelling|flagExpires|flagResult|flagProgress), r.id)
+	return err
 }

@@ -32,7 +32,9 @@ type presence struct {
 
 const (
 	presenceSuffix = ".alive"
-	presencePoll   = 25 * time.Millisecond
+	// presencePoll is how often a neighbour's presence is looked at where the
+	// system does not tell of its end.
+	presencePoll = 50 * time.Millisecond
 	// presenceRing is how often the neighbours are looked up.
 	presenceRing = 500 * time.Millisecond
 )
@@ -113,31 +115,54 @@ func (p *presence) close() {
 	_ = os.Remove(p.dir) // fails unless it is empty
 }
 
-// ended reports whether it is certain that the process has ended that showed
-// this.
-func (p *presence) ended(shown string) bool {
+// A neighbour is a worker whose end somebody waits for.
+type neighbour struct {
+	id     int64
+	file   *os.File        // its presence, not locked
+	closed <-chan struct{} // tells that the presence may have been let go, or is nil
+	stop   func()
+}
+
+// watch returns the worker that has shown this as a neighbour, or nil if it
+// cannot be known when it ends: it is of another host, or from before a reboot,
+// or its file is gone, which closing removes and anybody else may have.
+func (p *presence) watch(id int64, shown string) *neighbour {
 	boot, rest, _ := strings.Cut(shown, "|")
-	id, name, ok := strings.Cut(rest, "|")
+	which, name, ok := strings.Cut(rest, "|")
 	if !ok || p.dir == "" || name != filepath.Base(name) {
-		return false
+		return nil
 	}
 	if mine, err := bootID(); err != nil || mine != boot {
-		return false
+		return nil
 	}
 	path := filepath.Join(p.dir, name)
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return false // closing removes it, and somebody else may have
+		return nil
 	}
-	defer f.Close()
-	if there, err := identity(f); err != nil || there != id {
+	if there, err := identity(f); err != nil || there != which {
+		f.Close()
+		return nil
+	}
+	n := &neighbour{id: id, file: f}
+	n.closed, n.stop = closings(path)
+	return n
+}
+
+// ended reports whether it is certain that the neighbour's process has ended.
+func (n *neighbour) ended() bool {
+	if !tryLock(n.file) {
 		return false
 	}
-	if !tryLock(f) {
-		return false
-	}
-	info, err := f.Stat()
+	info, err := n.file.Stat()
 	return err == nil && info.Size() == 0 // it was not given up
+}
+
+func (n *neighbour) leave() {
+	if n != nil {
+		n.stop()
+		n.file.Close()
+	}
 }
 
 // forget removes the file of a worker that was rescued from.
@@ -155,26 +180,38 @@ const selectNeighbours = `SELECT id, presence FROM plainjobs_workers ORDER BY id
 // higher ID, and the lowest after the highest, whose presence can be looked
 // for.
 func (b *Backend) Watch(ctx context.Context, self int64) ([]int64, error) {
-	ticker := time.NewTicker(presencePoll)
-	defer ticker.Stop()
-	var id int64
+	var n *neighbour
 	var shown string
+	defer func() { n.leave() }()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	looked := time.Time{}
 	for {
 		if time.Since(looked) >= presenceRing {
-			var err error
-			if id, shown, err = b.neighbour(ctx, self); err != nil && !busy(err) {
+			id, now, err := b.neighbour(ctx, self)
+			if err != nil && !busy(err) {
 				return nil, failed(ctx, "watch", err)
 			}
-			looked = time.Now()
+			if looked = time.Now(); err == nil && (n == nil || id != n.id || now != shown) {
+				n.leave()
+				n, shown = b.presence.watch(id, now), now
+			}
 		}
-		if id != 0 && b.presence.ended(shown) {
-			return []int64{id}, nil
+		if n != nil && n.ended() {
+			return []int64{n.id}, nil
 		}
+		wait, closed := presenceRing, (<-chan struct{})(nil)
+		if n != nil {
+			if closed = n.closed; closed == nil {
+				wait = presencePoll
+			}
+		}
+		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
 			return nil, failed(ctx, "watch", ctx.Err())
-		case <-ticker.C:
+		case <-closed:
+		case <-timer.C:
 		}
 	}
 }

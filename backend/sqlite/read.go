@@ -228,7 +228,7 @@ const selectEndedWindow = `
 
 // listQuery returns a query for a page, which still wants its limit, and the
 // ID below which it has not looked, if it has not looked at all jobs.
-func (b *Backend) listQuery(ctx context.Context, q queryer, req backend.ListRequest, columns string) (query string, args []any, from int64, err error) {
+func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListRequest, columns string) (query string, args []any, from int64, err error) {
 	var before int64
 	err = scan(ctx, q, b.sql(`SELECT coalesce(max(id), 0) + 1 FROM plainjobs_jobs`), nil,
 		func(r *sql.Rows) error { return r.Scan(&before) })

@@ -161,42 +161,35 @@ func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) e
 		suspects += r.suspect
 	}
 	var ids []int64
-	for _, r := range rows {
+	// From the latest, which have their keys before those that they supersede.
+	for _, r := range slices.Backward(rows) {
 		crashed := r.suspect == 1 && suspects == 1
 		if crashed {
 			r.crashes++
-		}
-		switch other, err := t.retake(r.keyed, now); {
-		case err != nil:
-			return err
-		case r.flags&flagCancelling != 0:
-			err = b.finish(t, r, backend.Cancelled, backend.CancelledError, now)
-			if err != nil {
-				return err
-			}
-			result.Rescued++
-		case crashed && r.crashes >= backend.MaxCrashes:
 			if _, err := t.exec(updateCrashed, r.crashes, r.id); err != nil {
 				return err
 			}
-			if err := b.finish(t, r, backend.Failed, backend.CrashError, now); err != nil {
-				return err
-			}
+		}
+		state, why := backend.Pending, ""
+		if r.flags&flagCancelling != 0 {
+			state, why = backend.Cancelled, backend.CancelledError
+		} else if crashed && r.crashes >= backend.MaxCrashes {
+			state, why = backend.Failed, backend.CrashError
+		} else if other, err := b.retake(t, r.keyed, now); err != nil {
+			return err
+		} else if other != 0 {
+			state, why = backend.Cancelled, superseded(other)
+		}
+		if state == backend.Failed {
 			result.Failed++
-		case other != 0:
-			if err := b.finish(t, r, backend.Cancelled, superseded(other), now); err != nil {
-				return err
-			}
+		} else {
 			result.Rescued++
-		default:
-			if crashed {
-				if _, err := t.exec(updateCrashed, r.crashes, r.id); err != nil {
-					return err
-				}
-			}
+		}
+		if state == backend.Pending {
 			ids = append(ids, r.id)
 			t.move(r.name, backend.Running, backend.Pending, 1)
-			result.Rescued++
+		} else if err := b.finish(t, r, state, why, now); err != nil {
+			return err
 		}
 	}
 	for part := range slices.Chunk(ids, maxList) {

@@ -272,6 +272,8 @@ func (t *tx) done(runs []doneRun, del bool, now int64) error {
 	return nil
 }
 
+const updateExpires = `UPDATE plainjobs_jobs SET expires_at = ?, flags = flags | ? WHERE id = ?`
+
 const updateFailed = `
 	UPDATE plainjobs_jobs SET state = ?, ending = ?, failures = ?, suspect = ?, crashes = crashes * ?,
 		run_at = CASE ? WHEN 0 THEN run_at ELSE ? END, finished_at = CASE ? WHEN 0 THEN finished_at ELSE ? END,
@@ -329,7 +331,7 @@ func (b *Backend) fail(t *tx, f backend.Failure, r row, now int64) error {
 			why = backend.CancelledError
 		}
 	} else if !state.Terminal() {
-		other, err := t.retake(r.keyed, now)
+		other, err := b.retake(t, r.keyed, now)
 		if err != nil {
 			return err
 		}
@@ -362,6 +364,11 @@ func (b *Backend) fail(t *tx, f backend.Failure, r row, now int64) error {
 		moved, now+f.Delay.Microseconds(), finished, now, f.ID)
 	if err != nil {
 		return err
+	}
+	if f.Expires > 0 && !state.Terminal() {
+		if _, err := t.exec(updateExpires, now+f.Expires.Microseconds(), int64(flagExpires), f.ID); err != nil {
+			return err
+		}
 	}
 	if f.Error != "" {
 		if err := t.recordError(f.ID, attempt, f.Error, f.Stack, now); err != nil {

@@ -101,41 +101,37 @@ func LookupSchedule(name string) *Schedule {
 // OnTime is how late a tick may be taken that is not missed.
 const OnTime = time.Minute
 
+// maxTicks bounds how many ticks are taken at once. It is CatchUp's bound, too.
+const maxTicks = 1000
+
 // Due returns the ticks that are to be pushed at now, the first of which to
-// come was next, and the one to come then. Of several that were missed it
-// returns the latest CatchUp. It returns false if there will be none.
+// come was next, and the one to come then: those that are on time, and of those
+// that were missed the latest, until there are CatchUp. It returns false if
+// there will be none.
 func (s *Schedule) Due(next, now time.Time, zone *time.Location) (ticks []time.Time, after time.Time, ok bool) {
 	if next.After(now) {
 		return nil, next, true
 	}
 	ticks, after, ok = s.passed(next, now, zone)
-	missed := ticks
-	if n := len(ticks) - 1; now.Sub(ticks[n]) <= OnTime {
-		missed = ticks[:n]
+	fresh := slices.IndexFunc(ticks, func(t time.Time) bool { return now.Sub(t) <= OnTime })
+	if fresh < 0 {
+		fresh = len(ticks)
 	}
-	keep := s.CatchUp
-	switch {
-	case len(missed) < len(ticks) && keep <= 1:
-		ticks = ticks[len(missed):] // the one that is on time makes up for the others
-	case keep == 0:
-		ticks = nil
-	case len(ticks) > keep:
-		ticks = ticks[len(ticks)-keep:]
-	}
-	return ticks, after, ok
+	missed := min(fresh, max(0, s.CatchUp-(len(ticks)-fresh)))
+	return ticks[max(fresh-missed, len(ticks)-maxTicks):], after, ok
 }
 
-// passed returns the latest ticks from next to now, enough to catch up, in
-// order, and the one after. A schedule of seconds that was not looked at for
-// years is not gone through from its beginning.
+// passed returns the latest ticks from next to now, enough to catch up and all
+// that are on time, in order, and the one after. A schedule of seconds that was
+// not looked at for years is not gone through from its beginning.
 func (s *Schedule) passed(next, now time.Time, zone *time.Location) (ticks []time.Time, after time.Time, ok bool) {
 	from := next
 	if s.Every > 0 {
-		if gone := int64(now.Sub(next)/s.Every) - int64(s.CatchUp+1); gone > 0 {
+		if gone := int64(now.Sub(next)/s.Every) - int64(s.CatchUp+1) - int64(OnTime/s.Every); gone > 0 {
 			from = next.Add(time.Duration(gone * int64(s.Every)))
 		}
 	} else {
-		enough := max(s.CatchUp, 1) + 1
+		enough := max(s.CatchUp, 1) + 1 + int(OnTime/time.Second) // no expression has more in that time
 		for span := time.Hour; now.Add(-span).After(next); span *= 4 {
 			start, some := s.Next(now.Add(-span), zone)
 			if !some {

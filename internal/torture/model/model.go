@@ -111,14 +111,16 @@ func (m *model) settle(j *job) {
 	}
 }
 
-// queue has the job wait, behind the head of its serial key if there is one, or
-// ends it if another has its unique key.
+// queue has the job wait, behind the head of its serial key if there is one. If
+// another has its unique key, one of the two ends: the older, if both would wait.
 func (m *model) queue(j *job) {
-	if other := m.holder(j.Name, j.Unique.Key); other != 0 && other != j.id {
-		m.record(j, superseded(other), "")
-		j.State = backend.Cancelled
-		m.settle(j)
-		return
+	if id := m.holder(j.Name, j.Unique.Key); id != 0 && id != j.id {
+		other := m.find(id)
+		if other == nil || !other.State.Waits() || j.id < id {
+			m.supersede(j, id)
+			return
+		}
+		m.supersede(other, j.id)
 	}
 	if k := (named{j.Name, j.Unique.Key}); k.key != "" {
 		h := m.keys[k]
@@ -131,6 +133,13 @@ func (m *model) queue(j *job) {
 	if head := m.head(j); head != nil && head != j {
 		j.State = backend.Blocked
 	}
+}
+
+// supersede ends the job, whose unique key another has.
+func (m *model) supersede(j *job, by int64) {
+	m.record(j, superseded(by), "")
+	j.State = backend.Cancelled
+	m.settle(j)
 }
 
 // head returns the job of j's serial key that is not blocked, or nil.

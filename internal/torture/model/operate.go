@@ -50,19 +50,30 @@ func (m *model) operate(req backend.OperateRequest, last int64) (r backend.Opera
 		}
 		return j.State != backend.Running
 	})
+	// Of several with one unique key the newest is retried, and those with one
+	// serial key in the order of their IDs.
+	taken := map[named]bool{}
+	var retried []*job
 	for _, j := range page {
-		if m.operateOn(req.Op, j) {
-			r.Affected = append(r.Affected, j.id)
-		} else {
+		k := named{j.Name, j.Unique.Key}
+		other := m.holder(j.Name, j.Unique.Key)
+		if req.Op == backend.OpRetry && j.State.Terminal() && k.key != "" && (taken[k] || other != 0 && other != j.id) {
 			r.Duplicates = append(r.Duplicates, j.id)
+			continue
 		}
+		taken[k] = true
+		retried = append(retried, j)
+	}
+	for _, j := range slices.Backward(retried) {
+		m.operateOn(req.Op, j)
+		r.Affected = append(r.Affected, j.id)
 	}
 	slices.Sort(r.Affected)
 	slices.Sort(r.Duplicates)
 	return r
 }
 
-func (m *model) operateOn(op backend.Op, j *job) bool {
+func (m *model) operateOn(op backend.Op, j *job) {
 	switch {
 	case op == backend.OpDelete:
 		m.remove(j)
@@ -75,13 +86,9 @@ func (m *model) operateOn(op backend.Op, j *job) bool {
 	case j.State == backend.Scheduled:
 		j.runAt, j.State = m.now, backend.Pending
 	default:
-		if other := m.holder(j.Name, j.Unique.Key); other != 0 && other != j.id {
-			return false
-		}
 		j.Job.State, j.Failures, j.Crashes, j.Suspect, j.Token, j.Ending = backend.Pending, 0, 0, false, 0, 0
 		j.runAt, j.finished, j.expires = m.now, time.Time{}, time.Time{}
 		j.result, j.done, j.total = nil, 0, 0
 		m.settle(j)
 	}
-	return true
 }

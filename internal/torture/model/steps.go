@@ -277,6 +277,9 @@ func (p *program) fail() {
 		if f.Ending == backend.EndRetry || f.Ending == backend.EndSnooze {
 			f.Delay = oneOf(p, "delay", 0, 10*time.Second, time.Hour)
 		}
+		if f.Ending == backend.EndRelease {
+			f.Expires = oneOf(p, "expires", 0, 0, 10*time.Second, time.Minute)
+		}
 		if f.Error != "" {
 			f.Stack = "here"
 		}
