@@ -76,7 +76,7 @@ var mutants = []mutant{
 		pkg: "./backend/sqlite", run: "^TestPresence$",
 	}, {
 		rule: "engine: the last attempt is the last", file: "internal/engine/outcome.go",
-		from: "case job.Attempt < job.MaxAttempts:", to: "case job.Attempt <= job.MaxAttempts:",
+		from: "if job.Attempt >= job.MaxAttempts {", to: "if job.Attempt > job.MaxAttempts {",
 		pkg: "./internal/engine", run: "^TestJudge$",
 	}, {
 		rule: "worker: a lost lease ends the handler", file: "worker/session.go",
@@ -84,7 +84,7 @@ var mutants = []mutant{
 		pkg: "./worker", run: "^TestLostLeaseEndsTheHandler$", slow: true,
 	}, {
 		rule: "worker: who was stalled judges nobody", file: "worker/beat.go",
-		from: "Expired: steady > 0, Steady: steady, Heard: now.store", to: "Expired: true",
+		from: "Expired: steady > 0, Steady: steady, Heard: now.store", to: "Expired: true, Steady: 0 * steady",
 		pkg: "./worker", run: "^TestNoMassReap$", slow: true,
 	}, {
 		rule: "worker: nobody works on a copy", file: "worker/home.go",
