@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -29,7 +30,15 @@ func (q *Queue) Why(ctx context.Context, id int64) (string, error) {
 	if info.State == Running {
 		return runs(&info, workers), nil
 	}
-	return waits(&info, names, workers, q.engine.Now()), nil
+	now := q.engine.Now()
+	if b, ok := q.engine.Backend.(backend.Scheduler); ok {
+		all, err := b.Schedules(ctx)
+		if err != nil {
+			return "", fmt.Errorf("plainjobs: why: %w", err)
+		}
+		now = all.Now // by the clock that decides
+	}
+	return waits(&info, names, workers, now), nil
 }
 
 func ended(i *Info) string {

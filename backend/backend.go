@@ -24,7 +24,7 @@
 //
 // What not every store can do is an interface in this package, found by type
 // assertion: [TxPusher], [Heart], [Reader], [Setter], [Scheduler], [Operator],
-// [Progresser], [Sentinel], [Waiter], [Describer], [Migrator], [Examiner],
+// [Progresser], [Sentinel], [Homer], [Waiter], [Describer], [Migrator], [Examiner],
 // [Exporter], [Importer] and [io.Closer]. A good store has them all.
 //
 // [conformance.Run]: https://pkg.go.dev/github.com/plainjobs/plainjobs/conformance#Run

@@ -15,7 +15,7 @@ type History struct {
 	// Failed is the same for failed and cancelled jobs; zero is 30 days.
 	Failed time.Duration
 	// Rows is how many finished jobs of one name are kept at most; the
-	// oldest are deleted first. Zero is a million, negative is no bound.
+	// oldest, by ID or by when they finished, are deleted first. Zero is a million, negative is no bound.
 	Rows int
 }
 

@@ -53,12 +53,14 @@ type OperateRequest struct {
 	Op     Op
 	Filter Filter
 	Before int64 // only IDs below; for the next page the last one's Next
-	Limit  int   // of the jobs it is applied to; zero is 1000, the most
+	// Limit of the jobs it is applied to; zero is 1000, the most. A store may
+	// count those that it leaves alone.
+	Limit int
 }
 
 // An OperateResult says what an operation did.
 type OperateResult struct {
-	// Affected jobs, by ID. Those that match and are in a state in which the
+	// Affected jobs, by their IDs in any order. Those that match and are in a state in which the
 	// operation means nothing are left alone and not listed.
 	Affected []int64
 	// Duplicates are jobs that were not retried because of their unique key.

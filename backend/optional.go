@@ -59,6 +59,18 @@ type Sentinel interface {
 	Watch(ctx context.Context, self int64) ([]int64, error)
 }
 
+// A Homer is a Backend that remembers the environment that it belongs to, as
+// "production", so that a copy of it is not worked on elsewhere.
+type Homer interface {
+	// Home returns the environment, or nothing if the store belongs to none.
+	Home(ctx context.Context) (string, error)
+	// Move has the store belong to another environment, or to none if that
+	// is empty, as durable as a push, and returns true, if it belongs to from
+	// at that moment; otherwise it changes nothing. What [CheckKey] refuses
+	// must be refused.
+	Move(ctx context.Context, from, to string) (bool, error)
+}
+
 // A Reader is a Backend that shows its jobs. Reading must not hold up writing.
 type Reader interface {
 	// Get returns the job with the ID, or an error matching ErrNotFound.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -44,7 +45,7 @@ mends what is wrong.`,
 				return err
 			}
 		}
-		if err := r.workers(ctx, q); err != nil {
+		if err := errors.Join(r.environment(ctx, q), r.workers(ctx, q)); err != nil {
 			return err
 		}
 		return s.report(&r)

@@ -40,6 +40,7 @@ func TestGolden(t *testing.T) {
 			"import testdata/export.jsonl", "import testdata/export.jsonl --json", "import testdata/export.jsonl extra", "import", "import testdata/damaged.jsonl",
 			"import testdata/missing.jsonl", "import testdata", "import testdata/jobs.golden", "import -", "stats",
 		},
+		"env": {"env", "env staging", "env", "doctor", "env --forget", "env", "env x --forget", "env x y"},
 	} {
 		t.Run(file, func(t *testing.T) {
 			w := newWorld(t)

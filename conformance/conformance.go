@@ -72,7 +72,7 @@ type testCase struct {
 
 func cases() []testCase {
 	return slices.Concat(pushCases, claimCases, settleCases, reapCases, livenessCases, readCases, waitCases, txCases, lifeCases,
-		uniqueCases, serialCases, expireCases, limitCases, settingsCases, operateCases, scheduleCases, exportCases, cornerCases)
+		uniqueCases, serialCases, expireCases, limitCases, settingsCases, operateCases, scheduleCases, exportCases, homeCases, cornerCases)
 }
 
 func (c testCase) check(tb testing.TB, newStore NewStore) {

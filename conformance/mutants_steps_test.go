@@ -10,6 +10,10 @@ import (
 )
 
 var stepMutants = []mutant{{
+	rule:     "a store moves wherever it was",
+	rejected: []string{"home/moves"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return movesAnyway{m} },
+}, {
 	rule:     "a schedule is advanced after its push, so that a tick is doubled",
 	rejected: []string{"schedule/race"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &pushesFirst{Backend: m} },
@@ -201,4 +205,14 @@ func (b keepsFailures) Claim(ctx context.Context, req backend.ClaimRequest) ([]b
 		}
 	}
 	return jobs, err
+}
+
+type movesAnyway struct{ *memory.Backend }
+
+func (m movesAnyway) Move(ctx context.Context, _, to string) (bool, error) {
+	from, err := m.Backend.Home(ctx)
+	if err != nil {
+		return false, err
+	}
+	return m.Backend.Move(ctx, from, to)
 }

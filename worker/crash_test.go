@@ -23,7 +23,8 @@ import (
 )
 
 // childVariable makes the test's binary a worker on the database that it
-// names; the ledger is a file beside it with a line for each run.
+// names; the ledger is a file beside it with a line for each run, and the log
+// another.
 const childVariable = "PLAINJOBS_TEST_CHILD"
 
 // leaseVariable gives the child the default lease.
@@ -36,6 +37,8 @@ const crashLease = 2 * time.Second
 func child() {
 	path := os.Getenv(childVariable)
 	ledger, err := os.OpenFile(path+".ledger", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	check(err)
+	log, err := os.OpenFile(path+".log", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	check(err)
 	b, err := modernc.Open(path, nil)
 	check(err)
@@ -70,7 +73,7 @@ func child() {
 		lease = 0 // the default
 	}
 	check(worker.New(q, &worker.Options{
-		Jobs: []plainjobs.AnyJob{jobA}, Concurrency: 4, Lease: lease, Logger: slog.New(slog.DiscardHandler),
+		Jobs: []plainjobs.AnyJob{jobA}, Concurrency: 4, Lease: lease, Logger: slog.New(slog.NewTextHandler(log, nil)),
 	}).Run(ctx))
 	check(q.Close())
 }

@@ -154,10 +154,14 @@ func (s *session) run(ctx context.Context) error {
 	s.handlers, s.stopHandlers = context.WithCancelCause(context.WithoutCancel(ctx))
 	defer s.stopHandlers(plainjobs.ErrStopped)
 
-	if err := s.enroll(work); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
+	err := s.findHome(work)
+	if err == nil {
+		err = s.enroll(work)
+	}
+	switch {
+	case ctx.Err() != nil || errors.Is(err, errDrained):
+		return nil
+	case err != nil:
 		return err
 	}
 	var rest sync.WaitGroup

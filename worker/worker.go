@@ -31,6 +31,18 @@
 // When Run's context ends, handlers have [Options.Grace] to finish. Then their
 // contexts end, and what they did not finish is handed back at no attempt's
 // cost. A handler that takes no notice is reported, with where it stands.
+//
+// # Copies of a database
+//
+// A copy of a production database on another machine would send its mails once
+// more. So a store remembers the environment that it belongs to: the value that
+// the variable PLAINJOBS_ENV, as "production", had for the first worker that had
+// it. A worker that finds another value there, or none, is paused: it claims,
+// ticks and reaps nothing, and says so in its log with what ends that. It is
+// either that variable, or the command "env VALUE" of package cli, with which the
+// store belongs to VALUE, or to nothing by "env --forget"; the paused workers
+// that have the value then begin. Where the variable is never set nothing is
+// remembered and nobody is paused.
 package worker
 
 import (

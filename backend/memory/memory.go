@@ -32,6 +32,7 @@ type Backend struct {
 	mu        sync.Mutex
 	closed    bool
 	paused    bool
+	home      string // environment
 	lastID    int64
 	token     int64
 	jobs      table
@@ -53,6 +54,7 @@ var (
 	_ backend.Scheduler  = (*Backend)(nil)
 	_ backend.Operator   = (*Backend)(nil)
 	_ backend.Progresser = (*Backend)(nil)
+	_ backend.Homer      = (*Backend)(nil)
 	_ backend.Waiter     = (*Backend)(nil)
 	_ backend.Describer  = (*Backend)(nil)
 	_ backend.Exporter   = (*Backend)(nil)

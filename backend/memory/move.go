@@ -98,7 +98,7 @@ func (j *job) key() int64 {
 // that this leaves it.
 func (b *Backend) takeKeys(j *job, s backend.State, now int64) backend.State {
 	other := b.takeUnique(j, now)
-	if other != nil && other.id < j.id && waits(other.state) && j.name.uniques[j.more.unique].until <= now {
+	if other != nil && j.state == backend.Running && other.id < j.id && waits(other.state) && j.name.uniques[j.more.unique].until <= now {
 		// The one that was pushed later wins.
 		other.supersede(j, now)
 		b.move(other, backend.Cancelled, now)

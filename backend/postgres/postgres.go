@@ -136,6 +136,7 @@ var (
 	_ backend.Exporter   = (*Backend)(nil)
 	_ backend.Importer   = (*Backend)(nil)
 	_ backend.Examiner   = (*Backend)(nil)
+	_ backend.Homer      = (*Backend)(nil)
 	_ io.Closer          = (*Backend)(nil)
 )
 

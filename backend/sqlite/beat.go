@@ -22,13 +22,16 @@ const (
 )
 
 // renew renews a worker's row, or creates it if register is set.
-func (t *tx) renew(w backend.Worker, register bool, presence string, now int64) error {
+func (b *Backend) renew(t *tx, w backend.Worker, register bool, presence string, now int64) error {
 	n, err := t.execN(updateSeen, now, w.Lease.Microseconds(), w.ID)
 	switch {
 	case err != nil || n == 1:
 		return err
 	case !register:
 		return rejected{backend.ErrWorkerGone}
+	}
+	if err := b.note(t); err != nil {
+		return err
 	}
 	_, err = t.exec(insertWorker, w.ID, backend.CleanError(w.Host), w.PID, now, now, w.Lease.Microseconds(),
 		namesJSON(w.Jobs), namesJSON(w.Schedules), presence)
@@ -59,7 +62,7 @@ func (b *Backend) Beat(ctx context.Context, req backend.BeatRequest) (backend.Be
 	err = b.writer.do(ctx, &request{op: "beat", first: true, run: func(t *tx) error {
 		now := b.now()
 		result = backend.BeatResult{Now: instant(now)}
-		if err := t.renew(req.Worker, false, "", now); err != nil {
+		if err := b.renew(t, req.Worker, false, "", now); err != nil {
 			return err
 		}
 		err := t.each(selectHeld, []any{req.Worker.ID}, func(r *sql.Rows) (bool, error) {

@@ -104,7 +104,7 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	err = b.writer.do(ctx, &request{op: "claim", run: func(t *tx) error {
 		now := b.now() // the lock is held: the lease starts now
 		c = claim{b: b, t: t, req: req, now: now, bytes: cmp.Or(req.MaxBytes, backend.DefaultMaxBytes)}
-		if err := t.renew(req.Worker, req.Register, presence, now); err != nil || req.Limit == 0 {
+		if err := b.renew(t, req.Worker, req.Register, presence, now); err != nil || req.Limit == 0 {
 			return err
 		}
 		return c.run()

@@ -15,6 +15,7 @@ import (
 // that it holds locked, with a lock that the system takes off it when it ends,
 // in whatever way. Who can lock the file of another knows that it has ended,
 // and its jobs run again within a moment instead of at the end of their lease.
+// (On Windows this is compiled and vetted, and was not run.)
 //
 // The file is never one of SQLite's own, and the lock never a POSIX one, which
 // any closing of the file would void. Where there can be no such file or lock,
@@ -103,8 +104,13 @@ func (p *presence) close() {
 	if p.file == nil {
 		return
 	}
-	_ = os.Remove(p.file.Name())
+	// The mark is for where an open file cannot be removed, and somebody may
+	// lock it before it is.
+	name := p.file.Name()
+	_ = p.file.Truncate(1)
+	_ = os.Remove(name)
 	p.file.Close()
+	_ = os.Remove(name)
 	p.file = nil
 	_ = os.Remove(p.dir) // fails unless it is empty
 }
@@ -144,7 +150,13 @@ func (p *presence) watch(id int64, shown string) *neighbour {
 }
 
 // ended reports whether it is certain that the neighbour's process has ended.
-func (n *neighbour) ended() bool { return tryLock(n.file) }
+func (n *neighbour) ended() bool {
+	if !tryLock(n.file) {
+		return false
+	}
+	info, err := n.file.Stat()
+	return err == nil && info.Size() == 0 // it was not given up
+}
 
 func (n *neighbour) leave() {
 	if n != nil {

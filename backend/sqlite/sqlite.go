@@ -98,6 +98,7 @@ var (
 	_ backend.Reader    = (*Backend)(nil)
 	_ backend.Waiter    = (*Backend)(nil)
 	_ backend.Sentinel  = (*Backend)(nil)
+	_ backend.Homer     = (*Backend)(nil)
 	_ backend.Describer = (*Backend)(nil)
 	_ backend.Migrator  = (*Backend)(nil)
 	_ backend.Examiner  = (*Backend)(nil)

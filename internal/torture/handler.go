@@ -3,6 +3,7 @@ package torture
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -13,7 +14,7 @@ import (
 
 var handlerTest = &Test{
 	ID:    "handler",
-	About: "handlers that panic, exit, end their goroutine, ignore their context, return absurd errors or come too late, among good ones",
+	About: "handlers that panic, exit, overflow the stack, take all memory, end their goroutine, ignore their context, return absurd errors or come too late, among good ones",
 	Unit:  "jobs of each kind",
 	Short: 1, Full: 20,
 	Mixed: true,
@@ -27,6 +28,7 @@ type mischief struct {
 	state string
 	text  string // in the error of a failed one
 	fatal bool   // it takes the process with it
+	linux bool   // it needs a limit that only Linux keeps
 }
 
 var mischiefs = []mischief{
@@ -40,7 +42,12 @@ var mischiefs = []mischief{
 	{deed: child.DeedExit, state: "failed", text: backend.CrashError, fatal: true},
 	{deed: child.DeedNilDeref, state: "failed", text: backend.CrashError, fatal: true},
 	{deed: child.DeedClose, state: "failed", text: backend.CrashError, fatal: true},
+	{deed: child.DeedOverflow, state: "failed", text: backend.CrashError, fatal: true},
+	{deed: child.DeedMemory, state: "failed", text: backend.CrashError, fatal: true, linux: true},
 }
+
+// done reports whether it is done on this system.
+func (m mischief) done() bool { return !m.linux || runtime.GOOS == "linux" }
 
 // goodEach is how many good jobs there are for each bad one.
 const goodEach = 10
@@ -110,7 +117,7 @@ func (h *handling) pushAll(ctx context.Context, fatal bool) error {
 	var tasks []child.Task
 	for range h.Rounds {
 		for _, m := range mischiefs {
-			if m.fatal != fatal {
+			if m.fatal != fatal || !m.done() {
 				continue
 			}
 			h.deeds[h.next] = m

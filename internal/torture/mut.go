@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +27,9 @@ var mutTest = &Test{
 // slowRuns is how many times the tests run that take more than a moment, of a
 // hundred.
 const slowRuns = 20
+
+// abreast is how many runs there are at once.
+const abreast = 2
 
 // shortMutants is how many mutants the short form has.
 const shortMutants = 2
@@ -111,15 +116,19 @@ func (m *mutation) try(ctx context.Context, mu *mutant, n int) (killed int, err 
 	if err != nil {
 		return 0, err
 	}
-	for range n {
-		if _, err := m.runTest(ctx, broken, mu); err != nil {
-			killed++
-		}
-		if ctx.Err() != nil {
-			return killed, ctx.Err()
-		}
+	var all sync.WaitGroup
+	var found, runs atomic.Int64
+	for range abreast {
+		all.Go(func() {
+			for ctx.Err() == nil && runs.Add(1) <= int64(n) {
+				if _, err := m.runTest(ctx, broken, mu); err != nil {
+					found.Add(1)
+				}
+			}
+		})
 	}
-	return killed, nil
+	all.Wait()
+	return int(found.Load()), ctx.Err()
 }
 
 func (m *mutation) build(ctx context.Context, mu *mutant, flags ...string) (string, error) {

@@ -28,7 +28,7 @@ var mutants = []mutant{
 		pkg: "./backend/memory", run: memorySuite + "fail$/^stale$",
 	}, {
 		rule: "memory: Reap judges workers by their lease", file: "backend/memory/reap.go",
-		from: "if w.alive(now) ||", to: "if false ||",
+		from: "req.Expired && !w.alive(now) &&", to: "req.Expired &&",
 		pkg: "./backend/memory", run: memorySuite + "reap$/^live$",
 	}, {
 		rule: "memory: a job is failed after three crashes", file: "backend/memory/reap.go",
@@ -42,6 +42,10 @@ var mutants = []mutant{
 		rule: "memory: Complete looks at the token, by its history", file: "backend/memory/settle.go",
 		from: "case j == nil || j.token != c.Token:", to: "case j == nil:",
 		pkg: "./internal/torture/lin", run: "^TestMemory$", slow: true,
+	}, {
+		rule: "memory: a superseded job ends, by random programs", file: "backend/memory/move.go",
+		from: "		return backend.Cancelled\n", to: "		return s\n",
+		pkg: "./internal/torture/model", run: "^TestMemory$",
 	}, {
 		rule: "sqlite: Complete looks at the token", file: "backend/sqlite/settle.go",
 		from: "case r.token != c.Token || r.token == noToken:", to: "case r.token == noToken:",
@@ -67,8 +71,12 @@ var mutants = []mutant{
 		from: "WHERE name = ?3 AND definition = ?4 AND next_at = ?2 AND removed_at = 0", to: "WHERE name = ?3 AND definition = ?4 AND removed_at = 0",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "schedule$/^race$",
 	}, {
+		rule: "sqlite: who closed the store is not taken for dead", file: "backend/sqlite/presence.go",
+		from: "return err == nil && info.Size() == 0", to: "return err == nil && info.Size() >= 0",
+		pkg: "./backend/sqlite", run: "^TestPresence$",
+	}, {
 		rule: "engine: the last attempt is the last", file: "internal/engine/outcome.go",
-		from: "case job.Attempt < job.MaxAttempts:", to: "case job.Attempt <= job.MaxAttempts:",
+		from: "if job.Attempt >= job.MaxAttempts {", to: "if job.Attempt > job.MaxAttempts {",
 		pkg: "./internal/engine", run: "^TestJudge$",
 	}, {
 		rule: "worker: a lost lease ends the handler", file: "worker/session.go",
@@ -76,8 +84,12 @@ var mutants = []mutant{
 		pkg: "./worker", run: "^TestLostLeaseEndsTheHandler$", slow: true,
 	}, {
 		rule: "worker: who was stalled judges nobody", file: "worker/beat.go",
-		from: "Expired: steady > 0, Steady: steady, Heard: now.store", to: "Expired: true",
+		from: "Expired: steady > 0, Steady: steady, Heard: now.store", to: "Expired: true, Steady: 0 * steady",
 		pkg: "./worker", run: "^TestNoMassReap$", slow: true,
+	}, {
+		rule: "worker: nobody works on a copy", file: "worker/home.go",
+		from: `case home == "" || home == mine:`, to: `case home != "" || home == mine:`,
+		pkg: "./worker", run: "^TestOfAnotherEnvironment$",
 	}, {
 		rule: "worker: what was interrupted spends no attempt", file: "worker/slot.go",
 		from: "interrupted := errors.Is(context.Cause(&r.ctx), plainjobs.ErrStopped)", to: "interrupted := errors.Is(context.Cause(&r.ctx), plainjobs.ErrStopped) && false",

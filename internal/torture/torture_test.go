@@ -24,8 +24,8 @@ func TestShort(t *testing.T) {
 	for _, test := range torture.Tests() {
 		for _, driver := range torture.Stores {
 			kills := test.ID == "kill" || test.ID == "pushkill"
-			if !test.RunsOn(driver) || test.Mixed && driver != torture.Mixed && !kills || test.ID == "sim" {
-				// The short form of sim is the test of its package.
+			if !test.RunsOn(driver) || test.Mixed && driver != torture.Mixed && !kills || test.ID == "sim" || test.ID == "model" {
+				// The short forms of sim and model are tests of other packages.
 				continue
 			}
 			t.Run(test.ID+"/"+driver, func(t *testing.T) {

@@ -71,6 +71,8 @@ const (
 	DeedBinary   Deed = "binary"   // an error that is no text
 	DeedLate     Deed = "late"     // returns nil when its lease is lost
 	DeedClose    Deed = "close"    // the store
+	DeedOverflow Deed = "overflow" // the stack
+	DeedMemory   Deed = "memory"   // takes all that there is
 )
 
 // Two jobs, so that claims merge two lists.

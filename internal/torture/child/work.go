@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -145,6 +146,17 @@ func (h *handler) deed(ctx context.Context, t Task, id int64) error {
 		return ctx.Err()
 	case DeedClose:
 		return h.queue.Close()
+	case DeedOverflow:
+		debug.SetMaxStack(16 << 20) // so that it does not take long
+		return overflow(0)
+	case DeedMemory:
+		if err := limitMemory(64 << 20); err != nil {
+			return err
+		}
+		for taken := [][]byte(nil); ; {
+			taken = append(taken, make([]byte, 8<<20))
+			runtime.KeepAlive(taken)
+		}
 	}
 	timer := time.NewTimer(t.Takes)
 	defer timer.Stop()
@@ -154,6 +166,14 @@ func (h *handler) deed(ctx context.Context, t Task, id int64) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// overflow calls itself until there is no stack left.
+func overflow(depth int) error {
+	if depth < 0 {
+		return nil
+	}
+	return errors.Join(overflow(depth+1), nil)
 }
 
 var _ io.Closer = (*recorder)(nil)

@@ -321,9 +321,9 @@ func (r *run) readAll(ctx context.Context, h *history) error {
 }
 
 func seenOf(i backend.Info) seen {
-	s := seen{phase: waiting, worker: i.Worker, failures: i.Failures, crashes: i.Crashes, suspect: i.Suspect}
+	s := seen{state: backend.Pending, worker: i.Worker, failures: i.Failures, crashes: i.Crashes, suspect: i.Suspect}
 	if !i.State.Waits() {
-		s.phase = phase(i.State)
+		s.state = i.State
 	}
 	return s
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/torture/life"
 )
 
 // A kind is what an operation does to a job.
@@ -45,20 +46,9 @@ type op struct {
 	call, ret int64
 }
 
-// A phase is a state of which there is only one for all that wait.
-type phase backend.State
-
-const (
-	waiting = phase(backend.Pending)
-	running = phase(backend.Running)
-	done    = phase(backend.Done)
-	failed  = phase(backend.Failed)
-	ended   = phase(backend.Cancelled)
-)
-
 // seen is what can be seen of a job.
 type seen struct {
-	phase    phase // zero is not pushed
+	state    backend.State // Pending for all that wait, zero if it is not pushed
 	worker   int64
 	failures int
 	crashes  int
@@ -66,12 +56,14 @@ type seen struct {
 }
 
 // A job is the state of the model: one job, as a store has it that does one
-// thing after the other.
+// thing after the other. Of all that wait the state is Pending.
 type job struct {
-	seen
-	token  int64
-	ending backend.Ending // of the run that token settled
-	due    int64          // may not be claimed before
+	life.Job
+	due int64 // may not be claimed before
+}
+
+func (s *job) seen() seen {
+	return seen{state: s.State, worker: s.Worker, failures: s.Failures, crashes: s.Crashes, suspect: s.Suspect}
 }
 
 // model is the sequential specification of one job. What was answered with an
@@ -98,87 +90,56 @@ var model = (&porcupine.NondeterministicModel{
 // step does o, if a job in this state can, and reports whether the answer is
 // right. What it cannot do changes nothing.
 func (s *job) step(o *op) bool {
-	isHeld := s.phase == running && s.token == o.token
 	switch o.kind {
 	case opPush:
-		if s.phase != 0 {
+		if s.State != 0 {
 			return false
 		}
-		s.phase, s.due = waiting, o.call+int64(o.delay)
+		s.State, s.due = backend.Pending, o.call+int64(o.delay)
 		return true
 	case opClaim:
 		return s.claim(o)
 	case opComplete:
-		again := s.phase == done && s.token == o.token
-		if isHeld && (!o.lost || o.unknown) {
-			s.settle(done, 0)
-		}
-		return o.lost == (!isHeld && !again)
+		return o.lost == s.Complete(o.token)
 	case opFail:
-		again := s.phase != running && s.token == o.token && s.ending == o.ending
-		if isHeld && (!o.lost || o.unknown) {
-			s.fail(o)
+		held := s.Held(o.token)
+		lost := s.Fail(o.token, o.ending, o.ending.State(0))
+		if held && s.State == backend.Pending && o.ending != backend.EndRelease {
+			s.due = o.call + int64(o.delay)
 		}
-		return o.lost == (!isHeld && !again)
+		return o.lost == lost
 	case opReap:
-		if s.phase == running && (o.unknown || slices.Contains(o.workers, s.worker)) {
-			s.rescue()
+		// As clients claim only when they hold nothing, and a suspect is
+		// claimed alone, it is the only one.
+		if s.State == backend.Running && (o.unknown || slices.Contains(o.workers, s.Worker)) {
+			s.Rescue(true)
 		}
-		return s.phase != 0
+		return s.State != 0
 	case opLeave:
-		if s.phase == running && slices.Contains(o.workers, s.worker) {
-			s.phase, s.worker, s.token = waiting, 0, 0
+		if s.State == backend.Running && slices.Contains(o.workers, s.Worker) {
+			s.HandBack()
 		}
-		return s.phase != 0
+		return s.State != 0
 	case opRead:
-		return s.seen == o.seen
+		return s.seen() == o.seen
 	case opPresent:
-		return isHeld && s.worker == o.worker
+		return s.Held(o.token) && s.Worker == o.worker
 	case opAbsent:
-		return !isHeld
+		return !s.Held(o.token)
 	}
 	return false
 }
 
 func (s *job) claim(o *op) bool {
-	if s.phase != waiting || !o.unknown && (o.attempt != s.failures+1 || o.suspect != s.suspect || o.ret < s.due) {
+	if s.State != backend.Pending || !o.unknown && (o.attempt != s.Failures+1 || o.suspect != s.Suspect || o.ret < s.due) {
 		return false
 	}
-	s.phase, s.worker, s.token, s.ending = running, o.worker, o.token, 0
+	token := o.token
 	if o.unknown {
-		s.token = -1 // of a lease that nobody has
+		token = -1 // of a lease that nobody has
 	}
+	s.Start(o.worker, token)
 	return true
-}
-
-func (s *job) settle(p phase, e backend.Ending) {
-	s.phase, s.ending, s.worker = p, e, 0
-	if e != backend.EndRelease {
-		s.suspect, s.crashes = false, 0
-	}
-}
-
-func (s *job) fail(o *op) {
-	if o.ending.Spends() {
-		s.failures++
-	}
-	p := phase(o.ending.State(0))
-	s.settle(p, o.ending)
-	if p == waiting {
-		s.due = o.call + int64(o.delay)
-	}
-}
-
-// rescue is what becomes of a job whose worker is dead. As clients claim only
-// when they hold nothing, and a suspect is claimed alone, it is the only one.
-func (s *job) rescue() {
-	if s.suspect {
-		s.crashes++
-	}
-	s.phase, s.worker, s.token, s.suspect = waiting, 0, 0, true
-	if s.crashes >= backend.MaxCrashes {
-		s.phase = failed
-	}
 }
 
 // ends reports whether the job has ended when o is answered: nobody takes it out
@@ -186,7 +147,7 @@ func (s *job) rescue() {
 func (o *op) ends() bool {
 	switch o.kind {
 	case opRead:
-		return backend.State(o.seen.phase).Terminal()
+		return o.seen.state.Terminal()
 	case opComplete:
 		return !o.lost && !o.unknown
 	case opFail:

@@ -45,6 +45,7 @@ func Run(t *testing.T, d Driver) {
 			return d.store(tb, opts, postgres.Options{})
 		})
 	})
+	t.Run("Model", d.testModel)
 	t.Run("Claims", d.testClaims)
 	t.Run("Marks", d.testMarks)
 	t.Run("MarksOrder", d.testMarksOrder)

@@ -65,6 +65,7 @@ func Run(t *testing.T, name string, open Open) {
 			}
 		})
 	})
+	t.Run("Model", d.testModel)
 	t.Run("Batches", d.testBatches)
 	t.Run("StaleBatches", d.testStaleBatches)
 	t.Run("UnusablePaths", d.testUnusablePaths)
@@ -119,12 +120,17 @@ func closeAfter(tb testing.TB, b *sqlite.Backend) {
 // pool returns an application's own pool.
 func pool(tb testing.TB, name, path string) *sql.DB {
 	tb.Helper()
-	db, err := sql.Open(name, "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(10000)&_busy_timeout=10000")
+	db, err := sql.Open(name, dsn(path))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { db.Close() })
 	return db
+}
+
+// dsn names the database at path for an application that writes to it.
+func dsn(path string) string {
+	return "file:" + path + "?_txlock=immediate&_pragma=busy_timeout(10000)&_busy_timeout=10000"
 }
 
 func newJob(name string) backend.NewJob {

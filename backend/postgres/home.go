@@ -1,0 +1,49 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// The environment has a row of the meta table, or none.
+const (
+	selectHome = `SELECT value FROM plainjobs.meta WHERE key = 'home'`
+	insertHome = `INSERT INTO plainjobs.meta (key, value) VALUES ('home', $1::text) ON CONFLICT (key) DO NOTHING`
+	updateHome = `UPDATE plainjobs.meta SET value = $2::text WHERE key = 'home' AND value = $1::text`
+	deleteHome = `DELETE FROM plainjobs.meta WHERE key = 'home' AND value = $1::text`
+)
+
+// Home implements [backend.Homer].
+func (b *Backend) Home(ctx context.Context) (home string, err error) {
+	err = b.read(ctx, "home", func(q querier) error {
+		home = ""
+		return b.scan(ctx, q, selectHome, nil, func(r *sql.Rows) error { return r.Scan(&home) })
+	})
+	return home, err
+}
+
+// Move implements [backend.Homer].
+func (b *Backend) Move(ctx context.Context, from, to string) (moved bool, err error) {
+	if err := backend.CheckKey(to); err != nil {
+		return false, fmt.Errorf("postgres: move: environment: %w", err)
+	}
+	query, args := updateHome, []any{from, to}
+	switch {
+	case from == "" && to == "":
+		home, err := b.Home(ctx)
+		return err == nil && home == "", err
+	case from == "":
+		query, args = insertHome, []any{to}
+	case to == "":
+		query, args = deleteHome, []any{from}
+	}
+	err = b.write(ctx, "move", b.durable(), func(t *tx) error {
+		n, err := t.execN(query, args...)
+		moved = n == 1
+		return err
+	})
+	return moved && err == nil, err
+}

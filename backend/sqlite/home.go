@@ -1,0 +1,84 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+const (
+	// The environment that the database belongs to, and where workers used it
+	// last.
+	homeKey  = "home"
+	placeKey = "place"
+
+	selectMeta = `SELECT value FROM plainjobs_meta WHERE key = (?||'')`
+	deleteMeta = `DELETE FROM plainjobs_meta WHERE key = ?`
+)
+
+// meta returns what is kept under a key, or nothing.
+func (t *tx) meta(key string) (value string, err error) {
+	err = t.each(selectMeta, []any{key}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&value) })
+	return value, err
+}
+
+// Home implements [backend.Homer].
+func (b *Backend) Home(ctx context.Context) (home string, err error) {
+	leave, err := b.enter()
+	if err != nil {
+		return "", failed(ctx, "home", err)
+	}
+	defer leave()
+	err = b.read(ctx, func(q queryer) error {
+		home = ""
+		return scan(ctx, q, b.sql(selectMeta), []any{homeKey}, func(r *sql.Rows) error { return r.Scan(&home) })
+	})
+	return home, failed(ctx, "home", err)
+}
+
+// Move implements [backend.Homer].
+func (b *Backend) Move(ctx context.Context, from, to string) (moved bool, err error) {
+	if err := backend.CheckKey(to); err != nil {
+		return false, fmt.Errorf("sqlite: move: environment: %w", err)
+	}
+	err = b.write(ctx, &request{op: "move", full: b.full(), run: func(t *tx) error {
+		home, err := t.meta(homeKey)
+		if moved = err == nil && home == from; !moved {
+			return err
+		}
+		if to == "" {
+			_, err = t.exec(deleteMeta, homeKey)
+		} else {
+			_, err = t.exec(upsertMeta, homeKey, to)
+		}
+		return err
+	}})
+	return moved && err == nil, err
+}
+
+// note remembers where workers use the database, and says if that is another
+// place than before: a copy is one, as is a database that was moved.
+func (b *Backend) note(t *tx) error {
+	if b.path == "" {
+		return nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil //nolint:nilerr // it is for people
+	}
+	here := backend.CleanError(host + ":" + b.path)
+	before, err := t.meta(placeKey)
+	if err != nil || before == here {
+		return err
+	}
+	if before != "" {
+		t.then(func() {
+			b.opts.Logger.Info("plainjobs: the database is in another place than before", "before", before, "now", here)
+		})
+	}
+	_, err = t.exec(upsertMeta, placeKey, here)
+	return err
+}

@@ -1,0 +1,42 @@
+package sqlite
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/windows"
+	"golang.org/x/sys/windows/registry"
+)
+
+// bootKey has a number that is one more after each start of the system.
+const bootKey = `SYSTEM\CurrentControlSet\Control\Session Manager\Memory Management\PrefetchParameters`
+
+// bootID returns what changes when the system starts anew.
+var bootID = sync.OnceValues(func() (string, error) {
+	key, err := registry.OpenKey(registry.LOCAL_MACHINE, bootKey, registry.QUERY_VALUE)
+	if err != nil {
+		return "", err
+	}
+	defer key.Close()
+	n, _, err := key.GetIntegerValue("BootId")
+	return fmt.Sprint(n), err
+})
+
+// tryLock locks a file if nobody else has. The lock belongs to the open file and
+// ends with it. It is on a byte far behind the end, as it keeps others from
+// reading and writing what it is on.
+func tryLock(f *os.File) bool {
+	place := windows.Overlapped{OffsetHigh: math.MaxInt32}
+	return windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &place) == nil
+}
+
+// identity returns what tells the file from any other.
+func identity(f *os.File) (string, error) {
+	var info windows.ByHandleFileInformation
+	if err := windows.GetFileInformationByHandle(windows.Handle(f.Fd()), &info); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d:%d:%d", info.VolumeSerialNumber, info.FileIndexHigh, info.FileIndexLow), nil
+}

@@ -1,0 +1,80 @@
+package conformance
+
+import (
+	"errors"
+	"strings"
+	"sync"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+func (e *env) wantHome(what, want string) {
+	e.Helper()
+	for i, b := range []backend.Backend{e.b, e.other()} {
+		if got, err := capability[backend.Homer](e, b).Home(e.ctx); err != nil || got != want {
+			e.Errorf("%s: handle %d says that the store belongs to %q, %v; want %q", what, i+1, got, err, want)
+		}
+	}
+}
+
+func (e *env) move(from, to string, want bool) {
+	e.Helper()
+	if moved, err := capability[backend.Homer](e, e.b).Move(e.ctx, from, to); err != nil || moved != want {
+		e.Errorf("Move from %q to %q = %v, %v; want %v", from, to, moved, err, want)
+	}
+}
+
+var homeCases = []testCase{{
+	name: "home/moves",
+	rule: "a store belongs to no environment until it is moved to one, and is moved only from the one that it belongs to",
+	run: func(e *env) {
+		e.wantHome("at first", "")
+		e.move("production", "staging", false)
+		e.move("", "", true)
+		e.move("", "production", true)
+		e.wantHome("moved", "production")
+		e.move("", "staging", false)
+		e.move("staging", "test", false)
+		e.move("", "", false)
+		e.wantHome("not moved", "production")
+		e.move("production", "production", true)
+		e.move("production", "stáging 2", true)
+		e.wantHome("moved again", "stáging 2")
+		e.move("stáging 2", "", true)
+		e.wantHome("forgotten", "")
+		h := capability[backend.Homer](e, e.b)
+		for _, to := range []string{strings.Repeat("x", 256), "a\x00b", "\xff"} {
+			if _, err := h.Move(e.ctx, "", to); !errors.Is(err, backend.ErrInvalid) {
+				e.Errorf("Move to %q… = %v, want ErrInvalid", to[:1], err)
+			}
+		}
+		e.wantHome("refused", "")
+	},
+}, {
+	name: "home/race",
+	rule: "of many that move a store from no environment to one, one does",
+	run: func(e *env) {
+		homers := []backend.Homer{capability[backend.Homer](e, e.b), capability[backend.Homer](e, e.other())}
+		var all sync.WaitGroup
+		moved := make([]bool, 8)
+		for i := range moved {
+			all.Go(func() {
+				var err error
+				if moved[i], err = homers[i%2].Move(e.ctx, "", strings.Repeat("x", i+1)); err != nil {
+					e.Errorf("Move: %v", err)
+				}
+			})
+		}
+		all.Wait()
+		winner := ""
+		for i, m := range moved {
+			if m && winner != "" {
+				e.Errorf("two have moved the store")
+			}
+			if m {
+				winner = strings.Repeat("x", i+1)
+			}
+		}
+		e.wantHome("after a race", winner)
+	},
+}}

@@ -1,0 +1,88 @@
+// Package life is the sequential model of one job: what runs make of it,
+// whatever its name, its data and its keys are. Packages lin and model, which
+// check stores in different ways, both build on it.
+package life
+
+import "github.com/plainjobs/plainjobs/backend"
+
+// A Job is one job. The zero value is one that was not pushed.
+type Job struct {
+	State    backend.State
+	Worker   int64 // while it runs
+	Failures int
+	Crashes  int
+	Suspect  bool
+	// Token of the last lease, or zero if none may settle the job any more.
+	Token int64
+	// Ending is what the holder of Token sent, or zero if it completed the
+	// job or has sent nothing.
+	Ending backend.Ending
+	// Cancelling is set if an operator has cancelled the running job.
+	Cancelling bool
+}
+
+// Held reports whether the lease with the token is held.
+func (j *Job) Held(token int64) bool { return j.State == backend.Running && j.Token == token }
+
+// Start is a claim.
+func (j *Job) Start(worker, token int64) {
+	j.State, j.Worker, j.Token, j.Ending = backend.Running, worker, token, 0
+}
+
+// Complete ends the run of a lease well, and reports whether the lease is lost.
+func (j *Job) Complete(token int64) (lost bool) {
+	if !j.Held(token) {
+		return j.State != backend.Done || j.Token != token
+	}
+	j.stop(backend.Done)
+	j.Suspect, j.Crashes = false, 0
+	return false
+}
+
+// Fail ends the run of a lease in another way, and reports whether the lease is
+// lost.
+func (j *Job) Fail(token int64, e backend.Ending, s backend.State) (lost bool) {
+	if !j.Held(token) {
+		return j.State == backend.Running || j.Token != token || j.Ending != e
+	}
+	j.Ending = e
+	if j.Cancelling {
+		e, s = backend.EndCancelled, backend.Cancelled
+	}
+	if e.Spends() {
+		j.Failures++
+	}
+	if e != backend.EndRelease {
+		j.Suspect, j.Crashes = false, 0
+	}
+	j.stop(s)
+	return false
+}
+
+// HandBack ends the run of a worker that leaves.
+func (j *Job) HandBack() {
+	s := backend.Pending
+	if j.Cancelling {
+		s = backend.Cancelled
+	}
+	j.stop(s)
+	j.Token = 0
+}
+
+// Rescue ends the run of a worker that has died; alone is whether it held no
+// other suspect.
+func (j *Job) Rescue(alone bool) {
+	crashed := j.Suspect && alone
+	j.Suspect = true
+	if crashed {
+		j.Crashes++
+	}
+	if j.Crashes >= backend.MaxCrashes && !j.Cancelling {
+		j.stop(backend.Failed)
+		j.Token = 0
+		return
+	}
+	j.HandBack()
+}
+
+func (j *Job) stop(s backend.State) { j.State, j.Worker, j.Cancelling = s, 0, false }

@@ -1,0 +1,220 @@
+// Package model compares stores with a model of the contract: a store that is
+// small, slow and obvious. A random program of everything that the contract has
+// runs on both, and after each step what they answered, and all that they show,
+// must be the same.
+//
+// Where the contract leaves a store a choice, programs do not go: see program.
+package model
+
+import (
+	"slices"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/torture/life"
+)
+
+// A model is a store as package backend describes it, by lists that are
+// searched from end to end. It takes IDs and tokens from the store under test,
+// which is free in them.
+type model struct {
+	now       time.Time
+	history   backend.History
+	last      int64  // ID that was given
+	jobs      []*job // by ID
+	workers   []*worker
+	keys      map[named]hold
+	settings  map[string]backend.Settings
+	paused    map[string]bool // by name; the empty one is the whole queue
+	starts    map[string][]time.Time
+	schedules map[string]backend.Schedule
+}
+
+// A job is a stored one.
+type job struct {
+	life.Job
+	backend.NewJob
+	id       int64
+	created  time.Time
+	runAt    time.Time
+	finished time.Time
+	expires  time.Time // to be started before, or zero
+	until    time.Time // when the unique key may be free at the earliest
+	errors   []backend.RunError
+	result   []byte
+	done     int64
+	total    int64
+}
+
+// A named is a key of a name.
+type named struct{ name, key string }
+
+// A hold is a unique key that is taken.
+type hold struct {
+	job   int64 // which may be deleted
+	held  bool  // the job has not given it back
+	until time.Time
+}
+
+func newModel(now time.Time, h backend.History) *model {
+	h, err := h.Resolve()
+	if err != nil {
+		panic(err) // the programs' own
+	}
+	return &model{
+		now: now, history: h, keys: map[named]hold{}, settings: map[string]backend.Settings{}, paused: map[string]bool{},
+		starts: map[string][]time.Time{}, schedules: map[string]backend.Schedule{},
+	}
+}
+
+// find returns the job with the ID, or nil.
+func (m *model) find(id int64) *job {
+	if i := slices.IndexFunc(m.jobs, func(j *job) bool { return j.id == id }); i >= 0 {
+		return m.jobs[i]
+	}
+	return nil
+}
+
+// which returns the jobs for which f holds, by ID.
+func (m *model) which(f func(*job) bool) (found []*job) {
+	for _, j := range m.jobs {
+		if f(j) {
+			found = append(found, j)
+		}
+	}
+	return found
+}
+
+func (m *model) record(j *job, text, stack string) {
+	j.errors = append(slices.Clone(j.errors), backend.RunError{Attempt: j.Failures + 1, At: m.now, Error: text, Stack: stack})
+	j.errors = j.errors[max(0, len(j.errors)-10):]
+}
+
+// settle gives the job, whose state has changed, what that state has, and takes
+// off it what it has not.
+func (m *model) settle(j *job) {
+	switch {
+	case j.State.Terminal():
+		j.finished = m.now
+		m.giveKey(j)
+		m.advance(j)
+		if m.keep(j) < 0 {
+			m.remove(j)
+		}
+	case j.State == backend.Running:
+		j.expires = time.Time{}
+		if j.Unique.Scope == backend.UntilStarted {
+			m.giveKey(j)
+		}
+	default:
+		m.queue(j)
+	}
+}
+
+// queue has the job wait, behind the head of its serial key if there is one. If
+// another has its unique key, one of the two ends: the older, if both would wait.
+func (m *model) queue(j *job) {
+	if id := m.holder(j.Name, j.Unique.Key); id != 0 && id != j.id {
+		other := m.find(id)
+		if other == nil || !other.State.Waits() || j.id < id {
+			m.supersede(j, id)
+			return
+		}
+		m.supersede(other, j.id)
+	}
+	if k := (named{j.Name, j.Unique.Key}); k.key != "" {
+		h := m.keys[k]
+		if h.job != j.id {
+			h = hold{job: j.id, until: j.until}
+		}
+		h.held = true
+		m.keys[k] = h
+	}
+	if head := m.head(j); head != nil && head != j {
+		j.State = backend.Blocked
+	}
+}
+
+// supersede ends the job, whose unique key another has.
+func (m *model) supersede(j *job, by int64) {
+	m.record(j, superseded(by), "")
+	j.State = backend.Cancelled
+	m.settle(j)
+}
+
+// head returns the job of j's serial key that is not blocked, or nil.
+func (m *model) head(j *job) *job {
+	found := m.line(j, func(o *job) bool { return o.State != backend.Blocked && o != j })
+	if len(found) > 0 {
+		return found[0]
+	}
+	return nil
+}
+
+// line returns those unfinished jobs of j's serial key for which f holds.
+func (m *model) line(j *job, f func(*job) bool) []*job {
+	return m.which(func(o *job) bool {
+		return j.Serial != "" && o.Name == j.Name && o.Serial == j.Serial && !o.State.Terminal() && f(o)
+	})
+}
+
+// advance lets the next job go when j, which has ended or is deleted, was the
+// head.
+func (m *model) advance(j *job) {
+	blocked := m.line(j, func(o *job) bool { return o.State == backend.Blocked && o != j })
+	if len(blocked) == 0 || m.head(j) != nil {
+		return
+	}
+	next := blocked[0]
+	next.State = backend.Pending
+	if next.runAt.After(m.now) {
+		next.State = backend.Scheduled
+	}
+}
+
+// holder returns the job that has a unique key, or 0.
+func (m *model) holder(name, key string) int64 {
+	h, ok := m.keys[named{name, key}]
+	if key == "" || !ok || !h.held && !h.until.After(m.now) {
+		return 0
+	}
+	return h.job
+}
+
+// giveKey gives back the unique key that the job has.
+func (m *model) giveKey(j *job) {
+	k := named{j.Name, j.Unique.Key}
+	if h, ok := m.keys[k]; ok && h.job == j.id {
+		h.held = false
+		m.keys[k] = h
+	}
+}
+
+// remove deletes the job.
+func (m *model) remove(j *job) {
+	m.giveKey(j)
+	m.jobs = slices.DeleteFunc(m.jobs, func(o *job) bool { return o == j })
+	m.advance(j)
+}
+
+// kept returns how long history is kept of a name.
+func (m *model) kept(name string) backend.History {
+	return m.settings[name].History.Over(m.history)
+}
+
+func (m *model) keep(j *job) time.Duration { return m.kept(j.Name).Keep(j.State) }
+
+// copied returns a copy of m.
+func (m *model) copied() *model {
+	c := *m
+	c.jobs = nil
+	for _, j := range m.jobs {
+		o := *j
+		c.jobs = append(c.jobs, &o)
+	}
+	c.keys = map[named]hold{}
+	for k, h := range m.keys {
+		c.keys[k] = h
+	}
+	return &c
+}

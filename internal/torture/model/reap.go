@@ -1,0 +1,101 @@
+package model
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// reap does what is due. Its limit is not reached. The jobs that the store has
+// left are stored.
+func (m *model) reap(req backend.ReapRequest, stored []int64) (r backend.ReapResult) {
+	for _, w := range slices.SortedFunc(slices.Values(m.workers), func(a, b *worker) int { return cmp.Compare(a.ID, b.ID) }) {
+		judged := req.Expired && !w.alive(m.now) && (req.Steady == 0 || req.Steady >= w.Lease/3) &&
+			(req.Heard.IsZero() || m.now.Sub(req.Heard).Abs() <= w.Lease/3)
+		if !judged && !slices.Contains(req.Dead, w.ID) {
+			continue
+		}
+		held := m.held(w.ID)
+		suspects := 0
+		for _, j := range held {
+			if j.Suspect {
+				suspects++
+			}
+		}
+		for _, j := range held {
+			m.handBack(j, func() { j.Rescue(suspects == 1) })
+			if j.State == backend.Failed {
+				r.Failed++
+			} else {
+				r.Rescued++
+			}
+		}
+		m.forget(w.ID)
+		r.Workers = append(r.Workers, w.ID)
+	}
+	for _, j := range m.jobs {
+		if j.State == backend.Scheduled && !j.runAt.After(m.now) {
+			j.State = backend.Pending
+			r.Due++
+		}
+	}
+	for _, j := range m.which(m.expired) {
+		m.record(j, backend.ExpiredError, "")
+		j.State = backend.Cancelled
+		m.settle(j)
+		r.Expired++
+	}
+	r.Pruned = m.prune(stored)
+	m.retire()
+	return r
+}
+
+// prune deletes finished jobs that are past their keep, then the oldest of
+// those that a name has too many of: by ID or by when they finished, as the
+// store likes.
+func (m *model) prune(stored []int64) (n int) {
+	for _, j := range m.which(func(j *job) bool { return j.State.Terminal() && m.now.Sub(j.finished) >= m.keep(j) }) {
+		m.remove(j)
+		n++
+	}
+	for _, name := range names {
+		finished := m.which(func(j *job) bool { return j.Name == name && j.State.Terminal() })
+		surplus := len(finished) - m.kept(name).Rows
+		if m.kept(name).Rows < 0 || surplus <= 0 {
+			continue
+		}
+		gone := func(j *job) int {
+			if slices.Contains(stored, j.id) {
+				return 1
+			}
+			return 0
+		}
+		slices.SortStableFunc(finished, func(a, b *job) int { return cmp.Compare(gone(a), gone(b)) })
+		for _, j := range finished[:surplus] {
+			// One that was deleted must be older than one that was not.
+			if slices.ContainsFunc(finished[surplus:], func(o *job) bool { return o.id < j.id && o.finished.Before(j.finished) }) {
+				continue // so it is missed
+			}
+			m.remove(j)
+			n++
+		}
+	}
+	return n
+}
+
+// retire removes schedules that no worker has.
+func (m *model) retire() {
+	for name, s := range m.schedules {
+		has := func(w *worker) bool { return slices.Contains(w.Schedules, name) }
+		switch {
+		case !s.RemovedAt.IsZero():
+			if m.now.Sub(s.RemovedAt) >= backend.KeepRemoved {
+				delete(m.schedules, name)
+			}
+		case len(m.workers) > 0 && !slices.ContainsFunc(m.workers, has):
+			s.RemovedAt = m.now
+			m.schedules[name] = s
+		}
+	}
+}

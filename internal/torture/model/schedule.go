@@ -1,0 +1,44 @@
+package model
+
+import (
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+func (m *model) define(schedules []backend.Schedule) {
+	for _, given := range schedules {
+		s, stored := m.schedules[given.Name]
+		forgotten := !s.RemovedAt.IsZero() && m.now.Sub(s.RemovedAt) >= backend.ForgetTicks
+		if !stored || s.Definition != given.Definition || forgotten {
+			s.Name, s.Definition, s.Next = given.Name, given.Definition, given.Next
+		}
+		s.RemovedAt = given.RemovedAt
+		m.schedules[given.Name] = s
+	}
+}
+
+// tick returns whether the tick was taken. IDs are those of the store's new jobs.
+func (m *model) tick(t backend.Tick, ids func(int) int64) (bool, error) {
+	s, ok := m.schedules[t.Name]
+	if !ok || !s.RemovedAt.IsZero() || s.Definition != t.Definition || !s.Next.Equal(t.Due) || s.Next.After(m.now) {
+		return false, nil
+	}
+	if !s.Paused {
+		if _, err := m.push(t.Jobs, ids); err != nil {
+			return false, err
+		}
+		s.Last = s.Next
+	}
+	s.Next = t.Next
+	m.schedules[t.Name] = s
+	return true, nil
+}
+
+func (m *model) pauseSchedule(name string, paused bool) error {
+	s, ok := m.schedules[name]
+	if !ok {
+		return backend.ErrNotFound
+	}
+	s.Paused = paused
+	m.schedules[name] = s
+	return nil
+}

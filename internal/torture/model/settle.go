@@ -1,0 +1,60 @@
+package model
+
+import (
+	"cmp"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+func (m *model) complete(done []backend.Completion) (lost []backend.Lease) {
+	for _, c := range done {
+		j := m.find(c.ID)
+		held := j != nil && j.Held(c.Token)
+		switch {
+		case j == nil || j.Complete(c.Token):
+			lost = append(lost, c.Lease)
+		case held:
+			j.result = c.Result
+			m.settle(j)
+		}
+	}
+	return lost
+}
+
+func (m *model) fail(failures []backend.Failure) (lost []backend.Lease) {
+	for _, f := range failures {
+		j := m.find(f.ID)
+		if j == nil {
+			lost = append(lost, f.Lease)
+			continue
+		}
+		held, text := j.Held(f.Token), f.Error
+		if held && j.Cancelling {
+			text = cmp.Or(text, backend.CancelledError)
+		}
+		if held && text != "" {
+			m.record(j, text, f.Stack)
+		}
+		switch {
+		case j.Fail(f.Token, f.Ending, f.Ending.State(f.Delay)):
+			lost = append(lost, f.Lease)
+		case held:
+			switch {
+			case f.Ending != backend.EndRelease:
+				j.runAt = m.now.Add(f.Delay)
+			case f.Expires > 0 && j.State.Waits():
+				j.expires = m.now.Add(f.Expires)
+			}
+			m.settle(j)
+		}
+	}
+	return lost
+}
+
+func (m *model) progress(all []backend.Progress) {
+	for _, p := range all {
+		if j := m.find(p.ID); j != nil && j.Held(p.Token) {
+			j.done, j.total = p.Done, p.Total
+		}
+	}
+}

@@ -1,0 +1,497 @@
+package model
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// What programs are about: few names and keys, so that they meet.
+var (
+	names     = []string{"a", "b", "c"}
+	schedules = []string{"s", "t"}
+	histories = rapid.SampledFrom([]backend.History{
+		{}, {}, {Done: -1}, {Failed: -1}, {Rows: 2}, {Rows: -1, Done: time.Hour}, {Done: time.Minute, Failed: 10 * time.Second},
+	})
+)
+
+// per is the span of rates: a claim counts for less than ten steps of the clock
+// and more than nine.
+const per = 95 * time.Second
+
+func oneOf[T any](p *program, label string, of ...T) T { return rapid.SampledFrom(of).Draw(p.T, label) }
+func (p *program) chance(label string) bool            { return rapid.Bool().Draw(p.T, label) }
+func (p *program) name() string                        { return oneOf(p, "name", names...) }
+
+// rarely is true one time in four.
+func (p *program) rarely(label string) bool { return rapid.IntRange(0, 3).Draw(p.T, label) == 3 }
+
+func (p *program) newWorker() backend.Worker {
+	p.lastID++
+	return backend.Worker{
+		ID: 100 + (p.lastID*7)%50*1000 + p.lastID, Host: "host", PID: int(p.lastID),
+		Lease: oneOf(p, "lease", 30*time.Second, time.Minute),
+		Jobs:  some(names[:oneOf(p, "jobs", 1, 3)]), Schedules: some(schedules[:oneOf(p, "schedules", 0, 1, 2)]),
+	}
+}
+
+// someone returns a worker that has a row, mostly, or had one.
+func (p *program) someone() backend.Worker {
+	if len(p.m.workers) > 0 && !p.rarely("of all") {
+		return rapid.SampledFrom(p.m.workers).Draw(p.T, "worker").Worker
+	}
+	return oneOf(p, "worker", append(slices.Clone(p.live), p.dead...)...)
+}
+
+// bury has another worker in the place of one that has no row any more.
+func (p *program) bury() {
+	for i, w := range p.live {
+		if slices.ContainsFunc(p.dead, func(d backend.Worker) bool { return d.ID == w.ID }) && p.m.worker(w.ID) == nil {
+			p.live[i] = p.newWorker()
+		}
+	}
+}
+
+func (p *program) newJob() backend.NewJob {
+	n := backend.NewJob{
+		Name: p.name(), MaxAttempts: oneOf(p, "attempts", 1, 3),
+		Payload: rapid.SliceOfN(rapid.Byte(), 0, 6).Draw(p.T, "payload"),
+	}
+	if p.chance("plain") {
+		return n
+	}
+	n.Priority = oneOf[int16](p, "priority", 0, 1, -1)
+	n.Delay = oneOf(p, "delay", 0, 0, 20*time.Second, time.Hour)
+	n.Expires = oneOf(p, "expires", 0, 0, 10*time.Second, time.Minute)
+	n.Serial = oneOf(p, "serial", "", "x", "y")
+	n.MaxPending = oneOf(p, "max pending", 0, 0, 0, 2)
+	if p.rarely("metadata") {
+		n.Metadata = []byte("meta")
+	}
+	if key := oneOf(p, "key", "", "k", "l"); key != "" {
+		n.Unique = backend.Unique{
+			Key: key, Scope: oneOf(p, "scope", backend.UntilFinished, backend.UntilStarted),
+			For:      oneOf(p, "for", 0, 0, time.Minute, time.Hour),
+			Conflict: oneOf(p, "conflict", backend.KeepFirst, backend.Reject, backend.Replace),
+		}
+		if n.Unique.Conflict == backend.Replace {
+			n.Unique.Scope, n.Unique.For = backend.UntilStarted, 0
+		}
+	}
+	return n
+}
+
+func (p *program) newJobs() []backend.NewJob {
+	jobs := make([]backend.NewJob, rapid.IntRange(1, 3).Draw(p.T, "jobs"))
+	for i := range jobs {
+		jobs[i] = p.newJob()
+	}
+	return jobs
+}
+
+func (p *program) push() {
+	jobs := p.newJobs()
+	got, err := p.on().Push(p.ctx, jobs)
+	p.pushed(fmt.Sprintf("push %+v", jobs), jobs, got, err)
+}
+
+// pushed compares the answer to a push.
+func (p *program) pushed(what string, jobs []backend.NewJob, got []backend.Pushed, err error) {
+	want, wantErr := p.m.push(jobs, func(i int) int64 {
+		if i < len(got) && !got[i].Duplicate {
+			return got[i].ID
+		}
+		return 0
+	})
+	p.want(what, got, want, err, wantErr)
+}
+
+// inTx pushes, or completes, in a transaction that commits or does not.
+func (p *program) inTx() {
+	store, ok := p.on().(backend.TxPusher)
+	if !ok {
+		p.Skip("it has no transactions")
+	}
+	jobs, commits, completes := p.newJobs(), p.chance("commits"), p.chance("completes")
+	var done backend.Completion
+	if completes {
+		done.Lease = p.lease()
+	}
+	tx, err := p.store.DB.BeginTx(p.ctx, nil)
+	if err != nil {
+		p.Fatal(err)
+	}
+	what := fmt.Sprintf("commit %v: push %+v, complete %v", commits, jobs, done.Lease)
+	got, err := store.PushTx(p.ctx, tx, jobs)
+	var doneErr error
+	if completes && err == nil {
+		doneErr = store.CompleteTx(p.ctx, tx, done)
+	}
+	if !commits || err != nil || doneErr != nil {
+		if tx.Rollback() != nil {
+			p.Fatalf("%s: the transaction is over", what)
+		}
+		before := p.m
+		p.m = before.copied()
+		p.pushed(what, jobs, got, err)
+		if completes && err == nil {
+			p.completed(what, done, doneErr)
+		}
+		p.m = before
+		return
+	}
+	if err := tx.Commit(); err != nil {
+		p.Fatalf("%s: %v", what, err)
+	}
+	p.pushed(what, jobs, got, err)
+	if completes {
+		p.completed(what, done, doneErr)
+	}
+}
+
+// completed compares the answer to a completion in a transaction.
+func (p *program) completed(what string, done backend.Completion, err error) {
+	var want error
+	if len(p.m.complete([]backend.Completion{done})) > 0 {
+		want = backend.ErrLeaseLost
+	}
+	p.want(what, nil, nil, err, want)
+}
+
+func (p *program) request() backend.ClaimRequest {
+	req := backend.ClaimRequest{Limit: rapid.IntRange(0, 4).Draw(p.T, "limit"), Suspects: p.chance("suspects"), Names: names}
+	if p.rarely("some names") {
+		req.Names = rapid.SliceOfDistinct(rapid.SampledFrom(names), rapid.ID).Draw(p.T, "names")
+	}
+	if p.rarely("capped") {
+		req.Caps = map[string]int{p.name(): rapid.IntRange(0, 2).Draw(p.T, "cap")}
+	}
+	if p.rarely("ahead") {
+		req.Ahead = rapid.IntRange(0, req.Limit).Draw(p.T, "ahead")
+	}
+	if p.rarely("bytes") {
+		req.MaxBytes = rapid.IntRange(1, 12).Draw(p.T, "bytes")
+	}
+	return req
+}
+
+func (p *program) claim() {
+	req := p.request()
+	req.Worker, req.Register = oneOf(p, "worker", p.live...), true
+	if p.rarely("registered") {
+		req.Worker, req.Register = p.someone(), false
+	}
+	// Ending what has expired lets the next of its line go, in this claim or not.
+	expired := p.m.which(p.m.expired)
+	if len(expired) > 3 || slices.ContainsFunc(expired, func(j *job) bool { return j.Serial != "" }) {
+		p.tidy()
+	}
+	got, err := p.on().Claim(p.ctx, req)
+	want, wantErr := p.m.claim(req, got)
+	for _, j := range got {
+		if j.Token == 0 || p.tokens[j.Token] {
+			p.Fatalf("token %d was issued before", j.Token)
+		}
+		p.tokens[j.Token] = true
+		p.leases = append(p.leases, j.Lease)
+	}
+	for _, list := range [][]backend.Job{got, want} {
+		for i := range list {
+			list[i].Payload, list[i].Metadata = some(list[i].Payload), some(list[i].Metadata)
+		}
+	}
+	p.want(fmt.Sprintf("claim %+v", req), got, want, err, wantErr)
+	if wantErr == nil && req.Register && !slices.ContainsFunc(p.dead, func(w backend.Worker) bool { return w.ID == req.Worker.ID }) {
+		p.dead = append(p.dead, req.Worker)
+	}
+	p.tidyUp()
+}
+
+// tidyUp tidies if there is something that a store may have moved or not.
+func (p *program) tidyUp() {
+	if len(p.m.which(func(j *job) bool { return p.m.expired(j) || j.State == backend.Scheduled && !j.runAt.After(p.now) })) > 0 {
+		p.tidy()
+	}
+}
+
+// tidy makes due jobs pending and ends the expired ones.
+func (p *program) tidy() {
+	got, err := p.on().Reap(p.ctx, backend.ReapRequest{})
+	want := p.m.reap(backend.ReapRequest{}, p.stored())
+	// Of these it may have moved some before.
+	got.Due, got.Expired = want.Due, want.Expired
+	p.want("tidy", got, want, err, nil)
+}
+
+// lease returns one of those that were given, mostly late ones, or a wrong one.
+func (p *program) lease() backend.Lease {
+	if len(p.leases) == 0 || p.rarely("no lease") && p.rarely("indeed") {
+		return backend.Lease{ID: rapid.Int64Range(1, 10).Draw(p.T, "id"), Token: 12345}
+	}
+	last := len(p.leases) - 1
+	back := rapid.IntRange(0, min(last, 5)).Draw(p.T, "back")
+	if p.rarely("old") {
+		back = rapid.IntRange(0, last).Draw(p.T, "far back")
+	}
+	return p.leases[last-back]
+}
+
+// someLeases returns different ones.
+func (p *program) someLeases() []backend.Lease {
+	var all []backend.Lease
+	for range rapid.IntRange(1, 3).Draw(p.T, "leases") {
+		if l := p.lease(); !slices.Contains(all, l) {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+func (p *program) complete() {
+	var done []backend.Completion
+	for _, l := range p.someLeases() {
+		c := backend.Completion{Lease: l}
+		if p.rarely("result") {
+			c.Result = []byte("result")
+		}
+		done = append(done, c)
+	}
+	got, err := p.on().Complete(p.ctx, done)
+	p.want(fmt.Sprintf("complete %+v", done), some(got), some(p.m.complete(done)), err, nil)
+}
+
+func (p *program) fail() {
+	var failures []backend.Failure
+	for _, l := range p.someLeases() {
+		f := backend.Failure{
+			Lease:  l,
+			Ending: oneOf(p, "ending", backend.EndRetry, backend.EndSnooze, backend.EndRelease, backend.EndFailed, backend.EndCancelled),
+			Error:  oneOf(p, "error", "", "first", "second"),
+		}
+		if f.Ending == backend.EndRetry || f.Ending == backend.EndSnooze {
+			f.Delay = oneOf(p, "delay", 0, 10*time.Second, time.Hour)
+		}
+		if f.Ending == backend.EndRelease {
+			f.Expires = oneOf(p, "expires", 0, 0, 10*time.Second, time.Minute)
+		}
+		if f.Error != "" {
+			f.Stack = "here"
+		}
+		failures = append(failures, f)
+	}
+	got, err := p.on().Fail(p.ctx, failures)
+	p.want(fmt.Sprintf("fail %+v", failures), some(got), some(p.m.fail(failures)), err, nil)
+}
+
+func (p *program) progress() {
+	all := []backend.Progress{{Lease: p.lease(), Done: rapid.Int64Range(0, 3).Draw(p.T, "done"), Total: 3}}
+	err := p.on().Progress(p.ctx, all)
+	p.m.progress(all)
+	p.want(fmt.Sprintf("progress %+v", all), nil, nil, err, nil)
+}
+
+func (p *program) beat() {
+	req := backend.BeatRequest{Worker: p.someone(), Leave: p.rarely("leave")}
+	got, err := p.on().Beat(p.ctx, req)
+	want, wantErr := p.m.beat(req)
+	got.Leases, got.Cancel = some(got.Leases), some(got.Cancel)
+	p.want(fmt.Sprintf("beat %+v", req), got, want, err, wantErr)
+	p.bury()
+}
+
+func (p *program) reap() {
+	req := backend.ReapRequest{Expired: p.chance("expired")}
+	if p.chance("steady") {
+		req.Steady = oneOf(p, "for", 5*time.Second, 10*time.Second, 20*time.Second)
+	}
+	if p.rarely("heard") {
+		req.Heard = p.now.Add(-oneOf(p, "ago", 0, 10*time.Second, 20*time.Second))
+	}
+	p.reaped(req)
+}
+
+// die has a worker's process end, and be known to have ended.
+func (p *program) die() {
+	p.reaped(backend.ReapRequest{Dead: []int64{p.someone().ID}})
+}
+
+func (p *program) reaped(req backend.ReapRequest) {
+	got, err := p.on().Reap(p.ctx, req)
+	slices.Sort(got.Workers)
+	p.want(fmt.Sprintf("reap %+v", req), got, p.m.reap(req, p.stored()), err, nil)
+	p.bury()
+}
+
+// wait waits for what is there.
+func (p *program) wait() {
+	req := p.request()
+	req.Worker = p.live[0]
+	if req.Limit == 0 || len(p.m.next(req)) == 0 {
+		p.Skip("there is nothing")
+	}
+	if err := p.on().Wait(p.ctx, req); err != nil {
+		p.Fatalf("wait for %+v: %v", req, err)
+	}
+	p.tidyUp()
+}
+
+func (p *program) advance() {
+	d := oneOf(p, "by", 10*time.Second, 10*time.Second, 20*time.Second, 30*time.Second, 100*time.Second, time.Hour, 8*24*time.Hour, 31*24*time.Hour)
+	p.Logf("advance %v", d)
+	p.now = p.now.Add(d)
+	p.m.now = p.now
+	if p.store.Moved != nil {
+		if err := p.store.Moved(); err != nil {
+			p.Fatal(err)
+		}
+	}
+}
+
+func (p *program) filter() (f backend.Filter) {
+	if p.chance("all") {
+		return f
+	}
+	if p.rarely("by ID") {
+		f.IDs = rapid.SliceOfNDistinct(rapid.Int64Range(1, 12), 0, 4, rapid.ID).Draw(p.T, "ids")
+	}
+	if p.chance("by name") {
+		f.Name = p.name()
+	}
+	if p.chance("by state") {
+		f.State = oneOf(p, "state", backend.States()...)
+	}
+	if p.rarely("by key") {
+		f.Key = oneOf(p, "key", "k", "x")
+	}
+	if p.rarely("by error") {
+		f.Error = oneOf(p, "error", "fir", "expired", "cancel", "super")
+	}
+	if p.rarely("since") {
+		f.Since = p.now.Add(-20 * time.Second)
+	}
+	if p.rarely("until") {
+		f.Until = p.now.Add(-10 * time.Second)
+	}
+	return f
+}
+
+func (p *program) operate() {
+	req := backend.OperateRequest{Op: oneOf(p, "op", backend.OpRetry, backend.OpCancel, backend.OpDelete), Filter: p.filter()}
+	if p.chance("few") {
+		req.Limit = rapid.IntRange(1, 3).Draw(p.T, "limit")
+	}
+	if p.rarely("before") {
+		req.Before = rapid.Int64Range(1, 12).Draw(p.T, "below")
+	}
+	got, err := p.on().Operate(p.ctx, req)
+	what := fmt.Sprintf("operate %+v", req)
+	want := p.m.operate(req, got.Next)
+	p.page(what, len(got.Affected)+len(got.Duplicates), cmp.Or(req.Limit, 1000), req.Before, got.Next)
+	slices.Sort(got.Affected)
+	slices.Sort(got.Duplicates)
+	got.Next = 0
+	p.want(what, got, want, err, nil)
+}
+
+// page fails if there are more jobs on a page than may be, or the next one does
+// not come after it.
+func (p *program) page(what string, jobs, limit int, before, next int64) {
+	if jobs > limit || before != 0 && next >= before {
+		p.Fatalf("%s: %d jobs on a page below %d, and the next one is below %d", what, jobs, before, next)
+	}
+}
+
+func (p *program) list() {
+	req := backend.ListRequest{Filter: p.filter(), Limit: oneOf(p, "limit", 0, 1, 2)}
+	got, err := p.on().List(p.ctx, req)
+	limit, _ := req.PageSize()
+	var want []int64
+	for _, j := range p.m.page(req.Filter, req.Before, got.Next, func(*job) bool { return true }) {
+		want = append(want, j.id)
+	}
+	var ids []int64
+	for _, j := range got.Jobs {
+		ids = append(ids, j.ID)
+	}
+	p.page(fmt.Sprintf("list %+v", req), len(ids), limit, req.Before, got.Next)
+	p.want(fmt.Sprintf("list %+v", req), ids, want, err, nil)
+}
+
+func (p *program) set() {
+	s := backend.Settings{Name: p.name(), MaxRunning: oneOf(p, "running", 0, 0, 1, 2), Rate: oneOf(p, "rate", 0, 0, 1, 3)}
+	if s.Rate > 0 {
+		s.Per = per
+	}
+	if p.rarely("history") {
+		s.History = histories.Draw(p.T, "history")
+	}
+	err := p.on().Set(p.ctx, []backend.Settings{s})
+	name := s.Name
+	if s.Name = ""; s == (backend.Settings{}) {
+		delete(p.m.settings, name)
+	} else {
+		p.m.settings[name] = s
+	}
+	p.want(fmt.Sprintf("set %s %+v", name, s), nil, nil, err, nil)
+}
+
+func (p *program) pause() {
+	name, paused := oneOf(p, "name", "a", "b", ""), p.rarely("paused")
+	err := p.on().Pause(p.ctx, name, paused)
+	p.m.paused[name] = paused
+	p.want(fmt.Sprintf("pause %q %v", name, paused), nil, nil, err, nil)
+}
+
+func (p *program) define() {
+	s := backend.Schedule{
+		Name: oneOf(p, "schedule", schedules...), Definition: oneOf(p, "definition", "hourly", "daily"),
+		Next: p.now.Add(oneOf(p, "in", 0, 10*time.Second, time.Hour)),
+	}
+	err := p.on().Define(p.ctx, []backend.Schedule{s})
+	p.m.define([]backend.Schedule{s})
+	p.want(fmt.Sprintf("define %+v", s), nil, nil, err, nil)
+}
+
+func (p *program) tick() {
+	t := backend.Tick{
+		Name: oneOf(p, "schedule", schedules...), Definition: oneOf(p, "definition", "hourly", "daily"), Due: p.now, Jobs: p.newJobs(),
+	}
+	if s, ok := p.m.schedules[t.Name]; ok && !p.rarely("another time") {
+		t.Due = s.Next
+	}
+	t.Next = t.Due.Add(time.Hour)
+	got, err := p.on().Tick(p.ctx, t)
+	want, wantErr := p.m.tick(t, p.fresh())
+	p.want(fmt.Sprintf("tick %+v", t), got, want, err, wantErr)
+}
+
+func (p *program) pauseSchedule() {
+	name, paused := oneOf(p, "schedule", schedules...), p.chance("paused")
+	err := p.on().PauseSchedule(p.ctx, name, paused)
+	p.want(fmt.Sprintf("pause schedule %s %v", name, paused), nil, nil, err, p.m.pauseSchedule(name, paused))
+}
+
+// said returns what an error says to a program.
+func said(err error) string {
+	if e := (*backend.DuplicateError)(nil); errors.As(err, &e) {
+		return fmt.Sprintf("duplicate %+v", *e)
+	}
+	if e := (*backend.QueueFullError)(nil); errors.As(err, &e) {
+		return fmt.Sprintf("full %+v", *e)
+	}
+	for _, kind := range []error{backend.ErrWorkerGone, backend.ErrNotFound, backend.ErrLeaseLost} {
+		if errors.Is(err, kind) {
+			return kind.Error()
+		}
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
+}
