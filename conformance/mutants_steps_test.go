@@ -210,7 +210,7 @@ func (b keepsFailures) Claim(ctx context.Context, req backend.ClaimRequest) ([]b
 type movesAnyway struct{ *memory.Backend }
 
 func (m movesAnyway) Move(ctx context.Context, _, to string) (bool, error) {
-	from, err := m.Backend.Home(ctx)
+	from, err := m.Home(ctx)
 	if err != nil {
 		return false, err
 	}
