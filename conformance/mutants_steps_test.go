@@ -10,6 +10,10 @@ import (
 )
 
 var stepMutants = []mutant{{
+	rule:     "what has ended last is deleted first",
+	rejected: []string{"history/rows-oldest"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return deletesLatest{m} },
+}, {
 	rule:     "a store moves wherever it was",
 	rejected: []string{"home/moves"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return movesAnyway{m} },
@@ -210,9 +214,26 @@ func (b keepsFailures) Claim(ctx context.Context, req backend.ClaimRequest) ([]b
 type movesAnyway struct{ *memory.Backend }
 
 func (m movesAnyway) Move(ctx context.Context, _, to string) (bool, error) {
-	from, err := m.Backend.Home(ctx)
+	from, err := m.Home(ctx)
 	if err != nil {
 		return false, err
 	}
 	return m.Backend.Move(ctx, from, to)
+}
+
+type deletesLatest struct{ *memory.Backend }
+
+func (m deletesLatest) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
+	page, err := m.List(ctx, backend.ListRequest{})
+	if err != nil {
+		return backend.ReapResult{}, err
+	}
+	if len(page.Jobs) > 2 {
+		latest := slices.MaxFunc(page.Jobs, func(a, b backend.Info) int { return a.FinishedAt.Compare(b.FinishedAt) })
+		req := backend.OperateRequest{Op: backend.OpDelete, Filter: backend.Filter{IDs: []int64{latest.ID}}}
+		if _, err := m.Operate(ctx, req); err != nil {
+			return backend.ReapResult{}, err
+		}
+	}
+	return m.Backend.Reap(ctx, req)
 }

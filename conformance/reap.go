@@ -484,6 +484,26 @@ var reapCases = []testCase{{
 		}
 	},
 }, {
+	name: "history/rows-oldest",
+	rule: "of too many finished jobs none is deleted while another is kept that was pushed and has ended before it, however they ended",
+	opts: Options{History: backend.History{Rows: 2}},
+	run: func(e *env) {
+		e.push(e.b, "a", 3)
+		jobs := e.claim(e.b, e.worker(), 3, "a")
+		e.complete(e.b, jobs[2].Lease)
+		e.advance(e.unit / 10)
+		e.complete(e.b, jobs[0].Lease)
+		e.advance(e.unit / 10)
+		e.fail(e.b, backend.Failure{Lease: jobs[1].Lease, Ending: backend.EndFailed})
+		for range 10 {
+			if !e.reap(e.b, backend.ReapRequest{}).More {
+				break
+			}
+		}
+		e.wantState(jobs[1].ID, backend.Failed)
+		e.wantCounts("a done=1 a failed=1")
+	},
+}, {
 	name: "counts/consistent",
 	rule: "counts agree with the jobs after any sequence of changes",
 	run: func(e *env) {

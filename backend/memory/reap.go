@@ -107,7 +107,7 @@ func (n *name) oldest(now int64) *job {
 		return failed
 	case n.history.Rows < 0 || finished <= int64(n.history.Rows):
 		return nil
-	case failed == nil || done != nil && done.id < failed.id:
+	case failed == nil || done != nil && cmp.Or(cmp.Compare(done.finished, failed.finished), cmp.Compare(done.id, failed.id)) < 0:
 		return done
 	}
 	return failed

@@ -145,7 +145,7 @@ func TestFlawed(t *testing.T) {
 		"jobs of a serial key wait":           {push: func(j *backend.NewJob) { j.Serial = "" }},
 		"a queue may be full":                 {push: func(j *backend.NewJob) { j.MaxPending = 0 }},
 		"an operation is on what is filtered": {operate: func(r *backend.OperateRequest) { r.Filter.Key = "" }},
-		"a list is of what is filtered":       {list: func(r *backend.ListRequest) { r.Filter.State = 0 }},
+		"a list is of what is filtered":       {list: func(r *backend.ListRequest) { r.State = 0 }},
 		"who leaves hands back":               {leave: func(r *backend.BeatRequest) { r.Leave = false }},
 	} {
 		h := &hearer{T: t}

@@ -86,7 +86,7 @@ func (m *model) operateOn(op backend.Op, j *job) {
 	case j.State == backend.Scheduled:
 		j.runAt, j.State = m.now, backend.Pending
 	default:
-		j.Job.State, j.Failures, j.Crashes, j.Suspect, j.Token, j.Ending = backend.Pending, 0, 0, false, 0, 0
+		j.State, j.Failures, j.Crashes, j.Suspect, j.Token, j.Ending = backend.Pending, 0, 0, false, 0, 0
 		j.runAt, j.finished, j.expires = m.now, time.Time{}, time.Time{}
 		j.result, j.done, j.total = nil, 0, 0
 		m.settle(j)

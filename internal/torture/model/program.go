@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"testing"
 	"time"
 
 	"pgregory.net/rapid"
@@ -246,5 +245,3 @@ func (p *program) fresh() func(int) int64 {
 		return id
 	}
 }
-
-var _ TB = (*testing.T)(nil)

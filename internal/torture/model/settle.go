@@ -39,13 +39,13 @@ func (m *model) fail(failures []backend.Failure) (lost []backend.Lease) {
 		case j.Fail(f.Token, f.Ending, f.Ending.State(f.Delay)):
 			lost = append(lost, f.Lease)
 		case held:
-			switch {
-			case f.Ending != backend.EndRelease:
+			if f.Ending != backend.EndRelease {
 				j.runAt = m.now.Add(f.Delay)
-			case f.Expires > 0 && j.State.Waits():
-				j.expires = m.now.Add(f.Expires)
 			}
 			m.settle(j)
+			if f.Ending == backend.EndRelease && f.Expires > 0 && j.State.Waits() {
+				j.expires = m.now.Add(f.Expires)
+			}
 		}
 	}
 	return lost
