@@ -10,6 +10,7 @@ require (
 require (
 	github.com/jmoiron/sqlx v1.4.0 // indirect
 	go.uber.org/goleak v1.3.0 // indirect
+	pgregory.net/rapid v1.3.0 // indirect
 )
 
 replace github.com/plainjobs/plainjobs => ../../..

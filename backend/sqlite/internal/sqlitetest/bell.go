@@ -182,12 +182,14 @@ func (d driver) testBell(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
+	// One push rings for few of them, so that it takes no longer than another.
 	start := time.Now()
-	for n := 0; len(bells(t, path)) > 1 && time.Since(start) < time.Minute; n++ {
-		begin := time.Now()
+	for left := len(bells(t, path)); left > 1 && time.Since(start) < time.Minute; {
 		push(t, b, "b")
-		if took := time.Since(begin); took > time.Second {
-			t.Errorf("a push among dead bells took %v", took)
+		before := left
+		left = len(bells(t, path))
+		if swept := before - left; swept > 64 {
+			t.Errorf("a push rang for %d dead bells, at most 64 are bearable", swept)
 		}
 	}
 	second.wantByBell(t, "after thousands have died", b)
@@ -198,12 +200,8 @@ func (d driver) testBell(t *testing.T) {
 	if err := third.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	for range 50 { // more than its socket holds
-		begin := time.Now()
+	for range 50 { // more than its socket holds: none of them waits for it
 		push(t, b, "b")
-		if took := time.Since(begin); took > time.Second {
-			t.Errorf("a push for a process that does not listen took %v", took)
-		}
 	}
 	if err := third.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
