@@ -129,12 +129,12 @@ func (c *claim) run() error {
 	if err := c.choose(); err != nil || len(c.names) == 0 {
 		return err
 	}
-	if c.req.Suspects {
-		if done, err := c.takeSuspect(); done || err != nil {
-			return err
-		}
-	}
 	for range expiredRounds {
+		if c.req.Suspects { // also when what came before one has expired
+			if done, err := c.takeSuspect(); done || err != nil {
+				return err
+			}
+		}
 		c.jobs, c.nameOf, c.flags = nil, nil, nil
 		if err := c.find(); err != nil {
 			return err
@@ -382,7 +382,7 @@ func (c *claim) takeSuspect() (bool, error) {
 	if err := c.load([]head{suspect}); err != nil {
 		return false, err
 	}
-	if _, err := c.readExtras(); err != nil {
+	if expired, err := c.readExtras(); err != nil || expired > 0 {
 		return false, err
 	}
 	return true, c.take()
