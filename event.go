@@ -11,7 +11,7 @@ import (
 type Event struct {
 	Kind EventKind
 	// Job as it is after the event; times of one that was just pushed are
-	// those of this process.
+	// those of this process, and whether it is Blocked is not known yet.
 	Job Info
 	// Err is what the run ended with, if that was no success.
 	Err error
