@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,13 +54,13 @@ func TestOfAnotherEnvironment(t *testing.T) {
 			}
 			before := show()
 			var log lockedBuffer
-			heard := 0
+			var heard atomic.Int32
 			q := plainjobs.New(b, nil)
 			ran := make(chan struct{}, 2)
 			jobs := bind(q, jobA, func(context.Context, string) error { ran <- struct{}{}; return nil })
 			ticking(q, hourlyJob)
 			opts := worker.Options{
-				Jobs: append(jobs, hourlyJob), Logger: slog.New(slog.NewTextHandler(&log, nil)), Heard: func(time.Time) { heard++ },
+				Jobs: append(jobs, hourlyJob), Logger: slog.New(slog.NewTextHandler(&log, nil)), Heard: func(time.Time) { heard.Add(1) },
 			}
 			stop := start(t, q, opts)
 			time.Sleep(2 * time.Hour)
@@ -73,8 +74,8 @@ func TestOfAnotherEnvironment(t *testing.T) {
 			if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "PLAINJOBS_ENV=production") || !strings.Contains(text, want) {
 				t.Errorf("%q: the log is %q, want one line that says what to do", mine, text)
 			}
-			if heard < 2*60 {
-				t.Errorf("%q: the worker told %d times that it is well", mine, heard)
+			if heard.Load() < 2*60 {
+				t.Errorf("%q: the worker told %d times that it is well", mine, heard.Load())
 			}
 			mustStop(t, stop)
 

@@ -98,8 +98,7 @@ func (d Driver) testCuts(t *testing.T) {
 	s := d.schema(t)
 	direct := s.open(t, &postgres.Options{Schema: s.name})
 	p := newProxy(t, fmt.Sprintf("127.0.0.1:%d", server.port))
-	through := *server
-	through.port = p.port()
+	through := &cluster{port: p.port()}
 	b, err := d.Open(through.tcp(superuser, password, "postgres"), &postgres.Options{Schema: s.name, NoListen: true})
 	if err != nil {
 		t.Fatal(err)
