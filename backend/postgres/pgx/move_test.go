@@ -101,6 +101,8 @@ func content(t *testing.T, place string) string {
 	return fmt.Sprint(strings.Join(lines[1:len(lines)-2], "\n"), "\n", counts) // without what tells when
 }
 
+var afterMove = plainjobs.Declare[string]("after-the-move")
+
 // A queue that is moved from a file to a server and back is the same, although
 // the processes that move it are killed.
 func TestMoveKilled(t *testing.T) {
@@ -174,7 +176,7 @@ func TestMoveKilled(t *testing.T) {
 	q, err := openQueue(server)
 	check(err)
 	defer q.Close()
-	id, err := q.Perform(ctx, plainjobs.Declare[string]("after-the-move").With("x"))
+	id, err := q.Perform(ctx, afterMove.With("x"))
 	if err != nil || id <= 1500 {
 		t.Errorf("the next ID is %d, %v", id, err)
 	}
