@@ -1,7 +1,6 @@
 package pgx_test
 
 import (
-	"context"
 	"slices"
 	"testing"
 	"time"
@@ -9,9 +8,6 @@ import (
 	native "github.com/jackc/pgx/v5"
 
 	"github.com/plainjobs/plainjobs/backend"
-	"github.com/plainjobs/plainjobs/backend/postgres"
-	"github.com/plainjobs/plainjobs/backend/postgres/internal/postgrestest"
-	"github.com/plainjobs/plainjobs/backend/postgres/pgx"
 )
 
 // BenchmarkCopy pushes 1,000 jobs and copies 1,000 rows, by turns, the rows by
@@ -24,17 +20,7 @@ func BenchmarkCopy(b *testing.B) {
 
 func benchCopy(b *testing.B, like string) {
 	ctx := b.Context()
-	dsn, schema := postgrestest.Schema(b, "pgx")
-	store, err := pgx.Open(dsn, &postgres.Options{Schema: schema})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer store.Close()
-	conn, err := native.Connect(ctx, dsn)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	store, conn, schema := connect(b)
 	if _, err := conn.Exec(ctx, "CREATE TABLE "+schema+".copied (LIKE "+schema+".jobs "+like+")"); err != nil {
 		b.Fatal(err)
 	}

@@ -19,21 +19,27 @@ func newJob(key string) backend.NewJob {
 	return backend.NewJob{Name: "a", Payload: []byte("p"), MaxAttempts: 1, Serial: "s", Unique: backend.Unique{Key: key}}
 }
 
+// connect opens a store in a schema of its own, and a connection beside it.
+func connect(tb testing.TB) (store *postgres.Backend, conn *native.Conn, schema string) {
+	tb.Helper()
+	dsn, schema := postgrestest.Schema(tb, "pgx")
+	store, err := pgx.Open(dsn, &postgres.Options{Schema: schema})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { store.Close() })
+	if conn, err = native.Connect(tb.Context(), dsn); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { conn.Close(context.Background()) })
+	return store, conn, schema
+}
+
 // Jobs that are pushed and completed in a transaction of pgx exist, and are
 // done, if and when it commits.
 func TestAsSQL(t *testing.T) {
 	ctx := t.Context()
-	dsn, schema := postgrestest.Schema(t, "pgx")
-	b, err := pgx.Open(dsn, &postgres.Options{Schema: schema})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	conn, err := native.Connect(ctx, dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	b, conn, _ := connect(t)
 	push := func(tx native.Tx, jobs ...backend.NewJob) (pushed []backend.Pushed, err error) {
 		err = pgx.AsSQL(ctx, tx, func(tx *sql.Tx) error {
 			pushed, err = b.PushTx(ctx, tx, jobs)
