@@ -97,7 +97,7 @@ func TestMoveKilled(t *testing.T) {
 	for round := range 2 {
 		to := fmt.Sprintf("new%d.db", round)
 		killed := 0
-		for after := 20 * time.Millisecond; ; after += time.Duration(rand.Int64N(int64(60 * time.Millisecond))) {
+		for after := 20 * time.Millisecond; ; after += rand.N(after) { // soon long enough, on a slow machine too
 			ctx, cancel := context.WithTimeout(t.Context(), after)
 			c := exec.CommandContext(ctx, os.Args[0], "move", "old.db", to) // a kill, with no warning
 			c.Dir = dir
