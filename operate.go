@@ -225,7 +225,7 @@ func chunk(f Filter) (first, rest Filter) {
 // Pause stops jobs of a name from being claimed, or all jobs if it is empty, in
 // all processes and until [Queue.Resume]. What runs goes on, and what workers
 // have claimed ahead, for some 20 ms of work, starts yet. Others notice within
-// 100 ms.
+// 150 ms.
 func (q *Queue) Pause(ctx context.Context, name string) error { return q.pause(ctx, name, true) }
 
 // Resume ends a [Queue.Pause] of the same name.

@@ -117,7 +117,7 @@ func (w *waiting) latency(t *testing.T, b *sqlite.Backend, n int) time.Duration 
 }
 
 // byBell is what a median latency is below that is not that of looking every
-// 100 ms.
+// 150 ms.
 const byBell = 20 * time.Millisecond
 
 // wantByBell fails if jobs are claimed as late as by looking. On a busy machine

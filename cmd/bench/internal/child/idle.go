@@ -95,7 +95,7 @@ var idle = &Scenario{
 		for _, c := range []struct{ name, op string }{{"another process", "push"}, {"foreign commit", "tx"}} {
 			// Long enough that whoever looks at intervals is met at any
 			// point of them.
-			err := add(c.name, 100*time.Millisecond, func(index int) (int64, error) {
+			err := add(c.name, 150*time.Millisecond, func(index int) (int64, error) {
 				r, err := h.ask(c.op, index)
 				return r.At, err
 			})
