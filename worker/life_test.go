@@ -128,7 +128,7 @@ func most(t *testing.T, b backend.Backend, job *plainjobs.Job[string], name stri
 		stops = append(stops, start(t, q, worker.Options{Jobs: []plainjobs.AnyJob{job, jobA}, Concurrency: 8}))
 	}
 	eventually(t, "all are done", func() bool {
-		return count(t, b, backend.Pending)+count(t, b, backend.Running)+count(t, b, backend.Blocked) == 0
+		return count(t, b, backend.Pending, backend.Running, backend.Blocked) == 0
 	})
 	for _, stop := range stops {
 		mustStop(t, stop)
@@ -375,7 +375,7 @@ func TestLastProgress(t *testing.T) {
 		})
 		ids := perform(t, q, jobA.With(""), jobA.With(""), jobA.With("fails", plainjobs.MaxAttempts(1)))
 		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 1})
-		eventually(t, "all have ended", func() bool { return count(t, b, backend.Done)+count(t, b, backend.Failed) == 3 })
+		eventually(t, "all have ended", func() bool { return count(t, b, backend.Done, backend.Failed) == 3 })
 		mustStop(t, stop)
 		for _, id := range ids {
 			if i := info(t, b, id); i.Done != 10 || i.Total != 10 {
@@ -445,7 +445,7 @@ func TestCompleteInTransaction(t *testing.T) {
 	ids := perform(t, q, jobA.With("committed"), jobA.With("committed, then fails"),
 		jobA.With("rolled back", plainjobs.MaxAttempts(1)), jobA.With("committed", plainjobs.Serial("s")), jobA.With("committed", plainjobs.Serial("s")))
 	stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 1})
-	eventually(t, "all have ended", func() bool { return count(t, b, backend.Done)+count(t, b, backend.Failed) == int64(len(ids)) })
+	eventually(t, "all have ended", func() bool { return count(t, b, backend.Done, backend.Failed) == int64(len(ids)) })
 	mustStop(t, stop)
 	for i, want := range []backend.State{backend.Done, backend.Done, backend.Failed, backend.Done, backend.Done} {
 		if got := info(t, b, ids[i]); got.State != want || want == backend.Failed && !strings.Contains(got.Errors[0].Error, "was not committed") {
@@ -485,7 +485,7 @@ func TestEvents(t *testing.T) {
 		ids := perform(t, q, jobA.With("does"), jobA.With("fails"), jobA.With("fails", plainjobs.MaxAttempts(1)),
 			jobA.With("cancels"), jobA.With("snoozes"))
 		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 1})
-		eventually(t, "all have run", func() bool { return count(t, b, backend.Running)+count(t, b, backend.Pending) == 0 })
+		eventually(t, "all have run", func() bool { return count(t, b, backend.Pending, backend.Running) == 0 })
 		mustStop(t, stop)
 		stopEvents()
 		var want []string
@@ -540,7 +540,7 @@ func TestKeep(t *testing.T) {
 		jobs = append(jobs, bind(q, jobA, func(context.Context, string) error { return nil })...)
 		ids := perform(t, q, keptJob.With(""), jobA.With(""))
 		stop := start(t, q, worker.Options{Jobs: jobs})
-		eventually(t, "both are done", func() bool { return count(t, b, backend.Pending)+count(t, b, backend.Running) == 0 })
+		eventually(t, "both are done", func() bool { return count(t, b, backend.Pending, backend.Running) == 0 })
 		mustStop(t, stop)
 		if _, err := q.Get(t.Context(), ids[0]); !errors.Is(err, plainjobs.ErrNotFound) {
 			t.Errorf("a job that is kept no time is there: %v", err)

@@ -133,14 +133,15 @@ func info(t *testing.T, b backend.Backend, id int64) backend.Info {
 	return i
 }
 
-func count(t *testing.T, b backend.Backend, want backend.State) (n int64) {
+// count returns how many jobs are in one of the states, all at one moment.
+func count(t *testing.T, b backend.Backend, states ...backend.State) (n int64) {
 	t.Helper()
 	counts, err := b.(backend.Reader).Count(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range counts {
-		if c.State == want {
+		if slices.Contains(states, c.State) {
 			n += c.Jobs
 		}
 	}
