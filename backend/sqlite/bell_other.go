@@ -10,8 +10,8 @@ type bell struct{}
 
 func newBell(string) *bell { return &bell{} }
 
-func (*bell) listen(func() time.Duration) (leave func()) { return func() {} }
+func (*bell) listen(func(ringing) time.Duration) (leave func()) { return func() {} }
 
-func (*bell) ring() {}
+func (*bell) ring(ringing) {}
 
 func (*bell) close() {}

@@ -22,8 +22,8 @@ import (
 // A bell wakes workers of other processes when jobs have come. Each store in
 // which somebody has waited has a datagram socket in a directory beside the
 // database, which processes find there without a word in the database. A ring
-// carries nothing: who hears it looks, and who does not hear it looks at
-// intervals. Where there can be no directory or no socket (it is read-only,
+// is one byte of what has happened: who hears it looks, and who does not hear
+// it looks at intervals. Where there can be no directory or no socket (it is read-only,
 // its path is longer than a socket's may be, it is another user's) there is no
 // bell.
 type bell struct {
@@ -41,7 +41,7 @@ type bell struct {
 	ended   sync.WaitGroup
 
 	// The sending side.
-	due    atomic.Bool
+	due    atomic.Uint32
 	sends  sync.Mutex
 	socket int // of the sender, 0 if there is none
 	others []string
@@ -74,7 +74,7 @@ func newBell(path string) *bell {
 
 // listen has heard called for rings of others while somebody waits, until the
 // returned function is called. After each ring there is a pause.
-func (b *bell) listen(heard func() (pause time.Duration)) (leave func()) {
+func (b *bell) listen(heard func(ringing) (pause time.Duration)) (leave func()) {
 	if b.dir == "" {
 		return func() {}
 	}
@@ -171,13 +171,14 @@ func (b *bell) list(n int) ([]string, error) {
 }
 
 // hear waits for rings.
-func (b *bell) hear(heard func() time.Duration) {
+func (b *bell) hear(heard func(ringing) time.Duration) {
 	raw, err := b.conn.SyscallConn()
 	if err != nil {
 		return
 	}
 	var buf [8]byte
 	for {
+		var rung ringing
 		b.mu.Lock()
 		for b.waiting == 0 && !b.closed {
 			b.some.Wait()
@@ -189,20 +190,21 @@ func (b *bell) hear(heard func() time.Duration) {
 		}
 		err := raw.Read(func(fd uintptr) bool {
 			// All that has come is one ring.
-			rung := false
 			for range 1024 {
-				_, err := unix.Read(int(fd), buf[:])
+				n, err := unix.Read(int(fd), buf[:])
 				if errors.Is(err, unix.EAGAIN) {
-					return rung
+					return rung != 0
 				}
-				rung = true
+				for _, of := range buf[:max(n, 0)] {
+					rung |= ringing(of)
+				}
 			}
 			return true
 		})
 		if err != nil {
 			return
 		}
-		if pause := heard(); pause > 0 {
+		if pause := heard(rung); pause > 0 {
 			timer := time.NewTimer(pause)
 			select {
 			case <-timer.C:
@@ -216,21 +218,21 @@ func (b *bell) hear(heard func() time.Duration) {
 
 // ring rings for the other processes that wait. It never blocks. Who comes
 // while somebody rings leaves it to him.
-func (b *bell) ring() {
+func (b *bell) ring(of ringing) {
 	if b.dir == "" {
 		return
 	}
-	b.due.Store(true)
-	for b.due.Load() && b.sends.TryLock() {
-		if b.due.Swap(false) {
-			b.send()
+	b.due.Or(uint32(of))
+	for b.due.Load() != 0 && b.sends.TryLock() {
+		if of := b.due.Swap(0); of != 0 {
+			b.send(ringing(of))
 		}
 		b.sends.Unlock()
 	}
 }
 
 // send sends to all in the directory. The caller holds sends.
-func (b *bell) send() {
+func (b *bell) send(of ringing) {
 	if err := b.refresh(); err != nil || len(b.others) == 0 {
 		return
 	}
@@ -245,7 +247,7 @@ func (b *bell) send() {
 	for i := range min(maxRings, len(b.others)) {
 		path := b.others[b.turn%len(b.others)]
 		b.turn++
-		err := unix.Sendto(b.socket, []byte{1}, 0, &unix.SockaddrUnix{Name: path})
+		err := unix.Sendto(b.socket, []byte{byte(of)}, 0, &unix.SockaddrUnix{Name: path})
 		if errors.Is(err, unix.ECONNREFUSED) {
 			removeStale(path)
 			b.read = time.Time{}

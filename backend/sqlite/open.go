@@ -134,7 +134,7 @@ func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
 			line:   newLine(""),
 		},
 	}
-	b.writer.onPush, b.writer.onWake, b.writer.onWoke = b.watch.announce, b.watch.ring, b.bell.ring
+	b.writer.onPush, b.writer.onWake, b.writer.onWoke = b.watch.announce, b.watch.ring, func() { b.bell.ring(rungDone) }
 	return b, nil
 }
 
@@ -152,7 +152,7 @@ func (b *Backend) openFile(drv driver.Driver, path string) error {
 	}
 	b.path, b.writer.path, b.bell = path, path, newBell(path)
 	b.presence.dir = sideDir(path)
-	b.writer.onWoke, b.writer.line = b.bell.ring, newLine(path)
+	b.writer.line = newLine(path)
 	dsn := fileDSN(path)
 	writer := connector{driver: drv, dsn: dsn, pragmas: writerPragmas}
 	reader := connector{driver: drv, dsn: dsn, pragmas: readerPragmas}

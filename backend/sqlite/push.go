@@ -316,6 +316,7 @@ func (b *Backend) PushTx(ctx context.Context, caller *sql.Tx, jobs []backend.New
 	if err != nil {
 		return nil, err
 	}
+	b.expect()
 	return pushed, nil
 }
 

@@ -21,7 +21,10 @@
 // waited in a store has a datagram socket in the directory <database>-plainjobs, of
 // mode 0700, which goes when its last store is closed. It may be deleted at any
 // time, and where it cannot be made, as on Windows, which has no such sockets,
-// looking must do. Processes that want to write at the same time queue at the
+// looking must do. After a push in a transaction of the application, whose
+// commit nothing tells of, those who wait look after 1, 2, 4 and more
+// milliseconds. Looking must do for a commit that comes later than a quarter of
+// a second. Processes that want to write at the same time queue at the
 // same directory.
 //
 // # Sharing

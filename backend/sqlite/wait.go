@@ -44,12 +44,20 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 	}
 	v := b.watch.join()
 	defer b.watch.leave(v)
-	defer b.bell.listen(func() time.Duration {
+	defer b.bell.listen(func(of ringing) time.Duration {
+		if of&rungSoon != 0 {
+			b.watch.expect()
+		}
+		if of&^rungSoon == 0 {
+			return 0
+		}
 		b.watch.ring(nil)
 		return b.watch.pause()
 	})()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
+	soon := newLadder()
+	defer soon.timer.Stop()
 	for {
 		if closed := b.watch.begin(v); closed {
 			return failed(ctx, "wait", backend.ErrClosed)
@@ -63,10 +71,26 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 		}
 		b.watch.found(false)
 		b.watch.looked(v, l.plain)
-		if ready, err := b.sleep(ctx, v, ticker.C, l); ready || err != nil {
+		if ready, err := b.sleep(ctx, v, ticker.C, soon, l); ready || err != nil {
 			return failed(ctx, "wait", err)
 		}
 	}
+}
+
+// expectEvery is how soon a commit that was expected is expected again: many
+// jobs are pushed one by one in a transaction.
+const expectEvery = time.Millisecond
+
+// expect has those who wait, in other processes too, look soon and often for a
+// while: an application has pushed in a transaction of its own.
+func (b *Backend) expect() {
+	now := time.Now().UnixNano()
+	if since := now - b.watch.foretold.Load(); since >= 0 && since < int64(expectEvery) {
+		return
+	}
+	b.watch.foretold.Store(now)
+	b.watch.expect()
+	b.bell.ring(rungSoon)
 }
 
 // A look is what somebody saw who looked for jobs.
@@ -180,7 +204,7 @@ func (b *Backend) runnable(ctx context.Context, q source, req backend.ClaimReque
 
 // sleep returns when it is worth looking again, or when looking is not needed
 // to know that a claim may find a job.
-func (b *Backend) sleep(ctx context.Context, v *waiter, tick <-chan time.Time, l look) (ready bool, err error) {
+func (b *Backend) sleep(ctx context.Context, v *waiter, tick <-chan time.Time, soon *ladder, l look) (ready bool, err error) {
 	var alarm <-chan time.Time
 	if l.due != 0 {
 		timer := time.NewTimer(time.Duration(l.due-b.now()) * time.Microsecond)
@@ -197,6 +221,11 @@ func (b *Backend) sleep(ctx context.Context, v *waiter, tick <-chan time.Time, l
 			return false, nil
 		case <-ctx.Done():
 			return false, ctx.Err()
+		case <-v.expects:
+			soon.start()
+			continue
+		case <-soon.timer.C:
+			soon.climb()
 		case <-tick:
 		}
 		if b.readers == nil || l.due != 0 && l.due <= b.now() {

@@ -15,10 +15,11 @@ import (
 // anybody's. Looking takes no lock and, as long as nothing changes, reads no
 // page.
 type watch struct {
-	mu      sync.Mutex
-	waiters []*waiter
-	closed  bool
-	misses  atomic.Int32 // how often in turn nothing was found, see pause
+	mu       sync.Mutex
+	waiters  []*waiter
+	closed   bool
+	misses   atomic.Int32 // how often in turn nothing was found, see pause
+	foretold atomic.Int64 // when a commit was, in nanoseconds, see Backend.expect
 
 	asking sync.Mutex // apart from mu, which a committing writer needs
 	conn   *sql.Conn  // of the readers: data_version counts by connection
@@ -29,6 +30,7 @@ type watch struct {
 type waiter struct {
 	changed chan struct{} // it must look again
 	arrived chan struct{} // a job came that it may claim: no need to look
+	expects chan struct{} // a commit that nobody tells of is near
 	// plain are the names of which it may claim any job that is pushed, as
 	// far as it has looked.
 	plain []string
@@ -37,7 +39,7 @@ type waiter struct {
 
 // join adds a waiter.
 func (w *watch) join() *waiter {
-	v := &waiter{changed: make(chan struct{}, 1), arrived: make(chan struct{}, 1)}
+	v := &waiter{changed: make(chan struct{}, 1), arrived: make(chan struct{}, 1), expects: make(chan struct{}, 1)}
 	w.mu.Lock()
 	w.waiters = append(w.waiters, v)
 	w.mu.Unlock()
@@ -110,6 +112,50 @@ func (w *watch) ring(pushed []string) {
 			v.plain, v.stale = nil, true
 			signal(v.changed)
 		}
+	}
+}
+
+// A ringing is what a ring tells, which is of any of these.
+type ringing uint8
+
+const (
+	rungDone ringing = 1 << iota // something was committed
+	rungSoon                     // a transaction of an application has jobs in it
+)
+
+// expect has those who wait look at short intervals for a while: an
+// application has pushed in a transaction of its own, and nothing tells of its
+// commit.
+func (w *watch) expect() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, v := range w.waiters {
+		signal(v.expects)
+	}
+}
+
+// A ladder ticks at growing intervals, from a millisecond to what looking has
+// anyway.
+type ladder struct {
+	timer *time.Timer
+	step  time.Duration
+}
+
+func newLadder() *ladder {
+	l := &ladder{timer: time.NewTimer(time.Hour)}
+	l.timer.Stop()
+	return l
+}
+
+func (l *ladder) start() {
+	l.step = time.Millisecond
+	l.timer.Reset(l.step)
+}
+
+// climb is called after each tick.
+func (l *ladder) climb() {
+	if l.step *= 2; l.step < pollInterval {
+		l.timer.Reset(l.step)
 	}
 }
 

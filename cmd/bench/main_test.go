@@ -138,7 +138,7 @@ func TestScenarios(t *testing.T) {
 			case s.Name == "processes" || s.Name == "beside":
 				want = 2
 			case s.Name == "idle" && d == "modernc":
-				want = 3
+				want = 4
 			}
 			if n != want {
 				t.Errorf("%d lines of %s on %s, not %d", n, s.Name, d, want)

@@ -93,12 +93,12 @@ func (w *waiting) kill() {
 
 // latency pushes jobs at times that have nothing to do with each other, and
 // returns the median time from a commit to the claim.
-func (w *waiting) latency(t *testing.T, b *sqlite.Backend, n int) time.Duration {
+func (w *waiting) latency(t *testing.T, n int, push func() (id int64, err error)) time.Duration {
 	t.Helper()
 	var all []time.Duration
 	for range n {
 		time.Sleep(20*time.Millisecond + rand.N(100*time.Millisecond))
-		pushed, err := b.Push(context.Background(), []backend.NewJob{newJob("a")})
+		id, err := push()
 		at := time.Now()
 		if err != nil {
 			t.Fatal(err)
@@ -106,9 +106,9 @@ func (w *waiting) latency(t *testing.T, b *sqlite.Backend, n int) time.Duration 
 		if !w.lines.Scan() {
 			t.Fatal("the waiting process has ended")
 		}
-		var id, nanos int64
-		if _, err := fmt.Sscanf(w.lines.Text(), "claimed %d %d", &id, &nanos); err != nil || id != pushed[0].ID {
-			t.Fatalf("the waiting process said %q, want a claim of %d", w.lines.Text(), pushed[0].ID)
+		var claimed, nanos int64
+		if _, err := fmt.Sscanf(w.lines.Text(), "claimed %d %d", &claimed, &nanos); err != nil || claimed != id {
+			t.Fatalf("the waiting process said %q, want a claim of %d", w.lines.Text(), id)
 		}
 		all = append(all, time.Unix(0, nanos).Sub(at))
 	}
@@ -120,13 +120,30 @@ func (w *waiting) latency(t *testing.T, b *sqlite.Backend, n int) time.Duration 
 // 150 ms.
 const byBell = 20 * time.Millisecond
 
-// wantByBell fails if jobs are claimed as late as by looking. On a busy machine
-// that happens by chance, but not several times.
+// wantByBell fails if jobs that b pushes are claimed as late as by looking.
 func (w *waiting) wantByBell(t *testing.T, what string, b *sqlite.Backend) {
+	t.Helper()
+	w.wantSoon(t, what, pusher(b))
+}
+
+func pusher(b *sqlite.Backend) func() (id int64, err error) {
+	return func() (int64, error) {
+		pushed, err := b.Push(context.Background(), []backend.NewJob{newJob("a")})
+		if err != nil {
+			return 0, err
+		}
+		return pushed[0].ID, nil
+	}
+}
+
+// wantSoon fails if jobs that are pushed are claimed as late as by looking at
+// the usual intervals. On a busy machine that happens by chance, but not
+// several times.
+func (w *waiting) wantSoon(t *testing.T, what string, push func() (id int64, err error)) {
 	t.Helper()
 	var median time.Duration
 	for range 4 {
-		median = w.latency(t, b, 15)
+		median = w.latency(t, 15, push)
 		t.Logf("%s: %v", what, median)
 		if median < byBell {
 			return
@@ -207,6 +224,20 @@ func (d driver) testBell(t *testing.T) {
 		t.Fatal(err)
 	}
 	third.wantByBell(t, "after it has slept", b)
+
+	db := pool(t, d.name, path)
+	third.wantSoon(t, "pushed in a transaction of the application", func() (int64, error) {
+		tx, err := db.BeginTx(context.Background(), nil)
+		if err != nil {
+			return 0, err
+		}
+		defer tx.Rollback()
+		pushed, err := b.PushTx(context.Background(), tx, []backend.NewJob{newJob("a")})
+		if err != nil {
+			return 0, err
+		}
+		return pushed[0].ID, tx.Commit()
+	})
 }
 
 // testBellLeaves closes a store in which somebody has waited.
@@ -261,7 +292,7 @@ func (d driver) testWithoutBell(t *testing.T) {
 			path := prepare(shortDir(t))
 			b := mustOpen(t, d.open, path, nil)
 			w := startWaiting(t, os.Args[0], path, nil)
-			t.Logf("claimed after %v", w.latency(t, b, 3))
+			t.Logf("claimed after %v", w.latency(t, 3, pusher(b)))
 		})
 	}
 	t.Run("permission denied", func(t *testing.T) {
@@ -283,7 +314,7 @@ func (d driver) testWithoutBell(t *testing.T) {
 			t.Fatal(err)
 		}
 		w := startWaiting(t, binary, path, asSomebodyElse)
-		t.Logf("claimed after %v", w.latency(t, b, 3))
+		t.Logf("claimed after %v", w.latency(t, 3, pusher(b)))
 		if names := bells(t, path); len(names) != 0 {
 			t.Errorf("there are %q where nobody may write", names)
 		}

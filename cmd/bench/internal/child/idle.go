@@ -20,8 +20,9 @@ import (
 // takes up a job that comes. All of it is measured on one worker, at the same
 // settings.
 //
-// A foreign commit is one that the library does not see: of the application's
-// transaction that a job was pushed in, in another process.
+// In a transaction, of the application's in another process, the library sees
+// the push, but not the commit that follows. A foreign commit is one that it
+// cannot expect: it comes so late after the push that nobody counts on it.
 //
 // Latencies count from the return of what committed. A handler that starts
 // before that, as happens within a process, has waited for nothing.
@@ -92,7 +93,10 @@ var idle = &Scenario{
 		if err := add("same process", 10*time.Millisecond, perform); err != nil || h == nil {
 			return results, err
 		}
-		for _, c := range []struct{ name, op string }{{"another process", "push"}, {"foreign commit", "tx"}} {
+		for _, c := range []struct{ name, op string }{{"another process", "push"}, {"in a transaction", "tx"}, {"foreign commit", "late"}} {
+			if c.op == "late" {
+				n = min(n, 20)
+			}
 			// Long enough that whoever looks at intervals is met at any
 			// point of them.
 			err := add(c.name, 150*time.Millisecond, func(index int) (int64, error) {
@@ -196,6 +200,10 @@ func (p *pickups) measure(
 	return r, nil
 }
 
+// unexpected is when nobody counts on the commit of a transaction any more that
+// has pushed.
+const unexpected = 400 * time.Millisecond
+
 // pusher is the other process of idle. It pushes by the library and in
 // transactions, and counts the commits of others.
 func pusher(ctx context.Context, d Driver, o Order, serve func(func(command) (reply, error)) error) (err error) {
@@ -221,13 +229,16 @@ func pusher(ctx context.Context, d Driver, o Order, serve func(func(command) (re
 		switch c.Op {
 		case "push":
 			_, err = queue.Perform(ctx, job.With(c.Index))
-		case "tx":
+		case "tx", "late":
 			var tx *sql.Tx
 			if tx, err = db.BeginTx(ctx, nil); err != nil {
 				return r, err
 			}
 			if _, err = sharing.WithTx(tx).Perform(ctx, job.With(c.Index)); err != nil {
 				return r, errors.Join(err, tx.Rollback())
+			}
+			if c.Op == "late" {
+				time.Sleep(unexpected)
 			}
 			err = tx.Commit()
 		case "watch":
