@@ -407,7 +407,7 @@ func TestWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	head := perform(lifeJob.With("", plainjobs.Serial("s")))
-	why(head, "1 jobs named life/plain run, as many as may")
+	why(head, "As many jobs named life/plain run as may: 1")
 	why(perform(lifeJob.With("", plainjobs.Serial("s"))), fmt.Sprintf("held by job #%d", head))
 	if _, err := q.Cancel(ctx, plainjobs.Filter{IDs: []int64{plain, head}}); err != nil {
 		t.Fatal(err)

@@ -85,7 +85,7 @@ func waits(i *Info, names []NameInfo, workers []Worker, now time.Time) string {
 	case i.State == Blocked:
 		return fmt.Sprintf("Its serial key %q is held by job #%d, which has to end first.", i.SerialKey, i.BlockedBy)
 	case i.State == Scheduled && i.RunAt.After(now) && i.Failures > 0:
-		return fmt.Sprintf("It failed %d times and is retried at %s.", i.Failures, stamp(i.RunAt))
+		return fmt.Sprintf("Attempt %d of %d failed; the next is at %s.", i.Failures, i.MaxAttempts, stamp(i.RunAt))
 	case i.State == Scheduled && i.RunAt.After(now):
 		return fmt.Sprintf("Its time is %s.", stamp(i.RunAt))
 	case len(alive) == 0:
@@ -93,7 +93,7 @@ func waits(i *Info, names []NameInfo, workers []Worker, now time.Time) string {
 	case !slices.ContainsFunc(alive, knows):
 		return fmt.Sprintf("None of the %d live workers knows the name %s: deploy one that defines it.", len(alive), i.Name)
 	case mine.MaxRunning > 0 && running >= mine.MaxRunning:
-		return fmt.Sprintf("%d jobs named %s run, as many as may.", running, i.Name)
+		return fmt.Sprintf("As many jobs named %s run as may: %d.", i.Name, running)
 	case !mine.Free.IsZero():
 		return fmt.Sprintf("The rate of %d in %v is used up until %s.", mine.Rate, mine.Per, stamp(mine.Free))
 	case i.Suspect:

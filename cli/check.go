@@ -126,7 +126,7 @@ func (r *report) handlers(q *plainjobs.Queue) {
 		r.bad("handlers", "bind one with plainjobs.Handle in cli.App.Setup", "%s, declared at %s, has no handler", d.Name, place(d.Where))
 	}
 	if all := len(engine.Definitions()); bound == all {
-		r.well("handlers", "all %d jobs have one", all)
+		r.well("handlers", "all have one: %d", all)
 	}
 }
 
@@ -145,7 +145,7 @@ func (r *report) schedules(s *screen) {
 		}
 	}
 	if all := len(engine.Schedules()); well == all {
-		r.well("schedules", "all %d tick", all)
+		r.well("schedules", "all tick: %d", all)
 	}
 }
 
@@ -203,9 +203,9 @@ func (r *report) payloads(ctx context.Context, q *plainjobs.Queue, ignore []stri
 	}
 	for _, key := range inOrder(found) {
 		m := found[key]
-		r.bad("payloads", "", "%s: %s: %d jobs, the first is #%d", key.name, key.what, m.jobs, m.first)
+		r.bad("payloads", "", "%s: %s: in %d of the jobs, the first is #%d", key.name, key.what, m.jobs, m.first)
 	}
-	r.well("payloads", "%d jobs were decoded", jobs)
+	r.well("payloads", "decoded: %d", jobs)
 	return nil
 }
 
