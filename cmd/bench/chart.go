@@ -19,10 +19,11 @@ import (
 // colors of the drivers are told apart by those who see colors differently,
 // too.
 var colors = map[string]color.Color{
-	"memory":  color.Gray{0x99},
-	"mattn":   color.RGBA{0x00, 0x72, 0xb2, 0xff},
-	"modernc": color.RGBA{0xe6, 0x9f, 0x00, 0xff},
-	"ncruces": color.RGBA{0x00, 0x9e, 0x73, 0xff},
+	"memory":   color.Gray{0x99},
+	"mattn":    color.RGBA{0x00, 0x72, 0xb2, 0xff},
+	"modernc":  color.RGBA{0xe6, 0x9f, 0x00, 0xff},
+	"ncruces":  color.RGBA{0x00, 0x9e, 0x73, 0xff},
+	"postgres": color.RGBA{0xcc, 0x79, 0xa7, 0xff},
 }
 
 // charts draws a chart for each scenario: jobs a second or, where that says
@@ -118,7 +119,7 @@ func chartLabel(s summary) string {
 	if len(s.scenario.Workers) > 0 {
 		label += fmt.Sprintf(", %d", s.workers)
 	}
-	if s.scenario.Processes {
+	if len(s.scenario.Processes) > 0 {
 		label += fmt.Sprintf(" × %d", s.processes)
 	}
 	if s.name != "" {

@@ -19,10 +19,10 @@ type config struct {
 	drivers   []*driver
 	named     bool  // the drivers were given by -drivers
 	workers   []int // nil: the scenario's
-	processes []int
-	jobs      int  // 0: the scenario's
-	count     int  // 0: 3, or 1 where a run has samples enough
-	brief     bool // what takes its time takes little
+	processes []int // nil: the scenario's
+	jobs      int   // 0: the scenario's
+	count     int   // 0: 3, or 1 where a run has samples enough
+	brief     bool  // what takes its time takes little
 	long      bool
 	json      bool
 	bench     bool
@@ -30,7 +30,11 @@ type config struct {
 	html      string
 	profile   string
 	dir       string
+	postgres  string // empty: no server
 }
+
+// postgresVariable names a server where -postgres does not.
+const postgresVariable = "PLAINJOBS_BENCH_POSTGRES"
 
 // headline is what is measured when nothing is asked for. It takes less than a
 // minute.
@@ -72,10 +76,7 @@ const (
 // parse returns the config in the arguments, or an error that says what is
 // wrong with them.
 func parse(args []string) (config, error) {
-	c := config{
-		drivers:   drivers,
-		processes: []int{1, 2, 4, 8, 32},
-	}
+	c := config{drivers: drivers}
 	for _, name := range headline {
 		c.scenarios = append(c.scenarios, child.Lookup(name))
 	}
@@ -96,10 +97,20 @@ func parse(args []string) (config, error) {
 		}
 	})
 	c.brief = (c.brief || c.jobs > 0) && !c.long
+	if c.postgres == "" {
+		// Not as the flag's default, which -h prints.
+		c.postgres = os.Getenv(postgresVariable)
+	}
+	if c.postgres == "" {
+		if c.named && slices.ContainsFunc(c.drivers, (*driver).onServer) {
+			return c, fmt.Errorf("the driver postgres needs a server: -postgres DSN, or %s", postgresVariable)
+		}
+		c.drivers = slices.DeleteFunc(slices.Clone(c.drivers), (*driver).onServer)
+	}
 	plan := c.plan()
 	switch {
 	case len(plan) == 0:
-		return c, errors.New("nothing to measure: the scenario needs a database and memory has none")
+		return c, fmt.Errorf("nothing to measure: %s is not for %s (see -h)", c.scenarios[0].Name, names(c.drivers))
 	case c.json && c.bench:
 		return c, errors.New("-json and -bench are both for the standard output")
 	case c.profile != "" && len(plan) > 1:
@@ -115,12 +126,14 @@ func flags(c *config) *flag.FlagSet {
 	f.SetOutput(io.Discard) // run prints errors, and usage on request
 	f.Usage = func() {}
 	f.Func("scenario", "`list` of scenarios (default "+strings.Join(headline, ",")+")", list(&c.scenarios, scenarioOf))
-	f.Func("drivers", "`list` of "+names(drivers)+" (default all)", list(&c.drivers, driverOf))
+	f.Func("drivers", "`list` of "+names(drivers)+" (default all, postgres if there is a server)", list(&c.drivers, driverOf))
 	f.Func("workers", "`list` of how many handlers run at once in a process, or goroutines push (default 2, push 1,128)", list(&c.workers, number(maxWorkers)))
-	f.Func("processes", "`list` of how many processes the scenario of that name has (default 1,2,4,8,32)",
+	f.Func("processes", "`list` of how many processes the scenarios processes and scaleout have (default 1,2,4,8,32 and 1,2,4)",
 		list(&c.processes, number(maxProcesses)))
 	f.Func("jobs", "`number` of jobs in a run (default what suits the scenario); idle and the like become brief", one(&c.jobs, number(maxJobs)))
 	f.Func("count", "`number` of runs of each combination (default 3, or 1 where a run has samples enough)", one(&c.count, number(maxCount)))
+	f.StringVar(&c.postgres, "postgres", "", "`DSN` of a PostgreSQL database for the driver postgres (default $"+postgresVariable+");\n"+
+		"each run makes a schema of its own, which is dropped")
 	f.BoolVar(&c.json, "json", false, "print a JSON object for each run, then one with the median for each combination, in place of the table")
 	f.BoolVar(&c.bench, "bench", false, "print runs in the format of Go's benchmarks, for benchstat, in place of the table")
 	f.BoolVar(&c.long, "long", false, "take the long form: 10 million jobs in backlog, a minute of idling")

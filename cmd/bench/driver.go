@@ -10,21 +10,26 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/child"
 )
 
 // A driver is one child program.
 type driver struct {
 	name string
-	sql  bool // on database/sql
+	kind child.Kind
 	cgo  bool // needs cgo
 }
 
 var drivers = []*driver{
-	{name: "memory"},
-	{name: "mattn", sql: true, cgo: true},
-	{name: "modernc", sql: true},
-	{name: "ncruces", sql: true},
+	{name: "memory", kind: child.Memory},
+	{name: "mattn", kind: child.SQLite, cgo: true},
+	{name: "modernc", kind: child.SQLite},
+	{name: "ncruces", kind: child.SQLite},
+	{name: "postgres", kind: child.Postgres},
 }
+
+func (d *driver) onServer() bool { return d.kind == child.Postgres }
 
 func driverOf(name string) (*driver, error) {
 	for _, d := range drivers {

@@ -20,7 +20,7 @@ func writeBench(w io.Writer, r result) error {
 	name := r.scenario.Name
 	name = strings.ToUpper(name[:1]) + name[1:]
 	labels := fmt.Sprintf("/driver=%s/workers=%d", r.driver.name, r.workers)
-	if r.scenario.Processes {
+	if len(r.scenario.Processes) > 0 {
 		labels += fmt.Sprintf("/processes=%d", r.processes)
 	}
 	if r.Case != "" {

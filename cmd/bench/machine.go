@@ -16,6 +16,7 @@ type machine struct {
 	fileSystem string // of the database files; empty where it is not told
 
 	sqlite map[string]string // versions, by driver
+	server *server           // nil if none is measured
 }
 
 // inspect describes the machine and the file system of a directory.
@@ -50,6 +51,9 @@ func (m machine) String() string {
 	}
 	if len(versions) > 0 {
 		text += "\nSQLite: " + strings.Join(versions, ", ")
+	}
+	if m.server != nil {
+		text += "\n" + m.server.String()
 	}
 	return text
 }

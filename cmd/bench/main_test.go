@@ -77,7 +77,7 @@ func lines(t *testing.T, stdout string) (runs, medians []line) {
 		if l.Lost != 0 || l.Repeated != 0 {
 			t.Errorf("%s", text)
 		}
-		if want := map[string]string{"memory": "none", "modernc": "full"}[l.Driver]; l.Durability != want {
+		if want := map[string]string{"memory": "none", "modernc": "full", "postgres": serverDurability()}[l.Driver]; l.Durability != want {
 			t.Errorf("durability %q, not %q: %s", l.Durability, want, text)
 		}
 	}
@@ -116,33 +116,39 @@ func TestScenarios(t *testing.T) {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
 	_, medians := lines(t, stdout)
+	checkMedians(t, medians, "memory", child.Memory)
+	checkMedians(t, medians, "modernc", child.SQLite)
+}
+
+// checkMedians looks for what each scenario is to have on a driver, of which
+// there were 1 and 2 processes.
+func checkMedians(t *testing.T, medians []line, driver string, kind child.Kind) {
+	t.Helper()
 	for _, s := range child.Scenarios() {
-		for _, d := range []string{"memory", "modernc"} {
-			n := 0
-			for _, l := range medians {
-				if l.Scenario != s.Name || l.Driver != d {
-					continue
-				}
-				n++
-				if (l.JobsPerS > 0) == s.Rateless || (l.P50 != nil) != (s.Latency != "") ||
-					(l.OfLimit != nil) != (s.Limit != nil && d == "modernc") {
-					t.Errorf("%+v", l)
-				}
+		n := 0
+		for _, l := range medians {
+			if l.Scenario != s.Name || l.Driver != driver {
+				continue
 			}
-			want := 1
-			switch {
-			case s.SQL && d == "memory":
-				want = 0
-			case s.Name == "backlog":
-				want = 10
-			case s.Name == "processes" || s.Name == "beside":
-				want = 2
-			case s.Name == "idle" && d == "modernc":
-				want = 4
+			n++
+			if (l.JobsPerS > 0) == s.Rateless || (l.P50 != nil) != (s.Latency != "") ||
+				(l.OfLimit != nil) != (s.Limit(kind) != nil) {
+				t.Errorf("%+v", l)
 			}
-			if n != want {
-				t.Errorf("%d lines of %s on %s, not %d", n, s.Name, d, want)
-			}
+		}
+		want := 1
+		switch {
+		case !s.Is(kind):
+			want = 0
+		case s.Name == "backlog":
+			want = 10
+		case len(s.Processes) > 0 || s.Name == "beside":
+			want = 2
+		case s.Name == "idle" && kind != child.Memory:
+			want = 4
+		}
+		if n != want {
+			t.Errorf("%d lines of %s on %s, not %d", n, s.Name, driver, want)
 		}
 	}
 }
@@ -219,8 +225,12 @@ func TestInterrupt(t *testing.T) {
 }
 
 func TestUsageErrors(t *testing.T) {
+	t.Setenv(postgresVariable, "")
 	for _, test := range []struct{ args, want string }{
-		{"-drivers postgres", `there is no driver "postgres"; there are memory, mattn, modernc, ncruces`},
+		{"-drivers mysql", `there is no driver "mysql"; there are memory, mattn, modernc, ncruces, postgres`},
+		{"-drivers postgres", "the driver postgres needs a server"},
+		{"-scenario scaleout", "nothing to measure: scaleout is not for memory, mattn, modernc, ncruces"},
+		{"-scenario tx -drivers postgres -postgres host=nowhere", "nothing to measure: tx is not for postgres"},
 		{"-drivers modernc,", `there is no driver ""`},
 		{"-drivers modernc,modernc", "modernc is in it twice"},
 		{"-drivers=", `there is no driver ""`},
@@ -257,6 +267,7 @@ func TestUsageErrors(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
+	t.Setenv(postgresVariable, "postgres://u:secret@host/db")
 	var stdout, stderr bytes.Buffer
 	if status := run(t.Context(), []string{"-h"}, &stdout, &stderr); status != 0 || stderr.Len() > 0 {
 		t.Fatalf("status %d: %s", status, &stderr)
@@ -266,14 +277,18 @@ func TestUsage(t *testing.T) {
 			t.Errorf("scenario %s is not in\n%s", s.Name, &stdout)
 		}
 	}
-	for _, name := range []string{"scenario", "drivers", "workers", "jobs", "count", "processes", "long", "json", "bench", "svg", "html", "cpuprofile", "dir"} {
+	for _, name := range []string{"scenario", "drivers", "workers", "jobs", "count", "processes", "long", "json", "bench", "svg", "html", "cpuprofile", "dir", "postgres"} {
 		if !strings.Contains(stdout.String(), "\n  -"+name) {
 			t.Errorf("-%s is not in\n%s", name, &stdout)
 		}
 	}
+	if strings.Contains(stdout.String(), "secret") {
+		t.Errorf("the password is in\n%s", &stdout)
+	}
 }
 
 func TestDefaults(t *testing.T) {
+	t.Setenv(postgresVariable, "")
 	c, err := parse(nil)
 	if err != nil {
 		t.Fatal(err)

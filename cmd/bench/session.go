@@ -41,7 +41,7 @@ type combination struct {
 
 func (c combination) String() string {
 	text := fmt.Sprintf("%s %s, workers %d", c.scenario.Name, c.driver.name, c.workers)
-	if c.scenario.Processes {
+	if len(c.scenario.Processes) > 0 {
 		text += fmt.Sprintf(", processes %d", c.processes)
 	}
 	return text
@@ -58,13 +58,16 @@ func (c *config) plan() (plan []combination) {
 		case len(c.workers) > 0:
 			workers = c.workers
 		}
-		if s.Processes {
-			processes = c.processes
+		if len(s.Processes) > 0 {
+			processes = s.Processes
+			if len(c.processes) > 0 {
+				processes = c.processes
+			}
 		}
 		for _, n := range workers {
 			for _, p := range processes {
 				for _, d := range c.drivers {
-					if d.sql || !s.SQL {
+					if s.Is(d.kind) {
 						plan = append(plan, combination{s, d, n, p})
 					}
 				}
@@ -90,6 +93,11 @@ func (s *session) run(ctx context.Context) error {
 	defer os.RemoveAll(dir)
 	s.machine = inspect(dir)
 	s.machine.sqlite = map[string]string{}
+	if slices.ContainsFunc(s.drivers, (*driver).onServer) {
+		if s.machine.server, err = inspectServer(ctx, s.postgres); err != nil {
+			return err
+		}
+	}
 
 	programs := s.build(ctx, bin)
 	if err := ctx.Err(); err != nil {
@@ -141,8 +149,8 @@ func (s *session) compare(
 	ctx context.Context, program, dir string, c combination, referenceFirst bool,
 ) (results []result, err error) {
 	n := s.jobsOf(c.scenario, c.workers)
-	reference := c.scenario.Limit
-	if reference == nil || !c.driver.sql {
+	reference := c.scenario.Limit(c.driver.kind)
+	if reference == nil {
 		return s.measure(ctx, program, dir, c, n)
 	}
 	most := n
@@ -188,10 +196,10 @@ func (s *session) build(ctx context.Context, dir string) map[*driver]string {
 	return programs
 }
 
-// measure runs a child once, on a file of its own, and returns a result for
+// measure runs a child once, on a file or a schema of its own, and returns a result for
 // each of its cases.
-func (s *session) measure(ctx context.Context, program, dir string, c combination, jobs int) ([]result, error) {
-	dir, err := os.MkdirTemp(dir, "run-*")
+func (s *session) measure(ctx context.Context, program, dir string, c combination, jobs int) (results []result, err error) {
+	dir, err = os.MkdirTemp(dir, "run-*")
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +210,7 @@ func (s *session) measure(ctx context.Context, program, dir string, c combinatio
 			return nil, err
 		}
 	}
-	order, err := json.Marshal(child.Order{
+	o := child.Order{
 		Scenario:   c.scenario.Name,
 		Path:       filepath.Join(dir, "jobs.db"),
 		Workers:    c.workers,
@@ -211,7 +219,12 @@ func (s *session) measure(ctx context.Context, program, dir string, c combinatio
 		Brief:      s.brief,
 		Long:       s.long,
 		CPUProfile: profile,
-	})
+	}
+	if c.driver.onServer() {
+		o.DSN, o.Schema = s.postgres, s.machine.server.schema()
+		defer func() { err = errors.Join(err, s.machine.server.drop(ctx, o.Schema)) }()
+	}
+	order, err := json.Marshal(o)
 	if err != nil {
 		return nil, err
 	}
@@ -252,8 +265,11 @@ func (s *session) measure(ctx context.Context, program, dir string, c combinatio
 	if answer.SQLite != "" {
 		s.machine.sqlite[c.driver.name] = answer.SQLite
 	}
-	results := make([]result, len(answer.Results))
+	results = make([]result, len(answer.Results))
 	for i, r := range answer.Results {
+		if c.driver.onServer() {
+			r.Durability = s.machine.server.durability(r.Durability)
+		}
 		results[i] = result{combination: c, Result: r}
 	}
 	return results, nil

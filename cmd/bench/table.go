@@ -29,7 +29,7 @@ var columns = []column{
 		return strconv.Itoa(s.workers)
 	}},
 	{"processes", false, func(s summary, _ []summary) string {
-		if !s.scenario.Processes {
+		if len(s.scenario.Processes) == 0 {
 			return ""
 		}
 		return strconv.Itoa(s.processes)
@@ -169,8 +169,11 @@ func newSection(scenario *child.Scenario, own, all []summary) section {
 	if scenario.Latency != "" {
 		sec.notes = append(sec.notes, "p50 to max are "+scenario.Latency)
 	}
-	if slices.ContainsFunc(own, func(s summary) bool { return s.limit > 0 }) {
-		sec.notes = append(sec.notes, "limit is "+strings.TrimPrefix(scenario.Limit.About, "the reference for "+scenario.Name+": "))
+	for _, l := range scenario.Limits {
+		if slices.ContainsFunc(own, func(s summary) bool { return s.limit > 0 && l.Is(s.driver.kind) }) {
+			_, what, _ := strings.Cut(l.About, ": ")
+			sec.notes = append(sec.notes, "limit is "+what)
+		}
 	}
 	return sec
 }
@@ -216,15 +219,16 @@ func (s *session) conditions() []string {
 	return lines
 }
 
-// advice returns which driver is fastest in what.
+// advice returns which driver of SQLite is fastest in what: whoever has the
+// choice between a file and a server makes it for other reasons.
 func (s *session) advice() (lines []string) {
 	sums := s.summaries()
 	for i, first := range sums {
-		if first.scenario.Rateless || !first.driver.sql || first.scenario.Processes {
+		if first.scenario.Rateless || first.driver.kind != child.SQLite || len(first.scenario.Processes) > 0 {
 			continue
 		}
 		alike := func(o summary) bool {
-			return o.scenario == first.scenario && o.workers == first.workers && o.name == first.name && o.driver.sql
+			return o.scenario == first.scenario && o.workers == first.workers && o.name == first.name && o.driver.kind == child.SQLite
 		}
 		if slices.IndexFunc(sums, alike) != i {
 			continue // told already

@@ -30,6 +30,8 @@ type order struct {
 	Rate       int
 	Path       string // of a database file that does not exist yet
 	Postgres   string
+	Schema     string // that the database does not have yet
+	Pool       int    // of connections, of libraries that are given one
 	Redis      string
 }
 

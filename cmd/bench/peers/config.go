@@ -25,6 +25,7 @@ type config struct {
 	rate         int
 	count        int
 	postgres     string
+	pool         int
 	redis        []string
 	dir          string
 	json         bool
@@ -41,6 +42,9 @@ const (
 	normal = "normal"
 )
 
+// postgresVariable names a server where -postgres does not.
+const postgresVariable = "PLAINJOBS_BENCH_POSTGRES"
+
 // parse returns the config in the arguments, or an error that says what is
 // wrong with them.
 func parse(args []string) (config, error) {
@@ -50,6 +54,7 @@ func parse(args []string) (config, error) {
 		goroutines:   []int{1, 128},
 		time:         2 * time.Second,
 		rate:         200,
+		pool:         10,
 		count:        3,
 	}
 	f := flags(&c)
@@ -58,6 +63,10 @@ func parse(args []string) (config, error) {
 	}
 	if f.NArg() > 0 {
 		return c, fmt.Errorf("argument %q: there are only flags, and lists have commas and no spaces", f.Arg(0))
+	}
+	if c.postgres == "" {
+		// Not as the flag's default, which -h prints.
+		c.postgres = os.Getenv(postgresVariable)
 	}
 	asked := c.libraries
 	c.named = asked != nil
@@ -74,7 +83,7 @@ func parse(args []string) (config, error) {
 		case l.open == nil:
 			c.leftOut = append(c.leftOut, l.String()+" was not measured: it needs cgo, which is off")
 		case l.store == storePostgres && c.postgres == "":
-			c.leftOut = append(c.leftOut, l.String()+" was not measured: it needs -postgres")
+			c.leftOut = append(c.leftOut, l.String()+" was not measured: it needs -postgres or $"+postgresVariable)
 		case l.store == storeRedis && c.redis == nil:
 			c.leftOut = append(c.leftOut, l.String()+" was not measured: it needs -redis")
 		default:
@@ -100,7 +109,8 @@ func flags(c *config) *flag.FlagSet {
 	f.Func("time", "`duration` of push and of live (default 2s)", one(&c.time, duration))
 	f.Func("rate", "`number` of jobs a second in live (default 200)", one(&c.rate, number(100_000)))
 	f.Func("count", "`number` of runs of each combination (default 3)", one(&c.count, number(1000)))
-	f.StringVar(&c.postgres, "postgres", "", "`DSN` of a PostgreSQL database; runs make schemas of their own and drop them")
+	f.StringVar(&c.postgres, "postgres", "", "`DSN` of a PostgreSQL database (default $"+postgresVariable+"); runs make schemas of their own and drop them")
+	f.Func("pool", "`number` of connections of River's pool on PostgreSQL (default 10)", one(&c.pool, number(1000)))
 	f.Func("redis", "`list` of addresses of Redis servers, host:port; runs make queues of their own and delete them", list(&c.redis, redisAddress))
 	f.Func("dir", "`directory` for the database files (default the system's temporary one)", one(&c.dir, directory))
 	f.BoolVar(&c.json, "json", false, "print a JSON object for each run, then one with the median for each combination, in place of the table")

@@ -68,9 +68,12 @@ var libraries = []*library{
 	backliteOn("mattn", mattnModule, mattnDB),
 	backliteOn("modernc", moderncModule, moderncDB),
 	riverOnSQLite,
+	plainjobsOnPostgres,
 	riverOnPostgres,
 	asynqOnRedis,
 }
+
+func (l *library) onServer() bool { return l.store == storePostgres }
 
 func (l *library) String() string { return l.name + "/" + l.driver }
 

@@ -3,6 +3,7 @@
 //
 //	go run ./cmd/bench/peers
 //	go run ./cmd/bench/peers -scenario drain -libraries plainjobs/modernc,river/modernc
+//	go run ./cmd/bench/peers -libraries plainjobs/pgx,river/pgx -postgres "postgres://localhost/test"
 //	go run ./cmd/bench/peers -redis localhost:6379 -postgres "postgres://localhost/test"
 //
 // Every run is a child process with one library and a store of its own. Runs

@@ -10,6 +10,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
 // TestMain makes the test program a child as main does the program.
@@ -18,7 +22,9 @@ func TestMain(m *testing.M) {
 		childMain()
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	pgcluster.Stop()
+	os.Exit(code)
 }
 
 // TestSQLiteLibraries runs every library on SQLite in every scenario, in
@@ -27,11 +33,38 @@ func TestSQLiteLibraries(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("the Go tool, which finds goqite's schema, is not there")
 	}
+	t.Setenv(postgresVariable, "")
+	testLibraries(t, storeSQLite)
+}
+
+// TestPostgresLibraries does the same on a server.
+func TestPostgresLibraries(t *testing.T) {
+	t.Setenv(postgresVariable, pgcluster.Connect(t))
+	testLibraries(t, storePostgres, "-libraries", "plainjobs/pgx,river/pgx")
+	if !pgcluster.Owned() { // others may measure there
+		return
+	}
+	err := onServer(t.Context(), os.Getenv(postgresVariable), func(ctx context.Context, conn *pgx.Conn) error {
+		var left int
+		err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'peers\_%'`).Scan(&left)
+		if left > 0 {
+			t.Errorf("%d schemas were left", left)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// testLibraries runs the libraries on a store, with these arguments and others.
+func testLibraries(t *testing.T, store string, args ...string) {
+	t.Helper()
 	dir := t.TempDir()
 	var stdout, stderr bytes.Buffer
-	status := run(t.Context(), []string{
+	status := run(t.Context(), append(args,
 		"-json", "-count", "1", "-jobs", "60", "-time", "200ms", "-rate", "200", "-goroutines", "4", "-workers", "10", "-dir", dir,
-	}, &stdout, &stderr)
+	), &stdout, &stderr)
 	if status != 0 {
 		t.Errorf("status %d", status)
 	}
@@ -48,7 +81,14 @@ func TestSQLiteLibraries(t *testing.T) {
 		if l.Median {
 			continue
 		}
-		seen[fmt.Sprintf("%s/%s %s %s", l.Library, l.Driver, l.Scenario, l.Durability)] = true
+		key := fmt.Sprintf("%s/%s %s", l.Library, l.Driver, l.Scenario)
+		seen[key+" "+l.Durability] = true
+		if store == storePostgres && pgcluster.Owned() { // which is without fsync
+			if l.Durability != normal {
+				t.Errorf("%s", text)
+			}
+			seen[key+" "+full] = true
+		}
 		if l.Lost != 0 || l.Jobs == 0 || l.JobsPerS <= 0 || !strings.HasPrefix(l.DriverVersion, "v") {
 			t.Errorf("%s", text)
 		}
@@ -67,7 +107,7 @@ func TestSQLiteLibraries(t *testing.T) {
 		for _, s := range []string{drain, push, live} {
 			for _, d := range []string{full, normal} {
 				key := l.String() + " " + s + " " + d
-				if l.store == storeSQLite && l.open != nil && !seen[key] {
+				if l.store == store && l.open != nil && !seen[key] {
 					t.Errorf("%s was not measured", key)
 				}
 			}
@@ -76,10 +116,12 @@ func TestSQLiteLibraries(t *testing.T) {
 }
 
 func TestWrongArguments(t *testing.T) {
+	t.Setenv(postgresVariable, "")
 	for _, args := range [][]string{
 		{"-scenario", "drian"},
 		{"-libraries", "goqite"},
 		{"-libraries", "asynq/go-redis"}, // without an address
+		{"-libraries", "river/pgx"},      // likewise
 		{"-durability", "off"},
 		{"-count", "0"},
 		{"-time", "2"},
@@ -95,6 +137,7 @@ func TestWrongArguments(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
+	t.Setenv(postgresVariable, "postgres://u:secret@host/db")
 	var stdout, stderr bytes.Buffer
 	if status := run(t.Context(), []string{"-h"}, &stdout, &stderr); status != 0 {
 		t.Errorf("status %d", status)
@@ -102,6 +145,22 @@ func TestUsage(t *testing.T) {
 	for _, l := range libraries {
 		if !strings.Contains(stdout.String(), l.String()) {
 			t.Errorf("%v is not in\n%s", l, &stdout)
+		}
+	}
+	if strings.Contains(stdout.String(), "secret") {
+		t.Errorf("the password is in\n%s", &stdout)
+	}
+}
+
+// A server that cannot be reached ends the session, without its password.
+func TestPostgresUnreachable(t *testing.T) {
+	for _, dsn := range []string{"postgres://u:wrong-secret@127.0.0.1:1/db", "postgres://u:wrong-secret@127.0.0.1:port/db"} {
+		var stdout, stderr bytes.Buffer
+		status := run(t.Context(), []string{
+			"-scenario", "drain", "-libraries", "plainjobs/pgx,river/pgx", "-durability", "full", "-count", "1", "-postgres", dsn,
+		}, &stdout, &stderr)
+		if status != 1 || strings.Contains(stdout.String()+stderr.String(), "wrong-secret") {
+			t.Errorf("status %d: %s%s", status, &stdout, &stderr)
 		}
 	}
 }

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"time"
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/postgres"
+	"github.com/plainjobs/plainjobs/backend/postgres/pgx"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 	"github.com/plainjobs/plainjobs/worker"
 )
@@ -40,21 +43,74 @@ func plainjobsOn(driver, module string, open func(string, *sqlite.Options) (*sql
 		if err != nil {
 			return nil, err
 		}
-		p := &plainjobsPeer{store: store, queue: plainjobs.New(store, nil), workers: o.Workers}
-		plainjobs.Handle(p.queue, plainjob, func(_ context.Context, a args) error { return handle(a.Index) })
-		return p, nil
+		return newPlainjobsPeer(store, o, handle), nil
 	}
 	return l
 }
 
+// plainjobsOnPostgres is the same on PostgreSQL, where claims and completions
+// commit without waiting for the log, too. Its pool is its own, of 8.
+var plainjobsOnPostgres = &library{
+	name: "plainjobs", module: "github.com/plainjobs/plainjobs",
+	driver: "pgx", driverModule: pgxModule, store: storePostgres,
+	jobs: 32_000, jobsFull: 32_000, workers: runtime.GOMAXPROCS(0),
+	setup: "defaults; keeps finished jobs",
+	open: func(ctx context.Context, o order, handle handler) (peer, error) {
+		schema, err := newPostgresSchema(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		options := &postgres.Options{Schema: schema.name}
+		if o.Durability == normal {
+			options.Durability = backend.ProcessCrash
+		}
+		store, err := pgx.Open(o.Postgres, options)
+		if err != nil {
+			return nil, errors.Join(err, schema.leave(ctx))
+		}
+		return &plainjobsPostgres{newPlainjobsPeer(store, o, handle), schema}, nil
+	},
+}
+
+type plainjobsPostgres struct {
+	*plainjobsPeer
+	schema postgresSchema
+}
+
+func (p *plainjobsPostgres) durability(ctx context.Context) (pushes, work string, err error) {
+	commit := "on"
+	if p.store.Describe().Durability != backend.PowerLoss {
+		commit = "off"
+	}
+	pushes, err = p.schema.survives(ctx, commit)
+	return pushes, normal, err
+}
+
+func (p *plainjobsPostgres) close(ctx context.Context) error {
+	return errors.Join(p.plainjobsPeer.close(ctx), p.schema.leave(ctx))
+}
+
 var plainjob = plainjobs.Declare[args]("bench")
 
+// A plainjobsStore is what the peer asks a store itself.
+type plainjobsStore interface {
+	backend.Backend
+	backend.Reader
+	backend.Describer
+}
+
 type plainjobsPeer struct {
-	store   *sqlite.Backend
+	store   plainjobsStore
 	queue   *plainjobs.Queue
 	workers int
 	stop    func()
 	stopped chan error
+}
+
+func newPlainjobsPeer(store plainjobsStore, o order, handle handler) *plainjobsPeer {
+	p := &plainjobsPeer{store: store, queue: plainjobs.New(store, nil), workers: o.Workers}
+	plainjobs.Handle(p.queue, plainjob, func(_ context.Context, a args) error { return handle(a.Index) })
+	return p
 }
 
 func (p *plainjobsPeer) push(ctx context.Context, index int) error {

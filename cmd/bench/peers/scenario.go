@@ -58,7 +58,8 @@ func runDrain(ctx context.Context, l *library, o order) (r result, err error) {
 }
 
 // runPush times how many jobs are pushed one by one in a while, with no worker
-// running.
+// running. Half as long before that it does the same, until connections are
+// made and statements prepared.
 func runPush(ctx context.Context, l *library, o order) (r result, err error) {
 	p, err := l.open(ctx, o, func(int) error { return errors.New("there is no worker") })
 	if err != nil {
@@ -69,26 +70,39 @@ func runPush(ctx context.Context, l *library, o order) (r result, err error) {
 		return r, err
 	}
 	r.Work = "" // there is none
+	before, err := pushFor(ctx, p, o.Goroutines, 0, o.Time/2)
+	if err != nil {
+		return r, err
+	}
+	start := time.Now()
+	pushed, err := pushFor(ctx, p, o.Goroutines, before, o.Time)
+	if err != nil {
+		return r, err
+	}
+	r.Seconds = time.Since(start).Seconds()
+	r.Jobs = pushed - before
+	stored, err := p.unfinished(ctx)
+	r.Lost, r.Repeated = max(0, pushed-stored), max(0, stored-pushed)
+	return r, err
+}
+
+// pushFor pushes jobs, from a number on, by so many goroutines for a while, and
+// returns the number of the next.
+func pushFor(ctx context.Context, p peer, goroutines, from int, period time.Duration) (int, error) {
 	var next atomic.Int64
-	errs := make([]error, o.Goroutines)
+	next.Store(int64(from))
+	errs := make([]error, goroutines)
 	var wg sync.WaitGroup
 	start := time.Now()
 	for g := range errs {
 		wg.Go(func() {
-			for time.Since(start) < o.Time && errs[g] == nil {
+			for time.Since(start) < period && errs[g] == nil {
 				errs[g] = p.push(ctx, int(next.Add(1))-1)
 			}
 		})
 	}
 	wg.Wait()
-	r.Seconds = time.Since(start).Seconds()
-	r.Jobs = int(next.Load())
-	if err := errors.Join(errs...); err != nil {
-		return r, err
-	}
-	stored, err := p.unfinished(ctx)
-	r.Lost, r.Repeated = max(0, r.Jobs-stored), max(0, stored-r.Jobs)
-	return r, err
+	return int(next.Load()), errors.Join(errs...)
 }
 
 // warmUp is how many jobs of live are not counted: until they are done the

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -89,6 +90,13 @@ func (s *session) run(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir)
 	s.machine = inspect(dir)
+	if slices.ContainsFunc(s.libraries, (*library).onServer) {
+		server, err := inspectServer(ctx, s.postgres)
+		if err != nil {
+			return err
+		}
+		s.machine += "\n" + server
+	}
 	program, err := os.Executable()
 	if err != nil {
 		return err
@@ -132,11 +140,16 @@ func (s *session) measure(ctx context.Context, program, dir string, c combinatio
 			jobs = c.library.jobsFull
 		}
 	}
-	text, err := json.Marshal(order{
+	o := order{
 		Library: c.library.String(), Scenario: c.scenario, Durability: c.durability,
 		Goroutines: c.goroutines, Workers: c.library.workers, Jobs: jobs, Time: s.time, Rate: s.rate,
-		Path: filepath.Join(dir, "jobs.db"), Postgres: s.postgres, Redis: c.redis,
-	})
+		Path: filepath.Join(dir, "jobs.db"), Postgres: s.postgres, Pool: s.pool, Redis: c.redis,
+	}
+	if c.library.onServer() {
+		o.Schema = schemaName()
+		defer func() { err = errors.Join(err, dropSchema(ctx, s.postgres, o.Schema)) }()
+	}
+	text, err := json.Marshal(o)
 	if err != nil {
 		return r, err
 	}

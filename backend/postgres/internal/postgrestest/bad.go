@@ -9,14 +9,15 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/postgres"
+	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
 // testReplica opens a store on a replica, which can only be read.
 func (d Driver) testReplica(t *testing.T) {
 	s := d.schema(t)
-	r := ownCluster(t).replica(t)
+	r := pgcluster.Own(t).Replica(t)
 	opts := &postgres.Options{Schema: s.name}
-	dsn := r.tcp(superuser, password, "postgres")
+	dsn := r.TCP(pgcluster.Superuser, pgcluster.Password, "postgres")
 	d.refuses(t, dsn, opts, backend.ErrUnavailable, "read-only replica", "target_session_attrs=read-write")
 	push(t, s.open(t, opts), "a", 1)
 	d.refuses(t, dsn, opts, backend.ErrUnavailable, "read-only replica", "target_session_attrs=read-write")
@@ -25,8 +26,8 @@ func (d Driver) testReplica(t *testing.T) {
 // testFullDisk pushes until the disk of the tables is full, and goes on when
 // there is room.
 func (d Driver) testFullDisk(t *testing.T) {
-	c := ownCluster(t)
-	dir, grow := c.smallDisk(t)
+	c := pgcluster.Own(t)
+	dir, grow := c.SmallDisk(t)
 	s := d.schema(t)
 	space := s.name + "_space"
 	s.exec(t, fmt.Sprintf("CREATE TABLESPACE %s LOCATION '%s'", space, dir))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
 // testCrashes crashes the server while clients push, claim and complete, and has
@@ -20,8 +21,8 @@ func (d Driver) testCrashes(t *testing.T) {
 	if long() {
 		crashes = 30
 	}
-	c := fresh(t)
-	b, err := d.Open(c.tcp(superuser, password, "postgres"), nil)
+	c := pgcluster.Fresh(t)
+	b, err := d.Open(c.TCP(pgcluster.Superuser, pgcluster.Password, "postgres"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +43,7 @@ func (d Driver) testCrashes(t *testing.T) {
 		for n := l.acks.Load(); l.acks.Load() < n+200 && !t.Failed(); { // it is well
 			<-time.After(10 * time.Millisecond)
 		}
-		c.crash(t, i%2 == 0)
+		c.Crash(t, i%2 == 0)
 	}
 	for n := l.acks.Load(); l.acks.Load() < n+50 && !t.Failed(); {
 		<-time.After(10 * time.Millisecond)

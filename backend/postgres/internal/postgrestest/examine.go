@@ -10,6 +10,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/postgres"
+	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
 // findings returns what a store finds, by name.
@@ -62,7 +63,7 @@ func (d Driver) testExamine(t *testing.T) {
 	if f := found["pooler"]; f.Value != "none" {
 		t.Errorf("without a pooler the finding is %+v", f)
 	}
-	if s.own() {
+	if pgcluster.Owned() {
 		wantTrouble(t, found["fsync"], "postgresql.conf") // the tests' server has it off
 	}
 
@@ -130,15 +131,12 @@ func (d Driver) testExamineSnapshot(t *testing.T) {
 	if err := tx.QueryRowContext(t.Context(), "SELECT pg_backend_pid() FROM "+s.name+".jobs RIGHT JOIN (VALUES (1)) AS v(n) ON true").Scan(&pid); err != nil {
 		t.Fatal(err)
 	}
-	if s.own() {
+	if pgcluster.Owned() {
 		if f := findings(t, b)["oldest snapshot"]; !strings.Contains(f.Value, fmt.Sprintf("pid %d", pid)) {
 			t.Errorf("the finding is %+v, want pid %d", f, pid)
 		}
 	}
 }
-
-// own reports whether the server is the tests'.
-func (s *schema) own() bool { return theServer.own != nil }
 
 // testExamineClosed examines a store that is closed, and one whose server does
 // not answer in time.

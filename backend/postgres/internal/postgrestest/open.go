@@ -13,6 +13,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/postgres"
+	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
 // long reports whether the tests may take minutes each.
@@ -41,7 +42,7 @@ func (d Driver) refuses(t *testing.T, dsn string, opts *postgres.Options, want e
 
 func noPassword(t *testing.T, err error) {
 	t.Helper()
-	for _, secret := range []string{password, "wrong-secret"} {
+	for _, secret := range []string{pgcluster.Password, "wrong-secret"} {
 		if strings.Contains(err.Error(), secret) {
 			t.Errorf("the password is in the error: %v", err)
 		}
@@ -51,18 +52,18 @@ func noPassword(t *testing.T, err error) {
 // role makes a role that may log in, and returns how it connects.
 func (s *schema) role(tb testing.TB, name string) string {
 	tb.Helper()
-	c := ownCluster(tb)
+	c := pgcluster.Own(tb)
 	name = s.name + "_" + name
-	s.exec(tb, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", name, password))
+	s.exec(tb, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", name, pgcluster.Password))
 	tb.Cleanup(func() { s.exec(tb, fmt.Sprintf("DROP OWNED BY %s; DROP ROLE %s", name, name)) })
-	return c.tcp(name, password, "postgres")
+	return c.TCP(name, pgcluster.Password, "postgres")
 }
 
 func (d Driver) testWrongDSN(t *testing.T) {
-	c := ownCluster(t)
-	d.refuses(t, c.tcp(superuser, "wrong-secret", "postgres"), nil, nil, "refused the role or its password")
-	d.refuses(t, c.tcp("nobody", "wrong-secret", "postgres"), nil, nil, "refused the role or its password")
-	d.refuses(t, c.tcp(superuser, password, "missing"), nil, nil, "CREATE DATABASE")
+	c := pgcluster.Own(t)
+	d.refuses(t, c.TCP(pgcluster.Superuser, "wrong-secret", "postgres"), nil, nil, "refused the role or its password")
+	d.refuses(t, c.TCP("nobody", "wrong-secret", "postgres"), nil, nil, "refused the role or its password")
+	d.refuses(t, c.TCP(pgcluster.Superuser, pgcluster.Password, "missing"), nil, nil, "CREATE DATABASE")
 	for _, dsn := range []string{
 		"postgres://u:wrong-secret@127.0.0.1:port/db", "postgres://u:wrong-secret@127.0.0.1:1/db?sslmode=nonsense",
 		"host=127.0.0.1 port=nonsense password=wrong-secret", "host=127.0.0.1 port=1 password='wrong-secret' user=u sslmode=disable",
@@ -71,10 +72,10 @@ func (d Driver) testWrongDSN(t *testing.T) {
 	} {
 		d.refuses(t, dsn, nil, nil)
 	}
-	d.refuses(t, c.tcp(superuser, password, "postgres"), &postgres.Options{Schema: "Bad Name"}, backend.ErrInvalid, "Bad Name")
-	d.refuses(t, c.tcp(superuser, password, "postgres"), &postgres.Options{Schema: "pg_mine"}, backend.ErrInvalid, "pg_")
-	d.refuses(t, c.tcp(superuser, password, "postgres"), &postgres.Options{Durability: 9}, backend.ErrInvalid)
-	d.refuses(t, c.tcp(superuser, password, "postgres"), &postgres.Options{History: backend.History{Done: 1 << 62}}, backend.ErrInvalid)
+	d.refuses(t, c.TCP(pgcluster.Superuser, pgcluster.Password, "postgres"), &postgres.Options{Schema: "Bad Name"}, backend.ErrInvalid, "Bad Name")
+	d.refuses(t, c.TCP(pgcluster.Superuser, pgcluster.Password, "postgres"), &postgres.Options{Schema: "pg_mine"}, backend.ErrInvalid, "pg_")
+	d.refuses(t, c.TCP(pgcluster.Superuser, pgcluster.Password, "postgres"), &postgres.Options{Durability: 9}, backend.ErrInvalid)
+	d.refuses(t, c.TCP(pgcluster.Superuser, pgcluster.Password, "postgres"), &postgres.Options{History: backend.History{Done: 1 << 62}}, backend.ErrInvalid)
 }
 
 // testRights opens stores as a role that may do little.
@@ -337,7 +338,7 @@ func (d Driver) testForeignTransactions(t *testing.T) {
 		}
 		s.exec(t, "DROP DATABASE "+s.name+"_db")
 	})
-	ownCluster(t) // whose DSN is as above
+	pgcluster.Own(t) // whose DSN is as above
 	try := func(what string, db *sql.DB) {
 		t.Helper()
 		tx, err := db.BeginTx(t.Context(), nil)

@@ -17,6 +17,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/postgres"
 	"github.com/plainjobs/plainjobs/conformance"
+	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
 // A Driver is under test.
@@ -28,7 +29,7 @@ type Driver struct {
 // Main is the TestMain of a driver's package.
 func Main(m *testing.M) {
 	code := m.Run()
-	stop()
+	pgcluster.Stop()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, "goleak:", err)
@@ -110,13 +111,13 @@ var lastSchema atomic.Int64
 // schema returns a new one, which is dropped at the end of the test.
 func (d Driver) schema(tb testing.TB) *schema {
 	tb.Helper()
-	server := connect(tb)
-	db, err := sql.Open(d.Name, server.dsn)
+	dsn := pgcluster.Connect(tb)
+	db, err := sql.Open(d.Name, dsn)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	// On a server that is somebody's, several binaries may test at once.
-	s := &schema{d, server.dsn, fmt.Sprintf("test_%08x_%d", rand.Uint32(), lastSchema.Add(1)), db}
+	s := &schema{d, dsn, fmt.Sprintf("test_%08x_%d", rand.Uint32(), lastSchema.Add(1)), db}
 	tb.Cleanup(func() {
 		s.exec(tb, "DROP SCHEMA IF EXISTS "+s.name+" CASCADE")
 		if err := db.Close(); err != nil {

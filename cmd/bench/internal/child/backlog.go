@@ -20,7 +20,7 @@ var backlog = &Scenario{
 	Name:     "backlog",
 	About:    "the time of a claim beside 10 thousand, 1 million (-long: 10 million) jobs in each state",
 	Jobs:     jobs(1_000_000),
-	SQL:      true,
+	On:       SQLite,
 	Latency:  "of a claim of 16 jobs",
 	Rateless: true,
 	Once:     true,
@@ -35,7 +35,9 @@ var backlog = &Scenario{
 		}
 		var results []Result
 		for _, kind := range []string{"pending", "mixed", "scheduled", "blocked", "finished"} {
-			b, err := newBacklog(d, filepath.Join(filepath.Dir(o.Path), kind+".db"))
+			o := o
+			o.Path = filepath.Join(filepath.Dir(o.Path), kind+".db")
+			b, err := newBacklog(d, o)
 			if err != nil {
 				return nil, err
 			}
@@ -84,8 +86,8 @@ const (
 	blockedKeys    = 1000
 )
 
-func newBacklog(d Driver, path string) (*backlogStore, error) {
-	store, err := d.Open(path)
+func newBacklog(d Driver, o Order) (*backlogStore, error) {
+	store, err := d.Open(o)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package child
 import (
 	"context"
 	"errors"
-	"path/filepath"
 )
 
 // beside is what a claim costs in a store that has been in use for years,
@@ -13,12 +12,12 @@ var beside = &Scenario{
 	Name:     "beside",
 	About:    "the time of a claim beside nothing, and beside 1 million scheduled, 100 thousand blocked and 1 million finished jobs",
 	Jobs:     jobs(1_000_000),
-	SQL:      true,
+	On:       SQLite,
 	Latency:  "of a claim of 100 jobs",
 	Rateless: true,
 	Once:     true,
 	run: func(ctx context.Context, d Driver, o Order) ([]Result, error) {
-		b, err := newBacklog(d, filepath.Join(filepath.Dir(o.Path), "beside.db"))
+		b, err := newBacklog(d, o)
 		if err != nil {
 			return nil, err
 		}

@@ -8,6 +8,7 @@ package child
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,17 +19,22 @@ import (
 
 // A Driver is what a child measures.
 type Driver struct {
-	// Open opens a store in the file at path.
-	Open func(path string) (backend.Backend, error)
+	Kind Kind
+	// Open opens the store where the order says.
+	Open func(Order) (backend.Backend, error)
 	// SQL is the driver's name in database/sql, empty if the store is not
 	// on it.
 	SQL string
+	// Copy copies rows into a table by COPY; nil where there is none.
+	Copy func(ctx context.Context, conn *sql.Conn, table string, columns []string, rows [][]any) error
 }
 
 // An Order is what the parent asks of a child, for one run.
 type Order struct {
 	Scenario  string
 	Path      string // of a database file that does not exist yet
+	DSN       string `json:",omitempty"` // of a server, and
+	Schema    string `json:",omitempty"` // a schema that it does not have yet
 	Workers   int    // handlers at once in a process, or pushing goroutines
 	Processes int
 	Jobs      int
@@ -63,7 +69,8 @@ type Measures struct {
 	Latency *Latency `json:",omitempty"`
 	// Allocs are heap objects per job, in all of the process.
 	Allocs *float64 `json:",omitempty"`
-	// Bytes are those given to write calls, per job.
+	// Bytes are those given to write calls, per job. What goes to a server is
+	// not what that writes, so there they are none.
 	Bytes *float64 `json:",omitempty"`
 	// CPU is the time that a waiting process used, in percent of one core.
 	CPU *float64 `json:",omitempty"`
@@ -109,6 +116,11 @@ func serve(d Driver, in io.Reader, out io.Writer) error {
 	results, err := s.run(context.Background(), d, o)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Scenario, err)
+	}
+	if d.Kind == Postgres {
+		for i := range results {
+			results[i].Bytes = nil
+		}
 	}
 	return json.NewEncoder(out).Encode(Answer{Results: results, SQLite: sqliteVersion(d)})
 }

@@ -24,9 +24,9 @@ var drain = &Scenario{
 	Profiles: true,
 	Jobs:     jobs(32_000),
 	Workers:  []int{2},
-	Limit:    limit,
+	Limits:   []*Scenario{limit},
 	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
-		store, err := d.Open(o.Path)
+		store, err := d.Open(o)
 		if err != nil {
 			return nil, err
 		}

@@ -22,7 +22,7 @@ var fail = &Scenario{
 	Jobs:     jobs(32_000),
 	Workers:  []int{2},
 	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
-		store, err := d.Open(o.Path)
+		store, err := d.Open(o)
 		if err != nil {
 			return nil, err
 		}

@@ -8,11 +8,9 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/plainjobs/plainjobs"
-	"github.com/plainjobs/plainjobs/backend/sqlite"
 	"github.com/plainjobs/plainjobs/worker"
 )
 
@@ -35,7 +33,7 @@ var idle = &Scenario{
 	Rateless: true,
 	Once:     true,
 	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
-		store, err := d.Open(o.Path)
+		store, err := d.Open(o)
 		if err != nil {
 			return nil, err
 		}
@@ -70,7 +68,7 @@ var idle = &Scenario{
 			return nil, err
 		}
 		var h *helper
-		if d.SQL != "" {
+		if d.Kind&Shared != 0 {
 			if h, err = start(ctx, o, "pusher"); err != nil {
 				return nil, err
 			}
@@ -207,24 +205,18 @@ const unexpected = 400 * time.Millisecond
 // pusher is the other process of idle. It pushes by the library and in
 // transactions, and counts the commits of others.
 func pusher(ctx context.Context, d Driver, o Order, serve func(func(command) (reply, error)) error) (err error) {
-	store, err := d.Open(o.Path)
+	store, err := d.Open(o)
 	if err != nil {
 		return err
 	}
 	queue := plainjobs.New(store, nil)
 	defer func() { err = errors.Join(err, queue.Close()) }()
-	db, err := bare(ctx, d, o.Path, "FULL")
+	db, sharing, err := foreign(ctx, d, o)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	shared, err := sqlite.New(db, nil)
-	if err != nil {
-		return err
-	}
-	sharing := plainjobs.New(shared, nil)
-	defer func() { err = errors.Join(err, sharing.Close()) }()
-	var v *versions
+	defer func() { err = errors.Join(err, sharing.Close(), db.Close()) }()
+	var others commits
 	return serve(func(c command) (r reply, err error) {
 		switch c.Op {
 		case "push":
@@ -242,52 +234,13 @@ func pusher(ctx context.Context, d Driver, o Order, serve func(func(command) (re
 			}
 			err = tx.Commit()
 		case "watch":
-			v = watchVersions(ctx, db)
+			others, err = watchCommits(ctx, d, db)
 		case "unwatch":
-			r.Count, err = v.stop()
+			r.Count, err = others.stop()
 		default:
 			err = fmt.Errorf("unknown operation")
 		}
 		r.At = time.Now().UnixNano()
 		return r, err
 	})
-}
-
-// versions counts the commits of other connections, of which it may take
-// several within an interval for one.
-type versions struct {
-	end     chan struct{}
-	ended   sync.WaitGroup
-	commits atomic.Int64
-	err     error
-}
-
-func watchVersions(ctx context.Context, db *sql.DB) *versions {
-	v := &versions{end: make(chan struct{})}
-	v.ended.Go(func() {
-		ticker := time.NewTicker(20 * time.Millisecond)
-		defer ticker.Stop()
-		for last := int64(0); ; {
-			var version int64
-			if v.err = db.QueryRowContext(ctx, "PRAGMA data_version").Scan(&version); v.err != nil {
-				return
-			}
-			if last != 0 && version != last {
-				v.commits.Add(1)
-			}
-			last = version
-			select {
-			case <-ticker.C:
-			case <-v.end:
-				return
-			}
-		}
-	})
-	return v
-}
-
-func (v *versions) stop() (int, error) {
-	close(v.end)
-	v.ended.Wait()
-	return int(v.commits.Load()), v.err
 }

@@ -44,7 +44,8 @@ const (
 		SELECT id, kind, attempt, payload FROM jobs INDEXED BY jobs_ready
 		WHERE state = 0 AND queue = (?1||'') ORDER BY priority DESC, id LIMIT (?2+0)`
 
-	countReference = `SELECT count(*) FROM jobs WHERE state = ?`
+	countReferenceReady = `SELECT count(*) FROM jobs WHERE state = 0`
+	countReferenceDone  = `SELECT count(*) FROM jobs WHERE state = 3`
 )
 
 // limitBatch is how many jobs the loop claims in a transaction. It is fixed:
@@ -67,7 +68,7 @@ var limit = &Scenario{
 	About:    "the reference for drain: a bare loop over database/sql, 128 jobs a transaction, history kept",
 	Profiles: true,
 	Jobs:     jobs(32_000),
-	SQL:      true,
+	On:       SQLite,
 	run: func(ctx context.Context, d Driver, o Order) ([]Result, error) {
 		return runLimit(ctx, d, o, false)
 	},
@@ -80,7 +81,7 @@ var limitApart = &Scenario{
 	About:    "limit with a transaction for 128 claims and another for 128 completions",
 	Profiles: true,
 	Jobs:     jobs(32_000),
-	SQL:      true,
+	On:       SQLite,
 	run: func(ctx context.Context, d Driver, o Order) ([]Result, error) {
 		return runLimit(ctx, d, o, true)
 	},
@@ -117,7 +118,7 @@ func runLimit(ctx context.Context, d Driver, o Order, apart bool) (_ []Result, e
 		return nil, err
 	}
 	var done int64
-	if err := l.conn.QueryRowContext(ctx, countReference, 3).Scan(&done); err != nil {
+	if err := l.conn.QueryRowContext(ctx, countReferenceDone).Scan(&done); err != nil {
 		return nil, err
 	}
 	r := counts.result(elapsed, done, "full") // the same file would be pushed to at FULL

@@ -16,7 +16,7 @@ var limitPush = &Scenario{
 	Profiles: true,
 	Jobs:     jobs(500),
 	Most:     500,
-	SQL:      true,
+	On:       SQLite,
 	Latency:  "of an INSERT",
 	run: func(ctx context.Context, d Driver, o Order) ([]Result, error) {
 		return insertBare(ctx, d, o, 1)
@@ -29,7 +29,7 @@ var limitMany = &Scenario{
 	About:    "the reference for pushmany: a bare INSERT of 1,000 rows, each on disk",
 	Profiles: true,
 	Jobs:     jobs(30_000),
-	SQL:      true,
+	On:       SQLite,
 	Latency:  "of an INSERT",
 	run: func(ctx context.Context, d Driver, o Order) ([]Result, error) {
 		return insertBare(ctx, d, o, min(batch, o.Jobs))
@@ -77,7 +77,7 @@ func insertBare(ctx context.Context, d Driver, o Order, size int) (_ []Result, e
 		}
 		samples = append(samples, time.Since(start))
 	}
-	return referenceResult(ctx, m, conn, o.Jobs, samples)
+	return referenceResult(ctx, m, conn, countReferenceReady, o.Jobs, samples)
 }
 
 // limitTx is the same in a transaction that writes something else too.
@@ -87,7 +87,7 @@ var limitTx = &Scenario{
 	Profiles: true,
 	Jobs:     jobs(500),
 	Most:     500,
-	SQL:      true,
+	On:       SQLite,
 	Latency:  "from Begin to the end of Commit",
 	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
 		db, err := reference(ctx, d, o.Path, "FULL")
@@ -110,14 +110,14 @@ var limitTx = &Scenario{
 		if err != nil {
 			return nil, err
 		}
-		return referenceResult(ctx, m, db, o.Jobs, samples)
+		return referenceResult(ctx, m, db, countReferenceReady, o.Jobs, samples)
 	},
 }
 
 func referenceResult(
 	ctx context.Context, m *meter, db interface {
 		QueryRowContext(context.Context, string, ...any) *sql.Row
-	}, jobs int, samples []time.Duration,
+	}, countReady string, jobs int, samples []time.Duration,
 ) ([]Result, error) {
 	elapsed, measures, err := m.end(jobs)
 	if err != nil {
@@ -126,7 +126,7 @@ func referenceResult(
 	r := Result{Seconds: elapsed.Seconds(), Jobs: jobs, Durability: "full", Measures: measures}
 	r.Latency = percentiles(samples)
 	var stored int
-	if err := db.QueryRowContext(ctx, countReference, 0).Scan(&stored); err != nil {
+	if err := db.QueryRowContext(ctx, countReady).Scan(&stored); err != nil {
 		return nil, err
 	}
 	r.Lost, r.Repeated = max(0, jobs-stored), max(0, stored-jobs)

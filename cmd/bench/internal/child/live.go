@@ -25,7 +25,7 @@ var live = &Scenario{
 	Latency:  "from the call of Perform to the handler",
 	Once:     true,
 	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
-		store, err := d.Open(o.Path)
+		store, err := d.Open(o)
 		if err != nil {
 			return nil, err
 		}

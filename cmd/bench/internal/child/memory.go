@@ -19,11 +19,11 @@ var memoryUse = &Scenario{
 	About:    "the memory of a worker that works for some seconds on 1 million pending jobs",
 	Jobs:     jobs(1_000_000),
 	Workers:  []int{2},
-	SQL:      true,
+	On:       Shared,
 	Rateless: true,
 	Once:     true,
 	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
-		store, err := d.Open(o.Path)
+		store, err := d.Open(o)
 		if err != nil {
 			return nil, err
 		}
@@ -62,7 +62,7 @@ const residentTime = 3 * time.Second
 
 // resident is the worker of memory.
 func resident(ctx context.Context, d Driver, o Order, serve func(func(command) (reply, error)) error) (err error) {
-	store, err := d.Open(o.Path)
+	store, err := d.Open(o)
 	if err != nil {
 		return err
 	}

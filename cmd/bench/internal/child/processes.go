@@ -19,55 +19,70 @@ var processes = &Scenario{
 	About:     "drain by 1 to 32 processes on one file, which start together",
 	Jobs:      jobs(250_000),
 	Workers:   []int{2},
-	Processes: true,
-	SQL:       true,
+	Processes: []int{1, 2, 4, 8, 32},
+	On:        SQLite,
 	Latency:   "longest that a process was without a job, over the processes",
 	Once:      true,
-	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
-		store, err := d.Open(o.Path)
-		if err != nil {
-			return nil, err
-		}
-		queue := plainjobs.New(store, nil)
-		defer func() { err = errors.Join(err, queue.Close()) }()
-		if err := fill(ctx, queue, o.Jobs); err != nil {
-			return nil, err
-		}
-		f := &fleet{}
-		defer func() { err = errors.Join(err, f.close()) }()
-		for range o.Processes {
-			h, err := start(ctx, o, "drainer")
-			if err != nil {
-				return nil, err
-			}
-			f.helpers = append(f.helpers, h)
-		}
+	run:       runProcesses,
+}
 
-		began := time.Now()
-		if _, err := f.ask("go"); err != nil {
-			return nil, err
-		}
-		done, err := await(store, o.Jobs)
-		elapsed := time.Since(began)
+// scaleout is processes where they are expected to be faster together: a server
+// has many writers, a file one.
+var scaleout = &Scenario{
+	Name:      "scaleout",
+	About:     "drain by 1, 2 and 4 processes on one PostgreSQL server, which start together",
+	Jobs:      jobs(100_000),
+	Workers:   []int{2},
+	Processes: []int{1, 2, 4},
+	On:        Postgres,
+	Latency:   processes.Latency,
+	run:       runProcesses,
+}
+
+func runProcesses(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
+	store, err := d.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	queue := plainjobs.New(store, nil)
+	defer func() { err = errors.Join(err, queue.Close()) }()
+	if err := fill(ctx, queue, o.Jobs); err != nil {
+		return nil, err
+	}
+	f := &fleet{}
+	defer func() { err = errors.Join(err, f.close()) }()
+	for range o.Processes {
+		h, err := start(ctx, o, "drainer")
 		if err != nil {
 			return nil, err
 		}
-		replies, err := f.ask("stop")
-		if err != nil {
-			return nil, err
+		f.helpers = append(f.helpers, h)
+	}
+
+	began := time.Now()
+	if _, err := f.ask("go"); err != nil {
+		return nil, err
+	}
+	done, err := await(store, o.Jobs)
+	elapsed := time.Since(began)
+	if err != nil {
+		return nil, err
+	}
+	replies, err := f.ask("stop")
+	if err != nil {
+		return nil, err
+	}
+	counts := newTally(o.Jobs, func() {})
+	var gaps []time.Duration
+	for _, r := range replies {
+		for i, n := range r.Runs {
+			counts.runs[i].Add(int32(n))
 		}
-		counts := newTally(o.Jobs, func() {})
-		var gaps []time.Duration
-		for _, r := range replies {
-			for i, n := range r.Runs {
-				counts.runs[i].Add(int32(n))
-			}
-			gaps = append(gaps, time.Duration(r.Gap))
-		}
-		r := counts.result(elapsed, done, durability(store))
-		r.Latency = percentiles(gaps)
-		return []Result{r}, nil
-	},
+		gaps = append(gaps, time.Duration(r.Gap))
+	}
+	r := counts.result(elapsed, done, durability(store))
+	r.Latency = percentiles(gaps)
+	return []Result{r}, nil
 }
 
 // A fleet is helpers that do the same.
@@ -118,7 +133,7 @@ func (f *fleet) close() error {
 
 // drainer is one of the processes.
 func drainer(ctx context.Context, d Driver, o Order, serve func(func(command) (reply, error)) error) (err error) {
-	store, err := d.Open(o.Path)
+	store, err := d.Open(o)
 	if err != nil {
 		return err
 	}

@@ -23,10 +23,10 @@ var push = &Scenario{
 		return 16_000
 	},
 	Workers: []int{1, 128},
-	Limit:   limitPush,
+	Limits:  []*Scenario{limitPush},
 	Latency: "of Perform",
 	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
-		store, err := d.Open(o.Path)
+		store, err := d.Open(o)
 		if err != nil {
 			return nil, err
 		}

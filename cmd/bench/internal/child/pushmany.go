@@ -14,10 +14,10 @@ var pushmany = &Scenario{
 	About:    "jobs are pushed, 1,000 a call",
 	Profiles: true,
 	Jobs:     jobs(30_000),
-	Limit:    limitMany,
+	Limits:   []*Scenario{limitMany, limitCopy},
 	Latency:  "of PerformMany",
 	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
-		store, err := d.Open(o.Path)
+		store, err := d.Open(o)
 		if err != nil {
 			return nil, err
 		}

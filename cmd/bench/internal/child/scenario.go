@@ -12,15 +12,17 @@ type Scenario struct {
 	// Workers are the numbers of handlers at once, or of pushing goroutines,
 	// that are measured by default; empty if there is one only.
 	Workers []int
-	// Processes is set if their number makes a difference.
-	Processes bool
+	// Processes are the numbers of processes that are measured by default;
+	// empty if theirs makes no difference.
+	Processes []int
 	// Most bounds the jobs of a reference, which need not be as many as its
 	// scenario has; zero is no bound.
 	Most int
-	// SQL is set if it needs a driver of database/sql.
-	SQL bool
-	// Limit is the reference that its speed is a share of; nil is none.
-	Limit *Scenario
+	// On is which kinds of stores it is for; zero is all.
+	On Kind
+	// Limits are the references that its speed is a share of, at most one for
+	// a kind of store.
+	Limits []*Scenario
 	// Latency says from where to where; empty if there is none.
 	Latency string
 	// Rateless is set if the number of jobs a second says nothing.
@@ -34,11 +36,24 @@ type Scenario struct {
 	run func(context.Context, Driver, Order) ([]Result, error)
 }
 
+// Is reports whether the scenario is for a kind of store.
+func (s *Scenario) Is(on Kind) bool { return s.On == 0 || s.On&on != 0 }
+
+// Limit returns the reference on a kind of store, or nil.
+func (s *Scenario) Limit(on Kind) *Scenario {
+	for _, l := range s.Limits {
+		if l.Is(on) {
+			return l
+		}
+	}
+	return nil
+}
+
 // Scenarios lists them all, in the order of tables.
 func Scenarios() []*Scenario {
 	return []*Scenario{
-		drain, single, push, pushmany, tx, live, idle, fail, backlog, beside, memoryUse, processes,
-		limit, limitApart, limitPush, limitMany, limitTx,
+		drain, single, push, pushmany, tx, live, idle, fail, backlog, beside, memoryUse, processes, scaleout,
+		limit, limitApart, limitPush, limitMany, limitCopy, limitTx,
 	}
 }
 

@@ -14,12 +14,14 @@ import (
 )
 
 var moderncDriver = Driver{
-	Open: func(path string) (backend.Backend, error) { return modernc.Open(path, nil) },
+	Kind: SQLite,
+	Open: func(o Order) (backend.Backend, error) { return modernc.Open(o.Path, nil) },
 	SQL:  "sqlite",
 }
 
 var memoryDriver = Driver{
-	Open: func(string) (backend.Backend, error) { return memory.New(nil), nil },
+	Kind: Memory,
+	Open: func(Order) (backend.Backend, error) { return memory.New(nil), nil },
 }
 
 // The scenarios that have helpers start this program again for them.
@@ -35,7 +37,7 @@ func TestScenarios(t *testing.T) {
 	var names []string
 	for _, s := range Scenarios() {
 		for name, d := range map[string]Driver{"modernc": moderncDriver, "memory": memoryDriver} {
-			if s.SQL && d.SQL == "" {
+			if !s.Is(d.Kind) {
 				continue
 			}
 			t.Run(s.Name+"/"+name, func(t *testing.T) {
@@ -95,7 +97,7 @@ func (b forgetful) Complete(ctx context.Context, done []backend.Completion) ([]b
 }
 
 func TestDrainFindsLostJobs(t *testing.T) {
-	d := Driver{Open: func(string) (backend.Backend, error) { return forgetful{memory.New(nil)}, nil }}
+	d := Driver{Kind: Memory, Open: func(Order) (backend.Backend, error) { return forgetful{memory.New(nil)}, nil }}
 	for _, s := range []*Scenario{drain, fail} {
 		results, err := s.run(t.Context(), d, Order{Scenario: s.Name, Workers: 2, Jobs: 70})
 		if err != nil {

@@ -25,9 +25,9 @@ var single = &Scenario{
 	About:    "the same by a bare loop over database/sql, one transaction for each claim and completion",
 	Profiles: true,
 	Jobs:     jobs(32_000),
-	SQL:      true,
+	On:       SQLite,
 	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
-		store, err := d.Open(o.Path)
+		store, err := d.Open(o)
 		if err != nil {
 			return nil, err
 		}

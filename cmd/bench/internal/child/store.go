@@ -99,7 +99,7 @@ func bare(ctx context.Context, d Driver, path, synchronous string) (*sql.DB, err
 // sqliteVersion returns the version of SQLite in a driver, empty if there is
 // none.
 func sqliteVersion(d Driver) (version string) {
-	if d.SQL == "" {
+	if d.Kind != SQLite {
 		return ""
 	}
 	db, err := sql.Open(d.SQL, ":memory:")

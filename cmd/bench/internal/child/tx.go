@@ -22,8 +22,8 @@ var tx = &Scenario{
 	About:    "a row of the application's and a job, in the application's transaction",
 	Profiles: true,
 	Jobs:     jobs(500),
-	SQL:      true,
-	Limit:    limitTx,
+	On:       SQLite,
+	Limits:   []*Scenario{limitTx},
 	Latency:  "from Begin to the end of Commit",
 	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
 		db, err := bare(ctx, d, o.Path, "FULL")

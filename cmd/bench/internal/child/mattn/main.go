@@ -11,7 +11,8 @@ import (
 
 func main() {
 	child.Main(child.Driver{
-		Open: func(path string) (backend.Backend, error) { return mattn.Open(path, nil) },
+		Kind: child.SQLite,
+		Open: func(o child.Order) (backend.Backend, error) { return mattn.Open(o.Path, nil) },
 		SQL:  "sqlite3",
 	})
 }

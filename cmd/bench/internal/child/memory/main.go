@@ -9,6 +9,7 @@ import (
 
 func main() {
 	child.Main(child.Driver{
-		Open: func(string) (backend.Backend, error) { return memory.New(nil), nil },
+		Kind: child.Memory,
+		Open: func(child.Order) (backend.Backend, error) { return memory.New(nil), nil },
 	})
 }

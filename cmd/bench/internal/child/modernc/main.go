@@ -9,7 +9,8 @@ import (
 
 func main() {
 	child.Main(child.Driver{
-		Open: func(path string) (backend.Backend, error) { return modernc.Open(path, nil) },
+		Kind: child.SQLite,
+		Open: func(o child.Order) (backend.Backend, error) { return modernc.Open(o.Path, nil) },
 		SQL:  "sqlite",
 	})
 }

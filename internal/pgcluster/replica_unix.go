@@ -1,6 +1,6 @@
 //go:build unix
 
-package postgrestest
+package pgcluster
 
 import (
 	"fmt"
@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// replica starts a read-only replica of the cluster, which is stopped at the end
+// Replica starts a read-only replica of the cluster, which is stopped at the end
 // of the test.
-func (c *cluster) replica(tb testing.TB) *cluster {
+func (c *Cluster) Replica(tb testing.TB) *Cluster {
 	tb.Helper()
 	backup, err := program("pg_basebackup")
 	if err != nil {
@@ -21,7 +21,7 @@ func (c *cluster) replica(tb testing.TB) *cluster {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	makes := exec.Command(backup, "-h", c.dir, "-p", fmt.Sprint(c.port), "-U", superuser, "-D", filepath.Join(r.dir, "data"), "-R", "-c", "fast", "--no-sync")
+	makes := exec.Command(backup, "-h", c.dir, "-p", fmt.Sprint(c.Port), "-U", Superuser, "-D", filepath.Join(r.dir, "data"), "-R", "-c", "fast", "--no-sync")
 	makes.SysProcAttr, makes.Dir = r.attr, r.dir
 	if out, err := makes.CombinedOutput(); err != nil {
 		tb.Fatalf("pg_basebackup: %v\n%s", err, out)
@@ -33,10 +33,10 @@ func (c *cluster) replica(tb testing.TB) *cluster {
 	return r
 }
 
-// smallDisk returns a directory of the server's on a disk of its own that has
+// SmallDisk returns a directory of the server's on a disk of its own that has
 // room for some megabytes, and a function that makes room. It skips the test
 // where that needs rights that the test does not have.
-func (c *cluster) smallDisk(tb testing.TB) (dir string, grow func()) {
+func (c *Cluster) SmallDisk(tb testing.TB) (dir string, grow func()) {
 	tb.Helper()
 	own, err := newCluster() // for its directory
 	if err != nil {

@@ -1,6 +1,6 @@
 //go:build unix
 
-package postgrestest
+package pgcluster
 
 import (
 	"bytes"
@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-// A cluster is a throwaway PostgreSQL.
-type cluster struct {
+// A Cluster is a throwaway PostgreSQL.
+type Cluster struct {
 	dir     string
-	port    int
+	Port    int
 	attr    *syscall.SysProcAttr // of who may run a server
 	revives bool                 // it starts again when it has crashed
 	process *exec.Cmd
@@ -28,7 +28,7 @@ type cluster struct {
 }
 
 // startCluster makes a cluster in a directory of its own and starts it.
-func startCluster() (*cluster, error) {
+func startCluster() (*Cluster, error) {
 	c, err := newCluster()
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func startCluster() (*cluster, error) {
 
 // make makes an empty cluster and starts it. If it does not start, the directory
 // is gone.
-func (c *cluster) make() error {
+func (c *Cluster) make() error {
 	initdb, err := program("initdb")
 	if err == nil {
 		err = c.init(initdb)
@@ -51,12 +51,12 @@ func (c *cluster) make() error {
 }
 
 // newCluster makes the directory of a cluster, and nothing in it.
-func newCluster() (*cluster, error) {
+func newCluster() (*Cluster, error) {
 	dir, err := os.MkdirTemp("", "plainjobs-postgres-")
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{dir: dir}
+	c := &Cluster{dir: dir}
 	if c.attr, err = c.owner(); err == nil {
 		err = c.giveAway(dir)
 	}
@@ -67,10 +67,10 @@ func newCluster() (*cluster, error) {
 	return c, nil
 }
 
-func (c *cluster) remove() { _ = os.RemoveAll(c.dir) }
+func (c *Cluster) remove() { _ = os.RemoveAll(c.dir) }
 
 // mkdir makes a directory in the cluster's that the server may write to.
-func (c *cluster) mkdir(name string) error {
+func (c *Cluster) mkdir(name string) error {
 	path := filepath.Join(c.dir, name)
 	if err := os.Mkdir(path, 0o700); err != nil && !os.IsExist(err) {
 		return err
@@ -79,12 +79,12 @@ func (c *cluster) mkdir(name string) error {
 }
 
 // init makes an empty cluster.
-func (c *cluster) init(initdb string) error {
+func (c *Cluster) init(initdb string) error {
 	secret := filepath.Join(c.dir, "password")
-	if err := os.WriteFile(secret, []byte(password), 0o644); err != nil {
+	if err := os.WriteFile(secret, []byte(Password), 0o644); err != nil {
 		return err
 	}
-	makes := exec.Command(initdb, "-D", filepath.Join(c.dir, "data"), "-U", superuser, "--pwfile", secret, "--auth-local=trust", "--auth-host=scram-sha-256",
+	makes := exec.Command(initdb, "-D", filepath.Join(c.dir, "data"), "-U", Superuser, "--pwfile", secret, "--auth-local=trust", "--auth-host=scram-sha-256",
 		"-E", "UTF8", "--locale=C", "--no-sync")
 	makes.SysProcAttr, makes.Dir = c.attr, c.dir
 	if out, err := makes.CombinedOutput(); err != nil {
@@ -94,10 +94,10 @@ func (c *cluster) init(initdb string) error {
 }
 
 // run starts the server. If it does not start, the directory is gone.
-func (c *cluster) run() error {
+func (c *Cluster) run() error {
 	postgres, err := program("postgres")
 	if err == nil {
-		c.port, err = freePort()
+		c.Port, err = freePort()
 	}
 	if err != nil {
 		c.remove()
@@ -111,7 +111,7 @@ func (c *cluster) run() error {
 		leash = `while [ ! -e "$0/stop" ]; do "$@"; sleep 0.1; done & loop=$!; cat >/dev/null; touch "$0/stop"
 			while kill -0 $loop 2>/dev/null; do kill -INT $(head -n 1 "$0/data/postmaster.pid"); sleep 0.1; done; rm -rf "$0"`
 	}
-	c.process = exec.Command("/bin/sh", "-c", leash, c.dir, postgres, "-D", data, "-k", c.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(c.port),
+	c.process = exec.Command("/bin/sh", "-c", leash, c.dir, postgres, "-D", data, "-k", c.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(c.Port),
 		"-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "max_wal_size=1GB", "-c", "log_min_messages=fatal",
 		// Nothing here outlives the test, whose machine may have a slow disk.
 		"-c", "fsync=off", "-c", "full_page_writes=off")
@@ -139,7 +139,7 @@ func (c *cluster) run() error {
 }
 
 // giveAway gives a directory to the user who runs the server.
-func (c *cluster) giveAway(dir string) error {
+func (c *Cluster) giveAway(dir string) error {
 	if c.attr.Credential == nil {
 		return nil
 	}
@@ -147,7 +147,7 @@ func (c *cluster) giveAway(dir string) error {
 }
 
 // owner returns a user who may run a server, if we may not.
-func (c *cluster) owner() (*syscall.SysProcAttr, error) {
+func (c *Cluster) owner() (*syscall.SysProcAttr, error) {
 	if os.Geteuid() != 0 {
 		return &syscall.SysProcAttr{}, nil
 	}
@@ -174,17 +174,17 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
-// dsn returns how to connect through the socket, with more parameters.
-func (c *cluster) dsn(more string) string {
-	return fmt.Sprintf("host=%s port=%d user=%s dbname=postgres sslmode=disable %s", c.dir, c.port, superuser, more)
+// dsn returns how to connect through the socket.
+func (c *Cluster) dsn() string {
+	return fmt.Sprintf("host=%s port=%d user=%s dbname=postgres sslmode=disable", c.dir, c.Port, Superuser)
 }
 
-// tcp returns how to connect over TCP, where passwords are asked for.
-func (c *cluster) tcp(user, password, database string) string {
-	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s?sslmode=disable", user, password, c.port, database)
+// TCP returns how to connect over TCP, where passwords are asked for.
+func (c *Cluster) TCP(user, password, database string) string {
+	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s?sslmode=disable", user, password, c.Port, database)
 }
 
-func (c *cluster) stop() {
+func (c *Cluster) stop() {
 	_ = c.leash.Close()
 	_ = c.process.Wait()
 }

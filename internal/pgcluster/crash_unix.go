@@ -1,6 +1,6 @@
 //go:build unix
 
-package postgrestest
+package pgcluster
 
 import (
 	"bytes"
@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// fresh starts a cluster of the test's own, which it may crash: it then starts
+// Fresh starts a cluster of the test's own, which it may crash: it then starts
 // again.
-func fresh(tb testing.TB) *cluster {
+func Fresh(tb testing.TB) *Cluster {
 	tb.Helper()
-	ownCluster(tb) // or there may be nothing to start one from
+	Own(tb) // or there may be nothing to start one from
 	c, err := newCluster()
 	if err != nil {
 		tb.Fatal(err)
@@ -29,9 +29,9 @@ func fresh(tb testing.TB) *cluster {
 	return c
 }
 
-// crash kills the server as a crash of it does: all of its processes at once, or
+// Crash kills the server as a crash of it does: all of its processes at once, or
 // only the first, whose death the others notice.
-func (c *cluster) crash(tb testing.TB, all bool) {
+func (c *Cluster) Crash(tb testing.TB, all bool) {
 	tb.Helper()
 	state, err := os.ReadFile(filepath.Join(c.dir, "data", "postmaster.pid"))
 	if err != nil {

@@ -1,0 +1,111 @@
+package child
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend/postgres"
+	"github.com/plainjobs/plainjobs/backend/sqlite"
+)
+
+// foreign opens a pool as an application has its own, and a queue on it. Closing
+// the queue leaves the pool open.
+func foreign(ctx context.Context, d Driver, o Order) (db *sql.DB, queue *plainjobs.Queue, err error) {
+	if d.Kind == Postgres {
+		db, err = sql.Open(d.SQL, o.DSN)
+	} else {
+		db, err = bare(ctx, d, o.Path, "FULL")
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if d.Kind == Postgres {
+		store, err := postgres.New(db, &postgres.Options{Schema: o.Schema})
+		if err != nil {
+			return nil, nil, errors.Join(err, db.Close())
+		}
+		return db, plainjobs.New(store, nil), nil
+	}
+	store, err := sqlite.New(db, nil)
+	if err != nil {
+		return nil, nil, errors.Join(err, db.Close())
+	}
+	return db, plainjobs.New(store, nil), nil
+}
+
+// commits counts those of other connections, until it is stopped.
+type commits interface{ stop() (int, error) }
+
+func watchCommits(ctx context.Context, d Driver, db *sql.DB) (commits, error) {
+	if d.Kind == Postgres {
+		w := &writes{ctx: ctx, db: db}
+		var err error
+		w.from, err = w.next()
+		return w, err
+	}
+	return watchVersions(ctx, db), nil
+}
+
+// writes counts the transactions on a server that wrote anything, of all
+// databases and also the server's own, such as autovacuum's.
+type writes struct {
+	ctx  context.Context
+	db   *sql.DB
+	from int64
+}
+
+// next returns the number that the next such transaction gets. The question is
+// none.
+func (w *writes) next() (n int64, err error) {
+	err = w.db.QueryRowContext(w.ctx, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").Scan(&n)
+	return n, err
+}
+
+func (w *writes) stop() (int, error) {
+	to, err := w.next()
+	return int(to - w.from), err
+}
+
+// versions counts the commits of other connections, of which it may take
+// several within an interval for one.
+type versions struct {
+	end     chan struct{}
+	ended   sync.WaitGroup
+	commits atomic.Int64
+	err     error
+}
+
+func watchVersions(ctx context.Context, db *sql.DB) *versions {
+	v := &versions{end: make(chan struct{})}
+	v.ended.Go(func() {
+		ticker := time.NewTicker(20 * time.Millisecond)
+		defer ticker.Stop()
+		for last := int64(0); ; {
+			var version int64
+			if v.err = db.QueryRowContext(ctx, "PRAGMA data_version").Scan(&version); v.err != nil {
+				return
+			}
+			if last != 0 && version != last {
+				v.commits.Add(1)
+			}
+			last = version
+			select {
+			case <-ticker.C:
+			case <-v.end:
+				return
+			}
+		}
+	})
+	return v
+}
+
+func (v *versions) stop() (int, error) {
+	close(v.end)
+	v.ended.Wait()
+	return int(v.commits.Load()), v.err
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/plainjobs/plainjobs/backend/postgres"
+)
+
+const pgxModule = "github.com/jackc/pgx/v5"
+
+// A postgresSchema is a schema of a run's own, which the parent drops. Its
+// connection is apart from the library's, so that asking how far a worker is
+// does not take one of those.
+type postgresSchema struct {
+	name string
+	look *pgx.Conn
+}
+
+// newPostgresSchema makes the one that is ordered, empty.
+func newPostgresSchema(ctx context.Context, o order) (s postgresSchema, err error) {
+	s.name = o.Schema
+	if s.look, err = pgx.Connect(ctx, o.Postgres); err != nil {
+		return s, postgres.Discreet(err)
+	}
+	if _, err := s.look.Exec(ctx, "CREATE SCHEMA "+s.name); err != nil {
+		return s, errors.Join(err, s.leave(ctx))
+	}
+	return s, nil
+}
+
+func (s postgresSchema) count(ctx context.Context, query string) (n int, err error) {
+	err = s.look.QueryRow(ctx, query).Scan(&n)
+	return n, err
+}
+
+// survives returns what a commit survives that was made with such a
+// synchronous_commit.
+func (s postgresSchema) survives(ctx context.Context, commit string) (string, error) {
+	var fsync string
+	err := s.look.QueryRow(ctx, "SELECT current_setting('fsync')").Scan(&fsync)
+	if fsync == "on" && commit != "off" {
+		return full, err
+	}
+	return normal, err
+}
+
+func (s postgresSchema) leave(ctx context.Context) error { return s.look.Close(ctx) }
+
+// schemaName returns the name of a schema that does not exist.
+func schemaName() string { return fmt.Sprintf("peers_%016x", rand.Uint64()) }
+
+// dropSchema drops a schema, whatever became of the run that made it, and of
+// ctx.
+func dropSchema(ctx context.Context, dsn, name string) error {
+	return onServer(context.WithoutCancel(ctx), dsn, func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "DROP SCHEMA IF EXISTS "+name+" CASCADE")
+		return err
+	})
+}
+
+// inspectServer says of a server what the figures depend on.
+func inspectServer(ctx context.Context, dsn string) (text string, err error) {
+	err = onServer(ctx, dsn, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, "SELECT 'PostgreSQL '||current_setting('server_version')||', fsync '||current_setting('fsync')").Scan(&text)
+	})
+	return text, err
+}
+
+// serverWait bounds a call of onServer. A schema that is to be dropped may have
+// to wait for connections of a run that was killed.
+const serverWait = time.Minute
+
+func onServer(ctx context.Context, dsn string, f func(context.Context, *pgx.Conn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, serverWait)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, dsn)
+	if err == nil {
+		err = f(ctx, conn)
+		_ = conn.Close(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("postgres: %w", postgres.Discreet(err))
+	}
+	return nil
+}
