@@ -22,3 +22,12 @@ func fresh(testing.TB) *cluster { return nil }
 func (c *cluster) crash(testing.TB, bool)                         {}
 func (c *cluster) replica(testing.TB) *cluster                    { return nil }
 func (c *cluster) smallDisk(testing.TB) (dir string, grow func()) { return "", nil }
+
+type pair struct{}
+
+func newPair(testing.TB, Driver) *pair { return nil }
+
+func (p *pair) dsn() string { return "" }
+func (p *pair) protect()    {}
+func (p *pair) fail(bool)   {}
+func (p *pair) rebuild()    {}

@@ -19,9 +19,11 @@ import (
 // A cluster is a throwaway PostgreSQL.
 type cluster struct {
 	dir     string
-	port    int
-	attr    *syscall.SysProcAttr // of who may run a server
-	revives bool                 // it starts again when it has crashed
+	port    int                   // 0 until it runs is any that is free
+	listens string                // at which addresses it listens for TCP, beside the local one
+	start   func(*exec.Cmd) error // starts its process; nil is where we are
+	attr    *syscall.SysProcAttr  // of who may run a server
+	revives bool                  // it starts again when it has crashed
 	process *exec.Cmd
 	leash   io.WriteCloser // when it is closed, also by our death, the server stops
 	log     bytes.Buffer
@@ -96,7 +98,7 @@ func (c *cluster) init(initdb string) error {
 // run starts the server. If it does not start, the directory is gone.
 func (c *cluster) run() error {
 	postgres, err := program("postgres")
-	if err == nil {
+	if err == nil && c.port == 0 {
 		c.port, err = freePort()
 	}
 	if err != nil {
@@ -111,7 +113,11 @@ func (c *cluster) run() error {
 		leash = `while [ ! -e "$0/stop" ]; do "$@"; sleep 0.1; done & loop=$!; cat >/dev/null; touch "$0/stop"
 			while kill -0 $loop 2>/dev/null; do kill -INT $(head -n 1 "$0/data/postmaster.pid"); sleep 0.1; done; rm -rf "$0"`
 	}
-	c.process = exec.Command("/bin/sh", "-c", leash, c.dir, postgres, "-D", data, "-k", c.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(c.port),
+	addresses := "127.0.0.1"
+	if c.listens != "" {
+		addresses += "," + c.listens
+	}
+	c.process = exec.Command("/bin/sh", "-c", leash, c.dir, postgres, "-D", data, "-k", c.dir, "-h", addresses, "-p", strconv.Itoa(c.port),
 		"-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "max_wal_size=1GB", "-c", "log_min_messages=fatal",
 		// Nothing here outlives the test, whose machine may have a slow disk.
 		"-c", "fsync=off", "-c", "full_page_writes=off")
@@ -120,7 +126,11 @@ func (c *cluster) run() error {
 	if c.leash, err = c.process.StdinPipe(); err != nil {
 		return err
 	}
-	if err := c.process.Start(); err != nil {
+	start := (*exec.Cmd).Start
+	if c.start != nil {
+		start = c.start
+	}
+	if err := start(c.process); err != nil {
 		c.remove()
 		return err
 	}

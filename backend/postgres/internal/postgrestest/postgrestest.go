@@ -64,6 +64,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("Timeouts", d.testTimeouts)
 	t.Run("Cuts", d.testCuts)
 	t.Run("Crashes", d.testCrashes)
+	t.Run("Failover", d.testFailover)
 	t.Run("IdleTimeout", d.testIdleTimeout)
 	t.Run("NoConnections", d.testNoConnections)
 	t.Run("Replica", d.testReplica)

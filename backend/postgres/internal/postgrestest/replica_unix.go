@@ -13,6 +13,12 @@ import (
 // of the test.
 func (c *cluster) replica(tb testing.TB) *cluster {
 	tb.Helper()
+	return c.replicaAt(tb, 0)
+}
+
+// replicaAt is replica at a port, which is any that is free if it is 0.
+func (c *cluster) replicaAt(tb testing.TB, port int) *cluster {
+	tb.Helper()
 	backup, err := program("pg_basebackup")
 	if err != nil {
 		tb.Skip(err)
@@ -21,6 +27,7 @@ func (c *cluster) replica(tb testing.TB) *cluster {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	r.port = port
 	makes := exec.Command(backup, "-h", c.dir, "-p", fmt.Sprint(c.port), "-U", superuser, "-D", filepath.Join(r.dir, "data"), "-R", "-c", "fast", "--no-sync")
 	makes.SysProcAttr, makes.Dir = r.attr, r.dir
 	if out, err := makes.CombinedOutput(); err != nil {
