@@ -7,7 +7,10 @@ import (
 	"testing"
 )
 
-type cluster struct{ port int }
+type cluster struct {
+	dir  string
+	port int
+}
 
 func startCluster() (*cluster, error) {
 	return nil, errors.New("the tests start servers on Unix only")
