@@ -1,6 +1,7 @@
 package postgrestest
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -9,10 +10,10 @@ import (
 
 // An audit is what became of jobs that were pushed with keys.
 type audit struct {
-	stored  int // of all keys
-	lost    int // acknowledged, and not there, or there as another job
-	doubled int // jobs with a key that another one has, too
-	open    int // acknowledged, and not done
+	stored  int      // of all keys
+	lost    int      // acknowledged, and not there, or there as another job
+	doubled int      // jobs with a key that another one has, too
+	open    []string // acknowledged, and not done
 }
 
 // newAudit compares the jobs that were acknowledged, by key, with those that
@@ -45,7 +46,7 @@ func newAudit(tb testing.TB, b *postgres.Backend, acked map[string]int64) (a aud
 			tb.Errorf("job %d was acknowledged for %s, stored is %d", id, key, j.ID)
 			a.lost++
 		} else if j.State != backend.Done {
-			a.open++
+			a.open = append(a.open, fmt.Sprintf("job %d of %s is %v after %d crashes", id, key, j.State, j.Crashes))
 		}
 	}
 	a.stored = len(stored)

@@ -203,9 +203,9 @@ func (d Driver) testHosts(t *testing.T) {
 	}
 	allEnd(t, direct)
 	a := newAudit(t, direct, acked)
-	t.Logf("%d times severed: %d jobs acknowledged, %d lost, %d doubled, %d not done", 2*rounds, len(acked), a.lost, a.doubled, a.open)
-	if a.open > 0 {
-		t.Errorf("%d jobs are not done", a.open)
+	t.Logf("%d times severed: %d jobs acknowledged, %d lost, %d doubled, %d not done", 2*rounds, len(acked), a.lost, a.doubled, len(a.open))
+	if len(a.open) > 0 {
+		t.Errorf("not done are %q", a.open)
 	}
 }
 
@@ -298,7 +298,7 @@ func (h *hosts) slow(usual time.Duration) {
 	h.far.thrives()
 	h.place.quick()
 	h.t.Logf("%s: a push takes %v, and took %v before", how, took, usual)
-	if took <= usual {
+	if took < 30*time.Millisecond { // what one answer takes, however quick the machines are
 		h.t.Errorf("the slow host is not slow")
 	}
 }
