@@ -23,6 +23,9 @@ import (
 // is no more to read.
 const hostVariable = "PLAINJOBS_TEST_HOST"
 
+// near is the name of the host that holds jobs, and is in trouble.
+const near = "near"
+
 const (
 	hostLease = time.Second
 	hostCall  = time.Second // the deadline of each call
@@ -63,7 +66,11 @@ func (d Driver) host(text string) error {
 	defer quiet()
 	var pusher, works sync.WaitGroup
 	pusher.Go(func() { h.push(ctx, pushing) })
-	works.Go(func() { h.work(ctx, jobA, jobHeld) })
+	jobs := []plainjobs.AnyJob{jobA}
+	if name == near {
+		jobs = append(jobs, jobHeld)
+	}
+	works.Go(func() { h.work(ctx, false, jobs) })
 	for commands := bufio.NewScanner(os.Stdin); commands.Scan(); {
 		if commands.Text() == "quiet" {
 			quiet()
@@ -101,7 +108,7 @@ func (h *host) do(ctx context.Context, line string) {
 	case "take": // over, what others held
 		var taking context.Context
 		taking, h.worker.stop = context.WithCancel(ctx)
-		h.worker.tasks.Go(func() { h.work(taking, jobStale, jobHeld) })
+		h.worker.tasks.Go(func() { h.work(taking, true, []plainjobs.AnyJob{jobStale, jobHeld}) })
 	case "rest":
 		h.worker.stop()
 		h.worker.tasks.Wait()
@@ -153,10 +160,9 @@ func (h *host) push(ctx, pushing context.Context) {
 	}
 }
 
-// work runs a worker on jobs until ctx ends. One that has jobs to hold holds
-// them; one that takes over ends them.
-func (h *host) work(ctx context.Context, jobs ...plainjobs.AnyJob) {
-	takes := jobs[0] == plainjobs.AnyJob(jobStale)
+// work runs a worker on jobs until ctx ends. One that takes over ends the jobs
+// that are to be held; another holds them.
+func (h *host) work(ctx context.Context, takes bool, jobs []plainjobs.AnyJob) {
 	q := plainjobs.New(h.b, nil)
 	plainjobs.Handle(q, jobA, func(context.Context, struct{}) error { return nil })
 	plainjobs.Handle(q, jobStale, func(_ context.Context, what string) error {
@@ -175,9 +181,6 @@ func (h *host) work(ctx context.Context, jobs ...plainjobs.AnyJob) {
 		}
 		return nil // too late: it must not count
 	})
-	if !takes && h.name != "near" {
-		jobs = jobs[:1]
-	}
 	if err := worker.New(q, &worker.Options{Jobs: jobs, Concurrency: 4, Grace: -1, Lease: hostLease, Logger: h.log}).Run(ctx); err != nil {
 		h.say("wrong: the worker ended: %v", err)
 	}

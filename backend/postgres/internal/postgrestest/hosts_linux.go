@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -175,7 +176,7 @@ func (d Driver) testHosts(t *testing.T) {
 	h.direct = direct
 	dsn := fmt.Sprintf("postgres://%s:%s@%s:%d/postgres?sslmode=disable", superuser, password, h.server.address, c.port)
 	h.place = net.join()
-	h.near, h.far = newMachine(t, h.place, "near", dsn), newMachine(t, net.join(), "far", dsn)
+	h.near, h.far = newMachine(t, h.place, near, dsn), newMachine(t, net.join(), "far", dsn)
 	rounds := 1
 	if long() {
 		rounds = 20
@@ -196,9 +197,7 @@ func (d Driver) testHosts(t *testing.T) {
 		m.tell("quiet")
 		m.says("is quiet")
 		m.mu.Lock()
-		for key, id := range m.acked {
-			acked[key] = id
-		}
+		maps.Copy(acked, m.acked)
 		m.mu.Unlock()
 	}
 	allEnd(t, direct)

@@ -131,7 +131,7 @@ func (d Driver) testSilentHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close()
+	defer func() { _ = silent.Close() }()
 	dsn := fmt.Sprintf("host=127.0.0.1,%s port=%d,%d user=%s dbname=postgres sslmode=disable target_session_attrs=read-write",
 		server.dir, silent.Addr().(*net.TCPAddr).Port, server.port, superuser)
 	b, err := d.Open(dsn, &postgres.Options{Schema: s.name})
