@@ -297,7 +297,7 @@ func (h *hosts) slow(usual time.Duration) {
 	h.far.thrives()
 	h.place.quick()
 	h.t.Logf("%s: a push takes %v, and took %v before", how, took, usual)
-	if took < 15*time.Millisecond { // what an answer takes at least, however quick the machines are
+	if strings.HasPrefix(how, "netem") && took < 30*time.Millisecond { // what one answer takes; a narrow link may let some pass at once
 		h.t.Errorf("the slow host is not slow")
 	}
 }
