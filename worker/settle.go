@@ -146,7 +146,11 @@ func (t *settler) store(batch []entry) {
 // try calls write until it works or the settler gives up.
 func (t *settler) try(op string, write func(context.Context) ([]backend.Lease, error)) {
 	for pause := newPause(); ; {
-		lost, err := write(t.giveUp)
+		// On a network that is silent an answer may never come; another
+		// connection may do better, and to repeat it does no harm.
+		ctx, cancel := context.WithTimeout(t.giveUp, t.s.opts.Lease)
+		lost, err := write(ctx)
+		cancel()
 		if err == nil {
 			for _, l := range lost {
 				t.s.opts.Logger.Warn("plainjobs: a run ended after its lease was lost; its end is not stored", "id", l.ID)

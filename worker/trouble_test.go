@@ -22,6 +22,7 @@ type troubled struct {
 	down      atomic.Bool // nothing that keeps a worker alive, or ticks, succeeds
 	unset     atomic.Bool // nothing can be said of jobs
 	unsettled atomic.Bool // nothing can be settled
+	silent    atomic.Bool // Complete gets no answer, once
 	pruning   atomic.Bool // there is always more to prune, which takes a while
 }
 
@@ -60,6 +61,10 @@ func (b *troubled) Beat(ctx context.Context, req backend.BeatRequest) (backend.B
 func (b *troubled) Complete(ctx context.Context, done []backend.Completion) ([]backend.Lease, error) {
 	if b.unsettled.Load() {
 		return nil, backend.ErrUnavailable
+	}
+	if b.silent.CompareAndSwap(true, false) {
+		<-ctx.Done()
+		return nil, ctx.Err()
 	}
 	return b.Backend.Complete(ctx, done)
 }
@@ -117,6 +122,24 @@ func TestStoreDoesNotAnswer(t *testing.T) {
 		if i := info(t, b, id); i.State != backend.Done || i.Failures != 0 || runs.Load() != 2 {
 			t.Errorf("after %d runs the job is %+v", runs.Load(), i)
 		}
+	})
+}
+
+// The end of a run whose answer never comes is stored again after a lease.
+func TestCompleteIsNotAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &troubled{Backend: memory.New(nil)}
+		b.silent.Store(true)
+		q := plainjobs.New(b, nil)
+		jobs := bind(q, jobA, func(context.Context, string) error { return nil })
+		id := perform(t, q, jobA.With(""))[0]
+		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 1})
+		time.Sleep(45 * time.Second)
+		synctest.Wait()
+		if s := state(t, b, id); s != backend.Done {
+			t.Errorf("the job is %v", s)
+		}
+		mustStop(t, stop)
 	})
 }
 

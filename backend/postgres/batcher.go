@@ -94,6 +94,10 @@ func (b *batcher[R]) run() {
 func (b *batcher[R]) serve(group []*entry[R]) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(group[0].ctx))
 	defer cancel()
+	if last, ok := lastDeadline(group); ok { // which the transaction can know
+		ctx, cancel = context.WithDeadline(ctx, last.Add(grace))
+		defer cancel()
+	}
 	left := int64(len(group))
 	var mu sync.Mutex
 	requests := make([]R, len(group))
@@ -117,4 +121,19 @@ func (b *batcher[R]) serve(group []*entry[R]) {
 		}
 		close(e.done)
 	}
+}
+
+// lastDeadline returns until when one of a group waits at most, if that is
+// known.
+func lastDeadline[R any](group []*entry[R]) (last time.Time, ok bool) {
+	for _, e := range group {
+		deadline, ok := e.ctx.Deadline()
+		if !ok {
+			return time.Time{}, false
+		}
+		if deadline.After(last) {
+			last = deadline
+		}
+	}
+	return last, true
 }

@@ -19,8 +19,23 @@
 // store's clock is the server's. It works through a pooler that lends
 // connections by transaction, without LISTEN (see [Options.NoListen]).
 //
+// # Networks
+//
 // On a network that is silent, a call ends with its context if the driver's do:
-// those of pgx do, those of lib/pq wait for an answer.
+// those of pgx do, those of lib/pq wait for an answer. The server ends a
+// transaction of which it hears nothing for as long as the call could have taken,
+// ten seconds at most, by idle_in_transaction_session_timeout, whatever the role
+// has set, so that the locks of a host that was cut off hold up nobody. A claim
+// whose jobs do not fit into the socket's buffer is not idle: it is ended when
+// the system gives the connection up, for which the server has tcp_user_timeout.
+//
+// # Failover
+//
+// With several hosts in the DSN, and target_session_attrs=read-write, a store
+// goes on with the server that took the primary's place. What was acknowledged
+// is there if the server had synchronous_standby_names, and synchronous_commit is
+// on; without, a failover loses the last moments of it. What was claimed or done
+// in the last moments may run again in either case.
 //
 // # The dead
 //

@@ -7,6 +7,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -203,6 +204,23 @@ const (
 	beginDurable = beginTx + `; SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'`
 )
 
+// patience is the last part of what a transaction begins with: how long the
+// server waits for its next statement, before it ends the session. The client
+// may be a host that was cut off, of which the server hears nothing: its locks
+// would keep its own row from being reaped, and others from its jobs and keys,
+// until the system gives the connection up, after a quarter of an hour or two
+// hours. A call that has ended sends no more, so to wait for as long as the call
+// may take ends none that could still be answered. It is whole seconds, for
+// those who count statements by their text.
+func patience(ctx context.Context) string {
+	wait := lockWait
+	if deadline, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(deadline)+2*grace)
+	}
+	seconds := max(1, int(math.Ceil(wait.Seconds())))
+	return fmt.Sprintf("; SET LOCAL idle_in_transaction_session_timeout TO '%ds'", seconds)
+}
+
 // transact runs f in a transaction, again where it may help. If it is durable
 // the commit waits for the disk.
 func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error) error {
@@ -217,7 +235,7 @@ func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error)
 		}
 		defer func() { _ = conn.Close() }() // it goes back to the pool, or was dropped
 		t := &tx{b: b, ctx: ctx, conn: conn}
-		err = b.begin(ctx, conn, begin)
+		err = b.begin(ctx, conn, begin+patience(ctx))
 		if err == nil {
 			err = f(t)
 		}

@@ -13,15 +13,18 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"testing"
 	"time"
 )
 
 // A Cluster is a throwaway PostgreSQL.
 type Cluster struct {
 	dir     string
-	Port    int
-	attr    *syscall.SysProcAttr // of who may run a server
-	revives bool                 // it starts again when it has crashed
+	Port    int                   // 0 until it runs is any that is free
+	listens string                // at which addresses it listens for TCP, beside the local one
+	start   func(*exec.Cmd) error // starts its process; nil is where we are
+	attr    *syscall.SysProcAttr  // of who may run a server
+	revives bool                  // it starts again when it has crashed
 	process *exec.Cmd
 	leash   io.WriteCloser // when it is closed, also by our death, the server stops
 	log     bytes.Buffer
@@ -96,7 +99,7 @@ func (c *Cluster) init(initdb string) error {
 // run starts the server. If it does not start, the directory is gone.
 func (c *Cluster) run() error {
 	postgres, err := program("postgres")
-	if err == nil {
+	if err == nil && c.Port == 0 {
 		c.Port, err = freePort()
 	}
 	if err != nil {
@@ -111,7 +114,11 @@ func (c *Cluster) run() error {
 		leash = `while [ ! -e "$0/stop" ]; do "$@"; sleep 0.1; done & loop=$!; cat >/dev/null; touch "$0/stop"
 			while kill -0 $loop 2>/dev/null; do kill -INT $(head -n 1 "$0/data/postmaster.pid"); sleep 0.1; done; rm -rf "$0"`
 	}
-	c.process = exec.Command("/bin/sh", "-c", leash, c.dir, postgres, "-D", data, "-k", c.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(c.Port),
+	addresses := "127.0.0.1"
+	if c.listens != "" {
+		addresses += "," + c.listens
+	}
+	c.process = exec.Command("/bin/sh", "-c", leash, c.dir, postgres, "-D", data, "-k", c.dir, "-h", addresses, "-p", strconv.Itoa(c.Port),
 		"-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "max_wal_size=1GB", "-c", "log_min_messages=fatal",
 		// Nothing here outlives the test, whose machine may have a slow disk.
 		"-c", "fsync=off", "-c", "full_page_writes=off")
@@ -120,7 +127,11 @@ func (c *Cluster) run() error {
 	if c.leash, err = c.process.StdinPipe(); err != nil {
 		return err
 	}
-	if err := c.process.Start(); err != nil {
+	start := (*exec.Cmd).Start
+	if c.start != nil {
+		start = c.start
+	}
+	if err := start(c.process); err != nil {
 		c.remove()
 		return err
 	}
@@ -174,8 +185,8 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
-// dsn returns how to connect through the socket.
-func (c *Cluster) dsn() string {
+// DSN returns how to connect through the socket.
+func (c *Cluster) DSN() string {
 	return fmt.Sprintf("host=%s port=%d user=%s dbname=postgres sslmode=disable", c.dir, c.Port, Superuser)
 }
 
@@ -184,7 +195,50 @@ func (c *Cluster) TCP(user, password, database string) string {
 	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s?sslmode=disable", user, password, c.Port, database)
 }
 
+// Dir returns the directory that has its socket.
+func (c *Cluster) Dir() string { return c.dir }
+
 func (c *Cluster) stop() {
 	_ = c.leash.Close()
 	_ = c.process.Wait()
+}
+
+// At starts a cluster that listens at an address of another place, too, for all
+// hosts of a network. Its process is started there by start. It is stopped at the
+// end of the test.
+func At(tb testing.TB, address, network string, start func(*exec.Cmd) error) *Cluster {
+	tb.Helper()
+	Own(tb) // or there may be nothing to start one from
+	initdb, err := program("initdb")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	c, err := newCluster()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	c.listens, c.start, c.Port = address, start, 5432
+	if err = c.init(initdb); err == nil {
+		err = c.admit(network)
+	}
+	if err != nil {
+		c.remove()
+		tb.Fatal(err)
+	}
+	if err := c.run(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(c.stop)
+	return c
+}
+
+// admit has the server let hosts of a network in.
+func (c *Cluster) admit(network string) error {
+	f, err := os.OpenFile(filepath.Join(c.dir, "data", "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = fmt.Fprintln(f, "host all all", network, "trust")
+	return err
 }

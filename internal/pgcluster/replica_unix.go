@@ -13,6 +13,12 @@ import (
 // of the test.
 func (c *Cluster) Replica(tb testing.TB) *Cluster {
 	tb.Helper()
+	return c.replicaAt(tb, 0)
+}
+
+// replicaAt is Replica at a port, which is any that is free if it is 0.
+func (c *Cluster) replicaAt(tb testing.TB, port int) *Cluster {
+	tb.Helper()
 	backup, err := program("pg_basebackup")
 	if err != nil {
 		tb.Skip(err)
@@ -21,6 +27,7 @@ func (c *Cluster) Replica(tb testing.TB) *Cluster {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	r.Port = port
 	makes := exec.Command(backup, "-h", c.dir, "-p", fmt.Sprint(c.Port), "-U", Superuser, "-D", filepath.Join(r.dir, "data"), "-R", "-c", "fast", "--no-sync")
 	makes.SysProcAttr, makes.Dir = r.attr, r.dir
 	if out, err := makes.CombinedOutput(); err != nil {

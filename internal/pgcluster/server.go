@@ -44,7 +44,7 @@ func Connect(tb testing.TB) (dsn string) {
 			server.missing = fmt.Sprintf("no PostgreSQL to test on: %v; install one, or name one by %s", err, Variable)
 			return
 		}
-		server.dsn = server.own.dsn()
+		server.dsn = server.own.DSN()
 	})
 	if server.missing != "" {
 		if os.Getenv("CI") == "true" { // which must not pass for want of a server

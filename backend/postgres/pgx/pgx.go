@@ -13,8 +13,11 @@ package pgx
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	driver "github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/plainjobs/plainjobs/backend/postgres"
@@ -24,7 +27,9 @@ import (
 // "host=… dbname=…"; what it leaves out is taken from the environment, as by
 // psql. See [postgres.New].
 //
-// With several hosts, add target_session_attrs=read-write. Behind a pooler that
+// With several hosts, add target_session_attrs=read-write; connect_timeout is
+// then 3 seconds for each, unless the DSN says otherwise, and should be less than
+// a third of the workers' lease. Behind a pooler that
 // lends connections by transaction and keeps no prepared statements, add
 // default_query_exec_mode=exec and set NoListen.
 func Open(dsn string, opts *postgres.Options) (*postgres.Backend, error) {
@@ -34,6 +39,9 @@ func Open(dsn string, opts *postgres.Options) (*postgres.Backend, error) {
 	}
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "plainjobs"
+	}
+	if config.ConnectTimeout == 0 && severalHosts(config) {
+		config.ConnectTimeout = hostTimeout
 	}
 	o := postgres.Options{}
 	if opts != nil {
@@ -52,6 +60,16 @@ func Open(dsn string, opts *postgres.Options) (*postgres.Backend, error) {
 // listens. Calls beyond that wait for each other, which is cheaper than what
 // more connections cost the server.
 const maxConns = 8
+
+// hostTimeout is how long one of several hosts may take to answer. One that has
+// lost its power never does, and the calls would end before the next is asked.
+const hostTimeout = 3 * time.Second
+
+// severalHosts reports whether there is another host to ask; what else pgx falls
+// back to is the same one without TLS.
+func severalHosts(config *driver.ConnConfig) bool {
+	return slices.ContainsFunc(config.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.Host != config.Host || f.Port != config.Port })
+}
 
 // Listen returns what [postgres.Options] needs to be told of other processes'
 // jobs, for a store on a *sql.DB of the application.

@@ -7,8 +7,10 @@ import (
 	"github.com/plainjobs/plainjobs/backend/postgres/pgx"
 )
 
-func TestMain(m *testing.M) { postgrestest.Main(m) }
+var driver = postgrestest.Driver{Name: "pgx", Open: pgx.Open}
 
-func Test(t *testing.T) { postgrestest.Run(t, postgrestest.Driver{Name: "pgx", Open: pgx.Open}) }
+func TestMain(m *testing.M) { postgrestest.Main(m, driver) }
 
-func Benchmark(b *testing.B) { postgrestest.Bench(b, postgrestest.Driver{Name: "pgx", Open: pgx.Open}) }
+func Test(t *testing.T) { postgrestest.Run(t, driver) }
+
+func Benchmark(b *testing.B) { postgrestest.Bench(b, driver) }

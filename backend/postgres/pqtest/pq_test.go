@@ -10,9 +10,11 @@ import (
 	"github.com/plainjobs/plainjobs/backend/postgres/internal/postgrestest"
 )
 
-func TestMain(m *testing.M) { postgrestest.Main(m) }
+var driver = postgrestest.Driver{Name: "postgres", Open: open}
 
-func Test(t *testing.T) { postgrestest.Run(t, postgrestest.Driver{Name: "postgres", Open: open}) }
+func TestMain(m *testing.M) { postgrestest.Main(m, driver) }
+
+func Test(t *testing.T) { postgrestest.Run(t, driver) }
 
 func open(dsn string, opts *postgres.Options) (*postgres.Backend, error) {
 	db, err := sql.Open("postgres", dsn)

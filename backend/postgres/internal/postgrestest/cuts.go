@@ -182,28 +182,7 @@ func (c *cutter) stalls(key func() string) {
 // check compares what was acknowledged with what is stored.
 func (c *cutter) check(direct *postgres.Backend) {
 	c.t.Helper()
-	stored := map[string]int64{}
-	for before := int64(0); ; {
-		page, err := direct.List(c.t.Context(), backend.ListRequest{Before: before, Limit: 1000})
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		for _, j := range page.Jobs {
-			if other, ok := stored[j.UniqueKey]; ok {
-				c.t.Errorf("jobs %d and %d have the key %s", other, j.ID, j.UniqueKey)
-			}
-			stored[j.UniqueKey] = j.ID
-		}
-		if before = page.Next; before == 0 {
-			break
-		}
-	}
-	for key, id := range c.acked {
-		if stored[key] != id {
-			c.t.Errorf("job %d was acknowledged for %s, stored is %d", id, key, stored[key])
-		}
-	}
-	if len(stored) != len(c.acked) {
-		c.t.Errorf("%d jobs are stored, %d were acknowledged", len(stored), len(c.acked))
+	if a := newAudit(c.t, direct, c.acked); a.stored != len(c.acked) {
+		c.t.Errorf("%d jobs are stored, %d were acknowledged", a.stored, len(c.acked))
 	}
 }

@@ -27,7 +27,14 @@ type Driver struct {
 }
 
 // Main is the TestMain of a driver's package.
-func Main(m *testing.M) {
+func Main(m *testing.M, d Driver) {
+	if text := os.Getenv(hostVariable); text != "" {
+		if err := d.host(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	pgcluster.Stop()
 	if code == 0 {
@@ -65,6 +72,10 @@ func Run(t *testing.T, d Driver) {
 	t.Run("Timeouts", d.testTimeouts)
 	t.Run("Cuts", d.testCuts)
 	t.Run("Crashes", d.testCrashes)
+	t.Run("Silence", d.testSilence)
+	t.Run("SilentHost", d.testSilentHost)
+	t.Run("Hosts", d.testHosts)
+	t.Run("Failover", d.testFailover)
 	t.Run("IdleTimeout", d.testIdleTimeout)
 	t.Run("NoConnections", d.testNoConnections)
 	t.Run("Replica", d.testReplica)

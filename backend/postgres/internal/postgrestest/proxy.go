@@ -22,6 +22,7 @@ type proxy struct {
 	left   int  // bytes that still pass
 	stalls bool // and then nothing does, instead of being cut
 	passed [2]int
+	broken chan struct{} // closed when the connections are cut
 }
 
 // newProxy starts a proxy, which is stopped at the end of the test.
@@ -31,7 +32,7 @@ func newProxy(tb testing.TB, to string) *proxy {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p := &proxy{tb: tb, to: to, listen: l, conns: map[net.Conn]struct{}{}}
+	p := &proxy{tb: tb, to: to, listen: l, conns: map[net.Conn]struct{}{}, broken: make(chan struct{})}
 	p.tasks.Go(p.accept)
 	tb.Cleanup(func() {
 		_ = l.Close()
@@ -76,8 +77,12 @@ func (p *proxy) pass(to, from net.Conn, answer bool) {
 			p.cut()
 			return
 		}
-		if stall { // until somebody gives up
+		if stall { // nor does the other side hear that this one gave up
+			p.mu.Lock()
+			broken := p.broken
+			p.mu.Unlock()
 			_, _ = io.Copy(io.Discard, from)
+			<-broken
 			return
 		}
 		if err != nil {
@@ -149,6 +154,8 @@ func (p *proxy) cut() {
 		_ = c.Close()
 	}
 	clear(p.conns)
+	close(p.broken)
+	p.broken = make(chan struct{})
 }
 
 func (p *proxy) drop(conns ...net.Conn) {

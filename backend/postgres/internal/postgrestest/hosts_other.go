@@ -1,0 +1,14 @@
+//go:build !linux
+
+package postgrestest
+
+import (
+	"errors"
+	"testing"
+)
+
+const hostVariable = "PLAINJOBS_TEST_HOST"
+
+func (d Driver) host(string) error { return errors.New("hosts are Linux's") }
+
+func (d Driver) testHosts(t *testing.T) { t.Skip("a network of namespaces takes Linux") }

@@ -1,0 +1,148 @@
+package postgrestest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/postgres"
+	"github.com/plainjobs/plainjobs/internal/pgcluster"
+)
+
+// commit is how many bytes the last message of a transaction has.
+const commit = len("Qxxxx") + len("COMMIT") + 1
+
+// testSilence has the network be silent when nothing is left of a transaction
+// but to commit it. The server, which does not hear that the client has given up,
+// must not keep its locks for it: others rescue its jobs, and push its keys.
+//
+// It is for pgx, whose calls end with their context on a silent network.
+func (d Driver) testSilence(t *testing.T) {
+	if d.Name != "pgx" {
+		t.Skip("a silent network is tested with pgx")
+	}
+	server := pgcluster.Own(t)
+	s := d.schema(t)
+	direct := s.open(t, &postgres.Options{Schema: s.name})
+	p := newProxy(t, fmt.Sprintf("127.0.0.1:%d", server.Port))
+	through := &pgcluster.Cluster{Port: p.port()}
+	b, err := d.Open(through.TCP(pgcluster.Superuser, pgcluster.Password, "postgres"), &postgres.Options{Schema: s.name, NoListen: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	keyed := newJob("k")
+	keyed.Unique = backend.Unique{Key: "key", For: 24 * time.Hour}
+	worker := int64(0)
+	var lease backend.Lease
+	rescued := func(ctx context.Context) error {
+		for ctx.Err() == nil {
+			r, err := direct.Reap(ctx, backend.ReapRequest{Expired: true})
+			if err != nil || r.Rescued > 0 {
+				return err
+			}
+		}
+		return ctx.Err()
+	}
+	for _, call := range []struct {
+		what   string
+		silent func(context.Context) error
+		others func(context.Context) error
+	}{
+		{"Beat", func(ctx context.Context) error {
+			_, err := b.Beat(ctx, backend.BeatRequest{Worker: backend.Worker{ID: worker, Lease: time.Second}})
+			return err
+		}, rescued},
+		{"Complete", func(ctx context.Context) error {
+			_, err := b.Complete(ctx, []backend.Completion{{Lease: lease, Result: []byte("r")}}) // one without is a statement alone
+			return err
+		}, rescued},
+		{"Push", func(ctx context.Context) error {
+			_, err := b.Push(ctx, []backend.NewJob{keyed})
+			return err
+		}, func(ctx context.Context) error {
+			_, err := direct.Push(ctx, []backend.NewJob{keyed})
+			return err
+		}},
+	} {
+		bytes := 0
+		for i := range 4 { // the last time is the silent one; until then statements are prepared
+			worker++
+			keyed.Unique.Key = fmt.Sprint("key", worker)
+			push(t, direct, "a", 1)
+			w := backend.Worker{ID: worker, Lease: time.Second}
+			jobs, err := direct.Claim(t.Context(), backend.ClaimRequest{Worker: w, Register: true, Names: []string{"a"}, Limit: 1, Suspects: true})
+			if err != nil || len(jobs) != 1 {
+				t.Fatalf("Claim = %d jobs, %v", len(jobs), err)
+			}
+			lease = jobs[0].Lease
+			if i == 3 {
+				break
+			}
+			p.count()
+			if err := call.silent(t.Context()); err != nil {
+				t.Fatalf("%s: %v", call.what, err)
+			}
+			bytes, _ = p.count()
+			if _, err := direct.Complete(t.Context(), []backend.Completion{{Lease: lease}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.arm(false, bytes-commit, true)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		if err := call.silent(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s on a silent network = %v, want the context's error", call.what, err)
+		}
+		cancel()
+		var open int
+		const query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND client_port > 0"
+		if err := s.db.QueryRow(query).Scan(&open); err != nil {
+			t.Fatal(err)
+		}
+		if open == 0 {
+			t.Errorf("%s has left no transaction open; there was nothing to see", call.what)
+		}
+		began := time.Now()
+		ctx, cancel = context.WithTimeout(t.Context(), 20*time.Second)
+		if err := call.others(ctx); err != nil {
+			t.Errorf("while %s is silent, others fail: %v", call.what, err)
+		}
+		cancel()
+		t.Logf("%s was silent: others went on after %v", call.what, time.Since(began))
+		p.disarm()
+		p.cut()
+	}
+}
+
+// testSilentHost opens a store on two hosts, of which the first one is silent,
+// as one is that has lost its power: no call may wait for it until it ends.
+//
+// It is for pgx, which knows several hosts.
+func (d Driver) testSilentHost(t *testing.T) {
+	if d.Name != "pgx" {
+		t.Skip("a DSN of several hosts is tested with pgx")
+	}
+	server := pgcluster.Own(t)
+	s := d.schema(t)
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // and nobody accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	dsn := fmt.Sprintf("host=127.0.0.1,%s port=%d,%d user=%s dbname=postgres sslmode=disable target_session_attrs=read-write",
+		server.Dir(), silent.Addr().(*net.TCPAddr).Port, server.Port, pgcluster.Superuser)
+	b, err := d.Open(dsn, &postgres.Options{Schema: s.name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // a third of the usual lease
+	defer cancel()
+	if _, err := b.Push(ctx, []backend.NewJob{newJob("a")}); err != nil {
+		t.Errorf("Push: %v", err)
+	}
+}

@@ -1,0 +1,115 @@
+//go:build unix
+
+package pgcluster
+
+import (
+	"database/sql"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// A Pair is two servers: a primary, and a standby that takes its place.
+type Pair struct {
+	tb               testing.TB
+	driver           string // as database/sql knows it
+	primary, standby *Cluster
+	dead             *Cluster // the primary that was, until it is rebuilt
+}
+
+// NewPair starts a pair, which is stopped at the end of the test. The standby
+// may lack what is acknowledged until Protect is called.
+func NewPair(tb testing.TB, driver string) *Pair {
+	tb.Helper()
+	Own(tb) // or there may be nothing to start one from
+	primary, err := startCluster()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(primary.stop)
+	return &Pair{tb: tb, driver: driver, primary: primary, standby: primary.Replica(tb)}
+}
+
+// DSN returns how to connect to whichever is the primary.
+func (p *Pair) DSN() string {
+	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d,127.0.0.1:%d/postgres?sslmode=disable&target_session_attrs=read-write",
+		Superuser, Password, p.primary.Port, p.standby.Port)
+}
+
+// Protect has the primary acknowledge only what the standby has, too. Somebody
+// must be pushing.
+//
+// Sessions hear of the setting one after the other. So at first it names a
+// standby that does not exist: once a commit waits for that one, all that come
+// later wait, for the true one then, and what came before is behind the mark.
+func (p *Pair) Protect() {
+	p.tb.Helper()
+	db := p.open(p.primary)
+	defer db.Close()
+	p.configure(db, "nobody")
+	p.until(db, "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep')")
+	var mark string
+	if err := db.QueryRowContext(p.tb.Context(), "SELECT pg_current_wal_lsn()::text").Scan(&mark); err != nil {
+		p.tb.Fatal(err)
+	}
+	p.configure(db, "*")
+	p.until(db, "SELECT EXISTS (SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming' AND flush_lsn >= '"+mark+"'::pg_lsn)")
+}
+
+func (p *Pair) configure(db *sql.DB, standbys string) {
+	p.tb.Helper()
+	for _, query := range []string{"ALTER SYSTEM SET synchronous_standby_names = '" + standbys + "'", "SELECT pg_reload_conf()"} {
+		if _, err := db.ExecContext(p.tb.Context(), query); err != nil {
+			p.tb.Fatalf("%s: %v", query, err)
+		}
+	}
+}
+
+// Fail kills the primary, at once or as an administrator in a hurry would, and
+// promotes the standby, which then acknowledges what it alone has.
+func (p *Pair) Fail(all bool) {
+	p.tb.Helper()
+	p.primary.Crash(p.tb, all)
+	p.primary, p.standby, p.dead = p.standby, nil, p.primary
+	db := p.open(p.primary)
+	defer db.Close()
+	promoted := false
+	if err := db.QueryRowContext(p.tb.Context(), "SELECT pg_promote(true, 60)").Scan(&promoted); err != nil || !promoted {
+		p.tb.Fatalf("the standby is not promoted: %v", err)
+	}
+}
+
+// Rebuild makes the dead primary the standby of the new one.
+func (p *Pair) Rebuild() {
+	p.tb.Helper()
+	p.dead.stop()
+	p.standby, p.dead = p.primary.replicaAt(p.tb, p.dead.Port), nil
+}
+
+// open connects as an administrator.
+func (p *Pair) open(c *Cluster) *sql.DB {
+	p.tb.Helper()
+	db, err := sql.Open(p.driver, c.DSN())
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	return db
+}
+
+// until waits until a query returns true.
+func (p *Pair) until(db *sql.DB, query string) {
+	p.tb.Helper()
+	for deadline := time.Now().Add(time.Minute); ; {
+		ok := false
+		if err := db.QueryRowContext(p.tb.Context(), query).Scan(&ok); err != nil {
+			p.tb.Fatalf("%s: %v", query, err)
+		}
+		if ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.tb.Fatalf("it does not happen: %s", query)
+		}
+		<-time.After(10 * time.Millisecond) // nobody tells
+	}
+}
