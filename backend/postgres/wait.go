@@ -58,13 +58,17 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 }
 
 // look reports whether a claim may find a job and, if not, in how long the time
-// of one comes, or 0. It locks nothing.
+// of one comes, or 0. It locks nothing. A worker ends many of its waits, and a
+// driver closes the connection of a call that is given up, with all that was
+// prepared on it: so a look is finished, unless it takes long.
 func (b *Backend) look(ctx context.Context, req backend.ClaimRequest) (ready bool, due time.Duration, err error) {
 	leave, err := b.enter()
 	if err != nil {
 		return false, 0, err
 	}
 	defer leave()
+	ctx, cancel := graced(ctx)
+	defer cancel()
 	names, _ := uncapped(req)
 	v, err := b.view(ctx, names, req.Suspects)
 	if err == nil && !v.plain {
