@@ -9,9 +9,9 @@ import (
 )
 
 // pollInterval is how soon a commit of another process, or of another
-// connection of this one, is noticed. Looking takes 10 µs, but Go's scheduler
-// wakes up a dozen times for each: every 100 ms, a worker that waits takes more
-// than half a percent of a core.
+// connection of this one, is noticed. Go's scheduler wakes up a dozen
+// times for each look: every 100 ms, a worker that waits takes more than half a
+// percent of a core.
 const pollInterval = 150 * time.Millisecond
 
 const (
