@@ -63,6 +63,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("Connections", d.testConnections)
 	t.Run("Serializable", d.testSerializable)
 	t.Run("WakeUp", d.testWakeUp)
+	t.Run("GivenUp", d.testGivenUp)
 	t.Run("WrongDSN", d.testWrongDSN)
 	t.Run("Rights", d.testRights)
 	t.Run("RightsOnTables", d.testRightsOnTables)

@@ -2,6 +2,8 @@ package postgrestest
 
 import (
 	"context"
+	"errors"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -48,4 +50,51 @@ func (s *schema) wakeUp(t *testing.T, waiter, pusher *postgres.Backend) time.Dur
 		t.Fatalf("Claim = %d jobs, %v", len(jobs), err)
 	}
 	return took
+}
+
+// testGivenUp gives up many waits, as a worker does whenever it has a slot free.
+// It must not lose the connection of a look that is under way: a driver closes
+// the one of a call that is cancelled, and the next has to prepare everything
+// anew.
+func (d Driver) testGivenUp(t *testing.T) {
+	s := d.schema(t)
+	b, err := d.Open(s.with("application_name="+s.name), &postgres.Options{Schema: s.name, NoListen: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	req := backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Minute}, Names: []string{"a"}, Limit: 10}
+	wait := func(atMost time.Duration) {
+		ctx, cancel := context.WithTimeout(t.Context(), atMost)
+		defer cancel()
+		if err := b.Wait(ctx, req); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Wait = %v, want the context's error", err)
+		}
+	}
+	sessions := func() (pids []int) {
+		rows, err := s.db.QueryContext(t.Context(), "SELECT pid FROM pg_stat_activity WHERE application_name = $1 ORDER BY pid", s.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var pid int
+			if err := rows.Scan(&pid); err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, pid)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		return pids
+	}
+	wait(100 * time.Millisecond)
+	before := sessions()
+	for range 200 {
+		wait(rand.N(2 * time.Millisecond))
+	}
+	if after := sessions(); !slices.Equal(after, before) {
+		t.Errorf("after waits that were given up the sessions are %v, were %v", after, before)
+	}
 }
