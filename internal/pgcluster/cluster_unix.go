@@ -21,7 +21,8 @@ import (
 type Cluster struct {
 	dir     string
 	Port    int                   // 0 until it runs is any that is free
-	listens string                // at which addresses it listens for TCP, beside the local one
+	listens string                // at which address it listens for TCP, beside the local one
+	admits  string                // the network whose hosts it lets in; empty is none
 	start   func(*exec.Cmd) error // starts its process; nil is where we are
 	attr    *syscall.SysProcAttr  // of who may run a server
 	revives bool                  // it starts again when it has crashed
@@ -92,6 +93,9 @@ func (c *Cluster) init(initdb string) error {
 	makes.SysProcAttr, makes.Dir = c.attr, c.dir
 	if out, err := makes.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	if c.admits != "" {
+		return c.admit()
 	}
 	return nil
 }
@@ -209,36 +213,25 @@ func (c *Cluster) stop() {
 func At(tb testing.TB, address, network string, start func(*exec.Cmd) error) *Cluster {
 	tb.Helper()
 	Own(tb) // or there may be nothing to start one from
-	initdb, err := program("initdb")
-	if err != nil {
-		tb.Fatal(err)
-	}
 	c, err := newCluster()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c.listens, c.start, c.Port = address, start, 5432
-	if err = c.init(initdb); err == nil {
-		err = c.admit(network)
-	}
-	if err != nil {
-		c.remove()
-		tb.Fatal(err)
-	}
-	if err := c.run(); err != nil {
+	c.listens, c.admits, c.start, c.Port = address, network, start, 5432
+	if err := c.make(); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(c.stop)
 	return c
 }
 
-// admit has the server let hosts of a network in.
-func (c *Cluster) admit(network string) error {
+// admit has the server let the hosts of its network in.
+func (c *Cluster) admit() error {
 	f, err := os.OpenFile(filepath.Join(c.dir, "data", "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	_, err = fmt.Fprintln(f, "host all all", network, "trust")
+	_, err = fmt.Fprintln(f, "host all all", c.admits, "trust")
 	return err
 }

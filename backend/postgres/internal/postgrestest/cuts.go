@@ -9,7 +9,6 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/postgres"
-	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
 // callTime is the deadline of each call while the network breaks, and slack how
@@ -95,16 +94,9 @@ func (c *cutter) try(key string, answer bool, n int) (broke bool) {
 // the way back, where the server has committed and cannot say so. Every job that
 // was acknowledged must be there, and none twice.
 func (d Driver) testCuts(t *testing.T) {
-	server := pgcluster.Own(t)
 	s := d.schema(t)
 	direct := s.open(t, &postgres.Options{Schema: s.name})
-	p := newProxy(t, fmt.Sprintf("127.0.0.1:%d", server.Port))
-	through := &pgcluster.Cluster{Port: p.port()}
-	b, err := d.Open(through.TCP(pgcluster.Superuser, pgcluster.Password, "postgres"), &postgres.Options{Schema: s.name, NoListen: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
+	p, b := s.openThrough(t)
 	c := &cutter{t: t, proxy: p, b: b, acked: map[string]int64{}}
 	most := 60
 	if long() {

@@ -2,10 +2,14 @@ package postgrestest
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
 	"testing"
+
+	"github.com/plainjobs/plainjobs/backend/postgres"
+	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
 // A proxy passes connections on to a server, until it is told to break them.
@@ -167,4 +171,18 @@ func (p *proxy) drop(conns ...net.Conn) {
 			p.tb.Logf("proxy: %v", err)
 		}
 	}
+}
+
+// openThrough opens a store in the schema through a proxy, which is closed at
+// the end of the test.
+func (s *schema) openThrough(t *testing.T) (*proxy, *postgres.Backend) {
+	t.Helper()
+	p := newProxy(t, fmt.Sprintf("127.0.0.1:%d", pgcluster.Own(t).Port))
+	through := &pgcluster.Cluster{Port: p.port()}
+	b, err := s.Open(through.TCP(pgcluster.Superuser, pgcluster.Password, "postgres"), &postgres.Options{Schema: s.name, NoListen: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return p, b
 }

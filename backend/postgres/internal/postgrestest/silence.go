@@ -25,16 +25,9 @@ func (d Driver) testSilence(t *testing.T) {
 	if d.Name != "pgx" {
 		t.Skip("a silent network is tested with pgx")
 	}
-	server := pgcluster.Own(t)
 	s := d.schema(t)
 	direct := s.open(t, &postgres.Options{Schema: s.name})
-	p := newProxy(t, fmt.Sprintf("127.0.0.1:%d", server.Port))
-	through := &pgcluster.Cluster{Port: p.port()}
-	b, err := d.Open(through.TCP(pgcluster.Superuser, pgcluster.Password, "postgres"), &postgres.Options{Schema: s.name, NoListen: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
+	p, b := s.openThrough(t)
 	keyed := newJob("k")
 	keyed.Unique = backend.Unique{Key: "key", For: 24 * time.Hour}
 	worker := int64(0)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/postgres"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
@@ -16,24 +17,21 @@ import (
 // foreign opens a pool as an application has its own, and a queue on it. Closing
 // the queue leaves the pool open.
 func foreign(ctx context.Context, d Driver, o Order) (db *sql.DB, queue *plainjobs.Queue, err error) {
+	var store backend.Backend
 	if d.Kind == Postgres {
-		db, err = sql.Open(d.SQL, o.DSN)
-	} else {
-		db, err = bare(ctx, d, o.Path, "FULL")
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	if d.Kind == Postgres {
-		store, err := postgres.New(db, &postgres.Options{Schema: o.Schema})
-		if err != nil {
-			return nil, nil, errors.Join(err, db.Close())
+		if db, err = sql.Open(d.SQL, o.DSN); err == nil {
+			store, err = postgres.New(db, &postgres.Options{Schema: o.Schema})
 		}
-		return db, plainjobs.New(store, nil), nil
+	} else {
+		if db, err = bare(ctx, d, o.Path, "FULL"); err == nil {
+			store, err = sqlite.New(db, nil)
+		}
 	}
-	store, err := sqlite.New(db, nil)
 	if err != nil {
-		return nil, nil, errors.Join(err, db.Close())
+		if db != nil {
+			err = errors.Join(err, db.Close())
+		}
+		return nil, nil, err
 	}
 	return db, plainjobs.New(store, nil), nil
 }
