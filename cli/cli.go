@@ -60,7 +60,8 @@ import (
 // An App is what the commands know of a program.
 type App struct {
 	// Open returns the queue. It is also made the default one, see
-	// plainjobs.SetDefault, and closed at the end.
+	// plainjobs.SetDefault, and closed at the end. An error ends the program with
+	// status 1, or with 2 if it is of [Usage].
 	Open func(ctx context.Context) (*plainjobs.Queue, error)
 	// Setup binds the handlers of declared jobs. It is called after Open by
 	// the commands work, dev, serve, list and check, and may be nil.
@@ -127,9 +128,19 @@ type statusError struct {
 func (e *statusError) Error() string { return e.err.Error() }
 func (e *statusError) Unwrap() error { return e.err }
 
+// Usage returns an error with which the program ends as one whose command line
+// is wrong: with status 2, and after saying where help is. It is for an
+// [App.Open] that was not told what to open. Of nil it returns nil.
+func Usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &statusError{statusUsage, err}
+}
+
 // usage returns an error of somebody who asked for what cannot be.
 func usage(format string, args ...any) error {
-	return &statusError{statusUsage, fmt.Errorf(format, args...)}
+	return Usage(fmt.Errorf(format, args...))
 }
 
 // nothing returns the error of having found nothing that was asked for.

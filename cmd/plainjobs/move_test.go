@@ -137,8 +137,8 @@ func TestMoveFails(t *testing.T) {
 	}{
 		{"missing.db", "new.db", "FROM: there is no database missing.db", 1},
 		{"old.db", "other.db", "the target is not empty", 1},
-		{"old.db", "mysql://host/db", "TO: mysql://…: this program opens", 1},
-		{"old.db", "postgres://u:secret@host/db", "can be read by everybody", 1},
+		{"old.db", "mysql://host/db", "TO: mysql://…: this program opens", 2},
+		{"old.db", "postgres://u:secret@host/db", "can be read by everybody", 2},
 		{"old.db", "postgres://u@127.0.0.1:1/db", "TO: ", 1},
 	} {
 		got := plain(t, dir, "move", test.from, test.to)

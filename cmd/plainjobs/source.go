@@ -13,6 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/postgres/pgx"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
+	"github.com/plainjobs/plainjobs/cli"
 )
 
 // A source is what --db says.
@@ -29,7 +30,7 @@ func (s *source) open() (backend.Backend, error) {
 		return modernc.Open(":memory:", nil)
 	}
 	if s.db == "" {
-		return nil, errors.New("which database? Give --db FILE, or set PLAINJOBS_DB")
+		return nil, cli.Usage(errors.New("which database? Give --db FILE, or set PLAINJOBS_DB"))
 	}
 	return openStore(s.db, s.told, s.command == "migrate")
 }
@@ -40,11 +41,11 @@ func openStore(db string, shown, create bool) (backend.Backend, error) {
 	if scheme, _, ok := strings.Cut(db, "://"); ok && scheme != "file" {
 		if u, err := url.Parse(db); err == nil && shown {
 			if _, secret := u.User.Password(); secret {
-				return nil, errors.New("a password on the command line can be read by everybody on this machine: set PLAINJOBS_DB, or PGPASSWORD, instead")
+				return nil, cli.Usage(errors.New("a password on the command line can be read by everybody on this machine: set PLAINJOBS_DB, or PGPASSWORD, instead"))
 			}
 		}
 		if scheme != "postgres" && scheme != "postgresql" {
-			return nil, fmt.Errorf("%s://…: this program opens SQLite files and postgres:// databases", scheme)
+			return nil, cli.Usage(fmt.Errorf("%s://…: this program opens SQLite files and postgres:// databases", scheme))
 		}
 		return pgx.Open(db, &postgres.Options{NoMigrate: !create})
 	}
