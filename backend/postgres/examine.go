@@ -293,6 +293,7 @@ func (b *Backend) listens() bool { return b.opts.Listen != nil && !b.opts.NoList
 // listening looks whether this process is notified. One that has just opened the
 // store is in a moment.
 func (e *examination) listening(ctx context.Context) error {
+	e.b.watch.hear()
 	for until := time.Now().Add(soonListens); e.b.listens() && !e.b.watch.listening.Load() && time.Now().Before(until); {
 		select {
 		case <-time.After(10 * time.Millisecond):

@@ -26,6 +26,7 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 	if err := backend.CheckClaim(req); err != nil {
 		return fmt.Errorf("postgres: wait: %w", err)
 	}
+	b.watch.hear()
 	poll := minPoll
 	for {
 		changed, closed := b.watch.channel()

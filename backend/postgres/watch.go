@@ -22,6 +22,7 @@ type watch struct {
 	mu        sync.Mutex
 	changed   chan struct{}
 	closed    bool
+	hearing   bool  // a goroutine listens
 	notifying bool  // a goroutine is at it
 	again     bool  // and has to do it again
 	lowest    int64 // the least of what it has to tell; 0 if there is none
@@ -30,9 +31,17 @@ type watch struct {
 func (w *watch) start(b *Backend) {
 	w.b = b
 	w.ctx, w.cancel = context.WithCancel(context.Background())
-	if b.listens() {
-		w.tasks.Go(w.listen)
+}
+
+// hear begins to listen. Who never waits needs no connection for it.
+func (w *watch) hear() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.hearing || w.closed || !w.b.listens() {
+		return
 	}
+	w.hearing = true
+	w.tasks.Go(w.listen)
 }
 
 // channel returns a channel that is closed at the next change, and whether the

@@ -63,7 +63,7 @@ func openQueue(place string) (*plainjobs.Queue, error) {
 func moveKilled(t *testing.T, from, to string) {
 	t.Helper()
 	killed := 0
-	for after := 30 * time.Millisecond; ; after += rand.N(after) { // soon long enough, on a slow machine too
+	for after := 30 * time.Millisecond; ; after += after/2 + rand.N(after) { // soon long enough, on a slow machine too
 		ctx, cancel := context.WithTimeout(t.Context(), after)
 		c := exec.CommandContext(ctx, os.Args[0])
 		c.Env = append(os.Environ(), moveFrom+"="+from, moveTo+"="+to)

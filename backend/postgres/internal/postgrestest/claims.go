@@ -106,7 +106,7 @@ func (d Driver) testClaims(t *testing.T) {
 				kills.Add(n)
 			}
 			select {
-			case <-time.After(20 * time.Millisecond):
+			case <-time.After(40 * time.Millisecond):
 			case <-ctx.Done():
 			}
 		}

@@ -90,7 +90,7 @@ func (s *station) redirect(to *station) {
 // slow has what the station is sent come late, and returns how, or an error if
 // the kernel can do nothing of the kind.
 func (s *station) slow() (how string, err error) {
-	for _, how := range []string{"netem delay 30ms", "tbf rate 256kbit burst 2kb latency 2s"} {
+	for _, how := range []string{"netem delay 30ms", "tbf rate 512kbit burst 2kb latency 2s"} {
 		command := append([]string{"tc", "qdisc", "replace", "dev", s.port, "root"}, strings.Fields(how)...)
 		one := s.net.hub.run(command...)
 		if one == nil {

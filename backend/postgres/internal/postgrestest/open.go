@@ -285,8 +285,13 @@ func (d Driver) testOpenAtOnce(t *testing.T) {
 // testOwnDB opens the store on an application's *sql.DB of one connection.
 func (d Driver) testOwnDB(t *testing.T) {
 	s := d.schema(t)
-	s.db.SetMaxOpenConns(1)
-	b, err := postgres.New(s.db, &postgres.Options{Schema: s.name})
+	db, err := sql.Open(d.Name, s.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	b, err := postgres.New(db, &postgres.Options{Schema: s.name})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +299,7 @@ func (d Driver) testOwnDB(t *testing.T) {
 		t.Errorf("Describe returned %+v", d)
 	}
 	push(t, b, "a", 1)
-	tx, err := s.db.BeginTx(t.Context(), nil)
+	tx, err := db.BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +322,7 @@ func (d Driver) testOwnDB(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.db.PingContext(t.Context()); err != nil {
+	if err := db.PingContext(t.Context()); err != nil {
 		t.Errorf("Close of the store closed the application's pool: %v", err)
 	}
 }

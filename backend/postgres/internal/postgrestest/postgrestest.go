@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -36,6 +37,9 @@ func Main(m *testing.M, d Driver) {
 		return
 	}
 	code := m.Run()
+	if app.db != nil {
+		_ = app.db.Close() // what it is connected to may be gone
+	}
 	pgcluster.Stop()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
@@ -63,6 +67,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("Connections", d.testConnections)
 	t.Run("Serializable", d.testSerializable)
 	t.Run("WakeUp", d.testWakeUp)
+	t.Run("Listens", d.testListens)
 	t.Run("GivenUp", d.testGivenUp)
 	t.Run("WrongDSN", d.testWrongDSN)
 	t.Run("Rights", d.testRights)
@@ -71,12 +76,6 @@ func Run(t *testing.T, d Driver) {
 	t.Run("Migrator", d.testMigrator)
 	t.Run("ReadOnly", d.testReadOnly)
 	t.Run("Timeouts", d.testTimeouts)
-	t.Run("Cuts", d.testCuts)
-	t.Run("Crashes", d.testCrashes)
-	t.Run("Silence", d.testSilence)
-	t.Run("SilentHost", d.testSilentHost)
-	t.Run("Hosts", d.testHosts)
-	t.Run("Failover", d.testFailover)
 	t.Run("IdleTimeout", d.testIdleTimeout)
 	t.Run("NoConnections", d.testNoConnections)
 	t.Run("Replica", d.testReplica)
@@ -84,6 +83,16 @@ func Run(t *testing.T, d Driver) {
 	t.Run("OpenAtOnce", d.testOpenAtOnce)
 	t.Run("OwnDB", d.testOwnDB)
 	t.Run("ForeignTransactions", d.testForeignTransactions)
+	// These wait for leases and timeouts most of the time.
+	for name, test := range map[string]func(*testing.T){
+		"Cuts": d.testCuts, "Crashes": d.testCrashes, "Failover": d.testFailover,
+		"Hosts": d.testHosts, "Silence": d.testSilence, "SilentHost": d.testSilentHost,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t)
+		})
+	}
 }
 
 // store returns a new store, in a schema of its own, whose clock can be moved.
@@ -118,24 +127,27 @@ type schema struct {
 	db        *sql.DB // the application's
 }
 
+// app is the application's database. All tests share it, as to connect takes
+// longer than many of them.
+var app struct {
+	once sync.Once
+	db   *sql.DB
+	err  error
+}
+
 var lastSchema atomic.Int64
 
 // schema returns a new one, which is dropped at the end of the test.
 func (d Driver) schema(tb testing.TB) *schema {
 	tb.Helper()
 	dsn := pgcluster.Connect(tb)
-	db, err := sql.Open(d.Name, dsn)
-	if err != nil {
-		tb.Fatal(err)
+	app.once.Do(func() { app.db, app.err = sql.Open(d.Name, dsn) })
+	if app.err != nil {
+		tb.Fatal(app.err)
 	}
 	// On a server that is somebody's, several binaries may test at once.
-	s := &schema{d, dsn, fmt.Sprintf("test_%08x_%d", rand.Uint32(), lastSchema.Add(1)), db}
-	tb.Cleanup(func() {
-		s.exec(tb, "DROP SCHEMA IF EXISTS "+s.name+" CASCADE")
-		if err := db.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
+	s := &schema{d, dsn, fmt.Sprintf("test_%08x_%d", rand.Uint32(), lastSchema.Add(1)), app.db}
+	tb.Cleanup(func() { s.exec(tb, "DROP SCHEMA IF EXISTS "+s.name+" CASCADE") })
 	return s
 }
 

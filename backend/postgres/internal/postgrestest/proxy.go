@@ -179,7 +179,7 @@ func (s *schema) openThrough(t *testing.T) (*proxy, *postgres.Backend) {
 	t.Helper()
 	p := newProxy(t, fmt.Sprintf("127.0.0.1:%d", pgcluster.Own(t).Port))
 	through := &pgcluster.Cluster{Port: p.port()}
-	b, err := s.Open(through.TCP(pgcluster.Superuser, pgcluster.Password, "postgres"), &postgres.Options{Schema: s.name, NoListen: true})
+	b, err := s.Open(through.TCP(pgcluster.Superuser, pgcluster.Password, "postgres")+"&application_name="+s.name, &postgres.Options{Schema: s.name, NoListen: true})
 	if err != nil {
 		t.Fatal(err)
 	}

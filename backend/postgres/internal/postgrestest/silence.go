@@ -97,8 +97,8 @@ func (d Driver) testSilence(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			err := call.silent(ctx)
 			cancel()
-			const query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND client_port > 0"
-			if err := s.db.QueryRow(query).Scan(&open); err != nil {
+			const query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND application_name = $1"
+			if err := s.db.QueryRow(query, s.name).Scan(&open); err != nil {
 				t.Fatal(err)
 			}
 			if open > 0 && !errors.Is(err, context.DeadlineExceeded) {

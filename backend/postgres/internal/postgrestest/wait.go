@@ -32,6 +32,40 @@ func (d Driver) testWakeUp(t *testing.T) {
 	}
 }
 
+// testListens looks for the connection that listens: a store that only pushes and
+// claims has none.
+func (d Driver) testListens(t *testing.T) {
+	if d.Name != "pgx" {
+		t.Skip("database/sql cannot listen, and package pgx can")
+	}
+	s := d.schema(t)
+	b := s.open(t, &postgres.Options{Schema: s.name})
+	listens := func() (n int) {
+		err := s.db.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' || $1 || '%' AND pid <> pg_backend_pid()",
+			s.name).Scan(&n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	push(t, b, "b", 1)
+	req := backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Minute}, Register: true, Names: []string{"a"}, Limit: 10}
+	if _, err := b.Claim(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	if n := listens(); n != 0 {
+		t.Errorf("%d connections listen for a store that has not waited", n)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	waited := make(chan error, 1)
+	go func() { waited <- b.Wait(ctx, req) }()
+	s.until(t, func() bool { return listens() == 1 })
+	cancel()
+	if err := <-waited; !errors.Is(err, context.Canceled) {
+		t.Errorf("Wait = %v, want the context's error", err)
+	}
+}
+
 func (s *schema) wakeUp(t *testing.T, waiter, pusher *postgres.Backend) time.Duration {
 	t.Helper()
 	w := backend.Worker{ID: 1, Lease: time.Minute}
