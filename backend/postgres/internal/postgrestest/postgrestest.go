@@ -84,14 +84,19 @@ func Run(t *testing.T, d Driver) {
 	t.Run("OwnDB", d.testOwnDB)
 	t.Run("ForeignTransactions", d.testForeignTransactions)
 	// These wait for leases and timeouts most of the time.
-	for name, test := range map[string]func(*testing.T){
-		"Cuts": d.testCuts, "Crashes": d.testCrashes, "Failover": d.testFailover,
-		"Hosts": d.testHosts, "Silence": d.testSilence, "SilentHost": d.testSilentHost,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t)
-		})
+	t.Run("Cuts", beside(d.testCuts))
+	t.Run("Crashes", beside(d.testCrashes))
+	t.Run("Failover", beside(d.testFailover))
+	t.Run("Hosts", beside(d.testHosts))
+	t.Run("Silence", beside(d.testSilence))
+	t.Run("SilentHost", beside(d.testSilentHost))
+}
+
+// beside returns a test that runs beside others.
+func beside(test func(*testing.T)) func(*testing.T) {
+	return func(t *testing.T) {
+		t.Parallel()
+		test(t)
 	}
 }
 
