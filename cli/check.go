@@ -37,12 +37,16 @@ is passed over by a run; it is a finding all the same, as data are lost.`,
 	c.Flags().StringSliceVar(&ignore, "ignore", nil, "jobs with these `NAMES` are other programs'")
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
-		q, done, err := p.setUp(ctx)
+		var r report
+		q, done, err := p.setUp(context.WithValue(ctx, looks{}, true))
+		if errors.Is(err, backend.ErrSchemaTooOld) {
+			r.bad("store", "migrate, or the first process of this build", "%v", err)
+			return s.report(&r)
+		}
 		if err != nil {
 			return err
 		}
 		defer done()
-		var r report
 		r.schema(ctx, q)
 		r.handlers(q)
 		r.schedules(s)

@@ -50,6 +50,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -61,7 +62,7 @@ import (
 type App struct {
 	// Open returns the queue. It is also made the default one, see
 	// plainjobs.SetDefault, and closed at the end. An error ends the program with
-	// status 1, or with 2 if it is of [Usage].
+	// status 1, or with 2 if it is of [Usage]. See [Looks].
 	Open func(ctx context.Context) (*plainjobs.Queue, error)
 	// Setup binds the handlers of declared jobs. It is called after Open by
 	// the commands work, dev, serve, list and check, and may be nil.
@@ -94,6 +95,10 @@ func Commands(app App) []*cobra.Command {
 // those of [Main] do.
 func Execute(root *cobra.Command) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage("%s: %w%s", c.Name(), err, likeFlag(c, err)) })
+	for _, c := range root.Commands() {
+		nameExamples(root.Name(), c)
+	}
 	if root.SuggestionsMinimumDistance == 0 {
 		root.SuggestionsMinimumDistance = 2
 	}
@@ -109,6 +114,18 @@ func Execute(root *cobra.Command) int {
 		fmt.Fprintf(root.ErrOrStderr(), "See \"%s help\".\n", root.Name())
 	}
 	return s
+}
+
+// nameExamples has the examples of a command of this package begin with the
+// program's name, so that they can be typed.
+func nameExamples(program string, c *cobra.Command) {
+	lines := strings.Split(c.Example, "\n")
+	for i, line := range lines {
+		if strings.HasPrefix(strings.TrimSpace(line)+" ", c.Name()+" ") {
+			lines[i] = "  " + program + " " + strings.TrimSpace(line)
+		}
+	}
+	c.Example = strings.Join(lines, "\n")
 }
 
 // The exit statuses. After a signal it is 128 and the signal's number.
@@ -127,6 +144,12 @@ type statusError struct {
 
 func (e *statusError) Error() string { return e.err.Error() }
 func (e *statusError) Unwrap() error { return e.err }
+
+// Looks reports whether [App.Open] is called by a command that changes nothing,
+// as check, doctor, jobs or completion in a shell. A program may then leave the
+// tables as they are, by NoMigrate in the options of its store: check then tells
+// that they are old, before a deploy changes them.
+func Looks(ctx context.Context) bool { return ctx.Value(looks{}) != nil }
 
 // Usage returns an error with which the program ends as one whose command line
 // is wrong: with status 2, and after saying where help is. It is for an
@@ -151,6 +174,9 @@ func nothing(format string, args ...any) error {
 // errFailed ends a command that has said already what is wrong.
 var errFailed = &statusError{statusFailed, errors.New("")}
 
+// cobraUsage are the beginnings of cobra's errors of usage, which have no type.
+var cobraUsage = []string{"unknown command", "accepts ", "requires at least ", "accepts at most ", "required flag"}
+
 func statusOf(err error) int {
 	if e, ok := errors.AsType[*statusError](err); ok {
 		return e.status
@@ -160,7 +186,7 @@ func statusOf(err error) int {
 		return statusSignal + 2
 	case errors.Is(err, plainjobs.ErrNotFound):
 		return statusNothing
-	case strings.HasPrefix(err.Error(), "unknown command"): // cobra's, which has no type
+	case slices.ContainsFunc(cobraUsage, func(begin string) bool { return strings.HasPrefix(err.Error(), begin) }):
 		return statusUsage
 	}
 	return statusFailed

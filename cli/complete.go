@@ -38,16 +38,35 @@ func (p *program) names() []string {
 	for _, d := range engine.Definitions() {
 		all[d.Name] = true
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), completeWait)
 	defer cancel()
-	if q, done, err := p.open(ctx); err == nil {
-		defer done()
-		known, _ := q.Names(ctx) // none, if it does not tell
-		for _, n := range known {
-			if n.Name != "" {
-				all[n.Name] = true
-			}
+	stored := make(chan []string, 1)
+	go func() { stored <- p.storedNames(ctx) }() // opening may take as long as it likes
+	select {
+	case names := <-stored:
+		for _, name := range names {
+			all[name] = true
 		}
+	case <-ctx.Done():
 	}
+	// One that would write to the terminal is not for typing.
+	maps.DeleteFunc(all, func(name string, _ bool) bool { return name == "" || clean(name) != name })
 	return slices.Sorted(maps.Keys(all))
+}
+
+// completeWait is how long whoever presses a key waits for the store.
+const completeWait = time.Second
+
+// storedNames returns the names of jobs in the store; none, if it does not tell.
+func (p *program) storedNames(ctx context.Context) (names []string) {
+	q, done, err := p.look(ctx)
+	if err != nil {
+		return nil
+	}
+	defer done()
+	known, _ := q.Names(ctx)
+	for _, n := range known {
+		names = append(names, n.Name)
+	}
+	return names
 }

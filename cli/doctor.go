@@ -25,7 +25,7 @@ mends what is wrong.`,
 	}
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
-		q, done, err := p.open(ctx)
+		q, done, err := p.look(ctx)
 		if err != nil {
 			return err
 		}

@@ -30,6 +30,7 @@ to that from now on, and with --forget to none; paused workers begin at once.`,
   env --forget`,
 		Args: takes(0, 1),
 	}
+	jsonFlag(c)
 	c.Flags().BoolVar(&forget, "forget", false, "belong to no environment, so that any worker may work")
 	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
 		if forget && len(args) > 0 || len(args) > 0 && args[0] == "" {
@@ -48,6 +49,8 @@ to that from now on, and with --forget to none; paused workers begin at once.`,
 		switch {
 		case err != nil:
 			return err
+		case !forget && len(args) == 0 && s.json:
+			return s.object(belonging{home})
 		case !forget && len(args) == 0 && home != "":
 			_, err := fmt.Fprintln(s.out, clean(home))
 			return err
@@ -65,9 +68,17 @@ to that from now on, and with --forget to none; paused workers begin at once.`,
 		case !moved:
 			return errors.New("env: somebody else has changed it at the same time: look at it again")
 		}
+		if s.json {
+			return s.object(belonging{to})
+		}
 		s.say("%s", belongs(to))
 		return nil
 	})
+}
+
+// belonging is what env prints with --json.
+type belonging struct {
+	Environment string `json:"environment"`
 }
 
 func belongs(home string) string {

@@ -49,7 +49,7 @@ The file is only for its owner to read, as payloads may be secret.`,
 		case !toFile && p.terminal(s.out):
 			return usage("export: the jobs go to a terminal: give a FILE, or send them on with | or >")
 		}
-		q, done, err := p.open(ctx)
+		q, done, err := p.look(ctx)
 		if err != nil {
 			return err
 		}

@@ -2,9 +2,14 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
@@ -31,7 +36,7 @@ func TestGolden(t *testing.T) {
 		"cancel":    {"cancel 6 --json", "cancel 4", "cancel 1", "cancel --all --name import --dry-run", "cancel --all --yes"},
 		"delete":    {"delete 2", "delete 4", "delete --all", "delete --all --state running --yes", "delete --all --state any --yes --json", "jobs"},
 		"perform":   {`perform welcome {"to":"x@example.com"}`, `perform welcome {"to":"x@example.com"}`, `perform sum [1] --json --in 5m`, `perform import-old "x"`, "show 9 --json", `perform welcome {"too":"x"}`, `perform welcome {"to":1}`, `perform welcome {`, `perform sum [1][2]`, "perform welcome", `perform welcom {}`, `perform other {"x":1} --unchecked`, "show 12 --json", `perform other x --unchecked`, "perform", "perform sum [] --in -5m"},
-		"pause":     {"pause invoice", "stats", "resume invoice", "resume welcome", "pause --all", "why 6", "resume --all", "pause --schedule often", "schedules often", "resume --schedule often", "pause --schedule oftn", "pause invoce", "pause", "pause x --all"},
+		"pause":     {"pause invoice", "stats", "resume invoice", "resume welcome", "pause --all", "why 6", "resume --all", "pause --schedule often", "schedules often", "resume --schedule often", "pause --schedule oftn", "pause invoce", "pause", "pause x --all", "pause invoice --json", "resume --all --json", "pause --schedule often --json"},
 		"schedules": {"schedules", "schedules --json", "schedules nightly --next 3", "schedules nightly --next 2 --zone America/New_York --json", "schedules often --next 2", "schedules nigtly", "schedules --zone Mars/Olympus", "schedules --next -1"},
 		"workers":   {"workers", "workers --json", "workers x"},
 		"top":       {"top", "top --every 1ns"},
@@ -40,7 +45,7 @@ func TestGolden(t *testing.T) {
 			"import testdata/export.jsonl", "import testdata/export.jsonl --json", "import testdata/export.jsonl extra", "import", "import testdata/damaged.jsonl",
 			"import testdata/missing.jsonl", "import testdata", "import testdata/jobs.golden", "import -", "stats",
 		},
-		"env": {"env", "env staging", "env", "doctor", "env --forget", "env", "env x --forget", "env x y"},
+		"env": {"env", "env staging", "env", "doctor", "env --forget", "env", "env x --forget", "env x y", "env --json", "env staging --json"},
 	} {
 		t.Run(file, func(t *testing.T) {
 			w := newWorld(t)
@@ -48,6 +53,14 @@ func TestGolden(t *testing.T) {
 			w.golden(t, file, commands...)
 		})
 	}
+}
+
+// An hour that is there twice is marked.
+func TestDoubled(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	w.pass(210 * 24 * time.Hour) // to the day before clocks are turned back in Berlin
+	w.golden(t, "doubled", "schedules nightly --next 3", "schedules nightly --next 2 --json")
 }
 
 // The same where there is nothing.
@@ -82,7 +95,7 @@ func TestHelp(t *testing.T) {
 	for _, c := range w.commands() {
 		name := c.Name()
 		out := w.must(t, 0, name, "--help").out
-		for _, want := range []string{"Examples:\n  " + name, "Usage:\n  app " + name, c.Long[:20]} {
+		for _, want := range []string{"Examples:\n  app " + name, "Usage:\n  app " + name, c.Long[:20]} {
 			if !strings.Contains(out, want) {
 				t.Errorf("%s --help does not say %q:\n%s", name, want, out)
 			}
@@ -110,6 +123,8 @@ func TestEnvironment(t *testing.T) {
 	if got := w.must(t, 0, "jobs", "--state", "done").out; !strings.Contains(got, `"state":"done"`) {
 		t.Errorf("against the environment jobs says %s", got)
 	}
+	t.Setenv("PLAINJOBS_LIMIT", "") // as a unit or a pod has what it leaves out
+	w.must(t, 0, "jobs")
 	t.Setenv("PLAINJOBS_LIMIT", "many")
 	if got := w.must(t, 2, "jobs"); !strings.Contains(got.err, "PLAINJOBS_LIMIT=many") {
 		t.Errorf("a variable that is wrong is answered by %q", got.err)
@@ -135,6 +150,9 @@ func TestBrokenStore(t *testing.T) {
 func TestCompletion(t *testing.T) {
 	w := newWorld(t)
 	w.fill(t)
+	if _, err := w.store.Push(t.Context(), []backend.NewJob{{Name: "ev\x1b[31mil", MaxAttempts: 1}}); err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		args []string
 		want []string
@@ -147,10 +165,76 @@ func TestCompletion(t *testing.T) {
 		{[]string{"schedules", ""}, []string{"nightly", "often"}},
 	} {
 		got := w.must(t, 0, append([]string{"__complete"}, test.args...)...)
+		if strings.ContainsAny(got.out, "\x1b\a") {
+			t.Errorf("%q writes %q to the terminal", test.args, got.out)
+		}
 		for _, want := range test.want {
 			if !strings.Contains(got.out, want+"\n") {
 				t.Errorf("%q is completed by %q, without %s", test.args, got.out, want)
 			}
+		}
+	}
+}
+
+// Who completes a name waits for no store.
+func TestCompletionOfSilentStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		silent := make(chan struct{})
+		w.app.Open = func(context.Context) (*plainjobs.Queue, error) {
+			<-silent
+			return nil, errBroken
+		}
+		begin := time.Now()
+		if got := w.must(t, 0, "__complete", "perform", ""); !strings.Contains(got.out, "welcome\n") {
+			t.Errorf("completed by %q", got.out)
+		}
+		if took := time.Since(begin); took > completeWait {
+			t.Errorf("it took %v", took)
+		}
+		close(silent)
+	})
+}
+
+// A wrong command line ends with 2, also where it is the root's or another's of
+// a program's own.
+func TestUsageOfOwnCommands(t *testing.T) {
+	w := newWorld(t)
+	for _, args := range [][]string{{"--bogus"}, {"--json", "stats"}, {"order"}, {"order", "1", "--bogus"}, {"order", "1", "2"}, {"ordr"}} {
+		var out, err buffer
+		root := w.root(&out, &err, args...)
+		root.AddCommand(&cobra.Command{Use: "order N", Args: cobra.ExactArgs(1), RunE: func(*cobra.Command, []string) error { return nil }})
+		if got := Execute(root); got != statusUsage || !strings.Contains(err.String(), `See "app help"`) {
+			t.Errorf("%q ended with %d: %s", args, got, err.String())
+		}
+	}
+}
+
+// Commands that change nothing say so to Open, and check tells of old tables.
+func TestLooks(t *testing.T) {
+	for _, test := range []struct {
+		args  []string
+		looks bool
+	}{
+		{[]string{"jobs"}, true}, {[]string{"stats"}, true}, {[]string{"show", "1"}, true}, {[]string{"list"}, true}, {[]string{"doctor"}, true},
+		{[]string{"export"}, true}, {[]string{"__complete", "perform", ""}, true}, {[]string{"check"}, true},
+		{[]string{"retry", "1"}, false}, {[]string{"pause", "--all"}, false}, {[]string{"migrate"}, false}, {[]string{"work", "--drain"}, false},
+	} {
+		w := newWorld(t)
+		asked := false
+		w.app.Open = func(ctx context.Context) (*plainjobs.Queue, error) {
+			asked = true
+			if Looks(ctx) != test.looks {
+				t.Errorf("%q is opened with Looks = %v", test.args, !test.looks)
+			}
+			return nil, fmt.Errorf("%w: version 1", backend.ErrSchemaTooOld)
+		}
+		got := w.run(test.args...)
+		if !asked {
+			t.Errorf("%q opens nothing", test.args)
+		}
+		if test.args[0] == "check" && (got.status != 1 || !strings.Contains(got.out, "version 1") || !strings.Contains(got.out, "migrate")) {
+			t.Errorf("check ended with %d: %s%s", got.status, got.out, got.err)
 		}
 	}
 }

@@ -43,7 +43,7 @@ for with --exact, unless it is by name and state alone, which costs nothing.`,
 		if limit < 1 || before < 0 {
 			return usage("--limit is at least 1, and --before a job's number")
 		}
-		q, done, err := p.open(ctx)
+		q, done, err := p.look(ctx)
 		if err != nil {
 			return err
 		}

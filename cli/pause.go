@@ -40,6 +40,7 @@ func (p *program) holdCommand(pause bool, c *cobra.Command) *cobra.Command {
 	c.Args = takes(0, 1)
 	c.Flags().BoolVar(&all, "all", false, "jobs of all names")
 	c.Flags().StringVar(&schedule, "schedule", "", "the schedule called `NAME`, instead of jobs")
+	jsonFlag(c)
 	completesFirst(c, p.names)
 	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
 		if chosen := len(args) + count(all) + count(schedule != ""); chosen != 1 {
@@ -51,6 +52,7 @@ func (p *program) holdCommand(pause bool, c *cobra.Command) *cobra.Command {
 		}
 		defer done()
 		past := map[bool]string{true: "paused", false: "resumed"}[pause]
+		made := held{Schedule: schedule, All: all, Paused: pause}
 		switch {
 		case schedule != "":
 			err = q.PauseSchedule(ctx, schedule, pause)
@@ -71,13 +73,26 @@ func (p *program) holdCommand(pause bool, c *cobra.Command) *cobra.Command {
 				return nothing("no job is called %s%s", name, didYouMean(name, keys(names)))
 			}
 			err = hold(ctx, q, name, pause)
+			made.Name = name
 			past = "jobs called " + name + ": " + past
 		}
-		if err == nil {
-			s.say("%s", past)
+		switch {
+		case err != nil:
+			return err
+		case s.json:
+			return s.object(made)
 		}
-		return err
+		s.say("%s", past)
+		return nil
 	})
+}
+
+// held is what pause and resume print with --json.
+type held struct {
+	Name     string `json:"name,omitempty"`
+	Schedule string `json:"schedule,omitempty"`
+	All      bool   `json:"all,omitempty"`
+	Paused   bool   `json:"paused"`
 }
 
 func hold(ctx context.Context, q *plainjobs.Queue, name string, pause bool) error {

@@ -144,6 +144,8 @@ func (s *screen) result(ctx context.Context, q *plainjobs.Queue, id int64) error
 	for {
 		i, err := q.Get(ctx, id)
 		switch {
+		case ctx.Err() != nil:
+			return fmt.Errorf("interrupted; job #%d stays: %w", id, ctx.Err())
 		case err != nil:
 			return err
 		case !i.State.Terminal():

@@ -64,19 +64,38 @@ type action func(ctx context.Context, s *screen, args []string) error
 // command completes c by what all commands have in common.
 func (p *program) command(c *cobra.Command, do action) *cobra.Command {
 	return p.whole(c, func(ctx context.Context, s *screen, args []string) error {
-		ctx, stop := context.WithCancel(ctx)
-		defer stop()
+		ctx, stop := context.WithCancelCause(ctx)
+		defer stop(nil)
 		signals := make(chan os.Signal, 1)
-		defer p.notify(signals)()
+		ignore := p.notify(signals)
+		defer ignore()
 		go func() {
 			select {
-			case <-signals:
-				stop()
+			case first := <-signals:
+				ignore() // the next one ends the program, whatever holds it up
+				stop(signalled{first})
 			case <-ctx.Done():
 			}
 		}()
-		return do(ctx, s, args)
+		err := do(ctx, s, args)
+		if cause, ok := errors.AsType[signalled](context.Cause(ctx)); ok && errors.Is(err, context.Canceled) {
+			return &statusError{statusSignal + signalNumber(cause.Signal), interrupted(err)}
+		}
+		return err
 	})
+}
+
+// signalled is why a command's context has ended.
+type signalled struct{ os.Signal }
+
+func (s signalled) Error() string { return s.String() }
+
+// interrupted returns an error that says so.
+func interrupted(err error) error {
+	if strings.Contains(err.Error(), "interrupted") {
+		return err
+	}
+	return fmt.Errorf("interrupted: %w", err)
 }
 
 // whole is command for an action that sees to signals by itself.
@@ -112,6 +131,13 @@ func takes(least, most int) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+type looks struct{}
+
+// look is open for a command that changes nothing.
+func (p *program) look(ctx context.Context) (*plainjobs.Queue, func(), error) {
+	return p.open(context.WithValue(ctx, looks{}, true))
 }
 
 // open returns the queue, and a function that closes it.
@@ -181,7 +207,7 @@ func variables(c *cobra.Command) (first string) {
 func fromEnvironment(c *cobra.Command) (err error) {
 	c.NonInheritedFlags().VisitAll(func(f *pflag.Flag) {
 		text, set := os.LookupEnv(variable(f.Name))
-		if f.Changed || !set || f.Name == "help" || err != nil {
+		if f.Changed || !set || text == "" || f.Name == "help" || err != nil {
 			return
 		}
 		if e := c.Flags().Set(f.Name, text); e != nil {

@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"time"
+	"unicode/utf8"
 
 	"github.com/plainjobs/plainjobs"
 )
@@ -59,7 +60,7 @@ func recordOf(i *plainjobs.Info) *record {
 	if i.ProgressTotal != 0 || i.ProgressDone != 0 {
 		r.Progress = &progress{i.ProgressDone, i.ProgressTotal}
 	}
-	if json.Valid(i.Payload) {
+	if plainJSON(i.Payload) {
 		r.Payload = i.Payload
 	} else {
 		r.PayloadBase64 = i.Payload
@@ -72,6 +73,10 @@ func recordOf(i *plainjobs.Info) *record {
 	}
 	return r
 }
+
+// plainJSON reports whether data comes out of an encoder as it went in, which
+// replaces what is not UTF-8.
+func plainJSON(data []byte) bool { return json.Valid(data) && utf8.Valid(data) }
 
 // some returns a time that is omitted if it is none.
 func some(t time.Time) *time.Time {

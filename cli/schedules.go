@@ -50,7 +50,7 @@ twice; it runs once in both cases.`,
 				return usage("--zone: %w", err)
 			}
 		}
-		q, done, err := p.open(ctx)
+		q, done, err := p.look(ctx)
 		if err != nil {
 			return err
 		}

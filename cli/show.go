@@ -43,7 +43,7 @@ func (p *program) withJob(ctx context.Context, arg string, f func(*plainjobs.Que
 	if err != nil {
 		return err
 	}
-	q, done, err := p.open(ctx)
+	q, done, err := p.look(ctx)
 	if err != nil {
 		return err
 	}

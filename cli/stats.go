@@ -36,7 +36,7 @@ counts are exact and cost nothing, however many jobs there are.`,
 		if every < 10*time.Millisecond {
 			return usage("--every %v is less than 10ms", every)
 		}
-		q, done, err := p.open(ctx)
+		q, done, err := p.look(ctx)
 		if err != nil {
 			return err
 		}

@@ -21,7 +21,8 @@ func (p *program) topCommand() *cobra.Command {
 		Use:   "top [flags]",
 		Short: "Watch the queue",
 		Long: `Top shows the names with the most trouble, the workers, what runs and what failed
-last, and goes on until it is interrupted. Off a terminal it does so once.`,
+last, and goes on until it is interrupted. Off a terminal it does so once. What it
+shows is in stats, workers and jobs, which have --json.`,
 		Example: `  top
   top --every 5s
   NO_COLOR=1 top`,
@@ -32,7 +33,7 @@ last, and goes on until it is interrupted. Off a terminal it does so once.`,
 		if every < 10*time.Millisecond {
 			return usage("--every %v is less than 10ms", every)
 		}
-		q, done, err := p.open(ctx)
+		q, done, err := p.look(ctx)
 		if err != nil {
 			return err
 		}

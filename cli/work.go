@@ -22,6 +22,7 @@ import (
 // A shift is what work and dev do: how a worker works, and what beside it.
 type shift struct {
 	parallel      int
+	program       string // how it is called
 	jobs          []string
 	noCron, drain bool
 	grace         time.Duration
@@ -90,16 +91,17 @@ func (p *program) work(ctx context.Context, s *screen, sh *shift) error {
 	if err != nil {
 		return err
 	}
-	// From here on a signal is for the worker, as handlers may have begun.
-	signals := make(chan os.Signal, 2)
-	ignore := p.notify(signals)
-	defer ignore()
-
 	q, done, err := p.setUp(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
+	// From here on a signal is for the worker, as handlers may have begun. Until
+	// then it ends the process, also one that waits for a server in vain.
+	signals := make(chan os.Signal, 2)
+	ignore := p.notify(signals)
+	defer ignore()
+
 	runs := newRuns(s, p.now, sh.lines)
 	defer q.Subscribe(runs.tell)()
 	var pulse pulse
@@ -286,5 +288,6 @@ func (s *screen) found(q *plainjobs.Queue, sh *shift) {
 			first = ""
 		}
 	}
+	t.add("look", sh.program+" stats, jobs and top", "", "")
 	_ = t.write(s, false) // a message that cannot be shown stops nobody
 }

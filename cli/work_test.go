@@ -184,6 +184,7 @@ func TestDev(t *testing.T) {
 	lines := []string{
 		`memory  parallel 1\n`,
 		`jobs +import +jobs_test.go:\d+\n`,
+		`look +app stats, jobs and top *\n`,
 		`schedules +nightly +30 2 \* \* \* +next \w+ [-0-9]+ 0[23]:\d\d CES?T\n`,
 		`\d\d:\d\d:\d\d \x1b\[33m✗\x1b\[0m import #1 +\d+µ?m?s +attempt 1/25, again in (1s|9\d\dms): no such \\x1b\[31mfile\n`,
 		`\d\d:\d\d:\d\d \x1b\[32m✓\x1b\[0m sum #2 +\d+µ?m?s`,
@@ -322,6 +323,34 @@ func TestPerformWait(t *testing.T) {
 	}
 	w.signals <- os.Interrupt
 	p.wait(t, 0)
+}
+
+// A command that is interrupted says so, and ends as the signal has it.
+func TestInterrupted(t *testing.T) {
+	for sig, status := range map[os.Signal]int{os.Interrupt: 130, syscall.SIGTERM: 143} {
+		w := newWorld(t)
+		ignored := make(chan struct{})
+		notify := w.notify
+		w.notify = func(c chan<- os.Signal) func() {
+			stop := notify(c)
+			return func() {
+				stop()
+				select {
+				case <-ignored:
+				default:
+					close(ignored)
+				}
+			}
+		}
+		p := w.start(t, "perform", "sum", "[1]", "--wait")
+		eventually(t, "the job", func() bool { return strings.HasPrefix(w.run("jobs", "--count").out, "1") })
+		w.signals <- sig
+		<-ignored // so that the next one ends the process, whatever it does
+		p.wait(t, status)
+		if !strings.Contains(p.err.String(), "interrupted; job #1 stays") {
+			t.Errorf("after %v it said %s", sig, p.err.String())
+		}
+	}
 }
 
 // A prompt that is answered, refused, left and interrupted.

@@ -23,7 +23,7 @@ lease is taken for dead, and its jobs run elsewhere.`,
 	}
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
-		q, done, err := p.open(ctx)
+		q, done, err := p.look(ctx)
 		if err != nil {
 			return err
 		}

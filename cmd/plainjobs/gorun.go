@@ -2,14 +2,16 @@ package main
 
 import (
 	"cmp"
-	"errors"
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
+	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/plainjobs/plainjobs/cli"
 )
 
 // goRun returns a command that runs the command of the same name of a program,
@@ -19,70 +21,94 @@ func goRun(name, short string, s *source) *cobra.Command {
 	return &cobra.Command{
 		Use:   name + " [--package PKG] [flags of the program's " + name + "]",
 		Short: short,
-		Long: `Go cannot load jobs into a program that was built without them, so this runs
-"go run PKG ` + name + `" with the flags that follow. PKG is the package of a program
-that mounts package cli; the default is $PLAINJOBS_PACKAGE, or the one in this
-directory. In production run that program itself, once it is built.`,
+		Long: `Go cannot load jobs into a program that was built without them, so this does what
+"go run PKG ` + name + `" does, with the flags that follow: "` + name + ` --help" of that program
+tells which there are. PKG is the package of a program that mounts package cli; the
+default is $PLAINJOBS_PACKAGE, or the one in this directory. The program opens its own
+database; --db reaches it as $PLAINJOBS_DB. In production run the program itself, once
+it is built.`,
 		Example:            "  plainjobs " + name + " --parallel 2\n  plainjobs " + name + " --package ./cmd/app",
 		DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, args []string) error {
-			args, pkg, db, help := split(args)
-			if help {
+			p, err := split(args)
+			if err != nil {
+				return err
+			}
+			if p.help {
 				return c.Help()
 			}
-			return run(cmp.Or(pkg, os.Getenv("PLAINJOBS_PACKAGE"), "."), cmp.Or(db, s.db), append([]string{name}, args...))
+			if db := cmp.Or(p.db, s.db); db != "" {
+				if err := hidesPassword(db, p.db != "" || s.told); err != nil {
+					return err
+				}
+				if err := os.Setenv("PLAINJOBS_DB", db); err != nil {
+					return err
+				}
+			}
+			return run(cmp.Or(p.pkg, os.Getenv("PLAINJOBS_PACKAGE"), "."), append([]string{name}, p.rest...))
 		},
 	}
 }
 
-// split takes the flags out of args that are not the program's.
-func split(args []string) (rest []string, pkg, db string, help bool) {
-	own := map[string]*string{"package": &pkg, "db": &db}
+// parts are the arguments of a command that a program runs.
+type parts struct {
+	rest    []string // the program's
+	pkg, db string
+	help    bool
+}
+
+func split(args []string) (p parts, err error) {
+	own := map[string]*string{"package": &p.pkg, "db": &p.db}
 	for i := 0; i < len(args); i++ {
 		name, value, given := strings.Cut(strings.TrimPrefix(args[i], "--"), "=")
 		to := own[name]
 		switch {
 		case args[i] == "--help" || args[i] == "-h":
-			help = true
+			p.help = true
 		case to == nil || !strings.HasPrefix(args[i], "--"):
-			rest = append(rest, args[i])
+			p.rest = append(p.rest, args[i])
 		case given:
 			*to = value
 		case i+1 < len(args):
 			i++
 			*to = args[i]
+		default:
+			return p, cli.Usage(fmt.Errorf("--%s needs a value", name))
 		}
 	}
-	return rest, pkg, db, help
+	return p, nil
 }
 
-// run runs a program with the terminal as its own. An interrupt from there goes
-// to the program too; this one waits for it.
-func run(pkg, db string, args []string) error {
-	c := exec.Command("go", append([]string{"run", pkg}, args...)...)
-	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-	c.Env = os.Environ()
-	if db != "" {
-		c.Env = append(c.Env, "PLAINJOBS_DB="+db)
-	}
-	signals := make(chan os.Signal, 1) // for as long as this process has left
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	if err := c.Start(); err != nil {
+// run builds a program and becomes it, so that signals and the exit status are
+// the program's own, which go run keeps to itself.
+func run(pkg string, args []string) error {
+	binary, err := cached(pkg)
+	if err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- c.Wait() }()
-	for {
-		select {
-		case err := <-ended:
-			if e, ok := errors.AsType[*exec.ExitError](err); ok {
-				os.Exit(e.ExitCode()) // what went wrong has been said
-			}
-			return err
-		case s := <-signals:
-			if s == syscall.SIGTERM {
-				_ = c.Process.Signal(s) // if it is gone, ended says so
-			}
-		}
+	build := exec.Command("go", "build", "-o", binary, pkg)
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("go build %s: %w", pkg, err)
 	}
+	return become(binary, args)
+}
+
+// cached returns where the program of a package is kept: nobody outlives it to
+// remove it.
+func cached(pkg string) (string, error) {
+	here, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	caches, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(caches, "plainjobs", fmt.Sprintf("%x", sha256.Sum256([]byte(here+"\x00"+pkg)))[:16])
+	name := strings.TrimSuffix(filepath.Base(filepath.Join(here, pkg)), ".go")
+	if filepath.IsAbs(pkg) {
+		name = strings.TrimSuffix(filepath.Base(pkg), ".go")
+	}
+	return filepath.Join(dir, name), os.MkdirAll(dir, 0o700)
 }

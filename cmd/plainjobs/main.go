@@ -12,6 +12,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 
@@ -27,6 +28,16 @@ func main() { os.Exit(cli.Execute(root())) }
 // or that need handlers.
 var withoutProgram = []string{"work", "dev", "list", "check"}
 
+// ofProgram returns a command that says where one is that this program has not.
+func ofProgram(name string) *cobra.Command {
+	return &cobra.Command{
+		Use: name, Hidden: true, DisableFlagParsing: true,
+		RunE: func(*cobra.Command, []string) error {
+			return cli.Usage(fmt.Errorf("%s is about the jobs that a program defines, and this one defines none: go run PKG %s", name, name))
+		},
+	}
+}
+
 func root() *cobra.Command {
 	var s source
 	c := &cobra.Command{
@@ -39,7 +50,7 @@ func root() *cobra.Command {
 			s.told, s.command = c.Flags().Changed("db"), c.Name()
 		},
 	}
-	c.PersistentFlags().StringVar(&s.db, "db", os.Getenv("PLAINJOBS_DB"), "the database: a SQLite `FILE`, or postgres://…; the default is $PLAINJOBS_DB")
+	c.PersistentFlags().StringVar(&s.db, "db", "", "the database: a SQLite `FILE`, or postgres://…; the default is $PLAINJOBS_DB")
 	commands := cli.Commands(cli.App{Open: func(context.Context) (*plainjobs.Queue, error) {
 		store, err := s.open()
 		if err != nil {
@@ -49,6 +60,7 @@ func root() *cobra.Command {
 	}})
 	commands = slices.DeleteFunc(commands, func(c *cobra.Command) bool { return slices.Contains(withoutProgram, c.Name()) })
 	c.AddCommand(commands...)
+	c.AddCommand(ofProgram("list"), ofProgram("check"))
 	c.AddCommand(goRun("work", "Run jobs, by the program in a package", &s), goRun("dev", "Run web server and worker, by the program in a package", &s))
 	c.AddCommand(cli.MoveCommand(func(_ context.Context, name string, create bool) (*plainjobs.Queue, error) {
 		store, err := openStore(name, true, create)

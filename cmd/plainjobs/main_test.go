@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -88,6 +90,7 @@ func TestProgram(t *testing.T) {
 		{[]string{"perform", "invoice", `"y"`, "--unchecked"}, "2\n", 0},
 		{[]string{"show", "9"}, "", 3},
 		{[]string{"list"}, "", 2},
+		{[]string{"check", "--payloads"}, "", 2},
 		{[]string{"--help"}, "", 0},
 	} {
 		got := plain(t, dir, append(db, test.args...)...)
@@ -98,6 +101,12 @@ func TestProgram(t *testing.T) {
 	t.Setenv("PLAINJOBS_DB", "app.db")
 	if got := plain(t, dir, "jobs", "--count"); got.out != "2\n" {
 		t.Errorf("by the environment it said %q, %q", got.out, got.err)
+	}
+	t.Setenv("PLAINJOBS_DB", "postgres://u:secret@127.0.0.1:1/x")
+	for _, args := range [][]string{{"--help"}, {"jobs", "--help"}, {"work", "--help"}, {"jobs"}} {
+		if got := plain(t, dir, args...); strings.Contains(got.out+got.err, "secret") {
+			t.Errorf("%q tells the password: %s%s", args, got.out, got.err)
+		}
 	}
 }
 
@@ -119,6 +128,12 @@ func TestMigrate(t *testing.T) {
 	if got := plain(t, dir, "schema"); got.status != 0 || !strings.Contains(got.out, "CREATE TABLE plainjobs_jobs") {
 		t.Errorf("schema ended with %d: %q, %q", got.status, got.out, got.err)
 	}
+}
+
+// onDatabase are commands that need a database.
+var onDatabase = [][]string{
+	{"jobs"}, {"stats"}, {"show", "1"}, {"why", "1"}, {"retry", "1"}, {"delete", "--all", "--state", "any", "--yes"}, {"pause", "--all"},
+	{"perform", "invoice", "1", "--unchecked"}, {"schedules"}, {"workers"}, {"top"}, {"doctor"}, {"env", "--forget"}, {"export"}, {"import", "-"},
 }
 
 // Databases that cannot be used are refused with what is to be done.
@@ -147,9 +162,13 @@ func TestDatabase(t *testing.T) {
 		{"newer.db", "deploy a newer one; nothing was changed", 1},
 		{"text.db", "not a SQLite database", 1},
 		{"mysql://u:secret@host/db", "can be read by everybody", 2},
+		{"postgres://u@host/db?password=secret", "can be read by everybody", 2},
+		{"host=127.0.0.1 port=1 user=u password=secret dbname=x", "can be read by everybody", 2},
+		{"host=127.0.0.1 port=1 user=u dbname=x sslmode=disable", "connection refused", 1},
+		{"file:newer.db", "give the path of the file alone", 2},
 		{"mysql://host/db", "opens SQLite files and postgres:// databases", 2},
 	} {
-		for _, args := range [][]string{{"jobs"}, {"export"}, {"import", "-"}} {
+		for _, args := range onDatabase {
 			got := plain(t, dir, append([]string{"--db", test.db}, args...)...)
 			if got.status != test.status || !strings.Contains(strings.ToLower(got.err), strings.ToLower(test.want)) || strings.Contains(got.err, "secret") {
 				t.Errorf("--db %q %q ended with %d: %s", test.db, args, got.status, got.err)
@@ -191,7 +210,7 @@ func TestReadOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, args := range [][]string{{"jobs"}, {"export"}, {"import", "-"}} {
+	for _, args := range onDatabase {
 		got := call(t, binary, dir, asSomebodyElse, append([]string{"--db", "app.db"}, args...)...)
 		if got.status != 1 || !strings.Contains(got.err, "read-only") && !strings.Contains(got.err, "permission denied") {
 			t.Errorf("%q ended with %d: %s", args, got.status, got.err)
@@ -202,6 +221,12 @@ func TestReadOnly(t *testing.T) {
 // Work runs a program that mounts the commands, with its flags.
 func TestGoRun(t *testing.T) {
 	dir := t.TempDir()
+	builds, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GOCACHE", strings.TrimSpace(string(builds)))
+	t.Setenv("XDG_CACHE_HOME", t.TempDir()) // for the programs that are kept
 	pkg, err := filepath.Abs(filepath.Join("..", "..", "examples", "hello"))
 	if err != nil {
 		t.Fatal(err)
@@ -226,17 +251,68 @@ func TestGoRun(t *testing.T) {
 	if got := plain(t, here, "work", "--package", hello, "--drain", "--parallel", "2"); got.status != 0 || got.out != "hello, Ada\n" {
 		t.Errorf("work ended with %d: %q, %q", got.status, got.out, got.err)
 	}
-	if got := plain(t, here, "work", "--package="+hello, "--parallel", "0"); got.status == 0 || !strings.Contains(got.err, "--parallel 0 is not within") {
+	if got := plain(t, here, "work", "--package="+hello, "--parallel", "0"); got.status != 2 || !strings.Contains(got.err, "--parallel 0 is not within") {
 		t.Errorf("work --parallel 0 ended with %d: %q", got.status, got.err)
 	}
 	if got := plain(t, here, "work", "--help"); got.status != 0 || !strings.Contains(got.out, "go run PKG work") {
 		t.Errorf("work --help ended with %d: %q", got.status, got.out)
 	}
+	for _, args := range [][]string{
+		{"work", "--package"}, {"work", "--db", "postgres://u:secret@127.0.0.1:1/x"}, {"--db", "postgres://u:secret@127.0.0.1:1/x", "dev"},
+	} {
+		if got := plain(t, here, args...); got.status != 2 || strings.Contains(got.err, "secret") {
+			t.Errorf("%q ended with %d: %s", args, got.status, got.err)
+		}
+	}
+	if runtime.GOOS == "windows" {
+		return // nobody can ask a process to end there
+	}
+	// Who asks it to end asks the program.
+	began := make(chan *exec.Cmd, 1)
+	ended := make(chan said, 1)
+	heard := &listener{found: make(chan struct{}), what: "hello, Bob"}
+	go func() {
+		ended <- call(t, os.Args[0], here, func(c *exec.Cmd) {
+			c.Stdout = heard
+			began <- c
+		}, "work", "--package", hello)
+	}()
+	c := <-began
+	if got := plain(t, here, "--db", filepath.Join(dir, "hello.db"), "perform", "hello", `{"name":"Bob"}`, "--unchecked"); got.status != 0 {
+		t.Fatal(got.err)
+	}
+	select {
+	case <-heard.found:
+	case got := <-ended:
+		t.Fatalf("work ended with %d: %s", got.status, got.err)
+	}
+	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-ended; got.status != 0 || !strings.Contains(got.err, "stopping") {
+		t.Errorf("asked to end, work ended with %d: %s", got.status, got.err)
+	}
+}
+
+// A listener tells when it was written what it listens for.
+type listener struct {
+	text  []byte
+	what  string
+	found chan struct{}
+	once  sync.Once
+}
+
+func (l *listener) Write(b []byte) (int, error) {
+	l.text = append(l.text, b...)
+	if bytes.Contains(l.text, []byte(l.what)) {
+		l.once.Do(func() { close(l.found) })
+	}
+	return len(b), nil
 }
 
 func TestSplit(t *testing.T) {
-	rest, pkg, db, help := split([]string{"--parallel", "2", "--package", "./a", "--db=x.db", "--no-cron"})
-	if strings.Join(rest, " ") != "--parallel 2 --no-cron" || pkg != "./a" || db != "x.db" || help {
-		t.Errorf("split returned %q, %q, %q, %v", rest, pkg, db, help)
+	p, err := split([]string{"--parallel", "2", "--package", "./a", "--db=x.db", "--no-cron"})
+	if err != nil || strings.Join(p.rest, " ") != "--parallel 2 --no-cron" || p.pkg != "./a" || p.db != "x.db" || p.help {
+		t.Errorf("split returned %+v, %v", p, err)
 	}
 }
