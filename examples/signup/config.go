@@ -3,6 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"net"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -27,7 +30,7 @@ func root() *cobra.Command {
 	a := &app{}
 	c := &cobra.Command{Use: "signup", Short: "A list of contacts who confirm that they want to be on it"}
 	flags := c.PersistentFlags()
-	flags.StringVar(&a.db, "db", env("DB", "signup.db"), "keep contacts and jobs in `FILE`, or $SIGNUP_DB")
+	flags.StringVar(&a.db, "db", env("DB", cmp.Or(os.Getenv("PLAINJOBS_DB"), "signup.db")), "keep contacts and jobs in `FILE`, or $SIGNUP_DB")
 	flags.StringVar(&a.addr, "addr", env("ADDR", "localhost:8080"), "serve at `ADDRESS`, or $SIGNUP_ADDR")
 	flags.StringVar(&a.url, "url", env("URL", ""), "the `URL` in mails, or $SIGNUP_URL; the default is the address")
 	flags.StringVar(&a.smtp, "smtp", env("SMTP", ""), "send mails through the SMTP server at `ADDRESS`, or $SIGNUP_SMTP; the default prints them")
@@ -38,13 +41,34 @@ func root() *cobra.Command {
 
 func env(name, otherwise string) string { return cmp.Or(os.Getenv("SIGNUP_"+name), otherwise) }
 
+// base returns what the links in mails begin with.
+func (a *app) base() (string, error) {
+	if a.url != "" {
+		return a.url, nil
+	}
+	host, port, err := net.SplitHostPort(a.addr)
+	switch ip := net.ParseIP(host); {
+	case err != nil:
+		return "", cli.Usage(fmt.Errorf("--addr: %w", err))
+	case port == "0":
+		return "", cli.Usage(errors.New("--addr has a port that nobody knows before it serves: give --url for the links in mails"))
+	case host == "" || ip.IsUnspecified():
+		host = "localhost" // where it listens everywhere
+	}
+	return "http://" + net.JoinHostPort(host, port), nil
+}
+
 // setup binds the handlers, which need what is open now.
 func (a *app) setup(ctx context.Context, q *plainjobs.Queue) error {
 	sender, err := a.sender()
 	if err != nil {
 		return err
 	}
-	a.contacts.Mail, a.contacts.URL = sender, cmp.Or(a.url, "http://"+a.addr)
+	base, err := a.base()
+	if err != nil {
+		return err
+	}
+	a.contacts.Mail, a.contacts.URL = sender, base
 	plainjobs.Handle(q, jobs.DoubleOptIn, a.contacts.SendDoubleOptIn)
 	plainjobs.Handle(q, jobs.DailyReport, a.contacts.Report)
 	return a.contacts.Migrate(ctx)

@@ -18,6 +18,21 @@ import (
 	"time"
 )
 
+// Links in mails lead to where it serves.
+func TestBase(t *testing.T) {
+	for addr, want := range map[string]string{
+		"localhost:8080": "http://localhost:8080", ":8080": "http://localhost:8080", "[::]:80": "http://localhost:80",
+		"0.0.0.0:80": "http://localhost:80", "[::1]:80": "http://[::1]:80", "localhost:0": "", "localhost": "",
+	} {
+		if got, err := (&app{addr: addr}).base(); got != want || (err == nil) != (want != "") {
+			t.Errorf("at %s links begin with %q, %v; want %q", addr, got, err, want)
+		}
+	}
+	if got, err := (&app{addr: ":0", url: "https://a.test"}).base(); got != "https://a.test" || err != nil {
+		t.Errorf("with a URL links begin with %q, %v", got, err)
+	}
+}
+
 func TestMain(m *testing.M) {
 	if os.Getenv("SIGNUP_TEST_BE_PROGRAM") != "" {
 		main()

@@ -11,16 +11,17 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
+	"github.com/plainjobs/plainjobs/cli"
 	"github.com/plainjobs/plainjobs/examples/signup/contacts"
 )
 
 // open opens the database and the queue in it.
-func (a *app) open(context.Context) (*plainjobs.Queue, error) {
+func (a *app) open(ctx context.Context) (*plainjobs.Queue, error) {
 	db, err := openDB(a.db)
 	if err != nil {
 		return nil, err
 	}
-	store, err := sqlite.New(db, nil)
+	store, err := sqlite.New(db, &sqlite.Options{NoMigrate: cli.Looks(ctx)})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", a.db, err)
 	}

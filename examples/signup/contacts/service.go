@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/mail"
+	"net/textproto"
 	"net/url"
 	"time"
 
@@ -127,6 +128,9 @@ func (s *Service) SendDoubleOptIn(ctx context.Context, c schema.Contact) error {
 		Text: fmt.Sprintf("Did you sign up? Then follow this link:\n\n%s/confirm?token=%s\n\nIf you did not, do nothing.\n",
 			s.URL, url.QueryEscape(c.Token)),
 	})
+	if refused := (*textproto.Error)(nil); errors.As(err, &refused) && refused.Code >= 500 {
+		return plainjobs.Cancel(err) // there is no such mailbox, and there will be none
+	}
 	if err != nil {
 		return err
 	}

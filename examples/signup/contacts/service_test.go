@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"net/textproto"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"github.com/plainjobs/plainjobs/examples/signup/jobs"
 	"github.com/plainjobs/plainjobs/examples/signup/mail"
 	"github.com/plainjobs/plainjobs/plainjobstest"
+	"github.com/plainjobs/plainjobs/worker"
 )
 
 // An outbox keeps what is sent.
@@ -133,6 +136,37 @@ func TestCreate(t *testing.T) {
 	}
 	if _, err := s.Confirm(ctx, "guess"); !errors.Is(err, ErrUnknown) {
 		t.Errorf("a guessed token gives %v", err)
+	}
+}
+
+// An address that the server does not know is not tried again.
+func TestRefused(t *testing.T) {
+	s, out := newService(t)
+	store, err := sqlite.New(s.DB, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Queue = plainjobs.New(store, nil)
+	t.Cleanup(func() { s.Queue.Close() })
+	plainjobs.Handle(s.Queue, jobs.DoubleOptIn, s.SendDoubleOptIn)
+	for code, want := range map[int]plainjobs.State{451: plainjobs.Scheduled, 550: plainjobs.Cancelled} {
+		out.err = fmt.Errorf("smtp: %w", &textproto.Error{Code: code, Msg: "no"})
+		if err := s.Create(t.Context(), fmt.Sprintf("ada%d@example.com", code)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer s.Queue.Subscribe(func(e plainjobs.Event) {
+			if e.Err != nil {
+				cancel()
+			}
+		})()
+		if err := worker.New(s.Queue, &worker.Options{Jobs: []plainjobs.AnyJob{jobs.DoubleOptIn}}).Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		found, _, err := s.Queue.List(t.Context(), plainjobs.Filter{}, 0, 1)
+		if err != nil || len(found) != 1 || found[0].State != want {
+			t.Errorf("after %d the job is %+v, %v; want it %v", code, found, err, want)
+		}
 	}
 }
 
