@@ -1,8 +1,11 @@
 package plainjobs_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -179,4 +182,60 @@ func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.buf.String()
+}
+
+// The programs that the README begins with are run as it has them: the first
+// serves its page, the other finishes what it is about.
+func TestReadmePrograms(t *testing.T) {
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip("there is no shell here")
+	}
+	var typed []string
+	for _, b := range read(t, "README.md").blocks {
+		if b.lang == "sh" && strings.HasPrefix(b.text, "go run ./examples/") {
+			typed = append(typed, b.commands()...)
+		}
+	}
+	if len(typed) != 2 {
+		t.Fatalf("the README runs %q, want two of the examples", typed)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute) // it may build all there is
+	defer cancel()
+
+	c := exec.CommandContext(ctx, shell, "-c", "exec "+typed[0])
+	// Not at the port, nor in the file, that somebody may have there.
+	c.Env = append(os.Environ(), "SIGNUP_ADDR=127.0.0.1:0", "SIGNUP_URL=http://signup.test", "SIGNUP_DB="+filepath.Join(t.TempDir(), "signup.db"))
+	group(c)
+	said, err := c.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	site := ""
+	for lines := bufio.NewScanner(said); site == "" && lines.Scan(); {
+		_, site, _ = strings.Cut(lines.Text(), "open ")
+	}
+	page, err := http.Get(site)
+	if err != nil {
+		t.Fatalf("%s serves at %q: %v", typed[0], site, err)
+	}
+	body, err := io.ReadAll(page.Body)
+	if page.Body.Close(); err != nil || !bytes.Contains(body, []byte("<form")) {
+		t.Errorf("%s serves %s, %v", typed[0], body, err)
+	}
+	if err := interrupt(c); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, said) // until all that was started is gone
+	_ = c.Wait()                     // the go command fails if it is interrupted
+
+	out, err := exec.CommandContext(ctx, shell, "-c", typed[1]).Output()
+	out = bytes.TrimSpace(out)
+	last := out[bytes.LastIndexByte(out, '\n')+1:]
+	if err != nil || !regexp.MustCompile(`^files=(\d+) done=\d+ failed=0 jobs_per_s=\d+$`).Match(last) {
+		t.Errorf("%s ended with %v: %s", typed[1], err, last)
+	}
 }

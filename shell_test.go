@@ -203,6 +203,29 @@ func (p *programs) check(t *testing.T, where string, words []string) {
 	}
 }
 
+// try runs a command of a reader's program, on a database with a job: it may find
+// nothing, or something wrong, but is no wrong use. One that would go on for ever
+// ends when there is nothing left to do, and a server is not started.
+func (p *programs) try(t *testing.T, where string, words []string) {
+	t.Helper()
+	args := words[1:]
+	switch {
+	case args[0] == "dev" || args[0] == "serve": // README's is run by TestReadmePrograms
+		return
+	case args[0] == "work":
+		args = append(slices.Clone(args), "--drain", "--no-cron")
+	}
+	dir := t.TempDir()
+	for i, args := range [][]string{{"perform", "daily-report", `"ada@example.com"`}, args} {
+		c := exec.Command(p.build(t, anyProgram), args...)
+		c.Dir = dir
+		out, err := c.CombinedOutput()
+		if status := c.ProcessState.ExitCode(); i == 0 && err != nil || status != 0 && status != 1 && status != 3 {
+			t.Errorf("%s: app %s ended with %v: %s", where, strings.Join(args, " "), err, out)
+		}
+	}
+}
+
 // splitShell returns the commands of a line, without comments.
 func splitShell(line string) (commands [][]string) {
 	var words []string
@@ -281,6 +304,9 @@ func TestCommands(t *testing.T) {
 			for _, line := range b.commands() {
 				for _, words := range splitShell(line) {
 					p.check(t, b.where, words)
+					if b.lang == "sh" && len(words) > 1 && words[0] == "app" {
+						p.try(t, b.where, words)
+					}
 				}
 			}
 		}
