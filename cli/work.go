@@ -288,6 +288,6 @@ func (s *screen) found(q *plainjobs.Queue, sh *shift) {
 			first = ""
 		}
 	}
-	t.add("look", sh.program+" stats, jobs and top", "", "")
 	_ = t.write(s, false) // a message that cannot be shown stops nobody
+	s.say("look       %s stats, jobs and top", sh.program)
 }
