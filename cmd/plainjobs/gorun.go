@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -107,8 +108,8 @@ func cached(pkg string) (string, error) {
 	}
 	dir := filepath.Join(caches, "plainjobs", fmt.Sprintf("%x", sha256.Sum256([]byte(here+"\x00"+pkg)))[:16])
 	name := strings.TrimSuffix(filepath.Base(filepath.Join(here, pkg)), ".go")
-	if filepath.IsAbs(pkg) {
-		name = strings.TrimSuffix(filepath.Base(pkg), ".go")
+	if runtime.GOOS == "windows" {
+		name += ".exe"
 	}
 	return filepath.Join(dir, name), os.MkdirAll(dir, 0o700)
 }
