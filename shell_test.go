@@ -209,10 +209,10 @@ func (p *programs) check(t *testing.T, where string, words []string) {
 func (p *programs) try(t *testing.T, where string, words []string) {
 	t.Helper()
 	args := words[1:]
-	switch {
-	case args[0] == "dev" || args[0] == "serve": // README's is run by TestReadmePrograms
+	switch args[0] {
+	case "dev", "serve": // README's is run by TestReadmePrograms
 		return
-	case args[0] == "work":
+	case "work":
 		args = append(slices.Clone(args), "--drain", "--no-cron")
 	}
 	dir := t.TempDir()
