@@ -50,6 +50,20 @@ func newService(t *testing.T) (*Service, *outbox) {
 	return s, out
 }
 
+// newQueued returns a service whose queue is in its database.
+func newQueued(t *testing.T) (*Service, *outbox) {
+	t.Helper()
+	s, out := newService(t)
+	store, err := sqlite.New(s.DB, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Queue = plainjobs.New(store, nil)
+	t.Cleanup(func() { s.Queue.Close() })
+	plainjobs.Handle(s.Queue, jobs.DoubleOptIn, s.SendDoubleOptIn)
+	return s, out
+}
+
 // The service's jobs run at once, in the call that performs them, and no queue
 // in a database is used: what a handler returns, the caller sees.
 func TestResend(t *testing.T) {
@@ -88,14 +102,7 @@ func TestResend(t *testing.T) {
 
 // The contact and its job are committed together, or neither is.
 func TestCreate(t *testing.T) {
-	s, out := newService(t)
-	store, err := sqlite.New(s.DB, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Queue = plainjobs.New(store, nil)
-	t.Cleanup(func() { s.Queue.Close() })
-	plainjobs.Handle(s.Queue, jobs.DoubleOptIn, s.SendDoubleOptIn)
+	s, out := newQueued(t)
 	ctx := t.Context()
 
 	for range 2 { // the second time it is on the list already
@@ -141,14 +148,7 @@ func TestCreate(t *testing.T) {
 
 // An address that the server does not know is not tried again.
 func TestRefused(t *testing.T) {
-	s, out := newService(t)
-	store, err := sqlite.New(s.DB, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Queue = plainjobs.New(store, nil)
-	t.Cleanup(func() { s.Queue.Close() })
-	plainjobs.Handle(s.Queue, jobs.DoubleOptIn, s.SendDoubleOptIn)
+	s, out := newQueued(t)
 	for code, want := range map[int]plainjobs.State{451: plainjobs.Scheduled, 550: plainjobs.Cancelled} {
 		out.err = fmt.Errorf("smtp: %w", &textproto.Error{Code: code, Msg: "no"})
 		if err := s.Create(t.Context(), fmt.Sprintf("ada%d@example.com", code)); err != nil {
