@@ -38,7 +38,7 @@ is passed over by a run; it is a finding all the same, as data are lost.`,
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
 		var r report
-		q, done, err := p.setUp(context.WithValue(ctx, looks{}, true))
+		q, done, err := p.setUp(looking(ctx))
 		if errors.Is(err, backend.ErrSchemaTooOld) {
 			r.bad("store", "migrate, or the first process of this build", "%v", err)
 			return s.report(&r)

@@ -95,7 +95,7 @@ func Commands(app App) []*cobra.Command {
 // those of [Main] do.
 func Execute(root *cobra.Command) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage("%s: %w%s", c.Name(), err, likeFlag(c, err)) })
+	root.SetFlagErrorFunc(wrongFlag)
 	for _, c := range root.Commands() {
 		nameExamples(root.Name(), c)
 	}
@@ -116,8 +116,8 @@ func Execute(root *cobra.Command) int {
 	return s
 }
 
-// nameExamples has the examples of a command of this package begin with the
-// program's name, so that they can be typed.
+// nameExamples has the examples of a command begin with the program's name, so
+// that they can be typed.
 func nameExamples(program string, c *cobra.Command) {
 	lines := strings.Split(c.Example, "\n")
 	for i, line := range lines {

@@ -26,7 +26,7 @@ with its next tick.`,
 	}
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
-		q, done, err := p.setUp(context.WithValue(ctx, looks{}, true))
+		q, done, err := p.setUp(looking(ctx))
 		if err != nil {
 			return err
 		}

@@ -102,7 +102,7 @@ func interrupted(err error) error {
 func (p *program) whole(c *cobra.Command, do action) *cobra.Command {
 	c.SilenceUsage = true // an error of the store is no question of usage
 	c.DisableFlagsInUseLine = true
-	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage("%s: %w%s", c.Name(), err, likeFlag(c, err)) })
+	c.SetFlagErrorFunc(wrongFlag)
 	if name := variables(c); name != "" {
 		c.Long = strings.TrimSpace(c.Long) + "\n\nEach flag can be set by a variable of the environment too, as " + name + "."
 	}
@@ -137,8 +137,11 @@ type looks struct{}
 
 // look is open for a command that changes nothing.
 func (p *program) look(ctx context.Context) (*plainjobs.Queue, func(), error) {
-	return p.open(context.WithValue(ctx, looks{}, true))
+	return p.open(looking(ctx))
 }
+
+// looking returns the context of a command that changes nothing.
+func looking(ctx context.Context) context.Context { return context.WithValue(ctx, looks{}, true) }
 
 // open returns the queue, and a function that closes it.
 func (p *program) open(ctx context.Context) (*plainjobs.Queue, func(), error) {
@@ -215,6 +218,11 @@ func fromEnvironment(c *cobra.Command) (err error) {
 		}
 	})
 	return err
+}
+
+// wrongFlag is the error of a flag that a command has not, or does not take so.
+func wrongFlag(c *cobra.Command, err error) error {
+	return usage("%s: %w%s", c.Name(), err, likeFlag(c, err))
 }
 
 // likeFlag returns a suggestion for a flag that was mistyped.

@@ -148,8 +148,8 @@ func TestCreate(t *testing.T) {
 
 // An address that the server does not know is not tried again.
 func TestRefused(t *testing.T) {
-	s, out := newQueued(t)
 	for code, want := range map[int]plainjobs.State{451: plainjobs.Scheduled, 550: plainjobs.Cancelled} {
+		s, out := newQueued(t) // or the one that is tried again meets the other answer
 		out.err = fmt.Errorf("smtp: %w", &textproto.Error{Code: code, Msg: "no"})
 		if err := s.Create(t.Context(), fmt.Sprintf("ada%d@example.com", code)); err != nil {
 			t.Fatal(err)
