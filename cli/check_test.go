@@ -49,7 +49,7 @@ func TestDoctor(t *testing.T) {
 	}
 	w.pass(2 * leaseOfFill)
 	w.app.Open = func(context.Context) (*plainjobs.Queue, error) { return plainjobs.New(sick{w.store}, nil), nil }
-	w.golden(t, "doctor", "doctor", "doctor --json", "migrate", "migrate --json", "schema", "pause --all", "doctor", "doctor x")
+	w.golden(t, "doctor", "doctor", "doctor --json", "migrate", "migrate --json", "schema", "schema --json", "pause --all", "doctor", "doctor x")
 }
 
 // A store that shows nothing is said so, and nothing panics.

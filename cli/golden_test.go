@@ -39,7 +39,7 @@ func TestGolden(t *testing.T) {
 		"pause":     {"pause invoice", "stats", "resume invoice", "resume welcome", "pause --all", "why 6", "resume --all", "pause --schedule often", "schedules often", "resume --schedule often", "pause --schedule oftn", "pause invoce", "pause", "pause x --all", "pause invoice --json", "resume --all --json", "pause --schedule often --json"},
 		"schedules": {"schedules", "schedules --json", "schedules nightly --next 3", "schedules nightly --next 2 --zone America/New_York --json", "schedules often --next 2", "schedules nigtly", "schedules --zone Mars/Olympus", "schedules --next -1"},
 		"workers":   {"workers", "workers --json", "workers x"},
-		"top":       {"top", "top --every 1ns"},
+		"top":       {"top", "top --json", "top --every 1ns"},
 		"export":    {"export", "export -", "export --name invoice --state failed", "export --key k", "export --json", "export --name invoyce", "export --state fialed", "export a b", "export testdata", "export testdata/no/such/directory"},
 		"import": {
 			"import testdata/export.jsonl", "import testdata/export.jsonl --json", "import testdata/export.jsonl extra", "import", "import testdata/damaged.jsonl",
@@ -65,7 +65,7 @@ func TestDoubled(t *testing.T) {
 
 // The same where there is nothing.
 func TestEmpty(t *testing.T) {
-	newWorld(t).golden(t, "empty", "stats", "jobs", "jobs --count", "workers", "workers --json", "top", "schedules --json", "retry --all --yes")
+	newWorld(t).golden(t, "empty", "stats", "jobs", "jobs --count", "workers", "workers --json", "top", "top --json", "schedules --json", "retry --all --yes")
 }
 
 // On a terminal there are colours, and tables stay aligned.

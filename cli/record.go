@@ -74,6 +74,14 @@ func recordOf(i *plainjobs.Info) *record {
 	return r
 }
 
+func records(jobs []plainjobs.Info) []*record {
+	all := []*record{}
+	for i := range jobs {
+		all = append(all, recordOf(&jobs[i]))
+	}
+	return all
+}
+
 // plainJSON reports whether data comes out of an encoder as it went in, which
 // replaces what is not UTF-8.
 func plainJSON(data []byte) bool { return json.Valid(data) && utf8.Valid(data) }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -21,14 +22,16 @@ func (p *program) topCommand() *cobra.Command {
 		Use:   "top [flags]",
 		Short: "Watch the queue",
 		Long: `Top shows the names with the most trouble, the workers, what runs and what failed
-last, and goes on until it is interrupted. Off a terminal it does so once. What it
-shows is in stats, workers and jobs, which have --json.`,
+last, and goes on until it is interrupted. Off a terminal it does so once. With
+--json each look is an object, with the counts of every name and every worker.`,
 		Example: `  top
   top --every 5s
+  top --json | jq .running
   NO_COLOR=1 top`,
 		Args: takes(0, 0),
 	}
 	c.Flags().DurationVar(&every, "every", time.Second, "the pause between looks")
+	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
 		if every < 10*time.Millisecond {
 			return usage("--every %v is less than 10ms", every)
@@ -38,72 +41,133 @@ shows is in stats, workers and jobs, which have --json.`,
 			return err
 		}
 		defer done()
-		var t top
-		if !p.terminal(s.out) {
-			return t.print(ctx, s, q, s.out)
+		var last *look
+		print := func(to io.Writer) error {
+			l, err := lookAt(ctx, q, p.now(), last)
+			if err != nil {
+				return err
+			}
+			last = l
+			if s.json {
+				return s.object(l)
+			}
+			return l.print(s, to)
 		}
-		return s.again(ctx, every, func(to io.Writer) error {
-			s.now = p.now()
-			return t.print(ctx, s, q, to)
-		})
+		if !p.terminal(s.out) {
+			return print(s.out)
+		}
+		return s.again(ctx, every, print)
 	})
 }
 
-// top remembers the last look.
-type top struct {
-	at   time.Time
-	done int64
+// A look is what top shows at a time.
+type look struct {
+	at              time.Time
+	store           string
+	stats           *stats
+	workers         []plainjobs.Worker
+	running, failed []plainjobs.Info
+	pace            float64 // done in a second since the last look
+	paced           bool    // there was one
 }
 
-func (t *top) print(ctx context.Context, s *screen, q *plainjobs.Queue, to io.Writer) error {
-	st, err := statsOf(ctx, q)
-	if err != nil {
-		return err
+func lookAt(ctx context.Context, q *plainjobs.Queue, now time.Time, last *look) (*look, error) {
+	l := &look{at: now, store: describe(q)}
+	var err error
+	if l.stats, err = statsOf(ctx, q); err != nil {
+		return nil, err
 	}
-	workers, err := q.Workers(ctx)
-	if err != nil {
-		return err
+	if l.workers, err = q.Workers(ctx); err != nil {
+		return nil, err
 	}
+	if l.running, err = newest(ctx, q, plainjobs.Running); err != nil {
+		return nil, err
+	}
+	if l.failed, err = newest(ctx, q, plainjobs.Failed); err != nil {
+		return nil, err
+	}
+	if last != nil && now.After(last.at) {
+		// Fewer than before are there when old ones were pruned.
+		done := max(0, l.stats.sum.of[backend.Done]-last.stats.sum.of[backend.Done])
+		l.pace, l.paced = float64(done)/now.Sub(last.at).Seconds(), true
+	}
+	return l, nil
+}
+
+// newest returns the newest jobs in a state, with their errors and progress but
+// not with what they carry, which may be large.
+func newest(ctx context.Context, q *plainjobs.Queue, state plainjobs.State) ([]plainjobs.Info, error) {
+	l := &lister{ctx: ctx, q: q, limit: topRows}
+	if err := l.list(plainjobs.Filter{State: state}); err != nil {
+		return nil, err
+	}
+	for i := range l.jobs {
+		if whole, err := q.Get(ctx, l.jobs[i].ID); err == nil {
+			whole.Payload, whole.Result = nil, nil
+			l.jobs[i] = whole
+		}
+	}
+	return l.jobs, nil
+}
+
+func (l *look) print(s *screen, to io.Writer) error {
+	s.now = l.at
 	alive := 0
-	for _, w := range workers {
+	for _, w := range l.workers {
 		alive += count(w.Alive)
 	}
-	ended := st.sum.of[backend.Done]
-	fmt.Fprintf(to, "%s  %s  workers %d of %d alive", s.now.UTC().Format("2006-01-02 15:04:05 MST"), clean(describe(q)), alive, len(workers))
-	if st.sum.info.Paused {
+	fmt.Fprintf(to, "%s  %s  workers %d of %d alive", l.at.UTC().Format("2006-01-02 15:04:05 MST"), clean(l.store), alive, len(l.workers))
+	if l.stats.sum.info.Paused {
 		fmt.Fprint(to, "  ALL PAUSED")
 	}
-	if span := s.now.Sub(t.at); !t.at.IsZero() && span > 0 {
-		// Fewer than before are there when old ones were pruned.
-		fmt.Fprintf(to, "  %.0f done/s", float64(max(0, ended-t.done))/span.Seconds())
+	if l.paced {
+		fmt.Fprintf(to, "  %.0f done/s", l.pace)
 	}
 	fmt.Fprintln(to)
-	t.at, t.done = s.now, ended
-	tables := []*table{st.table(topRows)}
-	for _, state := range []plainjobs.State{plainjobs.Running, plainjobs.Failed} {
-		l := &lister{ctx: ctx, q: q, limit: topRows}
-		if err := l.list(plainjobs.Filter{State: state}); err != nil {
-			return err
-		}
-		if len(l.jobs) == 0 {
+	tables := []*table{l.stats.table(topRows)}
+	for _, part := range []struct {
+		title string
+		jobs  []plainjobs.Info
+	}{{"RUNNING", l.running}, {"FAILED", l.failed}} {
+		if len(part.jobs) == 0 {
 			continue
 		}
-		title := map[plainjobs.State]string{plainjobs.Running: "RUNNING", plainjobs.Failed: "FAILED"}[state]
-		part := &table{header: []string{title, "NAME", "ATTEMPT", "WHEN", "LAST ERROR"}}
-		for i := range l.jobs {
-			j := &l.jobs[i]
-			if whole, err := q.Get(ctx, j.ID); err == nil {
-				*j = whole // with its errors and progress
-			}
-			part.add(j.ID, j.Name, attempt(j), s.since(j), cut(lastError(j), 60))
+		t := &table{header: []string{part.title, "NAME", "ATTEMPT", "WHEN", "LAST ERROR"}}
+		for i := range part.jobs {
+			j := &part.jobs[i]
+			t.add(j.ID, j.Name, attempt(j), s.since(j), cut(lastError(j), 60))
 		}
-		tables = append(tables, part)
+		tables = append(tables, t)
 	}
-	for _, part := range tables {
+	for _, t := range tables {
 		fmt.Fprintln(to)
-		if err := part.write(to, s.live); err != nil {
+		if err := t.write(to, s.live); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (l *look) MarshalJSON() ([]byte, error) {
+	o := struct {
+		At      time.Time      `json:"at"`
+		Store   string         `json:"store"`
+		Paused  bool           `json:"paused"`
+		Pace    *float64       `json:"done_per_second,omitempty"`
+		Names   []*nameStats   `json:"names"`
+		Workers []workerRecord `json:"workers"`
+		Running []*record      `json:"running"`
+		Failed  []*record      `json:"failed"`
+	}{
+		At: l.at, Store: l.store, Paused: l.stats.sum.info.Paused, Names: append([]*nameStats{}, l.stats.names...),
+		Workers: []workerRecord{}, Running: records(l.running), Failed: records(l.failed),
+	}
+	if l.paced {
+		o.Pace = &l.pace
+	}
+	for _, w := range l.workers {
+		o.Workers = append(o.Workers, workerJSON(w))
+	}
+	return json.Marshal(o)
 }

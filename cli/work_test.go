@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/memory"
 )
 
@@ -397,6 +399,7 @@ func TestLive(t *testing.T) {
 		{"stats", "", "\x1b[J\x1b[H", []string{"stats", "--watch", "--every", "10ms"}},
 		{"plain", "1", "\n\nNAME", []string{"stats", "--watch", "--every", "10ms"}},
 		{"json", "", "}\n{", []string{"stats", "--watch", "--every", "10ms", "--json"}},
+		{"jsontop", "", "}\n{", []string{"top", "--every", "10ms", "--json"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Setenv("NO_COLOR", test.noColor)
@@ -411,5 +414,36 @@ func TestLive(t *testing.T) {
 				t.Errorf("there are escapes in %q", p.out.String())
 			}
 		})
+	}
+}
+
+// From its second look on top says how fast jobs end.
+func TestPace(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	ctx := t.Context()
+	q := plainjobs.New(w.store, nil)
+	first, err := lookAt(ctx, q, noon, nil)
+	if err != nil || first.paced {
+		t.Fatalf("the first look: %v, and a pace: %v", err, first.paced)
+	}
+	if _, err := q.Perform(ctx, sumJob.With([]int{1})); err != nil {
+		t.Fatal(err)
+	}
+	self := backend.Worker{ID: 77, Lease: leaseOfFill}
+	jobs, err := w.store.Claim(ctx, backend.ClaimRequest{Worker: self, Names: []string{"sum"}, Limit: 1})
+	if err != nil || len(jobs) != 1 {
+		t.Fatal(jobs, err)
+	}
+	if _, err := w.store.Complete(ctx, []backend.Completion{{Lease: jobs[0].Lease}}); err != nil {
+		t.Fatal(err)
+	}
+	second, err := lookAt(ctx, q, noon.Add(4*time.Second), first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(second)
+	if err != nil || !strings.Contains(string(text), `"done_per_second":0.25`) {
+		t.Errorf("one job in four seconds is %s, %v", text, err)
 	}
 }
