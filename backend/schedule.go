@@ -8,12 +8,13 @@ import (
 // A Scheduler is a Backend that keeps schedules. What a schedule means, the
 // workers know; the store sees to it that each tick is taken once.
 type Scheduler interface {
-	// Define stores the schedules of a worker that starts. A schedule that
-	// is new, has another definition than the stored one, or was removed for
-	// [ForgetTicks], takes the given Definition and Next; otherwise the
-	// stored ones stay. It is removed no more. Last and Paused stay in any
-	// case, and are not set for a new one. A batch in which [CheckSchedules]
-	// finds a fault must be refused.
+	// Define stores the schedules of a worker. A schedule that is new, has
+	// another definition than the stored one, was removed for [ForgetTicks],
+	// or has a stored Next that is [MaxAhead] later than the given one or
+	// more, takes the given Definition and Next; otherwise the stored ones
+	// stay. It is removed no more. Last and Paused stay in any case, and are
+	// not set for a new one. A batch in which [CheckSchedules] finds a fault
+	// must be refused.
 	Define(ctx context.Context, schedules []Schedule) error
 	// Schedules returns the stored schedules ordered by name.
 	Schedules(ctx context.Context) (Schedules, error)
@@ -46,6 +47,12 @@ type Schedule struct {
 	// ticked, and deleted by Reap after [KeepRemoved].
 	RemovedAt time.Time
 }
+
+// MaxAhead is how much later a schedule's next tick may be than the first that a
+// worker with the same definition finds. What is later was stored before the
+// clock was set back, and would wait until the clock is there again. It is so
+// long that a clock which is set back a little has no tick taken twice.
+const MaxAhead = time.Hour
 
 // ForgetTicks is how long a schedule is removed before the ticks that it misses
 // are forgotten: the only worker that has it may just be starting anew.

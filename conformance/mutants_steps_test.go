@@ -30,6 +30,10 @@ var stepMutants = []mutant{{
 	rejected: []string{"schedule/define"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return definesAnew{m} },
 }, {
+	rule:     "a schedule that was ticked by a clock far ahead waits for it",
+	rejected: []string{"schedule/ahead"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return staysAhead{m} },
+}, {
 	rule:     "a schedule is ticked whatever its definition",
 	rejected: []string{"schedule/other"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return ticksAny{m} },
@@ -116,6 +120,23 @@ func (b advancesFirst) Tick(ctx context.Context, tick backend.Tick) (bool, error
 		_, err = b.Push(ctx, jobs)
 	}
 	return did && err == nil, err
+}
+
+// staysAhead keeps what is stored, however late it is.
+type staysAhead struct{ *memory.Backend }
+
+func (b staysAhead) Define(ctx context.Context, schedules []backend.Schedule) error {
+	all, err := b.Schedules(ctx)
+	if err != nil {
+		return err
+	}
+	return b.Backend.Define(ctx, each(schedules, func(s *backend.Schedule) {
+		for _, stored := range all.Schedules {
+			if stored.Name == s.Name && stored.Definition == s.Definition && stored.RemovedAt.IsZero() {
+				s.Next = stored.Next
+			}
+		}
+	}))
 }
 
 type definesAnew struct{ *memory.Backend }

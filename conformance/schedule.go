@@ -79,6 +79,24 @@ var scheduleCases = []testCase{{
 		}
 	},
 }, {
+	name: "schedule/ahead",
+	rule: "a next tick that is hours later than the given one was stored before the clock was set back, and is stored anew",
+	run: func(e *env) {
+		for _, c := range []struct {
+			name          string
+			stored, given time.Duration
+			anew          bool
+		}{{"far", 5 * time.Hour, time.Minute, true}, {"near", backend.MaxAhead, time.Minute, false}, {"early", time.Minute, 5 * time.Hour, false}} {
+			next := e.define(e.b, c.name, "x", c.stored)
+			if given := e.define(e.other(), c.name, "x", c.given); c.anew {
+				next = given
+			}
+			if s := e.schedule(c.name); !s.Next.Equal(next) {
+				e.Errorf("schedule %s, stored with %v and given with %v, is %+v, want its next tick at %v", c.name, c.stored, c.given, s, next)
+			}
+		}
+	},
+}, {
 	name: "schedule/tick",
 	rule: "a tick pushes its jobs and advances the schedule, once",
 	run: func(e *env) {

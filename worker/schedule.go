@@ -117,7 +117,7 @@ func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (tim
 	var errs []error
 	for _, stored := range all.Schedules {
 		own := s.schedules[stored.Name]
-		if own == nil || own.definition != stored.Definition {
+		if own == nil {
 			continue
 		}
 		if left := time.Until(own.again); left > 0 {
@@ -125,12 +125,17 @@ func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (tim
 			continue
 		}
 		next, err := stored.Next, error(nil)
+		from, anew := s.anew(own, stored, all.Now)
 		switch {
-		case !stored.RemovedAt.IsZero():
-			// This worker was taken for dead meanwhile, and has it.
-			next, _ = own.Next(all.Now, own.zone)
-			err = scheduler.Define(ctx, []backend.Schedule{{Name: own.Name, Definition: own.definition, Next: next}})
+		case anew:
+			first, some := own.Next(from, own.zone)
+			if !some {
+				continue
+			}
+			err = scheduler.Define(ctx, []backend.Schedule{{Name: own.Name, Definition: own.definition, Next: first}})
 			next = all.Now // look again
+		case own.definition != stored.Definition:
+			continue
 		case !next.After(all.Now):
 			next, err = s.take(ctx, scheduler, own, next, all.Now)
 		}
@@ -144,6 +149,25 @@ func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (tim
 		wait = min(wait, max(next.Sub(all.Now), time.Millisecond))
 	}
 	return wait, errors.Join(errs...)
+}
+
+// anew reports whether a schedule is to be defined by this worker although it has
+// been running, and the time after which its next tick is.
+func (s *session) anew(own *schedule, stored backend.Schedule, now time.Time) (from time.Time, anew bool) {
+	switch {
+	case !stored.RemovedAt.IsZero():
+		return now, true // this worker was taken for dead meanwhile, and has it
+	case own.definition != stored.Definition:
+		// Whoever defined it last ticks it, unless there is nobody any more: a
+		// program that was tried out, or deployed and taken back.
+		anew = now.Sub(stored.Next) > engine.OnTime+scheduleLook+s.opts.Lease
+		if anew {
+			s.opts.Logger.Warn("plainjobs: no worker has the schedule as it is stored, so it is as this one has it", "schedule", own.Name)
+		}
+		return stored.Next.Add(-max(own.Every, time.Microsecond)), anew // what was missed counts
+	}
+	first, some := own.Next(now, own.zone)
+	return now, some && stored.Next.Sub(first) >= backend.MaxAhead // the clock was set back
 }
 
 // take pushes what is due of a schedule and returns its next tick.

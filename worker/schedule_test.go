@@ -5,11 +5,13 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/memory"
 	"github.com/plainjobs/plainjobs/worker"
 )
@@ -75,6 +77,88 @@ func TestSchedulesOfOneTakenForDead(t *testing.T) {
 		}
 		mustStop(t, stop)
 		mustStop(t, stopOther)
+	})
+}
+
+// A schedule that another program defined otherwise is left to that one, for as
+// long as there is somebody who ticks it, and no longer.
+func TestScheduleDefinedOtherwise(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		alive bool
+		want  []int
+	}{{"alive", true, nil}, {"gone", false, []int{2, 3, 4, 5}}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := memory.New(nil)
+				q := plainjobs.New(b, nil)
+				begin := time.Now().UTC()
+				hourly := ticking(q, hourlyJob)
+				var log lockedBuffer
+				stop := start(t, q, worker.Options{Jobs: []plainjobs.AnyJob{hourlyJob}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				time.Sleep(time.Minute)
+				due := begin.Add(time.Hour)
+				if err := b.Define(t.Context(), []backend.Schedule{{Name: hourlyJob.Name(), Definition: "other", Next: due}}); err != nil {
+					t.Fatal(err)
+				}
+				for h := 1; h <= 5; h++ {
+					time.Sleep(time.Until(begin.Add(time.Duration(h)*time.Hour + time.Second)))
+					if c.alive || h == 1 {
+						tick := backend.Tick{Name: hourlyJob.Name(), Definition: "other", Due: due, Next: due.Add(time.Hour)}
+						if taken, err := b.Tick(t.Context(), tick); err != nil || !taken {
+							t.Fatalf("Tick = %v, %v", taken, err)
+						}
+						due = tick.Next
+					}
+				}
+				time.Sleep(30 * time.Minute)
+				synctest.Wait()
+				mustStop(t, stop)
+				var want []time.Time
+				for _, h := range c.want {
+					want = append(want, begin.Add(time.Duration(h)*time.Hour))
+				}
+				if !slices.Equal(*hourly, want) {
+					t.Errorf("ticks are %v, want %v", *hourly, want)
+				}
+				if said := strings.Contains(log.String(), "no worker has the schedule as it is stored"); said == c.alive {
+					t.Errorf("the log says %s", log.String())
+				}
+			})
+		})
+	}
+}
+
+// A clock that was far ahead for a while holds up no schedule when it is set
+// back.
+func TestScheduleAfterClockWasAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ahead atomic.Int64
+		q := plainjobs.New(memory.New(&memory.Options{Clock: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }}), nil)
+		begin := time.Now().UTC()
+		hourly, every := ticking(q, hourlyJob), ticking(q, everyJob)
+		stop := start(t, q, worker.Options{Jobs: []plainjobs.AnyJob{hourlyJob, everyJob}})
+		time.Sleep(90 * time.Minute)
+		ahead.Store(int64(365 * 24 * time.Hour))
+		time.Sleep(10 * time.Minute) // 1:40
+		ahead.Store(0)
+		time.Sleep(4 * time.Hour) // 5:40
+		synctest.Wait()
+		mustStop(t, stop)
+		of := func(ticks []time.Time) (hours []int) {
+			for _, tick := range ticks {
+				if tick.Before(begin.Add(24 * time.Hour)) {
+					hours = append(hours, int(tick.Sub(begin)/time.Hour))
+				}
+			}
+			return hours
+		}
+		if got, want := of(*hourly), []int{1, 2, 3, 4, 5}; !slices.Equal(got, want) || len(*hourly) != len(want)+1 {
+			t.Errorf("the hours of %s are %v of %v, want %v and one of next year", hourlyJob.Name(), got, *hourly, want)
+		}
+		if n := len(of(*every)); n < 3 {
+			t.Errorf("%s had %d ticks: %v", everyJob.Name(), n, *every)
+		}
 	})
 }
 

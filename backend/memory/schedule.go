@@ -25,7 +25,8 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 			b.schedules[given.Name] = s
 		}
 		forgotten := !s.RemovedAt.IsZero() && instant(b.now()).Sub(s.RemovedAt) >= backend.ForgetTicks
-		if s.Next.IsZero() || s.Definition != given.Definition || forgotten {
+		ahead := s.Next.Sub(given.Next) >= backend.MaxAhead
+		if s.Next.IsZero() || s.Definition != given.Definition || forgotten || ahead {
 			s.Definition, s.Next = given.Definition, instant(given.Next.UnixMicro())
 		}
 		s.RemovedAt = instant(0)

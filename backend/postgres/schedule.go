@@ -16,8 +16,9 @@ const (
 		SELECT v.name, v.definition, v.next_at FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, definition, next_at)
 		ORDER BY v.name COLLATE "C"
 		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, removed_at = NULL,
-			next_at = CASE WHEN s.definition <> excluded.definition OR s.removed_at <= $4::bigint THEN excluded.next_at ELSE s.next_at END
-		WHERE s.definition <> excluded.definition OR s.removed_at IS NOT NULL`
+			next_at = CASE WHEN s.definition <> excluded.definition OR s.removed_at <= $4::bigint OR s.next_at >= excluded.next_at + $5::bigint
+				THEN excluded.next_at ELSE s.next_at END
+		WHERE s.definition <> excluded.definition OR s.removed_at IS NOT NULL OR s.next_at >= excluded.next_at + $5::bigint`
 
 	selectSchedules = `SELECT name, definition, next_at, last_at, paused, removed_at FROM plainjobs.schedules ORDER BY name`
 
@@ -56,7 +57,8 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 	return b.write(ctx, "define", b.durable(), func(t *tx) error {
 		now, err := t.now()
 		if err == nil {
-			_, err = t.exec(upsertSchedules, textArray(names), textArray(definitions), intArray(nexts), now-backend.ForgetTicks.Microseconds())
+			_, err = t.exec(upsertSchedules, textArray(names), textArray(definitions), intArray(nexts),
+				now-backend.ForgetTicks.Microseconds(), backend.MaxAhead.Microseconds())
 		}
 		return err
 	})

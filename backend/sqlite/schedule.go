@@ -10,12 +10,14 @@ import (
 )
 
 const (
-	// A schedule that is new, changed or was removed for long starts anew.
+	// A schedule that is new, changed, was removed for long or is far ahead
+	// starts anew.
 	upsertSchedule = `
 		INSERT INTO plainjobs_schedules (name, definition, next_at) VALUES (?1, ?2, ?3)
 		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, removed_at = 0, next_at = CASE
-			WHEN definition <> excluded.definition OR removed_at <> 0 AND removed_at <= ?4 THEN excluded.next_at ELSE next_at END
-		WHERE definition <> excluded.definition OR removed_at <> 0`
+			WHEN definition <> excluded.definition OR removed_at <> 0 AND removed_at <= ?4 OR next_at >= excluded.next_at + ?5
+			THEN excluded.next_at ELSE next_at END
+		WHERE definition <> excluded.definition OR removed_at <> 0 OR next_at >= excluded.next_at + ?5`
 
 	selectSchedules = `SELECT name, definition, next_at, last_at, paused, removed_at FROM plainjobs_schedules ORDER BY name`
 
@@ -42,8 +44,9 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 		return nil
 	}
 	return b.write(ctx, &request{op: "define", full: b.full(), run: func(t *tx) error {
+		forgotten, ahead := b.now()-backend.ForgetTicks.Microseconds(), backend.MaxAhead.Microseconds()
 		for _, s := range schedules {
-			if _, err := t.exec(upsertSchedule, s.Name, s.Definition, s.Next.UnixMicro(), b.now()-backend.ForgetTicks.Microseconds()); err != nil {
+			if _, err := t.exec(upsertSchedule, s.Name, s.Definition, s.Next.UnixMicro(), forgotten, ahead); err != nil {
 				return err
 			}
 		}
