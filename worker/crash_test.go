@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,6 +27,9 @@ import (
 // names; the ledger is a file beside it with a line for each run, and the log
 // another.
 const childVariable = "PLAINJOBS_TEST_CHILD"
+
+// pairVariable makes the child two workers, one for each job.
+const pairVariable = "PLAINJOBS_TEST_PAIR"
 
 // leaseVariable gives the child the default lease.
 const leaseVariable = "PLAINJOBS_TEST_DEFAULT_LEASE"
@@ -43,6 +47,16 @@ func child() {
 	b, err := modernc.Open(path, nil)
 	check(err)
 	q := plainjobs.New(b, nil)
+	others := make(chan struct{}) // closed when a job of the other worker runs
+	plainjobs.Handle(q, jobB, func(ctx context.Context, _ string) error {
+		close(others)
+		if i, _ := plainjobs.FromContext(ctx); i.Suspect {
+			time.Sleep(time.Second) // this one lives, if it is left in peace
+			return nil
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	})
 	plainjobs.Handle(q, jobA, func(ctx context.Context, s string) error {
 		i, _ := plainjobs.FromContext(ctx)
 		// One write for one run, so that it survives what comes next.
@@ -51,6 +65,12 @@ func child() {
 		}
 		switch s {
 		case "poison":
+			os.Exit(3)
+		case "poison beside another":
+			select {
+			case <-others:
+			case <-time.After(500 * time.Millisecond): // it need not run
+			}
 			os.Exit(3)
 		case "hangs":
 			if i.Suspect {
@@ -72,9 +92,17 @@ func child() {
 	if os.Getenv(leaseVariable) != "" {
 		lease = 0 // the default
 	}
-	check(worker.New(q, &worker.Options{
-		Jobs: []plainjobs.AnyJob{jobA}, Concurrency: 4, Lease: lease, Logger: slog.New(slog.NewTextHandler(log, nil)),
-	}).Run(ctx))
+	work := func(job plainjobs.AnyJob) {
+		check(worker.New(q, &worker.Options{
+			Jobs: []plainjobs.AnyJob{job}, Concurrency: 4, Lease: lease, Logger: slog.New(slog.NewTextHandler(log, nil)),
+		}).Run(ctx))
+	}
+	var other sync.WaitGroup
+	if os.Getenv(pairVariable) != "" {
+		other.Go(func() { work(jobB) })
+	}
+	work(jobA)
+	other.Wait()
 	check(q.Close())
 }
 
@@ -199,6 +227,30 @@ func TestPoisonJob(t *testing.T) {
 	}
 }
 
+// Of two workers of one process that dies, only one had a suspect: who is the
+// other's neighbour is not blamed.
+func TestPoisonBesideAnotherWorker(t *testing.T) {
+	t.Setenv(pairVariable, "1")
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	b := openSQLite(t, path, nil)
+	ids := perform(t, plainjobs.New(b, nil), jobA.With("poison beside another"), jobB.With("innocent"))
+	p := spawn(t, path)
+	for deadline := time.Now().Add(time.Minute); state(t, b, ids[0]) != backend.Failed || state(t, b, ids[1]) == backend.Running || state(t, b, ids[1]) == backend.Pending; {
+		if time.Now().After(deadline) {
+			t.Fatal("the jobs do not end")
+		}
+		select {
+		case <-p.ended:
+			p = spawn(t, path)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	p.end(t)
+	if i := info(t, b, ids[1]); i.State != backend.Done || i.Crashes != 0 {
+		t.Errorf("the job beside the poison job is %+v", i)
+	}
+}
+
 // Workers are killed at random moments: nothing is lost, nothing stays
 // running, and what runs again was under way when its worker was killed.
 func TestKill(t *testing.T) {
@@ -261,6 +313,36 @@ func TestKill(t *testing.T) {
 	if most := kills * (4 + 1024); repeats > most {
 		t.Errorf("%d repeats, want %d at most", repeats, most)
 	}
+}
+
+// All workers of a process that is killed are noticed at once.
+func TestKilledPairIsNoticedAtOnce(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("on Windows heartbeats decide alone")
+	}
+	t.Setenv(leaseVariable, "1")
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	b := openSQLite(t, path, nil)
+	t.Setenv(pairVariable, "1")
+	first := spawn(t, path)
+	ids := perform(t, plainjobs.New(b, nil), jobA.With("hangs"), jobB.With("hangs"))
+	eventually(t, "both run", func() bool { return state(t, b, ids[0]) == backend.Running && state(t, b, ids[1]) == backend.Running })
+	second := spawn(t, path)
+	eventually(t, "all are there", func() bool {
+		workers, err := b.Workers(t.Context())
+		return err == nil && len(workers) == 4
+	})
+	if err := first.cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second) // well within the lease
+	for state(t, b, ids[0]) != backend.Done || state(t, b, ids[1]) != backend.Done {
+		if time.Now().After(deadline) {
+			t.Fatal("the jobs of the killed workers do not run elsewhere")
+		}
+		time.Sleep(time.Millisecond) // polling
+	}
+	second.end(t)
 }
 
 // A worker that is killed is noticed at once, not at the end of its lease of

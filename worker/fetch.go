@@ -43,6 +43,7 @@ func (s *session) fetch(ctx context.Context, stop context.CancelCauseFunc) {
 		if short {
 			// Waiting looks first, which costs less than a claim in vain.
 			short = false
+			s.yield()
 			s.wait(ctx, req, freed)
 			continue
 		}
@@ -68,7 +69,26 @@ func (s *session) fetch(ctx context.Context, stop context.CancelCauseFunc) {
 			s.log.complain("claim", err)
 			pause.sleep(ctx)
 		}
+		s.yield()
 	}
+}
+
+// yield lets another worker of this process run a suspect, unless this one does.
+func (s *session) yield() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.suspect == nil {
+		s.queue.Suspects.Give(s)
+	}
+}
+
+// unbar has fetch look again when the turn for suspects is free.
+func (s *session) unbar() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.barred = false
+	s.rouseFetch()
+	s.nudge()
 }
 
 // demand returns how many jobs to claim, and whether one may be a suspect.
@@ -82,10 +102,14 @@ func (s *session) demand(hungry bool) (limit int, suspects bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	shared := s.settling
-	s.settling, s.hungry = false, hungry
+	s.settling, s.hungry = false, hungry && !s.barred
 	limit = s.wanted(shared)
 	s.awaits = limit == 0
-	return limit, limit > 0 && s.takesSuspect()
+	suspects = limit > 0 && s.takesSuspect()
+	if suspects && !s.queue.Suspects.Take(s, s.unbar) {
+		s.barred, suspects = true, false
+	}
+	return limit, suspects
 }
 
 // wanted is the demand, as far as it is worth a claim. The caller holds mu.
@@ -109,9 +133,9 @@ func (s *session) wanted(shared bool) int {
 }
 
 // takesSuspect reports whether a suspect would start at once, with nothing
-// waiting behind it. The caller holds mu.
+// waiting behind it and no other beside it in this process. The caller holds mu.
 func (s *session) takesSuspect() bool {
-	return s.suspect == nil && len(s.runs) == 0 && s.running < s.opts.Concurrency
+	return s.suspect == nil && !s.barred && len(s.runs) == 0 && s.running < s.opts.Concurrency
 }
 
 // await returns when the demand may have grown. Runs that wait for nothing but

@@ -64,6 +64,7 @@ type session struct {
 	running int                // of held, in a slot
 	taken   int                // how many runs the slots have taken in all
 	suspect *run               // the suspect among held
+	barred  bool               // another worker of this process has the turn for suspects
 	average time.Duration      // of a handler's time, weighted to the latest
 	rouse   context.CancelFunc // ends a wait that is for no suspects
 
@@ -176,6 +177,7 @@ func (s *session) run(ctx context.Context) error {
 	}
 	rest.Go(func() { s.guard(beating) })
 	defer s.queue.Join(s)()
+	defer s.queue.Suspects.Give(s)
 	defer context.AfterFunc(work, s.settler.unbound)()
 	rest.Go(s.settler.loop)
 	for range s.opts.Concurrency {
@@ -369,6 +371,7 @@ func (s *session) forget(r *run) {
 	}
 	if s.suspect == r {
 		s.suspect = nil
+		s.queue.Suspects.Give(s)
 	}
 	delete(s.told, r)
 	s.rouseFetch()
@@ -395,8 +398,16 @@ func (s *session) rouseFetch() {
 
 // lose tells a run that its job is not its own any more. The caller holds mu.
 func (s *session) lose(r *run) {
-	if r.state != runWaits && r.state != runRuns || r.ctx.Info.InTx.Load() {
-		return // or its own transaction has ended it, which judge finds out
+	if !r.ctx.Info.InTx.Load() { // or its own transaction has ended it, which judge finds out
+		s.drop(r)
+	}
+}
+
+// drop is lose for a run whose own transaction has not ended it. The caller holds
+// mu.
+func (s *session) drop(r *run) {
+	if r.state != runWaits && r.state != runRuns {
+		return
 	}
 	s.later(func() {
 		s.opts.Logger.Warn("plainjobs: lease lost", attrs(r)...)

@@ -198,7 +198,7 @@ func (b *Backend) Watch(ctx context.Context, self int64) ([]int64, error) {
 			}
 		}
 		if n != nil && n.ended() {
-			return []int64{n.id}, nil
+			return b.company(ctx, n.id, shown)
 		}
 		wait, closed := presenceRing, (<-chan struct{})(nil)
 		if n != nil {
@@ -214,6 +214,30 @@ func (b *Backend) Watch(ctx context.Context, self int64) ([]int64, error) {
 		case <-timer.C:
 		}
 	}
+}
+
+const selectCompany = `SELECT id FROM plainjobs_workers WHERE presence = ?`
+
+// company returns a worker and the others of its process, which have shown the
+// same and are forgotten with it.
+func (b *Backend) company(ctx context.Context, id int64, shown string) (all []int64, err error) {
+	leave, err := b.enter()
+	if err != nil {
+		return nil, failed(ctx, "watch", err)
+	}
+	defer leave()
+	err = b.read(ctx, func(q queryer) error {
+		all = []int64{id}
+		return scan(ctx, q, b.sql(selectCompany), []any{shown}, func(r *sql.Rows) error {
+			var other int64
+			err := r.Scan(&other)
+			if other != id {
+				all = append(all, other)
+			}
+			return err
+		})
+	})
+	return all, failed(ctx, "watch", err)
 }
 
 // neighbour returns the worker that self watches, and its presence.

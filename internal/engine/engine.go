@@ -69,6 +69,9 @@ type Queue struct {
 	Clock func() time.Time
 
 	Events Events
+	// Suspects is the turn of the worker, of several on this queue, that may
+	// run one: if the process dies, it is clear of what.
+	Suspects Turn
 
 	mu       sync.Mutex                          // of those who bind and join
 	bound    map[*Definition]Run                 // by Handle
