@@ -112,18 +112,23 @@ type stored struct {
 	asked  []*run // what the worker held when it asked
 }
 
-// pulse renews the row.
+// pulse renews the row. It does not wait for longer than the row holds: then the
+// runs are to be told.
 func (s *session) pulse(ctx context.Context) (pulse, stored, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Lease/3)
-	defer cancel()
 	begin := time.Now()
+	limit := s.opts.Lease / 3
 	s.mu.Lock()
+	if left := s.renewed.Add(s.opts.Lease).Sub(begin); left > 0 {
+		limit = min(limit, left)
+	}
 	self, known := s.self, s.known
 	asked := make([]*run, 0, s.leases)
 	for r := range s.each {
 		asked = append(asked, r)
 	}
 	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 
 	heart, ok := s.store.(backend.Heart)
 	if !ok || !known {
@@ -196,12 +201,18 @@ func (s *session) compare(ctx context.Context, in stored, before map[int64]bool)
 		}
 		unknown[l.Token] = true
 	}
+	var over []*run
 	for _, r := range in.asked {
-		if !inStore[r.job.Token] && r.before != nil {
+		switch {
+		case inStore[r.job.Token] || r.before == nil:
+		case r.ctx.Info.InTx.Load():
+			over = append(over, r)
+		default:
 			s.lose(r)
 		}
 	}
 	s.mu.Unlock()
+	s.loseUndone(ctx, over)
 	if len(release) > 0 {
 		s.opts.Logger.Warn("plainjobs: handing back jobs that this worker never heard of", "jobs", len(release))
 		ctx, cancel := context.WithTimeout(ctx, s.opts.Lease/10)
@@ -213,6 +224,27 @@ func (s *session) compare(ctx context.Context, in stored, before map[int64]bool)
 	return unknown
 }
 
+// loseUndone loses, of runs that have completed their jobs in transactions of
+// their own, those whose jobs are not done: nothing was committed, and others have
+// the jobs.
+func (s *session) loseUndone(ctx context.Context, runs []*run) {
+	reader, ok := s.store.(backend.Reader)
+	if !ok {
+		return
+	}
+	for _, r := range runs {
+		limited, cancel := context.WithTimeout(ctx, s.opts.Lease/10)
+		info, err := reader.Get(limited, r.job.ID)
+		cancel()
+		if err != nil || info.State == backend.Done {
+			continue
+		}
+		s.mu.Lock()
+		s.drop(r)
+		s.mu.Unlock()
+	}
+}
+
 // reap rescues, and prunes what is old, each time that beat says for how long
 // the worker has been steady. It is apart from beat: deleting what is a week
 // old must not keep a worker from saying that it lives.
@@ -222,7 +254,10 @@ func (s *session) reap(ctx context.Context, reapings <-chan backend.ReapRequest)
 		case <-ctx.Done():
 			return
 		case req := <-reapings:
-			for s.reapSome(ctx, req) {
+			for {
+				if more, err := s.reapSome(ctx, req); !more || err != nil {
+					break
+				}
 				select { // newer news count
 				case req = <-reapings:
 				default:
@@ -249,9 +284,15 @@ func (s *session) guard(ctx context.Context) {
 		cancel()
 		switch {
 		case len(dead) > 0:
-			pause.reset()
-			for s.reapSome(ctx, backend.ReapRequest{Dead: dead}) {
+			more := true
+			for more && err == nil {
+				more, err = s.reapSome(ctx, backend.ReapRequest{Dead: dead})
 			}
+			if err != nil { // and Watch would return the same at once
+				pause.sleep(ctx)
+				continue
+			}
+			pause.reset()
 		case errors.Is(err, context.DeadlineExceeded):
 		case err != nil && ctx.Err() == nil:
 			if !permanent(err) {
@@ -262,8 +303,9 @@ func (s *session) guard(ctx context.Context) {
 	}
 }
 
-// reapSome reaps once and reports whether there is more to do.
-func (s *session) reapSome(ctx context.Context, req backend.ReapRequest) bool {
+// reapSome reaps once and reports whether there is more to do. It has logged the
+// error that it returns.
+func (s *session) reapSome(ctx context.Context, req backend.ReapRequest) (more bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, s.opts.Lease/3)
 	defer cancel()
 	r, err := s.store.Reap(limited, req)
@@ -271,8 +313,8 @@ func (s *session) reapSome(ctx context.Context, req backend.ReapRequest) bool {
 		s.opts.Logger.Warn("plainjobs: rescued the jobs of dead workers",
 			"workers", len(r.Workers), "rescued", r.Rescued, "failed", r.Failed)
 	}
-	if err != nil && ctx.Err() == nil && !permanent(err) {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, backend.ErrClosed) {
 		s.log.complain("reap", err)
 	}
-	return err == nil && r.More && ctx.Err() == nil
+	return r.More && ctx.Err() == nil, err
 }

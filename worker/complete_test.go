@@ -49,6 +49,50 @@ func completing(ctx context.Context, db *sql.DB, complete func(*sql.Tx) error) e
 	return tx.Commit()
 }
 
+// A handler whose transaction was not committed is told when its job is somebody
+// else's.
+func TestLostAfterRollback(t *testing.T) {
+	db, b := openApp(t)
+	q := plainjobs.New(b, nil)
+	rolledBack, learnt, causes := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	jobs := bind(q, jobA, func(ctx context.Context, _ string) error {
+		if i, _ := plainjobs.FromContext(ctx); i.Suspect { // the second run
+			<-learnt
+			return nil
+		}
+		errUndo := errors.New("undo")
+		err := completing(ctx, db, func(tx *sql.Tx) error { return errors.Join(plainjobs.Complete(ctx, tx), errUndo) })
+		if !errors.Is(err, errUndo) {
+			return err
+		}
+		close(rolledBack)
+		<-ctx.Done()
+		causes <- context.Cause(ctx)
+		return ctx.Err()
+	})
+	id := perform(t, q, jobA.With(""))[0]
+	stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 2, Lease: time.Second})
+	<-rolledBack
+	workers, err := b.Workers(t.Context())
+	if err != nil || len(workers) != 1 {
+		t.Fatal(workers, err)
+	}
+	if _, err := b.Reap(t.Context(), backend.ReapRequest{Dead: []int64{workers[0].ID}}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case cause := <-causes:
+		if !errors.Is(cause, plainjobs.ErrLeaseLost) {
+			t.Errorf("the handler's context ended with %v", cause)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the handler does not learn that its lease is lost")
+	}
+	close(learnt)
+	eventually(t, "it runs again", func() bool { return state(t, b, id) == backend.Done })
+	mustStop(t, stop)
+}
+
 // A handler that has completed its job has time for more: that the store does
 // not have its lease any more is no loss.
 func TestGoesOnAfterItsJobIsDone(t *testing.T) {
