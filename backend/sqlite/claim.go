@@ -593,6 +593,10 @@ func (c *claim) start(counts map[int64]int64) error {
 	return nil
 }
 
+// maxHeld is how many jobs a writer remembers, at most. Those of which it does not
+// know cost a look-up.
+const maxHeld = 1 << 16
+
 // hold remembers the names of claimed jobs, and which have keys, so that
 // settling them needs no look-up.
 func (w *writer) hold(jobs []backend.Job, names []int64, flags []flag) {
@@ -600,8 +604,9 @@ func (w *writer) hold(jobs []backend.Job, names []int64, flags []flag) {
 	if len(jobs) == 0 {
 		return
 	}
-	if len(w.held) > 100_000 {
-		clear(w.held) // of jobs that were settled elsewhere, or never
+	if w.holds += len(jobs); w.holds > maxHeld {
+		clear(w.held) // of jobs that their handlers' transactions settled, or nobody
+		w.holds = len(jobs)
 	}
 	h := &held{name: names[0], left: len(jobs)}
 	for i, name := range names {
@@ -628,6 +633,7 @@ func (w *writer) hold(jobs []backend.Job, names []int64, flags []flag) {
 // more.
 func (w *writer) settled(base int64, n int) {
 	if h := w.held[base]; h != nil {
+		w.holds -= n
 		if h.left -= n; h.left <= 0 {
 			delete(w.held, base)
 		}

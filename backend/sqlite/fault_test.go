@@ -6,6 +6,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -257,18 +259,19 @@ func TestOneRequestFailsAlone(t *testing.T) {
 	const good = 20
 	errs := make(chan error, good)
 	var entering, wg sync.WaitGroup
-	entering.Add(good + 1)
+	entering.Add(good)
 	for range good {
 		wg.Go(func() { entering.Done(); errs <- push(b, "good") })
 	}
+	entering.Wait()
 	bad := make(chan error, 1)
-	wg.Go(func() {
-		entering.Done()
+	wg.Add(1)
+	time.AfterFunc(50*time.Millisecond, func() { // behind most of the others, if not all
+		defer wg.Done()
 		jobs := slices.Repeat([]backend.NewJob{newJob("bad")}, 8)
 		_, err := b.Push(context.Background(), jobs)
 		bad <- err
 	})
-	entering.Wait()
 	time.AfterFunc(100*time.Millisecond, func() { close(asked) })
 	wg.Wait()
 	for range good {
@@ -282,6 +285,87 @@ func TestOneRequestFailsAlone(t *testing.T) {
 	if n := total(t, b); n != good+2 {
 		t.Errorf("%d jobs are stored, want %d", n, good+2)
 	}
+	// It was known whose fault it was: the others still share a transaction.
+	if n := len(s.seen("COMMIT")); n > 4 {
+		t.Errorf("%d transactions were committed", n)
+	}
+}
+
+// A job that was imported with a time in thousands of years wakes nobody.
+func TestWaitForFarAway(t *testing.T) {
+	b, s := open(t, nil)
+	now := time.Now()
+	_, err := b.Import(t.Context(), backend.Batch{LastID: 1, Jobs: []backend.Record{{Info: backend.Info{
+		ID: 1, Name: "a", State: backend.Scheduled, MaxAttempts: 1, CreatedAt: now, RunAt: time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC),
+	}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.set(nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	self := backend.Worker{ID: 1, Lease: time.Minute}
+	if err := b.Wait(ctx, backend.ClaimRequest{Worker: self, Names: []string{"a"}, Limit: 1}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Wait = %v", err)
+	}
+	if n := len(s.seen("SELECT", "WITH")); n > 20 {
+		t.Errorf("it looked by %d statements", n)
+	}
+}
+
+// A log that calls the queue is called when others can write.
+func TestLogCallsTheStore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	register := func(b *sqlite.Backend, id int64) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err := b.Claim(ctx, backend.ClaimRequest{Worker: backend.Worker{ID: id, Lease: time.Minute}, Register: true})
+		return err
+	}
+	b, err := sqlite.Open(&modernc.Driver{}, path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(register(b, 1), b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	moved := filepath.Join(t.TempDir(), "b.db")
+	if err := os.Rename(path, moved); err != nil {
+		t.Fatal(err)
+	}
+	log := &pushingLog{Handler: slog.DiscardHandler}
+	if b, err = sqlite.Open(&modernc.Driver{}, moved, &sqlite.Options{Logger: slog.New(log)}); err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	log.push = func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := b.Push(ctx, []backend.NewJob{newJob("a")})
+		return err
+	}
+	if err := register(b, 2); err != nil {
+		t.Fatal(err)
+	}
+	if log.calls == 0 || log.err != nil {
+		t.Errorf("the log was called %d times, and its push returned %v", log.calls, log.err)
+	}
+}
+
+// A pushingLog pushes a job for each record.
+type pushingLog struct {
+	slog.Handler
+	push  func() error
+	calls int
+	err   error
+}
+
+func (*pushingLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l *pushingLog) Handle(context.Context, slog.Record) error {
+	l.calls++
+	l.err = errors.Join(l.err, l.push())
+	return nil
 }
 
 // Whatever call fails, once or for good, a method does all or nothing, says

@@ -75,7 +75,7 @@ func (b *Backend) note(t *tx) error {
 		return err
 	}
 	if before != "" {
-		t.then(func() {
+		t.thenSay(func() {
 			b.opts.Logger.Info("plainjobs: the database is in another place than before", "before", before, "now", here)
 		})
 	}

@@ -25,6 +25,7 @@ type tx struct {
 	pushed []int64 // or, of these names, were pushed so that they are
 	woke   bool    // others were told
 	after  []func()
+	unsaid []func()
 
 	set           settings
 	knowsSettings bool
@@ -134,6 +135,17 @@ func (t *tx) move(name int64, from, to backend.State, delta int64) {
 
 // then calls f after the commit.
 func (t *tx) then(f func()) { t.after = append(t.after, f) }
+
+// thenSay calls f after the commit, when the lead is handed over: a log may call
+// the queue.
+func (t *tx) thenSay(f func()) { t.then(func() { t.unsaid = append(t.unsaid, f) }) }
+
+// say calls what thenSay was given.
+func (t *tx) say() {
+	for _, f := range t.unsaid {
+		f()
+	}
+}
 
 const (
 	selectName = `SELECT id FROM plainjobs_names WHERE name = ?`

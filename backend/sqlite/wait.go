@@ -207,7 +207,9 @@ func (b *Backend) runnable(ctx context.Context, q source, req backend.ClaimReque
 func (b *Backend) sleep(ctx context.Context, v *waiter, tick <-chan time.Time, soon *ladder, l look) (ready bool, err error) {
 	var alarm <-chan time.Time
 	if l.due != 0 {
-		timer := time.NewTimer(time.Duration(l.due-b.now()) * time.Microsecond)
+		// A time that was imported may be more than 292 years ahead.
+		wait := min(l.due-b.now(), time.Hour.Microseconds())
+		timer := time.NewTimer(time.Duration(wait) * time.Microsecond)
 		defer timer.Stop()
 		alarm = timer.C
 	}

@@ -55,6 +55,7 @@ type writer struct {
 	names    map[string]int64
 	nameOf   map[int64]string
 	held     map[int64]*held // what this process claimed and did not settle, by base
+	holds    int             // how many jobs that is
 	found    int             // how many jobs the last claim found
 }
 
@@ -229,6 +230,7 @@ func (w *writer) lead(r *request) (done bool, err error) {
 	}
 	group := w.serve(t, r)
 	w.line.leave()
+	defer t.say()
 	if t.woke {
 		defer w.onWoke()
 	}
@@ -246,21 +248,24 @@ func (w *writer) lead(r *request) (done bool, err error) {
 	return !slices.Contains(w.queue, r), r.err
 }
 
-// again reports whether r, which was rolled back or refused to be one of many,
-// gets a transaction of its own, so that it fails for its own reasons only.
+// again reports whether r, which was rolled back or refused to be one of many, is
+// run again: in a transaction of its own, so that it fails for its own reasons
+// only, unless it is known that another one was at fault.
 func (r *request) again() bool {
-	if r.err == nil {
+	switch {
+	case r.err == nil, r.tries >= maxTries:
 		return false
+	case errors.Is(r.err, errGroup):
+		return true
+	case busy(r.err), errors.Is(r.err, errAlone) && !r.solo:
+		r.solo = true
+		return true
 	}
-	if r.solo && !busy(r.err) || r.tries >= maxTries {
-		return false
-	}
-	if !errors.Is(r.err, errAlone) && !errors.Is(r.err, errGroup) && !busy(r.err) {
-		return false
-	}
-	r.solo = true
-	return true
+	return false
 }
+
+// maxShared is how often a request is run with others, when others fail.
+const maxShared = 3
 
 // errGroup is the error of a request whose group was rolled back.
 var errGroup = errors.New("another request of the group failed")
@@ -284,11 +289,12 @@ func (w *writer) serve(t *tx, r *request) (group []*request) {
 	}
 	last := group[len(group)-1]
 	err, doubt := last.err, false
+	fault := last // nil if it may be any one's
 	if err == nil || errors.As(err, new(rejected)) {
 		if err = t.commit(); err == nil {
 			return group
 		}
-		last.err = err
+		last.err, fault = err, nil
 		_, told := resultCode(err)
 		doubt = !told
 	}
@@ -307,6 +313,7 @@ func (w *writer) serve(t *tx, r *request) (group []*request) {
 	if len(group) > 1 {
 		for _, n := range group {
 			n.err = errGroup
+			n.solo = n.solo || fault == nil || n == fault || n.tries >= maxShared
 		}
 	}
 	return group
