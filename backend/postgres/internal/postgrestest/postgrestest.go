@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,6 +26,8 @@ import (
 type Driver struct {
 	Name string // as database/sql knows it
 	Open func(dsn string, opts *postgres.Options) (*postgres.Backend, error)
+	// Listen is for a store in the application's database, or nil.
+	Listen func(dsn string) (postgres.ListenFunc, error)
 }
 
 // Main is the TestMain of a driver's package.
@@ -37,6 +40,10 @@ func Main(m *testing.M, d Driver) {
 		return
 	}
 	code := m.Run()
+	if err := dropSpare(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	if app.db != nil {
 		_ = app.db.Close() // what it is connected to may be gone
 	}
@@ -100,18 +107,18 @@ func beside(test func(*testing.T)) func(*testing.T) {
 	}
 }
 
-// store returns a new store, in a schema of its own, whose clock can be moved.
+// store returns a store without jobs, in a schema of its own, whose clock can be
+// moved.
 func (d Driver) store(tb testing.TB, opts conformance.Options, o postgres.Options) conformance.Store {
 	tb.Helper()
-	s := d.schema(tb)
+	s := d.recycled(tb)
 	o.Schema, o.History = s.name, opts.History
 	var offset time.Duration
 	return conformance.Store{
-		Open: func(tb testing.TB) backend.Backend { return s.open(tb, &o) },
+		Open: func(tb testing.TB) backend.Backend { return s.share(tb, o) },
 		Advance: func(by time.Duration) {
 			offset += by
-			s.exec(tb, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s.now_us() RETURNS bigint LANGUAGE sql VOLATILE
-				AS $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + %d $$`, s.name, offset.Microseconds()))
+			s.moveClock(tb, offset)
 		},
 		DB: func(testing.TB) *sql.DB { return s.db },
 	}
@@ -142,18 +149,41 @@ var app struct {
 
 var lastSchema atomic.Int64
 
+const dropSchema = `DROP SCHEMA IF EXISTS {s} CASCADE`
+
 // schema returns a new one, which is dropped at the end of the test.
 func (d Driver) schema(tb testing.TB) *schema {
+	tb.Helper()
+	s := d.newSchema(tb)
+	tb.Cleanup(func() { s.drop(tb) })
+	return s
+}
+
+func (d Driver) newSchema(tb testing.TB) *schema {
 	tb.Helper()
 	dsn := pgcluster.Connect(tb)
 	app.once.Do(func() { app.db, app.err = sql.Open(d.Name, dsn) })
 	if app.err != nil {
 		tb.Fatal(app.err)
 	}
+	app.db.SetMaxIdleConns(16)
 	// On a server that is somebody's, several binaries may test at once.
-	s := &schema{d, dsn, fmt.Sprintf("test_%08x_%d", rand.Uint32(), lastSchema.Add(1)), app.db}
-	tb.Cleanup(func() { s.exec(tb, "DROP SCHEMA IF EXISTS "+s.name+" CASCADE") })
-	return s
+	return &schema{d, dsn, fmt.Sprintf("test_%08x_%d", rand.Uint32(), lastSchema.Add(1)), app.db}
+}
+
+// in returns a statement with the schema's name for {s}.
+func (s *schema) in(text string) string { return strings.ReplaceAll(text, "{s}", s.name) }
+
+func (s *schema) drop(tb testing.TB) {
+	tb.Helper()
+	s.exec(tb, s.in(dropSchema))
+}
+
+// moveClock sets how far the store's clock is ahead of the server's.
+func (s *schema) moveClock(tb testing.TB, ahead time.Duration) {
+	tb.Helper()
+	s.exec(tb, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s.now_us() RETURNS bigint LANGUAGE sql VOLATILE
+		AS $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + %d $$`, s.name, ahead.Microseconds()))
 }
 
 func (s *schema) exec(tb testing.TB, query string) {
@@ -161,6 +191,28 @@ func (s *schema) exec(tb testing.TB, query string) {
 	if _, err := s.db.ExecContext(context.Background(), query); err != nil {
 		tb.Fatalf("%s: %v", query, err)
 	}
+}
+
+// share opens a store in the schema on the application's connections, which is
+// closed at the end of the test: to connect takes longer than most cases do.
+func (s *schema) share(tb testing.TB, opts postgres.Options) *postgres.Backend {
+	tb.Helper()
+	if s.Listen != nil {
+		var err error
+		if opts.Listen, err = s.Listen(s.dsn); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	b, err := postgres.New(s.db, &opts)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return b
 }
 
 // open opens a store in the schema, which is closed at the end of the test.
