@@ -28,6 +28,8 @@ func At(testing.TB, string, string, func(*exec.Cmd) error) *Cluster { return nil
 
 func (c *Cluster) Dir() string { return "" }
 
+func (c *Cluster) Pooler(testing.TB) string { return "" }
+
 type Pair struct{}
 
 func NewPair(testing.TB, string) *Pair { return nil }

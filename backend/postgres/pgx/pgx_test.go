@@ -10,7 +10,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/postgres/pgx"
 )
 
-var driver = postgrestest.Driver{Name: "pgx", Open: pgx.Open, Listen: listen}
+var driver = postgrestest.Driver{Name: "pgx", Open: pgx.Open, Listen: listen, Pooled: "default_query_exec_mode=exec"}
 
 func TestMain(m *testing.M) { postgrestest.Main(m, driver) }
 

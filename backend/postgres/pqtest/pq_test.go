@@ -10,7 +10,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/postgres/internal/postgrestest"
 )
 
-var driver = postgrestest.Driver{Name: "postgres", Open: open}
+var driver = postgrestest.Driver{Name: "postgres", Open: open, Pooled: "binary_parameters=yes"}
 
 func TestMain(m *testing.M) { postgrestest.Main(m, driver) }
 

@@ -28,6 +28,8 @@ type Driver struct {
 	Open func(dsn string, opts *postgres.Options) (*postgres.Backend, error)
 	// Listen is for a store in the application's database, or nil.
 	Listen func(dsn string) (postgres.ListenFunc, error)
+	// Pooled is what a DSN has behind a pooler.
+	Pooled string
 }
 
 // Main is the TestMain of a driver's package.
@@ -64,6 +66,7 @@ func Run(t *testing.T, d Driver) {
 			return d.store(tb, opts, postgres.Options{})
 		})
 	})
+	t.Run("Pooler", d.testPooler)
 	t.Run("Model", d.testModel)
 	t.Run("Claims", d.testClaims)
 	t.Run("Marks", d.testMarks)
@@ -111,16 +114,26 @@ func beside(test func(*testing.T)) func(*testing.T) {
 // moved.
 func (d Driver) store(tb testing.TB, opts conformance.Options, o postgres.Options) conformance.Store {
 	tb.Helper()
+	return d.storeIn(tb, nil, opts, o)
+}
+
+// storeIn is store with other connections than the application's, unless db is
+// nil.
+func (d Driver) storeIn(tb testing.TB, db *sql.DB, opts conformance.Options, o postgres.Options) conformance.Store {
+	tb.Helper()
 	s := d.recycled(tb)
+	if db == nil {
+		db = s.db
+	}
 	o.Schema, o.History = s.name, opts.History
 	var offset time.Duration
 	return conformance.Store{
-		Open: func(tb testing.TB) backend.Backend { return s.share(tb, o) },
+		Open: func(tb testing.TB) backend.Backend { return s.share(tb, db, o) },
 		Advance: func(by time.Duration) {
 			offset += by
 			s.moveClock(tb, offset)
 		},
-		DB: func(testing.TB) *sql.DB { return s.db },
+		DB: func(testing.TB) *sql.DB { return db },
 	}
 }
 
@@ -193,17 +206,17 @@ func (s *schema) exec(tb testing.TB, query string) {
 	}
 }
 
-// share opens a store in the schema on the application's connections, which is
-// closed at the end of the test: to connect takes longer than most cases do.
-func (s *schema) share(tb testing.TB, opts postgres.Options) *postgres.Backend {
+// share opens a store in the schema on connections that are there, which is closed
+// at the end of the test: to connect takes longer than most cases do.
+func (s *schema) share(tb testing.TB, db *sql.DB, opts postgres.Options) *postgres.Backend {
 	tb.Helper()
-	if s.Listen != nil {
+	if s.Listen != nil && !opts.NoListen {
 		var err error
 		if opts.Listen, err = s.Listen(s.dsn); err != nil {
 			tb.Fatal(err)
 		}
 	}
-	b, err := postgres.New(s.db, &opts)
+	b, err := postgres.New(db, &opts)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -1,0 +1,53 @@
+package postgrestest
+
+import (
+	"database/sql"
+	"strings"
+	"testing"
+
+	"github.com/plainjobs/plainjobs/backend/postgres"
+	"github.com/plainjobs/plainjobs/conformance"
+	"github.com/plainjobs/plainjobs/internal/pgcluster"
+)
+
+// testPooler keeps the whole contract behind a pooler that lends connections by
+// transaction, with what a DSN needs then.
+func (d Driver) testPooler(t *testing.T) {
+	dsn := pgcluster.Own(t).Pooler(t) + "&" + d.Pooled
+	db, err := sql.Open(d.Name, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxIdleConns(16)
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("Examine", func(t *testing.T) { d.testExamineBehind(t, dsn) })
+	conformance.Run(t, func(tb testing.TB, opts conformance.Options) conformance.Store {
+		return d.storeIn(tb, db, opts, postgres.Options{NoListen: true})
+	})
+}
+
+// testExamineBehind has a store find that it is behind a pooler: trouble if it
+// relies on notifications, which do not come through.
+func (d Driver) testExamineBehind(t *testing.T, dsn string) {
+	s := d.schema(t)
+	for _, silent := range []bool{false, true} {
+		b, err := s.Open(dsn, &postgres.Options{Schema: s.name, NoListen: silent})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { b.Close() })
+		f := findings(t, b)["pooler"]
+		if !strings.Contains(f.Value, "lends") {
+			t.Errorf("behind a pooler it is found: %+v", f)
+		}
+		if listens := d.Listen != nil && !silent; listens {
+			wantTrouble(t, f, "NoListen")
+		} else if f.Trouble != "" {
+			t.Errorf("without LISTEN a pooler is no trouble, but: %+v", f)
+		}
+	}
+}

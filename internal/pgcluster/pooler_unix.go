@@ -1,0 +1,82 @@
+//go:build unix
+
+package pgcluster
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// Pooler starts a PgBouncer before the cluster that lends connections by
+// transaction, and returns how to connect to it. It is stopped at the end of the
+// test, which is skipped where there is none.
+func (c *Cluster) Pooler(tb testing.TB) (dsn string) {
+	tb.Helper()
+	pgbouncer, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		if pgbouncer = "/usr/sbin/pgbouncer"; !exists(pgbouncer) {
+			tb.Skip("PgBouncer is not installed")
+		}
+	}
+	port, err := freePort()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := c.mkdir("pooler"); err != nil {
+		tb.Fatal(err)
+	}
+	dir := filepath.Join(c.dir, "pooler")
+	settings := filepath.Join(dir, "pgbouncer.ini")
+	text := fmt.Sprintf(`[databases]
+postgres = host=%s port=%d user=%s dbname=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %d
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 20
+max_client_conn = 500
+`, c.dir, c.Port, Superuser, port)
+	if err := os.WriteFile(settings, []byte(text), 0o644); err != nil {
+		tb.Fatal(err)
+	}
+	var log bytes.Buffer
+	// It ends when we do, as the cluster does.
+	process := exec.Command("/bin/sh", "-c", `"$@" & pid=$!; cat >/dev/null; kill -INT $pid; wait $pid`, "sh", pgbouncer, settings)
+	process.SysProcAttr, process.Dir = c.attr, dir
+	process.Stdout, process.Stderr = &log, &log
+	leash, err := process.StdinPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := process.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		_ = leash.Close()
+		_ = process.Wait()
+	})
+	for deadline := time.Now().Add(time.Minute); ; {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			_ = conn.Close()
+			return fmt.Sprintf("postgres://%s@127.0.0.1:%d/postgres?sslmode=disable", Superuser, port)
+		}
+		if time.Now().After(deadline) {
+			tb.Fatalf("the pooler does not start: %v\n%s", err, log.String())
+		}
+		<-time.After(10 * time.Millisecond) // a new pooler has no other sign of life
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
