@@ -284,8 +284,13 @@ func (b *Backend) acquire(ctx context.Context) (*sql.Conn, error) {
 	return conn, err
 }
 
+// pgxDriver is the one whose driver.ErrBadConn means that nothing was sent, as
+// database/sql asks for. Others return it when an answer is lost, too.
+const pgxDriver = "stdlib.Driver"
+
 // alone runs f, which is one statement, as a transaction, again where it may
-// help. Repeatable is what may be done twice.
+// help. Repeatable is what may be done twice. What may not is sent once, after a
+// connection that was lost in the pool has been found by other means.
 func (b *Backend) alone(ctx context.Context, repeatable bool, f func(querier) error) error {
 	return b.retry(ctx, func() error {
 		conn, err := b.acquire(ctx)
@@ -293,7 +298,13 @@ func (b *Backend) alone(ctx context.Context, repeatable bool, f func(querier) er
 			return err
 		}
 		defer func() { _ = conn.Close() }()
-		if err = f(conn); repeatable || errors.Is(err, driver.ErrBadConn) { // which means that nothing was sent
+		honest := b.driver == pgxDriver
+		if !repeatable && !honest {
+			if err := conn.PingContext(ctx); err != nil {
+				return again(ctx, err)
+			}
+		}
+		if err = f(conn); repeatable || honest && errors.Is(err, driver.ErrBadConn) {
 			err = again(ctx, err)
 		}
 		return err
