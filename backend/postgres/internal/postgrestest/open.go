@@ -40,6 +40,16 @@ func (d Driver) refuses(t *testing.T, dsn string, opts *postgres.Options, want e
 	noPassword(t, err)
 }
 
+// unavailable fails unless an error is ErrUnavailable and says what to do.
+func unavailable(t *testing.T, err error, advice string) {
+	t.Helper()
+	if !errors.Is(err, backend.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), advice) {
+		t.Errorf("error = %v, want ErrUnavailable with the advice %q", err, advice)
+		return
+	}
+	noPassword(t, err)
+}
+
 func noPassword(t *testing.T, err error) {
 	t.Helper()
 	for _, secret := range []string{pgcluster.Password, "wrong-secret"} {

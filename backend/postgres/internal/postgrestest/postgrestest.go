@@ -66,6 +66,8 @@ func Run(t *testing.T, d Driver) {
 	t.Run("ExamineClosed", d.testExamineClosed)
 	t.Run("Connections", d.testConnections)
 	t.Run("Serializable", d.testSerializable)
+	t.Run("Rescue", d.testRescue)
+	t.Run("RescueAll", d.testRescueAll)
 	t.Run("WakeUp", d.testWakeUp)
 	t.Run("Listens", d.testListens)
 	t.Run("GivenUp", d.testGivenUp)
