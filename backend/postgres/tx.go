@@ -221,6 +221,15 @@ func patience(ctx context.Context) string {
 	return fmt.Sprintf("; SET LOCAL idle_in_transaction_session_timeout TO '%ds'", seconds)
 }
 
+// impatience is what a transaction without a deadline begins with besides: how
+// long it waits for a lock, until the time is over at which retry gives up. A
+// role that is given less keeps that.
+func impatience(until time.Time) string {
+	seconds := max(1, int(math.Ceil(time.Until(until).Seconds())))
+	return fmt.Sprintf("; SELECT set_config('lock_timeout', '%ds', true) "+
+		"WHERE current_setting('lock_timeout')::interval NOT BETWEEN '1 millisecond' AND '%ds'", seconds, seconds)
+}
+
 // transact runs f in a transaction, again where it may help. If it is durable
 // the commit waits for the disk.
 func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error) error {
@@ -228,6 +237,7 @@ func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error)
 	if durable {
 		begin = beginDurable
 	}
+	until := time.Now().Add(lockWait)
 	return b.retry(ctx, func() error {
 		conn, err := b.acquire(ctx)
 		if err != nil {
@@ -235,7 +245,11 @@ func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error)
 		}
 		defer func() { _ = conn.Close() }() // it goes back to the pool, or was dropped
 		t := &tx{b: b, ctx: ctx, conn: conn}
-		err = b.begin(ctx, conn, begin+patience(ctx))
+		text := begin + patience(ctx)
+		if _, ok := ctx.Deadline(); !ok {
+			text += impatience(until)
+		}
+		err = b.begin(ctx, conn, text)
 		if err == nil {
 			err = f(t)
 		}

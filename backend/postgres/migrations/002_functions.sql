@@ -130,6 +130,9 @@ DECLARE
   settled bigint[];
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
+  IF current_setting('lock_timeout') = '0' THEN
+    PERFORM set_config('lock_timeout', '10s', true); -- the caller may have no deadline, and tries again if he has
+  END IF;
   WITH done AS (
       UPDATE plainjobs.jobs j SET state = 5, finished_at = clock, suspect = false, crashes = 0, worker = 0
       FROM unnest(ids, tokens) AS v(id, token)

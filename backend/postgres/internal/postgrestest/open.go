@@ -265,6 +265,72 @@ func (d Driver) testTimeouts(t *testing.T) {
 	push(t, b, "a", 1)
 }
 
+// testNoDeadline has calls without a deadline wait for what a transaction of the
+// same goroutine holds, which would be for ever. They give up after ten seconds and
+// say so. A role that is to wait less for a lock does, again and again.
+func (d Driver) testNoDeadline(t *testing.T) {
+	s := d.schema(t)
+	opts := &postgres.Options{Schema: s.name}
+	b := s.open(t, opts)
+	push(t, b, "a", 1)
+	jobs, err := b.Claim(t.Context(), backend.ClaimRequest{
+		Worker: backend.Worker{ID: 1, Lease: time.Minute}, Register: true, Names: []string{"a"}, Limit: 1})
+	if err != nil || len(jobs) != 1 {
+		t.Fatalf("Claim = %d jobs, %v", len(jobs), err)
+	}
+	tx, err := s.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	job := newJob("a")
+	job.Unique.Key = "k"
+	if _, err := b.PushTx(t.Context(), tx, []backend.NewJob{job}); err != nil {
+		t.Fatal(err)
+	}
+	done := backend.Completion{Lease: jobs[0].Lease}
+	if err := b.CompleteTx(t.Context(), tx, done); err != nil {
+		t.Fatal(err)
+	}
+	hurried, err := d.Open(s.with("options='-c lock_timeout=100ms' application_name="+s.name), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hurried.Close()
+	var wg sync.WaitGroup
+	givesUp := func(call func(context.Context) error) {
+		wg.Go(func() {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			defer time.AfterFunc(time.Minute, cancel).Stop()
+			unavailable(t, call(ctx), "Queue.WithTx")
+		})
+	}
+	givesUp(func(ctx context.Context) error {
+		_, err := b.Push(ctx, []backend.NewJob{job})
+		return err
+	})
+	givesUp(func(ctx context.Context) error {
+		_, err := b.Complete(ctx, []backend.Completion{done})
+		return err
+	})
+	givesUp(func(ctx context.Context) error {
+		_, err := hurried.Push(ctx, []backend.NewJob{job})
+		return err
+	})
+	begun := map[time.Time]bool{} // the transactions of the role that is to wait less
+	s.until(t, func() bool {
+		var at sql.NullTime
+		const query = "SELECT max(xact_start) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'"
+		if err := s.db.QueryRowContext(t.Context(), query, s.name).Scan(&at); err != nil {
+			t.Fatal(err)
+		}
+		begun[at.Time] = true
+		return len(begun) > 4
+	})
+	wg.Wait()
+}
+
 // testOpenAtOnce opens a new schema many times at the same instant.
 func (d Driver) testOpenAtOnce(t *testing.T) {
 	for range 3 {

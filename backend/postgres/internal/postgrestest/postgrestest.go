@@ -88,6 +88,7 @@ func Run(t *testing.T, d Driver) {
 	// These wait for leases and timeouts most of the time.
 	t.Run("Cuts", beside(d.testCuts))
 	t.Run("PlainCuts", beside(d.testPlainCuts))
+	t.Run("NoDeadline", beside(d.testNoDeadline))
 	t.Run("Crashes", beside(d.testCrashes))
 	t.Run("Failover", beside(d.testFailover))
 	t.Run("Hosts", beside(d.testHosts))
