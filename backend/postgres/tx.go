@@ -267,8 +267,18 @@ func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error)
 			return err
 		}
 		b.committed(t)
-		return nil
+		return inDoubt(ctx, commit)
 	})
+}
+
+// inDoubt returns the error of ctx if a commit was given up, by the context that
+// it had, though it succeeded. A server that waits for a synchronous standby then
+// commits without it, and says so in no more than a warning.
+func inDoubt(ctx, commit context.Context) error {
+	if commit.Err() != nil {
+		return cmp.Or(ctx.Err(), commit.Err())
+	}
+	return nil
 }
 
 // committed tells of what became claimable in a transaction.
