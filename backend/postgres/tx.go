@@ -328,7 +328,11 @@ func (b *Backend) alone(ctx context.Context, repeatable bool, f func(querier) er
 				return again(ctx, err)
 			}
 		}
-		if err = f(conn); repeatable || honest && errors.Is(err, driver.ErrBadConn) {
+		err = f(conn)
+		if demoted(err) {
+			drop(conn)
+		}
+		if repeatable || honest && errors.Is(err, driver.ErrBadConn) {
 			err = again(ctx, err)
 		}
 		return err
@@ -363,18 +367,21 @@ func graced(ctx context.Context) (context.Context, context.CancelFunc) {
 	return longer, func() { stop(); cancel() }
 }
 
-// rollback ends a transaction that failed. If that is in doubt, the connection
-// goes.
+// rollback ends a transaction that failed. If that is in doubt, or the
+// connection is of no more use, it goes.
 func rollback(conn *sql.Conn, err error) {
-	if !broken(err) {
+	if !broken(err) && !demoted(err) {
 		ctx, cancel := context.WithTimeout(context.Background(), grace)
 		defer cancel()
 		if _, err = conn.ExecContext(ctx, `ROLLBACK`); err == nil {
 			return
 		}
 	}
-	_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // the pool closes it
+	drop(conn)
 }
+
+// drop has the pool close a connection.
+func drop(conn *sql.Conn) { _ = conn.Raw(func(any) error { return driver.ErrBadConn }) }
 
 // write runs a request whose results are nothing but its error.
 func (b *Backend) write(ctx context.Context, op string, durable bool, f func(*tx) error) error {

@@ -91,6 +91,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("PlainCuts", beside(d.testPlainCuts))
 	t.Run("NoDeadline", beside(d.testNoDeadline))
 	t.Run("NoStandby", beside(d.testNoStandby))
+	t.Run("Demoted", beside(d.testDemoted))
 	t.Run("Crashes", beside(d.testCrashes))
 	t.Run("Failover", beside(d.testFailover))
 	t.Run("Hosts", beside(d.testHosts))
