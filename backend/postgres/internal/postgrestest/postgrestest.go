@@ -77,6 +77,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("RightsOnTables", d.testRightsOnTables)
 	t.Run("NewerSchema", d.testNewerSchema)
 	t.Run("Migrator", d.testMigrator)
+	t.Run("Upgrade", d.testUpgrade)
 	t.Run("ReadOnly", d.testReadOnly)
 	t.Run("Timeouts", d.testTimeouts)
 	t.Run("IdleTimeout", d.testIdleTimeout)
