@@ -150,7 +150,8 @@ func (b *Backend) explain(err error) error {
 // grants is the SQL that lets the store's role keep a queue in its schema.
 func (b *Backend) grants() string {
 	const text = `CREATE SCHEMA IF NOT EXISTS "{s}"; GRANT USAGE, CREATE ON SCHEMA "{s}" TO {r}; ` +
-		`GRANT ALL ON ALL TABLES IN SCHEMA "{s}" TO {r}; GRANT ALL ON ALL SEQUENCES IN SCHEMA "{s}" TO {r}`
+		`GRANT ALL ON ALL TABLES IN SCHEMA "{s}" TO {r}; GRANT ALL ON ALL SEQUENCES IN SCHEMA "{s}" TO {r}; ` +
+		`GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA "{s}" TO {r}`
 	return strings.NewReplacer("{s}", b.opts.Schema, "{r}", quoteName(b.role)).Replace(text)
 }
 

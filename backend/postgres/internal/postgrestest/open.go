@@ -144,6 +144,48 @@ func (d Driver) testRightsOnTables(t *testing.T) {
 	}
 }
 
+// testRightsOnFunctions opens a store whose tables are another role's, in a database
+// where nobody may call a function unless he was told to. What the message says
+// helps.
+func (d Driver) testRightsOnFunctions(t *testing.T) {
+	s := d.schema(t)
+	owner := s.role(t, "owner")
+	dsn := s.role(t, "user")
+	opts := &postgres.Options{Schema: s.name}
+	s.exec(t, fmt.Sprintf("CREATE SCHEMA %s AUTHORIZATION %s_owner", s.name, s.name))
+	s.exec(t, fmt.Sprintf("ALTER DEFAULT PRIVILEGES FOR ROLE %s_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC", s.name))
+	b, err := d.Open(owner, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	b, err = d.Open(dsn, opts)
+	if err == nil {
+		b.Close()
+		t.Fatal("Open without rights worked")
+	}
+	const intro = "as the owner of the database run: "
+	_, grants, ok := strings.Cut(err.Error(), intro)
+	if !ok {
+		t.Fatalf("Open = %v, want it to say %q", err, intro)
+	}
+	end := strings.LastIndex(grants, fmt.Sprintf("%s_user\"", s.name))
+	if end < 0 {
+		t.Fatalf("Open = %v, want it to name the role", err)
+	}
+	s.exec(t, grants[:end+len(s.name)+len(`_user"`)])
+	b, err = d.Open(dsn, opts)
+	if err != nil {
+		t.Fatalf("Open after %s: %v", grants, err)
+	}
+	push(t, b, "a", 1)
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // testNewerSchema opens what a later version of the program has made.
 func (d Driver) testNewerSchema(t *testing.T) {
 	s := d.schema(t)

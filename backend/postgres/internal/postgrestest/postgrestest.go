@@ -75,6 +75,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("WrongDSN", d.testWrongDSN)
 	t.Run("Rights", d.testRights)
 	t.Run("RightsOnTables", d.testRightsOnTables)
+	t.Run("RightsOnFunctions", d.testRightsOnFunctions)
 	t.Run("NewerSchema", d.testNewerSchema)
 	t.Run("Migrator", d.testMigrator)
 	t.Run("Upgrade", d.testUpgrade)
