@@ -62,6 +62,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("ClaimsLockedKey", d.testClaimsLockedKey)
 	t.Run("Marks", d.testMarks)
 	t.Run("MarksOrder", d.testMarksOrder)
+	t.Run("CompletePlan", d.testCompletePlan)
 	t.Run("Examine", d.testExamine)
 	t.Run("ExamineSnapshot", d.testExamineSnapshot)
 	t.Run("ExamineClosed", d.testExamineClosed)
