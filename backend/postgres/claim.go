@@ -326,10 +326,12 @@ const (
 			WHERE bytes <= $8::bigint OR place = 1),
 		keyed AS MATERIALIZED (
 			SELECT j.id, k.name, k.key FROM fits f JOIN plainjobs.jobs j ON j.id = f.id
-			JOIN plainjobs.keys k ON k.name = j.name AND k.key = j.unique_key AND k.job = j.id
+			CROSS JOIN LATERAL (
+				SELECT k.name, k.key FROM plainjobs.keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id OFFSET 0) k
 			WHERE j.flags & 2 <> 0 OR f.expires_at <= $9::bigint),
 		free AS MATERIALIZED (
-			SELECT k.job FROM keyed v JOIN plainjobs.keys k ON k.name = v.name AND k.key = v.key AND k.job = v.id FOR UPDATE OF k SKIP LOCKED),
+			SELECT k.job FROM keyed v CROSS JOIN LATERAL (
+				SELECT k.job FROM plainjobs.keys k WHERE k.name = v.name AND k.key = v.key AND k.job = v.id FOR UPDATE SKIP LOCKED) k),
 		stuck AS MATERIALIZED (SELECT id FROM keyed WHERE id NOT IN (SELECT job FROM free)),
 		taken AS (
 			UPDATE plainjobs.jobs j SET state = 4, ending = 0, worker = $1::bigint, token = $2::bigint + j.id, expires_at = NULL

@@ -129,11 +129,13 @@ BEGIN
       WHERE s.bytes <= room OR s.place = 1);
   END IF;
   IF keyed THEN
-    PERFORM FROM plainjobs.jobs j JOIN plainjobs.keys k ON k.name = j.name AND k.key = j.unique_key AND k.job = j.id
-      WHERE j.id = ANY (ids) AND j.flags & 2 <> 0 FOR UPDATE OF k SKIP LOCKED;
+    -- Keys are looked up one by one, whatever statistics say of their number.
+    PERFORM FROM plainjobs.jobs j CROSS JOIN LATERAL (
+        SELECT FROM plainjobs.keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id FOR UPDATE SKIP LOCKED) k
+      WHERE j.id = ANY (ids) AND j.flags & 2 <> 0;
     GET DIAGNOSTICS free = ROW_COUNT;
-    IF free < (SELECT count(*) FROM plainjobs.jobs j JOIN plainjobs.keys k ON k.name = j.name AND k.key = j.unique_key AND k.job = j.id
-        WHERE j.id = ANY (ids) AND j.flags & 2 <> 0)
+    IF free < (SELECT count(*) FROM plainjobs.jobs j WHERE j.id = ANY (ids) AND j.flags & 2 <> 0
+        AND EXISTS (SELECT FROM plainjobs.keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id OFFSET 0))
     THEN
       RETURN NEXT NULL::plainjobs.taken;
       RETURN;
