@@ -118,7 +118,7 @@ func (t *tx) bury(worker corpse, req backend.ReapRequest, result *backend.ReapRe
 		if err != nil {
 			return err
 		}
-		query, args = lockExpired, append(expiry, worker.id)
+		query, args = lockExpired, slices.Concat(expiry, []any{worker.id})
 	}
 	registered := false
 	err := t.each(query, args, func(r *sql.Rows) error {
