@@ -21,6 +21,13 @@ const maxPromote = 1000
 // expired.
 const expiredRounds = 8
 
+// maxStuck bounds the jobs that a claim finds locked by their keys before it
+// gives up.
+const maxStuck = 100
+
+// stuckPause is how long it is then before whoever waits is told to claim again.
+const stuckPause = 20 * time.Millisecond
+
 // A claim is one run of Claim.
 type claim struct {
 	t     *tx
@@ -30,6 +37,7 @@ type claim struct {
 	names []claimable
 	bytes int
 	jobs  []backend.Job
+	stuck []int64 // jobs whose keys somebody has locked
 }
 
 // A claimable is a name of which a claim may take some jobs.
@@ -216,14 +224,20 @@ func (c *claim) run() error {
 			return err
 		}
 	}
-	for range expiredRounds {
+	for rounds := 0; rounds < expiredRounds && len(c.stuck) < maxStuck && len(c.jobs) == 0; {
+		before := len(c.stuck)
 		expired, err := c.take(takeJobs, c.req.Limit)
 		if err != nil {
 			return err
 		}
-		if expired == 0 || len(c.jobs) > 0 {
+		if expired > 0 {
+			rounds++
+		} else if len(c.stuck) == before {
 			break
 		}
+	}
+	if len(c.stuck) > 0 && len(c.jobs) == 0 {
+		t.b.stuck.Store(time.Now().Add(stuckPause).UnixNano())
 	}
 	slices.SortFunc(c.jobs, inClaimOrder)
 	return nil
@@ -293,13 +307,15 @@ func (c *claim) columns() (names, most, limited string) {
 // job is claimed twice. (A subquery with LIMIT under IN may run again for each
 // row, and lock more.)
 //
-// A job that expired is locked and returned without being taken.
+// A job that expired is locked and returned without being taken. So is one whose
+// key somebody has locked, such as a transaction of the application that pushes
+// another one with it: to wait for that would hold up all names.
 const (
 	claimLocked = `
 		heads AS MATERIALIZED (
 			SELECT h.* FROM shares CROSS JOIN LATERAL (
 				SELECT j.id, j.priority, j.expires_at, octet_length(j.payload) AS size
-				FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = shares.name
+				FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = shares.name` + notStuck + `
 				ORDER BY -j.priority::integer, j.id LIMIT shares.most FOR UPDATE SKIP LOCKED) h)`
 
 	claimTaken = `,
@@ -308,13 +324,25 @@ const (
 				SELECT id, expires_at, sum(size) OVER earlier AS bytes, row_number() OVER earlier AS place
 				FROM heads WINDOW earlier AS (ORDER BY priority DESC, id)) sized
 			WHERE bytes <= $8::bigint OR place = 1),
+		keyed AS MATERIALIZED (
+			SELECT j.id, k.name, k.key FROM fits f JOIN plainjobs.jobs j ON j.id = f.id
+			CROSS JOIN LATERAL (
+				SELECT k.name, k.key FROM plainjobs.keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id OFFSET 0) k
+			WHERE j.flags & 2 <> 0 OR f.expires_at <= $9::bigint),
+		free AS MATERIALIZED (
+			SELECT k.job FROM keyed v CROSS JOIN LATERAL (
+				SELECT k.job FROM plainjobs.keys k WHERE k.name = v.name AND k.key = v.key AND k.job = v.id FOR UPDATE SKIP LOCKED) k),
+		stuck AS MATERIALIZED (SELECT id FROM keyed WHERE id NOT IN (SELECT job FROM free)),
 		taken AS (
 			UPDATE plainjobs.jobs j SET state = 4, ending = 0, worker = $1::bigint, token = $2::bigint + j.id, expires_at = NULL
-			FROM fits f WHERE j.id = f.id AND (f.expires_at IS NULL OR f.expires_at > $9::bigint)
+			FROM fits f WHERE j.id = f.id AND (f.expires_at IS NULL OR f.expires_at > $9::bigint) AND f.id NOT IN (SELECT id FROM stuck)
 			RETURNING j.id, j.name, j.priority, j.failures, j.max_attempts, j.suspect, j.created_at, j.run_at, f.expires_at, j.flags,
 				coalesce(j.unique_key, '') AS unique_key, j.metadata, j.payload)
 		SELECT * FROM taken
-		UNION ALL SELECT id, '', 0, 0, 0, false, 0, 0, NULL, -1, '', NULL, NULL FROM fits WHERE expires_at <= $9::bigint`
+		UNION ALL SELECT id, '', 0, 0, 0, false, 0, 0, NULL, -1, '', NULL, NULL FROM fits WHERE expires_at <= $9::bigint AND id NOT IN (SELECT id FROM stuck)
+		UNION ALL SELECT id, '', 0, 0, 0, false, 0, 0, NULL, -2, '', NULL, NULL FROM stuck`
+
+	notStuck = ` AND j.id <> ALL ((SELECT $10::text::bigint[])::bigint[])`
 
 	takeJobs = `
 		WITH shares AS MATERIALIZED (
@@ -323,7 +351,7 @@ const (
 					SELECT v.name, v.limited, p.priority, p.id, row_number() OVER (PARTITION BY v.limited ORDER BY p.priority DESC, p.id) AS place
 					FROM unnest($3::text::text[], $4::text::bigint[], $5::text::boolean[]) AS v(name, most, limited)
 					CROSS JOIN LATERAL (
-						SELECT j.id, j.priority FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = v.name
+						SELECT j.id, j.priority FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = v.name` + notStuck + `
 						ORDER BY -j.priority::integer, j.id LIMIT v.most) p) placed
 				WHERE NOT limited OR place <= $6::bigint
 				ORDER BY priority DESC, id LIMIT $7::bigint) chosen
@@ -334,13 +362,13 @@ const (
 		WITH shares AS MATERIALIZED (
 			SELECT v.name FROM unnest($3::text::text[], $4::text::bigint[], $5::text::boolean[]) AS v(name, most, limited)
 			CROSS JOIN LATERAL (
-				SELECT j.id, j.priority FROM plainjobs.jobs j WHERE j.state = 3 AND j.suspect AND j.name = v.name
+				SELECT j.id, j.priority FROM plainjobs.jobs j WHERE j.state = 3 AND j.suspect AND j.name = v.name` + notStuck + `
 				ORDER BY j.priority DESC, j.id LIMIT least($6::bigint, $7::bigint, 1)) p
 			ORDER BY p.priority DESC, p.id LIMIT 1),
 		heads AS MATERIALIZED (
 			SELECT h.* FROM shares CROSS JOIN LATERAL (
 				SELECT j.id, j.priority, j.expires_at, octet_length(j.payload) AS size
-				FROM plainjobs.jobs j WHERE j.state = 3 AND j.suspect AND j.name = shares.name
+				FROM plainjobs.jobs j WHERE j.state = 3 AND j.suspect AND j.name = shares.name` + notStuck + `
 				ORDER BY j.priority DESC, j.id LIMIT 1 FOR UPDATE SKIP LOCKED) h)` + claimTaken
 )
 
@@ -352,7 +380,7 @@ func (c *claim) take(query string, limit int) (expired int, err error) {
 	var gone []int64
 	counts := map[string]int64{}
 	slots := int64(startable(&c.req))
-	args := []any{c.req.Worker.ID, c.base, names, most, limited, slots, limit, c.bytes, c.now}
+	args := []any{c.req.Worker.ID, c.base, names, most, limited, slots, limit, c.bytes, c.now, intArray(c.stuck)}
 	err = c.t.each(query, args, func(r *sql.Rows) error {
 		var j backend.Job
 		var created, runAt, failures, attempts int64
@@ -363,8 +391,12 @@ func (c *claim) take(query string, limit int) (expired int, err error) {
 		if err != nil {
 			return err
 		}
-		if flags < 0 {
+		switch flags {
+		case -1:
 			gone = append(gone, j.ID)
+			return nil
+		case -2:
+			c.stuck = append(c.stuck, j.ID)
 			return nil
 		}
 		j.Token = c.base + j.ID

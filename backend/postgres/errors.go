@@ -18,6 +18,7 @@ import (
 const (
 	codeReadOnly      = "25006"
 	codeIdleInTx      = "25P03"
+	codeTxTooLong     = "25P04"
 	codeNoAuth        = "28000"
 	codeWrongPassword = "28P01"
 	codeNoDatabase    = "3D000"
@@ -61,7 +62,7 @@ func conflicts(err error) bool {
 // broken reports whether the connection was lost, or could not be had.
 func broken(err error) bool {
 	if c := code(err); c != "" {
-		return strings.HasPrefix(c, "08") || strings.HasPrefix(c, "57P") || c == codeIdleInTx
+		return strings.HasPrefix(c, "08") || strings.HasPrefix(c, "57P") || c == codeIdleInTx || c == codeTxTooLong
 	}
 	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, net.ErrClosed) {
@@ -76,6 +77,11 @@ func broken(err error) bool {
 	}](err)
 	return ok
 }
+
+// demoted reports whether the connection leads to a server that takes no more
+// jobs, such as a primary that was: another one may have taken its place, and a
+// new connection may lead there.
+func demoted(err error) bool { return code(err) == codeReadOnly }
 
 // unreachable reports whether the server took no connection at all.
 func unreachable(err error) bool {
@@ -125,6 +131,9 @@ func (b *Backend) explain(err error) error {
 	case codeIdleInTx:
 		advice = "idle_in_transaction_session_timeout ended the transaction, in which nothing happened for so long; commit sooner, or give the role " +
 			"more time: ALTER ROLE name SET idle_in_transaction_session_timeout = '1min'"
+	case codeTxTooLong:
+		advice = "transaction_timeout ended the transaction, which took so long; commit sooner, or give the role more time: " +
+			"ALTER ROLE name SET transaction_timeout = '1min'"
 	case codeLockTimeout, codeDeadlock, codeSerialization:
 		advice = fmt.Sprintf("others held what it needs for %v; a transaction of this program that waits for this call would never end: "+
 			"enqueue in it with Queue.WithTx", lockWait)
@@ -141,7 +150,8 @@ func (b *Backend) explain(err error) error {
 // grants is the SQL that lets the store's role keep a queue in its schema.
 func (b *Backend) grants() string {
 	const text = `CREATE SCHEMA IF NOT EXISTS "{s}"; GRANT USAGE, CREATE ON SCHEMA "{s}" TO {r}; ` +
-		`GRANT ALL ON ALL TABLES IN SCHEMA "{s}" TO {r}; GRANT ALL ON ALL SEQUENCES IN SCHEMA "{s}" TO {r}`
+		`GRANT ALL ON ALL TABLES IN SCHEMA "{s}" TO {r}; GRANT ALL ON ALL SEQUENCES IN SCHEMA "{s}" TO {r}; ` +
+		`GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA "{s}" TO {r}`
 	return strings.NewReplacer("{s}", b.opts.Schema, "{r}", quoteName(b.role)).Replace(text)
 }
 

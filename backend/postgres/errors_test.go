@@ -33,6 +33,7 @@ func TestErrors(t *testing.T) {
 		codeDiskFull:      {backend.ErrNoSpace, []string{"disk is full"}},
 		codeCancelled:     {backend.ErrUnavailable, []string{"statement_timeout", "ALTER ROLE"}},
 		codeIdleInTx:      {backend.ErrUnavailable, []string{"idle_in_transaction_session_timeout"}},
+		codeTxTooLong:     {backend.ErrUnavailable, []string{"transaction_timeout", "ALTER ROLE"}},
 		codeDeadlock:      {backend.ErrUnavailable, []string{"WithTx"}},
 		codeNoTable:       {backend.ErrCorrupt, []string{"schema jobs"}},
 		codeDataCorrupt:   {backend.ErrCorrupt, nil},
@@ -55,6 +56,9 @@ func TestErrors(t *testing.T) {
 				t.Errorf("%s: %v does not say %q", code, err, text)
 			}
 		}
+	}
+	if !broken(serverError(codeTxTooLong)) {
+		t.Error("the server that has ended a session for its transaction has not broken the connection")
 	}
 	for _, err := range []error{driver.ErrBadConn, io.ErrUnexpectedEOF, &net.OpError{Op: "read", Err: io.EOF}} {
 		if err := b.failed(t.Context(), "push", err); !errors.Is(err, backend.ErrUnavailable) {

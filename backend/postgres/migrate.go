@@ -64,6 +64,9 @@ const (
 
 	// Of all who open the same schema at once, one at a time migrates.
 	lockSchema = `SELECT pg_advisory_xact_lock(hashtextextended('plainjobs ' || $1::text, 0))`
+	// An upgrade that began with a lesser lock, as to make an index takes, would
+	// keep those from writing who have read, and then wait for them.
+	seizeJobs  = `LOCK TABLE plainjobs.jobs IN ACCESS EXCLUSIVE MODE`
 	createMeta = `CREATE TABLE plainjobs.meta (key text PRIMARY KEY, value text NOT NULL)`
 	upsertMeta = `
 		INSERT INTO plainjobs.meta (key, value) VALUES ($1::text, $2::text)
@@ -128,6 +131,11 @@ func (b *Backend) upgrade(t *tx, have stored) error {
 			return err
 		}
 		if _, err := t.exec(upsertMeta, "store", rand.Text()); err != nil {
+			return err
+		}
+	}
+	if 0 < have.version && have.version < len(migrations()) {
+		if _, err := t.exec(seizeJobs); err != nil {
 			return err
 		}
 	}

@@ -130,6 +130,7 @@ type Backend struct {
 	fold    folder
 	limited atomic.Pointer[settings] // as read last; only for whom to wake
 	special atomic.Int64             // until when claims are not plain, in Unix nanoseconds
+	stuck   atomic.Int64             // until when all that waits may be locked, likewise
 	single  atomic.Bool              // the driver takes one statement at a time
 
 	calls  sync.RWMutex // held for reading by each call, for writing by Close

@@ -75,6 +75,9 @@ func (b *Backend) flushPushes(ctx context.Context, group []*pushing) error {
 		return err
 	}
 	b.committed(t)
+	if err := inDoubt(ctx, ctx); err != nil {
+		return err
+	}
 	for _, p := range group {
 		p.pushed = make([]backend.Pushed, len(p.jobs))
 		for i := range p.pushed {

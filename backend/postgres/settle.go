@@ -276,11 +276,12 @@ func (t *tx) fail(rows []*row, endings map[*row]backend.Failure, repeatable bool
 }
 
 const (
+	// Jobs are looked up by id: state + 0 is in no index; see function complete.
 	upsertProgress = `
 		INSERT INTO plainjobs.progress AS p (job, done, total)
 		SELECT v.id, v.done, v.total
 		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[]) AS v(id, token, done, total)
-		JOIN plainjobs.jobs j ON j.id = v.id AND j.token = v.token AND j.state = 4
+		JOIN plainjobs.jobs j ON j.id = v.id AND j.token = v.token AND j.state + 0 = 4
 		ORDER BY v.id FOR SHARE OF j
 		ON CONFLICT (job) DO UPDATE SET done = excluded.done, total = excluded.total`
 )

@@ -221,6 +221,15 @@ func patience(ctx context.Context) string {
 	return fmt.Sprintf("; SET LOCAL idle_in_transaction_session_timeout TO '%ds'", seconds)
 }
 
+// impatience is what a transaction without a deadline begins with besides: how
+// long it waits for a lock, until the time is over at which retry gives up. A
+// role that is given less keeps that.
+func impatience(until time.Time) string {
+	seconds := max(1, int(math.Ceil(time.Until(until).Seconds())))
+	return fmt.Sprintf("; SELECT set_config('lock_timeout', '%ds', true) "+
+		"WHERE current_setting('lock_timeout')::interval NOT BETWEEN '1 millisecond' AND '%ds'", seconds, seconds)
+}
+
 // transact runs f in a transaction, again where it may help. If it is durable
 // the commit waits for the disk.
 func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error) error {
@@ -228,6 +237,7 @@ func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error)
 	if durable {
 		begin = beginDurable
 	}
+	until := time.Now().Add(lockWait)
 	return b.retry(ctx, func() error {
 		conn, err := b.acquire(ctx)
 		if err != nil {
@@ -235,7 +245,11 @@ func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error)
 		}
 		defer func() { _ = conn.Close() }() // it goes back to the pool, or was dropped
 		t := &tx{b: b, ctx: ctx, conn: conn}
-		err = b.begin(ctx, conn, begin+patience(ctx))
+		text := begin + patience(ctx)
+		if _, ok := ctx.Deadline(); !ok {
+			text += impatience(until)
+		}
+		err = b.begin(ctx, conn, text)
 		if err == nil {
 			err = f(t)
 		}
@@ -253,8 +267,18 @@ func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error)
 			return err
 		}
 		b.committed(t)
-		return nil
+		return inDoubt(ctx, commit)
 	})
+}
+
+// inDoubt returns the error of ctx if a commit was given up, by the context that
+// it had, though it succeeded. A server that waits for a synchronous standby then
+// commits without it, and says so in no more than a warning.
+func inDoubt(ctx, commit context.Context) error {
+	if commit.Err() != nil {
+		return cmp.Or(ctx.Err(), commit.Err())
+	}
+	return nil
 }
 
 // committed tells of what became claimable in a transaction.
@@ -284,8 +308,13 @@ func (b *Backend) acquire(ctx context.Context) (*sql.Conn, error) {
 	return conn, err
 }
 
+// pgxDriver is the one whose driver.ErrBadConn means that nothing was sent, as
+// database/sql asks for. Others return it when an answer is lost, too.
+const pgxDriver = "stdlib.Driver"
+
 // alone runs f, which is one statement, as a transaction, again where it may
-// help. Repeatable is what may be done twice.
+// help. Repeatable is what may be done twice. What may not is sent once, after a
+// connection that was lost in the pool has been found by other means.
 func (b *Backend) alone(ctx context.Context, repeatable bool, f func(querier) error) error {
 	return b.retry(ctx, func() error {
 		conn, err := b.acquire(ctx)
@@ -293,7 +322,17 @@ func (b *Backend) alone(ctx context.Context, repeatable bool, f func(querier) er
 			return err
 		}
 		defer func() { _ = conn.Close() }()
-		if err = f(conn); repeatable || errors.Is(err, driver.ErrBadConn) { // which means that nothing was sent
+		honest := b.driver == pgxDriver
+		if !repeatable && !honest {
+			if err := conn.PingContext(ctx); err != nil {
+				return again(ctx, err)
+			}
+		}
+		err = f(conn)
+		if demoted(err) {
+			drop(conn)
+		}
+		if repeatable || honest && errors.Is(err, driver.ErrBadConn) {
 			err = again(ctx, err)
 		}
 		return err
@@ -328,18 +367,21 @@ func graced(ctx context.Context) (context.Context, context.CancelFunc) {
 	return longer, func() { stop(); cancel() }
 }
 
-// rollback ends a transaction that failed. If that is in doubt, the connection
-// goes.
+// rollback ends a transaction that failed. If that is in doubt, or the
+// connection is of no more use, it goes.
 func rollback(conn *sql.Conn, err error) {
-	if !broken(err) {
+	if !broken(err) && !demoted(err) {
 		ctx, cancel := context.WithTimeout(context.Background(), grace)
 		defer cancel()
 		if _, err = conn.ExecContext(ctx, `ROLLBACK`); err == nil {
 			return
 		}
 	}
-	_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // the pool closes it
+	drop(conn)
 }
+
+// drop has the pool close a connection.
+func drop(conn *sql.Conn) { _ = conn.Raw(func(any) error { return driver.ErrBadConn }) }
 
 // write runs a request whose results are nothing but its error.
 func (b *Backend) write(ctx context.Context, op string, durable bool, f func(*tx) error) error {

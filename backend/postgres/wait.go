@@ -37,10 +37,14 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 		if err != nil {
 			return b.failed(ctx, "wait", err)
 		}
-		if ready {
+		stuck := time.Until(time.Unix(0, b.stuck.Load())) // a claim has just found nothing else
+		if ready && stuck <= 0 {
 			return nil
 		}
 		pause := b.marks.next(req.Names, poll)
+		if ready {
+			pause = min(pause, stuck)
+		}
 		if due > 0 {
 			pause = min(pause, due)
 		}

@@ -22,7 +22,8 @@ CREATE TYPE plainjobs.taken AS (
 
 -- It is what claim was, with ranges. Name n of asked has those from lows[n] to
 -- highs[n], in their order. It returns a row without an id and without read if it
--- did nothing, and one without an id if it found nothing.
+-- claimed nothing because it will not do, or because somebody has locked a key
+-- that a job is to give back, and one without an id if it found nothing.
 CREATE FUNCTION plainjobs.take(me bigint, span bigint, base bigint, asked text[], most bigint[], wanted bigint, room bigint, suspects boolean,
     lows integer[], highs integer[], ranks integer[], firsts bigint[], untils integer[])
   RETURNS SETOF plainjobs.taken LANGUAGE plpgsql
@@ -37,6 +38,7 @@ DECLARE
   size bigint;
   expires boolean;
   keyed boolean;
+  free bigint;
   waiting text[];
   read bigint;
 BEGIN
@@ -126,6 +128,19 @@ BEGIN
         FROM plainjobs.jobs j WHERE j.id = ANY (ids) WINDOW earlier AS (ORDER BY j.priority DESC, j.id)) s
       WHERE s.bytes <= room OR s.place = 1);
   END IF;
+  IF keyed THEN
+    -- Keys are looked up one by one, whatever statistics say of their number.
+    PERFORM FROM plainjobs.jobs j CROSS JOIN LATERAL (
+        SELECT FROM plainjobs.keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id FOR UPDATE SKIP LOCKED) k
+      WHERE j.id = ANY (ids) AND j.flags & 2 <> 0;
+    GET DIAGNOSTICS free = ROW_COUNT;
+    IF free < (SELECT count(*) FROM plainjobs.jobs j WHERE j.id = ANY (ids) AND j.flags & 2 <> 0
+        AND EXISTS (SELECT FROM plainjobs.keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id OFFSET 0))
+    THEN
+      RETURN NEXT NULL::plainjobs.taken;
+      RETURN;
+    END IF;
+  END IF;
   INSERT INTO plainjobs.changes (name, state, jobs)
     SELECT j.name, v.state, v.sign * j.jobs
     FROM (SELECT j.name, count(*) AS jobs FROM plainjobs.jobs j WHERE j.id = ANY (ids) AND cardinality(asked) > 1 GROUP BY j.name
@@ -134,7 +149,7 @@ BEGIN
   IF keyed THEN
     WITH v AS MATERIALIZED (
         SELECT k.name, k.key, k.until FROM plainjobs.jobs j JOIN plainjobs.keys k ON k.name = j.name AND k.key = j.unique_key AND k.job = j.id
-        WHERE j.id = ANY (ids) AND j.flags & 2 <> 0 ORDER BY k.name, k.key FOR UPDATE OF k),
+        WHERE j.id = ANY (ids) AND j.flags & 2 <> 0),
       gone AS (DELETE FROM plainjobs.keys k USING v WHERE v.until <= clock AND k.name = v.name AND k.key = v.key)
     UPDATE plainjobs.keys k SET held = false FROM v WHERE v.until > clock AND k.name = v.name AND k.key = v.key;
   END IF;

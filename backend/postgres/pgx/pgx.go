@@ -27,21 +27,15 @@ import (
 // "host=… dbname=…"; what it leaves out is taken from the environment, as by
 // psql. See [postgres.New].
 //
-// With several hosts, add target_session_attrs=read-write; connect_timeout is
-// then 3 seconds for each, unless the DSN says otherwise, and should be less than
-// a third of the workers' lease. Behind a pooler that
+// Unless the DSN has a connect_timeout, a host has 10 seconds to answer, and each
+// of several 3. It should be less than a third of the workers' lease. With several
+// hosts, add target_session_attrs=read-write. Behind a pooler that
 // lends connections by transaction and keeps no prepared statements, add
 // default_query_exec_mode=exec and set NoListen.
 func Open(dsn string, opts *postgres.Options) (*postgres.Backend, error) {
-	config, err := driver.ParseConfig(dsn)
+	config, err := parse(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("postgres: open: %w", postgres.Discreet(err))
-	}
-	if config.RuntimeParams["application_name"] == "" {
-		config.RuntimeParams["application_name"] = "plainjobs"
-	}
-	if config.ConnectTimeout == 0 && severalHosts(config) {
-		config.ConnectTimeout = hostTimeout
 	}
 	o := postgres.Options{}
 	if opts != nil {
@@ -56,14 +50,36 @@ func Open(dsn string, opts *postgres.Options) (*postgres.Backend, error) {
 	return postgres.Open(db, &o)
 }
 
+// parse returns what a DSN says, and what it should have said.
+func parse(dsn string) (*driver.ConnConfig, error) {
+	config, err := driver.ParseConfig(dsn)
+	if err != nil {
+		return nil, err
+	}
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "plainjobs"
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = connectTimeout
+		if severalHosts(config) {
+			config.ConnectTimeout = hostTimeout
+		}
+	}
+	return config, nil
+}
+
 // maxConns is how many connections a store opens, besides the one that
 // listens. Calls beyond that wait for each other, which is cheaper than what
 // more connections cost the server.
 const maxConns = 8
 
-// hostTimeout is how long one of several hosts may take to answer. One that has
-// lost its power never does, and the calls would end before the next is asked.
-const hostTimeout = 3 * time.Second
+// How long a host may take to answer, and one of several. One that has lost its
+// power never does: a call without a deadline would never end, and another before
+// the next host is asked.
+const (
+	connectTimeout = 10 * time.Second
+	hostTimeout    = 3 * time.Second
+)
 
 // severalHosts reports whether there is another host to ask; what else pgx falls
 // back to is the same one without TLS.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/postgres"
+	"github.com/plainjobs/plainjobs/conformance"
 )
 
 func newJob(name string) backend.NewJob {
@@ -270,5 +271,59 @@ func (d Driver) testSerializable(t *testing.T) {
 	}
 	if n := count(t, b, backend.Pending) + count(t, b, backend.Blocked); n != 4 {
 		t.Errorf("%d jobs wait, want 4", n)
+	}
+}
+
+// testClaimsLockedKey claims while a transaction of the application has locked the
+// key that a job gives back when it starts. Jobs of other names, and without keys,
+// are claimed as ever, and this one when the transaction has ended.
+func (d Driver) testClaimsLockedKey(t *testing.T) {
+	for _, expires := range []time.Duration{0, time.Minute} {
+		for _, limit := range []int{1, 10} {
+			store := d.store(t, conformance.Options{}, postgres.Options{})
+			b := store.Open(t)
+			keyed := newJob("a")
+			keyed.Unique = backend.Unique{Key: "k", Scope: backend.UntilStarted}
+			keyed.Expires = expires
+			if _, err := b.Push(t.Context(), []backend.NewJob{keyed}); err != nil {
+				t.Fatal(err)
+			}
+			push(t, b, "b", 1)
+			tx, err := store.DB(t).BeginTx(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tx.Rollback()
+			if _, err := b.(backend.TxPusher).PushTx(t.Context(), tx, []backend.NewJob{keyed}); err != nil {
+				t.Fatal(err)
+			}
+			claim := func(name string) {
+				t.Helper()
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				jobs, err := b.Claim(ctx, backend.ClaimRequest{
+					Worker: backend.Worker{ID: 1, Lease: time.Minute}, Register: true, Names: []string{"a", "b"}, Limit: limit})
+				if err != nil || len(jobs) != 1 || jobs[0].Name != name {
+					t.Errorf("Claim of %d = %+v, %v; want a job of %s", limit, jobs, err, name)
+				}
+			}
+			claim("b")
+			// What waits is all locked: who waits for a job does not go round and round.
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			for range 3 {
+				jobs, err := b.Claim(ctx, backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Minute}, Names: []string{"a"}, Limit: limit})
+				if err != nil || len(jobs) != 0 {
+					t.Errorf("Claim = %+v, %v; want none", jobs, err)
+				}
+				if err := b.(backend.Waiter).Wait(ctx, backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Minute}, Names: []string{"a"}, Limit: limit}); err != nil {
+					t.Errorf("Wait: %v", err)
+				}
+			}
+			if err := tx.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			claim("a")
+		}
 	}
 }

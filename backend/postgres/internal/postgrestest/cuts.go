@@ -145,6 +145,77 @@ func (d Driver) testCuts(t *testing.T) {
 	t.Logf("%d cuts: %d pushes failed, of which %d were stored", c.cuts, c.failed, c.twice)
 }
 
+// testPlainCuts cuts the last bytes of the answer to a push of a job without a
+// key, which is a statement alone, in the two ways in which a connection ends. The
+// server has stored the job: a push that is not told must not store it once more
+// and call that a success.
+func (d Driver) testPlainCuts(t *testing.T) {
+	s := d.schema(t)
+	direct := s.open(t, &postgres.Options{Schema: s.name})
+	p, b := s.openThrough(t)
+	c := &cutter{t: t, proxy: p, b: b}
+	pushOne := func(payload string) error {
+		job := newJob("a")
+		job.Payload = []byte(payload)
+		return c.bounded(callTime, func(ctx context.Context) error {
+			_, err := b.Push(ctx, []backend.NewJob{job})
+			return err
+		})
+	}
+	acked, failed := map[string]bool{}, 0
+	for _, p.ends = range []bool{false, true} {
+		for n := range 24 {
+			for i, good := 0, 0; good < 3; i++ { // the last finds its statements prepared; what was cut may yet be noticed
+				if i == 20 {
+					t.Fatal("Push is not acknowledged after the cut")
+				}
+				p.count()
+				payload := fmt.Sprintf(`"before %v %02d %d"`, p.ends, n, i)
+				if err := pushOne(payload); err != nil {
+					good = 0
+					continue
+				}
+				good++
+				acked[payload] = true
+			}
+			_, from := p.count()
+			payload := fmt.Sprintf(`"cut %v %02d xxx"`, p.ends, n)
+			p.arm(true, from-n, false)
+			err := pushOne(payload)
+			p.disarm()
+			switch {
+			case err == nil:
+				acked[payload] = true
+			case errors.Is(err, backend.ErrUnavailable):
+				failed++
+			default:
+				t.Errorf("Push cut %d bytes before its end = %v, want ErrUnavailable", n, err)
+			}
+		}
+	}
+	if failed == 0 {
+		t.Error("no answer was lost")
+	}
+	stored := map[string]int{}
+	page, err := direct.List(t.Context(), backend.ListRequest{Limit: 1000, Payloads: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range page.Jobs {
+		stored[string(j.Payload)]++
+	}
+	for payload, n := range stored {
+		if n > 1 {
+			t.Errorf("%s is stored %d times", payload, n)
+		}
+	}
+	for payload := range acked {
+		if stored[payload] != 1 {
+			t.Errorf("%s was acknowledged and is stored %d times, want once", payload, stored[payload])
+		}
+	}
+}
+
 // stalls has the network be silent: a call ends with its context.
 func (c *cutter) stalls(key func() string) {
 	c.t.Helper()

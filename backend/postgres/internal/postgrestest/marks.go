@@ -288,3 +288,34 @@ func (d Driver) testMarksOrder(t *testing.T) {
 		}
 	}
 }
+
+// testCompletePlan completes jobs where the statistics are of a moment at which
+// none ran: each must be looked up by its id, and not among all that run.
+func (d Driver) testCompletePlan(t *testing.T) {
+	s := d.schema(t)
+	s.open(t, &postgres.Options{Schema: s.name})
+	const insert = `INSERT INTO %s.jobs (created_at, run_at, finished_at, max_attempts, state, priority, name, payload, worker, token)
+		SELECT 0, 0, 0, 1, %d, 0, 'a', '{}', 7, i FROM generate_series(1, %d) AS i`
+	s.exec(t, fmt.Sprintf(insert, s.name, backend.Done, 20000))
+	s.exec(t, "ANALYZE "+s.name+".jobs")
+	s.exec(t, fmt.Sprintf(insert, s.name, backend.Running, 2000))
+	tx, err := s.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	var settled sql.NullString
+	complete := fmt.Sprintf(`SELECT %s.complete(array_agg(id), array_agg(token))::text FROM (
+		SELECT id, token FROM %s.jobs WHERE id > 20000 ORDER BY id LIMIT 100) AS held`, s.name, s.name)
+	if err := tx.QueryRowContext(t.Context(), complete).Scan(&settled); err != nil || settled.Valid {
+		t.Fatalf("complete = %v, %v; want all of them done", settled.String, err)
+	}
+	read := 0
+	const query = "SELECT pg_stat_get_xact_tuples_returned($1::text::regclass)"
+	if err := tx.QueryRowContext(t.Context(), query, s.name+".jobs_running").Scan(&read); err != nil {
+		t.Fatal(err)
+	}
+	if read > 100 {
+		t.Errorf("to complete 100 of 2000 running jobs %d entries of the running ones were read", read)
+	}
+}

@@ -40,6 +40,16 @@ func (d Driver) refuses(t *testing.T, dsn string, opts *postgres.Options, want e
 	noPassword(t, err)
 }
 
+// unavailable fails unless an error is ErrUnavailable and says what to do.
+func unavailable(t *testing.T, err error, advice string) {
+	t.Helper()
+	if !errors.Is(err, backend.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), advice) {
+		t.Errorf("error = %v, want ErrUnavailable with the advice %q", err, advice)
+		return
+	}
+	noPassword(t, err)
+}
+
 func noPassword(t *testing.T, err error) {
 	t.Helper()
 	for _, secret := range []string{pgcluster.Password, "wrong-secret"} {
@@ -129,6 +139,48 @@ func (d Driver) testRightsOnTables(t *testing.T) {
 	if _, err := b.Import(t.Context(), batch); err != nil {
 		t.Errorf("Import after that: %v", err)
 	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// testRightsOnFunctions opens a store whose tables are another role's, in a database
+// where nobody may call a function unless he was told to. What the message says
+// helps.
+func (d Driver) testRightsOnFunctions(t *testing.T) {
+	s := d.schema(t)
+	owner := s.role(t, "owner")
+	dsn := s.role(t, "user")
+	opts := &postgres.Options{Schema: s.name}
+	s.exec(t, fmt.Sprintf("CREATE SCHEMA %s AUTHORIZATION %s_owner", s.name, s.name))
+	s.exec(t, fmt.Sprintf("ALTER DEFAULT PRIVILEGES FOR ROLE %s_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC", s.name))
+	b, err := d.Open(owner, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	b, err = d.Open(dsn, opts)
+	if err == nil {
+		b.Close()
+		t.Fatal("Open without rights worked")
+	}
+	const intro = "as the owner of the database run: "
+	_, grants, ok := strings.Cut(err.Error(), intro)
+	if !ok {
+		t.Fatalf("Open = %v, want it to say %q", err, intro)
+	}
+	end := strings.LastIndex(grants, fmt.Sprintf("%s_user\"", s.name))
+	if end < 0 {
+		t.Fatalf("Open = %v, want it to name the role", err)
+	}
+	s.exec(t, grants[:end+len(s.name)+len(`_user"`)])
+	b, err = d.Open(dsn, opts)
+	if err != nil {
+		t.Fatalf("Open after %s: %v", grants, err)
+	}
+	push(t, b, "a", 1)
 	if err := b.Close(); err != nil {
 		t.Error(err)
 	}
@@ -253,6 +305,72 @@ func (d Driver) testTimeouts(t *testing.T) {
 		t.Errorf("Push took %v", took)
 	}
 	push(t, b, "a", 1)
+}
+
+// testNoDeadline has calls without a deadline wait for what a transaction of the
+// same goroutine holds, which would be for ever. They give up after ten seconds and
+// say so. A role that is to wait less for a lock does, again and again.
+func (d Driver) testNoDeadline(t *testing.T) {
+	s := d.schema(t)
+	opts := &postgres.Options{Schema: s.name}
+	b := s.open(t, opts)
+	push(t, b, "a", 1)
+	jobs, err := b.Claim(t.Context(), backend.ClaimRequest{
+		Worker: backend.Worker{ID: 1, Lease: time.Minute}, Register: true, Names: []string{"a"}, Limit: 1})
+	if err != nil || len(jobs) != 1 {
+		t.Fatalf("Claim = %d jobs, %v", len(jobs), err)
+	}
+	tx, err := s.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	job := newJob("a")
+	job.Unique.Key = "k"
+	if _, err := b.PushTx(t.Context(), tx, []backend.NewJob{job}); err != nil {
+		t.Fatal(err)
+	}
+	done := backend.Completion{Lease: jobs[0].Lease}
+	if err := b.CompleteTx(t.Context(), tx, done); err != nil {
+		t.Fatal(err)
+	}
+	hurried, err := d.Open(s.with("options='-c lock_timeout=100ms' application_name="+s.name), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hurried.Close()
+	var wg sync.WaitGroup
+	givesUp := func(call func(context.Context) error) {
+		wg.Go(func() {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			defer time.AfterFunc(time.Minute, cancel).Stop()
+			unavailable(t, call(ctx), "Queue.WithTx")
+		})
+	}
+	givesUp(func(ctx context.Context) error {
+		_, err := b.Push(ctx, []backend.NewJob{job})
+		return err
+	})
+	givesUp(func(ctx context.Context) error {
+		_, err := b.Complete(ctx, []backend.Completion{done})
+		return err
+	})
+	givesUp(func(ctx context.Context) error {
+		_, err := hurried.Push(ctx, []backend.NewJob{job})
+		return err
+	})
+	begun := map[time.Time]bool{} // the transactions of the role that is to wait less
+	s.until(t, func() bool {
+		var at sql.NullTime
+		const query = "SELECT max(xact_start) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'"
+		if err := s.db.QueryRowContext(t.Context(), query, s.name).Scan(&at); err != nil {
+			t.Fatal(err)
+		}
+		begun[at.Time] = true
+		return len(begun) > 4
+	})
+	wg.Wait()
 }
 
 // testOpenAtOnce opens a new schema many times at the same instant.

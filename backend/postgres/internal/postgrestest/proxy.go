@@ -25,6 +25,7 @@ type proxy struct {
 	answer bool // what the server sends is counted, not what it is sent
 	left   int  // bytes that still pass
 	stalls bool // and then nothing does, instead of being cut
+	ends   bool // a cut ends the connections as who closes them does, instead of a reset
 	passed [2]int
 	broken chan struct{} // closed when the connections are cut
 }
@@ -147,12 +148,12 @@ func (p *proxy) count() (to, from int) {
 	return to, from
 }
 
-// cut resets all connections.
+// cut ends all connections.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.conns {
-		if tcp, ok := c.(*net.TCPConn); ok {
+		if tcp, ok := c.(*net.TCPConn); ok && !p.ends {
 			_ = tcp.SetLinger(0)
 		}
 		_ = c.Close()

@@ -1,0 +1,192 @@
+package postgres
+
+import (
+	"cmp"
+	"database/sql"
+	"math"
+	"slices"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+const (
+	// A row from further ahead than its own lease was written before the clock
+	// went back; it must not keep jobs until the clock catches up.
+	isExpired = `(seen_at + lease <= $1::bigint OR seen_at > $1::bigint + lease) AND lease / 3 BETWEEN $3::bigint AND $2::bigint`
+
+	selectExpired = `SELECT id FROM plainjobs.workers WHERE ` + isExpired
+	selectNamed   = `SELECT id FROM plainjobs.workers WHERE id = ANY($1::text::bigint[])`
+
+	// Those who hold jobs, one look-up each, who have no row.
+	selectOrphaned = `
+		WITH RECURSIVE holders AS (
+			(SELECT worker FROM plainjobs.jobs WHERE state = 4 ORDER BY worker LIMIT 1)
+			UNION ALL
+			SELECT (SELECT j.worker FROM plainjobs.jobs j WHERE j.state = 4 AND j.worker > h.worker ORDER BY j.worker LIMIT 1)
+			FROM holders h WHERE h.worker IS NOT NULL)
+		SELECT worker FROM holders WHERE worker IS NOT NULL AND NOT EXISTS (SELECT 1 FROM plainjobs.workers w WHERE w.id = worker)`
+
+	// A row that is being renewed or reaped is somebody's, and passed over.
+	lockExpired = selectExpired + ` AND id = $4::bigint FOR UPDATE SKIP LOCKED`
+	lockNamed   = `SELECT id FROM plainjobs.workers WHERE id = $1::bigint FOR UPDATE`
+
+	lockAbandoned = lockHeld + ` SKIP LOCKED`
+	countSuspects = `SELECT count(*) FROM plainjobs.jobs WHERE state = 4 AND worker = $1::bigint AND suspect`
+)
+
+// A corpse is a worker that was found dead.
+type corpse struct {
+	id    int64
+	cause cause
+}
+
+// A cause says how a worker was found dead, and what is looked at again when
+// its jobs are rescued.
+type cause int
+
+const (
+	named    cause = iota // in the request
+	expired               // its row has
+	orphaned              // it has none
+)
+
+// rescueAll makes the jobs of the dead wait again: of those who hold jobs
+// without having a row, of those who are named and, if asked for, of those
+// whose row has expired. Each has a transaction, so that one whose jobs somebody
+// has locked holds up no other.
+func (r *reaping) rescueAll() {
+	var dead []corpse
+	r.step(func(t *tx, _ *backend.ReapResult) (err error) {
+		dead, err = t.dead(r.req)
+		return err
+	})
+	for _, worker := range dead {
+		if r.result.Rescued+r.result.Failed >= r.limit {
+			r.result.More = true
+			return
+		}
+		r.step(func(t *tx, result *backend.ReapResult) error { return t.bury(worker, r.req, result) })
+	}
+}
+
+// dead returns the workers that are dead, each once.
+func (t *tx) dead(req backend.ReapRequest) (all []corpse, err error) {
+	find := func(cause cause, query string, args ...any) {
+		if err == nil {
+			err = t.each(query, args, func(r *sql.Rows) error {
+				worker := corpse{cause: cause}
+				err := r.Scan(&worker.id)
+				all = append(all, worker)
+				return err
+			})
+		}
+	}
+	if len(req.Dead) > 0 {
+		find(named, selectNamed, intArray(req.Dead))
+	}
+	if req.Expired {
+		args, err := t.expiry(req)
+		if err != nil {
+			return nil, err
+		}
+		find(expired, selectExpired, args...)
+	}
+	find(orphaned, selectOrphaned)
+	slices.SortFunc(all, func(a, b corpse) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.cause, b.cause)) })
+	return slices.CompactFunc(all, func(a, b corpse) bool { return a.id == b.id }), err
+}
+
+// expiry returns the parameters of isExpired.
+func (t *tx) expiry(req backend.ReapRequest) ([]any, error) {
+	now, err := t.now()
+	steady := int64(math.MaxInt64)
+	if req.Steady > 0 {
+		steady = req.Steady.Microseconds()
+	}
+	jumped := int64(0)
+	if !req.Heard.IsZero() {
+		jumped = max(now-req.Heard.UnixMicro(), req.Heard.UnixMicro()-now)
+	}
+	return []any{now, steady, jumped}, err
+}
+
+// bury rescues the jobs of a worker and deletes its row, if it is still dead.
+func (t *tx) bury(worker corpse, req backend.ReapRequest, result *backend.ReapResult) error {
+	query, args := lockNamed, []any{worker.id}
+	if worker.cause == expired {
+		expiry, err := t.expiry(req)
+		if err != nil {
+			return err
+		}
+		query, args = lockExpired, slices.Concat(expiry, []any{worker.id})
+	}
+	registered := false
+	err := t.each(query, args, func(r *sql.Rows) error {
+		registered = true
+		return r.Scan(new(int64))
+	})
+	if err != nil || registered == (worker.cause == orphaned) {
+		return err
+	}
+	found, err := t.rescue(worker.id, result)
+	if err == nil && registered {
+		_, err = t.exec(deleteWorker, worker.id)
+	}
+	if found || registered {
+		result.Workers = append(result.Workers, worker.id)
+	}
+	return err
+}
+
+// rescue makes the jobs of a dead worker wait again, or ends them, and reports
+// whether it found any. A job that somebody has locked is being settled, by a
+// transaction that may take long or be of a host that was cut off. It is passed
+// over, and its token holds. If it is not settled after all, its worker then has
+// no row, and a later reap finds it.
+func (t *tx) rescue(worker int64, result *backend.ReapResult) (found bool, err error) {
+	now, err := t.now()
+	if err != nil {
+		return false, err
+	}
+	rows, err := t.rows(lockAbandoned, worker)
+	if err != nil {
+		return false, err
+	}
+	suspects := int64(0)
+	if slices.ContainsFunc(rows, func(r *row) bool { return r.suspect }) {
+		err := t.each(countSuspects, []any{worker}, func(r *sql.Rows) error { return r.Scan(&suspects) })
+		if err != nil {
+			return false, err
+		}
+	}
+	var back []*row
+	for _, r := range rows {
+		if r.suspect && suspects == 1 {
+			r.crashes++
+		}
+		r.token, r.ending = 0, 0
+		switch {
+		case r.flags&flagCancelling != 0:
+			r.end(backend.Cancelled, backend.CancelledError, now)
+			result.Rescued++
+		case r.crashes >= backend.MaxCrashes:
+			r.end(backend.Failed, backend.CrashError, now)
+			result.Failed++
+		default:
+			back = append(back, r)
+		}
+	}
+	others, err := t.retake(back, now)
+	if err != nil {
+		return false, err
+	}
+	for _, r := range back {
+		if other := others[r]; other != 0 {
+			r.end(backend.Cancelled, superseded(other), now)
+		} else {
+			r.state, r.suspect, r.worker = backend.Pending, true, 0
+		}
+		result.Rescued++
+	}
+	return len(rows) > 0, t.write(rows)
+}
