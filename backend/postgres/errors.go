@@ -19,6 +19,7 @@ const (
 	codeReadOnly      = "25006"
 	codeIdleInTx      = "25P03"
 	codeTxTooLong     = "25P04"
+	codeNoStatement   = "26000"
 	codeNoAuth        = "28000"
 	codeWrongPassword = "28P01"
 	codeNoDatabase    = "3D000"
@@ -28,6 +29,7 @@ const (
 	codeNoRight       = "42501"
 	codeSyntax        = "42601"
 	codeNoTable       = "42P01"
+	codeSameStatement = "42P05"
 	codeDiskFull      = "53100"
 	codeTooMany       = "53300"
 	codeLockTimeout   = "55P03"
@@ -137,6 +139,9 @@ func (b *Backend) explain(err error) error {
 	case codeLockTimeout, codeDeadlock, codeSerialization:
 		advice = fmt.Sprintf("others held what it needs for %v; a transaction of this program that waits for this call would never end: "+
 			"enqueue in it with Queue.WithTx", lockWait)
+	case codeNoStatement, codeSameStatement:
+		advice = "a pooler lends connections by transaction, and keeps no prepared statements; add default_query_exec_mode=exec to the DSN " +
+			"(pgx; binary_parameters=yes for lib/pq) and set postgres.Options.NoListen"
 	case codeNoRight:
 		advice = "the role has no right to it; as the owner of the database run: " + b.grants()
 	case codeNoTable, codeNoSchema:

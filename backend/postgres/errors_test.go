@@ -34,6 +34,8 @@ func TestErrors(t *testing.T) {
 		codeCancelled:     {backend.ErrUnavailable, []string{"statement_timeout", "ALTER ROLE"}},
 		codeIdleInTx:      {backend.ErrUnavailable, []string{"idle_in_transaction_session_timeout"}},
 		codeTxTooLong:     {backend.ErrUnavailable, []string{"transaction_timeout", "ALTER ROLE"}},
+		codeNoStatement:   {nil, []string{"default_query_exec_mode=exec", "NoListen"}},
+		codeSameStatement: {nil, []string{"pooler"}},
 		codeDeadlock:      {backend.ErrUnavailable, []string{"WithTx"}},
 		codeNoTable:       {backend.ErrCorrupt, []string{"schema jobs"}},
 		codeDataCorrupt:   {backend.ErrCorrupt, nil},
