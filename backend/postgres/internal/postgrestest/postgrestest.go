@@ -227,21 +227,19 @@ func (s *schema) share(tb testing.TB, db *sql.DB, opts postgres.Options) *postgr
 		}
 	}
 	b, err := postgres.New(db, &opts)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := b.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	return b
+	return opened(tb, b, err)
 }
 
 // open opens a store in the schema, which is closed at the end of the test.
 func (s *schema) open(tb testing.TB, opts *postgres.Options) *postgres.Backend {
 	tb.Helper()
 	b, err := s.Open(s.dsn, opts)
+	return opened(tb, b, err)
+}
+
+// opened returns a store, which is closed at the end of the test.
+func opened(tb testing.TB, b *postgres.Backend, err error) *postgres.Backend {
+	tb.Helper()
 	if err != nil {
 		tb.Fatal(err)
 	}
