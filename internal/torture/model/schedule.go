@@ -8,7 +8,8 @@ func (m *model) define(schedules []backend.Schedule) {
 	for _, given := range schedules {
 		s, stored := m.schedules[given.Name]
 		forgotten := !s.RemovedAt.IsZero() && m.now.Sub(s.RemovedAt) >= backend.ForgetTicks
-		if !stored || s.Definition != given.Definition || forgotten {
+		ahead := s.Next.Sub(given.Next) >= backend.MaxAhead
+		if !stored || s.Definition != given.Definition || forgotten || ahead {
 			s.Name, s.Definition, s.Next = given.Name, given.Definition, given.Next
 		}
 		s.RemovedAt = given.RemovedAt
