@@ -86,7 +86,7 @@ func Every(name string, interval time.Duration, fn func(ctx context.Context, tic
 func Schedule(name, expression string, task Task, opts ...ScheduleOption) {
 	s := &engine.Schedule{Name: name, Where: caller(), CatchUp: 1, Job: task.def}
 	parse(s, expression)
-	job, err := task.stored(engine.AnyQueue, nil)
+	job, err := task.stored(anyQueue, nil)
 	if err == nil {
 		err = backend.CheckNewJobs([]backend.NewJob{job})
 	}
@@ -101,9 +101,12 @@ func Schedule(name, expression string, task Task, opts ...ScheduleOption) {
 			panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, name, err))
 		}
 	}
-	s.Task = func(q *engine.Queue, _ time.Time) (backend.NewJob, error) { return task.stored(q, nil) }
+	s.Task = func(time.Time) (backend.NewJob, error) { return task.stored(anyQueue, nil) }
 	engine.AddSchedule(s)
 }
+
+// anyQueue is what is known of a queue where a schedule is defined.
+var anyQueue = &engine.Queue{MaxPayload: DefaultMaxPayload}
 
 func parse(s *engine.Schedule, expression string) {
 	e, err := cron.Parse(expression)
@@ -127,9 +130,9 @@ func scheduled(s *engine.Schedule, fn func(context.Context, time.Time) error, op
 	engine.Register(d)
 	job := &Job[time.Time]{def: d}
 	s.Job = d
-	s.Task = func(q *engine.Queue, tick time.Time) (backend.NewJob, error) {
+	s.Task = func(tick time.Time) (backend.NewJob, error) {
 		t := job.With(tick.UTC())
-		return t.stored(q, nil)
+		return t.stored(anyQueue, nil)
 	}
 	engine.AddSchedule(s)
 	return job
@@ -194,7 +197,7 @@ func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 	if s == nil {
 		return 0, fmt.Errorf("plainjobs: run schedule: %w: this program defines no schedule %q", ErrNotFound, name)
 	}
-	job, err := s.Make(q.engine, q.engine.Now())
+	job, err := s.Make(q.engine.Now())
 	if err == nil && q.metadata != nil {
 		job.Metadata, err = encodeMetadata(q.metadata(ctx))
 	}

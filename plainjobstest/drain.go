@@ -200,7 +200,7 @@ func Tick(tb testing.TB, q *plainjobs.Queue, name string, tick time.Time) int64 
 	if s == nil {
 		tb.Fatalf("plainjobstest: no schedule %q is defined", name)
 	}
-	job, err := s.Make(engine.Of(q), tick)
+	job, err := s.Make(tick)
 	if err != nil {
 		tb.Fatalf("plainjobstest: tick of %s: %v", name, err)
 	}

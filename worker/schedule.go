@@ -178,7 +178,7 @@ func (s *session) take(ctx context.Context, scheduler backend.Scheduler, own *sc
 	}
 	var jobs []backend.NewJob
 	for _, tick := range ticks {
-		job, err := own.Make(s.queue, tick)
+		job, err := own.Make(tick)
 		if err != nil {
 			return next, err
 		}

@@ -2,7 +2,6 @@ package worker_test
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -32,40 +31,6 @@ var (
 	keysJob  = plainjobs.Every("schedule/keys", time.Hour, nothing, plainjobs.CatchUp(4), plainjobs.UniqueBy(parity, plainjobs.Reject()))
 	localJob = plainjobs.Cron("schedule/local", "@hourly", nothing, plainjobs.Zone("Local"))
 )
-
-var largeJob = plainjobs.Declare[string]("schedule/large")
-
-func init() {
-	plainjobs.Schedule("schedule/large", "@hourly", largeJob.With(strings.Repeat("x", 2*plainjobs.DefaultMaxPayload)))
-}
-
-// What a schedule pushes may be as large as anything else on its queue.
-func TestScheduledPayload(t *testing.T) {
-	for _, c := range []struct {
-		most, runs int
-	}{{0, 0}, {4 * plainjobs.DefaultMaxPayload, 2}} {
-		synctest.Test(t, func(t *testing.T) {
-			q := plainjobs.New(memory.New(nil), &plainjobs.Options{MaxPayload: c.most})
-			var runs atomic.Int32
-			var log lockedBuffer
-			stop := start(t, q, worker.Options{
-				Jobs:   bind(q, largeJob, func(context.Context, string) error { runs.Add(1); return nil }),
-				Logger: slog.New(slog.NewTextHandler(&log, nil)),
-			})
-			time.Sleep(70 * time.Minute)
-			_, err := q.RunSchedule(t.Context(), "schedule/large")
-			time.Sleep(time.Second)
-			synctest.Wait()
-			mustStop(t, stop)
-			if refused := errors.Is(err, plainjobs.ErrPayloadTooLarge); refused != (c.runs == 0) || int(runs.Load()) != c.runs {
-				t.Errorf("with MaxPayload %d it ran %d times, and RunSchedule returned %v", c.most, runs.Load(), err)
-			}
-			if said := strings.Contains(log.String(), "schedule schedule/large"); said != (c.runs == 0) {
-				t.Errorf("with MaxPayload %d the log says %s", c.most, log.String())
-			}
-		})
-	}
-}
 
 func keyOnceDefined(tick time.Time) string {
 	if !tick.IsZero() {

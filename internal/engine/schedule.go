@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 	"hash/fnv"
-	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -22,8 +21,8 @@ type Schedule struct {
 	Job     *Definition
 	// Next returns the first tick after a time, false if there is none.
 	Next func(after time.Time, zone *time.Location) (time.Time, bool)
-	// Task returns what a tick pushes to a queue, see Make.
-	Task func(q *Queue, tick time.Time) (backend.NewJob, error)
+	// Task returns what a tick pushes, see Make.
+	Task func(tick time.Time) (backend.NewJob, error)
 	// Every is the distance of ticks that have no wall clock, or zero.
 	Every time.Duration
 }
@@ -32,23 +31,19 @@ type Schedule struct {
 // when it is, and what it pushes.
 func (s *Schedule) Definition() string {
 	sum := fnv.New64a()
-	job, err := s.Make(AnyQueue, time.Time{})
+	job, err := s.Make(time.Time{})
 	fmt.Fprintf(sum, "%+v %v", job, err)
 	return fmt.Sprintf("%s|%s|%s|%d|%x", s.Job.Name, s.Spec, s.Zone, s.CatchUp, sum.Sum64())
 }
 
-// AnyQueue is what is known of a queue where a schedule is defined: what a job may
-// be at most on it, is not.
-var AnyQueue = &Queue{MaxPayload: math.MaxInt}
-
 // Make is Task, which calls the user's code.
-func (s *Schedule) Make(q *Queue, tick time.Time) (job backend.NewJob, err error) {
+func (s *Schedule) Make(tick time.Time) (job backend.NewJob, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("making its task panicked: %v", v)
 		}
 	}()
-	return s.Task(q, tick)
+	return s.Task(tick)
 }
 
 // Location returns the zone, or an error that says where it was asked for.

@@ -22,7 +22,7 @@ func TestScheduleDefinition(t *testing.T) {
 			change(s, &job)
 		}
 		if s.Task == nil {
-			s.Task = func(*engine.Queue, time.Time) (backend.NewJob, error) { return job, nil }
+			s.Task = func(time.Time) (backend.NewJob, error) { return job, nil }
 		}
 		return s.Definition()
 	}
@@ -45,7 +45,7 @@ func TestScheduleDefinition(t *testing.T) {
 		"serial key":   func(_ *engine.Schedule, j *backend.NewJob) { j.Serial = "k" },
 		"max pending":  func(_ *engine.Schedule, j *backend.NewJob) { j.MaxPending = 5 },
 		"a key that panics": func(s *engine.Schedule, _ *backend.NewJob) {
-			s.Task = func(*engine.Queue, time.Time) (backend.NewJob, error) { panic("no key") }
+			s.Task = func(time.Time) (backend.NewJob, error) { panic("no key") }
 		},
 	} {
 		d := define(change)
@@ -61,16 +61,16 @@ func TestScheduleDefinition(t *testing.T) {
 
 // Making a task calls the user's key functions.
 func TestScheduleMake(t *testing.T) {
-	s := &engine.Schedule{Task: func(_ *engine.Queue, tick time.Time) (backend.NewJob, error) {
+	s := &engine.Schedule{Task: func(tick time.Time) (backend.NewJob, error) {
 		if tick.IsZero() {
 			panic("no key")
 		}
 		return backend.NewJob{Name: "job"}, nil
 	}}
-	if _, err := s.Make(engine.AnyQueue, time.Time{}); err == nil || !strings.Contains(err.Error(), "making its task panicked: no key") {
+	if _, err := s.Make(time.Time{}); err == nil || !strings.Contains(err.Error(), "making its task panicked: no key") {
 		t.Errorf("Make = %v", err)
 	}
-	if job, err := s.Make(engine.AnyQueue, time.Now()); err != nil || job.Name != "job" {
+	if job, err := s.Make(time.Now()); err != nil || job.Name != "job" {
 		t.Errorf("Make = %+v, %v", job, err)
 	}
 }
