@@ -289,14 +289,8 @@ func (d Driver) testClaimsLockedKey(t *testing.T) {
 				t.Fatal(err)
 			}
 			push(t, b, "b", 1)
-			tx, err := store.DB(t).BeginTx(t.Context(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			tx := pushing(t, store.DB(t), b, keyed)
 			defer tx.Rollback()
-			if _, err := b.(backend.TxPusher).PushTx(t.Context(), tx, []backend.NewJob{keyed}); err != nil {
-				t.Fatal(err)
-			}
 			claim := func(name string) {
 				t.Helper()
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

@@ -280,16 +280,10 @@ func (d Driver) testTimeouts(t *testing.T) {
 	}
 	defer b.Close()
 	// A key that another transaction has taken is waited for.
-	tx, err := s.db.BeginTx(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tx.Rollback()
 	job := newJob("a")
 	job.Unique.Key = "k"
-	if _, err := b.PushTx(t.Context(), tx, []backend.NewJob{job}); err != nil {
-		t.Fatal(err)
-	}
+	tx := pushing(t, s.db, b, job)
+	defer tx.Rollback()
 	_, err = b.Push(t.Context(), []backend.NewJob{job})
 	if !errors.Is(err, backend.ErrUnavailable) || !strings.Contains(err.Error(), "ALTER ROLE") {
 		t.Errorf("Push = %v, want the advice to give the role more time", err)
@@ -320,16 +314,10 @@ func (d Driver) testNoDeadline(t *testing.T) {
 	if err != nil || len(jobs) != 1 {
 		t.Fatalf("Claim = %d jobs, %v", len(jobs), err)
 	}
-	tx, err := s.db.BeginTx(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tx.Rollback()
 	job := newJob("a")
 	job.Unique.Key = "k"
-	if _, err := b.PushTx(t.Context(), tx, []backend.NewJob{job}); err != nil {
-		t.Fatal(err)
-	}
+	tx := pushing(t, s.db, b, job)
+	defer tx.Rollback()
 	done := backend.Completion{Lease: jobs[0].Lease}
 	if err := b.CompleteTx(t.Context(), tx, done); err != nil {
 		t.Fatal(err)

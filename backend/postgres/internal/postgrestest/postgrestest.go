@@ -237,6 +237,20 @@ func (s *schema) open(tb testing.TB, opts *postgres.Options) *postgres.Backend {
 	return opened(tb, b, err)
 }
 
+// pushing returns a transaction of the application that has pushed jobs, and holds
+// their keys.
+func pushing(t *testing.T, db *sql.DB, b backend.Backend, jobs ...backend.NewJob) *sql.Tx {
+	t.Helper()
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err == nil {
+		_, err = b.(backend.TxPusher).PushTx(t.Context(), tx, jobs)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
 // opened returns a store, which is closed at the end of the test.
 func opened(tb testing.TB, b *postgres.Backend, err error) *postgres.Backend {
 	tb.Helper()

@@ -102,14 +102,8 @@ func (d Driver) testRescueAll(t *testing.T) {
 			t.Fatalf("Claim = %d jobs, %v; want 1", len(jobs), err)
 		}
 	}
-	tx, err := store.DB(t).BeginTx(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tx := pushing(t, store.DB(t), b, keyed)
 	defer tx.Rollback()
-	if _, err := b.(backend.TxPusher).PushTx(t.Context(), tx, []backend.NewJob{keyed}); err != nil {
-		t.Fatal(err)
-	}
 	store.Advance(2 * time.Second)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
