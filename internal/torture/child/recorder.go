@@ -19,19 +19,20 @@ type recorder struct {
 
 	mu       sync.Mutex
 	tokens   map[int64]int64 // of what was claimed last, by job
+	workers  map[int64]int64 // that claimed it, by job
 	suspects map[int64]bool  // whether it was one, by job
 	point    func(string)    // comes to a point, see Points
 }
 
 func newRecorder(b *sqlite.Backend, j *journal) *recorder {
-	return &recorder{Backend: b, journal: j, tokens: map[int64]int64{}, suspects: map[int64]bool{}, point: func(string) {}}
+	return &recorder{Backend: b, journal: j, tokens: map[int64]int64{}, workers: map[int64]int64{}, suspects: map[int64]bool{}, point: func(string) {}}
 }
 
-// token returns the token of the lease on a job.
-func (r *recorder) token(id int64) int64 {
+// lease returns the token of the lease on a job, and the worker that has it.
+func (r *recorder) lease(id int64) (token, worker int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.tokens[id]
+	return r.tokens[id], r.workers[id]
 }
 
 // suspect reports whether the job was a suspect when it was claimed.
@@ -47,7 +48,7 @@ func (r *recorder) Claim(ctx context.Context, req backend.ClaimRequest) ([]backe
 	r.trouble(ctx, "claim", began, err)
 	r.mu.Lock()
 	for i := range jobs {
-		r.tokens[jobs[i].ID] = jobs[i].Token
+		r.tokens[jobs[i].ID], r.workers[jobs[i].ID] = jobs[i].Token, req.Worker.ID
 		r.suspects[jobs[i].ID] = jobs[i].Suspect
 	}
 	r.mu.Unlock()
@@ -149,6 +150,31 @@ func (r *recorder) haunt(l backend.Lease) {
 			r.one(NoteZombie, fmt.Sprintf("%d %s", l.Token, how))
 		})
 	}
+}
+
+// mourn haunts a lease that a worker takes for lost, from when the store does too.
+func (r *recorder) mourn(l backend.Lease, worker int64) {
+	for {
+		lost, err := r.lost(l.ID, worker)
+		if lost {
+			r.haunt(l)
+		}
+		if lost || errors.Is(err, backend.ErrClosed) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// lost reports whether a worker has a job no more. A worker that has not heard of the
+// store for as long as its leases hold gives them up, and nobody else need have taken
+// them: then they are good.
+func (r *recorder) lost(id, worker int64) (bool, error) {
+	info, err := r.Get(context.Background(), id)
+	if errors.Is(err, backend.ErrNotFound) {
+		return true, nil
+	}
+	return err == nil && (info.State != backend.Running || info.Worker != worker), err
 }
 
 // What came of settling a lost lease.

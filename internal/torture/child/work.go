@@ -79,7 +79,7 @@ type handler struct {
 
 func (h *handler) run(ctx context.Context, t Task) error {
 	info, _ := plainjobs.FromContext(ctx)
-	token := h.token(info.ID)
+	token, worker := h.lease(info.ID)
 	h.one(NoteStarted, fmt.Sprintf("%d %d %d", token, info.ID, info.Attempt))
 	outcome := OutcomeFail // of whoever does not return
 	defer func() {
@@ -88,7 +88,7 @@ func (h *handler) run(ctx context.Context, t Task) error {
 		}
 		h.one(NoteEnded, fmt.Sprintf("%d %s", token, outcome))
 		if outcome == OutcomeLost {
-			h.haunt(backend.Lease{ID: info.ID, Token: token})
+			go h.mourn(backend.Lease{ID: info.ID, Token: token}, worker)
 		}
 	}()
 	if err := h.deed(ctx, t, info.ID); err != nil {
