@@ -237,13 +237,15 @@ func (h *handling) judgement(ctx context.Context) error {
 		return err
 	}
 	r := &h.result
-	good, bad, wrong, refused := 0, 0, 0, 0
+	good, bad, wrong, refused, innocents := 0, 0, 0, 0, 0
 	deafs := 0
 	for id, j := range f.jobs {
 		m, is := h.deeds[j.N]
 		switch {
 		case j.N == h.next-1:
 			deafs++
+		case !m.fatal && j.State == "failed" && j.Crashes == backend.MaxCrashes && j.Error == backend.CrashError:
+			innocents++
 		case !is:
 			good++
 			if j.State != "done" {
@@ -276,6 +278,12 @@ func (h *handling) judgement(ctx context.Context) error {
 	r.must("lost", f.lost)
 	r.must("stale_accepted", f.stale)
 	r.must("ended_wrong", wrong)
+	r.add("failed_as_suspects", innocents)
+	// Where one job in eleven kills, an innocent suspect may have one that does so
+	// for the first time beside it, three times in turn.
+	if innocents > len(f.jobs)/100 {
+		r.faultf("%d of %d jobs that kill nobody were failed as suspects", innocents, len(f.jobs))
+	}
 	if refused == 0 {
 		r.faultf("no run was refused for being late")
 	}
