@@ -17,29 +17,27 @@ type recorder struct {
 	*sqlite.Backend
 	*journal
 
-	mu       sync.Mutex
-	tokens   map[int64]int64 // of what was claimed last, by job
-	workers  map[int64]int64 // that claimed it, by job
-	suspects map[int64]bool  // whether it was one, by job
-	point    func(string)    // comes to a point, see Points
+	mu     sync.Mutex
+	claims map[int64]claim // the last ones, by job
+	point  func(string)    // comes to a point, see Points
+}
+
+// A claim is how a job was claimed.
+type claim struct {
+	backend.Lease
+	worker  int64
+	suspect bool
 }
 
 func newRecorder(b *sqlite.Backend, j *journal) *recorder {
-	return &recorder{Backend: b, journal: j, tokens: map[int64]int64{}, workers: map[int64]int64{}, suspects: map[int64]bool{}, point: func(string) {}}
+	return &recorder{Backend: b, journal: j, claims: map[int64]claim{}, point: func(string) {}}
 }
 
-// lease returns the token of the lease on a job, and the worker that has it.
-func (r *recorder) lease(id int64) (token, worker int64) {
+// claim returns how a job was claimed last.
+func (r *recorder) claim(id int64) claim {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.tokens[id], r.workers[id]
-}
-
-// suspect reports whether the job was a suspect when it was claimed.
-func (r *recorder) suspect(id int64) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.suspects[id]
+	return r.claims[id]
 }
 
 func (r *recorder) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
@@ -48,8 +46,7 @@ func (r *recorder) Claim(ctx context.Context, req backend.ClaimRequest) ([]backe
 	r.trouble(ctx, "claim", began, err)
 	r.mu.Lock()
 	for i := range jobs {
-		r.tokens[jobs[i].ID], r.workers[jobs[i].ID] = jobs[i].Token, req.Worker.ID
-		r.suspects[jobs[i].ID] = jobs[i].Suspect
+		r.claims[jobs[i].ID] = claim{jobs[i].Lease, req.Worker.ID, jobs[i].Suspect}
 	}
 	r.mu.Unlock()
 	r.note(time.Now(), NoteClaimed, len(jobs), func(i int) string {
@@ -152,12 +149,12 @@ func (r *recorder) haunt(l backend.Lease) {
 	}
 }
 
-// mourn haunts a lease that a worker takes for lost, from when the store does too.
-func (r *recorder) mourn(l backend.Lease, worker int64) {
+// mourn haunts a lease that its worker takes for lost, from when the store does too.
+func (r *recorder) mourn(c claim) {
 	for {
-		lost, err := r.lost(l.ID, worker)
+		lost, err := r.lost(c.ID, c.worker)
 		if lost {
-			r.haunt(l)
+			r.haunt(c.Lease)
 		}
 		if lost || errors.Is(err, backend.ErrClosed) {
 			return

@@ -30,9 +30,8 @@ func TestLost(t *testing.T) {
 		t.Fatalf("Claim = %v, %v", jobs, err)
 	}
 	lease := jobs[0].Lease
-	token, worker := r.lease(lease.ID)
-	if token != lease.Token || worker != 7 {
-		t.Errorf("the recorder has lease %d of worker %d, want %d of 7", token, worker, lease.Token)
+	if c := r.claim(lease.ID); c.Lease != lease || c.worker != 7 {
+		t.Errorf("the recorder has lease %v of worker %d, want %v of 7", c.Lease, c.worker, lease)
 	}
 	is := func(when string, worker int64, want bool) {
 		t.Helper()

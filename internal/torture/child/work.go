@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs"
-	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/worker"
 )
 
@@ -79,16 +78,16 @@ type handler struct {
 
 func (h *handler) run(ctx context.Context, t Task) error {
 	info, _ := plainjobs.FromContext(ctx)
-	token, worker := h.lease(info.ID)
-	h.one(NoteStarted, fmt.Sprintf("%d %d %d", token, info.ID, info.Attempt))
+	claim := h.claim(info.ID)
+	h.one(NoteStarted, fmt.Sprintf("%d %d %d", claim.Token, info.ID, info.Attempt))
 	outcome := OutcomeFail // of whoever does not return
 	defer func() {
 		if errors.Is(context.Cause(ctx), plainjobs.ErrLeaseLost) {
 			outcome = OutcomeLost
 		}
-		h.one(NoteEnded, fmt.Sprintf("%d %s", token, outcome))
+		h.one(NoteEnded, fmt.Sprintf("%d %s", claim.Token, outcome))
 		if outcome == OutcomeLost {
-			go h.mourn(backend.Lease{ID: info.ID, Token: token}, worker)
+			go h.mourn(claim)
 		}
 	}()
 	if err := h.deed(ctx, t, info.ID); err != nil {
@@ -124,7 +123,7 @@ func (h *handler) deed(ctx context.Context, t Task, id int64) error {
 		time.Sleep(t.Takes)
 		return nil
 	case DeedDeaf:
-		if h.suspect(id) {
+		if h.claim(id).suspect {
 			return nil // it was deaf before
 		}
 		<-make(chan struct{})
@@ -133,7 +132,7 @@ func (h *handler) deed(ctx context.Context, t Task, id int64) error {
 	case DeedBinary:
 		return errors.New("\x00\xff\xfe\x80 not text \xed\xa0\x80\x00")
 	case DeedLate:
-		if h.suspect(id) {
+		if h.claim(id).suspect {
 			return nil // it was late before
 		}
 		for ctx.Err() == nil { // until it is frozen for long enough
