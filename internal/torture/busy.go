@@ -153,8 +153,8 @@ func (s *storm) report() {
 		r.faultf("%d leases were lost", s.sum.leasesLost)
 	}
 	if n := len(s.gaps); n > 0 {
-		r.add("claim_gap_p50", s.gaps[n/2])
-		r.add("claim_gap_p99", s.gaps[n*99/100])
+		r.add("claim_gap_p50", percentile(s.gaps, 50))
+		r.add("claim_gap_p99", percentile(s.gaps, 99))
 		r.add("claim_gap_max", s.gaps[n-1])
 	}
 	s.sec()

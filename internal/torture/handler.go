@@ -103,9 +103,9 @@ func (h *handling) all(ctx context.Context) (err error) {
 func (h *handling) respawn(i int) error {
 	var p *process
 	p, err := h.spawnOn(h.pick(), child.Order{Role: child.Work, Concurrency: 4, Lease: shortLease, Grace: 500 * time.Millisecond},
-		func(r child.Reply) bool {
+		func(p *process, r child.Reply) bool {
 			if r.Late != 0 {
-				h.late <- h.workers[i]
+				h.late <- p
 			}
 			return r.Late != 0
 		})

@@ -221,6 +221,13 @@ func (r *rig) judge(h *history, e ending, pruned bool) (v verdict) {
 		}
 	}
 	for id, j := range e.jobs {
+		if j.Tick != 0 { // a schedule has pushed it
+			if j.State != "done" {
+				v.stuck++
+				fault("job %d of a schedule is %s at the end: %+v", id, j.State, j)
+			}
+			continue
+		}
 		if _, ok := r.acks.ids[id]; !ok {
 			v.strangers++
 		}

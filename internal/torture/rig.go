@@ -79,7 +79,7 @@ func (r *rig) pick() string { return r.drivers[r.random.IntN(len(r.drivers))] }
 func (r *rig) spawn(o child.Order) (*process, error) { return r.spawnOn(r.pick(), o, nil) }
 
 // spawnOn starts a child on a driver. What hear takes is not for replies.
-func (r *rig) spawnOn(driver string, o child.Order, hear func(child.Reply) bool) (*process, error) {
+func (r *rig) spawnOn(driver string, o child.Order, hear func(*process, child.Reply) bool) (*process, error) {
 	p := &process{number: len(r.all), driver: driver, role: o.Role}
 	o.Path, o.Offset = r.path, r.offset
 	if o.Role != child.Serve {
@@ -89,7 +89,7 @@ func (r *rig) spawnOn(driver string, o child.Order, hear func(child.Reply) bool)
 	o.Seed = r.random.Uint64()
 	p.murders = o.Point != ""
 	err := spawn(r.programs[driver], p, o, func(reply child.Reply) bool {
-		return hear != nil && hear(reply) || r.acks.hear(reply)
+		return hear != nil && hear(p, reply) || r.acks.hear(reply)
 	})
 	if err != nil {
 		return nil, err

@@ -59,6 +59,8 @@ type Test struct {
 	Only string
 	// Unix is set if it needs signals that only Unix has.
 	Unix bool
+	// Linux is set if it reads what only Linux says of processes.
+	Linux bool
 
 	run func(context.Context, Config) (Result, error)
 }
@@ -69,7 +71,7 @@ func Tests() []*Test {
 }
 
 var tests = []*Test{
-	killTest, pushkillTest, uniqTest, cronTest, pointTest, busyTest, poisonTest, stallTest, handlerTest, stopTest,
+	killTest, rescueTest, soakTest, pushkillTest, uniqTest, cronTest, pointTest, busyTest, poisonTest, stallTest, handlerTest, stopTest,
 	clockTest, ckptTest, snapTest, corruptTest, cancelTest, ioerrTest, fullTest, powerTest, linksTest, linTest, modelTest, simTest, mutTest,
 }
 
@@ -112,6 +114,8 @@ func (t *Test) Run(ctx context.Context, c Config) (Result, error) {
 	switch {
 	case t.Unix && !haveSignals:
 		return Result{}, &Skip{t.ID + " needs signals that this system does not have"}
+	case t.Linux && !haveResources:
+		return Result{}, &Skip{t.ID + " needs what only Linux says of processes"}
 	case !t.RunsOn(c.Driver):
 		return Result{}, &Skip{t.ID + " makes no sense on " + c.Driver}
 	}

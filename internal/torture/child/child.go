@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -65,6 +66,10 @@ type Order struct {
 	Log bool
 	// Offset is a file with what is added to the clock; empty is none.
 	Offset string
+	// Keep is how long completed jobs are kept; zero is the store's default.
+	Keep time.Duration
+	// Ticks is set if a worker has schedules too, as [Tick] has.
+	Ticks bool
 }
 
 // A Role is what a child does.
@@ -148,6 +153,8 @@ const (
 	OpHaste Op = "haste"
 	// OpEndure uses a store at Path while its disk fails.
 	OpEndure Op = "endure"
+	// OpVitals asks a worker how it is.
+	OpVitals Op = "vitals"
 	// OpLimit bounds the size of files that the child writes to N bytes, or
 	// lifts the bound if that is 0.
 	OpLimit Op = "limit"
@@ -177,6 +184,10 @@ type Reply struct {
 	Frames    int64       `json:",omitempty"` // that checkpoints have moved
 	Sweep     *Sweep      `json:",omitempty"`
 	Endure    *Endurance  `json:",omitempty"`
+	// Holds is the ID of a job that is run, and ends with its process.
+	Holds int64 `json:",omitempty"`
+	// Goroutines that the child has.
+	Goroutines int `json:",omitempty"`
 }
 
 // A Job is a stored job.
@@ -261,6 +272,8 @@ func (c *child) obey(stop func()) {
 		switch cmd.Op {
 		case OpStop:
 			stop()
+		case OpVitals:
+			c.say(Reply{Goroutines: runtime.NumGoroutine()})
 		case OpLimit:
 			r := Reply{Limited: true}
 			if err := limitFiles(int64(cmd.N)); err != nil {
@@ -287,7 +300,7 @@ func (c *child) queue() (*plainjobs.Queue, *journal, error) {
 
 // options returns the options of the store.
 func (c *child) options() *sqlite.Options {
-	opts := &sqlite.Options{Clock: c.clock()}
+	opts := &sqlite.Options{Clock: c.clock(), History: backend.History{Done: c.Keep}}
 	if c.Normal {
 		opts.Durability = backend.ProcessCrash
 	}

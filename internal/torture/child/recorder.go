@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -18,7 +19,7 @@ type recorder struct {
 	*journal
 
 	mu     sync.Mutex
-	claims map[int64]claim // the last ones, by job
+	claims map[int64]claim // the last ones, by job, until they are settled
 	point  func(string)    // comes to a point, see Points
 }
 
@@ -118,6 +119,7 @@ func (r *recorder) settle(
 			accepted = append(accepted, token)
 		}
 	}
+	r.forget(accepted)
 	r.note(now, NoteAccepted, len(accepted), func(i int) string { return fmt.Sprint(accepted[i]) })
 	r.note(now, NoteLost, len(lost), func(i int) string { return fmt.Sprint(lost[i].Token) })
 	for _, l := range lost {
@@ -125,6 +127,17 @@ func (r *recorder) settle(
 	}
 	r.point("complete.answered")
 	return lost, err
+}
+
+// forget forgets claims that are settled. A job may have been claimed anew.
+func (r *recorder) forget(tokens []int64) {
+	settled := map[int64]bool{}
+	for _, token := range tokens {
+		settled[token] = true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.claims, func(_ int64, c claim) bool { return settled[c.Token] })
 }
 
 // hauntings are when a lease that was lost is settled all the same: at once,

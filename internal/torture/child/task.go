@@ -71,6 +71,7 @@ const (
 	DeedBinary   Deed = "binary"   // an error that is no text
 	DeedLate     Deed = "late"     // returns nil when its lease is lost
 	DeedClose    Deed = "close"    // the store
+	DeedHold     Deed = "hold"     // runs until the process is killed, and is done at once the next time
 	DeedOverflow Deed = "overflow" // the stack
 	DeedMemory   Deed = "memory"   // takes all that there is
 )

@@ -42,18 +42,25 @@ func (c *child) tick(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	opts := &worker.Options{Concurrency: c.Concurrency, Lease: c.Lease, Grace: c.Grace, Logger: slog.New(slog.DiscardHandler)}
+	opts := &worker.Options{
+		Jobs: bindTicking(q, j), Concurrency: c.Concurrency, Lease: c.Lease, Grace: c.Grace, Logger: slog.New(slog.DiscardHandler),
+	}
+	c.say(Reply{Ready: true})
+	err = worker.New(q, opts).Run(ctx)
+	return errors.Join(err, q.Close())
+}
+
+// bindTicking returns the jobs of the schedules, which note their runs.
+func bindTicking(q *plainjobs.Queue, j *journal) (jobs []plainjobs.AnyJob) {
 	for i, job := range ticking {
-		opts.Jobs = append(opts.Jobs, job)
+		jobs = append(jobs, job)
 		plainjobs.Handle(q, job, func(ctx context.Context, tick time.Time) error {
 			info, _ := plainjobs.FromContext(ctx)
 			j.one(NoteTicked, fmt.Sprintf("%d %d %d", info.ID, i, tick.UnixMicro()))
 			return nil
 		})
 	}
-	c.say(Reply{Ready: true})
-	err = worker.New(q, opts).Run(ctx)
-	return errors.Join(err, q.Close())
+	return jobs
 }
 
 // A Schedule is a stored schedule. Times are in microseconds.

@@ -42,9 +42,13 @@ func (c *child) work(ctx context.Context) error {
 	h := &handler{child: c, recorder: r, queue: q}
 	plainjobs.Handle(q, even, h.run)
 	plainjobs.Handle(q, odd, h.run)
+	jobs := []plainjobs.AnyJob{even, odd}
+	if c.Ticks {
+		jobs = append(jobs, bindTicking(q, j)...)
+	}
 	c.say(Reply{Ready: true})
 	err = worker.New(q, &worker.Options{
-		Jobs: []plainjobs.AnyJob{even, odd}, Concurrency: c.Concurrency, Lease: c.Lease, Grace: c.Grace,
+		Jobs: jobs, Concurrency: c.Concurrency, Lease: c.Lease, Grace: c.Grace,
 		Logger: c.logger(j),
 	}).Run(ctx)
 	return errors.Join(err, q.Close())
@@ -145,6 +149,13 @@ func (h *handler) deed(ctx context.Context, t Task, id int64) error {
 		return ctx.Err()
 	case DeedClose:
 		return h.queue.Close()
+	case DeedHold:
+		h.say(Reply{Holds: id})
+		if h.claim(id).suspect {
+			return nil // it was held before
+		}
+		<-ctx.Done()
+		return ctx.Err()
 	case DeedOverflow:
 		debug.SetMaxStack(16 << 20) // so that it does not take long
 		return overflow(0)

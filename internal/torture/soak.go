@@ -1,0 +1,264 @@
+package torture
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/plainjobs/plainjobs/internal/torture/child"
+)
+
+var soakTest = &Test{
+	ID:    "soak",
+	About: "a worker under 200 jobs and 100 ticks a second for an hour, while others beside it are killed; its memory, goroutines and handles, and the log",
+	Unit:  "minutes",
+	Short: 1, Full: 60,
+	Mixed: true,
+	Linux: true,
+	run:   soak,
+}
+
+const (
+	soakKeep     = time.Minute // so that there is as much to delete as to do
+	soakLease    = 5 * time.Second
+	soakInterval = 100 * time.Millisecond
+	soakJobs     = 20 // in each interval
+	// The first part of the time, in which caches fill, is not judged.
+	soakWarmUp = 6
+	// What the worker may grow by in an hour, and the log be.
+	soakGrowth = 1 << 20
+	soakLog    = 64 << 20
+)
+
+// A soaking is one run of the test. The first of the workers is the one that is
+// looked at, and has all schedules; the others are killed.
+type soaking struct {
+	*rig
+	killing *killing // what it shares with kill
+	began   time.Time
+	samples []vitals
+	wal     int64 // the largest
+}
+
+// vitals is how a process is at a time.
+type vitals struct {
+	at         time.Duration
+	resident   int64 // bytes
+	goroutines int
+	handles    int
+}
+
+func soak(ctx context.Context, c Config) (Result, error) {
+	r, err := newRig(ctx, c)
+	if err != nil {
+		return Result{}, err
+	}
+	defer r.close()
+	s := &soaking{rig: r, killing: &killing{rig: r, workers: make([]*process, killProcesses)}}
+	err = s.all(ctx)
+	return r.result, err
+}
+
+func (s *soaking) all(ctx context.Context) (err error) {
+	k := s.killing
+	if k.server, err = s.rig.server(ctx); err != nil {
+		return err
+	}
+	for i := range k.workers {
+		if err := s.respawn(ctx, i); err != nil {
+			return err
+		}
+	}
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	if _, err := k.server.ask(ctx, child.Command{Op: child.OpSchedules, Mode: "stop"}); err != nil {
+		return err
+	}
+	_, took, err := s.drain(ctx, k.server, patience)
+	if err != nil {
+		return err
+	}
+	if err := each(k.workers, func(p *process) error { return p.stop(ctx) }); err != nil {
+		return err
+	}
+	return s.judgement(ctx, took)
+}
+
+func (s *soaking) respawn(ctx context.Context, i int) (err error) {
+	p, err := s.spawn(child.Order{
+		Role: child.Work, Concurrency: killConcurrency, Lease: soakLease, Grace: time.Second, Keep: soakKeep, Ticks: i == 0,
+	})
+	if err != nil {
+		return err
+	}
+	s.killing.workers[i] = p
+	return p.begun(ctx)
+}
+
+// load pushes, kills and looks until the time is over.
+func (s *soaking) load(ctx context.Context) error {
+	k := s.killing
+	lasts := time.Duration(s.Rounds) * time.Minute
+	if s.Short {
+		lasts /= 12
+	}
+	s.began = time.Now()
+	next := struct{ push, look, kill, tell time.Duration }{kill: time.Second, tell: time.Minute}
+	for s.more(ctx) {
+		now := time.Since(s.began)
+		if now > lasts {
+			break
+		}
+		if now >= next.push {
+			next.push += soakInterval
+			if err := k.pushSome(ctx, soakJobs); err != nil {
+				return err
+			}
+		}
+		if now >= next.look {
+			next.look += time.Second
+			if err := s.look(ctx); err != nil {
+				return err
+			}
+		}
+		if now >= next.kill {
+			next.kill += s.between(time.Second, 9*time.Second)
+			if err := s.strike(ctx); err != nil {
+				return err
+			}
+		}
+		if now >= next.tell {
+			next.tell += time.Minute
+			s.progress("%d kills; %d jobs; %+v", k.kills, k.next, s.samples[len(s.samples)-1])
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// strike kills one of the workers that are there for it.
+func (s *soaking) strike(ctx context.Context) error {
+	i := 1 + s.random.IntN(len(s.killing.workers)-1)
+	if err := s.killing.kill(s.killing.workers[i]); err != nil {
+		return err
+	}
+	return s.respawn(ctx, i)
+}
+
+// look takes a sample, and counts the jobs as a console does.
+func (s *soaking) look(ctx context.Context) error {
+	p := s.killing.workers[0]
+	reply, err := p.ask(ctx, child.Command{Op: child.OpVitals})
+	if err != nil {
+		return err
+	}
+	v := vitals{at: time.Since(s.began), goroutines: reply.Goroutines}
+	if v.resident, v.handles, err = resources(p.cmd.Process.Pid); err != nil {
+		return err
+	}
+	s.samples = append(s.samples, v)
+	if info, err := os.Stat(s.path + "-wal"); err == nil {
+		s.wal = max(s.wal, info.Size())
+	}
+	_, err = s.killing.server.ask(ctx, child.Command{Op: child.OpCount})
+	return err
+}
+
+func (s *soaking) judgement(ctx context.Context, took time.Duration) error {
+	f, err := s.finish(ctx, s.killing.server, true)
+	if err != nil {
+		return err
+	}
+	r := &s.result
+	r.add("minutes", int(s.samples[len(s.samples)-1].at.Minutes()))
+	r.add("kills", s.killing.kills)
+	r.add("jobs", len(s.acks.ids))
+	r.add("ticks", len(f.ticked))
+	f.report(r)
+	bound := s.killing.kills*(killConcurrency+f.unsettled) + f.leasesLost
+	r.add("repeats_at_most", bound)
+	if f.repeats > bound {
+		r.faultf("%d repeats, want at most %d", f.repeats, bound)
+	}
+	r.add("failed_as_suspects", f.crashed)
+	r.must("failed_otherwise", f.failed)
+	s.judgeVitals()
+	r.add("wal_max", mebibytes(s.wal))
+	if s.wal > soakLog {
+		r.faultf("the log was %s, want at most %s", mebibytes(s.wal), mebibytes(soakLog))
+	}
+	if info, err := os.Stat(s.path); err == nil {
+		r.add("file", mebibytes(info.Size()))
+	}
+	s.integrity(f.ending)
+	r.add("drain", took)
+	s.sec()
+	return nil
+}
+
+// judgeVitals says what the worker grew by after the time in which its caches
+// fill. Its memory goes up and down as it is collected, so that a line through
+// all samples says more than the last one.
+func (s *soaking) judgeVitals() {
+	r, steady := &s.result, s.samples[len(s.samples)/soakWarmUp:]
+	part := max(1, len(steady)/10)
+	first, last := steady[:part], steady[len(steady)-part:]
+	resident := func(v vitals) int64 { return v.resident }
+	r.add("resident_first", mebibytes(median(first, resident)))
+	r.add("resident_last", mebibytes(median(last, resident)))
+	if growth := int64(slope(steady) * float64(time.Hour)); !s.Short {
+		r.add("growth_per_hour", mebibytes(growth))
+		if growth > soakGrowth {
+			r.faultf("the worker grows by %s an hour, want at most %s", mebibytes(growth), mebibytes(soakGrowth))
+		}
+	}
+	for _, count := range []struct {
+		name string
+		of   func(vitals) int64
+	}{
+		{"goroutines", func(v vitals) int64 { return int64(v.goroutines) }},
+		{"handles", func(v vitals) int64 { return int64(v.handles) }},
+	} {
+		r.add(count.name+"_first", fmt.Sprintf("%d/%d", median(first, count.of), most(first, count.of)))
+		r.add(count.name+"_last", fmt.Sprintf("%d/%d", median(last, count.of), most(last, count.of)))
+		if !s.Short && median(last, count.of) > most(first, count.of) {
+			r.faultf("there are more and more %s", count.name)
+		}
+	}
+}
+
+// slope is that of the line which fits resident memory best, in bytes per
+// nanosecond.
+func slope(samples []vitals) float64 {
+	var n, t, m, tt, tm float64
+	for _, v := range samples {
+		x, y := float64(v.at), float64(v.resident)
+		n, t, m, tt, tm = n+1, t+x, m+y, tt+x*x, tm+x*y
+	}
+	if spread := n*tt - t*t; spread > 0 {
+		return (n*tm - t*m) / spread
+	}
+	return 0
+}
+
+func median(samples []vitals, of func(vitals) int64) int64 {
+	all := each64(samples, of)
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+func most(samples []vitals, of func(vitals) int64) int64 { return slices.Max(each64(samples, of)) }
+
+func each64(samples []vitals, of func(vitals) int64) (all []int64) {
+	for _, v := range samples {
+		all = append(all, of(v))
+	}
+	return all
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.1fMiB", float64(n)/(1<<20)) }
