@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -246,6 +247,10 @@ func (h *handling) judgement(ctx context.Context) error {
 			deafs++
 		case !m.fatal && j.State == "failed" && j.Crashes == backend.MaxCrashes && j.Error == backend.CrashError:
 			innocents++
+			if fault := h.unfair(f.history, f.jobs, id); fault != "" {
+				wrong++
+				r.faultf("job %d, which kills nobody, is failed: %s", id, fault)
+			}
 		case !is:
 			good++
 			if j.State != "done" {
@@ -279,17 +284,42 @@ func (h *handling) judgement(ctx context.Context) error {
 	r.must("stale_accepted", f.stale)
 	r.must("ended_wrong", wrong)
 	r.add("failed_as_suspects", innocents)
-	// Where one job in eleven kills, an innocent suspect may have one that does so
-	// for the first time beside it, three times in turn.
-	if innocents > len(f.jobs)/100 {
-		r.faultf("%d of %d jobs that kill nobody were failed as suspects", innocents, len(f.jobs))
-	}
 	if refused == 0 {
 		r.faultf("no run was refused for being late")
 	}
 	h.integrity(f.ending)
 	h.sec()
 	return nil
+}
+
+// unfair says why a job that kills nobody was not to be failed. Where one job in
+// eleven kills, a suspect may have one that does so for the first time beside it,
+// three times in turn, and nobody can tell which it was.
+func (h *handling) unfair(f *history, jobs map[int64]child.Job, id int64) string {
+	deaths := 0
+	for _, as := range f.byJob[id] {
+		if !as.suspect || as.accepted {
+			continue
+		}
+		if as.p.thawed { // it was as good as dead
+			deaths++
+			continue
+		}
+		if !as.p.died() {
+			continue
+		}
+		deaths++
+		if !slices.ContainsFunc(f.of(as.p), func(other *run) bool {
+			return other.started > 0 && !other.accepted && h.deeds[jobs[other.id].N].fatal
+		}) {
+			return fmt.Sprintf("process %d died of no job that is to kill it", as.p.number)
+		}
+	}
+	// A process may die before it has noted what it claimed.
+	if deaths < backend.MaxCrashes-1 {
+		return fmt.Sprintf("%d processes died with it as a suspect", deaths)
+	}
+	return ""
 }
 
 // judge says what is wrong with how a job ended.

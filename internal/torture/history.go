@@ -176,6 +176,16 @@ func (h *history) read(p *process, text []byte, result *Result) error {
 	return nil
 }
 
+// of returns the runs of a process.
+func (h *history) of(p *process) (runs []*run) {
+	for _, run := range h.runs {
+		if run.p == p {
+			runs = append(runs, run)
+		}
+	}
+	return runs
+}
+
 // handedBack reports whether the run ended without an end of its attempt.
 func (r *run) handedBack() bool {
 	return r.accepted && (r.ending == "release" || r.ending == "snooze")

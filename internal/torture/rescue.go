@@ -56,7 +56,7 @@ func rescue(ctx context.Context, c Config) (Result, error) {
 
 func (s *rescuing) all(ctx context.Context) (err error) {
 	k := s.killing
-	if k.server, err = s.rig.server(ctx); err != nil {
+	if k.server, err = s.server(ctx); err != nil {
 		return err
 	}
 	for i := range k.workers {

@@ -63,7 +63,7 @@ func soak(ctx context.Context, c Config) (Result, error) {
 
 func (s *soaking) all(ctx context.Context) (err error) {
 	k := s.killing
-	if k.server, err = s.rig.server(ctx); err != nil {
+	if k.server, err = s.server(ctx); err != nil {
 		return err
 	}
 	for i := range k.workers {
