@@ -34,6 +34,9 @@ func modelled(ctx context.Context, c Config) (r Result, err error) {
 	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=24h", "-run="+run, "-v", pkg)
 	cmd.Dir = strings.TrimSpace(string(root))
 	cmd.Env = append(os.Environ(), fmt.Sprint("PLAINJOBS_MODEL_STEPS=", c.Rounds), fmt.Sprint("PLAINJOBS_MODEL_SEED=", c.Seed))
+	if c.Dir != "" {
+		cmd.Env = append(cmd.Env, "TMPDIR="+c.Dir)
+	}
 	if c.Minutes > 0 {
 		cmd.Env = append(cmd.Env, fmt.Sprint("PLAINJOBS_MODEL_SECONDS=", int(c.Minutes*60)))
 	}

@@ -88,6 +88,8 @@ func Check(t TB, steps int, open func(Options) (Store, error)) {
 				}
 			}()
 			rt.Repeat(p.actions())
+			clear(p.shown) // so that every job is asked for
+			p.compare()
 			done += p.steps
 			programs++
 		})
@@ -155,10 +157,11 @@ type program struct {
 	live   []backend.Worker // who are to claim next, registered or not
 	dead   []backend.Worker // who had a row
 	lastID int64            // of a worker
+	shown  map[int64]shown  // what was seen last
 }
 
 func newProgram(ctx context.Context, t *rapid.T, open func(Options) (Store, error)) (*program, error) {
-	p := &program{T: t, ctx: ctx, now: start, tokens: map[int64]bool{}}
+	p := &program{T: t, ctx: ctx, now: start, tokens: map[int64]bool{}, shown: map[int64]shown{}}
 	h := histories.Draw(t, "history")
 	p.m = newModel(p.now, h)
 	var err error
@@ -200,7 +203,7 @@ func (p *program) actions() map[string]func(*rapid.T) {
 
 // compare compares all that can be seen.
 func (p *program) compare() {
-	got, err := look(p.ctx, p.on())
+	got, err := look(p.ctx, p.on(), p.shown)
 	if err != nil {
 		p.Fatal(err)
 	}

@@ -22,14 +22,24 @@ type view struct {
 	Schedules []backend.Schedule
 }
 
-// look returns what a store shows, and what contradicts itself in it.
-func look(ctx context.Context, s Backend) (v view, err error) {
-	for before := int64(0); ; {
-		page, err := s.List(ctx, backend.ListRequest{Before: before, Limit: 1000, Payloads: true})
+// A shown is how a store lists and shows a job.
+type shown struct{ listed, whole backend.Info }
+
+// look returns what a store shows, and what contradicts itself in it. Jobs that
+// are listed as they were in before are taken to be otherwise as they were, too:
+// to ask for each again after every step is most of the work. What is looked at
+// is put into before.
+func look(ctx context.Context, s Backend, before map[int64]shown) (v view, err error) {
+	for next := int64(0); ; {
+		page, err := s.List(ctx, backend.ListRequest{Before: next, Limit: 1000, Payloads: true})
 		if err != nil {
 			return v, err
 		}
 		for _, listed := range page.Jobs {
+			if was, ok := before[listed.ID]; ok && reflect.DeepEqual(was.listed, listed) {
+				v.Jobs = append(v.Jobs, was.whole)
+				continue
+			}
 			info, err := s.Get(ctx, listed.ID)
 			if err != nil {
 				return v, err
@@ -39,9 +49,10 @@ func look(ctx context.Context, s Backend) (v view, err error) {
 			if !reflect.DeepEqual(plain(short), plain(listed)) {
 				return v, fmt.Errorf("job %d is listed as %+v and shown as %+v", listed.ID, listed, info)
 			}
+			before[listed.ID] = shown{listed, plain(info)}
 			v.Jobs = append(v.Jobs, plain(info))
 		}
-		if before = page.Next; before == 0 {
+		if next = page.Next; next == 0 {
 			break
 		}
 	}
