@@ -37,6 +37,7 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 		s.mu.Lock()
 		id := s.self.ID
 		s.mu.Unlock()
+		begin := time.Now()
 		now, leases, err := s.pulse(ctx)
 		switch {
 		case err == nil:
@@ -57,8 +58,15 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 			stop(err)
 		case ctx.Err() == nil:
 			s.log.complain("beat", err)
-			s.outlive()
 			next = min(interval/10, time.Second)
+			if time.Since(begin) > s.opts.Lease*5/12 {
+				// Well past its deadline: this process was stopped, and the
+				// store may have answered meanwhile. It is asked again before
+				// the runs are given up.
+				next = time.Millisecond
+			} else {
+				s.outlive()
+			}
 		}
 		s.say()
 		timer.Reset(next)

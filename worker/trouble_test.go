@@ -20,6 +20,7 @@ import (
 type troubled struct {
 	*memory.Backend
 	mute      atomic.Bool // Beat gets no answer
+	frozen    atomic.Bool // the process stops in Beat, for longer than its lease, once
 	down      atomic.Bool // nothing that keeps a worker alive, or ticks, succeeds
 	unset     atomic.Bool // nothing can be said of jobs
 	unsettled atomic.Bool // nothing can be settled
@@ -54,6 +55,10 @@ func (b *troubled) Beat(ctx context.Context, req backend.BeatRequest) (backend.B
 	}
 	if b.mute.Load() {
 		<-ctx.Done()
+		return backend.BeatResult{}, ctx.Err()
+	}
+	if b.frozen.CompareAndSwap(true, false) {
+		time.Sleep(45 * time.Second)
 		return backend.BeatResult{}, ctx.Err()
 	}
 	return b.Backend.Beat(ctx, req)
@@ -121,6 +126,35 @@ func TestStoreDoesNotAnswer(t *testing.T) {
 		synctest.Wait()
 		mustStop(t, stop)
 		if i := info(t, b, id); i.State != backend.Done || i.Failures != 0 || runs.Load() != 2 {
+			t.Errorf("after %d runs the job is %+v", runs.Load(), i)
+		}
+	})
+}
+
+// A process that was stopped while it asked whether it has its jobs still asks
+// again before it gives them up.
+func TestStoppedWhileItBeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &troubled{Backend: memory.New(nil)}
+		q := plainjobs.New(b, nil)
+		var runs atomic.Int32
+		jobs := bind(q, jobA, func(ctx context.Context, _ string) error {
+			runs.Add(1)
+			select {
+			case <-time.After(time.Hour):
+			case <-ctx.Done():
+				t.Errorf("the context ended: %v", context.Cause(ctx))
+			}
+			return nil
+		})
+		id := perform(t, q, jobA.With(""))[0]
+		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 1})
+		synctest.Wait()
+		b.frozen.Store(true)
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		mustStop(t, stop)
+		if i := info(t, b, id); b.frozen.Load() || i.State != backend.Done || runs.Load() != 1 {
 			t.Errorf("after %d runs the job is %+v", runs.Load(), i)
 		}
 	})
