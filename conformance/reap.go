@@ -122,6 +122,22 @@ var reapCases = []testCase{{
 		e.wantIDs("Claim of suspects", e.claimAny(e.b, w, 10, "a"), suspects[2])
 	},
 }, {
+	name: "reap/suspect-behind-expired",
+	rule: "a suspect is returned alone, too, if what came before it has expired",
+	run: func(e *env) {
+		suspect := e.push(e.b, "a", 1)[0]
+		e.claim(e.b, e.worker(), 1, "a")
+		e.crash(e.b)
+		urgent := expiring(5*e.unit, newJob("a"))
+		urgent.Priority = 5
+		ids := e.pushJobs(e.b, urgent, newJob("a"))
+		e.advance(6 * e.unit)
+		w := e.worker()
+		e.wantIDs("Claim of suspects", e.claimAny(e.b, w, 10, "a"), suspect)
+		e.wantIDs("Claim of suspects", e.claimAny(e.b, w, 10, "a"), ids[1])
+		e.wantCancelled("the expired", ids[0], backend.ExpiredError)
+	},
+}, {
 	name: "reap/three-crashes",
 	rule: "a job that crashed its worker three times while it was the only suspect there is failed",
 	run: func(e *env) {

@@ -450,6 +450,7 @@ const selectFirsts = `
 	SELECT suspect FROM unnest($1::text::text[]) AS v(name)
 	CROSS JOIN LATERAL (
 		(SELECT j.id, j.priority, j.suspect FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = v.name
+				AND (j.expires_at IS NULL OR j.expires_at > $2::bigint)
 			ORDER BY -j.priority::integer, j.id LIMIT 1)
 		UNION ALL
 		(SELECT j.id, j.priority, j.suspect FROM plainjobs.jobs j WHERE j.state = 3 AND j.suspect AND j.name = v.name
@@ -459,14 +460,19 @@ const selectFirsts = `
 // takeSuspect claims the suspect that comes before all other jobs, if one
 // does.
 func (c *claim) takeSuspect() (bool, error) {
-	first := false
 	names, _, _ := c.columns()
-	err := c.t.each(selectFirsts, []any{names}, func(r *sql.Rows) error { return r.Scan(&first) })
-	if err != nil || !first {
-		return false, err
+	for range expiredRounds { // it may have expired
+		first := false
+		err := c.t.each(selectFirsts, []any{names, c.now}, func(r *sql.Rows) error { return r.Scan(&first) })
+		if err != nil || !first {
+			return false, err
+		}
+		expired, err := c.take(takeSuspect, 1)
+		if err != nil || expired == 0 || len(c.jobs) > 0 {
+			return len(c.jobs) > 0, err
+		}
 	}
-	_, err = c.take(takeSuspect, 1)
-	return len(c.jobs) > 0, err
+	return false, nil
 }
 
 const promoteJobs = `

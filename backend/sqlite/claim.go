@@ -130,12 +130,12 @@ func (c *claim) run() error {
 		return err
 	}
 	for range expiredRounds {
+		c.jobs, c.nameOf, c.flags = nil, nil, nil // a suspect comes alone
 		if c.req.Suspects { // also when what came before one has expired
 			if done, err := c.takeSuspect(); done || err != nil {
 				return err
 			}
 		}
-		c.jobs, c.nameOf, c.flags = nil, nil, nil
 		if err := c.find(); err != nil {
 			return err
 		}

@@ -149,6 +149,9 @@ func (p *cutting) one(ctx context.Context) error {
 // duringMigration waits for some moment at which the database is being made.
 func (p *cutting) duringMigration(ctx context.Context, sub *rig, pusher *process) error {
 	err := sub.until(ctx, "the file is there", func() (bool, error) {
+		if pusher.over() {
+			return false, pusher.failure()
+		}
 		_, err := os.Stat(sub.path)
 		return err == nil || pusher.hasBegun(), nil
 	})

@@ -34,7 +34,8 @@ func (d *dir) Create(ctx context.Context, name string, _, mode uint32, out *fuse
 	defer d.mu.Unlock()
 	f := &file{dir: d, name: name, mode: mode}
 	d.files[name] = f
-	node := d.NewInode(ctx, f, fs.StableAttr{Mode: syscall.S_IFREG})
+	// The kernel may forget it whenever it has no use for it. Then it is still there.
+	node := d.NewPersistentInode(ctx, f, fs.StableAttr{Mode: syscall.S_IFREG})
 	f.attr(&out.Attr)
 	return node, nil, fuse.FOPEN_KEEP_CACHE, fs.OK
 }
@@ -43,10 +44,14 @@ func (d *dir) Create(ctx context.Context, name string, _, mode uint32, out *fuse
 func (d *dir) Unlink(_ context.Context, name string) syscall.Errno {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if f := d.files[name]; f != nil && f.entered {
+	f := d.files[name]
+	if f != nil && f.entered {
 		d.gone = append(d.gone, f)
 	}
 	delete(d.files, name)
+	if f != nil {
+		f.ForgetPersistent()
+	}
 	return fs.OK
 }
 
