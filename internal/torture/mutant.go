@@ -55,6 +55,10 @@ var mutants = []mutant{
 		from: "case r.token != f.Token || r.token == noToken:", to: "case r.token == noToken:",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "fail$/^stale$",
 	}, {
+		rule: "sqlite: a suspect comes alone, also behind what has expired", file: "backend/sqlite/claim.go",
+		from: "c.jobs, c.nameOf, c.flags = nil, nil, nil // a suspect comes alone", to: "",
+		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "reap$/^suspect-behind-expired$",
+	}, {
 		rule: "sqlite: pushes are on disk when they are acknowledged", file: "backend/sqlite/writer.go",
 		from: `pragma = "PRAGMA synchronous=FULL"`, to: `pragma = "PRAGMA synchronous=NORMAL"`,
 		pkg: "./backend/sqlite", run: "^TestDurabilityOfEachOperation$",
@@ -86,6 +90,10 @@ var mutants = []mutant{
 		rule: "worker: who was stalled judges nobody", file: "worker/beat.go",
 		from: "Expired: steady > 0, Steady: steady, Heard: now.store", to: "Expired: true, Steady: 0 * steady",
 		pkg: "./worker", run: "^TestNoMassReap$", slow: true,
+	}, {
+		rule: "worker: who was stopped asks before it gives up", file: "worker/beat.go",
+		from: "if time.Since(begin) > s.opts.Lease*5/12 {", to: "if false {",
+		pkg: "./worker", run: "^TestStoppedWhileItBeats$",
 	}, {
 		rule: "worker: nobody works on a copy", file: "worker/home.go",
 		from: `case home == "" || home == mine:`, to: `case home != "" || home == mine:`,

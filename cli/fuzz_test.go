@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// FuzzArguments gives commands whatever arguments, one a line. None panics, each
+// ends with a documented status, and a command line that is wrong prints nothing
+// but what is wrong, and changes nothing.
+func FuzzArguments(f *testing.F) {
+	for _, args := range []string{
+		"jobs\n--state\nfailed,done\n--name\ninvoice\n--limit\n3", "jobs\n--state\nnone", "jobs\n--limit\n-1", "jobs\n--older\n1h30m",
+		"jobs\n--older\n2026-03-29T02:30", "jobs\n--json\n--key\na b", "show\n1\n--json", "show\n99999999999999999999", "why\n4\n4",
+		"retry\n--state\nfailed\n--yes", "retry", "retry\n2\n--name\nx", "cancel\n1\n2\n3", "cancel\n--name\n*\n--yes", "delete\n--yes\n--all",
+		"pause\ninvoice", "pause\n--all", "resume\n\xff", "schedules\n--run\nnightly", "schedules\n--pause\noften", "workers\n--json",
+		"perform\nwelcome\n{\"To\":\"a\"}", "perform\nwelcome\n{", "perform\nwelcome\n{}\n--delay\n-1s", "perform\nwelcome\n{}\n--at\ntomorrow",
+		"perform\nnobody\n1", "stats\n--json", "env\n--set\nproduction", "env\n--clear", "schema\n--json", "check", "doctor\n--json", "list\n-x",
+		"migrate\n--yes", "help\njobs", "completion\nbash", "--version", "",
+	} {
+		f.Add(args)
+	}
+	// These go on until they are ended, or have files of the system for arguments.
+	const excluded = "work dev serve top export import"
+	f.Fuzz(func(t *testing.T, text string) {
+		args := strings.Split(text, "\n")
+		if slices.ContainsFunc(args, func(a string) bool {
+			return slices.Contains(strings.Fields(excluded), a) || strings.HasPrefix(a, "-w") || strings.HasPrefix(a, "--w") || strings.HasPrefix(a, "@")
+		}) {
+			t.Skip("it would not end by itself, or read files")
+		}
+		w := newWorld(t)
+		w.fill(t)
+		before := w.run("jobs", "--json").out + w.run("stats", "--json").out
+		got := w.run(args...)
+		if !slices.Contains([]int{0, statusFailed, statusUsage, statusNothing}, got.status) {
+			t.Errorf("%q ended with %d", args, got.status)
+		}
+		if got.status != 0 && got.err == "" && got.out == "" {
+			t.Errorf("%q ended with %d and says nothing", args, got.status)
+		}
+		if got.status != statusUsage {
+			return
+		}
+		if got.out != "" {
+			t.Errorf("%q is wrong and printed %q", args, got.out)
+		}
+		if after := w.run("jobs", "--json").out + w.run("stats", "--json").out; after != before {
+			t.Errorf("%q is wrong and changed what is stored:\n%s\n%s", args, before, after)
+		}
+	})
+}
