@@ -24,6 +24,7 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 	last := pulse{mono: time.Now()}
 	since := last.mono
 	unknown := map[int64]bool{}
+	stopped := false // the last call took longer than it was allowed to
 	reapings <- backend.ReapRequest{}
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
@@ -44,7 +45,7 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 			if !s.steady(last, now) {
 				since = now.mono
 			}
-			last = now
+			last, stopped = now, false
 			unknown = s.compare(ctx, leases, unknown)
 			select {
 			case reapings <- judgement(now, since):
@@ -59,14 +60,16 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 		case ctx.Err() == nil:
 			s.log.complain("beat", err)
 			next = min(interval/10, time.Second)
-			if time.Since(begin) > s.opts.Lease*5/12 {
+			late := time.Since(begin) > s.opts.Lease*5/12
+			if late && !stopped {
 				// Well past its deadline: this process was stopped, and the
-				// store may have answered meanwhile. It is asked again before
-				// the runs are given up.
+				// store may have answered meanwhile. It is asked once more
+				// before the runs are given up.
 				next = time.Millisecond
 			} else {
 				s.outlive()
 			}
+			stopped = late
 		}
 		s.say()
 		timer.Reset(next)

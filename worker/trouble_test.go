@@ -20,6 +20,7 @@ import (
 type troubled struct {
 	*memory.Backend
 	mute      atomic.Bool // Beat gets no answer
+	stuck     atomic.Bool // Beat returns an error after 45 s, whatever its deadline
 	frozen    atomic.Bool // the process stops in Beat, for longer than its lease, once
 	down      atomic.Bool // nothing that keeps a worker alive, or ticks, succeeds
 	unset     atomic.Bool // nothing can be said of jobs
@@ -57,7 +58,7 @@ func (b *troubled) Beat(ctx context.Context, req backend.BeatRequest) (backend.B
 		<-ctx.Done()
 		return backend.BeatResult{}, ctx.Err()
 	}
-	if b.frozen.CompareAndSwap(true, false) {
+	if b.stuck.Load() || b.frozen.CompareAndSwap(true, false) {
 		time.Sleep(45 * time.Second)
 		return backend.BeatResult{}, ctx.Err()
 	}
@@ -157,6 +158,38 @@ func TestStoppedWhileItBeats(t *testing.T) {
 		if i := info(t, b, id); b.frozen.Load() || i.State != backend.Done || runs.Load() != 1 {
 			t.Errorf("after %d runs the job is %+v", runs.Load(), i)
 		}
+	})
+}
+
+// A store that neither answers nor heeds a deadline may have given the jobs to
+// others too.
+func TestStoreHeedsNoDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &troubled{Backend: memory.New(nil)}
+		q := plainjobs.New(b, nil)
+		causes := make(chan error, 1)
+		var runs atomic.Int32
+		jobs := bind(q, jobA, func(ctx context.Context, _ string) error {
+			if runs.Add(1) == 1 {
+				<-ctx.Done()
+				causes <- context.Cause(ctx)
+			}
+			return nil
+		})
+		perform(t, q, jobA.With(""))
+		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 1})
+		synctest.Wait()
+		b.stuck.Store(true)
+		select {
+		case cause := <-causes:
+			if !errors.Is(cause, plainjobs.ErrLeaseLost) {
+				t.Errorf("the cause is %v, want ErrLeaseLost", cause)
+			}
+		case <-time.After(2 * time.Minute):
+			t.Error("the handler has not learnt of it")
+		}
+		b.stuck.Store(false)
+		mustStop(t, stop)
 	})
 }
 
