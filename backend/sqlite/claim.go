@@ -131,7 +131,7 @@ func (c *claim) run() error {
 	}
 	for range expiredRounds {
 		c.jobs, c.nameOf, c.flags = nil, nil, nil // a suspect comes alone
-		if c.req.Suspects { // also when what came before one has expired
+		if c.req.Suspects {                       // also when what came before one has expired
 			if done, err := c.takeSuspect(); done || err != nil {
 				return err
 			}
