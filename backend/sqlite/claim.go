@@ -130,8 +130,9 @@ func (c *claim) run() error {
 		return err
 	}
 	for range expiredRounds {
-		c.jobs, c.nameOf, c.flags = nil, nil, nil // a suspect comes alone
-		if c.req.Suspects {                       // also when what came before one has expired
+		// A suspect comes alone, also when what came before it has expired.
+		c.jobs, c.nameOf, c.flags = nil, nil, nil
+		if c.req.Suspects {
 			if done, err := c.takeSuspect(); done || err != nil {
 				return err
 			}
