@@ -123,17 +123,19 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/suspect-behind-expired",
-	rule: "a suspect is returned alone, too, if what came before it has expired",
+	rule: "a suspect is returned alone, too, and in its place, if what came before it has expired",
 	run: func(e *env) {
-		suspect := e.push(e.b, "a", 1)[0]
-		e.claim(e.b, e.worker(), 1, "a")
+		suspects := e.push(e.b, "a", 2)
+		e.claim(e.b, e.worker(), 2, "a")
 		e.crash(e.b)
+		w := e.worker()
+		first := e.claimAny(e.b, w, 1, "a")[0]
+		e.wantLost("Fail", e.fail(e.b, backend.Failure{Lease: first.Lease, Ending: backend.EndRelease, Expires: 5 * e.unit}))
 		urgent := expiring(5*e.unit, newJob("a"))
 		urgent.Priority = 5
 		ids := e.pushJobs(e.b, urgent, newJob("a"))
 		e.advance(6 * e.unit)
-		w := e.worker()
-		e.wantIDs("Claim of suspects", e.claimAny(e.b, w, 10, "a"), suspect)
+		e.wantIDs("Claim of suspects", e.claimAny(e.b, w, 10, "a"), suspects[1])
 		e.wantIDs("Claim of suspects", e.claimAny(e.b, w, 10, "a"), ids[1])
 		e.wantCancelled("the expired", ids[0], backend.ExpiredError)
 	},

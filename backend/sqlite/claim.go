@@ -364,29 +364,35 @@ func (c *claim) takeSuspect() (bool, error) {
 	if err != nil || !some {
 		return false, err
 	}
-	var heads []head
-	for _, name := range c.names {
-		h, err := c.heads(selectSuspectHead, name.id, name.id)
+	for range expiredRounds {
+		var heads []head
+		for _, name := range c.names {
+			h, err := c.heads(selectSuspectHead, name.id, name.id)
+			if err != nil {
+				return false, err
+			}
+			heads = append(heads, h...)
+		}
+		if len(heads) == 0 {
+			return false, nil
+		}
+		suspect := slices.MinFunc(heads, byClaimOrder)
+		others, err := c.merge(1)
+		if err != nil || len(others) > 0 && byClaimOrder(others[0], suspect) < 0 {
+			return false, err
+		}
+		if err := c.load([]head{suspect}); err != nil {
+			return false, err
+		}
+		expired, err := c.readExtras()
 		if err != nil {
 			return false, err
 		}
-		heads = append(heads, h...)
+		if expired == 0 {
+			return true, c.take()
+		}
 	}
-	if len(heads) == 0 {
-		return false, nil
-	}
-	suspect := slices.MinFunc(heads, byClaimOrder)
-	others, err := c.merge(1)
-	if err != nil || len(others) > 0 && byClaimOrder(others[0], suspect) < 0 {
-		return false, err
-	}
-	if err := c.load([]head{suspect}); err != nil {
-		return false, err
-	}
-	if expired, err := c.readExtras(); err != nil || expired > 0 {
-		return false, err
-	}
-	return true, c.take()
+	return false, nil
 }
 
 // load reads the jobs of heads, in their order, up to the bound of bytes.

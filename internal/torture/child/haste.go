@@ -42,7 +42,7 @@ func (s *server) haste(ctx context.Context, n int) (sum Sweep, err error) {
 	if err != nil {
 		return sum, err
 	}
-	app := sql.OpenDB(&hookConnector{drv, "file:" + path + "?_txlock=immediate&_busy_timeout=5000&_pragma=busy_timeout(5000)"})
+	app := sql.OpenDB(&hookConnector{drv, "file:" + path + "?_txlock=immediate&_busy_timeout=60000&_pragma=busy_timeout(60000)"})
 	defer app.Close()
 	h := &hasting{store: store, app: app, outcome: map[int]error{}}
 	var all sync.WaitGroup
