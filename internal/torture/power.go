@@ -17,8 +17,8 @@ import (
 var powerTest = &Test{
 	ID:    "power",
 	About: "power cuts on a file system that forgets, drops or tears what was not synced, also during checkpoints and migrations",
-	Unit:  "power cuts",
-	Short: 4, Full: 1000,
+	Unit:  "power cuts, every fifth at NORMAL",
+	Short: 4, Full: 1250,
 	Mixed: true,
 	Unix:  true,
 	run:   power,
