@@ -142,6 +142,7 @@ func (l *line) findPush(pushes map[int64]*op, r *Report) {
 	number := int64(0)
 	for _, o := range l.ops {
 		if o.kind == opPush {
+			l.first = o.call // a claim that found it may have been asked before
 			return
 		}
 		number = cmp.Or(o.number, number)

@@ -187,9 +187,10 @@ func (p *program) claim() {
 	if p.rarely("registered") {
 		req.Worker, req.Register = p.someone(), false
 	}
-	// Ending what has expired lets the next of its line go, in this claim or not.
+	// Ending what has expired lets the next of its line go, in this claim or not,
+	// and a store may count its payload or not.
 	expired := p.m.which(p.m.expired)
-	if len(expired) > 3 || slices.ContainsFunc(expired, func(j *job) bool { return j.Serial != "" }) {
+	if len(expired) > 3 || len(expired) > 0 && req.MaxBytes > 0 || slices.ContainsFunc(expired, func(j *job) bool { return j.Serial != "" }) {
 		p.tidy()
 	}
 	got, err := p.on().Claim(p.ctx, req)
