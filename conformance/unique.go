@@ -79,23 +79,25 @@ var uniqueCases = []testCase{{
 		w := e.worker()
 		stop := make(chan struct{})
 		var watch sync.WaitGroup
+		look := func() bool {
+			page, err := e.reader().List(e.ctx, backend.ListRequest{Filter: backend.Filter{Name: "a", Key: "k"}, Limit: 1000})
+			live := 0
+			for _, j := range page.Jobs {
+				if !j.State.Terminal() {
+					live++
+				}
+			}
+			if err != nil || live > 1 {
+				e.Errorf("List shows %d unfinished jobs, %v", live, err)
+			}
+			return err == nil && live <= 1
+		}
 		watch.Go(func() {
-			for {
+			for look() {
 				select {
 				case <-stop:
 					return
 				default:
-				}
-				page, err := e.reader().List(e.ctx, backend.ListRequest{Filter: backend.Filter{Name: "a", Key: "k"}, Limit: 1000})
-				live := 0
-				for _, j := range page.Jobs {
-					if !j.State.Terminal() {
-						live++
-					}
-				}
-				if err != nil || live > 1 {
-					e.Errorf("List shows %d unfinished jobs, %v", live, err)
-					return
 				}
 			}
 		})
@@ -123,6 +125,7 @@ var uniqueCases = []testCase{{
 		})
 		close(stop)
 		watch.Wait()
+		look() // also if nobody had the time to before
 	},
 }, {
 	name: "unique/until-finished",
