@@ -32,7 +32,8 @@ func FuzzArguments(f *testing.F) {
 		}
 		w := newWorld(t)
 		w.fill(t)
-		before := w.run("jobs", "--json").out + w.run("stats", "--json").out
+		stored := func() string { return w.run("jobs", "--json").out + w.run("stats", "--json").out }
+		before := stored()
 		got := w.run(args...)
 		if !slices.Contains([]int{0, statusFailed, statusUsage, statusNothing}, got.status) {
 			t.Errorf("%q ended with %d", args, got.status)
@@ -46,7 +47,7 @@ func FuzzArguments(f *testing.F) {
 		if got.out != "" {
 			t.Errorf("%q is wrong and printed %q", args, got.out)
 		}
-		if after := w.run("jobs", "--json").out + w.run("stats", "--json").out; after != before {
+		if after := stored(); after != before {
 			t.Errorf("%q is wrong and changed what is stored:\n%s\n%s", args, before, after)
 		}
 	})

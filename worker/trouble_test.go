@@ -95,21 +95,27 @@ func (b *troubled) Reap(ctx context.Context, req backend.ReapRequest) (backend.R
 	return r, err
 }
 
+// firstRunStays binds a job whose first run goes on until its context ends, and
+// tells why it did. It counts the runs.
+func firstRunStays(q *plainjobs.Queue) (jobs []plainjobs.AnyJob, causes chan error, runs *atomic.Int32) {
+	causes, runs = make(chan error, 1), new(atomic.Int32)
+	jobs = bind(q, jobA, func(ctx context.Context, _ string) error {
+		if runs.Add(1) == 1 {
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+		}
+		return nil
+	})
+	return jobs, causes, runs
+}
+
 // A store that does not answer for a whole lease may have given the jobs to
 // others, and the handlers learn of it.
 func TestStoreDoesNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &troubled{Backend: memory.New(nil)}
 		q := plainjobs.New(b, nil)
-		causes := make(chan error, 1)
-		var runs atomic.Int32
-		jobs := bind(q, jobA, func(ctx context.Context, _ string) error {
-			if runs.Add(1) == 1 {
-				<-ctx.Done()
-				causes <- context.Cause(ctx)
-			}
-			return nil
-		})
+		jobs, causes, runs := firstRunStays(q)
 		id := perform(t, q, jobA.With(""))[0]
 		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 1})
 		synctest.Wait()
@@ -167,15 +173,7 @@ func TestStoreHeedsNoDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &troubled{Backend: memory.New(nil)}
 		q := plainjobs.New(b, nil)
-		causes := make(chan error, 1)
-		var runs atomic.Int32
-		jobs := bind(q, jobA, func(ctx context.Context, _ string) error {
-			if runs.Add(1) == 1 {
-				<-ctx.Done()
-				causes <- context.Cause(ctx)
-			}
-			return nil
-		})
+		jobs, causes, _ := firstRunStays(q)
 		perform(t, q, jobA.With(""))
 		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 1})
 		synctest.Wait()

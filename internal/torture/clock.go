@@ -85,10 +85,7 @@ func (r *rig) clock(ctx context.Context) error {
 	f.report(&r.result)
 	// Each jump, and the last one back, may repeat what was running.
 	bound := (jumps + 1) * len(k.workers) * killConcurrency
-	r.result.add("repeats_at_most", bound)
-	if f.repeats > bound {
-		r.result.faultf("%d repeats, want at most %d", f.repeats, bound)
-	}
+	f.repeatAtMost(&r.result, bound)
 	r.result.add("workers_reaped", f.reaped[0])
 	r.result.must("failed", f.crashed+f.failed)
 	r.integrity(f.ending)

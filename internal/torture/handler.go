@@ -296,19 +296,11 @@ func (h *handling) judgement(ctx context.Context) error {
 // eleven kills, a suspect may have one that does so for the first time beside it,
 // three times in turn, and nobody can tell which it was.
 func (h *handling) unfair(f *history, jobs map[int64]child.Job, id int64) string {
-	deaths := 0
-	for _, as := range f.byJob[id] {
-		if !as.suspect || as.accepted {
+	deaths := f.deaths(id)
+	for _, as := range deaths {
+		if as.p.thawed {
 			continue
 		}
-		if as.p.thawed { // it was as good as dead
-			deaths++
-			continue
-		}
-		if !as.p.died() {
-			continue
-		}
-		deaths++
 		if !slices.ContainsFunc(f.of(as.p), func(other *run) bool {
 			return other.started > 0 && !other.accepted && h.deeds[jobs[other.id].N].fatal
 		}) {
@@ -316,8 +308,8 @@ func (h *handling) unfair(f *history, jobs map[int64]child.Job, id int64) string
 		}
 	}
 	// A process may die before it has noted what it claimed.
-	if deaths < backend.MaxCrashes-1 {
-		return fmt.Sprintf("%d processes died with it as a suspect", deaths)
+	if len(deaths) < backend.MaxCrashes-1 {
+		return fmt.Sprintf("%d processes died with it as a suspect", len(deaths))
 	}
 	return ""
 }

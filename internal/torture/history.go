@@ -186,6 +186,17 @@ func (h *history) of(p *process) (runs []*run) {
 	return runs
 }
 
+// deaths returns the runs of a job as a suspect whose processes died, or were as
+// good as dead for a while.
+func (h *history) deaths(id int64) (runs []*run) {
+	for _, run := range h.byJob[id] {
+		if run.suspect && !run.accepted && (run.p.died() || run.p.thawed) {
+			runs = append(runs, run)
+		}
+	}
+	return runs
+}
+
 // handedBack reports whether the run ended without an end of its attempt.
 func (r *run) handedBack() bool {
 	return r.accepted && (r.ending == "release" || r.ending == "snooze")
@@ -356,6 +367,14 @@ func (v *verdict) add(w verdict) {
 	v.strangers += w.strangers
 	v.done += w.done
 	v.maxAttempt = max(v.maxAttempt, w.maxAttempt)
+}
+
+// repeatAtMost adds the bound of repeats, and holds them against it.
+func (v verdict) repeatAtMost(r *Result, bound int) {
+	r.add("repeats_at_most", bound)
+	if v.repeats > bound {
+		r.faultf("%d repeats, want at most %d", v.repeats, bound)
+	}
 }
 
 // lostLeases returns the leases that are known to have been lost.

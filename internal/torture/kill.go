@@ -226,10 +226,7 @@ func (k *killing) judgement(ctx context.Context, took time.Duration) error {
 	r.add("freezes", k.freezes)
 	r.add("jobs", len(k.acks.ids))
 	v.report(r)
-	r.add("repeats_at_most", bound)
-	if v.repeats > bound {
-		r.faultf("%d repeats, want at most %d", v.repeats, bound)
-	}
+	v.repeatAtMost(r, bound)
 	r.add("largest_unsettled", h.unsettled)
 	r.add("failed_as_suspects", v.crashed)
 	r.must("failed_otherwise", v.failed)
@@ -249,12 +246,7 @@ func (k *killing) crashedFairly(h *history, e ending) {
 		if j.State != "failed" || j.Crashes == 0 {
 			continue
 		}
-		deaths := 0
-		for _, run := range h.byJob[id] {
-			if run.suspect && !run.accepted && (run.p.died() || run.p.thawed) {
-				deaths++
-			}
-		}
+		deaths := len(h.deaths(id))
 		// A process may die before it has noted what it claimed.
 		if j.Crashes != backend.MaxCrashes || deaths < backend.MaxCrashes-1 {
 			k.result.faultf("job %d is failed after %d crashes, %d of them known", id, j.Crashes, deaths)

@@ -186,10 +186,7 @@ func (s *soaking) judgement(ctx context.Context, took time.Duration) error {
 	r.add("ticks", len(f.ticked))
 	f.report(r)
 	bound := s.killing.kills*(killConcurrency+f.unsettled) + f.leasesLost
-	r.add("repeats_at_most", bound)
-	if f.repeats > bound {
-		r.faultf("%d repeats, want at most %d", f.repeats, bound)
-	}
+	f.repeatAtMost(r, bound)
 	r.add("failed_as_suspects", f.crashed)
 	r.must("failed_otherwise", f.failed)
 	s.judgeVitals()
