@@ -147,7 +147,9 @@ func (s *rescuing) judgement(ctx context.Context) error {
 	r.add("kills", s.killing.kills)
 	r.add("jobs", len(s.acks.ids))
 	f.report(r)
-	r.must("failed", f.crashed+f.failed)
+	r.add("failed_as_suspects", f.crashed)
+	r.must("failed_otherwise", f.failed)
+	s.killing.crashedFairly(f.history, f.ending)
 	for i, how := range []string{"idle", "busy"} {
 		s.report(how, s.took[i])
 	}
