@@ -121,7 +121,8 @@ func (m *mutation) try(ctx context.Context, mu *mutant, n int) (killed int, err 
 	for range abreast {
 		all.Go(func() {
 			for ctx.Err() == nil && runs.Add(1) <= int64(n) {
-				if _, err := m.runTest(ctx, broken, mu); err != nil {
+				// A run that only took too long has found nothing.
+				if output, err := m.runTest(ctx, broken, mu); err != nil && bytes.Contains(output, []byte("--- FAIL")) {
 					found.Add(1)
 				}
 			}
@@ -145,7 +146,7 @@ func (m *mutation) build(ctx context.Context, mu *mutant, flags ...string) (stri
 }
 
 func (m *mutation) runTest(ctx context.Context, test string, mu *mutant) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, test, "-test.run="+mu.run, "-test.v", "-test.timeout=60s")
+	cmd := exec.CommandContext(ctx, test, append(mu.flags, "-test.run="+mu.run, "-test.v", "-test.timeout=60s")...)
 	cmd.Dir = filepath.Join(m.root, filepath.FromSlash(mu.pkg))
 	cmd.WaitDelay = 5 * time.Second
 	return cmd.CombinedOutput()
