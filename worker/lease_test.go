@@ -41,8 +41,13 @@ func TestLostLeaseEndsTheHandler(t *testing.T) {
 		if r, err := b.Reap(t.Context(), backend.ReapRequest{Expired: true}); err != nil || r.Rescued != 1 {
 			t.Fatalf("Reap = %+v, %v", r, err)
 		}
-		if cause := <-causes; !errors.Is(cause, plainjobs.ErrLeaseLost) {
-			t.Errorf("the cause is %v, want ErrLeaseLost", cause)
+		select {
+		case cause := <-causes:
+			if !errors.Is(cause, plainjobs.ErrLeaseLost) {
+				t.Errorf("the cause is %v, want ErrLeaseLost", cause)
+			}
+		case <-time.After(time.Minute):
+			t.Fatal("the handler's context has not ended after a minute")
 		}
 		if took := time.Since(before); took > 10*time.Second {
 			t.Errorf("the worker learnt of it after %v, want a third of the lease at most", took)

@@ -26,6 +26,38 @@ var doubtfulFileSystems = map[int64]string{
 	unix.V9FS_MAGIC:       "9p",
 }
 
+// Local ones, whose locks are the system's own.
+var localFileSystems = map[int64]bool{
+	unix.EXT4_SUPER_MAGIC:      true, // and ext2, ext3
+	unix.XFS_SUPER_MAGIC:       true,
+	unix.BTRFS_SUPER_MAGIC:     true,
+	unix.BCACHEFS_SUPER_MAGIC:  true,
+	unix.F2FS_SUPER_MAGIC:      true,
+	unix.NILFS_SUPER_MAGIC:     true,
+	unix.REISERFS_SUPER_MAGIC:  true,
+	unix.TMPFS_MAGIC:           true,
+	unix.RAMFS_MAGIC:           true,
+	unix.OVERLAYFS_SUPER_MAGIC: true,
+	unix.MSDOS_SUPER_MAGIC:     true,
+	unix.EXFAT_SUPER_MAGIC:     true,
+	0x2fc12fc1:                 true, // ZFS, which the system's headers do not know
+	0x3153464a:                 true, // JFS
+	0x7366746e:                 true, // NTFS
+}
+
+// local returns an error if a directory is not on a local file system.
+func local(dir string) error {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return fmt.Errorf("file system of %s: %w", dir, err)
+	}
+	magic := int64(s.Type) & 0xffffffff //nolint:unconvert // Type is an int32 on some systems
+	if !localFileSystems[magic] {
+		return fmt.Errorf("the file system of %s, of type %#x, is not known as a local one", dir, magic)
+	}
+	return nil
+}
+
 func checkFileSystem(path string, log interface{ Warn(string, ...any) }) error {
 	var s unix.Statfs_t
 	if err := unix.Statfs(path, &s); err != nil {

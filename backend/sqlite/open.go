@@ -151,7 +151,7 @@ func (b *Backend) openFile(drv driver.Driver, path string) error {
 		return err
 	}
 	b.path, b.writer.path, b.bell = path, path, newBell(path)
-	b.presence.dir = sideDir(path)
+	b.presence.dir, b.presence.log = sideDir(path), b.opts.Logger
 	b.writer.line = newLine(path)
 	dsn := fileDSN(path)
 	writer := connector{driver: drv, dsn: dsn, pragmas: writerPragmas}

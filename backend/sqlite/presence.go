@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,16 +21,19 @@ import (
 // (On Windows this is compiled and vetted, and was not run.)
 //
 // The file is never one of SQLite's own, and the lock never a POSIX one, which
-// any closing of the file would void. Where there can be no such file or lock,
-// and for workers on another host or since before a reboot, heartbeats decide
-// alone. A lock that is held proves nothing: a stopped process keeps it.
+// any closing of the file would void. Where there can be no such file, or the
+// file system is not known to be a local one that keeps locks, and for workers on
+// another host or since before a reboot, heartbeats decide alone. A lock that is
+// held proves nothing: a stopped process keeps it.
 type presence struct {
 	dir string // empty: none
+	log *slog.Logger
 
-	mu    sync.Mutex
-	file  *os.File
-	shown string // what is stored with workers, see show
-	tried bool
+	mu      sync.Mutex
+	file    *os.File
+	shown   string    // what is stored with workers, see show
+	touched time.Time // when the file was last said to be in use
+	tried   bool
 }
 
 const (
@@ -45,33 +51,87 @@ const (
 func (p *presence) show() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.file != nil && time.Since(p.touched) > presenceTouch {
+		p.touch()
+	}
 	if p.tried || p.dir == "" {
 		return p.shown
 	}
 	p.tried = true
-	boot, err := bootID()
-	if err != nil || os.Mkdir(p.dir, 0o700) != nil && !isDir(p.dir) {
+	if err := p.raise(); err != nil {
+		p.log.Info("plainjobs: if this process dies, its jobs wait until its lease has ended", "reason", err)
 		return ""
 	}
-	name := rand.Text() + presenceSuffix
-	path := filepath.Join(p.dir, name)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
-	if err != nil {
-		return ""
-	}
-	id, err := identity(f)
-	if err == nil && tryLock(f) {
-		p.file, p.shown = f, strings.Join([]string{boot, id, name}, "|")
-		p.sweep()
-		return p.shown
-	}
-	f.Close()
-	_ = os.Remove(path)
-	return ""
+	p.sweep()
+	return p.shown
 }
 
-// presenceStale is how old a file is that nobody will ask for any more.
-const presenceStale = 24 * time.Hour
+// raise makes the presence. The caller holds mu.
+func (p *presence) raise() error {
+	boot, err := bootID()
+	if err != nil {
+		return fmt.Errorf("it cannot be told whether the system was started anew: %w", err)
+	}
+	f, err := p.create()
+	if err != nil {
+		return err
+	}
+	id, err := identity(f)
+	if err == nil {
+		err = p.lock(f)
+	}
+	if err != nil {
+		f.Close()
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	p.file, p.shown = f, strings.Join([]string{boot, id, filepath.Base(f.Name())}, "|")
+	p.touch()
+	return nil
+}
+
+// create creates the file.
+func (p *presence) create() (f *os.File, err error) {
+	err = os.ErrNotExist
+	for tries := 0; tries < 3 && errors.Is(err, os.ErrNotExist); tries++ { // who leaves last removes the directory
+		if err = os.Mkdir(p.dir, 0o700); err == nil || isDir(p.dir) {
+			f, err = os.OpenFile(filepath.Join(p.dir, rand.Text()+presenceSuffix), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+		}
+	}
+	return f, err
+}
+
+// lock locks the file, if that keeps others from it.
+func (p *presence) lock(f *os.File) error {
+	if err := local(p.dir); err != nil {
+		return err
+	}
+	if !tryLock(f) {
+		return fmt.Errorf("%s cannot be locked", f.Name())
+	}
+	other, err := os.OpenFile(f.Name(), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer other.Close()
+	if tryLock(other) {
+		return fmt.Errorf("the file system of %s lets everybody lock what is locked", p.dir)
+	}
+	return nil
+}
+
+const (
+	// presenceStale is how old a file is that nobody will ask for any more: its
+	// process has not said for so long that it uses it, and is not there.
+	presenceStale = 24 * time.Hour
+	// presenceTouch is how often it says so.
+	presenceTouch = time.Hour
+)
+
+// touch says that the file is in use. The caller holds mu.
+func (p *presence) touch() {
+	p.touched = time.Now()
+	_ = os.Chtimes(p.file.Name(), p.touched, p.touched)
+}
 
 // sweep removes files of processes that ended long ago and were not missed.
 func (p *presence) sweep() {
@@ -96,6 +156,9 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
+// kept are files that stay locked although their stores are closed.
+var kept sync.Map
+
 // close gives the lock up.
 func (p *presence) close() {
 	p.mu.Lock()
@@ -104,30 +167,56 @@ func (p *presence) close() {
 	if p.file == nil {
 		return
 	}
-	// The mark is for where an open file cannot be removed, and somebody may
-	// lock it before it is.
+	// The mark tells those who wait for the lock that it was given up. Without
+	// it the lock is kept until the process ends.
 	name := p.file.Name()
-	_ = p.file.Truncate(1)
+	if p.file.Truncate(1) != nil {
+		kept.Store(p.file, true)
+		p.file = nil
+		return
+	}
 	_ = os.Remove(name)
 	p.file.Close()
-	_ = os.Remove(name)
+	_ = os.Remove(name) // where an open file cannot be removed
 	p.file = nil
 	_ = os.Remove(p.dir) // fails unless it is empty
 }
 
 // A neighbour is a worker whose end somebody waits for.
 type neighbour struct {
-	id     int64
+	shower
 	file   *os.File        // its presence, not locked
 	closed <-chan struct{} // tells that the presence may have been let go, or is nil
 	stop   func()
 }
 
-// watch returns the worker that has shown this as a neighbour, or nil if it
-// cannot be known when it ends: it is of another host, or from before a reboot,
-// or its file is gone, which closing removes and anybody else may have.
-func (p *presence) watch(id int64, shown string) *neighbour {
-	boot, rest, _ := strings.Cut(shown, "|")
+// A shower is a worker that has shown a presence.
+type shower struct {
+	id    int64
+	shown string
+}
+
+// next returns the first of some workers whose end can be known, or nil. That
+// may be the neighbour so far, which else is left.
+func (p *presence) next(ring []shower, sofar *neighbour) *neighbour {
+	for _, s := range ring {
+		if sofar != nil && s == sofar.shower {
+			return sofar
+		}
+		if n := p.watch(s); n != nil {
+			sofar.leave()
+			return n
+		}
+	}
+	sofar.leave()
+	return nil
+}
+
+// watch returns a worker as a neighbour, or nil if it cannot be known when it
+// ends: it is of another host, or from before a reboot, or its file is gone,
+// which closing removes and anybody else may have.
+func (p *presence) watch(s shower) *neighbour {
+	boot, rest, _ := strings.Cut(s.shown, "|")
 	which, name, ok := strings.Cut(rest, "|")
 	if !ok || p.dir == "" || name != filepath.Base(name) {
 		return nil
@@ -144,7 +233,7 @@ func (p *presence) watch(id int64, shown string) *neighbour {
 		f.Close()
 		return nil
 	}
-	n := &neighbour{id: id, file: f}
+	n := &neighbour{shower: s, file: f}
 	n.closed, n.stop = closings(path)
 	return n
 }
@@ -177,28 +266,26 @@ func (p *presence) forget(shown string) {
 const selectNeighbours = `SELECT id, presence FROM plainjobs_workers ORDER BY id`
 
 // Watch implements [backend.Sentinel]. It watches the worker with the next
-// higher ID, and the lowest after the highest, whose presence can be looked
-// for.
+// higher ID, and the lowest after the highest, of those whose presence can be
+// looked for.
 func (b *Backend) Watch(ctx context.Context, self int64) ([]int64, error) {
 	var n *neighbour
-	var shown string
 	defer func() { n.leave() }()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	looked := time.Time{}
 	for {
 		if time.Since(looked) >= presenceRing {
-			id, now, err := b.neighbour(ctx, self)
+			ring, err := b.ring(ctx, self)
 			if err != nil && !busy(err) {
 				return nil, failed(ctx, "watch", err)
 			}
-			if looked = time.Now(); err == nil && (n == nil || id != n.id || now != shown) {
-				n.leave()
-				n, shown = b.presence.watch(id, now), now
+			if looked = time.Now(); err == nil {
+				n = b.presence.next(ring, n)
 			}
 		}
 		if n != nil && n.ended() {
-			return b.company(ctx, n.id, shown)
+			return b.company(ctx, n.id, n.shown)
 		}
 		wait, closed := presenceRing, (<-chan struct{})(nil)
 		if n != nil {
@@ -240,28 +327,33 @@ func (b *Backend) company(ctx context.Context, id int64, shown string) (all []in
 	return all, failed(ctx, "watch", err)
 }
 
-// neighbour returns the worker that self watches, and its presence.
-func (b *Backend) neighbour(ctx context.Context, self int64) (id int64, shown string, err error) {
+// ring returns the workers of other processes that have shown a presence, in the
+// order in which self is to watch them: from the next higher ID, and from the
+// lowest after the highest.
+func (b *Backend) ring(ctx context.Context, self int64) (ring []shower, err error) {
 	leave, err := b.enter()
 	if err != nil {
-		return 0, "", err
+		return nil, err
 	}
 	defer leave()
 	mine := b.presence.show()
+	var lower []shower
 	err = b.read(ctx, func(q queryer) error {
-		id, shown = 0, ""
+		ring, lower = nil, nil
 		return scan(ctx, q, b.sql(selectNeighbours), nil, func(r *sql.Rows) error {
-			var other int64
-			var presence string
-			if err := r.Scan(&other, &presence); err != nil {
+			var other shower
+			if err := r.Scan(&other.id, &other.shown); err != nil {
 				return err
 			}
-			// The first that is higher, or else the first.
-			if presence != "" && presence != mine && (id == 0 || id < self && other > self) {
-				id, shown = other, presence
+			switch {
+			case other.shown == "" || other.shown == mine:
+			case other.id > self:
+				ring = append(ring, other)
+			default:
+				lower = append(lower, other)
 			}
 			return nil
 		})
 	})
-	return id, shown, err
+	return append(ring, lower...), err
 }

@@ -4,6 +4,7 @@ package sqlite
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -38,3 +39,5 @@ func identity(f *os.File) (string, error) {
 	}
 	return fmt.Sprintf("%d:%d", s.Dev, s.Ino), nil
 }
+
+var errNotLocal = errors.New("the file system is not a local one")

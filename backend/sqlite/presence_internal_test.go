@@ -1,44 +1,58 @@
 package sqlite
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
+
+// show makes a presence.
+func show(t *testing.T, dir string) (*presence, string) {
+	t.Helper()
+	p := &presence{dir: dir, log: slog.New(slog.DiscardHandler)}
+	shown := p.show()
+	if shown == "" {
+		t.Skip("there is no presence on this system")
+	}
+	return p, shown
+}
+
+// presenceFile returns the file that a presence is about.
+func presenceFile(dir, shown string) string {
+	return filepath.Join(dir, shown[strings.LastIndexByte(shown, '|')+1:])
+}
+
+// ended reports whether it is certain that who has shown this has ended.
+func ended(dir, shown string) bool {
+	watcher := presence{dir: dir}
+	n := watcher.watch(shower{1, shown})
+	defer n.leave()
+	return n != nil && n.ended()
+}
 
 // A process has ended if its lock can be taken, but not if it gave the lock up:
 // its store was closed, and its handlers may still run.
 func TestPresence(t *testing.T) {
-	watcher := presence{dir: t.TempDir()}
-	ended := func(shown string) bool {
-		n := watcher.watch(1, shown)
-		defer n.leave()
-		return n != nil && n.ended()
+	dir := t.TempDir()
+	p, shown := show(t, dir)
+	if ended(dir, shown) {
+		t.Error("a process that lives has ended")
 	}
-	show := func() (*presence, string) {
-		p := &presence{dir: watcher.dir}
-		shown := p.show()
-		if shown == "" {
-			t.Skip("there is no presence on this system")
-		}
-		if ended(shown) {
-			t.Error("a process that lives has ended")
-		}
-		return p, shown
-	}
-	p, shown := show()
 	p.file.Close()
-	if !ended(shown) {
+	if !ended(dir, shown) {
 		t.Error("a process whose lock is gone has not ended")
 	}
-	if other := "other" + shown; ended(other) {
+	if other := "other" + shown; ended(dir, other) {
 		t.Error("a process since before a reboot has ended")
 	}
 
-	p, shown = show()
-	path := filepath.Join(watcher.dir, shown[strings.LastIndexByte(shown, '|')+1:])
-	n := watcher.watch(1, shown)
+	p, shown = show(t, dir)
+	path := presenceFile(dir, shown)
+	n := (&presence{dir: dir}).watch(shower{1, shown})
 	defer n.leave()
 	// As where a file that is open cannot be removed.
 	if err := os.Link(path, path+".kept"); err != nil {
@@ -48,7 +62,94 @@ func TestPresence(t *testing.T) {
 	if err := os.Rename(path+".kept", path); err != nil {
 		t.Fatal(err)
 	}
-	if ended(shown) || n.ended() {
+	if ended(dir, shown) || n.ended() {
 		t.Error("a process that gave its lock up has ended")
+	}
+}
+
+// One that cannot mark its file as given up keeps it.
+func TestPresenceThatCannotBeGivenUp(t *testing.T) {
+	dir := t.TempDir()
+	p, shown := show(t, dir)
+	locked := p.file
+	defer locked.Close()
+	f, err := os.Open(presenceFile(dir, shown)) // for reading only
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.file = f
+	p.close()
+	if _, err := f.Stat(); err != nil {
+		t.Errorf("the file was closed without the mark: %v", err)
+	}
+	if ended(dir, shown) {
+		t.Error("a process whose store could not be closed well has ended")
+	}
+	kept.Delete(f)
+	f.Close()
+}
+
+// Files are swept that nobody has used for a day, and not those of processes
+// that ran for longer: who starts after them is to find out that they died.
+func TestPresenceOfLongAgo(t *testing.T) {
+	dir := t.TempDir()
+	old, gone := show(t, dir)
+	lives, shown := show(t, dir)
+	yesterday := time.Now().Add(-presenceStale - time.Hour)
+	for _, p := range []*presence{old, lives} {
+		if err := os.Chtimes(p.file.Name(), yesterday, yesterday); err != nil {
+			t.Fatal(err)
+		}
+		p.touched = yesterday
+	}
+	if got := lives.show(); got != shown {
+		t.Fatalf("a presence was %q and is %q", shown, got)
+	}
+	old.file.Close()
+	lives.file.Close()
+	show(t, dir)
+	if _, err := os.Stat(presenceFile(dir, gone)); !os.IsNotExist(err) {
+		t.Errorf("a file that was not used for a day is still there: %v", err)
+	}
+	if !ended(dir, shown) {
+		t.Error("the end of a process that ran for a day is not seen")
+	}
+}
+
+// Workers whose end cannot be known hide nobody behind them.
+func TestNextPresence(t *testing.T) {
+	dir := t.TempDir()
+	_, first := show(t, dir)
+	_, second := show(t, dir)
+	p := &presence{dir: dir}
+	ring := []shower{{3, "before|a|reboot" + presenceSuffix}, {5, strings.Replace(first, "|", "|0", 1)}, {7, second}, {1, first}}
+	n := p.next(ring, nil)
+	if n == nil || n.id != 7 {
+		t.Fatalf("the neighbour is %+v, want 7", n)
+	}
+	if again := p.next(ring, n); again != n {
+		t.Errorf("the same ring changes the neighbour to %+v", again)
+	}
+	if n = p.next(append([]shower{{6, first}}, ring...), n); n == nil || n.id != 6 {
+		t.Errorf("the neighbour is %+v after one came that is nearer, want 6", n)
+	}
+	if n = p.next(ring[:2], n); n != nil {
+		t.Errorf("the neighbour is %+v, want none", n)
+	}
+}
+
+// Where it is not known what a lock means there is no presence, and somebody
+// says so.
+func TestNoPresence(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the file system of /proc is of Linux")
+	}
+	if err := local("/proc"); err == nil {
+		t.Error("/proc is a local file system")
+	}
+	var said strings.Builder
+	p := &presence{dir: filepath.Join(t.TempDir(), "not", "there"), log: slog.New(slog.NewTextHandler(&said, nil))}
+	if got := p.show(); got != "" || !strings.Contains(said.String(), "no such file") {
+		t.Errorf("without a directory %q is shown, and the log says %q", got, &said)
 	}
 }

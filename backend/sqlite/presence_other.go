@@ -13,3 +13,5 @@ func bootID() (string, error) { return "", errors.ErrUnsupported }
 func tryLock(*os.File) bool { return false }
 
 func identity(*os.File) (string, error) { return "", errors.ErrUnsupported }
+
+func local(string) error { return errors.ErrUnsupported }

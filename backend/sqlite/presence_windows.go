@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -39,4 +40,20 @@ func identity(f *os.File) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("%d:%d:%d", info.VolumeSerialNumber, info.FileIndexHigh, info.FileIndexLow), nil
+}
+
+// local returns an error if a directory is not on a disk of this host.
+func local(dir string) error {
+	path, err := windows.UTF16PtrFromString(dir)
+	if err != nil {
+		return err
+	}
+	var root [windows.MAX_PATH + 1]uint16
+	if err := windows.GetVolumePathName(path, &root[0], uint32(len(root))); err != nil {
+		return err
+	}
+	if windows.GetDriveType(&root[0]) != windows.DRIVE_FIXED {
+		return errors.New("it is not on a disk of this host")
+	}
+	return nil
 }

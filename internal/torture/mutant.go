@@ -81,6 +81,10 @@ var mutants = []mutant{
 		from: "return err == nil && info.Size() == 0", to: "return err == nil && info.Size() >= 0",
 		pkg: "./backend/sqlite", run: "^TestPresence$",
 	}, {
+		rule: "sqlite: workers whose end cannot be known hide nobody", file: "backend/sqlite/presence.go",
+		from: "if n := p.watch(s); n != nil {", to: "if n := p.watch(s); true {",
+		pkg: "./backend/sqlite", run: "^TestNextPresence$",
+	}, {
 		rule: "engine: the last attempt is the last", file: "internal/engine/outcome.go",
 		from: "if job.Attempt >= job.MaxAttempts {", to: "if job.Attempt > job.MaxAttempts {",
 		pkg: "./internal/engine", run: "^TestJudge$",
