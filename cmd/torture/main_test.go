@@ -44,6 +44,15 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// That nothing could be run is not that nothing is wrong.
+func TestRunsNothing(t *testing.T) {
+	var out, trouble bytes.Buffer
+	if status := run(t.Context(), []string{"-test", "lin", "-driver", "mixed"}, &out, &trouble); status != 1 ||
+		!strings.Contains(trouble.String(), "no test has run") {
+		t.Errorf("status %d, stderr %q", status, &trouble)
+	}
+}
+
 // What was not measured this time stays in the table, in the order of the
 // tests, and nothing else is touched.
 func TestUpdate(t *testing.T) {
@@ -52,22 +61,22 @@ func TestUpdate(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := update(path, []torture.Result{{Test: "kill", Driver: "mattn", Seed: 2}, {Test: "kill", Driver: "mixed", Seed: 2}}); err != nil {
+	if err := update(path, torture.Result{Test: "kill", Driver: "mattn", Seed: 2}, torture.Result{Test: "kill", Driver: "mixed", Seed: 2}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "before\n" + begins + header + "| kill | mattn | 0 | `seed=2 ` | " + measured() + " |\n| kill | mixed | 0 | `seed=2 ` | " +
-		measured() + " |\n| snap | ncruces | 0 | `seed=1` | then |\n" + ends + "after\n"
+	want := "before\n" + begins + header + "| kill | mattn | 0 | `seed=2 ` | " + measured("mattn") + " |\n| kill | mixed | 0 | `seed=2 ` | " +
+		measured("mixed") + " |\n| snap | ncruces | 0 | `seed=1` | then |\n" + ends + "after\n"
 	if string(got) != want {
 		t.Errorf("the document is\n%s\nwant\n%s", got, want)
 	}
 	if err := os.WriteFile(path, []byte("no table"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := update(path, nil); err == nil {
+	if err := update(path); err == nil {
 		t.Error("a document without a table was updated")
 	}
 }

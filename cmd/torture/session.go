@@ -15,8 +15,8 @@ type session struct {
 	config
 	stdout, stderr io.Writer
 
-	results []torture.Result
-	wrong   bool
+	ran   int
+	wrong bool
 }
 
 // run runs the tests, each with every driver, and goes on when one finds
@@ -27,32 +27,41 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if s.update {
+		if err := update(reliability); err != nil { // rather than after hours
+			return err
+		}
+	}
 	s.Out, s.Programs = s.stderr, torture.NewPrograms(dir)
 	for _, t := range s.tests {
 		for _, driver := range s.drivers {
 			if !t.RunsOn(driver) && !s.named {
 				continue
 			}
-			s.one(ctx, t, driver)
+			if err := s.one(ctx, t, driver); err != nil {
+				return err
+			}
 			if ctx.Err() != nil {
 				return errors.New("interrupted")
 			}
 		}
 	}
-	if s.update {
-		return update(reliability, s.results)
+	if s.ran == 0 {
+		return errors.New("no test has run")
 	}
 	return nil
 }
 
-func (s *session) one(ctx context.Context, t *torture.Test, driver string) {
+// one runs a test with a driver. The error is that of a document that cannot be
+// updated.
+func (s *session) one(ctx context.Context, t *torture.Test, driver string) error {
 	c := s.Config
 	c.Driver = driver
 	fmt.Fprintf(s.stderr, "torture: %s on %s, seed %d\n", t.ID, driver, c.Seed)
 	r, err := t.Run(ctx, c)
 	if skip := (*torture.Skip)(nil); errors.As(err, &skip) {
 		fmt.Fprintf(s.stderr, "torture: %s on %s is skipped: %v\n", t.ID, driver, skip)
-		return
+		return nil
 	}
 	for _, f := range r.Faults {
 		fmt.Fprintf(s.stderr, "torture: %s on %s: %s\n", t.ID, driver, f)
@@ -60,8 +69,13 @@ func (s *session) one(ctx context.Context, t *torture.Test, driver string) {
 	s.wrong = s.wrong || err != nil || len(r.Faults) > 0
 	if err != nil {
 		fmt.Fprintln(s.stderr, err)
-		return
+		s.ran++
+		return nil
 	}
+	s.ran++
 	fmt.Fprintln(s.stdout, r)
-	s.results = append(s.results, r)
+	if s.update {
+		return update(reliability, r)
+	}
+	return nil
 }

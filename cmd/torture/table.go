@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
-	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ const (
 
 // update replaces in the table of a document the lines of what was measured and
 // leaves the others.
-func update(path string, results []torture.Result) error {
+func update(path string, results ...torture.Result) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -41,7 +42,7 @@ func update(path string, results []torture.Result) error {
 	}
 	for _, r := range results {
 		lines[key(r.Test, r.Driver)] = fmt.Sprintf("| %s | %s | %d | `seed=%d %s` | %s |\n",
-			r.Test, r.Driver, len(r.Faults), r.Seed, r.Figures(), measured())
+			r.Test, r.Driver, len(r.Faults), r.Seed, r.Figures(), measured(r.Driver))
 	}
 	var b strings.Builder
 	b.WriteString(before + begins + header)
@@ -56,16 +57,27 @@ func update(path string, results []torture.Result) error {
 
 func key(test, driver string) string { return test + " " + driver }
 
+// modules are those of the drivers.
+var modules = map[string]string{
+	"mattn": "github.com/mattn/go-sqlite3", "modernc": "modernc.org/sqlite", "ncruces": "github.com/ncruces/go-sqlite3",
+}
+
 // measured says when and with what.
-func measured() string {
+func measured(driver string) string {
 	parts := []string{time.Now().UTC().Format(time.DateOnly), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH,
 		fmt.Sprintf("%d cores", runtime.NumCPU())}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-				parts = append(parts, s.Value[:12])
-			}
-		}
+	if m := modules[driver]; m != "" {
+		parts = append(parts, said("go", "list", "-m", "-f", "driver {{.Version}}", m))
 	}
-	return strings.Join(parts, ", ")
+	parts = append(parts, said("git", "describe", "--always", "--dirty", "--abbrev=8"))
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ", ")
+}
+
+// said returns what a command prints, or nothing if it cannot.
+func said(name string, args ...string) string {
+	out, err := exec.Command(name, args...).Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
 }

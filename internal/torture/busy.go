@@ -103,7 +103,7 @@ func (s *storm) one(ctx context.Context) error {
 	if err := each(append(workers, locker), func(p *process) error { return p.stop(ctx) }); err != nil {
 		return err
 	}
-	f, err := r.finish(ctx, server, false)
+	f, err := r.finish(ctx, server, nil)
 	if err != nil {
 		return err
 	}

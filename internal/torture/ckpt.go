@@ -116,7 +116,7 @@ func (k *checkpointing) one(ctx context.Context) error {
 	if err := each(workers, func(p *process) error { return p.stop(ctx) }); err != nil {
 		return err
 	}
-	f, err := r.finish(ctx, server, false)
+	f, err := r.finish(ctx, server, nil)
 	if err != nil {
 		return err
 	}

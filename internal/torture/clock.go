@@ -76,7 +76,7 @@ func (r *rig) clock(ctx context.Context) error {
 		return err
 	}
 	// What was done before the clock went ahead was kept for long enough then.
-	f, err := r.finish(ctx, k.server, true)
+	f, err := r.finish(ctx, k.server, byDone)
 	if err != nil {
 		return err
 	}

@@ -290,7 +290,7 @@ func (f *filling) finish(ctx context.Context, r *rig, way string, out time.Time,
 	if err := worker.stop(ctx); err != nil {
 		return err
 	}
-	end, err := r.finish(ctx, server, false)
+	end, err := r.finish(ctx, server, nil)
 	if err != nil {
 		return err
 	}

@@ -233,7 +233,7 @@ func (h *handling) deaf(ctx context.Context) error {
 }
 
 func (h *handling) judgement(ctx context.Context) error {
-	f, err := h.finish(ctx, h.server, false)
+	f, err := h.finish(ctx, h.server, nil)
 	if err != nil {
 		return err
 	}

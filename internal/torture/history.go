@@ -28,6 +28,8 @@ type history struct {
 	// unsettled is the largest number of runs that had ended and whose end
 	// was not stored, in one process.
 	unsettled int
+	// left are those of them that a process had when it ended.
+	left map[*process]int
 }
 
 // A run is one lease and what became of it. Times are in microseconds, zero if
@@ -72,7 +74,7 @@ type trouble struct {
 
 // history reads the ledgers of all children, which have ended.
 func (r *rig) history() (*history, error) {
-	h := &history{runs: map[int64]*run{}, byJob: map[int64][]*run{}, ticks: map[*process]int{}}
+	h := &history{runs: map[int64]*run{}, byJob: map[int64][]*run{}, ticks: map[*process]int{}, left: map[*process]int{}}
 	for _, p := range r.all {
 		if p.ledger == "" {
 			continue
@@ -100,6 +102,7 @@ func (r *rig) history() (*history, error) {
 // read takes in one ledger. A last line without its end was cut by a kill.
 func (h *history) read(p *process, text []byte, result *Result) error {
 	unsettled := 0
+	defer func() { h.left[p] = unsettled }()
 	for line := range bytes.Lines(text) {
 		if line[len(line)-1] != '\n' {
 			return nil
@@ -152,8 +155,10 @@ func (h *history) read(p *process, text []byte, result *Result) error {
 			run.started = at
 		case child.NoteEnded:
 			run.ended, run.outcome = at, string(f[3])
-			unsettled++
-			h.unsettled = max(h.unsettled, unsettled)
+			if !run.accepted && !run.lost && run.outcome != child.OutcomeLost {
+				unsettled++
+				h.unsettled = max(h.unsettled, unsettled)
+			}
 		case child.NoteSettles:
 			if !run.accepted {
 				run.settles, run.ending = at, string(f[3])
@@ -167,10 +172,10 @@ func (h *history) read(p *process, text []byte, result *Result) error {
 				// it is to be.
 				continue
 			}
-			run.accepted, run.lost = kind == child.NoteAccepted, kind == child.NoteLost
-			if run.ended > 0 {
+			if run.ended > 0 && run.outcome != child.OutcomeLost && !run.lost {
 				unsettled--
 			}
+			run.accepted, run.lost = kind == child.NoteAccepted, kind == child.NoteLost
 		}
 	}
 	return nil
@@ -224,15 +229,22 @@ type verdict struct {
 	done                            int
 }
 
-// judge compares. Jobs that are not in the database any more were pruned if
-// pruned is set and their completion was begun.
-func (r *rig) judge(h *history, e ending, pruned bool) (v verdict) {
+// A pruned says that a job may have been pruned after a run of it, whose
+// completion was begun. A nil one says that none may.
+type pruned func(*run) bool
+
+// byDone is of tests in which a process may have died, at any moment, after the
+// completion was stored.
+func byDone(r *run) bool { return r.accepted || r.p.died() }
+
+// judge compares.
+func (r *rig) judge(h *history, e ending, pruned pruned) (v verdict) {
 	v.zombies = h.zombies
 	fault := r.result.faultf
 	for id, number := range r.acks.ids {
 		j, ok := e.jobs[id]
 		switch {
-		case !ok && pruned && slices.ContainsFunc(h.byJob[id], func(r *run) bool { return r.ending == "done" }):
+		case !ok && pruned != nil && slices.ContainsFunc(h.byJob[id], func(r *run) bool { return r.ending == "done" && pruned(r) }):
 		case !ok:
 			v.lost++
 			fault("job %d was acknowledged and is not there", id)
@@ -367,6 +379,19 @@ func (v *verdict) add(w verdict) {
 	v.strangers += w.strangers
 	v.done += w.done
 	v.maxAttempt = max(v.maxAttempt, w.maxAttempt)
+}
+
+// mayRepeat is how many runs may be there again: those that went on in processes
+// that died, each of which has so many at once, those that had ended there and
+// were not stored, and those whose leases were lost.
+func (f *finish) mayRepeat(concurrency int) int {
+	n := f.leasesLost
+	for p, left := range f.left {
+		if p.died() {
+			n += concurrency + left
+		}
+	}
+	return n
 }
 
 // repeatAtMost adds the bound of repeats, and holds them against it.

@@ -215,18 +215,17 @@ func (k *killing) pushSome(ctx context.Context, n int) error {
 }
 
 func (k *killing) judgement(ctx context.Context, took time.Duration) error {
-	f, err := k.finish(ctx, k.server, false)
+	f, err := k.finish(ctx, k.server, nil)
 	if err != nil {
 		return err
 	}
 	h, e, v := f.history, f.ending, f.verdict
 	r := &k.result
-	bound := k.kills*(killConcurrency+h.unsettled) + v.leasesLost
 	r.add("kills", k.kills)
 	r.add("freezes", k.freezes)
 	r.add("jobs", len(k.acks.ids))
 	v.report(r)
-	v.repeatAtMost(r, bound)
+	v.repeatAtMost(r, f.mayRepeat(killConcurrency))
 	r.add("largest_unsettled", h.unsettled)
 	r.add("failed_as_suspects", v.crashed)
 	r.must("failed_otherwise", v.failed)

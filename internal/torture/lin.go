@@ -10,8 +10,8 @@ import (
 var linTest = &Test{
 	ID:     "lin",
 	About:  "what a store answers to clients that are late, repeat and die could have been answered one after the other, also with errors",
-	Unit:   "operations",
-	Short:  6000,
+	Unit:   "operations with errors about, and as many without",
+	Short:  3000,
 	Full:   1_000_000,
 	Memory: true,
 	run:    linearizable,
@@ -35,6 +35,7 @@ func linearizable(ctx context.Context, c Config) (Result, error) {
 		return r.result, err
 	}
 	r.result.add("ops", report.Ops)
+	r.result.add("with_errors", report.Broken)
 	r.result.add("jobs", report.Jobs)
 	r.result.add("unknown", report.Unknown)
 	r.result.add("leases_lost", report.Lost)

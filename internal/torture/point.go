@@ -112,7 +112,10 @@ func (r *rig) crashAt(ctx context.Context, at string) (reached bool, faults []st
 	if err := worker.stop(ctx); err != nil {
 		return reached, nil, err
 	}
-	v, err := sub.finish(ctx, server, true)
+	v, err := sub.finish(ctx, server, func(run *run) bool {
+		// Before the commit of a completion there is none.
+		return run.accepted || run.p.died() && at != "complete.begun" && at != "complete.written"
+	})
 	if err != nil {
 		return reached, nil, err
 	}

@@ -84,7 +84,7 @@ func (r *rig) poison(ctx context.Context) (crashes int, v verdict, err error) {
 	if err := worker.stop(ctx); err != nil {
 		return crashes, v, err
 	}
-	f, err := r.finish(ctx, server, false)
+	f, err := r.finish(ctx, server, nil)
 	if err != nil {
 		return crashes, v, err
 	}

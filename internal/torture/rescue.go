@@ -139,7 +139,7 @@ func (s *rescuing) held(ctx context.Context) (hold, error) {
 }
 
 func (s *rescuing) judgement(ctx context.Context) error {
-	f, err := s.finish(ctx, s.killing.server, false)
+	f, err := s.finish(ctx, s.killing.server, nil)
 	if err != nil {
 		return err
 	}
@@ -147,6 +147,7 @@ func (s *rescuing) judgement(ctx context.Context) error {
 	r.add("kills", s.killing.kills)
 	r.add("jobs", len(s.acks.ids))
 	f.report(r)
+	f.repeatAtMost(r, f.mayRepeat(killConcurrency))
 	r.add("failed_as_suspects", f.crashed)
 	r.must("failed_otherwise", f.failed)
 	s.killing.crashedFairly(f.history, f.ending)

@@ -251,7 +251,7 @@ type finish struct {
 }
 
 // finish reads the database and the ledgers when all workers have stopped.
-func (r *rig) finish(ctx context.Context, server *process, pruned bool) (f finish, err error) {
+func (r *rig) finish(ctx context.Context, server *process, pruned pruned) (f finish, err error) {
 	if f.ending, err = r.inspect(ctx, server); err != nil {
 		return f, err
 	}

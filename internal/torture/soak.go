@@ -175,7 +175,7 @@ func (s *soaking) look(ctx context.Context) error {
 }
 
 func (s *soaking) judgement(ctx context.Context, took time.Duration) error {
-	f, err := s.finish(ctx, s.killing.server, true)
+	f, err := s.finish(ctx, s.killing.server, byDone)
 	if err != nil {
 		return err
 	}
@@ -185,8 +185,7 @@ func (s *soaking) judgement(ctx context.Context, took time.Duration) error {
 	r.add("jobs", len(s.acks.ids))
 	r.add("ticks", len(f.ticked))
 	f.report(r)
-	bound := s.killing.kills*(killConcurrency+f.unsettled) + f.leasesLost
-	f.repeatAtMost(r, bound)
+	f.repeatAtMost(r, f.mayRepeat(killConcurrency))
 	r.add("failed_as_suspects", f.crashed)
 	r.must("failed_otherwise", f.failed)
 	s.judgeVitals()

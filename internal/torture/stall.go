@@ -70,7 +70,7 @@ func (r *rig) stall(ctx context.Context) error {
 	if err := each(k.workers, func(p *process) error { return p.stop(ctx) }); err != nil {
 		return err
 	}
-	f, err := r.finish(ctx, k.server, false)
+	f, err := r.finish(ctx, k.server, nil)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (s *stopping) all(ctx context.Context) (err error) {
 	if err := worker.stop(ctx); err != nil {
 		return err
 	}
-	f, err := s.finish(ctx, s.server, false)
+	f, err := s.finish(ctx, s.server, nil)
 	if err != nil {
 		return err
 	}

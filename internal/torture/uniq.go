@@ -142,7 +142,7 @@ func (u *rivalling) pusher() (*process, error) {
 }
 
 func (u *rivalling) judgement(ctx context.Context, took time.Duration) error {
-	f, err := u.finish(ctx, u.server, false)
+	f, err := u.finish(ctx, u.server, nil)
 	if err != nil {
 		return err
 	}

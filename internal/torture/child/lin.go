@@ -14,7 +14,7 @@ import (
 const linChunk = 20_000
 
 // lin uses a store and checks what it answered, chunk by chunk, every other one
-// with errors on the way.
+// with errors on the way, until there were enough operations in those.
 func (c *child) lin(ctx context.Context) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -34,7 +34,7 @@ func (c *child) lin(ctx context.Context) (err error) {
 	}
 	c.say(Reply{Ready: true})
 	var total lin.Report
-	for chunk := 0; total.Ops < c.Rounds && ctx.Err() == nil && (c.Until.IsZero() || time.Now().Before(c.Until)); chunk++ {
+	for chunk := 0; total.Broken < c.Rounds && ctx.Err() == nil && (c.Until.IsZero() || time.Now().Before(c.Until)); chunk++ {
 		used, faulty := lin.Store(store), chunk%2 == 1
 		if b != nil {
 			b.set(faulty)
@@ -48,8 +48,11 @@ func (c *child) lin(ctx context.Context) (err error) {
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
+		if faulty {
+			r.Broken = r.Ops
+		}
 		total.Add(r)
-		c.say(Reply{N: int64(total.Ops)})
+		c.say(Reply{N: int64(total.Broken)})
 	}
 	c.say(Reply{Lin: &total})
 	return errors.Join(store.Close())

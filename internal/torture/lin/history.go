@@ -12,6 +12,7 @@ import (
 
 // A history is all that happened.
 type history struct {
+	asked  int // how many of the operations are of the clients
 	ops    []op
 	claims []claim
 	faults []string
@@ -29,7 +30,7 @@ type line struct {
 
 // judge checks the history.
 func (h *history) judge() Report {
-	r := Report{Ops: len(h.ops), Faults: h.faults}
+	r := Report{Ops: h.asked, Faults: h.faults}
 	lines := h.lines(&r)
 	r.Jobs = len(lines)
 	tokens := map[int64]int64{}

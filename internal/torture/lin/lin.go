@@ -49,12 +49,12 @@ const (
 
 // A Report is what a check found.
 type Report struct {
-	Ops     int // of one job each
+	Ops     int // of one job each, without the look at each at the end
+	Broken  int // of them, those on a store that fails now and then
 	Jobs    int
 	Unknown int // operations that were answered with an error
 	Lost    int // leases that were found to be lost
 	Reaped  int // workers
-	Stale   int // settlements of leases that were known to be over
 	Illegal int // jobs whose history no sequence explains
 	// Undecided are jobs whose history was too much for the checker.
 	Undecided int
@@ -67,11 +67,11 @@ type Report struct {
 // Add adds another report's figures.
 func (r *Report) Add(other Report) {
 	r.Ops += other.Ops
+	r.Broken += other.Broken
 	r.Jobs += other.Jobs
 	r.Unknown += other.Unknown
 	r.Lost += other.Lost
 	r.Reaped += other.Reaped
-	r.Stale += other.Stale
 	r.Illegal += other.Illegal
 	r.Undecided += other.Undecided
 	r.Early += other.Early
@@ -104,6 +104,7 @@ func Check(ctx context.Context, store Store, c Config) (Report, error) {
 		h.claims = append(h.claims, c.claims...)
 		h.faults = append(h.faults, c.faults...)
 	}
+	h.asked = len(h.ops)
 	if c.Settled != nil {
 		c.Settled()
 	}
