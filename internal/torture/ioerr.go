@@ -13,9 +13,9 @@ import (
 
 var ioerrTest = &Test{
 	ID:    "ioerr",
-	About: "the k-th call to the disk fails, once or from then on, k rising until a run sees no fault: in a VFS of ncruces, and by strace",
-	Unit:  "failing system calls of each kind, if that many are made",
-	Short: 40, Full: 60,
+	About: "the k-th call to the disk fails, once or from then on, k rising until a run sees no fault: in the driver, in a VFS of ncruces, and by strace",
+	Unit:  "failing system calls of each kind at most",
+	Short: 40, Full: 3000,
 	run: ioerr,
 }
 
@@ -27,6 +27,7 @@ type enduring struct {
 	runs, struck, acked          int
 	lost, corrupt, hangs, broken int
 	unkind, early, tracedHits    int
+	cut                          int // sweeps that ended before a run without a fault
 	kinds                        map[string]int
 	kmax                         map[string]int
 	paths                        int
@@ -42,15 +43,17 @@ func ioerr(ctx context.Context, c Config) (Result, error) {
 	if e.server, err = r.server(ctx); err != nil {
 		return r.result, err
 	}
-	onVFS := c.Driver == "ncruces"
-	if onVFS {
-		if err := e.sweepVFS(ctx); err != nil {
+	if err := e.sweep(ctx, child.DiskDriver, "driver"); err != nil {
+		return r.result, err
+	}
+	if c.Driver == "ncruces" {
+		if err := e.sweep(ctx, child.DiskVFS, "vfs"); err != nil {
 			return r.result, err
 		}
 	}
 	if err := e.sweepCalls(ctx); err != nil {
 		skip := (*Skip)(nil)
-		if !errors.As(err, &skip) || !onVFS {
+		if !errors.As(err, &skip) {
 			return r.result, err
 		}
 		r.progress("no system calls fail: %v", skip)
@@ -63,13 +66,16 @@ func (e *enduring) report() {
 	e.result.add("runs", e.runs)
 	e.result.add("struck", e.struck)
 	e.result.add("by_strace", e.tracedHits)
-	for _, what := range []string{"vfs", "vfs_from", "vfs_sync"} {
+	for _, what := range []string{"driver", "driver_from", "driver_commit", "vfs", "vfs_from", "vfs_sync", "strace"} {
 		if k := e.kmax[what]; k > 0 {
 			e.result.add(what+"_k_max", k)
 		}
 	}
 	e.result.add("acknowledged", e.acked)
 	e.said()
+	if !e.Short {
+		e.result.must("sweeps_cut", e.cut)
+	}
 	e.result.must("acknowledged_lost", e.lost)
 	e.result.must("corrupt", e.corrupt)
 	e.result.must("hangs", e.hangs)
@@ -94,9 +100,13 @@ func (e *enduring) said() {
 // kmost ends a sweep that would not end by itself.
 const kmost = 3000
 
-// sweepVFS has each call fail, once and from then on, and each sync once.
-func (e *enduring) sweepVFS(ctx context.Context) error {
-	stride := 1
+// sweep has each call to a disk fail, once and from then on, and each sync, or
+// commit, once.
+func (e *enduring) sweep(ctx context.Context, where, name string) error {
+	stride, sync := 1, "sync"
+	if where == child.DiskDriver {
+		sync = "commit"
+	}
 	if e.Short {
 		stride = 1 + kmost/(e.Rounds*5)
 	}
@@ -105,24 +115,28 @@ func (e *enduring) sweepVFS(ctx context.Context) error {
 		fault  child.DiskFault
 		stride int
 	}{
-		{"vfs", child.DiskFault{}, stride},
-		{"vfs_from", child.DiskFault{Forever: true}, stride},
-		{"vfs_sync", child.DiskFault{Call: "sync"}, 1},
+		{name, child.DiskFault{}, stride},
+		{name + "_from", child.DiskFault{Forever: true}, stride},
+		{name + "_" + sync, child.DiskFault{Call: sync}, 1},
 	} {
+		clean := false
 		for k := 1 + e.random.IntN(sweep.stride); k < kmost && e.more(ctx); k += sweep.stride {
 			f := sweep.fault
 			f.K = k
-			struck, err := e.one(ctx, e.server, child.DiskVFS, f)
+			struck, err := e.one(ctx, e.server, where, f)
 			if err != nil {
 				return fmt.Errorf("%+v: %w", f, err)
 			}
-			if struck == 0 {
+			if clean = struck == 0; clean {
 				break
 			}
 			e.kmax[sweep.name] = k
 			if k/stride%100 == 99 {
 				e.progress("%s: k = %d", sweep.name, k)
 			}
+		}
+		if !clean {
+			e.cut++
 		}
 	}
 	return ctx.Err()

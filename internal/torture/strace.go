@@ -35,18 +35,23 @@ func (e *enduring) sweepCalls(ctx context.Context) error {
 				k = 1 + e.random.IntN(max(1, e.Rounds/4))
 				stride = e.Rounds
 			}
+			clean := false
 			for ; k <= e.Rounds && e.more(ctx); k += stride {
 				hit, err := e.trace(ctx, c.name, c.errno, k, forever)
 				if err != nil {
 					return err
 				}
-				if !hit {
+				if clean = !hit; clean {
 					break
 				}
+				e.kmax["strace"] = max(e.kmax["strace"], k)
 				if time.Since(told) > 10*time.Second {
 					told = time.Now()
 					e.progress("%s: k = %d; %d runs", c.name, k, e.runs)
 				}
+			}
+			if !clean {
+				e.cut++
 			}
 		}
 	}

@@ -99,7 +99,7 @@ func (d *driverDisk) before(call, query string) error {
 	default:
 		return nil
 	}
-	switch fails, full := d.Fails(verb, true); {
+	switch fails, full := d.Fails(strings.ToLower(verb), true); {
 	case full:
 		return codeError(resultFull)
 	case fails:
