@@ -38,9 +38,6 @@ func (s *Sweep) wrong(n *int, format string, args ...any) {
 	}
 }
 
-// endless bounds the calls of a method that goes on until it is cancelled.
-const endless = 25
-
 // A canceller is the hook that cancels a context at the k-th call.
 type canceller struct {
 	mu     sync.Mutex
@@ -174,6 +171,21 @@ func (s *scene) prepare(b *sqlite.Backend) error {
 		b.Define(ctx, []backend.Schedule{{Name: "bench", Definition: "d", Next: s.start}}))
 }
 
+// batch is what another store has exported.
+func (s *scene) batch() backend.Batch {
+	job := func(id int64, key string) backend.Record {
+		return backend.Record{Info: backend.Info{
+			ID: id, Name: "bench/new", State: backend.Pending, Payload: []byte("{}"), MaxAttempts: 3,
+			CreatedAt: s.start, RunAt: s.start, UniqueKey: key, SerialKey: "s",
+		}}
+	}
+	return backend.Batch{
+		LastID: 2000, Jobs: []backend.Record{job(1000, ""), job(1001, "k"), job(1002, "l")},
+		Keys:      []backend.KeptKey{{Name: "bench/new", Key: "m", Job: 999, Until: s.start.Add(time.Hour)}},
+		Schedules: []backend.Schedule{{Name: "bench3", Definition: "d", Next: s.start}},
+	}
+}
+
 // A method is a call that is cancelled, and what it returns that can be told
 // from another result.
 type method struct {
@@ -181,8 +193,9 @@ type method struct {
 	call func(context.Context, *bench) (any, error)
 	// history of the store, as far as it is not the default.
 	history backend.History
-	// endless is set if it returns only when it is cancelled.
-	endless bool
+	// endless is not zero if it returns only when it is cancelled: in one of so
+	// many calls.
+	endless int
 }
 
 // Methods are the names of what a sweep can cancel.
@@ -263,6 +276,30 @@ var methods = []method{
 	{name: "Operate", call: func(ctx context.Context, b *bench) (any, error) {
 		return b.store.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{IDs: b.s.ids}})
 	}},
+	{name: "OperateRetry", call: func(ctx context.Context, b *bench) (any, error) {
+		return b.store.Operate(ctx, backend.OperateRequest{Op: backend.OpRetry, Filter: backend.Filter{IDs: []int64{b.s.failed, b.s.leases[4].ID}}})
+	}},
+	{name: "OperateDelete", call: func(ctx context.Context, b *bench) (any, error) {
+		return b.store.Operate(ctx, backend.OperateRequest{Op: backend.OpDelete, Filter: backend.Filter{IDs: append(b.s.ids, b.s.failed)}})
+	}},
+	{name: "Export", call: func(ctx context.Context, b *bench) (any, error) {
+		return b.store.Export(ctx, backend.ExportRequest{Jobs: 100, Keys: 100})
+	}},
+	{name: "Import", call: func(ctx context.Context, b *bench) (any, error) {
+		return b.store.Import(ctx, b.s.batch())
+	}},
+	{name: "Home", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Home(ctx) }},
+	{name: "Move", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Move(ctx, "", "bench") }},
+	{name: "Schema", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Schema(ctx) }},
+	{name: "Examine", call: func(ctx context.Context, b *bench) (any, error) {
+		findings, err := b.store.Examine(ctx)
+		var names []string // the values change, and the directory
+		for _, f := range findings {
+			names = append(names, f.Name)
+		}
+		return names, err
+	}},
+	{name: "Watch", endless: 5, call: func(ctx context.Context, b *bench) (any, error) { return b.store.Watch(ctx, benchWorker.ID) }},
 	{name: "Define", call: func(ctx context.Context, b *bench) (any, error) {
 		return nil, b.store.Define(ctx, []backend.Schedule{
 			{Name: "bench", Definition: "e", Next: b.s.start}, {Name: "bench2", Definition: "d", Next: b.s.start},
@@ -284,7 +321,7 @@ var methods = []method{
 	{name: "Wait", call: func(ctx context.Context, b *bench) (any, error) {
 		return nil, b.store.Wait(ctx, backend.ClaimRequest{Worker: benchWorker, Names: benchNames, Limit: 1})
 	}},
-	{name: "WaitInVain", endless: true, call: func(ctx context.Context, b *bench) (any, error) {
+	{name: "WaitInVain", endless: 25, call: func(ctx context.Context, b *bench) (any, error) {
 		return nil, b.store.Wait(ctx, backend.ClaimRequest{Worker: benchWorker, Names: []string{"bench/idle"}, Limit: 1})
 	}},
 }
@@ -432,7 +469,7 @@ func (w *sweeper) method(m *method, stride, offset int) error {
 		return err
 	}
 	var want, after string
-	if !m.endless {
+	if m.endless == 0 {
 		result, err := m.call(b.arm(0, false), b)
 		w.Calls = b.disarm()
 		if err != nil {
@@ -443,7 +480,7 @@ func (w *sweeper) method(m *method, stride, offset int) error {
 			return err
 		}
 	} else {
-		w.Calls, after = endless, before
+		w.Calls, after = m.endless, before
 	}
 	if err := b.close(); err != nil {
 		return err
