@@ -32,11 +32,13 @@ type rescuing struct {
 	killing *killing // what it shares with kill
 	holds   chan hold
 	took    [2][]time.Duration // beside nothing, and beside other work
+	last    int64              // the job of the last kill
 }
 
-// A hold says that a process runs the job that is held.
+// A hold says that a process runs a job that is held.
 type hold struct {
 	p  *process
+	id int64
 	at time.Time
 }
 
@@ -86,7 +88,7 @@ func (s *rescuing) respawn(ctx context.Context, i int) error {
 	p, err := s.spawnOn(s.pick(), child.Order{Role: child.Work, Concurrency: killConcurrency, Grace: time.Second},
 		func(p *process, r child.Reply) bool {
 			if r.Holds != 0 {
-				s.holds <- hold{p, time.Now()}
+				s.holds <- hold{p, r.Holds, time.Now()}
 			}
 			return r.Holds != 0
 		})
@@ -110,15 +112,17 @@ func (s *rescuing) one(ctx context.Context) error {
 		return err
 	}
 	k.next++
-	holder, err := s.held(ctx)
+	// The last one may come back, if who ran it then was killed now.
+	holder, err := s.held(ctx, func(id int64) bool { return id > s.last })
 	if err != nil {
 		return err
 	}
+	s.last = holder.id
 	killed := time.Now()
 	if err := holder.p.kill(); err != nil {
 		return err
 	}
-	rescued, err := s.held(ctx)
+	rescued, err := s.held(ctx, func(id int64) bool { return id == holder.id })
 	if err != nil {
 		return err
 	}
@@ -126,15 +130,20 @@ func (s *rescuing) one(ctx context.Context) error {
 	return s.respawn(ctx, slices.Index(k.workers, holder.p))
 }
 
-// held waits until somebody runs the held job.
-func (s *rescuing) held(ctx context.Context) (hold, error) {
-	select {
-	case h := <-s.holds:
-		return h, nil
-	case <-ctx.Done():
-		return hold{}, ctx.Err()
-	case <-time.After(patience):
-		return hold{}, fmt.Errorf("nobody runs the job after %v", patience)
+// held waits until somebody runs a held job.
+func (s *rescuing) held(ctx context.Context, which func(id int64) bool) (hold, error) {
+	limit := time.After(patience)
+	for {
+		select {
+		case h := <-s.holds:
+			if which(h.id) {
+				return h, nil
+			}
+		case <-ctx.Done():
+			return hold{}, ctx.Err()
+		case <-limit:
+			return hold{}, fmt.Errorf("nobody runs the job after %v", patience)
+		}
 	}
 }
 
