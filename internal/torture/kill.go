@@ -50,6 +50,7 @@ type killing struct {
 	freezes int
 	elder   int // of workers: is spared
 	elected time.Time
+	effects map[int64]bool // by the number of the task: it changes the database, if not nil
 }
 
 func kill(ctx context.Context, c Config) (Result, error) {
@@ -58,7 +59,7 @@ func kill(ctx context.Context, c Config) (Result, error) {
 		return Result{}, err
 	}
 	defer r.close()
-	k := &killing{rig: r, workers: make([]*process, killProcesses), frozen: map[*process]time.Time{}}
+	k := &killing{rig: r, workers: make([]*process, killProcesses), frozen: map[*process]time.Time{}, effects: map[int64]bool{}}
 	err = k.all(ctx)
 	return r.result, err
 }
@@ -209,12 +210,19 @@ func (k *killing) pushSome(ctx context.Context, n int) error {
 		if k.random.IntN(20) == 0 {
 			tasks[i].Fails = 1 + k.random.IntN(3)
 		}
+		if k.effects != nil && k.random.IntN(10) == 0 {
+			tasks[i].Do, k.effects[k.next] = child.DeedEffect, true
+		}
 		k.next++
 	}
 	return k.push(ctx, k.server, tasks)
 }
 
 func (k *killing) judgement(ctx context.Context, took time.Duration) error {
+	effects, err := k.server.ask(ctx, child.Command{Op: child.OpEffects})
+	if err != nil {
+		return err
+	}
 	f, err := k.finish(ctx, k.server, nil)
 	if err != nil {
 		return err
@@ -231,11 +239,32 @@ func (k *killing) judgement(ctx context.Context, took time.Duration) error {
 	r.must("failed_otherwise", v.failed)
 	r.must("unacknowledged", v.strangers)
 	k.crashedFairly(h, e)
+	k.effective(effects.Effects, e)
 	r.add("max_attempt", v.maxAttempt)
 	k.integrity(e)
 	r.add("drain", took)
 	k.sec()
 	return nil
+}
+
+// effective looks at jobs whose handlers change the database and complete them
+// in one transaction: what they do must have happened once if they are done, and
+// never otherwise.
+func (k *killing) effective(effects map[int64]int, e ending) {
+	done, wrong := 0, 0
+	for id, j := range e.jobs {
+		want := 0
+		if k.effects[j.N] && j.State == "done" {
+			want = 1
+		}
+		done += want
+		if got := effects[id]; got != want {
+			wrong++
+			k.result.faultf("job %d is %s and has happened %d times, want %d", id, j.State, got, want)
+		}
+	}
+	k.result.add("effects", done)
+	k.result.must("effects_wrong", wrong)
 }
 
 // crashedFairly looks at jobs that were failed because their workers died: they

@@ -153,6 +153,8 @@ const (
 	OpHaste Op = "haste"
 	// OpEndure uses a store at Path while its disk fails.
 	OpEndure Op = "endure"
+	// OpEffects counts the effects of handlers, see DeedEffect.
+	OpEffects Op = "effects"
 	// OpVitals asks a worker how it is.
 	OpVitals Op = "vitals"
 	// OpLimit bounds the size of files that the child writes to N bytes, or
@@ -186,6 +188,8 @@ type Reply struct {
 	Endure    *Endurance  `json:",omitempty"`
 	// Holds is the ID of a job that is run, and ends with its process.
 	Holds int64 `json:",omitempty"`
+	// Effects are how often each job has changed the database.
+	Effects map[int64]int `json:",omitempty"`
 	// Goroutines that the child has.
 	Goroutines int `json:",omitempty"`
 }

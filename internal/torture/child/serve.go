@@ -111,6 +111,9 @@ func (s *server) do(ctx context.Context, cmd Command) (r Reply, err error) {
 			}
 		}
 		return r, nil
+	case OpEffects:
+		r.Effects, err = s.effects(ctx)
+		return r, err
 	case OpSchedules:
 		r.Schedules, err = schedules(ctx, s.store, cmd.Mode == "stop")
 		return r, err

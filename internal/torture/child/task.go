@@ -74,6 +74,7 @@ const (
 	DeedHold     Deed = "hold"     // runs until the process is killed, and is done at once the next time
 	DeedOverflow Deed = "overflow" // the stack
 	DeedMemory   Deed = "memory"   // takes all that there is
+	DeedEffect   Deed = "effect"   // changes the database, and completes the job in that transaction
 )
 
 // Two jobs, so that claims merge two lists.

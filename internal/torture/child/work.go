@@ -78,6 +78,7 @@ type handler struct {
 	*child
 	*recorder
 	queue *plainjobs.Queue
+	app   effector
 }
 
 func (h *handler) run(ctx context.Context, t Task) error {
@@ -85,11 +86,18 @@ func (h *handler) run(ctx context.Context, t Task) error {
 	claim := h.claim(info.ID)
 	h.one(NoteStarted, fmt.Sprintf("%d %d %d", claim.Token, info.ID, info.Attempt))
 	outcome := OutcomeFail // of whoever does not return
+	ended := false
+	end := func() {
+		if !ended {
+			h.one(NoteEnded, fmt.Sprintf("%d %s", claim.Token, outcome))
+		}
+		ended = true
+	}
 	defer func() {
 		if errors.Is(context.Cause(ctx), plainjobs.ErrLeaseLost) {
 			outcome = OutcomeLost
 		}
-		h.one(NoteEnded, fmt.Sprintf("%d %s", claim.Token, outcome))
+		end()
 		if outcome == OutcomeLost {
 			go h.mourn(claim)
 		}
@@ -102,6 +110,12 @@ func (h *handler) run(ctx context.Context, t Task) error {
 	}
 	if info.Attempt <= t.Fails {
 		return fmt.Errorf("attempt %d of task %d is to fail", info.Attempt, t.N)
+	}
+	if t.Do == DeedEffect {
+		return h.effect(ctx, info.ID, claim, func() {
+			outcome = OutcomeDone
+			end()
+		})
 	}
 	outcome = OutcomeDone
 	return nil

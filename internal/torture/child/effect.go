@@ -1,0 +1,81 @@
+package child
+
+import (
+	"context"
+	"database/sql"
+	"sync"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// Effects are what handlers do in the database itself, and complete their jobs
+// with: one row for each job, however often it runs.
+const createEffects = "CREATE TABLE IF NOT EXISTS torture_effects (job INTEGER NOT NULL)"
+
+// application returns the application's own connections to the database.
+func (c *child) application() (*sql.DB, error) {
+	db, err := sql.Open(c.SQL, "file:"+c.Path+"?_txlock=immediate&_busy_timeout=60000&_pragma=busy_timeout(60000)")
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(2)
+	_, err = db.Exec(createEffects)
+	return db, err
+}
+
+// An effector is the application of a worker, once it is asked for.
+type effector struct {
+	once sync.Once
+	db   *sql.DB
+	err  error
+}
+
+// effect does something in the database and completes the job with it. What it
+// calls just before the commit says that the handler has done its work.
+func (h *handler) effect(ctx context.Context, id int64, c claim, works func()) error {
+	h.app.once.Do(func() { h.app.db, h.app.err = h.application() })
+	if h.app.err != nil {
+		return h.app.err
+	}
+	tx, err := h.app.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit it is one too many
+	if _, err := tx.ExecContext(ctx, "INSERT INTO torture_effects VALUES (?)", id); err != nil {
+		return err
+	}
+	if err := plainjobs.Complete(ctx, tx); err != nil {
+		return err
+	}
+	works()
+	_, err = h.settle(ctx, "commit", 1,
+		func(int) (int64, string) { return c.Token, "done" },
+		func() ([]backend.Lease, error) { return nil, tx.Commit() })
+	return err
+}
+
+// effects returns how often each job has had its effect.
+func (s *server) effects(ctx context.Context) (map[int64]int, error) {
+	all := map[int64]int{}
+	err := s.raw(func(conn *sql.Conn) error {
+		if _, err := conn.ExecContext(ctx, createEffects); err != nil {
+			return err
+		}
+		rows, err := conn.QueryContext(ctx, "SELECT job FROM torture_effects")
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var id int64
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			all[id]++
+		}
+		return rows.Err()
+	})
+	return all, err
+}
