@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -318,9 +317,6 @@ func TestKill(t *testing.T) {
 
 // All workers of a process that is killed are noticed at once.
 func TestKilledPairIsNoticedAtOnce(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("on Windows heartbeats decide alone")
-	}
 	t.Setenv(leaseVariable, "1")
 	path := filepath.Join(t.TempDir(), "jobs.db")
 	b := openSQLite(t, path, nil)
@@ -343,9 +339,6 @@ func TestKilledPairIsNoticedAtOnce(t *testing.T) {
 // A worker that is killed is noticed at once, not at the end of its lease of
 // 30 seconds: its job runs elsewhere within moments.
 func TestKilledWorkerIsNoticedAtOnce(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("on Windows heartbeats decide alone")
-	}
 	t.Setenv(leaseVariable, "1")
 	path := filepath.Join(t.TempDir(), "jobs.db")
 	b := openSQLite(t, path, nil)

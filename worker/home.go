@@ -18,7 +18,7 @@ const homeLook = time.Second
 
 // findHome returns nil when the worker may begin: when the store belongs to its
 // environment, or to none. With Options.Drain it does not wait for that and
-// returns errDrained.
+// returns an error.
 func (s *session) findHome(ctx context.Context) error {
 	homer, ok := s.store.(backend.Homer)
 	if !ok {
@@ -55,7 +55,7 @@ func (s *session) findHome(ctx context.Context) error {
 				"database", home, homeVariable, mine, "release", release(home, mine))
 		}
 		if s.opts.Drain {
-			return errDrained
+			return fmt.Errorf("nothing was run: the database belongs to %s=%s, and this may be a copy of it", homeVariable, home)
 		}
 		timer := time.NewTimer(homeLook)
 		select {
@@ -82,7 +82,7 @@ func homeOf(ctx context.Context, homer backend.Homer, mine string) (string, erro
 // release says what lets a paused worker begin.
 func release(home, mine string) string {
 	if mine == "" {
-		return fmt.Sprintf("if it is no copy, set %s=%s; if it is one, run: env --forget", homeVariable, home)
+		return fmt.Sprintf("if it is no copy, set %s=%s; if it is one, run your program with the command: env --forget", homeVariable, home)
 	}
-	return fmt.Sprintf("if it is no copy, set %s=%s; if it is one, run: env %s", homeVariable, home, mine)
+	return fmt.Sprintf("if it is no copy, set %s=%s; if it is one, run your program with the command: env %s", homeVariable, home, mine)
 }

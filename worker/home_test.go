@@ -67,9 +67,9 @@ func TestOfAnotherEnvironment(t *testing.T) {
 			if after := show(); !reflect.DeepEqual(after, before) {
 				t.Errorf("%q: the store is\n%+v, was\n%+v", mine, after, before)
 			}
-			want := "run: env " + mine
+			want := "command: env " + mine
 			if mine == "" {
-				want = "run: env --forget"
+				want = "command: env --forget"
 			}
 			if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "PLAINJOBS_ENV=production") || !strings.Contains(text, want) {
 				t.Errorf("%q: the log is %q, want one line that says what to do", mine, text)
@@ -80,7 +80,9 @@ func TestOfAnotherEnvironment(t *testing.T) {
 			mustStop(t, stop)
 
 			opts.Drain = true
-			run(t, q, opts) // ends, and did nothing
+			if err := worker.New(q, &opts).Run(ctx); err == nil || !strings.Contains(err.Error(), "PLAINJOBS_ENV=production") {
+				t.Errorf("%q: draining the store of another environment ended with %v", mine, err)
+			}
 			if after := show(); !reflect.DeepEqual(after, before) {
 				t.Errorf("%q: after draining the store is\n%+v, was\n%+v", mine, after, before)
 			}

@@ -81,7 +81,8 @@ type Options struct {
 	// tell when there are some, at most the lease; zero is 100 ms.
 	Poll time.Duration
 	// Drain ends Run when nothing is left that may run now: jobs for later,
-	// retries included, and those of paused names do not count.
+	// retries included, and those of paused names do not count. It is an error
+	// if the store belongs to another environment, which else is waited for.
 	Drain bool
 	// NoSchedules leaves the schedules to other workers.
 	NoSchedules bool

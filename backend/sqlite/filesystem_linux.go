@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"fmt"
+	"math"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -73,9 +75,25 @@ func checkFileSystem(path string, log interface{ Warn(string, ...any) }) error {
 	return nil
 }
 
-// isFull reports whether a file system has room for a few pages only.
+// isFull reports whether a database's file system, or what its files may grow to
+// in this process, has room for a few pages only.
 func isFull(path string) bool {
 	const room = 64 << 10
+	if path == "" {
+		return false
+	}
 	var s unix.Statfs_t
-	return path != "" && unix.Statfs(path, &s) == nil && int64(s.Bavail)*int64(s.Bsize) < room //nolint:gosec,unconvert // types differ between systems
+	if unix.Statfs(path, &s) == nil && int64(s.Bavail)*int64(s.Bsize) < room { //nolint:gosec,unconvert // types differ between systems
+		return true
+	}
+	var most unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_FSIZE, &most) != nil || most.Cur > math.MaxInt64 {
+		return false
+	}
+	for _, name := range []string{path, path + "-wal"} {
+		if info, err := os.Stat(name); err == nil && info.Size()+room > int64(most.Cur) { //nolint:gosec // it is no more
+			return true
+		}
+	}
+	return false
 }
