@@ -112,6 +112,10 @@ func (r *rig) crashAt(ctx context.Context, at string) (reached bool, faults []st
 	if err := worker.stop(ctx); err != nil {
 		return reached, nil, err
 	}
+	schedules, err := server.ask(ctx, child.Command{Op: child.OpSchedules})
+	if err != nil {
+		return reached, nil, err
+	}
 	v, err := sub.finish(ctx, server, func(run *run) bool {
 		// Before the commit of a completion there is none.
 		return run.accepted || run.p.died() && at != "complete.begun" && at != "complete.written"
@@ -122,11 +126,37 @@ func (r *rig) crashAt(ctx context.Context, at string) (reached bool, faults []st
 	if v.crashed+v.failed > 0 {
 		sub.result.faultf("%d jobs are failed", v.crashed+v.failed)
 	}
-	if v.strangers > scriptBatch {
+	if v.strangers > scriptOpen {
 		sub.result.faultf("%d jobs are there that nobody was told of", v.strangers)
 	}
+	sub.judgeTick(schedules.Schedules, v.ending)
 	return reached, sub.result.Faults, nil
 }
 
-// scriptBatch is how many jobs a script pushes in one call.
-const scriptBatch = 5
+// scriptOpen is how many jobs a script pushes at once at most.
+const scriptOpen = 10
+
+// judgeTick sees to it that the schedule of a script stands where its last job
+// is, whether or not anybody was told of that.
+func (r *rig) judgeTick(schedules []child.Schedule, e ending) {
+	taken := int64(0)
+	for _, s := range schedules {
+		if s.Name == child.ScriptSchedule {
+			taken = (s.Next - child.ScriptBegins.UnixMicro()) / time.Second.Microseconds()
+		}
+	}
+	told, there := int64(0), map[int64]bool{}
+	for _, n := range r.acks.ids {
+		if n >= child.ScriptTicks {
+			told++
+		}
+	}
+	for _, j := range e.jobs {
+		there[j.N] = true
+	}
+	// The last one cannot have been pruned: nobody does that any more.
+	last := child.ScriptTicks + told
+	if untold := taken - told; untold < 0 || untold > 1 || untold == 1 != there[last] {
+		r.result.faultf("the schedule has had %d ticks, %d were told of, and of the next the job is there: %v", taken, told, there[last])
+	}
+}

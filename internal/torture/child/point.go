@@ -13,7 +13,7 @@ import (
 // was answered and nobody has heard of it.
 func Points() []string {
 	points := []string{"statement", "handler.returned", "complete.answered"}
-	for _, op := range []string{"migrate", "push", "claim", "beat", "complete", "fail", "reap", "prune"} {
+	for _, op := range []string{"migrate", "push", "claim", "beat", "progress", "complete", "fail", "operate", "define", "tick", "leave", "reap", "prune"} {
 		points = append(points, op+".begun", op+".written", op+".committed")
 	}
 	return points

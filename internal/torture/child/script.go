@@ -2,6 +2,7 @@ package child
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -14,9 +15,21 @@ import (
 // scripted is how often a script goes through all of its calls.
 const scripted = 50
 
-// script calls every method of the store in turn, one call at a time, so that
-// a point belongs to one call, until its point ends the process. Finished jobs
-// are kept for a moment only, so that there is something to prune.
+// ScriptSchedule is a schedule of a script, whose ticks are a second apart from
+// ScriptBegins on, and push tasks whose numbers begin with ScriptTicks.
+const (
+	ScriptSchedule = "script"
+	ScriptTicks    = 1_000_000
+)
+
+// ScriptBegins is the first tick.
+var ScriptBegins = time.Unix(1_700_000_000, 0)
+
+// script calls the methods of the store that change something in turn, one after
+// the other, so that a point belongs to one of them, until its point ends the
+// process. Only pushes come from two sides at once, so that they share
+// transactions. Finished jobs are kept for a moment only, so that there is
+// something to prune.
 func (c *child) script(ctx context.Context) error {
 	go c.obey(func() {})
 	j, err := openJournal(c.Ledger)
@@ -33,10 +46,10 @@ func (c *child) script(ctx context.Context) error {
 	r := newRecorder(b, j)
 	r.point = points.reach
 	s := &script{child: c, recorder: r, points: points, next: c.First}
-	s.self = backend.Worker{ID: 1 + rand.Int64N(1<<62), Host: "script", Lease: c.Lease}
+	s.self = backend.Worker{ID: 1 + rand.Int64N(1<<62), Host: "script", Lease: c.Lease, Schedules: []string{ScriptSchedule}}
 	c.say(Reply{Ready: true})
-	for range scripted {
-		if err := s.round(ctx); err != nil {
+	for i := range scripted {
+		if err := s.round(ctx, i); err != nil {
 			return err
 		}
 	}
@@ -51,8 +64,14 @@ type script struct {
 	self   backend.Worker
 }
 
-func (s *script) round(ctx context.Context) error {
-	if err := s.push(ctx); err != nil {
+func (s *script) round(ctx context.Context, number int) error {
+	s.points.during("push")
+	first, errs := s.next, make(chan error, 2)
+	s.next += 2 * scriptBatch
+	for i := range cap(errs) {
+		go func() { errs <- s.push(ctx, first+int64(i)*scriptBatch) }()
+	}
+	if err := errors.Join(<-errs, <-errs); err != nil {
 		return err
 	}
 	jobs, err := s.claim(ctx, s.self, 4)
@@ -67,6 +86,16 @@ func (s *script) round(ctx context.Context) error {
 	if err := s.end(ctx, jobs); err != nil {
 		return err
 	}
+	s.points.during("operate")
+	if _, err := s.Operate(ctx, backend.OperateRequest{Op: backend.OpRetry, Filter: backend.Filter{State: backend.Scheduled}}); err != nil {
+		return err
+	}
+	if err := s.tick(ctx, number); err != nil {
+		return err
+	}
+	if err := s.leave(ctx); err != nil {
+		return err
+	}
 	// A worker that is forgotten leaves one job to be rescued.
 	mortal := backend.Worker{ID: 1 + rand.Int64N(1<<62), Host: "mortal", Lease: time.Millisecond}
 	if _, err := s.claim(ctx, mortal, 1); err != nil {
@@ -79,18 +108,58 @@ func (s *script) round(ctx context.Context) error {
 	return err
 }
 
+// tick takes a tick of the schedule, and says which job it pushed.
+func (s *script) tick(ctx context.Context, number int) error {
+	s.points.during("define")
+	due := func(i int) time.Time { return ScriptBegins.Add(time.Duration(i) * time.Second) }
+	if err := s.Define(ctx, []backend.Schedule{{Name: ScriptSchedule, Definition: "d", Next: due(number)}}); err != nil {
+		return err
+	}
+	task := Task{N: ScriptTicks + int64(number)}
+	payload, err := json.Marshal(task)
+	if err != nil {
+		return err
+	}
+	s.points.during("tick")
+	taken, err := s.Tick(ctx, backend.Tick{
+		Name: ScriptSchedule, Definition: "d", Due: due(number), Next: due(number + 1),
+		Jobs: []backend.NewJob{{Name: even.Name(), Payload: payload, MaxAttempts: 3}},
+	})
+	if err != nil || !taken {
+		return errors.Join(err, fmt.Errorf("tick %d: taken is %v", number, taken))
+	}
+	s.points.during("")
+	newest, err := s.List(ctx, backend.ListRequest{Filter: backend.Filter{Name: even.Name()}, Limit: 1})
+	if err != nil || len(newest.Jobs) != 1 {
+		return errors.Join(err, fmt.Errorf("tick %d has %d jobs", number, len(newest.Jobs)))
+	}
+	s.say(Reply{IDs: []int64{newest.Jobs[0].ID}, Numbers: []int64{task.N}})
+	return nil
+}
+
+// leave has a worker begin, claim a job and go.
+func (s *script) leave(ctx context.Context) error {
+	guest := backend.Worker{ID: 1 + rand.Int64N(1<<62), Host: "guest", Lease: s.Lease}
+	if _, err := s.claim(ctx, guest, 1); err != nil {
+		return err
+	}
+	s.points.during("leave")
+	_, err := s.Beat(ctx, backend.BeatRequest{Worker: guest, Leave: true})
+	return err
+}
+
+// scriptBatch is how many jobs a script pushes in one call.
+const scriptBatch = 5
+
 // push pushes a batch.
-func (s *script) push(ctx context.Context) error {
-	s.points.during("push")
-	const n = 5
-	tasks := make([]plainjobs.Task, n)
+func (s *script) push(ctx context.Context, first int64) error {
+	tasks := make([]plainjobs.Task, scriptBatch)
 	reply := Reply{}
 	for i := range tasks {
-		t := Task{N: s.next + int64(i), Batch: s.next, Size: n}
+		t := Task{N: first + int64(i), Batch: first, Size: scriptBatch}
 		tasks[i] = t.performed()
 		reply.Numbers = append(reply.Numbers, t.N)
 	}
-	s.next += n
 	ids, err := plainjobs.New(s.Backend, nil).PerformMany(ctx, tasks...)
 	if err != nil {
 		return err
@@ -109,6 +178,14 @@ func (s *script) claim(ctx context.Context, w backend.Worker, limit int) ([]back
 func (s *script) end(ctx context.Context, jobs []backend.Job) error {
 	var done []backend.Completion
 	var failures []backend.Failure
+	var progress []backend.Progress
+	for i := range jobs {
+		progress = append(progress, backend.Progress{Lease: jobs[i].Lease, Done: int64(i), Total: 4})
+	}
+	s.points.during("progress")
+	if err := s.Progress(ctx, progress); err != nil {
+		return err
+	}
 	for i := range jobs {
 		j := &jobs[i]
 		s.one(NoteStarted, fmt.Sprintf("%d %d %d", j.Token, j.ID, j.Attempt))
@@ -119,7 +196,7 @@ func (s *script) end(ctx context.Context, jobs []backend.Job) error {
 			outcome = OutcomeDone
 			done = append(done, backend.Completion{Lease: j.Lease})
 		case 2:
-			f.Ending = backend.EndRetry
+			f.Ending, f.Delay = backend.EndRetry, 20*time.Millisecond
 			failures = append(failures, f)
 		case 3:
 			f.Ending = backend.EndRelease
