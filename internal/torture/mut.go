@@ -108,13 +108,15 @@ func (m *mutation) try(ctx context.Context, mu *mutant, n int) (killed int, err 
 	if err != nil {
 		return 0, err
 	}
-	if output, err := m.runTest(ctx, sound, mu); err != nil || bytes.Count(output, []byte("--- PASS")) < min(2, 1+strings.Count(mu.run, "/")) {
+	if output, err := m.runTest(ctx, sound, mu, ""); err != nil || bytes.Count(output, []byte("--- PASS")) < min(2, 1+strings.Count(mu.run, "/")) {
 		// A name that nothing has passes, too.
 		return 0, errors.Join(fmt.Errorf("the test does not pass without the flaw: %w", err), errors.New(string(output)))
 	}
-	broken, err := m.build(ctx, mu, "-overlay="+list)
-	if err != nil {
-		return 0, err
+	broken, overlaid := sound, "-overlay="+list
+	if !mu.child {
+		if broken, err = m.build(ctx, mu, overlaid); err != nil {
+			return 0, err
+		}
 	}
 	var all sync.WaitGroup
 	var found, runs atomic.Int64
@@ -122,7 +124,7 @@ func (m *mutation) try(ctx context.Context, mu *mutant, n int) (killed int, err 
 		all.Go(func() {
 			for ctx.Err() == nil && runs.Add(1) <= int64(n) {
 				// A run that only took too long has found nothing.
-				if output, err := m.runTest(ctx, broken, mu); err != nil && bytes.Contains(output, []byte("--- FAIL")) {
+				if output, err := m.runTest(ctx, broken, mu, overlaid); err != nil && bytes.Contains(output, []byte("--- FAIL")) {
 					found.Add(1)
 				}
 			}
@@ -145,8 +147,14 @@ func (m *mutation) build(ctx context.Context, mu *mutant, flags ...string) (stri
 	return path, nil
 }
 
-func (m *mutation) runTest(ctx context.Context, test string, mu *mutant) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, test, append(mu.flags, "-test.run="+mu.run, "-test.v", "-test.timeout=60s")...)
+// runTest runs a test. What that builds is built with flags.
+func (m *mutation) runTest(ctx context.Context, test string, mu *mutant, flags string) ([]byte, error) {
+	limit := time.Minute
+	if mu.child {
+		limit *= 5
+	}
+	cmd := exec.CommandContext(ctx, test, append(mu.flags, "-test.run="+mu.run, "-test.v", "-test.timeout="+limit.String())...)
+	cmd.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" "+flags)
 	cmd.Dir = filepath.Join(m.root, filepath.FromSlash(mu.pkg))
 	cmd.WaitDelay = 5 * time.Second
 	return cmd.CombinedOutput()

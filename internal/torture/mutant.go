@@ -7,6 +7,8 @@ type mutant struct {
 	from, to string // text of the file, which is there once, and what is there instead
 	pkg, run string // the test, and its name
 	flags    []string
+	// child is set if the flaw is to be in the programs that the test builds.
+	child bool
 	// slow is set if a run takes more than a moment, so that there are fewer.
 	slow bool
 }
@@ -108,5 +110,17 @@ var mutants = []mutant{
 		rule: "worker: what was interrupted spends no attempt", file: "worker/slot.go",
 		from: "interrupted := errors.Is(context.Cause(&r.ctx), plainjobs.ErrStopped)", to: "interrupted := errors.Is(context.Cause(&r.ctx), plainjobs.ErrStopped) && false",
 		pkg: "./worker", run: "^TestStopHandsBack$", slow: true,
+	}, {
+		rule: "sqlite: Complete looks at the token, by kill -9", file: "backend/sqlite/settle.go",
+		from: "case r.token != c.Token || r.token == noToken:", to: "case r.token == noToken:",
+		pkg: "./internal/torture", run: "^TestShort$/^kill$/^modernc$", child: true, slow: true,
+	}, {
+		rule: "worker: who was stalled judges nobody, by stalls", file: "worker/beat.go",
+		from: "Expired: steady > 0, Steady: steady, Heard: now.store", to: "Expired: true, Steady: 0 * steady",
+		pkg: "./internal/torture", run: "^TestShort$/^stall$/^mixed$", child: true, slow: true,
+	}, {
+		rule: "sqlite: a job is failed after three crashes, by a job that kills", file: "backend/sqlite/reap.go",
+		from: "crashed && r.crashes >= backend.MaxCrashes", to: "crashed && r.crashes > backend.MaxCrashes",
+		pkg: "./internal/torture", run: "^TestShort$/^poison$/^mixed$", child: true, slow: true,
 	},
 }
