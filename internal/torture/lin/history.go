@@ -18,8 +18,9 @@ type history struct {
 	faults []string
 }
 
-// undecided is how long the checker may think about one job.
-const undecided = 5 * time.Second
+// undecided is how long the checker may think about one job, of which nearly all
+// take it a moment.
+const undecided = time.Minute
 
 // A line is the history of one job.
 type line struct {
