@@ -16,7 +16,7 @@ func FuzzArguments(f *testing.F) {
 		"retry\n--state\nfailed\n--yes", "retry", "retry\n2\n--name\nx", "cancel\n1\n2\n3", "cancel\n--name\n*\n--yes", "delete\n--yes\n--all",
 		"pause\ninvoice", "pause\n--all", "resume\n\xff", "schedules\n--run\nnightly", "schedules\n--pause\noften", "workers\n--json",
 		"perform\nwelcome\n{\"To\":\"a\"}", "perform\nwelcome\n{", "perform\nwelcome\n{}\n--delay\n-1s", "perform\nwelcome\n{}\n--at\ntomorrow",
-		"perform\nnobody\n1", "stats\n--json", "env\n--set\nproduction", "env\n--clear", "schema\n--json", "check", "doctor\n--json", "list\n-x",
+		"perform\nnobody\n1", "stats\n--json", "env\nproduction", "env\n--forget", "env\nx\n--forget", "schema\n--json", "check", "doctor\n--json", "list\n-x",
 		"migrate\n--yes", "help\njobs", "completion\nbash", "--version", "",
 	} {
 		f.Add(args)
