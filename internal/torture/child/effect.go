@@ -42,7 +42,7 @@ func (h *handler) effect(ctx context.Context, id int64, c claim, works func()) e
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // after a commit it is one too many
+	defer tx.Rollback() // after a commit it is one too many
 	if _, err := tx.ExecContext(ctx, "INSERT INTO torture_effects VALUES (?)", id); err != nil {
 		return err
 	}
