@@ -91,10 +91,12 @@ func (p *presence) raise() error {
 
 // create creates the file.
 func (p *presence) create() (f *os.File, err error) {
-	err = os.ErrNotExist
-	for tries := 0; tries < 3 && errors.Is(err, os.ErrNotExist); tries++ { // who leaves last removes the directory
+	for range 3 { // who leaves last removes the directory
 		if err = os.Mkdir(p.dir, 0o700); err == nil || isDir(p.dir) {
 			f, err = os.OpenFile(filepath.Join(p.dir, rand.Text()+presenceSuffix), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+		}
+		if err == nil {
+			break
 		}
 	}
 	return f, err
@@ -200,7 +202,7 @@ type shower struct {
 // may be the neighbour so far, which else is left.
 func (p *presence) next(ring []shower, sofar *neighbour) *neighbour {
 	for _, s := range ring {
-		if sofar != nil && s == sofar.shower {
+		if sofar != nil && s == sofar.shower && !sofar.gaveUp() {
 			return sofar
 		}
 		if n := p.watch(s); n != nil {
@@ -240,11 +242,14 @@ func (p *presence) watch(s shower) *neighbour {
 
 // ended reports whether it is certain that the neighbour's process has ended.
 func (n *neighbour) ended() bool {
-	if !tryLock(n.file) {
-		return false
-	}
+	return tryLock(n.file) && !n.gaveUp()
+}
+
+// gaveUp reports whether the neighbour has closed its store, so that it cannot be
+// known any more when its process ends.
+func (n *neighbour) gaveUp() bool {
 	info, err := n.file.Stat()
-	return err == nil && info.Size() == 0 // it was not given up
+	return err != nil || info.Size() > 0
 }
 
 func (n *neighbour) leave() {

@@ -28,6 +28,7 @@ func (s *session) run(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir)
 	if s.update {
+		_ = revision()                              // of what runs
 		if err := update(reliability); err != nil { // rather than after hours
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/plainjobs/plainjobs/internal/torture"
@@ -69,9 +70,12 @@ func measured(driver string) string {
 	if m := modules[driver]; m != "" {
 		parts = append(parts, said("go", "list", "-m", "-f", "driver {{.Version}}", m))
 	}
-	parts = append(parts, said("git", "describe", "--always", "--dirty", "--abbrev=8"))
+	parts = append(parts, revision())
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ", ")
 }
+
+// revision is that of the source, before anything is written.
+var revision = sync.OnceValue(func() string { return said("git", "describe", "--always", "--dirty", "--abbrev=8") })
 
 // said returns what a command prints, or nothing if it cannot.
 func said(name string, args ...string) string {

@@ -138,7 +138,7 @@ func sumsIn(db *sql.DB) (n int) {
 	return n
 }
 
-// until polls a condition. It returns false if the process ends before, or
+// until polls a condition. It returns false if the process ends without it, or
 // the time is over.
 func (p *process) until(limit time.Duration, condition func() bool) bool {
 	timeout := time.NewTimer(limit)
@@ -148,7 +148,7 @@ func (p *process) until(limit time.Duration, condition func() bool) bool {
 	for !condition() {
 		select {
 		case <-p.ended:
-			return false
+			return condition()
 		case <-timeout.C:
 			return false
 		case <-tick.C:

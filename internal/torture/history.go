@@ -47,6 +47,7 @@ type run struct {
 	accepted bool
 	lost     bool
 	undead   bool // it was accepted although it had been lost
+	doubted  bool // that its end was stored was answered with an error
 }
 
 // A ticked is a run of a job that a schedule has pushed.
@@ -121,6 +122,11 @@ func (h *history) read(p *process, text []byte, result *Result) error {
 			t := trouble{p: p, kind: string(f[2]), text: string(bytes.Join(f[4:], []byte(" ")))}
 			t.took, t.at = n[3], at
 			h.troubles = append(h.troubles, t)
+			if op, _, _ := strings.Cut(t.text, " "); op == "complete" || op == "commit" {
+				for _, run := range h.runs {
+					run.doubted = run.doubted || run.p == p && run.settles > 0 && !run.accepted
+				}
+			}
 			continue
 		case child.NoteTicked:
 			h.ticks[p]++
@@ -234,8 +240,8 @@ type verdict struct {
 type pruned func(*run) bool
 
 // byDone is of tests in which a process may have died, at any moment, after the
-// completion was stored.
-func byDone(r *run) bool { return r.accepted || r.p.died() }
+// completion was stored, or may not have been told of it.
+func byDone(r *run) bool { return r.accepted || r.doubted || r.p.died() }
 
 // judge compares.
 func (r *rig) judge(h *history, e ending, pruned pruned) (v verdict) {

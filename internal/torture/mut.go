@@ -113,10 +113,13 @@ func (m *mutation) try(ctx context.Context, mu *mutant, n int) (killed int, err 
 		return 0, errors.Join(fmt.Errorf("the test does not pass without the flaw: %w", err), errors.New(string(output)))
 	}
 	broken, overlaid := sound, "-overlay="+list
-	if !mu.child {
-		if broken, err = m.build(ctx, mu, overlaid); err != nil {
-			return 0, err
-		}
+	if mu.child {
+		err = m.buildChildren(ctx, overlaid) // what does not build is no flaw
+	} else {
+		broken, err = m.build(ctx, mu, overlaid)
+	}
+	if err != nil {
+		return 0, err
 	}
 	var all sync.WaitGroup
 	var found, runs atomic.Int64
@@ -124,7 +127,8 @@ func (m *mutation) try(ctx context.Context, mu *mutant, n int) (killed int, err 
 		all.Go(func() {
 			for ctx.Err() == nil && runs.Add(1) <= int64(n) {
 				// A run that only took too long has found nothing.
-				if output, err := m.runTest(ctx, broken, mu, overlaid); err != nil && bytes.Contains(output, []byte("--- FAIL")) {
+				output, err := m.runTest(ctx, broken, mu, overlaid)
+				if err != nil && (bytes.Contains(output, []byte("--- FAIL")) || !bytes.Contains(output, []byte("panic: test timed out"))) {
 					found.Add(1)
 				}
 			}
@@ -145,6 +149,17 @@ func (m *mutation) build(ctx context.Context, mu *mutant, flags ...string) (stri
 		return "", errors.Join(err, errors.New(string(output)))
 	}
 	return path, nil
+}
+
+// buildChildren builds the children's programs.
+func (m *mutation) buildChildren(ctx context.Context, flags string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", flags, "-o", os.DevNull, childPackages+"...")
+	cmd.Dir = m.root
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		return errors.Join(err, errors.New(string(output)))
+	}
+	return nil
 }
 
 // runTest runs a test. What that builds is built with flags.

@@ -80,7 +80,7 @@ var mutants = []mutant{
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "schedule$/^race$",
 	}, {
 		rule: "sqlite: who closed the store is not taken for dead", file: "backend/sqlite/presence.go",
-		from: "return err == nil && info.Size() == 0", to: "return err == nil && info.Size() >= 0",
+		from: "return err != nil || info.Size() > 0", to: "return err != nil",
 		pkg: "./backend/sqlite", run: "^TestPresence$",
 	}, {
 		rule: "sqlite: workers whose end cannot be known hide nobody", file: "backend/sqlite/presence.go",

@@ -3,6 +3,7 @@ package child
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"sync"
 
 	"github.com/plainjobs/plainjobs"
@@ -20,25 +21,36 @@ func (c *child) application() (*sql.DB, error) {
 		return nil, err
 	}
 	db.SetMaxOpenConns(2)
-	_, err = db.Exec(createEffects)
-	return db, err
+	if _, err = db.Exec(createEffects); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
 }
 
 // An effector is the application of a worker, once it is asked for.
 type effector struct {
-	once sync.Once
-	db   *sql.DB
-	err  error
+	mu sync.Mutex
+	db *sql.DB
+}
+
+// open returns the application's connections.
+func (e *effector) open(c *child) (db *sql.DB, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.db == nil {
+		e.db, err = c.application()
+	}
+	return e.db, err
 }
 
 // effect does something in the database and completes the job with it. What it
 // calls just before the commit says that the handler has done its work.
 func (h *handler) effect(ctx context.Context, id int64, c claim, works func()) error {
-	h.app.once.Do(func() { h.app.db, h.app.err = h.application() })
-	if h.app.err != nil {
-		return h.app.err
+	db, err := h.app.open(h.child)
+	if err != nil {
+		return err
 	}
-	tx, err := h.app.db.BeginTx(ctx, nil)
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
