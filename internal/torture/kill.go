@@ -193,14 +193,16 @@ func (k *killing) respawn(i int) (err error) {
 // feed keeps the workers supplied, and no more than that: what is left at the
 // end has to be waited for.
 func (k *killing) feed(ctx context.Context) error {
-	reply, err := k.server.ask(ctx, child.Command{Op: child.OpCount})
-	if err != nil {
+	if enough, err := k.supplied(ctx, 1000); enough || err != nil {
 		return err
 	}
-	if reply.Counts["pending"]+reply.Counts["scheduled"] > 1000 {
-		return nil
-	}
 	return k.pushSome(ctx, 500)
+}
+
+// supplied reports whether more than n jobs wait.
+func (k *killing) supplied(ctx context.Context, n int64) (bool, error) {
+	reply, err := k.server.ask(ctx, child.Command{Op: child.OpCount})
+	return err == nil && reply.Counts["pending"]+reply.Counts["scheduled"] > n, err
 }
 
 func (k *killing) pushSome(ctx context.Context, n int) error {

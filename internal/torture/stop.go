@@ -54,7 +54,11 @@ func (s *stopping) all(ctx context.Context) (err error) {
 		return err
 	}
 	for s.stops+s.second < s.Rounds && s.more(ctx) {
-		if err := s.pushSome(ctx, 40); err != nil {
+		enough, err := s.supplied(ctx, 200)
+		if err == nil && !enough {
+			err = s.pushSome(ctx, 40)
+		}
+		if err != nil {
 			return err
 		}
 		if err := s.one(ctx, s.random.IntN(4) == 0); err != nil {
