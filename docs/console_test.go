@@ -1,4 +1,4 @@
-package plainjobs_test
+package docs_test
 
 import (
 	"os/exec"

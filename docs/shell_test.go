@@ -1,4 +1,4 @@
-package plainjobs_test
+package docs_test
 
 import (
 	"os"
@@ -28,7 +28,7 @@ var repository = sync.OnceValue(func() *programs {
 	if err != nil {
 		panic(err)
 	}
-	tempDirs = append(tempDirs, dir)
+	programsDir = dir
 	return &programs{dir: dir, built: map[string]error{}, helps: map[string]string{}}
 })
 

@@ -1,6 +1,6 @@
 //go:build unix
 
-package plainjobs_test
+package docs_test
 
 import (
 	"os/exec"
