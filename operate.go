@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
 // A Filter selects jobs: those to which all of its fields apply that are not
@@ -262,9 +263,9 @@ func (q *Queue) Names(ctx context.Context) ([]NameInfo, error) {
 
 // capability returns the queue's store as a T.
 func capability[T any](q *Queue, op string) (T, error) {
-	c, ok := q.engine.Backend.(T)
-	if !ok {
-		return c, fmt.Errorf("plainjobs: %s: %w by %T", op, errors.ErrUnsupported, q.engine.Backend)
+	c, err := engine.Capability[T](q.engine.Backend)
+	if err != nil {
+		err = fmt.Errorf("plainjobs: %s: %w", op, err)
 	}
-	return c, nil
+	return c, err
 }

@@ -1,292 +1,94 @@
 package plainjobs
 
 import (
-	"cmp"
-	"encoding/json"
+	"context"
 	"fmt"
-	"hash/crc32"
-	"slices"
-	"time"
-	"unicode/utf8"
+	"io"
 
-	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/transfer"
 )
 
-// A Transfer says what [Queue.Export] has written, [Queue.Import] has read, or
-// [Queue.MoveTo] has carried.
+// A Transfer counts what [Queue.Export] has written, [Queue.Import] has read, or
+// [Queue.MoveTo] has copied.
 type Transfer struct {
-	// Jobs is how many there were, and Counts how many of each name and
-	// state, as they were where they came from.
+	// Jobs is the number of jobs, and Counts the number of each name and
+	// state, as they were in the source.
 	Jobs   int64
 	Counts []Count
-	// Keys are unique keys that are kept for deleted jobs, Settings the names
-	// with limits, a history of their own or a pause.
+	// Keys is the number of unique keys that outlive deleted jobs. Settings is
+	// the number of names with limits, a history of their own or a pause.
 	Keys, Schedules, Settings int64
-	// Present is how many of the jobs were there already.
+	// Present is the number of jobs that the target had already.
 	Present int64
-	// Superseded is how many were cancelled because others have their unique
-	// keys.
+	// Superseded is the number of jobs that were cancelled because other jobs
+	// have their unique keys.
 	Superseded int64
-	// Pruned is how many finished ones were left out, because they are past
-	// their keep where they were to go.
+	// Pruned is the number of finished jobs that were left out because the
+	// target keeps its history for less time.
 	Pruned int64
-	// Sum is a SHA-256 in hexadecimal: of the lines before the last one, or
-	// of the jobs that were moved.
+	// Sum is a SHA-256 in hexadecimal: of all lines before the last one, or of
+	// the jobs that were moved.
 	Sum string
-
-	byKind map[kindOfJob]int64
 }
 
-type kindOfJob struct {
-	name  string
-	state State
+// Export writes the jobs that match the filter to w as lines of JSON, for
+// [Queue.Import]: each job whole, payload bytes included, lowest ID first. With
+// the zero filter, which matches every job, it also writes limits, pauses,
+// schedules, and the unique keys that outlive their jobs.
+//
+// The queue may be in use. Each job that exists throughout is written once, as
+// it is at that moment; jobs pushed after the start are left out. To export one
+// point in time, pause the queue first. Import refuses what was written before
+// an error, because its last line is missing.
+func (q *Queue) Export(ctx context.Context, w io.Writer, filter Filter) (Transfer, error) {
+	return transferred("export")(transfer.Export(ctx, q.engine.Backend, w, filter.stored(), q.engine.Now()))
 }
 
-// add counts a job.
-func (t *Transfer) add(r *backend.Record) {
-	if t.byKind == nil {
-		t.byKind = map[kindOfJob]int64{}
+// Import stores what [Queue.Export] has written, under the same IDs. Jobs that
+// were running wait again. Import leaves a job that is present already as it is.
+// If another job has its ID, Import returns an error that matches
+// [ErrDuplicate]: import into an empty queue, or into the queue that was
+// exported. Import restores pauses too; end that of the whole queue with
+// [Queue.Resume].
+//
+// A damaged line and a missing end are errors that name the line. If r is an
+// [io.Seeker], such as a file, Import reads all of it before it stores anything.
+// Otherwise, and if the store fails, the jobs before the error are stored, some
+// hundreds at a time, and calling Import again with the same lines continues.
+// Run no workers until it is done: a job that has run, and whose history is not
+// kept, would be stored again.
+func (q *Queue) Import(ctx context.Context, r io.Reader) (Transfer, error) {
+	return transferred("import")(transfer.Import(ctx, q.engine.Backend, r))
+}
+
+// MoveTo copies the queue into another store, which is empty or has part of it
+// from a move that was interrupted: jobs with their IDs, attempts, keys and
+// history, limits, pauses of names, and schedules. A move that was killed
+// continues when it is called again.
+//
+// MoveTo pauses both queues, so that the workers of both wait, and waits for
+// running jobs; it rescues those of dead workers. It copies in batches, then
+// reads both stores and compares each job. Both queues are still paused at the
+// end: stop the workers of the old queue, let the program open the new one, and
+// call [Queue.Resume] on it. To give up before that, resume the old queue.
+//
+// A schedule that ticks into the old queue, or a program that pushes to it, does
+// so until it is stopped. Jobs pushed after the copy stay in the old queue, and
+// another move copies them.
+//
+// MoveTo calls report, unless it is nil, with each step, in words.
+func (q *Queue) MoveTo(ctx context.Context, to *Queue, report func(text string)) (Transfer, error) {
+	if report == nil {
+		report = func(string) {}
 	}
-	t.Jobs++
-	t.byKind[kindOfJob{r.Name, r.State}]++
+	return transferred("move")(transfer.Move(ctx, q.engine.Backend, to.engine.Backend, report))
 }
 
-// addResult counts what became of imported jobs.
-func (t *Transfer) addResult(r backend.ImportResult) {
-	t.Present += int64(r.Present)
-	t.Superseded += int64(len(r.Superseded))
-	t.Pruned += int64(len(r.Pruned))
-}
-
-// count fills in Counts.
-func (t *Transfer) count() {
-	t.Counts = nil
-	for k, n := range t.byKind {
-		t.Counts = append(t.Counts, Count{Name: k.name, State: k.state, Jobs: n})
+func transferred(op string) func(transfer.Summary, error) (Transfer, error) {
+	return func(s transfer.Summary, err error) (Transfer, error) {
+		if err != nil {
+			err = fmt.Errorf("plainjobs: %s: %w", op, err)
+		}
+		return Transfer(s), err
 	}
-	slices.SortFunc(t.Counts, func(a, b Count) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.State, b.State)) })
-}
-
-// formatVersion is that of the lines that Export writes.
-const formatVersion = 1
-
-// A line is one line of an export. Exactly one of its fields is set, and the
-// line ends with the checksum of what is before it.
-type line struct {
-	Header   *headerLine   `json:"plainjobs,omitempty"`
-	Setting  *settingLine  `json:"setting,omitempty"`
-	Job      *jobLine      `json:"job,omitempty"`
-	Key      *keyLine      `json:"key,omitempty"`
-	Schedule *scheduleLine `json:"schedule,omitempty"`
-	End      *endLine      `json:"end,omitempty"`
-}
-
-type headerLine struct {
-	Version    int       `json:"version"`
-	Store      string    `json:"store,omitempty"`
-	ExportedAt time.Time `json:"exported_at"`
-	LastID     int64     `json:"last_id"`
-}
-
-type endLine struct {
-	Jobs      int64  `json:"jobs"`
-	Keys      int64  `json:"keys"`
-	Schedules int64  `json:"schedules"`
-	Settings  int64  `json:"settings"`
-	Sum       string `json:"sha256"`
-}
-
-// A settingLine has spans in nanoseconds.
-type settingLine struct {
-	Name       string        `json:"name"`
-	Paused     bool          `json:"paused,omitempty"`
-	MaxRunning int           `json:"max_running,omitempty"`
-	Rate       int           `json:"rate,omitempty"`
-	Per        time.Duration `json:"per,omitempty"`
-	KeepDone   time.Duration `json:"keep_done,omitempty"`
-	KeepFailed time.Duration `json:"keep_failed,omitempty"`
-	KeepRows   int           `json:"keep_rows,omitempty"`
-}
-
-type keyLine struct {
-	Name  string    `json:"name"`
-	Key   string    `json:"key"`
-	Job   int64     `json:"job"`
-	Until time.Time `json:"until"`
-}
-
-type scheduleLine struct {
-	Name       string     `json:"name"`
-	Definition string     `json:"definition"`
-	Next       time.Time  `json:"next"`
-	Last       *time.Time `json:"last,omitempty"`
-	Paused     bool       `json:"paused,omitempty"`
-	RemovedAt  *time.Time `json:"removed_at,omitempty"`
-}
-
-type jobLine struct {
-	ID           int64       `json:"id"`
-	Name         string      `json:"name"`
-	State        string      `json:"state"`
-	Priority     int16       `json:"priority,omitempty"`
-	Failures     int         `json:"failures,omitempty"`
-	MaxAttempts  int         `json:"max_attempts"`
-	Crashes      int         `json:"crashes,omitempty"`
-	Suspect      bool        `json:"suspect,omitempty"`
-	Cancelling   bool        `json:"cancelling,omitempty"`
-	CreatedAt    time.Time   `json:"created_at"`
-	RunAt        time.Time   `json:"run_at"`
-	FinishedAt   *time.Time  `json:"finished_at,omitempty"`
-	ExpiresAt    *time.Time  `json:"expires_at,omitempty"`
-	UniqueKey    string      `json:"unique_key,omitempty"`
-	UntilStarted bool        `json:"until_started,omitempty"`
-	KeyUntil     *time.Time  `json:"key_until,omitempty"`
-	SerialKey    string      `json:"serial_key,omitempty"`
-	Done         int64       `json:"done,omitempty"`
-	Total        int64       `json:"total,omitempty"`
-	Metadata     blob        `json:"metadata,omitempty"`
-	Payload      blob        `json:"payload"`
-	Result       *blob       `json:"result,omitempty"`
-	Errors       []errorLine `json:"errors,omitempty"`
-}
-
-type errorLine struct {
-	Attempt int       `json:"attempt"`
-	At      time.Time `json:"at"`
-	Error   string    `json:"error"`
-	Stack   string    `json:"stack,omitempty"`
-}
-
-// A blob is bytes: a string in JSON if they are text, and else an object with
-// them in base64.
-type blob []byte
-
-type encodedBlob struct {
-	Base64 []byte `json:"base64"`
-}
-
-// MarshalJSON implements [json.Marshaler].
-func (b blob) MarshalJSON() ([]byte, error) {
-	if utf8.Valid(b) {
-		return json.Marshal(string(b))
-	}
-	return json.Marshal(encodedBlob{b})
-}
-
-// UnmarshalJSON implements [json.Unmarshaler].
-func (b *blob) UnmarshalJSON(data []byte) error {
-	if len(data) > 0 && data[0] == '{' {
-		var e encodedBlob
-		err := json.Unmarshal(data, &e)
-		*b = e.Base64
-		return err
-	}
-	var s string
-	err := json.Unmarshal(data, &s)
-	*b = blob(s)
-	return err
-}
-
-// optional returns a time that is left out if it is none.
-func optional(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
-}
-
-// given returns a time that may have been left out.
-func given(t *time.Time) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return t.UTC()
-}
-
-func lineOfRecord(r *backend.Record) *jobLine {
-	l := &jobLine{
-		ID: r.ID, Name: r.Name, State: r.State.String(), Priority: r.Priority, Failures: r.Failures, MaxAttempts: r.MaxAttempts,
-		Crashes: r.Crashes, Suspect: r.Suspect, Cancelling: r.Cancelling, CreatedAt: r.CreatedAt, RunAt: r.RunAt,
-		FinishedAt: optional(r.FinishedAt), ExpiresAt: optional(r.ExpiresAt), UniqueKey: r.UniqueKey,
-		UntilStarted: r.Scope == backend.UntilStarted, KeyUntil: optional(r.KeyUntil), SerialKey: r.SerialKey,
-		Done: r.Done, Total: r.Total, Metadata: r.Metadata, Payload: r.Payload,
-	}
-	if r.Result != nil {
-		l.Result = (*blob)(&r.Result)
-	}
-	for _, e := range r.Errors {
-		l.Errors = append(l.Errors, errorLine(e))
-	}
-	return l
-}
-
-// record returns the job of a line, or an error if its state is none.
-func (l *jobLine) record() (backend.Record, error) {
-	states := backend.States()
-	i := slices.IndexFunc(states, func(s State) bool { return s.String() == l.State })
-	if i < 0 {
-		return backend.Record{}, fmt.Errorf("%w: job %d: unknown state %q", backend.ErrInvalid, l.ID, l.State)
-	}
-	r := backend.Record{KeyUntil: given(l.KeyUntil), Info: backend.Info{
-		ID: l.ID, Name: l.Name, State: states[i], Priority: l.Priority, Failures: l.Failures, MaxAttempts: l.MaxAttempts,
-		Crashes: l.Crashes, Suspect: l.Suspect, Cancelling: l.Cancelling, CreatedAt: l.CreatedAt.UTC(), RunAt: l.RunAt.UTC(),
-		FinishedAt: given(l.FinishedAt), ExpiresAt: given(l.ExpiresAt), UniqueKey: l.UniqueKey, SerialKey: l.SerialKey,
-		Done: l.Done, Total: l.Total, Metadata: l.Metadata, Payload: l.Payload,
-	}}
-	if l.UntilStarted {
-		r.Scope = backend.UntilStarted
-	}
-	if l.Result != nil {
-		r.Result = append([]byte{}, *l.Result...)
-	}
-	for _, e := range l.Errors {
-		r.Errors = append(r.Errors, RunError(e))
-	}
-	return r, nil
-}
-
-func lineOfSetting(n *NameInfo) *settingLine {
-	return &settingLine{
-		Name: n.Name, Paused: n.Paused, MaxRunning: n.MaxRunning, Rate: n.Rate, Per: n.Per,
-		KeepDone: n.History.Done, KeepFailed: n.History.Failed, KeepRows: n.History.Rows,
-	}
-}
-
-// settings returns what a line says of a name, but for its pause.
-func (l *settingLine) settings() backend.Settings {
-	return backend.Settings{
-		Name: l.Name, MaxRunning: l.MaxRunning, Rate: l.Rate, Per: l.Per,
-		History: History{Done: l.KeepDone, Failed: l.KeepFailed, Rows: l.KeepRows},
-	}
-}
-
-func lineOfSchedule(s *backend.Schedule) *scheduleLine {
-	return &scheduleLine{
-		Name: s.Name, Definition: s.Definition, Next: s.Next, Last: optional(s.Last), Paused: s.Paused, RemovedAt: optional(s.RemovedAt),
-	}
-}
-
-func (l *scheduleLine) schedule() backend.Schedule {
-	return backend.Schedule{
-		Name: l.Name, Definition: l.Definition, Next: l.Next.UTC(), Last: given(l.Last), Paused: l.Paused, RemovedAt: given(l.RemovedAt),
-	}
-}
-
-// The checksum at the end of a line: with it, damage is found in the line that
-// has it and before anything of it is stored.
-const (
-	sumFormat = `,"crc":"%08x"}`
-	sumLength = len(`,"crc":"00000000"}`)
-)
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// encode returns a line with its checksum and its end.
-func (l *line) encode() ([]byte, error) {
-	b, err := json.Marshal(l)
-	if err != nil {
-		return nil, err
-	}
-	b = b[:len(b)-1] // the brace
-	return append(fmt.Appendf(b, sumFormat, crc32.Checksum(b, castagnoli)), '\n'), nil
 }

@@ -2,6 +2,8 @@ package backend
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -22,6 +24,25 @@ type Filter struct {
 // All reports whether f selects every job.
 func (f Filter) All() bool {
 	return f.IDs == nil && f.Name == "" && f.State == 0 && f.Key == "" && f.Error == "" && f.Since.IsZero() && f.Until.IsZero()
+}
+
+// Matches reports whether f selects a job, of which Errors must be complete.
+func (f Filter) Matches(job *Info) bool {
+	at := job.FinishedAt
+	if at.IsZero() {
+		at = job.CreatedAt
+	}
+	lastError := ""
+	if n := len(job.Errors); n > 0 {
+		lastError = job.Errors[n-1].Error
+	}
+	return (f.IDs == nil || slices.Contains(f.IDs, job.ID)) &&
+		(f.Name == "" || f.Name == job.Name) &&
+		(f.State == 0 || f.State == job.State) &&
+		(f.Key == "" || f.Key == job.UniqueKey || f.Key == job.SerialKey) &&
+		strings.Contains(lastError, f.Error) &&
+		(f.Since.IsZero() || !at.Before(f.Since)) &&
+		(f.Until.IsZero() || at.Before(f.Until))
 }
 
 // An Op is something that an operator does to jobs.

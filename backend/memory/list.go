@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -49,16 +48,17 @@ func (b *Backend) below(f *backend.Filter, before int64) iter.Seq[*job] {
 	}
 }
 
-// matches reports whether j is one that f selects, IDs apart.
+// matches reports whether f selects j. It leaves the IDs to below.
 func (j *job) matches(f *backend.Filter) bool {
-	if f.Name != "" && j.name.text != f.Name ||
-		f.State != 0 && j.state != f.State ||
-		f.Key != "" && (j.more == nil || j.more.unique != f.Key && j.more.serial != f.Key) ||
-		f.Error != "" && !strings.Contains(j.lastError(), f.Error) {
-		return false
+	rest := *f
+	rest.IDs = nil
+	info := backend.Info{
+		Name: j.name.text, State: j.state, CreatedAt: instant(j.created), FinishedAt: instant(j.finished), Errors: j.errors,
 	}
-	at := instant(cmp.Or(j.finished, j.created))
-	return (f.Since.IsZero() || !at.Before(f.Since)) && (f.Until.IsZero() || at.Before(f.Until))
+	if j.more != nil {
+		info.UniqueKey, info.SerialKey = j.more.unique, j.more.serial
+	}
+	return rest.Matches(&info)
 }
 
 // Get implements [backend.Reader].

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -416,7 +415,7 @@ func (s *Inline) List(_ context.Context, req backend.ListRequest) (backend.Page,
 	defer s.mu.Unlock()
 	var page backend.Page
 	for _, j := range slices.Backward(s.jobs) {
-		if req.Before != 0 && j.ID >= req.Before || !selects(&req.Filter, &j.Info) {
+		if req.Before != 0 && j.ID >= req.Before || !req.Filter.Matches(&j.Info) {
 			continue
 		}
 		if len(page.Jobs) == limit {
@@ -447,22 +446,3 @@ func (s *Inline) Count(context.Context) (counts []backend.Count, err error) {
 
 // Workers implements [backend.Reader].
 func (s *Inline) Workers(context.Context) ([]backend.WorkerInfo, error) { return nil, nil }
-
-// selects reports whether a filter selects a job.
-func selects(f *backend.Filter, j *backend.Info) bool {
-	at := j.FinishedAt
-	if at.IsZero() {
-		at = j.CreatedAt
-	}
-	last := ""
-	if n := len(j.Errors); n > 0 {
-		last = j.Errors[n-1].Error
-	}
-	return (f.IDs == nil || slices.Contains(f.IDs, j.ID)) &&
-		(f.Name == "" || f.Name == j.Name) &&
-		(f.State == 0 || f.State == j.State) &&
-		(f.Key == "" || f.Key == j.UniqueKey || f.Key == j.SerialKey) &&
-		(f.Error == "" || strings.Contains(last, f.Error)) &&
-		(f.Since.IsZero() || !at.Before(f.Since)) &&
-		(f.Until.IsZero() || at.Before(f.Until))
-}

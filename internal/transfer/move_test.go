@@ -1,4 +1,4 @@
-package plainjobs_test
+package transfer_test
 
 import (
 	"context"

@@ -1,57 +1,37 @@
-package plainjobs
+package transfer
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"hash"
-	"hash/crc32"
 	"io"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// Import stores what [Queue.Export] has written, under the IDs it had. Jobs
-// that ran wait again. A job that is there already is left as it is, whatever
-// became of it; if another job has its ID, Import ends with an error that
-// matches [ErrDuplicate]: it is for a queue that is empty, or has been in the
-// export. Pauses come with the rest, so one of the whole queue is to be ended
-// by Resume.
-//
-// A line that is damaged, and an end that is missing, are errors that name the
-// line. If r is an [io.Seeker], as a file is, it is read through before anything
-// is stored. Otherwise, and if the store fails, the jobs before are stored,
-// some hundreds at a time, and calling Import again with the same lines goes
-// on; let no workers run until it is done, as a job that has run, and whose
-// history is not kept, would be stored again.
-func (q *Queue) Import(ctx context.Context, r io.Reader) (Transfer, error) {
-	store, err := capability[backend.Importer](q, "import")
+// Import stores the lines that Export has written. If r is an [io.Seeker], it
+// checks all lines before it stores the first.
+func Import(ctx context.Context, b backend.Backend, r io.Reader) (Summary, error) {
+	store, err := engine.Capability[backend.Importer](b)
 	if err != nil {
-		return Transfer{}, err
+		return Summary{}, err
 	}
 	if s, ok := r.(io.Seeker); ok {
 		if start, err := s.Seek(0, io.SeekCurrent); err == nil {
-			i := newImporter(q, nil, r)
-			if err := i.run(ctx); err != nil {
-				return Transfer{}, fmt.Errorf("plainjobs: import: %w; nothing was stored", err)
+			check := newImporter(b, nil, r)
+			if err := check.run(ctx); err != nil {
+				return Summary{}, fmt.Errorf("%w; nothing was stored", err)
 			}
 			if _, err := s.Seek(start, io.SeekStart); err != nil {
-				return Transfer{}, fmt.Errorf("plainjobs: import: %w", err)
+				return Summary{}, err
 			}
 		}
 	}
-	i := newImporter(q, store, r)
+	i := newImporter(b, store, r)
 	err = i.run(ctx)
-	i.done.count()
-	if err != nil {
-		err = fmt.Errorf("plainjobs: import: %w", err)
-	}
-	return i.done, err
+	return i.done.summary(), err
 }
 
 // The bounds of a batch.
@@ -60,11 +40,11 @@ const (
 	batchBytes = 4 << 20
 )
 
-// An importer reads an export.
+// An importer holds the state of one Import.
 type importer struct {
-	q     *Queue
-	store backend.Importer // nil: it only looks
-	lines lineReader
+	backend backend.Backend
+	store   backend.Importer // nil to check the lines only
+	lines   lineReader
 
 	header   *headerLine
 	settings []settingLine
@@ -72,11 +52,11 @@ type importer struct {
 	bytes    int
 	first    int   // line of the batch
 	lastID   int64 // of the job before
-	done     Transfer
+	done     tally
 }
 
-func newImporter(q *Queue, store backend.Importer, r io.Reader) *importer {
-	return &importer{q: q, store: store, lines: lineReader{r: bufio.NewReaderSize(r, 64<<10), hash: sha256.New()}}
+func newImporter(b backend.Backend, store backend.Importer, r io.Reader) *importer {
+	return &importer{backend: b, store: store, lines: lineReader{r: bufio.NewReaderSize(r, 64<<10), hash: sha256.New()}}
 }
 
 func (i *importer) run(ctx context.Context) error {
@@ -182,7 +162,7 @@ func (i *importer) flush(ctx context.Context) error {
 	if i.store == nil {
 		i.batch = backend.Batch{}
 	} else {
-		if err := applySettings(ctx, i.q, i.settings); err != nil {
+		if err := applySettings(ctx, i.backend, i.settings); err != nil {
 			return err
 		}
 		result, err := i.store.Import(ctx, i.batch)
@@ -197,13 +177,13 @@ func (i *importer) flush(ctx context.Context) error {
 }
 
 // applySettings sets what is set for names, and pauses those that are paused.
-func applySettings(ctx context.Context, q *Queue, all []settingLine) error {
+func applySettings(ctx context.Context, b backend.Backend, all []settingLine) error {
 	if len(all) == 0 {
 		return nil
 	}
-	setter, ok := q.engine.Backend.(backend.Setter)
-	if !ok {
-		return fmt.Errorf("settings: %w by %T", errors.ErrUnsupported, q.engine.Backend)
+	setter, err := engine.Capability[backend.Setter](b)
+	if err != nil {
+		return fmt.Errorf("settings: %w", err)
 	}
 	var settings []backend.Settings
 	for _, s := range all {
@@ -220,83 +200,6 @@ func applySettings(ctx context.Context, q *Queue, all []settingLine) error {
 				return err
 			}
 		}
-	}
-	return nil
-}
-
-// maxLine bounds a line: a payload may be large, and what is no export, too.
-const maxLine = 1 << 30
-
-// A lineReader reads lines that end with their checksum.
-type lineReader struct {
-	r      *bufio.Reader
-	hash   hash.Hash // of all lines before
-	sum    string    // of the lines before the one read last
-	number int       // of the line read last, from 1
-	length int
-}
-
-func (l *lineReader) fault(format string, args ...any) error {
-	return &lineError{l.number, fmt.Errorf(format, args...)}
-}
-
-// A lineError says what is wrong with a line.
-type lineError struct {
-	line int
-	err  error
-}
-
-func (e *lineError) Error() string        { return fmt.Sprintf("line %d: %v", e.line, e.err) }
-func (e *lineError) Unwrap() error        { return e.err }
-func (e *lineError) Is(target error) bool { return target == backend.ErrInvalid }
-
-// next reads a line.
-func (l *lineReader) next() (*line, error) {
-	l.number++
-	var text []byte
-	for {
-		part, err := l.r.ReadSlice('\n')
-		text = append(text, part...)
-		if err == nil {
-			break
-		}
-		if len(text) > maxLine {
-			return nil, l.fault("it is longer than %d bytes", maxLine)
-		}
-		if errors.Is(err, io.EOF) {
-			if len(text) == 0 {
-				return nil, l.fault("it is missing: the export was cut short before its end")
-			}
-			return nil, l.fault("it has no end: the export was cut short")
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return nil, fmt.Errorf("line %d: %w", l.number, err) // of reading
-		}
-	}
-	l.length, l.sum = len(text), hex.EncodeToString(l.hash.Sum(nil))
-	l.hash.Write(text)
-	text = bytes.TrimSuffix(text, []byte("\n"))
-	if len(text) < sumLength {
-		return nil, l.fault("it is too short")
-	}
-	body, sum := text[:len(text)-sumLength], text[len(text)-sumLength:]
-	if string(sum) != fmt.Sprintf(sumFormat, crc32.Checksum(body, castagnoli)) {
-		return nil, l.fault("its checksum is another: it was damaged, or changed, or this is no export of plainjobs")
-	}
-	d := json.NewDecoder(io.MultiReader(bytes.NewReader(body), bytes.NewReader([]byte("}"))))
-	d.DisallowUnknownFields()
-	var decoded line
-	if err := d.Decode(&decoded); err != nil {
-		return nil, l.fault("%w", err)
-	}
-	return &decoded, nil
-}
-
-// over returns an error if there is more after the last line.
-func (l *lineReader) over() error {
-	l.number++
-	if _, err := l.r.ReadByte(); !errors.Is(err, io.EOF) {
-		return l.fault("it comes after the end")
 	}
 	return nil
 }

@@ -1,8 +1,7 @@
-package plainjobs
+package transfer
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,25 +10,23 @@ import (
 	"hash"
 	"io"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// Export writes the jobs that match the filter to w as lines of JSON, for
-// [Queue.Import]: each one whole, payload bytes and all, lowest ID first. With
-// the zero filter, which matches every job, it also writes the limits, pauses
-// and schedules, and the unique keys that outlive their jobs.
-//
-// The queue may be at work meanwhile, and each job that stays is written once,
-// as it is at that moment; those pushed after the beginning are left out. For
-// an export that is of one time pause the queue first. What is written before
-// an error is refused by Import, as its end is missing.
-func (q *Queue) Export(ctx context.Context, w io.Writer, filter Filter) (Transfer, error) {
-	e := &exporter{q: q, filter: filter, buffer: bufio.NewWriter(w), hash: sha256.New()}
-	err := filter.check()
+// Export writes the jobs of a store that match the filter to w. It writes the
+// settings, schedules and kept unique keys too if the filter matches every job.
+// now is the time in the header when the store does not tell its own.
+func Export(ctx context.Context, b backend.Backend, w io.Writer, filter backend.Filter, now time.Time) (Summary, error) {
+	e := &exporter{backend: b, filter: filter, now: now, buffer: bufio.NewWriter(w), hash: sha256.New()}
+	var err error
+	if filter.State != 0 && !slices.Contains(backend.States(), filter.State) {
+		err = fmt.Errorf("%w: unknown %v", backend.ErrInvalid, filter.State)
+	}
 	if err == nil {
-		e.store, err = capability[backend.Exporter](q, "export")
+		e.store, err = engine.Capability[backend.Exporter](b)
 	}
 	if err == nil {
 		err = e.run(ctx)
@@ -37,21 +34,18 @@ func (q *Queue) Export(ctx context.Context, w io.Writer, filter Filter) (Transfe
 	if err == nil {
 		err = e.buffer.Flush()
 	}
-	e.done.count()
-	if err != nil && !strings.HasPrefix(err.Error(), "plainjobs: ") {
-		err = fmt.Errorf("plainjobs: export: %w", err)
-	}
-	return e.done, err
+	return e.done.summary(), err
 }
 
-// An exporter writes an export.
+// An exporter holds the state of one Export.
 type exporter struct {
-	q      *Queue
-	store  backend.Exporter
-	filter Filter
-	buffer *bufio.Writer
-	hash   hash.Hash
-	done   Transfer
+	backend backend.Backend
+	store   backend.Exporter
+	filter  backend.Filter
+	now     time.Time
+	buffer  *bufio.Writer
+	hash    hash.Hash
+	done    tally
 }
 
 func (e *exporter) run(ctx context.Context) error {
@@ -59,16 +53,16 @@ func (e *exporter) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all := e.filter.stored().All()
-	header := headerLine{Version: formatVersion, ExportedAt: e.q.engine.Now().UTC()}
-	if s, ok := e.q.engine.Backend.(backend.Scheduler); ok { // which tells the store's clock
+	all := e.filter.All()
+	header := headerLine{Version: formatVersion, ExportedAt: e.now.UTC()}
+	if s, ok := e.backend.(backend.Scheduler); ok { // which tells the store's clock
 		all, err := s.Schedules(ctx)
 		if err != nil {
 			return err
 		}
 		header.ExportedAt = all.Now.UTC()
 	}
-	if d, ok := e.q.engine.Backend.(backend.Describer); ok {
+	if d, ok := e.backend.(backend.Describer); ok {
 		header.Store = d.Describe().Store
 	}
 	if all {
@@ -113,7 +107,7 @@ func (e *exporter) jobs(ctx context.Context, last int64) error {
 			if after = r.ID; after > last {
 				return nil
 			}
-			if !e.filter.matches(r) {
+			if !e.filter.Matches(&r.Info) {
 				continue
 			}
 			e.done.add(r)
@@ -124,25 +118,8 @@ func (e *exporter) jobs(ctx context.Context, last int64) error {
 	}
 }
 
-// matches reports whether f selects a job.
-func (f *Filter) matches(r *backend.Record) bool {
-	at := r.FinishedAt
-	if at.IsZero() {
-		at = r.CreatedAt
-	}
-	lastError := ""
-	if n := len(r.Errors); n > 0 {
-		lastError = r.Errors[n-1].Error
-	}
-	return (f.IDs == nil || slices.Contains(f.IDs, r.ID)) &&
-		r.Name == cmp.Or(f.Name, r.Name) && r.State == cmp.Or(f.State, r.State) &&
-		(f.Key == "" || f.Key == r.UniqueKey || f.Key == r.SerialKey) &&
-		strings.Contains(lastError, f.Error) &&
-		(f.Since.IsZero() || !at.Before(f.Since)) && (f.Until.IsZero() || at.Before(f.Until))
-}
-
 func (e *exporter) settings(ctx context.Context) error {
-	names, err := settingsOf(ctx, e.q)
+	names, err := settingsOf(ctx, e.backend)
 	for i := range names {
 		if err == nil {
 			err = e.write(line{Setting: lineOfSetting(&names[i])})
@@ -152,14 +129,15 @@ func (e *exporter) settings(ctx context.Context) error {
 	return err
 }
 
-// settingsOf returns the names that are paused or have settings, if the store
-// keeps such.
-func settingsOf(ctx context.Context, q *Queue) ([]NameInfo, error) {
-	names, err := q.Names(ctx)
-	if errors.Is(err, errors.ErrUnsupported) {
+// settingsOf returns the names that are paused or have settings; none if the
+// store keeps no settings.
+func settingsOf(ctx context.Context, b backend.Backend) ([]backend.NameInfo, error) {
+	store, ok := b.(backend.Setter)
+	if !ok {
 		return nil, nil
 	}
-	return slices.DeleteFunc(names, func(n NameInfo) bool {
+	names, err := store.Names(ctx)
+	return slices.DeleteFunc(names, func(n backend.NameInfo) bool {
 		return !n.Paused && n.Settings == (backend.Settings{Name: n.Name})
 	}), err
 }
@@ -181,7 +159,7 @@ func (e *exporter) keys(ctx context.Context) error {
 }
 
 func (e *exporter) schedules(ctx context.Context) error {
-	all, err := schedulesOf(ctx, e.q)
+	all, err := schedulesOf(ctx, e.backend)
 	for i := range all {
 		if err == nil {
 			err = e.write(line{Schedule: lineOfSchedule(&all[i])})
@@ -191,9 +169,9 @@ func (e *exporter) schedules(ctx context.Context) error {
 	return err
 }
 
-// schedulesOf returns the schedules, if the store keeps such.
-func schedulesOf(ctx context.Context, q *Queue) ([]backend.Schedule, error) {
-	s, ok := q.engine.Backend.(backend.Scheduler)
+// schedulesOf returns the schedules; none if the store keeps no schedules.
+func schedulesOf(ctx context.Context, b backend.Backend) ([]backend.Schedule, error) {
+	s, ok := b.(backend.Scheduler)
 	if !ok {
 		return nil, nil
 	}
