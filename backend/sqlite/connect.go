@@ -55,7 +55,7 @@ func (c *connector) Driver() driver.Driver { return c.driver }
 
 // Connect implements [driver.Connector].
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.open(ctx)
+	conn, err := c.open()
 	if err != nil {
 		return nil, err
 	}
@@ -69,24 +69,33 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, nil
 }
 
-func (c *connector) open(ctx context.Context) (driver.Conn, error) {
-	d, ok := c.driver.(driver.DriverContext)
-	if !ok {
-		return c.driver.Open(c.dsn)
+// open opens a connection. A driver that has OpenConnector too need not keep it:
+// one that wraps another has the method whatever the other can, and panics. Open
+// is what all of them have.
+func (c *connector) open() (conn driver.Conn, err error) {
+	defer caught(&err)
+	if conn, err = c.driver.Open(c.dsn); err == nil && conn == nil {
+		err = fmt.Errorf("the driver %T opened no connection", c.driver)
 	}
-	connector, err := d.OpenConnector(c.dsn)
-	if err != nil {
-		return nil, err
-	}
-	return connector.Connect(ctx)
+	return conn, err
 }
 
-func execDriver(ctx context.Context, conn driver.Conn, query string) error {
+// execDriver runs a statement. A driver that wraps another says ErrSkip if that
+// cannot run one at once.
+func execDriver(ctx context.Context, conn driver.Conn, query string) (err error) {
+	defer caught(&err)
 	if e, ok := conn.(driver.ExecerContext); ok {
-		_, err := e.ExecContext(ctx, query, nil)
+		if _, err = e.ExecContext(ctx, query, nil); !errors.Is(err, driver.ErrSkip) {
+			return err
+		}
+	}
+	stmt, err := conn.Prepare(query)
+	if err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: the driver's connection %T has no ExecContext", errors.ErrUnsupported, conn)
+	defer stmt.Close()
+	_, err = stmt.Exec(nil) //nolint:staticcheck // what every statement has
+	return err
 }
 
 // pool returns a pool of at most n connections that never close by themselves:

@@ -242,7 +242,7 @@ func (e *examination) dsn(setting, value string) string {
 	switch {
 	case setting == "txlock":
 		return "add _txlock=" + value + " to the DSN"
-	case strings.HasPrefix(e.b.driver, "sqlite3."): // mattn's
+	case e.b.library.mattn():
 		return "add _" + setting + "=" + value + " to the DSN"
 	}
 	return fmt.Sprintf("add _pragma=%s(%s) to the DSN", setting, value)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	ncruces "github.com/ncruces/go-sqlite3/driver"
 	modernc "modernc.org/sqlite"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -841,30 +842,35 @@ type connector struct {
 func (c connector) Connect(context.Context) (driver.Conn, error) { return c.drv.Open(c.dsn) }
 func (c connector) Driver() driver.Driver                        { return c.drv }
 
-// A database in use must not be opened through a second driver: the two would
-// void each other's locks.
+// A database in use must not be opened through a second library: the two would
+// void each other's locks. A driver that wraps another one has its library.
 func TestSecondDriver(t *testing.T) {
 	b, _ := open(t, nil)
 	path := pathOf(t, b)
-	if other, err := sqlite.Open(&modernc.Driver{}, path, nil); !errors.Is(err, backend.ErrInvalid) || !strings.Contains(fmt.Sprint(err), "second driver") {
+	if other, err := sqlite.Open(&ncruces.SQLite{}, path, nil); !errors.Is(err, backend.ErrInvalid) || !strings.Contains(fmt.Sprint(err), "second SQLite library") {
 		if err == nil {
 			other.Close()
 		}
-		t.Errorf("Open through another driver = %v, want ErrInvalid", err)
+		t.Errorf("Open through another library = %v, want ErrInvalid", err)
 	}
-	same, err := sqlite.Open(&faultdriver.Driver{Driver: &modernc.Driver{}, Before: func(string) error { return nil }}, path, nil)
-	if err != nil {
-		t.Fatalf("Open through the same driver: %v", err)
-	}
-	if err := same.Close(); err != nil {
-		t.Fatal(err)
+	for what, drv := range map[string]driver.Driver{
+		"the same driver":  &faultdriver.Driver{Driver: &modernc.Driver{}, Before: func(string) error { return nil }},
+		"the plain driver": &modernc.Driver{},
+	} {
+		same, err := sqlite.Open(drv, path, nil)
+		if err != nil {
+			t.Fatalf("Open through %s: %v", what, err)
+		}
+		if err := same.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	other, err := sqlite.Open(&modernc.Driver{}, path, nil)
+	other, err := sqlite.Open(&ncruces.SQLite{}, path, nil)
 	if err != nil {
-		t.Fatalf("Open through another driver, after the first is closed: %v", err)
+		t.Fatalf("Open through another library, after the first is closed: %v", err)
 	}
 	if err := other.Close(); err != nil {
 		t.Fatal(err)

@@ -121,8 +121,14 @@ func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	if drv == nil {
+		return nil, fmt.Errorf("%w: the connector of the *sql.DB names no driver, and the store opens connections of its own "+
+			"through that: open the database with sql.Open", backend.ErrInvalid)
+	}
+	lib, wrapped := libraryOf(drv)
 	b := &Backend{
-		driver:  strings.TrimPrefix(fmt.Sprintf("%T", drv), "*"),
+		driver:  nameOfDriver(lib, wrapped),
+		library: lib,
 		opts:    o,
 		history: o.History,
 		bell:    newBell(""),
@@ -147,7 +153,7 @@ func (b *Backend) openFile(drv driver.Driver, path string) error {
 	if err != nil {
 		return err
 	}
-	if b.release, err = register(path, b.driver); err != nil {
+	if b.release, err = register(path, b.library); err != nil {
 		return err
 	}
 	b.path, b.writer.path, b.bell = path, path, newBell(path)
@@ -252,13 +258,13 @@ var opened = struct {
 }{files: map[any]*openFile{}}
 
 type openFile struct {
-	driver string
-	users  int
+	library library
+	users   int
 }
 
-// register notes that the process uses a file through a driver. Two SQLite
+// register notes that the process uses a file through a library. Two SQLite
 // libraries in one process lose each other's POSIX locks.
-func register(path, driver string) (release func(), err error) {
+func register(path string, lib library) (release func(), err error) {
 	key, err := fileKey(path)
 	if err != nil {
 		return nil, err
@@ -267,12 +273,12 @@ func register(path, driver string) (release func(), err error) {
 	defer opened.Unlock()
 	f := opened.files[key]
 	if f == nil {
-		f = &openFile{driver: driver}
+		f = &openFile{library: lib}
 		opened.files[key] = f
 	}
-	if f.driver != driver {
-		return nil, fmt.Errorf("%w: this process has the file open through %s; a second driver (%s) would "+
-			"void the locks of the first", backend.ErrInvalid, f.driver, driver)
+	if f.library != lib {
+		return nil, fmt.Errorf("%w: this process has the file open through %s; a second SQLite library (%s) would "+
+			"void the locks of the first", backend.ErrInvalid, f.library.path, lib.path)
 	}
 	f.users++
 	return func() {

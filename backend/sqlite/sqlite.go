@@ -76,7 +76,8 @@ type Options struct {
 type Backend struct {
 	path    string  // empty if the database has no file
 	callers *sql.DB // what New was given
-	driver  string
+	driver  string  // for people
+	library library
 	opts    Options
 	history backend.History
 	storeID string
