@@ -98,11 +98,11 @@ type Backend interface {
 	Fail(ctx context.Context, failures []Failure) (lost []Lease, err error)
 
 	// Reap makes the store whole: it rescues running jobs whose worker has
-	// no row and, if req.Expired is set, those whose worker did not renew
-	// its row in time, and those in req.Dead, whose rows it deletes; it
-	// makes due jobs pending,
-	// cancels waiting ones that have expired, and deletes history, unique
-	// keys and schedules that are past their keep.
+	// no row, those whose worker did not renew its row in time, as far as
+	// [Silence.Judge] finds it dead, and those in req.Dead, whose rows it
+	// deletes; it makes due jobs pending, cancels waiting ones that have
+	// expired, and deletes history, unique keys and schedules that are past
+	// their keep.
 	//
 	// A rescued job must get a state and token that no lease matches, become
 	// pending, and be a suspect from then on. One that was a suspect already,

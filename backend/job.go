@@ -88,6 +88,10 @@ type Worker struct {
 	// Host and PID are for people.
 	Host string
 	PID  int
+	// Process is opaque and tells on the worker's own host whether its
+	// process has ended; empty if nothing does. It is kept when the worker
+	// registers.
+	Process string
 	// Lease is how long the worker counts as alive after each renewal.
 	Lease time.Duration
 	// Jobs and Schedules are the names that the worker knows. They are kept
@@ -213,6 +217,11 @@ type ReapRequest struct {
 	// checked. A worker is not judged if the clock is more than a third of
 	// its lease away from that: it has jumped since.
 	Heard time.Time
+	// By is the caller's worker. If it is set, Reap keeps for the next one
+	// which workers it finds silent, and judges by that too, see [Silence]. A
+	// caller that was stalled, or saw the clock jump, must not set it; one
+	// that has just started may.
+	By int64
 	// Dead are workers whose process is known to have ended, see [Sentinel].
 	// They are rescued from at once, whatever their leases.
 	Dead []int64

@@ -105,6 +105,10 @@ type WorkerInfo struct {
 	StartedAt, SeenAt time.Time
 	// Alive is whether the worker was heard of within its lease.
 	Alive bool
+	// Ended is set if it is certain that the worker's process has ended, and
+	// Present if it is certain that it has not. On another host than the
+	// worker's neither is.
+	Ended, Present bool
 	// Running is how many jobs it holds.
 	Running int64
 }

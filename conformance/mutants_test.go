@@ -72,6 +72,18 @@ var basicMutants = []mutant{{
 	rejected: []string{"reap/not-asked"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return alwaysExpired{m} },
 }, {
+	rule:     "nothing is kept of who is silent",
+	rejected: []string{"reap/silence", "reap/silence-gaps", "reap/silence-own"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return forgetsSilence{m} },
+}, {
+	rule:     "who is silent is dead, whoever looks",
+	rejected: []string{"reap/silence", "reap/silence-gaps", "reap/silence-own", "reap/silence-over", "reap/silence-all"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return hastyLook{m} },
+}, {
+	rule:     "a worker's own looks count although it was not steady",
+	rejected: []string{"reap/silence-own"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &anyLook{Backend: m} },
+}, {
 	rule:     "a claim returns several suspects",
 	rejected: []string{"reap/suspect-alone", "reap/suspect-behind-expired"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return manySuspects{m} },
@@ -350,6 +362,35 @@ func (b noDelay) Fail(ctx context.Context, failures []backend.Failure) ([]backen
 		failures[i].Delay = 0
 	}
 	return b.Backend.Fail(ctx, failures)
+}
+
+type forgetsSilence struct{ *memory.Backend }
+
+func (b forgetsSilence) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
+	req.By = 0
+	return b.Backend.Reap(ctx, req)
+}
+
+type hastyLook struct{ *memory.Backend }
+
+func (b hastyLook) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
+	if req.By != 0 {
+		req.Expired, req.Steady = true, 0
+	}
+	return b.Backend.Reap(ctx, req)
+}
+
+type anyLook struct {
+	*memory.Backend
+	looks int64
+}
+
+func (b *anyLook) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
+	if req.By != 0 {
+		b.looks++
+		req.By = b.looks
+	}
+	return b.Backend.Reap(ctx, req)
 }
 
 type alwaysExpired struct{ *memory.Backend }

@@ -25,7 +25,10 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 	since := last.mono
 	unknown := map[int64]bool{}
 	stopped := false // the last call took longer than it was allowed to
-	reapings <- backend.ReapRequest{}
+	s.mu.Lock()
+	id := s.self.ID
+	s.mu.Unlock()
+	reapings <- backend.ReapRequest{By: id}
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
 	for {
@@ -36,7 +39,7 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 		}
 		next := interval
 		s.mu.Lock()
-		id := s.self.ID
+		id = s.self.ID
 		s.mu.Unlock()
 		begin := time.Now()
 		now, leases, err := s.pulse(ctx)
@@ -48,7 +51,7 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 			last, stopped = now, false
 			unknown = s.compare(ctx, leases, unknown)
 			select {
-			case reapings <- judgement(now, since):
+			case reapings <- judgement(id, now, since):
 			default: // it is still at it
 			}
 		case errors.Is(err, backend.ErrWorkerGone):
@@ -77,10 +80,14 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 }
 
 // judgement returns what a worker may judge that was last heard of at now and
-// has been steady since.
-func judgement(now pulse, since time.Time) backend.ReapRequest {
+// has been steady since. One that is not steady does not say who is silent
+// either.
+func judgement(id int64, now pulse, since time.Time) backend.ReapRequest {
 	steady := now.mono.Sub(since)
-	return backend.ReapRequest{Expired: steady > 0, Steady: steady, Heard: now.store}
+	if steady <= 0 {
+		return backend.ReapRequest{}
+	}
+	return backend.ReapRequest{Expired: true, Steady: steady, Heard: now.store, By: id}
 }
 
 // outlive gives the runs up when the row was not renewed for a whole lease,

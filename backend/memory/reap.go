@@ -23,24 +23,23 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	limit := cmp.Or(req.Limit, 1000)
 	now := b.now()
 	var result backend.ReapResult
-	if req.Expired || len(req.Dead) > 0 {
-		for _, id := range slices.Sorted(maps.Keys(b.workers)) {
-			w := b.workers[id]
-			expired := req.Expired && !w.alive(now) &&
-				(req.Steady == 0 || req.Steady >= w.Lease/3) &&
-				(req.Heard.IsZero() || instant(now).Sub(req.Heard).Abs() <= w.Lease/3)
-			if !expired && !slices.Contains(req.Dead, id) {
-				continue
-			}
-			// A worker's jobs are rescued together, to judge the suspects.
-			if result.Rescued+result.Failed >= limit {
-				result.More = true
-				break
-			}
-			b.rescue(w, now, &result)
-			delete(b.workers, id)
-			result.Workers = append(result.Workers, id)
+	for _, id := range slices.Sorted(maps.Keys(b.workers)) {
+		w := b.workers[id]
+		expired := false
+		if !w.alive(now) {
+			w.silence, expired = w.silence.Judge(req, instant(w.seen), w.Lease, instant(now))
 		}
+		if !expired && !slices.Contains(req.Dead, id) {
+			continue
+		}
+		// A worker's jobs are rescued together, to judge the suspects.
+		if result.Rescued+result.Failed >= limit {
+			result.More = true
+			break
+		}
+		b.rescue(w, now, &result)
+		delete(b.workers, id)
+		result.Workers = append(result.Workers, id)
 	}
 	result.Due = b.promote(now, limit)
 	result.Expired = b.cancelAllExpired(now, limit)

@@ -13,6 +13,7 @@ import (
 type worker struct {
 	backend.Worker
 	started, seen int64
+	silence       backend.Silence
 	held          []*job
 }
 

@@ -10,8 +10,8 @@ import (
 
 const (
 	insertWorker = `
-		INSERT INTO plainjobs.workers (id, host, pid, started_at, seen_at, lease, jobs, schedules)
-		VALUES ($1::bigint, $2::text, $3::bigint, $4::bigint, $4::bigint, $5::bigint, $6::text, $7::text)
+		INSERT INTO plainjobs.workers (id, host, pid, started_at, seen_at, lease, jobs, schedules, process)
+		VALUES ($1::bigint, $2::text, $3::bigint, $4::bigint, $4::bigint, $5::bigint, $6::text, $7::text, $8::text)
 		ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, lease = excluded.lease`
 	deleteWorker = `DELETE FROM plainjobs.workers WHERE id = $1::bigint`
 	updateSeen   = `
@@ -24,7 +24,8 @@ func (t *tx) register(w backend.Worker) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(insertWorker, w.ID, backend.CleanError(w.Host), w.PID, now, w.Lease.Microseconds(), namesJSON(w.Jobs), namesJSON(w.Schedules))
+	_, err = t.exec(insertWorker, w.ID, backend.CleanError(w.Host), w.PID, now, w.Lease.Microseconds(),
+		namesJSON(w.Jobs), namesJSON(w.Schedules), backend.CleanError(w.Process))
 	return err
 }
 

@@ -237,7 +237,7 @@ func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Pa
 }
 
 const selectWorkers = `
-	SELECT w.id, w.host, w.pid, w.started_at, w.seen_at, w.lease, w.jobs, w.schedules, clock.now - w.seen_at < w.lease,
+	SELECT w.id, w.host, w.pid, w.started_at, w.seen_at, w.lease, w.jobs, w.schedules, w.process, abs(clock.now - w.seen_at) < w.lease,
 		(SELECT count(*) FROM plainjobs.jobs j WHERE j.state = 4 AND j.worker = w.id)
 	FROM plainjobs.workers w, (SELECT plainjobs.now_us() AS now OFFSET 0) clock ORDER BY w.started_at, w.id`
 
@@ -250,7 +250,7 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 			var w backend.WorkerInfo
 			var started, seen, lease int64
 			var jobs, schedules string
-			err := r.Scan(&w.ID, &w.Host, &w.PID, &started, &seen, &lease, &jobs, &schedules, &w.Alive, &w.Running)
+			err := r.Scan(&w.ID, &w.Host, &w.PID, &started, &seen, &lease, &jobs, &schedules, &w.Process, &w.Alive, &w.Running)
 			if err == nil {
 				err = errors.Join(json.Unmarshal([]byte(jobs), &w.Jobs), json.Unmarshal([]byte(schedules), &w.Schedules))
 			}

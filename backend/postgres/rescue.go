@@ -3,8 +3,9 @@ package postgres
 import (
 	"cmp"
 	"database/sql"
-	"math"
+	"maps"
 	"slices"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -12,10 +13,14 @@ import (
 const (
 	// A row from further ahead than its own lease was written before the clock
 	// went back; it must not keep jobs until the clock catches up.
-	isExpired = `(seen_at + lease <= $1::bigint OR seen_at > $1::bigint + lease) AND lease / 3 BETWEEN $3::bigint AND $2::bigint`
+	selectSilent = `
+		SELECT id, seen_at, lease, silent_seen, silent_at, silent_by, silent_for FROM plainjobs.workers
+		WHERE seen_at + lease <= $1::bigint OR seen_at > $1::bigint + lease`
+	updateSilence = `
+		UPDATE plainjobs.workers SET silent_seen = $2::bigint, silent_at = $3::bigint, silent_by = $4::bigint, silent_for = $5::bigint
+		WHERE id = (SELECT w.id FROM plainjobs.workers w WHERE w.id = $1::bigint AND w.seen_at = $2::bigint FOR UPDATE SKIP LOCKED)`
 
-	selectExpired = `SELECT id FROM plainjobs.workers WHERE ` + isExpired
-	selectNamed   = `SELECT id FROM plainjobs.workers WHERE id = ANY($1::text::bigint[])`
+	selectNamed = `SELECT id FROM plainjobs.workers WHERE id = ANY($1::text::bigint[])`
 
 	// Those who hold jobs, one look-up each, who have no row.
 	selectOrphaned = `
@@ -27,8 +32,8 @@ const (
 		SELECT worker FROM holders WHERE worker IS NOT NULL AND NOT EXISTS (SELECT 1 FROM plainjobs.workers w WHERE w.id = worker)`
 
 	// A row that is being renewed or reaped is somebody's, and passed over.
-	lockExpired = selectExpired + ` AND id = $4::bigint FOR UPDATE SKIP LOCKED`
-	lockNamed   = `SELECT id FROM plainjobs.workers WHERE id = $1::bigint FOR UPDATE`
+	lockSilent = `SELECT id FROM plainjobs.workers WHERE id = $1::bigint AND seen_at = $2::bigint FOR UPDATE SKIP LOCKED`
+	lockNamed  = `SELECT id FROM plainjobs.workers WHERE id = $1::bigint FOR UPDATE`
 
 	lockAbandoned = lockHeld + ` SKIP LOCKED`
 	countSuspects = `SELECT count(*) FROM plainjobs.jobs WHERE state = 4 AND worker = $1::bigint AND suspect`
@@ -38,6 +43,7 @@ const (
 type corpse struct {
 	id    int64
 	cause cause
+	seen  int64 // of a silent one, when its row was renewed last
 }
 
 // A cause says how a worker was found dead, and what is looked at again when
@@ -46,14 +52,14 @@ type cause int
 
 const (
 	named    cause = iota // in the request
-	expired               // its row has
+	silent                // it has not renewed its row
 	orphaned              // it has none
 )
 
 // rescueAll makes the jobs of the dead wait again: of those who hold jobs
-// without having a row, of those who are named and, if asked for, of those
-// whose row has expired. Each has a transaction, so that one whose jobs somebody
-// has locked holds up no other.
+// without having a row, of those who are named, and of those who are judged
+// dead. Each has a transaction, so that one whose jobs somebody has locked holds
+// up no other.
 func (r *reaping) rescueAll() {
 	var dead []corpse
 	r.step(func(t *tx, _ *backend.ReapResult) (err error) {
@@ -65,7 +71,7 @@ func (r *reaping) rescueAll() {
 			r.result.More = true
 			return
 		}
-		r.step(func(t *tx, result *backend.ReapResult) error { return t.bury(worker, r.req, result) })
+		r.step(func(t *tx, result *backend.ReapResult) error { return t.bury(worker, result) })
 	}
 }
 
@@ -84,41 +90,60 @@ func (t *tx) dead(req backend.ReapRequest) (all []corpse, err error) {
 	if len(req.Dead) > 0 {
 		find(named, selectNamed, intArray(req.Dead))
 	}
-	if req.Expired {
-		args, err := t.expiry(req)
-		if err != nil {
-			return nil, err
-		}
-		find(expired, selectExpired, args...)
+	if err == nil {
+		var silents []corpse
+		silents, err = t.judge(req)
+		all = append(all, silents...)
 	}
 	find(orphaned, selectOrphaned)
 	slices.SortFunc(all, func(a, b corpse) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.cause, b.cause)) })
 	return slices.CompactFunc(all, func(a, b corpse) bool { return a.id == b.id }), err
 }
 
-// expiry returns the parameters of isExpired.
-func (t *tx) expiry(req backend.ReapRequest) ([]any, error) {
+// judge returns the workers that are dead by their silence, and keeps that of
+// the others.
+func (t *tx) judge(req backend.ReapRequest) (dead []corpse, err error) {
+	if !req.Expired && req.By == 0 {
+		return nil, nil
+	}
 	now, err := t.now()
-	steady := int64(math.MaxInt64)
-	if req.Steady > 0 {
-		steady = req.Steady.Microseconds()
+	if err != nil {
+		return nil, err
 	}
-	jumped := int64(0)
-	if !req.Heard.IsZero() {
-		jumped = max(now-req.Heard.UnixMicro(), req.Heard.UnixMicro()-now)
+	kept := map[int64]backend.Silence{}
+	err = t.each(selectSilent, []any{now}, func(r *sql.Rows) error {
+		worker := corpse{cause: silent}
+		var lease, silentSeen, silentAt, watched int64
+		var before backend.Silence
+		if err := r.Scan(&worker.id, &worker.seen, &lease, &silentSeen, &silentAt, &before.By, &watched); err != nil {
+			return err
+		}
+		before.Seen, before.At, before.Watched = instant(silentSeen), instant(silentAt), time.Duration(watched)*time.Microsecond
+		after, gone := before.Judge(req, instant(worker.seen), time.Duration(lease)*time.Microsecond, instant(now))
+		if gone {
+			dead = append(dead, worker)
+		} else if after != before {
+			kept[worker.id] = after
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return []any{now, steady, jumped}, err
+	for _, id := range slices.Sorted(maps.Keys(kept)) {
+		s := kept[id]
+		if _, err := t.exec(updateSilence, id, s.Seen.UnixMicro(), s.At.UnixMicro(), s.By, s.Watched.Microseconds()); err != nil {
+			return nil, err
+		}
+	}
+	return dead, nil
 }
 
 // bury rescues the jobs of a worker and deletes its row, if it is still dead.
-func (t *tx) bury(worker corpse, req backend.ReapRequest, result *backend.ReapResult) error {
+func (t *tx) bury(worker corpse, result *backend.ReapResult) error {
 	query, args := lockNamed, []any{worker.id}
-	if worker.cause == expired {
-		expiry, err := t.expiry(req)
-		if err != nil {
-			return err
-		}
-		query, args = lockExpired, slices.Concat(expiry, []any{worker.id})
+	if worker.cause == silent {
+		query, args = lockSilent, []any{worker.id, worker.seen}
 	}
 	registered := false
 	err := t.each(query, args, func(r *sql.Rows) error {

@@ -11,7 +11,7 @@ import (
 const (
 	updateSeen   = `UPDATE plainjobs_workers SET seen_at = ?, lease = ? WHERE id = ?`
 	insertWorker = `
-		INSERT INTO plainjobs_workers (id, host, pid, started_at, seen_at, lease, jobs, schedules, presence) VALUES (?,?,?,?,?,?,?,?,?)`
+		INSERT INTO plainjobs_workers (id, host, pid, started_at, seen_at, lease, jobs, schedules, presence, process) VALUES (?,?,?,?,?,?,?,?,?,?)`
 	deleteWorker = `DELETE FROM plainjobs_workers WHERE id = ?`
 
 	updateUnleased = `UPDATE plainjobs_jobs SET token = -4611686018427387904 WHERE id = ?`
@@ -34,7 +34,7 @@ func (b *Backend) renew(t *tx, w backend.Worker, register bool, presence string,
 		return err
 	}
 	_, err = t.exec(insertWorker, w.ID, backend.CleanError(w.Host), w.PID, now, now, w.Lease.Microseconds(),
-		namesJSON(w.Jobs), namesJSON(w.Schedules), presence)
+		namesJSON(w.Jobs), namesJSON(w.Schedules), presence, backend.CleanError(w.Process))
 	return err
 }
 

@@ -240,6 +240,24 @@ func (p *presence) watch(s shower) *neighbour {
 	return n
 }
 
+// look reports whether it is certain that a worker's process has ended, or that
+// it has not.
+func (p *presence) look(s shower) (ended, present bool) {
+	p.mu.Lock()
+	mine := p.shown != "" && p.shown == s.shown
+	p.mu.Unlock()
+	if mine {
+		return false, true
+	}
+	n := p.watch(s)
+	if n == nil {
+		return false, false
+	}
+	defer n.leave()
+	ended = n.ended()
+	return ended, !ended && !n.gaveUp()
+}
+
 // ended reports whether it is certain that the neighbour's process has ended.
 func (n *neighbour) ended() bool {
 	return tryLock(n.file) && !n.gaveUp()

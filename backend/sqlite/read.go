@@ -291,7 +291,7 @@ func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListReque
 }
 
 const selectWorkers = `
-	SELECT w.id, w.host, w.pid, w.started_at, w.seen_at, w.lease, w.jobs, w.schedules,
+	SELECT w.id, w.host, w.pid, w.started_at, w.seen_at, w.lease, w.jobs, w.schedules, w.process, w.presence,
 		(SELECT count(*) FROM plainjobs_jobs INDEXED BY plainjobs_running WHERE state = 4 AND worker = w.id)
 	FROM plainjobs_workers w ORDER BY w.started_at, w.id`
 
@@ -303,23 +303,27 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 	}
 	defer leave()
 	var workers []backend.WorkerInfo
+	var shown []string
 	err = b.read(ctx, func(q queryer) error {
-		workers = nil
+		workers, shown = nil, nil
 		now := b.now()
 		return scan(ctx, q, b.sql(selectWorkers), nil, func(r *sql.Rows) error {
 			var w backend.WorkerInfo
 			var started, seen, lease int64
-			var jobs, schedules string
-			err := r.Scan(&w.ID, &w.Host, &w.PID, &started, &seen, &lease, &jobs, &schedules, &w.Running)
+			var jobs, schedules, presence string
+			err := r.Scan(&w.ID, &w.Host, &w.PID, &started, &seen, &lease, &jobs, &schedules, &w.Process, &presence, &w.Running)
 			if err == nil {
 				err = errors.Join(json.Unmarshal([]byte(jobs), &w.Jobs), json.Unmarshal([]byte(schedules), &w.Schedules))
 			}
 			w.StartedAt, w.SeenAt, w.Lease = instant(started), instant(seen), time.Duration(lease)*time.Microsecond
 			w.Alive = now-seen < lease && seen-now < lease // as Reap judges
-			workers = append(workers, w)
+			workers, shown = append(workers, w), append(shown, presence)
 			return err
 		})
 	})
+	for i := range workers {
+		workers[i].Ended, workers[i].Present = b.presence.look(shower{workers[i].ID, shown[i]})
+	}
 	return workers, failed(ctx, "workers", err)
 }
 

@@ -6,9 +6,9 @@ import (
 	"database/sql"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -16,9 +16,11 @@ import (
 const (
 	// A row from further ahead than its own lease was written before the
 	// clock went back; it must not keep jobs until the clock catches up.
-	selectExpired = `
-		SELECT id FROM plainjobs_workers
-		WHERE (seen_at + lease <= (?1+0) OR seen_at > (?1+0) + lease) AND lease / 3 BETWEEN (?3+0) AND (?2+0) ORDER BY id`
+	selectSilent = `
+		SELECT id, seen_at, lease, silent_seen, silent_at, silent_by, silent_for FROM plainjobs_workers
+		WHERE seen_at + lease <= (?1+0) OR seen_at > (?1+0) + lease ORDER BY id`
+
+	updateSilence = `UPDATE plainjobs_workers SET silent_seen = ?, silent_at = ?, silent_by = ?, silent_for = ? WHERE id = ?`
 
 	selectNextHolder = `
 		SELECT worker FROM plainjobs_jobs INDEXED BY plainjobs_running
@@ -100,7 +102,7 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 }
 
 // dead returns the workers whose jobs are to be rescued: those that hold jobs
-// without having a row and, if asked for, those whose row has expired.
+// without having a row, those that are named, and those that are judged dead.
 func (t *tx) dead(req backend.ReapRequest, now int64) (dead []int64, err error) {
 	collect := func(ids *[]int64) func(*sql.Rows) (bool, error) {
 		return func(r *sql.Rows) (bool, error) {
@@ -110,18 +112,8 @@ func (t *tx) dead(req backend.ReapRequest, now int64) (dead []int64, err error) 
 			return true, err
 		}
 	}
-	if req.Expired {
-		steady := int64(math.MaxInt64)
-		if req.Steady > 0 {
-			steady = req.Steady.Microseconds()
-		}
-		jumped := int64(0)
-		if !req.Heard.IsZero() {
-			jumped = max(now-req.Heard.UnixMicro(), req.Heard.UnixMicro()-now)
-		}
-		if err := t.each(selectExpired, []any{now, steady, jumped}, collect(&dead)); err != nil {
-			return nil, err
-		}
+	if dead, err = t.judge(req, now); err != nil {
+		return nil, err
 	}
 	for _, id := range req.Dead {
 		var row []int64
@@ -145,6 +137,39 @@ func (t *tx) dead(req backend.ReapRequest, now int64) (dead []int64, err error) 
 			dead = append(dead, last)
 		}
 	}
+}
+
+// judge returns the workers that are dead by their silence, and keeps that of
+// the others.
+func (t *tx) judge(req backend.ReapRequest, now int64) (dead []int64, err error) {
+	if !req.Expired && req.By == 0 {
+		return nil, nil
+	}
+	kept := map[int64]backend.Silence{}
+	err = t.each(selectSilent, []any{now}, func(r *sql.Rows) (bool, error) {
+		var id, seen, lease, silentSeen, silentAt, watched int64
+		var before backend.Silence
+		if err := r.Scan(&id, &seen, &lease, &silentSeen, &silentAt, &before.By, &watched); err != nil {
+			return false, err
+		}
+		before.Seen, before.At, before.Watched = instant(silentSeen), instant(silentAt), time.Duration(watched)*time.Microsecond
+		after, gone := before.Judge(req, instant(seen), time.Duration(lease)*time.Microsecond, instant(now))
+		if gone {
+			dead = append(dead, id)
+		} else if after != before {
+			kept[id] = after
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for id, s := range kept {
+		if _, err := t.exec(updateSilence, s.Seen.UnixMicro(), s.At.UnixMicro(), s.By, s.Watched.Microseconds(), id); err != nil {
+			return nil, err
+		}
+	}
+	return dead, nil
 }
 
 // rescue makes the jobs of a dead worker wait again, or ends them.

@@ -13,6 +13,7 @@ import (
 type worker struct {
 	backend.Worker
 	started, seen time.Time
+	silence       backend.Silence
 }
 
 // renew renews a worker's row, or makes it.

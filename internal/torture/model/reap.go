@@ -11,8 +11,10 @@ import (
 // left are stored.
 func (m *model) reap(req backend.ReapRequest, stored []int64) (r backend.ReapResult) {
 	for _, w := range slices.SortedFunc(slices.Values(m.workers), func(a, b *worker) int { return cmp.Compare(a.ID, b.ID) }) {
-		judged := req.Expired && !w.alive(m.now) && (req.Steady == 0 || req.Steady >= w.Lease/3) &&
-			(req.Heard.IsZero() || m.now.Sub(req.Heard).Abs() <= w.Lease/3)
+		judged := false
+		if !w.alive(m.now) {
+			w.silence, judged = w.silence.Judge(req, w.seen, w.Lease, m.now)
+		}
 		if !judged && !slices.Contains(req.Dead, w.ID) {
 			continue
 		}

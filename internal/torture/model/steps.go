@@ -314,6 +314,9 @@ func (p *program) reap() {
 	if p.rarely("heard") {
 		req.Heard = p.now.Add(-oneOf(p, "ago", 0, 10*time.Second, 20*time.Second))
 	}
+	if p.chance("by") {
+		req.By = p.someone().ID
+	}
 	p.reaped(req)
 }
 

@@ -67,6 +67,7 @@ func look(ctx context.Context, s Backend, before map[int64]shown) (v view, err e
 	for i := range v.Workers {
 		w := &v.Workers[i]
 		w.Jobs, w.Schedules = some(w.Jobs), some(w.Schedules)
+		w.Ended, w.Present = false, false // the processes of the model are none
 	}
 	return v, errors.Join(errs[:]...)
 }
