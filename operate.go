@@ -130,13 +130,14 @@ func (q *Queue) Counts(ctx context.Context) ([]Count, error) {
 type Worker = backend.WorkerInfo
 
 // Workers returns the workers that are registered, the longest first. One that
-// is not Alive has not been heard of for its lease, and will be taken for dead.
+// is not Alive has not been heard of for its lease, or its process has Ended,
+// as this host can tell of its own: others rescue its jobs.
 func (q *Queue) Workers(ctx context.Context) ([]Worker, error) {
 	reader, err := capability[backend.Reader](q, "workers")
 	if err != nil {
 		return nil, err
 	}
-	workers, err := reader.Workers(ctx)
+	workers, err := engine.Workers(ctx, reader)
 	if err != nil {
 		return nil, fmt.Errorf("plainjobs: %w", err)
 	}

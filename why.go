@@ -55,13 +55,18 @@ func runs(i *Info, workers []Worker) string {
 	if i.Cancelling {
 		cancelling = ", was cancelled, and its handler has not returned yet"
 	}
+	then := "start a worker, which runs it again"
+	if slices.ContainsFunc(workers, func(w Worker) bool { return w.Alive && slices.Contains(w.Jobs, i.Name) }) {
+		then = "another worker is about to run it again"
+	}
 	switch {
 	case at < 0:
-		return "Its worker is gone: it is rescued as soon as a worker looks."
+		return fmt.Sprintf("Its worker is gone: %s.", then)
+	case workers[at].Ended:
+		return fmt.Sprintf("The process of its worker (%s, pid %d) has ended: %s.", workers[at].Host, workers[at].PID, then)
 	case !workers[at].Alive:
 		w := workers[at]
-		return fmt.Sprintf("Its worker (%s, pid %d) was last heard of at %s: it is rescued when that is found out.",
-			w.Host, w.PID, stamp(w.SeenAt))
+		return fmt.Sprintf("Its worker (%s, pid %d) was last heard of at %s: %s.", w.Host, w.PID, stamp(w.SeenAt), then)
 	}
 	return fmt.Sprintf("It runs, in attempt %d, on %s (pid %d)%s.", i.Attempt, workers[at].Host, workers[at].PID, cancelling)
 }

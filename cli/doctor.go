@@ -60,14 +60,25 @@ func (r *report) workers(ctx context.Context, q *plainjobs.Queue) error {
 	}
 	known, alive := map[string]bool{}, 0
 	for _, w := range workers {
-		if !w.Alive {
-			r.bad("workers", "jobs that it held run again as soon as another worker looks", "%s, pid %d, is silent", w.Host, w.PID)
+		if w.Alive {
+			alive++
+			for _, name := range w.Jobs {
+				known[name] = true
+			}
+		}
+	}
+	for _, w := range workers {
+		if w.Alive {
 			continue
 		}
-		alive++
-		for _, name := range w.Jobs {
-			known[name] = true
+		what, mend := "is silent", "start a worker, which runs the jobs that it held again"
+		if w.Ended {
+			what = "has ended"
 		}
+		if alive > 0 {
+			mend = "jobs that it held run again as soon as another worker looks"
+		}
+		r.bad("workers", mend, "%s, pid %d, %s", w.Host, w.PID, what)
 	}
 	r.well("workers", "%d alive", alive)
 	st, err := statsOf(ctx, q)

@@ -16,7 +16,8 @@ func (p *program) workersCommand() *cobra.Command {
 		Use:   "workers [flags]",
 		Short: "List the workers of all processes",
 		Long: `Workers lists the workers that are registered. One that is not heard of for its
-lease is taken for dead, and its jobs run elsewhere.`,
+lease is silent, and one of this host whose process is gone has ended: the next
+worker that looks takes it for dead, and its jobs run again.`,
 		Example: `  workers
   workers --json`,
 		Args: takes(0, 0),
@@ -51,7 +52,10 @@ func (s *screen) workers(workers []plainjobs.Worker) *table {
 	t := &table{header: []string{"HOST", "PID", "STATE", "RUNNING", "STARTED", "HEARD OF", "JOBS"}}
 	for _, w := range workers {
 		state := cell{"alive", green}
-		if !w.Alive {
+		switch {
+		case w.Ended:
+			state = cell{"ended", red}
+		case !w.Alive:
 			state = cell{"silent", red}
 		}
 		t.add(w.Host, w.PID, state, w.Running, s.when(w.StartedAt), s.when(w.SeenAt), cut(strings.Join(w.Jobs, " "), 60))
@@ -64,6 +68,7 @@ type workerRecord struct {
 	Host      string    `json:"host"`
 	PID       int       `json:"pid"`
 	Alive     bool      `json:"alive"`
+	Ended     bool      `json:"ended"`
 	Running   int64     `json:"running"`
 	StartedAt time.Time `json:"started_at"`
 	SeenAt    time.Time `json:"seen_at"`
@@ -74,7 +79,7 @@ type workerRecord struct {
 
 func workerJSON(w plainjobs.Worker) workerRecord {
 	return workerRecord{
-		ID: fmt.Sprint(w.ID), Host: w.Host, PID: w.PID, Alive: w.Alive, Running: w.Running, StartedAt: w.StartedAt,
+		ID: fmt.Sprint(w.ID), Host: w.Host, PID: w.PID, Alive: w.Alive, Ended: w.Ended, Running: w.Running, StartedAt: w.StartedAt,
 		SeenAt: w.SeenAt, Lease: w.Lease.Seconds(), Jobs: w.Jobs, Schedules: w.Schedules,
 	}
 }

@@ -179,7 +179,7 @@ var readCases = []testCase{{
 	run: func(e *env) {
 		e.push(e.b, "a", 3)
 		one, two := e.worker(), e.worker()
-		one.Host, one.PID, one.Jobs, one.Schedules = "höst", 4711, []string{"a", "b"}, []string{"s"}
+		one.Host, one.PID, one.Process, one.Jobs, one.Schedules = "höst", 4711, "its process", []string{"a", "b"}, []string{"s"}
 		e.claim(e.b, one, 2, "a")
 		e.advance(e.unit / 10)
 		e.claim(e.b, two, 0)

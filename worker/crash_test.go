@@ -394,3 +394,30 @@ func doneSoon(t *testing.T, b backend.Backend, ids ...int64) {
 		time.Sleep(time.Millisecond) // polling
 	}
 }
+
+// A drain after a kill leaves nothing running.
+func TestDrainAfterKill(t *testing.T) {
+	t.Setenv(leaseVariable, "1")
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	b := openSQLite(t, path, nil)
+	q := plainjobs.New(b, nil)
+	p := spawn(t, path)
+	ids := perform(t, q, jobA.With("hangs"), jobA.With("hangs"), jobA.With("hangs"))
+	eventually(t, "all run", func() bool { return count(t, b, backend.Running) == 3 })
+	needPresence(t, path)
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-p.ended
+	workers, err := q.Workers(t.Context())
+	if err != nil || len(workers) != 1 || workers[0].Alive || !workers[0].Ended {
+		t.Errorf("Workers = %+v, %v, want one whose process has ended", workers, err)
+	}
+	if why, err := q.Why(t.Context(), ids[0]); err != nil || !strings.Contains(why, "start a worker") {
+		t.Errorf("Why = %q, %v, want it to say that a worker is to be started", why, err)
+	}
+	run(t, q, worker.Options{Drain: true, Jobs: bind(q, jobA, func(context.Context, string) error { return nil })})
+	if n := count(t, b, backend.Done); n != 3 {
+		t.Errorf("%d jobs are done, want 3", n)
+	}
+}

@@ -175,3 +175,68 @@ func TestHeard(t *testing.T) {
 		}
 	})
 }
+
+// Jobs of a worker that is dead, or may be, are left: a drain waits for them,
+// and does not for those of a worker that lives.
+func TestDrainWaitsForTheDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New(nil)
+		q := plainjobs.New(b, nil)
+		var ran atomic.Int64
+		opts := worker.Options{Drain: true, Concurrency: 2}
+		opts.Jobs = bind(q, jobA, func(context.Context, string) error { ran.Add(1); return nil })
+		ids := perform(t, q, jobA.With(""), jobA.With(""))
+		hold(t, b)
+		begin := time.Now()
+		run(t, q, opts)
+		if took := time.Since(begin); ran.Load() != 2 || state(t, b, ids[0]) != backend.Done || took > 45*time.Second {
+			t.Errorf("%d runs in %v, and the dead worker's job is %v", ran.Load(), took, state(t, b, ids[0]))
+		}
+
+		perform(t, q, jobA.With(""))
+		hold(t, b) // and this worker lives, and beats
+		ctx, cancel := context.WithCancel(t.Context())
+		var beating sync.WaitGroup
+		beating.Go(func() {
+			for ctx.Err() == nil {
+				time.Sleep(5 * time.Second)
+				if _, err := b.Beat(t.Context(), backend.BeatRequest{Worker: backend.Worker{ID: 7, Lease: 30 * time.Second}}); err != nil {
+					t.Errorf("Beat: %v", err)
+				}
+			}
+		})
+		begin = time.Now()
+		run(t, q, opts)
+		if took := time.Since(begin); ran.Load() != 2 || took > 10*time.Second {
+			t.Errorf("%d runs in %v, want a drain that leaves a live worker's job", ran.Load(), took)
+		}
+		cancel()
+		beating.Wait()
+	})
+}
+
+// A tick that is due is left, too.
+func TestDrainTakesTicks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New(nil)
+		q := plainjobs.New(b, nil)
+		hourly := ticking(q, hourlyJob)
+		opts := worker.Options{Drain: true, Jobs: []plainjobs.AnyJob{hourlyJob}}
+		begin := time.Now()
+		run(t, q, opts) // defines it
+		for range 5 {
+			time.Sleep(time.Hour)
+			run(t, q, opts)
+		}
+		var want []time.Time
+		for h := range 5 {
+			want = append(want, begin.UTC().Add(time.Duration(h+1)*time.Hour))
+		}
+		if !slices.Equal(*hourly, want) {
+			t.Errorf("ticks are %v, want %v", *hourly, want)
+		}
+		if n := count(t, b, backend.Pending); n != 0 {
+			t.Errorf("%d jobs are left", n)
+		}
+	})
+}

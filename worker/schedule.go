@@ -21,8 +21,9 @@ type schedule struct {
 	definition string
 	zone       *time.Location
 	// After an error it is left alone for a time.
-	pause *pause
-	again time.Time
+	pause  *pause
+	again  time.Time
+	unmade bool // the error was that of its job's own functions
 }
 
 // schedulesOf returns the schedules whose jobs are among jobs, or an error
@@ -104,9 +105,38 @@ func (s *session) tick(ctx context.Context) {
 	}
 }
 
+// ticked takes the ticks that are due and reports whether none is left: one
+// that could not be taken is tried again, unless its job cannot be made.
+func (s *session) ticked(ctx context.Context) bool {
+	scheduler, ok := s.store.(backend.Scheduler)
+	if !ok || len(s.schedules) == 0 || s.opts.NoSchedules {
+		return true
+	}
+	for again := true; again; {
+		wait, err := s.tickDue(ctx, scheduler)
+		if err != nil && ctx.Err() == nil && !permanent(err) {
+			s.log.complain("tick", err)
+		}
+		if wait == 0 {
+			return false
+		}
+		again = wait <= time.Millisecond
+	}
+	s.ticking.Lock()
+	defer s.ticking.Unlock()
+	for _, own := range s.schedules {
+		if !own.unmade && time.Until(own.again) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // tickDue takes the ticks that are due and returns how long there will be
 // none, or zero if it could not look.
 func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (time.Duration, error) {
+	s.ticking.Lock()
+	defer s.ticking.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Lease)
 	defer cancel()
 	all, err := scheduler.Schedules(ctx)
@@ -141,6 +171,7 @@ func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (tim
 		}
 		if err != nil { // one that fails keeps no other from its ticks
 			errs = append(errs, fmt.Errorf("schedule %s: %w", own.Name, err))
+			own.unmade = errors.As(err, new(unmadeError))
 			left := own.pause.grow()
 			own.again, wait = time.Now().Add(left), min(wait, left)
 			continue
@@ -170,6 +201,11 @@ func (s *session) anew(own *schedule, stored backend.Schedule, now time.Time) (f
 	return now, some && stored.Next.Sub(first) >= backend.MaxAhead // the clock was set back
 }
 
+// An unmadeError is why there is no job for a tick.
+type unmadeError struct{ error }
+
+func (e unmadeError) Unwrap() error { return e.error }
+
 // take pushes what is due of a schedule and returns its next tick.
 func (s *session) take(ctx context.Context, scheduler backend.Scheduler, own *schedule, due, now time.Time) (time.Time, error) {
 	ticks, next, some := own.Due(due, now, own.zone)
@@ -180,7 +216,7 @@ func (s *session) take(ctx context.Context, scheduler backend.Scheduler, own *sc
 	for _, tick := range ticks {
 		job, err := own.Make(tick)
 		if err != nil {
-			return next, err
+			return next, unmadeError{err}
 		}
 		jobs = append(jobs, job)
 	}

@@ -37,6 +37,7 @@ type session struct {
 	log   *complaints
 
 	schedules  map[string]*schedule
+	ticking    sync.Mutex    // of those who take ticks
 	progressed chan struct{} // runs have told how far they are
 	bounded    bool          // a job has a concurrency of its own
 
@@ -74,6 +75,8 @@ type session struct {
 	turn   int                        // of claims, see bound
 	told   map[*run]told
 	unsaid []func() // see later
+
+	holders map[int64]time.Time // when workers were last heard of, as drained first saw; of fetch
 
 	settling bool // the settler is about to write, and fetch has not seen it
 	awaits   bool // fetch waits until there is demand
@@ -128,6 +131,7 @@ func newSession(q *engine.Queue, opts Options, jobs map[string]*engine.Definitio
 		schedules:  schedules,
 		progressed: make(chan struct{}, 1),
 		taking:     map[*engine.Definition]int{},
+		holders:    map[int64]time.Time{},
 	}
 	for _, d := range jobs {
 		s.bounded = s.bounded || d.Concurrency > 0
@@ -143,7 +147,7 @@ func newSession(q *engine.Queue, opts Options, jobs map[string]*engine.Definitio
 func (s *session) renew() {
 	host, _ := os.Hostname()
 	s.self = backend.Worker{
-		ID: 1 + rand.Int64N(1<<62), Host: host, PID: os.Getpid(), Lease: s.opts.Lease,
+		ID: 1 + rand.Int64N(1<<62), Host: host, PID: os.Getpid(), Process: engine.Process(), Lease: s.opts.Lease,
 		Jobs: s.names, Schedules: slices.Sorted(maps.Keys(s.schedules)),
 	}
 	s.known = false

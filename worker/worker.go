@@ -80,9 +80,13 @@ type Options struct {
 	// Poll is how often the worker looks for jobs in a store that cannot
 	// tell when there are some, at most the lease; zero is 100 ms.
 	Poll time.Duration
-	// Drain ends Run when nothing is left that may run now: jobs for later,
-	// retries included, and those of paused names do not count. It is an error
-	// if the store belongs to another environment, which else is waited for.
+	// Drain ends Run when nothing is left that may run now, no tick of a
+	// schedule is due, and no job is held by a worker that may be dead. Jobs
+	// for later, retries included, and those of paused names do not count. A
+	// worker of which this host cannot tell whether its process lives may be
+	// dead until it is heard of again; a drain waits for that, or rescues its
+	// jobs within four thirds of its lease. It is an error if the store
+	// belongs to another environment, which else is waited for.
 	Drain bool
 	// NoSchedules leaves the schedules to other workers.
 	NoSchedules bool
