@@ -55,6 +55,9 @@ type Info struct {
 	// that has the serial one.
 	UniqueKey, SerialKey string
 	BlockedBy            int64
+	// KeyUntil is until when the job keeps its unique key at least, see [For],
+	// or zero.
+	KeyUntil time.Time
 	// Worker is the number of the worker that runs the job.
 	Worker int64
 	// Cancelling is set on a running job that was cancelled.
@@ -116,6 +119,7 @@ func infoOfStored(i *backend.Info) Info {
 		UniqueKey:     i.UniqueKey,
 		SerialKey:     i.SerialKey,
 		BlockedBy:     i.BlockedBy,
+		KeyUntil:      i.KeyUntil,
 		Worker:        i.Worker,
 		Cancelling:    i.Cancelling,
 		ProgressDone:  i.Done,

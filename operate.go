@@ -21,6 +21,9 @@ type Filter struct {
 	State State
 	// Key is the unique or the serial key.
 	Key string
+	// HasKey selects the jobs that have a unique key now: those that wait or
+	// run with one, and those that keep one by [For].
+	HasKey bool
 	// Error is text within the last error, in the same case.
 	Error string
 	// Since and Until bound when a job finished, or was pushed if it has
@@ -33,7 +36,7 @@ type Filter struct {
 
 func (f Filter) stored() backend.Filter {
 	return backend.Filter{
-		IDs: f.IDs, Name: f.Name, State: f.State, Key: f.Key, Error: f.Error, Since: f.Since, Until: f.Until,
+		IDs: f.IDs, Name: f.Name, State: f.State, Key: f.Key, HasKey: f.HasKey, Error: f.Error, Since: f.Since, Until: f.Until,
 	}
 }
 
@@ -87,7 +90,7 @@ func (q *Queue) Count(ctx context.Context, filter Filter, exact bool) (n int64, 
 	if err := filter.check(); err != nil {
 		return 0, false, fmt.Errorf("plainjobs: count: %w", err)
 	}
-	if f := filter; f.IDs == nil && f.Key == "" && f.Error == "" && f.Since.IsZero() && f.Until.IsZero() {
+	if f := filter; f.IDs == nil && f.Key == "" && !f.HasKey && f.Error == "" && f.Since.IsZero() && f.Until.IsZero() {
 		counts, err := q.Counts(ctx)
 		for _, c := range counts {
 			if (f.Name == "" || c.Name == f.Name) && (f.State == 0 || c.State == f.State) {
@@ -173,6 +176,14 @@ func (q *Queue) Cancel(ctx context.Context, filter Filter) (int, error) {
 // many it were.
 func (q *Queue) Delete(ctx context.Context, filter Filter) (int, error) {
 	return q.operate(ctx, backend.OpDelete, "delete", filter)
+}
+
+// FreeKeys gives back the unique keys that jobs which match the filter keep by
+// [For] alone, so that a new job may have them. A job that waits, or that runs
+// and is not [UntilStarted], has its key until it ends, or is cancelled or
+// deleted. It returns how many keys it were.
+func (q *Queue) FreeKeys(ctx context.Context, filter Filter) (int, error) {
+	return q.operate(ctx, backend.OpFree, "free keys", filter)
 }
 
 // operate applies an operation page by page. With an error it says how many

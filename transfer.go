@@ -15,9 +15,9 @@ type Transfer struct {
 	// state, as they were in the source.
 	Jobs   int64
 	Counts []Count
-	// Keys is the number of unique keys that outlive deleted jobs. Settings is
-	// the number of names with limits, a history of their own or a pause.
-	Keys, Schedules, Settings int64
+	// Settings is the number of names with limits, a history of their own or a
+	// pause.
+	Schedules, Settings int64
 	// Present is the number of jobs that the target had already.
 	Present int64
 	// Superseded is the number of jobs that were cancelled because other jobs
@@ -33,8 +33,8 @@ type Transfer struct {
 
 // Export writes the jobs that match the filter to w as lines of JSON, for
 // [Queue.Import]: each job whole, payload bytes included, lowest ID first. With
-// the zero filter, which matches every job, it also writes limits, pauses,
-// schedules, and the unique keys that outlive their jobs.
+// the zero filter, which matches every job, it also writes limits, pauses
+// and schedules.
 //
 // The queue may be in use. Each job that exists throughout is written once, as
 // it is at that moment; jobs pushed after the start are left out. To export one

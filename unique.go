@@ -74,8 +74,10 @@ func UntilStarted() UniqueOption {
 	return func(u *backend.Unique) error { u.Scope = backend.UntilStarted; return nil }
 }
 
-// For keeps the key for a time after the push at least, even if the job ends
-// sooner.
+// For keeps the key for a time after the push at least, even if the job is done
+// or has failed sooner. So long the job is kept, too, whatever its [Keep] says. A
+// job that is cancelled or deleted gives the key back; see also
+// [Queue.FreeKeys].
 func For(d time.Duration) UniqueOption {
 	return func(u *backend.Unique) error {
 		if u.For = d; d <= 0 || d > maxDelay {

@@ -136,7 +136,7 @@ func checkFilter(f Filter) error {
 // with req, or nil. Operate must call it before it writes.
 func CheckOperate(req OperateRequest) error {
 	switch {
-	case req.Op < OpRetry || req.Op > OpDelete:
+	case req.Op < OpRetry || req.Op > OpFree:
 		return fmt.Errorf("%w: unknown operation %d", ErrInvalid, req.Op)
 	case req.Limit < 0 || req.Limit > maxPage:
 		return fmt.Errorf("%w: operate limit %d is not within 1 and %d", ErrInvalid, req.Limit, maxPage)

@@ -14,6 +14,8 @@ type Filter struct {
 	State State
 	// Key is the unique or the serial key.
 	Key string
+	// HasKey selects the jobs that have a unique key now.
+	HasKey bool
 	// Error is text within the last error, in the same case.
 	Error string
 	// Since and Until bound when the job finished, or was pushed if it has
@@ -23,10 +25,11 @@ type Filter struct {
 
 // All reports whether f selects every job.
 func (f Filter) All() bool {
-	return f.IDs == nil && f.Name == "" && f.State == 0 && f.Key == "" && f.Error == "" && f.Since.IsZero() && f.Until.IsZero()
+	return f.IDs == nil && f.Name == "" && f.State == 0 && f.Key == "" && !f.HasKey && f.Error == "" && f.Since.IsZero() && f.Until.IsZero()
 }
 
-// Matches reports whether f selects a job, of which Errors must be complete.
+// Matches reports whether f selects a job, of which Errors must be complete. It
+// takes a running job for one that has its unique key.
 func (f Filter) Matches(job *Info) bool {
 	at := job.FinishedAt
 	if at.IsZero() {
@@ -40,6 +43,7 @@ func (f Filter) Matches(job *Info) bool {
 		(f.Name == "" || f.Name == job.Name) &&
 		(f.State == 0 || f.State == job.State) &&
 		(f.Key == "" || f.Key == job.UniqueKey || f.Key == job.SerialKey) &&
+		(!f.HasKey || job.UniqueKey != "" && (!job.State.Terminal() || !job.KeyUntil.IsZero())) &&
 		strings.Contains(lastError, f.Error) &&
 		(f.Since.IsZero() || !at.Before(f.Since)) &&
 		(f.Until.IsZero() || at.Before(f.Until))
@@ -64,9 +68,12 @@ const (
 	// failure's error, or with CancelledError if there is none. A repeat of
 	// what its worker sent succeeds.
 	OpCancel
-	// OpDelete deletes a job that is not running, and gives its keys back,
-	// but for what [Unique] says of For.
+	// OpDelete deletes a job that is not running, and gives its keys back.
 	OpDelete
+	// OpFree gives back a unique key that a job keeps by [Unique.For] alone: a
+	// job that is done or failed, or that has started and has the scope
+	// UntilStarted.
+	OpFree
 )
 
 // An OperateRequest applies an operation to a page of jobs.

@@ -117,6 +117,9 @@ type Info struct {
 	ExpiresAt time.Time
 	// UniqueKey and SerialKey are the job's keys, if it has any.
 	UniqueKey, SerialKey string
+	// KeyUntil is until when the unique key is kept at least, see Unique.For;
+	// zero if that is over, or the job does not have the key.
+	KeyUntil time.Time
 	// BlockedBy is the head that a blocked job waits for, see NewJob.Serial.
 	BlockedBy int64
 	// Cancelling is set on a running job that an operator has cancelled.
@@ -195,9 +198,8 @@ type Finding struct {
 
 // An Exporter is a Backend whose jobs can be carried to another store.
 type Exporter interface {
-	// Export returns a page of jobs, lowest ID first, and one of the unique
-	// keys that are kept for deleted jobs, ordered by name and key, byte by
-	// byte. Each job is whole and as it is at one time. A page ends before
+	// Export returns a page of jobs, lowest ID first. Each job is whole and as
+	// it is at one time. A page ends before
 	// its payloads exceed [DefaultMaxBytes], but has one job at least; only
 	// an empty page is the last. A job that is stored from the first page to
 	// the last is in one of them exactly. A request in which [CheckExport]
@@ -219,8 +221,8 @@ type Importer interface {
 	//
 	// A job that is to wait takes its unique key; if another has that, it is
 	// Cancelled with [SupersededError] as one that is to wait again. A key
-	// is kept until KeyUntil for a finished job too, and so is a KeptKey,
-	// unless another job has it.
+	// is kept until KeyUntil for a done or failed job too, unless another job
+	// has it.
 	//
 	// A job that is to wait and has a serial key is its head if the key has
 	// none, and then it is not blocked. If it was not Blocked it takes the

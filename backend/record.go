@@ -17,32 +17,17 @@ type Record struct {
 	Info
 	// Scope of the unique key.
 	Scope Scope
-	// KeyUntil is how long the unique key is kept at least, see Unique.For;
-	// zero if that is over, or another job has the key.
-	KeyUntil time.Time
-}
-
-// A KeptKey is a unique key that is kept although its job is deleted, see
-// [Unique.For].
-type KeptKey struct {
-	Name, Key string
-	Job       int64
-	Until     time.Time
 }
 
 // An ExportRequest asks for a page.
 type ExportRequest struct {
 	// After is where the page of jobs begins: only IDs above.
 	After int64
-	// AfterKey is where the page of keys begins: only those behind its Name
-	// and Key.
-	AfterKey KeptKey
-	// Jobs and Keys are how many of each to return, at most 1000; zero is
-	// none.
-	Jobs, Keys int
+	// Jobs is how many to return, at most 1000; zero is none.
+	Jobs int
 }
 
-// MaxBatch is how many jobs, keys and schedules a [Batch] may have, each.
+// MaxBatch is how many jobs and schedules a [Batch] may have, each.
 const MaxBatch = maxPage
 
 // A Batch is what Export returns and Import takes.
@@ -51,7 +36,6 @@ type Batch struct {
 	// must behave as if it had.
 	LastID int64
 	Jobs   []Record
-	Keys   []KeptKey
 	// Schedules are only for Import; [Scheduler] shows them.
 	Schedules []Schedule
 }
@@ -76,8 +60,6 @@ func CheckExport(req ExportRequest) error {
 		return fmt.Errorf("%w: export after ID %d", ErrInvalid, req.After)
 	case req.Jobs < 0 || req.Jobs > maxPage:
 		return fmt.Errorf("%w: export of %d jobs is not within 0 and %d", ErrInvalid, req.Jobs, maxPage)
-	case req.Keys < 0 || req.Keys > maxPage:
-		return fmt.Errorf("%w: export of %d keys is not within 0 and %d", ErrInvalid, req.Keys, maxPage)
 	}
 	return nil
 }
@@ -92,7 +74,7 @@ func CheckBatch(b Batch) error {
 	if b.LastID < 0 || b.LastID > MaxID {
 		return fmt.Errorf("%w: the last ID is %d, not within 0 and %d", ErrInvalid, b.LastID, int64(MaxID))
 	}
-	if n := max(len(b.Jobs), len(b.Keys), len(b.Schedules)); n > MaxBatch {
+	if n := max(len(b.Jobs), len(b.Schedules)); n > MaxBatch {
 		return fmt.Errorf("%w: a batch of %d, at most %d", ErrInvalid, n, MaxBatch)
 	}
 	last := int64(0)
@@ -104,16 +86,6 @@ func CheckBatch(b Batch) error {
 		last = r.ID
 		if fault := r.fault(); fault != "" {
 			return fmt.Errorf("%w: job %d: %s", ErrInvalid, r.ID, fault)
-		}
-	}
-	for _, k := range b.Keys {
-		switch {
-		case checkName(k.Name) != "":
-			return fmt.Errorf("%w: kept key: name %q %s", ErrInvalid, k.Name, checkName(k.Name))
-		case k.Key == "" || k.Job <= 0 || k.Job > MaxID || k.Until.IsZero():
-			return fmt.Errorf("%w: kept key %q of %s: it needs a key, a job and a time", ErrInvalid, k.Key, k.Name)
-		case CheckKey(k.Key) != nil:
-			return fmt.Errorf("kept key of %s: %w", k.Name, CheckKey(k.Key))
 		}
 	}
 	return CheckSchedules(b.Schedules)

@@ -19,8 +19,10 @@ type Unique struct {
 	Key string
 	// Scope says until when the job has the key.
 	Scope Scope
-	// For is how long after the push the key is kept at least, however soon
-	// the job ends, or is deleted; zero is no longer than Scope says.
+	// For is how long after the push the key is kept at least, though the job
+	// is done or failed sooner; zero is no longer than Scope says. A job that
+	// is cancelled or deleted gives the key back at once. History does not
+	// delete a job that keeps its key.
 	For time.Duration
 	// Conflict says what a push does whose key is taken.
 	Conflict Conflict
@@ -43,8 +45,7 @@ type Conflict uint8
 // The ways to resolve a conflict.
 const (
 	// KeepFirst stores nothing and returns the ID of the job that has the
-	// key, which is committed, as a Duplicate. While the key is kept by For
-	// that is the job that had it, finished or deleted.
+	// key, as a Duplicate. That job exists, finished if For keeps the key.
 	KeepFirst Conflict = iota
 	// Replace gives the job that has the key, and waits, this job's payload,
 	// metadata, priority, delay and expiry, the last two counted from now,

@@ -137,7 +137,6 @@ func (o *file) discard() {
 // A carried is what export and import print with --json.
 type carried struct {
 	Jobs       int64  `json:"jobs"`
-	Keys       int64  `json:"keys"`
 	Schedules  int64  `json:"schedules"`
 	Settings   int64  `json:"settings"`
 	Present    int64  `json:"present"`
@@ -149,7 +148,7 @@ type carried struct {
 // transferred prints what was done.
 func (s *screen) transferred(past, where string, t *plainjobs.Transfer) error {
 	if s.json {
-		return s.object(carried{t.Jobs, t.Keys, t.Schedules, t.Settings, t.Present, t.Superseded, t.Pruned, t.Sum})
+		return s.object(carried{t.Jobs, t.Schedules, t.Settings, t.Present, t.Superseded, t.Pruned, t.Sum})
 	}
 	s.say("%s %s %s; sha256 %s", past, whatWas(t), where, t.Sum)
 	if n := t.Present; n > 0 {
@@ -179,7 +178,7 @@ func whatWas(t *plainjobs.Transfer) string {
 	for _, p := range []struct {
 		n    int64
 		what string
-	}{{t.Keys, "kept key"}, {t.Schedules, "schedule"}, {t.Settings, "setting"}} {
+	}{{t.Schedules, "schedule"}, {t.Settings, "setting"}} {
 		if p.n > 0 {
 			parts = append(parts, plural(p.n, p.what))
 		}

@@ -24,8 +24,8 @@ func (e *env) export(b backend.Backend, req backend.ExportRequest) backend.Batch
 	if err != nil {
 		e.Fatalf("Export: %v", err)
 	}
-	if len(batch.Jobs) > req.Jobs || len(batch.Keys) > req.Keys {
-		e.Fatalf("Export(%+v) returned %d jobs and %d keys", req, len(batch.Jobs), len(batch.Keys))
+	if len(batch.Jobs) > req.Jobs {
+		e.Fatalf("Export(%+v) returned %d jobs", req, len(batch.Jobs))
 	}
 	return batch
 }
@@ -33,19 +33,15 @@ func (e *env) export(b backend.Backend, req backend.ExportRequest) backend.Batch
 // exportAll returns all that is stored, read in pages of n.
 func (e *env) exportAll(b backend.Backend, n int) (all backend.Batch) {
 	e.Helper()
-	req := backend.ExportRequest{Jobs: n, Keys: n}
+	req := backend.ExportRequest{Jobs: n}
 	for range 1000 {
 		batch := e.export(b, req)
 		all.LastID = batch.LastID
-		if len(batch.Jobs) == 0 && len(batch.Keys) == 0 {
+		if len(batch.Jobs) == 0 {
 			return all
 		}
-		if all.Jobs = append(all.Jobs, batch.Jobs...); len(batch.Jobs) > 0 {
-			req.After = batch.Jobs[len(batch.Jobs)-1].ID
-		}
-		if all.Keys = append(all.Keys, batch.Keys...); len(batch.Keys) > 0 {
-			req.AfterKey = batch.Keys[len(batch.Keys)-1]
-		}
+		all.Jobs = append(all.Jobs, batch.Jobs...)
+		req.After = batch.Jobs[len(batch.Jobs)-1].ID
 	}
 	e.Fatalf("Export does not end")
 	return all
@@ -173,11 +169,11 @@ func (e *env) live() {
 			e.claim1(e.b, w, name+"-run")
 			e.push1(e.b, uniqueJob(name+"-done", backend.Unique{Key: "done", Scope: scope, For: held}))
 			e.complete(e.b, e.claim1(e.b, w, name+"-done").Lease)
-			gone := e.push1(e.b, uniqueJob(name+"-gone", backend.Unique{Key: "gone", Scope: scope, For: held})).ID
-			if _, ok := e.b.(backend.Operator); ok {
-				e.wantAffected("Delete", backend.OpDelete, []int64{gone}, gone)
-			}
 		}
+	}
+	if _, ok := e.b.(backend.Operator); ok {
+		last := e.push(e.b, "gone", 1)
+		e.wantAffected("Delete", backend.OpDelete, last, last...)
 	}
 }
 
@@ -189,16 +185,13 @@ var exportCases = []testCase{{
 		before := e.exportAll(e.b, 1000)
 		for i := range before.Jobs {
 			info := e.get(before.Jobs[i].ID)
-			shown := backend.Record{Info: info, Scope: before.Jobs[i].Scope, KeyUntil: before.Jobs[i].KeyUntil}
+			shown := backend.Record{Info: info, Scope: before.Jobs[i].Scope}
 			wantSame(e, "the job as Get shows it", []backend.Record{before.Jobs[i]}, []backend.Record{shown})
 		}
 		to := e.elsewhere()
 		e.wantImported(to, before)
 		after := e.exportAll(to, 1000)
 		wantSame(e, "imported", after.Jobs, released(before.Jobs))
-		if !slices.Equal(after.Keys, before.Keys) {
-			e.Errorf("kept keys are %v, want %v", after.Keys, before.Keys)
-		}
 		if after.LastID != before.LastID {
 			e.Errorf("the last ID is %d, want %d", after.LastID, before.LastID)
 		}
@@ -206,20 +199,9 @@ var exportCases = []testCase{{
 	},
 }, {
 	name: "export/pages",
-	rule: "jobs come lowest ID first and kept keys by name and key, in pages that together are the whole, after what is asked for",
+	rule: "jobs come lowest ID first, in pages that together are the whole, after what is asked for",
 	run: func(e *env) {
 		ids := e.push(e.b, "a", 25)
-		var keys []string
-		if _, ok := e.b.(backend.Operator); ok {
-			for _, key := range []string{"z", "A", "é", "a", "a b", "\"", "m"} {
-				for _, name := range []string{"n", "B", "ö"} {
-					id := e.push1(e.b, uniqueJob(name, backend.Unique{Key: key, For: time.Hour})).ID
-					e.wantAffected("Delete", backend.OpDelete, []int64{id}, id)
-					keys = append(keys, name+"\x00"+key)
-				}
-			}
-		}
-		slices.Sort(keys)
 		for _, n := range []int{1, 3, 1000} {
 			all := e.exportAll(e.b, n)
 			var got []int64
@@ -229,15 +211,8 @@ var exportCases = []testCase{{
 			if !slices.Equal(got, ids) {
 				e.Errorf("pages of %d have the jobs %v, want %v", n, got, ids)
 			}
-			var kept []string
-			for _, k := range all.Keys {
-				kept = append(kept, k.Name+"\x00"+k.Key)
-			}
-			if !slices.Equal(kept, keys) {
-				e.Errorf("pages of %d have the keys %q, want %q", n, kept, keys)
-			}
 		}
-		if b := e.export(e.b, backend.ExportRequest{After: ids[9], Jobs: 2}); len(b.Jobs) != 2 || b.Jobs[0].ID != ids[10] || b.Keys != nil {
+		if b := e.export(e.b, backend.ExportRequest{After: ids[9], Jobs: 2}); len(b.Jobs) != 2 || b.Jobs[0].ID != ids[10] {
 			e.Errorf("Export after the tenth = %+v", b)
 		}
 	},
@@ -266,7 +241,7 @@ var exportCases = []testCase{{
 	name: "export/invalid",
 	rule: "requests and batches that break a rule are refused, and nothing of them is stored",
 	run: func(e *env) {
-		for _, req := range []backend.ExportRequest{{After: -1}, {Jobs: 1001}, {Jobs: -1}, {Keys: 1001}, {Keys: -1}} {
+		for _, req := range []backend.ExportRequest{{After: -1}, {Jobs: 1001}, {Jobs: -1}} {
 			if _, err := capability[backend.Exporter](e, e.b).Export(e.ctx, req); !errors.Is(err, backend.ErrInvalid) {
 				e.Errorf("Export(%+v) = %v, want ErrInvalid", req, err)
 			}
@@ -281,7 +256,6 @@ var exportCases = []testCase{{
 			"unfinished":      func(b *backend.Batch) { b.Jobs[1].State = backend.Done },
 			"blocked by none": func(b *backend.Batch) { b.Jobs[1].State = backend.Blocked },
 			"a schedule":      func(b *backend.Batch) { b.Schedules = []backend.Schedule{{Name: "x"}} },
-			"a key":           func(b *backend.Batch) { b.Keys = []backend.KeptKey{{Name: "x", Key: "k", Job: 4}} },
 		} {
 			batch := backend.Batch{Jobs: []backend.Record{good, record(2, "b", backend.Pending)}}
 			spoil(&batch)
@@ -340,7 +314,7 @@ var exportCases = []testCase{{
 	rule: "a batch with a job whose ID another has is refused as a whole",
 	run: func(e *env) {
 		e.wantImported(e.b, backend.Batch{Jobs: []backend.Record{record(500, "a", backend.Pending)}})
-		batch := backend.Batch{LastID: 900, Keys: []backend.KeptKey{{Name: "b", Key: "k", Job: 8, Until: time.Now().Add(time.Hour)}}}
+		batch := backend.Batch{LastID: 900}
 		for id := int64(496); id < 503; id++ {
 			batch.Jobs = append(batch.Jobs, keyed(record(id, "b", backend.Pending), "", "s"))
 		}
@@ -349,7 +323,6 @@ var exportCases = []testCase{{
 			e.Errorf("Import = %v, want ErrDuplicate", err)
 		}
 		e.wantCounts("a pending=1")
-		e.wantNew("with the key of the refused batch", uniqueJob("b", backend.Unique{Key: "k"}))
 	},
 }, {
 	name: "import/running",
@@ -389,7 +362,7 @@ var exportCases = []testCase{{
 	},
 }, {
 	name: "import/unique",
-	rule: "the keys of imported jobs are taken as long as they were: while the job waits, and until their time when it has ended or is deleted",
+	rule: "the keys of imported jobs are taken as long as they were: while the job waits, and until their time when it is done or has failed",
 	run: func(e *env) {
 		until := time.Now().Add(50 * e.unit)
 		if e.store.Advance == nil {
@@ -397,21 +370,22 @@ var exportCases = []testCase{{
 		}
 		waits, held := keyed(record(1, "a", backend.Pending), "waits", ""), keyed(record(2, "a", backend.Done), "held", "")
 		free := keyed(record(3, "a", backend.Done), "free", "")
-		held.KeyUntil = until
+		cancelled, old := keyed(record(4, "a", backend.Cancelled), "cancelled", ""), keyed(record(5, "a", backend.Done), "old", "")
+		old.CreatedAt, old.RunAt, old.FinishedAt = old.CreatedAt.AddDate(-1, 0, 0), old.RunAt.AddDate(-1, 0, 0), old.FinishedAt.AddDate(-1, 0, 0)
+		held.KeyUntil, cancelled.KeyUntil, old.KeyUntil = until, until, until
 		e.wantImported(e.b, backend.Batch{
-			Jobs: []backend.Record{waits, held, free},
-			Keys: []backend.KeptKey{{Name: "a", Key: "deleted", Job: 9, Until: until}, {Name: "a", Key: "waits", Job: 8, Until: until}},
+			Jobs: []backend.Record{waits, held, free, cancelled, old},
 		})
 		e.wantDuplicate("of one that waits", uniqueJob("a", backend.Unique{Key: "waits"}), 1)
 		e.wantDuplicate("of one that is kept", uniqueJob("a", backend.Unique{Key: "held"}), 2)
-		e.wantDuplicate("of one that is deleted", uniqueJob("a", backend.Unique{Key: "deleted"}), 9)
+		e.wantDuplicate("of one that is past its keep", uniqueJob("a", backend.Unique{Key: "old"}), 5)
+		e.wantNew("of one that is cancelled", uniqueJob("a", backend.Unique{Key: "cancelled"}))
 		e.wantNew("of one that is finished", uniqueJob("a", backend.Unique{Key: "free"}))
-		e.complete(e.b, e.claim1(e.b, e.worker(), "a").Lease)
+		e.complete(e.b, e.claim(e.b, e.worker(), 1, "a")[0].Lease)
 		e.wantNew("of one that has ended here", uniqueJob("a", backend.Unique{Key: "waits"}))
 		e.advance(time.Until(until) + e.unit)
 		e.reap(e.b, backend.ReapRequest{})
 		e.wantNew("when the time is over", uniqueJob("a", backend.Unique{Key: "held"}))
-		e.wantNew("when the time is over", uniqueJob("a", backend.Unique{Key: "deleted"}))
 	},
 }, {
 	name: "import/superseded",

@@ -79,10 +79,6 @@ var exportMutants = []mutant{{
 	rejected: []string{"export/lossless", "import/unique"},
 	make:     carries(carrier{in: func(r *backend.Record) { r.KeyUntil = time.Time{} }}),
 }, {
-	rule:     "a key is not kept for a deleted job",
-	rejected: []string{"export/lossless", "import/unique"},
-	make:     carries(carrier{batch: func(b *backend.Batch) { b.Keys = nil }}),
-}, {
 	rule:     "the first of a serial key that comes is its head",
 	rejected: []string{"import/serial"},
 	make: carries(carrier{in: func(r *backend.Record) {

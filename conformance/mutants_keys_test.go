@@ -27,7 +27,7 @@ var keyMutants = []mutant{{
 	make:     alters(altered{push: func(j *backend.NewJob) { j.Unique = backend.Unique{} }}),
 }, {
 	rule:     "a unique key is kept when its job has ended",
-	rejected: []string{"unique/until-finished", "unique/until-started", "operate/delete-keys", "expiry/keys"},
+	rejected: []string{"unique/until-finished", "unique/until-started"},
 	make: alters(altered{push: func(j *backend.NewJob) {
 		if j.Unique.Key != "" && j.Unique.Conflict != backend.Replace {
 			j.Unique.For = years
@@ -43,8 +43,22 @@ var keyMutants = []mutant{{
 	}}),
 }, {
 	rule:     "a unique key is kept no longer than its job",
-	rejected: []string{"unique/for", "unique/for-deleted", "operate/delete-keys"},
+	rejected: []string{"unique/for", "unique/for-history", "operate/free"},
 	make:     alters(altered{push: func(j *backend.NewJob) { j.Unique.For = 0 }}),
+}, {
+	rule:     "a unique key outlives its job that is cancelled or deleted",
+	rejected: []string{"unique/for-cancelled", "operate/delete-keys", "expiry/keys"},
+	make: func(m *memory.Backend, _ *Clock) backend.Backend {
+		return &keysOutlive{Backend: m, ids: map[string]int64{}}
+	},
+}, {
+	rule:     "a key is freed by deleting its job",
+	rejected: []string{"operate/free"},
+	make: alters(altered{operate: func(r *backend.OperateRequest) {
+		if r.Op == backend.OpFree {
+			r.Op = backend.OpDelete
+		}
+	}}),
 }, {
 	rule:     "a retry forgets its unique key",
 	rejected: []string{"unique/retaken", "unique/superseded"},
@@ -107,6 +121,29 @@ var keyMutants = []mutant{{
 	rejected: []string{"push/metadata", "read/payloads"},
 	make:     alters(altered{push: func(j *backend.NewJob) { j.Metadata = nil }}),
 }}
+
+// keysOutlive remembers who had a key.
+type keysOutlive struct {
+	*memory.Backend
+	mu  sync.Mutex
+	ids map[string]int64
+}
+
+func (b *keysOutlive) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	key := jobs[0].Name + "\x00" + jobs[0].Unique.Key
+	if id := b.ids[key]; id != 0 {
+		if _, err := b.Get(ctx, id); err != nil || jobs[0].Unique.For > 0 || jobs[0].Expires > 0 {
+			return []backend.Pushed{{ID: id, Duplicate: true}}, nil
+		}
+	}
+	pushed, err := b.Backend.Push(ctx, jobs)
+	if err == nil && jobs[0].Unique.Key != "" {
+		b.ids[key] = pushed[0].ID
+	}
+	return pushed, err
+}
 
 // ownUnique finds duplicates of single pushes itself.
 type ownUnique struct {

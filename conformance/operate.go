@@ -10,6 +10,19 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
+// wantHaveKeys lists the jobs of a name that have unique keys.
+func (e *env) wantHaveKeys(name string, ids ...int64) {
+	e.Helper()
+	page, err := e.reader().List(e.ctx, backend.ListRequest{Filter: backend.Filter{Name: name, HasKey: true}})
+	var got []int64
+	for _, j := range page.Jobs {
+		got = append(got, j.ID)
+	}
+	if err != nil || !slices.Equal(got, ids) {
+		e.Errorf("List of jobs that have unique keys = %v, %v; want %v", got, err, ids)
+	}
+}
+
 var operateCases = []testCase{{
 	name: "operate/retry",
 	rule: "a retried job waits as if it were new, but for its errors, and no old lease settles it",
@@ -293,7 +306,7 @@ var operateCases = []testCase{{
 	},
 }, {
 	name: "operate/delete-keys",
-	rule: "a job that is deleted gives its keys back, but for one that is kept for a time",
+	rule: "a job that is deleted gives its keys back, also one that For would keep, and when it is done or has failed",
 	run: func(e *env) {
 		ids := e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"), serialJob("a", "k"))
 		e.wantAffected("Delete of a blocked job", backend.OpDelete, ids[1:2], ids[1])
@@ -304,10 +317,51 @@ var operateCases = []testCase{{
 		id := e.wantNew("the first", job)
 		e.wantAffected("Delete", backend.OpDelete, []int64{id}, id)
 		e.wantNew("after Delete", job)
-		job = uniqueJob("b", backend.Unique{Key: "kept", For: 50 * e.unit})
-		id = e.wantNew("the first", job)
-		e.wantAffected("Delete", backend.OpDelete, []int64{id}, id)
-		e.wantDuplicate("after Delete", job, id)
+		for _, end := range append([]way{{name: "wait"}}, out...) {
+			for _, scope := range []backend.Scope{backend.UntilFinished, backend.UntilStarted} {
+				job := uniqueJob(fmt.Sprint(end.job(), scope), backend.Unique{Key: "kept", Scope: scope, For: 50 * e.unit})
+				id := e.wantNew("the first", job)
+				if end.take != nil {
+					w := e.worker()
+					end.take(e, w, e.claim1(e.b, w, job.Name))
+				}
+				e.wantAffected("Delete", backend.OpDelete, []int64{id}, id)
+				other := e.wantNew("after Delete", job)
+				e.wantDuplicate("after Delete and Push", job, other)
+			}
+		}
+	},
+}, {
+	name: "operate/free",
+	rule: "OpFree gives back a unique key that is kept by For alone, and leaves the job; it leaves one alone that waits, or that runs and has its key until it is finished",
+	run: func(e *env) {
+		w := e.worker()
+		for _, scope := range []backend.Scope{backend.UntilFinished, backend.UntilStarted} {
+			job := uniqueJob(fmt.Sprint("a", scope), backend.Unique{Key: "k", Scope: scope, For: 50 * e.unit})
+			id := e.wantNew("the first", job)
+			e.wantAffected("Free of one that waits", backend.OpFree, []int64{id})
+			j := e.claim1(e.b, w, job.Name)
+			if scope == backend.UntilFinished {
+				e.wantAffected("Free of one that runs", backend.OpFree, []int64{id})
+				e.wantDuplicate("before it is free", job, id)
+			}
+			e.complete(e.b, j.Lease)
+			e.wantDuplicate("before it is free", job, id)
+			e.wantHaveKeys(job.Name, id)
+			e.wantAffected("Free", backend.OpFree, []int64{id}, id)
+			e.wantAffected("Free again", backend.OpFree, []int64{id})
+			e.wantState(id, backend.Done)
+			if info := e.get(id); !info.KeyUntil.IsZero() || info.UniqueKey != "k" {
+				e.Errorf("after Free the job is %+v", info)
+			}
+			e.wantHaveKeys(job.Name)
+			other := e.wantNew("after Free", job)
+			e.wantHaveKeys(job.Name, other)
+			if info := e.get(other); info.KeyUntil.IsZero() || info.KeyUntil.Before(info.CreatedAt.Add(50*e.unit-time.Millisecond)) {
+				e.Errorf("the job that has the key is %+v", info)
+			}
+		}
+		e.wantAffected("Free of a job without a key", backend.OpFree, e.push(e.b, "b", 1))
 	},
 }, {
 	name: "operate/pages",

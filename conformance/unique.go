@@ -254,7 +254,7 @@ var uniqueCases = []testCase{{
 	},
 }, {
 	name: "unique/for",
-	rule: "with For the key is kept for that time after the push, though the job is finished, and KeepFirst returns that job",
+	rule: "with For the key is kept for that time after the push, though the job is done or has failed, and KeepFirst returns that job",
 	run: func(e *env) {
 		for _, scope := range []backend.Scope{backend.UntilFinished, backend.UntilStarted} {
 			job := uniqueJob(fmt.Sprint("a", scope), backend.Unique{Key: "k", Scope: scope, For: 20 * e.unit})
@@ -272,14 +272,16 @@ var uniqueCases = []testCase{{
 			e.advance(21 * e.unit) // a job that is not finished keeps it longer
 			e.reap(e.b, backend.ReapRequest{})
 			e.wantDuplicate("pending after the time", job, id)
-			e.complete(e.b, e.claim1(e.b, w, job.Name).Lease)
-			e.wantNew("done after the time", job)
+			e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, w, job.Name).Lease, Ending: backend.EndFailed})
+			id = e.wantNew("failed after the time", job)
+			e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, w, job.Name).Lease, Ending: backend.EndFailed})
+			e.wantDuplicate("failed before the time", job, id)
 		}
 	},
 }, {
-	name: "unique/for-deleted",
-	rule: "with For the key is kept though the job is deleted; without, deleting the job gives it back",
-	opts: Options{History: backend.History{Done: -1}},
+	name: "unique/for-history",
+	rule: "history does not delete a job that keeps its unique key, so that the ID of a duplicate is that of a job; it deletes it when the time is over",
+	opts: Options{History: backend.History{Done: -1, Failed: -1, Rows: 1}},
 	run: func(e *env) {
 		w := e.worker()
 		job := uniqueJob("a", backend.Unique{Key: "k"})
@@ -287,17 +289,65 @@ var uniqueCases = []testCase{{
 		e.complete(e.b, e.claim1(e.b, w, "a").Lease)
 		e.wantState(id, 0)
 		e.wantNew("deleted", job)
-		job.Unique = backend.Unique{Key: "kept", For: 20 * e.unit}
-		id = e.wantNew("the first", job)
-		for _, j := range e.claim(e.b, w, 2, "a") {
-			e.complete(e.b, j.Lease)
+		e.complete(e.b, e.claim1(e.b, w, "a").Lease)
+		ends := map[string]way{"a": out[0], "b": out[1]}
+		var ids []int64
+		for _, name := range []string{"a", "b"} {
+			for _, key := range []string{"k", "l"} {
+				id := e.wantNew("the first", uniqueJob(name, backend.Unique{Key: key, For: 20 * e.unit}))
+				ends[name].take(e, w, e.claim1(e.b, w, name))
+				ids = append(ids, id)
+			}
 		}
-		e.wantState(id, 0)
+		other := e.push(e.b, "a", 1)[0]
+		e.complete(e.b, e.claim1(e.b, w, "a").Lease)
+		e.wantState(other, 0)
+		e.advance(10 * e.unit)
 		e.reap(e.b, backend.ReapRequest{})
-		e.wantDuplicate("deleted and kept", job, id)
-		e.advance(20 * e.unit)
-		e.reap(e.b, backend.ReapRequest{})
+		for i, id := range ids {
+			job := uniqueJob([]string{"a", "b"}[i/2], backend.Unique{Key: []string{"k", "l"}[i%2]})
+			e.wantDuplicate("before the time", job, id)
+			if info := e.get(id); !info.State.Terminal() || info.KeyUntil.IsZero() {
+				e.Errorf("the job that keeps its key is %+v", info)
+			}
+		}
+		e.advance(10 * e.unit)
+		for range 3 {
+			e.reap(e.b, backend.ReapRequest{})
+		}
+		e.wantCounts("")
 		e.wantNew("after the time", job)
+	},
+}, {
+	name: "unique/for-cancelled",
+	rule: "a job that is cancelled, by whomever and in whatever state, gives its unique key back, whatever For says",
+	run: func(e *env) {
+		w := e.worker()
+		for _, scope := range []backend.Scope{backend.UntilFinished, backend.UntilStarted} {
+			job := func(name string) backend.NewJob {
+				return uniqueJob(fmt.Sprint(name, scope), backend.Unique{Key: "k", Scope: scope, For: 50 * e.unit})
+			}
+			e.wantNew("the first", job("handler"))
+			j := e.claim1(e.b, w, job("handler").Name)
+			e.fail(e.b, backend.Failure{Lease: j.Lease, Ending: backend.EndCancelled})
+			e.wantNew("cancelled by its handler", job("handler"))
+			e.wantNew("the first", expiring(e.unit/2, job("expires")))
+			e.advance(e.unit)
+			e.reap(e.b, backend.ReapRequest{})
+			e.wantNew("expired", job("expires"))
+			if _, ok := e.b.(backend.Operator); !ok {
+				continue
+			}
+			waits := e.wantNew("the first", job("waits"))
+			e.wantAffected("Cancel", backend.OpCancel, []int64{waits}, waits)
+			e.wantNew("cancelled while it waited", job("waits"))
+			runs := e.wantNew("the first", job("runs"))
+			w := e.worker()
+			j = e.claim1(e.b, w, job("runs").Name)
+			e.wantAffected("Cancel", backend.OpCancel, []int64{runs}, runs)
+			e.fail(e.b, backend.Failure{Lease: j.Lease, Ending: backend.EndRetry, Delay: e.unit})
+			e.wantNew("cancelled while it ran", job("runs"))
+		}
 	},
 }, {
 	name: "unique/for-itself",

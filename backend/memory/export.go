@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -30,46 +29,19 @@ func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backen
 		}
 		batch.Jobs = append(batch.Jobs, j.whole(now))
 	}
-	if req.Keys > 0 {
-		batch.Keys = b.keptKeys(req.AfterKey, req.Keys, now)
-	}
 	return batch, nil
 }
 
 // whole returns j with all that belongs to it.
 func (j *job) whole(now int64) backend.Record {
-	r := backend.Record{Info: j.info()}
+	r := backend.Record{Info: j.info(now)}
 	j.showData(&r.Info)
 	r.Errors = slices.Clone(j.errors)
 	if m := j.more; m != nil {
 		r.Result = bytes.Clone(m.result)
 		r.Scope = m.scope
-		if u := j.name.uniques[m.unique]; u != nil && u.job == j && u.until > now {
-			r.KeyUntil = instant(u.until)
-		}
 	}
 	return r
-}
-
-// keptKeys returns a page of the keys that deleted jobs have left.
-func (b *Backend) keptKeys(after backend.KeptKey, limit int, now int64) (keys []backend.KeptKey) {
-	for _, text := range slices.Sorted(maps.Keys(b.names)) {
-		n := b.names[text]
-		if text < after.Name {
-			continue
-		}
-		for _, key := range slices.Sorted(maps.Keys(n.uniques)) {
-			u := n.uniques[key]
-			if text == after.Name && key <= after.Key || u.job.state != gone || u.until <= now {
-				continue
-			}
-			if len(keys) == limit {
-				return keys
-			}
-			keys = append(keys, backend.KeptKey{Name: text, Key: key, Job: u.job.id, Until: instant(u.until)})
-		}
-	}
-	return keys
 }
 
 // maxID is the greatest ID that fits: the table has a slot for each page of IDs.
@@ -103,9 +75,6 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 	for _, r := range batch.Jobs {
 		b.importJob(r.Arrive(instant(now)), now, &result)
 	}
-	for _, k := range batch.Keys {
-		b.importKey(k, now)
-	}
 	for _, s := range batch.Schedules {
 		if old := b.schedules[s.Name]; old == nil || !old.Last.After(s.Last) {
 			s.Next, s.Last, s.RemovedAt = micros(s.Next), micros(s.Last), micros(s.RemovedAt)
@@ -118,11 +87,12 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 // importJob stores a job that has arrived, unless it is there.
 func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportResult) {
 	n := b.name(r.Name)
+	keeps := r.KeyUntil.UnixMicro() > now && (r.State == backend.Done || r.State == backend.Failed) && n.holder(r.UniqueKey, now) == nil
 	switch {
 	case b.jobs.get(r.ID) != nil:
 		result.Present++
 		return
-	case r.State.Terminal() && (n.history.Keep(r.State) < 0 || now-r.FinishedAt.UnixMicro() >= n.history.Keep(r.State).Microseconds()):
+	case r.State.Terminal() && !keeps && (n.history.Keep(r.State) < 0 || now-r.FinishedAt.UnixMicro() >= n.history.Keep(r.State).Microseconds()):
 		result.Pruned = append(result.Pruned, r.ID)
 		return
 	}
@@ -140,7 +110,7 @@ func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportR
 			unique: r.UniqueKey, scope: r.Scope, serial: r.SerialKey, metadata: bytes.Clone(r.Metadata), result: bytes.Clone(r.Result),
 			done: r.Done, total: r.Total,
 		}
-		if !r.KeyUntil.IsZero() {
+		if keeps || !r.State.Terminal() && !r.KeyUntil.IsZero() {
 			j.more.until = r.KeyUntil.UnixMicro()
 		}
 		if !r.ExpiresAt.IsZero() {
@@ -150,8 +120,10 @@ func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportR
 	b.jobs.put(j)
 	if r.State.Terminal() {
 		j.finished = r.FinishedAt.UnixMicro()
-		b.move(j, r.State, now)
-		b.importKey(backend.KeptKey{Name: r.Name, Key: r.UniqueKey, Job: r.ID, Until: r.KeyUntil}, now)
+		if keeps {
+			b.takeUnique(j, now)
+		}
+		b.move(j, r.State, now) // which gives the key back, but for its time
 		return
 	}
 	state := r.State
@@ -182,24 +154,6 @@ func (b *Backend) takeOver(j *job, now int64) {
 	head := l.head
 	l.head = j
 	b.move(head, backend.Pending, now)
-}
-
-// importKey keeps a key for a finished or deleted job, unless a job has it.
-func (b *Backend) importKey(k backend.KeptKey, now int64) {
-	n := b.name(k.Name)
-	if k.Key == "" || k.Until.IsZero() || k.Until.UnixMicro() <= now || n.holder(k.Key, now) != nil {
-		return
-	}
-	j := b.jobs.get(k.Job)
-	if j == nil || j.name != n || j.more == nil || j.more.unique != k.Key {
-		j = &job{id: k.Job, name: n, more: &more{unique: k.Key}} // in no state: deleted
-	}
-	j.more.until = k.Until.UnixMicro()
-	if n.uniques == nil {
-		n.uniques = map[string]*unique{}
-	}
-	n.uniques[k.Key] = &unique{job: j, until: j.more.until}
-	b.holds.push(j.more.until, j)
 }
 
 // micros returns t as it is kept.

@@ -35,6 +35,7 @@ type more struct {
 	unique   string
 	scope    backend.Scope
 	until    int64 // when the unique key may be free at the earliest
+	parked   bool  // in no queue of finished jobs, because of that
 	serial   string
 	expires  int64
 	metadata []byte
@@ -117,7 +118,7 @@ func (j *job) lastError() string {
 }
 
 // info returns j as lists show it, without what is long.
-func (j *job) info() backend.Info {
+func (j *job) info(now int64) backend.Info {
 	info := backend.Info{
 		ID:          j.id,
 		Name:        j.name.text,
@@ -138,6 +139,9 @@ func (j *job) info() backend.Info {
 	if m := j.more; m != nil {
 		info.ExpiresAt = instant(m.expires)
 		info.UniqueKey, info.SerialKey = m.unique, m.serial
+		if u := j.unique(now); u != nil && u.until > now {
+			info.KeyUntil = instant(u.until)
+		}
 		info.Done, info.Total = m.done, m.total
 	}
 	if j.state == backend.Blocked {

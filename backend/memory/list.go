@@ -20,13 +20,14 @@ const maxLook = 20_000
 // page, or zero if there is none.
 func (b *Backend) pageOf(f *backend.Filter, before int64, limit int, take func(*job) bool) (next int64) {
 	looked, taken := 0, 0
+	now := b.now()
 	for j := range b.below(f, cmp.Or(before, math.MaxInt64)) {
 		if taken == limit || looked == maxLook {
 			return next
 		}
 		next = j.id
 		looked++
-		if j.matches(f) && take(j) {
+		if j.matches(f, now) && take(j) {
 			taken++
 		}
 	}
@@ -49,9 +50,12 @@ func (b *Backend) below(f *backend.Filter, before int64) iter.Seq[*job] {
 }
 
 // matches reports whether f selects j. It leaves the IDs to below.
-func (j *job) matches(f *backend.Filter) bool {
+func (j *job) matches(f *backend.Filter, now int64) bool {
+	if f.HasKey && j.unique(now) == nil {
+		return false
+	}
 	rest := *f
-	rest.IDs = nil
+	rest.IDs, rest.HasKey = nil, false
 	info := backend.Info{
 		Name: j.name.text, State: j.state, CreatedAt: instant(j.created), FinishedAt: instant(j.finished), Errors: j.errors,
 	}
@@ -71,7 +75,7 @@ func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
 	if j == nil {
 		return backend.Info{}, fmt.Errorf("memory: get %d: %w", id, backend.ErrNotFound)
 	}
-	info := j.info()
+	info := j.info(b.now())
 	j.showData(&info)
 	info.Errors = slices.Clone(j.errors)
 	if j.more != nil {
@@ -92,7 +96,7 @@ func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Pa
 	defer b.mu.Unlock()
 	var page backend.Page
 	page.Next = b.pageOf(&req.Filter, req.Before, limit, func(j *job) bool {
-		info := j.info()
+		info := j.info(b.now())
 		if req.Payloads {
 			j.showData(&info)
 		}

@@ -24,11 +24,14 @@ func (b *Backend) move(j *job, s backend.State, now int64) {
 		if from != gone || j.finished == 0 { // an imported job has its time
 			j.finished = now
 		}
-		if n.history.Keep(s) < 0 {
+		if n.history.Keep(s) < 0 && !j.parks(s, now) {
 			s = gone
 		}
 	}
 	left := b.queue(j)
+	if j.more != nil && j.more.parked {
+		j.more.parked, left = false, nil
+	}
 	j.moves++
 	if from != gone {
 		n.counts[from]--
@@ -49,7 +52,9 @@ func (b *Backend) move(j *job, s backend.State, now int64) {
 	} else {
 		n.counts[s]++
 	}
-	if q := b.queue(j); q != nil {
+	if q := b.queue(j); j.parks(s, now) {
+		j.more.parked = true
+	} else if q != nil {
 		q.push(j.key(), j)
 	}
 	if s == backend.Pending || s == backend.Scheduled {
@@ -129,7 +134,7 @@ func (b *Backend) giveKeys(j *job, from backend.State, now int64) {
 		b.expiries.drop()
 	}
 	if j.state != backend.Running || j.more.scope == backend.UntilStarted {
-		j.giveUnique(now)
+		b.giveUnique(j, now)
 	}
 	if j.state != backend.Running && j.more.serial != "" {
 		b.giveLine(j, now)

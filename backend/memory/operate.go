@@ -20,16 +20,16 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 	defer b.mu.Unlock()
 	var result backend.OperateResult
 	var jobs []*job
+	now := b.now()
 	// What matches is found first, so that what happens to one job does not
 	// decide about another.
 	result.Next = b.pageOf(&req.Filter, req.Before, cmp.Or(req.Limit, 1000), func(j *job) bool {
-		if !means(req.Op, j.state) {
+		if !means(req.Op, j, now) {
 			return false
 		}
 		jobs = append(jobs, j)
 		return true
 	})
-	now := b.now()
 	if req.Op == backend.OpRetry { // the newest have their unique keys first
 		jobs = slices.DeleteFunc(jobs, func(j *job) bool {
 			taken := j.state.Terminal() && j.more != nil && b.takeUnique(j, now) != nil
@@ -48,22 +48,27 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 	return result, nil
 }
 
-// means reports whether op means anything to a job in state s.
-func means(op backend.Op, s backend.State) bool {
+// means reports whether op means anything to j.
+func means(op backend.Op, j *job, now int64) bool {
 	switch op {
 	case backend.OpRetry:
-		return s.Terminal() || s == backend.Scheduled
+		return j.state.Terminal() || j.state == backend.Scheduled
 	case backend.OpCancel:
-		return !s.Terminal()
+		return !j.state.Terminal()
+	case backend.OpFree:
+		u := j.unique(now)
+		return u != nil && !u.held
 	}
-	return s != backend.Running
+	return j.state != backend.Running
 }
 
-// operate applies op, which means something in j's state, to j.
+// operate applies op, which means something to j, to it.
 func (b *Backend) operate(op backend.Op, j *job, now int64) {
 	switch {
 	case op == backend.OpDelete:
 		b.move(j, gone, now)
+	case op == backend.OpFree:
+		b.freeUnique(j)
 	case op == backend.OpCancel && j.state == backend.Running:
 		j.cancelling = true
 	case op == backend.OpCancel:

@@ -43,8 +43,8 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	}
 	result.Due = b.promote(now, limit)
 	result.Expired = b.cancelAllExpired(now, limit)
-	result.Pruned = b.prune(now, limit)
 	freed := b.freeUniques(now, limit)
+	result.Pruned = b.prune(now, limit)
 	b.removeSchedules(now)
 	result.More = result.More || max(result.Due, result.Expired, result.Pruned, freed) == limit
 	return result, nil

@@ -34,6 +34,9 @@ func (b *Backend) takeUnique(j *job, now int64) *job {
 	if n.uniques == nil {
 		n.uniques = map[string]*unique{}
 	}
+	if old := n.uniques[m.unique]; old != nil {
+		b.unpark(old.job)
+	}
 	n.uniques[m.unique] = &unique{job: j, held: true, until: m.until}
 	if m.until > now {
 		b.holds.push(m.until, j)
@@ -41,16 +44,55 @@ func (b *Backend) takeUnique(j *job, now int64) *job {
 	return nil
 }
 
+// unique returns the row of j's unique key if j has that now, or nil.
+func (j *job) unique(now int64) *unique {
+	if j.more == nil || j.more.unique == "" {
+		return nil
+	}
+	if u := j.name.uniques[j.more.unique]; u != nil && u.job == j && (u.held || u.until > now) {
+		return u
+	}
+	return nil
+}
+
 // giveUnique gives back j's unique key, if it has it. The row stays until its
-// time has come.
-func (j *job) giveUnique(now int64) {
+// time has come, but not that of a job that is cancelled or deleted.
+func (b *Backend) giveUnique(j *job, now int64) {
 	u := j.name.uniques[j.more.unique]
 	if u == nil || u.job != j {
 		return
 	}
 	u.held = false
-	if u.until <= now {
-		delete(j.name.uniques, j.more.unique)
+	if u.until <= now || j.state == gone || j.state == backend.Cancelled {
+		b.freeUnique(j)
+	}
+}
+
+// freeUnique deletes the row of j's unique key.
+func (b *Backend) freeUnique(j *job) {
+	if u := j.name.uniques[j.more.unique]; u.until != 0 {
+		u.until, j.more.until = 0, 0
+		b.holds.drop()
+	}
+	delete(j.name.uniques, j.more.unique)
+	b.unpark(j)
+}
+
+// parks reports whether j, which is to be in s, is not to be deleted because it
+// keeps its unique key.
+func (j *job) parks(s backend.State, now int64) bool {
+	if s != backend.Done && s != backend.Failed {
+		return false
+	}
+	u := j.unique(now)
+	return u != nil && u.until > now
+}
+
+// unpark lets history delete j, which has lost its unique key.
+func (b *Backend) unpark(j *job) {
+	if j.more.parked {
+		j.more.parked = false
+		b.queue(j).push(j.key(), j)
 	}
 }
 
@@ -69,11 +111,10 @@ func (b *Backend) freeUniques(now int64, limit int) int {
 			return n
 		}
 		u := j.name.uniques[j.more.unique]
-		u.until = 0
+		u.until, j.more.until = 0, 0
 		if !u.held {
-			delete(j.name.uniques, j.more.unique)
+			b.freeUnique(j)
 		}
-		j.more.until = 0
 	}
 	return limit
 }

@@ -21,23 +21,15 @@ const (
 				FROM (SELECT id, octet_length(payload) AS bytes FROM plainjobs.jobs WHERE id > $1::bigint ORDER BY id LIMIT $2::bigint) f
 				WINDOW earlier AS (ORDER BY f.id)) c
 			WHERE c.bytes <= $3::bigint OR c.place = 1)` +
-		selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result, coalesce(k.until, 0) AS key_until,
+		selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result,
 			coalesce((SELECT json_agg(json_build_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack) ORDER BY e.id)
 				FROM plainjobs.errors e WHERE e.job = j.id)::text, '[]') AS errors
 		FROM page g JOIN plainjobs.jobs j ON j.id = g.id
 		LEFT JOIN plainjobs.results r ON r.job = j.id
 		LEFT JOIN plainjobs.progress p ON p.job = j.id
-		LEFT JOIN plainjobs.keys k ON k.name = j.name AND k.key = j.unique_key AND k.job = j.id
 		ORDER BY j.id`
 
 	selectLastID = `SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM plainjobs.jobs_id_seq`
-
-	// The keys that deleted jobs have left.
-	selectKept = `
-		SELECT k.name, k.key, k.job, k.until FROM plainjobs.keys k
-		WHERE (k.name, k.key) > ($1::text, $2::text) AND NOT k.held AND k.until > $3::bigint
-			AND NOT EXISTS (SELECT 1 FROM plainjobs.jobs j WHERE j.id = k.job)
-		ORDER BY k.name, k.key LIMIT $4::bigint`
 )
 
 // A wholeRow is a job as it is exported.
@@ -45,21 +37,17 @@ type wholeRow struct {
 	jobRow
 	HasResult bool   `db:"has_result"`
 	Result    []byte `db:"result"`
-	KeyUntil  int64  `db:"key_until"`
 	Errors    string `db:"errors"` // as JSON
 }
 
 // record returns the row as it is exported.
-func (r *wholeRow) record(now int64) (backend.Record, error) {
+func (r *wholeRow) record() (backend.Record, error) {
 	rec := backend.Record{Info: r.info()}
 	if r.HasResult {
 		rec.Result = append([]byte{}, r.Result...)
 	}
 	if r.Flags&flagUntilStarted != 0 {
 		rec.Scope = backend.UntilStarted
-	}
-	if r.KeyUntil > now {
-		rec.KeyUntil = instant(r.KeyUntil)
 	}
 	var rows []struct {
 		Attempt      int
@@ -83,20 +71,9 @@ func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backen
 	var batch backend.Batch
 	err := b.read(ctx, "export", func(q querier) error {
 		batch = backend.Batch{}
-		now := int64(0)
-		err := b.scan(ctx, q, selectNow, nil, func(r *sql.Rows) error { return r.Scan(&now) })
-		if err == nil && req.Jobs > 0 {
-			err = b.wholeJobs(ctx, q, req, now, &batch)
-		}
-		if err == nil && req.Keys > 0 {
-			err = b.scan(ctx, q, selectKept, []any{req.AfterKey.Name, req.AfterKey.Key, now, req.Keys}, func(r *sql.Rows) error {
-				var k backend.KeptKey
-				var until int64
-				err := r.Scan(&k.Name, &k.Key, &k.Job, &until)
-				k.Until = instant(until)
-				batch.Keys = append(batch.Keys, k)
-				return err
-			})
+		var err error
+		if req.Jobs > 0 {
+			err = b.wholeJobs(ctx, q, req, &batch)
 		}
 		if err == nil { // last, so that it is above all of the page
 			err = b.scan(ctx, q, selectLastID, nil, func(r *sql.Rows) error { return r.Scan(&batch.LastID) })
@@ -106,7 +83,7 @@ func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backen
 	return batch, err
 }
 
-func (b *Backend) wholeJobs(ctx context.Context, q querier, req backend.ExportRequest, now int64, batch *backend.Batch) error {
+func (b *Backend) wholeJobs(ctx context.Context, q querier, req backend.ExportRequest, batch *backend.Batch) error {
 	rows, err := q.QueryContext(ctx, b.sql(selectWhole), req.After, req.Jobs, int64(backend.DefaultMaxBytes)) //nolint:rowserrcheck // StructScan checks it
 	if err != nil {
 		return err
@@ -116,7 +93,7 @@ func (b *Backend) wholeJobs(ctx context.Context, q querier, req backend.ExportRe
 		return err
 	}
 	for i := range all {
-		r, err := all[i].record(now)
+		r, err := all[i].record()
 		if err != nil {
 			return err
 		}

@@ -133,7 +133,7 @@ func (a *arriving) run(batch backend.Batch) error {
 		return err
 	}
 	for _, step := range []func() error{
-		func() error { return a.sift(batch.Jobs) }, a.takeKeys, func() error { return a.keepKeys(batch.Keys) },
+		func() error { return a.sift(batch.Jobs) }, a.takeKeys, a.keepKeys,
 		a.queueUp, a.insert, a.insertErrors, a.insertResults, a.insertProgress,
 	} {
 		if err := step(); err != nil {
@@ -189,7 +189,8 @@ func (a *arriving) sift(jobs []backend.Record) error {
 			if err != nil {
 				return err
 			}
-			if keep < 0 || a.now-r.FinishedAt.UnixMicro() >= keep.Microseconds() {
+			kept := r.State != backend.Cancelled && microsOf(r.KeyUntil) > a.now
+			if !kept && (keep < 0 || a.now-r.FinishedAt.UnixMicro() >= keep.Microseconds()) {
 				a.result.Pruned = append(a.result.Pruned, r.ID)
 				continue
 			}
@@ -236,21 +237,16 @@ func (a *arriving) takeKeys() error {
 	return nil
 }
 
-// keepKeys keeps the keys of finished and deleted jobs that nobody has.
-func (a *arriving) keepKeys(kept []backend.KeptKey) error {
+// keepKeys keeps the keys of jobs that are done or failed and that nobody has.
+func (a *arriving) keepKeys() error {
 	first := map[nameKey]claimant{}
-	add := func(name, key string, job, until int64) {
-		if _, twice := first[nameKey{name, key}]; until > a.now && !twice {
-			first[nameKey{name, key}] = claimant{job, until}
-		}
-	}
 	for i := range a.jobs {
-		if r := &a.jobs[i]; r.State.Terminal() && r.UniqueKey != "" {
-			add(r.Name, r.UniqueKey, r.ID, microsOf(r.KeyUntil))
+		r := &a.jobs[i]
+		k, until := nameKey{r.Name, r.UniqueKey}, microsOf(r.KeyUntil)
+		_, twice := first[k]
+		if r.UniqueKey != "" && (r.State == backend.Done || r.State == backend.Failed) && until > a.now && !twice {
+			first[k] = claimant{r.ID, until}
 		}
-	}
-	for _, k := range kept {
-		add(k.Name, k.Key, k.Job, microsOf(k.Until))
 	}
 	if len(first) == 0 {
 		return nil

@@ -3,6 +3,7 @@ package postgres
 import (
 	"database/sql"
 	"fmt"
+	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -39,13 +40,31 @@ const (
 		JOIN plainjobs.keys k ON k.name = v.name AND k.key = v.key
 		WHERE k.held OR k.until > $3::bigint`
 
+	// Keys that are taken, of jobs that were deleted by other means than ours.
+	freeLost = `
+		DELETE FROM plainjobs.keys k USING unnest($1::text::text[], $2::text::text[]) AS v(name, key)
+		WHERE k.name = v.name AND k.key = v.key AND NOT EXISTS (SELECT 1 FROM plainjobs.jobs j WHERE j.id = k.job)
+		RETURNING k.name, k.key`
+
+	// The jobs of $5 keep no key for a time.
 	giveKeys = `
 		WITH v AS MATERIALIZED (
-			SELECT k.name, k.key, k.until FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
+			SELECT k.name, k.key, k.until > $4::bigint AND NOT v.free AS keeps
+			FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[], $5::text::boolean[]) AS v(name, key, job, free)
 			JOIN plainjobs.keys k ON k.name = v.name AND k.key = v.key AND k.job = v.job
 			ORDER BY k.name, k.key FOR UPDATE OF k),
-		gone AS (DELETE FROM plainjobs.keys k USING v WHERE v.until <= $4::bigint AND k.name = v.name AND k.key = v.key)
-		UPDATE plainjobs.keys k SET held = false FROM v WHERE v.until > $4::bigint AND k.name = v.name AND k.key = v.key`
+		gone AS (DELETE FROM plainjobs.keys k USING v WHERE NOT v.keeps AND k.name = v.name AND k.key = v.key)
+		UPDATE plainjobs.keys k SET held = false FROM v WHERE v.keeps AND k.name = v.name AND k.key = v.key`
+
+	// Of those that have started or ended, as a job that waits has its key.
+	freeKept = `
+		DELETE FROM plainjobs.keys k USING unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
+		WHERE k.name = v.name AND k.key = v.key AND k.job = v.job AND NOT k.held AND k.until > $4::bigint
+		RETURNING k.job`
+
+	selectKept = `
+		SELECT k.job FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
+		JOIN plainjobs.keys k ON k.name = v.name AND k.key = v.key AND k.job = v.job WHERE k.until > $4::bigint`
 
 	deleteKept = `
 		DELETE FROM plainjobs.keys k USING (
@@ -59,6 +78,41 @@ type claimant struct{ job, until int64 }
 // take gives jobs their unique keys. It returns, by key, the jobs that have
 // those that it could not give.
 func (t *tx) take(wanted map[nameKey]claimant, now int64) (holders map[nameKey]int64, err error) {
+	others, err := t.takeFree(wanted, now)
+	if err != nil || len(others) == 0 {
+		return nil, err
+	}
+	// They are locked, and their jobs committed, so that a new statement sees
+	// these.
+	lost := map[nameKey]claimant{}
+	names, values := columns(others)
+	err = t.each(freeLost, []any{names, values}, func(r *sql.Rows) error {
+		var k nameKey
+		err := r.Scan(&k.name, &k.key)
+		lost[k] = wanted[k]
+		return err
+	})
+	if err == nil && len(lost) > 0 {
+		others = slices.DeleteFunc(others, func(k nameKey) bool { _, ok := lost[k]; return ok })
+		var again []nameKey
+		again, err = t.takeFree(lost, now)
+		others = append(others, again...)
+	}
+	if err != nil || len(others) == 0 {
+		return nil, err
+	}
+	if holders, err = t.holders(others, now); err != nil {
+		return nil, err
+	}
+	if len(holders) != len(others) {
+		return nil, fmt.Errorf("%w: a unique key is taken and is not", backend.ErrCorrupt)
+	}
+	return holders, nil
+}
+
+// takeFree gives jobs their unique keys as far as these are free, and returns and
+// locks the others.
+func (t *tx) takeFree(wanted map[nameKey]claimant, now int64) (others []nameKey, err error) {
 	keys := make([]nameKey, 0, len(wanted))
 	jobs, untils := make([]int64, 0, len(wanted)), make([]int64, 0, len(wanted))
 	for k, c := range wanted {
@@ -75,19 +129,12 @@ func (t *tx) take(wanted map[nameKey]claimant, now int64) (holders map[nameKey]i
 	if err != nil || len(taken) == len(keys) {
 		return nil, err
 	}
-	var others []nameKey
 	for _, k := range keys {
 		if !taken[k] {
 			others = append(others, k)
 		}
 	}
-	if holders, err = t.holders(others, now); err != nil {
-		return nil, err
-	}
-	if len(holders) != len(others) {
-		return nil, fmt.Errorf("%w: a unique key is taken and is not", backend.ErrCorrupt)
-	}
-	return holders, nil
+	return others, nil
 }
 
 // holders returns the jobs that have unique keys, as far as they are taken.
@@ -195,21 +242,56 @@ func (t *tx) supersede(holders map[nameKey]int64, by map[nameKey]*row, now int64
 	return t.write(ended)
 }
 
-// give takes the unique keys off the jobs.
+// give takes the unique keys off jobs that have ended or are deleted. Those that
+// are done or failed keep them until their time.
 func (t *tx) give(rows []*row, now int64) error {
-	var keys []nameKey
-	var jobs []int64
-	for _, r := range rows {
-		if r.flags&flagUnique != 0 {
-			keys, jobs = append(keys, nameKey{r.name, r.unique}), append(jobs, r.id)
-		}
-	}
+	keys, jobs, free := uniqueOf(rows)
 	if len(keys) == 0 {
 		return nil
 	}
 	names, values := columns(keys)
-	_, err := t.exec(giveKeys, names, values, intArray(jobs), now)
+	_, err := t.exec(giveKeys, names, values, intArray(jobs), now, boolArray(free))
 	return err
+}
+
+// uniqueOf returns the unique keys of the jobs that have any, the jobs, and
+// whether their state is one in which no key is kept.
+func uniqueOf(rows []*row) (keys []nameKey, jobs []int64, free []bool) {
+	for _, r := range rows {
+		if r.flags&flagUnique != 0 {
+			keys, jobs = append(keys, nameKey{r.name, r.unique}), append(jobs, r.id)
+			free = append(free, r.state == backend.Cancelled || r.deleted)
+		}
+	}
+	return keys, jobs, free
+}
+
+// keeping returns those of the jobs that keep their unique keys, by their ids.
+func (t *tx) keeping(rows []*row, now int64) (map[int64]bool, error) {
+	keys, jobs, _ := uniqueOf(rows)
+	return t.jobsOf(selectKept, keys, jobs, now)
+}
+
+// freeKept gives back the unique keys that jobs keep for a time, and returns the
+// jobs.
+func (t *tx) freeKept(rows []*row, now int64) (map[int64]bool, error) {
+	keys, jobs, _ := uniqueOf(rows)
+	return t.jobsOf(freeKept, keys, jobs, now)
+}
+
+func (t *tx) jobsOf(query string, keys []nameKey, jobs []int64, now int64) (map[int64]bool, error) {
+	found := map[int64]bool{}
+	if len(keys) == 0 {
+		return found, nil
+	}
+	names, values := columns(keys)
+	err := t.each(query, []any{names, values, intArray(jobs), now}, func(r *sql.Rows) error {
+		var id int64
+		err := r.Scan(&id)
+		found[id] = true
+		return err
+	})
+	return found, err
 }
 
 // ended gives back what jobs hold that have ended or are deleted.

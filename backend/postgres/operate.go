@@ -74,8 +74,15 @@ func (t *tx) operate(op backend.Op, rows []*row, result *backend.OperateResult) 
 		return err
 	}
 	var affected, retried []*row
+	free := map[int64]bool{}
+	if op == backend.OpFree {
+		if free, err = t.freeKept(rows, now); err != nil {
+			return err
+		}
+	}
 	for _, r := range rows {
 		switch {
+		case op == backend.OpFree && free[r.id]:
 		case op == backend.OpDelete && r.state != backend.Running:
 		case op == backend.OpCancel && r.state == backend.Running:
 			r.flags |= flagCancelling
@@ -99,7 +106,19 @@ func (t *tx) operate(op backend.Op, rows []*row, result *backend.OperateResult) 
 	for _, r := range affected {
 		result.Affected = append(result.Affected, r.id)
 	}
-	if op == backend.OpDelete {
+	switch op {
+	case backend.OpFree:
+		return nil
+	case backend.OpDelete:
+		var finished []*row
+		for _, r := range affected {
+			if r.deleted = true; r.was.Terminal() {
+				finished = append(finished, r)
+			}
+		}
+		if err := t.give(finished, now); err != nil {
+			return err
+		}
 		return t.remove(affected)
 	}
 	return t.write(affected)

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"sync"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -21,7 +22,10 @@ type pruner struct {
 const (
 	selectFinished = `SELECT name, sum(jobs)::bigint FROM ` + allCounts + ` c WHERE state >= 5 GROUP BY name`
 
-	selectWalk = `SELECT id, name, state, finished_at FROM plainjobs.jobs WHERE id > $1::bigint ORDER BY id LIMIT $2::bigint`
+	selectWalk = `
+		SELECT j.id, j.name, j.state, j.finished_at, j.flags & 1 <> 0 AND EXISTS (
+			SELECT 1 FROM plainjobs.keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.until > $3::bigint)
+		FROM plainjobs.jobs j WHERE j.id > $1::bigint ORDER BY j.id LIMIT $2::bigint`
 
 	lockEnded = `
 		SELECT ` + rowColumns + ` FROM plainjobs.jobs j WHERE j.id = ANY($1::text::bigint[]) AND j.state >= 5 ORDER BY j.id FOR UPDATE SKIP LOCKED`
@@ -48,6 +52,15 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 		if err != nil {
 			return err
 		}
+		now, err := t.now()
+		if err != nil {
+			return err
+		}
+		keys, err := t.keeping(rows, now)
+		if err != nil {
+			return err
+		}
+		rows = slices.DeleteFunc(rows, func(r *row) bool { return keys[r.id] })
 		pruned = len(rows)
 		return t.remove(rows)
 	})
@@ -75,6 +88,7 @@ type walked struct {
 	id, finished int64
 	name         string
 	state        backend.State
+	kept         bool // with its unique key
 }
 
 func (s *search) full() bool { return len(s.ids) >= s.limit }
@@ -90,10 +104,14 @@ func (s *search) add(j walked) {
 // walk calls take for the jobs behind from, until it says to stop, and returns
 // how far it came and whether that is the end.
 func (t *tx) walk(from int64, limit int, take func(walked) (more bool)) (to int64, end bool, err error) {
+	now, err := t.now()
+	if err != nil {
+		return from, false, err
+	}
 	seen, stopped := 0, false
-	err = t.each(selectWalk, []any{from, limit}, func(r *sql.Rows) error {
+	err = t.each(selectWalk, []any{from, limit, now}, func(r *sql.Rows) error {
 		var j walked
-		if err := r.Scan(&j.id, &j.name, &j.state, &j.finished); err != nil || stopped {
+		if err := r.Scan(&j.id, &j.name, &j.state, &j.finished, &j.kept); err != nil || stopped {
 			return err
 		}
 		seen++
@@ -130,7 +148,7 @@ func (t *tx) searchOld(s *search) error {
 	var end bool
 	s.age, end, err = t.walk(t.b.prune.age, walkLength*s.limit, func(j walked) bool {
 		keep := set[j.name].history.Over(t.b.opts.History).Keep(j.state)
-		if j.state.Terminal() && now-j.finished >= keep.Microseconds() {
+		if j.state.Terminal() && !j.kept && now-j.finished >= keep.Microseconds() {
 			s.add(j)
 		}
 		return !s.full()
@@ -164,7 +182,7 @@ func (t *tx) searchSurplus(s *search, name string) (reached int64, err error) {
 	}
 	before := len(s.ids)
 	reached, end, err := t.walk(from, walkLength*s.limit, func(j walked) bool {
-		if j.name == name && j.state.Terminal() {
+		if j.name == name && j.state.Terminal() && !j.kept {
 			s.add(j)
 		}
 		return s.surplus[name] > 0 && !s.full()

@@ -48,6 +48,8 @@ type jobRow struct {
 	BlockedBy   int64         `db:"blocked_by"`
 	Done        int64         `db:"done"`
 	Total       int64         `db:"total"`
+	Now         int64         `db:"now"`
+	KeyUntil    int64         `db:"key_until"`
 }
 
 func (r *jobRow) info() backend.Info {
@@ -56,6 +58,9 @@ func (r *jobRow) info() backend.Info {
 		Failures: r.Failures, MaxAttempts: r.MaxAttempts, Suspect: r.Suspect, Crashes: r.Crashes,
 		CreatedAt: instant(r.CreatedAt), RunAt: instant(r.RunAt), ExpiresAt: instantOrZero(r.ExpiresAt),
 		UniqueKey: r.UniqueKey, SerialKey: r.SerialKey, BlockedBy: r.BlockedBy, Done: r.Done, Total: r.Total,
+	}
+	if r.KeyUntil > r.Now {
+		info.KeyUntil = instant(r.KeyUntil)
 	}
 	if r.State.Terminal() {
 		info.FinishedAt = instant(r.FinishedAt)
@@ -74,7 +79,9 @@ const (
 			coalesce(j.unique_key, '') AS unique_key, coalesce(j.serial_key, '') AS serial_key, j.expires_at,
 			CASE j.state WHEN 2 THEN coalesce((SELECT s.job FROM plainjobs.serials s WHERE s.name = j.name AND s.key = j.serial_key), 0)
 				ELSE 0 END AS blocked_by,
-			coalesce(p.done, 0) AS done, coalesce(p.total, 0) AS total`
+			coalesce(p.done, 0) AS done, coalesce(p.total, 0) AS total,
+			coalesce((SELECT k.until FROM plainjobs.keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id), 0) AS key_until,
+			plainjobs.now_us() AS now`
 	fromJobs       = ` FROM plainjobs.jobs j LEFT JOIN plainjobs.progress p ON p.job = j.id WHERE `
 	selectJobs     = selectJob + fromJobs
 	selectPayloads = selectJob + `, j.payload, j.metadata` + fromJobs
@@ -180,6 +187,10 @@ func (b *Backend) filter(ctx context.Context, q querier, f backend.Filter, befor
 	}
 	if f.Key != "" {
 		c = c.and(`(j.unique_key = %s::text OR j.serial_key = %s::text)`, f.Key, f.Key)
+	}
+	if f.HasKey {
+		c = c.and(`EXISTS (SELECT 1 FROM plainjobs.keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id
+			AND (k.held OR k.until > plainjobs.now_us()))`)
 	}
 	if f.Error != "" {
 		c = c.and(`strpos((SELECT e.error FROM plainjobs.errors e WHERE e.job = j.id ORDER BY e.id DESC LIMIT 1), %s::text) > 0`, f.Error)

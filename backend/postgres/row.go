@@ -27,9 +27,10 @@ type row struct {
 	expiresAt  int64 // 0 if it does not
 	flags      flag
 
-	was    backend.State // as it was read
-	errors []storedError
-	result []byte
+	was     backend.State // as it was read
+	deleted bool          // by an operator
+	errors  []storedError
+	result  []byte
 }
 
 type storedError struct {
@@ -122,7 +123,7 @@ const (
 // write stores locked jobs as they were changed, or deletes those that ended
 // and are not to be kept, and gives back what the ended ones held.
 func (t *tx) write(rows []*row) error {
-	var changed, removed []*row
+	var changed, unkept, removed []*row
 	for _, r := range rows {
 		if r.state.Terminal() && !r.was.Terminal() {
 			keep, err := t.keep(r.name, r.state)
@@ -130,11 +131,28 @@ func (t *tx) write(rows []*row) error {
 				return err
 			}
 			if keep < 0 {
-				removed = append(removed, r)
+				unkept = append(unkept, r)
 				continue
 			}
 		}
 		changed = append(changed, r)
+	}
+	if len(unkept) > 0 {
+		now, err := t.now()
+		if err != nil {
+			return err
+		}
+		keys, err := t.keeping(unkept, now)
+		if err != nil {
+			return err
+		}
+		for _, r := range unkept {
+			if keys[r.id] && r.state != backend.Cancelled {
+				changed = append(changed, r)
+			} else {
+				removed = append(removed, r)
+			}
+		}
 	}
 	if err := t.remove(removed); err != nil {
 		return err

@@ -13,28 +13,15 @@ const (
 	// One statement, so that each job is as it is at one time. The CROSS JOIN
 	// keeps the planner from beginning at the names.
 	selectWhole = selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result, coalesce(p.done, 0) AS done,
-			coalesce(p.total, 0) AS total, coalesce(k.until, 0) AS key_until,
+			coalesce(p.total, 0) AS total,
 			(SELECT json_group_array(json_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack) ORDER BY e.id)
 				FROM plainjobs_errors e WHERE e.job = j.id) AS errors
 		FROM plainjobs_jobs j CROSS JOIN plainjobs_names n ON n.id = j.name
 		LEFT JOIN plainjobs_results r ON r.job = j.id
 		LEFT JOIN plainjobs_progress p ON p.job = j.id
-		LEFT JOIN plainjobs_keys k ON k.name = j.name AND k.key = j.unique_key AND k.job = j.id
 		WHERE j.id > ? ORDER BY j.id LIMIT ?`
 
 	selectLastID = `SELECT seq FROM sqlite_sequence WHERE name = 'plainjobs_jobs'`
-
-	// The keys that deleted jobs have left: the rest of a name, and the names
-	// behind it.
-	selectKept = `
-		SELECT n.name, k.key, k.job, k.until FROM plainjobs_names n CROSS JOIN plainjobs_keys k ON k.name = n.id
-		WHERE %s AND k.held = 0 AND k.until > ? AND NOT EXISTS (SELECT 1 FROM plainjobs_jobs j WHERE j.id = k.job)
-		ORDER BY n.name, k.key LIMIT ?`
-)
-
-var (
-	selectKeptOf     = fmt.Sprintf(selectKept, `n.name = ? AND k.key > ?`)
-	selectKeptBehind = fmt.Sprintf(selectKept, `n.name > ?`)
 )
 
 // A wholeRow is a job as it is exported.
@@ -44,22 +31,18 @@ type wholeRow struct {
 	Result    []byte `db:"result"`
 	Done      int64  `db:"done"`
 	Total     int64  `db:"total"`
-	KeyUntil  int64  `db:"key_until"`
 	Errors    string `db:"errors"` // as JSON
 }
 
 // record returns the row as it is exported.
 func (r *wholeRow) record(now int64) (backend.Record, error) {
-	rec := backend.Record{Info: r.info()}
+	rec := backend.Record{Info: r.info(now)}
 	rec.Done, rec.Total = r.Done, r.Total
 	if r.HasResult {
 		rec.Result = append([]byte{}, r.Result...) // drivers differ about empty ones
 	}
 	if r.Flags&flagUntilStarted != 0 {
 		rec.Scope = backend.UntilStarted
-	}
-	if r.KeyUntil > now {
-		rec.KeyUntil = instant(r.KeyUntil)
 	}
 	var err error
 	rec.Errors, err = decodeErrors(r.Errors)
@@ -96,9 +79,6 @@ func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backen
 	err = b.read(ctx, func(q queryer) error {
 		batch = backend.Batch{}
 		err := b.wholeJobs(ctx, q, req, &batch)
-		if err == nil && req.Keys > 0 {
-			err = b.keptKeys(ctx, q, req, &batch)
-		}
 		if err == nil { // last, so that it is above all of the page
 			err = scan(ctx, q, b.sql(selectLastID), nil, func(r *sql.Rows) error { return r.Scan(&batch.LastID) })
 		}
@@ -132,21 +112,4 @@ func (b *Backend) wholeJobs(ctx context.Context, q queryer, req backend.ExportRe
 		batch.Jobs = append(batch.Jobs, r)
 	}
 	return rows.Err()
-}
-
-func (b *Backend) keptKeys(ctx context.Context, q queryer, req backend.ExportRequest, batch *backend.Batch) error {
-	add := func(r *sql.Rows) error {
-		var k backend.KeptKey
-		var until int64
-		err := r.Scan(&k.Name, &k.Key, &k.Job, &until)
-		k.Until = instant(until)
-		batch.Keys = append(batch.Keys, k)
-		return err
-	}
-	now := b.now()
-	err := scan(ctx, q, b.sql(selectKeptOf), []any{req.AfterKey.Name, req.AfterKey.Key, now, req.Keys}, add)
-	if left := req.Keys - len(batch.Keys); err == nil && left > 0 {
-		err = scan(ctx, q, b.sql(selectKeptBehind), []any{req.AfterKey.Name, now, left}, add)
-	}
-	return err
 }

@@ -21,7 +21,8 @@ const (
 	// It keeps a key that nobody has.
 	keepFree = `
 		INSERT INTO plainjobs_keys (name, key, job, held, until) VALUES (?1, ?2, ?3, 0, ?4)
-		ON CONFLICT (name, key) DO UPDATE SET job = ?3, until = ?4 WHERE held = 0 AND until <= ?5`
+		ON CONFLICT (name, key) DO UPDATE SET held = 0, job = ?3, until = ?4
+		WHERE held = 0 AND until <= ?5 OR NOT EXISTS (SELECT 1 FROM plainjobs_jobs j WHERE j.id = job)`
 
 	// What AUTOINCREMENT goes by.
 	raiseLastID  = `UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'plainjobs_jobs' AND seq < ?1`
@@ -68,15 +69,6 @@ func (b *Backend) importBatch(t *tx, batch backend.Batch, now int64, result *bac
 			return err
 		}
 	}
-	for _, k := range batch.Keys {
-		name, err := t.nameID(k.Name)
-		if err == nil {
-			err = t.keepFree(name, k, now)
-		}
-		if err != nil {
-			return err
-		}
-	}
 	for _, s := range batch.Schedules {
 		removed := int64(0)
 		if !s.RemovedAt.IsZero() {
@@ -107,7 +99,12 @@ func (b *Backend) importJob(t *tx, r *backend.Record, now int64, result *backend
 	if err != nil {
 		return err
 	}
-	if r.State.Terminal() {
+	k := keyed{id: r.ID, name: name, flags: flagsOfRecord(r), unique: r.UniqueKey, serial: r.SerialKey}
+	kept, err := t.importUnique(k, r, now, result)
+	if err != nil {
+		return err
+	}
+	if r.State.Terminal() && !kept {
 		set, err := t.settings()
 		if err != nil {
 			return err
@@ -116,10 +113,6 @@ func (b *Backend) importJob(t *tx, r *backend.Record, now int64, result *backend
 			result.Pruned = append(result.Pruned, r.ID)
 			return nil
 		}
-	}
-	k := keyed{id: r.ID, name: name, flags: flagsOfRecord(r), unique: r.UniqueKey, serial: r.SerialKey}
-	if err := t.importUnique(k, r, now, result); err != nil {
-		return err
 	}
 	if err := t.importSerial(k, r, now); err != nil {
 		return err
@@ -145,13 +138,18 @@ func (t *tx) present(r *backend.Record) (present bool, err error) {
 }
 
 // importUnique takes the unique key of a job that is to wait, or cancels it if
-// another has that, and keeps the key of one that is finished.
-func (t *tx) importUnique(k keyed, r *backend.Record, now int64, result *backend.ImportResult) error {
-	if r.UniqueKey == "" {
-		return nil
+// another has that. It keeps the key of a job that is done or failed, if it is
+// free, and says so.
+func (t *tx) importUnique(k keyed, r *backend.Record, now int64, result *backend.ImportResult) (kept bool, err error) {
+	if r.UniqueKey == "" || r.State == backend.Cancelled {
+		return false, nil
 	}
 	if r.State.Terminal() {
-		return t.keepFree(k.name, backend.KeptKey{Key: r.UniqueKey, Job: r.ID, Until: r.KeyUntil}, now)
+		if r.KeyUntil.IsZero() || r.KeyUntil.UnixMicro() <= now {
+			return false, nil
+		}
+		n, err := t.execN(keepFree, k.name, k.unique, k.id, r.KeyUntil.UnixMicro(), now)
+		return n > 0, err
 	}
 	until := int64(0)
 	if !r.KeyUntil.IsZero() {
@@ -159,23 +157,14 @@ func (t *tx) importUnique(k keyed, r *backend.Record, now int64, result *backend
 	}
 	ok, err := t.take(k, until, now)
 	if err != nil || ok {
-		return err
+		return true, err
 	}
 	other, err := t.holder(k.name, k.unique, now)
 	if err == nil {
 		r.Cancel(superseded(other), instant(now))
 		result.Superseded = append(result.Superseded, r.ID)
 	}
-	return err
-}
-
-// keepFree keeps a key for a job that does not wait, unless one has it.
-func (t *tx) keepFree(name int64, k backend.KeptKey, now int64) error {
-	if k.Until.IsZero() || k.Until.UnixMicro() <= now {
-		return nil
-	}
-	_, err := t.exec(keepFree, name, k.Key, k.Job, k.Until.UnixMicro(), now)
-	return err
+	return true, err // it is stored, and pruned later
 }
 
 // importSerial finds out whether a job that is to wait is the head of its

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"database/sql"
 	"fmt"
+	"math"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -15,14 +16,17 @@ type keyed struct {
 }
 
 const (
-	selectKey = `SELECT job, until FROM plainjobs_keys WHERE name = ? AND key = ? AND (held = 1 OR until > ?)`
+	// A key whose job was deleted by other means than ours is free.
+	keyTaken = `(held = 1 OR until > ?) AND EXISTS (SELECT 1 FROM plainjobs_jobs j WHERE j.id = job)`
+
+	selectKey = `SELECT job, until FROM plainjobs_keys WHERE name = ? AND key = ? AND ` + keyTaken
 
 	// It takes a key that nobody has, or that the job itself has kept.
 	takeKey = `
 		INSERT INTO plainjobs_keys (name, key, job, held, until) VALUES (?1, ?2, ?3, 1, ?4)
 		ON CONFLICT (name, key) DO UPDATE SET
 			held = 1, job = ?3, until = CASE job WHEN ?3 THEN until ELSE ?4 END
-		WHERE job = ?3 OR held = 0 AND until <= ?5`
+		WHERE job = ?3 OR held = 0 AND until <= ?5 OR NOT EXISTS (SELECT 1 FROM plainjobs_jobs j WHERE j.id = job)`
 
 	deleteKey = `DELETE FROM plainjobs_keys WHERE name = ? AND key = ? AND job = ? AND until <= ?`
 	keepKey   = `UPDATE plainjobs_keys SET held = 0 WHERE name = ? AND key = ? AND job = ?`
@@ -51,7 +55,7 @@ func (t *tx) take(j keyed, until, now int64) (bool, error) {
 	return n == 1, err
 }
 
-// give takes the unique key off the job.
+// give takes the unique key off the job, but keeps it until its time.
 func (t *tx) give(j keyed, now int64) error {
 	if j.flags&flagUnique == 0 {
 		return nil
@@ -62,6 +66,30 @@ func (t *tx) give(j keyed, now int64) error {
 	}
 	_, err = t.exec(keepKey, j.name, j.unique, j.id)
 	return err
+}
+
+// free takes the unique key off a job that is cancelled or deleted.
+func (t *tx) free(j keyed) error {
+	if j.flags&flagUnique == 0 {
+		return nil
+	}
+	_, err := t.exec(deleteKey, j.name, j.unique, j.id, int64(math.MaxInt64))
+	return err
+}
+
+const (
+	selectKept = `SELECT 1 FROM plainjobs_keys WHERE name = ? AND key = ? AND job = ? AND until > ?`
+	freeKept   = `DELETE FROM plainjobs_keys WHERE name = ? AND key = ? AND job = ? AND held = 0 AND until > ?`
+)
+
+// keeps reports whether a job that ends in a state keeps its unique key, so that
+// it is not to be deleted yet.
+func (t *tx) keeps(j keyed, state backend.State, now int64) (kept bool, err error) {
+	if j.flags&flagUnique == 0 || state != backend.Done && state != backend.Failed {
+		return false, nil
+	}
+	err = t.each(selectKept, []any{j.name, j.unique, j.id, now}, func(*sql.Rows) (bool, error) { kept = true; return false, nil })
+	return kept, err
 }
 
 // retake gives a job that is to wait again the key that it gave back when it
@@ -153,12 +181,19 @@ func (t *tx) advance(j keyed, now int64) error {
 	return err
 }
 
-// ended gives back what a job holds that has ended or is deleted.
-func (t *tx) ended(j keyed, now int64) error {
+// ended gives back what a job holds that has ended in a state, or was deleted if
+// that is 0.
+func (t *tx) ended(j keyed, state backend.State, now int64) error {
 	if j.flags&flagsAtEnd == 0 {
 		return nil
 	}
-	if err := t.give(j, now); err != nil {
+	var err error
+	if state == backend.Done || state == backend.Failed {
+		err = t.give(j, now)
+	} else {
+		err = t.free(j)
+	}
+	if err != nil {
 		return err
 	}
 	return t.advance(j, now)

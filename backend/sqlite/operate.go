@@ -111,9 +111,18 @@ func (b *Backend) matching(ctx context.Context, req backend.OperateRequest) (ids
 func (b *Backend) operate(t *tx, op backend.Op, r row, now int64, result *backend.OperateResult) error {
 	affected := func() { result.Affected = append(result.Affected, r.id) }
 	switch {
-	case op == backend.OpDelete && r.state != backend.Running:
+	case op == backend.OpDelete && r.state != backend.Running && r.id != 0:
 		affected()
+		if err := t.free(r.keyed); err != nil {
+			return err
+		}
 		return t.remove([]row{r}, now)
+	case op == backend.OpFree && r.flags&flagUnique != 0:
+		n, err := t.execN(freeKept, r.name, r.unique, r.id, now)
+		if n > 0 {
+			affected()
+		}
+		return err
 	case op == backend.OpCancel && r.state == backend.Running:
 		affected()
 		_, err := t.exec(updateFlags, int64(flagCancelling), r.id)

@@ -85,14 +85,18 @@ type jobRow struct {
 	SerialKey   string        `db:"serial_key"`
 	ExpiresAt   int64         `db:"expires_at"`
 	BlockedBy   int64         `db:"blocked_by"`
+	KeyUntil    int64         `db:"key_until"`
 }
 
-func (r *jobRow) info() backend.Info {
+func (r *jobRow) info(now int64) backend.Info {
 	info := backend.Info{
 		ID: r.ID, Name: r.Name, State: r.State, Priority: r.Priority, Payload: r.Payload, Metadata: r.Metadata,
 		Failures: r.Failures, MaxAttempts: r.MaxAttempts, Suspect: r.Suspect, Crashes: r.Crashes,
 		CreatedAt: instant(r.CreatedAt), RunAt: instant(r.RunAt), ExpiresAt: instantOrZero(r.ExpiresAt),
 		UniqueKey: r.UniqueKey, SerialKey: r.SerialKey, BlockedBy: r.BlockedBy,
+	}
+	if r.KeyUntil > now {
+		info.KeyUntil = instant(r.KeyUntil)
 	}
 	if r.State.Terminal() {
 		info.FinishedAt = instant(r.FinishedAt)
@@ -111,7 +115,8 @@ const (
 			coalesce(j.unique_key, '') AS unique_key, coalesce(j.serial_key, '') AS serial_key,
 			coalesce(j.expires_at, 0) AS expires_at,
 			CASE j.state WHEN 2 THEN coalesce((SELECT s.job FROM plainjobs_serials s WHERE s.name = j.name AND s.key = j.serial_key), 0)
-				ELSE 0 END AS blocked_by`
+				ELSE 0 END AS blocked_by,
+			coalesce((SELECT k.until FROM plainjobs_keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id), 0) AS key_until`
 	fromJobs       = ` FROM plainjobs_jobs j JOIN plainjobs_names n ON n.id = j.name `
 	selectJobs     = selectJob + fromJobs
 	selectPayloads = selectJob + `, j.payload, j.metadata` + fromJobs
@@ -137,7 +142,7 @@ func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
 		if len(rows) == 0 {
 			return rejected{backend.ErrNotFound}
 		}
-		info = rows[0].info()
+		info = rows[0].info(b.now())
 		if rows[0].Flags&flagResult != 0 {
 			err := scan(ctx, q, b.sql(selectResult), []any{id}, func(r *sql.Rows) error {
 				err := r.Scan(&info.Result)
@@ -209,7 +214,7 @@ func (b *Backend) list(ctx context.Context, q queryer, req backend.ListRequest, 
 		page.Next = rows[limit-1].ID
 	}
 	for i := range rows {
-		info := rows[i].info()
+		info := rows[i].info(b.now())
 		if rows[i].Flags&flagProgress != 0 {
 			if err := b.progressOf(ctx, q, &info); err != nil {
 				return backend.Page{}, err
@@ -277,6 +282,9 @@ func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListReque
 	}
 	if req.Key != "" {
 		where(`(j.unique_key = ? OR j.serial_key = ?)`, req.Key, req.Key)
+	}
+	if req.HasKey {
+		where(`EXISTS (SELECT 1 FROM plainjobs_keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND (k.held = 1 OR k.until > ?))`, b.now())
 	}
 	if req.Error != "" {
 		where(`instr((SELECT e.error FROM plainjobs_errors e WHERE e.job = j.id ORDER BY e.id DESC LIMIT 1), ?) > 0`, req.Error)

@@ -255,7 +255,10 @@ type pruner struct {
 const (
 	selectFinished = `SELECT name, sum(jobs) FROM plainjobs_counts WHERE state >= 5 GROUP BY name`
 
-	selectWalk = `SELECT id, name, state, finished_at FROM plainjobs_jobs WHERE id > ? ORDER BY id LIMIT ?`
+	selectWalk = `
+		SELECT id, name, state, finished_at, flags & 1 AND EXISTS (
+			SELECT 1 FROM plainjobs_keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.until > ?)
+		FROM plainjobs_jobs j WHERE id > ? ORDER BY id LIMIT ?`
 )
 
 // walkLength is how many jobs are looked at for each one that may be deleted.
@@ -265,15 +268,16 @@ const walkLength = 5
 type walked struct {
 	id, name, finished int64
 	state              backend.State
+	kept               bool // with its unique key
 }
 
 // walk calls take for the jobs behind from, until it says to stop, and returns
 // how far it came and whether that is the end.
 func (b *Backend) walk(ctx context.Context, q queryer, from int64, limit int, take func(walked) (more bool)) (to int64, end bool, err error) {
 	seen, stopped := 0, false
-	err = scan(ctx, q, b.sql(selectWalk), []any{from, limit}, func(r *sql.Rows) error {
+	err = scan(ctx, q, b.sql(selectWalk), []any{b.now(), from, limit}, func(r *sql.Rows) error {
 		var j walked
-		if err := r.Scan(&j.id, &j.name, &j.state, &j.finished); err != nil || stopped {
+		if err := r.Scan(&j.id, &j.name, &j.state, &j.finished, &j.kept); err != nil || stopped {
 			return err
 		}
 		seen++
@@ -303,13 +307,24 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 	for part := range slices.Chunk(found.ids, maxList) {
 		n := 0
 		err := b.writer.do(ctx, &request{op: "prune", run: func(t *tx) error {
+			now := b.now()
 			query, length := selectEnded.fit(len(part))
 			rows, err := t.rows(query, appendIDs(nil, part, length)...)
 			if err != nil {
 				return err
 			}
-			n = len(rows)
-			return t.remove(rows, b.now())
+			gone := rows[:0]
+			for _, r := range rows {
+				kept, err := t.keeps(r.keyed, r.state, now)
+				if err != nil {
+					return err
+				}
+				if !kept {
+					gone = append(gone, r)
+				}
+			}
+			n = len(gone)
+			return t.remove(gone, now)
 		}})
 		if err != nil {
 			return pruned, false, err
@@ -357,7 +372,7 @@ func (b *Backend) searchOld(ctx context.Context, q queryer, limit int) (s search
 	}
 	var end bool
 	s.age, end, err = b.walk(ctx, q, b.prune.age, walkLength*limit, func(j walked) bool {
-		if j.state.Terminal() && now-j.finished >= b.keep(set, j.name, j.state).Microseconds() {
+		if j.state.Terminal() && !j.kept && now-j.finished >= b.keep(set, j.name, j.state).Microseconds() {
 			add(j)
 		}
 		return len(s.ids) < limit
@@ -379,7 +394,7 @@ func (b *Backend) searchOld(ctx context.Context, q queryer, limit int) (s search
 		default:
 			before := len(s.ids)
 			at, end, err = b.walk(ctx, q, at, walkLength*limit, func(j walked) bool {
-				if j.name == name && j.state.Terminal() {
+				if j.name == name && j.state.Terminal() && !j.kept {
 					add(j)
 				}
 				return surplus[name] > 0 && len(s.ids) < limit

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"database/sql"
 	"fmt"
 
@@ -56,8 +57,8 @@ func (b *Backend) finish(t *tx, r row, state backend.State, text string, now int
 	if err != nil {
 		return err
 	}
-	if b.keep(set, r.name, state) < 0 {
-		return t.remove([]row{r}, now)
+	if del, err := b.deletes(t, set, r.keyed, state, now); err != nil || del {
+		return cmp.Or(err, t.remove([]row{r}, now))
 	}
 	unlease := 0
 	if r.state == backend.Running {
@@ -72,7 +73,16 @@ func (b *Backend) finish(t *tx, r row, state backend.State, text string, now int
 			return err
 		}
 	}
-	return t.ended(r.keyed, now)
+	return t.ended(r.keyed, state, now)
+}
+
+// deletes reports whether a job that is to be in a state is deleted instead.
+func (b *Backend) deletes(t *tx, all settings, j keyed, state backend.State, now int64) (bool, error) {
+	if !state.Terminal() || b.keep(all, j.name, state) >= 0 {
+		return false, nil
+	}
+	kept, err := t.keeps(j, state, now)
+	return !kept, err
 }
 
 // superseded is the error of a job that was to wait again and lost its unique
@@ -114,7 +124,7 @@ func (t *tx) remove(rows []row, now int64) error {
 	for _, r := range rows {
 		t.count(r.name, r.state, -1)
 		if !r.state.Terminal() {
-			if err := t.ended(r.keyed, now); err != nil {
+			if err := t.ended(r.keyed, 0, now); err != nil {
 				return err
 			}
 		}

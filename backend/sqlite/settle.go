@@ -43,6 +43,7 @@ type doneRun struct {
 	backend.Completion
 	name  int64
 	keyed bool // it may have something to give back
+	kept  bool // it keeps its unique key
 }
 
 // Complete implements [backend.Backend].
@@ -125,7 +126,7 @@ func (w *writer) runsHeld(done []backend.Completion) []doneRun {
 		if name == 0 {
 			return nil
 		}
-		runs[i] = doneRun{c, name, of.keyed != nil && of.keyed[c.ID]}
+		runs[i] = doneRun{c, name, of.keyed != nil && of.keyed[c.ID], false}
 	}
 	return runs
 }
@@ -144,7 +145,7 @@ func (t *tx) examine(done []backend.Completion, lost []backend.Lease) ([]doneRun
 			lost = append(lost, c.Lease)
 		case r.state == backend.Running:
 			if !seen[c.ID] {
-				runs = append(runs, doneRun{c, r.name, r.flags&flagsAtEnd != 0})
+				runs = append(runs, doneRun{c, r.name, r.flags&flagsAtEnd != 0, false})
 			}
 			seen[c.ID] = true
 		case r.state != backend.Done:
@@ -162,7 +163,6 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 	if err != nil {
 		return err
 	}
-	deletes := func(r *doneRun) bool { return b.keep(set, r.name, backend.Done) < 0 }
 	var ends []keyed
 	for i := range runs {
 		if runs[i].keyed {
@@ -171,12 +171,16 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 				return err
 			}
 			ends = append(ends, r.keyed)
+			if runs[i].kept, err = t.keeps(r.keyed, backend.Done, now); err != nil {
+				return err
+			}
 		}
 	}
+	deletes := func(r *doneRun) bool { return b.keep(set, r.name, backend.Done) < 0 && !r.kept }
 	// Mostly they are all of one kind.
 	for from := 0; from < len(runs); {
 		to, del := from+1, deletes(&runs[from])
-		for to < len(runs) && (len(set) == 0 || runs[to].name == runs[from].name || deletes(&runs[to]) == del) {
+		for to < len(runs) && deletes(&runs[to]) == del {
 			to++
 		}
 		if err := t.done(runs[from:to], del, now); err != nil {
@@ -185,7 +189,7 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 		from = to
 	}
 	for _, k := range ends {
-		if err := t.ended(k, now); err != nil {
+		if err := t.ended(k, backend.Done, now); err != nil {
 			return err
 		}
 	}
@@ -343,8 +347,8 @@ func (b *Backend) fail(t *tx, f backend.Failure, r row, now int64) error {
 	if err != nil {
 		return err
 	}
-	if state.Terminal() && b.keep(set, r.name, state) < 0 {
-		return t.remove([]row{r}, now)
+	if del, err := b.deletes(t, set, r.keyed, state, now); err != nil || del {
+		return cmp.Or(err, t.remove([]row{r}, now))
 	}
 	attempt, failures := r.failures+1, r.failures
 	if f.Ending.Spends() && r.flags&flagCancelling == 0 {
@@ -381,7 +385,7 @@ func (b *Backend) fail(t *tx, f backend.Failure, r row, now int64) error {
 		}
 	}
 	if state.Terminal() {
-		return t.ended(r.keyed, now)
+		return t.ended(r.keyed, state, now)
 	}
 	return nil
 }

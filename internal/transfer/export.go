@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -17,7 +16,7 @@ import (
 )
 
 // Export writes the jobs of a store that match the filter to w. It writes the
-// settings, schedules and kept unique keys too if the filter matches every job.
+// settings and schedules too if the filter matches every job.
 // now is the time in the header when the store does not tell its own.
 func Export(ctx context.Context, b backend.Backend, w io.Writer, filter backend.Filter, now time.Time) (Summary, error) {
 	e := &exporter{backend: b, filter: filter, now: now, buffer: bufio.NewWriter(w), hash: sha256.New()}
@@ -78,13 +77,13 @@ func (e *exporter) run(ctx context.Context) error {
 		err = e.jobs(ctx, start.LastID)
 	}
 	if err == nil && all {
-		err = errors.Join(e.keys(ctx), e.schedules(ctx))
+		err = e.schedules(ctx)
 	}
 	if err != nil {
 		return err
 	}
 	e.done.Sum = hex.EncodeToString(e.hash.Sum(nil))
-	return e.write(line{End: &endLine{e.done.Jobs, e.done.Keys, e.done.Schedules, e.done.Settings, e.done.Sum}})
+	return e.write(line{End: &endLine{Jobs: e.done.Jobs, Schedules: e.done.Schedules, Settings: e.done.Settings, Sum: e.done.Sum}})
 }
 
 func (e *exporter) write(l line) error {
@@ -140,22 +139,6 @@ func settingsOf(ctx context.Context, b backend.Backend) ([]backend.NameInfo, err
 	return slices.DeleteFunc(names, func(n backend.NameInfo) bool {
 		return !n.Paused && n.Settings == (backend.Settings{Name: n.Name})
 	}), err
-}
-
-func (e *exporter) keys(ctx context.Context) error {
-	for after := (backend.KeptKey{}); ; {
-		page, err := e.store.Export(ctx, backend.ExportRequest{AfterKey: after, Keys: backend.MaxBatch})
-		if err != nil || len(page.Keys) == 0 {
-			return err
-		}
-		for _, k := range page.Keys {
-			e.done.Keys++
-			if err := e.write(line{Key: (*keyLine)(&k)}); err != nil {
-				return err
-			}
-		}
-		after = page.Keys[len(page.Keys)-1]
-	}
 }
 
 func (e *exporter) schedules(ctx context.Context) error {

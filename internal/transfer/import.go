@@ -52,6 +52,7 @@ type importer struct {
 	bytes    int
 	first    int   // line of the batch
 	lastID   int64 // of the job before
+	keys     int64 // lines with keys of deleted jobs, which are free
 	done     tally
 }
 
@@ -75,7 +76,7 @@ func (i *importer) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(i.batch.Jobs) >= batchJobs || i.bytes >= batchBytes || max(len(i.batch.Keys), len(i.batch.Schedules)) >= batchJobs {
+		if len(i.batch.Jobs) >= batchJobs || i.bytes >= batchBytes || len(i.batch.Schedules) >= batchJobs {
 			if err := i.flush(ctx); err != nil {
 				return err
 			}
@@ -117,11 +118,8 @@ func (i *importer) take(l *line) (end bool, err error) {
 		i.batch.Jobs = append(i.batch.Jobs, r)
 		return false, i.check(backend.Batch{Jobs: []backend.Record{r}})
 	case l.Key != nil:
-		i.done.Keys++
-		k := backend.KeptKey(*l.Key)
-		k.Until = k.Until.UTC()
-		i.batch.Keys = append(i.batch.Keys, k)
-		return false, i.check(backend.Batch{Keys: []backend.KeptKey{k}})
+		i.keys++
+		return false, nil
 	case l.Schedule != nil:
 		i.done.Schedules++
 		s := l.Schedule.schedule()
@@ -139,7 +137,7 @@ func (i *importer) take(l *line) (end bool, err error) {
 		return false, nil
 	case l.End != nil:
 		i.done.Sum = i.lines.sum
-		if want := (endLine{i.done.Jobs, i.done.Keys, i.done.Schedules, i.done.Settings, i.done.Sum}); *l.End != want {
+		if want := (endLine{i.done.Jobs, i.keys, i.done.Schedules, i.done.Settings, i.done.Sum}); *l.End != want {
 			return false, i.fault("it counts %d jobs, %d keys, %d schedules and %d settings, and there are %d, %d, %d and %d, "+
 				"or the checksum is another: lines are missing or were changed",
 				l.End.Jobs, l.End.Keys, l.End.Schedules, l.End.Settings, want.Jobs, want.Keys, want.Schedules, want.Settings)

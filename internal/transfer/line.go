@@ -20,7 +20,7 @@ type line struct {
 	Header   *headerLine   `json:"plainjobs,omitempty"`
 	Setting  *settingLine  `json:"setting,omitempty"`
 	Job      *jobLine      `json:"job,omitempty"`
-	Key      *keyLine      `json:"key,omitempty"`
+	Key      *keyLine      `json:"key,omitempty"` // of a deleted job, in older exports
 	Schedule *scheduleLine `json:"schedule,omitempty"`
 	End      *endLine      `json:"end,omitempty"`
 }
@@ -34,7 +34,7 @@ type headerLine struct {
 
 type endLine struct {
 	Jobs      int64  `json:"jobs"`
-	Keys      int64  `json:"keys"`
+	Keys      int64  `json:"keys,omitempty"`
 	Schedules int64  `json:"schedules"`
 	Settings  int64  `json:"settings"`
 	Sum       string `json:"sha256"`
@@ -171,10 +171,10 @@ func (l *jobLine) record() (backend.Record, error) {
 	if i < 0 {
 		return backend.Record{}, fmt.Errorf("%w: job %d: unknown state %q", backend.ErrInvalid, l.ID, l.State)
 	}
-	r := backend.Record{KeyUntil: given(l.KeyUntil), Info: backend.Info{
+	r := backend.Record{Info: backend.Info{
 		ID: l.ID, Name: l.Name, State: states[i], Priority: l.Priority, Failures: l.Failures, MaxAttempts: l.MaxAttempts,
 		Crashes: l.Crashes, Suspect: l.Suspect, Cancelling: l.Cancelling, CreatedAt: l.CreatedAt.UTC(), RunAt: l.RunAt.UTC(),
-		FinishedAt: given(l.FinishedAt), ExpiresAt: given(l.ExpiresAt), UniqueKey: l.UniqueKey, SerialKey: l.SerialKey,
+		FinishedAt: given(l.FinishedAt), ExpiresAt: given(l.ExpiresAt), UniqueKey: l.UniqueKey, SerialKey: l.SerialKey, KeyUntil: given(l.KeyUntil),
 		Done: l.Done, Total: l.Total, Metadata: l.Metadata, Payload: l.Payload,
 	}}
 	if l.UntilStarted {

@@ -13,19 +13,19 @@ import (
 // A Summary counts what Export has written, Import has read, or Move has
 // copied. Its fields are those of plainjobs.Transfer.
 type Summary struct {
-	Jobs                      int64
-	Counts                    []backend.Count
-	Keys, Schedules, Settings int64
-	Present                   int64
-	Superseded                int64
-	Pruned                    int64
-	Sum                       string
+	Jobs                int64
+	Counts              []backend.Count
+	Schedules, Settings int64
+	Present             int64
+	Superseded          int64
+	Pruned              int64
+	Sum                 string
 }
 
 // A tally is a Summary that is still counting.
 type tally struct {
 	Summary
-	byNameAndState map[backend.Count]int64 // the keys have no number of jobs
+	byNameAndState map[backend.Count]int64 // counts whose own Jobs are 0
 }
 
 // add counts a job.

@@ -58,7 +58,7 @@ func newStore(t *testing.T, kind string) (*plainjobs.Queue, store) {
 }
 
 // fill stores jobs in each state with all that a job can have, settings, pauses,
-// schedules and keys of deleted jobs. It returns the worker that runs two.
+// and schedules. It returns the worker that runs two.
 func fill(ctx context.Context, b store) (backend.Worker, error) {
 	w := backend.Worker{ID: 7, Host: "mill", PID: 1, Lease: time.Hour}
 	var errs []error
@@ -103,7 +103,7 @@ func fill(ctx context.Context, b store) (backend.Worker, error) {
 	}
 	page, err := b.List(ctx, backend.ListRequest{Filter: backend.Filter{Key: "d"}})
 	errs = append(errs, err)
-	for _, j := range page.Jobs { // its key outlives it
+	for _, j := range page.Jobs {
 		_, err := b.Operate(ctx, backend.OperateRequest{Op: backend.OpDelete, Filter: backend.Filter{IDs: []int64{j.ID}}})
 		errs = append(errs, err)
 	}
@@ -138,7 +138,7 @@ func export(t *testing.T, q *plainjobs.Queue, filter plainjobs.Filter) ([]byte, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := int64(bytes.Count(b.Bytes(), []byte("\n"))); n != 2+done.Jobs+done.Keys+done.Schedules+done.Settings {
+	if n := int64(bytes.Count(b.Bytes(), []byte("\n"))); n != 2+done.Jobs+done.Schedules+done.Settings {
 		t.Fatalf("Export wrote %d lines and says %+v", n, done)
 	}
 	return b.Bytes(), done
@@ -202,7 +202,7 @@ func TestExportImport(t *testing.T) {
 
 // shown returns the exported part of t.
 func shown(t plainjobs.Transfer) string {
-	return fmt.Sprint(t.Jobs, t.Counts, t.Keys, t.Schedules, t.Settings, t.Present, t.Superseded, t.Pruned, t.Sum)
+	return fmt.Sprint(t.Jobs, t.Counts, t.Schedules, t.Settings, t.Present, t.Superseded, t.Pruned, t.Sum)
 }
 
 func TestExportFilter(t *testing.T) {
@@ -221,7 +221,7 @@ func TestExportFilter(t *testing.T) {
 		"until": {plainjobs.Filter{Until: time.Now().Add(time.Hour), State: plainjobs.Running}, 2},
 	} {
 		_, done := export(t, q, test.filter)
-		if done.Jobs != test.jobs || done.Keys+done.Schedules+done.Settings != 0 {
+		if done.Jobs != test.jobs || done.Schedules+done.Settings != 0 {
 			t.Errorf("%s: Export says %+v, want %d jobs", what, done, test.jobs)
 		}
 	}

@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -137,35 +136,6 @@ func differing(x, y []byte) string {
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")
-}
-
-// verifyKeys looks for the kept keys in the target.
-func (m *mover) verifyKeys(ctx context.Context) error {
-	keysOf := func(e backend.Exporter) *cursor[backend.KeptKey] {
-		return &cursor[backend.KeptKey]{fetch: func(after backend.KeptKey) ([]backend.KeptKey, error) {
-			page, err := e.Export(ctx, backend.ExportRequest{AfterKey: after, Keys: backend.MaxBatch})
-			return page.Keys, err
-		}}
-	}
-	source, target := keysOf(m.source), keysOf(m.target)
-	for {
-		a, err := source.peek()
-		if err != nil || a == nil {
-			return err
-		}
-		b, err := target.peek()
-		if err != nil {
-			return err
-		}
-		switch {
-		case b != nil && cmp.Or(cmp.Compare(b.Name, a.Name), cmp.Compare(b.Key, a.Key)) < 0:
-			target.next()
-			continue
-		case (b == nil || *b != *a) && a.Until.After(time.Now()):
-			return fmt.Errorf("%w: the unique key of job %d, %s, which is deleted, is not kept in the target; move again", backend.ErrCorrupt, a.Job, a.Name)
-		}
-		source.next()
-	}
 }
 
 // verifySchedules looks for the schedules in the target. One may have gone on.

@@ -181,7 +181,6 @@ func (s *scene) batch() backend.Batch {
 	}
 	return backend.Batch{
 		LastID: 2000, Jobs: []backend.Record{job(1000, ""), job(1001, "k"), job(1002, "l")},
-		Keys:      []backend.KeptKey{{Name: "bench/new", Key: "m", Job: 999, Until: s.start.Add(time.Hour)}},
 		Schedules: []backend.Schedule{{Name: "bench3", Definition: "d", Next: s.start}},
 	}
 }
@@ -283,7 +282,7 @@ var methods = []method{
 		return b.store.Operate(ctx, backend.OperateRequest{Op: backend.OpDelete, Filter: backend.Filter{IDs: append(b.s.ids, b.s.failed)}})
 	}},
 	{name: "Export", call: func(ctx context.Context, b *bench) (any, error) {
-		return b.store.Export(ctx, backend.ExportRequest{Jobs: 100, Keys: 100})
+		return b.store.Export(ctx, backend.ExportRequest{Jobs: 100})
 	}},
 	{name: "Import", call: func(ctx context.Context, b *bench) (any, error) {
 		return b.store.Import(ctx, b.s.batch())

@@ -97,8 +97,11 @@ func (m *model) settle(j *job) {
 	case j.State.Terminal():
 		j.finished = m.now
 		m.giveKey(j)
+		if j.State == backend.Cancelled {
+			m.freeKey(j)
+		}
 		m.advance(j)
-		if m.keep(j) < 0 {
+		if m.keep(j) < 0 && !m.keeps(j) {
 			m.remove(j)
 		}
 	case j.State == backend.Running:
@@ -190,9 +193,23 @@ func (m *model) giveKey(j *job) {
 	}
 }
 
+// freeKey is giveKey, whatever For says.
+func (m *model) freeKey(j *job) {
+	if k := (named{j.Name, j.Unique.Key}); m.keys[k].job == j.id {
+		delete(m.keys, k)
+		j.until = time.Time{}
+	}
+}
+
+// keeps reports whether the job keeps its unique key for a time.
+func (m *model) keeps(j *job) bool {
+	h := m.keys[named{j.Name, j.Unique.Key}]
+	return h.job == j.id && h.until.After(m.now)
+}
+
 // remove deletes the job.
 func (m *model) remove(j *job) {
-	m.giveKey(j)
+	m.freeKey(j)
 	m.jobs = slices.DeleteFunc(m.jobs, func(o *job) bool { return o == j })
 	m.advance(j)
 }

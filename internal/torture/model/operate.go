@@ -11,7 +11,7 @@ import (
 )
 
 // selects reports whether the filter selects the job.
-func selects(f backend.Filter, j *job) bool {
+func (m *model) selects(f backend.Filter, j *job) bool {
 	text := ""
 	if n := len(j.errors); n > 0 {
 		text = j.errors[n-1].Error
@@ -23,6 +23,7 @@ func selects(f backend.Filter, j *job) bool {
 	return (f.IDs == nil || slices.Contains(f.IDs, j.id)) &&
 		(f.Name == "" || f.Name == j.Name) &&
 		(f.State == 0 || f.State == j.State) &&
+		(!f.HasKey || m.holder(j.Name, j.Unique.Key) == j.id) &&
 		(f.Key == "" || f.Key == j.Unique.Key || f.Key == j.Serial) &&
 		strings.Contains(text, f.Error) &&
 		(f.Since.IsZero() || !at.Before(f.Since)) && (f.Until.IsZero() || at.Before(f.Until))
@@ -32,7 +33,7 @@ func selects(f backend.Filter, j *job) bool {
 // all of them, to the one that the store says is the last of the page.
 func (m *model) page(f backend.Filter, before, last int64, means func(*job) bool) []*job {
 	page := m.which(func(j *job) bool {
-		return j.id < cmp.Or(before, math.MaxInt64) && j.id >= last && selects(f, j) && means(j)
+		return j.id < cmp.Or(before, math.MaxInt64) && j.id >= last && m.selects(f, j) && means(j)
 	})
 	slices.Reverse(page)
 	return page
@@ -47,6 +48,8 @@ func (m *model) operate(req backend.OperateRequest, last int64) (r backend.Opera
 			return j.State.Terminal() || j.State == backend.Scheduled
 		case backend.OpCancel:
 			return !j.State.Terminal()
+		case backend.OpFree:
+			return m.keeps(j) && !m.keys[named{j.Name, j.Unique.Key}].held
 		}
 		return j.State != backend.Running
 	})
@@ -77,6 +80,8 @@ func (m *model) operateOn(op backend.Op, j *job) {
 	switch {
 	case op == backend.OpDelete:
 		m.remove(j)
+	case op == backend.OpFree:
+		m.freeKey(j)
 	case op == backend.OpCancel && j.State == backend.Running:
 		j.Cancelling = true
 	case op == backend.OpCancel:

@@ -57,13 +57,15 @@ func (m *model) reap(req backend.ReapRequest, stored []int64) (r backend.ReapRes
 // those that a name has too many of: by ID or by when they finished, as the
 // store likes.
 func (m *model) prune(stored []int64) (n int) {
-	for _, j := range m.which(func(j *job) bool { return j.State.Terminal() && m.now.Sub(j.finished) >= m.keep(j) }) {
+	for _, j := range m.which(func(j *job) bool { return j.State.Terminal() && m.now.Sub(j.finished) >= m.keep(j) && !m.keeps(j) }) {
 		m.remove(j)
 		n++
 	}
 	for _, name := range names {
 		finished := m.which(func(j *job) bool { return j.Name == name && j.State.Terminal() })
 		surplus := len(finished) - m.kept(name).Rows
+		finished = slices.DeleteFunc(finished, m.keeps)
+		surplus = min(surplus, len(finished))
 		if m.kept(name).Rows < 0 || surplus <= 0 {
 			continue
 		}

@@ -373,6 +373,9 @@ func (p *program) filter() (f backend.Filter) {
 	if p.rarely("by key") {
 		f.Key = oneOf(p, "key", "k", "x")
 	}
+	if p.rarely("with keys") {
+		f.HasKey = true
+	}
 	if p.rarely("by error") {
 		f.Error = oneOf(p, "error", "fir", "expired", "cancel", "super")
 	}
@@ -386,7 +389,7 @@ func (p *program) filter() (f backend.Filter) {
 }
 
 func (p *program) operate() {
-	req := backend.OperateRequest{Op: oneOf(p, "op", backend.OpRetry, backend.OpCancel, backend.OpDelete), Filter: p.filter()}
+	req := backend.OperateRequest{Op: oneOf(p, "op", backend.OpRetry, backend.OpCancel, backend.OpDelete, backend.OpFree), Filter: p.filter()}
 	if p.chance("few") {
 		req.Limit = rapid.IntRange(1, 3).Draw(p.T, "limit")
 	}

@@ -162,6 +162,9 @@ func (m *model) info(j *job) backend.Info {
 	if j.State.Terminal() {
 		info.FinishedAt = j.finished
 	}
+	if m.keeps(j) {
+		info.KeyUntil = m.keys[named{j.Name, j.Unique.Key}].until
+	}
 	if j.State == backend.Blocked {
 		info.BlockedBy = m.head(j).id
 	}
