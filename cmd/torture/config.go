@@ -65,7 +65,7 @@ func flags(c *config) *flag.FlagSet {
 	f.Uint64Var(&c.Seed, "seed", 0, "`seed` of all that is random (default a new one)")
 	f.BoolVar(&c.Short, "short", false, "run the short forms, as go test does")
 	f.StringVar(&c.Dir, "dir", "", "`directory` for databases and ledgers (default the system's temporary one)")
-	f.BoolVar(&c.update, "update", false, "write the results into docs/RELIABILITY.md")
+	f.BoolVar(&c.update, "update", false, "write the results into docs/reliability-runs.txt and the table of docs/RELIABILITY.md")
 	return f
 }
 

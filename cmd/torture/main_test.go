@@ -53,29 +53,35 @@ func TestRunsNothing(t *testing.T) {
 	}
 }
 
-// What was not measured this time stays in the table, in the order of the
-// tests, and nothing else is touched.
+// What was not measured this time stays in the file of runs, in the order of the
+// tests; the table has all of it, and nothing else in the document changes.
 func TestUpdate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "doc.md")
-	text := "before\n" + begins + header + "| snap | ncruces | 0 | `seed=1` | then |\n| kill | mattn | 1 | `seed=1` | then |\n" + ends + "after\n"
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	file := filepath.Join(filepath.Dir(path), runs)
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantText := func(path, want string) {
+		t.Helper()
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("%s is\n%s\nwant\n%s (%v)", filepath.Base(path), got, want, err)
+		}
+	}
+	snap := "snap ncruces wrong=0 seed=1 snapshots=1500 acknowledged=20 sec=1 | 2026-01-02, then\n"
+	write(path, "before\n"+begins+"old\n"+ends+"after\n")
+	write(file, snap+"kill mattn wrong=1 seed=1 kills=4 | 2026-01-01, then\n")
+	if err := update(path, torture.Result{Test: "kill", Driver: "mattn", Seed: 2}, torture.Result{Test: "kill", Driver: "mixed", Seed: 2, Faults: []string{"one"}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := update(path, torture.Result{Test: "kill", Driver: "mattn", Seed: 2}, torture.Result{Test: "kill", Driver: "mixed", Seed: 2}); err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := "before\n" + begins + header + "| kill | mattn | 0 | `seed=2 ` | " + measured("mattn") + " |\n| kill | mixed | 0 | `seed=2 ` | " +
-		measured("mixed") + " |\n| snap | ncruces | 0 | `seed=1` | then |\n" + ends + "after\n"
-	if string(got) != want {
-		t.Errorf("the document is\n%s\nwant\n%s", got, want)
-	}
-	if err := os.WriteFile(path, []byte("no table"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	kill := torture.Lookup("kill").About
+	today := measured("mixed")[:len("2026-01-02")]
+	wantText(file, "kill mattn wrong=0 seed=2  | "+measured("mattn")+"\nkill mixed wrong=1 seed=2  | "+measured("mixed")+"\n"+snap)
+	wantText(path, "before\n"+begins+header+"| `kill` | "+kill+" | mattn: <br>mixed:  | 1 on mixed | "+today+" |\n| `snap` | "+
+		torture.Lookup("snap").About+" | ncruces: 1,500 snapshots, 20 acknowledged | nothing | 2026-01-02 |\n"+ends+"after\n")
+	write(path, "no table")
 	if err := update(path); err == nil {
 		t.Error("a document without a table was updated")
 	}

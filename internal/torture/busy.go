@@ -11,10 +11,11 @@ import (
 )
 
 var busyTest = &Test{
-	ID:    "busy",
-	About: "32 processes on one file, and one that holds it locked for 20 s",
-	Unit:  "storms",
-	Short: 1, Full: 5,
+	ID:     "busy",
+	About:  "32 processes on one file, and one that holds it locked for 20 s",
+	Unit:   "storms",
+	Counts: []string{"storms", "done"},
+	Short:  1, Full: 5,
 	Mixed: true,
 	run:   busy,
 }

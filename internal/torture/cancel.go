@@ -7,10 +7,11 @@ import (
 )
 
 var cancelTest = &Test{
-	ID:    "cancel",
-	About: "the context of every method cancelled before and after each of its driver calls, and of pushes at random moments",
-	Unit:  "random cancellations, after a sweep of every method",
-	Short: 200, Full: 10_000,
+	ID:     "cancel",
+	About:  "the context of every method cancelled before and after each of its driver calls, and of pushes at random moments",
+	Unit:   "random cancellations, after a sweep of every method",
+	Counts: []string{"cancelled", "random"},
+	Short:  200, Full: 10_000,
 	run: cancel,
 }
 

@@ -9,10 +9,11 @@ import (
 )
 
 var ckptTest = &Test{
-	ID:    "ckpt",
-	About: "processes that push and work against others that loop wal_checkpoint(TRUNCATE/RESTART/PASSIVE)",
-	Unit:  "databases, each for ten seconds",
-	Short: 1, Full: 180,
+	ID:     "ckpt",
+	About:  "processes that push and work against others that loop wal_checkpoint(TRUNCATE/RESTART/PASSIVE)",
+	Unit:   "databases, each for ten seconds",
+	Counts: []string{"databases", "jobs"},
+	Short:  1, Full: 180,
 	Mixed: true,
 	run:   ckpt,
 }

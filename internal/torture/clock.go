@@ -10,10 +10,11 @@ import (
 )
 
 var clockTest = &Test{
-	ID:    "clock",
-	About: "the clock that all processes on the file share jumps by seconds, hours, days, and to 1970 and 2040",
-	Unit:  "jumps",
-	Short: 8, Full: 1000,
+	ID:     "clock",
+	About:  "the clock that all processes on the file share jumps by seconds, hours, days, and to 1970 and 2040",
+	Unit:   "jumps",
+	Counts: []string{"jumps", "jobs"},
+	Short:  8, Full: 1000,
 	Mixed: true,
 	run:   clock,
 }

@@ -13,10 +13,11 @@ import (
 )
 
 var corruptTest = &Test{
-	ID:    "corrupt",
-	About: "damaged copies of a file are opened and used: nothing panics or hangs, and errors say what they are",
-	Unit:  "files",
-	Short: 60, Full: 1000,
+	ID:     "corrupt",
+	About:  "damaged copies of a file are opened and used: nothing panics or hangs, and errors say what they are",
+	Unit:   "files",
+	Counts: []string{"files"},
+	Short:  60, Full: 1000,
 	run: corrupt,
 }
 

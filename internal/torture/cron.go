@@ -9,10 +9,11 @@ import (
 )
 
 var cronTest = &Test{
-	ID:    "cron",
-	About: "three workers with 100 schedules, one of them killed every 100 ms; each tick pushes one job",
-	Unit:  "kills",
-	Short: 25, Full: 600,
+	ID:     "cron",
+	About:  "three workers with 100 schedules, one of them killed every 100 ms; each tick pushes one job",
+	Unit:   "kills",
+	Counts: []string{"kills", "ticks"},
+	Short:  25, Full: 600,
 	Mixed: true,
 	run:   cron,
 }

@@ -12,10 +12,11 @@ import (
 )
 
 var ioerrTest = &Test{
-	ID:    "ioerr",
-	About: "the k-th call to the disk fails, once or from then on, k rising until a run sees no fault: in the driver, in a VFS of ncruces, and by strace",
-	Unit:  "failing system calls of each kind at most",
-	Short: 40, Full: 3000,
+	ID:     "ioerr",
+	About:  "the k-th call to the disk fails, once or from then on, k rising until a run sees no fault: in the driver, in a VFS of ncruces, and by strace",
+	Unit:   "failing system calls of each kind at most",
+	Counts: []string{"runs", "acknowledged"},
+	Short:  40, Full: 3000,
 	run: ioerr,
 }
 

@@ -9,10 +9,11 @@ import (
 )
 
 var killTest = &Test{
-	ID:    "kill",
-	About: "kill -9 of workers, some of them frozen past their lease instead; now and then all processes at once",
-	Unit:  "kills",
-	Short: 40, Full: 10_000,
+	ID:     "kill",
+	About:  "kill -9 of workers, some of them frozen past their lease instead; now and then all processes at once",
+	Unit:   "kills",
+	Counts: []string{"kills", "jobs"},
+	Short:  40, Full: 10_000,
 	Mixed: true,
 	run:   kill,
 }

@@ -11,6 +11,7 @@ var linTest = &Test{
 	ID:     "lin",
 	About:  "what a store answers to clients that are late, repeat and die could have been answered one after the other, also with errors",
 	Unit:   "operations with errors about, and as many without",
+	Counts: []string{"ops", "jobs"},
 	Short:  3000,
 	Full:   1_000_000,
 	Memory: true,

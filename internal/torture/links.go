@@ -11,10 +11,11 @@ import (
 )
 
 var linksTest = &Test{
-	ID:    "links",
-	About: "a database with two names is refused by either, also when the second comes while it is in use",
-	Unit:  "databases",
-	Short: 2, Full: 20,
+	ID:     "links",
+	About:  "a database with two names is refused by either, also when the second comes while it is in use",
+	Unit:   "databases",
+	Counts: []string{"databases"},
+	Short:  2, Full: 20,
 	Mixed: true,
 	Unix:  true,
 	run:   links,

@@ -13,6 +13,7 @@ var modelTest = &Test{
 	ID:     "model",
 	About:  "random programs of everything in the contract, on a store and on a small model that must answer and show the same",
 	Unit:   "steps",
+	Counts: []string{"programs", "steps"},
 	Short:  600,
 	Full:   1_000_000,
 	Memory: true,

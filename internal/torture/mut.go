@@ -16,10 +16,11 @@ import (
 )
 
 var mutTest = &Test{
-	ID:    "mut",
-	About: "the tests find flaws that are put into the source, each in 99 of 100 runs",
-	Unit:  "runs of each quick test",
-	Short: 1, Full: 100,
+	ID:     "mut",
+	About:  "the tests find flaws that are put into the source, each in 99 of 100 runs",
+	Unit:   "runs of each quick test",
+	Counts: []string{"mutants", "runs"},
+	Short:  1, Full: 100,
 	Only: Source,
 	run:  mut,
 }

@@ -11,10 +11,11 @@ import (
 )
 
 var pointTest = &Test{
-	ID:    "point",
-	About: "a process kills itself at each named point between any two writes",
-	Unit:  "crashes at each point",
-	Short: 1, Full: 50,
+	ID:     "point",
+	About:  "a process kills itself at each named point between any two writes",
+	Unit:   "crashes at each point",
+	Counts: []string{"points", "crashes"},
+	Short:  1, Full: 50,
 	run: point,
 }
 

@@ -10,10 +10,11 @@ import (
 )
 
 var poisonTest = &Test{
-	ID:    "poison",
-	About: "one job that kills its process among 200 prefetched good ones",
-	Unit:  "poisonings",
-	Short: 1, Full: 100,
+	ID:     "poison",
+	About:  "one job that kills its process among 200 prefetched good ones",
+	Unit:   "poisonings",
+	Counts: []string{"poisonings", "done"},
+	Short:  1, Full: 100,
 	Mixed: true,
 	run:   poison,
 }

@@ -15,10 +15,11 @@ import (
 )
 
 var powerTest = &Test{
-	ID:    "power",
-	About: "power cuts on a file system that forgets, drops or tears what was not synced, also during checkpoints and migrations",
-	Unit:  "power cuts, every fifth at NORMAL",
-	Short: 4, Full: 1250,
+	ID:     "power",
+	About:  "power cuts on a file system that forgets, drops or tears what was not synced, also during checkpoints and migrations",
+	Unit:   "power cuts, every fifth at NORMAL",
+	Counts: []string{"cuts", "acknowledged"},
+	Short:  4, Full: 1250,
 	Mixed: true,
 	Unix:  true,
 	run:   power,

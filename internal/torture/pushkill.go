@@ -9,10 +9,11 @@ import (
 )
 
 var pushkillTest = &Test{
-	ID:    "pushkill",
-	About: "kill -9 of processes that push; what was acknowledged is there, once, batches are whole, and a repeat with keys doubles nothing",
-	Unit:  "kills",
-	Short: 30, Full: 2000,
+	ID:     "pushkill",
+	About:  "kill -9 of processes that push; what was acknowledged is there, once, batches are whole, and a repeat with keys doubles nothing",
+	Unit:   "kills",
+	Counts: []string{"kills", "acknowledged"},
+	Short:  30, Full: 2000,
 	Mixed: true,
 	run:   pushkill,
 }

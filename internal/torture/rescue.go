@@ -10,10 +10,11 @@ import (
 )
 
 var rescueTest = &Test{
-	ID:    "rescue",
-	About: "kill -9 of a worker with a job, with leases of 30 s: how long until the job runs in another process",
-	Unit:  "kills",
-	Short: 5, Full: 500,
+	ID:     "rescue",
+	About:  "kill -9 of a worker with a job, with leases of 30 s: how long until the job runs in another process",
+	Unit:   "kills",
+	Counts: []string{"kills", "busy_p99"},
+	Short:  5, Full: 500,
 	Mixed: true,
 	run:   rescue,
 }

@@ -12,10 +12,11 @@ import (
 )
 
 var simTest = &Test{
-	ID:    "sim",
-	About: "whole workers, schedules and retries over simulated days",
-	Unit:  "days",
-	Short: 14, Full: 365,
+	ID:     "sim",
+	About:  "whole workers, schedules and retries over simulated days",
+	Unit:   "days",
+	Counts: []string{"days", "runs"},
+	Short:  14, Full: 365,
 	Only: Memory,
 	run:  sim,
 }

@@ -13,10 +13,11 @@ import (
 )
 
 var snapTest = &Test{
-	ID:    "snap",
-	About: "database and log copied from under frozen processes, the log cut and spoilt behind the last acknowledgement",
-	Unit:  "snapshots",
-	Short: 4, Full: 500,
+	ID:     "snap",
+	About:  "database and log copied from under frozen processes, the log cut and spoilt behind the last acknowledgement",
+	Unit:   "snapshots",
+	Counts: []string{"snapshots", "acknowledged"},
+	Short:  4, Full: 500,
 	Mixed: true,
 	Unix:  true,
 	run:   snap,

@@ -11,10 +11,11 @@ import (
 )
 
 var soakTest = &Test{
-	ID:    "soak",
-	About: "a worker under 200 jobs and 100 ticks a second for an hour after twenty minutes of warm-up, while others beside it are killed; its memory, goroutines and handles, and the log",
-	Unit:  "minutes",
-	Short: 1, Full: 80,
+	ID:     "soak",
+	About:  "a worker under 200 jobs and 100 ticks a second for an hour after twenty minutes of warm-up, while others beside it are killed; its memory, goroutines and handles, and the log",
+	Unit:   "minutes",
+	Counts: []string{"minutes", "kills", "jobs"},
+	Short:  1, Full: 80,
 	Mixed: true,
 	Linux: true,
 	run:   soak,

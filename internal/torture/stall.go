@@ -6,10 +6,11 @@ import (
 )
 
 var stallTest = &Test{
-	ID:    "stall",
-	About: "every worker stopped past its lease at once and continued; nobody may take a live one for dead",
-	Unit:  "stalls",
-	Short: 1, Full: 100,
+	ID:     "stall",
+	About:  "every worker stopped past its lease at once and continued; nobody may take a live one for dead",
+	Unit:   "stalls",
+	Counts: []string{"stalls", "jobs"},
+	Short:  1, Full: 100,
 	Mixed: true,
 	Unix:  true,
 	run:   stall,

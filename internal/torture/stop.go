@@ -9,10 +9,11 @@ import (
 )
 
 var stopTest = &Test{
-	ID:    "stop",
-	About: "SIGTERM at random moments, and a second one; what was handed back costs nothing",
-	Unit:  "stops",
-	Short: 12, Full: 1000,
+	ID:     "stop",
+	About:  "SIGTERM at random moments, and a second one; what was handed back costs nothing",
+	Unit:   "stops",
+	Counts: []string{"stops"},
+	Short:  12, Full: 1000,
 	Mixed: true,
 	Unix:  true,
 	run:   stop,

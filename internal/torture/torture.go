@@ -48,6 +48,8 @@ type Test struct {
 	About string
 	// Unit is what Rounds count.
 	Unit string
+	// Counts are the figures of a result that say how much was done.
+	Counts []string
 	// Short and Full are the rounds of the two forms.
 	Short, Full int
 	// Mixed is set if all drivers together on one file make sense.

@@ -8,10 +8,11 @@ import (
 )
 
 var uniqTest = &Test{
-	ID:    "uniq",
-	About: "processes push over 100 unique keys while workers finish them, and are killed; nobody has a key beside another",
-	Unit:  "pushes",
-	Short: 300, Full: 10_000,
+	ID:     "uniq",
+	About:  "processes push over 100 unique keys while workers finish them, and are killed; nobody has a key beside another",
+	Unit:   "pushes",
+	Counts: []string{"pushes", "jobs"},
+	Short:  300, Full: 10_000,
 	Mixed: true,
 	run:   uniq,
 }
