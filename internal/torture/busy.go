@@ -12,7 +12,7 @@ import (
 
 var busyTest = &Test{
 	ID:     "busy",
-	About:  "32 processes on one file, and one that holds it locked for 20 s",
+	About:  "32 processes share one file, and one of them holds the write lock for 20 s",
 	Unit:   "storms",
 	Counts: []string{"storms", "done"},
 	Short:  1, Full: 5,

@@ -8,7 +8,7 @@ import (
 
 var cancelTest = &Test{
 	ID:     "cancel",
-	About:  "the context of every method cancelled before and after each of its driver calls, and of pushes at random moments",
+	About:  "the context of every method is cancelled before and after each driver call, and that of pushes at random moments",
 	Unit:   "random cancellations, after a sweep of every method",
 	Counts: []string{"cancelled", "random"},
 	Short:  200, Full: 10_000,

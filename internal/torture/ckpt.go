@@ -10,7 +10,7 @@ import (
 
 var ckptTest = &Test{
 	ID:     "ckpt",
-	About:  "processes that push and work against others that loop wal_checkpoint(TRUNCATE/RESTART/PASSIVE)",
+	About:  "processes push and work while others loop over wal_checkpoint(TRUNCATE/RESTART/PASSIVE)",
 	Unit:   "databases, each for ten seconds",
 	Counts: []string{"databases", "jobs"},
 	Short:  1, Full: 180,

@@ -11,7 +11,7 @@ import (
 
 var clockTest = &Test{
 	ID:     "clock",
-	About:  "the clock that all processes on the file share jumps by seconds, hours, days, and to 1970 and 2040",
+	About:  "the clock of all processes jumps by seconds, hours and days, and to 1970 and 2040",
 	Unit:   "jumps",
 	Counts: []string{"jumps", "jobs"},
 	Short:  8, Full: 1000,

@@ -14,7 +14,7 @@ import (
 
 var corruptTest = &Test{
 	ID:     "corrupt",
-	About:  "damaged copies of a file are opened and used: nothing panics or hangs, and errors say what they are",
+	About:  "damaged copies of a file are opened and used; nothing may panic or hang, and each error must match its kind",
 	Unit:   "files",
 	Counts: []string{"files"},
 	Short:  60, Full: 1000,

@@ -10,7 +10,7 @@ import (
 
 var cronTest = &Test{
 	ID:     "cron",
-	About:  "three workers with 100 schedules, one of them killed every 100 ms; each tick pushes one job",
+	About:  "one of three workers with 100 schedules is killed every 100 ms; each tick must push one job",
 	Unit:   "kills",
 	Counts: []string{"kills", "ticks"},
 	Short:  25, Full: 600,

@@ -15,7 +15,7 @@ import (
 
 var fullTest = &Test{
 	ID:     "full",
-	About:  "no room left: on a small file system, by a limit on file sizes, and at the k-th write in the driver or the VFS",
+	About:  "the disk is full: a small file system, a file-size limit, and the k-th write in the driver or the VFS",
 	Unit:   "times that room runs out under a worker, in each of two ways",
 	Counts: []string{"rounds", "sweep_runs", "acknowledged"},
 	Short:  1, Full: 50,

@@ -15,7 +15,7 @@ import (
 
 var handlerTest = &Test{
 	ID:     "handler",
-	About:  "handlers that panic, exit, overflow the stack, take all memory, end their goroutine, ignore their context, return absurd errors or come too late, among good ones",
+	About:  "handlers panic, exit, overflow the stack, exhaust memory, end their goroutine, ignore their context, return absurd errors or settle too late, among good ones",
 	Unit:   "jobs of each kind",
 	Counts: []string{"bad", "good"},
 	Short:  1, Full: 20,

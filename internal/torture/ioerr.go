@@ -13,7 +13,7 @@ import (
 
 var ioerrTest = &Test{
 	ID:     "ioerr",
-	About:  "the k-th call to the disk fails, once or from then on, k rising until a run sees no fault: in the driver, in a VFS of ncruces, and by strace",
+	About:  "the k-th disk call fails, once or from then on, with k rising until a run sees no fault: in the driver, in a VFS of ncruces, and by strace",
 	Unit:   "failing system calls of each kind at most",
 	Counts: []string{"runs", "acknowledged"},
 	Short:  40, Full: 3000,

@@ -10,7 +10,7 @@ import (
 
 var killTest = &Test{
 	ID:     "kill",
-	About:  "kill -9 of workers, some of them frozen past their lease instead; now and then all processes at once",
+	About:  "workers are killed with SIGKILL or frozen past their lease; now and then all processes are killed at once",
 	Unit:   "kills",
 	Counts: []string{"kills", "jobs"},
 	Short:  40, Full: 10_000,

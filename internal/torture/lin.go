@@ -9,7 +9,7 @@ import (
 
 var linTest = &Test{
 	ID:     "lin",
-	About:  "what a store answers to clients that are late, repeat and die could have been answered one after the other, also with errors",
+	About:  "clients that are late, repeat calls and die record a history, which must be linearizable, with and without errors",
 	Unit:   "operations with errors about, and as many without",
 	Counts: []string{"ops", "jobs"},
 	Short:  3000,

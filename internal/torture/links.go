@@ -12,7 +12,7 @@ import (
 
 var linksTest = &Test{
 	ID:     "links",
-	About:  "a database with two names is refused by either, also when the second comes while it is in use",
+	About:  "a database with two names must be refused under both, also when the second name appears while it is in use",
 	Unit:   "databases",
 	Counts: []string{"databases"},
 	Short:  2, Full: 20,

@@ -11,7 +11,7 @@ import (
 
 var modelTest = &Test{
 	ID:     "model",
-	About:  "random programs of everything in the contract, on a store and on a small model that must answer and show the same",
+	About:  "random programs over the whole contract run on a store and on a small model, which must answer the same",
 	Unit:   "steps",
 	Counts: []string{"programs", "steps"},
 	Short:  600,

@@ -17,7 +17,7 @@ import (
 
 var mutTest = &Test{
 	ID:     "mut",
-	About:  "the tests find flaws that are put into the source, each in 99 of 100 runs",
+	About:  "mutants of the source must be found by the tests, each in 99 of 100 runs",
 	Unit:   "runs of each quick test",
 	Counts: []string{"mutants", "runs"},
 	Short:  1, Full: 100,

@@ -12,7 +12,7 @@ import (
 
 var pointTest = &Test{
 	ID:     "point",
-	About:  "a process kills itself at each named point between any two writes",
+	About:  "a process kills itself at each named point between two writes",
 	Unit:   "crashes at each point",
 	Counts: []string{"points", "crashes"},
 	Short:  1, Full: 50,

@@ -11,7 +11,7 @@ import (
 
 var poisonTest = &Test{
 	ID:     "poison",
-	About:  "one job that kills its process among 200 prefetched good ones",
+	About:  "one job kills its process among 200 prefetched good jobs",
 	Unit:   "poisonings",
 	Counts: []string{"poisonings", "done"},
 	Short:  1, Full: 100,

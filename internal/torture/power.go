@@ -16,7 +16,7 @@ import (
 
 var powerTest = &Test{
 	ID:     "power",
-	About:  "power cuts on a file system that forgets, drops or tears what was not synced, also during checkpoints and migrations",
+	About:  "power is cut on a file system that drops or tears unsynced writes, also during checkpoints and migrations",
 	Unit:   "power cuts, every fifth at NORMAL",
 	Counts: []string{"cuts", "acknowledged"},
 	Short:  4, Full: 1250,

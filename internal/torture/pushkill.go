@@ -10,7 +10,7 @@ import (
 
 var pushkillTest = &Test{
 	ID:     "pushkill",
-	About:  "kill -9 of processes that push; what was acknowledged is there, once, batches are whole, and a repeat with keys doubles nothing",
+	About:  "processes that push are killed; acknowledged jobs must exist once, batches must be whole, and a repeat with keys must store nothing twice",
 	Unit:   "kills",
 	Counts: []string{"kills", "acknowledged"},
 	Short:  30, Full: 2000,

@@ -11,7 +11,7 @@ import (
 
 var rescueTest = &Test{
 	ID:     "rescue",
-	About:  "kill -9 of a worker with a job, with leases of 30 s: how long until the job runs in another process",
+	About:  "a worker with a job and a lease of 30 s is killed; measured is the time until the job runs in another process",
 	Unit:   "kills",
 	Counts: []string{"kills", "busy_p99"},
 	Short:  5, Full: 500,

@@ -13,7 +13,7 @@ import (
 
 var simTest = &Test{
 	ID:     "sim",
-	About:  "whole workers, schedules and retries over simulated days",
+	About:  "workers, schedules and retries run over simulated days",
 	Unit:   "days",
 	Counts: []string{"days", "runs"},
 	Short:  14, Full: 365,

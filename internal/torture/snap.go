@@ -14,7 +14,7 @@ import (
 
 var snapTest = &Test{
 	ID:     "snap",
-	About:  "database and log copied from under frozen processes, the log cut and spoilt behind the last acknowledgement",
+	About:  "database and log are copied from under frozen processes, and the log is cut and damaged after the last acknowledgement",
 	Unit:   "snapshots",
 	Counts: []string{"snapshots", "acknowledged"},
 	Short:  4, Full: 500,

@@ -12,7 +12,7 @@ import (
 
 var soakTest = &Test{
 	ID:     "soak",
-	About:  "a worker under 200 jobs and 100 ticks a second for an hour after twenty minutes of warm-up, while others beside it are killed; its memory, goroutines and handles, and the log",
+	About:  "a worker handles 200 jobs and 100 ticks a second for an hour while others are killed; its memory, goroutines, handles and log must not grow",
 	Unit:   "minutes",
 	Counts: []string{"minutes", "kills", "jobs"},
 	Short:  1, Full: 80,

@@ -7,7 +7,7 @@ import (
 
 var stallTest = &Test{
 	ID:     "stall",
-	About:  "every worker stopped past its lease at once and continued; nobody may take a live one for dead",
+	About:  "every worker is stopped past its lease at once and continued; no live worker may be declared dead",
 	Unit:   "stalls",
 	Counts: []string{"stalls", "jobs"},
 	Short:  1, Full: 100,

@@ -10,7 +10,7 @@ import (
 
 var stopTest = &Test{
 	ID:     "stop",
-	About:  "SIGTERM at random moments, and a second one; what was handed back costs nothing",
+	About:  "SIGTERM arrives at random moments, and sometimes a second one; released jobs must cost no attempt",
 	Unit:   "stops",
 	Counts: []string{"stops"},
 	Short:  12, Full: 1000,

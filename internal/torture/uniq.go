@@ -9,7 +9,7 @@ import (
 
 var uniqTest = &Test{
 	ID:     "uniq",
-	About:  "processes push over 100 unique keys while workers finish them, and are killed; nobody has a key beside another",
+	About:  "processes push over 100 unique keys while workers finish the jobs, and all are killed; no two live jobs may have one key",
 	Unit:   "pushes",
 	Counts: []string{"pushes", "jobs"},
 	Short:  300, Full: 10_000,
