@@ -222,6 +222,13 @@ func panics(f func()) (message string) {
 	return "nothing"
 }
 
+// A small store carries a thousand bytes.
+type small struct{ *memory.Backend }
+
+func (small) Describe() backend.Description {
+	return backend.Description{Store: "small", MaxPayload: 1000}
+}
+
 func TestProgrammerErrorsPanic(t *testing.T) {
 	q, _ := newQueue(t, nil)
 	run := func(context.Context, string) error { return nil }
@@ -246,6 +253,7 @@ func TestProgrammerErrorsPanic(t *testing.T) {
 		`: Handle with a nil queue, job or handler`: func() { plainjobs.Handle(q, fileJob, nil) },
 		`New with a nil backend`:                    func() { plainjobs.New(nil, nil) },
 		`New with Options.MaxPayload -1`:            func() { plainjobs.New(memory.New(nil), &plainjobs.Options{MaxPayload: -1}) },
+		`carries payloads of 1000 bytes at most`:    func() { plainjobs.New(small{memory.New(nil)}, &plainjobs.Options{MaxPayload: 1001}) },
 		`WithTx with a nil transaction`:             func() { q.WithTx(nil) },
 		`Subscribe with a nil function`:             func() { q.Subscribe(nil) },
 		`With of a nil job`:                         func() { (*plainjobs.Job[string])(nil).With("") },

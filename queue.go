@@ -19,7 +19,8 @@ const DefaultMaxPayload = 1 << 20
 // Options of a Queue. The zero value is ready.
 type Options struct {
 	// MaxPayload is the bound on an encoded payload in bytes; zero is
-	// [DefaultMaxPayload].
+	// [DefaultMaxPayload]. It must not exceed what the store can carry, see
+	// [backend.Description].
 	MaxPayload int
 	// Middleware wraps the runs of all jobs of the queue; the first is the
 	// outermost.
@@ -44,7 +45,8 @@ func init() {
 }
 
 // New returns the queue in a store; nil options are the defaults. It panics if
-// the store is nil or an option is negative.
+// the store is nil, an option is negative, or the store cannot carry payloads as
+// large as MaxPayload.
 func New(b backend.Backend, opts *Options) *Queue {
 	if b == nil {
 		panic(fmt.Sprintf("plainjobs: %s: New with a nil backend", caller()))
@@ -58,6 +60,12 @@ func New(b backend.Backend, opts *Options) *Queue {
 		panic(fmt.Sprintf("plainjobs: %s: New with Options.MaxPayload %d, which is negative", caller(), limit))
 	case limit == 0:
 		limit = DefaultMaxPayload
+	}
+	if d, ok := b.(backend.Describer); ok {
+		if most := d.Describe().MaxPayload; most > 0 && limit > most {
+			panic(fmt.Sprintf("plainjobs: %s: New with Options.MaxPayload %d: this store (%s) carries payloads of %d bytes at most",
+				caller(), limit, d.Describe().Store, most))
+		}
 	}
 	q := &Queue{metadata: opts.Metadata}
 	q.engine = &engine.Queue{Backend: b, MaxPayload: limit, Logger: opts.Logger, Self: q, Late: ErrTimeout}

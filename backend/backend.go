@@ -46,7 +46,8 @@ import "context"
 // method but Push may be repeated after any error.
 type Backend interface {
 	// Push stores all of the jobs, or none, and returns one Pushed for each,
-	// in their order. A batch in which [CheckNewJobs] finds a fault must be
+	// in their order. A batch in which [CheckNewJobs] finds a fault, or that
+	// has a payload larger than the store's [Description] says, must be
 	// refused with an error that matches ErrInvalid; one that breaks a bound
 	// of [NewJob] with an error that matches ErrDuplicate or ErrQueueFull.
 	//

@@ -48,6 +48,18 @@ func CheckNewJobs(jobs []NewJob) error {
 	return nil
 }
 
+// CheckPayloads returns an error matching [ErrInvalid] that names the first of
+// jobs whose payload has more bytes than most, or nil. Zero is no bound.
+func CheckPayloads(jobs []NewJob, most int) error {
+	for i := range jobs {
+		if n := len(jobs[i].Payload); most > 0 && n > most {
+			return fmt.Errorf("%w: job %d: payload of %d bytes; the store and its driver carry %d at most: "+
+				"store the data elsewhere and pass a reference", ErrInvalid, i, n, most)
+		}
+	}
+	return nil
+}
+
 // CheckKey returns an error matching [ErrInvalid] if key is no key, unique or
 // serial, and not empty.
 func CheckKey(key string) error {

@@ -262,6 +262,10 @@ type Description struct {
 	Durability Durability
 	// Shared is set when several processes may use the store at once.
 	Shared bool
+	// MaxPayload is the largest payload in bytes that the store can keep and
+	// give back; zero is no bound. A batch with a larger one must be refused,
+	// see [CheckPayloads].
+	MaxPayload int
 }
 
 // Durability is what an acknowledged Push survives.

@@ -143,4 +143,35 @@ var lifeCases = []testCase{{
 		}
 		e.wantIDs("Claim after reopening", e.claim(e.store.Open(e), e.worker(), 10, "a"), id)
 	},
+}, {
+	name: "describe/payload",
+	rule: "a batch with a payload larger than the store says that it can keep is refused",
+	run: func(e *env) {
+		most := capability[backend.Describer](e, e.b).Describe().MaxPayload
+		if most < 0 {
+			e.Fatalf("MaxPayload is %d", most)
+		}
+		if most == 0 || most > maxTriedPayload {
+			return
+		}
+		jobs := []backend.NewJob{newJob("a"), newJob("a")}
+		jobs[1].Payload = make([]byte, most+1)
+		if _, err := e.b.Push(e.ctx, jobs); !errors.Is(err, backend.ErrInvalid) {
+			e.Errorf("Push of %d bytes, of which %d may be, returned %v; want ErrInvalid", most+1, most, err)
+		}
+		e.wantIDs("Claim", e.claim(e.b, e.worker(), 10, "a"))
+		jobs[1].Payload = jobs[1].Payload[:most]
+		if _, err := e.b.Push(e.ctx, jobs); err != nil {
+			e.Fatalf("Push of %d bytes, the most that may be: %v", most, err)
+		}
+		if claimed := e.claim(e.b, e.worker(), 10, "a"); len(claimed) == 0 {
+			e.Error("Claim returned no job")
+		}
+		if claimed := e.claim(e.b, e.worker(), 10, "a"); len(claimed) != 1 || len(claimed[0].Payload) != most {
+			e.Errorf("the job with %d bytes is not given back whole", most)
+		}
+	},
 }}
+
+// maxTriedPayload bounds the payload that a case makes.
+const maxTriedPayload = 64 << 20

@@ -10,6 +10,10 @@ import (
 )
 
 var stepMutants = []mutant{{
+	rule:     "a store takes payloads that it says it cannot keep",
+	rejected: []string{"describe/payload"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return small{m} },
+}, {
 	rule:     "what has ended last is deleted first",
 	rejected: []string{"history/rows-oldest"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return deletesLatest{m} },
@@ -230,6 +234,14 @@ func (b keepsFailures) Claim(ctx context.Context, req backend.ClaimRequest) ([]b
 		}
 	}
 	return jobs, err
+}
+
+type small struct{ *memory.Backend }
+
+func (s small) Describe() backend.Description {
+	d := s.Backend.Describe()
+	d.MaxPayload = 1000
+	return d
 }
 
 type movesAnyway struct{ *memory.Backend }

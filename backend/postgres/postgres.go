@@ -245,7 +245,9 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 
 // Describe says what the store promises.
 func (b *Backend) Describe() backend.Description {
-	return backend.Description{Store: "postgres (" + b.driver + ")", Durability: b.opts.Durability, Shared: true}
+	return backend.Description{
+		Store: "postgres (" + b.driver + ")", Durability: b.opts.Durability, Shared: true, MaxPayload: maxPayload,
+	}
 }
 
 // Close waits for the calls that are under way, and is idempotent. It does not

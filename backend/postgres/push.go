@@ -10,9 +10,21 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
+// maxPayload is a quarter of what the server takes in one message, as some drivers
+// send bytes as text.
+const maxPayload = 256 << 20
+
+// check returns an error if the store cannot keep the jobs.
+func check(jobs []backend.NewJob) error {
+	if err := backend.CheckNewJobs(jobs); err != nil {
+		return err
+	}
+	return backend.CheckPayloads(jobs, maxPayload)
+}
+
 // Push implements [backend.Backend].
 func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	if err := backend.CheckNewJobs(jobs); err != nil {
+	if err := check(jobs); err != nil {
 		return nil, fmt.Errorf("postgres: push: %w", err)
 	}
 	if len(jobs) == 0 {
@@ -499,7 +511,7 @@ func (p *push) replace() error {
 // READ or SERIALIZABLE a key that changed hands since it began is an error of
 // serialization, and how many jobs wait is what it was then.
 func (b *Backend) PushTx(ctx context.Context, caller *sql.Tx, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	if err := backend.CheckNewJobs(jobs); err != nil {
+	if err := check(jobs); err != nil {
 		return nil, fmt.Errorf("postgres: push in transaction: %w", err)
 	}
 	if len(jobs) == 0 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -109,6 +110,9 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 		}
 		return c.run()
 	}})
+	if hasPanicked(err) != nil {
+		err = errors.Join(err, b.accuse(ctx, req))
+	}
 	if err != nil {
 		return nil, failed(ctx, "claim", err)
 	}
@@ -188,7 +192,7 @@ func (c *claim) find() error {
 	if len(c.names) == 1 {
 		name := c.names[0]
 		c.jobs = make([]backend.Job, 0, min(name.max, max(c.t.w.found, 16)))
-		return c.read(name.id, c.bytes, selectPending, name.id, name.max)
+		return c.read(name.id, c.bytes, c.t.carried(selectPending), name.id, name.max)
 	}
 	heads, err := c.merge(c.req.Limit)
 	if err != nil {
@@ -288,7 +292,7 @@ func (c *claim) merge(limit int) ([]head, error) {
 	sizes := make([]int, len(c.names))
 	ask := func(i, size int) (err error) {
 		sizes[i] = min(size, c.names[i].max)
-		lists[i], err = c.heads(selectHeads, c.names[i].id, c.names[i].id, sizes[i])
+		lists[i], err = c.heads(c.t.carried(selectHeads), c.names[i].id, c.names[i].id, sizes[i])
 		return err
 	}
 	for i := range c.names {
@@ -365,23 +369,11 @@ func (c *claim) takeSuspect() (bool, error) {
 		return false, err
 	}
 	for range expiredRounds {
-		var heads []head
-		for _, name := range c.names {
-			h, err := c.heads(selectSuspectHead, name.id, name.id)
-			if err != nil {
-				return false, err
-			}
-			heads = append(heads, h...)
-		}
-		if len(heads) == 0 {
-			return false, nil
-		}
-		suspect := slices.MinFunc(heads, byClaimOrder)
-		others, err := c.merge(1)
-		if err != nil || len(others) > 0 && byClaimOrder(others[0], suspect) < 0 {
+		suspect, err := c.firstSuspect()
+		if err != nil || len(suspect) == 0 {
 			return false, err
 		}
-		if err := c.load([]head{suspect}); err != nil {
+		if err := c.load(suspect); err != nil {
 			return false, err
 		}
 		expired, err := c.readExtras()
@@ -393,6 +385,27 @@ func (c *claim) takeSuspect() (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// firstSuspect returns the suspect that comes before all other jobs, if one does.
+func (c *claim) firstSuspect() ([]head, error) {
+	var heads []head
+	for _, name := range c.names {
+		h, err := c.heads(c.t.carried(selectSuspectHead), name.id, name.id)
+		if err != nil {
+			return nil, err
+		}
+		heads = append(heads, h...)
+	}
+	if len(heads) == 0 {
+		return nil, nil
+	}
+	suspect := slices.MinFunc(heads, byClaimOrder)
+	others, err := c.merge(1)
+	if err != nil || len(others) > 0 && byClaimOrder(others[0], suspect) < 0 {
+		return nil, err
+	}
+	return []head{suspect}, nil
 }
 
 // load reads the jobs of heads, in their order, up to the bound of bytes.
@@ -657,7 +670,7 @@ var updateDue = newList(`UPDATE plainjobs_jobs SET state = 3 WHERE id IN (`, `?`
 func (t *tx) promote(now int64, limit int) (int, error) {
 	var ids []int64
 	names := map[int64]int64{}
-	err := t.each(selectDue, []any{now, limit}, func(r *sql.Rows) (bool, error) {
+	err := t.each(t.carried(selectDue), []any{now, limit}, func(r *sql.Rows) (bool, error) {
 		var id, name int64
 		err := r.Scan(&id, &name)
 		ids = append(ids, id)

@@ -55,10 +55,11 @@ func (c *connector) Driver() driver.Driver { return c.driver }
 
 // Connect implements [driver.Connector].
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.open()
+	raw, err := c.open()
 	if err != nil {
 		return nil, err
 	}
+	conn := &guardedConn{raw}
 	for _, pragma := range c.pragmas {
 		// Even these may find the database busy, while it is being created.
 		err := retry(ctx, time.Now().Add(lockWait), func() error { return execDriver(ctx, conn, pragma) })
@@ -82,20 +83,17 @@ func (c *connector) open() (conn driver.Conn, err error) {
 
 // execDriver runs a statement. A driver that wraps another says ErrSkip if that
 // cannot run one at once.
-func execDriver(ctx context.Context, conn driver.Conn, query string) (err error) {
-	defer caught(&err)
-	if e, ok := conn.(driver.ExecerContext); ok {
-		if _, err = e.ExecContext(ctx, query, nil); !errors.Is(err, driver.ErrSkip) {
-			return err
-		}
+func execDriver(ctx context.Context, conn *guardedConn, query string) error {
+	_, err := conn.ExecContext(ctx, query, nil)
+	if !errors.Is(err, driver.ErrSkip) {
+		return err
 	}
-	stmt, err := conn.Prepare(query)
+	stmt, err := conn.PrepareContext(ctx, query)
 	if err != nil {
 		return err
 	}
-	defer stmt.Close()
-	_, err = stmt.Exec(nil) //nolint:staticcheck // what every statement has
-	return err
+	_, err = stmt.(driver.StmtExecContext).ExecContext(ctx, nil)
+	return errors.Join(err, stmt.Close())
 }
 
 // pool returns a pool of at most n connections that never close by themselves:

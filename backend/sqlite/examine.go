@@ -67,8 +67,12 @@ func ask(ctx context.Context, q queryer, query string) (value string, err error)
 
 // database looks at what every connection shares.
 func (e *examination) database(ctx context.Context) error {
+	if err := e.payloads(ctx); err != nil {
+		return err
+	}
+	before := e.all
 	return e.b.read(ctx, func(q queryer) error {
-		e.all = nil // it may be done again
+		e.all = before // it may be done again
 		version, err := ask(ctx, q, "SELECT sqlite_version()")
 		if err != nil {
 			return err
@@ -86,6 +90,28 @@ func (e *examination) database(ctx context.Context) error {
 		e.found("durability of pushes", "synchronous="+e.b.opts.Durability.String(),
 			unless(e.b.opts.Durability == backend.PowerLoss, "a power cut may lose the last jobs"), "leave sqlite.Options.Durability at its default")
 		return nil
+	})
+}
+
+const selectLarge = `
+	SELECT count(*), coalesce(min(id), 0) FROM plainjobs_jobs WHERE state IN (1, 2, 3, 4) AND length(payload) > ?`
+
+// payloads looks for jobs that this driver cannot carry, if it carries less than
+// others.
+func (e *examination) payloads(ctx context.Context) error {
+	most := e.b.maxPayload()
+	if most == largestRow {
+		return nil
+	}
+	return e.b.read(ctx, func(q queryer) error {
+		var n, first int64
+		err := scan(ctx, q, e.b.sql(selectLarge), []any{most}, func(r *sql.Rows) error { return r.Scan(&n, &first) })
+		if err == nil && n > 0 {
+			e.found("payloads", fmt.Sprintf("%d of more than %s", n, mebibytes(int64(most))),
+				fmt.Sprintf("this driver cannot carry them, and leaves those jobs alone; the first is #%d", first),
+				"run a worker with another driver, or delete them")
+		}
+		return err
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"math/bits"
 	"reflect"
 	"strings"
 )
@@ -25,6 +26,31 @@ var libraries = []library{
 
 // mattn reports whether settings are written in the DSN as this library does.
 func (l library) mattn() bool { return l.path == libraries[0].path }
+
+const (
+	// largestRow is the most bytes that SQLite keeps in a row, less what a job
+	// has besides its payload.
+	largestRow = 1_000_000_000 - 1<<20
+	// Each connection of ncruces has 256 MiB, or 32 MiB where addresses have 32
+	// bits; a job that is claimed is in it three times.
+	largestNcruces   = 64 << 20
+	largestNcruces32 = 8 << 20
+)
+
+// carries returns the largest payload in bytes that can be pushed and claimed.
+func (l library) carries(inMemory bool) int {
+	most := largestNcruces
+	switch {
+	case l.path != libraries[2].path:
+		return largestRow
+	case bits.UintSize < 64:
+		most = largestNcruces32
+	}
+	if inMemory { // the database is there, too
+		most /= 8
+	}
+	return most
+}
 
 // libraryOfPackage returns the library that a package belongs to.
 func libraryOfPackage(path string) (library, bool) {
@@ -50,8 +76,9 @@ func libraryOf(drv driver.Driver) (l library, wrapped bool) {
 	c := &connector{driver: drv, dsn: ":memory:"}
 	conn, err := c.open()
 	if err == nil {
-		err = execDriver(context.Background(), conn, noStatement)
-		_ = conn.Close()
+		guarded := &guardedConn{conn}
+		err = execDriver(context.Background(), guarded, noStatement)
+		_ = guarded.Close()
 	}
 	if l, ok := libraryOfError(err); ok {
 		return l, true

@@ -138,6 +138,9 @@ func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
 			nameOf: map[int64]string{},
 			held:   map[int64]*held{},
 			line:   newLine(""),
+
+			log:     o.Logger,
+			carries: int64(lib.carries(false)),
 		},
 	}
 	b.writer.onPush, b.writer.onWake, b.writer.onWoke = b.watch.announce, b.watch.ring, func() { b.bell.ring(rungDone) }

@@ -42,7 +42,7 @@ var insertTexts = func() (texts [len(insertLengths)]string) {
 
 // Push implements [backend.Backend].
 func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	if err := backend.CheckNewJobs(jobs); err != nil {
+	if err := b.check(jobs); err != nil {
 		return nil, fmt.Errorf("sqlite: push: %w", err)
 	}
 	if len(jobs) == 0 {
@@ -70,6 +70,16 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 	}
 	return pushed, nil
 }
+
+// check returns an error if the store cannot keep the jobs.
+func (b *Backend) check(jobs []backend.NewJob) error {
+	if err := backend.CheckNewJobs(jobs); err != nil {
+		return err
+	}
+	return backend.CheckPayloads(jobs, b.maxPayload())
+}
+
+func (b *Backend) maxPayload() int { return b.library.carries(b.path == "") }
 
 // isPlain reports whether a job can be stored among others by one statement.
 func isPlain(j *backend.NewJob) bool {
@@ -125,6 +135,10 @@ func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []b
 			}
 		}
 		n := insertLengths[size]
+		for n > 1 && payloadBytes(jobs[at:at+n]) > maxInsertBytes {
+			size++
+			n = insertLengths[size]
+		}
 		args = args[:0]
 		for i := range jobs[at : at+n] {
 			j := &jobs[at+i]
@@ -149,6 +163,17 @@ func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []b
 		at += n
 	}
 	return nil
+}
+
+// maxInsertBytes bounds the payloads of one INSERT, which has all of them in
+// the driver's memory.
+const maxInsertBytes = 16 << 20
+
+func payloadBytes(jobs []backend.NewJob) (n int) {
+	for i := range jobs {
+		n += len(jobs[i].Payload)
+	}
+	return n
 }
 
 // waiting returns the state in which a job starts that nothing blocks.
@@ -305,7 +330,7 @@ const selectStoreID = `SELECT value FROM plainjobs_meta WHERE key = 'store'`
 // BEGIN IMMEDIATE (_txlock=immediate in most DSNs): one that has read before
 // and writes now fails when somebody else has written in between.
 func (b *Backend) PushTx(ctx context.Context, caller *sql.Tx, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	if err := backend.CheckNewJobs(jobs); err != nil {
+	if err := b.check(jobs); err != nil {
 		return nil, fmt.Errorf("sqlite: push in transaction: %w", err)
 	}
 	if len(jobs) == 0 {

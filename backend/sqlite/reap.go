@@ -177,7 +177,7 @@ func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) e
 	if _, err := t.settings(); err != nil { // of limited names, which wake others
 		return err
 	}
-	rows, err := t.rows(selectDeadsJobs, worker)
+	rows, err := t.rows(t.carried(selectDeadsJobs), worker)
 	if err != nil {
 		return err
 	}

@@ -151,6 +151,7 @@ func (b *Backend) Describe() backend.Description {
 		Store:      "sqlite (" + b.driver + ")",
 		Durability: b.opts.Durability,
 		Shared:     b.path != "",
+		MaxPayload: b.maxPayload(),
 	}
 	if b.path == "" {
 		d.Durability = backend.None

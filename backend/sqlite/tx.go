@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -67,6 +68,28 @@ func (c callersTx) query(query string, args ...any) (*sql.Rows, error) {
 		return nil, err
 	}
 	return c.tx.QueryContext(context.WithoutCancel(c.ctx), withPrefix(query, c.prefix), args...)
+}
+
+// try runs a request. A panic, of a driver in whose connection the store is a
+// guest, must not keep the writer.
+func (t *tx) try(r *request) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = &panicked{value, debug.Stack()}
+			t.w.broken = t.w.borrow // closing it would wait for the call that panicked
+		}
+	}()
+	return r.run(t)
+}
+
+// carried returns a query that ends in an ORDER BY for those jobs alone that the
+// driver can carry, if it was found that it cannot carry all.
+func (t *tx) carried(query string) string {
+	if t.w == nil || !t.w.picky {
+		return query
+	}
+	at := strings.LastIndex(query, "ORDER BY")
+	return fmt.Sprintf("%sAND length(payload) <= %d %s", query[:at], t.w.carries, query[at:])
 }
 
 // execN is exec for how many rows it changed.

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
@@ -40,6 +41,7 @@ type writer struct {
 	onPush func(names []string) bool
 	onWake func(pushed []string)
 	onWoke func()
+	log    *slog.Logger
 	line   *line
 
 	mu     sync.Mutex
@@ -49,11 +51,14 @@ type writer struct {
 
 	// The rest belongs to the leader.
 	conn     *sql.Conn
+	broken   bool // the driver panicked in conn, which is borrowed and cannot be closed any more
 	stmts    map[string]*sql.Stmt
 	full     bool // what PRAGMA synchronous is set to
 	distrust bool // an fsync failed: no push before a checkpoint succeeds
 	names    map[string]int64
 	nameOf   map[int64]string
+	carries  int64           // the largest payload that the driver can carry
+	picky    bool            // the driver panicked: what it cannot carry is left to others
 	held     map[int64]*held // what this process claimed and did not settle, by base
 	holds    int             // how many jobs that is
 	found    int             // how many jobs the last claim found
@@ -91,6 +96,7 @@ type request struct {
 	until  time.Time // when to give up waiting for the lock, without a deadline
 	solo   bool      // gets a transaction of its own
 	tries  int
+	panics int
 	err    error
 	signal chan bool // true: done; false: lead
 }
@@ -248,6 +254,11 @@ func (w *writer) lead(r *request) (done bool, err error) {
 	return !slices.Contains(w.queue, r), r.err
 }
 
+// maxPanics is how often a request is run whose driver panics. The second time it
+// is alone, on a connection of its own, and leaves alone what the driver cannot
+// carry.
+const maxPanics = 2
+
 // again reports whether r, which was rolled back or refused to be one of many, is
 // run again: in a transaction of its own, so that it fails for its own reasons
 // only, unless it is known that another one was at fault.
@@ -257,6 +268,10 @@ func (r *request) again() bool {
 		return false
 	case errors.Is(r.err, errGroup):
 		return true
+	case hasPanicked(r.err) != nil:
+		r.panics++
+		r.solo = true
+		return r.panics < maxPanics
 	case busy(r.err), errors.Is(r.err, errAlone) && !r.solo:
 		r.solo = true
 		return true
@@ -283,7 +298,7 @@ func (w *writer) serve(t *tx, r *request) (group []*request) {
 		group = append(group, n)
 		served = served || n == r
 		n.tries++
-		if n.err = n.run(t); n.err != nil && !errors.As(n.err, new(rejected)) {
+		if n.err = t.try(n); n.err != nil && !errors.As(n.err, new(rejected)) {
 			break
 		}
 	}
@@ -299,7 +314,15 @@ func (w *writer) serve(t *tx, r *request) (group []*request) {
 		doubt = !told
 	}
 	last.err = w.withoutRoom(last.err)
-	if !t.rollback() && doubt {
+	rolledBack := t.rollback()
+	if p := hasPanicked(err); p != nil {
+		t.unsaid = append(t.unsaid, func() {
+			w.log.Error("plainjobs: the SQLite driver panicked", "op", last.op, "panic", fmt.Sprint(p.value), "stack", string(p.stack))
+		})
+		_ = w.drop() // it may have no memory left
+		w.picky = true
+	}
+	if !rolledBack && doubt {
 		// What SQLite did not say has failed, and can be rolled back no more,
 		// may be stored: to try again would store it twice.
 		for _, n := range group {
@@ -521,6 +544,10 @@ func (w *writer) prepare(query string) (*sql.Stmt, error) {
 // drop gives the connection up; the next transaction gets another.
 func (w *writer) drop() error {
 	if w.conn == nil {
+		return nil
+	}
+	if w.broken {
+		w.conn, w.stmts, w.broken = nil, nil, false
 		return nil
 	}
 	var errs []error

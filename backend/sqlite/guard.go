@@ -1,0 +1,181 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"runtime/debug"
+)
+
+// The drivers below turn a panic of a driver into an error. A panic that goes
+// through database/sql leaves its locks taken, so that the connection, and with it
+// the writer, could never be closed or used again. ncruces panics when SQLite finds
+// no memory, of which each of its connections has 256 MiB.
+
+// A panicked is what a driver panicked with.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("the SQLite driver panicked: %v", p.value) }
+
+// Unwrap returns the value if it is an error.
+func (p *panicked) Unwrap() error {
+	err, _ := p.value.(error)
+	return err
+}
+
+// hasPanicked returns the panic in err, or nil.
+func hasPanicked(err error) *panicked {
+	p, _ := errors.AsType[*panicked](err)
+	return p
+}
+
+// caught is deferred. It turns a panic into an error.
+func caught(err *error) {
+	if value := recover(); value != nil {
+		*err = &panicked{value, debug.Stack()}
+	}
+}
+
+type guardedConn struct{ driver.Conn }
+
+func (c *guardedConn) PrepareContext(ctx context.Context, query string) (s driver.Stmt, err error) {
+	defer caught(&err)
+	if p, ok := c.Conn.(driver.ConnPrepareContext); ok {
+		s, err = p.PrepareContext(ctx, query)
+	} else {
+		s, err = c.Conn.Prepare(query)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newGuardedStmt(s), nil
+}
+
+func (c *guardedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (r driver.Result, err error) {
+	defer caught(&err)
+	if e, ok := c.Conn.(driver.ExecerContext); ok {
+		return e.ExecContext(ctx, query, args)
+	}
+	return nil, driver.ErrSkip
+}
+
+func (c *guardedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (r driver.Rows, err error) {
+	defer caught(&err)
+	q, ok := c.Conn.(driver.QueryerContext)
+	if !ok {
+		return nil, driver.ErrSkip
+	}
+	if r, err = q.QueryContext(ctx, query, args); err != nil {
+		return nil, err
+	}
+	return &guardedRows{r}, nil
+}
+
+func (c *guardedConn) BeginTx(ctx context.Context, opts driver.TxOptions) (tx driver.Tx, err error) {
+	defer caught(&err)
+	if b, ok := c.Conn.(driver.ConnBeginTx); ok {
+		return b.BeginTx(ctx, opts)
+	}
+	return c.Conn.Begin() //nolint:staticcheck // what every connection has
+}
+
+func (c *guardedConn) CheckNamedValue(v *driver.NamedValue) error {
+	if n, ok := c.Conn.(driver.NamedValueChecker); ok {
+		return n.CheckNamedValue(v)
+	}
+	return driver.ErrSkip
+}
+
+func (c *guardedConn) ResetSession(ctx context.Context) (err error) {
+	defer caught(&err)
+	if r, ok := c.Conn.(driver.SessionResetter); ok {
+		return r.ResetSession(ctx)
+	}
+	return nil
+}
+
+func (c *guardedConn) IsValid() bool {
+	v, ok := c.Conn.(driver.Validator)
+	return !ok || v.IsValid()
+}
+
+func (c *guardedConn) Close() (err error) {
+	defer caught(&err)
+	return c.Conn.Close()
+}
+
+// A guardedStmt is a prepared statement. What it returned last is closed before
+// it is run again, so its rows are kept with it.
+type guardedStmt struct {
+	driver.Stmt
+	exec  driver.StmtExecContext
+	query driver.StmtQueryContext
+	check driver.NamedValueChecker
+	rows  guardedRows
+}
+
+func newGuardedStmt(s driver.Stmt) *guardedStmt {
+	g := &guardedStmt{Stmt: s}
+	g.exec, _ = s.(driver.StmtExecContext)
+	g.query, _ = s.(driver.StmtQueryContext)
+	g.check, _ = s.(driver.NamedValueChecker)
+	return g
+}
+
+func (s *guardedStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (r driver.Result, err error) {
+	defer caught(&err)
+	if s.exec != nil {
+		return s.exec.ExecContext(ctx, args)
+	}
+	return s.Stmt.Exec(values(args)) //nolint:staticcheck // what every statement has
+}
+
+func (s *guardedStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (r driver.Rows, err error) {
+	defer caught(&err)
+	if s.query != nil {
+		r, err = s.query.QueryContext(ctx, args)
+	} else {
+		r, err = s.Stmt.Query(values(args)) //nolint:staticcheck // what every statement has
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.rows.Rows = r
+	return &s.rows, nil
+}
+
+func (s *guardedStmt) CheckNamedValue(v *driver.NamedValue) error {
+	if s.check != nil {
+		return s.check.CheckNamedValue(v)
+	}
+	return driver.ErrSkip
+}
+
+func (s *guardedStmt) Close() (err error) {
+	defer caught(&err)
+	return s.Stmt.Close()
+}
+
+func values(args []driver.NamedValue) []driver.Value {
+	all := make([]driver.Value, len(args))
+	for i := range args {
+		all[i] = args[i].Value
+	}
+	return all
+}
+
+type guardedRows struct{ driver.Rows }
+
+func (r *guardedRows) Next(dest []driver.Value) (err error) {
+	defer caught(&err)
+	return r.Rows.Next(dest)
+}
+
+func (r *guardedRows) Close() (err error) {
+	defer caught(&err)
+	return r.Rows.Close()
+}
