@@ -5,7 +5,6 @@ package pgcluster
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -14,7 +13,6 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // A Cluster is a throwaway PostgreSQL.
@@ -23,21 +21,22 @@ type Cluster struct {
 	Port    int                   // 0 until it runs is any that is free
 	listens string                // at which address it listens for TCP, beside the local one
 	admits  string                // the network whose hosts it lets in; empty is none
-	start   func(*exec.Cmd) error // starts its process; nil is where we are
+	place   func(*exec.Cmd) error // starts its process there; nil is where we are
 	attr    *syscall.SysProcAttr  // of who may run a server
 	revives bool                  // it starts again when it has crashed
-	process *exec.Cmd
-	leash   io.WriteCloser // when it is closed, also by our death, the server stops
-	log     bytes.Buffer
+	leash
 }
 
 // startCluster makes a cluster in a directory of its own and starts it.
 func startCluster() (*Cluster, error) {
 	c, err := newCluster()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = c.make()
 	}
-	return c, c.make()
+	if err != nil {
+		return nil, err // a cluster that does not run is none
+	}
+	return c, nil
 }
 
 // make makes an empty cluster and starts it. If it does not start, the directory
@@ -111,46 +110,34 @@ func (c *Cluster) run() error {
 		return err
 	}
 	data := filepath.Join(c.dir, "data")
-	// The shell outlives us for the moment that the server needs to stop, and
-	// takes its directory with it.
-	leash := `"$@" & pid=$!; cat >/dev/null; kill -INT $pid; wait $pid; rm -rf "$0"`
+	// The shell takes the directory with it.
+	script := `"$@" & pid=$!; exec 3>&-; cat >/dev/null; kill -INT $pid; wait $pid; rm -rf "$0"`
 	if c.revives {
-		leash = `while [ ! -e "$0/stop" ]; do "$@"; sleep 0.1; done & loop=$!; cat >/dev/null; touch "$0/stop"
+		script = `while "$@"; [ -e "$0/ready" ] && [ ! -e "$0/stop" ]; do sleep 0.1; done & loop=$!; exec 3>&-; cat >/dev/null; touch "$0/stop"
 			while kill -0 $loop 2>/dev/null; do kill -INT $(head -n 1 "$0/data/postmaster.pid"); sleep 0.1; done; rm -rf "$0"`
 	}
 	addresses := "127.0.0.1"
 	if c.listens != "" {
 		addresses += "," + c.listens
 	}
-	c.process = exec.Command("/bin/sh", "-c", leash, c.dir, postgres, "-D", data, "-k", c.dir, "-h", addresses, "-p", strconv.Itoa(c.Port),
+	err = c.start(c.place, c.attr, c.dir, script, c.dir, postgres, "-D", data, "-k", c.dir, "-h", addresses, "-p", strconv.Itoa(c.Port),
 		"-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "max_wal_size=1GB", "-c", "log_min_messages=fatal",
 		// Nothing here outlives the test, whose machine may have a slow disk.
 		"-c", "fsync=off", "-c", "full_page_writes=off")
-	c.process.SysProcAttr, c.process.Dir = c.attr, c.dir
-	c.process.Stdout, c.process.Stderr = &c.log, &c.log
-	if c.leash, err = c.process.StdinPipe(); err != nil {
-		return err
-	}
-	start := (*exec.Cmd).Start
-	if c.start != nil {
-		start = c.start
-	}
-	if err := start(c.process); err != nil {
+	if err != nil {
 		c.remove()
 		return err
 	}
-	for deadline := time.Now().Add(time.Minute); ; {
+	err = c.await("the server", func() bool {
 		// The last line of this file is the server's state.
 		state, _ := os.ReadFile(filepath.Join(data, "postmaster.pid"))
-		if bytes.HasSuffix(bytes.TrimSpace(state), []byte("ready")) {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			c.stop()
-			return fmt.Errorf("the server does not start:\n%s", c.log.String())
-		}
-		<-time.After(10 * time.Millisecond) // a new server has no other sign of life
+		return bytes.HasSuffix(bytes.TrimSpace(state), []byte("ready"))
+	})
+	if err != nil {
+		c.remove()
+		return err
 	}
+	return os.WriteFile(filepath.Join(c.dir, "ready"), nil, 0o644) // from now on it may be started again
 }
 
 // giveAway gives a directory to the user who runs the server.
@@ -202,11 +189,6 @@ func (c *Cluster) TCP(user, password, database string) string {
 // Dir returns the directory that has its socket.
 func (c *Cluster) Dir() string { return c.dir }
 
-func (c *Cluster) stop() {
-	_ = c.leash.Close()
-	_ = c.process.Wait()
-}
-
 // At starts a cluster that listens at an address of another place, too, for all
 // hosts of a network. Its process is started there by start. It is stopped at the
 // end of the test.
@@ -217,7 +199,7 @@ func At(tb testing.TB, address, network string, start func(*exec.Cmd) error) *Cl
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c.listens, c.admits, c.start, c.Port = address, network, start, 5432
+	c.listens, c.admits, c.place, c.Port = address, network, start, 5432
 	if err := c.make(); err != nil {
 		tb.Fatal(err)
 	}

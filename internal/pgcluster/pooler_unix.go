@@ -3,14 +3,12 @@
 package pgcluster
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 )
 
 // Pooler starts a PgBouncer before the cluster that lends connections by
@@ -47,33 +45,23 @@ max_client_conn = 500
 	if err := os.WriteFile(settings, []byte(text), 0o644); err != nil {
 		tb.Fatal(err)
 	}
-	var log bytes.Buffer
-	// It ends when we do, as the cluster does.
-	process := exec.Command("/bin/sh", "-c", `"$@" & pid=$!; cat >/dev/null; kill -INT $pid; wait $pid`, "sh", pgbouncer, settings)
-	process.SysProcAttr, process.Dir = c.attr, dir
-	process.Stdout, process.Stderr = &log, &log
-	leash, err := process.StdinPipe()
+	var l leash
+	err = l.start(nil, c.attr, dir, `"$@" & pid=$!; exec 3>&-; cat >/dev/null; kill -INT $pid; wait $pid`, "sh", pgbouncer, settings)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := process.Start(); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		_ = leash.Close()
-		_ = process.Wait()
-	})
-	for deadline := time.Now().Add(time.Minute); ; {
+	err = l.await("the pooler", func() bool {
 		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			_ = conn.Close()
-			return fmt.Sprintf("postgres://%s@127.0.0.1:%d/postgres?sslmode=disable", Superuser, port)
 		}
-		if time.Now().After(deadline) {
-			tb.Fatalf("the pooler does not start: %v\n%s", err, log.String())
-		}
-		<-time.After(10 * time.Millisecond) // a new pooler has no other sign of life
+		return err == nil
+	})
+	if err != nil {
+		tb.Fatal(err)
 	}
+	tb.Cleanup(l.stop)
+	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/postgres?sslmode=disable", Superuser, port)
 }
 
 func exists(path string) bool {

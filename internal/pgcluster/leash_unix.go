@@ -1,0 +1,93 @@
+//go:build unix
+
+package pgcluster
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// A leash holds a server: when it is closed, also by our death, a shell that
+// outlives us for a moment stops the server.
+type leash struct {
+	shell *exec.Cmd
+	end   io.WriteCloser
+	ended chan struct{} // closed when no server runs, nor is one to be started again
+	log   bytes.Buffer  // to be read after stop
+}
+
+// startTime and stopTime bound how long a server may take to start and to stop,
+// on a busy machine.
+const (
+	startTime = time.Minute
+	stopTime  = 30 * time.Second
+)
+
+// start has a shell run a script with arguments, in a directory and by a user.
+// The script must close file 3, and must have what it starts keep it open. If
+// PATH is poor, the script has the usual tools all the same.
+func (l *leash) start(run func(*exec.Cmd) error, user *syscall.SysProcAttr, dir, script string, args ...string) error {
+	l.shell = exec.Command("/bin/sh", append([]string{"-c", "PATH=$PATH:/bin:/usr/bin\n" + script}, args...)...)
+	attr := *user
+	attr.Setpgid = true // so that stop can kill all of it
+	l.shell.SysProcAttr, l.shell.Dir = &attr, dir
+	l.shell.Stdout, l.shell.Stderr = &l.log, &l.log
+	alive, server, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	l.shell.ExtraFiles = []*os.File{server}
+	if l.end, err = l.shell.StdinPipe(); err == nil {
+		if run == nil {
+			run = (*exec.Cmd).Start
+		}
+		err = run(l.shell)
+	}
+	_ = server.Close()
+	if err != nil {
+		_ = alive.Close()
+		return err
+	}
+	l.ended = make(chan struct{})
+	go func() {
+		defer close(l.ended)
+		_, _ = io.Copy(io.Discard, alive)
+		_ = alive.Close()
+	}()
+	return nil
+}
+
+// await waits until ready returns true. If the server ends before, or takes too
+// long, it is stopped, and the error has what it has said.
+func (l *leash) await(what string, ready func() bool) error {
+	poll := time.NewTicker(10 * time.Millisecond) // a new server has no other sign of life
+	defer poll.Stop()
+	late := time.After(startTime)
+	for !ready() {
+		why := ""
+		select {
+		case <-poll.C:
+			continue
+		case <-l.ended:
+			why = "it has ended"
+		case <-late:
+			why = fmt.Sprintf("it is not ready after %v", startTime)
+		}
+		l.stop()
+		return fmt.Errorf("%s does not start: %s\n%s", what, why, l.log.String())
+	}
+	return nil
+}
+
+// stop stops the server and waits for its end. One that does not end is killed.
+func (l *leash) stop() {
+	_ = l.end.Close()
+	late := time.AfterFunc(stopTime, func() { _ = syscall.Kill(-l.shell.Process.Pid, syscall.SIGKILL) })
+	_ = l.shell.Wait()
+	late.Stop()
+}

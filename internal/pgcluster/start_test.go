@@ -1,0 +1,77 @@
+//go:build unix
+
+package pgcluster
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	Stop()
+	os.Exit(code)
+}
+
+// programs makes PATH a directory with nothing but programs, by name: scripts
+// of a shell.
+func programs(t *testing.T, scripts map[string]string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "plainjobs") //nolint:usetesting // t.TempDir is below a directory that the server's user may not enter
+	if err == nil {
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, script := range scripts {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir)
+}
+
+// A cluster that does not start is none, and says why at once.
+func TestDoesNotStart(t *testing.T) {
+	const makes = `PATH=/bin:/usr/bin; while [ "$1" != -D ]; do shift; done; mkdir "$2"`
+	for _, test := range []struct {
+		name             string
+		initdb, postgres string
+		want             string
+	}{
+		{"initdb", "echo no disk; exit 1", "exit 1", "no disk"},
+		{"server", makes, "echo no memory; exit 1", "no memory"},
+		{"killed", makes, "kill -9 $$", "it has ended"},
+	} {
+		for _, revives := range []bool{false, true} {
+			programs(t, map[string]string{"initdb": test.initdb, "postgres": test.postgres})
+			c, err := newCluster()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.revives = revives
+			if err = c.make(); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%s: %v, want %q", test.name, err, test.want)
+			}
+			if _, err := os.Stat(c.dir); !os.IsNotExist(err) {
+				t.Errorf("%s leaves its directory: %v", test.name, err)
+			}
+		}
+	}
+	programs(t, map[string]string{"initdb": "exit 1"})
+	if c, err := startCluster(); c != nil || err == nil {
+		t.Errorf("startCluster = %v, %v, want no cluster", c, err)
+	}
+}
+
+// A cluster starts, crashes, starts again and stops where PATH has no tools.
+func TestStartsWithPoorPath(t *testing.T) {
+	Connect(t) // or there may be nothing to start one from
+	t.Setenv("PATH", t.TempDir())
+	c := Fresh(t)
+	c.Crash(t, true)
+}
