@@ -66,13 +66,13 @@ func child() {
 		}
 		switch s {
 		case "poison":
-			os.Exit(3)
+			os.Exit(statusPoison)
 		case "poison beside another":
 			select {
 			case <-others:
 			case <-time.After(500 * time.Millisecond): // it need not run
 			}
-			os.Exit(3)
+			os.Exit(statusPoison)
 		case "hangs":
 			if i.Suspect {
 				return nil // this one lives
@@ -146,6 +146,18 @@ func spawn(t *testing.T, path string) *process {
 	return p
 }
 
+// statusPoison is how a process ends that a poison job takes down.
+const statusPoison = 3
+
+// poisoned fails the test if the process has ended in any other way: one that
+// cannot work would be started again and again.
+func (p *process) poisoned(t *testing.T) {
+	t.Helper()
+	if status := p.cmd.ProcessState.ExitCode(); status != statusPoison {
+		t.Fatalf("a worker process ended by itself: %v", p.err)
+	}
+}
+
 // end lets the process stop by itself.
 func (p *process) end(t *testing.T) {
 	t.Helper()
@@ -212,6 +224,7 @@ func TestPoisonJob(t *testing.T) {
 		}
 		select {
 		case <-p.ended:
+			p.poisoned(t)
 			crashes++
 			p = spawn(t, path)
 		case <-time.After(5 * time.Millisecond):
@@ -242,6 +255,7 @@ func TestPoisonBesideAnotherWorker(t *testing.T) {
 		}
 		select {
 		case <-p.ended:
+			p.poisoned(t)
 			p = spawn(t, path)
 		case <-time.After(5 * time.Millisecond):
 		}

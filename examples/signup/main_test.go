@@ -43,6 +43,9 @@ func TestMain(m *testing.M) {
 // A program is the program as it is run.
 type program struct {
 	*exec.Cmd
+	ended chan struct{} // closed when it has; err is set then
+	err   error
+
 	mu  sync.Mutex
 	out bytes.Buffer
 }
@@ -63,13 +66,23 @@ func start(t *testing.T, db string, args ...string) *program {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	p := &program{Cmd: exec.CommandContext(ctx, os.Args[0], append(args, "--db", db)...)}
+	p := &program{Cmd: exec.CommandContext(ctx, os.Args[0], append(args, "--db", db)...), ended: make(chan struct{})}
 	p.Env = append(os.Environ(), "SIGNUP_TEST_BE_PROGRAM=1")
 	p.Stdout, p.Stderr = p, p
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
+	go func() {
+		defer close(p.ended)
+		p.err = p.Cmd.Wait()
+	}()
 	return p
+}
+
+// wait waits until the program has ended.
+func (p *program) wait() error {
+	<-p.ended
+	return p.err
 }
 
 // find waits until the program has said something, and returns its first group.
@@ -83,6 +96,8 @@ func (p *program) find(t *testing.T, pattern string) string {
 			return found[1]
 		}
 		select {
+		case <-p.ended:
+			t.Fatalf("it has ended with %v, and never said %s, but: %s", p.err, pattern, p.said())
 		case <-deadline.Done():
 			t.Fatalf("it never said %s, but: %s", pattern, p.said())
 		case <-tick.C:
@@ -95,7 +110,7 @@ func (p *program) stop(t *testing.T) {
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Wait(); err != nil {
+	if err := p.wait(); err != nil {
 		t.Errorf("it ended with %v: %s", err, p.said())
 	}
 }
@@ -164,7 +179,7 @@ func TestWholePath(t *testing.T) {
 	p.stop(t)
 
 	list := start(t, db, "list")
-	if err := list.Wait(); err != nil || !strings.Contains(list.said(), "double-opt-in  schema.Contact  yes") ||
+	if err := list.wait(); err != nil || !strings.Contains(list.said(), "double-opt-in  schema.Contact  yes") ||
 		!strings.Contains(list.said(), "weekdays-at-six  0 6 * * 1-5") {
 		t.Errorf("list says %s, %v", list.said(), err)
 	}

@@ -68,6 +68,7 @@ func full(ctx context.Context, c Config) (Result, error) {
 			err := f.round(ctx, way)
 			if skip := (*Skip)(nil); errors.As(err, &skip) {
 				r.progress("not by %s: %v", way, skip)
+				r.result.leaveOut("a disk that is full, by "+way, skip)
 				ways = append(ways[:w:w], ways[w+1:]...)
 				break
 			}

@@ -58,6 +58,7 @@ func ioerr(ctx context.Context, c Config) (Result, error) {
 			return r.result, err
 		}
 		r.progress("no system calls fail: %v", skip)
+		r.result.leaveOut("system calls that fail", skip)
 	}
 	e.report()
 	return r.result, ctx.Err()

@@ -87,25 +87,27 @@ func build(ctx context.Context, driver, dir string) (string, error) {
 	return "", errors.Join(fmt.Errorf("go build of the %s child: %w", driver, err), errors.New(string(output)))
 }
 
-// available returns the programs that a driver of a config stands for.
-func (p *Programs) available(ctx context.Context, driver string) (map[string]string, error) {
+// available returns the programs that a driver of a config stands for, and which
+// of them cannot be built here.
+func (p *Programs) available(ctx context.Context, driver string) (programs map[string]string, missing map[string]*Skip, err error) {
 	names := []string{driver}
 	if driver == Mixed {
 		names = Drivers
 	}
-	programs := map[string]string{}
+	programs, missing = map[string]string{}, map[string]*Skip{}
 	for _, name := range names {
 		path, err := p.Build(ctx, name)
 		if skip := (*Skip)(nil); errors.As(err, &skip) && driver == Mixed {
+			missing[name] = skip
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		programs[name] = path
 	}
 	if driver == Mixed && len(programs) < 2 {
-		return nil, &Skip{"there is only one driver, so there are none to mix"}
+		return nil, nil, &Skip{"there is only one driver, so there are none to mix"}
 	}
-	return programs, nil
+	return programs, missing, nil
 }

@@ -12,6 +12,8 @@ type Result struct {
 	Seed         uint64
 	// Faults say what is wrong, one by one.
 	Faults []string
+	// LeftOut says which parts of the test could not run here, and why.
+	LeftOut []string
 
 	fields []field
 }
@@ -41,6 +43,11 @@ func (r *Result) faultf(format string, args ...any) {
 	if len(r.Faults) < maxFaults {
 		r.Faults = append(r.Faults, fmt.Sprintf(format, args...))
 	}
+}
+
+// leaveOut notes a part that cannot run here.
+func (r *Result) leaveOut(part string, why *Skip) {
+	r.LeftOut = append(r.LeftOut, fmt.Sprintf("%s: %v", part, why))
 }
 
 // String returns one line of key=value.

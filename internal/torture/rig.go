@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -30,7 +31,7 @@ type rig struct {
 }
 
 func newRig(ctx context.Context, c Config) (*rig, error) {
-	programs, err := c.Programs.available(ctx, c.Driver)
+	programs, missing, err := c.Programs.available(ctx, c.Driver)
 	if err != nil {
 		return nil, err
 	}
@@ -39,6 +40,9 @@ func newRig(ctx context.Context, c Config) (*rig, error) {
 		r.drivers = append(r.drivers, name)
 	}
 	slices.Sort(r.drivers)
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		r.result.leaveOut("mixed with "+name, missing[name])
+	}
 	r.random = rand.New(rand.NewPCG(c.Seed, 0x706a)) //nolint:gosec // it is to be repeatable
 	if r.dir, err = os.MkdirTemp(c.Dir, "torture-"); err != nil {
 		return nil, err

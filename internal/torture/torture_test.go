@@ -2,6 +2,7 @@ package torture_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"testing"
@@ -37,6 +38,9 @@ func TestShort(t *testing.T) {
 					t.Skip(skip)
 				}
 				t.Log(r)
+				for i, part := range r.LeftOut {
+					t.Run(fmt.Sprint("part", i), func(t *testing.T) { t.Skip(part) })
+				}
 				if err != nil {
 					t.Fatal(err)
 				}

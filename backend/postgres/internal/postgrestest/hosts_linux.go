@@ -112,7 +112,11 @@ func (m *machine) until(what string, f func() bool) {
 		if time.Now().After(deadline) {
 			m.t.Fatalf("the host %s never %s", m.name, what)
 		}
-		<-time.After(5 * time.Millisecond) // of what it says
+		select {
+		case <-m.ended:
+			m.t.Fatalf("the host %s has ended, and never %s", m.name, what)
+		case <-time.After(5 * time.Millisecond): // of what it says
+		}
 	}
 }
 
@@ -252,7 +256,7 @@ func (h *hosts) slow(usual time.Duration) {
 	h.t.Helper()
 	how, err := h.place.slow()
 	if err != nil {
-		h.t.Logf("no host is slow, for the kernel cannot do that: %v", err)
+		h.t.Run("Slow", func(t *testing.T) { t.Skipf("the kernel cannot have a host be slow: %v", err) })
 		return
 	}
 	took := h.near.thrives()
