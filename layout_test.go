@@ -44,11 +44,12 @@ var arrows = map[string][]string{
 	"":                  nil, // see below
 	"backend":           {},
 	"backend/memory":    {"backend"},
-	"backend/sqlite":    {"backend"},
+	"backend/sqlite":    {"backend", "internal/latelog"},
 	"internal/cron":     {},
 	"internal/engine":   {"backend"},
 	"internal/transfer": {"backend", "internal/engine"},
-	"worker":            {"", "backend", "internal/engine"},
+	"internal/latelog":  {},
+	"worker":            {"", "backend", "internal/engine", "internal/latelog"},
 	"conformance":       {"backend"},
 	"plainjobstest":     {"", "backend", "backend/memory", "internal/engine"},
 	"cli":               {"", "worker", "backend", "internal/engine", "internal/cron"},
@@ -57,7 +58,7 @@ var arrows = map[string][]string{
 	"backend/sqlite/modernc": {"backend/sqlite"},
 	"backend/sqlite/ncruces": {"backend/sqlite"},
 
-	"backend/postgres":     {"backend"},
+	"backend/postgres":     {"backend", "internal/latelog"},
 	"backend/postgres/pgx": {"backend/postgres"},
 }
 

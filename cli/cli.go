@@ -96,8 +96,9 @@ func Commands(app App) []*cobra.Command {
 func Execute(root *cobra.Command) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(wrongFlag)
+	program := called(root.Name())
 	for _, c := range root.Commands() {
-		nameExamples(root.Name(), c)
+		nameExamples(program, c)
 	}
 	if root.SuggestionsMinimumDistance == 0 {
 		root.SuggestionsMinimumDistance = 2
@@ -111,7 +112,7 @@ func Execute(root *cobra.Command) int {
 		fmt.Fprintf(root.ErrOrStderr(), "%s: %s\n", root.Name(), cleanLines(strings.TrimSpace(text)))
 	}
 	if s == statusUsage {
-		fmt.Fprintf(root.ErrOrStderr(), "See \"%s help\".\n", root.Name())
+		fmt.Fprintf(root.ErrOrStderr(), "See \"%s help\".\n", program)
 	}
 	return s
 }

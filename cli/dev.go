@@ -24,7 +24,7 @@ prints a line for each run.`,
 	sh.flags(p, c)
 	c.Flags().DurationVar(&sh.grace, "grace", devGrace, "how long to wait for what runs")
 	return p.whole(c, func(ctx context.Context, s *screen, _ []string) error {
-		sh.program = c.Root().Name()
+		sh.program = called(c.Root().Name())
 		sh.lines, sh.serve = true, p.app.Serve
 		return p.work(ctx, s, &sh)
 	})

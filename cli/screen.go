@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"sync"
 	"text/tabwriter"
@@ -24,6 +25,7 @@ type screen struct {
 	vivid    bool // err may be coloured
 	people   bool // err is read by people
 	now      time.Time
+	records  *slog.Logger // where messages are records of a log
 
 	mu sync.Mutex // of err
 }
@@ -45,6 +47,10 @@ func jsonFlag(c *cobra.Command) { c.Flags().Bool("json", false, "print an object
 
 // say prints a message.
 func (s *screen) say(format string, args ...any) {
+	if s.records != nil {
+		s.records.Info("plainjobs: " + fmt.Sprintf(format, args...))
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fmt.Fprintln(s.err, cleanLines(fmt.Sprintf(format, args...)))

@@ -65,6 +65,7 @@ jobs back and goes.`,
 	c.Flags().DurationVar(&sh.grace, "grace", 20*time.Second, "how long to wait for what runs")
 	c.Flags().StringVar(&sh.log, "log", "", "log as `FORMAT`, text or json; on a terminal the default is a line per run")
 	return p.whole(c, func(ctx context.Context, s *screen, _ []string) error {
+		sh.program = called(c.Root().Name())
 		switch sh.log {
 		case "", "text", "json":
 		default:
@@ -91,6 +92,13 @@ func (p *program) work(ctx context.Context, s *screen, sh *shift) error {
 	if err != nil {
 		return err
 	}
+	log := logger(s, sh)
+	if sh.log != "" {
+		slog.SetDefault(log) // handlers and the store log alike
+	}
+	if sh.log == "json" { // each line is an object then
+		s.records = log
+	}
 	q, done, err := p.setUp(ctx)
 	if err != nil {
 		return err
@@ -111,10 +119,6 @@ func (p *program) work(ctx context.Context, s *screen, sh *shift) error {
 			return err
 		}
 		defer stop()
-	}
-	log := logger(s, sh)
-	if sh.log != "" {
-		slog.SetDefault(log) // handlers log alike
 	}
 	if sh.lines {
 		s.found(q, sh)
@@ -288,6 +292,6 @@ func (s *screen) found(q *plainjobs.Queue, sh *shift) {
 			first = ""
 		}
 	}
+	t.add("look", fmt.Sprintf("%s stats, or jobs, or top", sh.program))
 	_ = t.write(s, false) // a message that cannot be shown stops nobody
-	s.say("look       %s stats, jobs and top", sh.program)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/memory"
+	"github.com/plainjobs/plainjobs/internal/latelog"
 )
 
 // A process is a command that goes on.
@@ -186,7 +187,7 @@ func TestDev(t *testing.T) {
 	lines := []string{
 		`memory  parallel 1\n`,
 		`jobs +import +jobs_test.go:\d+\n`,
-		`look +app stats, jobs and top *\n`,
+		`look +app stats, or jobs, or top *\n`,
 		`schedules +nightly +30 2 \* \* \* +next \w+ [-0-9]+ 0[23]:\d\d CES?T\n`,
 		`\d\d:\d\d:\d\d \x1b\[33m✗\x1b\[0m import #1 +\d+µ?m?s +attempt 1/25, again in (1s|9\d\dms): no such \\x1b\[31mfile\n`,
 		`\d\d:\d\d:\d\d \x1b\[32m✓\x1b\[0m sum #2 +\d+µ?m?s`,
@@ -236,7 +237,7 @@ func TestProbe(t *testing.T) {
 	w := runWorld(t)
 	w.bind(well)
 	p := w.start(t, "work", "--probe", "127.0.0.1:0", "--log", "json")
-	address := regexp.MustCompile(`probe at (http://\S+)`)
+	address := regexp.MustCompile(`probe at (http://[^\s"]+)`)
 	eventually(t, "the probe's address", func() bool { return address.MatchString(p.err.String()) })
 	eventually(t, "the worker to be well", func() bool {
 		r, err := http.Get(address.FindStringSubmatch(p.err.String())[1])
@@ -264,6 +265,33 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// What a store logs while it is opened, and later to the logger that it found
+// then, is as the log is: of its level, and with its attributes.
+func TestLogOfStore(t *testing.T) {
+	for _, format := range []string{"json", "text"} {
+		w := runWorld(t)
+		old := slog.Default()
+		t.Cleanup(func() { slog.SetDefault(old) })
+		late := latelog.Logger()
+		open := w.app.Open
+		w.app.Open = func(ctx context.Context) (*plainjobs.Queue, error) {
+			slog.Default().Warn("opening", "place", "here")
+			return open(ctx)
+		}
+		w.bind(func(context.Context, string) error { late.Warn("later", "place", "there"); return nil })
+		w.perform(t, importJob.With("x"))
+		got := w.must(t, 0, "work", "--drain", "--log", format)
+		for _, want := range map[string][]string{
+			"json": {`"level":"WARN","msg":"opening","place":"here"}`, `"level":"WARN","msg":"later","place":"there"}`},
+			"text": {`level=WARN msg=opening place=here`, `level=WARN msg=later place=there`},
+		}[format] {
+			if !strings.Contains(got.err, want) {
+				t.Errorf("--log %s: %s, want %s", format, got.err, want)
+			}
+		}
+	}
+}
+
 // Off a terminal each run is a record of the log, those that went well too.
 func TestLog(t *testing.T) {
 	w := runWorld(t)
@@ -278,8 +306,13 @@ func TestLog(t *testing.T) {
 	if !regexp.MustCompile(fmt.Sprintf(`"msg":"in the handler","job":"import","id":%d,`, id)).MatchString(got.err) {
 		t.Errorf("the handler logs %s", got.err)
 	}
-	if !strings.HasSuffix(got.err, "nothing is left to run\n") {
+	if !strings.HasSuffix(got.err, `"level":"INFO","msg":"plainjobs: nothing is left to run"}`+"\n") {
 		t.Errorf("in the end it said %s", got.err)
+	}
+	for line := range strings.Lines(got.err) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("a line of the log is no JSON: %s", line)
+		}
 	}
 	w.perform(t, importJob.With("x"), importJob.With("later", plainjobs.In(time.Hour)))
 	got = w.must(t, 0, "work", "--drain")

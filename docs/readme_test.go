@@ -214,9 +214,13 @@ func TestReadmePrograms(t *testing.T) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	site := ""
+	site, banner := "", ""
 	for lines := bufio.NewScanner(said); site == "" && lines.Scan(); {
 		_, site, _ = strings.Cut(lines.Text(), "open ")
+		banner += lines.Text() + "\n"
+	}
+	if again := strings.Replace(typed[0], " dev", " stats", 1); !strings.Contains(banner, again) {
+		t.Errorf("%s names no command that can be typed, as %s, but says %s", typed[0], again, banner)
 	}
 	page, err := http.Get(site)
 	if err != nil {

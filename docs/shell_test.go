@@ -149,7 +149,7 @@ func checkSource(t *testing.T, where, pkg string, args []string) {
 const anyProgram = "examples/signup"
 
 // tools are programs that are not ours, which documents may call.
-var tools = []string{"mkdir", "cd", "cp", "jq", "systemctl", "systemd-analyze", "journalctl", "kubectl", "curl", "apt-get"}
+var tools = []string{"mkdir", "cd", "cp", "jq", "systemctl", "systemd-analyze", "journalctl", "kubectl", "curl", "apt-get", "sleep", "kill"}
 
 // check checks one command of a shell, without what it is piped to.
 func (p *programs) check(t *testing.T, where string, words []string) {
@@ -175,7 +175,9 @@ func (p *programs) check(t *testing.T, where string, words []string) {
 		p.checkCall(t, where, "cmd/plainjobs", args)
 	case head == "app" || head == "./app":
 		p.checkCall(t, where, anyProgram, args)
-	case head == ".ci/lint" || head == ".ci/run":
+	case head == "./checksum":
+		p.checkCall(t, where, "examples/checksum", args)
+	case head == ".ci/lint" || head == ".ci/run" || head == ".ci/bare":
 	case slices.Contains(tools, head):
 	case head == "go" && len(args) > 0 && args[0] == "run":
 		rest := args[1:]

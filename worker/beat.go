@@ -61,7 +61,7 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 		case permanent(err):
 			stop(err)
 		case ctx.Err() == nil:
-			s.log.complain("beat", err)
+			s.log.complain("renew this worker's lease", err)
 			next = min(interval/10, time.Second)
 			late := time.Since(begin) > s.opts.Lease*5/12
 			if late && !stopped {
@@ -236,7 +236,7 @@ func (s *session) compare(ctx context.Context, in stored, before map[int64]bool)
 		ctx, cancel := context.WithTimeout(ctx, s.opts.Lease/10)
 		defer cancel()
 		if _, err := s.store.Fail(ctx, release); err != nil && ctx.Err() == nil {
-			s.log.complain("release", err)
+			s.log.complain("hand back jobs", err)
 		}
 	}
 	return unknown
@@ -314,7 +314,7 @@ func (s *session) guard(ctx context.Context) {
 		case errors.Is(err, context.DeadlineExceeded):
 		case err != nil && ctx.Err() == nil:
 			if !permanent(err) {
-				s.log.complain("watch", err)
+				s.log.complain("say which workers have died", err)
 			}
 			pause.sleep(ctx)
 		}
@@ -332,7 +332,7 @@ func (s *session) reapSome(ctx context.Context, req backend.ReapRequest) (more b
 			"workers", len(r.Workers), "rescued", r.Rescued, "failed", r.Failed)
 	}
 	if err != nil && ctx.Err() == nil && !errors.Is(err, backend.ErrClosed) {
-		s.log.complain("reap", err)
+		s.log.complain("rescue the jobs of dead workers and prune", err)
 	}
 	return r.More && ctx.Err() == nil, err
 }

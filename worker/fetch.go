@@ -66,7 +66,7 @@ func (s *session) fetch(ctx context.Context, stop context.CancelCauseFunc) {
 		case permanent(err):
 			stop(err)
 		case ctx.Err() == nil:
-			s.log.complain("claim", err)
+			s.log.complain("give jobs", err)
 			pause.sleep(ctx)
 		}
 		s.yield()
@@ -270,7 +270,7 @@ func (s *session) wait(ctx context.Context, req backend.ClaimRequest, freed int)
 	if !ok {
 		<-ctx.Done()
 	} else if err := waiter.Wait(ctx, req); err != nil && ctx.Err() == nil && !permanent(err) {
-		s.log.complain("wait", err)
+		s.log.complain("say whether there are jobs", err)
 		newPause().sleep(ctx)
 	}
 	if waiting > 0 && time.Since(begin) >= stallTime {

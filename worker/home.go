@@ -36,7 +36,7 @@ func (s *session) findHome(ctx context.Context) error {
 		case permanent(err):
 			return err
 		case err != nil:
-			s.log.complain("home", err)
+			s.log.complain("say which environment it belongs to", err)
 			pause.sleep(ctx)
 			continue
 		case home == "" || home == mine:

@@ -48,13 +48,19 @@ func newComplaints(log *slog.Logger) *complaints {
 	return &complaints{log: log, last: map[string]time.Time{}, kept: map[string]int{}}
 }
 
-func (c *complaints) complain(op string, err error) {
+// complain logs that the store did not do something.
+func (c *complaints) complain(what string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := time.Now(); now.Sub(c.last[op]) >= complainEvery {
-		c.log.Error("plainjobs: the store does not answer; trying again", "op", op, "error", err, "unsaid", c.kept[op])
-		c.last[op], c.kept[op] = now, 0
+	now := time.Now()
+	if now.Sub(c.last[what]) < complainEvery {
+		c.kept[what]++
 		return
 	}
-	c.kept[op]++
+	attrs := []any{"error", err}
+	if n := c.kept[what]; n > 0 {
+		attrs = append(attrs, "failures_not_logged", n)
+	}
+	c.log.Error("plainjobs: the store failed to "+what+"; trying again", attrs...)
+	c.last[what], c.kept[what] = now, 0
 }

@@ -69,7 +69,7 @@ func (s *session) storeProgress(ctx context.Context, batch []backend.Progress) {
 	limited, cancel := context.WithTimeout(ctx, s.opts.Lease/3)
 	defer cancel()
 	if err := store.Progress(limited, batch); err != nil && ctx.Err() == nil && !permanent(err) {
-		s.log.complain("progress", err)
+		s.log.complain("store progress", err)
 	}
 }
 

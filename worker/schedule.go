@@ -89,7 +89,7 @@ func (s *session) tick(ctx context.Context) {
 	for ctx.Err() == nil {
 		wait, err := s.tickDue(ctx, scheduler)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, backend.ErrClosed) {
-			s.log.complain("tick", err)
+			s.log.complain("push what schedules are due", err)
 		}
 		if wait == 0 {
 			pause.sleep(ctx)

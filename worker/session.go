@@ -236,7 +236,7 @@ func (s *session) enroll(ctx context.Context) error {
 			s.renew()
 			s.mu.Unlock()
 		}
-		s.log.complain("register", err)
+		s.log.complain("register this worker", err)
 		pause.sleep(ctx)
 	}
 }
@@ -481,7 +481,7 @@ func (s *session) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if _, err := heart.Beat(ctx, backend.BeatRequest{Worker: s.self, Leave: true}); err != nil && !permanent(err) {
-		s.log.complain("leave", err)
+		s.log.complain("sign this worker off", err)
 	}
 }
 

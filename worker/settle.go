@@ -125,10 +125,10 @@ func (t *settler) store(batch []entry) {
 	}
 	t.completions = completions
 	complete := func() {
-		t.try("complete", func(ctx context.Context) ([]backend.Lease, error) { return t.s.store.Complete(ctx, completions) })
+		t.try("store that runs are done", func(ctx context.Context) ([]backend.Lease, error) { return t.s.store.Complete(ctx, completions) })
 	}
 	fail := func() {
-		t.try("fail", func(ctx context.Context) ([]backend.Lease, error) { return t.s.store.Fail(ctx, failures) })
+		t.try("store that runs have failed or go back", func(ctx context.Context) ([]backend.Lease, error) { return t.s.store.Fail(ctx, failures) })
 	}
 	switch {
 	case len(failures) == 0:
@@ -144,7 +144,7 @@ func (t *settler) store(batch []entry) {
 }
 
 // try calls write until it works or the settler gives up.
-func (t *settler) try(op string, write func(context.Context) ([]backend.Lease, error)) {
+func (t *settler) try(what string, write func(context.Context) ([]backend.Lease, error)) {
 	for pause := newPause(); ; {
 		// On a network that is silent an answer may never come; another
 		// connection may do better, and to repeat it does no harm.
@@ -158,10 +158,10 @@ func (t *settler) try(op string, write func(context.Context) ([]backend.Lease, e
 			return
 		}
 		if permanent(err) || t.giveUp.Err() != nil {
-			t.s.opts.Logger.Error("plainjobs: the ends of runs are not stored; the jobs will run again", "op", op, "error", err)
+			t.s.opts.Logger.Error("plainjobs: the store failed to "+what+"; the jobs will run again", "error", err)
 			return
 		}
-		t.s.log.complain(op, err)
+		t.s.log.complain(what, err)
 		pause.sleep(t.giveUp)
 	}
 }

@@ -408,7 +408,7 @@ func TestRescueFails(t *testing.T) {
 		if n := b.reaps.Load(); n < 10 || n > 1000 {
 			t.Errorf("it tried %d times in a minute, after %d looks", n, b.watches.Load())
 		}
-		if !strings.Contains(log.String(), "reap") {
+		if !strings.Contains(log.String(), "the store failed to rescue") {
 			t.Errorf("the log says %s", log.String())
 		}
 	})

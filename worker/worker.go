@@ -57,6 +57,7 @@ import (
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/engine"
+	"github.com/plainjobs/plainjobs/internal/latelog"
 )
 
 // Options of a Worker. The zero value is ready.
@@ -180,7 +181,7 @@ func (o Options) resolve() (Options, error) {
 		o.Grace = 20 * time.Second
 	}
 	if o.Logger == nil {
-		o.Logger = slog.Default()
+		o.Logger = latelog.Logger()
 	}
 	return o, nil
 }

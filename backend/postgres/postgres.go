@@ -75,6 +75,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/latelog"
 )
 
 // Options of a Backend. The zero value is ready.
@@ -174,7 +175,7 @@ func (o *Options) resolve() (Options, error) {
 		return opts, fmt.Errorf("%w: unknown durability %d", backend.ErrInvalid, opts.Durability)
 	}
 	if opts.Logger == nil {
-		opts.Logger = slog.Default()
+		opts.Logger = latelog.Logger()
 	}
 	if opts.Schema == "" {
 		opts.Schema = defaultSchema

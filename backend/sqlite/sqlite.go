@@ -48,6 +48,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/latelog"
 )
 
 // Options of a Backend. The zero value is ready.
@@ -132,7 +133,7 @@ func (o *Options) resolve() (Options, error) {
 		opts.Clock = time.Now
 	}
 	if opts.Logger == nil {
-		opts.Logger = slog.Default()
+		opts.Logger = latelog.Logger()
 	}
 	if opts.Prefix == "" {
 		opts.Prefix = defaultPrefix
