@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,7 +24,7 @@ func (p *program) checkCommand() *cobra.Command {
 the program defines has a handler, and each schedule a time zone and a next tick.
 
 With --payloads it decodes all jobs that wait as this build would, and lists the
-names that it does not define, the fields that its types do not have, and the
+names that it does not define, all fields that its types do not have, and all
 values that do not fit. Run it before a deploy. A field that a type does not have
 is passed over by a run; it is a finding all the same, as data are lost.`,
 		Example: `  check
@@ -153,12 +152,13 @@ func (r *report) schedules(s *screen) {
 	}
 }
 
-// A misfit is a kind of job that this build does not run as it was meant.
-type misfit struct {
+// A trouble is why this build does not run jobs of a name as they were meant.
+type trouble struct {
 	name, what string
 }
 
-type misfits struct {
+// troubled are the jobs that have a trouble.
+type troubled struct {
 	jobs  int
 	first int64 // the lowest number
 }
@@ -173,7 +173,7 @@ func (r *report) payloads(ctx context.Context, q *plainjobs.Queue, ignore []stri
 	if err != nil {
 		return err
 	}
-	found := map[misfit]*misfits{}
+	found := map[trouble]*troubled{}
 	jobs := 0
 	for _, state := range append(waiting[:3:3], plainjobs.Running) {
 		if !slices.ContainsFunc(counts, func(c plainjobs.Count) bool { return c.State == state }) {
@@ -192,16 +192,14 @@ func (r *report) payloads(ctx context.Context, q *plainjobs.Queue, ignore []stri
 					continue
 				}
 				jobs++
-				what := unfit(j)
-				if what == "" {
-					continue
+				for _, what := range unfit(j) {
+					key := trouble{j.Name, what}
+					if found[key] == nil {
+						found[key] = &troubled{first: j.ID}
+					}
+					found[key].jobs++
+					found[key].first = min(found[key].first, j.ID)
 				}
-				key := misfit{j.Name, what}
-				if found[key] == nil {
-					found[key] = &misfits{first: j.ID}
-				}
-				found[key].jobs++
-				found[key].first = min(found[key].first, j.ID)
 			}
 		}
 	}
@@ -213,40 +211,24 @@ func (r *report) payloads(ctx context.Context, q *plainjobs.Queue, ignore []stri
 	return nil
 }
 
-func inOrder(found map[misfit]*misfits) (all []misfit) {
+func inOrder(found map[trouble]*troubled) (all []trouble) {
 	for key := range found {
 		all = append(all, key)
 	}
-	slices.SortFunc(all, func(a, b misfit) int { return strings.Compare(a.name+"\x00"+a.what, b.name+"\x00"+b.what) })
+	slices.SortFunc(all, func(a, b trouble) int { return strings.Compare(a.name+"\x00"+a.what, b.name+"\x00"+b.what) })
 	return all
 }
 
-// unfit returns why this build does not take a job as it is, or nothing. Types
-// decode by code of the user's, which may panic.
-func unfit(j *backend.Info) (what string) {
-	defer func() {
-		if v := recover(); v != nil {
-			what = fmt.Sprintf("decoding panics: %v", v)
-		}
-	}()
+// unfit returns why this build does not take a job as it is: nothing, or each
+// reason.
+func unfit(j *backend.Info) []string {
 	d := engine.Lookup(j.Name)
 	if d == nil {
-		return "this program does not define it"
+		return []string{"this program does not define it"}
 	}
 	data := j.Payload
 	if data == nil {
 		data = []byte{}
 	}
-	_, err := decode(d, data)
-	if e := (*json.UnmarshalTypeError)(nil); errors.As(err, &e) {
-		kind, _, _ := strings.Cut(e.Value, " ") // without the value: it differs from job to job
-		if e.Field == "" {
-			return fmt.Sprintf("a %s is no %v", kind, e.Type)
-		}
-		return fmt.Sprintf("field %s: a %s is no %v", e.Field, kind, e.Type)
-	}
-	if err != nil {
-		return strings.TrimPrefix(err.Error(), "json: ")
-	}
-	return ""
+	return misfits(d, data)
 }

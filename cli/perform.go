@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -109,6 +111,9 @@ func newJob(name string, data []byte, unchecked bool) (backend.NewJob, error) {
 	}
 	v, err := decode(d, data)
 	if err != nil {
+		if all := misfits(d, data); len(all) > 1 {
+			err = errors.New(strings.Join(all, "; "))
+		}
 		return backend.NewJob{}, usage("perform %s: %w; it takes a %v, as %s", name, err, d.Type, example(d))
 	}
 	job := backend.NewJob{Name: d.Name, MaxAttempts: d.MaxAttempts, Priority: d.Priority, MaxPending: d.MaxPending}
