@@ -27,7 +27,7 @@ type parcel struct {
 // Strict wants both of its values.
 type Strict struct{ Pair pair }
 
-type pair struct{ a, b string }
+type pair struct{}
 
 func (p *pair) UnmarshalJSON(data []byte) error {
 	var raw struct{ A, B *string }

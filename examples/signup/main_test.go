@@ -74,7 +74,7 @@ func start(t *testing.T, db string, args ...string) *program {
 	}
 	go func() {
 		defer close(p.ended)
-		p.err = p.Cmd.Wait()
+		p.err = p.Wait()
 	}()
 	return p
 }
