@@ -102,7 +102,7 @@ func (b *bell) hang() error {
 	var conn *net.UnixConn
 	err := os.ErrNotExist
 	for tries := 0; tries < 3 && errors.Is(err, os.ErrNotExist); tries++ { // who leaves last removes the directory
-		if err = makeBellDir(b.dir); err == nil {
+		if err = makeSideDir(b.dir); err == nil {
 			conn, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: unborn, Net: "unixgram"})
 		}
 	}
@@ -111,7 +111,7 @@ func (b *bell) hang() error {
 	}
 	// One that is named, but not bound yet, would look dead to others.
 	path := filepath.Join(b.dir, name)
-	if err = os.Chmod(unborn, 0o600); err == nil {
+	if err = shareAs(databaseOf(b.dir), unborn, 0o600); err == nil {
 		err = os.Rename(unborn, path)
 	}
 	if err != nil {
@@ -120,17 +120,6 @@ func (b *bell) hang() error {
 	b.conn, b.path = conn, path
 	b.sweep()
 	return nil
-}
-
-func makeBellDir(dir string) error {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	info, err := os.Lstat(dir)
-	if err == nil && !info.IsDir() {
-		err = errors.New("it is no directory")
-	}
-	return err
 }
 
 // sweep removes sockets of processes that were killed.
@@ -278,7 +267,7 @@ func (b *bell) refresh() error {
 	b.mu.Unlock()
 	b.others = b.others[:0]
 	for _, name := range names {
-		if path := filepath.Join(b.dir, name); path != own && !strings.HasPrefix(name, bellUnborn) && !strings.HasSuffix(name, presenceSuffix) {
+		if path := filepath.Join(b.dir, name); path != own && !strings.HasPrefix(name, bellUnborn) && !strings.Contains(name, ".") {
 			b.others = append(b.others, path)
 		}
 	}

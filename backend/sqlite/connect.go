@@ -19,6 +19,7 @@ type connector struct {
 	driver  driver.Driver
 	dsn     string
 	pragmas []string
+	file    *original // nil if any file will do
 }
 
 var (
@@ -55,7 +56,7 @@ func (c *connector) Driver() driver.Driver { return c.driver }
 
 // Connect implements [driver.Connector].
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	raw, err := c.open()
+	raw, err := c.file.connect(c.open)
 	if err != nil {
 		return nil, err
 	}

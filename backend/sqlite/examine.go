@@ -128,7 +128,11 @@ func (e *examination) file(ctx context.Context) error {
 	if info, err := os.Stat(e.b.path + "-wal"); err == nil {
 		wal = info.Size()
 	}
-	e.found("file", fmt.Sprintf("%s, %s", e.b.path, mebibytes(size)), "", "")
+	gone := ""
+	if err := e.b.writer.file.check(); err != nil {
+		gone = err.Error()
+	}
+	e.found("file", fmt.Sprintf("%s, %s", e.b.path, mebibytes(size)), gone, "stop every program that has the old file open, then restore")
 	var warned warning
 	err := checkFile(e.b.path, &warned)
 	if err != nil {

@@ -44,7 +44,7 @@ func (b *Backend) Move(ctx context.Context, from, to string) (moved bool, err er
 	if err := backend.CheckKey(to); err != nil {
 		return false, fmt.Errorf("sqlite: move: environment: %w", err)
 	}
-	err = b.write(ctx, &request{op: "move", full: b.full(), run: func(t *tx) error {
+	err = b.write(ctx, &request{op: "move", firm: true, run: func(t *tx) error {
 		home, err := t.meta(homeKey)
 		if moved = err == nil && home == from; !moved {
 			return err

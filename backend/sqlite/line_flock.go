@@ -146,7 +146,7 @@ func (l *line) open() error {
 		_ = l.file.Close() // it was removed, and others queue at another one
 		l.file = nil
 	}
-	if err := makeBellDir(l.dir); err != nil {
+	if err := makeSideDir(l.dir); err != nil {
 		l.dir = ""
 		return err
 	}

@@ -53,7 +53,7 @@ func (b *Backend) migrate(ctx context.Context) error {
 		return fmt.Errorf("%w: the tables %s* are to have version %d; the program that they belong to, or migrate, brings "+
 			"them up to date", backend.ErrSchemaTooOld, b.opts.Prefix, len(migrations()))
 	}
-	err = b.writer.do(ctx, &request{op: "migrate", full: true, run: func(t *tx) error {
+	err = b.writer.do(ctx, &request{op: "migrate", firm: true, full: true, run: func(t *tx) error {
 		version, err := b.schemaVersion(ctx, unmapped{t.w.conn})
 		if err != nil {
 			return err

@@ -91,6 +91,9 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 			return nil, err
 		}
 		b.callers = db
+		if b.writer.file, err = found(path); err != nil {
+			return nil, err
+		}
 	}
 	b.writer.pool, b.writer.borrow = db, true
 	return b, b.start()
@@ -149,25 +152,44 @@ func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
 
 // sideDir is the directory beside a database in which processes find each
 // other: their sockets, and the files that show that they live.
-func sideDir(path string) string { return path + "-plainjobs" }
+func sideDir(path string) string { return path + sideSuffix }
+
+// databaseOf returns the database that a directory is beside.
+func databaseOf(sideDir string) string { return strings.TrimSuffix(sideDir, sideSuffix) }
+
+const sideSuffix = "-plainjobs"
 
 func (b *Backend) openFile(drv driver.Driver, path string) error {
-	path, err := prepareFile(path, b.opts.Logger)
+	file, err := newOriginal(path)
+	if err != nil {
+		return err
+	}
+	path, err = prepareFile(path, b.opts.Logger)
 	if err != nil {
 		return err
 	}
 	if b.release, err = register(path, b.library); err != nil {
 		return err
 	}
-	b.path, b.writer.path, b.bell = path, path, newBell(path)
+	if err := checkLeftovers(path); err != nil {
+		b.release()
+		return barred(path, err)
+	}
+	makeSideFiles(path)
+	b.path, b.writer.path, b.writer.file, b.bell = path, path, file, newBell(path)
 	b.presence.dir, b.presence.log = sideDir(path), b.opts.Logger
 	b.writer.line = newLine(path)
 	dsn := fileDSN(path)
-	writer := connector{driver: drv, dsn: dsn, pragmas: writerPragmas}
-	reader := connector{driver: drv, dsn: dsn, pragmas: readerPragmas}
+	writer := connector{driver: drv, dsn: dsn, pragmas: writerPragmas, file: file}
+	reader := connector{driver: drv, dsn: dsn, pragmas: readerPragmas, file: file}
 	b.writer.pool = writer.pool(1)
 	b.readers = reader.pool(readerConns + 1)
-	return b.start()
+	if err := b.start(); err != nil {
+		return barred(path, err)
+	}
+	shareSideFiles(path)
+	noteCompany(path)
+	return nil
 }
 
 // start checks the database and brings it up to date. If it fails, everything

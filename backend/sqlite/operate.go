@@ -31,7 +31,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 	if err != nil {
 		return result, failed(ctx, "operate", err)
 	}
-	err = b.write(ctx, &request{op: "operate", full: b.full(), run: func(t *tx) error {
+	err = b.write(ctx, &request{op: "operate", firm: true, run: func(t *tx) error {
 		return t.nested(func() error {
 			result = backend.OperateResult{Next: next}
 			now := b.now()

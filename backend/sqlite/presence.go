@@ -92,7 +92,7 @@ func (p *presence) raise() error {
 // create creates the file.
 func (p *presence) create() (f *os.File, err error) {
 	for range 3 { // who leaves last removes the directory
-		if err = os.Mkdir(p.dir, 0o700); err == nil || isDir(p.dir) {
+		if err = makeSideDir(p.dir); err == nil {
 			f, err = os.OpenFile(filepath.Join(p.dir, rand.Text()+presenceSuffix), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 		}
 		if err == nil {

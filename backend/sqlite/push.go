@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -58,7 +59,7 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 			pending = append(pending, j.Name)
 		}
 	}
-	err := b.write(ctx, &request{op: "push", full: b.full(), pushes: pending, run: func(t *tx) error {
+	err := b.write(ctx, &request{op: "push", firm: true, pushes: pending, run: func(t *tx) error {
 		if plain {
 			return t.push(jobs, pushed, b.now())
 		}
@@ -324,7 +325,15 @@ func (t *tx) resolve(index int, j *backend.NewJob, holder, now int64) (backend.P
 	return backend.Pushed{ID: holder, Duplicate: true}, err
 }
 
-const selectStoreID = `SELECT value FROM plainjobs_meta WHERE key = 'store'`
+const (
+	selectStoreID = `SELECT value FROM plainjobs_meta WHERE key = 'store'`
+
+	// The tables may also be in a database that the application has attached.
+	selectTxStore = `
+		SELECT value, coalesce((SELECT file FROM pragma_database_list WHERE name = 'main'), ''),
+			EXISTS (SELECT 1 FROM main.sqlite_schema WHERE name = 'plainjobs_meta')
+		FROM plainjobs_meta WHERE key = 'store'`
+)
 
 // PushTx implements [backend.TxPusher]. The transaction should have begun with
 // BEGIN IMMEDIATE (_txlock=immediate in most DSNs): one that has read before
@@ -361,7 +370,10 @@ func (b *Backend) within(ctx context.Context, caller *sql.Tx, op string, f func(
 			if err := f(t); err != nil {
 				return err
 			}
-			return t.writeCounts()
+			if err := t.writeCounts(); err != nil {
+				return err
+			}
+			return b.writer.file.check() // the last moment to refuse
 		})
 	}
 	if code, _ := resultCode(err); code == codeBusySnapshot {
@@ -372,16 +384,23 @@ func (b *Backend) within(ctx context.Context, caller *sql.Tx, op string, f func(
 }
 
 // checkStore returns an error if a transaction is not one of the store's
-// database.
+// database. The ID alone does not tell: a copy has it, too.
 func (b *Backend) checkStore(ctx context.Context, tx *sql.Tx) error {
-	var storeID string
-	err := tx.QueryRowContext(ctx, b.sql(selectStoreID)).Scan(&storeID)
+	var storeID, file string
+	var inMain bool
+	err := tx.QueryRowContext(ctx, b.sql(selectTxStore)).Scan(&storeID, &file, &inMain)
 	switch {
 	case errors.Is(err, sql.ErrTxDone):
 		return err
 	case err != nil && ctx.Err() == nil && !busy(err),
 		err == nil && storeID != b.storeID:
 		return errors.Join(fmt.Errorf("%w: the transaction is not one of this queue's database", backend.ErrInvalid), err)
+	case err == nil && inMain && !b.writer.file.is(file):
+		if err := b.writer.file.check(); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: the transaction is not one of this queue's database, but of a copy of it, %s; the queue's is %s",
+			backend.ErrInvalid, cmp.Or(file, "in memory"), b.writer.file.path)
 	}
 	return err
 }

@@ -43,7 +43,7 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 	if len(schedules) == 0 {
 		return nil
 	}
-	return b.write(ctx, &request{op: "define", full: b.full(), run: func(t *tx) error {
+	return b.write(ctx, &request{op: "define", firm: true, run: func(t *tx) error {
 		forgotten, ahead := b.now()-backend.ForgetTicks.Microseconds(), backend.MaxAhead.Microseconds()
 		for _, s := range schedules {
 			if _, err := t.exec(upsertSchedule, s.Name, s.Definition, s.Next.UnixMicro(), forgotten, ahead); err != nil {
@@ -88,7 +88,7 @@ func (b *Backend) Tick(ctx context.Context, tick backend.Tick) (taken bool, err 
 	if err := backend.CheckTick(tick); err != nil {
 		return false, fmt.Errorf("sqlite: tick: %w", err)
 	}
-	err = b.write(ctx, &request{op: "tick", full: b.full(), run: func(t *tx) error {
+	err = b.write(ctx, &request{op: "tick", firm: true, run: func(t *tx) error {
 		taken = false
 		due, now := tick.Due.UnixMicro(), b.now()
 		if due > now {
@@ -113,7 +113,7 @@ func (b *Backend) Tick(ctx context.Context, tick backend.Tick) (taken bool, err 
 
 // PauseSchedule implements [backend.Scheduler].
 func (b *Backend) PauseSchedule(ctx context.Context, name string, paused bool) error {
-	return b.write(ctx, &request{op: "pause schedule", full: b.full(), run: func(t *tx) error {
+	return b.write(ctx, &request{op: "pause schedule", firm: true, run: func(t *tx) error {
 		n, err := t.execN(updatePaused, paused, name)
 		if err == nil && n == 0 {
 			err = rejected{fmt.Errorf("schedule %q: %w", name, backend.ErrNotFound)}

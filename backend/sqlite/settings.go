@@ -206,7 +206,7 @@ func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 			return fmt.Errorf("sqlite: pause: %w", err)
 		}
 	}
-	return b.write(ctx, &request{op: "pause", full: b.full(), run: func(t *tx) error {
+	return b.write(ctx, &request{op: "pause", firm: true, run: func(t *tx) error {
 		id := int64(everything)
 		if name != "" {
 			var err error
@@ -223,14 +223,12 @@ func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 	}})
 }
 
-// full reports whether what must not be forgotten waits for the disk.
-func (b *Backend) full() bool { return b.opts.Durability == backend.PowerLoss }
-
 // write runs a request whose results are nothing but its error.
 func (b *Backend) write(ctx context.Context, r *request) error {
 	leave, err := b.enter()
 	if err == nil {
 		defer leave()
+		r.full = r.firm && b.opts.Durability == backend.PowerLoss
 		err = b.writer.do(ctx, r)
 	}
 	return failed(ctx, r.op, err)

@@ -295,7 +295,7 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 	// A job that has ended for good must not come back; one that is only put
 	// off may.
 	ends := slices.ContainsFunc(failures, func(f backend.Failure) bool { return f.Ending.State(f.Delay).Terminal() })
-	err = b.write(ctx, &request{op: "fail", full: ends && b.full(), run: func(t *tx) error {
+	err = b.write(ctx, &request{op: "fail", firm: ends, run: func(t *tx) error {
 		lost = lost[:0]
 		now := b.now()
 		if _, err := t.settings(); err != nil { // of limited names, which wake others

@@ -34,6 +34,18 @@
 // means than SQLite, and must not keep it on a network file system: POSIX
 // locks are per process and lost when any descriptor of the file is closed
 // (https://www.sqlite.org/howtocorrupt.html).
+//
+// The files beside the database have its owner, group and mode. Programs of
+// several users may share a database that their group may read and write, in a
+// directory that the group may write.
+//
+// # Replacing the file
+//
+// The file must not be replaced or removed while a program has it open. A store
+// looks before it acknowledges a job whether its path still leads to the file that
+// it has open. If not, it accepts nothing more and says so, until the file is back
+// or the program is started again. A write-ahead log that another database file
+// has left is an error of opening, where that can be told; see docs/backups.md.
 package sqlite
 
 import (
@@ -179,6 +191,9 @@ func (b *Backend) Close() error {
 		err = errors.Join(err, b.readers.Close())
 	}
 	err = errors.Join(err, b.writer.disconnect())
+	if b.path != "" {
+		forgetCompany(b.path)
+	}
 	if b.release != nil {
 		b.release()
 	}

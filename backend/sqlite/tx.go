@@ -18,6 +18,7 @@ type tx struct {
 	statements
 	w     *writer // nil for one of the application
 	full  bool
+	firm  bool // a request of it is
 	alone bool // one request only, whose shortcuts failed
 
 	fresh  map[string]int64 // names that the transaction added
@@ -267,6 +268,11 @@ func (t *tx) commit() error {
 	if err := t.writeCounts(); err != nil {
 		return err
 	}
+	// Before, so that nothing is written to a log that another file may have
+	// now; and after, as a job that is in a file without a name is lost.
+	if err := t.w.file.checkSoon(); err != nil {
+		return err
+	}
 	if _, err := t.exec("COMMIT"); err != nil {
 		// A write that failed is written again by whoever commits next; a
 		// failed fsync leaves in doubt what was written before.
@@ -274,6 +280,11 @@ func (t *tx) commit() error {
 			t.w.distrust = true
 		}
 		return err
+	}
+	if t.firm {
+		if err := t.w.file.check(); err != nil {
+			return err
+		}
 	}
 	for name, id := range t.fresh {
 		t.w.names[name], t.w.nameOf[id] = id, name

@@ -34,6 +34,7 @@ type writer struct {
 	borrow bool // the pool is somebody's: its connection goes back after each group
 	prefix string
 	path   string // empty if the database has no file
+	file   *original
 	// onPush is called when jobs with the names are about to be pushed, and
 	// says whether somebody waits for them. onWake is called after a commit
 	// that made jobs claimable, see watch.ring, and onWoke when the lead has
@@ -84,7 +85,8 @@ func (h *held) nameOf(id int64) int64 {
 // A request is a unit of work: all of it is committed or nothing.
 type request struct {
 	op    string
-	full  bool // must be on disk before it is acknowledged
+	firm  bool // what it stores must not be lost once it is acknowledged,
+	full  bool // and must be on disk before
 	first bool // goes before the others of its group
 	// pushes are names of jobs that any claim after it may return.
 	pushes []string
@@ -232,7 +234,7 @@ func (w *writer) lead(r *request) (done bool, err error) {
 	t, err := w.begin(r)
 	if err != nil {
 		w.withdraw(r)
-		return true, err
+		return true, barred(w.path, err)
 	}
 	group := w.serve(t, r)
 	w.line.leave()
@@ -298,6 +300,7 @@ func (w *writer) serve(t *tx, r *request) (group []*request) {
 		group = append(group, n)
 		served = served || n == r
 		n.tries++
+		t.firm = t.firm || n.firm
 		if n.err = t.try(n); n.err != nil && !errors.As(n.err, new(rejected)) {
 			break
 		}
@@ -313,7 +316,7 @@ func (w *writer) serve(t *tx, r *request) (group []*request) {
 		_, told := resultCode(err)
 		doubt = !told
 	}
-	last.err = w.withoutRoom(last.err)
+	last.err = barred(w.path, w.withoutRoom(last.err))
 	rolledBack := t.rollback()
 	if p := hasPanicked(err); p != nil {
 		t.unsaid = append(t.unsaid, func() {
@@ -322,9 +325,10 @@ func (w *writer) serve(t *tx, r *request) (group []*request) {
 		_ = w.drop() // it may have no memory left
 		w.picky = true
 	}
-	if !rolledBack && doubt {
+	if !rolledBack && doubt || errors.As(err, new(errGone)) {
 		// What SQLite did not say has failed, and can be rolled back no more,
-		// may be stored: to try again would store it twice.
+		// may be stored: to try again would store it twice. In a file that is
+		// gone it is lost, and would be again.
 		for _, n := range group {
 			n.err = err
 		}

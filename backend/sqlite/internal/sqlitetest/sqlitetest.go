@@ -31,6 +31,10 @@ func Main(m *testing.M, open Open) {
 		openInChild(path, open)
 		return
 	}
+	if path := os.Getenv(holdVariable); path != "" {
+		holdInChild(path, open)
+		return
+	}
 	if path := os.Getenv(waitVariable); path != "" {
 		waitInChild(path, open)
 		return
@@ -72,6 +76,11 @@ func Run(t *testing.T, name string, open Open) {
 	t.Run("OddPaths", d.testOddPaths)
 	t.Run("ReadOnly", d.testReadOnly)
 	t.Run("HardLinks", d.testHardLinks)
+	t.Run("Replaced", d.testReplaced)
+	t.Run("ReplacedLink", d.testReplacedLink)
+	t.Run("CopyInTransaction", d.testCopyInTransaction)
+	t.Run("Leftovers", d.testLeftovers)
+	t.Run("SideFiles", d.testSideFiles)
 	t.Run("FileModes", d.testFileModes)
 	t.Run("ForeignTables", d.testForeignTables)
 	t.Run("NewerSchema", d.testNewerSchema)

@@ -1,0 +1,159 @@
+package sqlite
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// An original is the database file that a store has open. Another file may take
+// its place at its path, as a backup that is moved there does, or it may be
+// removed. SQLite notices neither: it goes on writing to the file that has no
+// name any more, and what it writes is lost. So nothing that was written counts
+// before the path was seen to lead to the original still, and no connection is
+// made to any other file.
+type original struct {
+	path string // as the program named it: symbolic links may change, too
+
+	mu    sync.Mutex
+	id    fileID
+	known bool
+
+	checked atomic.Int64 // when it was last found in place, since epoch; 0 if it was not
+}
+
+func newOriginal(path string) (*original, error) {
+	abs, err := filepath.Abs(path)
+	return &original{path: abs}, err
+}
+
+// found returns the file that is at a path as the original.
+func found(path string) (*original, error) {
+	o, err := newOriginal(path)
+	if err != nil {
+		return nil, err
+	}
+	id, err := o.look()
+	o.learn(id)
+	return o, err
+}
+
+// look returns which file is at the path, or an error if that is known not to be
+// the original.
+func (o *original) look() (fileID, error) {
+	id, err := lookUp(o.path)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err != nil || o.known && id != o.id {
+		return id, o.gone(err)
+	}
+	return id, nil
+}
+
+// maxOpenings bounds how often a connection is made again because the file was
+// replaced meanwhile. Some file systems give a file another number when it is
+// first opened for writing.
+const maxOpenings = 3
+
+// connect returns what open opens, which is the original: the first time, that is
+// what open opens.
+func (o *original) connect(open func() (driver.Conn, error)) (driver.Conn, error) {
+	if o == nil {
+		return open()
+	}
+	for range maxOpenings {
+		before, err := o.look()
+		if err != nil {
+			return nil, err
+		}
+		conn, err := open()
+		if err != nil {
+			return nil, err
+		}
+		after, err := o.look()
+		if err == nil && before == after {
+			o.learn(after)
+			return conn, nil
+		}
+		if err := errors.Join(err, conn.Close()); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("%w: other files take the place of %s while it is being opened", backend.ErrUnavailable, o.path)
+}
+
+func (o *original) learn(id fileID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.id, o.known = id, true
+}
+
+// checkEvery is how long a check holds for what may be lost with the file anyway:
+// a claim or a completion that is not there any more only repeats work.
+const checkEvery = time.Millisecond
+
+// check returns an error if the path does not lead to the original. It costs a
+// stat, one or two microseconds.
+func (o *original) check() error {
+	if o == nil {
+		return nil
+	}
+	_, err := o.look()
+	if err != nil {
+		o.checked.Store(0)
+		return err
+	}
+	o.checked.Store(int64(time.Since(epoch)))
+	return nil
+}
+
+// checkSoon is check, but for less than every checkEvery.
+func (o *original) checkSoon() error {
+	if o == nil {
+		return nil
+	}
+	if last := o.checked.Load(); last != 0 && time.Since(epoch)-time.Duration(last) < checkEvery {
+		return nil
+	}
+	return o.check()
+}
+
+// epoch is what checks are timed from.
+var epoch = time.Now()
+
+// is reports whether a connection to the file with a name is one to the original,
+// as far as names tell.
+func (o *original) is(name string) bool {
+	if o == nil {
+		return true
+	}
+	id, err := lookUp(name)
+	return err == nil && id == o.id
+}
+
+// errGone is an error of a database that is not at its path any more.
+type errGone struct{ error }
+
+func (e errGone) Unwrap() error { return e.error }
+
+// gone describes what has become of the original.
+func (o *original) gone(err error) error {
+	const advice = "what this program writes to the old one is lost, so nothing is accepted any more: " +
+		"stop every program that has it open, put the right file in place (see command restore), and start again"
+	switch {
+	case err == nil:
+		return errGone{fmt.Errorf("%w: %s is not the file that this program has open: it was replaced while in use; %s",
+			backend.ErrUnavailable, o.path, advice)}
+	case errors.Is(err, fs.ErrNotExist):
+		return errGone{fmt.Errorf("%w: %s was removed or renamed while this program had it open; %s", backend.ErrUnavailable, o.path, advice)}
+	}
+	return errGone{fmt.Errorf("%w: it cannot be told whether %s is still the file that this program has open, so nothing is accepted: %w",
+		backend.ErrUnavailable, o.path, err)}
+}

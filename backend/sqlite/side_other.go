@@ -1,0 +1,21 @@
+//go:build !unix
+
+package sqlite
+
+import "os"
+
+// Who may use a file is another matter on this system.
+
+func shareAs(string, string, os.FileMode) error { return nil }
+func makeSideFiles(string)                      {}
+func shareSideFiles(string)                     {}
+func barred(_ string, err error) error          { return err }
+
+// makeSideDir makes the directory beside a database if it is not there.
+func makeSideDir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if isDir(dir) {
+		return nil
+	}
+	return err
+}
