@@ -328,6 +328,10 @@ func prepareFile(path string, log interface{ Warn(string, ...any) }) (string, er
 	// Behind a symbolic link the WAL would get another name.
 	if real, err := filepath.EvalSymlinks(abs); err == nil {
 		abs = real
+	} else if target, err := os.Readlink(abs); err == nil {
+		// Not made there: the file system that it leads to may not be mounted.
+		return "", fmt.Errorf("%w: %s is a symbolic link to %s, which is not there: make that file, mount what it is on, or change the link",
+			backend.ErrInvalid, abs, target)
 	}
 	if err := createFile(abs); err != nil {
 		return "", err

@@ -37,7 +37,7 @@ func shareAs(path, file string, least os.FileMode) error {
 	if !ok || int(f.Uid) != os.Geteuid() || info.Mode().IsRegular() && f.Nlink > 1 || info.Mode()&os.ModeSymlink != 0 {
 		return nil
 	}
-	mode := least | os.FileMode(db.Mode).Perm() //nolint:unconvert // Mode is a uint16 on some systems
+	mode := least | os.FileMode(db.Mode).Perm()
 	if info.IsDir() {
 		mode |= mode & 0o444 >> 2 // who may read may enter
 	}

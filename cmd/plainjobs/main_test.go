@@ -153,12 +153,16 @@ func TestDatabase(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "text.db"), []byte(strings.Repeat("no database ", 100)), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Symlink("nowhere.db", filepath.Join(dir, "dangling.db")); err != nil {
+		t.Skip(err)
+	}
 	for _, test := range []struct {
 		db, want string
 		status   int
 	}{
 		{"", "give --db FILE, or set PLAINJOBS_DB", 2},
 		{"missing.db", "there is no database missing.db", 1},
+		{"dangling.db", "it is a symbolic link to nowhere.db, which is not there", 1},
 		{"newer.db", "deploy a newer one; nothing was changed", 1},
 		{"text.db", "not a SQLite database", 1},
 		{"mysql://u:secret@host/db", "can be read by everybody", 2},

@@ -57,6 +57,9 @@ func openStore(db string, shown, create bool) (backend.Backend, error) {
 	case errors.Is(missing, fs.ErrNotExist):
 		// Opening would create it, and a mistyped name would look like a queue
 		// without jobs.
+		if target, err := os.Readlink(db); err == nil {
+			return nil, fmt.Errorf("there is no database %s: it is a symbolic link to %s, which is not there", db, target)
+		}
 		return nil, fmt.Errorf("there is no database %s; migrate makes one", db)
 	}
 	// A program that is older than this one could not open it any more.

@@ -42,6 +42,9 @@ func (d driver) testUnusablePaths(t *testing.T) {
 	d.refuses(t, dir, backend.ErrInvalid, "not a regular file")
 	d.refuses(t, "", backend.ErrInvalid, "not a file name")
 	d.refuses(t, file, backend.ErrCorrupt, "not a SQLite database")
+	if link := filepath.Join(dir, "link.db"); os.Symlink(filepath.Join(dir, "nowhere.db"), link) == nil {
+		d.refuses(t, link, backend.ErrInvalid, "link to "+filepath.Join(dir, "nowhere.db"))
+	}
 	if text, err := os.ReadFile(file); err != nil || !bytes.HasPrefix(text, []byte("no database")) {
 		t.Errorf("the file that is no database was changed: %v", err)
 	}
