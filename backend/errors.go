@@ -35,8 +35,8 @@ var (
 	// ErrSchemaTooNew: a later version of plainjobs has changed the store's
 	// tables; nothing was written.
 	ErrSchemaTooNew = errors.New("schema is newer than this program")
-	// ErrSchemaTooOld: the store's tables are of an earlier version, and the
-	// store was opened so that they are not changed.
+	// ErrSchemaTooOld: the store's tables are of an earlier version, or there
+	// are none, and the store was opened so that they are not changed.
 	ErrSchemaTooOld = errors.New("schema is older than this program")
 )
 

@@ -37,9 +37,9 @@ func migrations() []string {
 // either old or new, whenever the process ends and however many open the
 // database at once. A current schema is only read.
 func (b *Backend) migrate(ctx context.Context) error {
-	done := false
-	err := b.read(ctx, func(q queryer) error {
-		version, err := b.schemaVersion(ctx, q)
+	done, version := false, 0
+	err := b.read(ctx, func(q queryer) (err error) {
+		version, err = b.schemaVersion(ctx, q)
 		done = version == len(migrations())
 		if err != nil || !done {
 			return err
@@ -48,6 +48,10 @@ func (b *Backend) migrate(ctx context.Context) error {
 	})
 	if err != nil || done {
 		return err
+	}
+	if b.opts.NoMigrate && version == 0 {
+		return &noQueue{text: fmt.Sprintf("the database has no queue: there are no tables %s*; a program makes them when it opens the "+
+			"queue, as migrate does", b.opts.Prefix)}
 	}
 	if b.opts.NoMigrate {
 		return fmt.Errorf("%w: the tables %s* are to have version %d; the program that they belong to, or migrate, brings "+

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -28,11 +29,14 @@ const openWait = 30 * time.Second
 // memory and ends with Close. Applications call the Open of a driver's
 // package.
 //
-// A path that names no usable file, a file that is no SQLite database or
+// A path that names no usable file or is a DSN, a file that is no SQLite database or
 // read-only, a SQLite older than 3.51.3, a network file system, a file with
 // several hard links, and a schema newer than this package (ErrSchemaTooNew)
 // are errors.
 func Open(drv driver.Driver, path string, opts *Options) (*Backend, error) {
+	if err := notDSN(path); err != nil {
+		return nil, fmt.Errorf("sqlite: open: %w", err)
+	}
 	b, err := newBackend(drv, opts)
 	if err == nil {
 		if path == ":memory:" {
@@ -164,7 +168,7 @@ func (b *Backend) openFile(drv driver.Driver, path string) error {
 	if err != nil {
 		return err
 	}
-	path, err = prepareFile(path, b.opts.Logger)
+	path, err = prepareFile(path, !b.opts.NoMigrate, b.opts.Logger)
 	if err != nil {
 		return err
 	}
@@ -317,7 +321,7 @@ func register(path string, lib library) (release func(), err error) {
 
 // prepareFile returns the absolute path of a file that exists and may hold a
 // database.
-func prepareFile(path string, log interface{ Warn(string, ...any) }) (string, error) {
+func prepareFile(path string, create bool, log interface{ Warn(string, ...any) }) (string, error) {
 	if path == "" || strings.ContainsRune(path, 0) {
 		return "", fmt.Errorf("%w: %q is not a file name", backend.ErrInvalid, path)
 	}
@@ -332,6 +336,9 @@ func prepareFile(path string, log interface{ Warn(string, ...any) }) (string, er
 		// Not made there: the file system that it leads to may not be mounted.
 		return "", fmt.Errorf("%w: %s is a symbolic link to %s, which is not there: make that file, mount what it is on, or change the link",
 			backend.ErrInvalid, abs, target)
+	}
+	if _, err := os.Lstat(abs); !create && errors.Is(err, fs.ErrNotExist) {
+		return "", &noQueue{"the file does not exist, and NoMigrate makes none", fs.ErrNotExist}
 	}
 	if err := createFile(abs); err != nil {
 		return "", err

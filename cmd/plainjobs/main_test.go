@@ -150,6 +150,15 @@ func TestDatabase(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
+	if db, err = sql.Open("sqlite", filepath.Join(dir, "app.db")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`CREATE TABLE users (name TEXT)`); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "text.db"), []byte(strings.Repeat("no database ", 100)), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -163,13 +172,16 @@ func TestDatabase(t *testing.T) {
 		{"", "give --db FILE, or set PLAINJOBS_DB", 2},
 		{"missing.db", "there is no database missing.db", 1},
 		{"dangling.db", "it is a symbolic link to nowhere.db, which is not there", 1},
+		{"app.db", "the database has no queue: there are no tables plainjobs_*", 1},
 		{"newer.db", "deploy a newer one; nothing was changed", 1},
 		{"text.db", "not a SQLite database", 1},
 		{"mysql://u:secret@host/db", "can be read by everybody", 2},
 		{"postgres://u@host/db?password=secret", "can be read by everybody", 2},
 		{"host=127.0.0.1 port=1 user=u password=secret dbname=x", "can be read by everybody", 2},
 		{"host=127.0.0.1 port=1 user=u dbname=x sslmode=disable", "connection refused", 1},
-		{"file:newer.db", "give the path of the file alone", 2},
+		{"file:newer.db", `it is a DSN, and Open takes the path of a file: give "newer.db"`, 2},
+		{"newer.db?_journal_mode=WAL&_auth_pass=secret", `give "newer.db"`, 2},
+		{"user:secret@tcp(127.0.0.1:3306)/app", "it is the DSN of a server", 2},
 		{"mysql://host/db", "opens SQLite files and postgres:// databases", 2},
 	} {
 		for _, args := range onDatabase {

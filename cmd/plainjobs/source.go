@@ -45,25 +45,37 @@ func openStore(db string, shown, create bool) (backend.Backend, error) {
 		return nil, err
 	}
 	scheme, _, address := strings.Cut(db, "://")
-	switch _, missing := os.Stat(db); {
+	_, missing := os.Stat(db)
+	switch {
 	case address && (scheme == "postgres" || scheme == "postgresql"), missing != nil && keywords.MatchString(db):
 		return pgx.Open(db, &postgres.Options{NoMigrate: !create})
-	case strings.HasPrefix(db, "file:"):
-		return nil, cli.Usage(errors.New("file:…: give the path of the file alone"))
-	case address:
+	case address && scheme != "file" && scheme != "sqlite":
 		return nil, cli.Usage(fmt.Errorf("%s://…: this program opens SQLite files and postgres:// databases", scheme))
-	case create:
-		return modernc.Open(db, nil)
-	case errors.Is(missing, fs.ErrNotExist):
-		// Opening would create it, and a mistyped name would look like a queue
-		// without jobs.
-		if target, err := os.Readlink(db); err == nil {
-			return nil, fmt.Errorf("there is no database %s: it is a symbolic link to %s, which is not there", db, target)
-		}
-		return nil, fmt.Errorf("there is no database %s; migrate makes one", db)
 	}
-	// A program that is older than this one could not open it any more.
-	return modernc.Open(db, &sqlite.Options{NoMigrate: true})
+	// A program that is older than this one could not open it any more if the
+	// tables were changed; and if a file was made, a mistyped name would look like
+	// a queue without jobs.
+	store, err := modernc.Open(db, &sqlite.Options{NoMigrate: !create})
+	switch {
+	case err == nil:
+		return store, nil
+	case missing != nil && linkTarget(db) != "" && !create:
+		return nil, fmt.Errorf("there is no database %s: it is a symbolic link to %s, which is not there", db, linkTarget(db))
+	case errors.Is(err, fs.ErrNotExist) && !create:
+		return nil, fmt.Errorf("there is no database %s; migrate makes one", db)
+	case errors.Is(err, backend.ErrInvalid) && missing != nil: // the name is at fault
+		return nil, cli.Usage(err)
+	}
+	return nil, err
+}
+
+// linkTarget returns what a symbolic link leads to, or nothing.
+func linkTarget(path string) string {
+	target, err := os.Readlink(path)
+	if err != nil {
+		return ""
+	}
+	return target
 }
 
 // keywords matches what names a server by words, as "host=… dbname=…".

@@ -12,8 +12,11 @@ package pgx
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	driver "github.com/jackc/pgx/v5"
@@ -35,7 +38,7 @@ import (
 func Open(dsn string, opts *postgres.Options) (*postgres.Backend, error) {
 	config, err := parse(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("postgres: open: %w", postgres.Discreet(err))
+		return nil, fmt.Errorf("postgres: open: %w", err)
 	}
 	o := postgres.Options{}
 	if opts != nil {
@@ -54,7 +57,10 @@ func Open(dsn string, opts *postgres.Options) (*postgres.Backend, error) {
 func parse(dsn string) (*driver.ConnConfig, error) {
 	config, err := driver.ParseConfig(dsn)
 	if err != nil {
-		return nil, err
+		return nil, unreadable(err)
+	}
+	if strings.Contains(dsn, "://") && !strings.Contains(dsn, "%40") && strings.Contains(config.Host+config.Database, "@") {
+		return nil, errors.New("the DSN cannot be read: an @ in the user or the password is written %40, a / is %2F")
 	}
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "plainjobs"
@@ -66,6 +72,19 @@ func parse(dsn string) (*driver.ConnConfig, error) {
 		}
 	}
 	return config, nil
+}
+
+// quoted matches a part of a DSN in the text of an error.
+var quoted = regexp.MustCompile(`"[^"]*"`)
+
+// unreadable returns what is wrong with a DSN without any part of the DSN, in which
+// the driver does not find every password that it must not show.
+func unreadable(err error) error {
+	text := err.Error()
+	if at := strings.LastIndex(text, "`: "); at >= 0 {
+		text = text[at+len("`: "):]
+	}
+	return fmt.Errorf("the DSN cannot be read: %w", postgres.Discreet(errors.New(quoted.ReplaceAllString(text, `"…"`))))
 }
 
 // maxConns is how many connections a store opens, besides the one that

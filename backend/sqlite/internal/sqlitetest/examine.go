@@ -3,6 +3,7 @@ package sqlitetest
 import (
 	"database/sql"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -96,11 +97,17 @@ func (d driver) examine(t *testing.T, path, params string) (troubles []backend.F
 // without being allowed to.
 func (d driver) testSchema(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "jobs.db")
+	if _, err := d.open(path, &sqlite.Options{NoMigrate: true}); !errors.Is(err, backend.ErrSchemaTooOld) || !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("without a file Open returned %v", err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("a store that may not make tables has made a file")
+	}
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	opts := &sqlite.Options{NoMigrate: true, Prefix: "q_"}
-	if _, err := d.open(path, opts); !errors.Is(err, backend.ErrSchemaTooOld) {
+	if _, err := d.open(path, opts); !errors.Is(err, backend.ErrSchemaTooOld) || !strings.Contains(err.Error(), "has no queue") {
 		t.Fatalf("without tables Open returned %v", err)
 	}
 	schema, err := mustOpen(t, d.open, ":memory:", &sqlite.Options{Prefix: "q_"}).Schema(t.Context())

@@ -50,6 +50,47 @@ func (d driver) testUnusablePaths(t *testing.T) {
 	}
 }
 
+// testDSNs gives Open what sql.Open takes. It must not become the name of a file,
+// and no password be repeated.
+func (d driver) testDSNs(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for dsn, text := range map[string]string{
+		"file:app.db?_pragma=busy_timeout(5000)":            `give "app.db"`,
+		"file:app.db":                                       `give "app.db"`,
+		"FILE:app.db?mode=ro":                               `give "app.db"`,
+		"file:///var/lib/app.db":                            `give "/var/lib/app.db"`,
+		"file:app.db?_auth&_auth_user=u&_auth_pass=secret":  `give "app.db"`,
+		"file:app.db?vfs=xts&textkey=secret":                `give "app.db"`,
+		"app.db?_journal_mode=WAL":                          `give "app.db"`,
+		"/no/where/app.db?cache=shared&_key=secret":         `give "/no/where/app.db"`,
+		"sqlite://app.db":                                   `give "app.db"`,
+		"sqlite3:app.db?mode=rwc":                           `give "app.db"`,
+		"file::memory:?cache=shared":                        `give ":memory:"`,
+		":memory:?_foreign_keys=1":                          `give ":memory:"`,
+		"file:x?mode=memory&cache=shared":                   `give ":memory:"`,
+		"postgres://u:secret@db.example.com/app":            "pgx.Open",
+		"postgresql://u:secret@db.example.com/app?x=secret": "pgx.Open",
+		"host=db.example.com user=u password=secret":        "pgx.Open",
+		"mysql://u:secret@db.example.com/app":               "DSN of a server",
+		"u:secret@tcp(127.0.0.1:3306)/app":                  "DSN of a server",
+		"libsql://db.example.com?authToken=secret":          "DSN",
+	} {
+		d.refuses(t, dsn, backend.ErrInvalid, text)
+		if _, err := d.open(dsn, nil); err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("Open repeats a password: %v", err)
+		}
+	}
+	// One that was made by an earlier version is spoken of.
+	if err := os.WriteFile("file:app.db", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.refuses(t, "file:app.db", backend.ErrInvalid, "a file with exactly this name exists")
+	files, err := os.ReadDir(".")
+	if err != nil || len(files) != 1 {
+		t.Errorf("there are the files %v, %v", files, err)
+	}
+}
+
 // testOddPaths opens files whose names mean something in a DSN.
 func (d driver) testOddPaths(t *testing.T) {
 	for _, name := range []string{"a b.db", "a+b.db", "a%20b.db", "a&b=c?d#e.db", "é'\".db", ":memory:.db", "a;b\\c.db"} {

@@ -73,6 +73,7 @@ func Run(t *testing.T, name string, open Open) {
 	t.Run("Batches", d.testBatches)
 	t.Run("StaleBatches", d.testStaleBatches)
 	t.Run("UnusablePaths", d.testUnusablePaths)
+	t.Run("DSNs", d.testDSNs)
 	t.Run("OddPaths", d.testOddPaths)
 	t.Run("ReadOnly", d.testReadOnly)
 	t.Run("HardLinks", d.testHardLinks)
