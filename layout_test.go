@@ -46,7 +46,7 @@ var arrows = map[string][]string{
 	"backend/memory":    {"backend"},
 	"backend/sqlite":    {"backend", "internal/latelog"},
 	"internal/cron":     {},
-	"internal/engine":   {"backend"},
+	"internal/engine":   {"backend", "internal/cron"},
 	"internal/transfer": {"backend", "internal/engine"},
 	"internal/latelog":  {},
 	"worker":            {"", "backend", "internal/engine", "internal/latelog"},
@@ -63,7 +63,7 @@ var arrows = map[string][]string{
 }
 
 func init() {
-	arrows[""] = []string{"backend", "internal/cron", "internal/engine", "internal/transfer"}
+	arrows[""] = []string{"backend", "internal/engine", "internal/transfer"}
 }
 
 // The layout is the architecture: arrows that are not drawn do not exist.

@@ -2,11 +2,11 @@ package plainjobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
-	"github.com/plainjobs/plainjobs/internal/cron"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -30,12 +30,12 @@ func Zone(name string) ScheduleOption {
 	})
 }
 
-// CatchUp is how many ticks are made up for that were missed while no worker
-// ran, at most 1000: the latest n, none if n is 0. The default is one. A tick
-// counts as missed when it is a minute late. Those that are not are taken in any
-// case, at most 1000 at once, and each makes up for a missed one. Where other workers went on
-// without the schedule for an hour it is taken for removed, and nothing is made
-// up for.
+// CatchUp is how many ticks are made up for that were missed while no worker of
+// the job ran, or while the job's name or the whole queue was paused, at most
+// 1000: the latest n, none if n is 0. The default is one. A tick counts as missed
+// when it is a minute late. Those that are not are taken in any case, at most
+// 1000 at once, and each makes up for a missed one. A schedule that no worker has
+// had for 30 days, while others ran, is forgotten with the ticks that it missed.
 func CatchUp(n int) ScheduleOption {
 	return scheduleOption(func(s *engine.Schedule) error {
 		if s.CatchUp = n; n < 0 || n > 1000 {
@@ -45,17 +45,65 @@ func CatchUp(n int) ScheduleOption {
 	})
 }
 
+// Overlap says whether a tick pushes a job while the one before it waits or
+// runs. If not, that tick passes, and a run that fails is tried again by the next
+// tick at the latest, unless the job has a [Backoff] of its own. The default is
+// true for [Cron] and [Schedule]: each of their ticks stands for a time, as the
+// day that a report is for. It is false for [Every], whose ticks are all alike: a
+// second run that waits behind a slow one does nothing that the first does not.
+// An Every with CatchUp of more than one, or with a unique key of its own, pushes
+// with each tick, as it asks for.
+//
+// Overlap(false) gives the job a unique key, so it cannot be had with [UniqueBy].
+func Overlap(allowed bool) ScheduleOption {
+	return scheduleOption(func(s *engine.Schedule) error {
+		s.Overlap = &allowed
+		return nil
+	})
+}
+
+// alone reports whether a schedule's jobs do not overlap, which have a unique key
+// of their own if keyed is set.
+func alone(s *engine.Schedule, keyed bool) (bool, error) {
+	switch {
+	case s.Overlap == nil:
+		return s.Every > 0 && s.CatchUp <= 1 && !keyed, nil
+	case !*s.Overlap && keyed:
+		return false, errors.New("Overlap(false) and a unique key of the job's own contradict each other: leave one of them out")
+	}
+	return !*s.Overlap, nil
+}
+
+// aloneKey returns the unique key of the jobs of a schedule that do not overlap.
+func aloneKey(s *engine.Schedule) backend.Unique {
+	return backend.Unique{Key: "schedule " + s.Name}
+}
+
 // Cron returns a job that runs at the times of a cron expression, given the
 // tick that it is for: once for each tick, however many processes there are.
 // It belongs in a package-level variable. The schedule has the job's name.
 //
 // The expression has five fields, minute, hour, day of the month, month and day
-// of the week, or six with seconds before them; names of months and days, 7 for
-// Sunday, and @hourly, @daily, @weekly, @monthly and @yearly may be used. If
-// neither field of days begins with a star, a day that fits one of them fits. A
-// time that the wall clock skips runs when it has, one that it shows twice runs
-// once; but where the hour begins with a star, which means every so often, an
-// hour that is skipped is, and one that is repeated runs twice.
+// of the week, or six with seconds before them; @hourly, @daily, @weekly,
+// @monthly and @yearly stand for some. Months and days of the week have names,
+// short or full; Sunday is 0 or 7. A day of the month may also be L, the last
+// one, 15W, the workday nearest to the 15th, and LW, the last workday; a day of
+// the week FRIL or 5L, the month's last Friday, and FRI#2 or 5#2, its second. A ?
+// in a field of days is a star. If neither field of days begins with a star, a
+// day that fits one of them fits.
+//
+// A time that the wall clock of the zone skips runs when it has, one that it
+// shows twice runs once; but where the hour begins with a star, which means every
+// so often, an hour that is skipped is, and one that is repeated runs twice.
+//
+// The store's clock decides. If it is set back, ticks that were taken are not
+// taken again; but if it is set back by more than one tick of a schedule whose
+// hour begins with a star, or by three hours or more, the schedule goes on from
+// the time that it shows then. If it is set forward, what it passes by is missed,
+// see [CatchUp].
+//
+// A new definition of the schedule, with other options or another expression,
+// loses no tick that is due by the old one.
 //
 // Cron panics, as [Define] does, if the expression is not valid or no date
 // fits it.
@@ -67,16 +115,21 @@ func Cron(name, expression string, fn func(ctx context.Context, tick time.Time) 
 }
 
 // Every is [Cron] for what happens again and again after a time, from a
-// millisecond to a year, whatever a wall clock shows. The first tick is that
-// long after a worker first knew of it.
+// millisecond to a year. The first tick is that long after a worker first knew of
+// it. A tick that comes while the last run waits or goes on passes, see
+// [Overlap].
+//
+// The time is what passes, whatever a wall clock shows. If the store's clock is
+// set back, the ticks go on as if it had not been; only if no worker lives
+// through that, the next one is an interval after one starts. If it is set
+// forward, or the machine slept, one tick may come early.
 func Every(name string, interval time.Duration, fn func(ctx context.Context, tick time.Time) error, opts ...ScheduleOption) *Job[time.Time] {
 	where := caller()
 	s := &engine.Schedule{Name: name, Where: where, CatchUp: 1}
 	if interval < time.Millisecond || interval > 366*24*time.Hour {
 		panic(fmt.Sprintf("plainjobs: %s: schedule %q: every %v is not within 1ms and 366 days", where, name, interval))
 	}
-	s.Spec, s.Every = "every "+interval.String(), interval
-	s.Next = func(after time.Time, _ *time.Location) (time.Time, bool) { return after.Add(interval), true }
+	s.Timing = engine.EveryTiming(interval)
 	return scheduled(s, fn, opts)
 }
 
@@ -101,6 +154,13 @@ func Schedule(name, expression string, task Task, opts ...ScheduleOption) {
 			panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, name, err))
 		}
 	}
+	lone, err := alone(s, task.job.Unique.Key != "")
+	if err != nil {
+		panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, name, err))
+	}
+	if lone {
+		task.job.Unique = aloneKey(s)
+	}
 	s.Task = func(time.Time) (backend.NewJob, error) { return task.stored(anyQueue, nil) }
 	engine.AddSchedule(s)
 }
@@ -109,11 +169,11 @@ func Schedule(name, expression string, task Task, opts ...ScheduleOption) {
 var anyQueue = &engine.Queue{MaxPayload: DefaultMaxPayload}
 
 func parse(s *engine.Schedule, expression string) {
-	e, err := cron.Parse(expression)
+	t, err := engine.CronTiming(expression)
 	if err != nil {
 		panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, s.Name, err))
 	}
-	s.Spec, s.Next = e.String(), e.Next
+	s.Timing = t
 }
 
 func scheduled(s *engine.Schedule, fn func(context.Context, time.Time) error, opts []ScheduleOption) *Job[time.Time] {
@@ -126,12 +186,22 @@ func scheduled(s *engine.Schedule, fn func(context.Context, time.Time) error, op
 			panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, s.Name, err))
 		}
 	}
+	lone, err := alone(s, d.Unique != nil)
+	if err != nil {
+		panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, s.Name, err))
+	}
+	if lone && d.Backoff == nil {
+		d.Backoff = s.Backoff
+	}
 	d.Run = decoding(fn)(d)
 	engine.Register(d)
 	job := &Job[time.Time]{def: d}
 	s.Job = d
 	s.Task = func(tick time.Time) (backend.NewJob, error) {
 		t := job.With(tick.UTC())
+		if lone {
+			t.job.Unique = aloneKey(s)
+		}
 		return t.stored(anyQueue, nil)
 	}
 	engine.AddSchedule(s)
@@ -191,7 +261,8 @@ func (q *Queue) PauseSchedule(ctx context.Context, name string, paused bool) err
 }
 
 // RunSchedule pushes what a schedule of this program pushes, now, apart from
-// its ticks, and returns the job's ID, also beside [ErrDuplicate].
+// its ticks, and returns the job's ID, also beside [ErrDuplicate]. If the jobs of
+// the schedule do not overlap and one waits or runs, that is the job.
 func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 	s := engine.LookupSchedule(name)
 	if s == nil {

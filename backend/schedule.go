@@ -8,13 +8,17 @@ import (
 // A Scheduler is a Backend that keeps schedules. What a schedule means, the
 // workers know; the store sees to it that each tick is taken once.
 type Scheduler interface {
-	// Define stores the schedules of a worker. A schedule that is new, has
-	// another definition than the stored one, was removed for [ForgetTicks],
-	// or has a stored Next that is [MaxAhead] later than the given one or
-	// more, takes the given Definition and Next; otherwise the stored ones
-	// stay. It is removed no more. Last and Paused stay in any case, and are
-	// not set for a new one. A batch in which [CheckSchedules] finds a fault
-	// must be refused.
+	// Define stores the schedules of a worker. One that is not stored yet
+	// takes the given Definition and Next. A stored one takes the given
+	// Definition and keeps its Next, with one exception: if [Schedule.Instead]
+	// is not zero, it takes the given Next too if its stored Next is Instead,
+	// and otherwise stays as it is. A schedule that takes a Definition is not
+	// removed any more. Last and Paused stay in any case, and are not set for
+	// a new one. A batch in which [CheckSchedules] finds a fault must be
+	// refused.
+	//
+	// So a new definition moves no tick, unless the caller asks for it, and
+	// never one that another worker has taken since the caller looked.
 	Define(ctx context.Context, schedules []Schedule) error
 	// Schedules returns the stored schedules ordered by name.
 	Schedules(ctx context.Context) (Schedules, error)
@@ -39,7 +43,10 @@ type Schedule struct {
 	// Next is the tick to come, Last the Due of the Tick that pushed last, or
 	// zero.
 	Next, Last time.Time
-	Paused     bool
+	// Instead is only for Define: the stored Next that the given one is to
+	// replace, or zero.
+	Instead time.Time
+	Paused  bool
 	// RemovedAt is when no worker had the schedule any more, although there
 	// were others (see Worker.Schedules); Reap finds that out, after it has
 	// deleted the rows of the dead. A worker counts as long as it has a row,
@@ -47,16 +54,6 @@ type Schedule struct {
 	// ticked, and deleted by Reap after [KeepRemoved].
 	RemovedAt time.Time
 }
-
-// MaxAhead is how much later a schedule's next tick may be than the first that a
-// worker with the same definition finds. What is later was stored before the
-// clock was set back, and would wait until the clock is there again. It is so
-// long that a clock which is set back a little has no tick taken twice.
-const MaxAhead = time.Hour
-
-// ForgetTicks is how long a schedule is removed before the ticks that it misses
-// are forgotten: the only worker that has it may just be starting anew.
-const ForgetTicks = time.Hour
 
 // KeepRemoved is how long a removed schedule is kept.
 const KeepRemoved = 30 * 24 * time.Hour

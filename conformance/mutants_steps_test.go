@@ -31,12 +31,24 @@ var stepMutants = []mutant{{
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return advancesFirst{m} },
 }, {
 	rule:     "defining a schedule again moves its next tick",
-	rejected: []string{"schedule/define"},
+	rejected: []string{"schedule/define", "schedule/define-due", "schedule/removed-long"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return definesAnew{m} },
 }, {
-	rule:     "a schedule that was ticked by a clock far ahead waits for it",
-	rejected: []string{"schedule/ahead"},
-	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return staysAhead{m} },
+	rule:     "defining a schedule otherwise moves its next tick",
+	rejected: []string{"schedule/define", "schedule/define-due", "schedule/removed-long"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return movesChanged{m} },
+}, {
+	rule:     "a next tick is replaced that another worker has taken meanwhile",
+	rejected: []string{"schedule/instead"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return replacesAny{m} },
+}, {
+	rule:     "a next tick is compared and replaced in two steps",
+	rejected: []string{"schedule/instead-race"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &comparesFirst{Backend: m} },
+}, {
+	rule:     "a next tick is never replaced",
+	rejected: []string{"schedule/instead"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return neverReplaces{m} },
 }, {
 	rule:     "a schedule is ticked whatever its definition",
 	rejected: []string{"schedule/other"},
@@ -126,30 +138,87 @@ func (b advancesFirst) Tick(ctx context.Context, tick backend.Tick) (bool, error
 	return did && err == nil, err
 }
 
-// staysAhead keeps what is stored, however late it is.
-type staysAhead struct{ *memory.Backend }
+// definesAnew moves the next tick of any schedule that is defined.
+type definesAnew struct{ *memory.Backend }
 
-func (b staysAhead) Define(ctx context.Context, schedules []backend.Schedule) error {
+func (b definesAnew) Define(ctx context.Context, schedules []backend.Schedule) error {
+	all, err := b.Schedules(ctx)
+	if err != nil {
+		return err
+	}
+	return b.Backend.Define(ctx, each(schedules, func(s *backend.Schedule) {
+		if s.Instead.IsZero() {
+			s.Instead = nextOf(all, s.Name)
+		}
+	}))
+}
+
+// movesChanged moves the next tick where the definition is another one.
+type movesChanged struct{ *memory.Backend }
+
+func (b movesChanged) Define(ctx context.Context, schedules []backend.Schedule) error {
 	all, err := b.Schedules(ctx)
 	if err != nil {
 		return err
 	}
 	return b.Backend.Define(ctx, each(schedules, func(s *backend.Schedule) {
 		for _, stored := range all.Schedules {
-			if stored.Name == s.Name && stored.Definition == s.Definition && stored.RemovedAt.IsZero() {
-				s.Next = stored.Next
+			if stored.Name == s.Name && stored.Definition != s.Definition && s.Instead.IsZero() {
+				s.Instead = stored.Next
 			}
 		}
 	}))
 }
 
-type definesAnew struct{ *memory.Backend }
+// replacesAny replaces a next tick whatever it is.
+type replacesAny struct{ *memory.Backend }
 
-func (b definesAnew) Define(ctx context.Context, schedules []backend.Schedule) error {
-	if err := b.Backend.Define(ctx, each(schedules, func(s *backend.Schedule) { s.Definition += "?" })); err != nil {
+func (b replacesAny) Define(ctx context.Context, schedules []backend.Schedule) error {
+	all, err := b.Schedules(ctx)
+	if err != nil {
 		return err
 	}
-	return b.Backend.Define(ctx, schedules)
+	return b.Backend.Define(ctx, each(schedules, func(s *backend.Schedule) {
+		if !s.Instead.IsZero() {
+			s.Instead = nextOf(all, s.Name)
+		}
+	}))
+}
+
+// comparesFirst is replacesAny after a comparison.
+type comparesFirst struct {
+	*memory.Backend
+	gap gap
+}
+
+func (b *comparesFirst) Define(ctx context.Context, schedules []backend.Schedule) error {
+	all, err := b.Schedules(ctx)
+	if err != nil {
+		return err
+	}
+	schedules = slices.DeleteFunc(slices.Clone(schedules), func(s backend.Schedule) bool {
+		next := nextOf(all, s.Name)
+		return !s.Instead.IsZero() && !next.IsZero() && !s.Instead.Equal(next)
+	})
+	b.gap.visit(6)
+	return replacesAny{b.Backend}.Define(ctx, schedules)
+}
+
+// neverReplaces takes the definition only.
+type neverReplaces struct{ *memory.Backend }
+
+func (b neverReplaces) Define(ctx context.Context, schedules []backend.Schedule) error {
+	return b.Backend.Define(ctx, each(schedules, func(s *backend.Schedule) { s.Instead = time.Time{} }))
+}
+
+// nextOf returns the stored next tick of a schedule, or zero.
+func nextOf(all backend.Schedules, name string) time.Time {
+	for _, s := range all.Schedules {
+		if s.Name == name {
+			return s.Next
+		}
+	}
+	return time.Time{}
 }
 
 type ticksAny struct{ *memory.Backend }

@@ -59,40 +59,105 @@ func tickOf(name, definition string, due, next time.Time) backend.Tick {
 
 var scheduleCases = []testCase{{
 	name: "schedule/define",
-	rule: "a schedule takes what it is given if it is new or has another definition; otherwise what is stored stays",
+	rule: "a new schedule takes what it is given; a stored one takes the definition, and its next tick stays",
 	run: func(e *env) {
 		next := e.define(e.b, "b", "every minute", 5*e.unit)
 		e.define(e.b, "a", "x", e.unit)
 		if s := e.schedule("b"); s.Definition != "every minute" || !s.Next.Equal(next) || !s.Last.IsZero() || s.Paused || !s.RemovedAt.IsZero() || s.Next.Location() != time.UTC {
 			e.Errorf("the new schedule is %+v", s)
 		}
-		e.define(e.other(), "b", "every minute", 50*e.unit)
-		if s := e.schedule("b"); !s.Next.Equal(next) {
-			e.Errorf("the schedule that was defined again is %+v, want its next tick at %v", s, next)
-		}
-		next = e.define(e.other(), "b", "every hour", 20*e.unit)
-		if s := e.schedule("b"); s.Definition != "every hour" || !s.Next.Equal(next) {
-			e.Errorf("the schedule that was defined otherwise is %+v, want its next tick at %v", s, next)
+		for _, definition := range []string{"every minute", "every minute, at most three times", "every hour"} {
+			e.define(e.other(), "b", definition, 50*e.unit)
+			if s := e.schedule("b"); s.Definition != definition || !s.Next.Equal(next) {
+				e.Errorf("defined as %q the schedule is %+v, want its next tick at %v", definition, s, next)
+			}
 		}
 		if all := e.schedules().Schedules; len(all) != 2 || all[0].Name != "a" || all[1].Name != "b" {
 			e.Errorf("the schedules are %+v, want a, b", all)
 		}
 	},
 }, {
-	name: "schedule/ahead",
-	rule: "a next tick that is hours later than the given one was stored before the clock was set back, and is stored anew",
+	name: "schedule/define-due",
+	rule: "a tick that is due when the schedule is defined otherwise is not lost",
 	run: func(e *env) {
+		due := e.define(e.b, "a", "x", e.unit)
+		e.advance(2 * e.unit)
+		e.define(e.other(), "a", "y", 50*e.unit)
+		if !e.tick(e.b, tickOf("a", "y", due, due.Add(90*e.unit))) {
+			e.Errorf("the tick was not taken")
+		}
+		e.wantCounts("a pending=1")
+	},
+}, {
+	name: "schedule/instead",
+	rule: "a next tick is replaced if it is the one that the caller names; if it is not, the schedule stays as it is",
+	run: func(e *env) {
+		s := capability[backend.Scheduler](e, e.b)
+		first := e.define(e.b, "a", "x", 5*e.unit)
+		other := e.define(e.b, "b", "x", 5*e.unit)
 		for _, c := range []struct {
-			name          string
-			stored, given time.Duration
-			anew          bool
-		}{{"far", 5 * time.Hour, time.Minute, true}, {"near", backend.MaxAhead, time.Minute, false}, {"early", time.Minute, 5 * time.Hour, false}} {
-			next := e.define(e.b, c.name, "x", c.stored)
-			if given := e.define(e.other(), c.name, "x", c.given); c.anew {
-				next = given
+			what, definition string
+			next, instead    time.Time
+			replaced         bool
+		}{
+			{"later", "y", first.Add(e.unit), first, true},
+			{"of before", "z", first.Add(9 * e.unit), first, false},
+			{"earlier, of the same definition", "y", first.Add(-e.unit), first.Add(e.unit), true},
+			{"off by a microsecond", "z", first, first.Add(-e.unit - time.Microsecond), false},
+		} {
+			want := e.schedule("a")
+			if c.replaced {
+				want.Definition, want.Next = c.definition, c.next
 			}
-			if s := e.schedule(c.name); !s.Next.Equal(next) {
-				e.Errorf("schedule %s, stored with %v and given with %v, is %+v, want its next tick at %v", c.name, c.stored, c.given, s, next)
+			err := s.Define(e.ctx, []backend.Schedule{
+				{Name: "a", Definition: c.definition, Next: c.next, Instead: c.instead}, {Name: "b", Definition: c.what, Next: c.next},
+			})
+			if got := e.schedule("a"); err != nil || got != want {
+				e.Errorf("%s: Define = %v, and the schedule is %+v, want %+v", c.what, err, got, want)
+			}
+			if got := e.schedule("b"); got.Definition != c.what || !got.Next.Equal(other) {
+				e.Errorf("%s: the other schedule is %+v", c.what, got)
+			}
+		}
+		if err := s.Define(e.ctx, []backend.Schedule{{Name: "new", Definition: "x", Next: first, Instead: other}}); err != nil {
+			e.Fatalf("Define: %v", err)
+		}
+		if got := e.schedule("new"); got.Definition != "x" || !got.Next.Equal(first) {
+			e.Errorf("the new schedule is %+v", got)
+		}
+	},
+}, {
+	name: "schedule/instead-race",
+	rule: "of those who replace a next tick and those who take it one succeeds",
+	run: func(e *env) {
+		s := capability[backend.Scheduler](e, e.b)
+		for range 20 {
+			e.define(e.b, "a", "x", 0)
+			due := e.schedule("a").Next
+			e.advance(2 * e.unit)
+			before := e.counts(e.reader())
+			moved := due.Add(90 * e.unit)
+			var taken atomic.Int32
+			e.atOnce(6, func(i int, b backend.Backend) {
+				if i < 3 {
+					did, err := b.(backend.Scheduler).Tick(e.ctx, tickOf("a", "x", due, due.Add(e.unit)))
+					if err != nil {
+						e.Errorf("Tick: %v", err)
+					}
+					if did {
+						taken.Add(1)
+					}
+				} else if err := b.(backend.Scheduler).Define(e.ctx, []backend.Schedule{{Name: "a", Definition: "x", Next: moved, Instead: due}}); err != nil {
+					e.Errorf("Define: %v", err)
+				}
+			})
+			pushed := e.counts(e.reader()) != before
+			replaced := e.schedule("a").Next.Equal(moved)
+			if n := taken.Load(); n > 1 || (n == 1) != pushed || (n == 1) == replaced {
+				e.Fatalf("the tick was taken %d times, pushed: %v, replaced: %v", n, pushed, replaced)
+			}
+			if err := s.Define(e.ctx, []backend.Schedule{{Name: "a", Definition: "x", Next: due.Add(e.unit), Instead: e.schedule("a").Next}}); err != nil {
+				e.Fatalf("Define: %v", err)
 			}
 		}
 	},
@@ -277,22 +342,23 @@ var scheduleCases = []testCase{{
 		}
 	},
 }, {
-	name: "schedule/forgotten",
-	rule: "a schedule that was removed for ForgetTicks and is defined again has a new next tick",
+	name: "schedule/removed-long",
+	rule: "a schedule that is defined again however long it was removed has the next tick that it had",
 	run: func(e *env) {
-		if e.store.Advance == nil {
-			e.Skip("the store's clock cannot be moved")
-		}
-		e.define(e.b, "a", "x", e.unit)
+		due := e.define(e.b, "a", "x", e.unit)
 		e.claim(e.b, e.worker(), 0)
 		e.reap(e.b, backend.ReapRequest{})
 		if s := e.schedule("a"); s.RemovedAt.IsZero() {
 			e.Errorf("without a worker that has it the schedule is %+v", s)
 		}
-		e.advance(backend.ForgetTicks)
-		next := e.define(e.other(), "a", "x", 50*e.unit)
-		if s := e.schedule("a"); !s.RemovedAt.IsZero() || !s.Next.Equal(next) {
-			e.Errorf("defined again the schedule is %+v, want its next tick at %v", s, next)
+		if e.store.Advance != nil {
+			e.advance(backend.KeepRemoved - time.Minute)
+		}
+		for _, definition := range []string{"x", "y"} {
+			e.define(e.other(), "a", definition, 50*e.unit)
+			if s := e.schedule("a"); s.Definition != definition || !s.RemovedAt.IsZero() || !s.Next.Equal(due) {
+				e.Errorf("defined again as %s the schedule is %+v, want its next tick at %v", definition, s, due)
+			}
 		}
 	},
 }, {

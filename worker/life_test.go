@@ -643,15 +643,20 @@ func TestPausedSchedule(t *testing.T) {
 	})
 }
 
-// A worker without a schedule, while others have it, does not make it tick; a
-// schedule that no worker has is removed, and nothing is made up for.
+// A worker without a schedule, while others have it, does not make it tick. One
+// that no worker has is removed, and the ticks that it misses are made up for
+// when a worker has it again: its fleet was down, and another one was not.
 func TestRemovedSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
 		q := plainjobs.New(b, nil)
-		three := ticking(q, threeJob)
+		begin := time.Now().UTC()
+		hourly, skip, three := ticking(q, hourlyJob), ticking(q, skipJob), ticking(q, threeJob)
 		plainjobs.Handle(q, jobA, func(context.Context, string) error { return nil })
-		with := worker.Options{Jobs: []plainjobs.AnyJob{threeJob, jobA}}
+		var log lockedBuffer
+		with := worker.Options{
+			Jobs: []plainjobs.AnyJob{hourlyJob, skipJob, threeJob, jobA}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		}
 		stop := start(t, q, with)
 		time.Sleep(90 * time.Minute)
 		synctest.Wait()
@@ -659,14 +664,27 @@ func TestRemovedSchedule(t *testing.T) {
 		without := start(t, q, worker.Options{Jobs: []plainjobs.AnyJob{jobA}})
 		time.Sleep(5 * time.Hour)
 		infos, err := q.Schedules(t.Context())
-		if err != nil || len(infos) != 1 || infos[0].RemovedAt.IsZero() {
-			t.Errorf("Schedules = %+v, %v, want it removed", infos, err)
+		if err != nil || len(infos) != 3 || infos[0].RemovedAt.IsZero() {
+			t.Errorf("Schedules = %+v, %v, want them removed", infos, err)
 		}
 		stop = start(t, q, with)
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if len(*three) != 2 {
-			t.Errorf("ticks are %v, want one before and one after", *three)
+		for name, c := range map[string]struct {
+			ticks *[]time.Time
+			hours []int
+		}{"hourly": {hourly, []int{1, 6, 7}}, "skip": {skip, []int{1, 7}}, "three": {three, []int{1, 4, 5, 6, 7}}} {
+			var want []time.Time
+			for _, h := range c.hours {
+				want = append(want, begin.Add(time.Duration(h)*time.Hour))
+			}
+			slices.SortFunc(*c.ticks, time.Time.Compare)
+			if !slices.Equal(*c.ticks, want) {
+				t.Errorf("ticks of %s are %v, want %v", name, *c.ticks, want)
+			}
+		}
+		if n := strings.Count(log.String(), "ticks were missed that are not made up for"); n != 3 {
+			t.Errorf("the log says %d times that ticks were missed: %s", n, log.String())
 		}
 		mustStop(t, stop)
 		mustStop(t, without)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -15,6 +16,10 @@ import (
 // clock may be moved.
 const scheduleLook = time.Minute
 
+// pausedLook is how often it is looked whether a name with a due tick is still
+// paused.
+const pausedLook = 5 * time.Second
+
 // A schedule is one that this worker ticks.
 type schedule struct {
 	*engine.Schedule
@@ -24,23 +29,44 @@ type schedule struct {
 	pause  *pause
 	again  time.Time
 	unmade bool // the error was that of its job's own functions
+	// well is when it was last looked at and left with no tick that was due.
+	well time.Time
+	elapse
 }
 
 // schedulesOf returns the schedules whose jobs are among jobs, or an error
-// that names a zone that is not known.
-func schedulesOf(jobs map[string]*engine.Definition) (all map[string]*schedule, err error) {
+// that names a zone that is not known. One that is not ticked needs no zone.
+func schedulesOf(jobs map[string]*engine.Definition, ticked bool) (all map[string]*schedule, err error) {
 	all = map[string]*schedule{}
 	for _, s := range engine.Schedules() {
 		if jobs[s.Job.Name] != s.Job {
 			continue
 		}
-		zone, err := s.Location()
-		if err != nil {
-			return nil, err
+		own := &schedule{Schedule: s, definition: s.Definition(), pause: newPause()}
+		if ticked {
+			if own.zone, err = s.Location(); err != nil {
+				return nil, err
+			}
 		}
-		all[s.Name] = &schedule{Schedule: s, definition: s.Definition(), zone: zone, pause: newPause()}
+		all[s.Name] = own
 	}
 	return all, nil
+}
+
+// A look is what a worker has seen of the schedules.
+type look struct {
+	backend.Schedules
+	asked, answered time.Time // by the clock of this process
+	// paused returns the names that are paused.
+	paused func() (map[string]bool, error)
+}
+
+func (s *session) look(ctx context.Context, scheduler backend.Scheduler) (l look, err error) {
+	l.asked = time.Now()
+	l.Schedules, err = scheduler.Schedules(ctx)
+	l.answered = time.Now()
+	l.paused = sync.OnceValues(func() (map[string]bool, error) { return s.paused(ctx) })
+	return l, err
 }
 
 // introduce stores what this worker says of its jobs and schedules. The worker
@@ -64,19 +90,90 @@ func (s *session) introduce(ctx context.Context) error {
 	if !ok {
 		return fmt.Errorf("%w: %T keeps no schedules, and there are some: leave their jobs out of Options.Jobs", backend.ErrInvalid, s.store)
 	}
-	stored, err := scheduler.Schedules(ctx)
-	if err != nil {
-		return err
-	}
-	var defs []backend.Schedule
-	for _, own := range s.schedules {
-		next, some := own.Next(stored.Now, own.zone)
-		if some {
-			defs = append(defs, backend.Schedule{Name: own.Name, Definition: own.definition, Next: next})
+	return s.defineAll(ctx, scheduler)
+}
+
+// defineAll stores the schedules of this worker. What others do meanwhile may
+// keep it from doing so for some; then it tries again.
+func (s *session) defineAll(ctx context.Context, scheduler backend.Scheduler) error {
+	for range 5 {
+		l, err := s.look(ctx, scheduler)
+		if err != nil {
+			return err
+		}
+		stored := map[string]backend.Schedule{}
+		for _, st := range l.Schedules.Schedules {
+			stored[st.Name] = st
+		}
+		var defs []backend.Schedule
+		for _, own := range s.schedules {
+			st, some := stored[own.Name]
+			def := backend.Schedule{Name: own.Name, Definition: own.definition}
+			switch {
+			case !some:
+				def.Next, some = own.Next(l.Now, own.zone)
+			case st.Definition == own.definition && st.RemovedAt.IsZero():
+				some = false // a clock that was set back tickDue finds
+			default:
+				def, err = s.adopt(ctx, scheduler, own, st, l.Now)
+			}
+			if err != nil {
+				return fmt.Errorf("schedule %s: %w", own.Name, err)
+			}
+			if some {
+				defs = append(defs, def)
+			}
+		}
+		if len(defs) == 0 {
+			return nil
+		}
+		if err := scheduler.Define(ctx, defs); err != nil {
+			return err
 		}
 	}
-	return scheduler.Define(ctx, defs)
+	return nil
 }
+
+// adopt returns what is to be defined so that a stored schedule is as this worker
+// has it. Its next tick stays, unless the ticks come at other times now: then the
+// next one does too, after those that are due by the old ones have been taken.
+func (s *session) adopt(ctx context.Context, scheduler backend.Scheduler, own *schedule, stored backend.Schedule, now time.Time) (backend.Schedule, error) {
+	def := backend.Schedule{Name: own.Name, Definition: own.definition, Next: stored.Next}
+	old, _, ok := engine.TimingOf(stored.Definition)
+	if ok && old.Same(own.Timing) {
+		return def, nil
+	}
+	def.Instead = stored.Next
+	if !stored.Next.After(now) {
+		zone, err := old.Location()
+		if !ok || err != nil {
+			def.Instead = time.Time{} // the tick that is due is taken as one of this schedule's own
+			return def, nil
+		}
+		if !stored.RemovedAt.IsZero() {
+			if err := scheduler.Define(ctx, []backend.Schedule{{Name: own.Name, Definition: stored.Definition, Next: stored.Next}}); err != nil {
+				return def, err
+			}
+		}
+		def.Instead, err = s.take(ctx, scheduler, own, taking{old, zone, stored.Definition, stored.Next, now, engine.OnTime})
+		if errors.As(err, new(unmadeError)) {
+			def.Instead = time.Time{} // which tickDue finds, too, and keeps nothing else from being defined
+			return def, nil
+		}
+		if err != nil {
+			return def, err
+		}
+	}
+	if next, some := own.Next(now, own.zone); some {
+		def.Next = next
+	} else {
+		def.Next = never(now)
+	}
+	return def, nil
+}
+
+// never is the next tick of a schedule that has none.
+func never(now time.Time) time.Time { return now.AddDate(100, 0, 0) }
 
 // tick pushes the jobs of schedules when they are due, until ctx ends. Every
 // worker that has a schedule tries; the store sees to it that one succeeds.
@@ -139,13 +236,13 @@ func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (tim
 	defer s.ticking.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Lease)
 	defer cancel()
-	all, err := scheduler.Schedules(ctx)
+	l, err := s.look(ctx, scheduler)
 	if err != nil {
 		return 0, err
 	}
 	wait := scheduleLook
 	var errs []error
-	for _, stored := range all.Schedules {
+	for _, stored := range l.Schedules.Schedules {
 		own := s.schedules[stored.Name]
 		if own == nil {
 			continue
@@ -154,51 +251,79 @@ func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (tim
 			wait = min(wait, left)
 			continue
 		}
-		next, err := stored.Next, error(nil)
-		from, anew := s.anew(own, stored, all.Now)
-		switch {
-		case anew:
-			first, some := own.Next(from, own.zone)
-			if !some {
-				continue
-			}
-			err = scheduler.Define(ctx, []backend.Schedule{{Name: own.Name, Definition: own.definition, Next: first}})
-			next = all.Now // look again
-		case own.definition != stored.Definition:
-			continue
-		case !next.After(all.Now):
-			next, err = s.take(ctx, scheduler, own, next, all.Now)
-		}
+		left, err := s.tickOne(ctx, scheduler, own, stored, l)
 		if err != nil { // one that fails keeps no other from its ticks
 			errs = append(errs, fmt.Errorf("schedule %s: %w", own.Name, err))
 			own.unmade = errors.As(err, new(unmadeError))
-			left := own.pause.grow()
-			own.again, wait = time.Now().Add(left), min(wait, left)
-			continue
+			left = own.pause.grow()
+			own.again = time.Now().Add(left)
+		} else {
+			own.pause.reset()
 		}
-		own.pause.reset()
-		wait = min(wait, max(next.Sub(all.Now), time.Millisecond))
+		wait = min(wait, max(left, time.Millisecond))
 	}
 	return wait, errors.Join(errs...)
 }
 
-// anew reports whether a schedule is to be defined by this worker although it has
-// been running, and the time after which its next tick is.
-func (s *session) anew(own *schedule, stored backend.Schedule, now time.Time) (from time.Time, anew bool) {
-	switch {
-	case !stored.RemovedAt.IsZero():
-		return now, true // this worker was taken for dead meanwhile, and has it
-	case own.definition != stored.Definition:
-		// Whoever defined it last ticks it, unless there is nobody any more: a
-		// program that was tried out, or deployed and taken back.
-		anew = now.Sub(stored.Next) > engine.OnTime+scheduleLook+s.opts.Lease
-		if anew {
-			s.opts.Logger.Warn("plainjobs: no worker has the schedule as it is stored, so it is as this one has it", "schedule", own.Name)
+// tickOne takes the ticks of a schedule that are due and returns how long there
+// will be none.
+func (s *session) tickOne(ctx context.Context, scheduler backend.Scheduler, own *schedule, stored backend.Schedule, l look) (time.Duration, error) {
+	due := !stored.Next.After(l.Now)
+	other := own.definition != stored.Definition
+	if due { // what is to run while its name is paused counts as missed
+		paused, err := l.paused()
+		if err != nil || paused[""] || paused[own.Job.Name] {
+			return pausedLook, err
 		}
-		return stored.Next.Add(-max(own.Every, time.Microsecond)), anew // what was missed counts
 	}
-	first, some := own.Next(now, own.zone)
-	return now, some && stored.Next.Sub(first) >= backend.MaxAhead // the clock was set back
+	switch {
+	case !stored.RemovedAt.IsZero(): // this worker was taken for dead meanwhile, and has it
+		return 0, s.redefine(ctx, scheduler, own, stored, l.Now)
+	case other && l.Now.Sub(stored.Next) <= engine.OnTime+scheduleLook+s.opts.Lease:
+		return scheduleLook, nil // whoever defined it last ticks it
+	case other: // a program that was tried out, or deployed and taken back
+		s.opts.Logger.Warn("plainjobs: no worker has the schedule as it is stored, so it is as this one has it", "schedule", own.Name)
+		return 0, s.redefine(ctx, scheduler, own, stored, l.Now)
+	}
+	if next, back := own.setBack(own, stored.Next, l); back {
+		s.opts.Logger.Warn("plainjobs: the store's clock was set back; the schedule goes on from the time that it shows now",
+			"schedule", own.Name, "next", next, "instead_of", stored.Next)
+		def := backend.Schedule{Name: own.Name, Definition: own.definition, Next: next, Instead: stored.Next}
+		return 0, scheduler.Define(ctx, []backend.Schedule{def})
+	}
+	next := stored.Next
+	if due {
+		fresh := engine.OnTime
+		if !own.well.IsZero() {
+			fresh = l.answered.Sub(own.well) + time.Second
+		}
+		var err error
+		next, err = s.take(ctx, scheduler, own, taking{own.Timing, own.zone, own.definition, stored.Next, l.Now, fresh})
+		if err != nil {
+			return 0, err
+		}
+	}
+	own.well = l.asked
+	own.see(next, l)
+	return next.Sub(l.Now), nil
+}
+
+// redefine has a stored schedule be as this worker has it.
+func (s *session) redefine(ctx context.Context, scheduler backend.Scheduler, own *schedule, stored backend.Schedule, now time.Time) error {
+	def, err := s.adopt(ctx, scheduler, own, stored, now)
+	if err != nil {
+		return err
+	}
+	return scheduler.Define(ctx, []backend.Schedule{def})
+}
+
+// A taking is what is due of a schedule.
+type taking struct {
+	timing     engine.Timing
+	zone       *time.Location
+	definition string
+	due, now   time.Time
+	fresh      time.Duration // how late a tick may be that counts as on time
 }
 
 // An unmadeError is why there is no job for a tick.
@@ -207,10 +332,10 @@ type unmadeError struct{ error }
 func (e unmadeError) Unwrap() error { return e.error }
 
 // take pushes what is due of a schedule and returns its next tick.
-func (s *session) take(ctx context.Context, scheduler backend.Scheduler, own *schedule, due, now time.Time) (time.Time, error) {
-	ticks, next, some := own.Due(due, now, own.zone)
+func (s *session) take(ctx context.Context, scheduler backend.Scheduler, own *schedule, t taking) (time.Time, error) {
+	ticks, left, next, some := t.timing.Due(t.due, t.now, t.zone, own.CatchUp, t.fresh)
 	if !some {
-		next = now.AddDate(100, 0, 0)
+		next = never(t.now)
 	}
 	var jobs []backend.NewJob
 	for _, tick := range ticks {
@@ -221,15 +346,53 @@ func (s *session) take(ctx context.Context, scheduler backend.Scheduler, own *sc
 		jobs = append(jobs, job)
 	}
 	for {
-		_, err := scheduler.Tick(ctx, backend.Tick{Name: own.Name, Definition: own.definition, Due: due, Next: next, Jobs: jobs})
+		taken, err := scheduler.Tick(ctx, backend.Tick{Name: own.Name, Definition: t.definition, Due: t.due, Next: next, Jobs: jobs})
 		at := refused(err)
 		if at < 0 || at >= len(jobs) {
+			if taken && left > 0 {
+				s.opts.Logger.Info("plainjobs: ticks were missed that are not made up for; see CatchUp",
+					"schedule", own.Name, "first", t.due, "at_least", left, "taken", len(jobs))
+			}
 			return next, err
 		}
 		// The job's own rules refuse it: that tick passes, the others do not.
 		s.opts.Logger.Warn("plainjobs: a tick pushes nothing", "schedule", own.Name, "error", err)
 		jobs = slices.Delete(jobs, at, at+1)
 	}
+}
+
+// An elapse is when the next tick of a schedule that follows no clock on a wall
+// is to come, by the clock of this process, which is never set.
+type elapse struct {
+	next  time.Time // the stored tick
+	since time.Time // when it was first seen
+	comes time.Time // at the latest
+}
+
+// see notes the tick to come, unless it is known.
+func (e *elapse) see(next time.Time, l look) {
+	if !e.next.Equal(next) {
+		*e = elapse{next, l.answered, l.answered.Add(next.Sub(l.Now))}
+	}
+}
+
+// setBack reports whether the store's clock was set back since next was stored,
+// so that the schedule goes on otherwise, and the tick to come then.
+func (e *elapse) setBack(own *schedule, next time.Time, l look) (time.Time, bool) {
+	if own.Every > 0 {
+		e.see(next, l)
+		left := e.comes.Sub(l.asked) // at most
+		// Clocks that run are not quite as fast as each other.
+		slack := engine.ClockSlack + l.asked.Sub(e.since)/1000
+		if next.Sub(l.Now)-left > slack {
+			// Not the stored tick of before, which another worker may take it for.
+			return l.Now.Add(max(left, 0) + time.Microsecond), true
+		}
+	}
+	if !own.Ahead(next, l.Now, own.zone) {
+		return time.Time{}, false
+	}
+	return own.Next(l.Now, own.zone)
 }
 
 // refused returns which job of a push was refused by its key or bound, or -1.

@@ -25,7 +25,7 @@ var (
 	longKeyJob = plainjobs.Every("broken/key", time.Hour, nothing, plainjobs.UniqueBy(func(time.Time) string { return strings.Repeat("k", 300) }))
 
 	panicsOftenJob = plainjobs.Every("broken/often", 50*time.Millisecond, nothing, plainjobs.UniqueBy(func(time.Time) string { panic("no key") }))
-	oftenJob       = plainjobs.Every("schedule/often", 200*time.Millisecond, nothing, plainjobs.CatchUp(0))
+	oftenJob       = plainjobs.Every("schedule/often", 200*time.Millisecond, nothing, plainjobs.CatchUp(0), plainjobs.Overlap(true))
 
 	fullJob  = plainjobs.Every("schedule/full", time.Hour, nothing, plainjobs.CatchUp(10), plainjobs.MaxPending(5))
 	keysJob  = plainjobs.Every("schedule/keys", time.Hour, nothing, plainjobs.CatchUp(4), plainjobs.UniqueBy(parity, plainjobs.Reject()))

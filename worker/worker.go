@@ -145,7 +145,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
-	schedules, err := schedulesOf(jobs)
+	schedules, err := schedulesOf(jobs, !opts.NoSchedules)
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}

@@ -20,16 +20,17 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 	defer b.mu.Unlock()
 	for _, given := range schedules {
 		s := b.schedules[given.Name]
-		if s == nil {
-			s = &backend.Schedule{Name: given.Name}
+		switch {
+		case s == nil:
+			s = &backend.Schedule{Name: given.Name, Next: instant(given.Next.UnixMicro())}
 			b.schedules[given.Name] = s
+		case given.Instead.IsZero():
+		case given.Instead.UnixMicro() != s.Next.UnixMicro():
+			continue
+		default:
+			s.Next = instant(given.Next.UnixMicro())
 		}
-		forgotten := !s.RemovedAt.IsZero() && instant(b.now()).Sub(s.RemovedAt) >= backend.ForgetTicks
-		ahead := s.Next.Sub(given.Next) >= backend.MaxAhead
-		if s.Next.IsZero() || s.Definition != given.Definition || forgotten || ahead {
-			s.Definition, s.Next = given.Definition, instant(given.Next.UnixMicro())
-		}
-		s.RemovedAt = instant(0)
+		s.Definition, s.RemovedAt = given.Definition, instant(0)
 	}
 	return nil
 }

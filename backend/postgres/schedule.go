@@ -10,15 +10,16 @@ import (
 )
 
 const (
-	// A schedule that is new, changed or was removed for long starts anew.
+	// Instead is the next tick that is to be replaced, or 0.
 	upsertSchedules = `
+		WITH v AS MATERIALIZED (
+			SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[], $4::text::bigint[]) AS v(name, definition, next_at, instead))
 		INSERT INTO plainjobs.schedules AS s (name, definition, next_at)
-		SELECT v.name, v.definition, v.next_at FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, definition, next_at)
-		ORDER BY v.name COLLATE "C"
+		SELECT v.name, v.definition, v.next_at FROM v ORDER BY v.name COLLATE "C"
 		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, removed_at = NULL,
-			next_at = CASE WHEN s.definition <> excluded.definition OR s.removed_at <= $4::bigint OR s.next_at >= excluded.next_at + $5::bigint
-				THEN excluded.next_at ELSE s.next_at END
-		WHERE s.definition <> excluded.definition OR s.removed_at IS NOT NULL OR s.next_at >= excluded.next_at + $5::bigint`
+			next_at = CASE (SELECT v.instead FROM v WHERE v.name = s.name) WHEN 0 THEN s.next_at ELSE excluded.next_at END
+		WHERE s.next_at = (SELECT v.instead FROM v WHERE v.name = s.name)
+			OR (SELECT v.instead FROM v WHERE v.name = s.name) = 0 AND (s.definition <> excluded.definition OR s.removed_at IS NOT NULL)`
 
 	selectSchedules = `SELECT name, definition, next_at, last_at, paused, removed_at FROM plainjobs.schedules ORDER BY name`
 
@@ -50,16 +51,12 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 		last[s.Name] = s
 	}
 	names := sorted(last)
-	definitions, nexts := make([]string, len(names)), make([]int64, len(names))
+	definitions, nexts, instead := make([]string, len(names)), make([]int64, len(names)), make([]int64, len(names))
 	for i, name := range names {
-		definitions[i], nexts[i] = last[name].Definition, last[name].Next.UnixMicro()
+		definitions[i], nexts[i], instead[i] = last[name].Definition, last[name].Next.UnixMicro(), microsOf(last[name].Instead)
 	}
 	return b.write(ctx, "define", b.durable(), func(t *tx) error {
-		now, err := t.now()
-		if err == nil {
-			_, err = t.exec(upsertSchedules, textArray(names), textArray(definitions), intArray(nexts),
-				now-backend.ForgetTicks.Microseconds(), backend.MaxAhead.Microseconds())
-		}
+		_, err := t.exec(upsertSchedules, textArray(names), textArray(definitions), intArray(nexts), intArray(instead))
 		return err
 	})
 }

@@ -10,14 +10,12 @@ import (
 )
 
 const (
-	// A schedule that is new, changed, was removed for long or is far ahead
-	// starts anew.
+	// ?4 is the next tick that is to be replaced, or 0.
 	upsertSchedule = `
 		INSERT INTO plainjobs_schedules (name, definition, next_at) VALUES (?1, ?2, ?3)
-		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, removed_at = 0, next_at = CASE
-			WHEN definition <> excluded.definition OR removed_at <> 0 AND removed_at <= ?4 OR next_at >= excluded.next_at + ?5
-			THEN excluded.next_at ELSE next_at END
-		WHERE definition <> excluded.definition OR removed_at <> 0 OR next_at >= excluded.next_at + ?5`
+		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, removed_at = 0,
+			next_at = CASE ?4 WHEN 0 THEN next_at ELSE excluded.next_at END
+		WHERE ?4 = next_at OR ?4 = 0 AND (definition <> excluded.definition OR removed_at <> 0)`
 
 	selectSchedules = `SELECT name, definition, next_at, last_at, paused, removed_at FROM plainjobs_schedules ORDER BY name`
 
@@ -44,9 +42,8 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 		return nil
 	}
 	return b.write(ctx, &request{op: "define", firm: true, run: func(t *tx) error {
-		forgotten, ahead := b.now()-backend.ForgetTicks.Microseconds(), backend.MaxAhead.Microseconds()
 		for _, s := range schedules {
-			if _, err := t.exec(upsertSchedule, s.Name, s.Definition, s.Next.UnixMicro(), forgotten, ahead); err != nil {
+			if _, err := t.exec(upsertSchedule, s.Name, s.Definition, s.Next.UnixMicro(), microsOrZero(s.Instead)); err != nil {
 				return err
 			}
 		}
@@ -74,6 +71,13 @@ func (b *Backend) Schedules(ctx context.Context) (backend.Schedules, error) {
 		})
 	})
 	return all, failed(ctx, "schedules", err)
+}
+
+func microsOrZero(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
 }
 
 func instantOrZero(micros int64) time.Time {

@@ -35,6 +35,10 @@ type Expression struct {
 // String returns the expression as it was given, with single spaces.
 func (e *Expression) String() string { return e.text }
 
+// Elapsed reports whether the hour starts with a star: e then follows elapsed
+// time where the clock is turned, see [Expression.Next].
+func (e *Expression) Elapsed() bool { return e.elapsed }
+
 var macros = map[string]string{
 	"@yearly":   "0 0 1 1 *",
 	"@annually": "0 0 1 1 *",

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -13,27 +14,52 @@ import (
 
 // A Schedule is a job with the times at which it is pushed.
 type Schedule struct {
+	Timing
 	Name    string
 	Where   string // file:line of the definition
-	Spec    string // for people
-	Zone    string // of the wall clock, "" is UTC
 	CatchUp int    // how many missed ticks are made up for, the latest
+	Overlap *bool  // whether ticks push while the last job waits or runs; nil is the default
 	Job     *Definition
-	// Next returns the first tick after a time, false if there is none.
-	Next func(after time.Time, zone *time.Location) (time.Time, bool)
 	// Task returns what a tick pushes, see Make.
 	Task func(tick time.Time) (backend.NewJob, error)
-	// Every is the distance of ticks that have no wall clock, or zero.
-	Every time.Duration
 }
 
 // Definition is what must be equal for two programs to mean the same schedule:
-// when it is, and what it pushes.
+// when it is, and what it pushes. Programs of all versions read its first three
+// parts, see [TimingOf].
 func (s *Schedule) Definition() string {
 	sum := fnv.New64a()
 	job, err := s.Make(time.Time{})
-	fmt.Fprintf(sum, "%+v %v", job, err)
+	p := pushed{
+		job.Name, job.Payload, job.Priority, job.MaxAttempts, job.Delay, job.Expires, job.Unique.Key, job.Unique.Scope, job.Unique.For,
+		job.Unique.Conflict, job.Serial, job.MaxPending, job.Metadata, "",
+	}
+	if err != nil {
+		p.Error = err.Error()
+	}
+	text, _ := json.Marshal(p) // its types always encode
+	sum.Write(text)
 	return fmt.Sprintf("%s|%s|%s|%d|%x", s.Job.Name, s.Spec, s.Zone, s.CatchUp, sum.Sum64())
+}
+
+// pushed is a backend.NewJob as definitions tell it apart from others. A field
+// that is added goes to the end and is left out while it is zero, or every
+// schedule would have another definition after an upgrade.
+type pushed struct {
+	Name        string
+	Payload     []byte           `json:",omitempty"`
+	Priority    int16            `json:",omitempty"`
+	MaxAttempts int              `json:",omitempty"`
+	Delay       time.Duration    `json:",omitempty"`
+	Expires     time.Duration    `json:",omitempty"`
+	UniqueKey   string           `json:",omitempty"`
+	Scope       backend.Scope    `json:",omitempty"`
+	For         time.Duration    `json:",omitempty"`
+	Conflict    backend.Conflict `json:",omitempty"`
+	Serial      string           `json:",omitempty"`
+	MaxPending  int              `json:",omitempty"`
+	Metadata    []byte           `json:",omitempty"`
+	Error       string           `json:",omitempty"`
 }
 
 // Make is Task, which calls the user's code.
@@ -48,15 +74,27 @@ func (s *Schedule) Make(tick time.Time) (job backend.NewJob, err error) {
 
 // Location returns the zone, or an error that says where it was asked for.
 func (s *Schedule) Location() (*time.Location, error) {
-	if s.Zone == "Local" {
-		return nil, fmt.Errorf("schedule %q (defined at %s): Local is another zone on each machine; name one", s.Name, s.Where)
-	}
-	zone, err := time.LoadLocation(s.Zone)
+	zone, err := s.Timing.Location()
 	if err != nil {
-		return nil, fmt.Errorf("schedule %q (defined at %s): %w; a program that runs where there is no time zone database "+
-			"imports time/tzdata", s.Name, s.Where, err)
+		return nil, fmt.Errorf("schedule %q (defined at %s): %w", s.Name, s.Where, err)
 	}
 	return zone, nil
+}
+
+// Backoff is the policy of a job whose ticks pass while it waits for a retry: it
+// waits as long as any other, but not longer than to the next tick.
+func (s *Schedule) Backoff(attempt int, _ error) time.Duration {
+	longest := s.Every
+	if zone, err := s.Location(); longest == 0 && err == nil {
+		now := time.Now()
+		if next, ok := s.Next(now, zone); ok {
+			longest = next.Sub(now)
+		}
+	}
+	if d := DefaultBackoff(attempt); longest == 0 || d < longest {
+		return d
+	}
+	return longest
 }
 
 var schedules = struct {
@@ -106,53 +144,56 @@ const maxTicks = 1000
 
 // Due returns the ticks that are to be pushed at now, the first of which to
 // come was next, and the one to come then: those that are on time, and of those
-// that were missed the latest, until there are CatchUp. It returns false if
-// there will be none.
-func (s *Schedule) Due(next, now time.Time, zone *time.Location) (ticks []time.Time, after time.Time, ok bool) {
+// that were missed the latest, until there are catchUp. A tick is on time that
+// is not late by more than fresh, or by [OnTime]. It returns how many ticks it
+// leaves out, as far as it has looked, and false if there will be none.
+func (t Timing) Due(next, now time.Time, zone *time.Location, catchUp int, fresh time.Duration) (ticks []time.Time, left int, after time.Time, ok bool) {
 	if next.After(now) {
-		return nil, next, true
+		return nil, 0, next, true
 	}
-	ticks, after, ok = s.passed(next, now, zone)
-	fresh := slices.IndexFunc(ticks, func(t time.Time) bool { return now.Sub(t) <= OnTime })
-	if fresh < 0 {
-		fresh = len(ticks)
+	fresh = min(fresh, OnTime)
+	ticks, after, ok = t.passed(next, now, zone, catchUp)
+	onTime := slices.IndexFunc(ticks, func(t time.Time) bool { return now.Sub(t) <= fresh })
+	if onTime < 0 {
+		onTime = len(ticks)
 	}
-	missed := min(fresh, max(0, s.CatchUp-(len(ticks)-fresh)))
-	return ticks[max(fresh-missed, len(ticks)-maxTicks):], after, ok
+	missed := min(onTime, max(0, catchUp-(len(ticks)-onTime)))
+	left = max(onTime-missed, len(ticks)-maxTicks)
+	return ticks[left:], left, after, ok
 }
 
 // passed returns the latest ticks from next to now, enough to catch up and all
 // that are on time, in order, and the one after. A schedule of seconds that was
 // not looked at for years is not gone through from its beginning.
-func (s *Schedule) passed(next, now time.Time, zone *time.Location) (ticks []time.Time, after time.Time, ok bool) {
+func (t Timing) passed(next, now time.Time, zone *time.Location, catchUp int) (ticks []time.Time, after time.Time, ok bool) {
 	from := next
-	if s.Every > 0 {
-		if gone := int64(now.Sub(next)/s.Every) - int64(s.CatchUp+1) - int64(OnTime/s.Every); gone > 0 {
-			from = next.Add(time.Duration(gone * int64(s.Every)))
+	if t.Every > 0 {
+		if gone := int64(now.Sub(next)/t.Every) - int64(catchUp+1) - int64(OnTime/t.Every); gone > 0 {
+			from = next.Add(time.Duration(gone * int64(t.Every)))
 		}
 	} else {
-		enough := max(s.CatchUp, 1) + 1 + int(OnTime/time.Second) // no expression has more in that time
+		enough := max(catchUp, 1) + 1 + int(OnTime/time.Second) // no expression has more in that time
 		for span := time.Hour; now.Add(-span).After(next); span *= 4 {
-			start, some := s.Next(now.Add(-span), zone)
+			start, some := t.Next(now.Add(-span), zone)
 			if !some {
 				break
 			}
-			t := start
-			for n := 0; some && !t.After(now); t, some = s.Next(t, zone) {
+			at := start
+			for n := 0; some && !at.After(now); at, some = t.Next(at, zone) {
 				if n++; n == enough {
 					break
 				}
 			}
-			if some && !t.After(now) {
+			if some && !at.After(now) {
 				from = start
 				break
 			}
 		}
 	}
-	for t, some := from, true; ; t, some = s.Next(t, zone) {
-		if !some || t.After(now) {
-			return ticks, t, some
+	for at, some := from, true; ; at, some = t.Next(at, zone) {
+		if !some || at.After(now) {
+			return ticks, at, some
 		}
-		ticks = append(ticks, t)
+		ticks = append(ticks, at)
 	}
 }

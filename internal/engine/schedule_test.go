@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ func TestScheduleDefinition(t *testing.T) {
 		return backend.NewJob{Name: "job", Payload: []byte(`{"n":1}`), MaxAttempts: 3}
 	}
 	define := func(change func(*engine.Schedule, *backend.NewJob)) string {
-		s := &engine.Schedule{Name: "s", Spec: "0 * * * *", CatchUp: 1, Job: &engine.Definition{Name: "job"}}
+		s := &engine.Schedule{Name: "s", Timing: engine.Timing{Spec: "0 * * * *"}, CatchUp: 1, Job: &engine.Definition{Name: "job"}}
 		job := task()
 		if change != nil {
 			change(s, &job)
@@ -73,4 +74,63 @@ func TestScheduleMake(t *testing.T) {
 	if job, err := s.Make(time.Now()); err != nil || job.Name != "job" {
 		t.Errorf("Make = %+v, %v", job, err)
 	}
+}
+
+// Each field of a job is part of the definition, and an upgrade of the library
+// changes no definition.
+func TestScheduleDefinitionIsStable(t *testing.T) {
+	define := func(job backend.NewJob) string {
+		s := &engine.Schedule{Name: "s", Timing: engine.Timing{Spec: "0 * * * *", Zone: "Europe/Berlin"}, CatchUp: 1, Job: &engine.Definition{Name: "job"}}
+		s.Task = func(time.Time) (backend.NewJob, error) { return job, nil }
+		return s.Definition()
+	}
+	plain := backend.NewJob{Name: "job", Payload: []byte(`{"n":1}`), MaxAttempts: 3}
+	for _, c := range []struct {
+		want string
+		job  backend.NewJob
+	}{
+		{"job|0 * * * *|Europe/Berlin|1|e6151700f6466792", plain},
+		{"job|0 * * * *|Europe/Berlin|1|861a36c0b09d5428", backend.NewJob{
+			Name: "job", Payload: []byte(`{"n":1}`), MaxAttempts: 3, Priority: 1, Delay: time.Minute, Expires: time.Hour, Serial: "s", MaxPending: 5,
+			Unique: backend.Unique{Key: "k", Scope: backend.UntilStarted, For: time.Hour, Conflict: backend.Reject}, Metadata: []byte("m"),
+		}},
+	} {
+		if got := define(c.job); got != c.want {
+			t.Errorf("the definition is %q, as programs have stored it %q", got, c.want)
+		}
+	}
+	seen := map[string]string{define(plain): "nothing"}
+	var change func(path string, v reflect.Value, whole *backend.NewJob)
+	change = func(path string, v reflect.Value, whole *backend.NewJob) {
+		for i := range v.NumField() {
+			name, f := path+v.Type().Field(i).Name, v.Field(i)
+			old := reflect.ValueOf(f.Interface())
+			switch f.Interface().(type) {
+			case time.Time:
+				f.Set(reflect.ValueOf(time.Unix(1, 0)))
+			case string:
+				f.SetString("other")
+			case []byte:
+				f.SetBytes([]byte("other"))
+			default:
+				switch {
+				case f.Kind() == reflect.Struct:
+					change(name+".", f, whole)
+					continue
+				case f.CanUint():
+					f.SetUint(1)
+				default:
+					f.SetInt(7)
+				}
+			}
+			d := define(*whole)
+			if other, ok := seen[d]; ok {
+				t.Errorf("a change of %s is as one of %s: add the field to what a definition tells apart", name, other)
+			}
+			seen[d] = name
+			f.Set(old)
+		}
+	}
+	job := plain
+	change("", reflect.ValueOf(&job).Elem(), &job)
 }

@@ -7,11 +7,16 @@ import (
 func (m *model) define(schedules []backend.Schedule) {
 	for _, given := range schedules {
 		s, stored := m.schedules[given.Name]
-		forgotten := !s.RemovedAt.IsZero() && m.now.Sub(s.RemovedAt) >= backend.ForgetTicks
-		ahead := s.Next.Sub(given.Next) >= backend.MaxAhead
-		if !stored || s.Definition != given.Definition || forgotten || ahead {
-			s.Name, s.Definition, s.Next = given.Name, given.Definition, given.Next
+		switch {
+		case !stored:
+			s.Name, s.Next = given.Name, given.Next
+		case given.Instead.IsZero():
+		case !given.Instead.Equal(s.Next):
+			continue
+		default:
+			s.Next = given.Next
 		}
+		s.Definition = given.Definition
 		s.RemovedAt = given.RemovedAt
 		m.schedules[given.Name] = s
 	}

@@ -460,6 +460,11 @@ func (p *program) define() {
 		Name: oneOf(p, "schedule", schedules...), Definition: oneOf(p, "definition", "hourly", "daily"),
 		Next: p.now.Add(oneOf(p, "in", 0, 10*time.Second, time.Hour)),
 	}
+	if stored, ok := p.m.schedules[s.Name]; ok && p.chance("instead") {
+		if s.Instead = stored.Next; p.rarely("of another") {
+			s.Instead = s.Instead.Add(time.Microsecond)
+		}
+	}
 	err := p.on().Define(p.ctx, []backend.Schedule{s})
 	p.m.define([]backend.Schedule{s})
 	p.want(fmt.Sprintf("define %+v", s), nil, nil, err, nil)
