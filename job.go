@@ -33,9 +33,10 @@ type AnyJob interface {
 // package-level variable: importing the package is what makes the job known to
 // workers.
 //
-// A name matches [a-z0-9][a-z0-9._/-]{0,127}; see [Filename]. Define panics,
-// naming file and line, if the name breaks the rule or is taken, if fn is nil,
-// or if an option is out of its bounds.
+// A name has 1 to 128 characters of a-z, 0-9, ".", "_", "/" and "-", and begins
+// with one of a-z or 0-9; see [Filename]. Define panics, naming file and line, if
+// the name breaks the rule or is taken, if fn is nil, or if an option is out of
+// its bounds.
 func Define[T any](name string, fn func(ctx context.Context, data T) error, opts ...DefineOption) *Job[T] {
 	where := caller()
 	if fn == nil {

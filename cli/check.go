@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -76,10 +77,55 @@ func (r *report) bad(check, mend, format string, args ...any) {
 	r.findings = append(r.findings, finding{Check: check, What: fmt.Sprintf(format, args...), Mend: mend})
 }
 
+var reportHeader = []string{"CHECK", "", "FOUND", "WHAT MENDS IT"}
+
+// reportWidth is how many columns a report takes at most.
+const reportWidth = 140
+
+// widths returns how wide what was found and what mends it may be.
+func (r *report) widths() (int, int) {
+	first, found, mend := len(reportHeader[0]), len(reportHeader[2]), len(reportHeader[3])
+	for _, f := range r.findings {
+		first = max(first, utf8.RuneCountInString(clean(f.Check)))
+		found = max(found, utf8.RuneCountInString(clean(f.What)))
+		mend = max(mend, utf8.RuneCountInString(clean(f.Mend)))
+	}
+	most := reportWidth - first - len("  wrong    ")
+	if found+mend > most {
+		mend = min(mend, max(most-found, most*2/5))
+		found = most - mend
+	}
+	return found, mend
+}
+
+// wrapText returns text in lines that are no wider than a width.
+func wrapText(text string, width int) (lines []string) {
+	line := []rune{}
+	for _, word := range strings.Split(clean(text), " ") {
+		w := []rune(word)
+		if len(line) > 0 && len(line)+1+len(w) <= width {
+			line = append(append(line, ' '), w...)
+			continue
+		}
+		if len(line) > 0 {
+			lines = append(lines, string(line))
+		}
+		for ; len(w) > width; w = w[width:] {
+			lines = append(lines, string(w[:width]))
+		}
+		line = w
+	}
+	if len(line) > 0 {
+		lines = append(lines, string(line))
+	}
+	return lines
+}
+
 // report prints what was found, and returns an error if anything is wrong.
 func (s *screen) report(r *report) error {
-	t := &table{header: []string{"CHECK", "", "FOUND", "WHAT MENDS IT"}}
+	t := &table{header: reportHeader}
 	wrong := false
+	found, mends := r.widths()
 	for _, f := range r.findings {
 		wrong = wrong || !f.OK
 		if s.json {
@@ -92,7 +138,20 @@ func (s *screen) report(r *report) error {
 		if !f.OK {
 			verdict = cell{"wrong", red}
 		}
-		t.add(f.Check, verdict, f.What, f.Mend)
+		what, mend := wrapText(f.What, found), wrapText(f.Mend, mends)
+		for i := range max(len(what), len(mend)) {
+			row := []any{f.Check, verdict, "", ""}
+			if i > 0 {
+				row[0], row[1] = "", cell{"", normal}
+			}
+			if i < len(what) {
+				row[2] = what[i]
+			}
+			if i < len(mend) {
+				row[3] = mend[i]
+			}
+			t.add(row...)
+		}
 	}
 	if !s.json {
 		if err := s.print(t); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
@@ -65,6 +66,42 @@ func TestPoorStore(t *testing.T) {
 	} {
 		if got := w.must(t, 1, args...); !strings.Contains(got.err, "unsupported") {
 			t.Errorf("%q said %q", args, got.err)
+		}
+	}
+}
+
+// No line of a report is wider than 140 columns, nothing of it is lost, and what
+// fits is not wrapped.
+func TestReportWidth(t *testing.T) {
+	long := "the database is " + strings.Repeat("/directory", 20) + " and " + strings.Repeat("words ", 40)
+	for _, test := range []struct {
+		what, mend string
+		lines      int
+	}{
+		{"short", "shorter", 1}, {strings.Repeat("x", 60), strings.Repeat("y", 50), 1}, {strings.Repeat("x ", 50), "y", 1},
+		{strings.Repeat("x ", 70), "y", 2}, {long, "mend it", 0}, {long, long, 0}, {"x", long, 0}, {"x", "", 1},
+	} {
+		var r report
+		r.bad("free space", test.mend, "%s", test.what)
+		r.well("jobs", "none")
+		var out strings.Builder
+		if err := (&screen{out: &out}).report(&r); err == nil {
+			t.Error("nothing is wrong")
+		}
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		if test.lines > 0 && len(lines) != test.lines+2 {
+			t.Errorf("%d lines, want %d:\n%s", len(lines)-2, test.lines, out.String())
+		}
+		for _, line := range lines {
+			if n := utf8.RuneCountInString(line); n > 140 {
+				t.Errorf("a line has %d columns: %s", n, line)
+			}
+		}
+		count := func(s string) int {
+			return strings.Count(s, "words") + strings.Count(s, "/directory") + strings.Count(s, "x")
+		}
+		if !strings.Contains(test.what+test.mend, "/directory") && count(out.String()) != count(test.what+test.mend) {
+			t.Errorf("something is missing of %q and %q:\n%s", test.what, test.mend, out.String())
 		}
 	}
 }

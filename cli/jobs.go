@@ -198,11 +198,8 @@ var stateColours = map[plainjobs.State]colour{
 
 func stateCell(j *plainjobs.Info) cell {
 	text := j.State.String()
-	switch {
-	case j.Cancelling:
+	if j.Cancelling {
 		text += ", cancelled"
-	case j.State == plainjobs.Scheduled && j.Failures > 0:
-		text = "retry"
 	}
 	return cell{text, stateColours[j.State]}
 }

@@ -7,21 +7,25 @@ import (
 	"time"
 )
 
-// short returns a duration in its largest unit, as people say it.
+// short returns a duration in its largest unit, rounded, as people say it.
 func short(d time.Duration) string {
-	switch d = d.Abs(); {
+	d = d.Abs()
+	in := func(unit time.Duration) int64 { return int64(d.Round(unit) / unit) }
+	switch {
 	case d < time.Millisecond:
 		return fmt.Sprintf("%dµs", d.Microseconds())
-	case d < time.Second:
-		return fmt.Sprintf("%dms", d.Milliseconds())
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(d.Hours()))
+	case in(time.Millisecond) < 1000:
+		return fmt.Sprintf("%dms", in(time.Millisecond))
+	case in(time.Second/10) < 100:
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", float64(in(time.Second/10))/10), ".0") + "s"
+	case in(time.Second) < 120:
+		return fmt.Sprintf("%ds", in(time.Second))
+	case in(time.Minute) < 120:
+		return fmt.Sprintf("%dm", in(time.Minute))
+	case in(time.Hour) < 48:
+		return fmt.Sprintf("%dh", in(time.Hour))
 	}
-	return fmt.Sprintf("%dd", int(d.Hours()/24))
+	return fmt.Sprintf("%dd", in(24*time.Hour))
 }
 
 // when returns how far a time is from now.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
 // runs are those that are under way in this process.
@@ -76,6 +77,9 @@ func (r *runs) line(e plainjobs.Event, started time.Time) string {
 	if e.Err != nil && e.Kind != plainjobs.EventSnoozed {
 		text, _, _ := strings.Cut(clean(strings.TrimSpace(e.Err.Error())), `\n`)
 		say = append(say, cut(text, 200))
+		if where := engine.PanicAt(e.Err); where != "" {
+			say = append(say, "at "+place(where))
+		}
 	}
 	what := strings.Join(say, ": ")
 	if !started.IsZero() && e.Kind == plainjobs.EventDone {

@@ -73,7 +73,10 @@ func (s *screen) show(i *plainjobs.Info, why string) error {
 	if !i.ExpiresAt.IsZero() {
 		t.add("expires", s.stamp(i.ExpiresAt))
 	}
-	for _, e := range i.Errors {
+	for n, e := range i.Errors {
+		if n > 0 && e.Attempt < i.Errors[n-1].Attempt {
+			t.add("", "retried by an operator: attempts count from 1 again")
+		}
 		t.add(fmt.Sprintf("attempt %d", e.Attempt), fmt.Sprintf("%s  %s", s.stamp(e.At), e.Error))
 	}
 	if !i.FinishedAt.IsZero() {
@@ -104,7 +107,7 @@ func (s *screen) show(i *plainjobs.Info, why string) error {
 	}
 	for _, e := range i.Errors {
 		if e.Stack != "" {
-			s.block(fmt.Sprintf("stack of attempt %d", e.Attempt), e.Stack)
+			s.block(fmt.Sprintf("stack of attempt %d, %s", e.Attempt, e.At.UTC().Format("2006-01-02 15:04:05.000 MST")), e.Stack)
 		}
 	}
 	return nil

@@ -189,7 +189,7 @@ func TestDev(t *testing.T) {
 		`jobs +import +jobs_test.go:\d+\n`,
 		`look +app stats, or jobs, or top *\n`,
 		`schedules +nightly +30 2 \* \* \* +next \w+ [-0-9]+ 0[23]:\d\d CES?T\n`,
-		`\d\d:\d\d:\d\d \x1b\[33m✗\x1b\[0m import #1 +\d+µ?m?s +attempt 1/25, again in (1s|9\d\dms): no such \\x1b\[31mfile\n`,
+		`\d\d:\d\d:\d\d \x1b\[33m✗\x1b\[0m import #1 +\d+µ?m?s +attempt 1/25, again in (1(\.\d)?s|9\d\dms): no such \\x1b\[31mfile\n`,
 		`\d\d:\d\d:\d\d \x1b\[32m✓\x1b\[0m sum #2 +\d+µ?m?s`,
 	}
 	for _, line := range lines {

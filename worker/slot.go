@@ -244,6 +244,9 @@ func (s *session) report(e ended, err error) {
 	if f != nil && f.Error != "" {
 		a = append(a, slog.String("error", firstLine(f.Error)))
 	}
+	if where := engine.PanicAt(err); where != "" {
+		a = append(a, slog.String("at", where))
+	}
 	if f != nil && f.Delay > 0 {
 		a = append(a, slog.Duration("in", f.Delay))
 	}

@@ -107,7 +107,7 @@ func (e *examination) payloads(ctx context.Context) error {
 		var n, first int64
 		err := scan(ctx, q, e.b.sql(selectLarge), []any{most}, func(r *sql.Rows) error { return r.Scan(&n, &first) })
 		if err == nil && n > 0 {
-			e.found("payloads", fmt.Sprintf("%d of more than %s", n, mebibytes(int64(most))),
+			e.found("payloads", fmt.Sprintf("%d of more than %s", n, bytesText(int64(most))),
 				fmt.Sprintf("this driver cannot carry them, and leaves those jobs alone; the first is #%d", first),
 				"run a worker with another driver, or delete them")
 		}
@@ -132,7 +132,7 @@ func (e *examination) file(ctx context.Context) error {
 	if err := e.b.writer.file.check(); err != nil {
 		gone = err.Error()
 	}
-	e.found("file", fmt.Sprintf("%s, %s", e.b.path, mebibytes(size)), gone, "stop every program that has the old file open, then restore")
+	e.found("file", fmt.Sprintf("%s, %s", e.b.path, bytesText(size)), gone, "stop every program that has the old file open, then restore")
 	var warned warning
 	err := checkFile(e.b.path, &warned)
 	if err != nil {
@@ -140,7 +140,7 @@ func (e *examination) file(ctx context.Context) error {
 	}
 	e.found("file system", unlessEmpty(fileSystem(e.b.path), "not known"), warned.text, "keep the database in a directory of a local file system")
 	if free, known := freeSpace(e.b.path); known {
-		e.found("free space", mebibytes(free), unless(free >= littleSpace, "little is left; a full disk refuses jobs"), "make room")
+		e.found("free space", bytesText(free), unless(free >= littleSpace, "little is left; a full disk refuses jobs"), "make room")
 	}
 	// Log frames that a passive checkpoint cannot move are held by a reader.
 	var held int64
@@ -154,12 +154,19 @@ func (e *examination) file(ctx context.Context) error {
 	}); err != nil && !busy(err) {
 		return err
 	}
-	e.found("write-ahead log", fmt.Sprintf("%s, %d pages held by readers", mebibytes(wal), held),
+	e.found("write-ahead log", fmt.Sprintf("%s, %d pages held by readers", bytesText(wal), held),
 		unless(wal < largeWAL || held == 0, "a transaction that reads for long keeps it from being reused"), "end long transactions, and close sql.Rows")
 	return nil
 }
 
-func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+// bytesText returns a number of bytes for people.
+func bytesText(n int64) string {
+	f, units := float64(n)/(1<<20), []string{"MiB", "GiB", "TiB"}
+	for f >= 1024 && len(units) > 1 {
+		f, units = f/1024, units[1:]
+	}
+	return fmt.Sprintf("%.1f %s", f, units[0])
+}
 
 func unlessEmpty(text, otherwise string) string {
 	if text == "" {

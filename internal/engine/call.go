@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"regexp"
 	"runtime/debug"
+	"slices"
+	"strings"
 )
 
 // A PanicError is a handler's panic.
@@ -17,6 +19,33 @@ type PanicError struct {
 
 // Error returns the panic's value.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// Where returns the file and line of the call that panicked, or nothing if the
+// stack does not tell.
+func (e *PanicError) Where() string {
+	lines := strings.Split(string(e.Stack), "\n")
+	panics := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "panic(") })
+	if panics < 0 {
+		return ""
+	}
+	for i := panics + 2; i+1 < len(lines); i += 2 { // a function, and where it is
+		if strings.HasPrefix(lines[i], "runtime.") { // what stands for a fault, as of a nil pointer
+			continue
+		}
+		where, _, _ := strings.Cut(strings.TrimSpace(lines[i+1]), " +0x")
+		return where
+	}
+	return ""
+}
+
+// PanicAt returns where the handler panicked whose error is err, or nothing.
+func PanicAt(err error) (where string) {
+	defer func() { _ = recover() }() // the Unwrap of an error is the user's code
+	if e, ok := errors.AsType[*PanicError](err); ok {
+		return e.Where()
+	}
+	return ""
+}
 
 // Unwrap returns the value if it is an error.
 func (e *PanicError) Unwrap() error {

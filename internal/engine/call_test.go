@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"testing"
@@ -81,4 +82,38 @@ func TestCallHidesArguments(t *testing.T) {
 			t.Errorf("it is %s", fmt.Sprint(p, string(p.Stack)))
 		}
 	})
+}
+
+// boom panics where its first line says.
+func boom(how string) (where string, err error) {
+	_, file, line, _ := runtime.Caller(0)
+	where = fmt.Sprintf("%s:%d", file, line+6)
+	engine.Call(context.Background(), func(context.Context, []byte) error {
+		var nothing map[string]int
+		switch how { // each panics in the line that is named
+		case "value":
+			panic("boom")
+		case "nil map":
+			where = fmt.Sprintf("%s:%d", file, line+9)
+			nothing["x"] = 1
+		case "index":
+			where = fmt.Sprintf("%s:%d", file, line+12)
+			_ = []int{}[len(nothing)]
+		}
+		return nil
+	}, nil, func(e error, _ bool) { err = e })
+	return where, err
+}
+
+// A panic's place is the handler's own, not that of the code that found the fault.
+func TestPanicAt(t *testing.T) {
+	for _, how := range []string{"value", "nil map", "index"} {
+		want, err := boom(how)
+		if got := engine.PanicAt(fmt.Errorf("wrapped: %w", err)); got != want {
+			t.Errorf("%s: it panicked at %q, want %q\n%v", how, got, want, err)
+		}
+	}
+	if got := engine.PanicAt(errors.New("no panic")); got != "" {
+		t.Errorf("an error happened at %q", got)
+	}
 }

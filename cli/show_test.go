@@ -1,0 +1,30 @@
+package cli
+
+import (
+	"regexp"
+	"testing"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// After an operator's retry attempts count from 1 again, which is said where that
+// is, so that the order of errors is the order of time.
+func TestShowRetried(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	w.must(t, 0, "retry", "2")
+	jobs, err := w.store.Claim(t.Context(), backend.ClaimRequest{
+		Worker: backend.Worker{ID: 78, Lease: leaseOfFill}, Register: true, Names: []string{"invoice"}, Limit: 1,
+	})
+	if err != nil || len(jobs) != 1 || jobs[0].ID != 2 {
+		t.Fatalf("Claim = %+v, %v", jobs, err)
+	}
+	if _, err := w.store.Fail(t.Context(), []backend.Failure{{Lease: jobs[0].Lease, Ending: backend.EndRetry, Error: "refused again"}}); err != nil {
+		t.Fatal(err)
+	}
+	got := w.must(t, 0, "show", "2").out
+	want := `\nattempt 1 +\S.*connection refused\nattempt 2 +\S.*\n +retried by an operator: attempts count from 1 again\nattempt 1 +\S.*refused again\n`
+	if !regexp.MustCompile(want).MatchString(got) {
+		t.Errorf("it shows\n%s\nwant\n%s", got, want)
+	}
+}
