@@ -226,7 +226,9 @@ type ReapRequest struct {
 	// They are rescued from at once, whatever their leases.
 	Dead []int64
 	// Limit bounds the jobs rescued, made pending, expired and deleted,
-	// each; zero is 1000.
+	// each; zero is 1000. The jobs of one worker are rescued together, as
+	// crashes are judged by all of them: no further worker is rescued from
+	// once Limit is reached.
 	Limit int
 }
 

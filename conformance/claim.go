@@ -127,6 +127,7 @@ var claimCases = []testCase{{
 			b, w := e.store.Open(e), e.worker()
 			for range claimers {
 				wg.Go(func() {
+					defer e.recoverShort()
 					for {
 						got, err := b.Claim(e.ctx, request(w, 3, names...))
 						if err != nil {

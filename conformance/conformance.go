@@ -22,6 +22,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -57,9 +60,35 @@ type NewStore func(tb testing.TB, opts Options) Store
 // Run tests the store that newStore makes, each case on one of its own.
 // Capabilities are tested where the store has them.
 func Run(t *testing.T, newStore NewStore) {
+	var passed, skipped, failed int
 	for _, c := range cases() {
-		t.Run(c.name, func(t *testing.T) { c.check(t, newStore) })
+		t.Run(c.name, func(t *testing.T) {
+			defer func() {
+				switch {
+				case t.Failed():
+					failed++
+				case t.Skipped():
+					skipped++
+				default:
+					passed++
+				}
+			}()
+			c.check(t, newStore)
+		})
 	}
+	t.Logf("%d rules passed, %d failed, and %d were skipped because the store lacks the capability", passed, failed, skipped)
+}
+
+// A Rule is one case of [Run]: its name, and what the contract says.
+type Rule struct{ Name, Text string }
+
+// Rules returns all rules, in the order in which Run tests them.
+func Rules() []Rule {
+	var all []Rule
+	for _, c := range cases() {
+		all = append(all, Rule{c.name, c.rule})
+	}
+	return all
 }
 
 // A testCase is one rule.
@@ -72,8 +101,11 @@ type testCase struct {
 
 func cases() []testCase {
 	return slices.Concat(pushCases, claimCases, settleCases, reapCases, silenceCases, livenessCases, readCases, waitCases, txCases, lifeCases,
-		uniqueCases, serialCases, expireCases, limitCases, settingsCases, operateCases, scheduleCases, exportCases, homeCases, cornerCases)
+		uniqueCases, serialCases, expireCases, limitCases, settingsCases, operateCases, scheduleCases, exportCases, homeCases, cornerCases, detailCases)
 }
+
+// caseTime bounds the calls of a case.
+var caseTime = time.Minute
 
 func (c testCase) check(tb testing.TB, newStore NewStore) {
 	tb.Cleanup(func() {
@@ -82,14 +114,29 @@ func (c testCase) check(tb testing.TB, newStore NewStore) {
 		}
 	})
 	store := newStore(tb, c.opts)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), caseTime)
 	tb.Cleanup(cancel)
 	e := &env{TB: tb, ctx: ctx, store: store, unit: time.Minute, newStore: func() Store { return newStore(tb, c.opts) }}
 	if store.Advance == nil {
 		e.unit = 50 * time.Millisecond
 	}
 	e.b = store.Open(tb)
+	defer e.recoverShort()
 	c.run(e)
+}
+
+// recoverShort fails a case whose index is out of range, instead of ending the
+// test binary: the store returned fewer results than it was asked for.
+func (e *env) recoverShort() {
+	r := recover()
+	if r == nil {
+		return
+	}
+	if err, ok := r.(runtime.Error); ok && strings.Contains(err.Error(), "out of range") {
+		e.Errorf("the store returned fewer results than it was asked for: %v\n%s", err, debug.Stack())
+		return
+	}
+	panic(r)
 }
 
 // An env is what a case works with.
@@ -233,7 +280,7 @@ func capability[T any](e *env, b backend.Backend) T {
 	e.Helper()
 	c, ok := b.(T)
 	if !ok {
-		e.Skipf("%T has no such capability", b)
+		e.Skipf("%T is no %v", b, reflect.TypeFor[T]())
 	}
 	return c
 }

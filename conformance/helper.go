@@ -20,6 +20,7 @@ func (e *env) atOnce(n int, f func(i int, b backend.Backend)) {
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
+			defer e.recoverShort()
 			<-start
 			f(i, handles[i%2])
 		})

@@ -59,6 +59,7 @@ var homeCases = []testCase{{
 		moved := make([]bool, 8)
 		for i := range moved {
 			all.Go(func() {
+				defer e.recoverShort()
 				var err error
 				if moved[i], err = homers[i%2].Move(e.ctx, "", strings.Repeat("x", i+1)); err != nil {
 					e.Errorf("Move: %v", err)

@@ -93,6 +93,7 @@ var lifeCases = []testCase{{
 		started := make(chan struct{}, 8)
 		for range 4 {
 			wg.Go(func() {
+				defer e.recoverShort()
 				for first := true; ; first = false {
 					closed := false
 					e.everyMethod(e.ctx, e.b, func(method string, err error) {
@@ -113,6 +114,7 @@ var lifeCases = []testCase{{
 		}
 		if w, ok := e.b.(backend.Waiter); ok {
 			wg.Go(func() {
+				defer e.recoverShort()
 				if err := w.Wait(e.ctx, request(e.worker(), 1, "never")); !errors.Is(err, backend.ErrClosed) {
 					e.Errorf("Wait = %v, want ErrClosed", err)
 				}

@@ -168,10 +168,11 @@ var pushCases = []testCase{{
 			b := e.store.Open(e)
 			for range pushers {
 				wg.Go(func() {
+					defer e.recoverShort()
 					for range each {
 						pushed, err := b.Push(e.ctx, []backend.NewJob{newJob("a")})
-						if err != nil {
-							e.Errorf("Push: %v", err)
+						if err != nil || len(pushed) != 1 {
+							e.Errorf("Push = %v, %v", pushed, err)
 							return
 						}
 						mu.Lock()

@@ -358,6 +358,7 @@ var reapCases = []testCase{{
 		for range 4 {
 			b := e.store.Open(e)
 			wg.Go(func() {
+				defer e.recoverShort()
 				r, err := b.Reap(e.ctx, backend.ReapRequest{Expired: true})
 				if err != nil {
 					e.Errorf("Reap: %v", err)

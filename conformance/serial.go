@@ -193,6 +193,7 @@ var serialCases = []testCase{{
 		stop := make(chan struct{})
 		var watch sync.WaitGroup
 		watch.Go(func() {
+			defer e.recoverShort()
 			for {
 				select {
 				case <-stop:

@@ -64,7 +64,7 @@ var settleCases = []testCase{{
 	},
 }, {
 	name: "complete/stale",
-	rule: "completing with a lease that was reaped and claimed anew changes nothing and returns it as lost",
+	rule: "completing with a lease that was reaped and claimed again changes nothing and returns it as lost",
 	run: func(e *env) {
 		old, j := e.stale()
 		before := e.get(j.ID)

@@ -93,6 +93,7 @@ var uniqueCases = []testCase{{
 			return err == nil && live <= 1
 		}
 		watch.Go(func() {
+			defer e.recoverShort()
 			for look() {
 				select {
 				case <-stop:

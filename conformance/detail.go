@@ -1,0 +1,161 @@
+package conformance
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// Each case pins a value that other cases use and do not check.
+var detailCases = []testCase{{
+	name: "claim/times",
+	rule: "a claimed job has the CreatedAt and the RunAt that Get shows",
+	run: func(e *env) {
+		for _, job := range []backend.NewJob{newJob("a"), after(2*e.unit, newJob("b"))} {
+			id := e.push1(e.b, job).ID
+			stored := e.get(id)
+			e.advance(job.Delay + e.unit/10)
+			got := e.claim1(e.b, e.worker(), job.Name)
+			if !got.CreatedAt.Equal(stored.CreatedAt) || !got.RunAt.Equal(stored.RunAt) || got.RunAt.Sub(got.CreatedAt) != job.Delay {
+				e.Errorf("Claim of a job with delay %v: created %v, run at %v; Get showed %v and %v",
+					job.Delay, got.CreatedAt, got.RunAt, stored.CreatedAt, stored.RunAt)
+			}
+		}
+	},
+}, {
+	name: "complete/empty-result",
+	rule: "an empty result that is not nil is stored as an empty result, and nil as none",
+	run: func(e *env) {
+		reader := e.reader()
+		for want, result := range map[string][]byte{"empty": {}, "nil": nil} {
+			id := e.push(e.b, "a", 1)[0]
+			job := e.claim1(e.b, e.worker(), "a")
+			if lost, err := e.b.Complete(e.ctx, []backend.Completion{{Lease: job.Lease, Result: result}}); err != nil || len(lost) > 0 {
+				e.Fatalf("Complete = %v, %v", lost, err)
+			}
+			info, err := reader.Get(e.ctx, id)
+			if err != nil || len(info.Result) != 0 || (info.Result == nil) != (result == nil) {
+				e.Errorf("the %s result is %#v, %v", want, info.Result, err)
+			}
+		}
+	},
+}, {
+	name: "fail/snooze-attempt",
+	rule: "a job that was snoozed or released is claimed under the same attempt number, one that failed under the next",
+	run: func(e *env) {
+		e.push(e.b, "a", 1)
+		w := e.worker()
+		want := 1
+		for _, ending := range []backend.Ending{backend.EndSnooze, backend.EndRelease, backend.EndRetry, backend.EndSnooze} {
+			job := e.claim1(e.b, w, "a")
+			if job.Attempt != want {
+				e.Fatalf("the attempt is %d, want %d before ending %v", job.Attempt, want, ending)
+			}
+			f := backend.Failure{Lease: job.Lease, Ending: ending}
+			if ending == backend.EndRetry {
+				f.Error = "no"
+				want++
+			}
+			e.wantLost("Fail", e.fail(e.b, f))
+		}
+		if job := e.claim1(e.b, w, "a"); job.Attempt != want {
+			e.Errorf("the attempt is %d, want %d", job.Attempt, want)
+		}
+	},
+}, {
+	name: "beat/leave-leases",
+	rule: "no lease of a worker that has left matches: what it settles late is lost and changes nothing",
+	run: func(e *env) {
+		heart := capability[backend.Heart](e, e.b)
+		ids := e.push(e.b, "a", 2)
+		w := e.worker()
+		jobs := e.claim(e.b, w, 2, "a")
+		e.wantIDs("Claim", jobs, ids...)
+		if _, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w, Leave: true}); err != nil {
+			e.Fatalf("Beat: %v", err)
+		}
+		e.wantLost("Complete", e.complete(e.b, jobs[0].Lease), jobs[0].Lease)
+		e.wantLost("Fail", e.fail(e.b, backend.Failure{Lease: jobs[1].Lease, Ending: backend.EndFailed, Error: "no"}), jobs[1].Lease)
+		e.wantCounts("a pending=2")
+	},
+}, {
+	name: "reap/limit-rescues",
+	rule: "Reap rescues from no further worker once its limit is reached, says that there is more, and the next call goes on",
+	run: func(e *env) {
+		const workers, each, limit = 5, 2, 3
+		e.push(e.b, "a", workers*each)
+		for range workers {
+			e.claim(e.b, e.worker(), each, "a")
+		}
+		e.advance(e.unit + e.unit/10)
+		rescued := 0
+		for calls := 1; ; calls++ {
+			r := e.reap(e.b, backend.ReapRequest{Expired: true, Limit: limit})
+			if r.Rescued >= limit+each || rescued+r.Rescued < workers*each && !r.More {
+				e.Fatalf("Reap with limit %d of workers with %d jobs each = %+v after %d rescued jobs", limit, each, r, rescued)
+			}
+			if rescued += r.Rescued; !r.More || calls > workers {
+				break
+			}
+		}
+		if rescued != workers*each {
+			e.Errorf("%d jobs were rescued, want %d", rescued, workers*each)
+		}
+	},
+}, {
+	name: "operate/retry-keeps",
+	rule: "a retried job keeps its priority, payload, MaxAttempts and creation time",
+	run: func(e *env) {
+		operator := capability[backend.Operator](e, e.b)
+		job := newJob("a")
+		job.Priority, job.MaxAttempts = 7, 9
+		id := e.push1(e.b, job).ID
+		e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, e.worker(), "a").Lease, Ending: backend.EndFailed, Error: "no"})
+		before := e.get(id)
+		if r, err := operator.Operate(e.ctx, backend.OperateRequest{Op: backend.OpRetry, Filter: backend.Filter{IDs: []int64{id}}}); err != nil || len(r.Affected) != 1 {
+			e.Fatalf("Operate = %+v, %v", r, err)
+		}
+		got := e.get(id)
+		if got.Priority != 7 || got.MaxAttempts != 9 || !bytes.Equal(got.Payload, job.Payload) || !got.CreatedAt.Equal(before.CreatedAt) {
+			e.Errorf("the retried job is %+v; it was %+v", got, before)
+		}
+	},
+}, {
+	name: "unique/replace-keeps",
+	rule: "Replace keeps the job's MaxAttempts, failures and errors",
+	run: func(e *env) {
+		job := uniqueJob("a", backend.Unique{Key: "k", Scope: backend.UntilStarted})
+		job.MaxAttempts = 9
+		id := e.push1(e.b, job).ID
+		e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, e.worker(), "a").Lease, Ending: backend.EndRetry, Delay: 50 * e.unit, Error: "no"})
+		before := e.get(id)
+		job.Unique.Conflict, job.MaxAttempts, job.Payload = backend.Replace, 4, []byte("other")
+		e.wantDuplicate("Replace", job, id)
+		got := e.get(id)
+		if got.MaxAttempts != 9 || got.Failures != 1 || !slices.Equal(got.Errors, before.Errors) || string(got.Payload) != "other" {
+			e.Errorf("the replaced job is %+v; it was %+v", got, before)
+		}
+	},
+}, {
+	name: "export/keys-and-ids",
+	rule: "an exported job says how long its key is kept, and a page says the highest ID that was ever used",
+	run: func(e *env) {
+		capability[backend.Exporter](e, e.b)
+		const kept = time.Hour
+		job := uniqueJob("a", backend.Unique{Key: "k", For: kept})
+		id := e.push1(e.b, job).ID
+		last := e.push(e.b, "b", 1)[0]
+		created := e.get(id).CreatedAt
+		e.complete(e.b, e.claim1(e.b, e.worker(), "a").Lease)
+		batch := e.export(e.b, backend.ExportRequest{Jobs: 10})
+		if batch.LastID < last {
+			e.Errorf("LastID is %d, and job %d was stored", batch.LastID, last)
+		}
+		i := slices.IndexFunc(batch.Jobs, func(r backend.Record) bool { return r.ID == id })
+		if i < 0 || !batch.Jobs[i].KeyUntil.Equal(created.Add(kept)) {
+			e.Errorf("job %d has the key until %v: exported are %+v", id, created.Add(kept), batch.Jobs)
+		}
+	},
+}}
