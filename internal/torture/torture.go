@@ -74,7 +74,7 @@ func Tests() []*Test {
 
 var tests = []*Test{
 	killTest, rescueTest, soakTest, pushkillTest, uniqTest, cronTest, pointTest, busyTest, poisonTest, stallTest, handlerTest, stopTest,
-	clockTest, ckptTest, snapTest, corruptTest, cancelTest, ioerrTest, fullTest, powerTest, linksTest, linTest, modelTest, simTest, mutTest,
+	clockTest, ckptTest, snapTest, corruptTest, cancelTest, ioerrTest, fullTest, powerTest, linksTest, replaceTest, linTest, modelTest, simTest, mutTest,
 }
 
 // RunsOn reports whether the test makes sense on one of [Stores].

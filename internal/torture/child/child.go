@@ -145,6 +145,8 @@ const (
 	OpSchedules Op = "schedules"
 	// OpInspect opens the database at Path, pushes a job, lists and checks.
 	OpInspect Op = "inspect"
+	// OpCopy writes a copy of the database to Path.
+	OpCopy Op = "copy"
 	// OpExamine opens the database at Path and uses it.
 	OpExamine Op = "examine"
 	// OpSweep cancels Method at its driver calls.

@@ -13,9 +13,9 @@ import (
 	"github.com/plainjobs/plainjobs"
 )
 
-// pushers is how many goroutines push at once, so that their pushes share
+// Pushers is how many goroutines push at once, so that their pushes share
 // transactions.
-const pushers = 4
+const Pushers = 4
 
 // push pushes batches of one to ten tasks and says which were acknowledged.
 // Every other batch has keys, which are kept for a day: those it notes before
@@ -36,7 +36,7 @@ func (c *child) push(ctx context.Context) error {
 	next := atomic.Int64{}
 	next.Store(c.First)
 	var all sync.WaitGroup
-	for i := range pushers {
+	for i := range Pushers {
 		random := rand.New(rand.NewPCG(c.Seed, uint64(i))) //nolint:gosec // it is to be repeatable
 		all.Go(func() {
 			for ctx.Err() == nil {

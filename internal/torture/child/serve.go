@@ -52,6 +52,11 @@ func (s *server) do(ctx context.Context, cmd Command) (r Reply, err error) {
 			r.Check, err = check(ctx, conn)
 			return err
 		})
+	case OpCopy:
+		return r, s.raw(func(conn *sql.Conn) error {
+			_, err := conn.ExecContext(ctx, "VACUUM INTO ?", cmd.Path)
+			return err
+		})
 	case OpLock:
 		return r, s.raw(func(conn *sql.Conn) error { return s.lock(ctx, conn, cmd.For) })
 	case OpRivals:
