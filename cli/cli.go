@@ -29,6 +29,8 @@
 //     count and ask, but for --yes, and --dry-run only shows. perform stores a
 //     job, its data checked against the job's type. pause and resume take a
 //     name, or --all.
+//   - export and import carry jobs from one store to another; backup copies a
+//     SQLite database while it is at work, and restore puts a copy back.
 //   - doctor examines the database as the program opens it; migrate brings its
 //     tables up to date, and schema prints them.
 //

@@ -45,6 +45,7 @@ func TestGolden(t *testing.T) {
 			"import testdata/export.jsonl", "import testdata/export.jsonl --json", "import testdata/export.jsonl extra", "import", "import testdata/damaged.jsonl",
 			"import testdata/missing.jsonl", "import testdata", "import testdata/jobs.golden", "import -", "stats",
 		},
+		"backup": {"backup x.db", "restore testdata/jobs.golden --yes", "backup", "restore x.db y.db"},
 		"env": {"env", "env staging", "env", "doctor", "env --forget", "env", "env x --forget", "env x y", "env --json", "env staging --json"},
 	} {
 		t.Run(file, func(t *testing.T) {
@@ -139,6 +140,7 @@ func TestBrokenStore(t *testing.T) {
 		for _, args := range [][]string{
 			{"stats"}, {"jobs"}, {"show", "1"}, {"why", "1"}, {"retry", "1"}, {"cancel", "--all"}, {"delete", "1"}, {"perform", "sum", "[]"},
 			{"pause", "x"}, {"resume", "x"}, {"schedules"}, {"workers"}, {"top"}, {"list"}, {"work"}, {"dev"}, {"export"}, {"import", "-"},
+			{"backup", "x.db"}, {"restore", "golden_test.go"},
 		} {
 			if got := w.must(t, 1, args...); !strings.Contains(got.err, want) || got.out != "" {
 				t.Errorf("%q said %q and %q", args, got.out, got.err)
@@ -217,7 +219,7 @@ func TestLooks(t *testing.T) {
 		looks bool
 	}{
 		{[]string{"jobs"}, true}, {[]string{"stats"}, true}, {[]string{"show", "1"}, true}, {[]string{"list"}, true}, {[]string{"doctor"}, true},
-		{[]string{"export"}, true}, {[]string{"__complete", "perform", ""}, true}, {[]string{"check"}, true},
+		{[]string{"export"}, true}, {[]string{"backup", "x.db"}, true}, {[]string{"restore", "golden_test.go"}, false}, {[]string{"__complete", "perform", ""}, true}, {[]string{"check"}, true},
 		{[]string{"retry", "1"}, false}, {[]string{"pause", "--all"}, false}, {[]string{"migrate"}, false}, {[]string{"work", "--drain"}, false},
 	} {
 		w := newWorld(t)

@@ -49,7 +49,7 @@ func (p *program) commands() []*cobra.Command {
 		p.statsCommand(), p.jobsCommand(), p.showCommand(), p.whyCommand(),
 		p.retryCommand(), p.cancelCommand(), p.deleteCommand(), p.performCommand(),
 		p.pauseCommand(), p.resumeCommand(), p.schedulesCommand(), p.workersCommand(), p.topCommand(), p.envCommand(),
-		p.exportCommand(), p.importCommand(),
+		p.exportCommand(), p.importCommand(), p.backupCommand(), p.restoreCommand(),
 		p.checkCommand(), p.doctorCommand(), p.migrateCommand(), p.schemaCommand(),
 	}
 	if p.app.Serve != nil {

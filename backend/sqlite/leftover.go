@@ -26,8 +26,7 @@ import (
 // errLeftover refuses a database with the log of another one.
 func errLeftover(path, file string) error {
 	return fmt.Errorf("%w: %[2]s belongs to another database file, which was at %[3]s before; SQLite would write what it has "+
-		"into this one, and damage it: stop every program that has the old file open, then remove %[3]s-wal and %[3]s-shm, "+
-		"or put a backup in place by command restore", backend.ErrInvalid, file, path)
+		"into this one, and damage it: stop every program that has the old file open, then remove %[3]s-wal and %[3]s-shm", backend.ErrInvalid, file, path)
 }
 
 // checkLeftovers returns an error if the files beside a database are another

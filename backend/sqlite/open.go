@@ -180,7 +180,7 @@ func (b *Backend) openFile(drv driver.Driver, path string) error {
 		return barred(path, err)
 	}
 	makeSideFiles(path)
-	b.path, b.writer.path, b.writer.file, b.bell = path, path, file, newBell(path)
+	b.drv, b.path, b.writer.path, b.writer.file, b.bell = drv, path, path, file, newBell(path)
 	b.presence.dir, b.presence.log = sideDir(path), b.opts.Logger
 	b.writer.line = newLine(path)
 	dsn := fileDSN(path)

@@ -166,3 +166,29 @@ func groupName(id int) string {
 	}
 	return strconv.Itoa(id)
 }
+
+// likeDatabase gives a file that is to take the place of a database its owner,
+// group and mode.
+func likeDatabase(path, file string) error {
+	if err := shareAs(path, file, 0); err != nil {
+		return err
+	}
+	db, err := stat(path)
+	if err != nil {
+		return err
+	}
+	f, err := stat(file)
+	if err == nil && (f.Uid != db.Uid || f.Gid != db.Gid) {
+		err = fmt.Errorf("%s belongs to %s, group %s, and this is %s: run restore as that user", path, userName(int(db.Uid)), groupName(int(db.Gid)), userName(os.Geteuid()))
+	}
+	return err
+}
+
+// syncDir has the names in a directory survive a power cut.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -50,6 +50,7 @@ package sqlite
 
 import (
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -89,7 +90,8 @@ type Options struct {
 type Backend struct {
 	path    string  // empty if the database has no file
 	callers *sql.DB // what New was given
-	driver  string  // for people
+	drv     sqldriver.Driver
+	driver  string // for people
 	library library
 	opts    Options
 	history backend.History

@@ -82,6 +82,7 @@ func Run(t *testing.T, name string, open Open) {
 	t.Run("CopyInTransaction", d.testCopyInTransaction)
 	t.Run("Leftovers", d.testLeftovers)
 	t.Run("SideFiles", d.testSideFiles)
+	t.Run("Backup", d.testBackup)
 	t.Run("FileModes", d.testFileModes)
 	t.Run("ForeignTables", d.testForeignTables)
 	t.Run("NewerSchema", d.testNewerSchema)

@@ -1,0 +1,220 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// Backup writes a copy of the whole database, the application's tables included,
+// to a file, and returns how many jobs are in it. The queue may be at work: the
+// copy is of one moment, and is checked. A file that is there is replaced when the
+// copy is complete. The copy is one file, which only its owner may read.
+func (b *Backend) Backup(ctx context.Context, file string) (jobs int64, err error) {
+	leave, err := b.enter()
+	if err != nil {
+		return 0, failed(ctx, "backup", err)
+	}
+	defer leave()
+	if b.path == "" {
+		return 0, fmt.Errorf("sqlite: backup: %w: the database is in memory or encrypted; use export", errors.ErrUnsupported)
+	}
+	if b.writer.file.is(file) {
+		return 0, fmt.Errorf("sqlite: backup: %w: %s is the database itself", backend.ErrInvalid, file)
+	}
+	jobs, err = b.copyTo(ctx, b.connector(), file, func(temp string) error { return replaceFile(temp, file) })
+	return jobs, failed(ctx, "backup", err)
+}
+
+// connector returns what connects to the database.
+func (b *Backend) connector() *connector {
+	return &connector{driver: b.drv, dsn: fileDSN(b.path), pragmas: backupPragmas, file: b.writer.file}
+}
+
+var backupPragmas = []string{"PRAGMA busy_timeout=1000", "PRAGMA mmap_size=0"}
+
+// copyTo writes a copy of a database to a file beside another one, checks it, and
+// keeps it if keep does.
+func (b *Backend) copyTo(ctx context.Context, from *connector, beside string, keep func(temp string) error) (jobs int64, err error) {
+	f, err := os.CreateTemp(filepath.Dir(beside), "."+filepath.Base(beside)+".*") // with mode 0600
+	if err != nil {
+		return 0, err
+	}
+	temp, err := filepath.Abs(f.Name())
+	if err := errors.Join(err, f.Close()); err != nil {
+		return 0, err
+	}
+	defer os.Remove(temp)
+	source := from.pool(1)
+	_, err = source.ExecContext(ctx, "VACUUM INTO ?", temp)
+	if err := errors.Join(err, source.Close()); err != nil {
+		return 0, err
+	}
+	if jobs, err = b.checkCopy(ctx, temp); err != nil {
+		return 0, err
+	}
+	// Nothing has it open any more: it may be opened other than by SQLite.
+	if err := syncFile(temp); err != nil {
+		return 0, err
+	}
+	return jobs, keep(temp)
+}
+
+const selectJobCount = `SELECT coalesce(sum(jobs), 0) FROM plainjobs_counts`
+
+// checkCopy returns how many jobs there are in a copy, or what is wrong with it.
+func (b *Backend) checkCopy(ctx context.Context, path string) (jobs int64, err error) {
+	c := &connector{driver: b.drv, dsn: fileDSN(path), pragmas: backupPragmas}
+	db := c.pool(1)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	q := poolQueryer(db)
+	found, err := ask(ctx, q, "PRAGMA integrity_check(1)")
+	if err != nil {
+		return 0, err
+	}
+	if found != "ok" {
+		return 0, fmt.Errorf("%w: %s", backend.ErrCorrupt, found)
+	}
+	switch version, err := b.schemaVersion(ctx, q); {
+	case err != nil:
+		return 0, err
+	case version == 0:
+		return 0, fmt.Errorf("%w: there is no queue in it: it has no tables %s*", backend.ErrInvalid, b.opts.Prefix)
+	}
+	err = scan(ctx, q, b.sql(selectJobCount), nil, func(r *sql.Rows) error { return r.Scan(&jobs) })
+	return jobs, err
+}
+
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// replaceFile gives a file another name, for good.
+func replaceFile(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(to))
+}
+
+const selectWorthless = `
+	SELECT NOT EXISTS (SELECT 1 FROM plainjobs_jobs)
+		AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE substr(tbl_name, 1, length(?1)) <> ?1 AND tbl_name NOT LIKE 'sqlite\_%' ESCAPE '\')`
+
+// Restore puts a copy of a backup in the place of the database and closes the
+// store. It returns how many jobs are in the backup, and under which name the
+// database is kept that was there before, if there was anything in it.
+//
+// No other connection may have the database open, in this process or another:
+// then nothing is changed, and the error matches backend.ErrUnavailable. The
+// backup may be any copy of a database with the queue's tables in it, with the log
+// that belongs to it beside it.
+func (b *Backend) Restore(ctx context.Context, file string) (jobs int64, kept string, err error) {
+	jobs, kept, err = b.restore(ctx, file)
+	return jobs, kept, failed(ctx, "restore", err)
+}
+
+func (b *Backend) restore(ctx context.Context, file string) (jobs int64, kept string, err error) {
+	if b.path == "" {
+		return 0, "", fmt.Errorf("%w: the database is in memory or encrypted; use import", errors.ErrUnsupported)
+	}
+	if info, err := os.Stat(file); err != nil {
+		return 0, "", err
+	} else if !info.Mode().IsRegular() {
+		return 0, "", fmt.Errorf("%w: %s is not a file", backend.ErrInvalid, file)
+	}
+	if b.writer.file.is(file) {
+		return 0, "", fmt.Errorf("%w: %s is the database itself", backend.ErrInvalid, file)
+	}
+	abs, err := filepath.Abs(file)
+	if err == nil {
+		err = checkLeftovers(abs)
+	}
+	if err != nil {
+		return 0, "", err
+	}
+	worthless := false
+	if err := b.begun(func() error {
+		return b.read(ctx, func(q queryer) error {
+			return scan(ctx, q, b.sql(selectWorthless), []any{b.opts.Prefix}, func(r *sql.Rows) error { return r.Scan(&worthless) })
+		})
+	}); err != nil {
+		return 0, "", err
+	}
+	if err := b.Close(); err != nil {
+		return 0, "", err
+	}
+	from := &connector{driver: b.drv, dsn: fileDSN(abs), pragmas: backupPragmas}
+	jobs, err = b.copyTo(ctx, from, b.path, func(temp string) error {
+		if err := likeDatabase(b.path, temp); err != nil {
+			return err
+		}
+		return b.alone(ctx, func() (err error) {
+			kept, err = putInPlace(temp, b.path, worthless)
+			return err
+		})
+	})
+	return jobs, kept, err
+}
+
+// begun calls f while the store is open.
+func (b *Backend) begun(f func() error) error {
+	leave, err := b.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return f()
+}
+
+// alone calls f while no other connection has the database open. To leave WAL
+// mode is for the last connection only, and it removes the log.
+func (b *Backend) alone(ctx context.Context, f func() error) (err error) {
+	c := b.connector()
+	c.pragmas = []string{"PRAGMA busy_timeout=0", "PRAGMA mmap_size=0"}
+	pool := c.pool(1)
+	defer func() { err = errors.Join(err, pool.Close()) }()
+	mode := ""
+	if err = scan(ctx, pool, "PRAGMA journal_mode=DELETE", nil, func(r *sql.Rows) error { return r.Scan(&mode) }); err == nil && mode == "delete" {
+		if _, err = pool.ExecContext(ctx, "BEGIN EXCLUSIVE"); err == nil {
+			defer func() {
+				_, e := pool.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+				err = errors.Join(err, e)
+			}()
+			return f()
+		}
+	}
+	if err != nil && !busy(err) {
+		return err
+	}
+	return errors.Join(fmt.Errorf("%w: another program, or another connection of this one, has %s open: stop it first; nothing was changed",
+		backend.ErrUnavailable, b.path), err)
+}
+
+// putInPlace gives a file the name of the database, which is kept under another
+// name unless it is worthless.
+func putInPlace(temp, path string, worthless bool) (kept string, err error) {
+	if !worthless {
+		kept = path + time.Now().UTC().Format(".before-20060102T150405.000Z")
+		// Two names for a moment, so that there is a database at any time.
+		if err := os.Link(path, kept); errors.Is(err, fs.ErrExist) {
+			return "", err
+		} else if err != nil { // some file systems have no links
+			if err := os.Rename(path, kept); err != nil {
+				return "", err
+			}
+		}
+	}
+	return kept, replaceFile(temp, path)
+}
