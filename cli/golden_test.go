@@ -46,7 +46,7 @@ func TestGolden(t *testing.T) {
 			"import testdata/missing.jsonl", "import testdata", "import testdata/jobs.golden", "import -", "stats",
 		},
 		"backup": {"backup x.db", "restore testdata/jobs.golden --yes", "backup", "restore x.db y.db"},
-		"env": {"env", "env staging", "env", "doctor", "env --forget", "env", "env x --forget", "env x y", "env --json", "env staging --json"},
+		"env":    {"env", "env staging", "env", "doctor", "env --forget", "env", "env x --forget", "env x y", "env --json", "env staging --json"},
 	} {
 		t.Run(file, func(t *testing.T) {
 			w := newWorld(t)

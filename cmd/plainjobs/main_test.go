@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -130,10 +131,48 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
+// A backup is one file, which restore puts in the place of a database, or where
+// there was none.
+func TestBackup(t *testing.T) {
+	dir := t.TempDir()
+	newDB(t, filepath.Join(dir, "app.db"))
+	perform := []string{"--db", "app.db", "perform", "invoice", "1", "--unchecked"}
+	for _, args := range [][]string{perform, {"--db", "app.db", "backup", "backup.db"}, perform} {
+		if got := plain(t, dir, args...); got.status != 0 {
+			t.Fatalf("%q ended with %d: %s", args, got.status, got.err)
+		}
+	}
+	if got := plain(t, dir, "--db", "app.db", "backup", "backup.db"); got.status != 2 || !strings.Contains(got.err, "write over it?") {
+		t.Errorf("a second backup ended with %d: %s", got.status, got.err)
+	}
+	if got := plain(t, dir, "--db", "app.db", "restore", "backup.db"); got.status != 2 || !strings.Contains(got.err, "replace the database by backup.db?") {
+		t.Errorf("restore without --yes ended with %d: %s", got.status, got.err)
+	}
+	jobs := func(db string) string { return strings.TrimSpace(plain(t, dir, "--db", db, "jobs", "--count").out) }
+	before := jobs("app.db")
+	got := plain(t, dir, "--db", "app.db", "restore", "backup.db", "--yes", "--json")
+	var said struct{ Kept string }
+	if err := json.Unmarshal([]byte(got.out), &said); err != nil || got.status != 0 || said.Kept == "" {
+		t.Fatalf("restore ended with %d: %s, %s", got.status, got.out, got.err)
+	}
+	if jobs("app.db") == before || jobs(filepath.Base(said.Kept)) != before {
+		t.Errorf("there were %s jobs; after restore there are %s, and what was kept has %s", before, jobs("app.db"), jobs(filepath.Base(said.Kept)))
+	}
+	if got := plain(t, dir, "--db", "new.db", "restore", "backup.db", "--yes"); got.status != 0 || strings.Contains(got.err, "before") || jobs("new.db") != jobs("app.db") {
+		t.Errorf("restore where there was no database ended with %d: %s", got.status, got.err)
+	}
+	if got := plain(t, dir, "--db", "no.db", "restore", "missing.db", "--yes"); got.status != 1 {
+		t.Errorf("restore of nothing ended with %d: %s", got.status, got.err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "no.db")); err == nil {
+		t.Error("a database was made for a backup that is not there")
+	}
+}
+
 // onDatabase are commands that need a database.
 var onDatabase = [][]string{
 	{"jobs"}, {"stats"}, {"show", "1"}, {"why", "1"}, {"retry", "1"}, {"delete", "--all", "--state", "any", "--yes"}, {"pause", "--all"},
-	{"perform", "invoice", "1", "--unchecked"}, {"schedules"}, {"workers"}, {"top"}, {"doctor"}, {"env", "--forget"}, {"export"}, {"import", "-"},
+	{"perform", "invoice", "1", "--unchecked"}, {"schedules"}, {"workers"}, {"top"}, {"doctor"}, {"env", "--forget"}, {"export"}, {"import", "-"}, {"backup", "x.db"},
 }
 
 // Databases that cannot be used are refused with what is to be done.

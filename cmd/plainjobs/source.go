@@ -35,7 +35,13 @@ func (s *source) open() (backend.Backend, error) {
 	if s.db == "" {
 		return nil, cli.Usage(errors.New("which database? Give --db FILE, or set PLAINJOBS_DB"))
 	}
-	return openStore(s.db, s.told, s.command == "migrate")
+	return openStore(s.db, s.told, s.command == "migrate" || s.command == "restore" && isNewFile(s.db))
+}
+
+// isNewFile reports whether a database is a file that is not there.
+func isNewFile(db string) bool {
+	_, err := os.Stat(db)
+	return errors.Is(err, fs.ErrNotExist) && !strings.Contains(db, "://") && !keywords.MatchString(db)
 }
 
 // openStore opens the store in a database. Here is where kinds of databases are
