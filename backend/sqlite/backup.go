@@ -51,7 +51,7 @@ func (b *Backend) copyTo(ctx context.Context, from *connector, beside string, ke
 	if err := errors.Join(err, f.Close()); err != nil {
 		return 0, err
 	}
-	defer os.Remove(temp)
+	defer func() { _ = os.Remove(temp) }() // unless it was kept
 	source := from.pool(1)
 	_, err = source.ExecContext(ctx, "VACUUM INTO ?", temp)
 	if err := errors.Join(err, source.Close()); err != nil {

@@ -94,7 +94,7 @@ func (d driver) testReplacedBy(t *testing.T, text string, replace func(t *testin
 	if err := later.PingContext(ctx); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { later.Close() })
+	t.Cleanup(func() { _ = later.Close() })
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func (d driver) testCopyInTransaction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
+	t.Cleanup(func() { _ = conn.Close() })
 	if _, err := conn.ExecContext(t.Context(), "ATTACH ? AS jobs", path); err != nil {
 		t.Fatal(err)
 	}
