@@ -13,7 +13,7 @@
 //
 // The cases are the contract in a form that runs: where a comment of package
 // backend says must, a case here fails on a store that does not. The store in
-// backend/memory is the one to read beside it.
+// backend/memory is the reference to read with it.
 package conformance
 
 import (

@@ -115,7 +115,7 @@ var exportMutants = []mutant{{
 		}
 	}}),
 }, {
-	rule:     "a schedule is defined anew",
+	rule:     "a schedule is defined again",
 	rejected: []string{"import/schedules"},
 	make: carries(carrier{batch: func(b *backend.Batch) {
 		b.Schedules = each(b.Schedules, func(s *backend.Schedule) { s.Last, s.Paused, s.RemovedAt = time.Time{}, false, time.Time{} })

@@ -35,7 +35,7 @@ var limitMutants = []mutant{{
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &ownRunning{Backend: m, flaw: true} },
 	sound:    func(m *memory.Backend, _ *Clock) backend.Backend { return &ownRunning{Backend: m} },
 }, {
-	rule:     "a rate's window begins anew at once",
+	rule:     "a rate's window starts again at once",
 	rejected: []string{"limit/rate"},
 	make:     newOwnRate(true, false),
 	sound:    newOwnRate(false, false),

@@ -76,7 +76,7 @@ var basicMutants = []mutant{{
 	rejected: []string{"reap/silence", "reap/silence-gaps", "reap/silence-own"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return forgetsSilence{m} },
 }, {
-	rule:     "who is silent is dead, whoever looks",
+	rule:     "a silent worker is dead for every reaper",
 	rejected: []string{"reap/silence", "reap/silence-gaps", "reap/silence-own", "reap/silence-over", "reap/silence-all"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return hastyLook{m} },
 }, {
@@ -207,7 +207,7 @@ func (b *latest) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend
 	return jobs, err
 }
 
-// of returns the live lease on l's job, whoever holds it.
+// of returns the live lease on l's job, of any worker.
 func (b *latest) of(l backend.Lease) backend.Lease {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -203,7 +203,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/beside-others",
-	rule: "a crash counts against the only suspect, whatever other jobs ran beside it",
+	rule: "a crash counts against the only suspect, whatever other jobs ran with it",
 	run: func(e *env) {
 		id := e.push(e.b, "a", 1)[0]
 		e.claim1(e.b, e.worker(), "a")
@@ -218,7 +218,7 @@ var reapCases = []testCase{{
 		}
 		for _, id := range others {
 			if info := e.get(id); info.Crashes != 0 || !info.Suspect {
-				e.Errorf("a job beside the suspect is %+v, want a suspect without a crash", info)
+				e.Errorf("a job claimed with the suspect is %+v, want a suspect without a crash", info)
 			}
 		}
 	},
@@ -257,7 +257,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/jumped",
-	rule: "nobody is judged by a clock that has jumped since the caller heard of it",
+	rule: "no worker is judged by a clock that has jumped since the caller's last heartbeat",
 	run: func(e *env) {
 		heart := capability[backend.Heart](e, e.b)
 		e.push(e.b, "a", 1)

@@ -226,7 +226,7 @@ var settleCases = []testCase{{
 	},
 }, {
 	name: "fail/stale",
-	rule: "failing with a lease that was reaped and claimed anew changes nothing and returns it as lost",
+	rule: "failing with a lease that was reaped and claimed again changes nothing and returns it as lost",
 	run: func(e *env) {
 		old, j := e.stale()
 		before := e.get(j.ID)

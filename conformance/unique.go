@@ -126,7 +126,7 @@ var uniqueCases = []testCase{{
 		})
 		close(stop)
 		watch.Wait()
-		look() // also if nobody had the time to before
+		look() // at least once
 	},
 }, {
 	name: "unique/until-finished",

@@ -118,7 +118,7 @@ func TestMetrics(t *testing.T) {
 		time.Sleep(time.Minute)
 		stop()
 		stopObserving()
-		perform(t, q, doneJob.With(secret)) // nobody observes
+		perform(t, q, doneJob.With(secret)) // without a reader
 
 		metrics := l.metrics(t)
 		for name, want := range map[string]map[string]int64{

@@ -118,7 +118,7 @@ func TestInlineNests(t *testing.T) {
 	}
 }
 
-// A transaction's jobs are recorded, as nobody can see the commit.
+// A transaction's jobs are recorded, as the commit is not visible.
 func TestInlineInTransaction(t *testing.T) {
 	t.Parallel()
 	ctx, q := plainjobstest.Inline(t)
@@ -208,7 +208,7 @@ func TestDrainFails(t *testing.T) {
 	if err := create(ctx, ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := q.Perform(ctx, chained.With(1)); err != nil { // nobody handles it
+	if _, err := q.Perform(ctx, chained.With(1)); err != nil { // it has no handler
 		t.Fatal(err)
 	}
 	r := &recorder{TB: t}

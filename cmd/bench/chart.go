@@ -97,7 +97,7 @@ func chart(own []summary) (*plot.Plot, error) {
 	for _, l := range labels {
 		longest = max(longest, len(l))
 	}
-	// Whoever shows the chart may have a font that is wider than the one that
+	// The viewer may use a font that is wider than the one that
 	// the labels were measured with.
 	p.Y.Padding = vg.Points(4 + 1.5*float64(longest))
 	return p, nil

@@ -13,9 +13,9 @@
 // it is built; -h lists the others.
 //
 // Each driver is measured in a program of its own, which bench builds with the
-// Go tool and starts anew for each run. Runs of the drivers alternate, so that
+// Go tool and starts once for each run. Runs of the drivers alternate, so that
 // what else the machine does hits all alike. A share of the limit is taken of
-// a reference that runs beside each run, first in every second round.
+// a reference that runs with each run, first in every second round.
 //
 // In all of them the library is used as its users do, at its defaults. Jobs
 // that were lost or ran twice are counted in every run.

@@ -11,7 +11,7 @@ import (
 type result struct {
 	combination
 	child.Result
-	limit float64 // jobs per second of the reference beside it; 0 is none
+	limit float64 // jobs per second of the reference run; 0 is none
 }
 
 func (r result) jobsPerS() float64 { return float64(r.Jobs) / r.Seconds }

@@ -144,7 +144,7 @@ func (s *session) run(ctx context.Context) error {
 }
 
 // compare runs a combination once and, where there is one, its reference
-// beside it: in every second round it goes first.
+// with it: in every second round the reference goes first.
 func (s *session) compare(
 	ctx context.Context, program, dir string, c combination, referenceFirst bool,
 ) (results []result, err error) {

@@ -219,7 +219,7 @@ func (s *session) conditions() []string {
 	return lines
 }
 
-// advice returns which driver of SQLite is fastest in what: whoever has the
+// advice returns which driver of SQLite is fastest in what: a reader with the
 // choice between a file and a server makes it for other reasons.
 func (s *session) advice() (lines []string) {
 	sums := s.summaries()

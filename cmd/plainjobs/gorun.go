@@ -95,7 +95,7 @@ func run(pkg string, args []string) error {
 	return become(binary, args)
 }
 
-// cached returns where the program of a package is kept: nobody outlives it to
+// cached returns where the program of a package is kept: no process outlives it to
 // remove it.
 func cached(pkg string) (string, error) {
 	here, err := os.Getwd()

@@ -236,12 +236,12 @@ func TestDatabase(t *testing.T) {
 }
 
 // A file that may only be read is refused. To the superuser every file may be
-// written, so the program becomes somebody else where it can.
+// written, so the program changes its user where it can.
 func TestReadOnly(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("file modes do not bind on Windows")
 	}
-	dir, err := os.MkdirTemp("", "plainjobs") //nolint:usetesting // t.TempDir is below a directory that nobody else may enter
+	dir, err := os.MkdirTemp("", "plainjobs") //nolint:usetesting // t.TempDir is below a directory that other users may not enter
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,7 +320,7 @@ func TestGoRun(t *testing.T) {
 		}
 	}
 	if runtime.GOOS == "windows" {
-		return // nobody can ask a process to end there
+		return // no signal asks a process to end there
 	}
 	// Who asks it to end asks the program.
 	began := make(chan *exec.Cmd, 1)

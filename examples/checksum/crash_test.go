@@ -71,7 +71,7 @@ func lastChances(t *testing.T, store *sqlite.Backend) (ids []int64) {
 	for _, j := range page.Jobs {
 		crashes := j.Crashes
 		if j.State == backend.Running && j.Suspect {
-			crashes++ // nobody has counted its last one
+			crashes++ // its last crash is not counted
 		}
 		if crashes >= backend.MaxCrashes-1 && !j.State.Terminal() {
 			ids = append(ids, j.ID)

@@ -111,7 +111,7 @@ func TestForbidden(t *testing.T) {
 }
 
 // TestCrasher has a job that was the death of its worker twice, and of another
-// one just now: nobody runs it again, and the program ends.
+// one just now: it does not run again, and the program ends.
 func TestCrasher(t *testing.T) {
 	forDrivers(t, func(t *testing.T, driver string) {
 		tr := newTree(t)

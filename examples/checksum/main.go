@@ -6,7 +6,7 @@
 // With -db the file is kept, and so is the work: killed at any moment and
 // started again with the same -db, the program continues, and several copies
 // of it on one -db share the work. A file that has a sum is not read again, and
-// one that failed is tried anew by the next start. With -out the sums are
+// the next start retries one that failed. With -out the sums are
 // written as "sha256sum -c" reads them.
 //
 // What it shows, and where:

@@ -115,7 +115,7 @@ func forDrivers(t *testing.T, test func(t *testing.T, driver string)) {
 	}
 }
 
-// openDB opens a database of the program's beside it.
+// openDB opens a database of the program while it runs.
 func openDB(t *testing.T, driver, path string) *sql.DB {
 	t.Helper()
 	db, err := drivers[driver].open(path)

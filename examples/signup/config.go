@@ -51,7 +51,7 @@ func (a *app) base() (string, error) {
 	case err != nil:
 		return "", cli.Usage(fmt.Errorf("--addr: %w", err))
 	case port == "0":
-		return "", cli.Usage(errors.New("--addr has a port that nobody knows before it serves: give --url for the links in mails"))
+		return "", cli.Usage(errors.New("--addr has a port that is not known before the server starts: give --url for the links in mails"))
 	case host == "" || ip.IsUnspecified():
 		host = "localhost" // where it listens everywhere
 	}

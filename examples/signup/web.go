@@ -77,7 +77,7 @@ func (a *app) handler() http.Handler {
 	mux.HandleFunc("POST /resend", func(w http.ResponseWriter, r *http.Request) {
 		err := a.contacts.Resend(r.Context(), r.PostFormValue("email"))
 		if errors.Is(err, contacts.ErrUnknown) {
-			err = nil // nobody's business
+			err = nil // do not reveal it
 		}
 		a.answer(w, r, err, "If you have signed up, a mail is on its way.")
 	})

@@ -1,4 +1,4 @@
-// Twofiles keeps its queue in a file beside the application's database:
+// Twofiles keeps its queue in a file next to the application's database:
 //
 //	go run ./examples/twofiles order 3
 //	go run ./examples/twofiles work --drain

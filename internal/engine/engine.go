@@ -123,7 +123,7 @@ func (q *Queue) Handler(d *Definition) Run {
 func (q *Queue) put(d *Definition, run Run) {
 	handlers := map[*Definition]Run{}
 	if old := q.handlers.Load(); old != nil {
-		handlers = maps.Clone(*old) // somebody may be reading it
+		handlers = maps.Clone(*old) // readers may have the old map
 	}
 	handlers[d] = run
 	q.handlers.Store(&handlers)

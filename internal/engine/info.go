@@ -41,7 +41,7 @@ func InfoOf(ctx context.Context) *Info {
 }
 
 // A Context is a handler's context. It knows its job, and becomes a context
-// that can end only when somebody asks for more: most handlers do not, and
+// that ends only when a handler asks for it: most do not, and
 // making and ending one costs more than they do.
 type Context struct {
 	Info Info

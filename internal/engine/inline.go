@@ -14,7 +14,7 @@ import (
 
 // An Inline is a backend for tests that runs jobs when they are pushed.
 // Pushing returns the error of the run. Jobs for later, and those pushed in a
-// transaction, whose commit nobody can see, are only recorded.
+// transaction, whose commit is not visible, are only recorded.
 type Inline struct {
 	Queue *Queue
 	// Keep has jobs recorded. Without it nothing is remembered, no job for
@@ -254,7 +254,7 @@ func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) error {
 	}
 	f := Judge(d, job, err, false)
 	if f.Ending == backend.EndRetry && !retries {
-		f.Ending = backend.EndFailed // the caller hears of it, and nobody would retry
+		f.Ending = backend.EndFailed // the caller gets the error, and nothing would retry
 	}
 	s.end(j, &f, nil)
 	if f.Ending == backend.EndSnooze || f.Ending == backend.EndRetry {

@@ -21,8 +21,8 @@ var busyTest = &Test{
 }
 
 // ownLimit is the shortest time after which a call gives up by its own rules:
-// a third of the default lease, or 10 s without a deadline. Whoever gives up
-// before has let somebody see that the file was busy.
+// a third of the default lease, or 10 s without a deadline. A call that gives up
+// earlier has shown its caller that the file was busy.
 const ownLimit = 9500 * time.Millisecond
 
 func busy(ctx context.Context, c Config) (Result, error) {

@@ -63,7 +63,7 @@ func corrupt(ctx context.Context, c Config) (Result, error) {
 	r.result.add("detected", k.detected)
 	r.result.add("right", k.right)
 	// SQLite has no checksums in its pages: that a payload is another one
-	// now, or a row is gone, nobody can tell.
+	// now, or a row is gone, cannot be told.
 	r.result.add("altered_unseen", k.altered)
 	r.result.must("panics", k.panics)
 	r.result.must("hangs", k.hangs)

@@ -141,7 +141,7 @@ func (f *filling) round(ctx context.Context, way string) error {
 			return err
 		}
 		defer func() {
-			_ = each(r.all, (*process).kill) // nobody may have it open
+			_ = each(r.all, (*process).kill) // no process may have it open
 			_ = unmount(small)
 		}()
 		r.path = filepath.Join(small, "jobs.db")

@@ -250,7 +250,7 @@ func (h *handling) judgement(ctx context.Context) error {
 			innocents++
 			if fault := h.unfair(f.history, f.jobs, id); fault != "" {
 				wrong++
-				r.faultf("job %d, which kills nobody, is failed: %s", id, fault)
+				r.faultf("job %d, which is harmless, is failed: %s", id, fault)
 			}
 		case !is:
 			good++
@@ -293,9 +293,9 @@ func (h *handling) judgement(ctx context.Context) error {
 	return nil
 }
 
-// unfair says why a job that kills nobody was not to be failed. Where one job in
-// eleven kills, a suspect may have one that does so for the first time beside it,
-// three times in turn, and nobody can tell which it was.
+// unfair says why a harmless job must not be failed. Where one job in
+// eleven kills, a suspect may run with one that kills for the first time,
+// three times in a row, and it cannot be told which one killed.
 func (h *handling) unfair(f *history, jobs map[int64]child.Job, id int64) string {
 	deaths := f.deaths(id)
 	for _, as := range deaths {

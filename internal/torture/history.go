@@ -213,7 +213,7 @@ func (r *run) handedBack() bool {
 	return r.accepted && (r.ending == "release" || r.ending == "snooze")
 }
 
-// ousted reports whether somebody claimed the job after this lease was given.
+// ousted reports whether another worker claimed the job after this lease was given.
 func (r *run) ousted(runs []*run) bool {
 	return slices.ContainsFunc(runs, func(other *run) bool { return other.asked > r.claimed })
 }
@@ -230,7 +230,7 @@ type verdict struct {
 	crashed                         int // jobs failed as the only suspects of workers that died
 	failed                          int // jobs failed by their handlers
 	superseded                      int // jobs that were to wait again when another had their key
-	strangers                       int // jobs that nobody was told of
+	strangers                       int // jobs whose push was never acknowledged
 	maxAttempt                      int
 	done                            int
 }

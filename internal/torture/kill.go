@@ -22,16 +22,16 @@ const (
 	killProcesses   = 4
 	killConcurrency = 8
 	// shortLease makes the jobs of the dead come back soon, and can still be
-	// kept on a busy machine: workers that beat late judge nobody.
+	// kept on a busy machine: workers with late heartbeats judge no other.
 	shortLease = 2 * time.Second
 	// massacre is after how many kills all processes die at once, so that the
-	// next one finds a log that nobody has open.
+	// next one finds a log that no process has open.
 	massacre = 150
 	// freezing is after how many kills a worker is frozen instead.
 	freezing = 20
 	// reign is how long one of the workers is spared. Who is killed before it
-	// has been steady for a while judges nobody, so that without an elder
-	// there would be no reaping, and nobody to take a frozen worker's jobs.
+	// has been stable for a while judges no other, so that without an old worker
+	// a frozen worker's jobs would not be reaped.
 	reign = 4 * time.Second
 	// spared is how long who was frozen lives on at least, with leases that it
 	// has lost.

@@ -17,5 +17,5 @@ func mountSmall(dir string, n int) error {
 	return nil
 }
 
-// unmount lets go of it even if somebody has a file open there.
+// unmount detaches it even if a process has a file open there.
 func unmount(dir string) error { return syscall.Unmount(dir, syscall.MNT_DETACH) }

@@ -128,7 +128,7 @@ func (r *rig) crashAt(ctx context.Context, at string) (reached bool, faults []st
 		sub.result.faultf("%d jobs are failed", v.crashed+v.failed)
 	}
 	if v.strangers > scriptOpen {
-		sub.result.faultf("%d jobs are there that nobody was told of", v.strangers)
+		sub.result.faultf("%d jobs exist whose push was never acknowledged", v.strangers)
 	}
 	sub.judgeTick(schedules.Schedules, v.ending)
 	return reached, sub.result.Faults, nil
@@ -155,7 +155,7 @@ func (r *rig) judgeTick(schedules []child.Schedule, e ending) {
 	for _, j := range e.jobs {
 		there[j.N] = true
 	}
-	// The last one cannot have been pruned: nobody does that any more.
+	// The last one cannot have been pruned: nothing prunes any more.
 	last := child.ScriptTicks + told
 	if untold := taken - told; untold < 0 || untold > 1 || untold == 1 != there[last] {
 		r.result.faultf("the schedule has had %d ticks, %d were told of, and of the next the job is there: %v", taken, told, there[last])

@@ -32,7 +32,7 @@ type rescuing struct {
 	*rig
 	killing *killing // what it shares with kill
 	holds   chan hold
-	took    [2][]time.Duration // beside nothing, and beside other work
+	took    [2][]time.Duration // on an idle system, and under load
 	last    int64              // the job of the last kill
 }
 
@@ -131,7 +131,7 @@ func (s *rescuing) one(ctx context.Context) error {
 	return s.respawn(ctx, slices.Index(k.workers, holder.p))
 }
 
-// held waits until somebody runs a held job.
+// held waits until a worker runs a held job.
 func (s *rescuing) held(ctx context.Context, which func(id int64) bool) (hold, error) {
 	limit := time.After(patience)
 	for {
@@ -143,7 +143,7 @@ func (s *rescuing) held(ctx context.Context, which func(id int64) bool) (hold, e
 		case <-ctx.Done():
 			return hold{}, ctx.Err()
 		case <-limit:
-			return hold{}, fmt.Errorf("nobody runs the job after %v", patience)
+			return hold{}, fmt.Errorf("no worker runs the job after %v", patience)
 		}
 	}
 }
@@ -169,7 +169,7 @@ func (s *rescuing) judgement(ctx context.Context) error {
 	return nil
 }
 
-// report prints how long rescues took. The short form is run beside other tests,
+// report prints how long rescues took. The short form runs with other tests,
 // so that their time says nothing there.
 func (s *rescuing) report(how string, took []time.Duration) {
 	if len(took) == 0 {

@@ -113,7 +113,7 @@ func (s *snapping) one(ctx context.Context) error {
 	s.snaps++
 	safe := int(sub.acks.wal)
 	if len(log) < 32 || safe > len(log) || binary.BigEndian.Uint32(log[12:]) != 0 {
-		s.skip++ // the log has begun anew, so that its size says nothing
+		s.skip++ // the log was reset, so its size says nothing
 		return nil
 	}
 	s.acknowledged += len(sub.acks.ids)

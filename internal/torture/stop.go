@@ -33,7 +33,7 @@ type stopping struct {
 	stops, second int
 	late, left    int
 	longest       time.Duration
-	dirty         bool // somebody was not let end in good order
+	dirty         bool // a process was killed instead of stopped
 }
 
 func stop(ctx context.Context, c Config) (Result, error) {

@@ -223,7 +223,7 @@ func (m *mover) copyPages(ctx context.Context) error {
 		}
 		for i := range page.Jobs {
 			if r := &page.Jobs[i]; r.State == backend.Running {
-				return fmt.Errorf("%w: job %d runs although the queue is paused: somebody has resumed it; move again", backend.ErrUnavailable, r.ID)
+				return fmt.Errorf("%w: job %d runs although the queue is paused: it was resumed; move again", backend.ErrUnavailable, r.ID)
 			}
 		}
 		result, err := m.target.Import(ctx, page)

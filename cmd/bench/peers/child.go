@@ -68,7 +68,7 @@ func serve(in io.Reader, out io.Writer) error {
 		return err
 	}
 	// The parent holds the pipe open for as long as it wants the result.
-	// When it is gone, however it ended, nobody does.
+	// Closing it, however the parent ended, stops the child.
 	go func() {
 		_, _ = io.Copy(io.Discard, in)
 		os.Exit(1)

@@ -9,7 +9,7 @@
 // Every run is a child process with one library and a store of its own. Runs
 // of the libraries alternate, so that what else the machine does hits all
 // alike. What is measured, and each library's settings with their reasons, are
-// in the README beside this file.
+// in the README in this folder.
 //
 // The exit status is 1 if a run failed, plainjobs lost a job or a library that
 // was asked for by name cannot run, and 2 if the arguments are wrong.

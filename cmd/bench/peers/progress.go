@@ -10,7 +10,7 @@ import (
 
 // A progress is a line on a terminal that says what is going on.
 type progress struct {
-	out io.Writer // nil: nobody looks
+	out io.Writer // nil: no progress
 }
 
 func newProgress(out io.Writer) progress {

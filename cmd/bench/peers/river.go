@@ -53,7 +53,7 @@ var riverOnPostgres = &library{
 // The settings of River's own benchmark, the command "river bench": they are
 // several times quicker than its defaults of 100 ms and 1 s. But an insert
 // notifies as often as the cooldown allows, so that with the default, more are
-// inserted where nobody fetches.
+// inserted into a queue that no client fetches from.
 const (
 	riverWorkers  = 2000
 	riverCooldown = 2 * time.Millisecond

@@ -28,7 +28,7 @@ func measure(ctx context.Context, l *library, o order) (r result, err error) {
 // The clock runs from the call that starts the worker until the store, which
 // is asked each ms once all handlers were called, has no job left that is not
 // done. So it holds the worker's start and the last completion, but not its
-// leave, which some libraries take seconds for, and nobody waits for.
+// leave, which some libraries take seconds for, and no user waits for.
 func runDrain(ctx context.Context, l *library, o order) (r result, err error) {
 	counts := newTally(o.Jobs)
 	p, err := l.open(ctx, o, counts.handle)

@@ -1,5 +1,5 @@
-// Package kubernetes tests the manifests beside it. It is a module of its own,
-// so that nobody who uses the library inherits the types of Kubernetes.
+// Package kubernetes tests the manifests in this folder. It is a module of its own,
+// so that users of the library do not inherit the types of Kubernetes.
 package kubernetes
 
 import (

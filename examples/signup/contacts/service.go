@@ -29,7 +29,7 @@ type Service struct {
 var (
 	// ErrAddress is returned for what is no address of a mail box.
 	ErrAddress = errors.New("that is no address")
-	// ErrUnknown is returned if nobody on the list has the address or token.
+	// ErrUnknown is returned if no contact has the address or token.
 	ErrUnknown = errors.New("unknown")
 )
 
@@ -47,8 +47,8 @@ func (s *Service) Migrate(ctx context.Context) error {
 }
 
 // Create stores a contact and, in the same transaction, the job that asks for
-// its confirmation: there is never one without the other. Somebody who is on
-// the list already is not told so, as that is nobody's business who asks.
+// its confirmation: there is never one without the other. It does not reveal
+// whether an address is on the list already.
 func (s *Service) Create(ctx context.Context, email string) error {
 	address, err := mail.ParseAddress(email)
 	if err != nil || len(address.Address) > 200 {
@@ -74,7 +74,7 @@ func (s *Service) Create(ctx context.Context, email string) error {
 	return tx.Commit()
 }
 
-// Resend asks once more for the confirmation of somebody who did not get the
+// Resend sends the request for confirmation again to a contact who did not get the
 // mail. It uses the queue of the context, which in a test runs the job at once.
 func (s *Service) Resend(ctx context.Context, email string) error {
 	contact, err := s.find(ctx, `email = ?`, email)
@@ -85,7 +85,7 @@ func (s *Service) Resend(ctx context.Context, email string) error {
 	return err
 }
 
-// Confirm notes that somebody followed the link with a token.
+// Confirm marks the contact with a token as confirmed.
 func (s *Service) Confirm(ctx context.Context, token string) (schema.Contact, error) {
 	_, err := s.DB.ExecContext(ctx, `UPDATE contacts SET confirmed_at = ? WHERE token = ? AND confirmed_at = 0`, time.Now().UnixMicro(), token)
 	if err != nil {

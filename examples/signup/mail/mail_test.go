@@ -43,7 +43,7 @@ func TestEncode(t *testing.T) {
 	}
 }
 
-// A server that does not answer holds nobody up whose context ends.
+// A server that does not answer blocks no call past the end of its context.
 func TestSilentServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

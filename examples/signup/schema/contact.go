@@ -4,10 +4,10 @@ package schema
 
 import "time"
 
-// A Contact is somebody on the list.
+// A Contact is a person on the list.
 type Contact struct {
 	Email string `json:"email"`
-	Token string `json:"token"` // proves that somebody got the mail
+	Token string `json:"token"` // proves that the mail arrived
 
 	CreatedAt time.Time `json:"created_at"`
 	// SentAt is when the mail was sent, ConfirmedAt when its link was

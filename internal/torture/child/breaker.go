@@ -10,7 +10,7 @@ import (
 var errBroken = errors.New("injected: the statement failed")
 
 // A breaker is a hook that has statements fail: any of them before it is
-// executed, and a commit when it went through, so that nobody knows.
+// executed, and a commit when it went through, so that the result is unknown.
 type breaker struct {
 	mu     sync.Mutex
 	random *rand.Rand

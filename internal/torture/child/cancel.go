@@ -19,7 +19,7 @@ import (
 
 // A Sweep is what came of cancelling a method at each of its driver calls.
 type Sweep struct {
-	Calls  int // to the driver, of the method when nobody cancels
+	Calls  int // to the driver, of the method without a cancellation
 	Runs   int
 	Nils   int // that succeeded all the same
 	Errors int
@@ -551,7 +551,7 @@ func (b *bench) healthy() error {
 	}
 	nobody := backend.Worker{ID: 12345, Lease: time.Hour}
 	if _, err := b.store.Beat(ctx, backend.BeatRequest{Worker: nobody}); !errors.Is(err, backend.ErrWorkerGone) {
-		return fmt.Errorf("writing afterwards: %w, want that nobody is not registered", err)
+		return fmt.Errorf("writing afterwards: %w, want ErrWorkerGone", err)
 	}
 	if b.lent {
 		return nil

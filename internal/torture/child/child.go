@@ -263,7 +263,7 @@ func (c *child) say(r Reply) {
 	err := c.out.Encode(r)
 	c.mu.Unlock()
 	if err != nil {
-		os.Exit(1) // nobody listens
+		os.Exit(1) // the parent is gone
 	}
 }
 

@@ -22,7 +22,7 @@ type Disk interface {
 	// was not truncated since: what is in it may not be on the disk,
 	// whatever later syncs say.
 	Distrusted() bool
-	// Trust forgets that: of a sync of somebody else, which the store
+	// Trust forgets that: of a sync by another connection, which the store
 	// cannot know of.
 	Trust()
 }

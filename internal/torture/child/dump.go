@@ -8,7 +8,7 @@ import (
 )
 
 // dump returns all rows of all tables, in which tokens are told apart only by
-// whether somebody holds them: they are random.
+// whether they are held: they are random.
 func (b *bench) dump() (string, error) {
 	ctx := context.Background()
 	var tables []string

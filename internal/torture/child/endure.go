@@ -219,7 +219,7 @@ func (e *endurer) work(ctx context.Context) {
 }
 
 // recover is with a disk that works: the store must too, without being opened
-// anew.
+// again.
 func (e *endurer) recover(ctx context.Context) {
 	began := time.Now()
 	kinds := e.Kinds

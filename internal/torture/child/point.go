@@ -10,7 +10,7 @@ import (
 // Points are where a child may kill itself: a transaction of an operation is
 // begun, written (and not committed), or committed; a statement is about to be
 // executed; a handler has returned and its job is not completed; a completion
-// was answered and nobody has heard of it.
+// was answered and the answer has not arrived.
 func Points() []string {
 	points := []string{"statement", "handler.returned", "complete.answered"}
 	for _, op := range []string{"migrate", "push", "claim", "beat", "progress", "complete", "fail", "operate", "define", "tick", "leave", "reap", "prune"} {

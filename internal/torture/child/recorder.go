@@ -129,7 +129,7 @@ func (r *recorder) settle(
 	return lost, err
 }
 
-// forget forgets claims that are settled. A job may have been claimed anew.
+// forget forgets claims that are settled. A job may have been claimed again.
 func (r *recorder) forget(tokens []int64) {
 	settled := map[int64]bool{}
 	for _, token := range tokens {
@@ -177,7 +177,7 @@ func (r *recorder) mourn(c claim) {
 }
 
 // lost reports whether a worker has a job no more. A worker that has not heard of the
-// store for as long as its leases hold gives them up, and nobody else need have taken
+// store for as long as its leases hold gives them up, and no other worker need have claimed
 // them: then they are good.
 func (r *recorder) lost(id, worker int64) (bool, error) {
 	info, err := r.Get(context.Background(), id)

@@ -233,7 +233,7 @@ func check(ctx context.Context, conn *sql.Conn) (string, error) {
 	return text, err
 }
 
-// lock holds the database as nobody should.
+// lock holds the write lock for too long, on purpose.
 func (s *server) lock(ctx context.Context, conn *sql.Conn, d time.Duration) error {
 	for {
 		_, err := conn.ExecContext(ctx, "BEGIN EXCLUSIVE")
@@ -255,7 +255,7 @@ func (s *server) lock(ctx context.Context, conn *sql.Conn, d time.Duration) erro
 // checkpoint makes checkpoints for a while and returns how many went through,
 // and how many pages they moved.
 func checkpoint(ctx context.Context, conn *sql.Conn, mode string, d time.Duration) (n, frames int64, err error) {
-	// They wait for nobody, so that there are many.
+	// They do not wait, so that there are many.
 	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout=5"); err != nil {
 		return 0, 0, err
 	}

@@ -55,7 +55,7 @@ func (l Lock) options() []plainjobs.UniqueOption {
 	return nil
 }
 
-// A Deed is what a handler does beside taking its time.
+// A Deed is what a handler does after its time has passed.
 type Deed string
 
 // The deeds.
@@ -64,7 +64,7 @@ const (
 	DeedPanicNil Deed = "panicnil"
 	DeedGoexit   Deed = "goexit"
 	DeedExit     Deed = "exit"     // ends the process
-	DeedNilDeref Deed = "nilderef" // in a goroutine of its own, where nobody recovers
+	DeedNilDeref Deed = "nilderef" // in a goroutine without recover
 	DeedIgnore   Deed = "ignore"   // its context
 	DeedDeaf     Deed = "deaf"     // never returns
 	DeedHuge     Deed = "huge"     // an error of 8 MiB

@@ -28,7 +28,7 @@ func ScheduleName(number int) string { return fmt.Sprintf("torture/tick-%02d", n
 var ticking = func() (jobs []*plainjobs.Job[time.Time]) {
 	for i := range Schedules {
 		jobs = append(jobs, plainjobs.Every(ScheduleName(i), Interval(i),
-			func(context.Context, time.Time) error { return errors.New("nobody has bound this job") }, plainjobs.CatchUp(1000)))
+			func(context.Context, time.Time) error { return errors.New("this job has no handler here") }, plainjobs.CatchUp(1000)))
 	}
 	return jobs
 }()

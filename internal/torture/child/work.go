@@ -85,7 +85,7 @@ func (h *handler) run(ctx context.Context, t Task) error {
 	info, _ := plainjobs.FromContext(ctx)
 	claim := h.claim(info.ID)
 	h.one(NoteStarted, fmt.Sprintf("%d %d %d", claim.Token, info.ID, info.Attempt))
-	outcome := OutcomeFail // of whoever does not return
+	outcome := OutcomeFail // if the handler does not return
 	ended := false
 	end := func() {
 		if !ended {

@@ -47,7 +47,7 @@ type held struct {
 	ending    backend.Ending
 }
 
-// A claim is what is checked of claims beside their jobs.
+// A claim is what is checked of a claim, apart from its jobs.
 type claim struct {
 	call, ret int64
 	worker    int64
@@ -116,7 +116,7 @@ func (c *client) push(ctx context.Context) {
 
 // abandon makes the client another worker. What it held it holds no more, in
 // its own eyes: a claim that returns a suspect must be the only one of its
-// worker, or nobody can tell what its death means.
+// worker, or the effect of its death is unknown.
 func (c *client) abandon() {
 	c.over = append(c.over, c.held...)
 	c.held = nil
@@ -299,7 +299,7 @@ func (c *client) read(ctx context.Context) {
 	}
 }
 
-// readAll looks at all jobs when nobody does anything any more.
+// readAll reads all jobs when all clients have stopped.
 func (r *run) readAll(ctx context.Context, h *history) error {
 	call := r.now()
 	for before := int64(0); ; {

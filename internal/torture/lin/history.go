@@ -139,7 +139,7 @@ func (l *line) concerns(o *op) bool {
 	})
 }
 
-// findPush adds the push of a job whose ID nobody was told.
+// findPush adds the push of a job whose ID was not returned.
 func (l *line) findPush(pushes map[int64]*op, r *Report) {
 	number := int64(0)
 	for _, o := range l.ops {

@@ -22,6 +22,6 @@ func TestClaimAskedBeforePush(t *testing.T) {
 	}
 	h.ops[4].lost = true
 	if r := h.judge(); r.Illegal != 1 {
-		t.Errorf("a lease that nobody took was lost, and illegal is %d", r.Illegal)
+		t.Errorf("a lease that no worker took was lost, and illegal is %d", r.Illegal)
 	}
 }

@@ -30,7 +30,7 @@ type Config struct {
 	Seed uint64
 	// Ops is how many operations there are at least, of one job each.
 	Ops int
-	// Name of the jobs, which nobody else may use.
+	// Name of the jobs, which no other client of the store may use.
 	Name string
 	// Settled is called when the clients are done and before all jobs are
 	// looked at; nil does nothing.

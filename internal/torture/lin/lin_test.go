@@ -49,7 +49,7 @@ func TestFaulty(t *testing.T) {
 	}
 }
 
-// An unfenced store settles the run that a job is in, whoever asks.
+// An unfenced store settles a job's current run for any lease.
 type unfenced struct {
 	*memory.Backend
 	mu     sync.Mutex

@@ -32,7 +32,7 @@ const (
 type op struct {
 	kind      kind
 	id        int64
-	number    int64 // of the job, by which a push is found whose ID nobody knows
+	number    int64 // of the job, which finds a push whose ID is unknown
 	worker    int64
 	workers   []int64 // that were reaped or have left
 	token     int64
@@ -136,13 +136,13 @@ func (s *job) claim(o *op) bool {
 	}
 	token := o.token
 	if o.unknown {
-		token = -1 // of a lease that nobody has
+		token = -1 // of a lease that no worker has
 	}
 	s.Start(o.worker, token)
 	return true
 }
 
-// ends reports whether the job has ended when o is answered: nobody takes it out
+// ends reports whether the job has ended when o is answered: nothing takes it out
 // of that.
 func (o *op) ends() bool {
 	switch o.kind {

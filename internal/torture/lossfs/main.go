@@ -7,7 +7,7 @@
 // answers each, all as JSON values. An image is what may be found after a power
 // cut at that moment. When its input ends it lets go of the mount point.
 //
-// It needs Linux, root and /dev/fuse, and is a module of its own so that nobody
+// It needs Linux, root and /dev/fuse, and is a module of its own so that no user of the library
 // who uses plainjobs has FUSE among their dependencies.
 package main
 
@@ -40,7 +40,7 @@ func main() {
 
 func run(mountpoint string, in io.Reader, out io.Writer) error {
 	root := &dir{files: map[string]*file{}}
-	// Nobody but the kernel changes anything, so that it may remember.
+	// Only the kernel changes anything, so that it may remember.
 	long := time.Hour
 	server, err := fs.Mount(mountpoint, root, &fs.Options{
 		EntryTimeout: &long, AttrTimeout: &long,
@@ -50,7 +50,7 @@ func run(mountpoint string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	defer func() {
-		if server.Unmount() != nil { // somebody has a file open
+		if server.Unmount() != nil { // a process has a file open
 			_ = syscall.Unmount(mountpoint, syscall.MNT_DETACH)
 		}
 	}()

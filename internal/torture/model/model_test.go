@@ -140,7 +140,7 @@ func TestFlawed(t *testing.T) {
 		"a claim is within its caps":          {claim: func(r *backend.ClaimRequest) { r.Caps = nil }},
 		"limited jobs are not kept":           {claim: func(r *backend.ClaimRequest) { r.Ahead = 0 }},
 		"suspects are claimed by request":     {claim: func(r *backend.ClaimRequest) { r.Suspects = true }},
-		"who was stalled judges nobody":       {reap: func(r *backend.ReapRequest) { r.Steady = 0 }},
+		"a stalled worker judges no other":    {reap: func(r *backend.ReapRequest) { r.Steady = 0 }},
 		"a key is kept for its time":          {push: func(j *backend.NewJob) { j.Unique.For = 0 }},
 		"jobs of a serial key wait":           {push: func(j *backend.NewJob) { j.Serial = "" }},
 		"a queue may be full":                 {push: func(j *backend.NewJob) { j.MaxPending = 0 }},

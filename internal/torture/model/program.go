@@ -140,7 +140,7 @@ func setFlag(t TB, name, value string) {
 //
 //   - The clock stands still but for steps of ten seconds and more. Rates are by
 //     spans that no such step ends within a hundredth of.
-//   - Which of the jobs that are due or have expired a claim moves, beside those
+//   - Which of the jobs that are due or have expired a claim moves, in addition to those
 //     that it returns, is a store's choice; so a claim is followed by a reaping
 //     if there are any. Before one, too, if ending them might let others go.
 //   - No limit that bounds the work of a call is reached, but for those of claims

@@ -34,7 +34,7 @@ type work struct {
 
 const maxAttempts = 6
 
-func unbound(context.Context, time.Time) error { return errors.New("nobody has bound this job") }
+func unbound(context.Context, time.Time) error { return errors.New("this job has no handler here") }
 
 var (
 	worked  = plainjobs.Declare[work]("sim/work", plainjobs.MaxAttempts(maxAttempts))

@@ -12,13 +12,13 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// backlog is what a claim costs beside many jobs in one state. The jobs are
+// backlog measures a claim while many jobs are in one state. The jobs are
 // stored by the library, and finished ones have been claimed and completed by
 // it; "mixed" are pending ones of many priorities, "blocked" ones wait for a
 // thousand serial keys.
 var backlog = &Scenario{
 	Name:     "backlog",
-	About:    "the time of a claim beside 10 thousand, 1 million (-long: 10 million) jobs in each state",
+	About:    "the time of a claim while 10 thousand and 1 million (-long: 10 million) jobs are in each state",
 	Jobs:     jobs(1_000_000),
 	On:       SQLite,
 	Latency:  "of a claim of 16 jobs",
@@ -131,7 +131,7 @@ func (b *backlogStore) grow(ctx context.Context, kind string, n int) (err error)
 	return b.offer(ctx)
 }
 
-// offer has something to claim beside the others.
+// offer pushes the jobs to claim, in addition to the others.
 func (b *backlogStore) offer(ctx context.Context) error {
 	if b.ready {
 		return nil

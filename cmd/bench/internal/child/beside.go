@@ -10,7 +10,7 @@ import (
 // all at once.
 var beside = &Scenario{
 	Name:     "beside",
-	About:    "the time of a claim beside nothing, and beside 1 million scheduled, 100 thousand blocked and 1 million finished jobs",
+	About:    "the time of a claim in an empty store, and in one with 1 million scheduled, 100 thousand blocked and 1 million finished jobs",
 	Jobs:     jobs(1_000_000),
 	On:       SQLite,
 	Latency:  "of a claim of 100 jobs",

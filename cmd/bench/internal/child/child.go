@@ -1,6 +1,6 @@
 // Package child is what the programs have in common that measure one driver
 // each. Two of the drivers cannot be linked into one program, so every driver
-// has its own, and cmd/bench starts it anew for each run.
+// has its own, and cmd/bench starts a new process for each run.
 //
 // A scenario is one small file here: it declares itself and lists itself in
 // [Scenarios].
@@ -108,7 +108,7 @@ func serve(d Driver, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("unknown scenario %q", o.Scenario)
 	}
 	// The parent holds the pipe open for as long as it wants the result.
-	// When it is gone, however it ended, nobody does.
+	// Closing it, however the parent ended, stops the child.
 	go func() {
 		_, _ = io.Copy(io.Discard, in)
 		os.Exit(1)

@@ -14,7 +14,7 @@ import (
 
 var errFail = errors.New("one in ten fails")
 
-// fail is drain with failures. Each is logged, as it is by default, to nobody.
+// fail is drain with failures. Each is logged, as by default, to a discarding logger.
 var fail = &Scenario{
 	Name:     "fail",
 	About:    "drain where the first run of one job in ten fails, which is retried at once",

@@ -20,7 +20,7 @@ import (
 //
 // In a transaction, of the application's in another process, the library sees
 // the push, but not the commit that follows. A foreign commit is one that it
-// cannot expect: it comes so late after the push that nobody counts on it.
+// cannot expect: it comes so late after the push that the worker no longer expects it.
 //
 // Latencies count from the return of what committed. A handler that starts
 // before that, as happens within a process, has waited for nothing.
@@ -95,7 +95,7 @@ var idle = &Scenario{
 			if c.op == "late" {
 				n = min(n, 20)
 			}
-			// Long enough that whoever looks at intervals is met at any
+			// Long enough to meet a worker that polls at any
 			// point of them.
 			err := add(c.name, 150*time.Millisecond, func(index int) (int64, error) {
 				r, err := h.ask(c.op, index)
@@ -198,7 +198,7 @@ func (p *pickups) measure(
 	return r, nil
 }
 
-// unexpected is when nobody counts on the commit of a transaction any more that
+// unexpected is when a worker no longer expects the commit of a transaction that
 // has pushed.
 const unexpected = 400 * time.Millisecond
 

@@ -60,8 +60,8 @@ var (
 
 // limit is how fast a drain can be on a driver: a fixed loop over
 // database/sql, without a library, on one connection. Each of its transactions
-// completes what the one before has claimed and claims as many anew. There is
-// nobody to share with, no lease, no handler but a count, no clock but one
+// completes what the one before has claimed and claims as many again. There is
+// no other process, no lease, no handler but a count, no clock but one
 // look a transaction.
 var limit = &Scenario{
 	Name:     "limit",
