@@ -1,11 +1,17 @@
 package worker
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
 // maxUnsettled is how many runs may have ended and not been stored. At it,
@@ -18,21 +24,31 @@ const settleWait = 10 * time.Second
 
 // A settler stores how runs ended. What comes while it writes is the next
 // batch: there is no timer, and an idle one writes at once.
+//
+// When the store refuses a batch, the settler tries a smaller part of it, and a
+// larger one after each success, so that what the store takes is stored. An end
+// that is refused alone is set apart, and holds up no other.
 type settler struct {
 	s    *session
 	done chan struct{} // closed when loop has returned
 
 	// The session's mu guards these.
-	some    sync.Cond // entries came, or closed
+	some    sync.Cond // entries came, or closed, or it is time for one that is set apart
 	room    sync.Cond // entries went
 	entries []entry
-	writing int
+	writing int  // how many loop has
 	open    bool // no bound any more: the worker stops
 	closing bool
 	giveUp  context.Context // ends settleWait after close
 	quit    context.CancelFunc
 
-	completions []backend.Completion // of loop, to be used again
+	// These are loop's.
+	ready       []entry
+	apart       []*apart
+	over        []entry // to be forgotten
+	size        int     // of the next batch, at most
+	pause       *pause
+	completions []backend.Completion // to be used again
 }
 
 type entry struct {
@@ -41,7 +57,7 @@ type entry struct {
 }
 
 func newSettler(s *session) *settler {
-	t := &settler{s: s, done: make(chan struct{})}
+	t := &settler{s: s, done: make(chan struct{}), size: maxUnsettled, pause: newPause()}
 	t.some.L, t.room.L = &s.mu, &s.mu
 	t.giveUp, t.quit = context.WithCancel(context.Background())
 	return t
@@ -58,7 +74,7 @@ func (t *settler) wait(failure *backend.Failure) {
 
 // append has the end of a run stored, soon. The caller holds mu.
 func (t *settler) append(r *run, failure *backend.Failure) {
-	t.entries = append(t.entries, entry{r, failure})
+	t.entries = append(t.entries, entry{run: r, failure: failure})
 	if len(t.entries) == 1 {
 		t.some.Signal()
 	}
@@ -82,38 +98,105 @@ func (t *settler) close() {
 	time.AfterFunc(settleWait, t.quit)
 }
 
+// loop stores what comes until close.
 func (t *settler) loop() {
 	defer close(t.done)
 	defer t.quit()
-	var batch []entry
+	defer context.AfterFunc(t.giveUp, t.wake)()
 	for {
-		t.s.mu.Lock()
-		for _, e := range batch {
-			t.s.forget(e.run)
-		}
-		clear(batch)
-		t.writing = 0
-		t.room.Broadcast()
-		for len(t.entries) == 0 && !t.closing {
-			t.some.Wait()
-		}
-		batch, t.entries = t.entries, batch[:0]
-		t.writing = len(batch)
-		t.s.settling = len(batch) > 0
-		last := t.s.lastWords(batch)
-		t.s.mu.Unlock()
-		if len(batch) == 0 {
+		last, more := t.collect()
+		if !more {
 			return
 		}
-		t.s.nudge()
 		t.s.storeProgress(t.giveUp, last)
-		t.store(batch)
+		t.retry()
+		t.settle()
 	}
 }
 
-// store writes a batch, as long as it takes: a run whose end is not stored
-// keeps its lease and, in the end, runs again.
-func (t *settler) store(batch []entry) {
+// collect forgets what is over and waits for something to do. It returns what the
+// runs that came have told last, and false when all is stored or given up.
+func (t *settler) collect() (last []backend.Progress, more bool) {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	for {
+		for _, e := range t.over {
+			t.s.forget(e.run)
+		}
+		clear(t.over)
+		t.over = t.over[:0]
+		t.writing = len(t.ready) + len(t.apart)
+		t.room.Broadcast()
+		switch {
+		case len(t.entries) > 0:
+			last = t.s.lastWords(t.entries)
+			if len(t.ready) == 0 {
+				t.ready, t.entries = t.entries, t.ready
+			} else {
+				t.ready = append(t.ready, t.entries...)
+				clear(t.entries)
+				t.entries = t.entries[:0]
+			}
+			t.writing = len(t.ready) + len(t.apart)
+		case len(t.ready) > 0 || t.due():
+		case t.closing && len(t.apart) == 0:
+			return nil, false
+		default:
+			var timer *time.Timer
+			if len(t.apart) > 0 {
+				timer = time.AfterFunc(time.Until(t.apart[0].next), t.wake)
+			}
+			t.some.Wait()
+			if timer != nil {
+				timer.Stop()
+			}
+			continue
+		}
+		if len(t.ready) > 0 {
+			t.s.settling = true
+			t.s.nudge()
+		}
+		return last, true
+	}
+}
+
+func (t *settler) wake() {
+	t.s.mu.Lock()
+	t.some.Signal()
+	t.s.mu.Unlock()
+}
+
+// settle stores what is ready, or a part of it.
+func (t *settler) settle() {
+	n := min(t.size, len(t.ready))
+	if n == 0 {
+		return
+	}
+	left, err := t.store(t.ready[:n])
+	t.over = append(t.over, t.ready[:n]...)
+	if err == nil {
+		t.pause.reset()
+		t.size = min(2*t.size, maxUnsettled)
+		t.ready = t.ready[:copy(t.ready, t.ready[n:])]
+		return
+	}
+	t.over = slices.DeleteFunc(t.over, func(e entry) bool {
+		return slices.ContainsFunc(left, func(l entry) bool { return l.run == e.run })
+	})
+	t.ready = t.ready[:copy(t.ready, t.ready[n:])]
+	t.size = max(1, len(left)/2)
+	if n > 1 {
+		t.ready = append(t.ready, left...) // behind the others
+	} else {
+		t.setApart(left[0], err)
+	}
+	t.pause.sleep(t.giveUp)
+}
+
+// store writes a batch. It returns what the store refused and is to be tried
+// again, and why. A run whose end is not stored keeps its lease and, in the end,
+// runs again.
+func (t *settler) store(batch []entry) (left []entry, err error) {
 	completions := t.completions[:0]
 	var failures []backend.Failure
 	for _, e := range batch {
@@ -124,11 +207,12 @@ func (t *settler) store(batch []entry) {
 		}
 	}
 	t.completions = completions
+	var completed, failed error
 	complete := func() {
-		t.try("store that runs are done", func(ctx context.Context) ([]backend.Lease, error) { return t.s.store.Complete(ctx, completions) })
+		completed = t.write("store that runs are done", func(ctx context.Context) ([]backend.Lease, error) { return t.s.store.Complete(ctx, completions) })
 	}
 	fail := func() {
-		t.try("store that runs have failed or go back", func(ctx context.Context) ([]backend.Lease, error) { return t.s.store.Fail(ctx, failures) })
+		failed = t.write("store that runs have failed or go back", func(ctx context.Context) ([]backend.Lease, error) { return t.s.store.Fail(ctx, failures) })
 	}
 	switch {
 	case len(failures) == 0:
@@ -141,27 +225,127 @@ func (t *settler) store(batch []entry) {
 		complete()
 		wg.Wait()
 	}
+	if completed == nil && failed == nil {
+		return nil, nil
+	}
+	for _, e := range batch {
+		if e.failure == nil && completed != nil || e.failure != nil && failed != nil {
+			left = append(left, e)
+		}
+	}
+	return left, cmp.Or(completed, failed)
 }
 
-// try calls write until it works or the settler gives up.
-func (t *settler) try(what string, write func(context.Context) ([]backend.Lease, error)) {
-	for pause := newPause(); ; {
-		// On a network that is silent an answer may never come; another
-		// connection may do better, and to repeat it does no harm.
-		ctx, cancel := context.WithTimeout(t.giveUp, t.s.opts.Lease)
-		lost, err := write(ctx)
-		cancel()
-		if err == nil {
-			for _, l := range lost {
-				t.s.opts.Logger.Warn("plainjobs: a run ended after its lease was lost; its end is not stored", "id", l.ID)
-			}
-			return
+// write calls write once, and returns its error if trying again may help.
+func (t *settler) write(what string, write func(context.Context) ([]backend.Lease, error)) error {
+	// On a network that is silent an answer may never come; another
+	// connection may do better, and to repeat it does no harm.
+	ctx, cancel := context.WithTimeout(t.giveUp, t.s.opts.Lease)
+	lost, err := write(ctx)
+	cancel()
+	switch {
+	case err == nil:
+		for _, l := range lost {
+			t.s.opts.Logger.Warn("plainjobs: a run ended after its lease was lost; its end is not stored", "id", l.ID)
 		}
-		if permanent(err) || t.giveUp.Err() != nil {
-			t.s.opts.Logger.Error("plainjobs: the store failed to "+what+"; the jobs will run again", "error", err)
-			return
-		}
-		t.s.log.complain(what, err)
-		pause.sleep(t.giveUp)
+		return nil
+	case permanent(err) && !errors.Is(err, backend.ErrInvalid) || t.giveUp.Err() != nil:
+		t.s.opts.Logger.Error("plainjobs: the store failed to "+what+"; the jobs will run again", "error", err)
+		return nil
 	}
+	t.s.log.complain(what, err)
+	return err
+}
+
+// maxRefusals is how often, and over a lease at least, the store must refuse an
+// end alone while it takes heartbeats, before its job is failed.
+const maxRefusals = 5
+
+// An apart is the end of a run that the store has refused alone: because of what
+// it is, as with a result that is too large, or because it refuses everything.
+type apart struct {
+	entry
+	tries int       // that were refused while the store took a heartbeat
+	since time.Time // of the first of these
+	next  time.Time
+	pause *pause
+}
+
+func (t *settler) setApart(e entry, err error) {
+	r := &apart{entry: e, pause: newPause()}
+	if errors.Is(err, backend.ErrInvalid) && t.fail(r, err) { // time does not change that
+		return
+	}
+	t.putBack(r)
+}
+
+// putBack has an end that was set apart tried again later, in the order of their times.
+func (t *settler) putBack(r *apart) {
+	r.next = time.Now().Add(r.pause.grow())
+	t.apart = append(t.apart, r)
+	slices.SortFunc(t.apart, func(a, b *apart) int { return a.next.Compare(b.next) })
+}
+
+func (t *settler) due() bool {
+	return len(t.apart) > 0 && (t.giveUp.Err() != nil || !time.Now().Before(t.apart[0].next))
+}
+
+// retry tries the end that was set apart whose time has come, if there is one.
+func (t *settler) retry() {
+	if !t.due() {
+		return
+	}
+	r := t.apart[0]
+	t.apart = t.apart[1:]
+	left, err := t.store([]entry{r.entry})
+	if len(left) == 0 {
+		t.over = append(t.over, r.entry)
+		return
+	}
+	if t.blames(r, err) {
+		if r.tries++; r.tries == 1 {
+			r.since = time.Now()
+			t.s.opts.Logger.Warn("plainjobs: the store refuses how this run ended and takes other writes; trying again",
+				append(attrs(r.run), slog.Any("error", err))...)
+		}
+	}
+	if r.tries >= maxRefusals && time.Since(r.since) >= t.s.opts.Lease && t.fail(r, err) {
+		return
+	}
+	t.putBack(r)
+}
+
+// blames reports whether an error seems due to what was to be stored, and not to
+// the store: whether that takes a heartbeat at once. An end without a result or
+// an error is no more to store than that, and is never to blame.
+func (t *settler) blames(r *apart, err error) bool {
+	plain := r.failure == nil && len(r.run.ctx.Info.Result) == 0 || r.failure != nil && r.failure.Error == ""
+	if plain || errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrNoSpace) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return false
+	}
+	_, _, err = t.s.pulse(t.giveUp)
+	return err == nil
+}
+
+// fail fails the job of an end that the store goes on refusing, with the reason,
+// and says whether the store took that.
+func (t *settler) fail(r *apart, err error) bool {
+	f := backend.Failure{Lease: r.run.job.Lease, Ending: backend.EndFailed}
+	if r.failure != nil {
+		f.Ending, f.Delay = r.failure.Ending, r.failure.Delay
+	}
+	why := fmt.Errorf("the store refuses how the run ended: %w", err)
+	f.Error = why.Error()
+	ctx, cancel := context.WithTimeout(t.giveUp, t.s.opts.Lease)
+	defer cancel()
+	if _, err := t.s.store.Fail(ctx, []backend.Failure{f}); err != nil {
+		t.s.log.complain("store that a run failed because its end was refused", err)
+		return false
+	}
+	t.s.opts.Logger.Error("plainjobs: the store refuses how the run ended, and took the reason instead",
+		append(attrs(r.run), slog.Any("ending", f.Ending.State(f.Delay)), slog.Any("error", err))...)
+	t.s.emit(engine.Event{Kind: kinds[f.Ending], Job: r.run.job, Err: why, In: f.Delay})
+	t.over = append(t.over, r.entry)
+	return true
 }
