@@ -59,10 +59,11 @@ type Backend interface {
 
 	// Claim leases up to req.Limit pending jobs with one of req.Names to
 	// req.Worker and returns them in the order of priority (higher first),
-	// then ID (lower first), over all names together. A scheduled job whose
-	// time has come counts as pending; of many that have come due at once a
-	// store may take a bounded number with each claim, the longest due
-	// first. Finding none is no error, and Claim never waits for a job.
+	// then [Job.RunAt] (earlier first), then ID (lower first), over all names
+	// together. A scheduled job whose time has come counts as pending; of many
+	// that have come due at once a store may take a bounded number with each
+	// claim, the longest due first. Finding none is no error, and Claim never
+	// waits for a job.
 	//
 	// Claim must be atomic: no two claims ever hold the same job at once.
 	// Its cost must depend on the limit and the number of names, never on

@@ -154,6 +154,8 @@ func CheckOperate(req OperateRequest) error {
 		return fmt.Errorf("%w: operate limit %d is not within 1 and %d", ErrInvalid, req.Limit, maxPage)
 	case req.Before < 0:
 		return fmt.Errorf("%w: operate before ID %d", ErrInvalid, req.Before)
+	case req.Priority != nil && req.Op != OpRetry:
+		return fmt.Errorf("%w: only a retry gives jobs a priority, not operation %d", ErrInvalid, req.Op)
 	}
 	return checkFilter(req.Filter)
 }

@@ -32,7 +32,7 @@ type NewJob struct {
 	Name string
 	// Payload is opaque and must come back byte for byte; nil is empty.
 	Payload []byte
-	// Priority orders claims, higher first.
+	// Priority orders claims, higher first; [Job.RunAt] those of one.
 	Priority int16
 	// MaxAttempts is kept for the worker, which judges by it; at least 1.
 	MaxAttempts int
@@ -137,7 +137,15 @@ type Job struct {
 	// once and keeps no unstarted jobs behind one.
 	Suspect   bool
 	CreatedAt time.Time
-	// RunAt is when the job became, or was asked to become, runnable.
+	// RunAt is when the job became, or was asked to become, runnable. It is
+	// the job's place among those of its priority. A push sets it to its time
+	// plus the delay, EndRetry and EndSnooze to when they are settled plus the
+	// delay, OpRetry to now: a job that has had its turn stands behind those
+	// that wait already, so that jobs that come back do not starve new ones.
+	//
+	// All else leaves it as it is. A job that is released, rescued, unblocked,
+	// no longer held by a limit or a pause, imported or given another priority
+	// has the place that it had.
 	RunAt time.Time
 	// Expires is how long after the claim the job may still be started; zero
 	// is for ever. It is what is left of NewJob.Expires at the first claim.
@@ -162,7 +170,7 @@ const (
 	// EndSnooze spends no attempt and schedules the job after Failure.Delay.
 	EndSnooze
 	// EndRelease hands the job back as if it had not been claimed: pending,
-	// no attempt spent, a suspect if it was one.
+	// in its place, no attempt spent, a suspect if it was one.
 	EndRelease
 	// EndFailed spends an attempt and ends the job as [Failed].
 	EndFailed

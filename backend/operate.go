@@ -59,7 +59,8 @@ const (
 	// no progress and a token that no lease matches; its errors stay. One
 	// whose unique key is taken is left as it is; of several with one key the
 	// newest has it. Those with one serial key run in the order of their IDs. A
-	// scheduled job is to run at once, and keeps its failures.
+	// scheduled job is to run at once, and keeps its failures. Both stand
+	// behind those that wait already, see [Job.RunAt].
 	OpRetry Op = iota + 1
 	// OpCancel ends a waiting job as [Cancelled] with [CancelledError], and
 	// asks for the end of a running one: [BeatResult] tells its worker.
@@ -84,6 +85,9 @@ type OperateRequest struct {
 	// Limit of the jobs it is applied to; zero is 1000, the most. A store may
 	// count those that it leaves alone.
 	Limit int
+	// Priority is, for OpRetry, what the jobs it affects have from then on;
+	// nil leaves them theirs.
+	Priority *int16
 }
 
 // An OperateResult says what an operation did.

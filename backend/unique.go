@@ -51,7 +51,7 @@ const (
 	// metadata, priority, delay and expiry, the last two counted from now,
 	// and returns its ID as a Duplicate. Its state follows from the delay,
 	// but a blocked job stays blocked; all else stays as it was, keys and
-	// failures too. If it does not wait, Replace is Reject. It needs
+	// failures too. Without a delay one whose time has come keeps its RunAt. If it does not wait, Replace is Reject. It needs
 	// UntilStarted and no For.
 	Replace
 	// Reject refuses the whole push with a [DuplicateError].

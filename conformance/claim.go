@@ -13,7 +13,7 @@ import (
 
 var claimCases = []testCase{{
 	name: "claim/order",
-	rule: "jobs are claimed by priority, higher first, then by ID, over all asked names together",
+	rule: "new jobs are claimed by priority, higher first, then as they were pushed, over all asked names together",
 	run: func(e *env) {
 		type key struct {
 			id       int64
@@ -42,7 +42,7 @@ var claimCases = []testCase{{
 	},
 }, {
 	name: "claim/order-one-name",
-	rule: "jobs of one name are claimed by priority, then by ID",
+	rule: "new jobs of one name are claimed by priority, then as they were pushed",
 	run: func(e *env) {
 		var low, high []int64
 		for i := range 20 {

@@ -100,7 +100,7 @@ type testCase struct {
 }
 
 func cases() []testCase {
-	return slices.Concat(pushCases, claimCases, settleCases, reapCases, silenceCases, livenessCases, readCases, waitCases, txCases, lifeCases,
+	return slices.Concat(pushCases, claimCases, orderCases, settleCases, reapCases, silenceCases, livenessCases, readCases, waitCases, txCases, lifeCases,
 		uniqueCases, serialCases, expireCases, limitCases, settingsCases, operateCases, scheduleCases, exportCases, homeCases, cornerCases, detailCases)
 }
 

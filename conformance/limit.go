@@ -102,8 +102,9 @@ var limitCases = []testCase{{
 		e.wantIDs("Claim at the limit", e.claim(e.b, one, 10, "a"))
 		e.complete(e.b, jobs[0].Lease)
 		e.wantIDs("Claim after one is done", e.claim(e.other(), two, 10, "a"), ids[3])
+		e.advance(e.unit / 10)
 		e.fail(e.b, backend.Failure{Lease: jobs[1].Lease, Ending: backend.EndRetry})
-		e.wantIDs("Claim after one is retried", e.claim(e.other(), two, 10, "a"), ids[1])
+		e.wantIDs("Claim after one is retried", e.claim(e.other(), two, 10, "a"), ids[4])
 	},
 }, {
 	name: "limit/max-running-dead",

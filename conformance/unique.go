@@ -412,13 +412,13 @@ var uniqueCases = []testCase{{
 		w := e.worker()
 		e.wantIDs("Claim before the time", e.claim(e.b, w, 10, "a"))
 		first := newJob("a")
-		first.Priority = 4 // and a higher ID
+		first.Priority = 4 // and an earlier time
 		second := e.pushJobs(e.b, first)[0]
 		e.advance(e.unit)
 		jobs := e.claim(e.b, w, 10, "a")
-		e.wantIDs("Claim at the time", jobs, id, second)
-		if string(jobs[0].Payload) != "6" || string(jobs[0].Metadata) != "of 6" {
-			e.Errorf("Claim returned %+v", jobs[0])
+		e.wantIDs("Claim at the time", jobs, second, id)
+		if string(jobs[1].Payload) != "6" || string(jobs[1].Metadata) != "of 6" {
+			e.Errorf("Claim returned %+v", jobs[1])
 		}
 		e.wantNew("Replace of a job that runs, whose key is free", replace("7", 0, 0, 0))
 		e.advance(60 * e.unit)

@@ -18,7 +18,7 @@ func (b *Backend) expire(j *job, d time.Duration, now int64) {
 	}
 	if d > 0 {
 		m.expires = now + d.Microseconds()
-		b.expiries.push(m.expires, j)
+		b.expiries.push(m.expires, 0, j)
 	}
 }
 

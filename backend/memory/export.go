@@ -137,7 +137,7 @@ func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportR
 		result.Superseded = append(result.Superseded, j.id)
 	}
 	if waits(j.state) && j.more != nil && j.more.expires != 0 {
-		b.expiries.push(j.more.expires, j)
+		b.expiries.push(j.more.expires, 0, j)
 	}
 }
 

@@ -68,7 +68,9 @@ func (b *Backend) newJob(n *backend.NewJob, now int64) *job {
 func (b *Backend) fill(j *job, n *backend.NewJob, now int64) backend.State {
 	j.payload = append([]byte{}, n.Payload...)
 	j.priority = n.Priority
-	j.runAt = now + n.Delay.Microseconds()
+	if j.state == gone || n.Delay > 0 || j.runAt > now { // one that can run already keeps its place
+		j.runAt = now + n.Delay.Microseconds()
+	}
 	if j.more != nil || n.Metadata != nil {
 		j.extra().metadata = slices.Clone(n.Metadata)
 	}
@@ -91,6 +93,9 @@ func (j *job) extra() *more {
 func first(a, c *job) bool {
 	if a.priority != c.priority {
 		return a.priority > c.priority
+	}
+	if a.runAt != c.runAt {
+		return a.runAt < c.runAt
 	}
 	return a.id < c.id
 }

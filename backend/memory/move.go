@@ -55,7 +55,7 @@ func (b *Backend) move(j *job, s backend.State, now int64) {
 	if q := b.queue(j); j.parks(s, now) {
 		j.more.parked = true
 	} else if q != nil {
-		q.push(j.key(), j)
+		q.add(j)
 	}
 	if s == backend.Pending || s == backend.Scheduled {
 		b.wake()
@@ -86,17 +86,23 @@ func (b *Backend) queue(j *job) *queue {
 	return nil
 }
 
+// add adds j to the queue of its state.
+func (q *queue) add(j *job) {
+	key, at := j.key()
+	q.push(key, at, j)
+}
+
 // key returns what the queue of j's state is ordered by, before the ID.
-func (j *job) key() int64 {
+func (j *job) key() (key, at int64) {
 	switch {
 	case j.state == backend.Scheduled:
-		return j.runAt
+		return j.runAt, 0
 	case j.state == backend.Pending:
-		return -int64(j.priority)
+		return -int64(j.priority), j.runAt
 	case j.state.Terminal():
-		return j.finished
+		return j.finished, 0
 	}
-	return 0
+	return 0, 0
 }
 
 // takeKeys takes the keys of a job that is to wait in s, and returns the state

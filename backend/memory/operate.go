@@ -41,6 +41,9 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 	}
 	slices.Reverse(jobs) // those of one serial key run from the oldest
 	for _, j := range jobs {
+		if req.Priority != nil {
+			j.priority = *req.Priority
+		}
 		b.operate(req.Op, j, now)
 		result.Affected = append(result.Affected, j.id)
 	}

@@ -2,7 +2,7 @@ package memory
 
 import "slices"
 
-// A queue orders jobs by a key, then by ID. What comes in order, as most does,
+// A queue orders jobs by a key, then by a time, then by ID. What comes in order, as most does,
 // is appended to a run; the rest is in a heap. An entry is taken out by the
 // job's next move, which makes it stale; so jobs need not be found in queues.
 type queue struct {
@@ -14,14 +14,17 @@ type queue struct {
 }
 
 type entry struct {
-	key, id int64
-	job     *job
-	moves   uint32
+	key, at, id int64
+	job         *job
+	moves       uint32
 }
 
 func (e *entry) before(f *entry) bool {
 	if e.key != f.key {
 		return e.key < f.key
+	}
+	if e.at != f.at {
+		return e.at < f.at
 	}
 	return e.id < f.id
 }
@@ -33,8 +36,8 @@ func (q *queue) alive(e *entry) bool {
 	return e.job.moves == e.moves
 }
 
-func (q *queue) push(key int64, j *job) {
-	e := entry{key: key, id: j.id, job: j, moves: j.moves}
+func (q *queue) push(key, at int64, j *job) {
+	e := entry{key: key, at: at, id: j.id, job: j, moves: j.moves}
 	if len(q.run) == q.at {
 		q.run, q.at = q.run[:0], 0
 	}

@@ -21,15 +21,16 @@ func TestQueue(t *testing.T) {
 			if random.IntN(3) == 0 {
 				key = random.Int64N(200)
 			}
-			q.push(key, j)
-			e := entry{key: key, id: id, job: j}
-			at, _ := slices.BinarySearchFunc(want, e, func(a, b entry) int {
+			at := random.Int64N(3)
+			q.push(key, at, j)
+			e := entry{key: key, at: at, id: id, job: j}
+			place, _ := slices.BinarySearchFunc(want, e, func(a, b entry) int {
 				if a.before(&b) {
 					return -1
 				}
 				return 1
 			})
-			want = slices.Insert(want, at, e)
+			want = slices.Insert(want, place, e)
 			for random.IntN(3) > 0 && len(want) > 0 {
 				gone := 0
 				if random.IntN(2) == 0 {

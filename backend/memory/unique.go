@@ -39,7 +39,7 @@ func (b *Backend) takeUnique(j *job, now int64) *job {
 	}
 	n.uniques[m.unique] = &unique{job: j, held: true, until: m.until}
 	if m.until > now {
-		b.holds.push(m.until, j)
+		b.holds.push(m.until, 0, j)
 	}
 	return nil
 }
@@ -92,7 +92,7 @@ func (j *job) parks(s backend.State, now int64) bool {
 func (b *Backend) unpark(j *job) {
 	if j.more.parked {
 		j.more.parked = false
-		b.queue(j).push(j.key(), j)
+		b.queue(j).add(j)
 	}
 }
 

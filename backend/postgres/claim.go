@@ -76,7 +76,7 @@ const claimPlain = `
 	SELECT coalesce(id, 0), coalesce(name, ''), coalesce(priority, 0), coalesce(failures, 0), coalesce(max_attempts, 0), coalesce(created_at, 0),
 		coalesce(run_at, 0), coalesce(now, 0), expires_at, metadata, payload, coalesce(read, -1), coalesce(due, false), to_json(waiting)::text
 	FROM plainjobs.take($1::bigint, $2::bigint, $3::bigint, $4::text::text[], $5::text::bigint[], $6::bigint, $7::bigint, $8::boolean,
-		$9::text::integer[], $10::text::integer[], $11::text::integer[], $12::text::bigint[], $13::text::integer[])`
+		$9::text::integer[], $10::text::integer[], $11::text::integer[], $12::text::bigint[], $13::text::bigint[], $14::text::integer[])`
 
 // claimPlain claims by one call of a function. It returns false if that will
 // not do. When its answer is lost it is repeated, as whoever lost the answer
@@ -93,9 +93,8 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 	err = b.alone(ctx, true, func(q querier) error {
 		jobs, plain, land = nil, true, landing{}
 		base := 1 + rand.Int64N(1<<62)
-		args := []any{req.Worker.ID, req.Worker.Lease.Microseconds(), base, textArray(names), intArray(most), req.Limit,
-			cmp.Or(req.MaxBytes, backend.DefaultMaxBytes), req.Suspects,
-			intArray(from.lows), intArray(from.highs), intArray(from.ranks), intArray(from.firsts), intArray(from.untils)}
+		args := append([]any{req.Worker.ID, req.Worker.Lease.Microseconds(), base, textArray(names), intArray(most), req.Limit,
+			cmp.Or(req.MaxBytes, backend.DefaultMaxBytes), req.Suspects}, from.args()...)
 		return b.scan(ctx, q, claimPlain, args, func(r *sql.Rows) error {
 			var j backend.Job
 			var failures, attempts, created, runAt, now int64
@@ -110,7 +109,7 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 				plain = land.read >= 0
 				return err
 			}
-			land.taken = append(land.taken, spot{j.Name, j.Priority, j.ID})
+			land.taken = append(land.taken, spot{j.Name, j.Priority, position{runAt, j.ID}})
 			j.Token = base + j.ID
 			j.Attempt, j.MaxAttempts = int(failures)+1, int(attempts)
 			j.CreatedAt, j.RunAt = instant(created), instant(runAt)
@@ -150,7 +149,7 @@ func uncapped(req backend.ClaimRequest) (names []string, most []int64) {
 }
 
 func inClaimOrder(a, b backend.Job) int {
-	return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.ID, b.ID))
+	return cmp.Or(cmp.Compare(b.Priority, a.Priority), a.RunAt.Compare(b.RunAt), cmp.Compare(a.ID, b.ID))
 }
 
 // startable returns how many jobs of a claim will start at once.
@@ -314,15 +313,15 @@ const (
 	claimLocked = `
 		heads AS MATERIALIZED (
 			SELECT h.* FROM shares CROSS JOIN LATERAL (
-				SELECT j.id, j.priority, j.expires_at, octet_length(j.payload) AS size
+				SELECT j.id, j.priority, j.run_at, j.expires_at, octet_length(j.payload) AS size
 				FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = shares.name` + notStuck + `
-				ORDER BY -j.priority::integer, j.id LIMIT shares.most FOR UPDATE SKIP LOCKED) h)`
+				ORDER BY -j.priority::integer, j.run_at, j.id LIMIT shares.most FOR UPDATE SKIP LOCKED) h)`
 
 	claimTaken = `,
 		fits AS MATERIALIZED (
 			SELECT id, expires_at FROM (
 				SELECT id, expires_at, sum(size) OVER earlier AS bytes, row_number() OVER earlier AS place
-				FROM heads WINDOW earlier AS (ORDER BY priority DESC, id)) sized
+				FROM heads WINDOW earlier AS (ORDER BY priority DESC, run_at, id)) sized
 			WHERE bytes <= $8::bigint OR place = 1),
 		keyed AS MATERIALIZED (
 			SELECT j.id, k.name, k.key FROM fits f JOIN plainjobs.jobs j ON j.id = f.id
@@ -348,13 +347,13 @@ const (
 		WITH shares AS MATERIALIZED (
 			SELECT name, count(*) AS most FROM (
 				SELECT name FROM (
-					SELECT v.name, v.limited, p.priority, p.id, row_number() OVER (PARTITION BY v.limited ORDER BY p.priority DESC, p.id) AS place
+					SELECT v.name, v.limited, p.priority, p.run_at, p.id, row_number() OVER (PARTITION BY v.limited ORDER BY p.priority DESC, p.run_at, p.id) AS place
 					FROM unnest($3::text::text[], $4::text::bigint[], $5::text::boolean[]) AS v(name, most, limited)
 					CROSS JOIN LATERAL (
-						SELECT j.id, j.priority FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = v.name` + notStuck + `
-						ORDER BY -j.priority::integer, j.id LIMIT v.most) p) placed
+						SELECT j.id, j.priority, j.run_at FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = v.name` + notStuck + `
+						ORDER BY -j.priority::integer, j.run_at, j.id LIMIT v.most) p) placed
 				WHERE NOT limited OR place <= $6::bigint
-				ORDER BY priority DESC, id LIMIT $7::bigint) chosen
+				ORDER BY priority DESC, run_at, id LIMIT $7::bigint) chosen
 			GROUP BY name),` + claimLocked + claimTaken
 
 	// The suspect that comes first, alone.
@@ -362,14 +361,14 @@ const (
 		WITH shares AS MATERIALIZED (
 			SELECT v.name FROM unnest($3::text::text[], $4::text::bigint[], $5::text::boolean[]) AS v(name, most, limited)
 			CROSS JOIN LATERAL (
-				SELECT j.id, j.priority FROM plainjobs.jobs j WHERE j.state = 3 AND j.suspect AND j.name = v.name` + notStuck + `
-				ORDER BY j.priority DESC, j.id LIMIT least($6::bigint, $7::bigint, 1)) p
-			ORDER BY p.priority DESC, p.id LIMIT 1),
+				SELECT j.id, j.priority, j.run_at FROM plainjobs.jobs j WHERE j.state = 3 AND j.suspect AND j.name = v.name` + notStuck + `
+				ORDER BY j.priority DESC, j.run_at, j.id LIMIT least($6::bigint, $7::bigint, 1)) p
+			ORDER BY p.priority DESC, p.run_at, p.id LIMIT 1),
 		heads AS MATERIALIZED (
 			SELECT h.* FROM shares CROSS JOIN LATERAL (
-				SELECT j.id, j.priority, j.expires_at, octet_length(j.payload) AS size
+				SELECT j.id, j.priority, j.run_at, j.expires_at, octet_length(j.payload) AS size
 				FROM plainjobs.jobs j WHERE j.state = 3 AND j.suspect AND j.name = shares.name` + notStuck + `
-				ORDER BY j.priority DESC, j.id LIMIT 1 FOR UPDATE SKIP LOCKED) h)` + claimTaken
+				ORDER BY j.priority DESC, j.run_at, j.id LIMIT 1 FOR UPDATE SKIP LOCKED) h)` + claimTaken
 )
 
 // take takes jobs by a statement, cancels those that it found expired, and
@@ -449,13 +448,13 @@ func (c *claim) cancelExpired(ids []int64) error {
 const selectFirsts = `
 	SELECT suspect FROM unnest($1::text::text[]) AS v(name)
 	CROSS JOIN LATERAL (
-		(SELECT j.id, j.priority, j.suspect FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = v.name
+		(SELECT j.id, j.priority, j.run_at, j.suspect FROM plainjobs.jobs j WHERE j.state = 3 AND NOT j.suspect AND j.name = v.name
 				AND (j.expires_at IS NULL OR j.expires_at > $2::bigint)
-			ORDER BY -j.priority::integer, j.id LIMIT 1)
+			ORDER BY -j.priority::integer, j.run_at, j.id LIMIT 1)
 		UNION ALL
-		(SELECT j.id, j.priority, j.suspect FROM plainjobs.jobs j WHERE j.state = 3 AND j.suspect AND j.name = v.name
-			ORDER BY j.priority DESC, j.id LIMIT 1)) p
-	ORDER BY p.priority DESC, p.id LIMIT 1`
+		(SELECT j.id, j.priority, j.run_at, j.suspect FROM plainjobs.jobs j WHERE j.state = 3 AND j.suspect AND j.name = v.name
+			ORDER BY j.priority DESC, j.run_at, j.id LIMIT 1)) p
+	ORDER BY p.priority DESC, p.run_at, p.id LIMIT 1`
 
 // takeSuspect claims the suspect that comes before all other jobs, if one
 // does.
@@ -479,7 +478,7 @@ const promoteJobs = `
 	UPDATE plainjobs.jobs SET state = 3
 	WHERE id = ANY(ARRAY(
 		SELECT id FROM plainjobs.jobs WHERE state = 1 AND run_at <= $1::bigint ORDER BY run_at LIMIT $2::bigint FOR UPDATE SKIP LOCKED))
-	RETURNING id, name`
+	RETURNING run_at, name`
 
 // promote makes at most limit due jobs pending and returns how many it were.
 func (t *tx) promote(limit int) (n int, err error) {
@@ -488,11 +487,11 @@ func (t *tx) promote(limit int) (n int, err error) {
 		return 0, err
 	}
 	err = t.each(promoteJobs, []any{now, limit}, func(r *sql.Rows) error {
-		var id int64
+		var runAt int64
 		var name string
-		err := r.Scan(&id, &name)
+		err := r.Scan(&runAt, &name)
 		t.move(name, backend.Scheduled, backend.Pending, 1)
-		t.ready(id)
+		t.ready(runAt)
 		n++
 		return err
 	})

@@ -359,6 +359,9 @@ func (a *arriving) insert() error {
 		payloads[i], metadata[i], places[i] = int64(len(r.Payload)), int64(len(r.Metadata)), int64(len(blob)+1)
 		blob = append(append(blob, r.Payload...), r.Metadata...)
 		a.t.count(r.Name, r.State, 1)
+		if r.State == backend.Pending {
+			a.t.ready(runAts[i])
+		}
 	}
 	_, err := a.t.exec(insertImported, intArray(ids), textArray(names), intArray(states), intArray(priorities), boolArray(suspects),
 		intArray(crashes), intArray(failures), intArray(attempts), intArray(created), intArray(runAts), blob, intArray(finished), intArray(expires),

@@ -1,20 +1,22 @@
 package postgres
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"sync"
 	"time"
 )
 
-// Marks are where claims begin: by name and priority, the lowest id that may
-// be claimable. Below it are the index entries of jobs that were claimed, which
-// every claim would read while a session holds a snapshot older than that.
+// Marks are where claims begin: by name and priority, the first position in the
+// order of claims that may have a job. Below it are the index entries of jobs
+// that were claimed, which every claim would read while a session holds a
+// snapshot older than that.
 //
 // There are none, and claims are exact, until one has read much for little.
 // Then a job below a mark is claimed late: at once if this process made it
 // claimable, or was notified of it, and otherwise when everything is read again,
-// which is after wholeEvery. That is a job whose id was drawn before others that
+// which is after wholeEvery. That is a job whose time was read before others
 // were claimed and which was committed after them, or one that another process
 // released or a transaction of the application added.
 type marks struct {
@@ -25,8 +27,22 @@ type marks struct {
 
 // A mark is what is known of a name.
 type mark struct {
-	whole time.Time       // when all of it was read
-	ids   map[int16]int64 // by priority
+	whole time.Time          // when all of it was read
+	first map[int16]position // by priority
+}
+
+// A position is where a job stands among those of its name and priority.
+type position struct{ runAt, id int64 }
+
+func (p position) compare(o position) int {
+	return cmp.Or(cmp.Compare(p.runAt, o.runAt), cmp.Compare(p.id, o.id))
+}
+
+func minPosition(a, b position) position {
+	if a.compare(b) < 0 {
+		return a
+	}
+	return b
 }
 
 // A flight is a claim, or a look, that is under way.
@@ -34,7 +50,7 @@ type flight struct {
 	names  []string
 	began  time.Time
 	whole  bool  // it reads everything
-	lowest int64 // of what became claimable meanwhile
+	lowest int64 // run_at of what became claimable meanwhile
 }
 
 const (
@@ -48,16 +64,22 @@ const (
 	maxMarks = 8
 )
 
-// Ranks beyond all: a rank is a priority negated.
+// Ranks and times beyond all: a rank is a priority negated.
 const (
 	firstRank = -40000
 	afterRank = 40000
+	firstTime = math.MinInt64
 )
 
-// Ranges are what to read, in the form of migration 003.
+// Ranges are what to read, in the form of migration 005.
 type ranges struct {
-	lows, highs           []int64
-	ranks, firsts, untils []int64
+	lows, highs                  []int64
+	ranks, times, firsts, untils []int64
+}
+
+// args returns the ranges as parameters.
+func (r *ranges) args() []any {
+	return []any{intArray(r.lows), intArray(r.highs), intArray(r.ranks), intArray(r.times), intArray(r.firsts), intArray(r.untils)}
 }
 
 // wholeRanges returns all of n names.
@@ -70,14 +92,17 @@ func wholeRanges(n int) *ranges {
 }
 
 // add adds a name that has marks.
-func (r *ranges) add(ids map[int16]int64) {
+func (r *ranges) add(marks map[int16]position) {
 	r.lows = append(r.lows, int64(len(r.ranks)+1))
-	rank, first := int64(firstRank), int64(0)
-	for _, p := range slices.Backward(sorted(ids)) {
-		r.ranks, r.firsts, r.untils = append(r.ranks, rank), append(r.firsts, first), append(r.untils, -int64(p))
-		rank, first = -int64(p), ids[p]
+	rank, from := int64(firstRank), position{runAt: firstTime}
+	add := func(until int64) {
+		r.ranks, r.times, r.firsts, r.untils = append(r.ranks, rank), append(r.times, from.runAt), append(r.firsts, from.id), append(r.untils, until)
 	}
-	r.ranks, r.firsts, r.untils = append(r.ranks, rank), append(r.firsts, first), append(r.untils, afterRank)
+	for _, p := range slices.Backward(sorted(marks)) {
+		add(-int64(p))
+		rank, from = -int64(p), marks[p]
+	}
+	add(afterRank)
 	r.highs = append(r.highs, int64(len(r.ranks)))
 }
 
@@ -105,7 +130,7 @@ func (m *marks) begin(names []string) (*flight, *ranges) {
 	}
 	r := &ranges{}
 	for _, name := range names {
-		r.add(m.names[name].ids)
+		r.add(m.names[name].first)
 	}
 	return f, r
 }
@@ -116,7 +141,7 @@ func (m *marks) end(f *flight) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.flights, f)
-	m.lower(0)
+	m.lower(firstTime)
 	if f.whole {
 		m.reread(f.names)
 	}
@@ -125,16 +150,16 @@ func (m *marks) end(f *flight) {
 // A landing is what a claim found.
 type landing struct {
 	read    int64    // entries
-	due     bool     // jobs became claimable that are older than the marks
+	due     bool     // jobs became claimable that may be below the marks
 	waiting []string // names of which there may be more, if it was cut short
 	taken   []spot
 }
 
-// A spot is the place of a claimed job.
+// A spot is the position of a claimed job.
 type spot struct {
 	name     string
 	priority int16
-	id       int64
+	position
 }
 
 // learn sets the marks behind what a claim took. In the order of its name a
@@ -147,7 +172,7 @@ func (m *marks) learn(f *flight, l landing) {
 		m.landWhole(f, l)
 	}
 	if l.due {
-		m.lower(0)
+		m.lower(firstTime)
 	}
 	delete(m.flights, f)
 	for _, s := range l.taken {
@@ -155,9 +180,14 @@ func (m *marks) learn(f *flight, l landing) {
 		if k == nil {
 			continue
 		}
-		if _, ok := k.ids[s.priority]; ok || len(k.ids) < maxMarks {
-			k.ids[s.priority] = min(max(k.ids[s.priority], s.id+1), f.lowest)
+		mark, ok := k.first[s.priority]
+		if !ok && len(k.first) == maxMarks {
+			continue
 		}
+		if next := (position{s.runAt, s.id + 1}); !ok || mark.compare(next) < 0 {
+			mark = next
+		}
+		k.first[s.priority] = minPosition(mark, position{runAt: f.lowest})
 	}
 }
 
@@ -175,13 +205,13 @@ func (m *marks) landWhole(f *flight, l landing) {
 	for _, name := range f.names {
 		k := m.names[name]
 		if k == nil {
-			k = &mark{ids: map[int16]int64{}}
+			k = &mark{first: map[int16]position{}}
 			m.names[name] = k
 		}
 		k.whole = f.began
 		// What it has seen and not taken may be below the marks.
 		if slices.Contains(l.waiting, name) {
-			clear(k.ids)
+			clear(k.first)
 		}
 	}
 }
@@ -211,15 +241,15 @@ func (m *marks) next(names []string, pause time.Duration) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, name := range names {
-		if k := m.names[name]; k != nil && len(k.ids) > 0 {
+		if k := m.names[name]; k != nil && len(k.first) > 0 {
 			pause = min(pause, max(wholeEvery-time.Since(k.whole), time.Millisecond))
 		}
 	}
 	return pause
 }
 
-// ready notes that jobs became claimable, the lowest of which has an id, or any
-// if that is 0.
+// ready notes that jobs became claimable, none of which has a run_at before
+// lowest.
 func (m *marks) ready(lowest int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -231,8 +261,8 @@ func (m *marks) lower(lowest int64) {
 		f.lowest = min(f.lowest, lowest)
 	}
 	for _, k := range m.names {
-		for p, id := range k.ids {
-			k.ids[p] = min(id, lowest)
+		for p, mark := range k.first {
+			k.first[p] = minPosition(mark, position{runAt: lowest})
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -8,35 +9,30 @@ import (
 
 // from returns where a claim of a name begins, by priority, and whether it reads
 // everything.
-func (m *marks) from(name string) (whole bool, ids map[int16]int64) {
+func (m *marks) from(name string) (whole bool, marks map[int16]position) {
 	f, r := m.begin([]string{name})
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		delete(m.flights, f)
 	}()
-	ids = map[int16]int64{}
-	for i, first := range r.firsts {
-		if first > 0 {
-			ids[int16(-r.ranks[i])] = first
+	marks = map[int16]position{}
+	for i, at := range r.times {
+		if at > firstTime {
+			marks[int16(-r.ranks[i])] = position{at, r.firsts[i]}
 		}
 	}
-	return f.whole, ids
+	return f.whole, marks
 }
 
-func (m *marks) wantFrom(t *testing.T, what string, want map[int16]int64) {
+func (m *marks) wantFrom(t *testing.T, what string, want map[int16]position) {
 	t.Helper()
-	whole, ids := m.from("a")
+	whole, marks := m.from("a")
 	if whole {
 		t.Fatalf("%s: everything is read", what)
 	}
-	for p, id := range want {
-		if ids[p] != id {
-			t.Errorf("%s: priority %d is read from %d on, want %d", what, p, ids[p], id)
-		}
-	}
-	if len(ids) != len(want) {
-		t.Errorf("%s: marks are %v, want %v", what, ids, want)
+	if !maps.Equal(marks, want) {
+		t.Errorf("%s: marks are %v, want %v", what, marks, want)
 	}
 }
 
@@ -48,50 +44,50 @@ func (m *marks) claim(read int64, waiting []string, taken ...spot) {
 
 func TestMarks(t *testing.T) {
 	var m marks
-	m.claim(readMany, nil, spot{"a", 0, 7})
+	m.claim(readMany, nil, spot{"a", 0, position{7, 1}})
 	if whole, _ := m.from("a"); !whole {
 		t.Error("there are marks though little was read")
 	}
-	m.claim(2*readMany, nil, spot{"a", 0, 7}, spot{"a", 0, 9}, spot{"a", 5, 3})
-	m.wantFrom(t, "after a claim", map[int16]int64{0: 10, 5: 4})
+	m.claim(2*readMany, nil, spot{"a", 0, position{7, 1}}, spot{"a", 0, position{9, 1}}, spot{"a", 5, position{3, 1}})
+	m.wantFrom(t, "after a claim", map[int16]position{0: {9, 2}, 5: {3, 2}})
 	m.ready(20)
-	m.wantFrom(t, "after a later job", map[int16]int64{0: 10, 5: 4})
+	m.wantFrom(t, "after a later job", map[int16]position{0: {9, 2}, 5: {3, 2}})
 	m.ready(8)
-	m.wantFrom(t, "after an earlier job", map[int16]int64{0: 8, 5: 4})
-	m.claim(0, nil, spot{"a", 0, 8}, spot{"a", -3, 30})
-	m.wantFrom(t, "after a claim from the marks on", map[int16]int64{0: 9, 5: 4, -3: 31})
+	m.wantFrom(t, "after an earlier job", map[int16]position{0: {8, 0}, 5: {3, 2}})
+	m.claim(0, nil, spot{"a", 0, position{8, 1}}, spot{"a", -3, position{30, 1}})
+	m.wantFrom(t, "after a claim from the marks on", map[int16]position{0: {8, 2}, 5: {3, 2}, -3: {30, 2}})
 
 	// A job that becomes claimable while a claim is under way may be unknown to
 	// it.
 	f, _ := m.begin([]string{"a"})
 	m.ready(12)
-	m.learn(f, landing{taken: []spot{{"a", 0, 40}}})
-	m.wantFrom(t, "after a job that came meanwhile", map[int16]int64{0: 12, 5: 4, -3: 12})
+	m.learn(f, landing{taken: []spot{{"a", 0, position{40, 1}}}})
+	m.wantFrom(t, "after a job that came meanwhile", map[int16]position{0: {12, 0}, 5: {3, 2}, -3: {12, 0}})
 
 	f, _ = m.begin([]string{"a"})
-	m.learn(f, landing{due: true, taken: []spot{{"a", 0, 41}}})
-	m.wantFrom(t, "after due jobs", map[int16]int64{})
+	m.learn(f, landing{due: true, taken: []spot{{"a", 0, position{41, 1}}}})
+	m.wantFrom(t, "after due jobs", map[int16]position{})
 
 	f, _ = m.begin([]string{"a"})
-	m.claim(0, nil, spot{"a", 0, 50})
+	m.claim(0, nil, spot{"a", 0, position{50, 1}})
 	m.end(f)
-	m.wantFrom(t, "after a failed claim", map[int16]int64{})
+	m.wantFrom(t, "after a failed claim", map[int16]position{})
 
 	// From time to time everything is read. A claim that is cut short has not
 	// shown that there is nothing before the other marks.
-	m.claim(0, nil, spot{"a", 0, 50}, spot{"a", 1, 50})
+	m.claim(0, nil, spot{"a", 0, position{50, 1}}, spot{"a", 1, position{50, 1}})
 	m.reread([]string{"a"})
-	m.claim(2*readMany, []string{"b"}, spot{"a", 1, 60})
-	m.wantFrom(t, "after a claim of all", map[int16]int64{0: 51, 1: 61})
+	m.claim(2*readMany, []string{"b"}, spot{"a", 1, position{60, 1}})
+	m.wantFrom(t, "after a claim of all", map[int16]position{0: {50, 2}, 1: {60, 2}})
 	m.reread([]string{"a"})
-	m.claim(2*readMany, []string{"a"}, spot{"a", 1, 61})
-	m.wantFrom(t, "after a claim that was cut short", map[int16]int64{1: 62})
+	m.claim(2*readMany, []string{"a"}, spot{"a", 1, position{61, 1}})
+	m.wantFrom(t, "after a claim that was cut short", map[int16]position{1: {61, 2}})
 
 	// A look that reads everything has the next claim do so, if it found
 	// something.
 	f, _ = m.begin([]string{"a"})
 	m.looked(f, true)
-	m.wantFrom(t, "after a look from the marks on", map[int16]int64{1: 62})
+	m.wantFrom(t, "after a look from the marks on", map[int16]position{1: {61, 2}})
 	m.reread([]string{"a"})
 	f, _ = m.begin([]string{"a"})
 	m.looked(f, true)
@@ -111,7 +107,7 @@ func TestMarks(t *testing.T) {
 // The marks of a name are old after a while.
 func TestMarksAge(t *testing.T) {
 	var m marks
-	m.claim(2*readMany, nil, spot{"a", 0, 1})
+	m.claim(2*readMany, nil, spot{"a", 0, position{1, 1}})
 	if got := m.next([]string{"a", "b"}, time.Hour); got <= 0 || got > wholeEvery {
 		t.Errorf("all is read in %v, want within %v", got, wholeEvery)
 	}
@@ -122,14 +118,14 @@ func TestMarksAge(t *testing.T) {
 	if whole, _ := m.from("a"); !whole {
 		t.Error("all is not read after its time")
 	}
-	m.wantFrom(t, "while another claim reads all", map[int16]int64{0: 2})
+	m.wantFrom(t, "while another claim reads all", map[int16]position{0: {1, 2}})
 }
 
 func TestMarksBounded(t *testing.T) {
 	var m marks
 	var taken []spot
 	for p := range int16(2 * maxMarks) {
-		taken = append(taken, spot{"a", p, 10})
+		taken = append(taken, spot{"a", p, position{10, 1}})
 	}
 	m.claim(2*readMany, nil, taken...)
 	if _, ids := m.from("a"); len(ids) != maxMarks {
@@ -140,15 +136,15 @@ func TestMarksBounded(t *testing.T) {
 func TestRanges(t *testing.T) {
 	r := &ranges{}
 	r.add(nil)
-	r.add(map[int16]int64{-32768: 3, 0: 7, 32767: 5})
+	r.add(map[int16]position{-32768: {13, 3}, 0: {17, 7}, 32767: {15, 5}})
 	want := ranges{
 		lows: []int64{1, 2}, highs: []int64{1, 5},
-		ranks: []int64{firstRank, firstRank, -32767, 0, 32768}, firsts: []int64{0, 0, 5, 7, 3},
+		ranks: []int64{firstRank, firstRank, -32767, 0, 32768}, times: []int64{firstTime, firstTime, 15, 17, 13}, firsts: []int64{0, 0, 5, 7, 3},
 		untils: []int64{afterRank, -32767, 0, 32768, afterRank},
 	}
 	for what, c := range map[string][2][]int64{
-		"lows": {r.lows, want.lows}, "highs": {r.highs, want.highs}, "ranks": {r.ranks, want.ranks}, "firsts": {r.firsts, want.firsts},
-		"untils": {r.untils, want.untils},
+		"lows": {r.lows, want.lows}, "highs": {r.highs, want.highs}, "ranks": {r.ranks, want.ranks}, "times": {r.times, want.times},
+		"firsts": {r.firsts, want.firsts}, "untils": {r.untils, want.untils},
 	} {
 		if !slices.Equal(c[0], c[1]) {
 			t.Errorf("the ranges' %s are %v, want %v", what, c[0], c[1])

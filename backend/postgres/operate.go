@@ -22,7 +22,11 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 			return err
 		}
 		result.Next = next
-		return t.operate(req.Op, rows, &result)
+		if err := t.operate(req.Op, rows, &result); err != nil || req.Priority == nil {
+			return err
+		}
+		_, err = t.exec(updatePriority, intArray(result.Affected), int64(*req.Priority))
+		return err
 	})
 	if err != nil {
 		return backend.OperateResult{}, err
@@ -61,6 +65,8 @@ func (t *tx) matching(req backend.OperateRequest) (rows []*row, next int64, err 
 	slices.Reverse(rows)
 	return rows, next, err
 }
+
+const updatePriority = `UPDATE plainjobs.jobs SET priority = $2::smallint WHERE id = ANY($1::text::bigint[])`
 
 const deleteOutcome = `
 	WITH gone AS (DELETE FROM plainjobs.results WHERE job = ANY($1::text::bigint[]))

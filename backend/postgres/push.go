@@ -181,7 +181,7 @@ const (
 	cutMetadata = `CASE WHEN v.metadata > 0 THEN substring($11::bytea FROM v.place + v.payload FOR v.metadata) END`
 
 	// The ids ascend in the order of the batch, as it is sorted before the
-	// numbers are drawn. The session's synchronous_commit is left alone unless
+	// numbers are drawn. One row more is the clock, negated. The session's synchronous_commit is left alone unless
 	// it is too weak, or is to be weak.
 	insertPlain = `
 		WITH commit AS MATERIALIZED (
@@ -199,7 +199,7 @@ const (
 			ORDER BY v.n
 			RETURNING id, name, state),
 		counted AS (INSERT INTO plainjobs.changes (name, state, jobs) SELECT name, state, count(*) FROM added GROUP BY name, state)
-		SELECT id FROM added`
+		SELECT id FROM added UNION ALL SELECT -now FROM clock`
 )
 
 // insertPlain stores jobs that need nothing but their rows, and counts them. It
@@ -210,12 +210,16 @@ func (t *tx) insertPlain(jobs []backend.NewJob, durable bool) ([]int64, error) {
 		states[i] = waiting(&jobs[i])
 	}
 	b := newBatch(jobs, states)
-	ids := make([]int64, 0, len(jobs))
+	ids, now := make([]int64, 0, len(jobs)), int64(0)
 	err := t.each(insertPlain, []any{textArray(b.names), intArray(b.states), intArray(b.priorities), intArray(b.maxAttempts), intArray(b.delays),
 		intArray(b.expires), intArray(b.flags), intArray(b.payloads), intArray(b.metadata), intArray(b.places), b.blob, durable}, func(r *sql.Rows) error {
 		var id int64
 		err := r.Scan(&id)
-		ids = append(ids, id)
+		if id < 0 {
+			now = -id
+		} else {
+			ids = append(ids, id)
+		}
 		return err
 	})
 	if err == nil && len(ids) != len(jobs) {
@@ -225,7 +229,7 @@ func (t *tx) insertPlain(jobs []backend.NewJob, durable bool) ([]int64, error) {
 	t.b.fold.due.Add(1)
 	t.wakes = true
 	if err == nil {
-		t.ready(ids[0])
+		t.ready(now)
 	}
 	return ids, err
 }
@@ -443,7 +447,7 @@ func (p *push) store() error {
 		}
 		p.t.count(p.jobs[i].Name, states[n], 1)
 		if states[n] == backend.Pending {
-			p.t.ready(p.ids[i])
+			p.t.ready(p.now)
 		}
 	}
 	for from := 0; from < len(p.added); {
@@ -493,13 +497,17 @@ func (p *push) replace() error {
 		if payload == nil {
 			payload = []byte{} // nil would be NULL
 		}
-		_, err := p.t.exec(updateReplaced, r.id, int64(state), int64(j.Priority), p.now+j.Delay.Microseconds(), expires, metadata, payload)
+		// One that could run before, and can still, keeps its place.
+		if j.Delay > 0 || r.runAt > p.now {
+			r.runAt = p.now + j.Delay.Microseconds()
+		}
+		_, err := p.t.exec(updateReplaced, r.id, int64(state), int64(j.Priority), r.runAt, expires, metadata, payload)
 		if err != nil {
 			return err
 		}
 		p.t.move(r.name, r.state, state, 1)
 		if state == backend.Pending {
-			p.t.ready(r.id)
+			p.t.ready(r.runAt)
 		}
 		r.state = state
 	}

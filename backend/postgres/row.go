@@ -184,7 +184,7 @@ func (t *tx) update(rows []*row) error {
 			t.move(r.name, r.was, r.state, 1)
 		}
 		if r.state == backend.Pending {
-			t.ready(r.id)
+			t.ready(r.runAt)
 		}
 		if r.state.Terminal() && !r.was.Terminal() {
 			ended = append(ended, r)

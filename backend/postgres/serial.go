@@ -104,7 +104,7 @@ func (t *tx) advance(rows []*row, now int64) error {
 			t.move(k.name, backend.Blocked, state, 1)
 		}
 		if state == backend.Pending && id != 0 {
-			t.ready(id)
+			t.ready(runAt)
 		}
 		keys, next, states = append(keys, k), append(next, id), append(states, state)
 		return err

@@ -31,7 +31,7 @@ type tx struct {
 	clock  int64 // what now returned first, or zero
 	counts map[countKey]int64
 	wakes  bool  // jobs became claimable
-	lowest int64 // of those, by ID; 0 if there are none
+	lowest int64 // the first run_at of those; 0 if there are none
 	set    *settings
 }
 
@@ -100,10 +100,13 @@ func (t *tx) count(name string, state backend.State, delta int64) {
 	}
 }
 
-// ready notes that a job became claimable.
-func (t *tx) ready(id int64) {
-	if t.lowest == 0 || id < t.lowest {
-		t.lowest = id
+// ready notes that a job with a run_at became claimable.
+func (t *tx) ready(runAt int64) {
+	if runAt <= 0 {
+		runAt = firstTime // 0 is none
+	}
+	if t.lowest == 0 || runAt < t.lowest {
+		t.lowest = runAt
 	}
 }
 

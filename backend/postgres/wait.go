@@ -19,7 +19,7 @@ const (
 const look = `
 	SELECT clock, plain, ready, next
 	FROM plainjobs.look($1::text::text[], $2::boolean, $3::boolean, $4::text::integer[], $5::text::integer[], $6::text::integer[],
-		$7::text::bigint[], $8::text::integer[])`
+		$7::text::bigint[], $8::text::bigint[], $9::text::integer[])`
 
 // Wait implements [backend.Waiter].
 func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
@@ -95,8 +95,7 @@ type view struct {
 func (v *view) scan(r *sql.Rows) error { return r.Scan(&v.clock, &v.plain, &v.ready, &v.next) }
 
 func lookArgs(names []string, suspects, chosen bool, from *ranges) []any {
-	return []any{textArray(names), suspects, chosen, intArray(from.lows), intArray(from.highs), intArray(from.ranks), intArray(from.firsts),
-		intArray(from.untils)}
+	return append([]any{textArray(names), suspects, chosen}, from.args()...)
 }
 
 // view looks at names as if they had no settings, if they have none.

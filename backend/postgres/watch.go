@@ -25,7 +25,7 @@ type watch struct {
 	hearing   bool  // a goroutine listens
 	notifying bool  // a goroutine is at it
 	again     bool  // and has to do it again
-	lowest    int64 // the least of what it has to tell; 0 if there is none
+	lowest    int64 // the first run_at of what it has to tell; 0 if there is none
 }
 
 func (w *watch) start(b *Backend) {
@@ -65,8 +65,8 @@ func (w *watch) wake() {
 	}
 }
 
-// ring wakes those who wait, in all processes, and tells of the lowest of the
-// jobs that became claimable, if it is not 0.
+// ring wakes those who wait, in all processes, and tells of the first run_at of
+// the jobs that became claimable, if it is not 0.
 func (w *watch) ring(lowest int64) {
 	w.wake()
 	if w.b == nil || w.b.opts.NoListen {
@@ -152,16 +152,18 @@ func (w *watch) listen() {
 		ready := func() {
 			pause = minRelisten
 			w.listening.Store(true)
-			w.b.marks.ready(0) // nobody told of what changed until now
+			w.b.marks.ready(firstTime) // what changed until now was not told
 			w.wake()
 		}
 		heard := func(payload string) {
-			self, id, _ := strings.Cut(payload, " ")
+			self, first, _ := strings.Cut(payload, " ")
 			if self == w.b.self {
 				return
 			}
-			// Whoever does not say which job it is may mean any.
-			if lowest, err := strconv.ParseInt(id, 10, 64); err != nil || lowest != 0 {
+			switch lowest, err := strconv.ParseInt(first, 10, 64); {
+			case err != nil: // it may mean any job
+				w.b.marks.ready(firstTime)
+			case lowest != 0:
 				w.b.marks.ready(lowest)
 			}
 			w.wake()

@@ -28,15 +28,15 @@ const (
 	selectPending = `
 		SELECT id, priority, suspect, failures, max_attempts, created_at, run_at, flags, payload
 		FROM plainjobs_jobs INDEXED BY plainjobs_pending
-		WHERE state = 3 AND suspect = 0 AND name = (?+0) ORDER BY priority DESC, id LIMIT (?+0)`
+		WHERE state = 3 AND suspect = 0 AND name = (?+0) ORDER BY priority DESC, run_at, id LIMIT (?+0)`
 
 	selectHeads = `
-		SELECT id, priority FROM plainjobs_jobs INDEXED BY plainjobs_pending
-		WHERE state = 3 AND suspect = 0 AND name = (?+0) ORDER BY priority DESC, id LIMIT (?+0)`
+		SELECT id, priority, run_at FROM plainjobs_jobs INDEXED BY plainjobs_pending
+		WHERE state = 3 AND suspect = 0 AND name = (?+0) ORDER BY priority DESC, run_at, id LIMIT (?+0)`
 
 	selectSuspectHead = `
-		SELECT id, priority FROM plainjobs_jobs INDEXED BY plainjobs_suspects
-		WHERE state = 3 AND suspect = 1 AND name = (?+0) ORDER BY priority DESC, id LIMIT 1`
+		SELECT id, priority, run_at FROM plainjobs_jobs INDEXED BY plainjobs_suspects
+		WHERE state = 3 AND suspect = 1 AND name = (?+0) ORDER BY priority DESC, run_at, id LIMIT 1`
 
 	anySuspect = `SELECT 1 FROM plainjobs_jobs INDEXED BY plainjobs_suspects WHERE state = 3 AND suspect = 1 LIMIT 1`
 )
@@ -265,17 +265,17 @@ func (c *claim) readExtras() (expired int, err error) {
 }
 
 // A head is a pending job as its index shows it.
-type head struct{ id, priority, name int64 }
+type head struct{ id, priority, runAt, name int64 }
 
 func byClaimOrder(a, b head) int {
-	return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.id, b.id))
+	return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.runAt, b.runAt), cmp.Compare(a.id, b.id))
 }
 
 // heads returns the first limit jobs of a name.
 func (c *claim) heads(query string, name int64, args ...any) (heads []head, err error) {
 	err = c.t.each(query, args, func(r *sql.Rows) (bool, error) {
 		h := head{name: name}
-		err := r.Scan(&h.id, &h.priority)
+		err := r.Scan(&h.id, &h.priority, &h.runAt)
 		heads = append(heads, h)
 		return true, err
 	})

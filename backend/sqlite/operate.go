@@ -18,6 +18,7 @@ const (
 	deleteResult   = `DELETE FROM plainjobs_results WHERE job = ?`
 	deleteProgress = `DELETE FROM plainjobs_progress WHERE job = ?`
 	updateHurried  = `UPDATE plainjobs_jobs SET state = 3, run_at = ? WHERE id = ?`
+	updatePriority = `UPDATE plainjobs_jobs SET priority = ? WHERE id = ?`
 )
 
 // Operate implements [backend.Operator].
@@ -64,6 +65,13 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 				result.Affected = append(result.Affected, r.id)
 				if err := t.revive(r, now); err != nil {
 					return err
+				}
+			}
+			if req.Priority != nil {
+				for _, id := range result.Affected {
+					if _, err := t.exec(updatePriority, int64(*req.Priority), id); err != nil {
+						return err
+					}
 				}
 			}
 			return nil

@@ -23,7 +23,8 @@ const (
 				metadata, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)`
 
 	updateReplaced = `
-		UPDATE plainjobs_jobs SET state = ?, priority = ?, run_at = ?, flags = ?, expires_at = ?, metadata = ?, payload = ?
+		UPDATE plainjobs_jobs SET state = ?, priority = ?, run_at = CASE WHEN ? > 0 OR run_at > ? THEN ? ELSE run_at END, flags = ?,
+			expires_at = ?, metadata = ?, payload = ?
 		WHERE id = ?`
 )
 
@@ -319,7 +320,9 @@ func (t *tx) resolve(index int, j *backend.NewJob, holder, now int64) (backend.P
 	}
 	const replaced = flagExpires | flagMetadata
 	flags := r.flags&^replaced | flagsOf(j)&replaced
-	_, err = t.exec(updateReplaced, int64(state), int64(j.Priority), now+j.Delay.Microseconds(), int64(flags),
+	// One that could run before, and can still, keeps its place.
+	delay := j.Delay.Microseconds()
+	_, err = t.exec(updateReplaced, int64(state), int64(j.Priority), delay, now, now+delay, int64(flags),
 		expiry(j, now), metadata(j), payload(j), holder)
 	t.move(r.name, r.state, state, 1)
 	return backend.Pushed{ID: holder, Duplicate: true}, err

@@ -126,6 +126,9 @@ func (s *Inline) addOne(index int, n backend.NewJob, run bool, replaced *[]repla
 			*replaced = append(*replaced, replacedJob{waiting, was})
 			*waiting = newInlineJob(holder, n)
 			waiting.CreatedAt = was.CreatedAt
+			if n.Delay == 0 && was.RunAt.Before(waiting.RunAt) { // it could run before, and keeps its place
+				waiting.RunAt = was.RunAt
+			}
 			fallthrough
 		default:
 			return backend.Pushed{ID: holder, Duplicate: true}, nil, nil
@@ -337,7 +340,7 @@ func (s *Inline) Drain(ctx context.Context, future, retries bool, d *Draining) e
 				due = retries && ending == backend.EndRetry
 			}
 			if j.State.Waits() && due &&
-				(next == nil || cmp.Or(-cmp.Compare(j.Priority, next.Priority), cmp.Compare(j.ID, next.ID)) < 0) {
+				(next == nil || cmp.Or(-cmp.Compare(j.Priority, next.Priority), j.RunAt.Compare(next.RunAt), cmp.Compare(j.ID, next.ID)) < 0) {
 				next = j
 			}
 		}

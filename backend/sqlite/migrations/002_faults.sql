@@ -8,3 +8,12 @@ ALTER TABLE plainjobs_workers ADD COLUMN silent_for  INTEGER NOT NULL DEFAULT 0;
 
 -- What tells on the worker's own host whether its process has ended, or empty.
 ALTER TABLE plainjobs_workers ADD COLUMN process TEXT NOT NULL DEFAULT '';
+
+-- The order of claims: by priority, then by run_at, then by id. A job that comes
+-- back after a run stands behind those that could run before it, and not at the
+-- place of its id, so that jobs that come back do not starve new ones. The id is
+-- at the end of each entry of an index anyway.
+DROP INDEX plainjobs_pending;
+DROP INDEX plainjobs_suspects;
+CREATE INDEX plainjobs_pending  ON plainjobs_jobs (name, priority DESC, run_at) WHERE state = 3 AND suspect = 0;
+CREATE INDEX plainjobs_suspects ON plainjobs_jobs (name, priority DESC, run_at) WHERE state = 3 AND suspect = 1;

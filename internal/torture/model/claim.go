@@ -83,7 +83,9 @@ func (m *model) next(req backend.ClaimRequest) (found []*job) {
 	all := m.which(func(j *job) bool {
 		return m.ready(j) && slices.Contains(req.Names, j.Name) && !m.paused[j.Name]
 	})
-	slices.SortFunc(all, func(a, b *job) int { return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.id, b.id)) })
+	slices.SortFunc(all, func(a, b *job) int {
+		return cmp.Or(cmp.Compare(b.Priority, a.Priority), a.runAt.Compare(b.runAt), cmp.Compare(a.id, b.id))
+	})
 	taken, limited, bytes := map[string]int{}, 0, 0
 	for _, j := range all {
 		most, capped := req.Caps[j.Name]

@@ -68,6 +68,9 @@ func (m *model) operate(req backend.OperateRequest, last int64) (r backend.Opera
 		retried = append(retried, j)
 	}
 	for _, j := range slices.Backward(retried) {
+		if req.Priority != nil {
+			j.Priority = *req.Priority
+		}
 		m.operateOn(req.Op, j)
 		r.Affected = append(r.Affected, j.id)
 	}

@@ -58,7 +58,9 @@ func (m *model) pushOne(i int, n backend.NewJob, before int64, ids func(int) int
 // replace gives the job what a push may give one that waits.
 func (m *model) replace(j *job, n backend.NewJob) {
 	j.Payload, j.Metadata = slices.Concat([]byte{}, n.Payload), slices.Clone(n.Metadata)
-	j.Priority, j.runAt, j.expires = n.Priority, m.now.Add(n.Delay), time.Time{}
+	if j.Priority, j.expires = n.Priority, (time.Time{}); j.State == 0 || n.Delay > 0 || j.runAt.After(m.now) {
+		j.runAt = m.now.Add(n.Delay)
+	}
 	if n.Expires > 0 {
 		j.expires = m.now.Add(n.Expires)
 	}

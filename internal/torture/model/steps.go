@@ -396,6 +396,10 @@ func (p *program) operate() {
 	if p.rarely("before") {
 		req.Before = rapid.Int64Range(1, 12).Draw(p.T, "below")
 	}
+	if req.Op == backend.OpRetry && p.chance("other priority") {
+		low := oneOf[int16](p, "priority", 0, 1, -1)
+		req.Priority = &low
+	}
 	got, err := p.on().Operate(p.ctx, req)
 	what := fmt.Sprintf("operate %+v", req)
 	want := p.m.operate(req, got.Next)

@@ -248,32 +248,38 @@ func (d Driver) testMarksOrder(t *testing.T) {
 	type place struct {
 		id       int64
 		priority int16
+		turn     int // a retry is another one, a release is not
 	}
 	var waiting []place
-	priorities := map[int64]int16{}
+	places := map[int64]place{}
 	for i := range rounds {
 		switch n := rand.IntN(4); {
 		case n == 0 && len(e.held) > 0:
-			i := rand.IntN(len(e.held))
-			j := e.held[i]
-			e.held = slices.Delete(e.held, i, i+1)
+			at := rand.IntN(len(e.held))
+			j := e.held[at]
+			e.held = slices.Delete(e.held, at, at+1)
 			f := backend.Failure{Lease: j.Lease, Ending: []backend.Ending{backend.EndRelease, backend.EndRetry}[rand.IntN(2)]}
 			if _, err := e.b.Fail(t.Context(), []backend.Failure{f}); err != nil {
 				t.Fatal(err)
 			}
-			waiting = append(waiting, place{j.ID, priorities[j.ID]})
+			if f.Ending == backend.EndRetry {
+				places[j.ID] = place{j.ID, j.Priority, i}
+			}
+			waiting = append(waiting, places[j.ID])
 		case n <= 1:
 			jobs := make([]backend.NewJob, rand.IntN(5))
-			for i := range jobs {
-				jobs[i] = newJob([]string{"a", "b"}[rand.IntN(2)])
-				jobs[i].Priority = int16(rand.IntN(4))
+			for k := range jobs {
+				jobs[k] = newJob([]string{"a", "b"}[rand.IntN(2)])
+				jobs[k].Priority = int16(rand.IntN(4))
 			}
-			for i, id := range e.push(e.b, jobs...) {
-				priorities[id] = jobs[i].Priority
-				waiting = append(waiting, place{id, jobs[i].Priority})
+			for k, id := range e.push(e.b, jobs...) {
+				places[id] = place{id, jobs[k].Priority, i}
+				waiting = append(waiting, places[id])
 			}
 		default:
-			slices.SortFunc(waiting, func(x, y place) int { return cmp.Or(cmp.Compare(y.priority, x.priority), cmp.Compare(x.id, y.id)) })
+			slices.SortFunc(waiting, func(x, y place) int {
+				return cmp.Or(cmp.Compare(y.priority, x.priority), cmp.Compare(x.turn, y.turn), cmp.Compare(x.id, y.id))
+			})
 			limit := rand.IntN(4)
 			got := e.claim(limit)
 			for k := range min(limit, len(waiting)) {

@@ -75,7 +75,7 @@ const (
 	// Binds are wrapped for the reason that backend/sqlite has.
 	selectLoopJob = `
 		SELECT id, failures, max_attempts, payload FROM plainjobs_jobs INDEXED BY plainjobs_pending
-		WHERE state = 3 AND suspect = 0 AND name = (?+0) ORDER BY priority DESC, id LIMIT 1`
+		WHERE state = 3 AND suspect = 0 AND name = (?+0) ORDER BY priority DESC, run_at, id LIMIT 1`
 	updateLoopRunning = `UPDATE plainjobs_jobs SET state = 4, worker = ?, token = ? WHERE id = ?`
 	updateLoopDone    = `UPDATE plainjobs_jobs SET state = 5, finished_at = ? WHERE id = ? AND +state = 4 AND +token = ?`
 
