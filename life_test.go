@@ -220,7 +220,8 @@ func TestOperations(t *testing.T) {
 		}
 	}
 	for what, op := range map[string]func(context.Context, plainjobs.Filter) (int, error){
-		"Delete": q.Delete, "Cancel": q.Cancel, "Retry": q.Retry,
+		"Delete": q.Delete, "Cancel": q.Cancel,
+		"Retry": func(ctx context.Context, f plainjobs.Filter) (int, error) { return q.Retry(ctx, f) },
 	} {
 		if n, err := op(ctx, plainjobs.Filter{}); n != 0 || !errors.Is(err, backend.ErrInvalid) || !strings.Contains(err.Error(), "Filter.All") {
 			t.Errorf("%s of everything without saying so = %d, %v", what, n, err)
@@ -244,6 +245,30 @@ func TestOperations(t *testing.T) {
 }
 
 // Retry is for what went wrong. What is done runs again only if that was said.
+// Jobs that are retried at a low priority hold up no new ones.
+func TestRetryAtPriority(t *testing.T) {
+	q, _ := newQueue(t, nil)
+	id, err := q.Perform(t.Context(), lifeJob.With("", plainjobs.Priority(3), plainjobs.In(time.Hour)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	filter := plainjobs.Filter{IDs: []int64{id}}
+	for what, opts := range map[string][]plainjobs.TaskOption{
+		"another option": {plainjobs.In(time.Hour)}, "one without effect": {plainjobs.In(0)}, "two": {plainjobs.Priority(1), plainjobs.MaxAttempts(1)},
+		"a wrong one": {plainjobs.In(-1)},
+	} {
+		if n, err := q.Retry(t.Context(), filter, opts...); n != 0 || err == nil {
+			t.Errorf("Retry with %s = %d, %v; want an error", what, n, err)
+		}
+	}
+	if n, err := q.Retry(t.Context(), filter, plainjobs.Priority(-7)); n != 1 || err != nil {
+		t.Fatalf("Retry = %d, %v; want 1", n, err)
+	}
+	if info, err := q.Get(t.Context(), id); err != nil || info.Priority != -7 || info.State != plainjobs.Pending {
+		t.Errorf("the retried job is %+v, %v", info, err)
+	}
+}
+
 func TestRetryLeavesDoneJobs(t *testing.T) {
 	q, _ := newQueue(t, nil)
 	ctx := t.Context()
@@ -314,7 +339,8 @@ func TestNoIDs(t *testing.T) {
 		}
 	}
 	for what, op := range map[string]func(context.Context, plainjobs.Filter) (int, error){
-		"Retry": memory.Retry, "Cancel": memory.Cancel, "Delete": memory.Delete,
+		"Cancel": memory.Cancel, "Delete": memory.Delete,
+		"Retry": func(ctx context.Context, f plainjobs.Filter) (int, error) { return memory.Retry(ctx, f) },
 	} {
 		for _, filter := range []plainjobs.Filter{none, {IDs: []int64{}, Name: "life/plain"}, {IDs: []int64{}, All: true}} {
 			if n, err := op(ctx, filter); n != 0 || err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -152,30 +153,59 @@ func (q *Queue) Workers(ctx context.Context) ([]Worker, error) {
 // filter says IDs, State or All. It returns how many it were, and an error that
 // matches [ErrDuplicate] if there are others whose unique key is taken, which it
 // leaves alone.
-func (q *Queue) Retry(ctx context.Context, filter Filter) (n int, err error) {
+//
+// They stand behind the jobs of their priority that wait already, and before
+// those that are performed later. With the option [Priority], and no other, they
+// have another priority from then on: thousands of them, at a low one, hold up
+// nothing that is new.
+func (q *Queue) Retry(ctx context.Context, filter Filter, priority ...TaskOption) (n int, err error) {
+	req := backend.OperateRequest{Op: backend.OpRetry}
+	if req.Priority, err = priorityOf(priority); err != nil {
+		return 0, fmt.Errorf("plainjobs: retry: %w", err)
+	}
 	if filter.IDs != nil || filter.State != 0 || filter.All || filter.stored().All() {
-		return q.operate(ctx, backend.OpRetry, "retry", filter)
+		return q.operate(ctx, req, "retry", filter)
 	}
 	for _, state := range []State{Failed, Cancelled, Scheduled} {
 		filter.State = state
-		some, stateErr := q.operate(ctx, backend.OpRetry, "retry", filter)
+		some, stateErr := q.operate(ctx, req, "retry", filter)
 		n += some
 		err = errors.Join(err, stateErr)
 	}
 	return n, err
 }
 
+// priorityOf returns the priority that options give, or nil without any.
+func priorityOf(opts []TaskOption) (*int16, error) {
+	if len(opts) == 0 {
+		return nil, nil
+	}
+	t, other := Task{}, Task{}
+	other.job.Priority = 1 // what is no Priority leaves the two unequal, or sets more than that
+	for _, opt := range opts {
+		if err := errors.Join(opt.task(&t), opt.task(&other)); err != nil {
+			return nil, err
+		}
+	}
+	p := t.job.Priority
+	t.job.Priority = 0
+	if other.job.Priority != p || !reflect.DeepEqual(t, Task{}) {
+		return nil, fmt.Errorf("%w: of the options of a task it takes Priority alone", backend.ErrInvalid)
+	}
+	return &p, nil
+}
+
 // Cancel ends waiting jobs that match the filter, and the contexts of running
 // ones with [ErrCancelled]: at once if a worker of this Queue runs them, within
 // a heartbeat if another does. It returns how many it were.
 func (q *Queue) Cancel(ctx context.Context, filter Filter) (int, error) {
-	return q.operate(ctx, backend.OpCancel, "cancel", filter)
+	return q.operate(ctx, backend.OperateRequest{Op: backend.OpCancel}, "cancel", filter)
 }
 
 // Delete deletes jobs that match the filter and are not running. It returns how
 // many it were.
 func (q *Queue) Delete(ctx context.Context, filter Filter) (int, error) {
-	return q.operate(ctx, backend.OpDelete, "delete", filter)
+	return q.operate(ctx, backend.OperateRequest{Op: backend.OpDelete}, "delete", filter)
 }
 
 // FreeKeys gives back the unique keys that jobs which match the filter keep by
@@ -188,7 +218,7 @@ func (q *Queue) FreeKeys(ctx context.Context, filter Filter) (int, error) {
 
 // operate applies an operation page by page. With an error it says how many
 // jobs were affected before.
-func (q *Queue) operate(ctx context.Context, op backend.Op, name string, filter Filter) (n int, err error) {
+func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name string, filter Filter) (n int, err error) {
 	operator, err := capability[backend.Operator](q, name)
 	if err != nil {
 		return 0, err
@@ -198,17 +228,17 @@ func (q *Queue) operate(ctx context.Context, op backend.Op, name string, filter 
 	}
 	var duplicates []int64
 	for filter, rest := chunk(filter); ; filter, rest = chunk(rest) {
-		for before := int64(0); ; {
-			result, err := operator.Operate(ctx, backend.OperateRequest{Op: op, Filter: filter.stored(), Before: before})
+		for req.Filter, req.Before = filter.stored(), 0; ; {
+			result, err := operator.Operate(ctx, req)
 			if err != nil {
 				return n, fmt.Errorf("plainjobs: %w", err)
 			}
 			n += len(result.Affected)
 			duplicates = append(duplicates, result.Duplicates...)
-			if op == backend.OpCancel {
+			if req.Op == backend.OpCancel {
 				q.engine.CancelRuns(result.Affected)
 			}
-			if before = result.Next; before == 0 {
+			if req.Before = result.Next; req.Before == 0 {
 				break
 			}
 		}

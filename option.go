@@ -63,7 +63,8 @@ func MaxAttempts(n int) Option {
 	}
 }
 
-// Priority orders waiting jobs, higher first; the default is 0.
+// Priority orders waiting jobs, higher first; the default is 0. Of those of one
+// priority the first is that which could run first.
 func Priority(p int16) Option {
 	return option{
 		func(d *engine.Definition) error { d.Priority = p; return nil },

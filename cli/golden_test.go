@@ -31,6 +31,7 @@ func TestGolden(t *testing.T) {
 		"retry": {"retry 2 --dry-run", "retry 2", "retry 2", "retry 3 4 99", "retry 1 --json", "retry", "retry 1 --all", "retry 1 --name x"},
 		"retryall": {
 			"retry --all --dry-run", "retry --all --dry-run --json", "retry --all", "retry --all --name invoise --yes",
+			"retry --all --state failed --priority -10 --dry-run", "retry --all --priority 40000",
 			"retry --all --state running", "retry --all --error second --yes --json", "retry --all --yes", "retry --all --state any --yes",
 		},
 		"cancel":    {"cancel 6 --json", "cancel 4", "cancel 1", "cancel --all --name import --dry-run", "cancel --all --yes"},

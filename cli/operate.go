@@ -28,18 +28,28 @@ var (
 )
 
 func (p *program) retryCommand() *cobra.Command {
-	op := &operation{
-		verb: "retry", past: "retried", states: append([]plainjobs.State{plainjobs.Scheduled}, finished...),
-		fallback: []plainjobs.State{plainjobs.Failed}, apply: (*plainjobs.Queue).Retry,
-	}
-	return p.operateCommand(op, &cobra.Command{
+	var priority int16
+	c := &cobra.Command{
 		Short: "Have finished jobs run again, and scheduled ones now",
 		Long: `Retry makes finished jobs wait again as if they were new, and has scheduled ones
-run at once. With --all it takes the failed ones, if no --state is given.`,
+run at once. With --all it takes the failed ones, if no --state is given. Give
+thousands of them a low --priority, and they hold up nothing that is new.`,
 		Example: `  retry 42 43
   retry --all --name invoice --error "connection refused"
+  retry --all --name invoice --priority -10
   retry --all --state scheduled --name invoice --yes`,
-	})
+	}
+	c.Flags().Int16Var(&priority, "priority", 0, "priority of the jobs from then on (default their own)")
+	return p.operateCommand(&operation{
+		verb: "retry", past: "retried", states: append([]plainjobs.State{plainjobs.Scheduled}, finished...),
+		fallback: []plainjobs.State{plainjobs.Failed},
+		apply: func(q *plainjobs.Queue, ctx context.Context, f plainjobs.Filter) (int, error) {
+			if c.Flags().Changed("priority") {
+				return q.Retry(ctx, f, plainjobs.Priority(priority))
+			}
+			return q.Retry(ctx, f)
+		},
+	}, c)
 }
 
 func (p *program) cancelCommand() *cobra.Command {

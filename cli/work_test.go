@@ -416,9 +416,12 @@ func TestPrompt(t *testing.T) {
 		t.Errorf("%s jobs are left", got)
 	}
 	w.stdin = strings.NewReader("y\n")
-	w.must(t, 0, "retry", "--all")
+	w.must(t, 0, "retry", "--all", "--priority", "-10")
 	if got := w.must(t, 0, "jobs", "--count", "--state", "failed").out; got != "0\n" {
 		t.Errorf("%s failed jobs are left", got)
+	}
+	if got := w.must(t, 0, "jobs", "--state", "pending", "--json").out; !strings.Contains(got, `"priority":-10`) {
+		t.Errorf("no job has the priority that it was retried at:\n%s", got)
 	}
 }
 

@@ -90,6 +90,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("NewerSchema", d.testNewerSchema)
 	t.Run("Migrator", d.testMigrator)
 	t.Run("Upgrade", d.testUpgrade)
+	t.Run("UpgradeJobs", d.testUpgradeJobs)
 	t.Run("ReadOnly", d.testReadOnly)
 	t.Run("Timeouts", d.testTimeouts)
 	t.Run("IdleTimeout", d.testIdleTimeout)

@@ -5,9 +5,11 @@ import (
 	"database/sql"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/postgres"
@@ -86,4 +88,115 @@ func (d Driver) testUpgrade(t *testing.T) {
 	if n := count(t, b, backend.Pending); n != 50001 {
 		t.Errorf("%d jobs wait, want 50001", n)
 	}
+}
+
+// oldRows are jobs of each state: scheduled, and due, blocked by the next,
+// pending, pending, running, of a worker that is gone, done, failed, cancelled,
+// and a suspect.
+const oldRows = `
+	INSERT INTO plainjobs.jobs (id, name, state, priority, max_attempts, created_at, run_at, finished_at, suspect, flags, serial_key, worker, token, payload)
+	OVERRIDING SYSTEM VALUE VALUES
+		(1, 'a', 1, 0, 3, 1, 5, 1, false, 0, NULL, 0, 0, '1'),
+		(2, 'a', 2, 0, 3, 1, 2, 1, false, 4, 'k', 0, 0, '2'),
+		(3, 'a', 3, 0, 3, 1, 4, 1, false, 4, 'k', 0, 0, '3'),
+		(4, 'a', 3, 0, 3, 1, 3, 1, false, 0, NULL, 0, 0, '4'),
+		(5, 'a', 4, 0, 3, 1, 1, 1, false, 0, NULL, 99, 77, '5'),
+		(6, 'a', 5, 0, 3, 1, 1, 2000000000000000, false, 0, NULL, 0, 0, '6'),
+		(7, 'a', 6, 0, 3, 1, 1, 2000000000000000, false, 0, NULL, 0, 0, '7'),
+		(8, 'a', 7, 0, 3, 1, 1, 2000000000000000, false, 0, NULL, 0, 0, '8'),
+		(9, 'a', 3, 0, 3, 1, 1, 1, true, 0, NULL, 0, 0, '9');
+	SELECT setval('plainjobs.jobs_id_seq', 9);
+	INSERT INTO plainjobs.serials (name, key, job) VALUES ('a', 'k', 3);
+	INSERT INTO plainjobs.changes (name, state, jobs) VALUES ('a', 1, 1), ('a', 2, 1), ('a', 3, 3), ('a', 4, 1), ('a', 5, 1), ('a', 6, 1), ('a', 7, 1);`
+
+// testUpgradeJobs opens tables of the fourth version, with jobs in each state,
+// and works them off. A program that opened them before, and claims by the
+// function that it knows, claims in the same order.
+func (d Driver) testUpgradeJobs(t *testing.T) {
+	s := d.schema(t)
+	s.makeOld(t, "001_jobs.sql", "002_functions.sql", "003_marks.sql", "004_look.sql")
+	s.exec(t, strings.ReplaceAll(oldRows, "plainjobs.", s.name+"."))
+	b := s.open(t, &postgres.Options{Schema: s.name})
+	ctx := t.Context()
+	complete := func(jobs []backend.Job) (ids []int64) {
+		t.Helper()
+		var done []backend.Completion
+		for _, j := range jobs {
+			ids = append(ids, j.ID)
+			done = append(done, backend.Completion{Lease: j.Lease})
+			if want := string(rune('0' + j.ID)); j.ID < 10 && string(j.Payload) != want {
+				t.Errorf("job %d has the payload %q, want %q", j.ID, j.Payload, want)
+			}
+		}
+		if lost, err := b.Complete(ctx, done); err != nil || len(lost) > 0 {
+			t.Fatalf("Complete = %v, %v", lost, err)
+		}
+		return ids
+	}
+	claim := func(suspects bool, limit int) []int64 {
+		t.Helper()
+		jobs, err := b.Claim(ctx, backend.ClaimRequest{
+			Worker: backend.Worker{ID: 1, Lease: time.Hour}, Register: true, Names: []string{"a"}, Limit: limit, Suspects: suspects,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return complete(jobs)
+	}
+	claimOld := func(limit int) []int64 {
+		t.Helper()
+		var plain, ready bool
+		var next int64
+		look := fmt.Sprintf("SELECT plain, ready, next FROM %s.look('{a}', true, false, '{1}', '{1}', '{-40000}', '{7}', '{40000}')", s.name)
+		if err := s.db.QueryRow(look).Scan(&plain, &ready, &next); err != nil || !plain || !ready {
+			t.Fatalf("look = %v, %v, %v", plain, ready, err)
+		}
+		rows, err := s.db.Query(fmt.Sprintf(`SELECT id, payload FROM %s.take(1, 3600000000, 1000, '{a}', '{10}', %d, 1000000, false,
+			'{1}', '{1}', '{-40000}', '{7}', '{40000}')`, s.name, limit))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		var jobs []backend.Job
+		for rows.Next() {
+			var j backend.Job
+			if err := rows.Scan(&j.ID, &j.Payload); err != nil {
+				t.Fatal(err)
+			}
+			j.Token = 1000 + j.ID
+			jobs = append(jobs, j)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		return complete(jobs)
+	}
+	want := func(what string, got []int64, ids ...int64) {
+		t.Helper()
+		if !slices.Equal(got, ids) {
+			t.Errorf("%s: jobs %v were claimed, want %v", what, got, ids)
+		}
+	}
+	push(t, b, "a", 1) // job 10
+	for _, state := range backend.States() {
+		n := int64(1)
+		if state == backend.Pending {
+			n = 4
+		}
+		if got := count(t, b, state); got != n {
+			t.Errorf("%d jobs are %v, want %d", got, state, n)
+		}
+	}
+	if _, err := b.Reap(ctx, backend.ReapRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	want("the suspects", append(claim(true, 10), claim(true, 10)...), 5, 9)
+	want("by time, as before", claimOld(1), 4)
+	want("by time", claim(false, 10), 3, 1, 10)
+	want("the one that was blocked", claim(false, 10), 2)
+	retry := backend.OperateRequest{Op: backend.OpRetry, Filter: backend.Filter{IDs: []int64{6, 7, 8}}}
+	if _, err := b.Operate(ctx, retry); err != nil {
+		t.Fatal(err)
+	}
+	want("the finished ones, retried", claim(false, 10), 6, 7, 8)
 }

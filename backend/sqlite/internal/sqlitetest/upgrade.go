@@ -1,0 +1,99 @@
+package sqlitetest
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// oldRows are jobs of each state in tables of the first version: scheduled, and
+// due, blocked by the next, pending, pending, running, of a worker that is gone,
+// done, failed, cancelled, and a suspect.
+const oldRows = `
+	INSERT INTO plainjobs_names (id, name) VALUES (1, 'a');
+	INSERT INTO plainjobs_jobs (id, name, state, priority, max_attempts, created_at, run_at, finished_at, suspect, flags, serial_key, worker, token, payload) VALUES
+		(1, 1, 1, 0, 3, 1, 5, 1, 0, 0, NULL, -4611686018427387904, -4611686018427387904, x'31'),
+		(2, 1, 2, 0, 3, 1, 2, 1, 0, 4, 'k',  -4611686018427387904, -4611686018427387904, x'32'),
+		(3, 1, 3, 0, 3, 1, 4, 1, 0, 4, 'k',  -4611686018427387904, -4611686018427387904, x'33'),
+		(4, 1, 3, 0, 3, 1, 3, 1, 0, 0, NULL, -4611686018427387904, -4611686018427387904, x'34'),
+		(5, 1, 4, 0, 3, 1, 1, 1, 0, 0, NULL, 99, 77, x'35'),
+		(6, 1, 5, 0, 3, 1, 1, 2000000000000000, 0, 0, NULL, 0, 0, x'36'),
+		(7, 1, 6, 0, 3, 1, 1, 2000000000000000, 0, 0, NULL, 0, 0, x'37'),
+		(8, 1, 7, 0, 3, 1, 1, 2000000000000000, 0, 0, NULL, 0, 0, x'38'),
+		(9, 1, 3, 0, 3, 1, 1, 1, 1, 0, NULL, -4611686018427387904, -4611686018427387904, x'39');
+	INSERT INTO plainjobs_serials (name, key, job) VALUES (1, 'k', 3);
+	INSERT INTO plainjobs_counts (name, state, jobs) VALUES (1, 1, 1), (1, 2, 1), (1, 3, 3), (1, 4, 1), (1, 5, 1), (1, 6, 1), (1, 7, 1);
+	CREATE TABLE plainjobs_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+	INSERT INTO plainjobs_meta (key, value) VALUES ('store', 'old'), ('schema', '1');`
+
+// testUpgrade opens a database of the first version of the schema, with jobs in
+// each state, and works it off.
+func (d driver) testUpgrade(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	text, err := os.ReadFile("../migrations/001_jobs.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := pool(t, d.name, path)
+	for _, script := range []string{"PRAGMA journal_mode = WAL", string(text), oldRows} {
+		if _, err := db.Exec(script); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b := mustOpen(t, d.open, path, nil)
+	ctx := t.Context()
+	claim := func(suspects bool) (ids []int64) {
+		t.Helper()
+		jobs, err := b.Claim(ctx, backend.ClaimRequest{
+			Worker: backend.Worker{ID: 1, Lease: time.Hour}, Register: true, Names: []string{"a"}, Limit: 10, Suspects: suspects,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var done []backend.Completion
+		for _, j := range jobs {
+			ids = append(ids, j.ID)
+			done = append(done, backend.Completion{Lease: j.Lease})
+			if want := string(rune('0' + j.ID)); j.ID < 10 && string(j.Payload) != want {
+				t.Errorf("job %d has the payload %q, want %q", j.ID, j.Payload, want)
+			}
+		}
+		if lost, err := b.Complete(ctx, done); err != nil || len(lost) > 0 {
+			t.Fatalf("Complete = %v, %v", lost, err)
+		}
+		return ids
+	}
+	want := func(what string, got []int64, ids ...int64) {
+		t.Helper()
+		if !slices.Equal(got, ids) {
+			t.Errorf("%s: jobs %v were claimed, want %v", what, got, ids)
+		}
+	}
+	push(t, b, "a") // job 10
+	if n := count(t, b); n != 10 {
+		t.Errorf("there are %d jobs, want 10", n)
+	}
+	if _, err := b.Reap(ctx, backend.ReapRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	want("the suspects", append(claim(true), claim(true)...), 5, 9)
+	want("by time", claim(false), 4, 3, 1, 10)
+	want("the one that was blocked", claim(false), 2)
+	retry := backend.OperateRequest{Op: backend.OpRetry, Filter: backend.Filter{IDs: []int64{6, 7, 8}}}
+	if _, err := b.Operate(ctx, retry); err != nil {
+		t.Fatal(err)
+	}
+	want("the finished ones, retried", claim(false), 6, 7, 8)
+	checkInvariants(t, pool(t, d.name, path))
+	if s, err := b.Schema(ctx); err != nil || s.Stored != s.Known || !strings.Contains(s.SQL, "plainjobs_jobs") {
+		t.Errorf("Schema = %d of %d, %v", s.Stored, s.Known, err)
+	}
+}
