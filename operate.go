@@ -213,7 +213,7 @@ func (q *Queue) Delete(ctx context.Context, filter Filter) (int, error) {
 // and is not [UntilStarted], has its key until it ends, or is cancelled or
 // deleted. It returns how many keys it were.
 func (q *Queue) FreeKeys(ctx context.Context, filter Filter) (int, error) {
-	return q.operate(ctx, backend.OpFree, "free keys", filter)
+	return q.operate(ctx, backend.OperateRequest{Op: backend.OpFree}, "free keys", filter)
 }
 
 // operate applies an operation page by page. With an error it says how many
