@@ -14,7 +14,9 @@ package cron
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 )
 
 // An Expression is a parsed cron expression. It does not change and may be used
@@ -23,6 +25,8 @@ type Expression struct {
 	text string
 
 	second, minute, hour, day, month, weekday set
+
+	dates
 
 	// eitherDay is set if both day fields are restricted: one that matches is
 	// then enough.
@@ -55,8 +59,15 @@ var macros = map[string]string{
 //
 // A field is a list, separated by commas, of numbers, ranges a-b and stars. A
 // range or a star may have a step /n; a/n is a range from a to the end. Months
-// and days of the week have names, JAN to DEC and SUN to SAT, in any case.
-// Sunday is 0, 7 or SUN, and the last day of the week where it ends a range.
+// and days of the week have names, JAN to DEC and SUN to SAT or in full, in any
+// case. Sunday is 0, 7 or SUN, and the last day of the week where it ends a range.
+//
+// In a list of days of the month, L is the last one, L-3 three days before it, 15W
+// the workday, from Monday to Friday, that is nearest to the 15th within the month,
+// and LW the last workday. In one of days of the week, 5L or FRIL is the last
+// Friday of the month, and 5#2 or FRI#2 the second one. A field of days may be ?,
+// which is a star. The numbers of days are those of cron(8); programs that write ?
+// often count from 1 for Sunday, so names are safer.
 //
 // Where both day fields are restricted, a day is due that matches either; where
 // one of them starts with a star, a day must match both. So "0 0 13 * 5" is each
@@ -93,6 +104,9 @@ func (e *Expression) parse(given []string) error {
 		}
 		given = strings.Fields(macro)
 	}
+	if err := year(given); err != nil {
+		return err
+	}
 	switch len(given) {
 	case 5:
 		given = append([]string{"0"}, given...)
@@ -100,9 +114,14 @@ func (e *Expression) parse(given []string) error {
 	default:
 		return fmt.Errorf("the number of its fields is %d; %s", len(given), form)
 	}
+	given = slices.Clone(given)
+	special := [6]func(*field, string) (bool, error){3: e.dayOfMonth, 5: e.dayOfWeek}
 	for i, to := range []*set{&e.second, &e.minute, &e.hour, &e.day, &e.month, &e.weekday} {
+		if given[i] == "?" && special[i] != nil {
+			given[i] = "*"
+		}
 		var err error
-		if *to, err = fields[i].parse(given[i]); err != nil {
+		if *to, err = fields[i].parse(given[i], special[i]); err != nil {
 			return fmt.Errorf("%s %q: %w", fields[i].name, given[i], err)
 		}
 	}
@@ -115,16 +134,29 @@ func (e *Expression) parse(given []string) error {
 	return nil
 }
 
-// possible reports whether any date is due. Over the years each date falls on
-// each day of the week, the 29th of February too, so the week need not be asked.
+// year returns an error if the fields end with a year, as they do in other
+// programs, seven with the second first or six without it.
+func year(given []string) error {
+	n := len(given)
+	if n != 6 && n != 7 {
+		return nil
+	}
+	number, isNumber := digits(given[n-1][:min(4, len(given[n-1]))])
+	named := isNumber && number >= 1000
+	if n == 6 && !named && given[2] != "?" && given[4] != "?" { // which the hour and the month cannot be
+		return nil
+	}
+	rest := strings.Join(given[:n-1], " ")
+	if named {
+		return fmt.Errorf("its last field, %q, is a year, which an expression does not have; write %q for every year, or perform a task with At for one date",
+			given[n-1], rest)
+	}
+	return fmt.Errorf("its last field, %q, is a year, which an expression does not have; write %q", given[n-1], rest)
+}
+
+// possible reports whether any date is due. Within searchYears each date falls on
+// each day of the week, the 29th of February too.
 func (e *Expression) possible() bool {
-	if e.eitherDay {
-		return true
-	}
-	for month, days := range [...]int{1: 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31} {
-		if first, ok := e.day.from(1); ok && e.month.has(month) && first <= days {
-			return true
-		}
-	}
-	return false
+	_, ok := e.match(wall(time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC).Unix()))
+	return ok
 }

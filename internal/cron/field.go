@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -24,7 +26,7 @@ func (s set) from(n int) (int, bool) {
 type field struct {
 	name     string
 	min, max int
-	names    string // of min and what follows it, three letters each
+	names    []string // of min and what follows it
 }
 
 var fields = [...]field{
@@ -32,17 +34,36 @@ var fields = [...]field{
 	{name: "minute", max: 59},
 	{name: "hour", max: 23},
 	{name: "day of month", min: 1, max: 31},
-	{name: "month", min: 1, max: 12, names: "JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC"},
-	{name: "day of week", max: 6, names: "SUNMONTUEWEDTHUFRISAT"},
+	{name: "month", min: 1, max: 12, names: []string{
+		"JANUARY", "FEBRUARY", "MARCH", "APRIL", "MAY", "JUNE", "JULY", "AUGUST", "SEPTEMBER", "OCTOBER", "NOVEMBER", "DECEMBER",
+	}},
+	{name: "day of week", max: 6, names: []string{
+		"SUNDAY", "MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY",
+	}},
 }
 
 // isWeek reports whether f is the day of the week, which has a second number
 // for its first day.
 func (f *field) isWeek() bool { return f.max == 6 }
 
-func (f *field) parse(list string) (set, error) {
+// isName reports whether text, in upper case, is a name, short or full.
+func (f *field) isName(text string) bool {
+	return slices.ContainsFunc(f.names, func(name string) bool { return text == name || text == name[:3] })
+}
+
+// parse parses a field. What special reports to have taken is no part of the set.
+func (f *field) parse(list string, special func(f *field, item string) (bool, error)) (set, error) {
 	var all set
 	for item := range strings.SplitSeq(list, ",") {
+		if special != nil {
+			taken, err := special(f, item)
+			if err != nil {
+				return 0, err
+			}
+			if taken {
+				continue
+			}
+		}
 		s, err := f.item(item)
 		if err != nil {
 			return 0, err
@@ -60,7 +81,7 @@ func (f *field) item(item string) (set, error) {
 	switch {
 	case base == "*":
 	case strings.Contains(base, "-"):
-		from, to, err = f.span(base)
+		from, to, err = f.span(base, step)
 	default:
 		if from, err = f.number(base); f.isWeek() && from == 7 {
 			from = 0
@@ -86,8 +107,9 @@ func (f *field) item(item string) (set, error) {
 	return s, nil
 }
 
-// span parses a range. Of two days of the week the second may be a Sunday.
-func (f *field) span(text string) (from, to int, err error) {
+// span parses a range that has a step, or none. Of two days of the week the
+// second may be a Sunday.
+func (f *field) span(text, step string) (from, to int, err error) {
 	low, high, _ := strings.Cut(text, "-")
 	if from, err = f.number(low); err != nil {
 		return 0, 0, err
@@ -102,9 +124,35 @@ func (f *field) span(text string) (from, to int, err error) {
 		to = 7
 	}
 	if from > to {
-		return 0, 0, fmt.Errorf("range %q ends before it starts; list its two parts, as in %s-%d,%d-%s", text, low, f.max, f.min, high)
+		return 0, 0, fmt.Errorf("range %q ends before it starts; list its two parts, as in %s", text, f.parts(low, high, from, to, step))
 	}
 	return from, to, nil
+}
+
+// parts returns a range that ends before it starts as two, the second of which
+// goes on with the step where the first ends.
+func (f *field) parts(low, high string, from, to int, step string) string {
+	every, ok := digits(step)
+	if !ok || every == 0 {
+		return fmt.Sprintf("%s-%d,%d-%s", low, f.max, f.min, high)
+	}
+	part := func(low string, from int, high string, to int) string {
+		switch {
+		case from+every > to:
+			return low
+		case every == 1:
+			return low + "-" + high
+		}
+		return fmt.Sprintf("%s-%s/%d", low, high, every)
+	}
+	first := part(low, from, strconv.Itoa(f.max), f.max)
+	for from <= f.max {
+		from += every
+	}
+	if from -= f.max - f.min + 1; from > to {
+		return first
+	}
+	return first + "," + part(strconv.Itoa(from), from, high, to)
 }
 
 // step parses a step. One that is longer than the field is refused, because it
@@ -132,9 +180,9 @@ func (f *field) number(text string) (int, error) {
 		}
 		return n, nil
 	}
-	for i := 0; i < len(f.names); i += 3 {
-		if strings.EqualFold(text, f.names[i:i+3]) {
-			return f.min + i/3, nil
+	for i, name := range f.names {
+		if strings.EqualFold(text, name) || strings.EqualFold(text, name[:3]) {
+			return f.min + i, nil
 		}
 	}
 	switch {
@@ -142,8 +190,13 @@ func (f *field) number(text string) (int, error) {
 		return 0, errors.New("a number is missing")
 	case text == "*":
 		return 0, errors.New(`"*" is a whole range and cannot begin or end one`)
-	case f.names != "":
-		return 0, fmt.Errorf("%q is neither a number from %d to %d nor a name from %s to %s", text, f.min, limit, f.names[:3], f.names[len(f.names)-3:])
+	case strings.HasPrefix(text, "?"):
+		return 0, errors.New(`"?" is a whole field of days; write * here`)
+	case strings.EqualFold(text[:1], "h"):
+		return 0, fmt.Errorf("%q: H is a number that another program would choose; write one, from %d to %d", text, f.min, limit)
+	case f.names != nil:
+		return 0, fmt.Errorf("%q is neither a number from %d to %d nor a name from %s to %s", text, f.min, limit,
+			f.names[0][:3], f.names[len(f.names)-1][:3])
 	}
 	return 0, fmt.Errorf("%q is not a number from %d to %d", text, f.min, limit)
 }

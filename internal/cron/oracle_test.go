@@ -18,13 +18,18 @@ import (
 type oracle struct {
 	fields            [6][60]bool
 	bothDays, elapsed bool
+	special           [6][]string // items of days that depend on the month
 }
 
 func newOracle(spec string) *oracle {
 	if meant, ok := macros[strings.ToLower(spec)]; ok {
 		spec = meant
 	}
-	given := strings.Fields(strings.ToUpper(spec))
+	spec = strings.ToUpper(spec)
+	for short, full := range fullNames {
+		spec = strings.ReplaceAll(spec, full, short)
+	}
+	given := strings.Fields(strings.ReplaceAll(spec, "?", "*"))
 	if len(given) == 5 {
 		given = append([]string{"0"}, given...)
 	}
@@ -33,8 +38,12 @@ func newOracle(spec string) *oracle {
 		elapsed:  given[2][0] == '*',
 	}
 	for i := range o.fields {
-		for n := range o.fields[i] {
-			for item := range strings.SplitSeq(given[i], ",") {
+		for item := range strings.SplitSeq(given[i], ",") {
+			if i == 3 && strings.ContainsAny(item, "LW") || i == 5 && (strings.Contains(item, "#") || strings.HasSuffix(item, "L")) {
+				o.special[i] = append(o.special[i], item)
+				continue
+			}
+			for n := range o.fields[i] {
 				o.fields[i][n] = o.fields[i][n] || itemNames(i, item, n) || i == 5 && n == 0 && itemNames(i, item, 7)
 			}
 		}
@@ -79,12 +88,61 @@ func itemNames(field int, item string, n int) bool {
 	return n >= low && n <= high && (n-low)%number(step) == 0
 }
 
-// A reading is what a clock with a calendar shows: the six fields, in their order.
-type reading [6]uint8
+// A reading is what a clock with a calendar shows: the six fields, in their order, and the year.
+type reading [7]uint16
 
 func read(wall int64) reading {
 	t := time.Unix(wall, 0).UTC()
-	return reading{uint8(t.Second()), uint8(t.Minute()), uint8(t.Hour()), uint8(t.Day()), uint8(t.Month()), uint8(t.Weekday())}
+	return reading{
+		uint16(t.Second()), uint16(t.Minute()), uint16(t.Hour()), uint16(t.Day()), uint16(t.Month()), uint16(t.Weekday()), uint16(t.Year()),
+	}
+}
+
+var fullNames = map[string]string{
+	"JAN": "JANUARY", "FEB": "FEBRUARY", "MAR": "MARCH", "APR": "APRIL", "JUN": "JUNE", "JUL": "JULY", "AUG": "AUGUST", "SEP": "SEPTEMBER",
+	"OCT": "OCTOBER", "NOV": "NOVEMBER", "DEC": "DECEMBER", "SUN": "SUNDAY", "MON": "MONDAY", "TUE": "TUESDAY", "WED": "WEDNESDAY",
+	"THU": "THURSDAY", "FRI": "FRIDAY", "SAT": "SATURDAY",
+}
+
+// falls reports whether an item that depends on the month is the day of a date.
+func falls(item string, date time.Time) bool {
+	isLast := func(d time.Time) bool { return d.AddDate(0, 0, 1).Day() == 1 }
+	works := func(d time.Time) bool { return d.Weekday() != time.Saturday && d.Weekday() != time.Sunday }
+	named := func(text string) bool {
+		return itemNames(5, text, int(date.Weekday())) || date.Weekday() == 0 && itemNames(5, text, 7)
+	}
+	number := func(text string) int { n, _ := strconv.Atoi(text); return n }
+	switch {
+	case item == "L":
+		return isLast(date)
+	case item == "LW" || item == "WL": // no workday comes after it
+		for d := date.AddDate(0, 0, 1); d.Month() == date.Month(); d = d.AddDate(0, 0, 1) {
+			if works(d) {
+				return false
+			}
+		}
+		return works(date)
+	case strings.HasPrefix(item, "L-"):
+		d := date.AddDate(0, 0, number(item[2:]))
+		return d.Month() == date.Month() && isLast(d)
+	case strings.HasSuffix(item, "W"): // of all workdays of the month it is the nearest
+		n := number(item[:len(item)-1])
+		if time.Date(date.Year(), date.Month(), n, 0, 0, 0, 0, time.UTC).Month() != date.Month() {
+			return false
+		}
+		best := time.Time{}
+		for d := date.AddDate(0, 0, 1-date.Day()); d.Month() == date.Month(); d = d.AddDate(0, 0, 1) {
+			if works(d) && (best.IsZero() || max(d.Day()-n, n-d.Day()) < max(best.Day()-n, n-best.Day())) {
+				best = d
+			}
+		}
+		return best.Day() == date.Day()
+	case strings.HasSuffix(item, "L"):
+		return named(item[:len(item)-1]) && date.AddDate(0, 0, 7).Month() != date.Month()
+	}
+	name, which, _ := strings.Cut(item, "#")
+	return named(name) && date.AddDate(0, 0, -7*(number(which)-1)).Month() == date.Month() &&
+		date.AddDate(0, 0, -7*number(which)).Month() != date.Month()
 }
 
 // names reports whether the expression names a reading.
@@ -93,6 +151,12 @@ func (o *oracle) names(r reading) bool {
 		return false
 	}
 	inMonth, inWeek := o.fields[3][r[3]], o.fields[5][r[5]]
+	if len(o.special[3])+len(o.special[5]) > 0 {
+		date := time.Date(int(r[6]), time.Month(r[4]), int(r[3]), 0, 0, 0, 0, time.UTC)
+		fits := func(item string) bool { return falls(item, date) }
+		inMonth = inMonth || slices.ContainsFunc(o.special[3], fits)
+		inWeek = inWeek || slices.ContainsFunc(o.special[5], fits)
+	}
 	if o.bothDays {
 		return inMonth && inWeek
 	}

@@ -45,14 +45,13 @@ func (e *Expression) days(year int, month time.Month) (due set) {
 	if !e.month.has(int(month)) {
 		return 0
 	}
-	weekday := int(time.Date(year, month, 1, 0, 0, 0, 0, time.UTC).Weekday())
-	last := time.Date(year, month+1, 0, 0, 0, 0, 0, time.UTC).Day()
-	for day := 1; day <= last; day++ {
-		inMonth, inWeek := e.day.has(day), e.weekday.has(weekday)
+	m := monthOf(year, month)
+	inMonth := e.day | e.ofMonth(m)
+	for day := 1; day <= m.last; day++ {
+		inMonth, inWeek := inMonth.has(day), e.weekday.has(m.weekday(day)) || e.ofWeek(m, day)
 		if inMonth && inWeek || e.eitherDay && (inMonth || inWeek) {
 			due |= 1 << day
 		}
-		weekday = (weekday + 1) % 7
 	}
 	return due
 }
