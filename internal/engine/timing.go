@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -59,7 +60,7 @@ func (t Timing) Same(other Timing) bool { return t.Spec == other.Spec && t.Zone 
 // Location returns the zone.
 func (t Timing) Location() (*time.Location, error) {
 	if t.Zone == "Local" {
-		return nil, fmt.Errorf("Local is another zone on each machine; name one")
+		return nil, errors.New("the zone Local is another one on each machine; name one")
 	}
 	zone, err := time.LoadLocation(t.Zone)
 	if err != nil {
