@@ -222,6 +222,10 @@ func (e *examination) application(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
+			if busy(err) && e.b.free(ctx) {
+				e.found("application's connections", "one cannot be opened", "its DSN sets a journal mode that is not WAL, which cannot be while the queue is open",
+					"set journal_mode=WAL in the DSN, or leave it out")
+			}
 			break // the application uses the others
 		}
 		conns = append(conns, c)
@@ -239,10 +243,10 @@ func (e *examination) application(ctx context.Context) error {
 	of := fmt.Sprintf(" on %d connections", len(conns))
 	e.found("application's synchronous", words(values["synchronous"], syncNames)+of,
 		unless(every(values["synchronous"], func(v string) bool { return v >= "2" }), "jobs that are pushed in its transactions may be lost in a power cut"),
-		e.dsn("synchronous", "FULL"))
+		e.b.setting("synchronous", "FULL"))
 	e.found("application's busy timeout", words(values["busy_timeout"], nil)+" ms"+of,
 		unless(every(values["busy_timeout"], func(v string) bool { return v != "0" }), "its writes fail when another process writes"),
-		e.dsn("busy_timeout", "10000"))
+		e.b.setting("busy_timeout", "10000"))
 	if len(conns) > 0 {
 		return e.transactions(ctx, conns[0])
 	}
@@ -252,37 +256,13 @@ func (e *examination) application(ctx context.Context) error {
 // transactions looks whether a transaction takes the lock when it begins: one
 // that takes it later fails if another wrote meanwhile.
 func (e *examination) transactions(ctx context.Context, c *sql.Conn) error {
-	tx, err := c.BeginTx(ctx, nil)
-	if busy(err) {
-		return nil // which it does
-	}
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	// It has the lock if this connection does not get it.
-	own := &connector{driver: e.b.callers.Driver(), dsn: fileDSN(e.b.path), pragmas: []string{"PRAGMA busy_timeout=0"}}
-	pool := own.pool(1)
-	defer pool.Close()
-	_, err = pool.ExecContext(ctx, "BEGIN IMMEDIATE") // closing it takes it back
-	immediate := busy(err)
-	if err != nil && !immediate {
+	immediate, known, err := e.b.immediate(ctx, c)
+	if !known {
 		return err
 	}
 	value := map[bool]string{true: "immediate", false: "deferred"}[immediate]
-	e.found("application's transactions", value, unless(immediate, "one that reads before it writes fails if another wrote meanwhile"), e.dsn("txlock", "immediate"))
+	e.found("application's transactions", value, unless(immediate, "one that reads before it writes fails if another wrote meanwhile"), e.b.setting("txlock", "immediate"))
 	return nil
-}
-
-// dsn returns how a setting is written in the driver's DSN.
-func (e *examination) dsn(setting, value string) string {
-	switch {
-	case setting == "txlock":
-		return "add _txlock=" + value + " to the DSN"
-	case e.b.library.mattn():
-		return "add _" + setting + "=" + value + " to the DSN"
-	}
-	return fmt.Sprintf("add _pragma=%s(%s) to the DSN", setting, value)
 }
 
 var syncNames = map[string]string{"0": "OFF", "1": "NORMAL", "2": "FULL", "3": "EXTRA"}

@@ -47,7 +47,7 @@ func (l library) carries(inMemory bool) int {
 		most = largestNcruces32
 	}
 	if inMemory { // the database is there, too
-		most /= 8
+		most /= 4
 	}
 	return most
 }

@@ -59,6 +59,14 @@ func Open(drv driver.Driver, path string, opts *Options) (*Backend, error) {
 // keeps one of db's. If that cannot be, as for a database in memory or an
 // encrypted one, it takes one of db's connections for each group of writes;
 // synchronous, and so the durability, is then what db's connections have.
+//
+// Connections that can only read (mode=ro, immutable=1, query_only), or that set
+// another journal mode than WAL, are errors. So is a database in memory that
+// would be lost with a connection, as ":memory:" behind a pool: all connections
+// must share it, as with the DSN "file:/jobs?vfs=memdb", and New keeps one of
+// db's open; or, with the driver modernc, there may be one at most, and New has
+// it live as long as db. New warns of transactions that do not begin with
+// BEGIN IMMEDIATE.
 func New(db *sql.DB, opts *Options) (*Backend, error) {
 	if db == nil {
 		panic("sqlite: New with a nil *sql.DB")
@@ -82,10 +90,21 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 		return nil, err
 	}
 	b.callers = db
+	if path == "" {
+		err = b.keepMemory(ctx, db)
+	} else {
+		err = checkWritable(ctx, db)
+	}
+	if err != nil {
+		return nil, explain(kind(err))
+	}
 	if path != "" {
 		err = b.openFile(db.Driver(), path)
 		if err == nil {
-			return b, nil
+			if err = b.checkCallers(ctx); err == nil {
+				return b, nil
+			}
+			return nil, errors.Join(err, b.Close())
 		}
 		if primaryCode(err) != codeNotADB || !readable(ctx, db) {
 			return nil, fmt.Errorf("%s: %w", path, err)
@@ -115,6 +134,9 @@ func mainFile(ctx context.Context, db *sql.DB) (path string, err error) {
 		}
 		return nil
 	})
+	if _, missing := os.Stat(path); missing != nil && path != "" && err == nil {
+		path = "" // a name in memory, as ncruces gives it: a connection has made the file
+	}
 	return path, err
 }
 

@@ -88,8 +88,9 @@ type Options struct {
 
 // A Backend keeps jobs in a SQLite database.
 type Backend struct {
-	path    string  // empty if the database has no file
-	callers *sql.DB // what New was given
+	path    string    // empty if the database has no file
+	callers *sql.DB   // what New was given
+	anchor  *sql.Conn // of callers: it keeps their database in memory
 	drv     sqldriver.Driver
 	driver  string // for people
 	library library
@@ -175,7 +176,8 @@ func (b *Backend) Describe() backend.Description {
 }
 
 // Close waits for the calls that are under way, ends the store's connections
-// and is idempotent. It does not close a *sql.DB that was given to [New].
+// and is idempotent. It does not close a *sql.DB that was given to [New], but moves the
+// jobs out of the log into its file.
 func (b *Backend) Close() error {
 	b.writer.shut() // lets go of those who wait for the lock
 	b.watch.close()
@@ -192,7 +194,11 @@ func (b *Backend) Close() error {
 	if b.readers != nil {
 		err = errors.Join(err, b.readers.Close())
 	}
+	b.checkpoint()
 	err = errors.Join(err, b.writer.disconnect())
+	if b.anchor != nil {
+		err = errors.Join(err, b.anchor.Close()) // back to the pool
+	}
 	if b.path != "" {
 		forgetCompany(b.path)
 	}

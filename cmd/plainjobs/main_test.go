@@ -123,7 +123,7 @@ func TestMigrate(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "old.db"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := plain(t, dir, "--db", "old.db", "stats"); got.status != 1 || !strings.Contains(got.err, "older than this program") {
+	if got := plain(t, dir, "--db", "old.db", "stats"); got.status != 1 || !strings.Contains(got.err, "has no queue") {
 		t.Errorf("without tables stats ended with %d: %q", got.status, got.err)
 	}
 	if got := plain(t, dir, "schema"); got.status != 0 || !strings.Contains(got.out, "CREATE TABLE plainjobs_jobs") {

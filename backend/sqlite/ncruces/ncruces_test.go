@@ -3,6 +3,8 @@ package ncruces_test
 import (
 	"testing"
 
+	_ "github.com/ncruces/go-sqlite3/vfs/memdb" // for databases in memory that connections share
+
 	"github.com/plainjobs/plainjobs/backend/sqlite/internal/sqlitetest"
 	"github.com/plainjobs/plainjobs/backend/sqlite/ncruces"
 )

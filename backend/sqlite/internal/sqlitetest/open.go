@@ -268,14 +268,13 @@ func (d driver) testOwnDB(t *testing.T) {
 }
 
 // testOwnMemoryDB opens the store on an application's database in memory,
-// which only the application's connection can see.
+// which only the application's connections can see.
 func (d driver) testOwnMemoryDB(t *testing.T) {
-	db, err := sql.Open(d.name, ":memory:")
+	db, err := sql.Open(d.name, shared("own"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	db.SetMaxOpenConns(1)
 	b := mustNew(t, db)
 	if b.Describe().Durability != backend.None {
 		t.Errorf("Describe returned %+v", b.Describe())

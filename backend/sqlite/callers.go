@@ -1,0 +1,248 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// What is asked of the *sql.DB that New is given, and of what it opens.
+
+// callersWait bounds what is waited for one of the application's connections, of
+// which it may need all itself.
+const callersWait = 2 * time.Second
+
+const (
+	// Nothing is left of it: the transaction is rolled back.
+	createProbe = `CREATE TABLE plainjobs_probe (x INTEGER)`
+	dropProbe   = `DROP TABLE plainjobs_probe`
+	seesProbe   = `SELECT count(*) FROM sqlite_schema WHERE name = 'plainjobs_probe'`
+)
+
+// checkWritable returns an error if db's connections can only read. The store's own
+// would write nevertheless, to a file that the application has opened so that it is
+// not changed.
+func checkWritable(ctx context.Context, db *sql.DB) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // back to the pool
+	only, err := ask(ctx, unmapped{conn}, "PRAGMA query_only")
+	if err != nil {
+		return err
+	}
+	if only == "0" {
+		err = probe(ctx, conn)
+	}
+	if only != "0" || primaryCode(err) == codeReadonly {
+		return fmt.Errorf("%w: the *sql.DB can only read, and a queue must write: take mode=ro, immutable=1 and query_only out of its DSN, "+
+			"or make the file and its directory writable", backend.ErrInvalid)
+	}
+	return nil // what else is wrong shows when the store opens the file
+}
+
+// probe tries to write. BEGIN IMMEDIATE would not tell: in a database that can only
+// be read it begins a transaction that reads. It does not wait for the lock: who
+// has to may write.
+func probe(ctx context.Context, conn *sql.Conn) error {
+	timeout, err := ask(ctx, unmapped{conn}, "PRAGMA busy_timeout")
+	if err != nil {
+		return err
+	}
+	for _, query := range []string{"PRAGMA busy_timeout=0", "BEGIN", createProbe} {
+		if _, err = conn.ExecContext(ctx, query); err != nil {
+			break
+		}
+	}
+	for _, query := range []string{"ROLLBACK", "PRAGMA busy_timeout=" + timeout} {
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), query)
+	}
+	return err
+}
+
+// keepMemory sees to it that a database in memory lives as long as the store, or
+// returns an error. It is gone with its last connection.
+func (b *Backend) keepMemory(ctx context.Context, db *sql.DB) error {
+	first, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	lasts := false
+	err = first.Raw(func(conn any) error {
+		_, resets := conn.(driver.SessionResetter)
+		_, valid := conn.(driver.Validator)
+		lasts = resets && valid // else database/sql closes it when a transaction's context ends
+		return nil
+	})
+	switch {
+	case err != nil:
+	case db.Stats().MaxOpenConnections == 1 && lasts:
+		db.SetMaxIdleConns(1)
+		db.SetConnMaxLifetime(0)
+		db.SetConnMaxIdleTime(0)
+		return first.Close()
+	case db.Stats().MaxOpenConnections == 1:
+		err = b.refuseMemory("the only connection of the pool has the database, and database/sql closes it when the context of a transaction ends")
+	default:
+		err = b.checkShared(ctx, db, first)
+		if err == nil {
+			b.anchor = first
+			return nil
+		}
+	}
+	_ = first.Close()
+	return err
+}
+
+// checkShared returns an error if the connections of db have a database each.
+func (b *Backend) checkShared(ctx context.Context, db *sql.DB, first *sql.Conn) error {
+	second, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = second.Close() }() // back to the pool
+	until := time.Now().Add(lockWait)
+	exec := func(query string) func() error {
+		return func() error {
+			_, err := first.ExecContext(ctx, query)
+			return err
+		}
+	}
+	if err := retry(ctx, until, exec(createProbe)); err != nil {
+		return err
+	}
+	seen := ""
+	err = retry(ctx, until, func() (err error) {
+		seen, err = ask(ctx, unmapped{second}, seesProbe)
+		return err
+	})
+	if dropped := retry(ctx, until, exec(dropProbe)); err == nil {
+		err = dropped
+	}
+	if err == nil && seen == "0" {
+		err = b.refuseMemory("each connection of the pool has a database of its own")
+	}
+	return err
+}
+
+func (b *Backend) refuseMemory(why string) error {
+	shared := `open it with the DSN "file:/jobs?vfs=memdb", which the connections of a process share`
+	switch b.library.path {
+	case libraries[1].path:
+		shared += ", or call SetMaxOpenConns(1) before"
+	case libraries[2].path:
+		shared += " (and import github.com/ncruces/go-sqlite3/vfs/memdb)"
+	}
+	return fmt.Errorf("%w: the database is in memory, and %s, so that jobs would be lost: %s, and let it have more than one connection; "+
+		"or use a file, or Open(\":memory:\")", backend.ErrInvalid, why, shared)
+}
+
+// checkCallers looks at the application's connections now that the database is in
+// WAL mode: whether it can open one more, and how its transactions begin.
+func (b *Backend) checkCallers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callersWait)
+	defer cancel()
+	stats := b.callers.Stats()
+	need := stats.Idle + 1 // the last one is new
+	if most := stats.MaxOpenConnections; most > 0 {
+		need = min(need, most-stats.InUse)
+	}
+	var conn *sql.Conn
+	for range min(need, looksAt) {
+		c, err := b.callers.Conn(ctx)
+		if busy(err) && b.free(ctx) {
+			return errJournal(err)
+		}
+		if err != nil {
+			return nil //nolint:nilerr // the application uses the others, or it is no matter of the store's
+		}
+		defer func() { _ = c.Close() }() // back to the pool
+		conn = c
+	}
+	if conn == nil {
+		return nil
+	}
+	seen := ""
+	err := scan(ctx, conn, b.sql(selectStoreID), nil, func(r *sql.Rows) error { return r.Scan(&seen) })
+	if seen != b.storeID && (err == nil || primaryCode(err) == codeError) {
+		return fmt.Errorf("%w: the *sql.DB says that its database is the file %s, and has another one open: its DSN may name another VFS, "+
+			"or the file was replaced", backend.ErrInvalid, b.path)
+	}
+	if immediate, known, err := b.immediate(ctx, conn); err == nil && known && !immediate {
+		b.opts.Logger.Warn("plainjobs: the application's transactions take the write lock only when they first write; one that has read before fails "+
+			"with \"database is locked\" if another wrote meanwhile, whatever the busy timeout", "mend", b.setting("txlock", "immediate"))
+	}
+	return nil
+}
+
+// errJournal is for a connection that cannot be opened although nobody has the
+// lock.
+func errJournal(err error) error {
+	return fmt.Errorf("%w: the application's connections cannot be opened while the database is in WAL mode, which a queue needs: "+
+		"set journal_mode=WAL in the DSN of the *sql.DB, or leave it out: %w", backend.ErrInvalid, err)
+}
+
+// free reports whether the write lock can be had.
+func (b *Backend) free(ctx context.Context) bool {
+	own := b.ownPool()
+	defer own.Close()
+	_, err := own.ExecContext(ctx, "BEGIN IMMEDIATE") // closing takes it back
+	return err == nil
+}
+
+// ownPool returns a pool of one connection that does not wait for locks.
+func (b *Backend) ownPool() *sql.DB {
+	own := &connector{driver: b.callers.Driver(), dsn: fileDSN(b.path), pragmas: []string{"PRAGMA busy_timeout=0"}, file: b.writer.file}
+	return own.pool(1)
+}
+
+// immediate reports whether a transaction of the application takes the lock when
+// it begins, which is not known if somebody else has it.
+func (b *Backend) immediate(ctx context.Context, conn *sql.Conn) (immediate, known bool, err error) {
+	if !b.free(ctx) {
+		return false, false, nil
+	}
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return busy(err), busy(err), err
+	}
+	defer tx.Rollback()
+	own := b.ownPool()
+	defer own.Close()
+	_, err = own.ExecContext(ctx, "BEGIN IMMEDIATE") // closing takes it back
+	if err != nil && !busy(err) {
+		return false, false, err
+	}
+	return busy(err), true, nil
+}
+
+// setting returns how a setting is written in the driver's DSN.
+func (b *Backend) setting(name, value string) string {
+	switch {
+	case name == "txlock":
+		return "add _txlock=" + value + " to the DSN"
+	case b.library.mattn():
+		return "add _" + name + "=" + value + " to the DSN"
+	}
+	return fmt.Sprintf("add _pragma=%s(%s) to the DSN", name, value)
+}
+
+// checkpoint moves the jobs out of the log, as far as nobody is in the way, if the
+// application's connections keep SQLite from doing it when the store's are closed.
+func (b *Backend) checkpoint() {
+	if b.callers == nil || b.path == "" || b.writer.file.check() != nil {
+		return
+	}
+	exec := b.writer.pool.ExecContext
+	if b.writer.conn != nil {
+		exec = b.writer.conn.ExecContext
+	}
+	for _, mode := range []string{"PASSIVE", "TRUNCATE"} { // the first keeps nobody from writing
+		_, _ = exec(context.Background(), "PRAGMA wal_checkpoint("+mode+")")
+	}
+}
