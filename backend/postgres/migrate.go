@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -60,7 +61,13 @@ const (
 			EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 				WHERE n.nspname = $1::text AND c.relname = 'meta')`
 	selectVersion = `SELECT value::bigint FROM plainjobs.meta WHERE key = 'schema'`
-	selectStoreID = `SELECT value FROM plainjobs.meta WHERE key = 'store'`
+
+	// What is stored as the ID is in a copy too, a restored dump or a database made
+	// of a template. The numbers of the table and of the database are not.
+	selectStoreID = `
+		SELECT value || ' ' || tableoid::text || ' ' ||
+			(SELECT oid::text FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+		FROM plainjobs.meta WHERE key = 'store'`
 
 	// Of all who open the same schema at once, one at a time migrates.
 	lockSchema = `SELECT pg_advisory_xact_lock(hashtextextended('plainjobs ' || $1::text, 0))`
@@ -192,16 +199,27 @@ func (b *Backend) Schema(ctx context.Context) (backend.Schema, error) {
 	return s, err
 }
 
+// isStore reports whether the store's own connections lead to the database with an
+// ID now: it may have moved to another server since it was opened.
+func (b *Backend) isStore(ctx context.Context, storeID string) bool {
+	// The only connection of the pool may be the caller's.
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	now := ""
+	err := b.scan(ctx, b.db, selectStoreID, nil, func(r *sql.Rows) error { return r.Scan(&now) })
+	return err == nil && now == storeID
+}
+
 // checkStore returns an error if a transaction is not one of the store's
 // database.
 func (b *Backend) checkStore(ctx context.Context, q querier) error {
 	storeID := ""
 	err := b.scan(ctx, q, selectStoreID, nil, func(r *sql.Rows) error { return r.Scan(&storeID) })
 	switch c := code(err); {
-	case err == nil && storeID == b.storeID:
+	case err == nil && (storeID == b.storeID || b.isStore(ctx, storeID)):
 		return nil
 	case err == nil, c == codeNoTable, c == codeNoSchema:
-		return rejected{errors.Join(fmt.Errorf("%w: the transaction is not one of this queue's database", backend.ErrInvalid), err)}
+		return rejected{errors.Join(fmt.Errorf("%w: the transaction is not one of this queue's database, but of another one or of a copy", backend.ErrInvalid), err)}
 	}
 	return err
 }

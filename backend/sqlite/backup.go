@@ -198,8 +198,8 @@ func (b *Backend) alone(ctx context.Context, f func() error) (err error) {
 	if err != nil && !busy(err) {
 		return err
 	}
-	return errors.Join(fmt.Errorf("%w: another program, or another connection of this one, has %s open: stop it first; nothing was changed",
-		backend.ErrUnavailable, b.path), err)
+	return fmt.Errorf("%w: another program, or another connection of this one, has %s open: stop it first; nothing was changed",
+		backend.ErrUnavailable, b.path)
 }
 
 // putInPlace gives a file the name of the database, which is kept under another

@@ -97,3 +97,23 @@ func version(path string) (n int) {
 	}
 	return 0
 }
+
+// Copy dumps a database and restores it in another one, as an operator does.
+func Copy(tb testing.TB, from, to string) {
+	tb.Helper()
+	file := filepath.Join(tb.TempDir(), "dump.sql")
+	run(tb, "pg_dump", "--dbname", from, "--file", file)
+	run(tb, "psql", "--dbname", to, "--quiet", "--set", "ON_ERROR_STOP=1", "--file", file)
+}
+
+// run runs a program of PostgreSQL to its end.
+func run(tb testing.TB, name string, args ...string) {
+	tb.Helper()
+	path, err := program(name)
+	if err != nil {
+		tb.Skip(err)
+	}
+	if out, err := exec.Command(path, args...).CombinedOutput(); err != nil {
+		tb.Fatalf("%s: %v: %s", name, err, out)
+	}
+}

@@ -100,6 +100,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("OpenAtOnce", d.testOpenAtOnce)
 	t.Run("OwnDB", d.testOwnDB)
 	t.Run("ForeignTransactions", d.testForeignTransactions)
+	t.Run("Dump", d.testDump)
 	// These wait for leases and timeouts most of the time.
 	t.Run("Cuts", beside(d.testCuts))
 	t.Run("PlainCuts", beside(d.testPlainCuts))
