@@ -142,7 +142,7 @@ func TestManifests(t *testing.T) {
 func TestExcerpts(t *testing.T) {
 	whole := map[string]string{
 		"ini":  sources(t, "examples/deploy/systemd/*.service"),
-		"yaml": sources(t, "examples/deploy/kubernetes/*.yaml"),
+		"yaml": sources(t, "examples/deploy/kubernetes/*.yaml") + sources(t, "examples/deploy/litestream/*.yml"),
 	}
 	for _, d := range documents(t) {
 		for _, b := range d.blocks {

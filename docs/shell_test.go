@@ -149,7 +149,7 @@ func checkSource(t *testing.T, where, pkg string, args []string) {
 const anyProgram = "examples/signup"
 
 // tools are programs that are not ours, which documents may call.
-var tools = []string{"mkdir", "cd", "cp", "jq", "systemctl", "systemd-analyze", "journalctl", "kubectl", "curl", "apt-get", "sleep", "kill"}
+var tools = []string{"mkdir", "cd", "cp", "jq", "systemctl", "systemd-analyze", "journalctl", "kubectl", "curl", "apt-get", "sleep", "kill", "litestream", "pg_dump", "pg_restore"}
 
 // check checks one command of a shell, without what it is piped to.
 func (p *programs) check(t *testing.T, where string, words []string) {

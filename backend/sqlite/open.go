@@ -383,6 +383,7 @@ func createFile(path string) error {
 	if err != nil {
 		return err
 	}
+	giveToOwner(f, filepath.Dir(path))
 	return f.Close()
 }
 

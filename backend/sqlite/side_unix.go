@@ -61,6 +61,19 @@ func firstError(a, b error) error {
 	return b
 }
 
+// giveToOwner gives a database that the superuser has just made in another user's
+// directory to that user: a service must not be locked out by the first command
+// that its operator runs.
+func giveToOwner(f *os.File, dir string) {
+	info, err := os.Stat(dir)
+	if err != nil || os.Geteuid() != 0 {
+		return
+	}
+	if d, ok := info.Sys().(*syscall.Stat_t); ok && d.Uid != 0 {
+		_ = f.Chown(int(d.Uid), int(d.Gid)) // else the service is told whose it is
+	}
+}
+
 // shares reports whether the files beside a database would not by themselves
 // belong to whom it belongs to.
 func shares(path string) bool {

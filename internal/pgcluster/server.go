@@ -101,9 +101,11 @@ func version(path string) (n int) {
 // Copy dumps a database and restores it in another one, as an operator does.
 func Copy(tb testing.TB, from, to string) {
 	tb.Helper()
-	file := filepath.Join(tb.TempDir(), "dump.sql")
-	run(tb, "pg_dump", "--dbname", from, "--file", file)
-	run(tb, "psql", "--dbname", to, "--quiet", "--set", "ON_ERROR_STOP=1", "--file", file)
+	file := filepath.Join(tb.TempDir(), "app.dump")
+	run(tb, "pg_dump", "--format=custom", "--file="+file, from)
+	for range 2 { // over nothing, and over what is there
+		run(tb, "pg_restore", "--clean", "--if-exists", "--exit-on-error", "--dbname="+to, file)
+	}
 }
 
 // run runs a program of PostgreSQL to its end.

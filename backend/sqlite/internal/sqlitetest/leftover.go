@@ -228,6 +228,21 @@ func (d driver) testSideFiles(t *testing.T) {
 			use(c.killed)
 		})
 	}
+	// The superuser's first command makes the database for its service.
+	t.Run("MadeBySuperuser", func(t *testing.T) {
+		dir, err := os.MkdirTemp("", "plainjobs") //nolint:usetesting // as above
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		path, binary := filepath.Join(dir, "app.db"), filepath.Join(dir, "test")
+		err = errors.Join(copyFile(os.Args[0], binary), os.Chmod(binary, 0o755), os.Chmod(dir, 0o755), os.Chown(dir, service, service))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hold(t, path)()
+		hold(t, path, func(cmd *exec.Cmd) { cmd.Path = binary; as(service, service)(cmd) })()
+	})
 	// What cannot be used says whose it is.
 	t.Run("Forbidden", func(t *testing.T) {
 		dir, err := os.MkdirTemp("", "plainjobs") //nolint:usetesting // as above
