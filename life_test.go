@@ -394,7 +394,14 @@ func TestWhy(t *testing.T) {
 		}
 	}
 	plain := perform(lifeJob.With(""))
-	why(plain, "No worker is alive")
+	why(plain, "No worker is alive: start one.")
+	if _, err := b.Move(ctx, "", "production"); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PLAINJOBS_ENV", "")
+	why(plain, "The database belongs to the environment production, and no worker of that is alive; those with another value of PLAINJOBS_ENV are paused")
+	t.Setenv("PLAINJOBS_ENV", "production")
+	why(plain, "No worker is alive: start one with PLAINJOBS_ENV=production")
 	worker := backend.Worker{ID: 7, Host: "here", PID: 8, Lease: time.Hour, Jobs: []string{"something"}}
 	claim := func(names ...string) []backend.Job {
 		jobs, err := b.Claim(ctx, backend.ClaimRequest{Worker: worker, Register: true, Names: names, Limit: 1})

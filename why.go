@@ -3,6 +3,7 @@ package plainjobs
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -38,7 +39,13 @@ func (q *Queue) Why(ctx context.Context, id int64) (string, error) {
 		}
 		now = all.Now // by the clock that decides
 	}
-	return waits(&info, names, workers, now), nil
+	home := ""
+	if b, ok := q.engine.Backend.(backend.Homer); ok {
+		if home, err = b.Home(ctx); err != nil {
+			return "", fmt.Errorf("plainjobs: why: %w", err)
+		}
+	}
+	return waits(&info, names, workers, now, home), nil
 }
 
 func ended(i *Info) string {
@@ -71,7 +78,21 @@ func runs(i *Info, workers []Worker) string {
 	return fmt.Sprintf("It runs, in attempt %d, on %s (pid %d)%s.", i.Attempt, workers[at].Host, workers[at].PID, cancelling)
 }
 
-func waits(i *Info, names []NameInfo, workers []Worker, now time.Time) string {
+// noWorker says what to do where no worker is alive. One that is paused, as the
+// database belongs to another environment, is not known to the store.
+func noWorker(home string) string {
+	const variable = "PLAINJOBS_ENV"
+	switch mine := os.Getenv(variable); {
+	case home == "":
+		return "No worker is alive: start one."
+	case home == mine:
+		return fmt.Sprintf("No worker is alive: start one with %s=%s. Those with another value are paused.", variable, home)
+	}
+	return fmt.Sprintf("The database belongs to the environment %s, and no worker of that is alive; those with another value of %s are paused. "+
+		"Start one with %s=%s, or if this is a copy, run the command env VALUE, or env --forget.", home, variable, variable, home)
+}
+
+func waits(i *Info, names []NameInfo, workers []Worker, now time.Time, home string) string {
 	var mine NameInfo
 	for _, n := range names {
 		switch {
@@ -94,7 +115,7 @@ func waits(i *Info, names []NameInfo, workers []Worker, now time.Time) string {
 	case i.State == Scheduled && i.RunAt.After(now):
 		return fmt.Sprintf("Its time is %s.", stamp(i.RunAt))
 	case len(alive) == 0:
-		return "No worker is alive: start one."
+		return noWorker(home)
 	case !slices.ContainsFunc(alive, knows):
 		return fmt.Sprintf("None of the %d live workers knows the name %s: deploy one that defines it.", len(alive), i.Name)
 	case mine.MaxRunning > 0 && running >= mine.MaxRunning:

@@ -19,6 +19,7 @@ const (
 	codeReadOnly      = "25006"
 	codeIdleInTx      = "25P03"
 	codeTxTooLong     = "25P04"
+	codeUnique        = "23505"
 	codeNoStatement   = "26000"
 	codeNoAuth        = "28000"
 	codeWrongPassword = "28P01"
@@ -30,6 +31,9 @@ const (
 	codeSyntax        = "42601"
 	codeNoTable       = "42P01"
 	codeSameStatement = "42P05"
+	codeSameTable     = "42P07"
+	codeSameObject    = "42710"
+	codeSameFunction  = "42723"
 	codeDiskFull      = "53100"
 	codeTooMany       = "53300"
 	codeLockTimeout   = "55P03"
@@ -142,6 +146,11 @@ func (b *Backend) explain(err error) error {
 	case codeNoStatement, codeSameStatement:
 		advice = "a pooler lends connections by transaction, and keeps no prepared statements; add default_query_exec_mode=exec to the DSN " +
 			"(pgx; binary_parameters=yes for lib/pq) and set postgres.Options.NoListen"
+	case codeUnique:
+		if !strings.Contains(err.Error(), "jobs_pkey") {
+			return err
+		}
+		advice = "the sequence that numbers jobs is behind the table, as when rows were restored without it; run: " + b.raiseSequence()
 	case codeNoRight:
 		advice = "the role has no right to it; as the owner of the database run: " + b.grants()
 	case codeNoTable, codeNoSchema:
@@ -150,6 +159,12 @@ func (b *Backend) explain(err error) error {
 		return err
 	}
 	return fmt.Errorf("%s: %w", advice, err)
+}
+
+// raiseSequence is the SQL that has the sequence of the jobs' numbers go on after
+// the last job.
+func (b *Backend) raiseSequence() string {
+	return b.sql(`SELECT setval(pg_get_serial_sequence('plainjobs.jobs', 'id'), (SELECT max(id) FROM plainjobs.jobs))`)
 }
 
 // grants is the SQL that lets the store's role keep a queue in its schema.

@@ -47,7 +47,7 @@ func when(bad bool, trouble string) string {
 // the server shows it, see pg_read_all_stats.
 func (b *Backend) Examine(ctx context.Context) ([]backend.Finding, error) {
 	e := &examination{b: b}
-	for _, look := range []func(context.Context, querier) error{e.server, e.durability, e.vacuum, e.snapshots, e.prepared, e.slots, e.clock, e.connections} {
+	for _, look := range []func(context.Context, querier) error{e.server, e.durability, e.numbers, e.vacuum, e.snapshots, e.prepared, e.slots, e.clock, e.connections} {
 		before := e.all
 		err := b.read(ctx, "examine", func(q querier) error {
 			e.all = before // it may be done again
@@ -120,6 +120,20 @@ func (e *examination) durability(ctx context.Context, q querier) error {
 	e.found("synchronous standbys", value, "", "")
 	e.found("fsync", fmt.Sprintf("%v, full_page_writes %v", onOff(fsync), onOff(pages)),
 		when(!fsync || !pages, "a power cut may damage the whole database"), "set fsync and full_page_writes on in postgresql.conf")
+	return nil
+}
+
+// numbers looks whether the sequence of the jobs' numbers is behind the jobs.
+func (e *examination) numbers(ctx context.Context, q querier) error {
+	var given, last int64
+	if err := e.ask(ctx, q, selectLastID, nil, &given); err != nil {
+		return err
+	}
+	if err := e.ask(ctx, q, `SELECT coalesce(max(id), 0) FROM plainjobs.jobs`, nil, &last); err != nil {
+		return err
+	}
+	e.found("job numbers", fmt.Sprintf("the last that was given is %d", given),
+		when(last > given, fmt.Sprintf("there is a job #%d: the sequence is behind, and pushes fail", last)), e.b.raiseSequence())
 	return nil
 }
 

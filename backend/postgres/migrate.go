@@ -60,6 +60,12 @@ const (
 		SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1::text),
 			EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 				WHERE n.nspname = $1::text AND c.relname = 'meta')`
+	// A table meta of another program may have other columns, or other values.
+	hasColumns = `
+		SELECT count(*) = 2 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = $1::text AND c.relname = 'meta' AND a.attname IN ('key', 'value') AND a.atttypid = 'text'::regtype`
+	hasStore      = `SELECT EXISTS (SELECT 1 FROM plainjobs.meta WHERE key = 'store')`
 	selectVersion = `SELECT value::bigint FROM plainjobs.meta WHERE key = 'schema'`
 
 	// What is stored as the ID is in a copy too, a restored dump or a database made
@@ -102,6 +108,10 @@ func (b *Backend) migrate(ctx context.Context) error {
 		return err
 	}
 	if have.version < len(migrations()) {
+		if b.opts.NoMigrate && have.version == 0 {
+			return rejected{&noQueue{fmt.Sprintf("the database has no queue in the schema %s: a program makes it when it opens the queue, "+
+				"as migrate does", b.opts.Schema)}}
+		}
 		if b.opts.NoMigrate {
 			return rejected{fmt.Errorf("%w: the schema %s is to have version %d and has %d; the program that it belongs to, or migrate, brings "+
 				"it up to date", backend.ErrSchemaTooOld, b.opts.Schema, len(migrations()), have.version)}
@@ -154,7 +164,11 @@ func (b *Backend) upgrade(t *tx, have stored) error {
 		if err != nil {
 			return err
 		}
-		if _, err := t.exec(string(text)); err != nil {
+		_, err = t.exec(string(text))
+		switch c := code(err); {
+		case have.version == 0 && (c == codeSameTable || c == codeSameObject || c == codeSameFunction):
+			return fmt.Errorf("%w: %w", b.errForeign("a table, or the like,"), err)
+		case err != nil:
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
@@ -162,11 +176,36 @@ func (b *Backend) upgrade(t *tx, have stored) error {
 	return err
 }
 
+// A noQueue is the error of a database without a queue that is not to get one.
+type noQueue struct{ text string }
+
+func (e *noQueue) Error() string { return e.text }
+
+// Is makes it match [backend.ErrSchemaTooOld], as all that would have to be changed.
+func (e *noQueue) Is(target error) bool { return target == backend.ErrSchemaTooOld }
+
+// errForeign is for a schema that another program has tables in.
+func (b *Backend) errForeign(what string) error {
+	return rejected{fmt.Errorf("%w: the schema %q has %s of another program: give the queue a schema of its own by postgres.Options.Schema",
+		backend.ErrInvalid, b.opts.Schema, what)}
+}
+
 // stored returns what there is of the schema, or an error if it is newer than
 // this program.
 func (b *Backend) stored(ctx context.Context, q querier) (have stored, err error) {
 	err = b.scan(ctx, q, hasSchema, []any{b.opts.Schema}, func(r *sql.Rows) error { return r.Scan(&have.schema, &have.tables) })
 	if err != nil || !have.tables {
+		return have, err
+	}
+	ours := false
+	err = b.scan(ctx, q, hasColumns, []any{b.opts.Schema}, func(r *sql.Rows) error { return r.Scan(&ours) })
+	if err == nil && ours {
+		err = b.scan(ctx, q, hasStore, nil, func(r *sql.Rows) error { return r.Scan(&ours) })
+	}
+	if err == nil && !ours {
+		err = b.errForeign("a table meta")
+	}
+	if err != nil {
 		return have, err
 	}
 	err = b.scan(ctx, q, selectVersion, nil, func(r *sql.Rows) error { return r.Scan(&have.version) })

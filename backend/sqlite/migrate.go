@@ -21,6 +21,8 @@ const (
 	createMeta = `CREATE TABLE IF NOT EXISTS plainjobs_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID`
 
 	hasMeta       = `SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'plainjobs_meta'`
+	hasColumns    = `SELECT count(*) = 2 FROM pragma_table_info('plainjobs_meta') WHERE name IN ('key', 'value')`
+	hasStore      = `SELECT EXISTS (SELECT 1 FROM plainjobs_meta WHERE key = 'store')`
 	selectVersion = `SELECT value FROM plainjobs_meta WHERE key = 'schema'`
 	upsertMeta    = `INSERT INTO plainjobs_meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`
 )
@@ -112,6 +114,20 @@ func (b *Backend) schemaVersion(ctx context.Context, q queryer) (version int, er
 	tables := 0
 	err = scan(ctx, q, b.sql(hasMeta), nil, func(r *sql.Rows) error { return r.Scan(&tables) })
 	if err != nil || tables == 0 {
+		return 0, err
+	}
+	// A table of that name of another program may have other columns, or other
+	// values.
+	ours := false
+	err = scan(ctx, q, b.sql(hasColumns), nil, func(r *sql.Rows) error { return r.Scan(&ours) })
+	if err == nil && ours {
+		err = scan(ctx, q, b.sql(hasStore), nil, func(r *sql.Rows) error { return r.Scan(&ours) })
+	}
+	if err == nil && !ours {
+		err = rejected{fmt.Errorf("%w: the database has a table %smeta of another program: give the queue another sqlite.Options.Prefix",
+			backend.ErrInvalid, b.opts.Prefix)}
+	}
+	if err != nil {
 		return 0, err
 	}
 	err = scan(ctx, q, b.sql(selectVersion), nil, func(r *sql.Rows) error { return r.Scan(&version) })

@@ -67,6 +67,19 @@ func (d Driver) testExamine(t *testing.T) {
 		wantTrouble(t, found["fsync"], "postgresql.conf") // the tests' server has it off
 	}
 
+	// Rows that were restored without their sequence.
+	s.exec(t, fmt.Sprintf("ALTER SEQUENCE %s.jobs_id_seq RESTART WITH 1", s.name))
+	_, err := b.Push(t.Context(), []backend.NewJob{newJob("a")})
+	if err == nil || !strings.Contains(err.Error(), "the sequence that numbers jobs is behind the table") {
+		t.Errorf("Push, with a sequence that is behind, = %v", err)
+	}
+	s.exec(t, fmt.Sprintf("ALTER SEQUENCE %s.jobs_id_seq RESTART WITH 1", s.name))
+	found = findings(t, b)
+	wantTrouble(t, found["job numbers"], "setval")
+	s.exec(t, found["job numbers"].Mend)
+	push(t, b, "a", 1)
+	wantWell(t, findings(t, b), "job numbers")
+
 	weak := s.open(t, &postgres.Options{Schema: s.name, Durability: backend.ProcessCrash, NoListen: true})
 	found = findings(t, weak)
 	wantTrouble(t, found["durability of pushes"], "Options.Durability")

@@ -206,11 +206,35 @@ func (d Driver) testNewerSchema(t *testing.T) {
 	}
 }
 
+// testForeignTables opens schemas that another program has tables in, as "public"
+// has. They stay as they are.
+func (d Driver) testForeignTables(t *testing.T) {
+	for _, query := range []string{
+		"CREATE TABLE {s}.meta (key text PRIMARY KEY, value text); INSERT INTO {s}.meta VALUES ('schema', '999')",
+		"CREATE TABLE {s}.meta (key text PRIMARY KEY, value text); INSERT INTO {s}.meta VALUES ('schema', 'of something')",
+		"CREATE TABLE {s}.meta (id bigint, name text, value jsonb)",
+		"CREATE TABLE {s}.jobs (id bigint)",
+	} {
+		s := d.schema(t)
+		s.exec(t, s.in("CREATE SCHEMA IF NOT EXISTS {s}; "+query))
+		before := ""
+		const tables = "SELECT string_agg(relname || ' ' || xmin::text, ',' ORDER BY relname) FROM pg_class WHERE relnamespace = to_regnamespace($1)"
+		if err := s.db.QueryRow(tables, s.name).Scan(&before); err != nil {
+			t.Fatal(err)
+		}
+		d.refuses(t, s.dsn, &postgres.Options{Schema: s.name}, backend.ErrInvalid, "of another program", "Options.Schema")
+		after := ""
+		if err := s.db.QueryRow(tables, s.name).Scan(&after); err != nil || before != after {
+			t.Errorf("the schema had %s and has %s, %v", before, after, err)
+		}
+	}
+}
+
 // testMigrator makes the tables by the SQL that a store says makes them, and
 // opens them.
 func (d Driver) testMigrator(t *testing.T) {
 	s, by := d.schema(t), d.schema(t)
-	d.refuses(t, s.dsn, &postgres.Options{Schema: s.name, NoMigrate: true}, backend.ErrSchemaTooOld, "version")
+	d.refuses(t, s.dsn, &postgres.Options{Schema: s.name, NoMigrate: true}, backend.ErrSchemaTooOld, "has no queue")
 	schema, err := by.open(t, &postgres.Options{Schema: by.name}).Schema(t.Context())
 	if err != nil || schema.Stored != schema.Known || schema.Stored == 0 {
 		t.Fatalf("Schema = %d of %d, %v", schema.Stored, schema.Known, err)

@@ -89,6 +89,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("RightsOnFunctions", d.testRightsOnFunctions)
 	t.Run("NewerSchema", d.testNewerSchema)
 	t.Run("Migrator", d.testMigrator)
+	t.Run("ForeignTables", beside(d.testForeignTables))
 	t.Run("Upgrade", d.testUpgrade)
 	t.Run("UpgradeJobs", d.testUpgradeJobs)
 	t.Run("ReadOnly", d.testReadOnly)

@@ -163,6 +163,24 @@ func (d driver) testForeignTables(t *testing.T) {
 	if n := count(t, second); n != 0 {
 		t.Errorf("a store with another prefix has %d jobs", n)
 	}
+	for i, query := range []string{
+		"CREATE TABLE app_meta (key TEXT PRIMARY KEY, value TEXT); INSERT INTO app_meta VALUES ('schema', '999')",
+		"CREATE TABLE own_meta (id INTEGER)",
+	} {
+		if _, err := db.Exec(query); err != nil {
+			t.Fatal(err)
+		}
+		opts := &sqlite.Options{Prefix: []string{"app_", "own_"}[i]}
+		if b, err := d.open(path, opts); !errors.Is(err, backend.ErrInvalid) || !strings.Contains(err.Error(), "of another program") {
+			if err == nil {
+				b.Close()
+			}
+			t.Errorf("Open with the prefix %s of another program = %v, want ErrInvalid", opts.Prefix, err)
+		}
+	}
+	if _, err := db.Exec("DROP TABLE app_meta; DROP TABLE own_meta"); err != nil {
+		t.Fatal(err)
+	}
 	var note string
 	var version, foreign int
 	err := errors.Join(
