@@ -46,12 +46,13 @@ func (k EventKind) String() string { return engine.EventKind(k).String() }
 // stop is called; what the store does by itself, to jobs that wait or whose
 // worker is dead, is no event. It is called by who performs or runs the job, so
 // it must be quick, must not block or panic, and may be called by several
-// goroutines at once. A nil f panics.
+// goroutines at once. While it blocks, the job's slot runs nothing else; after
+// five seconds the log says so. A nil f panics.
 func (q *Queue) Subscribe(f func(Event)) (stop func()) {
 	if f == nil {
 		panic(fmt.Sprintf("plainjobs: %s: Subscribe with a nil function", caller()))
 	}
-	return q.engine.Events.Subscribe(func(e engine.Event) {
+	return q.engine.Events.Subscribe(caller(), func(e engine.Event) {
 		info := infoOfRun(e.Job)
 		info.State = after[EventKind(e.Kind)]
 		if e.Kind == engine.Pushed && info.RunAt.After(info.CreatedAt) || e.Kind == engine.Retried && e.In > 0 {

@@ -245,6 +245,30 @@ func TestOperations(t *testing.T) {
 }
 
 // Retry is for what went wrong. What is done runs again only if that was said.
+// In a test without a worker a handler that awaits a job that waits hears why it
+// would hang.
+func TestAwaitWithoutWorker(t *testing.T) {
+	_, memory := plainjobstest.Memory(t)
+	_, inline := plainjobstest.Inline(t)
+	for what, q := range map[string]*plainjobs.Queue{"memory": memory, "inline": inline} {
+		plainjobs.HandleResult(q, resultJob, func(context.Context, int) (string, error) { return "", nil })
+		plainjobs.Handle(q, lifeJob, func(ctx context.Context, _ string) error {
+			id, err := q.Perform(ctx, resultJob.With(1, plainjobs.In(time.Millisecond)))
+			if err == nil {
+				_, err = resultJob.Await(ctx, q, id)
+			}
+			return plainjobs.Cancel(err)
+		})
+		_, err := q.Perform(t.Context(), lifeJob.With(""))
+		for _, drained := range plainjobstest.Drain(t, q, plainjobstest.Failures()) {
+			err = errors.Join(err, drained)
+		}
+		if err == nil || !strings.Contains(err.Error(), "no worker runs in this test") {
+			t.Errorf("%s: a handler that awaits a job that waits ended with %v", what, err)
+		}
+	}
+}
+
 // Jobs that are retried at a low priority hold up no new ones.
 func TestRetryAtPriority(t *testing.T) {
 	q, _ := newQueue(t, nil)

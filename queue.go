@@ -110,7 +110,7 @@ func (q *Queue) push(ctx context.Context, jobs []backend.NewJob) ([]backend.Push
 		for i, p := range pushed {
 			if !p.Duplicate {
 				now := q.engine.Now().UTC()
-				q.engine.Events.Emit(engine.Event{Kind: engine.Pushed, Job: &backend.Job{
+				q.engine.Events.Emit(q.engine.Log(), engine.Event{Kind: engine.Pushed, Job: &backend.Job{
 					Lease: backend.Lease{ID: p.ID}, Name: jobs[i].Name, Priority: jobs[i].Priority,
 					MaxAttempts: jobs[i].MaxAttempts, Attempt: 1, Metadata: jobs[i].Metadata,
 					CreatedAt: now, RunAt: now.Add(jobs[i].Delay),

@@ -122,6 +122,15 @@ func (e *JobError) Error() string {
 // returns its result. It returns a [*JobError] if the job has failed or was
 // cancelled, [ErrNotFound] if there is no such job (any more), and the
 // context's error if that ends first.
+//
+// A handler that calls it holds its slot meanwhile. If all slots of all workers
+// wait like this for jobs that have not started, none of these ever starts: give
+// the awaited jobs a worker of their own, by worker.Options.Jobs, or return
+// [Snooze] and look again later. The log says so when a job that is awaited has
+// not started for five seconds, and that no slot is left if that is why. A job
+// that cannot end before the handler returns is an error at once: the handler's
+// own job, one that is blocked by it, and, in a test without a worker, one that
+// waits.
 func (j *ResultJob[T, R]) Await(ctx context.Context, q *Queue, id int64) (R, error) {
 	var r R
 	if j == nil || q == nil {
@@ -152,6 +161,9 @@ func (j *ResultJob[T, R]) Await(ctx context.Context, q *Queue, id int64) (R, err
 const (
 	awaitFirst = 2 * time.Millisecond
 	awaitMost  = 100 * time.Millisecond
+	// awaitWarn is when the log says that the job has not started; it does so
+	// again after ten times as long.
+	awaitWarn = 5 * time.Second
 )
 
 // await returns the job when it is finished. It looks again and again, at
@@ -161,6 +173,17 @@ func (q *Queue) await(ctx context.Context, id int64) (backend.Info, error) {
 	if !ok {
 		return backend.Info{}, errors.ErrUnsupported
 	}
+	run := engine.InfoOf(ctx)
+	if run != nil && run.Queue != q.engine {
+		run = nil // it waits for others' workers
+	}
+	warn := func(*backend.Info, time.Duration) {}
+	if run != nil && run.Progress != nil {
+		var done func()
+		warn, done = run.Progress.Await()
+		defer done()
+	}
+	began, next := time.Now(), awaitWarn
 	pause := awaitFirst
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -168,6 +191,15 @@ func (q *Queue) await(ctx context.Context, id int64) (backend.Info, error) {
 		info, err := reader.Get(ctx, id)
 		if err != nil || info.State.Terminal() {
 			return info, err
+		}
+		if run != nil {
+			if err := hopeless(run, &info); err != nil {
+				return info, err
+			}
+		}
+		if waited := time.Since(began); info.State.Waits() && waited >= next {
+			warn(&info, waited)
+			next = 10 * waited
 		}
 		select {
 		case <-ctx.Done():
@@ -177,4 +209,19 @@ func (q *Queue) await(ctx context.Context, id int64) (backend.Info, error) {
 		pause = min(pause*3/2, awaitMost)
 		timer.Reset(pause)
 	}
+}
+
+// hopeless returns why an awaited job cannot end before the handler that awaits
+// it, or nil if it may.
+func hopeless(run *engine.Info, awaited *backend.Info) error {
+	switch {
+	case awaited.ID == run.Job.ID:
+		return errors.New("a handler cannot await its own job")
+	case awaited.BlockedBy == run.Job.ID:
+		return fmt.Errorf("it is blocked until this handler's job ends, which has its serial key %q: give the two different keys", awaited.SerialKey)
+	case run.Progress == nil && awaited.State.Waits():
+		return fmt.Errorf("it is %v, and nothing runs it before this handler returns, as no worker runs in this test: run one, or test the two jobs apart",
+			awaited.State)
+	}
+	return nil
 }

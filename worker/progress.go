@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -39,6 +40,36 @@ func (s *session) progress(ctx context.Context) {
 			timer.Stop()
 		}
 	}
+}
+
+// Await implements [engine.Teller].
+func (r *run) Await() (warn func(*backend.Info, time.Duration), done func()) {
+	s := r.s
+	s.mu.Lock()
+	if r.awaits++; r.awaits == 1 {
+		s.awaiting++
+	}
+	s.mu.Unlock()
+	warn = func(awaited *backend.Info, waited time.Duration) {
+		s.mu.Lock()
+		full := s.awaiting >= s.opts.Concurrency
+		s.mu.Unlock()
+		text := "plainjobs: a handler awaits a job that has not started, and holds its slot meanwhile"
+		if full {
+			text = "plainjobs: all slots of this worker await other jobs, so that it starts none: have the awaited jobs run by another worker " +
+				"(Options.Jobs), or return Snooze instead of waiting"
+		}
+		s.opts.Logger.Warn(text, append(attrs(r), slog.String("awaits", awaited.Name), slog.Int64("awaited", awaited.ID),
+			slog.String("state", awaited.State.String()), slog.Int("slots", s.opts.Concurrency), slog.Duration("for", waited))...)
+	}
+	done = func() {
+		s.mu.Lock()
+		if r.awaits--; r.awaits == 0 {
+			s.awaiting--
+		}
+		s.mu.Unlock()
+	}
+	return warn, done
 }
 
 // of returns what the store takes.

@@ -51,23 +51,24 @@ type session struct {
 	telling sync.RWMutex // held to tell of an event
 	over    bool         // nothing is settled any more; telling guards it
 
-	mu      sync.Mutex
-	self    backend.Worker
-	known   bool               // self has been registered
-	renewed time.Time          // when the row was last renewed for certain
-	held    run                // ring of those that are claimed and not settled; itself is none
-	leases  int                // how many those are
-	runs    []*run             // of held, claimed and not started
-	bytes   int                // of the payloads of those
-	work    sync.Cond          // runs came, or closed
-	idle    int                // slots that wait for work
-	closed  bool               // slots get no more
-	running int                // of held, in a slot
-	taken   int                // how many runs the slots have taken in all
-	suspect *run               // the suspect among held
-	barred  bool               // another worker of this process has the turn for suspects
-	average time.Duration      // of a handler's time, weighted to the latest
-	rouse   context.CancelFunc // ends a wait that is for no suspects
+	mu       sync.Mutex
+	self     backend.Worker
+	known    bool               // self has been registered
+	renewed  time.Time          // when the row was last renewed for certain
+	held     run                // ring of those that are claimed and not settled; itself is none
+	leases   int                // how many those are
+	runs     []*run             // of held, claimed and not started
+	bytes    int                // of the payloads of those
+	work     sync.Cond          // runs came, or closed
+	idle     int                // slots that wait for work
+	closed   bool               // slots get no more
+	running  int                // of held, in a slot
+	awaiting int                // runs whose handlers await other jobs
+	taken    int                // how many runs the slots have taken in all
+	suspect  *run               // the suspect among held
+	barred   bool               // another worker of this process has the turn for suspects
+	average  time.Duration      // of a handler's time, weighted to the latest
+	rouse    context.CancelFunc // ends a wait that is for no suspects
 
 	taking map[*engine.Definition]int // of held, of jobs with a concurrency, until they have run
 	freed  int                        // how often one of those came free
@@ -94,6 +95,7 @@ type run struct {
 	inSlot    bool
 	slot      int64 // the goroutine's number
 	counted   bool  // in taking
+	awaits    int   // calls of Await by the handler
 	cancelled atomic.Bool
 	reported  atomic.Bool // as stuck
 	expires   time.Time   // to be started by then, or zero
@@ -454,7 +456,7 @@ func (s *session) emit(e engine.Event) {
 	s.telling.RLock()
 	defer s.telling.RUnlock()
 	if !s.over {
-		s.queue.Events.Emit(e)
+		s.queue.Events.Emit(s.opts.Logger, e)
 	}
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -46,24 +47,31 @@ type Event struct {
 // event costs one look.
 type Events struct {
 	mu   sync.Mutex
-	subs atomic.Pointer[[]*func(Event)]
+	subs atomic.Pointer[[]*subscriber]
 }
 
-// Subscribe has f called with each event until stop is.
-func (e *Events) Subscribe(f func(Event)) (stop func()) {
-	key := &f
-	e.change(func(subs []*func(Event)) []*func(Event) { return append(subs, key) })
+// A subscriber is a function that is told of events.
+type subscriber struct {
+	where string // file:line that subscribed it
+	tell  func(Event)
+}
+
+// Subscribe has f, which was given at where, called with each event until stop
+// is.
+func (e *Events) Subscribe(where string, f func(Event)) (stop func()) {
+	key := &subscriber{where, f}
+	e.change(func(subs []*subscriber) []*subscriber { return append(subs, key) })
 	return func() {
-		e.change(func(subs []*func(Event)) []*func(Event) {
-			return slices.DeleteFunc(subs, func(s *func(Event)) bool { return s == key })
+		e.change(func(subs []*subscriber) []*subscriber {
+			return slices.DeleteFunc(subs, func(s *subscriber) bool { return s == key })
 		})
 	}
 }
 
-func (e *Events) change(f func([]*func(Event)) []*func(Event)) {
+func (e *Events) change(f func([]*subscriber) []*subscriber) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var subs []*func(Event)
+	var subs []*subscriber
 	if old := e.subs.Load(); old != nil {
 		subs = slices.Clone(*old)
 	}
@@ -77,11 +85,25 @@ func (e *Events) change(f func([]*func(Event)) []*func(Event)) {
 // Wanted reports whether anybody listens.
 func (e *Events) Wanted() bool { return e.subs.Load() != nil }
 
-// Emit tells the subscribers.
-func (e *Events) Emit(event Event) {
+// slowSubscriber is how long a subscriber takes before the log says so.
+const slowSubscriber = 5 * time.Second
+
+// Emit tells the subscribers, and log of one that does not return: a slot, or
+// the caller who performs the job, waits for it.
+func (e *Events) Emit(log *slog.Logger, event Event) {
 	if subs := e.subs.Load(); subs != nil {
-		for _, f := range *subs {
-			(*f)(event)
+		for _, s := range *subs {
+			s.call(log, event)
 		}
 	}
+}
+
+func (s *subscriber) call(log *slog.Logger, event Event) {
+	slow := time.AfterFunc(slowSubscriber, func() {
+		log.Warn("plainjobs: a subscriber to events has not returned; the job's slot, or the call that performs the job, waits for it",
+			slog.String("subscriber", s.where), slog.String("event", event.Kind.String()), slog.String("job", event.Job.Name),
+			slog.Int64("id", event.Job.ID), slog.Duration("for", slowSubscriber))
+	})
+	defer slow.Stop()
+	s.tell(event)
 }

@@ -27,12 +27,18 @@ type Info struct {
 	InTx atomic.Bool
 	// Completed is set when it did so on a queue for tests that cannot tell.
 	Completed atomic.Bool
-	// Progress takes how far the run has come; it may be nil.
+	// Progress takes what the handler tells; it is nil if no worker runs it.
 	Progress Teller
 }
 
-// A Teller takes how far a run has come.
-type Teller interface{ Tell(done, total int64) }
+// A Teller is a worker's run, which takes what its handler tells.
+type Teller interface {
+	// Tell takes how far the run has come.
+	Tell(done, total int64)
+	// Await notes that the handler waits for another job, until done is
+	// called. Warn says in the log that this job, as it is, has not started.
+	Await() (warn func(awaited *backend.Info, waited time.Duration), done func())
+}
 
 // InfoOf returns the run that ctx is the context of, or nil.
 func InfoOf(ctx context.Context) *Info {
