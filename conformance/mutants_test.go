@@ -72,6 +72,10 @@ var basicMutants = []mutant{{
 	rejected: []string{"reap/not-asked"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return alwaysExpired{m} },
 }, {
+	rule:     "jobs that are kept hide those past their keep",
+	rejected: []string{"history/kept-before"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return shortSearch{m} },
+}, {
 	rule:     "nothing is kept of who is silent",
 	rejected: []string{"reap/silence", "reap/silence-gaps", "reap/silence-own"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return forgetsSilence{m} },
@@ -362,6 +366,17 @@ func (b noDelay) Fail(ctx context.Context, failures []backend.Failure) ([]backen
 		failures[i].Delay = 0
 	}
 	return b.Backend.Fail(ctx, failures)
+}
+
+type shortSearch struct{ *memory.Backend }
+
+func (b shortSearch) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
+	counts, err := b.Count(ctx)
+	kept := slices.ContainsFunc(counts, func(c backend.Count) bool { return c.State == backend.Failed && c.Jobs > int64(req.Limit) })
+	if err != nil || kept && req.Limit > 0 {
+		return backend.ReapResult{}, err
+	}
+	return b.Backend.Reap(ctx, req)
 }
 
 type forgetsSilence struct{ *memory.Backend }

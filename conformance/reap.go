@@ -3,6 +3,7 @@ package conformance
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -464,6 +465,40 @@ var reapCases = []testCase{{
 		e.store.Advance(time.Hour)
 		e.reap(e.b, backend.ReapRequest{})
 		e.wantCounts("a pending=1 a running=1")
+	},
+}, {
+	name: "history/kept-before",
+	rule: "jobs past their keep are deleted whatever jobs that are kept, or have not ended, come before them",
+	opts: Options{History: backend.History{Done: 7 * time.Minute, Failed: 30 * time.Minute}},
+	run: func(e *env) {
+		if e.store.Advance == nil {
+			e.Skip("needs a clock that can be moved")
+		}
+		w := e.worker()
+		var failures []backend.Failure
+		e.push(e.b, "a", 50)
+		for _, j := range e.claim(e.b, w, 50, "a") {
+			failures = append(failures, backend.Failure{Lease: j.Lease, Ending: backend.EndFailed})
+		}
+		e.fail(e.b, failures...)
+		e.pushJobs(e.b, slices.Repeat([]backend.NewJob{after(time.Hour, newJob("a"))}, 50)...)
+		for _, name := range []string{"a", "b"} {
+			e.push(e.b, name, 10)
+			for _, j := range e.claim(e.b, w, 10, name) {
+				e.complete(e.b, j.Lease)
+			}
+		}
+		e.store.Advance(8 * time.Minute)
+		for i := 0; ; i++ {
+			r := e.reap(e.store.Open(e), backend.ReapRequest{Limit: 2}) // by a process that has just started
+			if !r.More {
+				break
+			}
+			if i == 100 {
+				e.Fatalf("Reap does not end")
+			}
+		}
+		e.wantCounts("a scheduled=50 a failed=50")
 	},
 }, {
 	name: "history/rows",

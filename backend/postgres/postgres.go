@@ -127,7 +127,7 @@ type Backend struct {
 	dones   batcher[*completing]
 	watch   watch
 	marks   marks
-	prune   pruner
+	pruning sync.Mutex // held to prune
 	fold    folder
 	limited atomic.Pointer[settings] // as read last; only for whom to wake
 	special atomic.Int64             // until when claims are not plain, in Unix nanoseconds

@@ -1,54 +1,54 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"math"
 	"slices"
-	"sync"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A pruner remembers how far the searches for old jobs have come. There is no
-// index of finished jobs, as it would cost each completion: the table is walked
-// by id, a part at a time. A search goes on where it was and starts again at the
-// oldest when it is through.
-type pruner struct {
-	mu      sync.Mutex
-	age     int64            // of what is past its time
-	surplus map[string]int64 // of what a name has too many of
-}
-
 const (
-	selectFinished = `SELECT name, sum(jobs)::bigint FROM ` + allCounts + ` c WHERE state >= 5 GROUP BY name`
+	selectFinished = `
+		SELECT name, state, sum(jobs)::bigint FROM ` + allCounts + ` c WHERE state >= 5 GROUP BY name, state HAVING sum(jobs) > 0 ORDER BY name, state`
 
-	selectWalk = `
-		SELECT j.id, j.name, j.state, j.finished_at, j.flags & 1 <> 0 AND EXISTS (
-			SELECT 1 FROM plainjobs.keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.until > $3::bigint)
-		FROM plainjobs.jobs j WHERE j.id > $1::bigint ORDER BY j.id LIMIT $2::bigint`
+	// Of each name and state, one look-up each, those that finished first and
+	// are not kept with their unique keys.
+	selectOldest = `
+		SELECT v.place - 1, j.id, j.finished_at
+		FROM unnest($1::text::text[], $2::text::smallint[], $3::text::bigint[]) WITH ORDINALITY AS v(name, state, until, place)
+		CROSS JOIN LATERAL (
+			SELECT o.id, o.finished_at FROM plainjobs.jobs o
+			WHERE o.state >= 5 AND o.name = v.name AND o.state = v.state AND o.finished_at <= v.until
+				AND NOT (o.flags & 1 <> 0 AND EXISTS (
+					SELECT 1 FROM plainjobs.keys k WHERE k.name = o.name AND k.key = o.unique_key AND k.job = o.id AND k.until > $5::bigint))
+			ORDER BY o.finished_at LIMIT $4::bigint) j
+		LIMIT $4::bigint`
 
 	lockEnded = `
 		SELECT ` + rowColumns + ` FROM plainjobs.jobs j WHERE j.id = ANY($1::text::bigint[]) AND j.state >= 5 ORDER BY j.id FOR UPDATE SKIP LOCKED`
 )
 
-// walkLength is how many jobs are looked at for each one that may be deleted.
-const walkLength = 5
-
-// pruneSome deletes at most limit jobs past their keep, and says whether going
-// on at once would delete more.
+// pruneSome deletes at most limit jobs past their keep, and says whether there
+// may be more.
 func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bool, err error) {
-	if !b.prune.mu.TryLock() {
+	if !b.pruning.TryLock() {
 		return 0, false, nil // another call is at it
 	}
-	defer b.prune.mu.Unlock()
-	var found search
+	defer b.pruning.Unlock()
 	err = b.transact(ctx, false, func(t *tx) error {
-		pruned = 0
-		found = search{limit: limit, taken: map[int64]bool{}, surplus: map[string]int64{}}
-		if err := t.searchOld(&found); err != nil || len(found.ids) == 0 {
+		pruned, more = 0, false
+		old, err := t.searchOld(limit)
+		if err != nil || len(old) == 0 {
 			return err
 		}
-		rows, err := t.rows(lockEnded, intArray(found.ids))
+		ids := make([]int64, len(old))
+		for i, o := range old {
+			ids[i] = o.id
+		}
+		rows, err := t.rows(lockEnded, intArray(ids))
 		if err != nil {
 			return err
 		}
@@ -61,139 +61,116 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 			return err
 		}
 		rows = slices.DeleteFunc(rows, func(r *row) bool { return keys[r.id] })
-		pruned = len(rows)
+		// What another one has locked it deletes; there is more to do only
+		// if this one could do something.
+		pruned, more = len(rows), len(rows) > 0 && len(old) == limit
 		return t.remove(rows)
 	})
 	if err != nil {
 		return 0, false, err
 	}
-	b.prune.age, b.prune.surplus = found.age, found.reached
-	return pruned, found.more, nil
+	return pruned, more, nil
 }
 
-// A search is for at most limit finished jobs that are to be deleted.
-type search struct {
-	limit   int
-	ids     []int64
-	taken   map[int64]bool
-	surplus map[string]int64 // how many a name has too many
-
-	age     int64 // how far it came
-	reached map[string]int64
-	more    bool // it found something and is not through
+// A class is the jobs of a name that have finished in a state.
+type class struct {
+	name  string
+	state backend.State
+	jobs  int   // how many there are
+	until int64 // those that had finished by then are past their keep
+	past  int   // how many of those were found
 }
 
-// A walked is a job that a search comes by.
-type walked struct {
+type oldJob struct {
+	class        int
 	id, finished int64
-	name         string
-	state        backend.State
-	kept         bool // with its unique key
 }
 
-func (s *search) full() bool { return len(s.ids) >= s.limit }
-
-func (s *search) add(j walked) {
-	if !s.taken[j.id] {
-		s.taken[j.id] = true
-		s.ids = append(s.ids, j.id)
-		s.surplus[j.name]--
-	}
-}
-
-// walk calls take for the jobs behind from, until it says to stop, and returns
-// how far it came and whether that is the end.
-func (t *tx) walk(from int64, limit int, take func(walked) (more bool)) (to int64, end bool, err error) {
+// searchOld returns at most limit finished jobs that are to be deleted, the
+// longest finished of their class first: those past their keep, and then those
+// that a name has too many of.
+func (t *tx) searchOld(limit int) ([]oldJob, error) {
 	now, err := t.now()
 	if err != nil {
-		return from, false, err
-	}
-	seen, stopped := 0, false
-	err = t.each(selectWalk, []any{from, limit, now}, func(r *sql.Rows) error {
-		var j walked
-		if err := r.Scan(&j.id, &j.name, &j.state, &j.finished, &j.kept); err != nil || stopped {
-			return err
-		}
-		seen++
-		from = j.id
-		stopped = !take(j)
-		return nil
-	})
-	return from, seen < limit && !stopped, err
-}
-
-// searchOld searches for what is past its time, and then for what names have
-// too many of.
-func (t *tx) searchOld(s *search) error {
-	now, err := t.now()
-	if err != nil {
-		return err
+		return nil, err
 	}
 	set, err := t.settings()
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var all []class
 	err = t.each(selectFinished, nil, func(r *sql.Rows) error {
-		var name string
-		var n int64
-		err := r.Scan(&name, &n)
-		if rows := int64(set[name].history.Over(t.b.opts.History).Rows); rows >= 0 && n > rows {
-			s.surplus[name] = n - rows
-		}
+		var c class
+		err := r.Scan(&c.name, &c.state, &c.jobs)
+		c.until = now - set[c.name].history.Over(t.b.opts.History).Keep(c.state).Microseconds()
+		all = append(all, c)
 		return err
 	})
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	old, err := t.oldest(all, limit)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var end bool
-	s.age, end, err = t.walk(t.b.prune.age, walkLength*s.limit, func(j walked) bool {
-		keep := set[j.name].history.Over(t.b.opts.History).Keep(j.state)
-		if j.state.Terminal() && !j.kept && now-j.finished >= keep.Microseconds() {
-			s.add(j)
+	for _, o := range old {
+		all[o.class].past++
+	}
+	for len(all) > 0 && len(old) < limit {
+		name, n := all[0].name, slices.IndexFunc(all, func(c class) bool { return c.name != all[0].name })
+		if n < 0 {
+			n = len(all)
 		}
-		return !s.full()
-	})
-	if err != nil {
-		return err
-	}
-	if end {
-		s.age = 0
-	}
-	s.more = !end && len(s.ids) > 0
-	s.reached = map[string]int64{}
-	for _, name := range sorted(s.surplus) {
-		if s.reached[name], err = t.searchSurplus(s, name); err != nil {
-			return err
+		some, err := t.surplus(all[:n], set[name].history.Over(t.b.opts.History).Rows, limit-len(old))
+		if err != nil {
+			return nil, err
 		}
+		old, all = append(old, some...), all[n:]
 	}
-	return nil
+	return old, nil
 }
 
-// searchSurplus searches for the oldest jobs of a name that has too many, and
-// returns how far it came.
-func (t *tx) searchSurplus(s *search, name string) (reached int64, err error) {
-	from := t.b.prune.surplus[name]
-	switch {
-	case s.surplus[name] <= 0:
-		return from, nil
-	case s.full():
-		s.more = true
-		return from, nil
+// surplus returns the longest finished jobs of a name that keeps at most rows,
+// besides those past their keep.
+func (t *tx) surplus(classes []class, rows, limit int) ([]oldJob, error) {
+	left := 0
+	for _, c := range classes {
+		left += c.jobs - c.past
 	}
-	before := len(s.ids)
-	reached, end, err := t.walk(from, walkLength*s.limit, func(j walked) bool {
-		if j.name == name && j.state.Terminal() && !j.kept {
-			s.add(j)
+	surplus := min(left-rows, limit)
+	if rows < 0 || surplus <= 0 {
+		return nil, nil
+	}
+	var found []oldJob
+	for _, c := range classes {
+		c.until = math.MaxInt64
+		some, err := t.oldest([]class{c}, c.past+surplus)
+		if err != nil {
+			return nil, err
 		}
-		return s.surplus[name] > 0 && !s.full()
-	})
+		found = append(found, some[min(c.past, len(some)):]...)
+	}
+	slices.SortFunc(found, func(a, b oldJob) int { return cmp.Or(cmp.Compare(a.finished, b.finished), cmp.Compare(a.id, b.id)) })
+	return found[:min(surplus, len(found))], nil
+}
+
+// oldest returns the longest finished jobs of each class, at most limit in all.
+func (t *tx) oldest(classes []class, limit int) (found []oldJob, err error) {
+	var names []string
+	var states []backend.State
+	var until []int64
+	for _, c := range classes {
+		names, states, until = append(names, c.name), append(states, c.state), append(until, c.until)
+	}
+	now, err := t.now()
 	if err != nil {
-		return from, err
+		return nil, err
 	}
-	if end {
-		reached = 0 // what it passed by has finished since
-	}
-	// It is through once it has started at the oldest and found nothing.
-	s.more = s.more || s.surplus[name] > 0 && (!end || len(s.ids) > before || from > 0)
-	return reached, nil
+	err = t.each(selectOldest, []any{textArray(names), intArray(states), intArray(until), limit, now}, func(r *sql.Rows) error {
+		var o oldJob
+		err := r.Scan(&o.class, &o.id, &o.finished)
+		found = append(found, o)
+		return err
+	})
+	return found, err
 }

@@ -106,9 +106,9 @@ type Backend struct {
 
 	presence presence
 
-	calls  sync.RWMutex // held for reading by each call, for writing by Close
-	closed bool
-	prune  pruner
+	calls   sync.RWMutex // held for reading by each call, for writing by Close
+	closed  bool
+	pruning sync.Mutex // held to prune
 }
 
 var (

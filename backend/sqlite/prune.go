@@ -1,0 +1,159 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"math"
+	"slices"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+const (
+	selectFinished = `SELECT name, state, jobs FROM plainjobs_counts WHERE state >= 5 AND jobs > 0 ORDER BY name, state`
+
+	// Jobs that are kept with their unique keys are passed over. state >= 5 is
+	// what the index is for; SQLite does not conclude it.
+	selectOldest = `
+		SELECT id, finished_at FROM plainjobs_jobs j INDEXED BY plainjobs_finished
+		WHERE state >= 5 AND name = ?1 AND state = ?2 AND finished_at <= ?3 AND NOT (flags & 1 AND EXISTS (
+			SELECT 1 FROM plainjobs_keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.until > ?5))
+		ORDER BY finished_at LIMIT ?4`
+)
+
+var selectEnded = newList(`SELECT `+rowColumns+` FROM plainjobs_jobs WHERE +state >= 5 AND id IN (`, `?`, `)`)
+
+// pruneSome deletes at most limit jobs past their keep, and says whether there
+// may be more.
+func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bool, err error) {
+	if !b.pruning.TryLock() {
+		return 0, false, nil // another call is at it
+	}
+	defer b.pruning.Unlock()
+	s := search{limit: limit}
+	// Searching takes no lock; only deleting does.
+	err = b.read(ctx, func(q queryer) error {
+		s.old = nil
+		return b.searchOld(ctx, q, &s)
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	for part := range slices.Chunk(s.old, maxList) {
+		n := 0
+		err := b.writer.do(ctx, &request{op: "prune", run: func(t *tx) error {
+			ids := make([]int64, len(part))
+			for i, o := range part {
+				ids[i] = o.id
+			}
+			query, length := selectEnded.fit(len(ids))
+			rows, err := t.rows(query, appendIDs(nil, ids, length)...)
+			if err != nil {
+				return err
+			}
+			now := b.now()
+			gone := rows[:0]
+			for _, r := range rows {
+				kept, err := t.keeps(r.keyed, r.state, now)
+				if err != nil {
+					return err
+				}
+				if !kept {
+					gone = append(gone, r)
+				}
+			}
+			n = len(gone)
+			return t.remove(gone, now)
+		}})
+		if err != nil {
+			return pruned, false, err
+		}
+		pruned += n
+	}
+	return pruned, s.left() == 0, nil
+}
+
+// A search is for at most limit finished jobs that are to be deleted.
+type search struct {
+	limit int
+	old   []oldJob
+}
+
+type oldJob struct{ id, finished int64 }
+
+func (s *search) left() int { return s.limit - len(s.old) }
+
+// searchOld searches name by name, the longest finished first: for jobs past
+// their keep, and then for those that the name has too many of.
+func (b *Backend) searchOld(ctx context.Context, q queryer, s *search) error {
+	var set settings
+	if err := scan(ctx, q, b.sql(selectSettings), nil, set.scan); err != nil {
+		return err
+	}
+	finished := map[int64]map[backend.State]int{}
+	var names []int64
+	err := scan(ctx, q, b.sql(selectFinished), nil, func(r *sql.Rows) error {
+		var name int64
+		var state backend.State
+		var n int
+		err := r.Scan(&name, &state, &n)
+		if finished[name] == nil {
+			finished[name] = map[backend.State]int{}
+			names = append(names, name)
+		}
+		finished[name][state] = n
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	now := b.now()
+	for _, name := range names {
+		rows := set[name].history.Over(b.history).Rows
+		past := map[backend.State]int{} // of those found
+		all := 0
+		for state, n := range finished[name] {
+			all += n
+			before := now - b.keep(set, name, state).Microseconds()
+			found, err := b.oldest(ctx, q, name, state, before, s.left())
+			if err != nil {
+				return err
+			}
+			past[state] = len(found)
+			s.old = append(s.old, found...)
+			all -= len(found)
+		}
+		if surplus := min(all-rows, s.left()); rows >= 0 && surplus > 0 {
+			var more []oldJob
+			for state := range finished[name] {
+				found, err := b.oldest(ctx, q, name, state, math.MaxInt64, past[state]+surplus)
+				if err != nil {
+					return err
+				}
+				more = append(more, found[min(past[state], len(found)):]...)
+			}
+			slices.SortFunc(more, func(a, b oldJob) int { return cmp.Or(cmp.Compare(a.finished, b.finished), cmp.Compare(a.id, b.id)) })
+			s.old = append(s.old, more[:min(surplus, len(more))]...)
+		}
+		if s.left() == 0 {
+			break
+		}
+	}
+	return nil
+}
+
+// oldest returns jobs of a name that have finished in a state until a time, the
+// longest finished first.
+func (b *Backend) oldest(ctx context.Context, q queryer, name int64, state backend.State, until int64, limit int) (found []oldJob, err error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	err = scan(ctx, q, b.sql(selectOldest), []any{name, state, until, limit, b.now()}, func(r *sql.Rows) error {
+		var o oldJob
+		err := r.Scan(&o.id, &o.finished)
+		found = append(found, o)
+		return err
+	})
+	return found, err
+}
