@@ -24,8 +24,8 @@ type program struct {
 	app      App
 	now      func() time.Time
 	terminal func(stream any) bool
-	// notify has interrupts and requests to end sent to c until stop.
-	notify func(c chan<- os.Signal) (stop func())
+	// notify has interrupts, requests to end and more sent to c until stop.
+	notify func(c chan<- os.Signal, more ...os.Signal) (stop func())
 }
 
 func newProgram(app App) *program {
@@ -36,8 +36,8 @@ func newProgram(app App) *program {
 			f, ok := stream.(*os.File)
 			return ok && term.IsTerminal(int(f.Fd()))
 		},
-		notify: func(c chan<- os.Signal) func() {
-			signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+		notify: func(c chan<- os.Signal, more ...os.Signal) func() {
+			signal.Notify(c, append(more, os.Interrupt, syscall.SIGTERM)...)
 			return func() { signal.Stop(c) }
 		},
 	}

@@ -52,8 +52,10 @@ func (p *program) workCommand() *cobra.Command {
 		Use:   "work [flags]",
 		Short: "Run jobs",
 		Long: `Work runs jobs until it is told to stop. At the first signal it claims no more and
-waits for what runs; at the second it ends the handlers' contexts, hands their
-jobs back and goes.`,
+waits for what runs, for --grace; at a second one, a second later or more, it ends
+the handlers' contexts, hands their jobs back and goes. It stops as at the first
+when its terminal hangs up, or when what it writes its log to has gone. It ends 5
+seconds after the grace at the latest.`,
 		Example: `  work --parallel 4
   work --jobs invoice,welcome --no-cron
   work --drain
@@ -75,6 +77,10 @@ jobs back and goes.`,
 		return p.work(ctx, s, &sh)
 	})
 }
+
+// oneRequest is how far apart two signals are at least that are meant as two:
+// some programs send one to the process and then to its group.
+const oneRequest = time.Second
 
 // lease is how long the worker's process may be silent before others take it
 // for dead, and the probe too.
@@ -107,8 +113,9 @@ func (p *program) work(ctx context.Context, s *screen, sh *shift) error {
 	// From here on a signal is for the worker, as handlers may have begun. Until
 	// then it ends the process, also one that waits for a server in vain.
 	signals := make(chan os.Signal, 2)
-	ignore := p.notify(signals)
+	ignore := p.notify(signals, hangup()...)
 	defer ignore()
+	broken := brokenPipes()
 
 	runs := newRuns(s, p.now, sh.lines)
 	defer q.Subscribe(runs.tell)()
@@ -157,25 +164,32 @@ func (p *program) work(ctx context.Context, s *screen, sh *shift) error {
 		close(ended)
 	}()
 
-	var second os.Signal
-	for told := false; ; {
+	var first time.Time // when the first signal came
+	var second, unread os.Signal
+	for {
 		select {
 		case <-ended:
 			if second != nil {
 				return &statusError{statusSignal + signalNumber(second), errors.Join(errors.New("interrupted; what ran was handed back"), fault)}
 			}
+			if unread != nil {
+				return &statusError{statusSignal + signalNumber(unread), errors.Join(errors.New("stopped: the reader of the log has gone"), fault)}
+			}
 			if fault == nil && sh.drain {
 				s.left(context.WithoutCancel(ctx), q)
 			}
 			return fault
+		case unread = <-broken:
+			broken = nil // the next line that is not read is no news
+			stop(nil)
 		case sig := <-signals:
-			if !told {
-				told = true
+			switch now := p.now(); {
+			case first.IsZero():
+				first = now
 				s.say("%s", runs.waits())
 				stop(nil)
-				continue
-			}
-			if second == nil {
+			case now.Sub(first) < oneRequest:
+			case second == nil:
 				second = sig
 				s.say("handing back what runs")
 				close(handBack)

@@ -127,15 +127,18 @@ func TestParallel(t *testing.T) {
 func TestSignals(t *testing.T) {
 	for name, test := range map[string]struct {
 		second os.Signal
+		after  time.Duration // the first
 		status int
 		state  string
 	}{
-		"one":       {nil, 0, "done"},
-		"interrupt": {os.Interrupt, 130, "pending"},
-		"terminate": {syscall.SIGTERM, 143, "pending"},
+		"one":       {nil, 0, 0, "done"},
+		"interrupt": {os.Interrupt, time.Second, 130, "pending"},
+		"terminate": {syscall.SIGTERM, time.Second, 143, "pending"},
+		"twice":     {syscall.SIGTERM, 900 * time.Millisecond, 0, "done"}, // to the process and to its group
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := runWorld(t)
+			w.now = w.clock
 			started, gate := make(chan struct{}), make(chan struct{})
 			w.bind(func(ctx context.Context, _ string) error {
 				close(started)
@@ -153,10 +156,12 @@ func TestSignals(t *testing.T) {
 			eventually(t, "what it waits for", func() bool {
 				return strings.Contains(p.err.String(), fmt.Sprintf("waiting for 1 (again to hand back and go): import #%d\n", id))
 			})
-			if test.second == nil {
-				close(gate)
-			} else {
+			w.pass(test.after)
+			if test.second != nil {
 				w.signals <- test.second
+			}
+			if test.status == 0 {
+				close(gate)
 			}
 			p.wait(t, test.status)
 			if got := w.must(t, 0, "show", fmt.Sprint(id)).out; !strings.Contains(got, "state    "+test.state) {
@@ -366,7 +371,7 @@ func TestInterrupted(t *testing.T) {
 		w := newWorld(t)
 		ignored := make(chan struct{})
 		notify := w.notify
-		w.notify = func(c chan<- os.Signal) func() {
+		w.notify = func(c chan<- os.Signal, _ ...os.Signal) func() {
 			stop := notify(c)
 			return func() {
 				stop()

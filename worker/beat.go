@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -70,7 +71,7 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 				// before the runs are given up.
 				next = time.Millisecond
 			} else {
-				s.outlive()
+				s.outlive(ctx)
 			}
 			stopped = late
 		}
@@ -90,16 +91,33 @@ func judgement(id int64, now pulse, since time.Time) backend.ReapRequest {
 	return backend.ReapRequest{Expired: true, Steady: steady, Heard: now.store, By: id}
 }
 
-// outlive gives the runs up when the row was not renewed for a whole lease,
-// because the store does not answer: others may have taken them. If nobody did,
-// the store still has them under this worker, which hands them back when it
-// hears of them.
-func (s *session) outlive() {
+// outlive gives the runs up when the row was not renewed for a whole lease and
+// the store does not say that it is there: others may have taken them. As long as
+// the row is there nobody has, as when somebody else's lock keeps all from
+// writing. If the store does not answer and nobody took them, it still has them
+// under this worker, which hands them back when it hears of them.
+func (s *session) outlive(ctx context.Context) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if time.Since(s.renewed) < s.opts.Lease {
+	id, over := s.self.ID, time.Since(s.renewed) >= s.opts.Lease
+	s.mu.Unlock()
+	if !over {
 		return
 	}
+	if reader, ok := s.store.(backend.Reader); ok {
+		limited, cancel := context.WithTimeout(ctx, s.opts.Lease/10)
+		workers, err := reader.Workers(limited)
+		cancel()
+		switch {
+		case err != nil:
+		case slices.ContainsFunc(workers, func(w backend.WorkerInfo) bool { return w.ID == id }):
+			return
+		default:
+			s.buried(id)
+			return
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for r := range s.each {
 		s.lose(r)
 	}

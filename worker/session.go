@@ -196,16 +196,24 @@ func (s *session) run(ctx context.Context) error {
 	if cause := context.Cause(work); ctx.Err() == nil && !errors.Is(cause, errDrained) {
 		broken = cause
 	}
-	stuck := s.drain(broken == nil)
-	s.settler.close()
-	<-s.settler.done
+	stuck, end := s.drain(broken == nil)
+	s.settler.close(end.Add(-leaveWait))
+	select {
+	case <-s.settler.done:
+	case <-s.opts.HandBack:
+		if sooner := time.Now().Add(stopBound); sooner.Before(end) {
+			end = sooner
+		}
+		s.settler.close(end.Add(-leaveWait))
+		<-s.settler.done
+	}
 	s.telling.Lock()
 	s.over = true
 	s.telling.Unlock()
 	stopBeating()
 	rest.Wait()
 	if len(stuck) == 0 {
-		s.leave(ctx)
+		s.leave(ctx, end)
 	}
 	if broken != nil {
 		return broken
@@ -286,9 +294,10 @@ func (s *session) bound(req *backend.ClaimRequest) {
 	}
 }
 
-// drain ends the handlers, after the grace if there is to be one, and returns
-// those that do not end.
-func (s *session) drain(grace bool) (stuck []string) {
+// drain ends the handlers, after the grace if there is to be one. It returns
+// those that do not end, and when Run is to return at the latest.
+func (s *session) drain(grace bool) (stuck []string, end time.Time) {
+	end = time.Now().Add(stopBound)
 	s.handBack()
 	s.mu.Lock()
 	s.closed = true
@@ -300,12 +309,14 @@ func (s *session) drain(grace bool) (stuck []string) {
 		close(ended)
 	}()
 	if grace && s.opts.Grace > 0 {
+		end = end.Add(s.opts.Grace)
 		timer := time.NewTimer(s.opts.Grace)
 		defer timer.Stop()
 		select {
 		case <-ended:
-			return nil
+			return nil, end
 		case <-s.opts.HandBack:
+			end = time.Now().Add(stopBound)
 		case <-timer.C:
 		}
 	}
@@ -314,7 +325,7 @@ func (s *session) drain(grace bool) (stuck []string) {
 	defer timer.Stop()
 	select {
 	case <-ended:
-		return nil
+		return nil, end
 	case <-timer.C:
 	}
 	s.mu.Lock()
@@ -325,7 +336,7 @@ func (s *session) drain(grace bool) (stuck []string) {
 		}
 	}
 	slices.Sort(stuck)
-	return stuck
+	return stuck, end
 }
 
 // handBack releases the runs that no slot has taken.
@@ -474,13 +485,13 @@ func (s *session) say() {
 	}
 }
 
-// leave takes the worker's row out of the store.
-func (s *session) leave(ctx context.Context) {
+// leave takes the worker's row out of the store, if it can by a time.
+func (s *session) leave(ctx context.Context, end time.Time) {
 	heart, ok := s.store.(backend.Heart)
 	if !ok {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(leaveMost, time.Until(end)))
 	defer cancel()
 	if _, err := heart.Beat(ctx, backend.BeatRequest{Worker: s.self, Leave: true}); err != nil && !permanent(err) {
 		s.log.complain("sign this worker off", err)

@@ -18,10 +18,6 @@ import (
 // slots wait: what is not stored when the process dies runs again.
 const maxUnsettled = 1024
 
-// settleWait bounds how long a worker that stops goes on trying to store how
-// runs ended.
-const settleWait = 10 * time.Second
-
 // A settler stores how runs ended. What comes while it writes is the next
 // batch: there is no timer, and an idle one writes at once.
 //
@@ -39,7 +35,7 @@ type settler struct {
 	writing int  // how many loop has
 	open    bool // no bound any more: the worker stops
 	closing bool
-	giveUp  context.Context // ends settleWait after close
+	giveUp  context.Context // ends at the time that close says
 	quit    context.CancelFunc
 
 	// These are loop's.
@@ -88,14 +84,14 @@ func (t *settler) unbound() {
 	t.s.mu.Unlock()
 }
 
-// close lets loop end when everything is stored, or settleWait is over.
-func (t *settler) close() {
+// close lets loop end when everything is stored, or at a time.
+func (t *settler) close(until time.Time) {
 	t.s.mu.Lock()
 	t.open, t.closing = true, true
 	t.some.Signal()
 	t.room.Broadcast()
 	t.s.mu.Unlock()
-	time.AfterFunc(settleWait, t.quit)
+	time.AfterFunc(time.Until(until), t.quit)
 }
 
 // loop stores what comes until close.

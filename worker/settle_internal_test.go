@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/memory"
@@ -39,7 +40,7 @@ func TestUnsettledRunsAreBounded(t *testing.T) {
 		if n := added.Load(); n != maxUnsettled+10 {
 			t.Errorf("%d runs were settled, want %d", n, maxUnsettled+10)
 		}
-		s.settler.close()
+		s.settler.close(time.Now().Add(10 * time.Second))
 		<-s.settler.done
 	})
 }

@@ -20,9 +20,10 @@ import (
 type troubled struct {
 	*memory.Backend
 	mute      atomic.Bool // Beat gets no answer
+	locked    atomic.Bool // nothing can be written, and all be read
 	stuck     atomic.Bool // Beat returns an error after 45 s, whatever its deadline
 	frozen    atomic.Bool // the process stops in Beat, for longer than its lease, once
-	down      atomic.Bool // nothing that keeps a worker alive, or ticks, succeeds
+	down      atomic.Bool // nothing that keeps a worker alive, ticks, or shows workers succeeds
 	unset     atomic.Bool // nothing can be said of jobs
 	unsettled atomic.Bool // nothing can be settled
 	silent    atomic.Bool // Complete gets no answer, once
@@ -32,6 +33,10 @@ type troubled struct {
 func (b *troubled) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
 	if b.down.Load() {
 		return nil, backend.ErrUnavailable
+	}
+	if b.locked.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
 	}
 	return b.Backend.Claim(ctx, req)
 }
@@ -54,7 +59,7 @@ func (b *troubled) Beat(ctx context.Context, req backend.BeatRequest) (backend.B
 	if b.down.Load() {
 		return backend.BeatResult{}, backend.ErrUnavailable
 	}
-	if b.mute.Load() {
+	if b.mute.Load() || b.locked.Load() {
 		<-ctx.Done()
 		return backend.BeatResult{}, ctx.Err()
 	}
@@ -63,6 +68,17 @@ func (b *troubled) Beat(ctx context.Context, req backend.BeatRequest) (backend.B
 		return backend.BeatResult{}, ctx.Err()
 	}
 	return b.Backend.Beat(ctx, req)
+}
+
+func (b *troubled) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
+	if b.down.Load() {
+		return nil, backend.ErrUnavailable
+	}
+	if b.mute.Load() || b.stuck.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return b.Backend.Workers(ctx)
 }
 
 func (b *troubled) Complete(ctx context.Context, done []backend.Completion) ([]backend.Lease, error) {
@@ -329,7 +345,7 @@ func TestStopWhileNothingCanBeSettled(t *testing.T) {
 		time.Sleep(time.Minute) // the slots wait for room
 		begin := time.Now()
 		mustStop(t, stop)
-		if took := time.Since(begin); took > 15*time.Second {
+		if took := time.Since(begin); took > 25*time.Second { // the grace and five seconds
 			t.Errorf("Run returned after %v", took)
 		}
 	})
@@ -411,5 +427,111 @@ func TestRescueFails(t *testing.T) {
 		if !strings.Contains(log.String(), "the store failed to rescue") {
 			t.Errorf("the log says %s", log.String())
 		}
+	})
+}
+
+// A stop ends within the grace and five seconds, although the store takes
+// nothing any more; handlers that have ended get the grace to be stored.
+func TestStopIsBounded(t *testing.T) {
+	for name, c := range map[string]struct {
+		grace, within time.Duration
+		handler       time.Duration // how long it takes
+		handBack      bool
+	}{
+		"no grace":    {-1, 5 * time.Second, time.Hour, false},
+		"grace":       {2 * time.Second, 7 * time.Second, time.Hour, false},
+		"ended":       {2 * time.Second, 7 * time.Second, time.Second, false},
+		"handed back": {time.Hour, 10*time.Second + 5*time.Second, time.Second, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := &troubled{Backend: memory.New(nil)}
+				q := plainjobs.New(b, nil)
+				started := make(chan struct{})
+				jobs := bind(q, jobA, func(ctx context.Context, _ string) error {
+					close(started)
+					select {
+					case <-time.After(c.handler):
+					case <-ctx.Done():
+					}
+					return ctx.Err()
+				})
+				perform(t, q, jobA.With(""))
+				back := make(chan struct{})
+				stop := start(t, q, worker.Options{Jobs: jobs, Grace: c.grace, HandBack: back})
+				<-started
+				b.unsettled.Store(true)
+				b.mute.Store(true)
+				begin := time.Now()
+				if c.handBack {
+					go func() {
+						time.Sleep(10 * time.Second)
+						close(back)
+					}()
+				}
+				mustStop(t, stop)
+				if took := time.Since(begin); took > c.within {
+					t.Errorf("Run returned %v after its context ended, want %v at most", took, c.within)
+				}
+			})
+		})
+	}
+}
+
+// What a handler returned within the grace is stored within it, once the store
+// answers again.
+func TestStopStoresWithinTheGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &troubled{Backend: memory.New(nil)}
+		q := plainjobs.New(b, nil)
+		started := make(chan struct{})
+		jobs := bind(q, jobA, func(context.Context, string) error { close(started); return nil })
+		b.unsettled.Store(true)
+		id := perform(t, q, jobA.With(""))[0]
+		stop := start(t, q, worker.Options{Jobs: jobs})
+		<-started
+		go func() {
+			time.Sleep(15 * time.Second)
+			b.unsettled.Store(false)
+		}()
+		mustStop(t, stop)
+		if s := state(t, b, id); s != backend.Done {
+			t.Errorf("the job is %v, want done", s)
+		}
+	})
+}
+
+// While nothing can be written nobody can take a job over: a handler goes on,
+// however long that is, and is told when it has happened after all.
+func TestLockedStoreLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &troubled{Backend: memory.New(nil)}
+		q := plainjobs.New(b, nil)
+		jobs, causes, _ := firstRunStays(q)
+		perform(t, q, jobA.With(""))
+		stop := start(t, q, worker.Options{Jobs: jobs})
+		synctest.Wait()
+		b.locked.Store(true)
+		time.Sleep(10 * time.Minute)
+		select {
+		case cause := <-causes:
+			t.Fatalf("the handler was told %v", cause)
+		default:
+		}
+		if r, err := b.Reap(t.Context(), backend.ReapRequest{Expired: true}); err != nil || r.Rescued != 1 {
+			t.Fatalf("Reap = %+v, %v", r, err)
+		}
+		time.Sleep(20 * time.Second)
+		select {
+		case cause := <-causes:
+			if !errors.Is(cause, plainjobs.ErrLeaseLost) {
+				t.Errorf("the cause is %v, want ErrLeaseLost", cause)
+			}
+		default:
+			t.Error("the handler was not told that its job is another's")
+		}
+		b.locked.Store(false)
+		time.Sleep(time.Minute)
+		mustStop(t, stop)
 	})
 }

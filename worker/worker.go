@@ -70,7 +70,8 @@ type Options struct {
 	Jobs []plainjobs.AnyJob
 	// Grace is how long running handlers may go on when Run's context has
 	// ended, before theirs ends too, at most 24 hours; zero is 20 seconds,
-	// negative is none.
+	// negative is none. Run returns at most 5 seconds after that, whether
+	// handlers end and the store answers or not.
 	Grace time.Duration
 	// Lease is how long the worker counts as alive after it was last heard
 	// of, from 100 ms to an hour; zero is 30 seconds. It renews every quarter
@@ -122,9 +123,18 @@ func New(queue *plainjobs.Queue, opts *Options) *Worker {
 	return w
 }
 
-// stopWait is how long handlers have to return when their contexts have
-// ended at the end of the grace.
-const stopWait = time.Second
+// Bounds on what a worker that stops waits for.
+const (
+	// stopBound is how long after the grace Run returns at the latest.
+	stopBound = 5 * time.Second
+	// stopWait is how much of it handlers have to return when their contexts
+	// have ended.
+	stopWait = time.Second
+	// leaveWait is how much of it is left to take the worker's row out of the
+	// store; leaveMost bounds that where more is left.
+	leaveWait = 500 * time.Millisecond
+	leaveMost = 5 * time.Second
+)
 
 // Run works until ctx ends, or with Options.Drain until nothing is left. Then it
 // claims no more, gives the running handlers the grace, ends their contexts with

@@ -1,0 +1,37 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend/memory"
+)
+
+// childVariable makes the test's binary a program that works on one job, which
+// ends a while after the file that it names is there.
+const childVariable = "CLI_TEST_CHILD"
+
+func child() {
+	path := os.Getenv(childVariable)
+	Main(App{Open: func(ctx context.Context) (*plainjobs.Queue, error) {
+		q := plainjobs.New(memory.New(nil), nil)
+		plainjobs.Handle(q, importJob, func(ctx context.Context, _ string) error {
+			slog.Info("it runs")
+			for stopping := false; !stopping; {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				_, err := os.Stat(path)
+				stopping = err == nil
+				time.Sleep(time.Millisecond) // polling
+			}
+			slog.Info("it goes on") // to a reader that may have gone
+			return os.WriteFile(path+".done", nil, 0o600)
+		})
+		_, err := q.Perform(ctx, importJob.With(""))
+		return q, err
+	}})
+}

@@ -1,0 +1,81 @@
+//go:build unix
+
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// What ends a worker leaves its handlers the grace.
+func TestStopSignals(t *testing.T) {
+	for name, c := range map[string]struct {
+		signals []syscall.Signal
+		status  int
+	}{
+		"terminated twice":       {[]syscall.Signal{syscall.SIGTERM, syscall.SIGTERM}, 0},
+		"hung up":                {[]syscall.Signal{syscall.SIGHUP}, 0},
+		"hung up and terminated": {[]syscall.Signal{syscall.SIGHUP, syscall.SIGTERM}, 0},
+		"log not read":           {nil, 128 + int(syscall.SIGPIPE)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "stop")
+			cmd := exec.Command(os.Args[0], "work", "--log", "json", "--jobs", "import", "--no-cron")
+			cmd.Env = append(os.Environ(), childVariable+"="+path)
+			log, err := cmd.StderrPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = cmd.Process.Kill() })
+			lines := bufio.NewScanner(log)
+			until := func(text string) {
+				for lines.Scan() {
+					if strings.Contains(lines.Text(), text) {
+						return
+					}
+				}
+				t.Fatalf("it ended before it said %q", text)
+			}
+			until("it runs")
+			for _, sig := range c.signals {
+				if err := cmd.Process.Signal(sig); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.signals == nil {
+				if err := log.Close(); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				until("waiting for 1")
+			}
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if c.signals != nil {
+				for lines.Scan() {
+				}
+			}
+			err = cmd.Wait()
+			status := 0
+			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+				status = exit.ExitCode()
+			}
+			if status != c.status {
+				t.Errorf("it ended with %v, want status %d", err, c.status)
+			}
+			if _, err := os.Stat(path + ".done"); err != nil {
+				t.Error("the handler was cut off")
+			}
+		})
+	}
+}
