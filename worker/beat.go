@@ -91,6 +91,9 @@ func judgement(id int64, now pulse, since time.Time) backend.ReapRequest {
 	return backend.ReapRequest{Expired: true, Steady: steady, Heard: now.store, By: id}
 }
 
+// asking is which part of the lease is kept to ask for the row at its end.
+const asking = 10
+
 // outlive gives the runs up when the row was not renewed for a whole lease and
 // the store does not say that it is there: others may have taken them. As long as
 // the row is there nobody has, as when somebody else's lock keeps all from
@@ -98,13 +101,13 @@ func judgement(id int64, now pulse, since time.Time) backend.ReapRequest {
 // under this worker, which hands them back when it hears of them.
 func (s *session) outlive(ctx context.Context) {
 	s.mu.Lock()
-	id, over := s.self.ID, time.Since(s.renewed) >= s.opts.Lease
+	id, age := s.self.ID, time.Since(s.renewed)
 	s.mu.Unlock()
-	if !over {
+	if age < s.opts.Lease-s.opts.Lease/asking {
 		return
 	}
 	if reader, ok := s.store.(backend.Reader); ok {
-		limited, cancel := context.WithTimeout(ctx, s.opts.Lease/10)
+		limited, cancel := context.WithTimeout(ctx, s.opts.Lease/asking)
 		workers, err := reader.Workers(limited)
 		cancel()
 		switch {
@@ -118,6 +121,9 @@ func (s *session) outlive(ctx context.Context) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if time.Since(s.renewed) < s.opts.Lease {
+		return
+	}
 	for r := range s.each {
 		s.lose(r)
 	}
@@ -148,13 +154,13 @@ type stored struct {
 	asked  []*run // what the worker held when it asked
 }
 
-// pulse renews the row. It does not wait for longer than the row holds: then the
-// runs are to be told.
+// pulse renews the row. It does not wait for so long that the row would not hold
+// until outlive has asked for it: then the runs are to be told.
 func (s *session) pulse(ctx context.Context) (pulse, stored, error) {
 	begin := time.Now()
 	limit := s.opts.Lease / 3
 	s.mu.Lock()
-	if left := s.renewed.Add(s.opts.Lease).Sub(begin); left > 0 {
+	if left := s.renewed.Add(s.opts.Lease - s.opts.Lease/asking).Sub(begin); left > 0 {
 		limit = min(limit, left)
 	}
 	self, known := s.self, s.known

@@ -272,7 +272,7 @@ func TestReapedBeforeItWasAllThere(t *testing.T) {
 		}
 		b.down.Store(true)
 		time.Sleep(2 * time.Minute)
-		if workers, err := q.Workers(t.Context()); len(workers) != 1 || err != nil {
+		if workers, err := b.Backend.Workers(t.Context()); len(workers) != 1 || err != nil {
 			t.Fatalf("Workers = %+v, %v, want the other alone", workers, err)
 		}
 		b.unset.Store(false)

@@ -259,8 +259,9 @@ func (p *presence) look(s shower) (ended, present bool) {
 }
 
 // ended reports whether it is certain that the neighbour's process has ended.
+// Several may find that out at once.
 func (n *neighbour) ended() bool {
-	return tryLock(n.file) && !n.gaveUp()
+	return tryShare(n.file) && !n.gaveUp()
 }
 
 // gaveUp reports whether the neighbour has closed its store, so that it cannot be

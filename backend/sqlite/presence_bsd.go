@@ -27,6 +27,9 @@ var bootID = sync.OnceValues(func() (string, error) {
 // as flock's do.
 func tryLock(f *os.File) bool { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil }
 
+// tryShare locks a file unless somebody has it by tryLock: several may share it.
+func tryShare(f *os.File) bool { return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil }
+
 // identity returns what tells the file from any other.
 func identity(f *os.File) (string, error) {
 	info, err := f.Stat()

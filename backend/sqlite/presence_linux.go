@@ -20,8 +20,13 @@ var bootID = sync.OnceValues(func() (string, error) {
 // it ends with its last descriptor, and no other file that is closed voids it
 // (https://man7.org/linux/man-pages/man2/fcntl.2.html, open file description
 // locks).
-func tryLock(f *os.File) bool {
-	lock := unix.Flock_t{Type: unix.F_WRLCK}
+func tryLock(f *os.File) bool { return setLock(f, unix.F_WRLCK) }
+
+// tryShare locks a file unless somebody has it by tryLock: several may share it.
+func tryShare(f *os.File) bool { return setLock(f, unix.F_RDLCK) }
+
+func setLock(f *os.File, how int16) bool {
+	lock := unix.Flock_t{Type: how}
 	return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lock) == nil
 }
 

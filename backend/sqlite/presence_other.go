@@ -12,6 +12,8 @@ func bootID() (string, error) { return "", errors.ErrUnsupported }
 
 func tryLock(*os.File) bool { return false }
 
+func tryShare(*os.File) bool { return false }
+
 func identity(*os.File) (string, error) { return "", errors.ErrUnsupported }
 
 func local(string) error { return errors.ErrUnsupported }

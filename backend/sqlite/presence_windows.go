@@ -28,9 +28,14 @@ var bootID = sync.OnceValues(func() (string, error) {
 // tryLock locks a file if nobody else has. The lock belongs to the open file and
 // ends with it. It is on a byte far behind the end, as it keeps others from
 // reading and writing what it is on.
-func tryLock(f *os.File) bool {
+func tryLock(f *os.File) bool { return setLock(f, windows.LOCKFILE_EXCLUSIVE_LOCK) }
+
+// tryShare locks a file unless somebody has it by tryLock: several may share it.
+func tryShare(f *os.File) bool { return setLock(f, 0) }
+
+func setLock(f *os.File, how uint32) bool {
 	place := windows.Overlapped{OffsetHigh: math.MaxInt32}
-	return windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &place) == nil
+	return windows.LockFileEx(windows.Handle(f.Fd()), how|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &place) == nil
 }
 
 // identity returns what tells the file from any other.
