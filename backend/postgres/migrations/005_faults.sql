@@ -228,6 +228,7 @@ AS $$
     FROM generate_series(1, cardinality(asked)) AS n) w
   CROSS JOIN LATERAL plainjobs.look(asked, suspects, chosen, w.places, w.places, w.ranks, w.times, w.firsts, w.untils) l
 $$;
+
 -- Finished jobs by when they finished: what is past its keep is found whatever
 -- comes before it. Completions append to it.
 CREATE INDEX jobs_finished ON plainjobs.jobs (name, state, finished_at) WHERE state >= 5;

@@ -17,6 +17,7 @@ DROP INDEX plainjobs_pending;
 DROP INDEX plainjobs_suspects;
 CREATE INDEX plainjobs_pending  ON plainjobs_jobs (name, priority DESC, run_at) WHERE state = 3 AND suspect = 0;
 CREATE INDEX plainjobs_suspects ON plainjobs_jobs (name, priority DESC, run_at) WHERE state = 3 AND suspect = 1;
+
 -- Finished jobs by when they finished: what is past its keep is found whatever
 -- comes before it. Completions append to it.
 CREATE INDEX plainjobs_finished ON plainjobs_jobs (name, state, finished_at) WHERE state >= 5;
