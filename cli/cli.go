@@ -72,6 +72,9 @@ type App struct {
 	// Serve is the web server of the commands serve and dev: it returns soon
 	// after ctx has ended. It may be nil.
 	Serve func(ctx context.Context) error
+	// Close is called at the end of a command, after the queue was closed, to
+	// close what Open has opened besides, such as a *sql.DB. It may be nil.
+	Close func() error
 }
 
 // Main runs the command that the program was called with, and exits.

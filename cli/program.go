@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -157,7 +158,13 @@ func (p *program) open(ctx context.Context) (*plainjobs.Queue, func(), error) {
 	plainjobs.SetDefault(q)
 	return q, func() {
 		plainjobs.SetDefault(nil)
-		q.Close()
+		err := q.Close()
+		if p.app.Close != nil {
+			err = errors.Join(err, p.app.Close())
+		}
+		if err != nil {
+			slog.Error("plainjobs: what was open did not close", "error", err)
+		}
 	}, nil
 }
 

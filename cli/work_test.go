@@ -237,6 +237,24 @@ func TestServe(t *testing.T) {
 	p.wait(t, 0)
 }
 
+// What Open has opened besides the queue is closed after it, by each command.
+func TestClose(t *testing.T) {
+	w := newWorld(t)
+	closed := 0
+	w.app.Close = func() error { closed++; return nil }
+	w.must(t, 0, "stats")
+	w.must(t, 0, "doctor")
+	w.must(t, 0, "list")
+	if closed != 3 {
+		t.Errorf("three commands called Close %d times", closed)
+	}
+	w.app.Setup = func(context.Context, *plainjobs.Queue) error { return errors.New("no") }
+	w.must(t, 1, "list")
+	if closed != 4 {
+		t.Error("a command whose Setup failed did not call Close")
+	}
+}
+
 // The probe tells whether the store answers the worker.
 func TestProbe(t *testing.T) {
 	w := runWorld(t)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -23,12 +24,15 @@ func (a *app) open(ctx context.Context) (*plainjobs.Queue, error) {
 	}
 	store, err := sqlite.New(db, &sqlite.Options{NoMigrate: cli.Looks(ctx)})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", a.db, err)
+		return nil, errors.Join(fmt.Errorf("%s: %w", a.db, err), db.Close())
 	}
 	q := plainjobs.New(store, nil)
 	a.contacts = &contacts.Service{DB: db, Queue: q}
 	return q, nil
 }
+
+// close closes the database; the queue in it was closed before.
+func (a *app) close() error { return a.contacts.DB.Close() }
 
 // openDB opens a database. Transactions take the lock when they begin, so that
 // one that reads before it writes cannot fail in between; others wait for it;
