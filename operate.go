@@ -1,6 +1,7 @@
 package plainjobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -226,6 +227,10 @@ func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name st
 	if filter.stored().All() && !filter.All {
 		return 0, fmt.Errorf("plainjobs: %s: %w: the filter matches every job; set Filter.All to mean that", name, backend.ErrInvalid)
 	}
+	// The newest go first, as in a list, and neighbours share the store's pages.
+	filter.IDs = slices.Clone(filter.IDs)
+	slices.SortFunc(filter.IDs, func(a, b int64) int { return cmp.Compare(b, a) })
+	filter.IDs = slices.Compact(filter.IDs)
 	var duplicates []int64
 	for filter, rest := chunk(filter); ; filter, rest = chunk(rest) {
 		for req.Filter, req.Before = filter.stored(), 0; ; {
@@ -259,9 +264,8 @@ func chunk(f Filter) (first, rest Filter) {
 	if len(f.IDs) <= most {
 		return f, Filter{}
 	}
-	ids := slices.Clone(f.IDs)
 	first, rest = f, f
-	first.IDs, rest.IDs = ids[:most], ids[most:]
+	first.IDs, rest.IDs = f.IDs[:most], f.IDs[most:]
 	return first, rest
 }
 

@@ -59,8 +59,10 @@ func (t *tx) matching(req backend.OperateRequest) (rows []*row, next int64, err 
 		ids = ids[:limit]
 		next = ids[limit-1]
 	}
-	// They are locked in the order of all, and must match still.
-	page := f.and(`j.id = ANY(%s::text::bigint[])`, intArray(ids))
+	// They are locked in the order of all, and must match still. Their IDs take the
+	// place of the filter's: a row is compared with all of a second list.
+	req.Filter.IDs = ids
+	page := filterBelow(req.Filter, ids[0]+1)
 	rows, err = t.rows(`SELECT `+rowColumns+` FROM plainjobs.jobs j WHERE `+page.where+` ORDER BY j.id FOR UPDATE OF j`, page.args...)
 	slices.Reverse(rows)
 	return rows, next, err

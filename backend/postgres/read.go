@@ -169,6 +169,11 @@ func (b *Backend) filter(ctx context.Context, q querier, f backend.Filter, befor
 	if before == 0 || before > newest {
 		before = newest + 1
 	}
+	return filterBelow(f, before), nil
+}
+
+// filterBelow is filter for an ID that is not zero.
+func filterBelow(f backend.Filter, before int64) condition {
 	c := condition{}.and(`j.id < %s::bigint`, before)
 	switch {
 	case f.IDs != nil:
@@ -201,7 +206,7 @@ func (b *Backend) filter(ctx context.Context, q querier, f backend.Filter, befor
 	if !f.Until.IsZero() {
 		c = c.and(`j.finished_at < %s::bigint`, ceilMicro(f.Until))
 	}
-	return c, nil
+	return c
 }
 
 // ceilMicro returns the first whole microsecond that is not before t.

@@ -40,11 +40,24 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 			if err != nil {
 				return err
 			}
-			var again []row
-			for _, id := range page {
-				r, err := t.row(id)
+			var again, removed []row
+			for _, r := range page {
+				var err error
+				if r.serial != "" { // the end of one before may have unblocked it
+					r, err = t.row(r.id)
+				}
 				switch {
 				case err != nil:
+				case req.Op == backend.OpDelete && r.state != backend.Running && r.id != 0:
+					result.Affected = append(result.Affected, r.id)
+					err = t.free(r.keyed)
+					switch {
+					case err != nil:
+					case r.serial != "":
+						err = t.remove([]row{r}, now)
+					default:
+						removed = append(removed, r)
+					}
 				case req.Op == backend.OpRetry && r.state.Terminal():
 					var ok bool
 					if ok, err = t.revivable(r, now); ok {
@@ -56,6 +69,11 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 					err = b.operate(t, req.Op, r, now, &result)
 				}
 				if err != nil {
+					return err
+				}
+			}
+			for some := range slices.Chunk(removed, maxList) {
+				if err := t.remove(some, now); err != nil {
 					return err
 				}
 			}
@@ -119,12 +137,6 @@ func (b *Backend) matching(ctx context.Context, req backend.OperateRequest) (ids
 func (b *Backend) operate(t *tx, op backend.Op, r row, now int64, result *backend.OperateResult) error {
 	affected := func() { result.Affected = append(result.Affected, r.id) }
 	switch {
-	case op == backend.OpDelete && r.state != backend.Running && r.id != 0:
-		affected()
-		if err := t.free(r.keyed); err != nil {
-			return err
-		}
-		return t.remove([]row{r}, now)
 	case op == backend.OpFree && r.flags&flagUnique != 0:
 		n, err := t.execN(freeKept, r.name, r.unique, r.id, now)
 		if n > 0 {
@@ -147,19 +159,19 @@ func (b *Backend) operate(t *tx, op backend.Op, r row, now int64, result *backen
 	return nil
 }
 
-// still returns those of ids whose jobs match f.
-func (b *Backend) still(t *tx, ids []int64, f backend.Filter) (all []int64, err error) {
+// still returns the jobs with IDs of ids that match f.
+func (b *Backend) still(t *tx, ids []int64, f backend.Filter) (all []row, err error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
 	f.IDs = ids
 	ctx := context.Background()
-	query, args, _, err := b.listQuery(ctx, t.w.conn, backend.ListRequest{Filter: f}, `SELECT j.id FROM plainjobs_jobs j `)
+	query, args, _, err := b.listQuery(ctx, t.w.conn, backend.ListRequest{Filter: f}, `SELECT `+rowColumns+` FROM plainjobs_jobs j `)
 	if err == nil {
-		err = scan(ctx, t.w.conn, b.sql(query), append(args, len(ids)), func(r *sql.Rows) error {
-			var id int64
-			err := r.Scan(&id)
-			all = append(all, id)
+		err = scan(ctx, t.w.conn, b.sql(query), append(args, len(ids)), func(rows *sql.Rows) error {
+			var r row
+			err := r.scan(rows)
+			all = append(all, r)
 			return err
 		})
 	}
