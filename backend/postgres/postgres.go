@@ -99,7 +99,8 @@ type Options struct {
 	NoMigrate bool
 	// NoListen leaves out LISTEN and NOTIFY: waiting workers look for jobs of
 	// other processes once a second at the latest. Set it behind a pooler
-	// that lends connections by transaction.
+	// that lends connections by transaction, and where transactions that
+	// enqueue end by PREPARE TRANSACTION, which refuses NOTIFY.
 	NoListen bool
 	// Listen receives notifications, which database/sql cannot; nil is no
 	// LISTEN. Packages of drivers set it. See [ListenFunc].

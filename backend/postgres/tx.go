@@ -415,6 +415,11 @@ func (b *Backend) within(ctx context.Context, caller *sql.Tx, op string, f func(
 		if err := f(t); err != nil {
 			return err
 		}
+		if t.wakes {
+			if err := t.announce(); err != nil {
+				return err
+			}
+		}
 		return t.writeCounts()
 	}))
 }

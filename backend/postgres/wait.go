@@ -41,7 +41,7 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 		if ready && stuck <= 0 {
 			return nil
 		}
-		pause := b.marks.next(req.Names, poll)
+		pause := b.marks.next(req.Names, b.watch.patience(poll))
 		if ready {
 			pause = min(pause, stuck)
 		}

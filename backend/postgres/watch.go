@@ -18,6 +18,8 @@ type watch struct {
 	tasks  sync.WaitGroup
 
 	listening atomic.Bool
+	announced atomic.Int64 // when a transaction of an application was to notify last, in nanoseconds
+	expected  atomic.Int64 // when one was heard of last
 
 	mu        sync.Mutex
 	changed   chan struct{}
@@ -159,6 +161,9 @@ func (w *watch) listen() {
 			self, first, _ := strings.Cut(payload, " ")
 			if self == w.b.self {
 				return
+			}
+			if self == announcer {
+				w.expect()
 			}
 			switch lowest, err := strconv.ParseInt(first, 10, 64); {
 			case err != nil: // it may mean any job

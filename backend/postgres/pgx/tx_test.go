@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -107,5 +108,73 @@ func TestAsSQL(t *testing.T) {
 	}
 	if jobs, err := b.Claim(ctx, claim); err != nil || len(jobs) != 1 || jobs[0].ID != pushed[2].ID {
 		t.Errorf("the next one: Claim = %+v, %v", jobs, err)
+	}
+}
+
+// A transaction of the application tells of its jobs when it commits, and not
+// when it is rolled back.
+func TestTransactionNotifies(t *testing.T) {
+	ctx := t.Context()
+	b, conn, schema := connect(t)
+	channel := native.Identifier{"plainjobs:" + schema}.Sanitize()
+	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
+		t.Fatal(err)
+	}
+	other, err := native.ConnectConfig(ctx, conn.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(ctx)
+	push := func(b *postgres.Backend) (tx native.Tx, id int64) {
+		tx, err := other.Begin(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = pgx.AsSQL(ctx, tx, func(tx *sql.Tx) error {
+			pushed, err := b.PushTx(ctx, tx, []backend.NewJob{newJob("")})
+			if err == nil {
+				id = pushed[0].ID
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tx, id
+	}
+	heard := func() string {
+		n, err := conn.WaitForNotification(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n.Payload
+	}
+
+	tx, _ := push(b)
+	if err := tx.Rollback(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Exec(ctx, "NOTIFY "+channel+", 'after'"); err != nil {
+		t.Fatal(err)
+	}
+	if got := heard(); got != "after" {
+		t.Errorf("a transaction that was rolled back told %q", got)
+	}
+	// A store of its own, as not each transaction of one tells.
+	fresh, err := pgx.Open(conn.Config().ConnString(), &postgres.Options{Schema: schema})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fresh.Close()
+	tx, id := push(fresh)
+	if err := tx.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	info, err := fresh.Get(ctx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := heard(), fmt.Sprint("tx ", info.RunAt.UnixMicro()); got != want {
+		t.Errorf("a transaction that was committed told %q, want %q", got, want)
 	}
 }
