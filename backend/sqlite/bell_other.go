@@ -14,4 +14,6 @@ func (*bell) listen(func(ringing) time.Duration) (leave func()) { return func() 
 
 func (*bell) ring(ringing) {}
 
+func (*bell) company() bool { return false }
+
 func (*bell) close() {}

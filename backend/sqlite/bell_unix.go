@@ -47,6 +47,7 @@ type bell struct {
 	others []string
 	read   time.Time // when others was read, zero if it may have changed since
 	turn   int
+	peers  atomic.Bool // others had some when it was last read
 }
 
 const (
@@ -252,6 +253,7 @@ func (b *bell) refresh() error {
 	info, err := os.Stat(b.dir)
 	if err != nil {
 		b.others, b.read = nil, time.Time{}
+		b.peers.Store(false)
 		return err
 	}
 	if info.ModTime().Equal(b.read) {
@@ -272,12 +274,16 @@ func (b *bell) refresh() error {
 		}
 	}
 	slices.Sort(b.others)
+	b.peers.Store(len(b.others) > 0)
 	b.read = time.Time{}
 	if time.Since(info.ModTime()) > bellSettled && len(names) < 4*maxRings {
 		b.read = info.ModTime()
 	}
 	return nil
 }
+
+// company reports whether there were others to ring for, when it last rang.
+func (b *bell) company() bool { return b.dir != "" && b.peers.Load() }
 
 func datagramSocket() (int, error) {
 	syscall.ForkLock.RLock()

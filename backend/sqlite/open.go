@@ -98,6 +98,7 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 	if err != nil {
 		return nil, explain(kind(err))
 	}
+	b.writer.share.asks = b.asks
 	if path != "" {
 		err = b.openFile(db.Driver(), path)
 		if err == nil {
@@ -167,12 +168,13 @@ func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
 			nameOf: map[int64]string{},
 			held:   map[int64]*held{},
 			line:   newLine(""),
+			share:  share{percent: o.Share},
 
 			log:     o.Logger,
 			carries: int64(lib.carries(false)),
 		},
 	}
-	b.writer.onPush, b.writer.onWake, b.writer.onWoke = b.watch.announce, b.watch.ring, func() { b.bell.ring(rungDone) }
+	b.writer.onPush, b.writer.onWake, b.writer.onWoke = b.watch.announce, func(pushed []string) { b.watch.ring(pushed) }, b.tell
 	return b, nil
 }
 
@@ -215,8 +217,16 @@ func (b *Backend) openFile(drv driver.Driver, path string) error {
 	}
 	shareSideFiles(path)
 	noteCompany(path)
+	b.writer.share.company = b.bell.company
+	if b.callers != nil {
+		b.host = newHost(path, b.asks)
+		b.unhost = b.bell.listen(b.heard)
+	}
 	return nil
 }
+
+// asks reports whether a connection of the application is in use.
+func (b *Backend) asks() bool { return b.callers.Stats().InUse > 0 }
 
 // start checks the database and brings it up to date. If it fails, everything
 // is closed.

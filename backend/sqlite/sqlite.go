@@ -84,6 +84,12 @@ type Options struct {
 	// Prefix of the tables' names, default "plainjobs_". Lower-case letters,
 	// digits and underscores, 31 at most.
 	Prefix string
+	// Share is how much of its time with the write lock a busy store gives to
+	// transactions of the application that wait for the lock, in percent of the
+	// whole, up to 50. The default is 25; a negative one is none. It knows of
+	// those on a *sql.DB that was given to New, in this process or, on unix, in
+	// another. While none waits it gives nothing.
+	Share int
 }
 
 // A Backend keeps jobs in a SQLite database.
@@ -105,6 +111,8 @@ type Backend struct {
 	release func() // of the file's entry in the process
 
 	presence presence
+	host     *host // nil unless New was given a database with a file
+	unhost   func()
 
 	calls   sync.RWMutex // held for reading by each call, for writing by Close
 	closed  bool
@@ -150,6 +158,12 @@ func (o *Options) resolve() (Options, error) {
 	if opts.Logger == nil {
 		opts.Logger = latelog.Logger()
 	}
+	switch {
+	case opts.Share == 0:
+		opts.Share = defaultShare
+	case opts.Share > maxShare:
+		return opts, fmt.Errorf("%w: a share of %d percent for the application; the most is %d", backend.ErrInvalid, opts.Share, maxShare)
+	}
 	if opts.Prefix == "" {
 		opts.Prefix = defaultPrefix
 	}
@@ -187,6 +201,10 @@ func (b *Backend) Close() error {
 		return nil
 	}
 	b.closed = true
+	if b.host != nil {
+		b.unhost()
+		b.host.close()
+	}
 	b.presence.close()
 	b.bell.close()
 	b.writer.line.close()

@@ -44,16 +44,7 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 	}
 	v := b.watch.join()
 	defer b.watch.leave(v)
-	defer b.bell.listen(func(of ringing) time.Duration {
-		if of&rungSoon != 0 {
-			b.watch.expect()
-		}
-		if of&^rungSoon == 0 {
-			return 0
-		}
-		b.watch.ring(nil)
-		return b.watch.pause()
-	})()
+	defer b.bell.listen(b.heard)()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	soon := newLadder()
@@ -75,6 +66,36 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 			return failed(ctx, "wait", err)
 		}
 	}
+}
+
+// tell rings for other processes.
+func (b *Backend) tell(woke, asks bool) {
+	var of ringing
+	if woke {
+		of |= rungDone
+	}
+	if asks {
+		of |= rungAsk
+	}
+	b.bell.ring(of)
+}
+
+// heard is called when another process has rung, and returns for how long to hear
+// no more.
+func (b *Backend) heard(of ringing) time.Duration {
+	if of&rungAsk != 0 && b.host != nil {
+		b.host.stand()
+	}
+	if of&rungSoon != 0 {
+		b.watch.expect()
+	}
+	if of&rungDone == 0 {
+		return 0
+	}
+	if b.watch.ring(nil) == 0 {
+		return hostPause
+	}
+	return b.watch.pause()
 }
 
 // expectEvery is how soon a commit that was expected is expected again: many

@@ -101,8 +101,8 @@ func signal(c chan<- struct{}) {
 }
 
 // ring wakes those who wait: to claim, if all that has happened is that jobs
-// of the names were pushed, else to look.
-func (w *watch) ring(pushed []string) {
+// of the names were pushed, else to look. It returns how many they are.
+func (w *watch) ring(pushed []string) (waiters int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, v := range w.waiters {
@@ -113,6 +113,7 @@ func (w *watch) ring(pushed []string) {
 			signal(v.changed)
 		}
 	}
+	return len(w.waiters)
 }
 
 // A ringing is what a ring tells, which is of any of these.
@@ -121,6 +122,7 @@ type ringing uint8
 const (
 	rungDone ringing = 1 << iota // something was committed
 	rungSoon                     // a transaction of an application has jobs in it
+	rungAsk                      // a writer asks whether an application wants the lock
 )
 
 // expect has those who wait look at short intervals for a while: an

@@ -38,12 +38,14 @@ type writer struct {
 	// onPush is called when jobs with the names are about to be pushed, and
 	// says whether somebody waits for them. onWake is called after a commit
 	// that made jobs claimable, see watch.ring, and onWoke when the lead has
-	// been handed over after it.
+	// been handed over after it, or applications are to be asked whether they
+	// want the lock.
 	onPush func(names []string) bool
 	onWake func(pushed []string)
-	onWoke func()
+	onWoke func(woke, asks bool)
 	log    *slog.Logger
 	line   *line
+	share  share // the leader's
 
 	mu     sync.Mutex
 	queue  []*request
@@ -236,11 +238,17 @@ func (w *writer) lead(r *request) (done bool, err error) {
 		w.withdraw(r)
 		return true, barred(w.path, err)
 	}
+	since := time.Now()
 	group := w.serve(t, r)
+	w.share.gave(since)
 	w.line.leave()
 	defer t.say()
-	if t.woke {
-		defer w.onWoke()
+	asks := w.share.rings()
+	if asks && w.share.company() {
+		w.line.crowd() // where they queue
+	}
+	if t.woke || asks {
+		defer w.onWoke(t.woke, asks)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -407,7 +415,7 @@ const maxHeadPause = 2 * time.Millisecond
 // begin opens a transaction that holds the write lock, for a group of leader.
 func (w *writer) begin(leader *request) (*tx, error) {
 	var t *tx
-	head := false
+	head, yielded := false, false
 	pause := func() time.Duration {
 		if head {
 			return maxHeadPause
@@ -416,13 +424,21 @@ func (w *writer) begin(leader *request) (*tx, error) {
 	}
 	err := retryUpTo(pause, leader.ctx, leader.until, func() (err error) {
 		if !head {
+			began := time.Now()
 			head = w.line.head(leader.ctx, leader.until)
+			w.share.took(time.Since(began))
 		}
 		w.mu.Lock()
 		closed := w.closed
 		w.mu.Unlock()
 		if closed {
 			return backend.ErrClosed
+		}
+		if !yielded {
+			yielded = true
+			if err := w.yield(leader.ctx); err != nil {
+				return err
+			}
 		}
 		// What is queued may change with each try, and cannot be heeded any
 		// more once the transaction is open.

@@ -28,6 +28,7 @@ type line struct {
 	CPU        *float64 `json:"cpu_percent,omitempty"`
 	Wakeups    *float64 `json:"wakeups_per_min,omitempty"`
 	Commits    *float64 `json:"commits_per_min,omitempty"`
+	Cost       *float64 `json:"cost_percent,omitempty"`
 	Peak       *float64 `json:"peak_mib,omitempty"`
 	Lost       int      `json:"lost"`
 	Repeated   int      `json:"repeated"`
@@ -67,7 +68,7 @@ func newLine(c combination, m child.Measures, speed float64) line {
 		l.P99, l.Max = rounded(m.Latency.P99, 10), rounded(m.Latency.Max, 10)
 	}
 	for from, to := range map[*float64]**float64{
-		m.Allocs: &l.Allocs, m.Bytes: &l.Bytes, m.CPU: &l.CPU, m.Wakeups: &l.Wakeups, m.Commits: &l.Commits, m.Peak: &l.Peak,
+		m.Allocs: &l.Allocs, m.Bytes: &l.Bytes, m.CPU: &l.CPU, m.Wakeups: &l.Wakeups, m.Commits: &l.Commits, m.Cost: &l.Cost, m.Peak: &l.Peak,
 	} {
 		if from != nil {
 			*to = rounded(*from, 1000)

@@ -39,7 +39,7 @@ func bench(t *testing.T, ctx context.Context, args ...string) (status int, stdou
 var known = []string{
 	"durability", "driver", "jobs", "jobs_per_s", "lost", "processes", "repeated", "scenario", "workers",
 	"median", "case", "p50_us", "p95_us", "p99_us", "max_us", "allocs_per_job", "bytes_per_job", "of_limit",
-	"cpu_percent", "wakeups_per_min", "commits_per_min", "peak_mib",
+	"cpu_percent", "wakeups_per_min", "commits_per_min", "peak_mib", "cost_percent",
 }
 
 const knownInEach = 9
@@ -142,6 +142,8 @@ func checkMedians(t *testing.T, medians []line, driver string, kind child.Kind) 
 			want = 0
 		case s.Name == "backlog":
 			want = 10
+		case s.Name == "application":
+			want = 17
 		case len(s.Processes) > 0 || s.Name == "beside":
 			want = 2
 		case s.Name == "idle" && kind != child.Memory:

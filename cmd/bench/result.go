@@ -84,6 +84,7 @@ func summarizeCase(c combination, name string, results []result) summary {
 	sum.CPU = medianOf(results, func(m child.Measures) *float64 { return m.CPU })
 	sum.Wakeups = medianOf(results, func(m child.Measures) *float64 { return m.Wakeups })
 	sum.Commits = medianOf(results, func(m child.Measures) *float64 { return m.Commits })
+	sum.Cost = medianOf(results, func(m child.Measures) *float64 { return m.Cost })
 	sum.Peak = medianOf(results, func(m child.Measures) *float64 { return m.Peak })
 	of := func(f func(*child.Latency) float64) float64 {
 		v := medianOf(results, func(m child.Measures) *float64 {

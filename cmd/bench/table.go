@@ -52,6 +52,7 @@ var columns = []column{
 	{"CPU", false, optional("%.2f %%", func(s summary) *float64 { return s.CPU })},
 	{"wake-ups/min", false, optional("%.0f", func(s summary) *float64 { return s.Wakeups })},
 	{"commits/min", false, optional("%.0f", func(s summary) *float64 { return s.Commits })},
+	{"cost", false, optional("%.0f %%", func(s summary) *float64 { return s.Cost })},
 	{"peak MiB", false, optional("%.1f", func(s summary) *float64 { return s.Peak })},
 	{"allocs/job", false, optional("%.1f", func(s summary) *float64 { return s.Allocs })},
 	{"bytes/job", false, optional("%.0f", func(s summary) *float64 { return s.Bytes })},

@@ -38,6 +38,7 @@ type Order struct {
 	Workers   int    // handlers at once in a process, or pushing goroutines
 	Processes int
 	Jobs      int
+	Share     int  `json:",omitempty"` // percent of the time, see sqlite.Options
 	Brief     bool // what takes its time takes little
 	Long      bool // what has a long form takes it
 
@@ -78,6 +79,9 @@ type Measures struct {
 	Wakeups *float64 `json:",omitempty"`
 	// Commits are transactions of a waiting worker, per minute.
 	Commits *float64 `json:",omitempty"`
+	// Cost is how much slower a queue is that leaves time to others, in
+	// percent.
+	Cost *float64 `json:",omitempty"`
 	// Peak is the most memory that a worker's process had resident, in MiB.
 	Peak *float64 `json:",omitempty"`
 }

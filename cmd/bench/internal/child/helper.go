@@ -21,20 +21,22 @@ type command struct {
 
 // A reply is the answer to a command.
 type reply struct {
-	Count int    `json:",omitempty"`
-	At    int64  `json:",omitempty"` // Unix time in nanoseconds
-	Runs  []byte `json:",omitempty"` // how often each job ran
-	Gap   int64  `json:",omitempty"` // nanoseconds
-	Peak  int64  `json:",omitempty"` // KiB
+	Count   int             `json:",omitempty"`
+	At      int64           `json:",omitempty"` // Unix time in nanoseconds
+	Runs    []byte          `json:",omitempty"` // how often each job ran
+	Gap     int64           `json:",omitempty"` // nanoseconds
+	Peak    int64           `json:",omitempty"` // KiB
+	Samples []time.Duration `json:",omitempty"`
 }
 
 // A role is what a helper does: it calls answer with each command, in turn.
 type role func(ctx context.Context, d Driver, o Order, serve func(answer func(command) (reply, error)) error) error
 
 var roles = map[string]role{
-	"drainer":  drainer,
-	"pusher":   pusher,
-	"resident": resident,
+	"applicant": applicantRole,
+	"drainer":   drainer,
+	"pusher":    pusher,
+	"resident":  resident,
 }
 
 // assist is the main function of a helper. It ends when its child does, which

@@ -1,0 +1,126 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"path/filepath"
+	"testing"
+	"time"
+
+	_ "modernc.org/sqlite"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// shared opens a store in the database of an application.
+func shared(t *testing.T) (*Backend, *sql.DB) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(filepath.Join(t.TempDir(), "app.db"))+"?_txlock=immediate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	if _, err := db.Exec("CREATE TABLE notes (text TEXT)"); err != nil {
+		t.Fatal(err)
+	}
+	b, err := New(db, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b, db
+}
+
+// A writer that has held the lock leaves it to an application that asks for it,
+// until that has committed.
+func TestYield(t *testing.T) {
+	b, db := shared(t)
+	ctx := context.Background()
+	push := func() {
+		t.Helper()
+		if _, err := b.Push(ctx, []backend.NewJob{{Name: "a", MaxAttempts: 1}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	push()
+	s := &b.writer.share
+	asked := 0
+	s.asks = func() bool {
+		if asked++; asked == 2 {
+			// It has no busy timeout: the lock must be free.
+			if _, err := db.Exec("INSERT INTO notes VALUES ('a note')"); err != nil {
+				t.Error(err)
+			}
+		}
+		return true
+	}
+	s.credit, s.freed = 0, time.Now().Add(time.Hour)
+	push()
+	if asked > 0 {
+		t.Error("it left the lock without having held it")
+	}
+	s.credit, s.freed = time.Hour, time.Now().Add(time.Hour)
+	push()
+	if asked != 2 {
+		t.Errorf("it looked %d times; the application has committed after the second", asked)
+	}
+}
+
+// The pauses are no more than the share.
+func TestShareCredit(t *testing.T) {
+	s := share{percent: 25}
+	s.gave(time.Now().Add(-30 * time.Millisecond))
+	if s.credit < 10*time.Millisecond {
+		t.Errorf("after 30 ms it has a credit of %v, want 10 ms", s.credit)
+	}
+	s.gave(time.Now().Add(-time.Hour))
+	if s.credit != maxCredit {
+		t.Errorf("after an hour it has a credit of %v, want %v", s.credit, maxCredit)
+	}
+	if s.took(time.Millisecond); s.credit != maxCredit-time.Millisecond {
+		t.Errorf("a pause of 1 ms leaves a credit of %v", s.credit)
+	}
+	if s.took(time.Hour); s.credit != 0 {
+		t.Errorf("a pause of an hour leaves a credit of %v", s.credit)
+	}
+	none := share{percent: -1}
+	if none.gave(time.Now().Add(-time.Hour)); none.credit != 0 {
+		t.Errorf("without a share there is a credit of %v", none.credit)
+	}
+}
+
+// A store that another process rings for stands in the line for its application,
+// until that has what it wants.
+func TestHost(t *testing.T) {
+	b, db := shared(t)
+	b.host.wait = time.Minute
+	ctx := context.Background()
+	other := newLine(b.path)
+	defer other.close()
+	atHead := func(wait time.Duration) bool {
+		other.crowd()
+		return other.head(ctx, time.Now().Add(wait))
+	}
+	if !atHead(time.Minute) {
+		t.Skip("this system has no line")
+	}
+	b.heard(rungAsk)
+	other.leave()
+	if !atHead(time.Minute) {
+		t.Fatal("the host stands in the line for an application that wants nothing")
+	}
+	other.leave()
+
+	c, err := db.Conn(ctx) // it is in use
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.heard(rungAsk)
+	for atHead(time.Microsecond) { // until the host is
+		other.leave()
+	}
+	c.Close()
+	if !atHead(time.Minute) {
+		t.Error("the host stays in the line")
+	}
+}
