@@ -39,13 +39,38 @@ func (q *Queue) Why(ctx context.Context, id int64) (string, error) {
 		}
 		now = all.Now // by the clock that decides
 	}
+	if text := told(&info, names, now); text != "" {
+		return text, nil
+	}
+	stopped, err := q.stopped(ctx)
+	if err != nil || stopped != "" {
+		return stopped, err
+	}
 	home := ""
 	if b, ok := q.engine.Backend.(backend.Homer); ok {
 		if home, err = b.Home(ctx); err != nil {
 			return "", fmt.Errorf("plainjobs: why: %w", err)
 		}
 	}
-	return waits(&info, names, workers, now, home), nil
+	return waits(&info, names, workers, home), nil
+}
+
+// stopped says what keeps the store from being written to, or nothing.
+func (q *Queue) stopped(ctx context.Context) (string, error) {
+	e, ok := q.engine.Backend.(backend.Examiner)
+	if !ok {
+		return "", nil
+	}
+	found, err := e.Examine(ctx)
+	for _, f := range found {
+		if f.Stops {
+			return fmt.Sprintf("The %s is %s: %s. To go on, %s.", f.Name, f.Value, f.Trouble, f.Mend), nil
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("plainjobs: why: %w", err)
+	}
+	return "", nil
 }
 
 func ended(i *Info) string {
@@ -92,21 +117,14 @@ func noWorker(home string) string {
 		"Start one with %s=%s, or if this is a copy, run the command env VALUE, or env --forget.", home, variable, variable, home)
 }
 
-func waits(i *Info, names []NameInfo, workers []Worker, now time.Time, home string) string {
-	var mine NameInfo
-	for _, n := range names {
-		switch {
-		case n.Name == "" && n.Paused:
-			return "The whole queue is paused: resume it."
-		case n.Name == i.Name:
-			mine = n
-		}
+// told says what holds a job that waits by what is stored of it and its name, or
+// nothing.
+func told(i *Info, names []NameInfo, now time.Time) string {
+	if n := named(names, ""); n.Paused {
+		return "The whole queue is paused: resume it."
 	}
-	running := int(mine.Running)
-	alive := slices.DeleteFunc(slices.Clone(workers), func(w Worker) bool { return !w.Alive })
-	knows := func(w Worker) bool { return slices.Contains(w.Jobs, i.Name) }
 	switch {
-	case mine.Paused:
+	case named(names, i.Name).Paused:
 		return fmt.Sprintf("Jobs named %s are paused: resume them.", i.Name)
 	case i.State == Blocked:
 		return fmt.Sprintf("Its serial key %q is held by job #%d, which has to end first.", i.SerialKey, i.BlockedBy)
@@ -114,6 +132,24 @@ func waits(i *Info, names []NameInfo, workers []Worker, now time.Time, home stri
 		return fmt.Sprintf("Attempt %d of %d failed; the next is at %s.", i.Failures, i.MaxAttempts, stamp(i.RunAt))
 	case i.State == Scheduled && i.RunAt.After(now):
 		return fmt.Sprintf("Its time is %s.", stamp(i.RunAt))
+	}
+	return ""
+}
+
+func named(names []NameInfo, name string) NameInfo {
+	if at := slices.IndexFunc(names, func(n NameInfo) bool { return n.Name == name }); at >= 0 {
+		return names[at]
+	}
+	return NameInfo{}
+}
+
+// waits says what holds a job that may run.
+func waits(i *Info, names []NameInfo, workers []Worker, home string) string {
+	mine := named(names, i.Name)
+	running := int(mine.Running)
+	alive := slices.DeleteFunc(slices.Clone(workers), func(w Worker) bool { return !w.Alive })
+	knows := func(w Worker) bool { return slices.Contains(w.Jobs, i.Name) }
+	switch {
 	case len(alive) == 0:
 		return noWorker(home)
 	case !slices.ContainsFunc(alive, knows):

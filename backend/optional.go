@@ -194,6 +194,8 @@ type Finding struct {
 	// Trouble is what is wrong with it, or empty, and Mend what to do then:
 	// a line to write or to run, if there is one.
 	Trouble, Mend string
+	// Stops is set if nothing can be stored or claimed while it lasts.
+	Stops bool
 }
 
 // An Exporter is a Backend whose jobs can be carried to another store.

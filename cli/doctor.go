@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,6 +33,7 @@ mends what is wrong.`,
 		defer done()
 		var r report
 		r.schema(ctx, q)
+		stops := false
 		if e, ok := engine.Of(q).Backend.(backend.Examiner); ok {
 			found, err := e.Examine(ctx)
 			for _, f := range found {
@@ -39,18 +41,28 @@ mends what is wrong.`,
 				if f.Trouble != "" {
 					what += ": " + f.Trouble
 				}
+				stops = stops || f.Stops
 				r.findings = append(r.findings, finding{Check: f.Name, OK: f.Trouble == "", What: what, Mend: f.Mend})
 			}
 			if err != nil {
 				return err
 			}
 		}
-		if err := errors.Join(r.environment(ctx, q), r.workers(ctx, q)); err != nil {
+		look, cancel := context.WithCancel(ctx)
+		defer cancel()
+		if stops { // what stops the store may keep it from being read, too
+			look, cancel = context.WithTimeout(ctx, stoppedWait)
+			defer cancel()
+		}
+		if err := errors.Join(r.environment(look, q), r.workers(look, q)); err != nil && !stops {
 			return err
 		}
 		return s.report(&r)
 	})
 }
+
+// stoppedWait is how long a store that is stopped is asked for what it has.
+const stoppedWait = 2 * time.Second
 
 // workers looks whether what waits is worked on.
 func (r *report) workers(ctx context.Context, q *plainjobs.Queue) error {

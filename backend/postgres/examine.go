@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,14 +48,14 @@ func when(bad bool, trouble string) string {
 // the server shows it, see pg_read_all_stats.
 func (b *Backend) Examine(ctx context.Context) ([]backend.Finding, error) {
 	e := &examination{b: b}
-	for _, look := range []func(context.Context, querier) error{e.server, e.durability, e.numbers, e.vacuum, e.snapshots, e.prepared, e.slots, e.clock, e.connections} {
+	for _, look := range []func(context.Context, querier) error{e.server, e.locks, e.durability, e.numbers, e.vacuum, e.snapshots, e.prepared, e.slots, e.clock, e.connections} {
 		before := e.all
 		err := b.read(ctx, "examine", func(q querier) error {
 			e.all = before // it may be done again
 			return look(ctx, q)
 		})
-		if err != nil {
-			return e.all, err
+		if err != nil || slices.ContainsFunc(e.all, func(f backend.Finding) bool { return f.Stops }) {
+			return e.all, err // the others would wait
 		}
 	}
 	leave, err := b.enter()
@@ -177,6 +178,40 @@ func (e *examination) vacuum(ctx context.Context, q querier) error {
 }
 
 // snapshots looks for the transaction that keeps the most dead rows.
+// longLock is how long a lock on a table may last that keeps all from writing to it.
+const longLock = time.Second
+
+// locks looks for a session that keeps others from writing to the tables.
+func (e *examination) locks(ctx context.Context, q querier) error {
+	const query = `
+		SELECT l.pid, coalesce(a.application_name, ''), coalesce(a.usename::text, ''), coalesce(host(a.client_addr), 'the server''s host'),
+			coalesce(a.state, ''), c.relname::text, l.mode,
+			(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.query_start, clock_timestamp())) * 1e6)::bigint
+		FROM pg_catalog.pg_locks l
+			JOIN pg_catalog.pg_class c ON c.oid = l.relation
+			JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+			JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+		WHERE n.nspname = $1::text AND c.relkind = 'r' AND l.granted AND l.pid <> pg_backend_pid()
+			AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+			AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+		ORDER BY a.xact_start LIMIT 1`
+	var pid, micros int64
+	var name, role, client, state, table, mode string
+	if err := e.ask(ctx, q, query, []any{e.b.opts.Schema}, &pid, &name, &role, &client, &state, &table, &mode, &micros); err != nil {
+		return err
+	}
+	old := time.Duration(micros) * time.Microsecond
+	if pid == 0 || old < longLock {
+		e.found("table locks", "none that lasts", "", "")
+		return nil
+	}
+	e.found("table locks", fmt.Sprintf("%s on %s for %v", mode, table, old.Round(time.Second)),
+		fmt.Sprintf("pid %d, role %s, application %q, from %s, %s, keeps it, and nothing can be stored or claimed meanwhile", pid, role, name, client, state),
+		fmt.Sprintf("end its transaction: SELECT pg_terminate_backend(%d)", pid))
+	e.all[len(e.all)-1].Stops = true
+	return nil
+}
+
 func (e *examination) snapshots(ctx context.Context, q querier) error {
 	const query = `
 		SELECT pid, coalesce(application_name, ''), coalesce(usename::text, ''), coalesce(state, ''),

@@ -197,7 +197,7 @@ func (b *Backend) free(ctx context.Context) bool {
 
 // ownPool returns a pool of one connection that does not wait for locks.
 func (b *Backend) ownPool() *sql.DB {
-	own := &connector{driver: b.callers.Driver(), dsn: fileDSN(b.path), pragmas: []string{"PRAGMA busy_timeout=0"}, file: b.writer.file}
+	own := &connector{driver: b.writer.pool.Driver(), dsn: fileDSN(b.path), pragmas: []string{"PRAGMA busy_timeout=0"}, file: b.writer.file}
 	return own.pool(1)
 }
 

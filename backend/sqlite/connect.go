@@ -63,8 +63,14 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	conn := &guardedConn{raw}
 	for _, pragma := range c.pragmas {
 		// Even these may find the database busy, while it is being created.
-		err := retry(ctx, time.Now().Add(lockWait), func() error { return execDriver(ctx, conn, pragma) })
-		if err != nil {
+		wait, cancel := context.WithTimeout(ctx, lockWait)
+		err := retry(wait, time.Time{}, func() error { return execDriver(wait, conn, pragma) })
+		waited := err != nil && wait.Err() != nil && ctx.Err() == nil
+		cancel()
+		switch {
+		case waited:
+			return nil, errors.Join(errLocked(c.file.name(), lockWait, nil), conn.Close())
+		case err != nil:
 			return nil, errors.Join(fmt.Errorf("%s: %w", pragma, err), conn.Close())
 		}
 	}

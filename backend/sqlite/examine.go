@@ -24,8 +24,9 @@ const (
 
 // An examination collects what it finds.
 type examination struct {
-	b   *Backend
-	all []backend.Finding
+	b      *Backend
+	all    []backend.Finding
+	locked bool // the lock is not to be had
 }
 
 func (e *examination) found(name, value, trouble, mend string) {
@@ -51,7 +52,7 @@ func (b *Backend) Examine(ctx context.Context) ([]backend.Finding, error) {
 	}
 	defer leave()
 	e := &examination{b: b}
-	for _, look := range []func(context.Context) error{e.database, e.file, e.clock, e.application} {
+	for _, look := range []func(context.Context) error{e.database, e.file, e.lock, e.clock, e.application} {
 		if err := look(ctx); err != nil {
 			return e.all, failed(ctx, "examine", err)
 		}
@@ -180,6 +181,72 @@ type warning struct{ text string }
 
 func (w *warning) Warn(text string, _ ...any) { w.text = strings.TrimPrefix(text, "plainjobs: ") }
 
+// lockLook is for how long the lock must not be free, and nothing be committed, for
+// somebody to keep it.
+const lockLook = 500 * time.Millisecond
+
+// lock looks whether somebody keeps the lock, and all others from writing.
+func (e *examination) lock(ctx context.Context) error {
+	if e.b.path == "" {
+		return nil
+	}
+	if e.locked = e.b.writer.file.check() != nil; e.locked {
+		return nil // it would be another file's
+	}
+	before, err := e.b.watch.version(e.b.readers)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	free, err := e.takes(ctx, lockLook)
+	if err != nil {
+		return err
+	}
+	after, err := e.b.watch.version(e.b.readers)
+	switch {
+	case err != nil:
+		return err
+	case free:
+		e.found("write lock", "free", "", "")
+		return nil
+	case after != before:
+		e.found("write lock", "in use, and others commit", "", "")
+		return nil
+	}
+	e.locked = true
+	wait := max(time.Since(began), e.b.writer.busy.since())
+	value := fmt.Sprintf("not free for %v", wait.Round(100*time.Millisecond))
+	if info, err := os.Stat(e.b.path + "-wal"); err == nil {
+		value += fmt.Sprintf(", and nothing was stored for %v", time.Since(info.ModTime()).Round(time.Second))
+	}
+	trouble, mend := "the system does not tell who keeps it, and nothing can be stored or claimed meanwhile", "end the transaction that keeps it"
+	if h, ok := holderOf(e.b.path); ok {
+		trouble = fmt.Sprintf("%v keeps it, and nothing can be stored or claimed meanwhile", h)
+		mend = fmt.Sprintf("end its transaction, or process %d", h.pid)
+	}
+	e.found("write lock", value, trouble, mend)
+	e.all[len(e.all)-1].Stops = true
+	return nil
+}
+
+// takes reports whether a connection of its own gets the lock within a time. It
+// gives it back.
+func (e *examination) takes(ctx context.Context, within time.Duration) (free bool, err error) {
+	pool := e.b.ownPool()
+	defer pool.Close() // which takes back what was begun
+	look, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	pause := func() time.Duration { return maxHeadPause }
+	err = retryUpTo(pause, look, time.Time{}, func() error {
+		_, err := pool.ExecContext(ctx, "BEGIN IMMEDIATE")
+		return err
+	})
+	if err != nil && look.Err() != nil {
+		return false, ctx.Err()
+	}
+	return err == nil, err
+}
+
 const selectLatest = `SELECT coalesce(max(seen_at), 0) FROM plainjobs_workers`
 
 // clock looks for times to come: a worker with a clock that is ahead.
@@ -247,7 +314,7 @@ func (e *examination) application(ctx context.Context) error {
 	e.found("application's busy timeout", words(values["busy_timeout"], nil)+" ms"+of,
 		unless(every(values["busy_timeout"], func(v string) bool { return v != "0" }), "its writes fail when another process writes"),
 		e.b.setting("busy_timeout", "10000"))
-	if len(conns) > 0 {
+	if len(conns) > 0 && !e.locked {
 		return e.transactions(ctx, conns[0])
 	}
 	return nil

@@ -98,8 +98,8 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 	if err != nil {
 		return nil, explain(kind(err))
 	}
-	b.writer.share.asks = b.asks
 	if path != "" {
+		b.writer.share.asks = b.asks
 		err = b.openFile(db.Driver(), path)
 		if err == nil {
 			if err = b.checkCallers(ctx); err == nil {
@@ -243,6 +243,9 @@ func (b *Backend) start() error {
 	if err == nil {
 		return nil
 	}
+	if !errors.Is(err, backend.ErrUnavailable) && (errors.Is(err, context.DeadlineExceeded) || busy(err)) {
+		err = errLocked(b.path, lockWait, nil)
+	}
 	err = explain(kind(err))
 	if closeErr := b.Close(); closeErr != nil {
 		err = errors.Join(err, closeErr)
@@ -298,7 +301,9 @@ func olderThan(version, than string) bool {
 // enterWAL sets the journal mode. Processes that open a new file at once get
 // in each other's way here, whatever busy_timeout says.
 func (b *Backend) enterWAL(ctx context.Context) error {
-	return retry(ctx, time.Now().Add(lockWait), func() error {
+	wait, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	return retry(wait, time.Time{}, func() error {
 		mode := ""
 		read := func(r *sql.Rows) error { return r.Scan(&mode) }
 		err := scan(ctx, poolQueryer(b.writer.pool), "PRAGMA journal_mode", nil, read)

@@ -45,6 +45,14 @@ func found(path string) (*original, error) {
 	return o, err
 }
 
+// name returns the path, or nothing if the database has no file.
+func (o *original) name() string {
+	if o == nil {
+		return ""
+	}
+	return o.path
+}
+
 // look returns which file is at the path, or an error if that is known not to be
 // the original.
 func (o *original) look() (fileID, error) {

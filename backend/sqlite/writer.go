@@ -46,6 +46,7 @@ type writer struct {
 	log    *slog.Logger
 	line   *line
 	share  share // the leader's
+	busy   busySince
 
 	mu     sync.Mutex
 	queue  []*request
@@ -163,7 +164,7 @@ func (w *writer) do(ctx context.Context, r *request) error {
 			leads = true
 		case <-ctx.Done():
 			if w.withdraw(r) {
-				return ctx.Err()
+				return w.late(ctx.Err())
 			}
 			leads = !<-r.signal
 			if !leads {
@@ -171,7 +172,7 @@ func (w *writer) do(ctx context.Context, r *request) error {
 			}
 		case <-patience:
 			if w.withdraw(r) {
-				return errLocked(nil)
+				return errLocked(w.path, lockWait, nil)
 			}
 			leads = !<-r.signal
 			if !leads {
@@ -179,16 +180,6 @@ func (w *writer) do(ctx context.Context, r *request) error {
 			}
 		}
 	}
-}
-
-// errLocked is for who waited for the lock in vain.
-func errLocked(err error) error {
-	locked := fmt.Errorf("%w: the database was locked for %v; a transaction of this program that waits for "+
-		"this call would never end: enqueue in it with Queue.WithTx", backend.ErrUnavailable, lockWait)
-	if err != nil {
-		return fmt.Errorf("%w: %w", locked, err)
-	}
-	return locked
 }
 
 // enqueue puts r into the queue: behind those that are to be first if it is
@@ -445,14 +436,20 @@ func (w *writer) begin(leader *request) (*tx, error) {
 		t, err = w.tryBegin(leader, w.wantsFull(leader))
 		if busy(err) {
 			w.line.crowd()
+			w.busy.note()
 		}
 		return err
 	})
 	if err != nil {
 		w.line.leave()
 	}
-	if busy(err) {
-		err = errLocked(err)
+	switch {
+	case err == nil:
+		w.busy.clear()
+	case busy(err):
+		err = errLocked(w.path, lockWait, err)
+	default:
+		err = w.late(err)
 	}
 	return t, err
 }
@@ -467,7 +464,7 @@ func (w *writer) tryBegin(leader *request, full bool) (*tx, error) {
 		conn, err := w.pool.Conn(ctx)
 		cancel()
 		if err != nil && ctx.Err() != nil && leader.ctx.Err() == nil {
-			return nil, errLocked(err)
+			return nil, errLocked(w.path, lockWait, err)
 		}
 		if err != nil {
 			return nil, err
@@ -582,6 +579,16 @@ func (w *writer) drop() error {
 	}
 	w.conn, w.stmts = nil, nil
 	return errors.Join(errs...)
+}
+
+// late adds to the error of a call that ran out of time who has had the lock
+// meanwhile.
+func (w *writer) late(err error) error {
+	wait := w.busy.since()
+	if !errors.Is(err, context.DeadlineExceeded) || wait < noticeable {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, locked(w.path, wait))
 }
 
 // shut lets no request in and those who wait for the lock go.

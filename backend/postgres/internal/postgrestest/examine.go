@@ -151,6 +151,31 @@ func (d Driver) testExamineSnapshot(t *testing.T) {
 	}
 }
 
+// testExamineLock has a store find who keeps all others from writing.
+func (d Driver) testExamineLock(t *testing.T) {
+	s := d.schema(t)
+	b := s.open(t, &postgres.Options{Schema: s.name})
+	if f := findings(t, b)["table locks"]; f.Stops || f.Trouble != "" {
+		t.Errorf("without a lock the finding is %+v", f)
+	}
+	tx, err := s.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	var pid int64
+	if err := tx.QueryRowContext(t.Context(), "SELECT pg_backend_pid()").Scan(&pid); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.ExecContext(t.Context(), "LOCK TABLE "+s.name+".jobs IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	s.until(t, func() bool { // it lasts
+		f := findings(t, b)["table locks"]
+		return f.Stops && strings.Contains(f.Trouble, fmt.Sprintf("pid %d", pid)) && strings.Contains(f.Value, "jobs")
+	})
+}
+
 // testExamineClosed examines a store that is closed, and one whose server does
 // not answer in time.
 func (d Driver) testExamineClosed(t *testing.T) {

@@ -75,6 +75,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("CompletePlan", d.testCompletePlan)
 	t.Run("Examine", d.testExamine)
 	t.Run("ExamineSnapshot", d.testExamineSnapshot)
+	t.Run("ExamineLock", d.testExamineLock)
 	t.Run("ExamineClosed", d.testExamineClosed)
 	t.Run("Connections", d.testConnections)
 	t.Run("Serializable", d.testSerializable)

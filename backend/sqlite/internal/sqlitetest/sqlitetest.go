@@ -35,6 +35,10 @@ func Main(m *testing.M, open Open) {
 		holdInChild(path, open)
 		return
 	}
+	if path := os.Getenv(lockVariable); path != "" {
+		lockInChild(path)
+		return
+	}
 	if path := os.Getenv(waitVariable); path != "" {
 		waitInChild(path, open)
 		return
@@ -102,6 +106,7 @@ func Run(t *testing.T, name string, open Open) {
 	t.Run("BellLeaves", d.testBellLeaves)
 	t.Run("WithoutBell", d.testWithoutBell)
 	t.Run("Examine", d.testExamine)
+	t.Run("Locked", d.testLocked)
 	t.Run("Schema", d.testSchema)
 	t.Run("LargePayloads", d.testLargePayloads)
 	t.Run("CancelledInTransaction", d.testCancelledInTransaction)
