@@ -27,6 +27,15 @@
 // a second. Processes that want to write at the same time queue at the
 // same directory.
 //
+// # The application's transactions
+//
+// SQLite gives its write lock to whoever asks at the right moment, and a busy queue
+// asks all the time. So a store looks between two of its transactions whether
+// connections of the application are in use, and lets the application go first,
+// within [Options.Share]. It knows the connections of a *sql.DB that was given to
+// [New]. Stores of other processes, which have a socket for that, are asked by the
+// bell. A *sql.DB that no store was given gets the lock by luck.
+//
 // # Sharing
 //
 // Any number of processes on one host may use one file. One process must open
@@ -84,11 +93,11 @@ type Options struct {
 	// Prefix of the tables' names, default "plainjobs_". Lower-case letters,
 	// digits and underscores, 31 at most.
 	Prefix string
-	// Share is how much of its time with the write lock a busy store gives to
-	// transactions of the application that wait for the lock, in percent of the
-	// whole, up to 50. The default is 25; a negative one is none. It knows of
-	// those on a *sql.DB that was given to New, in this process or, on unix, in
-	// another. While none waits it gives nothing.
+	// Share bounds how much of the time a busy store leaves the write lock to
+	// transactions of the application, in percent, at most 50. The default is
+	// 25; a negative one is none. The store waits for an application only while
+	// a connection of a *sql.DB is in use that was given to New, in this process
+	// or, on unix, in another one.
 	Share int
 }
 
