@@ -93,6 +93,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("ForeignTables", beside(d.testForeignTables))
 	t.Run("Upgrade", d.testUpgrade)
 	t.Run("UpgradeJobs", d.testUpgradeJobs)
+	t.Run("UpgradeReaps", d.testUpgradeReaps)
 	t.Run("ReadOnly", d.testReadOnly)
 	t.Run("Timeouts", d.testTimeouts)
 	t.Run("IdleTimeout", d.testIdleTimeout)

@@ -109,6 +109,29 @@ const oldRows = `
 	INSERT INTO plainjobs.serials (name, key, job) VALUES ('a', 'k', 3);
 	INSERT INTO plainjobs.changes (name, state, jobs) VALUES ('a', 1, 1), ('a', 2, 1), ('a', 3, 3), ('a', 4, 1), ('a', 5, 1), ('a', 6, 1), ('a', 7, 1);`
 
+// testUpgradeReaps opens tables of the fourth version in which finished jobs are
+// past their keep and a worker is silent.
+func (d Driver) testUpgradeReaps(t *testing.T) {
+	s := d.schema(t)
+	s.makeOld(t, "001_jobs.sql", "002_functions.sql", "003_marks.sql", "004_look.sql")
+	rows := strings.ReplaceAll(oldRows, "2000000000000000", "1") + `
+		INSERT INTO plainjobs.workers (id, host, pid, started_at, seen_at, lease, jobs, schedules)
+		VALUES (99, 'h', 1, 1, 1, 30000000, '["a"]', '[]');`
+	s.exec(t, strings.ReplaceAll(rows, "plainjobs.", s.name+"."))
+	b := s.open(t, &postgres.Options{Schema: s.name})
+	r, err := b.Reap(t.Context(), backend.ReapRequest{By: 1})
+	if err != nil || r.Pruned != 3 || len(r.Workers) > 0 {
+		t.Errorf("Reap = %+v, %v, want three jobs pruned and nobody dead", r, err)
+	}
+	if workers, err := b.Workers(t.Context()); err != nil || len(workers) != 1 || workers[0].Alive || workers[0].Running != 1 {
+		t.Errorf("Workers = %+v, %v, want one that is silent and holds a job", workers, err)
+	}
+	r, err = b.Reap(t.Context(), backend.ReapRequest{By: 1, Expired: true})
+	if err != nil || r.Rescued != 1 || len(r.Workers) != 1 {
+		t.Errorf("Reap = %+v, %v, want the job rescued", r, err)
+	}
+}
+
 // testUpgradeJobs opens tables of the fourth version, with jobs in each state,
 // and works them off. A program that opened them before, and claims by the
 // function that it knows, claims in the same order.

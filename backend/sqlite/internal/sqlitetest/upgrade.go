@@ -31,16 +31,16 @@ const oldRows = `
 	CREATE TABLE plainjobs_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 	INSERT INTO plainjobs_meta (key, value) VALUES ('store', 'old'), ('schema', '1');`
 
-// testUpgrade opens a database of the first version of the schema, with jobs in
-// each state, and works it off.
-func (d driver) testUpgrade(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "jobs.db")
+// makeOld makes a database of the first version of the schema with rows.
+func (d driver) makeOld(t *testing.T, rows string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "jobs.db")
 	text, err := os.ReadFile("../migrations/001_jobs.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
 	db := pool(t, d.name, path)
-	for _, script := range []string{"PRAGMA journal_mode = WAL", string(text), oldRows} {
+	for _, script := range []string{"PRAGMA journal_mode = WAL", string(text), rows} {
 		if _, err := db.Exec(script); err != nil {
 			t.Fatal(err)
 		}
@@ -48,6 +48,34 @@ func (d driver) testUpgrade(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+// testUpgradeReaps opens a database of the first version of the schema in which
+// finished jobs are past their keep and a worker is silent.
+func (d driver) testUpgradeReaps(t *testing.T) {
+	path := d.makeOld(t, strings.ReplaceAll(oldRows, "2000000000000000", "1")+`
+		INSERT INTO plainjobs_workers (id, host, pid, started_at, seen_at, lease, jobs, schedules, presence)
+		VALUES (99, 'h', 1, 1, 1, 30000000, '["a"]', '[]', '');`)
+	b := mustOpen(t, d.open, path, nil)
+	r, err := b.Reap(t.Context(), backend.ReapRequest{By: 1})
+	if err != nil || r.Pruned != 3 || len(r.Workers) > 0 {
+		t.Errorf("Reap = %+v, %v, want three jobs pruned and nobody dead", r, err)
+	}
+	if workers, err := b.Workers(t.Context()); err != nil || len(workers) != 1 || workers[0].Alive || workers[0].Running != 1 {
+		t.Errorf("Workers = %+v, %v, want one that is silent and holds a job", workers, err)
+	}
+	r, err = b.Reap(t.Context(), backend.ReapRequest{By: 1, Expired: true})
+	if err != nil || r.Rescued != 1 || len(r.Workers) != 1 {
+		t.Errorf("Reap = %+v, %v, want the job rescued", r, err)
+	}
+	checkInvariants(t, pool(t, d.name, path))
+}
+
+// testUpgrade opens a database of the first version of the schema, with jobs in
+// each state, and works it off.
+func (d driver) testUpgrade(t *testing.T) {
+	path := d.makeOld(t, oldRows)
 	b := mustOpen(t, d.open, path, nil)
 	ctx := t.Context()
 	claim := func(suspects bool) (ids []int64) {
