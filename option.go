@@ -248,7 +248,9 @@ func In(delay time.Duration) TaskOption {
 }
 
 // At runs a task at a time, at most 100 years away, or at once if it has
-// passed. It must not be the zero time.
+// passed. It must not be the zero time. The store's clock decides, so that of
+// PostgreSQL's server: for a time that is counted from now, where the clocks may
+// differ, there is [In].
 func At(when time.Time) TaskOption {
 	return taskOption(func(t *Task) error {
 		if when.IsZero() {
@@ -260,8 +262,9 @@ func At(when time.Time) TaskOption {
 }
 
 // Before cancels a task that was not started by then. It must not be the zero
-// time, and when the task is performed it must be to come, within 100 years. A
-// task that has been started, and is to run again, is not cancelled.
+// time, and when the task is performed it must be to come by the store's clock,
+// within 100 years. A task that has been started, and is to run again, is not
+// cancelled.
 func Before(deadline time.Time) TaskOption {
 	return taskOption(func(t *Task) error {
 		if deadline.IsZero() {

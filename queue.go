@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/engine"
@@ -113,12 +114,20 @@ func (q *Queue) push(ctx context.Context, jobs []backend.NewJob) ([]backend.Push
 				q.engine.Events.Emit(q.engine.Log(), engine.Event{Kind: engine.Pushed, Job: &backend.Job{
 					Lease: backend.Lease{ID: p.ID}, Name: jobs[i].Name, Priority: jobs[i].Priority,
 					MaxAttempts: jobs[i].MaxAttempts, Attempt: 1, Metadata: jobs[i].Metadata,
-					CreatedAt: now, RunAt: now.Add(jobs[i].Delay),
+					CreatedAt: now, RunAt: runAt(&jobs[i], now),
 				}})
 			}
 		}
 	}
 	return pushed, err
+}
+
+// runAt returns when a job that was pushed at now may run.
+func runAt(j *backend.NewJob, now time.Time) time.Time {
+	if j.RunAt.After(now) {
+		return j.RunAt.UTC()
+	}
+	return now.Add(j.Delay)
 }
 
 type push func(context.Context, []backend.NewJob) ([]backend.Pushed, error)
@@ -174,22 +183,14 @@ func (t *Task) stored(q *engine.Queue, metadata []byte) (backend.NewJob, error) 
 		return j, fmt.Errorf("%w: %d bytes, at most %d; store the data elsewhere and pass a reference, "+
 			"or set Options.MaxPayload", ErrPayloadTooLarge, len(j.Payload), maxPayload)
 	}
-	if !t.at.IsZero() {
-		if j.Delay = max(0, t.at.Sub(q.Now())); j.Delay > maxDelay {
-			return j, fmt.Errorf("At(%v) is not within 100 years", t.at)
-		}
+	// The store judges the instants by its own clock.
+	if t.at.Sub(q.Now()) > maxDelay {
+		return j, fmt.Errorf("At(%v) is not within 100 years", t.at)
 	}
-	if !t.before.IsZero() {
-		if j.Expires = t.before.Sub(q.Now()); j.Expires <= 0 {
-			return j, fmt.Errorf("Before(%v) has passed", t.before)
-		}
-		if j.Expires > maxDelay {
-			return j, fmt.Errorf("Before(%v) is not within 100 years", t.before)
-		}
-		if j.Delay >= j.Expires {
-			return j, fmt.Errorf("Before(%v) is before the task's own time", t.before)
-		}
+	if t.before.Sub(q.Now()) > maxDelay {
+		return j, fmt.Errorf("Before(%v) is not within 100 years", t.before)
 	}
+	j.RunAt, j.ExpiresAt = t.at, t.before
 	j.Metadata = metadata
 	return j, nil
 }

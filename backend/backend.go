@@ -17,7 +17,8 @@
 // # Time
 //
 // A store has one clock: the server's, or one that is given to it. Requests
-// carry durations, which the store adds to its clock, and never instants.
+// carry durations, which the store adds to its clock. Instants they carry only
+// where an application names them, see [NewJob].
 // Instants are kept as whole microseconds UTC, rounded down.
 //
 // # Optional capabilities

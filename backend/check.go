@@ -34,6 +34,8 @@ func CheckNewJobs(jobs []NewJob) error {
 			return fmt.Errorf("%w: job %d: delay %v is not within 0 and 100 years", ErrInvalid, i, j.Delay)
 		case j.Expires < 0 || j.Expires > maxDelay:
 			return fmt.Errorf("%w: job %d: expiry in %v is not within 0 and 100 years", ErrInvalid, i, j.Expires)
+		case !j.RunAt.IsZero() && j.Delay != 0 || !j.ExpiresAt.IsZero() && j.Expires != 0:
+			return fmt.Errorf("%w: job %d: it has a delay and an instant, or an expiry and an instant", ErrInvalid, i)
 		case CheckKey(j.Serial) != nil:
 			return fmt.Errorf("job %d: serial key: %w", i, CheckKey(j.Serial))
 		case j.MaxPending < 0:

@@ -44,6 +44,13 @@ type NewJob struct {
 	// back with what was left of it, see [Failure]: any other that waits again
 	// does not expire.
 	Expires time.Duration
+	// RunAt and ExpiresAt are instants by the store's clock that go in the
+	// place of Delay and Expires, which are zero then; zero is none. They are
+	// what an application names, so that the clock of the process that pushes
+	// does not matter. A RunAt that has passed is at once. An ExpiresAt that has
+	// passed, or is not after the job may run, must be refused with
+	// ErrInvalid. See [CountFrom].
+	RunAt, ExpiresAt time.Time
 	// Unique keeps a second job with the same key out.
 	Unique Unique
 	// Serial is a key of at most 255 bytes: of the jobs of one name and key,

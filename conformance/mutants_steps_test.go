@@ -54,6 +54,18 @@ var stepMutants = []mutant{{
 	rejected: []string{"schedule/other"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return ticksAny{m} },
 }, {
+	rule:     "instants are ignored",
+	rejected: []string{"instant/run-at", "instant/replace", "instant/expires-at"},
+	make:     alters(altered{push: func(j *backend.NewJob) { j.RunAt, j.ExpiresAt = time.Time{}, time.Time{} }}),
+}, {
+	rule:     "instants are compared with the clock of the process",
+	rejected: []string{"instant/run-at", "instant/expires-at"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return ownClock{m} },
+}, {
+	rule:     "a claim rescues what runs when the clock was moved",
+	rejected: []string{"clock/moved"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return losesMoved{m} },
+}, {
 	rule:     "Reap does not ask whether the clock has jumped",
 	rejected: []string{"reap/jumped", "schedule/removed-jumped"},
 	make:     alters(altered{reap: func(r *backend.ReapRequest) { r.Heard = time.Time{} }}),
@@ -219,6 +231,27 @@ func nextOf(all backend.Schedules, name string) time.Time {
 		}
 	}
 	return time.Time{}
+}
+
+// ownClock counts instants from what its process's clock shows.
+type ownClock struct{ *memory.Backend }
+
+func (b ownClock) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
+	jobs, err := backend.CountFrom(jobs, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return b.Backend.Push(ctx, jobs)
+}
+
+// losesMoved rescues with every claim.
+type losesMoved struct{ *memory.Backend }
+
+func (b losesMoved) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
+	if _, err := b.Reap(ctx, backend.ReapRequest{Expired: true}); err != nil {
+		return nil, err
+	}
+	return b.Backend.Claim(ctx, req)
 }
 
 type ticksAny struct{ *memory.Backend }

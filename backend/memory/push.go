@@ -25,6 +25,10 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 
 // push stores all of the jobs or none.
 func (b *Backend) push(jobs []backend.NewJob, now int64) ([]backend.Pushed, error) {
+	jobs, err := backend.CountFrom(jobs, instant(now))
+	if err != nil {
+		return nil, err
+	}
 	if err := b.checkBounds(jobs, now); err != nil {
 		return nil, err
 	}

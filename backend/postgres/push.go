@@ -101,7 +101,7 @@ func (b *Backend) flushPushes(ctx context.Context, group []*pushing) error {
 
 // isPlain reports whether a job needs nothing but its row.
 func isPlain(j *backend.NewJob) bool {
-	return j.Unique.Key == "" && j.Serial == "" && j.MaxPending == 0
+	return j.Unique.Key == "" && j.Serial == "" && j.MaxPending == 0 && !j.Timed()
 }
 
 func arePlain(jobs []backend.NewJob) bool {
@@ -284,6 +284,9 @@ func (t *tx) push(jobs []backend.NewJob) ([]backend.Pushed, error) {
 	var err error
 	if p.now, err = t.now(); err != nil {
 		return nil, err
+	}
+	if p.jobs, err = backend.CountFrom(p.jobs, instant(p.now)); err != nil {
+		return nil, rejected{err}
 	}
 	err = t.each(drawIDs, []any{len(jobs)}, func(r *sql.Rows) error {
 		var id int64

@@ -85,11 +85,15 @@ func (b *Backend) maxPayload() int { return b.library.carries(b.path == "") }
 
 // isPlain reports whether a job can be stored among others by one statement.
 func isPlain(j *backend.NewJob) bool {
-	return j.Unique.Key == "" && j.Serial == "" && j.Expires == 0 && j.MaxPending == 0
+	return j.Unique.Key == "" && j.Serial == "" && j.Expires == 0 && j.MaxPending == 0 && !j.Timed()
 }
 
 // push stores jobs in their order and fills in pushed.
 func (t *tx) push(jobs []backend.NewJob, pushed []backend.Pushed, now int64) error {
+	jobs, err := backend.CountFrom(jobs, instant(now))
+	if err != nil {
+		return rejected{err}
+	}
 	names := make(map[string]int64, 1)
 	for i := range jobs {
 		name := jobs[i].Name

@@ -83,6 +83,10 @@ func (s *Inline) add(jobs []backend.NewJob, run bool) (pushed []backend.Pushed, 
 	if err := backend.CheckNewJobs(jobs); err != nil {
 		return nil, nil, err
 	}
+	jobs, err = backend.CountFrom(jobs, time.Now())
+	if err != nil {
+		return nil, nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	recorded, kept := s.jobs, s.kept

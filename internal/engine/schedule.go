@@ -32,7 +32,7 @@ func (s *Schedule) Definition() string {
 	job, err := s.Make(time.Time{})
 	p := pushed{
 		job.Name, job.Payload, job.Priority, job.MaxAttempts, job.Delay, job.Expires, job.Unique.Key, job.Unique.Scope, job.Unique.For,
-		job.Unique.Conflict, job.Serial, job.MaxPending, job.Metadata, "",
+		job.Unique.Conflict, job.Serial, job.MaxPending, job.Metadata, "", job.RunAt, job.ExpiresAt,
 	}
 	if err != nil {
 		p.Error = err.Error()
@@ -60,6 +60,8 @@ type pushed struct {
 	MaxPending  int              `json:",omitempty"`
 	Metadata    []byte           `json:",omitempty"`
 	Error       string           `json:",omitempty"`
+	RunAt       time.Time        `json:",omitzero"`
+	ExpiresAt   time.Time        `json:",omitzero"`
 }
 
 // Make is Task, which calls the user's code.

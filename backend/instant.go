@@ -1,0 +1,49 @@
+package backend
+
+import (
+	"fmt"
+	"time"
+)
+
+// Timed reports whether j has an instant, which [CountFrom] resolves.
+func (j *NewJob) Timed() bool { return !j.RunAt.IsZero() || !j.ExpiresAt.IsZero() }
+
+// CountFrom returns jobs with Delay and Expires in the place of RunAt and
+// ExpiresAt, counted from now, the store's clock at the push; a store that does
+// so first needs to know nothing else of instants. It returns jobs itself if there
+// are none, and an error matching [ErrInvalid] if a job expires by now or before
+// it may run.
+func CountFrom(jobs []NewJob, now time.Time) ([]NewJob, error) {
+	counted, copied := jobs, false
+	for i := range jobs {
+		if !jobs[i].Timed() {
+			continue
+		}
+		if !copied {
+			counted, copied = append([]NewJob(nil), jobs...), true
+		}
+		j := &counted[i]
+		if !j.RunAt.IsZero() {
+			j.Delay, j.RunAt = max(0, between(now, j.RunAt)), time.Time{}
+		}
+		if at := j.ExpiresAt; !at.IsZero() {
+			j.Expires, j.ExpiresAt = between(now, at), time.Time{}
+			switch {
+			case j.Expires <= 0:
+				return nil, fmt.Errorf("%w: job %d: it expires at %v, which has passed: the store's clock shows %v", ErrInvalid, i, at.UTC(), now.UTC())
+			case j.Delay >= j.Expires:
+				return nil, fmt.Errorf("%w: job %d: it expires at %v, which is before the task's own time, %v from now", ErrInvalid, i, at.UTC(), j.Delay)
+			}
+		}
+		if max(j.Delay, j.Expires) > maxDelay {
+			return nil, fmt.Errorf("%w: job %d: its times are not within 100 years", ErrInvalid, i)
+		}
+	}
+	return counted, nil
+}
+
+// between returns how long b is after a, both in whole microseconds, as stores
+// keep them.
+func between(a, b time.Time) time.Duration {
+	return time.UnixMicro(b.UnixMicro()).Sub(time.UnixMicro(a.UnixMicro()))
+}
