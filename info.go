@@ -49,6 +49,13 @@ type Info struct {
 	Suspect bool
 	// FinishedAt is when the job was done, failed or cancelled, or zero.
 	FinishedAt time.Time
+	// StartedAt is when the run under way was started, or the last one of a
+	// job that is finished. It is zero where the store was not told: of a
+	// running job before its worker's next heartbeat, which is within 8
+	// seconds by default, and of one that a worker has claimed and keeps until
+	// a slot is free; of a finished one whose run took less than a tenth of a
+	// second.
+	StartedAt time.Time
 	// ExpiresAt is when the job must have started, or zero.
 	ExpiresAt time.Time
 	// UniqueKey and SerialKey are the keys, if any; BlockedBy is the job
@@ -115,6 +122,7 @@ func infoOfStored(i *backend.Info) Info {
 		Crashes:       i.Crashes,
 		Suspect:       i.Suspect,
 		FinishedAt:    i.FinishedAt,
+		StartedAt:     i.StartedAt,
 		ExpiresAt:     i.ExpiresAt,
 		UniqueKey:     i.UniqueKey,
 		SerialKey:     i.SerialKey,

@@ -165,6 +165,8 @@ type Completion struct {
 	Lease
 	// Result is kept with the job if it is not nil.
 	Result []byte
+	// Took is how long the run took, for [Info].StartedAt; zero tells nothing.
+	Took time.Duration
 }
 
 // An Ending says how a run that did not go well ends.
@@ -216,6 +218,8 @@ type Failure struct {
 	Error string
 	// Stack is where it happened, for people; it is kept with Error.
 	Stack string
+	// Took is how long the run took, for [Info].StartedAt; zero tells nothing.
+	Took time.Duration
 }
 
 // A ReapRequest bounds and allows what Reap does.

@@ -36,6 +36,18 @@ type Heart interface {
 type BeatRequest struct {
 	Worker Worker
 	Leave  bool
+	// Started are runs that the worker has started, for [Info].StartedAt. It
+	// need not tell all, nor one twice. Leases that are not held are passed
+	// over.
+	Started []Started
+}
+
+// A Started is a run that was started, which a claim alone does not do: a job
+// may wait in its worker.
+type Started struct {
+	Lease
+	// For is for how long it has run.
+	For time.Duration
 }
 
 // A BeatResult is what the store knows of a worker.
@@ -111,7 +123,12 @@ type Info struct {
 	CreatedAt   time.Time
 	RunAt       time.Time
 	FinishedAt  time.Time // zero unless the state is terminal
-	Worker      int64     // zero unless running
+	// StartedAt is when the run that is under way was started, or the last run
+	// of a job that has ended, by the store's clock. It is zero if the job
+	// waits, and if neither a [BeatRequest] nor the settlement of that run told
+	// it: a claim does not.
+	StartedAt time.Time
+	Worker    int64 // zero unless running
 	// ExpiresAt is when the job may be started at the latest, or zero, as it
 	// is once the job was claimed.
 	ExpiresAt time.Time

@@ -12,8 +12,8 @@ import (
 // A Record is a stored job with all that belongs to it: enough to store it
 // elsewhere.
 type Record struct {
-	// Info is complete, also where lists leave something out. Worker and
-	// BlockedBy are for people; no store reads them.
+	// Info is complete, also where lists leave something out. Worker,
+	// BlockedBy and StartedAt are for people; no store reads them.
 	Info
 	// Scope of the unique key.
 	Scope Scope

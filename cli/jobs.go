@@ -21,7 +21,10 @@ func (p *program) jobsCommand() *cobra.Command {
 		Use:   "jobs [flags]",
 		Short: "List jobs, failed ones first",
 		Long: `Jobs lists jobs: those that failed first, then those that run, then the others,
-and of each kind the newest first. A count of more than 10,000 is only looked
+and of each kind the newest first. WHEN says since when a job is in its state, or
+until when, and how long its run takes or took, if that was a tenth of a second or
+more. "claimed" is a job that a worker has and has not said to have started: of more
+jobs than it has slots for, some wait there. A count of more than 10,000 is only looked
 for with --exact, unless it is by name and state alone, which costs nothing.`,
 		Example: `  jobs
   jobs --state failed --name invoice --since 2h
@@ -214,14 +217,22 @@ func attempt(j *plainjobs.Info) string {
 // since says since when a job is in its state, or until when.
 func (s *screen) since(j *plainjobs.Info) string {
 	switch {
+	case j.State.Terminal() && !j.StartedAt.IsZero():
+		return fmt.Sprintf("%s, took %s", s.when(j.FinishedAt), short(j.FinishedAt.Sub(j.StartedAt)))
 	case j.State.Terminal():
 		return s.when(j.FinishedAt)
 	case j.State == plainjobs.Blocked:
 		return fmt.Sprintf("after #%d", j.BlockedBy)
 	case j.State == plainjobs.Running && j.ProgressTotal > 0:
-		return fmt.Sprintf("%d%%", 100*j.ProgressDone/j.ProgressTotal)
+		text := fmt.Sprintf("%d%%", 100*j.ProgressDone/j.ProgressTotal)
+		if !j.StartedAt.IsZero() {
+			text += " in " + short(s.now.Sub(j.StartedAt))
+		}
+		return text
+	case j.State == plainjobs.Running && j.StartedAt.IsZero():
+		return "claimed"
 	case j.State == plainjobs.Running:
-		return "-"
+		return "for " + short(s.now.Sub(j.StartedAt))
 	}
 	return s.when(j.RunAt)
 }

@@ -22,6 +22,7 @@ type record struct {
 	Priority    int16             `json:"priority"`
 	CreatedAt   time.Time         `json:"created_at"`
 	RunAt       time.Time         `json:"run_at"`
+	StartedAt   *time.Time        `json:"started_at,omitempty"`
 	FinishedAt  *time.Time        `json:"finished_at,omitempty"`
 	ExpiresAt   *time.Time        `json:"expires_at,omitempty"`
 	UniqueKey   string            `json:"unique_key,omitempty"`
@@ -54,7 +55,7 @@ func recordOf(i *plainjobs.Info) *record {
 	r := &record{
 		ID: i.ID, Name: i.Name, State: i.State.String(), Attempt: i.Attempt, MaxAttempts: i.MaxAttempts,
 		Failures: i.Failures, Crashes: i.Crashes, Suspect: i.Suspect, Cancelling: i.Cancelling, Priority: i.Priority,
-		CreatedAt: i.CreatedAt, RunAt: i.RunAt, FinishedAt: some(i.FinishedAt), ExpiresAt: some(i.ExpiresAt),
+		CreatedAt: i.CreatedAt, RunAt: i.RunAt, FinishedAt: some(i.FinishedAt), StartedAt: some(i.StartedAt), ExpiresAt: some(i.ExpiresAt),
 		UniqueKey: i.UniqueKey, SerialKey: i.SerialKey, BlockedBy: i.BlockedBy, Worker: i.Worker, Metadata: i.Metadata,
 	}
 	if i.ProgressTotal != 0 || i.ProgressDone != 0 {

@@ -79,8 +79,18 @@ func (s *screen) show(i *plainjobs.Info, why string) error {
 		}
 		t.add(fmt.Sprintf("attempt %d", e.Attempt), fmt.Sprintf("%s  %s", s.stamp(e.At), e.Error))
 	}
+	if !i.StartedAt.IsZero() {
+		t.add("started", s.stamp(i.StartedAt))
+	}
 	if !i.FinishedAt.IsZero() {
 		t.add(i.State, s.stamp(i.FinishedAt))
+	}
+	switch {
+	case i.StartedAt.IsZero():
+	case i.State == plainjobs.Running:
+		t.add("running", "for "+short(s.now.Sub(i.StartedAt)))
+	case !i.FinishedAt.IsZero():
+		t.add("took", short(i.FinishedAt.Sub(i.StartedAt)))
 	}
 	if i.Crashes > 0 {
 		t.add("crashes", i.Crashes)

@@ -23,7 +23,9 @@ func (p *program) statsCommand() *cobra.Command {
 		Use:   "stats [flags]",
 		Short: "Count the jobs of each name and state",
 		Long: `Stats counts the jobs of each name and state, names with failed jobs first. The
-counts are exact and cost nothing, however many jobs there are.`,
+counts are exact and cost nothing, however many jobs there are. RUNNING are all jobs
+that workers have, those included that wait there for a slot; jobs says "claimed" of
+these.`,
 		Example: `  stats
   stats --watch --every 5s
   stats --json | jq 'select(.failed > 0)'`,

@@ -21,6 +21,8 @@ type altered struct {
 	reap     func(*backend.ReapRequest)
 	set      func(*backend.Settings)
 	operate  func(*backend.OperateRequest)
+	beat     func(*backend.BeatRequest)
+	get      func(*backend.Info)
 }
 
 // each returns a copy of all in which every one was changed by f, if there is
@@ -66,6 +68,15 @@ func (b *altered) Set(ctx context.Context, settings []backend.Settings) error {
 
 func (b *altered) Operate(ctx context.Context, req backend.OperateRequest) (backend.OperateResult, error) {
 	return b.Backend.Operate(ctx, each([]backend.OperateRequest{req}, b.operate)[0])
+}
+
+func (b *altered) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
+	return b.Backend.Beat(ctx, each([]backend.BeatRequest{req}, b.beat)[0])
+}
+
+func (b *altered) Get(ctx context.Context, id int64) (backend.Info, error) {
+	info, err := b.Backend.Get(ctx, id)
+	return each([]backend.Info{info}, b.get)[0], err
 }
 
 // alters makes a mutant's store.

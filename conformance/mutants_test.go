@@ -96,6 +96,32 @@ var basicMutants = []mutant{{
 	rejected: []string{"claim/order", "claim/order-one-name"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return noPriority{m} },
 }, {
+	rule:     "a heartbeat does not tell what was started",
+	rejected: []string{"read/started"},
+	make:     alters(altered{beat: func(r *backend.BeatRequest) { r.Started = nil }}),
+}, {
+	rule:     "the settlement of a run does not tell how long it took",
+	rejected: []string{"read/started"},
+	make:     alters(altered{complete: func(c *backend.Completion) { c.Took = 0 }}),
+}, {
+	rule:     "the failure of a run does not tell how long it took",
+	rejected: []string{"read/started"},
+	make:     alters(altered{fail: func(f *backend.Failure) { f.Took = 0 }}),
+}, {
+	rule:     "a claim starts a run",
+	rejected: []string{"read/started"},
+	make: alters(altered{get: func(i *backend.Info) {
+		if i.State == backend.Running && i.StartedAt.IsZero() {
+			i.StartedAt = i.RunAt
+		}
+	}}),
+}, {
+	rule:     "the next run was started when the last one was",
+	rejected: []string{"read/started"},
+	make: func(m *memory.Backend, _ *Clock) backend.Backend {
+		return &startedForEver{Backend: m, at: map[int64]time.Time{}}
+	},
+}, {
 	rule:     "settling again is an error",
 	rejected: []string{"settle/repeat"},
 	make: func(m *memory.Backend, _ *Clock) backend.Backend {
@@ -452,4 +478,31 @@ func (b *settlesOnce) Complete(ctx context.Context, done []backend.Completion) (
 		b.settled[c.Lease] = true
 	}
 	return lost, err
+}
+
+// startedForEver remembers when a job was started first.
+type startedForEver struct {
+	*memory.Backend
+	at map[int64]time.Time
+}
+
+func (b *startedForEver) Get(ctx context.Context, id int64) (backend.Info, error) {
+	info, err := b.Backend.Get(ctx, id)
+	if b.at[id].IsZero() {
+		b.at[id] = info.StartedAt
+	}
+	if info.State == backend.Running {
+		info.StartedAt = b.at[id]
+	}
+	return info, err
+}
+
+func (b *startedForEver) List(ctx context.Context, req backend.ListRequest) (backend.Page, error) {
+	page, err := b.Backend.List(ctx, req)
+	for i := range page.Jobs {
+		if page.Jobs[i].State == backend.Running {
+			page.Jobs[i].StartedAt = b.at[page.Jobs[i].ID]
+		}
+	}
+	return page, err
 }

@@ -240,6 +240,67 @@ var readCases = []testCase{{
 		}
 	},
 }, {
+	name: "read/started",
+	rule: "StartedAt is when the run under way or the last one was started, as a heartbeat or its settlement told under its lease; a claim does not tell, and nothing is told of a job that waits",
+	run: func(e *env) {
+		heart := capability[backend.Heart](e, e.b)
+		w := e.worker()
+		ids := e.push(e.b, "a", 5)
+		jobs := e.claim(e.b, w, 5, "a")
+		want := func(what string, id int64, at time.Time) {
+			e.Helper()
+			got := e.get(id).StartedAt
+			// A store may read its clock more than once.
+			if got.IsZero() != at.IsZero() || !at.IsZero() && got.Sub(at).Abs() > e.unit/2 {
+				e.Errorf("%s job %d was started at %v, want %v", what, id, got, at)
+			}
+			page, err := e.reader().List(e.ctx, backend.ListRequest{Filter: backend.Filter{IDs: []int64{id}}})
+			if err != nil || len(page.Jobs) != 1 || !page.Jobs[0].StartedAt.Equal(got) {
+				e.Errorf("%s List shows %+v, %v; want what Get shows, %v", what, page.Jobs, err, got)
+			}
+		}
+		var none time.Time
+		for _, id := range ids {
+			want("after the claim", id, none)
+		}
+		ran := 3 * e.unit
+		stale := backend.Lease{ID: jobs[1].ID, Token: jobs[1].Token + 1000}
+		r, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w, Started: []backend.Started{
+			{Lease: jobs[0].Lease, For: ran}, {Lease: stale, For: ran}, {Lease: backend.Lease{ID: 1 << 40, Token: 1}, For: ran}, {Lease: jobs[4].Lease, For: ran},
+		}})
+		if err != nil {
+			e.Fatalf("Beat: %v", err)
+		}
+		started := r.Now.Add(-ran)
+		if _, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w}); err != nil {
+			e.Fatalf("Beat: %v", err)
+		}
+		want("after the heartbeat", ids[0], started)
+		want("after a heartbeat under another lease", ids[1], none)
+
+		// Of the next run nothing is known.
+		e.fail(e.b, backend.Failure{Lease: jobs[0].Lease, Ending: backend.EndRetry, Error: "x", Took: ran})
+		want("while it waits", ids[0], none)
+		if again := e.claim(e.b, w, 1, "a"); again[0].ID != ids[0] {
+			e.Fatalf("Claim returned job %d", again[0].ID)
+		}
+		want("after the next claim", ids[0], none)
+
+		if _, err := e.b.Complete(e.ctx, []backend.Completion{{Lease: jobs[1].Lease, Took: ran}, {Lease: jobs[2].Lease}}); err != nil {
+			e.Fatalf("Complete: %v", err)
+		}
+		want("done", ids[1], e.get(ids[1]).FinishedAt.Add(-ran))
+		want("done, which does not tell,", ids[2], none)
+		e.fail(e.b, backend.Failure{Lease: jobs[3].Lease, Ending: backend.EndFailed, Error: "x", Took: ran})
+		want("failed", ids[3], e.get(ids[3]).FinishedAt.Add(-ran))
+		e.complete(e.b, jobs[4].Lease)
+		want("done, of which a heartbeat told,", ids[4], started)
+		if _, err := e.b.Complete(e.ctx, []backend.Completion{{Lease: jobs[4].Lease, Took: e.unit}}); err != nil {
+			e.Fatalf("Complete: %v", err)
+		}
+		want("settled again", ids[4], started)
+	},
+}, {
 	name: "read/invalid",
 	rule: "a list that breaks a rule is refused with ErrInvalid",
 	run: func(e *env) {

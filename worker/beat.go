@@ -168,6 +168,7 @@ func (s *session) pulse(ctx context.Context) (pulse, stored, error) {
 	for r := range s.each {
 		asked = append(asked, r)
 	}
+	runs, started := s.started(begin)
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -183,9 +184,12 @@ func (s *session) pulse(ctx context.Context) (pulse, stored, error) {
 		}
 		return pulse{mono: time.Now()}, stored{}, err
 	}
-	result, err := heart.Beat(ctx, backend.BeatRequest{Worker: self})
+	result, err := heart.Beat(ctx, backend.BeatRequest{Worker: self, Started: started})
 	if err == nil {
 		s.mu.Lock()
+		for _, r := range runs {
+			r.told = true
+		}
 		s.confirm(self.ID, begin)
 		s.mu.Unlock()
 	}

@@ -99,6 +99,9 @@ type run struct {
 	cancelled atomic.Bool
 	reported  atomic.Bool // as stuck
 	expires   time.Time   // to be started by then, or zero
+	began     time.Time   // when it was started; zero if it was not
+	told      bool        // the store was told that it was
+	took      time.Duration
 
 	before, after *run // in held; nil if it is not
 }

@@ -197,9 +197,11 @@ func (t *settler) store(batch []entry) (left []entry, err error) {
 	var failures []backend.Failure
 	for _, e := range batch {
 		if e.failure == nil {
-			completions = append(completions, backend.Completion{Lease: e.run.job.Lease, Result: e.run.ctx.Info.Result})
+			completions = append(completions, backend.Completion{Lease: e.run.job.Lease, Result: e.run.ctx.Info.Result, Took: e.run.toldTook()})
 		} else {
-			failures = append(failures, *e.failure)
+			f := *e.failure
+			f.Took = e.run.toldTook()
+			failures = append(failures, f)
 		}
 	}
 	t.completions = completions

@@ -56,7 +56,7 @@ func (s *session) next(last ended, slot int64) *run {
 			continue
 		}
 		s.running++
-		r.state, r.inSlot, r.slot = runRuns, true, slot
+		r.state, r.inSlot, r.slot, r.began = runRuns, true, slot, time.Now()
 		r.ctx.Start(s.handlers, s.queue, r.job)
 		s.nudgeIfWanted()
 		return r
@@ -94,6 +94,7 @@ func (s *session) finish(e ended) {
 		return
 	}
 	s.settler.wait(e.failure)
+	e.run.took = e.took
 	s.settler.append(e.run, e.failure)
 }
 
@@ -117,7 +118,7 @@ func (s *session) nudgeIfWanted() {
 // call runs a handler and returns how it ended. If the handler ends its
 // goroutine, call does not return, and another slot takes this one's place.
 func (s *session) call(r *run) (e ended) {
-	begin := time.Now()
+	begin := r.began
 	if why := r.refused(begin); why != "" {
 		f := backend.Failure{Lease: r.job.Lease, Ending: backend.EndCancelled, Error: why}
 		e = ended{run: r, failure: &f, idle: true}

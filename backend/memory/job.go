@@ -2,6 +2,7 @@ package memory
 
 import (
 	"slices"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -42,6 +43,8 @@ type more struct {
 	result   []byte
 	done     int64
 	total    int64
+	started  int64 // when the run with the token was started, or zero
+	run      int64 // that token
 }
 
 // newJob returns what n asks for, in no state yet.
@@ -87,6 +90,14 @@ func (j *job) extra() *more {
 		j.more = &more{}
 	}
 	return j.more
+}
+
+// ran notes for how long the run under way has run, unless that is zero.
+func (j *job) ran(took time.Duration, now int64) {
+	if took > 0 {
+		m := j.extra()
+		m.started, m.run = now-took.Microseconds(), j.token
+	}
 }
 
 // first is the order of claims.
@@ -148,6 +159,9 @@ func (j *job) info(now int64) backend.Info {
 			info.KeyUntil = instant(u.until)
 		}
 		info.Done, info.Total = m.done, m.total
+		if m.run == j.token && !j.state.Waits() {
+			info.StartedAt = instant(m.started)
+		}
 	}
 	if j.state == backend.Blocked {
 		info.BlockedBy = j.line().head.id

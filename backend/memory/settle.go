@@ -23,6 +23,7 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 			lost = append(lost, c.Lease)
 		case j.state == backend.Running:
 			j.settled()
+			j.ran(c.Took, now)
 			if c.Result != nil {
 				j.extra().result = bytes.Clone(c.Result)
 			}
@@ -64,6 +65,7 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 
 func (b *Backend) fail(j *job, f *backend.Failure, now int64) {
 	j.ending = f.Ending
+	j.ran(f.Took, now)
 	ending, text := f.Ending, f.Error
 	if j.cancelling {
 		ending, text = backend.EndCancelled, cmp.Or(text, backend.CancelledError)

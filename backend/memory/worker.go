@@ -69,6 +69,11 @@ func (b *Backend) Beat(ctx context.Context, req backend.BeatRequest) (backend.Be
 	if err != nil {
 		return backend.BeatResult{}, fmt.Errorf("memory: beat: %w", err)
 	}
+	for _, r := range req.Started {
+		if j := b.jobs.get(r.ID); j != nil && j.token == r.Token && j.state == backend.Running {
+			j.ran(r.For, now)
+		}
+	}
 	result := backend.BeatResult{Now: instant(now)}
 	for _, j := range w.byID() {
 		l := backend.Lease{ID: j.id, Token: j.token}

@@ -59,6 +59,13 @@ func (b *Backend) Beat(ctx context.Context, req backend.BeatRequest) (backend.Be
 			return rejected{backend.ErrWorkerGone}
 		}
 		result.Now = instant(t.clock)
+		var runs told
+		for _, s := range req.Started {
+			runs.add(s)
+		}
+		if err := t.ran(runs); err != nil {
+			return err
+		}
 		err = t.each(selectHeld, []any{req.Worker.ID}, func(r *sql.Rows) error {
 			var l backend.Lease
 			var flags flag

@@ -50,6 +50,7 @@ type jobRow struct {
 	Total       int64         `db:"total"`
 	Now         int64         `db:"now"`
 	KeyUntil    int64         `db:"key_until"`
+	StartedAt   int64         `db:"started_at"`
 }
 
 func (r *jobRow) info() backend.Info {
@@ -61,6 +62,9 @@ func (r *jobRow) info() backend.Info {
 	}
 	if r.KeyUntil > r.Now {
 		info.KeyUntil = instant(r.KeyUntil)
+	}
+	if !r.State.Waits() && r.StartedAt != 0 {
+		info.StartedAt = instant(r.StartedAt)
 	}
 	if r.State.Terminal() {
 		info.FinishedAt = instant(r.FinishedAt)
@@ -81,6 +85,7 @@ const (
 				ELSE 0 END AS blocked_by,
 			coalesce(p.done, 0) AS done, coalesce(p.total, 0) AS total,
 			coalesce((SELECT k.until FROM plainjobs.keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id), 0) AS key_until,
+			CASE WHEN j.started_token = j.token THEN j.started_at ELSE 0 END AS started_at,
 			plainjobs.now_us() AS now`
 	fromJobs       = ` FROM plainjobs.jobs j LEFT JOIN plainjobs.progress p ON p.job = j.id WHERE `
 	selectJobs     = selectJob + fromJobs

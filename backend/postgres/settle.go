@@ -44,8 +44,15 @@ const completePlain = `SELECT plainjobs.complete($1::text::bigint[], $2::text::b
 // a function, and the rest by itself.
 func (b *Backend) flushDones(ctx context.Context, group []*completing) error {
 	var all []backend.Completion
+	var runs told
 	for _, c := range group {
 		all = append(all, c.done...)
+		for _, d := range c.done {
+			runs.add(backend.Started{Lease: d.Lease, For: d.Took})
+		}
+	}
+	if err := b.ran(ctx, runs); err != nil {
+		return err
 	}
 	if b.opts.History.Done >= 0 {
 		var err error
@@ -124,6 +131,11 @@ func (b *Backend) completePlain(ctx context.Context, all []backend.Completion) (
 // CompleteTx implements [backend.TxPusher].
 func (b *Backend) CompleteTx(ctx context.Context, caller *sql.Tx, done backend.Completion) error {
 	return b.within(ctx, caller, "complete in transaction", func(t *tx) error {
+		var run told
+		run.add(backend.Started{Lease: done.Lease, For: done.Took})
+		if err := t.ran(run); err != nil {
+			return err
+		}
 		lost, err := t.complete([]backend.Completion{done})
 		if err == nil && len(lost) > 0 {
 			err = rejected{backend.ErrLeaseLost}
@@ -187,6 +199,13 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 		lost = nil
 		rows, err := t.lock(ids)
 		if err != nil {
+			return err
+		}
+		var runs told
+		for _, f := range failures {
+			runs.add(backend.Started{Lease: f.Lease, For: f.Took})
+		}
+		if err := t.ran(runs); err != nil {
 			return err
 		}
 		endings := map[*row]backend.Failure{}

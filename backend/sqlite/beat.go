@@ -65,6 +65,11 @@ func (b *Backend) Beat(ctx context.Context, req backend.BeatRequest) (backend.Be
 		if err := b.renew(t, req.Worker, false, "", now); err != nil {
 			return err
 		}
+		for _, r := range req.Started {
+			if err := t.ran(r.Lease, r.For, now); err != nil {
+				return err
+			}
+		}
 		err := t.each(selectHeld, []any{req.Worker.ID}, func(r *sql.Rows) (bool, error) {
 			var l backend.Lease
 			var flags flag

@@ -86,6 +86,7 @@ type jobRow struct {
 	ExpiresAt   int64         `db:"expires_at"`
 	BlockedBy   int64         `db:"blocked_by"`
 	KeyUntil    int64         `db:"key_until"`
+	StartedAt   int64         `db:"started_at"`
 }
 
 func (r *jobRow) info(now int64) backend.Info {
@@ -97,6 +98,9 @@ func (r *jobRow) info(now int64) backend.Info {
 	}
 	if r.KeyUntil > now {
 		info.KeyUntil = instant(r.KeyUntil)
+	}
+	if !r.State.Waits() {
+		info.StartedAt = instantOrZero(r.StartedAt)
 	}
 	if r.State.Terminal() {
 		info.FinishedAt = instant(r.FinishedAt)
@@ -116,7 +120,8 @@ const (
 			coalesce(j.expires_at, 0) AS expires_at,
 			CASE j.state WHEN 2 THEN coalesce((SELECT s.job FROM plainjobs_serials s WHERE s.name = j.name AND s.key = j.serial_key), 0)
 				ELSE 0 END AS blocked_by,
-			coalesce((SELECT k.until FROM plainjobs_keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id), 0) AS key_until`
+			coalesce((SELECT k.until FROM plainjobs_keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id), 0) AS key_until,
+			CASE WHEN j.started_token = j.token THEN j.started_at ELSE 0 END AS started_at`
 	fromJobs       = ` FROM plainjobs_jobs j JOIN plainjobs_names n ON n.id = j.name `
 	selectJobs     = selectJob + fromJobs
 	selectPayloads = selectJob + `, j.payload, j.metadata` + fromJobs

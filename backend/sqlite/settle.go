@@ -165,6 +165,9 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 	}
 	var ends []keyed
 	for i := range runs {
+		if err := t.ran(runs[i].Lease, runs[i].Took, now); err != nil {
+			return err
+		}
 		if runs[i].keyed {
 			r, err := t.row(runs[i].ID)
 			if err != nil {
@@ -328,6 +331,9 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 // becomes, so that a repeat is known.
 func (b *Backend) fail(t *tx, f backend.Failure, r row, now int64) error {
 	t.then(func() { t.w.settled(f.Token-f.ID, 1) })
+	if err := t.ran(f.Lease, f.Took, now); err != nil {
+		return err
+	}
 	state, why := f.Ending.State(f.Delay), ""
 	if r.flags&flagCancelling != 0 {
 		state = backend.Cancelled

@@ -232,3 +232,9 @@ $$;
 -- Finished jobs by when they finished: what is past its keep is found whatever
 -- comes before it. Completions append to it.
 CREATE INDEX jobs_finished ON plainjobs.jobs (name, state, finished_at) WHERE state >= 5;
+
+-- When the run with a token was started, if its worker told. Both are 0 if it
+-- did not.
+ALTER TABLE plainjobs.jobs
+  ADD COLUMN started_at    bigint NOT NULL DEFAULT 0, -- microseconds UTC
+  ADD COLUMN started_token bigint NOT NULL DEFAULT 0;

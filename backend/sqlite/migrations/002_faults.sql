@@ -21,3 +21,8 @@ CREATE INDEX plainjobs_suspects ON plainjobs_jobs (name, priority DESC, run_at) 
 -- Finished jobs by when they finished: what is past its keep is found whatever
 -- comes before it. Completions append to it.
 CREATE INDEX plainjobs_finished ON plainjobs_jobs (name, state, finished_at) WHERE state >= 5;
+
+-- When the run with a token was started, if its worker told. Both are 0 if it
+-- did not.
+ALTER TABLE plainjobs_jobs ADD COLUMN started_at    INTEGER NOT NULL DEFAULT 0; -- microseconds UTC
+ALTER TABLE plainjobs_jobs ADD COLUMN started_token INTEGER NOT NULL DEFAULT 0;
