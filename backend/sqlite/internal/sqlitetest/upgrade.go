@@ -105,6 +105,11 @@ func (d driver) testUpgrade(t *testing.T) {
 			t.Errorf("%s: jobs %v were claimed, want %v", what, got, ids)
 		}
 	}
+	for _, id := range []int64{5, 6} { // running, and done
+		if i, err := b.Get(ctx, id); err != nil || !i.StartedAt.IsZero() {
+			t.Errorf("job %d was started at %v, %v; nothing is known of that", id, i.StartedAt, err)
+		}
+	}
 	push(t, b, "a") // job 10
 	if n := count(t, b); n != 10 {
 		t.Errorf("there are %d jobs, want 10", n)
