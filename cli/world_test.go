@@ -75,7 +75,8 @@ func newWorld(t *testing.T) *world {
 	w.notify = func(c chan<- os.Signal, _ ...os.Signal) func() {
 		heard()
 		done := make(chan struct{})
-		go func() {
+		var listening sync.WaitGroup
+		listening.Go(func() {
 			for {
 				select {
 				case s := <-w.signals:
@@ -84,8 +85,9 @@ func newWorld(t *testing.T) *world {
 					return
 				}
 			}
-		}()
-		return sync.OnceFunc(func() { close(done) })
+		})
+		// A signal that is sent later is for another command.
+		return sync.OnceFunc(func() { close(done); listening.Wait() })
 	}
 	return w
 }
