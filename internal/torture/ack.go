@@ -15,11 +15,12 @@ type acks struct {
 	entries chan child.Reply
 	done    chan struct{}
 
-	mu    sync.Mutex
-	ids   map[int64]int64 // number of the task, by ID of the job
-	calls int             // that were acknowledged
-	wal   int64           // size of the log at the last one
-	err   error
+	mu     sync.Mutex
+	ids    map[int64]int64 // number of the task, by ID of the job
+	calls  int             // that were acknowledged
+	adrift int             // of these, how many began when the file was not in its place
+	wal    int64           // size of the log at the last one
+	err    error
 }
 
 func newAcks(path string) (*acks, error) {
@@ -68,6 +69,9 @@ func (a *acks) write() {
 				a.ids[id] = r.Numbers[i]
 			}
 			a.calls++
+			if r.Adrift {
+				a.adrift++
+			}
 			a.wal = max(a.wal, r.WAL)
 		}
 		a.mu.Unlock()

@@ -56,7 +56,7 @@ func replace(ctx context.Context, c Config) (Result, error) {
 // A replaced is what was counted in one replacement, or in all.
 type replaced struct {
 	acknowledged, refused int
-	late                  int // calls that were acknowledged after it
+	late                  int // calls that began after it and were acknowledged
 	lost                  int // acknowledged jobs that are not in the old file
 	accepted              int // openings of the new file with the log of the old one
 	broken                int // files
@@ -106,14 +106,6 @@ func (r *rig) replacedOnce(ctx context.Context, by string) (n replaced, err erro
 		return n, err
 	}
 
-	// Frozen, so that it is known what was answered before.
-	if err := each(all, (*process).freeze); err != nil {
-		return n, err
-	}
-	before, err := sub.settled(ctx)
-	if err != nil {
-		return n, err
-	}
 	if err := os.Rename(sub.path, old); err != nil {
 		return n, err
 	}
@@ -122,7 +114,7 @@ func (r *rig) replacedOnce(ctx context.Context, by string) (n replaced, err erro
 			return n, err
 		}
 	}
-	if err := errors.Join(each(all, (*process).thaw), pause(ctx, r.between(pushFor, 2*pushFor))); err != nil {
+	if err := pause(ctx, r.between(pushFor, 2*pushFor)); err != nil {
 		return n, err
 	}
 	// Somebody who comes now must not apply the old one's log to the new one.
@@ -146,8 +138,6 @@ func (r *rig) replacedOnce(ctx context.Context, by string) (n replaced, err erro
 		}
 	}
 	if old != sub.path {
-		// What one goroutine had been told already, and not said yet.
-		n.late = max(0, sub.acks.pushes()-before-pushProcesses*child.Pushers)
 		if err := os.Rename(sub.path+"-wal", old+"-wal"); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return n, err
 		}
@@ -166,22 +156,6 @@ const (
 	pushFor     = 100 * time.Millisecond
 	pusherPause = time.Millisecond
 )
-
-// settled returns how many calls were acknowledged when no more of it comes from
-// processes that are frozen.
-func (r *rig) settled(ctx context.Context) (int, error) {
-	n, same := r.acks.pushes(), 0
-	for same < 20 {
-		if err := pause(ctx, time.Millisecond); err != nil {
-			return 0, err
-		}
-		now := r.acks.pushes()
-		if same++; now != n {
-			n, same = now, 0
-		}
-	}
-	return n, nil
-}
 
 // opensLeftover opens the file at the path beside the log of another one, and
 // returns 1 if that was let.
@@ -253,6 +227,9 @@ func (r *rig) judgeReplaced(ctx context.Context, old, backup, by string, n *repl
 		}
 	}
 	n.acknowledged = len(r.acks.ids)
+	if old != r.path { // else what began meanwhile may end well
+		n.late = r.acks.adrift
+	}
 	if n.late > 0 {
 		r.result.faultf("%d calls were acknowledged after the file was replaced", n.late)
 	}

@@ -174,6 +174,8 @@ type Reply struct {
 	// IDs of the tasks that were pushed, and Numbers of the tasks.
 	IDs     []int64 `json:",omitempty"`
 	Numbers []int64 `json:",omitempty"`
+	// Adrift is set if the database was not in its place when the push began.
+	Adrift bool `json:",omitempty"`
 	// WAL is the size of the write-ahead log after a push.
 	WAL    int64            `json:",omitempty"`
 	Counts map[string]int64 `json:",omitempty"` // by state
@@ -219,6 +221,8 @@ type child struct {
 	in  *json.Decoder
 	out *json.Encoder
 	mu  sync.Mutex // of out
+
+	original os.FileInfo // the database that a pusher has opened
 
 	onDriver *driverDisk // nil until it is needed
 }

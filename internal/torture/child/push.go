@@ -13,9 +13,9 @@ import (
 	"github.com/plainjobs/plainjobs"
 )
 
-// Pushers is how many goroutines push at once, so that their pushes share
+// pushers is how many goroutines push at once, so that their pushes share
 // transactions.
-const Pushers = 4
+const pushers = 4
 
 // push pushes batches of one to ten tasks and says which were acknowledged.
 // Every other batch has keys, which are kept for a day: those it notes before
@@ -29,6 +29,9 @@ func (c *child) push(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.original, err = os.Stat(c.Path); err != nil {
+		return err
+	}
 	c.say(Reply{Ready: true})
 	if err := c.repeat(ctx, q, j); err != nil {
 		return err
@@ -36,7 +39,7 @@ func (c *child) push(ctx context.Context) error {
 	next := atomic.Int64{}
 	next.Store(c.First)
 	var all sync.WaitGroup
-	for i := range Pushers {
+	for i := range pushers {
 		random := rand.New(rand.NewPCG(c.Seed, uint64(i))) //nolint:gosec // it is to be repeatable
 		all.Go(func() {
 			for ctx.Err() == nil {
@@ -126,6 +129,7 @@ func (c *child) pushBatch(ctx context.Context, q *plainjobs.Queue, j *journal, t
 		performed[i] = t.performed()
 		r.Numbers = append(r.Numbers, t.N)
 	}
+	r.Adrift = !c.inPlace()
 	ids, err := q.PerformMany(ctx, performed...)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -138,6 +142,12 @@ func (c *child) pushBatch(ctx context.Context, q *plainjobs.Queue, j *journal, t
 		r.WAL = info.Size()
 	}
 	c.say(r)
+}
+
+// inPlace reports whether the database is the file that it was.
+func (c *child) inPlace() bool {
+	now, err := os.Stat(c.Path)
+	return err == nil && os.SameFile(c.original, now)
 }
 
 func wait(ctx context.Context, d time.Duration) {

@@ -28,7 +28,7 @@ func (c *child) rival(ctx context.Context) error {
 	}
 	c.say(Reply{Ready: true})
 	var all sync.WaitGroup
-	for i := range Pushers {
+	for i := range pushers {
 		random := rand.New(rand.NewPCG(c.Seed, uint64(i))) //nolint:gosec // it is to be repeatable
 		all.Go(func() {
 			for ctx.Err() == nil {
