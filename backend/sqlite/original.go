@@ -122,15 +122,53 @@ func (o *original) check() error {
 	return nil
 }
 
-// checkSoon is check, but for less than every checkEvery.
-func (o *original) checkSoon() error {
+// checkSoon is check and then more, but for less than every checkEvery.
+func (o *original) checkSoon(more func() error) error {
 	if o == nil {
 		return nil
 	}
 	if last := o.checked.Load(); last != 0 && time.Since(epoch)-time.Duration(last) < checkEvery {
 		return nil
 	}
-	return o.check()
+	err := o.check()
+	if err == nil {
+		if err = more(); err != nil {
+			o.checked.Store(0)
+		}
+	}
+	return err
+}
+
+// A sideFile is one that SQLite has open beside a database, and keeps as long as
+// a connection is there. Without the log, what was committed is lost with the
+// process; without the shared memory, other processes have other locks.
+type sideFile struct {
+	path  string
+	id    fileID
+	known bool
+}
+
+// findSides returns the files beside a database, of which a connection has the
+// lock.
+func findSides(path string) (all [2]sideFile) {
+	for i, suffix := range []string{"-wal", "-shm"} {
+		all[i].path = path + suffix
+		id, err := lookUp(all[i].path)
+		all[i].id, all[i].known = id, err == nil
+	}
+	return all
+}
+
+// check returns an error if the path does not lead to the file any more.
+func (f *sideFile) check() error {
+	if !f.known {
+		return nil
+	}
+	if id, err := lookUp(f.path); err == nil && id == f.id {
+		return nil
+	}
+	return errGone{fmt.Errorf("%w: %s was removed or replaced while this program had it open, so nothing is accepted any more: stop "+
+		"this program, which as it ends writes what is in there to the database, then all others, and start again", backend.ErrUnavailable, f.path)}
 }
 
 // epoch is what checks are timed from.

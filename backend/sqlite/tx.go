@@ -270,7 +270,7 @@ func (t *tx) commit() error {
 	}
 	// Before, so that nothing is written to a log that another file may have
 	// now; and after, as a job that is in a file without a name is lost.
-	if err := t.w.file.checkSoon(); err != nil {
+	if err := t.w.file.checkSoon(t.w.checkSides); err != nil {
 		return err
 	}
 	if _, err := t.exec("COMMIT"); err != nil {

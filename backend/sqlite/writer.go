@@ -55,7 +55,8 @@ type writer struct {
 
 	// The rest belongs to the leader.
 	conn     *sql.Conn
-	broken   bool // the driver panicked in conn, which is borrowed and cannot be closed any more
+	sides    *[2]sideFile // of conn; nil if it was not looked for yet
+	broken   bool         // the driver panicked in conn, which is borrowed and cannot be closed any more
 	stmts    map[string]*sql.Stmt
 	full     bool // what PRAGMA synchronous is set to
 	distrust bool // an fsync failed: no push before a checkpoint succeeds
@@ -490,7 +491,25 @@ func (w *writer) tryBegin(leader *request, full bool) (*tx, error) {
 		}
 		return nil, err
 	}
+	if w.sides == nil && w.path != "" && !w.borrow {
+		sides := findSides(w.path)
+		w.sides = &sides
+	}
 	return &tx{statements: w, w: w, full: full}, nil
+}
+
+// checkSides returns an error if a file beside the database is not the one that
+// the connection has open.
+func (w *writer) checkSides() error {
+	if w.sides == nil {
+		return nil
+	}
+	for i := range w.sides {
+		if err := w.sides[i].check(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // synchronous sets whether commits wait for the disk. It costs 1 to 3 µs, a
@@ -577,7 +596,7 @@ func (w *writer) drop() error {
 	} else {
 		errs = append(errs, w.conn.Close())
 	}
-	w.conn, w.stmts = nil, nil
+	w.conn, w.stmts, w.sides = nil, nil, nil
 	return errors.Join(errs...)
 }
 

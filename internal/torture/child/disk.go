@@ -124,6 +124,9 @@ type vfsDriver struct {
 
 // Open implements [driver.Driver].
 func (d *vfsDriver) Open(dsn string) (driver.Conn, error) {
+	if !strings.HasPrefix(dsn, "file:") {
+		return d.Driver.Open(dsn) // in memory: the VFS has nothing to do with it
+	}
 	return d.Driver.Open(dsn + "&vfs=" + d.vfs)
 }
 

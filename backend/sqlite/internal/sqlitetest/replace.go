@@ -236,6 +236,45 @@ func (d driver) testReplacedLink(t *testing.T) {
 	}
 }
 
+// testRemovedBeside removes what SQLite has beside a database that is in use. What
+// was acknowledged is there when the store was closed.
+func (d driver) testRemovedBeside(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("nobody can remove an open file on Windows")
+	}
+	for _, suffix := range []string{"-wal", "-shm"} {
+		path := filepath.Join(t.TempDir(), "app.db")
+		b, err := d.open(path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		push(t, b, "a")
+		if err := os.Remove(path + suffix); err != nil {
+			t.Fatal(err)
+		}
+		worker := backend.Worker{ID: 1, Lease: time.Minute}
+		register := func() error {
+			_, err := b.Claim(t.Context(), backend.ClaimRequest{Worker: worker, Register: true, Names: []string{"b"}, Limit: 1})
+			return err
+		}
+		for register() == nil { // for a moment it may rely on what was found before
+		}
+		_, err = b.Push(t.Context(), []backend.NewJob{newJob("a")})
+		if !errors.Is(err, backend.ErrUnavailable) || !strings.Contains(err.Error(), path+suffix+" was removed") {
+			t.Errorf("Push without %s = %v, want ErrUnavailable", suffix, err)
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		again := mustOpen(t, d.open, path, nil)
+		push(t, again, "a")
+		if n := count(t, again); n != 2 {
+			t.Errorf("there are %d jobs when %s was removed and the store closed, want 2", n, suffix)
+		}
+		checkInvariants(t, pool(t, d.name, path))
+	}
+}
+
 // testCopyInTransaction pushes in a transaction of a copy of the database, which
 // has all that the database has.
 func (d driver) testCopyInTransaction(t *testing.T) {

@@ -83,6 +83,7 @@ func Run(t *testing.T, name string, open Open) {
 	t.Run("HardLinks", d.testHardLinks)
 	t.Run("Replaced", d.testReplaced)
 	t.Run("ReplacedLink", d.testReplacedLink)
+	t.Run("RemovedBeside", d.testRemovedBeside)
 	t.Run("CopyInTransaction", d.testCopyInTransaction)
 	t.Run("Leftovers", d.testLeftovers)
 	t.Run("SideFiles", d.testSideFiles)
