@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/plainjobs/plainjobs"
@@ -51,6 +52,42 @@ func TestDoctor(t *testing.T) {
 	w.pass(2 * leaseOfFill)
 	w.app.Open = func(context.Context) (*plainjobs.Queue, error) { return plainjobs.New(sick{w.store}, nil), nil }
 	w.golden(t, "doctor", "doctor", "doctor --json", "migrate", "migrate --json", "schema", "schema --json", "pause --all", "doctor", "doctor x")
+}
+
+// A schedule that waits for a clock that was set back, or for a worker, is told.
+func TestDoctorOfSchedules(t *testing.T) {
+	w := newWorld(t)
+	define := func(name string, in time.Duration) backend.Schedule {
+		s := backend.Schedule{Name: name, Definition: name + "|@hourly||1|0", Next: w.clock().Add(in)}
+		if err := w.store.Define(t.Context(), []backend.Schedule{s}); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := define("ticked", 0)
+	if taken, err := w.store.Tick(t.Context(), backend.Tick{Name: s.Name, Definition: s.Definition, Due: s.Next, Next: s.Next.Add(time.Hour)}); err != nil || !taken {
+		t.Fatal(taken, err)
+	}
+	w.must(t, 0, "doctor")
+	define("overdue", time.Minute)
+	define("paused", time.Minute)
+	if err := w.store.Pause(t.Context(), "paused", true); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		pass time.Duration
+		want string
+	}{
+		{3 * time.Minute, ""}, {2 * time.Minute, "overdue: no worker takes its tick of 2026-03-28T12:01:00Z"},
+		{-35 * time.Minute, "it was set back: ticked ticked at 2026-03-28T12:00:00Z and now is 2026-03-28T11:30:00Z; it ticks next at 2026-03-28T13:00:00Z"},
+	} {
+		w.pass(c.pass)
+		out := w.must(t, count(c.want != ""), "doctor").out
+		out = strings.Join(strings.Fields(strings.ReplaceAll(out, "see that the clock is right", "")), " ") // on one line
+		if !strings.Contains(out, c.want) || strings.Contains(out, "paused: no") {
+			t.Errorf("doctor says %s, want %q", out, c.want)
+		}
+	}
 }
 
 // A store that shows nothing is said so, and nothing panics.

@@ -54,7 +54,7 @@ mends what is wrong.`,
 			look, cancel = context.WithTimeout(ctx, stoppedWait)
 			defer cancel()
 		}
-		if err := errors.Join(r.environment(look, q), r.workers(look, q)); err != nil && !stops {
+		if err := errors.Join(r.environment(look, q), r.workers(look, q), r.ticks(look, q)); err != nil && !stops {
 			return err
 		}
 		return s.report(&r)
@@ -113,6 +113,44 @@ func (r *report) workers(ctx context.Context, q *plainjobs.Queue) error {
 	r.well("jobs", "%s", total(st))
 	return nil
 }
+
+// late is how long a tick may be due before somebody should have taken it, a look
+// of the workers and their lease included.
+const late = 3 * time.Minute
+
+// ticks looks whether the schedules tick by a clock that goes on.
+func (r *report) ticks(ctx context.Context, q *plainjobs.Queue) error {
+	scheduler, ok := engine.Of(q).Backend.(backend.Scheduler)
+	if !ok {
+		return nil
+	}
+	all, err := scheduler.Schedules(ctx)
+	if err != nil || len(all.Schedules) == 0 {
+		return err
+	}
+	st, err := statsOf(ctx, q)
+	if err != nil {
+		return err
+	}
+	paused := map[string]bool{}
+	for _, n := range st.names {
+		paused[n.name] = n.info.Paused
+	}
+	for _, s := range all.Schedules {
+		_, job, _ := engine.TimingOf(s.Definition)
+		held := s.Paused || st.sum.info.Paused || paused[job] || !s.RemovedAt.IsZero()
+		switch {
+		case s.Last.Sub(all.Now) > time.Second:
+			r.bad("clock", "see that the clock is right", "it was set back: %s ticked at %s and now is %s; it ticks next at %s",
+				s.Name, shown(s.Last), shown(all.Now), shown(s.Next))
+		case !held && all.Now.Sub(s.Next) > late:
+			r.bad("schedules", "start a worker that has it", "%s: no worker takes its tick of %s", s.Name, shown(s.Next))
+		}
+	}
+	return nil
+}
+
+func shown(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 func total(st *stats) string {
 	waits := st.sum.of[plainjobs.Pending] + st.sum.of[plainjobs.Blocked] + st.sum.of[plainjobs.Scheduled]
