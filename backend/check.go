@@ -62,6 +62,17 @@ func CheckPayloads(jobs []NewJob, most int) error {
 	return nil
 }
 
+// CheckRecords is [CheckPayloads] for jobs that are imported.
+func CheckRecords(jobs []Record, most int) error {
+	for i := range jobs {
+		if n := len(jobs[i].Payload); most > 0 && n > most {
+			return fmt.Errorf("%w: job #%d: payload of %d bytes; the store and its driver carry %d at most: "+
+				"import it into another store", ErrInvalid, jobs[i].ID, n, most)
+		}
+	}
+	return nil
+}
+
 // CheckKey returns an error matching [ErrInvalid] if key is no key, unique or
 // serial, and not empty.
 func CheckKey(key string) error {

@@ -74,6 +74,9 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backe
 	if err := backend.CheckBatch(batch); err != nil {
 		return result, fmt.Errorf("postgres: import: %w", err)
 	}
+	if err := backend.CheckRecords(batch.Jobs, maxPayload); err != nil {
+		return result, fmt.Errorf("postgres: import: %w", err)
+	}
 	last := batch.LastID
 	if n := len(batch.Jobs); n > 0 {
 		last = max(last, batch.Jobs[n-1].ID)

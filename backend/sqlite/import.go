@@ -43,6 +43,9 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backe
 	if err := backend.CheckBatch(batch); err != nil {
 		return result, fmt.Errorf("sqlite: import: %w", err)
 	}
+	if err := backend.CheckRecords(batch.Jobs, b.maxPayload()); err != nil {
+		return result, fmt.Errorf("sqlite: import: %w", err)
+	}
 	err = b.write(ctx, &request{op: "import", firm: true, run: func(t *tx) error {
 		return t.nested(func() error {
 			result = backend.ImportResult{}

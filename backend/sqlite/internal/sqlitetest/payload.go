@@ -1,11 +1,14 @@
 package sqlitetest
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
@@ -44,6 +47,11 @@ func (d driver) testLargePayloads(t *testing.T) {
 	}
 	if most > triedPayload {
 		return
+	}
+	imported := backend.Batch{Jobs: []backend.Record{{Info: backend.Info{ID: 1000, Name: "a", State: backend.Pending, MaxAttempts: 1,
+		CreatedAt: time.Now(), RunAt: time.Now(), Payload: make([]byte, most+1)}}}}
+	if _, err := b.Import(t.Context(), imported); !errors.Is(err, backend.ErrInvalid) || !strings.Contains(err.Error(), "job #1000: payload of") {
+		t.Errorf("Import of a payload that is too large = %v, want ErrInvalid", err)
 	}
 	// Of the jobs of another process one is too large: running, scheduled and
 	// pending ones are left to others, and everything else goes on.
