@@ -107,10 +107,10 @@ func runs(i *Info, workers []Worker) string {
 // database belongs to another environment, is not known to the store.
 func noWorker(home string) string {
 	const variable = "PLAINJOBS_ENV"
-	switch mine := os.Getenv(variable); {
-	case home == "":
+	switch home {
+	case "":
 		return "No worker is alive: start one."
-	case home == mine:
+	case os.Getenv(variable):
 		return fmt.Sprintf("No worker is alive: start one with %s=%s. Those with another value are paused.", variable, home)
 	}
 	return fmt.Sprintf("The database belongs to the environment %s, and no worker of that is alive; those with another value of %s are paused. "+

@@ -47,7 +47,7 @@ func (c *guardedConn) PrepareContext(ctx context.Context, query string) (s drive
 	if p, ok := c.Conn.(driver.ConnPrepareContext); ok {
 		s, err = p.PrepareContext(ctx, query)
 	} else {
-		s, err = c.Conn.Prepare(query)
+		s, err = c.Prepare(query)
 	}
 	if err != nil {
 		return nil, err
