@@ -51,6 +51,32 @@ func perform(t *testing.T, q *plainjobs.Queue, tasks ...plainjobs.Task) []int64 
 // later is what Drain runs on either queue, and only as the future.
 var later = plainjobs.In(time.Hour)
 
+// Jobs run by priority, then by when they could run; those for later could now.
+func TestDrainOrder(t *testing.T) {
+	onEachQueue(t, func(t *testing.T, q *plainjobs.Queue) {
+		var order []string
+		failed := false
+		plainjobs.Handle(q, atOnce, func(_ context.Context, s string) error {
+			order = append(order, s)
+			if s == "fails once" && !failed {
+				failed = true
+				return errors.New("no")
+			}
+			return nil
+		})
+		perform(t, q, atOnce.With("third", plainjobs.In(3*time.Second)), atOnce.With("second", plainjobs.In(2*time.Second)), atOnce.With("fails once", plainjobs.In(time.Second)),
+			atOnce.With("urgent", plainjobs.In(4*time.Second), plainjobs.Priority(1)))
+		time.Sleep(5 * time.Second)
+		plainjobstest.Drain(t, q, plainjobstest.Retries())
+		perform(t, q, atOnce.With("later", later), atOnce.With("later, too", plainjobs.In(time.Minute)))
+		plainjobstest.Drain(t, q, plainjobstest.Future())
+		want := []string{"urgent", "fails once", "second", "third", "fails once", "later", "later, too"}
+		if !slices.Equal(order, want) {
+			t.Errorf("the jobs ran in the order %q, want %q", order, want)
+		}
+	})
+}
+
 // What puts itself off has had its turn.
 func TestDrainEndsWithSnoozes(t *testing.T) {
 	for _, delay := range []time.Duration{0, time.Nanosecond, time.Hour} {

@@ -38,6 +38,18 @@ func (j *inlineJob) has(name, key string) bool {
 	return j.Name == name && j.UniqueKey == key && (j.State.Waits() || j.State == backend.Running && j.scope == backend.UntilFinished)
 }
 
+// before reports whether j runs before o, at now, to which those for later are
+// made to wait no longer.
+func (j *inlineJob) before(o *inlineJob, now time.Time) bool {
+	at := func(j *inlineJob) time.Time {
+		if j.RunAt.After(now) {
+			return now
+		}
+		return j.RunAt
+	}
+	return cmp.Or(cmp.Compare(o.Priority, j.Priority), at(j).Compare(at(o)), cmp.Compare(j.ID, o.ID)) < 0
+}
+
 // A keptKey is a key that outlives its job.
 type keptKey struct {
 	name, key string
@@ -343,8 +355,7 @@ func (s *Inline) Drain(ctx context.Context, future, retries bool, d *Draining) e
 			if ran {
 				due = retries && ending == backend.EndRetry
 			}
-			if j.State.Waits() && due &&
-				(next == nil || cmp.Or(-cmp.Compare(j.Priority, next.Priority), j.RunAt.Compare(next.RunAt), cmp.Compare(j.ID, next.ID)) < 0) {
+			if j.State.Waits() && due && (next == nil || j.before(next, now)) {
 				next = j
 			}
 		}
