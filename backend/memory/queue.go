@@ -14,9 +14,9 @@ type queue struct {
 }
 
 type entry struct {
-	key, at, id int64
-	job         *job
-	moves       uint32
+	key, at int64
+	job     *job
+	moves   uint32
 }
 
 func (e *entry) before(f *entry) bool {
@@ -26,7 +26,7 @@ func (e *entry) before(f *entry) bool {
 	if e.at != f.at {
 		return e.at < f.at
 	}
-	return e.id < f.id
+	return e.job.id < f.job.id
 }
 
 func (q *queue) alive(e *entry) bool {
@@ -37,7 +37,7 @@ func (q *queue) alive(e *entry) bool {
 }
 
 func (q *queue) push(key, at int64, j *job) {
-	e := entry{key: key, at: at, id: j.id, job: j, moves: j.moves}
+	e := entry{key: key, at: at, job: j, moves: j.moves}
 	if len(q.run) == q.at {
 		q.run, q.at = q.run[:0], 0
 	}

@@ -23,7 +23,7 @@ func TestQueue(t *testing.T) {
 			}
 			at := random.Int64N(3)
 			q.push(key, at, j)
-			e := entry{key: key, at: at, id: id, job: j}
+			e := entry{key: key, at: at, job: j}
 			place, _ := slices.BinarySearchFunc(want, e, func(a, b entry) int {
 				if a.before(&b) {
 					return -1
@@ -46,7 +46,7 @@ func TestQueue(t *testing.T) {
 					t.Fatalf("seed %d: the first is job %d, want none", seed, first.id)
 				}
 			case first != want[0].job:
-				t.Fatalf("seed %d: the first is %v, want job %d", seed, first, want[0].id)
+				t.Fatalf("seed %d: the first is %v, want job %d", seed, first, want[0].job.id)
 			}
 		}
 		if held := len(q.run) - q.at + len(q.heap); held > 2*len(want)+200 {
