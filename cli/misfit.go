@@ -16,7 +16,7 @@ const maxMisfits = 100
 
 // misfits returns why a job's type does not take data as they are: nothing, or
 // each reason once. Package json tells the first reason only, so that each value
-// in the data is tried by itself, without those beside it.
+// in the data is tried by itself, without those next to it.
 func misfits(d *engine.Definition, data []byte) (all []string) {
 	first, _ := misfit(d, data)
 	if first == "" {
@@ -25,7 +25,7 @@ func misfits(d *engine.Definition, data []byte) (all []string) {
 	each(parsed(data), nil, func(path []step, leaf any) bool {
 		what, known := misfitAlone(d, path, leaf)
 		if what != "" && !known {
-			// A type that decodes by itself may want what is beside this value: then
+			// A type that decodes by itself may want what is next to this value: then
 			// it does not take nothing in its place either.
 			nothing, _ := misfitAlone(d, path, nil)
 			known = nothing == ""
