@@ -61,7 +61,7 @@ func (q *Queue) stopped(ctx context.Context) (string, error) {
 	if !ok {
 		return "", nil
 	}
-	found, err := e.Examine(ctx)
+	found, err := e.Examine(ctx, backend.ExamineRequest{})
 	for _, f := range found {
 		if f.Stops {
 			return fmt.Sprintf("The %s is %s: %s. To go on, %s.", f.Name, f.Value, f.Trouble, f.Mend), nil

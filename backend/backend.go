@@ -113,6 +113,12 @@ type Backend interface {
 	// [MaxCrashes] such crashes it is failed instead. Rescuing spends no
 	// attempt.
 	//
+	// Jobs may have been deleted or changed by other means than this package. A
+	// store where that can be must correct, in some of these calls, what would
+	// then keep others from being pushed or claimed for ever: how many wait and
+	// run, and keys of jobs that are gone. It may take no more of the time for
+	// that than it costs nobody.
+	//
 	// Any number of processes may reap at once. A job that is settled
 	// meanwhile must stay settled. The result says what was done, beside an
 	// error too.

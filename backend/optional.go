@@ -200,8 +200,20 @@ type Schema struct {
 // An Examiner is a Backend that can say how well it is.
 type Examiner interface {
 	// Examine looks at the store as this process has it open, and at what
-	// the application's own connections do to it.
-	Examine(ctx context.Context) ([]Finding, error)
+	// the application's own connections do to it. With req.Derived it also
+	// compares all that the store derives from its jobs with them: counts,
+	// unique keys, heads of serial keys, errors, results and progress. If
+	// nothing but this package has changed the jobs, it must find no
+	// difference, whatever workers do meanwhile. With req.Repair it corrects
+	// what differs, while they go on.
+	Examine(ctx context.Context, req ExamineRequest) ([]Finding, error)
+}
+
+// An ExamineRequest says what an examination may do.
+type ExamineRequest struct {
+	// Derived reads all jobs, to compare what is derived from them. Repair
+	// corrects that; it needs Derived.
+	Derived, Repair bool
 }
 
 // A Finding is something that was looked at.

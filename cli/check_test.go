@@ -19,7 +19,7 @@ func (sick) Schema(context.Context) (backend.Schema, error) {
 	return backend.Schema{Stored: 3, Known: 3, SQL: "CREATE TABLE jobs;\n"}, nil
 }
 
-func (sick) Examine(context.Context) ([]backend.Finding, error) {
+func (sick) Examine(context.Context, backend.ExamineRequest) ([]backend.Finding, error) {
 	return []backend.Finding{
 		{Name: "journal mode", Value: "wal"},
 		{Name: "free space", Value: "1.0 MiB", Trouble: "little is left", Mend: "make room"},

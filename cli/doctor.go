@@ -19,11 +19,18 @@ func (p *program) doctorCommand() *cobra.Command {
 		Short: "Examine the database as this program opens it",
 		Long: `Doctor examines the store as this program has it open, the program's own
 connections to it included, and whether somebody works on what waits. It says what
-mends what is wrong.`,
+mends what is wrong.
+
+It compares counts, unique keys, serial keys, errors, results and progress with the
+jobs. They differ if jobs were deleted or changed by SQL. With --repair it corrects
+them; workers may run meanwhile.`,
 		Example: `  doctor
+  doctor --repair
   doctor --json | jq 'select(.ok | not)'`,
 		Args: takes(0, 0),
 	}
+	var repair bool
+	c.Flags().BoolVar(&repair, "repair", false, "correct counts, keys and what else the queue derives from its jobs")
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
 		q, done, err := p.look(ctx)
@@ -35,7 +42,7 @@ mends what is wrong.`,
 		r.schema(ctx, q)
 		stops := false
 		if e, ok := engine.Of(q).Backend.(backend.Examiner); ok {
-			found, err := e.Examine(ctx)
+			found, err := e.Examine(ctx, backend.ExamineRequest{Derived: true, Repair: repair})
 			for _, f := range found {
 				what := f.Value
 				if f.Trouble != "" {

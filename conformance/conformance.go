@@ -101,7 +101,7 @@ type testCase struct {
 
 func cases() []testCase {
 	return slices.Concat(pushCases, claimCases, orderCases, settleCases, reapCases, silenceCases, livenessCases, readCases, waitCases, txCases, lifeCases,
-		uniqueCases, serialCases, expireCases, limitCases, settingsCases, operateCases, instantCases, scheduleCases, exportCases, homeCases, cornerCases, detailCases)
+		uniqueCases, serialCases, expireCases, limitCases, settingsCases, operateCases, instantCases, scheduleCases, exportCases, homeCases, examineCases, cornerCases, detailCases)
 }
 
 // caseTime bounds the calls of a case.

@@ -95,6 +95,11 @@ var exportMutants = []mutant{{
 		}
 	}}),
 }, {
+	rule:     "a repair blocks a job that waits",
+	rejected: []string{"examine/repair"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &mender{Backend: m, flaw: true} },
+	sound:    func(m *memory.Backend, _ *Clock) backend.Backend { return &mender{Backend: m} },
+}, {
 	rule:     "an import that is refused has stored half of it",
 	rejected: []string{"import/all-or-none"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return halfImport{m} },
@@ -188,6 +193,20 @@ func (b unboundedPages) Export(ctx context.Context, req backend.ExportRequest) (
 		req.After = all.Jobs[len(all.Jobs)-1].ID
 	}
 	return all, nil
+}
+
+// mender examines.
+type mender struct {
+	*memory.Backend
+	flaw bool
+}
+
+func (b *mender) Examine(ctx context.Context, req backend.ExamineRequest) ([]backend.Finding, error) {
+	if !b.flaw || !req.Repair {
+		return nil, ctx.Err()
+	}
+	_, err := b.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Name: "waits"}, Limit: 1})
+	return nil, err
 }
 
 type halfImport struct{ *memory.Backend }

@@ -46,7 +46,7 @@ func when(bad bool, trouble string) string {
 
 // Examine implements [backend.Examiner]. What other roles do it sees as far as
 // the server shows it, see pg_read_all_stats.
-func (b *Backend) Examine(ctx context.Context) ([]backend.Finding, error) {
+func (b *Backend) Examine(ctx context.Context, req backend.ExamineRequest) ([]backend.Finding, error) {
 	e := &examination{b: b}
 	for _, look := range []func(context.Context, querier) error{e.server, e.locks, e.durability, e.numbers, e.vacuum, e.snapshots, e.prepared, e.slots, e.clock, e.connections} {
 		before := e.all
@@ -66,7 +66,10 @@ func (b *Backend) Examine(ctx context.Context) ([]backend.Finding, error) {
 	if err := e.pooler(ctx); err != nil {
 		return e.all, b.failed(ctx, "examine", err)
 	}
-	return e.all, b.failed(ctx, "examine", e.listening(ctx))
+	if err := e.listening(ctx); err != nil {
+		return e.all, b.failed(ctx, "examine", err)
+	}
+	return e.all, b.failed(ctx, "examine", e.derived(ctx, req))
 }
 
 // ask reads the first row of a query.

@@ -129,6 +129,7 @@ type Backend struct {
 	watch   watch
 	marks   marks
 	pruning sync.Mutex // held to prune
+	auditor auditor
 	fold    folder
 	limited atomic.Pointer[settings] // as read last; only for whom to wake
 	special atomic.Int64             // until when claims are not plain, in Unix nanoseconds

@@ -45,6 +45,7 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 		return t.retire(now)
 	})
 	r.step(func(t *tx, _ *backend.ReapResult) error { return t.foldAll() })
+	r.attempt(b.audit)
 	r.attempt(func(ctx context.Context) error {
 		pruned, more, err := b.pruneSome(ctx, r.limit)
 		r.result.Pruned, r.result.More = pruned, r.result.More || more

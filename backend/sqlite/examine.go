@@ -45,14 +45,15 @@ func unless(ok bool, trouble string) string {
 }
 
 // Examine implements [backend.Examiner].
-func (b *Backend) Examine(ctx context.Context) ([]backend.Finding, error) {
+func (b *Backend) Examine(ctx context.Context, req backend.ExamineRequest) ([]backend.Finding, error) {
 	leave, err := b.enter()
 	if err != nil {
 		return nil, failed(ctx, "examine", err)
 	}
 	defer leave()
 	e := &examination{b: b}
-	for _, look := range []func(context.Context) error{e.database, e.file, e.lock, e.clock, e.application} {
+	for _, look := range []func(context.Context) error{e.database, e.file, e.lock, e.clock, e.application,
+		func(ctx context.Context) error { return e.derived(ctx, req) }} {
 		if err := look(ctx); err != nil {
 			return e.all, failed(ctx, "examine", err)
 		}

@@ -90,6 +90,9 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	if err != nil {
 		return backend.ReapResult{}, failed(ctx, "reap", err)
 	}
+	if err := b.audit(ctx); err != nil {
+		return result, failed(ctx, "reap", err)
+	}
 	var more bool
 	result.Pruned, more, err = b.pruneSome(ctx, limit)
 	result.More = result.More || more

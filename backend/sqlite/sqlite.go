@@ -126,6 +126,7 @@ type Backend struct {
 	calls   sync.RWMutex // held for reading by each call, for writing by Close
 	closed  bool
 	pruning sync.Mutex // held to prune
+	auditor auditor
 }
 
 var (

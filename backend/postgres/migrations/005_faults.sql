@@ -238,3 +238,8 @@ CREATE INDEX jobs_finished ON plainjobs.jobs (name, state, finished_at) WHERE st
 ALTER TABLE plainjobs.jobs
   ADD COLUMN started_at    bigint NOT NULL DEFAULT 0, -- microseconds UTC
   ADD COLUMN started_token bigint NOT NULL DEFAULT 0;
+
+-- A unique key belongs to a job that exists. Keys that were kept by For for jobs
+-- that are deleted or cancelled are free.
+DELETE FROM plainjobs.keys k WHERE NOT k.held
+  AND NOT EXISTS (SELECT 1 FROM plainjobs.jobs j WHERE j.id = k.job AND j.state <> 7);

@@ -26,3 +26,8 @@ CREATE INDEX plainjobs_finished ON plainjobs_jobs (name, state, finished_at) WHE
 -- did not.
 ALTER TABLE plainjobs_jobs ADD COLUMN started_at    INTEGER NOT NULL DEFAULT 0; -- microseconds UTC
 ALTER TABLE plainjobs_jobs ADD COLUMN started_token INTEGER NOT NULL DEFAULT 0;
+
+-- A unique key belongs to a job that exists. Keys that were kept by For for jobs
+-- that are deleted or cancelled are free.
+DELETE FROM plainjobs_keys WHERE held = 0
+  AND NOT EXISTS (SELECT 1 FROM plainjobs_jobs j WHERE j.id = plainjobs_keys.job AND j.state <> 7);

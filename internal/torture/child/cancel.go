@@ -291,7 +291,7 @@ var methods = []method{
 	{name: "Move", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Move(ctx, "", "bench") }},
 	{name: "Schema", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Schema(ctx) }},
 	{name: "Examine", call: func(ctx context.Context, b *bench) (any, error) {
-		findings, err := b.store.Examine(ctx)
+		findings, err := b.store.Examine(ctx, backend.ExamineRequest{})
 		var names []string // the values change, and the directory
 		for _, f := range findings {
 			names = append(names, f.Name)

@@ -16,7 +16,7 @@ import (
 // findings returns what a store finds, by name.
 func findings(t *testing.T, b *postgres.Backend) map[string]backend.Finding {
 	t.Helper()
-	all, err := b.Examine(t.Context())
+	all, err := b.Examine(t.Context(), backend.ExamineRequest{})
 	if err != nil {
 		t.Fatalf("Examine: %v", err)
 	}
@@ -183,13 +183,13 @@ func (d Driver) testExamineClosed(t *testing.T) {
 	b := s.open(t, &postgres.Options{Schema: s.name})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := b.Examine(ctx); err == nil {
+	if _, err := b.Examine(ctx, backend.ExamineRequest{}); err == nil {
 		t.Error("Examine worked though its context had ended")
 	}
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Examine(t.Context()); err == nil {
+	if _, err := b.Examine(t.Context(), backend.ExamineRequest{}); err == nil {
 		t.Error("Examine worked on a closed store")
 	}
 }

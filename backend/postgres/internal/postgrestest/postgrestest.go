@@ -74,6 +74,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("MarksOrder", d.testMarksOrder)
 	t.Run("CompletePlan", d.testCompletePlan)
 	t.Run("Examine", d.testExamine)
+	t.Run("Drift", d.testDrift)
 	t.Run("ExamineSnapshot", d.testExamineSnapshot)
 	t.Run("ExamineLock", d.testExamineLock)
 	t.Run("ExamineClosed", d.testExamineClosed)

@@ -145,7 +145,7 @@ func (d driver) testOtherJournal(t *testing.T) {
 	one := d.openDB(t, "file:"+filepath.Join(t.TempDir(), "app.db")+"?_pragma=busy_timeout(100)&_pragma=journal_mode(DELETE)&_busy_timeout=100&_journal_mode=DELETE", 1)
 	b := mustNew(t, one)
 	one.SetMaxOpenConns(2)
-	found, err := b.Examine(t.Context())
+	found, err := b.Examine(t.Context(), backend.ExamineRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func (d driver) testExamine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Examine(t.Context()); err != nil {
+	if _, err := b.Examine(t.Context(), backend.ExamineRequest{}); err != nil {
 		t.Error(err)
 	}
 	if err := conn.Close(); err != nil {
@@ -51,7 +51,7 @@ func (d driver) testExamine(t *testing.T) {
 	}
 	// A pool of one that is free is given back.
 	for range 2 {
-		if _, err := b.Examine(t.Context()); err != nil {
+		if _, err := b.Examine(t.Context(), backend.ExamineRequest{}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -59,7 +59,7 @@ func (d driver) testExamine(t *testing.T) {
 		t.Errorf("%d connections are not given back", db.Stats().InUse)
 	}
 	memory := mustOpen(t, d.open, ":memory:", nil)
-	found, err := memory.Examine(t.Context())
+	found, err := memory.Examine(t.Context(), backend.ExamineRequest{})
 	if err != nil || len(found) == 0 {
 		t.Errorf("in memory it found %+v, %v", found, err)
 	}
@@ -74,7 +74,7 @@ func (d driver) examine(t *testing.T, path, params string) (troubles []backend.F
 	}
 	defer db.Close()
 	b := mustNew(t, db)
-	found, err := b.Examine(t.Context())
+	found, err := b.Examine(t.Context(), backend.ExamineRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}

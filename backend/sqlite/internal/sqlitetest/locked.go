@@ -44,7 +44,7 @@ func (d driver) testLocked(t *testing.T) {
 	push(t, b, "a")
 	stopped := func() (found backend.Finding) {
 		t.Helper()
-		all, err := b.Examine(ctx)
+		all, err := b.Examine(ctx, backend.ExamineRequest{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -91,7 +91,7 @@ func (d driver) testLargePayloads(t *testing.T) {
 	if n := count(t, b); n != 44 {
 		t.Errorf("there are %d jobs, want 44", n)
 	}
-	found, err := b.Examine(t.Context())
+	found, err := b.Examine(t.Context(), backend.ExamineRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}

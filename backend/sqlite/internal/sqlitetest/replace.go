@@ -174,7 +174,7 @@ func (d driver) testReplacedBy(t *testing.T, text string, replace func(t *testin
 		t.Error("the file that took the place of the database was written to")
 	}
 	if _, err := os.Stat(aside); err == nil {
-		found, err := b.Examine(ctx)
+		found, err := b.Examine(ctx, backend.ExamineRequest{})
 		if err != nil {
 			t.Error(err)
 		}

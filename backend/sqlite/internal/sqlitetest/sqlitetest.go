@@ -109,6 +109,7 @@ func Run(t *testing.T, name string, open Open) {
 	t.Run("WithoutBell", d.testWithoutBell)
 	t.Run("Examine", d.testExamine)
 	t.Run("Locked", d.testLocked)
+	t.Run("Drift", d.testDrift)
 	t.Run("Schema", d.testSchema)
 	t.Run("LargePayloads", d.testLargePayloads)
 	t.Run("CancelledInTransaction", d.testCancelledInTransaction)

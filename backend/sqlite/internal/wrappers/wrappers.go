@@ -149,7 +149,7 @@ func life(t *testing.T, db *sql.DB, b *sqlite.Backend) {
 // set.
 func advice(t *testing.T, b *sqlite.Backend) {
 	t.Helper()
-	found, err := b.Examine(t.Context())
+	found, err := b.Examine(t.Context(), backend.ExamineRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}

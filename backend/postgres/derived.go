@@ -1,0 +1,440 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// What a store derives from its jobs is changed in the transactions that change
+// them. A statement of somebody else that deletes jobs, or changes their states,
+// does not know of it: then a count says for ever that a job runs, or jobs wait
+// for a head that is gone.
+
+// A drift is where derived state differs from the jobs.
+type drift struct {
+	counts   int       // by name and state
+	heads    []nameKey // serial keys whose heads are gone, finished or another's,
+	headsOf  []int64   // and these
+	blocked  []int64   // jobs without a head, one for each key
+	strays   []int64   // jobs that are neither blocked nor the head
+	keys     []nameKey // unique keys of jobs that are gone, or do not have them any more,
+	keysOf   []int64   // and these
+	keyless  []int64   // waiting jobs that do not have their keys
+	orphans  []int64   // IDs that errors, results or progress are of
+	sequence bool      // it is behind the jobs
+}
+
+// driftMost bounds what is found at once of each kind but counts.
+const driftMost = 1000
+
+const (
+	allCounted = `SELECT name, state, count(*) AS jobs FROM plainjobs.jobs GROUP BY name, state`
+
+	// What claims and pushes look at; each part has an index.
+	liveCounted = `
+		SELECT name, 1::smallint AS state, count(*) AS jobs FROM plainjobs.jobs WHERE state = 1 GROUP BY name
+		UNION ALL SELECT name, 2::smallint, count(*) FROM plainjobs.jobs WHERE state = 2 GROUP BY name
+		UNION ALL SELECT name, 3::smallint, count(*) FROM plainjobs.jobs WHERE state = 3 AND NOT suspect GROUP BY name
+		UNION ALL SELECT name, 3::smallint, count(*) FROM plainjobs.jobs WHERE state = 3 AND suspect GROUP BY name
+		UNION ALL SELECT name, 4::smallint, count(*) FROM plainjobs.jobs WHERE state = 4 GROUP BY name`
+
+	// By how much counts are too small. It is one statement, so that both sides
+	// are of one time; what is committed meanwhile changes both alike, so that
+	// the difference stays right.
+	countDrift = `
+		SELECT name, state, sum(jobs)::bigint AS jobs FROM (
+			SELECT name, state, jobs FROM (%s) counted
+			UNION ALL SELECT name, state, -jobs FROM plainjobs.counts WHERE state <= %[2]d
+			UNION ALL SELECT name, state, -jobs FROM plainjobs.changes WHERE state <= %[2]d) both_sides
+		GROUP BY name, state HAVING sum(jobs) <> 0`
+
+	// Two who repair at once would each add what is missing.
+	lockRepair   = `SELECT pg_advisory_xact_lock(hashtextextended('plainjobs repair ' || $1::text, 0))`
+	repairCounts = `INSERT INTO plainjobs.changes (name, state, jobs) ` + countDrift
+
+	selectLostHeads = `
+		SELECT s.name, s.key, s.job FROM plainjobs.serials s LEFT JOIN plainjobs.jobs j ON j.id = s.job
+		WHERE j.id IS NULL OR j.state NOT IN (1, 3, 4) OR j.name <> s.name OR j.serial_key IS DISTINCT FROM s.key LIMIT $1::bigint`
+
+	selectHeadless = `
+		SELECT min(j.id) FROM plainjobs.jobs j
+		WHERE j.state = 2 AND NOT EXISTS (SELECT 1 FROM plainjobs.serials s WHERE s.name = j.name AND s.key = j.serial_key)
+		GROUP BY j.name, j.serial_key LIMIT $1::bigint`
+
+	// Those that run come first, then the oldest.
+	selectStrays = `
+		SELECT j.id FROM plainjobs.jobs j WHERE j.state IN (1, 3, 4) AND j.serial_key IS NOT NULL
+			AND NOT EXISTS (SELECT 1 FROM plainjobs.serials s WHERE s.name = j.name AND s.key = j.serial_key AND s.job = j.id)
+		ORDER BY j.state = 4 DESC, j.id LIMIT $1::bigint`
+
+	selectLostKeys = `
+		SELECT k.name, k.key, k.job FROM plainjobs.keys k LEFT JOIN plainjobs.jobs j ON j.id = k.job
+		WHERE j.id IS NULL OR j.name <> k.name OR j.unique_key IS DISTINCT FROM k.key OR j.state = 7
+			OR k.held AND (j.state >= 5 OR j.state = 4 AND j.flags & 2 <> 0) LIMIT $1::bigint`
+
+	// A job of before that was imported has no row with it, so held is asked for.
+	selectKeyless = `
+		SELECT j.id FROM plainjobs.jobs j WHERE j.state < 4 AND j.unique_key IS NOT NULL
+			AND NOT EXISTS (SELECT 1 FROM plainjobs.keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.held)
+		ORDER BY j.id LIMIT $1::bigint`
+
+	selectOrphans = `
+		SELECT o.job FROM (SELECT job FROM plainjobs.errors UNION SELECT job FROM plainjobs.results UNION SELECT job FROM plainjobs.progress) o
+		WHERE NOT EXISTS (SELECT 1 FROM plainjobs.jobs j WHERE j.id = o.job) LIMIT $1::bigint`
+
+	selectBehind = `
+		SELECT coalesce(max(id), 0) > (SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM plainjobs.jobs_id_seq)
+		FROM plainjobs.jobs`
+	catchUp = `
+		SELECT setval('plainjobs.jobs_id_seq', (SELECT max(id) FROM plainjobs.jobs))
+		WHERE (SELECT max(id) FROM plainjobs.jobs) > (SELECT last_value FROM plainjobs.jobs_id_seq)`
+
+	deleteLostKeys = `
+		DELETE FROM plainjobs.keys k USING unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
+		WHERE k.name = v.name AND k.key = v.key AND k.job = v.job`
+
+	deleteOrphans = `
+		WITH gone AS MATERIALIZED (
+			SELECT v.id FROM unnest($1::text::bigint[]) AS v(id) WHERE NOT EXISTS (SELECT 1 FROM plainjobs.jobs j WHERE j.id = v.id)),
+		e AS (DELETE FROM plainjobs.errors USING gone WHERE job = gone.id),
+		r AS (DELETE FROM plainjobs.results USING gone WHERE job = gone.id)
+		DELETE FROM plainjobs.progress USING gone WHERE job = gone.id`
+)
+
+// countsOf returns which counts a statement compares: all, or those that claims
+// and pushes look at.
+func countsOf(statement string, all bool) string {
+	if all {
+		return fmt.Sprintf(statement, allCounted, backend.Cancelled)
+	}
+	return fmt.Sprintf(statement, liveCounted, backend.Running)
+}
+
+// drift compares derived state with the jobs: all of it, or what could keep jobs
+// from being pushed or claimed.
+func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
+	err = b.alone(ctx, true, func(q querier) error {
+		d = drift{}
+		scan := func(query string, row func(*sql.Rows) error) error {
+			return b.scan(ctx, q, query, []any{driftMost}, row)
+		}
+		err := b.scan(ctx, q, `SELECT count(*) FROM (`+countsOf(countDrift, all)+`) drift`, nil, func(r *sql.Rows) error { return r.Scan(&d.counts) })
+		pairs := func(keys *[]nameKey, ids *[]int64) func(*sql.Rows) error {
+			return func(r *sql.Rows) error {
+				var k nameKey
+				var id int64
+				err := r.Scan(&k.name, &k.key, &id)
+				*keys, *ids = append(*keys, k), append(*ids, id)
+				return err
+			}
+		}
+		ids := func(into *[]int64) func(*sql.Rows) error {
+			return func(r *sql.Rows) error {
+				var id int64
+				err := r.Scan(&id)
+				*into = append(*into, id)
+				return err
+			}
+		}
+		for _, find := range []struct {
+			query string
+			row   func(*sql.Rows) error
+			all   bool
+		}{
+			{selectLostHeads, pairs(&d.heads, &d.headsOf), false}, {selectHeadless, ids(&d.blocked), false},
+			{selectLostKeys, pairs(&d.keys, &d.keysOf), false},
+			{selectStrays, ids(&d.strays), true}, {selectKeyless, ids(&d.keyless), true}, {selectOrphans, ids(&d.orphans), true},
+		} {
+			if err == nil && (all || !find.all) {
+				err = scan(find.query, find.row)
+			}
+		}
+		if err == nil {
+			err = b.scan(ctx, q, selectBehind, nil, func(r *sql.Rows) error { return r.Scan(&d.sequence) })
+		}
+		return err
+	})
+	return d, err
+}
+
+// none reports whether nothing differs.
+func (d *drift) none() bool { return d.summary() == "" }
+
+// summary says what differs, or nothing.
+func (d *drift) summary() string {
+	var parts []string
+	for _, kind := range []struct {
+		n    int
+		what string
+	}{
+		{d.counts, "counts"}, {len(d.heads) + len(d.blocked) + len(d.strays), "serial keys"}, {len(d.keys) + len(d.keyless), "unique keys"},
+		{len(d.orphans), "jobs whose errors, results or progress are left"},
+	} {
+		switch {
+		case kind.n >= driftMost:
+			parts = append(parts, fmt.Sprintf("%d or more %s", kind.n, kind.what))
+		case kind.n > 0:
+			parts = append(parts, fmt.Sprintf("%d %s", kind.n, kind.what))
+		}
+	}
+	if d.sequence {
+		parts = append(parts, "the sequence of IDs, which is behind the jobs")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// full reports whether there may be more than was found.
+func (d *drift) full() bool {
+	return max(len(d.heads), len(d.blocked), len(d.strays), len(d.keys), len(d.keyless), len(d.orphans)) >= driftMost
+}
+
+// repair corrects what differs, as far as it still does. Jobs are locked and
+// looked at again, as they may have changed since.
+func (b *Backend) repair(ctx context.Context, d drift, all bool) error {
+	if d.counts > 0 {
+		err := b.transact(ctx, false, func(t *tx) error {
+			_, err := t.exec(lockRepair, b.opts.Schema)
+			if err == nil {
+				_, err = t.exec(countsOf(repairCounts, all))
+			}
+			t.wakes = true
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if d.sequence {
+		if err := b.alone(ctx, true, func(q querier) error { return b.scan(ctx, q, catchUp, nil, func(*sql.Rows) error { return nil }) }); err != nil {
+			return err
+		}
+	}
+	for _, step := range []func(*tx) error{
+		func(t *tx) error { return t.repairHeads(d) },
+		func(t *tx) error { return t.repairLine(append(slices.Clone(d.strays), d.blocked...)) },
+		func(t *tx) error { return t.repairKeys(d) },
+		func(t *tx) error { return t.repairKeyless(d.keyless) },
+		func(t *tx) error {
+			if len(d.orphans) == 0 {
+				return nil
+			}
+			_, err := t.exec(deleteOrphans, intArray(d.orphans))
+			return err
+		},
+	} {
+		err := b.transact(ctx, false, func(t *tx) error {
+			t.wakes = true
+			return step(t)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repairHeads lets the next jobs go where the heads of serial keys are gone.
+func (t *tx) repairHeads(d drift) error {
+	if len(d.heads) == 0 {
+		return nil
+	}
+	now, err := t.now()
+	if err != nil {
+		return err
+	}
+	rows, err := t.lock(slices.Compact(slices.Sorted(slices.Values(d.headsOf))))
+	if err != nil {
+		return err
+	}
+	var gone []*row
+	for i, k := range d.heads {
+		r := rows[d.headsOf[i]]
+		if r == nil || r.name != k.name || r.serial != k.key || r.state.Terminal() || r.state == backend.Blocked {
+			gone = append(gone, &row{id: d.headsOf[i], name: k.name, serial: k.key, flags: flagSerial})
+		}
+	}
+	return t.advance(gone, now)
+}
+
+// repairLine makes jobs the heads of their serial keys where there are none, in
+// their order, and otherwise blocks those that wait.
+func (t *tx) repairLine(ids []int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	now, err := t.now()
+	if err != nil {
+		return err
+	}
+	rows, err := t.lock(slices.Compact(slices.Sorted(slices.Values(ids))))
+	if err != nil {
+		return err
+	}
+	heads := map[nameKey]int64{}
+	for _, id := range ids {
+		if r := rows[id]; r != nil && r.serial != "" && !r.state.Terminal() {
+			if k := (nameKey{r.name, r.serial}); heads[k] == 0 {
+				heads[k] = id
+			}
+		}
+	}
+	taken, err := t.queueUp(heads)
+	if err != nil {
+		return err
+	}
+	var changed []*row
+	for _, id := range ids {
+		r := rows[id]
+		if r == nil || r.serial == "" || !r.state.Waits() {
+			continue
+		}
+		k := nameKey{r.name, r.serial}
+		if state := r.state; taken[k] || heads[k] != id {
+			r.state = backend.Blocked
+		} else if state == backend.Blocked {
+			if r.state = backend.Pending; r.runAt > now {
+				r.state = backend.Scheduled
+			}
+		}
+		if r.state != r.was {
+			changed = append(changed, r)
+		}
+	}
+	return t.write(changed)
+}
+
+// repairKeys takes unique keys off jobs that do not have them.
+func (t *tx) repairKeys(d drift) error {
+	if len(d.keys) == 0 {
+		return nil
+	}
+	now, err := t.now()
+	if err != nil {
+		return err
+	}
+	rows, err := t.lock(slices.Compact(slices.Sorted(slices.Values(d.keysOf))))
+	if err != nil {
+		return err
+	}
+	var lost []nameKey
+	var jobs []int64
+	var ended []*row
+	for i, k := range d.keys {
+		r := rows[d.keysOf[i]]
+		switch {
+		case r == nil || r.name != k.name || r.unique != k.key:
+			lost, jobs = append(lost, k), append(jobs, d.keysOf[i])
+		case r.state.Terminal() || r.state == backend.Running && r.flags&flagUntilStarted != 0:
+			r.flags |= flagUnique
+			ended = append(ended, r)
+		}
+	}
+	names, values := columns(lost)
+	if _, err := t.exec(deleteLostKeys, names, values, intArray(jobs)); err != nil {
+		return err
+	}
+	return t.give(ended, now)
+}
+
+// repairKeyless gives waiting jobs their unique keys, unless others have them.
+func (t *tx) repairKeyless(ids []int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	now, err := t.now()
+	if err != nil {
+		return err
+	}
+	rows, err := t.lock(ids)
+	if err != nil {
+		return err
+	}
+	wanted := map[nameKey]claimant{}
+	for _, id := range ids {
+		r := rows[id]
+		if r == nil || !r.state.Waits() || r.unique == "" {
+			continue
+		}
+		if k := (nameKey{r.name, r.unique}); wanted[k].job == 0 {
+			wanted[k] = claimant{job: id}
+		}
+	}
+	if len(wanted) > 0 {
+		_, err = t.take(wanted, now)
+	}
+	return err
+}
+
+// An auditor decides when Reap looks whether derived state would keep jobs from
+// being pushed or claimed: so seldom that it takes a hundredth of the time.
+type auditor struct {
+	mu   sync.Mutex
+	next time.Time
+}
+
+// audit looks, if it is time to, and corrects what it finds.
+func (b *Backend) audit(ctx context.Context) error {
+	if !b.auditor.mu.TryLock() {
+		return nil // another call is at it
+	}
+	defer b.auditor.mu.Unlock()
+	begin := time.Now()
+	if begin.Before(b.auditor.next) {
+		return nil
+	}
+	d, err := b.drift(ctx, false)
+	b.auditor.next = time.Now().Add(100 * time.Since(begin))
+	if err != nil || d.none() {
+		return err
+	}
+	if err := b.repair(ctx, d, false); err != nil {
+		return err
+	}
+	b.opts.Logger.Warn("plainjobs: jobs were deleted or changed by other means than the queue's; corrected what follows from them",
+		"corrected", d.summary())
+	return nil
+}
+
+// maxRepairs bounds how often an examination corrects the next driftMost.
+const maxRepairs = 1000
+
+// derived compares derived state with the jobs, and corrects it if it is to.
+func (e *examination) derived(ctx context.Context, req backend.ExamineRequest) error {
+	if !req.Derived {
+		return nil
+	}
+	repair := req.Repair
+	d, err := e.b.drift(ctx, true)
+	if err != nil {
+		return err
+	}
+	first := d.summary()
+	for n := 0; repair && !d.none() && n < maxRepairs; n++ {
+		before := d.summary()
+		if err := e.b.repair(ctx, d, true); err != nil {
+			return err
+		}
+		if d, err = e.b.drift(ctx, true); err != nil {
+			return err
+		}
+		if d.summary() == before && !d.full() {
+			break // as of jobs that run with one serial key: time corrects that
+		}
+	}
+	value := "as the jobs say"
+	switch {
+	case repair && first != "" && d.none():
+		value = "corrected: " + first
+	case first != "":
+		value = d.summary()
+	}
+	e.found("derived state", value, when(!d.none(), "the jobs were changed by other means than the queue's, and it differs from them"), "doctor --repair")
+	return nil
+}

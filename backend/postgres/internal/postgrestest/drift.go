@@ -1,0 +1,30 @@
+package postgrestest
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/plainjobs/plainjobs/backend/postgres"
+	"github.com/plainjobs/plainjobs/internal/drifttest"
+)
+
+// testDrift has statements of somebody else change jobs.
+func (d Driver) testDrift(t *testing.T) {
+	drifttest.Run(t, func(tb testing.TB) drifttest.Store {
+		s := d.schema(tb)
+		ours := func(query string) string { return strings.ReplaceAll(query, "T.", s.name+".") }
+		return drifttest.Store{
+			Open: func(tb testing.TB) drifttest.Backend {
+				return s.open(tb, &postgres.Options{Schema: s.name, NoListen: true})
+			},
+			Exec: func(tb testing.TB, query string) { tb.Helper(); s.exec(tb, ours(query)) },
+			Rows: func(tb testing.TB, query string) (n int) {
+				tb.Helper()
+				if err := s.db.QueryRow(ours(query)).Scan(&n); err != nil {
+					tb.Errorf("%s: %v", query, err)
+				}
+				return n
+			},
+		}
+	})
+}

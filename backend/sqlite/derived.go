@@ -1,0 +1,409 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// What a store derives from its jobs is changed in the transactions that change
+// them. A statement of somebody else that deletes jobs, or changes their states,
+// does not know of it: then a count says for ever that a job runs, or jobs wait
+// for a head that is gone.
+
+// A drift is where derived state differs from the jobs.
+type drift struct {
+	repairs int64 // how many there had been when counts was read
+	counts  map[countKey]int64
+	heads   []keyed // of serial keys that are gone, finished or another's
+	blocked []keyed // jobs without a head, one for each key
+	strays  []int64 // jobs that are neither blocked nor the head
+	keys    []keyed // of jobs that are gone, or that do not have them any more
+	keyless []int64 // waiting jobs that do not have their keys
+	orphans []int64 // IDs that errors, results or progress are of
+	marks   []int64 // jobs whose flags do not say what they have
+}
+
+// driftMost bounds what is found at once of each kind but counts.
+const driftMost = 1000
+
+const (
+	allCounted = `SELECT name, state, count(*) AS jobs FROM plainjobs_jobs GROUP BY name, state`
+
+	// What claims and pushes look at; each part has an index.
+	liveCounted = `
+		SELECT name, 1 AS state, count(*) AS jobs FROM plainjobs_jobs WHERE state = 1 GROUP BY name
+		UNION ALL SELECT name, 2, count(*) FROM plainjobs_jobs WHERE state = 2 GROUP BY name
+		UNION ALL SELECT name, 3, count(*) FROM plainjobs_jobs WHERE state = 3 AND suspect = 0 GROUP BY name
+		UNION ALL SELECT name, 3, count(*) FROM plainjobs_jobs WHERE state = 3 AND suspect = 1 GROUP BY name
+		UNION ALL SELECT name, 4, count(*) FROM plainjobs_jobs WHERE state = 4 GROUP BY name`
+
+	// By how much counts are too small. It is one statement, so that both sides
+	// are of one time; what is committed meanwhile changes both alike, so that
+	// the difference stays right.
+	selectCountDrift = `
+		SELECT name, state, sum(jobs), (SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM plainjobs_meta WHERE key = 'repairs') FROM (
+			SELECT name, state, jobs FROM (%s)
+			UNION ALL SELECT name, state, -jobs FROM plainjobs_counts WHERE state <= %d)
+		GROUP BY name, state HAVING sum(jobs) <> 0`
+
+	selectRepairs = `SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM plainjobs_meta WHERE key = 'repairs'`
+
+	selectLostHeads = `
+		SELECT s.name, s.key, s.job FROM plainjobs_serials s LEFT JOIN plainjobs_jobs j ON j.id = s.job
+		WHERE j.id IS NULL OR j.state NOT IN (1, 3, 4) OR j.name <> s.name OR j.serial_key IS NOT s.key LIMIT ?`
+
+	selectHeadless = `
+		SELECT j.name, j.serial_key, min(j.id) FROM plainjobs_jobs j
+		WHERE j.state = 2 AND NOT EXISTS (SELECT 1 FROM plainjobs_serials s WHERE s.name = j.name AND s.key = j.serial_key)
+		GROUP BY j.name, j.serial_key LIMIT ?`
+
+	// Those that run come first, then the oldest.
+	selectStrays = `
+		SELECT j.id FROM plainjobs_jobs j WHERE j.state IN (1, 3, 4) AND j.serial_key IS NOT NULL
+			AND NOT EXISTS (SELECT 1 FROM plainjobs_serials s WHERE s.name = j.name AND s.key = j.serial_key AND s.job = j.id)
+		ORDER BY j.state = 4 DESC, j.id LIMIT ?`
+
+	selectLostKeys = `
+		SELECT k.name, k.key, k.job FROM plainjobs_keys k LEFT JOIN plainjobs_jobs j ON j.id = k.job
+		WHERE j.id IS NULL OR j.name <> k.name OR j.unique_key IS NOT k.key OR j.state = 7
+			OR k.held = 1 AND (j.state >= 5 OR j.state = 4 AND j.flags & 2 <> 0) LIMIT ?`
+
+	selectKeyless = `
+		SELECT j.id FROM plainjobs_jobs j WHERE j.state < 4 AND j.unique_key IS NOT NULL
+			AND NOT EXISTS (SELECT 1 FROM plainjobs_keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.held = 1)
+		ORDER BY j.id LIMIT ?`
+
+	selectOrphans = `
+		SELECT job FROM (SELECT job FROM plainjobs_errors UNION SELECT job FROM plainjobs_results UNION SELECT job FROM plainjobs_progress)
+		WHERE NOT EXISTS (SELECT 1 FROM plainjobs_jobs j WHERE j.id = job) LIMIT ?`
+
+	// Flags 32 and 64 are flagResult and flagProgress.
+	selectMismarked = `
+		SELECT j.id FROM plainjobs_results r JOIN plainjobs_jobs j ON j.id = r.job WHERE j.flags & 32 = 0
+		UNION SELECT j.id FROM plainjobs_progress p JOIN plainjobs_jobs j ON j.id = p.job WHERE j.flags & 64 = 0
+		UNION SELECT j.id FROM plainjobs_jobs j WHERE j.flags & 96 <> 0 AND (
+			j.flags & 32 <> 0 AND NOT EXISTS (SELECT 1 FROM plainjobs_results r WHERE r.job = j.id)
+			OR j.flags & 64 <> 0 AND NOT EXISTS (SELECT 1 FROM plainjobs_progress p WHERE p.job = j.id))
+		LIMIT ?`
+)
+
+// drift compares derived state with the jobs: all of it, or what could keep jobs
+// from being pushed or claimed.
+func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
+	counted, most := liveCounted, backend.Running
+	if all {
+		counted, most = allCounted, backend.Cancelled
+	}
+	err = b.read(ctx, func(q queryer) error {
+		d = drift{counts: map[countKey]int64{}}
+		err := scan(ctx, q, b.sql(fmt.Sprintf(selectCountDrift, counted, most)), nil, func(r *sql.Rows) error {
+			var k countKey
+			var delta int64
+			err := r.Scan(&k.name, &k.state, &delta, &d.repairs)
+			d.counts[k] = delta
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, find := range []struct {
+			query string
+			into  *[]keyed
+			all   bool
+		}{{selectLostHeads, &d.heads, false}, {selectHeadless, &d.blocked, false}, {selectLostKeys, &d.keys, false}} {
+			err := scan(ctx, q, b.sql(find.query), []any{driftMost}, func(r *sql.Rows) error {
+				var k keyed
+				err := r.Scan(&k.name, &k.serial, &k.id)
+				k.flags, k.unique = flagSerial, k.serial
+				*find.into = append(*find.into, k)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		if !all {
+			return nil
+		}
+		for _, find := range []struct {
+			query string
+			into  *[]int64
+		}{{selectStrays, &d.strays}, {selectKeyless, &d.keyless}, {selectOrphans, &d.orphans}, {selectMismarked, &d.marks}} {
+			err := scan(ctx, q, b.sql(find.query), []any{driftMost}, func(r *sql.Rows) error {
+				var id int64
+				err := r.Scan(&id)
+				*find.into = append(*find.into, id)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return d, err
+}
+
+// none reports whether nothing differs.
+func (d *drift) none() bool {
+	return len(d.counts)+len(d.heads)+len(d.blocked)+len(d.strays)+len(d.keys)+len(d.keyless)+len(d.orphans)+len(d.marks) == 0
+}
+
+// repair corrects what differs, as far as it still does. Each job is looked at
+// again, as it may have changed since.
+func (b *Backend) repair(ctx context.Context, d drift) error {
+	if len(d.counts) > 0 {
+		err := b.writer.do(ctx, &request{op: "repair counts", run: func(t *tx) error { return t.repairCounts(d) }})
+		if err != nil {
+			return err
+		}
+	}
+	var steps []func(*tx, int64) error
+	for _, k := range d.heads {
+		steps = append(steps, func(t *tx, now int64) error { return t.repairHead(k, now) })
+	}
+	for _, id := range d.strays {
+		steps = append(steps, func(t *tx, _ int64) error { return t.repairStray(id) })
+	}
+	for _, k := range d.blocked {
+		steps = append(steps, func(t *tx, now int64) error { return t.repairBlocked(k, now) })
+	}
+	for _, k := range d.keys {
+		steps = append(steps, func(t *tx, now int64) error { return t.repairKey(k, now) })
+	}
+	for _, id := range d.keyless {
+		steps = append(steps, func(t *tx, now int64) error { return t.repairKeyless(id, now) })
+	}
+	for _, id := range d.marks {
+		steps = append(steps, func(t *tx, _ int64) error { _, err := t.exec(updateMarks, id); return err })
+	}
+	for _, id := range d.orphans {
+		steps = append(steps, func(t *tx, _ int64) error { return t.deleteOrphans(id) })
+	}
+	for part := range slices.Chunk(steps, 100) { // others write between them
+		err := b.writer.do(ctx, &request{op: "repair", run: func(t *tx) error {
+			return t.nested(func() error {
+				now := b.now()
+				if _, err := t.settings(); err != nil {
+					return err
+				}
+				for _, step := range part {
+					if err := step(t, now); err != nil {
+						return err
+					}
+				}
+				t.wakes = true
+				return nil
+			})
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repairCounts adds what counts lack, unless another has repaired them since.
+func (t *tx) repairCounts(d drift) error {
+	repairs := int64(0)
+	err := t.each(selectRepairs, nil, func(r *sql.Rows) (bool, error) { return false, r.Scan(&repairs) })
+	if err != nil || repairs != d.repairs {
+		return err
+	}
+	for k, delta := range d.counts {
+		t.count(k.name, k.state, delta)
+	}
+	t.wakes = true
+	_, err = t.exec(upsertMeta, "repairs", fmt.Sprint(repairs+1))
+	return err
+}
+
+// repairHead lets the next job go where the head of a serial key is gone.
+func (t *tx) repairHead(k keyed, now int64) error {
+	head, err := t.head(k.name, k.serial)
+	if err != nil || head != k.id {
+		return err
+	}
+	r, err := t.row(head)
+	if err != nil || r.id != 0 && r.name == k.name && r.serial == k.serial && !r.state.Terminal() && r.state != backend.Blocked {
+		return err
+	}
+	return t.advance(k, now)
+}
+
+// repairStray makes a job the head of its serial key if there is none, and
+// otherwise blocks it if it waits.
+func (t *tx) repairStray(id int64) error {
+	r, err := t.row(id)
+	if err != nil || r.id == 0 || r.serial == "" || r.state.Terminal() || r.state == backend.Blocked {
+		return err
+	}
+	r.flags |= flagSerial
+	blocked, err := t.queueUp(r.keyed)
+	if err != nil || !blocked || !r.state.Waits() {
+		return err
+	}
+	t.move(r.name, r.state, backend.Blocked, 1)
+	_, err = t.exec(updateUnblocked, int64(backend.Blocked), id)
+	return err
+}
+
+// repairBlocked lets a blocked job go whose serial key has no head.
+func (t *tx) repairBlocked(k keyed, now int64) error {
+	head, err := t.head(k.name, k.serial)
+	if err != nil || head != 0 {
+		return err
+	}
+	if _, err := t.exec(insertHead, k.name, k.serial, 0); err != nil {
+		return err
+	}
+	k.id = 0
+	return t.advance(k, now)
+}
+
+const deleteLostKey = `DELETE FROM plainjobs_keys WHERE name = ? AND key = ? AND job = ?`
+
+// repairKey takes a unique key off a job that does not have it.
+func (t *tx) repairKey(k keyed, now int64) error {
+	r, err := t.row(k.id)
+	switch {
+	case err != nil:
+		return err
+	case r.id == 0 || r.name != k.name || r.unique != k.unique || r.state == backend.Cancelled:
+		_, err = t.exec(deleteLostKey, k.name, k.unique, k.id)
+		return err
+	case r.state.Terminal() || r.state == backend.Running && r.flags&flagUntilStarted != 0:
+		r.flags |= flagUnique
+		return t.give(r.keyed, now)
+	}
+	return nil
+}
+
+// repairKeyless gives a waiting job its unique key, unless another has it.
+func (t *tx) repairKeyless(id, now int64) error {
+	r, err := t.row(id)
+	if err != nil || r.id == 0 || r.unique == "" || !r.state.Waits() {
+		return err
+	}
+	_, err = t.take(r.keyed, 0, now)
+	return err
+}
+
+const updateMarks = `
+	UPDATE plainjobs_jobs SET flags = flags & ~96
+		| 32 * EXISTS (SELECT 1 FROM plainjobs_results r WHERE r.job = plainjobs_jobs.id)
+		| 64 * EXISTS (SELECT 1 FROM plainjobs_progress p WHERE p.job = plainjobs_jobs.id)
+	WHERE id = ?`
+
+// deleteOrphans deletes what is of a job that is not there.
+func (t *tx) deleteOrphans(id int64) error {
+	r, err := t.row(id)
+	if err != nil || r.id != 0 {
+		return err
+	}
+	for _, query := range []string{deleteResult, deleteProgress, `DELETE FROM plainjobs_errors WHERE job = ?`} {
+		if _, err := t.exec(query, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// An auditor decides when Reap looks whether derived state would keep jobs from
+// being pushed or claimed: so seldom that it takes a hundredth of the time.
+type auditor struct {
+	mu   sync.Mutex
+	next time.Time
+}
+
+// audit looks, if it is time to, and corrects what it finds.
+func (b *Backend) audit(ctx context.Context) error {
+	if !b.auditor.mu.TryLock() {
+		return nil // another call is at it
+	}
+	defer b.auditor.mu.Unlock()
+	begin := time.Now()
+	if begin.Before(b.auditor.next) {
+		return nil
+	}
+	d, err := b.drift(ctx, false)
+	b.auditor.next = time.Now().Add(100 * time.Since(begin))
+	if err != nil || d.none() {
+		return err
+	}
+	if err := b.repair(ctx, d); err != nil {
+		return err
+	}
+	b.opts.Logger.Warn("plainjobs: jobs were deleted or changed by other means than the queue's; corrected what follows from them",
+		"corrected", d.summary())
+	return nil
+}
+
+// summary says what differs, or nothing.
+func (d *drift) summary() string {
+	var parts []string
+	for _, kind := range []struct {
+		n    int
+		what string
+	}{
+		{len(d.counts), "counts"}, {len(d.heads) + len(d.blocked) + len(d.strays), "serial keys"}, {len(d.keys) + len(d.keyless), "unique keys"},
+		{len(d.orphans), "jobs whose errors, results or progress are left"}, {len(d.marks), "marks of results or progress"},
+	} {
+		switch {
+		case kind.n >= driftMost:
+			parts = append(parts, fmt.Sprintf("%d or more %s", kind.n, kind.what))
+		case kind.n > 0:
+			parts = append(parts, fmt.Sprintf("%d %s", kind.n, kind.what))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// maxRepairs bounds how often an examination corrects the next driftMost.
+const maxRepairs = 1000
+
+// derived compares derived state with the jobs, and corrects it if it is to.
+func (e *examination) derived(ctx context.Context, req backend.ExamineRequest) error {
+	if !req.Derived {
+		return nil
+	}
+	repair := req.Repair
+	d, err := e.b.drift(ctx, true)
+	if err != nil {
+		return err
+	}
+	first := d.summary()
+	for n := 0; repair && !d.none() && n < maxRepairs; n++ {
+		before := d.summary()
+		if err := e.b.repair(ctx, d); err != nil {
+			return err
+		}
+		if d, err = e.b.drift(ctx, true); err != nil {
+			return err
+		}
+		if d.summary() == before && !d.full() {
+			break // as of jobs that run with one serial key: time corrects that
+		}
+	}
+	value := "as the jobs say"
+	switch {
+	case repair && first != "" && d.none():
+		value = "corrected: " + first
+	case first != "":
+		value = d.summary()
+	}
+	e.found("derived state", value, unless(d.none(), "the jobs were changed by other means than the queue's, and it differs from them"), "doctor --repair")
+	return nil
+}
+
+// full reports whether there may be more than was found.
+func (d *drift) full() bool {
+	return max(len(d.heads), len(d.blocked), len(d.strays), len(d.keys), len(d.keyless), len(d.orphans), len(d.marks)) >= driftMost
+}

@@ -1,0 +1,36 @@
+package sqlitetest
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/plainjobs/plainjobs/internal/drifttest"
+)
+
+// testDrift has statements of somebody else change jobs.
+func (d driver) testDrift(t *testing.T) {
+	drifttest.Run(t, func(tb testing.TB) drifttest.Store {
+		path := filepath.Join(tb.TempDir(), "jobs.db")
+		open := func(tb testing.TB) drifttest.Backend { return mustOpen(tb, d.open, path, nil) }
+		open(tb)
+		db := pool(tb, d.name, path)
+		ours := func(query string) string { return strings.ReplaceAll(query, "T.", "plainjobs_") }
+		return drifttest.Store{
+			Open: open,
+			Exec: func(tb testing.TB, query string) {
+				tb.Helper()
+				if _, err := db.Exec(ours(query)); err != nil {
+					tb.Errorf("%s: %v", query, err)
+				}
+			},
+			Rows: func(tb testing.TB, query string) (n int) {
+				tb.Helper()
+				if err := db.QueryRow(ours(query)).Scan(&n); err != nil {
+					tb.Errorf("%s: %v", query, err)
+				}
+				return n
+			},
+		}
+	})
+}

@@ -1,0 +1,321 @@
+// Package drifttest has a store whose jobs are changed by statements of somebody
+// else correct what it derives from them.
+package drifttest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// A Backend is a store under test.
+type Backend interface {
+	backend.Backend
+	backend.Reader
+	backend.Setter
+	backend.Operator
+	backend.Progresser
+	backend.Examiner
+}
+
+// A Store is a store with a way to run SQL on its database. In a query "T." is
+// before the name of each table.
+type Store struct {
+	Open func(tb testing.TB) Backend // a handle
+	Exec func(tb testing.TB, query string)
+	Rows func(tb testing.TB, query string) int // the number that it returns
+}
+
+// Run tests a store, of which newStore makes an empty one.
+func Run(t *testing.T, newStore func(tb testing.TB) Store) {
+	for _, test := range []struct {
+		name string
+		run  func(*scene)
+	}{{"Reap", reaps}, {"Repair", repairs}, {"WhileWorkersRun", whileWorkersRun}, {"Sound", sound}} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newStore(t)
+			test.run(&scene{TB: t, Store: s, b: s.Open(t), w: backend.Worker{ID: 7, Host: "h", PID: 1, Lease: time.Hour}})
+		})
+	}
+}
+
+type scene struct {
+	testing.TB
+	Store
+	b Backend
+	w backend.Worker
+}
+
+func (s *scene) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *scene) push(jobs ...backend.NewJob) []backend.Pushed {
+	s.Helper()
+	for i := range jobs {
+		jobs[i].MaxAttempts = 3
+	}
+	pushed, err := s.b.Push(s.Context(), jobs)
+	s.must(err)
+	return pushed
+}
+
+func (s *scene) claim(b Backend, names ...string) []backend.Job {
+	s.Helper()
+	jobs, err := b.Claim(s.Context(), backend.ClaimRequest{Worker: s.w, Register: true, Names: names, Limit: 100})
+	s.must(err)
+	return jobs
+}
+
+func (s *scene) wantClaimed(b Backend, name string, ids ...int64) []backend.Job {
+	s.Helper()
+	jobs := s.claim(b, name)
+	var got []int64
+	for _, j := range jobs {
+		got = append(got, j.ID)
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, ids) {
+		s.Errorf("a claim of %s returned %v, want %v", name, got, ids)
+	}
+	return jobs
+}
+
+// examine returns the finding about derived state.
+func (s *scene) examine(repair bool) backend.Finding {
+	s.Helper()
+	all, err := s.b.Examine(s.Context(), backend.ExamineRequest{Derived: true, Repair: repair})
+	s.must(err)
+	for _, f := range all {
+		if f.Name == "derived state" {
+			return f
+		}
+	}
+	s.Fatalf("nothing is said of derived state: %+v", all)
+	return backend.Finding{}
+}
+
+// wantExact compares counts with the jobs.
+func (s *scene) wantExact() {
+	s.Helper()
+	counts, err := s.b.Count(s.Context())
+	s.must(err)
+	counted := map[backend.Count]int64{}
+	for before := int64(0); ; {
+		page, err := s.b.List(s.Context(), backend.ListRequest{Before: before, Limit: 1000})
+		s.must(err)
+		for _, j := range page.Jobs {
+			counted[backend.Count{Name: j.Name, State: j.State}]++
+		}
+		if before = page.Next; before == 0 {
+			break
+		}
+	}
+	for _, c := range counts {
+		k := backend.Count{Name: c.Name, State: c.State}
+		if counted[k] != c.Jobs {
+			s.Errorf("%d jobs of %s are %v, and %d are counted", counted[k], c.Name, c.State, c.Jobs)
+		}
+		delete(counted, k)
+	}
+	if len(counted) > 0 {
+		s.Errorf("not counted: %v", counted)
+	}
+}
+
+// ids writes IDs for a query.
+func ids(list ...int64) string {
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ","), "[]")
+}
+
+// fill stores jobs that hold all that others may wait for.
+func (s *scene) fill() (limited, serial, bounded []backend.Pushed, unique backend.Pushed) {
+	s.Helper()
+	s.must(s.b.Set(s.Context(), []backend.Settings{{Name: "limited", MaxRunning: 1}}))
+	limited = s.push(backend.NewJob{Name: "limited"}, backend.NewJob{Name: "limited"})
+	serial = s.push(backend.NewJob{Name: "serial", Serial: "k"}, backend.NewJob{Name: "serial", Serial: "k"}, backend.NewJob{Name: "serial", Serial: "k"})
+	bounded = s.push(backend.NewJob{Name: "bounded", MaxPending: 2}, backend.NewJob{Name: "bounded", MaxPending: 2, Delay: time.Hour})
+	unique = s.push(backend.NewJob{Name: "unique", Unique: backend.Unique{Key: "k", For: time.Hour}})[0]
+	s.wantClaimed(s.b, "limited", limited[0].ID)
+	s.wantClaimed(s.b, "serial", serial[0].ID)
+	return limited, serial, bounded, unique
+}
+
+// A worker finds out by itself what would block names for ever.
+func reaps(s *scene) {
+	limited, serial, bounded, unique := s.fill()
+	s.Exec(s, "DELETE FROM T.jobs WHERE id IN ("+ids(limited[0].ID, serial[0].ID, bounded[0].ID, bounded[1].ID, unique.ID)+")")
+	// A unique key is free at once: no ID of a missing job is returned.
+	if p := s.push(backend.NewJob{Name: "unique", Unique: backend.Unique{Key: "k"}})[0]; p.Duplicate || p.ID == unique.ID {
+		s.Errorf("a push with the key of a deleted job returned %+v", p)
+	}
+	s.wantClaimed(s.b, "limited")
+	s.wantClaimed(s.b, "serial")
+	_, err := s.b.Push(s.Context(), []backend.NewJob{{Name: "bounded", MaxPending: 2, MaxAttempts: 1}})
+	if !errors.Is(err, backend.ErrQueueFull) {
+		s.Errorf("a push beyond the count that is wrong: %v", err)
+	}
+	other := s.Open(s) // another process
+	_, err = other.Reap(s.Context(), backend.ReapRequest{})
+	s.must(err)
+	s.wantClaimed(s.b, "limited", limited[1].ID)
+	second := s.wantClaimed(other, "serial", serial[1].ID)
+	s.push(backend.NewJob{Name: "bounded", MaxPending: 2})
+	s.wantExact()
+	_, err = s.b.Complete(s.Context(), []backend.Completion{{Lease: second[0].Lease}})
+	s.must(err)
+	s.wantClaimed(s.b, "serial", serial[2].ID)
+	if f := s.examine(false); f.Trouble != "" {
+		s.Errorf("after Reap: %+v", f)
+	}
+	// All of them.
+	s.Exec(s, "DELETE FROM T.jobs")
+	_, err = s.Open(s).Reap(s.Context(), backend.ReapRequest{})
+	s.must(err)
+	for _, name := range []string{"limited", "serial"} {
+		id := s.push(backend.NewJob{Name: name, Serial: "k"})[0].ID
+		s.wantClaimed(s.b, name, id)
+	}
+}
+
+// An examination finds all that differs and, if it is to, corrects it.
+func repairs(s *scene) {
+	limited, serial, _, unique := s.fill()
+	done := s.push(backend.NewJob{Name: "done"}, backend.NewJob{Name: "done"}, backend.NewJob{Name: "done"})
+	jobs := s.claim(s.b, "done")
+	s.must(s.b.Progress(s.Context(), []backend.Progress{{Lease: jobs[0].Lease, Done: 1, Total: 2}}))
+	_, err := s.b.Complete(s.Context(), []backend.Completion{{Lease: jobs[0].Lease, Result: []byte("r")}})
+	s.must(err)
+	_, err = s.b.Fail(s.Context(), []backend.Failure{{Lease: jobs[1].Lease, Ending: backend.EndFailed, Error: "e"}, {Lease: jobs[2].Lease, Ending: backend.EndRetry, Error: "e"}})
+	s.must(err)
+	if f := s.examine(false); f.Trouble != "" {
+		s.Errorf("before: %+v", f)
+	}
+	_, err = s.b.Reap(s.Context(), backend.ReapRequest{}) // PostgreSQL folds its counts
+	s.must(err)
+	for _, test := range []struct{ what, query string }{
+		{"finished jobs", "DELETE FROM T.jobs WHERE id IN (" + ids(done[0].ID, done[1].ID) + ")"},
+		{"a running job", "UPDATE T.jobs SET state = 5 WHERE id = " + ids(limited[0].ID)},
+		{"a head", "DELETE FROM T.jobs WHERE id = " + ids(serial[0].ID)},
+		{"a blocked job", "UPDATE T.jobs SET state = 3 WHERE id = " + ids(serial[2].ID)},
+		{"a unique key", "DELETE FROM T.keys WHERE job = " + ids(unique.ID)},
+		{"a serial key", "DELETE FROM T.serials"},
+		{"all counts", "DELETE FROM T.counts"},
+		{"an odd head", "INSERT INTO T.serials (name, key, job) SELECT name, 'x', 999 FROM T.jobs WHERE id = " + ids(limited[1].ID)},
+		{"an odd key", "INSERT INTO T.keys (name, key, job, until, held) SELECT name, 'x', 999, 0, TRUE FROM T.jobs WHERE id = " + ids(limited[1].ID)},
+		{"a pending name", "DELETE FROM T.jobs WHERE id = " + ids(limited[1].ID)},
+	} {
+		what, query := test.what, test.query
+		s.Exec(s, query)
+		f := s.examine(false)
+		if f.Trouble == "" || f.Mend != "doctor --repair" {
+			s.Errorf("without %s: %+v", what, f)
+		}
+		if again := s.examine(false); again != f {
+			s.Errorf("to look has changed %+v to %+v", f, again)
+		}
+		if f := s.examine(true); f.Trouble != "" || !strings.HasPrefix(f.Value, "corrected: ") {
+			s.Errorf("repaired without %s: %+v", what, f)
+		}
+		if f := s.examine(false); f.Trouble != "" {
+			s.Errorf("after the repair without %s: %+v", what, f)
+		}
+		s.wantExact()
+	}
+	for _, table := range []string{"errors", "results", "progress"} {
+		if n := s.Rows(s, "SELECT count(*) FROM T."+table+" WHERE job NOT IN (SELECT id FROM T.jobs)"); n != 0 {
+			s.Errorf("%d rows of %s are of jobs that are gone", n, table)
+		}
+	}
+	if p := s.push(backend.NewJob{Name: "unique", Unique: backend.Unique{Key: "k"}})[0]; !p.Duplicate || p.ID != unique.ID {
+		s.Errorf("a push with the key of a job that waits returned %+v", p)
+	}
+	head := s.claim(s.b, "serial")
+	if len(head) != 1 {
+		s.Fatalf("%d jobs of the serial key run at once", len(head))
+	}
+	_, err = s.b.Complete(s.Context(), []backend.Completion{{Lease: head[0].Lease}})
+	s.must(err)
+	if len(s.claim(s.b, "serial")) != 1 {
+		s.Error("the next job of the serial key does not run")
+	}
+}
+
+// What is corrected while others push, claim and complete is right when they have
+// ended, also if two correct it at once.
+func whileWorkersRun(s *scene) {
+	ctx, stop := context.WithCancel(s.Context())
+	defer stop()
+	var work, mend sync.WaitGroup
+	for i := range 2 {
+		b, w := s.Open(s), backend.Worker{ID: int64(100 + i), Host: "h", PID: 1, Lease: time.Hour}
+		work.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				key := fmt.Sprint(n % 5)
+				_, err := b.Push(s.Context(), []backend.NewJob{
+					{Name: "a", MaxAttempts: 1}, {Name: "b", MaxAttempts: 1, Serial: key, Unique: backend.Unique{Key: key, Scope: backend.UntilStarted}},
+				})
+				var jobs []backend.Job
+				if err == nil {
+					jobs, err = b.Claim(s.Context(), backend.ClaimRequest{Worker: w, Register: true, Names: []string{"a", "b"}, Limit: 10})
+				}
+				var done []backend.Completion
+				for _, j := range jobs {
+					done = append(done, backend.Completion{Lease: j.Lease, Result: []byte("r")})
+				}
+				if err == nil {
+					_, err = b.Complete(s.Context(), done)
+				}
+				if err != nil {
+					s.Errorf("meanwhile: %v", err)
+					return
+				}
+			}
+		})
+	}
+	for i := range 2 {
+		b := s.Open(s)
+		mend.Go(func() {
+			for n := range 15 {
+				if i == 0 && n%3 == 0 {
+					s.Exec(s, "DELETE FROM T.jobs WHERE id IN (SELECT id FROM T.jobs WHERE state IN (2, 3, 4, 5) ORDER BY id LIMIT 20)")
+				}
+				if _, err := b.Examine(s.Context(), backend.ExamineRequest{Derived: true, Repair: true}); err != nil {
+					s.Errorf("Examine: %v", err)
+				}
+			}
+		})
+	}
+	mend.Wait()
+	stop()
+	work.Wait()
+	s.examine(true)
+	if f := s.examine(false); f.Trouble != "" {
+		s.Errorf("in the end: %+v", f)
+	}
+	s.wantExact()
+}
+
+// Where nothing but the store changed the jobs, nothing differs.
+func sound(s *scene) {
+	s.fill()
+	for _, op := range []backend.Op{backend.OpCancel, backend.OpRetry, backend.OpFree, backend.OpDelete} {
+		_, err := s.b.Operate(s.Context(), backend.OperateRequest{Op: op})
+		s.must(err)
+		_, err = s.b.Reap(s.Context(), backend.ReapRequest{Dead: []int64{s.w.ID}})
+		s.must(err)
+		if f := s.examine(false); f.Trouble != "" {
+			s.Errorf("after operation %d: %+v", op, f)
+		}
+	}
+}
