@@ -175,7 +175,7 @@ func TestCronAfterClockWasSetBack(t *testing.T) {
 	} {
 		for _, move := range moves {
 			for _, restarts := range []bool{false, true} {
-				if move > 0 {
+				if move > 0 || restarts && c.longest > time.Minute && move > -time.Hour {
 					continue
 				}
 				t.Run(fmt.Sprintf("%s/%v/%v", c.job.Name(), move, restarts), func(t *testing.T) {
