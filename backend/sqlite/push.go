@@ -335,11 +335,12 @@ func (t *tx) resolve(index int, j *backend.NewJob, holder, now int64) (backend.P
 const (
 	selectStoreID = `SELECT value FROM plainjobs_meta WHERE key = 'store'`
 
-	// The tables may also be in a database that the application has attached.
 	selectTxStore = `
-		SELECT value, coalesce((SELECT file FROM pragma_database_list WHERE name = 'main'), ''),
-			EXISTS (SELECT 1 FROM main.sqlite_schema WHERE name = 'plainjobs_meta')
+		SELECT value, coalesce((SELECT file FROM pragma_database_list WHERE name = 'main'), '')
 		FROM plainjobs_meta WHERE key = 'store'`
+
+	// The tables may also be in a database that the application has attached.
+	selectInMain = `SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE name = 'plainjobs_meta')`
 )
 
 // PushTx implements [backend.TxPusher]. The transaction should have begun with
@@ -394,16 +395,19 @@ func (b *Backend) within(ctx context.Context, caller *sql.Tx, op string, f func(
 // database. The ID alone does not tell: a copy has it, too.
 func (b *Backend) checkStore(ctx context.Context, tx *sql.Tx) error {
 	var storeID, file string
-	var inMain bool
-	err := tx.QueryRowContext(ctx, b.sql(selectTxStore)).Scan(&storeID, &file, &inMain)
+	err := tx.QueryRowContext(ctx, b.sql(selectTxStore)).Scan(&storeID, &file)
 	switch {
 	case errors.Is(err, sql.ErrTxDone):
 		return err
 	case err != nil && ctx.Err() == nil && !busy(err),
 		err == nil && storeID != b.storeID:
 		return errors.Join(fmt.Errorf("%w: the transaction is not one of this queue's database", backend.ErrInvalid), err)
-	case err == nil && inMain && !b.writer.file.is(file):
+	case err == nil && !b.writer.file.is(file):
 		if err := b.writer.file.check(); err != nil {
+			return err
+		}
+		inMain := false
+		if err := tx.QueryRowContext(ctx, b.sql(selectInMain)).Scan(&inMain); err != nil || !inMain {
 			return err
 		}
 		return fmt.Errorf("%w: the transaction is not one of this queue's database, but of a copy of it, %s; the queue's is %s",

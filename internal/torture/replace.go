@@ -14,10 +14,11 @@ import (
 )
 
 var replaceTest = &Test{
-	ID:    "replace",
-	About: "another file is put in the place of a database in use; what is acknowledged is in the old one, then nothing is, and the new one stays whole",
-	Unit:  "replacements",
-	Short: 6, Full: 200,
+	ID:     "replace",
+	About:  "another file is put in the place of a database in use; what is acknowledged is in the old one, then nothing is, and the new one stays whole",
+	Unit:   "replacements",
+	Counts: []string{"replacements", "acknowledged", "refused"},
+	Short:  6, Full: 200,
 	Mixed: true,
 	Unix:  true,
 	run:   replace,
