@@ -33,7 +33,7 @@ func (d driver) testDamaged(t *testing.T) {
 	}{
 		{"without a table", []string{"DELETE FROM sqlite_schema WHERE name LIKE '%plainjobs_meta%'"}, nil},
 		{"NULL where no column has one", []string{makeLax, "PRAGMA writable_schema=RESET",
-			"UPDATE plainjobs_jobs SET finished_at = NULL"}, reap},
+			"UPDATE plainjobs_jobs SET failures = NULL"}, reap},
 		{"a value of another type", []string{makeLax, "PRAGMA writable_schema=RESET",
 			"UPDATE plainjobs_jobs SET ending = x'ff'", "PRAGMA writable_schema=ON", makeStrict}, reap},
 	} {
