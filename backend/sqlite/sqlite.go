@@ -17,9 +17,9 @@
 // A worker of the process that pushes a job is woken by the push, and claims
 // the job in the same transaction or right after it. Workers of other
 // processes look at PRAGMA data_version every 150 ms, which notices every
-// commit, by whatever program. On unix they are also rung for: who has
-// waited in a store has a datagram socket in the directory <database>-plainjobs, of
-// mode 0700, which goes when its last store is closed. It may be deleted at any
+// commit, by whatever program. On unix they are also rung for: a store in which
+// somebody has waited, or that was given a *sql.DB, has a datagram socket in the
+// directory <database>-plainjobs, of mode 0700, which goes when its last store is closed. It may be deleted at any
 // time, and where it cannot be made, as on Windows, which has no such sockets,
 // looking must do. After a push in a transaction of the application, whose
 // commit nothing tells of, those who wait look after 1, 2, 4 and more
