@@ -95,7 +95,7 @@ func boom(how string) (where string, err error) {
 			panic("boom")
 		case "nil map":
 			where = fmt.Sprintf("%s:%d", file, line+9)
-			nothing["x"] = 1
+			nothing["x"] = 1 //nolint:staticcheck // it is to panic
 		case "index":
 			where = fmt.Sprintf("%s:%d", file, line+12)
 			_ = []int{}[len(nothing)]
