@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"runtime"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -94,6 +95,10 @@ var exportMutants = []mutant{{
 			r.State, r.SerialKey, r.RunAt = backend.Scheduled, "", r.RunAt.Add(years)
 		}
 	}}),
+}, {
+	rule:     "Get reads a job, and then its errors",
+	rejected: []string{"read/moment"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &twoReads{Backend: m} },
 }, {
 	rule:     "a repair blocks a job that waits",
 	rejected: []string{"examine/repair"},
@@ -193,6 +198,28 @@ func (b unboundedPages) Export(ctx context.Context, req backend.ExportRequest) (
 		req.After = all.Jobs[len(all.Jobs)-1].ID
 	}
 	return all, nil
+}
+
+// twoReads reads a job twice.
+type twoReads struct {
+	*memory.Backend
+	gap gap
+}
+
+func (b *twoReads) Fail(ctx context.Context, failures []backend.Failure) ([]backend.Lease, error) {
+	b.gap.visit(1)
+	return b.Backend.Fail(ctx, failures)
+}
+
+func (b *twoReads) Get(ctx context.Context, id int64) (backend.Info, error) {
+	info, err := b.Backend.Get(ctx, id)
+	b.gap.visit(1)
+	for range 100 {
+		runtime.Gosched()
+	}
+	later, _ := b.Backend.Get(ctx, id)
+	info.Errors = later.Errors
+	return info, err
 }
 
 // mender examines.

@@ -42,6 +42,39 @@ func (e *env) workers() []backend.WorkerInfo {
 }
 
 var readCases = []testCase{{
+	name: "read/moment",
+	rule: "Get shows a job as it is at one moment: a run that has failed, with its error, or neither",
+	run: func(e *env) {
+		id := e.push(e.b, "a", 1)[0]
+		w := e.worker()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for range 10 { // as many errors as are kept
+				jobs, err := e.b.Claim(e.ctx, request(w, 1, "a"))
+				if err == nil && len(jobs) == 1 {
+					_, err = e.b.Fail(e.ctx, []backend.Failure{{Lease: jobs[0].Lease, Ending: backend.EndRetry, Error: "x"}})
+				}
+				if err != nil || len(jobs) != 1 {
+					e.Errorf("%d jobs, %v", len(jobs), err)
+					return
+				}
+			}
+		}()
+		reader := capability[backend.Reader](e, e.other())
+		for over := false; !over; {
+			select {
+			case <-done:
+				over = true
+			default:
+			}
+			info, err := reader.Get(e.ctx, id)
+			if err != nil || len(info.Errors) != info.Failures {
+				e.Errorf("Get = %v with %d failures and %d errors, %v", info.State, info.Failures, len(info.Errors), err)
+			}
+		}
+	},
+}, {
 	name: "read/get",
 	rule: "Get returns the job, or ErrNotFound",
 	run: func(e *env) {

@@ -12,6 +12,17 @@ import (
 )
 
 const (
+	selectAll = selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result,
+			coalesce((SELECT json_agg(json_build_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack) ORDER BY e.id)
+				FROM plainjobs.errors e WHERE e.job = j.id)::text, '[]') AS errors`
+
+	// A job with all that belongs to it, as it is at one time.
+	selectOne = selectAll + `
+		FROM plainjobs.jobs j
+		LEFT JOIN plainjobs.results r ON r.job = j.id
+		LEFT JOIN plainjobs.progress p ON p.job = j.id
+		WHERE j.id = $1::bigint`
+
 	// One statement, so that each job is as it is at one time. How far the
 	// page goes is found out first, without reading the payloads.
 	selectWhole = `
@@ -21,9 +32,7 @@ const (
 				FROM (SELECT id, octet_length(payload) AS bytes FROM plainjobs.jobs WHERE id > $1::bigint ORDER BY id LIMIT $2::bigint) f
 				WINDOW earlier AS (ORDER BY f.id)) c
 			WHERE c.bytes <= $3::bigint OR c.place = 1)` +
-		selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result,
-			coalesce((SELECT json_agg(json_build_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack) ORDER BY e.id)
-				FROM plainjobs.errors e WHERE e.job = j.id)::text, '[]') AS errors
+		selectAll + `
 		FROM page g JOIN plainjobs.jobs j ON j.id = g.id
 		LEFT JOIN plainjobs.results r ON r.job = j.id
 		LEFT JOIN plainjobs.progress p ON p.job = j.id

@@ -90,36 +90,25 @@ const (
 	fromJobs       = ` FROM plainjobs.jobs j LEFT JOIN plainjobs.progress p ON p.job = j.id WHERE `
 	selectJobs     = selectJob + fromJobs
 	selectPayloads = selectJob + `, j.payload, j.metadata` + fromJobs
-
-	selectErrors = `SELECT attempt, at, error, stack FROM plainjobs.errors WHERE job = $1::bigint ORDER BY id DESC LIMIT 10`
-	selectResult = `SELECT result FROM plainjobs.results WHERE job = $1::bigint`
 )
 
 // Get implements [backend.Reader].
 func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
 	var info backend.Info
 	err := b.read(ctx, "get", func(q querier) error {
-		rows, err := b.jobs(ctx, q, selectPayloads+`j.id = $1::bigint`, id)
+		rows, err := q.QueryContext(ctx, b.sql(selectOne), id) //nolint:rowserrcheck // StructScan checks it
 		if err != nil {
 			return err
 		}
-		if len(rows) == 0 {
+		var all []wholeRow
+		if err := sqlx.StructScan(rows, &all); err != nil { // it closes rows
+			return err
+		}
+		if len(all) == 0 {
 			return rejected{fmt.Errorf("job %d: %w", id, backend.ErrNotFound)}
 		}
-		info = rows[0].info()
-		err = b.scan(ctx, q, selectResult, []any{id}, func(r *sql.Rows) error { return r.Scan(&info.Result) })
-		if err != nil {
-			return err
-		}
-		err = b.scan(ctx, q, selectErrors, []any{id}, func(r *sql.Rows) error {
-			var e backend.RunError
-			var at int64
-			err := r.Scan(&e.Attempt, &at, &e.Error, &e.Stack)
-			e.At = instant(at)
-			info.Errors = append(info.Errors, e)
-			return err
-		})
-		slices.Reverse(info.Errors)
+		record, err := all[0].record()
+		info = record.Info
 		return err
 	})
 	return info, err

@@ -12,14 +12,16 @@ import (
 const (
 	// One statement, so that each job is as it is at one time. The CROSS JOIN
 	// keeps the planner from beginning at the names.
-	selectWhole = selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result, coalesce(p.done, 0) AS done,
+	selectAll = selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result, coalesce(p.done, 0) AS done,
 			coalesce(p.total, 0) AS total,
 			(SELECT json_group_array(json_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack) ORDER BY e.id)
 				FROM plainjobs_errors e WHERE e.job = j.id) AS errors
 		FROM plainjobs_jobs j CROSS JOIN plainjobs_names n ON n.id = j.name
 		LEFT JOIN plainjobs_results r ON r.job = j.id
 		LEFT JOIN plainjobs_progress p ON p.job = j.id
-		WHERE j.id > ? ORDER BY j.id LIMIT ?`
+		WHERE `
+	selectWhole = selectAll + `j.id > ? ORDER BY j.id LIMIT ?`
+	selectOne   = selectAll + `j.id = ?`
 
 	selectLastID = `SELECT seq FROM sqlite_sequence WHERE name = 'plainjobs_jobs'`
 )

@@ -126,8 +126,6 @@ const (
 	selectJobs     = selectJob + fromJobs
 	selectPayloads = selectJob + `, j.payload, j.metadata` + fromJobs
 
-	selectErrors   = `SELECT attempt, at, error, stack FROM plainjobs_errors WHERE job = ? ORDER BY id DESC LIMIT 10`
-	selectResult   = `SELECT result FROM plainjobs_results WHERE job = ?`
 	selectProgress = `SELECT done, total FROM plainjobs_progress WHERE job = ?`
 )
 
@@ -140,37 +138,16 @@ func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
 	defer leave()
 	var info backend.Info
 	err = b.read(ctx, func(q queryer) error {
-		var rows []jobRow
-		if err := sqlx.SelectContext(ctx, q, &rows, b.sql(selectPayloads+`WHERE j.id = ?`), id); err != nil {
+		var rows []wholeRow
+		if err := sqlx.SelectContext(ctx, q, &rows, b.sql(selectOne), id); err != nil {
 			return err
 		}
 		if len(rows) == 0 {
 			return rejected{backend.ErrNotFound}
 		}
-		info = rows[0].info(b.now())
-		if rows[0].Flags&flagResult != 0 {
-			err := scan(ctx, q, b.sql(selectResult), []any{id}, func(r *sql.Rows) error {
-				err := r.Scan(&info.Result)
-				info.Result = append([]byte{}, info.Result...) // drivers differ about empty ones
-				return err
-			})
-			if err != nil {
-				return err
-			}
-		}
-		if rows[0].Flags&flagProgress != 0 {
-			if err := b.progressOf(ctx, q, &info); err != nil {
-				return err
-			}
-		}
-		return scan(ctx, q, b.sql(selectErrors), []any{id}, func(r *sql.Rows) error {
-			var e backend.RunError
-			var at int64
-			err := r.Scan(&e.Attempt, &at, &e.Error, &e.Stack)
-			e.At = instant(at)
-			info.Errors = append([]backend.RunError{e}, info.Errors...)
-			return err
-		})
+		record, err := rows[0].record(b.now())
+		info = record.Info
+		return err
 	})
 	if errors.Is(err, backend.ErrNotFound) {
 		return backend.Info{}, fmt.Errorf("sqlite: get %d: %w", id, backend.ErrNotFound)
