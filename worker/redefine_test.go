@@ -165,8 +165,9 @@ func TestRollingDeploy(t *testing.T) {
 		q, opts := run()
 		begin := time.Now().UTC()
 		stop := start(t, q, opts)
-		time.Sleep(time.Until(begin.Add(time.Hour))) // the tick is due at this moment
+		synctest.Wait() // the old version has what it needs of its program
 		deploy(t, tensJob.Name(), func(s *engine.Schedule, _ *engine.Definition) { s.Timing = timing(t, "0,30 * * * *") })
+		time.Sleep(time.Until(begin.Add(time.Hour))) // the tick is due at this moment
 		q, opts = run()
 		stopNew := start(t, q, opts)
 		time.Sleep(time.Minute)

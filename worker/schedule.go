@@ -42,9 +42,10 @@ func schedulesOf(jobs map[string]*engine.Definition, ticked bool) (all map[strin
 		if jobs[s.Job.Name] != s.Job {
 			continue
 		}
-		own := &schedule{Schedule: s, definition: s.Definition(), pause: newPause()}
+		as := *s // as it is when this worker starts
+		own := &schedule{Schedule: &as, definition: as.Definition(), pause: newPause()}
 		if ticked {
-			if own.zone, err = s.Location(); err != nil {
+			if own.zone, err = as.Location(); err != nil {
 				return nil, err
 			}
 		}
