@@ -282,3 +282,21 @@ func TestFilename(t *testing.T) {
 		}
 	}
 }
+
+// bare is a store with nothing but the five methods.
+type bare struct{ backend.Backend }
+
+// A queue that is closed takes no task, also if its store cannot be closed.
+func TestClosedQueueOfBareStore(t *testing.T) {
+	q := plainjobs.New(bare{memory.New(nil)}, nil)
+	job := plainjobs.Declare[string]("closed/queue")
+	if _, err := q.Perform(t.Context(), job.With("")); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if id, err := q.Perform(t.Context(), job.With("")); id != 0 || !errors.Is(err, backend.ErrClosed) {
+		t.Errorf("Perform on a closed queue = %d, %v; want ErrClosed", id, err)
+	}
+}

@@ -133,6 +133,9 @@ func runAt(j *backend.NewJob, now time.Time) time.Time {
 type push func(context.Context, []backend.NewJob) ([]backend.Pushed, error)
 
 func (q *Queue) perform(ctx context.Context, tasks []Task, push push) ([]int64, error) {
+	if q.engine.Closed.Load() {
+		return nil, fmt.Errorf("plainjobs: perform: %w", backend.ErrClosed)
+	}
 	var metadata []byte
 	if q.metadata != nil {
 		var err error
@@ -198,6 +201,7 @@ func (t *Task) stored(q *engine.Queue, metadata []byte) (backend.NewJob, error) 
 // Close closes the store. It waits for calls that are under way; workers of
 // the queue should be ended before, or end with an error.
 func (q *Queue) Close() error {
+	q.engine.Closed.Store(true)
 	if c, ok := q.engine.Backend.(io.Closer); ok {
 		return c.Close()
 	}

@@ -68,6 +68,9 @@ type Queue struct {
 	// Clock replaces time.Now where a task says At or Before, in tests.
 	Clock func() time.Time
 
+	// Closed is set when the queue is, also where its store cannot be.
+	Closed atomic.Bool
+
 	Events Events
 	// Suspects is the turn of the worker, of several on this queue, that may
 	// run one: if the process dies, it is clear of what.
