@@ -82,7 +82,8 @@ func New(b backend.Backend, opts *Options) *Queue {
 // Perform stores a task and returns its job's ID. When the error is nil the
 // job will run, whatever happens to this process; it does not mean that it
 // has. Errors match those of package backend. With [ErrDuplicate] the ID is
-// that of the job that is there.
+// that of the job that is there. So it ends in a handler that performs a task
+// whose unique key its own job has.
 func (q *Queue) Perform(ctx context.Context, task Task) (int64, error) {
 	return one(q.perform(ctx, []Task{task}, q.push))
 }
@@ -159,6 +160,12 @@ func (q *Queue) perform(ctx context.Context, tasks []Task, push push) ([]int64, 
 			return nil, fmt.Errorf("plainjobs: perform %s: %w", tasks[0].name(), err)
 		}
 		return nil, fmt.Errorf("plainjobs: perform %d tasks: %w", len(tasks), err)
+	}
+	if run := engine.InfoOf(ctx); len(pushed) == 1 && pushed[0].Duplicate && jobs[0].Unique.Conflict == backend.KeepFirst &&
+		run != nil && run.Queue == q.engine && run.Job.ID == pushed[0].ID {
+		return nil, fmt.Errorf("plainjobs: perform %s: nothing was stored: the job that performs it has its unique key itself, until it ends; "+
+			"use UntilStarted, another key or Snooze: %w", tasks[0].name(),
+			&backend.DuplicateError{Name: jobs[0].Name, Key: jobs[0].Unique.Key, ID: pushed[0].ID})
 	}
 	ids := make([]int64, len(pushed))
 	for i, p := range pushed {

@@ -60,8 +60,8 @@ func TestInlineOwnKey(t *testing.T) {
 	plainjobs.Handle(q, ownKey, func(ctx context.Context, n int) error {
 		runs++
 		info, _ := plainjobs.FromContext(ctx)
-		if id, err := plainjobs.Perform(ctx, ownKey.With(n+1)); id != info.ID || err != nil {
-			t.Errorf("Perform of a job by itself = %d, %v, want its own %d", id, err, info.ID)
+		if id, err := plainjobs.Perform(ctx, ownKey.With(n+1)); id != info.ID || !errors.Is(err, plainjobs.ErrDuplicate) {
+			t.Errorf("Perform of a job by itself = %d, %v, want its own %d and ErrDuplicate", id, err, info.ID)
 		}
 		return nil
 	})

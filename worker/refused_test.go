@@ -199,3 +199,35 @@ func TestRefusedError(t *testing.T) {
 		mustStop(t, stop)
 	})
 }
+
+// A unique job that performs its successor while it has the key is told so.
+func TestUniqueSuccessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New(nil)
+		q := plainjobs.New(b, nil)
+		errs := make(chan error, 2)
+		jobs := bind(q, jobA, func(ctx context.Context, how string) error {
+			opts := []plainjobs.UniqueOption{}
+			if how == "until started" {
+				opts = append(opts, plainjobs.UntilStarted())
+			}
+			_, err := q.Perform(ctx, jobA.With("last", plainjobs.Unique(how, opts...)))
+			if how != "last" {
+				errs <- err
+			}
+			return nil
+		})
+		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 1})
+		id := perform(t, q, jobA.With("finished", plainjobs.Unique("finished")))[0]
+		d := (*backend.DuplicateError)(nil)
+		if err := <-errs; !errors.As(err, &d) || d.ID != id || !strings.Contains(err.Error(), "nothing was stored") {
+			t.Errorf("the successor of job %d: %v, want a DuplicateError", id, err)
+		}
+		perform(t, q, jobA.With("until started", plainjobs.Unique("until started", plainjobs.UntilStarted())))
+		if err := <-errs; err != nil {
+			t.Errorf("the successor of one that is unique until it starts: %v", err)
+		}
+		synctest.Wait()
+		mustStop(t, stop)
+	})
+}
