@@ -179,6 +179,7 @@ func (j *Job[T]) With(data T, opts ...TaskOption) Task {
 
 // A Task is a job with its data, ready to be performed.
 type Task struct {
+	isNew  *bool // see Stored
 	def    *engine.Definition
 	job    backend.NewJob
 	at     time.Time // instead of the job's delay

@@ -300,3 +300,22 @@ func TestClosedQueueOfBareStore(t *testing.T) {
 		t.Errorf("Perform on a closed queue = %d, %v; want ErrClosed", id, err)
 	}
 }
+
+// A caller can tell a task that was stored from one that was there.
+func TestStored(t *testing.T) {
+	q := plainjobs.New(memory.New(nil), nil)
+	job := plainjobs.Declare[string]("stored/unique")
+	var first, second, other bool
+	id, err := q.Perform(t.Context(), job.With("", plainjobs.Unique("k"), plainjobs.Stored(&first)))
+	if err != nil || !first {
+		t.Errorf("Perform = %d, %v, and stored is %v", id, err, first)
+	}
+	second = true
+	ids, err := q.PerformMany(t.Context(), job.With("", plainjobs.Stored(&other)), job.With("", plainjobs.Unique("k"), plainjobs.Stored(&second)))
+	if err != nil || second || !other || ids[1] != id {
+		t.Errorf("PerformMany = %v, %v, and stored are %v and %v", ids, err, other, second)
+	}
+	if _, err := q.Perform(t.Context(), job.With("", plainjobs.Stored(nil))); err == nil {
+		t.Error("Stored(nil) is no error")
+	}
+}

@@ -170,6 +170,9 @@ func (q *Queue) perform(ctx context.Context, tasks []Task, push push) ([]int64, 
 	ids := make([]int64, len(pushed))
 	for i, p := range pushed {
 		ids[i] = p.ID
+		if isNew := tasks[i].isNew; isNew != nil {
+			*isNew = !p.Duplicate
+		}
 	}
 	return ids, nil
 }

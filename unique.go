@@ -14,7 +14,7 @@ import (
 // until it is finished: done, failed or cancelled. Aliases of the job are names
 // apart. If the key is taken,
 // Perform stores nothing and returns the ID of the job that has it, unless an
-// option says otherwise.
+// option says otherwise. [Stored] tells which it was.
 //
 // A job that is to be retried when another has its key by then (see
 // [UntilStarted]) is cancelled as superseded.
@@ -27,6 +27,18 @@ func Unique(key string, opts ...UniqueOption) TaskOption {
 		u.Key = key
 		t.job.Unique = u
 		return checkKey("Unique", key)
+	})
+}
+
+// Stored has Perform set *stored, when its error is nil, to whether it stored the
+// task: false says that there is one already, or that [Replace] has changed that.
+func Stored(stored *bool) TaskOption {
+	return taskOption(func(t *Task) error {
+		if stored == nil {
+			return fmt.Errorf("Stored(nil) has nowhere to say it")
+		}
+		t.isNew = stored
+		return nil
 	})
 }
 
