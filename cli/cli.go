@@ -25,7 +25,7 @@
 //     has a handler and, with --payloads, whether what waits fits this build.
 //   - stats, top, jobs, show, why, schedules and workers show what is there:
 //     counts, a live view, lists by filters, one job, and what holds it.
-//   - retry, cancel and delete take IDs, or --all and a filter; they show a
+//   - retry, cancel, delete and free take IDs, or --all and a filter; they show a
 //     count and ask, but for --yes, and --dry-run only shows. perform stores a
 //     job, its data checked against the job's type. pause and resume take a
 //     name, or --all.

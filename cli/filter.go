@@ -17,6 +17,7 @@ import (
 type filter struct {
 	state, name, key, text, since, until string
 	ids                                  []int64
+	hasKey                               bool
 }
 
 func (f *filter) flags(p *program, c *cobra.Command) {
@@ -24,6 +25,7 @@ func (f *filter) flags(p *program, c *cobra.Command) {
 	flags.StringVar(&f.state, "state", "", "only jobs that are `STATE`: "+strings.Join(stateNames(), ", "))
 	flags.StringVar(&f.name, "name", "", "only jobs called `NAME`")
 	flags.StringVar(&f.key, "key", "", "only jobs with the unique or serial `KEY`")
+	flags.BoolVar(&f.hasKey, "has-key", false, "only jobs that have a unique key now")
 	flags.StringVar(&f.text, "error", "", "only jobs whose last error contains `TEXT`")
 	flags.StringVar(&f.since, "since", "", "only jobs that finished, or were stored if they did not, since `TIME`, or so long ago, as 2h")
 	flags.StringVar(&f.until, "until", "", "the same for before `TIME`")
@@ -34,7 +36,7 @@ func (f *filter) flags(p *program, c *cobra.Command) {
 
 // resolve returns the filter without its state, which is returned too.
 func (f *filter) resolve(now time.Time) (plainjobs.Filter, backend.State, error) {
-	stored := plainjobs.Filter{IDs: f.ids, Name: f.name, Key: f.key, Error: f.text}
+	stored := plainjobs.Filter{IDs: f.ids, Name: f.name, Key: f.key, HasKey: f.hasKey, Error: f.text}
 	var err error
 	if stored.Since, err = ago(f.since, now); err != nil {
 		return stored, 0, fmt.Errorf("--since: %w", err)
@@ -55,7 +57,7 @@ func (f *filter) resolve(now time.Time) (plainjobs.Filter, backend.State, error)
 // counted reports whether a queue knows how many jobs match without a look at
 // them.
 func counted(f plainjobs.Filter) bool {
-	return f.IDs == nil && f.Key == "" && f.Error == "" && f.Since.IsZero() && f.Until.IsZero()
+	return f.IDs == nil && f.Key == "" && !f.HasKey && f.Error == "" && f.Since.IsZero() && f.Until.IsZero()
 }
 
 // anyState is the --state that is none.

@@ -35,6 +35,7 @@ func TestGolden(t *testing.T) {
 			"retry --all --state running", "retry --all --error second --yes --json", "retry --all --yes", "retry --all --state any --yes",
 		},
 		"cancel":    {"cancel 6 --json", "cancel 4", "cancel 1", "cancel --all --name import --dry-run", "cancel --all --yes"},
+		"free":      {"jobs --has-key", "free 2", "free --all --yes", "free --help"},
 		"delete":    {"delete 2", "delete 4", "delete --all", "delete --all --state running --yes", "delete --all --state any --yes --json", "jobs"},
 		"perform":   {`perform welcome {"to":"x@example.com"}`, `perform welcome {"to":"x@example.com"}`, `perform sum [1] --json --in 5m`, `perform import-old "x"`, "show 9 --json", `perform welcome {"too":"x"}`, `perform welcome {"to":1}`, `perform welcome {`, `perform sum [1][2]`, "perform welcome", `perform welcom {}`, `perform other {"x":1} --unchecked`, "show 12 --json", `perform other x --unchecked`, "perform", "perform sum [] --in -5m"},
 		"pause":     {"pause invoice", "stats", "resume invoice", "resume welcome", "pause --all", "why 6", "resume --all", "pause --schedule often", "schedules often", "resume --schedule often", "pause --schedule oftn", "pause invoce", "pause", "pause x --all", "pause invoice --json", "resume --all --json", "pause --schedule often --json"},

@@ -81,6 +81,19 @@ func (p *program) deleteCommand() *cobra.Command {
 	})
 }
 
+func (p *program) freeCommand() *cobra.Command {
+	states := []plainjobs.State{plainjobs.Running, plainjobs.Done, plainjobs.Failed}
+	op := &operation{verb: "free", past: "freed", states: states, fallback: states, apply: (*plainjobs.Queue).FreeKeys}
+	return p.operateCommand(op, &cobra.Command{
+		Short: "Give back unique keys that jobs keep for a time",
+		Long: `Free gives back the unique keys that jobs keep by For alone, so that a new job
+may have them: of jobs that are done or failed, or that run and are unique until they
+start. The jobs stay. "jobs --has-key" lists the jobs that have keys.`,
+		Example: `  free 42
+  free --all --name invoice --key order-7`,
+	})
+}
+
 // A choice is which jobs an operation is for, and how it goes about it.
 type choice struct {
 	filter
