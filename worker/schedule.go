@@ -84,6 +84,14 @@ func (s *session) introduce(ctx context.Context) error {
 			return err
 		}
 	}
+	if _, ok := s.store.(backend.Setter); !ok {
+		for _, name := range s.names {
+			if s.jobs[name].Settings != (backend.Settings{}) {
+				return fmt.Errorf("%w: job %s has MaxRunning, RateLimit or Keep, and %T keeps no settings: leave the option out, "+
+					"or use another store", backend.ErrInvalid, name, s.store)
+			}
+		}
+	}
 	if len(s.schedules) == 0 || s.opts.NoSchedules {
 		return nil
 	}
