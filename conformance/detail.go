@@ -25,6 +25,21 @@ var detailCases = []testCase{{
 		}
 	},
 }, {
+	name: "claim/beside-expired",
+	rule: "jobs that have expired take no place in a claim: it returns up to its limit of the others",
+	run: func(e *env) {
+		urgent := expiring(e.unit, newJob("a"))
+		urgent.Priority = 1
+		e.pushJobs(e.b, urgent)
+		high := newJob("b")
+		high.Priority = 1
+		ids := e.pushJobs(e.b, high, newJob("a"), newJob("b"), newJob("a"))
+		e.advance(2 * e.unit)
+		req := request(e.worker(), 3, "a", "b")
+		req.Caps = map[string]int{"b": 1}
+		e.wantIDs("Claim", e.claimRequest(e.b, req), ids[0], ids[1], ids[3])
+	},
+}, {
 	name: "complete/empty-result",
 	rule: "an empty result that is not nil is stored as an empty result, and nil as none",
 	run: func(e *env) {

@@ -54,6 +54,14 @@ var detailMutants = []mutant{{
 	rejected: []string{"claim/times"},
 	make:     answers(wrong{claimed: func(j *backend.Job) { j.CreatedAt = j.CreatedAt.Add(time.Second) }}),
 }, {
+	rule:     "a claim returns fewer than there are",
+	rejected: []string{"claim/beside-expired"},
+	make: alters(altered{claim: func(r *backend.ClaimRequest) {
+		if r.Limit > 2 {
+			r.Limit--
+		}
+	}}),
+}, {
 	rule:     "an empty result is stored as none",
 	rejected: []string{"complete/empty-result"},
 	make: alters(altered{complete: func(c *backend.Completion) {

@@ -125,14 +125,6 @@ func (j *job) record(text, stack string, now int64) {
 	}
 }
 
-// lastError returns the text of j's last error.
-func (j *job) lastError() string {
-	if len(j.errors) == 0 {
-		return ""
-	}
-	return j.errors[len(j.errors)-1].Error
-}
-
 // info returns j as lists show it, without what is long.
 func (j *job) info(now int64) backend.Info {
 	info := backend.Info{

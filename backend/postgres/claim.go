@@ -37,7 +37,9 @@ type claim struct {
 	names []claimable
 	bytes int
 	jobs  []backend.Job
-	stuck []int64 // jobs whose keys somebody has locked
+	stuck []int64 // jobs whose keys another transaction has locked
+
+	started int // of limited names, in the rounds before
 }
 
 // A claimable is a name of which a claim may take some jobs.
@@ -223,12 +225,13 @@ func (c *claim) run() error {
 			return err
 		}
 	}
-	for rounds := 0; rounds < expiredRounds && len(c.stuck) < maxStuck && len(c.jobs) == 0; {
-		before := len(c.stuck)
-		expired, err := c.take(takeJobs, c.req.Limit)
+	for rounds := 0; rounds < expiredRounds && len(c.stuck) < maxStuck && len(c.jobs) < c.req.Limit && c.bytes > 0; {
+		before, taken := len(c.stuck), len(c.jobs)
+		expired, err := c.take(takeJobs, c.req.Limit-taken)
 		if err != nil {
 			return err
 		}
+		c.spend(c.jobs[taken:])
 		if expired > 0 {
 			rounds++
 		} else if len(c.stuck) == before {
@@ -240,6 +243,19 @@ func (c *claim) run() error {
 	}
 	slices.SortFunc(c.jobs, inClaimOrder)
 	return nil
+}
+
+// spend takes what was claimed off what may still be, for another round in place
+// of jobs that had expired.
+func (c *claim) spend(jobs []backend.Job) {
+	for _, j := range jobs {
+		c.bytes -= len(j.Payload)
+		i, _ := slices.BinarySearchFunc(c.names, j.Name, func(a claimable, name string) int { return cmp.Compare(a.name, name) })
+		c.names[i].most--
+		if c.names[i].limited {
+			c.started++
+		}
+	}
 }
 
 // choose finds out of which names jobs may be claimed, and how many.
@@ -322,7 +338,7 @@ const (
 			SELECT id, expires_at FROM (
 				SELECT id, expires_at, sum(size) OVER earlier AS bytes, row_number() OVER earlier AS place
 				FROM heads WINDOW earlier AS (ORDER BY priority DESC, run_at, id)) sized
-			WHERE bytes <= $8::bigint OR place = 1),
+			WHERE bytes <= $8::bigint OR place = 1 AND $11::boolean),
 		keyed AS MATERIALIZED (
 			SELECT j.id, k.name, k.key FROM fits f JOIN plainjobs.jobs j ON j.id = f.id
 			CROSS JOIN LATERAL (
@@ -378,8 +394,8 @@ func (c *claim) take(query string, limit int) (expired int, err error) {
 	var keyed []*row
 	var gone []int64
 	counts := map[string]int64{}
-	slots := int64(startable(&c.req))
-	args := []any{c.req.Worker.ID, c.base, names, most, limited, slots, limit, c.bytes, c.now, intArray(c.stuck)}
+	slots := int64(startable(&c.req) - c.started)
+	args := []any{c.req.Worker.ID, c.base, names, most, limited, slots, limit, c.bytes, c.now, intArray(c.stuck), len(c.jobs) == 0}
 	err = c.t.each(query, args, func(r *sql.Rows) error {
 		var j backend.Job
 		var created, runAt, failures, attempts int64

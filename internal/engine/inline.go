@@ -433,7 +433,7 @@ func (s *Inline) List(_ context.Context, req backend.ListRequest) (backend.Page,
 	defer s.mu.Unlock()
 	var page backend.Page
 	for _, j := range slices.Backward(s.jobs) {
-		if req.Before != 0 && j.ID >= req.Before || !req.Filter.Matches(&j.Info) {
+		if req.Before != 0 && j.ID >= req.Before || !req.Matches(&j.Info) {
 			continue
 		}
 		if len(page.Jobs) == limit {
