@@ -14,6 +14,8 @@ import (
 type busySince struct{ first, last atomic.Int64 } // in nanoseconds, 0 if it is
 
 const (
+	// lineWait is how long a process waits in the line, see line.
+	lineWait = 2 * time.Second
 	// busyGap is how long nobody may have tried to get the lock before what was
 	// known of it is out of date. Who stands in the line does not try.
 	busyGap = lineWait + time.Second

@@ -43,10 +43,9 @@ const (
 	// crowdedFor is how long processes queue at once after the write lock
 	// was taken when they came.
 	crowdedFor = 250 * time.Millisecond
-	// lineWait is how long to stand in the line. Who has waited that long
-	// stays away for shunFor: somebody at its head does not go on.
-	lineWait = 2 * time.Second
-	shunFor  = 10 * time.Second
+	// shunFor is how long a process that waited for lineWait keeps out of the
+	// line: the one at its head does not go on.
+	shunFor = 10 * time.Second
 )
 
 func newLine(path string) *line {
