@@ -53,7 +53,7 @@ type NewJob struct {
 	RunAt, ExpiresAt time.Time
 	// Unique keeps a second job with the same key out.
 	Unique Unique
-	// Serial is a key of at most 255 bytes: of the jobs of one name and key,
+	// Serial is a key of at most 255 bytes of UTF-8 without NUL: of the jobs of one name and key,
 	// one runs at a time, in the order of their IDs. Empty is no key.
 	//
 	// Of those that are not finished one is the head, and the others are

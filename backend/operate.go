@@ -92,8 +92,9 @@ type OperateRequest struct {
 
 // An OperateResult says what an operation did.
 type OperateResult struct {
-	// Affected jobs, by their IDs in any order. Those that match and are in a state in which the
-	// operation means nothing are left alone and not listed.
+	// Affected are the IDs of the jobs that the operation changed, ascending.
+	// Jobs that match but are in a state in which the operation means nothing
+	// are left alone and not listed.
 	Affected []int64
 	// Duplicates are jobs that were not retried because of their unique key.
 	Duplicates []int64

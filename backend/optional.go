@@ -25,10 +25,12 @@ type TxPusher interface {
 // A Heart is a Backend that renews a worker's row apart from claims. Without
 // it a worker renews by claims with a limit of zero.
 type Heart interface {
-	// Beat renews the worker's row and returns the leases stored under it.
-	// If there is no row it returns ErrWorkerGone. With req.Leave it deletes
-	// the row instead and releases, as EndRelease does but so that no lease
-	// matches, what was still stored under it.
+	// Beat renews the worker's row, stores the request's Lease in it, and
+	// returns the leases stored under it. The row's Jobs and Schedules stay
+	// as they were registered. If there is no row it returns ErrWorkerGone.
+	// With req.Leave it deletes the row instead, releases the jobs stored
+	// under it as EndRelease does, and returns their leases; no lease matches
+	// afterwards.
 	Beat(ctx context.Context, req BeatRequest) (BeatResult, error)
 }
 
