@@ -1,9 +1,23 @@
 package sqlite
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
 )
+
+// IsAudit reports whether a statement is one by which Reap compares derived state
+// with the jobs. They read all waiting jobs, and take a hundredth of the time.
+func IsAudit(b *Backend, query string) bool {
+	oneLine := func(query string) string { return strings.Join(strings.Fields(query), " ") }
+	return slices.ContainsFunc([]string{
+		fmt.Sprintf(selectCountDrift, liveCounted, backend.Running), selectLostHeads, selectHeadless, selectLostKeys,
+	}, func(audit string) bool { return oneLine(b.sql(audit)) == oneLine(query) })
+}
 
 // SetLockWait replaces lockWait for a test.
 func SetLockWait(t *testing.T, d time.Duration) {
