@@ -50,13 +50,15 @@ func NewContext(ctx context.Context, q *Queue) context.Context {
 }
 
 // FromContext returns what is known of the job that a handler was called for,
-// and false if ctx is not a handler's.
+// see [Info], and false if ctx is not a handler's.
 func FromContext(ctx context.Context) (Info, bool) {
 	i := engine.InfoOf(ctx)
 	if i == nil {
 		return Info{}, false
 	}
-	return infoOfRun(i.Job), true
+	info := infoOfRun(i.Job)
+	info.StartedAt = instantOf(i.Began)
+	return info, true
 }
 
 // Logger returns the queue's logger, which adds the job's name, ID and attempt

@@ -4,14 +4,20 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
 // An Event is something that happened to a job in this process.
 type Event struct {
 	Kind EventKind
-	// Job as it is after the event; times of one that was just pushed are
-	// those of this process, and whether it is Blocked is not known yet.
+	// Job as it is after the event, see [Info]. Attempt is that of the run, the
+	// first for EventPushed. Errors has the error of this run alone. What
+	// happens with the event is told by this process's clock: when the job was
+	// pushed, started, ended, or is to run again. Only the store knows Crashes,
+	// Worker, Cancelling, KeyUntil, BlockedBy (a job that was just pushed is not
+	// shown as [Blocked]), the progress, and earlier errors: they are zero here,
+	// and [Queue.Get] shows them. The payload must not be modified.
 	Job Info
 	// Err is what the run ended with, if that was no success.
 	Err error
@@ -53,17 +59,49 @@ func (q *Queue) Subscribe(f func(Event)) (stop func()) {
 		panic(fmt.Sprintf("plainjobs: %s: Subscribe with a nil function", caller()))
 	}
 	return q.engine.Events.Subscribe(caller(), func(e engine.Event) {
-		info := infoOfRun(e.Job)
-		info.State = after[EventKind(e.Kind)]
-		if e.Kind == engine.Pushed && info.RunAt.After(info.CreatedAt) || e.Kind == engine.Retried && e.In > 0 {
-			info.State = Scheduled
-		}
-		f(Event{Kind: EventKind(e.Kind), Job: info, Err: e.Err, Took: e.Took, In: e.In})
+		f(Event{Kind: EventKind(e.Kind), Job: infoOfEvent(&e), Err: e.Err, Took: e.Took, In: e.In})
 	})
 }
 
-// after are the states of jobs after events.
-var after = map[EventKind]State{
-	EventPushed: Pending, EventStarted: Running, EventDone: Done, EventRetried: Pending, EventSnoozed: Scheduled,
-	EventReleased: Pending, EventFailed: Failed, EventCancelled: Cancelled, EventLost: Running, EventStuck: Running,
+// infoOfEvent is the Info of a job after an event that happens now.
+func infoOfEvent(e *engine.Event) Info {
+	info := infoOfRun(e.Job)
+	now := instantOf(time.Now())
+	if e.Kind == engine.Pushed {
+		if e.Job.Expires > 0 {
+			info.ExpiresAt = info.CreatedAt.Add(e.Job.Expires)
+		}
+		info.State = Pending
+		if info.RunAt.After(info.CreatedAt) {
+			info.State = Scheduled
+		}
+		return info
+	}
+	if e.Kind == engine.Done {
+		info.State = Done
+	}
+	if f := e.Failure; f != nil {
+		info.State = f.Ending.State(f.Delay)
+		if f.Ending.Spends() {
+			info.Failures++
+		}
+		if f.Error != "" {
+			info.Errors = []RunError{{Attempt: info.Attempt, At: now, Error: backend.CleanError(f.Error), Stack: backend.CleanError(f.Stack)}}
+		}
+		if f.Ending != backend.EndRelease {
+			info.RunAt = now.Add(f.Delay)
+		}
+	}
+	info.Suspect = info.Suspect && (info.State == Running || e.Kind == engine.Released)
+	info.Result = e.Result
+	if !e.Began.IsZero() && !info.State.Waits() {
+		info.StartedAt = instantOf(e.Began)
+	}
+	if info.State.Terminal() {
+		info.FinishedAt = now
+	}
+	return info
 }
+
+// instantOf returns a time of this process as a store would show it.
+func instantOf(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }

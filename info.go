@@ -3,6 +3,7 @@ package plainjobs
 import (
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -24,8 +25,11 @@ const (
 	Cancelled = backend.Cancelled
 )
 
-// An Info is what is known of a job. A handler's knows only what does not
-// change while it runs, the first group of fields.
+// An Info is what is known of a job. That of a run, which a handler gets by
+// [FromContext] and a middleware as its argument, has the first group of fields,
+// State, Failures, Suspect, StartedAt by this process's clock, the keys and the
+// payload, which must not be modified. What else there is only the store knows,
+// and [Queue.Get] shows it: a run is claimed without it.
 type Info struct {
 	ID   int64
 	Name string
@@ -99,7 +103,11 @@ func infoOfRun(j *backend.Job) Info {
 		RunAt:       j.RunAt,
 		Metadata:    decodeMetadata(j.Metadata),
 		State:       Running,
+		Failures:    j.Attempt - 1,
 		Suspect:     j.Suspect,
+		UniqueKey:   j.UniqueKey,
+		SerialKey:   j.SerialKey,
+		Payload:     slices.Clip(j.Payload),
 	}
 }
 

@@ -112,15 +112,24 @@ func (q *Queue) push(ctx context.Context, jobs []backend.NewJob) ([]backend.Push
 		for i, p := range pushed {
 			if !p.Duplicate {
 				now := q.engine.Now().UTC()
-				q.engine.Events.Emit(q.engine.Log(), engine.Event{Kind: engine.Pushed, Job: &backend.Job{
-					Lease: backend.Lease{ID: p.ID}, Name: jobs[i].Name, Priority: jobs[i].Priority,
-					MaxAttempts: jobs[i].MaxAttempts, Attempt: 1, Metadata: jobs[i].Metadata,
-					CreatedAt: now, RunAt: runAt(&jobs[i], now),
-				}})
+				q.engine.Events.Emit(q.engine.Log(), engine.Event{Kind: engine.Pushed, Job: jobOfPush(&jobs[i], p.ID, now)})
 			}
 		}
 	}
 	return pushed, err
+}
+
+// jobOfPush returns the job that was pushed at now.
+func jobOfPush(n *backend.NewJob, id int64, now time.Time) *backend.Job {
+	j := &backend.Job{
+		Lease: backend.Lease{ID: id}, Name: n.Name, Payload: n.Payload, Priority: n.Priority,
+		MaxAttempts: n.MaxAttempts, Attempt: 1, Metadata: n.Metadata, UniqueKey: n.Unique.Key, SerialKey: n.Serial,
+		CreatedAt: now, RunAt: runAt(n, now), Expires: n.Expires,
+	}
+	if !n.ExpiresAt.IsZero() {
+		j.Expires = n.ExpiresAt.Sub(now)
+	}
+	return j
 }
 
 // runAt returns when a job that was pushed at now may run.

@@ -158,6 +158,8 @@ type Job struct {
 	// is for ever. It is what is left of NewJob.Expires at the first claim.
 	Expires  time.Duration
 	Metadata []byte
+	// UniqueKey and SerialKey are the keys that the job was pushed with, if any.
+	UniqueKey, SerialKey string
 }
 
 // A Completion ends a run that went well.

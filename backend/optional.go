@@ -23,7 +23,8 @@ type TxPusher interface {
 }
 
 // A Heart is a Backend that renews a worker's row apart from claims. Without
-// it a worker renews by claims with a limit of zero.
+// it a worker renews by claims with a limit of zero, and a run that an operator
+// cancels ends only if it is one of the same process.
 type Heart interface {
 	// Beat renews the worker's row, stores the request's Lease in it, and
 	// returns the leases stored under it. The row's Jobs and Schedules stay

@@ -25,6 +25,29 @@ var detailCases = []testCase{{
 		}
 	},
 }, {
+	name: "claim/keys",
+	rule: "a claimed job has the unique and the serial key that it was pushed with, and one without keys has none",
+	run: func(e *env) {
+		both := serialJob("a", "s")
+		both.Unique.Key = "u"
+		for _, limited := range []bool{false, true} { // a limit may be another path
+			if setter, ok := e.b.(backend.Setter); limited && ok {
+				if err := setter.Set(e.ctx, []backend.Settings{{Name: "a", MaxRunning: 100}}); err != nil {
+					e.Fatalf("Set: %v", err)
+				}
+			}
+			for _, job := range []backend.NewJob{newJob("a"), uniqueJob("a", backend.Unique{Key: "u"}),
+				uniqueJob("a", backend.Unique{Key: "v", Scope: backend.UntilStarted}), serialJob("a", "s"), both} {
+				e.push1(e.b, job)
+				got := e.claim1(e.b, e.worker(), "a")
+				if got.UniqueKey != job.Unique.Key || got.SerialKey != job.Serial {
+					e.Errorf("Claim of a job with the keys %q and %q has %q and %q", job.Unique.Key, job.Serial, got.UniqueKey, got.SerialKey)
+				}
+				e.complete(e.b, got.Lease)
+			}
+		}
+	},
+}, {
 	name: "claim/beside-expired",
 	rule: "jobs that have expired take no place in a claim: it returns up to its limit of the others",
 	run: func(e *env) {

@@ -46,6 +46,14 @@ func answers(b wrong) func(*memory.Backend, *Clock) backend.Backend {
 }
 
 var detailMutants = []mutant{{
+	rule:     "a claimed job has no unique key",
+	rejected: []string{"claim/keys"},
+	make:     answers(wrong{claimed: func(j *backend.Job) { j.UniqueKey = "" }}),
+}, {
+	rule:     "a claimed job has its unique key for a serial one",
+	rejected: []string{"claim/keys"},
+	make:     answers(wrong{claimed: func(j *backend.Job) { j.SerialKey = j.UniqueKey }}),
+}, {
 	rule:     "a claimed job has the wrong RunAt",
 	rejected: []string{"claim/times"},
 	make:     answers(wrong{claimed: func(j *backend.Job) { j.RunAt = j.CreatedAt }}),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/memory"
 	"github.com/plainjobs/plainjobs/worker"
 )
@@ -86,6 +88,154 @@ func TestEventStates(t *testing.T) {
 		} {
 			if got := events[ids[i]]; !slices.Equal(got, want) {
 				t.Errorf("job %d: events are %q, want %q", i, got, want)
+			}
+		}
+	})
+}
+
+// An event shows all that is known of its job: what was pushed, what the run ended
+// with, and when.
+func TestEventJob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New(nil)
+		var seen, ambient plainjobs.Info // by the last run's middleware, and by its handler
+		var mu sync.Mutex
+		q := plainjobs.New(b, &plainjobs.Options{Middleware: []plainjobs.Middleware{func(next plainjobs.Handler) plainjobs.Handler {
+			return func(ctx context.Context, job *plainjobs.Info) error {
+				mu.Lock()
+				seen = *job
+				mu.Unlock()
+				return next(ctx, job)
+			}
+		}}})
+		release := make(chan struct{})
+		jobs := bind(q, jobA, func(ctx context.Context, s string) error {
+			mu.Lock()
+			ambient, _ = plainjobs.FromContext(ctx)
+			mu.Unlock()
+			time.Sleep(time.Second)
+			switch s {
+			case "retried", "failed":
+				return plainjobs.RetryAfter(time.Hour, errors.New("no "+s))
+			case "cancelled":
+				return plainjobs.Cancel(errors.New("no"))
+			case "snoozed":
+				return plainjobs.Snooze(time.Hour)
+			case "stuck", "lost":
+				<-release
+			case "released":
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		})
+		told := map[plainjobs.EventKind]plainjobs.Info{} // the latest
+		defer q.Subscribe(func(e plainjobs.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			told[e.Kind] = e.Job
+		})()
+		var stop func() error
+		for _, kind := range []plainjobs.EventKind{
+			plainjobs.EventDone, plainjobs.EventRetried, plainjobs.EventFailed, plainjobs.EventCancelled, plainjobs.EventSnoozed,
+			plainjobs.EventStuck, plainjobs.EventLost, plainjobs.EventReleased,
+		} {
+			clear(told)
+			what := kind.String()
+			attempts := 3
+			if kind == plainjobs.EventFailed {
+				attempts = 1
+			}
+			id := perform(t, q, jobA.With(what, plainjobs.Unique("unique "+what), plainjobs.Serial("serial "+what), plainjobs.MaxAttempts(attempts),
+				plainjobs.Priority(3), plainjobs.Before(time.Now().Add(time.Minute))))[0]
+			pushed, err := q.Get(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mu.Lock()
+			got := told[plainjobs.EventPushed]
+			mu.Unlock()
+			if !reflect.DeepEqual(got, pushed) {
+				t.Errorf("pushed as\n%+v\nand stored is\n%+v", got, pushed)
+			}
+			begin := time.Now().UTC()
+			stop = start(t, q, worker.Options{Jobs: jobs, Concurrency: 1, Grace: -1})
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			switch kind {
+			case plainjobs.EventStuck:
+				if _, err := q.Cancel(t.Context(), plainjobs.Filter{IDs: []int64{id}}); err != nil {
+					t.Fatal(err)
+				}
+			case plainjobs.EventLost:
+				workers, err := q.Workers(t.Context())
+				if err != nil || len(workers) != 1 {
+					t.Fatalf("Workers = %v, %v", workers, err)
+				}
+				if err := q.Pause(t.Context(), ""); err != nil { // it is not to run again
+					t.Fatal(err)
+				}
+				if _, err := b.Reap(t.Context(), backend.ReapRequest{Dead: []int64{workers[0].ID}}); err != nil {
+					t.Fatal(err)
+				}
+			case plainjobs.EventReleased:
+				mustStop(t, stop)
+			}
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			stored, err := q.Get(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mu.Lock()
+			running := pushed
+			running.State, running.ExpiresAt, running.StartedAt = plainjobs.Running, time.Time{}, begin
+			for who, got := range map[string]plainjobs.Info{"FromContext": ambient, "a started event": told[plainjobs.EventStarted]} {
+				if !reflect.DeepEqual(got, running) {
+					t.Errorf("%s: %s shows\n%+v\nwant\n%+v", what, who, got, running)
+				}
+			}
+			if string(seen.Payload) != string(pushed.Payload) || seen.UniqueKey != pushed.UniqueKey || seen.SerialKey != pushed.SerialKey || seen.StartedAt != begin {
+				t.Errorf("%s: a middleware sees %+v", what, seen)
+			}
+			want := stored
+			switch kind {
+			case plainjobs.EventStuck, plainjobs.EventLost:
+				want = running
+			case plainjobs.EventRetried:
+				want.Attempt = 1 // of the run
+			case plainjobs.EventDone:
+				if want.FinishedAt != begin.Add(time.Second) {
+					t.Errorf("done at %v, after a start at %v", want.FinishedAt, begin)
+				}
+			}
+			got, ok := told[kind]
+			mu.Unlock()
+			if !ok {
+				t.Errorf("no event says %s", what)
+			}
+			for i := range got.Errors {
+				if got.Errors[i].Stack == "" && len(want.Errors) == 1 {
+					got.Errors[i].Stack = want.Errors[i].Stack
+				}
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%s shows\n%+v\nwant\n%+v", what, got, want)
+			}
+			switch kind {
+			case plainjobs.EventStuck, plainjobs.EventLost:
+				release <- struct{}{}
+			}
+			if kind != plainjobs.EventReleased {
+				mustStop(t, stop)
+			}
+			if kind == plainjobs.EventLost {
+				if _, err := q.Cancel(t.Context(), plainjobs.Filter{IDs: []int64{id}}); err != nil {
+					t.Fatal(err)
+				}
+				if err := q.Resume(t.Context(), ""); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	})

@@ -99,7 +99,6 @@ type run struct {
 	cancelled atomic.Bool
 	reported  atomic.Bool // as stuck
 	expires   time.Time   // to be started by then, or zero
-	began     time.Time   // when it was started; zero if it was not
 	told      bool        // the store was told that it was
 	took      time.Duration
 
@@ -429,9 +428,10 @@ func (s *session) drop(r *run) {
 	if r.state != runWaits && r.state != runRuns {
 		return
 	}
+	began := r.ctx.Info.Began
 	s.later(func() {
 		s.opts.Logger.Warn("plainjobs: lease lost", attrs(r)...)
-		s.emit(engine.Event{Kind: engine.Lost, Job: r.job, Err: plainjobs.ErrLeaseLost})
+		s.emit(engine.Event{Kind: engine.Lost, Job: r.job, Err: plainjobs.ErrLeaseLost, Began: began})
 	})
 	if r.state == runRuns {
 		r.ctx.End(plainjobs.ErrLeaseLost)

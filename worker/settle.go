@@ -343,7 +343,7 @@ func (t *settler) fail(r *apart, err error) bool {
 	}
 	t.s.opts.Logger.Error("plainjobs: the store refuses how the run ended, and took the reason instead",
 		append(attrs(r.run), slog.Any("ending", f.Ending.State(f.Delay)), slog.Any("error", err))...)
-	t.s.emit(engine.Event{Kind: kinds[f.Ending], Job: r.run.job, Err: why, In: f.Delay})
+	t.s.emit(engine.Event{Kind: kinds[f.Ending], Job: r.run.job, Err: why, Took: r.run.took, In: f.Delay, Began: r.run.ctx.Info.Began, Failure: &f})
 	t.over = append(t.over, r.entry)
 	return true
 }

@@ -56,7 +56,7 @@ func (s *session) next(last ended, slot int64) *run {
 			continue
 		}
 		s.running++
-		r.state, r.inSlot, r.slot, r.began = runRuns, true, slot, time.Now()
+		r.state, r.inSlot, r.slot = runRuns, true, slot
 		r.ctx.Start(s.handlers, s.queue, r.job)
 		s.nudgeIfWanted()
 		return r
@@ -118,7 +118,7 @@ func (s *session) nudgeIfWanted() {
 // call runs a handler and returns how it ended. If the handler ends its
 // goroutine, call does not return, and another slot takes this one's place.
 func (s *session) call(r *run) (e ended) {
-	begin := r.began
+	begin := r.ctx.Info.Began
 	if why := r.refused(begin); why != "" {
 		f := backend.Failure{Lease: r.job.Lease, Ending: backend.EndCancelled, Error: why}
 		e = ended{run: r, failure: &f, idle: true}
@@ -131,7 +131,7 @@ func (s *session) call(r *run) (e ended) {
 	}
 	r.ctx.Info.Progress = r
 	if s.queue.Events.Wanted() {
-		s.emit(engine.Event{Kind: engine.Started, Job: r.job})
+		s.emit(engine.Event{Kind: engine.Started, Job: r.job, Began: begin})
 	}
 	engine.Call(&r.ctx, s.queue.Handler(r.def), r.job.Payload, func(err error, exits bool) {
 		e = s.judge(r, err, time.Since(begin))
@@ -217,9 +217,14 @@ var kinds = map[backend.Ending]engine.EventKind{
 func (s *session) report(e ended, err error) {
 	r, f := e.run, e.failure
 	if s.queue.Events.Wanted() && !s.isLost(r) {
-		event := engine.Event{Kind: engine.Done, Job: r.job, Err: err, Took: e.took}
+		event := engine.Event{Kind: engine.Done, Job: r.job, Err: err, Took: e.took, Failure: f}
 		if f != nil {
 			event.Kind, event.In = kinds[f.Ending], f.Delay
+		} else {
+			event.Result = r.ctx.Info.Result
+		}
+		if !e.idle {
+			event.Began = r.ctx.Info.Began
 		}
 		s.emit(event)
 	}

@@ -28,7 +28,7 @@ func (s *session) started(now time.Time) (runs []*run, all []backend.Started) {
 		if r.state != runRuns || r.told || len(all) == maxStarted {
 			continue
 		}
-		if ran := now.Sub(r.began); ran >= tellFrom {
+		if ran := now.Sub(r.ctx.Info.Began); ran >= tellFrom {
 			runs = append(runs, r)
 			all = append(all, backend.Started{Lease: r.job.Lease, For: ran})
 		}

@@ -22,14 +22,14 @@ var errStuck = errors.New("the handler goes on although its context has ended")
 func (s *session) watch(r *run, after time.Duration) *time.Timer {
 	return time.AfterFunc(after, func() {
 		s.mu.Lock()
-		running, slot := r.inSlot, r.slot
+		running, slot, began := r.inSlot, r.slot, r.ctx.Info.Began
 		s.mu.Unlock()
 		if !running || r.reported.Swap(true) {
 			return
 		}
 		s.opts.Logger.Error("plainjobs: stuck: the handler goes on although its context has ended",
 			append(attrs(r), slog.Duration("over", stuckAfter), slog.String("stack", stackOf(slot)))...)
-		s.emit(engine.Event{Kind: engine.Stuck, Job: r.job, Err: errStuck})
+		s.emit(engine.Event{Kind: engine.Stuck, Job: r.job, Err: errStuck, Began: began})
 	})
 }
 

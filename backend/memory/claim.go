@@ -147,6 +147,7 @@ func (s *search) take(j *job, from *source, w *worker) backend.Job {
 	}
 	if m := j.more; m != nil {
 		job.Metadata = m.metadata
+		job.UniqueKey, job.SerialKey = m.unique, m.serial
 		if m.expires != 0 {
 			job.Expires = time.Duration(m.expires-s.now) * time.Microsecond
 		}

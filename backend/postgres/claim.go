@@ -76,7 +76,8 @@ const specialFor = time.Second
 
 const claimPlain = `
 	SELECT coalesce(id, 0), coalesce(name, ''), coalesce(priority, 0), coalesce(failures, 0), coalesce(max_attempts, 0), coalesce(created_at, 0),
-		coalesce(run_at, 0), coalesce(now, 0), expires_at, metadata, payload, coalesce(read, -1), coalesce(due, false), to_json(waiting)::text
+		coalesce(run_at, 0), coalesce(now, 0), expires_at, metadata, payload, coalesce(read, -1), coalesce(due, false), to_json(waiting)::text,
+		unique_key, serial_key
 	FROM plainjobs.take($1::bigint, $2::bigint, $3::bigint, $4::text::text[], $5::text::bigint[], $6::bigint, $7::bigint, $8::boolean,
 		$9::text::integer[], $10::text::integer[], $11::text::integer[], $12::text::bigint[], $13::text::bigint[], $14::text::integer[])`
 
@@ -101,9 +102,9 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 			var j backend.Job
 			var failures, attempts, created, runAt, now int64
 			var expires sql.NullInt64
-			var waiting sql.NullString
+			var waiting, unique, serial sql.NullString
 			err := r.Scan(&j.ID, &j.Name, &j.Priority, &failures, &attempts, &created, &runAt, &now, &expires, &j.Metadata, &j.Payload,
-				&land.read, &land.due, &waiting)
+				&land.read, &land.due, &waiting, &unique, &serial)
 			if err == nil && waiting.Valid && land.waiting == nil {
 				err = json.Unmarshal([]byte(waiting.String), &land.waiting)
 			}
@@ -115,6 +116,7 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 			j.Token = base + j.ID
 			j.Attempt, j.MaxAttempts = int(failures)+1, int(attempts)
 			j.CreatedAt, j.RunAt = instant(created), instant(runAt)
+			j.UniqueKey, j.SerialKey = unique.String, serial.String
 			if expires.Valid {
 				j.Expires = time.Duration(expires.Int64-now) * time.Microsecond
 			}
@@ -352,10 +354,10 @@ const (
 			UPDATE plainjobs.jobs j SET state = 4, ending = 0, worker = $1::bigint, token = $2::bigint + j.id, expires_at = NULL
 			FROM fits f WHERE j.id = f.id AND (f.expires_at IS NULL OR f.expires_at > $9::bigint) AND f.id NOT IN (SELECT id FROM stuck)
 			RETURNING j.id, j.name, j.priority, j.failures, j.max_attempts, j.suspect, j.created_at, j.run_at, f.expires_at, j.flags,
-				coalesce(j.unique_key, '') AS unique_key, j.metadata, j.payload)
+				coalesce(j.unique_key, '') AS unique_key, coalesce(j.serial_key, '') AS serial_key, j.metadata, j.payload)
 		SELECT * FROM taken
-		UNION ALL SELECT id, '', 0, 0, 0, false, 0, 0, NULL, -1, '', NULL, NULL FROM fits WHERE expires_at <= $9::bigint AND id NOT IN (SELECT id FROM stuck)
-		UNION ALL SELECT id, '', 0, 0, 0, false, 0, 0, NULL, -2, '', NULL, NULL FROM stuck`
+		UNION ALL SELECT id, '', 0, 0, 0, false, 0, 0, NULL, -1, '', '', NULL, NULL FROM fits WHERE expires_at <= $9::bigint AND id NOT IN (SELECT id FROM stuck)
+		UNION ALL SELECT id, '', 0, 0, 0, false, 0, 0, NULL, -2, '', '', NULL, NULL FROM stuck`
 
 	notStuck = ` AND j.id <> ALL ((SELECT $10::text::bigint[])::bigint[])`
 
@@ -401,8 +403,7 @@ func (c *claim) take(query string, limit int) (expired int, err error) {
 		var created, runAt, failures, attempts int64
 		var expires sql.NullInt64
 		var flags flag
-		var unique string
-		err := r.Scan(&j.ID, &j.Name, &j.Priority, &failures, &attempts, &j.Suspect, &created, &runAt, &expires, &flags, &unique, &j.Metadata, &j.Payload)
+		err := r.Scan(&j.ID, &j.Name, &j.Priority, &failures, &attempts, &j.Suspect, &created, &runAt, &expires, &flags, &j.UniqueKey, &j.SerialKey, &j.Metadata, &j.Payload)
 		if err != nil {
 			return err
 		}
@@ -421,7 +422,7 @@ func (c *claim) take(query string, limit int) (expired int, err error) {
 			j.Expires = time.Duration(expires.Int64-c.now) * time.Microsecond
 		}
 		if flags&flagUntilStarted != 0 {
-			keyed = append(keyed, &row{id: j.ID, name: j.Name, unique: unique, flags: flags})
+			keyed = append(keyed, &row{id: j.ID, name: j.Name, unique: j.UniqueKey, flags: flags})
 		}
 		counts[j.Name]++
 		c.jobs = append(c.jobs, j)

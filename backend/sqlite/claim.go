@@ -61,7 +61,7 @@ const updateClaimedSpan = `
 
 // selectExtras reads what few jobs have, see flagsAtClaim.
 var selectExtras = newList(`
-	SELECT id, coalesce(expires_at, 0), coalesce(unique_key, ''), metadata FROM plainjobs_jobs WHERE id IN (`, `?`, `)`)
+	SELECT id, coalesce(expires_at, 0), coalesce(unique_key, ''), coalesce(serial_key, ''), metadata FROM plainjobs_jobs WHERE id IN (`, `?`, `)`)
 
 var updateStarted = newList(`UPDATE plainjobs_jobs SET expires_at = NULL WHERE id IN (`, `?`, `)`)
 
@@ -77,7 +77,6 @@ type claim struct {
 	jobs   []backend.Job
 	nameOf []int64 // of each of jobs
 	flags  []flag
-	unique map[int64]string // keys to give back, by job
 }
 
 // A claimable is a name of which a claim may take some jobs.
@@ -217,22 +216,18 @@ func (c *claim) readExtras() (expired int, err error) {
 	for i := range c.jobs {
 		place[c.jobs[i].ID] = i
 	}
-	c.unique = map[int64]string{}
 	gone := map[int64]bool{}
+	var id, expires int64
+	var unique, serial string
+	var metadata []byte
 	for part := range slices.Chunk(ids, maxList) {
 		query, length := selectExtras.fit(len(part))
 		err := c.t.each(query, appendIDs(nil, part, length), func(r *sql.Rows) (bool, error) {
-			var id, expires int64
-			var unique string
-			var metadata []byte
-			if err := r.Scan(&id, &expires, &unique, &metadata); err != nil {
+			if err := r.Scan(&id, &expires, &unique, &serial, &metadata); err != nil {
 				return false, err
 			}
 			j := &c.jobs[place[id]]
-			j.Metadata = metadata
-			if c.flags[place[id]]&flagUntilStarted != 0 {
-				c.unique[id] = unique
-			}
+			j.Metadata, j.UniqueKey, j.SerialKey = metadata, unique, serial
 			if expires != 0 {
 				j.Expires = time.Duration(expires-c.now) * time.Microsecond
 				gone[id] = expires <= c.now
@@ -595,7 +590,7 @@ func (c *claim) start(counts map[int64]int64) error {
 	for i, f := range c.flags {
 		j := &c.jobs[i]
 		if f&flagUntilStarted != 0 {
-			k := keyed{id: j.ID, name: c.nameOf[i], flags: f, unique: c.unique[j.ID]}
+			k := keyed{id: j.ID, name: c.nameOf[i], flags: f, unique: j.UniqueKey}
 			if err := c.t.give(k, c.now); err != nil {
 				return err
 			}

@@ -19,4 +19,4 @@ const (
 const flagsAtEnd = flagUnique | flagSerial
 
 // flagsAtClaim are those of jobs with more to read or write at a claim.
-const flagsAtClaim = flagUntilStarted | flagExpires | flagMetadata
+const flagsAtClaim = flagUnique | flagUntilStarted | flagSerial | flagExpires | flagMetadata

@@ -41,6 +41,11 @@ type Event struct {
 	Err  error
 	Took time.Duration
 	In   time.Duration
+	// Began is when the run was started, or zero if it was not. Failure is how
+	// it ended, if not well, and Result what it left otherwise.
+	Began   time.Time
+	Failure *backend.Failure
+	Result  []byte
 }
 
 // Events are the subscribers of a queue. The zero value has none, and then an

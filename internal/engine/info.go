@@ -20,6 +20,8 @@ type (
 type Info struct {
 	Queue *Queue
 	Job   *backend.Job
+	// Began is when the run was started, or zero if it was not.
+	Began time.Time
 	// Result is what the run's job is completed with.
 	Result []byte
 	// InTx is set when the handler completed the job in a transaction of its
@@ -69,9 +71,9 @@ func WithInfo(ctx context.Context, q *Queue, job *backend.Job) *Context {
 	return c
 }
 
-// Start makes c, which must be new, the context of a job's run.
+// Start makes c, which must be new, the context of a job's run that starts now.
 func (c *Context) Start(parent context.Context, q *Queue, job *backend.Job) {
-	c.parent, c.Info.Queue, c.Info.Job = parent, q, job
+	c.parent, c.Info.Queue, c.Info.Job, c.Info.Began = parent, q, job, time.Now()
 }
 
 // Limit ends c at a deadline, with a cause. It goes before all use of c.

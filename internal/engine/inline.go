@@ -265,6 +265,7 @@ func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) error {
 	job := &backend.Job{
 		Lease: backend.Lease{ID: j.ID, Token: j.ID}, Name: j.Name, Payload: j.Payload, Priority: j.Priority,
 		Attempt: j.Failures + 1, MaxAttempts: j.MaxAttempts, CreatedAt: j.CreatedAt, RunAt: j.RunAt, Metadata: j.Metadata,
+		UniqueKey: j.UniqueKey, SerialKey: j.SerialKey,
 	}
 	result, err := s.Queue.Run(apart{context.Background(), s.Queue, depth + 1}, d, handler, job)
 	if err == nil {

@@ -20,6 +20,9 @@ DROP INDEX plainjobs.jobs_suspects;
 CREATE INDEX jobs_ready    ON plainjobs.jobs (name, (-priority::integer), run_at, id) WHERE state = 3 AND NOT suspect;
 CREATE INDEX jobs_suspects ON plainjobs.jobs (name, priority DESC, run_at, id)        WHERE state = 3 AND suspect;
 
+-- A claim returns the keys of its jobs, too.
+ALTER TYPE plainjobs.taken ADD ATTRIBUTE unique_key text, ADD ATTRIBUTE serial_key text;
+
 -- take is what it was, in this order.
 CREATE FUNCTION plainjobs.take(me bigint, span bigint, base bigint, asked text[], most bigint[], wanted bigint, room bigint, suspects boolean,
     lows integer[], highs integer[], ranks integer[], times bigint[], firsts bigint[], untils integer[])
@@ -116,7 +119,7 @@ BEGIN
     waiting := NULL;
   END IF;
   IF ids IS NULL THEN
-    RETURN NEXT ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, read, due, waiting)::plainjobs.taken;
+    RETURN NEXT ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, read, due, waiting, NULL, NULL)::plainjobs.taken;
     RETURN;
   END IF;
   IF size > room THEN
@@ -156,12 +159,12 @@ BEGIN
     UPDATE plainjobs.jobs j SET state = 4, ending = 0, worker = me, token = base + j.id, expires_at = NULL
     FROM (SELECT x.id, x.expires_at FROM plainjobs.jobs x WHERE x.id = ANY (ids) OFFSET 0) x WHERE j.id = x.id
     RETURNING j.id, j.name, j.priority, j.failures, j.max_attempts, j.created_at, j.run_at, clock, x.expires_at, j.metadata, j.payload,
-      read, due, waiting;
+      read, due, waiting, j.unique_key, j.serial_key;
   ELSE
     RETURN QUERY
     UPDATE plainjobs.jobs j SET state = 4, ending = 0, worker = me, token = base + j.id WHERE j.id = ANY (ids)
     RETURNING j.id, j.name, j.priority, j.failures, j.max_attempts, j.created_at, j.run_at, clock, NULL::bigint, j.metadata, j.payload,
-      read, due, waiting;
+      read, due, waiting, j.unique_key, j.serial_key;
   END IF;
 END $$;
 

@@ -127,7 +127,7 @@ func (m *model) claim(req backend.ClaimRequest, answer []backend.Job) ([]backend
 		got := backend.Job{
 			Lease: backend.Lease{ID: j.id, Token: token}, Name: j.Name, Payload: j.Payload, Priority: j.Priority,
 			Attempt: j.Failures + 1, MaxAttempts: j.MaxAttempts, Suspect: j.Suspect, CreatedAt: j.created, RunAt: j.runAt,
-			Metadata: j.Metadata,
+			Metadata: j.Metadata, UniqueKey: j.Unique.Key, SerialKey: j.Serial,
 		}
 		if !j.expires.IsZero() {
 			got.Expires = j.expires.Sub(m.now)
