@@ -199,6 +199,11 @@ func priorityOf(opts []TaskOption) (*int16, error) {
 // Cancel ends waiting jobs that match the filter, and the contexts of running
 // ones with [ErrCancelled]: at once if a worker of this Queue runs them, within
 // a heartbeat if another does. It returns how many it were.
+//
+// A store without heartbeats, see [backend.Heart], cannot tell another worker. A
+// job that one runs is not counted, and the error matches
+// [errors.ErrUnsupported]: its run goes on, and the job is done if that succeeds
+// and cancelled if it does not.
 func (q *Queue) Cancel(ctx context.Context, filter Filter) (int, error) {
 	return q.operate(ctx, backend.OperateRequest{Op: backend.OpCancel}, "cancel", filter)
 }
@@ -231,7 +236,14 @@ func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name st
 	filter.IDs = slices.Clone(filter.IDs)
 	slices.SortFunc(filter.IDs, func(a, b int64) int { return cmp.Compare(b, a) })
 	filter.IDs = slices.Compact(filter.IDs)
-	var duplicates []int64
+	_, tells := operator.(backend.Heart)
+	var reader backend.Reader // to find runs that cannot be told
+	if req.Op == backend.OpCancel && !tells {
+		if reader, err = capability[backend.Reader](q, name+" without heartbeats"); err != nil {
+			return 0, err
+		}
+	}
+	var duplicates, running []int64
 	for filter, rest := chunk(filter); ; filter, rest = chunk(rest) {
 		for req.Filter, req.Before = filter.stored(), 0; ; {
 			result, err := operator.Operate(ctx, req)
@@ -241,7 +253,14 @@ func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name st
 			n += len(result.Affected)
 			duplicates = append(duplicates, result.Duplicates...)
 			if req.Op == backend.OpCancel {
-				q.engine.CancelRuns(result.Affected)
+				had := q.engine.CancelRuns(result.Affected)
+				if reader != nil {
+					elsewhere, err := runsElsewhere(ctx, reader, result.Affected, had)
+					running = append(running, elsewhere...)
+					if n -= len(elsewhere); err != nil {
+						return n, fmt.Errorf("plainjobs: %w", err)
+					}
+				}
 			}
 			if req.Before = result.Next; req.Before == 0 {
 				break
@@ -251,11 +270,37 @@ func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name st
 			break
 		}
 	}
+	if len(running) > 0 {
+		return n, fmt.Errorf("plainjobs: %s: %w by %T to end the runs of other workers, as it has no heartbeats: jobs %v run on, "+
+			"and are cancelled only if their runs fail", name, errors.ErrUnsupported, q.engine.Backend, running[:min(len(running), 10)])
+	}
 	if len(duplicates) > 0 {
 		return n, fmt.Errorf("plainjobs: %s: %w: the unique keys of jobs %v are taken", name, ErrDuplicate,
 			duplicates[:min(len(duplicates), 10)])
 	}
 	return n, nil
+}
+
+// runsElsewhere returns those of some cancelled jobs, at most 1000, that run and are
+// not among those that workers of this queue had.
+func runsElsewhere(ctx context.Context, reader backend.Reader, cancelled, had []int64) ([]int64, error) {
+	rest := slices.DeleteFunc(slices.Clone(cancelled), func(id int64) bool { return slices.Contains(had, id) })
+	if len(rest) == 0 {
+		return nil, nil
+	}
+	var running []int64
+	for req := (backend.ListRequest{Filter: backend.Filter{IDs: rest, State: backend.Running}, Limit: 1000}); ; {
+		page, err := reader.List(ctx, req)
+		if err != nil {
+			return running, err
+		}
+		for i := range page.Jobs {
+			running = append(running, page.Jobs[i].ID)
+		}
+		if req.Before = page.Next; req.Before == 0 {
+			return running, nil
+		}
+	}
 }
 
 // chunk cuts off as many IDs as a store takes at once.

@@ -20,11 +20,15 @@ const homeLook = time.Second
 // environment, or to none. With Options.Drain it does not wait for that and
 // returns an error.
 func (s *session) findHome(ctx context.Context) error {
+	mine, told := os.Getenv(homeVariable), false
 	homer, ok := s.store.(backend.Homer)
 	if !ok {
+		if mine != "" {
+			return fmt.Errorf("%w: %s=%s is set, and %T cannot remember to which environment it belongs, so that a copy of it would be "+
+				"worked on: unset the variable, or use another store", backend.ErrInvalid, homeVariable, mine, s.store)
+		}
 		return nil
 	}
-	mine, told := os.Getenv(homeVariable), false
 	for pause := newPause(); ; {
 		asked := time.Now()
 		home, err := homeOf(ctx, homer, mine)

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -107,6 +108,10 @@ func (s *session) storeProgress(ctx context.Context, batch []backend.Progress) {
 // Tell notes how far a run has come.
 func (r *run) Tell(done, total int64) {
 	s := r.s
+	if _, ok := s.store.(backend.Progresser); !ok {
+		s.keepsNoProgress(r.job.Name)
+		return
+	}
 	s.mu.Lock()
 	if r.inSlot { // a handler may leave somebody behind who goes on telling
 		if s.told == nil {
@@ -118,5 +123,23 @@ func (r *run) Tell(done, total int64) {
 	select {
 	case s.progressed <- struct{}{}:
 	default:
+	}
+}
+
+// keepsNoProgress says in the log, once for each name, that what a job's handler
+// tells is not kept.
+func (s *session) keepsNoProgress(name string) {
+	s.mu.Lock()
+	said := s.untold[name]
+	if !said {
+		if s.untold == nil {
+			s.untold = map[string]bool{}
+		}
+		s.untold[name] = true
+	}
+	s.mu.Unlock()
+	if !said {
+		s.opts.Logger.Warn("plainjobs: the handler calls Progress, and this store keeps no progress: leave the call out, or use another store",
+			slog.String("job", name), slog.String("store", fmt.Sprintf("%T", s.store)))
 	}
 }

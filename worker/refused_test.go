@@ -231,17 +231,3 @@ func TestUniqueSuccessor(t *testing.T) {
 		mustStop(t, stop)
 	})
 }
-
-// bare is a store with nothing but the five methods.
-type bare struct{ backend.Backend }
-
-var jobLimited = plainjobs.Define("worker/limited", func(context.Context, int) error { return nil }, plainjobs.MaxRunning(1))
-
-// A limit that the store cannot keep is an error when the worker starts.
-func TestSettingsOfBareStore(t *testing.T) {
-	q := plainjobs.New(bare{memory.New(nil)}, nil)
-	err := worker.New(q, &worker.Options{Jobs: []plainjobs.AnyJob{jobLimited}}).Run(t.Context())
-	if !errors.Is(err, backend.ErrInvalid) || !strings.Contains(err.Error(), "worker/limited") {
-		t.Errorf("Run = %v, want an error that names the job", err)
-	}
-}

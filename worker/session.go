@@ -75,7 +75,8 @@ type session struct {
 	open   []string                   // see bound
 	turn   int                        // of claims, see bound
 	told   map[*run]told
-	unsaid []func() // see later
+	untold map[string]bool // names of which the log says that the store keeps no progress
+	unsaid []func()        // see later
 
 	holders map[int64]time.Time // when workers were last heard of, as drained first saw; of fetch
 
@@ -440,8 +441,8 @@ func (s *session) drop(r *run) {
 	r.state = runLost
 }
 
-// CancelRuns ends the runs of jobs that an operator has cancelled.
-func (s *session) CancelRuns(ids []int64) {
+// CancelRuns implements [engine.Canceller].
+func (s *session) CancelRuns(ids []int64) (had []int64) {
 	cancelled := make(map[int64]bool, len(ids))
 	for _, id := range ids {
 		cancelled[id] = true
@@ -449,10 +450,12 @@ func (s *session) CancelRuns(ids []int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for r := range s.each {
-		if cancelled[r.job.ID] {
+		if cancelled[r.job.ID] && r.state != runLost {
 			s.cancel(r)
+			had = append(had, r.job.ID)
 		}
 	}
+	return had
 }
 
 // cancel ends a run whose job an operator has cancelled. The caller holds mu.

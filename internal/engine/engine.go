@@ -172,8 +172,9 @@ func (q *Queue) Log() *slog.Logger {
 // A Canceller is a worker of this process, which can end a run at once where
 // one elsewhere hears of it with its next heartbeat.
 type Canceller interface {
-	// CancelRuns ends the contexts of the runs of jobs with these IDs.
-	CancelRuns(ids []int64)
+	// CancelRuns ends the contexts of the runs of jobs with these IDs. It
+	// returns the IDs of those that it has.
+	CancelRuns(ids []int64) (had []int64)
 }
 
 // Join has c told of cancelled jobs until leave is called.
@@ -191,8 +192,9 @@ func (q *Queue) Join(c Canceller) (leave func()) {
 	}
 }
 
-// CancelRuns tells the workers of this process that jobs were cancelled.
-func (q *Queue) CancelRuns(ids []int64) {
+// CancelRuns tells the workers of this process that jobs were cancelled. It
+// returns the IDs of those that they run or are to run.
+func (q *Queue) CancelRuns(ids []int64) (had []int64) {
 	q.mu.Lock()
 	var live []Canceller
 	for c := range q.live {
@@ -200,6 +202,7 @@ func (q *Queue) CancelRuns(ids []int64) {
 	}
 	q.mu.Unlock()
 	for _, c := range live {
-		c.CancelRuns(ids)
+		had = append(had, c.CancelRuns(ids)...)
 	}
+	return had
 }
