@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -79,6 +80,41 @@ var limitCases = []testCase{{
 			e.Errorf("%d jobs were stored and %d refused, want 10 and 22", stored.Load(), refused.Load())
 		}
 		e.wantCounts("a pending=10")
+	},
+}, {
+	name: "limit/max-pending-together",
+	rule: "of pushes at the same time each is stored or refused as a whole, by itself, with the index in its own batch",
+	run: func(e *env) {
+		batch := []backend.NewJob{newJob("b"), bounded(10, newJob("a")), newJob("b"), bounded(10, newJob("a")), bounded(10, newJob("a"))}
+		full := backend.QueueFullError{Index: 3, Name: "a", Waiting: 10, MaxPending: 10}
+		var stored, free atomic.Int32
+		e.atOnce(8, func(i int, b backend.Backend) {
+			for n := range 4 {
+				if (i+n)%4 == 0 {
+					// No bound stops it, and the bound of others stops none of it.
+					if _, err := b.Push(e.ctx, []backend.NewJob{newJob("b"), bounded(1000, newJob("c"))}); err != nil {
+						e.Errorf("Push of another name: %v", err)
+					}
+					free.Add(1)
+					continue
+				}
+				pushed, err := b.Push(e.ctx, batch)
+				if err == nil {
+					stored.Add(1)
+					for n := 1; n < len(pushed); n++ {
+						if pushed[n].ID <= pushed[n-1].ID {
+							e.Errorf("Push = %v, want IDs that ascend", pushed)
+						}
+					}
+				} else if f, ok := errors.AsType[*backend.QueueFullError](err); !ok || *f != full {
+					e.Errorf("Push = %v, want %v", err, &full)
+				}
+			}
+		})
+		if stored.Load() != 3 {
+			e.Errorf("%d batches were stored, want 3", stored.Load())
+		}
+		e.wantCounts(fmt.Sprintf("a pending=9 b pending=%d c pending=%d", 6+free.Load(), free.Load()))
 	},
 }, {
 	name: "limit/max-pending-invalid",

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -11,16 +12,21 @@ import (
 
 var limitMutants = []mutant{{
 	rule:     "MaxPending is off",
-	rejected: []string{"limit/max-pending", "limit/max-pending-duplicates", "limit/max-pending-race"},
+	rejected: []string{"limit/max-pending", "limit/max-pending-duplicates", "limit/max-pending-race", "limit/max-pending-together"},
 	make:     alters(altered{push: func(j *backend.NewJob) { j.MaxPending = 0 }}),
 }, {
 	rule:     "MaxPending is off by one",
-	rejected: []string{"limit/max-pending", "limit/max-pending-race"},
+	rejected: []string{"limit/max-pending", "limit/max-pending-race", "limit/max-pending-together"},
 	make: alters(altered{push: func(j *backend.NewJob) {
 		if j.MaxPending > 0 {
 			j.MaxPending++
 		}
 	}}),
+}, {
+	rule:     "the index of a refusal counts the jobs of other pushes",
+	rejected: []string{"limit/max-pending-together"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &countsOthers{Backend: m, flaw: true} },
+	sound:    func(m *memory.Backend, _ *Clock) backend.Backend { return &countsOthers{Backend: m} },
 }, {
 	rule:     "MaxRunning is off by one",
 	rejected: []string{"limit/max-running", "limit/max-running-dead", "limit/max-running-race", "wait/max-running"},
@@ -73,6 +79,38 @@ var limitMutants = []mutant{{
 	rejected: []string{"wait/paused", "wait/max-running", "wait/rate", "wait/cap", "wait/ahead"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return eager{m} },
 }}
+
+// countsOthers makes one batch of the pushes that are under way together.
+type countsOthers struct {
+	*memory.Backend
+	flaw bool
+	gap  gap
+
+	mu    sync.Mutex
+	under int // how many pushes are under way
+	jobs  int // of those
+}
+
+func (b *countsOthers) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
+	b.mu.Lock()
+	before := b.jobs
+	b.under++
+	b.jobs += len(jobs)
+	b.mu.Unlock()
+	if len(jobs) > 2 && jobs[1].MaxPending > 0 {
+		b.gap.visit(1)
+	}
+	pushed, err := b.Backend.Push(ctx, jobs)
+	if f, ok := errors.AsType[*backend.QueueFullError](err); ok && b.flaw {
+		f.Index += before
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.under--; b.under == 0 {
+		b.jobs = 0
+	}
+	return pushed, err
+}
 
 // ownRunning keeps to MaxRunning itself.
 type ownRunning struct {

@@ -12,6 +12,9 @@ import (
 type batcher[R any] struct {
 	flush func(ctx context.Context, group []R) error
 	size  int // of a group, at most
+	// oneLock says that all requests need the same lock: if a group does not
+	// get it in time, no request alone is tried again.
+	oneLock bool
 
 	tasks sync.WaitGroup
 
@@ -116,7 +119,7 @@ func (b *batcher[R]) serve(group []*entry[R]) {
 	for i, e := range group {
 		stops[i]()
 		// What the server refused is one request's fault.
-		if e.err = err; err != nil && len(group) > 1 && code(err) != "" && !broken(err) {
+		if e.err = err; err != nil && len(group) > 1 && code(err) != "" && !broken(err) && (!b.oneLock || !conflicts(err)) {
 			e.err = b.flush(ctx, requests[i:i+1])
 		}
 		close(e.done)

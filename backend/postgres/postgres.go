@@ -9,7 +9,9 @@
 // Pushes commit with synchronous_commit on, or what is stronger where the
 // server says so; claims, completions and beats commit with it off, as losing
 // them only repeats work. Pushes and completions of one process that come at
-// the same time share a transaction and its fsync. Ticks of schedules,
+// the same time share a transaction and its fsync; pushes with MaxPending share
+// one for each name, and pushes with unique or serial keys share none. Ticks of
+// schedules,
 // what an operator does, and jobs that failed for good are as durable as
 // pushes.
 //
@@ -125,6 +127,7 @@ type Backend struct {
 	texts   sync.Map
 
 	pushes  batcher[*pushing]
+	gates   gates
 	dones   batcher[*completing]
 	watch   watch
 	marks   marks
@@ -264,6 +267,7 @@ func (b *Backend) Close() error {
 	}
 	b.closed = true
 	b.pushes.tasks.Wait() // of calls that did not wait for the answer
+	b.gates.wait()
 	b.dones.tasks.Wait()
 	b.watch.wait()
 	if !b.ownsDB {

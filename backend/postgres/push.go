@@ -30,18 +30,13 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 	if len(jobs) == 0 {
 		return nil, nil
 	}
-	if arePlain(jobs) && len(jobs) <= maxPushes && sizeOf(jobs) <= maxPushBytes {
-		p := &pushing{jobs: jobs}
-		leave, err := b.enter()
-		if err == nil {
-			defer leave()
-			err = b.pushes.do(ctx, p)
-			b.foldSome(ctx)
+	if len(jobs) <= maxPushes && sizeOf(jobs) <= maxPushBytes {
+		if arePlain(jobs) {
+			return b.share(ctx, &b.pushes, jobs)
 		}
-		if err != nil {
-			return nil, b.failed(ctx, "push", err)
+		if name, ok := gateOf(jobs); ok {
+			return b.share(ctx, b.gates.batcher(b, name), jobs)
 		}
-		return p.pushed, nil
 	}
 	var pushed []backend.Pushed
 	err := b.write(ctx, "push", b.durable(), func(t *tx) (err error) {
@@ -54,16 +49,43 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 	return pushed, nil
 }
 
+// share stores jobs together with those of other pushes.
+func (b *Backend) share(ctx context.Context, queue *batcher[*pushing], jobs []backend.NewJob) ([]backend.Pushed, error) {
+	p := &pushing{jobs: jobs}
+	leave, err := b.enter()
+	if err == nil {
+		defer leave()
+		if err = queue.do(ctx, p); err == nil && p.refused != nil {
+			err = rejected{p.refused}
+		}
+		b.foldSome(ctx)
+	}
+	if err != nil {
+		return nil, b.failed(ctx, "push", err)
+	}
+	return p.pushed, nil
+}
+
 // Bounds of the pushes that share a transaction, and of one INSERT.
 const (
 	maxPushes    = 2000
 	maxPushBytes = 4 << 20
 )
 
-// A pushing is a push of plain jobs that may share a transaction with others.
+// A pushing is a push that may share a transaction with others.
 type pushing struct {
-	jobs   []backend.NewJob
-	pushed []backend.Pushed
+	jobs    []backend.NewJob
+	pushed  []backend.Pushed
+	refused *backend.QueueFullError // instead
+}
+
+// take gives the jobs the first of the ids, and returns the others.
+func (p *pushing) take(ids []int64) []int64 {
+	p.pushed = make([]backend.Pushed, len(p.jobs))
+	for i := range p.pushed {
+		p.pushed[i].ID = ids[i]
+	}
+	return ids[len(p.jobs):]
 }
 
 // flushPushes stores the jobs of several pushes by one statement.
@@ -91,18 +113,19 @@ func (b *Backend) flushPushes(ctx context.Context, group []*pushing) error {
 		return err
 	}
 	for _, p := range group {
-		p.pushed = make([]backend.Pushed, len(p.jobs))
-		for i := range p.pushed {
-			p.pushed[i].ID, ids = ids[0], ids[1:]
-		}
+		ids = p.take(ids)
 	}
 	return nil
 }
 
 // isPlain reports whether a job needs nothing but its row.
 func isPlain(j *backend.NewJob) bool {
-	return j.Unique.Key == "" && j.Serial == "" && j.MaxPending == 0 && !j.Timed()
+	return isKeyless(j) && j.MaxPending == 0
 }
+
+// isKeyless reports whether a job needs nothing but its row, and a place among
+// those that wait.
+func isKeyless(j *backend.NewJob) bool { return j.Unique.Key == "" && j.Serial == "" && !j.Timed() }
 
 func arePlain(jobs []backend.NewJob) bool {
 	for i := range jobs {

@@ -1,7 +1,9 @@
 package postgrestest
 
 import (
+	"errors"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,8 +15,17 @@ import (
 
 // Bench measures a driver: what an operation costs, by job.
 func Bench(b *testing.B, d Driver) {
-	b.Run("Push64", func(b *testing.B) { d.benchPush(b, 64) })
-	b.Run("Push1", func(b *testing.B) { d.benchPush(b, 1) })
+	for _, goroutines := range []int{64, 1} {
+		n := strconv.Itoa(goroutines)
+		b.Run("Push"+n, func(b *testing.B) { d.benchPush(b, goroutines, nil) })
+		b.Run("PushBounded"+n, func(b *testing.B) {
+			d.benchPush(b, goroutines, func(j *backend.NewJob, _ int64) { j.MaxPending = 1_000_000 })
+		})
+		b.Run("PushFull"+n, func(b *testing.B) { d.benchPush(b, goroutines, func(j *backend.NewJob, _ int64) { j.MaxPending = 1 }) })
+		b.Run("PushUnique"+n, func(b *testing.B) {
+			d.benchPush(b, goroutines, func(j *backend.NewJob, i int64) { j.Unique.Key = strconv.FormatInt(i, 10) })
+		})
+	}
 	b.Run("PushMany1000", d.benchPushMany)
 	b.Run("Drain/batch=100", func(b *testing.B) { d.benchDrain(b, 2, 100) })
 	b.Run("Drain/batch=10", func(b *testing.B) { d.benchDrain(b, 2, 10) })
@@ -42,16 +53,21 @@ func report(b *testing.B, what string, took []time.Duration) {
 	}
 }
 
-// benchPush pushes one job at a time from many goroutines.
-func (d Driver) benchPush(b *testing.B, goroutines int) {
+// benchPush pushes one job at a time from many goroutines, the job of each
+// number as alter makes it.
+func (d Driver) benchPush(b *testing.B, goroutines int, alter func(j *backend.NewJob, number int64)) {
 	_, store := d.benchStore(b)
 	var wg sync.WaitGroup
 	var n atomic.Int64
 	b.ResetTimer()
 	for range goroutines {
 		wg.Go(func() {
-			for n.Add(1) <= int64(b.N) {
-				if _, err := store.Push(b.Context(), []backend.NewJob{benchJob()}); err != nil {
+			for i := n.Add(1); i <= int64(b.N); i = n.Add(1) {
+				j := benchJob()
+				if alter != nil {
+					alter(&j, i)
+				}
+				if _, err := store.Push(b.Context(), []backend.NewJob{j}); err != nil && !errors.Is(err, backend.ErrQueueFull) {
 					b.Errorf("Push: %v", err)
 				}
 			}

@@ -70,6 +70,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("Model", d.testModel)
 	t.Run("Claims", d.testClaims)
 	t.Run("ClaimsLockedKey", d.testClaimsLockedKey)
+	t.Run("Gates", d.testGates)
 	t.Run("Marks", d.testMarks)
 	t.Run("MarksOrder", d.testMarksOrder)
 	t.Run("CompletePlan", d.testCompletePlan)

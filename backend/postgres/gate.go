@@ -1,0 +1,123 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// Gates let the pushes of one process that are bounded by MaxPending, and come
+// at the same time, share a transaction: it locks the gate of their name and
+// counts what waits once for all. Each name has a batcher of its own, so that a
+// name whose gate is locked for long delays no other.
+type gates struct {
+	mu     sync.Mutex
+	byName map[string]*batcher[*pushing]
+}
+
+// batcher returns the batcher of a name.
+func (g *gates) batcher(b *Backend, name string) *batcher[*pushing] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	queue := g.byName[name]
+	if queue == nil {
+		if g.byName == nil {
+			g.byName = map[string]*batcher[*pushing]{}
+		}
+		queue = &batcher[*pushing]{size: maxPushes, oneLock: true, flush: func(ctx context.Context, group []*pushing) error {
+			return b.flushGated(ctx, name, group)
+		}}
+		g.byName[name] = queue
+	}
+	return queue
+}
+
+// wait returns when no group is under way. No push may begin meanwhile.
+func (g *gates) wait() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, queue := range g.byName {
+		queue.tasks.Wait()
+	}
+}
+
+// gateOf returns the one name that has a bound among jobs that need nothing but
+// their rows and that bound.
+func gateOf(jobs []backend.NewJob) (name string, ok bool) {
+	for i := range jobs {
+		j := &jobs[i]
+		if !isKeyless(j) {
+			return "", false
+		}
+		if j.MaxPending > 0 {
+			if ok && j.Name != name {
+				return "", false
+			}
+			name, ok = j.Name, true
+		}
+	}
+	return name, ok
+}
+
+// errAllRefused ends a transaction that has nothing to store.
+var errAllRefused = errors.New("all pushes are refused")
+
+// flushGated stores the jobs of those pushes, in their order, after which no
+// more jobs of the name wait than may. The others get an error of their own.
+func (b *Backend) flushGated(ctx context.Context, name string, group []*pushing) error {
+	err := b.transact(ctx, b.durable(), func(t *tx) error {
+		names := []string{name}
+		if _, err := t.exec(lockGates, textArray(names)); err != nil {
+			return err
+		}
+		waits, err := t.counted(names, backend.Scheduled, backend.Pending)
+		if err != nil {
+			return err
+		}
+		jobs := admit(group, name, waits[name])
+		if len(jobs) == 0 {
+			return errAllRefused
+		}
+		ids, err := t.insertPlain(jobs, b.durable())
+		if err != nil {
+			return err
+		}
+		for _, p := range group {
+			if p.refused == nil {
+				ids = p.take(ids)
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errAllRefused) {
+		return nil
+	}
+	return err
+}
+
+// admit returns the jobs of the pushes that fit when so many jobs of a name
+// wait, and refuses the other pushes.
+func admit(group []*pushing, name string, waiting int64) []backend.NewJob {
+	var jobs []backend.NewJob
+	for _, p := range group {
+		n := waiting
+		p.refused = nil
+		for i := range p.jobs {
+			j := &p.jobs[i]
+			if j.Name != name {
+				continue
+			}
+			if j.MaxPending > 0 && n >= int64(j.MaxPending) {
+				p.refused = &backend.QueueFullError{Index: i, Name: name, Waiting: n, MaxPending: j.MaxPending}
+				break
+			}
+			n++
+		}
+		if p.refused == nil {
+			jobs, waiting = append(jobs, p.jobs...), n
+		}
+	}
+	return jobs
+}
