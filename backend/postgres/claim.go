@@ -96,13 +96,14 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 	err = b.alone(ctx, true, func(q querier) error {
 		jobs, plain, land = nil, true, landing{}
 		base := 1 + rand.Int64N(1<<62)
+		var unique, serial sql.NullString // once for all rows
 		args := append([]any{req.Worker.ID, req.Worker.Lease.Microseconds(), base, textArray(names), intArray(most), req.Limit,
 			cmp.Or(req.MaxBytes, backend.DefaultMaxBytes), req.Suspects}, from.args()...)
 		return b.scan(ctx, q, claimPlain, args, func(r *sql.Rows) error {
 			var j backend.Job
 			var failures, attempts, created, runAt, now int64
 			var expires sql.NullInt64
-			var waiting, unique, serial sql.NullString
+			var waiting sql.NullString
 			err := r.Scan(&j.ID, &j.Name, &j.Priority, &failures, &attempts, &created, &runAt, &now, &expires, &j.Metadata, &j.Payload,
 				&land.read, &land.due, &waiting, &unique, &serial)
 			if err == nil && waiting.Valid && land.waiting == nil {
