@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -67,7 +68,9 @@ var errAllRefused = errors.New("all pushes are refused")
 // flushGated stores the jobs of those pushes, in their order, after which no
 // more jobs of the name wait than may. The others get an error of their own.
 func (b *Backend) flushGated(ctx context.Context, name string, group []*pushing) error {
-	err := b.transact(ctx, b.durable(), func(t *tx) error {
+	// Those who waited for the group before have waited for the same lock.
+	last := slices.MaxFunc(group, func(p, q *pushing) int { return p.since.Compare(q.since) })
+	err := b.transactUntil(ctx, b.durable(), last.since.Add(lockWait), func(t *tx) error {
 		names := []string{name}
 		if _, err := t.exec(lockGates, textArray(names)); err != nil {
 			return err

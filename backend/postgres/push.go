@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -51,7 +52,7 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 
 // share stores jobs together with those of other pushes.
 func (b *Backend) share(ctx context.Context, queue *batcher[*pushing], jobs []backend.NewJob) ([]backend.Pushed, error) {
-	p := &pushing{jobs: jobs}
+	p := &pushing{jobs: jobs, since: time.Now()}
 	leave, err := b.enter()
 	if err == nil {
 		defer leave()
@@ -77,6 +78,7 @@ type pushing struct {
 	jobs    []backend.NewJob
 	pushed  []backend.Pushed
 	refused *backend.QueueFullError // instead
+	since   time.Time               // when it was called
 }
 
 // take gives the jobs the first of the ids, and returns the others.

@@ -149,7 +149,11 @@ const maxBroken = 5
 // returned. It returns the context's error when that ends first, and the last
 // conflict when the time is over, if the context has no deadline.
 func (b *Backend) retry(ctx context.Context, f func() error) error {
-	until := time.Now().Add(lockWait)
+	return b.retryUntil(ctx, time.Now().Add(lockWait), f)
+}
+
+// retryUntil is retry with the end of its time.
+func (b *Backend) retryUntil(ctx context.Context, until time.Time, f func() error) error {
 	pause := time.Millisecond
 	for lost := 0; ; {
 		if err := ctx.Err(); err != nil {
@@ -236,12 +240,17 @@ func impatience(until time.Time) string {
 // transact runs f in a transaction, again where it may help. If it is durable
 // the commit waits for the disk.
 func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error) error {
+	return b.transactUntil(ctx, durable, time.Now().Add(lockWait), f)
+}
+
+// transactUntil is transact with the time until which it waits for others, if
+// the context has no deadline.
+func (b *Backend) transactUntil(ctx context.Context, durable bool, until time.Time, f func(*tx) error) error {
 	begin := beginAsync
 	if durable {
 		begin = beginDurable
 	}
-	until := time.Now().Add(lockWait)
-	return b.retry(ctx, func() error {
+	return b.retryUntil(ctx, until, func() error {
 		conn, err := b.acquire(ctx)
 		if err != nil {
 			return err
