@@ -7,14 +7,20 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // What ends a worker leaves its handlers the grace.
 func TestStopSignals(t *testing.T) {
+	// A signal that this process ignores, as under nohup, its children would too.
+	received := make(chan os.Signal, 1)
+	signal.Notify(received, syscall.SIGHUP)
+	defer signal.Stop(received)
 	for name, c := range map[string]struct {
 		signals []syscall.Signal
 		status  int
@@ -36,6 +42,8 @@ func TestStopSignals(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = cmd.Process.Kill() })
+			limit := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+			defer limit.Stop()
 			lines := bufio.NewScanner(log)
 			until := func(text string) {
 				for lines.Scan() {

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,16 +45,32 @@ func when(bad bool, trouble string) string {
 	return ""
 }
 
+// lookTime bounds a look of Examine: each takes milliseconds, unless a table is
+// locked.
+const lookTime = 5 * time.Second
+
 // Examine implements [backend.Examiner]. What other roles do it sees as far as
 // the server shows it, see pg_read_all_stats.
 func (b *Backend) Examine(ctx context.Context, req backend.ExamineRequest) ([]backend.Finding, error) {
 	e := &examination{b: b}
 	for _, look := range []func(context.Context, querier) error{e.server, e.locks, e.durability, e.numbers, e.vacuum, e.snapshots, e.prepared, e.slots, e.clock, e.connections} {
 		before := e.all
-		err := b.read(ctx, "examine", func(q querier) error {
-			e.all = before // it may be done again
-			return look(ctx, q)
-		})
+		try := func(look func(context.Context, querier) error, limit time.Duration) error {
+			ctx, cancel := context.WithTimeout(ctx, limit)
+			defer cancel()
+			return b.read(ctx, "examine", func(q querier) error {
+				e.all = before // it may be done again
+				return look(ctx, q)
+			})
+		}
+		err := try(look, lookTime)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			// A table may have been locked since, or not for long before.
+			before = slices.DeleteFunc(before, func(f backend.Finding) bool { return f.Name == "table locks" })
+			if lockErr := try(e.locks, lookTime); lockErr == nil && slices.ContainsFunc(e.all, func(f backend.Finding) bool { return f.Stops }) {
+				err = nil
+			}
+		}
 		if err != nil || slices.ContainsFunc(e.all, func(f backend.Finding) bool { return f.Stops }) {
 			return e.all, err // the others would wait
 		}

@@ -2,6 +2,8 @@
 package main
 
 import (
+	_ "github.com/ncruces/go-sqlite3/vfs/memdb"
+
 	"github.com/plainjobs/plainjobs/backend/sqlite/ncruces"
 	"github.com/plainjobs/plainjobs/internal/torture/child"
 	"github.com/plainjobs/plainjobs/internal/torture/child/faultvfs"
