@@ -23,7 +23,7 @@
 //   - How a run ends: [Cancel], [RetryAfter], [Snooze], [Backoff], [Timeout];
 //     with its effects, by [Complete]; with a result, by [DefineResult].
 //   - When and how often: [In], [At], [Before], [Priority]; [Unique], [Serial],
-//     [Concurrency], [MaxRunning], [RateLimit], [MaxPending]; [Cron], [Every].
+//     [Concurrency], [MaxRunning], [RateLimit], [MaxPending], [MaxCrashes]; [Cron], [Every].
 //   - Looking and steering: [Queue.List], [Queue.Why], [Queue.Retry],
 //     [Queue.Pause], [Queue.Subscribe]; package cli has them as commands.
 //   - Tests: under go test the function [Perform] runs a job at once; package

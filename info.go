@@ -47,7 +47,7 @@ type Info struct {
 
 	State State
 	// Failures is how many attempts have failed, Crashes how many workers
-	// died while the job was the only suspect.
+	// died while the job was a suspect and all that they held.
 	Failures, Crashes int
 	// Suspect is set after a worker died holding the job, until it settles.
 	Suspect bool

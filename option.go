@@ -128,6 +128,21 @@ func RateLimit(n int, per time.Duration) DefineOption {
 	})
 }
 
+// MaxCrashes is how many times the job may take down its worker before it is
+// failed, 10 by default; a negative n is no bound. A death counts only if the
+// job's worker had died with it before, and now held nothing else: where other
+// jobs ran, one of them may be the cause. It counts too if the process is killed
+// from outside. What the worker says that started last holds.
+func MaxCrashes(n int) DefineOption {
+	return defineOption(func(d *engine.Definition) error {
+		d.Settings.MaxCrashes = n
+		if n == 0 || n < -math.MaxInt32 || n > math.MaxInt32 {
+			return fmt.Errorf("MaxCrashes(%d) is 0, or not within 32 bits; say -1 for no bound", n)
+		}
+		return nil
+	})
+}
+
 func positive(name string, n int) error {
 	if n < 1 {
 		return fmt.Errorf("%s(%d) is not positive", name, n)

@@ -109,8 +109,9 @@ type Backend interface {
 	//
 	// A rescued job must get a state and token that no lease matches, become
 	// pending, and be a suspect from then on. One that was a suspect already,
-	// and the only one that its worker held, has crashed its worker: at
-	// [MaxCrashes] such crashes it is failed instead. Rescuing spends no
+	// and the only job that its worker held, has crashed its worker: if
+	// [Settings.Condemns] its name's crashes it is failed instead. A death that
+	// other jobs could have caused counts against none. Rescuing spends no
 	// attempt.
 	//
 	// Jobs may have been deleted or changed by other means than this package. A

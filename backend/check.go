@@ -2,6 +2,7 @@ package backend
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -110,6 +111,8 @@ func CheckSettings(settings []Settings) error {
 			return fmt.Errorf("%w: name %q %s", ErrInvalid, s.Name, checkName(s.Name))
 		case s.MaxRunning < 0:
 			return fmt.Errorf("%w: %s: at most %d running", ErrInvalid, s.Name, s.MaxRunning)
+		case s.MaxCrashes < -math.MaxInt32 || s.MaxCrashes > math.MaxInt32:
+			return fmt.Errorf("%w: %s: %d crashes are not within 32 bits", ErrInvalid, s.Name, s.MaxCrashes)
 		case s.Rate < 0 || s.Per < 0 || s.Per > maxPer || (s.Rate == 0) != (s.Per == 0):
 			return fmt.Errorf("%w: %s: rate of %d per %v; both are positive, and the time is at most a year", ErrInvalid, s.Name, s.Rate, s.Per)
 		}

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// MaxCrashes is how many times a job may take down its worker, while it was
-// the only suspect there, before it is failed.
-const MaxCrashes = 3
+// DefaultMaxCrashes is how many times a job crashes its worker (see
+// [Backend.Reap]) before it is failed, unless [Settings] say otherwise.
+const DefaultMaxCrashes = 10
 
 // The errors that a store itself ends jobs with.
 const (
-	// CrashError is that of a job failed by [MaxCrashes].
-	CrashError = "the worker process died while it ran this job, three times"
+	// CrashError is that of a job that crashed its workers too often.
+	CrashError = "the worker process died again and again while it ran this job alone"
 	// ExpiredError is that of a job that was not started in time.
 	ExpiredError = "expired: the job was not started in time"
 	// SupersededError is that of a job that was to wait again when another

@@ -100,7 +100,7 @@ func (r *Record) fault() string {
 		return fmt.Sprintf("unknown %v", r.State)
 	case r.MaxAttempts < 1:
 		return fmt.Sprintf("max attempts is %d, must be at least 1", r.MaxAttempts)
-	case r.Failures < 0 || r.Failures > math.MaxInt32 || r.Crashes < 0 || r.Crashes > MaxCrashes:
+	case r.Failures < 0 || r.Failures > math.MaxInt32 || r.Crashes < 0 || r.Crashes > math.MaxInt32:
 		return fmt.Sprintf("%d failures and %d crashes", r.Failures, r.Crashes)
 	case CheckKey(r.UniqueKey) != nil:
 		return fmt.Sprintf("unique key: %v", CheckKey(r.UniqueKey))

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -19,10 +20,19 @@ type Settings struct {
 	Per  time.Duration
 	// History goes before the store's in each field that is not zero.
 	History History
+	// MaxCrashes is how many crashes (see [Backend.Reap]) fail a job of the name.
+	// Zero is [DefaultMaxCrashes], and a negative number is no bound.
+	MaxCrashes int
 }
 
 // Limited reports whether s bounds how many jobs run.
 func (s Settings) Limited() bool { return s.MaxRunning > 0 || s.Rate > 0 }
+
+// Condemns reports whether a job of the name fails that has crashed so often.
+func (s Settings) Condemns(crashes int) bool {
+	most := cmp.Or(s.MaxCrashes, DefaultMaxCrashes)
+	return most > 0 && crashes >= most
+}
 
 // A Setter is a Backend that keeps settings by name.
 type Setter interface {

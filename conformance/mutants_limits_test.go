@@ -67,6 +67,18 @@ var limitMutants = []mutant{{
 	rejected: []string{"settings/history", "settings/history-age", "settings/history-crash"},
 	make:     alters(altered{set: func(s *backend.Settings) { s.History = backend.History{} }}),
 }, {
+	rule:     "MaxCrashes is ignored",
+	rejected: []string{"settings/set", "settings/max-crashes", "settings/max-crashes-company"},
+	make:     alters(altered{set: func(s *backend.Settings) { s.MaxCrashes = 0 }}),
+}, {
+	rule:     "MaxCrashes is off by one",
+	rejected: []string{"settings/max-crashes"},
+	make: alters(altered{set: func(s *backend.Settings) {
+		if s.MaxCrashes > 0 {
+			s.MaxCrashes++
+		}
+	}}),
+}, {
 	rule:     "a pause is ignored",
 	rejected: []string{"pause/name", "pause/all", "pause/suspects", "wait/paused"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return ignoresPause{m} },

@@ -71,7 +71,7 @@ var operateCases = []testCase{{
 	rule: "a retried job that was failed because of its crashes is no suspect",
 	run: func(e *env) {
 		id := e.push(e.b, "a", 1)[0]
-		for range 1 + backend.MaxCrashes {
+		for range 1 + backend.DefaultMaxCrashes {
 			e.claim1(e.b, e.worker(), "a")
 			e.crash(e.b)
 		}
@@ -275,7 +275,7 @@ var operateCases = []testCase{{
 	rule: "a cancelled suspect that crashes its worker once more is cancelled, not failed",
 	run: func(e *env) {
 		id := e.push(e.b, "a", 1)[0]
-		for range backend.MaxCrashes {
+		for range backend.DefaultMaxCrashes {
 			e.claim1(e.b, e.worker(), "a")
 			e.crash(e.b)
 		}

@@ -141,21 +141,21 @@ var reapCases = []testCase{{
 		e.wantCancelled("the expired", ids[0], backend.ExpiredError)
 	},
 }, {
-	name: "reap/three-crashes",
-	rule: "a job that crashed its worker three times while it was the only suspect there is failed",
+	name: "reap/crashes",
+	rule: "a job that crashed its worker DefaultMaxCrashes times while it was a suspect and the only job there is failed",
 	run: func(e *env) {
 		id := e.push(e.b, "a", 1)[0]
-		for crash := 0; crash <= backend.MaxCrashes; crash++ {
+		for crash := 0; crash <= backend.DefaultMaxCrashes; crash++ {
 			if j := e.claim1(e.b, e.worker(), "a"); j.Suspect != (crash > 0) || j.Attempt != 1 {
 				e.Errorf("claim %d returned %+v", crash, j)
 			}
 			r := e.crash(e.b)
-			if failed := crash == backend.MaxCrashes; (r.Failed == 1) != failed {
+			if failed := crash == backend.DefaultMaxCrashes; (r.Failed == 1) != failed {
 				e.Errorf("Reap after crash %d returned %+v", crash, r)
 			}
 		}
 		info := e.get(id)
-		if info.State != backend.Failed || info.Crashes != backend.MaxCrashes || len(info.Errors) != 1 || info.FinishedAt.IsZero() {
+		if info.State != backend.Failed || info.Crashes != backend.DefaultMaxCrashes || len(info.Errors) != 1 || info.FinishedAt.IsZero() {
 			e.Errorf("the job is %+v", info)
 		}
 		e.wantIDs("Claim", e.claimAny(e.b, e.worker(), 10, "a"))
@@ -183,12 +183,12 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/not-alone",
-	rule: "a crash counts only against a suspect that was the only one there",
+	rule: "a crash counts only against a suspect that was the only job there",
 	run: func(e *env) {
 		ids := e.push(e.b, "a", 2)
 		e.claim(e.b, e.worker(), 2, "a")
 		e.crash(e.b)
-		for range 2 * backend.MaxCrashes {
+		for range 2 * backend.DefaultMaxCrashes {
 			w := e.worker()
 			e.claim1(e.b, w, "a")
 			e.claim1(e.b, w, "a")
@@ -204,18 +204,28 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/beside-others",
-	rule: "a crash counts against the only suspect, whatever other jobs ran with it",
+	rule: "a crash counts against no suspect if its worker held other jobs too, and against one whose others had settled",
 	run: func(e *env) {
 		id := e.push(e.b, "a", 1)[0]
 		e.claim1(e.b, e.worker(), "a")
 		e.crash(e.b)
-		others := e.push(e.b, "b", 3)
+		others := e.push(e.b, "b", 4)
 		w := e.worker()
+		e.claim1(e.b, w, "a")
+		for _, j := range e.claim(e.b, w, 1, "b") {
+			e.complete(e.b, j.Lease)
+		}
+		e.crash(e.b)
+		if info := e.get(id); info.Crashes != 1 || !info.Suspect {
+			e.Errorf("the suspect that was alone is %+v, want one crash", info)
+		}
+		others = others[1:]
+		w = e.worker()
 		e.claim1(e.b, w, "a")
 		e.wantIDs("Claim of the others", e.claim(e.b, w, 3, "b"), others...)
 		e.crash(e.b)
 		if info := e.get(id); info.Crashes != 1 || !info.Suspect {
-			e.Errorf("the suspect is %+v, want one crash", info)
+			e.Errorf("the suspect that ran beside others is %+v, want no further crash", info)
 		}
 		for _, id := range others {
 			if info := e.get(id); info.Crashes != 0 || !info.Suspect {
@@ -340,7 +350,7 @@ var reapCases = []testCase{{
 		}
 		e.wantCounts("a done=200 a failed=1")
 		e.wantState(poison, backend.Failed)
-		if want := 1 + backend.MaxCrashes; crashes != want {
+		if want := 1 + backend.DefaultMaxCrashes; crashes != want {
 			e.Errorf("the poison job crashed %d workers, want %d", crashes, want)
 		}
 	},

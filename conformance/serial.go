@@ -123,7 +123,7 @@ var serialCases = []testCase{{
 	rule: "a job that is failed because it crashed its worker gives its key back",
 	run: func(e *env) {
 		ids := e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"))
-		for range 1 + backend.MaxCrashes {
+		for range 1 + backend.DefaultMaxCrashes {
 			e.claim1(e.b, e.worker(), "a")
 			e.wantState(ids[1], backend.Blocked)
 			e.crash(e.b)

@@ -3,6 +3,7 @@ package conformance
 import (
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 	"time"
@@ -33,7 +34,7 @@ var settingsCases = []testCase{{
 	rule: "settings are kept by name, seen by all processes, and replaced whole when they are set again",
 	run: func(e *env) {
 		all := backend.Settings{
-			Name: "b", MaxRunning: 3, Rate: 5, Per: 90 * time.Second,
+			Name: "b", MaxRunning: 3, Rate: 5, Per: 90 * time.Second, MaxCrashes: -1,
 			History: backend.History{Done: time.Hour, Failed: -1, Rows: 7},
 		}
 		e.set(e.b, backend.Settings{Name: "c", MaxRunning: 1}, all)
@@ -81,7 +82,7 @@ var settingsCases = []testCase{{
 	run: func(e *env) {
 		setter := capability[backend.Setter](e, e.b)
 		for _, bad := range []backend.Settings{
-			{}, {Name: "a\xff"}, {Name: "a", MaxRunning: -1}, {Name: "a", Rate: -1, Per: 1}, {Name: "a", Rate: 1}, {Name: "a", Per: 1},
+			{}, {Name: "a\xff"}, {Name: "a", MaxRunning: -1}, {Name: "a", MaxCrashes: math.MinInt}, {Name: "a", Rate: -1, Per: 1}, {Name: "a", Rate: 1}, {Name: "a", Per: 1},
 			{Name: "a", Rate: 1, Per: 1<<63 - 1}, {Name: "a", History: backend.History{Done: 1<<63 - 1}},
 		} {
 			if err := setter.Set(e.ctx, []backend.Settings{{Name: "good", MaxRunning: 1}, bad}); !errors.Is(err, backend.ErrInvalid) {
@@ -158,11 +159,53 @@ var settingsCases = []testCase{{
 	run: func(e *env) {
 		e.set(e.b, backend.Settings{Name: "a", History: backend.History{Failed: -1}})
 		id := e.push(e.b, "a", 1)[0]
-		for range 1 + backend.MaxCrashes {
+		for range 1 + backend.DefaultMaxCrashes {
 			e.claim1(e.b, e.worker(), "a")
 			e.crash(e.b)
 		}
 		e.wantState(id, 0)
+	},
+}, {
+	name: "settings/max-crashes",
+	rule: "a job is failed after as many crashes as the settings of its name say as they are then, and never if they are negative",
+	run: func(e *env) {
+		id := e.push(e.b, "a", 1)[0]
+		crash := func(want backend.State) {
+			e.claim1(e.b, e.worker(), "a")
+			e.crash(e.b)
+			e.wantState(id, want)
+		}
+		e.set(e.b, backend.Settings{Name: "a", MaxCrashes: -1})
+		for range 2 + backend.DefaultMaxCrashes {
+			crash(backend.Pending)
+		}
+		e.set(e.other(), backend.Settings{Name: "a", MaxCrashes: backend.DefaultMaxCrashes + 3})
+		crash(backend.Pending)
+		crash(backend.Failed)
+		e.set(e.other(), backend.Settings{Name: "a", MaxCrashes: 1})
+		id = e.push(e.b, "a", 1)[0]
+		crash(backend.Pending) // which only makes it a suspect
+		crash(backend.Failed)
+	},
+}, {
+	name: "settings/max-crashes-company",
+	rule: "a suspect that has crashed more often than the settings allow now is failed by the next crash of its own, and not by one beside others",
+	run: func(e *env) {
+		ids := e.push(e.b, "a", 1)
+		for range 3 {
+			e.claim1(e.b, e.worker(), "a")
+			e.crash(e.b)
+		}
+		e.set(e.b, backend.Settings{Name: "a", MaxCrashes: 1})
+		other := e.push(e.b, "b", 1)
+		w := e.worker()
+		e.claim1(e.b, w, "a")
+		e.wantIDs("Claim of the other", e.claim(e.b, w, 1, "b"), other...)
+		e.crash(e.b)
+		e.wantState(ids[0], backend.Pending)
+		e.claim1(e.b, e.worker(), "a")
+		e.crash(e.b)
+		e.wantState(ids[0], backend.Failed)
 	},
 }, {
 	name: "pause/name",

@@ -39,6 +39,9 @@ const leaseVariable = "PLAINJOBS_TEST_DEFAULT_LEASE"
 // long enough for a busy machine: workers that beat late judge nobody.
 const crashLease = 2 * time.Second
 
+// killerJob takes its process down, and is failed soon for it.
+var killerJob = plainjobs.Declare[string]("life/killer", plainjobs.MaxCrashes(2))
+
 func child() {
 	path := os.Getenv(childVariable)
 	ledger, err := os.OpenFile(path+".ledger", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
@@ -57,6 +60,11 @@ func child() {
 		}
 		<-ctx.Done()
 		return ctx.Err()
+	})
+	plainjobs.Handle(q, killerJob, func(context.Context, string) error {
+		time.Sleep(20 * time.Millisecond) // others start meanwhile
+		os.Exit(statusPoison)
+		return nil
 	})
 	plainjobs.Handle(q, jobA, func(ctx context.Context, s string) error {
 		i, _ := plainjobs.FromContext(ctx)
@@ -79,6 +87,8 @@ func child() {
 			}
 			<-ctx.Done()
 			return ctx.Err()
+		case "long": // a killer would end it if one ran next to it
+			time.Sleep(300 * time.Millisecond)
 		case "slow": // a job takes a while, so that kills find some running
 			time.Sleep(2 * time.Millisecond)
 		}
@@ -93,16 +103,16 @@ func child() {
 	if os.Getenv(leaseVariable) != "" {
 		lease = 0 // the default
 	}
-	work := func(job plainjobs.AnyJob) {
+	work := func(jobs ...plainjobs.AnyJob) {
 		check(worker.New(q, &worker.Options{
-			Jobs: []plainjobs.AnyJob{job}, Concurrency: 4, Lease: lease, Logger: slog.New(slog.NewTextHandler(log, nil)),
+			Jobs: jobs, Concurrency: 4, Lease: lease, Logger: slog.New(slog.NewTextHandler(log, nil)),
 		}).Run(ctx))
 	}
 	var other sync.WaitGroup
 	if os.Getenv(pairVariable) != "" {
 		other.Go(func() { work(jobB) })
 	}
-	work(jobA)
+	work(jobA, killerJob)
 	other.Wait()
 	check(q.Close())
 }
@@ -232,13 +242,55 @@ func TestPoisonJob(t *testing.T) {
 	}
 	p.end(t)
 	i := info(t, b, poison)
-	if i.State != backend.Failed || i.Crashes != backend.MaxCrashes || len(i.Errors) == 0 || !strings.Contains(i.Errors[0].Error, "died") {
+	if i.State != backend.Failed || i.Crashes != backend.DefaultMaxCrashes || len(i.Errors) == 0 || !strings.Contains(i.Errors[0].Error, "died") {
 		t.Errorf("the poison job is %+v", i)
 	}
-	// Once among others, then three times as the only suspect.
-	if want := 1 + backend.MaxCrashes; crashes != want || readLedger(t, path)[poison] != want {
+	// Once among others, then as often as it may, alone.
+	if want := 1 + backend.DefaultMaxCrashes; crashes != want || readLedger(t, path)[poison] != want {
 		t.Errorf("the poison job killed %d processes in %d runs, want %d", crashes, readLedger(t, path)[poison], want)
 	}
+}
+
+// Killers that keep coming take the process down next to jobs that do no harm.
+// Those run to their end, and the killers are failed. If each death counted against
+// the only suspect, the innocent ones would be failed, one after the other.
+func TestKillersFailAndInnocentsDoNot(t *testing.T) {
+	const killers = 6
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	b := openSQLite(t, path, nil)
+	q := plainjobs.New(b, nil)
+	innocents := perform(t, q, jobA.With("long"), jobA.With("long"), jobA.With("long"))
+	perform(t, q, killerJob.With(""))
+	p := spawn(t, path)
+	crashes, pushed, waits := 0, 1, false
+	for deadline := time.Now().Add(time.Minute); count(t, b, backend.Done)+count(t, b, backend.Failed) < 3+killers; {
+		if time.Now().After(deadline) {
+			t.Fatal("the jobs do not end")
+		}
+		select {
+		case <-p.ended:
+			p.poisoned(t)
+			crashes++
+			p, waits = spawn(t, path), pushed < killers
+		case <-time.After(5 * time.Millisecond):
+			running := func(id int64) bool { return state(t, b, id) == backend.Running }
+			if waits && slices.ContainsFunc(innocents, running) || count(t, b, backend.Done) == 3 && pushed < killers {
+				perform(t, q, killerJob.With(""))
+				pushed++
+				waits = false
+			}
+		}
+	}
+	p.end(t)
+	for _, id := range innocents {
+		if i := info(t, b, id); i.State != backend.Done || i.Crashes != 0 {
+			t.Errorf("the innocent job is %+v", i)
+		}
+	}
+	if n := count(t, b, backend.Failed); n != killers {
+		t.Errorf("%d killers are failed, want %d", n, killers)
+	}
+	t.Logf("%d killers took down %d processes", killers, crashes)
 }
 
 // Of two workers of one process that dies, only one had a suspect: who is the
@@ -302,14 +354,14 @@ func TestKill(t *testing.T) {
 			t.Logf("in the store: %+v, %v", counts, err)
 		}
 	}()
-	// A job that was the only suspect of a killed worker three times is
-	// failed: nobody can tell it from one that kills.
+	// A job that was all that killed workers held, as often as it may be, is
+	// failed: it cannot be told from one that kills.
 	var unlucky int64
 	eventually(t, "all are done", func() bool {
 		unlucky = count(t, b, backend.Failed)
 		return count(t, b, backend.Done)+unlucky == jobs
 	})
-	if unlucky > kills/backend.MaxCrashes {
+	if unlucky > kills/backend.DefaultMaxCrashes {
 		t.Errorf("%d jobs are failed after %d kills", unlucky, kills)
 	}
 	for _, p := range alive {

@@ -18,6 +18,10 @@ const (
 	stallTime = 200 * time.Millisecond
 	// suspectTime is how long prefetching may keep suspects waiting.
 	suspectTime = time.Second
+	// apartTime is how long at most nothing is started next to a suspect. What
+	// ends the process in that time is found out by itself; a job that takes
+	// longer has company then, so that it does not stop the worker.
+	apartTime = 30 * time.Second
 )
 
 // fetch keeps the slots supplied until ctx ends; it calls stop when there is
@@ -103,6 +107,7 @@ func (s *session) demand(hungry bool) (limit int, suspects bool) {
 	defer s.mu.Unlock()
 	shared := s.settling
 	s.settling, s.hungry = false, hungry && !s.barred
+	s.queue.Suspects.Await(s, s.unbar)
 	limit = s.wanted(shared)
 	s.awaits = limit == 0
 	suspects = limit > 0 && s.takesSuspect()
@@ -114,6 +119,9 @@ func (s *session) demand(hungry bool) (limit int, suspects bool) {
 
 // wanted is the demand, as far as it is worth a claim. The caller holds mu.
 func (s *session) wanted(shared bool) int {
+	if s.queue.Suspects.Apart() {
+		return 0
+	}
 	waiting, free := len(s.runs), s.opts.Concurrency-s.running
 	prefetch := 0
 	if s.average > 0 && s.suspect == nil {
@@ -203,6 +211,7 @@ func (s *session) accept(req backend.ClaimRequest, asked time.Time, jobs []backe
 		s.hold(r)
 		if r.job.Suspect {
 			s.suspect = r
+			s.queue.Suspects.Part(apartTime)
 		}
 		if s.self.ID != req.Worker.ID {
 			r.state = runLost // the row is gone, and these with it

@@ -50,6 +50,9 @@ func (r *run) Await() (warn func(*backend.Info, time.Duration), done func()) {
 	if r.awaits++; r.awaits == 1 {
 		s.awaiting++
 	}
+	if s.suspect == r {
+		s.queue.Suspects.Join() // what it awaits may run here
+	}
 	s.mu.Unlock()
 	warn = func(awaited *backend.Info, waited time.Duration) {
 		s.mu.Lock()

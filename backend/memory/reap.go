@@ -53,19 +53,14 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 // rescue makes the jobs of a dead worker wait again, or ends them.
 func (b *Backend) rescue(w *worker, now int64, result *backend.ReapResult) {
 	held := w.byID()
-	suspects := 0
 	for _, j := range held {
-		if j.suspect {
-			suspects++
-		}
-	}
-	for _, j := range held {
-		if j.suspect && suspects == 1 {
+		crashed := j.suspect && len(held) == 1
+		if crashed {
 			j.crashes++
 		}
 		j.suspect = true
 		j.token = 0
-		if j.crashes >= backend.MaxCrashes && !j.cancelling {
+		if crashed && j.name.settings.Condemns(j.crashes) && !j.cancelling {
 			j.record(backend.CrashError, "", now)
 			b.move(j, backend.Failed, now)
 			result.Failed++

@@ -176,7 +176,7 @@ const beginClaim = `
 				EXISTS (SELECT 1 FROM plainjobs.jobs WHERE state = 3 AND suspect) AS suspects
 			FROM clock)
 	SELECT f.now, f.registered, f.due, f.suspects, s.name IS NOT NULL, coalesce(s.name, ''), coalesce(s.paused, false), coalesce(s.max_running, 0),
-		coalesce(s.rate, 0), coalesce(s.per, 0), coalesce(s.keep_done, 0), coalesce(s.keep_failed, 0), coalesce(s.keep_rows, 0)
+		coalesce(s.rate, 0), coalesce(s.per, 0), coalesce(s.keep_done, 0), coalesce(s.keep_failed, 0), coalesce(s.keep_rows, 0), coalesce(s.max_crashes, 0)
 	FROM facts f LEFT JOIN plainjobs.settings s ON true`
 
 func (c *claim) run() error {
@@ -188,7 +188,7 @@ func (c *claim) run() error {
 		var name string
 		var s setting
 		var per, done, failed int64
-		err := r.Scan(&t.clock, &registered, &due, &suspects, &some, &name, &s.paused, &s.maxRunning, &s.rate, &per, &done, &failed, &s.history.Rows)
+		err := r.Scan(&t.clock, &registered, &due, &suspects, &some, &name, &s.paused, &s.maxRunning, &s.rate, &per, &done, &failed, &s.history.Rows, &s.maxCrashes)
 		if some {
 			all[name] = s.spans(per, done, failed)
 		}

@@ -36,7 +36,7 @@ const (
 	lockNamed  = `SELECT id FROM plainjobs.workers WHERE id = $1::bigint FOR UPDATE`
 
 	lockAbandoned = lockHeld + ` SKIP LOCKED`
-	countSuspects = `SELECT count(*) FROM plainjobs.jobs WHERE state = 4 AND worker = $1::bigint AND suspect`
+	countHeld     = `SELECT count(*) FROM plainjobs.jobs WHERE state = 4 AND worker = $1::bigint`
 )
 
 // A corpse is a worker that was found dead.
@@ -177,16 +177,23 @@ func (t *tx) rescue(worker int64, result *backend.ReapResult) (found bool, err e
 	if err != nil {
 		return false, err
 	}
-	suspects := int64(0)
-	if slices.ContainsFunc(rows, func(r *row) bool { return r.suspect }) {
-		err := t.each(countSuspects, []any{worker}, func(r *sql.Rows) error { return r.Scan(&suspects) })
+	alone := false
+	var all settings
+	if len(rows) == 1 && rows[0].suspect {
+		held := 0 // those that are locked as well
+		err := t.each(countHeld, []any{worker}, func(r *sql.Rows) error { return r.Scan(&held) })
 		if err != nil {
 			return false, err
+		}
+		if alone = held == 1; alone {
+			if all, err = t.settings(); err != nil {
+				return false, err
+			}
 		}
 	}
 	var back []*row
 	for _, r := range rows {
-		if r.suspect && suspects == 1 {
+		if alone {
 			r.crashes++
 		}
 		r.token, r.ending = 0, 0
@@ -194,7 +201,7 @@ func (t *tx) rescue(worker int64, result *backend.ReapResult) (found bool, err e
 		case r.flags&flagCancelling != 0:
 			r.end(backend.Cancelled, backend.CancelledError, now)
 			result.Rescued++
-		case r.crashes >= backend.MaxCrashes:
+		case alone && all[r.name].condemns(r.crashes):
 			r.end(backend.Failed, backend.CrashError, now)
 			result.Failed++
 		default:

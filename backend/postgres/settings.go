@@ -18,9 +18,14 @@ type setting struct {
 	maxRunning int64
 	rate, per  int64 // per in microseconds
 	history    backend.History
+	maxCrashes int
 }
 
 func (s setting) limited() bool { return s.maxRunning > 0 || s.rate > 0 }
+
+func (s setting) condemns(crashes int64) bool {
+	return backend.Settings{MaxCrashes: s.maxCrashes}.Condemns(int(crashes))
+}
 
 // settings are the settings of all names that have any. They are read by each
 // transaction that needs them: the table is small, mostly empty, and another
@@ -31,7 +36,7 @@ type settings map[string]setting
 const everything = ""
 
 const (
-	settingColumns = `name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows`
+	settingColumns = `name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes`
 	selectSettings = `SELECT ` + settingColumns + ` FROM plainjobs.settings`
 
 	// Those who claim jobs of a limited name go one by one.
@@ -42,7 +47,7 @@ func (all settings) scan(r *sql.Rows) error {
 	var name string
 	var s setting
 	var per, done, failed int64
-	err := r.Scan(&name, &s.paused, &s.maxRunning, &s.rate, &per, &done, &failed, &s.history.Rows)
+	err := r.Scan(&name, &s.paused, &s.maxRunning, &s.rate, &per, &done, &failed, &s.history.Rows, &s.maxCrashes)
 	all[name] = s.spans(per, done, failed)
 	return err
 }
@@ -183,20 +188,21 @@ func (b *Backend) freeAt(ctx context.Context, q querier, name string, s setting,
 const (
 	// What is set as it was is not written.
 	upsertSettings = `
-		INSERT INTO plainjobs.settings AS s (name, max_running, rate, per, keep_done, keep_failed, keep_rows)
+		INSERT INTO plainjobs.settings AS s (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes)
 		SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],
-			$7::text::bigint[]) AS v(name, max_running, rate, per, keep_done, keep_failed, keep_rows)
+			$7::text::bigint[], $8::text::bigint[]) AS v(name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes)
 		ORDER BY v.name COLLATE "C"
 		ON CONFLICT (name) DO UPDATE SET max_running = excluded.max_running, rate = excluded.rate, per = excluded.per,
-			keep_done = excluded.keep_done, keep_failed = excluded.keep_failed, keep_rows = excluded.keep_rows
-		WHERE (s.max_running, s.rate, s.per, s.keep_done, s.keep_failed, s.keep_rows) <>
-			(excluded.max_running, excluded.rate, excluded.per, excluded.keep_done, excluded.keep_failed, excluded.keep_rows)`
+			keep_done = excluded.keep_done, keep_failed = excluded.keep_failed, keep_rows = excluded.keep_rows,
+			max_crashes = excluded.max_crashes
+		WHERE (s.max_running, s.rate, s.per, s.keep_done, s.keep_failed, s.keep_rows, s.max_crashes) <>
+			(excluded.max_running, excluded.rate, excluded.per, excluded.keep_done, excluded.keep_failed, excluded.keep_rows, excluded.max_crashes)`
 	upsertPaused = `
 		INSERT INTO plainjobs.settings (name, paused) VALUES ($1::text, $2::boolean)
 		ON CONFLICT (name) DO UPDATE SET paused = excluded.paused`
 	deletePlain = `
 		DELETE FROM plainjobs.settings WHERE NOT paused AND max_running = 0 AND rate = 0
-			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0`
+			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0`
 )
 
 // Set implements [backend.Setter].
@@ -212,16 +218,16 @@ func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
 		last[s.Name] = s
 	}
 	names := sorted(last)
-	var columns [6][]int64
+	var columns [7][]int64
 	for _, name := range names {
 		s := last[name]
-		for i, v := range []int64{int64(s.MaxRunning), int64(s.Rate), int64(s.Per), int64(s.History.Done), int64(s.History.Failed), int64(s.History.Rows)} {
+		for i, v := range []int64{int64(s.MaxRunning), int64(s.Rate), int64(s.Per), int64(s.History.Done), int64(s.History.Failed), int64(s.History.Rows), int64(s.MaxCrashes)} {
 			columns[i] = append(columns[i], v)
 		}
 	}
 	return b.write(ctx, "set", false, func(t *tx) error {
 		_, err := t.exec(upsertSettings, textArray(names), intArray(columns[0]), intArray(columns[1]), intArray(columns[2]),
-			intArray(columns[3]), intArray(columns[4]), intArray(columns[5]))
+			intArray(columns[3]), intArray(columns[4]), intArray(columns[5]), intArray(columns[6]))
 		if err != nil {
 			return err
 		}
@@ -281,7 +287,7 @@ func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
 			n := &infos[i]
 			s := all[n.Name]
 			n.Paused, n.MaxRunning, n.Rate, n.History = s.paused, int(s.maxRunning), int(s.rate), s.history
-			n.Per = time.Duration(s.per) * time.Microsecond
+			n.Per, n.MaxCrashes = time.Duration(s.per)*time.Microsecond, s.maxCrashes
 			free, err := b.freeAt(ctx, q, n.Name, s, now)
 			if err != nil {
 				return err

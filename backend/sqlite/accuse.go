@@ -47,14 +47,18 @@ func (b *Backend) accuse(ctx context.Context, req backend.ClaimRequest) error {
 }
 
 // blame notes a crash of a suspect that was alone, and fails it if it was the last
-// that it may have.
+// that it may have. It is failed without a bound, too, as it can never be claimed.
 func (b *Backend) blame(t *tx, id, now int64) error {
 	r, err := t.row(id)
 	if err != nil {
 		return err
 	}
 	r.crashes++
-	if r.crashes >= backend.MaxCrashes {
+	all, err := t.settings()
+	if err != nil {
+		return err
+	}
+	if r.crashes >= backend.DefaultMaxCrashes || all[r.name].condemns(r.crashes) {
 		return b.finish(t, r, backend.Failed, panickedError, now)
 	}
 	_, err = t.exec(updateCrashed, r.crashes, r.id)

@@ -891,7 +891,7 @@ func TestDriverPanics(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.set(panicsAt("SET state = 4", 1000))
-	for range backend.MaxCrashes {
+	for range backend.DefaultMaxCrashes {
 		if _, err := claim(); err == nil {
 			t.Fatal("Claim worked, want the panic")
 		}

@@ -175,21 +175,18 @@ func (t *tx) judge(req backend.ReapRequest, now int64) (dead []int64, err error)
 
 // rescue makes the jobs of a dead worker wait again, or ends them.
 func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) error {
-	if _, err := t.settings(); err != nil { // of limited names, which wake others
+	all, err := t.settings() // of limited names too, which wake others
+	if err != nil {
 		return err
 	}
 	rows, err := t.rows(t.carried(selectDeadsJobs), worker)
 	if err != nil {
 		return err
 	}
-	suspects := int64(0)
-	for _, r := range rows {
-		suspects += r.suspect
-	}
 	var ids []int64
 	// From the latest, which have their keys before those that they supersede.
 	for _, r := range slices.Backward(rows) {
-		crashed := r.suspect == 1 && suspects == 1
+		crashed := r.suspect == 1 && len(rows) == 1
 		if crashed {
 			r.crashes++
 			if _, err := t.exec(updateCrashed, r.crashes, r.id); err != nil {
@@ -199,7 +196,7 @@ func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) e
 		state, why := backend.Pending, ""
 		if r.flags&flagCancelling != 0 {
 			state, why = backend.Cancelled, backend.CancelledError
-		} else if crashed && r.crashes >= backend.MaxCrashes {
+		} else if crashed && all[r.name].condemns(r.crashes) {
 			state, why = backend.Failed, backend.CrashError
 		} else if other, err := b.retake(t, r.keyed, now); err != nil {
 			return err

@@ -17,9 +17,14 @@ type setting struct {
 	maxRunning int64
 	rate, per  int64
 	history    backend.History
+	maxCrashes int
 }
 
 func (s setting) limited() bool { return s.maxRunning > 0 || s.rate > 0 }
+
+func (s setting) condemns(crashes int64) bool {
+	return backend.Settings{MaxCrashes: s.maxCrashes}.Condemns(int(crashes))
+}
 
 // settings are the settings of all names that have any. They are read by each
 // transaction that needs them: the table is small, mostly empty, and another
@@ -30,13 +35,13 @@ type settings map[int64]setting
 const everything = 0
 
 const selectSettings = `
-	SELECT name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows FROM plainjobs_settings`
+	SELECT name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes FROM plainjobs_settings`
 
 func (all *settings) scan(r *sql.Rows) error {
 	var name int64
 	var s setting
 	var done, failed int64
-	err := r.Scan(&name, &s.paused, &s.maxRunning, &s.rate, &s.per, &done, &failed, &s.history.Rows)
+	err := r.Scan(&name, &s.paused, &s.maxRunning, &s.rate, &s.per, &done, &failed, &s.history.Rows, &s.maxCrashes)
 	s.history.Done, s.history.Failed = time.Duration(done), time.Duration(failed)
 	if *all == nil {
 		*all = settings{}
@@ -152,15 +157,16 @@ func (s setting) free(starts [][2]int64) int64 {
 
 const (
 	upsertSettings = `
-		INSERT INTO plainjobs_settings (name, max_running, rate, per, keep_done, keep_failed, keep_rows) VALUES (?,?,?,?,?,?,?)
+		INSERT INTO plainjobs_settings (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes) VALUES (?,?,?,?,?,?,?,?)
 		ON CONFLICT (name) DO UPDATE SET max_running = excluded.max_running, rate = excluded.rate, per = excluded.per,
-			keep_done = excluded.keep_done, keep_failed = excluded.keep_failed, keep_rows = excluded.keep_rows`
+			keep_done = excluded.keep_done, keep_failed = excluded.keep_failed, keep_rows = excluded.keep_rows,
+			max_crashes = excluded.max_crashes`
 	upsertPaused = `
 		INSERT INTO plainjobs_settings (name, paused) VALUES (?, ?)
 		ON CONFLICT (name) DO UPDATE SET paused = excluded.paused`
 	deletePlain = `
 		DELETE FROM plainjobs_settings WHERE paused = 0 AND max_running = 0 AND rate = 0
-			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0`
+			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0`
 )
 
 // Set implements [backend.Setter].
@@ -188,7 +194,7 @@ func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
 				}
 			}
 			_, err = t.exec(upsertSettings, id, s.MaxRunning, s.Rate, s.Per.Microseconds(),
-				int64(s.History.Done), int64(s.History.Failed), s.History.Rows)
+				int64(s.History.Done), int64(s.History.Failed), s.History.Rows, s.MaxCrashes)
 			if err != nil {
 				return err
 			}
@@ -267,7 +273,7 @@ func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
 			err := r.Scan(&id, &n.Name, &n.Running)
 			s := all[id]
 			n.Paused, n.MaxRunning, n.Rate = s.paused, int(s.maxRunning), int(s.rate)
-			n.Per, n.History = time.Duration(s.per)*time.Microsecond, s.history
+			n.Per, n.History, n.MaxCrashes = time.Duration(s.per)*time.Microsecond, s.history, s.maxCrashes
 			infos, ids = append(infos, n), append(ids, id)
 			return err
 		})

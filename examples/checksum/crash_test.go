@@ -60,8 +60,8 @@ func TestKilled(t *testing.T) {
 	})
 }
 
-// lastChances returns the jobs that have taken down two processes in a row, as
-// far as anybody can tell: a third one would fail them.
+// lastChances returns the jobs that have taken down processes so often, as far as
+// can be told, that one more would fail them.
 func lastChances(t *testing.T, store *sqlite.Backend) (ids []int64) {
 	t.Helper()
 	page, err := store.List(t.Context(), backend.ListRequest{Limit: 1000})
@@ -73,7 +73,7 @@ func lastChances(t *testing.T, store *sqlite.Backend) (ids []int64) {
 		if j.State == backend.Running && j.Suspect {
 			crashes++ // its last crash is not counted
 		}
-		if crashes >= backend.MaxCrashes-1 && !j.State.Terminal() {
+		if crashes >= backend.DefaultMaxCrashes-1 && !j.State.Terminal() {
 			ids = append(ids, j.ID)
 		}
 	}

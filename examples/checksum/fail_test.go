@@ -110,8 +110,8 @@ func TestForbidden(t *testing.T) {
 	checkSums(t, out, tr.sums)
 }
 
-// TestCrasher has a job that was the death of its worker twice, and of another
-// one just now: it does not run again, and the program ends.
+// TestCrasher has a job that was the death of its workers as often as may be, the
+// last one just now: it does not run again, and the program ends.
 func TestCrasher(t *testing.T) {
 	forDrivers(t, func(t *testing.T, driver string) {
 		tr := newTree(t)
@@ -120,7 +120,7 @@ func TestCrasher(t *testing.T) {
 		now := time.Now().Add(-time.Hour)
 		opts := &sqlite.Options{Clock: func() time.Time { return now }}
 		store := push(t, driver, db, opts, filepath.Join(tr.dir, "file"))
-		for i := range int64(backend.MaxCrashes + 1) { // the first only makes it a suspect
+		for i := range int64(backend.DefaultMaxCrashes + 1) { // the first only makes it a suspect
 			if _, err := store.Reap(t.Context(), backend.ReapRequest{Expired: true}); err != nil {
 				t.Fatal(err)
 			}

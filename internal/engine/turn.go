@@ -1,12 +1,19 @@
 package engine
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
 // A Turn is had by one at a time. The zero value is free.
 type Turn struct {
 	mu      sync.Mutex
 	holder  any
 	waiting map[any]func()
+
+	apart atomic.Bool // what the holder runs, see Part
+	timer *time.Timer // of apart
 }
 
 // Take gives who the turn. If another one has it, it returns false and calls
@@ -20,10 +27,7 @@ func (t *Turn) Take(who any, free func()) bool {
 	if t.holder == who {
 		return true
 	}
-	if t.waiting == nil {
-		t.waiting = map[any]func(){}
-	}
-	t.waiting[who] = free
+	t.wait(who, free)
 	return false
 }
 
@@ -35,6 +39,57 @@ func (t *Turn) Give(who any) {
 		return
 	}
 	t.holder = nil
+	t.join()
+}
+
+// Part has nothing else start in this process while what the holder runs has not
+// ended, for a span at most.
+func (t *Turn) Part(span time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.apart.Store(true)
+	t.timer = time.AfterFunc(span, t.Join)
+}
+
+// Apart reports whether nothing else may start.
+func (t *Turn) Apart() bool { return t.apart.Load() }
+
+// Await reports whether nothing else may start, and calls free, on a goroutine of
+// its own, when it may again.
+func (t *Turn) Await(who any, free func()) bool {
+	if !t.Apart() {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.Apart() {
+		return false
+	}
+	t.wait(who, free)
+	return true
+}
+
+// Join ends what Part began.
+func (t *Turn) Join() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.join()
+}
+
+func (t *Turn) wait(who any, free func()) {
+	if t.waiting == nil {
+		t.waiting = map[any]func(){}
+	}
+	t.waiting[who] = free
+}
+
+// join lets others look again. The caller holds mu.
+func (t *Turn) join() {
+	if t.timer != nil {
+		t.timer.Stop()
+		t.timer = nil
+	}
+	t.apart.Store(false)
 	for _, free := range t.waiting {
 		go free()
 	}

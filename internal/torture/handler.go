@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -246,9 +245,9 @@ func (h *handling) judgement(ctx context.Context) error {
 		switch {
 		case j.N == h.next-1:
 			deafs++
-		case !m.fatal && j.State == "failed" && j.Crashes == backend.MaxCrashes && j.Error == backend.CrashError:
+		case !m.fatal && j.State == "failed" && j.Crashes == child.MaxCrashes && j.Error == backend.CrashError:
 			innocents++
-			if fault := h.unfair(f.history, f.jobs, id); fault != "" {
+			if fault := unfair(f.history, id); fault != "" {
 				wrong++
 				r.faultf("job %d, which is harmless, is failed: %s", id, fault)
 			}
@@ -260,7 +259,7 @@ func (h *handling) judgement(ctx context.Context) error {
 			}
 		default:
 			bad++
-			if fault := m.judge(j, f.byJob[id]); fault != "" {
+			if fault := m.judge(j, f.byJob[id], f.alone(id)); fault != "" {
 				wrong++
 				r.faultf("job %d, which does %q, %s: %+v", id, m.deed, fault, j)
 			}
@@ -293,30 +292,20 @@ func (h *handling) judgement(ctx context.Context) error {
 	return nil
 }
 
-// unfair says why a harmless job must not be failed. Where one job in
-// eleven kills, a suspect may run with one that kills for the first time,
-// three times in a row, and it cannot be told which one killed.
-func (h *handling) unfair(f *history, jobs map[int64]child.Job, id int64) string {
-	deaths := f.deaths(id)
-	for _, as := range deaths {
-		if as.p.thawed {
-			continue
-		}
-		if !slices.ContainsFunc(f.of(as.p), func(other *run) bool {
-			return other.started > 0 && !other.accepted && h.deeds[jobs[other.id].N].fatal
-		}) {
-			return fmt.Sprintf("process %d died of no job that is to kill it", as.p.number)
-		}
-	}
-	// A process may die before it has noted what it claimed.
-	if len(deaths) < backend.MaxCrashes-1 {
-		return fmt.Sprintf("%d processes died with it as a suspect", len(deaths))
+// unfair says why a harmless job must not be failed. Where one job in eleven
+// kills, a suspect may run with one that kills for the first time, which must not
+// count.
+func unfair(f *history, id int64) string {
+	// A process may die before it has noted what it settled.
+	if alone := f.alone(id); alone < child.MaxCrashes-1 {
+		return fmt.Sprintf("it was alone in %d deaths of its processes", alone)
 	}
 	return ""
 }
 
-// judge says what is wrong with how a job ended.
-func (m mischief) judge(j child.Job, runs []*run) string {
+// judge says what is wrong with how a job ended that was alone in so many deaths
+// of its processes.
+func (m mischief) judge(j child.Job, runs []*run, alone int) string {
 	starts := 0
 	for _, run := range runs {
 		if run.started > 0 {
@@ -330,8 +319,8 @@ func (m mischief) judge(j child.Job, runs []*run) string {
 		return fmt.Sprintf("has an error without %q", m.text)
 	case !utf8.ValidString(j.Error) || strings.ContainsRune(j.Error, 0):
 		return "has an error that is no text"
-	case m.fatal && (j.Crashes != backend.MaxCrashes || starts > backend.MaxCrashes+1):
-		return fmt.Sprintf("was started %d times", starts)
+	case m.fatal && (j.Crashes != child.MaxCrashes || starts < child.MaxCrashes || alone > child.MaxCrashes+1):
+		return fmt.Sprintf("has crashed %d times, was started %d times, and was alone in %d of its deaths", j.Crashes, starts, alone)
 	case !m.fatal && m.state == "failed" && (j.Failures != 2 || j.Crashes != 0):
 		return "did not spend its attempts"
 	}

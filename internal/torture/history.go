@@ -208,6 +208,17 @@ func (h *history) deaths(id int64) (runs []*run) {
 	return runs
 }
 
+// alone returns how many of these deaths found no other job with the process, as
+// far as it has noted.
+func (h *history) alone(id int64) (n int) {
+	for _, death := range h.deaths(id) {
+		if !slices.ContainsFunc(h.of(death.p), func(other *run) bool { return other != death && !other.accepted }) {
+			n++
+		}
+	}
+	return n
+}
+
 // handedBack reports whether the run ended without an end of its attempt.
 func (r *run) handedBack() bool {
 	return r.accepted && (r.ending == "release" || r.ending == "snooze")
@@ -227,7 +238,7 @@ type verdict struct {
 	execs, repeats, leasesLost      int
 	lost, stuck, stale, unexplained int
 	attempts                        int // that are recorded otherwise than they were spent
-	crashed                         int // jobs failed as the only suspects of workers that died
+	crashed                         int // jobs failed as suspects that were alone with workers that died
 	failed                          int // jobs failed by their handlers
 	superseded                      int // jobs that were to wait again when another had their key
 	strangers                       int // jobs whose push was never acknowledged

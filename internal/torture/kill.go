@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/torture/child"
 )
 
@@ -279,7 +278,7 @@ func (k *killing) crashedFairly(h *history, e ending) {
 		}
 		deaths := len(h.deaths(id))
 		// A process may die before it has noted what it claimed.
-		if j.Crashes != backend.MaxCrashes || deaths < backend.MaxCrashes-1 {
+		if j.Crashes != child.MaxCrashes || deaths < child.MaxCrashes-1 {
 			k.result.faultf("job %d is failed after %d crashes, %d of them known", id, j.Crashes, deaths)
 		}
 	}

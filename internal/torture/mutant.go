@@ -34,9 +34,21 @@ var mutants = []mutant{
 		from: "if !w.alive(now) {", to: "if true {",
 		pkg: "./backend/memory", run: memorySuite + "reap$/^live$",
 	}, {
-		rule: "memory: a job is failed after three crashes", file: "backend/memory/reap.go",
-		from: "j.crashes >= backend.MaxCrashes", to: "j.crashes > backend.MaxCrashes",
-		pkg: "./backend/memory", run: memorySuite + "reap$/^three-crashes$",
+		rule: "memory: a job is failed after as many crashes as it may have", file: "backend/memory/reap.go",
+		from: "Condemns(j.crashes)", to: "Condemns(j.crashes - 1)",
+		pkg: "./backend/memory", run: memorySuite + "reap$/^crashes$",
+	}, {
+		rule: "memory: a crash counts against a suspect that was alone", file: "backend/memory/reap.go",
+		from: "crashed := j.suspect && len(held) == 1", to: "crashed := j.suspect",
+		pkg: "./backend/memory", run: memorySuite + "reap$/^not-alone$",
+	}, {
+		rule: "memory: a crash counts against no suspect next to other jobs", file: "backend/memory/reap.go",
+		from: "crashed := j.suspect && len(held) == 1", to: "crashed := j.suspect",
+		pkg: "./backend/memory", run: memorySuite + "reap$/^beside-others$",
+	}, {
+		rule: "sqlite: a crash counts against a suspect that was alone", file: "backend/sqlite/reap.go",
+		from: "crashed := r.suspect == 1 && len(rows) == 1", to: "crashed := r.suspect == 1",
+		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "reap$/^beside-others$",
 	}, {
 		rule: "memory: a unique key keeps others out", file: "backend/memory/unique.go",
 		from: "u != nil && (u.held || u.until > now)", to: "u != nil && u.until > now",
@@ -119,8 +131,8 @@ var mutants = []mutant{
 		from: "if steady <= 0 {", to: "if steady = 0; false {",
 		pkg: "./internal/torture", run: "^TestShort$/^stall$/^mixed$", child: true, slow: true,
 	}, {
-		rule: "sqlite: a job is failed after three crashes, by a job that kills", file: "backend/sqlite/reap.go",
-		from: "crashed && r.crashes >= backend.MaxCrashes", to: "crashed && r.crashes > backend.MaxCrashes",
+		rule: "sqlite: a job is failed after as many crashes as it may have, by a job that kills", file: "backend/sqlite/reap.go",
+		from: "condemns(r.crashes)", to: "condemns(r.crashes - 1)",
 		pkg: "./internal/torture", run: "^TestShort$/^poison$/^mixed$", child: true, slow: true,
 	},
 }

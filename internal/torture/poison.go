@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/torture/child"
 )
 
@@ -102,8 +101,8 @@ func (r *rig) poison(ctx context.Context) (crashes int, v verdict, err error) {
 				starts++
 			}
 		}
-		// Once among others, then as often as counts.
-		if j.N != int64(at) || j.Crashes != backend.MaxCrashes || crashes != backend.MaxCrashes+1 || starts != crashes {
+		// Once among others, then as often as counts: nothing runs next to it.
+		if j.N != int64(at) || j.Crashes != child.MaxCrashes || crashes != child.MaxCrashes+1 || starts != crashes {
 			r.result.faultf("job %d of task %d is failed after %d crashes alone, %d starts and %d crashes in all; task %d kills",
 				id, j.N, j.Crashes, starts, crashes, at)
 		}

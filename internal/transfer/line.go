@@ -50,6 +50,7 @@ type settingLine struct {
 	KeepDone   time.Duration `json:"keep_done,omitempty"`
 	KeepFailed time.Duration `json:"keep_failed,omitempty"`
 	KeepRows   int           `json:"keep_rows,omitempty"`
+	MaxCrashes int           `json:"max_crashes,omitempty"`
 }
 
 type keyLine struct {
@@ -193,6 +194,7 @@ func lineOfSetting(n *backend.NameInfo) *settingLine {
 	return &settingLine{
 		Name: n.Name, Paused: n.Paused, MaxRunning: n.MaxRunning, Rate: n.Rate, Per: n.Per,
 		KeepDone: n.History.Done, KeepFailed: n.History.Failed, KeepRows: n.History.Rows,
+		MaxCrashes: n.MaxCrashes,
 	}
 }
 
@@ -200,7 +202,8 @@ func lineOfSetting(n *backend.NameInfo) *settingLine {
 func (l *settingLine) settings() backend.Settings {
 	return backend.Settings{
 		Name: l.Name, MaxRunning: l.MaxRunning, Rate: l.Rate, Per: l.Per,
-		History: backend.History{Done: l.KeepDone, Failed: l.KeepFailed, Rows: l.KeepRows},
+		History:    backend.History{Done: l.KeepDone, Failed: l.KeepFailed, Rows: l.KeepRows},
+		MaxCrashes: l.MaxCrashes,
 	}
 }
 

@@ -115,7 +115,7 @@ func fill(ctx context.Context, b store) (backend.Worker, error) {
 		{Name: "paused", Definition: "e", Next: now.Add(time.Minute), Paused: true},
 	}})
 	return w, errors.Join(append(errs, err,
-		b.Set(ctx, []backend.Settings{{Name: "done", MaxRunning: 4, History: backend.History{Rows: 5000}}, {Name: "fails", Rate: 3, Per: time.Minute}}),
+		b.Set(ctx, []backend.Settings{{Name: "done", MaxRunning: 4, MaxCrashes: -1, History: backend.History{Rows: 5000}}, {Name: "fails", Rate: 3, Per: time.Minute}}),
 		b.Pause(ctx, "fails", true),
 		b.Pause(ctx, "never-pushed", true),
 	)...)

@@ -246,3 +246,7 @@ ALTER TABLE plainjobs.jobs
 -- that are deleted or cancelled are free.
 DELETE FROM plainjobs.keys k WHERE NOT k.held
   AND NOT EXISTS (SELECT 1 FROM plainjobs.jobs j WHERE j.id = k.job AND j.state <> 7);
+
+-- How many crashes fail a job of the name; 0 is the default, and a negative
+-- number is none.
+ALTER TABLE plainjobs.settings ADD COLUMN max_crashes bigint NOT NULL DEFAULT 0;

@@ -31,3 +31,7 @@ ALTER TABLE plainjobs_jobs ADD COLUMN started_token INTEGER NOT NULL DEFAULT 0;
 -- that are deleted or cancelled are free.
 DELETE FROM plainjobs_keys WHERE held = 0
   AND NOT EXISTS (SELECT 1 FROM plainjobs_jobs j WHERE j.id = plainjobs_keys.job AND j.state <> 7);
+
+-- How many crashes fail a job of the name; 0 is the default, and a negative
+-- number is none.
+ALTER TABLE plainjobs_settings ADD COLUMN max_crashes INTEGER NOT NULL DEFAULT 0;

@@ -77,10 +77,14 @@ const (
 	DeedEffect   Deed = "effect"   // changes the database, and completes the job in that transaction
 )
 
+// MaxCrashes is how many crashes fail a task: few, so that tests with tasks that
+// kill come to an end.
+const MaxCrashes = 3
+
 // Two jobs, so that claims merge two lists.
 var (
-	even = plainjobs.Declare[Task]("torture/even", plainjobs.Backoff(backoff))
-	odd  = plainjobs.Declare[Task]("torture/odd", plainjobs.Backoff(backoff))
+	even = plainjobs.Declare[Task]("torture/even", plainjobs.Backoff(backoff), plainjobs.MaxCrashes(MaxCrashes))
+	odd  = plainjobs.Declare[Task]("torture/odd", plainjobs.Backoff(backoff), plainjobs.MaxCrashes(MaxCrashes))
 )
 
 func backoff(attempt int, _ error) time.Duration {

@@ -70,14 +70,14 @@ func (j *Job) HandBack() {
 }
 
 // Rescue ends the run of a worker that has died; alone is whether it held no
-// other suspect.
-func (j *Job) Rescue(alone bool) {
+// other job, and set has what is set for the job's name.
+func (j *Job) Rescue(alone bool, set backend.Settings) {
 	crashed := j.Suspect && alone
 	j.Suspect = true
 	if crashed {
 		j.Crashes++
 	}
-	if j.Crashes >= backend.MaxCrashes && !j.Cancelling {
+	if crashed && set.Condemns(j.Crashes) && !j.Cancelling {
 		j.stop(backend.Failed)
 		j.Token = 0
 		return

@@ -110,9 +110,9 @@ func (s *job) step(o *op) bool {
 		return o.lost == lost
 	case opReap:
 		// As clients claim only when they hold nothing, and a suspect is
-		// claimed alone, it is the only one.
+		// claimed alone, it is the only job.
 		if s.State == backend.Running && (o.unknown || slices.Contains(o.workers, s.Worker)) {
-			s.Rescue(true)
+			s.Rescue(true, backend.Settings{})
 		}
 		return s.State != 0
 	case opLeave:

@@ -19,14 +19,8 @@ func (m *model) reap(req backend.ReapRequest, stored []int64) (r backend.ReapRes
 			continue
 		}
 		held := m.held(w.ID)
-		suspects := 0
 		for _, j := range held {
-			if j.Suspect {
-				suspects++
-			}
-		}
-		for _, j := range held {
-			m.handBack(j, func() { j.Rescue(suspects == 1) })
+			m.handBack(j, func() { j.Rescue(len(held) == 1, m.settings[j.Name]) })
 			if j.State == backend.Failed {
 				r.Failed++
 			} else {

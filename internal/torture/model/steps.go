@@ -439,6 +439,9 @@ func (p *program) set() {
 	if s.Rate > 0 {
 		s.Per = per
 	}
+	if p.rarely("crashes") {
+		s.MaxCrashes = oneOf(p, "most crashes", -1, 1, 2)
+	}
 	if p.rarely("history") {
 		s.History = histories.Draw(p.T, "history")
 	}

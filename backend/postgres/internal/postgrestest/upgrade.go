@@ -107,6 +107,7 @@ const oldRows = `
 		(9, 'a', 3, 0, 3, 1, 1, 1, true, 0, NULL, 0, 0, '9');
 	SELECT setval('plainjobs.jobs_id_seq', 9);
 	INSERT INTO plainjobs.serials (name, key, job) VALUES ('a', 'k', 3);
+	INSERT INTO plainjobs.settings (name, keep_rows) VALUES ('a', 12345);
 	INSERT INTO plainjobs.changes (name, state, jobs) VALUES ('a', 1, 1), ('a', 2, 1), ('a', 3, 3), ('a', 4, 1), ('a', 5, 1), ('a', 6, 1), ('a', 7, 1);`
 
 // testUpgradeReaps opens tables of the fourth version in which finished jobs are
@@ -212,6 +213,9 @@ func (d Driver) testUpgradeJobs(t *testing.T) {
 	}
 	if _, err := b.Reap(ctx, backend.ReapRequest{}); err != nil {
 		t.Fatal(err)
+	}
+	if names, err := b.Names(ctx); err != nil || len(names) != 1 || names[0].History.Rows != 12345 || names[0].MaxCrashes != 0 {
+		t.Errorf("Names = %+v, %v, want the settings that were stored", names, err)
 	}
 	want("the suspects", append(claim(true, 10), claim(true, 10)...), 5, 9)
 	want("by time, as before", claimOld(1), 4)

@@ -27,6 +27,7 @@ const oldRows = `
 		(8, 1, 7, 0, 3, 1, 1, 2000000000000000, 0, 0, NULL, 0, 0, x'38'),
 		(9, 1, 3, 0, 3, 1, 1, 1, 1, 0, NULL, -4611686018427387904, -4611686018427387904, x'39');
 	INSERT INTO plainjobs_serials (name, key, job) VALUES (1, 'k', 3);
+	INSERT INTO plainjobs_settings (name, keep_rows) VALUES (1, 12345);
 	INSERT INTO plainjobs_counts (name, state, jobs) VALUES (1, 1, 1), (1, 2, 1), (1, 3, 3), (1, 4, 1), (1, 5, 1), (1, 6, 1), (1, 7, 1);
 	CREATE TABLE plainjobs_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 	INSERT INTO plainjobs_meta (key, value) VALUES ('store', 'old'), ('schema', '1');`
@@ -109,6 +110,9 @@ func (d driver) testUpgrade(t *testing.T) {
 		if i, err := b.Get(ctx, id); err != nil || !i.StartedAt.IsZero() {
 			t.Errorf("job %d was started at %v, %v; nothing is known of that", id, i.StartedAt, err)
 		}
+	}
+	if names, err := b.Names(ctx); err != nil || len(names) != 1 || names[0].History.Rows != 12345 || names[0].MaxCrashes != 0 {
+		t.Errorf("Names = %+v, %v, want the settings that were stored", names, err)
 	}
 	push(t, b, "a") // job 10
 	if n := count(t, b); n != 10 {
