@@ -87,7 +87,7 @@ func (s *session) introduce(ctx context.Context) error {
 	if _, ok := s.store.(backend.Setter); !ok {
 		for _, name := range s.names {
 			if s.jobs[name].Settings != (backend.Settings{}) {
-				return fmt.Errorf("%w: job %s has MaxRunning, RateLimit or Keep, and %T keeps no settings: leave the option out, "+
+				return fmt.Errorf("%w: job %s has MaxRunning, RateLimit, Keep or MaxCrashes, and %T keeps no settings: leave the option out, "+
 					"or use another store", backend.ErrInvalid, name, s.store)
 			}
 		}
