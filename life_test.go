@@ -453,7 +453,7 @@ func TestWhy(t *testing.T) {
 		}
 	}
 	why(perform(lifeJob.With("", plainjobs.In(time.Hour))), "Its time is")
-	// One that is due is held by something else, though nobody has made it ready.
+	// One that is due is held by something else, though it was not made ready.
 	due := perform(lifeJob.With("", plainjobs.In(time.Microsecond)))
 	for get(t, b, due).RunAt.After(time.Now()) {
 		runtime.Gosched()
@@ -659,7 +659,7 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.Equal(kinds, []plainjobs.EventKind{plainjobs.EventPushed}) || kinds[0].String() != "pushed" {
-		t.Errorf("events are %v, want one push: a duplicate is none, and nobody listened to the last", kinds)
+		t.Errorf("events are %v, want one push: a duplicate is none, and the last had no subscriber", kinds)
 	}
 }
 

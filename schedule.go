@@ -261,7 +261,7 @@ func (q *Queue) PauseSchedule(ctx context.Context, name string, paused bool) err
 }
 
 // RunSchedule pushes what a schedule of this program pushes, now, apart from
-// its ticks, and returns the job's ID, also beside [ErrDuplicate]. If the jobs of
+// its ticks, and returns the job's ID, also with [ErrDuplicate]. If the jobs of
 // the schedule do not overlap and one waits or runs, that is the job.
 func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 	s := engine.LookupSchedule(name)

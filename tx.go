@@ -76,7 +76,7 @@ func complete(ctx context.Context, tx *sql.Tx, result []byte) error {
 	if !ok {
 		if i.Queue.Test {
 			i.Completed.Store(true)
-			return nil // nobody can see the commit; the handler's error decides
+			return nil // the commit is not visible; the handler's error decides
 		}
 		return fmt.Errorf("plainjobs: complete: %w: %T cannot join a transaction", errors.ErrUnsupported, i.Queue.Backend)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// While somebody keeps the database's lock no worker can say that it lives: that
+// While the database's write lock is held no worker can renew its row: that
 // is what holds a job then, and not that there is no worker.
 func TestWhyLocked(t *testing.T) {
 	ctx := t.Context()

@@ -76,7 +76,7 @@ type Backend interface {
 	// what has expired, a bounded number.
 	//
 	// A suspect (see [Job.Suspect]) is returned only if req.Suspects is set,
-	// and then alone: no claim returns more than one, or anything beside it.
+	// and then alone: no claim returns more than one, or anything with it.
 	// Pauses, settings and caps hold for suspects too.
 	//
 	// Claim renews the worker's row in its own transaction. If there is no
@@ -118,10 +118,10 @@ type Backend interface {
 	// store where that can be must correct, in some of these calls, what would
 	// then keep others from being pushed or claimed for ever: how many wait and
 	// run, and keys of jobs that are gone. It may take no more of the time for
-	// that than it costs nobody.
+	// that than it counts against none.
 	//
 	// Any number of processes may reap at once. A job that is settled
-	// meanwhile must stay settled. The result says what was done, beside an
+	// meanwhile must stay settled. The result says what was done, with an
 	// error too.
 	Reap(ctx context.Context, req ReapRequest) (ReapResult, error)
 }

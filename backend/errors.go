@@ -22,7 +22,7 @@ var (
 	// ErrQueueFull: as many jobs wait as may.
 	ErrQueueFull = errors.New("queue is full")
 	// ErrWorkerGone: the worker's row is not in the store, so all of its
-	// leases are lost; it must register anew under another ID.
+	// leases are lost; it must register again under another ID.
 	ErrWorkerGone = errors.New("worker is not registered")
 	// ErrClosed: the backend was closed.
 	ErrClosed = errors.New("backend is closed")

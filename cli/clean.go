@@ -9,7 +9,7 @@ import (
 
 // clean returns a text so that a terminal shows it and does nothing else: what
 // is in jobs was written by strangers, and a terminal can be told to change its
-// title, to hide lines, or to answer as if somebody had typed.
+// title, to hide lines, or to answer as if it had been typed.
 func clean(text string) string { return cleaned(text, "") }
 
 // cleanLines is clean for a text of several lines.

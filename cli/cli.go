@@ -167,7 +167,7 @@ func Usage(err error) error {
 	return &statusError{statusUsage, err}
 }
 
-// usage returns an error of somebody who asked for what cannot be.
+// usage returns an error in how a command was called.
 func usage(format string, args ...any) error {
 	return Usage(fmt.Errorf(format, args...))
 }

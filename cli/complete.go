@@ -54,7 +54,7 @@ func (p *program) names() []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// completeWait is how long whoever presses a key waits for the store.
+// completeWait bounds how long completion waits for the store.
 const completeWait = time.Second
 
 // storedNames returns the names of jobs in the store; none, if it does not tell.

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// devGrace is short: somebody waits who wants to start it again.
+// devGrace is short: a developer waits to start it again.
 const devGrace = 3 * time.Second
 
 func (p *program) devCommand() *cobra.Command {

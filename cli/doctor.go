@@ -121,7 +121,7 @@ func (r *report) workers(ctx context.Context, q *plainjobs.Queue) error {
 	return nil
 }
 
-// late is how long a tick may be due before somebody should have taken it, a look
+// late is how long a tick may be due before a worker should have taken it, a look
 // of the workers and their lease included.
 const late = 3 * time.Minute
 

@@ -84,7 +84,7 @@ type file struct {
 	rename bool     // f takes its place at the end
 }
 
-// create makes a file that nobody else may read. One that is there is written
+// create makes a file that other users may not read. One that is there is written
 // over when that was agreed to, and stays until all is written.
 func (s *screen) create(ctx context.Context, name string, yes bool) (*file, error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)

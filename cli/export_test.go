@@ -76,7 +76,7 @@ func TestImportFile(t *testing.T) {
 	}
 }
 
-// A file that is there is written over only when somebody says so, and stays
+// A file that is there is written over only on request, and stays
 // until all is written.
 func TestExportOver(t *testing.T) {
 	w := newWorld(t)

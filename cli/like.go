@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// likely returns the name that somebody may have meant who typed another, or
+// likely returns the known name that a mistyped one may stand for, or
 // nothing.
 func likely(typed string, names []string) (best string) {
 	least := max(2, len(typed)/3) + 1

@@ -278,7 +278,7 @@ func either(states []plainjobs.State) string {
 	return names[0]
 }
 
-// ask returns nil if somebody says yes.
+// ask returns nil if the user confirms.
 func (s *screen) ask(ctx context.Context, question string) error {
 	if !s.prompts {
 		return usage("%s There is nobody to answer: say --yes, or --dry-run to see what it is about", question)

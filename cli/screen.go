@@ -20,7 +20,7 @@ type screen struct {
 	in       io.Reader
 	out, err io.Writer
 	json     bool
-	prompts  bool // somebody can answer
+	prompts  bool // the user can answer
 	live     bool // out may be painted over, and coloured
 	vivid    bool // err may be coloured
 	people   bool // err is read by people

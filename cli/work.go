@@ -19,7 +19,7 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// A shift is what work and dev do: how a worker works, and what beside it.
+// A shift has the options of work and dev: those of the worker, and of what runs with it.
 type shift struct {
 	parallel      int
 	program       string // how it is called
@@ -307,5 +307,5 @@ func (s *screen) found(q *plainjobs.Queue, sh *shift) {
 		}
 	}
 	t.add("look", fmt.Sprintf("%s stats, or jobs, or top", sh.program))
-	_ = t.write(s, false) // a message that cannot be shown stops nobody
+	_ = t.write(s, false) // a message that cannot be shown stops nothing
 }

@@ -93,7 +93,7 @@ func TestParallel(t *testing.T) {
 				defer running.Add(-1)
 				for old := most.Load(); now > old && !most.CompareAndSwap(old, now); old = most.Load() {
 				}
-				// Nobody leaves before n have met, or it is clear that they will not.
+				// Each waits until n have met, or it is clear that they will not.
 				deadline, stop := context.WithTimeout(ctx, 10*time.Second)
 				defer stop()
 				for tick := time.NewTicker(time.Millisecond); most.Load() < n; {

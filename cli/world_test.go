@@ -24,7 +24,7 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {

@@ -81,8 +81,8 @@ var instantCases = []testCase{{
 			"is before its own instant": until(now.Add(20*e.unit), at(now.Add(30*e.unit), newJob("b"))),
 			"is before its delay":       until(now.Add(20*e.unit), after(30*e.unit, newJob("b"))),
 			"is absurd":                 until(now.AddDate(500, 0, 0), newJob("b")),
-			"stands beside an expiry":   until(now.Add(20*e.unit), expiring(20*e.unit, newJob("b"))),
-			"stands beside a delay":     at(now.Add(20*e.unit), after(20*e.unit, newJob("b"))),
+			"stands with an expiry":     until(now.Add(20*e.unit), expiring(20*e.unit, newJob("b"))),
+			"stands with a delay":       at(now.Add(20*e.unit), after(20*e.unit, newJob("b"))),
 		} {
 			if _, err := e.b.Push(e.ctx, []backend.NewJob{newJob("b"), job}); !errors.Is(err, backend.ErrInvalid) {
 				e.Errorf("Push of a job with an instant that %s = %v, want ErrInvalid", what, err)

@@ -225,7 +225,7 @@ var reapCases = []testCase{{
 		e.wantIDs("Claim of the others", e.claim(e.b, w, 3, "b"), others...)
 		e.crash(e.b)
 		if info := e.get(id); info.Crashes != 1 || !info.Suspect {
-			e.Errorf("the suspect that ran beside others is %+v, want no further crash", info)
+			e.Errorf("the suspect that ran with others is %+v, want no further crash", info)
 		}
 		for _, id := range others {
 			if info := e.get(id); info.Crashes != 0 || !info.Suspect {

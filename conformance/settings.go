@@ -189,7 +189,7 @@ var settingsCases = []testCase{{
 	},
 }, {
 	name: "settings/max-crashes-company",
-	rule: "a suspect that has crashed more often than the settings allow now is failed by the next crash of its own, and not by one beside others",
+	rule: "a suspect that has crashed more often than the settings allow now is failed by the next crash of its own, and not by one that others may have caused",
 	run: func(e *env) {
 		ids := e.push(e.b, "a", 1)
 		for range 3 {

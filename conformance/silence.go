@@ -43,7 +43,7 @@ var silenceCases = []testCase{{
 	},
 }, {
 	name: "reap/silence-gaps",
-	rule: "of a long time in which nobody looked a sixth of the lease counts, as the system may have stood still",
+	rule: "of a long time without a look a sixth of the lease counts, as the system may have stood still",
 	run: func(e *env) {
 		job, w := e.silent()
 		for i := range 3 {
@@ -95,7 +95,7 @@ var silenceCases = []testCase{{
 	},
 }, {
 	name: "reap/silence-all",
-	rule: "when nobody could renew for a while, the first who can takes nobody for dead",
+	rule: "when no worker could renew for a while, the first that can declares none dead",
 	run: func(e *env) {
 		e.push(e.b, "a", 5)
 		var all []backend.Worker

@@ -67,7 +67,7 @@ func like(want string) *regexp.Regexp {
 			continue
 		}
 		// What is left out may be shorter or longer than it was, and the columns
-		// beside it are moved.
+		// in its columns are moved.
 		line = columns.ReplaceAllString(regexp.QuoteMeta(line), " {2,}")
 		pattern.WriteString(strings.ReplaceAll(line, "…", `[^\n]*`))
 	}

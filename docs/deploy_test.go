@@ -115,7 +115,7 @@ func TestSystemd(t *testing.T) {
 }
 
 // The manifests call commands that there are. That Kubernetes takes them, the
-// test beside them shows.
+// test next to them shows.
 func TestManifests(t *testing.T) {
 	files, err := filepath.Glob(filepath.FromSlash("examples/deploy/kubernetes/*.yaml"))
 	if err != nil || len(files) < 2 {

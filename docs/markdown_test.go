@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// A document is one of the texts that people read beside the code.
+// A document is one of the texts that people read with the code.
 type document struct {
 	path   string // with slashes, from the root
 	text   string
@@ -18,7 +18,7 @@ type document struct {
 }
 
 // A block is a fenced part of a document, or one in a comment "<!-- go", whose
-// declarations the other Go blocks use and nobody reads.
+// declarations the other Go blocks use and readers do not see.
 type block struct {
 	where string // file:line
 	lang  string
@@ -74,7 +74,7 @@ func read(t *testing.T, path string) *document {
 // prose is the document without its blocks.
 func (d *document) prose() string { return fence.ReplaceAllString(d.text, "") }
 
-// A block says what it is: text is what nobody checks.
+// A block says what it is: text is what no test checks.
 func TestBlocks(t *testing.T) {
 	for _, d := range documents(t) {
 		if strings.Contains("\n"+d.prose(), "\n```") {

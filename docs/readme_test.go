@@ -204,7 +204,7 @@ func TestReadmePrograms(t *testing.T) {
 	defer cancel()
 
 	c := exec.CommandContext(ctx, shell, "-c", "exec "+typed[0])
-	// Not at the port, nor in the file, that somebody may have there.
+	// Not at the port, nor in the file, that another run may use.
 	c.Env = append(os.Environ(), "SIGNUP_ADDR=127.0.0.1:0", "SIGNUP_URL=http://signup.test", "SIGNUP_DB="+filepath.Join(t.TempDir(), "signup.db"))
 	group(c)
 	said, err := c.StderrPipe()

@@ -58,7 +58,7 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 		case errors.Is(err, backend.ErrWorkerGone):
 			s.buried(id)
 			last = pulse{}
-			next = time.Millisecond // register anew
+			next = time.Millisecond // register again
 		case permanent(err):
 			stop(err)
 		case ctx.Err() == nil:
@@ -95,10 +95,10 @@ func judgement(id int64, now pulse, since time.Time) backend.ReapRequest {
 const asking = 10
 
 // outlive gives the runs up when the row was not renewed for a whole lease and
-// the store does not say that it is there: others may have taken them. As long as
-// the row is there nobody has, as when somebody else's lock keeps all from
-// writing. If the store does not answer and nobody took them, it still has them
-// under this worker, which hands them back when it hears of them.
+// the store does not confirm that it exists: other workers may have the jobs. While
+// the row exists no other worker has them, for example while a lock keeps all from
+// writing. If the store does not answer and no other worker took the jobs, they are
+// still stored under this worker, which releases them at its next heartbeat.
 func (s *session) outlive(ctx context.Context) {
 	s.mu.Lock()
 	id, age := s.self.ID, time.Since(s.renewed)
@@ -130,8 +130,8 @@ func (s *session) outlive(ctx context.Context) {
 }
 
 // steady reports whether no stall of this worker and no jump of the store's
-// clock lies between two pulses. After one everybody looks dead, for nobody has
-// renewed in time: then the others get time to.
+// clock lies between two pulses. After one all workers look dead, because none
+// has renewed in time: then they get the time to.
 func (s *session) steady(last, now pulse) bool {
 	if last.mono.IsZero() {
 		return false
@@ -216,10 +216,10 @@ func (s *session) buried(id int64) {
 	s.rouseFetch()
 }
 
-// compare sets the worker's leases beside the stored ones. A held one that is
-// not stored is lost. A stored one that the worker does not hold, at two beats
-// in turn, is of a claim whose answer was lost: it would be renewed for ever,
-// so it is handed back.
+// compare compares the worker's leases with the stored ones. A held lease that is
+// not stored is lost. A stored lease that the worker does not hold at two heartbeats
+// in a row belongs to a claim whose reply was lost. It would be renewed forever, so
+// compare releases it.
 func (s *session) compare(ctx context.Context, in stored, before map[int64]bool) (unknown map[int64]bool) {
 	unknown = map[int64]bool{}
 	if in.asked == nil {

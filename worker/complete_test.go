@@ -49,7 +49,7 @@ func completing(ctx context.Context, db *sql.DB, complete func(*sql.Tx) error) e
 	return tx.Commit()
 }
 
-// A handler whose transaction was not committed is told when its job is somebody
+// A handler whose transaction was not committed is told when its job is another worker
 // else's.
 func TestLostAfterRollback(t *testing.T) {
 	db, b := openApp(t)

@@ -25,7 +25,7 @@ import (
 )
 
 // childVariable makes the test's binary a worker on the database that it
-// names; the ledger is a file beside it with a line for each run, and the log
+// names; the ledger is a file next to it with a line for each run, and the log
 // another.
 const childVariable = "PLAINJOBS_TEST_CHILD"
 
@@ -36,7 +36,7 @@ const pairVariable = "PLAINJOBS_TEST_PAIR"
 const leaseVariable = "PLAINJOBS_TEST_DEFAULT_LEASE"
 
 // crashLease is short, so that the jobs of killed workers come back soon, and
-// long enough for a busy machine: workers that beat late judge nobody.
+// long enough for a busy machine: workers with late heartbeats judge no other.
 const crashLease = 2 * time.Second
 
 // killerJob takes its process down, and is failed soon for it.
@@ -314,7 +314,7 @@ func TestPoisonBesideAnotherWorker(t *testing.T) {
 	}
 	p.end(t)
 	if i := info(t, b, ids[1]); i.State != backend.Done || i.Crashes != 0 {
-		t.Errorf("the job beside the poison job is %+v", i)
+		t.Errorf("the job claimed with the poison job is %+v", i)
 	}
 }
 

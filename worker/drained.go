@@ -15,7 +15,7 @@ var errDrained = errors.New("nothing is left to run")
 // drained reports, after a claim that found nothing, whether nothing is left
 // that may run now. Its own runs come first: what they have pushed is counted
 // when they are settled. Jobs that a claim passes over, as those over a limit,
-// still wait to be run; those of a paused name do until somebody resumes it.
+// still wait to be run; those of a paused name do until it is resumed.
 //
 // It looks at what becomes pending before what is: ticks that are due, and jobs
 // of workers that may be dead, which are rescued once that is certain.

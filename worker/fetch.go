@@ -141,7 +141,7 @@ func (s *session) wanted(shared bool) int {
 }
 
 // takesSuspect reports whether a suspect would start at once, with nothing
-// waiting behind it and no other beside it in this process. The caller holds mu.
+// waiting behind it and no other in this process. The caller holds mu.
 func (s *session) takesSuspect() bool {
 	return s.suspect == nil && !s.barred && len(s.runs) == 0 && s.running < s.opts.Concurrency
 }
@@ -268,7 +268,7 @@ func (s *session) wait(ctx context.Context, req backend.ClaimRequest, freed int)
 	switch {
 	case waiting > 0:
 		timeout = stallTime
-	case !ok || s.opts.Drain: // nobody says when the last job is done
+	case !ok || s.opts.Drain: // the store does not say when the last job is done
 		timeout = s.opts.Poll
 	}
 	if timeout > 0 {

@@ -52,7 +52,7 @@ func TestLostLeaseEndsTheHandler(t *testing.T) {
 		if took := time.Since(before); took > 10*time.Second {
 			t.Errorf("the worker learnt of it after %v, want a third of the lease at most", took)
 		}
-		time.Sleep(time.Minute) // registered anew, it runs the job again
+		time.Sleep(time.Minute) // registered again, it runs the job again
 		synctest.Wait()
 		mustStop(t, stop)
 		if i := info(t, b, id); i.State != backend.Done || i.Failures != 0 || len(i.Errors) != 0 {
@@ -180,7 +180,7 @@ func TestSuspectsDoNotStarve(t *testing.T) {
 }
 
 // A claim whose answer was lost leaves leases that the worker knows nothing
-// of; as long as it lives, nobody would reap them.
+// of; as long as it lives, no worker would reap them.
 func TestUnknownLeasesAreHandedBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)

@@ -594,7 +594,7 @@ func TestSchedules(t *testing.T) {
 		for _, stop := range stops {
 			mustStop(t, stop)
 		}
-		// Nobody works for more than six hours, from 3:30 to 10:00:30.
+		// No worker runs for more than six hours, from 3:30 to 10:00:30.
 		time.Sleep(6*time.Hour + 30*time.Minute + 30*time.Second)
 		stop := start(t, q, opts)
 		time.Sleep(30 * time.Minute)

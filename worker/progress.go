@@ -116,7 +116,7 @@ func (r *run) Tell(done, total int64) {
 		return
 	}
 	s.mu.Lock()
-	if r.inSlot { // a handler may leave somebody behind who goes on telling
+	if r.inSlot { // a handler may leave a goroutine behind that goes on reporting
 		if s.told == nil {
 			s.told = map[*run]told{}
 		}

@@ -33,7 +33,7 @@ func TestProgressIsForgotten(t *testing.T) {
 		}
 		clear(s.told)
 		s.mu.Unlock()
-		r.Tell(2, 2) // by somebody whom the handler left behind
+		r.Tell(2, 2) // by a goroutine that the handler left behind
 		s.mu.Lock()
 		if len(s.told) != 0 {
 			t.Error("a run that is over is held again")

@@ -289,7 +289,7 @@ func (s *session) tickOne(ctx context.Context, scheduler backend.Scheduler, own 
 	case !stored.RemovedAt.IsZero(): // this worker was taken for dead meanwhile, and has it
 		return 0, s.redefine(ctx, scheduler, own, stored, l.Now)
 	case other && l.Now.Sub(stored.Next) <= engine.OnTime+scheduleLook+s.opts.Lease:
-		return scheduleLook, nil // whoever defined it last ticks it
+		return scheduleLook, nil // the worker that defined it last ticks it
 	case other: // a program that was tried out, or deployed and taken back
 		s.opts.Logger.Warn("plainjobs: no worker has the schedule as it is stored, so it is as this one has it", "schedule", own.Name)
 		return 0, s.redefine(ctx, scheduler, own, stored, l.Now)

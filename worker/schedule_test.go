@@ -81,7 +81,7 @@ func TestSchedulesOfOneTakenForDead(t *testing.T) {
 }
 
 // A schedule that another program defined otherwise is left to that one, for as
-// long as there is somebody who ticks it, and no longer.
+// long as a worker ticks it, and no longer.
 func TestScheduleDefinedOtherwise(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -114,7 +114,7 @@ func TestNoEventAfterRun(t *testing.T) {
 			t.Errorf("events are %s, want none after Run has returned", got)
 		}
 		if s := state(t, b, id); s != backend.Running {
-			t.Errorf("the job is %v, and nobody stores its end", s)
+			t.Errorf("the job is %v, and its end is not stored", s)
 		}
 	})
 }

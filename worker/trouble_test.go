@@ -143,7 +143,7 @@ func TestStoreDoesNotAnswer(t *testing.T) {
 		if took := time.Since(begin); took < 22*time.Second || took > 30*time.Second {
 			t.Errorf("the handler learnt of it after %v, want the lease of 30s, from the last beat on", took)
 		}
-		// Nobody took the job: it is handed back and runs again.
+		// No other worker took the job: it is released and runs again.
 		b.mute.Store(false)
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -255,7 +255,7 @@ func TestPruningHoldsUpNoBeat(t *testing.T) {
 	})
 }
 
-// A worker whose row was reaped before it could say what it knows begins anew.
+// A worker whose row was reaped before it could say what it knows starts again.
 func TestReapedBeforeItWasAllThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &troubled{Backend: memory.New(nil)}
@@ -501,7 +501,7 @@ func TestStopStoresWithinTheGrace(t *testing.T) {
 	})
 }
 
-// While nothing can be written nobody can take a job over: a handler goes on,
+// While nothing can be written no worker can take a job over: a handler goes on,
 // however long that is, and is told when it has happened after all.
 func TestLockedStoreLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

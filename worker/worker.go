@@ -42,7 +42,7 @@
 // either that variable, or the command "env VALUE" of package cli, with which the
 // store belongs to VALUE, or to nothing by "env --forget"; the paused workers
 // that have the value then begin. Where the variable is never set nothing is
-// remembered and nobody is paused. On a store that cannot remember it, see
+// remembered and no worker is paused. On a store that cannot remember it, see
 // [backend.Homer], Run returns an error if the variable is set.
 package worker
 

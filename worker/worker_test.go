@@ -537,7 +537,7 @@ func TestStopLetsHandlersFinish(t *testing.T) {
 		go func() { stopped <- worker.New(q, &worker.Options{Jobs: jobs, Concurrency: 1}).Run(ctx) }()
 		<-started
 		cancel()
-		later := perform(t, q, jobA.With(""))[0] // nobody claims it any more
+		later := perform(t, q, jobA.With(""))[0] // no worker claims it any more
 		close(gate)
 		if err := <-stopped; err != nil {
 			t.Errorf("Run returned %v", err)
@@ -614,7 +614,7 @@ func TestHandlerIgnoresItsContext(t *testing.T) {
 			t.Errorf("Run returned %v, want %q", err, want)
 		}
 		if s := state(t, b, id); s != backend.Running {
-			t.Errorf("the job is %v: it runs, and nobody else may have it before the lease ends", s)
+			t.Errorf("the job is %v: it runs, and no other worker may have it before the lease ends", s)
 		}
 		close(gate)
 	})

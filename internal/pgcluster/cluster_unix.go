@@ -19,7 +19,7 @@ import (
 type Cluster struct {
 	dir     string
 	Port    int                   // 0 until it runs is any that is free
-	listens string                // at which address it listens for TCP, beside the local one
+	listens string                // at which address it listens for TCP, in addition to the local one
 	admits  string                // the network whose hosts it lets in; empty is none
 	place   func(*exec.Cmd) error // starts its process there; nil is where we are
 	attr    *syscall.SysProcAttr  // of who may run a server

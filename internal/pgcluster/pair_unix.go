@@ -110,6 +110,6 @@ func (p *Pair) until(db *sql.DB, query string) {
 		if time.Now().After(deadline) {
 			p.tb.Fatalf("it does not happen: %s", query)
 		}
-		<-time.After(10 * time.Millisecond) // nobody tells
+		<-time.After(10 * time.Millisecond) // there is no notification
 	}
 }

@@ -27,7 +27,7 @@ const (
 var server struct {
 	once    sync.Once
 	dsn     string
-	own     *Cluster // nil if the server is somebody's
+	own     *Cluster // nil if the server was given
 	missing string   // why there is none
 }
 
