@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,13 +92,14 @@ func TestRetriesOfOneThatDoesNotOverlap(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := memory.New(nil)
 				q := plainjobs.New(b, nil)
-				down, runs, last := true, 0, time.Now()
+				var up atomic.Bool
+				runs, last := 0, time.Now()
 				plainjobs.Handle(q, job, func(context.Context, time.Time) error {
 					runs++
 					if gap := time.Since(last); gap > time.Minute+time.Second && runs > 1 {
 						t.Errorf("run %d is %v after the one before", runs, gap)
 					}
-					if last = time.Now(); down {
+					if last = time.Now(); !up.Load() {
 						return errors.New("down")
 					}
 					return nil
@@ -107,7 +109,7 @@ func TestRetriesOfOneThatDoesNotOverlap(t *testing.T) {
 				if n := waiting(t, b, job.Name()); n > 1 {
 					t.Errorf("%d jobs wait", n)
 				}
-				down = false
+				up.Store(true)
 				time.Sleep(time.Hour)
 				synctest.Wait()
 				mustStop(t, stop)
