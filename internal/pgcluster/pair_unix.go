@@ -73,9 +73,17 @@ func (p *Pair) Fail(all bool) {
 	p.primary, p.standby, p.dead = p.standby, nil, p.primary
 	db := p.open(p.primary)
 	defer db.Close()
-	promoted := false
-	if err := db.QueryRowContext(p.tb.Context(), "SELECT pg_promote(true, 60)").Scan(&promoted); err != nil || !promoted {
-		p.tb.Fatalf("the standby is not promoted: %v", err)
+	// What is still replayed may cancel the query, and not the promotion.
+	for deadline := time.Now().Add(time.Minute); ; {
+		promoted := false
+		err := db.QueryRowContext(p.tb.Context(), "SELECT CASE WHEN pg_is_in_recovery() THEN pg_promote(true, 60) ELSE true END").Scan(&promoted)
+		if err == nil && promoted {
+			break
+		}
+		if time.Now().After(deadline) {
+			p.tb.Fatalf("the standby is not promoted: %v", err)
+		}
+		<-time.After(10 * time.Millisecond) // there is no notification
 	}
 }
 
