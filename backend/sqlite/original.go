@@ -181,6 +181,8 @@ func (o *original) is(name string) bool {
 		return true
 	}
 	id, err := lookUp(name)
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	return err == nil && id == o.id
 }
 
