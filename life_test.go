@@ -420,7 +420,7 @@ func TestWhy(t *testing.T) {
 	}
 	plain := perform(lifeJob.With(""))
 	why(plain, "No worker is alive: start one.")
-	if _, err := b.Move(ctx, "", "production"); err != nil {
+	if _, err := b.SetEnvironment(ctx, "", "production"); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PLAINJOBS_ENV", "")
@@ -437,7 +437,7 @@ func TestWhy(t *testing.T) {
 	}
 	claim()
 	why(plain, "None of the 1 live workers knows the name life/plain")
-	if _, err := b.Beat(ctx, backend.BeatRequest{Worker: worker, Leave: true}); err != nil {
+	if _, err := b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: worker, Leave: true}); err != nil {
 		t.Fatal(err)
 	}
 	worker.ID, worker.Jobs = 9, []string{"life/plain"}

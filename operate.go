@@ -200,7 +200,7 @@ func priorityOf(opts []TaskOption) (*int16, error) {
 // ones with [ErrCancelled]: at once if a worker of this Queue runs them, within
 // a heartbeat if another does. It returns how many it were.
 //
-// A store without heartbeats, see [backend.Heart], cannot tell another worker. A
+// A store without heartbeats, see [backend.Heartbeater], cannot tell another worker. A
 // job that one runs is not counted, and the error matches
 // [errors.ErrUnsupported]: its run goes on, and the job is done if that succeeds
 // and cancelled if it does not.
@@ -236,7 +236,7 @@ func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name st
 	filter.IDs = slices.Clone(filter.IDs)
 	slices.SortFunc(filter.IDs, func(a, b int64) int { return cmp.Compare(b, a) })
 	filter.IDs = slices.Compact(filter.IDs)
-	_, tells := operator.(backend.Heart)
+	_, tells := operator.(backend.Heartbeater)
 	var reader backend.Reader // to find runs that cannot be told
 	if req.Op == backend.OpCancel && !tells {
 		if reader, err = capability[backend.Reader](q, name+" without heartbeats"); err != nil {
@@ -324,7 +324,7 @@ func (q *Queue) Pause(ctx context.Context, name string) error { return q.pause(c
 func (q *Queue) Resume(ctx context.Context, name string) error { return q.pause(ctx, name, false) }
 
 func (q *Queue) pause(ctx context.Context, name string, paused bool) error {
-	setter, err := capability[backend.Setter](q, "pause")
+	setter, err := capability[backend.SettingsStore](q, "pause")
 	if err != nil {
 		return err
 	}
@@ -341,7 +341,7 @@ type NameInfo = backend.NameInfo
 // Names returns what is known of each job name, ordered by name; first comes
 // one without a name if the whole queue is paused.
 func (q *Queue) Names(ctx context.Context) ([]NameInfo, error) {
-	setter, err := capability[backend.Setter](q, "names")
+	setter, err := capability[backend.SettingsStore](q, "names")
 	if err != nil {
 		return nil, err
 	}

@@ -99,7 +99,7 @@ func New(b backend.Backend, opts *Options) *Queue {
 		}
 	}
 	q := &Queue{metadata: opts.Metadata}
-	q.engine = &engine.Queue{Backend: b, MaxPayload: limit, Logger: opts.Logger, Self: q, Late: ErrTimeout}
+	q.engine = &engine.Queue{Backend: b, MaxPayload: limit, Logger: opts.Logger, Self: q, TimeoutError: ErrTimeout}
 	for _, m := range opts.Middleware {
 		if m == nil {
 			panic(fmt.Sprintf("plainjobs: %s: New with nil in Options.Middleware", caller()))

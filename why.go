@@ -47,8 +47,8 @@ func (q *Queue) Why(ctx context.Context, id int64) (string, error) {
 		return stopped, err
 	}
 	home := ""
-	if b, ok := q.engine.Backend.(backend.Homer); ok {
-		if home, err = b.Home(ctx); err != nil {
+	if b, ok := q.engine.Backend.(backend.EnvironmentStore); ok {
+		if home, err = b.Environment(ctx); err != nil {
 			return "", fmt.Errorf("plainjobs: why: %w", err)
 		}
 	}
@@ -64,7 +64,7 @@ func (q *Queue) stopped(ctx context.Context) (string, error) {
 	found, err := e.Examine(ctx, backend.ExamineRequest{})
 	for _, f := range found {
 		if f.Stops {
-			return fmt.Sprintf("The %s is %s: %s. To go on, %s.", f.Name, f.Value, f.Trouble, f.Mend), nil
+			return fmt.Sprintf("The %s is %s: %s. To go on, %s.", f.Name, f.Value, f.Problem, f.Fix), nil
 		}
 	}
 	if err != nil {

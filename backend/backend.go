@@ -24,8 +24,8 @@
 // # Optional capabilities
 //
 // What not every store can do is an interface in this package, found by type
-// assertion: [TxPusher], [Heart], [Reader], [Setter], [Scheduler], [Operator],
-// [Progresser], [Sentinel], [Homer], [Waiter], [Describer], [Migrator], [Examiner],
+// assertion: [TxPusher], [Heartbeater], [Reader], [SettingsStore], [Scheduler], [Operator],
+// [ProgressStore], [DeathDetector], [EnvironmentStore], [Waiter], [Describer], [Migrator], [Examiner],
 // [Exporter], [Importer] and [io.Closer]. A good store has them all.
 //
 // [conformance.Run]: https://pkg.go.dev/github.com/plainjobs/plainjobs/conformance#Run

@@ -198,8 +198,8 @@ func CheckClaim(req ClaimRequest) error {
 		return fmt.Errorf("%w: lease %v is not within 1ms and 24h", ErrInvalid, req.Worker.Lease)
 	case req.Limit < 0:
 		return fmt.Errorf("%w: limit %d is negative", ErrInvalid, req.Limit)
-	case req.Ahead < 0 || req.Ahead > req.Limit:
-		return fmt.Errorf("%w: %d of %d jobs ahead", ErrInvalid, req.Ahead, req.Limit)
+	case req.Prefetch < 0 || req.Prefetch > req.Limit:
+		return fmt.Errorf("%w: %d of %d jobs ahead", ErrInvalid, req.Prefetch, req.Limit)
 	case req.MaxBytes < 0:
 		return fmt.Errorf("%w: byte bound %d is negative", ErrInvalid, req.MaxBytes)
 	}
@@ -259,8 +259,8 @@ func CheckReap(req ReapRequest) error {
 	switch {
 	case req.Limit < 0:
 		return fmt.Errorf("%w: reap limit %d is negative", ErrInvalid, req.Limit)
-	case req.Steady < 0:
-		return fmt.Errorf("%w: steady %v is negative", ErrInvalid, req.Steady)
+	case req.StableFor < 0:
+		return fmt.Errorf("%w: steady %v is negative", ErrInvalid, req.StableFor)
 	}
 	return nil
 }

@@ -115,12 +115,12 @@ type ClaimRequest struct {
 	Names []string
 	// Limit is the greatest number of jobs to return.
 	Limit int
-	// Caps bounds the jobs of single names further, if there is an entry.
-	Caps map[string]int
-	// Ahead is how many of Limit will not start at once but be kept for
+	// MaxPerName bounds the jobs of single names further, if there is an entry.
+	MaxPerName map[string]int
+	// Prefetch is how many of Limit will not start at once but be kept for
 	// later. Of the names that are limited by [Settings] no more than Limit
-	// less Ahead are returned: a job that is only kept would take a place.
-	Ahead int
+	// less Prefetch are returned: a job that is only kept would take a place.
+	Prefetch int
 	// MaxBytes bounds the payloads together; zero is [DefaultMaxBytes].
 	MaxBytes int
 	// Suspects allows one suspect to be returned.
@@ -230,20 +230,20 @@ type ReapRequest struct {
 	// caller that was stalled itself must not set it: everyone looks dead to
 	// one who slept.
 	Expired bool
-	// Steady is for how long the caller has renewed in time, itself, and
+	// StableFor is for how long the caller has renewed in time, itself, and
 	// seen no jump of the clock; zero is for ever. A worker is judged only
 	// if that is a third of its own lease, in which it renews if it lives.
-	Steady time.Duration
-	// Heard is the store's clock as [BeatResult] told it last; zero is not
+	StableFor time.Duration
+	// StoreTime is the store's clock as [HeartbeatResult] told it last; zero is not
 	// checked. A worker is not judged if the clock is more than a third of
 	// its lease away from that: it has jumped since.
-	Heard time.Time
+	StoreTime time.Time
 	// By is the caller's worker. If it is set, Reap keeps for the next one
 	// which workers it finds silent, and judges by that too, see [Silence]. A
 	// caller that was stalled, or saw the clock jump, must not set it; one
 	// that has just started may.
 	By int64
-	// Dead are workers whose process is known to have ended, see [Sentinel].
+	// Dead are workers whose process is known to have ended, see [DeathDetector].
 	// They are rescued from at once, whatever their leases.
 	Dead []int64
 	// Limit bounds the jobs rescued, made pending, expired and deleted,

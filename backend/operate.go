@@ -63,7 +63,7 @@ const (
 	// behind those that wait already, see [Job.RunAt].
 	OpRetry Op = iota + 1
 	// OpCancel ends a waiting job as [Cancelled] with [CancelledError], and
-	// asks for the end of a running one: [BeatResult] tells its worker.
+	// asks for the end of a running one: [HeartbeatResult] tells its worker.
 	// Complete still completes that; whatever else its run ends with, and
 	// releasing or rescuing it, ends it as EndCancelled would, with the
 	// failure's error, or with CancelledError if there is none. A repeat of

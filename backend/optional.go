@@ -22,21 +22,21 @@ type TxPusher interface {
 	CompleteTx(ctx context.Context, tx *sql.Tx, done Completion) error
 }
 
-// A Heart is a Backend that renews a worker's row apart from claims. Without
+// A Heartbeater is a Backend that renews a worker's row apart from claims. Without
 // it a worker renews by claims with a limit of zero, and a run that an operator
 // cancels ends only if it is one of the same process.
-type Heart interface {
-	// Beat renews the worker's row, stores the request's Lease in it, and
+type Heartbeater interface {
+	// Heartbeat renews the worker's row, stores the request's Lease in it, and
 	// returns the leases stored under it. The row's Jobs and Schedules stay
 	// as they were registered. If there is no row it returns ErrWorkerGone.
 	// With req.Leave it deletes the row instead, releases the jobs stored
 	// under it as EndRelease does, and returns their leases; no lease matches
 	// afterwards.
-	Beat(ctx context.Context, req BeatRequest) (BeatResult, error)
+	Heartbeat(ctx context.Context, req HeartbeatRequest) (HeartbeatResult, error)
 }
 
-// A BeatRequest renews a worker's row, or ends it.
-type BeatRequest struct {
+// A HeartbeatRequest renews a worker's row, or ends it.
+type HeartbeatRequest struct {
 	Worker Worker
 	Leave  bool
 	// Started are runs that the worker has started, for [Info].StartedAt. It
@@ -53,8 +53,8 @@ type Started struct {
 	For time.Duration
 }
 
-// A BeatResult is what the store knows of a worker.
-type BeatResult struct {
+// A HeartbeatResult is what the store knows of a worker.
+type HeartbeatResult struct {
 	// Leases stored under the worker, by ID.
 	Leases []Lease
 	// Cancel are those of them whose jobs an operator has cancelled.
@@ -63,27 +63,27 @@ type BeatResult struct {
 	Now time.Time
 }
 
-// A Sentinel is a Backend that can find out that a worker's process has ended
+// A DeathDetector is a Backend that can find out that a worker's process has ended
 // before the worker's lease does.
-type Sentinel interface {
-	// Watch waits until it is certain that the processes of some workers
+type DeathDetector interface {
+	// WatchDead waits until it is certain that the processes of some workers
 	// have ended, and returns the workers' IDs, for [ReapRequest.Dead], or
 	// the context's error. self is the caller's worker. All workers together
 	// must watch each of them; one may watch few. That a process seems to
 	// live must prolong no lease.
-	Watch(ctx context.Context, self int64) ([]int64, error)
+	WatchDead(ctx context.Context, self int64) ([]int64, error)
 }
 
-// A Homer is a Backend that remembers the environment that it belongs to, as
+// A EnvironmentStore is a Backend that remembers the environment that it belongs to, as
 // "production", so that a copy of it is not worked on elsewhere.
-type Homer interface {
-	// Home returns the environment, or nothing if the store belongs to none.
-	Home(ctx context.Context) (string, error)
-	// Move has the store belong to another environment, or to none if that
+type EnvironmentStore interface {
+	// Environment returns the environment, or nothing if the store belongs to none.
+	Environment(ctx context.Context) (string, error)
+	// SetEnvironment has the store belong to another environment, or to none if that
 	// is empty, as durable as a push, and returns true, if it belongs to from
 	// at that moment; otherwise it changes nothing. What [CheckKey] refuses
 	// must be refused.
-	Move(ctx context.Context, from, to string) (bool, error)
+	SetEnvironment(ctx context.Context, from, to string) (bool, error)
 }
 
 // A Reader is a Backend that shows its jobs. Reading must not hold up writing.
@@ -99,11 +99,11 @@ type Reader interface {
 	Workers(ctx context.Context) ([]WorkerInfo, error)
 }
 
-// A Progresser is a Backend that keeps how far running jobs have come.
-type Progresser interface {
-	// Progress stores it for those of the leases that are held; the others
+// A ProgressStore is a Backend that keeps how far running jobs have come.
+type ProgressStore interface {
+	// StoreProgress stores it for those of the leases that are held; the others
 	// are left alone.
-	Progress(ctx context.Context, progress []Progress) error
+	StoreProgress(ctx context.Context, progress []Progress) error
 }
 
 // A Progress is how far a running job has come.
@@ -128,7 +128,7 @@ type Info struct {
 	FinishedAt  time.Time // zero unless the state is terminal
 	// StartedAt is when the run that is under way was started, or the last run
 	// of a job that has ended, by the store's clock. It is zero if the job
-	// waits, and if neither a [BeatRequest] nor the settlement of that run told
+	// waits, and if neither a [HeartbeatRequest] nor the settlement of that run told
 	// it: a claim does not.
 	StartedAt time.Time
 	Worker    int64 // zero unless running
@@ -223,9 +223,9 @@ type ExamineRequest struct {
 type Finding struct {
 	// Name of what it is, as "journal mode", and its Value.
 	Name, Value string
-	// Trouble is what is wrong with it, or empty, and Mend what to do then:
+	// Problem is what is wrong with it, or empty, and Fix what to do then:
 	// a line to write or to run, if there is one.
-	Trouble, Mend string
+	Problem, Fix string
 	// Stops is set if nothing can be stored or claimed while it lasts.
 	Stops bool
 }

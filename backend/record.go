@@ -84,15 +84,15 @@ func CheckBatch(b Batch) error {
 			return fmt.Errorf("%w: job %d comes after job %d; IDs ascend and are within 1 and %d", ErrInvalid, r.ID, last, int64(MaxID))
 		}
 		last = r.ID
-		if fault := r.fault(); fault != "" {
+		if fault := r.validate(); fault != "" {
 			return fmt.Errorf("%w: job %d: %s", ErrInvalid, r.ID, fault)
 		}
 	}
 	return CheckSchedules(b.Schedules)
 }
 
-// fault returns what is wrong with r, or nothing.
-func (r *Record) fault() string {
+// validate returns what is wrong with r, or nothing.
+func (r *Record) validate() string {
 	switch {
 	case checkName(r.Name) != "":
 		return fmt.Sprintf("name %q %s", r.Name, checkName(r.Name))
@@ -138,9 +138,9 @@ func (r *Record) fault() string {
 // maxErrors is how many errors of a job are kept.
 const maxErrors = 10
 
-// Arrive returns r as Import stores it: a job that ran is released, and is
+// Imported returns r as Import stores it: a job that ran is released, and is
 // Cancelled if it was to be; errors are cleaned.
-func (r Record) Arrive(now time.Time) Record {
+func (r Record) Imported(now time.Time) Record {
 	r.Errors = slices.Clone(r.Errors)
 	for i := range r.Errors {
 		e := &r.Errors[i]
@@ -180,11 +180,11 @@ func (r *Record) CheckPresent(name string, created time.Time) error {
 		return nil
 	}
 	return fmt.Errorf("%w: job %d of the store is another one, %s of %s; import into a store that has not given these IDs",
-		ErrDuplicate, r.ID, shown(name), created.UTC().Format(time.RFC3339))
+		ErrDuplicate, r.ID, quoted(name), created.UTC().Format(time.RFC3339))
 }
 
-// shown returns a name for a message.
-func shown(name string) string {
+// quoted returns a name for a message.
+func quoted(name string) string {
 	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }) {
 		return fmt.Sprintf("%q", name)
 	}

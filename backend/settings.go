@@ -34,8 +34,8 @@ func (s Settings) Condemns(crashes int) bool {
 	return most > 0 && crashes >= most
 }
 
-// A Setter is a Backend that keeps settings by name.
-type Setter interface {
+// A SettingsStore is a Backend that keeps settings by name.
+type SettingsStore interface {
 	// Set stores settings in the place of what was stored for their names.
 	// Workers do so when they start, so that those of the latest hold. It
 	// forgets no claim that a rate counts. A batch in which [CheckSettings]

@@ -31,8 +31,8 @@ type Silence struct {
 func (s Silence) Judge(req ReapRequest, seen time.Time, lease time.Duration, now time.Time) (kept Silence, dead bool) {
 	enough := lease / 3
 	steady := time.Duration(0) // for how long the caller was
-	if req.Expired && (req.Heard.IsZero() || now.Sub(req.Heard).Abs() <= enough) {
-		steady = req.Steady
+	if req.Expired && (req.StoreTime.IsZero() || now.Sub(req.StoreTime).Abs() <= enough) {
+		steady = req.StableFor
 		if steady == 0 {
 			steady = enough // for ever
 		}

@@ -64,7 +64,7 @@ type finding struct {
 	Check string `json:"check"`
 	OK    bool   `json:"ok"`
 	What  string `json:"what"`
-	Mend  string `json:"mend,omitempty"`
+	Fix   string `json:"fix,omitempty"`
 }
 
 type report struct{ findings []finding }
@@ -74,10 +74,10 @@ func (r *report) well(check, format string, args ...any) {
 }
 
 func (r *report) bad(check, mend, format string, args ...any) {
-	r.findings = append(r.findings, finding{Check: check, What: fmt.Sprintf(format, args...), Mend: mend})
+	r.findings = append(r.findings, finding{Check: check, What: fmt.Sprintf(format, args...), Fix: mend})
 }
 
-var reportHeader = []string{"CHECK", "", "FOUND", "WHAT MENDS IT"}
+var reportHeader = []string{"CHECK", "", "FOUND", "FIX"}
 
 // reportWidth is how many columns a report takes at most.
 const reportWidth = 140
@@ -88,7 +88,7 @@ func (r *report) widths() (int, int) {
 	for _, f := range r.findings {
 		first = max(first, utf8.RuneCountInString(clean(f.Check)))
 		found = max(found, utf8.RuneCountInString(clean(f.What)))
-		mend = max(mend, utf8.RuneCountInString(clean(f.Mend)))
+		mend = max(mend, utf8.RuneCountInString(clean(f.Fix)))
 	}
 	most := reportWidth - first - len("  wrong    ")
 	if found+mend > most {
@@ -138,7 +138,7 @@ func (s *screen) report(r *report) error {
 		if !f.OK {
 			verdict = cell{"wrong", red}
 		}
-		what, mend := wrapText(f.What, found), wrapText(f.Mend, mends)
+		what, mend := wrapText(f.What, found), wrapText(f.Fix, mends)
 		for i := range max(len(what), len(mend)) {
 			row := []any{f.Check, verdict, "", ""}
 			if i > 0 {
@@ -198,8 +198,8 @@ func (r *report) schedules(s *screen) {
 		pl := &plan{name: d.Name, spec: d.Spec, zone: d.Zone, defined: d}
 		pl.look(s.now, 1, nil)
 		switch {
-		case pl.trouble != nil:
-			r.bad("schedules", "import time/tzdata where there is no time zone database", "%s, defined at %s: %v", d.Name, place(d.Where), pl.trouble)
+		case pl.problem != nil:
+			r.bad("schedules", "import time/tzdata where there is no time zone database", "%s, defined at %s: %v", d.Name, place(d.Where), pl.problem)
 		case len(pl.ticks) == 0:
 			r.bad("schedules", "", "%s, defined at %s, never ticks again", d.Name, place(d.Where))
 		default:
@@ -289,5 +289,5 @@ func unfit(j *backend.Info) []string {
 	if data == nil {
 		data = []byte{}
 	}
-	return misfits(d, data)
+	return mismatches(d, data)
 }

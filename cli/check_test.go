@@ -22,7 +22,7 @@ func (sick) Schema(context.Context) (backend.Schema, error) {
 func (sick) Examine(context.Context, backend.ExamineRequest) ([]backend.Finding, error) {
 	return []backend.Finding{
 		{Name: "journal mode", Value: "wal"},
-		{Name: "free space", Value: "1.0 MiB", Trouble: "little is left", Mend: "make room"},
+		{Name: "free space", Value: "1.0 MiB", Problem: "little is left", Fix: "make room"},
 	}, nil
 }
 

@@ -151,11 +151,11 @@ type statusError struct {
 func (e *statusError) Error() string { return e.err.Error() }
 func (e *statusError) Unwrap() error { return e.err }
 
-// Looks reports whether [App.Open] is called by a command that changes nothing,
+// ReadOnly reports whether [App.Open] is called by a command that changes nothing,
 // as check, doctor, jobs or completion in a shell. A program may then leave the
 // tables as they are, by NoMigrate in the options of its store: check then tells
 // that they are old, before a deploy changes them.
-func Looks(ctx context.Context) bool { return ctx.Value(looks{}) != nil }
+func ReadOnly(ctx context.Context) bool { return ctx.Value(looks{}) != nil }
 
 // Usage returns an error with which the program ends as one whose command line
 // is wrong: with status 2, and after saying where help is. It is for an

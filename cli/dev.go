@@ -11,7 +11,7 @@ import (
 const devGrace = 3 * time.Second
 
 func (p *program) devCommand() *cobra.Command {
-	var sh shift
+	var sh workOptions
 	c := &cobra.Command{
 		Use:   "dev [flags]",
 		Short: "Run the web server and a worker in one process",

@@ -45,11 +45,11 @@ them; workers may run meanwhile.`,
 			found, err := e.Examine(ctx, backend.ExamineRequest{Derived: true, Repair: repair})
 			for _, f := range found {
 				what := f.Value
-				if f.Trouble != "" {
-					what += ": " + f.Trouble
+				if f.Problem != "" {
+					what += ": " + f.Problem
 				}
 				stops = stops || f.Stops
-				r.findings = append(r.findings, finding{Check: f.Name, OK: f.Trouble == "", What: what, Mend: f.Mend})
+				r.findings = append(r.findings, finding{Check: f.Name, OK: f.Problem == "", What: what, Fix: f.Fix})
 			}
 			if err != nil {
 				return err

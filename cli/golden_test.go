@@ -228,7 +228,7 @@ func TestLooks(t *testing.T) {
 		asked := false
 		w.app.Open = func(ctx context.Context) (*plainjobs.Queue, error) {
 			asked = true
-			if Looks(ctx) != test.looks {
+			if ReadOnly(ctx) != test.looks {
 				t.Errorf("%q is opened with Looks = %v", test.args, !test.looks)
 			}
 			return nil, fmt.Errorf("%w: version 1", backend.ErrSchemaTooOld)

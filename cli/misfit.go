@@ -14,11 +14,11 @@ import (
 // maxMisfits bounds how many misfits of one job are told.
 const maxMisfits = 100
 
-// misfits returns why a job's type does not take data as they are: nothing, or
+// mismatches returns why a job's type does not take data as they are: nothing, or
 // each reason once. Package json tells the first reason only, so that each value
 // in the data is tried by itself, without those next to it.
-func misfits(d *engine.Definition, data []byte) (all []string) {
-	first, _ := misfit(d, data)
+func mismatches(d *engine.Definition, data []byte) (all []string) {
+	first, _ := mismatch(d, data)
 	if first == "" {
 		return nil
 	}
@@ -57,13 +57,13 @@ func misfitAlone(d *engine.Definition, path []step, value any) (what string, kno
 	if err != nil {
 		return "", false
 	}
-	return misfit(d, data)
+	return mismatch(d, data)
 }
 
-// misfit returns the first reason why a type does not take data. Known is set if
+// mismatch returns the first reason why a type does not take data. Known is set if
 // it is a field that the type does not have, or a value of another kind. Types
 // decode by code of the user's, which may panic.
-func misfit(d *engine.Definition, data []byte) (what string, known bool) {
+func mismatch(d *engine.Definition, data []byte) (what string, known bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			what, known = fmt.Sprintf("decoding panics: %v", v), false

@@ -63,7 +63,7 @@ func TestMisfits(t *testing.T) {
 		`{"to":"x"`:                          {`the data are not JSON: they end too soon`},
 		`{"to":"x"} {}`:                      {`there is more than one value`},
 	} {
-		got := misfits(d, []byte(data))
+		got := mismatches(d, []byte(data))
 		slices.Sort(want)
 		if !slices.Equal(slices.Sorted(slices.Values(got)), want) {
 			t.Errorf("%s: %q, want %q", data, got, want)

@@ -168,7 +168,7 @@ type outcome struct {
 	DryRun    bool   `json:"dry_run"`
 }
 
-func (op *operation) tell(s *screen, o outcome) error {
+func (op *operation) report(s *screen, o outcome) error {
 	o.Operation = op.verb
 	switch {
 	case s.json:
@@ -206,7 +206,7 @@ func (op *operation) onIDs(ctx context.Context, s *screen, q *plainjobs.Queue, i
 	if !dryRun {
 		o.Affected, err = op.apply(q, ctx, plainjobs.Filter{IDs: right})
 	}
-	if err := errors.Join(err, op.tell(s, o)); err != nil {
+	if err := errors.Join(err, op.report(s, o)); err != nil {
 		return err
 	}
 	if len(right) < len(ids) {
@@ -241,7 +241,7 @@ func (op *operation) onAll(ctx context.Context, s *screen, q *plainjobs.Queue, f
 		return nothing("no job matches%s", l.unknownName(f.Name))
 	}
 	if ch.dryRun {
-		return op.tell(s, outcome{Matched: matched, DryRun: true})
+		return op.report(s, outcome{Matched: matched, DryRun: true})
 	}
 	if !ch.yes {
 		question := fmt.Sprintf("%s %s jobs that are %s?", op.verb, number(matched, more), either(states))
@@ -264,7 +264,7 @@ func (op *operation) onAll(ctx context.Context, s *screen, q *plainjobs.Queue, f
 		}
 		failed = errors.Join(failed, err)
 	}
-	return errors.Join(op.tell(s, o), failed)
+	return errors.Join(op.report(s, o), failed)
 }
 
 func either(states []plainjobs.State) string {

@@ -111,7 +111,7 @@ func newJob(name string, data []byte, unchecked bool) (backend.NewJob, error) {
 	}
 	v, err := decode(d, data)
 	if err != nil {
-		if all := misfits(d, data); len(all) > 1 {
+		if all := mismatches(d, data); len(all) > 1 {
 			err = errors.New(strings.Join(all, "; "))
 		}
 		return backend.NewJob{}, usage("perform %s: %w; it takes a %v, as %s", name, err, d.Type, example(d))

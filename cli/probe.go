@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// A pulse is when the store last answered the worker. A claim alone would not
+// A heartbeat is when the store last answered the worker. A claim alone would not
 // do: a worker whose slots are all busy claims nothing for as long, and is well.
-type pulse struct{ at atomic.Int64 }
+type heartbeat struct{ at atomic.Int64 }
 
-func (p *pulse) heard(at time.Time) { p.at.Store(at.UnixNano()) }
+func (p *heartbeat) onHeartbeat(at time.Time) { p.at.Store(at.UnixNano()) }
 
 // serve answers at an address until stop is called.
-func (p *pulse) serve(ctx context.Context, s *screen, address string, now func() time.Time) (stop func(), err error) {
+func (p *heartbeat) serve(ctx context.Context, s *screen, address string, now func() time.Time) (stop func(), err error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("--probe: %w", err)
@@ -36,7 +36,7 @@ func (p *pulse) serve(ctx context.Context, s *screen, address string, now func()
 	return func() { _ = server.Close() }, nil
 }
 
-func (p *pulse) health(now time.Time) (code int, text string) {
+func (p *heartbeat) health(now time.Time) (code int, text string) {
 	at := p.at.Load()
 	if at == 0 {
 		return http.StatusServiceUnavailable, "the store has not answered yet"

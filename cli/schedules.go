@@ -85,7 +85,7 @@ type plan struct {
 	stored                *backend.Schedule // nil if no worker has stored it
 	defined               *engine.Schedule  // nil if this program does not define it
 	ticks                 []tick
-	trouble               error
+	problem               error
 }
 
 type tick struct {
@@ -131,7 +131,7 @@ func plansOf(ctx context.Context, q *plainjobs.Queue) ([]*plan, error) {
 func (pl *plan) look(now time.Time, n int, in *time.Location) {
 	zone, err := time.LoadLocation(pl.zone)
 	if err != nil {
-		pl.trouble = err
+		pl.problem = err
 		return
 	}
 	n = max(n, 1)
@@ -167,8 +167,8 @@ func (pl *plan) look(now time.Time, n int, in *time.Location) {
 // state says what is to be known of a schedule.
 func (pl *plan) state() cell {
 	switch {
-	case pl.trouble != nil:
-		return cell{pl.trouble.Error(), red}
+	case pl.problem != nil:
+		return cell{pl.problem.Error(), red}
 	case pl.stored == nil:
 		return cell{"no worker has started with it", yellow}
 	case !pl.stored.RemovedAt.IsZero():
@@ -249,8 +249,8 @@ func (s *screen) plans(all []*plan, ticks bool) error {
 func nextTick(d *engine.Schedule, now time.Time) string {
 	pl := &plan{name: d.Name, spec: d.Spec, zone: d.Zone, defined: d}
 	switch pl.look(now, 1, nil); {
-	case pl.trouble != nil:
-		return pl.trouble.Error()
+	case pl.problem != nil:
+		return pl.problem.Error()
 	case len(pl.ticks) == 0:
 		return "never"
 	}

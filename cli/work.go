@@ -19,8 +19,8 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// A shift has the options of work and dev: those of the worker, and of what runs with it.
-type shift struct {
+// A workOptions has the options of work and dev: those of the worker, and of what runs with it.
+type workOptions struct {
 	parallel      int
 	program       string // how it is called
 	jobs          []string
@@ -32,7 +32,7 @@ type shift struct {
 	lines bool // a line per run, for people
 }
 
-func (sh *shift) flags(p *program, c *cobra.Command) {
+func (sh *workOptions) flags(p *program, c *cobra.Command) {
 	flags := c.Flags()
 	flags.IntVar(&sh.parallel, "parallel", 1, "run `N` jobs at once")
 	flags.StringSliceVar(&sh.jobs, "jobs", nil, "only run the jobs of these `NAMES`")
@@ -47,7 +47,7 @@ func (sh *shift) flags(p *program, c *cobra.Command) {
 }
 
 func (p *program) workCommand() *cobra.Command {
-	var sh shift
+	var sh workOptions
 	c := &cobra.Command{
 		Use:   "work [flags]",
 		Short: "Run jobs",
@@ -87,7 +87,7 @@ const oneRequest = time.Second
 const lease = 30 * time.Second
 
 // work runs a worker, and the web server if there is one, until a signal.
-func (p *program) work(ctx context.Context, s *screen, sh *shift) error {
+func (p *program) work(ctx context.Context, s *screen, sh *workOptions) error {
 	if sh.parallel < 1 || sh.parallel > 100_000 {
 		return usage("--parallel %d is not within 1 and 100000", sh.parallel)
 	}
@@ -119,7 +119,7 @@ func (p *program) work(ctx context.Context, s *screen, sh *shift) error {
 
 	runs := newRuns(s, p.now, sh.lines)
 	defer q.Subscribe(runs.tell)()
-	var pulse pulse
+	var pulse heartbeat
 	if sh.probe != "" {
 		stop, err := pulse.serve(ctx, s, sh.probe, p.now)
 		if err != nil {
@@ -133,7 +133,7 @@ func (p *program) work(ctx context.Context, s *screen, sh *shift) error {
 	handBack := make(chan struct{})
 	w := worker.New(q, &worker.Options{
 		Concurrency: sh.parallel, Jobs: jobs, Lease: lease, Drain: sh.drain, NoSchedules: sh.noCron,
-		Grace: graceOf(sh.grace), HandBack: handBack, Heard: pulse.heard, Logger: log,
+		Grace: graceOf(sh.grace), ReleaseNow: handBack, OnHeartbeat: pulse.onHeartbeat, Logger: log,
 	})
 
 	work, stop := context.WithCancelCause(ctx)
@@ -258,7 +258,7 @@ func named(names []string) (jobs []plainjobs.AnyJob, err error) {
 
 // logger returns what the worker logs to. Where each run has a line for people
 // the log does not repeat it.
-func logger(s *screen, sh *shift) *slog.Logger {
+func logger(s *screen, sh *workOptions) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: slog.LevelDebug} // a run that went well is logged at that level
 	if sh.log == "json" {
 		return slog.New(slog.NewJSONHandler(s, opts))
@@ -266,16 +266,16 @@ func logger(s *screen, sh *shift) *slog.Logger {
 	var h slog.Handler = slog.NewTextHandler(s, opts)
 	if sh.lines {
 		opts.Level = slog.LevelWarn
-		h = troubles{slog.NewTextHandler(s, opts)}
+		h = warningHandler{slog.NewTextHandler(s, opts)}
 	}
 	return slog.New(h)
 }
 
-// troubles is a handler without the records of ended runs, which are those that
+// warningHandler is a handler without the records of ended runs, which are those that
 // say how long it took.
-type troubles struct{ slog.Handler }
+type warningHandler struct{ slog.Handler }
 
-func (h troubles) Handle(ctx context.Context, r slog.Record) error {
+func (h warningHandler) Handle(ctx context.Context, r slog.Record) error {
 	ended := false
 	r.Attrs(func(a slog.Attr) bool {
 		ended = a.Key == "took"
@@ -288,7 +288,7 @@ func (h troubles) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // found prints what was discovered.
-func (s *screen) found(q *plainjobs.Queue, sh *shift) {
+func (s *screen) found(q *plainjobs.Queue, sh *workOptions) {
 	s.say("%s  parallel %d", describe(q), sh.parallel)
 	var t table
 	only := func(name string) bool { return sh.jobs == nil || slices.Contains(sh.jobs, name) }

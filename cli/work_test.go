@@ -275,15 +275,15 @@ func TestProbe(t *testing.T) {
 	w.signals <- os.Interrupt
 	p.wait(t, 0)
 
-	var pulse pulse
+	var pulse heartbeat
 	now := time.Now()
 	for i, want := range []int{http.StatusServiceUnavailable, http.StatusOK, http.StatusServiceUnavailable} {
 		if code, text := pulse.health(now); code != want {
 			t.Errorf("%d: the probe says %d %s, want %d", i, code, text, want)
 		}
-		pulse.heard(now.Add(-time.Duration(i) * lease))
+		pulse.onHeartbeat(now.Add(-time.Duration(i) * lease))
 		if i == 0 {
-			pulse.heard(now.Add(-lease + time.Second))
+			pulse.onHeartbeat(now.Add(-lease + time.Second))
 		}
 	}
 }

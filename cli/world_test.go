@@ -241,7 +241,7 @@ func (w *world) fill(t *testing.T) {
 	}})
 	check(err)
 	one := claim("import")
-	check(w.store.Progress(ctx, []backend.Progress{{Lease: one.Lease, Done: 30, Total: 120}}))
+	check(w.store.StoreProgress(ctx, []backend.Progress{{Lease: one.Lease, Done: 30, Total: 120}}))
 	do(invoiceJob.With(letter{To: "e@example.com"}, plainjobs.Priority(5))) // 8: cancelled
 	_, err = q.Cancel(ctx, plainjobs.Filter{IDs: []int64{8}})
 	check(err)

@@ -21,7 +21,7 @@ type altered struct {
 	reap     func(*backend.ReapRequest)
 	set      func(*backend.Settings)
 	operate  func(*backend.OperateRequest)
-	beat     func(*backend.BeatRequest)
+	beat     func(*backend.HeartbeatRequest)
 	get      func(*backend.Info)
 }
 
@@ -70,8 +70,8 @@ func (b *altered) Operate(ctx context.Context, req backend.OperateRequest) (back
 	return b.Backend.Operate(ctx, each([]backend.OperateRequest{req}, b.operate)[0])
 }
 
-func (b *altered) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
-	return b.Backend.Beat(ctx, each([]backend.BeatRequest{req}, b.beat)[0])
+func (b *altered) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
+	return b.Backend.Heartbeat(ctx, each([]backend.HeartbeatRequest{req}, b.beat)[0])
 }
 
 func (b *altered) Get(ctx context.Context, id int64) (backend.Info, error) {

@@ -211,8 +211,8 @@ var claimCases = []testCase{{
 			"endless lease":  func(r *backend.ClaimRequest) { r.Worker.Lease = 1<<63 - 1 },
 			"negative limit": func(r *backend.ClaimRequest) { r.Limit = -1 },
 			"negative bytes": func(r *backend.ClaimRequest) { r.MaxBytes = -1 },
-			"negative ahead": func(r *backend.ClaimRequest) { r.Ahead = -1 },
-			"all and more":   func(r *backend.ClaimRequest) { r.Ahead = 2 },
+			"negative ahead": func(r *backend.ClaimRequest) { r.Prefetch = -1 },
+			"all and more":   func(r *backend.ClaimRequest) { r.Prefetch = 2 },
 			"an empty name":  func(r *backend.ClaimRequest) { r.Names = []string{"a", ""} },
 		} {
 			req := request(e.worker(), 1, "a")

@@ -31,7 +31,7 @@ var cornerCases = []testCase{{
 	name: "corner/limited-order",
 	rule: "the order of claims holds over many limited names",
 	run: func(e *env) {
-		setter := capability[backend.Setter](e, e.b)
+		setter := capability[backend.SettingsStore](e, e.b)
 		var names []string
 		for i := range 10 {
 			name := fmt.Sprint("n", i)
@@ -54,7 +54,7 @@ var cornerCases = []testCase{{
 		w := e.worker()
 		e.wantIDs("Claim of 20", e.claim(e.b, w, 20, names...), first...)
 		req := request(w, 20, names...)
-		req.Ahead = 5
+		req.Prefetch = 5
 		e.wantIDs("Claim of 20, 5 of them ahead", e.claimRequest(e.b, req), second[:15]...)
 	},
 }, {
@@ -122,13 +122,13 @@ var cornerCases = []testCase{{
 	name: "corner/replaced-progress",
 	rule: "a job that is replaced keeps what it told of its progress, and takes it with it when it is deleted",
 	run: func(e *env) {
-		progresser := capability[backend.Progresser](e, e.b)
+		progresser := capability[backend.ProgressStore](e, e.b)
 		capability[backend.Operator](e, e.b)
 		j := newJob("a")
 		j.Unique = backend.Unique{Key: "k", Scope: backend.UntilStarted, Conflict: backend.Replace}
 		id := e.pushJobs(e.b, j)[0]
 		lease := e.claim1(e.b, e.worker(), "a").Lease
-		if err := progresser.Progress(e.ctx, []backend.Progress{{Lease: lease, Done: 3, Total: 9}}); err != nil {
+		if err := progresser.StoreProgress(e.ctx, []backend.Progress{{Lease: lease, Done: 3, Total: 9}}); err != nil {
 			e.Fatalf("Progress: %v", err)
 		}
 		e.fail(e.b, backend.Failure{Lease: lease, Ending: backend.EndRetry, Delay: e.unit})

@@ -31,7 +31,7 @@ var detailCases = []testCase{{
 		both := serialJob("a", "s")
 		both.Unique.Key = "u"
 		for _, limited := range []bool{false, true} { // a limit may be another path
-			if setter, ok := e.b.(backend.Setter); limited && ok {
+			if setter, ok := e.b.(backend.SettingsStore); limited && ok {
 				if err := setter.Set(e.ctx, []backend.Settings{{Name: "a", MaxRunning: 100}}); err != nil {
 					e.Fatalf("Set: %v", err)
 				}
@@ -59,7 +59,7 @@ var detailCases = []testCase{{
 		ids := e.pushJobs(e.b, high, newJob("a"), newJob("b"), newJob("a"))
 		e.advance(2 * e.unit)
 		req := request(e.worker(), 3, "a", "b")
-		req.Caps = map[string]int{"b": 1}
+		req.MaxPerName = map[string]int{"b": 1}
 		e.wantIDs("Claim", e.claimRequest(e.b, req), ids[0], ids[1], ids[3])
 	},
 }, {
@@ -106,12 +106,12 @@ var detailCases = []testCase{{
 	name: "beat/leave-leases",
 	rule: "no lease of a worker that has left matches: what it settles late is lost and changes nothing",
 	run: func(e *env) {
-		heart := capability[backend.Heart](e, e.b)
+		heart := capability[backend.Heartbeater](e, e.b)
 		ids := e.push(e.b, "a", 2)
 		w := e.worker()
 		jobs := e.claim(e.b, w, 2, "a")
 		e.wantIDs("Claim", jobs, ids...)
-		if _, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w, Leave: true}); err != nil {
+		if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w, Leave: true}); err != nil {
 			e.Fatalf("Beat: %v", err)
 		}
 		e.wantLost("Complete", e.complete(e.b, jobs[0].Lease), jobs[0].Lease)

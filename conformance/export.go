@@ -150,8 +150,8 @@ func (e *env) live() {
 		e.pushJobs(e.b, serialJob("serial", "s"))
 	}
 	serial := e.claim1(e.b, w, "serial")
-	if p, ok := e.b.(backend.Progresser); ok {
-		if err := p.Progress(e.ctx, []backend.Progress{{Lease: serial.Lease, Done: 3, Total: 9}}); err != nil {
+	if p, ok := e.b.(backend.ProgressStore); ok {
+		if err := p.StoreProgress(e.ctx, []backend.Progress{{Lease: serial.Lease, Done: 3, Total: 9}}); err != nil {
 			e.Errorf("Progress: %v", err)
 		}
 	}

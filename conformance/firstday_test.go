@@ -32,8 +32,8 @@ func (emptyCapable) List(context.Context, backend.ListRequest) (backend.Page, er
 }
 func (emptyCapable) Count(context.Context) ([]backend.Count, error)        { return nil, nil }
 func (emptyCapable) Workers(context.Context) ([]backend.WorkerInfo, error) { return nil, nil }
-func (emptyCapable) Beat(context.Context, backend.BeatRequest) (backend.BeatResult, error) {
-	return backend.BeatResult{}, nil
+func (emptyCapable) Heartbeat(context.Context, backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
+	return backend.HeartbeatResult{}, nil
 }
 
 // On a store that does nothing yet every case ends, without a panic, and most

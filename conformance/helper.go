@@ -115,8 +115,8 @@ var (
 	rescue = way{"rescue", func(e *env, _ backend.Worker, _ backend.Job) { e.crash(e.b) }}
 	leave  = way{"leave", func(e *env, w backend.Worker, _ backend.Job) {
 		e.Helper()
-		heart := capability[backend.Heart](e, e.b)
-		if _, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w, Leave: true}); err != nil {
+		heart := capability[backend.Heartbeater](e, e.b)
+		if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w, Leave: true}); err != nil {
 			e.Fatalf("Beat: %v", err)
 		}
 	}}
@@ -139,7 +139,7 @@ func (w way) job() string { return strings.ReplaceAll(w.name, " ", "-") }
 
 // can reports whether the store can do what the way needs.
 func (e *env) can(w way) bool {
-	_, heart := e.b.(backend.Heart)
+	_, heart := e.b.(backend.Heartbeater)
 	return w.name != leave.name || heart
 }
 
@@ -160,14 +160,14 @@ func superseded(by int64) string { return backend.SupersededError + strconv.Form
 
 func (e *env) set(b backend.Backend, settings ...backend.Settings) {
 	e.Helper()
-	if err := capability[backend.Setter](e, b).Set(e.ctx, settings); err != nil {
+	if err := capability[backend.SettingsStore](e, b).Set(e.ctx, settings); err != nil {
 		e.Fatalf("Set: %v", err)
 	}
 }
 
 func (e *env) pause(b backend.Backend, name string, paused bool) {
 	e.Helper()
-	if err := capability[backend.Setter](e, b).Pause(e.ctx, name, paused); err != nil {
+	if err := capability[backend.SettingsStore](e, b).Pause(e.ctx, name, paused); err != nil {
 		e.Fatalf("Pause: %v", err)
 	}
 }

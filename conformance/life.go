@@ -23,8 +23,8 @@ func (e *env) everyMethod(ctx context.Context, b backend.Backend, check func(met
 	check("Fail", err)
 	_, err = b.Reap(ctx, backend.ReapRequest{})
 	check("Reap", err)
-	if b, ok := b.(backend.Heart); ok {
-		_, err := b.Beat(ctx, backend.BeatRequest{Worker: e.worker()})
+	if b, ok := b.(backend.Heartbeater); ok {
+		_, err := b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: e.worker()})
 		if !errors.Is(err, backend.ErrWorkerGone) {
 			check("Beat", err)
 		}
@@ -37,7 +37,7 @@ func (e *env) everyMethod(ctx context.Context, b backend.Backend, check func(met
 		_, err = b.Workers(ctx)
 		check("Workers", err)
 	}
-	if b, ok := b.(backend.Setter); ok {
+	if b, ok := b.(backend.SettingsStore); ok {
 		check("Set", b.Set(ctx, []backend.Settings{{Name: "a", MaxRunning: 100}}))
 		check("Pause", b.Pause(ctx, "b", true))
 		_, err := b.Names(ctx)
@@ -58,8 +58,8 @@ func (e *env) everyMethod(ctx context.Context, b backend.Backend, check func(met
 		_, err := b.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel})
 		check("Operate", err)
 	}
-	if b, ok := b.(backend.Progresser); ok {
-		check("Progress", b.Progress(ctx, []backend.Progress{{Lease: lease}}))
+	if b, ok := b.(backend.ProgressStore); ok {
+		check("Progress", b.StoreProgress(ctx, []backend.Progress{{Lease: lease}}))
 	}
 }
 

@@ -263,13 +263,13 @@ var limitCases = []testCase{{
 		a, b, c := e.push(e.b, "a", 5), e.push(e.b, "b", 5), e.push(e.b, "c", 5)
 		w := e.worker()
 		req := request(w, 8, "c", "b", "a")
-		req.Ahead = 5
+		req.Prefetch = 5
 		e.wantIDs("Claim of 8, 5 of them ahead", e.claimRequest(e.b, req), a[0], a[1], a[2], c[0], c[1], c[2], c[3], c[4])
 		e.wantIDs("Claim of 8, 5 of them ahead", e.claimRequest(e.b, req), a[3], a[4], b[0])
 		other := e.push(e.b, "c", 1)
-		req.Ahead = 8
+		req.Prefetch = 8
 		e.wantIDs("Claim of 8, all of them ahead", e.claimRequest(e.b, req), other...)
-		req.Ahead = 0
+		req.Prefetch = 0
 		e.wantIDs("Claim of 8", e.claimRequest(e.b, req), b[1:]...)
 	},
 }, {
@@ -279,16 +279,16 @@ var limitCases = []testCase{{
 		a, b, c := e.push(e.b, "a", 5), e.push(e.b, "b", 5), e.push(e.b, "c", 2)
 		w := e.worker()
 		req := request(w, 100, "a", "b", "c")
-		req.Caps = map[string]int{"a": 2, "b": 0}
+		req.MaxPerName = map[string]int{"a": 2, "b": 0}
 		e.wantIDs("Claim", e.claimRequest(e.b, req), a[0], a[1], c[0], c[1])
-		req.Caps = map[string]int{"a": 100}
+		req.MaxPerName = map[string]int{"a": 100}
 		req.Limit = 4
 		e.wantIDs("Claim", e.claimRequest(e.b, req), a[2], a[3], a[4], b[0])
 		e.crash(e.b)
-		req.Suspects, req.Caps = true, map[string]int{"a": 0, "b": 0, "c": 1}
+		req.Suspects, req.MaxPerName = true, map[string]int{"a": 0, "b": 0, "c": 1}
 		req.Worker = e.worker()
 		e.wantIDs("Claim of a suspect", e.claimRequest(e.b, req), c[0])
-		req.Caps["c"] = 0
+		req.MaxPerName["c"] = 0
 		e.wantIDs("Claim of no suspect", e.claimRequest(e.b, req))
 	},
 }}

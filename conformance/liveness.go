@@ -11,13 +11,13 @@ var livenessCases = []testCase{{
 	name: "beat/renews",
 	rule: "Beat renews the worker's row",
 	run: func(e *env) {
-		heart := capability[backend.Heart](e, e.b)
+		heart := capability[backend.Heartbeater](e, e.b)
 		id := e.push(e.b, "a", 1)[0]
 		w := e.worker()
 		e.claim1(e.b, w, "a")
 		for range 5 {
 			e.advance(e.unit * 2 / 3)
-			if _, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w}); err != nil {
+			if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w}); err != nil {
 				e.Fatalf("Beat: %v", err)
 			}
 			e.reap(e.b, backend.ReapRequest{Expired: true})
@@ -28,13 +28,13 @@ var livenessCases = []testCase{{
 	name: "beat/leases",
 	rule: "Beat returns the leases stored under the worker, so that it finds what it lost or never heard of",
 	run: func(e *env) {
-		heart := capability[backend.Heart](e, e.b)
+		heart := capability[backend.Heartbeater](e, e.b)
 		e.push(e.b, "a", 5)
 		w := e.worker()
 		jobs := e.claim(e.b, w, 3, "a")
 		e.claim(e.b, e.worker(), 1, "a")
 		e.complete(e.b, jobs[1].Lease)
-		r, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w})
+		r, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w})
 		want := []backend.Lease{jobs[0].Lease, jobs[2].Lease}
 		if err != nil || !slices.Equal(r.Leases, want) {
 			e.Errorf("Beat = %v, %v; want %v", r.Leases, err, want)
@@ -47,8 +47,8 @@ var livenessCases = []testCase{{
 	name: "beat/unregistered",
 	rule: "Beat of a worker without a row returns ErrWorkerGone",
 	run: func(e *env) {
-		heart := capability[backend.Heart](e, e.b)
-		if _, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: e.worker()}); !errors.Is(err, backend.ErrWorkerGone) {
+		heart := capability[backend.Heartbeater](e, e.b)
+		if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: e.worker()}); !errors.Is(err, backend.ErrWorkerGone) {
 			e.Errorf("Beat = %v, want ErrWorkerGone", err)
 		}
 	},
@@ -56,11 +56,11 @@ var livenessCases = []testCase{{
 	name: "beat/leave",
 	rule: "a worker that leaves hands back what it held, not as suspects, and its row is gone",
 	run: func(e *env) {
-		heart := capability[backend.Heart](e, e.b)
+		heart := capability[backend.Heartbeater](e, e.b)
 		ids := e.push(e.b, "a", 2)
 		w := e.worker()
 		jobs := e.claim(e.b, w, 2, "a")
-		if _, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w, Leave: true}); err != nil {
+		if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w, Leave: true}); err != nil {
 			e.Fatalf("Beat: %v", err)
 		}
 		e.wantLost("Complete after leaving", e.complete(e.b, jobs[0].Lease), jobs[0].Lease)
@@ -71,7 +71,7 @@ var livenessCases = []testCase{{
 				e.Errorf("Claim returned %+v", j)
 			}
 		}
-		if _, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w}); !errors.Is(err, backend.ErrWorkerGone) {
+		if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w}); !errors.Is(err, backend.ErrWorkerGone) {
 			e.Errorf("Beat after leaving = %v, want ErrWorkerGone", err)
 		}
 	},

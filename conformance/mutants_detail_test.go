@@ -134,7 +134,7 @@ var detailMutants = []mutant{{
 // neverLeaves renews the row of a worker that leaves.
 type neverLeaves struct{ *memory.Backend }
 
-func (b neverLeaves) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
+func (b neverLeaves) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
 	req.Leave = false
-	return b.Backend.Beat(ctx, req)
+	return b.Backend.Heartbeat(ctx, req)
 }

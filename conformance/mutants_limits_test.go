@@ -57,11 +57,11 @@ var limitMutants = []mutant{{
 }, {
 	rule:     "limited names are prefetched",
 	rejected: []string{"claim/ahead"},
-	make:     alters(altered{claim: func(r *backend.ClaimRequest) { r.Ahead = 0 }}),
+	make:     alters(altered{claim: func(r *backend.ClaimRequest) { r.Prefetch = 0 }}),
 }, {
 	rule:     "caps are ignored",
 	rejected: []string{"claim/caps"},
-	make:     alters(altered{claim: func(r *backend.ClaimRequest) { r.Caps = nil }}),
+	make:     alters(altered{claim: func(r *backend.ClaimRequest) { r.MaxPerName = nil }}),
 }, {
 	rule:     "a name's history is ignored",
 	rejected: []string{"settings/history", "settings/history-age", "settings/history-crash"},
@@ -150,15 +150,15 @@ func (b *ownRunning) Claim(ctx context.Context, req backend.ClaimRequest) ([]bac
 		defer b.all.Unlock()
 	}
 	b.mu.Lock()
-	req.Caps = map[string]int{}
+	req.MaxPerName = map[string]int{}
 	for name, most := range b.most {
-		req.Caps[name] = most
+		req.MaxPerName[name] = most
 	}
 	b.mu.Unlock()
 	counts, err := b.Count(ctx)
 	for _, c := range counts {
 		if c.State == backend.Running {
-			req.Caps[c.Name] -= int(c.Jobs)
+			req.MaxPerName[c.Name] -= int(c.Jobs)
 		}
 	}
 	if b.flaw {
@@ -202,7 +202,7 @@ func (b *ownRate) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 		}
 	}
 	if b.rate.Rate > 0 {
-		req.Caps = map[string]int{b.rate.Name: b.rate.Rate - len(b.claims)}
+		req.MaxPerName = map[string]int{b.rate.Name: b.rate.Rate - len(b.claims)}
 	}
 	jobs, err := b.Backend.Claim(ctx, req)
 	for range jobs {

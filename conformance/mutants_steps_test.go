@@ -68,11 +68,11 @@ var stepMutants = []mutant{{
 }, {
 	rule:     "Reap does not ask whether the clock has jumped",
 	rejected: []string{"reap/jumped", "schedule/removed-jumped"},
-	make:     alters(altered{reap: func(r *backend.ReapRequest) { r.Heard = time.Time{} }}),
+	make:     alters(altered{reap: func(r *backend.ReapRequest) { r.StoreTime = time.Time{} }}),
 }, {
 	rule:     "Reap does not ask whether its caller was steady",
 	rejected: []string{"reap/steady"},
-	make:     alters(altered{reap: func(r *backend.ReapRequest) { r.Steady = 0 }}),
+	make:     alters(altered{reap: func(r *backend.ReapRequest) { r.StableFor = 0 }}),
 }, {
 	rule:     "a cancelled job that is retried lives on",
 	rejected: []string{"operate/cancel-ends"},
@@ -287,8 +287,8 @@ func (b revivesCancelled) Fail(ctx context.Context, failures []backend.Failure) 
 
 type tellsNothing struct{ *memory.Backend }
 
-func (b tellsNothing) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
-	r, err := b.Backend.Beat(ctx, req)
+func (b tellsNothing) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
+	r, err := b.Backend.Heartbeat(ctx, req)
 	r.Cancel = nil
 	return r, err
 }
@@ -348,12 +348,12 @@ func (s small) Describe() backend.Description {
 
 type movesAnyway struct{ *memory.Backend }
 
-func (m movesAnyway) Move(ctx context.Context, _, to string) (bool, error) {
-	from, err := m.Home(ctx)
+func (m movesAnyway) SetEnvironment(ctx context.Context, _, to string) (bool, error) {
+	from, err := m.Environment(ctx)
 	if err != nil {
 		return false, err
 	}
-	return m.Backend.Move(ctx, from, to)
+	return m.Backend.SetEnvironment(ctx, from, to)
 }
 
 type deletesLatest struct{ *memory.Backend }

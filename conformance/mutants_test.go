@@ -98,7 +98,7 @@ var basicMutants = []mutant{{
 }, {
 	rule:     "a heartbeat does not tell what was started",
 	rejected: []string{"read/started"},
-	make:     alters(altered{beat: func(r *backend.BeatRequest) { r.Started = nil }}),
+	make:     alters(altered{beat: func(r *backend.HeartbeatRequest) { r.Started = nil }}),
 }, {
 	rule:     "the settlement of a run does not tell how long it took",
 	rejected: []string{"read/started"},
@@ -416,7 +416,7 @@ type hastyLook struct{ *memory.Backend }
 
 func (b hastyLook) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
 	if req.By != 0 {
-		req.Expired, req.Steady = true, 0
+		req.Expired, req.StableFor = true, 0
 	}
 	return b.Backend.Reap(ctx, req)
 }

@@ -35,8 +35,8 @@ var operateCases = []testCase{{
 			id := e.pushJobs(e.b, job)[0]
 			e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, w, name).Lease, Ending: backend.EndRetry, Error: "first"})
 			j := e.claim1(e.b, w, name)
-			if p, ok := e.b.(backend.Progresser); ok {
-				if err := p.Progress(e.ctx, []backend.Progress{{Lease: j.Lease, Done: 1, Total: 2}}); err != nil {
+			if p, ok := e.b.(backend.ProgressStore); ok {
+				if err := p.StoreProgress(e.ctx, []backend.Progress{{Lease: j.Lease, Done: 1, Total: 2}}); err != nil {
 					e.Errorf("Progress: %v", err)
 				}
 			}
@@ -205,7 +205,7 @@ var operateCases = []testCase{{
 	name: "operate/cancel-running",
 	rule: "cancelling a running job tells its worker at the next beat, and only it",
 	run: func(e *env) {
-		heart := capability[backend.Heart](e, e.b)
+		heart := capability[backend.Heartbeater](e, e.b)
 		ids := e.push(e.b, "a", 3)
 		w := e.worker()
 		jobs := e.claim(e.b, w, 3, "a")
@@ -216,7 +216,7 @@ var operateCases = []testCase{{
 		if info := e.get(ids[0]); info.Cancelling {
 			e.Errorf("another job is %+v", info)
 		}
-		r, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w})
+		r, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w})
 		if err != nil || len(r.Leases) != 3 || !slices.Equal(r.Cancel, []backend.Lease{jobs[1].Lease}) {
 			e.Errorf("Beat = %+v, %v; want job %d cancelled", r, err, ids[1])
 		}
@@ -224,7 +224,7 @@ var operateCases = []testCase{{
 		if info := e.get(ids[1]); info.Cancelling {
 			e.Errorf("the ended job is %+v", info)
 		}
-		if r, err = heart.Beat(e.ctx, backend.BeatRequest{Worker: w}); err != nil || len(r.Cancel) > 0 {
+		if r, err = heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w}); err != nil || len(r.Cancel) > 0 {
 			e.Errorf("Beat = %+v, %v; want nothing cancelled", r, err)
 		}
 	},

@@ -82,7 +82,7 @@ var orderCases = []testCase{{
 		got := e.claim(e.b, w, 10, "a")
 		e.wantIDs("Claim when the head has ended", got, serial[1], last[0])
 		e.completeAll(got)
-		if _, ok := e.b.(backend.Setter); ok {
+		if _, ok := e.b.(backend.SettingsStore); ok {
 			e.pause(e.b, "a", true)
 			paused := e.push(e.b, "a", 1)
 			e.advance(e.unit / 10)

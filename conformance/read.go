@@ -246,13 +246,13 @@ var readCases = []testCase{{
 	name: "read/progress",
 	rule: "the progress of a job is stored under a lease that is held, and others are left alone",
 	run: func(e *env) {
-		p := capability[backend.Progresser](e, e.other())
+		p := capability[backend.ProgressStore](e, e.other())
 		ids := e.push(e.b, "a", 2)
 		jobs := e.claim(e.b, e.worker(), 2, "a")
 		stale := backend.Lease{ID: jobs[1].ID, Token: jobs[1].Token + 1000}
 		report := func(progress ...backend.Progress) {
 			e.Helper()
-			if err := p.Progress(e.ctx, progress); err != nil {
+			if err := p.StoreProgress(e.ctx, progress); err != nil {
 				e.Errorf("Progress: %v", err)
 			}
 		}
@@ -276,7 +276,7 @@ var readCases = []testCase{{
 	name: "read/started",
 	rule: "StartedAt is when the run under way or the last one was started, as a heartbeat or its settlement told under its lease; a claim does not tell, and nothing is told of a job that waits",
 	run: func(e *env) {
-		heart := capability[backend.Heart](e, e.b)
+		heart := capability[backend.Heartbeater](e, e.b)
 		w := e.worker()
 		ids := e.push(e.b, "a", 5)
 		jobs := e.claim(e.b, w, 5, "a")
@@ -298,14 +298,14 @@ var readCases = []testCase{{
 		}
 		ran := 3 * e.unit
 		stale := backend.Lease{ID: jobs[1].ID, Token: jobs[1].Token + 1000}
-		r, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w, Started: []backend.Started{
+		r, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w, Started: []backend.Started{
 			{Lease: jobs[0].Lease, For: ran}, {Lease: stale, For: ran}, {Lease: backend.Lease{ID: 1 << 40, Token: 1}, For: ran}, {Lease: jobs[4].Lease, For: ran},
 		}})
 		if err != nil {
 			e.Fatalf("Beat: %v", err)
 		}
 		started := r.Now.Add(-ran)
-		if _, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w}); err != nil {
+		if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w}); err != nil {
 			e.Fatalf("Beat: %v", err)
 		}
 		want("after the heartbeat", ids[0], started)

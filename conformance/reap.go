@@ -96,8 +96,8 @@ var reapCases = []testCase{{
 		if jobs, err := e.b.Claim(e.ctx, req); !errors.Is(err, backend.ErrWorkerGone) {
 			e.Errorf("Claim of a reaped worker = %d jobs, %v; want ErrWorkerGone", len(jobs), err)
 		}
-		if heart, ok := e.b.(backend.Heart); ok {
-			if _, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w}); !errors.Is(err, backend.ErrWorkerGone) {
+		if heart, ok := e.b.(backend.Heartbeater); ok {
+			if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w}); !errors.Is(err, backend.ErrWorkerGone) {
 				e.Errorf("Beat of a reaped worker = %v, want ErrWorkerGone", err)
 			}
 		}
@@ -257,11 +257,11 @@ var reapCases = []testCase{{
 		e.claim1(e.b, long, "a")
 		e.claim1(e.b, short, "a")
 		e.advance(31 * e.unit)
-		r := e.reap(e.b, backend.ReapRequest{Expired: true, Steady: e.unit})
+		r := e.reap(e.b, backend.ReapRequest{Expired: true, StableFor: e.unit})
 		if len(r.Workers) != 1 || r.Workers[0] != short.ID {
 			e.Errorf("Reap of one steady for %v found %v dead, want only %d", e.unit, r.Workers, short.ID)
 		}
-		r = e.reap(e.b, backend.ReapRequest{Expired: true, Steady: 10 * e.unit})
+		r = e.reap(e.b, backend.ReapRequest{Expired: true, StableFor: 10 * e.unit})
 		if len(r.Workers) != 1 || r.Workers[0] != long.ID {
 			e.Errorf("Reap of one steady for %v found %v dead, want %d", 10*e.unit, r.Workers, long.ID)
 		}
@@ -270,12 +270,12 @@ var reapCases = []testCase{{
 	name: "reap/jumped",
 	rule: "no worker is judged by a clock that has jumped since the caller's last heartbeat",
 	run: func(e *env) {
-		heart := capability[backend.Heart](e, e.b)
+		heart := capability[backend.Heartbeater](e, e.b)
 		e.push(e.b, "a", 1)
 		e.claim1(e.b, e.worker(), "a")
 		beat := func(w backend.Worker) time.Time {
 			e.claim(e.b, w, 0)
-			r, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: w})
+			r, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w})
 			if err != nil {
 				e.Fatalf("Beat: %v", err)
 			}
@@ -284,11 +284,11 @@ var reapCases = []testCase{{
 		me := e.worker()
 		heard := beat(me)
 		e.advance(2 * e.unit)
-		if r := e.reap(e.b, backend.ReapRequest{Expired: true, Heard: heard}); len(r.Workers) > 0 {
+		if r := e.reap(e.b, backend.ReapRequest{Expired: true, StoreTime: heard}); len(r.Workers) > 0 {
 			e.Errorf("Reap after a jump found %v dead", r.Workers)
 		}
 		heard = beat(me)
-		if r := e.reap(e.b, backend.ReapRequest{Expired: true, Heard: heard}); len(r.Workers) != 1 {
+		if r := e.reap(e.b, backend.ReapRequest{Expired: true, StoreTime: heard}); len(r.Workers) != 1 {
 			e.Errorf("Reap without a jump found %v dead, want one", r.Workers)
 		}
 	},
@@ -314,7 +314,7 @@ var reapCases = []testCase{{
 	name: "reap/invalid",
 	rule: "a reap that breaks a rule is refused with ErrInvalid",
 	run: func(e *env) {
-		for _, req := range []backend.ReapRequest{{Limit: -1}, {Steady: -1}} {
+		for _, req := range []backend.ReapRequest{{Limit: -1}, {StableFor: -1}} {
 			if _, err := e.b.Reap(e.ctx, req); !errors.Is(err, backend.ErrInvalid) {
 				e.Errorf("Reap(%+v) = %v, want ErrInvalid", req, err)
 			}

@@ -365,19 +365,19 @@ var scheduleCases = []testCase{{
 	name: "schedule/removed-jumped",
 	rule: "no schedule is removed by a clock that has jumped since the caller heard of it",
 	run: func(e *env) {
-		heart := capability[backend.Heart](e, e.b)
+		heart := capability[backend.Heartbeater](e, e.b)
 		e.define(e.b, "a", "x", 90*e.unit)
 		has, other := e.worker(), e.worker()
 		has.Schedules = []string{"a"}
 		e.claim(e.b, has, 0)
 		e.claim(e.b, other, 0)
-		r, err := heart.Beat(e.ctx, backend.BeatRequest{Worker: other})
+		r, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: other})
 		if err != nil {
 			e.Fatalf("Beat: %v", err)
 		}
 		e.advance(5 * e.unit)
 		e.claim(e.b, other, 0)
-		e.reap(e.b, backend.ReapRequest{Expired: true, Heard: r.Now})
+		e.reap(e.b, backend.ReapRequest{Expired: true, StoreTime: r.Now})
 		if s := e.schedule("a"); !s.RemovedAt.IsZero() {
 			e.Errorf("after a jump the schedule is %+v", s)
 		}

@@ -14,7 +14,7 @@ import (
 // nameInfo returns what the store knows of a name.
 func (e *env) nameInfo(name string) (info backend.NameInfo, ok bool) {
 	e.Helper()
-	infos, err := capability[backend.Setter](e, e.other()).Names(e.ctx)
+	infos, err := capability[backend.SettingsStore](e, e.other()).Names(e.ctx)
 	if err != nil {
 		e.Fatalf("Names: %v", err)
 	}
@@ -80,7 +80,7 @@ var settingsCases = []testCase{{
 	name: "settings/invalid",
 	rule: "settings that break a rule are refused with ErrInvalid, and their batch with them",
 	run: func(e *env) {
-		setter := capability[backend.Setter](e, e.b)
+		setter := capability[backend.SettingsStore](e, e.b)
 		for _, bad := range []backend.Settings{
 			{}, {Name: "a\xff"}, {Name: "a", MaxRunning: -1}, {Name: "a", MaxCrashes: math.MinInt}, {Name: "a", Rate: -1, Per: 1}, {Name: "a", Rate: 1}, {Name: "a", Per: 1},
 			{Name: "a", Rate: 1, Per: 1<<63 - 1}, {Name: "a", History: backend.History{Done: 1<<63 - 1}},

@@ -66,7 +66,7 @@ var silenceCases = []testCase{{
 			}
 			e.advance(w.Lease / 4)
 		}
-		steady := backend.ReapRequest{By: me.ID, Expired: true, Steady: w.Lease / 5}
+		steady := backend.ReapRequest{By: me.ID, Expired: true, StableFor: w.Lease / 5}
 		for i := range 2 {
 			if r := e.reap(e.b, steady); (len(r.Workers) > 0) != (i == 1) {
 				e.Fatalf("look %d of one who was steady for a fifth of the lease returned %+v", i, r)

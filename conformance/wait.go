@@ -171,7 +171,7 @@ var waitCases = []testCase{{
 	run: func(e *env) {
 		e.push(e.b, "a", 1)
 		req := request(e.worker(), 1, "a", "b")
-		req.Caps = map[string]int{"a": 0, "b": 1}
+		req.MaxPerName = map[string]int{"a": 0, "b": 1}
 		c := e.waiting(e.b, e.ctx, req)
 		e.wantAsleep("for a job with a cap of zero", c)
 		e.push(e.other(), "b", 1)
@@ -184,7 +184,7 @@ var waitCases = []testCase{{
 		e.set(e.b, backend.Settings{Name: "a", MaxRunning: 5})
 		e.push(e.b, "a", 1)
 		req := request(e.worker(), 1, "a", "b")
-		req.Ahead = 1
+		req.Prefetch = 1
 		c := e.waiting(e.b, e.ctx, req)
 		e.wantAsleep("for a job that would be kept", c)
 		e.push(e.other(), "b", 1)

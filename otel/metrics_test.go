@@ -112,7 +112,7 @@ func TestMetrics(t *testing.T) {
 		if err != nil || len(workers) != 1 {
 			t.Fatalf("workers are %v, %v", workers, err)
 		}
-		if _, err := store.Beat(t.Context(), backend.BeatRequest{Worker: workers[0].Worker, Leave: true}); err != nil {
+		if _, err := store.Heartbeat(t.Context(), backend.HeartbeatRequest{Worker: workers[0].Worker, Leave: true}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)

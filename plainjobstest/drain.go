@@ -73,8 +73,8 @@ func Drain(tb testing.TB, q *plainjobs.Queue, opts ...DrainOption) []error {
 	}
 	for d.next(tb.Context()) {
 	}
-	if heart, ok := d.queue.Backend.(backend.Heart); ok {
-		if _, err := heart.Beat(tb.Context(), backend.BeatRequest{Worker: d.worker, Leave: true}); err != nil {
+	if heart, ok := d.queue.Backend.(backend.Heartbeater); ok {
+		if _, err := heart.Heartbeat(tb.Context(), backend.HeartbeatRequest{Worker: d.worker, Leave: true}); err != nil {
 			tb.Fatalf("plainjobstest: drain: %v", err)
 		}
 	}
@@ -118,7 +118,7 @@ func (d *drain) next(ctx context.Context) bool {
 		d.settle(ctx, job, result, nil)
 		return true
 	}
-	f := engine.Judge(def, job, err, false)
+	f := engine.FailureOf(def, job, err, false)
 	if f.Delay < time.Microsecond && f.Ending == backend.EndRetry && !d.retries {
 		f.Delay = time.Second // it has had its turn
 	}

@@ -102,7 +102,7 @@ func open(tb testing.TB, store backend.Backend, opts []Option) (context.Context,
 	c := configOf(opts)
 	q := plainjobs.New(store, &c.queue)
 	e := engine.Of(q)
-	e.Test, e.Twice, e.Clock = true, c.torture, c.clock
+	e.Test, e.RunTwice, e.Clock = true, c.torture, c.clock
 	tb.Cleanup(func() {
 		if err := q.Close(); err != nil {
 			tb.Errorf("plainjobstest: close: %v", err)

@@ -116,7 +116,7 @@ func TestMaxCrashes(t *testing.T) {
 		q := plainjobs.New(b, nil)
 		stop := start(t, q, worker.Options{Jobs: bind(q, neverJob, func(context.Context, string) error { return nil })})
 		eventually(t, "the store knows the bound", func() bool {
-			names, err := b.(backend.Setter).Names(t.Context())
+			names, err := b.(backend.SettingsStore).Names(t.Context())
 			return err == nil && len(names) == 1 && names[0].MaxCrashes == -1
 		})
 		mustStop(t, stop)

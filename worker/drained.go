@@ -82,7 +82,7 @@ func (s *session) inGoodHands(ctx context.Context, reader backend.Reader, name s
 // paused returns which names are paused; the empty one is all of them.
 func (s *session) paused(ctx context.Context) (map[string]bool, error) {
 	paused := map[string]bool{}
-	setter, ok := s.store.(backend.Setter)
+	setter, ok := s.store.(backend.SettingsStore)
 	if !ok {
 		return paused, nil
 	}

@@ -27,28 +27,28 @@ const (
 // fetch keeps the slots supplied until ctx ends; it calls stop when there is
 // no going on.
 func (s *session) fetch(ctx context.Context, stop context.CancelCauseFunc) {
-	pause := newPause()
+	pause := newBackoff()
 	lastSuspects := time.Now()
 	_, waits := s.store.(backend.Waiter)
 	short := false // the last claim has found all there was
 	for ctx.Err() == nil {
 		limit, suspects := s.demand(time.Since(lastSuspects) > suspectTime)
 		if limit == 0 {
-			s.await(ctx)
+			s.waitForDemand(ctx)
 			continue
 		}
 		if suspects {
 			lastSuspects = time.Now()
 		}
 		s.mu.Lock()
-		freed := s.freed
+		freed := s.timesFreed
 		s.mu.Unlock()
-		req := s.request(limit, suspects)
+		req := s.claimRequest(limit, suspects)
 		if short {
 			// Waiting looks first, which costs less than a claim in vain.
 			short = false
-			s.yield()
-			s.wait(ctx, req, freed)
+			s.releaseSuspectLock()
+			s.waitForWork(ctx, req, freed)
 			continue
 		}
 		asked := time.Now()
@@ -56,7 +56,7 @@ func (s *session) fetch(ctx context.Context, stop context.CancelCauseFunc) {
 		switch {
 		case err == nil:
 			pause.reset()
-			started := s.accept(req, asked, jobs)
+			started := s.addClaimed(req, asked, jobs)
 			short = len(jobs) == 0 || waits && len(jobs) < limit
 			if len(jobs) == 0 && s.opts.Drain && s.drained(ctx) {
 				stop(errDrained)
@@ -65,34 +65,34 @@ func (s *session) fetch(ctx context.Context, stop context.CancelCauseFunc) {
 				runtime.Gosched() // the handlers come first
 			}
 		case errors.Is(err, backend.ErrWorkerGone):
-			s.buried(req.Worker.ID)
-			s.say()
+			s.onDeclaredDead(req.Worker.ID)
+			s.runDeferred()
 		case permanent(err):
 			stop(err)
 		case ctx.Err() == nil:
-			s.log.complain("give jobs", err)
-			pause.sleep(ctx)
+			s.log.warn("give jobs", err)
+			pause.wait(ctx)
 		}
-		s.yield()
+		s.releaseSuspectLock()
 	}
 }
 
-// yield lets another worker of this process run a suspect, unless this one does.
-func (s *session) yield() {
+// releaseSuspectLock lets another worker of this process run a suspect, unless this one does.
+func (s *session) releaseSuspectLock() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.suspect == nil {
-		s.queue.Suspects.Give(s)
+		s.queue.SuspectLock.Release(s)
 	}
 }
 
-// unbar has fetch look again when the turn for suspects is free.
-func (s *session) unbar() {
+// suspectLockReleased has fetch look again when the turn for suspects is free.
+func (s *session) suspectLockReleased() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.barred = false
-	s.rouseFetch()
-	s.nudge()
+	s.waitingForSuspectLock = false
+	s.wakeFetch()
+	s.wakeForDemand()
 }
 
 // demand returns how many jobs to claim, and whether one may be a suspect.
@@ -106,20 +106,20 @@ func (s *session) demand(hungry bool) (limit int, suspects bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	shared := s.settling
-	s.settling, s.hungry = false, hungry && !s.barred
-	s.queue.Suspects.Await(s, s.unbar)
+	s.settling, s.drainingForSuspects = false, hungry && !s.waitingForSuspectLock
+	s.queue.SuspectLock.Await(s, s.suspectLockReleased)
 	limit = s.wanted(shared)
-	s.awaits = limit == 0
+	s.fetchWaiting = limit == 0
 	suspects = limit > 0 && s.takesSuspect()
-	if suspects && !s.queue.Suspects.Take(s, s.unbar) {
-		s.barred, suspects = true, false
+	if suspects && !s.queue.SuspectLock.Acquire(s, s.suspectLockReleased) {
+		s.waitingForSuspectLock, suspects = true, false
 	}
 	return limit, suspects
 }
 
 // wanted is the demand, as far as it is worth a claim. The caller holds mu.
 func (s *session) wanted(shared bool) int {
-	if s.queue.Suspects.Apart() {
+	if s.queue.SuspectLock.Apart() {
 		return 0
 	}
 	waiting, free := len(s.runs), s.opts.Concurrency-s.running
@@ -127,7 +127,7 @@ func (s *session) wanted(shared bool) int {
 	if s.average > 0 && s.suspect == nil {
 		prefetch = int(min(maxPrefetch, time.Duration(s.opts.Concurrency)*prefetchTime/s.average))
 	}
-	if s.hungry && (waiting > 0 || free == 0) {
+	if s.drainingForSuspects && (waiting > 0 || free == 0) {
 		return 0
 	}
 	enough := prefetch / 2
@@ -143,14 +143,14 @@ func (s *session) wanted(shared bool) int {
 // takesSuspect reports whether a suspect would start at once, with nothing
 // waiting behind it and no other in this process. The caller holds mu.
 func (s *session) takesSuspect() bool {
-	return s.suspect == nil && !s.barred && len(s.runs) == 0 && s.running < s.opts.Concurrency
+	return s.suspect == nil && !s.waitingForSuspectLock && len(s.runs) == 0 && s.running < s.opts.Concurrency
 }
 
-// await returns when the demand may have grown. Runs that wait for nothing but
+// waitForDemand returns when the demand may have grown. Runs that wait for nothing but
 // slots that do not come free are handed back.
-func (s *session) await(ctx context.Context) {
+func (s *session) waitForDemand(ctx context.Context) {
 	s.mu.Lock()
-	waiting, taken := len(s.runs), s.taken
+	waiting, taken := len(s.runs), s.startCount
 	s.mu.Unlock()
 	var stalled <-chan time.Time
 	if waiting > 0 {
@@ -159,24 +159,24 @@ func (s *session) await(ctx context.Context) {
 		stalled = timer.C
 	}
 	select {
-	case <-s.kick:
+	case <-s.demandChanged:
 	case <-ctx.Done():
 	case <-stalled:
-		s.unstall(taken)
+		s.releaseIfStalled(taken)
 	}
 }
 
-// unstall hands the waiting runs back if no slot has taken one since taken
+// releaseIfStalled hands the waiting runs back if no slot has taken one since taken
 // were.
-func (s *session) unstall(taken int) {
+func (s *session) releaseIfStalled(taken int) {
 	s.mu.Lock()
-	stalled := len(s.runs) > 0 && s.taken == taken
+	stalled := len(s.runs) > 0 && s.startCount == taken
 	if stalled {
 		s.average = max(s.average, time.Duration(s.opts.Concurrency)*stallTime) // prefetch no more for now
 	}
 	s.mu.Unlock()
 	if stalled {
-		s.handBack()
+		s.releaseWaiting()
 	}
 }
 
@@ -187,8 +187,8 @@ func (s *session) claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	return s.store.Claim(ctx, req)
 }
 
-// accept hands claimed jobs to the slots, and says whether one was idle.
-func (s *session) accept(req backend.ClaimRequest, asked time.Time, jobs []backend.Job) (started bool) {
+// addClaimed hands claimed jobs to the slots, and says whether one was idle.
+func (s *session) addClaimed(req backend.ClaimRequest, asked time.Time, jobs []backend.Job) (started bool) {
 	runs := make([]run, len(jobs))
 	for i := range jobs {
 		r := &runs[i]
@@ -204,14 +204,14 @@ func (s *session) accept(req backend.ClaimRequest, asked time.Time, jobs []backe
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.confirm(req.Worker.ID, asked)
-	s.turn++
+	s.confirmHeartbeat(req.Worker.ID, asked)
+	s.claimCount++
 	for i := range runs {
 		r := &runs[i]
-		s.hold(r)
+		s.addRun(r)
 		if r.job.Suspect {
 			s.suspect = r
-			s.queue.Suspects.Part(apartTime)
+			s.queue.SuspectLock.Part(apartTime)
 		}
 		if s.self.ID != req.Worker.ID {
 			r.state = runLost // the row is gone, and these with it
@@ -226,38 +226,38 @@ func (s *session) accept(req backend.ClaimRequest, asked time.Time, jobs []backe
 	return starts > 0
 }
 
-// confirm notes that the row of the worker with the ID was renewed after asked.
+// confirmHeartbeat notes that the row of the worker with the ID was renewed after asked.
 // The caller holds mu.
-func (s *session) confirm(id int64, asked time.Time) {
+func (s *session) confirmHeartbeat(id int64, asked time.Time) {
 	if s.self.ID == id {
-		s.known = true
+		s.registered = true
 		if asked.After(s.renewed) {
 			s.renewed = asked
-			if s.opts.Heard != nil {
-				s.opts.Heard(asked)
+			if s.opts.OnHeartbeat != nil {
+				s.opts.OnHeartbeat(asked)
 			}
 		}
 	}
 }
 
-// wait returns when a claim may find something.
-func (s *session) wait(ctx context.Context, req backend.ClaimRequest, freed int) {
+// waitForWork returns when a claim may find something.
+func (s *session) waitForWork(ctx context.Context, req backend.ClaimRequest, freed int) {
 	begin := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.mu.Lock()
-	waiting, taken := len(s.runs), s.taken
-	if !req.Suspects || s.bounded {
-		s.rouse = cancel
+	waiting, taken := len(s.runs), s.startCount
+	if !req.Suspects || s.hasConcurrency {
+		s.wakeWait = cancel
 	}
-	if s.bounded {
-		req.Names = s.open
+	if s.hasConcurrency {
+		req.Names = s.claimableNames
 	}
-	outdated := !req.Suspects && s.takesSuspect() || s.freed != freed
+	outdated := !req.Suspects && s.takesSuspect() || s.timesFreed != freed
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
-		s.rouse = nil
+		s.wakeWait = nil
 		s.mu.Unlock()
 	}()
 	if outdated {
@@ -279,10 +279,10 @@ func (s *session) wait(ctx context.Context, req backend.ClaimRequest, freed int)
 	if !ok {
 		<-ctx.Done()
 	} else if err := waiter.Wait(ctx, req); err != nil && ctx.Err() == nil && !permanent(err) {
-		s.log.complain("say whether there are jobs", err)
-		newPause().sleep(ctx)
+		s.log.warn("say whether there are jobs", err)
+		newBackoff().wait(ctx)
 	}
 	if waiting > 0 && time.Since(begin) >= stallTime {
-		s.unstall(taken)
+		s.releaseIfStalled(taken)
 	}
 }

@@ -98,7 +98,7 @@ func TestHandBack(t *testing.T) {
 		q := plainjobs.New(b, nil)
 		started, cause := make(chan struct{}), make(chan error, 1)
 		back := make(chan struct{})
-		opts := worker.Options{Grace: time.Hour, HandBack: back}
+		opts := worker.Options{Grace: time.Hour, ReleaseNow: back}
 		opts.Jobs = bind(q, jobA, func(ctx context.Context, _ string) error {
 			close(started)
 			<-ctx.Done()
@@ -154,7 +154,7 @@ func TestHeard(t *testing.T) {
 		var mu sync.Mutex
 		var heard []time.Time
 		begin := time.Now()
-		opts := worker.Options{Lease: 8 * time.Second, Heard: func(at time.Time) {
+		opts := worker.Options{Lease: 8 * time.Second, OnHeartbeat: func(at time.Time) {
 			mu.Lock()
 			heard = append(heard, at)
 			mu.Unlock()
@@ -200,7 +200,7 @@ func TestDrainWaitsForTheDead(t *testing.T) {
 		beating.Go(func() {
 			for ctx.Err() == nil {
 				time.Sleep(5 * time.Second)
-				if _, err := b.Beat(t.Context(), backend.BeatRequest{Worker: backend.Worker{ID: 7, Lease: 30 * time.Second}}); err != nil {
+				if _, err := b.Heartbeat(t.Context(), backend.HeartbeatRequest{Worker: backend.Worker{ID: 7, Lease: 30 * time.Second}}); err != nil {
 					t.Errorf("Beat: %v", err)
 				}
 			}

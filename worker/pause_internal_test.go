@@ -15,7 +15,7 @@ import (
 func TestComplaints(t *testing.T) {
 	synctest.Test(t, func(*testing.T) {
 		var out bytes.Buffer
-		c := newComplaints(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{
+		c := newThrottledLog(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{
 			ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 				if a.Key == slog.TimeKey {
 					return slog.Attr{}
@@ -25,10 +25,10 @@ func TestComplaints(t *testing.T) {
 		})))
 		full := errors.New("the disk is full")
 		for range 21 {
-			c.complain("give jobs", full)
+			c.warn("give jobs", full)
 			time.Sleep(time.Second)
 		}
-		c.complain("store progress", full)
+		c.warn("store progress", full)
 		const want = `level=ERROR msg="plainjobs: the store failed to give jobs; trying again" error="the disk is full"
 level=ERROR msg="plainjobs: the store failed to give jobs; trying again" error="the disk is full" failures_not_logged=9
 level=ERROR msg="plainjobs: the store failed to give jobs; trying again" error="the disk is full" failures_not_logged=9

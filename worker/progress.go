@@ -12,8 +12,8 @@ import (
 // progressEvery is how often what handlers tell is stored, at most.
 const progressEvery = time.Second
 
-// told is how far a run has come.
-type told struct{ done, total int64 }
+// progressValue is how far a run has come.
+type progressValue struct{ done, total int64 }
 
 // progress stores how far runs have come, at most once in progressEvery, until
 // ctx ends. What a run told is overwritten by what it tells later.
@@ -26,10 +26,10 @@ func (s *session) progress(ctx context.Context) {
 		}
 		s.mu.Lock()
 		var batch []backend.Progress
-		for r, t := range s.told {
+		for r, t := range s.progressByRun {
 			if r.state == runRuns {
-				batch = append(batch, t.of(r))
-				delete(s.told, r)
+				batch = append(batch, t.forRun(r))
+				delete(s.progressByRun, r)
 			}
 		}
 		s.mu.Unlock()
@@ -51,7 +51,7 @@ func (r *run) Await() (warn func(*backend.Info, time.Duration), done func()) {
 		s.awaiting++
 	}
 	if s.suspect == r {
-		s.queue.Suspects.Join() // what it awaits may run here
+		s.queue.SuspectLock.Join() // what it awaits may run here
 	}
 	s.mu.Unlock()
 	warn = func(awaited *backend.Info, waited time.Duration) {
@@ -76,51 +76,51 @@ func (r *run) Await() (warn func(*backend.Info, time.Duration), done func()) {
 	return warn, done
 }
 
-// of returns what the store takes.
-func (t told) of(r *run) backend.Progress {
+// forRun returns what the store takes.
+func (t progressValue) forRun(r *run) backend.Progress {
 	return backend.Progress{Lease: r.job.Lease, Done: t.done, Total: t.total}
 }
 
-// lastWords takes out what the runs of a batch have told that are over. The
+// finalProgress takes out what the runs of a batch have told that are over. The
 // caller holds mu.
-func (s *session) lastWords(batch []entry) (last []backend.Progress) {
-	if len(s.told) == 0 {
+func (s *session) finalProgress(batch []entry) (last []backend.Progress) {
+	if len(s.progressByRun) == 0 {
 		return nil
 	}
 	for _, e := range batch {
-		if t, ok := s.told[e.run]; ok {
-			last = append(last, t.of(e.run))
-			delete(s.told, e.run)
+		if t, ok := s.progressByRun[e.run]; ok {
+			last = append(last, t.forRun(e.run))
+			delete(s.progressByRun, e.run)
 		}
 	}
 	return last
 }
 
 func (s *session) storeProgress(ctx context.Context, batch []backend.Progress) {
-	store, ok := s.store.(backend.Progresser)
+	store, ok := s.store.(backend.ProgressStore)
 	if !ok || len(batch) == 0 {
 		return
 	}
 	limited, cancel := context.WithTimeout(ctx, s.opts.Lease/3)
 	defer cancel()
-	if err := store.Progress(limited, batch); err != nil && ctx.Err() == nil && !permanent(err) {
-		s.log.complain("store progress", err)
+	if err := store.StoreProgress(limited, batch); err != nil && ctx.Err() == nil && !permanent(err) {
+		s.log.warn("store progress", err)
 	}
 }
 
-// Tell notes how far a run has come.
-func (r *run) Tell(done, total int64) {
+// Report notes how far a run has come.
+func (r *run) Report(done, total int64) {
 	s := r.s
-	if _, ok := s.store.(backend.Progresser); !ok {
+	if _, ok := s.store.(backend.ProgressStore); !ok {
 		s.keepsNoProgress(r.job.Name)
 		return
 	}
 	s.mu.Lock()
-	if r.inSlot { // a handler may leave a goroutine behind that goes on reporting
-		if s.told == nil {
-			s.told = map[*run]told{}
+	if r.running { // a handler may leave a goroutine behind that goes on reporting
+		if s.progressByRun == nil {
+			s.progressByRun = map[*run]progressValue{}
 		}
-		s.told[r] = told{done, total}
+		s.progressByRun[r] = progressValue{done, total}
 	}
 	s.mu.Unlock()
 	select {

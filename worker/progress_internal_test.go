@@ -17,25 +17,25 @@ func TestProgressIsForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newSession(&engine.Queue{Backend: memory.New(nil)}, opts, nil, nil)
-	for _, end := range []func(r *run) ended{
-		func(r *run) ended { r.state = runLost; return ended{run: r} },
-		func(r *run) ended { return ended{run: r, settled: true} },
+	for _, end := range []func(r *run) outcome{
+		func(r *run) outcome { r.state = runLost; return outcome{run: r} },
+		func(r *run) outcome { return outcome{run: r, settled: true} },
 	} {
-		r := &run{s: s, job: &backend.Job{}, def: &engine.Definition{}, state: runRuns, inSlot: true}
+		r := &run{s: s, job: &backend.Job{}, def: &engine.Definition{}, state: runRuns, running: true}
 		s.mu.Lock()
-		s.hold(r)
+		s.addRun(r)
 		s.mu.Unlock()
-		r.Tell(1, 2)
+		r.Report(1, 2)
 		s.mu.Lock()
 		s.finish(end(r))
-		if len(s.told) != 0 {
+		if len(s.progressByRun) != 0 {
 			t.Error("a run that is over is still held")
 		}
-		clear(s.told)
+		clear(s.progressByRun)
 		s.mu.Unlock()
-		r.Tell(2, 2) // by a goroutine that the handler left behind
+		r.Report(2, 2) // by a goroutine that the handler left behind
 		s.mu.Lock()
-		if len(s.told) != 0 {
+		if len(s.progressByRun) != 0 {
 			t.Error("a run that is over is held again")
 		}
 		s.mu.Unlock()

@@ -62,11 +62,11 @@ func (b *choosy) Fail(ctx context.Context, failures []backend.Failure) ([]backen
 	return b.Backend.Fail(ctx, failures)
 }
 
-func (b *choosy) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
+func (b *choosy) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
 	if err := b.judge(false); err != nil {
-		return backend.BeatResult{}, err
+		return backend.HeartbeatResult{}, err
 	}
-	return b.Backend.Beat(ctx, req)
+	return b.Backend.Heartbeat(ctx, req)
 }
 
 var jobResult = plainjobs.DefineResult("worker/result", func(_ context.Context, n int) (string, error) { return strings.Repeat("x", n), nil })

@@ -12,9 +12,9 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// scheduleLook is how often the schedules are looked at, at least: the store's
+// schedulePoll is how often the schedules are looked at, at least: the store's
 // clock may be moved.
-const scheduleLook = time.Minute
+const schedulePoll = time.Minute
 
 // pausedLook is how often it is looked whether a name with a due tick is still
 // paused.
@@ -26,12 +26,12 @@ type schedule struct {
 	definition string
 	zone       *time.Location
 	// After an error it is left alone for a time.
-	pause  *pause
-	again  time.Time
-	unmade bool // the error was that of its job's own functions
+	backoff *backoff
+	retryAt time.Time
+	unmade  bool // the error was that of its job's own functions
 	// well is when it was last looked at and left with no tick that was due.
 	well time.Time
-	elapse
+	clockWatch
 }
 
 // schedulesOf returns the schedules whose jobs are among jobs, or an error
@@ -43,7 +43,7 @@ func schedulesOf(jobs map[string]*engine.Definition, ticked bool) (all map[strin
 			continue
 		}
 		as := *s // as it is when this worker starts
-		own := &schedule{Schedule: &as, definition: as.Definition(), pause: newPause()}
+		own := &schedule{Schedule: &as, definition: as.Definition(), backoff: newBackoff()}
 		if ticked {
 			if own.zone, err = as.Location(); err != nil {
 				return nil, err
@@ -54,15 +54,15 @@ func schedulesOf(jobs map[string]*engine.Definition, ticked bool) (all map[strin
 	return all, nil
 }
 
-// A look is what a worker has seen of the schedules.
-type look struct {
+// A scheduleQuery is what a worker has seen of the schedules.
+type scheduleQuery struct {
 	backend.Schedules
 	asked, answered time.Time // by the clock of this process
 	// paused returns the names that are paused.
 	paused func() (map[string]bool, error)
 }
 
-func (s *session) look(ctx context.Context, scheduler backend.Scheduler) (l look, err error) {
+func (s *session) look(ctx context.Context, scheduler backend.Scheduler) (l scheduleQuery, err error) {
 	l.asked = time.Now()
 	l.Schedules, err = scheduler.Schedules(ctx)
 	l.answered = time.Now()
@@ -70,10 +70,10 @@ func (s *session) look(ctx context.Context, scheduler backend.Scheduler) (l look
 	return l, err
 }
 
-// introduce stores what this worker says of its jobs and schedules. The worker
+// storeDefinitions stores what this worker says of its jobs and schedules. The worker
 // that starts last says what holds.
-func (s *session) introduce(ctx context.Context) error {
-	if setter, ok := s.store.(backend.Setter); ok {
+func (s *session) storeDefinitions(ctx context.Context) error {
+	if setter, ok := s.store.(backend.SettingsStore); ok {
 		var all []backend.Settings
 		for name, def := range s.jobs {
 			set := def.Settings
@@ -84,7 +84,7 @@ func (s *session) introduce(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, ok := s.store.(backend.Setter); !ok {
+	if _, ok := s.store.(backend.SettingsStore); !ok {
 		for _, name := range s.names {
 			if s.jobs[name].Settings != (backend.Settings{}) {
 				return fmt.Errorf("%w: job %s has MaxRunning, RateLimit, Keep or MaxCrashes, and %T keeps no settings: leave the option out, "+
@@ -124,7 +124,7 @@ func (s *session) defineAll(ctx context.Context, scheduler backend.Scheduler) er
 			case st.Definition == own.definition && st.RemovedAt.IsZero():
 				some = false // a clock that was set back tickDue finds
 			default:
-				def, err = s.adopt(ctx, scheduler, own, st, l.Now)
+				def, err = s.adoptSchedule(ctx, scheduler, own, st, l.Now)
 			}
 			if err != nil {
 				return fmt.Errorf("schedule %s: %w", own.Name, err)
@@ -143,10 +143,10 @@ func (s *session) defineAll(ctx context.Context, scheduler backend.Scheduler) er
 	return nil
 }
 
-// adopt returns what is to be defined so that a stored schedule is as this worker
+// adoptSchedule returns what is to be defined so that a stored schedule is as this worker
 // has it. Its next tick stays, unless the ticks come at other times now: then the
 // next one does too, after those that are due by the old ones have been taken.
-func (s *session) adopt(ctx context.Context, scheduler backend.Scheduler, own *schedule, stored backend.Schedule, now time.Time) (backend.Schedule, error) {
+func (s *session) adoptSchedule(ctx context.Context, scheduler backend.Scheduler, own *schedule, stored backend.Schedule, now time.Time) (backend.Schedule, error) {
 	def := backend.Schedule{Name: own.Name, Definition: own.definition, Next: stored.Next}
 	old, _, ok := engine.TimingOf(stored.Definition)
 	if ok && old.Same(own.Timing) {
@@ -164,7 +164,7 @@ func (s *session) adopt(ctx context.Context, scheduler backend.Scheduler, own *s
 				return def, err
 			}
 		}
-		def.Instead, err = s.take(ctx, scheduler, own, taking{old, zone, stored.Definition, stored.Next, now, engine.OnTime})
+		def.Instead, err = s.tickSchedule(ctx, scheduler, own, tickPlan{old, zone, stored.Definition, stored.Next, now, engine.OnTime})
 		if errors.As(err, new(unmadeError)) {
 			def.Instead = time.Time{} // which tickDue finds, too, and keeps nothing else from being defined
 			return def, nil
@@ -184,21 +184,21 @@ func (s *session) adopt(ctx context.Context, scheduler backend.Scheduler, own *s
 // never is the next tick of a schedule that has none.
 func never(now time.Time) time.Time { return now.AddDate(100, 0, 0) }
 
-// tick pushes the jobs of schedules when they are due, until ctx ends. Every
+// tickLoop pushes the jobs of schedules when they are due, until ctx ends. Every
 // worker that has a schedule tries; the store sees to it that one succeeds.
-func (s *session) tick(ctx context.Context) {
+func (s *session) tickLoop(ctx context.Context) {
 	scheduler, ok := s.store.(backend.Scheduler)
 	if !ok || len(s.schedules) == 0 {
 		return
 	}
-	pause := newPause()
+	pause := newBackoff()
 	for ctx.Err() == nil {
-		wait, err := s.tickDue(ctx, scheduler)
+		wait, err := s.tickOnce(ctx, scheduler)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, backend.ErrClosed) {
-			s.log.complain("push what schedules are due", err)
+			s.log.warn("push what schedules are due", err)
 		}
 		if wait == 0 {
-			pause.sleep(ctx)
+			pause.wait(ctx)
 			continue
 		}
 		pause.reset()
@@ -219,9 +219,9 @@ func (s *session) ticked(ctx context.Context) bool {
 		return true
 	}
 	for again := true; again; {
-		wait, err := s.tickDue(ctx, scheduler)
+		wait, err := s.tickOnce(ctx, scheduler)
 		if err != nil && ctx.Err() == nil && !permanent(err) {
-			s.log.complain("tick", err)
+			s.log.warn("tick", err)
 		}
 		if wait == 0 {
 			return false
@@ -231,16 +231,16 @@ func (s *session) ticked(ctx context.Context) bool {
 	s.ticking.Lock()
 	defer s.ticking.Unlock()
 	for _, own := range s.schedules {
-		if !own.unmade && time.Until(own.again) > 0 {
+		if !own.unmade && time.Until(own.retryAt) > 0 {
 			return false
 		}
 	}
 	return true
 }
 
-// tickDue takes the ticks that are due and returns how long there will be
+// tickOnce takes the ticks that are due and returns how long there will be
 // none, or zero if it could not look.
-func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (time.Duration, error) {
+func (s *session) tickOnce(ctx context.Context, scheduler backend.Scheduler) (time.Duration, error) {
 	s.ticking.Lock()
 	defer s.ticking.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Lease)
@@ -249,14 +249,14 @@ func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (tim
 	if err != nil {
 		return 0, err
 	}
-	wait := scheduleLook
+	wait := schedulePoll
 	var errs []error
 	for _, stored := range l.Schedules.Schedules {
 		own := s.schedules[stored.Name]
 		if own == nil {
 			continue
 		}
-		if left := time.Until(own.again); left > 0 {
+		if left := time.Until(own.retryAt); left > 0 {
 			wait = min(wait, left)
 			continue
 		}
@@ -264,10 +264,10 @@ func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (tim
 		if err != nil { // one that fails keeps no other from its ticks
 			errs = append(errs, fmt.Errorf("schedule %s: %w", own.Name, err))
 			own.unmade = errors.As(err, new(unmadeError))
-			left = own.pause.grow()
-			own.again = time.Now().Add(left)
+			left = own.backoff.next()
+			own.retryAt = time.Now().Add(left)
 		} else {
-			own.pause.reset()
+			own.backoff.reset()
 		}
 		wait = min(wait, max(left, time.Millisecond))
 	}
@@ -276,7 +276,7 @@ func (s *session) tickDue(ctx context.Context, scheduler backend.Scheduler) (tim
 
 // tickOne takes the ticks of a schedule that are due and returns how long there
 // will be none.
-func (s *session) tickOne(ctx context.Context, scheduler backend.Scheduler, own *schedule, stored backend.Schedule, l look) (time.Duration, error) {
+func (s *session) tickOne(ctx context.Context, scheduler backend.Scheduler, own *schedule, stored backend.Schedule, l scheduleQuery) (time.Duration, error) {
 	due := !stored.Next.After(l.Now)
 	other := own.definition != stored.Definition
 	if due { // what is to run while its name is paused counts as missed
@@ -288,13 +288,13 @@ func (s *session) tickOne(ctx context.Context, scheduler backend.Scheduler, own 
 	switch {
 	case !stored.RemovedAt.IsZero(): // this worker was taken for dead meanwhile, and has it
 		return 0, s.redefine(ctx, scheduler, own, stored, l.Now)
-	case other && l.Now.Sub(stored.Next) <= engine.OnTime+scheduleLook+s.opts.Lease:
-		return scheduleLook, nil // the worker that defined it last ticks it
+	case other && l.Now.Sub(stored.Next) <= engine.OnTime+schedulePoll+s.opts.Lease:
+		return schedulePoll, nil // the worker that defined it last ticks it
 	case other: // a program that was tried out, or deployed and taken back
 		s.opts.Logger.Warn("plainjobs: no worker has the schedule as it is stored, so it is as this one has it", "schedule", own.Name)
 		return 0, s.redefine(ctx, scheduler, own, stored, l.Now)
 	}
-	if next, back := own.setBack(own, stored.Next, l); back {
+	if next, back := own.movedBack(own, stored.Next, l); back {
 		s.opts.Logger.Warn("plainjobs: the store's clock was set back; the schedule goes on from the time that it shows now",
 			"schedule", own.Name, "next", next, "instead_of", stored.Next)
 		def := backend.Schedule{Name: own.Name, Definition: own.definition, Next: next, Instead: stored.Next}
@@ -307,27 +307,27 @@ func (s *session) tickOne(ctx context.Context, scheduler backend.Scheduler, own 
 			fresh = l.answered.Sub(own.well) + time.Second
 		}
 		var err error
-		next, err = s.take(ctx, scheduler, own, taking{own.Timing, own.zone, own.definition, stored.Next, l.Now, fresh})
+		next, err = s.tickSchedule(ctx, scheduler, own, tickPlan{own.Timing, own.zone, own.definition, stored.Next, l.Now, fresh})
 		if err != nil {
 			return 0, err
 		}
 	}
 	own.well = l.asked
-	own.see(next, l)
+	own.observe(next, l)
 	return next.Sub(l.Now), nil
 }
 
 // redefine has a stored schedule be as this worker has it.
 func (s *session) redefine(ctx context.Context, scheduler backend.Scheduler, own *schedule, stored backend.Schedule, now time.Time) error {
-	def, err := s.adopt(ctx, scheduler, own, stored, now)
+	def, err := s.adoptSchedule(ctx, scheduler, own, stored, now)
 	if err != nil {
 		return err
 	}
 	return scheduler.Define(ctx, []backend.Schedule{def})
 }
 
-// A taking is what is due of a schedule.
-type taking struct {
+// A tickPlan is what is due of a schedule.
+type tickPlan struct {
 	timing     engine.Timing
 	zone       *time.Location
 	definition string
@@ -340,8 +340,8 @@ type unmadeError struct{ error }
 
 func (e unmadeError) Unwrap() error { return e.error }
 
-// take pushes what is due of a schedule and returns its next tick.
-func (s *session) take(ctx context.Context, scheduler backend.Scheduler, own *schedule, t taking) (time.Time, error) {
+// tickSchedule pushes what is due of a schedule and returns its next tick.
+func (s *session) tickSchedule(ctx context.Context, scheduler backend.Scheduler, own *schedule, t tickPlan) (time.Time, error) {
 	ticks, left, next, some := t.timing.Due(t.due, t.now, t.zone, own.CatchUp, t.fresh)
 	if !some {
 		next = never(t.now)
@@ -356,7 +356,7 @@ func (s *session) take(ctx context.Context, scheduler backend.Scheduler, own *sc
 	}
 	for {
 		taken, err := scheduler.Tick(ctx, backend.Tick{Name: own.Name, Definition: t.definition, Due: t.due, Next: next, Jobs: jobs})
-		at := refused(err)
+		at := refusedIndex(err)
 		if at < 0 || at >= len(jobs) {
 			if taken && left > 0 {
 				s.opts.Logger.Info("plainjobs: ticks were missed that are not made up for; see CatchUp",
@@ -370,26 +370,26 @@ func (s *session) take(ctx context.Context, scheduler backend.Scheduler, own *sc
 	}
 }
 
-// An elapse is when the next tick of a schedule that follows no clock on a wall
+// An clockWatch is when the next tick of a schedule that follows no clock on a wall
 // is to come, by the clock of this process, which is never set.
-type elapse struct {
+type clockWatch struct {
 	next  time.Time // the stored tick
 	since time.Time // when it was first seen
 	comes time.Time // at the latest
 }
 
-// see notes the tick to come, unless it is known.
-func (e *elapse) see(next time.Time, l look) {
+// observe notes the tick to come, unless it is known.
+func (e *clockWatch) observe(next time.Time, l scheduleQuery) {
 	if !e.next.Equal(next) {
-		*e = elapse{next, l.answered, l.answered.Add(next.Sub(l.Now))}
+		*e = clockWatch{next, l.answered, l.answered.Add(next.Sub(l.Now))}
 	}
 }
 
-// setBack reports whether the store's clock was set back since next was stored,
+// movedBack reports whether the store's clock was set back since next was stored,
 // so that the schedule goes on otherwise, and the tick to come then.
-func (e *elapse) setBack(own *schedule, next time.Time, l look) (time.Time, bool) {
+func (e *clockWatch) movedBack(own *schedule, next time.Time, l scheduleQuery) (time.Time, bool) {
 	if own.Every > 0 {
-		e.see(next, l)
+		e.observe(next, l)
 		left := e.comes.Sub(l.asked) // at most
 		// Clocks that run are not quite as fast as each other.
 		slack := engine.ClockSlack + l.asked.Sub(e.since)/1000
@@ -404,8 +404,8 @@ func (e *elapse) setBack(own *schedule, next time.Time, l look) (time.Time, bool
 	return own.Next(l.Now, own.zone)
 }
 
-// refused returns which job of a push was refused by its key or bound, or -1.
-func refused(err error) int {
+// refusedIndex returns which job of a push was refused by its key or bound, or -1.
+func refusedIndex(err error) int {
 	if e := (*backend.DuplicateError)(nil); errors.As(err, &e) {
 		return e.Index
 	}

@@ -34,55 +34,55 @@ type session struct {
 	store backend.Backend
 	jobs  map[string]*engine.Definition
 	names []string
-	log   *complaints
+	log   *throttledLog
 
-	schedules  map[string]*schedule
-	ticking    sync.Mutex    // of those who take ticks
-	progressed chan struct{} // runs have told how far they are
-	bounded    bool          // a job has a concurrency of its own
+	schedules      map[string]*schedule
+	ticking        sync.Mutex    // of those who take ticks
+	progressed     chan struct{} // runs have told how far they are
+	hasConcurrency bool          // a job has a concurrency of its own
 
-	kick    chan struct{} // tells fetch, when it waits, to look at the demand again
-	slots   sync.WaitGroup
-	settler *settler
+	demandChanged chan struct{} // tells fetch, when it waits, to look at the demand again
+	slots         sync.WaitGroup
+	settler       *settler
 
 	handlers     context.Context // parent of all handlers' contexts
 	stopHandlers context.CancelCauseFunc
 
-	telling sync.RWMutex // held to tell of an event
-	over    bool         // nothing is settled any more; telling guards it
+	eventsMu     sync.RWMutex // held to tell of an event
+	eventsClosed bool         // nothing is settled any more; telling guards it
 
-	mu       sync.Mutex
-	self     backend.Worker
-	known    bool               // self has been registered
-	renewed  time.Time          // when the row was last renewed for certain
-	held     run                // ring of those that are claimed and not settled; itself is none
-	leases   int                // how many those are
-	runs     []*run             // of held, claimed and not started
-	bytes    int                // of the payloads of those
-	work     sync.Cond          // runs came, or closed
-	idle     int                // slots that wait for work
-	closed   bool               // slots get no more
-	running  int                // of held, in a slot
-	awaiting int                // runs whose handlers await other jobs
-	taken    int                // how many runs the slots have taken in all
-	suspect  *run               // the suspect among held
-	barred   bool               // another worker of this process has the turn for suspects
-	average  time.Duration      // of a handler's time, weighted to the latest
-	rouse    context.CancelFunc // ends a wait that is for no suspects
+	mu                    sync.Mutex
+	self                  backend.Worker
+	registered            bool               // self has been registered
+	renewed               time.Time          // when the row was last renewed for certain
+	held                  run                // ring of those that are claimed and not settled; itself is none
+	leases                int                // how many those are
+	runs                  []*run             // of held, claimed and not started
+	bytes                 int                // of the payloads of those
+	work                  sync.Cond          // runs came, or closed
+	idle                  int                // slots that wait for work
+	closed                bool               // slots get no more
+	running               int                // of held, in a slot
+	awaiting              int                // runs whose handlers await other jobs
+	startCount            int                // how many runs the slots have taken in all
+	suspect               *run               // the suspect among held
+	waitingForSuspectLock bool               // another worker of this process has the turn for suspects
+	average               time.Duration      // of a handler's time, weighted to the latest
+	wakeWait              context.CancelFunc // ends a wait that is for no suspects
 
-	taking map[*engine.Definition]int // of held, of jobs with a concurrency, until they have run
-	freed  int                        // how often one of those came free
-	open   []string                   // see bound
-	turn   int                        // of claims, see bound
-	told   map[*run]told
-	untold map[string]bool // names of which the log says that the store keeps no progress
-	unsaid []func()        // see later
+	concurrencyInUse map[*engine.Definition]int // of held, of jobs with a concurrency, until they have run
+	timesFreed       int                        // how often one of those came free
+	claimableNames   []string                   // see bound
+	claimCount       int                        // of claims, see bound
+	progressByRun    map[*run]progressValue
+	untold           map[string]bool // names of which the log says that the store keeps no progress
+	deferred         []func()        // see later
 
 	holders map[int64]time.Time // when workers were last heard of, as drained first saw; of fetch
 
-	settling bool // the settler is about to write, and fetch has not seen it
-	awaits   bool // fetch waits until there is demand
-	hungry   bool // see demand
+	settling            bool // the settler is about to write, and fetch has not seen it
+	fetchWaiting        bool // fetch waits until there is demand
+	drainingForSuspects bool // see demand
 }
 
 // A run is a claimed job.
@@ -93,7 +93,7 @@ type run struct {
 	state runState
 	ctx   engine.Context // of one that is or was running
 
-	inSlot    bool
+	running   bool
 	slot      int64 // the goroutine's number
 	counted   bool  // in taking
 	awaits    int   // calls of Await by the handler
@@ -125,37 +125,37 @@ const (
 
 func newSession(q *engine.Queue, opts Options, jobs map[string]*engine.Definition, schedules map[string]*schedule) *session {
 	s := &session{
-		queue: q,
-		opts:  opts,
-		store: q.Backend,
-		jobs:  jobs,
-		names: slices.Sorted(maps.Keys(jobs)),
-		log:   newComplaints(opts.Logger),
-		kick:  make(chan struct{}, 1),
+		queue:         q,
+		opts:          opts,
+		store:         q.Backend,
+		jobs:          jobs,
+		names:         slices.Sorted(maps.Keys(jobs)),
+		log:           newThrottledLog(opts.Logger),
+		demandChanged: make(chan struct{}, 1),
 
-		schedules:  schedules,
-		progressed: make(chan struct{}, 1),
-		taking:     map[*engine.Definition]int{},
-		holders:    map[int64]time.Time{},
+		schedules:        schedules,
+		progressed:       make(chan struct{}, 1),
+		concurrencyInUse: map[*engine.Definition]int{},
+		holders:          map[int64]time.Time{},
 	}
 	for _, d := range jobs {
-		s.bounded = s.bounded || d.Concurrency > 0
+		s.hasConcurrency = s.hasConcurrency || d.Concurrency > 0
 	}
 	s.held.before, s.held.after = &s.held, &s.held
 	s.work.L = &s.mu
 	s.settler = newSettler(s)
-	s.renew()
+	s.newIdentity()
 	return s
 }
 
-// renew draws a new identity.
-func (s *session) renew() {
+// newIdentity draws a new identity.
+func (s *session) newIdentity() {
 	host, _ := os.Hostname()
 	s.self = backend.Worker{
 		ID: 1 + rand.Int64N(1<<62), Host: host, PID: os.Getpid(), Process: engine.Process(), Lease: s.opts.Lease,
 		Jobs: s.names, Schedules: slices.Sorted(maps.Keys(s.schedules)),
 	}
-	s.known = false
+	s.registered = false
 }
 
 func (s *session) run(ctx context.Context) error {
@@ -164,9 +164,9 @@ func (s *session) run(ctx context.Context) error {
 	s.handlers, s.stopHandlers = context.WithCancelCause(context.WithoutCancel(ctx))
 	defer s.stopHandlers(plainjobs.ErrStopped)
 
-	err := s.findHome(work)
+	err := s.checkEnvironment(work)
 	if err == nil {
-		err = s.enroll(work)
+		err = s.register(work)
 	}
 	switch {
 	case ctx.Err() != nil || errors.Is(err, errDrained):
@@ -178,16 +178,16 @@ func (s *session) run(ctx context.Context) error {
 	beating, stopBeating := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBeating()
 	reapings := make(chan backend.ReapRequest, 1)
-	rest.Go(func() { s.beat(beating, stop, reapings) })
-	rest.Go(func() { s.reap(beating, reapings) })
+	rest.Go(func() { s.heartbeatLoop(beating, stop, reapings) })
+	rest.Go(func() { s.reapLoop(beating, reapings) })
 	rest.Go(func() { s.progress(beating) })
 	if !s.opts.NoSchedules {
-		rest.Go(func() { s.tick(work) })
+		rest.Go(func() { s.tickLoop(work) })
 	}
-	rest.Go(func() { s.guard(beating) })
+	rest.Go(func() { s.watchDead(beating) })
 	defer s.queue.Join(s)()
-	defer s.queue.Suspects.Give(s)
-	defer context.AfterFunc(work, s.settler.unbound)()
+	defer s.queue.SuspectLock.Release(s)
+	defer context.AfterFunc(work, s.settler.removeBound)()
 	rest.Go(s.settler.loop)
 	for range s.opts.Concurrency {
 		s.slots.Go(s.slot)
@@ -203,16 +203,16 @@ func (s *session) run(ctx context.Context) error {
 	s.settler.close(end.Add(-leaveWait))
 	select {
 	case <-s.settler.done:
-	case <-s.opts.HandBack:
+	case <-s.opts.ReleaseNow:
 		if sooner := time.Now().Add(stopBound); sooner.Before(end) {
 			end = sooner
 		}
 		s.settler.close(end.Add(-leaveWait))
 		<-s.settler.done
 	}
-	s.telling.Lock()
-	s.over = true
-	s.telling.Unlock()
+	s.eventsMu.Lock()
+	s.eventsClosed = true
+	s.eventsMu.Unlock()
 	stopBeating()
 	rest.Wait()
 	if len(stuck) == 0 {
@@ -228,16 +228,16 @@ func (s *session) run(ctx context.Context) error {
 	return nil
 }
 
-// enroll registers the worker, as long as it takes.
-func (s *session) enroll(ctx context.Context) error {
-	for pause := newPause(); ; {
+// register registers the worker, as long as it takes.
+func (s *session) register(ctx context.Context) error {
+	for pause := newBackoff(); ; {
 		asked := time.Now()
-		_, err := s.store.Claim(ctx, s.request(0, false))
+		_, err := s.store.Claim(ctx, s.claimRequest(0, false))
 		if err == nil {
 			s.mu.Lock()
-			s.confirm(s.self.ID, asked)
+			s.confirmHeartbeat(s.self.ID, asked)
 			s.mu.Unlock()
-			if err = s.introduce(ctx); err == nil {
+			if err = s.storeDefinitions(ctx); err == nil {
 				return nil
 			}
 		}
@@ -246,52 +246,52 @@ func (s *session) enroll(ctx context.Context) error {
 		}
 		if errors.Is(err, backend.ErrWorkerGone) { // taken for dead before it was all there
 			s.mu.Lock()
-			s.renew()
+			s.newIdentity()
 			s.mu.Unlock()
 		}
-		s.log.complain("register this worker", err)
-		pause.sleep(ctx)
+		s.log.warn("register this worker", err)
+		pause.wait(ctx)
 	}
 }
 
-// request returns a claim in the worker's name.
-func (s *session) request(limit int, suspects bool) backend.ClaimRequest {
+// claimRequest returns a claim in the worker's name.
+func (s *session) claimRequest(limit int, suspects bool) backend.ClaimRequest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	req := backend.ClaimRequest{
 		Worker:   s.self,
-		Register: !s.known,
+		Register: !s.registered,
 		Names:    s.names,
 		Limit:    limit,
 		MaxBytes: max(1, backend.DefaultMaxBytes-s.bytes),
 		Suspects: suspects,
 	}
-	req.Ahead = min(limit, max(0, limit+len(s.runs)+s.running-s.opts.Concurrency))
-	if s.bounded {
-		s.bound(&req)
+	req.Prefetch = min(limit, max(0, limit+len(s.runs)+s.running-s.opts.Concurrency))
+	if s.hasConcurrency {
+		s.applyConcurrency(&req)
 	}
 	return req
 }
 
-// bound keeps the claims of jobs with a concurrency of their own within it. Of
+// applyConcurrency keeps the claims of jobs with a concurrency of their own within it. Of
 // such a job's names, if it has several, each claim asks for the next. It sets
 // open to all names of which one may be asked for. The caller holds mu.
-func (s *session) bound(req *backend.ClaimRequest) {
-	req.Caps, req.Names, s.open = map[string]int{}, nil, nil
+func (s *session) applyConcurrency(req *backend.ClaimRequest) {
+	req.MaxPerName, req.Names, s.claimableNames = map[string]int{}, nil, nil
 	for _, name := range s.names {
 		d := s.jobs[name]
 		if d.Concurrency > 0 {
-			left := d.Concurrency - s.taking[d]
+			left := d.Concurrency - s.concurrencyInUse[d]
 			if left <= 0 {
 				continue
 			}
-			s.open = append(s.open, name)
-			if n := s.turn % (1 + len(d.Aliases)); n == 0 && name != d.Name || n > 0 && name != d.Aliases[n-1] {
+			s.claimableNames = append(s.claimableNames, name)
+			if n := s.claimCount % (1 + len(d.Aliases)); n == 0 && name != d.Name || n > 0 && name != d.Aliases[n-1] {
 				continue
 			}
-			req.Caps[name] = left
+			req.MaxPerName[name] = left
 		} else {
-			s.open = append(s.open, name)
+			s.claimableNames = append(s.claimableNames, name)
 		}
 		req.Names = append(req.Names, name)
 	}
@@ -301,7 +301,7 @@ func (s *session) bound(req *backend.ClaimRequest) {
 // those that do not end, and when Run is to return at the latest.
 func (s *session) drain(grace bool) (stuck []string, end time.Time) {
 	end = time.Now().Add(stopBound)
-	s.handBack()
+	s.releaseWaiting()
 	s.mu.Lock()
 	s.closed = true
 	s.work.Broadcast()
@@ -318,7 +318,7 @@ func (s *session) drain(grace bool) (stuck []string, end time.Time) {
 		select {
 		case <-ended:
 			return nil, end
-		case <-s.opts.HandBack:
+		case <-s.opts.ReleaseNow:
 			end = time.Now().Add(stopBound)
 		case <-timer.C:
 		}
@@ -334,7 +334,7 @@ func (s *session) drain(grace bool) (stuck []string, end time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for r := range s.each {
-		if r.inSlot {
+		if r.running {
 			stuck = append(stuck, fmt.Sprintf("%s #%d", r.job.Name, r.job.ID))
 		}
 	}
@@ -342,48 +342,48 @@ func (s *session) drain(grace bool) (stuck []string, end time.Time) {
 	return stuck, end
 }
 
-// handBack releases the runs that no slot has taken.
-func (s *session) handBack() {
+// releaseWaiting releases the runs that no slot has taken.
+func (s *session) releaseWaiting() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
 	for _, r := range s.runs {
-		s.release(r)
+		s.freeConcurrency(r)
 		if r.state == runLost {
-			s.forget(r)
+			s.removeRun(r)
 			continue
 		}
 		r.state = runSettles
-		s.settler.append(r, &backend.Failure{Lease: r.job.Lease, Ending: backend.EndRelease, Expires: r.left(now)})
+		s.settler.append(r, &backend.Failure{Lease: r.job.Lease, Ending: backend.EndRelease, Expires: r.timeToStart(now)})
 	}
 	clear(s.runs)
 	s.runs, s.bytes = s.runs[:0], 0
 }
 
-// hold keeps a claimed run. The caller holds mu.
-func (s *session) hold(r *run) {
+// addRun keeps a claimed run. The caller holds mu.
+func (s *session) addRun(r *run) {
 	r.before, r.after = s.held.before, &s.held
 	r.before.after, r.after.before = r, r
 	s.leases++
 	if r.def.Concurrency > 0 {
 		r.counted = true
-		s.taking[r.def]++
+		s.concurrencyInUse[r.def]++
 	}
 }
 
-// release lets another run of a job with a concurrency take this one's place.
+// freeConcurrency lets another run of a job with a concurrency take this one's place.
 // The caller holds mu.
-func (s *session) release(r *run) {
+func (s *session) freeConcurrency(r *run) {
 	if r.counted {
 		r.counted = false
-		s.taking[r.def]--
-		s.freed++
-		s.rouseFetch()
+		s.concurrencyInUse[r.def]--
+		s.timesFreed++
+		s.wakeFetch()
 	}
 }
 
-// forget drops a run whose lease is settled or lost. The caller holds mu.
-func (s *session) forget(r *run) {
+// removeRun drops a run whose lease is settled or lost. The caller holds mu.
+func (s *session) removeRun(r *run) {
 	if r.before != nil {
 		r.before.after, r.after.before = r.after, r.before
 		r.before, r.after = nil, nil
@@ -391,10 +391,10 @@ func (s *session) forget(r *run) {
 	}
 	if s.suspect == r {
 		s.suspect = nil
-		s.queue.Suspects.Give(s)
+		s.queue.SuspectLock.Release(s)
 	}
-	delete(s.told, r)
-	s.rouseFetch()
+	delete(s.progressByRun, r)
+	s.wakeFetch()
 }
 
 // each yields the runs that are held. The caller holds mu.
@@ -408,35 +408,35 @@ func (s *session) each(yield func(*run) bool) {
 	}
 }
 
-// rouseFetch ends a wait that is not for everything, as more may be claimed now.
+// wakeFetch ends a wait that is not for everything, as more may be claimed now.
 // The caller holds mu.
-func (s *session) rouseFetch() {
-	if s.rouse != nil {
-		s.rouse()
+func (s *session) wakeFetch() {
+	if s.wakeWait != nil {
+		s.wakeWait()
 	}
 }
 
-// lose tells a run that its job is not its own any more. The caller holds mu.
-func (s *session) lose(r *run) {
+// loseLease tells a run that its job is not its own any more. The caller holds mu.
+func (s *session) loseLease(r *run) {
 	if !r.ctx.Info.InTx.Load() { // or its own transaction has ended it, which judge finds out
-		s.drop(r)
+		s.dropRun(r)
 	}
 }
 
-// drop is lose for a run whose own transaction has not ended it. The caller holds
+// dropRun is lose for a run whose own transaction has not ended it. The caller holds
 // mu.
-func (s *session) drop(r *run) {
+func (s *session) dropRun(r *run) {
 	if r.state != runWaits && r.state != runRuns {
 		return
 	}
 	began := r.ctx.Info.Began
-	s.later(func() {
+	s.afterUnlock(func() {
 		s.opts.Logger.Warn("plainjobs: lease lost", attrs(r)...)
 		s.emit(engine.Event{Kind: engine.Lost, Job: r.job, Err: plainjobs.ErrLeaseLost, Began: began})
 	})
 	if r.state == runRuns {
 		r.ctx.End(plainjobs.ErrLeaseLost)
-		s.watch(r, stuckAfter)
+		s.reportIfStuck(r, stuckAfter)
 	}
 	r.state = runLost
 }
@@ -464,27 +464,27 @@ func (s *session) cancel(r *run) {
 		return
 	}
 	r.ctx.End(plainjobs.ErrCancelled)
-	s.watch(r, stuckAfter)
+	s.reportIfStuck(r, stuckAfter)
 }
 
 // emit tells the queue's subscribers of an event, unless Run is about to return.
 // The caller does not hold mu: a subscriber, and a log, may call the queue.
 func (s *session) emit(e engine.Event) {
-	s.telling.RLock()
-	defer s.telling.RUnlock()
-	if !s.over {
+	s.eventsMu.RLock()
+	defer s.eventsMu.RUnlock()
+	if !s.eventsClosed {
 		s.queue.Events.Emit(s.opts.Logger, e)
 	}
 }
 
-// later has say call f. The caller holds mu.
-func (s *session) later(f func()) { s.unsaid = append(s.unsaid, f) }
+// afterUnlock has say call f. The caller holds mu.
+func (s *session) afterUnlock(f func()) { s.deferred = append(s.deferred, f) }
 
-// say tells what happened while mu was held.
-func (s *session) say() {
+// runDeferred tells what happened while mu was held.
+func (s *session) runDeferred() {
 	s.mu.Lock()
-	unsaid := s.unsaid
-	s.unsaid = nil
+	unsaid := s.deferred
+	s.deferred = nil
 	s.mu.Unlock()
 	for _, f := range unsaid {
 		f()
@@ -493,14 +493,14 @@ func (s *session) say() {
 
 // leave takes the worker's row out of the store, if it can by a time.
 func (s *session) leave(ctx context.Context, end time.Time) {
-	heart, ok := s.store.(backend.Heart)
+	heart, ok := s.store.(backend.Heartbeater)
 	if !ok {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(leaveMost, time.Until(end)))
 	defer cancel()
-	if _, err := heart.Beat(ctx, backend.BeatRequest{Worker: s.self, Leave: true}); err != nil && !permanent(err) {
-		s.log.complain("sign this worker off", err)
+	if _, err := heart.Heartbeat(ctx, backend.HeartbeatRequest{Worker: s.self, Leave: true}); err != nil && !permanent(err) {
+		s.log.warn("sign this worker off", err)
 	}
 }
 

@@ -29,21 +29,21 @@ type settler struct {
 	done chan struct{} // closed when loop has returned
 
 	// The session's mu guards these.
-	some    sync.Cond // entries came, or closed, or it is time for one that is set apart
-	room    sync.Cond // entries went
-	entries []entry
-	writing int  // how many loop has
-	open    bool // no bound any more: the worker stops
-	closing bool
-	giveUp  context.Context // ends at the time that close says
-	quit    context.CancelFunc
+	entriesAdded  sync.Cond // entries came, or closed, or it is time for one that is set apart
+	entriesStored sync.Cond // entries went
+	entries       []entry
+	writing       int  // how many loop has
+	unlimited     bool // no bound any more: the worker stops
+	closing       bool
+	giveUp        context.Context // ends at the time that close says
+	quit          context.CancelFunc
 
 	// These are loop's.
 	ready       []entry
 	apart       []*apart
 	over        []entry // to be forgotten
 	size        int     // of the next batch, at most
-	pause       *pause
+	pause       *backoff
 	completions []backend.Completion // to be used again
 }
 
@@ -53,8 +53,8 @@ type entry struct {
 }
 
 func newSettler(s *session) *settler {
-	t := &settler{s: s, done: make(chan struct{}), size: maxUnsettled, pause: newPause()}
-	t.some.L, t.room.L = &s.mu, &s.mu
+	t := &settler{s: s, done: make(chan struct{}), size: maxUnsettled, pause: newBackoff()}
+	t.entriesAdded.L, t.entriesStored.L = &s.mu, &s.mu
 	t.giveUp, t.quit = context.WithCancel(context.Background())
 	return t
 }
@@ -63,8 +63,8 @@ func newSettler(s *session) *settler {
 // are not, unless the run was not started, so that it costs nothing to be
 // repeated. The caller holds mu.
 func (t *settler) wait(failure *backend.Failure) {
-	for len(t.entries)+t.writing >= maxUnsettled && !t.open && (failure == nil || failure.Ending != backend.EndRelease) {
-		t.room.Wait()
+	for len(t.entries)+t.writing >= maxUnsettled && !t.unlimited && (failure == nil || failure.Ending != backend.EndRelease) {
+		t.entriesStored.Wait()
 	}
 }
 
@@ -72,24 +72,24 @@ func (t *settler) wait(failure *backend.Failure) {
 func (t *settler) append(r *run, failure *backend.Failure) {
 	t.entries = append(t.entries, entry{run: r, failure: failure})
 	if len(t.entries) == 1 {
-		t.some.Signal()
+		t.entriesAdded.Signal()
 	}
 }
 
-// unbound lets everybody in who waits for room.
-func (t *settler) unbound() {
+// removeBound lets everybody in who waits for room.
+func (t *settler) removeBound() {
 	t.s.mu.Lock()
-	t.open = true
-	t.room.Broadcast()
+	t.unlimited = true
+	t.entriesStored.Broadcast()
 	t.s.mu.Unlock()
 }
 
 // close lets loop end when everything is stored, or at a time.
 func (t *settler) close(until time.Time) {
 	t.s.mu.Lock()
-	t.open, t.closing = true, true
-	t.some.Signal()
-	t.room.Broadcast()
+	t.unlimited, t.closing = true, true
+	t.entriesAdded.Signal()
+	t.entriesStored.Broadcast()
 	t.s.mu.Unlock()
 	time.AfterFunc(time.Until(until), t.quit)
 }
@@ -117,15 +117,15 @@ func (t *settler) collect() (last []backend.Progress, more bool) {
 	defer t.s.mu.Unlock()
 	for {
 		for _, e := range t.over {
-			t.s.forget(e.run)
+			t.s.removeRun(e.run)
 		}
 		clear(t.over)
 		t.over = t.over[:0]
 		t.writing = len(t.ready) + len(t.apart)
-		t.room.Broadcast()
+		t.entriesStored.Broadcast()
 		switch {
 		case len(t.entries) > 0:
-			last = t.s.lastWords(t.entries)
+			last = t.s.finalProgress(t.entries)
 			if len(t.ready) == 0 {
 				t.ready, t.entries = t.entries, t.ready
 			} else {
@@ -142,7 +142,7 @@ func (t *settler) collect() (last []backend.Progress, more bool) {
 			if len(t.apart) > 0 {
 				timer = time.AfterFunc(time.Until(t.apart[0].next), t.wake)
 			}
-			t.some.Wait()
+			t.entriesAdded.Wait()
 			if timer != nil {
 				timer.Stop()
 			}
@@ -150,7 +150,7 @@ func (t *settler) collect() (last []backend.Progress, more bool) {
 		}
 		if len(t.ready) > 0 {
 			t.s.settling = true
-			t.s.nudge()
+			t.s.wakeForDemand()
 		}
 		return last, true
 	}
@@ -158,7 +158,7 @@ func (t *settler) collect() (last []backend.Progress, more bool) {
 
 func (t *settler) wake() {
 	t.s.mu.Lock()
-	t.some.Signal()
+	t.entriesAdded.Signal()
 	t.s.mu.Unlock()
 }
 
@@ -186,7 +186,7 @@ func (t *settler) settle() {
 	} else {
 		t.setApart(left[0], err)
 	}
-	t.pause.sleep(t.giveUp)
+	t.pause.wait(t.giveUp)
 }
 
 // store writes a batch. It returns what the store refused and is to be tried
@@ -251,7 +251,7 @@ func (t *settler) write(what string, write func(context.Context) ([]backend.Leas
 		t.s.opts.Logger.Error("plainjobs: the store failed to "+what+"; the jobs will run again", "error", err)
 		return nil
 	}
-	t.s.log.complain(what, err)
+	t.s.log.warn(what, err)
 	return err
 }
 
@@ -266,11 +266,11 @@ type apart struct {
 	tries int       // that were refused while the store took a heartbeat
 	since time.Time // of the first of these
 	next  time.Time
-	pause *pause
+	pause *backoff
 }
 
 func (t *settler) setApart(e entry, err error) {
-	r := &apart{entry: e, pause: newPause()}
+	r := &apart{entry: e, pause: newBackoff()}
 	if errors.Is(err, backend.ErrInvalid) && t.fail(r, err) { // time does not change that
 		return
 	}
@@ -279,7 +279,7 @@ func (t *settler) setApart(e entry, err error) {
 
 // putBack has an end that was set apart tried again later, in the order of their times.
 func (t *settler) putBack(r *apart) {
-	r.next = time.Now().Add(r.pause.grow())
+	r.next = time.Now().Add(r.pause.next())
 	t.apart = append(t.apart, r)
 	slices.SortFunc(t.apart, func(a, b *apart) int { return a.next.Compare(b.next) })
 }
@@ -322,7 +322,7 @@ func (t *settler) blames(r *apart, err error) bool {
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return false
 	}
-	_, _, err = t.s.pulse(t.giveUp)
+	_, _, err = t.s.sendHeartbeat(t.giveUp)
 	return err == nil
 }
 
@@ -338,12 +338,12 @@ func (t *settler) fail(r *apart, err error) bool {
 	ctx, cancel := context.WithTimeout(t.giveUp, t.s.opts.Lease)
 	defer cancel()
 	if _, err := t.s.store.Fail(ctx, []backend.Failure{f}); err != nil {
-		t.s.log.complain("store that a run failed because its end was refused", err)
+		t.s.log.warn("store that a run failed because its end was refused", err)
 		return false
 	}
 	t.s.opts.Logger.Error("plainjobs: the store refuses how the run ended, and took the reason instead",
 		append(attrs(r.run), slog.Any("ending", f.Ending.State(f.Delay)), slog.Any("error", err))...)
-	t.s.emit(engine.Event{Kind: kinds[f.Ending], Job: r.run.job, Err: why, Took: r.run.took, In: f.Delay, Began: r.run.ctx.Info.Began, Failure: &f})
+	t.s.emit(engine.Event{Kind: eventKinds[f.Ending], Job: r.run.job, Err: why, Took: r.run.took, In: f.Delay, Began: r.run.ctx.Info.Began, Failure: &f})
 	t.over = append(t.over, r.entry)
 	return true
 }

@@ -15,13 +15,13 @@ import (
 // slot runs one handler at a time.
 func (s *session) slot() {
 	id := goroutineID()
-	for r := s.next(ended{}, id); r != nil; {
+	for r := s.next(outcome{}, id); r != nil; {
 		r = s.next(s.call(r), id)
 	}
 }
 
-// ended is how a run ended; the zero value is none.
-type ended struct {
+// outcome is how a run ended; the zero value is none.
+type outcome struct {
 	run     *run
 	failure *backend.Failure // nil: it went well
 	took    time.Duration
@@ -31,7 +31,7 @@ type ended struct {
 
 // next has the end of a slot's last run stored and returns the run for it to
 // make next, or nil when there are to be no more.
-func (s *session) next(last ended, slot int64) *run {
+func (s *session) next(last outcome, slot int64) *run {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finish(last)
@@ -48,31 +48,31 @@ func (s *session) next(last ended, slot int64) *run {
 		s.runs[0] = nil
 		s.runs = s.runs[1:]
 		s.bytes -= len(r.job.Payload)
-		s.taken++
+		s.startCount++
 		if r.state == runLost {
-			s.release(r)
-			s.forget(r)
-			s.nudgeIfWanted()
+			s.freeConcurrency(r)
+			s.removeRun(r)
+			s.wakeIfDemand()
 			continue
 		}
 		s.running++
-		r.state, r.inSlot, r.slot = runRuns, true, slot
+		r.state, r.running, r.slot = runRuns, true, slot
 		r.ctx.Start(s.handlers, s.queue, r.job)
-		s.nudgeIfWanted()
+		s.wakeIfDemand()
 		return r
 	}
 }
 
 // finish takes note that a handler is done and has its result stored. The
 // caller holds mu.
-func (s *session) finish(e ended) {
+func (s *session) finish(e outcome) {
 	if e.run == nil {
 		return
 	}
 	s.running--
-	e.run.inSlot = false
-	s.release(e.run)
-	s.rouseFetch()
+	e.run.running = false
+	s.freeConcurrency(e.run)
+	s.wakeFetch()
 	switch {
 	case e.idle:
 	case s.average == 0:
@@ -84,13 +84,13 @@ func (s *session) finish(e ended) {
 	if !lost {
 		e.run.state = runSettles
 	}
-	s.nudgeIfWanted()
+	s.wakeIfDemand()
 	if lost {
-		s.forget(e.run)
+		s.removeRun(e.run)
 		return
 	}
 	if e.settled {
-		s.forget(e.run)
+		s.removeRun(e.run)
 		return
 	}
 	s.settler.wait(e.failure)
@@ -98,43 +98,43 @@ func (s *session) finish(e ended) {
 	s.settler.append(e.run, e.failure)
 }
 
-// nudge makes fetch look at the demand again.
-func (s *session) nudge() {
+// wakeForDemand makes fetch look at the demand again.
+func (s *session) wakeForDemand() {
 	select {
-	case s.kick <- struct{}{}:
+	case s.demandChanged <- struct{}{}:
 	default:
 	}
 }
 
-// nudgeIfWanted is nudge where the demand has grown to a claim's worth and
+// wakeIfDemand is nudge where the demand has grown to a claim's worth and
 // fetch waits for that. The caller holds mu.
-func (s *session) nudgeIfWanted() {
-	if s.awaits && s.wanted(false) > 0 {
-		s.awaits = false
-		s.nudge()
+func (s *session) wakeIfDemand() {
+	if s.fetchWaiting && s.wanted(false) > 0 {
+		s.fetchWaiting = false
+		s.wakeForDemand()
 	}
 }
 
 // call runs a handler and returns how it ended. If the handler ends its
 // goroutine, call does not return, and another slot takes this one's place.
-func (s *session) call(r *run) (e ended) {
+func (s *session) call(r *run) (e outcome) {
 	begin := r.ctx.Info.Began
-	if why := r.refused(begin); why != "" {
+	if why := r.refusal(begin); why != "" {
 		f := backend.Failure{Lease: r.job.Lease, Ending: backend.EndCancelled, Error: why}
-		e = ended{run: r, failure: &f, idle: true}
-		s.report(e, errors.New(why))
+		e = outcome{run: r, failure: &f, idle: true}
+		s.logOutcome(e, errors.New(why))
 		return e
 	}
 	if limit := r.def.Timeout; limit > 0 {
 		r.ctx.Limit(begin.Add(limit), plainjobs.ErrTimeout)
-		defer s.watch(r, limit+stuckAfter).Stop()
+		defer s.reportIfStuck(r, limit+stuckAfter).Stop()
 	}
 	r.ctx.Info.Progress = r
 	if s.queue.Events.Wanted() {
 		s.emit(engine.Event{Kind: engine.Started, Job: r.job, Began: begin})
 	}
 	engine.Call(&r.ctx, s.queue.Handler(r.def), r.job.Payload, func(err error, exits bool) {
-		e = s.judge(r, err, time.Since(begin))
+		e = s.outcomeOf(r, err, time.Since(begin))
 		if exits {
 			s.slots.Go(s.slot)
 			s.mu.Lock()
@@ -145,8 +145,8 @@ func (s *session) call(r *run) (e ended) {
 	return e
 }
 
-// refused returns why a run is not to be started, or nothing.
-func (r *run) refused(now time.Time) string {
+// refusal returns why a run is not to be started, or nothing.
+func (r *run) refusal(now time.Time) string {
 	switch {
 	case r.cancelled.Load():
 		return backend.CancelledError
@@ -156,9 +156,9 @@ func (r *run) refused(now time.Time) string {
 	return ""
 }
 
-// left returns how long a run that is handed back unstarted may still be
+// timeToStart returns how long a run that is handed back unstarted may still be
 // started, or zero if for ever.
-func (r *run) left(now time.Time) time.Duration {
+func (r *run) timeToStart(now time.Time) time.Duration {
 	if r.expires.IsZero() {
 		return 0
 	}
@@ -169,9 +169,9 @@ func (r *run) left(now time.Time) time.Duration {
 // transaction that was not committed.
 var errNotCommitted = errors.New("the transaction in which the handler completed the job was not committed")
 
-// judge says how a run ended that returned err, and ends its context.
-func (s *session) judge(r *run, err error, took time.Duration) ended {
-	e := ended{run: r, took: took}
+// outcomeOf says how a run ended that returned err, and ends its context.
+func (s *session) outcomeOf(r *run, err error, took time.Duration) outcome {
+	e := outcome{run: r, took: took}
 	if r.ctx.Info.InTx.Load() {
 		if e.settled = s.committed(r); e.settled {
 			err = nil
@@ -181,14 +181,14 @@ func (s *session) judge(r *run, err error, took time.Duration) ended {
 	}
 	if err != nil {
 		interrupted := errors.Is(context.Cause(&r.ctx), plainjobs.ErrStopped)
-		f := engine.Judge(r.def, r.job, err, interrupted)
+		f := engine.FailureOf(r.def, r.job, err, interrupted)
 		if r.cancelled.Load() { // whatever else the handler made of it
 			f.Ending, f.Delay = backend.EndCancelled, 0
 		}
 		e.failure = &f
 	}
 	r.ctx.End(nil)
-	s.report(e, err)
+	s.logOutcome(e, err)
 	return e
 }
 
@@ -206,20 +206,20 @@ func (s *session) committed(r *run) bool {
 	return err == nil && info.State == backend.Done || errors.Is(err, backend.ErrNotFound)
 }
 
-// kinds are the events by what runs end with.
-var kinds = map[backend.Ending]engine.EventKind{
+// eventKinds are the events by what runs end with.
+var eventKinds = map[backend.Ending]engine.EventKind{
 	backend.EndRetry: engine.Retried, backend.EndSnooze: engine.Snoozed, backend.EndRelease: engine.Released,
 	backend.EndFailed: engine.Failed, backend.EndCancelled: engine.Cancelled,
 }
 
-// report logs how a run ended: its name, number, attempt and time, and the
+// logOutcome logs how a run ended: its name, number, attempt and time, and the
 // first line of its error, never its payload. It tells subscribers too.
-func (s *session) report(e ended, err error) {
+func (s *session) logOutcome(e outcome, err error) {
 	r, f := e.run, e.failure
 	if s.queue.Events.Wanted() && !s.isLost(r) {
 		event := engine.Event{Kind: engine.Done, Job: r.job, Err: err, Took: e.took, Failure: f}
 		if f != nil {
-			event.Kind, event.In = kinds[f.Ending], f.Delay
+			event.Kind, event.In = eventKinds[f.Ending], f.Delay
 		} else {
 			event.Result = r.ctx.Info.Result
 		}

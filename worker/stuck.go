@@ -18,11 +18,11 @@ const stuckAfter = 5 * time.Second
 // errStuck is what a stuck run is reported with.
 var errStuck = errors.New("the handler goes on although its context has ended")
 
-// watch reports the run if it is still running when a time has passed.
-func (s *session) watch(r *run, after time.Duration) *time.Timer {
+// reportIfStuck reports the run if it is still running when a time has passed.
+func (s *session) reportIfStuck(r *run, after time.Duration) *time.Timer {
 	return time.AfterFunc(after, func() {
 		s.mu.Lock()
-		running, slot, began := r.inSlot, r.slot, r.ctx.Info.Began
+		running, slot, began := r.running, r.slot, r.ctx.Info.Began
 		s.mu.Unlock()
 		if !running || r.reported.Swap(true) {
 			return

@@ -43,7 +43,7 @@
 // store belongs to VALUE, or to nothing by "env --forget"; the paused workers
 // that have the value then begin. Where the variable is never set nothing is
 // remembered and no worker is paused. On a store that cannot remember it, see
-// [backend.Homer], Run returns an error if the variable is set.
+// [backend.EnvironmentStore], Run returns an error if the variable is set.
 package worker
 
 import (
@@ -93,12 +93,12 @@ type Options struct {
 	Drain bool
 	// NoSchedules leaves the schedules to other workers.
 	NoSchedules bool
-	// HandBack, when it is closed, ends the grace at once.
-	HandBack <-chan struct{}
-	// Heard is called with the time at which a claim or a heartbeat was sent
+	// ReleaseNow, when it is closed, ends the grace at once.
+	ReleaseNow <-chan struct{}
+	// OnHeartbeat is called with the time at which a claim or a heartbeat was sent
 	// that the store has answered: at least every quarter of the lease. It
 	// must not block.
-	Heard func(sent time.Time)
+	OnHeartbeat func(sent time.Time)
 	// Logger is told of runs and troubles, never of payloads; nil is
 	// slog.Default().
 	Logger *slog.Logger

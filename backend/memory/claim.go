@@ -74,7 +74,7 @@ type source struct {
 
 // search returns the search for what req asks for.
 func (b *Backend) search(req *backend.ClaimRequest, now int64) search {
-	s := search{Backend: b, now: now, slots: req.Limit - req.Ahead, expired: req.Limit + expiredPerClaim}
+	s := search{Backend: b, now: now, slots: req.Limit - req.Prefetch, expired: req.Limit + expiredPerClaim}
 	if b.paused {
 		return s
 	}
@@ -85,7 +85,7 @@ func (b *Backend) search(req *backend.ClaimRequest, now int64) search {
 			continue
 		}
 		left := n.allows(now)
-		if most, ok := req.Caps[text]; ok {
+		if most, ok := req.MaxPerName[text]; ok {
 			left = min(left, most)
 		}
 		if left > 0 {

@@ -73,7 +73,7 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 	b.lastID = max(b.lastID, last)
 	now := b.now()
 	for _, r := range batch.Jobs {
-		b.importJob(r.Arrive(instant(now)), now, &result)
+		b.importJob(r.Imported(instant(now)), now, &result)
 	}
 	for _, s := range batch.Schedules {
 		if old := b.schedules[s.Name]; old == nil || !old.Last.After(s.Last) {
@@ -87,7 +87,7 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 // importJob stores a job that has arrived, unless it is there.
 func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportResult) {
 	n := b.name(r.Name)
-	keeps := r.KeyUntil.UnixMicro() > now && (r.State == backend.Done || r.State == backend.Failed) && n.holder(r.UniqueKey, now) == nil
+	keeps := r.KeyUntil.UnixMicro() > now && (r.State == backend.Done || r.State == backend.Failed) && n.uniqueOwner(r.UniqueKey, now) == nil
 	switch {
 	case b.jobs.get(r.ID) != nil:
 		result.Present++
@@ -121,7 +121,7 @@ func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportR
 	if r.State.Terminal() {
 		j.finished = r.FinishedAt.UnixMicro()
 		if keeps {
-			b.takeUnique(j, now)
+			b.acquireUnique(j, now)
 		}
 		b.move(j, r.State, now) // which gives the key back, but for its time
 		return
@@ -130,7 +130,7 @@ func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportR
 	if state == backend.Blocked { // unless there is nothing to wait for
 		state = r.Waiting(instant(now))
 	} else if j.more != nil && j.more.serial != "" {
-		b.takeOver(j, now)
+		b.takeHead(j, now)
 	}
 	b.move(j, state, now)
 	if j.state == backend.Cancelled {
@@ -141,14 +141,14 @@ func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportR
 	}
 }
 
-// takeOver makes j, which is not there yet and can have its unique key, the head
+// takeHead makes j, which is not there yet and can have its unique key, the head
 // of its serial key, if the head waits.
-func (b *Backend) takeOver(j *job, now int64) {
-	l := j.line()
+func (b *Backend) takeHead(j *job, now int64) {
+	l := j.serialQueue()
 	if l == nil || !waits(l.head.state) {
 		return
 	}
-	if other := j.name.holder(j.more.unique, now); other != nil {
+	if other := j.name.uniqueOwner(j.more.unique, now); other != nil {
 		return // it is superseded, and waits for nothing
 	}
 	head := l.head

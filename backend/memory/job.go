@@ -156,7 +156,7 @@ func (j *job) info(now int64) backend.Info {
 		}
 	}
 	if j.state == backend.Blocked {
-		info.BlockedBy = j.line().head.id
+		info.BlockedBy = j.serialQueue().head.id
 	}
 	return info
 }

@@ -29,37 +29,37 @@ type Backend struct {
 	foreign bool // the clock is not the runtime's, so timers do not follow it
 	history backend.History
 
-	mu        sync.Mutex
-	closed    bool
-	paused    bool
-	home      string // environment
-	lastID    int64
-	token     int64
-	jobs      table
-	names     map[string]*name
-	due       queue // scheduled jobs by time
-	expiries  queue // waiting jobs by the time they expire
-	holds     queue // jobs whose unique keys outlive them, by the time they do
-	workers   map[int64]*worker
-	schedules map[string]*backend.Schedule
-	changed   chan struct{} // closed when a waiter should look again
-	waiters   int
+	mu          sync.Mutex
+	closed      bool
+	paused      bool
+	environment string // environment
+	lastID      int64
+	token       int64
+	jobs        table
+	names       map[string]*name
+	due         queue // scheduled jobs by time
+	expiries    queue // waiting jobs by the time they expire
+	holds       queue // jobs whose unique keys outlive them, by the time they do
+	workers     map[int64]*worker
+	schedules   map[string]*backend.Schedule
+	changed     chan struct{} // closed when a waiter should look again
+	waiters     int
 }
 
 var (
-	_ backend.Backend    = (*Backend)(nil)
-	_ backend.Heart      = (*Backend)(nil)
-	_ backend.Reader     = (*Backend)(nil)
-	_ backend.Setter     = (*Backend)(nil)
-	_ backend.Scheduler  = (*Backend)(nil)
-	_ backend.Operator   = (*Backend)(nil)
-	_ backend.Progresser = (*Backend)(nil)
-	_ backend.Homer      = (*Backend)(nil)
-	_ backend.Waiter     = (*Backend)(nil)
-	_ backend.Describer  = (*Backend)(nil)
-	_ backend.Exporter   = (*Backend)(nil)
-	_ backend.Importer   = (*Backend)(nil)
-	_ io.Closer          = (*Backend)(nil)
+	_ backend.Backend          = (*Backend)(nil)
+	_ backend.Heartbeater      = (*Backend)(nil)
+	_ backend.Reader           = (*Backend)(nil)
+	_ backend.SettingsStore    = (*Backend)(nil)
+	_ backend.Scheduler        = (*Backend)(nil)
+	_ backend.Operator         = (*Backend)(nil)
+	_ backend.ProgressStore    = (*Backend)(nil)
+	_ backend.EnvironmentStore = (*Backend)(nil)
+	_ backend.Waiter           = (*Backend)(nil)
+	_ backend.Describer        = (*Backend)(nil)
+	_ backend.Exporter         = (*Backend)(nil)
+	_ backend.Importer         = (*Backend)(nil)
+	_ io.Closer                = (*Backend)(nil)
 )
 
 // New returns an empty store; nil options are the defaults. It panics if the

@@ -9,7 +9,7 @@ type name struct {
 	done, failed      queue // in the order they finished; cancelled are failed
 	counts            [backend.Cancelled + 1]int64
 	uniques           map[string]*unique
-	lines             map[string]*line
+	serials           map[string]*serialQueue
 	paused            bool
 	settings          backend.Settings
 	history           backend.History

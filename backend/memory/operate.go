@@ -32,7 +32,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 	})
 	if req.Op == backend.OpRetry { // the newest have their unique keys first
 		jobs = slices.DeleteFunc(jobs, func(j *job) bool {
-			taken := j.state.Terminal() && j.more != nil && b.takeUnique(j, now) != nil
+			taken := j.state.Terminal() && j.more != nil && b.acquireUnique(j, now) != nil
 			if taken {
 				result.Duplicates = append(result.Duplicates, j.id)
 			}

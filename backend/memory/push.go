@@ -36,7 +36,7 @@ func (b *Backend) push(jobs []backend.NewJob, now int64) ([]backend.Pushed, erro
 	for i := range jobs {
 		n := &jobs[i]
 		if n.Unique.Key != "" {
-			if holder := b.name(n.Name).holder(n.Unique.Key, now); holder != nil {
+			if holder := b.name(n.Name).uniqueOwner(n.Unique.Key, now); holder != nil {
 				if n.Unique.Conflict == backend.Replace {
 					b.move(holder, b.fill(holder, n, now), now)
 				}
@@ -74,7 +74,7 @@ func (b *Backend) checkBounds(jobs []backend.NewJob, now int64) error {
 		name := b.name(n.Name)
 		if n.Unique.Key != "" {
 			k := key{n.Name, n.Unique.Key}
-			holder := name.holder(n.Unique.Key, now)
+			holder := name.uniqueOwner(n.Unique.Key, now)
 			switch {
 			case holder == nil && !taken[k]:
 				taken[k] = true

@@ -65,7 +65,7 @@ func (b *Backend) rescue(w *worker, now int64, result *backend.ReapResult) {
 			b.move(j, backend.Failed, now)
 			result.Failed++
 		} else {
-			b.handBack(j, now)
+			b.releaseAll(j, now)
 			result.Rescued++
 		}
 	}

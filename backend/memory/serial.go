@@ -2,39 +2,39 @@ package memory
 
 import "github.com/plainjobs/plainjobs/backend"
 
-// A line is the unfinished jobs with one serial key. Its head is the one that
+// A serialQueue is the unfinished jobs with one serial key. Its head is the one that
 // is not blocked.
-type line struct {
+type serialQueue struct {
 	head    *job
 	blocked queue
 }
 
-func (j *job) line() *line { return j.name.lines[j.more.serial] }
+func (j *job) serialQueue() *serialQueue { return j.name.serials[j.more.serial] }
 
-// takeLine reports whether j is the head of its line, and makes it that if
+// joinSerial reports whether j is the head of its line, and makes it that if
 // there is none.
-func (j *job) takeLine() bool {
-	l := j.line()
+func (j *job) joinSerial() bool {
+	l := j.serialQueue()
 	if l == nil {
-		if j.name.lines == nil {
-			j.name.lines = map[string]*line{}
+		if j.name.serials == nil {
+			j.name.serials = map[string]*serialQueue{}
 		}
-		l = &line{head: j}
-		j.name.lines[j.more.serial] = l
+		l = &serialQueue{head: j}
+		j.name.serials[j.more.serial] = l
 	}
 	return l.head == j
 }
 
-// giveLine takes a finished or deleted job from its line. If it was the head,
+// leaveSerial takes a finished or deleted job from its line. If it was the head,
 // the next one is that.
-func (b *Backend) giveLine(j *job, now int64) {
-	l := j.line()
+func (b *Backend) leaveSerial(j *job, now int64) {
+	l := j.serialQueue()
 	if l == nil || l.head != j {
 		return
 	}
 	next := l.blocked.peek()
 	if next == nil {
-		delete(j.name.lines, j.more.serial)
+		delete(j.name.serials, j.more.serial)
 		return
 	}
 	l.head = next

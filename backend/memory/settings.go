@@ -9,7 +9,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// Set implements [backend.Setter].
+// Set implements [backend.SettingsStore].
 func (b *Backend) Set(ctx context.Context, settings []backend.Settings) error {
 	if err := backend.CheckSettings(settings); err != nil {
 		return fmt.Errorf("memory: set: %w", err)
@@ -26,7 +26,7 @@ func (b *Backend) Set(ctx context.Context, settings []backend.Settings) error {
 	return nil
 }
 
-// Pause implements [backend.Setter].
+// Pause implements [backend.SettingsStore].
 func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 	if name != "" {
 		if err := backend.CheckSettings([]backend.Settings{{Name: name}}); err != nil {
@@ -48,7 +48,7 @@ func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 	return nil
 }
 
-// Names implements [backend.Setter].
+// Names implements [backend.SettingsStore].
 func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
 	if err := b.enter(ctx, "names"); err != nil {
 		return nil, err

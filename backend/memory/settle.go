@@ -86,8 +86,8 @@ func (b *Backend) fail(j *job, f *backend.Failure, now int64) {
 	}
 }
 
-// Progress implements [backend.Progresser].
-func (b *Backend) Progress(ctx context.Context, progress []backend.Progress) error {
+// StoreProgress implements [backend.ProgressStore].
+func (b *Backend) StoreProgress(ctx context.Context, progress []backend.Progress) error {
 	if err := b.enter(ctx, "progress"); err != nil {
 		return err
 	}

@@ -9,22 +9,22 @@ type unique struct {
 	until int64 // when it may be free at the earliest
 }
 
-// holder returns the job that has the key, or nil.
-func (n *name) holder(key string, now int64) *job {
+// uniqueOwner returns the job that has the key, or nil.
+func (n *name) uniqueOwner(key string, now int64) *job {
 	if u := n.uniques[key]; u != nil && (u.held || u.until > now) {
 		return u.job
 	}
 	return nil
 }
 
-// takeUnique takes j's unique key, if it has one, and returns the other job
+// acquireUnique takes j's unique key, if it has one, and returns the other job
 // that has it, or nil. What j has itself it takes again.
-func (b *Backend) takeUnique(j *job, now int64) *job {
+func (b *Backend) acquireUnique(j *job, now int64) *job {
 	n, m := j.name, j.more
 	if m.unique == "" {
 		return nil
 	}
-	if other := n.holder(m.unique, now); other != nil && other != j {
+	if other := n.uniqueOwner(m.unique, now); other != nil && other != j {
 		return other
 	}
 	if u := n.uniques[m.unique]; u != nil && u.job == j {
@@ -55,9 +55,9 @@ func (j *job) unique(now int64) *unique {
 	return nil
 }
 
-// giveUnique gives back j's unique key, if it has it. The row stays until its
+// releaseUnique gives back j's unique key, if it has it. The row stays until its
 // time has come, but not that of a job that is cancelled or deleted.
-func (b *Backend) giveUnique(j *job, now int64) {
+func (b *Backend) releaseUnique(j *job, now int64) {
 	u := j.name.uniques[j.more.unique]
 	if u == nil || u.job != j {
 		return

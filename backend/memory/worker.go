@@ -58,23 +58,23 @@ func (b *Backend) renew(req backend.Worker, register bool, now int64) (*worker, 
 	return w, nil
 }
 
-// Beat implements [backend.Heart].
-func (b *Backend) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
+// Heartbeat implements [backend.Heartbeater].
+func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
 	if err := b.enter(ctx, "beat"); err != nil {
-		return backend.BeatResult{}, err
+		return backend.HeartbeatResult{}, err
 	}
 	defer b.mu.Unlock()
 	now := b.now()
 	w, err := b.renew(req.Worker, false, now)
 	if err != nil {
-		return backend.BeatResult{}, fmt.Errorf("memory: beat: %w", err)
+		return backend.HeartbeatResult{}, fmt.Errorf("memory: beat: %w", err)
 	}
 	for _, r := range req.Started {
 		if j := b.jobs.get(r.ID); j != nil && j.token == r.Token && j.state == backend.Running {
 			j.ran(r.For, now)
 		}
 	}
-	result := backend.BeatResult{Now: instant(now)}
+	result := backend.HeartbeatResult{Now: instant(now)}
 	for _, j := range w.byID() {
 		l := backend.Lease{ID: j.id, Token: j.token}
 		result.Leases = append(result.Leases, l)
@@ -83,7 +83,7 @@ func (b *Backend) Beat(ctx context.Context, req backend.BeatRequest) (backend.Be
 		}
 		if req.Leave {
 			j.token = 0
-			b.handBack(j, now)
+			b.releaseAll(j, now)
 		}
 	}
 	if req.Leave {
@@ -92,8 +92,8 @@ func (b *Backend) Beat(ctx context.Context, req backend.BeatRequest) (backend.Be
 	return result, nil
 }
 
-// handBack makes a running job wait again, or ends it if it is cancelled.
-func (b *Backend) handBack(j *job, now int64) {
+// releaseAll makes a running job wait again, or ends it if it is cancelled.
+func (b *Backend) releaseAll(j *job, now int64) {
 	if j.cancelling {
 		j.record(backend.CancelledError, "", now)
 		b.move(j, backend.Cancelled, now)

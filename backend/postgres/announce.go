@@ -34,16 +34,16 @@ func (t *tx) announce() error {
 }
 
 // announces reports whether it is time for a transaction that tells of its jobs.
-func (w *watch) announces(now time.Time) bool {
+func (w *listener) announces(now time.Time) bool {
 	last := w.announced.Load()
 	return now.UnixNano()-last >= int64(announceEvery) && w.announced.CompareAndSwap(last, now.UnixNano())
 }
 
 // expect takes note that a transaction of an application was heard of.
-func (w *watch) expect() { w.expected.Store(time.Now().UnixNano()) }
+func (w *listener) expect() { w.expected.Store(time.Now().UnixNano()) }
 
 // patience returns when to look next for the jobs of others, at the latest.
-func (w *watch) patience(poll time.Duration) time.Duration {
+func (w *listener) patience(poll time.Duration) time.Duration {
 	if since := time.Now().UnixNano() - w.expected.Load(); since >= 0 && since < int64(expectFor) {
 		return min(poll, expectPoll)
 	}

@@ -7,7 +7,7 @@ import (
 
 // Of the transactions of a process one in an interval notifies, whoever they are.
 func TestAnnounces(t *testing.T) {
-	var w watch
+	var w listener
 	start := time.Now()
 	for _, step := range []struct {
 		after time.Duration

@@ -92,9 +92,9 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 	defer leave()
 	names, most := uncapped(req)
 	flight, from := b.marks.begin(names)
-	var land landing
+	var land scanResult
 	err = b.alone(ctx, true, func(q querier) error {
-		jobs, plain, land = nil, true, landing{}
+		jobs, plain, land = nil, true, scanResult{}
 		base := 1 + rand.Int64N(1<<62)
 		var unique, serial sql.NullString // once for all rows
 		args := append([]any{req.Worker.ID, req.Worker.Lease.Microseconds(), base, textArray(names), intArray(most), req.Limit,
@@ -113,7 +113,7 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 				plain = land.read >= 0
 				return err
 			}
-			land.taken = append(land.taken, spot{j.Name, j.Priority, position{runAt, j.ID}})
+			land.claimed = append(land.claimed, claimedPosition{j.Name, j.Priority, position{runAt, j.ID}})
 			j.Token = base + j.ID
 			j.Attempt, j.MaxAttempts = int(failures)+1, int(attempts)
 			j.CreatedAt, j.RunAt = instant(created), instant(runAt)
@@ -134,7 +134,7 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 	if len(jobs) > 0 {
 		b.fold.due.Add(2)
 	}
-	b.foldSome(ctx)
+	b.compactCounts(ctx)
 	return jobs, true, nil
 }
 
@@ -143,7 +143,7 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 func uncapped(req backend.ClaimRequest) (names []string, most []int64) {
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(req.Names))) {
 		n := req.Limit
-		if c, ok := req.Caps[name]; ok {
+		if c, ok := req.MaxPerName[name]; ok {
 			n = min(n, c)
 		}
 		if n > 0 {
@@ -158,7 +158,7 @@ func inClaimOrder(a, b backend.Job) int {
 }
 
 // startable returns how many jobs of a claim will start at once.
-func startable(req *backend.ClaimRequest) int { return req.Limit - req.Ahead }
+func startable(req *backend.ClaimRequest) int { return req.Limit - req.Prefetch }
 
 // beginClaim renews the worker's row and reads what decides about the rest, by
 // a row for each setting and one at least. A row that was renewed a moment ago
@@ -290,7 +290,7 @@ func (c *claim) choose() error {
 	for _, name := range c.req.Names {
 		s := all[name]
 		most := c.req.Limit
-		if n, ok := c.req.Caps[name]; ok {
+		if n, ok := c.req.MaxPerName[name]; ok {
 			most = min(most, n)
 		}
 		if s.limited() && !s.paused && most > 0 {

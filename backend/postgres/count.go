@@ -9,21 +9,21 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A folder decides when this process adds the changes up.
-type folder struct {
+// A countCompactor decides when this process adds the changes up.
+type countCompactor struct {
 	due atomic.Int64 // changes of this process since the last time
 	mu  sync.Mutex
 }
 
-// foldAfter is how many changes of a process make it fold. Reading the counts
+// compactAfter is how many changes of a process make it fold. Reading the counts
 // reads those that are not folded.
-const foldAfter = 2000
+const compactAfter = 2000
 
 const (
 	// One folder at a time is enough, and none waits for another.
-	lockFolding = `SELECT pg_try_advisory_xact_lock(hashtextextended('plainjobs fold ' || $1::text, 0))`
+	lockCompaction = `SELECT pg_try_advisory_xact_lock(hashtextextended('plainjobs fold ' || $1::text, 0))`
 
-	foldChanges = `
+	compactChanges = `
 		WITH gone AS (DELETE FROM plainjobs.changes RETURNING name, state, jobs),
 			sums AS (SELECT name, state, sum(jobs)::bigint AS jobs FROM gone GROUP BY name, state)
 		INSERT INTO plainjobs.counts AS c (name, state, jobs)
@@ -31,24 +31,24 @@ const (
 		ON CONFLICT (name, state) DO UPDATE SET jobs = c.jobs + excluded.jobs`
 )
 
-// foldSome adds the changes up if they are many. What goes wrong is of no
+// compactCounts adds the changes up if they are many. What goes wrong is of no
 // consequence: they stay where they are.
-func (b *Backend) foldSome(ctx context.Context) {
-	if b.fold.due.Load() < foldAfter || !b.fold.mu.TryLock() {
+func (b *Backend) compactCounts(ctx context.Context) {
+	if b.fold.due.Load() < compactAfter || !b.fold.mu.TryLock() {
 		return
 	}
 	defer b.fold.mu.Unlock()
-	if ctx.Err() == nil && b.transact(ctx, false, (*tx).foldAll) == nil {
+	if ctx.Err() == nil && b.transact(ctx, false, (*tx).compactAllCounts) == nil {
 		b.fold.due.Store(0)
 	}
 }
 
-// foldAll adds the changes up, if nobody else does.
-func (t *tx) foldAll() error {
+// compactAllCounts adds the changes up, if nobody else does.
+func (t *tx) compactAllCounts() error {
 	free := false
-	err := t.each(lockFolding, []any{t.b.opts.Schema}, func(r *sql.Rows) error { return r.Scan(&free) })
+	err := t.each(lockCompaction, []any{t.b.opts.Schema}, func(r *sql.Rows) error { return r.Scan(&free) })
 	if err == nil && free {
-		_, err = t.exec(foldChanges)
+		_, err = t.exec(compactChanges)
 	}
 	return err
 }

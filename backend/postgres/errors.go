@@ -200,18 +200,18 @@ var secrets = []*regexp.Regexp{
 	regexp.MustCompile(`(?i)(password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s'"&` + "`" + `]+)`),
 }
 
-// A discreet error is one whose text had a password.
-type discreet struct {
+// A redactedError error is one whose text had a password.
+type redactedError struct {
 	text string
 	err  error
 }
 
-func (d *discreet) Error() string { return d.text }
-func (d *discreet) Unwrap() error { return d.err }
+func (d *redactedError) Error() string { return d.text }
+func (d *redactedError) Unwrap() error { return d.err }
 
-// Discreet returns err without the passwords that drivers put into the text of
+// Redact returns err without the passwords that drivers put into the text of
 // errors about a DSN.
-func Discreet(err error) error {
+func Redact(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -226,5 +226,5 @@ func Discreet(err error) error {
 	if text == err.Error() {
 		return err
 	}
-	return &discreet{text, err}
+	return &redactedError{text, err}
 }

@@ -101,7 +101,7 @@ func TestDiscreet(t *testing.T) {
 		"postgres://u@h/db?password=s3cret&sslmode=disable",
 	} {
 		inner := errors.New(text)
-		err := Discreet(inner)
+		err := Redact(inner)
 		if strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("the password is in %v", err)
 		}
@@ -110,7 +110,7 @@ func TestDiscreet(t *testing.T) {
 		}
 	}
 	plain := errors.New("no route to host")
-	if got := Discreet(plain); got != plain { //nolint:errorlint // it must be the same
+	if got := Redact(plain); got != plain { //nolint:errorlint // it must be the same
 		t.Errorf("an error without a password was changed to %v", got)
 	}
 }

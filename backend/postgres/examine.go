@@ -34,7 +34,7 @@ func (e *examination) found(name, value, trouble, mend string) {
 	if trouble == "" {
 		mend = ""
 	}
-	e.all = append(e.all, backend.Finding{Name: name, Value: value, Trouble: trouble, Mend: mend})
+	e.all = append(e.all, backend.Finding{Name: name, Value: value, Problem: trouble, Fix: mend})
 }
 
 // when returns a trouble if there is one.
@@ -362,7 +362,7 @@ func (b *Backend) listens() bool { return b.opts.Listen != nil && !b.opts.NoList
 // listening looks whether this process is notified. One that has just opened the
 // store is in a moment.
 func (e *examination) listening(ctx context.Context) error {
-	e.b.watch.hear()
+	e.b.watch.receive()
 	for until := time.Now().Add(soonListens); e.b.listens() && !e.b.watch.listening.Load() && time.Now().Before(until); {
 		select {
 		case <-time.After(10 * time.Millisecond):

@@ -186,7 +186,7 @@ func (a *arriving) sift(jobs []backend.Record) error {
 		if present[jobs[i].ID] {
 			continue
 		}
-		r := jobs[i].Arrive(instant(a.now))
+		r := jobs[i].Imported(instant(a.now))
 		if r.State.Terminal() {
 			keep, err := a.t.keep(r.Name, r.State)
 			if err != nil {

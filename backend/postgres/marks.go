@@ -19,14 +19,14 @@ import (
 // which is after wholeEvery. That is a job whose time was read before others
 // were claimed and which was committed after them, or one that another process
 // released or a transaction of the application added.
-type marks struct {
-	mu      sync.Mutex
-	names   map[string]*mark
-	flights map[*flight]struct{}
+type lowWaterMarks struct {
+	mu    sync.Mutex
+	names map[string]*lowWaterMark
+	scans map[*scan]struct{}
 }
 
-// A mark is what is known of a name.
-type mark struct {
+// A lowWaterMark is what is known of a name.
+type lowWaterMark struct {
 	whole time.Time          // when all of it was read
 	first map[int16]position // by priority
 }
@@ -45,8 +45,8 @@ func minPosition(a, b position) position {
 	return b
 }
 
-// A flight is a claim, or a look, that is under way.
-type flight struct {
+// A scan is a claim, or a look, that is under way.
+type scan struct {
 	names  []string
 	began  time.Time
 	whole  bool  // it reads everything
@@ -54,12 +54,12 @@ type flight struct {
 }
 
 const (
-	// wholeEvery is how often everything is read at least.
-	wholeEvery = 800 * time.Millisecond
-	// readMany is how many entries beyond what it returns a claim may read
+	// fullScanInterval is how often everything is read at least.
+	fullScanInterval = 800 * time.Millisecond
+	// maxWastedReads is how many entries beyond what it returns a claim may read
 	// before marks are worth it: it then takes twice as long as one that reads
 	// none.
-	readMany = 4000
+	maxWastedReads = 4000
 	// maxMarks bounds the marks of a name.
 	maxMarks = 8
 )
@@ -108,18 +108,18 @@ func (r *ranges) add(marks map[int16]position) {
 
 // begin returns what a claim or a look of names is to read. It must be ended by
 // end.
-func (m *marks) begin(names []string) (*flight, *ranges) {
-	f := &flight{names: names, began: time.Now(), lowest: math.MaxInt64}
+func (m *lowWaterMarks) begin(names []string) (*scan, *ranges) {
+	f := &scan{names: names, began: time.Now(), lowest: math.MaxInt64}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, name := range names {
 		k := m.names[name]
-		f.whole = f.whole || k == nil || f.began.Sub(k.whole) >= wholeEvery
+		f.whole = f.whole || k == nil || f.began.Sub(k.whole) >= fullScanInterval
 	}
-	if m.flights == nil {
-		m.flights = map[*flight]struct{}{}
+	if m.scans == nil {
+		m.scans = map[*scan]struct{}{}
 	}
-	m.flights[f] = struct{}{}
+	m.scans[f] = struct{}{}
 	if f.whole {
 		for _, name := range names {
 			if k := m.names[name]; k != nil {
@@ -137,26 +137,26 @@ func (m *marks) begin(names []string) (*flight, *ranges) {
 
 // end forgets a flight that failed, and what was learned while it may have had
 // locks that others passed over.
-func (m *marks) end(f *flight) {
+func (m *lowWaterMarks) end(f *scan) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.flights, f)
+	delete(m.scans, f)
 	m.lower(firstTime)
 	if f.whole {
 		m.reread(f.names)
 	}
 }
 
-// A landing is what a claim found.
-type landing struct {
+// A scanResult is what a claim found.
+type scanResult struct {
 	read    int64    // entries
 	due     bool     // jobs became claimable that may be below the marks
 	waiting []string // names of which there may be more, if it was cut short
-	taken   []spot
+	claimed []claimedPosition
 }
 
-// A spot is the position of a claimed job.
-type spot struct {
+// A claimedPosition is the position of a claimed job.
+type claimedPosition struct {
 	name     string
 	priority int16
 	position
@@ -165,17 +165,17 @@ type spot struct {
 // learn sets the marks behind what a claim took. In the order of its name a
 // claim takes what comes first, so that nothing is left before a job that it
 // took, but for what others had locked.
-func (m *marks) learn(f *flight, l landing) {
+func (m *lowWaterMarks) learn(f *scan, l scanResult) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if f.whole {
-		m.landWhole(f, l)
+		m.learnWhole(f, l)
 	}
 	if l.due {
 		m.lower(firstTime)
 	}
-	delete(m.flights, f)
-	for _, s := range l.taken {
+	delete(m.scans, f)
+	for _, s := range l.claimed {
 		k := m.names[s.name]
 		if k == nil {
 			continue
@@ -191,21 +191,21 @@ func (m *marks) learn(f *flight, l landing) {
 	}
 }
 
-// landWhole begins and ends the marks of names, by what it costs to do without.
-func (m *marks) landWhole(f *flight, l landing) {
-	if l.read <= readMany+2*int64(len(l.taken)) {
+// learnWhole begins and ends the marks of names, by what it costs to do without.
+func (m *lowWaterMarks) learnWhole(f *scan, l scanResult) {
+	if l.read <= maxWastedReads+2*int64(len(l.claimed)) {
 		for _, name := range f.names {
 			delete(m.names, name)
 		}
 		return
 	}
 	if m.names == nil {
-		m.names = map[string]*mark{}
+		m.names = map[string]*lowWaterMark{}
 	}
 	for _, name := range f.names {
 		k := m.names[name]
 		if k == nil {
-			k = &mark{first: map[int16]position{}}
+			k = &lowWaterMark{first: map[int16]position{}}
 			m.names[name] = k
 		}
 		k.whole = f.began
@@ -218,16 +218,16 @@ func (m *marks) landWhole(f *flight, l landing) {
 
 // looked notes whether a look found something. If so the next claim must find
 // it, too.
-func (m *marks) looked(f *flight, found bool) {
+func (m *lowWaterMarks) looked(f *scan, found bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.flights, f)
+	delete(m.scans, f)
 	if f.whole && found {
 		m.reread(f.names)
 	}
 }
 
-func (m *marks) reread(names []string) {
+func (m *lowWaterMarks) reread(names []string) {
 	for _, name := range names {
 		if k := m.names[name]; k != nil {
 			k.whole = time.Time{}
@@ -237,12 +237,12 @@ func (m *marks) reread(names []string) {
 
 // next returns in how long everything of names is to be read again, at most a
 // pause: whoever waits must not be later.
-func (m *marks) next(names []string, pause time.Duration) time.Duration {
+func (m *lowWaterMarks) next(names []string, pause time.Duration) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, name := range names {
 		if k := m.names[name]; k != nil && len(k.first) > 0 {
-			pause = min(pause, max(wholeEvery-time.Since(k.whole), time.Millisecond))
+			pause = min(pause, max(fullScanInterval-time.Since(k.whole), time.Millisecond))
 		}
 	}
 	return pause
@@ -250,14 +250,14 @@ func (m *marks) next(names []string, pause time.Duration) time.Duration {
 
 // ready notes that jobs became claimable, none of which has a run_at before
 // lowest.
-func (m *marks) ready(lowest int64) {
+func (m *lowWaterMarks) ready(lowest int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lower(lowest)
 }
 
-func (m *marks) lower(lowest int64) {
-	for f := range m.flights {
+func (m *lowWaterMarks) lower(lowest int64) {
+	for f := range m.scans {
 		f.lowest = min(f.lowest, lowest)
 	}
 	for _, k := range m.names {

@@ -9,12 +9,12 @@ import (
 
 // from returns where a claim of a name begins, by priority, and whether it reads
 // everything.
-func (m *marks) from(name string) (whole bool, marks map[int16]position) {
+func (m *lowWaterMarks) from(name string) (whole bool, marks map[int16]position) {
 	f, r := m.begin([]string{name})
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		delete(m.flights, f)
+		delete(m.scans, f)
 	}()
 	marks = map[int16]position{}
 	for i, at := range r.times {
@@ -25,7 +25,7 @@ func (m *marks) from(name string) (whole bool, marks map[int16]position) {
 	return f.whole, marks
 }
 
-func (m *marks) wantFrom(t *testing.T, what string, want map[int16]position) {
+func (m *lowWaterMarks) wantFrom(t *testing.T, what string, want map[int16]position) {
 	t.Helper()
 	whole, marks := m.from("a")
 	if whole {
@@ -37,50 +37,50 @@ func (m *marks) wantFrom(t *testing.T, what string, want map[int16]position) {
 }
 
 // claim lands a claim of "a" that read much.
-func (m *marks) claim(read int64, waiting []string, taken ...spot) {
+func (m *lowWaterMarks) claim(read int64, waiting []string, taken ...claimedPosition) {
 	f, _ := m.begin([]string{"a"})
-	m.learn(f, landing{read: read, waiting: waiting, taken: taken})
+	m.learn(f, scanResult{read: read, waiting: waiting, claimed: taken})
 }
 
 func TestMarks(t *testing.T) {
-	var m marks
-	m.claim(readMany, nil, spot{"a", 0, position{7, 1}})
+	var m lowWaterMarks
+	m.claim(maxWastedReads, nil, claimedPosition{"a", 0, position{7, 1}})
 	if whole, _ := m.from("a"); !whole {
 		t.Error("there are marks though little was read")
 	}
-	m.claim(2*readMany, nil, spot{"a", 0, position{7, 1}}, spot{"a", 0, position{9, 1}}, spot{"a", 5, position{3, 1}})
+	m.claim(2*maxWastedReads, nil, claimedPosition{"a", 0, position{7, 1}}, claimedPosition{"a", 0, position{9, 1}}, claimedPosition{"a", 5, position{3, 1}})
 	m.wantFrom(t, "after a claim", map[int16]position{0: {9, 2}, 5: {3, 2}})
 	m.ready(20)
 	m.wantFrom(t, "after a later job", map[int16]position{0: {9, 2}, 5: {3, 2}})
 	m.ready(8)
 	m.wantFrom(t, "after an earlier job", map[int16]position{0: {8, 0}, 5: {3, 2}})
-	m.claim(0, nil, spot{"a", 0, position{8, 1}}, spot{"a", -3, position{30, 1}})
+	m.claim(0, nil, claimedPosition{"a", 0, position{8, 1}}, claimedPosition{"a", -3, position{30, 1}})
 	m.wantFrom(t, "after a claim from the marks on", map[int16]position{0: {8, 2}, 5: {3, 2}, -3: {30, 2}})
 
 	// A job that becomes claimable while a claim is under way may be unknown to
 	// it.
 	f, _ := m.begin([]string{"a"})
 	m.ready(12)
-	m.learn(f, landing{taken: []spot{{"a", 0, position{40, 1}}}})
+	m.learn(f, scanResult{claimed: []claimedPosition{{"a", 0, position{40, 1}}}})
 	m.wantFrom(t, "after a job that came meanwhile", map[int16]position{0: {12, 0}, 5: {3, 2}, -3: {12, 0}})
 
 	f, _ = m.begin([]string{"a"})
-	m.learn(f, landing{due: true, taken: []spot{{"a", 0, position{41, 1}}}})
+	m.learn(f, scanResult{due: true, claimed: []claimedPosition{{"a", 0, position{41, 1}}}})
 	m.wantFrom(t, "after due jobs", map[int16]position{})
 
 	f, _ = m.begin([]string{"a"})
-	m.claim(0, nil, spot{"a", 0, position{50, 1}})
+	m.claim(0, nil, claimedPosition{"a", 0, position{50, 1}})
 	m.end(f)
 	m.wantFrom(t, "after a failed claim", map[int16]position{})
 
 	// From time to time everything is read. A claim that is cut short has not
 	// shown that there is nothing before the other marks.
-	m.claim(0, nil, spot{"a", 0, position{50, 1}}, spot{"a", 1, position{50, 1}})
+	m.claim(0, nil, claimedPosition{"a", 0, position{50, 1}}, claimedPosition{"a", 1, position{50, 1}})
 	m.reread([]string{"a"})
-	m.claim(2*readMany, []string{"b"}, spot{"a", 1, position{60, 1}})
+	m.claim(2*maxWastedReads, []string{"b"}, claimedPosition{"a", 1, position{60, 1}})
 	m.wantFrom(t, "after a claim of all", map[int16]position{0: {50, 2}, 1: {60, 2}})
 	m.reread([]string{"a"})
-	m.claim(2*readMany, []string{"a"}, spot{"a", 1, position{61, 1}})
+	m.claim(2*maxWastedReads, []string{"a"}, claimedPosition{"a", 1, position{61, 1}})
 	m.wantFrom(t, "after a claim that was cut short", map[int16]position{1: {61, 2}})
 
 	// A look that reads everything has the next claim do so, if it found
@@ -95,26 +95,26 @@ func TestMarks(t *testing.T) {
 		t.Error("after a look that found something in all, all is not read")
 	}
 	m.reread([]string{"a"})
-	m.claim(readMany, nil)
+	m.claim(maxWastedReads, nil)
 	if whole, _ := m.from("a"); !whole || len(m.names) != 0 {
 		t.Error("there are marks though little was read")
 	}
-	if len(m.flights) != 0 {
-		t.Errorf("%d claims are under way, want none", len(m.flights))
+	if len(m.scans) != 0 {
+		t.Errorf("%d claims are under way, want none", len(m.scans))
 	}
 }
 
 // The marks of a name are old after a while.
 func TestMarksAge(t *testing.T) {
-	var m marks
-	m.claim(2*readMany, nil, spot{"a", 0, position{1, 1}})
-	if got := m.next([]string{"a", "b"}, time.Hour); got <= 0 || got > wholeEvery {
-		t.Errorf("all is read in %v, want within %v", got, wholeEvery)
+	var m lowWaterMarks
+	m.claim(2*maxWastedReads, nil, claimedPosition{"a", 0, position{1, 1}})
+	if got := m.next([]string{"a", "b"}, time.Hour); got <= 0 || got > fullScanInterval {
+		t.Errorf("all is read in %v, want within %v", got, fullScanInterval)
 	}
 	if got := m.next([]string{"b"}, time.Hour); got != time.Hour {
 		t.Errorf("whoever asks for another name looks in %v", got)
 	}
-	m.names["a"].whole = time.Now().Add(-wholeEvery)
+	m.names["a"].whole = time.Now().Add(-fullScanInterval)
 	if whole, _ := m.from("a"); !whole {
 		t.Error("all is not read after its time")
 	}
@@ -122,12 +122,12 @@ func TestMarksAge(t *testing.T) {
 }
 
 func TestMarksBounded(t *testing.T) {
-	var m marks
-	var taken []spot
+	var m lowWaterMarks
+	var taken []claimedPosition
 	for p := range int16(2 * maxMarks) {
-		taken = append(taken, spot{"a", p, position{10, 1}})
+		taken = append(taken, claimedPosition{"a", p, position{10, 1}})
 	}
-	m.claim(2*readMany, nil, taken...)
+	m.claim(2*maxWastedReads, nil, taken...)
 	if _, ids := m.from("a"); len(ids) != maxMarks {
 		t.Errorf("there are %d marks, want %d", len(ids), maxMarks)
 	}

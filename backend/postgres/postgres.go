@@ -41,7 +41,7 @@
 //
 // # The dead
 //
-// The store is no [backend.Sentinel]: that a worker's process has ended is known
+// The store is no [backend.DeathDetector]: that a worker's process has ended is known
 // when its lease has. What a server sees of a process is its connections, such as
 // one that holds an advisory lock for as long as its session lives. That a session
 // has ended is no proof that the process has: a firewall, a pooler, a failover or
@@ -129,11 +129,11 @@ type Backend struct {
 	pushes  batcher[*pushing]
 	gates   gates
 	dones   batcher[*completing]
-	watch   watch
-	marks   marks
+	watch   listener
+	marks   lowWaterMarks
 	pruning sync.Mutex // held to prune
 	auditor auditor
-	fold    folder
+	fold    countCompactor
 	limited atomic.Pointer[settings] // as read last; only for whom to wake
 	special atomic.Int64             // until when claims are not plain, in Unix nanoseconds
 	stuck   atomic.Int64             // until when all that waits may be locked, likewise
@@ -144,22 +144,22 @@ type Backend struct {
 }
 
 var (
-	_ backend.Backend    = (*Backend)(nil)
-	_ backend.Heart      = (*Backend)(nil)
-	_ backend.TxPusher   = (*Backend)(nil)
-	_ backend.Reader     = (*Backend)(nil)
-	_ backend.Setter     = (*Backend)(nil)
-	_ backend.Scheduler  = (*Backend)(nil)
-	_ backend.Operator   = (*Backend)(nil)
-	_ backend.Progresser = (*Backend)(nil)
-	_ backend.Waiter     = (*Backend)(nil)
-	_ backend.Describer  = (*Backend)(nil)
-	_ backend.Migrator   = (*Backend)(nil)
-	_ backend.Exporter   = (*Backend)(nil)
-	_ backend.Importer   = (*Backend)(nil)
-	_ backend.Examiner   = (*Backend)(nil)
-	_ backend.Homer      = (*Backend)(nil)
-	_ io.Closer          = (*Backend)(nil)
+	_ backend.Backend          = (*Backend)(nil)
+	_ backend.Heartbeater      = (*Backend)(nil)
+	_ backend.TxPusher         = (*Backend)(nil)
+	_ backend.Reader           = (*Backend)(nil)
+	_ backend.SettingsStore    = (*Backend)(nil)
+	_ backend.Scheduler        = (*Backend)(nil)
+	_ backend.Operator         = (*Backend)(nil)
+	_ backend.ProgressStore    = (*Backend)(nil)
+	_ backend.Waiter           = (*Backend)(nil)
+	_ backend.Describer        = (*Backend)(nil)
+	_ backend.Migrator         = (*Backend)(nil)
+	_ backend.Exporter         = (*Backend)(nil)
+	_ backend.Importer         = (*Backend)(nil)
+	_ backend.Examiner         = (*Backend)(nil)
+	_ backend.EnvironmentStore = (*Backend)(nil)
+	_ io.Closer                = (*Backend)(nil)
 )
 
 const defaultSchema = "plainjobs"
@@ -243,7 +243,7 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 		return again(ctx, err)
 	})
 	if err != nil {
-		return nil, Discreet(b.explain(kind(err)))
+		return nil, Redact(b.explain(kind(err)))
 	}
 	b.watch.start(b)
 	return b, nil

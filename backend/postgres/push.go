@@ -59,7 +59,7 @@ func (b *Backend) share(ctx context.Context, queue *batcher[*pushing], jobs []ba
 		if err = queue.do(ctx, p); err == nil && p.refused != nil {
 			err = rejected{p.refused}
 		}
-		b.foldSome(ctx)
+		b.compactCounts(ctx)
 	}
 	if err != nil {
 		return nil, b.failed(ctx, "push", err)

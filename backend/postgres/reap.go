@@ -44,7 +44,7 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 		result.More = result.More || n == int64(r.limit)
 		return t.retire(now)
 	})
-	r.step(func(t *tx, _ *backend.ReapResult) error { return t.foldAll() })
+	r.step(func(t *tx, _ *backend.ReapResult) error { return t.compactAllCounts() })
 	r.attempt(b.audit)
 	r.attempt(func(ctx context.Context) error {
 		pruned, more, err := b.pruneSome(ctx, r.limit)

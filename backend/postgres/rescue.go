@@ -39,11 +39,11 @@ const (
 	countHeld     = `SELECT count(*) FROM plainjobs.jobs WHERE state = 4 AND worker = $1::bigint`
 )
 
-// A corpse is a worker that was found dead.
-type corpse struct {
-	id    int64
-	cause cause
-	seen  int64 // of a silent one, when its row was renewed last
+// A deadWorker is a worker that was found dead.
+type deadWorker struct {
+	id        int64
+	cause     cause
+	renewedAt int64 // of a silent one, when its row was renewed last
 }
 
 // A cause says how a worker was found dead, and what is looked at again when
@@ -51,9 +51,9 @@ type corpse struct {
 type cause int
 
 const (
-	named    cause = iota // in the request
-	silent                // it has not renewed its row
-	orphaned              // it has none
+	named      cause = iota // in the request
+	silent                  // it has not renewed its row
+	withoutRow              // it has none
 )
 
 // rescueAll makes the jobs of the dead wait again: of those who hold jobs
@@ -61,7 +61,7 @@ const (
 // dead. Each has a transaction, so that one whose jobs somebody has locked holds
 // up no other.
 func (r *reaping) rescueAll() {
-	var dead []corpse
+	var dead []deadWorker
 	r.step(func(t *tx, _ *backend.ReapResult) (err error) {
 		dead, err = t.dead(r.req)
 		return err
@@ -71,16 +71,16 @@ func (r *reaping) rescueAll() {
 			r.result.More = true
 			return
 		}
-		r.step(func(t *tx, result *backend.ReapResult) error { return t.bury(worker, result) })
+		r.step(func(t *tx, result *backend.ReapResult) error { return t.deleteWorker(worker, result) })
 	}
 }
 
 // dead returns the workers that are dead, each once.
-func (t *tx) dead(req backend.ReapRequest) (all []corpse, err error) {
+func (t *tx) dead(req backend.ReapRequest) (all []deadWorker, err error) {
 	find := func(cause cause, query string, args ...any) {
 		if err == nil {
 			err = t.each(query, args, func(r *sql.Rows) error {
-				worker := corpse{cause: cause}
+				worker := deadWorker{cause: cause}
 				err := r.Scan(&worker.id)
 				all = append(all, worker)
 				return err
@@ -91,18 +91,18 @@ func (t *tx) dead(req backend.ReapRequest) (all []corpse, err error) {
 		find(named, selectNamed, intArray(req.Dead))
 	}
 	if err == nil {
-		var silents []corpse
+		var silents []deadWorker
 		silents, err = t.judge(req)
 		all = append(all, silents...)
 	}
-	find(orphaned, selectOrphaned)
-	slices.SortFunc(all, func(a, b corpse) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.cause, b.cause)) })
-	return slices.CompactFunc(all, func(a, b corpse) bool { return a.id == b.id }), err
+	find(withoutRow, selectOrphaned)
+	slices.SortFunc(all, func(a, b deadWorker) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.cause, b.cause)) })
+	return slices.CompactFunc(all, func(a, b deadWorker) bool { return a.id == b.id }), err
 }
 
 // judge returns the workers that are dead by their silence, and keeps that of
 // the others.
-func (t *tx) judge(req backend.ReapRequest) (dead []corpse, err error) {
+func (t *tx) judge(req backend.ReapRequest) (dead []deadWorker, err error) {
 	if !req.Expired && req.By == 0 {
 		return nil, nil
 	}
@@ -112,14 +112,14 @@ func (t *tx) judge(req backend.ReapRequest) (dead []corpse, err error) {
 	}
 	kept := map[int64]backend.Silence{}
 	err = t.each(selectSilent, []any{now}, func(r *sql.Rows) error {
-		worker := corpse{cause: silent}
+		worker := deadWorker{cause: silent}
 		var lease, silentSeen, silentAt, watched int64
 		var before backend.Silence
-		if err := r.Scan(&worker.id, &worker.seen, &lease, &silentSeen, &silentAt, &before.By, &watched); err != nil {
+		if err := r.Scan(&worker.id, &worker.renewedAt, &lease, &silentSeen, &silentAt, &before.By, &watched); err != nil {
 			return err
 		}
 		before.Seen, before.At, before.Watched = instant(silentSeen), instant(silentAt), time.Duration(watched)*time.Microsecond
-		after, gone := before.Judge(req, instant(worker.seen), time.Duration(lease)*time.Microsecond, instant(now))
+		after, gone := before.Judge(req, instant(worker.renewedAt), time.Duration(lease)*time.Microsecond, instant(now))
 		if gone {
 			dead = append(dead, worker)
 		} else if after != before {
@@ -139,18 +139,18 @@ func (t *tx) judge(req backend.ReapRequest) (dead []corpse, err error) {
 	return dead, nil
 }
 
-// bury rescues the jobs of a worker and deletes its row, if it is still dead.
-func (t *tx) bury(worker corpse, result *backend.ReapResult) error {
+// deleteWorker rescues the jobs of a worker and deletes its row, if it is still dead.
+func (t *tx) deleteWorker(worker deadWorker, result *backend.ReapResult) error {
 	query, args := lockNamed, []any{worker.id}
 	if worker.cause == silent {
-		query, args = lockSilent, []any{worker.id, worker.seen}
+		query, args = lockSilent, []any{worker.id, worker.renewedAt}
 	}
 	registered := false
 	err := t.each(query, args, func(r *sql.Rows) error {
 		registered = true
 		return r.Scan(new(int64))
 	})
-	if err != nil || registered == (worker.cause == orphaned) {
+	if err != nil || registered == (worker.cause == withoutRow) {
 		return err
 	}
 	found, err := t.rescue(worker.id, result)

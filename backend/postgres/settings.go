@@ -205,7 +205,7 @@ const (
 			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0`
 )
 
-// Set implements [backend.Setter].
+// Set implements [backend.SettingsStore].
 func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
 	if err := backend.CheckSettings(all); err != nil {
 		return fmt.Errorf("postgres: set: %w", err)
@@ -237,7 +237,7 @@ func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
 	})
 }
 
-// Pause implements [backend.Setter].
+// Pause implements [backend.SettingsStore].
 func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 	if name != everything {
 		if err := backend.CheckSettings([]backend.Settings{{Name: name}}); err != nil {
@@ -259,7 +259,7 @@ const selectNames = `
 	FROM (SELECT * FROM ` + allCounts + ` c WHERE c.jobs > 0) c FULL JOIN plainjobs.settings s USING (name)
 	WHERE name <> '' GROUP BY name ORDER BY name`
 
-// Names implements [backend.Setter].
+// Names implements [backend.SettingsStore].
 func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
 	var infos []backend.NameInfo
 	err := b.read(ctx, "names", func(q querier) error {

@@ -31,7 +31,7 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 	defer leave()
 	c := &completing{done: done}
 	err = b.dones.do(ctx, c)
-	b.foldSome(ctx)
+	b.compactCounts(ctx)
 	if err != nil {
 		return nil, b.failed(ctx, "complete", err)
 	}
@@ -117,7 +117,7 @@ func (b *Backend) completePlain(ctx context.Context, all []backend.Completion) (
 	if !settled.Valid || len(done) > 0 {
 		b.fold.due.Add(2)
 		if all := b.limited.Load(); all != nil && len(*all) > 0 {
-			b.watch.ring(0) // a limited name may be among them
+			b.watch.notifyLater(0) // a limited name may be among them
 		}
 	}
 	for _, c := range all {
@@ -305,8 +305,8 @@ const (
 		ON CONFLICT (job) DO UPDATE SET done = excluded.done, total = excluded.total`
 )
 
-// Progress implements [backend.Progresser].
-func (b *Backend) Progress(ctx context.Context, progress []backend.Progress) error {
+// StoreProgress implements [backend.ProgressStore].
+func (b *Backend) StoreProgress(ctx context.Context, progress []backend.Progress) error {
 	if len(progress) == 0 {
 		return nil
 	}

@@ -299,7 +299,7 @@ func (b *Backend) committed(t *tx) {
 		b.marks.ready(t.lowest)
 	}
 	if t.wakes {
-		b.watch.ring(t.lowest)
+		b.watch.notifyLater(t.lowest)
 	}
 }
 
@@ -401,7 +401,7 @@ func (b *Backend) write(ctx context.Context, op string, durable bool, f func(*tx
 	if err == nil {
 		defer leave()
 		err = b.transact(ctx, durable, f)
-		b.foldSome(ctx)
+		b.compactCounts(ctx)
 	}
 	return b.failed(ctx, op, err)
 }

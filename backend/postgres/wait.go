@@ -26,7 +26,7 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 	if err := backend.CheckClaim(req); err != nil {
 		return fmt.Errorf("postgres: wait: %w", err)
 	}
-	b.watch.hear()
+	b.watch.receive()
 	poll := minPoll
 	for {
 		changed, closed := b.watch.channel()
@@ -136,7 +136,7 @@ func (t *tx) runnable(req backend.ClaimRequest) (names []string, free int64, err
 	}
 	for _, name := range req.Names {
 		s := all[name]
-		if most, ok := req.Caps[name]; ok && most <= 0 || s.paused || s.limited() && startable(&req) <= 0 {
+		if most, ok := req.MaxPerName[name]; ok && most <= 0 || s.paused || s.limited() && startable(&req) <= 0 {
 			continue
 		}
 		if s.maxRunning > 0 {

@@ -7,16 +7,16 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-var updateAccused = newList(`UPDATE plainjobs_jobs SET suspect = 1 WHERE +state = 3 AND id IN (`, `?`, `)`)
+var updateSuspects = newList(`UPDATE plainjobs_jobs SET suspect = 1 WHERE +state = 3 AND id IN (`, `?`, `)`)
 
 // panickedError is that of a job with which the driver panicked as often as a job
 // may take down its worker.
 const panickedError = "the SQLite driver panicked each time that the job was claimed"
 
-// accuse makes suspects of the jobs that a claim was about to lease when the driver
+// suspectAfterPanic makes suspects of the jobs that a claim was about to lease when the driver
 // panicked, so that they are claimed one by one and the others run. For a suspect
 // that was alone it is as if it had taken its worker down.
-func (b *Backend) accuse(ctx context.Context, req backend.ClaimRequest) error {
+func (b *Backend) suspectAfterPanic(ctx context.Context, req backend.ClaimRequest) error {
 	return b.writer.do(ctx, &request{op: "accuse", run: func(t *tx) error {
 		now := b.now()
 		c := claim{b: b, t: t, req: req, now: now, bytes: cmp.Or(req.MaxBytes, backend.DefaultMaxBytes)}
@@ -29,7 +29,7 @@ func (b *Backend) accuse(ctx context.Context, req backend.ClaimRequest) error {
 				return err
 			}
 			if len(suspect) > 0 {
-				return b.blame(t, suspect[0].id, now)
+				return b.recordCrash(t, suspect[0].id, now)
 			}
 		}
 		heads, err := c.merge(req.Limit)
@@ -40,15 +40,15 @@ func (b *Backend) accuse(ctx context.Context, req backend.ClaimRequest) error {
 		for _, h := range heads[:min(len(heads), maxList)] {
 			ids = append(ids, h.id)
 		}
-		query, length := updateAccused.fit(len(ids))
+		query, length := updateSuspects.fit(len(ids))
 		_, err = t.exec(query, appendIDs(nil, ids, length)...)
 		return err
 	}})
 }
 
-// blame notes a crash of a suspect that was alone, and fails it if it was the last
+// recordCrash notes a crash of a suspect that was alone, and fails it if it was the last
 // that it may have. It is failed without a bound, too, as it can never be claimed.
-func (b *Backend) blame(t *tx, id, now int64) error {
+func (b *Backend) recordCrash(t *tx, id, now int64) error {
 	r, err := t.row(id)
 	if err != nil {
 		return err

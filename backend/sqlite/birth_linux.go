@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// birthOf tells a file by its number and when it was made: the number alone is
+// fileBirth tells a file by its number and when it was made: the number alone is
 // used again. It is empty where the file system does not keep that.
-func birthOf(path string) (string, error) {
+func fileBirth(path string) (string, error) {
 	var s unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_INO|unix.STATX_BTIME, &s); err != nil {
 		return "", &os.PathError{Op: "statx", Path: path, Err: err}

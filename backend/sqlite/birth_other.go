@@ -2,5 +2,5 @@
 
 package sqlite
 
-// birthOf is empty: this system is not asked when a file was made.
-func birthOf(string) (string, error) { return "", nil }
+// fileBirth is empty: this system is not asked when a file was made.
+func fileBirth(string) (string, error) { return "", nil }

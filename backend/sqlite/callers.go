@@ -175,7 +175,7 @@ func (b *Backend) checkCallers(ctx context.Context) error {
 	}
 	if immediate, known, err := b.immediate(ctx, conn); err == nil && known && !immediate {
 		b.opts.Logger.Warn("plainjobs: the application's transactions take the write lock only when they first write; one that has read before fails "+
-			"with \"database is locked\" if another wrote meanwhile, whatever the busy timeout", "mend", b.setting("txlock", "immediate"))
+			"with \"database is locked\" if another wrote meanwhile, whatever the busy timeout", "fix", b.setting("txlock", "immediate"))
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	defer leave()
 	presence := ""
 	if req.Register {
-		presence = b.presence.show() // locked before the row is there
+		presence = b.livenessLock.acquire() // locked before the row is there
 	}
 	var c claim
 	err = b.writer.do(ctx, &request{op: "claim", run: func(t *tx) error {
@@ -110,7 +110,7 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 		return c.run()
 	}})
 	if hasPanicked(err) != nil {
-		err = errors.Join(err, b.accuse(ctx, req))
+		err = errors.Join(err, b.suspectAfterPanic(ctx, req))
 	}
 	if err != nil {
 		return nil, failed(ctx, "claim", err)
@@ -157,7 +157,7 @@ func (c *claim) run() error {
 // choose finds out of which names jobs may be claimed, and how many.
 func (c *claim) choose() error {
 	set, err := c.t.settings()
-	if err != nil || set[everything].paused {
+	if err != nil || set[wholeQueue].paused {
 		return err
 	}
 	for _, name := range c.req.Names {
@@ -166,7 +166,7 @@ func (c *claim) choose() error {
 			return err
 		}
 		most := c.req.Limit
-		if n, ok := c.req.Caps[name]; ok {
+		if n, ok := c.req.MaxPerName[name]; ok {
 			most = min(most, n)
 		}
 		s := set[id]
@@ -175,7 +175,7 @@ func (c *claim) choose() error {
 			if err != nil {
 				return err
 			}
-			most = min(most, allowed, c.req.Limit-c.req.Ahead)
+			most = min(most, allowed, c.req.Limit-c.req.Prefetch)
 		}
 		if most > 0 && !s.paused {
 			c.names = append(c.names, claimable{id, most, s.limited()})
@@ -191,7 +191,7 @@ func (c *claim) find() error {
 	if len(c.names) == 1 {
 		name := c.names[0]
 		c.jobs = make([]backend.Job, 0, min(name.max, max(c.t.w.found, 16)))
-		return c.read(name.id, c.bytes, c.t.carried(selectPending), name.id, name.max)
+		return c.read(name.id, c.bytes, c.t.checkSize(selectPending), name.id, name.max)
 	}
 	heads, err := c.merge(c.req.Limit)
 	if err != nil {
@@ -287,7 +287,7 @@ func (c *claim) merge(limit int) ([]head, error) {
 	sizes := make([]int, len(c.names))
 	ask := func(i, size int) (err error) {
 		sizes[i] = min(size, c.names[i].max)
-		lists[i], err = c.heads(c.t.carried(selectHeads), c.names[i].id, c.names[i].id, sizes[i])
+		lists[i], err = c.heads(c.t.checkSize(selectHeads), c.names[i].id, c.names[i].id, sizes[i])
 		return err
 	}
 	for i := range c.names {
@@ -336,7 +336,7 @@ func (c *claim) pick(lists [][]head, limit int) (picked []head, last lasts) {
 			limited[n.id] = true
 		}
 	}
-	left := c.req.Limit - c.req.Ahead
+	left := c.req.Limit - c.req.Prefetch
 	for i := range all {
 		h := &all[i]
 		if limited[h.name] {
@@ -386,7 +386,7 @@ func (c *claim) takeSuspect() (bool, error) {
 func (c *claim) firstSuspect() ([]head, error) {
 	var heads []head
 	for _, name := range c.names {
-		h, err := c.heads(c.t.carried(selectSuspectHead), name.id, name.id)
+		h, err := c.heads(c.t.checkSize(selectSuspectHead), name.id, name.id)
 		if err != nil {
 			return nil, err
 		}
@@ -575,7 +575,7 @@ func (c *claim) take() error {
 		return err
 	}
 	w, jobs, names, flags := c.t.w, c.jobs, c.nameOf, c.flags
-	c.t.then(func() { w.hold(jobs, names, flags) })
+	c.t.onCommit(func() { w.cacheLeases(jobs, names, flags) })
 	return nil
 }
 
@@ -590,8 +590,8 @@ func (c *claim) start(counts map[int64]int64) error {
 	for i, f := range c.flags {
 		j := &c.jobs[i]
 		if f&flagUntilStarted != 0 {
-			k := keyed{id: j.ID, name: c.nameOf[i], flags: f, unique: j.UniqueKey}
-			if err := c.t.give(k, c.now); err != nil {
+			k := jobKeys{id: j.ID, name: c.nameOf[i], flags: f, unique: j.UniqueKey}
+			if err := c.t.releaseUnique(k, c.now); err != nil {
 				return err
 			}
 		}
@@ -608,22 +608,22 @@ func (c *claim) start(counts map[int64]int64) error {
 	return nil
 }
 
-// maxHeld is how many jobs a writer remembers, at most. Those of which it does not
+// maxCachedLeases is how many jobs a writer remembers, at most. Those of which it does not
 // know cost a look-up.
-const maxHeld = 1 << 16
+const maxCachedLeases = 1 << 16
 
-// hold remembers the names of claimed jobs, and which have keys, so that
+// cacheLeases remembers the names of claimed jobs, and which have keys, so that
 // settling them needs no look-up.
-func (w *writer) hold(jobs []backend.Job, names []int64, flags []flag) {
+func (w *writer) cacheLeases(jobs []backend.Job, names []int64, flags []flag) {
 	w.found = len(jobs)
 	if len(jobs) == 0 {
 		return
 	}
-	if w.holds += len(jobs); w.holds > maxHeld {
-		clear(w.held) // of jobs that their handlers' transactions settled, or nobody
-		w.holds = len(jobs)
+	if w.cachedLeases += len(jobs); w.cachedLeases > maxCachedLeases {
+		clear(w.leaseCache) // of jobs that their handlers' transactions settled, or nobody
+		w.cachedLeases = len(jobs)
 	}
-	h := &held{name: names[0], left: len(jobs)}
+	h := &cachedClaim{name: names[0], left: len(jobs)}
 	for i, name := range names {
 		if name != h.name && h.names == nil {
 			h.names = make(map[int64]int64, len(jobs))
@@ -641,16 +641,16 @@ func (w *writer) hold(jobs []backend.Job, names []int64, flags []flag) {
 			h.keyed[jobs[i].ID] = true
 		}
 	}
-	w.held[jobs[0].Token-jobs[0].ID] = h
+	w.leaseCache[jobs[0].Token-jobs[0].ID] = h
 }
 
-// settled takes note that n jobs of the claim with the base are not held any
+// uncacheLeases takes note that n jobs of the claim with the base are not held any
 // more.
-func (w *writer) settled(base int64, n int) {
-	if h := w.held[base]; h != nil {
-		w.holds -= n
+func (w *writer) uncacheLeases(base int64, n int) {
+	if h := w.leaseCache[base]; h != nil {
+		w.cachedLeases -= n
 		if h.left -= n; h.left <= 0 {
-			delete(w.held, base)
+			delete(w.leaseCache, base)
 		}
 	}
 }
@@ -665,7 +665,7 @@ var updateDue = newList(`UPDATE plainjobs_jobs SET state = 3 WHERE id IN (`, `?`
 func (t *tx) promote(now int64, limit int) (int, error) {
 	var ids []int64
 	names := map[int64]int64{}
-	err := t.each(t.carried(selectDue), []any{now, limit}, func(r *sql.Rows) (bool, error) {
+	err := t.each(t.checkSize(selectDue), []any{now, limit}, func(r *sql.Rows) (bool, error) {
 		var id, name int64
 		err := r.Scan(&id, &name)
 		ids = append(ids, id)

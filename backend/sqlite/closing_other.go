@@ -2,6 +2,6 @@
 
 package sqlite
 
-// closings has nobody to ask here: who waits for a file to be closed looks at
-// intervals.
+// closings has no notification on this system: a process
+// that waits for a file to be closed polls.
 func closings(string) (closed <-chan struct{}, stop func()) { return nil, func() {} }

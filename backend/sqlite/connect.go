@@ -19,7 +19,7 @@ type connector struct {
 	driver  driver.Driver
 	dsn     string
 	pragmas []string
-	file    *original // nil if any file will do
+	file    *databaseFile // nil if any file will do
 }
 
 var (
@@ -81,7 +81,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 // one that wraps another has the method whatever the other can, and panics. Open
 // is what all of them have.
 func (c *connector) open() (conn driver.Conn, err error) {
-	defer caught(&err)
+	defer recoverPanic(&err)
 	if conn, err = c.driver.Open(c.dsn); err == nil && conn == nil {
 		err = fmt.Errorf("the driver %T opened no connection", c.driver)
 	}

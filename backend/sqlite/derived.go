@@ -21,13 +21,13 @@ import (
 type drift struct {
 	repairs int64 // how many there had been when counts was read
 	counts  map[countKey]int64
-	heads   []keyed // of serial keys that are gone, finished or another's
-	blocked []keyed // jobs without a head, one for each key
-	strays  []int64 // jobs that are neither blocked nor the head
-	keys    []keyed // of jobs that are gone, or that do not have them any more
-	keyless []int64 // waiting jobs that do not have their keys
-	orphans []int64 // IDs that errors, results or progress are of
-	marks   []int64 // jobs whose flags do not say what they have
+	heads   []jobKeys // of serial keys that are gone, finished or another's
+	blocked []jobKeys // jobs without a head, one for each key
+	strays  []int64   // jobs that are neither blocked nor the head
+	keys    []jobKeys // of jobs that are gone, or that do not have them any more
+	keyless []int64   // waiting jobs that do not have their keys
+	orphans []int64   // IDs that errors, results or progress are of
+	marks   []int64   // jobs whose flags do not say what they have
 }
 
 // driftMost bounds what is found at once of each kind but counts.
@@ -115,11 +115,11 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 		}
 		for _, find := range []struct {
 			query string
-			into  *[]keyed
+			into  *[]jobKeys
 			all   bool
 		}{{selectLostHeads, &d.heads, false}, {selectHeadless, &d.blocked, false}, {selectLostKeys, &d.keys, false}} {
 			err := scan(ctx, q, b.sql(find.query), []any{driftMost}, func(r *sql.Rows) error {
-				var k keyed
+				var k jobKeys
 				err := r.Scan(&k.name, &k.serial, &k.id)
 				k.flags, k.unique = flagSerial, k.serial
 				*find.into = append(*find.into, k)
@@ -226,7 +226,7 @@ func (t *tx) repairCounts(d drift) error {
 }
 
 // repairHead lets the next job go where the head of a serial key is gone.
-func (t *tx) repairHead(k keyed, now int64) error {
+func (t *tx) repairHead(k jobKeys, now int64) error {
 	head, err := t.head(k.name, k.serial)
 	if err != nil || head != k.id {
 		return err
@@ -246,7 +246,7 @@ func (t *tx) repairStray(id int64) error {
 		return err
 	}
 	r.flags |= flagSerial
-	blocked, err := t.queueUp(r.keyed)
+	blocked, err := t.queueUp(r.jobKeys)
 	if err != nil || !blocked || !r.state.Waits() {
 		return err
 	}
@@ -256,7 +256,7 @@ func (t *tx) repairStray(id int64) error {
 }
 
 // repairBlocked lets a blocked job go whose serial key has no head.
-func (t *tx) repairBlocked(k keyed, now int64) error {
+func (t *tx) repairBlocked(k jobKeys, now int64) error {
 	head, err := t.head(k.name, k.serial)
 	if err != nil || head != 0 {
 		return err
@@ -271,7 +271,7 @@ func (t *tx) repairBlocked(k keyed, now int64) error {
 const deleteLostKey = `DELETE FROM plainjobs_keys WHERE name = ? AND key = ? AND job = ?`
 
 // repairKey takes a unique key off a job that does not have it.
-func (t *tx) repairKey(k keyed, now int64) error {
+func (t *tx) repairKey(k jobKeys, now int64) error {
 	r, err := t.row(k.id)
 	switch {
 	case err != nil:
@@ -281,7 +281,7 @@ func (t *tx) repairKey(k keyed, now int64) error {
 		return err
 	case r.state.Terminal() || r.state == backend.Running && r.flags&flagUntilStarted != 0:
 		r.flags |= flagUnique
-		return t.give(r.keyed, now)
+		return t.releaseUnique(r.jobKeys, now)
 	}
 	return nil
 }
@@ -292,7 +292,7 @@ func (t *tx) repairKeyless(id, now int64) error {
 	if err != nil || r.id == 0 || r.unique == "" || !r.state.Waits() {
 		return err
 	}
-	_, err = t.take(r.keyed, 0, now)
+	_, err = t.acquireUnique(r.jobKeys, 0, now)
 	return err
 }
 

@@ -112,18 +112,18 @@ func kind(err error) error {
 		kind = backend.ErrNoSpace
 	case codeIOErr, codeReadonly, codeCantOpen:
 		kind = backend.ErrUnavailable
-		if noRoom(err) || errors.Is(err, backend.ErrNoSpace) {
+		if diskFull(err) || errors.Is(err, backend.ErrNoSpace) {
 			kind = backend.ErrNoSpace
 		}
 	case codeCorrupt, codeNotADB:
 		kind = backend.ErrCorrupt
 	default:
 		switch {
-		case noRoom(err):
+		case diskFull(err):
 			kind = backend.ErrNoSpace
 		case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, syscall.EIO):
 			kind = backend.ErrUnavailable
-		case unfit(err):
+		case unsuitable(err):
 			kind = backend.ErrCorrupt
 		default:
 			return err
@@ -135,12 +135,12 @@ func kind(err error) error {
 	return fmt.Errorf("%w: %w", kind, err)
 }
 
-// noRoom reports whether the operating system said that there is no room: on
+// diskFull reports whether the operating system said that there is no room: on
 // the disk, in the user's quota, or in a file of the largest size. SQLite's own
 // file layer says FULL only for the first, that of ncruces for none; what the
 // system said is kept by ncruces in the chain and by mattn in a field, and lost
 // by modernc.
-func noRoom(err error) bool {
+func diskFull(err error) bool {
 	var code syscall.Errno
 	if !errors.As(err, &code) {
 		code = systemErrno(err)
@@ -160,9 +160,9 @@ func systemErrno(err error) syscall.Errno {
 	return 0
 }
 
-// unfit reports whether err is about a value that no column of the tables may
+// unsuitable reports whether err is about a value that no column of the tables may
 // hold: they are STRICT and NOT NULL, so a page was damaged.
-func unfit(err error) bool {
+func unsuitable(err error) bool {
 	code, _ := resultCode(err)
 	return code == codeConstraintDatatype || code == codeConstraintNotNull ||
 		strings.Contains(err.Error(), "sql: Scan error on column") // it has no type

@@ -33,7 +33,7 @@ func (e *examination) found(name, value, trouble, mend string) {
 	if trouble == "" {
 		mend = ""
 	}
-	e.all = append(e.all, backend.Finding{Name: name, Value: value, Trouble: trouble, Mend: mend})
+	e.all = append(e.all, backend.Finding{Name: name, Value: value, Problem: trouble, Fix: mend})
 }
 
 // unless returns a trouble if something does not hold.

@@ -161,14 +161,17 @@ func TestDurabilityOfEachOperation(t *testing.T) {
 				_, err := b.Complete(context.Background(), []backend.Completion{{Lease: jobs[0].Lease, Result: []byte("1")}})
 				return err
 			})
-			check("Beat", false, func() error { _, err := b.Beat(context.Background(), backend.BeatRequest{Worker: me}); return err })
+			check("Beat", false, func() error {
+				_, err := b.Heartbeat(context.Background(), backend.HeartbeatRequest{Worker: me})
+				return err
+			})
 			for ending, lasts := range map[backend.Ending]bool{
 				backend.EndRetry: false, backend.EndSnooze: false, backend.EndRelease: false, backend.EndFailed: true, backend.EndCancelled: true,
 			} {
 				check("Push", full, func() error { return push(b, "b") })
 				check("Claim", false, func() (err error) { jobs, err = claim(b, 1, "b"); return err })
 				check("Progress", false, func() error {
-					return b.Progress(context.Background(), []backend.Progress{{Lease: jobs[0].Lease, Done: 1, Total: 2}})
+					return b.StoreProgress(context.Background(), []backend.Progress{{Lease: jobs[0].Lease, Done: 1, Total: 2}})
 				})
 				check(fmt.Sprint("Fail with ", ending), lasts && full, func() error {
 					_, err := b.Fail(context.Background(), []backend.Failure{{Lease: jobs[0].Lease, Ending: ending, Delay: delayOf(ending)}})
@@ -589,7 +592,7 @@ func TestPlans(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := b.Beat(t.Context(), backend.BeatRequest{Worker: worker}); err != nil {
+		if _, err := b.Heartbeat(t.Context(), backend.HeartbeatRequest{Worker: worker}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := b.Reap(t.Context(), backend.ReapRequest{Expired: true}); err != nil {
@@ -656,7 +659,7 @@ func lifeOfKeyedJobs(t *testing.T, b *sqlite.Backend) {
 	check(err)
 	_, err = b.Complete(ctx, []backend.Completion{{Lease: jobs[0].Lease, Result: []byte("1")}})
 	check(err)
-	check(b.Progress(ctx, []backend.Progress{{Lease: jobs[1].Lease, Done: 1, Total: 2}}))
+	check(b.StoreProgress(ctx, []backend.Progress{{Lease: jobs[1].Lease, Done: 1, Total: 2}}))
 	for i, e := range []backend.Ending{backend.EndRetry, backend.EndSnooze, backend.EndRelease, backend.EndFailed, backend.EndCancelled} {
 		_, err := b.Fail(ctx, []backend.Failure{{Lease: jobs[2+i].Lease, Ending: e, Delay: time.Hour, Error: "x"}})
 		check(err)
@@ -711,7 +714,7 @@ func TestBeatBeforeLeaderFails(t *testing.T) {
 	go func() { pushed <- push(b, "a") }()
 	<-began
 	go func() {
-		_, err := b.Beat(context.Background(), backend.BeatRequest{Worker: me})
+		_, err := b.Heartbeat(context.Background(), backend.HeartbeatRequest{Worker: me})
 		beaten <- err
 	}()
 	eventually(t, "the beat behind the push", func() bool { return b.Queued() >= 2 })

@@ -13,37 +13,37 @@ import (
 // the writer, could never be closed or used again. ncruces panics when SQLite finds
 // no memory, of which each of its connections has 256 MiB.
 
-// A panicked is what a driver panicked with.
-type panicked struct {
+// A driverPanic is what a driver panicked with.
+type driverPanic struct {
 	value any
 	stack []byte
 }
 
-func (p *panicked) Error() string { return fmt.Sprintf("the SQLite driver panicked: %v", p.value) }
+func (p *driverPanic) Error() string { return fmt.Sprintf("the SQLite driver panicked: %v", p.value) }
 
 // Unwrap returns the value if it is an error.
-func (p *panicked) Unwrap() error {
+func (p *driverPanic) Unwrap() error {
 	err, _ := p.value.(error)
 	return err
 }
 
 // hasPanicked returns the panic in err, or nil.
-func hasPanicked(err error) *panicked {
-	p, _ := errors.AsType[*panicked](err)
+func hasPanicked(err error) *driverPanic {
+	p, _ := errors.AsType[*driverPanic](err)
 	return p
 }
 
-// caught is deferred. It turns a panic into an error.
-func caught(err *error) {
+// recoverPanic is deferred. It turns a panic into an error.
+func recoverPanic(err *error) {
 	if value := recover(); value != nil {
-		*err = &panicked{value, debug.Stack()}
+		*err = &driverPanic{value, debug.Stack()}
 	}
 }
 
 type guardedConn struct{ driver.Conn }
 
 func (c *guardedConn) PrepareContext(ctx context.Context, query string) (s driver.Stmt, err error) {
-	defer caught(&err)
+	defer recoverPanic(&err)
 	if p, ok := c.Conn.(driver.ConnPrepareContext); ok {
 		s, err = p.PrepareContext(ctx, query)
 	} else {
@@ -56,7 +56,7 @@ func (c *guardedConn) PrepareContext(ctx context.Context, query string) (s drive
 }
 
 func (c *guardedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (r driver.Result, err error) {
-	defer caught(&err)
+	defer recoverPanic(&err)
 	if e, ok := c.Conn.(driver.ExecerContext); ok {
 		return e.ExecContext(ctx, query, args)
 	}
@@ -64,7 +64,7 @@ func (c *guardedConn) ExecContext(ctx context.Context, query string, args []driv
 }
 
 func (c *guardedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (r driver.Rows, err error) {
-	defer caught(&err)
+	defer recoverPanic(&err)
 	q, ok := c.Conn.(driver.QueryerContext)
 	if !ok {
 		return nil, driver.ErrSkip
@@ -76,7 +76,7 @@ func (c *guardedConn) QueryContext(ctx context.Context, query string, args []dri
 }
 
 func (c *guardedConn) BeginTx(ctx context.Context, opts driver.TxOptions) (tx driver.Tx, err error) {
-	defer caught(&err)
+	defer recoverPanic(&err)
 	if b, ok := c.Conn.(driver.ConnBeginTx); ok {
 		return b.BeginTx(ctx, opts)
 	}
@@ -91,7 +91,7 @@ func (c *guardedConn) CheckNamedValue(v *driver.NamedValue) error {
 }
 
 func (c *guardedConn) ResetSession(ctx context.Context) (err error) {
-	defer caught(&err)
+	defer recoverPanic(&err)
 	if r, ok := c.Conn.(driver.SessionResetter); ok {
 		return r.ResetSession(ctx)
 	}
@@ -104,7 +104,7 @@ func (c *guardedConn) IsValid() bool {
 }
 
 func (c *guardedConn) Close() (err error) {
-	defer caught(&err)
+	defer recoverPanic(&err)
 	return c.Conn.Close()
 }
 
@@ -127,7 +127,7 @@ func newGuardedStmt(s driver.Stmt) *guardedStmt {
 }
 
 func (s *guardedStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (r driver.Result, err error) {
-	defer caught(&err)
+	defer recoverPanic(&err)
 	if s.exec != nil {
 		return s.exec.ExecContext(ctx, args)
 	}
@@ -135,7 +135,7 @@ func (s *guardedStmt) ExecContext(ctx context.Context, args []driver.NamedValue)
 }
 
 func (s *guardedStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (r driver.Rows, err error) {
-	defer caught(&err)
+	defer recoverPanic(&err)
 	if s.query != nil {
 		r, err = s.query.QueryContext(ctx, args)
 	} else {
@@ -156,7 +156,7 @@ func (s *guardedStmt) CheckNamedValue(v *driver.NamedValue) error {
 }
 
 func (s *guardedStmt) Close() (err error) {
-	defer caught(&err)
+	defer recoverPanic(&err)
 	return s.Stmt.Close()
 }
 
@@ -171,11 +171,11 @@ func values(args []driver.NamedValue) []driver.Value {
 type guardedRows struct{ driver.Rows }
 
 func (r *guardedRows) Next(dest []driver.Value) (err error) {
-	defer caught(&err)
+	defer recoverPanic(&err)
 	return r.Rows.Next(dest)
 }
 
 func (r *guardedRows) Close() (err error) {
-	defer caught(&err)
+	defer recoverPanic(&err)
 	return r.Rows.Close()
 }

@@ -8,8 +8,8 @@ import (
 	"os"
 )
 
-// headOf returns the beginning of a database file.
-func headOf(path string) ([]byte, error) {
+// readHeader returns the beginning of a database file.
+func readHeader(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

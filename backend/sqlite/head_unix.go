@@ -17,9 +17,9 @@ var heads = struct {
 	files map[fileID]*os.File
 }{files: map[fileID]*os.File{}}
 
-// headOf returns the beginning of a database file.
-func headOf(path string) ([]byte, error) {
-	id, err := lookUp(path)
+// readHeader returns the beginning of a database file.
+func readHeader(path string) ([]byte, error) {
+	id, err := identifyFile(path)
 	if err != nil {
 		return nil, err
 	}

@@ -14,11 +14,11 @@ import (
 type busySince struct{ first, last atomic.Int64 } // in nanoseconds, 0 if it is
 
 const (
-	// lineWait is how long a process waits in the line, see line.
-	lineWait = 2 * time.Second
+	// maxQueueWait is how long a process waits in the line, see line.
+	maxQueueWait = 2 * time.Second
 	// busyGap is how long nobody may have tried to get the lock before what was
 	// known of it is out of date. Who stands in the line does not try.
-	busyGap = lineWait + time.Second
+	busyGap = maxQueueWait + time.Second
 	// noticeable is a time that is worth to be told of.
 	noticeable = 100 * time.Millisecond
 )

@@ -61,7 +61,7 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backe
 func (b *Backend) importBatch(t *tx, batch backend.Batch, now int64, result *backend.ImportResult) error {
 	last := batch.LastID
 	for i := range batch.Jobs {
-		r := batch.Jobs[i].Arrive(instant(now))
+		r := batch.Jobs[i].Imported(instant(now))
 		last = max(last, r.ID)
 		if err := b.importJob(t, &r, now, result); err != nil {
 			return err
@@ -102,7 +102,7 @@ func (b *Backend) importJob(t *tx, r *backend.Record, now int64, result *backend
 	if err != nil {
 		return err
 	}
-	k := keyed{id: r.ID, name: name, flags: flagsOfRecord(r), unique: r.UniqueKey, serial: r.SerialKey}
+	k := jobKeys{id: r.ID, name: name, flags: flagsOfRecord(r), unique: r.UniqueKey, serial: r.SerialKey}
 	kept, err := t.importUnique(k, r, now, result)
 	if err != nil {
 		return err
@@ -143,7 +143,7 @@ func (t *tx) present(r *backend.Record) (present bool, err error) {
 // importUnique takes the unique key of a job that is to wait, or cancels it if
 // another has that. It keeps the key of a job that is done or failed, if it is
 // free, and says so.
-func (t *tx) importUnique(k keyed, r *backend.Record, now int64, result *backend.ImportResult) (kept bool, err error) {
+func (t *tx) importUnique(k jobKeys, r *backend.Record, now int64, result *backend.ImportResult) (kept bool, err error) {
 	if r.UniqueKey == "" || r.State == backend.Cancelled {
 		return false, nil
 	}
@@ -158,11 +158,11 @@ func (t *tx) importUnique(k keyed, r *backend.Record, now int64, result *backend
 	if !r.KeyUntil.IsZero() {
 		until = r.KeyUntil.UnixMicro()
 	}
-	ok, err := t.take(k, until, now)
+	ok, err := t.acquireUnique(k, until, now)
 	if err != nil || ok {
 		return true, err
 	}
-	other, err := t.holder(k.name, k.unique, now)
+	other, err := t.uniqueOwner(k.name, k.unique, now)
 	if err == nil {
 		r.Cancel(superseded(other), instant(now))
 		result.Superseded = append(result.Superseded, r.ID)
@@ -172,7 +172,7 @@ func (t *tx) importUnique(k keyed, r *backend.Record, now int64, result *backend
 
 // importSerial finds out whether a job that is to wait is the head of its
 // serial key. One that was it before takes the place of another that waits.
-func (t *tx) importSerial(k keyed, r *backend.Record, now int64) error {
+func (t *tx) importSerial(k jobKeys, r *backend.Record, now int64) error {
 	if r.SerialKey == "" || r.State.Terminal() {
 		return nil
 	}
@@ -206,7 +206,7 @@ func (t *tx) importSerial(k keyed, r *backend.Record, now int64) error {
 	return err
 }
 
-func (t *tx) insertRecord(k keyed, r *backend.Record) error {
+func (t *tx) insertRecord(k jobKeys, r *backend.Record) error {
 	finished := r.CreatedAt.UnixMicro()
 	if r.State.Terminal() {
 		finished = r.FinishedAt.UnixMicro()

@@ -8,8 +8,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A keyed is what the handling of keys needs to know of a job.
-type keyed struct {
+// A jobKeys is what the handling of keys needs to know of a job.
+type jobKeys struct {
 	id, name       int64
 	flags          flag
 	unique, serial string
@@ -36,8 +36,8 @@ const (
 			SELECT name, key FROM plainjobs_keys INDEXED BY plainjobs_keys_kept WHERE held = 0 AND until <= (?+0) LIMIT (?+0))`
 )
 
-// holder returns the job that has a unique key, or 0.
-func (t *tx) holder(name int64, key string, now int64) (id int64, err error) {
+// uniqueOwner returns the job that has a unique key, or 0.
+func (t *tx) uniqueOwner(name int64, key string, now int64) (id int64, err error) {
 	id, _, err = t.keeper(name, key, now)
 	return id, err
 }
@@ -48,15 +48,15 @@ func (t *tx) keeper(name int64, key string, now int64) (id, until int64, err err
 	return id, until, err
 }
 
-// take gives the job its unique key, until a time at least, and reports
+// acquireUnique gives the job its unique key, until a time at least, and reports
 // whether it could.
-func (t *tx) take(j keyed, until, now int64) (bool, error) {
+func (t *tx) acquireUnique(j jobKeys, until, now int64) (bool, error) {
 	n, err := t.execN(takeKey, j.name, j.unique, j.id, until, now)
 	return n == 1, err
 }
 
-// give takes the unique key off the job, but keeps it until its time.
-func (t *tx) give(j keyed, now int64) error {
+// releaseUnique takes the unique key off the job, but keeps it until its time.
+func (t *tx) releaseUnique(j jobKeys, now int64) error {
 	if j.flags&flagUnique == 0 {
 		return nil
 	}
@@ -69,7 +69,7 @@ func (t *tx) give(j keyed, now int64) error {
 }
 
 // free takes the unique key off a job that is cancelled or deleted.
-func (t *tx) free(j keyed) error {
+func (t *tx) free(j jobKeys) error {
 	if j.flags&flagUnique == 0 {
 		return nil
 	}
@@ -84,7 +84,7 @@ const (
 
 // keeps reports whether a job that ends in a state keeps its unique key, so that
 // it is not to be deleted yet.
-func (t *tx) keeps(j keyed, state backend.State, now int64) (kept bool, err error) {
+func (t *tx) keeps(j jobKeys, state backend.State, now int64) (kept bool, err error) {
 	if j.flags&flagUnique == 0 || state != backend.Done && state != backend.Failed {
 		return false, nil
 	}
@@ -92,14 +92,14 @@ func (t *tx) keeps(j keyed, state backend.State, now int64) (kept bool, err erro
 	return kept, err
 }
 
-// retake gives a job that is to wait again the key that it gave back when it
+// reacquireUnique gives a job that is to wait again the key that it gave back when it
 // was claimed. If one has it that waits and was pushed before, that one ends. It
 // returns the job that has the key instead, or 0.
-func (b *Backend) retake(t *tx, j keyed, now int64) (other int64, err error) {
+func (b *Backend) reacquireUnique(t *tx, j jobKeys, now int64) (other int64, err error) {
 	if j.flags&flagUntilStarted == 0 {
 		return 0, nil
 	}
-	ok, err := t.take(j, 0, now)
+	ok, err := t.acquireUnique(j, 0, now)
 	if err != nil || ok {
 		return 0, err
 	}
@@ -112,7 +112,7 @@ func (b *Backend) retake(t *tx, j keyed, now int64) (other int64, err error) {
 	} else if err := b.finish(t, r, backend.Cancelled, superseded(j.id), now); err != nil {
 		return 0, err
 	}
-	if ok, err = t.take(j, 0, now); err == nil && !ok {
+	if ok, err = t.acquireUnique(j, 0, now); err == nil && !ok {
 		err = fmt.Errorf("%w: job %d has ended and keeps its unique key", backend.ErrCorrupt, other)
 	}
 	return 0, err
@@ -138,7 +138,7 @@ func (t *tx) head(name int64, key string) (id int64, err error) {
 
 // queueUp makes the job the head of its serial key and returns false, or
 // returns true if another is.
-func (t *tx) queueUp(j keyed) (blocked bool, err error) {
+func (t *tx) queueUp(j jobKeys) (blocked bool, err error) {
 	if j.flags&flagSerial == 0 {
 		return false, nil
 	}
@@ -152,7 +152,7 @@ func (t *tx) queueUp(j keyed) (blocked bool, err error) {
 
 // advance ends the job's being the head of its serial key, if it is, and lets
 // the next one in line go.
-func (t *tx) advance(j keyed, now int64) error {
+func (t *tx) advance(j jobKeys, now int64) error {
 	if j.flags&flagSerial == 0 {
 		return nil
 	}
@@ -183,13 +183,13 @@ func (t *tx) advance(j keyed, now int64) error {
 
 // ended gives back what a job holds that has ended in a state, or was deleted if
 // that is 0.
-func (t *tx) ended(j keyed, state backend.State, now int64) error {
+func (t *tx) ended(j jobKeys, state backend.State, now int64) error {
 	if j.flags&flagsAtEnd == 0 {
 		return nil
 	}
 	var err error
 	if state == backend.Done || state == backend.Failed {
-		err = t.give(j, now)
+		err = t.releaseUnique(j, now)
 	} else {
 		err = t.free(j)
 	}

@@ -32,11 +32,11 @@ func errLeftover(path, file string) error {
 // checkLeftovers returns an error if the files beside a database are another
 // one's.
 func checkLeftovers(path string) error {
-	now, err := companyOf(path)
+	now, err := currentFiles(path)
 	if err != nil {
 		return err
 	}
-	if then := notedCompany(path); then.db != "" && then.db != now.db {
+	if then := recordedFiles(path); then.db != "" && then.db != now.db {
 		switch {
 		case then.wal != "" && then.wal == now.wal:
 			return errLeftover(path, path+"-wal")
@@ -68,20 +68,20 @@ var magic = []byte("SQLite format 3\x00")
 
 // modeOf returns the mode that a database is in, or 0 if it is empty or encrypted.
 func modeOf(path string) (byte, error) {
-	head, err := headOf(path)
+	head, err := readHeader(path)
 	if err != nil || !bytes.HasPrefix(head, magic) {
 		return 0, err
 	}
 	return head[versionsAt], nil
 }
 
-// A company is which files are used together. Each is told by what no file has
+// A fileSet is which files are used together. Each is told by what no file has
 // that comes later, or empty if it is not there or cannot be told so.
-type company struct{ db, wal, shm string }
+type fileSet struct{ db, wal, shm string }
 
-func companyOf(path string) (c company, err error) {
+func currentFiles(path string) (c fileSet, err error) {
 	for suffix, to := range map[string]*string{"": &c.db, "-wal": &c.wal, "-shm": &c.shm} {
-		birth, err := birthOf(path + suffix)
+		birth, err := fileBirth(path + suffix)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return c, err
 		}
@@ -93,7 +93,7 @@ func companyOf(path string) (c company, err error) {
 // noteName is the name of the note in the directory beside the database.
 const noteName = "files.note"
 
-func notedCompany(path string) (c company) {
+func recordedFiles(path string) (c fileSet) {
 	text, err := os.ReadFile(filepath.Join(sideDir(path), noteName))
 	if err == nil {
 		_, _ = fmt.Sscan(string(text), &c.db, &c.wal, &c.shm) // a note that cannot be read is none
@@ -101,11 +101,11 @@ func notedCompany(path string) (c company) {
 	return c
 }
 
-// noteCompany notes which files are used together. Where that cannot be, there is
+// recordFiles notes which files are used together. Where that cannot be, there is
 // no note.
-func noteCompany(path string) {
-	now, err := companyOf(path)
-	if err != nil || now.db == "" || now.wal == "" || now.shm == "" || now == notedCompany(path) {
+func recordFiles(path string) {
+	now, err := currentFiles(path)
+	if err != nil || now.db == "" || now.wal == "" || now.shm == "" || now == recordedFiles(path) {
 		return
 	}
 	if makeSideDir(sideDir(path)) != nil {
@@ -125,8 +125,8 @@ func noteCompany(path string) {
 	}
 }
 
-// forgetCompany removes the note if the log has gone with the last connection.
-func forgetCompany(path string) {
+// removeFileRecord removes the note if the log has gone with the last connection.
+func removeFileRecord(path string) {
 	if _, err := os.Lstat(path + "-wal"); errors.Is(err, fs.ErrNotExist) {
 		_ = os.Remove(filepath.Join(sideDir(path), noteName))
 		_ = os.Remove(sideDir(path)) // fails unless it is empty

@@ -37,8 +37,8 @@ const (
 	largestNcruces32 = 8 << 20
 )
 
-// carries returns the largest payload in bytes that can be pushed and claimed.
-func (l library) carries(inMemory bool) int {
+// maxPayload returns the largest payload in bytes that can be pushed and claimed.
+func (l library) maxPayload(inMemory bool) int {
 	most := largestNcruces
 	switch {
 	case l.path != libraries[2].path:

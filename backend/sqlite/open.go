@@ -157,24 +157,24 @@ func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
 	}
 	lib, wrapped := libraryOf(drv)
 	b := &Backend{
-		driver:  nameOfDriver(lib, wrapped),
-		library: lib,
-		opts:    o,
-		history: o.History,
-		bell:    newBell(""),
+		driver:   nameOfDriver(lib, wrapped),
+		library:  lib,
+		opts:     o,
+		history:  o.History,
+		notifier: newNotifier(""),
 		writer: &writer{
-			prefix: o.Prefix,
-			names:  map[string]int64{},
-			nameOf: map[int64]string{},
-			held:   map[int64]*held{},
-			line:   newLine(""),
-			share:  share{percent: o.Share},
+			prefix:     o.Prefix,
+			names:      map[string]int64{},
+			nameOf:     map[int64]string{},
+			leaseCache: map[int64]*cachedClaim{},
+			lockQueue:  newLockQueue(""),
+			share:      share{percent: o.Share},
 
 			log:     o.Logger,
-			carries: int64(lib.carries(false)),
+			carries: int64(lib.maxPayload(false)),
 		},
 	}
-	b.writer.onPush, b.writer.onWake, b.writer.onWoke = b.watch.announce, func(pushed []string) { b.watch.ring(pushed) }, b.tell
+	b.writer.onPush, b.writer.onWake, b.writer.onWoke = b.watch.announce, func(pushed []string) { b.watch.notify(pushed) }, b.tell
 	return b, nil
 }
 
@@ -188,7 +188,7 @@ func databaseOf(sideDir string) string { return strings.TrimSuffix(sideDir, side
 const sideSuffix = "-plainjobs"
 
 func (b *Backend) openFile(drv driver.Driver, path string) error {
-	file, err := newOriginal(path)
+	file, err := newDatabaseFile(path)
 	if err != nil {
 		return err
 	}
@@ -201,26 +201,26 @@ func (b *Backend) openFile(drv driver.Driver, path string) error {
 	}
 	if err := checkLeftovers(path); err != nil {
 		b.release()
-		return barred(path, err)
+		return explainPermission(path, err)
 	}
 	makeSideFiles(path)
-	b.drv, b.path, b.writer.path, b.writer.file, b.bell = drv, path, path, file, newBell(path)
-	b.presence.dir, b.presence.log = sideDir(path), b.opts.Logger
-	b.writer.line = newLine(path)
+	b.drv, b.path, b.writer.path, b.writer.file, b.notifier = drv, path, path, file, newNotifier(path)
+	b.livenessLock.dir, b.livenessLock.log = sideDir(path), b.opts.Logger
+	b.writer.lockQueue = newLockQueue(path)
 	dsn := fileDSN(path)
 	writer := connector{driver: drv, dsn: dsn, pragmas: writerPragmas, file: file}
 	reader := connector{driver: drv, dsn: dsn, pragmas: readerPragmas, file: file}
 	b.writer.pool = writer.pool(1)
 	b.readers = reader.pool(readerConns + 1)
 	if err := b.start(); err != nil {
-		return barred(path, err)
+		return explainPermission(path, err)
 	}
 	shareSideFiles(path)
-	noteCompany(path)
-	b.writer.share.company = b.bell.company
+	recordFiles(path)
+	b.writer.share.company = b.notifier.company
 	if b.callers != nil {
 		b.host = newHost(path, b.asks)
-		b.unhost = b.bell.listen(b.heard)
+		b.unhost = b.notifier.listen(b.heard)
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 				case err != nil:
 				case req.Op == backend.OpDelete && r.state != backend.Running && r.id != 0:
 					result.Affected = append(result.Affected, r.id)
-					err = t.free(r.keyed)
+					err = t.free(r.jobKeys)
 					switch {
 					case err != nil:
 					case r.serial != "":
@@ -184,13 +184,13 @@ func (t *tx) revivable(r row, now int64) (bool, error) {
 	if r.flags&flagUnique == 0 {
 		return true, nil
 	}
-	return t.take(r.keyed, 0, now)
+	return t.acquireUnique(r.jobKeys, 0, now)
 }
 
 // revive makes a finished job wait again as if it were new.
 func (t *tx) revive(r row, now int64) error {
 	state := backend.Pending
-	blocked, err := t.queueUp(r.keyed)
+	blocked, err := t.queueUp(r.jobKeys)
 	if err != nil {
 		return err
 	}

@@ -13,13 +13,13 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// An original is the database file that a store has open. Another file may take
+// An databaseFile is the database file that a store has open. Another file may take
 // its place at its path, as a backup that is moved there does, or it may be
 // removed. SQLite notices neither: it goes on writing to the file that has no
 // name any more, and what it writes is lost. So nothing that was written counts
 // before the path was seen to lead to the original still, and no connection is
 // made to any other file.
-type original struct {
+type databaseFile struct {
 	path string // as the program named it: symbolic links may change, too
 
 	mu    sync.Mutex
@@ -29,34 +29,34 @@ type original struct {
 	checked atomic.Int64 // when it was last found in place, since epoch; 0 if it was not
 }
 
-func newOriginal(path string) (*original, error) {
+func newDatabaseFile(path string) (*databaseFile, error) {
 	abs, err := filepath.Abs(path)
-	return &original{path: abs}, err
+	return &databaseFile{path: abs}, err
 }
 
 // found returns the file that is at a path as the original.
-func found(path string) (*original, error) {
-	o, err := newOriginal(path)
+func found(path string) (*databaseFile, error) {
+	o, err := newDatabaseFile(path)
 	if err != nil {
 		return nil, err
 	}
-	id, err := o.look()
-	o.learn(id)
+	id, err := o.identify()
+	o.setIdentity(id)
 	return o, err
 }
 
 // name returns the path, or nothing if the database has no file.
-func (o *original) name() string {
+func (o *databaseFile) name() string {
 	if o == nil {
 		return ""
 	}
 	return o.path
 }
 
-// look returns which file is at the path, or an error if that is known not to be
+// identify returns which file is at the path, or an error if that is known not to be
 // the original.
-func (o *original) look() (fileID, error) {
-	id, err := lookUp(o.path)
+func (o *databaseFile) identify() (fileID, error) {
+	id, err := identifyFile(o.path)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err != nil || o.known && id != o.id {
@@ -72,12 +72,12 @@ const maxOpenings = 3
 
 // connect returns what open opens, which is the original: the first time, that is
 // what open opens.
-func (o *original) connect(open func() (driver.Conn, error)) (driver.Conn, error) {
+func (o *databaseFile) connect(open func() (driver.Conn, error)) (driver.Conn, error) {
 	if o == nil {
 		return open()
 	}
 	for range maxOpenings {
-		before, err := o.look()
+		before, err := o.identify()
 		if err != nil {
 			return nil, err
 		}
@@ -85,9 +85,9 @@ func (o *original) connect(open func() (driver.Conn, error)) (driver.Conn, error
 		if err != nil {
 			return nil, err
 		}
-		after, err := o.look()
+		after, err := o.identify()
 		if err == nil && before == after {
-			o.learn(after)
+			o.setIdentity(after)
 			return conn, nil
 		}
 		if err := errors.Join(err, conn.Close()); err != nil {
@@ -97,7 +97,7 @@ func (o *original) connect(open func() (driver.Conn, error)) (driver.Conn, error
 	return nil, fmt.Errorf("%w: other files take the place of %s while it is being opened", backend.ErrUnavailable, o.path)
 }
 
-func (o *original) learn(id fileID) {
+func (o *databaseFile) setIdentity(id fileID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.id, o.known = id, true
@@ -109,11 +109,11 @@ const checkEvery = time.Millisecond
 
 // check returns an error if the path does not lead to the original. It costs a
 // stat, one or two microseconds.
-func (o *original) check() error {
+func (o *databaseFile) check() error {
 	if o == nil {
 		return nil
 	}
-	_, err := o.look()
+	_, err := o.identify()
 	if err != nil {
 		o.checked.Store(0)
 		return err
@@ -123,7 +123,7 @@ func (o *original) check() error {
 }
 
 // checkSoon is check and then more, but for less than every checkEvery.
-func (o *original) checkSoon(more func() error) error {
+func (o *databaseFile) checkSoon(more func() error) error {
 	if o == nil {
 		return nil
 	}
@@ -153,7 +153,7 @@ type sideFile struct {
 func findSides(path string) (all [2]sideFile) {
 	for i, suffix := range []string{"-wal", "-shm"} {
 		all[i].path = path + suffix
-		id, err := lookUp(all[i].path)
+		id, err := identifyFile(all[i].path)
 		all[i].id, all[i].known = id, err == nil
 	}
 	return all
@@ -164,7 +164,7 @@ func (f *sideFile) check() error {
 	if !f.known {
 		return nil
 	}
-	if id, err := lookUp(f.path); err == nil && id == f.id {
+	if id, err := identifyFile(f.path); err == nil && id == f.id {
 		return nil
 	}
 	return errGone{fmt.Errorf("%w: %s was removed or replaced while this program had it open, so nothing is accepted any more: stop "+
@@ -176,11 +176,11 @@ var epoch = time.Now()
 
 // is reports whether a connection to the file with a name is one to the original,
 // as far as names tell.
-func (o *original) is(name string) bool {
+func (o *databaseFile) is(name string) bool {
 	if o == nil {
 		return true
 	}
-	id, err := lookUp(name)
+	id, err := identifyFile(name)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return err == nil && id == o.id
@@ -192,7 +192,7 @@ type errGone struct{ error }
 func (e errGone) Unwrap() error { return e.error }
 
 // gone describes what has become of the original.
-func (o *original) gone(err error) error {
+func (o *databaseFile) gone(err error) error {
 	const advice = "what this program writes to the old one is lost, so nothing is accepted any more: " +
 		"stop every program that has it open, put the right file in place (see command restore), and start again"
 	switch {

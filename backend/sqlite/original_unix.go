@@ -12,9 +12,9 @@ import (
 // A fileID tells a file from all others that are there at the same time.
 type fileID struct{ dev, ino uint64 }
 
-// lookUp returns the identity of the file that a path leads to. It does not open
+// identifyFile returns the identity of the file that a path leads to. It does not open
 // the file.
-func lookUp(path string) (fileID, error) {
+func identifyFile(path string) (fileID, error) {
 	var s unix.Stat_t
 	err := unix.Stat(path, &s)
 	for errors.Is(err, unix.EINTR) {

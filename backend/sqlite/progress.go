@@ -13,8 +13,8 @@ const (
 		ON CONFLICT (job) DO UPDATE SET done = excluded.done, total = excluded.total`
 )
 
-// Progress implements [backend.Progresser].
-func (b *Backend) Progress(ctx context.Context, progress []backend.Progress) error {
+// StoreProgress implements [backend.ProgressStore].
+func (b *Backend) StoreProgress(ctx context.Context, progress []backend.Progress) error {
 	if len(progress) == 0 {
 		return nil
 	}

@@ -55,7 +55,7 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 			now := b.now()
 			gone := rows[:0]
 			for _, r := range rows {
-				kept, err := t.keeps(r.keyed, r.state, now)
+				kept, err := t.keeps(r.jobKeys, r.state, now)
 				if err != nil {
 					return err
 				}

@@ -81,7 +81,7 @@ func (b *Backend) check(jobs []backend.NewJob) error {
 	return backend.CheckPayloads(jobs, b.maxPayload())
 }
 
-func (b *Backend) maxPayload() int { return b.library.carries(b.path == "") }
+func (b *Backend) maxPayload() int { return b.library.maxPayload(b.path == "") }
 
 // isPlain reports whether a job can be stored among others by one statement.
 func isPlain(j *backend.NewJob) bool {
@@ -243,9 +243,9 @@ const selectWaiting = `SELECT coalesce(sum(jobs), 0) FROM plainjobs_counts WHERE
 
 // pushKeyed stores one job with keys, an expiry or a bound.
 func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.Pushed, error) {
-	k := keyed{name: name, flags: flagsOf(j), unique: j.Unique.Key, serial: j.Serial}
+	k := jobKeys{name: name, flags: flagsOf(j), unique: j.Unique.Key, serial: j.Serial}
 	if k.unique != "" {
-		holder, err := t.holder(name, k.unique, now)
+		holder, err := t.uniqueOwner(name, k.unique, now)
 		if err != nil {
 			return backend.Pushed{}, err
 		}
@@ -286,7 +286,7 @@ func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.P
 		if j.Unique.For > 0 {
 			until = now + j.Unique.For.Microseconds()
 		}
-		ok, err := t.take(k, until, now)
+		ok, err := t.acquireUnique(k, until, now)
 		if err == nil && !ok {
 			err = fmt.Errorf("%w: a unique key is taken and is not", backend.ErrCorrupt)
 		}
@@ -354,16 +354,16 @@ func (b *Backend) PushTx(ctx context.Context, caller *sql.Tx, jobs []backend.New
 		return nil, nil
 	}
 	pushed := make([]backend.Pushed, len(jobs))
-	err := b.within(ctx, caller, "push in transaction", func(t *tx) error { return t.push(jobs, pushed, b.now()) })
+	err := b.inCallersTx(ctx, caller, "push in transaction", func(t *tx) error { return t.push(jobs, pushed, b.now()) })
 	if err != nil {
 		return nil, err
 	}
-	b.expect()
+	b.notifyPendingTx()
 	return pushed, nil
 }
 
-// within runs f in a transaction of the application, all of it or nothing.
-func (b *Backend) within(ctx context.Context, caller *sql.Tx, op string, f func(*tx) error) error {
+// inCallersTx runs f in a transaction of the application, all of it or nothing.
+func (b *Backend) inCallersTx(ctx context.Context, caller *sql.Tx, op string, f func(*tx) error) error {
 	leave, err := b.enter()
 	if err != nil {
 		return failed(ctx, op, err)

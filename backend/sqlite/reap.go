@@ -65,7 +65,7 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 				return err
 			}
 			if slices.Contains(req.Dead, worker) {
-				if err := b.bury(t, worker); err != nil {
+				if err := b.removeLockFiles(t, worker); err != nil {
 					return err
 				}
 			}
@@ -179,7 +179,7 @@ func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) e
 	if err != nil {
 		return err
 	}
-	rows, err := t.rows(t.carried(selectDeadsJobs), worker)
+	rows, err := t.rows(t.checkSize(selectDeadsJobs), worker)
 	if err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) e
 			state, why = backend.Cancelled, backend.CancelledError
 		} else if crashed && all[r.name].condemns(r.crashes) {
 			state, why = backend.Failed, backend.CrashError
-		} else if other, err := b.retake(t, r.keyed, now); err != nil {
+		} else if other, err := b.reacquireUnique(t, r.jobKeys, now); err != nil {
 			return err
 		} else if other != 0 {
 			state, why = backend.Cancelled, superseded(other)
@@ -230,12 +230,12 @@ func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) e
 
 const selectPresence = `SELECT presence FROM plainjobs_workers WHERE id = ?`
 
-// bury removes what showed that a worker's process lived, which it does not.
-func (b *Backend) bury(t *tx, worker int64) error {
+// removeLockFiles removes what showed that a worker's process lived, which it does not.
+func (b *Backend) removeLockFiles(t *tx, worker int64) error {
 	shown := ""
 	err := t.each(selectPresence, []any{worker}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&shown) })
 	if err == nil && shown != "" {
-		t.then(func() { b.presence.forget(shown) })
+		t.onCommit(func() { b.livenessLock.removeLockFile(shown) })
 	}
 	return err
 }

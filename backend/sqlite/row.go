@@ -10,7 +10,7 @@ import (
 
 // A row is a job as far as moving it from state to state needs it.
 type row struct {
-	keyed
+	jobKeys
 	state    backend.State
 	ending   backend.Ending // of the run that token settled
 	token    int64
@@ -57,7 +57,7 @@ func (b *Backend) finish(t *tx, r row, state backend.State, text string, now int
 	if err != nil {
 		return err
 	}
-	if del, err := b.deletes(t, set, r.keyed, state, now); err != nil || del {
+	if del, err := b.deletes(t, set, r.jobKeys, state, now); err != nil || del {
 		return cmp.Or(err, t.remove([]row{r}, now))
 	}
 	unlease := 0
@@ -73,11 +73,11 @@ func (b *Backend) finish(t *tx, r row, state backend.State, text string, now int
 			return err
 		}
 	}
-	return t.ended(r.keyed, state, now)
+	return t.ended(r.jobKeys, state, now)
 }
 
 // deletes reports whether a job that is to be in a state is deleted instead.
-func (b *Backend) deletes(t *tx, all settings, j keyed, state backend.State, now int64) (bool, error) {
+func (b *Backend) deletes(t *tx, all settings, j jobKeys, state backend.State, now int64) (bool, error) {
 	if !state.Terminal() || b.keep(all, j.name, state) >= 0 {
 		return false, nil
 	}
@@ -124,7 +124,7 @@ func (t *tx) remove(rows []row, now int64) error {
 	for _, r := range rows {
 		t.count(r.name, r.state, -1)
 		if !r.state.Terminal() {
-			if err := t.ended(r.keyed, 0, now); err != nil {
+			if err := t.ended(r.jobKeys, 0, now); err != nil {
 				return err
 			}
 		}

@@ -31,8 +31,8 @@ func (s setting) condemns(crashes int64) bool {
 // process may have changed it.
 type settings map[int64]setting
 
-// everything is the name of the whole queue.
-const everything = 0
+// wholeQueue is the name of the whole queue.
+const wholeQueue = 0
 
 const selectSettings = `
 	SELECT name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes FROM plainjobs_settings`
@@ -169,7 +169,7 @@ const (
 			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0`
 )
 
-// Set implements [backend.Setter].
+// Set implements [backend.SettingsStore].
 func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
 	if err := backend.CheckSettings(all); err != nil {
 		return fmt.Errorf("sqlite: set: %w", err)
@@ -205,7 +205,7 @@ func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
 	}})
 }
 
-// Pause implements [backend.Setter].
+// Pause implements [backend.SettingsStore].
 func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 	if name != "" {
 		if err := backend.CheckSettings([]backend.Settings{{Name: name}}); err != nil {
@@ -213,7 +213,7 @@ func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 		}
 	}
 	return b.write(ctx, &request{op: "pause", firm: true, run: func(t *tx) error {
-		id := int64(everything)
+		id := int64(wholeQueue)
 		if name != "" {
 			var err error
 			if id, err = t.nameID(name); err != nil {
@@ -249,7 +249,7 @@ const (
 		ORDER BY n.name`
 )
 
-// Names implements [backend.Setter].
+// Names implements [backend.SettingsStore].
 func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
 	leave, err := b.enter()
 	if err != nil {
@@ -263,7 +263,7 @@ func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
 		if err := scan(ctx, q, b.sql(selectSettings), nil, all.scan); err != nil {
 			return err
 		}
-		if all[everything].paused {
+		if all[wholeQueue].paused {
 			infos = append(infos, backend.NameInfo{Paused: true})
 		}
 		var ids []int64

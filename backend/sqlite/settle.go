@@ -54,7 +54,7 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 	ordered := byClaim(done)
 	err = b.write(ctx, &request{op: "complete", run: func(t *tx) error {
 		lost = lost[:0]
-		runs := t.w.runsHeld(ordered)
+		runs := t.w.lookupLeases(ordered)
 		if t.alone {
 			var err error
 			if runs, lost, err = t.examine(done, lost); err != nil {
@@ -66,9 +66,9 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 		if err := b.complete(t, runs, b.now()); err != nil {
 			return err
 		}
-		t.then(func() {
+		t.onCommit(func() {
 			for i := range runs {
-				t.w.settled(runs[i].Token-runs[i].ID, 1)
+				t.w.uncacheLeases(runs[i].Token-runs[i].ID, 1)
 			}
 		})
 		return nil
@@ -81,7 +81,7 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 
 // CompleteTx implements [backend.TxPusher].
 func (b *Backend) CompleteTx(ctx context.Context, caller *sql.Tx, done backend.Completion) error {
-	return b.within(ctx, caller, "complete in transaction", func(t *tx) error {
+	return b.inCallersTx(ctx, caller, "complete in transaction", func(t *tx) error {
 		runs, lost, err := t.examine([]backend.Completion{done}, nil)
 		if err == nil && len(lost) > 0 {
 			err = backend.ErrLeaseLost
@@ -107,18 +107,18 @@ func claimOrder(a, b backend.Completion) int {
 	return cmp.Or(cmp.Compare(a.Token-a.ID, b.Token-b.ID), cmp.Compare(a.ID, b.ID))
 }
 
-// runsHeld returns done, which is in the order of byClaim, as runs, or nil if
+// lookupLeases returns done, which is in the order of byClaim, as runs, or nil if
 // one of them is not known to be held or there twice.
-func (w *writer) runsHeld(done []backend.Completion) []doneRun {
+func (w *writer) lookupLeases(done []backend.Completion) []doneRun {
 	runs := make([]doneRun, len(done))
-	var of *held
+	var of *cachedClaim
 	for i, c := range done {
 		base := c.Token - c.ID
 		switch {
 		case i > 0 && c.Lease == done[i-1].Lease:
 			return nil
 		case i == 0 || base != done[i-1].Token-done[i-1].ID:
-			if of = w.held[base]; of == nil {
+			if of = w.leaseCache[base]; of == nil {
 				return nil
 			}
 		}
@@ -163,7 +163,7 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 	if err != nil {
 		return err
 	}
-	var ends []keyed
+	var ends []jobKeys
 	for i := range runs {
 		if err := t.ran(runs[i].Lease, runs[i].Took, now); err != nil {
 			return err
@@ -173,8 +173,8 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 			if err != nil {
 				return err
 			}
-			ends = append(ends, r.keyed)
-			if runs[i].kept, err = t.keeps(r.keyed, backend.Done, now); err != nil {
+			ends = append(ends, r.jobKeys)
+			if runs[i].kept, err = t.keeps(r.jobKeys, backend.Done, now); err != nil {
 				return err
 			}
 		}
@@ -330,7 +330,7 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 // fail ends one run. What it sent is kept as the ending, whatever the job
 // becomes, so that a repeat is known.
 func (b *Backend) fail(t *tx, f backend.Failure, r row, now int64) error {
-	t.then(func() { t.w.settled(f.Token-f.ID, 1) })
+	t.onCommit(func() { t.w.uncacheLeases(f.Token-f.ID, 1) })
 	if err := t.ran(f.Lease, f.Took, now); err != nil {
 		return err
 	}
@@ -341,7 +341,7 @@ func (b *Backend) fail(t *tx, f backend.Failure, r row, now int64) error {
 			why = backend.CancelledError
 		}
 	} else if !state.Terminal() {
-		other, err := b.retake(t, r.keyed, now)
+		other, err := b.reacquireUnique(t, r.jobKeys, now)
 		if err != nil {
 			return err
 		}
@@ -353,7 +353,7 @@ func (b *Backend) fail(t *tx, f backend.Failure, r row, now int64) error {
 	if err != nil {
 		return err
 	}
-	if del, err := b.deletes(t, set, r.keyed, state, now); err != nil || del {
+	if del, err := b.deletes(t, set, r.jobKeys, state, now); err != nil || del {
 		return cmp.Or(err, t.remove([]row{r}, now))
 	}
 	attempt, failures := r.failures+1, r.failures
@@ -391,7 +391,7 @@ func (b *Backend) fail(t *tx, f backend.Failure, r row, now int64) error {
 		}
 	}
 	if state.Terminal() {
-		return t.ended(r.keyed, state, now)
+		return t.ended(r.jobKeys, state, now)
 	}
 	return nil
 }

@@ -113,7 +113,7 @@ func (w *writer) version() (v int64) {
 // the store of another process rings.
 type host struct {
 	asks func() bool
-	line *line
+	line *lockQueue
 	wait time.Duration
 	busy chan struct{} // has room for who queues
 }
@@ -127,11 +127,11 @@ const hostWait = 10 * time.Millisecond
 const hostPause = 2 * time.Millisecond
 
 func newHost(path string, asks func() bool) *host {
-	return &host{asks: asks, line: newLine(path), wait: hostWait, busy: make(chan struct{}, 1)}
+	return &host{asks: asks, line: newLockQueue(path), wait: hostWait, busy: make(chan struct{}, 1)}
 }
 
 func (h *host) close() {
-	h.line.shut()
+	h.line.closeFile()
 	h.busy <- struct{}{} // nobody stands in it any more
 	h.line.close()
 }
@@ -150,13 +150,13 @@ func (h *host) stand() {
 	go func() {
 		defer func() { <-h.busy }()
 		until := time.Now().Add(h.wait)
-		h.line.crowd()
+		h.line.noteContention()
 		ctx, cancel := context.WithDeadline(context.Background(), until)
 		defer cancel()
-		if !h.line.head(ctx, until) {
+		if !h.line.wait(ctx, until) {
 			return
 		}
-		defer h.line.leave()
+		defer h.line.release()
 		ticker := time.NewTicker(lookEvery)
 		defer ticker.Stop()
 		for until := time.Now().Add(h.wait); h.asks() && time.Now().Before(until); {

@@ -95,21 +95,21 @@ func TestHost(t *testing.T) {
 	b, db := shared(t)
 	b.host.wait = time.Minute
 	ctx := context.Background()
-	other := newLine(b.path)
+	other := newLockQueue(b.path)
 	defer other.close()
 	atHead := func(wait time.Duration) bool {
-		other.crowd()
-		return other.head(ctx, time.Now().Add(wait))
+		other.noteContention()
+		return other.wait(ctx, time.Now().Add(wait))
 	}
 	if !atHead(time.Minute) {
 		t.Skip("this system has no line")
 	}
 	b.heard(rungAsk)
-	other.leave()
+	other.release()
 	if !atHead(time.Minute) {
 		t.Fatal("the host stands in the line for an application that wants nothing")
 	}
-	other.leave()
+	other.release()
 
 	c, err := db.Conn(ctx) // it is in use
 	if err != nil {
@@ -117,7 +117,7 @@ func TestHost(t *testing.T) {
 	}
 	b.heard(rungAsk)
 	for atHead(time.Microsecond) { // until the host is
-		other.leave()
+		other.release()
 	}
 	c.Close()
 	if !atHead(time.Minute) {

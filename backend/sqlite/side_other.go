@@ -6,11 +6,11 @@ import "os"
 
 // Who may use a file is another matter on this system.
 
-func giveToOwner(*os.File, string)              {}
-func shareAs(string, string, os.FileMode) error { return nil }
-func makeSideFiles(string)                      {}
-func shareSideFiles(string)                     {}
-func barred(_ string, err error) error          { return err }
+func giveToOwner(*os.File, string)                {}
+func shareAs(string, string, os.FileMode) error   { return nil }
+func makeSideFiles(string)                        {}
+func shareSideFiles(string)                       {}
+func explainPermission(_ string, err error) error { return err }
 
 // makeSideDir makes the directory beside a database if it is not there.
 func makeSideDir(dir string) error {

@@ -129,9 +129,9 @@ func makeSideDir(dir string) error {
 	return err
 }
 
-// barred adds to an error which file this process may not use, if that is what it
+// explainPermission adds to an error which file this process may not use, if that is what it
 // comes from.
-func barred(path string, err error) error {
+func explainPermission(path string, err error) error {
 	code := primaryCode(err)
 	if path == "" || code != codeReadonly && code != codeCantOpen && !errors.Is(err, fs.ErrPermission) {
 		return err

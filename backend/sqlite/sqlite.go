@@ -113,15 +113,15 @@ type Backend struct {
 	history backend.History
 	storeID string
 
-	writer  *writer
-	readers *sql.DB // nil if only the writer's connection sees the database
-	watch   watch
-	bell    *bell
-	release func() // of the file's entry in the process
+	writer   *writer
+	readers  *sql.DB // nil if only the writer's connection sees the database
+	watch    changeWatcher
+	notifier *notifier
+	release  func() // of the file's entry in the process
 
-	presence presence
-	host     *host // nil unless New was given a database with a file
-	unhost   func()
+	livenessLock livenessLock
+	host         *host // nil unless New was given a database with a file
+	unhost       func()
 
 	calls   sync.RWMutex // held for reading by each call, for writing by Close
 	closed  bool
@@ -130,19 +130,19 @@ type Backend struct {
 }
 
 var (
-	_ backend.Backend   = (*Backend)(nil)
-	_ backend.Heart     = (*Backend)(nil)
-	_ backend.TxPusher  = (*Backend)(nil)
-	_ backend.Reader    = (*Backend)(nil)
-	_ backend.Waiter    = (*Backend)(nil)
-	_ backend.Sentinel  = (*Backend)(nil)
-	_ backend.Homer     = (*Backend)(nil)
-	_ backend.Describer = (*Backend)(nil)
-	_ backend.Migrator  = (*Backend)(nil)
-	_ backend.Examiner  = (*Backend)(nil)
-	_ backend.Exporter  = (*Backend)(nil)
-	_ backend.Importer  = (*Backend)(nil)
-	_ io.Closer         = (*Backend)(nil)
+	_ backend.Backend          = (*Backend)(nil)
+	_ backend.Heartbeater      = (*Backend)(nil)
+	_ backend.TxPusher         = (*Backend)(nil)
+	_ backend.Reader           = (*Backend)(nil)
+	_ backend.Waiter           = (*Backend)(nil)
+	_ backend.DeathDetector    = (*Backend)(nil)
+	_ backend.EnvironmentStore = (*Backend)(nil)
+	_ backend.Describer        = (*Backend)(nil)
+	_ backend.Migrator         = (*Backend)(nil)
+	_ backend.Examiner         = (*Backend)(nil)
+	_ backend.Exporter         = (*Backend)(nil)
+	_ backend.Importer         = (*Backend)(nil)
+	_ io.Closer                = (*Backend)(nil)
 )
 
 const defaultPrefix = "plainjobs_"
@@ -215,9 +215,9 @@ func (b *Backend) Close() error {
 		b.unhost()
 		b.host.close()
 	}
-	b.presence.close()
-	b.bell.close()
-	b.writer.line.close()
+	b.livenessLock.close()
+	b.notifier.close()
+	b.writer.lockQueue.close()
 	err := b.watch.disconnect()
 	if b.readers != nil {
 		err = errors.Join(err, b.readers.Close())
@@ -228,7 +228,7 @@ func (b *Backend) Close() error {
 		err = errors.Join(err, b.anchor.Close()) // back to the pool
 	}
 	if b.path != "" {
-		forgetCompany(b.path)
+		removeFileRecord(b.path)
 	}
 	if b.release != nil {
 		b.release()

@@ -21,13 +21,13 @@ type tx struct {
 	firm  bool // a request of it is
 	alone bool // one request only, whose shortcuts failed
 
-	fresh  map[string]int64 // names that the transaction added
-	counts map[countKey]int64
-	wakes  bool    // jobs became claimable,
-	pushed []int64 // or, of these names, were pushed so that they are
-	woke   bool    // others were told
-	after  []func()
-	unsaid []func()
+	fresh        map[string]int64 // names that the transaction added
+	counts       map[countKey]int64
+	wakes        bool    // jobs became claimable,
+	pushed       []int64 // or, of these names, were pushed so that they are
+	woke         bool    // others were told
+	commitHooks  []func()
+	deferredLogs []func()
 
 	set           settings
 	knowsSettings bool
@@ -76,16 +76,16 @@ func (c callersTx) query(query string, args ...any) (*sql.Rows, error) {
 func (t *tx) try(r *request) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			err = &panicked{value, debug.Stack()}
+			err = &driverPanic{value, debug.Stack()}
 			t.w.broken = t.w.borrow // closing it would wait for the call that panicked
 		}
 	}()
 	return r.run(t)
 }
 
-// carried returns a query that ends in an ORDER BY for those jobs alone that the
+// checkSize returns a query that ends in an ORDER BY for those jobs alone that the
 // driver can carry, if it was found that it cannot carry all.
-func (t *tx) carried(query string) string {
+func (t *tx) checkSize(query string) string {
 	if t.w == nil || !t.w.picky {
 		return query
 	}
@@ -157,16 +157,18 @@ func (t *tx) move(name int64, from, to backend.State, delta int64) {
 	t.count(name, to, delta)
 }
 
-// then calls f after the commit.
-func (t *tx) then(f func()) { t.after = append(t.after, f) }
+// onCommit calls f after the commit.
+func (t *tx) onCommit(f func()) { t.commitHooks = append(t.commitHooks, f) }
 
-// thenSay calls f after the commit, when the lead is handed over: a log may call
+// logAfterCommit calls f after the commit, when the lead is handed over: a log may call
 // the queue.
-func (t *tx) thenSay(f func()) { t.then(func() { t.unsaid = append(t.unsaid, f) }) }
+func (t *tx) logAfterCommit(f func()) {
+	t.onCommit(func() { t.deferredLogs = append(t.deferredLogs, f) })
+}
 
-// say calls what thenSay was given.
-func (t *tx) say() {
-	for _, f := range t.unsaid {
+// runDeferredLogs calls what thenSay was given.
+func (t *tx) runDeferredLogs() {
+	for _, f := range t.deferredLogs {
 		f()
 	}
 }
@@ -245,14 +247,14 @@ func (t *tx) nested(f func() error) error {
 		return err
 	}
 	counts, fresh := maps.Clone(t.counts), maps.Clone(t.fresh)
-	wakes, pushed, after := t.wakes, len(t.pushed), len(t.after)
+	wakes, pushed, after := t.wakes, len(t.pushed), len(t.commitHooks)
 	err := f()
 	if err == nil {
 		_, err = t.exec("RELEASE plainjobs")
 		return err
 	}
 	t.counts, t.fresh, t.wakes = counts, fresh, wakes
-	t.pushed, t.after = t.pushed[:pushed], t.after[:after]
+	t.pushed, t.commitHooks = t.pushed[:pushed], t.commitHooks[:after]
 	for _, undo := range []string{"ROLLBACK TO plainjobs", "RELEASE plainjobs"} {
 		if _, undoErr := t.exec(undo); undoErr != nil {
 			return errors.Join(err, undoErr)
@@ -277,7 +279,7 @@ func (t *tx) commit() error {
 		// A write that failed is written again by whoever commits next; a
 		// failed fsync leaves in doubt what was written before.
 		if code, _ := resultCode(err); code&0xff == codeIOErr && code != codeIOErrWrite {
-			t.w.distrust = true
+			t.w.unsyncedWAL = true
 		}
 		return err
 	}
@@ -289,7 +291,7 @@ func (t *tx) commit() error {
 	for name, id := range t.fresh {
 		t.w.names[name], t.w.nameOf[id] = id, name
 	}
-	for _, f := range t.after {
+	for _, f := range t.commitHooks {
 		f()
 	}
 	t.end()

@@ -44,10 +44,10 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 	}
 	v := b.watch.join()
 	defer b.watch.leave(v)
-	defer b.bell.listen(b.heard)()
+	defer b.notifier.listen(b.heard)()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
-	soon := newLadder()
+	soon := newBackoffTimer()
 	defer soon.timer.Stop()
 	for {
 		if closed := b.watch.begin(v); closed {
@@ -70,48 +70,48 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 
 // tell rings for other processes.
 func (b *Backend) tell(woke, asks bool) {
-	var of ringing
+	var of signalKind
 	if woke {
-		of |= rungDone
+		of |= committed
 	}
 	if asks {
 		of |= rungAsk
 	}
-	b.bell.ring(of)
+	b.notifier.notify(of)
 }
 
 // heard is called when another process has rung, and returns for how long to hear
 // no more.
-func (b *Backend) heard(of ringing) time.Duration {
+func (b *Backend) heard(of signalKind) time.Duration {
 	if of&rungAsk != 0 && b.host != nil {
 		b.host.stand()
 	}
-	if of&rungSoon != 0 {
-		b.watch.expect()
+	if of&txPending != 0 {
+		b.watch.notifyPendingTx()
 	}
-	if of&rungDone == 0 {
+	if of&committed == 0 {
 		return 0
 	}
-	if b.watch.ring(nil) == 0 {
+	if b.watch.notify(nil) == 0 {
 		return hostPause
 	}
 	return b.watch.pause()
 }
 
-// expectEvery is how soon a commit that was expected is expected again: many
+// txNoticeInterval is how soon a commit that was expected is expected again: many
 // jobs are pushed one by one in a transaction.
-const expectEvery = time.Millisecond
+const txNoticeInterval = time.Millisecond
 
-// expect has those who wait, in other processes too, look soon and often for a
+// notifyPendingTx has those who wait, in other processes too, look soon and often for a
 // while: an application has pushed in a transaction of its own.
-func (b *Backend) expect() {
+func (b *Backend) notifyPendingTx() {
 	now := time.Now().UnixNano()
-	if since := now - b.watch.foretold.Load(); since >= 0 && since < int64(expectEvery) {
+	if since := now - b.watch.lastTxNotice.Load(); since >= 0 && since < int64(txNoticeInterval) {
 		return
 	}
-	b.watch.foretold.Store(now)
-	b.watch.expect()
-	b.bell.ring(rungSoon)
+	b.watch.lastTxNotice.Store(now)
+	b.watch.notifyPendingTx()
+	b.notifier.notify(txPending)
 }
 
 // A look is what somebody saw who looked for jobs.
@@ -176,14 +176,14 @@ func (b *Backend) lookAt(ctx context.Context, q source, req backend.ClaimRequest
 // them that are not limited, and when the rate of another allows one, or 0.
 func (b *Backend) runnable(ctx context.Context, q source, req backend.ClaimRequest) (allowed, plain []string, free int64, err error) {
 	var set settings
-	if err := scan(ctx, q, b.sql(selectSettings), nil, set.scan); err != nil || len(set) == 0 && len(req.Caps) == 0 {
+	if err := scan(ctx, q, b.sql(selectSettings), nil, set.scan); err != nil || len(set) == 0 && len(req.MaxPerName) == 0 {
 		return req.Names, req.Names, 0, err
 	}
-	if set[everything].paused {
+	if set[wholeQueue].paused {
 		return nil, nil, 0, nil
 	}
 	for _, name := range req.Names {
-		if n, ok := req.Caps[name]; ok && n <= 0 {
+		if n, ok := req.MaxPerName[name]; ok && n <= 0 {
 			continue
 		}
 		var id int64
@@ -192,7 +192,7 @@ func (b *Backend) runnable(ctx context.Context, q source, req backend.ClaimReque
 			return nil, nil, 0, err
 		}
 		s := set[id]
-		if s.paused || s.limited() && req.Ahead >= req.Limit {
+		if s.paused || s.limited() && req.Prefetch >= req.Limit {
 			continue
 		}
 		if s.maxRunning > 0 {
@@ -225,7 +225,7 @@ func (b *Backend) runnable(ctx context.Context, q source, req backend.ClaimReque
 
 // sleep returns when it is worth looking again, or when looking is not needed
 // to know that a claim may find a job.
-func (b *Backend) sleep(ctx context.Context, v *waiter, tick <-chan time.Time, soon *ladder, l look) (ready bool, err error) {
+func (b *Backend) sleep(ctx context.Context, v *waiter, tick <-chan time.Time, soon *backoffTimer, l look) (ready bool, err error) {
 	var alarm <-chan time.Time
 	if l.due != 0 {
 		// A time that was imported may be more than 292 years ahead.
@@ -248,7 +248,7 @@ func (b *Backend) sleep(ctx context.Context, v *waiter, tick <-chan time.Time, s
 			soon.start()
 			continue
 		case <-soon.timer.C:
-			soon.climb()
+			soon.next()
 		case <-tick:
 		}
 		if b.readers == nil || l.due != 0 && l.due <= b.now() {

@@ -34,19 +34,19 @@ type writer struct {
 	borrow bool // the pool is somebody's: its connection goes back after each group
 	prefix string
 	path   string // empty if the database has no file
-	file   *original
+	file   *databaseFile
 	// onPush is called when jobs with the names are about to be pushed, and
 	// says whether somebody waits for them. onWake is called after a commit
 	// that made jobs claimable, see watch.ring, and onWoke when the lead has
 	// been handed over after it, or applications are to be asked whether they
 	// want the lock.
-	onPush func(names []string) bool
-	onWake func(pushed []string)
-	onWoke func(woke, asks bool)
-	log    *slog.Logger
-	line   *line
-	share  share // the leader's
-	busy   busySince
+	onPush    func(names []string) bool
+	onWake    func(pushed []string)
+	onWoke    func(woke, asks bool)
+	log       *slog.Logger
+	lockQueue *lockQueue
+	share     share // the leader's
+	busy      busySince
 
 	mu     sync.Mutex
 	queue  []*request
@@ -54,24 +54,24 @@ type writer struct {
 	closed bool
 
 	// The rest belongs to the leader.
-	conn     *sql.Conn
-	sides    *[2]sideFile // of conn; nil if it was not looked for yet
-	broken   bool         // the driver panicked in conn, which is borrowed and cannot be closed any more
-	stmts    map[string]*sql.Stmt
-	full     bool // what PRAGMA synchronous is set to
-	distrust bool // an fsync failed: no push before a checkpoint succeeds
-	names    map[string]int64
-	nameOf   map[int64]string
-	carries  int64           // the largest payload that the driver can carry
-	picky    bool            // the driver panicked: what it cannot carry is left to others
-	held     map[int64]*held // what this process claimed and did not settle, by base
-	holds    int             // how many jobs that is
-	found    int             // how many jobs the last claim found
+	conn         *sql.Conn
+	sides        *[2]sideFile // of conn; nil if it was not looked for yet
+	broken       bool         // the driver panicked in conn, which is borrowed and cannot be closed any more
+	stmts        map[string]*sql.Stmt
+	full         bool // what PRAGMA synchronous is set to
+	unsyncedWAL  bool // an fsync failed: no push before a checkpoint succeeds
+	names        map[string]int64
+	nameOf       map[int64]string
+	carries      int64                  // the largest payload that the driver can carry
+	picky        bool                   // the driver panicked: what it cannot carry is left to others
+	leaseCache   map[int64]*cachedClaim // what this process claimed and did not settle, by base
+	cachedLeases int                    // how many jobs that is
+	found        int                    // how many jobs the last claim found
 }
 
-// held is what the writer knows of the jobs of a claim. A token is the claim's
+// cachedClaim is what the writer knows of the jobs of a claim. A token is the claim's
 // base and the job's id.
-type held struct {
+type cachedClaim struct {
 	name  int64           // of all of them,
 	names map[int64]int64 // or of each one by its id
 	keyed map[int64]bool  // those with something to give back at their end
@@ -79,7 +79,7 @@ type held struct {
 }
 
 // nameOf returns the name of one of the jobs, 0 if it is none of them.
-func (h *held) nameOf(id int64) int64 {
+func (h *cachedClaim) nameOf(id int64) int64 {
 	if h.names == nil {
 		return h.name
 	}
@@ -207,13 +207,13 @@ func (w *writer) withdraw(r *request) bool {
 	}
 	w.queue = slices.Delete(w.queue, i, i+1)
 	if w.leader == r {
-		w.handOver()
+		w.passLead()
 	}
 	return true
 }
 
-// handOver gives the lead to the first who waits. The caller holds mu.
-func (w *writer) handOver() {
+// passLead gives the lead to the first who waits. The caller holds mu.
+func (w *writer) passLead() {
 	w.leader = nil
 	if len(w.queue) > 0 {
 		w.leader = w.queue[0]
@@ -228,16 +228,16 @@ func (w *writer) lead(r *request) (done bool, err error) {
 	t, err := w.begin(r)
 	if err != nil {
 		w.withdraw(r)
-		return true, barred(w.path, err)
+		return true, explainPermission(w.path, err)
 	}
 	since := time.Now()
 	group := w.serve(t, r)
 	w.share.gave(since)
-	w.line.leave()
-	defer t.say()
+	w.lockQueue.release()
+	defer t.runDeferredLogs()
 	asks := w.share.rings()
 	if asks && w.share.company() {
-		w.line.crowd() // where they queue
+		w.lockQueue.noteContention() // where they queue
 	}
 	if t.woke || asks {
 		defer w.onWoke(t.woke, asks)
@@ -252,7 +252,7 @@ func (w *writer) lead(r *request) (done bool, err error) {
 			n.signal <- true
 		}
 	}
-	w.handOver()
+	w.passLead()
 	return !slices.Contains(w.queue, r), r.err
 }
 
@@ -316,10 +316,10 @@ func (w *writer) serve(t *tx, r *request) (group []*request) {
 		_, told := resultCode(err)
 		doubt = !told
 	}
-	last.err = barred(w.path, w.withoutRoom(last.err))
+	last.err = explainPermission(w.path, w.withoutRoom(last.err))
 	rolledBack := t.rollback()
 	if p := hasPanicked(err); p != nil {
-		t.unsaid = append(t.unsaid, func() {
+		t.deferredLogs = append(t.deferredLogs, func() {
 			w.log.Error("plainjobs: the SQLite driver panicked", "op", last.op, "panic", fmt.Sprint(p.value), "stack", string(p.stack))
 		})
 		_ = w.drop() // it may have no memory left
@@ -349,7 +349,7 @@ func (w *writer) serve(t *tx, r *request) (group []*request) {
 // withoutRoom adds ErrNoSpace to the error of a failed write if the file system
 // is full: not every driver says so.
 func (w *writer) withoutRoom(err error) error {
-	if code, _ := resultCode(err); code == codeIOErrWrite && !noRoom(err) && isFull(w.path) {
+	if code, _ := resultCode(err); code == codeIOErrWrite && !diskFull(err) && isFull(w.path) {
 		return fmt.Errorf("%w: %w", backend.ErrNoSpace, err)
 	}
 	return err
@@ -417,7 +417,7 @@ func (w *writer) begin(leader *request) (*tx, error) {
 	err := retryUpTo(pause, leader.ctx, leader.until, func() (err error) {
 		if !head {
 			began := time.Now()
-			head = w.line.head(leader.ctx, leader.until)
+			head = w.lockQueue.wait(leader.ctx, leader.until)
 			w.share.took(time.Since(began))
 		}
 		w.mu.Lock()
@@ -436,13 +436,13 @@ func (w *writer) begin(leader *request) (*tx, error) {
 		// more once the transaction is open.
 		t, err = w.tryBegin(leader, w.wantsFull(leader))
 		if busy(err) {
-			w.line.crowd()
+			w.lockQueue.noteContention()
 			w.busy.note()
 		}
 		return err
 	})
 	if err != nil {
-		w.line.leave()
+		w.lockQueue.release()
 	}
 	switch {
 	case err == nil:
@@ -473,8 +473,8 @@ func (w *writer) tryBegin(leader *request, full bool) (*tx, error) {
 		w.conn, w.stmts = conn, map[string]*sql.Stmt{}
 		w.full = true // as connections are set up
 	}
-	if full && w.distrust {
-		if err := w.regainTrust(); err != nil {
+	if full && w.unsyncedWAL {
+		if err := w.checkpointAfterFailure(); err != nil {
 			if leader.full {
 				return nil, err
 			}
@@ -529,10 +529,10 @@ func (w *writer) synchronous(full bool) error {
 	return nil
 }
 
-// regainTrust moves everything out of a WAL whose fsync failed: the kernel
+// checkpointAfterFailure moves everything out of a WAL whose fsync failed: the kernel
 // reports such a failure once and may drop the pages, so a later fsync that
 // works says nothing about them.
-func (w *writer) regainTrust() error {
+func (w *writer) checkpointAfterFailure() error {
 	var blocked, frames, moved int
 	row := w.conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
 	if err := row.Scan(&blocked, &frames, &moved); err != nil {
@@ -541,7 +541,7 @@ func (w *writer) regainTrust() error {
 	if blocked != 0 {
 		return fmt.Errorf("%w: an fsync failed, and a reader holds up the checkpoint that must follow", backend.ErrUnavailable)
 	}
-	w.distrust = false
+	w.unsyncedWAL = false
 	return nil
 }
 
@@ -616,7 +616,7 @@ func (w *writer) shut() {
 	defer w.mu.Unlock()
 	if !w.closed {
 		w.closed = true
-		w.line.shut()
+		w.lockQueue.closeFile()
 	}
 }
 

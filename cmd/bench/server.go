@@ -60,7 +60,7 @@ func (s *server) do(ctx context.Context, f func(context.Context, *pgx.Conn) erro
 		_ = conn.Close(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("postgres: %w", postgres.Discreet(err))
+		return fmt.Errorf("postgres: %w", postgres.Redact(err))
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ func fillDB(t *testing.T, path string, jobs int) {
 	check(err)
 	check(b.Set(ctx, []backend.Settings{{Name: "job1", MaxRunning: 2}}))
 	check(b.Define(ctx, []backend.Schedule{{Name: "nightly", Definition: "d", Next: time.Now().Add(time.Hour)}}))
-	_, err = b.Beat(ctx, backend.BeatRequest{Worker: w, Leave: true}) // releases what runs
+	_, err = b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: w, Leave: true}) // releases what runs
 	check(err)
 	check(b.Close())
 }

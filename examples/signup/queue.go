@@ -22,7 +22,7 @@ func (a *app) open(ctx context.Context) (*plainjobs.Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := sqlite.New(db, &sqlite.Options{NoMigrate: cli.Looks(ctx)})
+	store, err := sqlite.New(db, &sqlite.Options{NoMigrate: cli.ReadOnly(ctx)})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", a.db, err), db.Close())
 	}

@@ -19,9 +19,9 @@ import (
 type Backend interface {
 	backend.Backend
 	backend.Reader
-	backend.Setter
+	backend.SettingsStore
 	backend.Operator
-	backend.Progresser
+	backend.ProgressStore
 	backend.Examiner
 }
 
@@ -175,7 +175,7 @@ func reaps(s *scene) {
 	_, err = s.b.Complete(s.Context(), []backend.Completion{{Lease: second[0].Lease}})
 	s.must(err)
 	s.wantClaimed(s.b, "serial", serial[2].ID)
-	if f := s.examine(false); f.Trouble != "" {
+	if f := s.examine(false); f.Problem != "" {
 		s.Errorf("after Reap: %+v", f)
 	}
 	// All of them.
@@ -193,12 +193,12 @@ func repairs(s *scene) {
 	limited, serial, _, unique := s.fill()
 	done := s.push(backend.NewJob{Name: "done"}, backend.NewJob{Name: "done"}, backend.NewJob{Name: "done"})
 	jobs := s.claim(s.b, "done")
-	s.must(s.b.Progress(s.Context(), []backend.Progress{{Lease: jobs[0].Lease, Done: 1, Total: 2}}))
+	s.must(s.b.StoreProgress(s.Context(), []backend.Progress{{Lease: jobs[0].Lease, Done: 1, Total: 2}}))
 	_, err := s.b.Complete(s.Context(), []backend.Completion{{Lease: jobs[0].Lease, Result: []byte("r")}})
 	s.must(err)
 	_, err = s.b.Fail(s.Context(), []backend.Failure{{Lease: jobs[1].Lease, Ending: backend.EndFailed, Error: "e"}, {Lease: jobs[2].Lease, Ending: backend.EndRetry, Error: "e"}})
 	s.must(err)
-	if f := s.examine(false); f.Trouble != "" {
+	if f := s.examine(false); f.Problem != "" {
 		s.Errorf("before: %+v", f)
 	}
 	_, err = s.b.Reap(s.Context(), backend.ReapRequest{}) // PostgreSQL folds its counts
@@ -218,16 +218,16 @@ func repairs(s *scene) {
 		what, query := test.what, test.query
 		s.Exec(s, query)
 		f := s.examine(false)
-		if f.Trouble == "" || f.Mend != "doctor --repair" {
+		if f.Problem == "" || f.Fix != "doctor --repair" {
 			s.Errorf("without %s: %+v", what, f)
 		}
 		if again := s.examine(false); again != f {
 			s.Errorf("to look has changed %+v to %+v", f, again)
 		}
-		if f := s.examine(true); f.Trouble != "" || !strings.HasPrefix(f.Value, "corrected: ") {
+		if f := s.examine(true); f.Problem != "" || !strings.HasPrefix(f.Value, "corrected: ") {
 			s.Errorf("repaired without %s: %+v", what, f)
 		}
-		if f := s.examine(false); f.Trouble != "" {
+		if f := s.examine(false); f.Problem != "" {
 			s.Errorf("after the repair without %s: %+v", what, f)
 		}
 		s.wantExact()
@@ -300,7 +300,7 @@ func whileWorkersRun(s *scene) {
 	stop()
 	work.Wait()
 	s.examine(true)
-	if f := s.examine(false); f.Trouble != "" {
+	if f := s.examine(false); f.Problem != "" {
 		s.Errorf("in the end: %+v", f)
 	}
 	s.wantExact()
@@ -314,7 +314,7 @@ func sound(s *scene) {
 		s.must(err)
 		_, err = s.b.Reap(s.Context(), backend.ReapRequest{Dead: []int64{s.w.ID}})
 		s.must(err)
-		if f := s.examine(false); f.Trouble != "" {
+		if f := s.examine(false); f.Problem != "" {
 			s.Errorf("after operation %d: %+v", op, f)
 		}
 	}

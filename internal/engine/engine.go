@@ -58,13 +58,13 @@ type Queue struct {
 	Middleware []Middleware // around those of the jobs
 	// Self is the *plainjobs.Queue that this is the inside of.
 	Self any
-	// Late is why the context of a run ends that takes too long.
-	Late error
+	// TimeoutError is why the context of a run ends that takes too long.
+	TimeoutError error
 	// Test is set on a queue of package plainjobstest.
 	Test bool
-	// Twice runs each handler of a test a second time, as after a crash in
+	// RunTwice runs each handler of a test a second time, as after a crash in
 	// which its end was lost.
-	Twice bool
+	RunTwice bool
 	// Clock replaces time.Now where a task says At or Before, in tests.
 	Clock func() time.Time
 
@@ -72,9 +72,9 @@ type Queue struct {
 	Closed atomic.Bool
 
 	Events Events
-	// Suspects is the turn of the worker, of several on this queue, that may
+	// SuspectLock is the turn of the worker, of several on this queue, that may
 	// run one: if the process dies, it is clear of what.
-	Suspects Turn
+	SuspectLock SuspectLock
 
 	mu       sync.Mutex                          // of those who bind and join
 	bound    map[*Definition]Run                 // by Handle
@@ -115,7 +115,7 @@ func (q *Queue) Handler(d *Definition) Run {
 	}
 	run = wrap(d, run, d.Middleware)
 	run = wrap(d, run, q.Middleware)
-	if q.Twice {
+	if q.RunTwice {
 		run = twice(run)
 	}
 	q.put(d, run)

@@ -70,7 +70,7 @@ func TestJudge(t *testing.T) {
 		"endless retry after":    {d, 1, &engine.RetryError{Delay: math.MaxInt64}, false, backend.EndRetry, 10 * 365 * 24 * time.Hour},
 		"interrupted":            {d, 3, boom, true, backend.EndRelease, 0},
 	} {
-		f := engine.Judge(c.def, job(c.attempt), c.err, c.interrupted)
+		f := engine.FailureOf(c.def, job(c.attempt), c.err, c.interrupted)
 		if f.Ending != c.ending || f.Delay != c.delay {
 			t.Errorf("%s: ending %d in %v, want %d in %v", what, f.Ending, f.Delay, c.ending, c.delay)
 		}
@@ -78,7 +78,7 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%s: a store would refuse it: %v", what, err)
 		}
 	}
-	if f := engine.Judge(panicking, job(1), boom, false); f.Ending != backend.EndRetry || f.Delay < 900*time.Millisecond {
+	if f := engine.FailureOf(panicking, job(1), boom, false); f.Ending != backend.EndRetry || f.Delay < 900*time.Millisecond {
 		t.Errorf("with a panicking policy: %+v", f)
 	}
 }

@@ -30,13 +30,13 @@ type Info struct {
 	// Completed is set when it did so on a queue for tests that cannot tell.
 	Completed atomic.Bool
 	// Progress takes what the handler tells; it is nil if no worker runs it.
-	Progress Teller
+	Progress ProgressReporter
 }
 
-// A Teller is a worker's run, which takes what its handler tells.
-type Teller interface {
-	// Tell takes how far the run has come.
-	Tell(done, total int64)
+// A ProgressReporter is a worker's run, which takes what its handler tells.
+type ProgressReporter interface {
+	// Report takes how far the run has come.
+	Report(done, total int64)
 	// Await notes that the handler waits for another job, until done is
 	// called. Warn says in the log that this job, as it is, has not started.
 	Await() (warn func(awaited *backend.Info, waited time.Duration), done func())

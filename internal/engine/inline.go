@@ -75,7 +75,7 @@ func (s *Inline) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pus
 			rest.State = backend.Pending
 		}
 		s.mu.Unlock()
-		return nil, seen{err}
+		return nil, returnedError{err}
 	}
 	return pushed, err
 }
@@ -211,14 +211,14 @@ func newInlineJob(id int64, n backend.NewJob) inlineJob {
 	return j
 }
 
-// seen is the error of an inline run as who performed the job sees it. It is
+// returnedError is the error of an inline run as who performed the job sees it. It is
 // what it wraps, but for what the run asked for: that another job was to be
 // cancelled is nothing to the one that performed it.
-type seen struct{ err error }
+type returnedError struct{ err error }
 
-func (e seen) Error() string        { return e.err.Error() }
-func (e seen) Is(target error) bool { return errors.Is(e.err, target) }
-func (e seen) As(target any) bool {
+func (e returnedError) Error() string        { return e.err.Error() }
+func (e returnedError) Is(target error) bool { return errors.Is(e.err, target) }
+func (e returnedError) As(target any) bool {
 	switch target.(type) {
 	case **CancelError, **RetryError, **SnoozeError:
 		return false
@@ -226,15 +226,15 @@ func (e seen) As(target any) bool {
 	return errors.As(e.err, target)
 }
 
-// An apart is the context of an inline run. A handler that a worker runs does
+// An detachedContext is the context of an inline run. A handler that a worker runs does
 // not see the values of who performed its job, and does not end with them.
-type apart struct {
+type detachedContext struct {
 	context.Context
 	of    *Queue
 	depth int
 }
 
-func (c apart) Value(key any) any {
+func (c detachedContext) Value(key any) any {
 	switch key {
 	case QueueKey{}:
 		return c.of.Self
@@ -267,12 +267,12 @@ func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) error {
 		Attempt: j.Failures + 1, MaxAttempts: j.MaxAttempts, CreatedAt: j.CreatedAt, RunAt: j.RunAt, Metadata: j.Metadata,
 		UniqueKey: j.UniqueKey, SerialKey: j.SerialKey,
 	}
-	result, err := s.Queue.Run(apart{context.Background(), s.Queue, depth + 1}, d, handler, job)
+	result, err := s.Queue.Run(detachedContext{context.Background(), s.Queue, depth + 1}, d, handler, job)
 	if err == nil {
 		s.end(j, nil, result)
 		return nil
 	}
-	f := Judge(d, job, err, false)
+	f := FailureOf(d, job, err, false)
 	if f.Ending == backend.EndRetry && !retries {
 		f.Ending = backend.EndFailed // the caller gets the error, and nothing would retry
 	}
@@ -288,7 +288,7 @@ func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) error {
 func (q *Queue) Run(ctx context.Context, d *Definition, handler Run, job *backend.Job) (result []byte, err error) {
 	run := WithInfo(ctx, q, job)
 	if d.Timeout > 0 {
-		run.Limit(time.Now().Add(d.Timeout), q.Late)
+		run.Limit(time.Now().Add(d.Timeout), q.TimeoutError)
 	}
 	ended := make(chan error, 1)
 	go Call(run, handler, job.Payload, func(e error, _ bool) { ended <- e })

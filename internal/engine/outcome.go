@@ -40,11 +40,11 @@ func (e *RetryError) Unwrap() error { return e.Err }
 
 func (e *SnoozeError) Error() string { return fmt.Sprintf("snooze for %v", e.Delay) }
 
-// Judge says how a run of a job ends that returned err, which is not nil.
+// FailureOf says how a run of a job ends that returned err, which is not nil.
 // interrupted is set if the handler was told to stop by a shutdown.
-func Judge(d *Definition, job *backend.Job, err error, interrupted bool) backend.Failure {
+func FailureOf(d *Definition, job *backend.Job, err error, interrupted bool) backend.Failure {
 	f := backend.Failure{Lease: job.Lease, Ending: backend.EndRetry, Error: text(err)}
-	cancel, retry, snooze, stack := asked(err)
+	cancel, retry, snooze, stack := requestedOutcome(err)
 	f.Stack = stack
 	switch {
 	case cancel != nil:
@@ -70,11 +70,11 @@ func Judge(d *Definition, job *backend.Job, err error, interrupted bool) backend
 	return f
 }
 
-// asked returns which result err asks for, if any, and where it happened, if
+// requestedOutcome returns which result err asks for, if any, and where it happened, if
 // it was a panic. Errors are the user's code,
 // and so are their Unwrap, Is and As: one that panics, as a nil pointer with
 // methods does, asks for nothing.
-func asked(err error) (cancel *CancelError, retry *RetryError, snooze *SnoozeError, stack string) {
+func requestedOutcome(err error) (cancel *CancelError, retry *RetryError, snooze *SnoozeError, stack string) {
 	defer func() {
 		if recover() != nil {
 			cancel, retry, snooze = nil, nil, nil

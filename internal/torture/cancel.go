@@ -49,7 +49,7 @@ func (r *rig) cancel(ctx context.Context) error {
 		r.progress("%s: %d driver calls, cancelled %d times", m, reply.Sweep.Calls, reply.Sweep.Runs)
 		sum.Add(*reply.Sweep)
 	}
-	reply, err := server.ask(ctx, child.Command{Op: child.OpHaste, N: r.Rounds})
+	reply, err := server.ask(ctx, child.Command{Op: child.OpDeadline, N: r.Rounds})
 	if err != nil {
 		return err
 	}

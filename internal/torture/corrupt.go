@@ -91,7 +91,7 @@ func (k *corrupting) prepare(ctx context.Context) error {
 		case 1:
 			tasks[i].Fails = 1
 		case 2:
-			tasks[i].Attempts, tasks[i].Do = 1, child.DeedPanic
+			tasks[i].Attempts, tasks[i].Do = 1, child.ActionPanic
 		case 3:
 			tasks[i].Takes = time.Minute
 		}

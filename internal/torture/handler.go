@@ -23,32 +23,32 @@ var handlerTest = &Test{
 	run:   handler,
 }
 
-// A mischief is a kind of bad handler and what its job must come to.
-type mischief struct {
-	deed  child.Deed
-	state string
-	text  string // in the error of a failed one
-	fatal bool   // it takes the process with it
-	linux bool   // it needs a limit that only Linux keeps
+// A misbehavior is a kind of bad handler and what its job must come to.
+type misbehavior struct {
+	action child.Action
+	state  string
+	text   string // in the error of a failed one
+	fatal  bool   // it takes the process with it
+	linux  bool   // it needs a limit that only Linux keeps
 }
 
-var mischiefs = []mischief{
-	{deed: child.DeedPanic, state: "failed", text: "panic: task "},
-	{deed: child.DeedPanicNil, state: "failed", text: "panic called with nil"},
-	{deed: child.DeedGoexit, state: "failed", text: "runtime.Goexit"},
-	{deed: child.DeedHuge, state: "failed", text: "huge huge"},
-	{deed: child.DeedBinary, state: "failed", text: "not text"},
-	{deed: child.DeedIgnore, state: "done"},
-	{deed: child.DeedLate, state: "done"},
-	{deed: child.DeedExit, state: "failed", text: backend.CrashError, fatal: true},
-	{deed: child.DeedNilDeref, state: "failed", text: backend.CrashError, fatal: true},
-	{deed: child.DeedClose, state: "failed", text: backend.CrashError, fatal: true},
-	{deed: child.DeedOverflow, state: "failed", text: backend.CrashError, fatal: true},
-	{deed: child.DeedMemory, state: "failed", text: backend.CrashError, fatal: true, linux: true},
+var misbehaviors = []misbehavior{
+	{action: child.ActionPanic, state: "failed", text: "panic: task "},
+	{action: child.ActionPanicNil, state: "failed", text: "panic called with nil"},
+	{action: child.ActionGoexit, state: "failed", text: "runtime.Goexit"},
+	{action: child.ActionHugeError, state: "failed", text: "huge huge"},
+	{action: child.ActionBinaryError, state: "failed", text: "not text"},
+	{action: child.ActionIgnoreContext, state: "done"},
+	{action: child.ActionLate, state: "done"},
+	{action: child.ActionExit, state: "failed", text: backend.CrashError, fatal: true},
+	{action: child.ActionNilDeref, state: "failed", text: backend.CrashError, fatal: true},
+	{action: child.ActionCloseQueue, state: "failed", text: backend.CrashError, fatal: true},
+	{action: child.ActionOverflowStack, state: "failed", text: backend.CrashError, fatal: true},
+	{action: child.ActionExhaustMemory, state: "failed", text: backend.CrashError, fatal: true, linux: true},
 }
 
 // done reports whether it is done on this system.
-func (m mischief) done() bool { return !m.linux || runtime.GOOS == "linux" }
+func (m misbehavior) done() bool { return !m.linux || runtime.GOOS == "linux" }
 
 // goodEach is how many good jobs there are for each bad one.
 const goodEach = 10
@@ -59,7 +59,7 @@ type handling struct {
 	server  *process
 	workers []*process
 	late    chan *process // that have a run which waits to be late
-	deeds   map[int64]mischief
+	deeds   map[int64]misbehavior
 	next    int64
 	crashes int
 	kept    int // runs that were late
@@ -71,7 +71,7 @@ func handler(ctx context.Context, c Config) (Result, error) {
 		return Result{}, err
 	}
 	defer r.close()
-	h := &handling{rig: r, workers: make([]*process, 3), late: make(chan *process, 1000), deeds: map[int64]mischief{}}
+	h := &handling{rig: r, workers: make([]*process, 3), late: make(chan *process, 1000), deeds: map[int64]misbehavior{}}
 	err = h.all(ctx)
 	return r.result, err
 }
@@ -117,12 +117,12 @@ func (h *handling) respawn(i int) error {
 func (h *handling) pushAll(ctx context.Context, fatal bool) error {
 	var tasks []child.Task
 	for range h.Rounds {
-		for _, m := range mischiefs {
+		for _, m := range misbehaviors {
 			if m.fatal != fatal || !m.done() {
 				continue
 			}
 			h.deeds[h.next] = m
-			tasks = append(tasks, child.Task{N: h.next, Do: m.deed, Attempts: 2, Takes: 300 * time.Millisecond})
+			tasks = append(tasks, child.Task{N: h.next, Do: m.action, Attempts: 2, Takes: 300 * time.Millisecond})
 			h.next++
 			for range goodEach {
 				tasks = append(tasks, child.Task{N: h.next, Takes: h.between(0, 10*time.Millisecond)})
@@ -198,7 +198,7 @@ func (h *handling) deaf(ctx context.Context) error {
 	if err := each(h.workers, func(p *process) error { return p.stop(ctx) }); err != nil {
 		return err
 	}
-	if err := h.push(ctx, h.server, []child.Task{{N: h.next, Do: child.DeedDeaf}}); err != nil {
+	if err := h.push(ctx, h.server, []child.Task{{N: h.next, Do: child.ActionNeverReturn}}); err != nil {
 		return err
 	}
 	h.next++
@@ -261,9 +261,9 @@ func (h *handling) judgement(ctx context.Context) error {
 			bad++
 			if fault := m.judge(j, f.byJob[id], f.alone(id)); fault != "" {
 				wrong++
-				r.faultf("job %d, which does %q, %s: %+v", id, m.deed, fault, j)
+				r.faultf("job %d, which does %q, %s: %+v", id, m.action, fault, j)
 			}
-			if m.deed == child.DeedLate {
+			if m.action == child.ActionLate {
 				for _, run := range f.byJob[id] {
 					if run.lost || run.outcome == child.OutcomeLost {
 						refused++
@@ -272,7 +272,7 @@ func (h *handling) judgement(ctx context.Context) error {
 			}
 		}
 	}
-	r.add("kinds", len(mischiefs)+1)
+	r.add("kinds", len(misbehaviors)+1)
 	r.add("bad", bad+deafs)
 	r.add("good", good)
 	r.add("crashes", h.crashes)
@@ -305,7 +305,7 @@ func unfair(f *history, id int64) string {
 
 // judge says what is wrong with how a job ended that was alone in so many deaths
 // of its processes.
-func (m mischief) judge(j child.Job, runs []*run, alone int) string {
+func (m misbehavior) judge(j child.Job, runs []*run, alone int) string {
 	starts := 0
 	for _, run := range runs {
 		if run.started > 0 {

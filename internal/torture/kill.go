@@ -23,18 +23,18 @@ const (
 	// shortLease makes the jobs of the dead come back soon, and can still be
 	// kept on a busy machine: workers with late heartbeats judge no other.
 	shortLease = 2 * time.Second
-	// massacre is after how many kills all processes die at once, so that the
+	// killAllEvery is after how many kills all processes die at once, so that the
 	// next one finds a log that no process has open.
-	massacre = 150
-	// freezing is after how many kills a worker is frozen instead.
-	freezing = 20
-	// reign is how long one of the workers is spared. Who is killed before it
+	killAllEvery = 150
+	// freezeEvery is after how many kills a worker is frozen instead.
+	freezeEvery = 20
+	// coordinatorKills is how long one of the workers is spared. Who is killed before it
 	// has been stable for a while judges no other, so that without an old worker
 	// a frozen worker's jobs would not be reaped.
-	reign = 4 * time.Second
-	// spared is how long who was frozen lives on at least, with leases that it
+	coordinatorKills = 4 * time.Second
+	// sparedWorkers is how long who was frozen lives on at least, with leases that it
 	// has lost.
-	spared = 2 * time.Second
+	sparedWorkers = 2 * time.Second
 	// jobsPerKill is how many jobs a run has at least.
 	jobsPerKill = 20
 )
@@ -76,7 +76,7 @@ func (k *killing) all(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := k.killAll(ctx); err != nil {
+	if err := k.killSome(ctx); err != nil {
 		return err
 	}
 	for _, when := range k.frozen {
@@ -102,8 +102,8 @@ func (k *killing) all(ctx context.Context) (err error) {
 	return k.judgement(ctx, took)
 }
 
-// killAll kills until it has killed enough.
-func (k *killing) killAll(ctx context.Context) error {
+// killSome kills until it has killed enough.
+func (k *killing) killSome(ctx context.Context) error {
 	fed, told := time.Now(), time.Now()
 	for k.kills < k.Rounds && k.more(ctx) {
 		if err := pause(ctx, k.between(10*time.Millisecond, 50*time.Millisecond)); err != nil {
@@ -129,22 +129,22 @@ func (k *killing) killAll(ctx context.Context) error {
 // strike does one of the things that the test does to workers.
 func (k *killing) strike(ctx context.Context) error {
 	for p, when := range k.frozen {
-		if time.Since(when) > spared {
+		if time.Since(when) > sparedWorkers {
 			delete(k.frozen, p)
 		}
 	}
-	if k.kills%massacre == massacre-1 {
-		return k.massacre(ctx)
+	if k.kills%killAllEvery == killAllEvery-1 {
+		return k.killAll(ctx)
 	}
 	i := k.random.IntN(len(k.workers))
 	p := k.workers[i]
-	if time.Since(k.elected) > reign && k.frozen[p].IsZero() {
+	if time.Since(k.elected) > coordinatorKills && k.frozen[p].IsZero() {
 		k.elder, k.elected = i, time.Now()
 	}
 	if i == k.elder || !k.frozen[p].IsZero() {
 		return nil // another one, another time
 	}
-	if k.kills >= freezing*(k.freezes+1) && haveSignals && len(k.frozen) == 0 && p.hasBegun() {
+	if k.kills >= freezeEvery*(k.freezes+1) && haveSignals && len(k.frozen) == 0 && p.hasBegun() {
 		k.freezes++
 		k.frozen[p] = time.Now().Add(shortLease * 2)
 		return p.freezeFor(shortLease * 2)
@@ -166,8 +166,8 @@ func (k *killing) kill(p *process) error {
 	return p.kill()
 }
 
-// massacre kills everybody.
-func (k *killing) massacre(ctx context.Context) (err error) {
+// killAll kills everybody.
+func (k *killing) killAll(ctx context.Context) (err error) {
 	for _, i := range k.random.Perm(len(k.workers)) {
 		if err := k.kill(k.workers[i]); err != nil {
 			return err
@@ -213,7 +213,7 @@ func (k *killing) pushSome(ctx context.Context, n int) error {
 			tasks[i].Fails = 1 + k.random.IntN(3)
 		}
 		if k.effects != nil && k.random.IntN(10) == 0 {
-			tasks[i].Do, k.effects[k.next] = child.DeedEffect, true
+			tasks[i].Do, k.effects[k.next] = child.ActionEffect, true
 		}
 		k.next++
 	}

@@ -25,7 +25,7 @@ func linearizable(ctx context.Context, c Config) (Result, error) {
 	}
 	defer r.close()
 	var report *lin.Report
-	err = r.soliloquy(ctx, child.Order{Role: child.Lin, Rounds: r.Rounds}, func(reply child.Reply) {
+	err = r.runAlone(ctx, child.Order{Role: child.Lin, Rounds: r.Rounds}, func(reply child.Reply) {
 		report = reply.Lin
 		if report != nil {
 			return
@@ -52,8 +52,8 @@ func linearizable(ctx context.Context, c Config) (Result, error) {
 	return r.result, nil
 }
 
-// soliloquy has a child do what it does by itself, and hears what it says.
-func (r *rig) soliloquy(ctx context.Context, o child.Order, hear func(child.Reply)) error {
+// runAlone has a child do what it does by itself, and hears what it says.
+func (r *rig) runAlone(ctx context.Context, o child.Order, hear func(child.Reply)) error {
 	o.Until = r.end
 	p, err := r.spawn(o)
 	if err != nil {

@@ -58,7 +58,7 @@ var mutants = []mutant{
 		from: "case j == nil || j.token != c.Token:", to: "case j == nil:",
 		pkg: "./internal/torture/lin", run: "^TestMemory$", slow: true,
 	}, {
-		rule: "memory: a superseded job ends, by random programs", file: "backend/memory/move.go",
+		rule: "memory: a superseded job ends, by random programs", file: "backend/memory/transition.go",
 		from: "		return backend.Cancelled\n", to: "		return s\n",
 		pkg: "./internal/torture/model", run: "^TestMemory$",
 		flags: []string{"-rapid.shrinktime=0s"}, // that it fails is enough
@@ -84,19 +84,19 @@ var mutants = []mutant{
 		pkg: "./backend/sqlite", run: "^TestCommitInDoubt$",
 	}, {
 		rule: "sqlite: after a failed fsync nothing is acknowledged before a checkpoint", file: "backend/sqlite/tx.go",
-		from: "t.w.distrust = true", to: "t.w.distrust = false",
+		from: "t.w.unsyncedWAL = true", to: "t.w.unsyncedWAL = false",
 		pkg: "./backend/sqlite", run: "^TestFailedFsync$",
 	}, {
 		rule: "sqlite: a tick advances the schedule that was looked at", file: "backend/sqlite/schedule.go",
 		from: "WHERE name = ?3 AND definition = ?4 AND next_at = ?2 AND removed_at = 0", to: "WHERE name = ?3 AND definition = ?4 AND removed_at = 0",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "schedule$/^race$",
 	}, {
-		rule: "sqlite: who closed the store is not taken for dead", file: "backend/sqlite/presence.go",
+		rule: "sqlite: who closed the store is not taken for dead", file: "backend/sqlite/liveness.go",
 		from: "return err != nil || info.Size() > 0", to: "return err != nil",
 		pkg: "./backend/sqlite", run: "^TestPresence$",
 	}, {
-		rule: "sqlite: a worker whose death cannot be detected hides no other", file: "backend/sqlite/presence.go",
-		from: "if n := p.watch(s); n != nil {", to: "if n := p.watch(s); true {",
+		rule: "sqlite: a worker whose death cannot be detected hides no other", file: "backend/sqlite/liveness.go",
+		from: "if n := p.openPeer(s); n != nil {", to: "if n := p.openPeer(s); true {",
 		pkg: "./backend/sqlite", run: "^TestNextPresence$",
 	}, {
 		rule: "engine: the last attempt is the last", file: "internal/engine/outcome.go",
@@ -107,15 +107,15 @@ var mutants = []mutant{
 		from: "r.ctx.End(plainjobs.ErrLeaseLost)", to: "_ = r",
 		pkg: "./worker", run: "^TestLostLeaseEndsTheHandler$", slow: true,
 	}, {
-		rule: "worker: a stalled worker judges no other", file: "worker/beat.go",
+		rule: "worker: a stalled worker judges no other", file: "worker/heartbeat.go",
 		from: "if steady <= 0 {", to: "if steady = 0; false {",
 		pkg: "./worker", run: "^TestNoMassReap$", slow: true,
 	}, {
-		rule: "worker: who was stopped asks before it gives up", file: "worker/beat.go",
+		rule: "worker: who was stopped asks before it gives up", file: "worker/heartbeat.go",
 		from: "if late && !stopped {", to: "if late && !stopped && false {",
 		pkg: "./worker", run: "^TestStoppedWhileItBeats$",
 	}, {
-		rule: "worker: no worker claims from a copy", file: "worker/home.go",
+		rule: "worker: no worker claims from a copy", file: "worker/environment.go",
 		from: `case home == "" || home == mine:`, to: `case home != "" || home == mine:`,
 		pkg: "./worker", run: "^TestOfAnotherEnvironment$",
 	}, {
@@ -127,7 +127,7 @@ var mutants = []mutant{
 		from: "case r.token != c.Token || r.token == noToken:", to: "case r.token == noToken:",
 		pkg: "./internal/torture", run: "^TestShort$/^kill$/^modernc$", child: true, slow: true,
 	}, {
-		rule: "worker: a stalled worker judges no other, by stalls", file: "worker/beat.go",
+		rule: "worker: a stalled worker judges no other, by stalls", file: "worker/heartbeat.go",
 		from: "if steady <= 0 {", to: "if steady = 0; false {",
 		pkg: "./internal/torture", run: "^TestShort$/^stall$/^mixed$", child: true, slow: true,
 	}, {

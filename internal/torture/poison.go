@@ -62,7 +62,7 @@ func (r *rig) poison(ctx context.Context) (crashes int, v verdict, err error) {
 	for i := range tasks {
 		tasks[i] = child.Task{N: int64(i), Takes: r.between(0, 2*time.Millisecond)}
 	}
-	tasks[at].Do = child.DeedExit
+	tasks[at].Do = child.ActionExit
 	if err := r.push(ctx, server, tasks); err != nil {
 		return 0, v, err
 	}

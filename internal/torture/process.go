@@ -36,10 +36,10 @@ type process struct {
 	replies chan child.Reply
 	ended   chan struct{} // closed when it has ended and all that it said is read
 
-	mu      sync.Mutex
-	murders bool // it was killed, or asked to kill itself
-	frozen  bool
-	thawed  bool // it was frozen once
+	mu     sync.Mutex
+	kills  bool // it was killed, or asked to kill itself
+	frozen bool
+	thawed bool // it was frozen once
 }
 
 // starter starts processes on one thread that never ends: the kernel takes the
@@ -64,7 +64,7 @@ func spawn(program string, p *process, o child.Order, hear func(child.Reply) boo
 	p.cmd.Stderr = &p.stderr
 	// As crashes are meant, their traces are cut to what is read.
 	p.cmd.Env = append(os.Environ(), "GOTRACEBACK=single")
-	mortal(p.cmd)
+	killOnParentExit(p.cmd)
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
 		return err
@@ -164,7 +164,7 @@ func (p *process) signal(s os.Signal) error {
 // kill kills the child as kill -9 does and waits for its end.
 func (p *process) kill() error {
 	p.mu.Lock()
-	p.murders = true
+	p.kills = true
 	p.mu.Unlock()
 	if err := p.signal(os.Kill); err != nil {
 		return err
@@ -204,7 +204,7 @@ func (p *process) freezeFor(d time.Duration) error {
 func (p *process) died() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.murders || p.over() && !p.cmd.ProcessState.Success()
+	return p.kills || p.over() && !p.cmd.ProcessState.Success()
 }
 
 // ask sends a command and waits for the reply.

@@ -109,7 +109,7 @@ func (s *rescuing) one(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.push(ctx, k.server, []child.Task{{N: k.next, Do: child.DeedHold, Priority: 9}}); err != nil {
+	if err := s.push(ctx, k.server, []child.Task{{N: k.next, Do: child.ActionHold, Priority: 9}}); err != nil {
 		return err
 	}
 	k.next++

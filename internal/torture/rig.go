@@ -91,7 +91,7 @@ func (r *rig) spawnOn(driver string, o child.Order, hear func(*process, child.Re
 		o.Ledger = p.ledger
 	}
 	o.Seed = r.random.Uint64()
-	p.murders = o.Point != ""
+	p.kills = o.Point != ""
 	err := spawn(r.programs[driver], p, o, func(reply child.Reply) bool {
 		return hear != nil && hear(p, reply) || r.acks.hear(reply)
 	})
@@ -268,7 +268,7 @@ func (r *rig) finish(ctx context.Context, server *process, pruned pruned) (f fin
 	f.verdict = r.judge(f.history, f.ending, pruned)
 	// By now the jobs have ended otherwise, or wait.
 	leases := f.lostLeases()
-	reply, err := server.ask(ctx, child.Command{Op: child.OpHaunt, Leases: leases})
+	reply, err := server.ask(ctx, child.Command{Op: child.OpSettleStale, Leases: leases})
 	if err != nil {
 		return f, err
 	}

@@ -146,7 +146,7 @@ func (s *stopping) one(ctx context.Context, twice bool) error {
 		}
 		again := time.Now()
 		p.mu.Lock()
-		p.murders = true
+		p.kills = true
 		p.mu.Unlock()
 		if err := p.signal(sigTerm); err != nil {
 			return err

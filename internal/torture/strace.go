@@ -109,7 +109,7 @@ func attach(p *process, inject, output string) (*tracer, error) {
 	name, _, _ := strings.Cut(inject, ":")
 	t := &tracer{output: output, said: make(chan struct{})}
 	t.cmd = exec.Command("strace", "-f", "-o", output, "-e", "trace="+name, "-e", "inject="+inject, "-p", strconv.Itoa(p.cmd.Process.Pid))
-	mortal(t.cmd)
+	killOnParentExit(t.cmd)
 	stderr, err := t.cmd.StderrPipe()
 	if err != nil {
 		return nil, err

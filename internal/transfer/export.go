@@ -131,7 +131,7 @@ func (e *exporter) settings(ctx context.Context) error {
 // settingsOf returns the names that are paused or have settings; none if the
 // store keeps no settings.
 func settingsOf(ctx context.Context, b backend.Backend) ([]backend.NameInfo, error) {
-	store, ok := b.(backend.Setter)
+	store, ok := b.(backend.SettingsStore)
 	if !ok {
 		return nil, nil
 	}

@@ -179,7 +179,7 @@ func applySettings(ctx context.Context, b backend.Backend, all []settingLine) er
 	if len(all) == 0 {
 		return nil
 	}
-	setter, err := engine.Capability[backend.Setter](b)
+	setter, err := engine.Capability[backend.SettingsStore](b)
 	if err != nil {
 		return fmt.Errorf("settings: %w", err)
 	}

@@ -101,7 +101,7 @@ func (m *mover) look(ctx context.Context) error {
 
 func (m *mover) pause(ctx context.Context) error {
 	for _, b := range []backend.Backend{m.from, m.to} {
-		store, err := engine.Capability[backend.Setter](b)
+		store, err := engine.Capability[backend.SettingsStore](b)
 		if err != nil {
 			return fmt.Errorf("pause: %w", err)
 		}
@@ -143,7 +143,7 @@ func (m *mover) drain(ctx context.Context) error {
 		if now.Sub(before) > drainGap {
 			steady = now
 		}
-		if _, err := m.from.Reap(ctx, backend.ReapRequest{Expired: now.After(steady), Steady: max(now.Sub(steady), 1), Heard: heard}); err != nil {
+		if _, err := m.from.Reap(ctx, backend.ReapRequest{Expired: now.After(steady), StableFor: max(now.Sub(steady), 1), StoreTime: heard}); err != nil {
 			return err
 		}
 		before = now

@@ -38,7 +38,7 @@ func TestMove(t *testing.T) {
 					defer mu.Unlock()
 					said = append(said, text)
 					if strings.HasPrefix(text, "waiting") {
-						if _, err := b.(backend.Heart).Beat(t.Context(), backend.BeatRequest{Worker: w, Leave: true}); err != nil {
+						if _, err := b.(backend.Heartbeater).Heartbeat(t.Context(), backend.HeartbeatRequest{Worker: w, Leave: true}); err != nil {
 							t.Error(err)
 						}
 					}
@@ -157,7 +157,7 @@ func (b *faulty) Export(ctx context.Context, req backend.ExportRequest) (backend
 // What the target has not as it was is found, and named without its data.
 func TestMoveVerifies(t *testing.T) {
 	q, b, w := filled(t, "memory")
-	if _, err := b.(backend.Heart).Beat(t.Context(), backend.BeatRequest{Worker: w, Leave: true}); err != nil {
+	if _, err := b.(backend.Heartbeater).Heartbeat(t.Context(), backend.HeartbeatRequest{Worker: w, Leave: true}); err != nil {
 		t.Fatal(err)
 	}
 	each := func(f func(*backend.Record)) func(*backend.Batch) {
@@ -199,7 +199,7 @@ func unpause(b *backend.Batch) {
 // A move that ends anywhere is repeated, until it is done.
 func TestMoveInterrupted(t *testing.T) {
 	q, b, w := filled(t, "memory")
-	if _, err := b.(backend.Heart).Beat(t.Context(), backend.BeatRequest{Worker: w, Leave: true}); err != nil {
+	if _, err := b.(backend.Heartbeater).Heartbeat(t.Context(), backend.HeartbeatRequest{Worker: w, Leave: true}); err != nil {
 		t.Fatal(err)
 	}
 	for range 20 {

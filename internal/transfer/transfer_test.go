@@ -22,7 +22,7 @@ import (
 type store interface {
 	backend.Backend
 	backend.Reader
-	backend.Setter
+	backend.SettingsStore
 	backend.Scheduler
 	backend.Operator
 	backend.Exporter
@@ -166,7 +166,7 @@ func TestExportImport(t *testing.T) {
 		for to := range newStores {
 			t.Run(from+" to "+to, func(t *testing.T) {
 				q, b, w := filled(t, from)
-				beat, err := b.(backend.Heart).Beat(t.Context(), backend.BeatRequest{Worker: w, Leave: true})
+				beat, err := b.(backend.Heartbeater).Heartbeat(t.Context(), backend.HeartbeatRequest{Worker: w, Leave: true})
 				if err != nil || len(beat.Leases) != 2 {
 					t.Fatalf("Beat = %v, %v", beat, err)
 				}

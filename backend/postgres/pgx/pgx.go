@@ -84,7 +84,7 @@ func unreadable(err error) error {
 	if at := strings.LastIndex(text, "`: "); at >= 0 {
 		text = text[at+len("`: "):]
 	}
-	return fmt.Errorf("the DSN cannot be read: %w", postgres.Discreet(errors.New(quoted.ReplaceAllString(text, `"…"`))))
+	return fmt.Errorf("the DSN cannot be read: %w", postgres.Redact(errors.New(quoted.ReplaceAllString(text, `"…"`))))
 }
 
 // maxConns is how many connections a store opens, besides the one that

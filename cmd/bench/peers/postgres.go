@@ -26,7 +26,7 @@ type postgresSchema struct {
 func newPostgresSchema(ctx context.Context, o order) (s postgresSchema, err error) {
 	s.name = o.Schema
 	if s.look, err = pgx.Connect(ctx, o.Postgres); err != nil {
-		return s, postgres.Discreet(err)
+		return s, postgres.Redact(err)
 	}
 	if _, err := s.look.Exec(ctx, "CREATE SCHEMA "+s.name); err != nil {
 		return s, errors.Join(err, s.leave(ctx))
@@ -85,7 +85,7 @@ func onServer(ctx context.Context, dsn string, f func(context.Context, *pgx.Conn
 		_ = conn.Close(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("postgres: %w", postgres.Discreet(err))
+		return fmt.Errorf("postgres: %w", postgres.Redact(err))
 	}
 	return nil
 }

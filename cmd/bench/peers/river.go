@@ -152,7 +152,7 @@ type riverPostgres struct {
 func openRiverPostgres(ctx context.Context, o order, handle handler) (_ peer, err error) {
 	config, err := pgxpool.ParseConfig(o.Postgres)
 	if err != nil {
-		return nil, postgres.Discreet(err)
+		return nil, postgres.Redact(err)
 	}
 	config.MaxConns = int32(o.Pool)
 	config.ConnConfig.RuntimeParams["synchronous_commit"] = map[string]string{full: "on", normal: "off"}[o.Durability]
@@ -161,7 +161,7 @@ func openRiverPostgres(ctx context.Context, o order, handle handler) (_ peer, er
 		return nil, err
 	}
 	if p.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
-		return nil, errors.Join(postgres.Discreet(err), p.leave(ctx))
+		return nil, errors.Join(postgres.Redact(err), p.leave(ctx))
 	}
 	if p.riverWork, err = newRiver[pgx.Tx](ctx, riverpgxv5.New(p.pool), p.name, o, handle); err != nil {
 		p.pool.Close()

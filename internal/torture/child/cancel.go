@@ -257,10 +257,10 @@ var methods = []method{
 	{name: "ReapPrunes", history: backend.History{Done: time.Microsecond, Failed: time.Microsecond},
 		call: func(ctx context.Context, b *bench) (any, error) { return b.store.Reap(ctx, backend.ReapRequest{}) }},
 	{name: "Beat", call: func(ctx context.Context, b *bench) (any, error) {
-		return b.store.Beat(ctx, backend.BeatRequest{Worker: benchWorker})
+		return b.store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: benchWorker})
 	}},
 	{name: "BeatLeave", call: func(ctx context.Context, b *bench) (any, error) {
-		return b.store.Beat(ctx, backend.BeatRequest{Worker: benchWorker, Leave: true})
+		return b.store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: benchWorker, Leave: true})
 	}},
 	{name: "Get", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Get(ctx, b.s.failed) }},
 	{name: "List", call: func(ctx context.Context, b *bench) (any, error) {
@@ -288,8 +288,8 @@ var methods = []method{
 	{name: "Import", call: func(ctx context.Context, b *bench) (any, error) {
 		return b.store.Import(ctx, b.s.batch())
 	}},
-	{name: "Home", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Home(ctx) }},
-	{name: "Move", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Move(ctx, "", "bench") }},
+	{name: "Home", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Environment(ctx) }},
+	{name: "Move", call: func(ctx context.Context, b *bench) (any, error) { return b.store.SetEnvironment(ctx, "", "bench") }},
 	{name: "Schema", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Schema(ctx) }},
 	{name: "Examine", call: func(ctx context.Context, b *bench) (any, error) {
 		findings, err := b.store.Examine(ctx, backend.ExamineRequest{})
@@ -299,7 +299,7 @@ var methods = []method{
 		}
 		return names, err
 	}},
-	{name: "Watch", endless: 5, call: func(ctx context.Context, b *bench) (any, error) { return b.store.Watch(ctx, benchWorker.ID) }},
+	{name: "Watch", endless: 5, call: func(ctx context.Context, b *bench) (any, error) { return b.store.WatchDead(ctx, benchWorker.ID) }},
 	{name: "Define", call: func(ctx context.Context, b *bench) (any, error) {
 		return nil, b.store.Define(ctx, []backend.Schedule{
 			{Name: "bench", Definition: "e", Next: b.s.start}, {Name: "bench2", Definition: "d", Next: b.s.start},
@@ -316,7 +316,7 @@ var methods = []method{
 		return nil, b.store.PauseSchedule(ctx, "bench", true)
 	}},
 	{name: "Progress", call: func(ctx context.Context, b *bench) (any, error) {
-		return nil, b.store.Progress(ctx, []backend.Progress{{Lease: b.s.leases[0], Done: 1, Total: 2}, {Lease: b.s.leases[1], Done: 2, Total: 2}})
+		return nil, b.store.StoreProgress(ctx, []backend.Progress{{Lease: b.s.leases[0], Done: 1, Total: 2}, {Lease: b.s.leases[1], Done: 2, Total: 2}})
 	}},
 	{name: "Wait", call: func(ctx context.Context, b *bench) (any, error) {
 		return nil, b.store.Wait(ctx, backend.ClaimRequest{Worker: benchWorker, Names: benchNames, Limit: 1})
@@ -557,7 +557,7 @@ func (b *bench) healthy() error {
 		return fmt.Errorf("reading afterwards: %w", err)
 	}
 	nobody := backend.Worker{ID: 12345, Lease: time.Hour}
-	if _, err := b.store.Beat(ctx, backend.BeatRequest{Worker: nobody}); !errors.Is(err, backend.ErrWorkerGone) {
+	if _, err := b.store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: nobody}); !errors.Is(err, backend.ErrWorkerGone) {
 		return fmt.Errorf("writing afterwards: %w, want ErrWorkerGone", err)
 	}
 	if b.lent {

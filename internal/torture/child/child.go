@@ -134,9 +134,9 @@ const (
 	OpLock Op = "lock"
 	// OpCheckpoint makes checkpoints.
 	OpCheckpoint Op = "checkpoint"
-	// OpHaunt completes jobs by leases that were lost, and counts in N those
+	// OpSettleStale completes jobs by leases that were lost, and counts in N those
 	// that were not refused.
-	OpHaunt Op = "haunt"
+	OpSettleStale Op = "haunt"
 	// OpRivals looks for a while, again and again, for jobs that have one key
 	// at once, says which in Check, and counts in N how often it looked.
 	OpRivals Op = "rivals"
@@ -151,8 +151,8 @@ const (
 	OpExamine Op = "examine"
 	// OpSweep cancels Method at its driver calls.
 	OpSweep Op = "sweep"
-	// OpHaste makes N calls whose contexts end at random moments.
-	OpHaste Op = "haste"
+	// OpDeadline makes N calls whose contexts end at random moments.
+	OpDeadline Op = "haste"
 	// OpEndure uses a store at Path while its disk fails.
 	OpEndure Op = "endure"
 	// OpEffects counts the effects of handlers, see DeedEffect.

@@ -213,7 +213,7 @@ func (e *endurer) work(ctx context.Context) {
 		})
 	}
 	e.try(ctx, "beat", func(ctx context.Context) error {
-		_, err := e.store.Beat(ctx, backend.BeatRequest{Worker: w})
+		_, err := e.store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: w})
 		return err
 	})
 }

@@ -78,7 +78,10 @@ func (s *server) examine(ctx context.Context, path string) (e Exam) {
 		}
 		return err
 	})
-	try("beat", func(ctx context.Context) error { _, err := b.Beat(ctx, backend.BeatRequest{Worker: w}); return err })
+	try("beat", func(ctx context.Context) error {
+		_, err := b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: w})
+		return err
+	})
 	try("push", func(ctx context.Context) error {
 		_, err := b.Push(ctx, []backend.NewJob{{Name: even.Name(), Payload: []byte("{}"), MaxAttempts: 1}})
 		return err

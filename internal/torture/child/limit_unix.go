@@ -13,7 +13,10 @@ func limitFiles(n int64) error {
 	}
 	l.Cur = l.Max
 	if n > 0 {
-		l.Cur = uint64(n) //nolint:gosec // it is small
+		set(&l.Cur, n)
 	}
 	return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &l)
 }
+
+// set stores n in a field whose type depends on the system.
+func set[T int64 | uint64](to *T, n int64) { *to = T(n) }

@@ -60,9 +60,9 @@ func (r *recorder) Claim(ctx context.Context, req backend.ClaimRequest) ([]backe
 	return jobs, err
 }
 
-func (r *recorder) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
+func (r *recorder) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
 	began := time.Now()
-	result, err := r.Backend.Beat(ctx, req)
+	result, err := r.Backend.Heartbeat(ctx, req)
 	r.trouble(ctx, "beat", began, err)
 	return result, err
 }
@@ -123,7 +123,7 @@ func (r *recorder) settle(
 	r.note(now, NoteAccepted, len(accepted), func(i int) string { return fmt.Sprint(accepted[i]) })
 	r.note(now, NoteLost, len(lost), func(i int) string { return fmt.Sprint(lost[i].Token) })
 	for _, l := range lost {
-		r.haunt(l)
+		r.settleStale(l)
 	}
 	r.point("complete.answered")
 	return lost, err
@@ -140,14 +140,14 @@ func (r *recorder) forget(tokens []int64) {
 	maps.DeleteFunc(r.claims, func(_ int64, c claim) bool { return settled[c.Token] })
 }
 
-// hauntings are when a lease that was lost is settled all the same: at once,
+// staleSettlements are when a lease that was lost is settled all the same: at once,
 // when its job is likely to wait or to run elsewhere, and when that has ended.
-var hauntings = []time.Duration{0, 300 * time.Millisecond, 2 * time.Second}
+var staleSettlements = []time.Duration{0, 300 * time.Millisecond, 2 * time.Second}
 
-// haunt does what a worker that is right does only by mischance: it completes
+// settleStale does what a worker that is right does only by mischance: it completes
 // the job of a lost lease.
-func (r *recorder) haunt(l backend.Lease) {
-	for _, after := range hauntings {
+func (r *recorder) settleStale(l backend.Lease) {
+	for _, after := range staleSettlements {
 		time.AfterFunc(after, func() {
 			lost, err := r.Backend.Complete(context.Background(), []backend.Completion{{Lease: l}})
 			if err != nil {
@@ -162,12 +162,12 @@ func (r *recorder) haunt(l backend.Lease) {
 	}
 }
 
-// mourn haunts a lease that its worker takes for lost, from when the store does too.
-func (r *recorder) mourn(c claim) {
+// noteLostLeases haunts a lease that its worker takes for lost, from when the store does too.
+func (r *recorder) noteLostLeases(c claim) {
 	for {
 		lost, err := r.lost(c.ID, c.worker)
 		if lost {
-			r.haunt(c.Lease)
+			r.settleStale(c.Lease)
 		}
 		if lost || errors.Is(err, backend.ErrClosed) {
 			return

@@ -80,7 +80,7 @@ func (s *script) round(ctx context.Context, number int) error {
 	}
 	s.points.during("beat")
 	// On a busy machine it may have reaped itself.
-	if _, err := s.Beat(ctx, backend.BeatRequest{Worker: s.self}); err != nil && !errors.Is(err, backend.ErrWorkerGone) {
+	if _, err := s.Heartbeat(ctx, backend.HeartbeatRequest{Worker: s.self}); err != nil && !errors.Is(err, backend.ErrWorkerGone) {
 		return err
 	}
 	if err := s.end(ctx, jobs); err != nil {
@@ -144,7 +144,7 @@ func (s *script) leave(ctx context.Context) error {
 		return err
 	}
 	s.points.during("leave")
-	_, err := s.Beat(ctx, backend.BeatRequest{Worker: guest, Leave: true})
+	_, err := s.Heartbeat(ctx, backend.HeartbeatRequest{Worker: guest, Leave: true})
 	return err
 }
 
@@ -183,7 +183,7 @@ func (s *script) end(ctx context.Context, jobs []backend.Job) error {
 		progress = append(progress, backend.Progress{Lease: jobs[i].Lease, Done: int64(i), Total: 4})
 	}
 	s.points.during("progress")
-	if err := s.Progress(ctx, progress); err != nil {
+	if err := s.StoreProgress(ctx, progress); err != nil {
 		return err
 	}
 	for i := range jobs {

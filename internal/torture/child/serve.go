@@ -80,7 +80,7 @@ func (s *server) do(ctx context.Context, cmd Command) (r Reply, err error) {
 	case OpEndure:
 		e := s.endure(ctx, cmd.Where, cmd.Path, cmd.Fault)
 		return Reply{Endure: &e}, nil
-	case OpHaste:
+	case OpDeadline:
 		sweep, err := s.haste(ctx, cmd.N)
 		return Reply{Sweep: &sweep}, err
 	}
@@ -105,7 +105,7 @@ func (s *server) do(ctx context.Context, cmd Command) (r Reply, err error) {
 			r.Counts[n.State.String()] += n.Jobs
 		}
 		return r, err
-	case OpHaunt:
+	case OpSettleStale:
 		for _, l := range cmd.Leases {
 			lost, err := s.store.Complete(ctx, []backend.Completion{{Lease: backend.Lease(l)}})
 			if err != nil {

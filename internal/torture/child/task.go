@@ -13,7 +13,7 @@ type Task struct {
 	Size     int           `json:",omitempty"` // how many they are
 	Takes    time.Duration `json:",omitempty"`
 	Fails    int           `json:",omitempty"` // how many attempts fail
-	Do       Deed          `json:",omitempty"`
+	Do       Action        `json:",omitempty"`
 	Attempts int           `json:",omitempty"` // zero is the default
 	Priority int16         `json:",omitempty"`
 	Pad      []byte        `json:",omitempty"`
@@ -55,26 +55,26 @@ func (l Lock) options() []plainjobs.UniqueOption {
 	return nil
 }
 
-// A Deed is what a handler does after its time has passed.
-type Deed string
+// A Action is what a handler does after its time has passed.
+type Action string
 
 // The deeds.
 const (
-	DeedPanic    Deed = "panic"
-	DeedPanicNil Deed = "panicnil"
-	DeedGoexit   Deed = "goexit"
-	DeedExit     Deed = "exit"     // ends the process
-	DeedNilDeref Deed = "nilderef" // in a goroutine without recover
-	DeedIgnore   Deed = "ignore"   // its context
-	DeedDeaf     Deed = "deaf"     // never returns
-	DeedHuge     Deed = "huge"     // an error of 8 MiB
-	DeedBinary   Deed = "binary"   // an error that is no text
-	DeedLate     Deed = "late"     // returns nil when its lease is lost
-	DeedClose    Deed = "close"    // the store
-	DeedHold     Deed = "hold"     // runs until the process is killed, and is done at once the next time
-	DeedOverflow Deed = "overflow" // the stack
-	DeedMemory   Deed = "memory"   // takes all that there is
-	DeedEffect   Deed = "effect"   // changes the database, and completes the job in that transaction
+	ActionPanic         Action = "panic"
+	ActionPanicNil      Action = "panicnil"
+	ActionGoexit        Action = "goexit"
+	ActionExit          Action = "exit"     // ends the process
+	ActionNilDeref      Action = "nilderef" // in a goroutine without recover
+	ActionIgnoreContext Action = "ignore"   // its context
+	ActionNeverReturn   Action = "deaf"     // never returns
+	ActionHugeError     Action = "huge"     // an error of 8 MiB
+	ActionBinaryError   Action = "binary"   // an error that is no text
+	ActionLate          Action = "late"     // returns nil when its lease is lost
+	ActionCloseQueue    Action = "close"    // the store
+	ActionHold          Action = "hold"     // runs until the process is killed, and is done at once the next time
+	ActionOverflowStack Action = "overflow" // the stack
+	ActionExhaustMemory Action = "memory"   // takes all that there is
+	ActionEffect        Action = "effect"   // changes the database, and completes the job in that transaction
 )
 
 // MaxCrashes is how many crashes fail a task: few, so that tests with tasks that

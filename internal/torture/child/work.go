@@ -99,10 +99,10 @@ func (h *handler) run(ctx context.Context, t Task) error {
 		}
 		end()
 		if outcome == OutcomeLost {
-			go h.mourn(claim)
+			go h.noteLostLeases(claim)
 		}
 	}()
-	if err := h.deed(ctx, t, info.ID); err != nil {
+	if err := h.act(ctx, t, info.ID); err != nil {
 		if errors.Is(context.Cause(ctx), plainjobs.ErrStopped) {
 			outcome = OutcomeStop
 		}
@@ -111,7 +111,7 @@ func (h *handler) run(ctx context.Context, t Task) error {
 	if info.Attempt <= t.Fails {
 		return fmt.Errorf("attempt %d of task %d is to fail", info.Attempt, t.N)
 	}
-	if t.Do == DeedEffect {
+	if t.Do == ActionEffect {
 		return h.effect(ctx, info.ID, claim, func() {
 			outcome = OutcomeDone
 			end()
@@ -121,35 +121,35 @@ func (h *handler) run(ctx context.Context, t Task) error {
 	return nil
 }
 
-func (h *handler) deed(ctx context.Context, t Task, id int64) error {
+func (h *handler) act(ctx context.Context, t Task, id int64) error {
 	switch t.Do {
-	case DeedPanic:
+	case ActionPanic:
 		panic(fmt.Sprint("task ", t.N))
-	case DeedPanicNil:
+	case ActionPanicNil:
 		panic(nil)
-	case DeedGoexit:
+	case ActionGoexit:
 		runtime.Goexit()
-	case DeedExit:
+	case ActionExit:
 		os.Exit(3)
-	case DeedNilDeref:
+	case ActionNilDeref:
 		go func() {
 			var p *Task
 			p.N++
 		}()
 		<-make(chan struct{}) // until that ends the process
-	case DeedIgnore:
+	case ActionIgnoreContext:
 		time.Sleep(t.Takes)
 		return nil
-	case DeedDeaf:
+	case ActionNeverReturn:
 		if h.claim(id).suspect {
 			return nil // it was deaf before
 		}
 		<-make(chan struct{})
-	case DeedHuge:
+	case ActionHugeError:
 		return errors.New(strings.Repeat("huge ", 8<<20/5))
-	case DeedBinary:
+	case ActionBinaryError:
 		return errors.New("\x00\xff\xfe\x80 not text \xed\xa0\x80\x00")
-	case DeedLate:
+	case ActionLate:
 		if h.claim(id).suspect {
 			return nil // it was late before
 		}
@@ -161,19 +161,19 @@ func (h *handler) deed(ctx context.Context, t Task, id int64) error {
 			return nil
 		}
 		return ctx.Err()
-	case DeedClose:
+	case ActionCloseQueue:
 		return h.queue.Close()
-	case DeedHold:
+	case ActionHold:
 		h.say(Reply{Holds: id})
 		if h.claim(id).suspect {
 			return nil // it was held before
 		}
 		<-ctx.Done()
 		return ctx.Err()
-	case DeedOverflow:
+	case ActionOverflowStack:
 		debug.SetMaxStack(16 << 20) // so that it does not take long
 		return overflow(0)
-	case DeedMemory:
+	case ActionExhaustMemory:
 		if err := limitMemory(64 << 20); err != nil {
 			return err
 		}

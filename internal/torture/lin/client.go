@@ -238,7 +238,7 @@ func (c *client) again(ctx context.Context) {
 
 func (c *client) beat(ctx context.Context, leave bool) {
 	call := c.now()
-	result, err := c.store.Beat(ctx, backend.BeatRequest{Worker: c.worker, Leave: leave})
+	result, err := c.store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: c.worker, Leave: leave})
 	switch {
 	case errors.Is(err, backend.ErrWorkerGone):
 		c.gone(call)

@@ -67,7 +67,7 @@ func (f *Faulty) Reap(ctx context.Context, req backend.ReapRequest) (backend.Rea
 	return call(f, func() (backend.ReapResult, error) { return f.Store.Reap(ctx, req) })
 }
 
-// Beat implements [backend.Heart].
-func (f *Faulty) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
-	return call(f, func() (backend.BeatResult, error) { return f.Store.Beat(ctx, req) })
+// Heartbeat implements [backend.Heartbeater].
+func (f *Faulty) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
+	return call(f, func() (backend.HeartbeatResult, error) { return f.Store.Heartbeat(ctx, req) })
 }

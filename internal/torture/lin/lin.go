@@ -21,7 +21,7 @@ import (
 // A Store is what can be checked.
 type Store interface {
 	backend.Backend
-	backend.Heart
+	backend.Heartbeater
 	backend.Reader
 }
 

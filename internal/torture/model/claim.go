@@ -88,14 +88,14 @@ func (m *model) next(req backend.ClaimRequest) (found []*job) {
 	})
 	taken, limited, bytes := map[string]int{}, 0, 0
 	for _, j := range all {
-		most, capped := req.Caps[j.Name]
+		most, capped := req.MaxPerName[j.Name]
 		isLimited := m.settings[j.Name].Limited()
 		switch {
 		case len(found) == req.Limit:
 			return found
 		case taken[j.Name] >= m.room(j.Name),
 			capped && taken[j.Name] >= most,
-			isLimited && limited >= req.Limit-req.Ahead,
+			isLimited && limited >= req.Limit-req.Prefetch,
 			j.Suspect && (!req.Suspects || len(found) > 0):
 			continue
 		case j.Suspect:
@@ -143,11 +143,11 @@ func (m *model) claim(req backend.ClaimRequest, answer []backend.Job) ([]backend
 }
 
 // beat renews a worker's row, or ends it.
-func (m *model) beat(req backend.BeatRequest) (backend.BeatResult, error) {
+func (m *model) beat(req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
 	if err := m.renew(req.Worker, false); err != nil {
-		return backend.BeatResult{}, err
+		return backend.HeartbeatResult{}, err
 	}
-	r := backend.BeatResult{Now: m.now}
+	r := backend.HeartbeatResult{Now: m.now}
 	for _, j := range m.held(req.Worker.ID) {
 		l := backend.Lease{ID: j.id, Token: j.Token}
 		r.Leases = append(r.Leases, l)

@@ -41,7 +41,7 @@ type flawed struct {
 	reap    func(*backend.ReapRequest)
 	operate func(*backend.OperateRequest)
 	list    func(*backend.ListRequest)
-	leave   func(*backend.BeatRequest)
+	leave   func(*backend.HeartbeatRequest)
 
 	latest map[int64]int64 // tokens, for one that does not fence
 }
@@ -113,11 +113,11 @@ func (f *flawed) List(ctx context.Context, req backend.ListRequest) (backend.Pag
 	return f.Backend.List(ctx, req)
 }
 
-func (f *flawed) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
+func (f *flawed) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
 	if f.leave != nil {
 		f.leave(&req)
 	}
-	return f.Backend.Beat(ctx, req)
+	return f.Backend.Heartbeat(ctx, req)
 }
 
 // A comparison that does not find what it is for is worth nothing.
@@ -137,16 +137,16 @@ func TestFlawed(t *testing.T) {
 			}
 		}},
 		"claims are in order":                 {claimed: slices.Reverse[[]backend.Job]},
-		"a claim is within its caps":          {claim: func(r *backend.ClaimRequest) { r.Caps = nil }},
-		"limited jobs are not kept":           {claim: func(r *backend.ClaimRequest) { r.Ahead = 0 }},
+		"a claim is within its caps":          {claim: func(r *backend.ClaimRequest) { r.MaxPerName = nil }},
+		"limited jobs are not kept":           {claim: func(r *backend.ClaimRequest) { r.Prefetch = 0 }},
 		"suspects are claimed by request":     {claim: func(r *backend.ClaimRequest) { r.Suspects = true }},
-		"a stalled worker judges no other":    {reap: func(r *backend.ReapRequest) { r.Steady = 0 }},
+		"a stalled worker judges no other":    {reap: func(r *backend.ReapRequest) { r.StableFor = 0 }},
 		"a key is kept for its time":          {push: func(j *backend.NewJob) { j.Unique.For = 0 }},
 		"jobs of a serial key wait":           {push: func(j *backend.NewJob) { j.Serial = "" }},
 		"a queue may be full":                 {push: func(j *backend.NewJob) { j.MaxPending = 0 }},
 		"an operation is on what is filtered": {operate: func(r *backend.OperateRequest) { r.Filter.Key = "" }},
 		"a list is of what is filtered":       {list: func(r *backend.ListRequest) { r.State = 0 }},
-		"who leaves hands back":               {leave: func(r *backend.BeatRequest) { r.Leave = false }},
+		"who leaves hands back":               {leave: func(r *backend.HeartbeatRequest) { r.Leave = false }},
 	} {
 		h := &hearer{T: t}
 		ended := make(chan struct{})

@@ -18,12 +18,12 @@ import (
 // A Backend is what can be compared.
 type Backend interface {
 	backend.Backend
-	backend.Heart
+	backend.Heartbeater
 	backend.Reader
-	backend.Setter
+	backend.SettingsStore
 	backend.Scheduler
 	backend.Operator
-	backend.Progresser
+	backend.ProgressStore
 	backend.Waiter
 }
 

@@ -170,10 +170,10 @@ func (p *program) request() backend.ClaimRequest {
 		req.Names = rapid.SliceOfDistinct(rapid.SampledFrom(names), rapid.ID).Draw(p.T, "names")
 	}
 	if p.rarely("capped") {
-		req.Caps = map[string]int{p.name(): rapid.IntRange(0, 2).Draw(p.T, "cap")}
+		req.MaxPerName = map[string]int{p.name(): rapid.IntRange(0, 2).Draw(p.T, "cap")}
 	}
 	if p.rarely("ahead") {
-		req.Ahead = rapid.IntRange(0, req.Limit).Draw(p.T, "ahead")
+		req.Prefetch = rapid.IntRange(0, req.Limit).Draw(p.T, "ahead")
 	}
 	if p.rarely("bytes") {
 		req.MaxBytes = rapid.IntRange(1, 12).Draw(p.T, "bytes")
@@ -292,14 +292,14 @@ func (p *program) fail() {
 
 func (p *program) progress() {
 	all := []backend.Progress{{Lease: p.lease(), Done: rapid.Int64Range(0, 3).Draw(p.T, "done"), Total: 3}}
-	err := p.on().Progress(p.ctx, all)
+	err := p.on().StoreProgress(p.ctx, all)
 	p.m.progress(all)
 	p.want(fmt.Sprintf("progress %+v", all), nil, nil, err, nil)
 }
 
 func (p *program) beat() {
-	req := backend.BeatRequest{Worker: p.someone(), Leave: p.rarely("leave")}
-	got, err := p.on().Beat(p.ctx, req)
+	req := backend.HeartbeatRequest{Worker: p.someone(), Leave: p.rarely("leave")}
+	got, err := p.on().Heartbeat(p.ctx, req)
 	want, wantErr := p.m.beat(req)
 	got.Leases, got.Cancel = some(got.Leases), some(got.Cancel)
 	p.want(fmt.Sprintf("beat %+v", req), got, want, err, wantErr)
@@ -309,10 +309,10 @@ func (p *program) beat() {
 func (p *program) reap() {
 	req := backend.ReapRequest{Expired: p.chance("expired")}
 	if p.chance("steady") {
-		req.Steady = oneOf(p, "for", 5*time.Second, 10*time.Second, 20*time.Second)
+		req.StableFor = oneOf(p, "for", 5*time.Second, 10*time.Second, 20*time.Second)
 	}
 	if p.rarely("heard") {
-		req.Heard = p.now.Add(-oneOf(p, "ago", 0, 10*time.Second, 20*time.Second))
+		req.StoreTime = p.now.Add(-oneOf(p, "ago", 0, 10*time.Second, 20*time.Second))
 	}
 	if p.chance("by") {
 		req.By = p.someone().ID

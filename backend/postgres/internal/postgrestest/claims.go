@@ -204,7 +204,7 @@ func (c *client) repeat(ctx context.Context, what string, settle func() ([]backe
 
 // release hands back what was claimed by claims whose answer was lost.
 func (c *client) release(ctx context.Context) {
-	r, err := c.b.Beat(ctx, backend.BeatRequest{Worker: c.worker})
+	r, err := c.b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: c.worker})
 	if err != nil {
 		c.unwell("Beat", err)
 		return

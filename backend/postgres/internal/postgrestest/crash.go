@@ -128,7 +128,7 @@ func (l *load) round(ctx context.Context, w backend.Worker) error {
 }
 
 func (l *load) release(ctx context.Context, w backend.Worker) error {
-	r, err := l.b.Beat(ctx, backend.BeatRequest{Worker: w})
+	r, err := l.b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: w})
 	if err != nil {
 		return err
 	}

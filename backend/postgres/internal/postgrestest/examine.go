@@ -22,7 +22,7 @@ func findings(t *testing.T, b *postgres.Backend) map[string]backend.Finding {
 	}
 	found := map[string]backend.Finding{}
 	for _, f := range all {
-		if _, ok := found[f.Name]; ok || f.Name == "" || f.Value == "" || (f.Trouble == "") != (f.Mend == "") {
+		if _, ok := found[f.Name]; ok || f.Name == "" || f.Value == "" || (f.Problem == "") != (f.Fix == "") {
 			t.Errorf("the finding %+v is not whole, or there twice", f)
 		}
 		found[f.Name] = f
@@ -33,11 +33,11 @@ func findings(t *testing.T, b *postgres.Backend) map[string]backend.Finding {
 // wantTrouble fails unless a finding is one, and what mends it has the texts.
 func wantTrouble(t *testing.T, f backend.Finding, mend ...string) {
 	t.Helper()
-	if f.Trouble == "" {
+	if f.Problem == "" {
 		t.Errorf("the finding %+v is no trouble", f)
 	}
 	for _, text := range mend {
-		if !strings.Contains(f.Mend, text) {
+		if !strings.Contains(f.Fix, text) {
 			t.Errorf("the finding %+v does not say %q", f, text)
 		}
 	}
@@ -46,7 +46,7 @@ func wantTrouble(t *testing.T, f backend.Finding, mend ...string) {
 func wantWell(t *testing.T, found map[string]backend.Finding, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		if f, ok := found[name]; !ok || f.Trouble != "" {
+		if f, ok := found[name]; !ok || f.Problem != "" {
 			t.Errorf("%s is %+v, want no trouble", name, f)
 		}
 	}
@@ -76,7 +76,7 @@ func (d Driver) testExamine(t *testing.T) {
 	s.exec(t, fmt.Sprintf("ALTER SEQUENCE %s.jobs_id_seq RESTART WITH 1", s.name))
 	found = findings(t, b)
 	wantTrouble(t, found["job numbers"], "setval")
-	s.exec(t, found["job numbers"].Mend)
+	s.exec(t, found["job numbers"].Fix)
 	push(t, b, "a", 1)
 	wantWell(t, findings(t, b), "job numbers")
 
@@ -125,7 +125,7 @@ func (d Driver) testExamine(t *testing.T) {
 	}
 	s.exec(t, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s.now_us() RETURNS bigint LANGUAGE sql VOLATILE
 		AS $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$`, s.name))
-	if f := findings(t, b)["clock"]; !strings.Contains(f.Trouble, "gone back") {
+	if f := findings(t, b)["clock"]; !strings.Contains(f.Problem, "gone back") {
 		t.Errorf("after the clock went back the finding is %+v", f)
 	}
 }
@@ -155,7 +155,7 @@ func (d Driver) testExamineSnapshot(t *testing.T) {
 func (d Driver) testExamineLock(t *testing.T) {
 	s := d.schema(t)
 	b := s.open(t, &postgres.Options{Schema: s.name})
-	if f := findings(t, b)["table locks"]; f.Stops || f.Trouble != "" {
+	if f := findings(t, b)["table locks"]; f.Stops || f.Problem != "" {
 		t.Errorf("without a lock the finding is %+v", f)
 	}
 	tx, err := s.db.BeginTx(t.Context(), nil)
@@ -172,7 +172,7 @@ func (d Driver) testExamineLock(t *testing.T) {
 	}
 	s.until(t, func() bool { // it lasts
 		f := findings(t, b)["table locks"]
-		return f.Stops && strings.Contains(f.Trouble, fmt.Sprintf("pid %d", pid)) && strings.Contains(f.Value, "jobs")
+		return f.Stops && strings.Contains(f.Problem, fmt.Sprintf("pid %d", pid)) && strings.Contains(f.Value, "jobs")
 	})
 }
 

@@ -49,7 +49,7 @@ func (d Driver) testExamineBehind(t *testing.T, dsn string) {
 		}
 		if listens := d.Listen != nil && !silent; listens {
 			wantTrouble(t, f, "NoListen")
-		} else if f.Trouble != "" {
+		} else if f.Problem != "" {
 			t.Errorf("without LISTEN a pooler is no trouble, but: %+v", f)
 		}
 	}

@@ -47,7 +47,7 @@ func (d Driver) testSilence(t *testing.T) {
 		others func(context.Context) error
 	}{
 		{"Beat", func(ctx context.Context) error {
-			_, err := b.Beat(ctx, backend.BeatRequest{Worker: backend.Worker{ID: worker, Lease: time.Second}})
+			_, err := b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: backend.Worker{ID: worker, Lease: time.Second}})
 			return err
 		}, rescued},
 		{"Complete", func(ctx context.Context) error {

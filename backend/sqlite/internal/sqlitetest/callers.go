@@ -150,7 +150,7 @@ func (d driver) testOtherJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range found {
-		if f.Name == "application's connections" && strings.Contains(f.Mend, "journal_mode=WAL") {
+		if f.Name == "application's connections" && strings.Contains(f.Fix, "journal_mode=WAL") {
 			return
 		}
 	}

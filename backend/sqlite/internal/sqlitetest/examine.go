@@ -24,10 +24,10 @@ func (d driver) testExamine(t *testing.T) {
 	}
 	var good []string
 	for _, f := range troubles {
-		_, rest, found := strings.Cut(f.Mend, "add ")
+		_, rest, found := strings.Cut(f.Fix, "add ")
 		setting, _, ends := strings.Cut(rest, " to the DSN")
 		if !found || !ends {
-			t.Errorf("%s is mended by %q", f.Name, f.Mend)
+			t.Errorf("%s is mended by %q", f.Name, f.Fix)
 		}
 		good = append(good, setting)
 	}
@@ -81,7 +81,7 @@ func (d driver) examine(t *testing.T, path, params string) (troubles []backend.F
 	seen := map[string]bool{}
 	for _, f := range found {
 		seen[f.Name] = true
-		if f.Trouble != "" && f.Name != "file system" && f.Name != "free space" { // those are the machine's
+		if f.Problem != "" && f.Name != "file system" && f.Name != "free space" { // those are the machine's
 			troubles = append(troubles, f)
 		}
 	}

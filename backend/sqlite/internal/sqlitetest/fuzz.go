@@ -142,7 +142,7 @@ func exercise(t *testing.T, b *sqlite.Backend) {
 	req := backend.ClaimRequest{Worker: w, Register: true, Names: []string{"a", "b"}, Limit: 3, Suspects: true}
 	jobs, _ := b.Claim(ctx, req)
 	for i, j := range jobs {
-		_ = b.Progress(ctx, []backend.Progress{{Lease: j.Lease, Done: 1, Total: 2}})
+		_ = b.StoreProgress(ctx, []backend.Progress{{Lease: j.Lease, Done: 1, Total: 2}})
 		switch i % 3 {
 		case 0:
 			_, _ = b.Complete(ctx, []backend.Completion{{Lease: j.Lease, Result: []byte("r")}})
@@ -150,7 +150,7 @@ func exercise(t *testing.T, b *sqlite.Backend) {
 			_, _ = b.Fail(ctx, []backend.Failure{{Lease: j.Lease, Ending: backend.EndRetry, Error: "e"}})
 		}
 	}
-	_, _ = b.Beat(ctx, backend.BeatRequest{Worker: w})
+	_, _ = b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: w})
 	_, _ = b.Reap(ctx, backend.ReapRequest{Expired: true})
 	_, _ = b.List(ctx, backend.ListRequest{Payloads: true})
 	for id := range int64(12) {

@@ -62,7 +62,7 @@ func (d driver) testLocked(t *testing.T) {
 	named := func(text string) bool {
 		return runtime.GOOS != "linux" || strings.Contains(text, fmt.Sprintf("process %s (%s)", pid, filepath.Base(os.Args[0])))
 	}
-	if f := stopped(); f.Name != "write lock" || !named(f.Trouble) {
+	if f := stopped(); f.Name != "write lock" || !named(f.Problem) {
 		t.Errorf("process %s keeps the lock, and it found %+v", pid, f)
 	}
 	soon, cancel := context.WithTimeout(ctx, 300*time.Millisecond)

@@ -96,7 +96,7 @@ func (d driver) testLargePayloads(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range found {
-		if f.Name == "payloads" && f.Trouble != "" {
+		if f.Name == "payloads" && f.Problem != "" {
 			return
 		}
 	}

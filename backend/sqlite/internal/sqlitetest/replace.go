@@ -140,7 +140,7 @@ func (d driver) testReplacedBy(t *testing.T, text string, replace func(t *testin
 			_, err := b.Fail(ctx, []backend.Failure{{Lease: claimed[0].Lease, Ending: backend.EndRetry, Error: "e"}})
 			return err
 		},
-		"Beat": func() error { _, err := b.Beat(ctx, backend.BeatRequest{Worker: worker}); return err },
+		"Beat": func() error { _, err := b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: worker}); return err },
 		"Reap": func() error { _, err := b.Reap(ctx, backend.ReapRequest{}); return err },
 		"Define": func() error {
 			return b.Define(ctx, []backend.Schedule{{Name: "t", Definition: "d", Next: time.Now()}})
@@ -156,7 +156,7 @@ func (d driver) testReplacedBy(t *testing.T, text string, replace func(t *testin
 		"Set":           func() error { return b.Set(ctx, []backend.Settings{{Name: "a", MaxRunning: 1}}) },
 		"Pause":         func() error { return b.Pause(ctx, "a", true) },
 		"PauseSchedule": func() error { return b.PauseSchedule(ctx, "s", true) },
-		"Move":          func() error { _, err := b.Move(ctx, "", "elsewhere"); return err },
+		"Move":          func() error { _, err := b.SetEnvironment(ctx, "", "elsewhere"); return err },
 		"Import": func() error {
 			_, err := b.Import(ctx, backend.Batch{LastID: 99, Jobs: []backend.Record{{Info: backend.Info{ID: 99, Name: "a", State: backend.Pending, MaxAttempts: 1, CreatedAt: time.Now(), RunAt: time.Now()}}}})
 			return err
@@ -201,7 +201,7 @@ func sum(path string) [sha256.Size]byte {
 
 func hasTrouble(found []backend.Finding, name, text string) bool {
 	for _, f := range found {
-		if f.Name == name && strings.Contains(f.Trouble, text) {
+		if f.Name == name && strings.Contains(f.Problem, text) {
 			return true
 		}
 	}

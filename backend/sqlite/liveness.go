@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// A presence shows that this process lives: a small file beside the database
+// A livenessLock shows that this process lives: a small file beside the database
 // that it holds locked, with a lock that the system takes off it when it ends,
 // in whatever way. Who can lock the file of another knows that it has ended,
 // and its jobs run again within a moment instead of at the end of their lease.
@@ -25,49 +25,49 @@ import (
 // file system is not known to be a local one that keeps locks, and for workers on
 // another host or since before a reboot, heartbeats decide alone. A lock that is
 // held proves nothing: a stopped process keeps it.
-type presence struct {
+type livenessLock struct {
 	dir string // empty: none
 	log *slog.Logger
 
-	mu      sync.Mutex
-	file    *os.File
-	shown   string    // what is stored with workers, see show
-	touched time.Time // when the file was last said to be in use
-	tried   bool
+	mu       sync.Mutex
+	file     *os.File
+	identity string    // what is stored with workers, see show
+	touched  time.Time // when the file was last said to be in use
+	tried    bool
 }
 
 const (
-	presenceSuffix = ".alive"
-	// presencePoll is how often a neighbour's presence is looked at where the
+	lockFileSuffix = ".alive"
+	// peerPoll is how often a neighbour's presence is looked at where the
 	// system does not tell of its end.
-	presencePoll = 50 * time.Millisecond
-	// presenceRing is how often the neighbours are looked up.
-	presenceRing = 500 * time.Millisecond
+	peerPoll = 50 * time.Millisecond
+	// peerRefresh is how often the neighbours are looked up.
+	peerRefresh = 500 * time.Millisecond
 )
 
-// show creates and locks the file, the first time, and returns what tells
+// acquire creates and locks the file, the first time, and returns what tells
 // others how to look for it: the boot, the file's identity and its name. It is
 // empty if there is none.
-func (p *presence) show() string {
+func (p *livenessLock) acquire() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.file != nil && time.Since(p.touched) > presenceTouch {
-		p.touch()
+	if p.file != nil && time.Since(p.touched) > refreshInterval {
+		p.refreshFile()
 	}
 	if p.tried || p.dir == "" {
-		return p.shown
+		return p.identity
 	}
 	p.tried = true
-	if err := p.raise(); err != nil {
+	if err := p.createAndLock(); err != nil {
 		p.log.Info("plainjobs: if this process dies, its jobs wait until its lease has ended", "reason", err)
 		return ""
 	}
-	p.sweep()
-	return p.shown
+	p.removeStaleFiles()
+	return p.identity
 }
 
-// raise makes the presence. The caller holds mu.
-func (p *presence) raise() error {
+// createAndLock makes the presence. The caller holds mu.
+func (p *livenessLock) createAndLock() error {
 	boot, err := bootID()
 	if err != nil {
 		return fmt.Errorf("it cannot be told whether the system was started anew: %w", err)
@@ -84,16 +84,16 @@ func (p *presence) raise() error {
 		f.Close()
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	p.file, p.shown = f, strings.Join([]string{boot, id, filepath.Base(f.Name())}, "|")
-	p.touch()
+	p.file, p.identity = f, strings.Join([]string{boot, id, filepath.Base(f.Name())}, "|")
+	p.refreshFile()
 	return nil
 }
 
 // create creates the file.
-func (p *presence) create() (f *os.File, err error) {
+func (p *livenessLock) create() (f *os.File, err error) {
 	for range 3 { // who leaves last removes the directory
 		if err = makeSideDir(p.dir); err == nil {
-			f, err = os.OpenFile(filepath.Join(p.dir, rand.Text()+presenceSuffix), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+			f, err = os.OpenFile(filepath.Join(p.dir, rand.Text()+lockFileSuffix), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 		}
 		if err == nil {
 			break
@@ -103,7 +103,7 @@ func (p *presence) create() (f *os.File, err error) {
 }
 
 // lock locks the file, if that keeps others from it.
-func (p *presence) lock(f *os.File) error {
+func (p *livenessLock) lock(f *os.File) error {
 	if err := local(p.dir); err != nil {
 		return err
 	}
@@ -122,25 +122,25 @@ func (p *presence) lock(f *os.File) error {
 }
 
 const (
-	// presenceStale is how old a file is that nobody will ask for any more: its
+	// staleFileAge is how old a file is that nobody will ask for any more: its
 	// process has not said for so long that it uses it, and is not there.
-	presenceStale = 24 * time.Hour
-	// presenceTouch is how often it says so.
-	presenceTouch = time.Hour
+	staleFileAge = 24 * time.Hour
+	// refreshInterval is how often it says so.
+	refreshInterval = time.Hour
 )
 
-// touch says that the file is in use. The caller holds mu.
-func (p *presence) touch() {
+// refreshFile says that the file is in use. The caller holds mu.
+func (p *livenessLock) refreshFile() {
 	p.touched = time.Now()
 	_ = os.Chtimes(p.file.Name(), p.touched, p.touched)
 }
 
-// sweep removes files of processes that ended long ago and were not missed.
-func (p *presence) sweep() {
+// removeStaleFiles removes files of processes that ended long ago and were not missed.
+func (p *livenessLock) removeStaleFiles() {
 	entries, _ := os.ReadDir(p.dir)
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || !strings.HasSuffix(e.Name(), presenceSuffix) || time.Since(info.ModTime()) < presenceStale {
+		if err != nil || !strings.HasSuffix(e.Name(), lockFileSuffix) || time.Since(info.ModTime()) < staleFileAge {
 			continue
 		}
 		path := filepath.Join(p.dir, e.Name())
@@ -162,10 +162,10 @@ func isDir(path string) bool {
 var kept sync.Map
 
 // close gives the lock up.
-func (p *presence) close() {
+func (p *livenessLock) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.tried, p.shown = true, ""
+	p.tried, p.identity = true, ""
 	if p.file == nil {
 		return
 	}
@@ -184,41 +184,41 @@ func (p *presence) close() {
 	_ = os.Remove(p.dir) // fails unless it is empty
 }
 
-// A neighbour is a worker whose end somebody waits for.
-type neighbour struct {
-	shower
+// A peer is a worker whose end somebody waits for.
+type peer struct {
+	livenessOwner
 	file   *os.File        // its presence, not locked
 	closed <-chan struct{} // tells that the presence may have been let go, or is nil
 	stop   func()
 }
 
-// A shower is a worker that has shown a presence.
-type shower struct {
-	id    int64
-	shown string
+// A livenessOwner is a worker that has shown a presence.
+type livenessOwner struct {
+	id       int64
+	identity string
 }
 
-// next returns the first of some workers whose end can be known, or nil. That
+// nextPeer returns the first of some workers whose end can be known, or nil. That
 // may be the neighbour so far, which else is left.
-func (p *presence) next(ring []shower, sofar *neighbour) *neighbour {
+func (p *livenessLock) nextPeer(ring []livenessOwner, sofar *peer) *peer {
 	for _, s := range ring {
-		if sofar != nil && s == sofar.shower && !sofar.gaveUp() {
+		if sofar != nil && s == sofar.livenessOwner && !sofar.lockReleased() {
 			return sofar
 		}
-		if n := p.watch(s); n != nil {
-			sofar.leave()
+		if n := p.openPeer(s); n != nil {
+			sofar.close()
 			return n
 		}
 	}
-	sofar.leave()
+	sofar.close()
 	return nil
 }
 
-// watch returns a worker as a neighbour, or nil if it cannot be known when it
+// openPeer returns a worker as a neighbour, or nil if it cannot be known when it
 // ends: it is of another host, or from before a reboot, or its file is gone,
 // which closing removes and anybody else may have.
-func (p *presence) watch(s shower) *neighbour {
-	boot, rest, _ := strings.Cut(s.shown, "|")
+func (p *livenessLock) openPeer(s livenessOwner) *peer {
+	boot, rest, _ := strings.Cut(s.identity, "|")
 	which, name, ok := strings.Cut(rest, "|")
 	if !ok || p.dir == "" || name != filepath.Base(name) {
 		return nil
@@ -235,86 +235,86 @@ func (p *presence) watch(s shower) *neighbour {
 		f.Close()
 		return nil
 	}
-	n := &neighbour{shower: s, file: f}
+	n := &peer{livenessOwner: s, file: f}
 	n.closed, n.stop = closings(path)
 	return n
 }
 
 // look reports whether it is certain that a worker's process has ended, or that
 // it has not.
-func (p *presence) look(s shower) (ended, present bool) {
+func (p *livenessLock) look(s livenessOwner) (ended, present bool) {
 	p.mu.Lock()
-	mine := p.shown != "" && p.shown == s.shown
+	mine := p.identity != "" && p.identity == s.identity
 	p.mu.Unlock()
 	if mine {
 		return false, true
 	}
-	n := p.watch(s)
+	n := p.openPeer(s)
 	if n == nil {
 		return false, false
 	}
-	defer n.leave()
-	ended = n.ended()
-	return ended, !ended && !n.gaveUp()
+	defer n.close()
+	ended = n.processEnded()
+	return ended, !ended && !n.lockReleased()
 }
 
-// ended reports whether it is certain that the neighbour's process has ended.
+// processEnded reports whether it is certain that the neighbour's process has ended.
 // Several may find that out at once.
-func (n *neighbour) ended() bool {
-	return tryShare(n.file) && !n.gaveUp()
+func (n *peer) processEnded() bool {
+	return tryShare(n.file) && !n.lockReleased()
 }
 
-// gaveUp reports whether the neighbour has closed its store, so that it cannot be
+// lockReleased reports whether the neighbour has closed its store, so that it cannot be
 // known any more when its process ends.
-func (n *neighbour) gaveUp() bool {
+func (n *peer) lockReleased() bool {
 	info, err := n.file.Stat()
 	return err != nil || info.Size() > 0
 }
 
-func (n *neighbour) leave() {
+func (n *peer) close() {
 	if n != nil {
 		n.stop()
 		n.file.Close()
 	}
 }
 
-// forget removes the file of a worker that was rescued from.
-func (p *presence) forget(shown string) {
+// removeLockFile removes the file of a worker that was rescued from.
+func (p *livenessLock) removeLockFile(shown string) {
 	if i := strings.LastIndexByte(shown, '|'); i >= 0 && p.dir != "" {
-		if name := shown[i+1:]; name == filepath.Base(name) && strings.HasSuffix(name, presenceSuffix) {
+		if name := shown[i+1:]; name == filepath.Base(name) && strings.HasSuffix(name, lockFileSuffix) {
 			_ = os.Remove(filepath.Join(p.dir, name))
 		}
 	}
 }
 
-const selectNeighbours = `SELECT id, presence FROM plainjobs_workers ORDER BY id`
+const selectPeers = `SELECT id, presence FROM plainjobs_workers ORDER BY id`
 
-// Watch implements [backend.Sentinel]. It watches the worker with the next
+// WatchDead implements [backend.DeathDetector]. It watches the worker with the next
 // higher ID, and the lowest after the highest, of those whose presence can be
 // looked for.
-func (b *Backend) Watch(ctx context.Context, self int64) ([]int64, error) {
-	var n *neighbour
-	defer func() { n.leave() }()
+func (b *Backend) WatchDead(ctx context.Context, self int64) ([]int64, error) {
+	var n *peer
+	defer func() { n.close() }()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	looked := time.Time{}
 	for {
-		if time.Since(looked) >= presenceRing {
-			ring, err := b.ring(ctx, self)
+		if time.Since(looked) >= peerRefresh {
+			ring, err := b.peersAfter(ctx, self)
 			if err != nil && !busy(err) {
 				return nil, failed(ctx, "watch", err)
 			}
 			if looked = time.Now(); err == nil {
-				n = b.presence.next(ring, n)
+				n = b.livenessLock.nextPeer(ring, n)
 			}
 		}
-		if n != nil && n.ended() {
-			return b.company(ctx, n.id, n.shown)
+		if n != nil && n.processEnded() {
+			return b.sameProcess(ctx, n.id, n.identity)
 		}
-		wait, closed := presenceRing, (<-chan struct{})(nil)
+		wait, closed := peerRefresh, (<-chan struct{})(nil)
 		if n != nil {
 			if closed = n.closed; closed == nil {
-				wait = presencePoll
+				wait = peerPoll
 			}
 		}
 		timer.Reset(wait)
@@ -327,11 +327,11 @@ func (b *Backend) Watch(ctx context.Context, self int64) ([]int64, error) {
 	}
 }
 
-const selectCompany = `SELECT id FROM plainjobs_workers WHERE presence = ?`
+const selectSameProcess = `SELECT id FROM plainjobs_workers WHERE presence = ?`
 
-// company returns a worker and the others of its process, which have shown the
+// sameProcess returns a worker and the others of its process, which have shown the
 // same and are forgotten with it.
-func (b *Backend) company(ctx context.Context, id int64, shown string) (all []int64, err error) {
+func (b *Backend) sameProcess(ctx context.Context, id int64, shown string) (all []int64, err error) {
 	leave, err := b.enter()
 	if err != nil {
 		return nil, failed(ctx, "watch", err)
@@ -339,7 +339,7 @@ func (b *Backend) company(ctx context.Context, id int64, shown string) (all []in
 	defer leave()
 	err = b.read(ctx, func(q queryer) error {
 		all = []int64{id}
-		return scan(ctx, q, b.sql(selectCompany), []any{shown}, func(r *sql.Rows) error {
+		return scan(ctx, q, b.sql(selectSameProcess), []any{shown}, func(r *sql.Rows) error {
 			var other int64
 			err := r.Scan(&other)
 			if other != id {
@@ -351,26 +351,26 @@ func (b *Backend) company(ctx context.Context, id int64, shown string) (all []in
 	return all, failed(ctx, "watch", err)
 }
 
-// ring returns the workers of other processes that have shown a presence, in the
+// peersAfter returns the workers of other processes that have shown a presence, in the
 // order in which self is to watch them: from the next higher ID, and from the
 // lowest after the highest.
-func (b *Backend) ring(ctx context.Context, self int64) (ring []shower, err error) {
+func (b *Backend) peersAfter(ctx context.Context, self int64) (ring []livenessOwner, err error) {
 	leave, err := b.enter()
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	mine := b.presence.show()
-	var lower []shower
+	mine := b.livenessLock.acquire()
+	var lower []livenessOwner
 	err = b.read(ctx, func(q queryer) error {
 		ring, lower = nil, nil
-		return scan(ctx, q, b.sql(selectNeighbours), nil, func(r *sql.Rows) error {
-			var other shower
-			if err := r.Scan(&other.id, &other.shown); err != nil {
+		return scan(ctx, q, b.sql(selectPeers), nil, func(r *sql.Rows) error {
+			var other livenessOwner
+			if err := r.Scan(&other.id, &other.identity); err != nil {
 				return err
 			}
 			switch {
-			case other.shown == "" || other.shown == mine:
+			case other.identity == "" || other.identity == mine:
 			case other.id > self:
 				ring = append(ring, other)
 			default:

@@ -19,19 +19,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A bell wakes workers of other processes when jobs have come. Each store in
+// A notifier wakes workers of other processes when jobs have come. Each store in
 // which somebody has waited has a datagram socket in a directory beside the
 // database, which processes find there without a word in the database. A ring
 // is one byte of what has happened: who hears it looks, and who does not hear
 // it looks at intervals. Where there can be no directory or no socket (it is read-only,
 // its path is longer than a socket's may be, it is another user's) there is no
-// bell.
-type bell struct {
+// notifier.
+type notifier struct {
 	dir string // empty: no bell
 
 	// The receiving side.
 	mu      sync.Mutex
-	hung    bool // or has been tried to
+	bound   bool // or has been tried to
 	closed  bool
 	waiting int
 	some    sync.Cond // waiting, or closed
@@ -51,21 +51,21 @@ type bell struct {
 }
 
 const (
-	// maxRings bounds whom one commit rings for, and maxRingTime what it
+	// maxNotified bounds whom one commit rings for, and maxRingTime what it
 	// takes. The next one starts where it ended.
-	maxRings    = 64
-	maxRingTime = time.Millisecond
-	// bellSettled is how old a change of the directory must be for its time
+	maxNotified   = 64
+	maxNotifyTime = time.Millisecond
+	// socketGrace is how old a change of the directory must be for its time
 	// to tell it from the next one.
-	bellSettled = 2 * time.Second
-	// bellUnborn marks a socket that is being made. One that is older than
+	socketGrace = 2 * time.Second
+	// bindGrace marks a socket that is being made. One that is older than
 	// bellStale never will be.
-	bellUnborn = "new-"
-	bellStale  = time.Minute
+	bindGrace      = "new-"
+	staleSocketAge = time.Minute
 )
 
-func newBell(path string) *bell {
-	b := &bell{stop: make(chan struct{})}
+func newNotifier(path string) *notifier {
+	b := &notifier{stop: make(chan struct{})}
 	b.some.L = &b.mu
 	if path != "" {
 		b.dir = sideDir(path)
@@ -75,16 +75,16 @@ func newBell(path string) *bell {
 
 // listen has heard called for rings of others while somebody waits, until the
 // returned function is called. After each ring there is a pause.
-func (b *bell) listen(heard func(ringing) (pause time.Duration)) (leave func()) {
+func (b *notifier) listen(heard func(signalKind) (pause time.Duration)) (leave func()) {
 	if b.dir == "" {
 		return func() {}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.hung && !b.closed {
-		b.hung = true
-		if err := b.hang(); err == nil {
-			b.ended.Go(func() { b.hear(heard) })
+	if !b.bound && !b.closed {
+		b.bound = true
+		if err := b.bind(); err == nil {
+			b.ended.Go(func() { b.receive(heard) })
 		}
 	}
 	b.waiting++
@@ -96,10 +96,10 @@ func (b *bell) listen(heard func(ringing) (pause time.Duration)) (leave func()) 
 	}
 }
 
-// hang makes the socket. The caller holds mu.
-func (b *bell) hang() error {
+// bind makes the socket. The caller holds mu.
+func (b *notifier) bind() error {
 	name := fmt.Sprintf("%d-%016x", os.Getpid(), rand.Uint64())
-	unborn := filepath.Join(b.dir, bellUnborn+name)
+	unborn := filepath.Join(b.dir, bindGrace+name)
 	var conn *net.UnixConn
 	err := os.ErrNotExist
 	for tries := 0; tries < 3 && errors.Is(err, os.ErrNotExist); tries++ { // who leaves last removes the directory
@@ -119,19 +119,19 @@ func (b *bell) hang() error {
 		return errors.Join(err, conn.Close(), os.Remove(unborn))
 	}
 	b.conn, b.path = conn, path
-	b.sweep()
+	b.removeStaleSockets()
 	return nil
 }
 
-// sweep removes sockets of processes that were killed.
-func (b *bell) sweep() {
+// removeStaleSockets removes sockets of processes that were killed.
+func (b *notifier) removeStaleSockets() {
 	names, _ := b.list(-1)
 	fd, err := datagramSocket()
 	if err != nil {
 		return
 	}
 	defer unix.Close(fd)
-	for start := time.Now(); len(names) > 0 && time.Since(start) < 100*maxRingTime; names = names[1:] {
+	for start := time.Now(); len(names) > 0 && time.Since(start) < 100*maxNotifyTime; names = names[1:] {
 		path := filepath.Join(b.dir, names[0])
 		if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); errors.Is(err, unix.ECONNREFUSED) {
 			removeStale(path)
@@ -145,13 +145,13 @@ func removeStale(path string) {
 	if err != nil || info.Mode().Type() != os.ModeSocket {
 		return
 	}
-	if strings.HasPrefix(filepath.Base(path), bellUnborn) && time.Since(info.ModTime()) < bellStale {
+	if strings.HasPrefix(filepath.Base(path), bindGrace) && time.Since(info.ModTime()) < staleSocketAge {
 		return
 	}
 	_ = os.Remove(path)
 }
 
-func (b *bell) list(n int) ([]string, error) {
+func (b *notifier) list(n int) ([]string, error) {
 	f, err := os.Open(b.dir)
 	if err != nil {
 		return nil, err
@@ -160,15 +160,15 @@ func (b *bell) list(n int) ([]string, error) {
 	return f.Readdirnames(n)
 }
 
-// hear waits for rings.
-func (b *bell) hear(heard func(ringing) time.Duration) {
+// receive waits for rings.
+func (b *notifier) receive(heard func(signalKind) time.Duration) {
 	raw, err := b.conn.SyscallConn()
 	if err != nil {
 		return
 	}
 	var buf [8]byte
 	for {
-		var rung ringing
+		var rung signalKind
 		b.mu.Lock()
 		for b.waiting == 0 && !b.closed {
 			b.some.Wait()
@@ -186,7 +186,7 @@ func (b *bell) hear(heard func(ringing) time.Duration) {
 					return rung != 0
 				}
 				for _, of := range buf[:max(n, 0)] {
-					rung |= ringing(of)
+					rung |= signalKind(of)
 				}
 			}
 			return true
@@ -206,23 +206,23 @@ func (b *bell) hear(heard func(ringing) time.Duration) {
 	}
 }
 
-// ring rings for the other processes that wait. It never blocks. Who comes
+// notify rings for the other processes that wait. It never blocks. Who comes
 // while somebody rings leaves it to him.
-func (b *bell) ring(of ringing) {
+func (b *notifier) notify(of signalKind) {
 	if b.dir == "" {
 		return
 	}
 	b.due.Or(uint32(of))
 	for b.due.Load() != 0 && b.sends.TryLock() {
 		if of := b.due.Swap(0); of != 0 {
-			b.send(ringing(of))
+			b.send(signalKind(of))
 		}
 		b.sends.Unlock()
 	}
 }
 
 // send sends to all in the directory. The caller holds sends.
-func (b *bell) send(of ringing) {
+func (b *notifier) send(of signalKind) {
 	if err := b.refresh(); err != nil || len(b.others) == 0 {
 		return
 	}
@@ -234,7 +234,7 @@ func (b *bell) send(of ringing) {
 		b.socket = fd
 	}
 	start := time.Now()
-	for i := range min(maxRings, len(b.others)) {
+	for i := range min(maxNotified, len(b.others)) {
 		path := b.others[b.turn%len(b.others)]
 		b.turn++
 		err := unix.Sendto(b.socket, []byte{byte(of)}, 0, &unix.SockaddrUnix{Name: path})
@@ -242,14 +242,14 @@ func (b *bell) send(of ringing) {
 			removeStale(path)
 			b.read = time.Time{}
 		}
-		if i%8 == 7 && time.Since(start) > maxRingTime {
+		if i%8 == 7 && time.Since(start) > maxNotifyTime {
 			break
 		}
 	}
 }
 
 // refresh reads the directory if it has changed. The caller holds sends.
-func (b *bell) refresh() error {
+func (b *notifier) refresh() error {
 	info, err := os.Stat(b.dir)
 	if err != nil {
 		b.others, b.read = nil, time.Time{}
@@ -259,7 +259,7 @@ func (b *bell) refresh() error {
 	if info.ModTime().Equal(b.read) {
 		return nil
 	}
-	names, err := b.list(4 * maxRings)
+	names, err := b.list(4 * maxNotified)
 	if err != nil && len(names) == 0 {
 		b.others, b.read = nil, time.Time{}
 		return err
@@ -269,21 +269,21 @@ func (b *bell) refresh() error {
 	b.mu.Unlock()
 	b.others = b.others[:0]
 	for _, name := range names {
-		if path := filepath.Join(b.dir, name); path != own && !strings.HasPrefix(name, bellUnborn) && !strings.Contains(name, ".") {
+		if path := filepath.Join(b.dir, name); path != own && !strings.HasPrefix(name, bindGrace) && !strings.Contains(name, ".") {
 			b.others = append(b.others, path)
 		}
 	}
 	slices.Sort(b.others)
 	b.peers.Store(len(b.others) > 0)
 	b.read = time.Time{}
-	if time.Since(info.ModTime()) > bellSettled && len(names) < 4*maxRings {
+	if time.Since(info.ModTime()) > socketGrace && len(names) < 4*maxNotified {
 		b.read = info.ModTime()
 	}
 	return nil
 }
 
 // company reports whether there were others to ring for, when it last rang.
-func (b *bell) company() bool { return b.dir != "" && b.peers.Load() }
+func (b *notifier) company() bool { return b.dir != "" && b.peers.Load() }
 
 func datagramSocket() (int, error) {
 	syscall.ForkLock.RLock()
@@ -297,7 +297,7 @@ func datagramSocket() (int, error) {
 }
 
 // close takes the bell down. Nobody waits or rings any more.
-func (b *bell) close() {
+func (b *notifier) close() {
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()

@@ -26,7 +26,7 @@ func TestOfAnotherEnvironment(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := memory.New(nil)
 			ctx := t.Context()
-			if moved, err := b.Move(ctx, "", "production"); err != nil || !moved {
+			if moved, err := b.SetEnvironment(ctx, "", "production"); err != nil || !moved {
 				t.Fatalf("Move = %v, %v", moved, err)
 			}
 			// There is something to claim, to rescue, to tick and to prune.
@@ -60,7 +60,7 @@ func TestOfAnotherEnvironment(t *testing.T) {
 			jobs := bind(q, jobA, func(context.Context, string) error { ran <- struct{}{}; return nil })
 			ticking(q, hourlyJob)
 			opts := worker.Options{
-				Jobs: append(jobs, hourlyJob), Logger: slog.New(slog.NewTextHandler(&log, nil)), Heard: func(time.Time) { heard.Add(1) },
+				Jobs: append(jobs, hourlyJob), Logger: slog.New(slog.NewTextHandler(&log, nil)), OnHeartbeat: func(time.Time) { heard.Add(1) },
 			}
 			stop := start(t, q, opts)
 			time.Sleep(2 * time.Hour)
@@ -89,7 +89,7 @@ func TestOfAnotherEnvironment(t *testing.T) {
 			opts.Drain = false
 			stop = start(t, q, opts)
 			time.Sleep(time.Minute)
-			if moved, err := b.Move(ctx, "production", mine); err != nil || !moved {
+			if moved, err := b.SetEnvironment(ctx, "production", mine); err != nil || !moved {
 				t.Fatalf("Move = %v, %v", moved, err)
 			}
 			<-ran
@@ -134,7 +134,7 @@ func TestCopiedDatabase(t *testing.T) {
 	if err != nil || len(workers) > 0 || count(t, c, backend.Pending) != 1 {
 		t.Errorf("while it is paused there are the workers %+v, %v, and %d pending jobs", workers, err, count(t, c, backend.Pending))
 	}
-	if moved, err := c.Move(t.Context(), "production", "laptop"); err != nil || !moved {
+	if moved, err := c.SetEnvironment(t.Context(), "production", "laptop"); err != nil || !moved {
 		t.Fatalf("Move = %v, %v", moved, err)
 	}
 	eventually(t, "the copy belongs to the laptop", func() bool { return count(t, c, backend.Done) == 2 })

@@ -16,8 +16,8 @@ const (
 	deleteHome = `DELETE FROM plainjobs.meta WHERE key = 'home' AND value = $1::text`
 )
 
-// Home implements [backend.Homer].
-func (b *Backend) Home(ctx context.Context) (home string, err error) {
+// Environment implements [backend.EnvironmentStore].
+func (b *Backend) Environment(ctx context.Context) (home string, err error) {
 	err = b.read(ctx, "home", func(q querier) error {
 		home = ""
 		return b.scan(ctx, q, selectHome, nil, func(r *sql.Rows) error { return r.Scan(&home) })
@@ -25,15 +25,15 @@ func (b *Backend) Home(ctx context.Context) (home string, err error) {
 	return home, err
 }
 
-// Move implements [backend.Homer].
-func (b *Backend) Move(ctx context.Context, from, to string) (moved bool, err error) {
+// SetEnvironment implements [backend.EnvironmentStore].
+func (b *Backend) SetEnvironment(ctx context.Context, from, to string) (moved bool, err error) {
 	if err := backend.CheckKey(to); err != nil {
 		return false, fmt.Errorf("postgres: move: environment: %w", err)
 	}
 	query, args := updateHome, []any{from, to}
 	switch {
 	case from == "" && to == "":
-		home, err := b.Home(ctx)
+		home, err := b.Environment(ctx)
 		return err == nil && home == "", err
 	case from == "":
 		query, args = insertHome, []any{to}

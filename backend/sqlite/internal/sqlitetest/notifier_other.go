@@ -12,4 +12,4 @@ func (d driver) testBell(t *testing.T) { t.Skip("there are no datagram sockets w
 
 func (d driver) testBellLeaves(t *testing.T) { t.Skip("there are no datagram sockets with names") }
 
-func (d driver) testWithoutBell(t *testing.T) { t.Skip("there is never a bell") }
+func (d driver) testWithoutBell(t *testing.T) { t.Skip("there is never a notifier") }

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// A watch tells those who wait of changes: at once of this process's, and of
+// A listener tells those who wait of changes: at once of this process's, and of
 // those that others notify.
-type watch struct {
+type listener struct {
 	b      *Backend
 	ctx    context.Context // ends with the store
 	cancel context.CancelFunc
@@ -24,31 +24,31 @@ type watch struct {
 	mu        sync.Mutex
 	changed   chan struct{}
 	closed    bool
-	hearing   bool  // a goroutine listens
+	connected bool  // a goroutine listens
 	notifying bool  // a goroutine is at it
 	again     bool  // and has to do it again
 	lowest    int64 // the first run_at of what it has to tell; 0 if there is none
 }
 
-func (w *watch) start(b *Backend) {
+func (w *listener) start(b *Backend) {
 	w.b = b
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 }
 
-// hear begins to listen. Who never waits needs no connection for it.
-func (w *watch) hear() {
+// receive begins to listen. Who never waits needs no connection for it.
+func (w *listener) receive() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.hearing || w.closed || !w.b.listens() {
+	if w.connected || w.closed || !w.b.listens() {
 		return
 	}
-	w.hearing = true
+	w.connected = true
 	w.tasks.Go(w.listen)
 }
 
 // channel returns a channel that is closed at the next change, and whether the
 // store is closed.
-func (w *watch) channel() (<-chan struct{}, bool) {
+func (w *listener) channel() (<-chan struct{}, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.changed == nil {
@@ -58,7 +58,7 @@ func (w *watch) channel() (<-chan struct{}, bool) {
 }
 
 // wake wakes those who wait in this process.
-func (w *watch) wake() {
+func (w *listener) wake() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.changed != nil {
@@ -67,9 +67,9 @@ func (w *watch) wake() {
 	}
 }
 
-// ring wakes those who wait, in all processes, and tells of the first run_at of
+// notifyLater wakes those who wait, in all processes, and tells of the first run_at of
 // the jobs that became claimable, if it is not 0.
-func (w *watch) ring(lowest int64) {
+func (w *listener) notifyLater(lowest int64) {
 	w.wake()
 	if w.b == nil || w.b.opts.NoListen {
 		return
@@ -89,7 +89,7 @@ func (w *watch) ring(lowest int64) {
 	}
 }
 
-func (w *watch) close() {
+func (w *listener) close() {
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
@@ -98,7 +98,7 @@ func (w *watch) close() {
 
 // wait ends what runs behind the calls. Notifications that are due go out
 // first.
-func (w *watch) wait() {
+func (w *listener) wait() {
 	w.cancel()
 	w.tasks.Wait()
 }
@@ -112,7 +112,7 @@ const notifyEvery = 2 * time.Millisecond
 const sendNotification = `SELECT set_config('synchronous_commit', 'off', true), pg_notify($1::text, $2::text)`
 
 // notify tells others of changes until there are none.
-func (w *watch) notify() {
+func (w *listener) notify() {
 	for {
 		w.mu.Lock()
 		if !w.again {
@@ -129,7 +129,7 @@ func (w *watch) notify() {
 		_, err := w.b.db.ExecContext(ctx, sendNotification, w.name(), payload)
 		cancel()
 		if err != nil {
-			w.b.opts.Logger.Debug("postgres: notify", "error", Discreet(err))
+			w.b.opts.Logger.Debug("postgres: notify", "error", Redact(err))
 		}
 		select {
 		case <-next:
@@ -139,7 +139,7 @@ func (w *watch) notify() {
 }
 
 // name is the channel's, which is a name in the whole database.
-func (w *watch) name() string { return "plainjobs:" + w.b.opts.Schema }
+func (w *listener) name() string { return "plainjobs:" + w.b.opts.Schema }
 
 // How long listening pauses after its connection was cut.
 const (
@@ -148,7 +148,7 @@ const (
 )
 
 // listen hears of changes until the store is closed.
-func (w *watch) listen() {
+func (w *listener) listen() {
 	pause := minRelisten
 	for w.ctx.Err() == nil {
 		ready := func() {
@@ -179,7 +179,7 @@ func (w *watch) listen() {
 			return
 		}
 		if pause == 2*minRelisten { // not at once after a cut
-			w.b.opts.Logger.Warn("postgres: not listening; jobs of other processes are found by looking for them", "error", Discreet(err))
+			w.b.opts.Logger.Warn("postgres: not listening; jobs of other processes are found by looking for them", "error", Redact(err))
 		}
 		select {
 		case <-time.After(pause):

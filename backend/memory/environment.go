@@ -7,17 +7,17 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// Home implements [backend.Homer].
-func (b *Backend) Home(ctx context.Context) (string, error) {
+// Environment implements [backend.EnvironmentStore].
+func (b *Backend) Environment(ctx context.Context) (string, error) {
 	if err := b.enter(ctx, "home"); err != nil {
 		return "", err
 	}
 	defer b.mu.Unlock()
-	return b.home, nil
+	return b.environment, nil
 }
 
-// Move implements [backend.Homer].
-func (b *Backend) Move(ctx context.Context, from, to string) (bool, error) {
+// SetEnvironment implements [backend.EnvironmentStore].
+func (b *Backend) SetEnvironment(ctx context.Context, from, to string) (bool, error) {
 	if err := backend.CheckKey(to); err != nil {
 		return false, fmt.Errorf("memory: move: environment: %w", err)
 	}
@@ -25,9 +25,9 @@ func (b *Backend) Move(ctx context.Context, from, to string) (bool, error) {
 		return false, err
 	}
 	defer b.mu.Unlock()
-	if b.home != from {
+	if b.environment != from {
 		return false, nil
 	}
-	b.home = to
+	b.environment = to
 	return true, nil
 }

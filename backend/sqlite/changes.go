@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// A watch tells waiting workers of changes: at once of the writer's, soon of
+// A changeWatcher tells waiting workers of changes: at once of the writer's, soon of
 // other processes' that ring the bell, and by the database's data_version of
 // anybody's. Looking takes no lock and, as long as nothing changes, reads no
 // page.
-type watch struct {
-	mu       sync.Mutex
-	waiters  []*waiter
-	closed   bool
-	misses   atomic.Int32 // how often in turn nothing was found, see pause
-	foretold atomic.Int64 // when a commit was, in nanoseconds, see Backend.expect
+type changeWatcher struct {
+	mu           sync.Mutex
+	waiters      []*waiter
+	closed       bool
+	misses       atomic.Int32 // how often in turn nothing was found, see pause
+	lastTxNotice atomic.Int64 // when a commit was, in nanoseconds, see Backend.expect
 
 	asking sync.Mutex // apart from mu, which a committing writer needs
 	conn   *sql.Conn  // of the readers: data_version counts by connection
@@ -38,7 +38,7 @@ type waiter struct {
 }
 
 // join adds a waiter.
-func (w *watch) join() *waiter {
+func (w *changeWatcher) join() *waiter {
 	v := &waiter{changed: make(chan struct{}, 1), arrived: make(chan struct{}, 1), expects: make(chan struct{}, 1)}
 	w.mu.Lock()
 	w.waiters = append(w.waiters, v)
@@ -46,7 +46,7 @@ func (w *watch) join() *waiter {
 	return v
 }
 
-func (w *watch) leave(v *waiter) {
+func (w *changeWatcher) leave(v *waiter) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	i := slices.Index(w.waiters, v)
@@ -54,7 +54,7 @@ func (w *watch) leave(v *waiter) {
 }
 
 // begin is called before v looks, and says whether the store is closed.
-func (w *watch) begin(v *waiter) (closed bool) {
+func (w *changeWatcher) begin(v *waiter) (closed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	select {
@@ -66,7 +66,7 @@ func (w *watch) begin(v *waiter) (closed bool) {
 }
 
 // looked is called when v has looked and found nothing.
-func (w *watch) looked(v *waiter, plain []string) {
+func (w *changeWatcher) looked(v *waiter, plain []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !v.stale {
@@ -81,7 +81,7 @@ func (v *waiter) takes(names []string) bool {
 
 // announce wakes those who wait for jobs with the names, which are about to be
 // pushed, and says whether there is somebody.
-func (w *watch) announce(names []string) (some bool) {
+func (w *changeWatcher) announce(names []string) (some bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, v := range w.waiters {
@@ -100,9 +100,9 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// ring wakes those who wait: to claim, if all that has happened is that jobs
+// notify wakes those who wait: to claim, if all that has happened is that jobs
 // of the names were pushed, else to look. It returns how many they are.
-func (w *watch) ring(pushed []string) (waiters int) {
+func (w *changeWatcher) notify(pushed []string) (waiters int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, v := range w.waiters {
@@ -116,19 +116,19 @@ func (w *watch) ring(pushed []string) (waiters int) {
 	return len(w.waiters)
 }
 
-// A ringing is what a ring tells, which is of any of these.
-type ringing uint8
+// A signalKind is what a ring tells, which is of any of these.
+type signalKind uint8
 
 const (
-	rungDone ringing = 1 << iota // something was committed
-	rungSoon                     // a transaction of an application has jobs in it
-	rungAsk                      // a writer asks whether an application wants the lock
+	committed signalKind = 1 << iota // something was committed
+	txPending                        // a transaction of an application has jobs in it
+	rungAsk                          // a writer asks whether an application wants the lock
 )
 
-// expect has those who wait look at short intervals for a while: an
+// notifyPendingTx has those who wait look at short intervals for a while: an
 // application has pushed in a transaction of its own, and nothing tells of its
 // commit.
-func (w *watch) expect() {
+func (w *changeWatcher) notifyPendingTx() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, v := range w.waiters {
@@ -136,26 +136,26 @@ func (w *watch) expect() {
 	}
 }
 
-// A ladder ticks at growing intervals, from a millisecond to what looking has
+// A backoffTimer ticks at growing intervals, from a millisecond to what looking has
 // anyway.
-type ladder struct {
+type backoffTimer struct {
 	timer *time.Timer
 	step  time.Duration
 }
 
-func newLadder() *ladder {
-	l := &ladder{timer: time.NewTimer(time.Hour)}
+func newBackoffTimer() *backoffTimer {
+	l := &backoffTimer{timer: time.NewTimer(time.Hour)}
 	l.timer.Stop()
 	return l
 }
 
-func (l *ladder) start() {
+func (l *backoffTimer) start() {
 	l.step = time.Millisecond
 	l.timer.Reset(l.step)
 }
 
-// climb is called after each tick.
-func (l *ladder) climb() {
+// next is called after each tick.
+func (l *backoffTimer) next() {
 	if l.step *= 2; l.step < pollInterval {
 		l.timer.Reset(l.step)
 	}
@@ -165,7 +165,7 @@ func (l *ladder) climb() {
 const maxPause = 25 * time.Millisecond
 
 // found takes note of whether there was anything to be had.
-func (w *watch) found(some bool) {
+func (w *changeWatcher) found(some bool) {
 	if some {
 		w.misses.Store(0)
 	} else {
@@ -176,7 +176,7 @@ func (w *watch) found(some bool) {
 // pause returns how long to hear nothing of other processes: none, unless
 // others mostly are quicker, or have nothing for this one. Many processes that
 // all look at each other's pushes would do little else.
-func (w *watch) pause() time.Duration {
+func (w *changeWatcher) pause() time.Duration {
 	misses := w.misses.Load()
 	if misses < 3 {
 		return 0
@@ -184,21 +184,21 @@ func (w *watch) pause() time.Duration {
 	return min(time.Millisecond<<min(misses-3, 10), maxPause)
 }
 
-func (w *watch) close() {
+func (w *changeWatcher) close() {
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
-	w.ring(nil)
+	w.notify(nil)
 }
 
-func (w *watch) disconnect() error {
+func (w *changeWatcher) disconnect() error {
 	w.asking.Lock()
 	defer w.asking.Unlock()
 	return w.drop()
 }
 
 // drop gives the connection up. The caller holds asking.
-func (w *watch) drop() error {
+func (w *changeWatcher) drop() error {
 	if w.conn == nil {
 		return nil
 	}
@@ -214,7 +214,7 @@ func (w *watch) drop() error {
 // ask calls f with the connection, on which statements are prepared once. It
 // never waits, so the context is not the caller's: a cancellable one would
 // cost as much again as the statement.
-func (w *watch) ask(readers *sql.DB, f func(source) error) error {
+func (w *changeWatcher) ask(readers *sql.DB, f func(source) error) error {
 	w.asking.Lock()
 	defer w.asking.Unlock()
 	if w.conn == nil {
@@ -232,7 +232,7 @@ func (w *watch) ask(readers *sql.DB, f func(source) error) error {
 }
 
 // An asker asks on the connection of a watch.
-type asker struct{ w *watch }
+type asker struct{ w *changeWatcher }
 
 func (a asker) QueryContext(_ context.Context, query string, args ...any) (*sql.Rows, error) {
 	stmt := a.w.stmts[query]
@@ -255,7 +255,7 @@ func version(q source) (v int64, err error) {
 }
 
 // version is version for who looks for nothing else.
-func (w *watch) version(readers *sql.DB) (v int64, err error) {
+func (w *changeWatcher) version(readers *sql.DB) (v int64, err error) {
 	err = w.ask(readers, func(q source) (err error) {
 		v, err = version(q)
 		return err

@@ -17,7 +17,7 @@ func waits(s backend.State) bool { return s != gone && s.Waits() }
 // job's state.
 func (b *Backend) move(j *job, s backend.State, now int64) {
 	if j.more != nil && waits(s) {
-		s = b.takeKeys(j, s, now)
+		s = b.acquireKeys(j, s, now)
 	}
 	n, from := j.name, j.state
 	if s.Terminal() {
@@ -61,7 +61,7 @@ func (b *Backend) move(j *job, s backend.State, now int64) {
 		b.wake()
 	}
 	if j.more != nil && !waits(s) {
-		b.giveKeys(j, from, now)
+		b.releaseKeys(j, from, now)
 	}
 }
 
@@ -72,7 +72,7 @@ func (b *Backend) queue(j *job) *queue {
 	case backend.Scheduled:
 		return &b.due
 	case backend.Blocked:
-		return &j.line().blocked
+		return &j.serialQueue().blocked
 	case backend.Pending:
 		if j.suspect {
 			return &n.suspects
@@ -105,21 +105,21 @@ func (j *job) key() (key, at int64) {
 	return 0, 0
 }
 
-// takeKeys takes the keys of a job that is to wait in s, and returns the state
+// acquireKeys takes the keys of a job that is to wait in s, and returns the state
 // that this leaves it.
-func (b *Backend) takeKeys(j *job, s backend.State, now int64) backend.State {
-	other := b.takeUnique(j, now)
+func (b *Backend) acquireKeys(j *job, s backend.State, now int64) backend.State {
+	other := b.acquireUnique(j, now)
 	if other != nil && j.state == backend.Running && other.id < j.id && waits(other.state) && j.name.uniques[j.more.unique].until <= now {
 		// The one that was pushed later wins.
 		other.supersede(j, now)
 		b.move(other, backend.Cancelled, now)
-		other = b.takeUnique(j, now)
+		other = b.acquireUnique(j, now)
 	}
 	if other != nil {
 		j.supersede(other, now)
 		return backend.Cancelled
 	}
-	if j.more.serial != "" && !j.takeLine() {
+	if j.more.serial != "" && !j.joinSerial() {
 		return backend.Blocked
 	}
 	return s
@@ -130,9 +130,9 @@ func (j *job) supersede(by *job, now int64) {
 	j.record(backend.SupersededError+strconv.FormatInt(by.id, 10), "", now)
 }
 
-// giveKeys gives back what a job has no more need of that has begun to run, is
+// releaseKeys gives back what a job has no more need of that has begun to run, is
 // finished or is gone.
-func (b *Backend) giveKeys(j *job, from backend.State, now int64) {
+func (b *Backend) releaseKeys(j *job, from backend.State, now int64) {
 	if waits(from) && j.more.expires != 0 {
 		if j.state == backend.Running {
 			j.more.expires = 0
@@ -140,9 +140,9 @@ func (b *Backend) giveKeys(j *job, from backend.State, now int64) {
 		b.expiries.drop()
 	}
 	if j.state != backend.Running || j.more.scope == backend.UntilStarted {
-		b.giveUnique(j, now)
+		b.releaseUnique(j, now)
 	}
 	if j.state != backend.Running && j.more.serial != "" {
-		b.giveLine(j, now)
+		b.leaveSerial(j, now)
 	}
 }

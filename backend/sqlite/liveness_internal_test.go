@@ -11,10 +11,10 @@ import (
 )
 
 // show makes a presence.
-func show(t *testing.T, dir string) (*presence, string) {
+func show(t *testing.T, dir string) (*livenessLock, string) {
 	t.Helper()
-	p := &presence{dir: dir, log: slog.New(slog.DiscardHandler)}
-	shown := p.show()
+	p := &livenessLock{dir: dir, log: slog.New(slog.DiscardHandler)}
+	shown := p.acquire()
 	if shown == "" {
 		t.Skip("there is no presence on this system")
 	}
@@ -29,10 +29,10 @@ func presenceFile(dir, shown string) string {
 
 // ended reports whether it is certain that who has shown this has ended.
 func ended(dir, shown string) bool {
-	watcher := presence{dir: dir}
-	n := watcher.watch(shower{1, shown})
-	defer n.leave()
-	return n != nil && n.ended()
+	watcher := livenessLock{dir: dir}
+	n := watcher.openPeer(livenessOwner{1, shown})
+	defer n.close()
+	return n != nil && n.processEnded()
 }
 
 // A process has ended if its lock can be taken, but not if it gave the lock up:
@@ -53,8 +53,8 @@ func TestPresence(t *testing.T) {
 
 	p, shown = show(t, dir)
 	path := presenceFile(dir, shown)
-	n := (&presence{dir: dir}).watch(shower{1, shown})
-	defer n.leave()
+	n := (&livenessLock{dir: dir}).openPeer(livenessOwner{1, shown})
+	defer n.close()
 	// As where a file that is open cannot be removed.
 	if err := os.Link(path, path+".kept"); err != nil {
 		t.Skip(err)
@@ -63,7 +63,7 @@ func TestPresence(t *testing.T) {
 	if err := os.Rename(path+".kept", path); err != nil {
 		t.Fatal(err)
 	}
-	if ended(dir, shown) || n.ended() {
+	if ended(dir, shown) || n.processEnded() {
 		t.Error("a process that gave its lock up has ended")
 	}
 }
@@ -95,14 +95,14 @@ func TestPresenceOfLongAgo(t *testing.T) {
 	dir := t.TempDir()
 	old, gone := show(t, dir)
 	lives, shown := show(t, dir)
-	yesterday := time.Now().Add(-presenceStale - time.Hour)
-	for _, p := range []*presence{old, lives} {
+	yesterday := time.Now().Add(-staleFileAge - time.Hour)
+	for _, p := range []*livenessLock{old, lives} {
 		if err := os.Chtimes(p.file.Name(), yesterday, yesterday); err != nil {
 			t.Fatal(err)
 		}
 		p.touched = yesterday
 	}
-	if got := lives.show(); got != shown {
+	if got := lives.acquire(); got != shown {
 		t.Fatalf("a presence was %q and is %q", shown, got)
 	}
 	old.file.Close()
@@ -121,23 +121,23 @@ func TestNextPresence(t *testing.T) {
 	dir := t.TempDir()
 	_, first := show(t, dir)
 	closes, second := show(t, dir)
-	p := &presence{dir: dir}
-	ring := []shower{{3, "before|a|reboot" + presenceSuffix}, {5, strings.Replace(first, "|", "|0", 1)}, {7, second}, {1, first}}
-	n := p.next(ring, nil)
+	p := &livenessLock{dir: dir}
+	ring := []livenessOwner{{3, "before|a|reboot" + lockFileSuffix}, {5, strings.Replace(first, "|", "|0", 1)}, {7, second}, {1, first}}
+	n := p.nextPeer(ring, nil)
 	if n == nil || n.id != 7 {
 		t.Fatalf("the neighbour is %+v, want 7", n)
 	}
-	if again := p.next(ring, n); again != n {
+	if again := p.nextPeer(ring, n); again != n {
 		t.Errorf("the same ring changes the neighbour to %+v", again)
 	}
 	closes.close() // and its row stays for a while
-	if n = p.next(ring, n); n == nil || n.id != 1 {
+	if n = p.nextPeer(ring, n); n == nil || n.id != 1 {
 		t.Fatalf("the neighbour is %+v after that has closed its store, want 1", n)
 	}
-	if n = p.next(append([]shower{{6, first}}, ring...), n); n == nil || n.id != 6 {
+	if n = p.nextPeer(append([]livenessOwner{{6, first}}, ring...), n); n == nil || n.id != 6 {
 		t.Errorf("the neighbour is %+v after one came that is nearer, want 6", n)
 	}
-	if n = p.next(ring[:2], n); n != nil {
+	if n = p.nextPeer(ring[:2], n); n != nil {
 		t.Errorf("the neighbour is %+v, want none", n)
 	}
 }
@@ -152,8 +152,8 @@ func TestNoPresence(t *testing.T) {
 		t.Error("/proc is a local file system")
 	}
 	var said strings.Builder
-	p := &presence{dir: filepath.Join(t.TempDir(), "not", "there"), log: slog.New(slog.NewTextHandler(&said, nil))}
-	if got := p.show(); got != "" || !strings.Contains(said.String(), "no such file") {
+	p := &livenessLock{dir: filepath.Join(t.TempDir(), "not", "there"), log: slog.New(slog.NewTextHandler(&said, nil))}
+	if got := p.acquire(); got != "" || !strings.Contains(said.String(), "no such file") {
 		t.Errorf("without a directory %q is shown, and the log says %q", got, &said)
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// mortal has the kernel kill the child when the supervisor dies, whatever state
+// killOnParentExit has the kernel kill the child when the supervisor dies, whatever state
 // the child is in then.
-func mortal(cmd *exec.Cmd) {
+func killOnParentExit(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

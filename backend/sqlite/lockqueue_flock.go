@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A line is where processes queue for the write lock. SQLite has no queue: who
+// A lockQueue is where processes queue for the write lock. SQLite has no queue: who
 // finds the lock taken tries again, and many who do so take more time from the
 // one who holds it than their work would, and get it by luck. So those who
 // found it taken wait in the kernel for a lock of their own, on the directory
@@ -22,52 +22,52 @@ import (
 //
 // The line decides nothing: SQLite's lock does. Others who do not queue, and
 // processes that were stopped at the head of the line, only make it less use.
-type line struct {
+type lockQueue struct {
 	dir string // empty: there is none
 
-	mu     sync.Mutex
-	file   *os.File // nil until it is needed
-	asking bool     // a goroutine waits for the lock
-	wanted bool     // the leader waits for the goroutine
-	held   bool
-	turn   chan struct{}
-	gone   chan struct{} // closed when nobody is to wait any more
-	closed bool
+	mu        sync.Mutex
+	file      *os.File // nil until it is needed
+	acquiring bool     // a goroutine waits for the lock
+	wanted    bool     // the leader waits for the goroutine
+	held      bool
+	acquired  chan struct{}
+	stopped   chan struct{} // closed when nobody is to wait any more
+	closed    bool
 
 	// These are the leader's.
-	crowded time.Time // when the lock was last found taken
-	shunned time.Time // until when the line is of no use
+	contendedAt time.Time // when the lock was last found taken
+	bypassUntil time.Time // until when the line is of no use
 }
 
 const (
-	// crowdedFor is how long processes queue at once after the write lock
+	// contentionWindow is how long processes queue at once after the write lock
 	// was taken when they came.
-	crowdedFor = 250 * time.Millisecond
-	// shunFor is how long a process that waited for lineWait keeps out of the
+	contentionWindow = 250 * time.Millisecond
+	// bypassFor is how long a process that waited for lineWait keeps out of the
 	// line: the one at its head does not go on.
-	shunFor = 10 * time.Second
+	bypassFor = 10 * time.Second
 )
 
-func newLine(path string) *line {
-	l := &line{turn: make(chan struct{}, 1), gone: make(chan struct{})}
+func newLockQueue(path string) *lockQueue {
+	l := &lockQueue{acquired: make(chan struct{}, 1), stopped: make(chan struct{})}
 	if path != "" {
 		l.dir = sideDir(path)
 	}
 	return l
 }
 
-// crowd takes note that the write lock was taken.
-func (l *line) crowd() { l.crowded = time.Now() }
+// noteContention takes note that the write lock was taken.
+func (l *lockQueue) noteContention() { l.contendedAt = time.Now() }
 
-// head waits until the caller is at the head of the line, where he stays until
+// wait waits until the caller is at the head of the line, where he stays until
 // leave, and returns whether he is. He is not if there is no crowd, or when
 // the context or the time until ends first.
-func (l *line) head(ctx context.Context, until time.Time) bool {
-	if l.dir == "" || l.crowded.IsZero() {
+func (l *lockQueue) wait(ctx context.Context, until time.Time) bool {
+	if l.dir == "" || l.contendedAt.IsZero() {
 		return false
 	}
 	now := time.Now()
-	if now.Sub(l.crowded) > crowdedFor || now.Before(l.shunned) {
+	if now.Sub(l.contendedAt) > contentionWindow || now.Before(l.bypassUntil) {
 		return false
 	}
 	l.mu.Lock()
@@ -75,60 +75,60 @@ func (l *line) head(ctx context.Context, until time.Time) bool {
 		defer l.mu.Unlock()
 		return l.held
 	}
-	if !l.asking {
+	if !l.acquiring {
 		err := unix.Flock(int(l.file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			l.held = true
 			l.mu.Unlock()
 			return true
 		}
-		l.asking = true
-		go l.ask(l.file)
+		l.acquiring = true
+		go l.acquire(l.file)
 	}
 	l.wanted = true
 	l.mu.Unlock()
 
-	l.crowded = now
-	wait := lineWait
+	l.contendedAt = now
+	wait := maxQueueWait
 	if _, ok := ctx.Deadline(); !ok {
 		wait = min(wait, until.Sub(now))
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
-	case <-l.turn:
+	case <-l.acquired:
 		return true
 	case <-ctx.Done():
-	case <-l.gone:
+	case <-l.stopped:
 	case <-timer.C:
-		if wait == lineWait {
-			l.shunned = time.Now().Add(shunFor)
+		if wait == maxQueueWait {
+			l.bypassUntil = time.Now().Add(bypassFor)
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.wanted = false
 	if l.held {
-		<-l.turn
+		<-l.acquired
 	}
 	return l.held
 }
 
-// ask waits for the lock, which nothing can interrupt.
-func (l *line) ask(file *os.File) {
+// acquire waits for the lock, which nothing can interrupt.
+func (l *lockQueue) acquire(file *os.File) {
 	err := unix.Flock(int(file.Fd()), unix.LOCK_EX)
 	for errors.Is(err, unix.EINTR) {
 		err = unix.Flock(int(file.Fd()), unix.LOCK_EX)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.asking = false
+	l.acquiring = false
 	switch {
 	case l.closed:
 		_ = file.Close()
 	case err == nil && l.wanted:
 		l.wanted, l.held = false, true
-		l.turn <- struct{}{}
+		l.acquired <- struct{}{}
 	case err == nil:
 		_ = unix.Flock(int(file.Fd()), unix.LOCK_UN)
 	}
@@ -136,10 +136,10 @@ func (l *line) ask(file *os.File) {
 
 // open opens the directory, which it makes if it is not there. The caller
 // holds mu.
-func (l *line) open() error {
+func (l *lockQueue) open() error {
 	if l.file != nil {
 		var s unix.Stat_t
-		if err := unix.Fstat(int(l.file.Fd()), &s); err == nil && s.Nlink > 0 || l.asking {
+		if err := unix.Fstat(int(l.file.Fd()), &s); err == nil && s.Nlink > 0 || l.acquiring {
 			return nil
 		}
 		_ = l.file.Close() // it was removed, and others queue at another one
@@ -156,8 +156,8 @@ func (l *line) open() error {
 	return err
 }
 
-// leave lets the next one to the head of the line.
-func (l *line) leave() {
+// release lets the next one to the head of the line.
+func (l *lockQueue) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.held {
@@ -166,16 +166,16 @@ func (l *line) leave() {
 	}
 }
 
-// shut lets go of who waits.
-func (l *line) shut() { close(l.gone) }
+// closeFile lets go of who waits.
+func (l *lockQueue) closeFile() { close(l.stopped) }
 
 // close ends the line for this store. A goroutine that waits for its turn may
 // outlive it.
-func (l *line) close() {
+func (l *lockQueue) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	if l.file != nil && !l.asking {
+	if l.file != nil && !l.acquiring {
 		_ = l.file.Close()
 		_ = os.Remove(l.dir) // fails unless it is empty
 	}

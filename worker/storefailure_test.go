@@ -55,19 +55,19 @@ func (b *troubled) Set(ctx context.Context, settings []backend.Settings) error {
 	return b.Backend.Set(ctx, settings)
 }
 
-func (b *troubled) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
+func (b *troubled) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
 	if b.down.Load() {
-		return backend.BeatResult{}, backend.ErrUnavailable
+		return backend.HeartbeatResult{}, backend.ErrUnavailable
 	}
 	if b.mute.Load() || b.locked.Load() {
 		<-ctx.Done()
-		return backend.BeatResult{}, ctx.Err()
+		return backend.HeartbeatResult{}, ctx.Err()
 	}
 	if b.stuck.Load() || b.frozen.CompareAndSwap(true, false) {
 		time.Sleep(45 * time.Second)
-		return backend.BeatResult{}, ctx.Err()
+		return backend.HeartbeatResult{}, ctx.Err()
 	}
-	return b.Backend.Beat(ctx, req)
+	return b.Backend.Heartbeat(ctx, req)
 }
 
 func (b *troubled) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
@@ -392,7 +392,7 @@ type haunted struct {
 	watches, reaps atomic.Int32
 }
 
-func (b *haunted) Watch(ctx context.Context, _ int64) ([]int64, error) {
+func (b *haunted) WatchDead(ctx context.Context, _ int64) ([]int64, error) {
 	if b.watches.Add(1) > 10_000 {
 		<-ctx.Done() // or the test would not end
 		return nil, ctx.Err()
@@ -458,7 +458,7 @@ func TestStopIsBounded(t *testing.T) {
 				})
 				perform(t, q, jobA.With(""))
 				back := make(chan struct{})
-				stop := start(t, q, worker.Options{Jobs: jobs, Grace: c.grace, HandBack: back})
+				stop := start(t, q, worker.Options{Jobs: jobs, Grace: c.grace, ReleaseNow: back})
 				<-started
 				b.unsettled.Store(true)
 				b.mute.Store(true)

@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// Elsewhere there is no presence yet, and heartbeats decide alone.
+// Elsewhere there is no livenessLock yet, and heartbeats decide alone.
 func bootID() (string, error) { return "", errors.ErrUnsupported }
 
 func tryLock(*os.File) bool { return false }

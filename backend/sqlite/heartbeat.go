@@ -50,18 +50,18 @@ func namesJSON(names []string) string {
 	return string(text)
 }
 
-// Beat implements [backend.Heart].
-func (b *Backend) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
+// Heartbeat implements [backend.Heartbeater].
+func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
 	leave, err := b.enter()
 	if err != nil {
-		return backend.BeatResult{}, failed(ctx, "beat", err)
+		return backend.HeartbeatResult{}, failed(ctx, "beat", err)
 	}
 	defer leave()
-	var result backend.BeatResult
+	var result backend.HeartbeatResult
 	// It goes first: a lease must not end because of the work behind it.
 	err = b.writer.do(ctx, &request{op: "beat", first: true, run: func(t *tx) error {
 		now := b.now()
-		result = backend.BeatResult{Now: instant(now)}
+		result = backend.HeartbeatResult{Now: instant(now)}
 		if err := b.renew(t, req.Worker, false, "", now); err != nil {
 			return err
 		}
@@ -99,7 +99,7 @@ func (b *Backend) Beat(ctx context.Context, req backend.BeatRequest) (backend.Be
 		return err
 	}})
 	if err != nil {
-		return backend.BeatResult{}, failed(ctx, "beat", err)
+		return backend.HeartbeatResult{}, failed(ctx, "beat", err)
 	}
 	return result, nil
 }

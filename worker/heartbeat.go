@@ -9,20 +9,20 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A pulse is when the worker was last heard of, by its own clock and by the
+// A heartbeat is when the worker was last heard of, by its own clock and by the
 // store's.
-type pulse struct {
+type heartbeat struct {
 	mono  time.Time
 	store time.Time // zero if the store does not tell
 }
 
-// beat renews the worker's row until ctx ends. After each time it tells reap
+// heartbeatLoop renews the worker's row until ctx ends. After each time it tells reap
 // for how long the worker has been steady; see steady.
-func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapings chan backend.ReapRequest) {
+func (s *session) heartbeatLoop(ctx context.Context, stop context.CancelCauseFunc, reapings chan backend.ReapRequest) {
 	// Somewhat under a third, so that two beats that come a little late are
 	// still less than a third apart.
 	interval := s.opts.Lease / 4
-	last := pulse{mono: time.Now()}
+	last := heartbeat{mono: time.Now()}
 	since := last.mono
 	unknown := map[int64]bool{}
 	stopped := false // the last call took longer than it was allowed to
@@ -43,26 +43,26 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 		id = s.self.ID
 		s.mu.Unlock()
 		begin := time.Now()
-		now, leases, err := s.pulse(ctx)
+		now, leases, err := s.sendHeartbeat(ctx)
 		switch {
 		case err == nil:
-			if !s.steady(last, now) {
+			if !s.stable(last, now) {
 				since = now.mono
 			}
 			last, stopped = now, false
-			unknown = s.compare(ctx, leases, unknown)
+			unknown = s.reconcile(ctx, leases, unknown)
 			select {
-			case reapings <- judgement(id, now, since):
+			case reapings <- reapRequest(id, now, since):
 			default: // it is still at it
 			}
 		case errors.Is(err, backend.ErrWorkerGone):
-			s.buried(id)
-			last = pulse{}
+			s.onDeclaredDead(id)
+			last = heartbeat{}
 			next = time.Millisecond // register again
 		case permanent(err):
 			stop(err)
 		case ctx.Err() == nil:
-			s.log.complain("renew this worker's lease", err)
+			s.log.warn("renew this worker's lease", err)
 			next = min(interval/10, time.Second)
 			late := time.Since(begin) > s.opts.Lease*5/12
 			if late && !stopped {
@@ -71,35 +71,35 @@ func (s *session) beat(ctx context.Context, stop context.CancelCauseFunc, reapin
 				// before the runs are given up.
 				next = time.Millisecond
 			} else {
-				s.outlive(ctx)
+				s.loseExpired(ctx)
 			}
 			stopped = late
 		}
-		s.say()
+		s.runDeferred()
 		timer.Reset(next)
 	}
 }
 
-// judgement returns what a worker may judge that was last heard of at now and
+// reapRequest returns what a worker may judge that was last heard of at now and
 // has been steady since. One that is not steady does not say who is silent
 // either.
-func judgement(id int64, now pulse, since time.Time) backend.ReapRequest {
+func reapRequest(id int64, now heartbeat, since time.Time) backend.ReapRequest {
 	steady := now.mono.Sub(since)
 	if steady <= 0 {
 		return backend.ReapRequest{}
 	}
-	return backend.ReapRequest{Expired: true, Steady: steady, Heard: now.store, By: id}
+	return backend.ReapRequest{Expired: true, StableFor: steady, StoreTime: now.store, By: id}
 }
 
 // asking is which part of the lease is kept to ask for the row at its end.
 const asking = 10
 
-// outlive gives the runs up when the row was not renewed for a whole lease and
+// loseExpired gives the runs up when the row was not renewed for a whole lease and
 // the store does not confirm that it exists: other workers may have the jobs. While
 // the row exists no other worker has them, for example while a lock keeps all from
 // writing. If the store does not answer and no other worker took the jobs, they are
 // still stored under this worker, which releases them at its next heartbeat.
-func (s *session) outlive(ctx context.Context) {
+func (s *session) loseExpired(ctx context.Context) {
 	s.mu.Lock()
 	id, age := s.self.ID, time.Since(s.renewed)
 	s.mu.Unlock()
@@ -115,7 +115,7 @@ func (s *session) outlive(ctx context.Context) {
 		case slices.ContainsFunc(workers, func(w backend.WorkerInfo) bool { return w.ID == id }):
 			return
 		default:
-			s.buried(id)
+			s.onDeclaredDead(id)
 			return
 		}
 	}
@@ -125,14 +125,14 @@ func (s *session) outlive(ctx context.Context) {
 		return
 	}
 	for r := range s.each {
-		s.lose(r)
+		s.loseLease(r)
 	}
 }
 
-// steady reports whether no stall of this worker and no jump of the store's
+// stable reports whether no stall of this worker and no jump of the store's
 // clock lies between two pulses. After one all workers look dead, because none
 // has renewed in time: then they get the time to.
-func (s *session) steady(last, now pulse) bool {
+func (s *session) stable(last, now heartbeat) bool {
 	if last.mono.IsZero() {
 		return false
 	}
@@ -147,23 +147,23 @@ func (s *session) steady(last, now pulse) bool {
 	return jump.Abs() < s.opts.Lease/6
 }
 
-// stored is what the store has under this worker.
-type stored struct {
+// storedLeases is what the store has under this worker.
+type storedLeases struct {
 	leases []backend.Lease
 	cancel []backend.Lease
 	asked  []*run // what the worker held when it asked
 }
 
-// pulse renews the row. It does not wait for so long that the row would not hold
+// sendHeartbeat renews the row. It does not wait for so long that the row would not hold
 // until outlive has asked for it: then the runs are to be told.
-func (s *session) pulse(ctx context.Context) (pulse, stored, error) {
+func (s *session) sendHeartbeat(ctx context.Context) (heartbeat, storedLeases, error) {
 	begin := time.Now()
 	limit := s.opts.Lease / 3
 	s.mu.Lock()
 	if left := s.renewed.Add(s.opts.Lease - s.opts.Lease/asking).Sub(begin); left > 0 {
 		limit = min(limit, left)
 	}
-	self, known := s.self, s.known
+	self, known := s.self, s.registered
 	asked := make([]*run, 0, s.leases)
 	for r := range s.each {
 		asked = append(asked, r)
@@ -173,54 +173,54 @@ func (s *session) pulse(ctx context.Context) (pulse, stored, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 
-	heart, ok := s.store.(backend.Heart)
+	heart, ok := s.store.(backend.Heartbeater)
 	if !ok || !known {
-		req := s.request(0, false)
+		req := s.claimRequest(0, false)
 		_, err := s.store.Claim(ctx, req)
 		if err == nil {
 			s.mu.Lock()
-			s.confirm(req.Worker.ID, begin)
+			s.confirmHeartbeat(req.Worker.ID, begin)
 			s.mu.Unlock()
 		}
-		return pulse{mono: time.Now()}, stored{}, err
+		return heartbeat{mono: time.Now()}, storedLeases{}, err
 	}
-	result, err := heart.Beat(ctx, backend.BeatRequest{Worker: self, Started: started})
+	result, err := heart.Heartbeat(ctx, backend.HeartbeatRequest{Worker: self, Started: started})
 	if err == nil {
 		s.mu.Lock()
 		for _, r := range runs {
 			r.told = true
 		}
-		s.confirm(self.ID, begin)
+		s.confirmHeartbeat(self.ID, begin)
 		s.mu.Unlock()
 	}
-	return pulse{mono: time.Now(), store: result.Now}, stored{result.Leases, result.Cancel, asked}, err
+	return heartbeat{mono: time.Now(), store: result.Now}, storedLeases{result.Leases, result.Cancel, asked}, err
 }
 
-// buried is called when the worker has no row any more: others took it for
+// onDeclaredDead is called when the worker has no row any more: others took it for
 // dead, and its jobs. It goes on as another.
-func (s *session) buried(id int64) {
+func (s *session) onDeclaredDead(id int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.self.ID != id {
 		return // known already
 	}
 	leases := s.leases
-	s.later(func() {
+	s.afterUnlock(func() {
 		s.opts.Logger.Warn("plainjobs: this worker was taken for dead; its leases are lost", "leases", leases)
 	})
 	for r := range s.each {
-		s.lose(r)
+		s.loseLease(r)
 	}
-	s.renew()
-	s.nudge()
-	s.rouseFetch()
+	s.newIdentity()
+	s.wakeForDemand()
+	s.wakeFetch()
 }
 
-// compare compares the worker's leases with the stored ones. A held lease that is
+// reconcile compares the worker's leases with the stored ones. A held lease that is
 // not stored is lost. A stored lease that the worker does not hold at two heartbeats
 // in a row belongs to a claim whose reply was lost. It would be renewed forever, so
-// compare releases it.
-func (s *session) compare(ctx context.Context, in stored, before map[int64]bool) (unknown map[int64]bool) {
+// reconcile releases it.
+func (s *session) reconcile(ctx context.Context, in storedLeases, before map[int64]bool) (unknown map[int64]bool) {
 	unknown = map[int64]bool{}
 	if in.asked == nil {
 		return unknown
@@ -254,26 +254,26 @@ func (s *session) compare(ctx context.Context, in stored, before map[int64]bool)
 		case r.ctx.Info.InTx.Load():
 			over = append(over, r)
 		default:
-			s.lose(r)
+			s.loseLease(r)
 		}
 	}
 	s.mu.Unlock()
-	s.loseUndone(ctx, over)
+	s.loseUncommitted(ctx, over)
 	if len(release) > 0 {
 		s.opts.Logger.Warn("plainjobs: handing back jobs that this worker never heard of", "jobs", len(release))
 		ctx, cancel := context.WithTimeout(ctx, s.opts.Lease/10)
 		defer cancel()
 		if _, err := s.store.Fail(ctx, release); err != nil && ctx.Err() == nil {
-			s.log.complain("hand back jobs", err)
+			s.log.warn("hand back jobs", err)
 		}
 	}
 	return unknown
 }
 
-// loseUndone loses, of runs that have completed their jobs in transactions of
+// loseUncommitted loses, of runs that have completed their jobs in transactions of
 // their own, those whose jobs are not done: nothing was committed, and others have
 // the jobs.
-func (s *session) loseUndone(ctx context.Context, runs []*run) {
+func (s *session) loseUncommitted(ctx context.Context, runs []*run) {
 	reader, ok := s.store.(backend.Reader)
 	if !ok {
 		return
@@ -286,22 +286,22 @@ func (s *session) loseUndone(ctx context.Context, runs []*run) {
 			continue
 		}
 		s.mu.Lock()
-		s.drop(r)
+		s.dropRun(r)
 		s.mu.Unlock()
 	}
 }
 
-// reap rescues, and prunes what is old, each time that beat says for how long
+// reapLoop rescues, and prunes what is old, each time that beat says for how long
 // the worker has been steady. It is apart from beat: deleting what is a week
 // old must not keep a worker from saying that it lives.
-func (s *session) reap(ctx context.Context, reapings <-chan backend.ReapRequest) {
+func (s *session) reapLoop(ctx context.Context, reapings <-chan backend.ReapRequest) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case req := <-reapings:
 			for {
-				if more, err := s.reapSome(ctx, req); !more || err != nil {
+				if more, err := s.reapOnce(ctx, req); !more || err != nil {
 					break
 				}
 				select { // newer news count
@@ -313,45 +313,45 @@ func (s *session) reap(ctx context.Context, reapings <-chan backend.ReapRequest)
 	}
 }
 
-// guard rescues from workers whose processes have ended, as soon as the store
+// watchDead rescues from workers whose processes have ended, as soon as the store
 // finds that out, until ctx ends.
-func (s *session) guard(ctx context.Context) {
-	sentinel, ok := s.store.(backend.Sentinel)
+func (s *session) watchDead(ctx context.Context) {
+	sentinel, ok := s.store.(backend.DeathDetector)
 	if !ok {
 		return
 	}
-	pause := newPause()
+	pause := newBackoff()
 	for ctx.Err() == nil {
 		s.mu.Lock()
 		self := s.self.ID
 		s.mu.Unlock()
 		limited, cancel := context.WithTimeout(ctx, s.opts.Lease) // self may change
-		dead, err := sentinel.Watch(limited, self)
+		dead, err := sentinel.WatchDead(limited, self)
 		cancel()
 		switch {
 		case len(dead) > 0:
 			more := true
 			for more && err == nil {
-				more, err = s.reapSome(ctx, backend.ReapRequest{Dead: dead})
+				more, err = s.reapOnce(ctx, backend.ReapRequest{Dead: dead})
 			}
 			if err != nil { // and Watch would return the same at once
-				pause.sleep(ctx)
+				pause.wait(ctx)
 				continue
 			}
 			pause.reset()
 		case errors.Is(err, context.DeadlineExceeded):
 		case err != nil && ctx.Err() == nil:
 			if !permanent(err) {
-				s.log.complain("say which workers have died", err)
+				s.log.warn("say which workers have died", err)
 			}
-			pause.sleep(ctx)
+			pause.wait(ctx)
 		}
 	}
 }
 
-// reapSome reaps once and reports whether there is more to do. It has logged the
+// reapOnce reaps once and reports whether there is more to do. It has logged the
 // error that it returns.
-func (s *session) reapSome(ctx context.Context, req backend.ReapRequest) (more bool, err error) {
+func (s *session) reapOnce(ctx context.Context, req backend.ReapRequest) (more bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, s.opts.Lease/3)
 	defer cancel()
 	r, err := s.store.Reap(limited, req)
@@ -360,7 +360,7 @@ func (s *session) reapSome(ctx context.Context, req backend.ReapRequest) (more b
 			"workers", len(r.Workers), "rescued", r.Rescued, "failed", r.Failed)
 	}
 	if err != nil && ctx.Err() == nil && !errors.Is(err, backend.ErrClosed) {
-		s.log.complain("rescue the jobs of dead workers and prune", err)
+		s.log.warn("rescue the jobs of dead workers and prune", err)
 	}
 	return r.More && ctx.Err() == nil, err
 }

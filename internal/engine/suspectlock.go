@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A Turn is had by one at a time. The zero value is free.
-type Turn struct {
+// A SuspectLock is had by one at a time. The zero value is free.
+type SuspectLock struct {
 	mu      sync.Mutex
 	holder  any
 	waiting map[any]func()
@@ -16,9 +16,9 @@ type Turn struct {
 	timer *time.Timer // of apart
 }
 
-// Take gives who the turn. If another one has it, it returns false and calls
+// Acquire gives who the turn. If another one has it, it returns false and calls
 // free when that one has given it back, on a goroutine of its own.
-func (t *Turn) Take(who any, free func()) bool {
+func (t *SuspectLock) Acquire(who any, free func()) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.holder == nil {
@@ -31,8 +31,8 @@ func (t *Turn) Take(who any, free func()) bool {
 	return false
 }
 
-// Give gives the turn back, or does nothing if who does not have it.
-func (t *Turn) Give(who any) {
+// Release gives the turn back, or does nothing if who does not have it.
+func (t *SuspectLock) Release(who any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.holder != who {
@@ -44,7 +44,7 @@ func (t *Turn) Give(who any) {
 
 // Part has nothing else start in this process while what the holder runs has not
 // ended, for a span at most.
-func (t *Turn) Part(span time.Duration) {
+func (t *SuspectLock) Part(span time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.apart.Store(true)
@@ -52,11 +52,11 @@ func (t *Turn) Part(span time.Duration) {
 }
 
 // Apart reports whether nothing else may start.
-func (t *Turn) Apart() bool { return t.apart.Load() }
+func (t *SuspectLock) Apart() bool { return t.apart.Load() }
 
 // Await reports whether nothing else may start, and calls free, on a goroutine of
 // its own, when it may again.
-func (t *Turn) Await(who any, free func()) bool {
+func (t *SuspectLock) Await(who any, free func()) bool {
 	if !t.Apart() {
 		return false
 	}
@@ -70,13 +70,13 @@ func (t *Turn) Await(who any, free func()) bool {
 }
 
 // Join ends what Part began.
-func (t *Turn) Join() {
+func (t *SuspectLock) Join() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.join()
 }
 
-func (t *Turn) wait(who any, free func()) {
+func (t *SuspectLock) wait(who any, free func()) {
 	if t.waiting == nil {
 		t.waiting = map[any]func(){}
 	}
@@ -84,7 +84,7 @@ func (t *Turn) wait(who any, free func()) {
 }
 
 // join lets others look again. The caller holds mu.
-func (t *Turn) join() {
+func (t *SuspectLock) join() {
 	if t.timer != nil {
 		t.timer.Stop()
 		t.timer = nil

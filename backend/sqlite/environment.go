@@ -25,8 +25,8 @@ func (t *tx) meta(key string) (value string, err error) {
 	return value, err
 }
 
-// Home implements [backend.Homer].
-func (b *Backend) Home(ctx context.Context) (home string, err error) {
+// Environment implements [backend.EnvironmentStore].
+func (b *Backend) Environment(ctx context.Context) (home string, err error) {
 	leave, err := b.enter()
 	if err != nil {
 		return "", failed(ctx, "home", err)
@@ -39,8 +39,8 @@ func (b *Backend) Home(ctx context.Context) (home string, err error) {
 	return home, failed(ctx, "home", err)
 }
 
-// Move implements [backend.Homer].
-func (b *Backend) Move(ctx context.Context, from, to string) (moved bool, err error) {
+// SetEnvironment implements [backend.EnvironmentStore].
+func (b *Backend) SetEnvironment(ctx context.Context, from, to string) (moved bool, err error) {
 	if err := backend.CheckKey(to); err != nil {
 		return false, fmt.Errorf("sqlite: move: environment: %w", err)
 	}
@@ -75,7 +75,7 @@ func (b *Backend) note(t *tx) error {
 		return err
 	}
 	if before != "" {
-		t.thenSay(func() {
+		t.logAfterCommit(func() {
 			b.opts.Logger.Info("plainjobs: the database is in another place than before", "before", before, "now", here)
 		})
 	}

@@ -46,11 +46,11 @@ const (
 	lockHeld   = `SELECT ` + rowColumns + ` FROM plainjobs.jobs j WHERE j.state = 4 AND j.worker = $1::bigint ORDER BY j.id FOR UPDATE`
 )
 
-// Beat implements [backend.Heart].
-func (b *Backend) Beat(ctx context.Context, req backend.BeatRequest) (backend.BeatResult, error) {
-	var result backend.BeatResult
+// Heartbeat implements [backend.Heartbeater].
+func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
+	var result backend.HeartbeatResult
 	err := b.write(ctx, "beat", false, func(t *tx) error {
-		result = backend.BeatResult{}
+		result = backend.HeartbeatResult{}
 		err := t.each(updateSeen, []any{req.Worker.ID, req.Worker.Lease.Microseconds()}, func(r *sql.Rows) error { return r.Scan(&t.clock) })
 		if err != nil {
 			return err
@@ -94,7 +94,7 @@ func (b *Backend) Beat(ctx context.Context, req backend.BeatRequest) (backend.Be
 		return err
 	})
 	if err != nil {
-		return backend.BeatResult{}, err
+		return backend.HeartbeatResult{}, err
 	}
 	return result, nil
 }
