@@ -37,7 +37,7 @@ func Logger(ctx context.Context) *slog.Logger {
 // Progress stores how far a handler has come, for [Queue.Get] to show: at most
 // once a second, and what is newest then. It costs the handler nothing to
 // call. It does nothing outside of a handler. On a store that keeps no progress,
-// see [backend.ProgressStore], it does nothing either, and the worker's log says so
+// see [backend.Heartbeater], it does nothing either, and the worker's log says so
 // once for each job name.
 func Progress(ctx context.Context, done, total int64) {
 	if i := engine.InfoOf(ctx); i != nil && i.Progress != nil {

@@ -25,8 +25,8 @@
 //
 // What not every store can do is an interface in this package, found by type
 // assertion: [TxPusher], [Heartbeater], [Reader], [SettingsStore], [Scheduler], [Operator],
-// [ProgressStore], [DeathDetector], [EnvironmentStore], [Waiter], [Describer], [Migrator], [Examiner],
-// [Exporter], [Importer] and [io.Closer]. A good store has them all.
+// [DeathDetector], [Waiter], [Describer], [Inspector], [Transferer] and
+// [io.Closer]. A good store has them all.
 //
 // [conformance.Run]: https://pkg.go.dev/github.com/plainjobs/plainjobs/conformance#Run
 package backend

@@ -17,7 +17,7 @@ var (
 	// ErrLeaseLost: the lease is not held any more.
 	ErrLeaseLost = errors.New("lease lost: the job runs elsewhere")
 	// ErrDuplicate: a unique key is taken, see [DuplicateError], or an ID,
-	// see [Importer].
+	// see [Transferer].
 	ErrDuplicate = errors.New("duplicate")
 	// ErrQueueFull: as many jobs wait as may.
 	ErrQueueFull = errors.New("queue is full")

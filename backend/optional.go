@@ -33,6 +33,9 @@ type Heartbeater interface {
 	// under it as EndRelease does, and returns their leases; no lease matches
 	// afterwards.
 	Heartbeat(ctx context.Context, req HeartbeatRequest) (HeartbeatResult, error)
+	// StoreProgress stores how far running jobs have come, for the leases that
+	// are held; the others are left alone.
+	StoreProgress(ctx context.Context, progress []Progress) error
 }
 
 // A HeartbeatRequest renews a worker's row, or ends it.
@@ -74,18 +77,6 @@ type DeathDetector interface {
 	WatchDead(ctx context.Context, self int64) ([]int64, error)
 }
 
-// A EnvironmentStore is a Backend that remembers the environment that it belongs to, as
-// "production", so that a copy of it is not worked on elsewhere.
-type EnvironmentStore interface {
-	// Environment returns the environment, or nothing if the store belongs to none.
-	Environment(ctx context.Context) (string, error)
-	// SetEnvironment has the store belong to another environment, or to none if that
-	// is empty, as durable as a push, and returns true, if it belongs to from
-	// at that moment; otherwise it changes nothing. What [CheckKey] refuses
-	// must be refused.
-	SetEnvironment(ctx context.Context, from, to string) (bool, error)
-}
-
 // A Reader is a Backend that shows its jobs. Reading must not hold up writing.
 type Reader interface {
 	// Get returns the job with the ID, or an error matching ErrNotFound.
@@ -97,13 +88,6 @@ type Reader interface {
 	Count(ctx context.Context) ([]Count, error)
 	// Workers returns the registered workers, the longest registered first.
 	Workers(ctx context.Context) ([]WorkerInfo, error)
-}
-
-// A ProgressStore is a Backend that keeps how far running jobs have come.
-type ProgressStore interface {
-	// StoreProgress stores it for those of the leases that are held; the others
-	// are left alone.
-	StoreProgress(ctx context.Context, progress []Progress) error
 }
 
 // A Progress is how far a running job has come.
@@ -185,12 +169,6 @@ type Count struct {
 	Jobs  int64
 }
 
-// A Migrator is a Backend whose tables have versions. Opening it brings them up
-// to date.
-type Migrator interface {
-	Schema(ctx context.Context) (Schema, error)
-}
-
 // A Schema is how a store keeps what it keeps.
 type Schema struct {
 	// Stored is the version of the tables, Known the newest that this
@@ -200,8 +178,11 @@ type Schema struct {
 	SQL string
 }
 
-// An Examiner is a Backend that can say how well it is.
-type Examiner interface {
+// An Inspector is a Backend that reports on its own tables.
+type Inspector interface {
+	// Schema returns the version of the tables. Opening a store brings them up
+	// to date.
+	Schema(ctx context.Context) (Schema, error)
 	// Examine looks at the store as this process has it open, and at what
 	// the application's own connections do to it. With req.Derived it also
 	// compares all that the store derives from its jobs with them: counts,
@@ -230,8 +211,9 @@ type Finding struct {
 	Stops bool
 }
 
-// An Exporter is a Backend whose jobs can be carried to another store.
-type Exporter interface {
+// A Transferer is a Backend whose jobs can be carried to another store, and
+// that takes what another store has exported.
+type Transferer interface {
 	// Export returns a page of jobs, lowest ID first. Each job is whole and as
 	// it is at one time. A page ends before
 	// its payloads exceed [DefaultMaxBytes], but has one job at least; only
@@ -239,10 +221,6 @@ type Exporter interface {
 	// the last is in one of them exactly. A request in which [CheckExport]
 	// finds a fault must be refused. Exporting changes nothing.
 	Export(ctx context.Context, req ExportRequest) (Batch, error)
-}
-
-// An Importer is a Backend that takes what another store has exported.
-type Importer interface {
 	// Import stores a batch, all of it or nothing, as durably as a push. One
 	// in which [CheckBatch] finds a fault must be refused.
 	//

@@ -34,7 +34,8 @@ func (s Settings) Condemns(crashes int) bool {
 	return most > 0 && crashes >= most
 }
 
-// A SettingsStore is a Backend that keeps settings by name.
+// A SettingsStore is a Backend that keeps settings by job name, and the
+// environment that it belongs to.
 type SettingsStore interface {
 	// Set stores settings in the place of what was stored for their names.
 	// Workers do so when they start, so that those of the latest hold. It
@@ -48,6 +49,15 @@ type SettingsStore interface {
 	// Names returns what is known of each name that is paused or has
 	// settings or jobs, ordered by name.
 	Names(ctx context.Context) ([]NameInfo, error)
+	// Environment returns the environment that the store belongs to, for
+	// example "production", or an empty string if it belongs to none. So a copy
+	// of the store is not worked on elsewhere by mistake.
+	Environment(ctx context.Context) (string, error)
+	// SetEnvironment makes the store belong to the environment to, or to none
+	// if that is empty, and returns true, if the store belongs to from at that
+	// moment; otherwise it changes nothing and returns false. It is as durable
+	// as a push. It must refuse what [CheckKey] refuses.
+	SetEnvironment(ctx context.Context, from, to string) (bool, error)
 }
 
 // A NameInfo is what a store knows of a job name, or with an empty name of the

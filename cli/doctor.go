@@ -41,7 +41,7 @@ them; workers may run meanwhile.`,
 		var r report
 		r.schema(ctx, q)
 		stops := false
-		if e, ok := engine.Of(q).Backend.(backend.Examiner); ok {
+		if e, ok := engine.Of(q).Backend.(backend.Inspector); ok {
 			found, err := e.Examine(ctx, backend.ExamineRequest{Derived: true, Repair: repair})
 			for _, f := range found {
 				what := f.Value

@@ -41,11 +41,11 @@ to that from now on, and with --forget to none; paused workers begin at once.`,
 			return err
 		}
 		defer done()
-		homer, ok := engine.Of(q).Backend.(backend.EnvironmentStore)
+		store, ok := engine.Of(q).Backend.(backend.SettingsStore)
 		if !ok {
 			return fmt.Errorf("env: %w by %T", errors.ErrUnsupported, engine.Of(q).Backend)
 		}
-		home, err := homer.Environment(ctx)
+		home, err := store.Environment(ctx)
 		switch {
 		case err != nil:
 			return err
@@ -62,7 +62,7 @@ to that from now on, and with --forget to none; paused workers begin at once.`,
 		if len(args) > 0 {
 			to = args[0]
 		}
-		switch moved, err := homer.SetEnvironment(ctx, home, to); {
+		switch moved, err := store.SetEnvironment(ctx, home, to); {
 		case err != nil:
 			return err
 		case !moved:
@@ -90,12 +90,12 @@ func belongs(home string) string {
 
 // environment looks whether workers of this process's environment may work.
 func (r *report) environment(ctx context.Context, q *plainjobs.Queue) error {
-	homer, ok := engine.Of(q).Backend.(backend.EnvironmentStore)
+	store, ok := engine.Of(q).Backend.(backend.SettingsStore)
 	if !ok {
 		return nil
 	}
 	mine := os.Getenv(envVariable)
-	home, err := homer.Environment(ctx)
+	home, err := store.Environment(ctx)
 	switch {
 	case err != nil || home == "" && mine == "":
 	case home == "" || home == mine:

@@ -43,7 +43,7 @@ func (p *program) schemaOf(ctx context.Context) (backend.Schema, string, error) 
 		return backend.Schema{}, "", err
 	}
 	defer done()
-	m, err := storeOf[backend.Migrator](q, "schema")
+	m, err := storeOf[backend.Inspector](q, "schema")
 	if err != nil {
 		return backend.Schema{}, "", err
 	}

@@ -122,7 +122,7 @@ var cornerCases = []testCase{{
 	name: "corner/replaced-progress",
 	rule: "a job that is replaced keeps what it told of its progress, and takes it with it when it is deleted",
 	run: func(e *env) {
-		progresser := capability[backend.ProgressStore](e, e.b)
+		progresser := capability[backend.Heartbeater](e, e.b)
 		capability[backend.Operator](e, e.b)
 		j := newJob("a")
 		j.Unique = backend.Unique{Key: "k", Scope: backend.UntilStarted, Conflict: backend.Replace}

@@ -180,7 +180,7 @@ var detailCases = []testCase{{
 	name: "export/keys-and-ids",
 	rule: "an exported job says how long its key is kept, and a page says the highest ID that was ever used",
 	run: func(e *env) {
-		capability[backend.Exporter](e, e.b)
+		capability[backend.Transferer](e, e.b)
 		const kept = time.Hour
 		job := uniqueJob("a", backend.Unique{Key: "k", For: kept})
 		id := e.push1(e.b, job).ID

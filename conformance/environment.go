@@ -11,7 +11,7 @@ import (
 func (e *env) wantHome(what, want string) {
 	e.Helper()
 	for i, b := range []backend.Backend{e.b, e.other()} {
-		if got, err := capability[backend.EnvironmentStore](e, b).Environment(e.ctx); err != nil || got != want {
+		if got, err := capability[backend.SettingsStore](e, b).Environment(e.ctx); err != nil || got != want {
 			e.Errorf("%s: handle %d says that the store belongs to %q, %v; want %q", what, i+1, got, err, want)
 		}
 	}
@@ -19,7 +19,7 @@ func (e *env) wantHome(what, want string) {
 
 func (e *env) move(from, to string, want bool) {
 	e.Helper()
-	if moved, err := capability[backend.EnvironmentStore](e, e.b).SetEnvironment(e.ctx, from, to); err != nil || moved != want {
+	if moved, err := capability[backend.SettingsStore](e, e.b).SetEnvironment(e.ctx, from, to); err != nil || moved != want {
 		e.Errorf("Move from %q to %q = %v, %v; want %v", from, to, moved, err, want)
 	}
 }
@@ -42,7 +42,7 @@ var homeCases = []testCase{{
 		e.wantHome("moved again", "stáging 2")
 		e.move("stáging 2", "", true)
 		e.wantHome("forgotten", "")
-		h := capability[backend.EnvironmentStore](e, e.b)
+		h := capability[backend.SettingsStore](e, e.b)
 		for _, to := range []string{strings.Repeat("x", 256), "a\x00b", "\xff"} {
 			if _, err := h.SetEnvironment(e.ctx, "", to); !errors.Is(err, backend.ErrInvalid) {
 				e.Errorf("Move to %q… = %v, want ErrInvalid", to[:1], err)
@@ -54,14 +54,14 @@ var homeCases = []testCase{{
 	name: "home/race",
 	rule: "of many that move a store from no environment to one, one does",
 	run: func(e *env) {
-		homers := []backend.EnvironmentStore{capability[backend.EnvironmentStore](e, e.b), capability[backend.EnvironmentStore](e, e.other())}
+		stores := []backend.SettingsStore{capability[backend.SettingsStore](e, e.b), capability[backend.SettingsStore](e, e.other())}
 		var all sync.WaitGroup
 		moved := make([]bool, 8)
 		for i := range moved {
 			all.Go(func() {
 				defer e.recoverShort()
 				var err error
-				if moved[i], err = homers[i%2].SetEnvironment(e.ctx, "", strings.Repeat("x", i+1)); err != nil {
+				if moved[i], err = stores[i%2].SetEnvironment(e.ctx, "", strings.Repeat("x", i+1)); err != nil {
 					e.Errorf("Move: %v", err)
 				}
 			})

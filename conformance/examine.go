@@ -10,7 +10,7 @@ var examineCases = []testCase{{
 	name: "examine/repair",
 	rule: "where nothing but the store changed the jobs, an examination that may repair changes nothing",
 	run: func(e *env) {
-		examiner := capability[backend.Examiner](e, e.b)
+		examiner := capability[backend.Inspector](e, e.b)
 		e.live()
 		e.push(e.b, "waits", 3)
 		e.pushJobs(e.b, serialJob("line", "s"), serialJob("line", "s"), uniqueJob("one", backend.Unique{Key: "k"}))

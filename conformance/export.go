@@ -20,7 +20,7 @@ func (e *env) elsewhere() backend.Backend {
 
 func (e *env) export(b backend.Backend, req backend.ExportRequest) backend.Batch {
 	e.Helper()
-	batch, err := capability[backend.Exporter](e, b).Export(e.ctx, req)
+	batch, err := capability[backend.Transferer](e, b).Export(e.ctx, req)
 	if err != nil {
 		e.Fatalf("Export: %v", err)
 	}
@@ -49,7 +49,7 @@ func (e *env) exportAll(b backend.Backend, n int) (all backend.Batch) {
 
 func (e *env) imports(b backend.Backend, batch backend.Batch) backend.ImportResult {
 	e.Helper()
-	r, err := capability[backend.Importer](e, b).Import(e.ctx, batch)
+	r, err := capability[backend.Transferer](e, b).Import(e.ctx, batch)
 	if err != nil {
 		e.Fatalf("Import: %v", err)
 	}
@@ -150,7 +150,7 @@ func (e *env) live() {
 		e.pushJobs(e.b, serialJob("serial", "s"))
 	}
 	serial := e.claim1(e.b, w, "serial")
-	if p, ok := e.b.(backend.ProgressStore); ok {
+	if p, ok := e.b.(backend.Heartbeater); ok {
 		if err := p.StoreProgress(e.ctx, []backend.Progress{{Lease: serial.Lease, Done: 3, Total: 9}}); err != nil {
 			e.Errorf("Progress: %v", err)
 		}
@@ -242,7 +242,7 @@ var exportCases = []testCase{{
 	rule: "requests and batches that break a rule are refused, and nothing of them is stored",
 	run: func(e *env) {
 		for _, req := range []backend.ExportRequest{{After: -1}, {Jobs: 1001}, {Jobs: -1}} {
-			if _, err := capability[backend.Exporter](e, e.b).Export(e.ctx, req); !errors.Is(err, backend.ErrInvalid) {
+			if _, err := capability[backend.Transferer](e, e.b).Export(e.ctx, req); !errors.Is(err, backend.ErrInvalid) {
 				e.Errorf("Export(%+v) = %v, want ErrInvalid", req, err)
 			}
 		}
@@ -259,7 +259,7 @@ var exportCases = []testCase{{
 		} {
 			batch := backend.Batch{Jobs: []backend.Record{good, record(2, "b", backend.Pending)}}
 			spoil(&batch)
-			if _, err := capability[backend.Importer](e, e.b).Import(e.ctx, batch); !errors.Is(err, backend.ErrInvalid) {
+			if _, err := capability[backend.Transferer](e, e.b).Import(e.ctx, batch); !errors.Is(err, backend.ErrInvalid) {
 				e.Errorf("Import of a batch with %s = %v, want ErrInvalid", what, err)
 			}
 		}
@@ -318,7 +318,7 @@ var exportCases = []testCase{{
 		for id := int64(496); id < 503; id++ {
 			batch.Jobs = append(batch.Jobs, keyed(record(id, "b", backend.Pending), "", "s"))
 		}
-		_, err := capability[backend.Importer](e, e.b).Import(e.ctx, batch)
+		_, err := capability[backend.Transferer](e, e.b).Import(e.ctx, batch)
 		if !errors.Is(err, backend.ErrDuplicate) {
 			e.Errorf("Import = %v, want ErrDuplicate", err)
 		}

@@ -35,6 +35,7 @@ func (emptyCapable) Workers(context.Context) ([]backend.WorkerInfo, error) { ret
 func (emptyCapable) Heartbeat(context.Context, backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
 	return backend.HeartbeatResult{}, nil
 }
+func (emptyCapable) StoreProgress(context.Context, []backend.Progress) error { return nil }
 
 // On a store that does nothing yet every case ends, without a panic, and most
 // fail: those that pass ask for something that nothing happens.

@@ -58,7 +58,7 @@ func (e *env) everyMethod(ctx context.Context, b backend.Backend, check func(met
 		_, err := b.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel})
 		check("Operate", err)
 	}
-	if b, ok := b.(backend.ProgressStore); ok {
+	if b, ok := b.(backend.Heartbeater); ok {
 		check("Progress", b.StoreProgress(ctx, []backend.Progress{{Lease: lease}}))
 	}
 }

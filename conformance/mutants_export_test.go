@@ -228,6 +228,8 @@ type mender struct {
 	flaw bool
 }
 
+func (*mender) Schema(context.Context) (backend.Schema, error) { return backend.Schema{}, nil }
+
 func (b *mender) Examine(ctx context.Context, req backend.ExamineRequest) ([]backend.Finding, error) {
 	if !b.flaw || !req.Repair {
 		return nil, ctx.Err()

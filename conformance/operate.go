@@ -35,7 +35,7 @@ var operateCases = []testCase{{
 			id := e.pushJobs(e.b, job)[0]
 			e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, w, name).Lease, Ending: backend.EndRetry, Error: "first"})
 			j := e.claim1(e.b, w, name)
-			if p, ok := e.b.(backend.ProgressStore); ok {
+			if p, ok := e.b.(backend.Heartbeater); ok {
 				if err := p.StoreProgress(e.ctx, []backend.Progress{{Lease: j.Lease, Done: 1, Total: 2}}); err != nil {
 					e.Errorf("Progress: %v", err)
 				}

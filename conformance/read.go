@@ -246,7 +246,7 @@ var readCases = []testCase{{
 	name: "read/progress",
 	rule: "the progress of a job is stored under a lease that is held, and others are left alone",
 	run: func(e *env) {
-		p := capability[backend.ProgressStore](e, e.other())
+		p := capability[backend.Heartbeater](e, e.other())
 		ids := e.push(e.b, "a", 2)
 		jobs := e.claim(e.b, e.worker(), 2, "a")
 		stale := backend.Lease{ID: jobs[1].ID, Token: jobs[1].Token + 1000}

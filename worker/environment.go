@@ -21,7 +21,7 @@ const environmentPoll = time.Second
 // returns an error.
 func (s *session) checkEnvironment(ctx context.Context) error {
 	mine, told := os.Getenv(environmentVariable), false
-	homer, ok := s.store.(backend.EnvironmentStore)
+	store, ok := s.store.(backend.SettingsStore)
 	if !ok {
 		if mine != "" {
 			return fmt.Errorf("%w: %s=%s is set, and %T cannot remember to which environment it belongs, so that a copy of it would be "+
@@ -31,7 +31,7 @@ func (s *session) checkEnvironment(ctx context.Context) error {
 	}
 	for pause := newBackoff(); ; {
 		asked := time.Now()
-		home, err := environmentOf(ctx, homer, mine)
+		home, err := environmentOf(ctx, store, mine)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -72,15 +72,15 @@ func (s *session) checkEnvironment(ctx context.Context) error {
 
 // environmentOf returns the environment that the store belongs to, which is mine from
 // now on if it belonged to none.
-func environmentOf(ctx context.Context, homer backend.EnvironmentStore, mine string) (string, error) {
-	home, err := homer.Environment(ctx)
+func environmentOf(ctx context.Context, store backend.SettingsStore, mine string) (string, error) {
+	home, err := store.Environment(ctx)
 	if err != nil || home != "" || mine == "" {
 		return home, err
 	}
-	if moved, err := homer.SetEnvironment(ctx, "", mine); err != nil || moved {
+	if moved, err := store.SetEnvironment(ctx, "", mine); err != nil || moved {
 		return mine, err
 	}
-	return homer.Environment(ctx) // another was faster
+	return store.Environment(ctx) // another was faster
 }
 
 // howToStart says what lets a paused worker begin.

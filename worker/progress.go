@@ -97,7 +97,7 @@ func (s *session) finalProgress(batch []entry) (last []backend.Progress) {
 }
 
 func (s *session) storeProgress(ctx context.Context, batch []backend.Progress) {
-	store, ok := s.store.(backend.ProgressStore)
+	store, ok := s.store.(backend.Heartbeater)
 	if !ok || len(batch) == 0 {
 		return
 	}
@@ -111,7 +111,7 @@ func (s *session) storeProgress(ctx context.Context, batch []backend.Progress) {
 // Report notes how far a run has come.
 func (r *run) Report(done, total int64) {
 	s := r.s
-	if _, ok := s.store.(backend.ProgressStore); !ok {
+	if _, ok := s.store.(backend.Heartbeater); !ok {
 		s.keepsNoProgress(r.job.Name)
 		return
 	}

@@ -43,7 +43,7 @@
 // store belongs to VALUE, or to nothing by "env --forget"; the paused workers
 // that have the value then begin. Where the variable is never set nothing is
 // remembered and no worker is paused. On a store that cannot remember it, see
-// [backend.EnvironmentStore], Run returns an error if the variable is set.
+// [backend.SettingsStore], Run returns an error if the variable is set.
 package worker
 
 import (

@@ -7,7 +7,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// Environment implements [backend.EnvironmentStore].
+// Environment implements [backend.SettingsStore].
 func (b *Backend) Environment(ctx context.Context) (string, error) {
 	if err := b.enter(ctx, "home"); err != nil {
 		return "", err
@@ -16,7 +16,7 @@ func (b *Backend) Environment(ctx context.Context) (string, error) {
 	return b.environment, nil
 }
 
-// SetEnvironment implements [backend.EnvironmentStore].
+// SetEnvironment implements [backend.SettingsStore].
 func (b *Backend) SetEnvironment(ctx context.Context, from, to string) (bool, error) {
 	if err := backend.CheckKey(to); err != nil {
 		return false, fmt.Errorf("memory: move: environment: %w", err)

@@ -10,7 +10,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// Export implements [backend.Exporter].
+// Export implements [backend.Transferer].
 func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backend.Batch, error) {
 	if err := backend.CheckExport(req); err != nil {
 		return backend.Batch{}, fmt.Errorf("memory: export: %w", err)
@@ -47,7 +47,7 @@ func (j *job) whole(now int64) backend.Record {
 // maxID is the greatest ID that fits: the table has a slot for each page of IDs.
 const maxID = 1 << 36
 
-// Import implements [backend.Importer].
+// Import implements [backend.Transferer].
 func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.ImportResult, error) {
 	var result backend.ImportResult
 	if err := backend.CheckBatch(batch); err != nil {

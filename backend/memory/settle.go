@@ -86,7 +86,7 @@ func (b *Backend) fail(j *job, f *backend.Failure, now int64) {
 	}
 }
 
-// StoreProgress implements [backend.ProgressStore].
+// StoreProgress implements [backend.Heartbeater].
 func (b *Backend) StoreProgress(ctx context.Context, progress []backend.Progress) error {
 	if err := b.enter(ctx, "progress"); err != nil {
 		return err

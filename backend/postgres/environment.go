@@ -16,7 +16,7 @@ const (
 	deleteHome = `DELETE FROM plainjobs.meta WHERE key = 'home' AND value = $1::text`
 )
 
-// Environment implements [backend.EnvironmentStore].
+// Environment implements [backend.SettingsStore].
 func (b *Backend) Environment(ctx context.Context) (home string, err error) {
 	err = b.read(ctx, "home", func(q querier) error {
 		home = ""
@@ -25,7 +25,7 @@ func (b *Backend) Environment(ctx context.Context) (home string, err error) {
 	return home, err
 }
 
-// SetEnvironment implements [backend.EnvironmentStore].
+// SetEnvironment implements [backend.SettingsStore].
 func (b *Backend) SetEnvironment(ctx context.Context, from, to string) (moved bool, err error) {
 	if err := backend.CheckKey(to); err != nil {
 		return false, fmt.Errorf("postgres: move: environment: %w", err)

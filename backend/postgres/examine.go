@@ -49,7 +49,7 @@ func when(bad bool, trouble string) string {
 // locked.
 const lookTime = 5 * time.Second
 
-// Examine implements [backend.Examiner]. What other roles do it sees as far as
+// Examine implements [backend.Inspector]. What other roles do it sees as far as
 // the server shows it, see pg_read_all_stats.
 func (b *Backend) Examine(ctx context.Context, req backend.ExamineRequest) ([]backend.Finding, error) {
 	e := &examination{b: b}

@@ -72,7 +72,7 @@ func (r *wholeRow) record() (backend.Record, error) {
 	return rec, nil
 }
 
-// Export implements [backend.Exporter].
+// Export implements [backend.Transferer].
 func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backend.Batch, error) {
 	if err := backend.CheckExport(req); err != nil {
 		return backend.Batch{}, fmt.Errorf("postgres: export: %w", err)

@@ -68,7 +68,7 @@ const (
 		WHERE coalesce(s.last_at, 0) <= coalesce(excluded.last_at, 0)`
 )
 
-// Import implements [backend.Importer]. A last ID above those that were given
+// Import implements [backend.Transferer]. A last ID above those that were given
 // needs a role that owns the tables. IDs of a refused batch may be passed over.
 func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backend.ImportResult, err error) {
 	if err := backend.CheckBatch(batch); err != nil {

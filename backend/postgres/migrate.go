@@ -216,7 +216,7 @@ func (b *Backend) stored(ctx context.Context, q querier) (have stored, err error
 	return have, err
 }
 
-// Schema implements [backend.Migrator].
+// Schema implements [backend.Inspector].
 func (b *Backend) Schema(ctx context.Context) (backend.Schema, error) {
 	s := backend.Schema{Known: len(migrations())}
 	var text strings.Builder

@@ -305,7 +305,7 @@ const (
 		ON CONFLICT (job) DO UPDATE SET done = excluded.done, total = excluded.total`
 )
 
-// StoreProgress implements [backend.ProgressStore].
+// StoreProgress implements [backend.Heartbeater].
 func (b *Backend) StoreProgress(ctx context.Context, progress []backend.Progress) error {
 	if len(progress) == 0 {
 		return nil

@@ -25,7 +25,7 @@ func (t *tx) meta(key string) (value string, err error) {
 	return value, err
 }
 
-// Environment implements [backend.EnvironmentStore].
+// Environment implements [backend.SettingsStore].
 func (b *Backend) Environment(ctx context.Context) (home string, err error) {
 	leave, err := b.enter()
 	if err != nil {
@@ -39,7 +39,7 @@ func (b *Backend) Environment(ctx context.Context) (home string, err error) {
 	return home, failed(ctx, "home", err)
 }
 
-// SetEnvironment implements [backend.EnvironmentStore].
+// SetEnvironment implements [backend.SettingsStore].
 func (b *Backend) SetEnvironment(ctx context.Context, from, to string) (moved bool, err error) {
 	if err := backend.CheckKey(to); err != nil {
 		return false, fmt.Errorf("sqlite: move: environment: %w", err)

@@ -44,7 +44,7 @@ func unless(ok bool, trouble string) string {
 	return trouble
 }
 
-// Examine implements [backend.Examiner].
+// Examine implements [backend.Inspector].
 func (b *Backend) Examine(ctx context.Context, req backend.ExamineRequest) ([]backend.Finding, error) {
 	leave, err := b.enter()
 	if err != nil {

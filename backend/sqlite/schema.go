@@ -8,7 +8,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// Schema implements [backend.Migrator].
+// Schema implements [backend.Inspector].
 func (b *Backend) Schema(ctx context.Context) (backend.Schema, error) {
 	leave, err := b.enter()
 	if err != nil {

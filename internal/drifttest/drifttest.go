@@ -21,8 +21,8 @@ type Backend interface {
 	backend.Reader
 	backend.SettingsStore
 	backend.Operator
-	backend.ProgressStore
-	backend.Examiner
+	backend.Heartbeater
+	backend.Inspector
 }
 
 // A Store is a store with a way to run SQL on its database. In a query "T." is

@@ -24,11 +24,8 @@ type mover struct {
 	from, to backend.Backend
 	report   func(string)
 
-	source backend.Exporter
-	target interface {
-		backend.Exporter
-		backend.Importer
-	}
+	source    backend.Transferer
+	target    backend.Transferer
 	copied    int64 // the ID of the last job
 	schedules []backend.Schedule
 	done      tally
@@ -39,16 +36,10 @@ func (m *mover) run(ctx context.Context) error {
 		return fmt.Errorf("%w: it is one store that jobs are to be moved from and to", backend.ErrInvalid)
 	}
 	var err error
-	if m.source, err = engine.Capability[backend.Exporter](m.from); err != nil {
+	if m.source, err = engine.Capability[backend.Transferer](m.from); err != nil {
 		return err
 	}
-	if _, err = engine.Capability[backend.Importer](m.to); err != nil {
-		return err
-	}
-	if m.target, err = engine.Capability[interface {
-		backend.Exporter
-		backend.Importer
-	}](m.to); err != nil {
+	if m.target, err = engine.Capability[backend.Transferer](m.to); err != nil {
 		return err
 	}
 	for _, step := range []func(context.Context) error{

@@ -25,8 +25,7 @@ type store interface {
 	backend.SettingsStore
 	backend.Scheduler
 	backend.Operator
-	backend.Exporter
-	backend.Importer
+	backend.Transferer
 	io.Closer
 }
 

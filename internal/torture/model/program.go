@@ -23,7 +23,6 @@ type Backend interface {
 	backend.SettingsStore
 	backend.Scheduler
 	backend.Operator
-	backend.ProgressStore
 	backend.Waiter
 }
 

@@ -230,9 +230,9 @@ func (d Driver) testForeignTables(t *testing.T) {
 	}
 }
 
-// testMigrator makes the tables by the SQL that a store says makes them, and
+// testSchema makes the tables by the SQL that a store says makes them, and
 // opens them.
-func (d Driver) testMigrator(t *testing.T) {
+func (d Driver) testSchema(t *testing.T) {
 	s, by := d.schema(t), d.schema(t)
 	d.refuses(t, s.dsn, &postgres.Options{Schema: s.name, NoMigrate: true}, backend.ErrSchemaTooOld, "has no queue")
 	schema, err := by.open(t, &postgres.Options{Schema: by.name}).Schema(t.Context())

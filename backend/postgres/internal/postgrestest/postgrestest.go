@@ -91,7 +91,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("RightsOnTables", d.testRightsOnTables)
 	t.Run("RightsOnFunctions", d.testRightsOnFunctions)
 	t.Run("NewerSchema", d.testNewerSchema)
-	t.Run("Migrator", d.testMigrator)
+	t.Run("Schema", d.testSchema)
 	t.Run("ForeignTables", beside(d.testForeignTables))
 	t.Run("Upgrade", d.testUpgrade)
 	t.Run("UpgradeJobs", d.testUpgradeJobs)
