@@ -9,7 +9,7 @@ import (
 
 // NewContext returns a context in which [Perform] uses q.
 func NewContext(ctx context.Context, q *Queue) context.Context {
-	return context.WithValue(ctx, engine.QueueKey{}, q)
+	return context.WithValue(ctx, engine.QueueKey{}, (*engine.Handle)(q))
 }
 
 // FromContext returns what is known of the job that a handler was called for,

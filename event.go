@@ -58,7 +58,7 @@ func (q *Queue) Subscribe(f func(Event)) (stop func()) {
 	if f == nil {
 		panic(fmt.Sprintf("plainjobs: %s: Subscribe with a nil function", caller()))
 	}
-	return q.engine.Events.Subscribe(caller(), func(e engine.Event) {
+	return q.engine().Events.Subscribe(caller(), func(e engine.Event) {
 		f(Event{Kind: EventKind(e.Kind), Job: infoOfEvent(&e), Err: e.Err, Took: e.Took, In: e.In})
 	})
 }

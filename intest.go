@@ -21,6 +21,6 @@ func inlineQueue() *Queue {
 var inline = sync.OnceValue(func() *Queue {
 	store := &engine.Inline{}
 	q := New(store, nil)
-	store.Queue, q.engine.Test = q.engine, true
+	store.Queue, q.engine().Test = q.engine(), true
 	return q
 })

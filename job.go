@@ -84,7 +84,7 @@ func Handle[T any](q *Queue, job *Job[T], fn func(ctx context.Context, data T) e
 	if job.def.Results {
 		panic(fmt.Sprintf("plainjobs: %s: job %q has a result: bind its handler with HandleResult", caller(), job.Name()))
 	}
-	q.engine.Handle(job.def, decoding(fn)(job.def))
+	q.engine().Handle(job.def, decoding(fn)(job.def))
 }
 
 // decoding returns fn as the engine runs it.

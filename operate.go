@@ -253,7 +253,7 @@ func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name st
 			n += len(result.Affected)
 			duplicates = append(duplicates, result.Duplicates...)
 			if req.Op == backend.OpCancel {
-				had := q.engine.CancelRuns(result.Affected)
+				had := q.engine().CancelRuns(result.Affected)
 				if reader != nil {
 					elsewhere, err := runsElsewhere(ctx, reader, result.Affected, had)
 					running = append(running, elsewhere...)
@@ -272,7 +272,7 @@ func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name st
 	}
 	if len(running) > 0 {
 		return n, fmt.Errorf("plainjobs: %s: %w by %T to end the runs of other workers, as it has no heartbeats: jobs %v run on, "+
-			"and are cancelled only if their runs fail", name, errors.ErrUnsupported, q.engine.Backend, running[:min(len(running), 10)])
+			"and are cancelled only if their runs fail", name, errors.ErrUnsupported, q.engine().Backend, running[:min(len(running), 10)])
 	}
 	if len(duplicates) > 0 {
 		return n, fmt.Errorf("plainjobs: %s: %w: the unique keys of jobs %v are taken", name, ErrDuplicate,
@@ -354,7 +354,7 @@ func (q *Queue) Names(ctx context.Context) ([]NameInfo, error) {
 
 // capability returns the queue's store as a T.
 func capability[T any](q *Queue, op string) (T, error) {
-	c, err := engine.Capability[T](q.engine.Backend)
+	c, err := engine.Capability[T](q.engine().Backend)
 	if err != nil {
 		err = fmt.Errorf("plainjobs: %s: %w", op, err)
 	}

@@ -66,14 +66,10 @@ type Options struct {
 
 // A Queue takes tasks and keeps them in its store. It is safe for concurrent
 // use.
-type Queue struct {
-	engine   *engine.Queue
-	metadata func(context.Context) map[string]string
-}
+type Queue engine.Handle
 
-func init() {
-	engine.Of = func(q any) *engine.Queue { return q.(*Queue).engine }
-}
+// engine returns what the packages of this module share of the queue.
+func (q *Queue) engine() *engine.Queue { return (*engine.Handle)(q).Queue() }
 
 // New returns the queue in a store; nil options are the defaults. It panics if
 // the store is nil, an option is negative, or the store cannot carry payloads as
@@ -98,15 +94,16 @@ func New(b backend.Backend, opts *Options) *Queue {
 				caller(), limit, d.Describe().Store, most))
 		}
 	}
-	q := &Queue{metadata: opts.Metadata}
-	q.engine = &engine.Queue{Backend: b, MaxPayload: limit, Logger: opts.Logger, Self: q, TimeoutError: ErrTimeout}
+	handle := engine.NewHandle()
+	q := handle.Queue()
+	q.Backend, q.MaxPayload, q.Logger, q.Metadata, q.TimeoutError = b, limit, opts.Logger, opts.Metadata, ErrTimeout
 	for _, m := range opts.Middleware {
 		if m == nil {
 			panic(fmt.Sprintf("plainjobs: %s: New with nil in Options.Middleware", caller()))
 		}
-		q.engine.Middleware = append(q.engine.Middleware, m.engine())
+		q.Middleware = append(q.Middleware, m.engine())
 	}
-	return q
+	return (*Queue)(handle)
 }
 
 // Perform stores a task and returns its job's ID. When the error is nil the
@@ -152,15 +149,15 @@ func Perform(ctx context.Context, task Task) (int64, error) {
 }
 
 func queueOf(ctx context.Context) *Queue {
-	q, _ := ctx.Value(engine.QueueKey{}).(*Queue)
-	return q
+	handle, _ := ctx.Value(engine.QueueKey{}).(*engine.Handle)
+	return (*Queue)(handle)
 }
 
 // Close closes the store. It waits for calls that are under way; workers of
 // the queue should be ended before, or end with an error.
 func (q *Queue) Close() error {
-	q.engine.Closed.Store(true)
-	if c, ok := q.engine.Backend.(io.Closer); ok {
+	q.engine().Closed.Store(true)
+	if c, ok := q.engine().Backend.(io.Closer); ok {
 		return c.Close()
 	}
 	return nil

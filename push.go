@@ -23,12 +23,12 @@ func one(ids []int64, err error) (int64, error) {
 
 // push stores jobs and tells of it.
 func (q *Queue) push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	pushed, err := q.engine.Backend.Push(ctx, jobs)
-	if err == nil && q.engine.Events.Wanted() {
+	pushed, err := q.engine().Backend.Push(ctx, jobs)
+	if err == nil && q.engine().Events.Wanted() {
 		for i, p := range pushed {
 			if !p.Duplicate {
-				now := q.engine.Now().UTC()
-				q.engine.Events.Emit(q.engine.Log(), engine.Event{Kind: engine.Pushed, Job: jobOfPush(&jobs[i], p.ID, now)})
+				now := q.engine().Now().UTC()
+				q.engine().Events.Emit(q.engine().Log(), engine.Event{Kind: engine.Pushed, Job: jobOfPush(&jobs[i], p.ID, now)})
 			}
 		}
 	}
@@ -59,20 +59,20 @@ func runAt(j *backend.NewJob, now time.Time) time.Time {
 type push func(context.Context, []backend.NewJob) ([]backend.Pushed, error)
 
 func (q *Queue) perform(ctx context.Context, tasks []Task, push push) ([]int64, error) {
-	if q.engine.Closed.Load() {
+	if q.engine().Closed.Load() {
 		return nil, fmt.Errorf("plainjobs: perform: %w", backend.ErrClosed)
 	}
 	var metadata []byte
-	if q.metadata != nil {
+	if q.engine().Metadata != nil {
 		var err error
-		if metadata, err = encodeMetadata(q.metadata(ctx)); err != nil {
+		if metadata, err = encodeMetadata(q.engine().Metadata(ctx)); err != nil {
 			return nil, fmt.Errorf("plainjobs: perform: metadata do not encode: %w", err)
 		}
 	}
 	jobs := make([]backend.NewJob, len(tasks))
 	for i := range tasks {
 		var err error
-		if jobs[i], err = tasks[i].stored(q.engine, metadata); err != nil {
+		if jobs[i], err = tasks[i].stored(q.engine(), metadata); err != nil {
 			if len(tasks) > 1 {
 				return nil, fmt.Errorf("plainjobs: perform %s, task %d: %w", tasks[i].name(), i, err)
 			}
@@ -87,7 +87,7 @@ func (q *Queue) perform(ctx context.Context, tasks []Task, push push) ([]int64, 
 		return nil, fmt.Errorf("plainjobs: perform %d tasks: %w", len(tasks), err)
 	}
 	if run := engine.InfoOf(ctx); len(pushed) == 1 && pushed[0].Duplicate && jobs[0].Unique.Conflict == backend.KeepFirst &&
-		run != nil && run.Queue == q.engine && run.Job.ID == pushed[0].ID {
+		run != nil && run.Queue == q.engine() && run.Job.ID == pushed[0].ID {
 		return nil, fmt.Errorf("plainjobs: perform %s: nothing was stored: the job that performs it has its unique key itself, until it ends; "+
 			"use UntilStarted, another key or Snooze: %w", tasks[0].name(),
 			&backend.DuplicateError{Name: jobs[0].Name, Key: jobs[0].Unique.Key, ID: pushed[0].ID})

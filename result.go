@@ -64,7 +64,7 @@ func HandleResult[T, R any](q *Queue, job *ResultJob[T, R], fn func(ctx context.
 	if q == nil || job == nil || fn == nil {
 		panic(fmt.Sprintf("plainjobs: %s: HandleResult with a nil queue, job or handler", caller()))
 	}
-	q.engine.Handle(job.def, decoding(storing(fn))(job.def))
+	q.engine().Handle(job.def, decoding(storing(fn))(job.def))
 }
 
 // storing returns fn as a handler that leaves its result with the run.
@@ -169,12 +169,12 @@ const (
 // await returns the job when it is finished. It looks again and again, at
 // growing intervals: a look costs microseconds and holds nothing up.
 func (q *Queue) await(ctx context.Context, id int64) (backend.Info, error) {
-	reader, ok := q.engine.Backend.(backend.Reader)
+	reader, ok := q.engine().Backend.(backend.Reader)
 	if !ok {
 		return backend.Info{}, errors.ErrUnsupported
 	}
 	run := engine.InfoOf(ctx)
-	if run != nil && run.Queue != q.engine {
+	if run != nil && run.Queue != q.engine() {
 		run = nil // it waits for others' workers
 	}
 	warn := func(*backend.Info, time.Duration) {}

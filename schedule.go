@@ -268,9 +268,9 @@ func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 	if s == nil {
 		return 0, fmt.Errorf("plainjobs: run schedule: %w: this program defines no schedule %q", ErrNotFound, name)
 	}
-	job, err := s.Make(q.engine.Now())
-	if err == nil && q.metadata != nil {
-		job.Metadata, err = encodeMetadata(q.metadata(ctx))
+	job, err := s.Make(q.engine().Now())
+	if err == nil && q.engine().Metadata != nil {
+		job.Metadata, err = encodeMetadata(q.engine().Metadata(ctx))
 	}
 	if err != nil {
 		return 0, fmt.Errorf("plainjobs: run schedule %s: %w", name, err)

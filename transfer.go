@@ -41,7 +41,7 @@ type Transfer struct {
 // point in time, pause the queue first. Import refuses what was written before
 // an error, because its last line is missing.
 func (q *Queue) Export(ctx context.Context, w io.Writer, filter Filter) (Transfer, error) {
-	return transferred("export")(transfer.Export(ctx, q.engine.Backend, w, filter.stored(), q.engine.Now()))
+	return transferred("export")(transfer.Export(ctx, q.engine().Backend, w, filter.stored(), q.engine().Now()))
 }
 
 // Import stores what [Queue.Export] has written, under the same IDs. Jobs that
@@ -58,7 +58,7 @@ func (q *Queue) Export(ctx context.Context, w io.Writer, filter Filter) (Transfe
 // Run no workers until it is done: a job that has run, and whose history is not
 // kept, would be stored again.
 func (q *Queue) Import(ctx context.Context, r io.Reader) (Transfer, error) {
-	return transferred("import")(transfer.Import(ctx, q.engine.Backend, r))
+	return transferred("import")(transfer.Import(ctx, q.engine().Backend, r))
 }
 
 // MoveTo copies the queue into another store, which is empty or has part of it
@@ -81,7 +81,7 @@ func (q *Queue) MoveTo(ctx context.Context, to *Queue, report func(text string))
 	if report == nil {
 		report = func(string) {}
 	}
-	return transferred("move")(transfer.Move(ctx, q.engine.Backend, to.engine.Backend, report))
+	return transferred("move")(transfer.Move(ctx, q.engine().Backend, to.engine().Backend, report))
 }
 
 func transferred(op string) func(transfer.Summary, error) (Transfer, error) {

@@ -39,12 +39,12 @@ func (q *TxQueue) PerformMany(ctx context.Context, tasks ...Task) ([]int64, erro
 }
 
 func (q *TxQueue) push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	b, ok := q.queue.engine.Backend.(backend.TxPusher)
-	if !ok && q.queue.engine.Test {
-		return q.queue.engine.Record(ctx, jobs)
+	b, ok := q.queue.engine().Backend.(backend.TxPusher)
+	if !ok && q.queue.engine().Test {
+		return q.queue.engine().Record(ctx, jobs)
 	}
 	if !ok {
-		return nil, fmt.Errorf("%w: %T cannot join a transaction", errors.ErrUnsupported, q.queue.engine.Backend)
+		return nil, fmt.Errorf("%w: %T cannot join a transaction", errors.ErrUnsupported, q.queue.engine().Backend)
 	}
 	return b.PushTx(ctx, q.tx, jobs)
 }

@@ -31,8 +31,8 @@ func (q *Queue) Why(ctx context.Context, id int64) (string, error) {
 	if info.State == Running {
 		return runs(&info, workers), nil
 	}
-	now := q.engine.Now()
-	if b, ok := q.engine.Backend.(backend.Scheduler); ok {
+	now := q.engine().Now()
+	if b, ok := q.engine().Backend.(backend.Scheduler); ok {
 		all, err := b.Schedules(ctx)
 		if err != nil {
 			return "", fmt.Errorf("plainjobs: why: %w", err)
@@ -47,7 +47,7 @@ func (q *Queue) Why(ctx context.Context, id int64) (string, error) {
 		return stopped, err
 	}
 	home := ""
-	if b, ok := q.engine.Backend.(backend.SettingsStore); ok {
+	if b, ok := q.engine().Backend.(backend.SettingsStore); ok {
 		if home, err = b.Environment(ctx); err != nil {
 			return "", fmt.Errorf("plainjobs: why: %w", err)
 		}
@@ -57,7 +57,7 @@ func (q *Queue) Why(ctx context.Context, id int64) (string, error) {
 
 // stopped says what keeps the store from being written to, or nothing.
 func (q *Queue) stopped(ctx context.Context) (string, error) {
-	e, ok := q.engine.Backend.(backend.Inspector)
+	e, ok := q.engine().Backend.(backend.Inspector)
 	if !ok {
 		return "", nil
 	}

@@ -167,7 +167,7 @@ func (s *screen) report(r *report) error {
 // schema says what was opened: that it could be opened is the check.
 func (r *report) schema(ctx context.Context, q *plainjobs.Queue) {
 	what := describe(q)
-	if m, ok := engine.Of(q).Backend.(backend.Inspector); ok {
+	if m, ok := (*engine.Handle)(q).Queue().Backend.(backend.Inspector); ok {
 		schema, err := m.Schema(ctx)
 		if err != nil {
 			r.bad("store", "", "%s: %v", what, err)
@@ -181,7 +181,7 @@ func (r *report) schema(ctx context.Context, q *plainjobs.Queue) {
 func (r *report) handlers(q *plainjobs.Queue) {
 	bound := 0
 	for _, d := range engine.Definitions() {
-		if engine.Of(q).Handler(d) != nil {
+		if (*engine.Handle)(q).Queue().Handler(d) != nil {
 			bound++
 			continue
 		}

@@ -41,7 +41,7 @@ them; workers may run meanwhile.`,
 		var r report
 		r.schema(ctx, q)
 		stops := false
-		if e, ok := engine.Of(q).Backend.(backend.Inspector); ok {
+		if e, ok := (*engine.Handle)(q).Queue().Backend.(backend.Inspector); ok {
 			found, err := e.Examine(ctx, backend.ExamineRequest{Derived: true, Repair: repair})
 			for _, f := range found {
 				what := f.Value
@@ -127,7 +127,7 @@ const late = 3 * time.Minute
 
 // ticks looks whether the schedules tick by a clock that goes on.
 func (r *report) ticks(ctx context.Context, q *plainjobs.Queue) error {
-	scheduler, ok := engine.Of(q).Backend.(backend.Scheduler)
+	scheduler, ok := (*engine.Handle)(q).Queue().Backend.(backend.Scheduler)
 	if !ok {
 		return nil
 	}

@@ -41,9 +41,9 @@ to that from now on, and with --forget to none; paused workers begin at once.`,
 			return err
 		}
 		defer done()
-		store, ok := engine.Of(q).Backend.(backend.SettingsStore)
+		store, ok := (*engine.Handle)(q).Queue().Backend.(backend.SettingsStore)
 		if !ok {
-			return fmt.Errorf("env: %w by %T", errors.ErrUnsupported, engine.Of(q).Backend)
+			return fmt.Errorf("env: %w by %T", errors.ErrUnsupported, (*engine.Handle)(q).Queue().Backend)
 		}
 		home, err := store.Environment(ctx)
 		switch {
@@ -90,7 +90,7 @@ func belongs(home string) string {
 
 // environment looks whether workers of this process's environment may work.
 func (r *report) environment(ctx context.Context, q *plainjobs.Queue) error {
-	store, ok := engine.Of(q).Backend.(backend.SettingsStore)
+	store, ok := (*engine.Handle)(q).Queue().Backend.(backend.SettingsStore)
 	if !ok {
 		return nil
 	}

@@ -53,7 +53,7 @@ type definitionRecord struct {
 func (s *screen) list(q *plainjobs.Queue) error {
 	jobs := &table{header: []string{"JOB", "TYPE", "HANDLER", "DEFINED AT"}}
 	for _, d := range engine.Definitions() {
-		bound := engine.Of(q).Handler(d) != nil
+		bound := (*engine.Handle)(q).Queue().Handler(d) != nil
 		if s.json {
 			r := definitionRecord{Kind: "job", Name: d.Name, Aliases: d.Aliases, Type: d.Type.String(), Bound: &bound, Where: place(d.Where)}
 			if err := s.object(r); err != nil {

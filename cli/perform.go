@@ -53,10 +53,10 @@ from standard input if they are given as "-".`,
 			return err
 		}
 		job.Delay = in
-		if most := engine.Of(q).MaxPayload; len(job.Payload) > most {
+		if most := (*engine.Handle)(q).Queue().MaxPayload; len(job.Payload) > most {
 			return fmt.Errorf("%w: %d bytes, at most %d", plainjobs.ErrPayloadTooLarge, len(job.Payload), most)
 		}
-		pushed, err := engine.Of(q).Backend.Push(ctx, []backend.NewJob{job})
+		pushed, err := (*engine.Handle)(q).Queue().Backend.Push(ctx, []backend.NewJob{job})
 		if err != nil {
 			return err
 		}

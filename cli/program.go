@@ -183,7 +183,7 @@ func (p *program) setUp(ctx context.Context) (*plainjobs.Queue, func(), error) {
 
 // storeOf returns the inside of a queue as a T.
 func storeOf[T any](q *plainjobs.Queue, what string) (T, error) {
-	store, ok := engine.Of(q).Backend.(T)
+	store, ok := (*engine.Handle)(q).Queue().Backend.(T)
 	if !ok {
 		return store, fmt.Errorf("%s: %w by %s", what, errors.ErrUnsupported, describe(q))
 	}
@@ -192,10 +192,10 @@ func storeOf[T any](q *plainjobs.Queue, what string) (T, error) {
 
 // describe names the store for people.
 func describe(q *plainjobs.Queue) string {
-	if d, ok := engine.Of(q).Backend.(backend.Describer); ok {
+	if d, ok := (*engine.Handle)(q).Queue().Backend.(backend.Describer); ok {
 		return d.Describe().Store
 	}
-	return fmt.Sprintf("%T", engine.Of(q).Backend)
+	return fmt.Sprintf("%T", (*engine.Handle)(q).Queue().Backend)
 }
 
 // variable is the name in the environment of a flag.

@@ -46,7 +46,7 @@ type drain struct {
 // errors. Of the events it tells none. After 10,000 runs it gives up.
 func Drain(tb testing.TB, q *plainjobs.Queue, opts ...DrainOption) []error {
 	tb.Helper()
-	d := &drain{tb: tb, queue: engine.Of(q), tried: map[int64]backend.Ending{}}
+	d := &drain{tb: tb, queue: (*engine.Handle)(q).Queue(), tried: map[int64]backend.Ending{}}
 	for _, opt := range opts {
 		opt(d)
 	}
@@ -204,7 +204,7 @@ func Tick(tb testing.TB, q *plainjobs.Queue, name string, tick time.Time) int64 
 	if err != nil {
 		tb.Fatalf("plainjobstest: tick of %s: %v", name, err)
 	}
-	pushed, err := engine.Of(q).Backend.Push(plainjobs.NewContext(tb.Context(), q), []backend.NewJob{job})
+	pushed, err := (*engine.Handle)(q).Queue().Backend.Push(plainjobs.NewContext(tb.Context(), q), []backend.NewJob{job})
 	if err != nil {
 		tb.Fatalf("plainjobstest: tick of %s: %v", name, err)
 	}

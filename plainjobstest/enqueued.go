@@ -52,9 +52,9 @@ func find[T any](tb testing.TB, q *plainjobs.Queue, job *plainjobs.Job[T], data 
 	if q == nil || job == nil {
 		tb.Fatal("plainjobstest: nil queue or job")
 	}
-	reader, ok := engine.Of(q).Backend.(backend.Reader)
+	reader, ok := (*engine.Handle)(q).Queue().Backend.(backend.Reader)
 	if !ok {
-		return 0, "", fmt.Errorf("%T does not show its jobs", engine.Of(q).Backend)
+		return 0, "", fmt.Errorf("%T does not show its jobs", (*engine.Handle)(q).Queue().Backend)
 	}
 	want := encode(data)
 	var found []string

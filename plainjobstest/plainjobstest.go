@@ -73,7 +73,7 @@ func Inline(tb testing.TB, opts ...Option) (context.Context, *plainjobs.Queue) {
 	tb.Helper()
 	store := &engine.Inline{Keep: true}
 	ctx, q := open(tb, store, opts)
-	store.Queue = engine.Of(q)
+	store.Queue = (*engine.Handle)(q).Queue()
 	return ctx, q
 }
 
@@ -101,7 +101,7 @@ func open(tb testing.TB, store backend.Backend, opts []Option) (context.Context,
 	tb.Helper()
 	c := configOf(opts)
 	q := plainjobs.New(store, &c.queue)
-	e := engine.Of(q)
+	e := (*engine.Handle)(q).Queue()
 	e.Test, e.RunTwice, e.Clock = true, c.torture, c.clock
 	tb.Cleanup(func() {
 		if err := q.Close(); err != nil {

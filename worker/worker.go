@@ -117,7 +117,7 @@ func New(queue *plainjobs.Queue, opts *Options) *Worker {
 		_, file, line, _ := runtime.Caller(1)
 		panic(fmt.Sprintf("worker: %s:%d: New with a nil queue", file, line))
 	}
-	w := &Worker{queue: engine.Of(queue)}
+	w := &Worker{queue: (*engine.Handle)(queue).Queue()}
 	if opts != nil {
 		w.opts = *opts
 	}

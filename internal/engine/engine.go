@@ -56,8 +56,8 @@ type Queue struct {
 	MaxPayload int
 	Logger     *slog.Logger // nil is slog.Default()
 	Middleware []Middleware // around those of the jobs
-	// Self is the *plainjobs.Queue that this is the inside of.
-	Self any
+	// Metadata returns what a push stores with its jobs; nil stores none.
+	Metadata func(context.Context) map[string]string
 	// TimeoutError is why the context of a run ends that takes too long.
 	TimeoutError error
 	// Test is set on a queue of package plainjobstest.
@@ -76,15 +76,28 @@ type Queue struct {
 	// run one: if the process dies, it is clear of what.
 	SuspectLock SuspectLock
 
+	handle *Handle // nil for a queue that was not made by NewHandle
+
 	mu       sync.Mutex                          // of those who bind and join
 	bound    map[*Definition]Run                 // by Handle
 	handlers atomic.Pointer[map[*Definition]Run] // with middleware; never changed once it is seen
 	live     map[Canceller]struct{}
 }
 
-// Of returns the inside of a *plainjobs.Queue. Package plainjobs sets it: a
-// method would be part of everybody's API.
-var Of func(queue any) *Queue
+// A Handle is a queue as applications hold it. The type plainjobs.Queue is
+// defined from Handle, so the packages of this module convert one to the other,
+// and plainjobs.Queue needs no exported method that returns its Queue.
+type Handle struct{ queue Queue }
+
+// NewHandle returns a handle to an empty queue.
+func NewHandle() *Handle {
+	h := &Handle{}
+	h.queue.handle = h
+	return h
+}
+
+// Queue returns the queue of the handle.
+func (h *Handle) Queue() *Queue { return &h.queue }
 
 // Handle binds a handler, which goes before the definition's own.
 func (q *Queue) Handle(d *Definition, run Run) {

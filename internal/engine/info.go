@@ -12,7 +12,7 @@ import (
 type (
 	// InfoKey is the key of an *Info in a handler's context.
 	InfoKey struct{}
-	// QueueKey is the key of a *plainjobs.Queue in any context.
+	// QueueKey is the key of a *Handle in any context.
 	QueueKey struct{}
 )
 
@@ -135,7 +135,7 @@ func (c *Context) Value(key any) any {
 	case InfoKey{}:
 		return &c.Info
 	case QueueKey{}:
-		return c.Info.Queue.Self
+		return c.Info.Queue.handle
 	}
 	return c.all().Value(key)
 }

@@ -13,8 +13,9 @@ import (
 func TestContext(t *testing.T) {
 	type key struct{}
 	cause := errors.New("cause")
+	queue := NewHandle()
 	began := func(parent context.Context) *Context {
-		return WithInfo(context.WithValue(parent, key{}, "value"), &Queue{Self: "queue"}, &backend.Job{Name: "job"})
+		return WithInfo(context.WithValue(parent, key{}, "value"), queue.Queue(), &backend.Job{Name: "job"})
 	}
 	ended := func(t *testing.T, ctx context.Context, err, cause error) {
 		t.Helper()
@@ -36,7 +37,7 @@ func TestContext(t *testing.T) {
 	t.Run("values", func(t *testing.T) {
 		c := began(t.Context())
 		info, _ := c.Value(InfoKey{}).(*Info)
-		if info == nil || info.Job.Name != "job" || c.Value(QueueKey{}) != "queue" || c.whole != nil {
+		if info == nil || info.Job.Name != "job" || c.Value(QueueKey{}) != queue || c.whole != nil {
 			t.Error("it does not know its job, or made more of itself to tell")
 		}
 		if c.Value(key{}) != "value" || c.Value("nothing") != nil {

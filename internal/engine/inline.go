@@ -237,7 +237,7 @@ type detachedContext struct {
 func (c detachedContext) Value(key any) any {
 	switch key {
 	case QueueKey{}:
-		return c.of.Self
+		return c.of.handle
 	case depthKey{}:
 		return c.depth
 	}
