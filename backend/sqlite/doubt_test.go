@@ -11,7 +11,7 @@ import (
 	modernc "modernc.org/sqlite"
 
 	"github.com/plainjobs/plainjobs/backend/sqlite"
-	"github.com/plainjobs/plainjobs/backend/sqlite/internal/faultdriver"
+	"github.com/plainjobs/plainjobs/internal/faultdriver"
 )
 
 // A commit that went through and is said to have failed is not tried again:
@@ -21,13 +21,13 @@ func TestCommitInDoubt(t *testing.T) {
 	asked := make(chan struct{})
 	var first, second sync.Once
 	var broken atomic.Bool
-	drv := &faultdriver.Driver{Driver: &modernc.Driver{}, Before: func(query string) error {
+	drv := &faultdriver.Driver{Driver: &modernc.Driver{}, Before: func(_, query string) error {
 		if query == "BEGIN IMMEDIATE" && broken.Load() {
 			first.Do(func() { <-asked })
 		}
 		return nil
 	}}
-	drv.After = func(query string) (err error) {
+	drv.After = func(_, query string) (err error) {
 		if query == "COMMIT" && broken.Load() {
 			second.Do(func() { err = lost })
 		}

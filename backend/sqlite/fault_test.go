@@ -20,7 +20,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
-	"github.com/plainjobs/plainjobs/backend/sqlite/internal/faultdriver"
+	"github.com/plainjobs/plainjobs/internal/faultdriver"
 )
 
 // A script is what a test does to the calls of a driver.
@@ -62,7 +62,7 @@ func (s *script) seen(words ...string) (calls []string) {
 func open(t *testing.T, opts *sqlite.Options) (*sqlite.Backend, *script) {
 	t.Helper()
 	s := &script{}
-	b, err := sqlite.Open(&faultdriver.Driver{Driver: &modernc.Driver{}, Before: s.before}, filepath.Join(t.TempDir(), "jobs.db"), opts)
+	b, err := sqlite.Open(&faultdriver.Driver{Driver: &modernc.Driver{}, Before: faultdriver.Statements(s.before)}, filepath.Join(t.TempDir(), "jobs.db"), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -799,7 +799,7 @@ func TestWaitingForTheLockEnds(t *testing.T) {
 func TestPushTxIsAllOrNone(t *testing.T) {
 	b, _ := open(t, nil)
 	s := &script{}
-	db := sql.OpenDB(connector{&faultdriver.Driver{Driver: &modernc.Driver{}, Before: s.before}, "file:" + b.Path()})
+	db := sql.OpenDB((&faultdriver.Driver{Driver: &modernc.Driver{}, Before: faultdriver.Statements(s.before)}).Connector("file:" + b.Path()))
 	defer db.Close()
 	tx, err := db.Begin()
 	if err != nil {
@@ -909,14 +909,6 @@ func TestDriverPanics(t *testing.T) {
 	}
 }
 
-type connector struct {
-	drv *faultdriver.Driver
-	dsn string
-}
-
-func (c connector) Connect(context.Context) (driver.Conn, error) { return c.drv.Open(c.dsn) }
-func (c connector) Driver() driver.Driver                        { return c.drv }
-
 // A database in use must not be opened through a second library: the two would
 // void each other's locks. A driver that wraps another one has its library.
 func TestSecondDriver(t *testing.T) {
@@ -929,7 +921,7 @@ func TestSecondDriver(t *testing.T) {
 		t.Errorf("Open through another library = %v, want ErrInvalid", err)
 	}
 	for what, drv := range map[string]driver.Driver{
-		"the same driver":  &faultdriver.Driver{Driver: &modernc.Driver{}, Before: func(string) error { return nil }},
+		"the same driver":  &faultdriver.Driver{Driver: &modernc.Driver{}},
 		"the plain driver": &modernc.Driver{},
 	} {
 		same, err := sqlite.Open(drv, path, nil)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+
+	"github.com/plainjobs/plainjobs/internal/faultdriver"
 )
 
 // errBroken is what a breaker has drivers return.
@@ -49,14 +51,14 @@ func (b *breaker) one(in int) error {
 }
 
 func (b *breaker) before(call, _ string) error {
-	if call != "exec" && call != "query" {
+	if call != faultdriver.Exec && call != faultdriver.Query {
 		return nil
 	}
 	return b.one(breakStatements)
 }
 
 func (b *breaker) after(call, query string) error {
-	if call != "exec" || query != "COMMIT" {
+	if call != faultdriver.Exec || query != "COMMIT" {
 		return nil
 	}
 	return b.one(breakCommits)

@@ -3,7 +3,6 @@ package child
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
+	"github.com/plainjobs/plainjobs/internal/faultdriver"
 )
 
 // A Sweep is what came of cancelling a method at each of its driver calls.
@@ -90,9 +90,9 @@ func (c *canceller) after(call, _ string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch call {
-	case "query":
+	case faultdriver.Query:
 		c.rows++
-	case "close":
+	case faultdriver.Close:
 		c.rows--
 	}
 	if c.cancel != nil && c.calls == c.k && c.late {
@@ -400,12 +400,12 @@ func (w *sweeper) bench(m *method) (b *bench, err error) {
 	b.s = w.scene
 	opts := &sqlite.Options{History: m.history, Clock: func() time.Time { return b.s.start.Add(time.Second) }}
 	setup := &sqlite.Options{Clock: func() time.Time { return b.s.start }}
-	drv, err := w.hooked(b.canceller)
+	drv, err := w.withHook(b.canceller)
 	if err != nil {
 		return nil, err
 	}
 	if w.lent {
-		b.app = sql.OpenDB(&hookConnector{drv, fmt.Sprintf("file:/cancel-%d?vfs=memdb", memories.Add(1))})
+		b.app = sql.OpenDB(drv.Connector(fmt.Sprintf("file:/cancel-%d?vfs=memdb", memories.Add(1))))
 		b.raw = b.app
 		store, err := sqlite.New(b.app, setup)
 		if err == nil {
@@ -434,7 +434,7 @@ func (w *sweeper) bench(m *method) (b *bench, err error) {
 		return nil, err
 	}
 	dsn := "file:" + path + "?_txlock=immediate"
-	b.app = sql.OpenDB(&hookConnector{drv, dsn})
+	b.app = sql.OpenDB(drv.Connector(dsn))
 	b.app.SetMaxOpenConns(1)
 	b.raw, err = sql.Open(w.SQL, "file:"+path+"?_txlock=deferred&_busy_timeout=1&_pragma=busy_timeout(1)")
 	return b, err
@@ -442,15 +442,6 @@ func (w *sweeper) bench(m *method) (b *bench, err error) {
 
 // memories counts databases in memory, whose names a process shares.
 var memories atomic.Int64
-
-// A hookConnector opens an application's connections through a hook.
-type hookConnector struct {
-	d   *hookDriver
-	dsn string
-}
-
-func (c *hookConnector) Connect(context.Context) (driver.Conn, error) { return c.d.Open(c.dsn) }
-func (c *hookConnector) Driver() driver.Driver                        { return c.d }
 
 func (b *bench) close() error {
 	err := errors.Join(b.store.Close(), b.app.Close())

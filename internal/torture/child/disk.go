@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/plainjobs/plainjobs/backend/sqlite"
+	"github.com/plainjobs/plainjobs/internal/faultdriver"
 )
 
 // A Disk is something beneath the store that fails when it is told to.
@@ -78,19 +79,13 @@ func (c *Counter) Fails(call string, needsRoom bool) (fails, full bool) {
 // files nothing can be put beneath.
 type driverDisk struct{ Counter }
 
-// A codeError is an error with a SQLite result code, as drivers return them.
-type codeError int
-
-func (e codeError) Error() string { return "injected SQLite error" }
-func (e codeError) Code() int     { return int(e) }
-
 const (
 	resultFull       = 13
 	resultIOErrWrite = 778
 )
 
 func (d *driverDisk) before(call, query string) error {
-	if call != "exec" {
+	if call != faultdriver.Exec {
 		return nil
 	}
 	verb, _, _ := strings.Cut(strings.TrimSpace(query), " ")
@@ -101,9 +96,9 @@ func (d *driverDisk) before(call, query string) error {
 	}
 	switch fails, full := d.Fails(strings.ToLower(verb), true); {
 	case full:
-		return codeError(resultFull)
+		return &faultdriver.Error{Result: resultFull}
 	case fails:
-		return codeError(resultIOErrWrite)
+		return &faultdriver.Error{Result: resultIOErrWrite}
 	}
 	return nil
 }
@@ -149,7 +144,7 @@ func (c *child) openOn(where, path string) (*sqlite.Backend, Disk, error) {
 		if c.onDriver == nil {
 			c.onDriver = &driverDisk{}
 		}
-		b, err := c.openHooked(c.onDriver, path, nil)
+		b, err := c.openWithHook(c.onDriver, path, nil)
 		return b, c.onDriver, err
 	}
 	b, err := c.Open(path, nil)

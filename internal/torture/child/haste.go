@@ -34,7 +34,7 @@ func (s *server) haste(ctx context.Context, n int) (sum Sweep, err error) {
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "jobs.db")
 	c := &canceller{}
-	drv, err := s.hooked(c)
+	drv, err := s.withHook(c)
 	if err != nil {
 		return sum, err
 	}
@@ -42,7 +42,7 @@ func (s *server) haste(ctx context.Context, n int) (sum Sweep, err error) {
 	if err != nil {
 		return sum, err
 	}
-	app := sql.OpenDB(&hookConnector{drv, "file:" + path + "?_txlock=immediate&_busy_timeout=60000&_pragma=busy_timeout(60000)"})
+	app := sql.OpenDB(drv.Connector("file:" + path + "?_txlock=immediate&_busy_timeout=60000&_pragma=busy_timeout(60000)"))
 	defer app.Close()
 	h := &hasting{store: store, app: app, outcome: map[int]error{}}
 	var all sync.WaitGroup

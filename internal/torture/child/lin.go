@@ -28,7 +28,7 @@ func (c *child) lin(ctx context.Context) (err error) {
 		store = memory.New(&memory.Options{Clock: time.Now})
 	} else {
 		b = newBreaker(c.Seed)
-		if store, err = c.openHooked(b, c.Path, c.options()); err != nil {
+		if store, err = c.openWithHook(b, c.Path, c.options()); err != nil {
 			return err
 		}
 	}

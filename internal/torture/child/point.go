@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/plainjobs/plainjobs/backend/sqlite"
+	"github.com/plainjobs/plainjobs/internal/faultdriver"
 )
 
 // Points are where a child may kill itself: a transaction of an operation is
@@ -81,7 +82,7 @@ func (p *points) operation() string {
 }
 
 func (p *points) before(call, query string) error {
-	if call != "exec" && call != "query" {
+	if call != faultdriver.Exec && call != faultdriver.Query {
 		return nil
 	}
 	p.mu.Lock()
@@ -94,7 +95,7 @@ func (p *points) before(call, query string) error {
 }
 
 func (p *points) after(call, query string) error {
-	if call != "exec" {
+	if call != faultdriver.Exec {
 		return nil
 	}
 	p.mu.Lock()
@@ -118,5 +119,5 @@ func (c *child) openWith(p *points, opts *sqlite.Options) (*sqlite.Backend, erro
 	if p == nil {
 		return c.Open(c.Path, opts)
 	}
-	return c.openHooked(p, c.Path, opts)
+	return c.openWithHook(p, c.Path, opts)
 }
