@@ -5,25 +5,26 @@ import (
 	"time"
 )
 
-// A transaction of the application tells of its jobs by a notification, which the
-// server sends when it commits. Commits with notifications wait for each other in
-// all of the server, each for the others' fsync, so of the transactions of a
-// process one in announceEvery has one. Who hears it looks every expectPoll for as
-// long, and finds the jobs of the others.
+// A transaction of the application that makes jobs claimable sends a notification,
+// which the server delivers at its commit. Commits that notify wait for each other
+// across the whole server, including each other's fsync. So in each process at
+// most one transaction per announceEvery notifies. A process that receives the
+// notification polls every expectPoll for expectFor, and so finds the jobs of the
+// other transactions.
 const (
 	announceEvery = 50 * time.Millisecond
 	expectFor     = announceEvery
 	expectPoll    = 3 * time.Millisecond
 )
 
-// announcer is the sender that such a notification names. Those of a store's own
-// commits name the store, which need not hear of them.
+// announcer is the sender in such a notification. Notifications of a store's own
+// commits name the store, which ignores them.
 const announcer = "tx"
 
 const selectAnnounced = `SELECT pg_notify($1::text, $2::text)`
 
-// announce has the commit of t tell of the jobs that it makes claimable, unless
-// another transaction of this process just has.
+// announce makes the commit of t notify other processes of its jobs, unless
+// another transaction of this process has just done so.
 func (t *tx) announce() error {
 	w := &t.b.watch
 	if t.b.opts.NoListen || !w.announces(time.Now()) {
@@ -33,16 +34,17 @@ func (t *tx) announce() error {
 	return err
 }
 
-// announces reports whether it is time for a transaction that tells of its jobs.
+// announces reports whether a transaction may notify now, and counts it if so.
 func (w *listener) announces(now time.Time) bool {
 	last := w.announced.Load()
 	return now.UnixNano()-last >= int64(announceEvery) && w.announced.CompareAndSwap(last, now.UnixNano())
 }
 
-// expect takes note that a transaction of an application was heard of.
+// expect notes that a transaction of an application has notified.
 func (w *listener) expect() { w.expected.Store(time.Now().UnixNano()) }
 
-// patience returns when to look next for the jobs of others, at the latest.
+// patience returns the longest pause before the next poll for jobs of other
+// processes.
 func (w *listener) patience(poll time.Duration) time.Duration {
 	if since := time.Now().UnixNano() - w.expected.Load(); since >= 0 && since < int64(expectFor) {
 		return min(poll, expectPoll)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Of the transactions of a process one in an interval notifies, whoever they are.
+// At most one transaction of a process notifies in each interval.
 func TestAnnounces(t *testing.T) {
 	var w listener
 	start := time.Now()

@@ -8,10 +8,10 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// Arrays are handed over as their text and cast from it, as in
-// $1::text::bigint[]: not every driver takes slices.
+// Arrays are passed as text and cast in the statement, for example
+// $1::text::bigint[], because not every driver accepts slices.
 
-// intArray returns numbers as an array's text.
+// intArray returns the text of an array of numbers.
 func intArray[T ~int | ~int16 | ~int64 | ~uint8](numbers []T) string {
 	text := make([]byte, 0, 2+12*len(numbers))
 	text = append(text, '{')
@@ -24,7 +24,7 @@ func intArray[T ~int | ~int16 | ~int64 | ~uint8](numbers []T) string {
 	return string(append(text, '}'))
 }
 
-// parseInts returns the numbers of an array's text.
+// parseInts parses the text of an array of numbers.
 func parseInts(text string) (numbers []int64, err error) {
 	text = strings.Trim(text, "{}")
 	if text == "" {
@@ -40,7 +40,7 @@ func parseInts(text string) (numbers []int64, err error) {
 	return numbers, nil
 }
 
-// boolArray returns truths as an array's text.
+// boolArray returns the text of an array of booleans.
 func boolArray(truths []bool) string {
 	text := make([]byte, 0, 2+2*len(truths))
 	text = append(text, '{')
@@ -59,7 +59,7 @@ func boolArray(truths []bool) string {
 
 var quoteElement = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
-// textArray returns strings as an array's text.
+// textArray returns the text of an array of strings.
 func textArray(texts []string) string {
 	var b strings.Builder
 	b.WriteByte('{')

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// A batcher lets requests of one kind that come at the same time share a
-// transaction: while one is under way the others queue, and the next one takes
-// them all. Alone, a request waits for nobody.
+// A batcher runs requests of one kind in shared transactions: while one group is
+// running, later requests queue, and the next group takes all of them. A request
+// that comes alone does not wait.
 type batcher[R any] struct {
 	flush func(ctx context.Context, group []R) error
-	size  int // of a group, at most
-	// oneLock says that all requests need the same lock: if a group does not
-	// get it in time, no request alone is tried again.
+	size  int // maximum of a group
+	// oneLock says that all requests need the same lock. If a group does not get
+	// the lock in time, its requests are not retried one by one.
 	oneLock bool
 
 	tasks sync.WaitGroup
@@ -23,8 +23,8 @@ type batcher[R any] struct {
 	running bool
 }
 
-// An entry is a request in a batcher. Its context may take it out of the
-// queue; once it is under way the answer is waited for, but not for long.
+// An entry is a request in a batcher. When its context ends, a queued entry is
+// withdrawn; a running one waits a little longer for its result.
 type entry[R any] struct {
 	request R
 	ctx     context.Context
@@ -32,7 +32,7 @@ type entry[R any] struct {
 	done    chan struct{}
 }
 
-// do runs a request with others, and returns its error.
+// do runs a request in a group, and returns the request's error.
 func (b *batcher[R]) do(ctx context.Context, request R) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -60,7 +60,7 @@ func (b *batcher[R]) do(ctx context.Context, request R) error {
 	case <-e.done:
 		return e.err
 	case <-timer.C:
-		return ctx.Err() // whether it is done, nobody can know
+		return ctx.Err() // whether the request was done is unknown
 	}
 }
 
@@ -76,7 +76,7 @@ func (b *batcher[R]) withdraw(e *entry[R]) bool {
 	return false
 }
 
-// run serves the queue until it is empty.
+// run runs groups until the queue is empty.
 func (b *batcher[R]) run() {
 	for {
 		b.mu.Lock()
@@ -93,11 +93,11 @@ func (b *batcher[R]) run() {
 	}
 }
 
-// serve runs one group, for as long as one of it waits for the answer.
+// serve runs one group, for as long as one of its callers waits for the result.
 func (b *batcher[R]) serve(group []*entry[R]) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(group[0].ctx))
 	defer cancel()
-	if last, ok := lastDeadline(group); ok { // which the transaction can know
+	if last, ok := lastDeadline(group); ok { // the transaction sets its timeouts by it
 		ctx, cancel = context.WithDeadline(ctx, last.Add(grace))
 		defer cancel()
 	}
@@ -118,7 +118,7 @@ func (b *batcher[R]) serve(group []*entry[R]) {
 	err := b.flush(ctx, requests)
 	for i, e := range group {
 		stops[i]()
-		// What the server refused is one request's fault.
+		// The server refused the group because of one request. Run each alone.
 		if e.err = err; err != nil && len(group) > 1 && code(err) != "" && !broken(err) && (!b.oneLock || !conflicts(err)) {
 			e.err = b.flush(ctx, requests[i:i+1])
 		}
@@ -126,8 +126,8 @@ func (b *batcher[R]) serve(group []*entry[R]) {
 	}
 }
 
-// lastDeadline returns until when one of a group waits at most, if that is
-// known.
+// lastDeadline returns the latest deadline of a group. ok is false if a request
+// has none.
 func lastDeadline[R any](group []*entry[R]) (last time.Time, ok bool) {
 	for _, e := range group {
 		deadline, ok := e.ctx.Deadline()

@@ -17,15 +17,15 @@ import (
 // maxPromote bounds the due jobs that one claim makes pending.
 const maxPromote = 1000
 
-// expiredRounds bounds how often a claim looks again because what it found had
-// expired.
+// expiredRounds bounds how often a claim searches again because the jobs that it
+// found had expired.
 const expiredRounds = 8
 
-// maxStuck bounds the jobs that a claim finds locked by their keys before it
+// maxStuck bounds how many jobs with locked keys a claim passes over before it
 // gives up.
 const maxStuck = 100
 
-// stuckPause is how long it is then before whoever waits is told to claim again.
+// stuckPause is how long a waiting worker then pauses before it claims again.
 const stuckPause = 20 * time.Millisecond
 
 // A claim is one run of Claim.
@@ -33,20 +33,20 @@ type claim struct {
 	t     *tx
 	req   backend.ClaimRequest
 	now   int64
-	base  int64 // a token is the claim's random base and the job's id
+	base  int64 // a token is this random base plus the job's ID
 	names []claimable
 	bytes int
 	jobs  []backend.Job
 	stuck []int64 // jobs whose keys another transaction has locked
 
-	started int // of limited names, in the rounds before
+	started int // jobs of limited names, claimed in earlier rounds
 }
 
-// A claimable is a name of which a claim may take some jobs.
+// A claimable is a name whose jobs a claim may take, and how many of them.
 type claimable struct {
 	name    string
 	most    int
-	limited bool // by settings, with others to what starts at once
+	limited bool // by settings; all limited names together take at most what starts at once
 }
 
 // Claim implements [backend.Backend].
@@ -70,8 +70,8 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	return c.jobs, nil
 }
 
-// specialFor is how long claims go the long way at once, after settings were
-// in the way of one.
+// specialFor is how long claims skip claimPlain after it failed because of
+// settings.
 const specialFor = time.Second
 
 const claimPlain = `
@@ -81,9 +81,10 @@ const claimPlain = `
 	FROM plainjobs.take($1::bigint, $2::bigint, $3::bigint, $4::text::text[], $5::text::bigint[], $6::bigint, $7::bigint, $8::boolean,
 		$9::text::integer[], $10::text::integer[], $11::text::integer[], $12::text::bigint[], $13::text::bigint[], $14::text::integer[])`
 
-// claimPlain claims by one call of a function. It returns false if that will
-// not do. When its answer is lost it is repeated, as whoever lost the answer
-// would do: what was claimed and not heard of, the next beat finds.
+// claimPlain claims with one call of a database function. It returns false if the
+// names have settings, suspects, expired jobs or locked keys, which the function
+// does not handle. If the answer is lost the call is repeated, as the caller would
+// do: the next heartbeat reports the jobs that the lost call claimed.
 func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (jobs []backend.Job, plain bool, err error) {
 	leave, err := b.enter()
 	if err != nil {
@@ -96,7 +97,7 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 	err = b.alone(ctx, true, func(q querier) error {
 		jobs, plain, land = nil, true, scanResult{}
 		base := 1 + rand.Int64N(1<<62)
-		var unique, serial sql.NullString // once for all rows
+		var unique, serial sql.NullString // shared by all rows, to allocate once
 		args := append([]any{req.Worker.ID, req.Worker.Lease.Microseconds(), base, textArray(names), intArray(most), req.Limit,
 			cmp.Or(req.MaxBytes, backend.DefaultMaxBytes), req.Suspects}, from.args()...)
 		return b.scan(ctx, q, claimPlain, args, func(r *sql.Rows) error {
@@ -138,8 +139,8 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 	return jobs, true, nil
 }
 
-// uncapped returns the names of which a claim may take jobs, in order, and how
-// many of each.
+// uncapped returns the names whose jobs a claim may take, sorted, and the maximum
+// for each.
 func uncapped(req backend.ClaimRequest) (names []string, most []int64) {
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(req.Names))) {
 		n := req.Limit
@@ -160,10 +161,11 @@ func inClaimOrder(a, b backend.Job) int {
 // startable returns how many jobs of a claim will start at once.
 func startable(req *backend.ClaimRequest) int { return req.Limit - req.Prefetch }
 
-// beginClaim renews the worker's row and reads what decides about the rest, by
-// a row for each setting and one at least. A row that was renewed a moment ago
-// is only locked, so that it is not reaped meanwhile: claims are many, and each
-// version of a row lies about until it is vacuumed.
+// beginClaim renews the worker's row and reads the facts that decide how the claim
+// continues. It returns one row for each setting, and at least one. A row that was
+// renewed within a hundredth of its lease is only locked, which keeps it from
+// being reaped: claims are frequent, and each new version of a row stays until
+// vacuum removes it.
 const beginClaim = `
 	WITH clock AS MATERIALIZED (SELECT plainjobs.now_us() AS now),
 		seen AS (
@@ -248,8 +250,8 @@ func (c *claim) run() error {
 	return nil
 }
 
-// spend takes what was claimed off what may still be, for another round in place
-// of jobs that had expired.
+// spend reduces the claim's bounds by the claimed jobs before another round
+// replaces jobs that had expired.
 func (c *claim) spend(jobs []backend.Job) {
 	for _, j := range jobs {
 		c.bytes -= len(j.Payload)
@@ -261,7 +263,7 @@ func (c *claim) spend(jobs []backend.Job) {
 	}
 }
 
-// choose finds out of which names jobs may be claimed, and how many.
+// choose finds the names whose jobs may be claimed, and how many of each.
 func (c *claim) choose() error {
 	t := c.t
 	all, err := t.settings()
@@ -275,14 +277,14 @@ func (c *claim) choose() error {
 		}
 	}
 	if len(limited) > 0 {
-		// Others who claim of these names have committed when the lock is had,
-		// and what follows sees it.
+		// When the lock is held, other claims of these names have committed, and the
+		// following statements see their effects.
 		all = maps.Clone(all)
 		if err := t.each(lockSettings, []any{textArray(limited)}, all.scan); err != nil {
 			return err
 		}
 		t.know(all)
-		t.clock = 0 // it may have taken a while
+		t.clock = 0 // waiting for the lock took time
 		if c.now, err = t.now(); err != nil {
 			return err
 		}
@@ -309,7 +311,7 @@ func (c *claim) choose() error {
 	return nil
 }
 
-// columns returns the names, with how many of each, as arrays' texts.
+// columns returns the texts of the arrays of names, maxima and limited flags.
 func (c *claim) columns() (names, most, limited string) {
 	n, m, l := make([]string, len(c.names)), make([]int, len(c.names)), make([]bool, len(c.names))
 	for i, name := range c.names {
@@ -318,16 +320,16 @@ func (c *claim) columns() (names, most, limited string) {
 	return textArray(n), intArray(m), boolArray(l)
 }
 
-// The shape of a claim. Which jobs come first over all names is found without
-// locks; then each name's share is locked, past what others have locked, and no
-// more than that: a job that is locked and not taken is one that others pass
-// over. What was changed since is looked at again when its lock is had, so no
-// job is claimed twice. (A subquery with LIMIT under IN may run again for each
-// row, and lock more.)
+// The form of all claims. The first statement part finds, without locks, which
+// jobs come first over all names. Then it locks each name's share, skips rows that
+// other transactions have locked, and locks no more rows than that, because other
+// claims skip a job that is locked but not taken. A row that changed since is
+// checked again after it is locked, so no job is claimed twice. (A subquery with
+// LIMIT under IN may run once for each row, and lock more.)
 //
-// A job that expired is locked and returned without being taken. So is one whose
-// key somebody has locked, such as a transaction of the application that pushes
-// another one with it: to wait for that would hold up all names.
+// Expired jobs are locked and returned but not taken. So are jobs whose unique key
+// another transaction has locked, for example one of the application that pushes
+// a job with that key: waiting for the key would delay all names.
 const (
 	claimLocked = `
 		heads AS MATERIALIZED (
@@ -375,7 +377,7 @@ const (
 				ORDER BY priority DESC, run_at, id LIMIT $7::bigint) chosen
 			GROUP BY name),` + claimLocked + claimTaken
 
-	// The suspect that comes first, alone.
+	// takeSuspect takes the first suspect, alone.
 	takeSuspect = `
 		WITH shares AS MATERIALIZED (
 			SELECT v.name FROM unnest($3::text::text[], $4::text::bigint[], $5::text::boolean[]) AS v(name, most, limited)
@@ -390,8 +392,8 @@ const (
 				ORDER BY j.priority DESC, j.run_at, j.id LIMIT 1 FOR UPDATE SKIP LOCKED) h)` + claimTaken
 )
 
-// take takes jobs by a statement, cancels those that it found expired, and
-// returns how many it were.
+// take runs a statement that takes jobs, cancels the expired jobs that it finds,
+// and returns their number.
 func (c *claim) take(query string, limit int) (expired int, err error) {
 	names, most, limited := c.columns()
 	var keyed []*row
@@ -444,7 +446,7 @@ func (c *claim) take(query string, limit int) (expired int, err error) {
 	return len(gone), c.cancelExpired(gone)
 }
 
-// cancelExpired ends jobs that were to be claimed too late.
+// cancelExpired cancels jobs that expired before they were claimed.
 func (c *claim) cancelExpired(ids []int64) error {
 	if len(ids) == 0 {
 		return nil
@@ -474,11 +476,10 @@ const selectFirsts = `
 			ORDER BY j.priority DESC, j.run_at, j.id LIMIT 1)) p
 	ORDER BY p.priority DESC, p.run_at, p.id LIMIT 1`
 
-// takeSuspect claims the suspect that comes before all other jobs, if one
-// does.
+// takeSuspect claims the first suspect if it precedes all other jobs.
 func (c *claim) takeSuspect() (bool, error) {
 	names, _, _ := c.columns()
-	for range expiredRounds { // it may have expired
+	for range expiredRounds { // the suspect found may have expired
 		first := false
 		err := c.t.each(selectFirsts, []any{names, c.now}, func(r *sql.Rows) error { return r.Scan(&first) })
 		if err != nil || !first {
@@ -498,7 +499,7 @@ const promoteJobs = `
 		SELECT id FROM plainjobs.jobs WHERE state = 1 AND run_at <= $1::bigint ORDER BY run_at LIMIT $2::bigint FOR UPDATE SKIP LOCKED))
 	RETURNING run_at, name`
 
-// promote makes at most limit due jobs pending and returns how many it were.
+// promote makes at most limit due jobs pending and returns their number.
 func (t *tx) promote(limit int) (n int, err error) {
 	now, err := t.now()
 	if err != nil {

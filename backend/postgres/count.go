@@ -9,18 +9,18 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A countCompactor decides when this process adds the changes up.
+// A countCompactor decides when this process compacts the count changes.
 type countCompactor struct {
-	due atomic.Int64 // changes of this process since the last time
+	due atomic.Int64 // changes by this process since the last compaction
 	mu  sync.Mutex
 }
 
-// compactAfter is how many changes of a process make it fold. Reading the counts
-// reads those that are not folded.
+// compactAfter is how many changes of a process start a compaction. Reading the
+// counts also reads the changes that are not compacted.
 const compactAfter = 2000
 
 const (
-	// One folder at a time is enough, and none waits for another.
+	// One compaction at a time is enough; others skip it.
 	lockCompaction = `SELECT pg_try_advisory_xact_lock(hashtextextended('plainjobs fold ' || $1::text, 0))`
 
 	compactChanges = `
@@ -31,8 +31,8 @@ const (
 		ON CONFLICT (name, state) DO UPDATE SET jobs = c.jobs + excluded.jobs`
 )
 
-// compactCounts adds the changes up if they are many. What goes wrong is of no
-// consequence: they stay where they are.
+// compactCounts adds the changes to the counts if there are many. An error is
+// ignored: the changes stay for the next compaction.
 func (b *Backend) compactCounts(ctx context.Context) {
 	if b.fold.due.Load() < compactAfter || !b.fold.mu.TryLock() {
 		return
@@ -43,7 +43,8 @@ func (b *Backend) compactCounts(ctx context.Context) {
 	}
 }
 
-// compactAllCounts adds the changes up, if nobody else does.
+// compactAllCounts adds the changes to the counts, unless another process is doing
+// it.
 func (t *tx) compactAllCounts() error {
 	free := false
 	err := t.each(lockCompaction, []any{t.b.opts.Schema}, func(r *sql.Rows) error { return r.Scan(&free) })
@@ -53,7 +54,7 @@ func (t *tx) compactAllCounts() error {
 	return err
 }
 
-// The counts, with what is not folded.
+// The counts, including changes that are not compacted.
 const allCounts = `(
 	SELECT name, state, sum(jobs)::bigint AS jobs FROM (
 		SELECT name, state, jobs FROM plainjobs.counts UNION ALL SELECT name, state, jobs FROM plainjobs.changes) every
@@ -82,8 +83,8 @@ const selectCounted = `
 		UNION ALL SELECT name, state, jobs FROM plainjobs.changes WHERE name = ANY($1::text::text[])) every
 	WHERE state BETWEEN $2::smallint AND $3::smallint GROUP BY name`
 
-// counted returns how many jobs of names are in the states from one to
-// another, this transaction's changes included.
+// counted returns the number of jobs of each name in a range of states, including
+// the changes of this transaction.
 func (t *tx) counted(names []string, from, to backend.State) (map[string]int64, error) {
 	counts := make(map[string]int64, len(names))
 	err := t.each(selectCounted, []any{textArray(names), int64(from), int64(to)}, func(r *sql.Rows) error {

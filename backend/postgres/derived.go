@@ -12,32 +12,32 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// What a store derives from its jobs is changed in the transactions that change
-// them. A statement of somebody else that deletes jobs, or changes their states,
-// does not know of it: then a count says for ever that a job runs, or jobs wait
-// for a head that is gone.
+// State derived from the jobs changes in the transactions that change the jobs. A
+// statement outside the store that deletes jobs or changes their states leaves it
+// behind: a count then shows a running job forever, or jobs wait for a head that
+// does not exist.
 
-// A drift is where derived state differs from the jobs.
+// A drift lists where derived state differs from the jobs.
 type drift struct {
 	counts   int       // by name and state
-	heads    []nameKey // serial keys whose heads are gone, finished or another's,
-	headsOf  []int64   // and these
-	blocked  []int64   // jobs without a head, one for each key
-	strays   []int64   // jobs that are neither blocked nor the head
-	keys     []nameKey // unique keys of jobs that are gone, or do not have them any more,
-	keysOf   []int64   // and these
-	keyless  []int64   // waiting jobs that do not have their keys
-	orphans  []int64   // IDs that errors, results or progress are of
-	sequence bool      // it is behind the jobs
+	heads    []nameKey // serial keys whose heads are deleted, finished or of another key,
+	headsOf  []int64   // and the IDs of these heads
+	blocked  []int64   // blocked jobs whose key has no head, one for each key
+	strays   []int64   // jobs that are neither blocked nor the head of their serial key
+	keys     []nameKey // unique keys of jobs that are deleted or no longer have them,
+	keysOf   []int64   // and the IDs of these jobs
+	keyless  []int64   // waiting jobs without their unique keys
+	orphans  []int64   // deleted jobs whose errors, results or progress remain
+	sequence bool      // the ID sequence is behind the jobs
 }
 
-// driftMost bounds what is found at once of each kind but counts.
+// driftMost bounds how many rows of each kind but counts one search finds.
 const driftMost = 1000
 
 const (
 	allCounted = `SELECT name, state, count(*) AS jobs FROM plainjobs.jobs GROUP BY name, state`
 
-	// What claims and pushes look at; each part has an index.
+	// The counts that claims and pushes read. An index serves each part.
 	liveCounted = `
 		SELECT name, 1::smallint AS state, count(*) AS jobs FROM plainjobs.jobs WHERE state = 1 GROUP BY name
 		UNION ALL SELECT name, 2::smallint, count(*) FROM plainjobs.jobs WHERE state = 2 GROUP BY name
@@ -45,8 +45,8 @@ const (
 		UNION ALL SELECT name, 3::smallint, count(*) FROM plainjobs.jobs WHERE state = 3 AND suspect GROUP BY name
 		UNION ALL SELECT name, 4::smallint, count(*) FROM plainjobs.jobs WHERE state = 4 GROUP BY name`
 
-	// By how much counts are too small. It is one statement, so that both sides
-	// are of one time; what is committed meanwhile changes both alike, so that
+	// countDrift finds by how much counts are too small. It is one statement, so
+	// both sides are of the same moment. Later commits change both sides alike, so
 	// the difference stays right.
 	countDrift = `
 		SELECT name, state, sum(jobs)::bigint AS jobs FROM (
@@ -55,7 +55,7 @@ const (
 			UNION ALL SELECT name, state, -jobs FROM plainjobs.changes WHERE state <= %[2]d) both_sides
 		GROUP BY name, state HAVING sum(jobs) <> 0`
 
-	// Two who repair at once would each add what is missing.
+	// Two concurrent repairs would both add the missing counts.
 	lockRepair   = `SELECT pg_advisory_xact_lock(hashtextextended('plainjobs repair ' || $1::text, 0))`
 	repairCounts = `INSERT INTO plainjobs.changes (name, state, jobs) ` + countDrift
 
@@ -68,7 +68,7 @@ const (
 		WHERE j.state = 2 AND NOT EXISTS (SELECT 1 FROM plainjobs.serials s WHERE s.name = j.name AND s.key = j.serial_key)
 		GROUP BY j.name, j.serial_key LIMIT $1::bigint`
 
-	// Those that run come first, then the oldest.
+	// Running jobs come first, then the oldest.
 	selectStrays = `
 		SELECT j.id FROM plainjobs.jobs j WHERE j.state IN (1, 3, 4) AND j.serial_key IS NOT NULL
 			AND NOT EXISTS (SELECT 1 FROM plainjobs.serials s WHERE s.name = j.name AND s.key = j.serial_key AND s.job = j.id)
@@ -79,7 +79,7 @@ const (
 		WHERE j.id IS NULL OR j.name <> k.name OR j.unique_key IS DISTINCT FROM k.key OR j.state = 7
 			OR k.held AND (j.state >= 5 OR j.state = 4 AND j.flags & 2 <> 0) LIMIT $1::bigint`
 
-	// A job of before that was imported has no row with it, so held is asked for.
+	// A finished job that was imported may have no key row, so held is compared.
 	selectKeyless = `
 		SELECT j.id FROM plainjobs.jobs j WHERE j.state < 4 AND j.unique_key IS NOT NULL
 			AND NOT EXISTS (SELECT 1 FROM plainjobs.keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.held)
@@ -108,8 +108,8 @@ const (
 		DELETE FROM plainjobs.progress USING gone WHERE job = gone.id`
 )
 
-// countsOf returns which counts a statement compares: all, or those that claims
-// and pushes look at.
+// countsOf returns the statement that compares all counts, or only those that
+// claims and pushes read.
 func countsOf(statement string, all bool) string {
 	if all {
 		return fmt.Sprintf(statement, allCounted, backend.Cancelled)
@@ -117,8 +117,8 @@ func countsOf(statement string, all bool) string {
 	return fmt.Sprintf(statement, liveCounted, backend.Running)
 }
 
-// drift compares derived state with the jobs: all of it, or what could keep jobs
-// from being pushed or claimed.
+// drift compares derived state with the jobs: all of it, or only the part that can
+// keep jobs from being pushed or claimed.
 func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 	err = b.alone(ctx, true, func(q querier) error {
 		d = drift{}
@@ -167,7 +167,7 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 // none reports whether nothing differs.
 func (d *drift) none() bool { return d.summary() == "" }
 
-// summary says what differs, or nothing.
+// summary describes the differences. It is empty if there are none.
 func (d *drift) summary() string {
 	var parts []string
 	for _, kind := range []struct {
@@ -190,13 +190,13 @@ func (d *drift) summary() string {
 	return strings.Join(parts, ", ")
 }
 
-// full reports whether there may be more than was found.
+// full reports whether a search reached driftMost, so that there may be more.
 func (d *drift) full() bool {
 	return max(len(d.heads), len(d.blocked), len(d.strays), len(d.keys), len(d.keyless), len(d.orphans)) >= driftMost
 }
 
-// repair corrects what differs, as far as it still does. Jobs are locked and
-// looked at again, as they may have changed since.
+// repair corrects the differences that still exist. It locks the jobs and checks
+// them again, because they may have changed since.
 func (b *Backend) repair(ctx context.Context, d drift, all bool) error {
 	if d.counts > 0 {
 		err := b.transact(ctx, false, func(t *tx) error {
@@ -240,7 +240,7 @@ func (b *Backend) repair(ctx context.Context, d drift, all bool) error {
 	return nil
 }
 
-// repairHeads lets the next jobs go where the heads of serial keys are gone.
+// repairHeads advances serial keys whose heads do not exist.
 func (t *tx) repairHeads(d drift) error {
 	if len(d.heads) == 0 {
 		return nil
@@ -263,8 +263,8 @@ func (t *tx) repairHeads(d drift) error {
 	return t.advance(gone, now)
 }
 
-// repairLine makes jobs the heads of their serial keys where there are none, in
-// their order, and otherwise blocks those that wait.
+// repairLine makes jobs the heads of serial keys that have none, in order, and
+// blocks the waiting jobs of the others.
 func (t *tx) repairLine(ids []int64) error {
 	if len(ids) == 0 {
 		return nil
@@ -310,7 +310,7 @@ func (t *tx) repairLine(ids []int64) error {
 	return t.write(changed)
 }
 
-// repairKeys takes unique keys off jobs that do not have them.
+// repairKeys releases unique keys of jobs that do not have them.
 func (t *tx) repairKeys(d drift) error {
 	if len(d.keys) == 0 {
 		return nil
@@ -343,7 +343,7 @@ func (t *tx) repairKeys(d drift) error {
 	return t.give(ended, now)
 }
 
-// repairKeyless gives waiting jobs their unique keys, unless others have them.
+// repairKeyless gives waiting jobs their unique keys, unless other jobs hold them.
 func (t *tx) repairKeyless(ids []int64) error {
 	if len(ids) == 0 {
 		return nil
@@ -372,17 +372,17 @@ func (t *tx) repairKeyless(ids []int64) error {
 	return err
 }
 
-// An auditor decides when Reap looks whether derived state would keep jobs from
-// being pushed or claimed: so seldom that it takes a hundredth of the time.
+// An auditor decides when Reap checks for derived state that keeps jobs from being
+// pushed or claimed. Checks take at most a hundredth of the time.
 type auditor struct {
 	mu   sync.Mutex
 	next time.Time
 }
 
-// audit looks, if it is time to, and corrects what it finds.
+// audit checks derived state if a check is due, and corrects it.
 func (b *Backend) audit(ctx context.Context) error {
 	if !b.auditor.mu.TryLock() {
-		return nil // another call is at it
+		return nil // another call is checking
 	}
 	defer b.auditor.mu.Unlock()
 	begin := time.Now()
@@ -402,10 +402,10 @@ func (b *Backend) audit(ctx context.Context) error {
 	return nil
 }
 
-// maxRepairs bounds how often an examination corrects the next driftMost.
+// maxRepairs bounds how often an examination corrects driftMost differences.
 const maxRepairs = 1000
 
-// derived compares derived state with the jobs, and corrects it if it is to.
+// derived compares derived state with the jobs, and corrects it on request.
 func (e *examination) derived(ctx context.Context, req backend.ExamineRequest) error {
 	if !req.Derived {
 		return nil
@@ -425,7 +425,7 @@ func (e *examination) derived(ctx context.Context, req backend.ExamineRequest) e
 			return err
 		}
 		if d.summary() == before && !d.full() {
-			break // as of jobs that run with one serial key: time corrects that
+			break // for example running jobs with one serial key: their end corrects that
 		}
 	}
 	value := "as the jobs say"

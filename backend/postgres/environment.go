@@ -8,7 +8,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// The environment has a row of the meta table, or none.
+// The environment is a row of the meta table, or no row.
 const (
 	selectHome = `SELECT value FROM plainjobs.meta WHERE key = 'home'`
 	insertHome = `INSERT INTO plainjobs.meta (key, value) VALUES ('home', $1::text) ON CONFLICT (key) DO NOTHING`

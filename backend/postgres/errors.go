@@ -43,8 +43,8 @@ const (
 	codeIndexCorrupt  = "XX002"
 )
 
-// code returns the SQLSTATE in err, or an empty string. Drivers agree on the
-// method.
+// code returns the SQLSTATE in err, or an empty string. The supported drivers'
+// errors all have this method.
 func code(err error) string {
 	if s, ok := errors.AsType[interface {
 		error
@@ -55,8 +55,8 @@ func code(err error) string {
 	return ""
 }
 
-// conflicts reports whether doing the same again may help, for another
-// transaction was in the way.
+// conflicts reports whether a retry may succeed, because another transaction
+// caused the error.
 func conflicts(err error) bool {
 	switch code(err) {
 	case codeSerialization, codeDeadlock, codeLockTimeout:
@@ -65,7 +65,7 @@ func conflicts(err error) bool {
 	return false
 }
 
-// broken reports whether the connection was lost, or could not be had.
+// broken reports whether the connection was lost, or none could be made.
 func broken(err error) bool {
 	if c := code(err); c != "" {
 		return strings.HasPrefix(c, "08") || strings.HasPrefix(c, "57P") || c == codeIdleInTx || c == codeTxTooLong
@@ -77,25 +77,24 @@ func broken(err error) bool {
 	if _, ok := errors.AsType[net.Error](err); ok {
 		return true
 	}
-	_, ok := errors.AsType[interface { // how pgx says that a connection is closed, or was never made
+	_, ok := errors.AsType[interface { // pgx's errors for a connection that is closed or was never made
 		error
 		SafeToRetry() bool
 	}](err)
 	return ok
 }
 
-// demoted reports whether the connection leads to a server that takes no more
-// jobs, such as a primary that was: another one may have taken its place, and a
-// new connection may lead there.
+// demoted reports whether the connection leads to a server that no longer accepts
+// writes, such as a former primary. A new connection may lead to its successor.
 func demoted(err error) bool { return code(err) == codeReadOnly }
 
-// unreachable reports whether the server took no connection at all.
+// unreachable reports whether the server accepted no connection.
 func unreachable(err error) bool {
 	dial, ok := errors.AsType[*net.OpError](err)
 	return ok && dial.Op == "dial" || code(err) == codeStarting
 }
 
-// kind returns err together with the package backend's error for it.
+// kind wraps err with the matching error of package backend, if there is one.
 func kind(err error) error {
 	var kind error
 	switch c := code(err); {
@@ -114,8 +113,7 @@ func kind(err error) error {
 	return fmt.Errorf("%w: %w", kind, err)
 }
 
-// explain says what to do about an error that a user of PostgreSQL makes, or
-// meets.
+// explain adds advice to the errors that users of PostgreSQL commonly meet.
 func (b *Backend) explain(err error) error {
 	advice := ""
 	switch code(err) {
@@ -161,13 +159,12 @@ func (b *Backend) explain(err error) error {
 	return fmt.Errorf("%s: %w", advice, err)
 }
 
-// raiseSequence is the SQL that has the sequence of the jobs' numbers go on after
-// the last job.
+// raiseSequence returns the SQL that sets the sequence of job IDs to the last job.
 func (b *Backend) raiseSequence() string {
 	return b.sql(`SELECT setval(pg_get_serial_sequence('plainjobs.jobs', 'id'), (SELECT max(id) FROM plainjobs.jobs))`)
 }
 
-// grants is the SQL that lets the store's role keep a queue in its schema.
+// grants returns the SQL that gives the store's role the rights it needs.
 func (b *Backend) grants() string {
 	const text = `CREATE SCHEMA IF NOT EXISTS "{s}"; GRANT USAGE, CREATE ON SCHEMA "{s}" TO {r}; ` +
 		`GRANT ALL ON ALL TABLES IN SCHEMA "{s}" TO {r}; GRANT ALL ON ALL SEQUENCES IN SCHEMA "{s}" TO {r}; ` +
@@ -175,8 +172,8 @@ func (b *Backend) grants() string {
 	return strings.NewReplacer("{s}", b.opts.Schema, "{r}", quoteName(b.role)).Replace(text)
 }
 
-// failed wraps err, which ended the operation op, once. The drivers disagree
-// about what a cancelled context looks like, so the context is asked.
+// failed wraps err, which ended the operation op, once. Drivers report a cancelled
+// context in different ways, so the context itself is checked.
 func (b *Backend) failed(ctx context.Context, op string, err error) error {
 	if err == nil {
 		return nil
@@ -189,7 +186,7 @@ func (b *Backend) failed(ctx context.Context, op string, err error) error {
 	return fmt.Errorf("postgres: %s: %w", op, b.explain(kind(err)))
 }
 
-// rejected is an error that a request found itself; the database is well.
+// A rejected error was found by the request itself, not by the database.
 type rejected struct{ error }
 
 func (r rejected) Unwrap() error { return r.error }
@@ -200,7 +197,7 @@ var secrets = []*regexp.Regexp{
 	regexp.MustCompile(`(?i)(password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s'"&` + "`" + `]+)`),
 }
 
-// A redactedError error is one whose text had a password.
+// A redactedError replaces an error whose text contained a password.
 type redactedError struct {
 	text string
 	err  error
@@ -209,7 +206,7 @@ type redactedError struct {
 func (d *redactedError) Error() string { return d.text }
 func (d *redactedError) Unwrap() error { return d.err }
 
-// Redact returns err without the passwords that drivers put into the text of
+// Redact returns err without the passwords that drivers include in the text of
 // errors about a DSN.
 func Redact(err error) error {
 	if err == nil {

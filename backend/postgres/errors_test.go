@@ -13,13 +13,13 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A serverError is one as drivers have them.
+// A serverError is an error with a SQLSTATE, like those of drivers.
 type serverError string
 
 func (e serverError) Error() string    { return "ERROR: something (SQLSTATE " + string(e) + ")" }
 func (e serverError) SQLState() string { return string(e) }
 
-// Errors are of the package's kinds, say what to do, and lead to the driver's.
+// Errors match the errors of package backend, give advice, and wrap the driver's.
 func TestErrors(t *testing.T) {
 	b := &Backend{opts: Options{Schema: "jobs"}, role: `the"app`}
 	for code, c := range map[string]struct {
@@ -110,7 +110,7 @@ func TestDiscreet(t *testing.T) {
 		}
 	}
 	plain := errors.New("no route to host")
-	if got := Redact(plain); got != plain { //nolint:errorlint // it must be the same
+	if got := Redact(plain); got != plain { //nolint:errorlint // the error must be identical
 		t.Errorf("an error without a password was changed to %v", got)
 	}
 }

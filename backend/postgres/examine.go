@@ -13,23 +13,23 @@ import (
 )
 
 const (
-	// manyDead is ten times as many dead rows as start a vacuum.
+	// manyDead is ten times the number of dead rows at which vacuum starts.
 	manyDead = 50_000
-	// longSnapshot is long for a transaction beside a queue.
+	// longSnapshot is the age at which a snapshot is a problem for a queue.
 	longSnapshot = time.Minute
-	// soonListens is how long it may take to listen.
+	// soonListens is how long the first LISTEN may take.
 	soonListens = 2 * time.Second
 	// skew is how far clocks may differ.
 	skew = 2 * time.Second
 )
 
-// An examination collects what it finds.
+// An examination collects findings.
 type examination struct {
 	b   *Backend
 	all []backend.Finding
 }
 
-// found adds a finding; mend is for its trouble, if it has any.
+// found adds a finding. fix is dropped if there is no problem.
 func (e *examination) found(name, value, trouble, mend string) {
 	if trouble == "" {
 		mend = ""
@@ -37,7 +37,7 @@ func (e *examination) found(name, value, trouble, mend string) {
 	e.all = append(e.all, backend.Finding{Name: name, Value: value, Problem: trouble, Fix: mend})
 }
 
-// when returns a trouble if there is one.
+// when returns the problem if bad is true.
 func when(bad bool, trouble string) string {
 	if bad {
 		return trouble
@@ -45,12 +45,12 @@ func when(bad bool, trouble string) string {
 	return ""
 }
 
-// lookTime bounds a look of Examine: each takes milliseconds, unless a table is
-// locked.
+// lookTime bounds each check of Examine. A check takes milliseconds, unless a table
+// is locked.
 const lookTime = 5 * time.Second
 
-// Examine implements [backend.Inspector]. What other roles do it sees as far as
-// the server shows it, see pg_read_all_stats.
+// Examine implements [backend.Inspector]. It sees the sessions of other roles only
+// if the role has pg_read_all_stats.
 func (b *Backend) Examine(ctx context.Context, req backend.ExamineRequest) ([]backend.Finding, error) {
 	e := &examination{b: b}
 	for _, look := range []func(context.Context, querier) error{e.server, e.locks, e.durability, e.numbers, e.vacuum, e.snapshots, e.prepared, e.slots, e.clock, e.connections} {
@@ -59,20 +59,21 @@ func (b *Backend) Examine(ctx context.Context, req backend.ExamineRequest) ([]ba
 			ctx, cancel := context.WithTimeout(ctx, limit)
 			defer cancel()
 			return b.read(ctx, "examine", func(q querier) error {
-				e.all = before // it may be done again
+				e.all = before // read may run the function again
 				return look(ctx, q)
 			})
 		}
 		err := try(look, lookTime)
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			// A table may have been locked since, or not for long before.
+			// The lock may have been taken, or have become old enough to report, after
+			// the first check.
 			before = slices.DeleteFunc(before, func(f backend.Finding) bool { return f.Name == "table locks" })
 			if lockErr := try(e.locks, lookTime); lockErr == nil && slices.ContainsFunc(e.all, func(f backend.Finding) bool { return f.Stops }) {
 				err = nil
 			}
 		}
 		if err != nil || slices.ContainsFunc(e.all, func(f backend.Finding) bool { return f.Stops }) {
-			return e.all, err // the others would wait
+			return e.all, err // the remaining checks would wait for the lock
 		}
 	}
 	leave, err := b.enter()
@@ -89,7 +90,7 @@ func (b *Backend) Examine(ctx context.Context, req backend.ExamineRequest) ([]ba
 	return e.all, b.failed(ctx, "examine", e.derived(ctx, req))
 }
 
-// ask reads the first row of a query.
+// ask scans the first row of a query.
 func (e *examination) ask(ctx context.Context, q querier, query string, args []any, into ...any) error {
 	first := true
 	return e.b.scan(ctx, q, query, args, func(r *sql.Rows) error {
@@ -144,7 +145,7 @@ func (e *examination) durability(ctx context.Context, q querier) error {
 	return nil
 }
 
-// numbers looks whether the sequence of the jobs' numbers is behind the jobs.
+// numbers checks that the sequence of job IDs is not behind the jobs.
 func (e *examination) numbers(ctx context.Context, q querier) error {
 	var given, last int64
 	if err := e.ask(ctx, q, selectLastID, nil, &given); err != nil {
@@ -165,7 +166,7 @@ func onOff(on bool) string {
 	return "off"
 }
 
-// vacuum looks at what removes dead rows, and at how many there are.
+// vacuum checks that dead rows are removed, and counts them.
 func (e *examination) vacuum(ctx context.Context, q querier) error {
 	const query = `
 		SELECT current_setting('autovacuum')::boolean AND current_setting('track_counts')::boolean,
@@ -197,11 +198,10 @@ func (e *examination) vacuum(ctx context.Context, q querier) error {
 	return nil
 }
 
-// snapshots looks for the transaction that keeps the most dead rows.
-// longLock is how long a lock on a table may last that keeps all from writing to it.
+// longLock is how long a lock that blocks writes may be held before it is reported.
 const longLock = time.Second
 
-// locks looks for a session that keeps others from writing to the tables.
+// locks looks for a session that blocks writes to the tables.
 func (e *examination) locks(ctx context.Context, q querier) error {
 	const query = `
 		SELECT l.pid, coalesce(a.application_name, ''), coalesce(a.usename::text, ''), coalesce(host(a.client_addr), 'the server''s host'),
@@ -256,8 +256,8 @@ func (e *examination) snapshots(ctx context.Context, q querier) error {
 	return nil
 }
 
-// prepared looks for transactions that were prepared and forgotten. They hold
-// what an open one holds, and no session shows them.
+// prepared looks for forgotten prepared transactions. They hold what an open
+// transaction holds, but no session shows them.
 func (e *examination) prepared(ctx context.Context, q querier) error {
 	const query = `
 		SELECT quote_literal(gid), extract(epoch FROM clock_timestamp() - prepared)::bigint
@@ -274,7 +274,7 @@ func (e *examination) prepared(ctx context.Context, q querier) error {
 	return nil
 }
 
-// slots looks for replication slots that hold rows for a standby that is gone.
+// slots looks for replication slots that retain dead rows for an absent standby.
 func (e *examination) slots(ctx context.Context, q querier) error {
 	const query = `
 		SELECT slot_name::text, quote_literal(slot_name), active, age(xmin)::bigint FROM pg_catalog.pg_replication_slots
@@ -299,7 +299,7 @@ func (e *examination) clock(ctx context.Context, q querier) error {
 	}
 	took := time.Since(before)
 	ahead := instant(now).Sub(before.Add(took / 2))
-	trouble := when((ahead-took).Abs() >= skew && (ahead+took).Abs() >= skew, // it is not the time that the answer took
+	trouble := when((ahead-took).Abs() >= skew && (ahead+took).Abs() >= skew, // the time of the query does not explain the difference
 		fmt.Sprintf("the server's clock, by which jobs become due, is %v from this program's", ahead.Round(time.Second)))
 	if back := time.Duration(latest-now) * time.Microsecond; back >= skew {
 		trouble = fmt.Sprintf("a worker was heard of %v from now: the server's clock has gone back", back.Round(time.Second))
@@ -321,8 +321,8 @@ func (e *examination) connections(ctx context.Context, q querier) error {
 	return nil
 }
 
-// pooler looks whether two connections of this program are one of the server:
-// then something between them lends it by transaction.
+// pooler checks whether two connections of this program share one server session.
+// If so, a pooler between them lends sessions by transaction.
 func (e *examination) pooler(ctx context.Context) error {
 	soon, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -333,9 +333,9 @@ func (e *examination) pooler(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			break // the application uses the others
+			break // the application uses the other connections
 		}
-		defer func() { _ = c.Close() }() // back to the pool
+		defer func() { _ = c.Close() }() // returns it to the pool
 		var pid int64
 		if err := e.ask(ctx, c, `SELECT pg_backend_pid()`, nil, &pid); err != nil {
 			return err
@@ -359,8 +359,8 @@ func (e *examination) pooler(ctx context.Context) error {
 
 func (b *Backend) listens() bool { return b.opts.Listen != nil && !b.opts.NoListen }
 
-// listening looks whether this process is notified. One that has just opened the
-// store is in a moment.
+// listening checks whether this process receives notifications. A store that has
+// just been opened gets soonListens to begin.
 func (e *examination) listening(ctx context.Context) error {
 	e.b.watch.receive()
 	for until := time.Now().Add(soonListens); e.b.listens() && !e.b.watch.listening.Load() && time.Now().Before(until); {

@@ -16,15 +16,15 @@ const (
 			coalesce((SELECT json_agg(json_build_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack) ORDER BY e.id)
 				FROM plainjobs.errors e WHERE e.job = j.id)::text, '[]') AS errors`
 
-	// A job with all that belongs to it, as it is at one time.
+	// A job with everything stored for it, as of one moment.
 	selectOne = selectAll + `
 		FROM plainjobs.jobs j
 		LEFT JOIN plainjobs.results r ON r.job = j.id
 		LEFT JOIN plainjobs.progress p ON p.job = j.id
 		WHERE j.id = $1::bigint`
 
-	// One statement, so that each job is as it is at one time. How far the
-	// page goes is found out first, without reading the payloads.
+	// One statement, so that each job is read as of one moment. The size of the
+	// page is found first, without reading the payloads.
 	selectWhole = `
 		WITH page AS MATERIALIZED (
 			SELECT c.id FROM (
@@ -41,7 +41,7 @@ const (
 	selectLastID = `SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM plainjobs.jobs_id_seq`
 )
 
-// A wholeRow is a job as it is exported.
+// A wholeRow is an exported job, as scanned.
 type wholeRow struct {
 	jobRow
 	HasResult bool   `db:"has_result"`
@@ -49,7 +49,7 @@ type wholeRow struct {
 	Errors    string `db:"errors"` // as JSON
 }
 
-// record returns the row as it is exported.
+// record converts the row.
 func (r *wholeRow) record() (backend.Record, error) {
 	rec := backend.Record{Info: r.info()}
 	if r.HasResult {
@@ -84,7 +84,7 @@ func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backen
 		if req.Jobs > 0 {
 			err = b.wholeJobs(ctx, q, req, &batch)
 		}
-		if err == nil { // last, so that it is above all of the page
+		if err == nil { // read last, so that it is above all IDs of the page
 			err = b.scan(ctx, q, selectLastID, nil, func(r *sql.Rows) error { return r.Scan(&batch.LastID) })
 		}
 		return err

@@ -1,15 +1,15 @@
 package postgres
 
-// A flag marks what a job has beside its row, so that one without flags costs
-// nothing more when it is claimed and settled.
+// A flag marks a job with data outside its row, so that claiming and settling a
+// job without flags costs nothing more.
 type flag int64
 
 const (
-	flagUnique       flag = 1 << iota // it has, or had, a unique key
-	flagUntilStarted                  // which it gives back when it is claimed
+	flagUnique       flag = 1 << iota // the job has, or had, a unique key
+	flagUntilStarted                  // the job releases its unique key when it is claimed
 	flagSerial
-	flagCancelling // an operator has cancelled it while it ran
+	flagCancelling // an operator cancelled the job while it ran
 )
 
-// flagsAtEnd are those of jobs that others may wait for.
+// flagsAtEnd are the flags of jobs that other jobs may wait for.
 const flagsAtEnd = flagUnique | flagSerial

@@ -9,10 +9,10 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// Gates let the pushes of one process that are bounded by MaxPending, and come
-// at the same time, share a transaction: it locks the gate of their name and
-// counts what waits once for all. Each name has a batcher of its own, so that a
-// name whose gate is locked for long delays no other.
+// Gates group concurrent pushes of one process with the same MaxPending: a
+// transaction locks the gate of the name and counts the waiting jobs once for all
+// of them. Each name has its own batcher, so a gate that is locked for long delays
+// no other name.
 type gates struct {
 	mu     sync.Mutex
 	byName map[string]*batcher[*pushing]
@@ -35,7 +35,7 @@ func (g *gates) batcher(b *Backend, name string) *batcher[*pushing] {
 	return queue
 }
 
-// wait returns when no group is under way. No push may begin meanwhile.
+// wait returns when no group is running. No push may begin meanwhile.
 func (g *gates) wait() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -44,8 +44,8 @@ func (g *gates) wait() {
 	}
 }
 
-// gateOf returns the one name that has a bound among jobs that need nothing but
-// their rows and that bound.
+// gateOf returns the only bounded name of the jobs. ok is false if there are
+// several, or a job has a key or an expiry.
 func gateOf(jobs []backend.NewJob) (name string, ok bool) {
 	for i := range jobs {
 		j := &jobs[i]
@@ -65,10 +65,10 @@ func gateOf(jobs []backend.NewJob) (name string, ok bool) {
 // errAllRefused ends a transaction that has nothing to store.
 var errAllRefused = errors.New("all pushes are refused")
 
-// flushGated stores the jobs of those pushes, in their order, after which no
-// more jobs of the name wait than may. The others get an error of their own.
+// flushGated stores the pushes that fit the bound of the name, in order. Each of
+// the others gets its own error.
 func (b *Backend) flushGated(ctx context.Context, name string, group []*pushing) error {
-	// Those who waited for the group before have waited for the same lock.
+	// The time that a push queued in the process counts as time spent on the lock.
 	last := slices.MaxFunc(group, func(p, q *pushing) int { return p.since.Compare(q.since) })
 	err := b.transactUntil(ctx, b.durable(), last.since.Add(lockWait), func(t *tx) error {
 		names := []string{name}
@@ -100,8 +100,8 @@ func (b *Backend) flushGated(ctx context.Context, name string, group []*pushing)
 	return err
 }
 
-// admit returns the jobs of the pushes that fit when so many jobs of a name
-// wait, and refuses the other pushes.
+// admit returns the jobs of the pushes that fit, given the number of waiting jobs
+// of the name, and refuses the other pushes.
 func admit(group []*pushing, name string, waiting int64) []backend.NewJob {
 	var jobs []backend.NewJob
 	for _, p := range group {

@@ -18,7 +18,7 @@ const (
 		UPDATE plainjobs.workers SET seen_at = plainjobs.now_us(), lease = $2::bigint WHERE id = $1::bigint RETURNING seen_at`
 )
 
-// register adds a worker's row, unless another claim of it just did.
+// register inserts a worker's row, unless a concurrent claim has just done so.
 func (t *tx) register(w backend.Worker) error {
 	now, err := t.now()
 	if err != nil {
@@ -36,7 +36,7 @@ func namesJSON(names []string) string {
 	}
 	text, err := json.Marshal(names)
 	if err != nil {
-		panic(err) // strings encode
+		panic(err) // strings always encode
 	}
 	return string(text)
 }

@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	// Changing a sequence, if only to what it is, has others wait for it.
+	// lockSequence alters the sequence without changing it, which locks it.
 	lockSequence = `ALTER SEQUENCE plainjobs.jobs_id_seq NO CYCLE`
 	restart      = `ALTER SEQUENCE plainjobs.jobs_id_seq RESTART WITH %d`
 
-	// Nobody else changes jobs while a batch finds its place among them.
+	// lockJobs keeps other transactions from changing jobs during an import.
 	lockJobs = `LOCK TABLE plainjobs.jobs IN SHARE ROW EXCLUSIVE MODE`
 
 	selectPresent = `SELECT id, name, created_at FROM plainjobs.jobs WHERE id = ANY($1::text::bigint[])`
 
-	// It keeps keys that nobody has.
+	// keepFree stores the keys that no other job holds.
 	keepFree = `
 		INSERT INTO plainjobs.keys AS k (name, key, job, until, held)
 		SELECT v.name, v.key, v.job, v.until, false
@@ -59,7 +59,7 @@ const (
 		INSERT INTO plainjobs.progress (job, done, total)
 		SELECT * FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[])`
 
-	// A schedule that has pushed since stays.
+	// A stored schedule that has ticked later wins over the imported one.
 	importSchedule = `
 		INSERT INTO plainjobs.schedules AS s (name, definition, next_at, last_at, paused, removed_at)
 		VALUES ($1::text, $2::text, $3::bigint, nullif($4::bigint, 0), $5::boolean, nullif($6::bigint, 0))
@@ -68,8 +68,8 @@ const (
 		WHERE coalesce(s.last_at, 0) <= coalesce(excluded.last_at, 0)`
 )
 
-// Import implements [backend.Transferer]. A last ID above those that were given
-// needs a role that owns the tables. IDs of a refused batch may be passed over.
+// Import implements [backend.Transferer]. Raising the last ID needs a role that owns
+// the tables. A refused batch may leave a gap in the IDs.
 func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backend.ImportResult, err error) {
 	if err := backend.CheckBatch(batch); err != nil {
 		return result, fmt.Errorf("postgres: import: %w", err)
@@ -81,8 +81,8 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backe
 	if n := len(batch.Jobs); n > 0 {
 		last = max(last, batch.Jobs[n-1].ID)
 	}
-	// Apart, as who waits for the sequence may have locked what the batch
-	// needs.
+	// In its own transaction: a transaction that waits for the sequence may hold
+	// locks that the batch needs.
 	if err := b.raiseLastID(ctx, last); err != nil {
 		return result, err
 	}
@@ -97,7 +97,7 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backe
 	return result, nil
 }
 
-// raiseLastID has the sequence go on after last, if it has not come so far.
+// raiseLastID advances the sequence to last, unless it is already there.
 func (b *Backend) raiseLastID(ctx context.Context, last int64) error {
 	given := int64(0)
 	scan := func(r *sql.Rows) error { return r.Scan(&given) }
@@ -120,15 +120,15 @@ func (b *Backend) raiseLastID(ctx context.Context, last int64) error {
 	})
 }
 
-// An arriving is a batch on its way into the database.
+// An arriving is a batch during its import.
 type arriving struct {
 	t      *tx
 	now    int64
-	jobs   []backend.Record // those that are new
+	jobs   []backend.Record // jobs that are not stored yet
 	result *backend.ImportResult
 }
 
-// run stores a batch, in the order of locks that all others keep: jobs, unique
+// run stores a batch. It locks in the order of all other transactions: jobs, unique
 // keys, serial keys.
 func (a *arriving) run(batch backend.Batch) error {
 	var err error
@@ -152,7 +152,7 @@ func (a *arriving) run(batch backend.Batch) error {
 	return nil
 }
 
-// sift leaves out what is there and what would be deleted at once.
+// sift drops jobs that exist already and jobs whose retention has ended.
 func (a *arriving) sift(jobs []backend.Record) error {
 	if len(jobs) == 0 {
 		return nil
@@ -204,8 +204,8 @@ func (a *arriving) sift(jobs []backend.Record) error {
 	return nil
 }
 
-// takeKeys takes the unique keys of the jobs that are to wait, and cancels
-// those whose keys others have.
+// takeKeys acquires the unique keys of the waiting jobs, and cancels jobs whose
+// keys other jobs hold.
 func (a *arriving) takeKeys() error {
 	wanted := map[nameKey]claimant{}
 	for i := range a.jobs {
@@ -240,7 +240,8 @@ func (a *arriving) takeKeys() error {
 	return nil
 }
 
-// keepKeys keeps the keys of jobs that are done or failed and that nobody has.
+// keepKeys stores the kept keys of done and failed jobs, unless other jobs hold
+// them.
 func (a *arriving) keepKeys() error {
 	first := map[nameKey]claimant{}
 	for i := range a.jobs {
@@ -264,15 +265,15 @@ func (a *arriving) keepKeys() error {
 	return err
 }
 
-// A place is the head of a serial key while a batch arrives.
+// A place is the head of a serial key during an import.
 type place struct {
 	job   int64
-	state backend.State   // if it was there before
-	fresh *backend.Record // if it is of the batch
+	state backend.State   // the state of a stored head
+	fresh *backend.Record // a head from the batch
 }
 
 // queueUp finds the heads of the batch's serial keys. A job that was the head
-// before takes the place of another that waits.
+// before the export replaces a waiting head.
 func (a *arriving) queueUp() error {
 	heads := map[nameKey]place{}
 	for i := range a.jobs {
@@ -413,7 +414,7 @@ func (a *arriving) insertProgress() error {
 	return err
 }
 
-// microsOf returns a time as it is stored, 0 if it is none.
+// microsOf returns a time as stored, 0 for the zero time.
 func microsOf(t time.Time) int64 {
 	if t.IsZero() {
 		return 0

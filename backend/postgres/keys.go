@@ -11,7 +11,7 @@ import (
 // A nameKey is a unique or serial key with the name that it belongs to.
 type nameKey struct{ name, key string }
 
-// columns returns keys as two arrays' texts.
+// columns returns the texts of the arrays of names and of keys.
 func columns(keys []nameKey) (names, values string) {
 	n, v := make([]string, len(keys)), make([]string, len(keys))
 	for i, k := range keys {
@@ -21,10 +21,9 @@ func columns(keys []nameKey) (names, values string) {
 }
 
 const (
-	// It takes the keys that nobody has, or that their jobs have kept. A key
-	// that another transaction takes or gives back at this moment is waited
-	// for, and one that is not taken is locked all the same, so that who has
-	// it is committed and stays.
+	// takeKeys acquires keys that are free, or that their own jobs have kept. It
+	// waits for a key that another transaction is changing. It also locks the keys
+	// that it does not acquire, so that their holders are committed and stay.
 	takeKeys = `
 		INSERT INTO plainjobs.keys AS k (name, key, job, until, held)
 		SELECT v.name, v.key, v.job, v.until, true
@@ -40,13 +39,13 @@ const (
 		JOIN plainjobs.keys k ON k.name = v.name AND k.key = v.key
 		WHERE k.held OR k.until > $3::bigint`
 
-	// Keys that are taken, of jobs that were deleted by other means than ours.
+	// freeLost deletes keys whose jobs were deleted outside the store.
 	freeLost = `
 		DELETE FROM plainjobs.keys k USING unnest($1::text::text[], $2::text::text[]) AS v(name, key)
 		WHERE k.name = v.name AND k.key = v.key AND NOT EXISTS (SELECT 1 FROM plainjobs.jobs j WHERE j.id = k.job)
 		RETURNING k.name, k.key`
 
-	// The jobs of $5 keep no key for a time.
+	// giveKeys releases keys; the jobs marked in $5 do not keep theirs for a time.
 	giveKeys = `
 		WITH v AS MATERIALIZED (
 			SELECT k.name, k.key, k.until > $4::bigint AND NOT v.free AS keeps
@@ -56,7 +55,8 @@ const (
 		gone AS (DELETE FROM plainjobs.keys k USING v WHERE NOT v.keeps AND k.name = v.name AND k.key = v.key)
 		UPDATE plainjobs.keys k SET held = false FROM v WHERE v.keeps AND k.name = v.name AND k.key = v.key`
 
-	// Of those that have started or ended, as a job that waits has its key.
+	// freeKept frees the keys kept by jobs that have started or ended; a waiting job
+	// holds its key.
 	freeKept = `
 		DELETE FROM plainjobs.keys k USING unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
 		WHERE k.name = v.name AND k.key = v.key AND k.job = v.job AND NOT k.held AND k.until > $4::bigint
@@ -72,18 +72,19 @@ const (
 		WHERE k.name = gone.name AND k.key = gone.key`
 )
 
-// A claimant is a job that wants a unique key, until a time at least.
+// A claimant is a job that wants a unique key, with the time until which it keeps
+// the key at least.
 type claimant struct{ job, until int64 }
 
-// take gives jobs their unique keys. It returns, by key, the jobs that have
-// those that it could not give.
+// take acquires unique keys for jobs. It returns, by key, the holders of the keys
+// that it could not acquire.
 func (t *tx) take(wanted map[nameKey]claimant, now int64) (holders map[nameKey]int64, err error) {
 	others, err := t.takeFree(wanted, now)
 	if err != nil || len(others) == 0 {
 		return nil, err
 	}
-	// They are locked, and their jobs committed, so that a new statement sees
-	// these.
+	// The keys are locked and their holders committed, so that a new statement sees
+	// the holders.
 	lost := map[nameKey]claimant{}
 	names, values := columns(others)
 	err = t.each(freeLost, []any{names, values}, func(r *sql.Rows) error {
@@ -110,8 +111,7 @@ func (t *tx) take(wanted map[nameKey]claimant, now int64) (holders map[nameKey]i
 	return holders, nil
 }
 
-// takeFree gives jobs their unique keys as far as these are free, and returns and
-// locks the others.
+// takeFree acquires the keys that are free. It locks and returns the others.
 func (t *tx) takeFree(wanted map[nameKey]claimant, now int64) (others []nameKey, err error) {
 	keys := make([]nameKey, 0, len(wanted))
 	jobs, untils := make([]int64, 0, len(wanted)), make([]int64, 0, len(wanted))
@@ -137,7 +137,7 @@ func (t *tx) takeFree(wanted map[nameKey]claimant, now int64) (others []nameKey,
 	return others, nil
 }
 
-// holders returns the jobs that have unique keys, as far as they are taken.
+// holders returns the jobs that hold unique keys, by key.
 func (t *tx) holders(keys []nameKey, now int64) (map[nameKey]int64, error) {
 	holders := make(map[nameKey]int64, len(keys))
 	names, values := columns(keys)
@@ -151,16 +151,16 @@ func (t *tx) holders(keys []nameKey, now int64) (map[nameKey]int64, error) {
 	return holders, err
 }
 
-// Of the jobs that have keys, those that may lose them.
+// Of the holders of keys, those that may lose them.
 const selectLosers = `
 	SELECT k.job FROM unnest($1::text::text[], $2::text::text[]) AS v(name, key)
 	JOIN plainjobs.keys k ON k.name = v.name AND k.key = v.key WHERE k.until <= $3::bigint`
 
-// retake gives jobs that are to wait again the keys that they gave back when
-// they were claimed. Those that have them, wait and were pushed before end. It
-// returns the jobs that have the keys instead, by the jobs that wanted them.
+// retake reacquires, for jobs that are to wait again, the keys that they released
+// when they were claimed. Waiting holders that were pushed earlier are cancelled.
+// It returns the jobs that hold the other keys, by the jobs that wanted them.
 func (t *tx) retake(rows []*row, now int64) (others map[*row]int64, err error) {
-	last := map[nameKey]*row{} // of those that ran with one key
+	last := map[nameKey]*row{} // the last of the jobs that ran with one key
 	for _, r := range rows {
 		if k := (nameKey{r.name, r.unique}); r.flags&flagUntilStarted != 0 && (last[k] == nil || last[k].id < r.id) {
 			last[k] = r
@@ -204,8 +204,8 @@ func (t *tx) retake(rows []*row, now int64) (others map[*row]int64, err error) {
 	return others, nil
 }
 
-// supersede ends those holders of keys that wait and were pushed before the
-// jobs that want the keys.
+// supersede cancels waiting holders of keys that were pushed before the jobs that
+// want the keys.
 func (t *tx) supersede(holders map[nameKey]int64, by map[nameKey]*row, now int64) error {
 	var keys []nameKey
 	winner := map[int64]int64{}
@@ -242,8 +242,8 @@ func (t *tx) supersede(holders map[nameKey]int64, by map[nameKey]*row, now int64
 	return t.write(ended)
 }
 
-// give takes the unique keys off jobs that have ended or are deleted. Those that
-// are done or failed keep them until their time.
+// give releases the unique keys of jobs that have ended or are deleted. Done and
+// failed jobs keep theirs until the stored time.
 func (t *tx) give(rows []*row, now int64) error {
 	keys, jobs, free := uniqueOf(rows)
 	if len(keys) == 0 {
@@ -254,8 +254,8 @@ func (t *tx) give(rows []*row, now int64) error {
 	return err
 }
 
-// uniqueOf returns the unique keys of the jobs that have any, the jobs, and
-// whether their state is one in which no key is kept.
+// uniqueOf returns the unique keys of jobs that have one, the jobs, and whether
+// each job's state keeps no key.
 func uniqueOf(rows []*row) (keys []nameKey, jobs []int64, free []bool) {
 	for _, r := range rows {
 		if r.flags&flagUnique != 0 {
@@ -266,14 +266,13 @@ func uniqueOf(rows []*row) (keys []nameKey, jobs []int64, free []bool) {
 	return keys, jobs, free
 }
 
-// keeping returns those of the jobs that keep their unique keys, by their ids.
+// keeping reports, by ID, which jobs keep their unique keys.
 func (t *tx) keeping(rows []*row, now int64) (map[int64]bool, error) {
 	keys, jobs, _ := uniqueOf(rows)
 	return t.jobsOf(selectKept, keys, jobs, now)
 }
 
-// freeKept gives back the unique keys that jobs keep for a time, and returns the
-// jobs.
+// freeKept frees the unique keys that jobs keep for a time, and returns the jobs.
 func (t *tx) freeKept(rows []*row, now int64) (map[int64]bool, error) {
 	keys, jobs, _ := uniqueOf(rows)
 	return t.jobsOf(freeKept, keys, jobs, now)
@@ -294,7 +293,7 @@ func (t *tx) jobsOf(query string, keys []nameKey, jobs []int64, now int64) (map[
 	return found, err
 }
 
-// ended gives back what jobs hold that have ended or are deleted.
+// ended releases the keys of jobs that have ended or are deleted.
 func (t *tx) ended(rows []*row, now int64) error {
 	var held []*row
 	for _, r := range rows {

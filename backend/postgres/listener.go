@@ -9,25 +9,25 @@ import (
 	"time"
 )
 
-// A listener tells those who wait of changes: at once of this process's, and of
-// those that others notify.
+// A listener wakes waiting workers: at once for changes by this process, and on
+// notifications from other processes.
 type listener struct {
 	b      *Backend
-	ctx    context.Context // ends with the store
+	ctx    context.Context // ends when the store closes
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
 	listening atomic.Bool
-	announced atomic.Int64 // when a transaction of an application was to notify last, in nanoseconds
-	expected  atomic.Int64 // when one was heard of last
+	announced atomic.Int64 // when a transaction of the application was last chosen to notify, in nanoseconds
+	expected  atomic.Int64 // when such a notification was last received, in nanoseconds
 
 	mu        sync.Mutex
 	changed   chan struct{}
 	closed    bool
 	connected bool  // a goroutine listens
-	notifying bool  // a goroutine is at it
-	again     bool  // and has to do it again
-	lowest    int64 // the first run_at of what it has to tell; 0 if there is none
+	notifying bool  // a goroutine sends notifications
+	again     bool  // and must send another
+	lowest    int64 // the lowest run_at to notify; 0 if there is none
 }
 
 func (w *listener) start(b *Backend) {
@@ -35,7 +35,7 @@ func (w *listener) start(b *Backend) {
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 }
 
-// receive begins to listen. Who never waits needs no connection for it.
+// receive starts listening. A store that never waits needs no connection for it.
 func (w *listener) receive() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -57,7 +57,7 @@ func (w *listener) channel() (<-chan struct{}, bool) {
 	return w.changed, w.closed
 }
 
-// wake wakes those who wait in this process.
+// wake wakes the waiting workers of this process.
 func (w *listener) wake() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -67,8 +67,8 @@ func (w *listener) wake() {
 	}
 }
 
-// notifyLater wakes those who wait, in all processes, and tells of the first run_at of
-// the jobs that became claimable, if it is not 0.
+// notifyLater wakes waiting workers in all processes. lowest is the lowest run_at of
+// the jobs that became claimable, or 0.
 func (w *listener) notifyLater(lowest int64) {
 	w.wake()
 	if w.b == nil || w.b.opts.NoListen {
@@ -96,22 +96,21 @@ func (w *listener) close() {
 	w.wake()
 }
 
-// wait ends what runs behind the calls. Notifications that are due go out
-// first.
+// wait stops the background goroutines. Pending notifications are sent first.
 func (w *listener) wait() {
 	w.cancel()
 	w.tasks.Wait()
 }
 
-// notifyEvery is how often a process notifies at most. Commits that notify
-// wait for each other, in all of the server.
+// notifyEvery is the shortest interval between a process's notifications. Commits
+// that notify wait for each other across the whole server.
 const notifyEvery = 2 * time.Millisecond
 
-// A notification that is lost is no loss: those who wait look by themselves,
-// too. So it is not worth an fsync.
+// A lost notification does no harm, because waiting workers also poll. So it is
+// not worth an fsync.
 const sendNotification = `SELECT set_config('synchronous_commit', 'off', true), pg_notify($1::text, $2::text)`
 
-// notify tells others of changes until there are none.
+// notify sends notifications until none is pending.
 func (w *listener) notify() {
 	for {
 		w.mu.Lock()
@@ -124,7 +123,7 @@ func (w *listener) notify() {
 		w.again, w.lowest = false, 0
 		w.mu.Unlock()
 		next := time.After(notifyEvery)
-		// Whoever closes waits for this, for a moment.
+		// Close waits for this, but not for long.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), 5*time.Second)
 		_, err := w.b.db.ExecContext(ctx, sendNotification, w.name(), payload)
 		cancel()
@@ -138,23 +137,23 @@ func (w *listener) notify() {
 	}
 }
 
-// name is the channel's, which is a name in the whole database.
+// name returns the channel's name, which is unique in the database.
 func (w *listener) name() string { return "plainjobs:" + w.b.opts.Schema }
 
-// How long listening pauses after its connection was cut.
+// Bounds of the pause before listening again after the connection was cut.
 const (
 	minRelisten = 100 * time.Millisecond
 	maxRelisten = 10 * time.Second
 )
 
-// listen hears of changes until the store is closed.
+// listen receives notifications until the store is closed.
 func (w *listener) listen() {
 	pause := minRelisten
 	for w.ctx.Err() == nil {
 		ready := func() {
 			pause = minRelisten
 			w.listening.Store(true)
-			w.b.marks.ready(firstTime) // what changed until now was not told
+			w.b.marks.ready(firstTime) // earlier changes were not notified
 			w.wake()
 		}
 		heard := func(payload string) {
@@ -166,7 +165,7 @@ func (w *listener) listen() {
 				w.expect()
 			}
 			switch lowest, err := strconv.ParseInt(first, 10, 64); {
-			case err != nil: // it may mean any job
+			case err != nil: // it may refer to any job
 				w.b.marks.ready(firstTime)
 			case lowest != 0:
 				w.b.marks.ready(lowest)
@@ -178,7 +177,7 @@ func (w *listener) listen() {
 		if w.ctx.Err() != nil {
 			return
 		}
-		if pause == 2*minRelisten { // not at once after a cut
+		if pause == 2*minRelisten { // a single cut is not worth a warning
 			w.b.opts.Logger.Warn("postgres: not listening; jobs of other processes are found by looking for them", "error", Redact(err))
 		}
 		select {

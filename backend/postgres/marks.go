@@ -8,30 +8,30 @@ import (
 	"time"
 )
 
-// Marks are where claims begin: by name and priority, the first position in the
-// order of claims that may have a job. Below it are the index entries of jobs
-// that were claimed, which every claim would read while a session holds a
-// snapshot older than that.
+// Low-water marks are where claims begin to read: for each name and priority, the
+// first position in claim order that may have a job. Below a mark are index entries
+// of claimed jobs, which every claim would read while a session holds an older
+// snapshot.
 //
-// There are none, and claims are exact, until one has read much for little.
-// Then a job below a mark is claimed late: at once if this process made it
-// claimable, or was notified of it, and otherwise when everything is read again,
-// which is after wholeEvery. That is a job whose time was read before others
-// were claimed and which was committed after them, or one that another process
-// released or a transaction of the application added.
+// There are no marks, and claims are exact, until a claim has read many entries to
+// find few jobs. From then on, a job below a mark may be claimed late: at once if
+// this process made it claimable or was notified of it, and otherwise at the next
+// full scan, after fullScanInterval. Such a job committed later than jobs with a
+// later run_at were claimed, or was added by another process or an application's
+// transaction without a notification.
 type lowWaterMarks struct {
 	mu    sync.Mutex
 	names map[string]*lowWaterMark
 	scans map[*scan]struct{}
 }
 
-// A lowWaterMark is what is known of a name.
+// A lowWaterMark is what is known about a name.
 type lowWaterMark struct {
-	whole time.Time          // when all of it was read
+	whole time.Time          // the last full scan
 	first map[int16]position // by priority
 }
 
-// A position is where a job stands among those of its name and priority.
+// A position is a job's place among the jobs of its name and priority.
 type position struct{ runAt, id int64 }
 
 func (p position) compare(o position) int {
@@ -45,33 +45,33 @@ func minPosition(a, b position) position {
 	return b
 }
 
-// A scan is a claim, or a look, that is under way.
+// A scan is a claim or a poll in progress.
 type scan struct {
 	names  []string
 	began  time.Time
 	whole  bool  // it reads everything
-	lowest int64 // run_at of what became claimable meanwhile
+	lowest int64 // the lowest run_at of jobs that became claimable meanwhile
 }
 
 const (
-	// fullScanInterval is how often everything is read at least.
+	// fullScanInterval is the interval between full scans.
 	fullScanInterval = 800 * time.Millisecond
-	// maxWastedReads is how many entries beyond what it returns a claim may read
-	// before marks are worth it: it then takes twice as long as one that reads
-	// none.
+	// maxWastedReads is how many more entries than it returns a claim may read
+	// before marks are kept. Such a claim takes twice as long as one that wastes no
+	// reads.
 	maxWastedReads = 4000
 	// maxMarks bounds the marks of a name.
 	maxMarks = 8
 )
 
-// Ranks and times beyond all: a rank is a priority negated.
+// Ranks and times outside all valid ones. A rank is a negated priority.
 const (
 	firstRank = -40000
 	afterRank = 40000
 	firstTime = math.MinInt64
 )
 
-// Ranges are what to read, in the form of migration 005.
+// Ranges say what to read, in the form of migration 005.
 type ranges struct {
 	lows, highs                  []int64
 	ranks, times, firsts, untils []int64
@@ -82,7 +82,7 @@ func (r *ranges) args() []any {
 	return []any{intArray(r.lows), intArray(r.highs), intArray(r.ranks), intArray(r.times), intArray(r.firsts), intArray(r.untils)}
 }
 
-// wholeRanges returns all of n names.
+// wholeRanges returns ranges that read everything of n names.
 func wholeRanges(n int) *ranges {
 	r := &ranges{}
 	for range n {
@@ -91,7 +91,7 @@ func wholeRanges(n int) *ranges {
 	return r
 }
 
-// add adds a name that has marks.
+// add adds a name with marks.
 func (r *ranges) add(marks map[int16]position) {
 	r.lows = append(r.lows, int64(len(r.ranks)+1))
 	rank, from := int64(firstRank), position{runAt: firstTime}
@@ -106,8 +106,8 @@ func (r *ranges) add(marks map[int16]position) {
 	r.highs = append(r.highs, int64(len(r.ranks)))
 }
 
-// begin returns what a claim or a look of names is to read. It must be ended by
-// end.
+// begin returns what a claim or a poll of names reads. The caller must end the scan
+// by learn, looked or end.
 func (m *lowWaterMarks) begin(names []string) (*scan, *ranges) {
 	f := &scan{names: names, began: time.Now(), lowest: math.MaxInt64}
 	m.mu.Lock()
@@ -123,7 +123,7 @@ func (m *lowWaterMarks) begin(names []string) (*scan, *ranges) {
 	if f.whole {
 		for _, name := range names {
 			if k := m.names[name]; k != nil {
-				k.whole = f.began // one at a time is enough
+				k.whole = f.began // one full scan at a time is enough
 			}
 		}
 		return f, wholeRanges(len(names))
@@ -135,8 +135,8 @@ func (m *lowWaterMarks) begin(names []string) (*scan, *ranges) {
 	return f, r
 }
 
-// end forgets a flight that failed, and what was learned while it may have had
-// locks that others passed over.
+// end drops a failed scan, and the marks learned while it may have held locks that
+// made other claims skip jobs.
 func (m *lowWaterMarks) end(f *scan) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -149,9 +149,9 @@ func (m *lowWaterMarks) end(f *scan) {
 
 // A scanResult is what a claim found.
 type scanResult struct {
-	read    int64    // entries
-	due     bool     // jobs became claimable that may be below the marks
-	waiting []string // names of which there may be more, if it was cut short
+	read    int64    // index entries
+	due     bool     // jobs became due that may be below the marks
+	waiting []string // names that may have more jobs, if the claim stopped at its limit
 	claimed []claimedPosition
 }
 
@@ -162,9 +162,9 @@ type claimedPosition struct {
 	position
 }
 
-// learn sets the marks behind what a claim took. In the order of its name a
-// claim takes what comes first, so that nothing is left before a job that it
-// took, but for what others had locked.
+// learn sets the marks after the claimed jobs. A claim takes the first jobs of a
+// name, so it leaves none before a job that it took, except jobs that other
+// transactions had locked.
 func (m *lowWaterMarks) learn(f *scan, l scanResult) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -191,7 +191,8 @@ func (m *lowWaterMarks) learn(f *scan, l scanResult) {
 	}
 }
 
-// learnWhole begins and ends the marks of names, by what it costs to do without.
+// learnWhole starts or drops the marks of names after a full scan, depending on how
+// many reads it wasted.
 func (m *lowWaterMarks) learnWhole(f *scan, l scanResult) {
 	if l.read <= maxWastedReads+2*int64(len(l.claimed)) {
 		for _, name := range f.names {
@@ -209,15 +210,15 @@ func (m *lowWaterMarks) learnWhole(f *scan, l scanResult) {
 			m.names[name] = k
 		}
 		k.whole = f.began
-		// What it has seen and not taken may be below the marks.
+		// A job that the scan saw but did not take may be below the marks.
 		if slices.Contains(l.waiting, name) {
 			clear(k.first)
 		}
 	}
 }
 
-// looked notes whether a look found something. If so the next claim must find
-// it, too.
+// looked records whether a poll found something. If so, the next claim must find it,
+// too.
 func (m *lowWaterMarks) looked(f *scan, found bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -235,8 +236,8 @@ func (m *lowWaterMarks) reread(names []string) {
 	}
 }
 
-// next returns in how long everything of names is to be read again, at most a
-// pause: whoever waits must not be later.
+// next returns the time until the next full scan of names, at most pause: a waiting
+// worker must poll by then.
 func (m *lowWaterMarks) next(names []string, pause time.Duration) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -248,8 +249,7 @@ func (m *lowWaterMarks) next(names []string, pause time.Duration) time.Duration 
 	return pause
 }
 
-// ready notes that jobs became claimable, none of which has a run_at before
-// lowest.
+// ready notes that jobs became claimable. lowest is their lowest run_at.
 func (m *lowWaterMarks) ready(lowest int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -36,7 +36,7 @@ func (m *lowWaterMarks) wantFrom(t *testing.T, what string, want map[int16]posit
 	}
 }
 
-// claim lands a claim of "a" that read much.
+// claim finishes a claim of "a" that read many entries.
 func (m *lowWaterMarks) claim(read int64, waiting []string, taken ...claimedPosition) {
 	f, _ := m.begin([]string{"a"})
 	m.learn(f, scanResult{read: read, waiting: waiting, claimed: taken})
@@ -57,8 +57,7 @@ func TestMarks(t *testing.T) {
 	m.claim(0, nil, claimedPosition{"a", 0, position{8, 1}}, claimedPosition{"a", -3, position{30, 1}})
 	m.wantFrom(t, "after a claim from the marks on", map[int16]position{0: {8, 2}, 5: {3, 2}, -3: {30, 2}})
 
-	// A job that becomes claimable while a claim is under way may be unknown to
-	// it.
+	// A claim in progress may not see a job that becomes claimable meanwhile.
 	f, _ := m.begin([]string{"a"})
 	m.ready(12)
 	m.learn(f, scanResult{claimed: []claimedPosition{{"a", 0, position{40, 1}}}})
@@ -73,8 +72,8 @@ func TestMarks(t *testing.T) {
 	m.end(f)
 	m.wantFrom(t, "after a failed claim", map[int16]position{})
 
-	// From time to time everything is read. A claim that is cut short has not
-	// shown that there is nothing before the other marks.
+	// After fullScanInterval everything is read. A claim that stopped at its limit
+	// has not shown that there is nothing before the other marks.
 	m.claim(0, nil, claimedPosition{"a", 0, position{50, 1}}, claimedPosition{"a", 1, position{50, 1}})
 	m.reread([]string{"a"})
 	m.claim(2*maxWastedReads, []string{"b"}, claimedPosition{"a", 1, position{60, 1}})
@@ -83,8 +82,8 @@ func TestMarks(t *testing.T) {
 	m.claim(2*maxWastedReads, []string{"a"}, claimedPosition{"a", 1, position{61, 1}})
 	m.wantFrom(t, "after a claim that was cut short", map[int16]position{1: {61, 2}})
 
-	// A look that reads everything has the next claim do so, if it found
-	// something.
+	// A poll that reads everything and finds something makes the next claim read
+	// everything.
 	f, _ = m.begin([]string{"a"})
 	m.looked(f, true)
 	m.wantFrom(t, "after a look from the marks on", map[int16]position{1: {61, 2}})
@@ -104,7 +103,7 @@ func TestMarks(t *testing.T) {
 	}
 }
 
-// The marks of a name are old after a while.
+// The marks of a name expire.
 func TestMarksAge(t *testing.T) {
 	var m lowWaterMarks
 	m.claim(2*maxWastedReads, nil, claimedPosition{"a", 0, position{1, 1}})

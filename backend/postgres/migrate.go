@@ -14,8 +14,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// Each file is one version of the schema, in the order of their names. A file
-// that was released is never changed.
+// Each file is one version of the schema, in the order of the names. A released
+// file never changes.
 //
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
@@ -24,10 +24,10 @@ const selectServer = `
 	SELECT current_setting('server_version_num')::bigint, current_setting('server_version'), current_setting('server_encoding'),
 		pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, current_user`
 
-// minServer is the oldest release that the tests run against.
+// minServer is the oldest supported release.
 const minServer = 140000
 
-// checkServer refuses servers that cannot keep a queue.
+// checkServer returns an error if the server cannot keep a queue.
 func (b *Backend) checkServer(ctx context.Context) error {
 	var number int64
 	var version, encoding string
@@ -54,13 +54,13 @@ func serverFault(number int64, version, encoding string, readOnly bool) error {
 }
 
 const (
-	// What a session has once looked up by name it may remember; what is in the
-	// tables, it reads.
+	// The catalogue is queried, because a session may cache the result of a failed
+	// name look-up.
 	hasSchema = `
 		SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1::text),
 			EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 				WHERE n.nspname = $1::text AND c.relname = 'meta')`
-	// A table meta of another program may have other columns, or other values.
+	// Another program's table meta may have other columns, or other values.
 	hasColumns = `
 		SELECT count(*) = 2 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -68,17 +68,17 @@ const (
 	hasStore      = `SELECT EXISTS (SELECT 1 FROM plainjobs.meta WHERE key = 'store')`
 	selectVersion = `SELECT value::bigint FROM plainjobs.meta WHERE key = 'schema'`
 
-	// What is stored as the ID is in a copy too, a restored dump or a database made
-	// of a template. The numbers of the table and of the database are not.
+	// A copy (a restored dump, or a database made from a template) has the same stored
+	// ID. The OIDs of the table and of the database differ.
 	selectStoreID = `
 		SELECT value || ' ' || tableoid::text || ' ' ||
 			(SELECT oid::text FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
 		FROM plainjobs.meta WHERE key = 'store'`
 
-	// Of all who open the same schema at once, one at a time migrates.
+	// One process at a time migrates a schema.
 	lockSchema = `SELECT pg_advisory_xact_lock(hashtextextended('plainjobs ' || $1::text, 0))`
-	// An upgrade that began with a lesser lock, as to make an index takes, would
-	// keep those from writing who have read, and then wait for them.
+	// An upgrade that began with a weaker lock, such as the one for an index, would
+	// block transactions that have read and then wait for them: a deadlock.
 	seizeJobs  = `LOCK TABLE plainjobs.jobs IN ACCESS EXCLUSIVE MODE`
 	createMeta = `CREATE TABLE plainjobs.meta (key text PRIMARY KEY, value text NOT NULL)`
 	upsertMeta = `
@@ -94,14 +94,14 @@ func migrations() []string {
 	return names
 }
 
-// A stored says what there is of a schema.
+// A stored says what exists of a schema.
 type stored struct {
 	schema, tables bool
 	version        int
 }
 
-// migrate brings the schema up to date in one transaction, so that it is
-// either old or new, whenever the process ends. A current schema is only read.
+// migrate brings the schema up to date in one transaction, so that a crash leaves
+// either the old or the new schema. A current schema is only read.
 func (b *Backend) migrate(ctx context.Context) error {
 	have, err := b.stored(ctx, b.db)
 	if err != nil {
@@ -120,7 +120,7 @@ func (b *Backend) migrate(ctx context.Context) error {
 			if _, err := t.exec(lockSchema, b.opts.Schema); err != nil {
 				return err
 			}
-			have, err := b.stored(ctx, t.conn) // somebody may have been faster
+			have, err := b.stored(ctx, t.conn) // another process may have migrated
 			if err != nil {
 				return err
 			}
@@ -176,22 +176,23 @@ func (b *Backend) upgrade(t *tx, have stored) error {
 	return err
 }
 
-// A noQueue is the error of a database without a queue that is not to get one.
+// A noQueue is the error for a database without a queue when NoMigrate is set.
 type noQueue struct{ text string }
 
 func (e *noQueue) Error() string { return e.text }
 
-// Is makes it match [backend.ErrSchemaTooOld], as all that would have to be changed.
+// Is makes the error match [backend.ErrSchemaTooOld], like every schema that would
+// have to change.
 func (e *noQueue) Is(target error) bool { return target == backend.ErrSchemaTooOld }
 
-// errForeign is for a schema that another program has tables in.
+// errForeign is the error for a schema with tables of another program.
 func (b *Backend) errForeign(what string) error {
 	return rejected{fmt.Errorf("%w: the schema %q has %s of another program: give the queue a schema of its own by postgres.Options.Schema",
 		backend.ErrInvalid, b.opts.Schema, what)}
 }
 
-// stored returns what there is of the schema, or an error if it is newer than
-// this program.
+// stored returns what exists of the schema. It returns an error if the schema is
+// newer than this program.
 func (b *Backend) stored(ctx context.Context, q querier) (have stored, err error) {
 	err = b.scan(ctx, q, hasSchema, []any{b.opts.Schema}, func(r *sql.Rows) error { return r.Scan(&have.schema, &have.tables) })
 	if err != nil || !have.tables {
@@ -238,10 +239,10 @@ func (b *Backend) Schema(ctx context.Context) (backend.Schema, error) {
 	return s, err
 }
 
-// isStore reports whether the store's own connections lead to the database with an
-// ID now: it may have moved to another server since it was opened.
+// isStore reports whether the store's own connections now lead to the database with
+// an ID: they may lead to another server since the store was opened.
 func (b *Backend) isStore(ctx context.Context, storeID string) bool {
-	// The only connection of the pool may be the caller's.
+	// The caller may hold the pool's only connection.
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	now := ""
@@ -249,8 +250,7 @@ func (b *Backend) isStore(ctx context.Context, storeID string) bool {
 	return err == nil && now == storeID
 }
 
-// checkStore returns an error if a transaction is not one of the store's
-// database.
+// checkStore returns an error if a transaction is not in the store's database.
 func (b *Backend) checkStore(ctx context.Context, q querier) error {
 	storeID := ""
 	err := b.scan(ctx, q, selectStoreID, nil, func(r *sql.Rows) error { return r.Scan(&storeID) })

@@ -36,7 +36,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 	return result, nil
 }
 
-// matching returns a page of jobs to operate on, locked, newest first.
+// matching returns a page of matching jobs, locked, newest first.
 func (t *tx) matching(req backend.OperateRequest) (rows []*row, next int64, err error) {
 	limit := cmp.Or(req.Limit, 1000)
 	f, err := t.b.filter(t.ctx, t.conn, req.Filter, req.Before)
@@ -59,8 +59,8 @@ func (t *tx) matching(req backend.OperateRequest) (rows []*row, next int64, err 
 		ids = ids[:limit]
 		next = ids[limit-1]
 	}
-	// They are locked in the order of all, and must match still. Their IDs take the
-	// place of the filter's: a row is compared with all of a second list.
+	// Rows are locked in ID order, like everywhere, and must still match. The page's
+	// IDs replace the filter's: a row would be compared with all of a second list.
 	req.Filter.IDs = ids
 	page := filterBelow(req.Filter, ids[0]+1)
 	rows, err = t.rows(`SELECT `+rowColumns+` FROM plainjobs.jobs j WHERE `+page.where+` ORDER BY j.id FOR UPDATE OF j`, page.args...)
@@ -74,8 +74,7 @@ const deleteOutcome = `
 	WITH gone AS (DELETE FROM plainjobs.results WHERE job = ANY($1::text::bigint[]))
 	DELETE FROM plainjobs.progress WHERE job = ANY($1::text::bigint[])`
 
-// operate applies an operation to locked jobs, as far as it means something in
-// their states.
+// operate applies an operation to the locked jobs whose states allow it.
 func (t *tx) operate(op backend.Op, rows []*row, result *backend.OperateResult) error {
 	now, err := t.now()
 	if err != nil {
@@ -132,13 +131,13 @@ func (t *tx) operate(op backend.Op, rows []*row, result *backend.OperateResult) 
 	return t.write(affected)
 }
 
-// renew makes finished jobs wait as if they were new, but for those whose
-// unique keys are taken.
+// renew makes finished jobs wait as if they were new, except jobs whose unique keys
+// other jobs hold.
 func (t *tx) renew(rows []*row, now int64, result *backend.OperateResult) (renewed []*row, err error) {
 	wanted := map[nameKey]claimant{}
 	for _, r := range rows {
 		if k := (nameKey{r.name, r.unique}); r.flags&flagUnique != 0 {
-			if _, ok := wanted[k]; !ok { // the newest goes first
+			if _, ok := wanted[k]; !ok { // rows are newest first, and the newest gets the key
 				wanted[k] = claimant{job: r.id}
 			}
 		}

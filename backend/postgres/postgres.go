@@ -6,60 +6,58 @@
 //
 // # Durability
 //
-// Pushes commit with synchronous_commit on, or what is stronger where the
-// server says so; claims, completions and beats commit with it off, as losing
-// them only repeats work. Pushes and completions of one process that come at
-// the same time share a transaction and its fsync; pushes with MaxPending share
-// one for each name, and pushes with unique or serial keys share none. Ticks of
-// schedules,
-// what an operator does, and jobs that failed for good are as durable as
-// pushes.
+// Pushes commit with synchronous_commit on, or with a stronger setting if the
+// server has one. So do ticks of schedules, operators' changes and final failures.
+// Claims, completions and heartbeats commit with it off, because losing them only
+// repeats work. Concurrent pushes of one process share a transaction and its fsync;
+// so do concurrent completions. Pushes with MaxPending share one for each name.
+// Pushes with unique or serial keys share none.
 //
 // # Sharing
 //
 // Any number of processes on any number of hosts may use one database. The
-// store's clock is the server's. It works through a pooler that lends
-// connections by transaction, without LISTEN (see [Options.NoListen]).
+// store's clock is the server's. The store works through a pooler that lends
+// connections by transaction, but without LISTEN (see [Options.NoListen]).
 //
 // # Networks
 //
-// On a network that is silent, a call ends with its context if the driver's do:
-// those of pgx do, those of lib/pq wait for an answer. The server ends a
-// transaction of which it hears nothing for as long as the call could have taken,
-// ten seconds at most, by idle_in_transaction_session_timeout, whatever the role
-// has set, so that the locks of a host that was cut off hold up nobody. A claim
-// whose jobs do not fit into the socket's buffer is not idle: it is ended when
-// the system gives the connection up, for which the server has tcp_user_timeout.
+// When the network stops delivering packets, a call through pgx ends with its
+// context; a call through lib/pq waits for an answer. The server ends a transaction
+// that has been idle for as long as the call could have taken, 10 seconds at most,
+// so that the locks of a disconnected host block no other. The store sets
+// idle_in_transaction_session_timeout for that, whatever the role has set. A claim
+// whose jobs do not fit into the socket's buffer is not idle: it ends when the
+// operating system gives up the connection, which the server's tcp_user_timeout
+// controls.
 //
 // # Failover
 //
-// With several hosts in the DSN, and target_session_attrs=read-write, a store
-// goes on with the server that took the primary's place. What was acknowledged
-// is there if the server had synchronous_standby_names, and synchronous_commit is
-// on; without, a failover loses the last moments of it. What was claimed or done
-// in the last moments may run again in either case.
+// With several hosts in the DSN and target_session_attrs=read-write, a store
+// continues on the server that replaced the primary. Acknowledged jobs are there if
+// the old primary had synchronous_standby_names set and synchronous_commit on;
+// otherwise a failover loses the most recent ones. Jobs claimed or completed just
+// before the failover may run again in either case.
 //
-// # The dead
+// # Dead workers
 //
-// The store is no [backend.DeathDetector]: that a worker's process has ended is known
-// when its lease has. What a server sees of a process is its connections, such as
-// one that holds an advisory lock for as long as its session lives. That a session
-// has ended is no proof that the process has: a firewall, a pooler, a failover or
-// an administrator ends it as well, and the process runs on with its jobs, which
-// would then run twice, and be suspected of having killed a worker. Nor does a
-// session end soon when a machine loses its power or its network, which is what
-// a lease is for. Processes of one machine could watch each other by other means,
-// but not by the database, and the machine's name is no proof that they share
-// one.
+// The store is no [backend.DeathDetector]: a worker is dead when its lease has
+// expired. A server sees a process only through its connections, for example one
+// that holds an advisory lock as long as its session lives. The end of a session
+// does not prove the end of the process: a firewall, a pooler, a failover or an
+// administrator may end it while the process keeps running its jobs. Those jobs
+// would run twice, and become suspects. Nor does a session end soon when a machine
+// loses power or network; leases cover that case. Processes on one machine could
+// watch each other by other means, but not through the database, and equal host
+// names do not prove that they share a machine.
 //
 // # Long transactions
 //
-// While any session of the database holds an old snapshot, no row that has died
-// since can be removed, and claims must get past those of the jobs that were
-// claimed since. A process that reads thousands of them for a claim remembers
-// from where on there are others, and reads everything only about once a second;
-// a job with a lower ID that another process makes claimable without a
-// notification waits so long. Examine finds who holds a snapshot.
+// While any session of the database holds an old snapshot, vacuum cannot remove rows
+// that died since, and claims must read past the index entries of jobs claimed
+// since. A process whose claim reads thousands of them remembers low-water marks,
+// from which later claims start, and reads everything only about once a second. A
+// job below a mark that another process makes claimable without a notification
+// waits for that. Examine finds the session that holds a snapshot.
 package postgres
 
 import (
@@ -82,37 +80,38 @@ import (
 
 // Options of a Backend. The zero value is ready.
 type Options struct {
-	// Schema has all tables of the store, default "plainjobs". It is created
-	// if it is missing. Lower-case letters, digits and underscores, 40 at
-	// most.
+	// Schema contains all tables of the store. The default is "plainjobs". It is
+	// created if it does not exist. The name has lower-case letters, digits and
+	// underscores, 40 at most.
 	Schema string
-	// Durability of pushes. The default is [backend.PowerLoss], what the
-	// server's synchronous_commit gives and an fsync at least;
-	// [backend.ProcessCrash] commits pushes with synchronous_commit off, so
-	// that a crash of the server may lose those of the last moments.
+	// Durability of pushes. The default is [backend.PowerLoss]: the server's
+	// synchronous_commit, and at least an fsync. [backend.ProcessCrash] commits
+	// pushes with synchronous_commit off, so a crash of the server may lose the
+	// most recent ones.
 	Durability backend.Durability
 	// History says how long finished jobs are kept.
 	History backend.History
-	// Logger is told of what cannot be returned; nil is slog.Default().
+	// Logger receives what cannot be returned as an error. The default is
+	// slog.Default().
 	Logger *slog.Logger
-	// NoMigrate has opening return an error that matches
-	// backend.ErrSchemaTooOld where it would change the schema: for programs
-	// that look into the queue of another one, which may be older.
+	// NoMigrate makes opening return an error that matches
+	// backend.ErrSchemaTooOld instead of changing the schema. It is for programs
+	// that inspect another program's queue, which may be older.
 	NoMigrate bool
-	// NoListen leaves out LISTEN and NOTIFY: waiting workers look for jobs of
-	// other processes once a second at the latest. Set it behind a pooler
-	// that lends connections by transaction, and where transactions that
-	// enqueue end by PREPARE TRANSACTION, which refuses NOTIFY.
+	// NoListen disables LISTEN and NOTIFY: waiting workers poll for jobs of other
+	// processes at least once a second. Set it behind a pooler that lends
+	// connections by transaction, and if transactions that enqueue end with
+	// PREPARE TRANSACTION, which refuses NOTIFY.
 	NoListen bool
-	// Listen receives notifications, which database/sql cannot; nil is no
-	// LISTEN. Packages of drivers set it. See [ListenFunc].
+	// Listen receives notifications, which database/sql cannot. Without it the
+	// store does not listen. Driver packages set it. See [ListenFunc].
 	Listen ListenFunc
 }
 
-// A ListenFunc listens on a channel, on a connection of its own, until ctx is
-// done or the connection is cut, and returns why. It calls ready once it
-// listens and then heard for each notification, with its payload. It is called
-// again, after a while, when it has returned.
+// A ListenFunc listens on a channel, on its own connection, until ctx is done or the
+// connection is cut, and returns the reason. It calls ready once it listens, and
+// then heard for each notification, with its payload. The store calls it again
+// some time after it returns.
 type ListenFunc func(ctx context.Context, channel string, ready func(), heard func(payload string)) error
 
 // A Backend keeps jobs in a PostgreSQL database.
@@ -121,9 +120,9 @@ type Backend struct {
 	ownsDB  bool
 	driver  string
 	opts    Options
-	role    string // of the store's connections
+	role    string // the role of the store's connections
 	storeID string
-	self    string // a random name of this handle, among those who notify
+	self    string // a random name of this handle, the sender of its notifications
 	texts   sync.Map
 
 	pushes  batcher[*pushing]
@@ -131,15 +130,15 @@ type Backend struct {
 	dones   batcher[*completing]
 	watch   listener
 	marks   lowWaterMarks
-	pruning sync.Mutex // held to prune
+	pruning sync.Mutex // held while pruning
 	auditor auditor
 	fold    countCompactor
-	limited atomic.Pointer[settings] // as read last; only for whom to wake
-	special atomic.Int64             // until when claims are not plain, in Unix nanoseconds
-	stuck   atomic.Int64             // until when all that waits may be locked, likewise
-	single  atomic.Bool              // the driver takes one statement at a time
+	limited atomic.Pointer[settings] // as last read; only decides whether to wake workers
+	special atomic.Int64             // claims skip claimPlain until then, in Unix nanoseconds
+	stuck   atomic.Int64             // all waiting jobs may be locked until then, in Unix nanoseconds
+	single  atomic.Bool              // the driver accepts one statement at a time
 
-	calls  sync.RWMutex // held for reading by each call, for writing by Close
+	calls  sync.RWMutex // read-locked by each call, write-locked by Close
 	closed bool
 }
 
@@ -162,7 +161,7 @@ const defaultSchema = "plainjobs"
 
 var validSchema = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,39}$`)
 
-// resolve returns opts with its defaults, or an error matching ErrInvalid.
+// resolve returns opts with defaults, or an error that matches ErrInvalid.
 func (o *Options) resolve() (Options, error) {
 	opts := Options{}
 	if o != nil {
@@ -189,10 +188,9 @@ func (o *Options) resolve() (Options, error) {
 	return opts, err
 }
 
-// New opens a store in the database of db, which stays the caller's to close
-// and must not be closed before the store. Jobs can then be enqueued in the
-// caller's transactions. The store never keeps one of db's connections while
-// it waits, and shares db's limits with the application.
+// New opens a store in the database of db. The caller closes db, after the store.
+// Jobs can then be enqueued in the caller's transactions. The store holds none of
+// db's connections while it waits, and shares db's limits with the application.
 func New(db *sql.DB, opts *Options) (*Backend, error) {
 	if db == nil {
 		panic("postgres: New with a nil *sql.DB")
@@ -204,7 +202,7 @@ func New(db *sql.DB, opts *Options) (*Backend, error) {
 	return b, nil
 }
 
-// Open is New for the packages of drivers: db is the store's, which closes it.
+// Open is New for driver packages: the store owns db and closes it.
 func Open(db *sql.DB, opts *Options) (*Backend, error) {
 	b, err := open(db, opts)
 	if err != nil {
@@ -214,7 +212,8 @@ func Open(db *sql.DB, opts *Options) (*Backend, error) {
 	return b, nil
 }
 
-// openWait bounds what opening may wait for others that open the same schema.
+// openWait bounds how long opening waits for other processes that open the same
+// schema.
 const openWait = 30 * time.Second
 
 func open(db *sql.DB, opts *Options) (*Backend, error) {
@@ -245,15 +244,15 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 	return b, nil
 }
 
-// Describe says what the store promises.
+// Describe implements [backend.Describer].
 func (b *Backend) Describe() backend.Description {
 	return backend.Description{
 		Store: "postgres (" + b.driver + ")", Durability: b.opts.Durability, Shared: true, MaxPayload: maxPayload,
 	}
 }
 
-// Close waits for the calls that are under way, and is idempotent. It does not
-// close a *sql.DB that was given to [New].
+// Close waits for calls in progress, and is idempotent. It does not close a *sql.DB
+// that was given to [New].
 func (b *Backend) Close() error {
 	b.watch.close()
 	b.calls.Lock()
@@ -262,14 +261,14 @@ func (b *Backend) Close() error {
 		return nil
 	}
 	b.closed = true
-	b.pushes.tasks.Wait() // of calls that did not wait for the answer
+	b.pushes.tasks.Wait() // calls whose callers did not wait for the result
 	b.gates.wait()
 	b.dones.tasks.Wait()
 	b.watch.wait()
 	if !b.ownsDB {
 		return nil
 	}
-	// A connection that the server has ended already is closed, too.
+	// The server may have ended a connection already.
 	if err := b.db.Close(); err != nil && !broken(err) {
 		return fmt.Errorf("postgres: close: %w", err)
 	}
@@ -286,7 +285,7 @@ func (b *Backend) enter() (leave func(), err error) {
 	return b.calls.RUnlock, nil
 }
 
-// sql returns a statement with the schema in place.
+// sql returns a statement with the schema filled in.
 func (b *Backend) sql(query string) string {
 	if b.opts.Schema == defaultSchema {
 		return query
@@ -295,7 +294,7 @@ func (b *Backend) sql(query string) string {
 		return text.(string)
 	}
 	text := strings.ReplaceAll(query, defaultSchema+".", `"`+b.opts.Schema+`".`)
-	if len(query) < 4096 { // longer ones are made, and run once
+	if len(query) < 4096 { // longer ones are built at run time, and run once
 		b.texts.Store(query, text)
 	}
 	return text

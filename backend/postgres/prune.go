@@ -14,8 +14,8 @@ const (
 	selectFinished = `
 		SELECT name, state, sum(jobs)::bigint FROM ` + allCounts + ` c WHERE state >= 5 GROUP BY name, state HAVING sum(jobs) > 0 ORDER BY name, state`
 
-	// Of each name and state, one look-up each, those that finished first and
-	// are not kept with their unique keys.
+	// For each name and state, the jobs that finished first and do not keep
+	// their unique keys. One index look-up each.
 	selectOldest = `
 		SELECT v.place - 1, j.id, j.finished_at
 		FROM unnest($1::text::text[], $2::text::smallint[], $3::text::bigint[]) WITH ORDINALITY AS v(name, state, until, place)
@@ -31,11 +31,11 @@ const (
 		SELECT ` + rowColumns + ` FROM plainjobs.jobs j WHERE j.id = ANY($1::text::bigint[]) AND j.state >= 5 ORDER BY j.id FOR UPDATE SKIP LOCKED`
 )
 
-// pruneSome deletes at most limit jobs past their keep, and says whether there
-// may be more.
+// pruneSome deletes at most limit jobs whose retention has ended, and reports whether
+// there may be more.
 func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bool, err error) {
 	if !b.pruning.TryLock() {
-		return 0, false, nil // another call is at it
+		return 0, false, nil // another call is pruning
 	}
 	defer b.pruning.Unlock()
 	err = b.transact(ctx, false, func(t *tx) error {
@@ -61,8 +61,8 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 			return err
 		}
 		rows = slices.DeleteFunc(rows, func(r *row) bool { return keys[r.id] })
-		// What another one has locked it deletes; there is more to do only
-		// if this one could do something.
+		// Another process deletes the jobs that it has locked. There is more to do
+		// only if this call could delete something.
 		pruned, more = len(rows), len(rows) > 0 && len(old) == limit
 		return t.remove(rows)
 	})
@@ -72,13 +72,13 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 	return pruned, more, nil
 }
 
-// A class is the jobs of a name that have finished in a state.
+// A class is the jobs of one name in one terminal state.
 type class struct {
 	name  string
 	state backend.State
-	jobs  int   // how many there are
-	until int64 // those that had finished by then are past their keep
-	past  int   // how many of those were found
+	jobs  int   // number of jobs
+	until int64 // the retention of jobs that finished by then has ended
+	past  int   // number of those found
 }
 
 type oldJob struct {
@@ -86,9 +86,8 @@ type oldJob struct {
 	id, finished int64
 }
 
-// searchOld returns at most limit finished jobs that are to be deleted, the
-// longest finished of their class first: those past their keep, and then those
-// that a name has too many of.
+// searchOld returns at most limit finished jobs to delete, the oldest of each class
+// first: jobs whose retention has ended, then jobs beyond a name's maximum.
 func (t *tx) searchOld(limit int) ([]oldJob, error) {
 	now, err := t.now()
 	if err != nil {
@@ -130,8 +129,8 @@ func (t *tx) searchOld(limit int) ([]oldJob, error) {
 	return old, nil
 }
 
-// surplus returns the longest finished jobs of a name that keeps at most rows,
-// besides those past their keep.
+// surplus returns the oldest finished jobs of a name beyond its maximum of rows,
+// without the jobs whose retention has ended.
 func (t *tx) surplus(classes []class, rows, limit int) ([]oldJob, error) {
 	left := 0
 	for _, c := range classes {
@@ -154,7 +153,7 @@ func (t *tx) surplus(classes []class, rows, limit int) ([]oldJob, error) {
 	return found[:min(surplus, len(found))], nil
 }
 
-// oldest returns the longest finished jobs of each class, at most limit in all.
+// oldest returns the oldest finished jobs of each class, at most limit in all.
 func (t *tx) oldest(classes []class, limit int) (found []oldJob, err error) {
 	var names []string
 	var states []backend.State

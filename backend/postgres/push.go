@@ -11,8 +11,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// maxPayload is a quarter of what the server takes in one message, as some drivers
-// send bytes as text.
+// maxPayload is a quarter of what the server accepts in one message, because some
+// drivers send bytes as text.
 const maxPayload = 256 << 20
 
 // check returns an error if the store cannot keep the jobs.
@@ -50,7 +50,7 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 	return pushed, nil
 }
 
-// share stores jobs together with those of other pushes.
+// share stores jobs in one transaction with other pushes.
 func (b *Backend) share(ctx context.Context, queue *batcher[*pushing], jobs []backend.NewJob) ([]backend.Pushed, error) {
 	p := &pushing{jobs: jobs, since: time.Now()}
 	leave, err := b.enter()
@@ -77,11 +77,11 @@ const (
 type pushing struct {
 	jobs    []backend.NewJob
 	pushed  []backend.Pushed
-	refused *backend.QueueFullError // instead
-	since   time.Time               // when it was called
+	refused *backend.QueueFullError // set instead of pushed
+	since   time.Time               // when Push was called
 }
 
-// take gives the jobs the first of the ids, and returns the others.
+// take gives the push its share of the IDs, and returns the rest.
 func (p *pushing) take(ids []int64) []int64 {
 	p.pushed = make([]backend.Pushed, len(p.jobs))
 	for i := range p.pushed {
@@ -90,7 +90,7 @@ func (p *pushing) take(ids []int64) []int64 {
 	return ids[len(p.jobs):]
 }
 
-// flushPushes stores the jobs of several pushes by one statement.
+// flushPushes stores the jobs of several pushes with one statement.
 func (b *Backend) flushPushes(ctx context.Context, group []*pushing) error {
 	jobs := group[0].jobs
 	if len(group) > 1 {
@@ -99,7 +99,7 @@ func (b *Backend) flushPushes(ctx context.Context, group []*pushing) error {
 			jobs = append(jobs, p.jobs...)
 		}
 	}
-	// A statement alone is a transaction, and takes one message.
+	// A single statement is its own transaction, and takes one round trip.
 	var ids []int64
 	var t *tx
 	err := b.alone(ctx, false, func(q querier) (err error) {
@@ -120,13 +120,12 @@ func (b *Backend) flushPushes(ctx context.Context, group []*pushing) error {
 	return nil
 }
 
-// isPlain reports whether a job needs nothing but its row.
+// isPlain reports whether a job needs only its row.
 func isPlain(j *backend.NewJob) bool {
 	return isKeyless(j) && j.MaxPending == 0
 }
 
-// isKeyless reports whether a job needs nothing but its row, and a place among
-// those that wait.
+// isKeyless reports whether a job needs only its row and a check of MaxPending.
 func isKeyless(j *backend.NewJob) bool { return j.Unique.Key == "" && j.Serial == "" && !j.Timed() }
 
 func arePlain(jobs []backend.NewJob) bool {
@@ -145,8 +144,8 @@ func sizeOf(jobs []backend.NewJob) (n int) {
 	return n
 }
 
-// A batch is jobs as the parameters of an INSERT. Payloads and metadata are
-// one string of bytes, from which each row cuts its own.
+// A batch is jobs as the parameters of an INSERT. All payloads and metadata are one
+// byte string, from which the statement cuts each row's part.
 type batch struct {
 	names, uniques, serials []string
 	states                  []backend.State
@@ -179,7 +178,7 @@ func newBatch(jobs []backend.NewJob, states []backend.State) *batch {
 	return b
 }
 
-// waiting returns the state in which a job starts that nothing blocks.
+// waiting returns the state in which an unblocked job starts.
 func waiting(j *backend.NewJob) backend.State {
 	if j.Delay > 0 {
 		return backend.Scheduled
@@ -201,13 +200,13 @@ func flagsOf(j *backend.NewJob) (f flag) {
 }
 
 const (
-	// What cuts a row's bytes out of all rows' bytes.
+	// They cut a row's bytes out of the batch's bytes.
 	cutPayload  = `substring($11::bytea FROM v.place FOR v.payload)`
 	cutMetadata = `CASE WHEN v.metadata > 0 THEN substring($11::bytea FROM v.place + v.payload FOR v.metadata) END`
 
-	// The ids ascend in the order of the batch, as it is sorted before the
-	// numbers are drawn. One row more is the clock, negated. The session's synchronous_commit is left alone unless
-	// it is too weak, or is to be weak.
+	// The IDs ascend in the order of the batch, which is sorted before they are
+	// drawn. One more row is the clock, negated. The session's synchronous_commit
+	// changes only if it is too weak, or should be weak.
 	insertPlain = `
 		WITH commit AS MATERIALIZED (
 			SELECT count(CASE
@@ -227,8 +226,8 @@ const (
 		SELECT id FROM added UNION ALL SELECT -now FROM clock`
 )
 
-// insertPlain stores jobs that need nothing but their rows, and counts them. It
-// sets how the transaction commits.
+// insertPlain stores jobs that need only their rows, and counts them. It sets how
+// durably the transaction commits.
 func (t *tx) insertPlain(jobs []backend.NewJob, durable bool) ([]int64, error) {
 	states := make([]backend.State, len(jobs))
 	for i := range jobs {
@@ -274,7 +273,7 @@ const (
 			$15::text::text[])
 			AS v(name, state, priority, max_attempts, delay, expires, flags, payload, metadata, place, id, unique_key, serial_key)`
 
-	// The lock is of those who must know how many wait, against each other.
+	// The gate's lock serializes transactions that must know how many jobs wait.
 	lockGates = `
 		INSERT INTO plainjobs.gates AS g (name) SELECT v.name FROM unnest($1::text::text[]) AS v(name) ORDER BY v.name COLLATE "C"
 		ON CONFLICT (name) DO UPDATE SET name = g.name WHERE false`
@@ -285,24 +284,24 @@ const (
 		WHERE id = $1::bigint`
 )
 
-// A push is jobs of one Push on their way into the database.
+// A push is the jobs of one Push call while they are stored.
 type push struct {
 	t    *tx
-	jobs []backend.NewJob // as they will be stored: later ones of the batch may replace earlier ones
+	jobs []backend.NewJob // as they will be stored: later jobs of the batch may replace earlier ones
 	now  int64
-	ids  []int64 // drawn ahead: keys name their jobs before these are stored
+	ids  []int64 // drawn before the jobs are stored, because keys refer to them
 
-	first    map[nameKey]int   // the first job of the batch with a unique key
-	holders  map[nameKey]int64 // of those that other jobs have
+	first    map[nameKey]int   // by unique key, the first job of the batch with it
+	holders  map[nameKey]int64 // by unique key, the stored job that holds it
 	replaced map[int64]*row    // stored jobs that Replace may change, locked
-	waits    map[string]int64  // how many jobs wait, of names with a bound
+	waits    map[string]int64  // by bounded name, the number of waiting jobs
 
-	added  []int // places in jobs
+	added  []int // indexes in jobs
 	change []int
 	pushed []backend.Pushed
 }
 
-// push stores all of the jobs, in the order of locks that all others keep:
+// push stores all jobs, or none. It locks in the order of all other transactions:
 // jobs, unique keys, serial keys.
 func (t *tx) push(jobs []backend.NewJob) ([]backend.Pushed, error) {
 	p := &push{t: t, jobs: slices.Clone(jobs), pushed: make([]backend.Pushed, len(jobs))}
@@ -350,7 +349,7 @@ func (p *push) lockReplaced() error {
 	return err
 }
 
-// takeKeys takes the unique keys of the batch as far as they are free.
+// takeKeys acquires the unique keys of the batch that are free.
 func (p *push) takeKeys() error {
 	p.first = map[nameKey]int{}
 	wanted := map[nameKey]claimant{}
@@ -374,8 +373,8 @@ func (p *push) takeKeys() error {
 	return err
 }
 
-// closeGates makes the pushes with a bound on how many jobs wait go one by one,
-// and counts what waits.
+// closeGates locks the gates of the batch's bounded names, and counts their waiting
+// jobs.
 func (p *push) closeGates() error {
 	bounded := map[string]bool{}
 	for i := range p.jobs {
@@ -395,8 +394,8 @@ func (p *push) closeGates() error {
 	return err
 }
 
-// decide says of each job, in order, whether it is added, a duplicate or one
-// too many.
+// decide decides for each job, in order, whether it is added, is a duplicate, or
+// exceeds its bound.
 func (p *push) decide() error {
 	for i := range p.jobs {
 		j := &p.jobs[i]
@@ -432,7 +431,7 @@ func (p *push) decide() error {
 	return nil
 }
 
-// duplicate deals with a job whose unique key a stored job has.
+// duplicate handles a job whose unique key a stored job holds.
 func (p *push) duplicate(i int, holder int64) error {
 	j := &p.jobs[i]
 	if j.Unique.Conflict != backend.KeepFirst {
@@ -446,7 +445,7 @@ func (p *push) duplicate(i int, holder int64) error {
 	return nil
 }
 
-// store adds the new jobs, behind the heads of their serial keys.
+// store inserts the added jobs, behind the heads of their serial keys.
 func (p *push) store() error {
 	if len(p.added) == 0 {
 		return nil
@@ -504,7 +503,7 @@ func (p *push) insert(places []int, states []backend.State) error {
 	return err
 }
 
-// replace gives stored jobs what the duplicates of them bring.
+// replace updates stored jobs with the contents of their duplicates.
 func (p *push) replace() error {
 	for _, i := range p.change {
 		j := &p.jobs[i]
@@ -525,7 +524,7 @@ func (p *push) replace() error {
 		if payload == nil {
 			payload = []byte{} // nil would be NULL
 		}
-		// One that could run before, and can still, keeps its place.
+		// A job that could already run, and still can, keeps its place.
 		if j.Delay > 0 || r.runAt > p.now {
 			r.runAt = p.now + j.Delay.Microseconds()
 		}
@@ -542,10 +541,10 @@ func (p *push) replace() error {
 	return nil
 }
 
-// PushTx implements [backend.TxPusher]. Whoever pushes a job with a unique key
-// that this transaction has taken waits until it ends. In one of REPEATABLE
-// READ or SERIALIZABLE a key that changed hands since it began is an error of
-// serialization, and how many jobs wait is what it was then.
+// PushTx implements [backend.TxPusher]. A concurrent push of a unique key that this
+// transaction holds waits until the transaction ends. In a REPEATABLE READ or
+// SERIALIZABLE transaction, a key that changed since the transaction began is a
+// serialization error, and MaxPending counts the jobs that waited at its begin.
 func (b *Backend) PushTx(ctx context.Context, caller *sql.Tx, jobs []backend.NewJob) ([]backend.Pushed, error) {
 	if err := check(jobs); err != nil {
 		return nil, fmt.Errorf("postgres: push in transaction: %w", err)

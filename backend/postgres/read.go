@@ -14,8 +14,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// read calls f with something to query, again where it may help, and returns
-// its error as that of the operation op.
+// read calls f with a querier, and retries it where that may help. Its error is that
+// of the operation op.
 func (b *Backend) read(ctx context.Context, op string, f func(querier) error) error {
 	leave, err := b.enter()
 	if err == nil {
@@ -25,7 +25,7 @@ func (b *Backend) read(ctx context.Context, op string, f func(querier) error) er
 	return b.failed(ctx, op, err)
 }
 
-// A jobRow is a job as it is stored.
+// A jobRow is a job as scanned.
 type jobRow struct {
 	ID          int64         `db:"id"`
 	Name        string        `db:"name"`
@@ -114,7 +114,7 @@ func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
 	return info, err
 }
 
-// jobs returns the jobs that a query of selectJob finds.
+// jobs returns the jobs that a query with selectJob finds.
 func (b *Backend) jobs(ctx context.Context, q querier, query string, args ...any) ([]jobRow, error) {
 	rows, err := q.QueryContext(ctx, b.sql(query), args...) //nolint:rowserrcheck // StructScan checks it
 	if err != nil {
@@ -125,17 +125,17 @@ func (b *Backend) jobs(ctx context.Context, q querier, query string, args ...any
 	return all, err
 }
 
-// listWindow is how many jobs one page looks at where no index serves it.
+// listWindow bounds how many jobs one page examines when no index serves the filter.
 const listWindow = 20_000
 
-// A condition is what jobs are selected by.
+// A condition selects jobs.
 type condition struct {
 	where string
 	args  []any
-	from  int64 // the ID below which it does not look, though there may be jobs
+	from  int64 // the ID at which the search stops, though there may be more jobs below it
 }
 
-// and returns c with another condition, in which %s are its parameters.
+// and returns c with another condition, in which %s stands for each parameter.
 func (c condition) and(text string, args ...any) condition {
 	places := make([]any, len(args))
 	for i := range args {
@@ -147,13 +147,13 @@ func (c condition) and(text string, args ...any) condition {
 	return condition{c.where + fmt.Sprintf(text, places...), slices.Concat(c.args, args), c.from}
 }
 
-// page returns the end of a query for limit jobs, and all its parameters.
+// page returns the end of a query for limit jobs, and all parameters.
 func (c condition) page(limit int) (where string, args []any) {
 	args = append(slices.Clone(c.args), limit)
 	return c.where + fmt.Sprintf(` ORDER BY j.id DESC LIMIT $%d::bigint`, len(args)), args
 }
 
-// filter returns the condition for a page of jobs below an ID.
+// filter returns the condition for a page of jobs below an ID; 0 is no bound.
 func (b *Backend) filter(ctx context.Context, q querier, f backend.Filter, before int64) (condition, error) {
 	newest := int64(0)
 	err := b.scan(ctx, q, `SELECT coalesce(max(id), 0) FROM plainjobs.jobs`, nil, func(r *sql.Rows) error { return r.Scan(&newest) })
@@ -178,7 +178,7 @@ func filterBelow(f backend.Filter, before int64) condition {
 		c.from = max(0, before-listWindow)
 		c = c.and(`j.id >= %s::bigint`, c.from)
 	}
-	if f.State != 0 { // a literal, for the partial indexes
+	if f.State != 0 { // a literal, so that partial indexes apply
 		c = c.and(fmt.Sprintf(`j.state = %d`, f.State))
 	}
 	if f.Name != "" {
@@ -203,7 +203,7 @@ func filterBelow(f backend.Filter, before int64) condition {
 	return c
 }
 
-// ceilMicro returns the first whole microsecond that is not before t.
+// ceilMicro returns t in microseconds, rounded up.
 func ceilMicro(t time.Time) int64 {
 	micros := t.UnixMicro()
 	if time.UnixMicro(micros).Before(t) {

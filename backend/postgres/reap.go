@@ -54,23 +54,21 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	return r.result, b.failed(ctx, "reap", r.err)
 }
 
-// A reaping is one run of Reap. A part of it that fails keeps no other from
-// being done.
+// A reaping is one run of Reap. If a step fails, the others still run.
 type reaping struct {
 	b      *Backend
 	ctx    context.Context
 	req    backend.ReapRequest
 	limit  int
 	result backend.ReapResult
-	err    error // the first
+	err    error // the first error
 }
 
-// shares is which part of the time that is left one step may take: others wait
-// behind it, and it may wait for a lock of somebody who is gone.
+// shares is the divisor of the remaining time that gives one step's limit: a step may
+// wait for a lock whose holder is gone, and the others must still run.
 const shares = 4
 
-// attempt does a part of the work within its share of the time, unless the
-// context has ended.
+// attempt runs a step within its share of the time, unless the context has ended.
 func (r *reaping) attempt(f func(context.Context) error) {
 	if r.ctx.Err() != nil {
 		r.err = cmp.Or(r.err, r.ctx.Err())
@@ -83,15 +81,14 @@ func (r *reaping) attempt(f func(context.Context) error) {
 	defer cancel()
 	err := f(ctx)
 	if err != nil && ctx.Err() != nil && r.ctx.Err() == nil {
-		// The error must not look like one of the caller's context.
+		// The error must not look like the end of the caller's context.
 		err = rejected{fmt.Errorf("%w: a part of it took more than its share of the time; a transaction of the application that enqueues or "+
 			"completes jobs holds up others until it ends: end it soon (%v)", backend.ErrUnavailable, err)}
 	}
 	r.err = cmp.Or(r.err, err)
 }
 
-// step does a part of the work in a transaction, which undoes its own part of
-// the result.
+// step runs a step in a transaction. If it fails, its part of the result is undone.
 func (r *reaping) step(f func(t *tx, result *backend.ReapResult) error) {
 	r.attempt(func(ctx context.Context) error {
 		after := r.result

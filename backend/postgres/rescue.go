@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// A row from further ahead than its own lease was written before the clock
-	// went back; it must not keep jobs until the clock catches up.
+	// A row renewed more than its own lease in the future was written before the
+	// clock went back. It must not keep jobs until the clock catches up.
 	selectSilent = `
 		SELECT id, seen_at, lease, silent_seen, silent_at, silent_by, silent_for FROM plainjobs.workers
 		WHERE seen_at + lease <= $1::bigint OR seen_at > $1::bigint + lease`
@@ -22,7 +22,7 @@ const (
 
 	selectNamed = `SELECT id FROM plainjobs.workers WHERE id = ANY($1::text::bigint[])`
 
-	// Those who hold jobs, one look-up each, who have no row.
+	// Workers that hold jobs and have no row. One index look-up each.
 	selectOrphaned = `
 		WITH RECURSIVE holders AS (
 			(SELECT worker FROM plainjobs.jobs WHERE state = 4 ORDER BY worker LIMIT 1)
@@ -31,7 +31,7 @@ const (
 			FROM holders h WHERE h.worker IS NOT NULL)
 		SELECT worker FROM holders WHERE worker IS NOT NULL AND NOT EXISTS (SELECT 1 FROM plainjobs.workers w WHERE w.id = worker)`
 
-	// A row that is being renewed or reaped is somebody's, and passed over.
+	// A row that another transaction is renewing or reaping is skipped.
 	lockSilent = `SELECT id FROM plainjobs.workers WHERE id = $1::bigint AND seen_at = $2::bigint FOR UPDATE SKIP LOCKED`
 	lockNamed  = `SELECT id FROM plainjobs.workers WHERE id = $1::bigint FOR UPDATE`
 
@@ -39,27 +39,27 @@ const (
 	countHeld     = `SELECT count(*) FROM plainjobs.jobs WHERE state = 4 AND worker = $1::bigint`
 )
 
-// A deadWorker is a worker that was found dead.
+// A deadWorker is a worker found dead.
 type deadWorker struct {
 	id        int64
 	cause     cause
-	renewedAt int64 // of a silent one, when its row was renewed last
+	renewedAt int64 // of a silent worker: when its row was last renewed
 }
 
-// A cause says how a worker was found dead, and what is looked at again when
-// its jobs are rescued.
+// A cause says why a worker is dead, and so what is checked again when its jobs are
+// rescued.
 type cause int
 
 const (
-	named      cause = iota // in the request
+	named      cause = iota // the request names it
 	silent                  // it has not renewed its row
-	withoutRow              // it has none
+	withoutRow              // it has no row
 )
 
-// rescueAll makes the jobs of the dead wait again: of those who hold jobs
-// without having a row, of those who are named, and of those who are judged
-// dead. Each has a transaction, so that one whose jobs somebody has locked holds
-// up no other.
+// rescueAll makes the jobs of dead workers wait again: workers that hold jobs and
+// have no row, workers that the request names, and workers judged dead by their
+// silence. Each worker gets its own transaction, so one with locked jobs delays no
+// other.
 func (r *reaping) rescueAll() {
 	var dead []deadWorker
 	r.step(func(t *tx, _ *backend.ReapResult) (err error) {
@@ -75,7 +75,7 @@ func (r *reaping) rescueAll() {
 	}
 }
 
-// dead returns the workers that are dead, each once.
+// dead returns the dead workers, each once.
 func (t *tx) dead(req backend.ReapRequest) (all []deadWorker, err error) {
 	find := func(cause cause, query string, args ...any) {
 		if err == nil {
@@ -100,8 +100,8 @@ func (t *tx) dead(req backend.ReapRequest) (all []deadWorker, err error) {
 	return slices.CompactFunc(all, func(a, b deadWorker) bool { return a.id == b.id }), err
 }
 
-// judge returns the workers that are dead by their silence, and keeps that of
-// the others.
+// judge returns the workers that are dead by their silence, and stores what was seen
+// of the others' silence.
 func (t *tx) judge(req backend.ReapRequest) (dead []deadWorker, err error) {
 	if !req.Expired && req.By == 0 {
 		return nil, nil
@@ -164,10 +164,9 @@ func (t *tx) deleteWorker(worker deadWorker, result *backend.ReapResult) error {
 }
 
 // rescue makes the jobs of a dead worker wait again, or ends them, and reports
-// whether it found any. A job that somebody has locked is being settled, by a
-// transaction that may take long or be of a host that was cut off. It is passed
-// over, and its token holds. If it is not settled after all, its worker then has
-// no row, and a later reap finds it.
+// whether it found any. A locked job is being settled, perhaps by a transaction that
+// takes long or whose host was disconnected. It is skipped and its token stays valid.
+// If it is not settled, a later reap finds it, because its worker then has no row.
 func (t *tx) rescue(worker int64, result *backend.ReapResult) (found bool, err error) {
 	now, err := t.now()
 	if err != nil {
@@ -180,7 +179,7 @@ func (t *tx) rescue(worker int64, result *backend.ReapResult) (found bool, err e
 	alone := false
 	var all settings
 	if len(rows) == 1 && rows[0].suspect {
-		held := 0 // those that are locked as well
+		held := 0 // including locked ones
 		err := t.each(countHeld, []any{worker}, func(r *sql.Rows) error { return r.Scan(&held) })
 		if err != nil {
 			return false, err

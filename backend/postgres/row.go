@@ -7,16 +7,16 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A row is a job as far as moving it from state to state needs it. It is read
-// and locked, changed here, and written.
+// A row is the part of a job that changes with its state. It is read and locked,
+// changed in memory, and written.
 type row struct {
 	id             int64
 	name           string
 	unique, serial string
 
 	state      backend.State
-	ending     backend.Ending // of the run that token settled
-	token      int64          // 0 if no lease may match
+	ending     backend.Ending // the ending of the run that token settled
+	token      int64          // 0 if no lease matches
 	worker     int64
 	failures   int64
 	suspect    bool
@@ -24,11 +24,11 @@ type row struct {
 	createdAt  int64
 	runAt      int64
 	finishedAt int64
-	expiresAt  int64 // 0 if it does not
+	expiresAt  int64 // 0 if the job does not expire
 	flags      flag
 
-	was     backend.State // as it was read
-	deleted bool          // by an operator
+	was     backend.State // the state as read
+	deleted bool          // an operator deletes it
 	errors  []storedError
 	result  []byte
 }
@@ -49,11 +49,10 @@ func (r *row) scan(rows *sql.Rows) error {
 	return err
 }
 
-// Rows are locked in the order of their ids, by all, so that nobody waits for
-// one who waits for him.
+// All transactions lock rows in ID order, which prevents deadlocks.
 const lockRows = `SELECT ` + rowColumns + ` FROM plainjobs.jobs j WHERE j.id = ANY($1::text::bigint[]) ORDER BY j.id FOR UPDATE`
 
-// lock returns the jobs with the ids, locked.
+// lock returns the jobs with the IDs, locked.
 func (t *tx) lock(ids []int64) (map[int64]*row, error) {
 	rows, err := t.rows(lockRows, intArray(ids))
 	byID := make(map[int64]*row, len(rows))
@@ -73,12 +72,13 @@ func (t *tx) rows(query string, args ...any) (all []*row, err error) {
 	return all, err
 }
 
-// record adds an error to those of the job.
+// record adds an error to the job's errors.
 func (r *row) record(attempt int64, text, stack string) {
 	r.errors = append(r.errors, storedError{attempt, backend.CleanError(text), backend.CleanError(stack)})
 }
 
-// end ends a job in a terminal state, with an error unless that is empty.
+// end moves a job to a terminal state. It records text as an error unless it is
+// empty.
 func (r *row) end(state backend.State, text string, now int64) {
 	r.state, r.finishedAt, r.worker = state, now, 0
 	if text != "" {
@@ -86,8 +86,8 @@ func (r *row) end(state backend.State, text string, now int64) {
 	}
 }
 
-// superseded is the error of a job that was to wait again and lost its unique
-// key to another.
+// superseded returns the error of a job that was to wait again but lost its unique
+// key to another job.
 func superseded(other int64) string { return fmt.Sprint(backend.SupersededError, other) }
 
 const (
@@ -120,8 +120,8 @@ const (
 		ON CONFLICT (job) DO UPDATE SET result = excluded.result`
 )
 
-// write stores locked jobs as they were changed, or deletes those that ended
-// and are not to be kept, and gives back what the ended ones held.
+// write stores changed jobs, deletes those that ended and have no retention, and
+// releases what ended jobs held.
 func (t *tx) write(rows []*row) error {
 	var changed, unkept, removed []*row
 	for _, r := range rows {
@@ -216,7 +216,7 @@ func (t *tx) update(rows []*row) error {
 	return t.ended(ended, now)
 }
 
-// remove deletes locked jobs with all that belongs to them.
+// remove deletes locked jobs with everything stored for them.
 func (t *tx) remove(rows []*row) error {
 	if len(rows) == 0 {
 		return nil
@@ -244,7 +244,7 @@ const selectExpiring = `
 	SELECT ` + rowColumns + ` FROM plainjobs.jobs j WHERE j.expires_at IS NOT NULL AND j.state < 4 AND j.expires_at <= $1::bigint
 	ORDER BY j.expires_at LIMIT $2::bigint FOR UPDATE SKIP LOCKED`
 
-// expire cancels at most limit waiting jobs that were not started in time.
+// expire cancels at most limit waiting jobs that have expired.
 func (t *tx) expire(limit int) (int, error) {
 	now, err := t.now()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// Instead is the next tick that is to be replaced, or 0.
+	// v.instead is the next tick to replace, or 0.
 	upsertSchedules = `
 		WITH v AS MATERIALIZED (
 			SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[], $4::text::bigint[]) AS v(name, definition, next_at, instead))
@@ -23,14 +23,15 @@ const (
 
 	selectSchedules = `SELECT name, definition, next_at, last_at, paused, removed_at FROM plainjobs.schedules ORDER BY name`
 
-	// Whoever else takes the tick waits for this, and finds it taken.
+	// A concurrent transaction for the same tick waits for this one, and then
+	// updates nothing.
 	updateTicked = `
 		UPDATE plainjobs.schedules SET next_at = $1::bigint, last_at = CASE WHEN paused THEN last_at ELSE $2::bigint END
 		WHERE name = $3::text AND definition = $4::text AND next_at = $2::bigint AND removed_at IS NULL
 		RETURNING paused`
 	updatePaused = `UPDATE plainjobs.schedules SET paused = $2::boolean WHERE name = $1::text`
 
-	// Those that no worker has although there are others are removed.
+	// If there are workers and none has a schedule, it is marked as removed.
 	updateRemoved = `
 		UPDATE plainjobs.schedules SET removed_at = $1::bigint
 		WHERE removed_at IS NULL AND EXISTS (SELECT 1 FROM plainjobs.workers)
@@ -120,8 +121,7 @@ func (b *Backend) PauseSchedule(ctx context.Context, name string, paused bool) e
 	})
 }
 
-// retire marks the schedules that no worker has, and deletes those that were
-// marked long ago.
+// retire marks the schedules that no worker has, and deletes those marked long ago.
 func (t *tx) retire(now int64) error {
 	if _, err := t.exec(updateRemoved, now); err != nil {
 		return err

@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// It makes jobs the heads of keys that have none. Of the others it locks
-	// the heads' rows, so that none ends before what is pushed behind it can be
-	// seen.
+	// queueUp makes jobs the heads of keys that have none. For the other keys it
+	// locks the heads' rows, so that no head ends before the jobs pushed behind it
+	// are visible.
 	queueUp = `
 		INSERT INTO plainjobs.serials AS s (name, key, job)
 		SELECT v.name, v.key, v.job FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
@@ -22,8 +22,8 @@ const (
 		JOIN plainjobs.serials s ON s.name = v.name AND s.key = v.key AND s.job = v.job
 		ORDER BY s.name, s.key FOR UPDATE OF s`
 
-	// A blocked job that somebody else ends at this moment is waited for, and
-	// passed over.
+	// If another transaction is ending a blocked job, the query waits and then
+	// skips it.
 	selectNext = `
 		SELECT v.name, v.key, coalesce(n.id, 0), coalesce(n.run_at, 0)
 		FROM unnest($1::text::text[], $2::text::text[]) AS v(name, key)
@@ -39,8 +39,8 @@ const (
 		UPDATE plainjobs.jobs j SET state = v.state FROM v WHERE v.job <> 0 AND j.id = v.job`
 )
 
-// queueUp makes each job the head of its serial key, or returns the key as one
-// that has another.
+// queueUp makes each job the head of its serial key, unless the key has another
+// head. It returns the keys that have.
 func (t *tx) queueUp(heads map[nameKey]int64) (blocked map[nameKey]bool, err error) {
 	if len(heads) == 0 {
 		return nil, nil
@@ -62,9 +62,9 @@ func (t *tx) queueUp(heads map[nameKey]int64) (blocked map[nameKey]bool, err err
 	return blocked, err
 }
 
-// advance ends the jobs' being the heads of their serial keys, as far as they
-// are, and lets the next ones in line go. A job that was blocked is no head,
-// and cannot become one while it is locked.
+// advance removes jobs as heads of their serial keys, and makes the next jobs the
+// heads. A job that was blocked is no head, and cannot become one while it is
+// locked.
 func (t *tx) advance(rows []*row, now int64) error {
 	var keys []nameKey
 	var jobs []int64
@@ -87,7 +87,7 @@ func (t *tx) advance(rows []*row, now int64) error {
 	if err != nil || len(keys) == 0 {
 		return err
 	}
-	// A new statement, to see what was pushed before the lock was had.
+	// A new statement sees the jobs that were pushed while waiting for the lock.
 	names, values = columns(keys)
 	keys = keys[:0]
 	var next []int64

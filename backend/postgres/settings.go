@@ -12,7 +12,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A setting is what is set or paused for a name.
+// A setting is what is set for a name.
 type setting struct {
 	paused     bool
 	maxRunning int64
@@ -27,19 +27,18 @@ func (s setting) condemns(crashes int64) bool {
 	return backend.Settings{MaxCrashes: s.maxCrashes}.Condemns(int(crashes))
 }
 
-// settings are the settings of all names that have any. They are read by each
-// transaction that needs them: the table is small, mostly empty, and another
-// process may have changed it.
+// settings are the settings by name. Each transaction that needs them reads them: the
+// table is small and mostly empty, and another process may have changed it.
 type settings map[string]setting
 
-// everything is the name of the whole queue.
+// everything stands for the whole queue.
 const everything = ""
 
 const (
 	settingColumns = `name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes`
 	selectSettings = `SELECT ` + settingColumns + ` FROM plainjobs.settings`
 
-	// Those who claim jobs of a limited name go one by one.
+	// Claims of a limited name run one at a time.
 	lockSettings = `SELECT ` + settingColumns + ` FROM plainjobs.settings WHERE name = ANY($1::text::text[]) ORDER BY name FOR UPDATE`
 )
 
@@ -52,7 +51,7 @@ func (all settings) scan(r *sql.Rows) error {
 	return err
 }
 
-// spans returns s with the spans that are stored as nanoseconds.
+// spans returns s with its durations, which are stored in nanoseconds.
 func (s setting) spans(per, done, failed int64) setting {
 	s.history.Done, s.history.Failed = time.Duration(done), time.Duration(failed)
 	if s.rate > 0 {
@@ -84,7 +83,7 @@ func (b *Backend) isLimited(name string) bool {
 	return all != nil && (*all)[name].limited()
 }
 
-// keep returns how long a job of a name is kept that ends in a state.
+// keep returns how long a job of a name is kept in a terminal state.
 func (t *tx) keep(name string, s backend.State) (time.Duration, error) {
 	all, err := t.settings()
 	return all[name].history.Over(t.b.opts.History).Keep(s), err
@@ -126,7 +125,7 @@ func (t *tx) allowance(name string, s setting, now int64) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if ahead > 0 { // the clock has gone back: they count as claimed now
+		if ahead > 0 { // the clock went back: these count as claimed now
 			if _, err := t.exec(deleteAhead, name, now+s.width()); err != nil {
 				return 0, err
 			}
@@ -139,8 +138,8 @@ func (t *tx) allowance(name string, s setting, now int64) (int, error) {
 	return int(max(allowed, 0)), nil
 }
 
-// start notes that jobs of a name with a rate were claimed. It rounds up, so
-// that never more than the rate are claimed in a span.
+// start records claims of a name with a rate. It rounds their time up, so that no
+// span has more claims than the rate.
 func (t *tx) start(name string, s setting, now, jobs int64) error {
 	if s.rate == 0 {
 		return nil
@@ -149,11 +148,11 @@ func (t *tx) start(name string, s setting, now, jobs int64) error {
 	return err
 }
 
-// width is the span of a slot: a hundredth of the rate's.
+// width is the span of a slot: a hundredth of Per.
 func (s setting) width() int64 { return max(s.per/100, 1) }
 
-// free returns when the rate allows one more, from the starts within its span,
-// by slot; 0 is now.
+// free returns when the rate allows one more claim, given the starts within its
+// span by slot; 0 is now.
 func (s setting) free(starts [][2]int64) int64 {
 	if s.rate == 0 {
 		return 0
@@ -167,8 +166,7 @@ func (s setting) free(starts [][2]int64) int64 {
 	return 0
 }
 
-// freeAt returns when a name's rate allows one more claim, or 0 if it does
-// now.
+// freeAt returns when a name's rate allows one more claim; 0 is now.
 func (b *Backend) freeAt(ctx context.Context, q querier, name string, s setting, now int64) (int64, error) {
 	if s.rate == 0 {
 		return 0, nil
@@ -186,7 +184,7 @@ func (b *Backend) freeAt(ctx context.Context, q querier, name string, s setting,
 }
 
 const (
-	// What is set as it was is not written.
+	// Unchanged settings are not written.
 	upsertSettings = `
 		INSERT INTO plainjobs.settings AS s (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes)
 		SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],

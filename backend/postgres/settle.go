@@ -40,8 +40,8 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 
 const completePlain = `SELECT plainjobs.complete($1::text::bigint[], $2::text::bigint[])::text`
 
-// flushDones completes the runs of several calls: what is plain by one call of
-// a function, and the rest by itself.
+// flushDones completes the runs of several calls: plain ones by one call of a
+// database function, the rest in a transaction.
 func (b *Backend) flushDones(ctx context.Context, group []*completing) error {
 	var all []backend.Completion
 	var runs told
@@ -80,8 +80,9 @@ func (b *Backend) flushDones(ctx context.Context, group []*completing) error {
 	return nil
 }
 
-// completePlain completes what is plain, and returns the others. It may be
-// repeated when its answer is lost: then what it did is among these.
+// completePlain completes the plain runs, and returns the others. If the answer is
+// lost the call is repeated; runs that the lost call completed are then among the
+// others.
 func (b *Backend) completePlain(ctx context.Context, all []backend.Completion) (others []backend.Completion, err error) {
 	plain := make([]backend.Lease, 0, len(all))
 	for _, c := range all {
@@ -117,7 +118,7 @@ func (b *Backend) completePlain(ctx context.Context, all []backend.Completion) (
 	if !settled.Valid || len(done) > 0 {
 		b.fold.due.Add(2)
 		if all := b.limited.Load(); all != nil && len(*all) > 0 {
-			b.watch.notifyLater(0) // a limited name may be among them
+			b.watch.notifyLater(0) // limited names may be among them
 		}
 	}
 	for _, c := range all {
@@ -144,8 +145,7 @@ func (b *Backend) CompleteTx(ctx context.Context, caller *sql.Tx, done backend.C
 	})
 }
 
-// complete makes the jobs done whose leases are held, and returns the leases
-// that are lost.
+// complete marks jobs done whose leases are held, and returns the lost leases.
 func (t *tx) complete(done []backend.Completion) (lost map[backend.Lease]bool, err error) {
 	now, err := t.now()
 	if err != nil {
@@ -192,8 +192,8 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 	}
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
-	// A job that has ended for good must not come back; one that is only put
-	// off may.
+	// A final failure must survive a crash. A retry may be lost: the job then runs
+	// again.
 	ends := slices.ContainsFunc(failures, func(f backend.Failure) bool { return f.Ending.State(f.Delay).Terminal() })
 	err = b.write(ctx, "fail", ends && b.durable(), func(t *tx) error {
 		lost = nil
@@ -237,9 +237,9 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 	return lost, nil
 }
 
-// fail ends the runs of locked jobs. What was sent is kept as the ending,
-// whatever the job becomes, so that a repeat is known; unless it is to match no
-// lease any more.
+// fail ends the runs of locked jobs. If repeatable, it stores how the run ended,
+// whatever the job becomes, so that a repeated call is recognized. Otherwise no
+// lease matches the job afterwards.
 func (t *tx) fail(rows []*row, endings map[*row]backend.Failure, repeatable bool) error {
 	now, err := t.now()
 	if err != nil {
@@ -274,8 +274,7 @@ func (t *tx) fail(rows []*row, endings map[*row]backend.Failure, repeatable bool
 		if r.ending = f.Ending; !repeatable {
 			r.token, r.ending = 0, 0
 		}
-		// A run that settles clears the suspicion; one that is handed back has
-		// proved nothing.
+		// A settled run clears the suspicion. A released run proves nothing.
 		if f.Ending != backend.EndRelease || state.Terminal() {
 			r.suspect, r.crashes = false, 0
 		}
@@ -295,7 +294,7 @@ func (t *tx) fail(rows []*row, endings map[*row]backend.Failure, repeatable bool
 }
 
 const (
-	// Jobs are looked up by id: state + 0 is in no index; see function complete.
+	// Jobs are looked up by id: no index has state + 0; see function complete.
 	upsertProgress = `
 		INSERT INTO plainjobs.progress AS p (job, done, total)
 		SELECT v.id, v.done, v.total

@@ -6,8 +6,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// Jobs are looked up by id: state + 0 is in no index; see function complete. What
-// the application has locked is passed over: that it started is no reason to wait.
+// Jobs are looked up by id: no index has state + 0; see function complete. Rows that
+// the application has locked are skipped: a start time is not worth waiting for.
 const updateTold = `
 	WITH v AS (
 		SELECT j.id, v.took
@@ -16,10 +16,10 @@ const updateTold = `
 		ORDER BY j.id FOR UPDATE OF j SKIP LOCKED)
 	UPDATE plainjobs.jobs j SET started_at = plainjobs.now_us() - v.took, started_token = j.token FROM v WHERE j.id = v.id`
 
-// A told is what is known of how long runs have run.
+// A told is how long some runs have run.
 type told struct{ ids, tokens, tooks []int64 }
 
-// add adds a run, unless nothing is told of it.
+// add adds a run, unless its time is unknown.
 func (t *told) add(s backend.Started) {
 	if s.For > 0 && s.Token != 0 {
 		t.ids, t.tokens, t.tooks = append(t.ids, s.ID), append(t.tokens, s.Token), append(t.tooks, s.For.Microseconds())
@@ -29,7 +29,7 @@ func (t *told) add(s backend.Started) {
 // args returns the arguments of updateTold.
 func (t *told) args() []any { return []any{intArray(t.ids), intArray(t.tokens), intArray(t.tooks)} }
 
-// ran notes for how long runs have run.
+// ran stores how long runs have run.
 func (t *tx) ran(told told) error {
 	if len(told.ids) == 0 {
 		return nil
@@ -38,7 +38,7 @@ func (t *tx) ran(told told) error {
 	return err
 }
 
-// ran is tx.ran in a transaction of its own.
+// ran is tx.ran in its own transaction.
 func (b *Backend) ran(ctx context.Context, told told) error {
 	if len(told.ids) == 0 {
 		return nil

@@ -16,22 +16,22 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A querier is a connection, a pool of them or a transaction.
+// A querier is a connection, a pool or a transaction.
 type querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// A tx is a transaction: one of the store's own, or one of the application.
+// A tx is a transaction of the store or of the application.
 type tx struct {
 	b    *Backend
 	ctx  context.Context
 	conn querier
 
-	clock  int64 // what now returned first, or zero
+	clock  int64 // the first result of now, or zero
 	counts map[countKey]int64
 	wakes  bool  // jobs became claimable
-	lowest int64 // the first run_at of those; 0 if there are none
+	lowest int64 // the lowest run_at of those jobs; 0 if there are none
 	set    *settings
 }
 
@@ -40,12 +40,12 @@ type countKey struct {
 	state backend.State
 }
 
-// exec runs a statement. Several may be one text if they have no parameters.
+// exec runs a statement, or several in one text if they have no parameters.
 func (t *tx) exec(query string, args ...any) (sql.Result, error) {
 	return t.conn.ExecContext(t.ctx, t.b.sql(query), args...)
 }
 
-// execN is exec for how many rows it changed.
+// execN runs a statement and returns the number of rows it changed.
 func (t *tx) execN(query string, args ...any) (int64, error) {
 	result, err := t.exec(query, args...)
 	if err != nil {
@@ -54,12 +54,12 @@ func (t *tx) execN(query string, args ...any) (int64, error) {
 	return result.RowsAffected()
 }
 
-// each runs a query and calls row for each of its rows.
+// each runs a query and calls row for each row.
 func (t *tx) each(query string, args []any, row func(*sql.Rows) error) error {
 	return t.b.scan(t.ctx, t.conn, query, args, row)
 }
 
-// scan calls row for each row of a query.
+// scan runs a query and calls row for each row.
 func (b *Backend) scan(ctx context.Context, q querier, query string, args []any, row func(*sql.Rows) error) error {
 	rows, err := q.QueryContext(ctx, b.sql(query), args...)
 	if err != nil {
@@ -79,7 +79,7 @@ func (b *Backend) scan(ctx context.Context, q querier, query string, args []any,
 
 const selectNow = `SELECT plainjobs.now_us()`
 
-// now returns the store's clock, the same each time.
+// now returns the store's clock. All calls in a transaction return the same time.
 func (t *tx) now() (int64, error) {
 	if t.clock != 0 {
 		return t.clock, nil
@@ -103,7 +103,7 @@ func (t *tx) count(name string, state backend.State, delta int64) {
 // ready notes that a job with a run_at became claimable.
 func (t *tx) ready(runAt int64) {
 	if runAt <= 0 {
-		runAt = firstTime // 0 is none
+		runAt = firstTime // 0 means none
 	}
 	if t.lowest == 0 || runAt < t.lowest {
 		t.lowest = runAt
@@ -120,7 +120,7 @@ const insertChanges = `
 	INSERT INTO plainjobs.changes (name, state, jobs)
 	SELECT * FROM unnest($1::text::text[], $2::text::smallint[], $3::text::bigint[])`
 
-// writeCounts stores what was noted by count.
+// writeCounts stores the changes noted by count.
 func (t *tx) writeCounts() error {
 	var names []string
 	var states []backend.State
@@ -138,21 +138,21 @@ func (t *tx) writeCounts() error {
 	return err
 }
 
-// lockWait is how long a call without a deadline waits for others.
+// lockWait is how long a call without a deadline waits for other transactions.
 const lockWait = 10 * time.Second
 
-// maxBroken bounds how often a transaction is begun anew that lost its
-// connection before it was to commit.
+// maxBroken bounds how often a transaction is restarted after it lost its connection
+// before the commit.
 const maxBroken = 5
 
-// retry calls f until it meets no conflict with others, and returns what it
-// returned. It returns the context's error when that ends first, and the last
-// conflict when the time is over, if the context has no deadline.
+// retry calls f until it returns no conflict, and returns f's result. If the context
+// ends first it returns the context's error. If the context has no deadline it
+// returns the last conflict after lockWait.
 func (b *Backend) retry(ctx context.Context, f func() error) error {
 	return b.retryUntil(ctx, time.Now().Add(lockWait), f)
 }
 
-// retryUntil is retry with the end of its time.
+// retryUntil is retry with its own time limit.
 func (b *Backend) retryUntil(ctx context.Context, until time.Time, f func() error) error {
 	pause := time.Millisecond
 	for lost := 0; ; {
@@ -185,15 +185,15 @@ func (b *Backend) retryUntil(ctx context.Context, until time.Time, f func() erro
 	}
 }
 
-// A lostConn is the error of a transaction whose connection was lost before
-// it was to commit, so that nothing of it is there.
+// A lostConn is the error of a transaction that lost its connection before the
+// commit, so that nothing of it is stored.
 type lostConn struct{ err error }
 
 func (l *lostConn) Error() string { return l.err.Error() }
 func (l *lostConn) Unwrap() error { return l.err }
 
-// again returns err so that retry tries again, if a connection was lost and
-// another may do better. Nothing must have been stored.
+// again marks err so that retry tries again, if the connection was lost and another
+// one may work. Nothing must have been stored.
 func again(ctx context.Context, err error) error {
 	if err != nil && broken(err) && !unreachable(err) && ctx.Err() == nil {
 		return &lostConn{err}
@@ -201,9 +201,9 @@ func again(ctx context.Context, err error) error {
 	return err
 }
 
-// What a transaction begins with. Plans are made once for a connection, when
-// the tables may have been empty: they must use indexes, whatever they were
-// good for then.
+// A transaction begins with these. A connection keeps its plans, which may date from
+// when the tables were empty. So plans must use indexes, whatever the statistics
+// said then.
 const (
 	beginTx = `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL jit TO off; SET LOCAL plan_cache_mode TO force_generic_plan; ` +
 		`SET LOCAL enable_seqscan TO off; SET LOCAL enable_bitmapscan TO off; SET LOCAL enable_hashjoin TO off; SET LOCAL enable_mergejoin TO off`
@@ -211,14 +211,14 @@ const (
 	beginDurable = beginTx + `; SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'`
 )
 
-// patience is the last part of what a transaction begins with: how long the
-// server waits for its next statement, before it ends the session. The client
-// may be a host that was cut off, of which the server hears nothing: its locks
-// would keep its own row from being reaped, and others from its jobs and keys,
-// until the system gives the connection up, after a quarter of an hour or two
-// hours. A call that has ended sends no more, so to wait for as long as the call
-// may take ends none that could still be answered. It is whole seconds, for
-// those who count statements by their text.
+// patience returns the end of the statements that begin a transaction: it sets how
+// long the server waits for the next statement before it ends the session. A client
+// whose host is disconnected keeps its locks until the operating system gives up the
+// connection, after a quarter of an hour to two hours. Until then its worker's row
+// could not be reaped, and its jobs and keys would stay locked. A call that has ended
+// sends nothing more, so a wait as long as the call may take ends no transaction
+// that could still be answered. It is in whole seconds, to keep the number of
+// distinct statement texts small.
 func patience(ctx context.Context) string {
 	wait := lockWait
 	if deadline, ok := ctx.Deadline(); ok {
@@ -228,23 +228,23 @@ func patience(ctx context.Context) string {
 	return fmt.Sprintf("; SET LOCAL idle_in_transaction_session_timeout TO '%ds'", seconds)
 }
 
-// impatience is what a transaction without a deadline begins with besides: how
-// long it waits for a lock, until the time is over at which retry gives up. A
-// role that is given less keeps that.
+// impatience returns what a transaction without a deadline begins with, too: how long
+// it waits for a lock, until retry gives up. If the role has a shorter lock_timeout,
+// that stays.
 func impatience(until time.Time) string {
 	seconds := max(1, int(math.Ceil(time.Until(until).Seconds())))
 	return fmt.Sprintf("; SELECT set_config('lock_timeout', '%ds', true) "+
 		"WHERE current_setting('lock_timeout')::interval NOT BETWEEN '1 millisecond' AND '%ds'", seconds, seconds)
 }
 
-// transact runs f in a transaction, again where it may help. If it is durable
-// the commit waits for the disk.
+// transact runs f in a transaction, and retries it where that may help. If durable is
+// true, the commit waits for the disk.
 func (b *Backend) transact(ctx context.Context, durable bool, f func(*tx) error) error {
 	return b.transactUntil(ctx, durable, time.Now().Add(lockWait), f)
 }
 
-// transactUntil is transact with the time until which it waits for others, if
-// the context has no deadline.
+// transactUntil is transact with its own time limit for a context without a
+// deadline.
 func (b *Backend) transactUntil(ctx context.Context, durable bool, until time.Time, f func(*tx) error) error {
 	begin := beginAsync
 	if durable {
@@ -255,7 +255,7 @@ func (b *Backend) transactUntil(ctx context.Context, durable bool, until time.Ti
 		if err != nil {
 			return err
 		}
-		defer func() { _ = conn.Close() }() // it goes back to the pool, or was dropped
+		defer func() { _ = conn.Close() }() // returns it to the pool, unless it was dropped
 		t := &tx{b: b, ctx: ctx, conn: conn}
 		text := begin + patience(ctx)
 		if _, ok := ctx.Deadline(); !ok {
@@ -283,9 +283,9 @@ func (b *Backend) transactUntil(ctx context.Context, durable bool, until time.Ti
 	})
 }
 
-// inDoubt returns the error of ctx if a commit was given up, by the context that
-// it had, though it succeeded. A server that waits for a synchronous standby then
-// commits without it, and says so in no more than a warning.
+// inDoubt returns the error of ctx if the commit's context ended although the commit
+// succeeded. A server that waits for a synchronous standby then commits without it,
+// and only warns.
 func inDoubt(ctx, commit context.Context) error {
 	if commit.Err() != nil {
 		return cmp.Or(ctx.Err(), commit.Err())
@@ -293,7 +293,7 @@ func inDoubt(ctx, commit context.Context) error {
 	return nil
 }
 
-// committed tells of what became claimable in a transaction.
+// committed notifies waiting workers of the jobs that a transaction made claimable.
 func (b *Backend) committed(t *tx) {
 	if t.lowest != 0 {
 		b.marks.ready(t.lowest)
@@ -303,8 +303,8 @@ func (b *Backend) committed(t *tx) {
 	}
 }
 
-// acquire returns a connection, for which a call without a deadline does not
-// wait for ever: a transaction of this program may have the only one.
+// acquire returns a connection. A call without a deadline waits at most lockWait,
+// because a transaction of this program may hold the only connection.
 func (b *Backend) acquire(ctx context.Context) (*sql.Conn, error) {
 	waits, cancel := ctx, context.CancelFunc(func() {})
 	if _, ok := ctx.Deadline(); !ok {
@@ -313,20 +313,20 @@ func (b *Backend) acquire(ctx context.Context) (*sql.Conn, error) {
 	defer cancel()
 	conn, err := b.db.Conn(waits)
 	if err != nil && waits.Err() != nil && ctx.Err() == nil {
-		// The error must not look like one of the caller's context.
+		// The error must not look like the end of the caller's context.
 		return nil, rejected{fmt.Errorf("%w: there was no connection to be had for %v (%v); a transaction of this program that waits for "+
 			"this call would never end: enqueue in it with Queue.WithTx, or let the pool have more", backend.ErrUnavailable, lockWait, err)}
 	}
 	return conn, err
 }
 
-// pgxDriver is the one whose driver.ErrBadConn means that nothing was sent, as
-// database/sql asks for. Others return it when an answer is lost, too.
+// pgxDriver is the driver whose driver.ErrBadConn means that nothing was sent, as
+// database/sql requires. Other drivers also return it when an answer is lost.
 const pgxDriver = "stdlib.Driver"
 
-// alone runs f, which is one statement, as a transaction, again where it may
-// help. Repeatable is what may be done twice. What may not is sent once, after a
-// connection that was lost in the pool has been found by other means.
+// alone runs f, which is one statement, as a transaction, and retries it where that
+// may help. repeatable says that running it twice is harmless. Otherwise it is sent
+// once, and a ping first finds a connection that was lost in the pool.
 func (b *Backend) alone(ctx context.Context, repeatable bool, f func(querier) error) error {
 	return b.retry(ctx, func() error {
 		conn, err := b.acquire(ctx)
@@ -368,8 +368,8 @@ func (b *Backend) begin(ctx context.Context, conn *sql.Conn, text string) error 
 	return nil
 }
 
-// grace is how much longer than its context a commit may take: what was sent
-// may be done, and it is better to know.
+// grace is how much longer than its context a commit may take. A commit that was sent
+// may succeed, and its result is worth a short wait.
 const grace = 250 * time.Millisecond
 
 // graced returns a context that ends a little after ctx.
@@ -379,8 +379,8 @@ func graced(ctx context.Context) (context.Context, context.CancelFunc) {
 	return longer, func() { stop(); cancel() }
 }
 
-// rollback ends a transaction that failed. If that is in doubt, or the
-// connection is of no more use, it goes.
+// rollback ends a failed transaction. If that fails, or the connection is unusable,
+// it drops the connection.
 func rollback(conn *sql.Conn, err error) {
 	if !broken(err) && !demoted(err) {
 		ctx, cancel := context.WithTimeout(context.Background(), grace)
@@ -392,10 +392,10 @@ func rollback(conn *sql.Conn, err error) {
 	drop(conn)
 }
 
-// drop has the pool close a connection.
+// drop makes the pool close a connection.
 func drop(conn *sql.Conn) { _ = conn.Raw(func(any) error { return driver.ErrBadConn }) }
 
-// write runs a request whose results are nothing but its error.
+// write runs a request that returns only an error.
 func (b *Backend) write(ctx context.Context, op string, durable bool, f func(*tx) error) error {
 	leave, err := b.enter()
 	if err == nil {
@@ -406,10 +406,10 @@ func (b *Backend) write(ctx context.Context, op string, durable bool, f func(*tx
 	return b.failed(ctx, op, err)
 }
 
-// durable reports whether what must not be forgotten waits for the disk.
+// durable reports whether durable commits wait for the disk.
 func (b *Backend) durable() bool { return b.opts.Durability == backend.PowerLoss }
 
-// within runs f in a transaction of the application, all of it or nothing.
+// within runs f in a transaction of the application, all or nothing.
 func (b *Backend) within(ctx context.Context, caller *sql.Tx, op string, f func(*tx) error) error {
 	leave, err := b.enter()
 	if err != nil {
@@ -433,8 +433,8 @@ func (b *Backend) within(ctx context.Context, caller *sql.Tx, op string, f func(
 	}))
 }
 
-// nested runs f so that it is done as a whole or, if it fails, not at all,
-// without an end to the transaction.
+// nested runs f in a savepoint. If f fails, its changes are undone and the
+// transaction continues.
 func (t *tx) nested(f func() error) error {
 	if _, err := t.exec(`SAVEPOINT plainjobs`); err != nil {
 		return err
@@ -444,7 +444,7 @@ func (t *tx) nested(f func() error) error {
 		_, err = t.exec(`RELEASE SAVEPOINT plainjobs`)
 		return err
 	}
-	// Even when the context has ended: what was begun is finished.
+	// The rollback must finish even if the context has ended.
 	ctx, cancel := graced(t.ctx)
 	defer cancel()
 	if _, undoErr := t.conn.ExecContext(ctx, `ROLLBACK TO SAVEPOINT plainjobs`); undoErr != nil {

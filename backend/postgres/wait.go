@@ -9,7 +9,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// How often Wait looks for jobs of others: often at first, then less and less.
+// Bounds of the pauses between Wait's polls: short at first, then longer.
 // Notifications only make it faster.
 const (
 	minPoll = 100 * time.Millisecond
@@ -37,7 +37,7 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 		if err != nil {
 			return b.failed(ctx, "wait", err)
 		}
-		stuck := time.Until(time.Unix(0, b.stuck.Load())) // a claim has just found nothing else
+		stuck := time.Until(time.Unix(0, b.stuck.Load())) // a claim has just found only locked jobs
 		if ready && stuck <= 0 {
 			return nil
 		}
@@ -62,10 +62,10 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 	}
 }
 
-// look reports whether a claim may find a job and, if not, in how long the time
-// of one comes, or 0. It locks nothing. A worker ends many of its waits, and a
-// driver closes the connection of a call that is given up, with all that was
-// prepared on it: so a look is finished, unless it takes long.
+// look polls: it reports whether a claim may find a job and, if not, how long until
+// the next one is due, or 0. It locks nothing. Workers cancel many waits, and a driver
+// closes the connection of a cancelled call, with its prepared statements. So a poll
+// runs to its end, unless it takes long.
 func (b *Backend) look(ctx context.Context, req backend.ClaimRequest) (ready bool, due time.Duration, err error) {
 	leave, err := b.enter()
 	if err != nil {
@@ -85,11 +85,11 @@ func (b *Backend) look(ctx context.Context, req backend.ClaimRequest) (ready boo
 	return false, max(time.Duration(v.next-v.clock)*time.Microsecond, time.Millisecond), nil
 }
 
-// A view is what a look found.
+// A view is the result of a poll.
 type view struct {
 	clock        int64
 	plain, ready bool
-	next         int64 // when the first of those that are scheduled is due, or 0
+	next         int64 // when the first scheduled job is due, or 0
 }
 
 func (v *view) scan(r *sql.Rows) error { return r.Scan(&v.clock, &v.plain, &v.ready, &v.next) }
@@ -98,7 +98,7 @@ func lookArgs(names []string, suspects, chosen bool, from *ranges) []any {
 	return append([]any{textArray(names), suspects, chosen}, from.args()...)
 }
 
-// view looks at names as if they had no settings, if they have none.
+// view polls names without settings. v.plain is false if some have settings.
 func (b *Backend) view(ctx context.Context, names []string, suspects bool) (v view, err error) {
 	flight, from := b.marks.begin(names)
 	err = b.alone(ctx, true, func(q querier) error { return b.scan(ctx, q, look, lookArgs(names, suspects, false, from), v.scan) })
@@ -110,7 +110,7 @@ func (b *Backend) view(ctx context.Context, names []string, suspects bool) (v vi
 	return v, nil
 }
 
-// viewRunnable looks at those of the names that their settings allow.
+// viewRunnable polls the names that their settings allow.
 func (b *Backend) viewRunnable(ctx context.Context, req backend.ClaimRequest) (v view, err error) {
 	err = b.transact(ctx, false, func(t *tx) error {
 		v = view{}
@@ -127,8 +127,8 @@ func (b *Backend) viewRunnable(ctx context.Context, req backend.ClaimRequest) (v
 	return v, err
 }
 
-// runnable returns those of the names of which a claim may return jobs, and
-// when the rate of another allows one, or 0.
+// runnable returns the names of which a claim may return jobs, and when the rate
+// of another name allows a job, or 0.
 func (t *tx) runnable(req backend.ClaimRequest) (names []string, free int64, err error) {
 	all, err := t.settings()
 	if err != nil || all[everything].paused {

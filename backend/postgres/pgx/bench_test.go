@@ -10,9 +10,9 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// BenchmarkCopy pushes 1,000 jobs and copies 1,000 rows, by turns, the rows by
-// COPY into a table of the same columns, with its indexes and without any, as
-// durable, and reports how fast the push is in comparison: 1 is as fast as COPY.
+// BenchmarkCopy alternates between pushing 1,000 jobs and copying 1,000 rows by COPY
+// into a table with the same columns, with its indexes and without any, equally
+// durable. It reports the push's speed relative to COPY: 1 is as fast.
 func BenchmarkCopy(b *testing.B) {
 	b.Run("indexes", func(b *testing.B) { benchCopy(b, "INCLUDING ALL") })
 	b.Run("bare", func(b *testing.B) { benchCopy(b, "INCLUDING DEFAULTS INCLUDING IDENTITY") })

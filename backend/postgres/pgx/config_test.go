@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// A host that takes a connection and never answers, as one behind a broken
-// balancer, holds up no call for ever.
+// A host that accepts a connection and never answers, for example behind a broken
+// balancer, blocks no call forever.
 func TestConnectTimeout(t *testing.T) {
 	for dsn, want := range map[string]time.Duration{
 		"host=a":                                   10 * time.Second,
-		"host=a sslmode=prefer":                    10 * time.Second, // once with TLS and once without
+		"host=a sslmode=prefer":                    10 * time.Second, // with TLS, then without
 		"host=a,b":                                 3 * time.Second,
 		"host=a,b connect_timeout=7":               7 * time.Second,
 		"postgres://u@a:1/d":                       10 * time.Second,
@@ -27,7 +27,7 @@ func TestConnectTimeout(t *testing.T) {
 	}
 }
 
-// No error about a DSN has any part of a password, however it was written.
+// No error about a DSN shows any part of a password, however it was written.
 func TestPasswordsAreNotShown(t *testing.T) {
 	const first, second = "hun", "ter2"
 	for _, dsn := range []string{
@@ -65,7 +65,7 @@ func TestPasswordsAreNotShown(t *testing.T) {
 }
 
 func unwrapped(err error) error {
-	switch e := err.(type) { //nolint:errorlint // each layer is looked at in turn
+	switch e := err.(type) { //nolint:errorlint // each layer is inspected in turn
 	case interface{ Unwrap() error }:
 		return e.Unwrap()
 	case interface{ Unwrap() []error }:

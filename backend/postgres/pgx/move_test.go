@@ -20,7 +20,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
 )
 
-// A process of the test moves a queue if these say from where to where.
+// If these are set, the test's process moves a queue from one place to the other.
 const (
 	moveFrom = "PLAINJOBS_TEST_MOVE_FROM"
 	moveTo   = "PLAINJOBS_TEST_MOVE_TO"
@@ -59,11 +59,11 @@ func openQueue(place string) (*plainjobs.Queue, error) {
 	return plainjobs.New(b, nil), nil
 }
 
-// moveKilled moves a queue by processes that are killed at any moment.
+// moveKilled moves a queue by processes that are killed at random moments.
 func moveKilled(t *testing.T, from, to string) {
 	t.Helper()
 	killed := 0
-	for after := 30 * time.Millisecond; ; after += after/2 + rand.N(after) { // soon long enough, on a slow machine too
+	for after := 30 * time.Millisecond; ; after += after/2 + rand.N(after) { // grows, so that a slow machine finishes too
 		ctx, cancel := context.WithTimeout(t.Context(), after)
 		c := exec.CommandContext(ctx, os.Args[0])
 		c.Env = append(os.Environ(), moveFrom+"="+from, moveTo+"="+to)
@@ -81,7 +81,7 @@ func moveKilled(t *testing.T, from, to string) {
 	}
 }
 
-// content returns what is stored, as text, and the counts that the store keeps.
+// content returns everything stored, as text, and the counts that the store keeps.
 func content(t *testing.T, place string) string {
 	t.Helper()
 	q, err := openQueue(place)
@@ -98,13 +98,13 @@ func content(t *testing.T, place string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprint(strings.Join(lines[1:len(lines)-2], "\n"), "\n", counts) // without what tells when
+	return fmt.Sprint(strings.Join(lines[1:len(lines)-2], "\n"), "\n", counts) // without times
 }
 
 var afterMove = plainjobs.Declare[string]("after-the-move")
 
-// A queue that is moved from a file to a server and back is the same, although
-// the processes that move it are killed.
+// A queue that is moved from a file to a server and back is unchanged, although the
+// moving processes are killed.
 func TestMoveKilled(t *testing.T) {
 	ctx := t.Context()
 	dsn, schema := postgrestest.Schema(t, "pgx")
@@ -158,7 +158,7 @@ func TestMoveKilled(t *testing.T) {
 	now := time.Now().Truncate(time.Microsecond).UTC()
 	_, err = b.Import(ctx, backend.Batch{Schedules: []backend.Schedule{{Name: "nightly", Definition: "d|ü", Next: now.Add(time.Hour), Last: now, Paused: true}}})
 	check(err)
-	// What runs is rescued, as its worker is gone: it arrives as a suspect.
+	// A running job is rescued, because its worker is dead. It arrives as a suspect.
 	_, err = b.Reap(ctx, backend.ReapRequest{Dead: []int64{w.ID}})
 	check(err)
 	check(b.Close())
@@ -172,7 +172,7 @@ func TestMoveKilled(t *testing.T) {
 	if got := content(t, back); got != want {
 		t.Fatalf("back in a file it is\n%.4000s\nwant\n%.4000s", got, want)
 	}
-	// No ID is given again.
+	// No ID is issued twice.
 	q, err := openQueue(server)
 	check(err)
 	defer q.Close()

@@ -4,10 +4,10 @@
 //	store, err := pgx.Open(os.Getenv("DATABASE_URL"), nil)
 //	queue := plainjobs.New(store, nil)
 //
-// Workers that wait are told of new jobs by LISTEN, on one connection of their
-// own. For jobs in the application's transactions, a *sql.DB that pgx's package
-// stdlib has opened goes to postgres.New, together with [Listen]; a transaction
-// of a native pool goes through [AsSQL].
+// LISTEN, on a separate connection, notifies waiting workers of new jobs. To enqueue
+// jobs in the application's transactions, pass a *sql.DB opened by pgx's package
+// stdlib to postgres.New, together with [Listen]. For a transaction of a native pool
+// use [AsSQL].
 package pgx
 
 import (
@@ -27,13 +27,13 @@ import (
 )
 
 // Open opens the store in the database that dsn names, as a URL or as
-// "host=… dbname=…"; what it leaves out is taken from the environment, as by
-// psql. See [postgres.New].
+// "host=… dbname=…". Environment variables supply what the DSN omits, as with psql.
+// See [postgres.New].
 //
-// Unless the DSN has a connect_timeout, a host has 10 seconds to answer, and each
-// of several 3. It should be less than a third of the workers' lease. With several
-// hosts, add target_session_attrs=read-write. Behind a pooler that
-// lends connections by transaction and keeps no prepared statements, add
+// Unless the DSN has a connect_timeout, a single host has 10 seconds to answer, and
+// each of several hosts 3. The timeout should be less than a third of the workers'
+// lease. With several hosts, add target_session_attrs=read-write. Behind a pooler
+// that lends connections by transaction and keeps no prepared statements, add
 // default_query_exec_mode=exec and set NoListen.
 func Open(dsn string, opts *postgres.Options) (*postgres.Backend, error) {
 	config, err := parse(dsn)
@@ -53,7 +53,7 @@ func Open(dsn string, opts *postgres.Options) (*postgres.Backend, error) {
 	return postgres.Open(db, &o)
 }
 
-// parse returns what a DSN says, and what it should have said.
+// parse parses a DSN and adds the defaults of [Open].
 func parse(dsn string) (*driver.ConnConfig, error) {
 	config, err := driver.ParseConfig(dsn)
 	if err != nil {
@@ -74,11 +74,11 @@ func parse(dsn string) (*driver.ConnConfig, error) {
 	return config, nil
 }
 
-// quoted matches a part of a DSN in the text of an error.
+// quoted matches a quoted part of a DSN in an error's text.
 var quoted = regexp.MustCompile(`"[^"]*"`)
 
-// unreadable returns what is wrong with a DSN without any part of the DSN, in which
-// the driver does not find every password that it must not show.
+// unreadable returns the reason why a DSN is invalid without any part of the DSN: the
+// driver does not recognize every password that it must not show.
 func unreadable(err error) error {
 	text := err.Error()
 	if at := strings.LastIndex(text, "`: "); at >= 0 {
@@ -87,27 +87,27 @@ func unreadable(err error) error {
 	return fmt.Errorf("the DSN cannot be read: %w", postgres.Redact(errors.New(quoted.ReplaceAllString(text, `"…"`))))
 }
 
-// maxConns is how many connections a store opens, besides the one that
-// listens. Calls beyond that wait for each other, which is cheaper than what
-// more connections cost the server.
+// maxConns bounds the connections of a store, not counting the one that listens.
+// More calls wait for each other, which costs less than more connections cost the
+// server.
 const maxConns = 8
 
-// How long a host may take to answer, and one of several. One that has lost its
-// power never does: a call without a deadline would never end, and another before
-// the next host is asked.
+// How long a single host, or one of several, may take to answer. A host without power
+// never answers: a call without a deadline would never end, and a call with several
+// hosts would end before the next one is tried.
 const (
 	connectTimeout = 10 * time.Second
 	hostTimeout    = 3 * time.Second
 )
 
-// severalHosts reports whether there is another host to ask; what else pgx falls
-// back to is the same one without TLS.
+// severalHosts reports whether there is another host to try. pgx's other fallbacks
+// are the same host without TLS.
 func severalHosts(config *driver.ConnConfig) bool {
 	return slices.ContainsFunc(config.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.Host != config.Host || f.Port != config.Port })
 }
 
-// Listen returns what [postgres.Options] needs to be told of other processes'
-// jobs, for a store on a *sql.DB of the application.
+// Listen returns the [postgres.Options] value that receives other processes'
+// notifications, for a store on a *sql.DB of the application.
 func Listen(config *driver.ConnConfig) postgres.ListenFunc {
 	config = config.Copy()
 	return func(ctx context.Context, channel string, ready func(), heard func(string)) error {

@@ -11,7 +11,7 @@ import (
 	native "github.com/jackc/pgx/v5"
 )
 
-// AsSQL calls f with a *sql.Tx that is a transaction of pgx, so that jobs can be
+// AsSQL calls f with a *sql.Tx that wraps a transaction of pgx, so that jobs can be
 // enqueued, or completed, in it:
 //
 //	err := pgx.AsSQL(ctx, tx, func(tx *sql.Tx) error {
@@ -19,10 +19,9 @@ import (
 //		return err
 //	})
 //
-// The transaction remains the caller's to commit or to roll back; f must do
-// neither and must not keep the *sql.Tx, which is over when f returns. It is
-// for the queue: it reads the types that the queue's statements return. The
-// error is f's.
+// The caller commits or rolls back the transaction. f must do neither, and must not
+// keep the *sql.Tx, which ends when f returns. It is for the queue only: it scans
+// only the types that the queue's statements return. AsSQL returns f's error.
 func AsSQL(ctx context.Context, tx native.Tx, f func(*sql.Tx) error) error {
 	db := sql.OpenDB(lender{tx})
 	defer db.Close()
@@ -30,7 +29,7 @@ func AsSQL(ctx context.Context, tx native.Tx, f func(*sql.Tx) error) error {
 	if err != nil {
 		return err
 	}
-	defer view.Rollback() // it ends the view, and nothing else
+	defer view.Rollback() // ends the view, not the transaction
 	return f(view)
 }
 
@@ -41,7 +40,7 @@ func (l lender) Connect(context.Context) (driver.Conn, error) { return lent(l), 
 func (l lender) Driver() driver.Driver                        { return l }
 func (l lender) Open(string) (driver.Conn, error)             { return lent(l), nil }
 
-// A lent is the connection. To begin and to end is to do nothing.
+// A lent is that connection. Begin, Commit and Rollback do nothing.
 type lent struct{ tx native.Tx }
 
 var (
@@ -85,7 +84,7 @@ func values(args []driver.NamedValue) []any {
 	return all
 }
 
-// finished returns err as database/sql says it.
+// finished translates err to the error of database/sql.
 func finished(err error) error {
 	if errors.Is(err, native.ErrTxClosed) {
 		return fmt.Errorf("%w: %w", sql.ErrTxDone, err)
@@ -128,7 +127,7 @@ func (r *lentRows) Next(dest []driver.Value) error {
 	return nil
 }
 
-// value returns what database/sql takes.
+// value converts v to a type that database/sql accepts.
 func value(v any) (driver.Value, error) {
 	switch n := v.(type) {
 	case int16:

@@ -20,7 +20,7 @@ func newJob(key string) backend.NewJob {
 	return backend.NewJob{Name: "a", Payload: []byte("p"), MaxAttempts: 1, Serial: "s", Unique: backend.Unique{Key: key}}
 }
 
-// connect opens a store in a schema of its own, and a connection beside it.
+// connect opens a store in a new schema, and a separate connection.
 func connect(tb testing.TB) (store *postgres.Backend, conn *native.Conn, schema string) {
 	tb.Helper()
 	dsn, schema := postgrestest.Schema(tb, "pgx")
@@ -36,8 +36,8 @@ func connect(tb testing.TB) (store *postgres.Backend, conn *native.Conn, schema 
 	return store, conn, schema
 }
 
-// Jobs that are pushed and completed in a transaction of pgx exist, and are
-// done, if and when it commits.
+// Jobs pushed and completed in a transaction of pgx exist, and are done, if and when
+// it commits.
 func TestAsSQL(t *testing.T) {
 	ctx := t.Context()
 	b, conn, _ := connect(t)
@@ -111,7 +111,7 @@ func TestAsSQL(t *testing.T) {
 	}
 }
 
-// A transaction of the application tells of its jobs when it commits, and not
+// A transaction of the application notifies of its jobs when it commits, and not
 // when it is rolled back.
 func TestTransactionNotifies(t *testing.T) {
 	ctx := t.Context()
@@ -160,7 +160,7 @@ func TestTransactionNotifies(t *testing.T) {
 	if got := heard(); got != "after" {
 		t.Errorf("a transaction that was rolled back told %q", got)
 	}
-	// A store of its own, as not each transaction of one tells.
+	// A new store, because not every transaction of one store notifies.
 	fresh, err := pgx.Open(conn.Config().ConnString(), &postgres.Options{Schema: schema})
 	if err != nil {
 		t.Fatal(err)
