@@ -12,23 +12,23 @@ import (
 	"github.com/plainjobs/plainjobs"
 )
 
-// A keeper is a store whose database is a file that can be copied and put back,
-// as that of package backend/sqlite.
-type keeper interface {
+// A backupStore is a store that can back up and restore its database, as
+// backend/sqlite does.
+type backupStore interface {
 	Backup(ctx context.Context, file string) (jobs int64, err error)
 	Restore(ctx context.Context, file string) (jobs int64, kept string, err error)
 }
 
-func keeperOf(q *plainjobs.Queue, what string) (keeper, error) {
-	k, err := storeOf[keeper](q, what)
+func backupStoreOf(q *plainjobs.Queue, what string) (backupStore, error) {
+	b, err := storeOf[backupStore](q, what)
 	if err != nil {
-		err = fmt.Errorf("%w; use the tool of the database, as pg_dump for PostgreSQL, or export and import", err)
+		err = fmt.Errorf("%w; use the database's own tool, e.g. pg_dump, or export and import", err)
 	}
-	return k, err
+	return b, err
 }
 
-// A saving is what backup and restore print with --json.
-type saving struct {
+// A backupRecord is the output of backup and restore with --json.
+type backupRecord struct {
 	File string `json:"file"`
 	Jobs int64  `json:"jobs"`
 	Kept string `json:"kept,omitempty"`
@@ -39,23 +39,23 @@ func (p *program) backupCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "backup FILE [flags]",
 		Short: "Copy the whole database to a file",
-		Long: `Backup copies a SQLite database to a file, with everything in it, the tables of
-the application included. The queue may be at work: the copy is of one moment. It
-is checked, and takes its name when it is complete; only its owner may read it.
-For the jobs alone, or another kind of database, see export.`,
+		Long: `Backup copies a whole SQLite database to a file, including the application's
+tables. Workers may run meanwhile: the copy shows the database at one moment.
+Backup checks the copy before it gives it its name. Only the file's owner may read
+it. To copy jobs alone, or from another kind of database, use export.`,
 		Example: `  backup /backups/app.db
   backup --yes /backups/app.db`,
 		Args: takes(1, 1),
 	}
 	jsonFlag(c)
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask before a file is written over")
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "overwrite an existing file without asking")
 	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
-		q, done, err := p.look(ctx)
+		q, done, err := p.openReadOnly(ctx)
 		if err != nil {
 			return err
 		}
 		defer done()
-		k, err := keeperOf(q, "backup")
+		b, err := backupStoreOf(q, "backup")
 		if err != nil {
 			return err
 		}
@@ -65,18 +65,18 @@ For the jobs alone, or another kind of database, see export.`,
 		case err != nil:
 			return err
 		case !info.Mode().IsRegular():
-			return fmt.Errorf("%s is there and is no file", file)
+			return fmt.Errorf("backup: %s exists and is not a regular file: choose another name", file)
 		case !yes:
-			if err := s.ask(ctx, file+" is there already: write over it?"); err != nil {
+			if err := s.ask(ctx, "overwrite "+file, confirmYes); err != nil {
 				return err
 			}
 		}
-		jobs, err := k.Backup(ctx, file)
+		jobs, err := b.Backup(ctx, file)
 		if err != nil {
 			return err
 		}
 		if s.json {
-			return s.object(saving{File: file, Jobs: jobs})
+			return s.object(backupRecord{File: file, Jobs: jobs})
 		}
 		s.say("copied the database, with %s, to %s", plural(jobs, "job"), file)
 		return nil
@@ -87,51 +87,51 @@ func (p *program) restoreCommand() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
 		Use:   "restore FILE [flags]",
-		Short: "Put a backup in the place of the database",
-		Long: `Restore puts a copy of a backup in the place of a SQLite database, when it has
-checked it. Every other program that has the database open must be stopped before:
-else nothing is changed. The database that was there is kept under another name,
-which is printed. A database that does not open any more is to be moved away first,
-with the files of its name that end in -wal and -shm.
+		Short: "Replace the database with a backup",
+		Long: `Restore checks a backup and replaces a SQLite database with a copy of it. First stop
+every other program that has the database open; otherwise restore changes nothing.
+Restore keeps the old database under another name and prints that name. If the
+database no longer opens, first move it away, together with its -wal and -shm files.
 
-What was stored after the backup was made is not in it: jobs that have run since run
-again, and ticks that have passed since come as their schedules say for ticks that
-were missed. To look at that first, pause --all before workers are started.`,
+The backup lacks what was stored after it was made. Jobs that have run since then
+run again. Ticks that have passed since then are missed ticks: the CatchUp of their
+schedule applies. To inspect the queue first, run pause --all before you start
+workers.`,
 		Example: `  restore /backups/app.db
   restore --yes /backups/app.db`,
 		Args: takes(1, 1),
 	}
 	jsonFlag(c)
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask before the database is replaced")
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "replace the database without asking")
 	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
 		file := args[0]
 		if _, err := os.Stat(file); err != nil {
-			return err // before a database is made for it
+			return err // before Open creates a database
 		}
 		q, done, err := p.open(ctx)
 		if err != nil {
 			return err
 		}
 		defer done()
-		k, err := keeperOf(q, "restore")
+		b, err := backupStoreOf(q, "restore")
 		if err != nil {
 			return err
 		}
 		if !yes {
-			if err := s.ask(ctx, "replace the database by "+file+"?"); err != nil {
+			if err := s.ask(ctx, "replace the database with "+file, confirmYes); err != nil {
 				return err
 			}
 		}
-		jobs, kept, err := k.Restore(ctx, file)
+		jobs, kept, err := b.Restore(ctx, file)
 		if err != nil {
 			return err
 		}
 		if s.json {
-			return s.object(saving{file, jobs, kept})
+			return s.object(backupRecord{file, jobs, kept})
 		}
 		s.say("restored the database, with %s, from %s", plural(jobs, "job"), file)
 		if kept != "" {
-			s.say("what was there before is %s", kept)
+			s.say("kept the old database as %s", kept)
 		}
 		return nil
 	})

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// called returns how a program was called, as it may be called again, where its
-// root has a name. It is for messages that name a command.
+// called returns the command that starts this program again, for messages that
+// name a command. Name is the name of the root command.
 func called(name string) string {
 	build, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -18,20 +18,20 @@ func called(name string) string {
 	return invocation(name, os.Args[0], build.Path, build.Main.Path, err == nil)
 }
 
-// invocation returns how the program in file is called, whose main package is pkg
-// of a module; atRoot is whether the module's directory is the working one.
+// invocation returns the command that starts the program in file. Its main package
+// is pkg of a module; atRoot reports whether the working directory is that module's.
 func invocation(name, file, pkg, module string, atRoot bool) string {
 	dir, base := filepath.Split(file)
 	rest, inside := strings.CutPrefix(pkg, module+"/")
 	switch {
 	case strings.TrimSuffix(base, ".exe") != name:
 		return name
-	case !strings.Contains(filepath.ToSlash(dir), "go-build"): // else by go run
-		if dir != "" && !filepath.IsAbs(file) { // from the shell's own directory
+	case !strings.Contains(filepath.ToSlash(dir), "go-build"): // not started by go run
+		if dir != "" && !filepath.IsAbs(file) { // relative to the working directory
 			return file
 		}
 		return name
-	case pkg == "" || pkg == "command-line-arguments": // by the names of files, which are not known
+	case pkg == "" || pkg == "command-line-arguments": // go run was given file names, which are not recorded
 		return name
 	case atRoot && pkg == module:
 		return "go run ."

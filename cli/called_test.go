@@ -18,10 +18,10 @@ func TestInvocation(t *testing.T) {
 		{"app", build, "example.com/all/cmd/app", "example.com/all", false, "go run example.com/all/cmd/app"},
 		{"app", "/tmp/go-build12/b001/exe/app.exe", "example.com/all/cmd/app", "example.com/all", true, "go run ./cmd/app"},
 		{"app", build, "command-line-arguments", "example.com/app", true, "app"},
-		{"other", "./app", "example.com/app", "example.com/app", true, "other"}, // the root says what it is called
+		{"other", "./app", "example.com/app", "example.com/app", true, "other"}, // the root command has another name
 	} {
 		if got := invocation(test.name, test.file, test.pkg, test.module, test.atRoot); got != test.want {
-			t.Errorf("%s of %s by %s is called %q, want %q", test.name, test.pkg, test.file, got, test.want)
+			t.Errorf("invocation(%s, %s, %s) = %q, want %q", test.name, test.file, test.pkg, got, test.want)
 		}
 	}
 }

@@ -20,27 +20,27 @@ func (p *program) checkCommand() *cobra.Command {
 	var ignore []string
 	c := &cobra.Command{
 		Use:   "check [flags]",
-		Short: "Check that this program can do what it is asked to",
-		Long: `Check opens the queue, which checks its schema, and looks whether each job that
-the program defines has a handler, and each schedule a time zone and a next tick.
+		Short: "Check that this program can run its jobs and schedules",
+		Long: `Check opens the queue, which checks its schema. It reports jobs without a handler,
+and schedules with an unknown time zone or without a next tick.
 
-With --payloads it decodes all jobs that wait as this build would, and lists the
-names that it does not define, all fields that its types do not have, and all
-values that do not fit. Run it before a deploy. A field that a type does not have
-is passed over by a run; it is a finding all the same, as data are lost.`,
+With --payloads it also decodes the payload of each unfinished job as this build
+would. It reports names that the program does not define, fields that a job's type
+does not have, and values that do not fit. Run it before a deployment. A worker
+ignores unknown fields; check reports them because their data is lost.`,
 		Example: `  check
   check --payloads
   check --payloads --ignore report,import`,
 		Args: takes(0, 0),
 	}
-	c.Flags().BoolVar(&payloads, "payloads", false, "decode the data of every job that waits")
-	c.Flags().StringSliceVar(&ignore, "ignore", nil, "jobs with these `NAMES` are other programs'")
+	c.Flags().BoolVar(&payloads, "payloads", false, "decode the payload of each unfinished job")
+	c.Flags().StringSliceVar(&ignore, "ignore", nil, "skip jobs with these `NAMES`, e.g. those of other programs")
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
 		var r report
-		q, done, err := p.setUp(looking(ctx))
+		q, done, err := p.setUp(readOnly(ctx))
 		if errors.Is(err, backend.ErrSchemaTooOld) {
-			r.bad("store", "migrate, or the first process of this build", "%v", err)
+			r.bad("store", "run migrate, or start a process of this build", "%v", err)
 			return s.report(&r)
 		}
 		if err != nil {
@@ -59,7 +59,7 @@ is passed over by a run; it is a finding all the same, as data are lost.`,
 	})
 }
 
-// A finding is what a check has found.
+// A finding is one row of a report.
 type finding struct {
 	Check string `json:"check"`
 	OK    bool   `json:"ok"`
@@ -73,32 +73,32 @@ func (r *report) well(check, format string, args ...any) {
 	r.findings = append(r.findings, finding{Check: check, OK: true, What: fmt.Sprintf(format, args...)})
 }
 
-func (r *report) bad(check, mend, format string, args ...any) {
-	r.findings = append(r.findings, finding{Check: check, What: fmt.Sprintf(format, args...), Fix: mend})
+func (r *report) bad(check, fix, format string, args ...any) {
+	r.findings = append(r.findings, finding{Check: check, What: fmt.Sprintf(format, args...), Fix: fix})
 }
 
 var reportHeader = []string{"CHECK", "", "FOUND", "FIX"}
 
-// reportWidth is how many columns a report takes at most.
+// reportWidth is the maximum width of a report, in columns.
 const reportWidth = 140
 
-// widths returns how wide what was found and what mends it may be.
+// widths returns the widths of the columns FOUND and FIX.
 func (r *report) widths() (int, int) {
-	first, found, mend := len(reportHeader[0]), len(reportHeader[2]), len(reportHeader[3])
+	first, found, fix := len(reportHeader[0]), len(reportHeader[2]), len(reportHeader[3])
 	for _, f := range r.findings {
 		first = max(first, utf8.RuneCountInString(clean(f.Check)))
 		found = max(found, utf8.RuneCountInString(clean(f.What)))
-		mend = max(mend, utf8.RuneCountInString(clean(f.Fix)))
+		fix = max(fix, utf8.RuneCountInString(clean(f.Fix)))
 	}
 	most := reportWidth - first - len("  wrong    ")
-	if found+mend > most {
-		mend = min(mend, max(most-found, most*2/5))
-		found = most - mend
+	if found+fix > most {
+		fix = min(fix, max(most-found, most*2/5))
+		found = most - fix
 	}
-	return found, mend
+	return found, fix
 }
 
-// wrapText returns text in lines that are no wider than a width.
+// wrapText breaks text into lines of at most width runes.
 func wrapText(text string, width int) (lines []string) {
 	line := []rune{}
 	for _, word := range strings.Split(clean(text), " ") {
@@ -121,11 +121,11 @@ func wrapText(text string, width int) (lines []string) {
 	return lines
 }
 
-// report prints what was found, and returns an error if anything is wrong.
+// report prints the findings, and returns an error if one of them is wrong.
 func (s *screen) report(r *report) error {
 	t := &table{header: reportHeader}
 	wrong := false
-	found, mends := r.widths()
+	foundWidth, fixWidth := r.widths()
 	for _, f := range r.findings {
 		wrong = wrong || !f.OK
 		if s.json {
@@ -138,8 +138,8 @@ func (s *screen) report(r *report) error {
 		if !f.OK {
 			verdict = cell{"wrong", red}
 		}
-		what, mend := wrapText(f.What, found), wrapText(f.Fix, mends)
-		for i := range max(len(what), len(mend)) {
+		what, fix := wrapText(f.What, foundWidth), wrapText(f.Fix, fixWidth)
+		for i := range max(len(what), len(fix)) {
 			row := []any{f.Check, verdict, "", ""}
 			if i > 0 {
 				row[0], row[1] = "", cell{"", normal}
@@ -147,8 +147,8 @@ func (s *screen) report(r *report) error {
 			if i < len(what) {
 				row[2] = what[i]
 			}
-			if i < len(mend) {
-				row[3] = mend[i]
+			if i < len(fix) {
+				row[3] = fix[i]
 			}
 			t.add(row...)
 		}
@@ -164,7 +164,7 @@ func (s *screen) report(r *report) error {
 	return nil
 }
 
-// schema says what was opened: that it could be opened is the check.
+// schema reports which store is open. Opening it was the check.
 func (r *report) schema(ctx context.Context, q *plainjobs.Queue) {
 	what := describe(q)
 	if m, ok := (*engine.Handle)(q).Queue().Backend.(backend.Inspector); ok {
@@ -188,7 +188,7 @@ func (r *report) handlers(q *plainjobs.Queue) {
 		r.bad("handlers", "bind one with plainjobs.Handle in cli.App.Setup", "%s, declared at %s, has no handler", d.Name, place(d.Where))
 	}
 	if all := len(engine.Definitions()); bound == all {
-		r.well("handlers", "all have one: %d", all)
+		r.well("handlers", "bound: %d of %d", bound, all)
 	}
 }
 
@@ -199,30 +199,30 @@ func (r *report) schedules(s *screen) {
 		pl.look(s.now, 1, nil)
 		switch {
 		case pl.problem != nil:
-			r.bad("schedules", "import time/tzdata where there is no time zone database", "%s, defined at %s: %v", d.Name, place(d.Where), pl.problem)
+			r.bad("schedules", "import time/tzdata if the system has no time zone database", "%s, defined at %s: %v", d.Name, place(d.Where), pl.problem)
 		case len(pl.ticks) == 0:
-			r.bad("schedules", "", "%s, defined at %s, never ticks again", d.Name, place(d.Where))
+			r.bad("schedules", "", "%s, defined at %s, has no next tick", d.Name, place(d.Where))
 		default:
 			well++
 		}
 	}
 	if all := len(engine.Schedules()); well == all {
-		r.well("schedules", "all tick: %d", all)
+		r.well("schedules", "with a next tick: %d of %d", well, all)
 	}
 }
 
-// A trouble is why this build does not run jobs of a name as they were meant.
-type trouble struct {
+// A mismatched is a reason why this build cannot decode the payloads of a name.
+type mismatched struct {
 	name, what string
 }
 
-// troubled are the jobs that have a trouble.
-type troubled struct {
-	jobs  int
-	first int64 // the lowest number
+// affected counts the jobs with one mismatch.
+type affected struct {
+	jobs  int64
+	first int64 // the lowest ID
 }
 
-// payloads decodes what waits or runs.
+// payloads decodes the payloads of unfinished jobs.
 func (r *report) payloads(ctx context.Context, q *plainjobs.Queue, ignore []string) error {
 	reader, err := storeOf[backend.Reader](q, "check --payloads")
 	if err != nil {
@@ -232,8 +232,8 @@ func (r *report) payloads(ctx context.Context, q *plainjobs.Queue, ignore []stri
 	if err != nil {
 		return err
 	}
-	found := map[trouble]*troubled{}
-	jobs := 0
+	found := map[mismatched]*affected{}
+	jobs := int64(0)
 	for _, state := range append(waiting[:3:3], plainjobs.Running) {
 		if !slices.ContainsFunc(counts, func(c plainjobs.Count) bool { return c.State == state }) {
 			continue
@@ -252,9 +252,9 @@ func (r *report) payloads(ctx context.Context, q *plainjobs.Queue, ignore []stri
 				}
 				jobs++
 				for _, what := range unfit(j) {
-					key := trouble{j.Name, what}
+					key := mismatched{j.Name, what}
 					if found[key] == nil {
-						found[key] = &troubled{first: j.ID}
+						found[key] = &affected{first: j.ID}
 					}
 					found[key].jobs++
 					found[key].first = min(found[key].first, j.ID)
@@ -264,26 +264,25 @@ func (r *report) payloads(ctx context.Context, q *plainjobs.Queue, ignore []stri
 	}
 	for _, key := range inOrder(found) {
 		m := found[key]
-		r.bad("payloads", "", "%s: %s: in %d of the jobs, the first is #%d", key.name, key.what, m.jobs, m.first)
+		r.bad("payloads", "", "%s: %s: %s, first #%d", key.name, key.what, plural(m.jobs, "job"), m.first)
 	}
-	r.well("payloads", "decoded: %d", jobs)
+	r.well("payloads", "decoded %s", plural(jobs, "job"))
 	return nil
 }
 
-func inOrder(found map[trouble]*troubled) (all []trouble) {
+func inOrder(found map[mismatched]*affected) (all []mismatched) {
 	for key := range found {
 		all = append(all, key)
 	}
-	slices.SortFunc(all, func(a, b trouble) int { return strings.Compare(a.name+"\x00"+a.what, b.name+"\x00"+b.what) })
+	slices.SortFunc(all, func(a, b mismatched) int { return strings.Compare(a.name+"\x00"+a.what, b.name+"\x00"+b.what) })
 	return all
 }
 
-// unfit returns why this build does not take a job as it is: nothing, or each
-// reason.
+// unfit returns the reasons why this build cannot decode a job's payload.
 func unfit(j *backend.Info) []string {
 	d := engine.Lookup(j.Name)
 	if d == nil {
-		return []string{"this program does not define it"}
+		return []string{"not defined by this program"}
 	}
 	data := j.Payload
 	if data == nil {

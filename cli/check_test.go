@@ -12,17 +12,17 @@ import (
 	"github.com/plainjobs/plainjobs/backend/memory"
 )
 
-// A sick store has something to say of itself.
-type sick struct{ lasting }
+// A sickStore has a problem to report.
+type sickStore struct{ lasting }
 
-func (sick) Schema(context.Context) (backend.Schema, error) {
+func (sickStore) Schema(context.Context) (backend.Schema, error) {
 	return backend.Schema{Stored: 3, Known: 3, SQL: "CREATE TABLE jobs;\n"}, nil
 }
 
-func (sick) Examine(context.Context, backend.ExamineRequest) ([]backend.Finding, error) {
+func (sickStore) Examine(context.Context, backend.ExamineRequest) ([]backend.Finding, error) {
 	return []backend.Finding{
 		{Name: "journal mode", Value: "wal"},
-		{Name: "free space", Value: "1.0 MiB", Problem: "little is left", Fix: "make room"},
+		{Name: "free space", Value: "1.0 MiB", Problem: "the disk is almost full", Fix: "free disk space"},
 	}, nil
 }
 
@@ -50,11 +50,11 @@ func TestDoctor(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.pass(2 * leaseOfFill)
-	w.app.Open = func(context.Context) (*plainjobs.Queue, error) { return plainjobs.New(sick{w.store}, nil), nil }
+	w.app.Open = func(context.Context) (*plainjobs.Queue, error) { return plainjobs.New(sickStore{w.store}, nil), nil }
 	w.golden(t, "doctor", "doctor", "doctor --json", "migrate", "migrate --json", "schema", "schema --json", "pause --all", "doctor", "doctor x")
 }
 
-// A schedule that waits for a clock that was set back, or for a worker, is told.
+// Doctor reports an overdue tick, and a clock that was set back.
 func TestDoctorOfSchedules(t *testing.T) {
 	w := newWorld(t)
 	define := func(name string, in time.Duration) backend.Schedule {
@@ -78,52 +78,52 @@ func TestDoctorOfSchedules(t *testing.T) {
 		pass time.Duration
 		want string
 	}{
-		{3 * time.Minute, ""}, {2 * time.Minute, "overdue: no worker takes its tick of 2026-03-28T12:01:00Z"},
-		{-35 * time.Minute, "it was set back: ticked ticked at 2026-03-28T12:00:00Z and now is 2026-03-28T11:30:00Z; it ticks next at 2026-03-28T13:00:00Z"},
+		{3 * time.Minute, ""}, {2 * time.Minute, "overdue: the tick of 2026-03-28T12:01:00Z is overdue"},
+		{-35 * time.Minute, "set back: the last tick of ticked was at 2026-03-28T12:00:00Z, but now is 2026-03-28T11:30:00Z; its next tick is at 2026-03-28T13:00:00Z"},
 	} {
 		w.pass(c.pass)
 		out := w.must(t, count(c.want != ""), "doctor").out
-		out = strings.Join(strings.Fields(strings.ReplaceAll(out, "see that the clock is right", "")), " ") // on one line
-		if !strings.Contains(out, c.want) || strings.Contains(out, "paused: no") {
-			t.Errorf("doctor says %s, want %q", out, c.want)
+		out = strings.Join(strings.Fields(strings.ReplaceAll(out, "correct the clock", "")), " ") // on one line
+		if !strings.Contains(out, c.want) || strings.Contains(out, "paused: the tick") {
+			t.Errorf("doctor printed %s, want %q", out, c.want)
 		}
 	}
 }
 
-// A store that shows nothing is said so, and nothing panics.
-func TestPoorStore(t *testing.T) {
-	type poor struct{ backend.Backend }
+// Commands report that a store without optional interfaces does not support them.
+func TestMinimalStore(t *testing.T) {
+	type minimal struct{ backend.Backend }
 	w := newWorld(t)
 	w.app.Open = func(context.Context) (*plainjobs.Queue, error) {
-		return plainjobs.New(poor{memory.New(nil)}, nil), nil
+		return plainjobs.New(minimal{memory.New(nil)}, nil), nil
 	}
 	for _, args := range [][]string{
 		{"stats"}, {"jobs"}, {"show", "1"}, {"why", "1"}, {"retry", "1"}, {"cancel", "--all", "--yes"}, {"pause", "sum"}, {"pause", "--all"},
 		{"schedules"}, {"workers"}, {"top"}, {"check", "--payloads"}, {"doctor"}, {"migrate"}, {"schema"},
 	} {
 		if got := w.must(t, 1, args...); !strings.Contains(got.err, "unsupported") {
-			t.Errorf("%q said %q", args, got.err)
+			t.Errorf("%q printed %q", args, got.err)
 		}
 	}
 }
 
-// No line of a report is wider than 140 columns, nothing of it is lost, and what
-// fits is not wrapped.
+// No line of a report is wider than 140 columns, no text is lost, and text that fits is
+// not wrapped.
 func TestReportWidth(t *testing.T) {
 	long := "the database is " + strings.Repeat("/directory", 20) + " and " + strings.Repeat("words ", 40)
 	for _, test := range []struct {
-		what, mend string
-		lines      int
+		what, fix string
+		lines     int
 	}{
 		{"short", "shorter", 1}, {strings.Repeat("x", 60), strings.Repeat("y", 50), 1}, {strings.Repeat("x ", 50), "y", 1},
-		{strings.Repeat("x ", 70), "y", 2}, {long, "mend it", 0}, {long, long, 0}, {"x", long, 0}, {"x", "", 1},
+		{strings.Repeat("x ", 70), "y", 2}, {long, "fix it", 0}, {long, long, 0}, {"x", long, 0}, {"x", "", 1},
 	} {
 		var r report
-		r.bad("free space", test.mend, "%s", test.what)
+		r.bad("free space", test.fix, "%s", test.what)
 		r.well("jobs", "none")
 		var out strings.Builder
 		if err := (&screen{out: &out}).report(&r); err == nil {
-			t.Error("nothing is wrong")
+			t.Error("report returned no error")
 		}
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 		if test.lines > 0 && len(lines) != test.lines+2 {
@@ -131,14 +131,14 @@ func TestReportWidth(t *testing.T) {
 		}
 		for _, line := range lines {
 			if n := utf8.RuneCountInString(line); n > 140 {
-				t.Errorf("a line has %d columns: %s", n, line)
+				t.Errorf("line of %d columns: %s", n, line)
 			}
 		}
 		count := func(s string) int {
 			return strings.Count(s, "words") + strings.Count(s, "/directory") + strings.Count(s, "x")
 		}
-		if !strings.Contains(test.what+test.mend, "/directory") && count(out.String()) != count(test.what+test.mend) {
-			t.Errorf("something is missing of %q and %q:\n%s", test.what, test.mend, out.String())
+		if !strings.Contains(test.what+test.fix, "/directory") && count(out.String()) != count(test.what+test.fix) {
+			t.Errorf("text of %q and %q is missing:\n%s", test.what, test.fix, out.String())
 		}
 	}
 }

@@ -7,12 +7,12 @@ import (
 	"unicode/utf8"
 )
 
-// clean returns a text so that a terminal shows it and does nothing else: what
-// is in jobs was written by strangers, and a terminal can be told to change its
-// title, to hide lines, or to answer as if it had been typed.
+// clean escapes the control characters of a text. Jobs contain text from untrusted
+// sources, and control sequences can change a terminal's title, hide lines, or make
+// the terminal send input.
 func clean(text string) string { return cleaned(text, "") }
 
-// cleanLines is clean for a text of several lines.
+// cleanLines is like clean, and keeps newlines and tabs.
 func cleanLines(text string) string { return cleaned(text, "\n\t") }
 
 func cleaned(text, keep string) string {
@@ -44,14 +44,13 @@ func cleaned(text, keep string) string {
 	return b.String()
 }
 
-// hidden reports whether a terminal does something with r instead of showing it:
-// controls, also those beyond ASCII, and what changes the direction of the text
-// around.
+// hidden reports whether a terminal may act on r instead of showing it: controls,
+// also beyond ASCII, and characters that change the direction of text.
 func hidden(r rune) bool {
 	return unicode.Is(unicode.C, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r)
 }
 
-// cut returns the first n runes of a text, with a mark if there are more.
+// cut shortens a text to n runes. The last one is then an ellipsis.
 func cut(text string, n int) string {
 	runes := []rune(text)
 	if len(runes) <= n {

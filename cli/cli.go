@@ -1,5 +1,5 @@
-// Package cli is the command line of a program with jobs: it works, serves,
-// shows what is in the queue and steers it.
+// Package cli is the command line of a program with jobs: it runs workers and the
+// web server, inspects the queue and operates on its jobs.
 //
 //	func main() {
 //		cli.Main(cli.App{
@@ -13,36 +13,36 @@
 //		})
 //	}
 //
-// Then "go run . work --parallel 2" runs two jobs at once, and "go run . dev"
-// the web server and a worker in one process. Importing the packages of the jobs
-// is what makes them known, as it is for workers. A program with a cobra root of
-// its own adds [Commands] to that.
+// Then "go run . work --parallel 2" runs two jobs at once, and "go run . dev" runs
+// the web server and a worker in one process. The program knows the jobs of the
+// packages that it imports. A program with its own cobra root adds [Commands] to it.
 //
 // # Commands
 //
-//   - work, dev and serve run jobs, both, and the web server.
-//   - list shows what jobs and schedules the program has; check whether each
-//     has a handler and, with --payloads, whether what waits fits this build.
-//   - stats, top, jobs, show, why, schedules and workers show what is there:
-//     counts, a live view, lists by filters, one job, and what holds it.
-//   - retry, cancel, delete and free take IDs, or --all and a filter; they show a
-//     count and ask, but for --yes, and --dry-run only shows. perform stores a
-//     job, its data checked against the job's type. pause and resume take a
-//     name, or --all.
-//   - export and import carry jobs from one store to another; backup copies a
-//     SQLite database while it is at work, and restore puts a copy back.
-//   - doctor examines the database as the program opens it; migrate brings its
-//     tables up to date, and schema prints them.
+//   - work runs jobs, serve runs the web server, and dev runs both.
+//   - list shows the program's jobs and schedules. check reports jobs without a
+//     handler and, with --payloads, stored payloads that this build cannot decode.
+//   - stats, top, jobs, show, why, schedules and workers show counts, a live view,
+//     filtered lists, one job, what a job waits for, schedules and workers.
+//   - retry, cancel, delete and free take IDs, or --all and a filter. With --all
+//     they show the number of jobs and ask; --yes skips the question and --dry-run
+//     only shows the number. perform checks a payload against the job's type and
+//     stores a job. pause and resume take a name, or --all.
+//   - export and import copy jobs from one store to another. backup copies a SQLite
+//     database while workers run, and restore replaces a database with a backup.
+//   - doctor examines the database as the program opens it, migrate creates or
+//     updates its tables, and schema prints their SQL.
+//   - env shows or changes the environment that the database belongs to.
 //
-// Each has --help, with examples. Command plainjobs, in cmd/plainjobs, has those
-// that need no program.
+// Each command has --help, with examples. Command plainjobs, in cmd/plainjobs, has
+// the commands that need no program.
 //
 // # For scripts
 //
-// Data go to standard output and messages to standard error. With --json each
-// line of the data is an object. The exit status is 0 if it is done, 1 if it
-// failed, 2 if the command line is wrong, 3 if nothing matched, and 130 or 143
-// after a signal. Each flag can be set by a variable of the environment, as
+// Data goes to standard output and messages go to standard error. With --json each
+// line of output is a JSON object. The exit status is 0 on success, 1 on failure, 2
+// if the command line is wrong, 3 if nothing matched, and 128 plus the signal's
+// number after a signal. Each flag can also be set by an environment variable, e.g.
 // --parallel by PLAINJOBS_PARALLEL.
 package cli
 
@@ -60,44 +60,43 @@ import (
 	"github.com/plainjobs/plainjobs"
 )
 
-// An App is what the commands know of a program.
+// An App describes a program to the commands.
 type App struct {
-	// Open returns the queue. It is also made the default one, see
-	// plainjobs.SetDefault, and closed at the end. An error ends the program with
-	// status 1, or with 2 if it is of [Usage]. See [Looks].
+	// Open returns the queue. The command makes it the default queue, see
+	// [plainjobs.SetDefault], and closes it at the end. An error ends the program
+	// with status 1, or with 2 if it is an error of [Usage]. See [ReadOnly].
 	Open func(ctx context.Context) (*plainjobs.Queue, error)
-	// Setup binds the handlers of declared jobs. It is called after Open by
-	// the commands work, dev, serve, list and check, and may be nil.
+	// Setup binds the handlers of declared jobs. The commands work, dev, serve, list
+	// and check call it after Open. It may be nil.
 	Setup func(ctx context.Context, queue *plainjobs.Queue) error
-	// Serve is the web server of the commands serve and dev: it returns soon
-	// after ctx has ended. It may be nil.
+	// Serve runs the web server for the commands serve and dev. It must return soon
+	// after ctx is done. It may be nil.
 	Serve func(ctx context.Context) error
-	// Close is called at the end of a command, after the queue was closed, to
-	// close what Open has opened besides, such as a *sql.DB. It may be nil.
+	// Close closes what else Open has opened, e.g. a *sql.DB. Each command calls it
+	// at its end, after it has closed the queue. It may be nil.
 	Close func() error
 }
 
-// Main runs the command that the program was called with, and exits.
+// Main runs the command in [os.Args] and exits.
 func Main(app App) {
 	root := &cobra.Command{
 		Use:   strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"),
-		Short: "Background jobs: work, look, steer",
+		Short: "Run, inspect and operate background jobs",
 	}
 	root.AddCommand(Commands(app)...)
 	os.Exit(Execute(root))
 }
 
-// Commands returns the commands, for a program with a cobra root of its own.
+// Commands returns the commands, for a program with its own cobra root.
 func Commands(app App) []*cobra.Command {
 	if app.Open == nil {
-		panic("cli: App.Open is nil")
+		panic("cli: App.Open is nil: set it to a function that returns the queue")
 	}
 	return newProgram(app).commands()
 }
 
-// Execute runs a root with the commands, says what went wrong, and returns the
-// exit status. It is for programs with a root of their own that are to end as
-// those of [Main] do.
+// Execute runs a root command, prints its error, and returns the exit status. It
+// gives a program with its own root the same exit statuses as [Main].
 func Execute(root *cobra.Command) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(wrongFlag)
@@ -122,8 +121,7 @@ func Execute(root *cobra.Command) int {
 	return s
 }
 
-// nameExamples has the examples of a command begin with the program's name, so
-// that they can be typed.
+// nameExamples puts the program's name in front of the examples of a command.
 func nameExamples(program string, c *cobra.Command) {
 	lines := strings.Split(c.Example, "\n")
 	for i, line := range lines {
@@ -134,7 +132,7 @@ func nameExamples(program string, c *cobra.Command) {
 	c.Example = strings.Join(lines, "\n")
 }
 
-// The exit statuses. After a signal it is 128 and the signal's number.
+// The exit statuses. After a signal it is statusSignal plus the signal's number.
 const (
 	statusFailed  = 1
 	statusUsage   = 2
@@ -151,15 +149,15 @@ type statusError struct {
 func (e *statusError) Error() string { return e.err.Error() }
 func (e *statusError) Unwrap() error { return e.err }
 
-// ReadOnly reports whether [App.Open] is called by a command that changes nothing,
-// as check, doctor, jobs or completion in a shell. A program may then leave the
-// tables as they are, by NoMigrate in the options of its store: check then tells
-// that they are old, before a deploy changes them.
-func ReadOnly(ctx context.Context) bool { return ctx.Value(looks{}) != nil }
+// ReadOnly reports whether ctx, the argument of [App.Open], belongs to a command that
+// does not change the queue, e.g. check, doctor, jobs or shell completion. Open may
+// then set NoMigrate in the options of the store: check reports old tables before a
+// deployment migrates them.
+func ReadOnly(ctx context.Context) bool { return ctx.Value(readOnlyKey{}) != nil }
 
-// Usage returns an error with which the program ends as one whose command line
-// is wrong: with status 2, and after saying where help is. It is for an
-// [App.Open] that was not told what to open. Of nil it returns nil.
+// Usage marks err as an error of the command line: the program exits with status 2
+// and a hint at its help. [App.Open] returns it if, for example, no database is
+// given. Usage(nil) is nil.
 func Usage(err error) error {
 	if err == nil {
 		return nil
@@ -167,20 +165,20 @@ func Usage(err error) error {
 	return &statusError{statusUsage, err}
 }
 
-// usage returns an error in how a command was called.
+// usage returns an error of the command line.
 func usage(format string, args ...any) error {
 	return Usage(fmt.Errorf(format, args...))
 }
 
-// nothing returns the error of having found nothing that was asked for.
+// nothing returns an error for a command that found nothing.
 func nothing(format string, args ...any) error {
 	return &statusError{statusNothing, fmt.Errorf(format, args...)}
 }
 
-// errFailed ends a command that has said already what is wrong.
+// errFailed ends a command that has already printed what is wrong.
 var errFailed = &statusError{statusFailed, errors.New("")}
 
-// cobraUsage are the beginnings of cobra's errors of usage, which have no type.
+// cobraUsage has the prefixes of cobra's usage errors, which have no type.
 var cobraUsage = []string{"unknown command", "accepts ", "requires at least ", "accepts at most ", "required flag"}
 
 func statusOf(err error) int {

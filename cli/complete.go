@@ -11,17 +11,17 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// completes has the shell complete a flag's value.
+// completes registers the values that the shell offers for a flag.
 func completes(c *cobra.Command, flag string, values func() []string) {
 	err := c.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return values(), cobra.ShellCompDirectiveNoFileComp
 	})
 	if err != nil {
-		panic(err) // the flag is not there
+		panic(err) // the flag does not exist
 	}
 }
 
-// completesFirst has the shell complete the first argument.
+// completesFirst registers the values that the shell offers for the first argument.
 func completesFirst(c *cobra.Command, values func() []string) {
 	c.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
@@ -31,8 +31,9 @@ func completesFirst(c *cobra.Command, values func() []string) {
 	}
 }
 
-// names returns the names of jobs, of this program and in the store, for
-// completion: if the store does not answer soon, only the first.
+// names returns the names of this program's jobs and of jobs in the store, for
+// completion. If the store does not answer within completeWait, it returns only the
+// program's names.
 func (p *program) names() []string {
 	all := map[string]bool{}
 	for _, d := range engine.Definitions() {
@@ -41,7 +42,7 @@ func (p *program) names() []string {
 	ctx, cancel := context.WithTimeout(context.Background(), completeWait)
 	defer cancel()
 	stored := make(chan []string, 1)
-	go func() { stored <- p.storedNames(ctx) }() // opening may take as long as it likes
+	go func() { stored <- p.storedNames(ctx) }() // opening the store may take long
 	select {
 	case names := <-stored:
 		for _, name := range names {
@@ -49,17 +50,17 @@ func (p *program) names() []string {
 		}
 	case <-ctx.Done():
 	}
-	// One that would write to the terminal is not for typing.
+	// A name with control characters cannot be typed.
 	maps.DeleteFunc(all, func(name string, _ bool) bool { return name == "" || clean(name) != name })
 	return slices.Sorted(maps.Keys(all))
 }
 
-// completeWait bounds how long completion waits for the store.
+// completeWait is how long completion waits for the store.
 const completeWait = time.Second
 
-// storedNames returns the names of jobs in the store; none, if it does not tell.
+// storedNames returns the names of jobs in the store, or none if reading them fails.
 func (p *program) storedNames(ctx context.Context) (names []string) {
-	q, done, err := p.look(ctx)
+	q, done, err := p.openReadOnly(ctx)
 	if err != nil {
 		return nil
 	}

@@ -17,9 +17,9 @@ func (p *program) doctorCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor [flags]",
 		Short: "Examine the database as this program opens it",
-		Long: `Doctor examines the store as this program has it open, the program's own
-connections to it included, and whether somebody works on what waits. It says what
-mends what is wrong.
+		Long: `Doctor examines the store as this program opens it, including the application's own
+connections, and reports waiting jobs that no worker runs. Each finding includes a
+fix.
 
 It compares counts, unique keys, serial keys, errors, results and progress with the
 jobs. They differ if jobs were deleted or changed by SQL. With --repair it corrects
@@ -30,10 +30,10 @@ them; workers may run meanwhile.`,
 		Args: takes(0, 0),
 	}
 	var repair bool
-	c.Flags().BoolVar(&repair, "repair", false, "correct counts, keys and what else the queue derives from its jobs")
+	c.Flags().BoolVar(&repair, "repair", false, "correct counts, keys and other data derived from the jobs")
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
-		q, done, err := p.look(ctx)
+		q, done, err := p.openReadOnly(ctx)
 		if err != nil {
 			return err
 		}
@@ -57,7 +57,7 @@ them; workers may run meanwhile.`,
 		}
 		look, cancel := context.WithCancel(ctx)
 		defer cancel()
-		if stops { // what stops the store may keep it from being read, too
+		if stops { // the problem may block reads too
 			look, cancel = context.WithTimeout(ctx, stoppedWait)
 			defer cancel()
 		}
@@ -68,10 +68,10 @@ them; workers may run meanwhile.`,
 	})
 }
 
-// stoppedWait is how long a store that is stopped is asked for what it has.
+// stoppedWait is how long doctor reads from a store that a problem stops.
 const stoppedWait = 2 * time.Second
 
-// workers looks whether what waits is worked on.
+// workers reports dead workers, pauses, and waiting jobs that no worker runs.
 func (r *report) workers(ctx context.Context, q *plainjobs.Queue) error {
 	workers, err := q.Workers(ctx)
 	if err != nil {
@@ -90,14 +90,14 @@ func (r *report) workers(ctx context.Context, q *plainjobs.Queue) error {
 		if w.Alive {
 			continue
 		}
-		what, mend := "is silent", "start a worker, which runs the jobs that it held again"
+		what, fix := "has sent no heartbeat within its lease", "start a worker: it rescues the jobs of this one"
 		if w.Ended {
-			what = "has ended"
+			what = "has exited"
 		}
 		if alive > 0 {
-			mend = "jobs that it held run again as soon as another worker looks"
+			fix = "none: the next reap of another worker rescues its jobs"
 		}
-		r.bad("workers", mend, "%s, pid %d, %s", w.Host, w.PID, what)
+		r.bad("workers", fix, "%s, pid %d, %s", w.Host, w.PID, what)
 	}
 	r.well("workers", "%d alive", alive)
 	st, err := statsOf(ctx, q)
@@ -112,20 +112,20 @@ func (r *report) workers(ctx context.Context, q *plainjobs.Queue) error {
 		switch {
 		case waits == 0:
 		case n.info.Paused:
-			r.bad("pauses", "resume "+n.name, "%s is paused, and %d wait", n.name, waits)
+			r.bad("pauses", "resume "+n.name, "%s is paused, with %d pending", n.name, waits)
 		case !known[n.name]:
-			r.bad("workers", "start a worker of a program that defines it", "%s: %d wait, and no live worker knows it", n.name, waits)
+			r.bad("workers", "start a worker of a program that defines it", "%s: %d pending, and no live worker runs this job", n.name, waits)
 		}
 	}
 	r.well("jobs", "%s", total(st))
 	return nil
 }
 
-// late is how long a tick may be due before a worker should have taken it, a look
-// of the workers and their lease included.
+// late is how long a tick may be overdue. It includes the interval in which workers
+// look for ticks, and their lease.
 const late = 3 * time.Minute
 
-// ticks looks whether the schedules tick by a clock that goes on.
+// ticks reports overdue ticks, and a clock that was set back.
 func (r *report) ticks(ctx context.Context, q *plainjobs.Queue) error {
 	scheduler, ok := (*engine.Handle)(q).Queue().Backend.(backend.Scheduler)
 	if !ok {
@@ -148,10 +148,10 @@ func (r *report) ticks(ctx context.Context, q *plainjobs.Queue) error {
 		held := s.Paused || st.sum.info.Paused || paused[job] || !s.RemovedAt.IsZero()
 		switch {
 		case s.Last.Sub(all.Now) > time.Second:
-			r.bad("clock", "see that the clock is right", "it was set back: %s ticked at %s and now is %s; it ticks next at %s",
+			r.bad("clock", "correct the clock", "set back: the last tick of %s was at %s, but now is %s; its next tick is at %s",
 				s.Name, shown(s.Last), shown(all.Now), shown(s.Next))
 		case !held && all.Now.Sub(s.Next) > late:
-			r.bad("schedules", "start a worker that has it", "%s: no worker takes its tick of %s", s.Name, shown(s.Next))
+			r.bad("schedules", "start a worker of a program that defines it", "%s: the tick of %s is overdue", s.Name, shown(s.Next))
 		}
 	}
 	return nil
@@ -160,6 +160,6 @@ func (r *report) ticks(ctx context.Context, q *plainjobs.Queue) error {
 func shown(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 func total(st *stats) string {
-	waits := st.sum.of[plainjobs.Pending] + st.sum.of[plainjobs.Blocked] + st.sum.of[plainjobs.Scheduled]
-	return fmt.Sprintf("%d wait, %d run, %d failed", waits, st.sum.of[plainjobs.Running], st.sum.of[plainjobs.Failed])
+	waiting := st.sum.of[plainjobs.Pending] + st.sum.of[plainjobs.Blocked] + st.sum.of[plainjobs.Scheduled]
+	return fmt.Sprintf("%d waiting, %d running, %d failed", waiting, st.sum.of[plainjobs.Running], st.sum.of[plainjobs.Failed])
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// envVariable names the environment that a process is of, see package worker.
+// envVariable names the environment of a process, see package worker.
 const envVariable = "PLAINJOBS_ENV"
 
 func (p *program) envCommand() *cobra.Command {
@@ -21,36 +21,37 @@ func (p *program) envCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "env [VALUE | --forget]",
 		Short: "Show or change the environment that the database belongs to",
-		Long: `Env shows the environment that the database belongs to: what PLAINJOBS_ENV was for
-the first worker that had it. Workers of another environment, or of none, are
-paused, so that nobody works on a copy by mistake. With VALUE the database belongs
-to that from now on, and with --forget to none; paused workers begin at once.`,
+		Long: `Env shows the environment that the database belongs to. The first worker with
+PLAINJOBS_ENV set gives the database its environment. Workers of another
+environment, or of none, are paused, so that they do not run the jobs of a copy by
+mistake. VALUE gives the database another environment, and --forget none. Paused
+workers notice at once.`,
 		Example: `  env
   env staging
   env --forget`,
 		Args: takes(0, 1),
 	}
 	jsonFlag(c)
-	c.Flags().BoolVar(&forget, "forget", false, "belong to no environment, so that any worker may work")
+	c.Flags().BoolVar(&forget, "forget", false, "give the database no environment, so that any worker runs jobs")
 	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
 		if forget && len(args) > 0 || len(args) > 0 && args[0] == "" {
-			return usage("env: one of a value and --forget: usage: %s", c.UseLine())
+			return usage("env: give a VALUE or --forget, not both; usage: %s", c.UseLine())
 		}
 		q, done, err := p.open(ctx)
 		if err != nil {
 			return err
 		}
 		defer done()
-		store, ok := (*engine.Handle)(q).Queue().Backend.(backend.SettingsStore)
-		if !ok {
-			return fmt.Errorf("env: %w by %T", errors.ErrUnsupported, (*engine.Handle)(q).Queue().Backend)
+		store, err := storeOf[backend.SettingsStore](q, "env")
+		if err != nil {
+			return err
 		}
 		home, err := store.Environment(ctx)
 		switch {
 		case err != nil:
 			return err
 		case !forget && len(args) == 0 && s.json:
-			return s.object(belonging{home})
+			return s.object(envRecord{home})
 		case !forget && len(args) == 0 && home != "":
 			_, err := fmt.Fprintln(s.out, clean(home))
 			return err
@@ -66,18 +67,18 @@ to that from now on, and with --forget to none; paused workers begin at once.`,
 		case err != nil:
 			return err
 		case !moved:
-			return errors.New("env: somebody else has changed it at the same time: look at it again")
+			return errors.New("env: another process changed the environment at the same time: run env to see it, then repeat")
 		}
 		if s.json {
-			return s.object(belonging{to})
+			return s.object(envRecord{to})
 		}
 		s.say("%s", belongs(to))
 		return nil
 	})
 }
 
-// belonging is what env prints with --json.
-type belonging struct {
+// envRecord is the output of env with --json.
+type envRecord struct {
 	Environment string `json:"environment"`
 }
 
@@ -88,7 +89,7 @@ func belongs(home string) string {
 	return "the database belongs to " + clean(home)
 }
 
-// environment looks whether workers of this process's environment may work.
+// environment reports whether workers with this process's environment run jobs.
 func (r *report) environment(ctx context.Context, q *plainjobs.Queue) error {
 	store, ok := (*engine.Handle)(q).Queue().Backend.(backend.SettingsStore)
 	if !ok {
@@ -101,8 +102,8 @@ func (r *report) environment(ctx context.Context, q *plainjobs.Queue) error {
 	case home == "" || home == mine:
 		r.well("environment", "%s", mine)
 	default:
-		r.bad("environment", fmt.Sprintf("set %s=%s, or if this is a copy: env VALUE, or env --forget", envVariable, home),
-			"the database belongs to %s and %s is %q: workers like this process are paused", home, envVariable, mine)
+		r.bad("environment", fmt.Sprintf("set %s=%s; to work on a copy deliberately, run env VALUE or env --forget", envVariable, home),
+			"the database belongs to %s, but %s is %q: workers of this process are paused", home, envVariable, mine)
 	}
 	return err
 }

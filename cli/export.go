@@ -20,21 +20,21 @@ func (p *program) exportCommand() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
 		Use:   "export [FILE] [flags]",
-		Short: "Write jobs, whole, as lines of JSON",
-		Long: `Export writes jobs to a file, or to standard output, for import: each one whole,
-payload bytes, attempts, keys and errors included, and with them the limits,
-pauses and schedules, unless flags select jobs. Each line ends with a checksum,
-and the last one says how many there are.
+		Short: "Write jobs to a file, as lines of JSON",
+		Long: `Export writes jobs to a file, or to standard output, for import. Jobs are complete,
+with payload, attempts, keys and errors. Without flags that select jobs, export
+also writes limits, pauses and schedules. Each line ends with a checksum, and the
+last line has the totals.
 
-The queue may be at work; for an export that is of one time, pause --all first.
-The file is only for its owner to read, as payloads may be secret.`,
+Workers may run meanwhile. To export the queue as of one moment, run pause --all
+first. Only the file's owner may read it, because payloads may be secret.`,
 		Example: `  export backup.jsonl
   export --state failed --name invoice failed.jsonl
   export | gzip > backup.jsonl.gz`,
 		Args: takes(0, 1),
 	}
 	f.flags(p, c)
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask before a file is written over")
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "overwrite an existing file without asking")
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
 		selected, state, err := f.resolve(s.now)
@@ -45,11 +45,11 @@ The file is only for its owner to read, as payloads may be secret.`,
 		toFile := len(args) == 1 && args[0] != "-"
 		switch {
 		case !toFile && s.json:
-			return usage("export: --json prints what was done, and standard output has the jobs: give a FILE")
+			return usage("export: --json prints a summary to standard output, where the jobs go: give a FILE")
 		case !toFile && p.terminal(s.out):
-			return usage("export: the jobs go to a terminal: give a FILE, or send them on with | or >")
+			return usage("export: standard output is a terminal: give a FILE, or redirect the output with | or >")
 		}
-		q, done, err := p.look(ctx)
+		q, done, err := p.openReadOnly(ctx)
 		if err != nil {
 			return err
 		}
@@ -76,16 +76,16 @@ The file is only for its owner to read, as payloads may be secret.`,
 	})
 }
 
-// A file is what an export is written to.
+// A file is the target of an export.
 type file struct {
 	io.Writer
 	name   string
-	f      *os.File // nil: it was there before
-	rename bool     // f takes its place at the end
+	f      *os.File // nil for standard output, or after keep
+	rename bool     // keep renames f to name
 }
 
-// create makes a file that other users may not read. One that is there is written
-// over when that was agreed to, and stays until all is written.
+// create creates a file that other users cannot read. If the file exists, create asks
+// first, and the old content stays until keep.
 func (s *screen) create(ctx context.Context, name string, yes bool) (*file, error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err == nil {
@@ -95,10 +95,10 @@ func (s *screen) create(ctx context.Context, name string, yes bool) (*file, erro
 		return nil, err
 	}
 	if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is there and is no file", name)
+		return nil, fmt.Errorf("export: %s exists and is not a regular file: choose another name", name)
 	}
 	if !yes {
-		if err := s.ask(ctx, name+" is there already: write over it?"); err != nil {
+		if err := s.ask(ctx, "overwrite "+name, confirmYes); err != nil {
 			return nil, err
 		}
 	}
@@ -109,7 +109,7 @@ func (s *screen) create(ctx context.Context, name string, yes bool) (*file, erro
 	return &file{f, name, f, true}, nil
 }
 
-// keep ends the file.
+// keep syncs and closes the file and gives it its name.
 func (o *file) keep() error {
 	if o.f == nil {
 		return nil
@@ -126,7 +126,7 @@ func (o *file) keep() error {
 	return nil
 }
 
-// discard removes what was not kept.
+// discard removes the file, unless keep was called.
 func (o *file) discard() {
 	if o.f != nil {
 		_ = o.f.Close()
@@ -134,8 +134,8 @@ func (o *file) discard() {
 	}
 }
 
-// A carried is what export and import print with --json.
-type carried struct {
+// A transferRecord is the output of export, import and move with --json.
+type transferRecord struct {
 	Jobs       int64  `json:"jobs"`
 	Schedules  int64  `json:"schedules"`
 	Settings   int64  `json:"settings"`
@@ -145,20 +145,20 @@ type carried struct {
 	Sum        string `json:"sha256"`
 }
 
-// transferred prints what was done.
+// transferred prints the totals of a transfer.
 func (s *screen) transferred(past, where string, t *plainjobs.Transfer) error {
 	if s.json {
-		return s.object(carried{t.Jobs, t.Schedules, t.Settings, t.Present, t.Superseded, t.Pruned, t.Sum})
+		return s.object(transferRecord{t.Jobs, t.Schedules, t.Settings, t.Present, t.Superseded, t.Pruned, t.Sum})
 	}
-	s.say("%s %s %s; sha256 %s", past, whatWas(t), where, t.Sum)
+	s.say("%s %s %s; sha256 %s", past, totals(t), where, t.Sum)
 	if n := t.Present; n > 0 {
-		s.say("there already, and left as they were: %d", n)
+		s.say("already present, left unchanged: %d", n)
 	}
 	if n := t.Superseded; n > 0 {
 		s.say("cancelled because other jobs have their unique keys: %d", n)
 	}
 	if n := t.Pruned; n > 0 {
-		s.say("left out because they are past their keep here: %d", n)
+		s.say("skipped because their retention has ended: %d", n)
 	}
 	running := int64(0)
 	for _, c := range t.Counts {
@@ -167,13 +167,13 @@ func (s *screen) transferred(past, where string, t *plainjobs.Transfer) error {
 		}
 	}
 	if running > 0 {
-		s.say("of the jobs %d ran: where they are imported, they wait again", running)
+		s.say("%s running; import makes such jobs pending", wasOrWere(running))
 	}
 	return nil
 }
 
-// whatWas says how many of what there were.
-func whatWas(t *plainjobs.Transfer) string {
+// totals returns the numbers of jobs, schedules and settings, as text.
+func totals(t *plainjobs.Transfer) string {
 	parts := []string{plural(t.Jobs, "job")}
 	for _, p := range []struct {
 		n    int64
@@ -184,6 +184,13 @@ func whatWas(t *plainjobs.Transfer) string {
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+func wasOrWere(n int64) string {
+	if n == 1 {
+		return "1 job was"
+	}
+	return fmt.Sprintf("%d jobs were", n)
 }
 
 func plural(n int64, what string) string {

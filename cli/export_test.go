@@ -15,24 +15,24 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// What the golden tests import is what they export, and a damaged copy.
+// The files that the golden tests import are an export and a damaged copy of it.
 func TestExportFile(t *testing.T) {
 	w := newWorld(t)
 	w.fill(t)
 	path := filepath.Join(t.TempDir(), "out.jsonl")
 	got := w.must(t, 0, "export", path)
 	if got.out != "" || !strings.Contains(got.err, "exported 8 jobs, 3 schedules, 3 settings to "+path) {
-		t.Errorf("export said %q and %q", got.out, got.err)
+		t.Errorf("export printed %q and %q", got.out, got.err)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if out := w.must(t, 0, "export").out; out != string(text) {
-		t.Errorf("to standard output it is\n%s\nand to a file\n%s", out, text)
+		t.Errorf("standard output has\n%s\nand the file has\n%s", out, text)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o077 != 0 {
-		t.Errorf("the file has the mode %v, %v", info.Mode(), err)
+		t.Errorf("mode of the file: %v, %v", info.Mode(), err)
 	}
 	golden := filepath.Join("testdata", "export.jsonl")
 	damaged := bytes.Replace(text, []byte("connection refused"), []byte("connection refuseD"), 1)
@@ -48,11 +48,11 @@ func TestExportFile(t *testing.T) {
 		t.Errorf("%s: got\n%s\nwant\n%s (%v)", golden, text, want, err)
 	}
 	if json := w.must(t, 0, "export", path, "--json", "--yes").out; !strings.HasPrefix(json, `{"jobs":8,`) {
-		t.Errorf("with --json it said %q", json)
+		t.Errorf("--json printed %q", json)
 	}
 }
 
-// What is imported into an empty queue is shown as it was.
+// Jobs imported into an empty queue look as before.
 func TestImportFile(t *testing.T) {
 	from := newWorld(t)
 	from.fill(t)
@@ -66,24 +66,24 @@ func TestImportFile(t *testing.T) {
 	defer f.Close()
 	to.stdin = f
 	if got := to.must(t, 0, "import", "-", "--json"); !strings.Contains(got.out, `"present":8`) {
-		t.Errorf("from standard input it said %q, %q", got.out, got.err)
+		t.Errorf("import from standard input printed %q, %q", got.out, got.err)
 	}
 	if err := to.store.Pause(t.Context(), "", true); err != nil {
 		t.Fatal(err)
 	}
-	if got := to.must(t, 0, "import", "testdata/export.jsonl"); !strings.Contains(got.err, "the whole queue is paused: resume --all") {
-		t.Errorf("with a pause of the whole queue it said %q", got.err)
+	if got := to.must(t, 0, "import", "testdata/export.jsonl"); !strings.Contains(got.err, "the whole queue is paused: run resume --all") {
+		t.Errorf("import into a paused queue printed %q", got.err)
 	}
 }
 
-// A file that is there is written over only on request, and stays
-// until all is written.
-func TestExportOver(t *testing.T) {
+// Export overwrites an existing file only on request, and only once the new content is
+// complete.
+func TestExportOverwrite(t *testing.T) {
 	w := newWorld(t)
 	w.fill(t)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "out.jsonl")
-	old := "what was there\n"
+	old := "old content\n"
 	write := func() {
 		t.Helper()
 		if err := os.WriteFile(path, []byte(old), 0o600); err != nil {
@@ -102,28 +102,28 @@ func TestExportOver(t *testing.T) {
 			t.Errorf("%s: the directory has %v, %v", what, entries, err)
 		}
 	}
-	if got := w.must(t, 2, "export", path); !strings.Contains(got.err, "write over it? There is nobody to answer: say --yes") {
-		t.Errorf("without a terminal it said %q", got.err)
+	if got := w.must(t, 2, "export", path); !strings.Contains(got.err, "but standard input is not a terminal: pass --yes to confirm") {
+		t.Errorf("without a terminal export printed %q", got.err)
 	}
 	is("without a terminal", old)
 	w.tty = true
 	w.stdin = strings.NewReader("n\n")
-	if got := w.must(t, 1, "export", path); !strings.Contains(got.err, "nothing was done") {
-		t.Errorf("after a no it said %q", got.err)
+	if got := w.must(t, 1, "export", path); !strings.Contains(got.err, "not confirmed; nothing has changed") {
+		t.Errorf("after a no export printed %q", got.err)
 	}
 	is("after a no", old)
-	if got := w.must(t, 2, "export"); !strings.Contains(got.err, "the jobs go to a terminal") || got.out != "" {
-		t.Errorf("to a terminal it said %q, %q", got.out, got.err)
+	if got := w.must(t, 2, "export"); !strings.Contains(got.err, "standard output is a terminal") || got.out != "" {
+		t.Errorf("to a terminal export printed %q, %q", got.out, got.err)
 	}
 	pipe, answers := io.Pipe()
 	defer answers.Close()
 	w.stdin = pipe
 	asking := w.start(t, "export", path)
-	eventually(t, "the question", func() bool { return strings.Contains(asking.err.String(), "write over it? [y/N] ") })
+	eventually(t, "the question", func() bool { return strings.Contains(asking.err.String(), "overwrite "+path+"? [y/N] ") })
 	w.signals <- syscall.SIGINT
 	asking.wait(t, 130)
-	if !strings.Contains(asking.err.String(), "interrupted; nothing was done") {
-		t.Errorf("after an interrupt it said %q", asking.err.String())
+	if !strings.Contains(asking.err.String(), "interrupted; nothing has changed") {
+		t.Errorf("after an interrupt export printed %q", asking.err.String())
 	}
 	is("after an interrupt", old)
 	w.stdin = strings.NewReader("y\n")
@@ -134,7 +134,7 @@ func TestExportOver(t *testing.T) {
 	is("when nothing matches", old)
 	w.app.Open = func(context.Context) (*plainjobs.Queue, error) { return plainjobs.New(brokenExport{w.store}, nil), nil }
 	if got := w.must(t, 1, "export", path, "--yes"); !strings.Contains(got.err, errBroken.Error()) {
-		t.Errorf("with a broken store it said %q", got.err)
+		t.Errorf("with a broken store export printed %q", got.err)
 	}
 	is("with a broken store", old)
 	if err := os.Remove(path); err != nil {
@@ -142,7 +142,7 @@ func TestExportOver(t *testing.T) {
 	}
 	w.must(t, 1, "export", path)
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
-		t.Errorf("a broken export has left %v, %v", entries, err)
+		t.Errorf("a failed export left %v, %v", entries, err)
 	}
 }
 
@@ -156,14 +156,14 @@ func (b brokenExport) Export(ctx context.Context, req backend.ExportRequest) (ba
 	return b.lasting.Export(ctx, req)
 }
 
-// An import that is interrupted says how to go on.
+// An interrupted import says how to continue.
 func TestImportInterrupted(t *testing.T) {
 	w := newWorld(t)
 	w.app.Open = func(context.Context) (*plainjobs.Queue, error) {
 		return plainjobs.New(interruptedImport{w.store, w.signals}, nil), nil
 	}
-	if got := w.run("import", "testdata/export.jsonl"); got.status != statusSignal+2 || !strings.Contains(got.err, "repeat the import, and it goes on") {
-		t.Errorf("it ended with %d: %q", got.status, got.err)
+	if got := w.run("import", "testdata/export.jsonl"); got.status != statusSignal+2 || !strings.Contains(got.err, "repeat the import to continue") {
+		t.Errorf("import exited with %d: %q", got.status, got.err)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A filter is the flags that select jobs.
+// A filter holds the flags that select jobs.
 type filter struct {
 	state, name, key, text, since, until string
 	ids                                  []int64
@@ -22,19 +22,19 @@ type filter struct {
 
 func (f *filter) flags(p *program, c *cobra.Command) {
 	flags := c.Flags()
-	flags.StringVar(&f.state, "state", "", "only jobs that are `STATE`: "+strings.Join(stateNames(), ", "))
-	flags.StringVar(&f.name, "name", "", "only jobs called `NAME`")
+	flags.StringVar(&f.state, "state", "", "only jobs in `STATE`: "+strings.Join(stateNames(), ", "))
+	flags.StringVar(&f.name, "name", "", "only jobs named `NAME`")
 	flags.StringVar(&f.key, "key", "", "only jobs with the unique or serial `KEY`")
-	flags.BoolVar(&f.hasKey, "has-key", false, "only jobs that have a unique key now")
+	flags.BoolVar(&f.hasKey, "has-key", false, "only jobs that hold a unique key now")
 	flags.StringVar(&f.text, "error", "", "only jobs whose last error contains `TEXT`")
-	flags.StringVar(&f.since, "since", "", "only jobs that finished, or were stored if they did not, since `TIME`, or so long ago, as 2h")
-	flags.StringVar(&f.until, "until", "", "the same for before `TIME`")
+	flags.StringVar(&f.since, "since", "", "only jobs that finished, or were stored if unfinished, since `TIME`: a time, or a duration before now, e.g. 2h or 7d")
+	flags.StringVar(&f.until, "until", "", "like --since, but before `TIME`")
 	flags.Int64SliceVar(&f.ids, "id", nil, "only jobs with one of these `IDS`")
 	completes(c, "state", stateNames)
 	completes(c, "name", p.names)
 }
 
-// resolve returns the filter without its state, which is returned too.
+// resolve returns the filter without its state, and the state.
 func (f *filter) resolve(now time.Time) (plainjobs.Filter, backend.State, error) {
 	stored := plainjobs.Filter{IDs: f.ids, Name: f.name, Key: f.key, HasKey: f.hasKey, Error: f.text}
 	var err error
@@ -45,7 +45,7 @@ func (f *filter) resolve(now time.Time) (plainjobs.Filter, backend.State, error)
 		return stored, 0, fmt.Errorf("--until: %w", err)
 	}
 	if !stored.Since.IsZero() && !stored.Until.IsZero() && !stored.Since.Before(stored.Until) {
-		return stored, 0, usage("nothing is since %s and before %s", f.since, f.until)
+		return stored, 0, usage("--since %s is not before --until %s: nothing matches", f.since, f.until)
 	}
 	if f.state == "" || f.state == anyState {
 		return stored, 0, nil
@@ -54,13 +54,12 @@ func (f *filter) resolve(now time.Time) (plainjobs.Filter, backend.State, error)
 	return stored, state, err
 }
 
-// counted reports whether a queue knows how many jobs match without a look at
-// them.
+// counted reports whether the maintained counts tell how many jobs match.
 func counted(f plainjobs.Filter) bool {
 	return f.IDs == nil && f.Key == "" && !f.HasKey && f.Error == "" && f.Since.IsZero() && f.Until.IsZero()
 }
 
-// anyState is the --state that is none.
+// anyState is the --state that selects all states.
 const anyState = "any"
 
 func stateNames() (names []string) {
@@ -76,15 +75,15 @@ func parseState(text string) (backend.State, error) {
 			return s, nil
 		}
 	}
-	return 0, usage("--state %s: a job is %s%s", text, strings.Join(stateNames(), ", "), didYouMean(text, stateNames()))
+	return 0, usage("--state %s: unknown state; use one of %s%s", text, strings.Join(stateNames(), ", "), didYouMean(text, stateNames()))
 }
 
-// parseIDs reads the numbers of jobs, as they are or as they are printed.
+// parseIDs parses job IDs, with or without a leading #.
 func parseIDs(args []string) (ids []int64, err error) {
 	for _, arg := range args {
 		id, err := strconv.ParseInt(strings.TrimPrefix(arg, "#"), 10, 64)
 		if err != nil || id <= 0 {
-			return nil, usage("%q is no number of a job", arg)
+			return nil, usage("%q is not a job ID: give a positive number, e.g. 42", arg)
 		}
 		if !slices.Contains(ids, id) {
 			ids = append(ids, id)

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// FuzzArguments gives commands whatever arguments, one a line. None panics, each
-// ends with a documented status, and a command line that is wrong prints nothing
-// but what is wrong, and changes nothing.
+// FuzzArguments runs commands with arbitrary arguments, one per line. No command panics,
+// each exits with a documented status, and a usage error prints only the error and
+// changes nothing.
 func FuzzArguments(f *testing.F) {
 	for _, args := range []string{
 		"jobs\n--state\nfailed,done\n--name\ninvoice\n--limit\n3", "jobs\n--state\nnone", "jobs\n--limit\n-1", "jobs\n--older\n1h30m",
@@ -16,19 +16,19 @@ func FuzzArguments(f *testing.F) {
 		"retry\n--state\nfailed\n--yes", "retry", "retry\n2\n--name\nx", "cancel\n1\n2\n3", "cancel\n--name\n*\n--yes", "delete\n--yes\n--all",
 		"pause\ninvoice", "pause\n--all", "resume\n\xff", "schedules\n--run\nnightly", "schedules\n--pause\noften", "workers\n--json",
 		"perform\nwelcome\n{\"To\":\"a\"}", "perform\nwelcome\n{", "perform\nwelcome\n{}\n--delay\n-1s", "perform\nwelcome\n{}\n--at\ntomorrow",
-		"perform\nnobody\n1", "stats\n--json", "env\nproduction", "env\n--forget", "env\nx\n--forget", "schema\n--json", "check", "doctor\n--json", "list\n-x",
+		"perform\nunknown\n1", "stats\n--json", "env\nproduction", "env\n--forget", "env\nx\n--forget", "schema\n--json", "check", "doctor\n--json", "list\n-x",
 		"migrate\n--yes", "help\njobs", "completion\nbash", "--version", "",
 	} {
 		f.Add(args)
 	}
-	// These go on until they are ended, or have files of the system for arguments.
+	// These run until a signal, or take files as arguments.
 	const excluded = "work dev serve top export import"
 	f.Fuzz(func(t *testing.T, text string) {
 		args := strings.Split(text, "\n")
 		if slices.ContainsFunc(args, func(a string) bool {
 			return slices.Contains(strings.Fields(excluded), a) || strings.HasPrefix(a, "-w") || strings.HasPrefix(a, "--w") || strings.HasPrefix(a, "@")
 		}) {
-			t.Skip("it would not end by itself, or read files")
+			t.Skip("it would not exit, or would read files")
 		}
 		w := newWorld(t)
 		w.fill(t)
@@ -36,19 +36,19 @@ func FuzzArguments(f *testing.F) {
 		before := stored()
 		got := w.run(args...)
 		if !slices.Contains([]int{0, statusFailed, statusUsage, statusNothing}, got.status) {
-			t.Errorf("%q ended with %d", args, got.status)
+			t.Errorf("%q exited with %d", args, got.status)
 		}
 		if got.status != 0 && got.err == "" && got.out == "" {
-			t.Errorf("%q ended with %d and says nothing", args, got.status)
+			t.Errorf("%q exited with %d and printed nothing", args, got.status)
 		}
 		if got.status != statusUsage {
 			return
 		}
 		if got.out != "" {
-			t.Errorf("%q is wrong and printed %q", args, got.out)
+			t.Errorf("%q is a usage error and printed %q", args, got.out)
 		}
 		if after := stored(); after != before {
-			t.Errorf("%q is wrong and changed what is stored:\n%s\n%s", args, before, after)
+			t.Errorf("%q is a usage error and changed the store:\n%s\n%s", args, before, after)
 		}
 	})
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// What each command prints, as a table and as JSON, and how it fails.
+// The output of each command, as a table and as JSON, and its errors.
 func TestGolden(t *testing.T) {
 	for file, commands := range map[string][]string{
 		"list":  {"list", "list --json", "list extra"},
@@ -58,7 +58,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// An hour that is there twice is marked.
+// A tick in a repeated hour is marked.
 func TestDoubled(t *testing.T) {
 	w := newWorld(t)
 	w.fill(t)
@@ -66,12 +66,12 @@ func TestDoubled(t *testing.T) {
 	w.golden(t, "doubled", "schedules nightly --next 3", "schedules nightly --next 2 --json")
 }
 
-// The same where there is nothing.
+// The output for an empty queue.
 func TestEmpty(t *testing.T) {
 	newWorld(t).golden(t, "empty", "stats", "jobs", "jobs --count", "workers", "workers --json", "top", "top --json", "schedules --json", "retry --all --yes")
 }
 
-// On a terminal there are colours, and tables stay aligned.
+// Tables on a terminal have colours and stay aligned.
 func TestTerminal(t *testing.T) {
 	w := newWorld(t)
 	w.fill(t)
@@ -87,11 +87,11 @@ func TestTerminal(t *testing.T) {
 	}
 	t.Setenv("NO_COLOR", "1")
 	if got := w.must(t, 0, "jobs").out; got != plain {
-		t.Errorf("with NO_COLOR it is %q", got)
+		t.Errorf("with NO_COLOR the table is %q", got)
 	}
 }
 
-// Each command has a help with an example, and each flag a variable.
+// Each help text has an example, and an environment variable if there are flags.
 func TestHelp(t *testing.T) {
 	w := newWorld(t)
 	w.app.Serve = func(context.Context) error { return nil }
@@ -103,15 +103,15 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%s --help does not say %q:\n%s", name, want, out)
 			}
 		}
-		if strings.Contains(out, "Flags:\n      --") && !strings.Contains(out, "as PLAINJOBS_") {
+		if strings.Contains(out, "Flags:\n      --") && !strings.Contains(out, "e.g. PLAINJOBS_") {
 			t.Errorf("%s --help names no variable:\n%s", name, out)
 		}
 		if got := w.run(name, "--no-such-flag"); got.status != statusUsage || got.out != "" {
-			t.Errorf("%s with an unknown flag ended with %d and said %q", name, got.status, got.out)
+			t.Errorf("%s with an unknown flag exited with %d and printed %q", name, got.status, got.out)
 		}
 	}
 	if got := w.must(t, 2, "jbos"); !strings.Contains(got.err, "jobs") {
-		t.Errorf("an unknown command is answered by %q", got.err)
+		t.Errorf("an unknown command printed %q", got.err)
 	}
 }
 
@@ -121,22 +121,22 @@ func TestEnvironment(t *testing.T) {
 	t.Setenv("PLAINJOBS_STATE", "cancelled")
 	t.Setenv("PLAINJOBS_JSON", "true")
 	if got := w.must(t, 0, "jobs").out; strings.Count(got, "\n") != 1 || !strings.Contains(got, `"state":"cancelled"`) {
-		t.Errorf("by the environment jobs says %s", got)
+		t.Errorf("with the variables jobs printed %s", got)
 	}
 	if got := w.must(t, 0, "jobs", "--state", "done").out; !strings.Contains(got, `"state":"done"`) {
-		t.Errorf("against the environment jobs says %s", got)
+		t.Errorf("with a flag and a variable jobs printed %s", got)
 	}
-	t.Setenv("PLAINJOBS_LIMIT", "") // as a unit or a pod has what it leaves out
+	t.Setenv("PLAINJOBS_LIMIT", "") // some service managers set it empty
 	w.must(t, 0, "jobs")
 	t.Setenv("PLAINJOBS_LIMIT", "many")
 	if got := w.must(t, 2, "jobs"); !strings.Contains(got.err, "PLAINJOBS_LIMIT=many") {
-		t.Errorf("a variable that is wrong is answered by %q", got.err)
+		t.Errorf("a wrong variable printed %q", got.err)
 	}
 }
 
-// A store that does not open, or is too new, is said so by every command.
+// Every command reports a store that does not open or is too new.
 func TestBrokenStore(t *testing.T) {
-	for err, want := range map[error]string{errBroken: "on fire", backend.ErrSchemaTooNew: "newer than this program; nothing was changed"} {
+	for err, want := range map[error]string{errBroken: "on fire", backend.ErrSchemaTooNew: "newer than this program; nothing has changed"} {
 		w := newWorld(t)
 		w.app.Open = func(context.Context) (*plainjobs.Queue, error) { return nil, err }
 		for _, args := range [][]string{
@@ -145,7 +145,7 @@ func TestBrokenStore(t *testing.T) {
 			{"backup", "x.db"}, {"restore", "golden_test.go"},
 		} {
 			if got := w.must(t, 1, args...); !strings.Contains(got.err, want) || got.out != "" {
-				t.Errorf("%q said %q and %q", args, got.out, got.err)
+				t.Errorf("%q printed %q and %q", args, got.out, got.err)
 			}
 		}
 	}
@@ -170,17 +170,17 @@ func TestCompletion(t *testing.T) {
 	} {
 		got := w.must(t, 0, append([]string{"__complete"}, test.args...)...)
 		if strings.ContainsAny(got.out, "\x1b\a") {
-			t.Errorf("%q writes %q to the terminal", test.args, got.out)
+			t.Errorf("%q completes with control characters: %q", test.args, got.out)
 		}
 		for _, want := range test.want {
 			if !strings.Contains(got.out, want+"\n") {
-				t.Errorf("%q is completed by %q, without %s", test.args, got.out, want)
+				t.Errorf("%q completes %q, without %s", test.args, got.out, want)
 			}
 		}
 	}
 }
 
-// Who completes a name waits for no store.
+// Completion does not wait for a store that does not answer.
 func TestCompletionOfSilentStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -191,7 +191,7 @@ func TestCompletionOfSilentStore(t *testing.T) {
 		}
 		begin := time.Now()
 		if got := w.must(t, 0, "__complete", "perform", ""); !strings.Contains(got.out, "welcome\n") {
-			t.Errorf("completed by %q", got.out)
+			t.Errorf("completion printed %q", got.out)
 		}
 		if took := time.Since(begin); took > completeWait {
 			t.Errorf("it took %v", took)
@@ -200,8 +200,7 @@ func TestCompletionOfSilentStore(t *testing.T) {
 	})
 }
 
-// A wrong command line ends with 2, also where it is the root's or another's of
-// a program's own.
+// A usage error exits with 2, also in the root and in the program's own commands.
 func TestUsageOfOwnCommands(t *testing.T) {
 	w := newWorld(t)
 	for _, args := range [][]string{{"--bogus"}, {"--json", "stats"}, {"order"}, {"order", "1", "--bogus"}, {"order", "1", "2"}, {"ordr"}} {
@@ -209,36 +208,36 @@ func TestUsageOfOwnCommands(t *testing.T) {
 		root := w.root(&out, &err, args...)
 		root.AddCommand(&cobra.Command{Use: "order N", Args: cobra.ExactArgs(1), RunE: func(*cobra.Command, []string) error { return nil }})
 		if got := Execute(root); got != statusUsage || !strings.Contains(err.String(), `See "app help"`) {
-			t.Errorf("%q ended with %d: %s", args, got, err.String())
+			t.Errorf("%q exited with %d: %s", args, got, err.String())
 		}
 	}
 }
 
-// Commands that change nothing say so to Open, and check tells of old tables.
-func TestLooks(t *testing.T) {
+// Commands that change nothing open the queue read-only, and check reports old tables.
+func TestReadOnly(t *testing.T) {
 	for _, test := range []struct {
-		args  []string
-		looks bool
+		args     []string
+		readOnly bool
 	}{
 		{[]string{"jobs"}, true}, {[]string{"stats"}, true}, {[]string{"show", "1"}, true}, {[]string{"list"}, true}, {[]string{"doctor"}, true},
 		{[]string{"export"}, true}, {[]string{"backup", "x.db"}, true}, {[]string{"restore", "golden_test.go"}, false}, {[]string{"__complete", "perform", ""}, true}, {[]string{"check"}, true},
 		{[]string{"retry", "1"}, false}, {[]string{"pause", "--all"}, false}, {[]string{"migrate"}, false}, {[]string{"work", "--drain"}, false},
 	} {
 		w := newWorld(t)
-		asked := false
+		opened := false
 		w.app.Open = func(ctx context.Context) (*plainjobs.Queue, error) {
-			asked = true
-			if ReadOnly(ctx) != test.looks {
-				t.Errorf("%q is opened with Looks = %v", test.args, !test.looks)
+			opened = true
+			if ReadOnly(ctx) != test.readOnly {
+				t.Errorf("%q opens the queue with ReadOnly = %v", test.args, !test.readOnly)
 			}
 			return nil, fmt.Errorf("%w: version 1", backend.ErrSchemaTooOld)
 		}
 		got := w.run(test.args...)
-		if !asked {
-			t.Errorf("%q opens nothing", test.args)
+		if !opened {
+			t.Errorf("%q does not open the queue", test.args)
 		}
 		if test.args[0] == "check" && (got.status != 1 || !strings.Contains(got.out, "version 1") || !strings.Contains(got.out, "migrate")) {
-			t.Errorf("check ended with %d: %s%s", got.status, got.out, got.err)
+			t.Errorf("check exited with %d: %s%s", got.status, got.out, got.err)
 		}
 	}
 }

@@ -14,22 +14,22 @@ import (
 func (p *program) importCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "import FILE|- [flags]",
-		Short: "Store what export has written",
-		Long: `Import stores the jobs of an export under the numbers they had, with all that
-belongs to them; those that ran wait again. It is for a queue that is empty, or
-that has been in the export: a job that is there already stays as it is, and
-another job with its number ends the import.
+		Short: "Store the jobs of an export",
+		Long: `Import stores the jobs of an export with their IDs, attempts, keys and history. Jobs
+that were running become pending. Import into an empty queue, or into the queue
+that was exported: a job that is already there stays unchanged. If another job has
+the same ID, the import ends with an error.
 
-A file is read through before anything is stored. What is read from standard
-input ("-") is stored some hundreds of jobs at a time. When an import was
-interrupted, repeat it before you start a worker: it goes on.`,
+Import checks a whole file before it stores a job. From standard input ("-") it
+stores some hundreds of jobs at a time. If an import was interrupted, repeat it
+before you start a worker: it continues.`,
 		Example: `  import backup.jsonl
   gunzip < backup.jsonl.gz | import -`,
 		Args: takes(1, 1),
 	}
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
-		var in io.Reader = onlyReader{s.in} // read once, also where it could be read twice
+		var in io.Reader = onlyReader{s.in} // Import would read a seekable input twice
 		from := "from standard input"
 		if args[0] != "-" {
 			f, err := os.Open(args[0])
@@ -47,7 +47,7 @@ interrupted, repeat it before you start a worker: it goes on.`,
 		t, err := q.Import(ctx, in)
 		if err != nil {
 			if ctx.Err() != nil {
-				return fmt.Errorf("interrupted; repeat the import, and it goes on: %w", ctx.Err())
+				return fmt.Errorf("interrupted; repeat the import to continue: %w", ctx.Err())
 			}
 			return err
 		}
@@ -55,13 +55,13 @@ interrupted, repeat it before you start a worker: it goes on.`,
 			return err
 		}
 		if isPaused(ctx, q) {
-			s.say("the whole queue is paused: resume --all lets workers start")
+			s.say("the whole queue is paused: run resume --all to let workers start jobs")
 		}
 		return nil
 	})
 }
 
-// An onlyReader hides what else a reader can do.
+// An onlyReader hides a reader's other methods.
 type onlyReader struct{ io.Reader }
 
 // isPaused reports whether the whole queue is paused.

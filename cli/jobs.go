@@ -20,12 +20,11 @@ func (p *program) jobsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "jobs [flags]",
 		Short: "List jobs, failed ones first",
-		Long: `Jobs lists jobs: those that failed first, then those that run, then the others,
-and of each kind the newest first. WHEN says since when a job is in its state, or
-until when, and how long its run takes or took, if that was a tenth of a second or
-more. "claimed" is a job that a worker has and has not said to have started: of more
-jobs than it has slots for, some wait there. A count of more than 10,000 is only looked
-for with --exact, unless it is by name and state alone, which costs nothing.`,
+		Long: `Jobs lists failed jobs first, then running jobs, then all others, each newest first.
+WHEN shows how long a job has been in its state, or when it leaves it, and the
+duration of a run of 100 ms or more. A job is "claimed" until its worker reports that
+it has started; prefetched jobs also wait there for a slot. Counts stop at 10,000
+without --exact, except counts by name and state, which cost nothing.`,
 		Example: `  jobs
   jobs --state failed --name invoice --since 2h
   jobs --error "connection refused" --json
@@ -33,9 +32,9 @@ for with --exact, unless it is by name and state alone, which costs nothing.`,
 		Args: takes(0, 0),
 	}
 	f.flags(p, c)
-	c.Flags().Int64Var(&before, "before", 0, "only jobs with a number below `ID`; those that failed or run do not come first then")
+	c.Flags().Int64Var(&before, "before", 0, "only jobs with an ID below `ID`, newest first, whatever their state")
 	c.Flags().IntVar(&limit, "limit", 20, "list at most `N` jobs")
-	c.Flags().BoolVar(&count, "count", false, "only print how many jobs match")
+	c.Flags().BoolVar(&count, "count", false, "only print the number of matching jobs")
 	c.Flags().BoolVar(&exact, "exact", false, "count beyond 10,000")
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
@@ -43,10 +42,13 @@ for with --exact, unless it is by name and state alone, which costs nothing.`,
 		if err != nil {
 			return err
 		}
-		if limit < 1 || before < 0 {
-			return usage("--limit is at least 1, and --before a job's number")
+		switch {
+		case limit < 1:
+			return usage("--limit %d is out of range: give at least 1", limit)
+		case before < 0:
+			return usage("--before %d is not a job ID: give a positive number", before)
 		}
-		q, done, err := p.look(ctx)
+		q, done, err := p.openReadOnly(ctx)
 		if err != nil {
 			return err
 		}
@@ -66,7 +68,7 @@ for with --exact, unless it is by name and state alone, which costs nothing.`,
 	})
 }
 
-// counts is what --count prints with --json.
+// counts is the output of --count with --json.
 type counts struct {
 	Jobs int64 `json:"jobs"`
 	More bool  `json:"more"`
@@ -84,7 +86,7 @@ func countJobs(ctx context.Context, s *screen, q *plainjobs.Queue, f plainjobs.F
 	return err
 }
 
-// number returns a count for people.
+// number formats a count. More means that the count is a lower bound.
 func number(n int64, more bool) string {
 	if more {
 		return fmt.Sprintf("%d+", n)
@@ -92,7 +94,7 @@ func number(n int64, more bool) string {
 	return fmt.Sprint(n)
 }
 
-// A lister lists jobs.
+// A lister collects jobs.
 type lister struct {
 	ctx    context.Context
 	q      *plainjobs.Queue
@@ -101,8 +103,8 @@ type lister struct {
 	jobs   []plainjobs.Info
 }
 
-// list finds the jobs. With a state it is one list; without, failed ones and
-// those that run, which have an index each, go before the newest of the rest.
+// list collects the jobs. Without a state, failed and running jobs come first: each of
+// these states has an index.
 func (l *lister) list(f plainjobs.Filter) error {
 	if f.State != 0 || l.before != 0 {
 		return l.add(f, func(plainjobs.State) bool { return true })
@@ -117,8 +119,8 @@ func (l *lister) list(f plainjobs.Filter) error {
 	return l.add(f, func(s plainjobs.State) bool { return s != plainjobs.Failed && s != plainjobs.Running })
 }
 
-// add adds what is listed in the states that are wanted. Where the queue knows
-// how many there are, it looks no further than the last of them.
+// add appends jobs in the wanted states. If the counts tell how many jobs match, it
+// stops after the last of them.
 func (l *lister) add(f plainjobs.Filter, wanted func(plainjobs.State) bool) error {
 	left := int64(1<<63 - 1)
 	if counted(f) {
@@ -136,7 +138,7 @@ func (l *lister) add(f plainjobs.Filter, wanted func(plainjobs.State) bool) erro
 	for before := l.before; left > 0 && len(l.jobs) < l.limit; {
 		size := l.limit - len(l.jobs)
 		if f.State == 0 {
-			size *= 2 // some are left out
+			size *= 2 // some of them are not wanted
 		}
 		page, next, err := l.q.List(l.ctx, f, before, min(size, 1000))
 		if err != nil {
@@ -155,13 +157,13 @@ func (l *lister) add(f plainjobs.Filter, wanted func(plainjobs.State) bool) erro
 	return nil
 }
 
-// unknownName says so if there never was a job of the name.
+// unknownName returns a hint if the store has never had a job of the name.
 func (l *lister) unknownName(name string) string {
 	names, err := known(l.ctx, l.q)
 	if name == "" || err != nil || names[name] {
 		return ""
 	}
-	return fmt.Sprintf(": no job is called %s%s", name, didYouMean(name, keys(names)))
+	return fmt.Sprintf(": no job is named %s%s", name, didYouMean(name, keys(names)))
 }
 
 func (l *lister) print(s *screen, f plainjobs.Filter, exact bool) error {
@@ -214,7 +216,7 @@ func attempt(j *plainjobs.Info) string {
 	return fmt.Sprintf("%d/%d", j.Attempt, j.MaxAttempts)
 }
 
-// since says since when a job is in its state, or until when.
+// since returns how long a job has been in its state, or when it leaves it.
 func (s *screen) since(j *plainjobs.Info) string {
 	switch {
 	case j.State.Terminal() && !j.StartedAt.IsZero():
@@ -246,7 +248,7 @@ func lastError(j *plainjobs.Info) string {
 	return line
 }
 
-// known returns the names that the queue's store has heard of.
+// known returns the names that the queue's store has.
 func known(ctx context.Context, q *plainjobs.Queue) (map[string]bool, error) {
 	names := map[string]bool{}
 	infos, err := q.Names(ctx)
@@ -257,7 +259,7 @@ func known(ctx context.Context, q *plainjobs.Queue) (map[string]bool, error) {
 	return names, err
 }
 
-// order sorts names with trouble first.
+// order puts the names with the most failed jobs first.
 func order(a, b *nameStats) int {
 	return cmp.Or(
 		cmp.Compare(b.of[backend.Failed], a.of[backend.Failed]),

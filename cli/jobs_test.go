@@ -7,7 +7,7 @@ import (
 	"github.com/plainjobs/plainjobs"
 )
 
-// The jobs of these tests. Their lines are in golden files.
+// The jobs of these tests. Golden files contain their line numbers.
 
 type letter struct {
 	To   string `json:"to"`

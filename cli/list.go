@@ -17,22 +17,22 @@ func (p *program) listCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list [flags]",
 		Short: "List the jobs and schedules that this program defines",
-		Long: `List lists what importing the packages of the jobs has made known: each job with
-its type, whether it has a handler, and where it is defined, and each schedule
-with its next tick.`,
+		Long: `List lists the jobs and schedules of the packages that the program imports. It shows
+each job's type, whether the job has a handler, where it is defined, and each
+schedule's next tick.`,
 		Example: `  list
   list --json`,
 		Args: takes(0, 0),
 	}
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
-		q, done, err := p.setUp(looking(ctx))
+		q, done, err := p.setUp(readOnly(ctx))
 		if err != nil {
 			return err
 		}
 		defer done()
 		if len(engine.Definitions()) == 0 {
-			return nothing("this program defines no jobs: import the packages that do")
+			return nothing("this program defines no jobs: import the packages that define them")
 		}
 		return s.list(q)
 	})
@@ -88,7 +88,7 @@ func (s *screen) list(q *plainjobs.Queue) error {
 	return s.print(schedules)
 }
 
-// place returns file:line, from the working directory if it is below that.
+// place returns file:line, relative to the working directory if the file is below it.
 func place(where string) string {
 	dir, err := os.Getwd()
 	if err != nil {

@@ -11,10 +11,10 @@ import (
 func (p *program) migrateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "migrate [flags]",
-		Short: "Bring the tables up to date",
-		Long: `Migrate opens the store, which makes its tables and brings them up to date in one
-transaction, and prints their version. A program does so whenever it opens the
-store: this is for those that want it done before they start.`,
+		Short: "Create or update the tables",
+		Long: `Migrate opens the store, creates or updates its tables in one transaction, and prints
+their version. A program also does this when it opens the store; run migrate to do
+it before a deployment.`,
 		Example: `  migrate
   migrate --json`,
 		Args: takes(0, 0),
@@ -31,7 +31,7 @@ store: this is for those that want it done before they start.`,
 				Version int    `json:"version"`
 			}{store, schema.Stored})
 		}
-		s.say("%s: the schema has version %d, which is the newest", store, schema.Stored)
+		s.say("%s: the schema is up to date, at version %d", store, schema.Stored)
 		return nil
 	})
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/plainjobs/plainjobs"
 )
 
-// MoveCommand returns the command that carries a queue from one store to
-// another. Open opens a store by what names it on the command line; a new one is
-// made only if create is set.
+// MoveCommand returns the command that moves a queue from one store to another. Open
+// opens a store by its name on the command line. It may create a store only if create
+// is true.
 func MoveCommand(open func(ctx context.Context, name string, create bool) (*plainjobs.Queue, error)) *cobra.Command {
 	return newProgram(App{}).moveCommand(open)
 }
@@ -19,14 +19,14 @@ func MoveCommand(open func(ctx context.Context, name string, create bool) (*plai
 func (p *program) moveCommand(open func(ctx context.Context, name string, create bool) (*plainjobs.Queue, error)) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "move FROM TO [flags]",
-		Short: "Carry a queue to another database",
-		Long: `Move carries all jobs from one database to another, which is empty or has part
-of them from a move that was interrupted: with their numbers, attempts, keys and
-history, with limits, pauses of names, and schedules.
+		Short: "Move a queue to another database",
+		Long: `Move copies all jobs from one database to another, with their IDs, attempts, keys and
+history, and with limits, pauses of names, and schedules. The target must be empty,
+or hold part of an interrupted move.
 
-It pauses both queues, so that the workers of both wait, waits for the jobs that
-run, copies, and compares both. In the end both are still paused, and it says
-what is left to do. When it was interrupted, run it again: it goes on.`,
+Move pauses both queues, waits until no job runs, copies the jobs, and compares both
+queues. At the end both queues are still paused, and move prints the remaining
+steps. If a move was interrupted, run it again: it continues.`,
 		Example: `  move app.db postgres://app@db.example.com/app
   move postgres://app@db.example.com/app app.db`,
 		Args: takes(2, 2),
@@ -46,9 +46,9 @@ what is left to do. When it was interrupted, run it again: it goes on.`,
 		t, err := from.MoveTo(ctx, to, func(text string) { s.say("%s", text) })
 		switch {
 		case ctx.Err() != nil && err != nil:
-			return fmt.Errorf("interrupted, with both queues paused; run it again and it goes on, or resume --all the old queue to give up: %w", ctx.Err())
+			return fmt.Errorf("interrupted, with both queues paused: run move again to continue, or run resume --all on the old queue to give up: %w", ctx.Err())
 		case err != nil && isPaused(context.WithoutCancel(ctx), from):
-			s.say("the old queue is paused: run move again, or resume --all there to give up")
+			s.say("the old queue is paused: run move again, or run resume --all there to give up")
 			return err
 		case err != nil:
 			return err
@@ -56,11 +56,11 @@ what is left to do. When it was interrupted, run it again: it goes on.`,
 		if err := s.transferred("moved", "from "+describe(from)+" to "+describe(to), &t); err != nil {
 			return err
 		}
-		s.say("both queues are paused. Now:")
+		s.say("Both queues are paused. Next steps:")
 		s.say("1. stop the workers of the old queue")
-		s.say("2. have the program open the new one, and start it")
-		s.say("3. resume --all in the new one")
-		s.say("The old queue stays paused, as it was; delete it when you have seen the new one work.")
+		s.say("2. change the program to open the new queue, and start it")
+		s.say("3. run resume --all on the new queue")
+		s.say("The old queue is unchanged and stays paused. Delete it once the new one works.")
 		return nil
 	})
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// What move prints, and how it fails.
+// The output of move, and its errors.
 func TestMoveGolden(t *testing.T) {
 	from, to := newWorld(t), newWorld(t)
 	from.fill(t)
@@ -53,6 +53,6 @@ func TestMoveGolden(t *testing.T) {
 		t.Errorf("%s: got\n%s\nwant\n%s (%v)", path, b.String(), want, err)
 	}
 	if got := to.must(t, 0, "stats"); !strings.Contains(got.out, "paused") {
-		t.Errorf("after the move stats says %s", got.out)
+		t.Errorf("after the move stats printed %s", got.out)
 	}
 }

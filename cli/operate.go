@@ -13,11 +13,11 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// An operation is what retry, cancel and delete do.
+// An operation is one of retry, cancel, delete and free.
 type operation struct {
 	verb, past string
-	// states are those in which it means something, and fallback those that
-	// --all takes if no state is given.
+	// states are the states of jobs that the operation applies to. With --all and
+	// without --state it applies to those in fallback.
 	states, fallback []plainjobs.State
 	apply            func(*plainjobs.Queue, context.Context, plainjobs.Filter) (int, error)
 }
@@ -30,16 +30,16 @@ var (
 func (p *program) retryCommand() *cobra.Command {
 	var priority int16
 	c := &cobra.Command{
-		Short: "Have finished jobs run again, and scheduled ones now",
-		Long: `Retry makes finished jobs wait again as if they were new, and has scheduled ones
-run at once. With --all it takes the failed ones, if no --state is given. Give
-thousands of them a low --priority, and they hold up nothing that is new.`,
+		Short: "Run finished jobs again, and scheduled jobs now",
+		Long: `Retry makes finished jobs pending again, as if they were new, and runs scheduled jobs
+at once. With --all and without --state it retries failed jobs. Give thousands of
+jobs a low --priority, so that they do not delay new jobs.`,
 		Example: `  retry 42 43
   retry --all --name invoice --error "connection refused"
   retry --all --name invoice --priority -10
   retry --all --state scheduled --name invoice --yes`,
 	}
-	c.Flags().Int16Var(&priority, "priority", 0, "priority of the jobs from then on (default their own)")
+	c.Flags().Int16Var(&priority, "priority", 0, "the new priority of the jobs (default: unchanged)")
 	return p.operateCommand(&operation{
 		verb: "retry", past: "retried", states: append([]plainjobs.State{plainjobs.Scheduled}, finished...),
 		fallback: []plainjobs.State{plainjobs.Failed},
@@ -58,9 +58,9 @@ func (p *program) cancelCommand() *cobra.Command {
 		fallback: append(waiting[:3:3], plainjobs.Running), apply: (*plainjobs.Queue).Cancel,
 	}
 	return p.operateCommand(op, &cobra.Command{
-		Short: "End jobs that wait or run",
-		Long: `Cancel ends jobs that wait, and the contexts of those that run: their workers
-hear of it within a heartbeat.`,
+		Short: "Cancel waiting or running jobs",
+		Long: `Cancel cancels waiting jobs at once. It cancels the contexts of running jobs: their
+workers learn of it with their next heartbeat.`,
 		Example: `  cancel 42
   cancel --all --name import --dry-run
   cancel --all --name import --state running --yes`,
@@ -72,9 +72,9 @@ func (p *program) deleteCommand() *cobra.Command {
 		verb: "delete", past: "deleted", states: append(waiting[:3:3], finished...), apply: (*plainjobs.Queue).Delete,
 	}
 	return p.operateCommand(op, &cobra.Command{
-		Short: "Delete jobs that do not run",
-		Long: `Delete deletes jobs that do not run. With --all it wants a --state, which may be
-"any": what is deleted cannot be had back.`,
+		Short: "Delete jobs that are not running",
+		Long: `Delete deletes jobs that are not running. This cannot be undone, so --all requires
+a --state, which may be "any".`,
 		Example: `  delete 42
   delete --all --state failed --until 30d
   delete --all --state any --name import --yes`,
@@ -85,16 +85,17 @@ func (p *program) freeCommand() *cobra.Command {
 	states := []plainjobs.State{plainjobs.Running, plainjobs.Done, plainjobs.Failed}
 	op := &operation{verb: "free", past: "freed", states: states, fallback: states, apply: (*plainjobs.Queue).FreeKeys}
 	return p.operateCommand(op, &cobra.Command{
-		Short: "Give back unique keys that jobs keep for a time",
-		Long: `Free gives back the unique keys that jobs keep by For alone, so that a new job
-may have them: of jobs that are done or failed, or that run and are unique until they
-start. The jobs stay. "jobs --has-key" lists the jobs that have keys.`,
+		Short: "Release unique keys that jobs hold for a time",
+		Long: `Free releases unique keys that jobs hold only because their For has not ended, so that
+new jobs can use the keys. It applies to jobs that are done or failed, and to running
+jobs that are unique until they start. The jobs stay. "jobs --has-key" lists the jobs
+that hold keys.`,
 		Example: `  free 42
   free --all --name invoice --key order-7`,
 	})
 }
 
-// A choice is which jobs an operation is for, and how it goes about it.
+// A choice selects the jobs of an operation.
 type choice struct {
 	filter
 	all, yes, dryRun bool
@@ -104,9 +105,9 @@ func (p *program) operateCommand(op *operation, c *cobra.Command) *cobra.Command
 	var ch choice
 	c.Use = op.verb + " ID… | --all [flags]"
 	ch.flags(p, c)
-	c.Flags().BoolVar(&ch.all, "all", false, "every job that the other flags select, instead of IDs")
+	c.Flags().BoolVar(&ch.all, "all", false, "all jobs that the other flags select, instead of IDs")
 	c.Flags().BoolVarP(&ch.yes, "yes", "y", false, "do not ask")
-	c.Flags().BoolVar(&ch.dryRun, "dry-run", false, "only say what would be "+op.past)
+	c.Flags().BoolVar(&ch.dryRun, "dry-run", false, "only print how many jobs would be "+op.past)
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
 		ids, err := parseIDs(args)
@@ -120,9 +121,9 @@ func (p *program) operateCommand(op *operation, c *cobra.Command) *cobra.Command
 		selective := ch.state != "" || !f.All && !allOf(f)
 		switch {
 		case len(ids) > 0 && (ch.all || selective):
-			return usage("%s: give the numbers of jobs, or --all with what selects them, not both", op.verb)
+			return usage("%s: give job IDs, or --all and flags that select jobs, not both", op.verb)
 		case len(ids) == 0 && !ch.all:
-			return usage("%s: which jobs? Give their numbers, or --all and what selects them: usage: %s", op.verb, c.UseLine())
+			return usage("%s: no jobs selected: give job IDs, or --all and flags that select jobs; usage: %s", op.verb, c.UseLine())
 		}
 		q, done, err := p.open(ctx)
 		if err != nil {
@@ -142,7 +143,7 @@ func (p *program) operateCommand(op *operation, c *cobra.Command) *cobra.Command
 
 func allOf(f plainjobs.Filter) bool { return counted(f) && f.Name == "" }
 
-// chosen returns the states that --all takes.
+// chosen returns the states that --all applies to.
 func (op *operation) chosen(given string, state plainjobs.State) ([]plainjobs.State, error) {
 	switch {
 	case given == anyState:
@@ -153,14 +154,14 @@ func (op *operation) chosen(given string, state plainjobs.State) ([]plainjobs.St
 				return []plainjobs.State{state}, nil
 			}
 		}
-		return nil, usage("%s: jobs that are %v cannot be %s", op.verb, state, op.past)
+		return nil, usage("%s: %v jobs cannot be %s", op.verb, state, op.past)
 	case op.fallback == nil:
-		return nil, usage("%s --all: say which --state, or --state any", op.verb)
+		return nil, usage("%s --all: no state selected: give --state STATE, or --state any", op.verb)
 	}
 	return op.fallback, nil
 }
 
-// An outcome is what an operation prints with --json.
+// An outcome is the output of an operation with --json.
 type outcome struct {
 	Operation string `json:"operation"`
 	Matched   int64  `json:"matched"`
@@ -174,22 +175,21 @@ func (op *operation) report(s *screen, o outcome) error {
 	case s.json:
 		return s.object(o)
 	case o.DryRun:
-		s.say("would be %s: %d; nothing was done", op.past, o.Matched)
+		s.say("would be %s: %d; nothing has changed", op.past, o.Matched)
 	default:
 		s.say("%s: %d", op.past, o.Affected)
 	}
 	return nil
 }
 
-// onIDs applies the operation to single jobs, and says of those that it is not
-// for why.
+// onIDs applies the operation to single jobs. It prints why it cannot apply to others.
 func (op *operation) onIDs(ctx context.Context, s *screen, q *plainjobs.Queue, ids []int64, dryRun bool) error {
 	var right []int64
 	for _, id := range ids {
 		i, err := q.Get(ctx, id)
 		switch {
 		case errors.Is(err, plainjobs.ErrNotFound):
-			s.say("there is no job #%d", id)
+			s.say("job #%d does not exist", id)
 		case err != nil:
 			return err
 		case !op.takes(i.State):
@@ -199,7 +199,7 @@ func (op *operation) onIDs(ctx context.Context, s *screen, q *plainjobs.Queue, i
 		}
 	}
 	if len(right) == 0 {
-		return nothing("nothing was %s", op.past)
+		return nothing("no job was %s", op.past)
 	}
 	o := outcome{Matched: int64(len(right)), DryRun: dryRun}
 	var err error
@@ -224,7 +224,7 @@ func (op *operation) takes(state plainjobs.State) bool {
 	return false
 }
 
-// onAll applies the operation to all that matches, when that was agreed to.
+// onAll applies the operation to all matching jobs, after a confirmation.
 func (op *operation) onAll(ctx context.Context, s *screen, q *plainjobs.Queue, f plainjobs.Filter, states []plainjobs.State, ch *choice) error {
 	var matched int64
 	more := false
@@ -244,11 +244,12 @@ func (op *operation) onAll(ctx context.Context, s *screen, q *plainjobs.Queue, f
 		return op.report(s, outcome{Matched: matched, DryRun: true})
 	}
 	if !ch.yes {
-		question := fmt.Sprintf("%s %s jobs that are %s?", op.verb, number(matched, more), either(states))
-		if matched == 1 {
-			question = fmt.Sprintf("%s one job that is %s?", op.verb, either(states))
+		jobs := "jobs"
+		if matched == 1 && !more {
+			jobs = "job"
 		}
-		if err := s.ask(ctx, question); err != nil {
+		do := fmt.Sprintf("%s %s %s (%s)", op.verb, number(matched, more), jobs, either(states))
+		if err := s.ask(ctx, do, confirmYes+", or --dry-run to preview"); err != nil {
 			return err
 		}
 	}
@@ -278,26 +279,30 @@ func either(states []plainjobs.State) string {
 	return names[0]
 }
 
-// ask returns nil if the user confirms.
-func (s *screen) ask(ctx context.Context, question string) error {
+// confirmYes tells how to confirm an action without a terminal.
+const confirmYes = "pass --yes to confirm"
+
+// ask returns nil if the user confirms an action, e.g. "overwrite FILE". Without a
+// terminal it returns an error with a hint.
+func (s *screen) ask(ctx context.Context, action, hint string) error {
 	if !s.prompts {
-		return usage("%s There is nobody to answer: say --yes, or --dry-run to see what it is about", question)
+		return usage("would %s, but standard input is not a terminal: %s", action, hint)
 	}
-	fmt.Fprintf(s.err, "%s [y/N] ", clean(question))
+	fmt.Fprintf(s.err, "%s? [y/N] ", clean(action))
 	answers := make(chan string, 1)
-	go func() { // it may never come; then the program's end ends this too
+	go func() { // without an answer it ends with the program
 		line, _ := bufio.NewReader(s.in).ReadString('\n')
 		answers <- line
 	}()
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(s.err)
-		return fmt.Errorf("interrupted; nothing was done: %w", ctx.Err())
+		return fmt.Errorf("interrupted; nothing has changed: %w", ctx.Err())
 	case answer := <-answers:
 		switch strings.ToLower(strings.TrimSpace(answer)) {
 		case "y", "yes":
 			return nil
 		}
-		return &statusError{statusFailed, errors.New("nothing was done")}
+		return &statusError{statusFailed, errors.New("not confirmed; nothing has changed")}
 	}
 }

@@ -11,11 +11,11 @@ import (
 )
 
 func (p *program) pauseCommand() *cobra.Command {
-	return p.holdCommand(true, &cobra.Command{
+	return p.pauseOrResumeCommand(true, &cobra.Command{
 		Use:   "pause NAME | --all | --schedule NAME",
-		Short: "Stop jobs of a name from starting, in all processes",
-		Long: `Pause stops jobs of a name from starting, or all of them, or a schedule from
-pushing, in all processes and until resume. What runs goes on.`,
+		Short: "Pause a job, all jobs or a schedule, in all processes",
+		Long: `Pause stops jobs of a name from starting, or all jobs, or stops a schedule from
+pushing jobs. It applies to all processes until resume. Running jobs continue.`,
 		Example: `  pause invoice
   pause --all
   pause --schedule daily-report`,
@@ -23,28 +23,28 @@ pushing, in all processes and until resume. What runs goes on.`,
 }
 
 func (p *program) resumeCommand() *cobra.Command {
-	return p.holdCommand(false, &cobra.Command{
+	return p.pauseOrResumeCommand(false, &cobra.Command{
 		Use:   "resume NAME | --all | --schedule NAME",
-		Short: "End a pause of the same name",
-		Long: `Resume ends what pause began. A pause of all and one of a name are apart: each
-has to be ended.`,
+		Short: "End a pause",
+		Long: `Resume ends a pause. A pause of all jobs and a pause of one name are independent:
+resume each of them.`,
 		Example: `  resume invoice
   resume --all
   resume --schedule daily-report`,
 	})
 }
 
-func (p *program) holdCommand(pause bool, c *cobra.Command) *cobra.Command {
+func (p *program) pauseOrResumeCommand(pause bool, c *cobra.Command) *cobra.Command {
 	var all bool
 	var schedule string
 	c.Args = takes(0, 1)
 	c.Flags().BoolVar(&all, "all", false, "jobs of all names")
-	c.Flags().StringVar(&schedule, "schedule", "", "the schedule called `NAME`, instead of jobs")
+	c.Flags().StringVar(&schedule, "schedule", "", "the schedule named `NAME`, instead of jobs")
 	jsonFlag(c)
 	completesFirst(c, p.names)
 	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
 		if chosen := len(args) + count(all) + count(schedule != ""); chosen != 1 {
-			return usage("%s: one of a name, --all and --schedule: usage: %s", c.Name(), c.UseLine())
+			return usage("%s: give exactly one of NAME, --all and --schedule; usage: %s", c.Name(), c.UseLine())
 		}
 		q, done, err := p.open(ctx)
 		if err != nil {
@@ -52,17 +52,17 @@ func (p *program) holdCommand(pause bool, c *cobra.Command) *cobra.Command {
 		}
 		defer done()
 		past := map[bool]string{true: "paused", false: "resumed"}[pause]
-		made := held{Schedule: schedule, All: all, Paused: pause}
+		made := pauseRecord{Schedule: schedule, All: all, Paused: pause}
 		switch {
 		case schedule != "":
 			err = q.PauseSchedule(ctx, schedule, pause)
 			if errors.Is(err, plainjobs.ErrNotFound) {
-				return nothing("no worker has stored a schedule %s%s", schedule, didYouMean(schedule, scheduleNames(ctx, q)))
+				return nothing("no worker has stored a schedule named %s%s", schedule, didYouMean(schedule, scheduleNames(ctx, q)))
 			}
-			past = "schedule " + schedule + ": " + past
+			past += " schedule " + schedule
 		case all:
-			err = hold(ctx, q, "", pause)
-			past = "all jobs: " + past
+			err = setPaused(ctx, q, "", pause)
+			past += " all jobs"
 		default:
 			names, e := known(ctx, q)
 			if e != nil {
@@ -70,11 +70,11 @@ func (p *program) holdCommand(pause bool, c *cobra.Command) *cobra.Command {
 			}
 			name := args[0]
 			if !names[name] && engine.Lookup(name) == nil {
-				return nothing("no job is called %s%s", name, didYouMean(name, keys(names)))
+				return nothing("no job is named %s%s", name, didYouMean(name, keys(names)))
 			}
-			err = hold(ctx, q, name, pause)
+			err = setPaused(ctx, q, name, pause)
 			made.Name = name
-			past = "jobs called " + name + ": " + past
+			past += " jobs named " + name
 		}
 		switch {
 		case err != nil:
@@ -87,15 +87,15 @@ func (p *program) holdCommand(pause bool, c *cobra.Command) *cobra.Command {
 	})
 }
 
-// held is what pause and resume print with --json.
-type held struct {
+// pauseRecord is the output of pause and resume with --json.
+type pauseRecord struct {
 	Name     string `json:"name,omitempty"`
 	Schedule string `json:"schedule,omitempty"`
 	All      bool   `json:"all,omitempty"`
 	Paused   bool   `json:"paused"`
 }
 
-func hold(ctx context.Context, q *plainjobs.Queue, name string, pause bool) error {
+func setPaused(ctx context.Context, q *plainjobs.Queue, name string, pause bool) error {
 	if pause {
 		return q.Pause(ctx, name)
 	}
@@ -103,7 +103,7 @@ func hold(ctx context.Context, q *plainjobs.Queue, name string, pause bool) erro
 }
 
 func scheduleNames(ctx context.Context, q *plainjobs.Queue) (names []string) {
-	all, _ := q.Schedules(ctx) // they are for a suggestion only
+	all, _ := q.Schedules(ctx) // a suggestion is optional
 	for _, s := range all {
 		names = append(names, s.Name)
 	}

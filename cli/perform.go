@@ -22,22 +22,22 @@ func (p *program) performCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "perform NAME [JSON] [flags]",
 		Short: "Store a job",
-		Long: `Perform stores a job with data, and prints its number. The data are checked
-against the job's type: fields that it does not have are an error. They are read
-from standard input if they are given as "-".`,
+		Long: `Perform stores a job with a payload and prints its ID. It checks the payload against
+the job's type: unknown fields are an error. "-" reads the payload from standard
+input.`,
 		Example: `  perform welcome '{"email":"ada@example.com"}'
   perform import --in 10m - < import.json
   perform sum '[1,2,3]' --wait`,
 		Args: takes(1, 2),
 	}
-	c.Flags().DurationVar(&in, "in", 0, "run it after a `TIME`, as 10m")
-	c.Flags().BoolVar(&wait, "wait", false, "wait until it is finished, and print its result")
-	c.Flags().BoolVar(&unchecked, "unchecked", false, "store any JSON, for a job that this program does not define")
+	c.Flags().DurationVar(&in, "in", 0, "run the job after a `DURATION`, e.g. 10m")
+	c.Flags().BoolVar(&wait, "wait", false, "wait until the job finishes, and print its result")
+	c.Flags().BoolVar(&unchecked, "unchecked", false, "store any JSON, even for a job that this program does not define")
 	jsonFlag(c)
 	completesFirst(c, p.names)
 	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
 		if in < 0 {
-			return usage("--in %v is not positive", in)
+			return usage("--in %v is negative: give a duration, e.g. 10m", in)
 		}
 		data, err := s.data(args)
 		if err != nil {
@@ -54,7 +54,7 @@ from standard input if they are given as "-".`,
 		}
 		job.Delay = in
 		if most := (*engine.Handle)(q).Queue().MaxPayload; len(job.Payload) > most {
-			return fmt.Errorf("%w: %d bytes, at most %d", plainjobs.ErrPayloadTooLarge, len(job.Payload), most)
+			return fmt.Errorf("perform: %w: it has %d bytes, the maximum is %d", plainjobs.ErrPayloadTooLarge, len(job.Payload), most)
 		}
 		pushed, err := (*engine.Handle)(q).Queue().Backend.Push(ctx, []backend.NewJob{job})
 		if err != nil {
@@ -62,7 +62,7 @@ from standard input if they are given as "-".`,
 		}
 		id := pushed[0].ID
 		if pushed[0].Duplicate {
-			s.say("job #%d has the unique key already; nothing was stored", id)
+			s.say("job #%d already has the unique key; nothing was stored", id)
 		}
 		if !wait {
 			return s.stored(id)
@@ -72,8 +72,8 @@ from standard input if they are given as "-".`,
 	})
 }
 
-// data returns the second argument, or what it stands for; nil if there is
-// none.
+// data returns the payload in the second argument or on standard input, or nil if there
+// is none.
 func (s *screen) data(args []string) ([]byte, error) {
 	switch {
 	case len(args) < 2:
@@ -84,8 +84,8 @@ func (s *screen) data(args []string) ([]byte, error) {
 	return []byte(args[1]), nil
 }
 
-// newJob returns the job that is to be stored. One that the program defines
-// gets all that With gives it.
+// newJob returns the job to store. A job that the program defines gets the same options
+// as one performed with With.
 func newJob(name string, data []byte, unchecked bool) (backend.NewJob, error) {
 	d := engine.Lookup(name)
 	if unchecked {
@@ -93,7 +93,7 @@ func newJob(name string, data []byte, unchecked bool) (backend.NewJob, error) {
 			data = []byte("null")
 		}
 		if !json.Valid(data) {
-			return backend.NewJob{}, usage("perform: the data are not JSON")
+			return backend.NewJob{}, usage("perform %s: the payload is not valid JSON", name)
 		}
 		job := backend.NewJob{Name: name, Payload: data, MaxAttempts: plainjobs.DefaultMaxAttempts}
 		if d != nil {
@@ -106,7 +106,7 @@ func newJob(name string, data []byte, unchecked bool) (backend.NewJob, error) {
 		for _, d := range engine.Definitions() {
 			names = append(names, d.Name)
 		}
-		return backend.NewJob{}, usage("perform: this program defines no job %s, which --unchecked stores all the same%s",
+		return backend.NewJob{}, usage("perform: unknown job %q%s (--unchecked stores it anyway)",
 			name, didYouMean(name, names))
 	}
 	v, err := decode(d, data)
@@ -114,7 +114,7 @@ func newJob(name string, data []byte, unchecked bool) (backend.NewJob, error) {
 		if all := mismatches(d, data); len(all) > 1 {
 			err = errors.New(strings.Join(all, "; "))
 		}
-		return backend.NewJob{}, usage("perform %s: %w; it takes a %v, as %s", name, err, d.Type, example(d))
+		return backend.NewJob{}, usage("perform %s: %w; the payload must be a %v, e.g. %s", name, err, d.Type, example(d))
 	}
 	job := backend.NewJob{Name: d.Name, MaxAttempts: d.MaxAttempts, Priority: d.Priority, MaxPending: d.MaxPending}
 	if job.Payload, err = json.Marshal(v); err != nil {
@@ -139,10 +139,10 @@ func (s *screen) stored(id int64) error {
 	return err
 }
 
-// waitLook is how often result looks.
+// waitLook is how often result reads the job.
 const waitLook = 20 * time.Millisecond
 
-// result waits for a job's end and prints its result.
+// result waits until a job is finished and prints its result.
 func (s *screen) result(ctx context.Context, q *plainjobs.Queue, id int64) error {
 	ticker := time.NewTicker(waitLook)
 	defer ticker.Stop()
@@ -150,7 +150,7 @@ func (s *screen) result(ctx context.Context, q *plainjobs.Queue, id int64) error
 		i, err := q.Get(ctx, id)
 		switch {
 		case ctx.Err() != nil:
-			return fmt.Errorf("interrupted; job #%d stays: %w", id, ctx.Err())
+			return fmt.Errorf("interrupted; job #%d stays in the queue: %w", id, ctx.Err())
 		case err != nil:
 			return err
 		case !i.State.Terminal():
@@ -170,7 +170,7 @@ func (s *screen) result(ctx context.Context, q *plainjobs.Queue, id int64) error
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("interrupted; job #%d stays: %w", id, ctx.Err())
+			return fmt.Errorf("interrupted; job #%d stays in the queue: %w", id, ctx.Err())
 		case <-ticker.C:
 		}
 	}

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// A heartbeat is when the store last answered the worker. A claim alone would not
-// do: a worker whose slots are all busy claims nothing for as long, and is well.
+// A heartbeat is the time when the store last answered the worker. The last claim would
+// not do: a healthy worker claims nothing while all its slots are busy.
 type heartbeat struct{ at atomic.Int64 }
 
 func (p *heartbeat) onHeartbeat(at time.Time) { p.at.Store(at.UnixNano()) }
 
-// serve answers at an address until stop is called.
+// serve answers requests at an address until stop is called.
 func (p *heartbeat) serve(ctx context.Context, s *screen, address string, now func() time.Time) (stop func(), err error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
@@ -31,7 +31,7 @@ func (p *heartbeat) serve(ctx context.Context, s *screen, address string, now fu
 			fmt.Fprintln(w, text)
 		}),
 	}
-	go func() { _ = server.Serve(l) }() // it ends by Close
+	go func() { _ = server.Serve(l) }() // Close ends it
 	s.say("probe at http://%s", l.Addr())
 	return func() { _ = server.Close() }, nil
 }

@@ -20,12 +20,12 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// A program is an App with what the commands need of the world around it.
+// A program is an App with the commands' access to time, terminal and signals.
 type program struct {
 	app      App
 	now      func() time.Time
 	terminal func(stream any) bool
-	// notify has interrupts, requests to end and more sent to c until stop.
+	// notify relays interrupts, SIGTERM and more to c until stop is called.
 	notify func(c chan<- os.Signal, more ...os.Signal) (stop func())
 }
 
@@ -59,10 +59,10 @@ func (p *program) commands() []*cobra.Command {
 	return all
 }
 
-// An action is what a command does.
+// An action runs a command.
 type action func(ctx context.Context, s *screen, args []string) error
 
-// command completes c by what all commands have in common.
+// command completes c with what all commands share. A signal cancels the context.
 func (p *program) command(c *cobra.Command, do action) *cobra.Command {
 	return p.whole(c, func(ctx context.Context, s *screen, args []string) error {
 		ctx, stop := context.WithCancelCause(ctx)
@@ -73,7 +73,7 @@ func (p *program) command(c *cobra.Command, do action) *cobra.Command {
 		go func() {
 			select {
 			case first := <-signals:
-				ignore() // the next one ends the program, whatever holds it up
+				ignore() // a second signal ends the program at once
 				stop(signalled{first})
 			case <-ctx.Done():
 			}
@@ -86,12 +86,12 @@ func (p *program) command(c *cobra.Command, do action) *cobra.Command {
 	})
 }
 
-// signalled is why a command's context has ended.
+// signalled is the cause of a context that a signal has cancelled.
 type signalled struct{ os.Signal }
 
 func (s signalled) Error() string { return s.String() }
 
-// interrupted returns an error that says so.
+// interrupted adds "interrupted" to an error that does not contain it.
 func interrupted(err error) error {
 	if strings.Contains(err.Error(), "interrupted") {
 		return err
@@ -99,13 +99,13 @@ func interrupted(err error) error {
 	return fmt.Errorf("interrupted: %w", err)
 }
 
-// whole is command for an action that sees to signals by itself.
+// whole is like command, for an action that handles signals itself.
 func (p *program) whole(c *cobra.Command, do action) *cobra.Command {
-	c.SilenceUsage = true // an error of the store is no question of usage
+	c.SilenceUsage = true // an error of the store is not a usage error
 	c.DisableFlagsInUseLine = true
 	c.SetFlagErrorFunc(wrongFlag)
 	if name := variables(c); name != "" {
-		c.Long = strings.TrimSpace(c.Long) + "\n\nEach flag can be set by a variable of the environment too, as " + name + "."
+		c.Long = strings.TrimSpace(c.Long) + "\n\nEach flag can also be set by an environment variable, e.g. " + name + "."
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := fromEnvironment(c); err != nil {
@@ -120,40 +120,43 @@ func (p *program) whole(c *cobra.Command, do action) *cobra.Command {
 	return c
 }
 
-// takes returns the rule of a command's arguments.
+// takes requires between least and most arguments.
 func takes(least, most int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		n := len(args)
 		switch {
 		case n < least:
-			return usage("%s: an argument is missing: usage: %s", c.Name(), c.UseLine())
+			return usage("%s: missing argument; usage: %s", c.Name(), c.UseLine())
 		case n > most:
-			return usage("%s: %q is one argument too many: usage: %s", c.Name(), args[most], c.UseLine())
+			return usage("%s: unexpected argument %q; usage: %s", c.Name(), args[most], c.UseLine())
 		}
 		return nil
 	}
 }
 
-type looks struct{}
+// readOnlyKey marks the context of a command that does not change the queue.
+type readOnlyKey struct{}
 
-// look is open for a command that changes nothing.
-func (p *program) look(ctx context.Context) (*plainjobs.Queue, func(), error) {
-	return p.open(looking(ctx))
+// openReadOnly is open for a command that does not change the queue.
+func (p *program) openReadOnly(ctx context.Context) (*plainjobs.Queue, func(), error) {
+	return p.open(readOnly(ctx))
 }
 
-// looking returns the context of a command that changes nothing.
-func looking(ctx context.Context) context.Context { return context.WithValue(ctx, looks{}, true) }
+// readOnly marks ctx for [ReadOnly].
+func readOnly(ctx context.Context) context.Context {
+	return context.WithValue(ctx, readOnlyKey{}, true)
+}
 
 // open returns the queue, and a function that closes it.
 func (p *program) open(ctx context.Context) (*plainjobs.Queue, func(), error) {
 	q, err := p.app.Open(ctx)
 	switch {
 	case errors.Is(err, backend.ErrSchemaTooNew):
-		return nil, nil, fmt.Errorf("%w; nothing was changed", err)
+		return nil, nil, fmt.Errorf("%w; nothing has changed", err)
 	case err != nil:
 		return nil, nil, err
 	case q == nil:
-		return nil, nil, errors.New("cli.App.Open returned no queue")
+		return nil, nil, errors.New("cli: App.Open returned no queue and no error")
 	}
 	plainjobs.SetDefault(q)
 	return q, func() {
@@ -163,7 +166,7 @@ func (p *program) open(ctx context.Context) (*plainjobs.Queue, func(), error) {
 			err = errors.Join(err, p.app.Close())
 		}
 		if err != nil {
-			slog.Error("plainjobs: what was open did not close", "error", err)
+			slog.Error("plainjobs: closing the queue failed", "error", err)
 		}
 	}, nil
 }
@@ -181,16 +184,21 @@ func (p *program) setUp(ctx context.Context) (*plainjobs.Queue, func(), error) {
 	return q, done, nil
 }
 
-// storeOf returns the inside of a queue as a T.
+// storeOf returns a queue's store as a T.
 func storeOf[T any](q *plainjobs.Queue, what string) (T, error) {
 	store, ok := (*engine.Handle)(q).Queue().Backend.(T)
 	if !ok {
-		return store, fmt.Errorf("%s: %w by %s", what, errors.ErrUnsupported, describe(q))
+		return store, unsupported(q, what)
 	}
 	return store, nil
 }
 
-// describe names the store for people.
+// unsupported returns the error of a command that the store does not support.
+func unsupported(q *plainjobs.Queue, command string) error {
+	return fmt.Errorf("%s: %w (store: %s)", command, errors.ErrUnsupported, describe(q))
+}
+
+// describe returns the name of the store.
 func describe(q *plainjobs.Queue) string {
 	if d, ok := (*engine.Handle)(q).Queue().Backend.(backend.Describer); ok {
 		return d.Describe().Store
@@ -198,12 +206,12 @@ func describe(q *plainjobs.Queue) string {
 	return fmt.Sprintf("%T", (*engine.Handle)(q).Queue().Backend)
 }
 
-// variable is the name in the environment of a flag.
+// variable returns the environment variable of a flag.
 func variable(flag string) string {
 	return "PLAINJOBS_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// variables returns the name of the first flag's variable.
+// variables returns the environment variable of the first flag.
 func variables(c *cobra.Command) (first string) {
 	c.NonInheritedFlags().VisitAll(func(f *pflag.Flag) {
 		if first == "" {
@@ -213,7 +221,7 @@ func variables(c *cobra.Command) (first string) {
 	return first
 }
 
-// fromEnvironment sets the flags that the command line did not.
+// fromEnvironment sets the flags that the command line does not set.
 func fromEnvironment(c *cobra.Command) (err error) {
 	c.NonInheritedFlags().VisitAll(func(f *pflag.Flag) {
 		text, set := os.LookupEnv(variable(f.Name))
@@ -227,12 +235,12 @@ func fromEnvironment(c *cobra.Command) (err error) {
 	return err
 }
 
-// wrongFlag is the error of a flag that a command has not, or does not take so.
+// wrongFlag returns the error for an unknown flag or a wrong value.
 func wrongFlag(c *cobra.Command, err error) error {
 	return usage("%s: %w%s", c.Name(), err, likeFlag(c, err))
 }
 
-// likeFlag returns a suggestion for a flag that was mistyped.
+// likeFlag returns a suggestion for a mistyped flag.
 func likeFlag(c *cobra.Command, err error) string {
 	_, given, found := strings.Cut(err.Error(), "unknown flag: --")
 	if !found {

@@ -8,7 +8,7 @@ import (
 	"github.com/plainjobs/plainjobs"
 )
 
-// A record is a job as --json prints it.
+// A record is the output of a job with --json.
 type record struct {
 	ID          int64             `json:"id"`
 	Name        string            `json:"name"`
@@ -31,8 +31,7 @@ type record struct {
 	Worker      int64             `json:"worker,omitempty"`
 	Progress    *progress         `json:"progress,omitempty"`
 	Metadata    map[string]string `json:"metadata,omitempty"`
-	// What is not JSON, as another program may have stored it, is shown in
-	// base64.
+	// A payload that is not JSON, stored by another program, is shown in base64.
 	Payload       json.RawMessage `json:"payload,omitempty"`
 	PayloadBase64 []byte          `json:"payload_base64,omitempty"`
 	Result        json.RawMessage `json:"result,omitempty"`
@@ -83,11 +82,11 @@ func records(jobs []plainjobs.Info) []*record {
 	return all
 }
 
-// plainJSON reports whether data comes out of an encoder as it went in, which
-// replaces what is not UTF-8.
+// plainJSON reports whether an encoder keeps data as it is. An encoder replaces invalid
+// UTF-8.
 func plainJSON(data []byte) bool { return json.Valid(data) && utf8.Valid(data) }
 
-// some returns a time that is omitted if it is none.
+// some returns nil for the zero time, so that JSON omits it.
 func some(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// again prints something again and again until ctx ends, which is no error: in
-// the same place on a terminal, else one below the other.
+// again calls print at an interval until ctx is done, which is not an error. On a
+// terminal each output replaces the one before it.
 func (s *screen) again(ctx context.Context, every time.Duration, print func(io.Writer) error) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -24,7 +24,7 @@ func (s *screen) again(ctx context.Context, every time.Duration, print func(io.W
 		}
 		switch {
 		case s.json:
-		case s.live: // home, each line to its end, and what is below
+		case s.live: // go to the top left; clear each line to its end, and the rest of the screen
 			text := bytes.ReplaceAll(b.Bytes(), []byte("\n"), []byte("\x1b[K\n"))
 			fmt.Fprintf(s.out, "\x1b[H%s\x1b[J", text)
 		case first:

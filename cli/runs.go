@@ -13,11 +13,11 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// runs are those that are under way in this process.
+// runs tracks the running jobs of this process.
 type runs struct {
 	s     *screen
 	now   func() time.Time
-	lines bool // print one for each that ends
+	lines bool // print a line for each run that ends
 
 	mu    sync.Mutex
 	begun map[int64]begun
@@ -33,8 +33,8 @@ func newRuns(s *screen, now func() time.Time, lines bool) *runs {
 	return &runs{s: s, now: now, lines: lines, begun: map[int64]begun{}}
 }
 
-// tell takes note of an event.
-func (r *runs) tell(e plainjobs.Event) {
+// observe records an event, and prints a line for a run that has ended.
+func (r *runs) observe(e plainjobs.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	run := r.begun[e.Job.ID]
@@ -53,7 +53,7 @@ func (r *runs) tell(e plainjobs.Event) {
 	}
 }
 
-// line is what people read of an event.
+// line formats an event for a terminal.
 func (r *runs) line(e plainjobs.Event, started time.Time) string {
 	name := fmt.Sprintf("%s #%d", clean(e.Job.Name), e.Job.ID)
 	r.width = max(r.width, len(name))
@@ -64,9 +64,9 @@ func (r *runs) line(e plainjobs.Event, started time.Time) string {
 		mark, c = "✓", green
 	case plainjobs.EventRetried:
 		mark, c = "✗", yellow
-		say = append(say, fmt.Sprintf("attempt %d/%d, again in %s", e.Job.Attempt, e.Job.MaxAttempts, short(e.In)))
+		say = append(say, fmt.Sprintf("attempt %d/%d, retry in %s", e.Job.Attempt, e.Job.MaxAttempts, short(e.In)))
 	case plainjobs.EventFailed:
-		say = append(say, fmt.Sprintf("failed for good after attempt %d", e.Job.Attempt))
+		say = append(say, fmt.Sprintf("failed after attempt %d", e.Job.Attempt))
 	case plainjobs.EventSnoozed:
 		mark, c = "…", yellow
 		say = append(say, "snoozed for "+short(e.In))
@@ -94,7 +94,7 @@ func (r *runs) line(e plainjobs.Event, started time.Time) string {
 	return strings.TrimRight(line, " ")
 }
 
-// waits says what a worker that stops waits for.
+// waits describes the running jobs that a stopping worker waits for.
 func (r *runs) waits() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -110,5 +110,5 @@ func (r *runs) waits() string {
 	if n > len(names) {
 		names = append(names, fmt.Sprintf("%d more", n-len(names)))
 	}
-	return fmt.Sprintf("stopping: waiting for %d (again to hand back and go): %s", n, strings.Join(names, ", "))
+	return fmt.Sprintf("stopping: waiting for %d running (send a second signal to release them): %s", n, strings.Join(names, ", "))
 }

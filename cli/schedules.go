@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -21,17 +20,17 @@ func (p *program) schedulesCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "schedules [NAME] [flags]",
 		Short: "List schedules and their next ticks",
-		Long: `Schedules lists the schedules of this program and of the workers, and with
---next their coming ticks. One is marked "skipped" if the clock on the wall will
-not show its time because it is put forward, and "doubled" if it will show it
-twice; it runs once in both cases.`,
+		Long: `Schedules lists the schedules of this program and of the workers, and with --next
+their next ticks. A tick is marked "skipped" if its local time does not exist, because
+clocks are set forward, and "doubled" if its local time occurs twice. The job runs
+once in both cases.`,
 		Example: `  schedules
   schedules daily-report --next 5
   schedules --next 3 --zone America/New_York`,
 		Args: takes(0, 1),
 	}
 	c.Flags().IntVar(&next, "next", 0, "show the next `N` ticks")
-	c.Flags().StringVar(&zone, "zone", "", "show times in `ZONE`, as Europe/Berlin, instead of the schedule's")
+	c.Flags().StringVar(&zone, "zone", "", "show times in `ZONE`, e.g. Europe/Berlin, instead of the schedule's zone")
 	jsonFlag(c)
 	completesFirst(c, func() (names []string) {
 		for _, s := range engine.Schedules() {
@@ -41,7 +40,7 @@ twice; it runs once in both cases.`,
 	})
 	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
 		if next < 0 || next > 1000 {
-			return usage("--next %d is not within 0 and 1000", next)
+			return usage("--next %d is out of range: give 0 to 1000", next)
 		}
 		var in *time.Location
 		if zone != "" {
@@ -50,7 +49,7 @@ twice; it runs once in both cases.`,
 				return usage("--zone: %w", err)
 			}
 		}
-		q, done, err := p.look(ctx)
+		q, done, err := p.openReadOnly(ctx)
 		if err != nil {
 			return err
 		}
@@ -60,23 +59,30 @@ twice; it runs once in both cases.`,
 			return err
 		}
 		if len(args) > 0 {
-			var names []string
-			for _, pl := range all {
-				names = append(names, pl.name)
-			}
-			all = slices.DeleteFunc(all, func(pl *plan) bool { return pl.name != args[0] })
-			if len(all) == 0 {
-				return nothing("there is no schedule %s%s", args[0], didYouMean(args[0], names))
+			if all, err = planNamed(all, args[0]); err != nil {
+				return err
 			}
 		}
 		if len(all) == 0 {
-			return nothing("there are no schedules")
+			return nothing("this program and its workers define no schedules")
 		}
 		for _, pl := range all {
 			pl.look(s.now, next, in)
 		}
 		return s.plans(all, next > 0)
 	})
+}
+
+// planNamed returns the schedule with a name.
+func planNamed(all []*plan, name string) ([]*plan, error) {
+	var names []string
+	for _, pl := range all {
+		if pl.name == name {
+			return []*plan{pl}, nil
+		}
+		names = append(names, pl.name)
+	}
+	return nil, nothing("no schedule is named %s%s", name, didYouMean(name, names))
 }
 
 // A plan is a schedule as this program and the store know it.
@@ -112,7 +118,7 @@ func plansOf(ctx context.Context, q *plainjobs.Queue) ([]*plan, error) {
 		pl := byName[st.Name]
 		if pl == nil {
 			pl = &plan{name: st.Name}
-			// What another program defines, as engine.Schedule.Definition says it.
+			// Another program defines it. The format is that of engine.Schedule.Definition.
 			if part := strings.Split(st.Definition, "|"); len(part) >= 4 {
 				pl.job, pl.spec, pl.zone = part[0], part[1], part[2]
 			}
@@ -146,7 +152,7 @@ func (pl *plan) look(now time.Time, n int, in *time.Location) {
 			}
 			pl.ticks = append(pl.ticks, tick{t.At, mark})
 		}
-	} else { // it happens every so often
+	} else { // an interval
 		every, _ := time.ParseDuration(strings.TrimPrefix(pl.spec, "every "))
 		at := now.Add(every)
 		if pl.stored != nil {
@@ -164,19 +170,19 @@ func (pl *plan) look(now time.Time, n int, in *time.Location) {
 	}
 }
 
-// state says what is to be known of a schedule.
+// state returns a note on a schedule that differs from normal.
 func (pl *plan) state() cell {
 	switch {
 	case pl.problem != nil:
 		return cell{pl.problem.Error(), red}
 	case pl.stored == nil:
-		return cell{"no worker has started with it", yellow}
+		return cell{"no worker has stored it", yellow}
 	case !pl.stored.RemovedAt.IsZero():
-		return cell{"removed: no worker has it", yellow}
+		return cell{"removed: no live worker defines it", yellow}
 	case pl.stored.Paused:
 		return cell{"paused", yellow}
 	case pl.defined != nil && pl.defined.Definition() != pl.stored.Definition:
-		return cell{"differs from what the last worker said", yellow}
+		return cell{"differs from the definition of the last worker", yellow}
 	}
 	return cell{"", normal}
 }
@@ -197,7 +203,7 @@ type tickRecord struct {
 	Mark string    `json:"mark,omitempty"`
 }
 
-// tickForm is how ticks are printed.
+// tickForm is the format of ticks.
 const tickForm = "Mon 2006-01-02 15:04:05 MST"
 
 func (s *screen) plans(all []*plan, ticks bool) error {
@@ -245,7 +251,7 @@ func (s *screen) plans(all []*plan, ticks bool) error {
 	return s.print(t)
 }
 
-// nextTick returns a schedule's next tick as it is shown where jobs are listed.
+// nextTick describes a schedule's next tick for list and work.
 func nextTick(d *engine.Schedule, now time.Time) string {
 	pl := &plan{name: d.Name, spec: d.Spec, zone: d.Zone, defined: d}
 	switch pl.look(now, 1, nil); {

@@ -10,9 +10,9 @@ import (
 func (p *program) schemaCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "schema [flags]",
-		Short: "Print the SQL that makes the tables",
-		Long: `Schema prints the SQL that makes the tables, for those who keep it beside that of
-their application.`,
+		Short: "Print the SQL of the tables",
+		Long: `Schema prints the SQL that creates the tables, e.g. to keep it with the application's
+schema.`,
 		Example: `  schema > schema.sql
   schema --json | jq .version`,
 		Args: takes(0, 0),
@@ -25,7 +25,7 @@ their application.`,
 			return err
 		case s.json:
 			return s.object(struct {
-				Version int    `json:"version"` // of the tables that the SQL makes
+				Version int    `json:"version"` // of the schema in SQL
 				SQL     string `json:"sql"`
 			}{schema.Known, schema.SQL})
 		}

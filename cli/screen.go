@@ -20,12 +20,12 @@ type screen struct {
 	in       io.Reader
 	out, err io.Writer
 	json     bool
-	prompts  bool // the user can answer
-	live     bool // out may be painted over, and coloured
-	vivid    bool // err may be coloured
-	people   bool // err is read by people
+	prompts  bool // in is a terminal
+	live     bool // out is a terminal that takes control sequences
+	vivid    bool // err is a terminal that takes control sequences
+	people   bool // err is a terminal
 	now      time.Time
-	records  *slog.Logger // where messages are records of a log
+	records  *slog.Logger // if set, messages are log records
 
 	mu sync.Mutex // of err
 }
@@ -42,8 +42,8 @@ func (p *program) screen(c *cobra.Command) *screen {
 	return s
 }
 
-// jsonFlag gives a command the flag that screen heeds.
-func jsonFlag(c *cobra.Command) { c.Flags().Bool("json", false, "print an object a line") }
+// jsonFlag adds the flag --json.
+func jsonFlag(c *cobra.Command) { c.Flags().Bool("json", false, "print one JSON object per line") }
 
 // say prints a message.
 func (s *screen) say(format string, args ...any) {
@@ -56,14 +56,14 @@ func (s *screen) say(format string, args ...any) {
 	fmt.Fprintln(s.err, cleanLines(fmt.Sprintf(format, args...)))
 }
 
-// Write prints what is clean already among the messages.
+// Write writes to err text that is already clean.
 func (s *screen) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err.Write(b)
 }
 
-// object prints data as one line of JSON.
+// object prints v as one line of JSON.
 func (s *screen) object(v any) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -75,8 +75,8 @@ func (s *screen) object(v any) error {
 	return err
 }
 
-// escapeControls escapes in JSON what package json leaves and a terminal does not
-// show. It occurs in strings only.
+// escapeControls escapes characters in JSON that package json leaves and a terminal may
+// act on. They occur in strings only.
 func escapeControls(b []byte) []byte {
 	var out bytes.Buffer
 	for _, r := range string(b) {
@@ -93,8 +93,7 @@ func escapeControls(b []byte) []byte {
 	return out.Bytes()
 }
 
-// The colours of cells. Their codes are all of the same length, so that a table
-// stays aligned.
+// The colours of cells. Their codes have the same length, so that tables stay aligned.
 type colour int
 
 const (
@@ -112,7 +111,7 @@ type cell struct {
 	colour colour
 }
 
-// A table is printed with its columns aligned.
+// A table prints rows with aligned columns.
 type table struct {
 	header []string
 	rows   [][]cell
@@ -137,7 +136,7 @@ func (s *screen) print(t *table) error {
 }
 
 func (t *table) write(to io.Writer, colours bool) error {
-	// A column with colours has them in each of its rows.
+	// A column with a coloured cell has colours in all its rows, for alignment.
 	painted := map[int]bool{}
 	for _, row := range t.rows {
 		for i, c := range row {

@@ -10,8 +10,8 @@ import (
 func (p *program) serveCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "serve",
-		Short:   "Run the web server alone",
-		Long:    `Serve runs the program's web server without a worker: jobs wait for one.`,
+		Short:   "Run the web server without a worker",
+		Long:    `Serve runs the program's web server without a worker. Jobs wait for a worker.`,
 		Example: `  serve`,
 		Args:    takes(0, 0),
 	}
@@ -23,7 +23,7 @@ func (p *program) serveCommand() *cobra.Command {
 		defer done()
 		err = p.app.Serve(ctx)
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-			return nil // it was told to end, and did
+			return nil // a signal ended it
 		}
 		return err
 	})

@@ -16,8 +16,8 @@ import (
 func (p *program) showCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show ID [flags]",
-		Short: "Show a job: its data, times, attempts and errors",
-		Long:  `Show prints all that is known of a job, and in the end what holds it.`,
+		Short: "Show a job: its payload, times, attempts and errors",
+		Long:  `Show prints everything that the store has about a job, and what the job waits for.`,
 		Example: `  show 42
   show 42 --json | jq .payload`,
 		Args: takes(1, 1),
@@ -37,20 +37,20 @@ func (p *program) showCommand() *cobra.Command {
 	})
 }
 
-// withJob calls f with the job of an argument.
+// withJob calls f with the job whose ID is arg.
 func (p *program) withJob(ctx context.Context, arg string, f func(*plainjobs.Queue, *plainjobs.Info) error) error {
 	ids, err := parseIDs([]string{arg})
 	if err != nil {
 		return err
 	}
-	q, done, err := p.look(ctx)
+	q, done, err := p.openReadOnly(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
 	i, err := q.Get(ctx, ids[0])
 	if errors.Is(err, plainjobs.ErrNotFound) {
-		return nothing("there is no job #%d (any more)", ids[0])
+		return nothing("job #%d does not exist, or was deleted", ids[0])
 	}
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func (p *program) withJob(ctx context.Context, arg string, f func(*plainjobs.Que
 	return f(q, &i)
 }
 
-// show prints a job for people.
+// show prints a job as a table, its payload and its stacks.
 func (s *screen) show(i *plainjobs.Info, why string) error {
 	t := &table{header: []string{"JOB", fmt.Sprintf("%s #%d", clean(i.Name), i.ID)}}
 	t.add("state", stateCell(i))
@@ -68,7 +68,7 @@ func (s *screen) show(i *plainjobs.Info, why string) error {
 	}
 	t.add("stored", s.stamp(i.CreatedAt))
 	if !i.RunAt.Equal(i.CreatedAt) {
-		t.add("to run", s.stamp(i.RunAt))
+		t.add("run at", s.stamp(i.RunAt))
 	}
 	if !i.ExpiresAt.IsZero() {
 		t.add("expires", s.stamp(i.ExpiresAt))
@@ -79,19 +79,7 @@ func (s *screen) show(i *plainjobs.Info, why string) error {
 		}
 		t.add(fmt.Sprintf("attempt %d", e.Attempt), fmt.Sprintf("%s  %s", s.stamp(e.At), e.Error))
 	}
-	if !i.StartedAt.IsZero() {
-		t.add("started", s.stamp(i.StartedAt))
-	}
-	if !i.FinishedAt.IsZero() {
-		t.add(i.State, s.stamp(i.FinishedAt))
-	}
-	switch {
-	case i.StartedAt.IsZero():
-	case i.State == plainjobs.Running:
-		t.add("running", "for "+short(s.now.Sub(i.StartedAt)))
-	case !i.FinishedAt.IsZero():
-		t.add("took", short(i.FinishedAt.Sub(i.StartedAt)))
-	}
+	s.showRun(t, i)
 	if i.Crashes > 0 {
 		t.add("crashes", i.Crashes)
 	}
@@ -111,7 +99,7 @@ func (s *screen) show(i *plainjobs.Info, why string) error {
 	if err := s.print(t); err != nil {
 		return err
 	}
-	s.block("data", pretty(i.Payload))
+	s.block("payload", pretty(i.Payload))
 	if i.Result != nil {
 		s.block("result", pretty(i.Result))
 	}
@@ -123,7 +111,24 @@ func (s *screen) show(i *plainjobs.Info, why string) error {
 	return nil
 }
 
-// block prints a text of several lines.
+// showRun adds when the latest run started and ended, and how long it took.
+func (s *screen) showRun(t *table, i *plainjobs.Info) {
+	if !i.StartedAt.IsZero() {
+		t.add("started", s.stamp(i.StartedAt))
+	}
+	if !i.FinishedAt.IsZero() {
+		t.add(i.State, s.stamp(i.FinishedAt))
+	}
+	switch {
+	case i.StartedAt.IsZero():
+	case i.State == plainjobs.Running:
+		t.add("running", "for "+short(s.now.Sub(i.StartedAt)))
+	case !i.FinishedAt.IsZero():
+		t.add("took", short(i.FinishedAt.Sub(i.StartedAt)))
+	}
+}
+
+// block prints an indented text below a title.
 func (s *screen) block(title, text string) {
 	fmt.Fprintf(s.out, "\n%s\n", title)
 	for line := range strings.Lines(strings.TrimSpace(text)) {
@@ -131,7 +136,7 @@ func (s *screen) block(title, text string) {
 	}
 }
 
-// pretty returns JSON indented, and what is none as it is.
+// pretty indents JSON. It returns other data unchanged.
 func pretty(data []byte) string {
 	var b bytes.Buffer
 	if json.Indent(&b, data, "", "  ") != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// After an operator's retry attempts count from 1 again, which is said where that
-// is, so that the order of errors is the order of time.
+// After a retry by an operator, attempts count from 1 again. Show says so between the
+// errors, which it lists by time.
 func TestShowRetried(t *testing.T) {
 	w := newWorld(t)
 	w.fill(t)
@@ -27,6 +27,6 @@ func TestShowRetried(t *testing.T) {
 	got := w.must(t, 0, "show", "2").out
 	want := `\nattempt 1 +\S.*connection refused\nattempt 2 +\S.*\n +retried by an operator: attempts count from 1 again\nattempt 1 +\S.*refused again\n`
 	if !regexp.MustCompile(want).MatchString(got) {
-		t.Errorf("it shows\n%s\nwant\n%s", got, want)
+		t.Errorf("show printed\n%s\nwant\n%s", got, want)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend/memory"
 )
 
-// childVariable makes the test's binary a program that works on one job, which
-// ends a while after the file that it names is there.
+// childVariable turns the test binary into a program that runs one job. The job ends once
+// the file that the variable names exists.
 const childVariable = "CLI_TEST_CHILD"
 
 func child() {
@@ -19,7 +19,7 @@ func child() {
 	Main(App{Open: func(ctx context.Context) (*plainjobs.Queue, error) {
 		q := plainjobs.New(memory.New(nil), nil)
 		plainjobs.Handle(q, importJob, func(ctx context.Context, _ string) error {
-			slog.Info("it runs")
+			slog.Info("running")
 			for stopping := false; !stopping; {
 				if ctx.Err() != nil {
 					return ctx.Err()
@@ -28,7 +28,7 @@ func child() {
 				stopping = err == nil
 				time.Sleep(time.Millisecond) // polling
 			}
-			slog.Info("it goes on") // to a reader that may have gone
+			slog.Info("continuing") // the log may have lost its reader
 			return os.WriteFile(path+".done", nil, 0o600)
 		})
 		_, err := q.Perform(ctx, importJob.With(""))

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// hangup returns the signal of a terminal that hangs up, unless the program was
-// started to live on then.
+// hangup returns SIGHUP, which a closing terminal sends, unless the process ignores it,
+// e.g. under nohup.
 func hangup() []os.Signal {
 	if signal.Ignored(syscall.SIGHUP) {
 		return nil
@@ -17,9 +17,8 @@ func hangup() []os.Signal {
 	return []os.Signal{syscall.SIGHUP}
 }
 
-// brokenPipes tells of writes to a pipe that nothing reads any more, which else
-// end the process if it is the standard output or the standard error. From now on
-// they do not: the last words of a command may be such a write.
+// brokenPipes returns a channel that receives SIGPIPE: a write to a pipe without a reader.
+// Without it such a write to standard output or standard error ends the process.
 func brokenPipes() <-chan os.Signal {
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, syscall.SIGPIPE)

@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// What ends a worker leaves its handlers the grace.
+// A worker that stops gives its handlers the grace period.
 func TestStopSignals(t *testing.T) {
-	// A signal that this process ignores, as under nohup, its children would too.
+	// Children would inherit an ignored signal, e.g. under nohup.
 	received := make(chan os.Signal, 1)
 	signal.Notify(received, syscall.SIGHUP)
 	defer signal.Stop(received)
@@ -25,10 +25,10 @@ func TestStopSignals(t *testing.T) {
 		signals []syscall.Signal
 		status  int
 	}{
-		"terminated twice":       {[]syscall.Signal{syscall.SIGTERM, syscall.SIGTERM}, 0},
-		"hung up":                {[]syscall.Signal{syscall.SIGHUP}, 0},
-		"hung up and terminated": {[]syscall.Signal{syscall.SIGHUP, syscall.SIGTERM}, 0},
-		"log not read":           {nil, 128 + int(syscall.SIGPIPE)},
+		"terminated twice":               {[]syscall.Signal{syscall.SIGTERM, syscall.SIGTERM}, 0},
+		"terminal closed":                {[]syscall.Signal{syscall.SIGHUP}, 0},
+		"terminal closed and terminated": {[]syscall.Signal{syscall.SIGHUP, syscall.SIGTERM}, 0},
+		"log without reader":             {nil, 128 + int(syscall.SIGPIPE)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "stop")
@@ -51,9 +51,9 @@ func TestStopSignals(t *testing.T) {
 						return
 					}
 				}
-				t.Fatalf("it ended before it said %q", text)
+				t.Fatalf("it exited before it printed %q", text)
 			}
-			until("it runs")
+			until("running")
 			for _, sig := range c.signals {
 				if err := cmd.Process.Signal(sig); err != nil {
 					t.Fatal(err)
@@ -64,7 +64,7 @@ func TestStopSignals(t *testing.T) {
 					t.Fatal(err)
 				}
 			} else {
-				until("waiting for 1")
+				until("waiting for 1 running")
 			}
 			if err := os.WriteFile(path, nil, 0o600); err != nil {
 				t.Fatal(err)
@@ -79,7 +79,7 @@ func TestStopSignals(t *testing.T) {
 				status = exit.ExitCode()
 			}
 			if status != c.status {
-				t.Errorf("it ended with %v, want status %d", err, c.status)
+				t.Errorf("it exited with %v, want status %d", err, c.status)
 			}
 			if _, err := os.Stat(path + ".done"); err != nil {
 				t.Error("the handler was cut off")

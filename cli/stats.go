@@ -22,23 +22,22 @@ func (p *program) statsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "stats [flags]",
 		Short: "Count the jobs of each name and state",
-		Long: `Stats counts the jobs of each name and state, names with failed jobs first. The
-counts are exact and cost nothing, however many jobs there are. RUNNING are all jobs
-that workers have, those included that wait there for a slot; jobs says "claimed" of
-these.`,
+		Long: `Stats counts the jobs of each name and state, names with the most failed jobs first.
+The counts are exact and cheap, however many jobs there are. RUNNING includes jobs
+that a worker has claimed and not started; jobs shows them as "claimed".`,
 		Example: `  stats
   stats --watch --every 5s
   stats --json | jq 'select(.failed > 0)'`,
 		Args: takes(0, 0),
 	}
-	c.Flags().BoolVar(&watch, "watch", false, "go on until interrupted")
-	c.Flags().DurationVar(&every, "every", 2*time.Second, "the pause of --watch")
+	c.Flags().BoolVar(&watch, "watch", false, "repeat until interrupted")
+	c.Flags().DurationVar(&every, "every", 2*time.Second, "the `INTERVAL` of --watch")
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
 		if every < 10*time.Millisecond {
-			return usage("--every %v is less than 10ms", every)
+			return usage("--every %v is too short: give at least 10ms", every)
 		}
-		q, done, err := p.look(ctx)
+		q, done, err := p.openReadOnly(ctx)
 		if err != nil {
 			return err
 		}
@@ -65,13 +64,13 @@ these.`,
 	})
 }
 
-// stats is how many jobs there are.
+// stats has the counts of all names.
 type stats struct {
 	names []*nameStats
 	sum   nameStats
 }
 
-// nameStats are the numbers of one name.
+// nameStats has the counts and settings of one name.
 type nameStats struct {
 	name string
 	of   map[backend.State]int64
@@ -93,7 +92,7 @@ func (n *nameStats) MarshalJSON() ([]byte, error) {
 	return json.Marshal(fields)
 }
 
-// statsOf reads the counts, and what is set for each name.
+// statsOf reads the counts and settings of each name.
 func statsOf(ctx context.Context, q *plainjobs.Queue) (*stats, error) {
 	counts, err := q.Counts(ctx)
 	if err != nil {
@@ -126,7 +125,7 @@ func statsOf(ctx context.Context, q *plainjobs.Queue) (*stats, error) {
 	return st, nil
 }
 
-// table returns the first most names, or all if that is zero, and the sum.
+// table returns the first most names, or all names if most is zero, and the sum.
 func (st *stats) table(most int) *table {
 	t := &table{header: []string{"NAME"}}
 	for _, s := range backend.States() {
@@ -161,7 +160,7 @@ func (st *stats) table(most int) *table {
 	return t
 }
 
-// note says what holds the jobs of a name up.
+// note describes what delays a name's jobs.
 func (n *nameStats) note() string {
 	var notes []string
 	if n.info.Paused {

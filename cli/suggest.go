@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// likely returns the known name that a mistyped one may stand for, or
-// nothing.
+// likely returns the name that is closest to a mistyped one, or "" if none is close.
 func likely(typed string, names []string) (best string) {
 	least := max(2, len(typed)/3) + 1
 	for _, name := range names {
@@ -21,16 +20,15 @@ func likely(typed string, names []string) (best string) {
 	return best
 }
 
-// didYouMean returns likely as the end of a sentence.
+// didYouMean returns the likely name as the end of a sentence.
 func didYouMean(typed string, names []string) string {
 	if like := likely(typed, names); like != "" {
-		return fmt.Sprintf("; did you mean %s?", like)
+		return fmt.Sprintf("; did you mean %q?", like)
 	}
 	return ""
 }
 
-// distance is how many bytes are to be inserted, deleted or replaced to make
-// b of a.
+// distance is the number of bytes to insert, delete or replace to turn a into b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

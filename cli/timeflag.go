@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// short returns a duration in its largest unit, rounded, as people say it.
+// short rounds a duration to its largest unit.
 func short(d time.Duration) string {
 	d = d.Abs()
 	in := func(unit time.Duration) int64 { return int64(d.Round(unit) / unit) }
@@ -28,7 +28,7 @@ func short(d time.Duration) string {
 	return fmt.Sprintf("%dd", in(24*time.Hour))
 }
 
-// when returns how far a time is from now.
+// when returns a time relative to now.
 func (s *screen) when(t time.Time) string {
 	switch d := t.Sub(s.now); {
 	case t.IsZero():
@@ -42,12 +42,12 @@ func (s *screen) when(t time.Time) string {
 	}
 }
 
-// stamp returns a time as it is stored, and how far it is from now.
+// stamp returns a time in UTC, and relative to now.
 func (s *screen) stamp(t time.Time) string {
 	return fmt.Sprintf("%s  (%s)", t.UTC().Format("2006-01-02 15:04:05.000 MST"), s.when(t))
 }
 
-// ago reads a point in time, which may be given as a duration before now.
+// ago parses a time, or a duration before now.
 func ago(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -68,5 +68,5 @@ func ago(text string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, usage("%q is neither a time, as 2006-01-02 15:04 or 2006-01-02T15:04:05Z, nor how long ago, as 90m or 7d", text)
+	return time.Time{}, usage("%q is not a time: give e.g. 2006-01-02 15:04 or 2006-01-02T15:04:05Z, or a duration before now, e.g. 90m or 7d", text)
 }

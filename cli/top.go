@@ -13,7 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// topRows is how many lines top gives each of its parts.
+// topRows is the maximum number of rows in each part of top.
 const topRows = 10
 
 func (p *program) topCommand() *cobra.Command {
@@ -21,29 +21,30 @@ func (p *program) topCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "top [flags]",
 		Short: "Watch the queue",
-		Long: `Top shows the names with the most trouble, the workers, what runs and what failed
-last, and goes on until it is interrupted. Off a terminal it does so once. With
---json each look is an object, with the counts of every name and every worker.`,
+		Long: `Top shows the names with the most failed jobs, the number of workers, the running jobs
+and the latest failures. On a terminal it updates until it is interrupted; otherwise
+it prints once. With --json each update is an object with the counts of all names and
+with all workers.`,
 		Example: `  top
   top --every 5s
   top --json | jq .running
   NO_COLOR=1 top`,
 		Args: takes(0, 0),
 	}
-	c.Flags().DurationVar(&every, "every", time.Second, "the pause between looks")
+	c.Flags().DurationVar(&every, "every", time.Second, "the `INTERVAL` between updates")
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
 		if every < 10*time.Millisecond {
-			return usage("--every %v is less than 10ms", every)
+			return usage("--every %v is too short: give at least 10ms", every)
 		}
-		q, done, err := p.look(ctx)
+		q, done, err := p.openReadOnly(ctx)
 		if err != nil {
 			return err
 		}
 		defer done()
-		var last *look
+		var last *snapshot
 		print := func(to io.Writer) error {
-			l, err := lookAt(ctx, q, p.now(), last)
+			l, err := takeSnapshot(ctx, q, p.now(), last)
 			if err != nil {
 				return err
 			}
@@ -60,19 +61,19 @@ last, and goes on until it is interrupted. Off a terminal it does so once. With
 	})
 }
 
-// A look is what top shows at a time.
-type look struct {
+// A snapshot is what top shows at one time.
+type snapshot struct {
 	at              time.Time
 	store           string
 	stats           *stats
 	workers         []plainjobs.Worker
 	running, failed []plainjobs.Info
-	pace            float64 // done in a second since the last look
-	paced           bool    // there was one
+	pace            float64 // jobs done per second since the last snapshot
+	paced           bool    // pace is set
 }
 
-func lookAt(ctx context.Context, q *plainjobs.Queue, now time.Time, last *look) (*look, error) {
-	l := &look{at: now, store: describe(q)}
+func takeSnapshot(ctx context.Context, q *plainjobs.Queue, now time.Time, last *snapshot) (*snapshot, error) {
+	l := &snapshot{at: now, store: describe(q)}
 	var err error
 	if l.stats, err = statsOf(ctx, q); err != nil {
 		return nil, err
@@ -87,15 +88,15 @@ func lookAt(ctx context.Context, q *plainjobs.Queue, now time.Time, last *look) 
 		return nil, err
 	}
 	if last != nil && now.After(last.at) {
-		// Fewer than before are there when old ones were pruned.
+		// Pruning may have reduced the count.
 		done := max(0, l.stats.sum.of[backend.Done]-last.stats.sum.of[backend.Done])
 		l.pace, l.paced = float64(done)/now.Sub(last.at).Seconds(), true
 	}
 	return l, nil
 }
 
-// newest returns the newest jobs in a state, with their errors and progress but
-// not with what they carry, which may be large.
+// newest returns the newest jobs in a state, with errors and progress. It drops payloads
+// and results, which may be large.
 func newest(ctx context.Context, q *plainjobs.Queue, state plainjobs.State) ([]plainjobs.Info, error) {
 	l := &lister{ctx: ctx, q: q, limit: topRows}
 	if err := l.list(plainjobs.Filter{State: state}); err != nil {
@@ -110,7 +111,7 @@ func newest(ctx context.Context, q *plainjobs.Queue, state plainjobs.State) ([]p
 	return l.jobs, nil
 }
 
-func (l *look) print(s *screen, to io.Writer) error {
+func (l *snapshot) print(s *screen, to io.Writer) error {
 	s.now = l.at
 	alive := 0
 	for _, w := range l.workers {
@@ -149,7 +150,7 @@ func (l *look) print(s *screen, to io.Writer) error {
 }
 
 // MarshalJSON implements [json.Marshaler].
-func (l *look) MarshalJSON() ([]byte, error) {
+func (l *snapshot) MarshalJSON() ([]byte, error) {
 	o := struct {
 		At      time.Time      `json:"at"`
 		Store   string         `json:"store"`

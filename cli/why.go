@@ -12,8 +12,8 @@ import (
 func (p *program) whyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "why ID [flags]",
-		Short:   "Say in one sentence what holds a job",
-		Long:    `Why says what a job waits for, or how it ended.`,
+		Short:   "Explain in one sentence why a job does not run",
+		Long:    `Why explains what a job waits for, or how it ended.`,
 		Example: `  why 42`,
 		Args:    takes(1, 1),
 	}

@@ -19,25 +19,25 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// A workOptions has the options of work and dev: those of the worker, and of what runs with it.
+// workOptions are the options of work and dev.
 type workOptions struct {
 	parallel      int
-	program       string // how it is called
+	program       string // the command that starts this program
 	jobs          []string
 	noCron, drain bool
 	grace         time.Duration
 	probe, log    string
 
 	serve func(context.Context) error
-	lines bool // a line per run, for people
+	lines bool // print a line per run
 }
 
-func (sh *workOptions) flags(p *program, c *cobra.Command) {
+func (o *workOptions) flags(p *program, c *cobra.Command) {
 	flags := c.Flags()
-	flags.IntVar(&sh.parallel, "parallel", 1, "run `N` jobs at once")
-	flags.StringSliceVar(&sh.jobs, "jobs", nil, "only run the jobs of these `NAMES`")
-	flags.BoolVar(&sh.noCron, "no-cron", false, "leave the schedules to other workers")
-	flags.StringVar(&sh.probe, "probe", "", "answer HTTP requests at `ADDRESS` with 200 while the worker is well, else 503")
+	flags.IntVar(&o.parallel, "parallel", 1, "run up to `N` jobs at once")
+	flags.StringSliceVar(&o.jobs, "jobs", nil, "run only jobs with these `NAMES`")
+	flags.BoolVar(&o.noCron, "no-cron", false, "do not run schedules")
+	flags.StringVar(&o.probe, "probe", "", "serve HTTP at `ADDRESS`: status 200 while the store answers the worker, otherwise 503")
 	completes(c, "jobs", func() (names []string) {
 		for _, d := range engine.Definitions() {
 			names = append(names, d.Name)
@@ -47,62 +47,70 @@ func (sh *workOptions) flags(p *program, c *cobra.Command) {
 }
 
 func (p *program) workCommand() *cobra.Command {
-	var sh workOptions
+	var o workOptions
 	c := &cobra.Command{
 		Use:   "work [flags]",
 		Short: "Run jobs",
-		Long: `Work runs jobs until it is told to stop. At the first signal it claims no more and
-waits for what runs, for --grace; at a second one, a second later or more, it ends
-the handlers' contexts, hands their jobs back and goes. It stops as at the first
-when its terminal hangs up, or when what it writes its log to has gone. It ends 5
-seconds after the grace at the latest.`,
+		Long: `Work runs jobs until it receives a signal. After the first signal it claims no more
+jobs and waits up to --grace for running jobs. After a second signal, at least one
+second later, it cancels the contexts of the handlers, releases their jobs and exits.
+A closed terminal, or a log without a reader, has the effect of the first signal.
+Work exits at most 5 seconds after the grace period.`,
 		Example: `  work --parallel 4
   work --jobs invoice,welcome --no-cron
   work --drain
   work --probe :7001 --log json`,
 		Args: takes(0, 0),
 	}
-	sh.flags(p, c)
-	c.Flags().BoolVar(&sh.drain, "drain", false, "end when nothing is left to run now")
-	c.Flags().DurationVar(&sh.grace, "grace", 20*time.Second, "how long to wait for what runs")
-	c.Flags().StringVar(&sh.log, "log", "", "log as `FORMAT`, text or json; on a terminal the default is a line per run")
+	o.flags(p, c)
+	c.Flags().BoolVar(&o.drain, "drain", false, "exit when no job is left to run now")
+	c.Flags().DurationVar(&o.grace, "grace", 20*time.Second, "how long to wait for running jobs")
+	c.Flags().StringVar(&o.log, "log", "", "log `FORMAT`: text or json (default: text, or a line per run on a terminal)")
 	return p.whole(c, func(ctx context.Context, s *screen, _ []string) error {
-		sh.program = called(c.Root().Name())
-		switch sh.log {
+		o.program = called(c.Root().Name())
+		switch o.log {
 		case "", "text", "json":
 		default:
-			return usage("--log %s: it is text or json", sh.log)
+			return usage("--log %s: unknown format; give text or json", o.log)
 		}
-		sh.lines = sh.log == "" && s.people
-		return p.work(ctx, s, &sh)
+		o.lines = o.log == "" && s.people
+		return p.work(ctx, s, &o)
 	})
 }
 
-// oneRequest is how far apart two signals are at least that are meant as two:
-// some programs send one to the process and then to its group.
+// oneRequest is the minimum time between two signals that count as two. Some programs
+// send one signal to the process and then to its process group.
 const oneRequest = time.Second
 
-// lease is how long the worker's process may be silent before others take it
-// for dead, and the probe too.
+// lease is the worker's lease: without a heartbeat for as long, other workers consider it
+// dead, and the probe reports it.
 const lease = 30 * time.Second
 
+// check returns an error for options that are out of range.
+func (o *workOptions) check() error {
+	switch {
+	case o.parallel < 1 || o.parallel > 100_000:
+		return usage("--parallel %d is out of range: give 1 to 100000", o.parallel)
+	case o.grace < 0 || o.grace > 24*time.Hour:
+		return usage("--grace %v is out of range: give 0 to 24h", o.grace)
+	}
+	return nil
+}
+
 // work runs a worker, and the web server if there is one, until a signal.
-func (p *program) work(ctx context.Context, s *screen, sh *workOptions) error {
-	if sh.parallel < 1 || sh.parallel > 100_000 {
-		return usage("--parallel %d is not within 1 and 100000", sh.parallel)
+func (p *program) work(ctx context.Context, s *screen, o *workOptions) error {
+	if err := o.check(); err != nil {
+		return err
 	}
-	if sh.grace < 0 || sh.grace > 24*time.Hour {
-		return usage("--grace %v is not within 0 and 24h", sh.grace)
-	}
-	jobs, err := named(sh.jobs)
+	jobs, err := named(o.jobs)
 	if err != nil {
 		return err
 	}
-	log := logger(s, sh)
-	if sh.log != "" {
-		slog.SetDefault(log) // handlers and the store log alike
+	log := logger(s, o)
+	if o.log != "" {
+		slog.SetDefault(log) // handlers and the store log in the same format
 	}
-	if sh.log == "json" { // each line is an object then
+	if o.log == "json" { // each line must be an object
 		s.records = log
 	}
 	q, done, err := p.setUp(ctx)
@@ -110,48 +118,69 @@ func (p *program) work(ctx context.Context, s *screen, sh *workOptions) error {
 		return err
 	}
 	defer done()
-	// From here on a signal is for the worker, as handlers may have begun. Until
-	// then it ends the process, also one that waits for a server in vain.
+	// From here on a signal stops the worker gracefully, because handlers may run. Before,
+	// it ends the process, also while it waits for a database server.
 	signals := make(chan os.Signal, 2)
 	ignore := p.notify(signals, hangup()...)
 	defer ignore()
 	broken := brokenPipes()
 
-	runs := newRuns(s, p.now, sh.lines)
-	defer q.Subscribe(runs.tell)()
-	var pulse heartbeat
-	if sh.probe != "" {
-		stop, err := pulse.serve(ctx, s, sh.probe, p.now)
+	runs := newRuns(s, p.now, o.lines)
+	defer q.Subscribe(runs.observe)()
+	var last heartbeat
+	if o.probe != "" {
+		stop, err := last.serve(ctx, s, o.probe, p.now)
 		if err != nil {
 			return err
 		}
 		defer stop()
 	}
-	if sh.lines {
-		s.found(q, sh)
+	if o.lines {
+		s.found(q, o)
 	}
-	handBack := make(chan struct{})
+	release := make(chan struct{})
 	w := worker.New(q, &worker.Options{
-		Concurrency: sh.parallel, Jobs: jobs, Lease: lease, Drain: sh.drain, NoSchedules: sh.noCron,
-		Grace: graceOf(sh.grace), ReleaseNow: handBack, OnHeartbeat: pulse.onHeartbeat, Logger: log,
+		Concurrency: o.parallel, Jobs: jobs, Lease: lease, Drain: o.drain, NoSchedules: o.noCron,
+		Grace: graceOf(o.grace), ReleaseNow: release, OnHeartbeat: last.onHeartbeat, Logger: log,
 	})
+	ps := start(ctx, w.Run, o.serve)
+	defer ps.stop()
+	err = p.untilEnded(ps, signals, broken,
+		func() { s.say("%s", runs.waits()) },
+		func() {
+			s.say("releasing running jobs")
+			close(release)
+			ignore() // a third signal ends the process
+		})
+	if err == nil && o.drain {
+		s.left(context.WithoutCancel(ctx), q)
+	}
+	return err
+}
 
-	work, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var parts sync.WaitGroup
-	ended := make(chan struct{})
-	var fault error // of the part that ended first
+// parts are the worker and the web server. They end together.
+type parts struct {
+	stop  func()
+	ended chan struct{} // closed when both have ended
+	err   error         // of the part that ended first; read it after ended
+}
+
+// start starts the worker, and the web server unless serve is nil.
+func start(ctx context.Context, run, serve func(context.Context) error) *parts {
+	work, cancel := context.WithCancel(ctx)
+	ps := &parts{stop: cancel, ended: make(chan struct{})}
+	var running sync.WaitGroup
 	var once sync.Once
 	end := func(err error) {
-		once.Do(func() { fault = err })
-		stop(nil)
+		once.Do(func() { ps.err = err })
+		cancel()
 	}
-	parts.Go(func() { end(w.Run(work)) })
-	if sh.serve != nil {
-		parts.Go(func() {
-			err := sh.serve(work)
+	running.Go(func() { end(run(work)) })
+	if serve != nil {
+		running.Go(func() {
+			err := serve(work)
 			if err == nil && work.Err() == nil {
-				err = errors.New("the web server ended by itself")
+				err = errors.New("the web server ended although it was not asked to")
 			}
 			if err != nil {
 				err = fmt.Errorf("serve: %w", err)
@@ -160,40 +189,39 @@ func (p *program) work(ctx context.Context, s *screen, sh *workOptions) error {
 		})
 	}
 	go func() {
-		parts.Wait()
-		close(ended)
+		running.Wait()
+		close(ps.ended)
 	}()
+	return ps
+}
 
-	var first time.Time // when the first signal came
-	var second, unread os.Signal
+// untilEnded waits for the parts to end, and stops them at a signal or a broken pipe. It
+// calls first at the first signal and second at the second one.
+func (p *program) untilEnded(ps *parts, signals, broken <-chan os.Signal, first, second func()) error {
+	var firstAt time.Time
+	var released, unread os.Signal
 	for {
 		select {
-		case <-ended:
-			if second != nil {
-				return &statusError{statusSignal + signalNumber(second), errors.Join(errors.New("interrupted; what ran was handed back"), fault)}
+		case <-ps.ended:
+			switch {
+			case released != nil:
+				return &statusError{statusSignal + signalNumber(released), errors.Join(errors.New("interrupted; running jobs were released"), ps.err)}
+			case unread != nil:
+				return &statusError{statusSignal + signalNumber(unread), errors.Join(errors.New("stopped: the log has no reader"), ps.err)}
 			}
-			if unread != nil {
-				return &statusError{statusSignal + signalNumber(unread), errors.Join(errors.New("stopped: the reader of the log has gone"), fault)}
-			}
-			if fault == nil && sh.drain {
-				s.left(context.WithoutCancel(ctx), q)
-			}
-			return fault
+			return ps.err
 		case unread = <-broken:
-			broken = nil // the next line that is not read is no news
-			stop(nil)
+			broken = nil // one SIGPIPE is enough
+			ps.stop()
 		case sig := <-signals:
 			switch now := p.now(); {
-			case first.IsZero():
-				first = now
-				s.say("%s", runs.waits())
-				stop(nil)
-			case now.Sub(first) < oneRequest:
-			case second == nil:
-				second = sig
-				s.say("handing back what runs")
-				close(handBack)
-				ignore() // a third signal ends the process
+			case firstAt.IsZero():
+				firstAt = now
+				first()
+				ps.stop()
+			case now.Sub(firstAt) >= oneRequest && released == nil:
+				released = sig
+				second()
 			}
 		}
 	}
@@ -206,7 +234,7 @@ func signalNumber(sig os.Signal) int {
 	return 2
 }
 
-// graceOf returns a grace as the worker takes it, where zero is the default.
+// graceOf converts a grace to the worker's option, where zero means the default.
 func graceOf(d time.Duration) time.Duration {
 	if d == 0 {
 		return -1
@@ -214,7 +242,7 @@ func graceOf(d time.Duration) time.Duration {
 	return d
 }
 
-// left says what a worker that drained the queue has left there.
+// left prints the jobs that a drained queue still has.
 func (s *screen) left(ctx context.Context, q *plainjobs.Queue) {
 	st, err := statsOf(ctx, q)
 	if err != nil {
@@ -227,13 +255,13 @@ func (s *screen) left(ctx context.Context, q *plainjobs.Queue) {
 		}
 	}
 	if len(left) == 0 {
-		s.say("nothing is left to run")
+		s.say("no job is left to run")
 		return
 	}
-	s.say("nothing is left to run now; there are %s", strings.Join(left, ", "))
+	s.say("no job is left to run now; unfinished: %s", strings.Join(left, ", "))
 }
 
-// A namedJob is a job by its name, which is all that a worker wants of it.
+// A namedJob is a job of which a worker needs only the name.
 type namedJob struct {
 	plainjobs.AnyJob
 	name string
@@ -241,7 +269,7 @@ type namedJob struct {
 
 func (j namedJob) Name() string { return j.name }
 
-// named returns the jobs with the names, or nil for none.
+// named returns the jobs with these names, or nil without names.
 func named(names []string) (jobs []plainjobs.AnyJob, err error) {
 	var all []string
 	for _, d := range engine.Definitions() {
@@ -249,30 +277,29 @@ func named(names []string) (jobs []plainjobs.AnyJob, err error) {
 	}
 	for _, name := range names {
 		if engine.Lookup(name) == nil {
-			return nil, usage("--jobs: this program defines no job %s%s", name, didYouMean(name, all))
+			return nil, usage("--jobs: this program defines no job named %s%s", name, didYouMean(name, all))
 		}
 		jobs = append(jobs, namedJob{name: name})
 	}
 	return jobs, nil
 }
 
-// logger returns what the worker logs to. Where each run has a line for people
-// the log does not repeat it.
-func logger(s *screen, sh *workOptions) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: slog.LevelDebug} // a run that went well is logged at that level
-	if sh.log == "json" {
+// logger returns the worker's logger. If each run has its own line, the logger does not
+// log runs.
+func logger(s *screen, o *workOptions) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: slog.LevelDebug} // the level of successful runs
+	if o.log == "json" {
 		return slog.New(slog.NewJSONHandler(s, opts))
 	}
 	var h slog.Handler = slog.NewTextHandler(s, opts)
-	if sh.lines {
+	if o.lines {
 		opts.Level = slog.LevelWarn
 		h = warningHandler{slog.NewTextHandler(s, opts)}
 	}
 	return slog.New(h)
 }
 
-// warningHandler is a handler without the records of ended runs, which are those that
-// say how long it took.
+// A warningHandler drops the records of ended runs. These have the attribute "took".
 type warningHandler struct{ slog.Handler }
 
 func (h warningHandler) Handle(ctx context.Context, r slog.Record) error {
@@ -287,11 +314,11 @@ func (h warningHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-// found prints what was discovered.
-func (s *screen) found(q *plainjobs.Queue, sh *workOptions) {
-	s.say("%s  parallel %d", describe(q), sh.parallel)
+// found prints the store, the jobs and the schedules.
+func (s *screen) found(q *plainjobs.Queue, o *workOptions) {
+	s.say("%s  parallel %d", describe(q), o.parallel)
 	var t table
-	only := func(name string) bool { return sh.jobs == nil || slices.Contains(sh.jobs, name) }
+	only := func(name string) bool { return o.jobs == nil || slices.Contains(o.jobs, name) }
 	first := "jobs"
 	for _, d := range engine.Definitions() {
 		if only(d.Name) {
@@ -301,11 +328,11 @@ func (s *screen) found(q *plainjobs.Queue, sh *workOptions) {
 	}
 	first = "schedules"
 	for _, d := range engine.Schedules() {
-		if only(d.Job.Name) && !sh.noCron {
+		if only(d.Job.Name) && !o.noCron {
 			t.add(first, d.Name, d.Spec, nextTick(d, s.now))
 			first = ""
 		}
 	}
-	t.add("look", fmt.Sprintf("%s stats, or jobs, or top", sh.program))
-	_ = t.write(s, false) // a message that cannot be shown stops nothing
+	t.add("inspect", fmt.Sprintf("%s stats, jobs or top", o.program))
+	_ = t.write(s, false) // the worker runs even if this cannot be printed
 }

@@ -22,13 +22,13 @@ import (
 	"github.com/plainjobs/plainjobs/internal/latelog"
 )
 
-// A process is a command that goes on.
+// A process is a running command.
 type process struct {
 	out, err buffer
 	ended    chan int
 }
 
-// start starts a command in a world, and waits until it hears signals.
+// start starts a command and waits until it handles signals.
 func (w *world) start(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{ended: make(chan int, 1)}
@@ -42,14 +42,14 @@ func (p *process) wait(t *testing.T, status int) {
 	select {
 	case got := <-p.ended:
 		if got != status {
-			t.Fatalf("it ended with %d, want %d: %s", got, status, p.err.String())
+			t.Fatalf("it exited with %d, want %d: %s", got, status, p.err.String())
 		}
 	case <-time.After(time.Minute):
-		t.Fatalf("it does not end: %s", p.err.String())
+		t.Fatalf("it does not exit: %s", p.err.String())
 	}
 }
 
-// bind has handlers bound: f for the job import, and nothing for the others.
+// bind binds f to the job import, and handlers that succeed to the others.
 func (w *world) bind(f func(ctx context.Context, s string) error) {
 	w.app.Setup = func(_ context.Context, q *plainjobs.Queue) error {
 		plainjobs.Handle(q, importJob, f)
@@ -64,7 +64,7 @@ func (w *world) bind(f func(ctx context.Context, s string) error) {
 	}
 }
 
-// runWorld is one whose clock runs.
+// runWorld returns a world with the real clock.
 func runWorld(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -82,7 +82,7 @@ func (w *world) perform(t *testing.T, tasks ...plainjobs.Task) []int64 {
 	return ids
 }
 
-// With --parallel N exactly N jobs overlap, and by default one at a time runs.
+// With --parallel N exactly N jobs overlap. By default one job runs at a time.
 func TestParallel(t *testing.T) {
 	for n, args := range map[int64][]string{1: {"work"}, 2: {"work", "--parallel", "2"}, 5: {"work", "--parallel=5"}} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -93,13 +93,13 @@ func TestParallel(t *testing.T) {
 				defer running.Add(-1)
 				for old := most.Load(); now > old && !most.CompareAndSwap(old, now); old = most.Load() {
 				}
-				// Each waits until n have met, or it is clear that they will not.
+				// Each waits until n run at once, or until a deadline.
 				deadline, stop := context.WithTimeout(ctx, 10*time.Second)
 				defer stop()
 				for tick := time.NewTicker(time.Millisecond); most.Load() < n; {
 					select {
 					case <-deadline.Done():
-						return errors.New("too few run at once")
+						return errors.New("too few jobs run at once")
 					case <-tick.C:
 					}
 				}
@@ -113,7 +113,7 @@ func TestParallel(t *testing.T) {
 			p := w.start(t, append(args, "--jobs", "import", "--drain")...)
 			p.wait(t, 0)
 			if got := most.Load(); got != n {
-				t.Errorf("at most %d jobs ran at once, want %d", got, n)
+				t.Errorf("%d jobs ran at once, want %d", got, n)
 			}
 			if got := w.must(t, 0, "jobs", "--count", "--state", "done").out; got != "40\n" {
 				t.Errorf("%s jobs are done, want 40", got)
@@ -122,12 +122,12 @@ func TestParallel(t *testing.T) {
 	}
 }
 
-// The first signal waits for what runs and says for what; the second hands it
-// back.
+// After the first signal work waits for running jobs and lists them. After the second it
+// releases them.
 func TestSignals(t *testing.T) {
 	for name, test := range map[string]struct {
 		second os.Signal
-		after  time.Duration // the first
+		after  time.Duration // after the first signal
 		status int
 		state  string
 	}{
@@ -153,8 +153,8 @@ func TestSignals(t *testing.T) {
 			p := w.start(t, "work", "--grace", "1h")
 			<-started
 			w.signals <- os.Interrupt
-			eventually(t, "what it waits for", func() bool {
-				return strings.Contains(p.err.String(), fmt.Sprintf("waiting for 1 (again to hand back and go): import #%d\n", id))
+			eventually(t, "the list of running jobs", func() bool {
+				return strings.Contains(p.err.String(), fmt.Sprintf("waiting for 1 running (send a second signal to release them): import #%d\n", id))
 			})
 			w.pass(test.after)
 			if test.second != nil {
@@ -174,7 +174,8 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// Dev runs both, prints a line per run and what was found, and ends both.
+// Dev runs a worker and the web server, lists the jobs and schedules, prints a line per
+// run, and ends both.
 func TestDev(t *testing.T) {
 	w := runWorld(t)
 	w.bind(func(context.Context, string) error { return errors.New("no such \x1b[31mfile\nmore") })
@@ -192,9 +193,9 @@ func TestDev(t *testing.T) {
 	lines := []string{
 		`memory  parallel 1\n`,
 		`jobs +import +jobs_test.go:\d+\n`,
-		`look +app stats, or jobs, or top *\n`,
+		`inspect +app stats, jobs or top *\n`,
 		`schedules +nightly +30 2 \* \* \* +next \w+ [-0-9]+ 0[23]:\d\d CES?T\n`,
-		`\d\d:\d\d:\d\d \x1b\[33m✗\x1b\[0m import #1 +\d+µ?m?s +attempt 1/25, again in (1(\.\d)?s|9\d\dms): no such \\x1b\[31mfile\n`,
+		`\d\d:\d\d:\d\d \x1b\[33m✗\x1b\[0m import #1 +\d+µ?m?s +attempt 1/25, retry in (1(\.\d)?s|9\d\dms): no such \\x1b\[31mfile\n`,
 		`\d\d:\d\d:\d\d \x1b\[32m✓\x1b\[0m sum #2 +\d+µ?m?s`,
 	}
 	for _, line := range lines {
@@ -204,27 +205,27 @@ func TestDev(t *testing.T) {
 	p.wait(t, 0)
 	<-served
 	if strings.Contains(p.err.String(), "level=") {
-		t.Errorf("runs are logged beside their lines: %s", p.err.String())
+		t.Errorf("runs are logged in addition to their lines: %s", p.err.String())
 	}
 }
 
-// A web server that fails ends dev.
+// Dev exits if the web server fails.
 func TestServeFails(t *testing.T) {
 	w := runWorld(t)
 	w.bind(well)
 	w.app.Serve = func(context.Context) error { return errors.New("address in use") }
 	for _, command := range []string{"dev", "serve"} {
 		if got := w.must(t, 1, command); !strings.Contains(got.err, "address in use") {
-			t.Errorf("%s said %s", command, got.err)
+			t.Errorf("%s printed %s", command, got.err)
 		}
 	}
 	w.app.Serve = func(context.Context) error { return nil }
-	if got := w.must(t, 1, "dev"); !strings.Contains(got.err, "ended by itself") {
-		t.Errorf("dev said %s", got.err)
+	if got := w.must(t, 1, "dev"); !strings.Contains(got.err, "although it was not asked to") {
+		t.Errorf("dev printed %s", got.err)
 	}
 }
 
-// well is a handler.
+// well is a handler that succeeds.
 func well(context.Context, string) error { return nil }
 
 func TestServe(t *testing.T) {
@@ -237,7 +238,7 @@ func TestServe(t *testing.T) {
 	p.wait(t, 0)
 }
 
-// What Open has opened besides the queue is closed after it, by each command.
+// Each command calls Close after it has closed the queue.
 func TestClose(t *testing.T) {
 	w := newWorld(t)
 	closed := 0
@@ -255,14 +256,14 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// The probe tells whether the store answers the worker.
+// The probe reports whether the store answers the worker.
 func TestProbe(t *testing.T) {
 	w := runWorld(t)
 	w.bind(well)
 	p := w.start(t, "work", "--probe", "127.0.0.1:0", "--log", "json")
 	address := regexp.MustCompile(`probe at (http://[^\s"]+)`)
 	eventually(t, "the probe's address", func() bool { return address.MatchString(p.err.String()) })
-	eventually(t, "the worker to be well", func() bool {
+	eventually(t, "status 200", func() bool {
 		r, err := http.Get(address.FindStringSubmatch(p.err.String())[1])
 		if err != nil {
 			return false
@@ -279,7 +280,7 @@ func TestProbe(t *testing.T) {
 	now := time.Now()
 	for i, want := range []int{http.StatusServiceUnavailable, http.StatusOK, http.StatusServiceUnavailable} {
 		if code, text := pulse.health(now); code != want {
-			t.Errorf("%d: the probe says %d %s, want %d", i, code, text, want)
+			t.Errorf("%d: the probe returned %d %s, want %d", i, code, text, want)
 		}
 		pulse.onHeartbeat(now.Add(-time.Duration(i) * lease))
 		if i == 0 {
@@ -288,8 +289,8 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// What a store logs while it is opened, and later to the logger that it found
-// then, is as the log is: of its level, and with its attributes.
+// Records that a store logs while it opens, or later to the logger that it found then,
+// keep their level and attributes.
 func TestLogOfStore(t *testing.T) {
 	for _, format := range []string{"json", "text"} {
 		w := runWorld(t)
@@ -315,7 +316,7 @@ func TestLogOfStore(t *testing.T) {
 	}
 }
 
-// Off a terminal each run is a record of the log, those that went well too.
+// Without a terminal each run is a record of the log, also a successful one.
 func TestLog(t *testing.T) {
 	w := runWorld(t)
 	old := slog.Default()
@@ -327,19 +328,19 @@ func TestLog(t *testing.T) {
 		t.Errorf("the log is %s", got.err)
 	}
 	if !regexp.MustCompile(fmt.Sprintf(`"msg":"in the handler","job":"import","id":%d,`, id)).MatchString(got.err) {
-		t.Errorf("the handler logs %s", got.err)
+		t.Errorf("the log of the handler is %s", got.err)
 	}
-	if !strings.HasSuffix(got.err, `"level":"INFO","msg":"plainjobs: nothing is left to run"}`+"\n") {
-		t.Errorf("in the end it said %s", got.err)
+	if !strings.HasSuffix(got.err, `"level":"INFO","msg":"plainjobs: no job is left to run"}`+"\n") {
+		t.Errorf("the end of the log is %s", got.err)
 	}
 	for line := range strings.Lines(got.err) {
 		if !json.Valid([]byte(line)) {
-			t.Errorf("a line of the log is no JSON: %s", line)
+			t.Errorf("a line of the log is not JSON: %s", line)
 		}
 	}
 	w.perform(t, importJob.With("x"), importJob.With("later", plainjobs.In(time.Hour)))
 	got = w.must(t, 0, "work", "--drain")
-	if !strings.Contains(got.err, `level=DEBUG msg="plainjobs: done" job=import`) || !strings.HasSuffix(got.err, "there are 1 scheduled\n") {
+	if !strings.Contains(got.err, `level=DEBUG msg="plainjobs: done" job=import`) || !strings.HasSuffix(got.err, "unfinished: 1 scheduled\n") {
 		t.Errorf("the log is %s", got.err)
 	}
 }
@@ -348,42 +349,42 @@ func TestWorkUsage(t *testing.T) {
 	w := runWorld(t)
 	w.bind(well)
 	for _, test := range []struct{ args, want string }{
-		{"--parallel 0", "not within"}, {"--parallel x", "invalid argument"}, {"--grace -1s", "not within"}, {"--log xml", "text or json"},
-		{"--jobs imprt", "did you mean import?"},
+		{"--parallel 0", "out of range"}, {"--parallel x", "invalid argument"}, {"--grace -1s", "out of range"}, {"--log xml", "text or json"},
+		{"--jobs imprt", `did you mean "import"?`},
 	} {
 		if got := w.must(t, 2, append([]string{"work"}, strings.Fields(test.args)...)...); !strings.Contains(got.err, test.want) {
-			t.Errorf("work %s said %s", test.args, got.err)
+			t.Errorf("work %s printed %s", test.args, got.err)
 		}
 	}
 	if got := w.must(t, 1, "work", "--probe", "no.such.host.invalid:1"); !strings.Contains(got.err, "--probe") {
-		t.Errorf("it said %s", got.err)
+		t.Errorf("it printed %s", got.err)
 	}
 	w.app.Setup = nil
 	if got := w.must(t, 1, "work"); !strings.Contains(got.err, "no handler for import (declared at") {
-		t.Errorf("without handlers it said %s", got.err)
+		t.Errorf("without handlers it printed %s", got.err)
 	}
 }
 
-// Perform waits for a job that a worker runs, and tells its result.
+// With --wait perform waits for the job and prints its result.
 func TestPerformWait(t *testing.T) {
 	w := runWorld(t)
 	w.bind(func(context.Context, string) error { return plainjobs.Cancel(errors.New("never \x1bmind")) })
 	p := w.start(t, "work")
 	if got := w.must(t, 0, "perform", "sum", "[1,2,3]", "--wait"); got.out != "6\n" {
-		t.Errorf("the sum is %s", got.out)
+		t.Errorf("the result is %s", got.out)
 	}
 	if got := w.must(t, 0, "perform", "sum", "[1,2]", "--wait", "--json"); !strings.Contains(got.out, `"state":"done"`) {
 		t.Errorf("the job is %s", got.out)
 	}
 	w.stdin = strings.NewReader(`"from a file"`)
 	if got := w.must(t, 1, "perform", "import", "-", "--wait"); !strings.Contains(got.err, `is cancelled: cancelled: never \x1bmind`) {
-		t.Errorf("a job that is cancelled: %s", got.err)
+		t.Errorf("for a cancelled job it printed %s", got.err)
 	}
 	w.signals <- os.Interrupt
 	p.wait(t, 0)
 }
 
-// A command that is interrupted says so, and ends as the signal has it.
+// An interrupted command says so. Its exit status tells the signal.
 func TestInterrupted(t *testing.T) {
 	for sig, status := range map[os.Signal]int{os.Interrupt: 130, syscall.SIGTERM: 143} {
 		w := newWorld(t)
@@ -403,15 +404,15 @@ func TestInterrupted(t *testing.T) {
 		p := w.start(t, "perform", "sum", "[1]", "--wait")
 		eventually(t, "the job", func() bool { return strings.HasPrefix(w.run("jobs", "--count").out, "1") })
 		w.signals <- sig
-		<-ignored // so that the next one ends the process, whatever it does
+		<-ignored // a second signal would end the process
 		p.wait(t, status)
-		if !strings.Contains(p.err.String(), "interrupted; job #1 stays") {
-			t.Errorf("after %v it said %s", sig, p.err.String())
+		if !strings.Contains(p.err.String(), "interrupted; job #1 stays in the queue") {
+			t.Errorf("after %v it printed %s", sig, p.err.String())
 		}
 	}
 }
 
-// A prompt that is answered, refused, left and interrupted.
+// Answers to a prompt: no, none, an interrupt and yes.
 func TestPrompt(t *testing.T) {
 	w := newWorld(t)
 	w.fill(t)
@@ -419,20 +420,20 @@ func TestPrompt(t *testing.T) {
 	for _, answer := range []string{"n\n", "\n", ""} {
 		w.stdin = strings.NewReader(answer)
 		got := w.must(t, 1, "retry", "--all")
-		if !strings.Contains(got.err, "retry one job that is failed? [y/N] ") || !strings.Contains(got.err, "nothing was done") {
-			t.Errorf("after %q it said %q", answer, got.err)
+		if !strings.Contains(got.err, "retry 1 job (failed)? [y/N] ") || !strings.Contains(got.err, "nothing has changed") {
+			t.Errorf("after %q it printed %q", answer, got.err)
 		}
 	}
 	in, out := io.Pipe()
 	w.stdin = in
 	p := w.start(t, "delete", "--all", "--state", "any")
 	eventually(t, "the question", func() bool {
-		return strings.Contains(p.err.String(), "delete 7 jobs that are scheduled, blocked, pending, done, failed or cancelled? [y/N] ")
+		return strings.Contains(p.err.String(), "delete 7 jobs (scheduled, blocked, pending, done, failed or cancelled)? [y/N] ")
 	})
 	w.signals <- os.Interrupt
 	p.wait(t, 130)
-	if !strings.Contains(p.err.String(), "interrupted; nothing was done") {
-		t.Errorf("it said %s", p.err.String())
+	if !strings.Contains(p.err.String(), "interrupted; nothing has changed") {
+		t.Errorf("it printed %s", p.err.String())
 	}
 	out.Close()
 	if got := w.must(t, 0, "jobs", "--count").out; got != "8\n" {
@@ -444,11 +445,11 @@ func TestPrompt(t *testing.T) {
 		t.Errorf("%s failed jobs are left", got)
 	}
 	if got := w.must(t, 0, "jobs", "--state", "pending", "--json").out; !strings.Contains(got, `"priority":-10`) {
-		t.Errorf("no job has the priority that it was retried at:\n%s", got)
+		t.Errorf("no job has the priority of the retry:\n%s", got)
 	}
 }
 
-// On a terminal a view is painted over; without, views follow each other.
+// On a terminal each view replaces the one before it. Otherwise they follow each other.
 func TestLive(t *testing.T) {
 	for _, test := range []struct {
 		name, noColor, between string
@@ -470,21 +471,21 @@ func TestLive(t *testing.T) {
 			w.signals <- os.Interrupt
 			p.wait(t, 0)
 			if test.noColor != "" && strings.Contains(p.out.String(), "\x1b") {
-				t.Errorf("there are escapes in %q", p.out.String())
+				t.Errorf("the output has control sequences: %q", p.out.String())
 			}
 		})
 	}
 }
 
-// From its second look on top says how fast jobs end.
+// From the second snapshot on, top shows the jobs done per second.
 func TestPace(t *testing.T) {
 	w := newWorld(t)
 	w.fill(t)
 	ctx := t.Context()
 	q := plainjobs.New(w.store, nil)
-	first, err := lookAt(ctx, q, noon, nil)
+	first, err := takeSnapshot(ctx, q, noon, nil)
 	if err != nil || first.paced {
-		t.Fatalf("the first look: %v, and a pace: %v", err, first.paced)
+		t.Fatalf("the first snapshot: error %v, paced %v", err, first.paced)
 	}
 	if _, err := q.Perform(ctx, sumJob.With([]int{1})); err != nil {
 		t.Fatal(err)
@@ -497,12 +498,12 @@ func TestPace(t *testing.T) {
 	if _, err := w.store.Complete(ctx, []backend.Completion{{Lease: jobs[0].Lease}}); err != nil {
 		t.Fatal(err)
 	}
-	second, err := lookAt(ctx, q, noon.Add(4*time.Second), first)
+	second, err := takeSnapshot(ctx, q, noon.Add(4*time.Second), first)
 	if err != nil {
 		t.Fatal(err)
 	}
 	text, err := json.Marshal(second)
 	if err != nil || !strings.Contains(string(text), `"done_per_second":0.25`) {
-		t.Errorf("one job in four seconds is %s, %v", text, err)
+		t.Errorf("the pace of one job in four seconds is %s, %v", text, err)
 	}
 }

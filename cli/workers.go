@@ -15,16 +15,16 @@ func (p *program) workersCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "workers [flags]",
 		Short: "List the workers of all processes",
-		Long: `Workers lists the workers that are registered. One that is not heard of for its
-lease is silent, and one of this host whose process is gone has ended: the next
-worker that looks takes it for dead, and its jobs run again.`,
+		Long: `Workers lists the registered workers. A worker that has sent no heartbeat for its lease
+is "silent". A worker on this host whose process has exited is "ended". Other workers
+rescue the jobs of both.`,
 		Example: `  workers
   workers --json`,
 		Args: takes(0, 0),
 	}
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
-		q, done, err := p.look(ctx)
+		q, done, err := p.openReadOnly(ctx)
 		if err != nil {
 			return err
 		}
@@ -42,14 +42,14 @@ worker that looks takes it for dead, and its jobs run again.`,
 			return nil
 		}
 		if len(workers) == 0 {
-			return nothing("no worker is registered: start one with work")
+			return nothing("no worker is registered: start one with the command work")
 		}
 		return s.print(s.workers(workers))
 	})
 }
 
 func (s *screen) workers(workers []plainjobs.Worker) *table {
-	t := &table{header: []string{"HOST", "PID", "STATE", "RUNNING", "STARTED", "HEARD OF", "JOBS"}}
+	t := &table{header: []string{"HOST", "PID", "STATE", "RUNNING", "STARTED", "HEARTBEAT", "JOBS"}}
 	for _, w := range workers {
 		state := cell{"alive", green}
 		switch {
@@ -64,7 +64,7 @@ func (s *screen) workers(workers []plainjobs.Worker) *table {
 }
 
 type workerRecord struct {
-	ID        string    `json:"id"` // more digits than a JavaScript number has
+	ID        string    `json:"id"` // a string: a JavaScript number has fewer digits
 	Host      string    `json:"host"`
 	PID       int       `json:"pid"`
 	Alive     bool      `json:"alive"`

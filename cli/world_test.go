@@ -24,7 +24,7 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-var update = flag.Bool("update", false, "write the golden files again")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// A lasting store outlives the commands that close it.
+// A lasting store stays open when a command closes it.
 type lasting struct{ *memory.Backend }
 
 func (lasting) Close() error { return nil }
@@ -50,16 +50,16 @@ type world struct {
 	*program
 	store   lasting
 	stdin   io.Reader
-	tty     bool // everything is a terminal
+	tty     bool // all streams are terminals
 	signals chan os.Signal
 
 	mu       sync.Mutex
 	at       time.Time
-	notified chan struct{} // closed when signals are heard
+	notified chan struct{} // closed once a command handles signals
 }
 
-// noon is when the tests' worlds begin: the day before a night with an hour
-// that is skipped in Berlin.
+// noon is the time at which a world starts: the day before a night in which Berlin skips
+// an hour.
 var noon = time.Date(2026, 3, 28, 12, 0, 0, 0, time.UTC)
 
 func newWorld(t *testing.T) *world {
@@ -86,7 +86,7 @@ func newWorld(t *testing.T) *world {
 				}
 			}
 		})
-		// A signal that is sent later is for another command.
+		// A later signal is for another command.
 		return sync.OnceFunc(func() { close(done); listening.Wait() })
 	}
 	return w
@@ -104,8 +104,8 @@ func (w *world) pass(d time.Duration) {
 	w.at = w.at.Add(d)
 }
 
-// A said is what a command printed, and how it ended.
-type said struct {
+// printed is the output of a command, and its exit status.
+type printed struct {
 	out, err string
 	status   int
 }
@@ -139,23 +139,23 @@ func (w *world) root(out, err io.Writer, args ...string) *cobra.Command {
 }
 
 // run runs a command.
-func (w *world) run(args ...string) said {
+func (w *world) run(args ...string) printed {
 	var out, err buffer
 	status := Execute(w.root(&out, &err, args...))
-	return said{out.String(), err.String(), status}
+	return printed{out.String(), err.String(), status}
 }
 
-// must runs a command that has to end with a status.
-func (w *world) must(t *testing.T, status int, args ...string) said {
+// must runs a command and requires its exit status.
+func (w *world) must(t *testing.T, status int, args ...string) printed {
 	t.Helper()
 	got := w.run(args...)
 	if got.status != status {
-		t.Fatalf("%q ended with %d, want %d\nstdout: %s\nstderr: %s", args, got.status, status, got.out, got.err)
+		t.Fatalf("%q exited with %d, want %d\nstdout: %s\nstderr: %s", args, got.status, status, got.out, got.err)
 	}
 	return got
 }
 
-// golden compares with a file of testdata what commands say.
+// golden compares the output of commands with a file in testdata.
 func (w *world) golden(t *testing.T, file string, commands ...string) {
 	t.Helper()
 	var b strings.Builder
@@ -184,10 +184,10 @@ func (w *world) golden(t *testing.T, file string, commands ...string) {
 	}
 }
 
-// leaseOfFill is that of the worker of fill.
+// leaseOfFill is the lease of the worker that fill registers.
 const leaseOfFill = time.Hour
 
-// fill gives the store a job in each state, a worker, a pause and schedules.
+// fill stores a job in each state, a worker, a pause and schedules.
 func (w *world) fill(t *testing.T) {
 	t.Helper()
 	ctx := t.Context()
@@ -211,7 +211,7 @@ func (w *world) fill(t *testing.T) {
 		jobs, err := w.store.Claim(ctx, backend.ClaimRequest{Worker: self, Register: true, Names: []string{name}, Limit: 1})
 		check(err)
 		if len(jobs) != 1 {
-			t.Fatalf("%d jobs called %s to claim", len(jobs), name)
+			t.Fatalf("claimed %d jobs named %s", len(jobs), name)
 		}
 		return jobs[0]
 	}
@@ -229,7 +229,7 @@ func (w *world) fill(t *testing.T) {
 	fail("invoice", backend.Failure{Ending: backend.EndRetry, Error: "dial tcp 10.0.0.1:25: connection refused"})
 	w.pass(time.Minute)
 	fail("invoice", backend.Failure{Ending: backend.EndFailed, Error: "evil \x1b]0;owned\a \u009b2J \u202e\nsecond line", Stack: "main.go:12\n\tcall()"})
-	do(invoiceJob.With(letter{To: "b@example.com"})) // 3: to be retried
+	do(invoiceJob.With(letter{To: "b@example.com"})) // 3: will be retried
 	fail("invoice", backend.Failure{Ending: backend.EndRetry, Delay: 16 * time.Second, Error: "timeout"})
 	do(importJob.With("one", plainjobs.Serial("k")), // 4: running
 		importJob.With("two", plainjobs.Serial("k")), // 5: blocked
@@ -265,7 +265,7 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	for tick := time.NewTicker(2 * time.Millisecond); !cond(); <-tick.C {
 		if ctx.Err() != nil {
 			tick.Stop()
-			t.Fatalf("waited in vain for: %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// become replaces this process by another program.
+// become replaces this process with another program.
 func become(binary string, args []string) error {
 	return syscall.Exec(binary, append([]string{binary}, args...), os.Environ())
 }

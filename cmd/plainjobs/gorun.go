@@ -15,19 +15,18 @@ import (
 	"github.com/plainjobs/plainjobs/cli"
 )
 
-// goRun returns a command that runs the command of the same name of a program,
-// as a binary that was built without its jobs cannot run them. All flags but
-// --package and --db are the program's.
+// goRun returns a command that builds a program and runs its command of the same name.
+// This binary does not contain the program's jobs. All flags except --package and --db
+// are the program's.
 func goRun(name, short string, s *source) *cobra.Command {
 	return &cobra.Command{
 		Use:   name + " [--package PKG] [flags of the program's " + name + "]",
 		Short: short,
-		Long: `Go cannot load jobs into a program that was built without them, so this does what
-"go run PKG ` + name + `" does, with the flags that follow: "` + name + ` --help" of that program
-tells which there are. PKG is the package of a program that mounts package cli; the
-default is $PLAINJOBS_PACKAGE, or the one in this directory. The program opens its own
-database; --db reaches it as $PLAINJOBS_DB. In production run the program itself, once
-it is built.`,
+		Long: `This binary does not contain the jobs of your program, so it builds PKG and runs
+"` + name + `" of that program, as "go run PKG ` + name + `" does. The other flags are the program's:
+see its "` + name + ` --help". PKG is the main package of a program that uses package cli. The
+default is $PLAINJOBS_PACKAGE, or the package in this directory. The program opens its
+own database; it receives --db as $PLAINJOBS_DB. In production, run the built program.`,
 		Example:            "  plainjobs " + name + " --parallel 2\n  plainjobs " + name + " --package ./cmd/app",
 		DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -39,7 +38,7 @@ it is built.`,
 				return c.Help()
 			}
 			if db := cmp.Or(p.db, s.db); db != "" {
-				if err := hidesPassword(db, p.db != "" || s.told); err != nil {
+				if err := hidesPassword(db, p.db != "" || s.onCommandLine); err != nil {
 					return err
 				}
 				if err := os.Setenv("PLAINJOBS_DB", db); err != nil {
@@ -51,9 +50,9 @@ it is built.`,
 	}
 }
 
-// parts are the arguments of a command that a program runs.
+// parts are the arguments of a goRun command.
 type parts struct {
-	rest    []string // the program's
+	rest    []string // passed to the program
 	pkg, db string
 	help    bool
 }
@@ -74,14 +73,14 @@ func split(args []string) (p parts, err error) {
 			i++
 			*to = args[i]
 		default:
-			return p, cli.Usage(fmt.Errorf("--%s needs a value", name))
+			return p, cli.Usage(fmt.Errorf("--%s has no value: give --%s VALUE", name, name))
 		}
 	}
 	return p, nil
 }
 
-// run builds a program and becomes it, so that signals and the exit status are
-// the program's own, which go run keeps to itself.
+// run builds a program and becomes it, so that the program receives the signals and
+// returns the exit status. go run does neither.
 func run(pkg string, args []string) error {
 	binary, err := cached(pkg)
 	if err != nil {
@@ -95,8 +94,8 @@ func run(pkg string, args []string) error {
 	return become(binary, args)
 }
 
-// cached returns where the program of a package is kept: no process outlives it to
-// remove it.
+// cached returns the path of a package's binary in the user's cache. No process remains
+// that could remove the binary.
 func cached(pkg string) (string, error) {
 	here, err := os.Getwd()
 	if err != nil {

@@ -1,12 +1,11 @@
-// Plainjobs looks into a queue and steers it, without the program that it
-// belongs to:
+// Plainjobs inspects a queue and operates on its jobs, without the queue's program:
 //
 //	plainjobs --db app.db jobs
 //	PLAINJOBS_DB=app.db plainjobs retry --all --name invoice
 //	plainjobs move app.db postgres://app@db.example.com/app
 //
-// It knows no program's jobs, so it checks no data: perform needs --unchecked.
-// Work and dev run the program in --package by "go run", which has to mount
+// It does not know the program's jobs and cannot check payloads: perform needs
+// --unchecked. Work and dev build and run the program in --package, which must use
 // package cli.
 package main
 
@@ -24,16 +23,15 @@ import (
 
 func main() { os.Exit(cli.Execute(root())) }
 
-// withoutProgram are the commands that say nothing where no jobs are defined,
-// or that need handlers.
+// withoutProgram are the commands that need the jobs or handlers of a program.
 var withoutProgram = []string{"work", "dev", "list", "check"}
 
-// ofProgram returns a command that says where one is that this program has not.
+// ofProgram returns a command that refers to the same command of a program.
 func ofProgram(name string) *cobra.Command {
 	return &cobra.Command{
 		Use: name, Hidden: true, DisableFlagParsing: true,
 		RunE: func(*cobra.Command, []string) error {
-			return cli.Usage(fmt.Errorf("%s is about the jobs that a program defines, and this one defines none: go run PKG %s", name, name))
+			return cli.Usage(fmt.Errorf("%s shows the jobs that a program defines, and plainjobs defines none: run go run PKG %s", name, name))
 		},
 	}
 }
@@ -42,12 +40,12 @@ func root() *cobra.Command {
 	var s source
 	c := &cobra.Command{
 		Use:   "plainjobs",
-		Short: "Look into a queue of background jobs, and steer it",
+		Short: "Inspect a job queue and operate on its jobs",
 		Example: `  plainjobs --db app.db stats
   plainjobs --db app.db jobs --state failed
   plainjobs work --parallel 2`,
 		PersistentPreRun: func(c *cobra.Command, _ []string) {
-			s.told, s.command = c.Flags().Changed("db"), c.Name()
+			s.onCommandLine, s.command = c.Flags().Changed("db"), c.Name()
 		},
 	}
 	c.PersistentFlags().StringVar(&s.db, "db", "", "the database: a SQLite `FILE`, or postgres://…; the default is $PLAINJOBS_DB")
@@ -61,7 +59,7 @@ func root() *cobra.Command {
 	commands = slices.DeleteFunc(commands, func(c *cobra.Command) bool { return slices.Contains(withoutProgram, c.Name()) })
 	c.AddCommand(commands...)
 	c.AddCommand(ofProgram("list"), ofProgram("check"))
-	c.AddCommand(goRun("work", "Run jobs, by the program in a package", &s), goRun("dev", "Run web server and worker, by the program in a package", &s))
+	c.AddCommand(goRun("work", "Build a program and run its worker", &s), goRun("dev", "Build a program and run its web server and worker", &s))
 	c.AddCommand(cli.MoveCommand(func(_ context.Context, name string, create bool) (*plainjobs.Queue, error) {
 		store, err := openStore(name, true, create)
 		if err != nil {

@@ -27,14 +27,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A said is what the program printed, and how it ended.
-type said struct {
+// printed is the output of the program, and its exit status.
+type printed struct {
 	out, err string
 	status   int
 }
 
-// call runs the program, which binary is, in a directory.
-func call(t *testing.T, binary, dir string, edit func(*exec.Cmd), args ...string) said {
+// call runs a binary of the program in a directory.
+func call(t *testing.T, binary, dir string, edit func(*exec.Cmd), args ...string) printed {
 	t.Helper()
 	c := exec.Command(binary, args...)
 	c.Dir = dir
@@ -49,15 +49,15 @@ func call(t *testing.T, binary, dir string, edit func(*exec.Cmd), args ...string
 			t.Fatal(err)
 		}
 	}
-	return said{out.String(), stderr.String(), c.ProcessState.ExitCode()}
+	return printed{out.String(), stderr.String(), c.ProcessState.ExitCode()}
 }
 
-func plain(t *testing.T, dir string, args ...string) said {
+func plain(t *testing.T, dir string, args ...string) printed {
 	t.Helper()
 	return call(t, os.Args[0], dir, nil, args...)
 }
 
-// newDB makes a database with a job, which this program does not define.
+// newDB creates a database with a job that this program does not define.
 func newDB(t *testing.T, path string) {
 	t.Helper()
 	store, err := modernc.Open(path, nil)
@@ -73,7 +73,7 @@ func newDB(t *testing.T, path string) {
 	}
 }
 
-// The program shows and steers what another one has stored.
+// The program shows and changes the jobs of another program.
 func TestProgram(t *testing.T) {
 	dir := t.TempDir()
 	newDB(t, filepath.Join(dir, "app.db"))
@@ -101,17 +101,17 @@ func TestProgram(t *testing.T) {
 	}
 	t.Setenv("PLAINJOBS_DB", "app.db")
 	if got := plain(t, dir, "jobs", "--count"); got.out != "2\n" {
-		t.Errorf("by the environment it said %q, %q", got.out, got.err)
+		t.Errorf("with PLAINJOBS_DB it printed %q, %q", got.out, got.err)
 	}
 	t.Setenv("PLAINJOBS_DB", "postgres://u:secret@127.0.0.1:1/x")
 	for _, args := range [][]string{{"--help"}, {"jobs", "--help"}, {"work", "--help"}, {"jobs"}} {
 		if got := plain(t, dir, args...); strings.Contains(got.out+got.err, "secret") {
-			t.Errorf("%q tells the password: %s%s", args, got.out, got.err)
+			t.Errorf("%q prints the password: %s%s", args, got.out, got.err)
 		}
 	}
 }
 
-// Only migrate makes a database, or changes its tables.
+// Only migrate and restore create a database, and only migrate changes its tables.
 func TestMigrate(t *testing.T) {
 	dir := t.TempDir()
 	if got := plain(t, dir, "--db", "new.db", "migrate", "--json"); got.status != 0 || !strings.Contains(got.out, `"version":`) {
@@ -131,8 +131,7 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
-// A backup is one file, which restore puts in the place of a database, or where
-// there was none.
+// A backup is one file. Restore replaces a database with it, or creates the database.
 func TestBackup(t *testing.T) {
 	dir := t.TempDir()
 	newDB(t, filepath.Join(dir, "app.db"))
@@ -142,30 +141,30 @@ func TestBackup(t *testing.T) {
 			t.Fatalf("%q ended with %d: %s", args, got.status, got.err)
 		}
 	}
-	if got := plain(t, dir, "--db", "app.db", "backup", "backup.db"); got.status != 2 || !strings.Contains(got.err, "write over it?") {
+	if got := plain(t, dir, "--db", "app.db", "backup", "backup.db"); got.status != 2 || !strings.Contains(got.err, "would overwrite backup.db") {
 		t.Errorf("a second backup ended with %d: %s", got.status, got.err)
 	}
-	if got := plain(t, dir, "--db", "app.db", "restore", "backup.db"); got.status != 2 || !strings.Contains(got.err, "replace the database by backup.db?") {
+	if got := plain(t, dir, "--db", "app.db", "restore", "backup.db"); got.status != 2 || !strings.Contains(got.err, "would replace the database with backup.db") {
 		t.Errorf("restore without --yes ended with %d: %s", got.status, got.err)
 	}
 	jobs := func(db string) string { return strings.TrimSpace(plain(t, dir, "--db", db, "jobs", "--count").out) }
 	before := jobs("app.db")
 	got := plain(t, dir, "--db", "app.db", "restore", "backup.db", "--yes", "--json")
-	var said struct{ Kept string }
-	if err := json.Unmarshal([]byte(got.out), &said); err != nil || got.status != 0 || said.Kept == "" {
+	var restored struct{ Kept string }
+	if err := json.Unmarshal([]byte(got.out), &restored); err != nil || got.status != 0 || restored.Kept == "" {
 		t.Fatalf("restore ended with %d: %s, %s", got.status, got.out, got.err)
 	}
-	if jobs("app.db") == before || jobs(filepath.Base(said.Kept)) != before {
-		t.Errorf("there were %s jobs; after restore there are %s, and what was kept has %s", before, jobs("app.db"), jobs(filepath.Base(said.Kept)))
+	if jobs("app.db") == before || jobs(filepath.Base(restored.Kept)) != before {
+		t.Errorf("there were %s jobs; after restore there are %s, and the old database has %s", before, jobs("app.db"), jobs(filepath.Base(restored.Kept)))
 	}
-	if got := plain(t, dir, "--db", "new.db", "restore", "backup.db", "--yes"); got.status != 0 || strings.Contains(got.err, "before") || jobs("new.db") != jobs("app.db") {
+	if got := plain(t, dir, "--db", "new.db", "restore", "backup.db", "--yes"); got.status != 0 || strings.Contains(got.err, "kept") || jobs("new.db") != jobs("app.db") {
 		t.Errorf("restore where there was no database ended with %d: %s", got.status, got.err)
 	}
 	if got := plain(t, dir, "--db", "no.db", "restore", "missing.db", "--yes"); got.status != 1 {
 		t.Errorf("restore of nothing ended with %d: %s", got.status, got.err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "no.db")); err == nil {
-		t.Error("a database was made for a backup that is not there")
+		t.Error("restore created a database for a backup that does not exist")
 	}
 }
 
@@ -175,7 +174,7 @@ var onDatabase = [][]string{
 	{"perform", "invoice", "1", "--unchecked"}, {"schedules"}, {"workers"}, {"top"}, {"doctor"}, {"env", "--forget"}, {"export"}, {"import", "-"}, {"backup", "x.db"},
 }
 
-// Databases that cannot be used are refused with what is to be done.
+// The error for a database that cannot be used says what to do.
 func TestDatabase(t *testing.T) {
 	dir := t.TempDir()
 	newDB(t, filepath.Join(dir, "newer.db"))
@@ -210,18 +209,18 @@ func TestDatabase(t *testing.T) {
 	}{
 		{"", "give --db FILE, or set PLAINJOBS_DB", 2},
 		{"missing.db", "there is no database missing.db", 1},
-		{"dangling.db", "it is a symbolic link to nowhere.db, which is not there", 1},
+		{"dangling.db", "it is a symbolic link to nowhere.db, which does not exist", 1},
 		{"app.db", "the database has no queue: there are no tables plainjobs_*", 1},
-		{"newer.db", "deploy a newer one; nothing was changed", 1},
+		{"newer.db", "nothing has changed", 1},
 		{"text.db", "not a SQLite database", 1},
-		{"mysql://u:secret@host/db", "can be read by everybody", 2},
-		{"postgres://u@host/db?password=secret", "can be read by everybody", 2},
-		{"host=127.0.0.1 port=1 user=u password=secret dbname=x", "can be read by everybody", 2},
+		{"mysql://u:secret@host/db", "all users of this machine can read", 2},
+		{"postgres://u@host/db?password=secret", "all users of this machine can read", 2},
+		{"host=127.0.0.1 port=1 user=u password=secret dbname=x", "all users of this machine can read", 2},
 		{"host=127.0.0.1 port=1 user=u dbname=x sslmode=disable", "connection refused", 1},
 		{"file:newer.db", `it is a DSN, and Open takes the path of a file: give "newer.db"`, 2},
 		{"newer.db?_journal_mode=WAL&_auth_pass=secret", `give "newer.db"`, 2},
 		{"user:secret@tcp(127.0.0.1:3306)/app", "it is the DSN of a server", 2},
-		{"mysql://host/db", "opens SQLite files and postgres:// databases", 2},
+		{"mysql://host/db", "give a SQLite file or postgres://", 2},
 	} {
 		for _, args := range onDatabase {
 			got := plain(t, dir, append([]string{"--db", test.db}, args...)...)
@@ -231,12 +230,12 @@ func TestDatabase(t *testing.T) {
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "missing.db")); err == nil {
-		t.Error("a database that was only looked for was created")
+		t.Error("a command that only reads created a database")
 	}
 }
 
-// A file that may only be read is refused. To the superuser every file may be
-// written, so the program changes its user where it can.
+// A read-only file is refused. The superuser can write every file, so the test runs the
+// program as another user where it can.
 func TestReadOnly(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("file modes do not bind on Windows")
@@ -266,14 +265,14 @@ func TestReadOnly(t *testing.T) {
 		}
 	}
 	for _, args := range onDatabase {
-		got := call(t, binary, dir, asSomebodyElse, append([]string{"--db", "app.db"}, args...)...)
+		got := call(t, binary, dir, asOtherUser, append([]string{"--db", "app.db"}, args...)...)
 		if got.status != 1 || !strings.Contains(got.err, "read-only") && !strings.Contains(got.err, "permission denied") {
 			t.Errorf("%q ended with %d: %s", args, got.status, got.err)
 		}
 	}
 }
 
-// Work runs a program that mounts the commands, with its flags.
+// Work builds and runs a program, with its flags.
 func TestGoRun(t *testing.T) {
 	dir := t.TempDir()
 	builds, err := exec.Command("go", "env", "GOCACHE").Output()
@@ -281,12 +280,12 @@ func TestGoRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("GOCACHE", strings.TrimSpace(string(builds)))
-	t.Setenv("XDG_CACHE_HOME", t.TempDir()) // for the programs that are kept
+	t.Setenv("XDG_CACHE_HOME", t.TempDir()) // for the binaries
 	pkg, err := filepath.Abs(filepath.Join("..", "..", "examples", "hello"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	hello := filepath.Join(dir, "main.go") // alone, so that its database is here
+	hello := filepath.Join(dir, "main.go") // a copy, so that its database is in dir
 	text, err := os.ReadFile(filepath.Join(pkg, "main.go"))
 	if err != nil {
 		t.Fatal(err)
@@ -306,7 +305,7 @@ func TestGoRun(t *testing.T) {
 	if got := plain(t, here, "work", "--package", hello, "--drain", "--parallel", "2"); got.status != 0 || got.out != "hello, Ada\n" {
 		t.Errorf("work ended with %d: %q, %q", got.status, got.out, got.err)
 	}
-	if got := plain(t, here, "work", "--package="+hello, "--parallel", "0"); got.status != 2 || !strings.Contains(got.err, "--parallel 0 is not within") {
+	if got := plain(t, here, "work", "--package="+hello, "--parallel", "0"); got.status != 2 || !strings.Contains(got.err, "--parallel 0 is out of range") {
 		t.Errorf("work --parallel 0 ended with %d: %q", got.status, got.err)
 	}
 	if got := plain(t, here, "work", "--help"); got.status != 0 || !strings.Contains(got.out, "go run PKG work") {
@@ -322,13 +321,13 @@ func TestGoRun(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		return // no signal asks a process to end there
 	}
-	// Who asks it to end asks the program.
+	// The program receives the signal.
 	began := make(chan *exec.Cmd, 1)
-	ended := make(chan said, 1)
-	heard := &listener{found: make(chan struct{}), what: "hello, Bob"}
+	ended := make(chan printed, 1)
+	found := &listener{found: make(chan struct{}), what: "hello, Bob"}
 	go func() {
 		ended <- call(t, os.Args[0], here, func(c *exec.Cmd) {
-			c.Stdout = heard
+			c.Stdout = found
 			began <- c
 		}, "work", "--package", hello)
 	}()
@@ -337,7 +336,7 @@ func TestGoRun(t *testing.T) {
 		t.Fatal(got.err)
 	}
 	select {
-	case <-heard.found:
+	case <-found.found:
 	case got := <-ended:
 		t.Fatalf("work ended with %d: %s", got.status, got.err)
 	}
@@ -345,11 +344,11 @@ func TestGoRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := <-ended; got.status != 0 || !strings.Contains(got.err, "stopping") {
-		t.Errorf("asked to end, work ended with %d: %s", got.status, got.err)
+		t.Errorf("after SIGTERM work ended with %d: %s", got.status, got.err)
 	}
 }
 
-// A listener tells when it was written what it listens for.
+// A listener closes found once a text is written to it.
 type listener struct {
 	text  []byte
 	what  string

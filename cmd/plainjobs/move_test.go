@@ -17,8 +17,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
 )
 
-// fillDB makes a database with jobs in many states, keys, settings and
-// schedules.
+// fillDB creates a database with jobs in many states, keys, settings and schedules.
 func fillDB(t *testing.T, path string, jobs int) {
 	t.Helper()
 	ctx := t.Context()
@@ -65,12 +64,12 @@ func fillDB(t *testing.T, path string, jobs int) {
 	check(err)
 	check(b.Set(ctx, []backend.Settings{{Name: "job1", MaxRunning: 2}}))
 	check(b.Define(ctx, []backend.Schedule{{Name: "nightly", Definition: "d", Next: time.Now().Add(time.Hour)}}))
-	_, err = b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: w, Leave: true}) // releases what runs
+	_, err = b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: w, Leave: true}) // releases running jobs
 	check(err)
 	check(b.Close())
 }
 
-// dump returns what is in a database, as text.
+// dump returns the contents of a database, as text.
 func dump(t *testing.T, path string) string {
 	t.Helper()
 	b, err := modernc.Open(path, nil)
@@ -84,11 +83,10 @@ func dump(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	lines := strings.Split(text.String(), "\n")
-	return strings.Join(lines[1:len(lines)-2], "\n") // without what tells when
+	return strings.Join(lines[1:len(lines)-2], "\n") // without the lines that contain times
 }
 
-// Moves whose processes are killed at any moment are repeated, until all is
-// there.
+// A move that was killed at any moment can be repeated until it completes.
 func TestMoveKilled(t *testing.T) {
 	dir := t.TempDir()
 	from := filepath.Join(dir, "old.db")
@@ -97,9 +95,9 @@ func TestMoveKilled(t *testing.T) {
 	for round := range 2 {
 		to := fmt.Sprintf("new%d.db", round)
 		killed := 0
-		for after := 20 * time.Millisecond; ; after += rand.N(after) { // soon long enough, on a slow machine too
+		for after := 20 * time.Millisecond; ; after += rand.N(after) { // grows, so that it is long enough on a slow machine
 			ctx, cancel := context.WithTimeout(t.Context(), after)
-			c := exec.CommandContext(ctx, os.Args[0], "move", "old.db", to) // a kill, with no warning
+			c := exec.CommandContext(ctx, os.Args[0], "move", "old.db", to) // SIGKILL
 			c.Dir = dir
 			c.Env = append(os.Environ(), beProgram+"=1")
 			out, err := c.CombinedOutput()
@@ -117,16 +115,16 @@ func TestMoveKilled(t *testing.T) {
 			want = dump(t, from)
 		}
 		if got := dump(t, filepath.Join(dir, to)); got != want {
-			t.Fatalf("after %d kills it is\n%.3000s\nwant\n%.3000s", killed, got, want)
+			t.Fatalf("after %d kills the target has\n%.3000s\nwant\n%.3000s", killed, got, want)
 		}
 		t.Logf("killed %d times", killed)
 	}
 	if got := plain(t, dir, "--db", "new0.db", "stats"); !strings.Contains(got.out, "paused") {
-		t.Errorf("stats of the new queue says %q, %q", got.out, got.err)
+		t.Errorf("stats of the new queue printed %q, %q", got.out, got.err)
 	}
 }
 
-// A move says what cannot be.
+// The error of a move says what is wrong.
 func TestMoveFails(t *testing.T) {
 	dir := t.TempDir()
 	newDB(t, filepath.Join(dir, "old.db"))
@@ -137,8 +135,8 @@ func TestMoveFails(t *testing.T) {
 	}{
 		{"missing.db", "new.db", "FROM: there is no database missing.db", 1},
 		{"old.db", "other.db", "the target is not empty", 1},
-		{"old.db", "mysql://host/db", "TO: mysql://…: this program opens", 2},
-		{"old.db", "postgres://u:secret@host/db", "can be read by everybody", 2},
+		{"old.db", "mysql://host/db", "TO: mysql://…: unknown kind of database", 2},
+		{"old.db", "postgres://u:secret@host/db", "all users of this machine can read", 2},
 		{"old.db", "postgres://u@127.0.0.1:1/db", "TO: ", 1},
 	} {
 		got := plain(t, dir, "move", test.from, test.to)

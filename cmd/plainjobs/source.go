@@ -18,12 +18,11 @@ import (
 	"github.com/plainjobs/plainjobs/cli"
 )
 
-// A source is what --db says.
+// A source is the database of --db or PLAINJOBS_DB.
 type source struct {
-	db   string
-	told bool // on the command line
-
-	command string // that the store is opened for
+	db            string
+	onCommandLine bool // --db is set
+	command       string
 }
 
 // open opens the store.
@@ -33,19 +32,19 @@ func (s *source) open() (backend.Backend, error) {
 		return modernc.Open(":memory:", nil)
 	}
 	if s.db == "" {
-		return nil, cli.Usage(errors.New("which database? Give --db FILE, or set PLAINJOBS_DB"))
+		return nil, cli.Usage(errors.New("no database given: give --db FILE, or set PLAINJOBS_DB"))
 	}
-	return openStore(s.db, s.told, s.command == "migrate" || s.command == "restore" && isNewFile(s.db))
+	return openStore(s.db, s.onCommandLine, s.command == "migrate" || s.command == "restore" && isNewFile(s.db))
 }
 
-// isNewFile reports whether a database is a file that is not there.
+// isNewFile reports whether a database is a file that does not exist.
 func isNewFile(db string) bool {
 	_, err := os.Stat(db)
 	return errors.Is(err, fs.ErrNotExist) && !strings.Contains(db, "://") && !keywords.MatchString(db)
 }
 
-// openStore opens the store in a database. Here is where kinds of databases are
-// told apart. Shown is set if the name can be read by everybody.
+// openStore opens the store in a database, whose kind it derives from the name. Shown
+// reports whether other users of the machine can read the name.
 func openStore(db string, shown, create bool) (backend.Backend, error) {
 	if err := hidesPassword(db, shown); err != nil {
 		return nil, err
@@ -56,26 +55,25 @@ func openStore(db string, shown, create bool) (backend.Backend, error) {
 	case address && (scheme == "postgres" || scheme == "postgresql"), missing != nil && keywords.MatchString(db):
 		return pgx.Open(db, &postgres.Options{NoMigrate: !create})
 	case address && scheme != "file" && scheme != "sqlite":
-		return nil, cli.Usage(fmt.Errorf("%s://…: this program opens SQLite files and postgres:// databases", scheme))
+		return nil, cli.Usage(fmt.Errorf("%s://…: unknown kind of database: give a SQLite file or postgres://…", scheme))
 	}
-	// A program that is older than this one could not open it any more if the
-	// tables were changed; and if a file was made, a mistyped name would look like
-	// a queue without jobs.
+	// A migration would lock out a program that is older than this one. A new file would
+	// make a mistyped name look like an empty queue.
 	store, err := modernc.Open(db, &sqlite.Options{NoMigrate: !create})
 	switch {
 	case err == nil:
 		return store, nil
 	case missing != nil && linkTarget(db) != "" && !create:
-		return nil, fmt.Errorf("there is no database %s: it is a symbolic link to %s, which is not there", db, linkTarget(db))
+		return nil, fmt.Errorf("there is no database %s: it is a symbolic link to %s, which does not exist", db, linkTarget(db))
 	case errors.Is(err, fs.ErrNotExist) && !create:
-		return nil, fmt.Errorf("there is no database %s; migrate makes one", db)
-	case errors.Is(err, backend.ErrInvalid) && missing != nil: // the name is at fault
+		return nil, fmt.Errorf("there is no database %s: check the name, or run migrate to create it", db)
+	case errors.Is(err, backend.ErrInvalid) && missing != nil: // the name is wrong
 		return nil, cli.Usage(err)
 	}
 	return nil, err
 }
 
-// linkTarget returns what a symbolic link leads to, or nothing.
+// linkTarget returns the target of a symbolic link, or "".
 func linkTarget(path string) string {
 	target, err := os.Readlink(path)
 	if err != nil {
@@ -84,14 +82,14 @@ func linkTarget(path string) string {
 	return target
 }
 
-// keywords matches what names a server by words, as "host=… dbname=…".
+// keywords matches a connection string of keywords, e.g. "host=… dbname=…".
 var keywords = regexp.MustCompile(`^\s*(host|hostaddr|port|dbname|user|password|service|sslmode)\s*=`)
 
-// secret matches a password among such words, or in the query of an address.
+// secret matches a password among keywords, or in the query of a URL.
 var secret = regexp.MustCompile(`(^|[\s?&])(password|sslpassword)\s*=\s*[^\s&]`)
 
-// hidesPassword returns an error if the name of a database has a password that
-// everybody can read.
+// hidesPassword returns an error if the name of a database contains a password and other
+// users can read the name.
 func hidesPassword(db string, shown bool) error {
 	if !shown {
 		return nil
@@ -103,5 +101,5 @@ func hidesPassword(db string, shown bool) error {
 	if !has && !secret.MatchString(db) {
 		return nil
 	}
-	return cli.Usage(errors.New("a password on the command line can be read by everybody on this machine: set PLAINJOBS_DB, or PGPASSWORD, instead"))
+	return cli.Usage(errors.New("--db contains a password, and all users of this machine can read the command line: set PLAINJOBS_DB or PGPASSWORD instead"))
 }

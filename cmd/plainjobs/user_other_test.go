@@ -4,4 +4,4 @@ package main
 
 import "os/exec"
 
-func asSomebodyElse(*exec.Cmd) {}
+func asOtherUser(*exec.Cmd) {}

@@ -139,7 +139,7 @@ func TestWholePath(t *testing.T) {
 	if got := post(t, site+"/contacts", url.Values{"email": {"ada@example.com"}}); !strings.Contains(got, "A mail is on its way") {
 		t.Errorf("the form is answered by %s", got)
 	}
-	p.find(t, `(double-opt-in #1 .*again in .*greylisted)`)
+	p.find(t, `(double-opt-in #1 .*retry in .*greylisted)`)
 	var mail string
 	select {
 	case mail = <-office.mails:

@@ -24,7 +24,7 @@ type parcel struct {
 	Strict
 }
 
-// Strict wants both of its values.
+// Strict requires both values of its pair.
 type Strict struct{ Pair pair }
 
 type pair struct{}
@@ -44,24 +44,24 @@ func (p *pair) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// All that does not fit is told, wherever it is.
-func TestMisfits(t *testing.T) {
+// Every mismatch is reported, at any depth.
+func TestMismatches(t *testing.T) {
 	d := &engine.Definition{Name: "order", Type: reflect.TypeFor[parcel]()}
 	for data, want := range map[string][]string{
 		`{}`: nil,
 		`{"to":"x","home":{"number":9007199254740993},"items":[{},{}],"due":"2026-01-02T15:04:05Z","pair":{"a":"1","b":"2"}}`: nil,
-		`{"to":5,"cc":"x","bcc":{"deep":1}}`: {`field To: a number is no string`, `unknown field "bcc"`, `unknown field "cc"`},
+		`{"to":5,"cc":"x","bcc":{"deep":1}}`: {`field To: cannot decode number into string`, `unknown field "bcc"`, `unknown field "cc"`},
 		`{"home":{"street":1,"number":"x","zip":2},"items":[{"zip":1},{"number":1.5}]}`: {
-			`field Home.Number: a string is no int64`, `field Home.Street: a number is no string`, `unknown field "zip" in field home`,
-			`field Items.Number: a number is no int64`, `unknown field "zip" in field items`,
+			`field Home.Number: cannot decode string into int64`, `field Home.Street: cannot decode number into string`, `unknown field "zip" in field home`,
+			`field Items.Number: cannot decode number into int64`, `unknown field "zip" in field items`,
 		},
-		`{"due":"tomorrow","to":1}`:          {`parsing time "tomorrow" as "2006-01-02T15:04:05Z07:00": cannot parse "tomorrow" as "2006"`, `field To: a number is no string`},
-		`{"pair":{"a":"1"},"to":1}`:          {`field To: a number is no string`},
+		`{"due":"tomorrow","to":1}`:          {`parsing time "tomorrow" as "2006-01-02T15:04:05Z07:00": cannot parse "tomorrow" as "2006"`, `field To: cannot decode number into string`},
+		`{"pair":{"a":"1"},"to":1}`:          {`field To: cannot decode number into string`},
 		`{"pair":{"a":"1"}}`:                 {`a pair has two`},
 		`{"pair":{"a":"bang","b":""},"x":1}`: {`unknown field "x"`},
-		`[1]`:                                {`a array is no cli.parcel`},
-		`{"to":"x"`:                          {`the data are not JSON: they end too soon`},
-		`{"to":"x"} {}`:                      {`there is more than one value`},
+		`[1]`:                                {`cannot decode array into cli.parcel`},
+		`{"to":"x"`:                          {`the payload is not valid JSON: unexpected end`},
+		`{"to":"x"} {}`:                      {`the payload has more than one JSON value`},
 	} {
 		got := mismatches(d, []byte(data))
 		slices.Sort(want)

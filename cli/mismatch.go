@@ -11,29 +11,29 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// maxMisfits bounds how many misfits of one job are told.
-const maxMisfits = 100
+// maxMismatches is the maximum number of mismatches reported for one job.
+const maxMismatches = 100
 
-// mismatches returns why a job's type does not take data as they are: nothing, or
-// each reason once. Package json tells the first reason only, so that each value
-// in the data is tried by itself, without those next to it.
+// mismatches returns the reasons why a payload does not decode into a job's type, each
+// once. Package json reports only the first one, so mismatches also decodes each value
+// of the payload on its own.
 func mismatches(d *engine.Definition, data []byte) (all []string) {
 	first, _ := mismatch(d, data)
 	if first == "" {
 		return nil
 	}
 	each(parsed(data), nil, func(path []step, leaf any) bool {
-		what, known := misfitAlone(d, path, leaf)
+		what, known := mismatchAlone(d, path, leaf)
 		if what != "" && !known {
-			// A type that decodes by itself may want what is next to this value: then
-			// it does not take nothing in its place either.
-			nothing, _ := misfitAlone(d, path, nil)
+			// A type with its own UnmarshalJSON may need the values next to this one.
+			// Then it does not accept null in this place either.
+			nothing, _ := mismatchAlone(d, path, nil)
 			known = nothing == ""
 		}
 		if what = within(what, path); known && !slices.Contains(all, what) {
 			all = append(all, what)
 		}
-		return len(all) < maxMisfits
+		return len(all) < maxMismatches
 	})
 	if len(all) == 0 {
 		return []string{first}
@@ -41,18 +41,18 @@ func mismatches(d *engine.Definition, data []byte) (all []string) {
 	return all
 }
 
-// parsed returns data as values of package json, or nil.
+// parsed returns a payload as values of package json, or nil if it is not JSON.
 func parsed(data []byte) (value any) {
 	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber() // a float64 does not hold all that an int64 does
+	dec.UseNumber() // a float64 cannot hold every int64
 	if dec.Decode(&value) != nil {
 		return nil
 	}
 	return value
 }
 
-// misfitAlone returns why a type does not take a value at the end of a path.
-func misfitAlone(d *engine.Definition, path []step, value any) (what string, known bool) {
+// mismatchAlone returns why a value at a path, without any other value, does not decode.
+func mismatchAlone(d *engine.Definition, path []step, value any) (what string, known bool) {
 	data, err := json.Marshal(wrap(path, value))
 	if err != nil {
 		return "", false
@@ -60,13 +60,13 @@ func misfitAlone(d *engine.Definition, path []step, value any) (what string, kno
 	return mismatch(d, data)
 }
 
-// mismatch returns the first reason why a type does not take data. Known is set if
-// it is a field that the type does not have, or a value of another kind. Types
-// decode by code of the user's, which may panic.
+// mismatch returns the first reason why a payload does not decode. Known reports
+// whether the reason is an unknown field or a value of another kind. A type's own
+// UnmarshalJSON may panic.
 func mismatch(d *engine.Definition, data []byte) (what string, known bool) {
 	defer func() {
 		if v := recover(); v != nil {
-			what, known = fmt.Sprintf("decoding panics: %v", v), false
+			what, known = fmt.Sprintf("decoding panicked: %v", v), false
 		}
 	}()
 	_, err := decode(d, data)
@@ -76,9 +76,9 @@ func mismatch(d *engine.Definition, data []byte) (what string, known bool) {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		kind, _, _ := strings.Cut(e.Value, " ") // without the value: it differs from job to job
 		if e.Field == "" {
-			return fmt.Sprintf("a %s is no %v", kind, e.Type), true
+			return fmt.Sprintf("cannot decode %s into %v", kind, e.Type), true
 		}
-		return fmt.Sprintf("field %s: a %s is no %v", e.Field, kind, e.Type), true
+		return fmt.Sprintf("field %s: cannot decode %s into %v", e.Field, kind, e.Type), true
 	}
 	text := strings.TrimPrefix(err.Error(), "json: ")
 	return text, strings.HasPrefix(text, unknownField)
@@ -86,7 +86,7 @@ func mismatch(d *engine.Definition, data []byte) (what string, known bool) {
 
 const unknownField = "unknown field "
 
-// within adds to an unknown field the fields that it is in.
+// within adds the enclosing fields to the message about an unknown field.
 func within(what string, path []step) string {
 	name, unknown := strings.CutPrefix(what, unknownField)
 	if !unknown {
@@ -107,14 +107,14 @@ func within(what string, path []step) string {
 	return fmt.Sprintf("%s in field %s", what, strings.Join(outer, "."))
 }
 
-// A step leads into a field of an object, or into a list if it has no name.
+// A step leads into a field of an object, or into a list.
 type step struct {
 	field string
 	list  bool
 }
 
-// each calls f with the values that have no values in them, by name, until f
-// returns false.
+// each calls f with each leaf value and its path, ordered by field name, until f returns
+// false.
 func each(value any, path []step, f func(path []step, leaf any) bool) bool {
 	switch v := value.(type) {
 	case map[string]any:
@@ -139,7 +139,7 @@ func each(value any, path []step, f func(path []step, leaf any) bool) bool {
 	return f(path, value)
 }
 
-// wrap returns a value at the end of a path that has nothing else.
+// wrap returns a document whose only leaf is value, at path.
 func wrap(path []step, value any) any {
 	for _, s := range slices.Backward(path) {
 		if s.list {
