@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
 // Backup writes a copy of the whole database, the application's tables included,
@@ -105,7 +106,7 @@ func replaceFile(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(to))
+	return host.SyncDir(filepath.Dir(to))
 }
 
 const selectWorthless = `
@@ -157,7 +158,7 @@ func (b *Backend) restore(ctx context.Context, file string) (jobs int64, kept st
 	}
 	from := &connector{driver: b.drv, dsn: fileDSN(abs), pragmas: backupPragmas}
 	jobs, err = b.copyTo(ctx, from, b.path, func(temp string) error {
-		if err := likeDatabase(b.path, temp); err != nil {
+		if err := host.MatchDatabase(b.path, temp); err != nil {
 			return err
 		}
 		return b.alone(ctx, func() (err error) {

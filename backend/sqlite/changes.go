@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
 // A changeWatcher tells waiting workers of changes: at once of the writer's, soon of
@@ -116,13 +118,11 @@ func (w *changeWatcher) notify(pushed []string) (waiters int) {
 	return len(w.waiters)
 }
 
-// A signalKind is what a ring tells, which is of any of these.
-type signalKind uint8
-
+// The signals that stores send each other.
 const (
-	committed signalKind = 1 << iota // something was committed
-	txPending                        // a transaction of an application has jobs in it
-	rungAsk                          // a writer asks whether an application wants the lock
+	committed host.Signal = 1 << iota // something was committed
+	txPending                         // a transaction of an application has jobs in it
+	rungAsk                           // a writer asks whether an application wants the lock
 )
 
 // notifyPendingTx has those who wait look at short intervals for a while: an

@@ -6,9 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"net/url"
-	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -38,18 +35,6 @@ var (
 		"PRAGMA query_only=ON",
 	}
 )
-
-// fileDSN returns a DSN that all drivers understand alike.
-func fileDSN(path string) string {
-	path = filepath.ToSlash(path)
-	if path[0] != '/' { // C:/…
-		path = "/" + path
-	}
-	// SQLite gives the -wal file the database's mode; ncruces if it is told.
-	// A space is %20 here: SQLite takes a plus sign for itself.
-	query := "modeof=" + strings.ReplaceAll(url.QueryEscape(path), "+", "%20")
-	return (&url.URL{Scheme: "file", Path: path, RawQuery: query}).String()
-}
 
 // Driver implements [driver.Connector].
 func (c *connector) Driver() driver.Driver { return c.driver }

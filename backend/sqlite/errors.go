@@ -6,11 +6,13 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io/fs"
 	"reflect"
 	"strings"
 	"syscall"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
 // SQLite's primary result codes (https://www.sqlite.org/rescode.html).
@@ -180,4 +182,17 @@ func failed(ctx context.Context, op string, err error) error {
 		}
 	}
 	return fmt.Errorf("sqlite: %s: %w", op, kind(err))
+}
+
+// explainPermission adds to an error which database file this process may not use,
+// if that is its cause.
+func explainPermission(path string, err error) error {
+	code := primaryCode(err)
+	if path == "" || code != codeReadonly && code != codeCantOpen && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	if reason := host.Forbidden(path); reason != nil {
+		return fmt.Errorf("%w: %w", reason, err)
+	}
+	return err
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
 const (
@@ -140,8 +141,9 @@ func (e *examination) file(ctx context.Context) error {
 	if err != nil {
 		warned.text = err.Error()
 	}
-	e.found("file system", unlessEmpty(fileSystem(e.b.path), "not known"), warned.text, "keep the database in a directory of a local file system")
-	if free, known := freeSpace(e.b.path); known {
+	fileSystem, _, _ := host.Classify(e.b.path)
+	e.found("file system", unlessEmpty(fileSystem, "not known"), warned.text, "keep the database in a directory of a local file system")
+	if free, known := host.FreeSpace(e.b.path); known {
 		e.found("free space", bytesText(free), unless(free >= littleSpace, "little is left; a full disk refuses jobs"), "make room")
 	}
 	// Log frames that a passive checkpoint cannot move are held by a reader.
@@ -221,9 +223,9 @@ func (e *examination) lock(ctx context.Context) error {
 		value += fmt.Sprintf(", and nothing was stored for %v", time.Since(info.ModTime()).Round(time.Second))
 	}
 	trouble, mend := "the system does not tell who keeps it, and nothing can be stored or claimed meanwhile", "end the transaction that keeps it"
-	if h, ok := holderOf(e.b.path); ok {
+	if h, ok := host.FindLockHolder(e.b.path); ok {
 		trouble = fmt.Sprintf("%v keeps it, and nothing can be stored or claimed meanwhile", h)
-		mend = fmt.Sprintf("end its transaction, or process %d", h.pid)
+		mend = fmt.Sprintf("end its transaction, or process %d", h.PID)
 	}
 	e.found("write lock", value, trouble, mend)
 	e.all[len(e.all)-1].Stops = true
@@ -237,7 +239,7 @@ func (e *examination) takes(ctx context.Context, within time.Duration) (free boo
 	defer pool.Close() // which takes back what was begun
 	look, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	pause := func() time.Duration { return maxHeadPause }
+	pause := func() time.Duration { return maxFrontPause }
 	err = retryUpTo(pause, look, time.Time{}, func() error {
 		_, err := pool.ExecContext(ctx, "BEGIN IMMEDIATE")
 		return err

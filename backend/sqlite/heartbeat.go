@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -102,4 +103,44 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 		return backend.HeartbeatResult{}, failed(ctx, "beat", err)
 	}
 	return result, nil
+}
+
+const (
+	updateProgressing = `UPDATE plainjobs_jobs SET flags = flags | ? WHERE id = ? AND +token = ? AND +state = 4`
+	upsertProgress    = `
+		INSERT INTO plainjobs_progress (job, done, total) VALUES (?, ?, ?)
+		ON CONFLICT (job) DO UPDATE SET done = excluded.done, total = excluded.total`
+)
+
+// StoreProgress implements [backend.Heartbeater].
+func (b *Backend) StoreProgress(ctx context.Context, progress []backend.Progress) error {
+	if len(progress) == 0 {
+		return nil
+	}
+	return b.write(ctx, &request{op: "progress", run: func(t *tx) error {
+		for _, p := range progress {
+			n, err := t.execN(updateProgressing, int64(flagProgress), p.ID, p.Token)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				continue
+			}
+			if _, err := t.exec(upsertProgress, p.ID, p.Done, p.Total); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+}
+
+const updateTold = `UPDATE plainjobs_jobs SET started_at = ?, started_token = token WHERE id = ? AND +token = ? AND +state = 4`
+
+// ran notes for how long a run has run, if its lease is held, unless that is zero.
+func (t *tx) ran(l backend.Lease, took time.Duration, now int64) error {
+	if took <= 0 || l.Token == noToken {
+		return nil
+	}
+	_, err := t.exec(updateTold, now-took.Microseconds(), l.ID, l.Token)
+	return err
 }

@@ -6,25 +6,24 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// What a writer remembers of claims is bounded, also where nobody ever tells it
-// that the jobs are settled.
-func TestHeldIsBounded(t *testing.T) {
-	w := &writer{leaseCache: map[int64]*cachedClaim{}}
+// The cache is bounded, also if no call reports that the jobs are settled.
+func TestLeaseCacheIsBounded(t *testing.T) {
+	var l leaseCache
 	for claim := range int64(20_000) {
 		jobs := make([]backend.Job, 20)
 		for i := range jobs {
 			jobs[i].ID = 20*claim + int64(i)
 			jobs[i].Token = claim<<32 + jobs[i].ID
 		}
-		w.cacheLeases(jobs, make([]int64, len(jobs)), make([]flag, len(jobs)))
-		if claim%2 == 0 { // of the others, the transactions of handlers do it
-			w.uncacheLeases(claim<<32, len(jobs))
+		l.add(jobs, make([]int64, len(jobs)), make([]flag, len(jobs)))
+		if claim%2 == 0 { // transactions of handlers settle the others
+			l.settled(claim<<32, len(jobs))
 		}
-		if n := len(w.leaseCache) * len(jobs); n > maxCachedLeases+len(jobs) {
-			t.Fatalf("after %d claims %d jobs are remembered", claim+1, n)
+		if n := len(l.claims) * len(jobs); n > maxCachedLeases+len(jobs) {
+			t.Fatalf("after %d claims %d leases are cached", claim+1, n)
 		}
 	}
-	if len(w.leaseCache) == 0 {
-		t.Error("nothing is remembered")
+	if len(l.claims) == 0 {
+		t.Error("no lease is cached")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
 // A write-ahead log belongs to one database file. SQLite does not ask which: when
@@ -68,7 +69,7 @@ var magic = []byte("SQLite format 3\x00")
 
 // modeOf returns the mode that a database is in, or 0 if it is empty or encrypted.
 func modeOf(path string) (byte, error) {
-	head, err := readHeader(path)
+	head, err := host.ReadHeader(path)
 	if err != nil || !bytes.HasPrefix(head, magic) {
 		return 0, err
 	}
@@ -81,7 +82,7 @@ type fileSet struct{ db, wal, shm string }
 
 func currentFiles(path string) (c fileSet, err error) {
 	for suffix, to := range map[string]*string{"": &c.db, "-wal": &c.wal, "-shm": &c.shm} {
-		birth, err := fileBirth(path + suffix)
+		birth, err := host.Birth(path + suffix)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return c, err
 		}
@@ -94,7 +95,7 @@ func currentFiles(path string) (c fileSet, err error) {
 const noteName = "files.note"
 
 func recordedFiles(path string) (c fileSet) {
-	text, err := os.ReadFile(filepath.Join(sideDir(path), noteName))
+	text, err := os.ReadFile(filepath.Join(host.SideDir(path), noteName))
 	if err == nil {
 		_, _ = fmt.Sscan(string(text), &c.db, &c.wal, &c.shm) // a note that cannot be read is none
 	}
@@ -108,17 +109,17 @@ func recordFiles(path string) {
 	if err != nil || now.db == "" || now.wal == "" || now.shm == "" || now == recordedFiles(path) {
 		return
 	}
-	if makeSideDir(sideDir(path)) != nil {
+	if host.MakeSideDir(host.SideDir(path)) != nil {
 		return
 	}
-	f, err := os.CreateTemp(sideDir(path), "*."+noteName)
+	f, err := os.CreateTemp(host.SideDir(path), "*."+noteName)
 	if err != nil {
 		return
 	}
 	_, err = fmt.Fprintln(f, now.db, now.wal, now.shm)
-	err = errors.Join(err, f.Close(), shareAs(path, f.Name(), 0o600))
+	err = errors.Join(err, f.Close(), host.ShareAs(path, f.Name(), 0o600))
 	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(sideDir(path), noteName))
+		err = os.Rename(f.Name(), filepath.Join(host.SideDir(path), noteName))
 	}
 	if err != nil {
 		_ = os.Remove(f.Name())
@@ -128,7 +129,7 @@ func recordFiles(path string) {
 // removeFileRecord removes the note if the log has gone with the last connection.
 func removeFileRecord(path string) {
 	if _, err := os.Lstat(path + "-wal"); errors.Is(err, fs.ErrNotExist) {
-		_ = os.Remove(filepath.Join(sideDir(path), noteName))
-		_ = os.Remove(sideDir(path)) // fails unless it is empty
+		_ = os.Remove(filepath.Join(host.SideDir(path), noteName))
+		_ = os.Remove(host.SideDir(path)) // fails unless it is empty
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
 // readerConns is how many readings may go on at once; one connection more is
@@ -157,18 +158,18 @@ func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
 	}
 	lib, wrapped := libraryOf(drv)
 	b := &Backend{
-		driver:   nameOfDriver(lib, wrapped),
-		library:  lib,
-		opts:     o,
-		history:  o.History,
-		notifier: newNotifier(""),
+		driver:       nameOfDriver(lib, wrapped),
+		library:      lib,
+		opts:         o,
+		history:      o.History,
+		notifier:     host.NewNotifier(""),
+		livenessLock: host.NewLivenessLock(""),
 		writer: &writer{
-			prefix:     o.Prefix,
-			names:      map[string]int64{},
-			nameOf:     map[int64]string{},
-			leaseCache: map[int64]*cachedClaim{},
-			lockQueue:  newLockQueue(""),
-			share:      share{percent: o.Share},
+			prefix:    o.Prefix,
+			names:     map[string]int64{},
+			nameOf:    map[int64]string{},
+			lockQueue: host.NewLockQueue(""),
+			share:     share{percent: o.Share},
 
 			log:     o.Logger,
 			carries: int64(lib.maxPayload(false)),
@@ -177,15 +178,6 @@ func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
 	b.writer.onPush, b.writer.onWake, b.writer.onWoke = b.watch.announce, func(pushed []string) { b.watch.notify(pushed) }, b.tell
 	return b, nil
 }
-
-// sideDir is the directory beside a database in which processes find each
-// other: their sockets, and the files that show that they live.
-func sideDir(path string) string { return path + sideSuffix }
-
-// databaseOf returns the database that a directory is beside.
-func databaseOf(sideDir string) string { return strings.TrimSuffix(sideDir, sideSuffix) }
-
-const sideSuffix = "-plainjobs"
 
 func (b *Backend) openFile(drv driver.Driver, path string) error {
 	file, err := newDatabaseFile(path)
@@ -203,10 +195,14 @@ func (b *Backend) openFile(drv driver.Driver, path string) error {
 		b.release()
 		return explainPermission(path, err)
 	}
-	makeSideFiles(path)
-	b.drv, b.path, b.writer.path, b.writer.file, b.notifier = drv, path, path, file, newNotifier(path)
-	b.livenessLock.dir, b.livenessLock.log = sideDir(path), b.opts.Logger
-	b.writer.lockQueue = newLockQueue(path)
+	if host.IsShared(path) {
+		if mode, err := modeOf(path); err == nil && mode == walMode {
+			host.MakeSideFiles(path)
+		}
+	}
+	b.drv, b.path, b.writer.path, b.writer.file, b.notifier = drv, path, path, file, host.NewNotifier(path)
+	b.livenessLock = host.NewLivenessLock(path)
+	b.writer.lockQueue = host.NewLockQueue(path)
 	dsn := fileDSN(path)
 	writer := connector{driver: drv, dsn: dsn, pragmas: writerPragmas, file: file}
 	reader := connector{driver: drv, dsn: dsn, pragmas: readerPragmas, file: file}
@@ -215,12 +211,12 @@ func (b *Backend) openFile(drv driver.Driver, path string) error {
 	if err := b.start(); err != nil {
 		return explainPermission(path, err)
 	}
-	shareSideFiles(path)
+	host.ShareSideFiles(path)
 	recordFiles(path)
-	b.writer.share.company = b.notifier.company
+	b.writer.share.company = b.notifier.HasPeers
 	if b.callers != nil {
-		b.host = newHost(path, b.asks)
-		b.unhost = b.notifier.listen(b.heard)
+		b.appQueue = newAppQueue(path, b.asks)
+		b.stopListener = b.notifier.Listen(b.heard)
 	}
 	return nil
 }
@@ -331,10 +327,11 @@ type openFile struct {
 // register notes that the process uses a file through a library. Two SQLite
 // libraries in one process lose each other's POSIX locks.
 func register(path string, lib library) (release func(), err error) {
-	key, err := fileKey(path)
+	file, err := host.Inspect(path)
 	if err != nil {
 		return nil, err
 	}
+	key := file.Key
 	opened.Lock()
 	defer opened.Unlock()
 	f := opened.files[key]
@@ -398,12 +395,35 @@ func createFile(path string) error {
 	if err != nil {
 		return err
 	}
-	giveToOwner(f, filepath.Dir(path))
+	host.GiveToOwner(f, filepath.Dir(path))
 	return f.Close()
 }
 
-// errHardLinks refuses a file with several names: each name has its own WAL.
-func errHardLinks(n uint64) error {
-	return fmt.Errorf("%w: the file has %d hard links; programs that open it by another name "+
-		"would use another WAL and damage it", backend.ErrInvalid, n)
+// checkFile returns an error for a file that SQLite cannot keep intact in WAL mode.
+func checkFile(path string, log interface{ Warn(string, ...any) }) error {
+	file, err := host.Inspect(path)
+	if err != nil {
+		return err
+	}
+	if !file.Regular {
+		return fmt.Errorf("%w: %s is not a regular file", backend.ErrInvalid, path)
+	}
+	if file.Links > 1 { // each name has its own WAL
+		return fmt.Errorf("%w: the file has %d hard links; programs that open it by another name "+
+			"would use another WAL and damage it", backend.ErrInvalid, file.Links)
+	}
+	if file.Mount {
+		log.Warn("plainjobs: the database is a mount point itself; who opens it by its other name "+
+			"uses another WAL and damages it: mount its directory", "path", path)
+	}
+	name, kind, err := host.Classify(path)
+	switch {
+	case err != nil:
+		return err
+	case kind == host.Network:
+		return fmt.Errorf("%w: the file is on %s; SQLite's WAL works on local file systems only", backend.ErrInvalid, name)
+	case kind == host.Doubtful:
+		log.Warn("plainjobs: the database is on a file system that may not keep SQLite's locks or shared memory", "type", name, "path", path)
+	}
+	return nil
 }

@@ -1,9 +1,7 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -330,88 +328,4 @@ func (t *tx) resolve(index int, j *backend.NewJob, holder, now int64) (backend.P
 		expiry(j, now), metadata(j), payload(j), holder)
 	t.move(r.name, r.state, state, 1)
 	return backend.Pushed{ID: holder, Duplicate: true}, err
-}
-
-const (
-	selectStoreID = `SELECT value FROM plainjobs_meta WHERE key = 'store'`
-
-	selectTxStore = `
-		SELECT value, coalesce((SELECT file FROM pragma_database_list WHERE name = 'main'), '')
-		FROM plainjobs_meta WHERE key = 'store'`
-
-	// The tables may also be in a database that the application has attached.
-	selectInMain = `SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE name = 'plainjobs_meta')`
-)
-
-// PushTx implements [backend.TxPusher]. The transaction should have begun with
-// BEGIN IMMEDIATE (_txlock=immediate in most DSNs): one that has read before
-// and writes now fails when somebody else has written in between.
-func (b *Backend) PushTx(ctx context.Context, caller *sql.Tx, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	if err := b.check(jobs); err != nil {
-		return nil, fmt.Errorf("sqlite: push in transaction: %w", err)
-	}
-	if len(jobs) == 0 {
-		return nil, nil
-	}
-	pushed := make([]backend.Pushed, len(jobs))
-	err := b.inCallersTx(ctx, caller, "push in transaction", func(t *tx) error { return t.push(jobs, pushed, b.now()) })
-	if err != nil {
-		return nil, err
-	}
-	b.notifyPendingTx()
-	return pushed, nil
-}
-
-// inCallersTx runs f in a transaction of the application, all of it or nothing.
-func (b *Backend) inCallersTx(ctx context.Context, caller *sql.Tx, op string, f func(*tx) error) error {
-	leave, err := b.enter()
-	if err != nil {
-		return failed(ctx, op, err)
-	}
-	defer leave()
-	err = b.checkStore(ctx, caller)
-	if err == nil {
-		// The caller may commit although this fails: then nothing of it must
-		// be there.
-		t := &tx{statements: callersTx{ctx, caller, b.opts.Prefix}}
-		err = t.nested(func() error {
-			if err := f(t); err != nil {
-				return err
-			}
-			if err := t.writeCounts(); err != nil {
-				return err
-			}
-			return b.writer.file.check() // the last moment to refuse
-		})
-	}
-	if code, _ := resultCode(err); code == codeBusySnapshot {
-		err = fmt.Errorf("the transaction has read an older state of the database than it would write to; "+
-			"begin it with BEGIN IMMEDIATE (_txlock=immediate in the DSN): %w", err)
-	}
-	return failed(ctx, op, err)
-}
-
-// checkStore returns an error if a transaction is not one of the store's
-// database. The ID alone does not tell: a copy has it, too.
-func (b *Backend) checkStore(ctx context.Context, tx *sql.Tx) error {
-	var storeID, file string
-	err := tx.QueryRowContext(ctx, b.sql(selectTxStore)).Scan(&storeID, &file)
-	switch {
-	case errors.Is(err, sql.ErrTxDone):
-		return err
-	case err != nil && ctx.Err() == nil && !busy(err),
-		err == nil && storeID != b.storeID:
-		return errors.Join(fmt.Errorf("%w: the transaction is not one of this queue's database", backend.ErrInvalid), err)
-	case err == nil && !b.writer.file.is(file):
-		if err := b.writer.file.check(); err != nil {
-			return err
-		}
-		inMain := false
-		if err := tx.QueryRowContext(ctx, b.sql(selectInMain)).Scan(&inMain); err != nil || !inMain {
-			return err
-		}
-		return fmt.Errorf("%w: the transaction is not one of this queue's database, but of a copy of it, %s; the queue's is %s",
-			backend.ErrInvalid, cmp.Or(file, "in memory"), b.writer.file.path)
-	}
-	return err
 }

@@ -312,7 +312,7 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 		})
 	})
 	for i := range workers {
-		workers[i].Ended, workers[i].Present = b.livenessLock.look(livenessOwner{workers[i].ID, shown[i]})
+		workers[i].Ended, workers[i].Present = b.livenessLock.Look(shown[i])
 	}
 	return workers, failed(ctx, "workers", err)
 }

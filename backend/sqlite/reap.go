@@ -235,7 +235,7 @@ func (b *Backend) removeLockFiles(t *tx, worker int64) error {
 	shown := ""
 	err := t.each(selectPresence, []any{worker}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&shown) })
 	if err == nil && shown != "" {
-		t.onCommit(func() { b.livenessLock.removeLockFile(shown) })
+		t.onCommit(func() { b.livenessLock.Remove(shown) })
 	}
 	return err
 }

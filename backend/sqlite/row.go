@@ -8,6 +8,27 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
+// A flag marks what a job has beside its row, so that one without flags costs
+// nothing more when it is claimed and settled.
+type flag int64
+
+const (
+	flagUnique       flag = 1 << iota // it has, or had, a unique key
+	flagUntilStarted                  // which it gives back when it is claimed
+	flagSerial
+	flagExpires  // it was pushed with an expiry
+	flagMetadata // it has some
+	flagResult
+	flagProgress
+	flagCancelling // an operator has cancelled it while it ran
+)
+
+// flagsAtEnd are those of jobs that others may wait for.
+const flagsAtEnd = flagUnique | flagSerial
+
+// flagsAtClaim are those of jobs with more to read or write at a claim.
+const flagsAtClaim = flagUnique | flagUntilStarted | flagSerial | flagExpires | flagMetadata
+
 // A row is a job as far as moving it from state to state needs it.
 type row struct {
 	jobKeys
@@ -144,26 +165,4 @@ func (t *tx) recordError(job, attempt int64, text, stack string, now int64) erro
 	}
 	_, err := t.exec(trimErrors, job, job)
 	return err
-}
-
-const selectExpiring = `
-	SELECT ` + rowColumns + ` FROM plainjobs_jobs INDEXED BY plainjobs_expiring
-	WHERE expires_at IS NOT NULL AND state < 4 AND expires_at <= (?+0) ORDER BY expires_at LIMIT (?+0)`
-
-// expire cancels at most limit waiting jobs that were not started in time.
-func (b *Backend) expire(t *tx, now int64, limit int) (int, error) {
-	rows, err := t.rows(selectExpiring, now, limit)
-	if err != nil {
-		return 0, err
-	}
-	for _, r := range rows {
-		r, err := t.row(r.id) // the end of one before may have unblocked it
-		if err == nil {
-			err = b.finish(t, r, backend.Cancelled, backend.ExpiredError, now)
-		}
-		if err != nil {
-			return 0, err
-		}
-	}
-	return len(rows), nil
 }

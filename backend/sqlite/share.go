@@ -3,6 +3,8 @@ package sqlite
 import (
 	"context"
 	"time"
+
+	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
 // A share is how much of the time the writer leaves the lock to the application's
@@ -109,57 +111,53 @@ func (w *writer) version() (v int64) {
 	return v
 }
 
-// A host queues at the line for the application that it shares a process with, when
-// the store of another process rings.
-type host struct {
-	asks func() bool
-	line *lockQueue
-	wait time.Duration
-	busy chan struct{} // has room for who queues
+// An appQueue waits in the lock queue for the application of its process. A writer
+// of another process signals it to.
+type appQueue struct {
+	asks  func() bool
+	queue *host.LockQueue
+	wait  time.Duration
+	busy  chan struct{} // full while a goroutine queues
 }
 
-// hostWait bounds how long a host stands in the line for its application, and how
-// long it then waits for it.
-const hostWait = 10 * time.Millisecond
+// appQueueWait bounds how long an appQueue queues for its application, and how long
+// it then keeps the front for it.
+const appQueueWait = 10 * time.Millisecond
 
-// hostPause is how long a host hears nothing after a commit of which only others
-// have the use.
-const hostPause = 2 * time.Millisecond
-
-func newHost(path string, asks func() bool) *host {
-	return &host{asks: asks, line: newLockQueue(path), wait: hostWait, busy: make(chan struct{}, 1)}
+func newAppQueue(path string, asks func() bool) *appQueue {
+	return &appQueue{asks: asks, queue: host.NewLockQueue(path), wait: appQueueWait, busy: make(chan struct{}, 1)}
 }
 
-func (h *host) close() {
-	h.line.closeFile()
-	h.busy <- struct{}{} // nobody stands in it any more
-	h.line.close()
+func (q *appQueue) close() {
+	q.queue.Stop()
+	q.busy <- struct{}{} // the goroutine has ended
+	q.queue.Close()
 }
 
-// stand queues if the application asks for the lock, and leaves the line when it
-// has committed.
-func (h *host) stand() {
-	if !h.asks() {
+// enter queues if the application asks for the lock, and leaves the queue when the
+// application has committed.
+func (q *appQueue) enter() {
+	if !q.asks() {
 		return
 	}
 	select {
-	case h.busy <- struct{}{}:
+	case q.busy <- struct{}{}:
 	default:
 		return
 	}
 	go func() {
-		defer func() { <-h.busy }()
-		until := time.Now().Add(h.wait)
-		h.line.noteContention()
+		defer func() { <-q.busy }()
+		until := time.Now().Add(q.wait)
+		q.queue.NoteContention()
 		ctx, cancel := context.WithDeadline(context.Background(), until)
 		defer cancel()
-		if !h.line.wait(ctx, until) {
+		if !q.queue.Wait(ctx, until) {
 			return
 		}
-		defer h.line.release()
+		defer q.queue.Release()
 		ticker := time.NewTicker(lookEvery)
 		defer ticker.Stop()
-		for until := time.Now().Add(h.wait); h.asks() && time.Now().Before(until); {
+		for until := time.Now().Add(q.wait); q.asks() && time.Now().Before(until); {
 			<-ticker.C
 		}
 	}()

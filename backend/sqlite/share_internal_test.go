@@ -10,6 +10,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
 // shared opens a store in the database of an application.
@@ -93,23 +94,23 @@ func TestShareCredit(t *testing.T) {
 // until that has what it wants.
 func TestHost(t *testing.T) {
 	b, db := shared(t)
-	b.host.wait = time.Minute
+	b.appQueue.wait = time.Minute
 	ctx := context.Background()
-	other := newLockQueue(b.path)
-	defer other.close()
+	other := host.NewLockQueue(b.path)
+	defer other.Close()
 	atHead := func(wait time.Duration) bool {
-		other.noteContention()
-		return other.wait(ctx, time.Now().Add(wait))
+		other.NoteContention()
+		return other.Wait(ctx, time.Now().Add(wait))
 	}
 	if !atHead(time.Minute) {
 		t.Skip("this system has no line")
 	}
 	b.heard(rungAsk)
-	other.release()
+	other.Release()
 	if !atHead(time.Minute) {
 		t.Fatal("the host stands in the line for an application that wants nothing")
 	}
-	other.release()
+	other.Release()
 
 	c, err := db.Conn(ctx) // it is in use
 	if err != nil {
@@ -117,7 +118,7 @@ func TestHost(t *testing.T) {
 	}
 	b.heard(rungAsk)
 	for atHead(time.Microsecond) { // until the host is
-		other.release()
+		other.Release()
 	}
 	c.Close()
 	if !atHead(time.Minute) {

@@ -70,6 +70,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 	"github.com/plainjobs/plainjobs/internal/latelog"
 )
 
@@ -116,12 +117,12 @@ type Backend struct {
 	writer   *writer
 	readers  *sql.DB // nil if only the writer's connection sees the database
 	watch    changeWatcher
-	notifier *notifier
+	notifier *host.Notifier
 	release  func() // of the file's entry in the process
 
-	livenessLock livenessLock
-	host         *host // nil unless New was given a database with a file
-	unhost       func()
+	livenessLock *host.LivenessLock
+	appQueue     *appQueue // nil unless New was given a database with a file
+	stopListener func()
 
 	calls   sync.RWMutex // held for reading by each call, for writing by Close
 	closed  bool
@@ -209,13 +210,13 @@ func (b *Backend) Close() error {
 		return nil
 	}
 	b.closed = true
-	if b.host != nil {
-		b.unhost()
-		b.host.close()
+	if b.appQueue != nil {
+		b.stopListener()
+		b.appQueue.close()
 	}
-	b.livenessLock.close()
-	b.notifier.close()
-	b.writer.lockQueue.close()
+	b.livenessLock.Close()
+	b.notifier.Close()
+	b.writer.lockQueue.Close()
 	err := b.watch.disconnect()
 	if b.readers != nil {
 		err = errors.Join(err, b.readers.Close())

@@ -1,13 +1,13 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
 	"runtime/debug"
-	"slices"
 	"strings"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -39,11 +39,6 @@ type statements interface {
 	// query returns rows that the caller closes. An open statement would keep
 	// the lock after the commit.
 	query(query string, args ...any) (*sql.Rows, error)
-}
-
-type countKey struct {
-	name  int64
-	state backend.State
 }
 
 // callersTx are the statements of a transaction of the application. None of
@@ -124,39 +119,6 @@ func (t *tx) each(query string, args []any, row func(*sql.Rows) (bool, error)) e
 	return rows.Close()
 }
 
-// count notes that delta jobs of a name entered a state.
-func (t *tx) count(name int64, state backend.State, delta int64) {
-	if t.counts == nil {
-		t.counts = map[countKey]int64{}
-	}
-	t.counts[countKey{name, state}] += delta
-	if delta > 0 && (state == backend.Pending || state == backend.Scheduled) ||
-		delta < 0 && state == backend.Running && t.set[name].limited() {
-		t.wakes = true
-	}
-}
-
-// add notes that a job of a name was pushed into a state.
-func (t *tx) add(name int64, state backend.State) {
-	if state != backend.Pending {
-		t.count(name, state, 1)
-		return
-	}
-	if t.counts == nil {
-		t.counts = map[countKey]int64{}
-	}
-	t.counts[countKey{name, state}]++
-	if !slices.Contains(t.pushed, name) {
-		t.pushed = append(t.pushed, name)
-	}
-}
-
-// move notes that delta jobs went from one state to another.
-func (t *tx) move(name int64, from, to backend.State, delta int64) {
-	t.count(name, from, -delta)
-	t.count(name, to, delta)
-}
-
 // onCommit calls f after the commit.
 func (t *tx) onCommit(f func()) { t.commitHooks = append(t.commitHooks, f) }
 
@@ -171,73 +133,6 @@ func (t *tx) runDeferredLogs() {
 	for _, f := range t.deferredLogs {
 		f()
 	}
-}
-
-const (
-	selectName = `SELECT id FROM plainjobs_names WHERE name = ?`
-	insertName = `INSERT INTO plainjobs_names (name) VALUES (?)`
-)
-
-// nameID returns the number of a name, which it adds if it is new.
-func (t *tx) nameID(name string) (int64, error) {
-	if t.w != nil {
-		if id, ok := t.w.names[name]; ok {
-			return id, nil
-		}
-	}
-	if id, ok := t.fresh[name]; ok {
-		return id, nil
-	}
-	var id int64
-	err := t.each(selectName, []any{name}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&id) })
-	if err != nil {
-		return 0, err
-	}
-	if id == 0 {
-		result, err := t.exec(insertName, name)
-		if err != nil {
-			return 0, err
-		}
-		if id, err = result.LastInsertId(); err != nil {
-			return 0, err
-		}
-	}
-	if t.fresh == nil {
-		t.fresh = map[string]int64{}
-	}
-	t.fresh[name] = id
-	return id, nil
-}
-
-const selectNameByID = `SELECT name FROM plainjobs_names WHERE id = ?`
-
-// name returns the name with a number.
-func (t *tx) name(id int64) (string, error) {
-	if name, ok := t.w.nameOf[id]; ok {
-		return name, nil
-	}
-	var name string
-	err := t.each(selectNameByID, []any{id}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&name) })
-	if err == nil && name == "" {
-		err = fmt.Errorf("%w: job name %d is missing", backend.ErrCorrupt, id)
-	}
-	return name, err
-}
-
-const addCount = `
-	INSERT INTO plainjobs_counts (name, state, jobs) VALUES (?, ?, ?)
-	ON CONFLICT (name, state) DO UPDATE SET jobs = jobs + excluded.jobs`
-
-// writeCounts stores what was noted by count.
-func (t *tx) writeCounts() error {
-	for key, delta := range t.counts {
-		if delta != 0 {
-			if _, err := t.exec(addCount, key.name, int64(key.state), delta); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // nested runs f so that it is done as a whole or, if it fails, not at all,
@@ -335,4 +230,102 @@ func (t *tx) end() {
 	if t.w.borrow {
 		_ = t.w.drop() // it goes back to its owner's pool
 	}
+}
+
+const (
+	selectStoreID = `SELECT value FROM plainjobs_meta WHERE key = 'store'`
+
+	selectTxStore = `
+		SELECT value, coalesce((SELECT file FROM pragma_database_list WHERE name = 'main'), '')
+		FROM plainjobs_meta WHERE key = 'store'`
+
+	// The tables may also be in a database that the application has attached.
+	selectInMain = `SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE name = 'plainjobs_meta')`
+)
+
+// PushTx implements [backend.TxPusher]. The transaction should have begun with
+// BEGIN IMMEDIATE (_txlock=immediate in most DSNs): one that has read before
+// and writes now fails when somebody else has written in between.
+func (b *Backend) PushTx(ctx context.Context, caller *sql.Tx, jobs []backend.NewJob) ([]backend.Pushed, error) {
+	if err := b.check(jobs); err != nil {
+		return nil, fmt.Errorf("sqlite: push in transaction: %w", err)
+	}
+	if len(jobs) == 0 {
+		return nil, nil
+	}
+	pushed := make([]backend.Pushed, len(jobs))
+	err := b.inCallersTx(ctx, caller, "push in transaction", func(t *tx) error { return t.push(jobs, pushed, b.now()) })
+	if err != nil {
+		return nil, err
+	}
+	b.notifyPendingTx()
+	return pushed, nil
+}
+
+// CompleteTx implements [backend.TxPusher].
+func (b *Backend) CompleteTx(ctx context.Context, caller *sql.Tx, done backend.Completion) error {
+	return b.inCallersTx(ctx, caller, "complete in transaction", func(t *tx) error {
+		runs, lost, err := t.examine([]backend.Completion{done}, nil)
+		if err == nil && len(lost) > 0 {
+			err = backend.ErrLeaseLost
+		}
+		if err == nil {
+			err = b.complete(t, runs, b.now())
+		}
+		return err
+	})
+}
+
+// inCallersTx runs f in a transaction of the application, all of it or nothing.
+func (b *Backend) inCallersTx(ctx context.Context, caller *sql.Tx, op string, f func(*tx) error) error {
+	leave, err := b.enter()
+	if err != nil {
+		return failed(ctx, op, err)
+	}
+	defer leave()
+	err = b.checkStore(ctx, caller)
+	if err == nil {
+		// The caller may commit although this fails: then nothing of it must
+		// be there.
+		t := &tx{statements: callersTx{ctx, caller, b.opts.Prefix}}
+		err = t.nested(func() error {
+			if err := f(t); err != nil {
+				return err
+			}
+			if err := t.writeCounts(); err != nil {
+				return err
+			}
+			return b.writer.file.check() // the last moment to refuse
+		})
+	}
+	if code, _ := resultCode(err); code == codeBusySnapshot {
+		err = fmt.Errorf("the transaction has read an older state of the database than it would write to; "+
+			"begin it with BEGIN IMMEDIATE (_txlock=immediate in the DSN): %w", err)
+	}
+	return failed(ctx, op, err)
+}
+
+// checkStore returns an error if a transaction is not one of the store's
+// database. The ID alone does not tell: a copy has it, too.
+func (b *Backend) checkStore(ctx context.Context, tx *sql.Tx) error {
+	var storeID, file string
+	err := tx.QueryRowContext(ctx, b.sql(selectTxStore)).Scan(&storeID, &file)
+	switch {
+	case errors.Is(err, sql.ErrTxDone):
+		return err
+	case err != nil && ctx.Err() == nil && !busy(err),
+		err == nil && storeID != b.storeID:
+		return errors.Join(fmt.Errorf("%w: the transaction is not one of this queue's database", backend.ErrInvalid), err)
+	case err == nil && !b.writer.file.is(file):
+		if err := b.writer.file.check(); err != nil {
+			return err
+		}
+		inMain := false
+		if err := tx.QueryRowContext(ctx, b.sql(selectInMain)).Scan(&inMain); err != nil || !inMain {
+			return err
+		}
+		return fmt.Errorf("%w: the transaction is not one of this queue's database, but of a copy of it, %s; the queue's is %s",
+			backend.ErrInvalid, cmp.Or(file, "in memory"), b.writer.file.path)
+	}
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
 // pollInterval is how soon a commit of another process, or of another
@@ -44,7 +45,7 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 	}
 	v := b.watch.join()
 	defer b.watch.leave(v)
-	defer b.notifier.listen(b.heard)()
+	defer b.notifier.Listen(b.heard)()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	soon := newBackoffTimer()
@@ -70,21 +71,21 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 
 // tell rings for other processes.
 func (b *Backend) tell(woke, asks bool) {
-	var of signalKind
+	var of host.Signal
 	if woke {
 		of |= committed
 	}
 	if asks {
 		of |= rungAsk
 	}
-	b.notifier.notify(of)
+	b.notifier.Notify(of)
 }
 
 // heard is called when another process has rung, and returns for how long to hear
 // no more.
-func (b *Backend) heard(of signalKind) time.Duration {
-	if of&rungAsk != 0 && b.host != nil {
-		b.host.stand()
+func (b *Backend) heard(of host.Signal) time.Duration {
+	if of&rungAsk != 0 && b.appQueue != nil {
+		b.appQueue.enter()
 	}
 	if of&txPending != 0 {
 		b.watch.notifyPendingTx()
@@ -93,10 +94,13 @@ func (b *Backend) heard(of signalKind) time.Duration {
 		return 0
 	}
 	if b.watch.notify(nil) == 0 {
-		return hostPause
+		return idlePause
 	}
 	return b.watch.pause()
 }
+
+// idlePause is how long signals are not received after one for which no call waits.
+const idlePause = 2 * time.Millisecond
 
 // txNoticeInterval is how soon a commit that was expected is expected again: many
 // jobs are pushed one by one in a transaction.
@@ -111,7 +115,7 @@ func (b *Backend) notifyPendingTx() {
 	}
 	b.watch.lastTxNotice.Store(now)
 	b.watch.notifyPendingTx()
-	b.notifier.notify(txPending)
+	b.notifier.Notify(txPending)
 }
 
 // A look is what somebody saw who looked for jobs.

@@ -63,7 +63,7 @@ var mutants = []mutant{
 		pkg: "./internal/torture/model", run: "^TestMemory$",
 		flags: []string{"-rapid.shrinktime=0s"}, // that it fails is enough
 	}, {
-		rule: "sqlite: Complete looks at the token", file: "backend/sqlite/settle.go",
+		rule: "sqlite: Complete looks at the token", file: "backend/sqlite/complete.go",
 		from: "case r.token != c.Token || r.token == noToken:", to: "case r.token == noToken:",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "complete$/^stale$",
 	}, {
@@ -75,11 +75,11 @@ var mutants = []mutant{
 		from: "c.jobs, c.nameOf, c.flags = nil, nil, nil", to: "_ = 0",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "reap$/^suspect-behind-expired$",
 	}, {
-		rule: "sqlite: pushes are on disk when they are acknowledged", file: "backend/sqlite/writer.go",
+		rule: "sqlite: pushes are on disk when they are acknowledged", file: "backend/sqlite/writerconn.go",
 		from: `pragma = "PRAGMA synchronous=FULL"`, to: `pragma = "PRAGMA synchronous=NORMAL"`,
 		pkg: "./backend/sqlite", run: "^TestDurabilityOfEachOperation$",
 	}, {
-		rule: "sqlite: a commit in doubt is not tried again", file: "backend/sqlite/writer.go",
+		rule: "sqlite: a commit in doubt is not tried again", file: "backend/sqlite/group.go",
 		from: "doubt = !told", to: "doubt = !told && false",
 		pkg: "./backend/sqlite", run: "^TestCommitInDoubt$",
 	}, {
@@ -91,13 +91,13 @@ var mutants = []mutant{
 		from: "WHERE name = ?3 AND definition = ?4 AND next_at = ?2 AND removed_at = 0", to: "WHERE name = ?3 AND definition = ?4 AND removed_at = 0",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "schedule$/^race$",
 	}, {
-		rule: "sqlite: who closed the store is not taken for dead", file: "backend/sqlite/liveness.go",
+		rule: "sqlite: a process that closed its store is not dead", file: "backend/sqlite/internal/host/liveness.go",
 		from: "return err != nil || info.Size() > 0", to: "return err != nil",
-		pkg: "./backend/sqlite", run: "^TestPresence$",
+		pkg: "./backend/sqlite/internal/host", run: "^TestLivenessLock$",
 	}, {
 		rule: "sqlite: a worker whose death cannot be detected hides no other", file: "backend/sqlite/liveness.go",
-		from: "if n := p.openPeer(s); n != nil {", to: "if n := p.openPeer(s); true {",
-		pkg: "./backend/sqlite", run: "^TestNextPresence$",
+		from: "if p := b.livenessLock.Open(owner.identity); p != nil {", to: "if p := b.livenessLock.Open(owner.identity); true {",
+		pkg: "./backend/sqlite", run: "^TestNextPeer$",
 	}, {
 		rule: "engine: the last attempt is the last", file: "internal/engine/outcome.go",
 		from: "if job.Attempt >= job.MaxAttempts {", to: "if job.Attempt > job.MaxAttempts {",
@@ -123,7 +123,7 @@ var mutants = []mutant{
 		from: "interrupted := errors.Is(context.Cause(&r.ctx), plainjobs.ErrStopped)", to: "interrupted := errors.Is(context.Cause(&r.ctx), plainjobs.ErrStopped) && false",
 		pkg: "./worker", run: "^TestStopHandsBack$", slow: true,
 	}, {
-		rule: "sqlite: Complete looks at the token, by kill -9", file: "backend/sqlite/settle.go",
+		rule: "sqlite: Complete looks at the token, by kill -9", file: "backend/sqlite/complete.go",
 		from: "case r.token != c.Token || r.token == noToken:", to: "case r.token == noToken:",
 		pkg: "./internal/torture", run: "^TestShort$/^kill$/^modernc$", child: true, slow: true,
 	}, {

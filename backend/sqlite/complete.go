@@ -1,0 +1,240 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// Two lists of one length: ids and tokens. See updateClaimed for why they
+// match pair by pair.
+var (
+	updateDone = newPairs(`
+		UPDATE plainjobs_jobs SET state = 5, finished_at = ?, suspect = 0, crashes = 0
+		WHERE +state = 4 AND id IN `)
+	deleteDone = newPairs(`DELETE FROM plainjobs_jobs WHERE ? IS NOT NULL AND +state = 4 AND id IN `)
+)
+
+// The same for ids that follow each other, of one claim.
+const (
+	updateDoneSpan = `
+		UPDATE plainjobs_jobs SET state = 5, finished_at = ?, suspect = 0, crashes = 0
+		WHERE +state = 4 AND id BETWEEN ? AND ? AND +token = ? + id`
+	deleteDoneSpan = `DELETE FROM plainjobs_jobs WHERE ? IS NOT NULL AND +state = 4 AND id BETWEEN ? AND ? AND +token = ? + id`
+
+	deleteErrorsSpan   = `DELETE FROM plainjobs_errors WHERE job BETWEEN ? AND ?`
+	deleteProgressSpan = `DELETE FROM plainjobs_progress WHERE job BETWEEN ? AND ?`
+)
+
+func newPairs(before string) *list {
+	l := newList("(", "?", ")")
+	for i, ids := range l.texts {
+		l.texts[i] = before + ids + " AND +token IN " + ids
+	}
+	return l
+}
+
+// A doneRun is a run that is to be completed and whose lease is held.
+type doneRun struct {
+	backend.Completion
+	name  int64
+	keyed bool // it may have something to give back
+	kept  bool // it keeps its unique key
+}
+
+// Complete implements [backend.Backend].
+func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost []backend.Lease, err error) {
+	if len(done) == 0 {
+		return nil, nil
+	}
+	ordered := byClaim(done)
+	err = b.write(ctx, &request{op: "complete", run: func(t *tx) error {
+		lost = lost[:0]
+		runs := t.w.leases.lookup(ordered)
+		if t.alone {
+			var err error
+			if runs, lost, err = t.examine(done, lost); err != nil {
+				return err
+			}
+		} else if runs == nil {
+			return rejected{errAlone}
+		}
+		if err := b.complete(t, runs, b.now()); err != nil {
+			return err
+		}
+		t.onCommit(func() {
+			for i := range runs {
+				t.w.leases.settled(runs[i].Token-runs[i].ID, 1)
+			}
+		})
+		return nil
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return lost, nil
+}
+
+// byClaim returns done in the order of claims and ids: those of a claim follow
+// each other.
+func byClaim(done []backend.Completion) []backend.Completion {
+	if !slices.IsSortedFunc(done, claimOrder) {
+		done = slices.Clone(done)
+		slices.SortFunc(done, claimOrder)
+	}
+	return done
+}
+
+func claimOrder(a, b backend.Completion) int {
+	return cmp.Or(cmp.Compare(a.Token-a.ID, b.Token-b.ID), cmp.Compare(a.ID, b.ID))
+}
+
+// examine looks at each job of done. It returns the runs that are held, in the
+// order of byClaim, and the leases that are lost.
+func (t *tx) examine(done []backend.Completion, lost []backend.Lease) ([]doneRun, []backend.Lease, error) {
+	var runs []doneRun
+	seen := map[int64]bool{}
+	for _, c := range done {
+		r, err := t.row(c.ID)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case r.token != c.Token || r.token == noToken:
+			lost = append(lost, c.Lease)
+		case r.state == backend.Running:
+			if !seen[c.ID] {
+				runs = append(runs, doneRun{c, r.name, r.flags&flagsAtEnd != 0, false})
+			}
+			seen[c.ID] = true
+		case r.state != backend.Done:
+			lost = append(lost, c.Lease)
+		}
+	}
+	slices.SortFunc(runs, func(a, b doneRun) int { return claimOrder(a.Completion, b.Completion) })
+	return runs, lost, nil
+}
+
+// complete makes the jobs of runs, which are in the order of byClaim, done, or
+// deletes them. It returns errAlone if a lease of them was lost.
+func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
+	set, err := t.settings()
+	if err != nil {
+		return err
+	}
+	var ends []jobKeys
+	for i := range runs {
+		if err := t.ran(runs[i].Lease, runs[i].Took, now); err != nil {
+			return err
+		}
+		if runs[i].keyed {
+			r, err := t.row(runs[i].ID)
+			if err != nil {
+				return err
+			}
+			ends = append(ends, r.jobKeys)
+			if runs[i].kept, err = t.keeps(r.jobKeys, backend.Done, now); err != nil {
+				return err
+			}
+		}
+	}
+	deletes := func(r *doneRun) bool { return b.keep(set, r.name, backend.Done) < 0 && !r.kept }
+	// Mostly they are all of one kind.
+	for from := 0; from < len(runs); {
+		to, del := from+1, deletes(&runs[from])
+		for to < len(runs) && deletes(&runs[to]) == del {
+			to++
+		}
+		if err := t.done(runs[from:to], del, now); err != nil {
+			return err
+		}
+		from = to
+	}
+	for _, k := range ends {
+		if err := t.ended(k, backend.Done, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	upsertResult = `INSERT INTO plainjobs_results (job, result) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET result = excluded.result`
+	updateFlags  = `UPDATE plainjobs_jobs SET flags = flags | ? WHERE id = ?`
+)
+
+// done makes the jobs of runs done, or deletes them.
+func (t *tx) done(runs []doneRun, del bool, now int64) error {
+	update, updateSpan := updateDone, updateDoneSpan
+	if del {
+		update, updateSpan = deleteDone, deleteDoneSpan
+	}
+	long, rest := spans(len(runs), func(i int) bool {
+		return runs[i].ID == runs[i-1].ID+1 && runs[i].Token == runs[i-1].Token+1
+	})
+	n := int64(0)
+	for _, s := range long {
+		first, last := runs[s.from].ID, runs[s.to-1].ID
+		changed, err := t.execN(updateSpan, now, first, last, runs[s.from].Token-first)
+		if err != nil {
+			return err
+		}
+		n += changed
+		if del {
+			for _, query := range []string{deleteErrorsSpan, deleteProgressSpan} {
+				if _, err := t.exec(query, first, last); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for part := range slices.Chunk(rest, maxList) {
+		query, length := update.fit(len(part))
+		args := make([]any, 1, 1+2*length)
+		args[0] = now
+		for i := range length {
+			args = append(args, runs[part[min(i, len(part)-1)]].ID)
+		}
+		for i := range length {
+			args = append(args, runs[part[min(i, len(part)-1)]].Token)
+		}
+		changed, err := t.execN(query, args...)
+		if err != nil {
+			return err
+		}
+		n += changed
+		if del {
+			for _, l := range []*list{deleteErrorsOf, deleteProgressOf} {
+				text, _ := l.fit(len(part))
+				if _, err := t.exec(text, args[1:1+length]...); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if n != int64(len(runs)) {
+		return errAlone // a lease was lost: find out which
+	}
+	names := make(map[int64]int64, 1)
+	for i := range runs {
+		r := &runs[i]
+		names[r.name]++
+		if r.Result == nil || del {
+			continue
+		}
+		if _, err := t.exec(updateFlags, int64(flagResult), r.ID); err != nil {
+			return err
+		}
+		if _, err := t.exec(upsertResult, r.ID, r.Result); err != nil {
+			return err
+		}
+	}
+	for name, n := range names {
+		t.count(name, backend.Running, -n)
+		if !del {
+			t.count(name, backend.Done, n)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,242 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// The drivers below turn a panic of a driver into an error. A panic that goes
+// through database/sql leaves its locks taken, so that the connection, and with it
+// the writer, could never be closed or used again. ncruces panics when SQLite finds
+// no memory, of which each of its connections has 256 MiB.
+
+// A driverPanic is what a driver panicked with.
+type driverPanic struct {
+	value any
+	stack []byte
+}
+
+func (p *driverPanic) Error() string { return fmt.Sprintf("the SQLite driver panicked: %v", p.value) }
+
+// Unwrap returns the value if it is an error.
+func (p *driverPanic) Unwrap() error {
+	err, _ := p.value.(error)
+	return err
+}
+
+// hasPanicked returns the panic in err, or nil.
+func hasPanicked(err error) *driverPanic {
+	p, _ := errors.AsType[*driverPanic](err)
+	return p
+}
+
+// recoverPanic is deferred. It turns a panic into an error.
+func recoverPanic(err *error) {
+	if value := recover(); value != nil {
+		*err = &driverPanic{value, debug.Stack()}
+	}
+}
+
+type guardedConn struct{ driver.Conn }
+
+func (c *guardedConn) PrepareContext(ctx context.Context, query string) (s driver.Stmt, err error) {
+	defer recoverPanic(&err)
+	if p, ok := c.Conn.(driver.ConnPrepareContext); ok {
+		s, err = p.PrepareContext(ctx, query)
+	} else {
+		s, err = c.Prepare(query)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newGuardedStmt(s), nil
+}
+
+func (c *guardedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (r driver.Result, err error) {
+	defer recoverPanic(&err)
+	if e, ok := c.Conn.(driver.ExecerContext); ok {
+		return e.ExecContext(ctx, query, args)
+	}
+	return nil, driver.ErrSkip
+}
+
+func (c *guardedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (r driver.Rows, err error) {
+	defer recoverPanic(&err)
+	q, ok := c.Conn.(driver.QueryerContext)
+	if !ok {
+		return nil, driver.ErrSkip
+	}
+	if r, err = q.QueryContext(ctx, query, args); err != nil {
+		return nil, err
+	}
+	return &guardedRows{r}, nil
+}
+
+func (c *guardedConn) BeginTx(ctx context.Context, opts driver.TxOptions) (tx driver.Tx, err error) {
+	defer recoverPanic(&err)
+	if b, ok := c.Conn.(driver.ConnBeginTx); ok {
+		return b.BeginTx(ctx, opts)
+	}
+	return c.Conn.Begin() //nolint:staticcheck // what every connection has
+}
+
+func (c *guardedConn) CheckNamedValue(v *driver.NamedValue) error {
+	if n, ok := c.Conn.(driver.NamedValueChecker); ok {
+		return n.CheckNamedValue(v)
+	}
+	return driver.ErrSkip
+}
+
+func (c *guardedConn) ResetSession(ctx context.Context) (err error) {
+	defer recoverPanic(&err)
+	if r, ok := c.Conn.(driver.SessionResetter); ok {
+		return r.ResetSession(ctx)
+	}
+	return nil
+}
+
+func (c *guardedConn) IsValid() bool {
+	v, ok := c.Conn.(driver.Validator)
+	return !ok || v.IsValid()
+}
+
+func (c *guardedConn) Close() (err error) {
+	defer recoverPanic(&err)
+	return c.Conn.Close()
+}
+
+// A guardedStmt is a prepared statement. What it returned last is closed before
+// it is run again, so its rows are kept with it.
+type guardedStmt struct {
+	driver.Stmt
+	exec  driver.StmtExecContext
+	query driver.StmtQueryContext
+	check driver.NamedValueChecker
+	rows  guardedRows
+}
+
+func newGuardedStmt(s driver.Stmt) *guardedStmt {
+	g := &guardedStmt{Stmt: s}
+	g.exec, _ = s.(driver.StmtExecContext)
+	g.query, _ = s.(driver.StmtQueryContext)
+	g.check, _ = s.(driver.NamedValueChecker)
+	return g
+}
+
+func (s *guardedStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (r driver.Result, err error) {
+	defer recoverPanic(&err)
+	if s.exec != nil {
+		return s.exec.ExecContext(ctx, args)
+	}
+	return s.Stmt.Exec(values(args)) //nolint:staticcheck // what every statement has
+}
+
+func (s *guardedStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (r driver.Rows, err error) {
+	defer recoverPanic(&err)
+	if s.query != nil {
+		r, err = s.query.QueryContext(ctx, args)
+	} else {
+		r, err = s.Stmt.Query(values(args)) //nolint:staticcheck // what every statement has
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.rows.Rows = r
+	return &s.rows, nil
+}
+
+func (s *guardedStmt) CheckNamedValue(v *driver.NamedValue) error {
+	if s.check != nil {
+		return s.check.CheckNamedValue(v)
+	}
+	return driver.ErrSkip
+}
+
+func (s *guardedStmt) Close() (err error) {
+	defer recoverPanic(&err)
+	return s.Stmt.Close()
+}
+
+func values(args []driver.NamedValue) []driver.Value {
+	all := make([]driver.Value, len(args))
+	for i := range args {
+		all[i] = args[i].Value
+	}
+	return all
+}
+
+type guardedRows struct{ driver.Rows }
+
+func (r *guardedRows) Next(dest []driver.Value) (err error) {
+	defer recoverPanic(&err)
+	return r.Rows.Next(dest)
+}
+
+func (r *guardedRows) Close() (err error) {
+	defer recoverPanic(&err)
+	return r.Rows.Close()
+}
+
+var updateSuspects = newList(`UPDATE plainjobs_jobs SET suspect = 1 WHERE +state = 3 AND id IN (`, `?`, `)`)
+
+// panickedError is that of a job with which the driver panicked as often as a job
+// may take down its worker.
+const panickedError = "the SQLite driver panicked each time that the job was claimed"
+
+// suspectAfterPanic makes suspects of the jobs that a claim was about to lease when the driver
+// panicked, so that they are claimed one by one and the others run. For a suspect
+// that was alone it is as if it had taken its worker down.
+func (b *Backend) suspectAfterPanic(ctx context.Context, req backend.ClaimRequest) error {
+	return b.writer.do(ctx, &request{op: "accuse", run: func(t *tx) error {
+		now := b.now()
+		c := claim{b: b, t: t, req: req, now: now, bytes: cmp.Or(req.MaxBytes, backend.DefaultMaxBytes)}
+		if err := c.choose(); err != nil {
+			return err
+		}
+		if req.Suspects {
+			suspect, err := c.firstSuspect()
+			if err != nil {
+				return err
+			}
+			if len(suspect) > 0 {
+				return b.recordCrash(t, suspect[0].id, now)
+			}
+		}
+		heads, err := c.merge(req.Limit)
+		if err != nil || len(heads) == 0 {
+			return err
+		}
+		ids := make([]int64, 0, maxList)
+		for _, h := range heads[:min(len(heads), maxList)] {
+			ids = append(ids, h.id)
+		}
+		query, length := updateSuspects.fit(len(ids))
+		_, err = t.exec(query, appendIDs(nil, ids, length)...)
+		return err
+	}})
+}
+
+// recordCrash notes a crash of a suspect that was alone, and fails it if it was the last
+// that it may have. It is failed without a bound, too, as it can never be claimed.
+func (b *Backend) recordCrash(t *tx, id, now int64) error {
+	r, err := t.row(id)
+	if err != nil {
+		return err
+	}
+	r.crashes++
+	all, err := t.settings()
+	if err != nil {
+		return err
+	}
+	if r.crashes >= backend.DefaultMaxCrashes || all[r.name].condemns(r.crashes) {
+		return b.finish(t, r, backend.Failed, panickedError, now)
+	}
+	_, err = t.exec(updateCrashed, r.crashes, r.id)
+	return err
+}
