@@ -43,11 +43,12 @@ func packages(t *testing.T) (all []goPackage) {
 var arrows = map[string][]string{
 	"":                             nil, // see below
 	"backend":                      {},
-	"backend/memory":               {"backend"},
-	"backend/sqlite":               {"backend", "backend/sqlite/internal/host", "internal/latelog"},
+	"backend/lifecycle":            {"backend"},
+	"backend/memory":               {"backend", "backend/lifecycle"},
+	"backend/sqlite":               {"backend", "backend/lifecycle", "backend/sqlite/internal/host", "internal/latelog"},
 	"internal/cron":                {},
 	"backend/sqlite/internal/host": {},
-	"internal/engine":              {"backend", "internal/cron"},
+	"internal/engine":              {"backend", "backend/lifecycle", "internal/cron"},
 	"internal/transfer":            {"backend", "internal/engine"},
 	"internal/latelog":             {},
 	"worker":                       {"", "backend", "internal/engine", "internal/latelog"},
@@ -59,7 +60,7 @@ var arrows = map[string][]string{
 	"backend/sqlite/modernc": {"backend/sqlite"},
 	"backend/sqlite/ncruces": {"backend/sqlite"},
 
-	"backend/postgres":     {"backend", "internal/latelog"},
+	"backend/postgres":     {"backend", "backend/lifecycle", "internal/latelog"},
 	"backend/postgres/pgx": {"backend/postgres"},
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // expiredPerClaim is how many expired jobs a claim ends beyond its limit.
@@ -113,7 +114,7 @@ func (s *search) best(of func(*name) *queue) (found *job, from *source) {
 			continue
 		}
 		j := of(c.name).peek()
-		for ; j != nil && j.expired(s.now); j = of(c.name).peek() {
+		for ; j != nil && j.Expired(s.now); j = of(c.name).peek() {
 			if s.expired--; s.expired < 0 {
 				return nil, nil
 			}
@@ -131,29 +132,28 @@ func (s *search) take(j *job, from *source, w *worker) backend.Job {
 	from.left--
 	if from.settings.Limited() {
 		s.slots--
-		from.rate.add(&from.settings, s.now)
+		from.rate.add(lifecycle.RateOf(from.settings), s.now)
 	}
 	s.token++
 	job := backend.Job{
 		Lease:       backend.Lease{ID: j.id, Token: s.token},
 		Name:        j.name.text,
 		Payload:     j.payload,
-		Priority:    j.priority,
-		Attempt:     j.failures + 1,
+		Priority:    j.Priority,
+		Attempt:     j.Failures + 1,
 		MaxAttempts: j.maxAttempts,
-		Suspect:     j.suspect,
-		CreatedAt:   instant(j.created),
-		RunAt:       instant(j.runAt),
+		Suspect:     j.Suspect,
+		CreatedAt:   lifecycle.Time(j.created),
+		RunAt:       lifecycle.Time(j.RunAt),
 	}
 	if m := j.more; m != nil {
 		job.Metadata = m.metadata
 		job.UniqueKey, job.SerialKey = m.unique, m.serial
-		if m.expires != 0 {
-			job.Expires = time.Duration(m.expires-s.now) * time.Microsecond
-		}
 	}
-	s.move(j, backend.Running, s.now)
-	j.token, j.ending = s.token, 0
+	if j.ExpiresAt != 0 {
+		job.Expires = time.Duration(j.ExpiresAt-s.now) * time.Microsecond
+	}
+	s.move(j, j.Claim(w.ID, s.token), s.now)
 	w.hold(j)
 	return job
 }
@@ -164,10 +164,10 @@ func (b *Backend) promote(now int64, limit int) int {
 	n := 0
 	for ; n != limit; n++ {
 		j := b.due.peek()
-		if j == nil || j.runAt > now {
+		if j == nil || j.RunAt > now {
 			break
 		}
-		b.move(j, backend.Pending, now)
+		b.move(j, j.Ready(now), now)
 	}
 	return n
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Export implements [backend.Transferer].
@@ -36,7 +37,7 @@ func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backen
 func (j *job) whole(now int64) backend.Record {
 	r := backend.Record{Info: j.info(now)}
 	j.showData(&r.Info)
-	r.Errors = slices.Clone(j.errors)
+	r.Errors = slices.Clone(j.errors())
 	if m := j.more; m != nil {
 		r.Result = bytes.Clone(m.result)
 		r.Scope = m.scope
@@ -62,7 +63,7 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 		r := &batch.Jobs[i]
 		last = max(last, r.ID)
 		if j := b.jobs.get(r.ID); j != nil {
-			if err := r.CheckPresent(j.name.text, instant(j.created)); err != nil {
+			if err := r.CheckPresent(j.name.text, lifecycle.Time(j.created)); err != nil {
 				return result, fmt.Errorf("memory: import: %w", err)
 			}
 		}
@@ -73,7 +74,7 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 	b.lastID = max(b.lastID, last)
 	now := b.now()
 	for _, r := range batch.Jobs {
-		b.importJob(r.Imported(instant(now)), now, &result)
+		b.importJob(r.Imported(lifecycle.Time(now)), now, &result)
 	}
 	for _, s := range batch.Schedules {
 		if old := b.schedules[s.Name]; old == nil || !old.Last.After(s.Last) {
@@ -86,58 +87,45 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 
 // importJob stores a job that has arrived, unless it is there.
 func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportResult) {
-	n := b.name(r.Name)
+	n, next := b.name(r.Name), lifecycle.Of(&r)
 	keeps := r.KeyUntil.UnixMicro() > now && (r.State == backend.Done || r.State == backend.Failed) && n.uniqueOwner(r.UniqueKey, now) == nil
 	switch {
 	case b.jobs.get(r.ID) != nil:
 		result.Present++
 		return
-	case r.State.Terminal() && !keeps && (n.history.Keep(r.State) < 0 || now-r.FinishedAt.UnixMicro() >= n.history.Keep(r.State).Microseconds()):
+	case !keeps && next.Past(n.history, now):
 		result.Pruned = append(result.Pruned, r.ID)
 		return
 	}
 	result.Stored++
 	j := &job{
-		id: r.ID, name: n, payload: append([]byte{}, r.Payload...), created: r.CreatedAt.UnixMicro(), runAt: r.RunAt.UnixMicro(),
-		priority: r.Priority, failures: r.Failures, maxAttempts: r.MaxAttempts, crashes: r.Crashes, suspect: r.Suspect,
+		id: r.ID, name: n, payload: append([]byte{}, r.Payload...), created: r.CreatedAt.UnixMicro(), maxAttempts: r.MaxAttempts,
 	}
-	for _, e := range r.Errors {
-		e.At = micros(e.At)
-		j.errors = append(j.errors, e)
-	}
-	if r.UniqueKey != "" || r.SerialKey != "" || !r.ExpiresAt.IsZero() || r.Metadata != nil || r.Result != nil || r.Done != 0 || r.Total != 0 {
+	if r.UniqueKey != "" || r.SerialKey != "" || r.Metadata != nil || r.Result != nil || r.Errors != nil || r.Done != 0 || r.Total != 0 {
 		j.more = &more{
 			unique: r.UniqueKey, scope: r.Scope, serial: r.SerialKey, metadata: bytes.Clone(r.Metadata), result: bytes.Clone(r.Result),
 			done: r.Done, total: r.Total,
 		}
+		for _, e := range r.Errors {
+			e.At = micros(e.At)
+			j.more.errors = append(j.more.errors, e)
+		}
 		if keeps || !r.State.Terminal() && !r.KeyUntil.IsZero() {
 			j.more.until = r.KeyUntil.UnixMicro()
 		}
-		if !r.ExpiresAt.IsZero() {
-			j.more.expires = r.ExpiresAt.UnixMicro()
-		}
 	}
 	b.jobs.put(j)
-	if r.State.Terminal() {
-		j.finished = r.FinishedAt.UnixMicro()
-		if keeps {
-			b.acquireUnique(j, now)
-		}
-		b.move(j, r.State, now) // which gives the key back, but for its time
-		return
-	}
-	state := r.State
-	if state == backend.Blocked { // unless there is nothing to wait for
-		state = r.Waiting(instant(now))
-	} else if j.more != nil && j.more.serial != "" {
+	switch {
+	case keeps:
+		b.acquireUnique(j, now)
+	case r.State == backend.Blocked: // unless there is nothing to wait for
+		next = next.Ready(now)
+	case !r.State.Terminal() && r.SerialKey != "":
 		b.takeHead(j, now)
 	}
-	b.move(j, state, now)
-	if j.state == backend.Cancelled {
+	b.move(j, next, now) // which gives the key of a finished job back, but for its time
+	if waits(next.State) && j.State == backend.Cancelled {
 		result.Superseded = append(result.Superseded, j.id)
-	}
-	if waits(j.state) && j.more != nil && j.more.expires != 0 {
-		b.expiries.push(j.more.expires, 0, j)
 	}
 }
 
@@ -145,7 +133,7 @@ func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportR
 // of its serial key, if the head waits.
 func (b *Backend) takeHead(j *job, now int64) {
 	l := j.serialQueue()
-	if l == nil || !waits(l.head.state) {
+	if l == nil || !waits(l.head.State) {
 		return
 	}
 	if other := j.name.uniqueOwner(j.more.unique, now); other != nil {
@@ -153,13 +141,8 @@ func (b *Backend) takeHead(j *job, now int64) {
 	}
 	head := l.head
 	l.head = j
-	b.move(head, backend.Pending, now)
+	b.move(head, head.Ready(now), now)
 }
 
 // micros returns t as it is kept.
-func micros(t time.Time) time.Time {
-	if t.IsZero() {
-		return t
-	}
-	return instant(t.UnixMicro())
-}
+func micros(t time.Time) time.Time { return lifecycle.Time(lifecycle.Micros(t)) }

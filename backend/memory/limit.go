@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // allows returns how many jobs of the name may be claimed now.
@@ -14,62 +15,44 @@ func (n *name) allows(now int64) int {
 		left = n.settings.MaxRunning - int(n.counts[backend.Running])
 	}
 	if n.settings.Rate > 0 {
-		left = min(left, n.settings.Rate-n.rate.used(&n.settings, now))
+		left = min(left, n.rate.left(lifecycle.RateOf(n.settings), now))
 	}
 	return max(left, 0)
 }
 
-// A window holds the claims of the last while, oldest first, those that are
-// close to each other together.
-type window []claims
+// A window holds the claims that count, in the order of their slots.
+type window []lifecycle.Slot
 
-type claims struct {
-	first, last int64
-	n           int
-}
-
-// add notes a claim, for s's rate if it has one.
-func (w *window) add(s *backend.Settings, now int64) {
-	if s.Rate == 0 {
+// add notes a claim, for the rate if there is one.
+func (w *window) add(r lifecycle.Rate, now int64) {
+	if r.Jobs == 0 {
 		return
 	}
-	if last := len(*w) - 1; last >= 0 && now-(*w)[last].first < s.Per.Microseconds()/100 {
-		(*w)[last].last = now
-		(*w)[last].n++
+	if last := len(*w) - 1; last >= 0 && r.Slot((*w)[last].At) == r.Slot(now) {
+		(*w)[last].At = now
+		(*w)[last].Jobs++
 		return
 	}
-	*w = append(*w, claims{now, now, 1})
+	*w = append(*w, lifecycle.Slot{At: now, Jobs: 1})
 }
 
-// used returns how many claims count against s's rate.
-func (w *window) used(s *backend.Settings, now int64) int {
-	n := 0
-	for i := range *w {
-		c := &(*w)[i]
-		// The clock may have gone back since.
-		c.first, c.last = min(c.first, now), min(c.last, now)
-		n += c.n
-	}
-	for len(*w) > 0 && (*w)[0].last+s.Per.Microseconds() <= now {
-		n -= (*w)[0].n
+// left returns how many more claims the rate allows now.
+func (w *window) left(r lifecycle.Rate, now int64) int {
+	for len(*w) > 0 && (*w)[0].At <= r.Since(now) {
 		*w = slices.Delete(*w, 0, 1)
 	}
-	return n
+	left, _ := r.Left(w.at(now), now)
+	return left
 }
 
-// free returns when s's rate allows the next claim, or zero if it does now.
-func (w *window) free(s *backend.Settings, now int64) int64 {
-	if s.Rate == 0 {
-		return 0
+// free returns when the rate allows the next claim, or zero if it does now.
+func (w *window) free(r lifecycle.Rate, now int64) int64 { return r.Free(w.at(now), now) }
+
+// at returns the window as it is now: the clock may have gone back since.
+func (w *window) at(now int64) window {
+	for i := range *w {
+		s := &(*w)[i]
+		s.At = min(s.At, now)
 	}
-	used := w.used(s, now)
-	if used < s.Rate {
-		return 0
-	}
-	for _, c := range *w {
-		if used -= c.n; used < s.Rate {
-			return c.last + s.Per.Microseconds()
-		}
-	}
-	return 0
+	return *w
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // maxLook is how many jobs a page looks at.
@@ -57,7 +58,7 @@ func (j *job) matches(f *backend.Filter, now int64) bool {
 	rest := *f
 	rest.IDs, rest.HasKey = nil, false
 	info := backend.Info{
-		Name: j.name.text, State: j.state, CreatedAt: instant(j.created), FinishedAt: instant(j.finished), Errors: j.errors,
+		Name: j.name.text, State: j.State, CreatedAt: lifecycle.Time(j.created), FinishedAt: lifecycle.Time(j.FinishedAt), Errors: j.errors(),
 	}
 	if j.more != nil {
 		info.UniqueKey, info.SerialKey = j.more.unique, j.more.serial
@@ -77,7 +78,7 @@ func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
 	}
 	info := j.info(b.now())
 	j.showData(&info)
-	info.Errors = slices.Clone(j.errors)
+	info.Errors = slices.Clone(j.errors())
 	if j.more != nil {
 		info.Result = slices.Clone(j.more.result)
 	}
@@ -137,8 +138,8 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 	for i, w := range rows {
 		infos[i] = backend.WorkerInfo{
 			Worker:    w.Worker,
-			StartedAt: instant(w.started),
-			SeenAt:    instant(w.seen),
+			StartedAt: lifecycle.Time(w.started),
+			SeenAt:    lifecycle.Time(w.seen),
 			Alive:     w.alive(now),
 			Running:   int64(len(w.held)),
 		}

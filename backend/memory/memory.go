@@ -117,14 +117,6 @@ func (b *Backend) enter(ctx context.Context, op string) error {
 // and zero is none.
 func (b *Backend) now() int64 { return b.clock().UnixMicro() }
 
-// instant returns t as it is shown.
-func instant(t int64) time.Time {
-	if t == 0 {
-		return time.Time{}
-	}
-	return time.UnixMicro(t).UTC()
-}
-
 // wake lets those who wait look again.
 func (b *Backend) wake() {
 	if b.waiters > 0 {

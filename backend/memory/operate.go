@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Operate implements [backend.Operator].
@@ -32,7 +33,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 	})
 	if req.Op == backend.OpRetry { // the newest have their unique keys first
 		jobs = slices.DeleteFunc(jobs, func(j *job) bool {
-			taken := j.state.Terminal() && j.more != nil && b.acquireUnique(j, now) != nil
+			taken := j.State.Terminal() && j.more != nil && b.acquireUnique(j, now) != nil
 			if taken {
 				result.Duplicates = append(result.Duplicates, j.id)
 			}
@@ -41,10 +42,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 	}
 	slices.Reverse(jobs) // those of one serial key run from the oldest
 	for _, j := range jobs {
-		if req.Priority != nil {
-			j.priority = *req.Priority
-		}
-		b.operate(req.Op, j, now)
+		b.operate(&req, j, now)
 		result.Affected = append(result.Affected, j.id)
 	}
 	slices.Sort(result.Duplicates)
@@ -53,39 +51,32 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 
 // means reports whether op means anything to j.
 func means(op backend.Op, j *job, now int64) bool {
-	switch op {
-	case backend.OpRetry:
-		return j.state.Terminal() || j.state == backend.Scheduled
-	case backend.OpCancel:
-		return !j.state.Terminal()
-	case backend.OpFree:
+	if op == backend.OpFree {
 		u := j.unique(now)
-		return u != nil && !u.held
+		return u != nil && u.Kept(now)
 	}
-	return j.state != backend.Running
+	return j.Accepts(op)
 }
 
-// operate applies op, which means something to j, to it.
-func (b *Backend) operate(op backend.Op, j *job, now int64) {
-	switch {
-	case op == backend.OpDelete:
-		b.move(j, gone, now)
-	case op == backend.OpFree:
+// operate applies an operation, which means something to j, to it.
+func (b *Backend) operate(req *backend.OperateRequest, j *job, now int64) {
+	switch req.Op {
+	case backend.OpDelete:
+		b.move(j, lifecycle.Job{}, now)
+	case backend.OpFree:
 		b.freeUnique(j)
-	case op == backend.OpCancel && j.state == backend.Running:
-		j.cancelling = true
-	case op == backend.OpCancel:
-		j.record(backend.CancelledError, "", now)
-		b.move(j, backend.Cancelled, now)
-	case j.state == backend.Scheduled:
-		j.runAt = now
-		b.move(j, backend.Pending, now)
-	default:
-		if j.more != nil {
-			j.more.expires, j.more.result, j.more.done, j.more.total = 0, nil, 0, 0
+	case backend.OpCancel:
+		if j.State == backend.Running {
+			j.Job, _ = j.Cancel(now)
+			return
 		}
-		j.settled()
-		j.failures, j.token, j.ending, j.finished, j.runAt = 0, 0, 0, 0, now
-		b.move(j, backend.Pending, now)
+		next, e := j.Cancel(now)
+		j.record(e)
+		b.move(j, next, now)
+	case backend.OpRetry:
+		if j.State.Terminal() && j.more != nil {
+			j.more.result, j.more.done, j.more.total = nil, 0, 0
+		}
+		b.move(j, j.Retry(req.Priority, now), now)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Push implements [backend.Backend].
@@ -25,7 +26,7 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 
 // push stores all of the jobs or none.
 func (b *Backend) push(jobs []backend.NewJob, now int64) ([]backend.Pushed, error) {
-	jobs, err := backend.CountFrom(jobs, instant(now))
+	jobs, err := backend.CountFrom(jobs, lifecycle.Time(now))
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +39,8 @@ func (b *Backend) push(jobs []backend.NewJob, now int64) ([]backend.Pushed, erro
 		if n.Unique.Key != "" {
 			if holder := b.name(n.Name).uniqueOwner(n.Unique.Key, now); holder != nil {
 				if n.Unique.Conflict == backend.Replace {
-					b.move(holder, b.fill(holder, n, now), now)
+					holder.fill(n)
+					b.move(holder, holder.Replace(n, now), now)
 				}
 				pushed[i] = backend.Pushed{ID: holder.id, Duplicate: true}
 				continue
@@ -46,7 +48,8 @@ func (b *Backend) push(jobs []backend.NewJob, now int64) ([]backend.Pushed, erro
 		}
 		j := b.newJob(n, now)
 		b.jobs.put(j)
-		b.move(j, b.fill(j, n, now), now)
+		j.fill(n)
+		b.move(j, lifecycle.New(n, now), now)
 		pushed[i].ID = j.id
 	}
 	return pushed, nil
@@ -79,7 +82,7 @@ func (b *Backend) checkBounds(jobs []backend.NewJob, now int64) error {
 			case holder == nil && !taken[k]:
 				taken[k] = true
 			case n.Unique.Conflict == backend.KeepFirst,
-				n.Unique.Conflict == backend.Replace && (holder == nil || waits(holder.state)):
+				n.Unique.Conflict == backend.Replace && (holder == nil || waits(holder.State)):
 				continue
 			case holder == nil:
 				return duplicate(i, n, 0)

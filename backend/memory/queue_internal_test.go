@@ -4,9 +4,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"time"
 
-	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // A queue is a sorted list, whatever order its jobs come and go in.
@@ -61,15 +60,15 @@ func TestWindow(t *testing.T) {
 	const per = 10_000
 	for seed := range uint64(50) {
 		random := rand.New(rand.NewPCG(seed, 2))
-		s := &backend.Settings{Rate: 1 + random.IntN(300), Per: per * time.Microsecond}
+		s := lifecycle.Rate{Jobs: 1 + random.IntN(300), Per: per}
 		var w window
 		var claimed []int64
-		for now := int64(1); now < 20*per; now += random.Int64N(2 * per / int64(s.Rate)) {
+		for now := int64(1); now < 20*per; now += random.Int64N(2 * per / int64(s.Jobs)) {
 			free := w.free(s, now)
-			if (free == 0) != (w.used(s, now) < s.Rate) {
-				t.Fatalf("seed %d: %d of %d used, free at %d", seed, w.used(s, now), s.Rate, free)
+			if (free == 0) != (w.left(s, now) > 0) {
+				t.Fatalf("seed %d: %d of %d left, free at %d", seed, w.left(s, now), s.Jobs, free)
 			}
-			if n := len(claimed) - s.Rate; n >= 0 {
+			if n := len(claimed) - s.Jobs; n >= 0 {
 				age := now - claimed[n]
 				if free == 0 && age < per || free != 0 && age >= per+per/100 {
 					t.Fatalf("seed %d: free at %d, and the claim that counts is %d old", seed, free, age)

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Reap implements [backend.Backend].
@@ -27,7 +27,7 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 		w := b.workers[id]
 		expired := false
 		if !w.alive(now) {
-			w.silence, expired = w.silence.Judge(req, instant(w.seen), w.Lease, instant(now))
+			w.silence, expired = w.silence.Judge(req, lifecycle.Time(w.seen), w.Lease, lifecycle.Time(now))
 		}
 		if !expired && !slices.Contains(req.Dead, id) {
 			continue
@@ -54,20 +54,14 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 func (b *Backend) rescue(w *worker, now int64, result *backend.ReapResult) {
 	held := w.byID()
 	for _, j := range held {
-		crashed := j.suspect && len(held) == 1
-		if crashed {
-			j.crashes++
-		}
-		j.suspect = true
-		j.token = 0
-		if crashed && j.name.settings.Condemns(j.crashes) && !j.cancelling {
-			j.record(backend.CrashError, "", now)
-			b.move(j, backend.Failed, now)
+		next, e := j.Rescue(len(held) == 1, j.name.settings, now)
+		if next.State == backend.Failed {
 			result.Failed++
 		} else {
-			b.releaseAll(j, now)
 			result.Rescued++
 		}
+		j.record(e)
+		b.move(j, next, now)
 	}
 }
 
@@ -80,7 +74,7 @@ func (b *Backend) prune(now int64, limit int) int {
 			if j == nil {
 				break
 			}
-			b.move(j, gone, now)
+			b.move(j, lifecycle.Job{}, now)
 			pruned++
 		}
 	}
@@ -89,19 +83,16 @@ func (b *Backend) prune(now int64, limit int) int {
 
 // oldest returns the job that is to be deleted next, or nil.
 func (n *name) oldest(now int64) *job {
-	past := func(j *job, keep time.Duration) bool {
-		return j != nil && now-j.finished >= keep.Microseconds()
-	}
 	done, failed := n.done.peek(), n.failed.peek()
 	finished := n.counts[backend.Done] + n.counts[backend.Failed] + n.counts[backend.Cancelled]
 	switch {
-	case past(done, n.history.Done):
+	case done != nil && done.Past(n.history, now):
 		return done
-	case past(failed, n.history.Failed):
+	case failed != nil && failed.Past(n.history, now):
 		return failed
 	case n.history.Rows < 0 || finished <= int64(n.history.Rows):
 		return nil
-	case failed == nil || done != nil && cmp.Or(cmp.Compare(done.finished, failed.finished), cmp.Compare(done.id, failed.id)) < 0:
+	case failed == nil || done != nil && cmp.Or(cmp.Compare(done.FinishedAt, failed.FinishedAt), cmp.Compare(done.id, failed.id)) < 0:
 		return done
 	}
 	return failed

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Define implements [backend.Scheduler].
@@ -22,15 +24,15 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 		s := b.schedules[given.Name]
 		switch {
 		case s == nil:
-			s = &backend.Schedule{Name: given.Name, Next: instant(given.Next.UnixMicro())}
+			s = &backend.Schedule{Name: given.Name, Next: lifecycle.Time(given.Next.UnixMicro())}
 			b.schedules[given.Name] = s
 		case given.Instead.IsZero():
 		case given.Instead.UnixMicro() != s.Next.UnixMicro():
 			continue
 		default:
-			s.Next = instant(given.Next.UnixMicro())
+			s.Next = lifecycle.Time(given.Next.UnixMicro())
 		}
-		s.Definition, s.RemovedAt = given.Definition, instant(0)
+		s.Definition, s.RemovedAt = given.Definition, time.Time{}
 	}
 	return nil
 }
@@ -41,7 +43,7 @@ func (b *Backend) Schedules(ctx context.Context) (backend.Schedules, error) {
 		return backend.Schedules{}, err
 	}
 	defer b.mu.Unlock()
-	all := backend.Schedules{Now: instant(b.now())}
+	all := backend.Schedules{Now: lifecycle.Time(b.now())}
 	for _, name := range slices.Sorted(maps.Keys(b.schedules)) {
 		all.Schedules = append(all.Schedules, *b.schedules[name])
 	}
@@ -69,7 +71,7 @@ func (b *Backend) Tick(ctx context.Context, tick backend.Tick) (bool, error) {
 		}
 		s.Last = s.Next
 	}
-	s.Next = instant(tick.Next.UnixMicro())
+	s.Next = lifecycle.Time(tick.Next.UnixMicro())
 	return true, nil
 }
 
@@ -102,11 +104,11 @@ func (b *Backend) removeSchedules(now int64) {
 	for name, s := range b.schedules {
 		switch {
 		case !s.RemovedAt.IsZero():
-			if instant(now).Sub(s.RemovedAt) >= backend.KeepRemoved {
+			if lifecycle.Time(now).Sub(s.RemovedAt) >= backend.KeepRemoved {
 				delete(b.schedules, name)
 			}
 		case len(b.workers) > 0 && !had[name]:
-			s.RemovedAt = instant(now)
+			s.RemovedAt = lifecycle.Time(now)
 		}
 	}
 }

@@ -1,7 +1,5 @@
 package memory
 
-import "github.com/plainjobs/plainjobs/backend"
-
 // A serialQueue is the unfinished jobs with one serial key. Its head is the one that
 // is not blocked.
 type serialQueue struct {
@@ -38,9 +36,5 @@ func (b *Backend) leaveSerial(j *job, now int64) {
 		return
 	}
 	l.head = next
-	if next.runAt > now {
-		b.move(next, backend.Scheduled, now)
-	} else {
-		b.move(next, backend.Pending, now)
-	}
+	b.move(next, next.Ready(now), now)
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Set implements [backend.SettingsStore].
@@ -68,7 +69,7 @@ func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
 			Settings: n.settings,
 			Paused:   n.paused,
 			Running:  n.counts[backend.Running],
-			Free:     instant(n.rate.free(&n.settings, now)),
+			Free:     lifecycle.Time(n.rate.free(lifecycle.RateOf(n.settings), now)),
 		}
 		info.Name = text
 		infos = append(infos, info)

@@ -2,11 +2,11 @@ package memory
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Complete implements [backend.Backend].
@@ -16,27 +16,30 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 	}
 	defer b.mu.Unlock()
 	now := b.now()
-	for _, c := range done {
+	for i := range done {
+		c := &done[i]
 		j := b.jobs.get(c.ID)
-		switch {
-		case j == nil || j.token != c.Token:
+		switch judge(j, c.Token, 0) {
+		case lifecycle.Lost:
 			lost = append(lost, c.Lease)
-		case j.state == backend.Running:
-			j.settled()
-			j.ran(c.Took, now)
+		case lifecycle.Held:
 			if c.Result != nil {
 				j.extra().result = bytes.Clone(c.Result)
 			}
-			b.move(j, backend.Done, now)
-		case j.state != backend.Done:
-			lost = append(lost, c.Lease)
+			b.move(j, j.Complete(c, now), now)
+		case lifecycle.Repeated:
 		}
 	}
 	return lost, nil
 }
 
-// settled clears what earlier crashes left: a job that settles is no suspect.
-func (j *job) settled() { j.suspect, j.crashes = false, 0 }
+// judge is Judge of a job that may be nil.
+func judge(j *job, token int64, ending backend.Ending) lifecycle.Verdict {
+	if j == nil {
+		return lifecycle.Lost
+	}
+	return j.Judge(token, ending)
+}
 
 // Fail implements [backend.Backend].
 func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []backend.Lease, err error) {
@@ -51,39 +54,17 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 	for i := range failures {
 		f := &failures[i]
 		j := b.jobs.get(f.ID)
-		switch {
-		case j == nil || j.token != f.Token:
+		switch judge(j, f.Token, f.Ending) {
+		case lifecycle.Lost:
 			lost = append(lost, f.Lease)
-		case j.state == backend.Running:
-			b.fail(j, f, now)
-		case j.ending != f.Ending:
-			lost = append(lost, f.Lease)
+		case lifecycle.Held:
+			next, e := j.Fail(f, now)
+			j.record(e)
+			b.move(j, next, now)
+		case lifecycle.Repeated:
 		}
 	}
 	return lost, nil
-}
-
-func (b *Backend) fail(j *job, f *backend.Failure, now int64) {
-	j.ending = f.Ending
-	j.ran(f.Took, now)
-	ending, text := f.Ending, f.Error
-	if j.cancelling {
-		ending, text = backend.EndCancelled, cmp.Or(text, backend.CancelledError)
-	}
-	if text != "" {
-		j.record(text, f.Stack, now)
-	}
-	if ending.Spends() {
-		j.failures++
-	}
-	if ending != backend.EndRelease {
-		j.settled()
-		j.runAt = now + f.Delay.Microseconds()
-	}
-	b.move(j, ending.State(f.Delay), now)
-	if f.Expires > 0 && waits(j.state) {
-		b.expire(j, f.Expires, now)
-	}
 }
 
 // StoreProgress implements [backend.Heartbeater].
@@ -93,7 +74,7 @@ func (b *Backend) StoreProgress(ctx context.Context, progress []backend.Progress
 	}
 	defer b.mu.Unlock()
 	for _, p := range progress {
-		if j := b.jobs.get(p.ID); j != nil && j.token == p.Token && j.state == backend.Running {
+		if j := b.jobs.get(p.ID); judge(j, p.Token, 0) == lifecycle.Held {
 			m := j.extra()
 			m.done, m.total = p.Done, p.Total
 		}

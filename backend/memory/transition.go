@@ -1,9 +1,8 @@
 package memory
 
 import (
-	"strconv"
-
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // gone is the state of a job that is not stored.
@@ -12,21 +11,16 @@ const gone backend.State = 0
 // waits reports whether a job in s is stored and has yet to be claimed.
 func waits(s backend.State) bool { return s != gone && s.Waits() }
 
-// move puts j into state s, or into the one that its keys make of it, and into
-// the queue that belongs to that; gone deletes it. Nothing else changes a
-// job's state.
-func (b *Backend) move(j *job, s backend.State, now int64) {
-	if j.more != nil && waits(s) {
-		s = b.acquireKeys(j, s, now)
+// move makes j what next says, but for what its keys make of that, and puts it
+// into the queue that belongs to its state; the state gone deletes it. Nothing
+// else changes a job's state.
+func (b *Backend) move(j *job, next lifecycle.Job, now int64) {
+	if j.more != nil && waits(next.State) {
+		next = b.acquireKeys(j, next, now)
 	}
-	n, from := j.name, j.state
-	if s.Terminal() {
-		if from != gone || j.finished == 0 { // an imported job has its time
-			j.finished = now
-		}
-		if n.history.Keep(s) < 0 && !j.parks(s, now) {
-			s = gone
-		}
+	n, from := j.name, j.State
+	if next.State.Terminal() && n.history.Keep(next.State) < 0 && !j.parks(next.State, now) {
+		next.State = gone
 	}
 	left := b.queue(j)
 	if j.more != nil && j.more.parked {
@@ -40,13 +34,14 @@ func (b *Backend) move(j *job, s backend.State, now int64) {
 		}
 	}
 	if from == backend.Running {
-		j.worker.drop(j)
-		j.cancelling = false
+		j.holder.drop(j)
 		if n.settings.MaxRunning > 0 {
 			b.wake()
 		}
 	}
-	j.state = s
+	b.moveExpiry(j, next)
+	j.Job = next
+	s := next.State
 	if s == gone {
 		b.jobs.delete(j.id)
 	} else {
@@ -61,20 +56,34 @@ func (b *Backend) move(j *job, s backend.State, now int64) {
 		b.wake()
 	}
 	if j.more != nil && !waits(s) {
-		b.releaseKeys(j, from, now)
+		b.releaseKeys(j, now)
+	}
+}
+
+// moveExpiry keeps the queue of jobs that expire, when j becomes next.
+func (b *Backend) moveExpiry(j *job, next lifecycle.Job) {
+	before, after := j.ExpiresAt != 0 && waits(j.State), next.ExpiresAt != 0 && waits(next.State)
+	if before && after && j.ExpiresAt == next.ExpiresAt {
+		return
+	}
+	if before {
+		b.expiries.drop()
+	}
+	if after {
+		b.expiries.push(next.ExpiresAt, 0, j)
 	}
 }
 
 // queue returns the queue that j's state belongs to, or nil.
 func (b *Backend) queue(j *job) *queue {
 	n := j.name
-	switch j.state {
+	switch j.State {
 	case backend.Scheduled:
 		return &b.due
 	case backend.Blocked:
 		return &j.serialQueue().blocked
 	case backend.Pending:
-		if j.suspect {
+		if j.Suspect {
 			return &n.suspects
 		}
 		return &n.pending
@@ -95,54 +104,44 @@ func (q *queue) add(j *job) {
 // key returns what the queue of j's state is ordered by, before the ID.
 func (j *job) key() (key, at int64) {
 	switch {
-	case j.state == backend.Scheduled:
-		return j.runAt, 0
-	case j.state == backend.Pending:
-		return -int64(j.priority), j.runAt
-	case j.state.Terminal():
-		return j.finished, 0
+	case j.State == backend.Scheduled:
+		return j.RunAt, 0
+	case j.State == backend.Pending:
+		return -int64(j.Priority), j.RunAt
+	case j.State.Terminal():
+		return j.FinishedAt, 0
 	}
 	return 0, 0
 }
 
-// acquireKeys takes the keys of a job that is to wait in s, and returns the state
-// that this leaves it.
-func (b *Backend) acquireKeys(j *job, s backend.State, now int64) backend.State {
+// acquireKeys takes the keys of a job that is to wait as next, and returns what
+// this leaves of it.
+func (b *Backend) acquireKeys(j *job, next lifecycle.Job, now int64) lifecycle.Job {
 	other := b.acquireUnique(j, now)
-	if other != nil && j.state == backend.Running && other.id < j.id && waits(other.state) && j.name.uniques[j.more.unique].until <= now {
-		// The one that was pushed later wins.
-		other.supersede(j, now)
-		b.move(other, backend.Cancelled, now)
+	if other != nil && j.State == backend.Running && j.name.uniques[j.more.unique].YieldsTo(j.id, other.State, now) {
+		ended, e := other.Supersede(j.id, now)
+		other.record(e)
+		b.move(other, ended, now)
 		other = b.acquireUnique(j, now)
 	}
 	if other != nil {
-		j.supersede(other, now)
-		return backend.Cancelled
+		superseded, e := next.Supersede(other.id, now)
+		j.record(e)
+		return superseded
 	}
 	if j.more.serial != "" && !j.joinSerial() {
-		return backend.Blocked
+		next.State = backend.Blocked
 	}
-	return s
-}
-
-// supersede notes that another job has j's key.
-func (j *job) supersede(by *job, now int64) {
-	j.record(backend.SupersededError+strconv.FormatInt(by.id, 10), "", now)
+	return next
 }
 
 // releaseKeys gives back what a job has no more need of that has begun to run, is
 // finished or is gone.
-func (b *Backend) releaseKeys(j *job, from backend.State, now int64) {
-	if waits(from) && j.more.expires != 0 {
-		if j.state == backend.Running {
-			j.more.expires = 0
-		}
-		b.expiries.drop()
-	}
-	if j.state != backend.Running || j.more.scope == backend.UntilStarted {
+func (b *Backend) releaseKeys(j *job, now int64) {
+	if j.State != backend.Running || j.more.scope == backend.UntilStarted {
 		b.releaseUnique(j, now)
 	}
-	if j.state != backend.Running && j.more.serial != "" {
+	if j.State != backend.Running && j.more.serial != "" {
 		b.leaveSerial(j, now)
 	}
 }

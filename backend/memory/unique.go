@@ -1,17 +1,19 @@
 package memory
 
-import "github.com/plainjobs/plainjobs/backend"
+import (
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
+)
 
 // A unique is the row of a unique key.
 type unique struct {
-	job   *job
-	held  bool  // the job has not given it back
-	until int64 // when it may be free at the earliest
+	lifecycle.Key
+	job *job
 }
 
 // uniqueOwner returns the job that has the key, or nil.
 func (n *name) uniqueOwner(key string, now int64) *job {
-	if u := n.uniques[key]; u != nil && (u.held || u.until > now) {
+	if u := n.uniques[key]; u != nil && u.Taken(0, now) {
 		return u.job
 	}
 	return nil
@@ -28,7 +30,7 @@ func (b *Backend) acquireUnique(j *job, now int64) *job {
 		return other
 	}
 	if u := n.uniques[m.unique]; u != nil && u.job == j {
-		u.held = true
+		u.Held = true
 		return nil
 	}
 	if n.uniques == nil {
@@ -37,7 +39,7 @@ func (b *Backend) acquireUnique(j *job, now int64) *job {
 	if old := n.uniques[m.unique]; old != nil {
 		b.unpark(old.job)
 	}
-	n.uniques[m.unique] = &unique{job: j, held: true, until: m.until}
+	n.uniques[m.unique] = &unique{lifecycle.Key{Job: j.id, Held: true, Until: m.until}, j}
 	if m.until > now {
 		b.holds.push(m.until, 0, j)
 	}
@@ -49,7 +51,7 @@ func (j *job) unique(now int64) *unique {
 	if j.more == nil || j.more.unique == "" {
 		return nil
 	}
-	if u := j.name.uniques[j.more.unique]; u != nil && u.job == j && (u.held || u.until > now) {
+	if u := j.name.uniques[j.more.unique]; u != nil && u.job == j && u.Taken(0, now) {
 		return u
 	}
 	return nil
@@ -62,16 +64,16 @@ func (b *Backend) releaseUnique(j *job, now int64) {
 	if u == nil || u.job != j {
 		return
 	}
-	u.held = false
-	if u.until <= now || j.state == gone || j.state == backend.Cancelled {
+	key, stays := u.Release(j.State, now)
+	if u.Key = key; !stays {
 		b.freeUnique(j)
 	}
 }
 
 // freeUnique deletes the row of j's unique key.
 func (b *Backend) freeUnique(j *job) {
-	if u := j.name.uniques[j.more.unique]; u.until != 0 {
-		u.until, j.more.until = 0, 0
+	if u := j.name.uniques[j.more.unique]; u.Until != 0 {
+		u.Until, j.more.until = 0, 0
 		b.holds.drop()
 	}
 	delete(j.name.uniques, j.more.unique)
@@ -85,7 +87,7 @@ func (j *job) parks(s backend.State, now int64) bool {
 		return false
 	}
 	u := j.unique(now)
-	return u != nil && u.until > now
+	return u != nil && u.Until > now
 }
 
 // unpark lets history delete j, which has lost its unique key.
@@ -99,7 +101,7 @@ func (b *Backend) unpark(j *job) {
 // holds reports whether e is the job whose key is held until e's time.
 func (e entry) holds() bool {
 	u := e.job.name.uniques[e.job.more.unique]
-	return u != nil && u.job == e.job && u.until == e.key
+	return u != nil && u.job == e.job && u.Until == e.key
 }
 
 // freeUniques deletes at most limit rows of keys whose time has come, unless
@@ -111,8 +113,8 @@ func (b *Backend) freeUniques(now int64, limit int) int {
 			return n
 		}
 		u := j.name.uniques[j.more.unique]
-		u.until, j.more.until = 0, 0
-		if !u.held {
+		u.Until, j.more.until = 0, 0
+		if !u.Held {
 			b.freeUnique(j)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Wait implements [backend.Waiter].
@@ -52,11 +53,11 @@ func (b *Backend) ready(req *backend.ClaimRequest) (bool, time.Duration) {
 	}
 	next := now + time.Hour.Microseconds()
 	if j := b.due.peek(); j != nil {
-		next = min(next, j.runAt)
+		next = min(next, j.RunAt)
 	}
 	for _, text := range req.Names {
 		if n := b.names[text]; n != nil && n.counts[backend.Pending] > 0 {
-			if free := n.rate.free(&n.settings, now); free > now {
+			if free := n.rate.free(lifecycle.RateOf(n.settings), now); free > now {
 				next = min(next, free)
 			}
 		}

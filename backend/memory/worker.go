@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // A worker is a worker's row and the jobs that it holds.
@@ -18,7 +19,7 @@ type worker struct {
 }
 
 func (w *worker) hold(j *job) {
-	j.worker, j.slot = w, len(w.held)
+	j.holder, j.slot = w, len(w.held)
 	w.held = append(w.held, j)
 }
 
@@ -28,7 +29,7 @@ func (w *worker) drop(j *job) {
 	w.held[j.slot].slot = j.slot
 	w.held[last] = nil
 	w.held = w.held[:last]
-	j.worker = nil
+	j.holder = nil
 }
 
 // byID returns the jobs that w holds in the order of their IDs.
@@ -36,12 +37,8 @@ func (w *worker) byID() []*job {
 	return slices.SortedFunc(slices.Values(w.held), func(a, c *job) int { return cmp.Compare(a.id, c.id) })
 }
 
-// alive reports whether w was heard of within its lease. A row from the future
-// was written before the clock went back.
-func (w *worker) alive(now int64) bool {
-	age, lease := now-w.seen, w.Lease.Microseconds()
-	return age < lease && age > -lease
-}
+// alive reports whether w was heard of within its lease.
+func (w *worker) alive(now int64) bool { return lifecycle.Alive(w.seen, w.Lease, now) }
 
 // renew renews the row of a worker, or creates it if register is set.
 func (b *Backend) renew(req backend.Worker, register bool, now int64) (*worker, error) {
@@ -70,34 +67,25 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 		return backend.HeartbeatResult{}, fmt.Errorf("memory: beat: %w", err)
 	}
 	for _, r := range req.Started {
-		if j := b.jobs.get(r.ID); j != nil && j.token == r.Token && j.state == backend.Running {
-			j.ran(r.For, now)
+		if j := b.jobs.get(r.ID); judge(j, r.Token, 0) == lifecycle.Held {
+			j.Job = j.Started(r.For, now)
 		}
 	}
-	result := backend.HeartbeatResult{Now: instant(now)}
+	result := backend.HeartbeatResult{Now: lifecycle.Time(now)}
 	for _, j := range w.byID() {
-		l := backend.Lease{ID: j.id, Token: j.token}
+		l := backend.Lease{ID: j.id, Token: j.Token}
 		result.Leases = append(result.Leases, l)
-		if j.cancelling {
+		if j.Cancelling {
 			result.Cancel = append(result.Cancel, l)
 		}
 		if req.Leave {
-			j.token = 0
-			b.releaseAll(j, now)
+			next, e := j.Release(now)
+			j.record(e)
+			b.move(j, next, now)
 		}
 	}
 	if req.Leave {
 		delete(b.workers, req.Worker.ID)
 	}
 	return result, nil
-}
-
-// releaseAll makes a running job wait again, or ends it if it is cancelled.
-func (b *Backend) releaseAll(j *job, now int64) {
-	if j.cancelling {
-		j.record(backend.CancelledError, "", now)
-		b.move(j, backend.Cancelled, now)
-	} else {
-		b.move(j, backend.Pending, now)
-	}
 }

@@ -23,43 +23,43 @@ const (
 var mutants = []mutant{
 	{
 		rule: "memory: Complete looks at the token", file: "backend/memory/settle.go",
-		from: "case j == nil || j.token != c.Token:", to: "case j == nil:",
+		from: "judge(j, c.Token, 0)", to: "judge(j, j.Token, 0)",
 		pkg: "./backend/memory", run: memorySuite + "complete$/^stale$",
 	}, {
-		rule: "memory: Fail looks at the token", file: "backend/memory/settle.go",
-		from: "case j == nil || j.token != f.Token:", to: "case j == nil:",
+		rule: "lifecycle: a settlement looks at the token", file: "backend/lifecycle/lifecycle.go",
+		from: "case token == 0 || j.Token != token:", to: "case token == 0:",
 		pkg: "./backend/memory", run: memorySuite + "fail$/^stale$",
 	}, {
 		rule: "memory: Reap judges workers by their lease", file: "backend/memory/reap.go",
 		from: "if !w.alive(now) {", to: "if true {",
 		pkg: "./backend/memory", run: memorySuite + "reap$/^live$",
 	}, {
-		rule: "memory: a job is failed after as many crashes as it may have", file: "backend/memory/reap.go",
-		from: "Condemns(j.crashes)", to: "Condemns(j.crashes - 1)",
+		rule: "lifecycle: a job is failed after as many crashes as it may have", file: "backend/lifecycle/lifecycle.go",
+		from: "Condemns(j.Crashes)", to: "Condemns(j.Crashes - 1)",
 		pkg: "./backend/memory", run: memorySuite + "reap$/^crashes$",
 	}, {
-		rule: "memory: a crash counts against a suspect that was alone", file: "backend/memory/reap.go",
-		from: "crashed := j.suspect && len(held) == 1", to: "crashed := j.suspect",
+		rule: "lifecycle: a crash counts against a suspect that was alone", file: "backend/lifecycle/lifecycle.go",
+		from: "crashed := j.Suspect && alone", to: "crashed := j.Suspect",
 		pkg: "./backend/memory", run: memorySuite + "reap$/^not-alone$",
 	}, {
 		rule: "memory: a crash counts against no suspect next to other jobs", file: "backend/memory/reap.go",
-		from: "crashed := j.suspect && len(held) == 1", to: "crashed := j.suspect",
+		from: "j.Rescue(len(held) == 1,", to: "j.Rescue(true,",
 		pkg: "./backend/memory", run: memorySuite + "reap$/^beside-others$",
 	}, {
 		rule: "sqlite: a crash counts against a suspect that was alone", file: "backend/sqlite/reap.go",
 		from: "crashed := r.suspect == 1 && len(rows) == 1", to: "crashed := r.suspect == 1",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "reap$/^beside-others$",
 	}, {
-		rule: "memory: a unique key keeps others out", file: "backend/memory/unique.go",
-		from: "u != nil && (u.held || u.until > now)", to: "u != nil && u.until > now",
+		rule: "lifecycle: a unique key keeps others out", file: "backend/lifecycle/key.go",
+		from: "(k.Held || k.Until > now)", to: "(k.Until > now)",
 		pkg: "./backend/memory", run: memorySuite + "unique$/^taken$",
 	}, {
-		rule: "memory: Complete looks at the token, by its history", file: "backend/memory/settle.go",
-		from: "case j == nil || j.token != c.Token:", to: "case j == nil:",
+		rule: "lifecycle: a settlement looks at the token, by its history", file: "backend/lifecycle/lifecycle.go",
+		from: "case token == 0 || j.Token != token:", to: "case token == 0:",
 		pkg: "./internal/torture/lin", run: "^TestMemory$", slow: true,
 	}, {
 		rule: "memory: a superseded job ends, by random programs", file: "backend/memory/transition.go",
-		from: "		return backend.Cancelled\n", to: "		return s\n",
+		from: "		return superseded\n", to: "		return next\n",
 		pkg: "./internal/torture/model", run: "^TestMemory$",
 		flags: []string{"-rapid.shrinktime=0s"}, // that it fails is enough
 	}, {
