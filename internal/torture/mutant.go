@@ -59,7 +59,7 @@ var mutants = []mutant{
 		pkg: "./internal/torture/lin", run: "^TestMemory$", slow: true,
 	}, {
 		rule: "memory: a superseded job ends, by random programs", file: "backend/memory/transition.go",
-		from: "		return superseded\n", to: "		return next\n",
+		from: "		return superseded\n", to: "		_ = superseded\n		return next\n",
 		pkg: "./internal/torture/model", run: "^TestMemory$",
 		flags: []string{"-rapid.shrinktime=0s"}, // that it fails is enough
 	}, {
