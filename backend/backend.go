@@ -4,7 +4,8 @@
 // Applications use package plainjobs; this package is for those who write a
 // store. A store is right when [conformance.Run] passes on it, and this
 // package's comments are enough to write one: every "must" here is a case
-// there.
+// there. Package [lifecycle] has the rules by which a job changes state, as pure
+// functions.
 //
 // # Terms
 //
@@ -28,6 +29,7 @@
 // [DeathDetector], [Waiter], [Describer], [Inspector], [Transferer] and
 // [io.Closer]. A good store has them all.
 //
+// [lifecycle]: https://pkg.go.dev/github.com/plainjobs/plainjobs/backend/lifecycle
 // [conformance.Run]: https://pkg.go.dev/github.com/plainjobs/plainjobs/conformance#Run
 package backend
 
