@@ -2,7 +2,6 @@ package torture
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -25,28 +24,18 @@ var busyTest = &Test{
 // earlier has shown its caller that the file was busy.
 const ownLimit = 9500 * time.Millisecond
 
-func busy(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
+func busy(r *rig) {
 	processes, jobs, hold := 32, 4000, 20*time.Second
-	if c.Short {
+	if r.Short {
 		processes, jobs, hold = 4, 300, 2*time.Second
 	}
 	s := &storm{rig: r, processes: processes, jobs: jobs, hold: hold}
-	for s.storms = 0; s.storms < r.Rounds && r.more(ctx); s.storms++ {
-		if err := s.one(ctx); err != nil {
-			return r.result, err
-		}
+	for s.storms = 0; s.storms < r.Rounds && r.more(); s.storms++ {
+		r.sub(fmt.Sprint("storm ", s.storms+1), s.one)
 		r.progress("%d of %d storms", s.storms+1, r.Rounds)
 	}
-	if ctx.Err() != nil {
-		return r.result, ctx.Err()
-	}
+	check(r.ctx.Err())
 	s.report()
-	return r.result, nil
 }
 
 // A storm is many processes that want the lock.
@@ -60,57 +49,28 @@ type storm struct {
 	gaps                           []time.Duration
 }
 
-func (s *storm) one(ctx context.Context) error {
-	r, err := s.within(ctx)
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	server, err := r.server(ctx)
-	if err != nil {
-		return err
-	}
-	locker, err := r.server(ctx)
-	if err != nil {
-		return err
-	}
+func (s *storm) one(r *rig) {
+	server := r.server()
+	locker := r.server()
 	tasks := make([]child.Task, s.jobs)
 	for i := range tasks {
 		tasks[i] = child.Task{N: int64(i), Takes: r.between(10*time.Millisecond, 200*time.Millisecond)}
 	}
 	for part := range slices.Chunk(tasks, 500) {
-		if err := r.push(ctx, server, part); err != nil {
-			return err
-		}
+		r.push(server, part)
 	}
 	workers := make([]*process, s.processes)
 	for i := range workers { // the default lease is what is tested
-		if workers[i], err = r.spawn(child.Order{Role: child.Work, Concurrency: 2, Grace: time.Second}); err != nil {
-			return err
-		}
+		workers[i] = r.spawn(child.Order{Role: child.Work, Concurrency: 2, Grace: time.Second})
 	}
-	if err := each(workers, func(p *process) error { return p.begun(ctx) }); err != nil {
-		return err
+	each(workers, (*process).begun)
+	if reply := locker.ask(child.Command{Op: child.OpLock, For: s.hold}); !reply.Locked {
+		check(fmt.Errorf("lock: %+v", reply))
 	}
-	if reply, err := locker.ask(ctx, child.Command{Op: child.OpLock, For: s.hold}); err != nil || !reply.Locked {
-		return fmt.Errorf("lock: %+v, %w", reply, err)
-	}
-	if _, err := locker.reply(ctx, s.hold+patience); err != nil {
-		return err
-	}
-	if _, _, err := r.drain(ctx, server, 60*time.Second); err != nil {
-		return err
-	}
-	if err := each(append(workers, locker), func(p *process) error { return p.stop(ctx) }); err != nil {
-		return err
-	}
-	f, err := r.finish(ctx, server, nil)
-	if err != nil {
-		return err
-	}
-	s.add(f)
-	s.take(r, fmt.Sprint("storm ", s.storms+1))
-	return nil
+	must(locker.reply(s.hold + patience))
+	r.drain(server, 60*time.Second)
+	each(append(workers, locker), (*process).stop)
+	s.add(r.finish(server, nil))
 }
 
 // add sums up what a storm came to.
@@ -158,5 +118,4 @@ func (s *storm) report() {
 		r.add("claim_gap_p99", percentile(s.gaps, 99))
 		r.add("claim_gap_max", s.gaps[n-1])
 	}
-	s.sec()
 }

@@ -1,8 +1,6 @@
 package torture
 
 import (
-	"context"
-
 	"github.com/plainjobs/plainjobs/internal/torture/child"
 )
 
@@ -15,21 +13,8 @@ var cancelTest = &Test{
 	run: cancel,
 }
 
-func cancel(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
-	err = r.cancel(ctx)
-	return r.result, err
-}
-
-func (r *rig) cancel(ctx context.Context) error {
-	server, err := r.server(ctx)
-	if err != nil {
-		return err
-	}
+func cancel(r *rig) {
+	server := r.server()
 	// The short form tries some of the calls, others with each seed.
 	stride := 1
 	if r.Short {
@@ -38,21 +23,15 @@ func (r *rig) cancel(ctx context.Context) error {
 	methods := child.Methods()
 	sum, swept := child.Sweep{}, 0
 	for _, m := range methods {
-		if !r.more(ctx) {
+		if !r.more() {
 			break
 		}
-		reply, err := server.ask(ctx, child.Command{Op: child.OpSweep, Method: m, Stride: stride, Offset: r.random.IntN(stride)})
-		if err != nil {
-			return err
-		}
+		reply := server.ask(child.Command{Op: child.OpSweep, Method: m, Stride: stride, Offset: r.random.IntN(stride)})
 		swept++
 		r.progress("%s: %d driver calls, cancelled %d times", m, reply.Sweep.Calls, reply.Sweep.Runs)
 		sum.Add(*reply.Sweep)
 	}
-	reply, err := server.ask(ctx, child.Command{Op: child.OpDeadline, N: r.Rounds})
-	if err != nil {
-		return err
-	}
+	reply := server.ask(child.Command{Op: child.OpDeadline, N: r.Rounds})
 	random := *reply.Sweep
 	r.result.add("methods", swept)
 	r.result.add("driver_calls", sum.Calls)
@@ -68,6 +47,5 @@ func (r *rig) cancel(ctx context.Context) error {
 	for _, f := range sum.Faults {
 		r.result.faultf("%s", f)
 	}
-	r.sec()
-	return server.stop(ctx)
+	server.stop()
 }

@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -27,20 +26,11 @@ type checkpointing struct {
 	broken, surfaced       int
 }
 
-func ckpt(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
+func ckpt(r *rig) {
 	k := &checkpointing{rig: r}
-	for ; k.databases < r.Rounds && r.more(ctx); k.databases++ {
-		if err := k.one(ctx); err != nil {
-			return r.result, err
-		}
-		if k.databases%5 == 4 {
-			r.progress("%d of %d databases", k.databases+1, r.Rounds)
-		}
+	for ; k.databases < r.Rounds && r.more(); k.databases++ {
+		r.sub(fmt.Sprint("database ", k.databases+1), k.one)
+		r.tell("%d of %d databases", k.databases+1, r.Rounds)
 	}
 	r.result.add("databases", k.databases)
 	r.result.add("jobs", k.jobs)
@@ -50,80 +40,40 @@ func ckpt(ctx context.Context, c Config) (Result, error) {
 	k.sum.report(&r.result)
 	r.result.must("surfaced", k.surfaced)
 	r.result.must("integrity_broken", k.broken)
-	r.sec()
-	return r.result, ctx.Err()
 }
 
-func (k *checkpointing) one(ctx context.Context) error {
-	r, err := k.within(ctx)
-	if err != nil {
-		return err
-	}
-	defer r.close()
+func (k *checkpointing) one(r *rig) {
 	duration := 10 * time.Second
 	if k.Short {
 		duration = 3 * time.Second
 	}
-	server, err := r.server(ctx)
-	if err != nil {
-		return err
-	}
+	server := r.server()
 	// The tables are there before the raw connections are.
-	if err := r.push(ctx, server, []child.Task{{N: 0}}); err != nil {
-		return err
-	}
+	r.push(server, []child.Task{{N: 0}})
 	var workers, pushers, checkpointers []*process
 	for i := range 2 {
-		w, err := r.spawn(child.Order{Role: child.Work, Concurrency: 4, Grace: time.Second})
-		if err != nil {
-			return err
-		}
-		p, err := r.spawn(child.Order{Role: child.Push, First: int64(i+1) * numbersEach, Pause: 10 * time.Millisecond})
-		if err != nil {
-			return err
-		}
-		c, err := r.server(ctx)
-		if err != nil {
-			return err
-		}
+		w := r.spawn(child.Order{Role: child.Work, Concurrency: 4, Grace: time.Second})
+		p := r.spawn(child.Order{Role: child.Push, First: int64(i+1) * numbersEach, Pause: 10 * time.Millisecond})
+		c := r.server()
 		workers, pushers, checkpointers = append(workers, w), append(pushers, p), append(checkpointers, c)
 	}
-	if err := each(append(workers, pushers...), func(p *process) error { return p.begun(ctx) }); err != nil {
-		return err
-	}
+	each(append(workers, pushers...), (*process).begun)
 	modes := []string{"TRUNCATE", "RESTART", "PASSIVE"}
 	for end := time.Now().Add(duration); time.Now().Before(end); {
 		for _, c := range checkpointers { // both at once, each in some mode
 			mode := modes[r.random.IntN(len(modes))]
-			if err := c.orders.Encode(child.Command{Op: child.OpCheckpoint, Mode: mode, For: r.between(50*time.Millisecond, 500*time.Millisecond)}); err != nil {
-				return err
-			}
+			c.send(child.Command{Op: child.OpCheckpoint, Mode: mode, For: r.between(50*time.Millisecond, 500*time.Millisecond)})
 		}
 		for _, c := range checkpointers {
-			reply, err := c.reply(ctx, patience)
-			if err != nil {
-				return err
-			}
+			reply := must(c.reply(patience))
 			k.checkpoints += reply.N
 			k.frames += reply.Frames
 		}
 	}
-	if err := each(append(pushers, checkpointers...), func(p *process) error { return p.stop(ctx) }); err != nil {
-		return err
-	}
-	if _, _, err := r.drain(ctx, server, 30*time.Second); err != nil {
-		return err
-	}
-	if err := each(workers, func(p *process) error { return p.stop(ctx) }); err != nil {
-		return err
-	}
-	f, err := r.finish(ctx, server, nil)
-	if err != nil {
-		return err
-	}
-	k.count(r, f)
-	k.take(r, fmt.Sprint("database ", k.databases+1))
-	return nil
+	each(append(pushers, checkpointers...), (*process).stop)
+	r.drain(server, 30*time.Second)
+	each(workers, (*process).stop)
+	k.count(r, r.finish(server, nil))
 }
 
 // count adds up what one database came to. What happens at one microsecond in

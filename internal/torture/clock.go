@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"context"
 	"path/filepath"
 	"slices"
 	"time"
@@ -19,68 +18,28 @@ var clockTest = &Test{
 	run:   clock,
 }
 
-func clock(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
-	err = r.clock(ctx)
-	return r.result, err
-}
-
-func (r *rig) clock(ctx context.Context) error {
+func clock(r *rig) {
 	r.offset = filepath.Join(r.dir, "offset")
-	if err := child.WriteOffset(r.offset, 0); err != nil {
-		return err
-	}
+	check(child.WriteOffset(r.offset, 0))
 	k := &killing{rig: r, workers: make([]*process, 3)}
-	var err error
-	if k.server, err = r.server(ctx); err != nil {
-		return err
-	}
-	if err := k.feed(ctx); err != nil {
-		return err
-	}
-	for i := range k.workers {
-		if err := k.respawn(i); err != nil {
-			return err
-		}
-	}
-	if err := each(k.workers, func(p *process) error { return p.begun(ctx) }); err != nil {
-		return err
-	}
+	k.start()
+	each(k.workers, (*process).begun)
 	jumps, now, furthest := 0, time.Duration(0), time.Duration(0)
-	for ; jumps < r.Rounds && r.more(ctx); jumps++ {
+	for ; jumps < r.Rounds && r.more(); jumps++ {
 		// Sometimes before anybody has become steady again.
-		if err := k.feedFor(ctx, r.between(0, 2*shortLease)); err != nil {
-			return err
-		}
+		k.feedFor(r.between(0, 2*shortLease))
 		now = r.jump(now)
 		furthest = max(furthest, now)
-		if err := child.WriteOffset(r.offset, now); err != nil {
-			return err
-		}
-		if jumps%50 == 49 {
-			r.progress("%d of %d jumps", jumps+1, r.Rounds)
-		}
+		check(child.WriteOffset(r.offset, now))
+		r.tell("%d of %d jumps", jumps+1, r.Rounds)
 	}
 	// What was put off while the clock was ahead is due when it is there
 	// again: a time is a time.
-	if err := child.WriteOffset(r.offset, furthest+time.Minute); err != nil {
-		return err
-	}
-	if _, _, err := r.drain(ctx, k.server, 30*time.Second); err != nil {
-		return err
-	}
-	if err := each(k.workers, func(p *process) error { return p.stop(ctx) }); err != nil {
-		return err
-	}
+	check(child.WriteOffset(r.offset, furthest+time.Minute))
+	r.drain(k.server, 30*time.Second)
+	each(k.workers, (*process).stop)
 	// What was done before the clock went ahead was kept for long enough then.
-	f, err := r.finish(ctx, k.server, byDone)
-	if err != nil {
-		return err
-	}
+	f := r.finish(k.server, byDone)
 	r.result.add("jumps", jumps)
 	r.result.add("jobs", len(r.acks.ids))
 	f.report(&r.result)
@@ -90,8 +49,6 @@ func (r *rig) clock(ctx context.Context) error {
 	r.result.add("workers_reaped", f.reaped[0])
 	r.result.must("failed", f.crashed+f.failed)
 	r.integrity(f.ending)
-	r.sec()
-	return nil
 }
 
 // jump returns what is added to the clock next.

@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -40,24 +39,13 @@ type corrupting struct {
 // of a worker is one that is not there, and a damaged version may be too new.
 var fitting = []string{"corrupt", "unavailable", "schema", "workergone", "notfound", "nospace"}
 
-func corrupt(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
+func corrupt(r *rig) {
 	k := &corrupting{rig: r, kinds: map[string]int{}}
-	if err := k.prepare(ctx); err != nil {
-		return r.result, err
-	}
-	for k.files < r.Rounds && r.more(ctx) {
+	k.prepare()
+	for k.files < r.Rounds && r.more() {
 		k.files++
-		if err := k.one(ctx); err != nil {
-			return r.result, err
-		}
-		if k.files%200 == 0 {
-			r.progress("%d of %d files", k.files, r.Rounds)
-		}
+		k.one()
+		r.tell("%d of %d files", k.files, r.Rounds)
 	}
 	r.result.add("files", k.files)
 	r.result.add("detected", k.detected)
@@ -73,17 +61,12 @@ func corrupt(ctx context.Context, c Config) (Result, error) {
 			r.result.add("said_"+kind, n)
 		}
 	}
-	r.sec()
-	return r.result, ctx.Err()
 }
 
 // prepare makes a database with jobs in every state and takes it as it is on
 // the disk, with a log.
-func (k *corrupting) prepare(ctx context.Context) error {
-	server, err := k.server(ctx)
-	if err != nil {
-		return err
-	}
+func (k *corrupting) prepare() {
+	server := k.server()
 	tasks := make([]child.Task, 300)
 	for i := range tasks {
 		tasks[i] = child.Task{N: int64(i), Pad: make([]byte, k.random.IntN(600))}
@@ -96,78 +79,44 @@ func (k *corrupting) prepare(ctx context.Context) error {
 			tasks[i].Takes = time.Minute
 		}
 	}
-	if err := k.push(ctx, server, tasks); err != nil {
-		return err
-	}
-	worker, err := k.spawn(child.Order{Role: child.Work, Concurrency: 100})
-	if err != nil {
-		return err
-	}
-	err = k.until(ctx, "there are jobs of all kinds", func() (bool, error) {
-		reply, err := server.ask(ctx, child.Command{Op: child.OpCount})
-		return reply.Counts["done"] > 30 && reply.Counts["failed"] > 20 && reply.Counts["running"] > 20, err
+	k.push(server, tasks)
+	worker := k.spawn(child.Order{Role: child.Work, Concurrency: 100})
+	k.until("there are jobs of all kinds", func() bool {
+		n := k.counts(server)
+		return n["done"] > 30 && n["failed"] > 20 && n["running"] > 20
 	})
-	if err != nil {
-		return err
-	}
-	if err := worker.kill(); err != nil {
-		return err
-	}
+	worker.kill()
 	// Half of it goes into the file and the rest stays in the log.
-	if _, err := server.ask(ctx, child.Command{Op: child.OpCheckpoint, Mode: "TRUNCATE", For: time.Millisecond}); err != nil {
-		return err
-	}
+	server.ask(child.Command{Op: child.OpCheckpoint, Mode: "TRUNCATE", For: time.Millisecond})
 	for i := range tasks {
 		tasks[i] = child.Task{N: int64(1000 + i), Pad: make([]byte, k.random.IntN(600))}
 	}
-	if err := k.push(ctx, server, tasks); err != nil {
-		return err
-	}
-	list, err := server.ask(ctx, child.Command{Op: child.OpList})
-	if err != nil {
-		return err
-	}
-	k.sound = list.Jobs
-	if err := server.kill(); err != nil {
-		return err
-	}
-	if k.db, err = os.ReadFile(k.path); err != nil {
-		return err
-	}
-	k.log, err = os.ReadFile(k.path + "-wal")
-	return err
+	k.push(server, tasks)
+	k.sound = server.ask(child.Command{Op: child.OpList}).Jobs
+	server.kill()
+	k.db = must(os.ReadFile(k.path))
+	k.log = must(os.ReadFile(k.path + "-wal"))
 }
 
 // one damages a copy and has it examined.
-func (k *corrupting) one(ctx context.Context) error {
+func (k *corrupting) one() {
 	path := filepath.Join(k.dir, fmt.Sprintf("damaged%d.db", k.files))
 	db, log, how := k.damage()
-	if err := os.WriteFile(path, db, 0o600); err != nil {
-		return err
-	}
-	if err := os.WriteFile(path+"-wal", log, 0o600); err != nil {
-		return err
-	}
+	check(os.WriteFile(path, db, 0o600))
+	check(os.WriteFile(path+"-wal", log, 0o600))
 	if k.examiner == nil || k.examiner.over() {
-		var err error
-		if k.examiner, err = k.server(ctx); err != nil {
-			return err
-		}
+		k.examiner = k.server()
 	}
-	if err := k.examiner.orders.Encode(child.Command{Op: child.OpExamine, Path: path}); err != nil {
-		return err
-	}
+	k.examiner.send(child.Command{Op: child.OpExamine, Path: path})
 	faults := len(k.result.Faults)
-	reply, err := k.examiner.reply(ctx, hangs)
+	reply, err := k.examiner.reply(hangs)
 	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
+	case k.ctx.Err() != nil:
+		check(k.ctx.Err())
 	case errors.Is(err, errSilent):
 		k.hangs++
 		k.result.faultf("file %d (%s): %v", k.files, how, err)
-		if err := k.examiner.kill(); err != nil {
-			return err
-		}
+		k.examiner.kill()
 	case err != nil:
 		k.panics++
 		k.result.faultf("file %d (%s): %v", k.files, how, err)
@@ -175,11 +124,8 @@ func (k *corrupting) one(ctx context.Context) error {
 		k.mark(reply.Exam, how)
 	}
 	if len(k.result.Faults) == faults {
-		for _, suffix := range []string{"", "-wal", "-shm"} {
-			_ = os.Remove(path + suffix) // some are not there
-		}
+		removeDatabase(path)
 	}
-	return nil
 }
 
 // mark says what came of a file.

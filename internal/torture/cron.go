@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -18,15 +17,7 @@ var cronTest = &Test{
 	run:   cron,
 }
 
-func cron(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
-	err = (&ticking{rig: r}).all(ctx)
-	return r.result, err
-}
+func cron(r *rig) { (&ticking{rig: r}).all() }
 
 // A ticking is one run of the test.
 type ticking struct {
@@ -39,97 +30,54 @@ type ticking struct {
 	first, last map[string]child.Schedule
 }
 
-func (t *ticking) all(ctx context.Context) (err error) {
-	if t.server, err = t.rig.server(ctx); err != nil {
-		return err
-	}
+func (t *ticking) all() {
+	t.server = t.rig.server()
 	for i := range t.workers {
-		if t.workers[i], err = t.worker(); err != nil {
-			return err
-		}
+		t.workers[i] = t.worker()
 	}
-	err = t.until(ctx, "the schedules are there", func() (bool, error) {
-		t.first, err = t.schedules(ctx, "")
-		return len(t.first) == child.Schedules, err
+	t.until("the schedules are there", func() bool {
+		t.first = t.schedules("")
+		return len(t.first) == child.Schedules
 	})
-	if err != nil {
-		return err
-	}
-	told := time.Now()
-	for t.kills < t.Rounds && t.more(ctx) {
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return err
-		}
+	for t.kills < t.Rounds && t.more() {
+		t.pause(100 * time.Millisecond)
 		i := t.random.IntN(len(t.workers))
 		if t.workers[i].over() {
 			t.result.faultf("%v", t.workers[i].failure())
 		}
 		t.kills++
-		if err := t.workers[i].kill(); err != nil {
-			return err
-		}
-		if t.workers[i], err = t.worker(); err != nil {
-			return err
-		}
-		if time.Since(told) > 10*time.Second {
-			told = time.Now()
-			t.progress("%d of %d kills", t.kills, t.Rounds)
-		}
+		t.workers[i].kill()
+		t.workers[i] = t.worker()
+		t.tell("%d of %d kills", t.kills, t.Rounds)
 	}
-	return t.end(ctx)
+	t.end()
 }
 
-func (t *ticking) worker() (*process, error) {
+func (t *ticking) worker() *process {
 	return t.spawn(child.Order{Role: child.Tick, Concurrency: killConcurrency, Lease: shortLease, Grace: time.Second})
 }
 
-func (t *ticking) schedules(ctx context.Context, mode string) (map[string]child.Schedule, error) {
-	reply, err := t.server.ask(ctx, child.Command{Op: child.OpSchedules, Mode: mode})
+func (t *ticking) schedules(mode string) map[string]child.Schedule {
 	byName := map[string]child.Schedule{}
-	for _, s := range reply.Schedules {
+	for _, s := range t.server.ask(child.Command{Op: child.OpSchedules, Mode: mode}).Schedules {
 		byName[s.Name] = s
 	}
-	return byName, err
+	return byName
 }
 
 // end stops the schedules, lets the workers finish, and judges.
-func (t *ticking) end(ctx context.Context) (err error) {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	for _, p := range t.workers {
-		if err := p.begun(ctx); err != nil {
-			return err
-		}
-	}
+func (t *ticking) end() {
+	check(t.ctx.Err())
+	each(t.workers[:], (*process).begun)
 	// A worker stores its definitions before it runs the first job. One that
 	// did so after the schedules are stopped would let them go on.
-	if err := t.workersTick(ctx); err != nil {
-		return err
-	}
-	if t.last, err = t.schedules(ctx, "stop"); err != nil {
-		return err
-	}
-	_, took, err := t.drain(ctx, t.server, 10*shortLease+20*time.Second)
-	if err != nil {
-		return err
-	}
-	for _, p := range t.workers {
-		if err := p.stop(ctx); err != nil {
-			return err
-		}
-	}
-	e, err := t.inspect(ctx, t.server)
-	if err != nil {
-		return err
-	}
-	if err := t.server.stop(ctx); err != nil {
-		return err
-	}
-	h, err := t.history()
-	if err != nil {
-		return err
-	}
+	t.workersTick()
+	t.last = t.schedules("stop")
+	took := t.drain(t.server, 10*shortLease+20*time.Second)
+	each(t.workers[:], (*process).stop)
+	e := t.inspect(t.server)
+	t.server.stop()
+	h := t.history()
 	r := &t.result
 	r.add("kills", t.kills)
 	r.add("schedules", len(t.last))
@@ -137,23 +85,13 @@ func (t *ticking) end(ctx context.Context) (err error) {
 	t.judgeTicked(e, h)
 	t.integrity(e)
 	r.add("drain", took)
-	t.sec()
-	return nil
 }
 
 // workersTick waits until every worker has run a job.
-func (t *ticking) workersTick(ctx context.Context) error {
-	return t.until(ctx, "every worker has run a job", func() (bool, error) {
-		h, err := t.history()
-		if err != nil {
-			return false, err
-		}
-		for _, p := range t.workers {
-			if h.ticks[p] == 0 {
-				return false, nil
-			}
-		}
-		return true, nil
+func (t *ticking) workersTick() {
+	t.until("every worker has run a job", func() bool {
+		h := t.history()
+		return !slices.ContainsFunc(t.workers[:], func(p *process) bool { return h.ticks[p] == 0 })
 	})
 }
 

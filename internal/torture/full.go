@@ -2,7 +2,6 @@ package torture
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -49,23 +48,14 @@ const (
 	complaints = 8
 )
 
-func full(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
+func full(r *rig) {
 	f := &filling{enduring: enduring{rig: r, kinds: map[string]int{}, kmax: map[string]int{}}}
-	if f.server, err = r.server(ctx); err != nil {
-		return r.result, err
-	}
-	if err := f.sweeps(ctx); err != nil {
-		return r.result, err
-	}
+	f.server = r.server()
+	f.sweeps()
 	ways := []string{"limit", "tmpfs"}
-	for i := 0; i < r.Rounds && r.more(ctx); i++ {
+	for i := 0; i < r.Rounds && r.more(); i++ {
 		for w, way := range ways {
-			err := f.round(ctx, way)
+			err := try(func() { f.sub(way, func(sub *rig) { f.round(sub, way) }) })
 			if skip := (*Skip)(nil); errors.As(err, &skip) {
 				r.progress("not by %s: %v", way, skip)
 				r.result.leaveOut("a disk that is full, by "+way, skip)
@@ -73,20 +63,17 @@ func full(ctx context.Context, c Config) (Result, error) {
 				break
 			}
 			if err != nil {
-				return r.result, fmt.Errorf("%s: %w", way, err)
+				check(fmt.Errorf("%s: %w", way, err))
 			}
 		}
-		if i%10 == 9 {
-			r.progress("%d of %d rounds", i+1, r.Rounds)
-		}
+		r.tell("%d of %d rounds", i+1, r.Rounds)
 	}
 	f.report(len(ways))
-	return r.result, ctx.Err()
 }
 
 // sweeps has there be no room at the k-th write of a store, and none at the
 // k-th alone.
-func (f *filling) sweeps(ctx context.Context) error {
+func (f *filling) sweeps() {
 	places := []string{child.DiskDriver}
 	if f.Driver == "ncruces" {
 		places = append(places, child.DiskVFS)
@@ -97,13 +84,10 @@ func (f *filling) sweeps(ctx context.Context) error {
 			if f.Short {
 				stride = 7
 			}
-			for k := 1 + f.random.IntN(stride); k < kmost && f.more(ctx); k += stride {
+			for k := 1 + f.random.IntN(stride); k < kmost && f.more(); k += stride {
 				other := f.kinds["nospace"]
 				total := sumOf(f.kinds)
-				struck, err := f.one(ctx, f.server, place, child.DiskFault{K: k, Forever: forever, Full: true})
-				if err != nil {
-					return err
-				}
+				struck := f.one(place, child.DiskFault{K: k, Forever: forever, Full: true})
 				if struck == 0 {
 					break
 				}
@@ -118,7 +102,7 @@ func (f *filling) sweeps(ctx context.Context) error {
 			}
 		}
 	}
-	return ctx.Err()
+	check(f.ctx.Err())
 }
 
 func sumOf(kinds map[string]int) (n int) {
@@ -129,98 +113,58 @@ func sumOf(kinds map[string]int) (n int) {
 }
 
 // round has room run out under a pusher and a worker, and come back.
-func (f *filling) round(ctx context.Context, way string) error {
-	r, err := f.within(ctx)
-	if err != nil {
-		return err
-	}
-	defer r.close()
+func (f *filling) round(r *rig, way string) {
 	small := filepath.Join(r.dir, "small")
 	if way == "tmpfs" {
-		if err := mountSmall(small, smallSize); err != nil {
-			return err
-		}
+		check(mountSmall(small, smallSize))
 		defer func() {
-			_ = each(r.all, (*process).kill) // no process may have it open
+			each(r.all, (*process).kill) // no process may have it open
 			_ = unmount(small)
 		}()
 		r.path = filepath.Join(small, "jobs.db")
 	}
-	worker, err := r.spawn(child.Order{Role: child.Work, Concurrency: 4, Grace: time.Second, Log: true})
-	if err != nil {
-		return err
-	}
-	if err := worker.begun(ctx); err != nil {
-		return err
-	}
-	pusher, err := r.spawn(child.Order{Role: child.Push, First: 1, Pause: 20 * time.Millisecond})
-	if err != nil {
-		return err
-	}
-	if err := pusher.begun(ctx); err != nil {
-		return err
-	}
+	worker := r.spawn(child.Order{Role: child.Work, Concurrency: 4, Grace: time.Second, Log: true})
+	worker.begun()
+	pusher := r.spawn(child.Order{Role: child.Push, First: 1, Pause: 20 * time.Millisecond})
+	pusher.begun()
 	both := []*process{worker, pusher}
-	if err := pause(ctx, r.between(50*time.Millisecond, 200*time.Millisecond)); err != nil {
-		return err
-	}
-	restore := func() error { return limit(ctx, both, 0) }
+	r.pause(r.between(50*time.Millisecond, 200*time.Millisecond))
+	restore := func() { limit(both, 0) }
 	if way == "tmpfs" {
 		ballast := filepath.Join(small, "ballast")
-		restore = func() error { return os.Remove(ballast) }
-		err = fill(ballast)
+		restore = func() { check(os.Remove(ballast)) }
+		fill(ballast)
 	} else {
-		var info os.FileInfo
-		if info, err = os.Stat(r.path + "-wal"); err == nil {
-			// A multiple of no page, so that a write is cut.
-			err = limit(ctx, both, int(info.Size())+1000)
-		}
-	}
-	if err != nil {
-		return err
+		// A multiple of no page, so that a write is cut.
+		limit(both, int(must(os.Stat(r.path+"-wal")).Size())+1000)
 	}
 	out := time.Now()
-	err = r.until(ctx, "a push finds no room", func() (bool, error) {
-		text, err := os.ReadFile(pusher.ledger)
-		return bytes.HasPrefix(text, []byte{child.NoteError}) || bytes.Contains(text, []byte{'\n', child.NoteError}), err
+	r.until("a push finds no room", func() bool {
+		text := must(os.ReadFile(pusher.ledger))
+		return bytes.HasPrefix(text, []byte{child.NoteError}) || bytes.Contains(text, []byte{'\n', child.NoteError})
 	})
-	if err != nil {
-		return err
-	}
-	if err := pause(ctx, r.between(300*time.Millisecond, 1500*time.Millisecond)); err != nil {
-		return err
-	}
+	r.pause(r.between(300*time.Millisecond, 1500*time.Millisecond))
 	f.rounds++
 	for _, p := range both {
 		if p.over() {
 			f.exited++
 			f.result.faultf("%s: %v", way, p.failure())
-			return nil
+			return
 		}
 	}
-	if err := restore(); err != nil {
-		return err
-	}
-	if err := f.goesOn(ctx, r, way, both); err != nil {
-		return err
-	}
-	return f.finish(ctx, r, way, out, both)
+	restore()
+	f.goesOn(r, way, both)
+	f.finish(r, way, out, both)
 }
 
 // limit bounds the size of files of processes.
-func limit(ctx context.Context, processes []*process, n int) error {
-	return each(processes, func(p *process) error {
-		_, err := p.ask(ctx, child.Command{Op: child.OpLimit, N: n})
-		return err
-	})
+func limit(processes []*process, n int) {
+	each(processes, func(p *process) { p.ask(child.Command{Op: child.OpLimit, N: n}) })
 }
 
 // fill writes a file until there is no room for another byte.
-func fill(path string) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
+func fill(path string) {
+	f := must(os.Create(path))
 	defer f.Close()
 	for size := 64 << 10; size > 0; {
 		_, err := f.Write(make([]byte, size))
@@ -228,74 +172,53 @@ func fill(path string) error {
 		case errors.Is(err, syscall.ENOSPC):
 			size /= 2
 		case err != nil:
-			return err
+			check(err)
 		}
 	}
-	return nil
 }
 
 // goesOn waits until pushes are acknowledged and jobs done again.
-func (f *filling) goesOn(ctx context.Context, r *rig, way string, both []*process) error {
+func (f *filling) goesOn(r *rig, way string, both []*process) {
 	began, had := time.Now(), r.acks.count()
 	pushed := false
 	done := int64(-1)
-	server, err := r.server(ctx)
-	if err != nil {
-		return err
-	}
+	server := r.server()
+	defer server.stop()
 	for {
 		if !pushed && r.acks.count() > had {
 			pushed = true
 			f.pushes = max(f.pushes, time.Since(began))
 		}
-		reply, err := server.ask(ctx, child.Command{Op: child.OpCount})
-		if err != nil {
-			return err
-		}
-		n := reply.Counts["done"]
+		n := r.counts(server)["done"]
 		if done < 0 {
 			done = n
 		}
 		if pushed && n > done {
 			f.works = max(f.works, time.Since(began))
-			return server.stop(ctx)
+			return
 		}
 		if time.Since(began) > again {
 			f.late++
 			f.result.faultf("%s: %v after there was room, pushes are acknowledged: %v, and %d jobs were done", way, again, pushed, n-done)
-			return server.stop(ctx)
+			return
 		}
 		for _, p := range both {
 			if p.over() {
-				return p.failure()
+				check(p.failure())
 			}
 		}
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
-			return err
-		}
+		r.pause(10 * time.Millisecond)
 	}
 }
 
 // finish ends a round in good order and judges it.
-func (f *filling) finish(ctx context.Context, r *rig, way string, out time.Time, both []*process) error {
+func (f *filling) finish(r *rig, way string, out time.Time, both []*process) {
 	worker, pusher := both[0], both[1]
-	if err := pusher.stop(ctx); err != nil {
-		return err
-	}
-	server, err := r.server(ctx)
-	if err != nil {
-		return err
-	}
-	if _, _, err := r.drain(ctx, server, 20*time.Second); err != nil {
-		return err
-	}
-	if err := worker.stop(ctx); err != nil {
-		return err
-	}
-	end, err := r.finish(ctx, server, nil)
-	if err != nil {
-		return err
-	}
+	pusher.stop()
+	server := r.server()
+	r.drain(server, 20*time.Second)
+	worker.stop()
+	end := r.finish(server, nil)
 	f.acked += len(r.acks.ids)
 	f.sum.add(end.verdict)
 	for _, t := range end.troubles {
@@ -309,8 +232,6 @@ func (f *filling) finish(ctx context.Context, r *rig, way string, out time.Time,
 		f.loud++
 		f.result.faultf("%s: the worker logged %d lines, the last %q", way, len(end.logged), end.logged[len(end.logged)-1].text)
 	}
-	f.take(r, way)
-	return nil
 }
 
 func (f *filling) report(ways int) {
@@ -334,5 +255,4 @@ func (f *filling) report(ways int) {
 	}
 	f.result.add("push_again", f.pushes)
 	f.result.add("work_again", f.works)
-	f.sec()
 }

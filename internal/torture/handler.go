@@ -1,9 +1,9 @@
 package torture
 
 import (
-	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -65,56 +65,37 @@ type handling struct {
 	kept    int // runs that were late
 }
 
-func handler(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
+func handler(r *rig) {
 	h := &handling{rig: r, workers: make([]*process, 3), late: make(chan *process, 1000), deeds: map[int64]misbehavior{}}
-	err = h.all(ctx)
-	return r.result, err
+	h.all()
 }
 
-func (h *handling) all(ctx context.Context) (err error) {
-	if h.server, err = h.rig.server(ctx); err != nil {
-		return err
-	}
+func (h *handling) all() {
+	h.server = h.rig.server()
 	for i := range h.workers {
-		if err := h.respawn(i); err != nil {
-			return err
-		}
+		h.respawn(i)
 	}
 	// First those that leave their process alive, then the others: a process
 	// that dies takes innocent suspects with it.
 	for _, fatal := range []bool{false, true} {
-		if err := h.pushAll(ctx, fatal); err != nil {
-			return err
-		}
-		if err := h.watch(ctx); err != nil {
-			return err
-		}
+		h.pushAll(fatal)
+		h.watch()
 	}
-	if err := h.deaf(ctx); err != nil {
-		return err
-	}
-	return h.judgement(ctx)
+	h.deaf()
+	h.judgement()
 }
 
-func (h *handling) respawn(i int) error {
-	var p *process
-	p, err := h.spawnOn(h.pick(), child.Order{Role: child.Work, Concurrency: 4, Lease: shortLease, Grace: 500 * time.Millisecond},
+func (h *handling) respawn(i int) {
+	h.workers[i] = h.spawnOn(h.pick(), child.Order{Role: child.Work, Concurrency: 4, Lease: shortLease, Grace: 500 * time.Millisecond},
 		func(p *process, r child.Reply) bool {
 			if r.Late != 0 {
 				h.late <- p
 			}
 			return r.Late != 0
 		})
-	h.workers[i] = p
-	return err
 }
 
-func (h *handling) pushAll(ctx context.Context, fatal bool) error {
+func (h *handling) pushAll(fatal bool) {
 	var tasks []child.Task
 	for range h.Rounds {
 		for _, m := range misbehaviors {
@@ -131,19 +112,14 @@ func (h *handling) pushAll(ctx context.Context, fatal bool) error {
 		}
 	}
 	h.random.Shuffle(len(tasks), func(i, j int) { tasks[i], tasks[j] = tasks[j], tasks[i] })
-	for len(tasks) > 0 {
-		n := min(len(tasks), 500)
-		if err := h.push(ctx, h.server, tasks[:n]); err != nil {
-			return err
-		}
-		tasks = tasks[n:]
+	for part := range slices.Chunk(tasks, 500) {
+		h.push(h.server, part)
 	}
-	return nil
 }
 
 // watch raises processes that died and freezes those with a run that is to be
 // late, until all jobs have ended.
-func (h *handling) watch(ctx context.Context) error {
+func (h *handling) watch() {
 	thaw := map[*process]time.Time{} // when the frozen ones go on
 	changed, last := time.Now(), ""
 	for {
@@ -151,9 +127,7 @@ func (h *handling) watch(ctx context.Context) error {
 			if p.over() {
 				h.crashes++
 				delete(thaw, p)
-				if err := h.respawn(i); err != nil {
-					return err
-				}
+				h.respawn(i)
 			}
 		}
 		select {
@@ -161,9 +135,7 @@ func (h *handling) watch(ctx context.Context) error {
 			if thaw[p].IsZero() && !p.over() && len(thaw) < len(h.workers)-1 {
 				h.kept++
 				thaw[p] = time.Now().Add(2 * shortLease)
-				if err := p.freezeFor(2 * shortLease); err != nil {
-					return err
-				}
+				p.freezeFor(2 * shortLease)
 			}
 		default:
 		}
@@ -172,71 +144,45 @@ func (h *handling) watch(ctx context.Context) error {
 				delete(thaw, p)
 			}
 		}
-		reply, err := h.server.ask(ctx, child.Command{Op: child.OpCount})
-		if err != nil {
-			return err
+		counts := h.counts(h.server)
+		if unfinished(counts) == 0 && len(thaw) == 0 {
+			return
 		}
-		if unfinished(reply.Counts) == 0 && len(thaw) == 0 {
-			return nil
-		}
-		if text := fmt.Sprint(reply.Counts); text != last {
+		if text := fmt.Sprint(counts); text != last {
 			changed, last = time.Now(), text
 		}
 		if time.Since(changed) > patience/3 {
 			h.result.faultf("nothing happens any more: %s", last)
-			return fmt.Errorf("nothing happens any more: %s", last)
+			check(fmt.Errorf("nothing happens any more: %s", last))
 		}
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
-			return err
-		}
+		h.pause(10 * time.Millisecond)
 	}
 }
 
 // deaf stops a worker whose handler never returns: it must end, and leave the
 // job to the lease.
-func (h *handling) deaf(ctx context.Context) error {
-	if err := each(h.workers, func(p *process) error { return p.stop(ctx) }); err != nil {
-		return err
-	}
-	if err := h.push(ctx, h.server, []child.Task{{N: h.next, Do: child.ActionNeverReturn}}); err != nil {
-		return err
-	}
+func (h *handling) deaf() {
+	each(h.workers, (*process).stop)
+	h.push(h.server, []child.Task{{N: h.next, Do: child.ActionNeverReturn}})
 	h.next++
-	if err := h.respawn(0); err != nil {
-		return err
-	}
+	h.respawn(0)
 	p := h.workers[0]
-	err := h.until(ctx, "the deaf one runs", func() (bool, error) {
-		reply, err := h.server.ask(ctx, child.Command{Op: child.OpCount})
-		return reply.Counts["running"] == 1, err
-	})
-	if err != nil {
-		return err
-	}
+	h.until("the handler that never returns runs", func() bool { return h.counts(h.server)["running"] == 1 })
 	began := time.Now()
-	if err := p.signal(sigTerm); err != nil {
-		return err
-	}
-	if err := p.end(ctx); err == nil || !strings.Contains(err.Error(), "ignored the end of their contexts") {
+	p.signal(sigTerm)
+	if err := p.wait(); err == nil || !strings.Contains(err.Error(), "ignored the end of their contexts") {
 		h.result.faultf("a worker with a handler that never returns ended so: %v", err)
 	}
 	if took := time.Since(began); took > 500*time.Millisecond+time.Second+tooLate {
 		h.result.faultf("a worker with a handler that never returns took %v to end", took)
 	}
-	if err := h.respawn(0); err != nil {
-		return err
-	}
-	if _, _, err := h.drain(ctx, h.server, 30*time.Second); err != nil {
-		return err
-	}
-	return h.workers[0].stop(ctx)
+	h.respawn(0)
+	h.drain(h.server, 30*time.Second)
+	h.workers[0].stop()
 }
 
-func (h *handling) judgement(ctx context.Context) error {
-	f, err := h.finish(ctx, h.server, nil)
-	if err != nil {
-		return err
-	}
+func (h *handling) judgement() {
+	f := h.finish(h.server, nil)
 	r := &h.result
 	good, bad, wrong, refused, innocents := 0, 0, 0, 0, 0
 	deafs := 0
@@ -288,8 +234,6 @@ func (h *handling) judgement(ctx context.Context) error {
 		r.faultf("no run was refused for being late")
 	}
 	h.integrity(f.ending)
-	h.sec()
-	return nil
 }
 
 // unfair says why a harmless job must not be failed. Where one job in eleven

@@ -74,7 +74,7 @@ type trouble struct {
 }
 
 // history reads the ledgers of all children, which have ended.
-func (r *rig) history() (*history, error) {
+func (r *rig) history() *history {
 	h := &history{runs: map[int64]*run{}, byJob: map[int64][]*run{}, ticks: map[*process]int{}, left: map[*process]int{}}
 	for _, p := range r.all {
 		if p.ledger == "" {
@@ -84,11 +84,9 @@ func (r *rig) history() (*history, error) {
 		if os.IsNotExist(err) {
 			continue // it was killed before it had one
 		}
-		if err != nil {
-			return nil, err
-		}
+		check(err)
 		if err := h.read(p, text, &r.result); err != nil {
-			return nil, fmt.Errorf("%s: %w", p.ledger, err)
+			check(fmt.Errorf("%s: %w", p.ledger, err))
 		}
 	}
 	for _, run := range h.runs {
@@ -97,7 +95,7 @@ func (r *rig) history() (*history, error) {
 	for _, runs := range h.byJob {
 		slices.SortFunc(runs, func(a, b *run) int { return cmp.Compare(a.claimed, b.claimed) })
 	}
-	return h, nil
+	return h
 }
 
 // read takes in one ledger. A last line without its end was cut by a kill.

@@ -1,10 +1,9 @@
 package torture
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"os"
+	"maps"
 	"path/filepath"
 	"slices"
 
@@ -34,34 +33,21 @@ type enduring struct {
 	paths                        int
 }
 
-func ioerr(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
+func ioerr(r *rig) {
 	e := &enduring{rig: r, kinds: map[string]int{}, kmax: map[string]int{}}
-	if e.server, err = r.server(ctx); err != nil {
-		return r.result, err
+	e.server = r.server()
+	e.sweep(child.DiskDriver, "driver")
+	if r.Driver == "ncruces" {
+		e.sweep(child.DiskVFS, "vfs")
 	}
-	if err := e.sweep(ctx, child.DiskDriver, "driver"); err != nil {
-		return r.result, err
-	}
-	if c.Driver == "ncruces" {
-		if err := e.sweep(ctx, child.DiskVFS, "vfs"); err != nil {
-			return r.result, err
-		}
-	}
-	if err := e.sweepCalls(ctx); err != nil {
-		skip := (*Skip)(nil)
-		if !errors.As(err, &skip) {
-			return r.result, err
-		}
+	err, skip := try(e.sweepCalls), (*Skip)(nil)
+	if !errors.As(err, &skip) {
+		check(err)
+	} else {
 		r.progress("no system calls fail: %v", skip)
 		r.result.leaveOut("system calls that fail", skip)
 	}
 	e.report()
-	return r.result, ctx.Err()
 }
 
 func (e *enduring) report() {
@@ -84,17 +70,11 @@ func (e *enduring) report() {
 	e.result.must("acknowledged_early", e.early)
 	e.result.must("broken_afterwards", e.broken)
 	e.result.must("errors_without_kind", e.unkind)
-	e.sec()
 }
 
 // said adds the kinds of the errors.
 func (e *enduring) said() {
-	var kinds []string
-	for kind := range e.kinds {
-		kinds = append(kinds, kind)
-	}
-	slices.Sort(kinds)
-	for _, kind := range kinds {
+	for _, kind := range slices.Sorted(maps.Keys(e.kinds)) {
 		e.result.add("said_"+kind, e.kinds[kind])
 	}
 }
@@ -104,7 +84,7 @@ const kmost = 3000
 
 // sweep has each call to a disk fail, once and from then on, and each sync, or
 // commit, once.
-func (e *enduring) sweep(ctx context.Context, where, name string) error {
+func (e *enduring) sweep(where, name string) {
 	stride, sync := 1, "sync"
 	if where == child.DiskDriver {
 		sync = "commit"
@@ -122,42 +102,42 @@ func (e *enduring) sweep(ctx context.Context, where, name string) error {
 		{name + "_" + sync, child.DiskFault{Call: sync}, 1},
 	} {
 		clean := false
-		for k := 1 + e.random.IntN(sweep.stride); k < kmost && e.more(ctx); k += sweep.stride {
+		for k := 1 + e.random.IntN(sweep.stride); k < kmost && e.more(); k += sweep.stride {
 			f := sweep.fault
 			f.K = k
-			struck, err := e.one(ctx, e.server, where, f)
-			if err != nil {
-				return fmt.Errorf("%+v: %w", f, err)
-			}
-			if clean = struck == 0; clean {
+			if clean = e.one(where, f) == 0; clean {
 				break
 			}
 			e.kmax[sweep.name] = k
-			if k/stride%100 == 99 {
-				e.progress("%s: k = %d", sweep.name, k)
-			}
+			e.tell("%s: k = %d", sweep.name, k)
 		}
 		if !clean {
 			e.cut++
 		}
 	}
-	return ctx.Err()
+	check(e.ctx.Err())
 }
 
 // one has a store used by a child while its disk fails, and examines what is
 // left.
-func (e *enduring) one(ctx context.Context, user *process, where string, f child.DiskFault) (struck int, err error) {
-	e.paths++
-	path := filepath.Join(e.dir, fmt.Sprintf("endure%d.db", e.paths))
-	reply, err := user.ask(ctx, child.Command{Op: child.OpEndure, Path: path, Where: where, Fault: f})
+func (e *enduring) one(where string, f child.DiskFault) (struck int) {
+	path := e.newPath()
+	what := fmt.Sprintf("%s %+v", where, f)
+	reply, err := e.server.tryAsk(child.Command{Op: child.OpEndure, Path: path, Where: where, Fault: f})
 	if err != nil {
-		return 0, err
+		check(fmt.Errorf("%s: %w", what, err))
 	}
-	return reply.Endure.Struck, e.judge(ctx, path, where, fmt.Sprintf("%s %+v", where, f), reply.Endure)
+	e.judge(path, where, what, reply.Endure)
+	return reply.Endure.Struck
+}
+
+func (e *enduring) newPath() string {
+	e.paths++
+	return filepath.Join(e.dir, fmt.Sprintf("endure%d.db", e.paths))
 }
 
 // judge examines what a child left.
-func (e *enduring) judge(ctx context.Context, path, where, what string, n *child.Endurance) error {
+func (e *enduring) judge(path, where, what string, n *child.Endurance) {
 	faults := len(e.result.Faults)
 	e.runs++
 	e.acked += len(n.Acked)
@@ -184,54 +164,23 @@ func (e *enduring) judge(ctx context.Context, path, where, what string, n *child
 		e.result.faultf("%s: it does not work again: %s", what, n.Trouble)
 	}
 	if where == child.DiskVFS {
-		if err := e.examine(ctx, path+".crash", what+", as if it had died", n.Acked[:n.Crash]); err != nil {
-			return err
-		}
+		e.examine(path+".crash", what+", as if it had died", n.Acked[:n.Crash])
 	}
-	if err := e.examine(ctx, path, what, n.Acked); err != nil {
-		return err
-	}
+	e.examine(path, what, n.Acked)
 	if len(e.result.Faults) == faults {
-		for _, name := range []string{path, path + ".crash"} {
-			for _, suffix := range []string{"", "-wal", "-shm"} {
-				_ = os.Remove(name + suffix) // some are not there
-			}
-		}
+		removeDatabase(path)
+		removeDatabase(path + ".crash")
 	}
-	return nil
 }
 
 // examine opens a database without faults and compares.
-func (e *enduring) examine(ctx context.Context, path, what string, acked []child.Ack) error {
-	if _, err := os.Stat(path); os.IsNotExist(err) {
-		if len(acked) > 0 {
-			e.lost += len(acked)
-			e.result.faultf("%s: there is no file", what)
-		}
-		return nil
-	}
-	reply, err := e.server.ask(ctx, child.Command{Op: child.OpInspect, Path: path})
-	if err != nil {
-		if e.server.over() || ctx.Err() != nil {
-			return err
-		}
-		e.broken++
-		e.result.faultf("%s: %v", what, err)
-		return nil
-	}
-	if reply.Check != "ok" {
-		e.corrupt++
-		e.result.faultf("%s: %s", what, reply.Check)
-	}
-	there := map[int64]int64{}
-	for _, j := range reply.Jobs {
-		there[j.ID] = j.N
-	}
+func (e *enduring) examine(path, what string, acked []child.Ack) {
+	numbers := map[int64]int64{}
 	for _, a := range acked {
-		if n, ok := there[a.ID]; !ok || n != a.N {
-			e.lost++
-			e.result.faultf("%s: job %d was acknowledged and is not there", what, a.ID)
-		}
+		numbers[a.ID] = a.N
 	}
-	return nil
+	for _, id := range e.judgeFile(e.server, path, what, numbers, &e.broken, &e.corrupt) {
+		e.lost++
+		e.result.faultf("%s: job %d was acknowledged and is not there", what, id)
+	}
 }

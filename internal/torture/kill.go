@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"context"
 	"time"
 
 	"github.com/plainjobs/plainjobs/internal/torture/child"
@@ -53,88 +52,65 @@ type killing struct {
 	effects map[int64]bool // by the number of the task: it changes the database, if not nil
 }
 
-func kill(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
+func kill(r *rig) {
 	k := &killing{rig: r, workers: make([]*process, killProcesses), frozen: map[*process]time.Time{}, effects: map[int64]bool{}}
-	err = k.all(ctx)
-	return r.result, err
+	k.all()
 }
 
-func (k *killing) all(ctx context.Context) (err error) {
-	if k.server, err = k.rig.server(ctx); err != nil {
-		return err
-	}
-	if err := k.feed(ctx); err != nil {
-		return err
-	}
-	for i := range k.workers {
-		if err := k.respawn(i); err != nil {
-			return err
-		}
-	}
-	if err := k.killSome(ctx); err != nil {
-		return err
-	}
-	for _, when := range k.frozen {
-		if err := pause(ctx, time.Until(when)); err != nil {
-			return err
-		}
-	}
+func (k *killing) all() {
+	k.start()
+	k.killSome()
+	k.thawAll()
 	for k.next < int64(k.kills*jobsPerKill) {
-		if err := k.pushSome(ctx, 500); err != nil {
-			return err
-		}
+		k.pushSome(500)
 	}
 	k.progress("%d kills; %d jobs", k.kills, k.next)
-	_, took, err := k.drain(ctx, k.server, 10*shortLease+20*time.Second)
-	if err != nil {
-		return err
+	took := k.drain(k.server, 10*shortLease+20*time.Second)
+	each(k.workers, (*process).stop)
+	k.judgement(took)
+}
+
+// start starts the server and the workers, with jobs to run.
+func (k *killing) start() {
+	k.server = k.rig.server()
+	k.feed()
+	for i := range k.workers {
+		k.respawn(i)
 	}
-	for _, p := range k.workers {
-		if err := p.stop(ctx); err != nil {
-			return err
-		}
+}
+
+// thawAll waits until every frozen worker goes on.
+func (k *killing) thawAll() {
+	for _, when := range k.frozen {
+		k.pause(time.Until(when))
 	}
-	return k.judgement(ctx, took)
 }
 
 // killSome kills until it has killed enough.
-func (k *killing) killSome(ctx context.Context) error {
-	fed, told := time.Now(), time.Now()
-	for k.kills < k.Rounds && k.more(ctx) {
-		if err := pause(ctx, k.between(10*time.Millisecond, 50*time.Millisecond)); err != nil {
-			return err
-		}
-		if err := k.strike(ctx); err != nil {
-			return err
-		}
+func (k *killing) killSome() {
+	fed := time.Now()
+	for k.kills < k.Rounds && k.more() {
+		k.pause(k.between(10*time.Millisecond, 50*time.Millisecond))
+		k.strike()
 		if time.Since(fed) > 200*time.Millisecond {
-			if err := k.feed(ctx); err != nil {
-				return err
-			}
+			k.feed()
 			fed = time.Now()
 		}
-		if time.Since(told) > 10*time.Second {
-			told = time.Now()
-			k.progress("%d of %d kills; %d jobs", k.kills, k.Rounds, k.next)
-		}
+		k.tell("%d of %d kills; %d jobs", k.kills, k.Rounds, k.next)
 	}
-	return ctx.Err()
+	check(k.ctx.Err())
 }
 
 // strike does one of the things that the test does to workers.
-func (k *killing) strike(ctx context.Context) error {
+func (k *killing) strike() {
 	for p, when := range k.frozen {
 		if time.Since(when) > sparedWorkers {
 			delete(k.frozen, p)
 		}
 	}
 	if k.kills%killAllEvery == killAllEvery-1 {
-		return k.killAll(ctx)
+		k.killAll()
+		return
 	}
 	i := k.random.IntN(len(k.workers))
 	p := k.workers[i]
@@ -142,20 +118,19 @@ func (k *killing) strike(ctx context.Context) error {
 		k.elder, k.elected = i, time.Now()
 	}
 	if i == k.elder || !k.frozen[p].IsZero() {
-		return nil // another one, another time
+		return // another one, another time
 	}
 	if k.kills >= freezeEvery*(k.freezes+1) && haveSignals && len(k.frozen) == 0 && p.hasBegun() {
 		k.freezes++
 		k.frozen[p] = time.Now().Add(shortLease * 2)
-		return p.freezeFor(shortLease * 2)
+		p.freezeFor(shortLease * 2)
+		return
 	}
-	if err := k.kill(p); err != nil {
-		return err
-	}
-	return k.respawn(i)
+	k.kill(p)
+	k.respawn(i)
 }
 
-func (k *killing) kill(p *process) error {
+func (k *killing) kill(p *process) {
 	select {
 	case <-p.ended: // by itself, which it must not
 		k.result.faultf("%v", p.failure())
@@ -163,49 +138,40 @@ func (k *killing) kill(p *process) error {
 	}
 	delete(k.frozen, p)
 	k.kills++
-	return p.kill()
+	p.kill()
 }
 
 // killAll kills everybody.
-func (k *killing) killAll(ctx context.Context) (err error) {
+func (k *killing) killAll() {
 	for _, i := range k.random.Perm(len(k.workers)) {
-		if err := k.kill(k.workers[i]); err != nil {
-			return err
-		}
+		k.kill(k.workers[i])
 	}
-	if err := k.server.kill(); err != nil {
-		return err
-	}
+	k.server.kill()
 	for i := range k.workers {
-		if err := k.respawn(i); err != nil {
-			return err
-		}
+		k.respawn(i)
 	}
-	k.server, err = k.rig.server(ctx)
-	return err
+	k.server = k.rig.server()
 }
 
-func (k *killing) respawn(i int) (err error) {
-	k.workers[i], err = k.spawn(child.Order{Role: child.Work, Concurrency: killConcurrency, Lease: shortLease, Grace: time.Second})
-	return err
+func (k *killing) respawn(i int) {
+	k.workers[i] = k.spawn(child.Order{Role: child.Work, Concurrency: killConcurrency, Lease: shortLease, Grace: time.Second})
 }
 
 // feed keeps the workers supplied, and no more than that: what is left at the
 // end has to be waited for.
-func (k *killing) feed(ctx context.Context) error {
-	if enough, err := k.supplied(ctx, 1000); enough || err != nil {
-		return err
+func (k *killing) feed() {
+	if !k.supplied(1000) {
+		k.pushSome(500)
 	}
-	return k.pushSome(ctx, 500)
 }
 
 // supplied reports whether more than n jobs wait.
-func (k *killing) supplied(ctx context.Context, n int64) (bool, error) {
-	reply, err := k.server.ask(ctx, child.Command{Op: child.OpCount})
-	return err == nil && reply.Counts["pending"]+reply.Counts["scheduled"] > n, err
+func (k *killing) supplied(n int64) bool {
+	counts := k.counts(k.server)
+	return counts["pending"]+counts["scheduled"] > n
 }
 
-func (k *killing) pushSome(ctx context.Context, n int) error {
+func (k *killing) pushSome(n int) {
 	tasks := make([]child.Task, n)
 	for i := range tasks {
 		tasks[i] = child.Task{N: k.next, Takes: k.between(0, 20*time.Millisecond), Priority: int16(k.random.IntN(3))} //nolint:gosec // small
@@ -217,18 +183,12 @@ func (k *killing) pushSome(ctx context.Context, n int) error {
 		}
 		k.next++
 	}
-	return k.push(ctx, k.server, tasks)
+	k.push(k.server, tasks)
 }
 
-func (k *killing) judgement(ctx context.Context, took time.Duration) error {
-	effects, err := k.server.ask(ctx, child.Command{Op: child.OpEffects})
-	if err != nil {
-		return err
-	}
-	f, err := k.finish(ctx, k.server, nil)
-	if err != nil {
-		return err
-	}
+func (k *killing) judgement(took time.Duration) {
+	effects := k.server.ask(child.Command{Op: child.OpEffects})
+	f := k.finish(k.server, nil)
 	h, e, v := f.history, f.ending, f.verdict
 	r := &k.result
 	r.add("kills", k.kills)
@@ -245,8 +205,6 @@ func (k *killing) judgement(ctx context.Context, took time.Duration) error {
 	r.add("max_attempt", v.maxAttempt)
 	k.integrity(e)
 	r.add("drain", took)
-	k.sec()
-	return nil
 }
 
 // effective looks at jobs whose handlers change the database and complete them
@@ -281,14 +239,5 @@ func (k *killing) crashedFairly(h *history, e ending) {
 		if j.Crashes != child.MaxCrashes || deaths < child.MaxCrashes-1 {
 			k.result.faultf("job %d is failed after %d crashes, %d of them known", id, j.Crashes, deaths)
 		}
-	}
-}
-
-// integrity says what SQLite found.
-func (r *rig) integrity(e ending) {
-	if e.ok {
-		r.result.add("integrity", "ok")
-	} else {
-		r.result.add("integrity", "broken")
 	}
 }

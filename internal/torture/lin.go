@@ -1,8 +1,6 @@
 package torture
 
 import (
-	"context"
-
 	"github.com/plainjobs/plainjobs/internal/torture/child"
 	"github.com/plainjobs/plainjobs/internal/torture/lin"
 )
@@ -18,22 +16,15 @@ var linTest = &Test{
 	run:    linearizable,
 }
 
-func linearizable(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
+func linearizable(r *rig) {
 	var report *lin.Report
-	err = r.runAlone(ctx, child.Order{Role: child.Lin, Rounds: r.Rounds}, func(reply child.Reply) {
-		report = reply.Lin
-		if report != nil {
-			return
+	r.runAlone(child.Order{Role: child.Lin, Rounds: r.Rounds}, func(reply child.Reply) {
+		if report = reply.Lin; report == nil {
+			r.progress("%d of %d operations", reply.N, r.Rounds)
 		}
-		r.progress("%d of %d operations", reply.N, r.Rounds)
 	})
-	if err != nil || report == nil {
-		return r.result, err
+	if report == nil {
+		return
 	}
 	r.result.add("ops", report.Ops)
 	r.result.add("with_errors", report.Broken)
@@ -47,30 +38,5 @@ func linearizable(ctx context.Context, c Config) (Result, error) {
 	r.result.must("empty_claims", report.Empty)
 	for _, f := range report.Faults {
 		r.result.faultf("%s", f)
-	}
-	r.sec()
-	return r.result, nil
-}
-
-// runAlone has a child do what it does by itself, and hears what it says.
-func (r *rig) runAlone(ctx context.Context, o child.Order, hear func(child.Reply)) error {
-	o.Until = r.end
-	p, err := r.spawn(o)
-	if err != nil {
-		return err
-	}
-	if err := p.begun(ctx); err != nil {
-		return err
-	}
-	for {
-		select {
-		case reply, ok := <-p.replies:
-			if !ok {
-				return p.end(ctx)
-			}
-			hear(reply)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"time"
 )
 
 var modelTest = &Test{
@@ -22,31 +21,26 @@ var modelTest = &Test{
 
 // modelled runs the test of the store's package, which has the programs: they
 // are made short when they fail, as only tests can.
-func modelled(ctx context.Context, c Config) (r Result, err error) {
-	began := time.Now()
-	pkg, run := "./backend/sqlite/"+c.Driver, "^Test$/^Model$"
-	if c.Driver == Memory {
+func modelled(r *rig) {
+	pkg, run := "./backend/sqlite/"+r.Driver, "^Test$/^Model$"
+	if r.Driver == Memory {
 		pkg, run = "./internal/torture/model", "^TestMemory$"
 	}
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/plainjobs/plainjobs").Output()
-	if err != nil {
-		return r, err
+	cmd := exec.CommandContext(r.ctx, "go", "test", "-count=1", "-timeout=24h", "-run="+run, "-v", pkg)
+	cmd.Dir = moduleDir(r.ctx)
+	cmd.Env = append(os.Environ(), fmt.Sprint("PLAINJOBS_MODEL_STEPS=", r.Rounds), fmt.Sprint("PLAINJOBS_MODEL_SEED=", r.Seed))
+	cmd.Env = append(cmd.Env, "TMPDIR="+r.dir)
+	if r.Minutes > 0 {
+		cmd.Env = append(cmd.Env, fmt.Sprint("PLAINJOBS_MODEL_SECONDS=", int(r.Minutes*60)))
 	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=24h", "-run="+run, "-v", pkg)
-	cmd.Dir = strings.TrimSpace(string(root))
-	cmd.Env = append(os.Environ(), fmt.Sprint("PLAINJOBS_MODEL_STEPS=", c.Rounds), fmt.Sprint("PLAINJOBS_MODEL_SEED=", c.Seed))
-	if c.Dir != "" {
-		cmd.Env = append(cmd.Env, "TMPDIR="+c.Dir)
+	r.runGoTest(r.ctx, cmd, "model: ", "    ")
+	if len(r.result.fields) == 0 && len(r.result.Faults) == 0 {
+		check(&Skip{"the tests of " + pkg + " do not run here"})
 	}
-	if c.Minutes > 0 {
-		cmd.Env = append(cmd.Env, fmt.Sprint("PLAINJOBS_MODEL_SECONDS=", int(c.Minutes*60)))
-	}
-	if err := r.hearTest(ctx, cmd, "model: ", "    "); err != nil {
-		return r, err
-	}
-	if len(r.fields) == 0 && len(r.Faults) == 0 {
-		return r, &Skip{"the tests of " + pkg + " do not run here"}
-	}
-	r.add("sec", int(time.Since(began).Seconds()))
-	return r, nil
+}
+
+// moduleDir returns the directory of the module.
+func moduleDir(ctx context.Context) string {
+	dir := must(exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/plainjobs/plainjobs").Output())
+	return strings.TrimSpace(string(dir))
 }

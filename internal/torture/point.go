@@ -1,8 +1,6 @@
 package torture
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -22,42 +20,24 @@ var pointTest = &Test{
 // alive is how long a script may take to come to its point.
 const alive = 30 * time.Second
 
-func point(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
-	err = r.points(ctx)
-	return r.result, err
-}
-
-func (r *rig) points(ctx context.Context) error {
+func point(r *rig) {
 	hits, violations, unreached := 0, 0, 0
 	points := child.Points()
 	least := r.Rounds
 	for round := range r.Rounds {
-		if !r.more(ctx) {
+		if !r.more() {
 			least = round
 			break
 		}
-		if round%5 == 4 {
-			r.progress("%d crashes at each of %d points", round, len(points))
-		}
+		r.tell("%d crashes at each of %d points", round, len(points))
 		for _, at := range points {
-			reached, faults, err := r.crashAt(ctx, at)
-			if err != nil {
-				return fmt.Errorf("%s: %w", at, err)
-			}
+			reached := false
+			violations += r.sub(at, func(sub *rig) { reached = sub.crashAt(at) })
 			if !reached {
 				unreached++
 				r.result.faultf("point %s was not reached", at)
 			}
 			hits++
-			violations += len(faults)
-			for _, f := range faults {
-				r.result.faultf("%s: %s", at, f)
-			}
 		}
 	}
 	r.result.add("points", len(points))
@@ -65,73 +45,47 @@ func (r *rig) points(ctx context.Context) error {
 	r.result.add("crashes_each", least)
 	r.result.must("unreached", unreached)
 	r.result.must("violations", violations)
-	r.result.add("sec", int(time.Since(r.began).Seconds()))
-	return ctx.Err()
 }
 
 // crashAt has a process die at a point on a new database and then a worker do
 // what is left.
-func (r *rig) crashAt(ctx context.Context, at string) (reached bool, faults []string, err error) {
-	sub, err := r.within(ctx)
-	if err != nil {
-		return false, nil, err
-	}
-	defer sub.close()
-	o := child.Order{Role: child.Script, Point: at, Hit: 1 + sub.random.IntN(20), Lease: 300 * time.Millisecond}
+func (r *rig) crashAt(at string) (reached bool) {
+	o := child.Order{Role: child.Script, Point: at, Hit: 1 + r.random.IntN(20), Lease: 300 * time.Millisecond}
 	switch {
 	case strings.HasPrefix(at, "migrate."):
 		o.Hit = 1 // there is one, when the database is new
 	case at == "statement":
-		o.Hit = 1 + sub.random.IntN(400)
+		o.Hit = 1 + r.random.IntN(400)
 	}
-	victim, err := sub.spawn(o)
-	if err != nil {
-		return false, nil, err
-	}
+	victim := r.spawn(o)
 	select {
 	case <-victim.ended:
 		reached = !victim.cmd.ProcessState.Exited() // but by a signal
 		if victim.cmd.ProcessState.ExitCode() > 0 {
-			return false, nil, victim.failure()
+			check(victim.failure())
 		}
-	case <-ctx.Done():
-		return false, nil, ctx.Err()
+	case <-r.ctx.Done():
+		check(r.ctx.Err())
 	case <-time.After(alive):
-		return false, nil, errors.New("the script does not come to an end")
+		check(fmt.Errorf("%s: the script does not end", at))
 	}
-	worker, err := sub.spawn(child.Order{Role: child.Work, Concurrency: 4, Lease: 300 * time.Millisecond, Grace: time.Second})
-	if err != nil {
-		return reached, nil, err
-	}
-	server, err := sub.server(ctx)
-	if err != nil {
-		return reached, nil, err
-	}
-	if _, _, err := sub.drain(ctx, server, 10*time.Second); err != nil {
-		return reached, nil, err
-	}
-	if err := worker.stop(ctx); err != nil {
-		return reached, nil, err
-	}
-	schedules, err := server.ask(ctx, child.Command{Op: child.OpSchedules})
-	if err != nil {
-		return reached, nil, err
-	}
-	v, err := sub.finish(ctx, server, func(run *run) bool {
+	worker := r.spawn(child.Order{Role: child.Work, Concurrency: 4, Lease: 300 * time.Millisecond, Grace: time.Second})
+	server := r.server()
+	r.drain(server, 10*time.Second)
+	worker.stop()
+	schedules := server.ask(child.Command{Op: child.OpSchedules})
+	v := r.finish(server, func(run *run) bool {
 		// Before the commit of a completion there is none.
 		return run.accepted || run.p.died() && at != "complete.begun" && at != "complete.written"
 	})
-	if err != nil {
-		return reached, nil, err
-	}
 	if v.crashed+v.failed > 0 {
-		sub.result.faultf("%d jobs are failed", v.crashed+v.failed)
+		r.result.faultf("%d jobs are failed", v.crashed+v.failed)
 	}
 	if v.strangers > scriptOpen {
-		sub.result.faultf("%d jobs exist whose push was never acknowledged", v.strangers)
+		r.result.faultf("%d jobs exist whose push was never acknowledged", v.strangers)
 	}
-	sub.judgeTick(schedules.Schedules, v.ending)
-	return reached, sub.result.Faults, nil
+	r.judgeTick(schedules.Schedules, v.ending)
+	return reached
 }
 
 // scriptOpen is how many jobs a script pushes at once at most.

@@ -23,6 +23,7 @@ const patience = 90 * time.Second
 
 // A process is a child, or was one.
 type process struct {
+	ctx    context.Context // of the test
 	number int
 	driver string
 	role   child.Role
@@ -130,16 +131,15 @@ func (p *process) hasBegun() bool {
 }
 
 // begun waits until the child has begun.
-func (p *process) begun(ctx context.Context) error {
+func (p *process) begun() {
 	select {
 	case <-p.ready:
-		return nil
 	case <-p.ended:
-		return p.failure()
-	case <-ctx.Done():
-		return ctx.Err()
+		check(p.failure())
+	case <-p.ctx.Done():
+		check(p.ctx.Err())
 	case <-time.After(patience):
-		return fmt.Errorf("child %d (%s) does not begin", p.number, p.driver)
+		check(fmt.Errorf("child %d (%s) does not begin", p.number, p.driver))
 	}
 }
 
@@ -152,8 +152,8 @@ func (p *process) failure() error {
 	return fmt.Errorf("child %d (%s) ended: %v: %s", p.number, p.driver, p.cmd.ProcessState, text)
 }
 
-// signal sends a signal to a child that has not been waited for.
-func (p *process) signal(s os.Signal) error {
+// trySignal sends a signal to a child that has not been waited for.
+func (p *process) trySignal(s os.Signal) error {
 	err := p.cmd.Process.Signal(s)
 	if errors.Is(err, os.ErrProcessDone) {
 		return nil
@@ -161,12 +161,14 @@ func (p *process) signal(s os.Signal) error {
 	return err
 }
 
-// kill kills the child as kill -9 does and waits for its end.
-func (p *process) kill() error {
+func (p *process) signal(s os.Signal) { check(p.trySignal(s)) }
+
+// tryKill kills the child as kill -9 does and waits for its end.
+func (p *process) tryKill() error {
 	p.mu.Lock()
 	p.kills = true
 	p.mu.Unlock()
-	if err := p.signal(os.Kill); err != nil {
+	if err := p.trySignal(os.Kill); err != nil {
 		return err
 	}
 	p.stdin.Close()
@@ -174,30 +176,34 @@ func (p *process) kill() error {
 	return nil
 }
 
+func (p *process) kill() { check(p.tryKill()) }
+
 // freeze stops the child where it is, thaw lets it go on.
-func (p *process) freeze() error {
+func (p *process) freeze() {
 	p.mu.Lock()
 	p.frozen, p.thawed = true, true
 	p.mu.Unlock()
-	return p.signal(sigStop)
+	p.signal(sigStop)
 }
 
-func (p *process) thaw() error {
+func (p *process) thaw() { check(p.tryThaw()) }
+
+func (p *process) tryThaw() error {
 	p.mu.Lock()
 	p.frozen = false
 	p.mu.Unlock()
-	return p.signal(sigCont)
+	return p.trySignal(sigCont)
 }
 
-// freezeFor stops the child for a while, whatever else happens: it may have
-// been stopped with the lock, and then everybody waits for it.
-func (p *process) freezeFor(d time.Duration) error {
+// freezeFor stops the child for a while, whatever the test does meanwhile: a
+// child that was stopped with the lock holds up all others.
+func (p *process) freezeFor(d time.Duration) {
 	time.AfterFunc(d, func() {
 		if !p.over() {
-			_ = p.thaw() // it has ended meanwhile, or is killed at the end
+			_ = p.tryThaw() // it has ended meanwhile, or is killed at the end
 		}
 	})
-	return p.freeze()
+	p.freeze()
 }
 
 // died reports whether the child was killed or ended other than well.
@@ -207,20 +213,32 @@ func (p *process) died() bool {
 	return p.kills || p.over() && !p.cmd.ProcessState.Success()
 }
 
-// ask sends a command and waits for the reply.
-func (p *process) ask(ctx context.Context, c child.Command) (child.Reply, error) {
+// send sends a command.
+func (p *process) send(c child.Command) { check(p.trySend(c)) }
+
+func (p *process) trySend(c child.Command) error {
 	if err := p.orders.Encode(c); err != nil {
-		return child.Reply{}, fmt.Errorf("%s: %w", c.Op, errors.Join(err, p.why()))
+		return fmt.Errorf("%s: %w", c.Op, errors.Join(err, p.why()))
 	}
-	r, err := p.reply(ctx, patience+c.For)
+	return nil
+}
+
+// ask sends a command and returns the reply.
+func (p *process) ask(c child.Command) child.Reply { return must(p.tryAsk(c)) }
+
+func (p *process) tryAsk(c child.Command) (child.Reply, error) {
+	if err := p.trySend(c); err != nil {
+		return child.Reply{}, err
+	}
+	r, err := p.reply(patience + c.For)
 	if err != nil {
-		return r, fmt.Errorf("%s: %w", c.Op, err)
+		err = fmt.Errorf("%s: %w", c.Op, err)
 	}
-	return r, nil
+	return r, err
 }
 
 // reply waits for a reply.
-func (p *process) reply(ctx context.Context, within time.Duration) (child.Reply, error) {
+func (p *process) reply(within time.Duration) (child.Reply, error) {
 	select {
 	case r, ok := <-p.replies:
 		switch {
@@ -230,8 +248,8 @@ func (p *process) reply(ctx context.Context, within time.Duration) (child.Reply,
 			return r, fmt.Errorf("child %d (%s): %s", p.number, p.driver, r.Error)
 		}
 		return r, nil
-	case <-ctx.Done():
-		return child.Reply{}, ctx.Err()
+	case <-p.ctx.Done():
+		return child.Reply{}, p.ctx.Err()
 	case <-time.After(within):
 		return child.Reply{}, fmt.Errorf("child %d (%s) does not answer: %w", p.number, p.driver, errSilent)
 	}
@@ -250,21 +268,21 @@ func (p *process) why() error {
 }
 
 // stop lets the child end in good order.
-func (p *process) stop(ctx context.Context) error {
+func (p *process) stop() {
 	_ = p.orders.Encode(child.Command{Op: child.OpStop}) // it may have ended
-	return p.end(ctx)
+	check(p.wait())
 }
 
-// end waits for a good end.
-func (p *process) end(ctx context.Context) error {
+// wait waits until the child ends, and returns an error if it fails.
+func (p *process) wait() error {
 	select {
 	case <-p.ended:
 		if !p.cmd.ProcessState.Success() {
 			return p.failure()
 		}
 		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-p.ctx.Done():
+		return p.ctx.Err()
 	case <-time.After(patience):
 		return fmt.Errorf("child %d (%s) does not end", p.number, p.driver)
 	}

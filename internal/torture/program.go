@@ -91,8 +91,11 @@ func build(ctx context.Context, driver, dir string) (string, error) {
 // of them cannot be built here.
 func (p *Programs) available(ctx context.Context, driver string) (programs map[string]string, missing map[string]*Skip, err error) {
 	names := []string{driver}
-	if driver == Mixed {
+	switch driver {
+	case Mixed:
 		names = Drivers
+	case Source: // is no program
+		names = nil
 	}
 	programs, missing = map[string]string{}, map[string]*Skip{}
 	for _, name := range names {

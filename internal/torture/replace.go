@@ -2,11 +2,11 @@ package torture
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,25 +24,12 @@ var replaceTest = &Test{
 	run:   replace,
 }
 
-func replace(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
+func replace(r *rig) {
 	var sum replaced
 	rounds := 0
-	for ; rounds < r.Rounds && r.more(ctx); rounds++ {
-		one, err := r.replacedOnce(ctx, replacements[rounds%len(replacements)])
-		if err != nil {
-			return r.result, err
-		}
-		sum.acknowledged += one.acknowledged
-		sum.refused += one.refused
-		sum.late += one.late
-		sum.lost += one.lost
-		sum.accepted += one.accepted
-		sum.broken += one.broken
+	for ; rounds < r.Rounds && r.more(); rounds++ {
+		by := replacements[rounds%len(replacements)]
+		r.sub(fmt.Sprintf("database %d, replaced by %s", rounds+1, by), func(sub *rig) { sub.replace(by, &sum) })
 	}
 	r.result.add("replacements", rounds)
 	r.result.add("acknowledged", sum.acknowledged)
@@ -51,11 +38,9 @@ func replace(ctx context.Context, c Config) (Result, error) {
 	r.result.must("acknowledged_lost", sum.lost)
 	r.result.must("accepted", sum.accepted)
 	r.result.must("broken", sum.broken)
-	r.sec()
-	return r.result, ctx.Err()
 }
 
-// A replaced is what was counted in one replacement, or in all.
+// A replaced is what was counted in all replacements.
 type replaced struct {
 	acknowledged, refused int
 	late                  int // calls that began after it and were acknowledged
@@ -67,100 +52,50 @@ type replaced struct {
 // The ways to replace a file: what is put in its place.
 var replacements = []string{"a backup", "a backup, and the old one is restored", "nothing"}
 
-// replacedOnce replaces a database under two processes that push and one that
+// replace replaces a database under two processes that push and one that
 // works.
-func (r *rig) replacedOnce(ctx context.Context, by string) (n replaced, err error) {
-	sub, err := r.within(ctx)
-	if err != nil {
-		return n, err
-	}
-	defer sub.close()
-	server, err := sub.server(ctx)
-	if err != nil {
-		return n, err
-	}
-	if err := sub.push(ctx, server, []child.Task{{N: -2}, {N: -1}}); err != nil {
-		return n, err
-	}
+func (r *rig) replace(by string, n *replaced) {
+	server := r.server()
+	r.push(server, []child.Task{{N: -2}, {N: -1}})
 	var all []*process
 	for i := range pushProcesses {
-		p, err := sub.spawn(child.Order{Role: child.Push, First: int64(i) * numbersEach, Pause: pusherPause})
-		if err != nil {
-			return n, err
-		}
-		all = append(all, p)
+		all = append(all, r.spawn(child.Order{Role: child.Push, First: int64(i) * numbersEach, Pause: pusherPause}))
 	}
-	worker, err := sub.spawn(child.Order{Role: child.Work, Concurrency: 2})
-	if err != nil {
-		return n, err
-	}
-	all = append(all, worker)
-	for _, p := range all {
-		if err := p.begun(ctx); err != nil {
-			return n, err
-		}
-	}
-	old, backup := filepath.Join(sub.dir, "old.db"), filepath.Join(sub.dir, "backup.db")
-	if _, err := server.ask(ctx, child.Command{Op: child.OpCopy, Path: backup}); err != nil {
-		return n, err
-	}
-	if err := errors.Join(server.stop(ctx), pause(ctx, r.between(0, 2*pushFor))); err != nil {
-		return n, err
-	}
+	all = append(all, r.spawn(child.Order{Role: child.Work, Concurrency: 2}))
+	each(all, (*process).begun)
+	old, backup := filepath.Join(r.dir, "old.db"), filepath.Join(r.dir, "backup.db")
+	server.ask(child.Command{Op: child.OpCopy, Path: backup})
+	server.stop()
+	r.pause(r.between(0, 2*pushFor))
 
-	if err := os.Rename(sub.path, old); err != nil {
-		return n, err
-	}
+	check(os.Rename(r.path, old))
 	if by != "nothing" {
-		if err := os.Rename(backup, sub.path); err != nil {
-			return n, err
-		}
+		check(os.Rename(backup, r.path))
 	}
-	err = sub.until(ctx, "each pusher is refused", func() (bool, error) {
-		for _, p := range all[:pushProcesses] {
-			text, err := os.ReadFile(p.ledger)
-			if err != nil || !bytes.Contains(text, []byte("unavailable")) {
-				return false, err
-			}
-		}
-		return true, nil
+	r.until("each pusher is refused", func() bool {
+		return !slices.ContainsFunc(all[:pushProcesses], func(p *process) bool {
+			return !bytes.Contains(must(os.ReadFile(p.ledger)), []byte("unavailable"))
+		})
 	})
-	if err := errors.Join(err, pause(ctx, r.between(0, pushFor))); err != nil {
-		return n, err
-	}
+	r.pause(r.between(0, pushFor))
 	// Somebody who comes now must not apply the old one's log to the new one.
-	if n.accepted, err = sub.opensLeftover(ctx); err != nil {
-		return n, err
-	}
+	r.opensLeftover(n)
 	if by == "a backup, and the old one is restored" {
 		// Who has it open goes on.
-		if err := errors.Join(os.Rename(sub.path, backup), os.Rename(old, sub.path)); err != nil {
-			return n, err
-		}
-		heard := sub.acks.pushes()
-		if err := sub.until(ctx, "pushes are acknowledged when the file is back", func() (bool, error) { return sub.acks.pushes() > heard, nil }); err != nil {
-			return n, err
-		}
-		old = sub.path
+		check(errors.Join(os.Rename(r.path, backup), os.Rename(old, r.path)))
+		heard := r.acks.pushes()
+		r.until("pushes are acknowledged when the file is back", func() bool { return r.acks.pushes() > heard })
+		old = r.path
 	}
-	for _, p := range all {
-		if err := p.kill(); err != nil {
-			return n, err
-		}
-	}
-	if old != sub.path {
-		if err := os.Rename(sub.path+"-wal", old+"-wal"); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return n, err
-		}
-		if err := os.Remove(sub.path + "-shm"); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return n, err
+	each(all, (*process).kill)
+	if old != r.path {
+		for _, err := range []error{os.Rename(r.path+"-wal", old+"-wal"), os.Remove(r.path + "-shm")} {
+			if !errors.Is(err, os.ErrNotExist) {
+				check(err)
+			}
 		}
 	}
-	if err := sub.judgeReplaced(ctx, old, backup, by, &n); err != nil {
-		return n, err
-	}
-	r.take(sub, fmt.Sprint("database ", sub.path, ", replaced by ", by))
-	return n, nil
+	r.judgeReplaced(old, backup, by, n)
 }
 
 const (
@@ -168,33 +103,22 @@ const (
 	pusherPause = time.Millisecond
 )
 
-// opensLeftover opens the file at the path beside the log of another one, and
-// returns 1 if that was let.
-func (r *rig) opensLeftover(ctx context.Context) (accepted int, err error) {
-	other, err := r.server(ctx)
-	if err != nil {
-		return 0, err
-	}
-	reply, err := other.ask(ctx, child.Command{Op: child.OpExamine, Path: r.path})
-	if err != nil {
-		return 0, err
-	}
+// opensLeftover opens the file at the path next to the log of another file, which
+// must be refused.
+func (r *rig) opensLeftover(n *replaced) {
+	other := r.server()
+	reply := other.ask(child.Command{Op: child.OpExamine, Path: r.path})
 	if reply.Exam.Kinds["open"] != "invalid" {
-		accepted++
+		n.accepted++
 		r.result.faultf("opened with the log of another file: %v", reply.Exam.Kinds)
 	}
-	return accepted, other.stop(ctx)
+	other.stop()
 }
 
 // judgeReplaced looks at both files.
-func (r *rig) judgeReplaced(ctx context.Context, old, backup, by string, n *replaced) error {
-	if err := r.acks.close(); err != nil {
-		return err
-	}
-	h, err := r.history()
-	if err != nil {
-		return err
-	}
+func (r *rig) judgeReplaced(old, backup, by string, n *replaced) {
+	check(r.acks.close())
+	h := r.history()
 	for _, t := range h.troubles {
 		if strings.Contains(t.text, "unavailable") {
 			n.refused++
@@ -208,38 +132,20 @@ func (r *rig) judgeReplaced(ctx context.Context, old, backup, by string, n *repl
 		files["new"] = backup
 	}
 	for which, path := range files {
-		looks, err := r.server(ctx)
-		if err != nil {
-			return err
+		server, acked := r.server(), map[int64]int64{}
+		if which == "old" {
+			acked = r.acks.ids
 		}
-		reply, err := looks.ask(ctx, child.Command{Op: child.OpInspect, Path: path})
-		if err != nil {
-			return fmt.Errorf("the %s file: %w", which, err)
+		for _, id := range r.judgeFile(server, path, "the "+which+" file", acked, &n.broken, &n.broken) {
+			n.lost++
+			r.result.faultf("job %d was acknowledged for task %d, and is not there", id, acked[id])
 		}
-		if reply.Check != "ok" {
-			n.broken++
-			r.result.faultf("the %s file: %s", which, reply.Check)
-		}
-		there := map[int64]int64{}
-		for _, j := range reply.Jobs {
-			there[j.ID] = j.N
-		}
-		for id, number := range r.acks.ids {
-			if got, ok := there[id]; which == "old" && (!ok || got != number) {
-				n.lost++
-				r.result.faultf("job %d was acknowledged for task %d, and is not there", id, number)
-			}
-		}
-		if err := looks.stop(ctx); err != nil {
-			return err
-		}
+		server.stop()
 	}
-	n.acknowledged = len(r.acks.ids)
-	if old != r.path { // else what began meanwhile may end well
-		n.late = r.acks.adrift
+	n.acknowledged += len(r.acks.ids)
+	// If the old file is back, a call that began meanwhile may succeed.
+	if late := r.acks.adrift; late > 0 && old != r.path {
+		n.late += late
+		r.result.faultf("%d calls were acknowledged after the file was replaced", late)
 	}
-	if n.late > 0 {
-		r.result.faultf("%d calls were acknowledged after the file was replaced", n.late)
-	}
-	return nil
 }

@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -43,116 +42,80 @@ type hold struct {
 	at time.Time
 }
 
-func rescue(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
+func rescue(r *rig) {
 	s := &rescuing{
 		rig: r, holds: make(chan hold, 16),
 		killing: &killing{rig: r, workers: make([]*process, killProcesses)},
 	}
-	err = s.all(ctx)
-	return r.result, err
+	s.all()
 }
 
-func (s *rescuing) all(ctx context.Context) (err error) {
+func (s *rescuing) all() {
 	k := s.killing
-	if k.server, err = s.server(ctx); err != nil {
-		return err
-	}
+	k.server = s.server()
 	for i := range k.workers {
-		if err := s.respawn(ctx, i); err != nil {
-			return err
-		}
+		s.respawn(i)
 	}
-	for ; k.kills < s.Rounds && s.more(ctx); k.kills++ {
-		if err := s.one(ctx); err != nil {
-			return err
-		}
-		if k.kills%100 == 99 {
-			s.progress("%d of %d kills", k.kills+1, s.Rounds)
-		}
+	for ; k.kills < s.Rounds && s.more(); k.kills++ {
+		s.one()
+		s.tell("%d of %d kills", k.kills+1, s.Rounds)
 	}
-	if _, _, err := s.drain(ctx, k.server, patience); err != nil {
-		return err
-	}
-	if err := each(k.workers, func(p *process) error { return p.stop(ctx) }); err != nil {
-		return err
-	}
-	return s.judgement(ctx)
+	s.drain(k.server, patience)
+	each(k.workers, (*process).stop)
+	s.judgement()
 }
 
 // respawn starts a worker with the default lease and waits until it is there.
-func (s *rescuing) respawn(ctx context.Context, i int) error {
-	p, err := s.spawnOn(s.pick(), child.Order{Role: child.Work, Concurrency: killConcurrency, Grace: time.Second},
+func (s *rescuing) respawn(i int) {
+	p := s.spawnOn(s.pick(), child.Order{Role: child.Work, Concurrency: killConcurrency, Grace: time.Second},
 		func(p *process, r child.Reply) bool {
 			if r.Holds != 0 {
 				s.holds <- hold{p, r.Holds, time.Now()}
 			}
 			return r.Holds != 0
 		})
-	if err != nil {
-		return err
-	}
 	s.killing.workers[i] = p
-	return p.begun(ctx)
+	p.begun()
 }
 
 // one kills a process that runs a job and waits until another one does.
-func (s *rescuing) one(ctx context.Context) error {
+func (s *rescuing) one() {
 	k := s.killing
 	busy := k.kills % 2
 	if busy == 1 {
-		if err := k.pushSome(ctx, 100); err != nil {
-			return err
-		}
+		k.pushSome(100)
 	}
-	if err := s.push(ctx, k.server, []child.Task{{N: k.next, Do: child.ActionHold, Priority: 9}}); err != nil {
-		return err
-	}
+	s.push(k.server, []child.Task{{N: k.next, Do: child.ActionHold, Priority: 9}})
 	k.next++
 	// The last one may come back, if who ran it then was killed now.
-	holder, err := s.held(ctx, func(id int64) bool { return id > s.last })
-	if err != nil {
-		return err
-	}
+	holder := s.held(func(id int64) bool { return id > s.last })
 	s.last = holder.id
 	killed := time.Now()
-	if err := holder.p.kill(); err != nil {
-		return err
-	}
-	rescued, err := s.held(ctx, func(id int64) bool { return id == holder.id })
-	if err != nil {
-		return err
-	}
+	holder.p.kill()
+	rescued := s.held(func(id int64) bool { return id == holder.id })
 	s.took[busy] = append(s.took[busy], rescued.at.Sub(killed))
-	return s.respawn(ctx, slices.Index(k.workers, holder.p))
+	s.respawn(slices.Index(k.workers, holder.p))
 }
 
 // held waits until a worker runs a held job.
-func (s *rescuing) held(ctx context.Context, which func(id int64) bool) (hold, error) {
+func (s *rescuing) held(which func(id int64) bool) hold {
 	limit := time.After(patience)
 	for {
 		select {
 		case h := <-s.holds:
 			if which(h.id) {
-				return h, nil
+				return h
 			}
-		case <-ctx.Done():
-			return hold{}, ctx.Err()
+		case <-s.ctx.Done():
+			check(s.ctx.Err())
 		case <-limit:
-			return hold{}, fmt.Errorf("no worker runs the job after %v", patience)
+			check(fmt.Errorf("no worker runs the job after %v", patience))
 		}
 	}
 }
 
-func (s *rescuing) judgement(ctx context.Context) error {
-	f, err := s.finish(ctx, s.killing.server, nil)
-	if err != nil {
-		return err
-	}
+func (s *rescuing) judgement() {
+	f := s.finish(s.killing.server, nil)
 	r := &s.result
 	r.add("kills", s.killing.kills)
 	r.add("jobs", len(s.acks.ids))
@@ -165,8 +128,6 @@ func (s *rescuing) judgement(ctx context.Context) error {
 		s.report(how, s.took[i])
 	}
 	s.integrity(f.ending)
-	s.sec()
-	return nil
 }
 
 // report prints how long rescues took. The short form runs with other tests,

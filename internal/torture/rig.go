@@ -2,8 +2,8 @@ package torture
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -15,8 +15,13 @@ import (
 )
 
 // A rig is what a test works with: a database, its children, and the ledger.
+//
+// As with testing.T, what keeps a test from being judged ends it where it
+// happens: methods of rigs and processes that fail do so by check, and
+// [Test.Run] returns the error.
 type rig struct {
 	Config
+	ctx      context.Context
 	result   Result
 	random   *rand.Rand
 	dir      string
@@ -24,10 +29,42 @@ type rig struct {
 	programs map[string]string
 	drivers  []string
 	acks     *acks
-	all      []*process // that were ever started
+	all      []*process // every process that was started
 	end      time.Time  // of Minutes
 	began    time.Time
-	offset   string // file with what is added to the children's clocks; empty is none
+	told     time.Time // of the last line of progress
+	offset   string    // file with the offset of the children's clocks; empty is none
+}
+
+// An abort is what check panics with.
+type abort struct{ error }
+
+// check ends the test if err is not nil.
+func check(err error) {
+	if err != nil {
+		panic(abort{err})
+	}
+}
+
+// must returns v, or ends the test.
+func must[T any](v T, err error) T {
+	check(err)
+	return v
+}
+
+// try calls f and returns the error with which check ended it.
+func try(f func()) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a, ok := p.(abort)
+			if !ok {
+				panic(p)
+			}
+			err = a.error
+		}
+	}()
+	f()
+	return nil
 }
 
 func newRig(ctx context.Context, c Config) (*rig, error) {
@@ -35,11 +72,8 @@ func newRig(ctx context.Context, c Config) (*rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{Config: c, programs: programs, began: time.Now()}
-	for name := range programs {
-		r.drivers = append(r.drivers, name)
-	}
-	slices.Sort(r.drivers)
+	r := &rig{Config: c, ctx: ctx, programs: programs, began: time.Now(), told: time.Now()}
+	r.drivers = slices.Sorted(maps.Keys(programs))
 	for _, name := range slices.Sorted(maps.Keys(missing)) {
 		r.result.leaveOut("mixed with "+name, missing[name])
 	}
@@ -57,11 +91,12 @@ func newRig(ctx context.Context, c Config) (*rig, error) {
 	return r, nil
 }
 
-// close ends what still runs. It keeps the files if something was found.
+// close kills the processes that still run. It keeps the files if the test found
+// something.
 func (r *rig) close() {
 	for _, p := range r.all {
 		if !p.over() {
-			_ = p.kill()
+			_ = p.tryKill()
 		}
 	}
 	if len(r.result.Faults) > 0 {
@@ -71,20 +106,35 @@ func (r *rig) close() {
 	os.RemoveAll(r.dir)
 }
 
+// sub calls f with a rig that has a database of its own, and adds the faults
+// that it finds. It returns how many those are.
+func (r *rig) sub(what string, f func(*rig)) int {
+	sub := must(newRig(r.ctx, Config{
+		Driver: r.Driver, Short: r.Short, Rounds: r.Rounds, Seed: r.random.Uint64(), Dir: r.dir, Out: r.Out, Programs: r.Programs,
+	}))
+	defer sub.close()
+	f(sub)
+	for _, f := range sub.result.Faults {
+		r.result.faultf("%s: %s", what, f)
+	}
+	return len(sub.result.Faults)
+}
+
 // more reports whether there is time for another round.
-func (r *rig) more(ctx context.Context) bool {
-	return ctx.Err() == nil && (r.end.IsZero() || time.Now().Before(r.end))
+func (r *rig) more() bool {
+	return r.ctx.Err() == nil && (r.end.IsZero() || time.Now().Before(r.end))
 }
 
 // pick returns a random driver.
 func (r *rig) pick() string { return r.drivers[r.random.IntN(len(r.drivers))] }
 
 // spawn starts a child on the rig's database, on a random one of its drivers.
-func (r *rig) spawn(o child.Order) (*process, error) { return r.spawnOn(r.pick(), o, nil) }
+func (r *rig) spawn(o child.Order) *process { return r.spawnOn(r.pick(), o, nil) }
 
-// spawnOn starts a child on a driver. What hear takes is not for replies.
-func (r *rig) spawnOn(driver string, o child.Order, hear func(*process, child.Reply) bool) (*process, error) {
-	p := &process{number: len(r.all), driver: driver, role: o.Role}
+// spawnOn starts a child on a driver. Replies for which hear returns true do not
+// go to the process's replies.
+func (r *rig) spawnOn(driver string, o child.Order, hear func(*process, child.Reply) bool) *process {
+	p := &process{ctx: r.ctx, number: len(r.all), driver: driver, role: o.Role}
 	o.Path, o.Offset = r.path, r.offset
 	if o.Role != child.Serve {
 		p.ledger = filepath.Join(r.dir, fmt.Sprintf("%06d.ledger", p.number))
@@ -92,69 +142,73 @@ func (r *rig) spawnOn(driver string, o child.Order, hear func(*process, child.Re
 	}
 	o.Seed = r.random.Uint64()
 	p.kills = o.Point != ""
-	err := spawn(r.programs[driver], p, o, func(reply child.Reply) bool {
+	check(spawn(r.programs[driver], p, o, func(reply child.Reply) bool {
 		return hear != nil && hear(p, reply) || r.acks.hear(reply)
-	})
-	if err != nil {
-		return nil, err
-	}
+	}))
 	r.all = append(r.all, p)
-	return p, nil
+	return p
 }
 
-// server starts a child that does what it is asked.
-func (r *rig) server(ctx context.Context) (*process, error) {
-	p, err := r.spawn(child.Order{Role: child.Serve})
-	if err != nil {
-		return nil, err
+// server starts a child that obeys commands.
+func (r *rig) server() *process {
+	p := r.spawn(child.Order{Role: child.Serve})
+	p.begun()
+	return p
+}
+
+// runAlone starts a child that ends by itself, and passes on its replies.
+func (r *rig) runAlone(o child.Order, hear func(child.Reply)) {
+	o.Until = r.end
+	p := r.spawn(o)
+	p.begun()
+	for {
+		select {
+		case reply, ok := <-p.replies:
+			if !ok {
+				check(p.wait())
+				return
+			}
+			hear(reply)
+		case <-r.ctx.Done():
+			check(r.ctx.Err())
+		}
 	}
-	return p, p.begun(ctx)
 }
 
 // push has tasks pushed; their acknowledgement goes to the ledger.
-func (r *rig) push(ctx context.Context, server *process, tasks []child.Task) error {
+func (r *rig) push(server *process, tasks []child.Task) {
 	want := r.acks.count() + len(tasks)
-	if err := server.orders.Encode(child.Command{Op: child.OpPush, Tasks: tasks}); err != nil {
-		return errors.Join(err, server.why())
-	}
-	return r.until(ctx, "a push is acknowledged", func() (bool, error) {
+	server.send(child.Command{Op: child.OpPush, Tasks: tasks})
+	r.until("a push is acknowledged", func() bool {
 		select {
 		case reply, ok := <-server.replies:
 			if !ok {
-				return false, server.failure()
+				check(server.failure())
 			}
-			return false, fmt.Errorf("push: %s", reply.Error)
+			check(fmt.Errorf("push: %s", reply.Error))
 		default:
 		}
-		return r.acks.count() >= want, nil
+		return r.acks.count() >= want
 	})
 }
 
 // until polls a condition until it holds.
-func (r *rig) until(ctx context.Context, what string, holds func() (bool, error)) error {
-	for deadline := time.Now().Add(patience); ; {
-		ok, err := holds()
-		if ok || err != nil {
-			return err
-		}
+func (r *rig) until(what string, holds func() bool) {
+	for deadline := time.Now().Add(patience); !holds(); r.pause(time.Millisecond) {
 		if time.Now().After(deadline) {
-			return fmt.Errorf("waited %v in vain until %s", patience, what)
-		}
-		if err := pause(ctx, time.Millisecond); err != nil {
-			return err
+			check(fmt.Errorf("waited %v in vain until %s", patience, what))
 		}
 	}
 }
 
 // pause is a part of a test's schedule, or of polling.
-func pause(ctx context.Context, d time.Duration) error {
+func (r *rig) pause(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-r.ctx.Done():
+		check(r.ctx.Err())
 	}
 }
 
@@ -163,39 +217,39 @@ func (r *rig) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(r.random.Int64N(int64(most-least)+1))
 }
 
-// progress says how far the test is, now and then.
+// progress prints how far the test is.
 func (r *rig) progress(format string, args ...any) {
+	r.told = time.Now()
 	fmt.Fprintf(r.Out, "torture: %4.0fs %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// drain waits until every job has ended, and returns how many have not when
-// nothing happens any more, and how long it took.
-func (r *rig) drain(ctx context.Context, server *process, quiet time.Duration) (left int64, took time.Duration, err error) {
+// tell is progress, at most once in ten seconds.
+func (r *rig) tell(format string, args ...any) {
+	if time.Since(r.told) > 10*time.Second {
+		r.progress(format, args...)
+	}
+}
+
+// counts returns the number of jobs by state.
+func (r *rig) counts(server *process) map[string]int64 {
+	return server.ask(child.Command{Op: child.OpCount}).Counts
+}
+
+// drain waits until every job has ended, or the counts have not changed for as
+// long as quiet, and returns how long that took.
+func (r *rig) drain(server *process, quiet time.Duration) time.Duration {
 	began := time.Now()
-	last, changed, told := "", time.Now(), time.Now()
-	for {
-		reply, err := server.ask(ctx, child.Command{Op: child.OpCount})
-		if err != nil {
-			return 0, 0, err
+	for last, changed := "", began; time.Since(changed) <= quiet; r.pause(20 * time.Millisecond) {
+		counts := r.counts(server)
+		if unfinished(counts) == 0 {
+			break
 		}
-		left = unfinished(reply.Counts)
-		if left == 0 {
-			return 0, time.Since(began), nil
-		}
-		if text := fmt.Sprint(reply.Counts); text != last {
+		if text := fmt.Sprint(counts); text != last {
 			last, changed = text, time.Now()
 		}
-		if time.Since(changed) > quiet {
-			return left, time.Since(began), nil
-		}
-		if time.Since(told) > 10*time.Second {
-			told = time.Now()
-			r.progress("waiting for the rest: %s", last)
-		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
-			return 0, 0, err
-		}
+		r.tell("waiting for the rest: %s", last)
 	}
+	return time.Since(began)
 }
 
 func unfinished(counts map[string]int64) int64 {
@@ -209,42 +263,87 @@ type ending struct {
 }
 
 // inspect reads and checks the whole database through a server.
-func (r *rig) inspect(ctx context.Context, server *process) (e ending, err error) {
-	list, err := server.ask(ctx, child.Command{Op: child.OpList})
-	if err != nil {
-		return e, err
-	}
-	counts, err := server.ask(ctx, child.Command{Op: child.OpCount})
-	if err != nil {
-		return e, err
-	}
-	check, err := server.ask(ctx, child.Command{Op: child.OpCheck})
-	if err != nil {
-		return e, err
-	}
-	e.jobs, e.ok = map[int64]child.Job{}, true
-	if check.Check != "ok" {
+func (r *rig) inspect(server *process) ending {
+	list := server.ask(child.Command{Op: child.OpList}).Jobs
+	counts := r.counts(server)
+	found := server.ask(child.Command{Op: child.OpCheck}).Check
+	e := ending{jobs: map[int64]child.Job{}, ok: true}
+	wrong := func(format string, args ...any) {
 		e.ok = false
-		r.result.faultf("integrity_check: %s", check.Check)
+		r.result.faultf(format, args...)
+	}
+	if found != "ok" {
+		wrong("integrity_check: %s", found)
 	}
 	tally := map[string]int64{}
-	for _, j := range list.Jobs {
+	for _, j := range list {
 		if _, twice := e.jobs[j.ID]; twice {
-			e.ok = false
-			r.result.faultf("job %d is listed twice", j.ID)
+			wrong("job %d is listed twice", j.ID)
 		}
 		e.jobs[j.ID] = j
 		tally[j.State]++
 	}
-	for _, counted := range []map[string]int64{tally, counts.Counts} {
+	for _, counted := range []map[string]int64{tally, counts} {
 		for state := range counted {
-			if tally[state] != counts.Counts[state] {
-				e.ok = false
-				r.result.faultf("%d jobs are %s, and counted %d", tally[state], state, counts.Counts[state])
+			if tally[state] != counts[state] {
+				wrong("%d jobs are %s, and counted %d", tally[state], state, counts[state])
 			}
 		}
 	}
-	return e, nil
+	return e
+}
+
+// integrity adds what SQLite found.
+func (r *rig) integrity(e ending) {
+	if e.ok {
+		r.result.add("integrity", "ok")
+	} else {
+		r.result.add("integrity", "broken")
+	}
+}
+
+// judgeFile opens a database that processes left, through a server, and uses and
+// checks it. It counts what is wrong, with a fault that begins with what, and
+// returns the acknowledged jobs that are not there.
+func (r *rig) judgeFile(server *process, path, what string, acked map[int64]int64, unopened, corrupt *int) (lost []int64) {
+	if _, err := os.Stat(path); os.IsNotExist(err) {
+		return slices.Collect(maps.Keys(acked))
+	}
+	reply, err := server.tryAsk(child.Command{Op: child.OpInspect, Path: path})
+	switch {
+	case err != nil && (server.over() || r.ctx.Err() != nil):
+		check(err)
+	case err != nil:
+		*unopened++
+		r.result.faultf("%s: %v", what, err)
+		return nil
+	case reply.Check != "ok":
+		*corrupt++
+		r.result.faultf("%s: %s", what, reply.Check)
+	}
+	return missing(acked, slices.Values(reply.Jobs))
+}
+
+// missing returns the acknowledged jobs that are not among jobs, or have other
+// tasks there.
+func missing(acked map[int64]int64, jobs iter.Seq[child.Job]) (ids []int64) {
+	there := map[int64]int64{}
+	for j := range jobs {
+		there[j.ID] = j.N
+	}
+	for id, number := range acked {
+		if n, ok := there[id]; !ok || n != number {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// removeDatabase removes a database, of which some files may not exist.
+func removeDatabase(path string) {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		_ = os.Remove(path + suffix)
+	}
 }
 
 // A finish is what a test ends with.
@@ -255,56 +354,26 @@ type finish struct {
 }
 
 // finish reads the database and the ledgers when all workers have stopped.
-func (r *rig) finish(ctx context.Context, server *process, pruned pruned) (f finish, err error) {
-	if f.ending, err = r.inspect(ctx, server); err != nil {
-		return f, err
-	}
-	if err = r.acks.close(); err != nil {
-		return f, err
-	}
-	if f.history, err = r.history(); err != nil {
-		return f, err
-	}
+func (r *rig) finish(server *process, pruned pruned) (f finish) {
+	f.ending = r.inspect(server)
+	check(r.acks.close())
+	f.history = r.history()
 	f.verdict = r.judge(f.history, f.ending, pruned)
 	// By now the jobs have ended otherwise, or wait.
 	leases := f.lostLeases()
-	reply, err := server.ask(ctx, child.Command{Op: child.OpSettleStale, Leases: leases})
-	if err != nil {
-		return f, err
-	}
+	accepted := server.ask(child.Command{Op: child.OpSettleStale, Leases: leases}).N
 	f.verdict.zombies += len(leases)
-	f.stale += int(reply.N)
-	if reply.N > 0 {
-		r.result.faultf("%d of %d leases that were lost were accepted at the end", reply.N, len(leases))
+	f.stale += int(accepted)
+	if accepted > 0 {
+		r.result.faultf("%d of %d leases that were lost were accepted at the end", accepted, len(leases))
 	}
-	return f, server.stop(ctx)
+	server.stop()
+	return f
 }
 
-// within returns a rig with a database of its own, whose faults are for the
-// caller to take over.
-func (r *rig) within(ctx context.Context) (*rig, error) {
-	return newRig(ctx, Config{
-		Driver: r.Driver, Short: r.Short, Rounds: r.Rounds, Seed: r.random.Uint64(), Dir: r.dir, Out: r.Out, Programs: r.Programs,
-	})
-}
-
-// take takes over the faults of a rig within this one.
-func (r *rig) take(sub *rig, what string) int {
-	for _, f := range sub.result.Faults {
-		r.result.faultf("%s: %s", what, f)
-	}
-	return len(sub.result.Faults)
-}
-
-// sec adds how long the test took.
-func (r *rig) sec() { r.result.add("sec", int(time.Since(r.began).Seconds())) }
-
-// each calls f for every process and returns the first error.
-func each(processes []*process, f func(*process) error) error {
+// each calls f for every process.
+func each(processes []*process, f func(*process)) {
 	for _, p := range processes {
-		if err := f(p); err != nil {
-			return err
-		}
+		f(p)
 	}
-	return nil
 }

@@ -25,40 +25,32 @@ var simTest = &Test{
 const simTime = 5 * time.Minute
 
 // sim runs the test of package sim, as time is simulated in tests only.
-func sim(ctx context.Context, c Config) (r Result, err error) {
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, simTime)
+func sim(r *rig) {
+	ctx, cancel := context.WithTimeout(r.ctx, simTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-run=^TestYear$", "github.com/plainjobs/plainjobs/internal/torture/sim", "-v")
-	cmd.Env = append(os.Environ(), fmt.Sprint("PLAINJOBS_SIM_DAYS=", c.Rounds), fmt.Sprint("PLAINJOBS_SIM_SEED=", c.Seed))
-	if err := r.hearTest(ctx, cmd, "sim: ", "    sim_test.go:"); err != nil {
-		return r, err
-	}
-	r.add("sec", int(time.Since(began).Seconds()))
-	return r, nil
+	cmd.Env = append(os.Environ(), fmt.Sprint("PLAINJOBS_SIM_DAYS=", r.Rounds), fmt.Sprint("PLAINJOBS_SIM_SEED=", r.Seed))
+	r.runGoTest(ctx, cmd, "sim: ", "    sim_test.go:")
 }
 
-// hearTest runs a Go test and takes over the figures that it prints after a
-// word, and the faults that stand after another.
-func (r *Result) hearTest(ctx context.Context, cmd *exec.Cmd, word, fault string) error {
+// runGoTest runs a Go test. It adds the figures that the test prints after word,
+// and the faults that it prints after fault.
+func (r *rig) runGoTest(ctx context.Context, cmd *exec.Cmd, word, fault string) {
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 5 * time.Second
 	output, err := cmd.CombinedOutput()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
+	check(ctx.Err())
 	for line := range strings.Lines(string(output)) {
 		if figures, ok := strings.CutPrefix(line, word); ok {
 			for _, f := range strings.Fields(figures) {
 				key, value, _ := strings.Cut(f, "=")
-				r.add(key, value)
+				r.result.add(key, value)
 			}
 		} else if err != nil && strings.HasPrefix(line, fault) {
-			r.faultf("%s", strings.TrimSpace(line))
+			r.result.faultf("%s", strings.TrimSpace(line))
 		}
 	}
-	if err != nil && len(r.Faults) == 0 {
-		return errors.Join(err, errors.New(string(bytes.TrimSpace(output))))
+	if err != nil && len(r.result.Faults) == 0 {
+		check(errors.Join(err, errors.New(string(bytes.TrimSpace(output)))))
 	}
-	return nil
 }

@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -56,56 +55,34 @@ type vitals struct {
 	handles    int
 }
 
-func soak(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
+func soak(r *rig) {
 	s := &soaking{rig: r, killing: &killing{rig: r, workers: make([]*process, killProcesses)}}
-	err = s.all(ctx)
-	return r.result, err
+	s.all()
 }
 
-func (s *soaking) all(ctx context.Context) (err error) {
+func (s *soaking) all() {
 	k := s.killing
-	if k.server, err = s.server(ctx); err != nil {
-		return err
-	}
+	k.server = s.server()
 	for i := range k.workers {
-		if err := s.respawn(ctx, i); err != nil {
-			return err
-		}
+		s.respawn(i)
 	}
-	if err := s.load(ctx); err != nil {
-		return err
-	}
-	if _, err := k.server.ask(ctx, child.Command{Op: child.OpSchedules, Mode: "stop"}); err != nil {
-		return err
-	}
-	_, took, err := s.drain(ctx, k.server, patience)
-	if err != nil {
-		return err
-	}
-	if err := each(k.workers, func(p *process) error { return p.stop(ctx) }); err != nil {
-		return err
-	}
-	return s.judgement(ctx, took)
+	s.load()
+	k.server.ask(child.Command{Op: child.OpSchedules, Mode: "stop"})
+	took := s.drain(k.server, patience)
+	each(k.workers, (*process).stop)
+	s.judgement(took)
 }
 
-func (s *soaking) respawn(ctx context.Context, i int) (err error) {
-	p, err := s.spawn(child.Order{
+func (s *soaking) respawn(i int) {
+	p := s.spawn(child.Order{
 		Role: child.Work, Concurrency: killConcurrency, Lease: soakLease, Grace: time.Second, Keep: soakKeep, Ticks: i == 0,
 	})
-	if err != nil {
-		return err
-	}
 	s.killing.workers[i] = p
-	return p.begun(ctx)
+	p.begun()
 }
 
 // load pushes, kills and looks until the time is over.
-func (s *soaking) load(ctx context.Context) error {
+func (s *soaking) load() {
 	k := s.killing
 	lasts := time.Duration(s.Rounds) * time.Minute
 	if s.Short {
@@ -113,73 +90,56 @@ func (s *soaking) load(ctx context.Context) error {
 	}
 	s.began = time.Now()
 	next := struct{ push, look, kill, tell time.Duration }{kill: time.Second, tell: time.Minute}
-	for s.more(ctx) {
+	for s.more() {
 		now := time.Since(s.began)
 		if now > lasts {
 			break
 		}
 		if now >= next.push {
 			next.push += soakInterval
-			if err := k.pushSome(ctx, soakJobs); err != nil {
-				return err
-			}
+			k.pushSome(soakJobs)
 		}
 		if now >= next.look {
 			next.look += time.Second
-			if err := s.look(ctx); err != nil {
-				return err
-			}
+			s.look()
 		}
 		if now >= next.kill {
 			next.kill += s.between(time.Second, 9*time.Second)
-			if err := s.strike(ctx); err != nil {
-				return err
-			}
+			s.strike()
 		}
 		if now >= next.tell {
 			next.tell += time.Minute
 			s.progress("%d kills; %d jobs; %+v", k.kills, k.next, s.samples[len(s.samples)-1])
 		}
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
-			return err
-		}
+		s.pause(10 * time.Millisecond)
 	}
-	return ctx.Err()
+	check(s.ctx.Err())
 }
 
 // strike kills one of the workers that are there for it.
-func (s *soaking) strike(ctx context.Context) error {
+func (s *soaking) strike() {
 	i := 1 + s.random.IntN(len(s.killing.workers)-1)
-	if err := s.killing.kill(s.killing.workers[i]); err != nil {
-		return err
-	}
-	return s.respawn(ctx, i)
+	s.killing.kill(s.killing.workers[i])
+	s.respawn(i)
 }
 
 // look takes a sample, and counts the jobs as a console does.
-func (s *soaking) look(ctx context.Context) error {
+func (s *soaking) look() {
 	p := s.killing.workers[0]
-	reply, err := p.ask(ctx, child.Command{Op: child.OpVitals})
-	if err != nil {
-		return err
-	}
+	reply := p.ask(child.Command{Op: child.OpVitals})
 	v := vitals{at: time.Since(s.began), goroutines: reply.Goroutines}
-	if v.resident, v.handles, err = resources(p.cmd.Process.Pid); err != nil {
-		return err
-	}
+	var err error
+	v.resident, v.handles, err = resources(p.cmd.Process.Pid)
+	check(err)
 	s.samples = append(s.samples, v)
 	if info, err := os.Stat(s.path + "-wal"); err == nil {
 		s.wal = max(s.wal, info.Size())
 	}
-	_, err = s.killing.server.ask(ctx, child.Command{Op: child.OpCount})
-	return err
+	s.counts(s.killing.server)
 }
 
-func (s *soaking) judgement(ctx context.Context, took time.Duration) error {
-	f, err := s.finish(ctx, s.killing.server, byDone)
-	if err != nil {
-		return err
-	}
+func (s *soaking) judgement(took time.Duration) {
+	f := s.finish(s.killing.server, byDone)
 	r := &s.result
 	r.add("minutes", int(s.samples[len(s.samples)-1].at.Minutes()))
 	r.add("kills", s.killing.kills)
@@ -199,8 +159,6 @@ func (s *soaking) judgement(ctx context.Context, took time.Duration) error {
 	}
 	s.integrity(f.ending)
 	r.add("drain", took)
-	s.sec()
-	return nil
 }
 
 // judgeVitals says what the worker grew by after the time in which its caches

@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"context"
 	"time"
 )
 
@@ -16,65 +15,23 @@ var stallTest = &Test{
 	run:   stall,
 }
 
-func stall(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
-	err = r.stall(ctx)
-	return r.result, err
-}
-
-func (r *rig) stall(ctx context.Context) error {
+func stall(r *rig) {
 	k := &killing{rig: r, workers: make([]*process, 3)}
-	var err error
-	if k.server, err = r.server(ctx); err != nil {
-		return err
-	}
-	if err := k.feed(ctx); err != nil {
-		return err
-	}
-	for i := range k.workers {
-		if err := k.respawn(i); err != nil {
-			return err
-		}
-	}
-	if err := each(k.workers, func(p *process) error { return p.begun(ctx) }); err != nil {
-		return err
-	}
+	k.start()
+	each(k.workers, (*process).begun)
 	stalls := 0
-	for ; stalls < r.Rounds && r.more(ctx); stalls++ {
+	for ; stalls < r.Rounds && r.more(); stalls++ {
 		// Long enough to have become steady, which is when workers judge.
-		if err := k.feedFor(ctx, shortLease+r.between(0, shortLease)); err != nil {
-			return err
-		}
-		if err := each(k.workers, (*process).freeze); err != nil {
-			return err
-		}
-		if err := pause(ctx, shortLease+r.between(shortLease/4, shortLease)); err != nil {
-			return err
-		}
-		if err := each(k.workers, (*process).thaw); err != nil {
-			return err
-		}
-		if stalls%10 == 9 {
-			r.progress("%d of %d stalls", stalls+1, r.Rounds)
-		}
+		k.feedFor(shortLease + r.between(0, shortLease))
+		each(k.workers, (*process).freeze)
+		r.pause(shortLease + r.between(shortLease/4, shortLease))
+		each(k.workers, (*process).thaw)
+		r.tell("%d of %d stalls", stalls+1, r.Rounds)
 	}
-	if err := k.feedFor(ctx, 2*shortLease); err != nil {
-		return err
-	}
-	if _, _, err := r.drain(ctx, k.server, 30*time.Second); err != nil {
-		return err
-	}
-	if err := each(k.workers, func(p *process) error { return p.stop(ctx) }); err != nil {
-		return err
-	}
-	f, err := r.finish(ctx, k.server, nil)
-	if err != nil {
-		return err
-	}
+	k.feedFor(2 * shortLease)
+	r.drain(k.server, 30*time.Second)
+	each(k.workers, (*process).stop)
+	f := r.finish(k.server, nil)
 	r.result.add("stalls", stalls)
 	r.result.add("processes", len(k.workers))
 	r.result.add("jobs", len(r.acks.ids))
@@ -84,19 +41,12 @@ func (r *rig) stall(ctx context.Context) error {
 		r.result.faultf("%d leases were lost and %d runs repeated, and no process died", f.leasesLost, f.repeats)
 	}
 	r.integrity(f.ending)
-	r.sec()
-	return nil
 }
 
 // feedFor keeps the workers supplied for a while.
-func (k *killing) feedFor(ctx context.Context, d time.Duration) error {
+func (k *killing) feedFor(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		if err := k.feed(ctx); err != nil {
-			return err
-		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return err
-		}
+		k.feed()
+		k.pause(100 * time.Millisecond)
 	}
-	return nil
 }

@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -36,53 +35,27 @@ type stopping struct {
 	dirty         bool // a process was killed instead of stopped
 }
 
-func stop(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
+func stop(r *rig) {
 	s := &stopping{killing: &killing{rig: r}, grace: time.Second}
-	if c.Short {
+	if r.Short {
 		s.grace = 200 * time.Millisecond
 	}
-	err = s.all(ctx)
-	return r.result, err
+	s.all()
 }
 
-func (s *stopping) all(ctx context.Context) (err error) {
-	if s.server, err = s.rig.server(ctx); err != nil {
-		return err
-	}
-	for s.stops+s.second < s.Rounds && s.more(ctx) {
-		enough, err := s.supplied(ctx, 200)
-		if err == nil && !enough {
-			err = s.pushSome(ctx, 40)
+func (s *stopping) all() {
+	s.server = s.rig.server()
+	for s.stops+s.second < s.Rounds && s.more() {
+		if !s.supplied(200) {
+			s.pushSome(40)
 		}
-		if err != nil {
-			return err
-		}
-		if err := s.one(ctx, s.random.IntN(4) == 0); err != nil {
-			return err
-		}
-		if n := s.stops + s.second; n%50 == 0 {
-			s.progress("%d of %d stops", n, s.Rounds)
-		}
+		s.one(s.random.IntN(4) == 0)
+		s.tell("%d of %d stops", s.stops+s.second, s.Rounds)
 	}
-	worker, err := s.worker()
-	if err != nil {
-		return err
-	}
-	if _, _, err := s.drain(ctx, s.server, 30*time.Second); err != nil {
-		return err
-	}
-	if err := worker.stop(ctx); err != nil {
-		return err
-	}
-	f, err := s.finish(ctx, s.server, nil)
-	if err != nil {
-		return err
-	}
+	worker := s.worker()
+	s.drain(s.server, 30*time.Second)
+	worker.stop()
+	f := s.finish(s.server, nil)
 	back := 0
 	for _, run := range f.runs {
 		if run.handedBack() {
@@ -99,16 +72,14 @@ func (s *stopping) all(ctx context.Context) (err error) {
 	r.add("late", s.late)
 	r.add("longest", s.longest)
 	s.integrity(f.ending)
-	s.sec()
-	return nil
 }
 
-func (s *stopping) worker() (*process, error) {
+func (s *stopping) worker() *process {
 	return s.spawn(child.Order{Role: child.Work, Concurrency: 8, Lease: shortLease, Grace: s.grace})
 }
 
 // pushSome pushes tasks of which many outlast the grace.
-func (s *stopping) pushSome(ctx context.Context, n int) error {
+func (s *stopping) pushSome(n int) {
 	tasks := make([]child.Task, n)
 	for i := range tasks {
 		tasks[i] = child.Task{N: s.next}
@@ -120,40 +91,28 @@ func (s *stopping) pushSome(ctx context.Context, n int) error {
 		}
 		s.next++
 	}
-	return s.push(ctx, s.server, tasks)
+	s.push(s.server, tasks)
 }
 
 // one starts a worker and stops it at some moment.
-func (s *stopping) one(ctx context.Context, twice bool) error {
-	p, err := s.worker()
-	if err != nil {
-		return err
-	}
+func (s *stopping) one(twice bool) {
+	p := s.worker()
 	// After this it heeds the signal; before, it dies of it.
-	if err := p.begun(ctx); err != nil {
-		return err
-	}
-	if err := pause(ctx, s.between(0, 300*time.Millisecond)); err != nil {
-		return err
-	}
+	p.begun()
+	s.pause(s.between(0, 300*time.Millisecond))
 	began := time.Now()
-	if err := p.signal(sigTerm); err != nil {
-		return err
-	}
+	p.signal(sigTerm)
 	if twice {
-		if err := pause(ctx, s.between(0, s.grace)); err != nil {
-			return err
-		}
+		s.pause(s.between(0, s.grace))
 		again := time.Now()
 		p.mu.Lock()
 		p.kills = true
 		p.mu.Unlock()
-		if err := p.signal(sigTerm); err != nil {
-			return err
-		}
-		return s.twice(ctx, p, again)
+		p.signal(sigTerm)
+		s.twice(p, again)
+		return
 	}
-	if err := p.end(ctx); err != nil {
+	if err := p.wait(); err != nil {
 		s.result.faultf("%v", err)
 	}
 	s.stops++
@@ -165,29 +124,23 @@ func (s *stopping) one(ctx context.Context, twice bool) error {
 	if took > s.grace+tooLate {
 		s.result.faultf("a stop took %v with a grace of %v", took, s.grace)
 	}
-	reply, err := s.server.ask(ctx, child.Command{Op: child.OpCount})
-	if err != nil {
-		return err
-	}
-	n := reply.Counts["running"]
+	n := s.counts(s.server)["running"]
 	if n > 0 && !s.dirty {
 		s.left += int(n)
 	}
 	s.dirty = s.dirty && n > 0
-	return nil
 }
 
 // twice sees that the second signal ends the process at once, unless it was
 // about to end.
-func (s *stopping) twice(ctx context.Context, p *process, again time.Time) error {
-	err := p.end(ctx)
-	if errors.Is(err, errSilent) || ctx.Err() != nil {
-		return err
+func (s *stopping) twice(p *process, again time.Time) {
+	err := p.wait()
+	if errors.Is(err, errSilent) || s.ctx.Err() != nil {
+		check(err)
 	}
 	if took := time.Since(again); took > tooLate {
 		s.result.faultf("the second signal took %v", took)
 	}
 	s.second++
 	s.dirty = s.dirty || err != nil
-	return nil
 }

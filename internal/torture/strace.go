@@ -3,7 +3,6 @@ package torture
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -23,11 +22,10 @@ var calls = []struct{ name, errno string }{
 }
 
 // sweepCalls has system calls of children fail.
-func (e *enduring) sweepCalls(ctx context.Context) error {
+func (e *enduring) sweepCalls() {
 	if _, err := exec.LookPath("strace"); err != nil {
-		return &Skip{"strace, which makes system calls fail, is not there"}
+		check(&Skip{"strace, which makes system calls fail, is not there"})
 	}
-	told := time.Now()
 	for _, c := range calls {
 		for _, forever := range []bool{false, true} {
 			k, stride := 1, 1
@@ -36,65 +34,48 @@ func (e *enduring) sweepCalls(ctx context.Context) error {
 				stride = e.Rounds
 			}
 			clean := false
-			for ; k <= e.Rounds && e.more(ctx); k += stride {
-				hit, err := e.trace(ctx, c.name, c.errno, k, forever)
-				if err != nil {
-					return err
-				}
-				if clean = !hit; clean {
+			for ; k <= e.Rounds && e.more(); k += stride {
+				if clean = !e.trace(c.name, c.errno, k, forever); clean {
 					break
 				}
 				e.kmax["strace"] = max(e.kmax["strace"], k)
-				if time.Since(told) > 10*time.Second {
-					told = time.Now()
-					e.progress("%s: k = %d; %d runs", c.name, k, e.runs)
-				}
+				e.tell("%s: k = %d; %d runs", c.name, k, e.runs)
 			}
 			if !clean {
 				e.cut++
 			}
 		}
 	}
-	return ctx.Err()
+	check(e.ctx.Err())
 }
 
 // trace has the k-th of a system call of each thread of a child fail, and
 // reports whether any did. The child is traced from when it has begun, and is
 // ours, so that it ends with us as the others do.
-func (e *enduring) trace(ctx context.Context, name, errno string, k int, forever bool) (hit bool, err error) {
-	user, err := e.rig.server(ctx)
-	if err != nil {
-		return false, err
-	}
+func (e *enduring) trace(name, errno string, k int, forever bool) (hit bool) {
+	user := e.rig.server()
 	when := strconv.Itoa(k)
 	if forever {
 		when += "+"
 	}
 	what := fmt.Sprintf("%s:error=%s:when=%s", name, errno, when)
-	t, err := attach(user, what, filepath.Join(e.dir, "trace"))
-	if err != nil {
-		return false, err
-	}
-	e.paths++
-	path := filepath.Join(e.dir, fmt.Sprintf("endure%d.db", e.paths))
-	reply, err := user.ask(ctx, child.Command{Op: child.OpEndure, Path: path, Where: child.DiskReal, Fault: child.DiskFault{Forever: forever}})
-	if killErr := user.kill(); err == nil {
-		err = killErr
-	}
+	t := attach(user, what, filepath.Join(e.dir, "trace"))
+	path := e.newPath()
+	reply, err := user.tryAsk(child.Command{Op: child.OpEndure, Path: path, Where: child.DiskReal, Fault: child.DiskFault{Forever: forever}})
+	user.kill()
 	hit = t.end()
-	if err != nil {
-		if ctx.Err() == nil { // it died, or does not answer
-			e.hangs++
-			e.result.faultf("%s: %v", what, err)
-			return hit, nil
-		}
-		return hit, err
+	if err != nil { // it died, or does not answer
+		check(e.ctx.Err())
+		e.hangs++
+		e.result.faultf("%s: %v", what, err)
+		return hit
 	}
 	if hit {
 		e.tracedHits++
 		reply.Endure.Struck = 1
 	}
-	return hit, e.judge(ctx, path, child.DiskReal, what, reply.Endure)
+	e.judge(path, child.DiskReal, what, reply.Endure)
+	return hit
 }
 
 // A tracer is a strace at a child. It ends when the child does.
@@ -105,20 +86,15 @@ type tracer struct {
 }
 
 // attach starts a strace and returns when all threads are traced.
-func attach(p *process, inject, output string) (*tracer, error) {
+func attach(p *process, inject, output string) *tracer {
 	name, _, _ := strings.Cut(inject, ":")
 	t := &tracer{output: output, said: make(chan struct{})}
 	t.cmd = exec.Command("strace", "-f", "-o", output, "-e", "trace="+name, "-e", "inject="+inject, "-p", strconv.Itoa(p.cmd.Process.Pid))
 	killOnParentExit(t.cmd)
-	stderr, err := t.cmd.StderrPipe()
-	if err != nil {
-		return nil, err
-	}
+	stderr := must(t.cmd.StderrPipe())
 	started := make(chan error)
 	starter() <- func() { started <- t.cmd.Start() }
-	if err := <-started; err != nil {
-		return nil, err
-	}
+	check(<-started)
 	lines := bufio.NewReader(stderr)
 	line, err := lines.ReadString('\n')
 	go func() {
@@ -127,9 +103,9 @@ func attach(p *process, inject, output string) (*tracer, error) {
 	}()
 	if err != nil || !strings.Contains(line, "attached") {
 		t.end()
-		return nil, &Skip{"strace cannot trace: " + strings.TrimSpace(line)}
+		check(&Skip{"strace cannot trace: " + strings.TrimSpace(line)})
 	}
-	return t, nil
+	return t
 }
 
 // end waits for the end of the strace and reports whether anything failed.

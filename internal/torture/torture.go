@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 )
 
 // A Config is how a test is to run.
@@ -64,7 +65,7 @@ type Test struct {
 	// Linux is set if it reads what only Linux says of processes.
 	Linux bool
 
-	run func(context.Context, Config) (Result, error)
+	run func(*rig)
 }
 
 // Tests returns all tests in the order in which they are listed.
@@ -127,10 +128,23 @@ func (t *Test) Run(ctx context.Context, c Config) (Result, error) {
 			c.Rounds = t.Short
 		}
 	}
-	r, err := t.run(ctx, c)
-	r.Test, r.Driver, r.Seed = t.ID, c.Driver, c.Seed
+	r, err := newRig(ctx, c)
 	if err != nil {
-		err = fmt.Errorf("torture: %s on %s, seed %d: %w", t.ID, c.Driver, c.Seed, err)
+		return Result{}, t.failed(c, err)
 	}
-	return r, err
+	defer r.close()
+	err = try(func() {
+		t.run(r)
+		check(ctx.Err())
+	})
+	r.result.Test, r.result.Driver, r.result.Seed = t.ID, c.Driver, c.Seed
+	r.result.add("sec", int(time.Since(r.began).Seconds()))
+	return r.result, t.failed(c, err)
+}
+
+func (t *Test) failed(c Config, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("torture: %s on %s, seed %d: %w", t.ID, c.Driver, c.Seed, err)
 }

@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"context"
 	"time"
 
 	"github.com/plainjobs/plainjobs/internal/torture/child"
@@ -36,86 +35,43 @@ type rivalling struct {
 	twins   int
 }
 
-func uniq(ctx context.Context, c Config) (Result, error) {
-	r, err := newRig(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.close()
+func uniq(r *rig) {
 	u := &rivalling{killing: &killing{rig: r, workers: make([]*process, 3), frozen: map[*process]time.Time{}}}
-	err = u.all(ctx)
-	return r.result, err
+	u.all()
 }
 
-func (u *rivalling) all(ctx context.Context) (err error) {
-	if u.server, err = u.rig.server(ctx); err != nil {
-		return err
-	}
+func (u *rivalling) all() {
+	u.server = u.rig.server()
 	// The first one migrates, so that the watcher finds the tables.
-	if u.pushers[0], err = u.pusher(); err != nil {
-		return err
-	}
-	if err := u.pushers[0].begun(ctx); err != nil {
-		return err
-	}
-	if u.watcher, err = u.rig.server(ctx); err != nil {
-		return err
-	}
+	u.pushers[0] = u.pusher()
+	u.pushers[0].begun()
+	u.watcher = u.rig.server()
 	for i := range u.pushers[1:] {
-		if u.pushers[1+i], err = u.pusher(); err != nil {
-			return err
-		}
+		u.pushers[1+i] = u.pusher()
 	}
 	for i := range u.workers {
-		if err := u.respawn(i); err != nil {
-			return err
-		}
+		u.respawn(i)
 	}
-	if err := u.contend(ctx); err != nil {
-		return err
-	}
-	for _, p := range u.pushers {
-		if err := p.begun(ctx); err != nil {
-			return err
-		}
-		if err := p.stop(ctx); err != nil {
-			return err
-		}
-	}
-	for _, when := range u.frozen {
-		if err := pause(ctx, time.Until(when)); err != nil {
-			return err
-		}
-	}
-	_, took, err := u.drain(ctx, u.server, 10*shortLease+20*time.Second)
-	if err != nil {
-		return err
-	}
-	for _, p := range append(u.workers, u.watcher) {
-		if err := p.stop(ctx); err != nil {
-			return err
-		}
-	}
-	return u.judgement(ctx, took)
+	u.contend()
+	each(u.pushers[:], (*process).begun)
+	each(u.pushers[:], (*process).stop)
+	u.thawAll()
+	took := u.drain(u.server, 10*shortLease+20*time.Second)
+	each(append(u.workers, u.watcher), (*process).stop)
+	u.judgement(took)
 }
 
 // contend kills pushers and workers, and looks in between.
-func (u *rivalling) contend(ctx context.Context) (err error) {
-	told := time.Now()
-	for u.acks.pushes() < u.Rounds && u.more(ctx) {
-		look, err := u.watcher.ask(ctx, child.Command{Op: child.OpRivals, For: watch})
-		if err != nil {
-			return err
-		}
+func (u *rivalling) contend() {
+	for u.acks.pushes() < u.Rounds && u.more() {
+		look := u.watcher.ask(child.Command{Op: child.OpRivals, For: watch})
 		u.samples += look.N
 		if look.Check != "" {
 			u.twins++
 			u.result.faultf("jobs that have one key at once: %s", look.Check)
 		}
 		if u.random.IntN(2) == 0 {
-			if err := u.strike(ctx); err != nil {
-				return err
-			}
+			u.strike()
 			continue
 		}
 		i := u.random.IntN(len(u.pushers))
@@ -124,29 +80,19 @@ func (u *rivalling) contend(ctx context.Context) (err error) {
 			u.result.faultf("%v", p.failure())
 		}
 		u.kills++
-		if err := p.kill(); err != nil {
-			return err
-		}
-		if u.pushers[i], err = u.pusher(); err != nil {
-			return err
-		}
-		if time.Since(told) > 10*time.Second {
-			told = time.Now()
-			u.progress("%d of %d pushes; %d jobs", u.acks.pushes(), u.Rounds, u.acks.count())
-		}
+		p.kill()
+		u.pushers[i] = u.pusher()
+		u.tell("%d of %d pushes; %d jobs", u.acks.pushes(), u.Rounds, u.acks.count())
 	}
-	return ctx.Err()
+	check(u.ctx.Err())
 }
 
-func (u *rivalling) pusher() (*process, error) {
+func (u *rivalling) pusher() *process {
 	return u.spawn(child.Order{Role: child.Rival, Pause: rivalry})
 }
 
-func (u *rivalling) judgement(ctx context.Context, took time.Duration) error {
-	f, err := u.finish(ctx, u.server, nil)
-	if err != nil {
-		return err
-	}
+func (u *rivalling) judgement(took time.Duration) {
+	f := u.finish(u.server, nil)
 	r := &u.result
 	r.add("pushes", u.acks.calls)
 	r.add("jobs", len(f.jobs))
@@ -167,6 +113,4 @@ func (u *rivalling) judgement(ctx context.Context, took time.Duration) error {
 	r.must("errors", errors)
 	u.integrity(f.ending)
 	r.add("drain", took)
-	u.sec()
-	return nil
 }
