@@ -88,15 +88,14 @@ func New(b backend.Backend, opts *Options) *Queue {
 	case limit == 0:
 		limit = DefaultMaxPayload
 	}
-	if d, ok := b.(backend.Describer); ok {
-		if most := d.Describe().MaxPayload; most > 0 && limit > most {
-			panic(fmt.Sprintf("plainjobs: %s: New with Options.MaxPayload %d: this store (%s) carries payloads of %d bytes at most",
-				caller(), limit, d.Describe().Store, most))
-		}
+	d := backend.Describe(b)
+	if most := d.MaxPayload; most > 0 && limit > most {
+		panic(fmt.Sprintf("plainjobs: %s: New with Options.MaxPayload %d: this store (%s) carries payloads of %d bytes at most",
+			caller(), limit, d.Store, most))
 	}
 	handle := engine.NewHandle()
 	q := handle.Queue()
-	q.Backend, q.MaxPayload, q.Logger, q.Metadata, q.TimeoutError = b, limit, opts.Logger, opts.Metadata, ErrTimeout
+	q.Backend, q.Description, q.MaxPayload, q.Logger, q.Metadata, q.TimeoutError = b, &d, limit, opts.Logger, opts.Metadata, ErrTimeout
 	for _, m := range opts.Middleware {
 		if m == nil {
 			panic(fmt.Sprintf("plainjobs: %s: New with nil in Options.Middleware", caller()))

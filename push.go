@@ -58,7 +58,12 @@ func runAt(j *backend.NewJob, now time.Time) time.Time {
 
 type push func(context.Context, []backend.NewJob) ([]backend.Pushed, error)
 
-func (q *Queue) perform(ctx context.Context, tasks []Task, push push) ([]int64, error) {
+// NewJobs returns the jobs that PerformMany stores for tasks, and stores
+// nothing. It is for a store whose transactions are not *sql.Tx: pass the jobs
+// to the store's own method for a push within a transaction. NewJobs applies
+// the checks of PerformMany and adds the metadata. Events and the option
+// [Stored] do not cover such a push.
+func (q *Queue) NewJobs(ctx context.Context, tasks ...Task) ([]backend.NewJob, error) {
 	if q.engine().Closed.Load() {
 		return nil, fmt.Errorf("plainjobs: perform: %w", backend.ErrClosed)
 	}
@@ -78,6 +83,14 @@ func (q *Queue) perform(ctx context.Context, tasks []Task, push push) ([]int64, 
 			}
 			return nil, fmt.Errorf("plainjobs: perform %s: %w", tasks[i].name(), err)
 		}
+	}
+	return jobs, nil
+}
+
+func (q *Queue) perform(ctx context.Context, tasks []Task, push push) ([]int64, error) {
+	jobs, err := q.NewJobs(ctx, tasks...)
+	if err != nil {
+		return nil, err
 	}
 	pushed, err := push(ctx, jobs)
 	if err != nil {
@@ -130,5 +143,8 @@ func (t *Task) stored(q *engine.Queue, metadata []byte) (backend.NewJob, error) 
 	}
 	j.RunAt, j.ExpiresAt = t.at, t.before
 	j.Metadata = metadata
+	if q.Description != nil {
+		return j, q.Description.CheckFields(&j)
+	}
 	return j, nil
 }

@@ -20,7 +20,8 @@ type TxQueue struct {
 // tasks exist if and when it commits, and nothing need be done afterwards.
 // The transaction should begin with BEGIN IMMEDIATE on SQLite. WithTx panics
 // if tx is nil. The queue's methods return an error that matches
-// errors.ErrUnsupported if its store shares no database.
+// errors.ErrUnsupported if its store shares no database. For a store with
+// transactions of another type see [Queue.NewJobs].
 func (q *Queue) WithTx(tx *sql.Tx) *TxQueue {
 	if tx == nil {
 		panic(fmt.Sprintf("plainjobs: %s: WithTx with a nil transaction", caller()))

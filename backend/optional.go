@@ -261,49 +261,6 @@ type Waiter interface {
 	Wait(ctx context.Context, req ClaimRequest) error
 }
 
-// A Describer is a Backend that says what it promises.
-type Describer interface {
-	Describe() Description
-}
-
-// A Description is what a store promises.
-type Description struct {
-	// Store names the implementation and its driver, for people.
-	Store string
-	// Durability of an acknowledged Push.
-	Durability Durability
-	// Shared is set when several processes may use the store at once.
-	Shared bool
-	// MaxPayload is the largest payload in bytes that the store can keep and
-	// give back; zero is no bound. A batch with a larger one must be refused,
-	// see [CheckPayloads].
-	MaxPayload int
-}
-
-// Durability is what an acknowledged Push survives.
-type Durability uint8
-
-// The durabilities, weakest first.
-const (
-	// None survives nothing: the jobs live in the process.
-	None Durability = iota
-	// ProcessCrash survives a crash of the process, not of the machine.
-	ProcessCrash
-	// PowerLoss survives a power cut.
-	PowerLoss
-)
-
-// String returns "none", "normal" or "full", after the settings that give it.
-func (d Durability) String() string {
-	switch d {
-	case ProcessCrash:
-		return "normal"
-	case PowerLoss:
-		return "full"
-	}
-	return "none"
-}
-
 // PageSize returns the bound on the page that r asks for, or an error
 // matching [ErrInvalid].
 func (r ListRequest) PageSize() (int, error) {

@@ -25,7 +25,7 @@ var jobLimited = plainjobs.Define("worker/limited", func(context.Context, int) e
 func TestSettingsOfBareStore(t *testing.T) {
 	q := plainjobs.New(bare{memory.New(nil)}, nil)
 	err := worker.New(q, &worker.Options{Jobs: []plainjobs.AnyJob{jobLimited}}).Run(t.Context())
-	if !errors.Is(err, backend.ErrInvalid) || !strings.Contains(err.Error(), "worker/limited") {
+	if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "worker/limited") {
 		t.Errorf("Run = %v, want an error that names the job", err)
 	}
 }

@@ -73,7 +73,11 @@ func (s *session) look(ctx context.Context, scheduler backend.Scheduler) (l sche
 // storeDefinitions stores what this worker says of its jobs and schedules. The worker
 // that starts last says what holds.
 func (s *session) storeDefinitions(ctx context.Context) error {
-	if setter, ok := s.store.(backend.SettingsStore); ok {
+	setter, keeps := s.store.(backend.SettingsStore)
+	if err := s.checkFields(keeps); err != nil {
+		return err
+	}
+	if keeps {
 		var all []backend.Settings
 		for name, def := range s.jobs {
 			set := def.Settings
@@ -84,22 +88,30 @@ func (s *session) storeDefinitions(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, ok := s.store.(backend.SettingsStore); !ok {
-		for _, name := range s.names {
-			if s.jobs[name].Settings != (backend.Settings{}) {
-				return fmt.Errorf("%w: job %s has MaxRunning, RateLimit, Keep or MaxCrashes, and %T keeps no settings: leave the option out, "+
-					"or use another store", backend.ErrInvalid, name, s.store)
-			}
-		}
-	}
 	if len(s.schedules) == 0 || s.opts.NoSchedules {
 		return nil
 	}
 	scheduler, ok := s.store.(backend.Scheduler)
 	if !ok {
-		return fmt.Errorf("%w: %T keeps no schedules, and there are some: leave their jobs out of Options.Jobs", backend.ErrInvalid, s.store)
+		return fmt.Errorf("%w: %T keeps no schedules, and the program defines %d: set Options.NoSchedules, or use another store",
+			errors.ErrUnsupported, s.store, len(s.schedules))
 	}
 	return s.defineAll(ctx, scheduler)
+}
+
+// checkFields returns an error that matches errors.ErrUnsupported if a job of
+// the worker has an option that the store does not keep.
+func (s *session) checkFields(settings bool) error {
+	store := backend.Describe(s.store)
+	if !settings { // only a SettingsStore keeps fields of Settings
+		store.Fields &= backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending
+	}
+	for _, name := range s.names {
+		if err := s.jobs[name].CheckFields(store); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // defineAll stores the schedules of this worker. What others do meanwhile may

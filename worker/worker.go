@@ -231,5 +231,6 @@ func (w *Worker) jobs() (map[string]*engine.Definition, error) {
 
 // permanent reports whether trying again cannot help.
 func permanent(err error) bool {
-	return errors.Is(err, backend.ErrClosed) || errors.Is(err, backend.ErrInvalid) || errors.Is(err, backend.ErrCorrupt)
+	return errors.Is(err, backend.ErrClosed) || errors.Is(err, backend.ErrInvalid) || errors.Is(err, backend.ErrCorrupt) ||
+		errors.Is(err, errors.ErrUnsupported)
 }

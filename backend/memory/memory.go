@@ -86,7 +86,12 @@ func New(opts *Options) *Backend {
 
 // Describe says that nothing here outlives the process.
 func (b *Backend) Describe() backend.Description {
-	return backend.Description{Store: "memory", Durability: backend.None}
+	return backend.Description{
+		Store:      "memory",
+		Durability: backend.None,
+		Fields: backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending |
+			backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes,
+	}
 }
 
 // Close ends the store and lets its waiters go. Its jobs are lost.

@@ -248,6 +248,8 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 func (b *Backend) Describe() backend.Description {
 	return backend.Description{
 		Store: "postgres (" + b.driver + ")", Durability: b.opts.Durability, Shared: true, MaxPayload: maxPayload,
+		Fields: backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending |
+			backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes,
 	}
 }
 

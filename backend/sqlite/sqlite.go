@@ -191,6 +191,8 @@ func (b *Backend) Describe() backend.Description {
 		Durability: b.opts.Durability,
 		Shared:     b.path != "",
 		MaxPayload: b.maxPayload(),
+		Fields: backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending |
+			backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes,
 	}
 	if b.path == "" {
 		d.Durability = backend.None

@@ -50,10 +50,30 @@ func (d *Definition) Takes(t reflect.Type, option string) error {
 	return nil
 }
 
+// CheckFields returns an error that matches errors.ErrUnsupported if the
+// definition needs a field that the described store does not keep.
+func (d *Definition) CheckFields(store backend.Description) error {
+	job := backend.NewJob{Name: d.Name, MaxPending: d.MaxPending}
+	if d.Unique != nil {
+		job.Unique.Key = "any"
+	}
+	if d.Serial != nil {
+		job.Serial = "any"
+	}
+	if err := store.CheckFields(&job); err != nil {
+		return err
+	}
+	settings := d.Settings
+	settings.Name = d.Name
+	return store.CheckSettings([]backend.Settings{settings})
+}
+
 // A Queue is a backend with the handlers that were bound to it.
 type Queue struct {
-	Backend    backend.Backend
-	MaxPayload int
+	Backend backend.Backend
+	// Description is the store's; nil keeps all fields.
+	Description *backend.Description
+	MaxPayload  int
 	Logger     *slog.Logger // nil is slog.Default()
 	Middleware []Middleware // around those of the jobs
 	// Metadata returns what a push stores with its jobs; nil stores none.
