@@ -96,12 +96,24 @@ type testCase struct {
 	name string
 	rule string // what the contract says, printed when the case fails
 	opts Options
-	run  func(e *env)
+	// needs are the optional fields without which the case is skipped. The
+	// helpers that push and set skip a case for its other fields.
+	needs backend.Fields
+	run   func(e *env)
 }
 
 func cases() []testCase {
-	return slices.Concat(pushCases, claimCases, orderCases, settleCases, reapCases, silenceCases, livenessCases, readCases, waitCases, txCases, lifeCases,
-		uniqueCases, serialCases, expireCases, limitCases, settingsCases, operateCases, instantCases, scheduleCases, exportCases, homeCases, examineCases, cornerCases, detailCases)
+	return slices.Concat(pushCases, fieldCases, claimCases, orderCases, settleCases, reapCases, silenceCases, livenessCases, readCases, waitCases, txCases, lifeCases,
+		needing(backend.FieldUnique, uniqueCases), needing(backend.FieldSerial, serialCases), needing(backend.FieldExpires, expireCases), limitCases, settingsCases, operateCases, instantCases, scheduleCases, exportCases, homeCases, examineCases, cornerCases, detailCases)
+}
+
+// needing returns cases with fields added to what they need.
+func needing(fields backend.Fields, cases []testCase) []testCase {
+	cases = slices.Clone(cases)
+	for i := range cases {
+		cases[i].needs |= fields
+	}
+	return cases
 }
 
 // caseTime bounds the calls of a case.
@@ -122,6 +134,7 @@ func (c testCase) check(tb testing.TB, newStore NewStore) {
 	}
 	e.b = store.Open(tb)
 	defer e.recoverShort()
+	e.needs(c.needs)
 	c.run(e)
 }
 
@@ -183,6 +196,7 @@ func newJob(name string) backend.NewJob {
 
 func (e *env) pushJobs(b backend.Backend, jobs ...backend.NewJob) []int64 {
 	e.Helper()
+	e.needsFieldsOf(jobs...)
 	pushed, err := b.Push(e.ctx, jobs)
 	if err != nil {
 		e.Fatalf("Push: %v", err)
@@ -283,6 +297,22 @@ func capability[T any](e *env, b backend.Backend) T {
 		e.Skipf("%T is no %v", b, reflect.TypeFor[T]())
 	}
 	return c
+}
+
+// needs skips the case if the store does not keep all of the fields.
+func (e *env) needs(fields backend.Fields) {
+	e.Helper()
+	if lacks := fields &^ backend.Describe(e.b).Fields; lacks != 0 {
+		e.Skipf("%T does not keep %v", e.b, lacks)
+	}
+}
+
+// needsFieldsOf is needs with the fields that jobs have.
+func (e *env) needsFieldsOf(jobs ...backend.NewJob) {
+	e.Helper()
+	for i := range jobs {
+		e.needs(jobs[i].Used())
+	}
 }
 
 func (e *env) get(id int64) backend.Info {

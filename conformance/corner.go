@@ -31,14 +31,11 @@ var cornerCases = []testCase{{
 	name: "corner/limited-order",
 	rule: "the order of claims holds over many limited names",
 	run: func(e *env) {
-		setter := capability[backend.SettingsStore](e, e.b)
 		var names []string
 		for i := range 10 {
 			name := fmt.Sprint("n", i)
 			names = append(names, name)
-			if err := setter.Set(e.ctx, []backend.Settings{{Name: name, MaxRunning: 100}}); err != nil {
-				e.Fatalf("Set: %v", err)
-			}
+			e.set(e.b, backend.Settings{Name: name, MaxRunning: 100})
 		}
 		push := func(name string, priority int16) []int64 {
 			var jobs []backend.NewJob

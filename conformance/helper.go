@@ -48,6 +48,7 @@ func (e *env) until(f func() bool) {
 // push1 stores one job.
 func (e *env) push1(b backend.Backend, job backend.NewJob) backend.Pushed {
 	e.Helper()
+	e.needsFieldsOf(job)
 	pushed, err := b.Push(e.ctx, []backend.NewJob{job})
 	if err != nil || len(pushed) != 1 {
 		e.Fatalf("Push = %v, %v", pushed, err)
@@ -160,6 +161,9 @@ func superseded(by int64) string { return backend.SupersededError + strconv.Form
 
 func (e *env) set(b backend.Backend, settings ...backend.Settings) {
 	e.Helper()
+	for i := range settings {
+		e.needs(settings[i].Used())
+	}
 	if err := capability[backend.SettingsStore](e, b).Set(e.ctx, settings); err != nil {
 		e.Fatalf("Set: %v", err)
 	}

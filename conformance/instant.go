@@ -95,8 +95,9 @@ var instantCases = []testCase{{
 		e.wantCounts("a running=2 a cancelled=1 now pending=1")
 	},
 }, {
-	name: "instant/tx",
-	rule: "an instant means the same in a transaction of the application's",
+	name:  "instant/tx",
+	needs: backend.FieldExpires,
+	rule:  "an instant means the same in a transaction of the application's",
 	run: func(e *env) {
 		now := e.now()
 		pusher, tx := e.tx()

@@ -29,8 +29,9 @@ func (e *env) wantFull(jobs []backend.NewJob, index int, waiting int64) {
 const span = time.Hour
 
 var limitCases = []testCase{{
-	name: "limit/max-pending",
-	rule: "a push after which more jobs of the name would wait than MaxPending is refused whole, with the index of the job",
+	name:  "limit/max-pending",
+	needs: backend.FieldMaxPending,
+	rule:  "a push after which more jobs of the name would wait than MaxPending is refused whole, with the index of the job",
 	run: func(e *env) {
 		job := bounded(4, newJob("a"))
 		e.pushJobs(e.b, after(90*e.unit, newJob("a")), serialJob("a", "k"), serialJob("a", "k"))
@@ -47,8 +48,9 @@ var limitCases = []testCase{{
 		e.wantFull([]backend.NewJob{after(e.unit, job)}, 0, 4)
 	},
 }, {
-	name: "limit/max-pending-duplicates",
-	rule: "a duplicate adds nothing to what waits and is not refused",
+	name:  "limit/max-pending-duplicates",
+	needs: backend.FieldMaxPending,
+	rule:  "a duplicate adds nothing to what waits and is not refused",
 	run: func(e *env) {
 		job := uniqueJob("a", backend.Unique{Key: "k"})
 		id := e.wantNew("the first", bounded(1, job))
@@ -60,8 +62,9 @@ var limitCases = []testCase{{
 		e.wantFull([]backend.NewJob{job, bounded(2, newJob("a"))}, 1, 2)
 	},
 }, {
-	name: "limit/max-pending-race",
-	rule: "the bound holds for any number of pushes at the same time",
+	name:  "limit/max-pending-race",
+	needs: backend.FieldMaxPending,
+	rule:  "the bound holds for any number of pushes at the same time",
 	run: func(e *env) {
 		var stored, refused atomic.Int32
 		e.atOnce(8, func(_ int, b backend.Backend) {
@@ -82,8 +85,9 @@ var limitCases = []testCase{{
 		e.wantCounts("a pending=10")
 	},
 }, {
-	name: "limit/max-pending-together",
-	rule: "of pushes at the same time each is stored or refused as a whole, by itself, with the index in its own batch",
+	name:  "limit/max-pending-together",
+	needs: backend.FieldMaxPending,
+	rule:  "of pushes at the same time each is stored or refused as a whole, by itself, with the index in its own batch",
 	run: func(e *env) {
 		batch := []backend.NewJob{newJob("b"), bounded(10, newJob("a")), newJob("b"), bounded(10, newJob("a")), bounded(10, newJob("a"))}
 		full := backend.QueueFullError{Index: 3, Name: "a", Waiting: 10, MaxPending: 10}
@@ -117,8 +121,9 @@ var limitCases = []testCase{{
 		e.wantCounts(fmt.Sprintf("a pending=9 b pending=%d c pending=%d", 6+free.Load(), free.Load()))
 	},
 }, {
-	name: "limit/max-pending-invalid",
-	rule: "a negative bound is refused with ErrInvalid",
+	name:  "limit/max-pending-invalid",
+	needs: backend.FieldMaxPending,
+	rule:  "a negative bound is refused with ErrInvalid",
 	run: func(e *env) {
 		if _, err := e.b.Push(e.ctx, []backend.NewJob{bounded(-1, newJob("a"))}); !errors.Is(err, backend.ErrInvalid) {
 			e.Errorf("Push = %v, want ErrInvalid", err)

@@ -45,7 +45,34 @@ func answers(b wrong) func(*memory.Backend, *Clock) backend.Backend {
 	}
 }
 
+// undescribed is a store that does not describe what it keeps.
+type undescribed struct{ *memory.Backend }
+
+func (undescribed) Describe() backend.Description { return backend.Description{} }
+
+// halfRefused is a store that stores the jobs before the one that it refuses.
+type halfRefused struct{ plain }
+
+func (b halfRefused) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
+	for i := range jobs {
+		if _, err := b.plain.Push(ctx, jobs[i:i+1]); err != nil {
+			return nil, err
+		}
+	}
+	return b.plain.Push(ctx, nil)
+}
+
 var detailMutants = []mutant{{
+	rule:     "a field that the store does not keep is accepted",
+	rejected: []string{"fields/push", "fields/set"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return undescribed{m} },
+	sound:    func(m *memory.Backend, _ *Clock) backend.Backend { return plain{m} },
+}, {
+	rule:     "a refused field leaves the jobs before it",
+	rejected: []string{"fields/push"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return halfRefused{plain{m}} },
+	sound:    func(m *memory.Backend, _ *Clock) backend.Backend { return plain{m} },
+}, {
 	rule:     "a claimed job has no unique key",
 	rejected: []string{"claim/keys"},
 	make:     answers(wrong{claimed: func(j *backend.Job) { j.UniqueKey = "" }}),

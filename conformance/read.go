@@ -45,6 +45,7 @@ var readCases = []testCase{{
 	name: "read/moment",
 	rule: "Get shows a job as it is at one moment: a run that has failed, with its error, or neither",
 	run: func(e *env) {
+		reader := capability[backend.Reader](e, e.other())
 		id := e.push(e.b, "a", 1)[0]
 		w := e.worker()
 		done := make(chan struct{})
@@ -61,7 +62,6 @@ var readCases = []testCase{{
 				}
 			}
 		}()
-		reader := capability[backend.Reader](e, e.other())
 		for over := false; !over; {
 			select {
 			case <-done:

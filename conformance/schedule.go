@@ -45,6 +45,7 @@ func (e *env) schedule(name string) backend.Schedule {
 
 func (e *env) tick(b backend.Backend, tick backend.Tick) bool {
 	e.Helper()
+	e.needsFieldsOf(tick.Jobs...)
 	did, err := capability[backend.Scheduler](e, b).Tick(e.ctx, tick)
 	if err != nil {
 		e.Fatalf("Tick: %v", err)

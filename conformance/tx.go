@@ -62,8 +62,9 @@ var txCases = []testCase{{
 		e.wantIDs("Claim", e.claim(e.b, e.worker(), 10, "a"), id)
 	},
 }, {
-	name: "tx/keys",
-	rule: "a push in a transaction heeds keys and bounds as any other does, within the transaction and outside",
+	name:  "tx/keys",
+	needs: backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending,
+	rule:  "a push in a transaction heeds keys and bounds as any other does, within the transaction and outside",
 	run: func(e *env) {
 		pusher, tx := e.tx()
 		job := uniqueJob("a", backend.Unique{Key: "u"})
@@ -89,8 +90,9 @@ var txCases = []testCase{{
 		}
 	},
 }, {
-	name: "tx/keys-rolled-back",
-	rule: "keys that were taken in a transaction that rolls back are free",
+	name:  "tx/keys-rolled-back",
+	needs: backend.FieldUnique | backend.FieldSerial,
+	rule:  "keys that were taken in a transaction that rolls back are free",
 	run: func(e *env) {
 		pusher, tx := e.tx()
 		job := serialJob("a", "s")
@@ -104,8 +106,9 @@ var txCases = []testCase{{
 		e.wantState(e.wantNew("after the rollback", job), backend.Pending)
 	},
 }, {
-	name: "tx/rejected",
-	rule: "a push in a transaction that breaks a bound or has a key that is taken is refused whole, and the transaction can go on",
+	name:  "tx/rejected",
+	needs: backend.FieldUnique | backend.FieldMaxPending,
+	rule:  "a push in a transaction that breaks a bound or has a key that is taken is refused whole, and the transaction can go on",
 	run: func(e *env) {
 		pusher, tx := e.tx()
 		reject := uniqueJob("a", backend.Unique{Key: "u", Conflict: backend.Reject})

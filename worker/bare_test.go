@@ -21,12 +21,17 @@ type bare struct{ backend.Backend }
 
 var jobLimited = plainjobs.Define("worker/limited", func(context.Context, int) error { return nil }, plainjobs.MaxRunning(1))
 
-// A limit that the store cannot keep is an error when the worker starts.
-func TestSettingsOfBareStore(t *testing.T) {
+var jobKeyed = plainjobs.Define("worker/keyed", func(context.Context, string) error { return nil },
+	plainjobs.UniqueBy(func(key string) string { return key }))
+
+// An option that the store does not keep is an error when the worker starts.
+func TestOptionsOfBareStore(t *testing.T) {
 	q := plainjobs.New(bare{memory.New(nil)}, nil)
-	err := worker.New(q, &worker.Options{Jobs: []plainjobs.AnyJob{jobLimited}}).Run(t.Context())
-	if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "worker/limited") {
-		t.Errorf("Run = %v, want an error that names the job", err)
+	for field, job := range map[string]plainjobs.AnyJob{"MaxRunning": jobLimited, "Unique": jobKeyed} {
+		err := worker.New(q, &worker.Options{Jobs: []plainjobs.AnyJob{job}}).Run(t.Context())
+		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), job.Name()) || !strings.Contains(err.Error(), field) {
+			t.Errorf("Run = %v, want an error that names %s and %s", err, job.Name(), field)
+		}
 	}
 }
 

@@ -1,0 +1,63 @@
+package conformance
+
+import (
+	"errors"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// fieldJobs returns a job for each optional field of backend.NewJob.
+func (e *env) fieldJobs() []backend.NewJob {
+	return []backend.NewJob{
+		expiring(e.unit, newJob("expires")),
+		until(e.now().Add(time.Hour), newJob("expires-at")),
+		uniqueJob("unique", backend.Unique{Key: "k"}),
+		serialJob("serial", "s"),
+		bounded(10, newJob("max-pending")),
+	}
+}
+
+var fieldCases = []testCase{{
+	name: "fields/push",
+	rule: "a push with a field that the store does not keep fails with an error that matches errors.ErrUnsupported and writes nothing; one with a field that it keeps succeeds",
+	run: func(e *env) {
+		keeps := backend.Describe(e.b).Fields
+		for _, job := range e.fieldJobs() {
+			pushed, err := e.b.Push(e.ctx, []backend.NewJob{newJob("plain"), job})
+			switch {
+			case job.Used()&^keeps == 0 && (err != nil || len(pushed) != 2):
+				e.Errorf("Push with %v, which the store keeps = %v, %v", job.Used(), pushed, err)
+			case job.Used()&^keeps != 0 && !errors.Is(err, errors.ErrUnsupported):
+				e.Errorf("Push with %v, which the store does not keep = %v, want errors.ErrUnsupported", job.Used(), err)
+			}
+			if err == nil {
+				continue
+			}
+			if got := e.claim(e.b, e.worker(), 10, "plain", job.Name); len(got) != 0 && job.Used()&^keeps != 0 {
+				e.Errorf("the refused push with %v has stored %d jobs", job.Used(), len(got))
+			}
+		}
+	},
+}, {
+	name: "fields/set",
+	rule: "Set of a field that the store does not keep fails with an error that matches errors.ErrUnsupported and writes nothing; of one that it keeps it succeeds",
+	run: func(e *env) {
+		store := capability[backend.SettingsStore](e, e.b)
+		keeps := backend.Describe(e.b).Fields
+		for _, s := range []backend.Settings{
+			{Name: "max-running", MaxRunning: 1},
+			{Name: "rate", Rate: 1, Per: time.Second},
+			{Name: "history", History: backend.History{Done: time.Hour}},
+			{Name: "max-crashes", MaxCrashes: 1},
+		} {
+			err := store.Set(e.ctx, []backend.Settings{{Name: "zero"}, s})
+			switch {
+			case s.Used()&^keeps == 0 && err != nil:
+				e.Errorf("Set of %v, which the store keeps = %v", s.Used(), err)
+			case s.Used()&^keeps != 0 && !errors.Is(err, errors.ErrUnsupported):
+				e.Errorf("Set of %v, which the store does not keep = %v, want errors.ErrUnsupported", s.Used(), err)
+			}
+		}
+	},
+}}
