@@ -74,8 +74,8 @@ type Queue struct {
 	// Description is the store's; nil keeps all fields.
 	Description *backend.Description
 	MaxPayload  int
-	Logger     *slog.Logger // nil is slog.Default()
-	Middleware []Middleware // around those of the jobs
+	Logger      *slog.Logger // nil is slog.Default()
+	Middleware  []Middleware // around those of the jobs
 	// Metadata returns what a push stores with its jobs; nil stores none.
 	Metadata func(context.Context) map[string]string
 	// TimeoutError is why the context of a run ends that takes too long.
