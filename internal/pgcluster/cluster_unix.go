@@ -15,32 +15,32 @@ import (
 	"testing"
 )
 
-// A Cluster is a throwaway PostgreSQL.
+// A Cluster is a temporary PostgreSQL server.
 type Cluster struct {
 	dir     string
-	Port    int                   // 0 until it runs is any that is free
-	listens string                // at which address it listens for TCP, in addition to the local one
-	admits  string                // the network whose hosts it lets in; empty is none
-	place   func(*exec.Cmd) error // starts its process there; nil is where we are
-	attr    *syscall.SysProcAttr  // of who may run a server
-	revives bool                  // it starts again when it has crashed
+	Port    int                   // 0 until it runs means any free port
+	listens string                // a TCP address to listen on, in addition to the local one
+	admits  string                // the network whose hosts may connect; empty is none
+	place   func(*exec.Cmd) error // starts its process elsewhere; nil is here
+	attr    *syscall.SysProcAttr  // of a user who may run a server
+	revives bool                  // it restarts after a crash
 	leash
 }
 
-// startCluster makes a cluster in a directory of its own and starts it.
+// startCluster makes a cluster in a new directory and starts it.
 func startCluster() (*Cluster, error) {
 	c, err := newCluster()
 	if err == nil {
 		err = c.make()
 	}
 	if err != nil {
-		return nil, err // a cluster that does not run is none
+		return nil, err // a cluster that does not run is not returned
 	}
 	return c, nil
 }
 
-// make makes an empty cluster and starts it. If it does not start, the directory
-// is gone.
+// make makes an empty cluster and starts it. If it does not start, make removes the
+// directory.
 func (c *Cluster) make() error {
 	initdb, err := program("initdb")
 	if err == nil {
@@ -53,7 +53,7 @@ func (c *Cluster) make() error {
 	return c.run()
 }
 
-// newCluster makes the directory of a cluster, and nothing in it.
+// newCluster makes the empty directory of a cluster.
 func newCluster() (*Cluster, error) {
 	dir, err := os.MkdirTemp("", "plainjobs-postgres-")
 	if err != nil {
@@ -72,7 +72,7 @@ func newCluster() (*Cluster, error) {
 
 func (c *Cluster) remove() { _ = os.RemoveAll(c.dir) }
 
-// mkdir makes a directory in the cluster's that the server may write to.
+// mkdir makes a directory in the cluster's directory that the server may write to.
 func (c *Cluster) mkdir(name string) error {
 	path := filepath.Join(c.dir, name)
 	if err := os.Mkdir(path, 0o700); err != nil && !os.IsExist(err) {
@@ -99,7 +99,7 @@ func (c *Cluster) init(initdb string) error {
 	return nil
 }
 
-// run starts the server. If it does not start, the directory is gone.
+// run starts the server. If it does not start, run removes the directory.
 func (c *Cluster) run() error {
 	postgres, err := program("postgres")
 	if err == nil && c.Port == 0 {
@@ -110,7 +110,7 @@ func (c *Cluster) run() error {
 		return err
 	}
 	data := filepath.Join(c.dir, "data")
-	// The shell takes the directory with it.
+	// The shell removes the directory.
 	script := `"$@" & pid=$!; exec 3>&-; cat >/dev/null; kill -INT $pid; wait $pid; rm -rf "$0"`
 	if c.revives {
 		script = `while "$@"; [ -e "$0/ready" ] && [ ! -e "$0/stop" ]; do sleep 0.1; done & loop=$!; exec 3>&-; cat >/dev/null; touch "$0/stop"
@@ -122,7 +122,7 @@ func (c *Cluster) run() error {
 	}
 	err = c.start(c.place, c.attr, c.dir, script, c.dir, postgres, "-D", data, "-k", c.dir, "-h", addresses, "-p", strconv.Itoa(c.Port),
 		"-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "max_wal_size=1GB", "-c", "log_min_messages=fatal",
-		// Nothing here outlives the test, whose machine may have a slow disk.
+		// Nothing here outlives the test, and its machine may have a slow disk.
 		"-c", "fsync=off", "-c", "full_page_writes=off")
 	if err != nil {
 		c.remove()
@@ -137,7 +137,7 @@ func (c *Cluster) run() error {
 		c.remove()
 		return err
 	}
-	return os.WriteFile(filepath.Join(c.dir, "ready"), nil, 0o644) // from now on it may be started again
+	return os.WriteFile(filepath.Join(c.dir, "ready"), nil, 0o644) // from now on it may be restarted
 }
 
 // giveAway gives a directory to the user who runs the server.
@@ -148,7 +148,7 @@ func (c *Cluster) giveAway(dir string) error {
 	return os.Chown(dir, int(c.attr.Credential.Uid), int(c.attr.Credential.Gid))
 }
 
-// owner returns a user who may run a server, if we may not.
+// owner returns a user who may run a server, if the current user may not.
 func (c *Cluster) owner() (*syscall.SysProcAttr, error) {
 	if os.Geteuid() != 0 {
 		return &syscall.SysProcAttr{}, nil
@@ -176,25 +176,24 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
-// DSN returns how to connect through the socket.
+// DSN returns the DSN for the Unix socket.
 func (c *Cluster) DSN() string {
 	return fmt.Sprintf("host=%s port=%d user=%s dbname=postgres sslmode=disable", c.dir, c.Port, Superuser)
 }
 
-// TCP returns how to connect over TCP, where passwords are asked for.
+// TCP returns the DSN for TCP, which requires passwords.
 func (c *Cluster) TCP(user, password, database string) string {
 	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s?sslmode=disable", user, password, c.Port, database)
 }
 
-// Dir returns the directory that has its socket.
+// Dir returns the directory of the socket.
 func (c *Cluster) Dir() string { return c.dir }
 
-// At starts a cluster that listens at an address of another place, too, for all
-// hosts of a network. Its process is started there by start. It is stopped at the
-// end of the test.
+// At starts a cluster that also listens on an address elsewhere, for all hosts of a
+// network. start starts its process there. It is stopped at the end of the test.
 func At(tb testing.TB, address, network string, start func(*exec.Cmd) error) *Cluster {
 	tb.Helper()
-	Own(tb) // or there may be nothing to start one from
+	Own(tb) // skips the test if there is no server to start
 	c, err := newCluster()
 	if err != nil {
 		tb.Fatal(err)
@@ -207,7 +206,7 @@ func At(tb testing.TB, address, network string, start func(*exec.Cmd) error) *Cl
 	return c
 }
 
-// admit has the server let the hosts of its network in.
+// admit allows the hosts of the network to connect.
 func (c *Cluster) admit() error {
 	f, err := os.OpenFile(filepath.Join(c.dir, "data", "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {

@@ -12,11 +12,10 @@ import (
 	"time"
 )
 
-// Fresh starts a cluster of the test's own, which it may crash: it then starts
-// again.
+// Fresh starts a cluster of the test's own that restarts after a crash.
 func Fresh(tb testing.TB) *Cluster {
 	tb.Helper()
-	Own(tb) // or there may be nothing to start one from
+	Own(tb) // skips the test if there is no server to start
 	c, err := newCluster()
 	if err != nil {
 		tb.Fatal(err)
@@ -29,8 +28,8 @@ func Fresh(tb testing.TB) *Cluster {
 	return c
 }
 
-// Crash kills the server as a crash of it does: all of its processes at once, or
-// only the first, whose death the others notice.
+// Crash kills the server: all of its processes at once, or only the first, whose death
+// the others notice.
 func (c *Cluster) Crash(tb testing.TB, all bool) {
 	tb.Helper()
 	state, err := os.ReadFile(filepath.Join(c.dir, "data", "postmaster.pid"))
@@ -54,6 +53,6 @@ func (c *Cluster) Crash(tb testing.TB, all bool) {
 		if time.Now().After(deadline) {
 			tb.Fatal("the server does not die")
 		}
-		<-time.After(5 * time.Millisecond) // it is no child of ours
+		<-time.After(5 * time.Millisecond) // it is no child process of the test
 	}
 }

@@ -12,29 +12,29 @@ import (
 	"time"
 )
 
-// A leash holds a server: when it is closed, also by our death, a shell that
-// outlives us for a moment stops the server.
+// A leash holds a server: when it is closed, also by the death of the test's process, a
+// shell that outlives that process for a moment stops the server.
 type leash struct {
 	shell *exec.Cmd
 	end   io.WriteCloser
-	ended chan struct{} // closed when no server runs, nor is one to be started again
-	log   bytes.Buffer  // to be read after stop
+	ended chan struct{} // closed when no server runs and none will be restarted
+	log   bytes.Buffer  // read after stop
 }
 
-// startTime and stopTime bound how long a server may take to start and to stop,
-// on a busy machine.
+// startTime and stopTime bound how long a server may take to start and to stop, on a
+// busy machine.
 const (
 	startTime = time.Minute
 	stopTime  = 30 * time.Second
 )
 
-// start has a shell run a script with arguments, in a directory and by a user.
-// The script must close file 3, and must have what it starts keep it open. If
-// PATH is poor, the script has the usual tools all the same.
+// start starts a shell that runs a script with arguments, in a directory and as a user.
+// The script must close file 3, and its children must keep it open. The script finds
+// the usual tools even if PATH lacks them.
 func (l *leash) start(run func(*exec.Cmd) error, user *syscall.SysProcAttr, dir, script string, args ...string) error {
 	l.shell = exec.Command("/bin/sh", append([]string{"-c", "PATH=$PATH:/bin:/usr/bin\n" + script}, args...)...)
 	attr := *user
-	attr.Setpgid = true // so that stop can kill all of it
+	attr.Setpgid = true // so that stop can kill the whole group
 	l.shell.SysProcAttr, l.shell.Dir = &attr, dir
 	l.shell.Stdout, l.shell.Stderr = &l.log, &l.log
 	alive, server, err := os.Pipe()
@@ -62,10 +62,10 @@ func (l *leash) start(run func(*exec.Cmd) error, user *syscall.SysProcAttr, dir,
 	return nil
 }
 
-// await waits until ready returns true. If the server ends before, or takes too
-// long, it is stopped, and the error has what it has said.
+// await waits until ready returns true. If the server ends or takes too long, await
+// stops it and returns an error with the server's output.
 func (l *leash) await(what string, ready func() bool) error {
-	poll := time.NewTicker(10 * time.Millisecond) // a new server has no other sign of life
+	poll := time.NewTicker(10 * time.Millisecond) // a new server sends no notification
 	defer poll.Stop()
 	late := time.After(startTime)
 	for !ready() {
@@ -84,7 +84,7 @@ func (l *leash) await(what string, ready func() bool) error {
 	return nil
 }
 
-// stop stops the server and waits for its end. One that does not end is killed.
+// stop stops the server and waits for its end. It kills a server that does not end.
 func (l *leash) stop() {
 	_ = l.end.Close()
 	late := time.AfterFunc(stopTime, func() { _ = syscall.Kill(-l.shell.Process.Pid, syscall.SIGKILL) })

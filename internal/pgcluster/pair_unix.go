@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// A Pair is two servers: a primary, and a standby that takes its place.
+// A Pair is a primary and a standby that replaces it.
 type Pair struct {
 	tb               testing.TB
-	driver           string // as database/sql knows it
+	driver           string // the name registered with database/sql
 	primary, standby *Cluster
-	dead             *Cluster // the primary that was, until it is rebuilt
+	dead             *Cluster // the former primary, until it is rebuilt
 }
 
-// NewPair starts a pair, which is stopped at the end of the test. The standby
-// may lack what is acknowledged until Protect is called.
+// NewPair starts a pair, and stops it at the end of the test. The standby may lack
+// acknowledged commits until Protect is called.
 func NewPair(tb testing.TB, driver string) *Pair {
 	tb.Helper()
-	Own(tb) // or there may be nothing to start one from
+	Own(tb) // skips the test if there is no server to start
 	primary, err := startCluster()
 	if err != nil {
 		tb.Fatal(err)
@@ -30,18 +30,18 @@ func NewPair(tb testing.TB, driver string) *Pair {
 	return &Pair{tb: tb, driver: driver, primary: primary, standby: primary.Replica(tb)}
 }
 
-// DSN returns how to connect to whichever is the primary.
+// DSN returns a DSN that leads to the current primary.
 func (p *Pair) DSN() string {
 	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d,127.0.0.1:%d/postgres?sslmode=disable&target_session_attrs=read-write",
 		Superuser, Password, p.primary.Port, p.standby.Port)
 }
 
-// Protect has the primary acknowledge only what the standby has, too. Somebody
-// must be pushing.
+// Protect makes the primary acknowledge only commits that the standby has, too. The
+// test must be pushing.
 //
-// Sessions hear of the setting one after the other. So at first it names a
-// standby that does not exist: once a commit waits for that one, all that come
-// later wait, for the true one then, and what came before is behind the mark.
+// Sessions notice the setting one after the other. So at first it names a standby that
+// does not exist: once a commit waits for it, all later commits wait for the real one,
+// and all earlier ones precede the mark.
 func (p *Pair) Protect() {
 	p.tb.Helper()
 	db := p.open(p.primary)
@@ -65,15 +65,15 @@ func (p *Pair) configure(db *sql.DB, standbys string) {
 	}
 }
 
-// Fail kills the primary, at once or as an administrator in a hurry would, and
-// promotes the standby, which then acknowledges what it alone has.
+// Fail kills the primary, at once or by a fast shutdown, and promotes the standby,
+// which then acknowledges commits on its own.
 func (p *Pair) Fail(all bool) {
 	p.tb.Helper()
 	p.primary.Crash(p.tb, all)
 	p.primary, p.standby, p.dead = p.standby, nil, p.primary
 	db := p.open(p.primary)
 	defer db.Close()
-	// What is still replayed may cancel the query, and not the promotion.
+	// The replay may cancel the query, but not the promotion.
 	for deadline := time.Now().Add(time.Minute); ; {
 		promoted := false
 		err := db.QueryRowContext(p.tb.Context(), "SELECT CASE WHEN pg_is_in_recovery() THEN pg_promote(true, 60) ELSE true END").Scan(&promoted)
@@ -87,7 +87,7 @@ func (p *Pair) Fail(all bool) {
 	}
 }
 
-// Rebuild makes the dead primary the standby of the new one.
+// Rebuild makes the former primary the standby of the new one.
 func (p *Pair) Rebuild() {
 	p.tb.Helper()
 	p.dead.stop()

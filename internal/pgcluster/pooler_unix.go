@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// Pooler starts a PgBouncer before the cluster that lends connections by
-// transaction, and returns how to connect to it. It is stopped at the end of the
-// test, which is skipped where there is none.
+// Pooler starts a PgBouncer for the cluster that lends connections by transaction, and
+// returns its DSN. It is stopped at the end of the test. Without PgBouncer the test is
+// skipped.
 func (c *Cluster) Pooler(tb testing.TB) (dsn string) {
 	tb.Helper()
 	pgbouncer, err := exec.LookPath("pgbouncer")

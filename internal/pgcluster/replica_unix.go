@@ -9,14 +9,14 @@ import (
 	"testing"
 )
 
-// Replica starts a read-only replica of the cluster, which is stopped at the end
-// of the test.
+// Replica starts a read-only replica of the cluster, and stops it at the end of the
+// test.
 func (c *Cluster) Replica(tb testing.TB) *Cluster {
 	tb.Helper()
 	return c.replicaAt(tb, 0)
 }
 
-// replicaAt is Replica at a port, which is any that is free if it is 0.
+// replicaAt is Replica at a port; 0 is any free port.
 func (c *Cluster) replicaAt(tb testing.TB, port int) *Cluster {
 	tb.Helper()
 	backup, err := program("pg_basebackup")
@@ -40,12 +40,11 @@ func (c *Cluster) replicaAt(tb testing.TB, port int) *Cluster {
 	return r
 }
 
-// SmallDisk returns a directory of the server's on a disk of its own that has
-// room for some megabytes, and a function that makes room. It skips the test
-// where that needs rights that the test does not have.
+// SmallDisk returns a directory for the server on a separate disk of a few megabytes,
+// and a function that makes room. It skips the test if the rights are missing.
 func (c *Cluster) SmallDisk(tb testing.TB) (dir string, grow func()) {
 	tb.Helper()
-	own, err := newCluster() // for its directory
+	own, err := newCluster() // only its directory is used
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -65,7 +64,7 @@ func (c *Cluster) SmallDisk(tb testing.TB) (dir string, grow func()) {
 		tb.Skipf("a small disk takes a right to mount one: %v", err)
 	}
 	tb.Cleanup(func() {
-		// A session that has ended takes a moment to close its files.
+		// An ended session takes a moment to close its files.
 		if out, err := exec.Command("umount", "-l", disk).CombinedOutput(); err != nil {
 			tb.Errorf("umount: %v\n%s", err, out)
 		}

@@ -1,5 +1,5 @@
-// Package pgcluster gives tests a PostgreSQL: the one that [Variable] names, or a
-// throwaway one of what is installed.
+// Package pgcluster gives tests a PostgreSQL server: the one that [Variable] names, or
+// a temporary one from the installed programs.
 package pgcluster
 
 import (
@@ -13,17 +13,17 @@ import (
 	"testing"
 )
 
-// Variable names a server to test on, by its DSN, whose role may create
-// schemas and roles. Without it the tests start one of their own.
+// Variable names the DSN of a server to test on. Its role must be able to create
+// schemas and roles. Without it the tests start a server.
 const Variable = "PLAINJOBS_TEST_POSTGRES"
 
-// The role of the clusters that the tests start.
+// The role of the servers that the tests start.
 const (
 	Superuser = "plainjobs"
 	Password  = "pass-f00-word"
 )
 
-// server is what the test binary runs on.
+// server is the server of the test binary.
 var server struct {
 	once    sync.Once
 	dsn     string
@@ -31,8 +31,8 @@ var server struct {
 	missing string   // why there is none
 }
 
-// Connect returns the DSN of the server, which it starts when it is asked first,
-// or skips the test if there is none to be had.
+// Connect returns the DSN of the server. The first call starts it, or every call skips
+// its test if there is no PostgreSQL.
 func Connect(tb testing.TB) (dsn string) {
 	tb.Helper()
 	server.once.Do(func() {
@@ -47,7 +47,7 @@ func Connect(tb testing.TB) (dsn string) {
 		server.dsn = server.own.DSN()
 	})
 	if server.missing != "" {
-		if os.Getenv("CI") == "true" { // which must not pass for want of a server
+		if os.Getenv("CI") == "true" { // CI must not pass because a server is missing
 			tb.Fatal(server.missing)
 		}
 		tb.Skip(server.missing)
@@ -58,7 +58,7 @@ func Connect(tb testing.TB) (dsn string) {
 // Owned reports whether Connect has started the server.
 func Owned() bool { return server.own != nil }
 
-// Own returns the server if the test may do to it what it likes.
+// Own returns the server if the tests started it, and skips the test otherwise.
 func Own(tb testing.TB) *Cluster {
 	tb.Helper()
 	Connect(tb)
@@ -68,15 +68,15 @@ func Own(tb testing.TB) *Cluster {
 	return server.own
 }
 
-// Stop stops the server if Connect has started it, at the end of TestMain.
+// Stop stops the server if Connect has started it. TestMain calls it at its end.
 func Stop() {
 	if server.own != nil {
 		server.own.stop()
 	}
 }
 
-// program returns the path of a program of PostgreSQL, of the latest version
-// that is installed where Debian puts them if there is none in PATH.
+// program returns the path of a PostgreSQL program: from PATH, or else of the latest
+// version in Debian's directories.
 func program(name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil
@@ -103,12 +103,12 @@ func Copy(tb testing.TB, from, to string) {
 	tb.Helper()
 	file := filepath.Join(tb.TempDir(), "app.dump")
 	run(tb, "pg_dump", "--format=custom", "--file="+file, from)
-	for range 2 { // over nothing, and over what is there
+	for range 2 { // into an empty database, then over existing tables
 		run(tb, "pg_restore", "--clean", "--if-exists", "--exit-on-error", "--dbname="+to, file)
 	}
 }
 
-// run runs a program of PostgreSQL to its end.
+// run runs a PostgreSQL program to its end.
 func run(tb testing.TB, name string, args ...string) {
 	tb.Helper()
 	path, err := program(name)

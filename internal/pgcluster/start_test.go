@@ -15,8 +15,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// programs makes PATH a directory with nothing but programs, by name: scripts
-// of a shell.
+// programs sets PATH to a directory that contains only the given shell scripts, by
+// name.
 func programs(t *testing.T, scripts map[string]string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "plainjobs") //nolint:usetesting // t.TempDir is below a directory that the server's user may not enter
@@ -35,7 +35,7 @@ func programs(t *testing.T, scripts map[string]string) {
 	t.Setenv("PATH", dir)
 }
 
-// A cluster that does not start is none, and says why at once.
+// A cluster that does not start is not returned, and the error says why at once.
 func TestDoesNotStart(t *testing.T) {
 	const makes = `PATH=/bin:/usr/bin; while [ "$1" != -D ]; do shift; done; mkdir "$2"`
 	for _, test := range []struct {
@@ -68,9 +68,9 @@ func TestDoesNotStart(t *testing.T) {
 	}
 }
 
-// A cluster starts, crashes, starts again and stops where PATH has no tools.
+// A cluster starts, crashes, restarts and stops even if PATH has no tools.
 func TestStartsWithPoorPath(t *testing.T) {
-	Connect(t) // or there may be nothing to start one from
+	Connect(t) // skips the test if there is no server to start
 	t.Setenv("PATH", t.TempDir())
 	c := Fresh(t)
 	c.Crash(t, true)

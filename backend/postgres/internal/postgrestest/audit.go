@@ -8,16 +8,16 @@ import (
 	"github.com/plainjobs/plainjobs/backend/postgres"
 )
 
-// An audit is what became of jobs that were pushed with keys.
+// An audit compares acknowledged keyed jobs with the stored ones.
 type audit struct {
-	stored  int      // of all keys
-	lost    int      // acknowledged, and not there, or there as another job
-	doubled int      // jobs with a key that another one has, too
-	open    []string // acknowledged, and not done
+	stored  int      // number of keys
+	lost    int      // acknowledged, but missing or stored as another job
+	doubled int      // jobs whose key another job has, too
+	open    []string // acknowledged and not done
 }
 
-// newAudit compares the jobs that were acknowledged, by key, with those that
-// are stored. What is lost or doubled is an error; that one is open is not.
+// newAudit compares the acknowledged jobs, by key, with the stored ones. Lost and
+// doubled jobs fail the test; jobs that are not done do not.
 func newAudit(tb testing.TB, b *postgres.Backend, acked map[string]int64) (a audit) {
 	tb.Helper()
 	stored := map[string]backend.Info{}
@@ -31,7 +31,7 @@ func newAudit(tb testing.TB, b *postgres.Backend, acked map[string]int64) (a aud
 				continue
 			}
 			if other, ok := stored[j.UniqueKey]; ok {
-				tb.Errorf("jobs %d and %d have the key %s", other.ID, j.ID, j.UniqueKey)
+				tb.Errorf("jobs %d and %d have the same key %s", other.ID, j.ID, j.UniqueKey)
 				a.doubled++
 			}
 			stored[j.UniqueKey] = j
@@ -43,7 +43,7 @@ func newAudit(tb testing.TB, b *postgres.Backend, acked map[string]int64) (a aud
 	for key, id := range acked {
 		j := stored[key]
 		if j.ID != id {
-			tb.Errorf("job %d was acknowledged for %s, stored is %d", id, key, j.ID)
+			tb.Errorf("job %d was acknowledged for %s, but job %d is stored", id, key, j.ID)
 			a.lost++
 		} else if j.State != backend.Done {
 			a.open = append(a.open, fmt.Sprintf("job %d of %s is %v after %d crashes", id, key, j.State, j.Crashes))

@@ -12,7 +12,7 @@ import (
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
-// testReplica opens a store on a replica, which can only be read.
+// testReplica opens a store on a read-only replica.
 func (d Driver) testReplica(t *testing.T) {
 	s := d.schema(t)
 	r := pgcluster.Own(t).Replica(t)
@@ -23,8 +23,8 @@ func (d Driver) testReplica(t *testing.T) {
 	d.refuses(t, dsn, opts, backend.ErrUnavailable, "read-only replica", "target_session_attrs=read-write")
 }
 
-// testFullDisk pushes until the disk of the tables is full, and goes on when
-// there is room.
+// testFullDisk pushes until the disk of the tables is full, and continues after room
+// was made.
 func (d Driver) testFullDisk(t *testing.T) {
 	c := pgcluster.Own(t)
 	dir, grow := c.SmallDisk(t)
@@ -39,7 +39,7 @@ func (d Driver) testFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // before the tablespace goes
+	t.Cleanup(func() { // before the tablespace is dropped
 		if err := b.Close(); err != nil {
 			t.Error(err)
 		}
@@ -49,28 +49,27 @@ func (d Driver) testFullDisk(t *testing.T) {
 		job := newJob("a")
 		job.Payload = make([]byte, 100_000)
 		for i := range job.Payload {
-			job.Payload[i] = byte(i * i >> 3 * (i>>7 + 1)) // that it cannot be made much smaller
+			job.Payload[i] = byte(i * i >> 3 * (i>>7 + 1)) // hard to compress
 		}
 		if _, err = b.Push(t.Context(), []backend.NewJob{job}); err == nil {
 			stored++
 		}
 	}
-	if !errors.Is(err, backend.ErrNoSpace) || !strings.Contains(err.Error(), "make room") {
-		t.Fatalf("Push number %d on the full disk = %v, want ErrNoSpace and what to do", stored, err)
+	if !errors.Is(err, backend.ErrNoSpace) || !strings.Contains(err.Error(), "free space") {
+		t.Fatalf("push %d on the full disk = %v, want ErrNoSpace with advice", stored, err)
 	}
 	noPassword(t, err)
 	if n := count(t, b, backend.Pending); n != stored {
-		t.Errorf("%d jobs are stored, want the %d that were acknowledged", n, stored)
+		t.Errorf("%d jobs are stored, want the %d acknowledged", n, stored)
 	}
 	grow()
 	push(t, b, "a", 1)
 	if n := count(t, b, backend.Pending); n != stored+1 {
-		t.Errorf("%d jobs are stored when there is room, want %d", n, stored+1)
+		t.Errorf("%d jobs are stored after room was made, want %d", n, stored+1)
 	}
 }
 
-// testIdleTimeout has the server end a transaction of the application in which
-// nothing happens.
+// testIdleTimeout makes the server end an idle transaction of the application.
 func (d Driver) testIdleTimeout(t *testing.T) {
 	s := d.schema(t)
 	db, err := sql.Open(d.Name, s.with("options='-c idle_in_transaction_session_timeout=500ms'"))
@@ -93,7 +92,7 @@ func (d Driver) testIdleTimeout(t *testing.T) {
 	if err := tx.QueryRowContext(t.Context(), "SELECT pg_backend_pid()").Scan(&pid); err != nil {
 		t.Fatal(err)
 	}
-	s.until(t, func() bool {
+	until(t, func() bool {
 		var n int
 		if err := s.db.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE pid = $1", pid).Scan(&n); err != nil {
 			t.Fatal(err)
@@ -102,23 +101,23 @@ func (d Driver) testIdleTimeout(t *testing.T) {
 	})
 	_, err = b.PushTx(t.Context(), tx, []backend.NewJob{newJob("a")})
 	if !errors.Is(err, backend.ErrUnavailable) {
-		t.Errorf("PushTx in the transaction that was ended = %v, want ErrUnavailable", err)
+		t.Errorf("PushTx in the ended transaction = %v, want ErrUnavailable", err)
 	}
 	if state, ok := errors.AsType[interface {
 		error
 		SQLState() string
-	}](err); ok && state.SQLState() == "25P03" && !strings.Contains(err.Error(), "ALTER ROLE") { // not every driver hears why
-		t.Errorf("PushTx in the transaction that was ended = %v, want what to do", err)
+	}](err); ok && state.SQLState() == "25P03" && !strings.Contains(err.Error(), "ALTER ROLE") { // not every driver reports the reason
+		t.Errorf("PushTx in the ended transaction = %v, want advice", err)
 	}
 	noPassword(t, err)
-	push(t, b, "a", 1) // the store goes on
+	push(t, b, "a", 1) // the store continues
 	if n := count(t, b, backend.Pending); n != 2 {
 		t.Errorf("%d jobs are stored, want 2", n)
 	}
 }
 
-// testNoConnections opens a store, and uses one, as a role that may not connect
-// any more.
+// testNoConnections opens a store, and uses an open one, as a role that may no longer
+// connect.
 func (d Driver) testNoConnections(t *testing.T) {
 	s := d.schema(t)
 	dsn := s.role(t, "many")

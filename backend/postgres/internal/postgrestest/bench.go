@@ -13,7 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/postgres"
 )
 
-// Bench measures a driver: what an operation costs, by job.
+// Bench measures the cost of each operation per job.
 func Bench(b *testing.B, d Driver) {
 	for _, goroutines := range []int{64, 1} {
 		n := strconv.Itoa(goroutines)
@@ -53,8 +53,8 @@ func report(b *testing.B, what string, took []time.Duration) {
 	}
 }
 
-// benchPush pushes one job at a time from many goroutines, the job of each
-// number as alter makes it.
+// benchPush pushes one job at a time from many goroutines. alter changes each job,
+// given its number.
 func (d Driver) benchPush(b *testing.B, goroutines int, alter func(j *backend.NewJob, number int64)) {
 	_, store := d.benchStore(b)
 	var wg sync.WaitGroup
@@ -92,7 +92,7 @@ func (d Driver) benchPushMany(b *testing.B) {
 	b.ReportMetric(float64(1000*b.N)/b.Elapsed().Seconds(), "jobs/s")
 }
 
-// benchDrain claims and completes by several workers.
+// benchDrain claims and completes with several workers.
 func (d Driver) benchDrain(b *testing.B, workers, batch int) {
 	_, store := d.benchStore(b)
 	for left := b.N; left > 0; left -= 1000 {
@@ -141,9 +141,9 @@ func (d Driver) benchDrain(b *testing.B, workers, batch int) {
 	report(b, "complete", completes)
 }
 
-// benchPickup measures how soon a waiting worker has claimed a job that another
-// process has pushed, from when the push is acknowledged, and what a claim that
-// finds one takes beside it. Jobs are pushed one by one, that long apart at least.
+// benchPickup measures the time from the acknowledgement of a push by another process
+// until a waiting worker has claimed the job, and the time of a claim that finds one.
+// Pushes are at least apart from each other.
 func (d Driver) benchPickup(b *testing.B, apart time.Duration) {
 	s, pusher := d.benchStore(b)
 	waiter := s.open(b, &postgres.Options{Schema: s.name})
@@ -190,9 +190,9 @@ func (d Driver) benchPickup(b *testing.B, apart time.Duration) {
 	b.ReportMetric(float64(pickups[b.N/2])/float64(claims[b.N/2]), "pickup/claim-p50")
 }
 
-// benchClaimBloated claims by turns from an empty table and from one with 50,000
-// dead rows that cannot be removed, because another session holds a snapshot, and
-// reports how many times as long the second takes.
+// benchClaimBloated alternates between claims from an empty table and from one with
+// 50,000 dead rows that another session's snapshot keeps from being removed. It
+// reports the ratio of their times.
 func (d Driver) benchClaimBloated(b *testing.B) {
 	_, empty := d.benchStore(b)
 	s, bloated := d.benchStore(b)

@@ -30,7 +30,7 @@ func push(tb testing.TB, b backend.Backend, name string, n int) {
 	}
 }
 
-// count returns how many jobs there are in a state.
+// count returns the number of jobs in a state.
 func count(tb testing.TB, b backend.Reader, state backend.State) (n int64) {
 	tb.Helper()
 	counts, err := b.Count(context.Background())
@@ -45,16 +45,15 @@ func count(tb testing.TB, b backend.Reader, state backend.State) (n int64) {
 	return n
 }
 
-// A ledger knows which lease is the live one of each job, as the clients see
-// it.
+// A ledger records the valid lease of each job, as the clients see it.
 type ledger struct {
 	mu     sync.Mutex
-	holder map[int64]int64 // by job: the worker that was told that it has it
+	holder map[int64]int64 // by job: the worker that received it
 	done   map[int64]bool
 	double int
 }
 
-// claimed notes that a worker was handed a job, and reports whether it may be.
+// claimed records that a worker received a job, and counts it if another has it.
 func (l *ledger) claimed(worker, job int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -79,8 +78,8 @@ func (l *ledger) finished() int {
 	return len(l.done)
 }
 
-// testClaims has many clients claim and settle jobs while their connections are
-// killed at random. No job may be with two of them at once, or be lost.
+// testClaims runs many clients that claim and settle jobs while their connections are
+// killed at random. No two clients may hold a job at once, and no job may be lost.
 func (d Driver) testClaims(t *testing.T) {
 	jobs := 5_000
 	if !testing.Short() && long() {
@@ -122,16 +121,16 @@ func (d Driver) testClaims(t *testing.T) {
 	wg.Wait()
 	cancel()
 	killer.Wait()
-	t.Logf("%d jobs by %d clients, %d connections killed, %d replies lost, %d claimed twice", jobs, clients, kills.Load(), lostReplies.Load(), l.double)
+	t.Logf("%d jobs by %d clients, %d connections killed, %d answers lost, %d claimed twice", jobs, clients, kills.Load(), lostReplies.Load(), l.double)
 	if l.double != 0 || l.finished() != jobs || kills.Load() == 0 {
 		t.Errorf("%d jobs were claimed twice, %d of %d done, %d kills", l.double, l.finished(), jobs, kills.Load())
 	}
 	if n := count(t, first, backend.Done); n != int64(jobs) {
-		t.Errorf("%d jobs are counted as done, want %d", n, jobs)
+		t.Errorf("%d jobs are done, want %d", n, jobs)
 	}
 }
 
-// kill ends a connection of the schema's stores, and returns how many it were.
+// kill ends connections of the schema's stores, and returns their number.
 func (s *schema) kill(ctx context.Context) (n int64, err error) {
 	const query = `
 		SELECT count(pg_terminate_backend(pid)) FROM (
@@ -140,7 +139,7 @@ func (s *schema) kill(ctx context.Context) (n int64, err error) {
 	return n, err
 }
 
-// A client is one worker that does nothing but claim and settle.
+// A client is a worker that only claims and settles.
 type client struct {
 	t      *testing.T
 	b      *postgres.Backend
@@ -167,14 +166,14 @@ func (c *client) run(ctx context.Context, jobs int) {
 	}
 }
 
-// settle ends the runs: most go well, and some are handed back.
+// settle ends the runs: it completes most and releases some.
 func (c *client) settle(ctx context.Context, got []backend.Job) {
 	var done []backend.Completion
 	var back []backend.Failure
 	for _, j := range got {
 		if j.ID%10 == 0 && j.Token%2 == 0 {
 			back = append(back, backend.Failure{Lease: j.Lease, Ending: backend.EndRelease})
-			c.l.ended(j.ID, false) // before anybody can have it
+			c.l.ended(j.ID, false) // before another client can claim it
 		} else {
 			done = append(done, backend.Completion{Lease: j.Lease})
 		}
@@ -186,15 +185,15 @@ func (c *client) settle(ctx context.Context, got []backend.Job) {
 	c.repeat(ctx, "Fail", func() ([]backend.Lease, error) { return c.b.Fail(ctx, back) })
 }
 
-// repeat settles until the answer is heard.
+// repeat settles until it gets an answer.
 func (c *client) repeat(ctx context.Context, what string, settle func() ([]backend.Lease, error)) {
 	for ctx.Err() == nil {
 		lost, err := settle()
 		if err == nil {
-			// A release that was stored and not heard of may have been claimed
-			// by others when it is repeated.
+			// If the answer to a release was lost, other clients may have claimed the
+			// job before the release is repeated.
 			if len(lost) > 0 && what == "Complete" {
-				c.t.Errorf("%s lost %v", what, lost)
+				c.t.Errorf("%s returned lost leases %v", what, lost)
 			}
 			return
 		}
@@ -202,7 +201,7 @@ func (c *client) repeat(ctx context.Context, what string, settle func() ([]backe
 	}
 }
 
-// release hands back what was claimed by claims whose answer was lost.
+// release releases the jobs of claims whose answers were lost.
 func (c *client) release(ctx context.Context) {
 	r, err := c.b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: c.worker})
 	if err != nil {
@@ -218,7 +217,7 @@ func (c *client) release(ctx context.Context) {
 	}
 }
 
-// unwell checks that an error is one that a killed connection may cause.
+// unwell fails the test unless a killed connection may cause the error.
 func (c *client) unwell(what string, err error) {
 	c.lost.Add(1)
 	if !errors.Is(err, backend.ErrUnavailable) {
@@ -226,8 +225,8 @@ func (c *client) unwell(what string, err error) {
 	}
 }
 
-// testConnections checks that killed connections are replaced, without errors
-// where nothing can have been stored.
+// testConnections checks that killed connections are replaced, without errors where
+// nothing can have been stored.
 func (d Driver) testConnections(t *testing.T) {
 	s := d.schema(t)
 	b := s.open(t, &postgres.Options{Schema: s.name})
@@ -250,8 +249,8 @@ func (d Driver) testConnections(t *testing.T) {
 	}
 }
 
-// testSerializable has the application's transactions be of the strictest
-// kind, and the defaults of the store's role, too.
+// testSerializable uses the strictest isolation levels for the application's
+// transactions, and as the default of the store's role.
 func (d Driver) testSerializable(t *testing.T) {
 	s := d.schema(t)
 	b := s.open(t, &postgres.Options{Schema: s.name})
@@ -274,9 +273,9 @@ func (d Driver) testSerializable(t *testing.T) {
 	}
 }
 
-// testClaimsLockedKey claims while a transaction of the application has locked the
-// key that a job gives back when it starts. Jobs of other names, and without keys,
-// are claimed as ever, and this one when the transaction has ended.
+// testClaimsLockedKey claims while a transaction of the application has locked the key
+// that a job releases when it starts. Jobs of other names and without keys are claimed
+// as usual, and this job when the transaction has ended.
 func (d Driver) testClaimsLockedKey(t *testing.T) {
 	for _, expires := range []time.Duration{0, time.Minute} {
 		for _, limit := range []int{1, 10} {
@@ -302,7 +301,7 @@ func (d Driver) testClaimsLockedKey(t *testing.T) {
 				}
 			}
 			claim("b")
-			// What waits is all locked: who waits for a job does not go round and round.
+			// All waiting jobs are locked: a worker that waits for a job does not spin.
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			for range 3 {

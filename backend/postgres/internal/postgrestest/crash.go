@@ -13,9 +13,8 @@ import (
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
-// testCrashes crashes the server while clients push, claim and complete, and has
-// it start again. Nothing that was acknowledged may be lost, and no job with a
-// key that is kept be there twice.
+// testCrashes crashes and restarts the server while clients push, claim and complete.
+// No acknowledged job may be lost, and no job with a kept key stored twice.
 func (d Driver) testCrashes(t *testing.T) {
 	crashes := 3
 	if long() {
@@ -40,7 +39,7 @@ func (d Driver) testCrashes(t *testing.T) {
 		workers.Go(func() { l.work(working, backend.Worker{ID: int64(i + 1), Lease: time.Hour}) })
 	}
 	for i := range crashes {
-		for n := l.acks.Load(); l.acks.Load() < n+200 && !t.Failed(); { // it is well
+		for n := l.acks.Load(); l.acks.Load() < n+200 && !t.Failed(); { // the server works
 			<-time.After(10 * time.Millisecond)
 		}
 		c.Crash(t, i%2 == 0)
@@ -50,7 +49,7 @@ func (d Driver) testCrashes(t *testing.T) {
 	}
 	stop()
 	pushers.Wait()
-	(&schema{}).until(t, func() bool {
+	until(t, func() bool {
 		<-time.After(10 * time.Millisecond)
 		return count(t, b, backend.Pending)+count(t, b, backend.Running) == 0 || t.Failed()
 	})
@@ -60,7 +59,7 @@ func (d Driver) testCrashes(t *testing.T) {
 	t.Logf("%d crashes: %d jobs were pushed and %d done, %d calls failed", crashes, len(l.acked), l.done.Load(), l.fails.Load())
 }
 
-// A load is what clients do while a server crashes.
+// A load is the work of clients while a server crashes.
 type load struct {
 	cutter
 	acks, fails atomic.Int64
@@ -68,13 +67,13 @@ type load struct {
 	mu          sync.Mutex
 }
 
-// unwell checks that an error is one that a crash may cause.
+// unwell fails the test unless a crash may cause the error.
 func (l *load) unwell(what string, err error) {
 	l.fails.Add(1)
 	if !errors.Is(err, backend.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		l.t.Errorf("%s = %v, want ErrUnavailable", what, err)
 	}
-	<-time.After(10 * time.Millisecond) // as a client would
+	<-time.After(10 * time.Millisecond) // as a client would pause
 }
 
 // push pushes jobs, each until it is acknowledged.
@@ -95,17 +94,17 @@ func (l *load) push(ctx context.Context, prefix string) {
 	}
 }
 
-// work claims and completes jobs, and hands back those that are stored under it
-// when it has none. A crash may forget claims and completions of the last
-// moments, whose jobs then run again.
+// work claims and completes jobs. When it has none, it releases the jobs stored under
+// its worker. A crash may lose the last claims and completions, whose jobs then run
+// again.
 func (l *load) work(ctx context.Context, w backend.Worker) {
 	for ctx.Err() == nil && !l.t.Failed() {
 		err := l.bounded(callTime, func(call context.Context) error { return l.round(call, w) })
-		if errors.Is(err, backend.ErrWorkerGone) { // its registration was forgotten
+		if errors.Is(err, backend.ErrWorkerGone) { // the crash lost its registration
 			err = nil
 		}
 		if err != nil {
-			l.unwell("a round of claims", err)
+			l.unwell("Claim", err)
 		}
 	}
 }
@@ -139,6 +138,6 @@ func (l *load) release(ctx context.Context, w backend.Worker) error {
 	if _, err := l.b.Fail(ctx, back); err != nil {
 		return err
 	}
-	_, err = l.b.Reap(ctx, backend.ReapRequest{}) // jobs whose worker was forgotten
+	_, err = l.b.Reap(ctx, backend.ReapRequest{}) // rescues jobs of workers whose rows were lost
 	return err
 }

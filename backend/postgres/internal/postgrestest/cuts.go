@@ -11,8 +11,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend/postgres"
 )
 
-// callTime is the deadline of each call while the network breaks, and slack how
-// much later it may return before it counts as hung.
+// callTime is the deadline of each call while the network is broken. slack is how
+// much later a call may return before it counts as hung.
 const (
 	callTime = 10 * time.Second
 	slack    = 10 * time.Second
@@ -26,10 +26,10 @@ type cutter struct {
 	acked  map[string]int64 // by key
 	cuts   int
 	failed int // pushes that returned an error
-	twice  int // of which the job was stored
+	twice  int // failed pushes whose jobs were stored
 }
 
-// bounded runs a call with a deadline, and fails if it does not keep it.
+// bounded runs a call with a deadline, and fails if the call overruns it.
 func (c *cutter) bounded(limit time.Duration, call func(context.Context) error) error {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), limit)
@@ -40,12 +40,12 @@ func (c *cutter) bounded(limit time.Duration, call func(context.Context) error) 
 	case err := <-done:
 		return err
 	case <-time.After(limit + slack):
-		c.t.Errorf("a call did not return though its deadline was %v before", slack)
+		c.t.Errorf("a call did not return although its deadline passed %v ago", slack)
 		return context.DeadlineExceeded
 	}
 }
 
-// push pushes a job, which is plain, or has a key that is kept.
+// push pushes a job, which is plain or has a kept key.
 func (c *cutter) push(limit time.Duration, key string) (backend.Pushed, error) {
 	job := newJob("a")
 	job.Unique = backend.Unique{Key: key, For: 24 * time.Hour}
@@ -60,8 +60,8 @@ func (c *cutter) push(limit time.Duration, key string) (backend.Pushed, error) {
 	return pushed[0], nil
 }
 
-// try pushes a job while the proxy breaks, and again until it is acknowledged,
-// and returns whether the proxy broke anything.
+// try pushes a job while the proxy breaks, and again until it is acknowledged. It
+// reports whether the proxy broke anything.
 func (c *cutter) try(key string, answer bool, n int) (broke bool) {
 	c.t.Helper()
 	c.proxy.arm(answer, n, false)
@@ -84,15 +84,15 @@ func (c *cutter) try(key string, answer bool, n int) (broke bool) {
 		}
 	}
 	if err != nil {
-		c.t.Fatalf("Push is not acknowledged after the cut: %v", err)
+		c.t.Fatalf("a push after the cut is not acknowledged: %v", err)
 	}
 	c.acked[key] = p.ID
 	return broke
 }
 
-// testCuts cuts the connections at every byte of a push, on the way there and on
-// the way back, where the server has committed and cannot say so. Every job that
-// was acknowledged must be there, and none twice.
+// testCuts cuts the connections at every byte of a push, on the way to the server and
+// on the way back, when the server has committed and its answer is lost. Every
+// acknowledged job must be stored, and none twice.
 func (d Driver) testCuts(t *testing.T) {
 	s := d.schema(t)
 	direct := s.open(t, &postgres.Options{Schema: s.name})
@@ -105,7 +105,7 @@ func (d Driver) testCuts(t *testing.T) {
 	keys := 0
 	key := func() string { keys++; return fmt.Sprint("key", keys) }
 	prepared := func() (to, from int) {
-		for range 2 { // the second finds its statements prepared
+		for range 2 { // the second time with prepared statements
 			c.proxy.count()
 			k := key()
 			pushed, err := c.push(callTime, k)
@@ -116,7 +116,7 @@ func (d Driver) testCuts(t *testing.T) {
 		}
 		return c.proxy.count()
 	}
-	for n := range 24 { // the last of the answers is COMMIT's
+	for n := range 24 { // the last answer is COMMIT's
 		_, from := prepared()
 		c.try(key(), true, from-n)
 	}
@@ -133,22 +133,21 @@ func (d Driver) testCuts(t *testing.T) {
 		for _, answer := range []bool{false, true} {
 			for n := c.cuts % step; c.cuts < most && !t.Failed(); n += step {
 				if !c.try(key(), answer, n) {
-					break // the push was over before
+					break // the push ended before the cut
 				}
 			}
 		}
 	}
-	if d.Name == "pgx" { // lib/pq waits for the answer to what it cancels, however silent the network is
+	if d.Name == "pgx" { // lib/pq waits for the answer to its cancel request, however silent the network is
 		c.stalls(key)
 	}
 	c.check(direct)
 	t.Logf("%d cuts: %d pushes failed, of which %d were stored", c.cuts, c.failed, c.twice)
 }
 
-// testPlainCuts cuts the last bytes of the answer to a push of a job without a
-// key, which is a statement alone, in the two ways in which a connection ends. The
-// server has stored the job: a push that is not told must not store it once more
-// and call that a success.
+// testPlainCuts cuts the last bytes of the answer to a push of a job without a key,
+// which is a single statement, in the two ways in which a connection ends. The server
+// has stored the job: the push must not store it again and report success.
 func (d Driver) testPlainCuts(t *testing.T) {
 	s := d.schema(t)
 	direct := s.open(t, &postgres.Options{Schema: s.name})
@@ -165,9 +164,9 @@ func (d Driver) testPlainCuts(t *testing.T) {
 	acked, failed := map[string]bool{}, 0
 	for _, p.ends = range []bool{false, true} {
 		for n := range 24 {
-			for i, good := 0, 0; good < 3; i++ { // the last finds its statements prepared; what was cut may yet be noticed
+			for i, good := 0, 0; good < 3; i++ { // the last time with prepared statements; a cut connection may still be noticed
 				if i == 20 {
-					t.Fatal("Push is not acknowledged after the cut")
+					t.Fatal("a push after the cut is not acknowledged")
 				}
 				p.count()
 				payload := fmt.Sprintf(`"before %v %02d %d"`, p.ends, n, i)
@@ -211,12 +210,12 @@ func (d Driver) testPlainCuts(t *testing.T) {
 	}
 	for payload := range acked {
 		if stored[payload] != 1 {
-			t.Errorf("%s was acknowledged and is stored %d times, want once", payload, stored[payload])
+			t.Errorf("%s was acknowledged, but is stored %d times, want once", payload, stored[payload])
 		}
 	}
 }
 
-// stalls has the network be silent: a call ends with its context.
+// stalls makes the network silent: a call must end with its context.
 func (c *cutter) stalls(key func() string) {
 	c.t.Helper()
 	for _, answer := range []bool{false, true} {
@@ -242,7 +241,7 @@ func (c *cutter) stalls(key func() string) {
 	}
 }
 
-// check compares what was acknowledged with what is stored.
+// check compares the acknowledged jobs with the stored ones.
 func (c *cutter) check(direct *postgres.Backend) {
 	c.t.Helper()
 	if a := newAudit(c.t, direct, c.acked); a.stored != len(c.acked) {

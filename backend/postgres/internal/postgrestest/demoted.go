@@ -8,9 +8,9 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// testDemoted pushes on a server that can only be read from now on, as a primary
-// that another one has replaced. Its connections are dropped, so that others may
-// lead to that one.
+// testDemoted pushes on a server that has become read-only, like a primary that was
+// replaced. The store must drop its connections, so that new ones may lead to the
+// successor.
 func (d Driver) testDemoted(t *testing.T) {
 	s, b := d.fresh(t)
 	pids := func() (all []int64) {
@@ -42,7 +42,7 @@ func (d Driver) testDemoted(t *testing.T) {
 		}
 		s.set(t, "default_transaction_read_only", "on")
 		var err error
-		s.until(t, func() bool {
+		until(t, func() bool {
 			job := job
 			if job.Unique.Key != "" {
 				job.Unique.Key = fmt.Sprint("k", time.Now())
@@ -51,7 +51,7 @@ func (d Driver) testDemoted(t *testing.T) {
 			return err != nil
 		})
 		unavailable(t, err, "target_session_attrs=read-write")
-		s.until(t, func() bool {
+		until(t, func() bool {
 			for _, pid := range pids() {
 				if pid == before[0] {
 					return false
@@ -60,14 +60,14 @@ func (d Driver) testDemoted(t *testing.T) {
 			return true
 		})
 		s.set(t, "default_transaction_read_only", "off")
-		s.until(t, func() bool {
+		until(t, func() bool {
 			var readOnly string
 			if err := s.db.QueryRowContext(t.Context(), "SHOW default_transaction_read_only").Scan(&readOnly); err != nil {
 				t.Fatal(err)
 			}
 			return readOnly == "off"
 		})
-		s.until(t, func() bool {
+		until(t, func() bool {
 			_, err := b.Push(t.Context(), []backend.NewJob{keyedJob(fmt.Sprint("after", i))})
 			return err == nil
 		})

@@ -8,7 +8,7 @@ import (
 	"github.com/plainjobs/plainjobs/internal/drifttest"
 )
 
-// testDrift has statements of somebody else change jobs.
+// testDrift changes jobs by statements outside the store.
 func (d Driver) testDrift(t *testing.T) {
 	drifttest.Run(t, func(tb testing.TB) drifttest.Store {
 		s := d.schema(tb)

@@ -12,9 +12,9 @@ import (
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
-// testDump dumps a queue at work by pg_dump and restores it in another database:
-// all is there, what ran is rescued as of a worker that died, and a transaction of
-// the copy is not taken for one of the original.
+// testDump dumps a queue in use by pg_dump and restores it in another database.
+// Everything is there, running jobs are rescued like those of a dead worker, and a
+// transaction of the copy is not accepted as one of the original.
 func (d Driver) testDump(t *testing.T) {
 	s, b := d.fresh(t)
 	ctx := t.Context()
@@ -62,13 +62,13 @@ func (d Driver) testDump(t *testing.T) {
 	t.Cleanup(func() { _ = restored.Close() })
 	again, err := restored.Push(ctx, []backend.NewJob{unique, newJob("a")})
 	if err != nil || !again[0].Duplicate || again[1].ID <= 4 {
-		t.Errorf("Push = %+v, %v; want the key taken, and a new ID", again, err)
+		t.Errorf("Push = %+v, %v; want a duplicate and a new ID", again, err)
 	}
 	found, err := restored.Schedules(ctx)
 	if err != nil || len(found.Schedules) != 1 || !found.Schedules[0].Next.Equal(schedule.Next) {
 		t.Errorf("Schedules = %+v, %v", found, err)
 	}
-	s.until(t, func() bool {
+	until(t, func() bool {
 		r, err := restored.Reap(ctx, backend.ReapRequest{Expired: true})
 		if err != nil {
 			t.Fatal(err)
@@ -76,16 +76,16 @@ func (d Driver) testDump(t *testing.T) {
 		return r.Rescued == 1
 	})
 	if lost, err := restored.Complete(ctx, []backend.Completion{{Lease: running[0].Lease}}); err != nil || len(lost) != 1 {
-		t.Errorf("Complete by the worker of before = %v, %v; want the lease lost", lost, err)
+		t.Errorf("Complete by the original worker = %v, %v; want a lost lease", lost, err)
 	}
 	jobs, err := restored.Claim(ctx, backend.ClaimRequest{
 		Worker: backend.Worker{ID: 2, Lease: time.Minute}, Register: true, Names: []string{"r", "s"}, Limit: 9, Suspects: true,
 	})
 	if err != nil || len(jobs) != 1 || jobs[0].ID != running[0].ID {
-		t.Errorf("Claim = %+v, %v; want what ran", jobs, err)
+		t.Errorf("Claim = %+v, %v; want the job that ran", jobs, err)
 	}
 	jobs, err = restored.Claim(ctx, backend.ClaimRequest{Worker: backend.Worker{ID: 2, Lease: time.Minute}, Names: []string{"s"}, Limit: 9})
 	if err != nil || len(jobs) != 1 {
-		t.Errorf("Claim of a chain = %+v, %v; want its head", jobs, err)
+		t.Errorf("Claim of a serial key = %+v, %v; want its head", jobs, err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
-// findings returns what a store finds, by name.
+// findings returns the findings of a store, by name.
 func findings(t *testing.T, b *postgres.Backend) map[string]backend.Finding {
 	t.Helper()
 	all, err := b.Examine(t.Context(), backend.ExamineRequest{})
@@ -23,18 +23,18 @@ func findings(t *testing.T, b *postgres.Backend) map[string]backend.Finding {
 	found := map[string]backend.Finding{}
 	for _, f := range all {
 		if _, ok := found[f.Name]; ok || f.Name == "" || f.Value == "" || (f.Problem == "") != (f.Fix == "") {
-			t.Errorf("the finding %+v is not whole, or there twice", f)
+			t.Errorf("the finding %+v is incomplete or duplicate", f)
 		}
 		found[f.Name] = f
 	}
 	return found
 }
 
-// wantTrouble fails unless a finding is one, and what mends it has the texts.
+// wantTrouble fails unless a finding is a problem whose fix contains the texts.
 func wantTrouble(t *testing.T, f backend.Finding, mend ...string) {
 	t.Helper()
 	if f.Problem == "" {
-		t.Errorf("the finding %+v is no trouble", f)
+		t.Errorf("the finding %+v is no problem", f)
 	}
 	for _, text := range mend {
 		if !strings.Contains(f.Fix, text) {
@@ -47,12 +47,12 @@ func wantWell(t *testing.T, found map[string]backend.Finding, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		if f, ok := found[name]; !ok || f.Problem != "" {
-			t.Errorf("%s is %+v, want no trouble", name, f)
+			t.Errorf("%s is %+v, want no problem", name, f)
 		}
 	}
 }
 
-// testExamine has a store find what is wrong with it.
+// testExamine examines a store with various problems.
 func (d Driver) testExamine(t *testing.T) {
 	s := d.schema(t)
 	b := s.open(t, &postgres.Options{Schema: s.name})
@@ -67,25 +67,25 @@ func (d Driver) testExamine(t *testing.T) {
 		wantTrouble(t, found["fsync"], "postgresql.conf") // the tests' server has it off
 	}
 
-	// Rows that were restored without their sequence.
+	// Rows restored without their sequence.
 	s.exec(t, fmt.Sprintf("ALTER SEQUENCE %s.jobs_id_seq RESTART WITH 1", s.name))
 	_, err := b.Push(t.Context(), []backend.NewJob{newJob("a")})
-	if err == nil || !strings.Contains(err.Error(), "the sequence that numbers jobs is behind the table") {
-		t.Errorf("Push, with a sequence that is behind, = %v", err)
+	if err == nil || !strings.Contains(err.Error(), "the sequence of job IDs is behind the table") {
+		t.Errorf("Push with a sequence behind the table = %v", err)
 	}
 	s.exec(t, fmt.Sprintf("ALTER SEQUENCE %s.jobs_id_seq RESTART WITH 1", s.name))
 	found = findings(t, b)
-	wantTrouble(t, found["job numbers"], "setval")
-	s.exec(t, found["job numbers"].Fix)
+	wantTrouble(t, found["job IDs"], "setval")
+	s.exec(t, found["job IDs"].Fix)
 	push(t, b, "a", 1)
-	wantWell(t, findings(t, b), "job numbers")
+	wantWell(t, findings(t, b), "job IDs")
 
 	weak := s.open(t, &postgres.Options{Schema: s.name, Durability: backend.ProcessCrash, NoListen: true})
 	found = findings(t, weak)
 	wantTrouble(t, found["durability of pushes"], "Options.Durability")
 	wantWell(t, found, "notifications")
 
-	// What the session is told when it begins.
+	// Settings that a session gets when it begins.
 	for setting, check := range map[string]string{
 		"synchronous_commit=off": "synchronous_commit", "default_transaction_read_only=on": "server",
 	} {
@@ -106,7 +106,7 @@ func (d Driver) testExamine(t *testing.T) {
 		found = findings(t, odd)
 		wantTrouble(t, found[check], map[string]string{"server": "target_session_attrs", "synchronous_commit": "ALTER ROLE"}[check])
 		wantTrouble(t, found["autovacuum"], "RESET (autovacuum_enabled)", s.name)
-		if f := found["pooler"]; !strings.Contains(f.Value, "not known") {
+		if f := found["pooler"]; !strings.Contains(f.Value, "unknown") {
 			t.Errorf("with one connection the finding is %+v", f)
 		}
 		if err := odd.Close(); err != nil {
@@ -130,8 +130,8 @@ func (d Driver) testExamine(t *testing.T) {
 	}
 }
 
-// testExamineSnapshot has a store find who holds a snapshot. How long is long is
-// not waited for.
+// testExamineSnapshot finds the session that holds a snapshot. It does not wait until
+// the snapshot is old.
 func (d Driver) testExamineSnapshot(t *testing.T) {
 	s := d.schema(t)
 	b := s.open(t, &postgres.Options{Schema: s.name})
@@ -151,7 +151,7 @@ func (d Driver) testExamineSnapshot(t *testing.T) {
 	}
 }
 
-// testExamineLock has a store find who keeps all others from writing.
+// testExamineLock finds the session that blocks all writes.
 func (d Driver) testExamineLock(t *testing.T) {
 	s := d.schema(t)
 	b := s.open(t, &postgres.Options{Schema: s.name})
@@ -170,26 +170,26 @@ func (d Driver) testExamineLock(t *testing.T) {
 	if _, err := tx.ExecContext(t.Context(), "LOCK TABLE "+s.name+".jobs IN ACCESS EXCLUSIVE MODE"); err != nil {
 		t.Fatal(err)
 	}
-	s.until(t, func() bool { // it lasts
+	until(t, func() bool { // the lock must last to be found
 		f := findings(t, b)["table locks"]
 		return f.Stops && strings.Contains(f.Problem, fmt.Sprintf("pid %d", pid)) && strings.Contains(f.Value, "jobs")
 	})
 }
 
-// testExamineClosed examines a store that is closed, and one whose server does
-// not answer in time.
+// testExamineClosed examines a closed store, and one whose server does not answer in
+// time.
 func (d Driver) testExamineClosed(t *testing.T) {
 	s := d.schema(t)
 	b := s.open(t, &postgres.Options{Schema: s.name})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := b.Examine(ctx, backend.ExamineRequest{}); err == nil {
-		t.Error("Examine worked though its context had ended")
+		t.Error("Examine succeeded although its context had ended")
 	}
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.Examine(t.Context(), backend.ExamineRequest{}); err == nil {
-		t.Error("Examine worked on a closed store")
+		t.Error("Examine succeeded on a closed store")
 	}
 }

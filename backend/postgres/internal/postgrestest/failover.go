@@ -16,16 +16,15 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// jobA is what newJob("a") makes, for tests in which a worker works.
+// jobA is the job of newJob("a"), for tests with a worker.
 var jobA = plainjobs.Declare[struct{}]("a")
 
-// testFailover kills the primary of a pair under load, and promotes the standby,
-// there and back. The queue goes on by itself: nothing that was acknowledged may
-// be lost, no job with a key that is kept be there twice, and every job must be
-// done. Claims and completions may be lost, whose jobs then run again.
+// testFailover kills the primary of a pair under load and promotes the standby, then
+// does so in the other direction. The queue must continue on its own: no acknowledged
+// job may be lost, no job with a kept key stored twice, and every job must be done.
+// Lost claims and completions only make their jobs run again.
 //
-// It is for pgx, with which a DSN of several hosts means the one that can be
-// written to.
+// It is for pgx, which finds the writable server among several hosts in a DSN.
 func (d Driver) testFailover(t *testing.T) {
 	if d.Name != "pgx" {
 		t.Skip("a DSN of several hosts is tested with pgx")
@@ -35,7 +34,7 @@ func (d Driver) testFailover(t *testing.T) {
 		failovers = 50
 	}
 	p := pgcluster.NewPair(t, d.Name)
-	log := slog.New(slog.DiscardHandler) // of troubles that are meant to be
+	log := slog.New(slog.DiscardHandler) // discards the errors that the test provokes
 	b, err := d.Open(p.DSN(), &postgres.Options{Logger: log})
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +79,7 @@ func (d Driver) testFailover(t *testing.T) {
 func allEnd(t *testing.T, b *postgres.Backend) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
-		counts, err := b.Count(t.Context()) // of one moment, as jobs may go back
+		counts, err := b.Count(t.Context()) // as of one moment, because jobs may return to pending
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,14 +87,14 @@ func allEnd(t *testing.T, b *postgres.Backend) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Errorf("the jobs do not end: %v", counts)
+			t.Errorf("the jobs do not finish: %v", counts)
 			return
 		}
-		<-time.After(10 * time.Millisecond) // nobody tells
+		<-time.After(10 * time.Millisecond) // there is no notification
 	}
 }
 
-// run is a worker until ctx ends.
+// run runs a worker until ctx ends.
 func (l *load) run(ctx context.Context, log *slog.Logger) {
 	q := plainjobs.New(l.b, nil)
 	plainjobs.Handle(q, jobA, func(context.Context, struct{}) error {
@@ -108,15 +107,15 @@ func (l *load) run(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// thrives waits until some jobs were acknowledged, and some were done.
+// thrives waits until some jobs were acknowledged and some were done.
 func (l *load) thrives() {
 	l.t.Helper()
 	acks, done := l.acks.Load()+100, l.done.Load()+100
 	deadline := time.Now().Add(time.Minute)
 	for (l.acks.Load() < acks || l.done.Load() < done) && !l.t.Failed() {
 		if time.Now().After(deadline) {
-			l.t.Fatalf("the queue does not go on: %d jobs were acknowledged, and %d done, in a minute", l.acks.Load()-acks+100, l.done.Load()-done+100)
+			l.t.Fatalf("the queue does not continue: %d jobs were acknowledged and %d done in a minute", l.acks.Load()-acks+100, l.done.Load()-done+100)
 		}
-		<-time.After(10 * time.Millisecond) // of counters
+		<-time.After(10 * time.Millisecond) // polls counters
 	}
 }

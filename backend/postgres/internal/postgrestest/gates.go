@@ -12,9 +12,9 @@ import (
 	"github.com/plainjobs/plainjobs/backend/postgres"
 )
 
-// testGates pushes jobs with a bound from two processes while a transaction of the
-// application has locked their gate. The pushes of a process wait on one
-// connection, those of other names go on, and one that is given up stores nothing.
+// testGates pushes bounded jobs from two processes while a transaction of the
+// application has locked their gate. The pushes of a process wait on one connection,
+// pushes of other names continue, and a cancelled push stores nothing.
 func (d Driver) testGates(t *testing.T) {
 	const bound, callers = 20, 64
 	s := d.schema(t)
@@ -50,7 +50,7 @@ func (d Driver) testGates(t *testing.T) {
 		return n
 	}
 	start(b, 1)
-	s.until(t, func() bool { return waiting() == 1 })
+	until(t, func() bool { return waiting() == 1 })
 	start(b, callers/2)
 	start(second, callers/2-1)
 	hurried, giveUp := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -63,7 +63,7 @@ func (d Driver) testGates(t *testing.T) {
 			t.Errorf("Push of another name: %v", err)
 		}
 	}
-	s.until(t, func() bool { return waiting() >= 2 })
+	until(t, func() bool { return waiting() >= 2 })
 	if n := waiting(); n != 2 {
 		t.Errorf("%d connections wait for the gate, want one of each process", n)
 	}

@@ -18,12 +18,12 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// hostVariable makes the test's binary a host: "NAME DSN". It pushes jobs, works
-// them off, and does what it reads, each a line: see host.do. It ends when there
-// is no more to read.
+// hostVariable makes the test binary act as a host: "NAME DSN". It pushes jobs, works
+// them off, and executes the lines that it reads, see host.do. It ends at the end of
+// its input.
 const hostVariable = "PLAINJOBS_TEST_HOST"
 
-// near is the name of the host that holds jobs, and is in trouble.
+// near is the name of the host that holds jobs and is cut off.
 const near = "near"
 
 const (
@@ -31,21 +31,21 @@ const (
 	hostCall  = time.Second // the deadline of each call
 )
 
-// Jobs that one host holds until it is told that they are lost, by its worker or
-// by leases that it does not renew, and another host takes over.
+// Jobs that one host holds until it learns that they are lost, by its worker or by
+// leases that it does not renew, and that another host takes over.
 var (
 	jobHeld  = plainjobs.Declare[string]("held")
 	jobStale = plainjobs.Declare[string]("stale")
 )
 
-// A host is what runs on a machine.
+// A host is the program that runs on a machine.
 type host struct {
 	name   string
 	b      *postgres.Backend
 	log    *slog.Logger
 	stale  []backend.Completion
-	mu     sync.Mutex // of what it says
-	worker struct {   // that takes over
+	mu     sync.Mutex // of its output
+	worker struct {   // the worker that takes over
 		stop  context.CancelFunc
 		tasks sync.WaitGroup
 	}
@@ -93,19 +93,19 @@ func (h *host) say(format string, args ...any) {
 	fmt.Printf(format+"\n", args...)
 }
 
-// do does what a line says.
+// do executes a line.
 func (h *host) do(ctx context.Context, line string) {
 	switch command, arg, _ := strings.Cut(line, " "); command {
-	case "lease": // a few jobs, without a worker that renews
+	case "lease": // leases a few jobs, without a worker that renews
 		h.lease(ctx, arg)
-	case "settle": // what was leased so
+	case "settle": // settles those jobs
 		var lost []backend.Lease
 		h.insist(ctx, func(call context.Context) (err error) {
 			lost, err = h.b.Complete(call, h.stale)
 			return err
 		})
 		h.say("settled %d, lost %d", len(h.stale), len(lost))
-	case "take": // over, what others held
+	case "take": // takes over the jobs that others held
 		var taking context.Context
 		taking, h.worker.stop = context.WithCancel(ctx)
 		h.worker.tasks.Go(func() { h.work(taking, true, []plainjobs.AnyJob{jobStale, jobHeld}) })
@@ -116,8 +116,9 @@ func (h *host) do(ctx context.Context, line string) {
 	}
 }
 
-// insist makes a call until it is answered or ctx ends, each time with a
-// deadline. It says so if a call does not keep that, or fails in a way that no network explains.
+// insist makes a call with a deadline, again until it is answered or ctx ends. It
+// reports a call that overruns its deadline, or fails in a way that no network
+// explains.
 func (h *host) insist(ctx context.Context, call func(context.Context) error) {
 	for ctx.Err() == nil {
 		limited, cancel := context.WithTimeout(ctx, hostCall)
@@ -133,12 +134,12 @@ func (h *host) insist(ctx context.Context, call func(context.Context) error) {
 		if !errors.Is(err, backend.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			h.say("wrong: %v", strings.ReplaceAll(err.Error(), "\n", " "))
 		}
-		<-time.After(10 * time.Millisecond) // as a client would
+		<-time.After(10 * time.Millisecond) // as a client would pause
 	}
 }
 
-// push pushes jobs with keys until pushing ends, each until it is acknowledged
-// or ctx ends.
+// push pushes jobs with keys until pushing ends, each until it is acknowledged or
+// ctx ends.
 func (h *host) push(ctx, pushing context.Context) {
 	q := plainjobs.New(h.b, nil)
 	pace := time.NewTicker(5 * time.Millisecond)
@@ -160,8 +161,8 @@ func (h *host) push(ctx, pushing context.Context) {
 	}
 }
 
-// work runs a worker on jobs until ctx ends. One that takes over ends the jobs
-// that are to be held; another holds them.
+// work runs a worker on jobs until ctx ends. A worker that takes over ends the jobs
+// that the other holds.
 func (h *host) work(ctx context.Context, takes bool, jobs []plainjobs.AnyJob) {
 	q := plainjobs.New(h.b, nil)
 	plainjobs.Handle(q, jobA, func(context.Context, struct{}) error { return nil })
@@ -186,7 +187,7 @@ func (h *host) work(ctx context.Context, takes bool, jobs []plainjobs.AnyJob) {
 	}
 }
 
-// lease pushes jobs and claims them as a worker that is never heard of again.
+// lease pushes jobs and claims them as a worker that never renews.
 func (h *host) lease(ctx context.Context, what string) {
 	const n = 3
 	w := backend.Worker{ID: rand.Int64(), Lease: hostLease, Host: h.name}

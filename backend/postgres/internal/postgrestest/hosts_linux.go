@@ -18,7 +18,7 @@ import (
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
-// A machine is a host, as the test sees it from outside.
+// A machine is a host as the test sees it from outside.
 type machine struct {
 	t     *testing.T
 	name  string
@@ -27,11 +27,11 @@ type machine struct {
 
 	mu    sync.Mutex
 	acked map[string]int64
-	took  []time.Duration // a push
-	said  map[string]int  // and not waited for yet
+	took  []time.Duration // times of pushes
+	said  map[string]int  // lines that no call has waited for yet
 }
 
-// newMachine starts a host at a station, which ends with the test.
+// newMachine starts a host at a station. It ends with the test.
 func newMachine(t *testing.T, s *station, name, dsn string) *machine {
 	t.Helper()
 	m := &machine{t: t, name: name, ended: make(chan struct{}), acked: map[string]int64{}, said: map[string]int{}}
@@ -95,7 +95,7 @@ func (m *machine) hear(line string) {
 func (m *machine) tell(line string) {
 	m.t.Helper()
 	if _, err := fmt.Fprintln(m.stdin, line); err != nil {
-		m.t.Fatalf("the host %s cannot be told to %s: %v", m.name, line, err)
+		m.t.Fatalf("sending %[2]q to the host %[1]s: %[3]v", m.name, line, err)
 	}
 }
 
@@ -115,19 +115,19 @@ func (m *machine) until(what string, f func() bool) {
 		select {
 		case <-m.ended:
 			m.t.Fatalf("the host %s has ended, and never %s", m.name, what)
-		case <-time.After(5 * time.Millisecond): // of what it says
+		case <-time.After(5 * time.Millisecond): // polls the host's output
 		}
 	}
 }
 
-// says waits until the host has said something.
+// says waits for a line of the host's output.
 func (m *machine) says(format string, args ...any) {
 	m.t.Helper()
 	line := fmt.Sprintf(format, args...)
 	m.until("says: "+line, func() bool { return m.said[line] > 0 })
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.said[line]-- // it may say so again
+	m.said[line]-- // the line may come again
 }
 
 func (m *machine) acks() int {
@@ -136,8 +136,7 @@ func (m *machine) acks() int {
 	return len(m.acked)
 }
 
-// thrives waits until some more pushes were acknowledged, and returns how long
-// they took at the median.
+// thrives waits until more pushes were acknowledged, and returns their median time.
 func (m *machine) thrives() time.Duration {
 	m.t.Helper()
 	from := m.acks()
@@ -148,20 +147,19 @@ func (m *machine) thrives() time.Duration {
 	return took[len(took)/2]
 }
 
-// hosts is a network of a server and two hosts, of which one is near the
-// trouble.
+// hosts is a network of a server and two hosts: near, whose network breaks, and far.
 type hosts struct {
 	t         *testing.T
-	direct    *postgres.Backend // past the network
+	direct    *postgres.Backend // bypasses the network
 	server    *station
-	place     *station // of near
+	place     *station // near's station
 	near, far *machine
 }
 
-// testHosts cuts one of two hosts off the server, slows it down, and has it hear
-// nothing, or nothing be heard of it. Nothing that was acknowledged may be lost,
-// no job with a key that is kept be there twice, and every job must be done; the
-// other host takes over what the first one held, which then cannot settle it.
+// testHosts cuts one of two hosts off the server, slows it down, and blocks the traffic
+// in one direction. No acknowledged job may be lost, no job with a kept key stored
+// twice, and every job must be done. The other host takes over the jobs that the first
+// one held, which then cannot settle them.
 //
 // It is for pgx, whose calls end with their context on a silent network.
 func (d Driver) testHosts(t *testing.T) {
@@ -205,14 +203,14 @@ func (d Driver) testHosts(t *testing.T) {
 	}
 	allEnd(t, direct)
 	a := newAudit(t, direct, acked)
-	t.Logf("%d times severed: %d jobs acknowledged, %d lost, %d doubled, %d not done", 2*rounds, len(acked), a.lost, a.doubled, len(a.open))
+	t.Logf("cut off %d times: %d jobs acknowledged, %d lost, %d doubled, %d not done", 2*rounds, len(acked), a.lost, a.doubled, len(a.open))
 	if len(a.open) > 0 {
 		t.Errorf("not done are %q", a.open)
 	}
 }
 
-// sever cuts near off in some way while it holds jobs, and heals that when far
-// has taken them over.
+// sever cuts near off while it holds jobs, and heals the network when far has taken
+// them over.
 func (h *hosts) sever(what string, cut, heal func()) {
 	h.t.Helper()
 	held := []string{what + " x", what + " y"}
@@ -239,8 +237,8 @@ func (h *hosts) sever(what string, cut, heal func()) {
 	}
 	h.far.thrives()
 	took := time.Since(began)
-	if n := h.near.acks() - before; n > 5 { // some may have been on their way to us
-		h.t.Errorf("near has pushed %d jobs while it was severed", n)
+	if n := h.near.acks() - before; n > 5 { // some answers may have been in transit
+		h.t.Errorf("near pushed %d jobs while it was cut off", n)
 	}
 	heal()
 	h.near.tell("settle")
@@ -251,19 +249,19 @@ func (h *hosts) sever(what string, cut, heal func()) {
 	h.t.Logf("%s: taken over after %v, all well after %v", what, took, time.Since(began))
 }
 
-// slow has near be far away for a while.
+// slow delays near's traffic for a while.
 func (h *hosts) slow(usual time.Duration) {
 	h.t.Helper()
 	how, err := h.place.slow()
 	if err != nil {
-		h.t.Run("Slow", func(t *testing.T) { t.Skipf("the kernel cannot have a host be slow: %v", err) })
+		h.t.Run("Slow", func(t *testing.T) { t.Skipf("the kernel cannot delay traffic: %v", err) })
 		return
 	}
 	took := h.near.thrives()
 	h.far.thrives()
 	h.place.quick()
-	h.t.Logf("%s: a push takes %v, and took %v before", how, took, usual)
-	if strings.HasPrefix(how, "netem") && took < 30*time.Millisecond { // what one answer takes; a narrow link may let some pass at once
-		h.t.Errorf("the slow host is not slow")
+	h.t.Logf("%s: a push takes %v, before %v", how, took, usual)
+	if strings.HasPrefix(how, "netem") && took < 30*time.Millisecond { // the delay of one answer; a narrow link may pass some at once
+		h.t.Errorf("the delayed host is not slower")
 	}
 }

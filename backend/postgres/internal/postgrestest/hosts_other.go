@@ -9,6 +9,6 @@ import (
 
 const hostVariable = "PLAINJOBS_TEST_HOST"
 
-func (d Driver) host(string) error { return errors.New("hosts are Linux's") }
+func (d Driver) host(string) error { return errors.New("hosts need Linux") }
 
-func (d Driver) testHosts(t *testing.T) { t.Skip("a network of namespaces takes Linux") }
+func (d Driver) testHosts(t *testing.T) { t.Skip("network namespaces need Linux") }

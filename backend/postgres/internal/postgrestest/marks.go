@@ -13,8 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/postgres"
 )
 
-// A bloated store is one that has so many dead rows that claims begin behind
-// them.
+// A bloated store has so many dead rows that claims start from low-water marks.
 type bloated struct {
 	t      *testing.T
 	s      *schema
@@ -23,8 +22,8 @@ type bloated struct {
 	held   []backend.Job // in the order in which they were claimed
 }
 
-// bloat returns a store with dead rows that cannot be removed before the end of
-// the test.
+// bloat returns a store with dead rows that cannot be removed before the end of the
+// test.
 func (d Driver) bloat(t *testing.T) *bloated {
 	s := d.schema(t)
 	e := &bloated{t: t, s: s, b: s.open(t, &postgres.Options{Schema: s.name}), worker: backend.Worker{ID: 1, Lease: time.Hour}}
@@ -36,7 +35,7 @@ func (d Driver) bloat(t *testing.T) *bloated {
 	if _, err := tx.Exec("SELECT count(*) FROM " + s.name + ".jobs"); err != nil {
 		t.Fatal(err)
 	}
-	// Some of each priority and name, whose jobs the cases add.
+	// Some jobs of each priority and name that the cases add.
 	for range 6 {
 		jobs := make([]backend.NewJob, 1000)
 		for i := range jobs {
@@ -78,7 +77,7 @@ func (e *bloated) claim(limit int) []int64 {
 	return ids
 }
 
-// pass has new jobs come and go, so that claims begin behind them.
+// pass pushes and completes new jobs, so that claims start after them.
 func (e *bloated) pass() {
 	e.t.Helper()
 	var jobs []backend.NewJob
@@ -96,7 +95,7 @@ func (e *bloated) pass() {
 	}
 }
 
-// complete completes the n jobs that were claimed last.
+// complete completes the last n claimed jobs.
 func (e *bloated) complete(n int) {
 	e.t.Helper()
 	var done []backend.Completion
@@ -109,7 +108,7 @@ func (e *bloated) complete(n int) {
 	}
 }
 
-// wantNext fails unless the next claim begins with a job.
+// wantNext fails unless the next claim returns a job first.
 func (e *bloated) wantNext(what string, id int64) {
 	e.t.Helper()
 	got := e.claim(1)
@@ -119,11 +118,11 @@ func (e *bloated) wantNext(what string, id int64) {
 	e.complete(1)
 }
 
-// wantSoon fails unless a job is claimed in the end, while others come.
+// wantSoon fails unless a job is claimed in the end, while others arrive.
 func (e *bloated) wantSoon(what string, id int64) {
 	e.t.Helper()
 	start, claims := time.Now(), 0
-	e.s.until(e.t, func() bool {
+	until(e.t, func() bool {
 		e.push(e.b, newJob("a"), newJob("b"))
 		got := e.claim(2)
 		claims++
@@ -133,13 +132,13 @@ func (e *bloated) wantSoon(what string, id int64) {
 	e.t.Logf("%s: found after %v by claim %d", what, time.Since(start), claims)
 }
 
-// testMarks has jobs become claimable behind where claims begin. What this
-// process does is found by the next claim, whatever others do in the end.
+// testMarks makes jobs claimable below the marks. The next claim finds jobs that this
+// process made claimable; later claims find the others.
 func (d Driver) testMarks(t *testing.T) {
 	e := d.bloat(t)
 	other := e.s.open(t, &postgres.Options{Schema: e.s.name, NoListen: true})
 	ctx := t.Context()
-	hold := func(job backend.NewJob) backend.Job { // one that is old
+	hold := func(job backend.NewJob) backend.Job { // an old one
 		e.push(e.b, job)
 		e.claim(1)
 		j := e.held[len(e.held)-1]
@@ -206,7 +205,7 @@ func (d Driver) testMarks(t *testing.T) {
 	urgent.Priority = 100
 	id = e.push(other, urgent)[0]
 	e.push(e.b, newJob("a"))
-	e.wantNext("of a priority that was not seen before", id)
+	e.wantNext("of a new priority", id)
 	e.claim(1)
 	e.complete(1)
 
@@ -226,7 +225,7 @@ func (d Driver) testMarks(t *testing.T) {
 	must(tx.Commit())
 	e.wantSoon("committed late", pushed[0].ID)
 
-	// One who waits is woken, and finds it.
+	// A waiting worker is woken, and finds the job.
 	tx, err = e.s.db.BeginTx(ctx, nil)
 	must(err)
 	pushed, err = other.PushTx(ctx, tx, []backend.NewJob{newJob("b")})
@@ -237,8 +236,8 @@ func (d Driver) testMarks(t *testing.T) {
 	e.wantNext("waited for", pushed[0].ID)
 }
 
-// testMarksOrder claims, releases and adds at random. In one process the order
-// of claims must be exact.
+// testMarksOrder claims, releases and adds at random. Within one process claims must
+// be in exact order.
 func (d Driver) testMarksOrder(t *testing.T) {
 	e := d.bloat(t)
 	rounds := 150
@@ -248,7 +247,7 @@ func (d Driver) testMarksOrder(t *testing.T) {
 	type place struct {
 		id       int64
 		priority int16
-		turn     int // a retry is another one, a release is not
+		turn     int // a retry gets a new turn, a release does not
 	}
 	var waiting []place
 	places := map[int64]place{}
@@ -295,8 +294,8 @@ func (d Driver) testMarksOrder(t *testing.T) {
 	}
 }
 
-// testCompletePlan completes jobs where the statistics are of a moment at which
-// none ran: each must be looked up by its id, and not among all that run.
+// testCompletePlan completes jobs when the statistics date from a moment without
+// running jobs: each must be looked up by its ID, and not among all running jobs.
 func (d Driver) testCompletePlan(t *testing.T) {
 	s := d.schema(t)
 	s.open(t, &postgres.Options{Schema: s.name})
@@ -322,6 +321,6 @@ func (d Driver) testCompletePlan(t *testing.T) {
 		t.Fatal(err)
 	}
 	if read > 100 {
-		t.Errorf("to complete 100 of 2000 running jobs %d entries of the running ones were read", read)
+		t.Errorf("completing 100 of 2000 running jobs read %d index entries of running jobs", read)
 	}
 }

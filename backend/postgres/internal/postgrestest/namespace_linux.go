@@ -8,21 +8,20 @@ import (
 	"syscall"
 )
 
-// A namespace is a network of its own. It has no name, so that nothing is left
-// of it, however the test ends: it is gone when it is closed and the processes
-// in it have ended.
+// A namespace is a separate network. It has no name, so nothing of it remains however
+// the test ends: it is gone when it is closed and its processes have ended.
 type namespace struct {
-	path  string      // as ip takes it in place of a name
-	calls chan func() // run by a thread that is in it
+	path  string      // accepted by ip in place of a name
+	calls chan func() // run by a thread in the namespace
 }
 
-// newNamespace makes a namespace, in which only the loopback is.
+// newNamespace makes a namespace with only the loopback interface.
 func newNamespace() (*namespace, error) {
 	n := &namespace{calls: make(chan func())}
 	made := make(chan error)
 	go func() {
-		// The thread is never unlocked, so that it ends with the goroutine:
-		// nobody else may run on it.
+		// The thread is never unlocked, so that it ends with the goroutine and no other
+		// goroutine runs on it.
 		runtime.LockOSThread()
 		err := syscall.Unshare(syscall.CLONE_NEWNET)
 		n.path = fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), syscall.Gettid())
@@ -35,7 +34,7 @@ func newNamespace() (*namespace, error) {
 		}
 	}()
 	if err := <-made; err != nil {
-		return nil, fmt.Errorf("a namespace is not ours to make: %w", err)
+		return nil, fmt.Errorf("making a namespace is not permitted: %w", err)
 	}
 	if err := n.run("ip", "link", "set", "lo", "up"); err != nil {
 		n.close()
@@ -47,7 +46,7 @@ func newNamespace() (*namespace, error) {
 // start starts a process in the namespace.
 func (n *namespace) start(c *exec.Cmd) error {
 	started := make(chan error)
-	n.calls <- func() { started <- c.Start() } // a process is where the thread is that starts it
+	n.calls <- func() { started <- c.Start() } // a process starts in the namespace of its parent thread
 	return <-started
 }
 

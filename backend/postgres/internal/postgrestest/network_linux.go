@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// A network joins stations by a bridge, in namespaces of its own.
+// A network joins stations by a bridge, each in its own namespace.
 type network struct {
 	tb       testing.TB
-	hub      *namespace // in which the bridge is
+	hub      *namespace // the bridge's namespace
 	stations int
 }
 
@@ -24,15 +24,15 @@ type station struct {
 	port    string // the bridge's end of its cable
 }
 
-// newNetwork makes a network, which is removed at the end of the test. It skips
-// the test where that needs rights, or programs, that there are not.
+// newNetwork makes a network and removes it at the end of the test. It skips the test
+// if rights or programs are missing.
 func newNetwork(tb testing.TB) *network {
 	tb.Helper()
 	if _, err := exec.LookPath("ip"); err != nil {
-		tb.Skipf("a network takes ip, of iproute2: %v", err)
+		tb.Skipf("a network needs ip, of iproute2: %v", err)
 	}
 	if os.Geteuid() != 0 {
-		tb.Skip("a network takes root")
+		tb.Skip("a network needs root")
 	}
 	hub, err := newNamespace()
 	if err != nil {
@@ -54,7 +54,7 @@ func (n *network) must(where *namespace, command ...string) {
 	}
 }
 
-// join adds a station, with an address of those that are for examples.
+// join adds a station, with an address reserved for examples.
 func (n *network) join() *station {
 	n.tb.Helper()
 	own, err := newNamespace()
@@ -77,8 +77,8 @@ func (n *network) join() *station {
 func (s *station) cut()  { s.net.must(s.net.hub, "ip", "link", "set", s.port, "down") }
 func (s *station) plug() { s.net.must(s.net.hub, "ip", "link", "set", s.port, "up") }
 
-// misdirect has what the station sends to another one go astray, and nothing
-// else: it takes an interface for the other one's that nobody has.
+// misdirect loses everything that the station sends to another one, and nothing else:
+// the station gets a wrong hardware address for the other one.
 func (s *station) misdirect(to *station) {
 	s.net.must(s.namespace, "ip", "neighbour", "replace", to.address, "lladdr", "02:00:00:00:00:01", "nud", "permanent", "dev", "eth0")
 }
@@ -87,8 +87,8 @@ func (s *station) redirect(to *station) {
 	s.net.must(s.namespace, "ip", "neighbour", "delete", to.address, "dev", "eth0")
 }
 
-// slow has what the station is sent come late, and returns how, or an error if
-// the kernel can do nothing of the kind.
+// slow delays the traffic to the station and says how, or returns an error if the
+// kernel cannot do that.
 func (s *station) slow() (how string, err error) {
 	for _, how := range []string{"netem delay 30ms", "tbf rate 512kbit burst 2kb latency 2s"} {
 		command := append([]string{"tc", "qdisc", "replace", "dev", s.port, "root"}, strings.Fields(how)...)

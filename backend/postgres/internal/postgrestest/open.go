@@ -16,17 +16,16 @@ import (
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
-// long reports whether the tests may take minutes each.
+// long reports whether tests may take minutes each.
 func long() bool { return os.Getenv("PLAINJOBS_TEST_LONG") != "" }
 
-// refuses fails unless opening fails as wanted, with texts in its message and
-// no password.
+// refuses fails unless opening fails with want and the texts, and without a password.
 func (d Driver) refuses(t *testing.T, dsn string, opts *postgres.Options, want error, texts ...string) {
 	t.Helper()
 	b, err := d.Open(dsn, opts)
 	if err == nil {
 		_ = b.Close()
-		t.Errorf("Open worked, want %v with %q", want, texts)
+		t.Errorf("Open succeeded, want %v with %q", want, texts)
 		return
 	}
 	if want != nil && !errors.Is(err, want) {
@@ -34,13 +33,13 @@ func (d Driver) refuses(t *testing.T, dsn string, opts *postgres.Options, want e
 	}
 	for _, text := range texts {
 		if !strings.Contains(err.Error(), text) {
-			t.Errorf("Open = %v, want it to say %q", err, text)
+			t.Errorf("Open = %v, want %q in it", err, text)
 		}
 	}
 	noPassword(t, err)
 }
 
-// unavailable fails unless an error is ErrUnavailable and says what to do.
+// unavailable fails unless an error is ErrUnavailable and contains the advice.
 func unavailable(t *testing.T, err error, advice string) {
 	t.Helper()
 	if !errors.Is(err, backend.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), advice) {
@@ -59,7 +58,7 @@ func noPassword(t *testing.T, err error) {
 	}
 }
 
-// role makes a role that may log in, and returns how it connects.
+// role makes a role that may log in, and returns its DSN.
 func (s *schema) role(tb testing.TB, name string) string {
 	tb.Helper()
 	c := pgcluster.Own(tb)
@@ -88,17 +87,17 @@ func (d Driver) testWrongDSN(t *testing.T) {
 	d.refuses(t, c.TCP(pgcluster.Superuser, pgcluster.Password, "postgres"), &postgres.Options{History: backend.History{Done: 1 << 62}}, backend.ErrInvalid)
 }
 
-// testRights opens stores as a role that may do little.
+// testRights opens stores as a role with few rights.
 func (d Driver) testRights(t *testing.T) {
 	s := d.schema(t)
 	dsn := s.role(t, "poor")
 	opts := &postgres.Options{Schema: s.name}
-	d.refuses(t, dsn, opts, nil, "no right", "CREATE SCHEMA", "GRANT", s.name)
+	d.refuses(t, dsn, opts, nil, "lacks a right", "CREATE SCHEMA", "GRANT", s.name)
 
-	// What the message says helps.
+	// The advice in the error helps.
 	role := s.name + "_poor"
 	s.exec(t, "CREATE SCHEMA "+s.name)
-	d.refuses(t, dsn, opts, nil, "no right", "GRANT USAGE, CREATE ON SCHEMA")
+	d.refuses(t, dsn, opts, nil, "lacks a right", "GRANT USAGE, CREATE ON SCHEMA")
 	s.exec(t, fmt.Sprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s", s.name, role))
 	b, err := d.Open(dsn, opts)
 	if err != nil {
@@ -110,13 +109,13 @@ func (d Driver) testRights(t *testing.T) {
 	}
 }
 
-// testRightsOnTables opens a store whose tables are another role's.
+// testRightsOnTables opens a store whose tables another role owns.
 func (d Driver) testRightsOnTables(t *testing.T) {
 	s := d.schema(t)
 	dsn := s.role(t, "other")
 	opts := &postgres.Options{Schema: s.name}
 	push(t, s.open(t, opts), "a", 1)
-	d.refuses(t, dsn, opts, nil, "no right", "GRANT ALL ON ALL TABLES")
+	d.refuses(t, dsn, opts, nil, "lacks a right", "GRANT ALL ON ALL TABLES")
 	role := s.name + "_other"
 	s.exec(t, strings.NewReplacer("SCHEMA_", s.name, "ROLE_", role).Replace(
 		"GRANT USAGE ON SCHEMA SCHEMA_ TO ROLE_; GRANT ALL ON ALL TABLES IN SCHEMA SCHEMA_ TO ROLE_; GRANT ALL ON ALL SEQUENCES IN SCHEMA SCHEMA_ TO ROLE_"))
@@ -128,7 +127,7 @@ func (d Driver) testRightsOnTables(t *testing.T) {
 	if n := count(t, b, backend.Pending); n != 2 {
 		t.Errorf("%d jobs, want 2", n)
 	}
-	// Only an owner changes a sequence; the message says how.
+	// Only the owner may change a sequence; the error says how.
 	batch := backend.Batch{LastID: 1000}
 	_, err = b.Import(t.Context(), batch)
 	line := "ALTER SEQUENCE \"" + s.name + "\".jobs_id_seq RESTART WITH 1001"
@@ -144,9 +143,8 @@ func (d Driver) testRightsOnTables(t *testing.T) {
 	}
 }
 
-// testRightsOnFunctions opens a store whose tables are another role's, in a database
-// where nobody may call a function unless he was told to. What the message says
-// helps.
+// testRightsOnFunctions opens a store whose tables another role owns, in a database
+// where roles may call only granted functions. The advice in the error helps.
 func (d Driver) testRightsOnFunctions(t *testing.T) {
 	s := d.schema(t)
 	owner := s.role(t, "owner")
@@ -164,16 +162,16 @@ func (d Driver) testRightsOnFunctions(t *testing.T) {
 	b, err = d.Open(dsn, opts)
 	if err == nil {
 		b.Close()
-		t.Fatal("Open without rights worked")
+		t.Fatal("Open without rights succeeded")
 	}
-	const intro = "as the owner of the database run: "
+	const intro = "run as the owner of the database: "
 	_, grants, ok := strings.Cut(err.Error(), intro)
 	if !ok {
-		t.Fatalf("Open = %v, want it to say %q", err, intro)
+		t.Fatalf("Open = %v, want %q in it", err, intro)
 	}
 	end := strings.LastIndex(grants, fmt.Sprintf("%s_user\"", s.name))
 	if end < 0 {
-		t.Fatalf("Open = %v, want it to name the role", err)
+		t.Fatalf("Open = %v, want the role in it", err)
 	}
 	s.exec(t, grants[:end+len(s.name)+len(`_user"`)])
 	b, err = d.Open(dsn, opts)
@@ -186,7 +184,7 @@ func (d Driver) testRightsOnFunctions(t *testing.T) {
 	}
 }
 
-// testNewerSchema opens what a later version of the program has made.
+// testNewerSchema opens the schema of a later version of the program.
 func (d Driver) testNewerSchema(t *testing.T) {
 	s := d.schema(t)
 	opts := &postgres.Options{Schema: s.name}
@@ -202,12 +200,12 @@ func (d Driver) testNewerSchema(t *testing.T) {
 	before := written()
 	d.refuses(t, s.dsn, opts, backend.ErrSchemaTooNew, "version 999")
 	if after := written(); after != before {
-		t.Errorf("the refused schema was written to: it was\n%s and is\n%s", before, after)
+		t.Errorf("the refused schema changed from\n%s to\n%s", before, after)
 	}
 }
 
-// testForeignTables opens schemas that another program has tables in, as "public"
-// has. They stay as they are.
+// testForeignTables opens schemas with tables of another program, such as "public".
+// They stay unchanged.
 func (d Driver) testForeignTables(t *testing.T) {
 	for _, query := range []string{
 		"CREATE TABLE {s}.meta (key text PRIMARY KEY, value text); INSERT INTO {s}.meta VALUES ('schema', '999')",
@@ -225,13 +223,12 @@ func (d Driver) testForeignTables(t *testing.T) {
 		d.refuses(t, s.dsn, &postgres.Options{Schema: s.name}, backend.ErrInvalid, "of another program", "Options.Schema")
 		after := ""
 		if err := s.db.QueryRow(tables, s.name).Scan(&after); err != nil || before != after {
-			t.Errorf("the schema had %s and has %s, %v", before, after, err)
+			t.Errorf("the schema changed from %s to %s, %v", before, after, err)
 		}
 	}
 }
 
-// testSchema makes the tables by the SQL that a store says makes them, and
-// opens them.
+// testMigrator makes the tables with the SQL that Schema returns, and opens them.
 func (d Driver) testSchema(t *testing.T) {
 	s, by := d.schema(t), d.schema(t)
 	d.refuses(t, s.dsn, &postgres.Options{Schema: s.name, NoMigrate: true}, backend.ErrSchemaTooOld, "has no queue")
@@ -247,7 +244,7 @@ func (d Driver) testSchema(t *testing.T) {
 	}
 }
 
-// testReadOnly opens a database that can only be read, as a replica.
+// testReadOnly opens a read-only database, like a replica.
 func (d Driver) testReadOnly(t *testing.T) {
 	s := d.schema(t)
 	opts := &postgres.Options{Schema: s.name}
@@ -256,7 +253,7 @@ func (d Driver) testReadOnly(t *testing.T) {
 	push(t, b, "a", 1)
 	d.refuses(t, s.with("options='-c default_transaction_read_only=on'"), opts, backend.ErrUnavailable, "read-only")
 
-	// A server that is demoted while it is used.
+	// A server that becomes read-only while it is used.
 	dsn := s.role(t, "demoted")
 	role := s.name + "_demoted"
 	s.exec(t, fmt.Sprintf("GRANT ALL ON SCHEMA %s TO %s; GRANT ALL ON ALL TABLES IN SCHEMA %s TO %s; GRANT ALL ON ALL SEQUENCES IN SCHEMA %s TO %s",
@@ -268,7 +265,7 @@ func (d Driver) testReadOnly(t *testing.T) {
 	defer b.Close()
 	s.exec(t, fmt.Sprintf("ALTER ROLE %s SET default_transaction_read_only = on", role))
 	s.exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '"+role+"'")
-	s.until(t, func() bool { // its connections are gone
+	until(t, func() bool { // its connections are gone
 		_, err = b.Push(t.Context(), []backend.NewJob{newJob("a")})
 		return err == nil || !strings.Contains(err.Error(), "terminating connection") && !errors.Is(err, sql.ErrConnDone)
 	})
@@ -282,18 +279,18 @@ func (s *schema) with(more string) string {
 	return strings.TrimSpace(s.dsn) + " " + more
 }
 
-// until calls f until it returns true, or for a while.
-func (s *schema) until(tb testing.TB, f func() bool) {
+// until calls f until it returns true, for 20 seconds at most.
+func until(tb testing.TB, f func() bool) {
 	tb.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for !f() {
 		if time.Now().After(deadline) {
-			tb.Fatalf("it does not happen")
+			tb.Fatalf("the condition was not met in 20 s")
 		}
 	}
 }
 
-// testTimeouts has the server end what takes too long.
+// testTimeouts makes the server end statements that take too long.
 func (d Driver) testTimeouts(t *testing.T) {
 	s := d.schema(t)
 	opts := &postgres.Options{Schema: s.name}
@@ -303,16 +300,16 @@ func (d Driver) testTimeouts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	// A key that another transaction has taken is waited for.
+	// A push waits for a key that another transaction holds.
 	job := newJob("a")
 	job.Unique.Key = "k"
 	tx := pushing(t, s.db, b, job)
 	defer tx.Rollback()
 	_, err = b.Push(t.Context(), []backend.NewJob{job})
 	if !errors.Is(err, backend.ErrUnavailable) || !strings.Contains(err.Error(), "ALTER ROLE") {
-		t.Errorf("Push = %v, want the advice to give the role more time", err)
+		t.Errorf("Push = %v, want the advice to allow the role more time", err)
 	}
-	// And only as long as the context says.
+	// It waits no longer than its context.
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	start := time.Now()
@@ -325,9 +322,9 @@ func (d Driver) testTimeouts(t *testing.T) {
 	push(t, b, "a", 1)
 }
 
-// testNoDeadline has calls without a deadline wait for what a transaction of the
-// same goroutine holds, which would be for ever. They give up after ten seconds and
-// say so. A role that is to wait less for a lock does, again and again.
+// testNoDeadline makes calls without a deadline that wait for a transaction of the same
+// goroutine, which would be forever. They give up after ten seconds and say so. If the
+// role has a shorter lock_timeout, they try again within the ten seconds.
 func (d Driver) testNoDeadline(t *testing.T) {
 	s := d.schema(t)
 	opts := &postgres.Options{Schema: s.name}
@@ -372,8 +369,8 @@ func (d Driver) testNoDeadline(t *testing.T) {
 		_, err := hurried.Push(ctx, []backend.NewJob{job})
 		return err
 	})
-	begun := map[time.Time]bool{} // the transactions of the role that is to wait less
-	s.until(t, func() bool {
+	begun := map[time.Time]bool{} // the transactions of the role with the shorter lock_timeout
+	until(t, func() bool {
 		var at sql.NullTime
 		const query = "SELECT max(xact_start) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'"
 		if err := s.db.QueryRowContext(t.Context(), query, s.name).Scan(&at); err != nil {
@@ -385,7 +382,7 @@ func (d Driver) testNoDeadline(t *testing.T) {
 	wg.Wait()
 }
 
-// testOpenAtOnce opens a new schema many times at the same instant.
+// testOpenAtOnce opens a new schema many times at once.
 func (d Driver) testOpenAtOnce(t *testing.T) {
 	for range 3 {
 		s := d.schema(t)
@@ -436,10 +433,10 @@ func (d Driver) testOwnDB(t *testing.T) {
 	if _, err := b.PushTx(t.Context(), tx, []backend.NewJob{newJob("a")}); err != nil {
 		t.Fatal(err)
 	}
-	if long() { // who forgets the transaction is told, after a while
+	if long() { // a push outside the transaction fails, after a while
 		_, err := b.Push(t.Context(), []backend.NewJob{newJob("a")})
 		if !errors.Is(err, backend.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "WithTx") {
-			t.Errorf("Push beside the transaction = %v, want the advice to push in it", err)
+			t.Errorf("Push outside the transaction = %v, want the advice to push in it", err)
 		}
 	}
 	if err := tx.Commit(); err != nil {
@@ -457,8 +454,7 @@ func (d Driver) testOwnDB(t *testing.T) {
 	}
 }
 
-// testForeignTransactions pushes in transactions of other databases and
-// schemas.
+// testForeignTransactions pushes in transactions of other databases and schemas.
 func (d Driver) testForeignTransactions(t *testing.T) {
 	s := d.schema(t)
 	b := s.open(t, &postgres.Options{Schema: s.name})
@@ -473,7 +469,7 @@ func (d Driver) testForeignTransactions(t *testing.T) {
 		}
 		s.exec(t, "DROP DATABASE "+s.name+"_db")
 	})
-	pgcluster.Own(t) // whose DSN is as above
+	pgcluster.Own(t) // whose DSN has the form used above
 	try := func(what string, db *sql.DB) {
 		t.Helper()
 		tx, err := db.BeginTx(t.Context(), nil)
@@ -482,12 +478,12 @@ func (d Driver) testForeignTransactions(t *testing.T) {
 		}
 		defer tx.Rollback()
 		_, err = b.PushTx(t.Context(), tx, []backend.NewJob{newJob("a")})
-		if !errors.Is(err, backend.ErrInvalid) || !strings.Contains(err.Error(), "not one of this queue's database") {
+		if !errors.Is(err, backend.ErrInvalid) || !strings.Contains(err.Error(), "belongs to another database") {
 			t.Errorf("PushTx in a transaction of %s = %v, want ErrInvalid", what, err)
 		}
-		// It is as it was before.
+		// The transaction is still usable.
 		if _, err := tx.ExecContext(t.Context(), "SELECT 1"); err != nil {
-			t.Errorf("the transaction of %s cannot go on: %v", what, err)
+			t.Errorf("the transaction of %s is unusable: %v", what, err)
 		}
 	}
 	try("a database without a queue", foreign)

@@ -10,11 +10,11 @@ import (
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
-// testPooler keeps the whole contract behind a pooler that lends connections by
-// transaction, with what a DSN needs then.
+// testPooler runs the conformance suite behind a pooler that lends connections by
+// transaction, with the DSN parameters that it needs.
 func (d Driver) testPooler(t *testing.T) {
 	if underRace {
-		t.Skip("the race detector has seen the suite without a pooler, which changes nothing in this program")
+		t.Skip("the suite without a pooler runs the same code")
 	}
 	dsn := pgcluster.Own(t).Pooler(t) + "&" + d.Pooled
 	db, err := sql.Open(d.Name, dsn)
@@ -33,8 +33,8 @@ func (d Driver) testPooler(t *testing.T) {
 	})
 }
 
-// testExamineBehind has a store find that it is behind a pooler: trouble if it
-// relies on notifications, which do not come through.
+// testExamineBehind examines a store behind a pooler: that is a problem if the store
+// relies on notifications, which the pooler does not pass on.
 func (d Driver) testExamineBehind(t *testing.T, dsn string) {
 	s := d.schema(t)
 	for _, silent := range []bool{false, true} {
@@ -45,12 +45,12 @@ func (d Driver) testExamineBehind(t *testing.T, dsn string) {
 		t.Cleanup(func() { b.Close() })
 		f := findings(t, b)["pooler"]
 		if !strings.Contains(f.Value, "lends") {
-			t.Errorf("behind a pooler it is found: %+v", f)
+			t.Errorf("behind a pooler the finding is %+v", f)
 		}
 		if listens := d.Listen != nil && !silent; listens {
 			wantTrouble(t, f, "NoListen")
 		} else if f.Problem != "" {
-			t.Errorf("without LISTEN a pooler is no trouble, but: %+v", f)
+			t.Errorf("without LISTEN the pooler finding is %+v, want no problem", f)
 		}
 	}
 }

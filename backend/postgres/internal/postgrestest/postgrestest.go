@@ -1,5 +1,5 @@
-// Package postgrestest is the test of each PostgreSQL driver: the conformance
-// suite and what is PostgreSQL's own.
+// Package postgrestest tests the PostgreSQL store with a driver: the conformance suite
+// and tests specific to PostgreSQL.
 package postgrestest
 
 import (
@@ -22,13 +22,13 @@ import (
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
-// A Driver is under test.
+// A Driver is the driver under test.
 type Driver struct {
-	Name string // as database/sql knows it
+	Name string // the name registered with database/sql
 	Open func(dsn string, opts *postgres.Options) (*postgres.Backend, error)
 	// Listen is for a store in the application's database, or nil.
 	Listen func(dsn string) (postgres.ListenFunc, error)
-	// Pooled is what a DSN has behind a pooler.
+	// Pooled is added to a DSN behind a pooler.
 	Pooled string
 }
 
@@ -47,7 +47,7 @@ func Main(m *testing.M, d Driver) {
 		code = 1
 	}
 	if app.db != nil {
-		_ = app.db.Close() // what it is connected to may be gone
+		_ = app.db.Close() // its server may be gone
 	}
 	pgcluster.Stop()
 	if code == 0 {
@@ -106,7 +106,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("OwnDB", d.testOwnDB)
 	t.Run("ForeignTransactions", d.testForeignTransactions)
 	t.Run("Dump", d.testDump)
-	// These wait for leases and timeouts most of the time.
+	// These mostly wait for leases and timeouts.
 	t.Run("Cuts", beside(d.testCuts))
 	t.Run("PlainCuts", beside(d.testPlainCuts))
 	t.Run("NoDeadline", beside(d.testNoDeadline))
@@ -119,7 +119,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("SilentHost", beside(d.testSilentHost))
 }
 
-// beside returns a test that runs beside others.
+// beside returns a parallel test.
 func beside(test func(*testing.T)) func(*testing.T) {
 	return func(t *testing.T) {
 		t.Parallel()
@@ -127,15 +127,13 @@ func beside(test func(*testing.T)) func(*testing.T) {
 	}
 }
 
-// store returns a store without jobs, in a schema of its own, whose clock can be
-// moved.
+// store returns an empty store in its own schema, whose clock can be moved.
 func (d Driver) store(tb testing.TB, opts conformance.Options, o postgres.Options) conformance.Store {
 	tb.Helper()
 	return d.storeIn(tb, nil, opts, o)
 }
 
-// storeIn is store with other connections than the application's, unless db is
-// nil.
+// storeIn is store on the connections of db, or on the application's if db is nil.
 func (d Driver) storeIn(tb testing.TB, db *sql.DB, opts conformance.Options, o postgres.Options) conformance.Store {
 	tb.Helper()
 	s := d.recycled(tb)
@@ -154,23 +152,22 @@ func (d Driver) storeIn(tb testing.TB, db *sql.DB, opts conformance.Options, o p
 	}
 }
 
-// Schema returns how to connect, and the name of a schema that is dropped at the
-// end of the test.
+// Schema returns a DSN and the name of a schema that is dropped at the end of the test.
 func Schema(tb testing.TB, driver string) (dsn, name string) {
 	tb.Helper()
 	s := Driver{Name: driver}.schema(tb)
 	return s.dsn, s.name
 }
 
-// A schema is an empty one, or one that a store is in.
+// A schema is a schema for one test, empty or with a store.
 type schema struct {
 	Driver
 	dsn, name string
 	db        *sql.DB // the application's
 }
 
-// app is the application's database. All tests share it, as to connect takes
-// longer than many of them.
+// app is the application's database. All tests share it, because connecting takes
+// longer than many tests.
 var app struct {
 	once sync.Once
 	db   *sql.DB
@@ -181,7 +178,7 @@ var lastSchema atomic.Int64
 
 const dropSchema = `DROP SCHEMA IF EXISTS {s} CASCADE`
 
-// schema returns a new one, which is dropped at the end of the test.
+// schema returns a new schema, which is dropped at the end of the test.
 func (d Driver) schema(tb testing.TB) *schema {
 	tb.Helper()
 	s := d.newSchema(tb)
@@ -197,11 +194,11 @@ func (d Driver) newSchema(tb testing.TB) *schema {
 		tb.Fatal(app.err)
 	}
 	app.db.SetMaxIdleConns(16)
-	// On a server that is somebody's, several binaries may test at once.
+	// On a given server, several test binaries may run at once.
 	return &schema{d, dsn, fmt.Sprintf("test_%08x_%d", rand.Uint32(), lastSchema.Add(1)), app.db}
 }
 
-// in returns a statement with the schema's name for {s}.
+// in returns a statement with the schema's name in place of {s}.
 func (s *schema) in(text string) string { return strings.ReplaceAll(text, "{s}", s.name) }
 
 func (s *schema) drop(tb testing.TB) {
@@ -223,8 +220,8 @@ func (s *schema) exec(tb testing.TB, query string) {
 	}
 }
 
-// share opens a store in the schema on connections that are there, which is closed
-// at the end of the test: to connect takes longer than most cases do.
+// share opens a store in the schema on existing connections, because connecting takes
+// longer than most cases. It closes the store at the end of the test.
 func (s *schema) share(tb testing.TB, db *sql.DB, opts postgres.Options) *postgres.Backend {
 	tb.Helper()
 	if s.Listen != nil && !opts.NoListen {
@@ -237,14 +234,14 @@ func (s *schema) share(tb testing.TB, db *sql.DB, opts postgres.Options) *postgr
 	return opened(tb, b, err)
 }
 
-// open opens a store in the schema, which is closed at the end of the test.
+// open opens a store in the schema, and closes it at the end of the test.
 func (s *schema) open(tb testing.TB, opts *postgres.Options) *postgres.Backend {
 	tb.Helper()
 	b, err := s.Open(s.dsn, opts)
 	return opened(tb, b, err)
 }
 
-// pushing returns a transaction of the application that has pushed jobs, and holds
+// pushing returns a transaction of the application that has pushed jobs, and so holds
 // their keys.
 func pushing(t *testing.T, db *sql.DB, b backend.Backend, jobs ...backend.NewJob) *sql.Tx {
 	t.Helper()
@@ -258,7 +255,7 @@ func pushing(t *testing.T, db *sql.DB, b backend.Backend, jobs ...backend.NewJob
 	return tx
 }
 
-// opened returns a store, which is closed at the end of the test.
+// opened returns a store, and closes it at the end of the test.
 func opened(tb testing.TB, b *postgres.Backend, err error) *postgres.Backend {
 	tb.Helper()
 	if err != nil {

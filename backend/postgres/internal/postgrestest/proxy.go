@@ -12,7 +12,7 @@ import (
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
-// A proxy passes connections on to a server, until it is told to break them.
+// A proxy forwards connections to a server, until the test makes it break them.
 type proxy struct {
 	tb     testing.TB
 	to     string
@@ -22,15 +22,15 @@ type proxy struct {
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
 	armed  bool
-	answer bool // what the server sends is counted, not what it is sent
+	answer bool // counts what the server sends, not what it receives
 	left   int  // bytes that still pass
-	stalls bool // and then nothing does, instead of being cut
-	ends   bool // a cut ends the connections as who closes them does, instead of a reset
+	stalls bool // stops forwarding instead of cutting
+	ends   bool // a cut closes the connections instead of resetting them
 	passed [2]int
 	broken chan struct{} // closed when the connections are cut
 }
 
-// newProxy starts a proxy, which is stopped at the end of the test.
+// newProxy starts a proxy, and stops it at the end of the test.
 func newProxy(tb testing.TB, to string) *proxy {
 	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -68,7 +68,7 @@ func (p *proxy) accept() {
 	}
 }
 
-// pass passes on what comes from one side.
+// pass forwards what comes from one side.
 func (p *proxy) pass(to, from net.Conn, answer bool) {
 	defer p.drop(to, from)
 	buffer := make([]byte, 64<<10)
@@ -82,7 +82,7 @@ func (p *proxy) pass(to, from net.Conn, answer bool) {
 			p.cut()
 			return
 		}
-		if stall { // nor does the other side hear that this one gave up
+		if stall { // the other side does not notice that this one gave up
 			p.mu.Lock()
 			broken := p.broken
 			p.mu.Unlock()
@@ -114,22 +114,22 @@ func (p *proxy) allow(n int, answer bool) (allowed int, cut, stall bool) {
 	}
 	n, p.left = p.left, 0
 	if p.stalls {
-		return n, false, true // and so does what comes after it
+		return n, false, true // later bytes stall, too
 	}
 	p.armed = false
 	return n, true, false
 }
 
-// arm has the proxy break all connections, once, after n more bytes to the
-// server, or from it. If it stalls it only passes on no more in that direction,
-// until it is disarmed.
+// arm makes the proxy break all connections, once, after n more bytes to the server or
+// from it. If it stalls, it only stops forwarding in that direction, until it is
+// disarmed.
 func (p *proxy) arm(answer bool, n int, stalls bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.armed, p.answer, p.left, p.stalls = true, answer, n, stalls
 }
 
-// disarm returns whether the proxy had yet to break anything.
+// disarm reports whether the proxy had broken nothing yet.
 func (p *proxy) disarm() (waits bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -138,8 +138,7 @@ func (p *proxy) disarm() (waits bool) {
 	return waits
 }
 
-// count returns how many bytes passed to the server and from it since it was
-// asked last.
+// count returns how many bytes passed to the server and from it since the last call.
 func (p *proxy) count() (to, from int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -174,8 +173,8 @@ func (p *proxy) drop(conns ...net.Conn) {
 	}
 }
 
-// openThrough opens a store in the schema through a proxy, which is closed at
-// the end of the test.
+// openThrough opens a store in the schema through a proxy, and closes it at the end of
+// the test.
 func (s *schema) openThrough(t *testing.T) (*proxy, *postgres.Backend) {
 	t.Helper()
 	p := newProxy(t, fmt.Sprintf("127.0.0.1:%d", pgcluster.Own(t).Port))

@@ -6,14 +6,14 @@ import (
 	"testing"
 )
 
-// spare are schemas that tests have left, with tables that were emptied: to make
-// them takes longer than most cases do.
+// spare are schemas left by earlier tests, with emptied tables: making tables takes
+// longer than most cases.
 var spare struct {
 	sync.Mutex
 	list []*schema
 }
 
-// reset empties the tables, and has everything begin anew but the store's ID.
+// reset empties the tables and resets everything but the store's ID.
 const reset = `
 	DO $$ DECLARE t text; BEGIN
 		FOR t IN SELECT c.relname FROM pg_class c WHERE c.relnamespace = '{s}'::regnamespace AND c.relkind = 'r' AND c.relname <> 'meta' LOOP
@@ -25,8 +25,7 @@ const reset = `
 	END $$;
 	DELETE FROM {s}.meta WHERE key NOT IN ('store', 'schema')`
 
-// recycled returns a schema without jobs, of a test before this one if there is
-// one to be had.
+// recycled returns a schema without jobs, a spare one if there is one.
 func (d Driver) recycled(tb testing.TB) *schema {
 	tb.Helper()
 	spare.Lock()
@@ -52,7 +51,7 @@ func (d Driver) recycled(tb testing.TB) *schema {
 	return s
 }
 
-// dropSpare drops what recycled has left.
+// dropSpare drops the spare schemas.
 func dropSpare() error {
 	spare.Lock()
 	defer spare.Unlock()

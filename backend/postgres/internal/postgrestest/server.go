@@ -12,8 +12,8 @@ import (
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
-// fresh returns a store on a server of the test's own, whose settings it may
-// change, and that server as a schema.
+// fresh returns a store on the test's own server, whose settings the test may change,
+// and that server as a schema.
 func (d Driver) fresh(t *testing.T) (*schema, *postgres.Backend) {
 	t.Helper()
 	c := pgcluster.Fresh(t)
@@ -31,25 +31,24 @@ func (d Driver) fresh(t *testing.T) (*schema, *postgres.Backend) {
 	return s, b
 }
 
-// set changes a setting of the server, of which its sessions hear one after the
-// other.
+// set changes a setting of the server. Its sessions notice one after the other.
 func (s *schema) set(t *testing.T, name, value string) {
 	t.Helper()
 	s.exec(t, fmt.Sprintf("ALTER SYSTEM SET %s = '%s'", name, value))
 	s.exec(t, "SELECT pg_reload_conf()")
 }
 
-// keyedJob returns a job with a key, which is pushed in a transaction; one without
-// is pushed by a statement alone.
+// keyedJob returns a job with a key, which is pushed in a transaction; a job without a
+// key is pushed by a single statement.
 func keyedJob(key string) backend.NewJob {
 	job := newJob("a")
 	job.Unique = backend.Unique{Key: key, For: 24 * time.Hour}
 	return job
 }
 
-// testNoStandby pushes on a server whose synchronous standby is away. What it would
-// lose must not be acknowledged, though it commits by itself once it is told to
-// wait no longer.
+// testNoStandby pushes on a server whose synchronous standby is away. A job that a
+// failover would lose must not be acknowledged, although the server commits it when
+// its wait is cancelled.
 func (d Driver) testNoStandby(t *testing.T) {
 	s, b := d.fresh(t)
 	n := 0
@@ -67,7 +66,7 @@ func (d Driver) testNoStandby(t *testing.T) {
 		t.Fatalf("Push = %v, %v", keyed, plain)
 	}
 	s.set(t, "synchronous_standby_names", "nobody")
-	s.until(t, func() bool {
+	until(t, func() bool {
 		keyed, plain := pushBoth()
 		return keyed != nil || plain != nil
 	})
@@ -77,7 +76,7 @@ func (d Driver) testNoStandby(t *testing.T) {
 		}
 	}
 	s.set(t, "synchronous_standby_names", "")
-	s.until(t, func() bool {
+	until(t, func() bool {
 		keyed, plain := pushBoth()
 		return keyed == nil && plain == nil
 	})

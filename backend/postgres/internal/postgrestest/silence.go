@@ -13,12 +13,12 @@ import (
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
-// commit is how many bytes the last message of a transaction has.
+// commit is the length of the last message of a transaction.
 const commit = len("Qxxxx") + len("COMMIT") + 1
 
-// testSilence has the network be silent when nothing is left of a transaction
-// but to commit it. The server, which does not hear that the client has given up,
-// must not keep its locks for it: others rescue its jobs, and push its keys.
+// testSilence makes the network silent when only the commit of a transaction is left.
+// The server does not notice that the client has given up, and must still release its
+// locks: others rescue its jobs, and push its keys.
 //
 // It is for pgx, whose calls end with their context on a silent network.
 func (d Driver) testSilence(t *testing.T) {
@@ -51,7 +51,7 @@ func (d Driver) testSilence(t *testing.T) {
 			return err
 		}, rescued},
 		{"Complete", func(ctx context.Context) error {
-			_, err := b.Complete(ctx, []backend.Completion{{Lease: lease, Result: []byte("r")}}) // one without is a statement alone
+			_, err := b.Complete(ctx, []backend.Completion{{Lease: lease, Result: []byte("r")}}) // without a result it would be a single statement
 			return err
 		}, rescued},
 		{"Push", func(ctx context.Context) error {
@@ -62,16 +62,16 @@ func (d Driver) testSilence(t *testing.T) {
 			return err
 		}},
 	} {
-		// What a call sends may change by what it has to prepare anew, and on a
-		// busy machine it may not get as far as its commit: then there is nothing
-		// to see, and it is done again.
+		// What a call sends changes if statements must be prepared again, and on a busy
+		// machine the call may not reach its commit. Then the round proves nothing and is
+		// repeated.
 		open := 0
 		for tries := 0; open == 0; tries++ {
 			if tries == 10 {
-				t.Fatalf("%s never leaves a transaction open", call.what)
+				t.Fatalf("%s never left a transaction open", call.what)
 			}
 			bytes := 0
-			for i := range 4 { // the last time is the silent one; until then statements are prepared
+			for i := range 4 { // the last time is silent; the first times prepare statements
 				worker++
 				keyed.Unique.Key = fmt.Sprint("key", worker)
 				push(t, direct, "a", 1)
@@ -85,7 +85,7 @@ func (d Driver) testSilence(t *testing.T) {
 					break
 				}
 				p.count()
-				ctx, cancel := context.WithTimeout(t.Context(), callTime) // without one it would say more
+				ctx, cancel := context.WithTimeout(t.Context(), callTime) // a call without a deadline sends more
 				err = call.silent(ctx)
 				cancel()
 				if err != nil {
@@ -118,26 +118,26 @@ func (d Driver) testSilence(t *testing.T) {
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		if err := call.others(ctx); err != nil {
-			t.Errorf("while %s is silent, others fail: %v", call.what, err)
+			t.Errorf("while %s is silent, other calls fail: %v", call.what, err)
 		}
 		cancel()
-		t.Logf("%s was silent: others went on after %v", call.what, time.Since(began))
+		t.Logf("%s was silent: others continued after %v", call.what, time.Since(began))
 		p.disarm()
 		p.cut()
 	}
 }
 
-// testSilentHost opens a store on two hosts, of which the first one is silent,
-// as one is that has lost its power: no call may wait for it until it ends.
+// testSilentHost opens a store on two hosts, the first of which is silent, like a host
+// without power: no call may spend its whole deadline on that host.
 //
-// It is for pgx, which knows several hosts.
+// It is for pgx, which supports several hosts.
 func (d Driver) testSilentHost(t *testing.T) {
 	if d.Name != "pgx" {
 		t.Skip("a DSN of several hosts is tested with pgx")
 	}
 	server := pgcluster.Own(t)
 	s := d.schema(t)
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // and nobody accepts
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // never accepts
 	if err != nil {
 		t.Fatal(err)
 	}

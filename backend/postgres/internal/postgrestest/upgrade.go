@@ -16,7 +16,7 @@ import (
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
-// makeOld makes the tables as the first versions of the schema had them.
+// makeOld makes the tables of an early version of the schema.
 func (s *schema) makeOld(t *testing.T, files ...string) {
 	t.Helper()
 	s.exec(t, "CREATE SCHEMA "+s.name)
@@ -31,12 +31,13 @@ func (s *schema) makeOld(t *testing.T, files ...string) {
 	s.exec(t, fmt.Sprintf("INSERT INTO %s.meta (key, value) VALUES ('store', 'old'), ('schema', '%d')", s.name, len(files)))
 }
 
-// testUpgrade opens tables of an older version that many use: transactions that
-// lock jobs and then change them, as claims do. The server finds a deadlock when
-// one has waited for a while. These have waited already when the upgrade begins
-// to, so that it is what the server would end, again and again.
+// testUpgrade opens tables of an older version while many transactions use them, which
+// lock jobs and then change them, as claims do. The server ends the transaction that
+// detects a deadlock, after its deadlock_timeout. These have a short one, so they have
+// checked before the upgrade begins to wait, and the server would end the upgrade,
+// again and again.
 func (d Driver) testUpgrade(t *testing.T) {
-	pgcluster.Own(t) // where the role may say when a deadlock is looked for
+	pgcluster.Own(t) // whose role may set deadlock_timeout
 	s := d.schema(t)
 	s.makeOld(t, "001_jobs.sql", "002_functions.sql")
 	s.exec(t, fmt.Sprintf(`INSERT INTO %s.jobs (created_at, run_at, finished_at, max_attempts, state, priority, name, payload)
@@ -73,13 +74,13 @@ func (d Driver) testUpgrade(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				_ = use() // some may be ended by the server
+				_ = use() // the server may end some
 			}
 		})
 	}
 	b, err := d.Open(s.dsn, &postgres.Options{Schema: s.name})
 	if err != nil {
-		t.Fatalf("Open of tables that are in use: %v", err)
+		t.Fatalf("Open of tables in use: %v", err)
 	}
 	defer b.Close()
 	stop()
@@ -90,9 +91,8 @@ func (d Driver) testUpgrade(t *testing.T) {
 	}
 }
 
-// oldRows are jobs of each state: scheduled, and due, blocked by the next,
-// pending, pending, running, of a worker that is gone, done, failed, cancelled,
-// and a suspect.
+// oldRows are jobs in each state: scheduled, due, blocked by the next, pending (two),
+// running with a worker that is dead, done, failed, cancelled, and a suspect.
 const oldRows = `
 	INSERT INTO plainjobs.jobs (id, name, state, priority, max_attempts, created_at, run_at, finished_at, suspect, flags, serial_key, worker, token, payload)
 	OVERRIDING SYSTEM VALUE VALUES
@@ -110,8 +110,8 @@ const oldRows = `
 	INSERT INTO plainjobs.settings (name, keep_rows) VALUES ('a', 12345);
 	INSERT INTO plainjobs.changes (name, state, jobs) VALUES ('a', 1, 1), ('a', 2, 1), ('a', 3, 3), ('a', 4, 1), ('a', 5, 1), ('a', 6, 1), ('a', 7, 1);`
 
-// testUpgradeReaps opens tables of the fourth version in which finished jobs are
-// past their keep and a worker is silent.
+// testUpgradeReaps opens tables of the fourth version with finished jobs whose
+// retention has ended, and a silent worker.
 func (d Driver) testUpgradeReaps(t *testing.T) {
 	s := d.schema(t)
 	s.makeOld(t, "001_jobs.sql", "002_functions.sql", "003_marks.sql", "004_look.sql")
@@ -122,10 +122,10 @@ func (d Driver) testUpgradeReaps(t *testing.T) {
 	b := s.open(t, &postgres.Options{Schema: s.name})
 	r, err := b.Reap(t.Context(), backend.ReapRequest{By: 1})
 	if err != nil || r.Pruned != 3 || len(r.Workers) > 0 {
-		t.Errorf("Reap = %+v, %v, want three jobs pruned and nobody dead", r, err)
+		t.Errorf("Reap = %+v, %v, want three jobs pruned and no worker dead", r, err)
 	}
 	if workers, err := b.Workers(t.Context()); err != nil || len(workers) != 1 || workers[0].Alive || workers[0].Running != 1 {
-		t.Errorf("Workers = %+v, %v, want one that is silent and holds a job", workers, err)
+		t.Errorf("Workers = %+v, %v, want a silent one with a job", workers, err)
 	}
 	r, err = b.Reap(t.Context(), backend.ReapRequest{By: 1, Expired: true})
 	if err != nil || r.Rescued != 1 || len(r.Workers) != 1 {
@@ -133,9 +133,9 @@ func (d Driver) testUpgradeReaps(t *testing.T) {
 	}
 }
 
-// testUpgradeJobs opens tables of the fourth version, with jobs in each state,
-// and works them off. A program that opened them before, and claims by the
-// function that it knows, claims in the same order.
+// testUpgradeJobs opens tables of the fourth version with jobs in each state, and works
+// them off. A program that opened the store earlier, and claims by the old function,
+// claims in the same order.
 func (d Driver) testUpgradeJobs(t *testing.T) {
 	s := d.schema(t)
 	s.makeOld(t, "001_jobs.sql", "002_functions.sql", "003_marks.sql", "004_look.sql")
@@ -220,10 +220,10 @@ func (d Driver) testUpgradeJobs(t *testing.T) {
 	want("the suspects", append(claim(true, 10), claim(true, 10)...), 5, 9)
 	want("by time, as before", claimOld(1), 4)
 	want("by time", claim(false, 10), 3, 1, 10)
-	want("the one that was blocked", claim(false, 10), 2)
+	want("the blocked job", claim(false, 10), 2)
 	retry := backend.OperateRequest{Op: backend.OpRetry, Filter: backend.Filter{IDs: []int64{6, 7, 8}}}
 	if _, err := b.Operate(ctx, retry); err != nil {
 		t.Fatal(err)
 	}
-	want("the finished ones, retried", claim(false, 10), 6, 7, 8)
+	want("the finished jobs, retried", claim(false, 10), 6, 7, 8)
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend/postgres"
 )
 
-// testWakeUp measures how soon a waiting worker hears of a job of another
-// process, and that it does after its connection was cut, and without LISTEN.
+// testWakeUp measures how soon a waiting worker notices a job of another process: with
+// LISTEN, after its connection was cut, and without LISTEN.
 func (d Driver) testWakeUp(t *testing.T) {
 	s := d.schema(t)
 	pusher := s.open(t, &postgres.Options{Schema: s.name})
@@ -28,7 +28,7 @@ func (d Driver) testWakeUp(t *testing.T) {
 			took = append(took, s.wakeUp(t, b, pusher))
 		}
 		slices.Sort(took)
-		t.Logf("a job of another process is heard of %s after %v at the median, %v at most", what, took[len(took)/2], took[len(took)-1])
+		t.Logf("a job of another process is noticed %s after %v at the median, %v at most", what, took[len(took)/2], took[len(took)-1])
 	}
 }
 
@@ -59,7 +59,7 @@ func (d Driver) testListens(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	waited := make(chan error, 1)
 	go func() { waited <- b.Wait(ctx, req) }()
-	s.until(t, func() bool { return listens() == 1 })
+	until(t, func() bool { return listens() == 1 })
 	cancel()
 	if err := <-waited; !errors.Is(err, context.Canceled) {
 		t.Errorf("Wait = %v, want the context's error", err)
@@ -86,10 +86,9 @@ func (s *schema) wakeUp(t *testing.T, waiter, pusher *postgres.Backend) time.Dur
 	return took
 }
 
-// testGivenUp gives up many waits, as a worker does whenever it has a slot free.
-// It must not lose the connection of a look that is under way: a driver closes
-// the one of a call that is cancelled, and the next has to prepare everything
-// anew.
+// testGivenUp cancels many waits, as a worker does whenever it has a free slot. No wait
+// may lose the connection of its poll: a driver closes the connection of a cancelled
+// call, and the next call must prepare all statements again.
 func (d Driver) testGivenUp(t *testing.T) {
 	s := d.schema(t)
 	b, err := d.Open(s.with("application_name="+s.name), &postgres.Options{Schema: s.name, NoListen: true})
@@ -119,6 +118,6 @@ func (d Driver) testGivenUp(t *testing.T) {
 		wait(rand.N(2 * time.Millisecond))
 	}
 	if after := sessions(); after != before || before == "" {
-		t.Errorf("after waits that were given up the sessions are %q, were %q", after, before)
+		t.Errorf("after cancelled waits the sessions changed from %[2]q to %[1]q", after, before)
 	}
 }
