@@ -18,9 +18,9 @@ type User struct{ Name string }
 
 var Welcome = plainjobs.Declare[User]("welcome")
 
-// The run, in another goroutine or process, is in the trace of the request.
+// A run in another goroutine or process belongs to the request's trace.
 func Example() {
-	exporter := tracetest.NewInMemoryExporter() // in a program, one that sends
+	exporter := tracetest.NewInMemoryExporter() // a program uses one that sends
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
 
 	telemetry, err := otelplainjobs.New(&otelplainjobs.Options{TracerProvider: provider})
@@ -36,7 +36,7 @@ func Example() {
 	ctx, cancel := context.WithCancel(context.Background())
 	plainjobs.Handle(queue, Welcome, func(_ context.Context, u User) error {
 		fmt.Println("welcome,", u.Name)
-		cancel() // the worker
+		cancel() // stops the worker
 		return nil
 	})
 	inRequest, request := provider.Tracer("app").Start(ctx, "POST /users")

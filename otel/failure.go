@@ -17,14 +17,14 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// The types of what handlers ask for by their errors are not exported.
+// The types of the errors by which handlers snooze and cancel are not exported.
 var (
 	snoozed   = reflect.TypeOf(plainjobs.Snooze(0))
 	cancelled = reflect.TypeOf(plainjobs.Cancel(nil))
 	retried   = reflect.TypeOf(plainjobs.RetryAfter(0, nil))
 )
 
-// recordError sets how a run ended that returned err.
+// recordError records how a run ended that returned err.
 func recordError(ctx context.Context, span trace.Span, err error) {
 	if err == nil || !span.IsRecording() {
 		return
@@ -37,8 +37,8 @@ func recordError(ctx context.Context, span trace.Span, err error) {
 	record(span, kind, text, fmt.Sprintf("%T", err), "")
 }
 
-// recordPanic sets how a run ended that panicked with v, or, if that is nil,
-// ended its goroutine. It is called while the panic is under way.
+// recordPanic records a run that panicked with v or, if v is nil, ended its goroutine. It
+// is called during the panic.
 func recordPanic(span trace.Span, v any) {
 	switch {
 	case !span.IsRecording():
@@ -60,8 +60,8 @@ func record(span trace.Span, kind, text, exception, stack string) {
 	span.SetStatus(codes.Error, text)
 }
 
-// describe returns an error's class, or none if it is no failure but a snooze,
-// and its text. Errors are the user's code, and so may panic.
+// describe returns the class and the text of an error. The class is empty if the error is
+// a snooze and no failure. Errors are the user's code, so their methods may panic.
 func describe(ctx context.Context, err error) (kind, text string) {
 	defer func() {
 		if recover() != nil {
@@ -86,7 +86,7 @@ var ends = []struct {
 	{plainjobs.ErrLeaseLost, "lease_lost"},
 }
 
-// class returns the value of error.type, of which there must be few.
+// class returns the value of error.type, which must have few values.
 func class(ctx context.Context, err error) string {
 	if cause := context.Cause(ctx); cause != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, cause)) {
 		for _, end := range ends {
@@ -108,8 +108,8 @@ func class(ctx context.Context, err error) string {
 	return semconv.ErrorType(err).Value.AsString()
 }
 
-// stack returns the functions under way without their arguments, which
-// runtime.Stack would show, and with them numbers of a payload.
+// stack returns the functions on the stack without their arguments, which runtime.Stack
+// shows, and which could contain parts of a payload.
 func stack() string {
 	var pcs [64]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])

@@ -47,7 +47,7 @@ func (codedError) ErrorType() string { return "E42" }
 func TestFailures(t *testing.T) {
 	for what, c := range map[string]struct {
 		run   func(context.Context, account) error
-		kind  string // error.type, none if the run did not fail
+		kind  string // error.type, empty if the run did not fail
 		text  string
 		stack bool
 		state plainjobs.State
@@ -133,7 +133,7 @@ func checkFailure(t *testing.T, span tracetest.SpanStub, kind, text string, stac
 	}
 }
 
-// A stored payload that does not fit the job's type is a failure like others.
+// A stored payload that does not fit the job's type is an ordinary failure.
 func TestUndecodable(t *testing.T) {
 	l, store := newLab(t, otelplainjobs.Options{}), memory.New(nil)
 	q := l.queue(store)

@@ -21,8 +21,8 @@ type instruments struct {
 	waited   metric.Float64Histogram
 }
 
-// buckets are the conventions' and, as jobs may run and wait for long, some
-// beyond, in seconds.
+// buckets are the boundaries of the conventions, in seconds, and some longer ones, because
+// jobs may run and wait for long.
 var buckets = metric.WithExplicitBucketBoundaries(
 	0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, 300, 900, 3600)
 
@@ -40,20 +40,20 @@ func newInstruments(m metric.Meter) (i instruments, err error) {
 	return i, errors.Join(err1, err2, err3, err4, err5)
 }
 
-// Observe counts and measures what happens to a queue's jobs in this process,
-// until stop is called. Two at once count twice. The metrics are
+// Observe counts and measures what happens to a queue's jobs in this process, until stop
+// is called. Two observers at once count twice. The metrics are
 //
-//   - messaging.client.sent.messages: jobs that were pushed;
-//   - messaging.process.duration: how long runs took, by outcome;
+//   - messaging.client.sent.messages: pushed jobs;
+//   - messaging.process.duration: the duration of runs, by outcome;
 //   - plainjobs.run.outcomes: ends of runs, by outcome: done, retried, snoozed,
 //     released, failed, cancelled or lost;
 //   - plainjobs.run.stuck: runs that ignore the end of their context;
-//   - plainjobs.run.wait: from when a job was to run, by the store's clock, to
+//   - plainjobs.run.wait: the time from when a job was to run, by the store's clock, to
 //     its start.
 //
-// A cancelled job that was not started, and a run whose lease was lost, have
-// an outcome and no duration. What plainjobs.Queue.Subscribe is not told of is
-// not counted, as pushes in transactions.
+// A job cancelled before its start, and a run whose lease was lost, have an outcome and no
+// duration. Observe counts only what plainjobs.Queue.Subscribe reports, which does not
+// include pushes in transactions.
 func (t *Telemetry) Observe(q *plainjobs.Queue) (stop func()) { return q.Subscribe(t.observe) }
 
 func (t *Telemetry) observe(e plainjobs.Event) {
@@ -75,14 +75,14 @@ func (t *Telemetry) observe(e plainjobs.Event) {
 	}
 }
 
-// A label is what attributes are made of.
+// A label identifies a set of attributes.
 type label struct {
 	kind plainjobs.EventKind
 	job  string
 }
 
-// labelsOf returns an event's attributes. They are kept, for a job has three
-// events, and to make them costs as much as to count.
+// labelsOf returns an event's attributes. They are cached: a job has three events, and
+// building attributes costs as much as counting.
 func (t *Telemetry) labelsOf(e plainjobs.Event) metric.MeasurementOption {
 	key := label{e.Kind, e.Job.Name}
 	if kept, ok := t.labels.Load(key); ok {

@@ -27,8 +27,8 @@ var (
 	lostJob    = plainjobs.Declare[account]("metric/lost", plainjobs.MaxAttempts(1))
 )
 
-// counted returns how often each job, with each outcome, was counted, and
-// fails the test if there are labels that vary otherwise.
+// counted returns the counts by job and outcome, and fails the test if there are other
+// labels that vary.
 func counted(t *testing.T, data metricdata.Aggregation) map[string]int64 {
 	t.Helper()
 	counts := map[string]int64{}
@@ -141,7 +141,7 @@ func TestMetrics(t *testing.T) {
 		if took := sum(metrics["messaging.process.duration"], "metric/done"); took != 4 {
 			t.Errorf("two runs of two seconds took %v", took)
 		}
-		// Neither the hour of the second nor what the first took counts.
+		// Neither the hour until the second attempt nor the duration of the first counts.
 		if waited := sum(metrics["plainjobs.run.wait"], "metric/done"); waited < 300 || waited > 301 {
 			t.Errorf("jobs that waited five minutes and not at all waited %v s", waited)
 		}
@@ -149,7 +149,7 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-// A job that expires while the worker has it has an outcome and took no time.
+// A job that expires while the worker holds it has an outcome and no duration.
 func TestNotStarted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, otelplainjobs.Options{})
@@ -160,7 +160,7 @@ func TestNotStarted(t *testing.T) {
 		plainjobs.Handle(q, expiredJob, func(context.Context, account) error { t.Error("an expired job ran"); return nil })
 		perform(t, q, doneJob.With(secret))
 		stop := start(t, q, 1, doneJob, expiredJob)
-		synctest.Wait() // now the worker knows that runs are quick, and claims ahead
+		synctest.Wait() // now the worker knows that runs are quick, and prefetches
 		takes = 90 * time.Millisecond
 		perform(t, q, doneJob.With(secret), expiredJob.With(secret, plainjobs.Before(time.Now().Add(takes/2))))
 		time.Sleep(time.Second)

@@ -1,6 +1,5 @@
 // Package otelplainjobs traces and measures the jobs of a plainjobs queue with
-// OpenTelemetry. A trace goes on from Perform to each run of the job, in
-// whatever process that happens.
+// OpenTelemetry. A trace continues from Perform to each run of the job, in any process.
 //
 //	telemetry, err := otelplainjobs.New(nil) // on the global providers
 //	queue := plainjobs.New(store, &plainjobs.Options{
@@ -9,10 +8,10 @@
 //	})
 //	defer telemetry.Observe(queue)()
 //
-// Spans and metrics follow the semantic conventions for messaging, version
-// 1.43.0, whose destination is the job's name. Metrics have no other label
-// that varies than that and the outcome. Payloads are in neither; the texts of
-// errors are in spans, so they should not quote what a trace must not show.
+// Spans and metrics follow the semantic conventions for messaging, version 1.43.0, with
+// the job's name as the destination. The only labels of metrics that vary are that name
+// and the outcome. Neither spans nor metrics contain payloads. Spans contain the texts of
+// errors, which should not quote confidential data.
 package otelplainjobs
 
 import (
@@ -30,7 +29,7 @@ import (
 
 const scope = "github.com/plainjobs/plainjobs/otel"
 
-// What the conventions have no attributes for.
+// Attributes that the conventions do not define.
 const (
 	outcomeKey     = attribute.Key("plainjobs.outcome")
 	attemptKey     = attribute.Key("plainjobs.attempt")
@@ -41,21 +40,21 @@ var system = semconv.MessagingSystemKey.String("plainjobs")
 
 // Options of a Telemetry. The zero value is ready.
 type Options struct {
-	// TracerProvider and MeterProvider are the global ones if nil.
+	// TracerProvider and MeterProvider default to the global ones.
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
-	// Propagator is how the trace is stored with the job; nil is
-	// [propagation.TraceContext]. It is not the global one, because baggage
-	// is to enter a database only when asked to.
+	// Propagator decides how the trace is stored with the job. The default is
+	// [propagation.TraceContext]. It is not the global propagator, because baggage
+	// should enter a database only on request.
 	Propagator propagation.TextMapPropagator
-	// Links has each run begin a trace of its own that is linked to
-	// Perform's, as for jobs that run days later, or that perform
-	// themselves and would make one trace without end.
+	// Links makes each run begin its own trace, linked to Perform's. It is for jobs
+	// that run days later, or that perform themselves, which would make one endless
+	// trace.
 	Links bool
 }
 
-// A Telemetry traces and measures. It is safe for concurrent use, and serves
-// any number of queues.
+// A Telemetry traces and measures. It is safe for concurrent use, and serves any number
+// of queues.
 type Telemetry struct {
 	tracer     trace.Tracer
 	propagator propagation.TextMapPropagator
@@ -64,8 +63,8 @@ type Telemetry struct {
 	labels     sync.Map // metric.MeasurementOption by label
 }
 
-// New returns a Telemetry; nil options are the defaults. The error is that of
-// a meter that refuses an instrument.
+// New returns a Telemetry; nil options are the defaults. It returns an error if the meter
+// refuses an instrument.
 func New(opts *Options) (*Telemetry, error) {
 	var o Options
 	if opts != nil {
@@ -92,8 +91,8 @@ func New(opts *Options) (*Telemetry, error) {
 	}, nil
 }
 
-// Metadata is for plainjobs.Options.Metadata: it returns the context's trace.
-// The map is the caller's, who may add to it.
+// Metadata is for plainjobs.Options.Metadata: it returns the context's trace. The caller
+// may modify the map.
 func (t *Telemetry) Metadata(ctx context.Context) map[string]string {
 	carrier := propagation.MapCarrier{}
 	t.propagator.Inject(ctx, carrier)

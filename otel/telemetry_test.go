@@ -21,7 +21,7 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// An account is the payload of all jobs, and none of it is to be seen.
+// An account is the payload of all jobs. No part of it may be visible.
 type account struct {
 	Password string
 	Pin      int
@@ -29,9 +29,9 @@ type account struct {
 
 var secret = account{Password: "hunter2", Pin: 987654321}
 
-var secrets = []string{"hunter2", "987654321", "3ade68b1"} // the last is the PIN in a stack
+var secrets = []string{"hunter2", "987654321", "3ade68b1"} // the last is the PIN in hexadecimal, as in a stack
 
-// A lab is a Telemetry that keeps what it is told.
+// A lab is a Telemetry whose spans and metrics the test can read.
 type lab struct {
 	*otelplainjobs.Telemetry
 	tracer trace.Tracer
@@ -86,7 +86,7 @@ func (l *lab) metrics(t *testing.T) map[string]metricdata.Aggregation {
 	return metrics
 }
 
-// mustBeSecret fails the test if a span or metric shows of a payload.
+// mustBeSecret fails the test if a span or metric contains part of a payload.
 func (l *lab) mustBeSecret(t *testing.T) {
 	t.Helper()
 	spans, err := json.Marshal(l.spans.GetSpans())
@@ -108,7 +108,7 @@ func (l *lab) mustBeSecret(t *testing.T) {
 	}
 }
 
-// start starts a worker, and returns what stops it.
+// start starts a worker, and returns a function that stops it.
 func start(t *testing.T, q *plainjobs.Queue, concurrency int, jobs ...plainjobs.AnyJob) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -134,14 +134,14 @@ func perform(t *testing.T, q *plainjobs.Queue, tasks ...plainjobs.Task) []int64 
 	return ids
 }
 
-// With the global providers, which do nothing until they are set.
+// The global providers do nothing until they are set.
 func TestDefaults(t *testing.T) {
 	telemetry, err := otelplainjobs.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := telemetry.Metadata(t.Context())
-	m["tenant"] = "acme" // the caller may add to it
+	m["tenant"] = "acme" // the caller may modify the map
 	if len(m) != 1 {
 		t.Errorf("without a trace, Metadata = %v", m)
 	}

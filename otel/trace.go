@@ -11,27 +11,27 @@ import (
 	"github.com/plainjobs/plainjobs"
 )
 
-// process is what the conventions call a run.
+// process is the conventions' name for a run.
 const process = "process"
 
-// Middleware is for plainjobs.Options.Middleware, where it should be the
-// first: each run is a consumer span with the job's name, ID and attempt, and
-// with its error or panic.
+// Middleware is for plainjobs.Options.Middleware, where it should be the first: each run
+// becomes a consumer span with the job's name, ID and attempt, and with its error or
+// panic.
 //
-// The span is a child of the one in Perform's context, unless the worker runs
-// in a span or Options.Links is set, and linked to it in any case.
+// The span is a child of the span in Perform's context, unless the worker runs in a span
+// or Options.Links is set. It is always linked to that span.
 func (t *Telemetry) Middleware(next plainjobs.Handler) plainjobs.Handler {
 	return func(ctx context.Context, job *plainjobs.Info) error {
 		ctx, span := t.start(ctx, job)
 		returned := false
-		// End is not deferred itself: it would record a panic once more.
+		// End is not deferred directly: it would record a panic again.
 		defer func() {
 			if returned {
 				span.End()
 				return
 			}
-			// The worker makes an error of the panic. That it happens again
-			// in here keeps the handler on the stack.
+			// The worker turns the panic into an error. Panicking again here keeps the handler
+			// on the stack.
 			v := recover()
 			recordPanic(span, v)
 			span.End()

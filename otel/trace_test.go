@@ -24,8 +24,8 @@ var (
 	childJob  = plainjobs.Declare[account]("trace/child")
 )
 
-// A trace goes from Perform through the store, which another process may
-// open, to the handler, and on from there.
+// A trace continues from Perform through the store, which another process may open, to
+// the handler and its own pushes.
 func TestTrace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "jobs.db")
 	sqlite := func(t *testing.T) backend.Backend {
@@ -111,7 +111,7 @@ func TestTrace(t *testing.T) {
 	}
 }
 
-// What a run's parent is, by where it runs and what it is linked to.
+// The parent of a run depends on where it runs and on Links.
 func TestParents(t *testing.T) {
 	for what, c := range map[string]struct {
 		links, traced, ambient bool
@@ -154,8 +154,7 @@ func TestParents(t *testing.T) {
 	}
 }
 
-// Baggage is stored only when asked for, and then reaches the handler whatever
-// the parent is.
+// Baggage is stored only on request, and then reaches the handler whatever the parent is.
 func TestBaggage(t *testing.T) {
 	member, err := baggage.NewMember("tenant", "acme")
 	if err != nil {

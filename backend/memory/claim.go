@@ -10,7 +10,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
-// expiredPerClaim is how many expired jobs a claim ends beyond its limit.
+// expiredPerClaim is how many expired jobs a claim cancels beyond its limit.
 const expiredPerClaim = 1000
 
 // Claim implements [backend.Backend].
@@ -58,22 +58,22 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	return jobs, nil
 }
 
-// A search is for jobs that a claim may return.
+// A search finds the jobs that a claim may return.
 type search struct {
 	*Backend
 	now     int64
 	sources []source
-	slots   int // jobs of limited names that may be returned
-	expired int // jobs that may still be found to have expired
+	slots   int // how many jobs of limited names may be returned
+	expired int // how many expired jobs the search may still cancel
 }
 
-// A source is a name that a claim may return jobs of.
+// A source is a name whose jobs a claim may return.
 type source struct {
 	*name
-	left int // as many
+	left int // how many
 }
 
-// search returns the search for what req asks for.
+// search returns the search for a request.
 func (b *Backend) search(req *backend.ClaimRequest, now int64) search {
 	s := search{Backend: b, now: now, slots: req.Limit - req.Prefetch, expired: req.Limit + expiredPerClaim}
 	if b.paused {
@@ -96,7 +96,7 @@ func (b *Backend) search(req *backend.ClaimRequest, now int64) search {
 	return s
 }
 
-// pending returns how many jobs there are to find, at most.
+// pending returns the maximum number of jobs to find.
 func (s *search) pending() int {
 	n := 0
 	for i := range s.sources {
@@ -105,8 +105,8 @@ func (s *search) pending() int {
 	return n
 }
 
-// best returns the job that comes first, and its source, or nil. What has
-// expired it ends.
+// best returns the first job and its source, or nil. It cancels expired jobs that it
+// meets.
 func (s *search) best(of func(*name) *queue) (found *job, from *source) {
 	for i := range s.sources {
 		c := &s.sources[i]
@@ -158,8 +158,8 @@ func (s *search) take(j *job, from *source, w *worker) backend.Job {
 	return job
 }
 
-// promote makes at most limit due jobs pending, or all if it is negative, and
-// returns how many it were.
+// promote makes at most limit due jobs pending, or all if limit is negative, and
+// returns their number.
 func (b *Backend) promote(now int64, limit int) int {
 	n := 0
 	for ; n != limit; n++ {

@@ -3,15 +3,14 @@ package memory
 // expires reports whether e is a job that waits and expires at e's time.
 func (e entry) expires() bool { return e.job.ExpiresAt == e.key && waits(e.job.State) }
 
-// cancelExpired ends a job that has expired.
+// cancelExpired cancels an expired job.
 func (b *Backend) cancelExpired(j *job, now int64) {
 	next, e := j.Expire(now)
 	j.record(e)
 	b.move(j, next, now)
 }
 
-// cancelAllExpired ends at most limit waiting jobs that have expired, and
-// returns how many it were.
+// cancelAllExpired cancels at most limit expired jobs, and returns their number.
 func (b *Backend) cancelAllExpired(now int64, limit int) int {
 	for n := range limit {
 		j := b.expiries.peek()

@@ -33,7 +33,7 @@ func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backen
 	return batch, nil
 }
 
-// whole returns j with all that belongs to it.
+// whole returns j with everything stored for it.
 func (j *job) whole(now int64) backend.Record {
 	r := backend.Record{Info: j.info(now)}
 	j.showData(&r.Info)
@@ -85,7 +85,7 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 	return result, nil
 }
 
-// importJob stores a job that has arrived, unless it is there.
+// importJob stores an imported job, unless it exists.
 func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportResult) {
 	n, next := b.name(r.Name), lifecycle.Of(&r)
 	keeps := r.KeyUntil.UnixMicro() > now && (r.State == backend.Done || r.State == backend.Failed) && n.uniqueOwner(r.UniqueKey, now) == nil
@@ -129,15 +129,15 @@ func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportR
 	}
 }
 
-// takeHead makes j, which is not there yet and can have its unique key, the head
-// of its serial key, if the head waits.
+// takeHead makes j, which is not stored yet and can have its unique key, the head of
+// its serial key, if the current head waits.
 func (b *Backend) takeHead(j *job, now int64) {
 	l := j.serialQueue()
 	if l == nil || !waits(l.head.State) {
 		return
 	}
 	if other := j.name.uniqueOwner(j.more.unique, now); other != nil {
-		return // it is superseded, and waits for nothing
+		return // j will be superseded, and must block no other
 	}
 	head := l.head
 	l.head = j

@@ -21,12 +21,12 @@ type job struct {
 	moves       uint32 // counts its moves, see queue
 }
 
-// more is what a plain job has none of.
+// more is the data that a plain job does not have.
 type more struct {
 	unique   string
 	scope    backend.Scope
-	until    int64 // when the unique key may be free at the earliest
-	parked   bool  // in no queue of finished jobs, because of that
+	until    int64 // when the unique key may be freed at the earliest
+	parked   bool  // in no queue of finished jobs, because it keeps its unique key
 	serial   string
 	metadata []byte
 	result   []byte
@@ -35,7 +35,7 @@ type more struct {
 	total    int64
 }
 
-// newJob returns what n asks for, in no state yet.
+// newJob returns a job for n, without a state.
 func (b *Backend) newJob(n *backend.NewJob, now int64) *job {
 	b.lastID++
 	j := &job{
@@ -60,7 +60,7 @@ func (j *job) fill(n *backend.NewJob) {
 	}
 }
 
-// extra returns what j has more than a plain job.
+// extra returns j.more, and allocates it if needed.
 func (j *job) extra() *more {
 	if j.more == nil {
 		j.more = &more{}

@@ -13,12 +13,12 @@ import (
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
-// maxLook is how many jobs a page looks at.
+// maxLook bounds how many jobs a page examines.
 const maxLook = 20_000
 
-// pageOf calls take, newest ID first, for the jobs below before that match f,
-// until it has returned true limit times. It returns the before of the next
-// page, or zero if there is none.
+// pageOf calls take for the jobs below before that match f, newest first, until it has
+// returned true limit times. It returns the before of the next page, or zero if there
+// is none.
 func (b *Backend) pageOf(f *backend.Filter, before int64, limit int, take func(*job) bool) (next int64) {
 	looked, taken := 0, 0
 	now := b.now()
@@ -35,7 +35,7 @@ func (b *Backend) pageOf(f *backend.Filter, before int64, limit int, take func(*
 	return 0
 }
 
-// below yields the jobs below before, newest ID first, or those that f names.
+// below yields the jobs below before, newest first, or those that f names.
 func (b *Backend) below(f *backend.Filter, before int64) iter.Seq[*job] {
 	if f.IDs == nil {
 		return b.jobs.below(before)
@@ -50,7 +50,7 @@ func (b *Backend) below(f *backend.Filter, before int64) iter.Seq[*job] {
 	}
 }
 
-// matches reports whether f selects j. It leaves the IDs to below.
+// matches reports whether f selects j. It ignores the filter's IDs, which below checks.
 func (j *job) matches(f *backend.Filter, now int64) bool {
 	if f.HasKey && j.unique(now) == nil {
 		return false

@@ -1,8 +1,8 @@
-// Package memory is the reference implementation of [backend.Backend]. It
-// keeps jobs in the process, for tests and for work that may be lost with it.
+// Package memory is the reference implementation of [backend.Backend]. It keeps jobs in
+// the process, for tests and for work that may be lost with the process.
 //
-// It uses nothing but time, mutexes and channels, so it works inside a
-// testing/synctest bubble, where a day passes at once.
+// It uses only time, mutexes and channels, so it works inside a testing/synctest
+// bubble, where a day passes at once.
 package memory
 
 import (
@@ -26,7 +26,7 @@ type Options struct {
 // A Backend keeps jobs in memory.
 type Backend struct {
 	clock   func() time.Time
-	foreign bool // the clock is not the runtime's, so timers do not follow it
+	foreign bool // Clock was set, so the runtime's timers do not follow it
 	history backend.History
 
 	mu          sync.Mutex
@@ -39,10 +39,10 @@ type Backend struct {
 	names       map[string]*name
 	due         queue // scheduled jobs by time
 	expiries    queue // waiting jobs by the time they expire
-	holds       queue // jobs whose unique keys outlive them, by the time they do
+	holds       queue // finished jobs that keep their unique keys, by the end of that time
 	workers     map[int64]*worker
 	schedules   map[string]*backend.Schedule
-	changed     chan struct{} // closed when a waiter should look again
+	changed     chan struct{} // closed when a waiter should check again
 	waiters     int
 }
 
@@ -59,8 +59,8 @@ var (
 	_ io.Closer             = (*Backend)(nil)
 )
 
-// New returns an empty store; nil options are the defaults. It panics if the
-// options are out of bounds.
+// New returns an empty store; nil options are the defaults. It panics if the options are
+// invalid.
 func New(opts *Options) *Backend {
 	if opts == nil {
 		opts = &Options{}
@@ -84,7 +84,7 @@ func New(opts *Options) *Backend {
 	return b
 }
 
-// Describe says that nothing here outlives the process.
+// Describe implements [backend.Describer]. Nothing here outlives the process.
 func (b *Backend) Describe() backend.Description {
 	return backend.Description{
 		Store:      "memory",
@@ -94,7 +94,7 @@ func (b *Backend) Describe() backend.Description {
 	}
 }
 
-// Close ends the store and lets its waiters go. Its jobs are lost.
+// Close closes the store and wakes its waiters. Its jobs are lost.
 func (b *Backend) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -105,7 +105,7 @@ func (b *Backend) Close() error {
 	return nil
 }
 
-// enter locks b for the method called op; the caller unlocks if err is nil.
+// enter locks b for the operation op. The caller unlocks b if err is nil.
 func (b *Backend) enter(ctx context.Context, op string) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("memory: %s: %w", op, err)
@@ -118,8 +118,8 @@ func (b *Backend) enter(ctx context.Context, op string) error {
 	return nil
 }
 
-// now returns the clock's time. Inside, instants are microseconds of Unix time
-// and zero is none.
+// now returns the clock's time. Internally, times are microseconds of Unix time and zero
+// means none.
 func (b *Backend) now() int64 { return b.clock().UnixMicro() }
 
 // wake lets those who wait look again.

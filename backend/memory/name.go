@@ -2,11 +2,11 @@ package memory
 
 import "github.com/plainjobs/plainjobs/backend"
 
-// A name holds what there is of one job name.
+// A name is the state of one job name.
 type name struct {
 	text              string
 	pending, suspects queue
-	done, failed      queue // in the order they finished; cancelled are failed
+	done, failed      queue // in the order they finished; cancelled jobs are in failed
 	counts            [backend.Cancelled + 1]int64
 	uniques           map[string]*unique
 	serials           map[string]*serialQueue
@@ -25,7 +25,7 @@ func (b *Backend) name(s string) *name {
 	return n
 }
 
-// waiting returns how many jobs of the name wait.
+// waiting returns the number of waiting jobs of the name.
 func (n *name) waiting() int64 {
 	return n.counts[backend.Scheduled] + n.counts[backend.Blocked] + n.counts[backend.Pending]
 }

@@ -22,8 +22,8 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 	var result backend.OperateResult
 	var jobs []*job
 	now := b.now()
-	// What matches is found first, so that what happens to one job does not
-	// decide about another.
+	// All matches are found first, so that a change to one job does not affect whether
+	// another matches.
 	result.Next = b.pageOf(&req.Filter, req.Before, cmp.Or(req.Limit, 1000), func(j *job) bool {
 		if !means(req.Op, j, now) {
 			return false
@@ -31,7 +31,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 		jobs = append(jobs, j)
 		return true
 	})
-	if req.Op == backend.OpRetry { // the newest have their unique keys first
+	if req.Op == backend.OpRetry { // newest first, so that the newest gets its unique key
 		jobs = slices.DeleteFunc(jobs, func(j *job) bool {
 			taken := j.State.Terminal() && j.more != nil && b.acquireUnique(j, now) != nil
 			if taken {
@@ -40,7 +40,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 			return taken
 		})
 	}
-	slices.Reverse(jobs) // those of one serial key run from the oldest
+	slices.Reverse(jobs) // oldest first, so that jobs of one serial key run in order
 	for _, j := range jobs {
 		b.operate(&req, j, now)
 		result.Affected = append(result.Affected, j.id)
@@ -49,7 +49,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 	return result, nil
 }
 
-// means reports whether op means anything to j.
+// means reports whether op changes j.
 func means(op backend.Op, j *job, now int64) bool {
 	if op == backend.OpFree {
 		u := j.unique(now)

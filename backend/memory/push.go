@@ -24,7 +24,7 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 	return pushed, nil
 }
 
-// push stores all of the jobs or none.
+// push stores all jobs, or none.
 func (b *Backend) push(jobs []backend.NewJob, now int64) ([]backend.Pushed, error) {
 	jobs, err := backend.CountFrom(jobs, lifecycle.Time(now))
 	if err != nil {
@@ -55,13 +55,12 @@ func (b *Backend) push(jobs []backend.NewJob, now int64) ([]backend.Pushed, erro
 	return pushed, nil
 }
 
-// checkBounds returns an error if the jobs cannot all be stored, which it finds
-// before the first one is.
+// checkBounds returns an error if not all jobs can be stored, before any is.
 func (b *Backend) checkBounds(jobs []backend.NewJob, now int64) error {
 	type key struct{ name, key string }
 	var (
-		taken map[key]bool     // by jobs of the batch
-		added map[string]int64 // by the batch so far
+		taken map[key]bool     // keys of earlier jobs of the batch
+		added map[string]int64 // earlier jobs of the batch, by name
 	)
 	for i := range jobs {
 		n := &jobs[i]

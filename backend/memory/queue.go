@@ -2,15 +2,15 @@ package memory
 
 import "slices"
 
-// A queue orders jobs by a key, then by a time, then by ID. What comes in order, as most does,
-// is appended to a run; the rest is in a heap. An entry is taken out by the
-// job's next move, which makes it stale; so jobs need not be found in queues.
+// A queue orders jobs by a key, then by a time, then by ID. Jobs that arrive in order, as
+// most do, are appended to a run; the rest are in a heap. A job's next move makes its
+// entry stale, so removing a job does not have to find it.
 type queue struct {
-	run   []entry // from at on
+	run   []entry // starts at index at
 	at    int
 	heap  []entry
-	stale int              // about how many entries are not live
-	live  func(entry) bool // nil: the job has not moved since
+	stale int              // approximate number of entries that are not live
+	live  func(entry) bool // nil: live if the job has not moved since
 }
 
 type entry struct {
@@ -42,7 +42,7 @@ func (q *queue) push(key, at int64, j *job) {
 		q.run, q.at = q.run[:0], 0
 	}
 	if n := len(q.run); n == 0 || q.run[n-1].before(&e) {
-		if n == cap(q.run) && q.at > n/2 { // rather than grow
+		if n == cap(q.run) && q.at > n/2 { // compact instead of growing
 			q.run = q.run[:copy(q.run, q.run[q.at:])]
 			clear(q.run[len(q.run):n])
 			q.at = 0
@@ -77,8 +77,8 @@ func (q *queue) peek() *job {
 	return q.run[q.at].job
 }
 
-// drop notes that an entry is not live any more, and drops those that are not
-// when they are most.
+// drop notes that an entry is no longer live. If most entries are not live, it removes
+// them.
 func (q *queue) drop() {
 	q.stale++
 	if q.stale < 100 || q.stale < (len(q.run)-q.at+len(q.heap))/2 {

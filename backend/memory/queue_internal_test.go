@@ -8,7 +8,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
-// A queue is a sorted list, whatever order its jobs come and go in.
+// A queue behaves like a sorted list, whatever the order of its changes.
 func TestQueue(t *testing.T) {
 	for seed := range uint64(50) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -54,8 +54,8 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// No span of Per has more claims than Rate, and none that is too strict waits
-// for more than a hundredth of Per.
+// No span of Per has more claims than Rate, and no claim is delayed by more than a
+// hundredth of Per too long.
 func TestWindow(t *testing.T) {
 	const per = 10_000
 	for seed := range uint64(50) {
@@ -85,7 +85,7 @@ func TestWindow(t *testing.T) {
 	}
 }
 
-// Pages of the table go when their jobs do.
+// Pages of the table are freed with their jobs.
 func TestTable(t *testing.T) {
 	var tab table
 	for id := int64(1); id <= 10*pageSize; id++ {

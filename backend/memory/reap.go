@@ -32,7 +32,7 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 		if !expired && !slices.Contains(req.Dead, id) {
 			continue
 		}
-		// A worker's jobs are rescued together, to judge the suspects.
+		// All jobs of a worker are rescued together, to judge the suspects.
 		if result.Rescued+result.Failed >= limit {
 			result.More = true
 			break
@@ -65,7 +65,7 @@ func (b *Backend) rescue(w *worker, now int64, result *backend.ReapResult) {
 	}
 }
 
-// prune deletes at most limit finished jobs past their keep.
+// prune deletes at most limit finished jobs whose retention has ended.
 func (b *Backend) prune(now int64, limit int) int {
 	pruned := 0
 	for _, n := range b.names {
@@ -81,7 +81,7 @@ func (b *Backend) prune(now int64, limit int) int {
 	return pruned
 }
 
-// oldest returns the job that is to be deleted next, or nil.
+// oldest returns the next job to delete, or nil.
 func (n *name) oldest(now int64) *job {
 	done, failed := n.done.peek(), n.failed.peek()
 	finished := n.counts[backend.Done] + n.counts[backend.Failed] + n.counts[backend.Cancelled]

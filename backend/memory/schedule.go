@@ -89,8 +89,8 @@ func (b *Backend) PauseSchedule(ctx context.Context, name string, paused bool) e
 	return nil
 }
 
-// removeSchedules marks the schedules that no worker has, if there are
-// workers, and deletes those that were marked long ago.
+// removeSchedules marks the schedules that no worker has, if there are workers, and
+// deletes those marked long ago.
 func (b *Backend) removeSchedules(now int64) {
 	if len(b.schedules) == 0 {
 		return

@@ -9,8 +9,7 @@ type serialQueue struct {
 
 func (j *job) serialQueue() *serialQueue { return j.name.serials[j.more.serial] }
 
-// joinSerial reports whether j is the head of its line, and makes it that if
-// there is none.
+// joinSerial adds j to the jobs of its serial key, and reports whether it is the head.
 func (j *job) joinSerial() bool {
 	l := j.serialQueue()
 	if l == nil {
@@ -23,8 +22,8 @@ func (j *job) joinSerial() bool {
 	return l.head == j
 }
 
-// leaveSerial takes a finished or deleted job from its line. If it was the head,
-// the next one is that.
+// leaveSerial removes a finished or deleted job from the jobs of its serial key. If it
+// was the head, the next job becomes the head.
 func (b *Backend) leaveSerial(j *job, now int64) {
 	l := j.serialQueue()
 	if l == nil || l.head != j {

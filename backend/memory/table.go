@@ -2,8 +2,8 @@ package memory
 
 import "iter"
 
-// A table finds jobs by ID. IDs ascend, but for imported ones, so it is a list
-// of pages, which go when they are empty.
+// A table finds jobs by ID. IDs ascend, except those of imported jobs, so it is a list of
+// pages, which are freed when they are empty.
 type table struct{ pages []*page }
 
 const pageSize = 1 << 10
@@ -48,7 +48,7 @@ func (t *table) below(before int64) iter.Seq[*job] {
 		for id := min(before, int64(len(t.pages))*pageSize) - 1; id > 0; id-- {
 			p := t.pages[id/pageSize]
 			if p == nil {
-				id -= id % pageSize // the page's first
+				id -= id % pageSize // the first ID of its page
 				continue
 			}
 			if j := p.jobs[id%pageSize]; j != nil && !yield(j) {
@@ -64,7 +64,7 @@ func (t *table) above(after int64) iter.Seq[*job] {
 		for id := after + 1; id < int64(len(t.pages))*pageSize; id++ {
 			p := t.pages[id/pageSize]
 			if p == nil {
-				id += pageSize - 1 - id%pageSize // the page's last
+				id += pageSize - 1 - id%pageSize // the last ID of its page
 				continue
 			}
 			if j := p.jobs[id%pageSize]; j != nil && !yield(j) {

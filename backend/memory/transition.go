@@ -8,7 +8,7 @@ import (
 // gone is the state of a job that is not stored.
 const gone backend.State = 0
 
-// waits reports whether a job in s is stored and has yet to be claimed.
+// waits reports whether s is the state of a stored job that has yet to be claimed.
 func waits(s backend.State) bool { return s != gone && s.Waits() }
 
 // move makes j what next says, but for what its keys make of that, and puts it
@@ -74,7 +74,7 @@ func (b *Backend) moveExpiry(j *job, next lifecycle.Job) {
 	}
 }
 
-// queue returns the queue that j's state belongs to, or nil.
+// queue returns the queue for j's state, or nil.
 func (b *Backend) queue(j *job) *queue {
 	n := j.name
 	switch j.State {
@@ -101,7 +101,7 @@ func (q *queue) add(j *job) {
 	q.push(key, at, j)
 }
 
-// key returns what the queue of j's state is ordered by, before the ID.
+// key returns what orders j in the queue of its state, before the ID.
 func (j *job) key() (key, at int64) {
 	switch {
 	case j.State == backend.Scheduled:
@@ -135,7 +135,7 @@ func (b *Backend) acquireKeys(j *job, next lifecycle.Job, now int64) lifecycle.J
 	return next
 }
 
-// releaseKeys gives back what a job has no more need of that has begun to run, is
+// releaseKeys releases the keys that j no longer needs, because it has started, is
 // finished or is gone.
 func (b *Backend) releaseKeys(j *job, now int64) {
 	if j.State != backend.Running || j.more.scope == backend.UntilStarted {

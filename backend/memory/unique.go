@@ -11,7 +11,7 @@ type unique struct {
 	job *job
 }
 
-// uniqueOwner returns the job that has the key, or nil.
+// uniqueOwner returns the job that holds the key, or nil.
 func (n *name) uniqueOwner(key string, now int64) *job {
 	if u := n.uniques[key]; u != nil && u.Taken(0, now) {
 		return u.job
@@ -19,8 +19,8 @@ func (n *name) uniqueOwner(key string, now int64) *job {
 	return nil
 }
 
-// acquireUnique takes j's unique key, if it has one, and returns the other job
-// that has it, or nil. What j has itself it takes again.
+// acquireUnique acquires j's unique key, if j has one, and returns the other job that
+// holds it, or nil. A key that j holds already is acquired again.
 func (b *Backend) acquireUnique(j *job, now int64) *job {
 	n, m := j.name, j.more
 	if m.unique == "" {
@@ -46,7 +46,7 @@ func (b *Backend) acquireUnique(j *job, now int64) *job {
 	return nil
 }
 
-// unique returns the row of j's unique key if j has that now, or nil.
+// unique returns the row of j's unique key if j holds it, or nil.
 func (j *job) unique(now int64) *unique {
 	if j.more == nil || j.more.unique == "" {
 		return nil
@@ -57,8 +57,8 @@ func (j *job) unique(now int64) *unique {
 	return nil
 }
 
-// releaseUnique gives back j's unique key, if it has it. The row stays until its
-// time has come, but not that of a job that is cancelled or deleted.
+// releaseUnique releases j's unique key, if j holds it. The row of a done or failed job
+// stays until its time; that of a cancelled or deleted job does not.
 func (b *Backend) releaseUnique(j *job, now int64) {
 	u := j.name.uniques[j.more.unique]
 	if u == nil || u.job != j {
@@ -80,8 +80,8 @@ func (b *Backend) freeUnique(j *job) {
 	b.unpark(j)
 }
 
-// parks reports whether j, which is to be in s, is not to be deleted because it
-// keeps its unique key.
+// parks reports whether j, which is to be in s, must not be deleted because it keeps its
+// unique key.
 func (j *job) parks(s backend.State, now int64) bool {
 	if s != backend.Done && s != backend.Failed {
 		return false
@@ -90,7 +90,7 @@ func (j *job) parks(s backend.State, now int64) bool {
 	return u != nil && u.Until > now
 }
 
-// unpark lets history delete j, which has lost its unique key.
+// unpark lets pruning delete j, which has lost its unique key.
 func (b *Backend) unpark(j *job) {
 	if j.more.parked {
 		j.more.parked = false
@@ -98,14 +98,14 @@ func (b *Backend) unpark(j *job) {
 	}
 }
 
-// holds reports whether e is the job whose key is held until e's time.
+// holds reports whether e is the job whose key is kept until e's time.
 func (e entry) holds() bool {
 	u := e.job.name.uniques[e.job.more.unique]
 	return u != nil && u.job == e.job && u.Until == e.key
 }
 
-// freeUniques deletes at most limit rows of keys whose time has come, unless
-// their jobs still have them, and returns how many rows it saw.
+// freeUniques deletes at most limit rows of keys whose time has come, unless their jobs
+// still hold them, and returns how many rows it examined.
 func (b *Backend) freeUniques(now int64, limit int) int {
 	for n := range limit {
 		j := b.holds.peek()
@@ -121,7 +121,7 @@ func (b *Backend) freeUniques(now int64, limit int) int {
 	return limit
 }
 
-// duplicate is the error for n, at index i of its batch, whose key job id has.
+// duplicate is the error for n, at index i of its batch, whose key job id holds.
 func duplicate(i int, n *backend.NewJob, id int64) error {
 	return &backend.DuplicateError{Index: i, Name: n.Name, Key: n.Unique.Key, ID: id}
 }

@@ -37,7 +37,7 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 	}
 }
 
-// ready reports whether Claim would find a job, and otherwise when it might.
+// ready reports whether Claim would find a job, and otherwise how long until it might.
 func (b *Backend) ready(req *backend.ClaimRequest) (bool, time.Duration) {
 	now := b.now()
 	b.promote(now, -1)

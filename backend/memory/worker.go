@@ -32,7 +32,7 @@ func (w *worker) drop(j *job) {
 	j.holder = nil
 }
 
-// byID returns the jobs that w holds in the order of their IDs.
+// byID returns the jobs that w holds, in ID order.
 func (w *worker) byID() []*job {
 	return slices.SortedFunc(slices.Values(w.held), func(a, c *job) int { return cmp.Compare(a.id, c.id) })
 }
@@ -40,7 +40,7 @@ func (w *worker) byID() []*job {
 // alive reports whether w was heard of within its lease.
 func (w *worker) alive(now int64) bool { return lifecycle.Alive(w.seen, w.Lease, now) }
 
-// renew renews the row of a worker, or creates it if register is set.
+// renew renews a worker's row, or creates it if register is set.
 func (b *Backend) renew(req backend.Worker, register bool, now int64) (*worker, error) {
 	w := b.workers[req.ID]
 	if w == nil {

@@ -33,7 +33,7 @@ func parseInts(text string) (numbers []int64, err error) {
 	for element := range strings.SplitSeq(text, ",") {
 		n, err := strconv.ParseInt(element, 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("%w: an array has %q where a number belongs", backend.ErrCorrupt, element)
+			return nil, fmt.Errorf("%w: an array contains %q instead of a number", backend.ErrCorrupt, element)
 		}
 		numbers = append(numbers, n)
 	}

@@ -175,7 +175,7 @@ func (d *drift) summary() string {
 		what string
 	}{
 		{d.counts, "counts"}, {len(d.heads) + len(d.blocked) + len(d.strays), "serial keys"}, {len(d.keys) + len(d.keyless), "unique keys"},
-		{len(d.orphans), "jobs whose errors, results or progress are left"},
+		{len(d.orphans), "deleted jobs with errors, results or progress"},
 	} {
 		switch {
 		case kind.n >= driftMost:
@@ -185,7 +185,7 @@ func (d *drift) summary() string {
 		}
 	}
 	if d.sequence {
-		parts = append(parts, "the sequence of IDs, which is behind the jobs")
+		parts = append(parts, "the ID sequence, which is behind the jobs")
 	}
 	return strings.Join(parts, ", ")
 }
@@ -397,7 +397,7 @@ func (b *Backend) audit(ctx context.Context) error {
 	if err := b.repair(ctx, d, false); err != nil {
 		return err
 	}
-	b.opts.Logger.Warn("plainjobs: jobs were deleted or changed by other means than the queue's; corrected what follows from them",
+	b.opts.Logger.Warn("postgres: derived state did not match the jobs, because a statement outside the queue changed them; corrected",
 		"corrected", d.summary())
 	return nil
 }
@@ -428,13 +428,13 @@ func (e *examination) derived(ctx context.Context, req backend.ExamineRequest) e
 			break // for example running jobs with one serial key: their end corrects that
 		}
 	}
-	value := "as the jobs say"
+	value := "consistent"
 	switch {
 	case repair && first != "" && d.none():
 		value = "corrected: " + first
 	case first != "":
 		value = d.summary()
 	}
-	e.found("derived state", value, when(!d.none(), "the jobs were changed by other means than the queue's, and it differs from them"), "doctor --repair")
+	e.found("derived state", value, when(!d.none(), "a statement outside the queue changed the jobs, so counts, keys or the like no longer match them"), "doctor --repair")
 	return nil
 }

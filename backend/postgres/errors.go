@@ -120,39 +120,39 @@ func (b *Backend) explain(err error) error {
 	case codeWrongPassword, codeNoAuth:
 		advice = "the server refused the role or its password; check both, and pg_hba.conf on the server"
 	case codeNoDatabase:
-		advice = "there is no such database; create it: CREATE DATABASE name ENCODING 'UTF8'"
+		advice = "the database does not exist; create it: CREATE DATABASE name ENCODING 'UTF8'"
 	case codeReadOnly:
-		advice = "the server is a read-only replica, or default_transaction_read_only is set; a queue must write: connect to the primary " +
+		advice = "the server is a read-only replica, or default_transaction_read_only is set; a queue needs to write: connect to the primary " +
 			"(target_session_attrs=read-write in the DSN)"
 	case codeDiskFull:
-		advice = "the server's disk is full; deleting jobs needs room, too: make room on its disk first"
+		advice = "the server's disk is full; free space on it (deleting jobs needs space, too)"
 	case codeTooMany:
-		advice = "the server has no connection left for the role; let the pools of the programs have fewer, put a pooler before the server, " +
+		advice = "the server has no connection left for the role; make the programs' pools smaller, use a connection pooler, " +
 			"or raise max_connections or the role's CONNECTION LIMIT"
 	case codeCancelled:
-		advice = "statement_timeout of the role or the database, or an administrator, cancelled it; give the queue's role more time: " +
+		advice = "statement_timeout, or an administrator, cancelled the statement; allow the queue's role more time: " +
 			"ALTER ROLE name SET statement_timeout = '30s'"
 	case codeIdleInTx:
-		advice = "idle_in_transaction_session_timeout ended the transaction, in which nothing happened for so long; commit sooner, or give the role " +
+		advice = "idle_in_transaction_session_timeout ended the idle transaction; commit sooner, or allow the role " +
 			"more time: ALTER ROLE name SET idle_in_transaction_session_timeout = '1min'"
 	case codeTxTooLong:
-		advice = "transaction_timeout ended the transaction, which took so long; commit sooner, or give the role more time: " +
+		advice = "transaction_timeout ended the transaction; commit sooner, or allow the role more time: " +
 			"ALTER ROLE name SET transaction_timeout = '1min'"
 	case codeLockTimeout, codeDeadlock, codeSerialization:
-		advice = fmt.Sprintf("others held what it needs for %v; a transaction of this program that waits for this call would never end: "+
-			"enqueue in it with Queue.WithTx", lockWait)
+		advice = fmt.Sprintf("other transactions held its locks for %v; if a transaction of this program waits for this call, neither ends: "+
+			"enqueue in that transaction with Queue.WithTx", lockWait)
 	case codeNoStatement, codeSameStatement:
-		advice = "a pooler lends connections by transaction, and keeps no prepared statements; add default_query_exec_mode=exec to the DSN " +
+		advice = "a pooler lends connections by transaction and keeps no prepared statements; add default_query_exec_mode=exec to the DSN " +
 			"(pgx; binary_parameters=yes for lib/pq) and set postgres.Options.NoListen"
 	case codeUnique:
 		if !strings.Contains(err.Error(), "jobs_pkey") {
 			return err
 		}
-		advice = "the sequence that numbers jobs is behind the table, as when rows were restored without it; run: " + b.raiseSequence()
+		advice = "the sequence of job IDs is behind the table, for example because rows were restored without it; run: " + b.raiseSequence()
 	case codeNoRight:
-		advice = "the role has no right to it; as the owner of the database run: " + b.grants()
+		advice = "the role lacks a right; run as the owner of the database: " + b.grants()
 	case codeNoTable, codeNoSchema:
-		advice = fmt.Sprintf("tables of the schema %s are missing; open the queue anew to have them made, or restore a backup", b.opts.Schema)
+		advice = fmt.Sprintf("tables of the schema %s are missing; reopen the queue to create them, or restore a backup", b.opts.Schema)
 	default:
 		return err
 	}

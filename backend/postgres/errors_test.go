@@ -46,11 +46,11 @@ func TestErrors(t *testing.T) {
 	} {
 		err := b.failed(t.Context(), "push", fmt.Errorf("driver: %w", serverError(code)))
 		if got, ok := errors.AsType[serverError](err); !ok || string(got) != code {
-			t.Errorf("%s: the driver's error is not reached through %v", code, err)
+			t.Errorf("%s: %v does not wrap the driver's error", code, err)
 		}
 		for _, kind := range []error{backend.ErrUnavailable, backend.ErrNoSpace, backend.ErrCorrupt} {
 			if want := c.kind != nil && errors.Is(c.kind, kind); errors.Is(err, kind) != want {
-				t.Errorf("%s: %v is %v: %v", code, err, kind, errors.Is(err, kind))
+				t.Errorf("%s: errors.Is(%v, %v) = %v", code, err, kind, errors.Is(err, kind))
 			}
 		}
 		for _, text := range c.texts {
@@ -60,7 +60,7 @@ func TestErrors(t *testing.T) {
 		}
 	}
 	if !broken(serverError(codeTxTooLong)) {
-		t.Error("the server that has ended a session for its transaction has not broken the connection")
+		t.Error("broken does not report a session that transaction_timeout ended")
 	}
 	for _, err := range []error{driver.ErrBadConn, io.ErrUnexpectedEOF, &net.OpError{Op: "read", Err: io.EOF}} {
 		if err := b.failed(t.Context(), "push", err); !errors.Is(err, backend.ErrUnavailable) {
@@ -71,11 +71,11 @@ func TestErrors(t *testing.T) {
 	cancel()
 	for _, err := range []error{driver.ErrBadConn, serverError(codeCancelled), context.Canceled} {
 		if err := b.failed(ctx, "push", err); !errors.Is(err, context.Canceled) {
-			t.Errorf("when the context has ended, %v is not its error", err)
+			t.Errorf("after the context has ended, %v does not wrap its error", err)
 		}
 	}
 	if err := b.failed(ctx, "beat", rejected{backend.ErrWorkerGone}); !errors.Is(err, backend.ErrWorkerGone) {
-		t.Errorf("what was found before the context ended is %v", err)
+		t.Errorf("an error found before the context ended is %v", err)
 	}
 }
 
@@ -94,7 +94,7 @@ func TestServerFault(t *testing.T) {
 	}
 }
 
-func TestDiscreet(t *testing.T) {
+func TestRedact(t *testing.T) {
 	for _, text := range []string{
 		"parse \"postgres://user:s3cret@host:bad/db\": invalid port", "cannot parse `host=h password=s3cret port=x`",
 		"cannot parse `host=h password='s3cret \\' s3cret' port=x`", "postgres://u:s3cret@h/db?sslpassword=s3cret&x=y", "PASSWORD = s3cret",
@@ -106,7 +106,7 @@ func TestDiscreet(t *testing.T) {
 			t.Errorf("the password is in %v", err)
 		}
 		if !errors.Is(err, inner) {
-			t.Errorf("the driver's error is not reached through %v", err)
+			t.Errorf("%v does not wrap the driver's error", err)
 		}
 	}
 	plain := errors.New("no route to host")
@@ -133,6 +133,6 @@ func TestArrays(t *testing.T) {
 		}
 	}
 	if _, err := parseInts("{1,x}"); !errors.Is(err, backend.ErrCorrupt) {
-		t.Errorf("parseInts of no numbers = %v", err)
+		t.Errorf("parseInts of a text without numbers = %v", err)
 	}
 }

@@ -117,8 +117,8 @@ func (e *examination) server(ctx context.Context, q querier) error {
 	case readOnly:
 		role = "primary, read-only"
 	}
-	e.found("server", role, when(replica || readOnly, "nothing can be written here"),
-		"connect to the primary: add target_session_attrs=read-write to the DSN; if it is the primary, turn default_transaction_read_only off")
+	e.found("server", role, when(replica || readOnly, "the server is read-only"),
+		"connect to the primary: add target_session_attrs=read-write to the DSN; on the primary, set default_transaction_read_only to off")
 	return nil
 }
 
@@ -132,8 +132,8 @@ func (e *examination) durability(ctx context.Context, q querier) error {
 		return err
 	}
 	e.found("durability of pushes", e.b.opts.Durability.String(),
-		when(!e.b.durable(), "a crash of the server may lose the last jobs"), "leave postgres.Options.Durability at its default")
-	e.found("synchronous_commit", commit, when(commit == "off", "a crash of the server may lose jobs that are pushed in the application's transactions"),
+		when(!e.b.durable(), "a crash of the server may lose the most recent jobs"), "leave postgres.Options.Durability at its default")
+	e.found("synchronous_commit", commit, when(commit == "off", "a crash of the server may lose jobs pushed in the application's transactions"),
 		fmt.Sprintf("ALTER ROLE %s SET synchronous_commit = on", quoteName(e.b.role)))
 	value := "none"
 	if standbys != "" {
@@ -141,7 +141,7 @@ func (e *examination) durability(ctx context.Context, q querier) error {
 	}
 	e.found("synchronous standbys", value, "", "")
 	e.found("fsync", fmt.Sprintf("%v, full_page_writes %v", onOff(fsync), onOff(pages)),
-		when(!fsync || !pages, "a power cut may damage the whole database"), "set fsync and full_page_writes on in postgresql.conf")
+		when(!fsync || !pages, "a power cut may damage the whole database"), "set fsync and full_page_writes to on in postgresql.conf")
 	return nil
 }
 
@@ -154,8 +154,8 @@ func (e *examination) numbers(ctx context.Context, q querier) error {
 	if err := e.ask(ctx, q, `SELECT coalesce(max(id), 0) FROM plainjobs.jobs`, nil, &last); err != nil {
 		return err
 	}
-	e.found("job numbers", fmt.Sprintf("the last that was given is %d", given),
-		when(last > given, fmt.Sprintf("there is a job #%d: the sequence is behind, and pushes fail", last)), e.b.raiseSequence())
+	e.found("job IDs", fmt.Sprintf("the last is %d", given),
+		when(last > given, fmt.Sprintf("job %d exists: the sequence is behind it, and pushes fail", last)), e.b.raiseSequence())
 	return nil
 }
 
@@ -182,19 +182,19 @@ func (e *examination) vacuum(ctx context.Context, q querier) error {
 	table := e.b.sql("plainjobs.") + "jobs"
 	switch {
 	case !server:
-		e.found("autovacuum", "off", "dead rows are never removed: claims become slow, and the disk full",
+		e.found("autovacuum", "off", "dead rows are never removed: claims become slow, and the disk fills up",
 			"ALTER SYSTEM SET autovacuum = on; ALTER SYSTEM SET track_counts = on; SELECT pg_reload_conf()")
 	case off:
-		e.found("autovacuum", "off for "+table, "dead rows are never removed: claims become slow, and the disk full", "ALTER TABLE "+table+" RESET (autovacuum_enabled)")
+		e.found("autovacuum", "off for "+table, "dead rows are never removed: claims become slow, and the disk fills up", "ALTER TABLE "+table+" RESET (autovacuum_enabled)")
 	default:
 		e.found("autovacuum", "on", "", "")
 	}
-	value := fmt.Sprintf("%d beside %d jobs", dead, live)
+	value := fmt.Sprintf("%d, and %d jobs", dead, live)
 	if ago >= 0 {
 		value += fmt.Sprintf(", vacuumed %v ago", time.Duration(ago)*time.Second)
 	}
-	e.found("dead rows", value, when(dead >= manyDead, "they are more than vacuums leave: something holds them, see the oldest snapshot, or vacuums do not keep up"),
-		"end what holds them, then run VACUUM "+table)
+	e.found("dead rows", value, when(dead >= manyDead, "vacuum should leave fewer: something holds them (see the oldest snapshot), or vacuum does not keep up"),
+		"end the transaction that holds them, then run VACUUM "+table)
 	return nil
 }
 
@@ -222,11 +222,11 @@ func (e *examination) locks(ctx context.Context, q querier) error {
 	}
 	old := time.Duration(micros) * time.Microsecond
 	if pid == 0 || old < longLock {
-		e.found("table locks", "none that lasts", "", "")
+		e.found("table locks", "none held for long", "", "")
 		return nil
 	}
 	e.found("table locks", fmt.Sprintf("%s on %s for %v", mode, table, old.Round(time.Second)),
-		fmt.Sprintf("pid %d, role %s, application %q, from %s, %s, keeps it, and nothing can be stored or claimed meanwhile", pid, role, name, client, state),
+		fmt.Sprintf("pid %d (role %s, application %q, from %s, %s) holds it; until it ends, no job can be stored or claimed", pid, role, name, client, state),
 		fmt.Sprintf("end its transaction: SELECT pg_terminate_backend(%d)", pid))
 	e.all[len(e.all)-1].Stops = true
 	return nil
@@ -245,14 +245,14 @@ func (e *examination) snapshots(ctx context.Context, q querier) error {
 		return err
 	}
 	if pid == 0 {
-		e.found("oldest snapshot", "none but this one", "", "")
+		e.found("oldest snapshot", "none", "", "")
 		return nil
 	}
 	old := time.Duration(seconds) * time.Second
 	e.found("oldest snapshot", fmt.Sprintf("%v, pid %d, role %s, application %q, %s", old, pid, role, name, state),
-		when(old >= longSnapshot, "while it is open, no row that died since can be removed, and claims read past them all"),
+		when(old >= longSnapshot, "while it is open, vacuum cannot remove rows that died since, and claims read past them"),
 		fmt.Sprintf("commit sooner, or end it: SELECT pg_terminate_backend(%d); ALTER ROLE %s SET idle_in_transaction_session_timeout = '1min' "+
-			"ends those that are forgotten", pid, quoteName(role)))
+			"ends forgotten transactions", pid, quoteName(role)))
 	return nil
 }
 
@@ -269,8 +269,8 @@ func (e *examination) prepared(ctx context.Context, q querier) error {
 	}
 	old := time.Duration(seconds) * time.Second
 	e.found("prepared transaction", fmt.Sprintf("%s since %v", gid, old),
-		when(old >= longSnapshot, "while it is neither committed nor rolled back, it holds its locks and all rows that died since"),
-		fmt.Sprintf("COMMIT PREPARED %s, or ROLLBACK PREPARED %s", gid, gid))
+		when(old >= longSnapshot, "until it is committed or rolled back, it keeps its locks, and vacuum cannot remove rows that died since"),
+		fmt.Sprintf("run COMMIT PREPARED %s or ROLLBACK PREPARED %s", gid, gid))
 	return nil
 }
 
@@ -285,8 +285,8 @@ func (e *examination) slots(ctx context.Context, q querier) error {
 	if err := e.ask(ctx, q, query, nil, &name, &literal, &active, &age); err != nil || name == "" {
 		return err
 	}
-	e.found("replication slot", fmt.Sprintf("%s holds %d transactions", name, age), when(!active, "nobody uses it, and no row that died since can be removed"),
-		fmt.Sprintf("start the standby again, or SELECT pg_drop_replication_slot(%s)", literal))
+	e.found("replication slot", fmt.Sprintf("%s holds %d transactions", name, age), when(!active, "it is not in use, and vacuum cannot remove rows that died since"),
+		fmt.Sprintf("restart the standby, or run SELECT pg_drop_replication_slot(%s)", literal))
 	return nil
 }
 
@@ -300,9 +300,9 @@ func (e *examination) clock(ctx context.Context, q querier) error {
 	took := time.Since(before)
 	ahead := instant(now).Sub(before.Add(took / 2))
 	trouble := when((ahead-took).Abs() >= skew && (ahead+took).Abs() >= skew, // the time of the query does not explain the difference
-		fmt.Sprintf("the server's clock, by which jobs become due, is %v from this program's", ahead.Round(time.Second)))
+		fmt.Sprintf("the server's clock, by which jobs become due, differs from this program's by %v", ahead.Round(time.Second)))
 	if back := time.Duration(latest-now) * time.Microsecond; back >= skew {
-		trouble = fmt.Sprintf("a worker was heard of %v from now: the server's clock has gone back", back.Round(time.Second))
+		trouble = fmt.Sprintf("a worker was last seen %v in the future: the server's clock has gone back", back.Round(time.Second))
 	}
 	e.found("clock", instant(now).Format("2006-01-02 15:04:05 MST"), trouble, "synchronise the clocks of the server and of the programs")
 	return nil
@@ -316,8 +316,8 @@ func (e *examination) connections(ctx context.Context, q querier) error {
 	if err := e.ask(ctx, q, query, nil, &used, &most); err != nil {
 		return err
 	}
-	e.found("connections", fmt.Sprintf("%d of %d", used, most), when(used*10 >= most*9, "the server soon refuses more"),
-		"let the pools of the programs have fewer, put a pooler before the server, or raise max_connections")
+	e.found("connections", fmt.Sprintf("%d of %d", used, most), when(used*10 >= most*9, "the server will soon refuse more"),
+		"make the programs' pools smaller, use a connection pooler, or raise max_connections")
 	return nil
 }
 
@@ -342,18 +342,18 @@ func (e *examination) pooler(ctx context.Context) error {
 		}
 		seen[pid]++
 	}
-	value := "not known, for want of connections"
+	value := "unknown: no free connection to test with"
 	lends := false
 	for _, n := range seen {
 		switch {
 		case n > 1:
-			value, lends = "one that lends connections by transaction", true
+			value, lends = "lends connections by transaction", true
 		case len(seen) > 1:
 			value = "none"
 		}
 	}
-	e.found("pooler", value, when(lends && e.b.listens(), "LISTEN does not work through it: jobs of other processes are found by looking for them"),
-		"set postgres.Options.NoListen, or connect to the server itself")
+	e.found("pooler", value, when(lends && e.b.listens(), "LISTEN does not work through it: jobs of other processes are found by polling, within a second"),
+		"set postgres.Options.NoListen, or connect to the server directly")
 	return nil
 }
 
@@ -372,12 +372,12 @@ func (e *examination) listening(ctx context.Context) error {
 	}
 	switch {
 	case !e.b.listens():
-		e.found("notifications", "none: jobs of other processes are found within a second", "", "")
+		e.found("notifications", "none: jobs of other processes are found by polling, within a second", "", "")
 	case e.b.watch.listening.Load():
 		e.found("notifications", "listening", "", "")
 	default:
-		e.found("notifications", "not listening", "jobs of other processes are found within a second only",
-			"see the log for why; behind a pooler set postgres.Options.NoListen")
+		e.found("notifications", "not listening", "jobs of other processes are found by polling, within a second",
+			"the log says why; behind a pooler, set postgres.Options.NoListen")
 	}
 	return nil
 }

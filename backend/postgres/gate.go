@@ -63,7 +63,7 @@ func gateOf(jobs []backend.NewJob) (name string, ok bool) {
 }
 
 // errAllRefused ends a transaction that has nothing to store.
-var errAllRefused = errors.New("all pushes are refused")
+var errAllRefused = errors.New("postgres: all pushes are refused")
 
 // flushGated stores the pushes that fit the bound of the name, in order. Each of
 // the others gets its own error.

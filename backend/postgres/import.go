@@ -108,7 +108,7 @@ func (b *Backend) raiseLastID(ctx context.Context, last int64) error {
 	return b.write(ctx, "import", b.durable(), func(t *tx) error {
 		_, err := t.exec(lockSequence)
 		if code(err) == codeNoRight {
-			return fmt.Errorf("%w; as the owner of the tables, run %s, and import again", err, b.sql(fmt.Sprintf(restart, last+1)))
+			return fmt.Errorf("%w; run as the owner of the tables: %s; then import again", err, b.sql(fmt.Sprintf(restart, last+1)))
 		}
 		if err == nil {
 			err = t.each(selectLastID, nil, scan)

@@ -106,7 +106,7 @@ func (t *tx) take(wanted map[nameKey]claimant, now int64) (holders map[nameKey]i
 		return nil, err
 	}
 	if len(holders) != len(others) {
-		return nil, fmt.Errorf("%w: a unique key is taken and is not", backend.ErrCorrupt)
+		return nil, fmt.Errorf("%w: a unique key is held but has no row", backend.ErrCorrupt)
 	}
 	return holders, nil
 }

@@ -178,7 +178,7 @@ func (w *listener) listen() {
 			return
 		}
 		if pause == 2*minRelisten { // a single cut is not worth a warning
-			w.b.opts.Logger.Warn("postgres: not listening; jobs of other processes are found by looking for them", "error", Redact(err))
+			w.b.opts.Logger.Warn("postgres: not listening; jobs of other processes are found by polling", "error", Redact(err))
 		}
 		select {
 		case <-time.After(pause):

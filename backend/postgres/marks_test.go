@@ -29,7 +29,7 @@ func (m *lowWaterMarks) wantFrom(t *testing.T, what string, want map[int16]posit
 	t.Helper()
 	whole, marks := m.from("a")
 	if whole {
-		t.Fatalf("%s: everything is read", what)
+		t.Fatalf("%s: a claim reads everything", what)
 	}
 	if !maps.Equal(marks, want) {
 		t.Errorf("%s: marks are %v, want %v", what, marks, want)
@@ -46,7 +46,7 @@ func TestMarks(t *testing.T) {
 	var m lowWaterMarks
 	m.claim(maxWastedReads, nil, claimedPosition{"a", 0, position{7, 1}})
 	if whole, _ := m.from("a"); !whole {
-		t.Error("there are marks though little was read")
+		t.Error("there are marks although few entries were read")
 	}
 	m.claim(2*maxWastedReads, nil, claimedPosition{"a", 0, position{7, 1}}, claimedPosition{"a", 0, position{9, 1}}, claimedPosition{"a", 5, position{3, 1}})
 	m.wantFrom(t, "after a claim", map[int16]position{0: {9, 2}, 5: {3, 2}})
@@ -55,13 +55,13 @@ func TestMarks(t *testing.T) {
 	m.ready(8)
 	m.wantFrom(t, "after an earlier job", map[int16]position{0: {8, 0}, 5: {3, 2}})
 	m.claim(0, nil, claimedPosition{"a", 0, position{8, 1}}, claimedPosition{"a", -3, position{30, 1}})
-	m.wantFrom(t, "after a claim from the marks on", map[int16]position{0: {8, 2}, 5: {3, 2}, -3: {30, 2}})
+	m.wantFrom(t, "after a claim from the marks", map[int16]position{0: {8, 2}, 5: {3, 2}, -3: {30, 2}})
 
 	// A claim in progress may not see a job that becomes claimable meanwhile.
 	f, _ := m.begin([]string{"a"})
 	m.ready(12)
 	m.learn(f, scanResult{claimed: []claimedPosition{{"a", 0, position{40, 1}}}})
-	m.wantFrom(t, "after a job that came meanwhile", map[int16]position{0: {12, 0}, 5: {3, 2}, -3: {12, 0}})
+	m.wantFrom(t, "after a job that became claimable meanwhile", map[int16]position{0: {12, 0}, 5: {3, 2}, -3: {12, 0}})
 
 	f, _ = m.begin([]string{"a"})
 	m.learn(f, scanResult{due: true, claimed: []claimedPosition{{"a", 0, position{41, 1}}}})
@@ -77,29 +77,29 @@ func TestMarks(t *testing.T) {
 	m.claim(0, nil, claimedPosition{"a", 0, position{50, 1}}, claimedPosition{"a", 1, position{50, 1}})
 	m.reread([]string{"a"})
 	m.claim(2*maxWastedReads, []string{"b"}, claimedPosition{"a", 1, position{60, 1}})
-	m.wantFrom(t, "after a claim of all", map[int16]position{0: {50, 2}, 1: {60, 2}})
+	m.wantFrom(t, "after a claim that read everything", map[int16]position{0: {50, 2}, 1: {60, 2}})
 	m.reread([]string{"a"})
 	m.claim(2*maxWastedReads, []string{"a"}, claimedPosition{"a", 1, position{61, 1}})
-	m.wantFrom(t, "after a claim that was cut short", map[int16]position{1: {61, 2}})
+	m.wantFrom(t, "after a claim that stopped at its limit", map[int16]position{1: {61, 2}})
 
 	// A poll that reads everything and finds something makes the next claim read
 	// everything.
 	f, _ = m.begin([]string{"a"})
 	m.looked(f, true)
-	m.wantFrom(t, "after a look from the marks on", map[int16]position{1: {61, 2}})
+	m.wantFrom(t, "after a poll from the marks", map[int16]position{1: {61, 2}})
 	m.reread([]string{"a"})
 	f, _ = m.begin([]string{"a"})
 	m.looked(f, true)
 	if whole, _ := m.from("a"); !whole {
-		t.Error("after a look that found something in all, all is not read")
+		t.Error("a poll that read everything and found something did not make the next claim read everything")
 	}
 	m.reread([]string{"a"})
 	m.claim(maxWastedReads, nil)
 	if whole, _ := m.from("a"); !whole || len(m.names) != 0 {
-		t.Error("there are marks though little was read")
+		t.Error("there are marks although few entries were read")
 	}
 	if len(m.scans) != 0 {
-		t.Errorf("%d claims are under way, want none", len(m.scans))
+		t.Errorf("%d scans are in progress, want none", len(m.scans))
 	}
 }
 
@@ -108,16 +108,16 @@ func TestMarksAge(t *testing.T) {
 	var m lowWaterMarks
 	m.claim(2*maxWastedReads, nil, claimedPosition{"a", 0, position{1, 1}})
 	if got := m.next([]string{"a", "b"}, time.Hour); got <= 0 || got > fullScanInterval {
-		t.Errorf("all is read in %v, want within %v", got, fullScanInterval)
+		t.Errorf("everything is read in %v, want within %v", got, fullScanInterval)
 	}
 	if got := m.next([]string{"b"}, time.Hour); got != time.Hour {
-		t.Errorf("whoever asks for another name looks in %v", got)
+		t.Errorf("another name is read in %v", got)
 	}
 	m.names["a"].whole = time.Now().Add(-fullScanInterval)
 	if whole, _ := m.from("a"); !whole {
-		t.Error("all is not read after its time")
+		t.Error("a claim after fullScanInterval does not read everything")
 	}
-	m.wantFrom(t, "while another claim reads all", map[int16]position{0: {1, 2}})
+	m.wantFrom(t, "while another claim reads everything", map[int16]position{0: {1, 2}})
 }
 
 func TestMarksBounded(t *testing.T) {

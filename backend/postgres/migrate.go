@@ -43,11 +43,11 @@ func (b *Backend) checkServer(ctx context.Context) error {
 func serverFault(number int64, version, encoding string, readOnly bool) error {
 	switch {
 	case number < minServer:
-		return fmt.Errorf("%w: the server is PostgreSQL %s; a queue needs version 14 or later: upgrade the server", backend.ErrInvalid, version)
+		return fmt.Errorf("%w: the server is PostgreSQL %s; a queue needs version 14 or later; upgrade the server", backend.ErrInvalid, version)
 	case encoding != "UTF8":
-		return fmt.Errorf("%w: the database has the encoding %s, which cannot keep every text; create one with ENCODING 'UTF8'", backend.ErrInvalid, encoding)
+		return fmt.Errorf("%w: the database has the encoding %s, which cannot store all text; create a database with ENCODING 'UTF8'", backend.ErrInvalid, encoding)
 	case readOnly:
-		return fmt.Errorf("%w: the server is a read-only replica, or default_transaction_read_only is set; a queue must write: connect to the primary "+
+		return fmt.Errorf("%w: the server is a read-only replica, or default_transaction_read_only is set; a queue needs to write: connect to the primary "+
 			"(target_session_attrs=read-write in the DSN)", backend.ErrUnavailable)
 	}
 	return nil
@@ -109,12 +109,12 @@ func (b *Backend) migrate(ctx context.Context) error {
 	}
 	if have.version < len(migrations()) {
 		if b.opts.NoMigrate && have.version == 0 {
-			return rejected{&noQueue{fmt.Sprintf("the database has no queue in the schema %s: a program makes it when it opens the queue, "+
-				"as migrate does", b.opts.Schema)}}
+			return rejected{&noQueue{fmt.Sprintf("the database has no queue in the schema %s; start the program that owns the queue, or run its "+
+				"migrate command, to create it", b.opts.Schema)}}
 		}
 		if b.opts.NoMigrate {
-			return rejected{fmt.Errorf("%w: the schema %s is to have version %d and has %d; the program that it belongs to, or migrate, brings "+
-				"it up to date", backend.ErrSchemaTooOld, b.opts.Schema, len(migrations()), have.version)}
+			return rejected{fmt.Errorf("%w: the schema %s has version %[4]d, and this program needs version %[3]d; start the program that owns the queue, or "+
+				"run its migrate command, to upgrade it", backend.ErrSchemaTooOld, b.opts.Schema, len(migrations()), have.version)}
 		}
 		err := b.transact(ctx, true, func(t *tx) error {
 			if _, err := t.exec(lockSchema, b.opts.Schema); err != nil {
@@ -167,7 +167,7 @@ func (b *Backend) upgrade(t *tx, have stored) error {
 		_, err = t.exec(string(text))
 		switch c := code(err); {
 		case have.version == 0 && (c == codeSameTable || c == codeSameObject || c == codeSameFunction):
-			return fmt.Errorf("%w: %w", b.errForeign("a table, or the like,"), err)
+			return fmt.Errorf("%w: %w", b.errForeign("objects"), err)
 		case err != nil:
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -187,7 +187,7 @@ func (e *noQueue) Is(target error) bool { return target == backend.ErrSchemaTooO
 
 // errForeign is the error for a schema with tables of another program.
 func (b *Backend) errForeign(what string) error {
-	return rejected{fmt.Errorf("%w: the schema %q has %s of another program: give the queue a schema of its own by postgres.Options.Schema",
+	return rejected{fmt.Errorf("%w: the schema %q has %s of another program: give the queue its own schema with postgres.Options.Schema",
 		backend.ErrInvalid, b.opts.Schema, what)}
 }
 
@@ -211,7 +211,7 @@ func (b *Backend) stored(ctx context.Context, q querier) (have stored, err error
 	}
 	err = b.scan(ctx, q, selectVersion, nil, func(r *sql.Rows) error { return r.Scan(&have.version) })
 	if err == nil && have.version > len(migrations()) {
-		err = rejected{fmt.Errorf("%w: the schema %s has version %d and this program knows %d; deploy a newer one",
+		err = rejected{fmt.Errorf("%w: the schema %s has version %d, and this program knows version %d; deploy a newer program",
 			backend.ErrSchemaTooNew, b.opts.Schema, have.version, len(migrations()))}
 	}
 	return have, err
@@ -258,7 +258,7 @@ func (b *Backend) checkStore(ctx context.Context, q querier) error {
 	case err == nil && (storeID == b.storeID || b.isStore(ctx, storeID)):
 		return nil
 	case err == nil, c == codeNoTable, c == codeNoSchema:
-		return rejected{errors.Join(fmt.Errorf("%w: the transaction is not one of this queue's database, but of another one or of a copy", backend.ErrInvalid), err)}
+		return rejected{errors.Join(fmt.Errorf("%w: the transaction belongs to another database than this queue's, or to a copy of it", backend.ErrInvalid), err)}
 	}
 	return err
 }

@@ -181,7 +181,7 @@ func (o *Options) resolve() (Options, error) {
 		opts.Schema = defaultSchema
 	}
 	if !validSchema.MatchString(opts.Schema) || strings.HasPrefix(opts.Schema, "pg_") {
-		return opts, fmt.Errorf("%w: schema %q does not match %s, or begins with pg_", backend.ErrInvalid, opts.Schema, validSchema)
+		return opts, fmt.Errorf("%w: schema %q must match %s and not begin with pg_", backend.ErrInvalid, opts.Schema, validSchema)
 	}
 	var err error
 	opts.History, err = opts.History.Resolve()

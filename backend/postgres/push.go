@@ -247,7 +247,7 @@ func (t *tx) insertPlain(jobs []backend.NewJob, durable bool) ([]int64, error) {
 		return err
 	})
 	if err == nil && len(ids) != len(jobs) {
-		err = fmt.Errorf("%w: %d jobs were inserted and %d ids returned", backend.ErrCorrupt, len(jobs), len(ids))
+		err = fmt.Errorf("%w: %d jobs were inserted, but %d IDs returned", backend.ErrCorrupt, len(jobs), len(ids))
 	}
 	slices.Sort(ids)
 	t.b.fold.due.Add(1)

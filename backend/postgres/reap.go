@@ -82,8 +82,8 @@ func (r *reaping) attempt(f func(context.Context) error) {
 	err := f(ctx)
 	if err != nil && ctx.Err() != nil && r.ctx.Err() == nil {
 		// The error must not look like the end of the caller's context.
-		err = rejected{fmt.Errorf("%w: a part of it took more than its share of the time; a transaction of the application that enqueues or "+
-			"completes jobs holds up others until it ends: end it soon (%v)", backend.ErrUnavailable, err)}
+		err = rejected{fmt.Errorf("%w: a step took more than its share of the time; a transaction of the application that enqueues or "+
+			"completes jobs blocks others until it ends: keep it short (%v)", backend.ErrUnavailable, err)}
 	}
 	r.err = cmp.Or(r.err, err)
 }

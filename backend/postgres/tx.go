@@ -314,8 +314,8 @@ func (b *Backend) acquire(ctx context.Context) (*sql.Conn, error) {
 	conn, err := b.db.Conn(waits)
 	if err != nil && waits.Err() != nil && ctx.Err() == nil {
 		// The error must not look like the end of the caller's context.
-		return nil, rejected{fmt.Errorf("%w: there was no connection to be had for %v (%v); a transaction of this program that waits for "+
-			"this call would never end: enqueue in it with Queue.WithTx, or let the pool have more", backend.ErrUnavailable, lockWait, err)}
+		return nil, rejected{fmt.Errorf("%w: no connection was free for %v (%v); if a transaction of this program waits for this call, neither "+
+			"ends: enqueue in that transaction with Queue.WithTx, or let the pool open more connections", backend.ErrUnavailable, lockWait, err)}
 	}
 	return conn, err
 }

@@ -22,13 +22,13 @@ func TestConnectTimeout(t *testing.T) {
 	} {
 		config, err := parse(dsn)
 		if err != nil || config.ConnectTimeout != want {
-			t.Errorf("parse(%s) has a timeout of %v, %v; want %v", dsn, config.ConnectTimeout, err, want)
+			t.Errorf("parse(%s) has the timeout %v, %v; want %v", dsn, config.ConnectTimeout, err, want)
 		}
 	}
 }
 
 // No error about a DSN shows any part of a password, however it was written.
-func TestPasswordsAreNotShown(t *testing.T) {
+func TestPasswordsNotShown(t *testing.T) {
 	const first, second = "hun", "ter2"
 	for _, dsn := range []string{
 		"postgres://u:{}@127.0.0.1:1/db",
@@ -51,7 +51,7 @@ func TestPasswordsAreNotShown(t *testing.T) {
 			b, err := Open(dsn, nil)
 			if err == nil {
 				b.Close()
-				t.Errorf("Open(%q) worked", dsn)
+				t.Errorf("Open(%q) succeeded", dsn)
 				continue
 			}
 			for ; err != nil; err = unwrapped(err) {

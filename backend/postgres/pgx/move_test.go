@@ -75,7 +75,7 @@ func moveKilled(t *testing.T, from, to string) {
 			return
 		}
 		if !late {
-			t.Fatalf("the move ended with %v: %s", err, out)
+			t.Fatalf("the move failed with %v: %s", err, out)
 		}
 		killed++
 	}
@@ -166,11 +166,11 @@ func TestMoveKilled(t *testing.T) {
 	moveKilled(t, file, server)
 	want := content(t, file)
 	if got := content(t, server); got != want {
-		t.Fatalf("on the server it is\n%.4000s\nwant\n%.4000s", got, want)
+		t.Fatalf("on the server the queue is\n%.4000s\nwant\n%.4000s", got, want)
 	}
 	moveKilled(t, server, back)
 	if got := content(t, back); got != want {
-		t.Fatalf("back in a file it is\n%.4000s\nwant\n%.4000s", got, want)
+		t.Fatalf("back in a file the queue is\n%.4000s\nwant\n%.4000s", got, want)
 	}
 	// No ID is issued twice.
 	q, err := openQueue(server)

@@ -60,7 +60,7 @@ func parse(dsn string) (*driver.ConnConfig, error) {
 		return nil, unreadable(err)
 	}
 	if strings.Contains(dsn, "://") && !strings.Contains(dsn, "%40") && strings.Contains(config.Host+config.Database, "@") {
-		return nil, errors.New("the DSN cannot be read: an @ in the user or the password is written %40, a / is %2F")
+		return nil, errors.New("the DSN is invalid: write %40 for an @ and %2F for a / in the user or password")
 	}
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "plainjobs"
@@ -84,7 +84,7 @@ func unreadable(err error) error {
 	if at := strings.LastIndex(text, "`: "); at >= 0 {
 		text = text[at+len("`: "):]
 	}
-	return fmt.Errorf("the DSN cannot be read: %w", postgres.Redact(errors.New(quoted.ReplaceAllString(text, `"…"`))))
+	return fmt.Errorf("the DSN is invalid: %w", postgres.Redact(errors.New(quoted.ReplaceAllString(text, `"…"`))))
 }
 
 // maxConns bounds the connections of a store, not counting the one that listens.

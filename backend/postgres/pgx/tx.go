@@ -57,7 +57,7 @@ func (c lent) Begin() (driver.Tx, error) { return c, nil }
 func (c lent) BeginTx(context.Context, driver.TxOptions) (driver.Tx, error) { return c, nil }
 
 func (c lent) Prepare(string) (driver.Stmt, error) {
-	return nil, errors.New("pgx: a transaction that is lent prepares nothing")
+	return nil, errors.New("pgx: AsSQL does not support prepared statements")
 }
 
 func (c lent) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
@@ -140,7 +140,7 @@ func value(v any) (driver.Value, error) {
 		return n.Value()
 	}
 	if !driver.IsValue(v) {
-		return nil, fmt.Errorf("a transaction that is lent reads no %T", v)
+		return nil, fmt.Errorf("pgx: AsSQL cannot scan a %T", v)
 	}
 	return v, nil
 }

@@ -77,7 +77,7 @@ func TestAsSQL(t *testing.T) {
 		t.Errorf("PushTx of a duplicate = %v, want ErrDuplicate", err)
 	}
 	if _, err := tx.Exec(ctx, "SELECT 1"); err != nil {
-		t.Errorf("the transaction cannot go on: %v", err)
+		t.Errorf("the transaction is unusable: %v", err)
 	}
 	claim := backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Minute}, Register: true, Names: []string{"a"}, Limit: 9}
 	if jobs, err := b.Claim(ctx, claim); err != nil || len(jobs) != 0 {
@@ -158,7 +158,7 @@ func TestTransactionNotifies(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := heard(); got != "after" {
-		t.Errorf("a transaction that was rolled back told %q", got)
+		t.Errorf("a rolled-back transaction notified %q", got)
 	}
 	// A new store, because not every transaction of one store notifies.
 	fresh, err := pgx.Open(conn.Config().ConnString(), &postgres.Options{Schema: schema})
@@ -175,6 +175,6 @@ func TestTransactionNotifies(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, want := heard(), fmt.Sprint("tx ", info.RunAt.UnixMicro()); got != want {
-		t.Errorf("a transaction that was committed told %q, want %q", got, want)
+		t.Errorf("a committed transaction notified %q, want %q", got, want)
 	}
 }
