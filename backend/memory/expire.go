@@ -1,6 +1,6 @@
 package memory
 
-// expires reports whether e is a job that waits and expires at e's time.
+// expires reports whether e is a waiting job that expires at e's time.
 func (e entry) expires() bool { return e.job.ExpiresAt == e.key && waits(e.job.State) }
 
 // cancelExpired cancels an expired job.

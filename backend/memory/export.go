@@ -123,7 +123,7 @@ func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportR
 	case !r.State.Terminal() && r.SerialKey != "":
 		b.takeHead(j, now)
 	}
-	b.move(j, next, now) // which gives the key of a finished job back, but for its time
+	b.move(j, next, now) // releases the key of a finished job, except for its kept time
 	if waits(next.State) && j.State == backend.Cancelled {
 		result.Superseded = append(result.Superseded, j.id)
 	}
@@ -144,5 +144,5 @@ func (b *Backend) takeHead(j *job, now int64) {
 	b.move(head, head.Ready(now), now)
 }
 
-// micros returns t as it is kept.
+// micros returns t in the stored precision.
 func micros(t time.Time) time.Time { return lifecycle.Time(lifecycle.Micros(t)) }

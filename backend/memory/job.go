@@ -15,10 +15,10 @@ type job struct {
 	payload     []byte
 	created     int64
 	holder      *worker // while it runs
-	slot        int     // in the worker's list
+	slot        int     // index in the worker's jobs
 	more        *more   // nil for a plain job
 	maxAttempts int
-	moves       uint32 // counts its moves, see queue
+	moves       uint32 // number of moves, see queue
 }
 
 // more is the data that a plain job does not have.
@@ -52,7 +52,7 @@ func (b *Backend) newJob(n *backend.NewJob, now int64) *job {
 	return j
 }
 
-// fill gives j the data of a push, which may replace what it has.
+// fill sets the payload and metadata of a push.
 func (j *job) fill(n *backend.NewJob) {
 	j.payload = append([]byte{}, n.Payload...)
 	if j.more != nil || n.Metadata != nil {
@@ -79,7 +79,7 @@ func first(a, c *job) bool {
 	return a.id < c.id
 }
 
-// record keeps an error, if there is one.
+// record adds an error, if there is one.
 func (j *job) record(e backend.RunError) {
 	if e != (backend.RunError{}) {
 		j.extra().errors = lifecycle.AppendError(j.more.errors, e)
@@ -94,7 +94,7 @@ func (j *job) errors() []backend.RunError {
 	return j.more.errors
 }
 
-// info returns j as lists show it, without what is long.
+// info returns j as in lists, without payload, metadata and errors.
 func (j *job) info(now int64) backend.Info {
 	info := backend.Info{ID: j.id, Name: j.name.text, MaxAttempts: j.maxAttempts, CreatedAt: lifecycle.Time(j.created)}
 	j.Fill(&info)

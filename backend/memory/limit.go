@@ -20,10 +20,10 @@ func (n *name) allows(now int64) int {
 	return max(left, 0)
 }
 
-// A window holds the claims that count, in the order of their slots.
+// A window holds the claims that count against the rate, by slot.
 type window []lifecycle.Slot
 
-// add notes a claim, for the rate if there is one.
+// add records a claim if there is a rate.
 func (w *window) add(r lifecycle.Rate, now int64) {
 	if r.Jobs == 0 {
 		return
@@ -45,10 +45,10 @@ func (w *window) left(r lifecycle.Rate, now int64) int {
 	return left
 }
 
-// free returns when the rate allows the next claim, or zero if it does now.
+// free returns when the rate allows the next claim; zero is now.
 func (w *window) free(r lifecycle.Rate, now int64) int64 { return r.Free(w.at(now), now) }
 
-// at returns the window as it is now: the clock may have gone back since.
+// at returns the window without times in the future: the clock may have gone back.
 func (w *window) at(now int64) window {
 	for i := range *w {
 		s := &(*w)[i]

@@ -122,7 +122,7 @@ func (b *Backend) enter(ctx context.Context, op string) error {
 // means none.
 func (b *Backend) now() int64 { return b.clock().UnixMicro() }
 
-// wake lets those who wait look again.
+// wake makes all waiters check again.
 func (b *Backend) wake() {
 	if b.waiters > 0 {
 		close(b.changed)

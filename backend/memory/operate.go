@@ -58,7 +58,7 @@ func means(op backend.Op, j *job, now int64) bool {
 	return j.Accepts(op)
 }
 
-// operate applies an operation, which means something to j, to it.
+// operate applies an operation to j. means must be true.
 func (b *Backend) operate(req *backend.OperateRequest, j *job, now int64) {
 	switch req.Op {
 	case backend.OpDelete:

@@ -1,7 +1,7 @@
 package memory
 
-// A serialQueue is the unfinished jobs with one serial key. Its head is the one that
-// is not blocked.
+// A serialQueue is the unfinished jobs of one serial key. Its head is the job that is not
+// blocked.
 type serialQueue struct {
 	head    *job
 	blocked queue

@@ -33,7 +33,7 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 	return lost, nil
 }
 
-// judge is Judge of a job that may be nil.
+// judge is Judge for a job that may be nil.
 func judge(j *job, token int64, ending backend.Ending) lifecycle.Verdict {
 	if j == nil {
 		return lifecycle.Lost

@@ -11,9 +11,8 @@ const gone backend.State = 0
 // waits reports whether s is the state of a stored job that has yet to be claimed.
 func waits(s backend.State) bool { return s != gone && s.Waits() }
 
-// move makes j what next says, but for what its keys make of that, and puts it
-// into the queue that belongs to its state; the state gone deletes it. Nothing
-// else changes a job's state.
+// move changes j to next, or to what its keys require, and puts j into the queue of its
+// state. The state gone deletes j. Only move changes a job's state.
 func (b *Backend) move(j *job, next lifecycle.Job, now int64) {
 	if j.more != nil && waits(next.State) {
 		next = b.acquireKeys(j, next, now)
@@ -114,8 +113,8 @@ func (j *job) key() (key, at int64) {
 	return 0, 0
 }
 
-// acquireKeys takes the keys of a job that is to wait as next, and returns what
-// this leaves of it.
+// acquireKeys acquires the keys of a job that is to wait as next, and returns what it
+// becomes.
 func (b *Backend) acquireKeys(j *job, next lifecycle.Job, now int64) lifecycle.Job {
 	other := b.acquireUnique(j, now)
 	if other != nil && j.State == backend.Running && j.name.uniques[j.more.unique].YieldsTo(j.id, other.State, now) {

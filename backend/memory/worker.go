@@ -37,7 +37,7 @@ func (w *worker) byID() []*job {
 	return slices.SortedFunc(slices.Values(w.held), func(a, c *job) int { return cmp.Compare(a.id, c.id) })
 }
 
-// alive reports whether w was heard of within its lease.
+// alive reports whether w renewed its row within its lease.
 func (w *worker) alive(now int64) bool { return lifecycle.Alive(w.seen, w.Lease, now) }
 
 // renew renews a worker's row, or creates it if register is set.
