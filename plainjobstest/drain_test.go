@@ -77,6 +77,28 @@ func TestDrainOrder(t *testing.T) {
 	})
 }
 
+// Jobs with one serial key run in the order in which they were performed.
+func TestDrainSerial(t *testing.T) {
+	onEachQueue(t, func(t *testing.T, q *plainjobs.Queue) {
+		var order []string
+		plainjobs.Handle(q, drained, func(_ context.Context, s string) error { order = append(order, s); return nil })
+		ids := perform(t, q, drained.With("first", later, plainjobs.Serial("s")), drained.With("other", later),
+			drained.With("second", plainjobs.In(time.Minute), plainjobs.Serial("s"), plainjobs.Priority(1)))
+		if info, err := q.Get(t.Context(), ids[2]); err != nil || info.State != plainjobs.Blocked || info.BlockedBy != ids[0] {
+			t.Errorf("the second job is %v by %d, %v", info.State, info.BlockedBy, err)
+		}
+		time.Sleep(2 * time.Minute)
+		plainjobstest.Drain(t, q)
+		if len(order) != 0 {
+			t.Errorf("%q ran, and the first job is not due", order)
+		}
+		plainjobstest.Drain(t, q, plainjobstest.Future())
+		if want := []string{"first", "second", "other"}; !slices.Equal(order, want) {
+			t.Errorf("the jobs ran in the order %q, want %q", order, want)
+		}
+	})
+}
+
 // What puts itself off has had its turn.
 func TestDrainEndsWithSnoozes(t *testing.T) {
 	for _, delay := range []time.Duration{0, time.Nanosecond, time.Hour} {

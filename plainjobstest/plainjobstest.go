@@ -67,8 +67,10 @@ func WithClock(clock *Clock) Option {
 // Inline returns a queue that runs a job when it is performed, and a context in
 // which plainjobs.Perform uses it. Perform returns the run's error. Tasks for
 // later, and those performed in a transaction, whose commit the queue cannot
-// see, are kept for [Drain]. Handlers see the values of their own run's context,
-// not those of the caller's, as under a worker.
+// see, are kept for [Drain]. A serial key holds among those, which run one by
+// one; a job that runs when it is performed waits for no other. Handlers see the
+// values of their own run's context, not those of the caller's, as under a
+// worker.
 func Inline(tb testing.TB, opts ...Option) (context.Context, *plainjobs.Queue) {
 	tb.Helper()
 	store := &engine.Inline{Keep: true}

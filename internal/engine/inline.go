@@ -1,20 +1,21 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // An Inline is a backend for tests that runs jobs when they are pushed.
 // Pushing returns the error of the run. Jobs for later, and those pushed in a
-// transaction, whose commit is not visible, are only recorded.
+// transaction, whose commit is not visible, are only recorded. What becomes of
+// jobs is as in a store, but for a serial key: it holds among recorded jobs,
+// which run one by one. A job that is run when it is pushed waits for no other.
 type Inline struct {
 	Queue *Queue
 	// Keep has jobs recorded. Without it nothing is remembered, no job for
@@ -22,39 +23,9 @@ type Inline struct {
 	Keep bool
 
 	mu   sync.Mutex
-	last int64
+	last int64 // ID, and token
 	jobs []*inlineJob
-	kept []keptKey // by For
-}
-
-// An inlineJob is a recorded job.
-type inlineJob struct {
-	backend.Info
-	scope backend.Scope
-}
-
-// has reports whether the job has a unique key.
-func (j *inlineJob) has(name, key string) bool {
-	return j.Name == name && j.UniqueKey == key && (j.State.Waits() || j.State == backend.Running && j.scope == backend.UntilFinished)
-}
-
-// before reports whether j runs before o, at now, to which those for later are
-// made to wait no longer.
-func (j *inlineJob) before(o *inlineJob, now time.Time) bool {
-	at := func(j *inlineJob) time.Time {
-		if j.RunAt.After(now) {
-			return now
-		}
-		return j.RunAt
-	}
-	return cmp.Or(cmp.Compare(o.Priority, j.Priority), at(j).Compare(at(o)), cmp.Compare(j.ID, o.ID)) < 0
-}
-
-// A keptKey is a key that outlives its job.
-type keptKey struct {
-	name, key string
-	id        int64
-	until     time.Time
+	keys map[inlineKey]lifecycle.Key
 }
 
 // depthKey is the key of how many inline runs a context is inside of.
@@ -70,145 +41,10 @@ func (s *Inline) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pus
 		if err = s.run(ctx, j, false); err == nil {
 			continue
 		}
-		s.mu.Lock()
-		for _, rest := range runs[i+1:] { // which wait for Drain
-			rest.State = backend.Pending
-		}
-		s.mu.Unlock()
+		s.release(runs[i+1:]) // which wait for Drain
 		return nil, returnedError{err}
 	}
 	return pushed, err
-}
-
-// Record stores jobs of a transaction without running them.
-func (q *Queue) Record(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	s, ok := q.Backend.(*Inline)
-	if !ok {
-		return q.Backend.Push(ctx, jobs)
-	}
-	pushed, _, err := s.add(jobs, false)
-	return pushed, err
-}
-
-// add records jobs, all or none, and returns those that are to be run at once.
-func (s *Inline) add(jobs []backend.NewJob, run bool) (pushed []backend.Pushed, runs []*inlineJob, err error) {
-	if err := backend.CheckNewJobs(jobs); err != nil {
-		return nil, nil, err
-	}
-	jobs, err = backend.CountFrom(jobs, time.Now())
-	if err != nil {
-		return nil, nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	recorded, kept := s.jobs, s.kept
-	var replaced []replacedJob
-	for i, n := range jobs {
-		p, j, err := s.addOne(i, n, run && n.Delay == 0, &replaced)
-		if err != nil {
-			s.jobs, s.kept = recorded, kept
-			for _, r := range slices.Backward(replaced) {
-				*r.job = r.was
-			}
-			return nil, nil, err
-		}
-		if pushed = append(pushed, p); j != nil {
-			runs = append(runs, j)
-		}
-	}
-	if !s.Keep {
-		s.jobs, s.kept = nil, nil
-	}
-	return pushed, runs, nil
-}
-
-// A replacedJob is a recorded job and what it was.
-type replacedJob struct {
-	job *inlineJob
-	was inlineJob
-}
-
-// addOne records a job and returns it if it is to be run. The caller holds mu.
-func (s *Inline) addOne(index int, n backend.NewJob, run bool, replaced *[]replacedJob) (backend.Pushed, *inlineJob, error) {
-	now := time.Now()
-	if u := n.Unique; u.Key != "" {
-		holder, waiting := s.holder(n.Name, u.Key, now)
-		switch {
-		case holder == 0:
-		case u.Conflict == backend.Reject, u.Conflict == backend.Replace && waiting == nil:
-			return backend.Pushed{}, nil, &backend.DuplicateError{Index: index, Name: n.Name, Key: u.Key, ID: holder}
-		case u.Conflict == backend.Replace:
-			was := *waiting
-			*replaced = append(*replaced, replacedJob{waiting, was})
-			*waiting = newInlineJob(holder, n)
-			waiting.CreatedAt = was.CreatedAt
-			if n.Delay == 0 && was.RunAt.Before(waiting.RunAt) { // it could run before, and keeps its place
-				waiting.RunAt = was.RunAt
-			}
-			fallthrough
-		default:
-			return backend.Pushed{ID: holder, Duplicate: true}, nil, nil
-		}
-	}
-	if n.MaxPending > 0 && !run {
-		waiting := int64(0)
-		for _, j := range s.jobs {
-			if j.Name == n.Name && j.State.Waits() {
-				waiting++
-			}
-		}
-		if waiting >= int64(n.MaxPending) {
-			return backend.Pushed{}, nil, &backend.QueueFullError{Index: index, Name: n.Name, Waiting: waiting, MaxPending: n.MaxPending}
-		}
-	}
-	s.last++
-	j := newInlineJob(s.last, n)
-	if run {
-		j.State = backend.Running
-	}
-	s.jobs = append(s.jobs, &j)
-	if n.Unique.For > 0 {
-		s.kept = append(s.kept, keptKey{n.Name, n.Unique.Key, j.ID, now.Add(n.Unique.For)})
-	}
-	if !run {
-		return backend.Pushed{ID: j.ID}, nil, nil
-	}
-	return backend.Pushed{ID: j.ID}, &j, nil
-}
-
-// holder returns the job that has a unique key, or 0, and the job itself if it
-// waits.
-func (s *Inline) holder(name, key string, now time.Time) (int64, *inlineJob) {
-	for _, j := range s.jobs {
-		if j.has(name, key) {
-			if !j.State.Waits() {
-				return j.ID, nil
-			}
-			return j.ID, j
-		}
-	}
-	for _, k := range s.kept {
-		if k.name == name && k.key == key && now.Before(k.until) {
-			return k.id, nil
-		}
-	}
-	return 0, nil
-}
-
-func newInlineJob(id int64, n backend.NewJob) inlineJob {
-	now := time.Now().UTC().Truncate(time.Microsecond)
-	state := backend.Pending
-	if n.Delay > 0 {
-		state = backend.Scheduled
-	}
-	j := inlineJob{scope: n.Unique.Scope, Info: backend.Info{
-		ID: id, Name: n.Name, State: state, Priority: n.Priority, Payload: n.Payload, MaxAttempts: n.MaxAttempts,
-		CreatedAt: now, RunAt: now.Add(n.Delay), UniqueKey: n.Unique.Key, SerialKey: n.Serial, Metadata: n.Metadata,
-	}}
-	if n.Expires > 0 {
-		j.ExpiresAt = now.Add(n.Expires)
-	}
-	return j
 }
 
 // returnedError is the error of an inline run as who performed the job sees it. It is
@@ -247,7 +83,7 @@ func (c detachedContext) Value(key any) any {
 // run runs a job and returns its error. What the run asks for, as a snooze, is
 // recorded, and a retry if there is to be one.
 func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) error {
-	d := Lookup(j.Name)
+	d := Lookup(j.info.Name)
 	var handler Run
 	if d != nil {
 		handler = s.Queue.Handler(d)
@@ -255,18 +91,14 @@ func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) error {
 	if handler == nil {
 		s.end(j, &backend.Failure{Ending: backend.EndFailed, Error: "no handler"}, nil)
 		return fmt.Errorf("job %s has no handler here: bind one with plainjobs.Handle on the queue of plainjobstest.Inline, "+
-			"and perform with its context", j.Name)
+			"and perform with its context", j.info.Name)
 	}
 	depth, _ := ctx.Value(depthKey{}).(int)
 	if depth >= maxDepth {
 		s.end(j, &backend.Failure{Ending: backend.EndFailed, Error: "too deep"}, nil)
 		return fmt.Errorf("jobs that run at once have performed each other %d deep", maxDepth)
 	}
-	job := &backend.Job{
-		Lease: backend.Lease{ID: j.ID, Token: j.ID}, Name: j.Name, Payload: j.Payload, Priority: j.Priority,
-		Attempt: j.Failures + 1, MaxAttempts: j.MaxAttempts, CreatedAt: j.CreatedAt, RunAt: j.RunAt, Metadata: j.Metadata,
-		UniqueKey: j.UniqueKey, SerialKey: j.SerialKey,
-	}
+	job := j.claimed()
 	result, err := s.Queue.Run(detachedContext{context.Background(), s.Queue, depth + 1}, d, handler, job)
 	if err == nil {
 		s.end(j, nil, result)
@@ -300,27 +132,6 @@ func (q *Queue) Run(ctx context.Context, d *Definition, handler Run, job *backen
 	return run.Info.Result, nil
 }
 
-// end records how a run ended.
-func (s *Inline) end(j *inlineJob, f *backend.Failure, result []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now().UTC().Truncate(time.Microsecond)
-	j.State, j.FinishedAt, j.Result = backend.Done, now, result
-	if f == nil {
-		return
-	}
-	j.State = f.Ending.State(f.Delay)
-	if f.Ending.Spends() {
-		j.Failures++
-	}
-	if f.Error != "" {
-		j.Errors = append(j.Errors, backend.RunError{Attempt: j.Failures, At: now, Error: backend.CleanError(f.Error), Stack: f.Stack})
-	}
-	if !j.State.Terminal() {
-		j.FinishedAt, j.RunAt = time.Time{}, now.Add(f.Delay)
-	}
-}
-
 // maxDrain bounds the runs of a drain, which jobs that perform each other would
 // make endless.
 const maxDrain = 10_000
@@ -331,6 +142,8 @@ var ErrEndless = fmt.Errorf("%d jobs have run and there are still some: do they 
 // A Draining is what is known of the runs of one drain, from error to error.
 // The zero value is a new one.
 type Draining struct {
+	future, retries bool
+
 	runs  int
 	ended int                           // so many jobs, the first ones, will not run
 	tried map[*inlineJob]backend.Ending // of jobs that were run and wait again
@@ -340,50 +153,24 @@ type Draining struct {
 // also what is for later, and with retries what has failed again. It returns
 // the first error; to go on, call it again.
 func (s *Inline) Drain(ctx context.Context, future, retries bool, d *Draining) error {
-	if d.tried == nil {
+	if d.future, d.retries = future, retries; d.tried == nil {
 		d.tried = map[*inlineJob]backend.Ending{}
 	}
 	for {
-		var next *inlineJob
-		now := time.Now()
-		s.mu.Lock()
-		for d.ended < len(s.jobs) && s.jobs[d.ended].State.Terminal() {
-			d.ended++
-		}
-		for _, j := range s.jobs[d.ended:] {
-			ending, ran := d.tried[j]
-			due := !j.RunAt.After(now) || future && !ran
-			if ran {
-				due = retries && ending == backend.EndRetry
-			}
-			if j.State.Waits() && due && (next == nil || j.before(next, now)) {
-				next = j
-			}
-		}
-		expired := next != nil && !next.ExpiresAt.IsZero() && next.Failures == 0 && !now.Before(next.ExpiresAt)
-		if next != nil {
-			next.State = backend.Running
-		}
-		failures := 0
-		if next != nil {
-			failures = next.Failures
-		}
-		s.mu.Unlock()
-		switch {
-		case next == nil:
+		next := s.startNext(d)
+		if next == nil {
 			return nil
-		case expired:
-			s.end(next, &backend.Failure{Ending: backend.EndCancelled, Error: backend.ExpiredError}, nil)
-			continue
 		}
 		if d.runs++; d.runs > maxDrain {
 			return ErrEndless
 		}
+		failures := next.Failures
 		if err := s.run(ctx, next, retries); err != nil {
 			return err
 		}
 		d.tried[next] = backend.EndSnooze
-		if s.mu.Lock(); next.Failures > failures {
+		s.mu.Lock()
+		if next.Failures > failures {
 			d.tried[next] = backend.EndRetry
 		}
 		s.mu.Unlock()
@@ -411,57 +198,3 @@ func (s *Inline) Fail(context.Context, []backend.Failure) ([]backend.Lease, erro
 func (s *Inline) Reap(context.Context, backend.ReapRequest) (backend.ReapResult, error) {
 	return backend.ReapResult{}, errInline
 }
-
-// Get implements [backend.Reader].
-func (s *Inline) Get(_ context.Context, id int64) (backend.Info, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, j := range s.jobs {
-		if j.ID == id {
-			return j.Info, nil
-		}
-	}
-	return backend.Info{}, fmt.Errorf("get %d: %w", id, backend.ErrNotFound)
-}
-
-// List implements [backend.Reader].
-func (s *Inline) List(_ context.Context, req backend.ListRequest) (backend.Page, error) {
-	limit, err := req.PageSize()
-	if err != nil {
-		return backend.Page{}, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var page backend.Page
-	for _, j := range slices.Backward(s.jobs) {
-		if req.Before != 0 && j.ID >= req.Before || !req.Matches(&j.Info) {
-			continue
-		}
-		if len(page.Jobs) == limit {
-			page.Next = page.Jobs[limit-1].ID
-			break
-		}
-		page.Jobs = append(page.Jobs, j.Info)
-	}
-	return page, nil
-}
-
-// Count implements [backend.Reader].
-func (s *Inline) Count(context.Context) (counts []backend.Count, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, j := range s.jobs {
-		i := slices.IndexFunc(counts, func(c backend.Count) bool { return c.Name == j.Name && c.State == j.State })
-		if i < 0 {
-			i, counts = len(counts), append(counts, backend.Count{Name: j.Name, State: j.State})
-		}
-		counts[i].Jobs++
-	}
-	slices.SortFunc(counts, func(a, b backend.Count) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.State, b.State))
-	})
-	return counts, nil
-}
-
-// Workers implements [backend.Reader].
-func (s *Inline) Workers(context.Context) ([]backend.WorkerInfo, error) { return nil, nil }
