@@ -43,9 +43,10 @@ func packages(t *testing.T) (all []goPackage) {
 var arrows = map[string][]string{
 	"":                             nil, // see below
 	"backend":                      {},
+	"backend/internal/audit":       {},
 	"backend/lifecycle":            {"backend"},
 	"backend/memory":               {"backend", "backend/lifecycle"},
-	"backend/sqlite":               {"backend", "backend/lifecycle", "backend/sqlite/internal/host", "internal/latelog"},
+	"backend/sqlite":               {"backend", "backend/internal/audit", "backend/lifecycle", "backend/sqlite/internal/host", "internal/latelog"},
 	"internal/cron":                {},
 	"backend/sqlite/internal/host": {},
 	"internal/engine":              {"backend", "backend/lifecycle", "internal/cron"},
@@ -60,7 +61,7 @@ var arrows = map[string][]string{
 	"backend/sqlite/modernc": {"backend/sqlite"},
 	"backend/sqlite/ncruces": {"backend/sqlite"},
 
-	"backend/postgres":     {"backend", "backend/lifecycle", "internal/latelog"},
+	"backend/postgres":     {"backend", "backend/internal/audit", "backend/lifecycle", "internal/latelog"},
 	"backend/postgres/pgx": {"backend/postgres"},
 }
 

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -372,34 +370,13 @@ func (t *tx) repairKeyless(ids []int64) error {
 	return err
 }
 
-// An auditor decides when Reap checks for derived state that keeps jobs from being
-// pushed or claimed. Checks take at most a hundredth of the time.
-type auditor struct {
-	mu   sync.Mutex
-	next time.Time
-}
-
-// audit checks derived state if a check is due, and corrects it.
+// audit checks derived state, if a check is due, and corrects it.
 func (b *Backend) audit(ctx context.Context) error {
-	if !b.auditor.mu.TryLock() {
-		return nil // another call is checking
-	}
-	defer b.auditor.mu.Unlock()
-	begin := time.Now()
-	if begin.Before(b.auditor.next) {
-		return nil
-	}
-	d, err := b.drift(ctx, false)
-	b.auditor.next = time.Now().Add(100 * time.Since(begin))
-	if err != nil || d.none() {
-		return err
-	}
-	if err := b.repair(ctx, d, false); err != nil {
-		return err
-	}
-	b.opts.Logger.Warn("postgres: derived state did not match the jobs, because a statement outside the queue changed them; corrected",
-		"corrected", d.summary())
-	return nil
+	var d drift
+	return b.auditor.Run(b.opts.Logger, func() (_ string, err error) {
+		d, err = b.drift(ctx, false)
+		return d.summary(), err
+	}, func() error { return b.repair(ctx, d, false) })
 }
 
 // maxRepairs bounds how often an examination corrects driftMost differences.

@@ -75,6 +75,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/audit"
 	"github.com/plainjobs/plainjobs/internal/latelog"
 )
 
@@ -131,7 +132,7 @@ type Backend struct {
 	watch   listener
 	marks   lowWaterMarks
 	pruning sync.Mutex // held while pruning
-	auditor auditor
+	auditor audit.Auditor
 	fold    countCompactor
 	limited atomic.Pointer[settings] // as last read; only decides whether to wake workers
 	special atomic.Int64             // claims skip claimPlain until then, in Unix nanoseconds

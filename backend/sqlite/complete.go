@@ -164,57 +164,29 @@ const (
 	updateFlags  = `UPDATE plainjobs_jobs SET flags = flags | ? WHERE id = ?`
 )
 
-// done makes the jobs of runs done, or deletes them.
+// done makes the jobs of runs done, or deletes them. It returns errAlone if a lease
+// was lost.
 func (t *tx) done(runs []doneRun, del bool, now int64) error {
-	update, updateSpan := updateDone, updateDoneSpan
-	if del {
-		update, updateSpan = deleteDone, deleteDoneSpan
-	}
 	long, rest := spans(len(runs), func(i int) bool {
 		return runs[i].ID == runs[i-1].ID+1 && runs[i].Token == runs[i-1].Token+1
 	})
 	n := int64(0)
 	for _, s := range long {
-		first, last := runs[s.from].ID, runs[s.to-1].ID
-		changed, err := t.execN(updateSpan, now, first, last, runs[s.from].Token-first)
+		changed, err := t.doneSpan(runs[s.from:s.to], del, now)
 		if err != nil {
 			return err
 		}
 		n += changed
-		if del {
-			for _, query := range []string{deleteErrorsSpan, deleteProgressSpan} {
-				if _, err := t.exec(query, first, last); err != nil {
-					return err
-				}
-			}
-		}
 	}
 	for part := range slices.Chunk(rest, maxList) {
-		query, length := update.fit(len(part))
-		args := make([]any, 1, 1+2*length)
-		args[0] = now
-		for i := range length {
-			args = append(args, runs[part[min(i, len(part)-1)]].ID)
-		}
-		for i := range length {
-			args = append(args, runs[part[min(i, len(part)-1)]].Token)
-		}
-		changed, err := t.execN(query, args...)
+		changed, err := t.donePart(runs, part, del, now)
 		if err != nil {
 			return err
 		}
 		n += changed
-		if del {
-			for _, l := range []*list{deleteErrorsOf, deleteProgressOf} {
-				text, _ := l.fit(len(part))
-				if _, err := t.exec(text, args[1:1+length]...); err != nil {
-					return err
-				}
-			}
-		}
 	}
 	if n != int64(len(runs)) {
-		return errAlone // a lease was lost: find out which
+		return errAlone // run again to find out which
 	}
 	names := make(map[int64]int64, 1)
 	for i := range runs {
@@ -237,4 +209,53 @@ func (t *tx) done(runs []doneRun, del bool, now int64) error {
 		}
 	}
 	return nil
+}
+
+// doneSpan is done for runs of one claim whose IDs are consecutive. It returns how
+// many leases were held.
+func (t *tx) doneSpan(runs []doneRun, del bool, now int64) (int64, error) {
+	update := updateDoneSpan
+	if del {
+		update = deleteDoneSpan
+	}
+	first, last := runs[0].ID, runs[len(runs)-1].ID
+	changed, err := t.execN(update, now, first, last, runs[0].Token-first)
+	if err != nil || !del {
+		return changed, err
+	}
+	for _, query := range []string{deleteErrorsSpan, deleteProgressSpan} {
+		if _, err := t.exec(query, first, last); err != nil {
+			return 0, err
+		}
+	}
+	return changed, nil
+}
+
+// donePart is done for the runs at the places of part. It returns how many leases
+// were held.
+func (t *tx) donePart(runs []doneRun, part []int, del bool, now int64) (int64, error) {
+	update := updateDone
+	if del {
+		update = deleteDone
+	}
+	query, length := update.fit(len(part))
+	args := make([]any, 1, 1+2*length)
+	args[0] = now
+	for i := range length {
+		args = append(args, runs[part[min(i, len(part)-1)]].ID)
+	}
+	for i := range length {
+		args = append(args, runs[part[min(i, len(part)-1)]].Token)
+	}
+	changed, err := t.execN(query, args...)
+	if err != nil || !del {
+		return changed, err
+	}
+	for _, l := range []*list{deleteErrorsOf, deleteProgressOf} {
+		text, _ := l.fit(len(part))
+		if _, err := t.exec(text, args[1:1+length]...); err != nil {
+			return 0, err
+		}
+	}
+	return changed, nil
 }

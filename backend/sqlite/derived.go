@@ -4,10 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -156,194 +153,13 @@ func (d *drift) none() bool {
 	return len(d.counts)+len(d.heads)+len(d.blocked)+len(d.strays)+len(d.keys)+len(d.keyless)+len(d.orphans)+len(d.marks) == 0
 }
 
-// repair corrects what differs, as far as it still does. Each job is looked at
-// again, as it may have changed since.
-func (b *Backend) repair(ctx context.Context, d drift) error {
-	if len(d.counts) > 0 {
-		err := b.writer.do(ctx, &request{op: "repair counts", run: func(t *tx) error { return t.repairCounts(d) }})
-		if err != nil {
-			return err
-		}
-	}
-	var steps []func(*tx, int64) error
-	for _, k := range d.heads {
-		steps = append(steps, func(t *tx, now int64) error { return t.repairHead(k, now) })
-	}
-	for _, id := range d.strays {
-		steps = append(steps, func(t *tx, _ int64) error { return t.repairStray(id) })
-	}
-	for _, k := range d.blocked {
-		steps = append(steps, func(t *tx, now int64) error { return t.repairBlocked(k, now) })
-	}
-	for _, k := range d.keys {
-		steps = append(steps, func(t *tx, now int64) error { return t.repairKey(k, now) })
-	}
-	for _, id := range d.keyless {
-		steps = append(steps, func(t *tx, now int64) error { return t.repairKeyless(id, now) })
-	}
-	for _, id := range d.marks {
-		steps = append(steps, func(t *tx, _ int64) error { _, err := t.exec(updateMarks, id); return err })
-	}
-	for _, id := range d.orphans {
-		steps = append(steps, func(t *tx, _ int64) error { return t.deleteOrphans(id) })
-	}
-	for part := range slices.Chunk(steps, 100) { // others write between them
-		err := b.writer.do(ctx, &request{op: "repair", run: func(t *tx) error {
-			return t.nested(func() error {
-				now := b.now()
-				if _, err := t.settings(); err != nil {
-					return err
-				}
-				for _, step := range part {
-					if err := step(t, now); err != nil {
-						return err
-					}
-				}
-				t.wakes = true
-				return nil
-			})
-		}})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// repairCounts adds what counts lack, unless another has repaired them since.
-func (t *tx) repairCounts(d drift) error {
-	repairs := int64(0)
-	err := t.each(selectRepairs, nil, func(r *sql.Rows) (bool, error) { return false, r.Scan(&repairs) })
-	if err != nil || repairs != d.repairs {
-		return err
-	}
-	for k, delta := range d.counts {
-		t.count(k.name, k.state, delta)
-	}
-	t.wakes = true
-	_, err = t.exec(upsertMeta, "repairs", fmt.Sprint(repairs+1))
-	return err
-}
-
-// repairHead lets the next job go where the head of a serial key is gone.
-func (t *tx) repairHead(k jobKeys, now int64) error {
-	head, err := t.head(k.name, k.serial)
-	if err != nil || head != k.id {
-		return err
-	}
-	r, err := t.row(head)
-	if err != nil || r.id != 0 && r.name == k.name && r.serial == k.serial && !r.state.Terminal() && r.state != backend.Blocked {
-		return err
-	}
-	return t.advance(k, now)
-}
-
-// repairStray makes a job the head of its serial key if there is none, and
-// otherwise blocks it if it waits.
-func (t *tx) repairStray(id int64) error {
-	r, err := t.row(id)
-	if err != nil || r.id == 0 || r.serial == "" || r.state.Terminal() || r.state == backend.Blocked {
-		return err
-	}
-	r.flags |= flagSerial
-	blocked, err := t.queueUp(r.jobKeys)
-	if err != nil || !blocked || !r.state.Waits() {
-		return err
-	}
-	t.move(r.name, r.state, backend.Blocked, 1)
-	_, err = t.exec(updateUnblocked, int64(backend.Blocked), id)
-	return err
-}
-
-// repairBlocked lets a blocked job go whose serial key has no head.
-func (t *tx) repairBlocked(k jobKeys, now int64) error {
-	head, err := t.head(k.name, k.serial)
-	if err != nil || head != 0 {
-		return err
-	}
-	if _, err := t.exec(insertHead, k.name, k.serial, 0); err != nil {
-		return err
-	}
-	k.id = 0
-	return t.advance(k, now)
-}
-
-const deleteLostKey = `DELETE FROM plainjobs_keys WHERE name = ? AND key = ? AND job = ?`
-
-// repairKey takes a unique key off a job that does not have it.
-func (t *tx) repairKey(k jobKeys, now int64) error {
-	r, err := t.row(k.id)
-	switch {
-	case err != nil:
-		return err
-	case r.id == 0 || r.name != k.name || r.unique != k.unique || r.state == backend.Cancelled:
-		_, err = t.exec(deleteLostKey, k.name, k.unique, k.id)
-		return err
-	case r.state.Terminal() || r.state == backend.Running && r.flags&flagUntilStarted != 0:
-		r.flags |= flagUnique
-		return t.releaseUnique(r.jobKeys, now)
-	}
-	return nil
-}
-
-// repairKeyless gives a waiting job its unique key, unless another has it.
-func (t *tx) repairKeyless(id, now int64) error {
-	r, err := t.row(id)
-	if err != nil || r.id == 0 || r.unique == "" || !r.state.Waits() {
-		return err
-	}
-	_, err = t.acquireUnique(r.jobKeys, 0, now)
-	return err
-}
-
-const updateMarks = `
-	UPDATE plainjobs_jobs SET flags = flags & ~96
-		| 32 * EXISTS (SELECT 1 FROM plainjobs_results r WHERE r.job = plainjobs_jobs.id)
-		| 64 * EXISTS (SELECT 1 FROM plainjobs_progress p WHERE p.job = plainjobs_jobs.id)
-	WHERE id = ?`
-
-// deleteOrphans deletes what is of a job that is not there.
-func (t *tx) deleteOrphans(id int64) error {
-	r, err := t.row(id)
-	if err != nil || r.id != 0 {
-		return err
-	}
-	for _, query := range []string{deleteResult, deleteProgress, `DELETE FROM plainjobs_errors WHERE job = ?`} {
-		if _, err := t.exec(query, id); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// An auditor decides when Reap looks whether derived state would keep jobs from
-// being pushed or claimed: so seldom that it takes a hundredth of the time.
-type auditor struct {
-	mu   sync.Mutex
-	next time.Time
-}
-
-// audit looks, if it is time to, and corrects what it finds.
+// audit checks derived state, if a check is due, and corrects it.
 func (b *Backend) audit(ctx context.Context) error {
-	if !b.auditor.mu.TryLock() {
-		return nil // another call is at it
-	}
-	defer b.auditor.mu.Unlock()
-	begin := time.Now()
-	if begin.Before(b.auditor.next) {
-		return nil
-	}
-	d, err := b.drift(ctx, false)
-	b.auditor.next = time.Now().Add(100 * time.Since(begin))
-	if err != nil || d.none() {
-		return err
-	}
-	if err := b.repair(ctx, d); err != nil {
-		return err
-	}
-	b.opts.Logger.Warn("plainjobs: jobs were deleted or changed by other means than the queue's; corrected what follows from them",
-		"corrected", d.summary())
-	return nil
+	var d drift
+	return b.auditor.Run(b.opts.Logger, func() (_ string, err error) {
+		d, err = b.drift(ctx, false)
+		return d.summary(), err
+	}, func() error { return b.repair(ctx, d) })
 }
 
 // summary says what differs, or nothing.

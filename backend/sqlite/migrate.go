@@ -60,45 +60,7 @@ func (b *Backend) migrate(ctx context.Context) error {
 		return fmt.Errorf("%w: the tables %s* are to have version %d; the program that they belong to, or migrate, brings "+
 			"them up to date", backend.ErrSchemaTooOld, b.opts.Prefix, len(migrations()))
 	}
-	err = b.writer.do(ctx, &request{op: "migrate", firm: true, full: true, run: func(t *tx) error {
-		version, err := b.schemaVersion(ctx, unmapped{t.w.conn})
-		if err != nil {
-			return err
-		}
-		run := func(query string, args ...any) error {
-			_, err := t.w.conn.ExecContext(ctx, b.sql(query), args...)
-			return err
-		}
-		if err := run(createMeta); err != nil {
-			return err
-		}
-		if version == 0 {
-			if err := run(upsertMeta, "store", rand.Text()); err != nil {
-				return err
-			}
-		}
-		for i, name := range migrations() {
-			if i < version {
-				continue
-			}
-			text, err := migrationFiles.ReadFile(name)
-			if err != nil {
-				return err
-			}
-			err = run(string(text))
-			if version == 0 && primaryCode(err) == codeError {
-				err = fmt.Errorf("%w: there are tables %[2]s* without %[2]smeta, so that the file is damaged, or they are "+
-					"another program's and Options.Prefix must be another: %[3]w", backend.ErrCorrupt, b.opts.Prefix, err)
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-		}
-		if err := run(upsertMeta, "schema", fmt.Sprint(len(migrations()))); err != nil {
-			return err
-		}
-		return scan(ctx, unmapped{t.w.conn}, b.sql(selectStoreID), nil, func(r *sql.Rows) error { return r.Scan(&b.storeID) })
-	}})
+	err = b.writer.do(ctx, &request{op: "migrate", firm: true, full: true, run: func(t *tx) error { return b.runMigrations(ctx, t) }})
 	if err != nil {
 		return err
 	}
@@ -108,6 +70,47 @@ func (b *Backend) migrate(ctx context.Context) error {
 		_, err := b.schemaVersion(ctx, q)
 		return err
 	})
+}
+
+// runMigrations creates or upgrades the tables.
+func (b *Backend) runMigrations(ctx context.Context, t *tx) error {
+	version, err := b.schemaVersion(ctx, unmapped{t.w.conn})
+	if err != nil {
+		return err
+	}
+	run := func(query string, args ...any) error {
+		_, err := t.w.conn.ExecContext(ctx, b.sql(query), args...)
+		return err
+	}
+	if err := run(createMeta); err != nil {
+		return err
+	}
+	if version == 0 {
+		if err := run(upsertMeta, "store", rand.Text()); err != nil {
+			return err
+		}
+	}
+	for i, name := range migrations() {
+		if i < version {
+			continue
+		}
+		text, err := migrationFiles.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		err = run(string(text))
+		if version == 0 && primaryCode(err) == codeError {
+			err = fmt.Errorf("%w: there are tables %[2]s* without %[2]smeta, so that the file is damaged, or they are "+
+				"another program's and Options.Prefix must be another: %[3]w", backend.ErrCorrupt, b.opts.Prefix, err)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if err := run(upsertMeta, "schema", fmt.Sprint(len(migrations()))); err != nil {
+		return err
+	}
+	return scan(ctx, unmapped{t.w.conn}, b.sql(selectStoreID), nil, func(r *sql.Rows) error { return r.Scan(&b.storeID) })
 }
 
 // schemaVersion returns the version of the schema, 0 if there is none.

@@ -35,64 +35,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 	err = b.write(ctx, &request{op: "operate", firm: true, run: func(t *tx) error {
 		return t.nested(func() error {
 			result = backend.OperateResult{Next: next}
-			now := b.now()
-			page, err := b.still(t, page, req.Filter)
-			if err != nil {
-				return err
-			}
-			var again, removed []row
-			for _, r := range page {
-				var err error
-				if r.serial != "" { // the end of one before may have unblocked it
-					r, err = t.row(r.id)
-				}
-				switch {
-				case err != nil:
-				case req.Op == backend.OpDelete && r.state != backend.Running && r.id != 0:
-					result.Affected = append(result.Affected, r.id)
-					err = t.free(r.jobKeys)
-					switch {
-					case err != nil:
-					case r.serial != "":
-						err = t.remove([]row{r}, now)
-					default:
-						removed = append(removed, r)
-					}
-				case req.Op == backend.OpRetry && r.state.Terminal():
-					var ok bool
-					if ok, err = t.revivable(r, now); ok {
-						again = append(again, r)
-					} else {
-						result.Duplicates = append(result.Duplicates, r.id)
-					}
-				default:
-					err = b.operate(t, req.Op, r, now, &result)
-				}
-				if err != nil {
-					return err
-				}
-			}
-			for some := range slices.Chunk(removed, maxList) {
-				if err := t.remove(some, now); err != nil {
-					return err
-				}
-			}
-			// The newest had their unique keys first; those of one serial key
-			// run from the oldest.
-			for _, r := range slices.Backward(again) {
-				result.Affected = append(result.Affected, r.id)
-				if err := t.revive(r, now); err != nil {
-					return err
-				}
-			}
-			if req.Priority != nil {
-				for _, id := range result.Affected {
-					if _, err := t.exec(updatePriority, int64(*req.Priority), id); err != nil {
-						return err
-					}
-				}
-			}
-			return nil
+			return b.operatePage(t, req, page, &result)
 		})
 	}})
 	if err != nil {
@@ -101,6 +44,68 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 	slices.Sort(result.Affected)
 	slices.Sort(result.Duplicates)
 	return result, nil
+}
+
+// operatePage applies an operation to those jobs of a page that still match.
+func (b *Backend) operatePage(t *tx, req backend.OperateRequest, ids []int64, result *backend.OperateResult) error {
+	now := b.now()
+	page, err := b.still(t, ids, req.Filter)
+	if err != nil {
+		return err
+	}
+	var again, removed []row
+	for _, r := range page {
+		var err error
+		if r.serial != "" { // an operation on an earlier job may have unblocked it
+			r, err = t.row(r.id)
+		}
+		switch {
+		case err != nil:
+		case req.Op == backend.OpDelete && r.state != backend.Running && r.id != 0:
+			result.Affected = append(result.Affected, r.id)
+			err = t.free(r.jobKeys)
+			switch {
+			case err != nil:
+			case r.serial != "":
+				err = t.remove([]row{r}, now)
+			default:
+				removed = append(removed, r)
+			}
+		case req.Op == backend.OpRetry && r.state.Terminal():
+			var ok bool
+			if ok, err = t.revivable(r, now); ok {
+				again = append(again, r)
+			} else {
+				result.Duplicates = append(result.Duplicates, r.id)
+			}
+		default:
+			err = b.operate(t, req.Op, r, now, result)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for some := range slices.Chunk(removed, maxList) {
+		if err := t.remove(some, now); err != nil {
+			return err
+		}
+	}
+	// The page begins with the newest job, which keeps its unique key. Jobs with
+	// one serial key run from the oldest.
+	for _, r := range slices.Backward(again) {
+		result.Affected = append(result.Affected, r.id)
+		if err := t.revive(r, now); err != nil {
+			return err
+		}
+	}
+	if req.Priority != nil {
+		for _, id := range result.Affected {
+			if _, err := t.exec(updatePriority, int64(*req.Priority), id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // matching returns the IDs of a page of jobs to operate on.

@@ -51,41 +51,7 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	var result backend.ReapResult
 	err = b.writer.do(ctx, &request{op: "reap", run: func(t *tx) error {
 		result = backend.ReapResult{}
-		now := b.now()
-		dead, err := t.dead(req, now)
-		if err != nil {
-			return err
-		}
-		for _, worker := range dead {
-			if result.Rescued+result.Failed >= limit {
-				result.More = true
-				break
-			}
-			if err := b.rescue(t, worker, now, &result); err != nil {
-				return err
-			}
-			if slices.Contains(req.Dead, worker) {
-				if err := b.removeLockFiles(t, worker); err != nil {
-					return err
-				}
-			}
-			if _, err := t.exec(deleteWorker, worker); err != nil {
-				return err
-			}
-			result.Workers = append(result.Workers, worker)
-		}
-		if result.Due, err = t.promote(now, limit); err != nil {
-			return err
-		}
-		if result.Expired, err = b.expire(t, now, limit); err != nil {
-			return err
-		}
-		kept, err := t.execN(deleteKept, now, limit)
-		if err != nil {
-			return err
-		}
-		result.More = result.More || result.Due == limit || result.Expired == limit || kept == int64(limit)
-		return t.retire(now)
+		return b.reap(t, req, limit, &result)
 	}})
 	if err != nil {
 		return backend.ReapResult{}, failed(ctx, "reap", err)
@@ -100,6 +66,45 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 		return result, failed(ctx, "reap", err)
 	}
 	return result, nil
+}
+
+// reap does what Reap does in one transaction.
+func (b *Backend) reap(t *tx, req backend.ReapRequest, limit int, result *backend.ReapResult) error {
+	now := b.now()
+	dead, err := t.dead(req, now)
+	if err != nil {
+		return err
+	}
+	for _, worker := range dead {
+		if result.Rescued+result.Failed >= limit {
+			result.More = true
+			break
+		}
+		if err := b.rescue(t, worker, now, result); err != nil {
+			return err
+		}
+		if slices.Contains(req.Dead, worker) {
+			if err := b.removeLockFiles(t, worker); err != nil {
+				return err
+			}
+		}
+		if _, err := t.exec(deleteWorker, worker); err != nil {
+			return err
+		}
+		result.Workers = append(result.Workers, worker)
+	}
+	if result.Due, err = t.promote(now, limit); err != nil {
+		return err
+	}
+	if result.Expired, err = b.expire(t, now, limit); err != nil {
+		return err
+	}
+	kept, err := t.execN(deleteKept, now, limit)
+	if err != nil {
+		return err
+	}
+	result.More = result.More || result.Due == limit || result.Expired == limit || kept == int64(limit)
+	return t.retire(now)
 }
 
 // dead returns the workers whose jobs are to be rescued: those that hold jobs

@@ -70,6 +70,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/audit"
 	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 	"github.com/plainjobs/plainjobs/internal/latelog"
 )
@@ -127,7 +128,7 @@ type Backend struct {
 	calls   sync.RWMutex // held for reading by each call, for writing by Close
 	closed  bool
 	pruning sync.Mutex // held to prune
-	auditor auditor
+	auditor audit.Auditor
 }
 
 var (

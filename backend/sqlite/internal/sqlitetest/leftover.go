@@ -32,35 +32,10 @@ func holdInChild(path string, open Open) {
 	bufio.NewScanner(os.Stdin).Scan()
 }
 
-// hold starts a process that holds a database, and returns what kills it.
+// hold starts a process that has a database open, and returns what kills it.
 func hold(t *testing.T, path string, prepare ...func(*exec.Cmd)) (kill func()) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), holdVariable+"="+path)
-	for _, f := range prepare {
-		f(cmd)
-	}
-	if _, err := cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(stdout)
-	lines.Scan()
-	said := lines.Text()
-	kill = func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}
-	t.Cleanup(kill)
-	if said != "holding" {
-		t.Fatalf("the child said %q", said)
-	}
+	kill, _ = startChild(t, holdVariable, path, "holding", prepare...)
 	return kill
 }
 

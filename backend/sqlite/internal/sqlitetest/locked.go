@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -58,7 +57,7 @@ func (d driver) testLocked(t *testing.T) {
 	if f := stopped(); f.Name != "" {
 		t.Errorf("without a lock it found %+v", f)
 	}
-	kill, pid := lockBy(t, mainFile(t, db))
+	kill, pid := startChild(t, lockVariable, mainFile(t, db), "locked ")
 	named := func(text string) bool {
 		return runtime.GOOS != "linux" || strings.Contains(text, fmt.Sprintf("process %s (%s)", pid, filepath.Base(os.Args[0])))
 	}
@@ -76,35 +75,6 @@ func (d driver) testLocked(t *testing.T) {
 	if f := stopped(); f.Name != "" {
 		t.Errorf("after the process has ended it found %+v", f)
 	}
-}
-
-// lockBy starts a process that takes the lock of a database.
-func lockBy(t *testing.T, path string) (kill func(), pid string) {
-	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), lockVariable+"="+path)
-	if _, err := cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	kill = func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}
-	t.Cleanup(kill)
-	lines := bufio.NewScanner(stdout)
-	lines.Scan()
-	pid, ok := strings.CutPrefix(lines.Text(), "locked ")
-	if !ok {
-		t.Fatalf("the child said %q", lines.Text())
-	}
-	return kill, pid
 }
 
 func mainFile(t *testing.T, db *sql.DB) (path string) {

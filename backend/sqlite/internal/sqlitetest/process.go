@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -29,6 +30,40 @@ func openInChild(path string, open Open) {
 	if err := b.Close(); err != nil {
 		fmt.Println("error:", err)
 	}
+}
+
+// startChild starts the test's binary with a variable that names a database, and
+// waits for a line with a prefix. It returns what kills the process, and the rest of
+// the line.
+func startChild(t *testing.T, variable, path, prefix string, prepare ...func(*exec.Cmd)) (kill func(), rest string) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	cmd.Env = append(os.Environ(), variable+"="+path)
+	for _, f := range prepare {
+		f(cmd)
+	}
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	kill = func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	t.Cleanup(kill)
+	lines := bufio.NewScanner(stdout)
+	lines.Scan()
+	rest, ok := strings.CutPrefix(lines.Text(), prefix)
+	if !ok {
+		t.Fatalf("the child printed %q", lines.Text())
+	}
+	return kill, rest
 }
 
 // testOpenInterrupted kills processes while they create a database: the next

@@ -1,0 +1,41 @@
+// Package audit schedules the checks of derived state that the SQL stores run.
+package audit
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// An Auditor decides when Reap checks for derived state that keeps jobs from being
+// pushed or claimed. Checks take at most a hundredth of the time. The zero value is
+// ready.
+type Auditor struct {
+	mu   sync.Mutex
+	next time.Time
+}
+
+// Run calls check, if a check is due and no other call is checking. Check returns
+// what differs, or an empty string. If something does, Run calls repair and logs
+// what was corrected.
+func (a *Auditor) Run(log *slog.Logger, check func() (drift string, err error), repair func() error) error {
+	if !a.mu.TryLock() {
+		return nil
+	}
+	defer a.mu.Unlock()
+	begin := time.Now()
+	if begin.Before(a.next) {
+		return nil
+	}
+	drift, err := check()
+	a.next = time.Now().Add(100 * time.Since(begin))
+	if err != nil || drift == "" {
+		return err
+	}
+	if err := repair(); err != nil {
+		return err
+	}
+	log.Warn("plainjobs: derived state did not match the jobs, because a statement outside the queue changed them; corrected",
+		"corrected", drift)
+	return nil
+}
