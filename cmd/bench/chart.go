@@ -7,29 +7,22 @@ import (
 	"image/color"
 	"io"
 	"os"
-	"strconv"
 
-	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/bars"
 )
 
-// colors of the drivers are told apart by those who see colors differently,
-// too.
+// colors of the drivers are different for color-blind readers too.
 var colors = map[string]color.Color{
 	"memory":   color.Gray{0x99},
-	"mattn":    color.RGBA{0x00, 0x72, 0xb2, 0xff},
+	"mattn":    color.RGBA{0x56, 0xb4, 0xe9, 0xff},
 	"modernc":  color.RGBA{0xe6, 0x9f, 0x00, 0xff},
 	"ncruces":  color.RGBA{0x00, 0x9e, 0x73, 0xff},
 	"postgres": color.RGBA{0xcc, 0x79, 0xa7, 0xff},
 }
 
-// charts draws a chart for each scenario: jobs a second or, where that says
-// nothing, the median latency.
-func (s *session) charts() ([]*plot.Plot, error) {
-	var all []*plot.Plot
+// panels returns a panel for each scenario: jobs per second or, if that is not what
+// the scenario measures, the median latency or the peak memory.
+func (s *session) panels() (all []bars.Panel) {
 	sums := s.summaries()
 	for _, scenario := range s.scenarios {
 		var own []summary
@@ -38,80 +31,38 @@ func (s *session) charts() ([]*plot.Plot, error) {
 				own = append(own, sum)
 			}
 		}
-		if len(own) == 0 {
-			continue
-		}
-		p, err := chart(own)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, p)
-	}
-	return all, nil
-}
-
-func chart(own []summary) (*plot.Plot, error) {
-	scenario := own[0].scenario
-	p := plot.New()
-	p.Title.Text = scenario.Name
-	p.Title.Padding = vg.Points(6)
-	p.X.Tick.Marker = plot.TickerFunc(ticks)
-	p.X.Label.Text = "jobs a second"
-	unit := 1.0
-	value := func(s summary) float64 { return s.median }
-	if scenario.Rateless {
-		p.X.Label.Text, unit = "ms, median", 1000
-		value = func(s summary) float64 {
-			if s.Latency == nil {
-				return 0
-			}
-			return s.Latency.P50
-		}
-		if scenario.Latency == "" {
-			p.X.Label.Text, unit = "MiB", 1
-			value = func(s summary) float64 {
-				if s.Peak == nil {
-					return 0
-				}
-				return *s.Peak
-			}
-		}
-	}
-	p.X.Min = 0
-	var labels []string
-	for i := range own {
-		sum := own[len(own)-1-i] // bars go upwards
-		bar, err := plotter.NewBarChart(plotter.Values{value(sum) / unit}, vg.Points(14))
-		if err != nil {
-			return nil, err
-		}
-		bar.Horizontal = true
-		bar.XMin = float64(i)
-		bar.LineStyle.Width = 0
-		bar.Color = colors[sum.driver.name]
-		p.Add(bar)
-		labels = append(labels, chartLabel(sum))
-	}
-	p.NominalY(labels...)
-	longest := 0
-	for _, l := range labels {
-		longest = max(longest, len(l))
-	}
-	// The viewer may use a font that is wider than the one that
-	// the labels were measured with.
-	p.Y.Padding = vg.Points(4 + 1.5*float64(longest))
-	return p, nil
-}
-
-// ticks are the library's own, in whole numbers where they are large.
-func ticks(low, high float64) []plot.Tick {
-	all := plot.DefaultTicks{}.Ticks(low, high)
-	for i, t := range all {
-		if t.Label != "" {
-			all[i].Label = strconv.FormatFloat(t.Value, 'f', -1, 64)
+		if len(own) > 0 {
+			all = append(all, panelOf(own))
 		}
 	}
 	return all
+}
+
+func panelOf(own []summary) bars.Panel {
+	scenario := own[0].scenario
+	p := bars.Panel{Title: scenario.Name}
+	for _, sum := range own {
+		b := bars.Bar{Label: chartLabel(sum), Color: colors[sum.driver.name]}
+		switch {
+		case !scenario.Rateless:
+			p.Unit = "jobs per second"
+			b.Value, b.Text = sum.median, bars.Number(sum.median)
+		case scenario.Latency != "":
+			p.Unit = "median latency; less is better"
+			if sum.Latency != nil {
+				b.Value = sum.Latency.P50 / 1000
+			}
+			b.Text = fmt.Sprintf("%.3g ms", b.Value)
+		default:
+			p.Unit = "peak memory; less is better"
+			if sum.Peak != nil {
+				b.Value = *sum.Peak
+			}
+			b.Text = fmt.Sprintf("%.1f MiB", b.Value)
+		}
+		p.Bars = append(p.Bars, b)
+	}
+	return p
 }
 
 func chartLabel(s summary) string {
@@ -126,25 +77,6 @@ func chartLabel(s summary) string {
 		label += ", " + s.name
 	}
 	return label
-}
-
-func writeSVG(w io.Writer, plots []*plot.Plot) error {
-	const width, row = 18 * vg.Centimeter, 0.75 * vg.Centimeter
-	var heights []vg.Length
-	total := vg.Length(0)
-	for _, p := range plots {
-		h := 3*vg.Centimeter + row*vg.Length(p.Y.Max-p.Y.Min+1)
-		heights = append(heights, h)
-		total += h
-	}
-	canvas := vgsvg.New(width, total)
-	at := total
-	for i, p := range plots {
-		at -= heights[i]
-		p.Draw(draw.Crop(draw.New(canvas), 0, -vg.Points(12), at, -(total - at - heights[i])))
-	}
-	_, err := canvas.WriteTo(w)
-	return err
 }
 
 var page = template.Must(template.New("page").Parse(`<!DOCTYPE html>
@@ -191,7 +123,7 @@ type htmlSection struct {
 	Chart       template.HTML
 }
 
-func (s *session) writeHTML(w io.Writer, plots []*plot.Plot) error {
+func (s *session) writeHTML(w io.Writer, panels []bars.Panel) error {
 	data := struct {
 		Conditions []string
 		Sections   []htmlSection
@@ -209,10 +141,10 @@ func (s *session) writeHTML(w io.Writer, plots []*plot.Plot) error {
 			h.Rows = append(h.Rows, cells)
 		}
 		var svg bytes.Buffer
-		if err := writeSVG(&svg, plots[i:i+1]); err != nil {
+		if err := bars.WriteSVG(&svg, 1, panels[i:i+1]); err != nil {
 			return err
 		}
-		// Of an XML file, only the element belongs into a page.
+		// A page contains the element without the XML declaration.
 		_, element, _ := bytes.Cut(svg.Bytes(), []byte("<svg"))
 		h.Chart = template.HTML("<svg" + string(element)) //nolint:gosec // the plotting library wrote it
 		data.Sections = append(data.Sections, h)
@@ -220,18 +152,15 @@ func (s *session) writeHTML(w io.Writer, plots []*plot.Plot) error {
 	return page.Execute(w, data)
 }
 
-// writeCharts writes the files that were asked for.
+// writeCharts writes the files of -svg and -html.
 func (s *session) writeCharts() error {
 	if s.svg == "" && s.html == "" {
 		return nil
 	}
-	plots, err := s.charts()
-	if err != nil {
-		return err
-	}
+	panels := s.panels()
 	for path, write := range map[string]func(io.Writer) error{
-		s.svg:  func(w io.Writer) error { return writeSVG(w, plots) },
-		s.html: func(w io.Writer) error { return s.writeHTML(w, plots) },
+		s.svg:  func(w io.Writer) error { return bars.WriteSVG(w, 2, panels) },
+		s.html: func(w io.Writer) error { return s.writeHTML(w, panels) },
 	} {
 		if path == "" {
 			continue
