@@ -55,15 +55,20 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 		return nil, fmt.Errorf("postgres: claim: %w", err)
 	}
 	if req.Limit > 0 && len(req.Names) > 0 && time.Now().UnixNano() > b.special.Load() {
-		if jobs, plain, err := b.claimPlain(ctx, req); plain || err != nil {
+		jobs, plain, err := b.claimPlain(ctx, req)
+		if plain || err != nil && !timedOut(ctx, err) {
 			return jobs, err
 		}
 	}
 	var c claim
-	err := b.write(ctx, "claim", false, func(t *tx) error {
+	run := func(t *tx) error {
 		c = claim{t: t, req: req, base: 1 + rand.Int64N(1<<62), bytes: cmp.Or(req.MaxBytes, backend.DefaultMaxBytes)}
 		return c.run()
-	})
+	}
+	err := b.write(ctx, "claim", false, run)
+	if timedOut(ctx, err) {
+		err = b.write(ctx, "claim", false, allowTime(run))
+	}
 	if err != nil {
 		return nil, err
 	}

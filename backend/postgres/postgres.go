@@ -30,6 +30,13 @@
 // operating system gives up the connection, which the server's tcp_user_timeout
 // controls.
 //
+// # Statement timeouts
+//
+// The store keeps to the role's statement_timeout, with one exception: a claim or a
+// completion that it cancelled runs once more, with the time that the call may take.
+// Otherwise a job that is too large to be read in time would block all others, and a
+// result that is too large would never be stored.
+//
 // # Failover
 //
 // With several hosts in the DSN and target_session_attrs=read-write, a store

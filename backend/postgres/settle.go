@@ -62,10 +62,14 @@ func (b *Backend) flushDones(ctx context.Context, group []*completing) error {
 	}
 	var lost map[backend.Lease]bool
 	if len(all) > 0 {
-		err := b.transact(ctx, false, func(t *tx) (err error) {
+		complete := func(t *tx) (err error) {
 			lost, err = t.complete(all)
 			return err
-		})
+		}
+		err := b.transact(ctx, false, complete)
+		if timedOut(ctx, err) {
+			err = b.transact(ctx, false, allowTime(complete))
+		}
 		if err != nil {
 			return err
 		}

@@ -98,6 +98,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("UpgradeReaps", d.testUpgradeReaps)
 	t.Run("ReadOnly", d.testReadOnly)
 	t.Run("Timeouts", d.testTimeouts)
+	t.Run("Large", d.testLarge)
 	t.Run("IdleTimeout", d.testIdleTimeout)
 	t.Run("NoConnections", d.testNoConnections)
 	t.Run("Replica", d.testReplica)
