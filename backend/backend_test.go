@@ -1,6 +1,7 @@
 package backend_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -56,5 +57,36 @@ func TestStates(t *testing.T) {
 	}
 	if len(names) != len(backend.States()) || backend.State(0).String() != "state(0)" {
 		t.Errorf("names are %v and %v", names, backend.State(0))
+	}
+}
+
+func TestCheckName(t *testing.T) {
+	for name, valid := range map[string]bool{
+		"": false, "a": true, "a b/ü": true, strings.Repeat("x", 128): true, strings.Repeat("x", 129): false, "\xff": false, "a\x00": false,
+	} {
+		if err := backend.CheckName(name); (err == nil) != valid || err != nil && !errors.Is(err, backend.ErrInvalid) {
+			t.Errorf("CheckName(%q) = %v", name, err)
+		}
+	}
+}
+
+func TestFields(t *testing.T) {
+	d := backend.Description{Store: "test", Fields: backend.FieldUnique | backend.FieldRate}
+	keeps, lacks := backend.NewJob{Name: "a", MaxAttempts: 1, Unique: backend.Unique{Key: "k"}}, backend.NewJob{Name: "b", MaxAttempts: 1, Serial: "s", MaxPending: 1}
+	if err := d.CheckNewJobs([]backend.NewJob{keeps}); err != nil {
+		t.Errorf("a job with a field that is kept: %v", err)
+	}
+	err := d.CheckNewJobs([]backend.NewJob{keeps, lacks})
+	if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "job 1: job b: ") || !strings.Contains(err.Error(), "test does not keep Serial, MaxPending") {
+		t.Errorf("a job with fields that are not kept: %v", err)
+	}
+	if err := d.CheckNewJobs([]backend.NewJob{{}}); !errors.Is(err, backend.ErrInvalid) {
+		t.Errorf("a job without a name: %v", err)
+	}
+	if err := d.CheckSettings([]backend.Settings{{Name: "a", Rate: 1, Per: time.Second}}); err != nil {
+		t.Errorf("settings that are kept: %v", err)
+	}
+	if err := d.CheckSettings([]backend.Settings{{Name: "a", MaxRunning: 1}}); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "MaxRunning") {
+		t.Errorf("settings that are not kept: %v", err)
 	}
 }

@@ -264,3 +264,12 @@ func CheckReap(req ReapRequest) error {
 	}
 	return nil
 }
+
+// CheckName returns an error matching [ErrInvalid] unless name is 1 to 128
+// bytes of UTF-8 without NUL.
+func CheckName(name string) error {
+	if fault := checkName(name); fault != "" {
+		return fmt.Errorf("%w: name %q %s", ErrInvalid, name, fault)
+	}
+	return nil
+}

@@ -458,7 +458,7 @@ var exportCases = []testCase{{
 	rule: "imported jobs are counted, listed and claimed in order like pushed ones, and wake those who wait",
 	run: func(e *env) {
 		w := e.worker()
-		var wake <-chan error
+		var wake *waiter
 		if _, ok := e.b.(backend.Waiter); ok {
 			wake = e.waiting(e.b, e.ctx, request(w, 1, "a"))
 			e.wantAsleep("without work", wake)

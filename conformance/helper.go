@@ -190,7 +190,6 @@ func (e *env) operate(op backend.Op, f backend.Filter) backend.OperateResult {
 func (e *env) wantAffected(what string, op backend.Op, ids []int64, want ...int64) {
 	e.Helper()
 	r := e.operate(op, backend.Filter{IDs: ids})
-	slices.Sort(r.Affected)
 	if !slices.Equal(r.Affected, want) || r.Duplicates != nil || r.Next != 0 {
 		e.Errorf("%s: Operate = %+v, want %v affected", what, r, want)
 	}

@@ -3,6 +3,7 @@ package conformance
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -73,6 +74,51 @@ var livenessCases = []testCase{{
 		}
 		if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w}); !errors.Is(err, backend.ErrWorkerGone) {
 			e.Errorf("Beat after leaving = %v, want ErrWorkerGone", err)
+		}
+	},
+}, {
+	name: "heartbeat/leave-returns",
+	rule: "a Heartbeat with Leave returns the leases that the worker held, and which of their jobs an operator has cancelled; they are released or cancelled",
+	run: func(e *env) {
+		heart := capability[backend.Heartbeater](e, e.b)
+		e.push(e.b, "a", 2)
+		w := e.worker()
+		jobs := e.claim(e.b, w, 2, "a")
+		e.wantAffected("Cancel", backend.OpCancel, []int64{jobs[1].ID}, jobs[1].ID)
+		r, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w, Leave: true})
+		if err != nil || !slices.Equal(r.Leases, []backend.Lease{jobs[0].Lease, jobs[1].Lease}) || !slices.Equal(r.Cancel, []backend.Lease{jobs[1].Lease}) {
+			e.Errorf("Heartbeat with Leave = %+v, %v; want the leases of %+v", r, err, jobs)
+		}
+		e.wantState(jobs[0].ID, backend.Pending)
+		e.wantState(jobs[1].ID, backend.Cancelled)
+	},
+}, {
+	name: "heartbeat/lease",
+	rule: "a Claim and a Heartbeat store the Lease of their request: from then on the worker counts as alive for that time",
+	run: func(e *env) {
+		renewals := map[string]func(backend.Worker) error{"Claim": func(w backend.Worker) error {
+			_, err := e.b.Claim(e.ctx, backend.ClaimRequest{Worker: w})
+			return err
+		}}
+		if heart, ok := e.b.(backend.Heartbeater); ok {
+			renewals["Heartbeat"] = func(w backend.Worker) error {
+				_, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w})
+				return err
+			}
+		}
+		for what, renew := range renewals {
+			w := e.worker()
+			id := e.push(e.b, what, 1)[0]
+			e.claim1(e.b, w, what)
+			for _, lease := range []time.Duration{4 * e.unit, e.unit} {
+				if w.Lease = lease; renew(w) != nil {
+					e.Fatalf("%s does not renew", what)
+				}
+				e.wantState(id, backend.Running)
+				e.advance(2 * e.unit)
+				e.reap(e.b, backend.ReapRequest{Expired: true})
+			}
+			e.wantState(id, backend.Pending)
 		}
 	},
 }}

@@ -25,7 +25,7 @@ type mutant struct {
 	sound func(*memory.Backend, *Clock) backend.Backend
 }
 
-var mutants = slices.Concat(basicMutants, orderMutants, keyMutants, limitMutants, stepMutants, exportMutants, detailMutants)
+var mutants = slices.Concat(basicMutants, orderMutants, keyMutants, limitMutants, stepMutants, exportMutants, detailMutants, contractMutants)
 
 var basicMutants = []mutant{{
 	rule:     "no fencing in Complete",

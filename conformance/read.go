@@ -359,4 +359,32 @@ var readCases = []testCase{{
 			e.Errorf("counts by another handle are %q, want %q", got, want)
 		}
 	},
+}, {
+	name: "read/writes-go-on",
+	rule: "reading holds up no writing: between two pages of a list or an export jobs are pushed, claimed and settled",
+	run: func(e *env) {
+		reader := e.reader()
+		e.push(e.b, "a", 3)
+		write := func() {
+			id := e.push(e.other(), "b", 1)[0]
+			j := e.claim1(e.b, e.worker(), "b")
+			e.wantLost("Complete", e.complete(e.other(), j.Lease))
+			e.wantState(id, backend.Done)
+		}
+		page, err := reader.List(e.ctx, backend.ListRequest{Limit: 1})
+		if err != nil || page.Next == 0 {
+			e.Fatalf("List = %+v, %v", page, err)
+		}
+		write()
+		if page, err = reader.List(e.ctx, backend.ListRequest{Limit: 1, Before: page.Next}); err != nil || page.Next == 0 {
+			e.Errorf("List of the next page = %+v, %v", page, err)
+		}
+		if x, ok := e.b.(backend.Transferer); ok {
+			batch, err := x.Export(e.ctx, backend.ExportRequest{Jobs: 1})
+			if err != nil || len(batch.Jobs) != 1 {
+				e.Fatalf("Export = %+v, %v", batch, err)
+			}
+			write()
+		}
+	},
 }}

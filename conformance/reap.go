@@ -158,6 +158,9 @@ var reapCases = []testCase{{
 		if info.State != backend.Failed || info.Crashes != backend.DefaultMaxCrashes || len(info.Errors) != 1 || info.FinishedAt.IsZero() {
 			e.Errorf("the job is %+v", info)
 		}
+		if n := len(info.Errors); n == 0 || info.Errors[n-1].Error != backend.CrashError {
+			e.Errorf("the errors are %+v, want CrashError", info.Errors)
+		}
 		e.wantIDs("Claim", e.claimAny(e.b, e.worker(), 10, "a"))
 		e.wantCounts("a failed=1")
 	},
@@ -423,6 +426,20 @@ var reapCases = []testCase{{
 		e.wantState(ids[0], backend.Pending)
 		e.wantState(ids[1], backend.Scheduled)
 		e.wantCounts("a scheduled=1 a pending=2")
+	},
+}, {
+	name: "reap/due-order",
+	rule: "of the jobs that are due, Reap makes the longest due pending first",
+	run: func(e *env) {
+		ids := e.pushJobs(e.b, after(3*e.unit, newJob("a")), after(e.unit, newJob("a")), after(2*e.unit, newJob("a")))
+		e.advance(4 * e.unit)
+		for _, id := range []int64{ids[1], ids[2], ids[0]} {
+			e.wantState(id, backend.Scheduled)
+			if r := e.reap(e.b, backend.ReapRequest{Limit: 1}); r.Due != 1 {
+				e.Errorf("Reap returned %+v, want 1 due", r)
+			}
+			e.wantState(id, backend.Pending)
+		}
 	},
 }, {
 	name: "reap/clock-back",

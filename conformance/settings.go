@@ -58,6 +58,21 @@ var settingsCases = []testCase{{
 		}
 	},
 }, {
+	name: "settings/zero",
+	rule: "zero Settings put all defaults back: the name has no bound any more, and without jobs it is not listed",
+	run: func(e *env) {
+		e.set(e.b, backend.Settings{Name: "a", MaxRunning: 1}, backend.Settings{Name: "b", MaxRunning: 1, MaxCrashes: 3})
+		e.set(e.other(), backend.Settings{Name: "a"}, backend.Settings{Name: "b"})
+		if info, ok := e.nameInfo("b"); ok {
+			e.Errorf("the name without jobs is listed as %+v", info)
+		}
+		ids := e.push(e.b, "a", 2)
+		e.wantIDs("Claim", e.claim(e.b, e.worker(), 10, "a"), ids...)
+		if info, ok := e.nameInfo("a"); !ok || info.Settings != (backend.Settings{Name: "a"}) {
+			e.Errorf("the name with jobs is %+v, listed %v", info, ok)
+		}
+	},
+}, {
 	name: "settings/names",
 	rule: "Names tells how many jobs of a name run, and when its rate allows the next",
 	run: func(e *env) {

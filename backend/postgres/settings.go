@@ -238,7 +238,7 @@ func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
 // Pause implements [backend.SettingsStore].
 func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 	if name != everything {
-		if err := backend.CheckSettings([]backend.Settings{{Name: name}}); err != nil {
+		if err := backend.CheckName(name); err != nil {
 			return fmt.Errorf("postgres: pause: %w", err)
 		}
 	}

@@ -119,7 +119,7 @@ func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
 // Pause implements [backend.SettingsStore].
 func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 	if name != "" {
-		if err := backend.CheckSettings([]backend.Settings{{Name: name}}); err != nil {
+		if err := backend.CheckName(name); err != nil {
 			return fmt.Errorf("sqlite: pause: %w", err)
 		}
 	}
