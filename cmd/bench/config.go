@@ -7,10 +7,10 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/child"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 // A config is what the flags say.
@@ -33,8 +33,7 @@ type config struct {
 	postgres  string // empty: no server
 }
 
-// postgresVariable names a server where -postgres does not.
-const postgresVariable = "PLAINJOBS_BENCH_POSTGRES"
+const postgresVariable = harness.PostgresVariable
 
 // headline is what is measured when nothing is asked for. It takes less than a
 // minute.
@@ -82,11 +81,8 @@ func parse(args []string) (config, error) {
 	}
 	c.brief = true
 	f := flags(&c)
-	if err := f.Parse(args); err != nil {
+	if err := harness.Parse(f, args); err != nil {
 		return c, err
-	}
-	if f.NArg() > 0 {
-		return c, fmt.Errorf("argument %q: there are only flags, and lists have commas and no spaces", f.Arg(0))
 	}
 	f.Visit(func(f *flag.Flag) {
 		switch f.Name {
@@ -122,16 +118,14 @@ func parse(args []string) (config, error) {
 }
 
 func flags(c *config) *flag.FlagSet {
-	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.SetOutput(io.Discard) // run prints errors, and usage on request
-	f.Usage = func() {}
-	f.Func("scenario", "`list` of scenarios (default "+strings.Join(headline, ",")+")", list(&c.scenarios, scenarioOf))
-	f.Func("drivers", "`list` of "+names(drivers)+" (default all, postgres if there is a server)", list(&c.drivers, driverOf))
-	f.Func("workers", "`list` of how many handlers run at once in a process, or goroutines push (default 2, push 1,128)", list(&c.workers, number(maxWorkers)))
+	f := harness.NewFlags("bench")
+	f.Func("scenario", "`list` of scenarios (default "+strings.Join(headline, ",")+")", harness.List(&c.scenarios, scenarioOf))
+	f.Func("drivers", "`list` of "+names(drivers)+" (default all, postgres if there is a server)", harness.List(&c.drivers, driverOf))
+	f.Func("workers", "`list` of how many handlers run at once in a process, or goroutines push (default 2, push 1,128)", harness.List(&c.workers, harness.Number(maxWorkers)))
 	f.Func("processes", "`list` of how many processes the scenarios processes and scaleout have (default 1,2,4,8,32 and 1,2,4)",
-		list(&c.processes, number(maxProcesses)))
-	f.Func("jobs", "`number` of jobs in a run (default what suits the scenario); idle and the like become brief", one(&c.jobs, number(maxJobs)))
-	f.Func("count", "`number` of runs of each combination (default 3, or 1 where a run has samples enough)", one(&c.count, number(maxCount)))
+		harness.List(&c.processes, harness.Number(maxProcesses)))
+	f.Func("jobs", "`number` of jobs in a run (default what suits the scenario); idle and the like become brief", harness.One(&c.jobs, harness.Number(maxJobs)))
+	f.Func("count", "`number` of runs of each combination (default 3, or 1 where a run has samples enough)", harness.One(&c.count, harness.Number(maxCount)))
 	f.StringVar(&c.postgres, "postgres", "", "`DSN` of a PostgreSQL database for the driver postgres (default $"+postgresVariable+");\n"+
 		"each run makes a schema of its own, which is dropped")
 	f.BoolVar(&c.json, "json", false, "print a JSON object for each run, then one with the median for each combination, in place of the table")
@@ -140,7 +134,7 @@ func flags(c *config) *flag.FlagSet {
 	f.StringVar(&c.svg, "svg", "", "write charts to a `file`")
 	f.StringVar(&c.html, "html", "", "write the tables and charts to a `file`")
 	f.StringVar(&c.profile, "cpuprofile", "", "write a CPU profile of what the last run times to a `file`; for one combination")
-	f.Func("dir", "`directory` for the database files (default the system's temporary one)", one(&c.dir, directory))
+	f.Func("dir", "`directory` for the database files (default the system's temporary one)", harness.One(&c.dir, harness.Directory))
 	return f
 }
 
@@ -154,53 +148,6 @@ func usage(w io.Writer) {
 	f := flags(&config{})
 	f.SetOutput(w)
 	f.PrintDefaults()
-}
-
-// list parses a list without doubles.
-func list[T comparable](into *[]T, parse func(string) (T, error)) func(string) error {
-	return func(text string) error {
-		var values []T
-		for part := range strings.SplitSeq(text, ",") {
-			v, err := parse(part)
-			if err != nil {
-				return err
-			}
-			if slices.Contains(values, v) {
-				return fmt.Errorf("%s is in it twice", part)
-			}
-			values = append(values, v)
-		}
-		*into = values
-		return nil
-	}
-}
-
-func one[T any](into *T, parse func(string) (T, error)) func(string) error {
-	return func(text string) (err error) {
-		*into, err = parse(text)
-		return err
-	}
-}
-
-func number(most int) func(string) (int, error) {
-	return func(text string) (int, error) {
-		n, err := strconv.Atoi(text)
-		if errors.Is(err, strconv.ErrSyntax) {
-			return 0, fmt.Errorf("%q is not a whole number", text)
-		}
-		if err != nil || n < 1 || n > most {
-			return 0, fmt.Errorf("%s is not within 1 and %d", text, most)
-		}
-		return n, nil
-	}
-}
-
-func directory(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err == nil && !info.IsDir() {
-		err = errors.New("it is not a directory")
-	}
-	return path, err
 }
 
 func scenarioOf(name string) (*child.Scenario, error) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/child"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 // A driver is one child program.
@@ -91,5 +92,5 @@ func (d *driver) reason(err error, output string) error {
 	case len(said) == 1:
 		return fmt.Errorf("go build: %s", said[0])
 	}
-	return fmt.Errorf("go build: %s (and %s more)", said[0], plural(len(said)-1, "line"))
+	return fmt.Errorf("go build: %s (and %s more)", said[0], harness.Plural(len(said)-1, "line"))
 }

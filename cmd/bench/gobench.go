@@ -10,7 +10,7 @@ import (
 // writeBenchHeader begins what benchstat reads.
 func writeBenchHeader(w io.Writer, m machine) error {
 	_, err := fmt.Fprintf(w, "goos: %s\ngoarch: %s\npkg: github.com/plainjobs/plainjobs/cmd/bench\ncpu: %s\n",
-		runtime.GOOS, runtime.GOARCH, m.cpu)
+		runtime.GOOS, runtime.GOARCH, m.CPU)
 	return err
 }
 

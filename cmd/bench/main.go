@@ -27,33 +27,21 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
+
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
-}
+func main() { harness.Main(run) }
 
 // run is main with its surroundings given, and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c, err := parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		usage(stdout)
-		return 0
-	}
 	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n(go run ./cmd/bench -h lists the flags)\n", err)
-		return 2
+		return harness.BadArguments(err, "./cmd/bench", "bench", usage, stdout, stderr)
 	}
-	s := &session{config: c, progress: newProgress(stderr), stderr: stderr}
+	s := &session{config: c, progress: harness.NewProgress(stderr), stderr: stderr}
 	switch {
 	case c.json:
 		s.onRun = func(r result) error { return writeJSON(stdout, r.line()) }

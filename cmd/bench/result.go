@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/child"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 // A result is what one run gave, of one case.
@@ -75,9 +76,9 @@ func summarizeCase(c combination, name string, results []result) summary {
 		sum.lost += r.Lost
 		sum.repeated += r.Repeated
 	}
-	sum.median, sum.low, sum.high = median(speeds), slices.Min(speeds), slices.Max(speeds)
+	sum.median, sum.low, sum.high = harness.Median(speeds), slices.Min(speeds), slices.Max(speeds)
 	if len(limits) > 0 {
-		sum.limit, sum.ofLimit = median(limits), median(shares)
+		sum.limit, sum.ofLimit = harness.Median(limits), harness.Median(shares)
 	}
 	sum.Allocs = medianOf(results, func(m child.Measures) *float64 { return m.Allocs })
 	sum.Bytes = medianOf(results, func(m child.Measures) *float64 { return m.Bytes })
@@ -118,15 +119,8 @@ func medianOf(results []result, measure func(child.Measures) *float64) *float64 
 	if len(values) == 0 {
 		return nil
 	}
-	m := median(values)
+	m := harness.Median(values)
 	return &m
-}
-
-// median returns the middle of the values, or the mean of the two there.
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	n := len(sorted)
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
 // faults returns what makes the program fail.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/child"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 func TestMedian(t *testing.T) {
@@ -21,7 +22,7 @@ func TestMedian(t *testing.T) {
 		{[]float64{2, 90, 1}, 2},
 		{[]float64{90, 2, 4, 1}, 3},
 	} {
-		if got := median(test.values); got != test.want {
+		if got := harness.Median(test.values); got != test.want {
 			t.Errorf("median of %v is %v, not %v", test.values, got, test.want)
 		}
 	}
@@ -139,7 +140,7 @@ func TestTable(t *testing.T) {
 			Measures: child.Measures{CPU: &cpu, Latency: &child.Latency{P50: 12.34, P95: 999.6, P99: 123_456, Max: 2e6}}}},
 		result{combination: idle, Result: child.Result{Case: "foreign commit", Seconds: 1, Jobs: 10, Durability: "full"}},
 	)
-	s.machine = machine{cpu: "Abacus 3", cores: 2, fileSystem: "ext4", sqlite: map[string]string{"modernc": "3.0"}}
+	s.machine = machine{Machine: harness.Machine{CPU: "Abacus 3", Cores: 2, FileSystem: "ext4"}, sqlite: map[string]string{"modernc": "3.0"}}
 	missing := &driver{name: "mattn"}
 	s.drivers = append(s.drivers, missing)
 	s.unbuilt = map[*driver]error{missing: errors.New("no compiler")}

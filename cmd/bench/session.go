@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,16 +9,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/child"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 // A session is one call of the program.
 type session struct {
 	config
-	progress *progress
+	progress *harness.Progress
 	stderr   io.Writer
 	onRun    func(result) error // may be nil
 
@@ -80,7 +77,7 @@ func (c *config) plan() (plan []combination) {
 // run builds the children and runs all rounds. It returns an error if nothing
 // can be measured.
 func (s *session) run(ctx context.Context) error {
-	defer s.progress.clear()
+	defer s.progress.Clear()
 	bin, err := os.MkdirTemp("", "plainjobs-bench-*") // -dir may be small, or run nothing
 	if err != nil {
 		return err
@@ -91,8 +88,7 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	s.machine = inspect(dir)
-	s.machine.sqlite = map[string]string{}
+	s.machine = machine{Machine: harness.Inspect(dir), sqlite: map[string]string{}}
 	if slices.ContainsFunc(s.drivers, (*driver).onServer) {
 		if s.machine.server, err = inspectServer(ctx, s.postgres); err != nil {
 			return err
@@ -121,7 +117,7 @@ func (s *session) run(ctx context.Context) error {
 				continue
 			}
 			at++
-			s.progress.show("%d of %d: %v", at, runs, c)
+			s.progress.Show("%d of %d: %v", at, runs, c)
 			results, err := s.compare(ctx, programs[c.driver], dir, c, round%2 == 1)
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -182,7 +178,7 @@ func (s *session) build(ctx context.Context, dir string) map[*driver]string {
 	programs := map[*driver]string{}
 	s.unbuilt = map[*driver]error{}
 	for _, d := range s.drivers {
-		s.progress.show("building %s", d.name)
+		s.progress.Show("building %s", d.name)
 		path, err := d.build(ctx, dir)
 		switch {
 		case ctx.Err() != nil:
@@ -222,45 +218,16 @@ func (s *session) measure(ctx context.Context, program, dir string, c combinatio
 	}
 	if c.driver.onServer() {
 		o.DSN, o.Schema = s.postgres, s.machine.server.schema()
-		defer func() { err = errors.Join(err, s.machine.server.drop(ctx, o.Schema)) }()
-	}
-	order, err := json.Marshal(o)
-	if err != nil {
-		return nil, err
-	}
-	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, program)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.WaitDelay = time.Second
-	stdin, err := cmd.StdinPipe() // stays open: see child.Main
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	_, writeErr := stdin.Write(order)
-	err = cmd.Wait()
-	said := strings.TrimSpace(stderr.String())
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if said == "" {
-			return nil, err
-		}
-		return nil, fmt.Errorf("%w: %s", err, said)
-	}
-	if writeErr != nil {
-		return nil, writeErr
-	}
-	if said != "" { // what the library logged
-		s.progress.clear()
-		fmt.Fprintf(s.stderr, "%v: %s\n", c, said)
+		defer func() { err = errors.Join(err, harness.DropSchema(ctx, s.postgres, o.Schema)) }()
 	}
 	var answer child.Answer
-	if err := json.Unmarshal(stdout.Bytes(), &answer); err != nil {
-		return nil, fmt.Errorf("the child's answer: %w", err)
+	logged, err := harness.Call(exec.CommandContext(ctx, program), o, &answer)
+	if err != nil {
+		return nil, err
+	}
+	if logged != "" {
+		s.progress.Clear()
+		fmt.Fprintf(s.stderr, "%v: %s\n", c, logged)
 	}
 	if answer.SQLite != "" {
 		s.machine.sqlite[c.driver.name] = answer.SQLite

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/child"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 // A column is shown where a row of the table has something in it.
@@ -152,7 +153,7 @@ func newSection(scenario *child.Scenario, own, all []summary) section {
 		}
 		sec.rows = append(sec.rows, row)
 	}
-	runs := fmt.Sprintf("median of %s", plural(own[0].runs, "run"))
+	runs := fmt.Sprintf("median of %s", harness.Plural(own[0].runs, "run"))
 	if own[0].runs == 1 {
 		runs = "1 run"
 	}
@@ -290,11 +291,4 @@ func factor(s summary, all []summary) float64 {
 		}
 	}
 	return 0
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 // childEnv is set in the environment of a child.
@@ -46,8 +48,7 @@ type result struct {
 	Repeated int
 	// Durability is what a push survives, Work the record that a job is done.
 	Durability, Work string
-	// Latencies in live, in µs.
-	P50, P95, P99, Max float64
+	harness.Latency  // in live
 }
 
 // childMain reads an order from the input and writes the result to the output.
@@ -67,12 +68,7 @@ func serve(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// The parent holds the pipe open for as long as it wants the result.
-	// Closing it, however the parent ended, stops the child.
-	go func() {
-		_, _ = io.Copy(io.Discard, in)
-		os.Exit(1)
-	}()
+	harness.EndWithParent(in)
 	r, err := measure(context.Background(), l, o)
 	if err != nil {
 		return err

@@ -7,9 +7,10 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 // A config is what the flags say.
@@ -42,8 +43,7 @@ const (
 	normal = "normal"
 )
 
-// postgresVariable names a server where -postgres does not.
-const postgresVariable = "PLAINJOBS_BENCH_POSTGRES"
+const postgresVariable = harness.PostgresVariable
 
 // parse returns the config in the arguments, or an error that says what is
 // wrong with them.
@@ -58,11 +58,8 @@ func parse(args []string) (config, error) {
 		count:        3,
 	}
 	f := flags(&c)
-	if err := f.Parse(args); err != nil {
+	if err := harness.Parse(f, args); err != nil {
 		return c, err
-	}
-	if f.NArg() > 0 {
-		return c, fmt.Errorf("argument %q: there are only flags, and lists have commas and no spaces", f.Arg(0))
 	}
 	if c.postgres == "" {
 		// Not as the flag's default, which -h prints.
@@ -97,22 +94,20 @@ func parse(args []string) (config, error) {
 }
 
 func flags(c *config) *flag.FlagSet {
-	f := flag.NewFlagSet("peers", flag.ContinueOnError)
-	f.SetOutput(io.Discard) // run prints errors, and usage on request
-	f.Usage = func() {}
-	f.Func("scenario", "`list` of drain, push, live (default all)", list(&c.scenarios, word(drain, push, live)))
-	f.Func("libraries", "`list` of what to measure, as library/driver (default all)", list(&c.libraries, libraryOf))
-	f.Func("durability", "`list` of full, normal (default both)", list(&c.durabilities, word(full, normal)))
-	f.Func("goroutines", "`list` of how many goroutines push (default 1,128)", list(&c.goroutines, number(10_000)))
-	f.Func("jobs", "`number` of jobs in a drain (default: each library's, see the table)", one(&c.jobs, number(1_000_000)))
-	f.Func("workers", "`number` of handlers at once (default: each library's, see the table)", one(&c.workers, number(10_000)))
-	f.Func("time", "`duration` of push and of live (default 2s)", one(&c.time, duration))
-	f.Func("rate", "`number` of jobs a second in live (default 200)", one(&c.rate, number(100_000)))
-	f.Func("count", "`number` of runs of each combination (default 3)", one(&c.count, number(1000)))
+	f := harness.NewFlags("peers")
+	f.Func("scenario", "`list` of drain, push, live (default all)", harness.List(&c.scenarios, word(drain, push, live)))
+	f.Func("libraries", "`list` of what to measure, as library/driver (default all)", harness.List(&c.libraries, libraryOf))
+	f.Func("durability", "`list` of full, normal (default both)", harness.List(&c.durabilities, word(full, normal)))
+	f.Func("goroutines", "`list` of how many goroutines push (default 1,128)", harness.List(&c.goroutines, harness.Number(10_000)))
+	f.Func("jobs", "`number` of jobs in a drain (default: each library's, see the table)", harness.One(&c.jobs, harness.Number(1_000_000)))
+	f.Func("workers", "`number` of handlers at once (default: each library's, see the table)", harness.One(&c.workers, harness.Number(10_000)))
+	f.Func("time", "`duration` of push and of live (default 2s)", harness.One(&c.time, duration))
+	f.Func("rate", "`number` of jobs a second in live (default 200)", harness.One(&c.rate, harness.Number(100_000)))
+	f.Func("count", "`number` of runs of each combination (default 3)", harness.One(&c.count, harness.Number(1000)))
 	f.StringVar(&c.postgres, "postgres", "", "`DSN` of a PostgreSQL database (default $"+postgresVariable+"); runs make schemas of their own and drop them")
-	f.Func("pool", "`number` of connections of River's pool on PostgreSQL (default 10)", one(&c.pool, number(1000)))
-	f.Func("redis", "`list` of addresses of Redis servers, host:port; runs make queues of their own and delete them", list(&c.redis, redisAddress))
-	f.Func("dir", "`directory` for the database files (default the system's temporary one)", one(&c.dir, directory))
+	f.Func("pool", "`number` of connections of River's pool on PostgreSQL (default 10)", harness.One(&c.pool, harness.Number(1000)))
+	f.Func("redis", "`list` of addresses of Redis servers, host:port; runs make queues of their own and delete them", harness.List(&c.redis, redisAddress))
+	f.Func("dir", "`directory` for the database files (default the system's temporary one)", harness.One(&c.dir, harness.Directory))
 	f.BoolVar(&c.json, "json", false, "print a JSON object for each run, then one with the median for each combination, in place of the table")
 	return f
 }
@@ -133,51 +128,12 @@ func usage(w io.Writer) {
 	f.PrintDefaults()
 }
 
-// list parses a list without doubles.
-func list[T comparable](into *[]T, parse func(string) (T, error)) func(string) error {
-	return func(text string) error {
-		var values []T
-		for part := range strings.SplitSeq(text, ",") {
-			v, err := parse(part)
-			if err != nil {
-				return err
-			}
-			if slices.Contains(values, v) {
-				return fmt.Errorf("%s is in it twice", part)
-			}
-			values = append(values, v)
-		}
-		*into = values
-		return nil
-	}
-}
-
-func one[T any](into *T, parse func(string) (T, error)) func(string) error {
-	return func(text string) (err error) {
-		*into, err = parse(text)
-		return err
-	}
-}
-
 func word(known ...string) func(string) (string, error) {
 	return func(text string) (string, error) {
 		if !slices.Contains(known, text) {
 			return "", fmt.Errorf("%q is none of %s", text, strings.Join(known, ", "))
 		}
 		return text, nil
-	}
-}
-
-func number(most int) func(string) (int, error) {
-	return func(text string) (int, error) {
-		n, err := strconv.Atoi(text)
-		if errors.Is(err, strconv.ErrSyntax) {
-			return 0, fmt.Errorf("%q is not a whole number", text)
-		}
-		if err != nil || n < 1 || n > most {
-			return 0, fmt.Errorf("%s is not within 1 and %d", text, most)
-		}
-		return n, nil
 	}
 }
 
@@ -194,12 +150,4 @@ func redisAddress(text string) (string, error) {
 		return "", fmt.Errorf("%q is not host:port", text)
 	}
 	return text, nil
-}
-
-func directory(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err == nil && !info.IsDir() {
-		err = errors.New("it is not a directory")
-	}
-	return path, err
 }

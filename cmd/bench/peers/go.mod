@@ -7,12 +7,12 @@ require (
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/mikestefanello/backlite v0.6.0
 	github.com/plainjobs/plainjobs v0.0.0
+	github.com/plainjobs/plainjobs/cmd/bench v0.0.0
 	github.com/redis/go-redis/v9 v9.14.1
 	github.com/riverqueue/river v0.51.1
 	github.com/riverqueue/river/riverdriver v0.51.1
 	github.com/riverqueue/river/riverdriver/riverpgxv5 v0.51.1
 	github.com/riverqueue/river/riverdriver/riversqlite v0.51.1
-	golang.org/x/term v0.47.0
 	maragu.dev/goqite v0.4.0
 )
 
@@ -39,6 +39,7 @@ require (
 	github.com/tidwall/sjson v1.2.5 // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/term v0.47.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/time v0.14.0 // indirect
 	google.golang.org/protobuf v1.36.10 // indirect
@@ -48,4 +49,7 @@ require (
 	modernc.org/sqlite v1.62.0 // indirect
 )
 
-replace github.com/plainjobs/plainjobs => ../../..
+replace (
+	github.com/plainjobs/plainjobs => ../../..
+	github.com/plainjobs/plainjobs/cmd/bench => ..
+)

@@ -17,13 +17,11 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
+
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 func main() {
@@ -31,24 +29,16 @@ func main() {
 		childMain()
 		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
+	harness.Main(run)
 }
 
 // run is main with its surroundings given, and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c, err := parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		usage(stdout)
-		return 0
-	}
 	if err != nil {
-		fmt.Fprintf(stderr, "peers: %v\n(go run ./cmd/bench/peers -h lists the flags)\n", err)
-		return 2
+		return harness.BadArguments(err, "./cmd/bench/peers", "peers", usage, stdout, stderr)
 	}
-	s := &session{config: c, progress: newProgress(stderr), stderr: stderr}
+	s := &session{config: c, progress: harness.NewProgress(stderr), stderr: stderr}
 	if c.json {
 		s.onRun = func(l line) error { return writeJSON(stdout, l) }
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
@@ -44,7 +45,7 @@ func TestPostgresLibraries(t *testing.T) {
 	if !pgcluster.Owned() { // others may measure there
 		return
 	}
-	err := onServer(t.Context(), os.Getenv(postgresVariable), func(ctx context.Context, conn *pgx.Conn) error {
+	err := harness.OnServer(t.Context(), os.Getenv(postgresVariable), func(ctx context.Context, conn *pgx.Conn) error {
 		var left int
 		err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'peers\_%'`).Scan(&left)
 		if left > 0 {
@@ -202,7 +203,7 @@ func (c *countdown) unfinished(context.Context) (n int, err error) {
 func TestTally(t *testing.T) {
 	counts := newTally(4)
 	for _, index := range []int{0, 1, 1, 2, 3, 3, 3} {
-		if err := counts.handle(index); err != nil {
+		if err := counts.Handle(index); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -211,18 +212,9 @@ func TestTally(t *testing.T) {
 		t.Errorf("%d, %v", left, err)
 	}
 	var r result
-	counts.into(&r, 0)
-	if r != (result{Jobs: 4, Repeated: 2}) {
+	counts.into(&r, 1)
+	if r != (result{Jobs: 4, Lost: 1, Repeated: 2}) {
 		t.Errorf("%+v", r)
-	}
-	// All ran, and the store has forgotten it of one.
-	if counts.into(&r, 1); r.Lost != 1 {
-		t.Errorf("%+v", r)
-	}
-	for _, index := range []int{-1, 4} {
-		if counts.handle(index) == nil {
-			t.Errorf("job %d ran", index)
-		}
 	}
 }
 
@@ -254,30 +246,9 @@ other      modernc  full    full        100      3000  (8000–9500)     7      
 	}
 }
 
-func TestQuantile(t *testing.T) {
-	values := []float64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
-	for q, want := range map[float64]float64{0: 1, 0.5: 5, 0.95: 10, 0.99: 10, 1: 10} {
-		if got := quantile(values, q); got != want {
-			t.Errorf("%v: %v, not %v", q, got, want)
-		}
-	}
-	if quantile(nil, 0.5) != 0 {
-		t.Error("of nothing")
-	}
-}
-
 func TestMedianOf(t *testing.T) {
 	m := medianOf([]line{{JobsPerS: 5, P50: 3, Lost: 1, Max: 4}, {JobsPerS: 1, P50: 9, Max: 8}, {JobsPerS: 3, P50: 4, Lost: 2, Repeated: 3}})
 	if m.JobsPerS != 3 || m.low != 1 || m.high != 5 || m.P50 != 4 || m.Lost != 3 || m.Repeated != 3 || m.Max != 8 || !m.Median {
 		t.Errorf("%+v", m)
-	}
-}
-
-func TestFileSystem(t *testing.T) {
-	const mounts = "rootfs / rootfs rw 0 0\n/dev/a / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n"
-	for path, want := range map[string]string{"/": "ext4", "/home/x": "ext4", "/tmp/x": "tmpfs", "/tmpfile": "ext4"} {
-		if got := fileSystem(mounts, path); got != want {
-			t.Errorf("%s is on %q, not %q", path, got, want)
-		}
 	}
 }

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/plainjobs/plainjobs/backend/postgres"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 const pgxModule = "github.com/jackc/pgx/v5"
@@ -55,37 +55,10 @@ func (s postgresSchema) leave(ctx context.Context) error { return s.look.Close(c
 // schemaName returns the name of a schema that does not exist.
 func schemaName() string { return fmt.Sprintf("peers_%016x", rand.Uint64()) }
 
-// dropSchema drops a schema, whatever became of the run that made it, and of
-// ctx.
-func dropSchema(ctx context.Context, dsn, name string) error {
-	return onServer(context.WithoutCancel(ctx), dsn, func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, "DROP SCHEMA IF EXISTS "+name+" CASCADE")
-		return err
-	})
-}
-
 // inspectServer says of a server what the figures depend on.
 func inspectServer(ctx context.Context, dsn string) (text string, err error) {
-	err = onServer(ctx, dsn, func(ctx context.Context, conn *pgx.Conn) error {
+	err = harness.OnServer(ctx, dsn, func(ctx context.Context, conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, "SELECT 'PostgreSQL '||current_setting('server_version')||', fsync '||current_setting('fsync')").Scan(&text)
 	})
 	return text, err
-}
-
-// serverWait bounds a call of onServer. A schema that is to be dropped may have
-// to wait for connections of a run that was killed.
-const serverWait = time.Minute
-
-func onServer(ctx context.Context, dsn string, f func(context.Context, *pgx.Conn) error) error {
-	ctx, cancel := context.WithTimeout(ctx, serverWait)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, dsn)
-	if err == nil {
-		err = f(ctx, conn)
-		_ = conn.Close(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("postgres: %w", postgres.Redact(err))
-	}
-	return nil
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 // measure runs a scenario on a library once.
@@ -31,7 +31,7 @@ func measure(ctx context.Context, l *library, o order) (r result, err error) {
 // leave, which some libraries take seconds for, and no user waits for.
 func runDrain(ctx context.Context, l *library, o order) (r result, err error) {
 	counts := newTally(o.Jobs)
-	p, err := l.open(ctx, o, counts.handle)
+	p, err := l.open(ctx, o, counts.Handle)
 	if err != nil {
 		return r, err
 	}
@@ -122,7 +122,7 @@ func runLive(ctx context.Context, l *library, o order) (r result, err error) {
 		if index >= 0 && index < jobs {
 			took[index].CompareAndSwap(0, int64(now)-began[index].Load())
 		}
-		return counts.handle(index)
+		return counts.Handle(index)
 	})
 	if err != nil {
 		return r, err
@@ -139,7 +139,7 @@ func runLive(ctx context.Context, l *library, o order) (r result, err error) {
 			return r, err
 		}
 	}
-	for end := time.Now().Add(stallTime); counts.left.Load() > int64(jobs-warmUp); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(harness.StallTime); counts.Left.Load() > int64(jobs-warmUp); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			return r, errors.New("the worker did not start")
 		}
@@ -167,24 +167,16 @@ func runLive(ctx context.Context, l *library, o order) (r result, err error) {
 	r.Seconds = time.Since(start).Seconds()
 	counts.into(&r, left)
 	r.Jobs -= warmUp
-	var latencies []float64
+	var latencies []time.Duration
 	for i := warmUp; i < jobs; i++ {
 		if t := took[i].Load(); t > 0 {
-			latencies = append(latencies, float64(t)/1e3)
+			latencies = append(latencies, time.Duration(t))
 		}
 	}
-	slices.Sort(latencies)
-	r.P50, r.P95, r.P99, r.Max = quantile(latencies, 0.50), quantile(latencies, 0.95), quantile(latencies, 0.99), quantile(latencies, 1)
-	return r, nil
-}
-
-// quantile returns the smallest of sorted values that a share q of them do not
-// exceed.
-func quantile(sorted []float64, q float64) float64 {
-	if len(sorted) == 0 {
-		return 0
+	if l := harness.Percentiles(latencies); l != nil {
+		r.Latency = *l
 	}
-	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
+	return r, nil
 }
 
 // batch is how many jobs fill has in a call or transaction.

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,14 +9,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
-	"time"
+
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 // A session is one call of the program.
 type session struct {
 	config
-	progress progress
+	progress *harness.Progress
 	stderr   io.Writer
 	onRun    func(line) error // may be nil
 
@@ -89,7 +87,7 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	s.machine = inspect(dir)
+	s.machine = harness.Inspect(dir).String()
 	if slices.ContainsFunc(s.libraries, (*library).onServer) {
 		server, err := inspectServer(ctx, s.postgres)
 		if err != nil {
@@ -102,10 +100,10 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	plan := s.plan()
-	defer s.progress.show("")
+	defer s.progress.Clear()
 	for round := range s.count {
 		for i, c := range plan {
-			s.progress.show("%d of %d: %v", round*len(plan)+i+1, s.count*len(plan), c)
+			s.progress.Show("%d of %d: %v", round*len(plan)+i+1, s.count*len(plan), c)
 			r, err := s.measure(ctx, program, dir, c)
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -116,7 +114,7 @@ func (s *session) run(ctx context.Context) error {
 			}
 			s.runs = append(s.runs, measured{c, r})
 			if s.onRun != nil {
-				s.progress.show("")
+				s.progress.Clear()
 				if err := s.onRun(newLine(c, r)); err != nil {
 					return err
 				}
@@ -147,44 +145,16 @@ func (s *session) measure(ctx context.Context, program, dir string, c combinatio
 	}
 	if c.library.onServer() {
 		o.Schema = schemaName()
-		defer func() { err = errors.Join(err, dropSchema(ctx, s.postgres, o.Schema)) }()
+		defer func() { err = errors.Join(err, harness.DropSchema(ctx, s.postgres, o.Schema)) }()
 	}
-	text, err := json.Marshal(o)
-	if err != nil {
-		return r, err
-	}
-	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, program)
 	cmd.Env = append(os.Environ(), childEnv+"=1")
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.WaitDelay = time.Second
-	stdin, err := cmd.StdinPipe() // stays open: see serve
-	if err != nil {
-		return r, err
+	logged, err := harness.Call(cmd, o, &r)
+	if err == nil && logged != "" {
+		s.progress.Clear()
+		fmt.Fprintf(s.stderr, "%v: %s\n", c, logged)
 	}
-	if err := cmd.Start(); err != nil {
-		return r, err
-	}
-	_, writeErr := stdin.Write(text)
-	err = cmd.Wait()
-	said := strings.TrimSpace(stderr.String())
-	if err != nil {
-		if said != "" {
-			err = fmt.Errorf("%w: %s", err, firstLines(said))
-		}
-		return r, err
-	}
-	if writeErr != nil {
-		return r, writeErr
-	}
-	if said != "" { // what the library logged
-		s.progress.show("")
-		fmt.Fprintf(s.stderr, "%v: %s\n", c, firstLines(said))
-	}
-	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
-		return r, fmt.Errorf("the child's answer: %w", err)
-	}
-	return r, nil
+	return r, err
 }
 
 // medians returns a line for each combination that has results.
@@ -218,15 +188,4 @@ func (s *session) faults() (faults []error) {
 		}
 	}
 	return faults
-}
-
-// firstLines returns the first few lines of a text and says how many more
-// there are: a library in trouble may log one for each job.
-func firstLines(text string) string {
-	const most = 5
-	lines := strings.Split(text, "\n")
-	if len(lines) <= most {
-		return text
-	}
-	return strings.Join(lines[:most], "\n") + fmt.Sprintf("\n(and %d more lines)", len(lines)-most)
 }

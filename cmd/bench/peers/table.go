@@ -8,13 +8,15 @@ import (
 	"slices"
 	"text/tabwriter"
 	"time"
+
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 // writeTable prints what the session measured, and under which conditions.
 func writeTable(w io.Writer, s *session) error {
 	out := bufio.NewWriter(w)
 	fmt.Fprintln(out, s.machine)
-	fmt.Fprintf(out, "median of %s, alternating; push and live last %v, live has %d jobs/s\n", plural(s.count, "run"), s.time, s.rate)
+	fmt.Fprintf(out, "median of %s, alternating; push and live last %v, live has %d jobs/s\n", harness.Plural(s.count, "run"), s.time, s.rate)
 	fmt.Fprint(out, `
 pushes, work: what an acknowledged push, and the record that a job is done, survive.
 full, a power cut; normal, a crash of the process (of the server's too) but not always a power cut.
@@ -153,11 +155,4 @@ func alike(a, b line) bool {
 		return a.Durability == b.Durability
 	}
 	return a.Durability == b.Durability && a.WorkDurability == b.WorkDurability
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

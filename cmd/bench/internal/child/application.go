@@ -13,6 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 	"github.com/plainjobs/plainjobs/worker"
 )
 
@@ -70,7 +71,7 @@ func applicationAlone(ctx context.Context, d Driver, o Order) (r Result, err err
 	}
 	times, err := a.stop()
 	r = Result{Case: "alone", Jobs: len(times), Seconds: time.Since(began).Seconds(), Durability: durability(a.store)}
-	r.Latency = percentiles(times)
+	r.Latency = harness.Percentiles(times)
 	return r, err
 }
 
@@ -139,7 +140,7 @@ func (l load) once(ctx context.Context, d Driver, o Order, where string) (r Resu
 		stored += n
 	}
 	r = Result{Jobs: l.jobs, Seconds: elapsed.Seconds(), Durability: durability(a.store), Lost: max(0, l.jobs-int(stored))}
-	r.Latency = percentiles(samples)
+	r.Latency = harness.Percentiles(samples)
 	return r, nil
 }
 

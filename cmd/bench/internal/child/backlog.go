@@ -10,6 +10,7 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 // backlog measures a claim while many jobs are in one state. The jobs are
@@ -187,6 +188,6 @@ func (b *backlogStore) measure(ctx context.Context, n, limit int) (Result, error
 		}
 	}
 	r.Seconds = time.Since(begin).Seconds()
-	r.Latency = percentiles(samples)
+	r.Latency = harness.Percentiles(samples)
 	return r, nil
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 // A Driver is what a child measures.
@@ -111,12 +112,7 @@ func serve(d Driver, in io.Reader, out io.Writer) error {
 	if s == nil {
 		return fmt.Errorf("unknown scenario %q", o.Scenario)
 	}
-	// The parent holds the pipe open for as long as it wants the result.
-	// Closing it, however the parent ended, stops the child.
-	go func() {
-		_, _ = io.Copy(io.Discard, in)
-		os.Exit(1)
-	}()
+	harness.EndWithParent(in)
 	results, err := s.run(context.Background(), d, o)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Scenario, err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"github.com/plainjobs/plainjobs"
-	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/worker"
 )
 
@@ -49,16 +48,7 @@ var drain = &Scenario{
 		if err := w.Run(ctx); err != nil {
 			return nil, err
 		}
-		elapsed, measures, err := m.end(o.Jobs)
-		if err != nil {
-			return nil, err
-		}
-		done, err := count(store, backend.Done)
-		if err != nil {
-			return nil, err
-		}
-		r := counts.result(elapsed, done, durability(store))
-		r.Measures = measures
-		return []Result{r}, nil
+		r, err := counts.end(m, store)
+		return []Result{r}, err
 	},
 }

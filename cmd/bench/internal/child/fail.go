@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 
 	"github.com/plainjobs/plainjobs"
-	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/worker"
 )
 
@@ -54,16 +53,7 @@ var fail = &Scenario{
 		if err := w.Run(ctx); err != nil {
 			return nil, err
 		}
-		elapsed, measures, err := m.end(o.Jobs)
-		if err != nil {
-			return nil, err
-		}
-		done, err := count(store, backend.Done)
-		if err != nil {
-			return nil, err
-		}
-		r := counts.result(elapsed, done, durability(store))
-		r.Measures = measures
-		return []Result{r}, nil
+		r, err := counts.end(m, store)
+		return []Result{r}, err
 	},
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 	"github.com/plainjobs/plainjobs/worker"
 )
 
@@ -194,7 +195,7 @@ func (p *pickups) measure(
 		timer.Stop()
 	}
 	r.Seconds = time.Since(start).Seconds()
-	r.Latency = percentiles(samples)
+	r.Latency = harness.Percentiles(samples)
 	return r, nil
 }
 

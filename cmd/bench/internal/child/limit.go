@@ -205,7 +205,7 @@ func (l *limitLoop) close() {
 }
 
 // next runs a transaction and reports whether there was anything to do.
-func (l *limitLoop) next(ctx context.Context, counts *tally) (bool, error) {
+func (l *limitLoop) next(ctx context.Context, counts tally) (bool, error) {
 	const worker = 1
 	l.ids, l.before = l.before[:0], l.ids
 	if _, err := l.begin.ExecContext(ctx); err != nil {
@@ -238,7 +238,7 @@ func (l *limitLoop) next(ctx context.Context, counts *tally) (bool, error) {
 	return len(l.ids) > 0, err
 }
 
-func (l *limitLoop) read(ctx context.Context, counts *tally) error {
+func (l *limitLoop) read(ctx context.Context, counts tally) error {
 	rows, err := l.claim.QueryContext(ctx, "bench", limitBatch)
 	if err != nil {
 		return err

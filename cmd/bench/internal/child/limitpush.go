@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strings"
 	"time"
+
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 // limitPush is what a push costs at least that is on disk when it returns: one
@@ -124,7 +126,7 @@ func referenceResult(
 		return nil, err
 	}
 	r := Result{Seconds: elapsed.Seconds(), Jobs: jobs, Durability: "full", Measures: measures}
-	r.Latency = percentiles(samples)
+	r.Latency = harness.Percentiles(samples)
 	var stored int
 	if err := db.QueryRowContext(ctx, countReady).Scan(&stored); err != nil {
 		return nil, err

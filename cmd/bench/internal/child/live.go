@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs"
-	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 	"github.com/plainjobs/plainjobs/worker"
 )
 
@@ -65,23 +65,17 @@ var live = &Scenario{
 		if err := errors.Join(w.Run(ctx), <-failed); err != nil {
 			return nil, err
 		}
-		elapsed, measures, err := m.end(o.Jobs)
+		r, err := counts.end(m, store)
 		if err != nil {
 			return nil, err
 		}
-		done, err := count(store, backend.Done)
-		if err != nil {
-			return nil, err
-		}
-		r := counts.result(elapsed, done, durability(store))
-		r.Measures = measures
 		took := make([]time.Duration, 0, o.Jobs)
 		for i := range samples {
 			if t := samples[i].Load(); t > 0 {
 				took = append(took, time.Duration(t))
 			}
 		}
-		r.Latency = percentiles(took)
+		r.Latency = harness.Percentiles(took)
 		return []Result{r}, nil
 	},
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 	"github.com/plainjobs/plainjobs/worker"
 )
 
@@ -76,12 +77,12 @@ func runProcesses(ctx context.Context, d Driver, o Order) (_ []Result, err error
 	var gaps []time.Duration
 	for _, r := range replies {
 		for i, n := range r.Runs {
-			counts.runs[i].Add(int32(n))
+			counts.Runs[i].Add(int32(n))
 		}
 		gaps = append(gaps, time.Duration(r.Gap))
 	}
 	r := counts.result(elapsed, done, durability(store))
-	r.Latency = percentiles(gaps)
+	r.Latency = harness.Percentiles(gaps)
 	return []Result{r}, nil
 }
 
@@ -117,7 +118,7 @@ func await(store backend.Backend, jobs int) (done int64, err error) {
 		}
 		if done != last {
 			last, changed = done, time.Now()
-		} else if time.Since(changed) > stallTime {
+		} else if time.Since(changed) > harness.StallTime {
 			return done, nil
 		}
 	}
@@ -161,7 +162,7 @@ func drainer(ctx context.Context, d Driver, o Order, serve func(func(command) (r
 			working.Wait()
 			r := reply{Runs: make([]byte, o.Jobs), Gap: int64(p.longest)}
 			for i := range r.Runs {
-				r.Runs[i] = byte(min(counts.runs[i].Load(), 255))
+				r.Runs[i] = byte(min(counts.Runs[i].Load(), 255))
 			}
 			return r, workErr
 		}

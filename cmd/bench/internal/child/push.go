@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 // push is how fast jobs are accepted one by one, by callers that do not know
@@ -52,7 +53,7 @@ var push = &Scenario{
 		}
 		r, err := pushed(store, o.Jobs)
 		r.Seconds, r.Measures = elapsed.Seconds(), measures
-		r.Latency = percentiles(samples)
+		r.Latency = harness.Percentiles(samples)
 		return []Result{r}, err
 	},
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 // pushmany is how fast jobs are accepted by the thousand.
@@ -46,7 +47,7 @@ var pushmany = &Scenario{
 		}
 		r, err := pushed(store, o.Jobs)
 		r.Seconds, r.Measures = elapsed.Seconds(), measures
-		r.Latency = percentiles(samples)
+		r.Latency = harness.Percentiles(samples)
 		return []Result{r}, err
 	},
 }

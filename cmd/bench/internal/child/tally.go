@@ -2,46 +2,25 @@ package child
 
 import (
 	"context"
-	"fmt"
-	"sync/atomic"
 	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
-// A tally counts how often each job ran.
-type tally struct {
-	runs []atomic.Int32
-	left atomic.Int64 // jobs that did not run yet
-	all  func()       // called when there are none left
-}
+// A tally counts the runs of a worker's jobs.
+type tally struct{ *harness.Tally }
 
-func newTally(jobs int, all func()) *tally {
-	t := &tally{runs: make([]atomic.Int32, jobs), all: all}
-	t.left.Store(int64(jobs))
-	return t
-}
+func newTally(jobs int, all func()) tally { return tally{harness.NewTally(jobs, all)} }
 
-// handle is the handler: it does nothing but count.
-func (t *tally) handle(_ context.Context, index int) error {
-	if index < 0 || index >= len(t.runs) {
-		return fmt.Errorf("job %d was never pushed", index)
-	}
-	if t.runs[index].Add(1) == 1 && t.left.Add(-1) == 0 {
-		t.all()
-	}
-	return nil
-}
+func (t tally) handle(_ context.Context, index int) error { return t.Handle(index) }
 
-// stallTime is longer than it takes a worker to notice, at its second beat,
-// that the store has jobs under its name which it never heard of, and than a
-// lease. What comes later than that does not come.
-const stallTime = 75 * time.Second
-
-// watch calls stop when no job ran for stallTime, until ctx ends.
-func (t *tally) watch(ctx context.Context, stop func()) {
-	timer := time.NewTicker(stallTime)
+// watch calls stop when no job ran for harness.StallTime, until ctx ends.
+func (t tally) watch(ctx context.Context, stop func()) {
+	timer := time.NewTicker(harness.StallTime)
 	defer timer.Stop()
 	for before := int64(-1); ; {
-		left := t.left.Load()
+		left := t.Left.Load()
 		if left == before {
 			stop()
 			return
@@ -57,17 +36,21 @@ func (t *tally) watch(ctx context.Context, stop func()) {
 
 // result returns the counts of a run, after which the store had done jobs that
 // are done.
-func (t *tally) result(elapsed time.Duration, done int64, durability string) Result {
-	r := Result{Seconds: elapsed.Seconds(), Jobs: len(t.runs), Durability: durability}
-	for i := range t.runs {
-		switch n := t.runs[i].Load(); {
-		case n == 0:
-			r.Lost++
-		case n > 1:
-			r.Repeated++
-		}
-	}
-	// A job that did not run is not done either, so the two are not added.
-	r.Lost = max(r.Lost, len(t.runs)-int(done))
+func (t tally) result(elapsed time.Duration, done int64, durability string) Result {
+	r := Result{Seconds: elapsed.Seconds(), Jobs: len(t.Runs), Durability: durability}
+	r.Lost, r.Repeated = t.Count(len(t.Runs) - int(done))
 	return r
+}
+
+// end stops the meter of a run and returns its result, after the store has
+// counted what is done.
+func (t tally) end(m *meter, store backend.Backend) (Result, error) {
+	elapsed, measures, err := m.end(len(t.Runs))
+	if err != nil {
+		return Result{}, err
+	}
+	done, err := count(store, backend.Done)
+	r := t.result(elapsed, done, durability(store))
+	r.Measures = measures
+	return r, err
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 const (
@@ -53,7 +54,7 @@ var tx = &Scenario{
 		}
 		r, err := pushed(store, o.Jobs)
 		r.Seconds, r.Measures = elapsed.Seconds(), measures
-		r.Latency = percentiles(samples)
+		r.Latency = harness.Percentiles(samples)
 		return []Result{r}, err
 	},
 }
