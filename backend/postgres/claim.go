@@ -194,10 +194,11 @@ func (c *claim) run() error {
 		var some bool
 		var name string
 		var s setting
-		var per, done, failed int64
-		err := r.Scan(&t.clock, &registered, &due, &suspects, &some, &name, &s.paused, &s.maxRunning, &s.rate, &per, &done, &failed, &s.history.Rows, &s.maxCrashes)
+		var maxRunning, rate, per, done, failed int64
+		err := r.Scan(&t.clock, &registered, &due, &suspects, &some, &name, &s.paused, &maxRunning, &rate, &per, &done, &failed,
+			&s.History.Rows, &s.MaxCrashes)
 		if some {
-			all[name] = s.spans(per, done, failed)
+			all[name] = s.with(maxRunning, rate, per, done, failed)
 		}
 		return err
 	})
@@ -206,7 +207,7 @@ func (c *claim) run() error {
 	}
 	t.know(all)
 	for _, name := range c.req.Names {
-		if all[everything].paused || all[name].paused || all[name].limited() {
+		if all[everything].paused || all[name].paused || all[name].Limited() {
 			t.b.special.Store(time.Now().Add(specialFor).UnixNano())
 		}
 	}
@@ -277,7 +278,7 @@ func (c *claim) choose() error {
 	}
 	var limited []string
 	for _, name := range c.req.Names {
-		if s := all[name]; s.limited() && !s.paused {
+		if s := all[name]; s.Limited() && !s.paused {
 			limited = append(limited, name)
 		}
 	}
@@ -300,7 +301,7 @@ func (c *claim) choose() error {
 		if n, ok := c.req.MaxPerName[name]; ok {
 			most = min(most, n)
 		}
-		if s.limited() && !s.paused && most > 0 {
+		if s.Limited() && !s.paused && most > 0 {
 			allowed, err := t.allowance(name, s, c.now)
 			if err != nil {
 				return err
@@ -308,7 +309,7 @@ func (c *claim) choose() error {
 			most = min(most, allowed, startable(&c.req))
 		}
 		if most > 0 && !s.paused {
-			c.names = append(c.names, claimable{name, most, s.limited()})
+			c.names = append(c.names, claimable{name, most, s.Limited()})
 		}
 	}
 	slices.SortFunc(c.names, func(a, b claimable) int { return cmp.Compare(a.name, b.name) })
@@ -462,8 +463,8 @@ func (c *claim) cancelExpired(ids []int64) error {
 	}
 	var expired []*row
 	for _, id := range ids {
-		if r := rows[id]; r != nil && r.state == backend.Pending {
-			r.end(backend.Cancelled, backend.ExpiredError, c.now)
+		if r := rows[id]; r != nil && r.State == backend.Pending {
+			r.become(r.Expire(c.now))
 			expired = append(expired, r)
 		}
 	}

@@ -254,7 +254,7 @@ func (t *tx) repairHeads(d drift) error {
 	var gone []*row
 	for i, k := range d.heads {
 		r := rows[d.headsOf[i]]
-		if r == nil || r.name != k.name || r.serial != k.key || r.state.Terminal() || r.state == backend.Blocked {
+		if r == nil || r.name != k.name || r.serial != k.key || r.State.Terminal() || r.State == backend.Blocked {
 			gone = append(gone, &row{id: d.headsOf[i], name: k.name, serial: k.key, flags: flagSerial})
 		}
 	}
@@ -277,7 +277,7 @@ func (t *tx) repairLine(ids []int64) error {
 	}
 	heads := map[nameKey]int64{}
 	for _, id := range ids {
-		if r := rows[id]; r != nil && r.serial != "" && !r.state.Terminal() {
+		if r := rows[id]; r != nil && r.serial != "" && !r.State.Terminal() {
 			if k := (nameKey{r.name, r.serial}); heads[k] == 0 {
 				heads[k] = id
 			}
@@ -290,18 +290,16 @@ func (t *tx) repairLine(ids []int64) error {
 	var changed []*row
 	for _, id := range ids {
 		r := rows[id]
-		if r == nil || r.serial == "" || !r.state.Waits() {
+		if r == nil || r.serial == "" || !r.State.Waits() {
 			continue
 		}
 		k := nameKey{r.name, r.serial}
-		if state := r.state; taken[k] || heads[k] != id {
-			r.state = backend.Blocked
+		if state := r.State; taken[k] || heads[k] != id {
+			r.State = backend.Blocked
 		} else if state == backend.Blocked {
-			if r.state = backend.Pending; r.runAt > now {
-				r.state = backend.Scheduled
-			}
+			r.Job = r.Ready(now)
 		}
-		if r.state != r.was {
+		if r.State != r.was {
 			changed = append(changed, r)
 		}
 	}
@@ -329,7 +327,7 @@ func (t *tx) repairKeys(d drift) error {
 		switch {
 		case r == nil || r.name != k.name || r.unique != k.key:
 			lost, jobs = append(lost, k), append(jobs, d.keysOf[i])
-		case r.state.Terminal() || r.state == backend.Running && r.flags&flagUntilStarted != 0:
+		case r.State.Terminal() || r.State == backend.Running && r.flags&flagUntilStarted != 0:
 			r.flags |= flagUnique
 			ended = append(ended, r)
 		}
@@ -357,7 +355,7 @@ func (t *tx) repairKeyless(ids []int64) error {
 	wanted := map[nameKey]claimant{}
 	for _, id := range ids {
 		r := rows[id]
-		if r == nil || !r.state.Waits() || r.unique == "" {
+		if r == nil || !r.State.Waits() || r.unique == "" {
 			continue
 		}
 		if k := (nameKey{r.name, r.unique}); wanted[k].job == 0 {

@@ -83,11 +83,10 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 		if err != nil {
 			return err
 		}
-		endings := make(map[*row]backend.Failure, len(rows))
 		for _, r := range rows {
-			endings[r] = backend.Failure{Ending: backend.EndRelease}
+			r.become(r.Release(t.clock))
 		}
-		if err := t.fail(rows, endings, false); err != nil {
+		if err := t.requeue(rows, t.clock); err != nil {
 			return err
 		}
 		_, err = t.exec(deleteWorker, req.Worker.ID)

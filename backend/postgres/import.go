@@ -233,7 +233,7 @@ func (a *arriving) takeKeys() error {
 			other = wanted[k].job
 		}
 		if other != r.ID {
-			r.Cancel(superseded(other), instant(a.now))
+			r.Cancel(fmt.Sprint(backend.SupersededError, other), instant(a.now))
 			a.result.Superseded = append(a.result.Superseded, r.ID)
 		}
 	}

@@ -234,8 +234,8 @@ func (t *tx) supersede(holders map[nameKey]int64, by map[nameKey]*row, now int64
 	}
 	var ended []*row
 	for id, r := range losers {
-		if r.state.Waits() {
-			r.end(backend.Cancelled, superseded(winner[id]), now)
+		if r.State.Waits() {
+			r.become(r.Supersede(winner[id], now))
 			ended = append(ended, r)
 		}
 	}
@@ -260,7 +260,7 @@ func uniqueOf(rows []*row) (keys []nameKey, jobs []int64, free []bool) {
 	for _, r := range rows {
 		if r.flags&flagUnique != 0 {
 			keys, jobs = append(keys, nameKey{r.name, r.unique}), append(jobs, r.id)
-			free = append(free, r.state == backend.Cancelled || r.deleted)
+			free = append(free, r.State == backend.Cancelled || r.deleted)
 		}
 	}
 	return keys, jobs, free

@@ -90,18 +90,15 @@ func (t *tx) operate(op backend.Op, rows []*row, result *backend.OperateResult) 
 	for _, r := range rows {
 		switch {
 		case op == backend.OpFree && free[r.id]:
-		case op == backend.OpDelete && r.state != backend.Running:
-		case op == backend.OpCancel && r.state == backend.Running:
-			r.flags |= flagCancelling
-		case op == backend.OpCancel && r.state.Waits():
-			r.end(backend.Cancelled, backend.CancelledError, now)
-		case op == backend.OpRetry && r.state == backend.Scheduled:
-			r.state, r.runAt = backend.Pending, now
-		case op == backend.OpRetry && r.state.Terminal():
+		case !r.Accepts(op):
+			continue
+		case op == backend.OpCancel:
+			r.become(r.Cancel(now))
+		case op == backend.OpRetry && r.State.Terminal():
 			retried = append(retried, r)
 			continue
-		default:
-			continue
+		case op == backend.OpRetry:
+			r.Job = r.Retry(nil, now)
 		}
 		affected = append(affected, r)
 	}
@@ -168,13 +165,10 @@ func (t *tx) renew(rows []*row, now int64, result *backend.OperateResult) (renew
 	}
 	for _, r := range renewed {
 		k := nameKey{r.name, r.serial}
-		r.state = backend.Pending
+		r.Job = r.Retry(nil, now)
 		if r.flags&flagSerial != 0 && (blocked[k] || heads[k] != r.id) {
-			r.state = backend.Blocked
+			r.State = backend.Blocked
 		}
-		r.ending, r.token, r.failures, r.suspect, r.crashes = 0, 0, 0, false, 0
-		r.runAt, r.finishedAt, r.expiresAt = now, r.createdAt, 0
-		r.flags &^= flagCancelling
 	}
 	_, err = t.exec(deleteOutcome, intArray(ids))
 	return renewed, err

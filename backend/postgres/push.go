@@ -436,7 +436,7 @@ func (p *push) duplicate(i int, holder int64) error {
 	j := &p.jobs[i]
 	if j.Unique.Conflict != backend.KeepFirst {
 		r := p.replaced[holder]
-		if j.Unique.Conflict == backend.Reject || r == nil || !r.state.Waits() {
+		if j.Unique.Conflict == backend.Reject || r == nil || !r.State.Waits() {
 			return rejected{&backend.DuplicateError{Index: i, Name: j.Name, Key: j.Unique.Key, ID: holder}}
 		}
 		p.change = append(p.change, i)
@@ -508,14 +508,6 @@ func (p *push) replace() error {
 	for _, i := range p.change {
 		j := &p.jobs[i]
 		r := p.replaced[p.pushed[i].ID]
-		state := waiting(j)
-		if r.state == backend.Blocked {
-			state = backend.Blocked
-		}
-		expires := int64(0)
-		if j.Expires > 0 {
-			expires = p.now + j.Expires.Microseconds()
-		}
 		metadata := j.Metadata
 		if len(metadata) == 0 {
 			metadata = nil
@@ -524,19 +516,16 @@ func (p *push) replace() error {
 		if payload == nil {
 			payload = []byte{} // nil would be NULL
 		}
-		// A job that could already run, and still can, keeps its place.
-		if j.Delay > 0 || r.runAt > p.now {
-			r.runAt = p.now + j.Delay.Microseconds()
-		}
-		_, err := p.t.exec(updateReplaced, r.id, int64(state), int64(j.Priority), r.runAt, expires, metadata, payload)
+		was := r.State
+		r.Job = r.Replace(j, p.now)
+		_, err := p.t.exec(updateReplaced, r.id, int64(r.State), int64(r.Priority), r.RunAt, r.ExpiresAt, metadata, payload)
 		if err != nil {
 			return err
 		}
-		p.t.move(r.name, r.state, state, 1)
-		if state == backend.Pending {
-			p.t.ready(r.runAt)
+		p.t.move(r.name, was, r.State, 1)
+		if r.State == backend.Pending {
+			p.t.ready(r.RunAt)
 		}
-		r.state = state
 	}
 	return nil
 }

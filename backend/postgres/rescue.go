@@ -178,7 +178,7 @@ func (t *tx) rescue(worker int64, result *backend.ReapResult) (found bool, err e
 	}
 	alone := false
 	var all settings
-	if len(rows) == 1 && rows[0].suspect {
+	if len(rows) == 1 && rows[0].Suspect {
 		held := 0 // including locked ones
 		err := t.each(countHeld, []any{worker}, func(r *sql.Rows) error { return r.Scan(&held) })
 		if err != nil {
@@ -190,34 +190,14 @@ func (t *tx) rescue(worker int64, result *backend.ReapResult) (found bool, err e
 			}
 		}
 	}
-	var back []*row
 	for _, r := range rows {
-		if alone {
-			r.crashes++
-		}
-		r.token, r.ending = 0, 0
-		switch {
-		case r.flags&flagCancelling != 0:
-			r.end(backend.Cancelled, backend.CancelledError, now)
-			result.Rescued++
-		case alone && all[r.name].condemns(r.crashes):
-			r.end(backend.Failed, backend.CrashError, now)
+		next, e := r.Rescue(alone, all[r.name].Settings, now)
+		if next.State == backend.Failed {
 			result.Failed++
-		default:
-			back = append(back, r)
-		}
-	}
-	others, err := t.retake(back, now)
-	if err != nil {
-		return false, err
-	}
-	for _, r := range back {
-		if other := others[r]; other != 0 {
-			r.end(backend.Cancelled, superseded(other), now)
 		} else {
-			r.state, r.suspect, r.worker = backend.Pending, true, 0
+			result.Rescued++
 		}
-		result.Rescued++
+		r.become(next, e)
 	}
-	return len(rows) > 0, t.write(rows)
+	return len(rows) > 0, t.requeue(rows, now)
 }

@@ -1,41 +1,28 @@
 package postgres
 
 import (
+	"cmp"
 	"database/sql"
-	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // A row is the part of a job that changes with its state. It is read and locked,
 // changed in memory, and written.
 type row struct {
+	// Priority and StartedAt are neither read nor written.
+	lifecycle.Job
 	id             int64
 	name           string
 	unique, serial string
+	createdAt      int64
+	flags          flag
 
-	state      backend.State
-	ending     backend.Ending // the ending of the run that token settled
-	token      int64          // 0 if no lease matches
-	worker     int64
-	failures   int64
-	suspect    bool
-	crashes    int64
-	createdAt  int64
-	runAt      int64
-	finishedAt int64
-	expiresAt  int64 // 0 if the job does not expire
-	flags      flag
-
-	was     backend.State // the state as read
-	deleted bool          // an operator deletes it
-	errors  []storedError
+	was     backend.State // as read
+	deleted bool          // by an operator
+	errors  []backend.RunError
 	result  []byte
-}
-
-type storedError struct {
-	attempt     int64
-	text, stack string
 }
 
 const rowColumns = `
@@ -43,9 +30,13 @@ const rowColumns = `
 	j.created_at, j.run_at, j.finished_at, coalesce(j.expires_at, 0), j.flags`
 
 func (r *row) scan(rows *sql.Rows) error {
-	err := rows.Scan(&r.id, &r.name, &r.unique, &r.serial, &r.state, &r.ending, &r.token, &r.worker, &r.failures, &r.suspect, &r.crashes,
-		&r.createdAt, &r.runAt, &r.finishedAt, &r.expiresAt, &r.flags)
-	r.was = r.state
+	err := rows.Scan(&r.id, &r.name, &r.unique, &r.serial, &r.State, &r.Ending, &r.Token, &r.Worker, &r.Failures, &r.Suspect, &r.Crashes,
+		&r.createdAt, &r.RunAt, &r.FinishedAt, &r.ExpiresAt, &r.flags)
+	r.was = r.State
+	r.Cancelling = r.State == backend.Running && r.flags&flagCancelling != 0
+	if !r.State.Terminal() {
+		r.FinishedAt = 0
+	}
 	return err
 }
 
@@ -72,23 +63,21 @@ func (t *tx) rows(query string, args ...any) (all []*row, err error) {
 	return all, err
 }
 
-// record adds an error to the job's errors.
-func (r *row) record(attempt int64, text, stack string) {
-	r.errors = append(r.errors, storedError{attempt, backend.CleanError(text), backend.CleanError(stack)})
-}
-
-// end moves a job to a terminal state. It records text as an error unless it is
-// empty.
-func (r *row) end(state backend.State, text string, now int64) {
-	r.state, r.finishedAt, r.worker = state, now, 0
-	if text != "" {
-		r.record(r.failures+1, text, "")
+// become changes the job to next and records the error, unless that is zero.
+func (r *row) become(next lifecycle.Job, e backend.RunError) {
+	r.Job = next
+	if e != (backend.RunError{}) {
+		r.errors = append(r.errors, e)
 	}
 }
 
-// superseded returns the error of a job that was to wait again but lost its unique
-// key to another job.
-func superseded(other int64) string { return fmt.Sprint(backend.SupersededError, other) }
+// stored returns the flags as they are stored.
+func (r *row) stored() flag {
+	if r.Cancelling {
+		return r.flags | flagCancelling
+	}
+	return r.flags &^ flagCancelling
+}
 
 const (
 	updateRows = `
@@ -125,8 +114,8 @@ const (
 func (t *tx) write(rows []*row) error {
 	var changed, unkept, removed []*row
 	for _, r := range rows {
-		if r.state.Terminal() && !r.was.Terminal() {
-			keep, err := t.keep(r.name, r.state)
+		if r.State.Terminal() && !r.was.Terminal() {
+			keep, err := t.keep(r.name, r.State)
 			if err != nil {
 				return err
 			}
@@ -147,7 +136,7 @@ func (t *tx) write(rows []*row) error {
 			return err
 		}
 		for _, r := range unkept {
-			if keys[r.id] && r.state != backend.Cancelled {
+			if keys[r.id] && r.State != backend.Cancelled {
 				changed = append(changed, r)
 			} else {
 				removed = append(removed, r)
@@ -177,20 +166,20 @@ func (t *tx) update(rows []*row) error {
 	failures, crashes, suspects := make([]int64, n), make([]int64, n), make([]bool, n)
 	runAts, finishedAts, expiresAts, flags := make([]int64, n), make([]int64, n), make([]int64, n), make([]flag, n)
 	for i, r := range rows {
-		ids[i], tokens[i], workers[i], states[i], endings[i] = r.id, r.token, r.worker, r.state, r.ending
-		failures[i], crashes[i], suspects[i] = r.failures, r.crashes, r.suspect
-		runAts[i], finishedAts[i], expiresAts[i], flags[i] = r.runAt, r.finishedAt, r.expiresAt, r.flags
-		if r.state != r.was {
-			t.move(r.name, r.was, r.state, 1)
+		ids[i], tokens[i], workers[i], states[i], endings[i] = r.id, r.Token, r.Worker, r.State, r.Ending
+		failures[i], crashes[i], suspects[i] = int64(r.Failures), int64(r.Crashes), r.Suspect
+		runAts[i], finishedAts[i], expiresAts[i], flags[i] = r.RunAt, cmp.Or(r.FinishedAt, r.createdAt), r.ExpiresAt, r.stored()
+		if r.State != r.was {
+			t.move(r.name, r.was, r.State, 1)
 		}
-		if r.state == backend.Pending {
-			t.ready(r.runAt)
+		if r.State == backend.Pending {
+			t.ready(r.RunAt)
 		}
-		if r.state.Terminal() && !r.was.Terminal() {
+		if r.State.Terminal() && !r.was.Terminal() {
 			ended = append(ended, r)
 		}
 		for _, e := range r.errors {
-			errorsOf, attempts, texts, stacks = append(errorsOf, r.id), append(attempts, e.attempt), append(texts, e.text), append(stacks, e.stack)
+			errorsOf, attempts, texts, stacks = append(errorsOf, r.id), append(attempts, int64(e.Attempt)), append(texts, e.Error), append(stacks, e.Stack)
 		}
 	}
 	_, err = t.exec(updateRows, intArray(ids), intArray(states), intArray(endings), intArray(tokens), intArray(workers), intArray(failures),
@@ -255,7 +244,7 @@ func (t *tx) expire(limit int) (int, error) {
 		return 0, err
 	}
 	for _, r := range rows {
-		r.end(backend.Cancelled, backend.ExpiredError, now)
+		r.become(r.Expire(now))
 	}
 	return len(rows), t.write(rows)
 }

@@ -6,25 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // A setting is what is set for a name.
 type setting struct {
-	paused     bool
-	maxRunning int64
-	rate, per  int64 // per in microseconds
-	history    backend.History
-	maxCrashes int
-}
-
-func (s setting) limited() bool { return s.maxRunning > 0 || s.rate > 0 }
-
-func (s setting) condemns(crashes int64) bool {
-	return backend.Settings{MaxCrashes: s.maxCrashes}.Condemns(int(crashes))
+	backend.Settings // without the name
+	paused           bool
 }
 
 // settings are the settings by name. Each transaction that needs them reads them: the
@@ -45,18 +36,17 @@ const (
 func (all settings) scan(r *sql.Rows) error {
 	var name string
 	var s setting
-	var per, done, failed int64
-	err := r.Scan(&name, &s.paused, &s.maxRunning, &s.rate, &per, &done, &failed, &s.history.Rows, &s.maxCrashes)
-	all[name] = s.spans(per, done, failed)
+	var maxRunning, rate, per, done, failed int64
+	err := r.Scan(&name, &s.paused, &maxRunning, &rate, &per, &done, &failed, &s.History.Rows, &s.MaxCrashes)
+	all[name] = s.with(maxRunning, rate, per, done, failed)
 	return err
 }
 
-// spans returns s with its durations, which are stored in nanoseconds.
-func (s setting) spans(per, done, failed int64) setting {
-	s.history.Done, s.history.Failed = time.Duration(done), time.Duration(failed)
-	if s.rate > 0 {
-		s.per = max(time.Duration(per).Microseconds(), 1)
-	}
+// with returns s with its limits and with its durations, which are stored in
+// nanoseconds.
+func (s setting) with(maxRunning, rate, per, done, failed int64) setting {
+	s.MaxRunning, s.Rate, s.Per = int(maxRunning), int(rate), time.Duration(per)
+	s.History.Done, s.History.Failed = time.Duration(done), time.Duration(failed)
 	return s
 }
 
@@ -80,13 +70,13 @@ func (t *tx) know(all settings) {
 // isLimited reports whether a name was limited when settings were last read.
 func (b *Backend) isLimited(name string) bool {
 	all := b.limited.Load()
-	return all != nil && (*all)[name].limited()
+	return all != nil && (*all)[name].Limited()
 }
 
 // keep returns how long a job of a name is kept in a terminal state.
 func (t *tx) keep(name string, s backend.State) (time.Duration, error) {
 	all, err := t.settings()
-	return all[name].history.Over(t.b.opts.History).Keep(s), err
+	return all[name].History.Over(t.b.opts.History).Keep(s), err
 }
 
 const (
@@ -101,86 +91,66 @@ const (
 // allowance returns how many jobs of a limited name, whose settings are locked,
 // may be claimed now.
 func (t *tx) allowance(name string, s setting, now int64) (int, error) {
-	allowed := int64(math.MaxInt32)
-	if s.maxRunning > 0 {
+	allowed := math.MaxInt32
+	if s.MaxRunning > 0 {
 		running, err := t.counted([]string{name}, backend.Running, backend.Running)
 		if err != nil {
 			return 0, err
 		}
-		allowed = s.maxRunning - running[name]
+		allowed = s.MaxRunning - int(running[name])
 	}
-	if s.rate > 0 {
-		if _, err := t.exec(deleteStarts, name, now-s.per); err != nil {
+	if s.Rate > 0 {
+		rate := lifecycle.RateOf(s.Settings)
+		if _, err := t.exec(deleteStarts, name, rate.Since(now)); err != nil {
 			return 0, err
 		}
-		started, ahead := int64(0), int64(0)
-		err := t.each(selectStarts, []any{name, now - s.per}, func(r *sql.Rows) error {
-			var slot, jobs int64
-			err := r.Scan(&slot, &jobs)
-			if started += jobs; slot > now+s.width() {
-				ahead += jobs
-			}
-			return err
-		})
+		slots, err := t.b.slots(t.ctx, t.conn, name, rate, now)
 		if err != nil {
 			return 0, err
 		}
-		if ahead > 0 { // the clock went back: these count as claimed now
-			if _, err := t.exec(deleteAhead, name, now+s.width()); err != nil {
+		left, ahead := rate.Left(slots, now)
+		if ahead > 0 {
+			if _, err := t.exec(deleteAhead, name, rate.Ahead(now)); err != nil {
 				return 0, err
 			}
-			if err := t.start(name, s, now, ahead); err != nil {
+			if err := t.start(name, s, now, int64(ahead)); err != nil {
 				return 0, err
 			}
 		}
-		allowed = min(allowed, s.rate-started)
+		allowed = min(allowed, left)
 	}
-	return int(max(allowed, 0)), nil
+	return max(allowed, 0), nil
 }
 
-// start records claims of a name with a rate. It rounds their time up, so that no
-// span has more claims than the rate.
+// start records that jobs of a name were claimed, if it has a rate.
 func (t *tx) start(name string, s setting, now, jobs int64) error {
-	if s.rate == 0 {
+	if s.Rate == 0 {
 		return nil
 	}
-	_, err := t.exec(insertStart, name, (now/s.width()+1)*s.width(), jobs)
+	_, err := t.exec(insertStart, name, lifecycle.RateOf(s.Settings).Slot(now), jobs)
 	return err
 }
 
-// width is the span of a slot: a hundredth of Per.
-func (s setting) width() int64 { return max(s.per/100, 1) }
-
-// free returns when the rate allows one more claim, given the starts within its
-// span by slot; 0 is now.
-func (s setting) free(starts [][2]int64) int64 {
-	if s.rate == 0 {
-		return 0
-	}
-	sum := int64(0)
-	for _, slot := range slices.Backward(starts) {
-		if sum += slot[1]; sum >= s.rate {
-			return slot[0] + s.per
-		}
-	}
-	return 0
-}
-
-// freeAt returns when a name's rate allows one more claim; 0 is now.
+// freeAt returns when the rate of a name allows one more claim, or 0 if it does
+// now.
 func (b *Backend) freeAt(ctx context.Context, q querier, name string, s setting, now int64) (int64, error) {
-	if s.rate == 0 {
+	if s.Rate == 0 {
 		return 0, nil
 	}
-	var starts [][2]int64
-	err := b.scan(ctx, q, selectStarts, []any{name, now - s.per}, func(r *sql.Rows) error {
-		var slot [2]int64
-		err := r.Scan(&slot[0], &slot[1])
-		if slot[0] <= now+s.per {
-			starts = append(starts, slot)
-		}
+	rate := lifecycle.RateOf(s.Settings)
+	slots, err := b.slots(ctx, q, name, rate, now)
+	return rate.Free(slots, now), err
+}
+
+// slots returns the claims of a name that its rate counts.
+func (b *Backend) slots(ctx context.Context, q querier, name string, rate lifecycle.Rate, now int64) (slots []lifecycle.Slot, err error) {
+	err = b.scan(ctx, q, selectStarts, []any{name, rate.Since(now)}, func(r *sql.Rows) error {
+		var at, jobs int64
+		err := r.Scan(&at, &jobs)
+		slots = append(slots, lifecycle.Slot{At: at, Jobs: int(jobs)})
 		return err
 	})
-	return s.free(starts), err
+	return slots, err
 }
 
 const (
@@ -284,8 +254,8 @@ func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
 		for i := range infos {
 			n := &infos[i]
 			s := all[n.Name]
-			n.Paused, n.MaxRunning, n.Rate, n.History = s.paused, int(s.maxRunning), int(s.rate), s.history
-			n.Per, n.MaxCrashes = time.Duration(s.per)*time.Microsecond, s.maxCrashes
+			s.Name = n.Name
+			n.Settings, n.Paused = s.Settings, s.paused
 			free, err := b.freeAt(ctx, q, n.Name, s, now)
 			if err != nil {
 				return err

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // maxDones bounds the completions that share a transaction.
@@ -166,17 +167,16 @@ func (t *tx) complete(done []backend.Completion) (lost map[backend.Lease]bool, e
 	}
 	lost = map[backend.Lease]bool{}
 	var changed []*row
-	for _, c := range done {
+	for i := range done {
+		c := &done[i]
 		r := rows[c.ID]
-		switch {
-		case r == nil || r.token != c.Token || c.Token == 0:
+		switch r.judge(c.Token, 0) {
+		case lifecycle.Lost:
 			lost[c.Lease] = true
-		case r.state == backend.Running:
-			r.end(backend.Done, "", now)
-			r.suspect, r.crashes, r.result = false, 0, c.Result
+		case lifecycle.Held:
+			r.Job, r.result = r.Complete(c, now), c.Result
 			changed = append(changed, r)
-		case r.state != backend.Done:
-			lost[c.Lease] = true
+		case lifecycle.Repeated:
 		}
 	}
 	return lost, t.write(changed)
@@ -212,28 +212,24 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 		if err := t.ran(runs); err != nil {
 			return err
 		}
-		endings := map[*row]backend.Failure{}
+		now, err := t.now()
+		if err != nil {
+			return err
+		}
 		var held []*row
-		for _, f := range failures {
+		for i := range failures {
+			f := &failures[i]
 			r := rows[f.ID]
-			ending := backend.Ending(0)
-			if r != nil {
-				ending = r.ending
-				if first, ok := endings[r]; ok {
-					ending = first.Ending
-				}
-			}
-			switch {
-			case r == nil || r.token != f.Token || f.Token == 0:
+			switch r.judge(f.Token, f.Ending) {
+			case lifecycle.Lost:
 				lost = append(lost, f.Lease)
-			case r.state == backend.Running && ending == 0:
+			case lifecycle.Held:
+				r.become(r.Fail(f, now))
 				held = append(held, r)
-				endings[r] = f
-			case ending != f.Ending:
-				lost = append(lost, f.Lease)
+			case lifecycle.Repeated:
 			}
 		}
-		return t.fail(held, endings, true)
+		return t.requeue(held, now)
 	})
 	if err != nil {
 		return nil, err
@@ -241,17 +237,21 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 	return lost, nil
 }
 
-// fail ends the runs of locked jobs. If repeatable, it stores how the run ended,
-// whatever the job becomes, so that a repeated call is recognized. Otherwise no
-// lease matches the job afterwards.
-func (t *tx) fail(rows []*row, endings map[*row]backend.Failure, repeatable bool) error {
-	now, err := t.now()
-	if err != nil {
-		return err
+// judge is Judge of a locked job. A nil row is a job that does not exist.
+func (r *row) judge(token int64, ending backend.Ending) lifecycle.Verdict {
+	if r == nil {
+		return lifecycle.Lost
 	}
+	return r.Judge(token, ending)
+}
+
+// requeue writes locked jobs whose runs have ended. Those that are to wait
+// reacquire their unique keys first. A job whose key another job holds is cancelled
+// instead.
+func (t *tx) requeue(rows []*row, now int64) error {
 	var back []*row
 	for _, r := range rows {
-		if f := endings[r]; r.flags&flagCancelling == 0 && !f.Ending.State(f.Delay).Terminal() {
+		if r.State.Waits() {
 			back = append(back, r)
 		}
 	}
@@ -259,40 +259,8 @@ func (t *tx) fail(rows []*row, endings map[*row]backend.Failure, repeatable bool
 	if err != nil {
 		return err
 	}
-	for _, r := range rows {
-		f := endings[r]
-		state, why := f.Ending.State(f.Delay), ""
-		if r.flags&flagCancelling != 0 {
-			if state = backend.Cancelled; f.Error == "" {
-				why = backend.CancelledError
-			}
-		} else if other := others[r]; other != 0 {
-			state, why = backend.Cancelled, superseded(other)
-		}
-		if f.Error != "" {
-			r.record(r.failures+1, f.Error, f.Stack)
-		}
-		if f.Ending.Spends() && r.flags&flagCancelling == 0 {
-			r.failures++
-		}
-		if r.ending = f.Ending; !repeatable {
-			r.token, r.ending = 0, 0
-		}
-		// A settled run clears the suspicion. A released run proves nothing.
-		if f.Ending != backend.EndRelease || state.Terminal() {
-			r.suspect, r.crashes = false, 0
-		}
-		if state.Terminal() {
-			r.end(state, why, now)
-		} else {
-			r.state, r.worker = state, 0
-			if f.Ending != backend.EndRelease {
-				r.runAt = now + f.Delay.Microseconds()
-			}
-			if f.Expires > 0 {
-				r.expiresAt = now + f.Expires.Microseconds()
-			}
-		}
+	for r, other := range others {
+		r.become(r.Supersede(other, now))
 	}
 	return t.write(rows)
 }

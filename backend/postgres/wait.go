@@ -136,19 +136,19 @@ func (t *tx) runnable(req backend.ClaimRequest) (names []string, free int64, err
 	}
 	for _, name := range req.Names {
 		s := all[name]
-		if most, ok := req.MaxPerName[name]; ok && most <= 0 || s.paused || s.limited() && startable(&req) <= 0 {
+		if most, ok := req.MaxPerName[name]; ok && most <= 0 || s.paused || s.Limited() && startable(&req) <= 0 {
 			continue
 		}
-		if s.maxRunning > 0 {
+		if s.MaxRunning > 0 {
 			running, err := t.counted([]string{name}, backend.Running, backend.Running)
 			if err != nil {
 				return nil, 0, err
 			}
-			if running[name] >= s.maxRunning {
+			if running[name] >= int64(s.MaxRunning) {
 				continue
 			}
 		}
-		if s.rate > 0 {
+		if s.Rate > 0 {
 			now, err := t.now()
 			if err != nil {
 				return nil, 0, err
