@@ -11,20 +11,20 @@ import (
 	"syscall"
 )
 
-// A config is what the command line says.
+// A config has the settings of the command line.
 type config struct {
-	dir      string // as it was given
+	dir      string // as given
 	root     string // the same, absolute and without symbolic links
-	db       string // empty for a temporary one
+	db       string // empty: a temporary file
 	driver   driver
 	parallel int
-	out      string // empty for none
+	out      string // empty: none
 }
 
-// maxParallel is what a worker takes.
+// maxParallel is the maximum of a worker.
 const maxParallel = 100_000
 
-// parse returns an error that it has told the user of.
+// parse parses the command line. It prints its errors.
 func parse(args []string) (config, error) {
 	var cfg config
 	flags := flag.NewFlagSet("checksum", flag.ContinueOnError)
@@ -32,9 +32,9 @@ func parse(args []string) (config, error) {
 		fmt.Fprintln(flags.Output(), "usage: checksum [flags] DIR")
 		flags.PrintDefaults()
 	}
-	flags.StringVar(&cfg.db, "db", "", "keep the queue and the sums in `FILE`, and continue what it holds (default a temporary one)")
-	name := flags.String("driver", "modernc", "SQLite driver, `NAME` is "+driverNames())
-	flags.IntVar(&cfg.parallel, "parallel", runtime.GOMAXPROCS(0), "read `N` files at once")
+	flags.StringVar(&cfg.db, "db", "", "keep the queue and the sums in `FILE`, and continue its work (default: a temporary file)")
+	name := flags.String("driver", "modernc", "SQLite driver `NAME`: "+driverNames())
+	flags.IntVar(&cfg.parallel, "parallel", runtime.GOMAXPROCS(0), "read up to `N` files at once")
 	flags.StringVar(&cfg.out, "out", "", "write the sums to `FILE`, in the format of sha256sum")
 	if err := flags.Parse(args); err != nil {
 		return cfg, err
@@ -54,13 +54,13 @@ func parse(args []string) (config, error) {
 func (c *config) check(args int) error {
 	switch {
 	case args == 0:
-		return errors.New("DIR is missing")
+		return errors.New("DIR is missing: give a directory")
 	case args > 1:
-		return errors.New("one DIR at a time, and flags go before it")
+		return errors.New("give one DIR, after the flags")
 	case c.parallel < 1 || c.parallel > maxParallel:
-		return fmt.Errorf("-parallel %d is not within 1 and %d", c.parallel, maxParallel)
+		return fmt.Errorf("-parallel %d is out of range: give 1 to %d", c.parallel, maxParallel)
 	case c.out != "" && sameFile(c.out, c.db):
-		return errors.New("-out would overwrite the file of -db")
+		return errors.New("-out would overwrite the file of -db: give another file")
 	}
 	info, err := os.Stat(c.dir)
 	if err == nil && !info.IsDir() {
@@ -81,8 +81,8 @@ func sameFile(a, b string) bool {
 	return os.SameFile(infoA, infoB)
 }
 
-// realPath returns the one name of a file among those that lead to it: files
-// are known by their names.
+// realPath returns the path of a file without symbolic links, so that each file has
+// one path.
 func realPath(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {

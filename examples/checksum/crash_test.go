@@ -15,8 +15,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// TestKilled kills the program again and again, at any moment of its start
-// and of its work.
+// TestKilled repeatedly kills the program, at any moment.
 func TestKilled(t *testing.T) {
 	forDrivers(t, func(t *testing.T, driver string) {
 		const kills = 12
@@ -33,9 +32,9 @@ func TestKilled(t *testing.T) {
 		for i := 0; i < kills && sumsIn(db) < len(tr.sums); i++ {
 			last := lastChances(t, store)
 			p := start(t, "", args...)
-			if i%2 == 0 && last == nil { // it dies young
+			if i%2 == 0 && last == nil { // kill it early
 				p.until(rand.N(60*time.Millisecond), func() bool { return false })
-			} else { // it gets somewhere, unless all that is left belongs to the dead
+			} else { // kill it after some progress, unless dead workers hold all remaining jobs
 				enough := sumsIn(db) + 1 + rand.IntN(20)
 				p.until(500*time.Millisecond, func() bool { return sumsIn(db) >= enough })
 			}
@@ -43,7 +42,7 @@ func TestKilled(t *testing.T) {
 				t.Fatalf("%v are not done: %s", last, &p.stderr)
 			}
 			if !p.kill(t) && sumsIn(db) < len(tr.sums) {
-				t.Fatalf("it ended by itself before kill %d: %s", i, &p.stderr)
+				t.Fatalf("it exited before kill %d: %s", i, &p.stderr)
 			}
 			t.Logf("kill %d at %d sums", i, sumsIn(db))
 		}
@@ -60,8 +59,8 @@ func TestKilled(t *testing.T) {
 	})
 }
 
-// lastChances returns the jobs that have taken down processes so often, as far as
-// can be told, that one more would fail them.
+// lastChances returns the jobs that would fail with one more crash, as far as the
+// store shows it.
 func lastChances(t *testing.T, store *sqlite.Backend) (ids []int64) {
 	t.Helper()
 	page, err := store.List(t.Context(), backend.ListRequest{Limit: 1000})
@@ -71,7 +70,7 @@ func lastChances(t *testing.T, store *sqlite.Backend) (ids []int64) {
 	for _, j := range page.Jobs {
 		crashes := j.Crashes
 		if j.State == backend.Running && j.Suspect {
-			crashes++ // its last crash is not counted
+			crashes++ // the last crash is not counted yet
 		}
 		if crashes >= backend.DefaultMaxCrashes-1 && !j.State.Terminal() {
 			ids = append(ids, j.ID)
@@ -92,7 +91,7 @@ func allDone(t *testing.T, store *sqlite.Backend, ids []int64) bool {
 	return len(page.Jobs) == len(ids)
 }
 
-// TestCopies has several copies share the work, and all see the whole of it.
+// TestCopies runs several copies, which share the work. Each reports the whole result.
 func TestCopies(t *testing.T) {
 	forDrivers(t, func(t *testing.T, driver string) {
 		const copies = 3
@@ -116,7 +115,7 @@ func TestCopies(t *testing.T) {
 			}
 			checkSums(t, out(i), tr.sums)
 			ran += got.ran
-			slow = slow || p.stderr.Len() > 0 // jobs were rescued, or put off
+			slow = slow || p.stderr.Len() > 0 // jobs were rescued or delayed
 		}
 		if ran < n || ran > n && !slow {
 			t.Errorf("the copies ran %d jobs for %d files", ran, n)
@@ -124,11 +123,11 @@ func TestCopies(t *testing.T) {
 	})
 }
 
-// TestInterrupted has the program end well when it is asked to: what was begun
-// and is not through costs no attempt, and the next start need not wait for it.
+// TestInterrupted interrupts the program: unfinished jobs use no attempt, and the next
+// start runs them at once.
 func TestInterrupted(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("there are no signals to send")
+		t.Skip("Windows has no signals")
 	}
 	forDrivers(t, func(t *testing.T, driver string) {
 		for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
@@ -159,7 +158,7 @@ func TestInterrupted(t *testing.T) {
 					t.Fatalf("the status is %d: %s", status, &p.stderr)
 				}
 				if !strings.Contains(p.stderr.String(), "interrupted") {
-					t.Errorf("stderr does not say so: %s", &p.stderr)
+					t.Errorf("stderr does not say interrupted: %s", &p.stderr)
 				}
 				store, err := sqlite.New(db, nil)
 				if err != nil {
@@ -168,7 +167,7 @@ func TestInterrupted(t *testing.T) {
 				defer store.Close()
 				waiting, err := store.List(t.Context(), backend.ListRequest{Filter: backend.Filter{State: backend.Pending}})
 				if err != nil || len(waiting.Jobs) != 1 || waiting.Jobs[0].Suspect || waiting.Jobs[0].Failures != 0 {
-					t.Errorf("handed back is %+v, %v", waiting.Jobs, err)
+					t.Errorf("released jobs: %+v, %v", waiting.Jobs, err)
 				}
 
 				if err := os.Truncate(endless, 0); err != nil {

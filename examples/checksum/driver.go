@@ -10,23 +10,22 @@ import (
 	"strings"
 )
 
-// A driver is a SQLite driver that the program was built with. An application
-// has one, and needs none of this.
+// A driver is a SQLite driver of this program. An application has one driver and does
+// not need this file.
 type driver struct {
-	name string // as database/sql knows it
-	// params of the DSN, which each driver spells in its own way. They are:
-	// BEGIN IMMEDIATE, so that a transaction which reads before it writes
-	// cannot fail in between; patience while others write; and
-	// synchronous=NORMAL, as nothing here is worth a wait for the disk. After
-	// a power cut the last commits may be missing, but never one from before
-	// another: no job can be done whose sum is not there.
+	name string // of database/sql
+	// params are parameters of the DSN, in the syntax of the driver. BEGIN IMMEDIATE
+	// takes the lock at once, so that a transaction cannot fail between its first read
+	// and its first write. A busy timeout waits for other writers. synchronous=NORMAL
+	// does not wait for the disk. A power cut may lose the last commits, but only in
+	// order: a job that is done always has its sum.
 	params string
 }
 
-// drivers has those that were built in. Each has a file of its own that adds it.
+// drivers has the drivers of this build. Each is added in its own file.
 var drivers = map[string]driver{}
 
-// absent says how to get those that may be missing.
+// absent tells how to build the program with the other drivers.
 var absent = map[string]string{
 	"mattn":   "build with cgo and a C compiler, and without -tags ncruces",
 	"ncruces": "build with -tags ncruces",
@@ -42,9 +41,9 @@ func findDriver(name string) (driver, error) {
 		return d, nil
 	}
 	if how := absent[name]; how != "" {
-		return d, fmt.Errorf("-driver %s is not built in: %s", name, how)
+		return d, fmt.Errorf("-driver %s is not part of this build: %s", name, how)
 	}
-	return d, fmt.Errorf("-driver %q is none of %s", name, driverNames())
+	return d, fmt.Errorf("unknown -driver %q: give %s", name, driverNames())
 }
 
 // open opens the database in a file.
@@ -62,8 +61,8 @@ func (d driver) open(path string) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	// SQLite has one writer at a time. Goroutines that wait for a connection
-	// take turns; connections that wait for the lock sleep and try again.
+	// SQLite has one writer at a time. Goroutines wait for a connection in order;
+	// connections would wait for the lock by sleeping and retrying.
 	db.SetMaxOpenConns(1)
 	return db, nil
 }

@@ -4,7 +4,7 @@ package main
 
 import _ "github.com/ncruces/go-sqlite3/driver"
 
-// It takes the place of mattn, as both register the name "sqlite3".
+// It replaces mattn, because both register the name "sqlite3".
 func init() {
 	drivers["ncruces"] = driver{
 		name:   "sqlite3",

@@ -12,7 +12,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// push adds files to a database as a scan does that is killed after it.
+// push adds files to a database, like a scan that is killed afterwards.
 func push(t *testing.T, driver, db string, opts *sqlite.Options, paths ...string) *sqlite.Backend {
 	t.Helper()
 	pool := openDB(t, driver, db)
@@ -35,7 +35,7 @@ func push(t *testing.T, driver, db string, opts *sqlite.Options, paths ...string
 	return store
 }
 
-// TestFailures has files that cannot be read when their turn comes.
+// TestFailures: files become unreadable before their jobs run.
 func TestFailures(t *testing.T) {
 	forDrivers(t, func(t *testing.T, driver string) {
 		tr := newTree(t)
@@ -55,15 +55,15 @@ func TestFailures(t *testing.T) {
 		}
 		for _, want := range []string{
 			`gone\nwith the wind": no such file or directory`,
-			`directory": not a regular file any more`,
+			`directory": no longer a regular file`,
 		} {
 			if !strings.Contains(p.stderr.String(), want) {
-				t.Errorf("stderr does not say %q: %s", want, &p.stderr)
+				t.Errorf("stderr does not have %q: %s", want, &p.stderr)
 			}
 		}
 		checkSums(t, out, tr.sums)
 
-		// What was found again gets another chance.
+		// The next start retries files that failed.
 		tr.add(t, filepath.Base(gone), "back again")
 		p = runProgram(t, 1, "", "-driver", driver, "-db", db, "-out", out, tr.dir)
 		if got := p.summary(t); got != (summary{1, 3, 2, 1}) {
@@ -73,7 +73,7 @@ func TestFailures(t *testing.T) {
 	})
 }
 
-// TestForbidden has what the user may not read.
+// TestForbidden has files that the user may not read.
 func TestForbidden(t *testing.T) {
 	t.Parallel()
 	tr := newTree(t)
@@ -104,14 +104,14 @@ func TestForbidden(t *testing.T) {
 	}
 	for _, want := range []string{`secret": permission denied`, `secrets": permission denied`} {
 		if !strings.Contains(p.stderr.String(), want) {
-			t.Errorf("stderr does not say %q: %s", want, &p.stderr)
+			t.Errorf("stderr does not have %q: %s", want, &p.stderr)
 		}
 	}
 	checkSums(t, out, tr.sums)
 }
 
-// TestCrasher has a job that was the death of its workers as often as may be, the
-// last one just now: it does not run again, and the program ends.
+// TestCrasher has a job that has killed its workers as often as MaxCrashes allows. It
+// does not run again, and the program exits.
 func TestCrasher(t *testing.T) {
 	forDrivers(t, func(t *testing.T, driver string) {
 		tr := newTree(t)
@@ -120,7 +120,7 @@ func TestCrasher(t *testing.T) {
 		now := time.Now().Add(-time.Hour)
 		opts := &sqlite.Options{Clock: func() time.Time { return now }}
 		store := push(t, driver, db, opts, filepath.Join(tr.dir, "file"))
-		for i := range int64(backend.DefaultMaxCrashes + 1) { // the first only makes it a suspect
+		for i := range int64(backend.DefaultMaxCrashes + 1) { // the first death only makes it a suspect
 			if _, err := store.Reap(t.Context(), backend.ReapRequest{Expired: true}); err != nil {
 				t.Fatal(err)
 			}

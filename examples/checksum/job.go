@@ -15,28 +15,28 @@ import (
 	"github.com/plainjobs/plainjobs"
 )
 
-// A file is the job's data.
+// A file is the payload of the job.
 type file struct {
-	// Path is bytes, as file names are: a string in JSON has to be Unicode.
+	// Path has bytes, because a file name may not be UTF-8, which JSON requires.
 	Path []byte
 }
 
-// sumFile computes the sum of one file. It is declared here and bound in
-// work.go, where what the handler needs is known. It has one attempt: a file
-// that cannot be read now is for a person to look at.
+// sumFile computes the sum of one file. It is declared here and bound in work.go, where
+// the dependencies of the handler exist. It has one attempt: a person has to look at a
+// file that cannot be read.
 var sumFile = plainjobs.Declare[file]("checksum", plainjobs.MaxAttempts(1))
 
-// A summer is what the handler needs.
+// A summer has the dependencies of the handler.
 type summer struct {
 	sums  *table
 	start time.Time
 
-	ran  atomic.Int64 // how many runs have ended
-	last atomic.Int64 // when the last one did, in nanoseconds after start
+	ran  atomic.Int64 // number of ended runs
+	last atomic.Int64 // end of the last run, in nanoseconds after start
 }
 
-// run is the handler. A job runs at least once, and more often if its worker
-// dies or is taken for dead: then the same sum is written again.
+// run is the handler. A job runs again if its worker dies or is declared dead. It then
+// writes the same sum again.
 func (s *summer) run(ctx context.Context, f file) error {
 	defer func() {
 		s.last.Store(int64(time.Since(s.start)))
@@ -48,8 +48,8 @@ func (s *summer) run(ctx context.Context, f file) error {
 	}
 	err = s.sums.store(ctx, f.Path, sum)
 	if err != nil && ctx.Err() == nil {
-		// The file is not to blame, so that this must not cost the attempt.
-		slog.Warn("checksum: a sum is not stored; trying again", "error", err)
+		// This is not the fault of the file, so it must not use the attempt.
+		slog.Warn("checksum: storing a sum failed; retrying", "error", err)
 		return plainjobs.Snooze(time.Second)
 	}
 	return err
@@ -57,14 +57,14 @@ func (s *summer) run(ctx context.Context, f file) error {
 
 // sumOf returns the sum of a file. Its errors do not name the file.
 func sumOf(ctx context.Context, path string) ([]byte, error) {
-	// It was a regular file when it was found, but opening a named pipe, for
-	// one, would wait for ever.
+	// It was a regular file when the scan found it. Opening e.g. a named pipe could
+	// block forever.
 	info, err := os.Lstat(path)
 	if err != nil {
 		return nil, reason(err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("not a regular file any more, but %v", info.Mode())
+		return nil, fmt.Errorf("no longer a regular file, but %v", info.Mode())
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -78,7 +78,7 @@ func sumOf(ctx context.Context, path string) ([]byte, error) {
 	return hash.Sum(nil), nil
 }
 
-// reason returns what went wrong, without the file's name.
+// reason returns an error's text without the file's name.
 func reason(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err
@@ -86,8 +86,8 @@ func reason(err error) error {
 	return err
 }
 
-// A reader reads until ctx ends: a worker that stops does not wait long for
-// large files, but hands their jobs back.
+// A reader stops reading when ctx ends, so that a stopping worker releases the jobs of
+// large files soon.
 type reader struct {
 	ctx context.Context
 	r   io.Reader

@@ -1,25 +1,24 @@
-// Checksum computes the SHA-256 sum of every regular file in a directory tree,
-// one job a file, in a queue that lives in a SQLite file:
+// Checksum computes the SHA-256 sum of every regular file in a directory tree, with one
+// job per file, in a queue in a SQLite file:
 //
 //	go run ./examples/checksum [flags] DIR
 //
-// With -db the file is kept, and so is the work: killed at any moment and
-// started again with the same -db, the program continues, and several copies
-// of it on one -db share the work. A file that has a sum is not read again, and
-// the next start retries one that failed. With -out the sums are
-// written as "sha256sum -c" reads them.
+// With -db the program keeps the file: killed at any moment and started again with the
+// same -db, it continues. Several copies on one -db share the work. The program does not
+// read a file again that has a sum, and retries failed files at the next start. With
+// -out it writes the sums in the format of "sha256sum -c".
 //
 // What it shows, and where:
 //
-//   - job.go: a job whose handler has dependencies (Declare and Handle), may
-//     run twice without harm, and gives way when the worker stops
-//   - table.go: rows of the application and the jobs for them, committed in one
-//     transaction (Queue.WithTx), so that there is never one without the other
+//   - job.go: a job whose handler has dependencies (Declare and Handle), may run twice
+//     without harm, and stops early when the worker stops
+//   - table.go: rows of the application and their jobs, committed in one transaction
+//     (Queue.WithTx)
 //   - work.go: a worker that runs until the queue is empty
 //   - driver.go: one *sql.DB for the application's tables and the queue
 //
-// The program's exit status is 0 if all went well, 1 if files failed, 2 if the
-// command line or anything else was wrong, and 130 if it was interrupted.
+// The exit status is 0 on success, 1 if files failed, 2 after any other error, and 130
+// after an interrupt.
 package main
 
 import (
@@ -49,7 +48,7 @@ func run(ctx context.Context, args []string) int {
 		return 2
 	}
 	stderr := newProgress(os.Stderr)
-	log.SetOutput(stderr) // slog's default goes there too, and with it the library's log
+	log.SetOutput(stderr) // slog's default and the library log there too
 
 	ok, err := checksum(ctx, cfg, os.Stdout, stderr)
 	stderr.clear()

@@ -17,8 +17,7 @@ import (
 	"time"
 )
 
-// beProgram is set in the environment of the test binary to make it the
-// program.
+// beProgram is an environment variable that turns the test binary into the program.
 const beProgram = "CHECKSUM_TEST_BE_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -28,14 +27,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// deadline is for whatever must happen.
+// deadline is how long a test waits for an event.
 const deadline = 60 * time.Second
 
 // A process is a run of the program.
 type process struct {
 	cmd            *exec.Cmd
 	stdout, stderr bytes.Buffer
-	tmp            string // where its temporary files go
+	tmp            string // the directory of its temporary files
 	ended          chan struct{}
 }
 
@@ -65,18 +64,18 @@ func start(t *testing.T, dir string, args ...string) *process {
 	return p
 }
 
-// status waits for the end and returns the exit status, -1 after a signal.
+// status waits for the exit and returns the exit status, or -1 after a signal.
 func (p *process) status() int {
 	<-p.ended
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// runProgram runs it to its end, which must have a certain status.
+// runProgram runs the program and requires its exit status.
 func runProgram(t *testing.T, status int, dir string, args ...string) *process {
 	t.Helper()
 	p := start(t, dir, args...)
 	if got := p.status(); got != status {
-		t.Fatalf("checksum %q ended with status %d, want %d\nstdout: %s\nstderr: %s", args, got, status, &p.stdout, &p.stderr)
+		t.Fatalf("checksum %q exited with status %d, want %d\nstdout: %s\nstderr: %s", args, got, status, &p.stdout, &p.stderr)
 	}
 	return p
 }
@@ -84,7 +83,7 @@ func runProgram(t *testing.T, status int, dir string, args ...string) *process {
 var summaryLines = regexp.MustCompile(
 	`(?:^|\n)this process ran (\d+) jobs in \S+\nfiles=(\d+) done=(\d+) failed=(\d+) jobs_per_s=\d+\n$`)
 
-// A summary is what the last lines of stdout say.
+// A summary has the last lines of stdout.
 type summary struct{ ran, files, done, failed int }
 
 func (p *process) summary(t *testing.T) summary {
@@ -104,7 +103,7 @@ func (p *process) summary(t *testing.T) summary {
 	return summary{number(1), number(2), number(3), number(4)}
 }
 
-// forDrivers runs a test with each driver that was built in.
+// forDrivers runs a test with each driver of this build.
 func forDrivers(t *testing.T, test func(t *testing.T, driver string)) {
 	t.Parallel()
 	for _, name := range slices.Sorted(maps.Keys(drivers)) {
@@ -130,16 +129,16 @@ func openDB(t *testing.T, driver, path string) *sql.DB {
 	return db
 }
 
-// sumsIn returns how many files have a sum so far.
+// sumsIn returns the number of files that have a sum.
 func sumsIn(db *sql.DB) (n int) {
 	if err := db.QueryRow("SELECT count(sum) FROM checksums").Scan(&n); err != nil {
-		return 0 // the table is not there yet
+		return 0 // the table does not exist yet
 	}
 	return n
 }
 
-// until polls a condition. It returns false if the process ends without it, or
-// the time is over.
+// until polls a condition. It returns false if the process exits or the deadline passes
+// first.
 func (p *process) until(limit time.Duration, condition func() bool) bool {
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
@@ -157,7 +156,7 @@ func (p *process) until(limit time.Duration, condition func() bool) bool {
 	return true
 }
 
-// kill kills the process, and reports whether it was still there.
+// kill kills the process, and reports whether it was still running.
 func (p *process) kill(t *testing.T) bool {
 	t.Helper()
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -166,7 +165,7 @@ func (p *process) kill(t *testing.T) bool {
 	return p.status() == -1
 }
 
-// checkSums compares an -out file with the sums that it should have, by name.
+// checkSums compares an -out file with the expected sums, by name.
 func checkSums(t *testing.T, path string, want map[string][]byte) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -198,7 +197,7 @@ func difference(got, want []string) string {
 		}
 	}
 	if diff.Len() == 0 {
-		return "one comes twice"
+		return "one line occurs twice"
 	}
 	return diff.String()
 }

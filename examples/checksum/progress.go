@@ -9,8 +9,7 @@ import (
 	"golang.org/x/term"
 )
 
-// A progress is stderr with a line at its end that changes, if it is a
-// terminal. What is written to it goes above that line.
+// A progress writes to stderr. On a terminal it shows a status line below the text.
 type progress struct {
 	out      io.Writer
 	terminal bool
@@ -25,7 +24,7 @@ func newProgress(out *os.File) *progress {
 
 const clearLine = "\r\x1b[K"
 
-// show changes the line.
+// show replaces the status line.
 func (p *progress) show(format string, args ...any) {
 	if !p.terminal {
 		return
@@ -36,7 +35,7 @@ func (p *progress) show(format string, args ...any) {
 	fmt.Fprintf(p.out, clearLine+format, args...)
 }
 
-// clear removes the line.
+// clear removes the status line.
 func (p *progress) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

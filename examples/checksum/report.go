@@ -10,8 +10,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// report names the files that failed and prints the summary. It returns how
-// many failed.
+// report prints the failed files and the summary. It returns the number of failed files.
 func report(ctx context.Context, sums *table, store backend.Reader, root string, summer *summer, stdout, stderr io.Writer) (failed int64, err error) {
 	err = sums.each(ctx, root, false, func(r row) error {
 		why, err := failure(ctx, store, r.job)
@@ -35,12 +34,12 @@ func report(ctx context.Context, sums *table, store backend.Reader, root string,
 	return files - done, err
 }
 
-// failure returns what a job failed with last.
+// failure returns the last error of a job.
 func failure(ctx context.Context, store backend.Reader, job int64) (string, error) {
 	info, err := store.Get(ctx, job)
 	switch {
 	case errors.Is(err, backend.ErrNotFound):
-		return "its job failed so long ago that the queue has forgotten why", nil
+		return "its job failed, and its error has been deleted since", nil
 	case err != nil:
 		return "", err
 	case len(info.Errors) == 0:

@@ -12,24 +12,24 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// batchSize is how many files are added in one transaction: enough to make its
-// cost small, few enough for others to get their turn.
+// batchSize is the number of files per transaction: enough to spread its cost, and few
+// enough not to delay other writers.
 const batchSize = 256
 
-// A scan finds the files and adds them to the table, with their jobs. Scans of
-// one tree may follow or overlap each other: each adds what is missing.
+// A scan finds the files and adds them to the table, with their jobs. Scans of one tree
+// may overlap: each adds the missing files.
 type scan struct {
 	root  string
 	skip  map[string]bool
 	sums  *table
 	queue *plainjobs.Queue
-	// failed are the jobs that had failed before.
+	// failed are the jobs that failed before this scan.
 	failed map[int64]bool
 	stderr io.Writer
 
 	found  atomic.Int64
-	done   atomic.Bool // everything was found
-	unread int         // directories
+	done   atomic.Bool // the scan is complete
+	unread int         // number of directories that cannot be read
 	batch  []file
 }
 
@@ -41,7 +41,7 @@ func (s *scan) run(ctx context.Context) error {
 		case err != nil:
 			s.unread++
 			fmt.Fprintf(s.stderr, "checksum: %q: %v\n", path, reason(err))
-			return nil // go on with the next directory
+			return nil // continue with the next directory
 		case entry.IsDir() && s.skip[path]:
 			return fs.SkipDir
 		case !entry.Type().IsRegular() || s.skip[path]:
@@ -69,7 +69,7 @@ func (s *scan) flush(ctx context.Context) error {
 	return nil
 }
 
-// failedJobs returns the jobs that have failed so far.
+// failedJobs returns the jobs that have failed.
 func failedJobs(ctx context.Context, store backend.Reader) (map[int64]bool, error) {
 	failed := map[int64]bool{}
 	req := backend.ListRequest{Filter: backend.Filter{Name: sumFile.Name(), State: backend.Failed}, Limit: 1000}

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// writeSums writes the sums of the files below root as sha256sum(1) would,
-// with dir in the place of root.
+// writeSums writes the sums of the files below root in the format of sha256sum(1), with
+// dir instead of root.
 func writeSums(ctx context.Context, w io.Writer, sums *table, root, dir string) error {
 	buffered := bufio.NewWriter(w)
 	err := sums.each(ctx, root, true, func(r row) error {
@@ -30,8 +30,8 @@ func nameIn(dir, root, path string) string {
 
 var escaper = strings.NewReplacer(`\`, `\\`, "\n", `\n`, "\r", `\r`)
 
-// sumLine returns a line of sha256sum(1). If the name had to be escaped, a
-// backslash at the start of the line says so.
+// sumLine returns a line of sha256sum(1). It starts with a backslash if the name is
+// escaped.
 func sumLine(sum []byte, name string) string {
 	mark, escaped := "", escaper.Replace(name)
 	if escaped != name {

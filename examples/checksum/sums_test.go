@@ -50,19 +50,19 @@ func TestSums(t *testing.T) {
 			t.Errorf("of %d files the summary is %+v", n, got)
 		}
 		if p.stderr.Len() > 0 {
-			t.Errorf("stderr, which is no terminal, says %q", p.stderr.String())
+			t.Errorf("stderr, which is not a terminal, has %q", p.stderr.String())
 		}
 		checkSums(t, out, tr.sums)
 		sha256sum(t, "", out)
 	})
 }
 
-// sha256sum has the sums checked by the real one.
+// sha256sum checks the sums with the program sha256sum.
 func sha256sum(t *testing.T, dir, out string) {
 	t.Helper()
 	program, err := exec.LookPath("sha256sum")
 	if err != nil {
-		t.Log("not checked by sha256sum, which is not there")
+		t.Log("not checked with sha256sum: it is not installed")
 		return
 	}
 	cmd := exec.Command(program, "--check", "--strict", "--quiet", out)
@@ -72,7 +72,7 @@ func sha256sum(t *testing.T, dir, out string) {
 	}
 }
 
-// TestDir has the names in the sums begin with DIR as it was given.
+// TestDir: names in the sums start with DIR as given.
 func TestDir(t *testing.T) {
 	t.Parallel()
 	tr := newTree(t)
@@ -104,7 +104,7 @@ func TestDir(t *testing.T) {
 	}
 }
 
-// TestOwnFiles has the program's own files in DIR, where they are not read.
+// TestOwnFiles: the program does not read its own files in DIR.
 func TestOwnFiles(t *testing.T) {
 	forDrivers(t, func(t *testing.T, driver string) {
 		tr := newTree(t)
@@ -120,7 +120,7 @@ func TestOwnFiles(t *testing.T) {
 	})
 }
 
-// TestTemporary has no file of the program left over.
+// TestTemporary: no temporary file is left.
 func TestTemporary(t *testing.T) {
 	forDrivers(t, func(t *testing.T, driver string) {
 		tr := newTree(t)
@@ -133,7 +133,7 @@ func TestTemporary(t *testing.T) {
 	})
 }
 
-// TestStartedAgain reads nothing twice and knows trees apart.
+// TestStartedAgain: a second start reads no file twice, and trees are separate.
 func TestStartedAgain(t *testing.T) {
 	forDrivers(t, func(t *testing.T, driver string) {
 		one, two := newTree(t), newTree(t)

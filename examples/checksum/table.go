@@ -11,8 +11,8 @@ import (
 	"github.com/plainjobs/plainjobs"
 )
 
-// A table holds the files and their sums, in the database that the queue is
-// in. Its key is what makes a file have one sum, whatever happens.
+// A table has the files and their sums, in the database of the queue. Its primary key
+// ensures one sum per file.
 type table struct{ db *sql.DB }
 
 const createTable = `
@@ -32,10 +32,9 @@ const (
 	upsertFile = `INSERT INTO checksums (path, job) VALUES (?, ?) ON CONFLICT (path) DO UPDATE SET job = excluded.job`
 )
 
-// add adds those files that are not in the table, each with a job. Row and job
-// are committed together: there is no moment at which killing the program
-// loses a job or leads to a second one. Files whose job is among failed get a
-// new one.
+// add adds files that are not in the table, each with a job. One transaction commits row
+// and job, so that killing the program never loses a job or stores a second one. A file
+// whose job has failed gets a new job.
 func (t *table) add(ctx context.Context, queue *plainjobs.Queue, files []file, failed map[int64]bool) error {
 	tx, err := t.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -82,16 +81,15 @@ const (
 	selectRows   = `SELECT path, job, sum FROM checksums WHERE path >= ?1 AND path < ?2 AND (sum IS NULL) = ?3 ORDER BY path`
 )
 
-// totals returns how many files there are below a directory, and how many of
-// them have a sum.
+// totals returns the number of files below a directory, and how many have a sum.
 func (t *table) totals(ctx context.Context, root string) (files, summed int64, err error) {
 	from, to := below(root)
 	err = t.db.QueryRowContext(ctx, selectTotals, from, to).Scan(&files, &summed)
 	return files, summed, err
 }
 
-// below returns the bounds of the paths below a directory: compared as bytes,
-// those that begin alike lie together.
+// below returns the bounds of the paths below a directory. Paths with a common prefix
+// are adjacent in byte order.
 func below(root string) (from, to []byte) {
 	from = []byte(strings.TrimSuffix(root, separator) + separator)
 	to = slices.Clone(from)
@@ -108,8 +106,8 @@ type row struct {
 	sum  []byte
 }
 
-// each calls f for the files below a directory, either those that have a sum
-// or those that have none, in the order of their paths.
+// each calls f for the files below a directory that have a sum, or that have none, in
+// the order of their paths.
 func (t *table) each(ctx context.Context, root string, summed bool, f func(row) error) error {
 	from, to := below(root)
 	rows, err := t.db.QueryContext(ctx, selectRows, from, to, !summed)

@@ -19,7 +19,7 @@ func newTree(t *testing.T) *tree {
 	return &tree{dir: t.TempDir(), sums: map[string][]byte{}}
 }
 
-// add adds a file. It does nothing if the file system does not take the name.
+// add adds a file. It does nothing if the file system refuses the name.
 func (tr *tree) add(t *testing.T, name, content string) {
 	t.Helper()
 	path := tr.dir + separator + name
@@ -34,8 +34,8 @@ func (tr *tree) add(t *testing.T, name, content string) {
 	tr.sums[path] = sum[:]
 }
 
-// largeTree returns a tree of files that are large enough for something to
-// happen while they are read. They are sparse, and cost no space.
+// largeTree returns a tree of files that take a while to read. They are sparse and use
+// no space.
 func largeTree(t *testing.T, files int) *tree {
 	t.Helper()
 	const size = 1 << 20

@@ -11,7 +11,7 @@ func TestUsage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
-	if err := os.WriteFile(file, []byte("no database, by far"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("not a database at all"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	missing := "ncruces"
@@ -24,14 +24,14 @@ func TestUsage(t *testing.T) {
 	}{
 		"no DIR":              {nil, "DIR is missing"},
 		"no DIR after flags":  {[]string{"-parallel", "2"}, "DIR is missing"},
-		"two DIRs":            {[]string{dir, dir}, "one DIR at a time"},
-		"flag after DIR":      {[]string{dir, "-parallel", "2"}, "flags go before it"},
+		"two DIRs":            {[]string{dir, dir}, "give one DIR"},
+		"flag after DIR":      {[]string{dir, "-parallel", "2"}, "after the flags"},
 		"unknown flag":        {[]string{"-x", dir}, "not defined: -x"},
-		"parallel zero":       {[]string{"-parallel", "0", dir}, "-parallel 0 is not within"},
-		"parallel negative":   {[]string{"-parallel", "-1", dir}, "-parallel -1 is not within"},
-		"parallel absurd":     {[]string{"-parallel", "1000000", dir}, "-parallel 1000000 is not within"},
+		"parallel zero":       {[]string{"-parallel", "0", dir}, "-parallel 0 is out of range"},
+		"parallel negative":   {[]string{"-parallel", "-1", dir}, "-parallel -1 is out of range"},
+		"parallel absurd":     {[]string{"-parallel", "1000000", dir}, "-parallel 1000000 is out of range"},
 		"parallel no number":  {[]string{"-parallel", "many", dir}, `invalid value "many"`},
-		"unknown driver":      {[]string{"-driver", "oracle", dir}, `"oracle" is none of`},
+		"unknown driver":      {[]string{"-driver", "oracle", dir}, `unknown -driver "oracle"`},
 		"driver not built in": {[]string{"-driver", missing, dir}, "-tags ncruces"},
 		"empty DIR":           {[]string{""}, "no such file or directory"},
 		"DIR does not exist":  {[]string{filepath.Join(dir, "nowhere")}, "no such file or directory"},
@@ -50,7 +50,7 @@ func TestUsage(t *testing.T) {
 				t.Errorf("stderr does not say %q: %s", test.want, &p.stderr)
 			}
 			if p.stdout.Len() > 0 {
-				t.Errorf("stdout says %q", p.stdout.String())
+				t.Errorf("stdout has %q", p.stdout.String())
 			}
 		})
 	}
@@ -58,7 +58,7 @@ func TestUsage(t *testing.T) {
 		t.Parallel()
 		p := runProgram(t, 0, "", "-h")
 		if !strings.Contains(p.stderr.String(), "usage: checksum [flags] DIR") {
-			t.Errorf("stderr does not say how to use it: %s", &p.stderr)
+			t.Errorf("stderr has no usage: %s", &p.stderr)
 		}
 	})
 }

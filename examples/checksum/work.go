@@ -17,18 +17,16 @@ import (
 )
 
 const (
-	// lease is how long the jobs of a copy that was killed stay its own. As
-	// short as this, a copy that is only slow may be taken for dead. Here that
-	// costs little: a sum is computed twice, and is the same.
+	// lease is how long a killed copy keeps its jobs. With a lease this short, a slow
+	// copy may be declared dead. That costs little here: it computes a sum twice.
 	lease = 3 * time.Second
-	// grace is for the files that are almost through when the program is
-	// interrupted.
+	// grace is for files that are almost read when the program is interrupted.
 	grace = time.Second
-	// look is how often the progress is looked at.
-	look = 50 * time.Millisecond
+	// interval is how often the progress is updated.
+	interval = 50 * time.Millisecond
 )
 
-// checksum does what the command line says. It returns false if files failed.
+// checksum runs the program. It returns false if files failed.
 func checksum(ctx context.Context, cfg config, stdout io.Writer, stderr *progress) (ok bool, err error) {
 	path := cfg.db
 	if path == "" {
@@ -40,7 +38,7 @@ func checksum(ctx context.Context, cfg config, stdout io.Writer, stderr *progres
 		path = filepath.Join(dir, "checksum.db")
 	}
 	var out *os.File
-	if cfg.out != "" { // opened first: after the work it would be late to learn that it cannot be
+	if cfg.out != "" { // opened first, so that an error shows before the work
 		if out, err = os.Create(cfg.out); err != nil {
 			return false, err
 		}
@@ -85,9 +83,8 @@ func checksum(ctx context.Context, cfg config, stdout io.Writer, stderr *progres
 	return fails == 0 && scan.unread == 0, err
 }
 
-// ownFiles returns the files and directories that are not to be read. To open and close a
-// database by other means than SQLite's would even void the locks that SQLite
-// has on it.
+// ownFiles returns files and directories that the scan skips. Opening and closing a
+// database other than through SQLite would even release SQLite's locks on it.
 func ownFiles(db, out string) map[string]bool {
 	own := map[string]bool{}
 	if path, err := realPath(db); err == nil {
@@ -101,17 +98,17 @@ func ownFiles(db, out string) map[string]bool {
 	return own
 }
 
-var errAllDone = errors.New("all is done")
+var errAllDone = errors.New("all jobs are done")
 
-// work runs the worker and the scan at the same time, until the scan is over
-// and no copy of the program has anything left to do.
+// work runs the worker and the scan concurrently, until the scan is complete and no
+// copy of the program has unfinished jobs.
 func work(ctx context.Context, worker *worker.Worker, scan *scan, store backend.Reader, stderr *progress) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	var parts sync.WaitGroup
 	start := func(part func(context.Context) error) {
 		parts.Go(func() {
 			if err := part(ctx); err != nil {
-				stop(err) // all end when one does, and the first error counts
+				stop(err) // all end with the first one, and its error counts
 			}
 		})
 	}
@@ -125,12 +122,12 @@ func work(ctx context.Context, worker *worker.Worker, scan *scan, store backend.
 	return nil
 }
 
-// watch returns errAllDone when there is nothing left to do.
+// watch returns errAllDone once no job is unfinished.
 func watch(ctx context.Context, scan *scan, store backend.Reader, stderr *progress) error {
-	ticker := time.NewTicker(look)
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
-		scanned := scan.done.Load() // before counting, so that what it added is counted
+		scanned := scan.done.Load() // read it before counting, so that the count includes its jobs
 		left, err := unfinished(ctx, store)
 		switch {
 		case err != nil:
@@ -147,9 +144,8 @@ func watch(ctx context.Context, scan *scan, store backend.Reader, stderr *progre
 	}
 }
 
-// unfinished counts the jobs that will still run, here or elsewhere. The queue
-// knows better than the table of sums: a job that killed its worker again and
-// again fails without its handler's saying so.
+// unfinished counts the jobs that will still run, here or in another process. It counts
+// jobs, not sums, because a job that has killed too many workers fails without a sum.
 func unfinished(ctx context.Context, store backend.Reader) (left int64, err error) {
 	counts, err := store.Count(ctx)
 	for _, c := range counts {

@@ -1,4 +1,4 @@
-// Hello is the least that a program with jobs needs:
+// Hello is the smallest program with jobs:
 //
 //	go run ./examples/hello perform hello '{"name":"Ada"}', and then work
 package main

@@ -13,7 +13,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// What the comment of the program says works.
+// The commands in the comment of the program work.
 func TestHello(t *testing.T) {
 	dir := t.TempDir()
 	for _, test := range []struct {

@@ -17,7 +17,7 @@ import (
 	"github.com/plainjobs/plainjobs/examples/signup/mail"
 )
 
-// An app is the program's settings and, once it is open, its parts.
+// An app has the program's settings and, once open, its parts.
 type app struct {
 	db, addr, url string
 	smtp, from    string
@@ -25,10 +25,10 @@ type app struct {
 	contacts *contacts.Service
 }
 
-// root returns the command line: the settings, and the commands of package cli.
+// root returns the root command: the settings, and the commands of package cli.
 func root() *cobra.Command {
 	a := &app{}
-	c := &cobra.Command{Use: "signup", Short: "A list of contacts who confirm that they want to be on it"}
+	c := &cobra.Command{Use: "signup", Short: "A mailing list with confirmed contacts"}
 	flags := c.PersistentFlags()
 	flags.StringVar(&a.db, "db", env("DB", cmp.Or(os.Getenv("PLAINJOBS_DB"), "signup.db")), "keep contacts and jobs in `FILE`, or $SIGNUP_DB")
 	flags.StringVar(&a.addr, "addr", env("ADDR", "localhost:8080"), "serve at `ADDRESS`, or $SIGNUP_ADDR")
@@ -41,7 +41,7 @@ func root() *cobra.Command {
 
 func env(name, otherwise string) string { return cmp.Or(os.Getenv("SIGNUP_"+name), otherwise) }
 
-// base returns what the links in mails begin with.
+// base returns the start of links in mails.
 func (a *app) base() (string, error) {
 	if a.url != "" {
 		return a.url, nil
@@ -51,14 +51,14 @@ func (a *app) base() (string, error) {
 	case err != nil:
 		return "", cli.Usage(fmt.Errorf("--addr: %w", err))
 	case port == "0":
-		return "", cli.Usage(errors.New("--addr has a port that is not known before the server starts: give --url for the links in mails"))
+		return "", cli.Usage(errors.New("--addr has port 0, which is chosen when the server starts: give --url for the links in mails"))
 	case host == "" || ip.IsUnspecified():
-		host = "localhost" // where it listens everywhere
+		host = "localhost" // it listens on all addresses
 	}
 	return "http://" + net.JoinHostPort(host, port), nil
 }
 
-// setup binds the handlers, which need what is open now.
+// setup binds the handlers, whose dependencies are open now.
 func (a *app) setup(ctx context.Context, q *plainjobs.Queue) error {
 	sender, err := a.sender()
 	if err != nil {
@@ -74,8 +74,8 @@ func (a *app) setup(ctx context.Context, q *plainjobs.Queue) error {
 	return a.contacts.Migrate(ctx)
 }
 
-// sender returns what delivers mails. The password of a server comes from the
-// environment, as everybody can read a command line.
+// sender returns the sender of mails. The password comes from the environment, because
+// other users can read a command line.
 func (a *app) sender() (mail.Sender, error) {
 	if a.smtp == "" {
 		return &mail.Printer{To: os.Stdout, From: a.from}, nil

@@ -1,22 +1,22 @@
-// Signup is a list of contacts that people join by a form, and confirm by a
-// link in a mail that a job sends:
+// Signup is a mailing list. People join with a form and confirm with a link in a mail,
+// which a job sends:
 //
 //	go run ./examples/signup dev
 //
-// Then open the address that it prints. Mails are printed too, links included,
-// until a server is named:
+// Open the address that it prints. It prints mails, with their links, unless you name a
+// server:
 //
 //	go run ./examples/signup dev --smtp mail.example.com:587
 //
 // Where to look:
 //
 //   - queue.go: one database for the contacts and the queue
-//   - jobs/: the jobs; each file is one, and is called as it is
-//   - contacts/: the service that performs them, with the contact and its job in
-//     one transaction, and has their handlers
-//   - contacts/service_test.go: tests that run the jobs at once, and one that
-//     commits and drains
-//   - main_test.go: the whole path, with a mail server in the test
+//   - jobs/: the jobs, one per file
+//   - contacts/: the service that performs the jobs and has their handlers; it stores a
+//     contact and its job in one transaction
+//   - contacts/service_test.go: tests that run jobs at once, and one that commits and
+//     drains
+//   - main_test.go: the whole program, with a mail server in the test
 package main
 
 import (

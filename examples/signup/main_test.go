@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// Links in mails lead to where it serves.
+// Links in mails have the address of the server.
 func TestBase(t *testing.T) {
 	for addr, want := range map[string]string{
 		"localhost:8080": "http://localhost:8080", ":8080": "http://localhost:8080", "[::]:80": "http://localhost:80",
@@ -40,10 +40,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A program is the program as it is run.
+// A program is a process of the program.
 type program struct {
 	*exec.Cmd
-	ended chan struct{} // closed when it has; err is set then
+	ended chan struct{} // closed after the exit; err is set then
 	err   error
 
 	mu  sync.Mutex
@@ -79,13 +79,13 @@ func start(t *testing.T, db string, args ...string) *program {
 	return p
 }
 
-// wait waits until the program has ended.
+// wait waits until the program exits.
 func (p *program) wait() error {
 	<-p.ended
 	return p.err
 }
 
-// find waits until the program has said something, and returns its first group.
+// find waits until the output matches a pattern, and returns its first group.
 func (p *program) find(t *testing.T, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
@@ -97,9 +97,9 @@ func (p *program) find(t *testing.T, pattern string) string {
 		}
 		select {
 		case <-p.ended:
-			t.Fatalf("it has ended with %v, and never said %s, but: %s", p.err, pattern, p.said())
+			t.Fatalf("it exited with %v before its output matched %s: %s", p.err, pattern, p.said())
 		case <-deadline.Done():
-			t.Fatalf("it never said %s, but: %s", pattern, p.said())
+			t.Fatalf("its output does not match %s: %s", pattern, p.said())
 		case <-tick.C:
 		}
 	}
@@ -111,7 +111,7 @@ func (p *program) stop(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := p.wait(); err != nil {
-		t.Errorf("it ended with %v: %s", err, p.said())
+		t.Errorf("it exited with %v: %s", err, p.said())
 	}
 }
 
@@ -129,22 +129,22 @@ func post(t *testing.T, address string, form url.Values) string {
 	return string(text)
 }
 
-// The whole path: a form is sent, a mail arrives although the server refuses it
-// at first, its link is followed, and the contact is on the list.
+// The whole path: a form is sent; the mail arrives although the server first refuses it;
+// the link is followed; the contact is on the list.
 func TestWholePath(t *testing.T) {
 	office := newPostOffice(t)
 	db := filepath.Join(t.TempDir(), "signup.db")
 	p := start(t, db, "dev", "--addr", "127.0.0.1:0", "--url", "http://signup.test", "--smtp", office.Addr().String())
 	site := p.find(t, `open (http://\S+)`)
 	if got := post(t, site+"/contacts", url.Values{"email": {"ada@example.com"}}); !strings.Contains(got, "A mail is on its way") {
-		t.Errorf("the form is answered by %s", got)
+		t.Errorf("the answer to the form is %s", got)
 	}
 	p.find(t, `(double-opt-in #1 .*retry in .*greylisted)`)
 	var mail string
 	select {
 	case mail = <-office.mails:
 	case <-time.After(30 * time.Second):
-		t.Fatalf("no mail comes: %s", p.said())
+		t.Fatalf("no mail arrived: %s", p.said())
 	}
 	to, message, _ := strings.Cut(mail, "\n\n")
 	text, err := io.ReadAll(quotedprintable.NewReader(strings.NewReader(message)))
@@ -166,12 +166,12 @@ func TestWholePath(t *testing.T) {
 	}
 	got := post(t, site+"/confirm", url.Values{"token": {string(token[1])}})
 	if !strings.Contains(got, "ada@example.com is on the list") || !strings.Contains(got, "1 of 1 have confirmed") {
-		t.Errorf("the confirmation is answered by %s", got)
+		t.Errorf("the answer to the confirmation is %s", got)
 	}
 	p.find(t, `✓ (double-opt-in #1)`)
 	p.stop(t)
 
-	// Mails are printed if there is no server.
+	// Without a server it prints mails.
 	p = start(t, db, "dev", "--addr", "127.0.0.1:0", "--url", "http://signup.test")
 	site = p.find(t, `open (http://\S+)`)
 	post(t, site+"/contacts", url.Values{"email": {"bob@example.com"}})
@@ -181,6 +181,6 @@ func TestWholePath(t *testing.T) {
 	list := start(t, db, "list")
 	if err := list.wait(); err != nil || !strings.Contains(list.said(), "double-opt-in  schema.Contact  yes") ||
 		!strings.Contains(list.said(), "weekdays-at-six  0 6 * * 1-5") {
-		t.Errorf("list says %s, %v", list.said(), err)
+		t.Errorf("list printed %s, %v", list.said(), err)
 	}
 }

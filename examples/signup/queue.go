@@ -31,12 +31,12 @@ func (a *app) open(ctx context.Context) (*plainjobs.Queue, error) {
 	return q, nil
 }
 
-// close closes the database; the queue in it was closed before.
+// close closes the database, after the queue.
 func (a *app) close() error { return a.contacts.DB.Close() }
 
-// openDB opens a database. Transactions take the lock when they begin, so that
-// one that reads before it writes cannot fail in between; others wait for it;
-// and what was committed is on the disk, jobs included.
+// openDB opens a database. Transactions take the lock when they begin, so that they
+// cannot fail between their first read and their first write. Commits are on disk,
+// including jobs.
 func openDB(path string) (*sql.DB, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {

@@ -10,11 +10,11 @@ import (
 	"testing"
 )
 
-// A postOffice is an SMTP server that keeps what it gets.
+// A postOffice is an SMTP server that records mails.
 type postOffice struct {
 	net.Listener
 	mails chan string // recipient, empty line, message
-	once  sync.Once   // the first mail is refused for now
+	once  sync.Once   // the first mail is refused temporarily
 }
 
 func newPostOffice(t *testing.T) *postOffice {
@@ -37,7 +37,7 @@ func newPostOffice(t *testing.T) *postOffice {
 	return p
 }
 
-// talk is one conversation.
+// talk serves one conversation.
 func (p *postOffice) talk(conn net.Conn) {
 	defer conn.Close()
 	c := textproto.NewConn(conn)

@@ -45,7 +45,7 @@ type view struct {
 	All, Confirmed int
 }
 
-// serve is the web server.
+// serve runs the web server.
 func (a *app) serve(ctx context.Context) error {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.addr)
 	if err != nil {
@@ -77,11 +77,11 @@ func (a *app) handler() http.Handler {
 	mux.HandleFunc("POST /resend", func(w http.ResponseWriter, r *http.Request) {
 		err := a.contacts.Resend(r.Context(), r.PostFormValue("email"))
 		if errors.Is(err, contacts.ErrUnknown) {
-			err = nil // do not reveal it
+			err = nil // do not reveal whether the contact exists
 		}
 		a.answer(w, r, err, "If you have signed up, a mail is on its way.")
 	})
-	// The link only shows a button: programs that look at mails follow links.
+	// The link shows a button, because mail scanners follow links.
 	mux.HandleFunc("GET /confirm", func(w http.ResponseWriter, r *http.Request) {
 		a.show(w, r, http.StatusOK, view{Token: r.URL.Query().Get("token")})
 	})
@@ -92,15 +92,15 @@ func (a *app) handler() http.Handler {
 	return mux
 }
 
-// answer shows how a request went.
+// answer shows the result of a request.
 func (a *app) answer(w http.ResponseWriter, r *http.Request, err error, done string) {
 	switch {
 	case err == nil:
 		a.show(w, r, http.StatusOK, view{Message: done})
 	case errors.Is(err, contacts.ErrAddress):
-		a.show(w, r, http.StatusBadRequest, view{Message: "That is no address."})
+		a.show(w, r, http.StatusBadRequest, view{Message: "This is not a mail address."})
 	case errors.Is(err, contacts.ErrUnknown):
-		a.show(w, r, http.StatusNotFound, view{Message: "That link is not known."})
+		a.show(w, r, http.StatusNotFound, view{Message: "This link is not valid."})
 	default:
 		slog.Error("signup", "path", r.URL.Path, "error", err)
 		a.show(w, r, http.StatusInternalServerError, view{Message: "That did not work. Please try again."})
@@ -115,6 +115,6 @@ func (a *app) show(w http.ResponseWriter, r *http.Request, status int, v view) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	if err := page.Execute(w, v); err != nil {
-		slog.Debug("signup: the page was not read to its end", "error", err)
+		slog.Debug("signup: the client closed the connection", "error", err)
 	}
 }

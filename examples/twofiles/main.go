@@ -4,11 +4,11 @@
 //	go run ./examples/twofiles work --drain
 //	go run ./examples/twofiles orders
 //
-// What is gained is that the two do not wait for each other's writes. What is
-// lost is the transaction that has both: Queue.WithTx refuses a transaction of
-// another file, so a process that dies between the two commits leaves one
-// without the other. Here the job is stored first, under a key of the order, and
-// its handler puts it off until the order is there, or gives up.
+// Application and queue do not wait for each other's writes. In return, no transaction
+// covers both: Queue.WithTx refuses a transaction of another file. A process that dies
+// between the two commits leaves one without the other. Here the program first stores
+// the job, with a unique key of the order. The handler snoozes until the order exists,
+// or gives up.
 package main
 
 import (
@@ -29,7 +29,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	root := &cobra.Command{Use: "twofiles", Short: "A queue in a file of its own"}
+	root := &cobra.Command{Use: "twofiles", Short: "A queue in its own file"}
 	root.AddCommand(cli.Commands(cli.App{
 		Open: openQueue,
 		Setup: func(_ context.Context, q *plainjobs.Queue) error {
@@ -62,6 +62,6 @@ func main() {
 		},
 	})
 	status := cli.Execute(root)
-	_ = db.Close() // everything was committed
+	_ = db.Close() // all data is committed
 	os.Exit(status)
 }

@@ -42,8 +42,8 @@ func TestProgram(t *testing.T) {
 	}
 }
 
-// A process that dies between the two commits leaves a job without its order:
-// it waits, and is given up in the end.
+// A process that dies between the two commits leaves a job without an order. The job
+// waits, and is cancelled in the end.
 func TestOrderIsMissing(t *testing.T) {
 	db, err := openOrders(filepath.Join(t.TempDir(), "orders.db"))
 	if err != nil {

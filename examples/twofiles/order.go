@@ -10,7 +10,7 @@ import (
 	"github.com/plainjobs/plainjobs"
 )
 
-// ship is done once for each order, whenever it was placed or placed again.
+// ship runs once for each order, even if the order is placed again.
 var ship = plainjobs.Declare[int64]("ship", plainjobs.MaxAttempts(5),
 	plainjobs.UniqueBy(func(order int64) string { return fmt.Sprint("order ", order) }))
 
@@ -34,8 +34,8 @@ func (o orders) place(ctx context.Context, q *plainjobs.Queue, id int64) error {
 	return err
 }
 
-// patience is how long a job waits for its order: longer than a process takes
-// from one commit to the next.
+// patience is how long a job waits for its order. It is longer than the time between the
+// two commits.
 const patience = time.Minute
 
 // ship is the handler.
@@ -48,7 +48,7 @@ func (o orders) ship(ctx context.Context, id int64) error {
 		}
 		return plainjobs.Cancel(errors.New("the order was never placed"))
 	}
-	if err != nil || shipped.Valid { // it may run twice
+	if err != nil || shipped.Valid { // the job may run twice
 		return err
 	}
 	_, err = o.ExecContext(ctx, `UPDATE orders SET shipped_at = ? WHERE id = ?`, time.Now().UnixMicro(), id)

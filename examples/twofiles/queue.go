@@ -7,8 +7,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
 )
 
-// openQueue opens the queue in a file of its own, so that jobs do not wait for
-// the application's writes, nor it for theirs.
+// openQueue opens the queue in its own file, so that jobs and the application do not
+// wait for each other's writes.
 func openQueue(context.Context) (*plainjobs.Queue, error) {
 	store, err := modernc.Open("jobs.db", nil)
 	if err != nil {

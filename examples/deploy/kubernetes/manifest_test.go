@@ -1,5 +1,5 @@
-// Package kubernetes tests the manifests in this folder. It is a module of its own,
-// so that users of the library do not inherit the types of Kubernetes.
+// Package kubernetes tests the manifests in this directory. It is a separate module, so
+// that the library does not depend on the types of Kubernetes.
 package kubernetes
 
 import (
@@ -13,13 +13,12 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Each manifest is what Kubernetes takes, without a field that it does not know,
-// and fits together: what is selected is there, what is mounted is a volume, and
-// a worker has time to end.
+// The manifests have only fields that Kubernetes knows. Selectors match pods, mounts are
+// volumes, and a worker has time to stop.
 func TestManifests(t *testing.T) {
 	files, err := filepath.Glob("*.yaml")
 	if err != nil || len(files) < 2 {
-		t.Fatalf("there are %d manifests, %v", len(files), err)
+		t.Fatalf("found %d manifests, %v", len(files), err)
 	}
 	for _, file := range files {
 		t.Run(file, func(t *testing.T) {
@@ -39,7 +38,7 @@ func TestManifests(t *testing.T) {
 				case "Deployment":
 					checkDeployment(t, parse[apps.Deployment](t, part), claims)
 				default:
-					t.Errorf("nothing is known of a %s", kind.Kind)
+					t.Errorf("unknown kind %s", kind.Kind)
 				}
 			}
 		})
@@ -66,7 +65,7 @@ func checkDeployment(t *testing.T, d *apps.Deployment, claims map[string]bool) {
 	for _, v := range pod.Spec.Volumes {
 		volumes[v.Name] = true
 		if c := v.PersistentVolumeClaim; c == nil || !claims[c.ClaimName] {
-			t.Errorf("the volume %s of %s is of no claim", v.Name, d.Name)
+			t.Errorf("the volume %s of %s has no claim", v.Name, d.Name)
 		}
 	}
 	if len(volumes) > 0 && (*d.Spec.Replicas != 1 || d.Spec.Strategy.Type != apps.RecreateDeploymentStrategyType) {
@@ -90,8 +89,8 @@ func checkDeployment(t *testing.T, d *apps.Deployment, claims map[string]bool) {
 		}
 		works = works || len(c.Args) > 0 && c.Args[0] == "work"
 	}
-	// The default grace, and what worker.Run may take after it.
+	// The default grace, and the time that worker.Run may take after it.
 	if grace := pod.Spec.TerminationGracePeriodSeconds; works && (grace == nil || *grace < 31) {
-		t.Errorf("%s is killed before its worker can have ended", d.Name)
+		t.Errorf("%s is killed before its worker can stop", d.Name)
 	}
 }

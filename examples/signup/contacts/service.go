@@ -1,4 +1,4 @@
-// Package contacts keeps the list.
+// Package contacts stores the mailing list.
 package contacts
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/plainjobs/plainjobs/examples/signup/schema"
 )
 
-// A Service keeps the list in a database.
+// A Service stores the list in a database.
 type Service struct {
 	DB    *sql.DB
 	Queue *plainjobs.Queue // in the same database
@@ -27,13 +27,13 @@ type Service struct {
 }
 
 var (
-	// ErrAddress is returned for what is no address of a mail box.
-	ErrAddress = errors.New("that is no address")
+	// ErrAddress is returned for an invalid mail address.
+	ErrAddress = errors.New("invalid mail address")
 	// ErrUnknown is returned if no contact has the address or token.
 	ErrUnknown = errors.New("unknown")
 )
 
-// Migrate creates the table if it is not there.
+// Migrate creates the table if it does not exist.
 func (s *Service) Migrate(ctx context.Context) error {
 	_, err := s.DB.ExecContext(ctx, `
 		CREATE TABLE IF NOT EXISTS contacts (
@@ -47,8 +47,7 @@ func (s *Service) Migrate(ctx context.Context) error {
 }
 
 // Create stores a contact and, in the same transaction, the job that asks for
-// its confirmation: there is never one without the other. It does not reveal
-// whether an address is on the list already.
+// confirmation. It does not reveal whether an address is already on the list.
 func (s *Service) Create(ctx context.Context, email string) error {
 	address, err := mail.ParseAddress(email)
 	if err != nil || len(address.Address) > 200 {
@@ -74,8 +73,8 @@ func (s *Service) Create(ctx context.Context, email string) error {
 	return tx.Commit()
 }
 
-// Resend sends the request for confirmation again to a contact who did not get the
-// mail. It uses the queue of the context, which in a test runs the job at once.
+// Resend sends the request for confirmation again. It uses the queue of the context,
+// which runs the job at once in a test.
 func (s *Service) Resend(ctx context.Context, email string) error {
 	contact, err := s.find(ctx, `email = ?`, email)
 	if err != nil || !contact.ConfirmedAt.IsZero() {
@@ -94,7 +93,7 @@ func (s *Service) Confirm(ctx context.Context, token string) (schema.Contact, er
 	return s.find(ctx, `token = ?`, token)
 }
 
-// Count returns how many contacts there are, and how many have confirmed.
+// Count returns the number of contacts, and how many are confirmed.
 func (s *Service) Count(ctx context.Context) (all, confirmed int, err error) {
 	err = s.DB.QueryRowContext(ctx, `SELECT count(*), count(CASE WHEN confirmed_at > 0 THEN 1 END) FROM contacts`).Scan(&all, &confirmed)
 	return all, confirmed, err
@@ -119,9 +118,9 @@ func (s *Service) find(ctx context.Context, where, value string) (schema.Contact
 	return c, err
 }
 
-// SendDoubleOptIn is the handler of jobs.DoubleOptIn. It may run twice, after a
-// crash between the mail and the commit that ends the job; then the contact gets
-// the same message again.
+// SendDoubleOptIn is the handler of jobs.DoubleOptIn. It runs again after a crash
+// between the mail and the commit that ends the job. The contact then receives the same
+// message again.
 func (s *Service) SendDoubleOptIn(ctx context.Context, c schema.Contact) error {
 	err := s.Mail.Send(ctx, sender.Message{
 		ID: "double-opt-in." + c.Token, To: c.Email, Subject: "Please confirm",
@@ -129,7 +128,7 @@ func (s *Service) SendDoubleOptIn(ctx context.Context, c schema.Contact) error {
 			s.URL, url.QueryEscape(c.Token)),
 	})
 	if refused := (*textproto.Error)(nil); errors.As(err, &refused) && refused.Code >= 500 {
-		return plainjobs.Cancel(err) // there is no such mailbox, and there will be none
+		return plainjobs.Cancel(err) // the mailbox does not exist, so a retry is useless
 	}
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// An outbox keeps what is sent.
+// An outbox records sent messages.
 type outbox struct {
 	sent []mail.Message
 	err  error
@@ -76,7 +76,7 @@ func TestResend(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(out.sent) != 0 {
-		t.Errorf("in a transaction, whose commit the queue does not see, it sent %v", out.sent)
+		t.Errorf("in a transaction it sent %v before the commit", out.sent)
 	}
 	plainjobstest.Drain(t, q)
 	if len(out.sent) != 1 {
@@ -93,19 +93,19 @@ func TestResend(t *testing.T) {
 	}
 	out.err = errors.New("no mail today")
 	if err := s.Resend(ctx, "ada@example.com"); !errors.Is(err, out.err) {
-		t.Errorf("a mail that fails gives %v", err)
+		t.Errorf("Resend with a failing mail returned %v", err)
 	}
 	if err := s.Resend(ctx, "eve@example.com"); !errors.Is(err, ErrUnknown) {
-		t.Errorf("somebody unknown gives %v", err)
+		t.Errorf("Resend to an unknown contact returned %v", err)
 	}
 }
 
-// The contact and its job are committed together, or neither is.
+// The contact and its job are committed together, or not at all.
 func TestCreate(t *testing.T) {
 	s, out := newQueued(t)
 	ctx := t.Context()
 
-	for range 2 { // the second time it is on the list already
+	for range 2 { // the second time it is already on the list
 		if err := s.Create(ctx, "Ada <ada@example.com>"); err != nil {
 			t.Fatal(err)
 		}
@@ -120,11 +120,11 @@ func TestCreate(t *testing.T) {
 		t.Errorf("it sent %+v", out.sent)
 	}
 
-	// If the transaction is not committed there is neither.
+	// Without a commit neither is stored.
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := s.Create(gone, "bob@example.com"); err == nil {
-		t.Error("with a context that has ended it succeeded")
+		t.Error("Create succeeded with a cancelled context")
 	}
 	if _, err := s.find(ctx, `email = ?`, "bob@example.com"); !errors.Is(err, ErrUnknown) {
 		t.Errorf("the contact that was not created: %v", err)
@@ -135,21 +135,21 @@ func TestCreate(t *testing.T) {
 	}
 	for _, email := range []string{"", "ada", "ada@example.com\r\nBcc: eve@example.com", strings.Repeat("a", 300) + "@example.com"} {
 		if err := s.Create(ctx, email); !errors.Is(err, ErrAddress) {
-			t.Errorf("%.50q gives %v", email, err)
+			t.Errorf("Create(%.50q) returned %v", email, err)
 		}
 	}
 	if confirmed, err := s.Confirm(ctx, contact.Token); err != nil || confirmed.ConfirmedAt.IsZero() {
 		t.Errorf("the confirmed contact is %+v, %v", confirmed, err)
 	}
 	if _, err := s.Confirm(ctx, "guess"); !errors.Is(err, ErrUnknown) {
-		t.Errorf("a guessed token gives %v", err)
+		t.Errorf("Confirm of a guessed token returned %v", err)
 	}
 }
 
-// An address that the server does not know is not tried again.
+// A job whose address the server rejects is not retried.
 func TestRefused(t *testing.T) {
 	for code, want := range map[int]plainjobs.State{451: plainjobs.Scheduled, 550: plainjobs.Cancelled} {
-		s, out := newQueued(t) // or the one that is tried again meets the other answer
+		s, out := newQueued(t) // its own queue: a retry must not meet the answer of another case
 		out.err = fmt.Errorf("smtp: %w", &textproto.Error{Code: code, Msg: "no"})
 		if err := s.Create(t.Context(), fmt.Sprintf("ada%d@example.com", code)); err != nil {
 			t.Fatal(err)
@@ -170,7 +170,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// The report is what a tick of its schedule performs.
+// A tick of the schedule performs the report.
 func TestReport(t *testing.T) {
 	s, out := newService(t)
 	_, q := plainjobstest.Memory(t, plainjobstest.Torture()) // each handler runs twice

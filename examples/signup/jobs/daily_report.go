@@ -2,7 +2,7 @@ package jobs
 
 import "github.com/plainjobs/plainjobs"
 
-// DailyReport mails to an address how the list has grown.
+// DailyReport mails the size of the list to an address.
 var DailyReport = plainjobs.Declare[string](plainjobs.Filename())
 
 func init() {

@@ -8,6 +8,6 @@ import (
 	"github.com/plainjobs/plainjobs/examples/signup/schema"
 )
 
-// DoubleOptIn asks a contact to confirm. Of each contact one waits at a time.
+// DoubleOptIn asks a contact to confirm. At most one job per contact is unfinished.
 var DoubleOptIn = plainjobs.Declare[schema.Contact](plainjobs.Filename(), plainjobs.MaxAttempts(5),
 	plainjobs.UniqueBy(func(c schema.Contact) string { return c.Email }))

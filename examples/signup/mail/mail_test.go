@@ -38,12 +38,12 @@ func TestEncode(t *testing.T) {
 	for _, to := range []string{"", "ada", "a@b, c@d"} {
 		m.To = to
 		if _, _, _, err := m.encode("me@example.com", time.Now()); err == nil {
-			t.Errorf("the recipient %q is taken", to)
+			t.Errorf("encode accepts the recipient %q", to)
 		}
 	}
 }
 
-// A server that does not answer blocks no call past the end of its context.
+// A call to a server that does not answer ends with its context.
 func TestSilentServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -60,6 +60,6 @@ func TestSilentServer(t *testing.T) {
 		t.Errorf("it returned %v", err)
 	}
 	if _, err := NewSMTP("host without port", "", "", ""); err == nil {
-		t.Error("an address without a port is taken")
+		t.Error("NewSMTP accepts an address without a port")
 	}
 }

@@ -13,8 +13,8 @@ import (
 
 // A Message is a mail in plain text.
 type Message struct {
-	// ID is the same however often the message is sent: a job may run twice,
-	// and by this who receives it sees that it is one.
+	// ID is the same for each copy of a message. A job may run twice; the recipient
+	// recognizes the copy by its ID.
 	ID      string
 	To      string // an address
 	Subject string
@@ -26,7 +26,7 @@ type Sender interface {
 	Send(ctx context.Context, m Message) error
 }
 
-// encode returns the message as it travels, and the bare addresses.
+// encode returns the encoded message, and the bare addresses.
 func (m *Message) encode(from string, date time.Time) (data []byte, sender, recipient string, err error) {
 	f, err := mail.ParseAddress(from)
 	if err != nil {

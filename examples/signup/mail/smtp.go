@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// An SMTP sends through a server.
+// An SMTP sends messages through a server.
 type SMTP struct {
 	address, host, from string
-	auth                smtp.Auth // nil is none
+	auth                smtp.Auth // nil: none
 }
 
-// NewSMTP returns a sender through the server at host:port, with a user if that
-// is not empty. It speaks TLS if the server does, and tells a password only then.
+// NewSMTP returns a sender that uses the server at host:port. It authenticates if user is
+// not empty. It uses TLS if the server offers it, and sends a password only over TLS.
 func NewSMTP(address, from, user, password string) (*SMTP, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -29,11 +29,11 @@ func NewSMTP(address, from, user, password string) (*SMTP, error) {
 	return s, nil
 }
 
-// patience is for the whole conversation.
+// patience bounds one conversation with the server.
 const patience = 30 * time.Second
 
-// Send implements [Sender]. It ends with its context, so that a worker that
-// stops does not wait for a server.
+// Send implements [Sender]. It ends with its context, so that a stopping worker does not
+// wait for a server.
 func (s *SMTP) Send(ctx context.Context, m Message) error {
 	if err := s.send(ctx, m); err != nil {
 		return fmt.Errorf("smtp: %w", err)
@@ -52,7 +52,7 @@ func (s *SMTP) send(ctx context.Context, m Message) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }() // a mail that was taken stays so
+	defer func() { _ = conn.Close() }() // the server has accepted or refused the mail
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	c, err := smtp.NewClient(conn, s.host)
 	if err != nil {
@@ -84,6 +84,6 @@ func (s *SMTP) send(ctx context.Context, m Message) error {
 	if err := w.Close(); err != nil {
 		return err
 	}
-	_ = c.Quit() // the server has taken the mail
+	_ = c.Quit() // the server has accepted the mail
 	return nil
 }

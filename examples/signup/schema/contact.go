@@ -1,5 +1,5 @@
 // Package schema has what the rows of the database are in Go. It imports nothing,
-// so that jobs and services can both speak of it.
+// which jobs and services share.
 package schema
 
 import "time"
@@ -10,8 +10,8 @@ type Contact struct {
 	Token string `json:"token"` // proves that the mail arrived
 
 	CreatedAt time.Time `json:"created_at"`
-	// SentAt is when the mail was sent, ConfirmedAt when its link was
-	// followed, or zero.
+	// SentAt is when the mail was sent, and ConfirmedAt when its link was followed.
+	// Both may be zero.
 	SentAt      time.Time `json:"sent_at,omitzero"`
 	ConfirmedAt time.Time `json:"confirmed_at,omitzero"`
 }
