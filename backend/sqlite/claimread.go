@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"database/sql"
 	"fmt"
 	"math"
@@ -147,13 +148,9 @@ func (c *claim) cut(heads []head) ([]head, bool, error) {
 	return heads, false, nil
 }
 
-// payloadChunk is how much memory payloads are cut from together. A job that
-// is kept keeps its chunk.
-const payloadChunk = 4096
-
 // read appends the jobs that a query returns, up to a bound of bytes.
 func (c *claim) read(name int64, bound int, query string, args ...any) error {
-	bytes := 0
+	read := 0
 	// Integers come as int64 from all drivers; any other type of destination
 	// makes database/sql convert them, some by way of text.
 	var columns [8]any
@@ -163,13 +160,12 @@ func (c *claim) read(name int64, bound int, query string, args ...any) error {
 		dest = append(dest, &columns[i])
 	}
 	dest = append(dest, &payload)
-	var chunk []byte
 	return c.t.each(query, args, func(r *sql.Rows) (bool, error) {
 		if err := r.Scan(dest...); err != nil {
 			return false, err
 		}
-		bytes += len(payload)
-		if bytes > bound && len(c.jobs) > 0 {
+		read += len(payload)
+		if read > bound && len(c.jobs) > 0 {
 			return false, nil
 		}
 		var numbers [len(columns)]int64
@@ -189,13 +185,7 @@ func (c *claim) read(name int64, bound int, query string, args ...any) error {
 			CreatedAt:   instant(numbers[5]),
 			RunAt:       instant(numbers[6]),
 		}
-		if cap(chunk)-len(chunk) < len(payload) || chunk == nil {
-			more := max(c.t.w.lastClaim-len(c.jobs), 1) // of about this length, if it is as many as last time
-			chunk = make([]byte, 0, max(len(payload), min(more*len(payload), payloadChunk)))
-		}
-		from := len(chunk)
-		chunk = append(chunk, payload...)
-		j.Payload = chunk[from:len(chunk):len(chunk)]
+		j.Payload = bytes.Clone(payload)
 		c.jobs = append(c.jobs, j)
 		c.nameOf = append(c.nameOf, name)
 		c.flags = append(c.flags, flag(numbers[7]))

@@ -141,6 +141,7 @@ func (t *tx) ran(l backend.Lease, took time.Duration, now int64) error {
 	if took <= 0 || l.Token == noToken {
 		return nil
 	}
-	_, err := t.exec(updateTold, now-took.Microseconds(), l.ID, l.Token)
+	t.args = [3]any{now - took.Microseconds(), l.ID, l.Token}
+	_, err := t.exec(updateTold, t.args[:]...)
 	return err
 }

@@ -31,6 +31,8 @@ type tx struct {
 
 	set           settings
 	knowsSettings bool
+
+	args [3]any // saves ran an allocation per job
 }
 
 // statements run in a transaction.
