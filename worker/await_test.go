@@ -37,7 +37,7 @@ func TestAwaitInHandlerIsLogged(t *testing.T) {
 		options := func(log *lockedBuffer) worker.Options {
 			return worker.Options{Jobs: jobs, Concurrency: 2, Grace: -1, Logger: slog.New(slog.NewJSONHandler(log, nil))}
 		}
-		const one, all = "awaits a job that has not started", "all slots of this worker await"
+		const one, all = "awaits a job that has not started", "handlers in all slots of this worker await"
 
 		ids := perform(t, q, jobA.With("busy"), jobA.With(""))
 		stop := start(t, q, options(&log))
@@ -61,7 +61,7 @@ func TestAwaitInHandlerIsLogged(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		text := full.String()
-		if strings.Count(text, all) != 4 || !strings.Contains(text, `"id":`+strconv.FormatInt(ids[0], 10)) || !strings.Contains(text, `"awaits":"complete/text"`) {
+		if strings.Count(text, all) != 4 || !strings.Contains(text, `"id":`+strconv.FormatInt(ids[0], 10)) || !strings.Contains(text, `"awaited_job":"complete/text"`) {
 			t.Errorf("the log is %s", text)
 		}
 		mustStop(t, stop)

@@ -4,35 +4,43 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// errDrained ends a worker that runs until nothing is left.
-var errDrained = errors.New("nothing is left to run")
+// errDrained ends a worker with Options.Drain.
+var errDrained = errors.New("no job is left to run")
 
-// drained reports, after a claim that found nothing, whether nothing is left
-// that may run now. Its own runs come first: what they have pushed is counted
-// when they are settled. Jobs that a claim passes over, as those over a limit,
-// still wait to be run; those of a paused name do until it is resumed.
+// An idleCheck finds out for a worker with Options.Drain whether any job is left. It
+// belongs to the claimer's goroutine.
+type idleCheck struct {
+	*setup
+	leases *leases
+	ticker *ticker
+
+	firstSeen map[int64]time.Time // the heartbeats of other workers at the first look
+}
+
+// drained reports, after a claim that returned nothing, whether no job is left that may
+// run now. The worker's own runs come first: the jobs that they push are counted when the
+// runs are settled. Jobs that a claim passes over, for example those over a limit, are
+// left; those of a paused name are not.
 //
-// It looks at what becomes pending before what is: ticks that are due, and jobs
-// of workers that may be dead, which are rescued once that is certain.
-func (s *session) drained(ctx context.Context) bool {
-	s.mu.Lock()
-	held := s.leases
-	s.mu.Unlock()
-	if held > 0 || !s.ticked(ctx) {
+// It looks at what may become pending before it looks at what is pending: ticks that are
+// due, and jobs of workers that may be dead, which are rescued once that is certain.
+func (s *idleCheck) drained(ctx context.Context) bool {
+	if s.leases.held() > 0 || !s.ticker.tickAll(ctx) {
 		return false
 	}
 	reader, ok := s.store.(backend.Reader)
 	if !ok {
 		return true
 	}
-	paused, err := s.paused(ctx)
+	paused, err := pausedNames(ctx, s.store)
 	if err != nil || paused[""] {
-		return err == nil // the next claim meets the same trouble, and says so
+		return err == nil // the next claim has the same error, and logs it
 	}
 	mine := func(c backend.Count, state backend.State) bool {
 		return c.State == state && s.jobs[c.Name] != nil && !paused[c.Name]
@@ -42,7 +50,7 @@ func (s *session) drained(ctx context.Context) bool {
 		return false
 	}
 	for _, c := range counts {
-		if mine(c, backend.Running) && !s.inGoodHands(ctx, reader, c.Name) {
+		if mine(c, backend.Running) && !s.heldByLiveWorkers(ctx, reader, c.Name) {
 			return false
 		}
 	}
@@ -50,20 +58,20 @@ func (s *session) drained(ctx context.Context) bool {
 	return err == nil && !slices.ContainsFunc(counts, func(c backend.Count) bool { return mine(c, backend.Pending) })
 }
 
-// inGoodHands reports whether all running jobs of a name are held by workers that
-// live: whose processes are known to, or that were heard of since this one first
-// asked.
-func (s *session) inGoodHands(ctx context.Context, reader backend.Reader, name string) bool {
+// heldByLiveWorkers reports whether live workers hold all running jobs of a name. A
+// worker is live if its process is known to be, or if it has sent a heartbeat since the
+// first look.
+func (s *idleCheck) heldByLiveWorkers(ctx context.Context, reader backend.Reader, name string) bool {
 	workers, err := engine.Workers(ctx, reader)
 	if err != nil {
 		return false
 	}
 	lives := map[int64]bool{}
 	for _, w := range workers {
-		first, asked := s.holders[w.ID]
-		if !asked {
+		first, seen := s.firstSeen[w.ID]
+		if !seen {
 			first = w.SeenAt
-			s.holders[w.ID] = first
+			s.firstSeen[w.ID] = first
 		}
 		lives[w.ID] = w.Alive && (w.Present || !w.SeenAt.Equal(first))
 	}
@@ -79,14 +87,14 @@ func (s *session) inGoodHands(ctx context.Context, reader backend.Reader, name s
 	}
 }
 
-// paused returns which names are paused; the empty one is all of them.
-func (s *session) paused(ctx context.Context) (map[string]bool, error) {
+// pausedNames returns which names are paused. The empty name is the whole queue.
+func pausedNames(ctx context.Context, store backend.Backend) (map[string]bool, error) {
 	paused := map[string]bool{}
-	setter, ok := s.store.(backend.SettingsStore)
+	settings, ok := store.(backend.SettingsStore)
 	if !ok {
 		return paused, nil
 	}
-	names, err := setter.Names(ctx)
+	names, err := settings.Names(ctx)
 	for _, n := range names {
 		paused[n.Name] = n.Paused
 	}

@@ -10,28 +10,28 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// environmentVariable names the environment that a process is of.
+// environmentVariable is the variable with the environment that a process belongs to.
 const environmentVariable = "PLAINJOBS_ENV"
 
 // environmentPoll is how often a paused worker looks whether it may begin.
 const environmentPoll = time.Second
 
 // checkEnvironment returns nil when the worker may begin: when the store belongs to its
-// environment, or to none. With Options.Drain it does not wait for that and
-// returns an error.
-func (s *session) checkEnvironment(ctx context.Context) error {
-	mine, told := os.Getenv(environmentVariable), false
+// environment, or to none. With Options.Drain it does not wait for that and returns an
+// error.
+func checkEnvironment(ctx context.Context, s *setup) error {
+	mine, paused := os.Getenv(environmentVariable), false
 	store, ok := s.store.(backend.SettingsStore)
 	if !ok {
 		if mine != "" {
-			return fmt.Errorf("%w: %s=%s is set, and %T cannot remember to which environment it belongs, so that a copy of it would be "+
-				"worked on: unset the variable, or use another store", backend.ErrInvalid, environmentVariable, mine, s.store)
+			return fmt.Errorf("%w: %s=%s is set, and %T cannot store the environment that it belongs to, so the worker could not tell a copy: "+
+				"unset the variable, or use another store", backend.ErrInvalid, environmentVariable, mine, s.store)
 		}
 		return nil
 	}
 	for pause := newBackoff(); ; {
 		asked := time.Now()
-		home, err := environmentOf(ctx, store, mine)
+		theirs, err := environmentOf(ctx, store, mine)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -40,26 +40,26 @@ func (s *session) checkEnvironment(ctx context.Context) error {
 		case permanent(err):
 			return err
 		case err != nil:
-			s.log.warn("say which environment it belongs to", err)
+			s.log.warn("return the environment that it belongs to", err)
 			pause.wait(ctx)
 			continue
-		case home == "" || home == mine:
-			if told {
-				s.opts.Logger.Info("plainjobs: not paused any more", "database", home, environmentVariable, mine)
+		case theirs == "" || theirs == mine:
+			if paused {
+				s.opts.Logger.Info("plainjobs: no longer paused", "environment", theirs, environmentVariable, mine)
 			}
 			return nil
 		}
 		pause.reset()
 		if s.opts.OnHeartbeat != nil {
-			s.opts.OnHeartbeat(asked) // it is well, and does as it must
+			s.opts.OnHeartbeat(asked) // the store answers, and the worker does what it must
 		}
-		if !told {
-			told = true
-			s.opts.Logger.Warn("plainjobs: paused, as the database belongs to another environment and this may be a copy of it",
-				"database", home, environmentVariable, mine, "release", howToStart(home, mine))
+		if !paused {
+			paused = true
+			s.opts.Logger.Warn("plainjobs: paused: the database belongs to another environment, so it may be a copy",
+				"environment", theirs, environmentVariable, mine, "fix", howToStart(theirs, mine))
 		}
 		if s.opts.Drain {
-			return fmt.Errorf("nothing was run: the database belongs to %s=%s, and this may be a copy of it", environmentVariable, home)
+			return fmt.Errorf("no job was run: the database belongs to %s=%s, so it may be a copy", environmentVariable, theirs)
 		}
 		timer := time.NewTimer(environmentPoll)
 		select {
@@ -70,23 +70,24 @@ func (s *session) checkEnvironment(ctx context.Context) error {
 	}
 }
 
-// environmentOf returns the environment that the store belongs to, which is mine from
-// now on if it belonged to none.
+// environmentOf returns the environment that the store belongs to. A store that belongs
+// to none belongs to mine from now on.
 func environmentOf(ctx context.Context, store backend.SettingsStore, mine string) (string, error) {
-	home, err := store.Environment(ctx)
-	if err != nil || home != "" || mine == "" {
-		return home, err
+	theirs, err := store.Environment(ctx)
+	if err != nil || theirs != "" || mine == "" {
+		return theirs, err
 	}
-	if moved, err := store.SetEnvironment(ctx, "", mine); err != nil || moved {
+	if set, err := store.SetEnvironment(ctx, "", mine); err != nil || set {
 		return mine, err
 	}
-	return store.Environment(ctx) // another was faster
+	return store.Environment(ctx) // another process was faster
 }
 
-// howToStart says what lets a paused worker begin.
-func howToStart(home, mine string) string {
+// howToStart returns what lets a paused worker begin.
+func howToStart(theirs, mine string) string {
+	command := "env " + mine
 	if mine == "" {
-		return fmt.Sprintf("if it is no copy, set %s=%s; if it is one, run your program with the command: env --forget", environmentVariable, home)
+		command = "env --forget"
 	}
-	return fmt.Sprintf("if it is no copy, set %s=%s; if it is one, run your program with the command: env %s", environmentVariable, home, mine)
+	return fmt.Sprintf("if it is no copy, set %s=%s; if it is a copy, run your program's command: %s", environmentVariable, theirs, command)
 }

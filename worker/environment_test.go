@@ -127,7 +127,7 @@ func TestCopiedDatabase(t *testing.T) {
 	p = spawn(t, copied)
 	paused := func() int {
 		log, _ := os.ReadFile(copied + ".log") // there may be none yet
-		return strings.Count(string(log), "paused, as the database belongs to another environment")
+		return strings.Count(string(log), "paused: the database belongs to another environment")
 	}
 	eventually(t, "the copy's worker says that it is paused", func() bool { return paused() > 0 })
 	workers, err := c.Workers(t.Context())

@@ -683,7 +683,7 @@ func TestRemovedSchedule(t *testing.T) {
 				t.Errorf("ticks of %s are %v, want %v", name, *c.ticks, want)
 			}
 		}
-		if n := strings.Count(log.String(), "ticks were missed that are not made up for"); n != 3 {
+		if n := strings.Count(log.String(), "missed ticks do not run"); n != 3 {
 			t.Errorf("the log says %d times that ticks were missed: %s", n, log.String())
 		}
 		mustStop(t, stop)

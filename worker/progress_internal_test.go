@@ -3,41 +3,43 @@ package worker
 import (
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/memory"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// What runs tell is kept no longer than they are, however they end: those that
-// are lost, or were completed by their own transaction, the settler never sees.
+// What runs report is dropped with them, however they end: the settler never sees those
+// that are lost or were completed by their own transaction.
 func TestProgressIsForgotten(t *testing.T) {
 	opts, err := Options{Logger: slog.New(slog.DiscardHandler)}.resolve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSession(&engine.Queue{Backend: memory.New(nil)}, opts, nil, nil)
+	s := newSession(t.Context(), &engine.Queue{Backend: memory.New(nil)}, opts, nil, nil)
+	t.Cleanup(func() { s.stopHandlers(nil) })
 	for _, end := range []func(r *run) outcome{
-		func(r *run) outcome { r.state = runLost; return outcome{run: r} },
+		func(r *run) outcome { r.state.Store(runLost); return outcome{run: r} },
 		func(r *run) outcome { return outcome{run: r, settled: true} },
 	} {
-		r := &run{s: s, job: &backend.Job{}, def: &engine.Definition{}, state: runRuns, running: true}
-		s.mu.Lock()
-		s.addRun(r)
-		s.mu.Unlock()
+		runs := []run{{slots: s.slots, job: &backend.Job{}, def: &engine.Definition{}}}
+		s.leases.add(s.leases.row.self.ID, time.Now(), runs)
+		s.dispatcher.add(runs)
+		r := s.dispatcher.next(outcome{}, 0)
 		r.Report(1, 2)
-		s.mu.Lock()
-		s.finish(end(r))
-		if len(s.progressByRun) != 0 {
-			t.Error("a run that is over is still held")
+		s.dispatcher.close()
+		s.dispatcher.next(end(r), 0)
+		if len(s.progress.byRun) != 0 {
+			t.Error("the progress of a run that has ended is kept")
 		}
-		clear(s.progressByRun)
-		s.mu.Unlock()
+		if s.leases.held() != 0 {
+			t.Error("a run that has ended is held")
+		}
+		clear(s.progress.byRun)
 		r.Report(2, 2) // by a goroutine that the handler left behind
-		s.mu.Lock()
-		if len(s.progressByRun) != 0 {
-			t.Error("a run that is over is held again")
+		if len(s.progress.byRun) != 0 {
+			t.Error("the progress of a run that has ended is kept again")
 		}
-		s.mu.Unlock()
 	}
 }

@@ -121,7 +121,7 @@ func TestScheduleDefinedOtherwise(t *testing.T) {
 				if !slices.Equal(*hourly, want) {
 					t.Errorf("ticks are %v, want %v", *hourly, want)
 				}
-				if said := strings.Contains(log.String(), "no worker has the schedule as it is stored"); said == c.alive {
+				if said := strings.Contains(log.String(), "no live worker has the stored definition"); said == c.alive {
 					t.Errorf("the log says %s", log.String())
 				}
 			})

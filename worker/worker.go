@@ -160,7 +160,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
-	if err := newSession(w.queue, opts, jobs, schedules).run(ctx); err != nil {
+	if err := newSession(ctx, w.queue, opts, jobs, schedules).run(ctx); err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
 	return nil

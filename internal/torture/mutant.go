@@ -103,12 +103,12 @@ var mutants = []mutant{
 		from: "if job.Attempt >= job.MaxAttempts {", to: "if job.Attempt > job.MaxAttempts {",
 		pkg: "./internal/engine", run: "^TestJudge$",
 	}, {
-		rule: "worker: a lost lease ends the handler", file: "worker/session.go",
+		rule: "worker: a lost lease ends the handler", file: "worker/run.go",
 		from: "r.ctx.End(plainjobs.ErrLeaseLost)", to: "_ = r",
 		pkg: "./worker", run: "^TestLostLeaseEndsTheHandler$", slow: true,
 	}, {
 		rule: "worker: a stalled worker judges no other", file: "worker/heartbeat.go",
-		from: "if steady <= 0 {", to: "if steady = 0; false {",
+		from: "if stable <= 0 {", to: "if stable = 0; false {",
 		pkg: "./worker", run: "^TestNoMassReap$", slow: true,
 	}, {
 		rule: "worker: who was stopped asks before it gives up", file: "worker/heartbeat.go",
@@ -116,10 +116,10 @@ var mutants = []mutant{
 		pkg: "./worker", run: "^TestStoppedWhileItBeats$",
 	}, {
 		rule: "worker: no worker claims from a copy", file: "worker/environment.go",
-		from: `case home == "" || home == mine:`, to: `case home != "" || home == mine:`,
+		from: `case theirs == "" || theirs == mine:`, to: `case theirs != "" || theirs == mine:`,
 		pkg: "./worker", run: "^TestOfAnotherEnvironment$",
 	}, {
-		rule: "worker: what was interrupted spends no attempt", file: "worker/slot.go",
+		rule: "worker: what was interrupted spends no attempt", file: "worker/slots.go",
 		from: "interrupted := errors.Is(context.Cause(&r.ctx), plainjobs.ErrStopped)", to: "interrupted := errors.Is(context.Cause(&r.ctx), plainjobs.ErrStopped) && false",
 		pkg: "./worker", run: "^TestStopHandsBack$", slow: true,
 	}, {
@@ -128,7 +128,7 @@ var mutants = []mutant{
 		pkg: "./internal/torture", run: "^TestShort$/^kill$/^modernc$", child: true, slow: true,
 	}, {
 		rule: "worker: a stalled worker judges no other, by stalls", file: "worker/heartbeat.go",
-		from: "if steady <= 0 {", to: "if steady = 0; false {",
+		from: "if stable <= 0 {", to: "if stable = 0; false {",
 		pkg: "./internal/torture", run: "^TestShort$/^stall$/^mixed$", child: true, slow: true,
 	}, {
 		rule: "sqlite: a job is failed after as many crashes as it may have, by a job that kills", file: "backend/sqlite/reap.go",

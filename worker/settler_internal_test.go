@@ -20,14 +20,14 @@ func TestUnsettledRunsAreBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := newSession(&engine.Queue{Backend: memory.New(nil)}, opts, nil, nil)
+		s := newSession(t.Context(), &engine.Queue{Backend: memory.New(nil)}, opts, nil, nil)
+		defer s.stopHandlers(nil)
 		var added atomic.Int64
 		go func() {
 			for range maxUnsettled + 10 {
-				s.mu.Lock()
-				s.settler.wait(nil)
-				s.settler.append(&run{job: &backend.Job{}}, nil)
-				s.mu.Unlock()
+				for !s.unsettled.offer(&run{job: &backend.Job{}}, nil) {
+					s.unsettled.waitForRoom()
+				}
 				added.Add(1)
 			}
 		}()
@@ -40,7 +40,7 @@ func TestUnsettledRunsAreBounded(t *testing.T) {
 		if n := added.Load(); n != maxUnsettled+10 {
 			t.Errorf("%d runs were settled, want %d", n, maxUnsettled+10)
 		}
-		s.settler.close(time.Now().Add(10 * time.Second))
+		s.unsettled.close(time.Now().Add(10 * time.Second))
 		<-s.settler.done
 	})
 }

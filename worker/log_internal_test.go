@@ -25,13 +25,13 @@ func TestComplaints(t *testing.T) {
 		})))
 		full := errors.New("the disk is full")
 		for range 21 {
-			c.warn("give jobs", full)
+			c.warn("claim jobs", full)
 			time.Sleep(time.Second)
 		}
 		c.warn("store progress", full)
-		const want = `level=ERROR msg="plainjobs: the store failed to give jobs; trying again" error="the disk is full"
-level=ERROR msg="plainjobs: the store failed to give jobs; trying again" error="the disk is full" failures_not_logged=9
-level=ERROR msg="plainjobs: the store failed to give jobs; trying again" error="the disk is full" failures_not_logged=9
+		const want = `level=ERROR msg="plainjobs: the store failed to claim jobs; trying again" error="the disk is full"
+level=ERROR msg="plainjobs: the store failed to claim jobs; trying again" error="the disk is full" failures_not_logged=9
+level=ERROR msg="plainjobs: the store failed to claim jobs; trying again" error="the disk is full" failures_not_logged=9
 level=ERROR msg="plainjobs: the store failed to store progress; trying again" error="the disk is full"
 `
 		if got := out.String(); got != want {
