@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -141,66 +139,6 @@ func (t *tx) writeCounts() error {
 // lockWait is how long a call without a deadline waits for other transactions.
 const lockWait = 10 * time.Second
 
-// maxBroken bounds how often a transaction is restarted after it lost its connection
-// before the commit.
-const maxBroken = 5
-
-// retry calls f until it returns no conflict, and returns f's result. If the context
-// ends first it returns the context's error. If the context has no deadline it
-// returns the last conflict after lockWait.
-func (b *Backend) retry(ctx context.Context, f func() error) error {
-	return b.retryUntil(ctx, time.Now().Add(lockWait), f)
-}
-
-// retryUntil is retry with its own time limit.
-func (b *Backend) retryUntil(ctx context.Context, until time.Time, f func() error) error {
-	pause := time.Millisecond
-	for lost := 0; ; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		err := f()
-		broke, isLost := errors.AsType[*lostConn](err)
-		switch {
-		case err == nil:
-			return nil
-		case isLost && lost < maxBroken:
-			lost++
-			err = broke.err
-		case isLost:
-			return broke.err
-		case !conflicts(err):
-			return err
-		}
-		if _, ok := ctx.Deadline(); !ok && time.Now().After(until) {
-			return err
-		}
-		timer := time.NewTimer(pause/2 + rand.N(pause))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-		}
-		pause = min(2*pause, 100*time.Millisecond)
-	}
-}
-
-// A lostConn is the error of a transaction that lost its connection before the
-// commit, so that nothing of it is stored.
-type lostConn struct{ err error }
-
-func (l *lostConn) Error() string { return l.err.Error() }
-func (l *lostConn) Unwrap() error { return l.err }
-
-// again marks err so that retry tries again, if the connection was lost and another
-// one may work. Nothing must have been stored.
-func again(ctx context.Context, err error) error {
-	if err != nil && broken(err) && !unreachable(err) && ctx.Err() == nil {
-		return &lostConn{err}
-	}
-	return err
-}
-
 // A transaction begins with these. A connection keeps its plans, which may date from
 // when the tables were empty. So plans must use indexes, whatever the statistics
 // said then.
@@ -303,54 +241,6 @@ func (b *Backend) committed(t *tx) {
 	}
 }
 
-// acquire returns a connection. A call without a deadline waits at most lockWait,
-// because a transaction of this program may hold the only connection.
-func (b *Backend) acquire(ctx context.Context) (*sql.Conn, error) {
-	waits, cancel := ctx, context.CancelFunc(func() {})
-	if _, ok := ctx.Deadline(); !ok {
-		waits, cancel = context.WithTimeout(ctx, lockWait)
-	}
-	defer cancel()
-	conn, err := b.db.Conn(waits)
-	if err != nil && waits.Err() != nil && ctx.Err() == nil {
-		// The error must not look like the end of the caller's context.
-		return nil, rejected{fmt.Errorf("%w: no connection was free for %v (%v); if a transaction of this program waits for this call, neither "+
-			"ends: enqueue in that transaction with Queue.WithTx, or let the pool open more connections", backend.ErrUnavailable, lockWait, err)}
-	}
-	return conn, err
-}
-
-// pgxDriver is the driver whose driver.ErrBadConn means that nothing was sent, as
-// database/sql requires. Other drivers also return it when an answer is lost.
-const pgxDriver = "stdlib.Driver"
-
-// alone runs f, which is one statement, as a transaction, and retries it where that
-// may help. repeatable says that running it twice is harmless. Otherwise it is sent
-// once, and a ping first finds a connection that was lost in the pool.
-func (b *Backend) alone(ctx context.Context, repeatable bool, f func(querier) error) error {
-	return b.retry(ctx, func() error {
-		conn, err := b.acquire(ctx)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = conn.Close() }()
-		honest := b.driver == pgxDriver
-		if !repeatable && !honest {
-			if err := conn.PingContext(ctx); err != nil {
-				return again(ctx, err)
-			}
-		}
-		err = f(conn)
-		if demoted(err) {
-			drop(conn)
-		}
-		if repeatable || honest && errors.Is(err, driver.ErrBadConn) {
-			err = again(ctx, err)
-		}
-		return err
-	})
-}
-
 // begin begins a transaction, in one message if the driver can.
 func (b *Backend) begin(ctx context.Context, conn *sql.Conn, text string) error {
 	if !b.single.Load() {
@@ -378,22 +268,6 @@ func graced(ctx context.Context) (context.Context, context.CancelFunc) {
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
 	return longer, func() { stop(); cancel() }
 }
-
-// rollback ends a failed transaction. If that fails, or the connection is unusable,
-// it drops the connection.
-func rollback(conn *sql.Conn, err error) {
-	if !broken(err) && !demoted(err) {
-		ctx, cancel := context.WithTimeout(context.Background(), grace)
-		defer cancel()
-		if _, err = conn.ExecContext(ctx, `ROLLBACK`); err == nil {
-			return
-		}
-	}
-	drop(conn)
-}
-
-// drop makes the pool close a connection.
-func drop(conn *sql.Conn) { _ = conn.Raw(func(any) error { return driver.ErrBadConn }) }
 
 // write runs a request that returns only an error.
 func (b *Backend) write(ctx context.Context, op string, durable bool, f func(*tx) error) error {

@@ -1,0 +1,143 @@
+package postgres
+
+import (
+	"database/sql"
+	"fmt"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// takeKeys acquires the unique keys of the waiting jobs, and cancels jobs whose
+// keys other jobs hold.
+func (a *arriving) takeKeys() error {
+	wanted := map[nameKey]claimant{}
+	for i := range a.jobs {
+		r := &a.jobs[i]
+		k := nameKey{r.Name, r.UniqueKey}
+		if _, twice := wanted[k]; k.key != "" && !r.State.Terminal() && !twice {
+			wanted[k] = claimant{r.ID, microsOf(r.KeyUntil)}
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	holders, err := a.t.take(wanted, a.now)
+	if err != nil {
+		return err
+	}
+	for i := range a.jobs {
+		r := &a.jobs[i]
+		if r.UniqueKey == "" || r.State.Terminal() {
+			continue
+		}
+		k := nameKey{r.Name, r.UniqueKey}
+		other, taken := holders[k]
+		if !taken {
+			other = wanted[k].job
+		}
+		if other != r.ID {
+			r.Cancel(fmt.Sprint(backend.SupersededError, other), instant(a.now))
+			a.result.Superseded = append(a.result.Superseded, r.ID)
+		}
+	}
+	return nil
+}
+
+// keepKeys stores the kept keys of done and failed jobs, unless other jobs hold
+// them.
+func (a *arriving) keepKeys() error {
+	first := map[nameKey]claimant{}
+	for i := range a.jobs {
+		r := &a.jobs[i]
+		k, until := nameKey{r.Name, r.UniqueKey}, microsOf(r.KeyUntil)
+		_, twice := first[k]
+		if r.UniqueKey != "" && (r.State == backend.Done || r.State == backend.Failed) && until > a.now && !twice {
+			first[k] = claimant{r.ID, until}
+		}
+	}
+	if len(first) == 0 {
+		return nil
+	}
+	var keys []nameKey
+	var jobs, untils []int64
+	for k, c := range first {
+		keys, jobs, untils = append(keys, k), append(jobs, c.job), append(untils, c.until)
+	}
+	names, values := columns(keys)
+	_, err := a.t.exec(keepFree, names, values, intArray(jobs), intArray(untils), a.now)
+	return err
+}
+
+// A place is the head of a serial key during an import.
+type place struct {
+	job   int64
+	state backend.State   // the state of a stored head
+	fresh *backend.Record // a head from the batch
+}
+
+// queueUp finds the heads of the batch's serial keys. A job that was the head
+// before the export replaces a waiting head.
+func (a *arriving) queueUp() error {
+	heads := map[nameKey]place{}
+	for i := range a.jobs {
+		if r := &a.jobs[i]; r.SerialKey != "" && !r.State.Terminal() {
+			heads[nameKey{r.Name, r.SerialKey}] = place{}
+		}
+	}
+	if len(heads) == 0 {
+		return nil
+	}
+	keys := make([]nameKey, 0, len(heads))
+	for k := range heads {
+		keys = append(keys, k)
+	}
+	names, values := columns(keys)
+	err := a.t.each(selectHeads, []any{names, values}, func(r *sql.Rows) error {
+		var k nameKey
+		var p place
+		err := r.Scan(&k.name, &k.key, &p.job, &p.state)
+		heads[k] = p
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var blocked []int64
+	for i := range a.jobs {
+		r := &a.jobs[i]
+		if r.SerialKey == "" || r.State.Terminal() {
+			continue
+		}
+		k := nameKey{r.Name, r.SerialKey}
+		head := heads[k]
+		switch {
+		case head.job == 0:
+			if r.State == backend.Blocked {
+				r.State = r.Waiting(instant(a.now))
+			}
+		case r.State == backend.Blocked:
+			continue
+		case head.fresh != nil:
+			head.fresh.State = backend.Blocked
+		case head.state.Waits():
+			blocked = append(blocked, head.job)
+			a.t.move(r.Name, head.state, backend.Blocked, 1)
+		default:
+			r.State = backend.Blocked
+			continue
+		}
+		heads[k] = place{job: r.ID, fresh: r}
+	}
+	keys, jobs := keys[:0], []int64{}
+	for k, p := range heads {
+		if p.fresh != nil {
+			keys, jobs = append(keys, k), append(jobs, p.job)
+		}
+	}
+	names, values = columns(keys)
+	if _, err := a.t.exec(upsertHeads, names, values, intArray(jobs)); err != nil || len(blocked) == 0 {
+		return err
+	}
+	_, err = a.t.exec(updateBlocked, intArray(blocked))
+	return err
+}

@@ -1,0 +1,230 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"slices"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// repair corrects the differences that still exist. It locks the jobs and checks
+// them again, because they may have changed since.
+func (b *Backend) repair(ctx context.Context, d drift, all bool) error {
+	if d.counts > 0 {
+		err := b.transact(ctx, false, func(t *tx) error {
+			_, err := t.exec(lockRepair, b.opts.Schema)
+			if err == nil {
+				_, err = t.exec(countsOf(repairCounts, all))
+			}
+			t.wakes = true
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if d.sequence {
+		if err := b.alone(ctx, true, func(q querier) error { return b.scan(ctx, q, catchUp, nil, func(*sql.Rows) error { return nil }) }); err != nil {
+			return err
+		}
+	}
+	for _, step := range []func(*tx) error{
+		func(t *tx) error { return t.repairHeads(d) },
+		func(t *tx) error { return t.repairLine(append(slices.Clone(d.strays), d.blocked...)) },
+		func(t *tx) error { return t.repairKeys(d) },
+		func(t *tx) error { return t.repairKeyless(d.keyless) },
+		func(t *tx) error {
+			if len(d.orphans) == 0 {
+				return nil
+			}
+			_, err := t.exec(deleteOrphans, intArray(d.orphans))
+			return err
+		},
+	} {
+		err := b.transact(ctx, false, func(t *tx) error {
+			t.wakes = true
+			return step(t)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repairHeads advances serial keys whose heads do not exist.
+func (t *tx) repairHeads(d drift) error {
+	if len(d.heads) == 0 {
+		return nil
+	}
+	now, err := t.now()
+	if err != nil {
+		return err
+	}
+	rows, err := t.lock(slices.Compact(slices.Sorted(slices.Values(d.headsOf))))
+	if err != nil {
+		return err
+	}
+	var gone []*row
+	for i, k := range d.heads {
+		r := rows[d.headsOf[i]]
+		if r == nil || r.name != k.name || r.serial != k.key || r.State.Terminal() || r.State == backend.Blocked {
+			gone = append(gone, &row{id: d.headsOf[i], name: k.name, serial: k.key, flags: flagSerial})
+		}
+	}
+	return t.advance(gone, now)
+}
+
+// repairLine makes jobs the heads of serial keys that have none, in order, and
+// blocks the waiting jobs of the others.
+func (t *tx) repairLine(ids []int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	now, err := t.now()
+	if err != nil {
+		return err
+	}
+	rows, err := t.lock(slices.Compact(slices.Sorted(slices.Values(ids))))
+	if err != nil {
+		return err
+	}
+	heads := map[nameKey]int64{}
+	for _, id := range ids {
+		if r := rows[id]; r != nil && r.serial != "" && !r.State.Terminal() {
+			if k := (nameKey{r.name, r.serial}); heads[k] == 0 {
+				heads[k] = id
+			}
+		}
+	}
+	taken, err := t.queueUp(heads)
+	if err != nil {
+		return err
+	}
+	var changed []*row
+	for _, id := range ids {
+		r := rows[id]
+		if r == nil || r.serial == "" || !r.State.Waits() {
+			continue
+		}
+		k := nameKey{r.name, r.serial}
+		if state := r.State; taken[k] || heads[k] != id {
+			r.State = backend.Blocked
+		} else if state == backend.Blocked {
+			r.Job = r.Ready(now)
+		}
+		if r.State != r.was {
+			changed = append(changed, r)
+		}
+	}
+	return t.write(changed)
+}
+
+// repairKeys releases unique keys of jobs that do not have them.
+func (t *tx) repairKeys(d drift) error {
+	if len(d.keys) == 0 {
+		return nil
+	}
+	now, err := t.now()
+	if err != nil {
+		return err
+	}
+	rows, err := t.lock(slices.Compact(slices.Sorted(slices.Values(d.keysOf))))
+	if err != nil {
+		return err
+	}
+	var lost []nameKey
+	var jobs []int64
+	var ended []*row
+	for i, k := range d.keys {
+		r := rows[d.keysOf[i]]
+		switch {
+		case r == nil || r.name != k.name || r.unique != k.key:
+			lost, jobs = append(lost, k), append(jobs, d.keysOf[i])
+		case r.State.Terminal() || r.State == backend.Running && r.flags&flagUntilStarted != 0:
+			r.flags |= flagUnique
+			ended = append(ended, r)
+		}
+	}
+	names, values := columns(lost)
+	if _, err := t.exec(deleteLostKeys, names, values, intArray(jobs)); err != nil {
+		return err
+	}
+	return t.give(ended, now)
+}
+
+// repairKeyless gives waiting jobs their unique keys, unless other jobs hold them.
+func (t *tx) repairKeyless(ids []int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	now, err := t.now()
+	if err != nil {
+		return err
+	}
+	rows, err := t.lock(ids)
+	if err != nil {
+		return err
+	}
+	wanted := map[nameKey]claimant{}
+	for _, id := range ids {
+		r := rows[id]
+		if r == nil || !r.State.Waits() || r.unique == "" {
+			continue
+		}
+		if k := (nameKey{r.name, r.unique}); wanted[k].job == 0 {
+			wanted[k] = claimant{job: id}
+		}
+	}
+	if len(wanted) > 0 {
+		_, err = t.take(wanted, now)
+	}
+	return err
+}
+
+// audit checks derived state, if a check is due, and corrects it.
+func (b *Backend) audit(ctx context.Context) error {
+	var d drift
+	return b.auditor.Run(b.opts.Logger, func() (_ string, err error) {
+		d, err = b.drift(ctx, false)
+		return d.summary(), err
+	}, func() error { return b.repair(ctx, d, false) })
+}
+
+// maxRepairs bounds how often an examination corrects driftMost differences.
+const maxRepairs = 1000
+
+// derived compares derived state with the jobs, and corrects it on request.
+func (e *examination) derived(ctx context.Context, req backend.ExamineRequest) error {
+	if !req.Derived {
+		return nil
+	}
+	repair := req.Repair
+	d, err := e.b.drift(ctx, true)
+	if err != nil {
+		return err
+	}
+	first := d.summary()
+	for n := 0; repair && !d.none() && n < maxRepairs; n++ {
+		before := d.summary()
+		if err := e.b.repair(ctx, d, true); err != nil {
+			return err
+		}
+		if d, err = e.b.drift(ctx, true); err != nil {
+			return err
+		}
+		if d.summary() == before && !d.full() {
+			break // for example running jobs with one serial key: their end corrects that
+		}
+	}
+	value := "consistent"
+	switch {
+	case repair && first != "" && d.none():
+		value = "corrected: " + first
+	case first != "":
+		value = d.summary()
+	}
+	e.found("derived state", value, when(!d.none(), "a statement outside the queue changed the jobs, so counts, keys or the like no longer match them"), "doctor --repair")
+	return nil
+}
