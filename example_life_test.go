@@ -221,7 +221,7 @@ func ExampleQueue_Retry() {
 	fmt.Println(queue.Retry(ctx, bad))
 	fmt.Println(queue.Cancel(ctx, plainjobs.Filter{Name: "fetch"})) // those that wait
 	fmt.Println(queue.Delete(ctx, plainjobs.Filter{Name: "fetch"}))
-	// Output:
+	// Unordered output:
 	// fetched a in attempt 1
 	// fetched b in attempt 1
 	// 1 cancelled

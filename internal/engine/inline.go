@@ -28,6 +28,14 @@ type Inline struct {
 	keys map[inlineKey]lifecycle.Key
 }
 
+// Describe implements [backend.Describer]. Jobs with any option run inline.
+func (s *Inline) Describe() backend.Description {
+	return backend.Description{
+		Store:  "inline",
+		Fields: backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending,
+	}
+}
+
 // depthKey is the key of how many inline runs a context is inside of.
 type depthKey struct{}
 
