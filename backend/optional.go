@@ -8,33 +8,29 @@ import (
 	"time"
 )
 
-// A TxPusher is a Backend that shares the application's database.
+// A TxPusher is a Backend in the application's database.
 type TxPusher interface {
-	// PushTx is Push within the caller's transaction: the jobs exist if and
-	// when it commits, and workers find them without any further call. A
-	// transaction of another database must be refused. How durable the
-	// commit is, and what happens when the database is busy, is the
-	// caller's.
+	// PushTx is Push within the caller's transaction: the jobs exist if and when it commits, and
+	// workers find them without a further call. A transaction of another database must be refused.
+	// The caller decides how durable the commit is and what happens if the database is busy.
 	PushTx(ctx context.Context, tx *sql.Tx, jobs []NewJob) ([]Pushed, error)
-	// CompleteTx is Complete of one run within the caller's transaction: the
-	// job is done if and when it commits. A lease that is not held is an
-	// error matching ErrLeaseLost.
+	// CompleteTx is Complete of one run within the caller's transaction: the job is done if and when
+	// it commits. It returns an error that matches ErrLeaseLost for a lease that is not held.
 	CompleteTx(ctx context.Context, tx *sql.Tx, done Completion) error
 }
 
-// A Heartbeater is a Backend that renews a worker's row apart from claims. Without
-// it a worker renews by claims with a limit of zero, and a run that an operator
-// cancels ends only if it is one of the same process.
+// A Heartbeater is a Backend that renews a worker's row without a claim. Without it, a worker renews
+// by claims with a limit of zero, progress is not kept, and an operator's cancellation reaches only
+// runs in the operator's own process.
 type Heartbeater interface {
-	// Heartbeat renews the worker's row, stores the request's Lease in it, and
-	// returns the leases stored under it. The row's Jobs and Schedules stay
-	// as they were registered. If there is no row it returns ErrWorkerGone.
-	// With req.Leave it deletes the row instead, releases the jobs stored
-	// under it as EndRelease does, and returns their leases; no lease matches
-	// afterwards.
+	// Heartbeat renews the worker's row, stores the request's Lease in it, and returns the leases
+	// stored under it. Jobs and Schedules of the row stay as registered. Without a row it returns
+	// ErrWorkerGone.
+	//
+	// With req.Leave, Heartbeat deletes the row and releases the jobs as EndRelease does. It returns
+	// the leases that it released, which no longer match.
 	Heartbeat(ctx context.Context, req HeartbeatRequest) (HeartbeatResult, error)
-	// StoreProgress stores how far running jobs have come, for the leases that
-	// are held; the others are left alone.
+	// StoreProgress stores the progress of runs whose leases are held, and leaves others alone.
 	StoreProgress(ctx context.Context, progress []Progress) error
 }
 
@@ -42,52 +38,23 @@ type Heartbeater interface {
 type HeartbeatRequest struct {
 	Worker Worker
 	Leave  bool
-	// Started are runs that the worker has started, for [Info].StartedAt. It
-	// need not tell all, nor one twice. Leases that are not held are passed
-	// over.
+	// Started are runs that the worker has started, for [Info].StartedAt. It may omit some and repeat
+	// others. Leases that are not held are ignored.
 	Started []Started
 }
 
-// A Started is a run that was started, which a claim alone does not do: a job
-// may wait in its worker.
+// A Started is a run that has started. A claim does not start a run: the job may be queued in the
+// worker.
 type Started struct {
 	Lease
-	// For is for how long it has run.
-	For time.Duration
+	For time.Duration // how long the run has taken so far
 }
 
 // A HeartbeatResult is what the store knows of a worker.
 type HeartbeatResult struct {
-	// Leases stored under the worker, by ID.
-	Leases []Lease
-	// Cancel are those of them whose jobs an operator has cancelled.
-	Cancel []Lease
-	// Now is the store's clock.
-	Now time.Time
-}
-
-// A DeathDetector is a Backend that can find out that a worker's process has ended
-// before the worker's lease does.
-type DeathDetector interface {
-	// WatchDead waits until it is certain that the processes of some workers
-	// have ended, and returns the workers' IDs, for [ReapRequest.Dead], or
-	// the context's error. self is the caller's worker. All workers together
-	// must watch each of them; one may watch few. That a process seems to
-	// live must prolong no lease.
-	WatchDead(ctx context.Context, self int64) ([]int64, error)
-}
-
-// A Reader is a Backend that shows its jobs. Reading must not hold up writing.
-type Reader interface {
-	// Get returns the job with the ID, or an error matching ErrNotFound.
-	Get(ctx context.Context, id int64) (Info, error)
-	// List returns a page of the jobs that match the filter, newest ID first.
-	List(ctx context.Context, req ListRequest) (Page, error)
-	// Count returns how many jobs there are of each name and state, without
-	// the zeros, ordered by name and state.
-	Count(ctx context.Context) ([]Count, error)
-	// Workers returns the registered workers, the longest registered first.
-	Workers(ctx context.Context) ([]WorkerInfo, error)
+	Leases []Lease   // stored under the worker, by ID
+	Cancel []Lease   // those of Leases whose jobs an operator has cancelled
+	Now    time.Time // the store's clock
 }
 
 // A Progress is how far a running job has come.
@@ -96,49 +63,59 @@ type Progress struct {
 	Done, Total int64
 }
 
+// A DeathDetector is a Backend that detects the end of a worker's process before its lease ends.
+type DeathDetector interface {
+	// WatchDead waits until it is certain that processes of workers have ended, and returns the
+	// workers' IDs, for [ReapRequest.Dead], or the context's error. self is the caller's worker. All
+	// workers together must watch each worker; one of them may watch few. A process that seems to
+	// live must prolong no lease.
+	WatchDead(ctx context.Context, self int64) ([]int64, error)
+}
+
+// A Reader is a Backend that shows its jobs. Reading must not hold up writing: a store holds no lock
+// between two pages.
+type Reader interface {
+	// Get returns a job, or an error that matches ErrNotFound.
+	Get(ctx context.Context, id int64) (Info, error)
+	// List returns a page of the jobs that match the filter, newest ID first.
+	List(ctx context.Context, req ListRequest) (Page, error)
+	// Count returns the number of jobs by name and state, without zeros, ordered by name and state.
+	Count(ctx context.Context) ([]Count, error)
+	// Workers returns the registered workers, ordered by registration.
+	Workers(ctx context.Context) ([]WorkerInfo, error)
+}
+
 // An Info is a stored job as it is shown.
 type Info struct {
 	ID          int64
 	Name        string
 	State       State
 	Priority    int16
-	Payload     []byte
-	Failures    int // settled failures so far
+	Payload     []byte // left out of lists unless requested
+	Failures    int    // settled failures so far
 	MaxAttempts int
 	Suspect     bool
 	Crashes     int
 	CreatedAt   time.Time
 	RunAt       time.Time
 	FinishedAt  time.Time // zero unless the state is terminal
-	// StartedAt is when the run that is under way was started, or the last run
-	// of a job that has ended, by the store's clock. It is zero if the job
-	// waits, and if neither a [HeartbeatRequest] nor the settlement of that run told
-	// it: a claim does not.
-	StartedAt time.Time
-	Worker    int64 // zero unless running
-	// ExpiresAt is when the job may be started at the latest, or zero, as it
-	// is once the job was claimed.
-	ExpiresAt time.Time
-	// UniqueKey and SerialKey are the job's keys, if it has any.
+	// StartedAt is when the current run started, or the last run of a finished job, by the store's
+	// clock. It is zero for a waiting job, and if neither a [HeartbeatRequest] nor the settlement
+	// reported it.
+	StartedAt            time.Time
+	Worker               int64     // zero unless running
+	ExpiresAt            time.Time // deadline for the first start; zero if there is none, or once claimed
 	UniqueKey, SerialKey string
-	// KeyUntil is until when the unique key is kept at least, see Unique.For;
-	// zero if that is over, or the job does not have the key.
-	KeyUntil time.Time
-	// BlockedBy is the head that a blocked job waits for, see NewJob.Serial.
-	BlockedBy int64
-	// Cancelling is set on a running job that an operator has cancelled.
-	Cancelling bool
-	// Done of Total is how far the job said last that it has come; zeros if
-	// it did not.
-	Done, Total int64
-	Metadata    []byte
-	// Result, Errors and, unless asked for, Payload are left out of lists.
-	Result []byte
-	// Errors are the last ten, oldest first.
-	Errors []RunError
+	KeyUntil             time.Time // end of Unique.For; zero if it is over or the job lacks the key
+	BlockedBy            int64     // the head that a blocked job waits for; see NewJob.Serial
+	Cancelling           bool      // an operator has cancelled the running job
+	Done, Total          int64     // the last reported progress, or zeros
+	Metadata             []byte
+	Result               []byte     // left out of lists
+	Errors               []RunError // the last ten, oldest first; left out of lists
 }
 
-// A RunError is what one run failed with.
+// A RunError is the error of one run.
 type RunError struct {
 	Attempt int
 	At      time.Time
@@ -149,115 +126,94 @@ type RunError struct {
 // A ListRequest filters and pages a list.
 type ListRequest struct {
 	Filter
-	Before   int64 // only IDs below; for the next page the last one's Next
-	Limit    int   // zero is 100, at most 1000
-	Payloads bool  // with payloads and metadata
+	Before   int64 // only IDs below; for the next page, the Next of the previous one
+	Limit    int   // at most 1000; zero means 100
+	Payloads bool  // include payloads and metadata
 }
 
 // A Page is part of a list.
 type Page struct {
 	Jobs []Info
-	// Next is the Before of the next page, or zero when there is none. A
-	// page may be short, or empty, and still have a next one.
-	Next int64
+	Next int64 // the Before of the next page, zero if there is none; a page with a next one may be empty
 }
 
-// A Count is how many jobs of one name are in one state.
+// A Count is the number of jobs of one name in one state.
 type Count struct {
 	Name  string
 	State State
 	Jobs  int64
 }
 
-// A Schema is how a store keeps what it keeps.
-type Schema struct {
-	// Stored is the version of the tables, Known the newest that this
-	// package knows.
-	Stored, Known int
-	// SQL makes the tables of the newest version.
-	SQL string
-}
-
 // An Inspector is a Backend that reports on its own tables.
 type Inspector interface {
-	// Schema returns the version of the tables. Opening a store brings them up
-	// to date.
+	// Schema returns the version of the tables. Opening a store upgrades them.
 	Schema(ctx context.Context) (Schema, error)
-	// Examine looks at the store as this process has it open, and at what
-	// the application's own connections do to it. With req.Derived it also
-	// compares all that the store derives from its jobs with them: counts,
-	// unique keys, heads of serial keys, errors, results and progress. If
-	// nothing but this package has changed the jobs, it must find no
-	// difference, whatever workers do meanwhile. With req.Repair it corrects
-	// what differs, while they go on.
+	// Examine examines the store as this process has it open, and what the application's own
+	// connections do to it. With req.Derived it also compares everything that the store derives from
+	// its jobs with the jobs: counts, unique keys, heads of serial keys, errors, results and
+	// progress. If only this package has changed the jobs, it must find no difference, whatever
+	// workers do meanwhile. With req.Repair it corrects differences while workers go on.
 	Examine(ctx context.Context, req ExamineRequest) ([]Finding, error)
+}
+
+// A Schema describes the tables of a store.
+type Schema struct {
+	Stored, Known int    // the version of the tables, and the newest that the package knows
+	SQL           string // creates the tables of the newest version
 }
 
 // An ExamineRequest says what an examination may do.
 type ExamineRequest struct {
-	// Derived reads all jobs, to compare what is derived from them. Repair
-	// corrects that; it needs Derived.
-	Derived, Repair bool
+	Derived bool // read all jobs and compare what is derived from them
+	Repair  bool // correct differences; needs Derived
 }
 
-// A Finding is something that was looked at.
+// A Finding is the result of one check.
 type Finding struct {
-	// Name of what it is, as "journal mode", and its Value.
-	Name, Value string
-	// Problem is what is wrong with it, or empty, and Fix what to do then:
-	// a line to write or to run, if there is one.
-	Problem, Fix string
-	// Stops is set if nothing can be stored or claimed while it lasts.
-	Stops bool
+	Name, Value string // what was checked, for example "journal mode", and its value
+	Problem     string // empty if all is well
+	Fix         string // what to do about Problem: a line to write or to run, if there is one
+	Stops       bool   // nothing can be stored or claimed while the problem lasts
 }
 
-// A Transferer is a Backend whose jobs can be carried to another store, and
-// that takes what another store has exported.
+// A Transferer is a Backend whose jobs can be moved to and from another store.
 type Transferer interface {
-	// Export returns a page of jobs, lowest ID first. Each job is whole and as
-	// it is at one time. A page ends before
-	// its payloads exceed [DefaultMaxBytes], but has one job at least; only
-	// an empty page is the last. A job that is stored from the first page to
-	// the last is in one of them exactly. A request in which [CheckExport]
-	// finds a fault must be refused. Exporting changes nothing.
+	// Export returns a page of jobs, lowest ID first. Each job is complete and consistent. A page ends
+	// before its payloads exceed [DefaultMaxBytes], but has at least one job; only an empty page is
+	// the last. A job that is stored during all of the export is in exactly one page. Export must
+	// refuse what [CheckExport] refuses, and changes nothing.
 	Export(ctx context.Context, req ExportRequest) (Batch, error)
-	// Import stores a batch, all of it or nothing, as durably as a push. One
-	// in which [CheckBatch] finds a fault must be refused.
+
+	// Import stores a batch, all of it or nothing, as durably as a push. It must refuse what
+	// [CheckBatch] refuses.
 	//
-	// A job is stored under its ID, with all that its [Record] says, after
-	// [Record.Arrive]; no lease matches it. One that is there already (of
-	// the same ID, name and creation) is left as it is. If another has the
-	// ID the batch must be refused with an error that matches ErrDuplicate.
-	// No Push may be given an ID up to LastID, or of an imported job, after
-	// that. A finished job that is past its keep in this store is left out.
+	// A job is stored under its ID with everything that its [Record] says, after [Record.Imported];
+	// no lease matches it. A job that is present (same ID, name and creation) is left as it is. If
+	// another job has the ID, Import must refuse the batch with an error that matches ErrDuplicate.
+	// Afterwards no push may get an ID up to LastID, or that of an imported job. A finished job whose
+	// retention has ended in this store is left out.
 	//
-	// A job that is to wait takes its unique key; if another has that, it is
-	// Cancelled with [SupersededError] as one that is to wait again. A key
-	// is kept until KeyUntil for a done or failed job too, unless another job
-	// has it.
+	// A job that is to wait takes its unique key. If another job has the key, the imported one is
+	// Cancelled with [SupersededError] and the ID of the other. The key of a Done or Failed job is
+	// kept until KeyUntil, unless another job has it.
 	//
-	// A job that is to wait and has a serial key is its head if the key has
-	// none, and then it is not blocked. If it was not Blocked it takes the
-	// place of a head that waits, which is Blocked then; else it is Blocked.
-	// So the head is the same as before, in whatever order they come, and no
-	// job is blocked without one.
+	// A waiting job with a serial key is the head if the key has none. A job that was not Blocked
+	// replaces a waiting head, which is Blocked then; any other job is Blocked. So the head is the
+	// same as in the source, whatever the order of the batches, and no job is blocked without a head.
 	//
-	// A schedule takes the place of the stored one of its name, if there is
-	// one whose Last is not later.
-	//
-	// MaxPending does not count here. Claims that a rate has counted are not
-	// carried.
+	// A schedule replaces a stored one of its name unless the stored Last is later. MaxPending does
+	// not apply. Claims counted for a rate are not moved.
 	Import(ctx context.Context, batch Batch) (ImportResult, error)
 }
 
-// A Waiter is a Backend that can say when there may be work. Without it a
-// worker claims at intervals.
+// A Waiter is a Backend that reports when there may be work. Without it, a worker polls.
 type Waiter interface {
-	// Wait returns nil as soon as Claim with req may find a job, at once if
-	// it may now, and the context's error when it ends first. It must not
-	// return for jobs that Claim with req does not return, of names that are
-	// paused, at a limit, capped at zero or limited when none would start,
-	// and must when that changes. It must not hold locks that writers need.
+	// Wait returns nil as soon as a Claim with req may find a job, at once if it may now, and the
+	// context's error if the context ends first. It ignores jobs that the claim would not return: of
+	// paused names, at a limit, with a MaxPerName of zero, or limited if none would start at once. It
+	// must return when that changes. Wait may return early now and then; a worker then claims nothing
+	// and waits again, so a store must not return early again and again. Wait must hold no lock that
+	// writers need.
 	Wait(ctx context.Context, req ClaimRequest) error
 }
 

@@ -5,72 +5,59 @@ import (
 	"time"
 )
 
-// A Scheduler is a Backend that keeps schedules. What a schedule means, the
-// workers know; the store sees to it that each tick is taken once.
+// A Scheduler is a Backend that keeps schedules. Workers interpret a schedule; the store ensures
+// that each tick is taken once.
 type Scheduler interface {
-	// Define stores the schedules of a worker. One that is not stored yet
-	// takes the given Definition and Next. A stored one takes the given
-	// Definition and keeps its Next, with one exception: if [Schedule.Instead]
-	// is not zero, it takes the given Next too if its stored Next is Instead,
-	// and otherwise stays as it is. A schedule that takes a Definition is not
-	// removed any more. Last and Paused stay in any case, and are not set for
-	// a new one. A batch in which [CheckSchedules] finds a fault must be
-	// refused.
+	// Define stores the schedules of a worker. A new schedule takes the given Definition and Next. A
+	// stored schedule takes the given Definition and keeps its Next. If [Schedule.Instead] is set, a
+	// stored schedule takes the given Next too if its Next equals Instead, and is otherwise left as
+	// it is. A schedule that takes a Definition is no longer removed. Define does not change Last and
+	// Paused, which are zero for a new schedule. It must refuse what [CheckSchedules] refuses.
 	//
-	// So a new definition moves no tick, unless the caller asks for it, and
-	// never one that another worker has taken since the caller looked.
+	// So a new definition moves no tick unless the caller requests it, and never a tick that another
+	// worker has taken since the caller read the schedule.
 	Define(ctx context.Context, schedules []Schedule) error
 	// Schedules returns the stored schedules ordered by name.
 	Schedules(ctx context.Context) (Schedules, error)
-	// Tick pushes the tick's jobs and advances the schedule, in one
-	// transaction and as durable as a push, if the schedule is there, not
-	// removed, has the tick's definition and is due at the tick's Due. It
-	// returns whether it did. Of a schedule that is paused it only advances
-	// Next. If the jobs cannot be pushed it returns the error of that, and
-	// the schedule stays as it is.
+	// Tick pushes the jobs of a tick and advances the schedule in one transaction, as durably as a
+	// push, and returns true. It returns false and does nothing unless the schedule exists, is not
+	// removed, has the tick's Definition, and is due at the tick's Due. For a paused schedule it
+	// advances Next only, pushes nothing, leaves Last alone, and returns true. If the push fails,
+	// Tick returns its error and leaves the schedule as it is.
 	Tick(ctx context.Context, tick Tick) (bool, error)
-	// PauseSchedule pauses a schedule, or lets it go on, and returns an error
-	// that matches ErrNotFound if there is none of the name.
+	// PauseSchedule pauses or resumes a schedule. It returns an error that matches ErrNotFound if
+	// there is none of the name.
 	PauseSchedule(ctx context.Context, name string, paused bool) error
 }
 
-// A Schedule is when something is pushed again and again.
+// A Schedule is a recurring push.
 type Schedule struct {
-	Name string
-	// Definition is opaque: workers with another one leave the schedule
-	// alone.
-	Definition string
-	// Next is the tick to come, Last the Due of the Tick that pushed last, or
-	// zero.
-	Next, Last time.Time
-	// Instead is only for Define: the stored Next that the given one is to
-	// replace, or zero.
-	Instead time.Time
-	Paused  bool
-	// RemovedAt is when no worker had the schedule any more, although there
-	// were others (see Worker.Schedules); Reap finds that out, after it has
-	// deleted the rows of the dead. A worker counts as long as it has a row,
-	// so that a clock that jumps removes nothing. A removed schedule is not
-	// ticked, and deleted by Reap after [KeepRemoved].
+	Name       string
+	Definition string    // opaque; workers with another one leave the schedule alone
+	Next       time.Time // the next tick
+	Last       time.Time // the Due of the last Tick that pushed; zero if there is none
+	Instead    time.Time // for Define: the stored Next to replace; zero means none
+	Paused     bool
+	// RemovedAt is when Reap found that no registered worker has the schedule, although there are
+	// workers; see [Worker].Schedules. Reap checks after it has deleted the rows of dead workers. A
+	// worker counts as long as it has a row, so a clock that jumps removes nothing. A removed
+	// schedule does not tick. Reap deletes it after [KeepRemoved].
 	RemovedAt time.Time
 }
 
 // KeepRemoved is how long a removed schedule is kept.
 const KeepRemoved = 30 * 24 * time.Hour
 
-// Schedules are the schedules of a store at a time.
+// Schedules are the schedules of a store at one time.
 type Schedules struct {
 	Schedules []Schedule
-	Now       time.Time // by the store's clock
+	Now       time.Time // the store's clock
 }
 
 // A Tick is one tick of a schedule, or several that were missed.
 type Tick struct {
 	Name, Definition string
-	// Due must be the stored Next, and not after the store's clock.
-	Due time.Time
-	// Next is stored in its place; it is later.
-	Next time.Time
-	// Jobs to push.
-	Jobs []NewJob
+	Due              time.Time // equals the stored Next, and is not after the store's clock
+	Next             time.Time // replaces the stored Next; later than Due
+	Jobs             []NewJob  // to push
 }

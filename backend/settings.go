@@ -6,66 +6,61 @@ import (
 	"time"
 )
 
-// Settings are what a store keeps and heeds by job name.
+// Settings are what a store enforces by job name. Zero Settings are the defaults: setting them
+// removes all bounds of the name.
 type Settings struct {
 	Name string
-	// MaxRunning is how many jobs of the name may be running at once, in all
-	// processes, suspects and those of workers that are not reaped yet
-	// included; zero is no bound.
+	// MaxRunning bounds the running jobs of the name in all processes; zero means no bound. Suspects
+	// count, and so do jobs of dead workers until they are rescued.
 	MaxRunning int
-	// Rate is how many jobs of the name may be claimed in any span of Per,
-	// whatever became of the claims; zero is no bound. A store may be up to
-	// a hundredth of Per stricter.
+	// Rate bounds the claims of the name in any span of Per, whatever became of the claims; zero
+	// means no bound. A store may be stricter by a hundredth of Per. If the clock is set back, claims
+	// that were counted in what is now the future count as claimed now, so for at most Per.
 	Rate int
 	Per  time.Duration
-	// History goes before the store's in each field that is not zero.
+	// History overrides the store's in each field that is not zero.
 	History History
-	// MaxCrashes is how many crashes (see [Backend.Reap]) fail a job of the name.
-	// Zero is [DefaultMaxCrashes], and a negative number is no bound.
+	// MaxCrashes is the number of crashes (see [Backend.Reap]) that fail a job of the name. Zero
+	// means [DefaultMaxCrashes], a negative number means no bound.
 	MaxCrashes int
 }
 
-// Limited reports whether s bounds how many jobs run.
+// Limited reports whether s bounds the running jobs.
 func (s Settings) Limited() bool { return s.MaxRunning > 0 || s.Rate > 0 }
 
-// Condemns reports whether a job of the name fails that has crashed so often.
+// Condemns reports whether a job of the name fails after that many crashes.
 func (s Settings) Condemns(crashes int) bool {
 	most := cmp.Or(s.MaxCrashes, DefaultMaxCrashes)
 	return most > 0 && crashes >= most
 }
 
-// A SettingsStore is a Backend that keeps settings by job name, and the
-// environment that it belongs to.
+// A SettingsStore is a Backend that keeps settings by job name, and the environment that it belongs
+// to.
 type SettingsStore interface {
-	// Set stores settings in the place of what was stored for their names.
-	// Workers do so when they start, so that those of the latest hold. It
-	// forgets no claim that a rate counts. A batch in which [CheckSettings]
-	// finds a fault must be refused.
+	// Set replaces the settings of the given names. Workers call it when they start, so the settings
+	// of the most recently started worker apply. It forgets no claim that a rate counts. It must
+	// refuse what [Description.CheckSettings] refuses.
 	Set(ctx context.Context, settings []Settings) error
-	// Pause stops claims of a name, or of all names if it is empty, until it
-	// is called with paused false. A pause of all and one of a name are
-	// apart. Neither touches running jobs. What is no name must be refused.
+	// Pause stops claims of a name, or of all names if name is empty, until it is called with paused
+	// false. A pause of all names and a pause of one name are independent. Running jobs go on. It
+	// must refuse what [CheckName] refuses, except the empty name.
 	Pause(ctx context.Context, name string, paused bool) error
-	// Names returns what is known of each name that is paused or has
-	// settings or jobs, ordered by name.
+	// Names returns the names that are paused, have settings other than zero, or have jobs, in order.
 	Names(ctx context.Context) ([]NameInfo, error)
-	// Environment returns the environment that the store belongs to, for
-	// example "production", or an empty string if it belongs to none. So a copy
-	// of the store is not worked on elsewhere by mistake.
+	// Environment returns the environment that the store belongs to, for example "production", or an
+	// empty string. It protects a copy of the store from being worked on by mistake.
 	Environment(ctx context.Context) (string, error)
-	// SetEnvironment makes the store belong to the environment to, or to none
-	// if that is empty, and returns true, if the store belongs to from at that
-	// moment; otherwise it changes nothing and returns false. It is as durable
-	// as a push. It must refuse what [CheckKey] refuses.
+	// SetEnvironment changes the environment to to, as durably as a push, and returns true, if it is
+	// from at that moment. Otherwise it changes nothing and returns false. An empty string means no
+	// environment. It must refuse what [CheckKey] refuses.
 	SetEnvironment(ctx context.Context, from, to string) (bool, error)
 }
 
-// A NameInfo is what a store knows of a job name, or with an empty name of the
-// whole queue, which is listed only while it is paused.
+// A NameInfo is what a store knows of a job name. The empty name stands for all names, and is listed
+// only while all are paused.
 type NameInfo struct {
 	Settings
 	Paused  bool
 	Running int64
-	// Free is when the rate allows the next claim, or zero if it does now.
-	Free time.Time
+	Free    time.Time // when the rate allows the next claim; zero if it does now
 }
