@@ -21,8 +21,7 @@ const (
 	maxPer      = 366 * 24 * time.Hour
 )
 
-// CheckNewJobs returns an error matching [ErrInvalid] that names the first
-// fault in jobs by its index, or nil. Push must call it before it writes.
+// CheckNewJobs returns an error that matches [ErrInvalid] for the first fault in jobs, or nil.
 func CheckNewJobs(jobs []NewJob) error {
 	for i := range jobs {
 		j := &jobs[i]
@@ -36,11 +35,11 @@ func CheckNewJobs(jobs []NewJob) error {
 		case j.Expires < 0 || j.Expires > maxDelay:
 			return fmt.Errorf("%w: job %d: expiry in %v is not within 0 and 100 years", ErrInvalid, i, j.Expires)
 		case !j.RunAt.IsZero() && j.Delay != 0 || !j.ExpiresAt.IsZero() && j.Expires != 0:
-			return fmt.Errorf("%w: job %d: it has a delay and an instant, or an expiry and an instant", ErrInvalid, i)
+			return fmt.Errorf("%w: job %d: set Delay or RunAt, and Expires or ExpiresAt, not both", ErrInvalid, i)
 		case CheckKey(j.Serial) != nil:
 			return fmt.Errorf("job %d: serial key: %w", i, CheckKey(j.Serial))
 		case j.MaxPending < 0:
-			return fmt.Errorf("%w: job %d: at most %d pending", ErrInvalid, i, j.MaxPending)
+			return fmt.Errorf("%w: job %d: MaxPending %d is negative", ErrInvalid, i, j.MaxPending)
 		case len(j.Metadata) > maxMetadata:
 			return fmt.Errorf("%w: job %d: metadata of %d bytes, at most %d", ErrInvalid, i, len(j.Metadata), maxMetadata)
 		}
@@ -51,31 +50,30 @@ func CheckNewJobs(jobs []NewJob) error {
 	return nil
 }
 
-// CheckPayloads returns an error matching [ErrInvalid] that names the first of
-// jobs whose payload has more bytes than most, or nil. Zero is no bound.
-func CheckPayloads(jobs []NewJob, most int) error {
+// CheckPayloads returns an error that matches [ErrInvalid] if a payload exceeds limit bytes; zero
+// means no limit.
+func CheckPayloads(jobs []NewJob, limit int) error {
 	for i := range jobs {
-		if n := len(jobs[i].Payload); most > 0 && n > most {
+		if n := len(jobs[i].Payload); limit > 0 && n > limit {
 			return fmt.Errorf("%w: job %d: payload of %d bytes; the store and its driver carry %d at most: "+
-				"store the data elsewhere and pass a reference", ErrInvalid, i, n, most)
+				"store the data elsewhere and pass a reference", ErrInvalid, i, n, limit)
 		}
 	}
 	return nil
 }
 
-// CheckRecords is [CheckPayloads] for jobs that are imported.
-func CheckRecords(jobs []Record, most int) error {
+// CheckRecords is [CheckPayloads] for an import.
+func CheckRecords(jobs []Record, limit int) error {
 	for i := range jobs {
-		if n := len(jobs[i].Payload); most > 0 && n > most {
+		if n := len(jobs[i].Payload); limit > 0 && n > limit {
 			return fmt.Errorf("%w: job #%d: payload of %d bytes; the store and its driver carry %d at most: "+
-				"import it into another store", ErrInvalid, jobs[i].ID, n, most)
+				"import it into another store", ErrInvalid, jobs[i].ID, n, limit)
 		}
 	}
 	return nil
 }
 
-// CheckKey returns an error matching [ErrInvalid] if key is no key, unique or
-// serial, and not empty.
+// CheckKey returns an error that matches [ErrInvalid] unless key is a unique or serial key, or empty.
 func CheckKey(key string) error {
 	switch {
 	case len(key) > maxKey:
@@ -89,32 +87,31 @@ func CheckKey(key string) error {
 func checkUnique(u Unique) error {
 	switch {
 	case u.Key == "" && u != Unique{}:
-		return fmt.Errorf("%w: it is empty", ErrInvalid)
+		return fmt.Errorf("%w: it is empty, and Scope, For or Conflict is set", ErrInvalid)
 	case u.Scope > UntilStarted:
 		return fmt.Errorf("%w: unknown scope %d", ErrInvalid, u.Scope)
 	case u.Conflict > Reject:
 		return fmt.Errorf("%w: unknown conflict %d", ErrInvalid, u.Conflict)
 	case u.For < 0 || u.For > maxDelay:
-		return fmt.Errorf("%w: kept for %v, not within 0 and 100 years", ErrInvalid, u.For)
+		return fmt.Errorf("%w: For %v is not within 0 and 100 years", ErrInvalid, u.For)
 	case u.Conflict == Replace && (u.Scope != UntilStarted || u.For != 0):
-		return fmt.Errorf("%w: a job can be replaced until it is started, and its key is kept no longer", ErrInvalid)
+		return fmt.Errorf("%w: Replace needs UntilStarted and no For", ErrInvalid)
 	}
 	return CheckKey(u.Key)
 }
 
-// CheckSettings returns an error matching [ErrInvalid] that names the first
-// fault in settings, or nil. Set must call it before it writes.
+// CheckSettings returns an error that matches [ErrInvalid] for the first fault in settings, or nil.
 func CheckSettings(settings []Settings) error {
 	for _, s := range settings {
 		switch {
 		case checkName(s.Name) != "":
 			return fmt.Errorf("%w: name %q %s", ErrInvalid, s.Name, checkName(s.Name))
 		case s.MaxRunning < 0:
-			return fmt.Errorf("%w: %s: at most %d running", ErrInvalid, s.Name, s.MaxRunning)
+			return fmt.Errorf("%w: %s: MaxRunning %d is negative", ErrInvalid, s.Name, s.MaxRunning)
 		case s.MaxCrashes < -math.MaxInt32 || s.MaxCrashes > math.MaxInt32:
 			return fmt.Errorf("%w: %s: %d crashes are not within 32 bits", ErrInvalid, s.Name, s.MaxCrashes)
 		case s.Rate < 0 || s.Per < 0 || s.Per > maxPer || (s.Rate == 0) != (s.Per == 0):
-			return fmt.Errorf("%w: %s: rate of %d per %v; both are positive, and the time is at most a year", ErrInvalid, s.Name, s.Rate, s.Per)
+			return fmt.Errorf("%w: %s: rate %d per %v: both must be positive, and the time at most 366 days", ErrInvalid, s.Name, s.Rate, s.Per)
 		}
 		if _, err := s.History.Resolve(); err != nil {
 			return fmt.Errorf("%s: %w", s.Name, err)
@@ -123,8 +120,7 @@ func CheckSettings(settings []Settings) error {
 	return nil
 }
 
-// CheckSchedules returns an error matching [ErrInvalid] that names the first
-// fault in schedules, or nil. Define must call it before it writes.
+// CheckSchedules returns an error that matches [ErrInvalid] for the first fault, or nil.
 func CheckSchedules(schedules []Schedule) error {
 	for _, s := range schedules {
 		switch {
@@ -139,8 +135,7 @@ func CheckSchedules(schedules []Schedule) error {
 	return nil
 }
 
-// CheckTick returns an error matching [ErrInvalid] that names what is wrong
-// with t, or nil. Tick must call it before it writes.
+// CheckTick returns an error that matches [ErrInvalid] if t has a fault. Tick must call it.
 func CheckTick(t Tick) error {
 	if !t.Next.After(t.Due) {
 		return fmt.Errorf("%w: schedule %s: the tick after %v is %v", ErrInvalid, t.Name, t.Due, t.Next)
@@ -155,13 +150,12 @@ func checkFilter(f Filter) error {
 	case f.State != 0 && !slices.Contains(States(), f.State):
 		return fmt.Errorf("%w: unknown %v", ErrInvalid, f.State)
 	case !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until):
-		return fmt.Errorf("%w: nothing is since %v and before %v", ErrInvalid, f.Since, f.Until)
+		return fmt.Errorf("%w: Since %v is not before Until %v", ErrInvalid, f.Since, f.Until)
 	}
 	return nil
 }
 
-// CheckOperate returns an error matching [ErrInvalid] that names what is wrong
-// with req, or nil. Operate must call it before it writes.
+// CheckOperate returns an error that matches [ErrInvalid] if req has a fault.
 func CheckOperate(req OperateRequest) error {
 	switch {
 	case req.Op < OpRetry || req.Op > OpFree:
@@ -171,7 +165,7 @@ func CheckOperate(req OperateRequest) error {
 	case req.Before < 0:
 		return fmt.Errorf("%w: operate before ID %d", ErrInvalid, req.Before)
 	case req.Priority != nil && req.Op != OpRetry:
-		return fmt.Errorf("%w: only a retry gives jobs a priority, not operation %d", ErrInvalid, req.Op)
+		return fmt.Errorf("%w: operation %d takes no priority; only a retry does", ErrInvalid, req.Op)
 	}
 	return checkFilter(req.Filter)
 }
@@ -188,8 +182,7 @@ func checkName(name string) string {
 	return ""
 }
 
-// CheckClaim returns an error matching [ErrInvalid] that names what is wrong
-// with req, or nil. Claim must call it before it writes.
+// CheckClaim returns an error that matches [ErrInvalid] if req has a fault. Claim must call it.
 func CheckClaim(req ClaimRequest) error {
 	switch {
 	case req.Worker.ID <= 0:
@@ -199,7 +192,7 @@ func CheckClaim(req ClaimRequest) error {
 	case req.Limit < 0:
 		return fmt.Errorf("%w: limit %d is negative", ErrInvalid, req.Limit)
 	case req.Prefetch < 0 || req.Prefetch > req.Limit:
-		return fmt.Errorf("%w: %d of %d jobs ahead", ErrInvalid, req.Prefetch, req.Limit)
+		return fmt.Errorf("%w: prefetch %d is not within 0 and the limit %d", ErrInvalid, req.Prefetch, req.Limit)
 	case req.MaxBytes < 0:
 		return fmt.Errorf("%w: byte bound %d is negative", ErrInvalid, req.MaxBytes)
 	}
@@ -211,8 +204,7 @@ func CheckClaim(req ClaimRequest) error {
 	return nil
 }
 
-// CheckFailures returns an error matching [ErrInvalid] that names the first
-// fault in failures by its index, or nil. Fail must call it before it writes.
+// CheckFailures returns an error that matches [ErrInvalid] for the first fault. Fail must call it.
 func CheckFailures(failures []Failure) error {
 	for i, f := range failures {
 		switch {
@@ -227,9 +219,8 @@ func CheckFailures(failures []Failure) error {
 	return nil
 }
 
-// CleanError returns text as a store may keep it: valid UTF-8 without NUL, at
-// most 64 KiB, with a mark where it was cut. A failure that cannot be stored
-// because of its words would leave its job running for ever.
+// CleanError returns text as a store can keep it: valid UTF-8 without NUL, at most 64 KiB, marked if
+// cut. An error text that cannot be stored would leave its job running for ever.
 func CleanError(text string) string {
 	const mark = " … (cut)"
 	if cut := len(text) > maxError; cut {
@@ -253,20 +244,19 @@ func clean(text string) string {
 	return strings.ReplaceAll(text, "\x00", "?")
 }
 
-// CheckReap returns an error matching [ErrInvalid] that names what is wrong
-// with req, or nil. Reap must call it before it writes.
+// CheckReap returns an error that matches [ErrInvalid] if req has a fault. Reap must call it.
 func CheckReap(req ReapRequest) error {
 	switch {
 	case req.Limit < 0:
 		return fmt.Errorf("%w: reap limit %d is negative", ErrInvalid, req.Limit)
 	case req.StableFor < 0:
-		return fmt.Errorf("%w: steady %v is negative", ErrInvalid, req.StableFor)
+		return fmt.Errorf("%w: StableFor %v is negative", ErrInvalid, req.StableFor)
 	}
 	return nil
 }
 
-// CheckName returns an error matching [ErrInvalid] unless name is 1 to 128
-// bytes of UTF-8 without NUL.
+// CheckName returns an error that matches [ErrInvalid] unless name is 1 to 128 bytes of UTF-8 without
+// NUL.
 func CheckName(name string) error {
 	if fault := checkName(name); fault != "" {
 		return fmt.Errorf("%w: name %q %s", ErrInvalid, name, fault)

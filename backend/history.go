@@ -6,21 +6,19 @@ import (
 	"time"
 )
 
-// History says how long finished jobs are kept. What is past its keep is
-// deleted by Reap, in bounded batches.
+// History is how long finished jobs are kept. Reap deletes them afterwards, in bounded batches.
 type History struct {
-	// Done is how long a completed job is kept; zero is 7 days, negative
-	// deletes it in the transaction that completes it.
+	// Done is the retention of completed jobs. Zero means 7 days; a negative value deletes a job in
+	// the transaction that completes it.
 	Done time.Duration
-	// Failed is the same for failed and cancelled jobs; zero is 30 days.
+	// Failed is the retention of failed and cancelled jobs. Zero means 30 days.
 	Failed time.Duration
-	// Rows is how many finished jobs of one name are kept at most; the
-	// oldest, by ID or by when they finished, are deleted first. Zero is a million, negative is no bound.
+	// Rows is the maximum number of finished jobs of one name. Zero means a million, a negative value
+	// no bound. The oldest, by ID or by their end, are deleted first.
 	Rows int
 }
 
-// Resolve returns h with defaults in the place of zeros, or an error matching
-// [ErrInvalid].
+// Resolve returns h with the defaults for zeros, or an error that matches [ErrInvalid].
 func (h History) Resolve() (History, error) {
 	const longest = 100 * 365 * 24 * time.Hour
 	if h.Done > longest || h.Failed > longest {
@@ -38,7 +36,7 @@ func (h History) Resolve() (History, error) {
 	return h, nil
 }
 
-// Over returns h with base's fields where h's are zero.
+// Over returns h with the fields of base for zeros.
 func (h History) Over(base History) History {
 	return History{
 		Done:   cmp.Or(h.Done, base.Done),
@@ -47,7 +45,7 @@ func (h History) Over(base History) History {
 	}
 }
 
-// Keep returns how long a job that ends in state s is kept.
+// Keep returns the retention of a job that ends in state s.
 func (h History) Keep(s State) time.Duration {
 	if s == Done {
 		return h.Done

@@ -8,11 +8,10 @@ import (
 // Timed reports whether j has an instant, which [CountFrom] resolves.
 func (j *NewJob) Timed() bool { return !j.RunAt.IsZero() || !j.ExpiresAt.IsZero() }
 
-// CountFrom returns jobs with Delay and Expires in the place of RunAt and
-// ExpiresAt, counted from now, the store's clock at the push; a store that does
-// so first needs to know nothing else of instants. It returns jobs itself if there
-// are none, and an error matching [ErrInvalid] if a job expires by now or before
-// it may run.
+// CountFrom returns jobs with RunAt and ExpiresAt replaced by Delay and Expires, counted from now,
+// the store's clock at the push. A store that calls it first handles no instants otherwise. It
+// returns jobs itself if none has an instant, and an error that matches [ErrInvalid] if a job
+// expires by now or before it may run.
 func CountFrom(jobs []NewJob, now time.Time) ([]NewJob, error) {
 	counted, copied := jobs, false
 	for i := range jobs {
@@ -42,8 +41,7 @@ func CountFrom(jobs []NewJob, now time.Time) ([]NewJob, error) {
 	return counted, nil
 }
 
-// between returns how long b is after a, both in whole microseconds, as stores
-// keep them.
+// between returns the time from a to b, both in whole microseconds, as stores keep them.
 func between(a, b time.Time) time.Duration {
 	return time.UnixMicro(b.UnixMicro()).Sub(time.UnixMicro(a.UnixMicro()))
 }

@@ -9,17 +9,14 @@ import (
 
 // A Filter selects jobs. Zero fields do not filter.
 type Filter struct {
-	IDs   []int64 // at most 1000; nil does not filter, an empty list selects none
-	Name  string
-	State State
-	// Key is the unique or the serial key.
-	Key string
-	// HasKey selects the jobs that have a unique key now.
-	HasKey bool
-	// Error is text within the last error, in the same case.
-	Error string
-	// Since and Until bound when the job finished, or was pushed if it has
-	// not: from Since on and before Until.
+	IDs    []int64 // at most 1000; nil does not filter, an empty list selects none
+	Name   string
+	State  State
+	Key    string // the unique or the serial key
+	HasKey bool   // only jobs that have a unique key now
+	Error  string // text within the last error, case-sensitive
+	// Since and Until bound when the job finished, or was pushed if it is unfinished: at or after
+	// Since, before Until.
 	Since, Until time.Time
 }
 
@@ -28,8 +25,8 @@ func (f Filter) All() bool {
 	return f.IDs == nil && f.Name == "" && f.State == 0 && f.Key == "" && !f.HasKey && f.Error == "" && f.Since.IsZero() && f.Until.IsZero()
 }
 
-// Matches reports whether f selects a job, of which Errors must be complete. It
-// takes a running job for one that has its unique key.
+// Matches reports whether f selects a job, whose Errors must be complete. A running job counts as
+// having its unique key.
 func (f Filter) Matches(job *Info) bool {
 	at := job.FinishedAt
 	if at.IsZero() {
@@ -49,31 +46,27 @@ func (f Filter) Matches(job *Info) bool {
 		(f.Until.IsZero() || at.Before(f.Until))
 }
 
-// An Op is something that an operator does to jobs.
+// An Op is an operation on jobs.
 type Op uint8
 
 // The operations.
 const (
-	// OpRetry makes a finished job wait again as if it were new: it is to
-	// run now, does not expire, and has no failures, no crashes, no result,
-	// no progress and a token that no lease matches; its errors stay. One
-	// whose unique key is taken is left as it is; of several with one key the
-	// newest has it. Those with one serial key run in the order of their IDs. A
-	// scheduled job is to run at once, and keeps its failures. Both stand
-	// behind those that wait already, see [Job.RunAt].
+	// OpRetry makes a finished job wait again as if it were new: it runs now, does not expire, and has
+	// no failures, crashes, result, progress or lease that matches. Its errors stay. A job whose
+	// unique key is taken is left as it is; of several jobs with one key, the newest takes it. A job
+	// with a serial key is Blocked if the key has a head, and otherwise the head, or, of several jobs
+	// with one key, the one with the lowest ID is. A Scheduled job runs at once, and keeps its
+	// failures. Both stand behind the jobs that wait; see [Job.RunAt].
 	OpRetry Op = iota + 1
-	// OpCancel ends a waiting job as [Cancelled] with [CancelledError], and
-	// asks for the end of a running one: [HeartbeatResult] tells its worker.
-	// Complete still completes that; whatever else its run ends with, and
-	// releasing or rescuing it, ends it as EndCancelled would, with the
-	// failure's error, or with CancelledError if there is none. A repeat of
-	// what its worker sent succeeds.
+	// OpCancel ends a waiting job as [Cancelled] with [CancelledError]. It requests the end of a
+	// running job, of which [HeartbeatResult] informs the worker. Complete still completes the run. Any
+	// other settlement, a release or a rescue ends the job as EndCancelled does, with the failure's
+	// error or CancelledError. A repeat of the settlement succeeds.
 	OpCancel
 	// OpDelete deletes a job that is not running, and gives its keys back.
 	OpDelete
-	// OpFree gives back a unique key that a job keeps by [Unique.For] alone: a
-	// job that is done or failed, or that has started and has the scope
-	// UntilStarted.
+	// OpFree gives back a unique key that a job keeps by [Unique.For] alone: the job is Done or
+	// Failed, or has started and has the scope UntilStarted.
 	OpFree
 )
 
@@ -81,33 +74,28 @@ const (
 type OperateRequest struct {
 	Op     Op
 	Filter Filter
-	Before int64 // only IDs below; for the next page the last one's Next
-	// Limit of the jobs it is applied to; zero is 1000, the most. A store may
-	// count those that it leaves alone.
+	Before int64 // only IDs below; for the next page, the Next of the previous one
+	// Limit is the maximum number of affected jobs; zero means 1000, the most. A store may count jobs
+	// that it leaves alone.
 	Limit int
-	// Priority is, for OpRetry, what the jobs it affects have from then on;
-	// nil leaves them theirs.
+	// Priority is the new priority of retried jobs; nil keeps theirs.
 	Priority *int16
 }
 
 // An OperateResult says what an operation did.
 type OperateResult struct {
-	// Affected are the IDs of the jobs that the operation changed, ascending.
-	// Jobs that match but are in a state in which the operation means nothing
-	// are left alone and not listed.
-	Affected []int64
-	// Duplicates are jobs that were not retried because of their unique key.
-	Duplicates []int64
-	// Next is the Before of the next page, or zero when there is none.
-	Next int64
+	// Affected are the IDs of the changed jobs, ascending. Jobs that match but are in a state to which
+	// the operation does not apply are left alone and not listed.
+	Affected   []int64
+	Duplicates []int64 // jobs that were not retried because of their unique key, ascending
+	Next       int64   // the Before of the next page, zero if there is none
 }
 
-// An Operator is a Backend whose jobs can be steered.
+// An Operator is a Backend whose jobs an operator can change.
 type Operator interface {
-	// Operate applies an operation to a page of jobs, the newest, in one
-	// transaction. The page is of those that match before the first of them
-	// is changed. It may look at a bounded number of jobs. A request in which
-	// [CheckOperate] finds a fault must be refused.
+	// Operate applies an operation to a page of jobs, the newest, in one transaction. The page is
+	// selected before its first job is changed. A page may examine a bounded number of jobs. Operate
+	// must refuse what [CheckOperate] refuses.
 	Operate(ctx context.Context, req OperateRequest) (OperateResult, error)
 }
 
@@ -115,12 +103,9 @@ type Operator interface {
 type WorkerInfo struct {
 	Worker
 	StartedAt, SeenAt time.Time
-	// Alive is whether the worker was heard of within its lease.
-	Alive bool
-	// Ended is set if it is certain that the worker's process has ended, and
-	// Present if it is certain that it has not. On another host than the
-	// worker's neither is.
+	Alive             bool // renewed within its lease
+	// Ended and Present are set if it is certain that the worker's process has ended, or has not. On
+	// another host neither is set.
 	Ended, Present bool
-	// Running is how many jobs it holds.
-	Running int64
+	Running        int64 // jobs that it holds
 }

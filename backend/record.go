@@ -9,51 +9,37 @@ import (
 	"unicode/utf8"
 )
 
-// A Record is a stored job with all that belongs to it: enough to store it
-// elsewhere.
+// A Record is a stored job with everything that belongs to it.
 type Record struct {
-	// Info is complete, also where lists leave something out. Worker,
-	// BlockedBy and StartedAt are for people; no store reads them.
+	// Info is complete. Worker, BlockedBy and StartedAt are for people; Import ignores them.
 	Info
-	// Scope of the unique key.
-	Scope Scope
+	Scope Scope // of the unique key
 }
 
 // An ExportRequest asks for a page.
 type ExportRequest struct {
-	// After is where the page of jobs begins: only IDs above.
-	After int64
-	// Jobs is how many to return, at most 1000; zero is none.
-	Jobs int
+	After int64 // only IDs above
+	Jobs  int   // how many to return, at most 1000; zero means none
 }
 
-// MaxBatch is how many jobs and schedules a [Batch] may have, each.
+// MaxBatch is the maximum number of jobs, and of schedules, in a [Batch].
 const MaxBatch = maxPage
 
 // A Batch is what Export returns and Import takes.
 type Batch struct {
-	// LastID is the greatest ID that the store has given so far, or that it
-	// must behave as if it had.
-	LastID int64
-	Jobs   []Record
-	// Schedules are only for Import; [Scheduler] shows them.
-	Schedules []Schedule
+	LastID    int64 // the greatest ID that the store has assigned
+	Jobs      []Record
+	Schedules []Schedule // only for Import; [Scheduler] shows them
 }
 
 // An ImportResult says what Import did.
 type ImportResult struct {
-	// Stored jobs are new. Present ones were there already.
-	Stored, Present int
-	// Superseded are those of the stored jobs that were to wait and are
-	// Cancelled, because others have their unique keys.
-	Superseded []int64
-	// Pruned are finished jobs that are past their keep in this store, which
-	// left them out.
-	Pruned []int64
+	Stored, Present int     // new jobs, and jobs that were there already
+	Superseded      []int64 // stored jobs that are Cancelled because another has their unique key
+	Pruned          []int64 // finished jobs left out because their retention has ended
 }
 
-// CheckExport returns an error matching [ErrInvalid] that names what is wrong
-// with req, or nil. Export must call it.
+// CheckExport returns an error that matches [ErrInvalid] if req has a fault.
 func CheckExport(req ExportRequest) error {
 	switch {
 	case req.After < 0:
@@ -64,12 +50,11 @@ func CheckExport(req ExportRequest) error {
 	return nil
 }
 
-// MaxID is the greatest ID that may be imported. JSON keeps whole numbers up
-// to it exactly, and there is room for all that a store gives after it.
+// MaxID is the greatest ID that may be imported. JSON keeps integers up to it exactly, and a store
+// can still assign IDs above it.
 const MaxID = 1<<53 - 1
 
-// CheckBatch returns an error matching [ErrInvalid] that names the first fault
-// in b, or nil. Import must call it before it writes.
+// CheckBatch returns an error that matches [ErrInvalid] for the first fault in b, or nil.
 func CheckBatch(b Batch) error {
 	if b.LastID < 0 || b.LastID > MaxID {
 		return fmt.Errorf("%w: the last ID is %d, not within 0 and %d", ErrInvalid, b.LastID, int64(MaxID))
@@ -138,8 +123,8 @@ func (r *Record) validate() string {
 // maxErrors is how many errors of a job are kept.
 const maxErrors = 10
 
-// Imported returns r as Import stores it: a job that ran is released, and is
-// Cancelled if it was to be; errors are cleaned.
+// Imported returns r as Import stores it. A running job is released, or Cancelled if an operator had
+// cancelled it. Errors are cleaned.
 func (r Record) Imported(now time.Time) Record {
 	r.Errors = slices.Clone(r.Errors)
 	for i := range r.Errors {
@@ -155,7 +140,7 @@ func (r Record) Imported(now time.Time) Record {
 	return r
 }
 
-// Cancel ends r as Cancelled with an error.
+// Cancel ends r as Cancelled with an error text.
 func (r *Record) Cancel(text string, now time.Time) {
 	r.State, r.FinishedAt = Cancelled, now
 	r.Errors = append(r.Errors, RunError{Attempt: r.Failures + 1, At: now, Error: text})
@@ -164,7 +149,7 @@ func (r *Record) Cancel(text string, now time.Time) {
 	}
 }
 
-// Waiting returns the state of a job that is to wait and is not blocked.
+// Waiting returns Scheduled or Pending, the state of r as a job that waits and is not blocked.
 func (r *Record) Waiting(now time.Time) State {
 	if r.RunAt.After(now) {
 		return Scheduled
@@ -172,9 +157,8 @@ func (r *Record) Waiting(now time.Time) State {
 	return Pending
 }
 
-// CheckPresent returns nil if r and the stored job of its ID, of which name and
-// creation are given, are the same one, and otherwise an error that matches
-// [ErrDuplicate].
+// CheckPresent returns an error that matches [ErrDuplicate] if the stored job with r's ID, of which
+// name and creation are given, is another job.
 func (r *Record) CheckPresent(name string, created time.Time) error {
 	if r.Name == name && r.CreatedAt.UnixMicro() == created.UnixMicro() {
 		return nil

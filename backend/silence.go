@@ -2,43 +2,35 @@ package backend
 
 import "time"
 
-// A Silence is what a store keeps of a worker that did not renew its row in
-// time: who has seen that, and for how long. So workers that live for less than
-// a third of a lease find out together what one that lives longer finds out
-// alone. The zero value is none.
+// A Silence is what a store keeps of a worker that did not renew its row in time: who observed that,
+// and for how long. So workers that live for less than a third of a lease detect a death together.
+// The zero value means none.
 type Silence struct {
-	// Seen is the renewal that was the worker's last. After another one the
-	// silence is over, and what was kept of it counts no more.
-	Seen time.Time
-	// At is when the worker was last seen to be silent, and By the worker
-	// that saw it, see [ReapRequest.By].
-	At time.Time
-	By int64
-	// Watched is the part of the silence that counts.
-	Watched time.Duration
+	Seen    time.Time     // the worker's last renewal; a later one ends the silence
+	At      time.Time     // when the worker was last observed to be silent
+	By      int64         // the worker that observed it; see [ReapRequest].By
+	Watched time.Duration // the part of the silence that counts
 }
 
-// Judge returns what is kept of a silence after a Reap with req, and whether
-// the worker is dead. s is what was kept so far, seen the last renewal of the
-// worker, whose lease has ended, and now the store's clock.
+// Judge returns what is kept of a silence after a Reap with req, and whether the worker is dead. s
+// is what was kept so far, seen the last renewal of the worker, whose lease has ended, and now the
+// store's clock.
 //
-// The worker is dead if the caller may judge it by itself, or if its silence
-// was watched for a third of its lease. The time since the last look counts if
-// it is less than a third of the lease. A longer time counts for a sixth of
-// the lease only, as the system may have stood still in it, or its clock have
-// jumped. Time since the caller's own last look counts as far as the caller
-// was steady in it.
+// The worker is dead if the caller may judge alone, or if its silence was watched for a third of its
+// lease. The time since the last observation counts if it is less than a third of the lease, and for
+// a sixth of the lease otherwise, because the system may have stood still or its clock have jumped.
+// The time since the caller's own last observation counts as far as the caller was stable in it.
 func (s Silence) Judge(req ReapRequest, seen time.Time, lease time.Duration, now time.Time) (kept Silence, dead bool) {
 	enough := lease / 3
-	steady := time.Duration(0) // for how long the caller was
+	stable := time.Duration(0) // for how long the caller was stable
 	if req.Expired && (req.StoreTime.IsZero() || now.Sub(req.StoreTime).Abs() <= enough) {
-		steady = req.StableFor
-		if steady == 0 {
-			steady = enough // for ever
+		stable = req.StableFor
+		if stable == 0 {
+			stable = enough // always
 		}
 	}
 	switch {
-	case steady > 0 && steady >= enough:
+	case stable > 0 && stable >= enough:
 		return s, true
 	case req.By == 0:
 		return s, false
@@ -48,7 +40,7 @@ func (s Silence) Judge(req ReapRequest, seen time.Time, lease time.Duration, now
 	since := max(0, now.Sub(s.At))
 	switch {
 	case s.By == req.By:
-		since = min(since, steady)
+		since = min(since, stable)
 	case since >= enough:
 		since = lease / 6
 	}

@@ -4,55 +4,46 @@ import "time"
 
 // Unique lets at most one job of a name have a key. The zero value has no key.
 //
-// A store must enforce it by a constraint of its database, for any number of
-// processes. The key is taken in the transaction that pushes the job and given
-// back in the one that ends or deletes it (see Scope). A job that is to wait
-// again (retried, snoozed, released, rescued) takes it again. If another has it
-// by then, one of the two is [Cancelled] with [SupersededError] and the ID of
-// the other, which was pushed later: the one with the lower ID, or else the one
-// that is to wait again if the other does not wait. A job is never in its own
-// way, not by For either.
+// A store must enforce it for any number of processes. The transaction that pushes the job takes
+// the key, and the one that ends or deletes the job gives it back; see Scope. In a batch, the key of
+// a job is taken for the jobs after it.
 //
-// In a batch, a job's key is taken for the jobs after it.
+// A job that is to wait again (retried, snoozed, released, rescued) takes its key again. If another
+// job has the key by then, one of the two is [Cancelled] with [SupersededError] and the ID of the
+// other. If both are to wait, that is the one with the lower ID. If the other does not wait, it is
+// the one that is to wait again. A job never conflicts with itself, not by For either.
 type Unique struct {
-	// Key of at most 255 bytes of UTF-8 without NUL; empty is no key.
-	Key string
-	// Scope says until when the job has the key.
-	Scope Scope
-	// For is how long after the push the key is kept at least, though the job
-	// is done or failed sooner; zero is no longer than Scope says. A job that
-	// is cancelled or deleted gives the key back at once. History does not
-	// delete a job that keeps its key.
-	For time.Duration
-	// Conflict says what a push does whose key is taken.
-	Conflict Conflict
+	Key   string // at most 255 bytes of UTF-8 without NUL; empty means none
+	Scope Scope  // until when the job has the key
+	// For is the minimum time after the push for which the key is kept, although the job is Done or
+	// Failed; zero means no longer than Scope. A job that is cancelled or deleted gives the key back
+	// at once. History does not delete a job that keeps its key.
+	For      time.Duration
+	Conflict Conflict // what a push does if the key is taken
 }
 
-// A Scope is a part of a job's life.
+// A Scope is the part of a job's life in which it has its unique key.
 type Scope uint8
 
 // The scopes of a unique key.
 const (
-	// UntilFinished keeps the key until the job is in a terminal state.
-	UntilFinished Scope = iota
-	// UntilStarted gives the key back when the job is claimed.
-	UntilStarted
+	UntilFinished Scope = iota // until the state is terminal
+	UntilStarted               // until the job is claimed
 )
 
-// A Conflict is a way to resolve that a unique key is taken.
+// A Conflict is what a push does if its unique key is taken.
 type Conflict uint8
 
 // The ways to resolve a conflict.
 const (
-	// KeepFirst stores nothing and returns the ID of the job that has the
-	// key, as a Duplicate. That job exists, finished if For keeps the key.
+	// KeepFirst stores nothing and returns the ID of the job that has the key, as a Duplicate. That
+	// job exists, and is finished if For keeps the key.
 	KeepFirst Conflict = iota
-	// Replace gives the job that has the key, and waits, this job's payload,
-	// metadata, priority, delay and expiry, the last two counted from now,
-	// and returns its ID as a Duplicate. Its state follows from the delay,
-	// but a blocked job stays blocked; all else stays as it was, keys and
-	// failures too. Without a delay one whose time has come keeps its RunAt. If it does not wait, Replace is Reject. It needs
-	// UntilStarted and no For.
+	// Replace changes the waiting job that has the key, and returns its ID as a Duplicate. The job
+	// takes the payload, metadata, priority, delay and expiry of the new one, the times counted from
+	// now. Without a delay, a job that is due keeps its RunAt. The state follows from the delay, but
+	// a blocked job stays blocked. Everything else stays: keys, failures and MaxAttempts too. If the
+	// job does not wait, Replace is Reject. Replace needs UntilStarted and no For.
 	Replace
 	// Reject refuses the whole push with a [DuplicateError].
 	Reject
