@@ -36,20 +36,20 @@ func TestUsage(t *testing.T) {
 
 // One small run from the flags to the line.
 func TestRun(t *testing.T) {
-	var out, trouble bytes.Buffer
-	status := run(t.Context(), []string{"-test", "pushkill", "-driver", "modernc", "-rounds", "2", "-seed", "3", "-dir", t.TempDir()}, &out, &trouble)
+	var out, stderr bytes.Buffer
+	status := run(t.Context(), []string{"-test", "pushkill", "-driver", "modernc", "-rounds", "2", "-seed", "3", "-dir", t.TempDir()}, &out, &stderr)
 	if line := out.String(); status != 0 || !strings.HasPrefix(line, "test=pushkill driver=modernc seed=3 kills=2 ") ||
 		!strings.HasSuffix(line, " wrong=0\n") || strings.Count(line, "\n") != 1 {
-		t.Errorf("status %d, stdout %q, stderr %q", status, line, &trouble)
+		t.Errorf("status %d, stdout %q, stderr %q", status, line, &stderr)
 	}
 }
 
 // That nothing could be run is not that nothing is wrong.
 func TestRunsNothing(t *testing.T) {
-	var out, trouble bytes.Buffer
-	if status := run(t.Context(), []string{"-test", "lin", "-driver", "mixed"}, &out, &trouble); status != 1 ||
-		!strings.Contains(trouble.String(), "no test has run") {
-		t.Errorf("status %d, stderr %q", status, &trouble)
+	var out, stderr bytes.Buffer
+	if status := run(t.Context(), []string{"-test", "lin", "-driver", "mixed"}, &out, &stderr); status != 1 ||
+		!strings.Contains(stderr.String(), "no test has run") {
+		t.Errorf("status %d, stderr %q", status, &stderr)
 	}
 }
 

@@ -8,19 +8,19 @@ import (
 	"github.com/plainjobs/plainjobs/internal/torture/child"
 )
 
-// acks are the pushes that were acknowledged, in a file outside of the
-// database. An acknowledgement counts when it is on disk there.
+// acks records acknowledged pushes in a file outside the database under test.
+// An acknowledgement counts once it is on disk there.
 type acks struct {
 	file    *os.File
 	entries chan child.Reply
 	done    chan struct{}
 
-	mu     sync.Mutex
-	ids    map[int64]int64 // number of the task, by ID of the job
-	calls  int             // that were acknowledged
-	adrift int             // of these, how many began when the file was not in its place
-	wal    int64           // size of the log at the last one
-	err    error
+	mu        sync.Mutex
+	ids       map[int64]int64 // number of the task, by ID of the job
+	calls     int             // acknowledged ones
+	displaced int             // calls that began while the file was not in its place
+	wal       int64           // size of the log at the last acknowledgement
+	err       error
 }
 
 func newAcks(path string) (*acks, error) {
@@ -33,8 +33,8 @@ func newAcks(path string) (*acks, error) {
 	return a, nil
 }
 
-// hear takes a reply that acknowledges a push.
-func (a *acks) hear(r child.Reply) bool {
+// add records a reply that acknowledges a push, and reports whether it is one.
+func (a *acks) add(r child.Reply) bool {
 	if len(r.IDs) == 0 {
 		return false
 	}
@@ -42,7 +42,7 @@ func (a *acks) hear(r child.Reply) bool {
 	return true
 }
 
-// write makes what has come since the last time durable at once.
+// write makes all queued acknowledgements durable with one sync.
 func (a *acks) write() {
 	defer close(a.done)
 	for r := range a.entries {
@@ -69,8 +69,8 @@ func (a *acks) write() {
 				a.ids[id] = r.Numbers[i]
 			}
 			a.calls++
-			if r.Adrift {
-				a.adrift++
+			if r.Displaced {
+				a.displaced++
 			}
 			a.wal = max(a.wal, r.WAL)
 		}
@@ -78,21 +78,21 @@ func (a *acks) write() {
 	}
 }
 
-// count returns how many there are.
+// count returns the number of acknowledged jobs.
 func (a *acks) count() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return len(a.ids)
 }
 
-// pushes returns how many calls were acknowledged.
+// pushes returns the number of acknowledged calls.
 func (a *acks) pushes() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.calls
 }
 
-// close returns when all are on disk.
+// close returns when all acknowledgements are on disk.
 func (a *acks) close() error {
 	close(a.entries)
 	<-a.done

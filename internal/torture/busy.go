@@ -19,9 +19,9 @@ var busyTest = &Test{
 	run:   busy,
 }
 
-// ownLimit is the shortest time after which a call gives up by its own rules:
-// a third of the default lease, or 10 s without a deadline. A call that gives up
-// earlier has shown its caller that the file was busy.
+// ownLimit is the shortest time limit of a call: a third of the default lease,
+// or 10 s without a deadline. A call that fails earlier has returned "busy" to
+// its caller.
 const ownLimit = 9500 * time.Millisecond
 
 func busy(r *rig) {
@@ -38,7 +38,7 @@ func busy(r *rig) {
 	s.report()
 }
 
-// A storm is many processes that want the lock.
+// A storm is one run of the test: many processes contend for the write lock.
 type storm struct {
 	*rig
 	processes, jobs, storms int
@@ -60,7 +60,7 @@ func (s *storm) one(r *rig) {
 		r.push(server, part)
 	}
 	workers := make([]*process, s.processes)
-	for i := range workers { // the default lease is what is tested
+	for i := range workers { // with the default lease, which the test is about
 		workers[i] = r.spawn(child.Order{Role: child.Work, Concurrency: 2, Grace: time.Second})
 	}
 	each(workers, (*process).begun)
@@ -73,15 +73,15 @@ func (s *storm) one(r *rig) {
 	s.add(r.finish(server, nil))
 }
 
-// add sums up what a storm came to.
+// add adds the results of one storm.
 func (s *storm) add(f finish) {
 	s.done += f.done
 	s.sum.add(f.verdict)
 	s.reaped += int(f.reaped[0])
-	for _, t := range f.troubles {
+	for _, t := range f.callErrors {
 		if time.Duration(t.took)*time.Microsecond < ownLimit {
 			s.surfaced++
-			s.result.faultf("child %d (%s) saw: %s", t.p.number, t.p.driver, t.text)
+			s.result.faultf("child %d (%s): %s", t.p.number, t.p.driver, t.text)
 		} else {
 			s.limits++
 		}

@@ -15,7 +15,7 @@ var cancelTest = &Test{
 
 func cancel(r *rig) {
 	server := r.server()
-	// The short form tries some of the calls, others with each seed.
+	// The short form tries some of the calls, which depend on the seed.
 	stride := 1
 	if r.Short {
 		stride = 6
@@ -43,7 +43,7 @@ func cancel(r *rig) {
 	r.result.must("nil_but_missing", sum.Missing)
 	r.result.must("partial", sum.Partial)
 	r.result.must("pool_broken", sum.Broken)
-	r.result.must("wrong_error", sum.Unkind)
+	r.result.must("wrong_error", sum.WrongError)
 	for _, f := range sum.Faults {
 		r.result.faultf("%s", f)
 	}

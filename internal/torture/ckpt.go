@@ -48,7 +48,7 @@ func (k *checkpointing) one(r *rig) {
 		duration = 3 * time.Second
 	}
 	server := r.server()
-	// The tables are there before the raw connections are.
+	// The push creates the tables, which the raw connections need.
 	r.push(server, []child.Task{{N: 0}})
 	var workers, pushers, checkpointers []*process
 	for i := range 2 {
@@ -60,7 +60,7 @@ func (k *checkpointing) one(r *rig) {
 	each(append(workers, pushers...), (*process).begun)
 	modes := []string{"TRUNCATE", "RESTART", "PASSIVE"}
 	for end := time.Now().Add(duration); time.Now().Before(end); {
-		for _, c := range checkpointers { // both at once, each in some mode
+		for _, c := range checkpointers { // both at once, each in a random mode
 			mode := modes[r.random.IntN(len(modes))]
 			c.send(child.Command{Op: child.OpCheckpoint, Mode: mode, For: r.between(50*time.Millisecond, 500*time.Millisecond)})
 		}
@@ -76,8 +76,8 @@ func (k *checkpointing) one(r *rig) {
 	k.count(r, r.finish(server, nil))
 }
 
-// count adds up what one database came to. What happens at one microsecond in
-// one process was one call.
+// count adds the results of one database. Claims or settlements of one process
+// in the same microsecond count as one call.
 func (k *checkpointing) count(r *rig, f finish) {
 	k.jobs += len(r.acks.ids)
 	k.sum.add(f.verdict)
@@ -94,8 +94,8 @@ func (k *checkpointing) count(r *rig, f finish) {
 		calls[call{run.p, run.settles}] = true
 	}
 	k.calls += len(calls) + r.acks.calls
-	for _, t := range f.troubles {
+	for _, t := range f.callErrors {
 		k.surfaced++
-		k.result.faultf("child %d (%s) saw: %s", t.p.number, t.p.driver, t.text)
+		k.result.faultf("child %d (%s): %s", t.p.number, t.p.driver, t.text)
 	}
 }

@@ -26,24 +26,25 @@ func clock(r *rig) {
 	each(k.workers, (*process).begun)
 	jumps, now, furthest := 0, time.Duration(0), time.Duration(0)
 	for ; jumps < r.Rounds && r.more(); jumps++ {
-		// Sometimes before anybody has become steady again.
+		// Sometimes the clock jumps before any worker is stable again.
 		k.feedFor(r.between(0, 2*shortLease))
 		now = r.jump(now)
 		furthest = max(furthest, now)
 		check(child.WriteOffset(r.offset, now))
 		r.tell("%d of %d jumps", jumps+1, r.Rounds)
 	}
-	// What was put off while the clock was ahead is due when it is there
-	// again: a time is a time.
+	// A job that was delayed while the clock was ahead becomes due when the
+	// clock reaches that time again.
 	check(child.WriteOffset(r.offset, furthest+time.Minute))
 	r.drain(k.server, 30*time.Second)
 	each(k.workers, (*process).stop)
-	// What was done before the clock went ahead was kept for long enough then.
+	// Jobs that were done before a jump ahead may have outlived their
+	// retention.
 	f := r.finish(k.server, byDone)
 	r.result.add("jumps", jumps)
 	r.result.add("jobs", len(r.acks.ids))
 	f.report(&r.result)
-	// Each jump, and the last one back, may repeat what was running.
+	// Each jump, and the last one back, may repeat the running jobs.
 	bound := (jumps + 1) * len(k.workers) * killConcurrency
 	f.repeatAtMost(&r.result, bound)
 	r.result.add("workers_reaped", f.reaped[0])
@@ -51,7 +52,7 @@ func clock(r *rig) {
 	r.integrity(f.ending)
 }
 
-// jump returns what is added to the clock next.
+// jump returns the next offset of the clock.
 func (r *rig) jump(now time.Duration) time.Duration {
 	at := func(year int) time.Duration { return time.Until(time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)) }
 	jumps := []time.Duration{

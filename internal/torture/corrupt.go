@@ -20,8 +20,9 @@ var corruptTest = &Test{
 	run: corrupt,
 }
 
-// hangs is how long one file may take, of which each call may take two seconds.
-const hangs = 30 * time.Second
+// fileLimit bounds the time that one file takes. Each call on it may take two
+// seconds.
+const fileLimit = 30 * time.Second
 
 // A corrupting is one run of the test.
 type corrupting struct {
@@ -31,13 +32,14 @@ type corrupting struct {
 	sound    []child.Job
 
 	files, detected, right, altered int
-	panics, hangs, unkind           int
+	panics, hangs, otherKind        int
 	kinds                           map[string]int
 }
 
-// fitting are the kinds of errors that a damaged file may cause. A damaged row
-// of a worker is one that is not there, and a damaged version may be too new.
-var fitting = []string{"corrupt", "unavailable", "schema", "workergone", "notfound", "nospace"}
+// expectedKinds are the kinds of errors that a damaged file may cause. A
+// worker's row that is damaged counts as missing, and a damaged schema version
+// may be too new.
+var expectedKinds = []string{"corrupt", "unavailable", "schema", "workergone", "notfound", "nospace"}
 
 func corrupt(r *rig) {
 	k := &corrupting{rig: r, kinds: map[string]int{}}
@@ -50,21 +52,21 @@ func corrupt(r *rig) {
 	r.result.add("files", k.files)
 	r.result.add("detected", k.detected)
 	r.result.add("right", k.right)
-	// SQLite has no checksums in its pages: that a payload is another one
-	// now, or a row is gone, cannot be told.
+	// SQLite pages have no checksums: a changed payload or a missing row cannot
+	// be detected.
 	r.result.add("altered_unseen", k.altered)
 	r.result.must("panics", k.panics)
 	r.result.must("hangs", k.hangs)
-	r.result.must("errors_without_kind", k.unkind)
-	for _, kind := range fitting {
+	r.result.must("errors_without_kind", k.otherKind)
+	for _, kind := range expectedKinds {
 		if n := k.kinds[kind]; n > 0 {
 			r.result.add("said_"+kind, n)
 		}
 	}
 }
 
-// prepare makes a database with jobs in every state and takes it as it is on
-// the disk, with a log.
+// prepare makes a database with jobs in every state, and reads its file and its
+// log.
 func (k *corrupting) prepare() {
 	server := k.server()
 	tasks := make([]child.Task, 300)
@@ -86,7 +88,7 @@ func (k *corrupting) prepare() {
 		return n["done"] > 30 && n["failed"] > 20 && n["running"] > 20
 	})
 	worker.kill()
-	// Half of it goes into the file and the rest stays in the log.
+	// The jobs so far go into the file, the next ones stay in the log.
 	server.ask(child.Command{Op: child.OpCheckpoint, Mode: "TRUNCATE", For: time.Millisecond})
 	for i := range tasks {
 		tasks[i] = child.Task{N: int64(1000 + i), Pad: make([]byte, k.random.IntN(600))}
@@ -98,7 +100,7 @@ func (k *corrupting) prepare() {
 	k.log = must(os.ReadFile(k.path + "-wal"))
 }
 
-// one damages a copy and has it examined.
+// one damages a copy and has a child examine it.
 func (k *corrupting) one() {
 	path := filepath.Join(k.dir, fmt.Sprintf("damaged%d.db", k.files))
 	db, log, how := k.damage()
@@ -109,7 +111,7 @@ func (k *corrupting) one() {
 	}
 	k.examiner.send(child.Command{Op: child.OpExamine, Path: path})
 	faults := len(k.result.Faults)
-	reply, err := k.examiner.reply(hangs)
+	reply, err := k.examiner.reply(fileLimit)
 	switch {
 	case k.ctx.Err() != nil:
 		check(k.ctx.Err())
@@ -128,7 +130,7 @@ func (k *corrupting) one() {
 	}
 }
 
-// mark says what came of a file.
+// mark counts the result of one file.
 func (k *corrupting) mark(e *child.Exam, how string) {
 	for op, kind := range e.Kinds {
 		k.kinds[kind]++
@@ -136,8 +138,8 @@ func (k *corrupting) mark(e *child.Exam, how string) {
 		case kind == "deadline":
 			k.hangs++
 			k.result.faultf("file %d (%s): %s takes more than two seconds", k.files, how, op)
-		case !slices.Contains(fitting, kind):
-			k.unkind++
+		case !slices.Contains(expectedKinds, kind):
+			k.otherKind++
 			k.result.faultf("file %d (%s): %s failed with an error of kind %s: %q", k.files, how, op, kind, e.Texts)
 		}
 	}
@@ -151,7 +153,7 @@ func (k *corrupting) mark(e *child.Exam, how string) {
 	}
 }
 
-// damage returns copies of the files, one of which is not what it was.
+// damage returns copies of the files, one of them damaged.
 func (k *corrupting) damage() (db, log []byte, how string) {
 	db, log = slices.Clone(k.db), slices.Clone(k.log)
 	file, name := &db, "database"

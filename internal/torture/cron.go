@@ -25,8 +25,7 @@ type ticking struct {
 	server  *process
 	workers [3]*process
 	kills   int
-	// first and last are the schedules as they were at the beginning and the
-	// end.
+	// first and last are the stored schedules at the beginning and at the end.
 	first, last map[string]child.Schedule
 }
 
@@ -65,12 +64,12 @@ func (t *ticking) schedules(mode string) map[string]child.Schedule {
 	return byName
 }
 
-// end stops the schedules, lets the workers finish, and judges.
+// end stops the schedules, lets the workers finish, and judges the result.
 func (t *ticking) end() {
 	check(t.ctx.Err())
 	each(t.workers[:], (*process).begun)
 	// A worker stores its definitions before it runs the first job. One that
-	// did so after the schedules are stopped would let them go on.
+	// did so after the schedules are stopped would start them again.
 	t.workersTick()
 	t.last = t.schedules("stop")
 	took := t.drain(t.server, 10*shortLease+20*time.Second)
@@ -95,9 +94,9 @@ func (t *ticking) workersTick() {
 	})
 }
 
-// judgeTicks looks at the jobs of each schedule: their ticks must follow each
-// other at its interval, from the one that was stored first to the one before
-// the one that was to come at last.
+// judgeTicks checks the jobs of each schedule: their ticks must follow each
+// other at its interval, from the first stored tick to the one before the
+// stored next tick.
 func (t *ticking) judgeTicks(e ending) {
 	ticks := map[string][]int64{}
 	for _, j := range e.jobs {
@@ -110,26 +109,26 @@ func (t *ticking) judgeTicks(e ending) {
 		slices.Sort(all)
 		total += len(all)
 		first, last := t.first[name], t.last[name]
-		want := first.Next // the first one, if there was none before
+		want := first.Next // if no tick was taken before
 		if first.Last != 0 {
 			want = first.Last
 		}
 		for i, tick := range all {
 			switch {
-			case i == 0 && first.Last != 0 && tick <= want && (want-tick)%interval == 0: // it was before
+			case i == 0 && first.Last != 0 && tick <= want && (want-tick)%interval == 0: // taken before the first look
 			case i > 0 && tick == all[i-1]:
 				doubled++
 				t.result.faultf("%s: tick %d has two jobs", name, tick)
 				continue
 			case tick != want:
 				missed++
-				t.result.faultf("%s: tick %d comes where %d is to, every %d", name, tick, want, interval)
+				t.result.faultf("%s: tick %d, want %d, one every %d", name, tick, want, interval)
 			}
 			want = tick + interval
 		}
 		if want < last.Next {
 			missed++
-			t.result.faultf("%s: the ticks end before %d, and the stored one to come is %d", name, want, last.Next)
+			t.result.faultf("%s: tick %d is missing, and the stored next one is %d", name, want, last.Next)
 		}
 		delete(ticks, name)
 	}

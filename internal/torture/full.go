@@ -24,32 +24,32 @@ var fullTest = &Test{
 
 // A filling is one run of the test.
 type filling struct {
-	enduring
+	diskTest
 
-	rounds   int
-	sum      verdict
-	loud     int // rounds with more complaints than there may be
-	exited   int
-	late     int // that did not work again in time
-	pushes   time.Duration
-	works    time.Duration
-	misnamed int // errors of another kind than ErrNoSpace
-	untold   int // of them, those of a VFS on a file system that has room
+	rounds     int
+	sum        verdict
+	noisy      int // rounds with more log lines than maxLogLines allows
+	exited     int
+	late       int // rounds that did not recover in time
+	pushes     time.Duration
+	works      time.Duration
+	wrongKind  int // errors that are not ErrNoSpace
+	unreported int // of these, errors of a VFS whose file system has room
 }
 
 const (
-	// smallSize has room for a log that is as long as it gets.
+	// smallSize has room for the longest log that the store keeps.
 	smallSize = 64 << 20
-	// again is how soon everything must go on when there is room: a worker
-	// looks again after five seconds at most, half as much more by chance.
-	again = 10 * time.Second
-	// complaints is how many lines a worker may log while there is no room:
-	// one for each thing that it does, in ten seconds.
-	complaints = 8
+	// recoverTime is how soon pushes and work must go on once there is room: a
+	// worker retries after at most 7.5 s, jitter included.
+	recoverTime = 10 * time.Second
+	// maxLogLines is how many lines a worker may log in ten seconds without
+	// room: one for each operation.
+	maxLogLines = 8
 )
 
 func full(r *rig) {
-	f := &filling{enduring: enduring{rig: r, kinds: map[string]int{}, kmax: map[string]int{}}}
+	f := &filling{diskTest: diskTest{rig: r, kinds: map[string]int{}, kmax: map[string]int{}}}
 	f.server = r.server()
 	f.sweeps()
 	ways := []string{"limit", "tmpfs"}
@@ -71,8 +71,8 @@ func full(r *rig) {
 	f.report(len(ways))
 }
 
-// sweeps has there be no room at the k-th write of a store, and none at the
-// k-th alone.
+// sweeps fails the k-th write of a store for lack of room: that write alone,
+// and every write from then on.
 func (f *filling) sweeps() {
 	places := []string{child.DiskDriver}
 	if f.Driver == "ncruces" {
@@ -84,19 +84,19 @@ func (f *filling) sweeps() {
 			if f.Short {
 				stride = 7
 			}
-			for k := 1 + f.random.IntN(stride); k < kmost && f.more(); k += stride {
+			for k := 1 + f.random.IntN(stride); k < maxCalls && f.more(); k += stride {
 				other := f.kinds["nospace"]
 				total := sumOf(f.kinds)
 				struck := f.one(place, child.DiskFault{K: k, Forever: forever, Full: true})
 				if struck == 0 {
 					break
 				}
-				// What the VFS said is forgotten until the statement ends,
-				// and the file system is not full in truth.
+				// SQLite forgets the VFS's error by the end of the statement,
+				// and the file system itself has room.
 				if n := sumOf(f.kinds) - total - (f.kinds["nospace"] - other); place == child.DiskVFS {
-					f.untold += n
+					f.unreported += n
 				} else if n > 0 {
-					f.misnamed += n
+					f.wrongKind += n
 					f.result.faultf("%s, no room at write %d, from then on %v: %d errors are not ErrNoSpace: %v", place, k, forever, n, f.kinds)
 				}
 			}
@@ -112,7 +112,7 @@ func sumOf(kinds map[string]int) (n int) {
 	return n
 }
 
-// round has room run out under a pusher and a worker, and come back.
+// round takes all room from a pusher and a worker, and gives it back.
 func (f *filling) round(r *rig, way string) {
 	small := filepath.Join(r.dir, "small")
 	if way == "tmpfs" {
@@ -135,7 +135,7 @@ func (f *filling) round(r *rig, way string) {
 		restore = func() { check(os.Remove(ballast)) }
 		fill(ballast)
 	} else {
-		// A multiple of no page, so that a write is cut.
+		// Not a multiple of the page size, so that a write is cut.
 		limit(both, int(must(os.Stat(r.path+"-wal")).Size())+1000)
 	}
 	out := time.Now()
@@ -157,12 +157,12 @@ func (f *filling) round(r *rig, way string) {
 	f.finish(r, way, out, both)
 }
 
-// limit bounds the size of files of processes.
+// limit bounds the size of files that the processes write. Zero is no bound.
 func limit(processes []*process, n int) {
 	each(processes, func(p *process) { p.ask(child.Command{Op: child.OpLimit, N: n}) })
 }
 
-// fill writes a file until there is no room for another byte.
+// fill writes a file until the file system has no room for another byte.
 func fill(path string) {
 	f := must(os.Create(path))
 	defer f.Close()
@@ -177,7 +177,7 @@ func fill(path string) {
 	}
 }
 
-// goesOn waits until pushes are acknowledged and jobs done again.
+// goesOn waits until pushes are acknowledged and jobs are done again.
 func (f *filling) goesOn(r *rig, way string, both []*process) {
 	began, had := time.Now(), r.acks.count()
 	pushed := false
@@ -197,9 +197,9 @@ func (f *filling) goesOn(r *rig, way string, both []*process) {
 			f.works = max(f.works, time.Since(began))
 			return
 		}
-		if time.Since(began) > again {
+		if time.Since(began) > recoverTime {
 			f.late++
-			f.result.faultf("%s: %v after there was room, pushes are acknowledged: %v, and %d jobs were done", way, again, pushed, n-done)
+			f.result.faultf("%s: %v after there was room, pushes are acknowledged: %v, and %d jobs were done", way, recoverTime, pushed, n-done)
 			return
 		}
 		for _, p := range both {
@@ -211,7 +211,7 @@ func (f *filling) goesOn(r *rig, way string, both []*process) {
 	}
 }
 
-// finish ends a round in good order and judges it.
+// finish stops the processes of a round and judges it.
 func (f *filling) finish(r *rig, way string, out time.Time, both []*process) {
 	worker, pusher := both[0], both[1]
 	pusher.stop()
@@ -221,15 +221,15 @@ func (f *filling) finish(r *rig, way string, out time.Time, both []*process) {
 	end := r.finish(server, nil)
 	f.acked += len(r.acks.ids)
 	f.sum.add(end.verdict)
-	for _, t := range end.troubles {
+	for _, t := range end.callErrors {
 		f.kinds[t.kind]++
 		if t.kind != "nospace" {
-			f.misnamed++
-			f.result.faultf("%s: child %d (%s) saw: %s", way, t.p.number, t.p.driver, t.text)
+			f.wrongKind++
+			f.result.faultf("%s: child %d (%s): %s", way, t.p.number, t.p.driver, t.text)
 		}
 	}
-	if len(end.logged) > complaints*(1+int(time.Since(out)/(10*time.Second))) {
-		f.loud++
+	if len(end.logged) > maxLogLines*(1+int(time.Since(out)/(10*time.Second))) {
+		f.noisy++
 		f.result.faultf("%s: the worker logged %d lines, the last %q", way, len(end.logged), end.logged[len(end.logged)-1].text)
 	}
 }
@@ -239,19 +239,19 @@ func (f *filling) report(ways int) {
 	f.result.add("rounds", f.rounds)
 	f.result.add("ways", ways)
 	f.result.add("acknowledged", f.acked)
-	f.said()
+	f.reportKinds()
 	f.sum.report(&f.result)
 	f.result.must("acknowledged_lost", f.lost)
 	f.result.must("corrupt", f.corrupt)
 	f.result.must("hangs", f.hangs)
 	f.result.must("broken_afterwards", f.broken)
-	f.result.must("errors_without_kind", f.unkind)
-	f.result.must("not_no_space", f.misnamed)
+	f.result.must("errors_without_kind", f.otherKind)
+	f.result.must("not_no_space", f.wrongKind)
 	f.result.must("exited", f.exited)
-	f.result.must("loud", f.loud)
+	f.result.must("loud", f.noisy)
 	f.result.must("late", f.late)
-	if f.untold > 0 {
-		f.result.add("untold_by_vfs", f.untold)
+	if f.unreported > 0 {
+		f.result.add("untold_by_vfs", f.unreported)
 	}
 	f.result.add("push_again", f.pushes)
 	f.result.add("work_again", f.works)

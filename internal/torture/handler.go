@@ -23,13 +23,13 @@ var handlerTest = &Test{
 	run:   handler,
 }
 
-// A misbehavior is a kind of bad handler and what its job must come to.
+// A misbehavior is a kind of bad handler, and how its job must end.
 type misbehavior struct {
 	action child.Action
 	state  string
-	text   string // in the error of a failed one
-	fatal  bool   // it takes the process with it
-	linux  bool   // it needs a limit that only Linux keeps
+	text   string // in the error of a failed job
+	fatal  bool   // it ends the process
+	linux  bool   // it needs a limit that only Linux enforces
 }
 
 var misbehaviors = []misbehavior{
@@ -47,26 +47,26 @@ var misbehaviors = []misbehavior{
 	{action: child.ActionExhaustMemory, state: "failed", text: backend.CrashError, fatal: true, linux: true},
 }
 
-// done reports whether it is done on this system.
-func (m misbehavior) done() bool { return !m.linux || runtime.GOOS == "linux" }
+// runs reports whether the test includes it on this system.
+func (m misbehavior) runs() bool { return !m.linux || runtime.GOOS == "linux" }
 
-// goodEach is how many good jobs there are for each bad one.
+// goodEach is the number of good jobs for each bad one.
 const goodEach = 10
 
 // A handling is one run of the test.
 type handling struct {
 	*rig
-	server  *process
-	workers []*process
-	late    chan *process // that have a run which waits to be late
-	deeds   map[int64]misbehavior
-	next    int64
-	crashes int
-	kept    int // runs that were late
+	server   *process
+	workers  []*process
+	late     chan *process // processes with a run that waits for its lease to expire
+	badTasks map[int64]misbehavior
+	next     int64
+	crashes  int
+	kept     int // workers frozen for that
 }
 
 func handler(r *rig) {
-	h := &handling{rig: r, workers: make([]*process, 3), late: make(chan *process, 1000), deeds: map[int64]misbehavior{}}
+	h := &handling{rig: r, workers: make([]*process, 3), late: make(chan *process, 1000), badTasks: map[int64]misbehavior{}}
 	h.all()
 }
 
@@ -75,13 +75,13 @@ func (h *handling) all() {
 	for i := range h.workers {
 		h.respawn(i)
 	}
-	// First those that leave their process alive, then the others: a process
-	// that dies takes innocent suspects with it.
+	// The jobs that leave their process alive come first: a process that dies
+	// makes suspects of innocent jobs.
 	for _, fatal := range []bool{false, true} {
 		h.pushAll(fatal)
 		h.watch()
 	}
-	h.deaf()
+	h.stuck()
 	h.judgement()
 }
 
@@ -99,10 +99,10 @@ func (h *handling) pushAll(fatal bool) {
 	var tasks []child.Task
 	for range h.Rounds {
 		for _, m := range misbehaviors {
-			if m.fatal != fatal || !m.done() {
+			if m.fatal != fatal || !m.runs() {
 				continue
 			}
-			h.deeds[h.next] = m
+			h.badTasks[h.next] = m
 			tasks = append(tasks, child.Task{N: h.next, Do: m.action, Attempts: 2, Takes: 300 * time.Millisecond})
 			h.next++
 			for range goodEach {
@@ -117,10 +117,10 @@ func (h *handling) pushAll(fatal bool) {
 	}
 }
 
-// watch raises processes that died and freezes those with a run that is to be
-// late, until all jobs have ended.
+// watch replaces processes that died, and freezes those with a run that waits
+// for its lease to expire, until all jobs have ended.
 func (h *handling) watch() {
-	thaw := map[*process]time.Time{} // when the frozen ones go on
+	thaw := map[*process]time.Time{} // when the frozen processes go on
 	changed, last := time.Now(), ""
 	for {
 		for i, p := range h.workers {
@@ -159,9 +159,9 @@ func (h *handling) watch() {
 	}
 }
 
-// deaf stops a worker whose handler never returns: it must end, and leave the
-// job to the lease.
-func (h *handling) deaf() {
+// stuck stops a worker whose handler never returns: it must end, and leave the
+// job to be rescued.
+func (h *handling) stuck() {
 	each(h.workers, (*process).stop)
 	h.push(h.server, []child.Task{{N: h.next, Do: child.ActionNeverReturn}})
 	h.next++
@@ -171,7 +171,7 @@ func (h *handling) deaf() {
 	began := time.Now()
 	p.signal(sigTerm)
 	if err := p.wait(); err == nil || !strings.Contains(err.Error(), "ignored the end of their contexts") {
-		h.result.faultf("a worker with a handler that never returns ended so: %v", err)
+		h.result.faultf("a worker with a handler that never returns ended with %v", err)
 	}
 	if took := time.Since(began); took > 500*time.Millisecond+time.Second+tooLate {
 		h.result.faultf("a worker with a handler that never returns took %v to end", took)
@@ -185,12 +185,12 @@ func (h *handling) judgement() {
 	f := h.finish(h.server, nil)
 	r := &h.result
 	good, bad, wrong, refused, innocents := 0, 0, 0, 0, 0
-	deafs := 0
+	stuckJobs := 0
 	for id, j := range f.jobs {
-		m, is := h.deeds[j.N]
+		m, is := h.badTasks[j.N]
 		switch {
 		case j.N == h.next-1:
-			deafs++
+			stuckJobs++
 		case !m.fatal && j.State == "failed" && j.Crashes == child.MaxCrashes && j.Error == backend.CrashError:
 			innocents++
 			if fault := unfair(f.history, id); fault != "" {
@@ -219,7 +219,7 @@ func (h *handling) judgement() {
 		}
 	}
 	r.add("kinds", len(misbehaviors)+1)
-	r.add("bad", bad+deafs)
+	r.add("bad", bad+stuckJobs)
 	r.add("good", good)
 	r.add("crashes", h.crashes)
 	r.add("frozen", h.kept)
@@ -231,24 +231,24 @@ func (h *handling) judgement() {
 	r.must("ended_wrong", wrong)
 	r.add("failed_as_suspects", innocents)
 	if refused == 0 {
-		r.faultf("no run was refused for being late")
+		r.faultf("no late run was refused")
 	}
 	h.integrity(f.ending)
 }
 
-// unfair says why a harmless job must not be failed. Where one job in eleven
-// kills, a suspect may run with one that kills for the first time, which must not
-// count.
+// unfair says why a harmless job must not be failed. One job in eleven kills
+// its process, so a suspect may run with a job that kills for the first time.
+// That death must not count against the suspect.
 func unfair(f *history, id int64) string {
-	// A process may die before it has noted what it settled.
+	// A process may die before it notes what it settled.
 	if alone := f.alone(id); alone < child.MaxCrashes-1 {
 		return fmt.Sprintf("it was alone in %d deaths of its processes", alone)
 	}
 	return ""
 }
 
-// judge says what is wrong with how a job ended that was alone in so many deaths
-// of its processes.
+// judge says what is wrong with how a job ended. Alone is how many of its
+// processes died while they ran nothing else.
 func (m misbehavior) judge(j child.Job, runs []*run, alone int) string {
 	starts := 0
 	for _, run := range runs {

@@ -15,25 +15,25 @@ import (
 
 // A history is what the children's ledgers say together.
 type history struct {
-	runs     map[int64]*run // by token
-	byJob    map[int64][]*run
-	reaped   [3]int64 // workers found dead, jobs rescued, jobs failed
-	troubles []trouble
-	repeated int // batches that were pushed again
-	ticked   []ticked
-	ticks    map[*process]int // how many of them
-	logged   []logged
-	// zombies are settlements of lost leases that were tried.
-	zombies int
-	// unsettled is the largest number of runs that had ended and whose end
-	// was not stored, in one process.
+	runs       map[int64]*run // by token
+	byJob      map[int64][]*run
+	reaped     [3]int64 // workers found dead, jobs rescued, jobs failed
+	callErrors []callError
+	repeated   int // batches that were pushed again
+	ticked     []ticked
+	ticks      map[*process]int // their number, by process
+	logged     []logged
+	// staleTried are attempts to settle lost leases.
+	staleTried int
+	// unsettled is the largest number of ended runs in one process whose end
+	// was not stored yet.
 	unsettled int
-	// left are those of them that a process had when it ended.
+	// left is the number of such runs that each process had when it ended.
 	left map[*process]int
 }
 
-// A run is one lease and what became of it. Times are in microseconds, zero if
-// it did not come to it.
+// A run is one lease and what became of it. Times are in microseconds. A zero
+// time means that the run did not get there.
 type run struct {
 	token, id int64
 	attempt   int
@@ -42,12 +42,12 @@ type run struct {
 
 	asked, claimed, started, ended, settles int64
 
-	outcome  string
-	ending   string // that was last to be stored
-	accepted bool
-	lost     bool
-	undead   bool // it was accepted although it had been lost
-	doubted  bool // that its end was stored was answered with an error
+	outcome       string
+	ending        string // the last one that was to be stored
+	accepted      bool
+	lost          bool
+	acceptedStale bool // a settlement of the lost lease was accepted
+	doubted       bool // an error was returned although the end may be stored
 }
 
 // A ticked is a run of a job that a schedule has pushed.
@@ -64,8 +64,8 @@ type logged struct {
 	text string
 }
 
-// A trouble is an error of a call to the store.
-type trouble struct {
+// A callError is an error of a call to the store.
+type callError struct {
 	p    *process
 	kind string
 	took int64 // µs
@@ -82,7 +82,7 @@ func (r *rig) history() *history {
 		}
 		text, err := os.ReadFile(p.ledger)
 		if os.IsNotExist(err) {
-			continue // it was killed before it had one
+			continue // it was killed before it made one
 		}
 		check(err)
 		if err := h.read(p, text, &r.result); err != nil {
@@ -117,9 +117,9 @@ func (h *history) read(p *process, text []byte, result *Result) error {
 		kind, at := f[0][0], n[1]
 		switch kind {
 		case child.NoteError:
-			t := trouble{p: p, kind: string(f[2]), text: string(bytes.Join(f[4:], []byte(" ")))}
+			t := callError{p: p, kind: string(f[2]), text: string(bytes.Join(f[4:], []byte(" ")))}
 			t.took, t.at = n[3], at
-			h.troubles = append(h.troubles, t)
+			h.callErrors = append(h.callErrors, t)
 			if op, _, _ := strings.Cut(t.text, " "); op == "complete" || op == "commit" {
 				for _, run := range h.runs {
 					run.doubted = run.doubted || run.p == p && run.settles > 0 && !run.accepted
@@ -167,13 +167,13 @@ func (h *history) read(p *process, text []byte, result *Result) error {
 			if !run.accepted {
 				run.settles, run.ending = at, string(f[3])
 			}
-		case child.NoteZombie:
-			h.zombies++
-			run.undead = run.undead || string(f[3]) == child.Accepted
+		case child.NoteStale:
+			h.staleTried++
+			run.acceptedStale = run.acceptedStale || string(f[3]) == child.Accepted
 		case child.NoteAccepted, child.NoteLost:
 			if run.accepted {
-				// Released by a beat that had read of it before: refused, as
-				// it is to be.
+				// The heartbeat had read the lease before it was settled. Its
+				// release is refused, as it must be.
 				continue
 			}
 			if run.ended > 0 && run.outcome != child.OutcomeLost && !run.lost {
@@ -195,8 +195,8 @@ func (h *history) of(p *process) (runs []*run) {
 	return runs
 }
 
-// deaths returns the runs of a job as a suspect whose processes died, or were as
-// good as dead for a while.
+// deaths returns the runs of a job as a suspect whose processes died, or were
+// frozen for longer than their lease.
 func (h *history) deaths(id int64) (runs []*run) {
 	for _, run := range h.byJob[id] {
 		if run.suspect && !run.accepted && (run.p.died() || run.p.thawed) {
@@ -206,8 +206,8 @@ func (h *history) deaths(id int64) (runs []*run) {
 	return runs
 }
 
-// alone returns how many of these deaths found no other job with the process, as
-// far as it has noted.
+// alone returns in how many of these deaths the process ran no other job, as
+// far as it noted.
 func (h *history) alone(id int64) (n int) {
 	for _, death := range h.deaths(id) {
 		if !slices.ContainsFunc(h.of(death.p), func(other *run) bool { return other != death && !other.accepted }) {
@@ -217,44 +217,45 @@ func (h *history) alone(id int64) (n int) {
 	return n
 }
 
-// handedBack reports whether the run ended without an end of its attempt.
-func (r *run) handedBack() bool {
+// released reports whether the run ended without using an attempt.
+func (r *run) released() bool {
 	return r.accepted && (r.ending == "release" || r.ending == "snooze")
 }
 
-// ousted reports whether another worker claimed the job after this lease was given.
-func (r *run) ousted(runs []*run) bool {
+// claimedAgain reports whether the job was claimed after this lease was issued.
+func (r *run) claimedAgain(runs []*run) bool {
 	return slices.ContainsFunc(runs, func(other *run) bool { return other.asked > r.claimed })
 }
 
-// spends reports whether the run's end was to cost an attempt.
+// spends reports whether the run's end uses an attempt.
 func (r *run) spends() bool { return r.ending == "retry" || r.ending == "failed" }
 
-// A verdict is what a history and the database at the end say of the promises.
+// A verdict counts how well the promises were kept, by the history and the
+// database at the end.
 type verdict struct {
-	zombies                         int // lost leases that were settled all the same
+	staleTried                      int // attempts to settle lost leases
 	execs, repeats, leasesLost      int
 	lost, stuck, stale, unexplained int
-	attempts                        int // that are recorded otherwise than they were spent
-	crashed                         int // jobs failed as suspects that were alone with workers that died
+	attempts                        int // jobs whose recorded attempts are wrong
+	crashed                         int // jobs failed because their workers died
 	failed                          int // jobs failed by their handlers
-	superseded                      int // jobs that were to wait again when another had their key
-	strangers                       int // jobs whose push was never acknowledged
+	superseded                      int // jobs cancelled because another job had their key
+	unacknowledged                  int // jobs whose push was never acknowledged
 	maxAttempt                      int
 	done                            int
 }
 
-// A pruned says that a job may have been pruned after a run of it, whose
-// completion was begun. A nil one says that none may.
+// A pruned reports whether a job may have been pruned after a run whose
+// completion was begun. Nil means that no job may have been.
 type pruned func(*run) bool
 
-// byDone is of tests in which a process may have died, at any moment, after the
-// completion was stored, or may not have been told of it.
+// byDone is the pruned of tests in which the process may have died, or got an
+// error, after the completion was stored.
 func byDone(r *run) bool { return r.accepted || r.doubted || r.p.died() }
 
-// judge compares.
+// judge compares the history with the database and with what was acknowledged.
 func (r *rig) judge(h *history, e ending, pruned pruned) (v verdict) {
-	v.zombies = h.zombies
+	v.staleTried = h.staleTried
 	fault := r.result.faultf
 	for id, number := range r.acks.ids {
 		j, ok := e.jobs[id]
@@ -277,7 +278,7 @@ func (r *rig) judge(h *history, e ending, pruned pruned) (v verdict) {
 			continue
 		}
 		if _, ok := r.acks.ids[id]; !ok {
-			v.strangers++
+			v.unacknowledged++
 		}
 		switch j.State {
 		case "done":
@@ -308,8 +309,8 @@ func (r *rig) judge(h *history, e ending, pruned pruned) (v verdict) {
 	return v
 }
 
-// judgeAttempts compares the attempts that a job has spent with the failures
-// that were stored. One whose process died while it was being stored may be or
+// judgeAttempts compares the attempts that a job has used with the failures
+// that were stored. A failure whose process died meanwhile may be stored or
 // not.
 func (h *history) judgeAttempts(j child.Job, v *verdict, fault func(string, ...any)) {
 	least, most := 0, 0
@@ -328,22 +329,22 @@ func (h *history) judgeAttempts(j child.Job, v *verdict, fault func(string, ...a
 	}
 }
 
-// judgeRuns looks at the runs of one job.
+// judgeRuns checks the runs of one job.
 func (h *history) judgeRuns(id int64, runs []*run, v *verdict, fault func(string, ...any)) {
 	byAttempt := map[int][]*run{}
 	for _, run := range runs {
 		if run.started > 0 {
 			v.execs++
 			byAttempt[run.attempt] = append(byAttempt[run.attempt], run)
-			// A worker that learns of it between the handler's end and its
-			// settlement says nothing: the next holder does.
-			run.lost = run.lost || !run.accepted && !run.p.died() && run.ousted(runs)
+			// A worker that learns of the loss between the handler's end and
+			// the settlement notes nothing. The next claim shows the loss.
+			run.lost = run.lost || !run.accepted && !run.p.died() && run.claimedAgain(runs)
 			if run.lost || run.outcome == child.OutcomeLost {
 				v.leasesLost++
 			}
 		}
-		// Who claimed after this lease was handed out has ended it.
-		if run.undead && !run.accepted {
+		// A later claim ends this lease.
+		if run.acceptedStale && !run.accepted {
 			v.stale++
 			fault("job %d: the lost lease %d was accepted", id, run.token)
 		}
@@ -360,14 +361,14 @@ func (h *history) judgeRuns(id int64, runs []*run, v *verdict, fault func(string
 		settled, back := 0, 0
 		for _, run := range runs {
 			switch {
-			case run.handedBack():
+			case run.released():
 				back++
 			case run.accepted:
 				settled++
 			case run.lost || run.outcome == child.OutcomeLost || run.p.died():
 			default:
 				v.unexplained++
-				fault("job %d: lease %d ended in nothing, and its process %d lives", id, run.token, run.p.number)
+				fault("job %d: lease %d has no end, and its process %d lives", id, run.token, run.p.number)
 			}
 		}
 		if settled > 1 {
@@ -378,10 +379,10 @@ func (h *history) judgeRuns(id int64, runs []*run, v *verdict, fault func(string
 	}
 }
 
-// add adds what else was found.
+// add adds another verdict.
 func (v *verdict) add(w verdict) {
 	v.execs += w.execs
-	v.zombies += w.zombies
+	v.staleTried += w.staleTried
 	v.repeats += w.repeats
 	v.leasesLost += w.leasesLost
 	v.lost += w.lost
@@ -391,14 +392,14 @@ func (v *verdict) add(w verdict) {
 	v.attempts += w.attempts
 	v.crashed += w.crashed
 	v.failed += w.failed
-	v.strangers += w.strangers
+	v.unacknowledged += w.unacknowledged
 	v.done += w.done
 	v.maxAttempt = max(v.maxAttempt, w.maxAttempt)
 }
 
-// mayRepeat is how many runs may be there again: those that went on in processes
-// that died, each of which has so many at once, those that had ended there and
-// were not stored, and those whose leases were lost.
+// mayRepeat returns how many runs may be repeated: the running ones of
+// processes that died, up to concurrency each, the ended ones there that were
+// not stored, and those whose leases were lost.
 func (f *finish) mayRepeat(concurrency int) int {
 	n := f.leasesLost
 	for p, left := range f.left {
@@ -409,7 +410,7 @@ func (f *finish) mayRepeat(concurrency int) int {
 	return n
 }
 
-// repeatAtMost adds the bound of repeats, and holds them against it.
+// repeatAtMost adds the bound of repeats, and a fault if there are more.
 func (v verdict) repeatAtMost(r *Result, bound int) {
 	r.add("repeats_at_most", bound)
 	if v.repeats > bound {
@@ -420,21 +421,21 @@ func (v verdict) repeatAtMost(r *Result, bound int) {
 // lostLeases returns the leases that are known to have been lost.
 func (h *history) lostLeases() (leases []child.Lease) {
 	for _, run := range h.runs {
-		if !run.accepted && (run.lost || run.outcome == child.OutcomeLost || run.ousted(h.byJob[run.id])) {
+		if !run.accepted && (run.lost || run.outcome == child.OutcomeLost || run.claimedAgain(h.byJob[run.id])) {
 			leases = append(leases, child.Lease{ID: run.id, Token: run.token})
 		}
 	}
 	return leases
 }
 
-// report adds what every test with workers prints.
+// report adds the figures that every test with workers prints.
 func (v verdict) report(r *Result) {
 	r.add("execs", v.execs)
 	r.add("repeats", v.repeats)
 	r.add("leases_lost", v.leasesLost)
 	r.must("lost", v.lost)
 	r.must("stuck", v.stuck)
-	r.add("stale_tried", v.zombies)
+	r.add("stale_tried", v.staleTried)
 	r.must("stale_accepted", v.stale)
 	r.must("unexplained", v.unexplained)
 	r.must("attempts_wrong", v.attempts)

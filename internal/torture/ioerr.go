@@ -19,14 +19,14 @@ var ioerrTest = &Test{
 	run: ioerr,
 }
 
-// An enduring is a run of stores whose disk fails.
-type enduring struct {
+// A diskTest uses stores whose disk fails.
+type diskTest struct {
 	*rig
-	server *process // that examines what is left
+	server *process // examines what is left
 
 	runs, struck, acked          int
 	lost, corrupt, hangs, broken int
-	unkind, early, tracedHits    int
+	otherKind, early, tracedHits int
 	cut                          int // sweeps that ended before a run without a fault
 	kinds                        map[string]int
 	kmax                         map[string]int
@@ -34,7 +34,7 @@ type enduring struct {
 }
 
 func ioerr(r *rig) {
-	e := &enduring{rig: r, kinds: map[string]int{}, kmax: map[string]int{}}
+	e := &diskTest{rig: r, kinds: map[string]int{}, kmax: map[string]int{}}
 	e.server = r.server()
 	e.sweep(child.DiskDriver, "driver")
 	if r.Driver == "ncruces" {
@@ -50,7 +50,7 @@ func ioerr(r *rig) {
 	e.report()
 }
 
-func (e *enduring) report() {
+func (e *diskTest) report() {
 	e.result.add("runs", e.runs)
 	e.result.add("struck", e.struck)
 	e.result.add("by_strace", e.tracedHits)
@@ -60,7 +60,7 @@ func (e *enduring) report() {
 		}
 	}
 	e.result.add("acknowledged", e.acked)
-	e.said()
+	e.reportKinds()
 	if !e.Short {
 		e.result.must("sweeps_cut", e.cut)
 	}
@@ -69,28 +69,28 @@ func (e *enduring) report() {
 	e.result.must("hangs", e.hangs)
 	e.result.must("acknowledged_early", e.early)
 	e.result.must("broken_afterwards", e.broken)
-	e.result.must("errors_without_kind", e.unkind)
+	e.result.must("errors_without_kind", e.otherKind)
 }
 
-// said adds the kinds of the errors.
-func (e *enduring) said() {
+// reportKinds adds the kinds of the errors.
+func (e *diskTest) reportKinds() {
 	for _, kind := range slices.Sorted(maps.Keys(e.kinds)) {
 		e.result.add("said_"+kind, e.kinds[kind])
 	}
 }
 
-// kmost ends a sweep that would not end by itself.
-const kmost = 3000
+// maxCalls ends a sweep that does not end by itself.
+const maxCalls = 3000
 
-// sweep has each call to a disk fail, once and from then on, and each sync, or
-// commit, once.
-func (e *enduring) sweep(where, name string) {
+// sweep fails the k-th call to a disk, once and from then on, and the k-th
+// sync, or commit, once.
+func (e *diskTest) sweep(where, name string) {
 	stride, sync := 1, "sync"
 	if where == child.DiskDriver {
 		sync = "commit"
 	}
 	if e.Short {
-		stride = 1 + kmost/(e.Rounds*5)
+		stride = 1 + maxCalls/(e.Rounds*5)
 	}
 	for _, sweep := range []struct {
 		name   string
@@ -102,7 +102,7 @@ func (e *enduring) sweep(where, name string) {
 		{name + "_" + sync, child.DiskFault{Call: sync}, 1},
 	} {
 		clean := false
-		for k := 1 + e.random.IntN(sweep.stride); k < kmost && e.more(); k += sweep.stride {
+		for k := 1 + e.random.IntN(sweep.stride); k < maxCalls && e.more(); k += sweep.stride {
 			f := sweep.fault
 			f.K = k
 			if clean = e.one(where, f) == 0; clean {
@@ -118,12 +118,11 @@ func (e *enduring) sweep(where, name string) {
 	check(e.ctx.Err())
 }
 
-// one has a store used by a child while its disk fails, and examines what is
-// left.
-func (e *enduring) one(where string, f child.DiskFault) (struck int) {
+// one has a child use a store whose disk fails, and examines what is left.
+func (e *diskTest) one(where string, f child.DiskFault) (struck int) {
 	path := e.newPath()
 	what := fmt.Sprintf("%s %+v", where, f)
-	reply, err := e.server.tryAsk(child.Command{Op: child.OpEndure, Path: path, Where: where, Fault: f})
+	reply, err := e.server.tryAsk(child.Command{Op: child.OpFaultyDisk, Path: path, Where: where, Fault: f})
 	if err != nil {
 		check(fmt.Errorf("%s: %w", what, err))
 	}
@@ -131,13 +130,13 @@ func (e *enduring) one(where string, f child.DiskFault) (struck int) {
 	return reply.Endure.Struck
 }
 
-func (e *enduring) newPath() string {
+func (e *diskTest) newPath() string {
 	e.paths++
-	return filepath.Join(e.dir, fmt.Sprintf("endure%d.db", e.paths))
+	return filepath.Join(e.dir, fmt.Sprintf("disk%d.db", e.paths))
 }
 
 // judge examines what a child left.
-func (e *enduring) judge(path, where, what string, n *child.Endurance) {
+func (e *diskTest) judge(path, where, what string, n *child.DiskReport) {
 	faults := len(e.result.Faults)
 	e.runs++
 	e.acked += len(n.Acked)
@@ -148,7 +147,7 @@ func (e *enduring) judge(path, where, what string, n *child.Endurance) {
 	for kind, times := range n.Kinds {
 		e.kinds[kind] += times
 		if kind == "other" || kind == "invalid" || kind == "schema" {
-			e.unkind += times
+			e.otherKind += times
 			e.result.faultf("%s: errors of kind %s: %q", what, kind, n.Texts)
 		}
 	}
@@ -159,12 +158,12 @@ func (e *enduring) judge(path, where, what string, n *child.Endurance) {
 	if n.Early > 0 {
 		e.result.faultf("%s: %d pushes were acknowledged after a failed sync and before a checkpoint", what, n.Early)
 	}
-	if !n.Works && (where != child.DiskReal || n.Trouble != "") {
+	if !n.Works && (where != child.DiskReal || n.Reason != "") {
 		e.broken++
-		e.result.faultf("%s: it does not work again: %s", what, n.Trouble)
+		e.result.faultf("%s: it does not recover: %s", what, n.Reason)
 	}
 	if where == child.DiskVFS {
-		e.examine(path+".crash", what+", as if it had died", n.Acked[:n.Crash])
+		e.examine(path+".crash", what+", as after a crash", n.Acked[:n.Crash])
 	}
 	e.examine(path, what, n.Acked)
 	if len(e.result.Faults) == faults {
@@ -174,7 +173,7 @@ func (e *enduring) judge(path, where, what string, n *child.Endurance) {
 }
 
 // examine opens a database without faults and compares.
-func (e *enduring) examine(path, what string, acked []child.Ack) {
+func (e *diskTest) examine(path, what string, acked []child.Ack) {
 	numbers := map[int64]int64{}
 	for _, a := range acked {
 		numbers[a.ID] = a.N

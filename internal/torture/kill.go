@@ -19,37 +19,38 @@ var killTest = &Test{
 const (
 	killProcesses   = 4
 	killConcurrency = 8
-	// shortLease makes the jobs of the dead come back soon, and can still be
-	// kept on a busy machine: workers with late heartbeats judge no other.
+	// shortLease makes the jobs of dead workers run again soon, and is long
+	// enough for a busy machine: a worker whose heartbeats are late judges no
+	// other.
 	shortLease = 2 * time.Second
-	// killAllEvery is after how many kills all processes die at once, so that the
-	// next one finds a log that no process has open.
+	// killAllEvery is after how many kills all processes die at once, so that
+	// the next process finds a log that no process has open.
 	killAllEvery = 150
-	// freezeEvery is after how many kills a worker is frozen instead.
+	// freezeEvery is after how many kills a worker is frozen instead of killed.
 	freezeEvery = 20
-	// coordinatorKills is how long one of the workers is spared. Who is killed before it
-	// has been stable for a while judges no other, so that without an old worker
+	// spareTime is how long one of the workers is spared. A worker judges
+	// others only once it has been stable for a while, so without an old worker
 	// a frozen worker's jobs would not be reaped.
-	coordinatorKills = 4 * time.Second
-	// sparedWorkers is how long who was frozen lives on at least, with leases that it
-	// has lost.
-	sparedWorkers = 2 * time.Second
-	// jobsPerKill is how many jobs a run has at least.
+	spareTime = 4 * time.Second
+	// frozenSpareTime is how long a worker that was frozen lives on at least,
+	// with leases that it has lost.
+	frozenSpareTime = 2 * time.Second
+	// jobsPerKill is the least number of jobs, per kill.
 	jobsPerKill = 20
 )
 
 // A killing is one run of the test.
 type killing struct {
 	*rig
-	server  *process
-	workers []*process
-	next    int64 // number of the next task
-	kills   int
-	frozen  map[*process]time.Time // when it thaws
-	freezes int
-	elder   int // of workers: is spared
-	elected time.Time
-	effects map[int64]bool // by the number of the task: it changes the database, if not nil
+	server      *process
+	workers     []*process
+	next        int64 // number of the next task
+	kills       int
+	frozen      map[*process]time.Time // when each thaws
+	freezes     int
+	spared      int // index of the worker that is spared
+	sparedSince time.Time
+	effects     map[int64]bool // tasks that change the database, by number; nil is none
 }
 
 func kill(r *rig) {
@@ -101,10 +102,10 @@ func (k *killing) killSome() {
 	check(k.ctx.Err())
 }
 
-// strike does one of the things that the test does to workers.
+// strike kills or freezes a worker, or kills all processes.
 func (k *killing) strike() {
 	for p, when := range k.frozen {
-		if time.Since(when) > sparedWorkers {
+		if time.Since(when) > frozenSpareTime {
 			delete(k.frozen, p)
 		}
 	}
@@ -114,11 +115,11 @@ func (k *killing) strike() {
 	}
 	i := k.random.IntN(len(k.workers))
 	p := k.workers[i]
-	if time.Since(k.elected) > coordinatorKills && k.frozen[p].IsZero() {
-		k.elder, k.elected = i, time.Now()
+	if time.Since(k.sparedSince) > spareTime && k.frozen[p].IsZero() {
+		k.spared, k.sparedSince = i, time.Now()
 	}
-	if i == k.elder || !k.frozen[p].IsZero() {
-		return // another one, another time
+	if i == k.spared || !k.frozen[p].IsZero() {
+		return // the next call picks another one
 	}
 	if k.kills >= freezeEvery*(k.freezes+1) && haveSignals && len(k.frozen) == 0 && p.hasBegun() {
 		k.freezes++
@@ -132,7 +133,7 @@ func (k *killing) strike() {
 
 func (k *killing) kill(p *process) {
 	select {
-	case <-p.ended: // by itself, which it must not
+	case <-p.ended: // it ended by itself, which it must not
 		k.result.faultf("%v", p.failure())
 	default:
 	}
@@ -141,7 +142,7 @@ func (k *killing) kill(p *process) {
 	p.kill()
 }
 
-// killAll kills everybody.
+// killAll kills all processes.
 func (k *killing) killAll() {
 	for _, i := range k.random.Perm(len(k.workers)) {
 		k.kill(k.workers[i])
@@ -157,8 +158,8 @@ func (k *killing) respawn(i int) {
 	k.workers[i] = k.spawn(child.Order{Role: child.Work, Concurrency: killConcurrency, Lease: shortLease, Grace: time.Second})
 }
 
-// feed keeps the workers supplied, and no more than that: what is left at the
-// end has to be waited for.
+// feed pushes jobs if few wait. It does not push more, as the test waits for
+// all of them at the end.
 func (k *killing) feed() {
 	if !k.supplied(1000) {
 		k.pushSome(500)
@@ -199,7 +200,7 @@ func (k *killing) judgement(took time.Duration) {
 	r.add("largest_unsettled", h.unsettled)
 	r.add("failed_as_suspects", v.crashed)
 	r.must("failed_otherwise", v.failed)
-	r.must("unacknowledged", v.strangers)
+	r.must("unacknowledged", v.unacknowledged)
 	k.crashedFairly(h, e)
 	k.effective(effects.Effects, e)
 	r.add("max_attempt", v.maxAttempt)
@@ -207,9 +208,9 @@ func (k *killing) judgement(took time.Duration) {
 	r.add("drain", took)
 }
 
-// effective looks at jobs whose handlers change the database and complete them
-// in one transaction: what they do must have happened once if they are done, and
-// never otherwise.
+// effective checks jobs whose handlers change the database and complete the job
+// in one transaction: the change must have happened once if the job is done,
+// and never otherwise.
 func (k *killing) effective(effects map[int64]int, e ending) {
 	done, wrong := 0, 0
 	for id, j := range e.jobs {
@@ -220,22 +221,22 @@ func (k *killing) effective(effects map[int64]int, e ending) {
 		done += want
 		if got := effects[id]; got != want {
 			wrong++
-			k.result.faultf("job %d is %s and has happened %d times, want %d", id, j.State, got, want)
+			k.result.faultf("job %d is %s and has changed the database %d times, want %d", id, j.State, got, want)
 		}
 	}
 	k.result.add("effects", done)
 	k.result.must("effects_wrong", wrong)
 }
 
-// crashedFairly looks at jobs that were failed because their workers died: they
-// must have been claimed as suspects by as many that did.
+// crashedFairly checks jobs that were failed because their workers died: enough
+// workers must have died while they ran the job as a suspect.
 func (k *killing) crashedFairly(h *history, e ending) {
 	for id, j := range e.jobs {
 		if j.State != "failed" || j.Crashes == 0 {
 			continue
 		}
 		deaths := len(h.deaths(id))
-		// A process may die before it has noted what it claimed.
+		// A process may die before it notes what it claimed.
 		if j.Crashes != child.MaxCrashes || deaths < child.MaxCrashes-1 {
 			k.result.faultf("job %d is failed after %d crashes, %d of them known", id, j.Crashes, deaths)
 		}

@@ -34,8 +34,8 @@ func links(r *rig) {
 	r.result.must("broken", broken)
 }
 
-// linked gives a database a second name while it is in use, and has others open
-// it by both.
+// linked gives a database a second name while it is in use, and has other
+// processes open it by both names.
 func (r *rig) linked() (accepted, lost, broken int) {
 	user := r.server()
 	n := int64(0)
@@ -55,7 +55,7 @@ func (r *rig) linked() (accepted, lost, broken int) {
 			accepted++
 			r.result.faultf("%s opened with two names: %v", filepath.Base(path), reply.Exam.Kinds)
 		}
-		// Who has it open goes on with the name that it knows.
+		// The process that has the database open goes on under the first name.
 		other.stop()
 		push()
 	}

@@ -16,12 +16,12 @@ var modelTest = &Test{
 	Short:  600,
 	Full:   1_000_000,
 	Memory: true,
-	run:    modelled,
+	run:    compareModel,
 }
 
-// modelled runs the test of the store's package, which has the programs: they
-// are made short when they fail, as only tests can.
-func modelled(r *rig) {
+// compareModel runs the test in the store's package that compares the store
+// with the model. It is a Go test because only tests shrink failing programs.
+func compareModel(r *rig) {
 	pkg, run := "./backend/sqlite/"+r.Driver, "^Test$/^Model$"
 	if r.Driver == Memory {
 		pkg, run = "./internal/torture/model", "^TestMemory$"

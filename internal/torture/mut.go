@@ -24,18 +24,17 @@ var mutTest = &Test{
 	run:  mut,
 }
 
-// slowRuns is how many times the tests run that take more than a moment, of a
-// hundred.
+// slowRuns is how many runs slow tests have for a hundred runs of quick ones.
 const slowRuns = 20
 
-// abreast is how many runs there are at once.
-const abreast = 2
+// parallelRuns is how many runs there are at once.
+const parallelRuns = 2
 
-// shortMutants is how many mutants the short form has.
+// shortMutants is the number of mutants in the short form.
 const shortMutants = 2
 
-// mut builds each test with a flaw, by an overlay of the Go tool so that the
-// source is left alone, and without, and runs it again and again.
+// mut builds each test with the flaw and without, by an overlay of the Go tool
+// so that the source stays as it is, and runs it again and again.
 func mut(r *rig) {
 	m := &mutation{rig: r, root: moduleDir(r.ctx), dir: must(os.MkdirTemp(r.dir, "mut-"))}
 	defer os.RemoveAll(m.dir) // also if a mutant survives: the binaries are large
@@ -85,22 +84,22 @@ func (m *mutation) try(mu *mutant, n int) (killed int) {
 	check(os.WriteFile(list, must(json.Marshal(map[string]map[string]string{"Replace": {path: flawed}})), 0o600))
 	sound := m.build(mu)
 	if output, err := m.runTest(sound, mu, ""); err != nil || bytes.Count(output, []byte("--- PASS")) < min(2, 1+strings.Count(mu.run, "/")) {
-		// A name that nothing has passes, too.
+		// A name that matches no test passes, too.
 		check(errors.Join(fmt.Errorf("the test does not pass without the flaw: %w", err), errors.New(string(output))))
 	}
 	broken, overlaid := sound, "-overlay="+list
 	if mu.child {
-		// What does not build is no flaw.
+		// A flaw must build.
 		m.goTool("build", overlaid, "-o", os.DevNull, childPackages+"...")
 	} else {
 		broken = m.build(mu, overlaid)
 	}
 	var all sync.WaitGroup
 	var found, runs atomic.Int64
-	for range abreast {
+	for range parallelRuns {
 		all.Go(func() {
 			for m.ctx.Err() == nil && runs.Add(1) <= int64(n) {
-				// A run that only took too long has found nothing.
+				// A run that only timed out has found nothing.
 				output, err := m.runTest(broken, mu, overlaid)
 				if err != nil && (bytes.Contains(output, []byte("--- FAIL")) || !bytes.Contains(output, []byte("panic: test timed out"))) {
 					found.Add(1)
@@ -131,7 +130,7 @@ func (m *mutation) goTool(args ...string) {
 	}
 }
 
-// runTest runs a test. What that builds is built with flags.
+// runTest runs a test. The programs that the test builds are built with flags.
 func (m *mutation) runTest(test string, mu *mutant, flags string) ([]byte, error) {
 	limit := time.Minute
 	if mu.child {

@@ -1,15 +1,15 @@
 package torture
 
-// A mutant is the source with one flaw, and the test that must find it.
+// A mutant is the source with one flaw, and the test that must find the flaw.
 type mutant struct {
 	rule     string // that it breaks
 	file     string
-	from, to string // text of the file, which is there once, and what is there instead
+	from, to string // text that the file has once, and its replacement
 	pkg, run string // the test, and its name
 	flags    []string
-	// child is set if the flaw is to be in the programs that the test builds.
+	// child is set if the flaw belongs into the programs that the test builds.
 	child bool
-	// slow is set if a run takes more than a moment, so that there are fewer.
+	// slow is set if a run takes long, so that there are fewer runs.
 	slow bool
 }
 
@@ -18,8 +18,8 @@ const (
 	sqliteSuite = "^Test$/^Conformance$/^"
 )
 
-// mutants must each change what can be seen: one that no test can find is no
-// mutant.
+// mutants must each change observable behavior: otherwise no test can find
+// them.
 var mutants = []mutant{
 	{
 		rule: "memory: Complete looks at the token", file: "backend/memory/settle.go",
@@ -61,7 +61,7 @@ var mutants = []mutant{
 		rule: "memory: a superseded job ends, by random programs", file: "backend/memory/transition.go",
 		from: "		return superseded\n", to: "		_ = superseded\n		return next\n",
 		pkg: "./internal/torture/model", run: "^TestMemory$",
-		flags: []string{"-rapid.shrinktime=0s"}, // that it fails is enough
+		flags: []string{"-rapid.shrinktime=0s"}, // failing is enough
 	}, {
 		rule: "sqlite: Complete looks at the token", file: "backend/sqlite/complete.go",
 		from: "case r.token != c.Token || r.token == noToken:", to: "case r.token == noToken:",

@@ -17,8 +17,8 @@ var pointTest = &Test{
 	run: point,
 }
 
-// alive is how long a script may take to come to its point.
-const alive = 30 * time.Second
+// scriptTime is how long a script may take to reach its point.
+const scriptTime = 30 * time.Second
 
 func point(r *rig) {
 	hits, violations, unreached := 0, 0, 0
@@ -47,26 +47,26 @@ func point(r *rig) {
 	r.result.must("violations", violations)
 }
 
-// crashAt has a process die at a point on a new database and then a worker do
-// what is left.
+// crashAt has a process die at a point on a new database, and then a worker run
+// the jobs that are left.
 func (r *rig) crashAt(at string) (reached bool) {
 	o := child.Order{Role: child.Script, Point: at, Hit: 1 + r.random.IntN(20), Lease: 300 * time.Millisecond}
 	switch {
 	case strings.HasPrefix(at, "migrate."):
-		o.Hit = 1 // there is one, when the database is new
+		o.Hit = 1 // a new database has one migration
 	case at == "statement":
 		o.Hit = 1 + r.random.IntN(400)
 	}
 	victim := r.spawn(o)
 	select {
 	case <-victim.ended:
-		reached = !victim.cmd.ProcessState.Exited() // but by a signal
+		reached = !victim.cmd.ProcessState.Exited() // it ended by a signal
 		if victim.cmd.ProcessState.ExitCode() > 0 {
 			check(victim.failure())
 		}
 	case <-r.ctx.Done():
 		check(r.ctx.Err())
-	case <-time.After(alive):
+	case <-time.After(scriptTime):
 		check(fmt.Errorf("%s: the script does not end", at))
 	}
 	worker := r.spawn(child.Order{Role: child.Work, Concurrency: 4, Lease: 300 * time.Millisecond, Grace: time.Second})
@@ -75,24 +75,24 @@ func (r *rig) crashAt(at string) (reached bool) {
 	worker.stop()
 	schedules := server.ask(child.Command{Op: child.OpSchedules})
 	v := r.finish(server, func(run *run) bool {
-		// Before the commit of a completion there is none.
+		// Before its commit, a completion is not stored.
 		return run.accepted || run.p.died() && at != "complete.begun" && at != "complete.written"
 	})
 	if v.crashed+v.failed > 0 {
 		r.result.faultf("%d jobs are failed", v.crashed+v.failed)
 	}
-	if v.strangers > scriptOpen {
-		r.result.faultf("%d jobs exist whose push was never acknowledged", v.strangers)
+	if v.unacknowledged > scriptOpen {
+		r.result.faultf("%d jobs exist whose push was never acknowledged", v.unacknowledged)
 	}
 	r.judgeTick(schedules.Schedules, v.ending)
 	return reached
 }
 
-// scriptOpen is how many jobs a script pushes at once at most.
+// scriptOpen is the most jobs that a script pushes at once.
 const scriptOpen = 10
 
-// judgeTick sees to it that the schedule of a script stands where its last job
-// is, whether or not anybody was told of that.
+// judgeTick checks that the schedule of a script stands at its last job,
+// whether that push was acknowledged or not.
 func (r *rig) judgeTick(schedules []child.Schedule, e ending) {
 	taken := int64(0)
 	for _, s := range schedules {
@@ -109,9 +109,9 @@ func (r *rig) judgeTick(schedules []child.Schedule, e ending) {
 	for _, j := range e.jobs {
 		there[j.N] = true
 	}
-	// The last one cannot have been pruned: nothing prunes any more.
+	// The last job cannot have been pruned: nothing prunes any more.
 	last := child.ScriptTicks + told
-	if untold := taken - told; untold < 0 || untold > 1 || untold == 1 != there[last] {
-		r.result.faultf("the schedule has had %d ticks, %d were told of, and of the next the job is there: %v", taken, told, there[last])
+	if unreported := taken - told; unreported < 0 || unreported > 1 || unreported == 1 != there[last] {
+		r.result.faultf("the schedule has had %d ticks, %d were acknowledged, and the job of the next one is there: %v", taken, told, there[last])
 	}
 }

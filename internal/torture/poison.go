@@ -17,7 +17,7 @@ var poisonTest = &Test{
 	run:   poison,
 }
 
-const goodOnes = 200
+const goodJobs = 200
 
 func poison(r *rig) {
 	rounds, done, failed, crashes, wrong := 0, 0, 0, 0, 0
@@ -34,11 +34,11 @@ func poison(r *rig) {
 	r.result.must("violations", wrong)
 }
 
-// poison lets one job kill its processes until it is failed.
+// poison lets one job kill its processes until the job is failed.
 func (r *rig) poison() (crashes int, v verdict) {
 	server := r.server()
-	at := r.random.IntN(goodOnes)
-	tasks := make([]child.Task, goodOnes+1)
+	at := r.random.IntN(goodJobs)
+	tasks := make([]child.Task, goodJobs+1)
 	for i := range tasks {
 		tasks[i] = child.Task{N: int64(i), Takes: r.between(0, 2*time.Millisecond)}
 	}
@@ -57,7 +57,7 @@ func (r *rig) poison() (crashes int, v verdict) {
 	})
 	worker.stop()
 	f := r.finish(server, nil)
-	if f.done != goodOnes || f.crashed != 1 || f.failed != 0 {
+	if f.done != goodJobs || f.crashed != 1 || f.failed != 0 {
 		r.result.faultf("%d jobs are done, %d failed by crashes and %d otherwise", f.done, f.crashed, f.failed)
 	}
 	for id, j := range f.jobs {
@@ -70,7 +70,8 @@ func (r *rig) poison() (crashes int, v verdict) {
 				starts++
 			}
 		}
-		// Once among others, then as often as counts: nothing runs next to it.
+		// It kills once among others, then alone until it is failed: nothing
+		// runs next to a suspect.
 		if j.N != int64(at) || j.Crashes != child.MaxCrashes || crashes != child.MaxCrashes+1 || starts != crashes {
 			r.result.faultf("job %d of task %d is failed after %d crashes alone, %d starts and %d crashes in all; task %d kills",
 				id, j.N, j.Crashes, starts, crashes, at)

@@ -37,14 +37,14 @@ type cutting struct {
 	migrations, checkpoints              int
 }
 
-// imagesEach is how many images are made of one moment.
+// imagesEach is the number of images of one power cut.
 const imagesEach = 2
 
 func power(r *rig) {
 	p := &cutting{rig: r}
 	p.lossy = newLossy(r.ctx, r.dir)
 	defer p.lossy.close()
-	defer func() { each(r.all, (*process).kill) }() // before their files go
+	defer func() { each(r.all, (*process).kill) }() // before the file system is unmounted
 	p.server = r.server()
 	for p.cuts < r.Rounds && r.more() {
 		r.sub("cut", p.one)
@@ -65,8 +65,8 @@ func power(r *rig) {
 	r.result.add("normal_lost", p.normalLost)
 }
 
-// one has processes use a new database, freezes them and examines what would
-// be found after a power cut.
+// one has processes use a new database, freezes them, and examines what a power
+// cut would leave.
 func (p *cutting) one(sub *rig) {
 	prefix := fmt.Sprintf("cut%d.", p.cuts)
 	sub.path = filepath.Join(p.lossy.dir, prefix+"db")
@@ -83,7 +83,7 @@ func (p *cutting) one(sub *rig) {
 	each(running, (*process).freeze)
 	sub.quiet(running)
 	for i := range imagesEach {
-		// Killed is who was stopped only when the images are made.
+		// The processes are killed only once the images are made.
 		dir := filepath.Join(sub.dir, fmt.Sprint("image", i))
 		check(os.Mkdir(dir, 0o700))
 		image := p.lossy.image(prefix, dir, p.random.Uint64(), i == 0)
@@ -104,7 +104,7 @@ func (p *cutting) one(sub *rig) {
 	}
 }
 
-// duringMigration waits for some moment at which the database is being made.
+// duringMigration waits for a random moment of the migration.
 func (p *cutting) duringMigration(sub *rig, pusher *process) {
 	sub.until("the file is there", func() bool {
 		if pusher.over() {
@@ -116,8 +116,8 @@ func (p *cutting) duringMigration(sub *rig, pusher *process) {
 	sub.pause(sub.between(0, 15*time.Millisecond))
 }
 
-// atWork adds a worker, and two who make checkpoints, and waits for some
-// moment.
+// atWork adds a worker, and two processes that make checkpoints, and waits for
+// a random moment.
 func (p *cutting) atWork(sub *rig, pusher *process, checkpoints bool) []*process {
 	running := []*process{pusher}
 	pusher.begun()
@@ -136,7 +136,7 @@ func (p *cutting) atWork(sub *rig, pusher *process, checkpoints bool) []*process
 	return running
 }
 
-// examine opens an image and compares.
+// examine opens an image and compares its jobs with the acknowledged ones.
 func (p *cutting) examine(sub *rig, path string, normal bool) {
 	lost := len(sub.judgeFile(p.server, path, filepath.Base(path), sub.acks.ids, &p.unopened, &p.corrupt))
 	switch {
@@ -148,7 +148,7 @@ func (p *cutting) examine(sub *rig, path string, normal bool) {
 	}
 }
 
-// A lossy is the file system, a process of its own.
+// A lossy is a lossfs file system, which is a process.
 type lossy struct {
 	dir    string
 	cmd    *exec.Cmd
@@ -163,39 +163,40 @@ type image struct {
 	Error               string
 }
 
-// newLossy builds the file system, which is a module of its own, and mounts it.
+// newLossy builds lossfs, which is a module of its own, and mounts it.
 func newLossy(ctx context.Context, dir string) *lossy {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
-		check(&Skip{"a file system of ours needs /dev/fuse; the test snap does without"})
+		check(&Skip{"lossfs needs /dev/fuse; the test snap does without"})
 	}
 	if os.Geteuid() != 0 {
-		check(&Skip{"mounting a file system of ours needs root; the test snap does without"})
+		check(&Skip{"mounting lossfs needs root; the test snap does without"})
 	}
 	l := &lossy{dir: filepath.Join(dir, "lossy")}
 	program := filepath.Join(dir, "lossfs")
 	build := exec.CommandContext(ctx, "go", "build", "-C", filepath.Join(moduleDir(ctx), "internal", "torture", "lossfs"), "-o", program, ".")
 	build.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
 	if text, err := build.CombinedOutput(); err != nil {
-		check(&Skip{fmt.Sprintf("the file system does not build, perhaps for want of a network: %s", text)})
+		check(&Skip{fmt.Sprintf("lossfs does not build, perhaps because there is no network: %s", text)})
 	}
 	check(os.Mkdir(l.dir, 0o700))
-	// It is not killed with us, but ends, and unmounts, when its input does.
+	// It is not killed with this process: it unmounts and ends when its input
+	// ends.
 	l.cmd = exec.Command(program, l.dir)
-	var trouble strings.Builder
-	l.cmd.Stderr = &trouble
+	var stderr strings.Builder
+	l.cmd.Stderr = &stderr
 	stdout := must(l.cmd.StdoutPipe())
 	l.stdin = must(l.cmd.StdinPipe())
 	check(l.cmd.Start())
 	l.orders, l.said = json.NewEncoder(l.stdin), json.NewDecoder(stdout)
 	ready := ""
 	if err := l.said.Decode(&ready); err != nil {
-		_ = l.cmd.Wait() // what it said tells more
-		check(&Skip{"a file system of ours cannot be mounted: " + strings.TrimSpace(trouble.String())})
+		_ = l.cmd.Wait() // stderr has the reason
+		check(&Skip{"lossfs cannot be mounted: " + strings.TrimSpace(stderr.String())})
 	}
 	return l
 }
 
-// image writes what may be found of files after a power cut.
+// image writes the files that a power cut may leave.
 func (l *lossy) image(prefix, dir string, seed uint64, forget bool) (i image) {
 	check(l.orders.Encode(map[string]any{"Prefix": prefix, "Dir": dir, "Seed": seed, "Forget": forget}))
 	check(l.said.Decode(&i))
@@ -211,6 +212,6 @@ func (l *lossy) forget(prefix string) { removeDatabase(filepath.Join(l.dir, pref
 // close unmounts.
 func (l *lossy) close() {
 	l.stdin.Close()
-	_ = l.cmd.Wait()   // it has nothing to say
-	_ = unmount(l.dir) // if it was killed; else there is nothing to do
+	_ = l.cmd.Wait()   // its status does not matter
+	_ = unmount(l.dir) // in case it was killed
 }

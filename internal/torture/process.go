@@ -17,11 +17,11 @@ import (
 	"github.com/plainjobs/plainjobs/internal/torture/child"
 )
 
-// patience is how long a child may take for what should take a moment, on a
-// busy machine.
+// patience is how long a child may take, on a busy machine, for an operation
+// that is normally quick.
 const patience = 90 * time.Second
 
-// A process is a child, or was one.
+// A process is a child, running or ended.
 type process struct {
 	ctx    context.Context // of the test
 	number int
@@ -33,9 +33,9 @@ type process struct {
 	orders *json.Encoder
 	stderr bytes.Buffer // to be read when it has ended
 
-	ready   chan struct{} // closed when it says that it has begun
+	ready   chan struct{} // closed when it reports that it has begun
 	replies chan child.Reply
-	ended   chan struct{} // closed when it has ended and all that it said is read
+	ended   chan struct{} // closed when it has ended and all its output is read
 
 	mu     sync.Mutex
 	kills  bool // it was killed, or asked to kill itself
@@ -43,8 +43,8 @@ type process struct {
 	thawed bool // it was frozen once
 }
 
-// starter starts processes on one thread that never ends: the kernel takes the
-// death of a child's parent to be that of the thread that started it.
+// starter starts processes on one thread that never ends: to the kernel, a
+// child's parent dies when the thread that started the child does.
 var starter = sync.OnceValue(func() chan<- func() {
 	starts := make(chan func())
 	go func() {
@@ -56,14 +56,14 @@ var starter = sync.OnceValue(func() chan<- func() {
 	return starts
 })
 
-// spawn starts a child. What it says goes to hear first, in order, then to
-// replies if hear returns false.
+// spawn starts a child. Its replies go to hear, in order, and to p.replies if
+// hear returns false.
 func spawn(program string, p *process, o child.Order, hear func(child.Reply) bool) error {
 	p.ready, p.ended = make(chan struct{}), make(chan struct{})
 	p.replies = make(chan child.Reply, 16)
 	p.cmd = exec.Command(program)
 	p.cmd.Stderr = &p.stderr
-	// As crashes are meant, their traces are cut to what is read.
+	// Crashes are intended: one goroutine's trace is enough.
 	p.cmd.Env = append(os.Environ(), "GOTRACEBACK=single")
 	killOnParentExit(p.cmd)
 	stdin, err := p.cmd.StdinPipe()
@@ -93,8 +93,8 @@ func spawn(program string, p *process, o child.Order, hear func(child.Reply) boo
 	return nil
 }
 
-// listen reads what the child says until its output ends, which is after its
-// death: what it wrote before stays in the pipe.
+// listen reads the child's replies until its output ends, after its death: what
+// it wrote before stays in the pipe.
 func (p *process) listen(stdout io.Reader, hear func(child.Reply) bool) {
 	said := json.NewDecoder(stdout)
 	for {
@@ -143,7 +143,7 @@ func (p *process) begun() {
 	}
 }
 
-// failure describes how a child ended that was not to.
+// failure describes how a child ended that should not have ended.
 func (p *process) failure() error {
 	text := strings.TrimSpace(p.stderr.String())
 	if len(text) > 2000 {
@@ -206,7 +206,7 @@ func (p *process) freezeFor(d time.Duration) {
 	p.freeze()
 }
 
-// died reports whether the child was killed or ended other than well.
+// died reports whether the child was killed or failed.
 func (p *process) died() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -267,7 +267,7 @@ func (p *process) why() error {
 	}
 }
 
-// stop lets the child end in good order.
+// stop asks the child to end, and waits until it has.
 func (p *process) stop() {
 	_ = p.orders.Encode(child.Command{Op: child.OpStop}) // it may have ended
 	check(p.wait())

@@ -17,7 +17,7 @@ import (
 // Drivers are the SQLite drivers.
 var Drivers = []string{"mattn", "modernc", "ncruces"}
 
-// Mixed is the drivers together on one file, each in processes of its own.
+// Mixed stands for all drivers on one file, each in its own processes.
 const Mixed = "mixed"
 
 // Memory is the store in memory instead of a driver.
@@ -26,8 +26,7 @@ const Memory = "memory"
 // Source is the source of the module instead of a driver.
 const Source = "source"
 
-// Stores are all that a test may run on, in the order in which results are
-// listed.
+// Stores are all stores that a test may run on, in the order of results.
 var Stores = append(slices.Clone(Drivers), Mixed, Memory, Source)
 
 const childPackages = "github.com/plainjobs/plainjobs/internal/torture/child/"
@@ -87,14 +86,14 @@ func build(ctx context.Context, driver, dir string) (string, error) {
 	return "", errors.Join(fmt.Errorf("go build of the %s child: %w", driver, err), errors.New(string(output)))
 }
 
-// available returns the programs that a driver of a config stands for, and which
-// of them cannot be built here.
+// available returns the programs that a config's driver stands for, and those
+// of them that cannot be built here.
 func (p *Programs) available(ctx context.Context, driver string) (programs map[string]string, missing map[string]*Skip, err error) {
 	names := []string{driver}
 	switch driver {
 	case Mixed:
 		names = Drivers
-	case Source: // is no program
+	case Source: // has no programs
 		names = nil
 	}
 	programs, missing = map[string]string{}, map[string]*Skip{}

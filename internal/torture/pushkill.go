@@ -19,8 +19,7 @@ var pushkillTest = &Test{
 
 const (
 	pushProcesses = 2
-	// numbersEach is how many tasks a pusher can make before it meets the
-	// numbers of the next one.
+	// numbersEach is how many task numbers each pusher has.
 	numbersEach = 1_000_000
 )
 
@@ -37,7 +36,7 @@ func pushkill(r *rig) {
 	kills := 0
 	for kills < r.Rounds && r.more() {
 		i := r.random.IntN(len(all))
-		// Some die while they open the file, most while they push.
+		// Some processes die while they open the file, most while they push.
 		if r.random.IntN(4) > 0 {
 			all[i].begun()
 		}
@@ -62,16 +61,16 @@ func pushkill(r *rig) {
 	r.result.add("acknowledged", len(r.acks.ids))
 	r.result.add("repeated_batches", h.repeated)
 	r.judgePushes(e)
-	r.result.must("errors", len(h.troubles))
-	for _, t := range h.troubles {
+	r.result.must("errors", len(h.callErrors))
+	for _, t := range h.callErrors {
 		r.result.faultf("push on %s: %s", t.p.driver, t.text)
 	}
 	r.integrity(e)
 }
 
-// judgePushes compares what was acknowledged with what is there. Tasks are told
-// apart by their numbers: a number that is there twice was doubled, whatever a
-// repeat was answered.
+// judgePushes compares the acknowledged jobs with the stored ones. Numbers
+// identify tasks: a number that is stored twice was pushed twice, whatever the
+// repeated push returned.
 func (r *rig) judgePushes(e ending) {
 	unheard, doubled, torn := 0, 0, 0
 	numbers := map[int64]int{}
@@ -79,7 +78,7 @@ func (r *rig) judgePushes(e ending) {
 	for _, id := range lost {
 		r.result.faultf("job %d was acknowledged for task %d; there is %+v", id, r.acks.ids[id], e.jobs[id])
 	}
-	batches := map[int64][2]int{} // found, and how many it was to be
+	batches := map[int64][2]int{} // found, and wanted
 	for id, j := range e.jobs {
 		if _, ok := r.acks.ids[id]; !ok {
 			unheard++

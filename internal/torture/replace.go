@@ -40,16 +40,16 @@ func replace(r *rig) {
 	r.result.must("broken", sum.broken)
 }
 
-// A replaced is what was counted in all replacements.
+// A replaced counts the results of all replacements.
 type replaced struct {
 	acknowledged, refused int
-	late                  int // calls that began after it and were acknowledged
+	late                  int // acknowledged calls that began after the replacement
 	lost                  int // acknowledged jobs that are not in the old file
-	accepted              int // openings of the new file with the log of the old one
+	accepted              int // times that the new file was opened with the log of the old one
 	broken                int // files
 }
 
-// The ways to replace a file: what is put in its place.
+// replacements are what is put in the place of the file.
 var replacements = []string{"a backup", "a backup, and the old one is restored", "nothing"}
 
 // replace replaces a database under two processes that push and one that
@@ -78,10 +78,11 @@ func (r *rig) replace(by string, n *replaced) {
 		})
 	})
 	r.pause(r.between(0, pushFor))
-	// Somebody who comes now must not apply the old one's log to the new one.
+	// A process that opens the file now must not apply the old log to the new
+	// file.
 	r.opensLeftover(n)
 	if by == "a backup, and the old one is restored" {
-		// Who has it open goes on.
+		// The processes that have the old file open go on.
 		check(errors.Join(os.Rename(r.path, backup), os.Rename(old, r.path)))
 		heard := r.acks.pushes()
 		r.until("pushes are acknowledged when the file is back", func() bool { return r.acks.pushes() > heard })
@@ -119,7 +120,7 @@ func (r *rig) opensLeftover(n *replaced) {
 func (r *rig) judgeReplaced(old, backup, by string, n *replaced) {
 	check(r.acks.close())
 	h := r.history()
-	for _, t := range h.troubles {
+	for _, t := range h.callErrors {
 		if strings.Contains(t.text, "unavailable") {
 			n.refused++
 		}
@@ -144,7 +145,7 @@ func (r *rig) judgeReplaced(old, backup, by string, n *replaced) {
 	}
 	n.acknowledged += len(r.acks.ids)
 	// If the old file is back, a call that began meanwhile may succeed.
-	if late := r.acks.adrift; late > 0 && old != r.path {
+	if late := r.acks.displaced; late > 0 && old != r.path {
 		n.late += late
 		r.result.faultf("%d calls were acknowledged after the file was replaced", late)
 	}

@@ -18,24 +18,24 @@ var rescueTest = &Test{
 	run:   rescue,
 }
 
-// What a rescue is to take at most on a quiet machine, half of them and all but
-// one of a hundred.
+// The most that a rescue may take on a quiet machine: half of them, and 99 of
+// 100.
 const (
 	rescueHalf = 100 * time.Millisecond
 	rescueMost = time.Second
 )
 
-// A rescuing is one run of the test. In every other round there is also work
-// for the processes that live.
+// A rescuing is one run of the test. In every other round, the other processes
+// have jobs to run.
 type rescuing struct {
 	*rig
-	killing *killing // what it shares with kill
+	killing *killing // the parts that it shares with kill
 	holds   chan hold
 	took    [2][]time.Duration // on an idle system, and under load
 	last    int64              // the job of the last kill
 }
 
-// A hold says that a process runs a job that is held.
+// A hold is a report that a process runs a held job.
 type hold struct {
 	p  *process
 	id int64
@@ -65,7 +65,7 @@ func (s *rescuing) all() {
 	s.judgement()
 }
 
-// respawn starts a worker with the default lease and waits until it is there.
+// respawn starts a worker with the default lease and waits until it has begun.
 func (s *rescuing) respawn(i int) {
 	p := s.spawnOn(s.pick(), child.Order{Role: child.Work, Concurrency: killConcurrency, Grace: time.Second},
 		func(p *process, r child.Reply) bool {
@@ -87,7 +87,8 @@ func (s *rescuing) one() {
 	}
 	s.push(k.server, []child.Task{{N: k.next, Do: child.ActionHold, Priority: 9}})
 	k.next++
-	// The last one may come back, if who ran it then was killed now.
+	// An earlier held job may run again if its worker was the one that was
+	// killed.
 	holder := s.held(func(id int64) bool { return id > s.last })
 	s.last = holder.id
 	killed := time.Now()
@@ -97,7 +98,7 @@ func (s *rescuing) one() {
 	s.respawn(slices.Index(k.workers, holder.p))
 }
 
-// held waits until a worker runs a held job.
+// held waits until a worker runs a held job for which which returns true.
 func (s *rescuing) held(which func(id int64) bool) hold {
 	limit := time.After(patience)
 	for {
@@ -130,8 +131,8 @@ func (s *rescuing) judgement() {
 	s.integrity(f.ending)
 }
 
-// report prints how long rescues took. The short form runs with other tests,
-// so that their time says nothing there.
+// report adds how long rescues took. The short form runs alongside other tests,
+// so it sets no limit.
 func (s *rescuing) report(how string, took []time.Duration) {
 	if len(took) == 0 {
 		return
@@ -146,7 +147,8 @@ func (s *rescuing) report(how string, took []time.Duration) {
 	}
 }
 
-// percentile returns what so many percent of sorted values are not above.
+// percentile returns the value that so many percent of the sorted values do not
+// exceed.
 func percentile(sorted []time.Duration, percent int) time.Duration {
 	return sorted[(len(sorted)-1)*percent/100]
 }

@@ -6,13 +6,14 @@ import (
 	"time"
 )
 
-// A Result is what a test measured.
+// A Result is what a test measured and found.
 type Result struct {
 	Test, Driver string
 	Seed         uint64
-	// Faults say what is wrong, one by one.
+	// Faults describe what is wrong, one by one.
 	Faults []string
-	// LeftOut says which parts of the test could not run here, and why.
+	// LeftOut lists the parts of the test that could not run here, with
+	// reasons.
 	LeftOut []string
 
 	fields []field
@@ -28,7 +29,7 @@ func (r *Result) add(key string, value any) {
 	r.fields = append(r.fields, field{key, fmt.Sprint(value)})
 }
 
-// must appends a figure that is wrong unless it is zero.
+// must appends a figure that is a fault unless it is zero.
 func (r *Result) must(key string, n int) {
 	r.add(key, n)
 	if n != 0 {
@@ -36,7 +37,7 @@ func (r *Result) must(key string, n int) {
 	}
 }
 
-// maxFaults bounds how many faults are told one by one.
+// maxFaults bounds the number of faults that are listed.
 const maxFaults = 50
 
 func (r *Result) faultf(format string, args ...any) {
@@ -45,12 +46,12 @@ func (r *Result) faultf(format string, args ...any) {
 	}
 }
 
-// leaveOut notes a part that cannot run here.
+// leaveOut records a part that cannot run here.
 func (r *Result) leaveOut(part string, why *Skip) {
 	r.LeftOut = append(r.LeftOut, fmt.Sprintf("%s: %v", part, why))
 }
 
-// String returns one line of key=value.
+// String returns one line of key=value pairs.
 func (r Result) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "test=%s driver=%s seed=%d", r.Test, r.Driver, r.Seed)
@@ -61,7 +62,7 @@ func (r Result) String() string {
 	return b.String()
 }
 
-// Figures returns the line without what tells it from others.
+// Figures returns the figures as key=value pairs.
 func (r Result) Figures() string {
 	parts := make([]string, 0, len(r.fields))
 	for _, f := range r.fields {

@@ -143,7 +143,7 @@ func (r *rig) spawnOn(driver string, o child.Order, hear func(*process, child.Re
 	o.Seed = r.random.Uint64()
 	p.kills = o.Point != ""
 	check(spawn(r.programs[driver], p, o, func(reply child.Reply) bool {
-		return hear != nil && hear(p, reply) || r.acks.hear(reply)
+		return hear != nil && hear(p, reply) || r.acks.add(reply)
 	}))
 	r.all = append(r.all, p)
 	return p
@@ -362,7 +362,7 @@ func (r *rig) finish(server *process, pruned pruned) (f finish) {
 	// By now the jobs have ended otherwise, or wait.
 	leases := f.lostLeases()
 	accepted := server.ask(child.Command{Op: child.OpSettleStale, Leases: leases}).N
-	f.verdict.zombies += len(leases)
+	f.verdict.staleTried += len(leases)
 	f.stale += int(accepted)
 	if accepted > 0 {
 		r.result.faultf("%d of %d leases that were lost were accepted at the end", accepted, len(leases))

@@ -24,7 +24,7 @@ var simTest = &Test{
 // simTime is how long a simulation may take.
 const simTime = 5 * time.Minute
 
-// sim runs the test of package sim, as time is simulated in tests only.
+// sim runs the test of package sim: only tests can simulate time.
 func sim(r *rig) {
 	ctx, cancel := context.WithTimeout(r.ctx, simTime)
 	defer cancel()

@@ -22,7 +22,8 @@ var snapTest = &Test{
 	run:   snap,
 }
 
-// copiesEach is how many copies of a snapshot are spoilt, each in another way.
+// copiesEach is the number of damaged copies of a snapshot, each damaged in
+// another way.
 const copiesEach = 4
 
 // A snapping is one run of the test.
@@ -52,9 +53,9 @@ func snap(r *rig) {
 	r.result.must("unopened", s.unopened)
 }
 
-// one has a pusher and a worker at a new database, freezes them and takes what
-// is on the disk then. As no checkpoint has been made so far, everything that
-// was acknowledged is in the log up to where that ended at the time.
+// one has a pusher and a worker use a new database, freezes them, and copies
+// the files. No checkpoint has been made so far, so everything that was
+// acknowledged is in the log, up to its size at the acknowledgement.
 func (s *snapping) one(sub *rig) {
 	pusher := sub.spawn(child.Order{Role: child.Push, First: 1})
 	worker := sub.spawn(child.Order{Role: child.Work, Concurrency: 4, Lease: shortLease, Grace: time.Second})
@@ -70,16 +71,16 @@ func (s *snapping) one(sub *rig) {
 	s.snaps++
 	safe := int(sub.acks.wal)
 	if len(log) < 32 || safe > len(log) || binary.BigEndian.Uint32(log[12:]) != 0 {
-		s.skip++ // the log was reset, so its size says nothing
+		s.skip++ // the log was reset, so its size proves nothing
 		return
 	}
 	s.acknowledged += len(sub.acks.ids)
 	for i := range copiesEach {
-		s.spoil(sub, db, log, safe, i)
+		s.damageCopy(sub, db, log, safe, i)
 	}
 }
 
-// quiet waits until stopped processes have stopped: the signal takes effect a
+// quiet waits until frozen processes have stopped: the signal takes effect a
 // moment after it is sent.
 func (r *rig) quiet(processes []*process) {
 	r.until("the processes have stopped", func() bool {
@@ -87,14 +88,15 @@ func (r *rig) quiet(processes []*process) {
 	})
 }
 
-// spoil cuts and flips a copy behind what is safe, and has it opened.
-func (s *snapping) spoil(sub *rig, db, log []byte, safe, how int) {
+// damageCopy cuts and flips the log of a copy after its safe part, and has a
+// child open the copy.
+func (s *snapping) damageCopy(sub *rig, db, log []byte, safe, how int) {
 	end := safe + s.random.IntN(len(log)-safe+1)
 	s.cut += len(log) - end
 	log = slices.Clone(log[:end])
 	switch how {
 	case 0: // only cut
-	case 1: // to where the last acknowledgement was
+	case 1: // cut to the last acknowledgement
 		log = log[:safe]
 	default:
 		for range 1 + s.random.IntN(20) {

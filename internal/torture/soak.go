@@ -21,24 +21,25 @@ var soakTest = &Test{
 }
 
 const (
-	soakKeep     = time.Minute // so that there is as much to delete as to do
+	soakKeep     = time.Minute // so that as many jobs are deleted as are done
 	soakLease    = 5 * time.Second
 	soakInterval = 100 * time.Millisecond
 	soakJobs     = 20 // in each interval
-	// The first part of the time, in which caches fill and pages of the heap
-	// are touched for the first time, is not judged: of the full form a quarter.
+	// soakWarmUp is the part of the time that is not judged, a quarter: caches
+	// fill, and the heap's pages are touched for the first time.
 	soakWarmUp = 4
-	// What the worker may grow by in an hour, and the log be.
+	// The most that the worker may grow by in an hour, and that the log may
+	// reach.
 	soakGrowth = 1 << 20
 	soakLog    = 64 << 20
-	// How many goroutines and handles there may be more at the end: a pool that
-	// opens one more connection, for the two files of a database, when there is
-	// more to do at once than before.
+	// soakSpare is how many more goroutines and handles there may be at the
+	// end: a pool may open one more connection, with the two files of a
+	// database, when there is more to do at once.
 	soakSpare = 4
 )
 
-// A soaking is one run of the test. The first of the workers is the one that is
-// looked at, and has all schedules; the others are killed.
+// A soaking is one run of the test. The first worker is watched and has all
+// schedules; the others are killed.
 type soaking struct {
 	*rig
 	killing *killing // what it shares with kill
@@ -47,7 +48,7 @@ type soaking struct {
 	wal     int64 // the largest
 }
 
-// vitals is how a process is at a time.
+// vitals are the resources of a process at a time.
 type vitals struct {
 	at         time.Duration
 	resident   int64 // bytes
@@ -81,7 +82,7 @@ func (s *soaking) respawn(i int) {
 	p.begun()
 }
 
-// load pushes, kills and looks until the time is over.
+// load pushes, kills and samples until the time is over.
 func (s *soaking) load() {
 	k := s.killing
 	lasts := time.Duration(s.Rounds) * time.Minute
@@ -116,14 +117,14 @@ func (s *soaking) load() {
 	check(s.ctx.Err())
 }
 
-// strike kills one of the workers that are there for it.
+// strike kills one of the workers that are not watched.
 func (s *soaking) strike() {
 	i := 1 + s.random.IntN(len(s.killing.workers)-1)
 	s.killing.kill(s.killing.workers[i])
 	s.respawn(i)
 }
 
-// look takes a sample, and counts the jobs as a console does.
+// look takes a sample, and counts the jobs, as a console does.
 func (s *soaking) look() {
 	p := s.killing.workers[0]
 	reply := p.ask(child.Command{Op: child.OpVitals})
@@ -161,9 +162,9 @@ func (s *soaking) judgement(took time.Duration) {
 	r.add("drain", took)
 }
 
-// judgeVitals says what the worker grew by after the time in which its caches
-// fill. Its memory goes up and down as it is collected, so that a line through
-// all samples says more than the last one.
+// judgeVitals judges how much the worker grew after its warm-up. Garbage
+// collection makes its memory go up and down, so a line through all samples
+// says more than the last one.
 func (s *soaking) judgeVitals() {
 	r, steady := &s.result, s.samples[len(s.samples)/soakWarmUp:]
 	part := max(1, len(steady)/10)
@@ -187,13 +188,13 @@ func (s *soaking) judgeVitals() {
 		r.add(count.name+"_first", fmt.Sprintf("%d/%d", median(first, count.of), most(first, count.of)))
 		r.add(count.name+"_last", fmt.Sprintf("%d/%d", median(last, count.of), most(last, count.of)))
 		if !s.Short && median(last, count.of) > most(first, count.of)+soakSpare {
-			r.faultf("there are more and more %s", count.name)
+			r.faultf("the number of %s grows", count.name)
 		}
 	}
 }
 
-// slope is that of the line which fits resident memory best, in bytes per
-// nanosecond.
+// slope returns the slope of the line that fits resident memory best, in bytes
+// per nanosecond.
 func slope(samples []vitals) float64 {
 	var n, t, m, tt, tm float64
 	for _, v := range samples {

@@ -21,7 +21,8 @@ func stall(r *rig) {
 	each(k.workers, (*process).begun)
 	stalls := 0
 	for ; stalls < r.Rounds && r.more(); stalls++ {
-		// Long enough to have become steady, which is when workers judge.
+		// Long enough for the workers to be stable, which is when they judge
+		// others.
 		k.feedFor(shortLease + r.between(0, shortLease))
 		each(k.workers, (*process).freeze)
 		r.pause(shortLease + r.between(shortLease/4, shortLease))

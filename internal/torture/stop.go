@@ -19,8 +19,8 @@ var stopTest = &Test{
 }
 
 const (
-	// late is by how much a stop may exceed the grace before it is counted,
-	// tooLate before it is a fault: a busy machine starves processes too.
+	// A stop that exceeds the grace by more than late is counted, by more than
+	// tooLate is a fault: a busy machine starves processes, too.
 	late    = 250 * time.Millisecond
 	tooLate = 2 * time.Second
 )
@@ -32,7 +32,7 @@ type stopping struct {
 	stops, second int
 	late, left    int
 	longest       time.Duration
-	dirty         bool // a process was killed instead of stopped
+	dirty         bool // a process was killed before it released its jobs
 }
 
 func stop(r *rig) {
@@ -58,7 +58,7 @@ func (s *stopping) all() {
 	f := s.finish(s.server, nil)
 	back := 0
 	for _, run := range f.runs {
-		if run.handedBack() {
+		if run.released() {
 			back++
 		}
 	}
@@ -78,7 +78,7 @@ func (s *stopping) worker() *process {
 	return s.spawn(child.Order{Role: child.Work, Concurrency: 8, Lease: shortLease, Grace: s.grace})
 }
 
-// pushSome pushes tasks of which many outlast the grace.
+// pushSome pushes tasks, many of which outlast the grace.
 func (s *stopping) pushSome(n int) {
 	tasks := make([]child.Task, n)
 	for i := range tasks {
@@ -94,10 +94,10 @@ func (s *stopping) pushSome(n int) {
 	s.push(s.server, tasks)
 }
 
-// one starts a worker and stops it at some moment.
+// one starts a worker and stops it at a random moment.
 func (s *stopping) one(twice bool) {
 	p := s.worker()
-	// After this it heeds the signal; before, it dies of it.
+	// From here on it handles the signal; before, the signal kills it.
 	p.begun()
 	s.pause(s.between(0, 300*time.Millisecond))
 	began := time.Now()
@@ -131,7 +131,7 @@ func (s *stopping) one(twice bool) {
 	s.dirty = s.dirty && n > 0
 }
 
-// twice sees that the second signal ends the process at once, unless it was
+// twice checks that the second signal ends the process at once, unless it was
 // about to end.
 func (s *stopping) twice(p *process, again time.Time) {
 	err := p.wait()

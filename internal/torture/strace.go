@@ -15,16 +15,16 @@ import (
 	"github.com/plainjobs/plainjobs/internal/torture/child"
 )
 
-// calls are the system calls that fail, and how.
+// calls are the system calls that fail, and with which error.
 var calls = []struct{ name, errno string }{
 	{"pwrite64", "EIO"}, {"pwrite64", "ENOSPC"}, {"pread64", "EIO"}, {"fdatasync", "EIO"}, {"fsync", "EIO"},
 	{"ftruncate", "EIO"}, {"openat", "EIO"}, {"fallocate", "ENOSPC"},
 }
 
-// sweepCalls has system calls of children fail.
-func (e *enduring) sweepCalls() {
+// sweepCalls makes system calls of children fail.
+func (e *diskTest) sweepCalls() {
 	if _, err := exec.LookPath("strace"); err != nil {
-		check(&Skip{"strace, which makes system calls fail, is not there"})
+		check(&Skip{"strace, which makes system calls fail, is not installed"})
 	}
 	for _, c := range calls {
 		for _, forever := range []bool{false, true} {
@@ -49,10 +49,10 @@ func (e *enduring) sweepCalls() {
 	check(e.ctx.Err())
 }
 
-// trace has the k-th of a system call of each thread of a child fail, and
-// reports whether any did. The child is traced from when it has begun, and is
-// ours, so that it ends with us as the others do.
-func (e *enduring) trace(name, errno string, k int, forever bool) (hit bool) {
+// trace makes the k-th call of a system call fail in each thread of a child,
+// and reports whether any failed. The child is traced once it has begun: strace
+// does not start it, so it ends with this process as other children do.
+func (e *diskTest) trace(name, errno string, k int, forever bool) (hit bool) {
 	user := e.rig.server()
 	when := strconv.Itoa(k)
 	if forever {
@@ -61,7 +61,7 @@ func (e *enduring) trace(name, errno string, k int, forever bool) (hit bool) {
 	what := fmt.Sprintf("%s:error=%s:when=%s", name, errno, when)
 	t := attach(user, what, filepath.Join(e.dir, "trace"))
 	path := e.newPath()
-	reply, err := user.tryAsk(child.Command{Op: child.OpEndure, Path: path, Where: child.DiskReal, Fault: child.DiskFault{Forever: forever}})
+	reply, err := user.tryAsk(child.Command{Op: child.OpFaultyDisk, Path: path, Where: child.DiskReal, Fault: child.DiskFault{Forever: forever}})
 	user.kill()
 	hit = t.end()
 	if err != nil { // it died, or does not answer
@@ -78,14 +78,14 @@ func (e *enduring) trace(name, errno string, k int, forever bool) (hit bool) {
 	return hit
 }
 
-// A tracer is a strace at a child. It ends when the child does.
+// A tracer is an strace of a child. It ends when the child does.
 type tracer struct {
 	cmd    *exec.Cmd
 	output string
 	said   chan struct{} // closed when its stderr has ended
 }
 
-// attach starts a strace and returns when all threads are traced.
+// attach starts an strace and returns when it traces all threads.
 func attach(p *process, inject, output string) *tracer {
 	name, _, _ := strings.Cut(inject, ":")
 	t := &tracer{output: output, said: make(chan struct{})}
@@ -108,15 +108,15 @@ func attach(p *process, inject, output string) *tracer {
 	return t
 }
 
-// end waits for the end of the strace and reports whether anything failed.
+// end waits until the strace ends, and reports whether it made any call fail.
 func (t *tracer) end() bool {
 	select {
 	case <-t.said:
 	case <-time.After(10 * time.Second):
-		_ = t.cmd.Process.Kill() // of a child that goes on
+		_ = t.cmd.Process.Kill() // the child goes on
 		<-t.said
 	}
-	_ = t.cmd.Wait() // how it ended does not matter
+	_ = t.cmd.Wait() // its status does not matter
 	text, err := os.ReadFile(t.output)
 	return err == nil && bytes.Contains(text, []byte("(INJECTED)"))
 }

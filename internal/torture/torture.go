@@ -1,13 +1,12 @@
-// Package torture does to plainjobs what happens to programs: it kills them,
-// stops them, takes the lock away, damages the file, and counts what was lost.
+// Package torture tests plainjobs under faults: it kills and stops processes,
+// takes the lock away, damages files, and counts what was lost.
 //
-// A test is a supervisor that starts children (package child), which use the
-// library as programs do, on one of the SQLite drivers or all of them on one
-// file, and does its worst to them by process id. What was acknowledged and
-// what ran is kept outside of the database under test: acknowledgements by the
-// supervisor, on disk before they count, and runs by each child in a file of
-// its own, a write(2) for each event, which survives kill -9. The database is
-// only ever opened by children.
+// A test is a supervisor. It starts children (package child), which use the
+// library as programs do, on one of the SQLite drivers or on all of them with
+// one file, and makes them fail. Acknowledgements and runs are recorded outside
+// the database under test: acknowledgements by the supervisor, on disk before
+// they count; runs by each child in its own file, with one write(2) for each
+// event, which survives kill -9. Only children open the database.
 //
 // The command is cmd/torture; go test runs each test in a short form.
 package torture
@@ -20,49 +19,48 @@ import (
 	"time"
 )
 
-// A Config is how a test is to run.
+// A Config says how a test runs.
 type Config struct {
 	// Driver is one of [Stores].
 	Driver string
-	// Rounds is how often the test does what it does; its unit is the
-	// test's, see [Test.Unit]. Zero is the test's own number.
+	// Rounds is how often the test repeats its fault, in units of [Test.Unit].
+	// Zero is the number of the test's form.
 	Rounds int
-	// Minutes end the test before its rounds are done; zero is no bound.
+	// Minutes ends the test before its rounds are done. Zero is no bound.
 	Minutes float64
-	// Seed of all that is random. What the processes make of it depends on
-	// the machine too.
+	// Seed of the random choices. What processes do depends on the machine,
+	// too.
 	Seed uint64
 	// Short selects the form that go test runs.
 	Short bool
-	// Dir is where databases and ledgers go; they are kept if the test
-	// finds something.
+	// Dir has the databases and ledgers, which are kept if the test finds
+	// something.
 	Dir string
-	// Out is told of progress.
+	// Out receives progress.
 	Out io.Writer
 	// Programs are the children.
 	Programs *Programs
 }
 
-// A Test is one way to do harm.
+// A Test is one kind of fault.
 type Test struct {
 	ID    string
 	About string
-	// Unit is what Rounds count.
+	// Unit is the unit of Rounds.
 	Unit string
-	// Counts are the figures of a result that say how much was done.
+	// Counts are the figures of a result that say how often the test ran.
 	Counts []string
 	// Short and Full are the rounds of the two forms.
 	Short, Full int
-	// Mixed is set if all drivers together on one file make sense.
+	// Mixed is set if the test also runs with all drivers on one file.
 	Mixed bool
-	// Memory is set if it also makes sense without a file.
+	// Memory is set if the test also runs without a file.
 	Memory bool
-	// Only is the one of [Stores] that it makes sense on, if there is only
-	// one.
+	// Only is the only one of [Stores] that the test runs on, if there is one.
 	Only string
-	// Unix is set if it needs signals that only Unix has.
+	// Unix is set if the test needs signals that only Unix has.
 	Unix bool
-	// Linux is set if it reads what only Linux says of processes.
+	// Linux is set if the test reads resources that only Linux reports.
 	Linux bool
 
 	run func(*rig)
@@ -78,7 +76,7 @@ var tests = []*Test{
 	clockTest, ckptTest, snapTest, corruptTest, cancelTest, ioerrTest, fullTest, powerTest, linksTest, replaceTest, linTest, modelTest, simTest, mutTest,
 }
 
-// RunsOn reports whether the test makes sense on one of [Stores].
+// RunsOn reports whether the test runs on one of [Stores].
 func (t *Test) RunsOn(store string) bool {
 	switch {
 	case t.Only != "":
@@ -105,22 +103,22 @@ func Lookup(id string) *Test {
 	return nil
 }
 
-// A Skip is the error of a test that cannot run here, and says why.
+// A Skip is the error of a test that cannot run here.
 type Skip struct{ Reason string }
 
 // Error returns the reason.
 func (s *Skip) Error() string { return s.Reason }
 
-// Run runs the test. An error means that it could not be judged; what it found
-// is in the result.
+// Run runs the test. An error means that the test could not be judged. Its
+// findings are in the result.
 func (t *Test) Run(ctx context.Context, c Config) (Result, error) {
 	switch {
 	case t.Unix && !haveSignals:
 		return Result{}, &Skip{t.ID + " needs signals that this system does not have"}
 	case t.Linux && !haveResources:
-		return Result{}, &Skip{t.ID + " needs what only Linux says of processes"}
+		return Result{}, &Skip{t.ID + " needs resource figures that only Linux reports"}
 	case !t.RunsOn(c.Driver):
-		return Result{}, &Skip{t.ID + " makes no sense on " + c.Driver}
+		return Result{}, &Skip{t.ID + " does not run on " + c.Driver}
 	}
 	if c.Rounds == 0 {
 		c.Rounds = t.Full

@@ -17,32 +17,32 @@ var uniqTest = &Test{
 }
 
 const (
-	rivals = 8
-	// rivalry is how long each goroutine of a pusher waits after a push, so
-	// that there is time to be killed.
-	rivalry = 20 * time.Millisecond
+	uniquePushers = 8
+	// uniquePause is how long each goroutine of a pusher waits after a push, so
+	// that there is time to kill it.
+	uniquePause = 20 * time.Millisecond
 	// watch is how long the watcher looks between two kills.
 	watch = 30 * time.Millisecond
 )
 
-// A rivalling is one run of the test. Its workers are those of a killing.
-type rivalling struct {
+// A uniqueRun is one run of the test. Its workers are those of a killing.
+type uniqueRun struct {
 	*killing
-	pushers [rivals]*process
-	watcher *process
-	kills   int // of pushers
-	samples int64
-	twins   int
+	pushers    [uniquePushers]*process
+	watcher    *process
+	kills      int // of pushers
+	samples    int64
+	duplicates int
 }
 
 func uniq(r *rig) {
-	u := &rivalling{killing: &killing{rig: r, workers: make([]*process, 3), frozen: map[*process]time.Time{}}}
+	u := &uniqueRun{killing: &killing{rig: r, workers: make([]*process, 3), frozen: map[*process]time.Time{}}}
 	u.all()
 }
 
-func (u *rivalling) all() {
+func (u *uniqueRun) all() {
 	u.server = u.rig.server()
-	// The first one migrates, so that the watcher finds the tables.
+	// The first pusher migrates, so that the watcher finds the tables.
 	u.pushers[0] = u.pusher()
 	u.pushers[0].begun()
 	u.watcher = u.rig.server()
@@ -61,14 +61,14 @@ func (u *rivalling) all() {
 	u.judgement(took)
 }
 
-// contend kills pushers and workers, and looks in between.
-func (u *rivalling) contend() {
+// contend kills pushers and workers, and looks for duplicate keys in between.
+func (u *uniqueRun) contend() {
 	for u.acks.pushes() < u.Rounds && u.more() {
-		look := u.watcher.ask(child.Command{Op: child.OpRivals, For: watch})
+		look := u.watcher.ask(child.Command{Op: child.OpDuplicates, For: watch})
 		u.samples += look.N
 		if look.Check != "" {
-			u.twins++
-			u.result.faultf("jobs that have one key at once: %s", look.Check)
+			u.duplicates++
+			u.result.faultf("jobs with the same key at once: %s", look.Check)
 		}
 		if u.random.IntN(2) == 0 {
 			u.strike()
@@ -87,11 +87,11 @@ func (u *rivalling) contend() {
 	check(u.ctx.Err())
 }
 
-func (u *rivalling) pusher() *process {
-	return u.spawn(child.Order{Role: child.Rival, Pause: rivalry})
+func (u *uniqueRun) pusher() *process {
+	return u.spawn(child.Order{Role: child.PushUnique, Pause: uniquePause})
 }
 
-func (u *rivalling) judgement(took time.Duration) {
+func (u *uniqueRun) judgement(took time.Duration) {
 	f := u.finish(u.server, nil)
 	r := &u.result
 	r.add("pushes", u.acks.calls)
@@ -99,13 +99,13 @@ func (u *rivalling) judgement(took time.Duration) {
 	r.add("kills_of_pushers", u.kills)
 	r.add("kills_of_workers", u.killing.kills)
 	r.add("samples", u.samples)
-	r.must("live_twins", u.twins)
+	r.must("live_twins", u.duplicates)
 	f.report(r)
 	r.add("superseded", f.superseded)
 	r.must("failed_otherwise", f.failed)
 	errors := 0
-	for _, t := range f.troubles {
-		if t.p.role == child.Rival {
+	for _, t := range f.callErrors {
+		if t.p.role == child.PushUnique {
 			errors++
 			r.faultf("pusher on %s: %s", t.p.driver, t.text)
 		}

@@ -8,11 +8,11 @@ import (
 	"github.com/plainjobs/plainjobs/internal/faultdriver"
 )
 
-// errBroken is what a breaker has drivers return.
+// errBroken is the error of a statement that a breaker fails.
 var errBroken = errors.New("injected: the statement failed")
 
-// A breaker is a hook that has statements fail: any of them before it is
-// executed, and a commit when it went through, so that the result is unknown.
+// A breaker is a hook that makes statements fail: any statement before it is
+// executed, and a commit after it succeeded, so that its result is unknown.
 type breaker struct {
 	mu     sync.Mutex
 	random *rand.Rand
@@ -20,7 +20,7 @@ type breaker struct {
 	broken int
 }
 
-// One in so many statements, and commits.
+// One in so many statements, or commits, fails.
 const (
 	breakStatements = 3000
 	breakCommits    = 300
@@ -30,7 +30,7 @@ func newBreaker(seed uint64) *breaker {
 	return &breaker{random: rand.New(rand.NewPCG(seed, 0xb4))} //nolint:gosec // it is to be repeatable
 }
 
-// set says whether anything fails from now on. A nil one breaks nothing.
+// set starts or stops failures. A nil breaker fails nothing.
 func (b *breaker) set(on bool) {
 	if b == nil {
 		return

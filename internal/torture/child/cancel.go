@@ -18,18 +18,19 @@ import (
 	"github.com/plainjobs/plainjobs/internal/faultdriver"
 )
 
-// A Sweep is what came of cancelling a method at each of its driver calls.
+// A Sweep counts the results of cancelling a method at each of its driver
+// calls.
 type Sweep struct {
-	Calls  int // to the driver, of the method without a cancellation
+	Calls  int // driver calls of the method when it is not cancelled
 	Runs   int
-	Nils   int // that succeeded all the same
+	Nils   int // runs that succeeded all the same
 	Errors int
-	// What is wrong.
-	Missing int // nil, and not in effect
-	Partial int // an error, and neither nothing nor all of it
-	Broken  int // the store or its pools afterwards
-	Unkind  int // an error that is not the context's
-	Faults  []string
+	// The rest is what is wrong.
+	Missing    int // returned nil, and had no effect
+	Partial    int // returned an error, and had part of its effect
+	Broken     int // the store or its pools do not work afterwards
+	WrongError int // returned an error that is not the context's
+	Faults     []string
 }
 
 func (s *Sweep) wrong(n *int, format string, args ...any) {
@@ -46,7 +47,7 @@ type canceller struct {
 	late   bool // the call has been made
 	k      int
 	calls  int
-	rows   int // that are open
+	rows   int // open results
 }
 
 // arm returns a context that ends at the k-th call from now on.
@@ -101,17 +102,17 @@ func (c *canceller) after(call, _ string) error {
 	return nil
 }
 
-// A bench is a store in a state in which each method has something to do.
+// A bench is a store in which each method has something to do.
 type bench struct {
 	*canceller
-	store *sqlite.Backend
-	app   *sql.DB // the application's own, with the hook
-	raw   *sql.DB // without it
-	lent  bool    // the store borrows app's connection
-	s     *scene
+	store    *sqlite.Backend
+	app      *sql.DB // the application's own, with the hook
+	raw      *sql.DB // without it
+	borrowed bool    // the store borrows app's connection
+	s        *scene
 }
 
-// A scene is what a bench starts with.
+// A scene is the state in which a bench starts.
 type scene struct {
 	start  time.Time
 	leases []backend.Lease
@@ -124,7 +125,7 @@ var (
 	benchNames  = []string{"bench/a", "bench/b"}
 )
 
-// prepare brings a new store into the state.
+// prepare brings a new store into the state of the scene.
 func (s *scene) prepare(b *sqlite.Backend) error {
 	ctx := context.Background()
 	job := func(name string) backend.NewJob {
@@ -172,7 +173,7 @@ func (s *scene) prepare(b *sqlite.Backend) error {
 		b.Define(ctx, []backend.Schedule{{Name: "bench", Definition: "d", Next: s.start}}))
 }
 
-// batch is what another store has exported.
+// batch returns an export of another store.
 func (s *scene) batch() backend.Batch {
 	job := func(id int64, key string) backend.Record {
 		return backend.Record{Info: backend.Info{
@@ -186,19 +187,19 @@ func (s *scene) batch() backend.Batch {
 	}
 }
 
-// A method is a call that is cancelled, and what it returns that can be told
-// from another result.
+// A method is a call that is cancelled. It returns a result that can be
+// compared.
 type method struct {
 	name string
 	call func(context.Context, *bench) (any, error)
-	// history of the store, as far as it is not the default.
+	// history of the store; zero is the default.
 	history backend.History
-	// endless is not zero if it returns only when it is cancelled: in one of so
-	// many calls.
+	// endless, if it is not zero, means that the method returns only when it is
+	// cancelled, in one of so many calls.
 	endless int
 }
 
-// Methods are the names of what a sweep can cancel.
+// Methods returns the names of the methods that a sweep can cancel.
 func Methods() []string {
 	names := make([]string, len(methods))
 	for i := range methods {
@@ -252,8 +253,8 @@ var methods = []method{
 	{name: "Reap", call: func(ctx context.Context, b *bench) (any, error) {
 		return b.store.Reap(ctx, backend.ReapRequest{Expired: true})
 	}},
-	// What is rescued and what is pruned are committed apart, so that one
-	// may be in effect without the other: here there is nothing to rescue.
+	// Rescuing and pruning are separate transactions, so one may take effect
+	// without the other. Here there is nothing to rescue.
 	{name: "ReapPrunes", history: backend.History{Done: time.Microsecond, Failed: time.Microsecond},
 		call: func(ctx context.Context, b *bench) (any, error) { return b.store.Reap(ctx, backend.ReapRequest{}) }},
 	{name: "Beat", call: func(ctx context.Context, b *bench) (any, error) {
@@ -293,7 +294,7 @@ var methods = []method{
 	{name: "Schema", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Schema(ctx) }},
 	{name: "Examine", call: func(ctx context.Context, b *bench) (any, error) {
 		findings, err := b.store.Examine(ctx, backend.ExamineRequest{})
-		var names []string // the values change, and the directory
+		var names []string // the values vary, as does the directory
 		for _, f := range findings {
 			names = append(names, f.Name)
 		}
@@ -326,8 +327,8 @@ var methods = []method{
 	}},
 }
 
-// within calls f in a transaction of the application, which commits whatever
-// f returns: then nothing of what failed may be there.
+// within calls f in a transaction of the application, which commits whatever f
+// returns: a call that failed must have stored nothing.
 func (b *bench) within(f func(*sql.Tx) (any, error)) (any, error) {
 	tx, err := b.app.BeginTx(context.Background(), nil)
 	if err != nil {
@@ -343,11 +344,11 @@ func (b *bench) within(f func(*sql.Tx) (any, error)) (any, error) {
 // A sweeper sweeps methods.
 type sweeper struct {
 	*server
-	dir   string
-	lent  bool
-	files []byte // of the database
-	scene *scene
-	n     int
+	dir      string
+	borrowed bool
+	files    []byte // of the database
+	scene    *scene
+	n        int
 	Sweep
 }
 
@@ -363,8 +364,8 @@ func (s *server) sweep(name string, stride, offset int) (sum Sweep, err error) {
 		if methods[i].name != name {
 			continue
 		}
-		for _, lent := range []bool{false, true} {
-			w := &sweeper{server: s, dir: dir, lent: lent}
+		for _, borrowed := range []bool{false, true} {
+			w := &sweeper{server: s, dir: dir, borrowed: borrowed}
 			if err := w.method(&methods[i], stride, offset); err != nil {
 				return sum, fmt.Errorf("%s: %w", name, err)
 			}
@@ -375,7 +376,7 @@ func (s *server) sweep(name string, stride, offset int) (sum Sweep, err error) {
 	return sum, fmt.Errorf("there is no method %q", name)
 }
 
-// Add adds what another one found.
+// Add adds the results of another sweep.
 func (s *Sweep) Add(o Sweep) {
 	s.Calls += o.Calls
 	s.Runs += o.Runs
@@ -384,17 +385,17 @@ func (s *Sweep) Add(o Sweep) {
 	s.Missing += o.Missing
 	s.Partial += o.Partial
 	s.Broken += o.Broken
-	s.Unkind += o.Unkind
+	s.WrongError += o.WrongError
 	s.Faults = append(s.Faults, o.Faults...)
 }
 
-// bench returns a store in the state of the scene: a copy of the first one.
+// bench returns a store in the state of the scene: a copy of the first store.
 func (w *sweeper) bench(m *method) (b *bench, err error) {
-	b = &bench{canceller: &canceller{}, lent: w.lent}
+	b = &bench{canceller: &canceller{}, borrowed: w.borrowed}
 	w.n++
 	path := filepath.Join(w.dir, fmt.Sprintf("%d.db", w.n))
 	first := w.scene == nil
-	if first || w.lent { // a database in memory has no copies
+	if first || w.borrowed { // a database in memory cannot be copied
 		w.scene = &scene{start: time.Unix(1_700_000_000, 0)}
 	}
 	b.s = w.scene
@@ -404,7 +405,7 @@ func (w *sweeper) bench(m *method) (b *bench, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if w.lent {
+	if w.borrowed {
 		b.app = sql.OpenDB(drv.Connector(fmt.Sprintf("file:/cancel-%d?vfs=memdb", memories.Add(1))))
 		b.raw = b.app
 		store, err := sqlite.New(b.app, setup)
@@ -440,7 +441,7 @@ func (w *sweeper) bench(m *method) (b *bench, err error) {
 	return b, err
 }
 
-// memories counts databases in memory, whose names a process shares.
+// memories counts databases in memory, whose names are shared in a process.
 var memories atomic.Int64
 
 func (b *bench) close() error {
@@ -502,7 +503,7 @@ func (w *sweeper) one(m *method, b *bench, k int, late bool, before, after, want
 	if late {
 		what = fmt.Sprintf("%s cancelled after call %d", m.name, k)
 	}
-	if b.lent {
+	if b.borrowed {
 		what += " (borrowed)"
 	}
 	w.Runs++
@@ -514,7 +515,7 @@ func (w *sweeper) one(m *method, b *bench, k int, late bool, before, after, want
 	if err == nil {
 		w.Nils++
 		if is != after || text(result) != want {
-			w.wrong(&w.Missing, "%s: nil and not in effect: %s, want %s; %s", what, text(result), want, firstDifference(is, after))
+			w.wrong(&w.Missing, "%s: returned nil without its effect: %s, want %s; %s", what, text(result), want, firstDifference(is, after))
 		}
 	} else {
 		w.Errors++
@@ -522,7 +523,7 @@ func (w *sweeper) one(m *method, b *bench, k int, late bool, before, after, want
 			w.wrong(&w.Partial, "%s: %v and %s", what, err, firstDifference(is, before))
 		}
 		if ended == nil || !errors.Is(err, ended) {
-			w.wrong(&w.Unkind, "%s: %v, want %v", what, err, ended)
+			w.wrong(&w.WrongError, "%s: %v, want %v", what, err, ended)
 		}
 	}
 	if err := b.healthy(); err != nil {
@@ -536,8 +537,8 @@ func (b *bench) healthy() error {
 		return fmt.Errorf("%d results are open", n)
 	}
 	kept := 0
-	if b.lent {
-		kept = 1 // by the store, so that the database in memory lasts
+	if b.borrowed {
+		kept = 1 // the store keeps one, so that the database in memory lasts
 	}
 	if n := b.app.Stats().InUse; n != kept {
 		return fmt.Errorf("%d of the application's connections are in use, want %d", n, kept)
@@ -547,14 +548,14 @@ func (b *bench) healthy() error {
 	if _, err := b.store.Count(ctx); err != nil {
 		return fmt.Errorf("reading afterwards: %w", err)
 	}
-	nobody := backend.Worker{ID: 12345, Lease: time.Hour}
-	if _, err := b.store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: nobody}); !errors.Is(err, backend.ErrWorkerGone) {
+	unknown := backend.Worker{ID: 12345, Lease: time.Hour}
+	if _, err := b.store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: unknown}); !errors.Is(err, backend.ErrWorkerGone) {
 		return fmt.Errorf("writing afterwards: %w, want ErrWorkerGone", err)
 	}
-	if b.lent {
+	if b.borrowed {
 		return nil
 	}
-	// It is held up by any transaction that is open, of readers too.
+	// An open transaction blocks the checkpoint, also that of a reader.
 	var blocked, frames, moved int
 	err := b.raw.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&blocked, &frames, &moved)
 	if err == nil && blocked != 0 {
@@ -565,7 +566,7 @@ func (b *bench) healthy() error {
 
 var randomToken = regexp.MustCompile(`"Token":[0-9]+`)
 
-// text returns a result as it is compared.
+// text returns a result in the form in which results are compared.
 func text(result any) string {
 	t, err := json.Marshal(result)
 	if err != nil {

@@ -1,10 +1,10 @@
-// Package child is what the programs have in common that a torture test kills,
-// stops and starves. Two of the drivers cannot be linked into one program, so
-// every driver has its own.
+// Package child is the common part of the programs that torture tests kill,
+// stop and starve. Two of the drivers cannot be linked into one program, so
+// every driver has its own program.
 //
 // A child reads an [Order] from its input, then commands, and writes replies to
-// its output, all as JSON values. When its input ends, its supervisor is gone,
-// and it ends at once.
+// its output, all as JSON values. When its input ends, the supervisor has
+// ended, and the child ends at once.
 package child
 
 import (
@@ -25,37 +25,38 @@ import (
 
 // A Driver is what a child runs on.
 type Driver struct {
-	// Open is the Open of a driver's package; nil is the store in memory.
+	// Open is the Open function of a driver's package. Nil is the store in
+	// memory.
 	Open func(path string, opts *sqlite.Options) (*sqlite.Backend, error)
 	// SQL is the driver's name in database/sql.
 	SQL string
-	// VFS is a file layer of ours that the driver has, and Disk what makes
-	// it fail. Only one of the drivers can have one.
+	// VFS is the name of a faulty VFS, and Disk makes it fail. Only the ncruces
+	// driver has one.
 	VFS  string
 	Disk Disk
 }
 
-// An Order is what the supervisor asks of a child for as long as it lives.
+// An Order says what a child does for as long as it lives.
 type Order struct {
 	Role   Role
 	Path   string // of the database
-	Ledger string // file to which the child appends what it does; empty is none
+	Ledger string // file to which the child appends its runs; empty is none
 	Seed   uint64
 
 	Concurrency int
 	Lease       time.Duration // of a worker; zero is the worker's default
 	Grace       time.Duration
-	// First is the number of the first task that a pusher makes.
+	// First is the number of a pusher's first task.
 	First int64
-	// Rounds is how much a child does that ends by itself, until a time if
-	// that is not zero.
+	// Rounds bounds the work of a child that ends by itself. Until, if it is
+	// not zero, bounds its time.
 	Rounds int
 	Until  time.Time
-	// Repeat is the ledger of a pusher whose keyed batches are to be pushed
-	// again; empty is none.
+	// Repeat is the ledger of a pusher whose keyed batches are pushed again.
+	// Empty is none.
 	Repeat string
-	// Point is where a child kills itself, see [Points], the Hit-th time
-	// that it comes there.
+	// Point is where a child kills itself, see [Points], the Hit-th time that
+	// it gets there.
 	Point string
 	Hit   int
 	// Pause is how long a pusher waits between two pushes.
@@ -64,11 +65,11 @@ type Order struct {
 	Normal bool
 	// Log is set if a worker's log goes into the ledger.
 	Log bool
-	// Offset is a file with what is added to the clock; empty is none.
+	// Offset is a file with the offset of the clock. Empty is none.
 	Offset string
 	// Keep is how long completed jobs are kept; zero is the store's default.
 	Keep time.Duration
-	// Ticks is set if a worker has schedules too, as [Tick] has.
+	// Ticks is set if a worker also has the schedules of [Tick].
 	Ticks bool
 }
 
@@ -77,49 +78,50 @@ type Role string
 
 // The roles.
 const (
-	// Work runs a worker until it is told to stop.
+	// Work runs a worker until [OpStop].
 	Work Role = "work"
-	// Push pushes as fast as it can, and says what was acknowledged.
+	// Push pushes without end, and reports what was acknowledged.
 	Push Role = "push"
-	// Serve does what it is asked, see [Command].
+	// Serve obeys commands, see [Command].
 	Serve Role = "serve"
-	// Rival pushes tasks that keep each other out.
-	Rival Role = "rival"
+	// PushUnique pushes tasks with few unique keys.
+	PushUnique Role = "pushunique"
 	// Tick runs a worker with schedules.
 	Tick Role = "tick"
-	// Lin checks that what the store answers is linearizable.
+	// Lin checks that the store's answers are linearizable.
 	Lin Role = "lin"
 	// Script calls every method of the store in turn.
 	Script Role = "script"
 )
 
-// A Command asks for something.
+// A Command asks a child for an operation.
 type Command struct {
 	Op    Op
 	Tasks []Task        // to push
 	Path  string        // of another database
-	Mode  string        // of a checkpoint, or of what else has several
-	For   time.Duration // how long to go on
-	// Leases to complete jobs with.
+	Mode  string        // of an operation that has several
+	For   time.Duration // how long the operation goes on
+	// Leases to settle.
 	Leases []Lease
 	// Method to cancel, at each Stride-th of its driver calls from Offset on.
 	Method         string
 	Stride, Offset int
-	N              int // how many calls to make
-	// Where the disk is that fails, and how.
+	N              int // number of calls
+	// Where the failing disk is, and how it fails.
 	Where string
 	Fault DiskFault
 }
 
-// A Lease is one that was lost.
+// A Lease is a lost lease.
 type Lease struct{ ID, Token int64 }
 
-// An Op is what a command asks for.
+// An Op is the operation of a command.
 type Op string
 
 // The operations.
 const (
-	// OpStop ends the child in good order.
+	// OpStop ends the child after it has released its jobs and closed the
+	// store.
 	OpStop Op = "stop"
 	// OpPush pushes Tasks in one call.
 	OpPush Op = "push"
@@ -127,21 +129,20 @@ const (
 	OpCount Op = "count"
 	// OpList lists all jobs.
 	OpList Op = "list"
-	// OpCheck has SQLite check the database, and looks at what must hold
-	// between the tables.
+	// OpCheck has SQLite check the database, and checks the invariants between
+	// the tables.
 	OpCheck Op = "check"
-	// OpLock holds the database locked.
+	// OpLock holds the write lock for a while.
 	OpLock Op = "lock"
-	// OpCheckpoint makes checkpoints.
+	// OpCheckpoint makes checkpoints for a while.
 	OpCheckpoint Op = "checkpoint"
-	// OpSettleStale completes jobs by leases that were lost, and counts in N those
-	// that were not refused.
-	OpSettleStale Op = "haunt"
-	// OpRivals looks for a while, again and again, for jobs that have one key
-	// at once, says which in Check, and counts in N how often it looked.
-	OpRivals Op = "rivals"
-	// OpSchedules lists the schedules, and with the mode "stop" has the
-	// workers leave them alone.
+	// OpSettleStale completes jobs with lost leases, and counts in N those that
+	// were accepted.
+	OpSettleStale Op = "settlestale"
+	// OpDuplicates looks for a while for jobs with the same unique key. Check
+	// has the first ones, N is how often it looked.
+	OpDuplicates Op = "duplicates"
+	// OpSchedules lists the schedules. With the mode "stop" it then stops them.
 	OpSchedules Op = "schedules"
 	// OpInspect opens the database at Path, pushes a job, lists and checks.
 	OpInspect Op = "inspect"
@@ -152,49 +153,49 @@ const (
 	// OpSweep cancels Method at its driver calls.
 	OpSweep Op = "sweep"
 	// OpDeadline makes N calls whose contexts end at random moments.
-	OpDeadline Op = "haste"
-	// OpEndure uses a store at Path while its disk fails.
-	OpEndure Op = "endure"
-	// OpEffects counts the effects of handlers, see DeedEffect.
+	OpDeadline Op = "deadline"
+	// OpFaultyDisk uses a store at Path while its disk fails.
+	OpFaultyDisk Op = "faultydisk"
+	// OpEffects counts the effects of handlers, see [ActionEffect].
 	OpEffects Op = "effects"
-	// OpVitals asks a worker how it is.
+	// OpVitals asks a worker for its number of goroutines.
 	OpVitals Op = "vitals"
-	// OpLimit bounds the size of files that the child writes to N bytes, or
-	// lifts the bound if that is 0.
+	// OpLimit bounds the size of files that the child writes to N bytes. Zero
+	// lifts the bound.
 	OpLimit Op = "limit"
 )
 
-// A Reply is an answer, or news.
+// A Reply is the answer to a command, or a report.
 type Reply struct {
 	Ready  bool `json:",omitempty"` // the child has begun
-	Locked bool `json:",omitempty"` // the database is, from now on
-	// Limited is set when a limit is in force or lifted.
+	Locked bool `json:",omitempty"` // the child holds the lock
+	// Limited is set when a limit is in force, or lifted.
 	Limited bool `json:",omitempty"`
 	Error   string
-	// IDs of the tasks that were pushed, and Numbers of the tasks.
+	// IDs of pushed jobs, and Numbers of their tasks.
 	IDs     []int64 `json:",omitempty"`
 	Numbers []int64 `json:",omitempty"`
-	// Adrift is set if the database was not in its place when the push began.
-	Adrift bool `json:",omitempty"`
+	// Displaced is set if the file was not in its place when the push began.
+	Displaced bool `json:",omitempty"`
 	// WAL is the size of the write-ahead log after a push.
 	WAL    int64            `json:",omitempty"`
 	Counts map[string]int64 `json:",omitempty"` // by state
 	Jobs   []Job            `json:",omitempty"`
-	// Schedules that are stored.
+	// Schedules are the stored ones.
 	Schedules []Schedule  `json:",omitempty"`
-	Check     string      `json:",omitempty"` // what SQLite says; "ok"
+	Check     string      `json:",omitempty"` // "ok", or what is wrong
 	N         int64       `json:",omitempty"`
-	Late      int64       `json:",omitempty"` // ID of a job that waits for its lease to be lost
+	Late      int64       `json:",omitempty"` // ID of a job that waits for its lease to expire
 	Lin       *lin.Report `json:",omitempty"`
 	Exam      *Exam       `json:",omitempty"`
-	Frames    int64       `json:",omitempty"` // that checkpoints have moved
+	Frames    int64       `json:",omitempty"` // pages that checkpoints moved
 	Sweep     *Sweep      `json:",omitempty"`
-	Endure    *Endurance  `json:",omitempty"`
-	// Holds is the ID of a job that is run, and ends with its process.
+	Endure    *DiskReport `json:",omitempty"`
+	// Holds is the ID of a job that runs until its process ends.
 	Holds int64 `json:",omitempty"`
-	// Effects are how often each job has changed the database.
+	// Effects says how often each job has changed the database.
 	Effects map[int64]int `json:",omitempty"`
-	// Goroutines that the child has.
+	// Goroutines is how many the child has.
 	Goroutines int `json:",omitempty"`
 }
 
@@ -202,16 +203,16 @@ type Reply struct {
 type Job struct {
 	ID       int64
 	N        int64  // of its task; -1 if its payload is damaged
-	Batch    int64  `json:",omitempty"` // the task's too
+	Batch    int64  `json:",omitempty"` // its task's
 	Size     int    `json:",omitempty"`
 	Sum      uint32 // of its payload
 	State    string
 	Failures int    `json:",omitempty"`
 	Crashes  int    `json:",omitempty"`
 	Suspect  bool   `json:",omitempty"`
-	Name     string `json:",omitempty"` // of a job that a schedule has pushed
-	Tick     int64  `json:",omitempty"` // that it is for, in microseconds
-	Error    string `json:",omitempty"` // the last, of a failed or cancelled job
+	Name     string `json:",omitempty"` // of a schedule's job
+	Tick     int64  `json:",omitempty"` // of a schedule's job, in microseconds
+	Error    string `json:",omitempty"` // the last one, of a failed or cancelled job
 }
 
 // A child is one run of the program.
@@ -246,8 +247,8 @@ func (c *child) run(ctx context.Context) error {
 		return c.work(ctx)
 	case Push:
 		return c.push(ctx)
-	case Rival:
-		return c.rival(ctx)
+	case PushUnique:
+		return c.pushUnique(ctx)
 	case Tick:
 		return c.tick(ctx)
 	case Lin:
@@ -261,18 +262,18 @@ func (c *child) run(ctx context.Context) error {
 }
 
 // say writes a reply. It goes into the pipe in one piece, which stays readable
-// when the child is killed.
+// after the child is killed.
 func (c *child) say(r Reply) {
 	c.mu.Lock()
 	err := c.out.Encode(r)
 	c.mu.Unlock()
 	if err != nil {
-		os.Exit(1) // the parent is gone
+		os.Exit(1) // the supervisor has ended
 	}
 }
 
-// obey calls stop when the child is told to, and ends the process when the
-// supervisor is gone.
+// obey obeys the commands of a child that does not serve: it calls stop for
+// [OpStop]. It ends the process when the supervisor has ended.
 func (c *child) obey(stop func()) {
 	for {
 		var cmd Command
@@ -294,8 +295,7 @@ func (c *child) obey(stop func()) {
 	}
 }
 
-// queue opens the store and the ledger of a child that does nothing special to
-// either.
+// queue opens the store and the ledger of a child.
 func (c *child) queue() (*plainjobs.Queue, *journal, error) {
 	j, err := openJournal(c.Ledger)
 	if err != nil {
@@ -314,7 +314,7 @@ func (c *child) options() *sqlite.Options {
 	if c.Normal {
 		opts.Durability = backend.ProcessCrash
 	}
-	if c.Role != Serve { // what it says of the file system is known
+	if c.Role != Serve { // warnings about the file system are expected
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	return opts

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// clock returns the clock of the store, nil for the system's. The children on
-// one database read what is added to it from one file, so that they agree.
+// clock returns the clock of the store, nil for the system's. All children on
+// one database read its offset from one file, so that they agree.
 func (c *child) clock() func() time.Time {
 	if c.Offset == "" {
 		return nil
@@ -28,7 +28,7 @@ func (c *child) clock() func() time.Time {
 	}
 }
 
-// WriteOffset makes a clock file say what is added to the clock.
+// WriteOffset writes the offset of the clock into a file.
 func WriteOffset(path string, d time.Duration) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {

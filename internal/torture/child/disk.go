@@ -12,19 +12,19 @@ import (
 	"github.com/plainjobs/plainjobs/internal/faultdriver"
 )
 
-// A Disk is something beneath the store that fails when it is told to.
+// A Disk is a layer below the store that fails on demand.
 type Disk interface {
-	// Arm makes the f.K-th call from now on fail. The zero value makes
-	// none fail any more.
+	// Arm makes the f.K-th call from now on fail. The zero value ends all
+	// failures.
 	Arm(f DiskFault)
 	// Struck returns how many calls have failed since it was armed.
 	Struck() int
-	// Distrusted reports whether a sync of the log has failed, and the log
-	// was not truncated since: what is in it may not be on the disk,
-	// whatever later syncs say.
+	// Distrusted reports whether a sync of the log has failed and the log was
+	// not truncated since: its content may not be on the disk, even if later
+	// syncs succeed.
 	Distrusted() bool
-	// Trust forgets that: of a sync by another connection, which the store
-	// cannot know of.
+	// Trust resets Distrusted, for a failed sync of another connection, of
+	// which the store cannot know.
 	Trust()
 }
 
@@ -32,8 +32,8 @@ type Disk interface {
 type DiskFault struct {
 	K       int    // counted from 1; zero is none
 	Call    string // "" is any
-	Forever bool   // those after it too
-	Full    bool   // as on a full disk, and only calls that need room
+	Forever bool   // later calls fail, too
+	Full    bool   // fail as a full disk does, and only calls that need room
 }
 
 // A Counter counts calls and says which fail.
@@ -58,8 +58,8 @@ func (c *Counter) Struck() int {
 	return c.struck
 }
 
-// Fails counts a call and reports whether it is to fail, and whether the disk
-// is then full.
+// Fails counts a call and reports whether it fails, and whether because the
+// disk is full.
 func (c *Counter) Fails(call string, needsRoom bool) (fails, full bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,8 +75,7 @@ func (c *Counter) Fails(call string, needsRoom bool) (fails, full bool) {
 	return false, false
 }
 
-// A driverDisk fails in the calls to the driver that write, for drivers whose
-// files nothing can be put beneath.
+// A driverDisk fails driver calls that write, for drivers that take no VFS.
 type driverDisk struct{ Counter }
 
 const (
@@ -105,10 +104,10 @@ func (d *driverDisk) before(call, query string) error {
 
 func (d *driverDisk) after(string, string) error { return nil }
 
-// Distrusted cannot be told: the driver sees no files.
+// Distrusted returns false: the driver sees no files.
 func (d *driverDisk) Distrusted() bool { return false }
 
-// Trust has nothing to forget.
+// Trust does nothing.
 func (d *driverDisk) Trust() {}
 
 // A vfsDriver opens databases in a VFS.
@@ -120,18 +119,18 @@ type vfsDriver struct {
 // Open implements [driver.Driver].
 func (d *vfsDriver) Open(dsn string) (driver.Conn, error) {
 	if !strings.HasPrefix(dsn, "file:") {
-		return d.Driver.Open(dsn) // in memory: the VFS has nothing to do with it
+		return d.Driver.Open(dsn) // in memory, without the VFS
 	}
 	return d.Driver.Open(dsn + "&vfs=" + d.vfs)
 }
 
-// openOn opens a store on a disk: one of the child's VFS, one in its driver, or
-// the machine's.
+// openOn opens a store on the disk in the child's VFS, on the one in its
+// driver, or on the real one.
 func (c *child) openOn(where, path string) (*sqlite.Backend, Disk, error) {
 	switch where {
 	case DiskVFS:
 		if c.Disk == nil {
-			return nil, nil, errors.New("the driver has no file layer of ours")
+			return nil, nil, errors.New("the driver has no faulty VFS")
 		}
 		db, err := sql.Open(c.SQL, ":memory:")
 		if err != nil {
@@ -151,14 +150,14 @@ func (c *child) openOn(where, path string) (*sqlite.Backend, Disk, error) {
 	return b, nil, err
 }
 
-// Where a disk is.
+// The places of a disk.
 const (
 	DiskVFS    = "vfs"
 	DiskDriver = "driver"
 	DiskReal   = "real"
 )
 
-// checkpointOn makes a checkpoint by a connection of its own.
+// checkpointOn makes a checkpoint through its own connection.
 func (c *child) checkpointOn(ctx context.Context, where, path string) error {
 	dsn := "file:" + path + "?_txlock=deferred"
 	if where == DiskVFS {

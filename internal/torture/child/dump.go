@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// dump returns all rows of all tables, in which tokens are told apart only by
-// whether they are held: they are random.
+// dump returns all rows of all tables. As tokens are random, it shows only
+// whether a token is held.
 func (b *bench) dump() (string, error) {
 	ctx := context.Background()
 	var tables []string
@@ -29,7 +29,7 @@ func (b *bench) dump() (string, error) {
 					value = "held"
 				case c == "presence" && value != "": // of this process
 					value = "shown"
-				case c == "value" && table == "plainjobs_meta": // the store's
+				case c == "value" && table == "plainjobs_meta": // of the store
 					value = "…"
 				}
 				fmt.Fprintf(&text, " %s=%s", c, value)
@@ -67,7 +67,7 @@ func rowsOf(ctx context.Context, db *sql.DB, query string, row func(columns []st
 	return rows.Err()
 }
 
-// firstDifference names the first line in which two dumps differ.
+// firstDifference returns the first line in which two dumps differ.
 func firstDifference(is, want string) string {
 	a, b := strings.Split(is, "\n"), strings.Split(want, "\n")
 	for i := range max(len(a), len(b)) {

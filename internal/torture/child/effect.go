@@ -10,8 +10,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// Effects are what handlers do in the database itself, and complete their jobs
-// with: one row for each job, however often it runs.
+// An effect is a row that a handler stores in the transaction that completes
+// its job: one row for each job, however often the job runs.
 const createEffects = "CREATE TABLE IF NOT EXISTS torture_effects (job INTEGER NOT NULL)"
 
 // application returns the application's own connections to the database.
@@ -27,7 +27,7 @@ func (c *child) application() (*sql.DB, error) {
 	return db, nil
 }
 
-// An effector is the application of a worker, once it is asked for.
+// An effector has the application's connections, once a handler needs them.
 type effector struct {
 	mu sync.Mutex
 	db *sql.DB
@@ -43,8 +43,8 @@ func (e *effector) open(c *child) (db *sql.DB, err error) {
 	return e.db, err
 }
 
-// effect does something in the database and completes the job with it. What it
-// calls just before the commit says that the handler has done its work.
+// effect stores a row and completes the job in one transaction. It calls works
+// just before the commit.
 func (h *handler) effect(ctx context.Context, id int64, c claim, works func()) error {
 	db, err := h.app.open(h.child)
 	if err != nil {
@@ -54,7 +54,7 @@ func (h *handler) effect(ctx context.Context, id int64, c claim, works func()) e
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() // after a commit it is one too many
+	defer tx.Rollback() // after a commit it does nothing
 	if _, err := tx.ExecContext(ctx, "INSERT INTO torture_effects VALUES (?)", id); err != nil {
 		return err
 	}

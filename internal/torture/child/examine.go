@@ -10,21 +10,21 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// An Exam is what came of using a database that may be damaged.
+// An Exam is the result of using a database that may be damaged.
 type Exam struct {
-	// Kinds of the errors, by operation; operations without an error are not
-	// in it.
+	// Kinds of the errors, by operation. Operations that succeeded are not in
+	// it.
 	Kinds map[string]string `json:",omitempty"`
 	// Texts of the errors without a kind.
 	Texts []string `json:",omitempty"`
-	// Jobs as they are listed, if they can be.
+	// Jobs is the list of jobs, if Listed is set.
 	Jobs []Job
-	// Listed is set if they could.
+	// Listed is set if the jobs could be listed.
 	Listed bool
 }
 
-// examine opens the database at path and does with it what programs do. Each
-// call has a deadline, which none should need.
+// examine opens the database at path and uses it as programs do. Each call has
+// a deadline, which should never pass.
 func (s *server) examine(ctx context.Context, path string) (e Exam) {
 	e.Kinds = map[string]string{}
 	try := func(op string, f func(ctx context.Context) error) bool {

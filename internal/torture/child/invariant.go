@@ -6,16 +6,16 @@ import (
 	"errors"
 )
 
-// invariants find what must not be in the tables between two transactions; each
-// returns a text.
+// invariants are queries for what must not be in the tables between two
+// transactions. Each returns a text.
 var invariants = []string{
-	// The counts are what counting gives.
+	// The stored counts are right.
 	`SELECT 'counts of name ' || name || ' in state ' || state || ' are off by ' || sum(n) FROM (
 		SELECT name, state, jobs AS n FROM plainjobs_counts
 		UNION ALL SELECT name, state, -count(*) FROM plainjobs_jobs GROUP BY name, state
 	) GROUP BY name, state HAVING sum(n) <> 0`,
-	// A serial key has one head, which is unfinished and not blocked; the
-	// others are blocked.
+	// A serial key has one head, which is unfinished and not blocked. Its other
+	// jobs are blocked.
 	`SELECT 'serial key ' || s.key || ' has the head ' || s.job || ' in state ' || coalesce(j.state, 'none')
 		FROM plainjobs_serials s LEFT JOIN plainjobs_jobs j ON j.id = s.job
 		WHERE j.id IS NULL OR j.state NOT IN (1, 3, 4) OR j.serial_key IS NOT s.key OR j.name <> s.name`,
@@ -23,11 +23,11 @@ var invariants = []string{
 		FROM plainjobs_jobs j LEFT JOIN plainjobs_serials s ON s.name = j.name AND s.key = j.serial_key
 		WHERE j.serial_key IS NOT NULL AND j.state <= 4 AND (s.job IS NULL OR s.job <> j.id AND j.state <> 2)`,
 	`SELECT 'job ' || id || ' is blocked by nothing' FROM plainjobs_jobs WHERE state = 2 AND serial_key IS NULL`,
-	// A key that is held is a live job's.
+	// A held unique key belongs to an unfinished job.
 	`SELECT 'key ' || k.key || ' is held by job ' || k.job || ' in state ' || coalesce(j.state, 'none')
 		FROM plainjobs_keys k LEFT JOIN plainjobs_jobs j ON j.id = k.job
 		WHERE k.held = 1 AND (j.id IS NULL OR j.state > 4 OR j.unique_key IS NOT k.key OR j.name <> k.name)`,
-	// What belongs to a job goes with it.
+	// Errors, results and progress are deleted with their job.
 	`SELECT 'error of job ' || job FROM plainjobs_errors WHERE job NOT IN (SELECT id FROM plainjobs_jobs)`,
 	`SELECT 'result of job ' || job FROM plainjobs_results WHERE job NOT IN (SELECT id FROM plainjobs_jobs)`,
 	`SELECT 'progress of job ' || job FROM plainjobs_progress WHERE job NOT IN (SELECT id FROM plainjobs_jobs)`,
@@ -36,7 +36,7 @@ var invariants = []string{
 		WHERE state = 4 AND (worker <= 0 OR token <= 0)`,
 }
 
-// broken returns what is wrong with the tables, or nothing.
+// broken returns what is wrong with the tables, or "".
 func broken(ctx context.Context, conn *sql.Conn) (string, error) {
 	for _, query := range invariants {
 		var text string

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A journal is the file that a child appends to. Each note is one write(2), so
-// that it survives whatever happens to the process next.
+// A journal is the ledger to which a child appends. Each call is one write(2),
+// which survives the death of the process.
 type journal struct {
 	mu  sync.Mutex
 	f   *os.File
@@ -26,7 +26,7 @@ func openJournal(path string) (*journal, error) {
 	return &journal{f: f}, nil
 }
 
-// note writes lines, each with its kind and the time in front. Failing to would
+// note writes lines, each with its kind and the time in front. A failure would
 // void the test, so it ends the process.
 func (j *journal) note(at time.Time, kind byte, n int, line func(i int) string) {
 	if j.f == nil || n == 0 {
@@ -49,15 +49,15 @@ func (j *journal) one(kind byte, line string) {
 	j.note(time.Now(), kind, 1, func(int) string { return line })
 }
 
-// The kinds of notes. Each has the time first and then what is said here.
+// The kinds of notes. Each has the time first, then these fields.
 const (
 	NoteClaimed  = 'c' // token, id, attempt, 1 for a suspect, when the claim began
 	NoteStarted  = 'r' // token, id, attempt
 	NoteEnded    = 'e' // token, outcome
 	NoteSettles  = 's' // token, ending: about to be settled
 	NoteAccepted = 'a' // token: settled
-	NoteLost     = 'l' // token: was not held any more
-	NoteZombie   = 'z' // token, "accepted" or "refused": settled again although lost
+	NoteLost     = 'l' // token: no longer held
+	NoteStale    = 'z' // token, "accepted" or "refused": settled although lost
 	NoteReaped   = 'p' // workers found dead, jobs rescued, jobs failed
 	NotePushes   = 'q' // number of the first task of a batch with keys, how many: about to be pushed
 	NoteRepeated = 'd' // the same: was pushed again

@@ -4,8 +4,8 @@ package child
 
 import "syscall"
 
-// limitFiles bounds the size of files that the process writes, or lifts the
-// bound if n is zero.
+// limitFiles bounds the size of files that the process writes. Zero lifts the
+// bound.
 func limitFiles(n int64) error {
 	var l syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &l); err != nil {

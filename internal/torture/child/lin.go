@@ -10,11 +10,11 @@ import (
 	"github.com/plainjobs/plainjobs/internal/torture/lin"
 )
 
-// linChunk is how many operations are checked at once.
+// linChunk is the number of operations in one check.
 const linChunk = 20_000
 
-// lin uses a store and checks what it answered, chunk by chunk, every other one
-// with errors on the way, until there were enough operations in those.
+// lin uses a store and checks its answers, in chunks. Every other chunk has
+// errors. It ends when those have enough operations.
 func (c *child) lin(ctx context.Context) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -6,7 +6,8 @@ import (
 	"syscall"
 )
 
-// limitMemory lets the process have n bytes of memory more than it has.
+// limitMemory bounds the address space of the process to n bytes more than it
+// has.
 func limitMemory(n uint64) error {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {

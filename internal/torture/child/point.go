@@ -8,10 +8,10 @@ import (
 	"github.com/plainjobs/plainjobs/internal/faultdriver"
 )
 
-// Points are where a child may kill itself: a transaction of an operation is
-// begun, written (and not committed), or committed; a statement is about to be
-// executed; a handler has returned and its job is not completed; a completion
-// was answered and the answer has not arrived.
+// Points returns the points at which a child may kill itself: the transaction
+// of an operation is begun, written but not committed, or committed; a
+// statement is about to be executed; a handler has returned and its job is not
+// completed; a completion is stored and the worker has no answer yet.
 func Points() []string {
 	points := []string{"statement", "handler.returned", "complete.answered"}
 	for _, op := range []string{"migrate", "push", "claim", "beat", "progress", "complete", "fail", "operate", "define", "tick", "leave", "reap", "prune"} {
@@ -20,7 +20,7 @@ func Points() []string {
 	return points
 }
 
-// points counts how often the process comes to its point. A nil one has none.
+// points counts how often the process gets to its point. Nil has no point.
 type points struct {
 	mu      sync.Mutex
 	at      string
@@ -36,7 +36,7 @@ func newPoints(at string, hit int) *points {
 	return &points{at: at, left: hit, op: "migrate"}
 }
 
-// during says which operation goes on.
+// during sets the current operation.
 func (p *points) during(op string) {
 	if p != nil {
 		p.mu.Lock()
@@ -45,7 +45,7 @@ func (p *points) during(op string) {
 	}
 }
 
-// reach kills the process, if this is where and when it is to die.
+// reach kills the process if this is its point and its last hit.
 func (p *points) reach(name string) {
 	if p == nil {
 		return
@@ -69,11 +69,11 @@ func die() {
 	if self, err := os.FindProcess(os.Getpid()); err == nil {
 		_ = self.Kill()
 	}
-	select {} // the signal comes
+	select {} // until the signal arrives
 }
 
-// operation returns what the transaction that is open belongs to: the second
-// one of a reaping prunes. The caller holds mu.
+// operation returns the operation of the open transaction: the second one of a
+// reap prunes. The caller holds mu.
 func (p *points) operation() string {
 	if p.op == "reap" && p.commits > 0 {
 		return "prune"
@@ -110,7 +110,7 @@ func (p *points) after(call, query string) error {
 	return nil
 }
 
-// openAt opens the store; with points, through a driver that comes to them.
+// openAt opens the store, with points through a driver that reaches them.
 func (c *child) openAt(p *points) (*sqlite.Backend, error) {
 	return c.openWith(p, c.options())
 }

@@ -17,10 +17,11 @@ import (
 // transactions.
 const pushers = 4
 
-// push pushes batches of one to ten tasks and says which were acknowledged.
-// Every other batch has keys, which are kept for a day: those it notes before
-// it pushes them, and what its predecessor had noted it pushes again, answered
-// or not. Without a key that would make another job.
+// push pushes batches of one to ten tasks and reports which were acknowledged.
+// Every other batch has unique keys that last a day. It notes those batches
+// before it pushes them, and first pushes again the ones that its predecessor
+// noted, whether they were answered or not. Without a key that would store the
+// jobs twice.
 func (c *child) push(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -59,7 +60,7 @@ func (c *child) push(ctx context.Context) error {
 	return q.Close()
 }
 
-// batchOf returns the next tasks, which say that they belong together.
+// batchOf returns the tasks of the next batch.
 func batchOf(next *atomic.Int64, random *rand.Rand) []Task {
 	n := 1 + random.Int64N(10)
 	last := next.Add(n)
@@ -73,19 +74,19 @@ func batchOf(next *atomic.Int64, random *rand.Rand) []Task {
 	return tasks
 }
 
-// keyed gives each task a key of its own.
+// keyed gives each task its own key.
 func keyed(tasks []Task) {
 	for i := range tasks {
 		tasks[i].Key, tasks[i].Lock = fmt.Sprint("task ", tasks[i].N), LockDay
 	}
 }
 
-// repeats is how many batches of its predecessor a pusher pushes again, the
-// last ones.
+// repeats is how many of the last batches of its predecessor a pusher pushes
+// again.
 const repeats = 20
 
-// repeat pushes the last keyed batches of the predecessor again. A note that
-// was cut by its death is of a push that was not begun.
+// repeat pushes the last keyed batches of the predecessor again. If its death
+// cut a note, that push had not begun.
 func (c *child) repeat(ctx context.Context, q *plainjobs.Queue, j *journal) error {
 	if c.Repeat == "" {
 		return nil
@@ -126,10 +127,10 @@ func (c *child) pushBatch(ctx context.Context, q *plainjobs.Queue, j *journal, t
 	performed := make([]plainjobs.Task, len(tasks))
 	r := Reply{}
 	for i, t := range tasks {
-		performed[i] = t.performed()
+		performed[i] = t.task()
 		r.Numbers = append(r.Numbers, t.N)
 	}
-	r.Adrift = !c.inPlace()
+	r.Displaced = !c.inPlace()
 	ids, err := q.PerformMany(ctx, performed...)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -144,7 +145,7 @@ func (c *child) pushBatch(ctx context.Context, q *plainjobs.Queue, j *journal, t
 	c.say(r)
 }
 
-// inPlace reports whether the database is the file that it was.
+// inPlace reports whether the path still leads to the file that was opened.
 func (c *child) inPlace() bool {
 	now, err := os.Stat(c.Path)
 	return err == nil && os.SameFile(c.original, now)

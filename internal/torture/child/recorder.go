@@ -13,17 +13,17 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// A recorder is a store that notes in a journal what passes through it.
+// A recorder is a store that notes its calls in a journal.
 type recorder struct {
 	*sqlite.Backend
 	*journal
 
 	mu     sync.Mutex
-	claims map[int64]claim // the last ones, by job, until they are settled
-	point  func(string)    // comes to a point, see Points
+	claims map[int64]claim // the latest of each job, until it is settled
+	point  func(string)    // called at a point, see Points
 }
 
-// A claim is how a job was claimed.
+// A claim says how a job was claimed.
 type claim struct {
 	backend.Lease
 	worker  int64
@@ -34,7 +34,7 @@ func newRecorder(b *sqlite.Backend, j *journal) *recorder {
 	return &recorder{Backend: b, journal: j, claims: map[int64]claim{}, point: func(string) {}}
 }
 
-// claim returns how a job was claimed last.
+// claim returns the latest claim of a job.
 func (r *recorder) claim(id int64) claim {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -44,7 +44,7 @@ func (r *recorder) claim(id int64) claim {
 func (r *recorder) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
 	began := time.Now()
 	jobs, err := r.Backend.Claim(ctx, req)
-	r.trouble(ctx, "claim", began, err)
+	r.noteError(ctx, "claim", began, err)
 	r.mu.Lock()
 	for i := range jobs {
 		r.claims[jobs[i].ID] = claim{jobs[i].Lease, req.Worker.ID, jobs[i].Suspect}
@@ -63,14 +63,14 @@ func (r *recorder) Claim(ctx context.Context, req backend.ClaimRequest) ([]backe
 func (r *recorder) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
 	began := time.Now()
 	result, err := r.Backend.Heartbeat(ctx, req)
-	r.trouble(ctx, "beat", began, err)
+	r.noteError(ctx, "beat", began, err)
 	return result, err
 }
 
 func (r *recorder) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
 	began := time.Now()
 	result, err := r.Backend.Reap(ctx, req)
-	r.trouble(ctx, "reap", began, err)
+	r.noteError(ctx, "reap", began, err)
 	if len(result.Workers) > 0 {
 		r.one(NoteReaped, fmt.Sprintf("%d %d %d", len(result.Workers), result.Rescued, result.Failed))
 	}
@@ -104,7 +104,7 @@ func (r *recorder) settle(
 		return fmt.Sprintf("%d %s", token, ending)
 	})
 	lost, err := call()
-	r.trouble(ctx, op, began, err)
+	r.noteError(ctx, op, began, err)
 	if err != nil {
 		return lost, err
 	}
@@ -129,7 +129,8 @@ func (r *recorder) settle(
 	return lost, err
 }
 
-// forget forgets claims that are settled. A job may have been claimed again.
+// forget removes settled claims, by token: their jobs may have been claimed
+// again.
 func (r *recorder) forget(tokens []int64) {
 	settled := map[int64]bool{}
 	for _, token := range tokens {
@@ -140,12 +141,12 @@ func (r *recorder) forget(tokens []int64) {
 	maps.DeleteFunc(r.claims, func(_ int64, c claim) bool { return settled[c.Token] })
 }
 
-// staleSettlements are when a lease that was lost is settled all the same: at once,
-// when its job is likely to wait or to run elsewhere, and when that has ended.
+// staleSettlements are when a lost lease is settled all the same: at once, when
+// its job probably waits or runs elsewhere, and when that run has ended.
 var staleSettlements = []time.Duration{0, 300 * time.Millisecond, 2 * time.Second}
 
-// settleStale does what a worker that is right does only by mischance: it completes
-// the job of a lost lease.
+// settleStale completes the job of a lost lease, as a worker may that does not
+// know of the loss.
 func (r *recorder) settleStale(l backend.Lease) {
 	for _, after := range staleSettlements {
 		time.AfterFunc(after, func() {
@@ -157,12 +158,13 @@ func (r *recorder) settleStale(l backend.Lease) {
 			if len(lost) == 0 {
 				how = Accepted
 			}
-			r.one(NoteZombie, fmt.Sprintf("%d %s", l.Token, how))
+			r.one(NoteStale, fmt.Sprintf("%d %s", l.Token, how))
 		})
 	}
 }
 
-// noteLostLeases haunts a lease that its worker takes for lost, from when the store does too.
+// noteLostLeases settles a lease that its worker considers lost, as soon as the
+// store does, too.
 func (r *recorder) noteLostLeases(c claim) {
 	for {
 		lost, err := r.lost(c.ID, c.worker)
@@ -176,9 +178,9 @@ func (r *recorder) noteLostLeases(c claim) {
 	}
 }
 
-// lost reports whether a worker has a job no more. A worker that has not heard of the
-// store for as long as its leases hold gives them up, and no other worker need have claimed
-// them: then they are good.
+// lost reports whether a worker no longer has a job. A worker that cannot reach
+// the store for the length of its lease gives its jobs up. The lease stays
+// valid until the job is rescued.
 func (r *recorder) lost(id, worker int64) (bool, error) {
 	info, err := r.Get(context.Background(), id)
 	if errors.Is(err, backend.ErrNotFound) {
@@ -187,15 +189,15 @@ func (r *recorder) lost(id, worker int64) (bool, error) {
 	return err == nil && (info.State != backend.Running || info.Worker != worker), err
 }
 
-// What came of settling a lost lease.
+// The results of settling a lost lease.
 const (
 	Accepted = "accepted"
 	Refused  = "refused"
 )
 
-// trouble notes an error that was not asked for. The caller's deadline is its
-// own; a worker that stops ends its calls.
-func (r *recorder) trouble(ctx context.Context, op string, began time.Time, err error) {
+// noteError notes an error of a call, unless the caller cancelled the call: a
+// worker that stops does so.
+func (r *recorder) noteError(ctx context.Context, op string, began time.Time, err error) {
 	if err == nil || errors.Is(ctx.Err(), context.Canceled) {
 		return
 	}
@@ -203,7 +205,7 @@ func (r *recorder) trouble(ctx context.Context, op string, began time.Time, err 
 		strings.ReplaceAll(err.Error(), "\n", " ")))
 }
 
-// Kind names the kind of an error, "other" if it has none.
+// Kind returns the kind of an error, "other" if it has none.
 func Kind(err error) string {
 	for _, k := range []struct {
 		err  error

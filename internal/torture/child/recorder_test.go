@@ -9,8 +9,9 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
 )
 
-// TestLost makes sure that only leases are settled as lost ones that the store does
-// not have any more: one that a worker gave up, as the store was silent, is good.
+// TestLost checks that a lease counts as lost only once the store no longer has
+// it: a lease that a worker gave up because the store was silent is still
+// valid.
 func TestLost(t *testing.T) {
 	store, err := modernc.Open(filepath.Join(t.TempDir(), "jobs.db"), nil)
 	if err != nil {

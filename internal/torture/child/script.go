@@ -12,11 +12,11 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// scripted is how often a script goes through all of its calls.
+// scripted is how often a script repeats its calls.
 const scripted = 50
 
-// ScriptSchedule is a schedule of a script, whose ticks are a second apart from
-// ScriptBegins on, and push tasks whose numbers begin with ScriptTicks.
+// ScriptSchedule is the schedule of a script. Its ticks are a second apart,
+// from ScriptBegins on, and push tasks with numbers from ScriptTicks on.
 const (
 	ScriptSchedule = "script"
 	ScriptTicks    = 1_000_000
@@ -25,11 +25,10 @@ const (
 // ScriptBegins is the first tick.
 var ScriptBegins = time.Unix(1_700_000_000, 0)
 
-// script calls the methods of the store that change something in turn, one after
-// the other, so that a point belongs to one of them, until its point ends the
-// process. Only pushes come from two sides at once, so that they share
-// transactions. Finished jobs are kept for a moment only, so that there is
-// something to prune.
+// script calls the methods of the store that write, one after the other, so
+// that a point belongs to one of them, until the point ends the process. Only
+// pushes come from two goroutines at once, so that they share transactions.
+// Finished jobs have no retention, so that there is something to prune.
 func (c *child) script(ctx context.Context) error {
 	go c.obey(func() {})
 	j, err := openJournal(c.Ledger)
@@ -79,7 +78,7 @@ func (s *script) round(ctx context.Context, number int) error {
 		return err
 	}
 	s.points.during("beat")
-	// On a busy machine it may have reaped itself.
+	// On a busy machine it may have been reaped by itself.
 	if _, err := s.Heartbeat(ctx, backend.HeartbeatRequest{Worker: s.self}); err != nil && !errors.Is(err, backend.ErrWorkerGone) {
 		return err
 	}
@@ -96,9 +95,9 @@ func (s *script) round(ctx context.Context, number int) error {
 	if err := s.leave(ctx); err != nil {
 		return err
 	}
-	// A worker that is forgotten leaves one job to be rescued.
-	mortal := backend.Worker{ID: 1 + rand.Int64N(1<<62), Host: "mortal", Lease: time.Millisecond}
-	if _, err := s.claim(ctx, mortal, 1); err != nil {
+	// A worker whose lease expires leaves one job to be rescued.
+	expiring := backend.Worker{ID: 1 + rand.Int64N(1<<62), Host: "expiring", Lease: time.Millisecond}
+	if _, err := s.claim(ctx, expiring, 1); err != nil {
 		return err
 	}
 	for end := time.Now().Add(2 * time.Millisecond); time.Now().Before(end); { // past its lease
@@ -108,7 +107,7 @@ func (s *script) round(ctx context.Context, number int) error {
 	return err
 }
 
-// tick takes a tick of the schedule, and says which job it pushed.
+// tick takes a tick of the schedule, and reports the job that it pushed.
 func (s *script) tick(ctx context.Context, number int) error {
 	s.points.during("define")
 	due := func(i int) time.Time { return ScriptBegins.Add(time.Duration(i) * time.Second) }
@@ -137,7 +136,7 @@ func (s *script) tick(ctx context.Context, number int) error {
 	return nil
 }
 
-// leave has a worker begin, claim a job and go.
+// leave registers a worker that claims a job and leaves.
 func (s *script) leave(ctx context.Context) error {
 	guest := backend.Worker{ID: 1 + rand.Int64N(1<<62), Host: "guest", Lease: s.Lease}
 	if _, err := s.claim(ctx, guest, 1); err != nil {
@@ -157,7 +156,7 @@ func (s *script) push(ctx context.Context, first int64) error {
 	reply := Reply{}
 	for i := range tasks {
 		t := Task{N: first + int64(i), Batch: first, Size: scriptBatch}
-		tasks[i] = t.performed()
+		tasks[i] = t.task()
 		reply.Numbers = append(reply.Numbers, t.N)
 	}
 	ids, err := plainjobs.New(s.Backend, nil).PerformMany(ctx, tasks...)
@@ -174,7 +173,7 @@ func (s *script) claim(ctx context.Context, w backend.Worker, limit int) ([]back
 	return s.Claim(ctx, backend.ClaimRequest{Worker: w, Register: true, Names: []string{even.Name(), odd.Name()}, Limit: limit})
 }
 
-// end settles jobs, each in another way.
+// end settles jobs in different ways.
 func (s *script) end(ctx context.Context, jobs []backend.Job) error {
 	var done []backend.Completion
 	var failures []backend.Failure

@@ -16,8 +16,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// serve does what it is asked to until it is told to stop. It opens the store
-// for the first command that needs it.
+// serve obeys commands until [OpStop]. It opens the store for the first command
+// that needs it.
 func (c *child) serve(ctx context.Context) error {
 	s := &server{child: c}
 	c.say(Reply{Ready: true})
@@ -59,9 +59,9 @@ func (s *server) do(ctx context.Context, cmd Command) (r Reply, err error) {
 		})
 	case OpLock:
 		return r, s.raw(func(conn *sql.Conn) error { return s.lock(ctx, conn, cmd.For) })
-	case OpRivals:
+	case OpDuplicates:
 		return r, s.raw(func(conn *sql.Conn) error {
-			r.N, r.Check, err = rivals(ctx, conn, cmd.For)
+			r.N, r.Check, err = duplicateKeys(ctx, conn, cmd.For)
 			return err
 		})
 	case OpInspect:
@@ -77,11 +77,11 @@ func (s *server) do(ctx context.Context, cmd Command) (r Reply, err error) {
 	case OpSweep:
 		sweep, err := s.sweep(cmd.Method, cmd.Stride, cmd.Offset)
 		return Reply{Sweep: &sweep}, err
-	case OpEndure:
-		e := s.endure(ctx, cmd.Where, cmd.Path, cmd.Fault)
+	case OpFaultyDisk:
+		e := s.useFaultyDisk(ctx, cmd.Where, cmd.Path, cmd.Fault)
 		return Reply{Endure: &e}, nil
 	case OpDeadline:
-		sweep, err := s.haste(ctx, cmd.N)
+		sweep, err := s.deadlines(ctx, cmd.N)
 		return Reply{Sweep: &sweep}, err
 	}
 	if s.store == nil {
@@ -93,7 +93,7 @@ func (s *server) do(ctx context.Context, cmd Command) (r Reply, err error) {
 	case OpPush:
 		tasks := make([]plainjobs.Task, len(cmd.Tasks))
 		for i, t := range cmd.Tasks {
-			tasks[i] = t.performed()
+			tasks[i] = t.task()
 			r.Numbers = append(r.Numbers, t.N)
 		}
 		r.IDs, err = plainjobs.New(s.store, nil).PerformMany(ctx, tasks...)
@@ -164,7 +164,7 @@ func list(ctx context.Context, store backend.Reader) (jobs []Job, err error) {
 	}
 }
 
-// raw calls f with a connection of its own, without the library.
+// raw calls f with its own connection, without the library.
 func (s *server) raw(f func(*sql.Conn) error) (err error) {
 	dsn := &url.URL{Scheme: "file", Path: s.Path, RawQuery: "_txlock=deferred"}
 	db, err := sql.Open(s.SQL, dsn.String())
@@ -184,7 +184,7 @@ func (s *server) raw(f func(*sql.Conn) error) (err error) {
 	return f(conn)
 }
 
-// inspect looks at another database than the child's own, and uses it.
+// inspect lists, uses and checks another database.
 func (s *server) inspect(ctx context.Context, path string) (r Reply, err error) {
 	b, err := s.Open(path, nil)
 	if err != nil {
@@ -192,7 +192,7 @@ func (s *server) inspect(ctx context.Context, path string) (r Reply, err error) 
 	}
 	r.Jobs, err = list(ctx, b)
 	if err == nil {
-		_, err = plainjobs.New(b, nil).Perform(ctx, Task{N: -1}.performed())
+		_, err = plainjobs.New(b, nil).Perform(ctx, Task{N: -1}.task())
 	}
 	if err = errors.Join(err, b.Close()); err != nil {
 		return r, err
@@ -204,8 +204,8 @@ func (s *server) inspect(ctx context.Context, path string) (r Reply, err error) 
 	})
 }
 
-// check returns what SQLite finds wrong, or what is wrong with the tables, or
-// "ok".
+// check returns what is wrong with the database, by SQLite or by the
+// invariants, or "ok".
 func check(ctx context.Context, conn *sql.Conn) (string, error) {
 	rows, err := conn.QueryContext(ctx, "PRAGMA integrity_check(3)")
 	if err != nil {
@@ -233,7 +233,7 @@ func check(ctx context.Context, conn *sql.Conn) (string, error) {
 	return text, err
 }
 
-// lock holds the write lock for too long, on purpose.
+// lock holds the write lock for a while.
 func (s *server) lock(ctx context.Context, conn *sql.Conn, d time.Duration) error {
 	for {
 		_, err := conn.ExecContext(ctx, "BEGIN EXCLUSIVE")
@@ -252,10 +252,10 @@ func (s *server) lock(ctx context.Context, conn *sql.Conn, d time.Duration) erro
 	return err
 }
 
-// checkpoint makes checkpoints for a while and returns how many went through,
-// and how many pages they moved.
+// checkpoint makes checkpoints for a while. It returns how many succeeded, and
+// how many pages they moved.
 func checkpoint(ctx context.Context, conn *sql.Conn, mode string, d time.Duration) (n, frames int64, err error) {
-	// They do not wait, so that there are many.
+	// Checkpoints do not wait, so that there are many.
 	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout=5"); err != nil {
 		return 0, 0, err
 	}

@@ -6,38 +6,38 @@ import (
 	"github.com/plainjobs/plainjobs"
 )
 
-// A Task is the data of a job and says what its handler does.
+// A Task is the payload of a job, and says what its handler does.
 type Task struct {
-	N        int64         // tells tasks apart whatever their IDs
-	Batch    int64         `json:",omitempty"` // tasks of one push have one number
-	Size     int           `json:",omitempty"` // how many they are
+	N        int64         // identifies the task
+	Batch    int64         `json:",omitempty"` // the same for all tasks of one push
+	Size     int           `json:",omitempty"` // number of tasks in the batch
 	Takes    time.Duration `json:",omitempty"`
-	Fails    int           `json:",omitempty"` // how many attempts fail
+	Fails    int           `json:",omitempty"` // number of attempts that fail
 	Do       Action        `json:",omitempty"`
 	Attempts int           `json:",omitempty"` // zero is the default
 	Priority int16         `json:",omitempty"`
 	Pad      []byte        `json:",omitempty"`
-	// Key keeps a second task with it out, of its name, as Lock says.
+	// Key is the unique key, and Lock its scope.
 	Key  string `json:",omitempty"`
 	Lock Lock   `json:",omitempty"`
 }
 
-// A Lock says how long a task has its key, and what a push does that finds it
-// taken.
+// A Lock says how long a task holds its key, and what a push does that finds
+// the key taken.
 type Lock string
 
 // The locks.
 const (
-	// LockRun is until the job has ended.
+	// LockRun holds the key until the job has ended.
 	LockRun Lock = ""
-	// LockRunReject is the same, and refuses the push.
+	// LockRunReject is LockRun, and rejects the second push.
 	LockRunReject Lock = "reject"
-	// LockWait is until the job is started.
+	// LockWait holds the key until the job starts.
 	LockWait Lock = "wait"
-	// LockWaitReplace is the same, and the last push counts.
+	// LockWaitReplace is LockWait, and the second push replaces the first.
 	LockWaitReplace Lock = "replace"
-	// LockDay is for a day, so that a push may be repeated whose answer was
-	// lost.
+	// LockDay holds the key for a day, so that a push without an answer can be
+	// repeated.
 	LockDay Lock = "day"
 )
 
@@ -55,33 +55,33 @@ func (l Lock) options() []plainjobs.UniqueOption {
 	return nil
 }
 
-// A Action is what a handler does after its time has passed.
+// An Action is what a handler does.
 type Action string
 
-// The deeds.
+// The actions.
 const (
 	ActionPanic         Action = "panic"
 	ActionPanicNil      Action = "panicnil"
 	ActionGoexit        Action = "goexit"
 	ActionExit          Action = "exit"     // ends the process
 	ActionNilDeref      Action = "nilderef" // in a goroutine without recover
-	ActionIgnoreContext Action = "ignore"   // its context
-	ActionNeverReturn   Action = "deaf"     // never returns
+	ActionIgnoreContext Action = "ignore"   // ignores its context
+	ActionNeverReturn   Action = "stuck"    // never returns
 	ActionHugeError     Action = "huge"     // an error of 8 MiB
-	ActionBinaryError   Action = "binary"   // an error that is no text
+	ActionBinaryError   Action = "binary"   // an error that is not text
 	ActionLate          Action = "late"     // returns nil when its lease is lost
-	ActionCloseQueue    Action = "close"    // the store
-	ActionHold          Action = "hold"     // runs until the process is killed, and is done at once the next time
-	ActionOverflowStack Action = "overflow" // the stack
-	ActionExhaustMemory Action = "memory"   // takes all that there is
+	ActionCloseQueue    Action = "close"    // closes the queue
+	ActionHold          Action = "hold"     // runs until the process is killed; the next run is done at once
+	ActionOverflowStack Action = "overflow" // overflows the stack
+	ActionExhaustMemory Action = "memory"   // exhausts the memory
 	ActionEffect        Action = "effect"   // changes the database, and completes the job in that transaction
 )
 
-// MaxCrashes is how many crashes fail a task: few, so that tests with tasks that
-// kill come to an end.
+// MaxCrashes is how many crashes fail a job: few, so that tests with killing
+// jobs are short.
 const MaxCrashes = 3
 
-// Two jobs, so that claims merge two lists.
+// There are two jobs, so that claims merge two lists.
 var (
 	even = plainjobs.Declare[Task]("torture/even", plainjobs.Backoff(backoff), plainjobs.MaxCrashes(MaxCrashes))
 	odd  = plainjobs.Declare[Task]("torture/odd", plainjobs.Backoff(backoff), plainjobs.MaxCrashes(MaxCrashes))
@@ -91,8 +91,8 @@ func backoff(attempt int, _ error) time.Duration {
 	return time.Duration(attempt%3) * 20 * time.Millisecond
 }
 
-// performed returns t as a queue takes it.
-func (t Task) performed() plainjobs.Task {
+// task returns t as a task of one of the two jobs.
+func (t Task) task() plainjobs.Task {
 	opts := []plainjobs.TaskOption{plainjobs.Priority(t.Priority)}
 	if t.Attempts > 0 {
 		opts = append(opts, plainjobs.MaxAttempts(t.Attempts))

@@ -12,7 +12,7 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// Schedules is how many schedules there are.
+// Schedules is the number of schedules.
 const Schedules = 100
 
 // Interval is the time between the ticks of the schedule with a number.
@@ -23,8 +23,8 @@ func Interval(number int) time.Duration {
 // ScheduleName is the name of the schedule with a number.
 func ScheduleName(number int) string { return fmt.Sprintf("torture/tick-%02d", number) }
 
-// ticking are the jobs of the schedules. What they do is bound by the workers
-// that have them, see tick.
+// ticking are the jobs of the schedules. Workers bind their handlers, see
+// bindTicking.
 var ticking = func() (jobs []*plainjobs.Job[time.Time]) {
 	for i := range Schedules {
 		jobs = append(jobs, plainjobs.Every(ScheduleName(i), Interval(i),
@@ -33,7 +33,7 @@ var ticking = func() (jobs []*plainjobs.Job[time.Time]) {
 	return jobs
 }()
 
-// tick is a worker that pushes schedules and notes their runs.
+// tick runs a worker with schedules, and notes their runs.
 func (c *child) tick(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -50,7 +50,8 @@ func (c *child) tick(ctx context.Context) error {
 	return errors.Join(err, q.Close())
 }
 
-// bindTicking returns the jobs of the schedules, which note their runs.
+// bindTicking returns the jobs of the schedules, with handlers that note their
+// runs.
 func bindTicking(q *plainjobs.Queue, j *journal) (jobs []plainjobs.AnyJob) {
 	for i, job := range ticking {
 		jobs = append(jobs, job)
@@ -69,9 +70,9 @@ type Schedule struct {
 	Next, Last int64
 }
 
-// schedules returns the stored schedules, and with stop makes the workers leave
-// them alone, as if a program with other definitions had started. Between the
-// two a tick may be taken that is not in the result.
+// schedules returns the stored schedules. With stop it then defines them
+// otherwise, as if a program with other definitions had started, so that the
+// workers take no more ticks. A tick in between is not in the result.
 func schedules(ctx context.Context, store backend.Scheduler, stop bool) (all []Schedule, err error) {
 	stored, err := store.Schedules(ctx)
 	if err != nil {

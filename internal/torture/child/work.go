@@ -18,7 +18,7 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// work is a worker, on a store that notes what passes through it.
+// work runs a worker on a recorder.
 func (c *child) work(ctx context.Context) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer stop()
@@ -62,7 +62,7 @@ func (c *child) logger(j *journal) *slog.Logger {
 	return slog.New(noteHandler{j})
 }
 
-// A noteHandler notes what is logged, without attributes.
+// A noteHandler notes log lines, without attributes.
 type noteHandler struct{ *journal }
 
 func (noteHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
@@ -136,13 +136,13 @@ func (h *handler) act(ctx context.Context, t Task, id int64) error {
 			var p *Task
 			p.N++
 		}()
-		<-make(chan struct{}) // until that ends the process
+		<-make(chan struct{}) // until the panic ends the process
 	case ActionIgnoreContext:
 		time.Sleep(t.Takes)
 		return nil
 	case ActionNeverReturn:
 		if h.claim(id).suspect {
-			return nil // it was deaf before
+			return nil // this is not the first run
 		}
 		<-make(chan struct{})
 	case ActionHugeError:
@@ -151,9 +151,9 @@ func (h *handler) act(ctx context.Context, t Task, id int64) error {
 		return errors.New("\x00\xff\xfe\x80 not text \xed\xa0\x80\x00")
 	case ActionLate:
 		if h.claim(id).suspect {
-			return nil // it was late before
+			return nil // this is not the first run
 		}
-		for ctx.Err() == nil { // until it is frozen for long enough
+		for ctx.Err() == nil { // until the process was frozen for long enough
 			h.say(Reply{Late: id})
 			wait(ctx, time.Second)
 		}
@@ -166,12 +166,12 @@ func (h *handler) act(ctx context.Context, t Task, id int64) error {
 	case ActionHold:
 		h.say(Reply{Holds: id})
 		if h.claim(id).suspect {
-			return nil // it was held before
+			return nil // this is not the first run
 		}
 		<-ctx.Done()
 		return ctx.Err()
 	case ActionOverflowStack:
-		debug.SetMaxStack(16 << 20) // so that it does not take long
+		debug.SetMaxStack(16 << 20) // to be quick
 		return overflow(0)
 	case ActionExhaustMemory:
 		if err := limitMemory(64 << 20); err != nil {
@@ -192,7 +192,7 @@ func (h *handler) act(ctx context.Context, t Task, id int64) error {
 	}
 }
 
-// overflow calls itself until there is no stack left.
+// overflow calls itself until the stack overflows.
 func overflow(depth int) error {
 	if depth < 0 {
 		return nil

@@ -50,7 +50,7 @@ func (p *program) someone() backend.Worker {
 }
 
 // bury has another worker in the place of one that has no row any more.
-func (p *program) bury() {
+func (p *program) replaceDead() {
 	for i, w := range p.live {
 		if slices.ContainsFunc(p.dead, func(d backend.Worker) bool { return d.ID == w.ID }) && p.m.worker(w.ID) == nil {
 			p.live[i] = p.newWorker()
@@ -303,7 +303,7 @@ func (p *program) beat() {
 	want, wantErr := p.m.beat(req)
 	got.Leases, got.Cancel = some(got.Leases), some(got.Cancel)
 	p.want(fmt.Sprintf("beat %+v", req), got, want, err, wantErr)
-	p.bury()
+	p.replaceDead()
 }
 
 func (p *program) reap() {
@@ -329,7 +329,7 @@ func (p *program) reaped(req backend.ReapRequest) {
 	got, err := p.on().Reap(p.ctx, req)
 	slices.Sort(got.Workers)
 	p.want(fmt.Sprintf("reap %+v", req), got, p.m.reap(req, p.stored()), err, nil)
-	p.bury()
+	p.replaceDead()
 }
 
 // wait waits for what is there.

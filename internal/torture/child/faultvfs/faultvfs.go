@@ -1,5 +1,5 @@
-// Package faultvfs puts a file layer beneath the ncruces driver whose calls
-// fail on demand. It needs no privileges.
+// Package faultvfs is a VFS for the ncruces driver whose calls fail on demand.
+// It needs no privileges.
 package faultvfs
 
 import (
@@ -14,10 +14,10 @@ import (
 	"github.com/plainjobs/plainjobs/internal/torture/child"
 )
 
-// Name is the file layer's, in a DSN.
+// Name is the name of the VFS in a DSN.
 const Name = "fault"
 
-// Register registers the file layer and returns what makes it fail.
+// Register registers the VFS and returns the disk that makes it fail.
 func Register() child.Disk {
 	d := &disk{VFSFilename: vfs.Find("").(vfs.VFSFilename)}
 	vfs.Register(Name, d)
@@ -45,7 +45,8 @@ func (d *disk) Distrusted() bool { return d.distrusted.Load() }
 // Trust implements [child.Disk].
 func (d *disk) Trust() { d.distrusted.Store(false) }
 
-// fail returns the error of a call that fails, as the operating system's are.
+// fail returns the error of a call that is to fail, as the operating system
+// returns it.
 func (d *disk) fail(call, path string, needsRoom bool) error {
 	switch fails, full := d.Fails(call, needsRoom); {
 	case full:
@@ -81,7 +82,7 @@ func (d *disk) Delete(name string, syncDir bool) error {
 	return d.VFSFilename.Delete(name, syncDir)
 }
 
-// An osFile is what the operating system's files have.
+// An osFile has the methods of the operating system's files.
 type osFile interface {
 	vfs.FileLockState
 	vfs.FileHasMoved
@@ -104,7 +105,7 @@ func (f *file) ReadAt(p []byte, off int64) (int, error) {
 	return f.osFile.ReadAt(p, off)
 }
 
-// WriteAt writes half when it fails, as a disk may.
+// WriteAt writes half of p when it fails, as a disk may.
 func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	if err := f.d.fail("write", f.path, true); err != nil {
 		n, _ := f.osFile.WriteAt(p[:len(p)/2], off)

@@ -1,6 +1,6 @@
 //go:build cgo
 
-// Command mattn is what torture tests do their worst to, on the mattn driver.
+// Command mattn is the child of torture tests, on the mattn driver.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Command memory is what torture tests do their worst to, on the store in memory.
+// Command memory is the child of torture tests, on the store in memory.
 package main
 
 import "github.com/plainjobs/plainjobs/internal/torture/child"

@@ -1,4 +1,4 @@
-// Command modernc is what torture tests do their worst to, on the modernc driver.
+// Command modernc is the child of torture tests, on the modernc driver.
 package main
 
 import (

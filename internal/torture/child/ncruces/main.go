@@ -1,4 +1,4 @@
-// Command ncruces is what torture tests do their worst to, on the ncruces driver.
+// Command ncruces is the child of torture tests, on the ncruces driver.
 package main
 
 import (

@@ -12,13 +12,13 @@ import (
 	"github.com/plainjobs/plainjobs"
 )
 
-// Keys is how many keys rivals push over.
+// Keys is the number of unique keys.
 const Keys = 100
 
-// A rival pushes one task after the other with one of a few keys, and says
-// which job has it: its own, or the one that was first. That one it looks at,
-// as it must be committed.
-func (c *child) rival(ctx context.Context) error {
+// pushUnique pushes one task after the other with one of a few unique keys, and
+// reports which job has the key: its own, or an earlier one. It reads that job,
+// which must be committed.
+func (c *child) pushUnique(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	go c.obey(stop)
@@ -32,7 +32,7 @@ func (c *child) rival(ctx context.Context) error {
 		random := rand.New(rand.NewPCG(c.Seed, uint64(i))) //nolint:gosec // it is to be repeatable
 		all.Go(func() {
 			for ctx.Err() == nil {
-				c.contend(ctx, q, j, rivalTask(random))
+				c.contend(ctx, q, j, uniqueTask(random))
 				wait(ctx, c.Pause)
 			}
 		})
@@ -41,10 +41,10 @@ func (c *child) rival(ctx context.Context) error {
 	return q.Close()
 }
 
-// rivalTask returns a task whose number is that of its key. Half of the keys
-// are kept until the job has ended, the others until it is started: of those
-// only the jobs of the dead wait again, and may find their key taken.
-func rivalTask(random *rand.Rand) Task {
+// uniqueTask returns a task whose number is that of its key. Half of the keys
+// are held until the job has ended, the others until it starts: a rescued job
+// of those waits again, and may find its key taken.
+func uniqueTask(random *rand.Rand) Task {
 	n := random.Int64N(Keys)
 	t := Task{N: n, Takes: time.Duration(random.IntN(10)) * time.Millisecond, Priority: int16(random.IntN(3))} //nolint:gosec // small
 	if n%4 < 2 {
@@ -65,7 +65,7 @@ func rivalTask(random *rand.Rand) Task {
 }
 
 func (c *child) contend(ctx context.Context, q *plainjobs.Queue, j *journal, t Task) {
-	id, err := q.Perform(ctx, t.performed())
+	id, err := q.Perform(ctx, t.task())
 	if errors.Is(err, plainjobs.ErrDuplicate) && (t.Lock == LockRunReject || t.Lock == LockWaitReplace) {
 		err = nil
 	}
@@ -78,18 +78,18 @@ func (c *child) contend(ctx context.Context, q *plainjobs.Queue, j *journal, t T
 	}
 }
 
-// twins finds jobs that have one key at once.
-const twins = `
+// duplicates finds jobs with the same unique key.
+const duplicates = `
 SELECT name || ' ' || unique_key || ': ' || group_concat(id || ' in state ' || state)
 FROM plainjobs_jobs
 WHERE unique_key IS NOT NULL AND (state < 4 OR state = 4 AND unique_key LIKE 'run %')
 GROUP BY name, unique_key
 HAVING count(*) > 1`
 
-// rivals looks for twins for a while.
-func rivals(ctx context.Context, conn *sql.Conn, d time.Duration) (n int64, found string, err error) {
+// duplicateKeys looks for such jobs for a while.
+func duplicateKeys(ctx context.Context, conn *sql.Conn, d time.Duration) (n int64, found string, err error) {
 	for end := time.Now().Add(d); ; {
-		err := conn.QueryRowContext(ctx, twins).Scan(&found)
+		err := conn.QueryRowContext(ctx, duplicates).Scan(&found)
 		if n++; !errors.Is(err, sql.ErrNoRows) {
 			return n, found, err
 		}

@@ -16,18 +16,18 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// hasty is how many goroutines make calls at once, so that there are groups
-// and waiting, and patient bounds the time after which a context ends.
+// deadlineCallers is how many goroutines call at once, so that calls are
+// grouped and wait. deadlineMost bounds the time after which a context ends.
 const (
-	hasty   = 4
-	patient = 6 * time.Millisecond
-	hasted  = 3 // jobs of a push
+	deadlineCallers = 4
+	deadlineMost    = 6 * time.Millisecond
+	deadlineJobs    = 3 // in each push
 )
 
-// haste makes n calls whose contexts end at random moments, while others go on
-// at the same time.
-func (s *server) haste(ctx context.Context, n int) (sum Sweep, err error) {
-	dir, err := os.MkdirTemp(filepath.Dir(s.Path), "haste-")
+// deadlines makes n calls whose contexts end at random moments, several at a
+// time.
+func (s *server) deadlines(ctx context.Context, n int) (sum Sweep, err error) {
+	dir, err := os.MkdirTemp(filepath.Dir(s.Path), "deadline-")
 	if err != nil {
 		return sum, err
 	}
@@ -44,12 +44,12 @@ func (s *server) haste(ctx context.Context, n int) (sum Sweep, err error) {
 	}
 	app := sql.OpenDB(drv.Connector("file:" + path + "?_txlock=immediate&_busy_timeout=60000&_pragma=busy_timeout(60000)"))
 	defer app.Close()
-	h := &hasting{store: store, app: app, outcome: map[int]error{}}
+	h := &deadlineRun{store: store, app: app, outcome: map[int]error{}}
 	var all sync.WaitGroup
-	for i := range hasty {
+	for i := range deadlineCallers {
 		random := rand.New(rand.NewPCG(s.Seed, uint64(i))) //nolint:gosec // it is to be repeatable
 		all.Go(func() {
-			for call := i; call < n; call += hasty {
+			for call := i; call < n; call += deadlineCallers {
 				h.push(call, random)
 			}
 		})
@@ -61,8 +61,8 @@ func (s *server) haste(ctx context.Context, n int) (sum Sweep, err error) {
 	return h.Sweep, store.Close()
 }
 
-// A hasting is calls whose contexts end soon, and what came of them.
-type hasting struct {
+// A deadlineRun is calls whose contexts end soon, and their results.
+type deadlineRun struct {
 	store *sqlite.Backend
 	app   *sql.DB
 
@@ -72,19 +72,19 @@ type hasting struct {
 }
 
 // push makes one call, every fourth in a transaction of the application.
-func (h *hasting) push(call int, random *rand.Rand) {
+func (h *deadlineRun) push(call int, random *rand.Rand) {
 	payload, err := json.Marshal(call)
 	if err != nil {
-		panic(err) // a number encodes
+		panic(err) // a number can be encoded
 	}
-	jobs := make([]backend.NewJob, hasted)
+	jobs := make([]backend.NewJob, deadlineJobs)
 	for i := range jobs {
-		jobs[i] = backend.NewJob{Name: "haste", Payload: payload, MaxAttempts: 1}
+		jobs[i] = backend.NewJob{Name: "deadline", Payload: payload, MaxAttempts: 1}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(random.Int64N(int64(patient))))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(random.Int64N(int64(deadlineMost))))
 	if random.IntN(2) == 0 {
 		ctx, cancel = context.WithCancel(context.Background())
-		time.AfterFunc(time.Duration(random.Int64N(int64(patient))), cancel)
+		time.AfterFunc(time.Duration(random.Int64N(int64(deadlineMost))), cancel)
 	}
 	defer cancel()
 	var committed error
@@ -106,7 +106,7 @@ func (h *hasting) push(call int, random *rand.Rand) {
 	} else {
 		h.Errors++
 		if ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
-			h.wrong(&h.Unkind, "call %d: %v, want %v", call, err, ctx.Err())
+			h.wrong(&h.WrongError, "call %d: %v, want %v", call, err, ctx.Err())
 		}
 	}
 	if committed != nil {
@@ -114,8 +114,8 @@ func (h *hasting) push(call int, random *rand.Rand) {
 	}
 }
 
-// judge compares what was said with what is there.
-func (h *hasting) judge(ctx context.Context, c *canceller) error {
+// judge compares the results of the calls with the stored jobs.
+func (h *deadlineRun) judge(ctx context.Context, c *canceller) error {
 	there := map[int]int{}
 	for before := int64(0); ; {
 		page, err := h.store.List(ctx, backend.ListRequest{Before: before, Limit: 1000, Payloads: true})
@@ -135,10 +135,10 @@ func (h *hasting) judge(ctx context.Context, c *canceller) error {
 	}
 	for call, err := range h.outcome {
 		switch n := there[call]; {
-		case err == nil && n != hasted:
-			h.wrong(&h.Missing, "call %d: nil, and %d of %d jobs are there", call, n, hasted)
+		case err == nil && n != deadlineJobs:
+			h.wrong(&h.Missing, "call %d: nil, and %d of %d jobs are there", call, n, deadlineJobs)
 		case err != nil && n != 0:
-			h.wrong(&h.Partial, "call %d: %v, and %d of %d jobs are there", call, err, n, hasted)
+			h.wrong(&h.Partial, "call %d: %v, and %d of %d jobs are there", call, err, n, deadlineJobs)
 		}
 	}
 	if n := c.open(); n != 0 {

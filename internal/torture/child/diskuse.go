@@ -14,42 +14,42 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// An Endurance is what came of using a store whose disk fails.
-type Endurance struct {
-	Opened  bool
-	Struck  int            // calls that failed
-	Kinds   map[string]int // of the errors that came up
-	Acked   []Ack
-	Hangs   int // calls that took more than five seconds
-	Crash   int // how many of Acked are from before the copy
-	Early   int // pushes that were acknowledged while the log was not to be trusted
-	Works   bool
-	Texts   []string      // of errors that are not of the kinds they should be
-	Took    time.Duration // until it worked again
-	Trouble string        // why it does not work again
+// A DiskReport is the result of using a store whose disk fails.
+type DiskReport struct {
+	Opened bool
+	Struck int            // calls that failed
+	Kinds  map[string]int // of the errors, by kind
+	Acked  []Ack
+	Hangs  int // calls that took more than five seconds
+	Crash  int // number of Acked from before the copy
+	Early  int // pushes that were acknowledged while the log was distrusted
+	Works  bool
+	Texts  []string      // of errors of unexpected kinds
+	Took   time.Duration // until it worked again
+	Reason string        // why it does not work again
 }
 
 // An Ack is a push that was acknowledged.
 type Ack struct{ ID, N int64 }
 
-// endures is how long a call may take.
-const endures = 5 * time.Second
+// slowCall is how long a call may take.
+const slowCall = 5 * time.Second
 
-// endurers do what programs do to a store and go on whatever fails.
-type endurer struct {
+// A diskUser uses a store as programs do, and goes on whatever fails.
+type diskUser struct {
 	*server
 	where, path string
 	store       *sqlite.Backend
 	disk        Disk
 	next        int64
-	Endurance
+	DiskReport
 }
 
-// endure uses a store at path while its disk fails, then once more when it
-// works again. Between the two it copies the files to path.crash, as they
-// would be found if the process had died then, if the disk is a VFS.
-func (s *server) endure(ctx context.Context, where, path string, f DiskFault) Endurance {
-	e := &endurer{server: s, where: where, path: path, next: 1, Endurance: Endurance{Kinds: map[string]int{}}}
+// useFaultyDisk uses a store at path while its disk fails, then once more when
+// the disk works again. In between, on a VFS, it copies the files to
+// path.crash, as a crash at that moment would leave them.
+func (s *server) useFaultyDisk(ctx context.Context, where, path string, f DiskFault) DiskReport {
+	e := &diskUser{server: s, where: where, path: path, next: 1, DiskReport: DiskReport{Kinds: map[string]int{}}}
 	if disk := s.diskAt(where); disk != nil {
 		disk.Arm(f)
 		e.disk = disk
@@ -57,9 +57,9 @@ func (s *server) endure(ctx context.Context, where, path string, f DiskFault) En
 	e.use(ctx)
 	if e.disk != nil {
 		e.Struck, e.Crash = e.disk.Struck(), len(e.Acked)
-		if where == DiskVFS { // whose locks outlive a descriptor that is closed
+		if where == DiskVFS { // its locks outlive a closed descriptor
 			if err := errors.Join(copyFile(path, path+".crash"), copyFile(path+"-wal", path+".crash-wal")); err != nil {
-				e.Trouble = err.Error()
+				e.Reason = err.Error()
 			}
 		}
 		e.disk.Arm(DiskFault{})
@@ -70,10 +70,10 @@ func (s *server) endure(ctx context.Context, where, path string, f DiskFault) En
 	if e.store != nil {
 		e.try(ctx, "close", func(context.Context) error { return e.store.Close() })
 	}
-	return e.Endurance
+	return e.DiskReport
 }
 
-// diskAt returns the disk that openOn will use, nil if it is the machine's.
+// diskAt returns the disk that openOn will use, nil for the real one.
 func (c *child) diskAt(where string) Disk {
 	switch where {
 	case DiskVFS:
@@ -105,13 +105,13 @@ func copyFile(from, to string) error {
 	return errors.Join(err, out.Close())
 }
 
-// try makes a call and says whether it went well.
-func (e *endurer) try(ctx context.Context, op string, f func(context.Context) error) bool {
-	ctx, cancel := context.WithTimeout(ctx, 2*endures)
+// try makes a call and reports whether it succeeded.
+func (e *diskUser) try(ctx context.Context, op string, f func(context.Context) error) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*slowCall)
 	defer cancel()
 	began := time.Now()
 	err := f(ctx)
-	if time.Since(began) > endures {
+	if time.Since(began) > slowCall {
 		e.Hangs++
 		e.Texts = append(e.Texts, fmt.Sprintf("%s took %v: %v", op, time.Since(began).Round(time.Millisecond), err))
 	}
@@ -126,15 +126,15 @@ func (e *endurer) try(ctx context.Context, op string, f func(context.Context) er
 	return false
 }
 
-// open opens the store if it is not.
-func (e *endurer) open(ctx context.Context) bool {
+// open opens the store unless it is open.
+func (e *diskUser) open(ctx context.Context) bool {
 	if e.store == nil {
 		e.try(ctx, "open", func(context.Context) (err error) {
 			b, _, err := e.openOn(e.where, e.path)
 			if err == nil {
 				e.store, e.Opened = b, true
 				if e.disk != nil {
-					e.disk.Trust() // another store saw it
+					e.disk.Trust() // the failed sync was another store's
 				}
 			}
 			return err
@@ -143,8 +143,8 @@ func (e *endurer) open(ctx context.Context) bool {
 	return e.store != nil
 }
 
-// use does what programs do.
-func (e *endurer) use(ctx context.Context) {
+// use uses the store as programs do.
+func (e *diskUser) use(ctx context.Context) {
 	for range 3 {
 		if !e.open(ctx) {
 			continue
@@ -154,11 +154,11 @@ func (e *endurer) use(ctx context.Context) {
 		e.push(ctx, 1)
 		distrusted := e.disk != nil && e.disk.Distrusted()
 		e.try(ctx, "checkpoint", func(ctx context.Context) error {
-			_ = e.checkpointOn(ctx, e.where, e.path) // it is not the store's
+			_ = e.checkpointOn(ctx, e.where, e.path) // an error is not the store's
 			return nil
 		})
 		if e.disk != nil && !distrusted {
-			e.disk.Trust() // it was no sync of the store
+			e.disk.Trust() // the failed sync was not the store's
 		}
 		e.push(ctx, 2)
 		e.try(ctx, "reap", func(ctx context.Context) error {
@@ -169,11 +169,11 @@ func (e *endurer) use(ctx context.Context) {
 	}
 }
 
-func (e *endurer) push(ctx context.Context, n int) bool {
+func (e *diskUser) push(ctx context.Context, n int) bool {
 	tasks := make([]plainjobs.Task, n)
 	first := e.next
 	for i := range tasks {
-		tasks[i] = Task{N: e.next, Batch: first, Size: n, Pad: make([]byte, 200)}.performed()
+		tasks[i] = Task{N: e.next, Batch: first, Size: n, Pad: make([]byte, 200)}.task()
 		e.next++
 	}
 	return e.try(ctx, "push", func(ctx context.Context) error {
@@ -189,8 +189,8 @@ func (e *endurer) push(ctx context.Context, n int) bool {
 }
 
 // work claims and settles.
-func (e *endurer) work(ctx context.Context) {
-	w := backend.Worker{ID: 1 + rand.Int64N(1<<62), Host: "endurer", Lease: time.Minute}
+func (e *diskUser) work(ctx context.Context) {
+	w := backend.Worker{ID: 1 + rand.Int64N(1<<62), Host: "diskuser", Lease: time.Minute}
 	var jobs []backend.Job
 	claimed := e.try(ctx, "claim", func(ctx context.Context) (err error) {
 		jobs, err = e.store.Claim(ctx, backend.ClaimRequest{Worker: w, Register: true, Names: []string{even.Name(), odd.Name()}, Limit: 2})
@@ -218,23 +218,23 @@ func (e *endurer) work(ctx context.Context) {
 	})
 }
 
-// recover is with a disk that works: the store must too, without being opened
-// again.
-func (e *endurer) recover(ctx context.Context) {
+// recover checks that the store works again on a disk that works, without being
+// opened again.
+func (e *diskUser) recover(ctx context.Context) {
 	began := time.Now()
 	kinds := e.Kinds
-	e.Kinds = map[string]int{} // what is left of the fault is not of interest
+	e.Kinds = map[string]int{} // errors that the fault left behind do not count
 	defer func() { e.Kinds = kinds }()
 	if !e.open(ctx) {
-		e.Trouble = fmt.Sprint("it does not open: ", e.Kinds, e.Texts)
+		e.Reason = fmt.Sprint("it does not open: ", e.Kinds, e.Texts)
 		return
 	}
-	for e.Took = time.Since(began); e.Took < endures; e.Took = time.Since(began) {
+	for e.Took = time.Since(began); e.Took < slowCall; e.Took = time.Since(began) {
 		e.Works = e.push(ctx, 1) && e.try(ctx, "list", func(ctx context.Context) error { _, err := list(ctx, e.store); return err })
 		if e.Works {
 			return
 		}
 		wait(ctx, 10*time.Millisecond)
 	}
-	e.Trouble = fmt.Sprint(e.Kinds, e.Texts)
+	e.Reason = fmt.Sprint(e.Kinds, e.Texts)
 }
