@@ -45,7 +45,7 @@ func TestAgainstModel(t *testing.T) {
 				}
 			case op == 4 && j.State == backend.Running:
 				j, _ = j.Release(now)
-				model.HandBack()
+				model.Release()
 			case op == 5 && j.State == backend.Running:
 				alone := random.IntN(3) > 0
 				j, _ = j.Rescue(alone, set, now)

@@ -12,7 +12,7 @@ import (
 	"github.com/plainjobs/plainjobs/internal/torture"
 )
 
-// A config is what the flags say.
+// A config holds the flags.
 type config struct {
 	list    bool
 	update  bool
@@ -22,8 +22,7 @@ type config struct {
 	torture.Config
 }
 
-// parse returns the config in the arguments, or an error that says what is
-// wrong with them.
+// parse parses the arguments.
 func parse(args []string) (config, error) {
 	c := config{tests: torture.Tests(), drivers: slices.Clone(torture.Stores)}
 	f := flags(&c)
@@ -33,13 +32,13 @@ func parse(args []string) (config, error) {
 	f.Visit(func(f *flag.Flag) { c.named = c.named || f.Name == "driver" })
 	switch {
 	case f.NArg() > 0:
-		return c, fmt.Errorf("argument %q: there are only flags, and lists have commas and no spaces", f.Arg(0))
+		return c, fmt.Errorf("unexpected argument %q: use flags, and separate lists by commas without spaces", f.Arg(0))
 	case c.Rounds < 0:
 		return c, fmt.Errorf("-rounds %d is negative", c.Rounds)
 	case c.Minutes < 0:
 		return c, fmt.Errorf("-minutes %v is negative", c.Minutes)
 	case c.update && c.list:
-		return c, errors.New("-list runs nothing that -update could write")
+		return c, errors.New("-list and -update exclude each other: -list runs no test")
 	}
 	if c.Seed == 0 {
 		c.Seed = 1 + rand.Uint64N(1<<31)
@@ -49,20 +48,20 @@ func parse(args []string) (config, error) {
 
 func flags(c *config) *flag.FlagSet {
 	f := flag.NewFlagSet("torture", flag.ContinueOnError)
-	f.SetOutput(io.Discard) // run prints errors, and usage on request
+	f.SetOutput(io.Discard) // run prints errors, and the usage on request
 	f.Usage = func() {}
-	f.BoolVar(&c.list, "list", false, "list the tests and run none")
+	f.BoolVar(&c.list, "list", false, "list the tests and exit")
 	f.Func("test", "`list` of tests (default all)", func(text string) (err error) {
 		c.tests, err = testsOf(text)
 		return err
 	})
-	f.Func("driver", "`list` of "+strings.Join(torture.Stores, ", ")+" (default all that make sense)", func(text string) (err error) {
+	f.Func("driver", "`list` of "+strings.Join(torture.Stores, ", ")+" (default all that each test runs on)", func(text string) (err error) {
 		c.drivers, err = driversOf(text)
 		return err
 	})
-	f.IntVar(&c.Rounds, "rounds", 0, "`number` of rounds, for kill of kills (default each test's full form, see -list)")
-	f.Float64Var(&c.Minutes, "minutes", 0, "end each run after so many `minutes` (default none)")
-	f.Uint64Var(&c.Seed, "seed", 0, "`seed` of all that is random (default a new one)")
+	f.IntVar(&c.Rounds, "rounds", 0, "`number` of rounds, e.g. of kills (default: that of each test, see -list)")
+	f.Float64Var(&c.Minutes, "minutes", 0, "end each run after this many `minutes` (default: no bound)")
+	f.Uint64Var(&c.Seed, "seed", 0, "`seed` of the random choices (default: a random one)")
 	f.BoolVar(&c.Short, "short", false, "run the short forms, as go test does")
 	f.StringVar(&c.Dir, "dir", "", "`directory` for databases and ledgers (default the system's temporary one)")
 	f.BoolVar(&c.update, "update", false, "write the results into docs/reliability-runs.txt and the table of docs/RELIABILITY.md")
@@ -74,9 +73,9 @@ func testsOf(text string) (tests []*torture.Test, err error) {
 		t := torture.Lookup(id)
 		switch {
 		case t == nil:
-			return nil, fmt.Errorf("there is no test %q; -list shows them", id)
+			return nil, fmt.Errorf("unknown test %q; -list shows the tests", id)
 		case slices.Contains(tests, t):
-			return nil, fmt.Errorf("%s is in it twice", id)
+			return nil, fmt.Errorf("%s is listed twice", id)
 		}
 		tests = append(tests, t)
 	}
@@ -87,9 +86,9 @@ func driversOf(text string) (drivers []string, err error) {
 	for name := range strings.SplitSeq(text, ",") {
 		switch {
 		case !slices.Contains(torture.Stores, name):
-			return nil, fmt.Errorf("there is no driver %q; there are %s", name, strings.Join(torture.Stores, ", "))
+			return nil, fmt.Errorf("unknown driver %q; the drivers are %s", name, strings.Join(torture.Stores, ", "))
 		case slices.Contains(drivers, name):
-			return nil, fmt.Errorf("%s is in it twice", name)
+			return nil, fmt.Errorf("%s is listed twice", name)
 		}
 		drivers = append(drivers, name)
 	}
@@ -97,7 +96,7 @@ func driversOf(text string) (drivers []string, err error) {
 }
 
 func usage(w io.Writer) {
-	fmt.Fprintln(w, "Usage: go run ./cmd/torture [flags]\n\nDoes to plainjobs what happens to programs, and counts what was lost.\n\nTests:")
+	fmt.Fprintln(w, "Usage: go run ./cmd/torture [flags]\n\nTests plainjobs under faults, and counts what was lost.\n\nTests:")
 	list(w)
 	fmt.Fprintln(w, "\nFlags:")
 	f := flags(&config{})

@@ -1,21 +1,20 @@
-// Command torture does to plainjobs what happens to programs, and counts what
-// was lost:
+// Command torture tests plainjobs under faults, and counts what was lost:
 //
 //	go run ./cmd/torture
 //	go run ./cmd/torture -test kill -driver mixed -rounds 500
 //	go run ./cmd/torture -test kill,stop -minutes 10 -seed 7
 //
 // Without flags it runs every test with every driver in the full form, which
-// takes hours; -list shows the tests, what their rounds are and how many the
-// full form has. Each run prints one line of key=value to stdout, with its seed;
-// what is wrong, and progress, go to stderr, and the files of a run that found
-// something are kept.
+// takes hours. -list shows the tests, the units of their rounds, and the rounds
+// of the full form. Each run prints one line of key=value pairs to stdout, with
+// its seed. Findings and progress go to stderr. The files of a run with
+// findings are kept.
 //
-// The children are built with the Go tool, one program for each driver, so that
-// this program must be run in the module.
+// The command builds one child program for each driver with the Go tool, so it
+// must run in the module.
 //
-// The exit status is 0 if nothing is wrong, 1 if something is or a test could
-// not be judged, and 2 if the arguments are wrong.
+// The exit status is 0 without findings, 1 with findings or if a test could not
+// be judged, and 2 if the arguments are wrong.
 package main
 
 import (
@@ -36,7 +35,7 @@ func main() {
 	os.Exit(status)
 }
 
-// run is main with its surroundings given, and returns the exit status.
+// run runs the command and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c, err := parse(args)
 	switch {

@@ -18,13 +18,13 @@ func TestUsage(t *testing.T) {
 	}{
 		{"-list", 0, "pushkill"},
 		{"-h", 0, "-rounds"},
-		{"-test nonsense", 2, `no test "nonsense"`},
+		{"-test nonsense", 2, `unknown test "nonsense"`},
 		{"-test kill,kill", 2, "twice"},
-		{"-driver oracle", 2, `no driver "oracle"`},
+		{"-driver oracle", 2, `unknown driver "oracle"`},
 		{"-rounds -1", 2, "negative"},
 		{"-minutes -1", 2, "negative"},
 		{"-list -update", 2, "-update"},
-		{"kill", 2, "only flags"},
+		{"kill", 2, "unexpected argument"},
 		{"-nonsense", 2, "not defined"},
 	} {
 		var out bytes.Buffer
@@ -34,7 +34,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// One small run from the flags to the line.
+// TestRun is one small run, from the flags to the line.
 func TestRun(t *testing.T) {
 	var out, stderr bytes.Buffer
 	status := run(t.Context(), []string{"-test", "pushkill", "-driver", "modernc", "-rounds", "2", "-seed", "3", "-dir", t.TempDir()}, &out, &stderr)
@@ -44,7 +44,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// That nothing could be run is not that nothing is wrong.
+// If no test ran, the status is not 0.
 func TestRunsNothing(t *testing.T) {
 	var out, stderr bytes.Buffer
 	if status := run(t.Context(), []string{"-test", "lin", "-driver", "mixed"}, &out, &stderr); status != 1 ||
@@ -53,8 +53,9 @@ func TestRunsNothing(t *testing.T) {
 	}
 }
 
-// What was not measured this time stays in the file of runs, in the order of the
-// tests; the table has all of it, and nothing else in the document changes.
+// Results that were not measured this time stay in the file of runs, in the
+// order of the tests. The table has all results. The rest of the document does
+// not change.
 func TestUpdate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "doc.md")
 	file := filepath.Join(filepath.Dir(path), runs)

@@ -10,7 +10,7 @@ import (
 	"github.com/plainjobs/plainjobs/internal/torture"
 )
 
-// A session is one call of the program.
+// A session is one call of the command.
 type session struct {
 	config
 	stdout, stderr io.Writer
@@ -19,8 +19,7 @@ type session struct {
 	wrong bool
 }
 
-// run runs the tests, each with every driver, and goes on when one finds
-// something.
+// run runs the tests, each with every driver. It goes on after findings.
 func (s *session) run(ctx context.Context) error {
 	dir, err := os.MkdirTemp("", "torture-programs-")
 	if err != nil {
@@ -28,8 +27,8 @@ func (s *session) run(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir)
 	if s.update {
-		_ = revision()                              // of what runs
-		if err := update(reliability); err != nil { // rather than after hours
+		_ = revision()                              // before the first update
+		if err := update(reliability); err != nil { // fails now rather than after hours
 			return err
 		}
 	}
@@ -53,7 +52,7 @@ func (s *session) run(ctx context.Context) error {
 	return nil
 }
 
-// one runs a test with a driver. The error is that of a document that cannot be
+// one runs a test with a driver. Its error means that the document cannot be
 // updated.
 func (s *session) one(ctx context.Context, t *torture.Test, driver string) error {
 	c := s.Config

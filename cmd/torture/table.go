@@ -15,8 +15,8 @@ import (
 	"github.com/plainjobs/plainjobs/internal/torture"
 )
 
-// reliability is the document with the table, and runs the file with the lines
-// that the table is made of, in the module's directory.
+// reliability is the document with the table, in the module's directory, and
+// runs the file next to it with the lines that the table shows.
 const (
 	reliability = "docs/RELIABILITY.md"
 	runs        = "reliability-runs.txt"
@@ -29,7 +29,7 @@ const (
 )
 
 // update adds results to the file of runs, in place of earlier ones of the same
-// test and driver, and writes the table of a document from all of them.
+// test and driver, and writes the table of the document from that file.
 func update(path string, results ...torture.Result) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -134,27 +134,27 @@ func grouped(number string) string {
 	return number
 }
 
-// modules are those of the drivers.
+// modules are the modules of the drivers.
 var modules = map[string]string{
 	"mattn": "github.com/mattn/go-sqlite3", "modernc": "modernc.org/sqlite", "ncruces": "github.com/ncruces/go-sqlite3",
 }
 
-// measured says when and with what.
+// measured says when, and with which versions.
 func measured(driver string) string {
 	parts := []string{time.Now().UTC().Format(time.DateOnly), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH,
 		fmt.Sprintf("%d cores", runtime.NumCPU())}
 	if m := modules[driver]; m != "" {
-		parts = append(parts, said("go", "list", "-m", "-f", "driver {{.Version}}", m))
+		parts = append(parts, output("go", "list", "-m", "-f", "driver {{.Version}}", m))
 	}
 	parts = append(parts, revision())
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ", ")
 }
 
-// revision is that of the source, before anything is written.
-var revision = sync.OnceValue(func() string { return said("git", "describe", "--always", "--dirty", "--abbrev=8") })
+// revision is the revision of the source, before update writes files.
+var revision = sync.OnceValue(func() string { return output("git", "describe", "--always", "--dirty", "--abbrev=8") })
 
-// said returns what a command prints, or nothing if it cannot.
-func said(name string, args ...string) string {
+// output returns the output of a command, or "" if it fails.
+func output(name string, args ...string) string {
 	out, err := exec.Command(name, args...).Output()
 	if err != nil {
 		return ""

@@ -22,11 +22,11 @@ const (
 // them.
 var mutants = []mutant{
 	{
-		rule: "memory: Complete looks at the token", file: "backend/memory/settle.go",
+		rule: "memory: Complete checks the token", file: "backend/memory/settle.go",
 		from: "judge(j, c.Token, 0)", to: "judge(j, j.Token, 0)",
 		pkg: "./backend/memory", run: memorySuite + "complete$/^stale$",
 	}, {
-		rule: "lifecycle: a settlement looks at the token", file: "backend/lifecycle/lifecycle.go",
+		rule: "lifecycle: a settlement checks the token", file: "backend/lifecycle/lifecycle.go",
 		from: "case token == 0 || j.Token != token:", to: "case token == 0:",
 		pkg: "./backend/memory", run: memorySuite + "fail$/^stale$",
 	}, {
@@ -54,24 +54,24 @@ var mutants = []mutant{
 		from: "(k.Held || k.Until > now)", to: "(k.Until > now)",
 		pkg: "./backend/memory", run: memorySuite + "unique$/^taken$",
 	}, {
-		rule: "lifecycle: a settlement looks at the token, by its history", file: "backend/lifecycle/lifecycle.go",
+		rule: "lifecycle: a settlement checks the token, by linearizability", file: "backend/lifecycle/lifecycle.go",
 		from: "case token == 0 || j.Token != token:", to: "case token == 0:",
 		pkg: "./internal/torture/lin", run: "^TestMemory$", slow: true,
 	}, {
-		rule: "memory: a superseded job ends, by random programs", file: "backend/memory/transition.go",
+		rule: "memory: a superseded job is cancelled, by random programs", file: "backend/memory/transition.go",
 		from: "		return superseded\n", to: "		_ = superseded\n		return next\n",
 		pkg: "./internal/torture/model", run: "^TestMemory$",
 		flags: []string{"-rapid.shrinktime=0s"}, // failing is enough
 	}, {
-		rule: "sqlite: Complete looks at the token", file: "backend/sqlite/complete.go",
+		rule: "sqlite: Complete checks the token", file: "backend/sqlite/complete.go",
 		from: "case r.token != c.Token || r.token == noToken:", to: "case r.token == noToken:",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "complete$/^stale$",
 	}, {
-		rule: "sqlite: Fail looks at the token", file: "backend/sqlite/settle.go",
+		rule: "sqlite: Fail checks the token", file: "backend/sqlite/settle.go",
 		from: "case r.token != f.Token || r.token == noToken:", to: "case r.token == noToken:",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "fail$/^stale$",
 	}, {
-		rule: "sqlite: a suspect comes alone, also behind what has expired", file: "backend/sqlite/claim.go",
+		rule: "sqlite: a suspect is claimed alone, also behind expired jobs", file: "backend/sqlite/claim.go",
 		from: "c.jobs, c.nameOf, c.flags = nil, nil, nil", to: "_ = 0",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "reap$/^suspect-behind-expired$",
 	}, {
@@ -79,7 +79,7 @@ var mutants = []mutant{
 		from: `pragma = "PRAGMA synchronous=FULL"`, to: `pragma = "PRAGMA synchronous=NORMAL"`,
 		pkg: "./backend/sqlite", run: "^TestDurabilityOfEachOperation$",
 	}, {
-		rule: "sqlite: a commit in doubt is not tried again", file: "backend/sqlite/group.go",
+		rule: "sqlite: a commit whose result is unknown is not retried", file: "backend/sqlite/group.go",
 		from: "doubt = !told", to: "doubt = !told && false",
 		pkg: "./backend/sqlite", run: "^TestCommitInDoubt$",
 	}, {
@@ -87,7 +87,7 @@ var mutants = []mutant{
 		from: "t.w.unsyncedWAL = true", to: "t.w.unsyncedWAL = false",
 		pkg: "./backend/sqlite", run: "^TestFailedFsync$",
 	}, {
-		rule: "sqlite: a tick advances the schedule that was looked at", file: "backend/sqlite/schedule.go",
+		rule: "sqlite: a tick advances the schedule as it was read", file: "backend/sqlite/schedule.go",
 		from: "WHERE name = ?3 AND definition = ?4 AND next_at = ?2 AND removed_at = 0", to: "WHERE name = ?3 AND definition = ?4 AND removed_at = 0",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "schedule$/^race$",
 	}, {
@@ -99,7 +99,7 @@ var mutants = []mutant{
 		from: "if p := b.livenessLock.Open(owner.identity); p != nil {", to: "if p := b.livenessLock.Open(owner.identity); true {",
 		pkg: "./backend/sqlite", run: "^TestNextPeer$",
 	}, {
-		rule: "engine: the last attempt is the last", file: "internal/engine/outcome.go",
+		rule: "engine: no attempt follows the last one", file: "internal/engine/outcome.go",
 		from: "if job.Attempt >= job.MaxAttempts {", to: "if job.Attempt > job.MaxAttempts {",
 		pkg: "./internal/engine", run: "^TestJudge$",
 	}, {
@@ -111,7 +111,7 @@ var mutants = []mutant{
 		from: "if stable <= 0 {", to: "if stable = 0; false {",
 		pkg: "./worker", run: "^TestNoMassReap$", slow: true,
 	}, {
-		rule: "worker: who was stopped asks before it gives up", file: "worker/heartbeat.go",
+		rule: "worker: a worker that was stopped asks the store before it gives up its leases", file: "worker/heartbeat.go",
 		from: "if late && !stopped {", to: "if late && !stopped && false {",
 		pkg: "./worker", run: "^TestStoppedWhileItBeats$",
 	}, {
@@ -119,11 +119,11 @@ var mutants = []mutant{
 		from: `case theirs == "" || theirs == mine:`, to: `case theirs != "" || theirs == mine:`,
 		pkg: "./worker", run: "^TestOfAnotherEnvironment$",
 	}, {
-		rule: "worker: what was interrupted spends no attempt", file: "worker/slots.go",
+		rule: "worker: an interrupted run uses no attempt", file: "worker/slots.go",
 		from: "interrupted := errors.Is(context.Cause(&r.ctx), plainjobs.ErrStopped)", to: "interrupted := errors.Is(context.Cause(&r.ctx), plainjobs.ErrStopped) && false",
 		pkg: "./worker", run: "^TestStopHandsBack$", slow: true,
 	}, {
-		rule: "sqlite: Complete looks at the token, by kill -9", file: "backend/sqlite/complete.go",
+		rule: "sqlite: Complete checks the token, by kill -9", file: "backend/sqlite/complete.go",
 		from: "case r.token != c.Token || r.token == noToken:", to: "case r.token == noToken:",
 		pkg: "./internal/torture", run: "^TestShort$/^kill$/^modernc$", child: true, slow: true,
 	}, {

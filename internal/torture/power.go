@@ -157,7 +157,7 @@ type lossy struct {
 	said   *json.Decoder
 }
 
-// An image says what became of what was not synced.
+// An image counts what became of writes that were not synced.
 type image struct {
 	Kept, Dropped, Torn int
 	Error               string

@@ -1,21 +1,21 @@
-// Package life is the sequential model of one job: what runs make of it,
-// whatever its name, its data and its keys are. Packages lin and model, which
-// check stores in different ways, both build on it.
+// Package life is the sequential model of one job: what runs do to it,
+// independent of its name, payload and keys. Packages lin and model, which
+// check stores in different ways, build on it.
 package life
 
 import "github.com/plainjobs/plainjobs/backend"
 
-// A Job is one job. The zero value is one that was not pushed.
+// A Job is one job. The zero value is a job before its push.
 type Job struct {
 	State    backend.State
 	Worker   int64 // while it runs
 	Failures int
 	Crashes  int
 	Suspect  bool
-	// Token of the last lease, or zero if none may settle the job any more.
+	// Token of the last lease, or zero if no lease may settle the job.
 	Token int64
-	// Ending is what the holder of Token sent, or zero if it completed the
-	// job or has sent nothing.
+	// Ending is how the holder of Token failed the job. It is zero if the
+	// holder completed the job or has not settled it.
 	Ending backend.Ending
 	// Cancelling is set if an operator has cancelled the running job.
 	Cancelling bool
@@ -29,7 +29,7 @@ func (j *Job) Start(worker, token int64) {
 	j.State, j.Worker, j.Token, j.Ending = backend.Running, worker, token, 0
 }
 
-// Complete ends the run of a lease well, and reports whether the lease is lost.
+// Complete completes the run of a lease, and reports whether the lease is lost.
 func (j *Job) Complete(token int64) (lost bool) {
 	if !j.Held(token) {
 		return j.State != backend.Done || j.Token != token
@@ -39,7 +39,7 @@ func (j *Job) Complete(token int64) (lost bool) {
 	return false
 }
 
-// Fail ends the run of a lease in another way, and reports whether the lease is
+// Fail ends the run of a lease otherwise, and reports whether the lease is
 // lost.
 func (j *Job) Fail(token int64, e backend.Ending, s backend.State) (lost bool) {
 	if !j.Held(token) {
@@ -59,8 +59,8 @@ func (j *Job) Fail(token int64, e backend.Ending, s backend.State) (lost bool) {
 	return false
 }
 
-// HandBack ends the run of a worker that leaves.
-func (j *Job) HandBack() {
+// Release ends the run of a worker that leaves.
+func (j *Job) Release() {
 	s := backend.Pending
 	if j.Cancelling {
 		s = backend.Cancelled
@@ -69,8 +69,8 @@ func (j *Job) HandBack() {
 	j.Token = 0
 }
 
-// Rescue ends the run of a worker that has died; alone is whether it held no
-// other job, and set has what is set for the job's name.
+// Rescue ends the run of a worker that has died. Alone says whether the worker
+// held no other job, and set is the settings of the job's name.
 func (j *Job) Rescue(alone bool, set backend.Settings) {
 	crashed := j.Suspect && alone
 	j.Suspect = true
@@ -82,7 +82,7 @@ func (j *Job) Rescue(alone bool, set backend.Settings) {
 		j.Token = 0
 		return
 	}
-	j.HandBack()
+	j.Release()
 }
 
 func (j *Job) stop(s backend.State) { j.State, j.Worker, j.Cancelling = s, 0, false }

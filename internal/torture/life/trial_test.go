@@ -10,30 +10,30 @@ import (
 	"github.com/plainjobs/plainjobs/internal/torture/life"
 )
 
-// A verdict is a rule by which a job is failed for the deaths of its worker.
+// A verdict is a rule that fails a job for the deaths of its workers.
 type verdict struct {
 	name string
-	// company has a death count against the only suspect, whatever else ran.
-	// Otherwise it counts if nothing else ran.
+	// company counts a death against the only suspect, whatever else ran.
+	// Otherwise a death counts only if nothing else ran.
 	company bool
 	bound   int
-	// further is a bound on the deaths as the only suspect, in company too; zero
-	// is none.
+	// further bounds the deaths as the only suspect, also in company. Zero is
+	// no bound.
 	further int
-	// apart is how long at most nothing is started next to a suspect.
+	// apart is how long, at most, no job starts next to a suspect.
 	apart time.Duration
 }
 
-// A trial is the load of one worker process that is started again when it dies.
+// A trial is the load of one worker process, which is restarted when it dies.
 type trial struct {
 	name      string
-	innocents int           // jobs that are there at the start
-	takes     time.Duration // how long each of them runs
+	innocents int           // jobs at the start
+	takes     time.Duration // how long each runs
 	killers   int           // jobs that end their process, at the start
-	kills     time.Duration // a killer ends it within this time, at random
+	kills     time.Duration // a killer ends the process within this time, at random
 	outside   time.Duration // mean time between kills from outside; zero is none
 	arrivals  time.Duration // mean time between further jobs of two seconds; zero is none
-	one       int           // of so many further jobs is a killer; zero is none
+	one       int           // one of so many further jobs is a killer; zero is none
 }
 
 const (
@@ -57,7 +57,7 @@ type suspected struct {
 
 func (j *suspected) runs() bool { return j.State == backend.Running }
 
-// An outcome counts what has become of jobs. The innocents are those of the start.
+// An outcome counts how jobs ended. The innocents are those of the start.
 type outcome struct {
 	innocents, failed int
 	killers, found    int
@@ -81,7 +81,7 @@ type process struct {
 	o                 outcome
 	random            *rand.Rand
 	now, up           time.Duration
-	outsider, arrival time.Duration // when the next comes
+	outsider, arrival time.Duration // times of the next kill from outside and the next job
 	jobs              []*suspected  // that have not ended, in the order of claims
 }
 
@@ -108,7 +108,7 @@ func try(c trial, v verdict, seed uint64) outcome {
 	return p.o
 }
 
-// after returns an instant after a random time of that mean.
+// after returns the time after a random delay with that mean.
 func (p *process) after(mean time.Duration) time.Duration {
 	return p.now + time.Duration(p.random.ExpFloat64()*float64(mean))
 }
@@ -117,8 +117,8 @@ func (p *process) push(killer bool, takes time.Duration) {
 	p.jobs = append(p.jobs, &suspected{Job: life.Job{State: backend.Pending}, killer: killer, takes: takes, pushed: p.now})
 }
 
-// claim fills the slots, and returns when the next may be filled, if that depends
-// on time alone.
+// claim fills the slots. It returns when the next slot may be filled, if that
+// depends on time alone.
 func (p *process) claim() (next time.Duration) {
 	if p.now < p.up {
 		return p.up
@@ -155,7 +155,7 @@ func (p *process) claim() (next time.Duration) {
 	return ever
 }
 
-// step lets the next thing happen, which is at next if nothing comes before.
+// step advances to the next event, at next at the latest.
 func (p *process) step(next time.Duration) {
 	next = min(next, p.outsider, p.arrival)
 	var first *suspected
@@ -188,7 +188,7 @@ func (p *process) step(next time.Duration) {
 	}
 }
 
-// die ends the process, and judges what it ran.
+// die ends the process, and judges its jobs.
 func (p *process) die() {
 	p.o.deaths++
 	p.up = p.now + restart

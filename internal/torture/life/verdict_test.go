@@ -40,8 +40,8 @@ var trials = []trial{
 	{name: "and longer jobs", innocents: 3, takes: 50 * time.Second, kills: 2 * time.Second, arrivals: 5 * time.Second, one: 1},
 }
 
-// TestVerdicts prints what becomes of innocent jobs and of killers, by rule, and
-// sees that the rule in use fails no innocent for what a killer does, and finds
+// TestVerdicts prints how innocent jobs and killers end, by rule, and checks
+// that the rule in use fails no innocent job because of a killer, and finds
 // every killer.
 func TestVerdicts(t *testing.T) {
 	var text strings.Builder

@@ -13,24 +13,24 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A run is one use of a store by many clients.
+// A run is one check: many clients use the store.
 type run struct {
 	Config
 	store   Store
 	began   time.Time
-	budget  atomic.Int64 // operations that are to be done
+	budget  atomic.Int64 // operations left to do
 	numbers atomic.Int64 // of jobs
 	workers atomic.Int64
 }
 
-// now returns the time since the beginning, in nanoseconds.
+// now returns the time since the start, in nanoseconds.
 func (r *run) now() int64 { return int64(r.Clock().Sub(r.began)) }
 
-// A client is a caller that is a worker, too.
+// A client is a caller of the store, and a worker.
 type client struct {
 	*run
 	random *rand.Rand
-	worker backend.Worker // 0 is none
+	worker backend.Worker // ID 0 is none
 	held   []held
 	over   []held // leases that are settled or given up
 	ids    []int64
@@ -40,14 +40,14 @@ type client struct {
 	faults []string
 }
 
-// A held is a lease with how it was settled last, if it was.
+// A held is a lease, and how it was settled last, if it was.
 type held struct {
 	backend.Lease
 	completed bool
 	ending    backend.Ending
 }
 
-// A claim is what is checked of a claim, apart from its jobs.
+// A claim is the part of a claim that is checked apart from its jobs.
 type claim struct {
 	call, ret int64
 	worker    int64
@@ -78,8 +78,8 @@ func (c *client) work(ctx context.Context) {
 	}
 }
 
-// record notes an operation. Of one that failed it is not known whether it
-// happened, so that it may happen at any time after it was asked.
+// record records an operation. An operation that failed may take effect at any
+// time after the call.
 func (c *client) record(o op, err error) {
 	if o.ret = c.now(); err != nil {
 		o.unknown = true
@@ -114,16 +114,15 @@ func (c *client) push(ctx context.Context) {
 	}
 }
 
-// abandon makes the client another worker. What it held it holds no more, in
-// its own eyes: a claim that returns a suspect must be the only one of its
-// worker, or the effect of its death is unknown.
+// abandon makes the client another worker, without the jobs that it held: the
+// effect of a death is known only if a suspect is the only job of its worker.
 func (c *client) abandon() {
 	c.over = append(c.over, c.held...)
 	c.held = nil
 	c.worker.ID = 0
 }
 
-// gone notes that the store has no row of the worker: none of its leases is
+// gone records that the store has no row of the worker: none of its leases is
 // held.
 func (c *client) gone(call int64) {
 	for _, h := range c.held {
@@ -167,13 +166,13 @@ func (c *client) claim(ctx context.Context) {
 	c.settleAll(ctx)
 }
 
-// settleAll ends what the client holds, each after a while that may be longer
-// than its lease.
+// settleAll settles the jobs that the client holds, each after a while that may
+// exceed the lease.
 func (c *client) settleAll(ctx context.Context) {
 	for len(c.held) > 0 && ctx.Err() == nil {
 		pause(ctx, time.Duration(c.random.Int64N(int64(hold)))/time.Duration(len(c.held)))
 		switch c.random.IntN(20) {
-		case 0: // it dies
+		case 0: // the worker dies
 			c.abandon()
 			return
 		case 1:
@@ -194,7 +193,7 @@ func (c *client) settleAll(ctx context.Context) {
 			unknown = c.fail(ctx, h)
 		}
 		c.over = append(c.over, h)
-		if unknown { // the job may be the worker's still
+		if unknown { // the worker may still have the job
 			c.abandon()
 			return
 		}
@@ -219,7 +218,7 @@ func (c *client) fail(ctx context.Context, h held) (unknown bool) {
 	return err != nil
 }
 
-// again settles a lease that is over, in the same way or in another.
+// again settles a settled or lost lease, in the same way or in another.
 func (c *client) again(ctx context.Context) {
 	if len(c.over) == 0 {
 		return
@@ -283,7 +282,7 @@ func (c *client) reap(ctx context.Context) {
 	}
 }
 
-// read looks at a job.
+// read reads a job.
 func (c *client) read(ctx context.Context) {
 	if len(c.ids) == 0 {
 		return
@@ -328,7 +327,7 @@ func seenOf(i backend.Info) seen {
 	return s
 }
 
-// pause is how long a client holds what it has.
+// pause waits while a client holds its jobs.
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(cmp.Or(d, 1))
 	defer timer.Stop()

@@ -9,11 +9,11 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// errInjected is what breaks.
+// errInjected is the error of a call that breaks.
 var errInjected = errors.New("injected")
 
-// A Faulty is a store that breaks now and then, before it does what it is asked
-// or after.
+// A Faulty is a store whose calls fail now and then, before or after they take
+// effect.
 type Faulty struct {
 	Store
 	mu     sync.Mutex
@@ -21,12 +21,12 @@ type Faulty struct {
 	every  int
 }
 
-// NewFaulty returns a store of which one in every calls breaks.
+// NewFaulty returns a store of which one in every calls fails.
 func NewFaulty(store Store, seed uint64, every int) *Faulty {
 	return &Faulty{Store: store, random: rand.New(rand.NewPCG(seed, 0xfa)), every: every} //nolint:gosec // it is to be repeatable
 }
 
-// call calls f, or not, and breaks, or not.
+// call calls do, unless the call fails before it takes effect.
 func call[T any](f *Faulty, do func() (T, error)) (T, error) {
 	var none T
 	f.mu.Lock()

@@ -10,23 +10,22 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// A history is all that happened.
+// A history is all operations of a check.
 type history struct {
-	asked  int // how many of the operations are of the clients
+	asked  int // number of operations of the clients
 	ops    []op
 	claims []claim
 	faults []string
 }
 
-// undecided is how long the checker may think about one job, of which nearly all
-// take it a moment.
+// undecided is how long the checker may take for one job. Nearly all are quick.
 const undecided = time.Minute
 
-// A line is the history of one job.
-type line struct {
+// A jobHistory is the history of one job.
+type jobHistory struct {
 	id          int64
 	ops         []*op
-	first, last int64 // when it was pushed, and when it had ended
+	first, last int64 // when the job was pushed, and when it had ended
 }
 
 // judge checks the history.
@@ -72,8 +71,8 @@ func (h *history) judge() Report {
 	return r
 }
 
-// history returns the line as the checker wants it.
-func (l *line) history() []porcupine.Operation {
+// history returns the operations in the form that the checker takes.
+func (l *jobHistory) history() []porcupine.Operation {
 	all := make([]porcupine.Operation, len(l.ops))
 	for i, o := range l.ops {
 		all[i] = porcupine.Operation{ClientId: i, Input: o, Call: o.call, Return: o.ret}
@@ -84,11 +83,11 @@ func (l *line) history() []porcupine.Operation {
 	return all
 }
 
-// lines takes the history apart by job. An operation that may have touched many
-// jobs belongs to each that was there when it was answered and had not ended
-// when it was asked.
-func (h *history) lines(r *Report) []*line {
-	byID, pushes := map[int64]*line{}, map[int64]*op{}
+// lines splits the history by job. An operation that may have touched many jobs
+// belongs to each job that existed when the operation returned and had not
+// ended when it was called.
+func (h *history) lines(r *Report) []*jobHistory {
+	byID, pushes := map[int64]*jobHistory{}, map[int64]*op{}
 	var many []*op
 	for i := range h.ops {
 		o := &h.ops[i]
@@ -103,7 +102,7 @@ func (h *history) lines(r *Report) []*line {
 		}
 		l := byID[o.id]
 		if l == nil {
-			l = &line{id: o.id, first: o.call, last: math.MaxInt64}
+			l = &jobHistory{id: o.id, first: o.call, last: math.MaxInt64}
 			byID[o.id] = l
 		}
 		l.ops = append(l.ops, o)
@@ -112,11 +111,10 @@ func (h *history) lines(r *Report) []*line {
 			l.last = min(l.last, o.ret)
 		}
 	}
-	var lines []*line
+	var lines []*jobHistory
 	for _, l := range byID {
 		l.findPush(pushes, r)
-		// A worker of which it is not known what it claimed may have been
-		// found dead.
+		// A worker whose claims are unknown may have been reaped.
 		for _, unknown := range []bool{true, false} {
 			for _, o := range many {
 				if o.unknown == unknown && o.ret >= l.first && o.call <= l.last && l.concerns(o) {
@@ -127,24 +125,24 @@ func (h *history) lines(r *Report) []*line {
 		slices.SortStableFunc(l.ops, func(a, b *op) int { return cmp.Compare(a.call, b.call) })
 		lines = append(lines, l)
 	}
-	slices.SortFunc(lines, func(a, b *line) int { return cmp.Compare(a.id, b.id) })
+	slices.SortFunc(lines, func(a, b *jobHistory) int { return cmp.Compare(a.id, b.id) })
 	return lines
 }
 
-// concerns reports whether o may do something to the job: it does if it is not
-// known what it did, or did it to a worker that had the job.
-func (l *line) concerns(o *op) bool {
+// concerns reports whether o may change the job: if its effect is unknown, or
+// if it is about a worker that had the job.
+func (l *jobHistory) concerns(o *op) bool {
 	return o.unknown || slices.ContainsFunc(l.ops, func(c *op) bool {
 		return c.kind == opClaim && slices.Contains(o.workers, c.worker)
 	})
 }
 
 // findPush adds the push of a job whose ID was not returned.
-func (l *line) findPush(pushes map[int64]*op, r *Report) {
+func (l *jobHistory) findPush(pushes map[int64]*op, r *Report) {
 	number := int64(0)
 	for _, o := range l.ops {
 		if o.kind == opPush {
-			l.first = o.call // a claim that found it may have been asked before
+			l.first = o.call // a claim that found the job may have been called before
 			return
 		}
 		number = cmp.Or(o.number, number)
@@ -163,7 +161,7 @@ func (l *line) findPush(pushes map[int64]*op, r *Report) {
 	}
 }
 
-// early looks for workers that were reaped before their lease had ended.
+// early finds workers that were reaped before their lease had expired.
 func (h *history) early(r *Report) {
 	byWorker := map[int64][]claim{}
 	for _, c := range h.claims {
@@ -178,8 +176,8 @@ func (h *history) early(r *Report) {
 		}
 		for _, w := range o.workers {
 			for _, c := range byWorker[w] {
-				// It was renewed before the reaping began, and at c.call or
-				// later; the store's instants are whole microseconds.
+				// The lease was renewed before the reap began, at c.call or
+				// later. The store rounds times to microseconds.
 				if c.ret < o.call && o.ret+int64(2*time.Microsecond) < c.call+int64(lease) {
 					r.Early++
 					r.faultf("worker %d was renewed in [%d %d] and found dead in [%d %d]", w, c.call, c.ret, o.call, o.ret)
@@ -189,17 +187,17 @@ func (h *history) early(r *Report) {
 	}
 }
 
-// empty looks for claims that found nothing while a job was there all the time
-// that is no suspect: one that was pushed to run at once, and is next heard of
-// in a claim that began later.
-func (h *history) empty(r *Report, lines []*line) {
+// empty finds claims that found nothing although a job was claimable all the
+// time: it is not a suspect, was pushed without a delay, and appears next in a
+// claim that began later.
+func (h *history) empty(r *Report, lines []*jobHistory) {
 	type span struct{ from, to, id int64 }
 	var spans []span
 	for _, l := range lines {
 		if i := slices.IndexFunc(l.ops, func(o *op) bool { return o.kind == opPush && !o.unknown && o.delay == 0 }); i >= 0 {
 			to := int64(math.MaxInt64)
 			for _, o := range l.ops {
-				if o.kind == opClaim { // one that may have happened, too
+				if o.kind == opClaim { // also one whose effect is unknown
 					to = min(to, o.call)
 				}
 			}

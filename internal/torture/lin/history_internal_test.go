@@ -6,8 +6,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A claim may be asked before the push of what it finds. What was answered
-// between the two did nothing to the job, whatever worker it was about.
+// A claim may be called before the push of the job that it finds. An operation
+// that returned between the two calls did not change the job.
 func TestClaimAskedBeforePush(t *testing.T) {
 	h := history{ops: []op{
 		{kind: opReap, workers: []int64{7}, call: 10, ret: 30},

@@ -1,12 +1,12 @@
-// Package lin checks that a store of jobs is linearizable: that what its callers
-// were told, at the times when they were told it, could have been told by a
-// store that does one thing after the other.
+// Package lin checks that a store is linearizable: that the answers to its
+// callers, at the times when they got them, are possible for a store that does
+// one operation after the other.
 //
-// Callers do what workers do, and what they should not: they hold leases past
-// their end, settle twice, settle what they have lost, and die. Everything that
-// they ask and are answered is a history, which is taken apart by job and given
-// to a checker together with a sequential model of a job. What was answered with
-// an error may have happened or not.
+// Callers do what workers do, and what workers should not do: they hold leases
+// past their end, settle twice, settle lost leases, and die. Their calls and
+// answers are a history, which is split by job and given to a checker with a
+// sequential model of a job. A call that returned an error may have taken
+// effect or not.
 package lin
 
 import (
@@ -18,22 +18,22 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A Store is what can be checked.
+// A Store is a store that can be checked.
 type Store interface {
 	backend.Backend
 	backend.Heartbeater
 	backend.Reader
 }
 
-// A Config is how a store is used.
+// A Config says how a check uses the store.
 type Config struct {
 	Seed uint64
-	// Ops is how many operations there are at least, of one job each.
+	// Ops is the least number of operations, of one job each.
 	Ops int
 	// Name of the jobs, which no other client of the store may use.
 	Name string
-	// Settled is called when the clients are done and before all jobs are
-	// looked at; nil does nothing.
+	// Settled, if it is not nil, is called when the clients are done, before
+	// all jobs are read.
 	Settled func()
 	// Clock is the store's clock, which must not jump.
 	Clock func() time.Time
@@ -41,25 +41,25 @@ type Config struct {
 
 const (
 	clients = 16
-	// lease is that of the callers, who keep jobs for up to hold: what
-	// finishes at once never finds out that it is too late.
+	// lease is the lease of the callers, which keep jobs for up to hold: a
+	// caller that settles at once is never too late.
 	lease = 3 * time.Millisecond
 	hold  = 8 * time.Millisecond
 )
 
-// A Report is what a check found.
+// A Report is the result of a check.
 type Report struct {
-	Ops     int // of one job each, without the look at each at the end
-	Broken  int // of them, those on a store that fails now and then
+	Ops     int // of one job each, without the final reads
+	Broken  int // of these, operations on a store with failures
 	Jobs    int
-	Unknown int // operations that were answered with an error
+	Unknown int // operations that returned an error
 	Lost    int // leases that were found to be lost
 	Reaped  int // workers
 	Illegal int // jobs whose history no sequence explains
-	// Undecided are jobs whose history was too much for the checker.
+	// Undecided counts jobs whose history took the checker too long.
 	Undecided int
-	// Early are reaps and claims before their time, Empty claims that found
-	// nothing although there was something.
+	// Early counts reaps of workers before their lease had expired, Empty
+	// claims that found nothing although a job was claimable.
 	Early, Empty int
 	Faults       []string
 }
@@ -83,8 +83,8 @@ func (r *Report) faultf(format string, args ...any) {
 	r.Faults = append(r.Faults, fmt.Sprintf(format, args...))
 }
 
-// Check uses the store and returns what is wrong with its answers. The error is
-// that of a store that could not be read in the end.
+// Check uses the store and judges its answers. The error is that of the final
+// reads.
 func Check(ctx context.Context, store Store, c Config) (Report, error) {
 	r := &run{Config: c, store: store, began: c.Clock()}
 	r.budget.Store(int64(c.Ops))

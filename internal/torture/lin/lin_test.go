@@ -38,7 +38,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// Answers that are lost are no contradictions.
+// Lost answers are not contradictions.
 func TestFaulty(t *testing.T) {
 	r := check(t, lin.NewFaulty(memory.New(&memory.Options{Clock: time.Now}), 1, 100), 1, 4000, time.Now)
 	for _, f := range r.Faults {
@@ -75,7 +75,7 @@ func (u *unfenced) Complete(ctx context.Context, done []backend.Completion) ([]b
 	return u.Backend.Complete(ctx, done)
 }
 
-// A checker that does not find what it is for is worth nothing.
+// The checker must find a store without fencing.
 func TestUnfenced(t *testing.T) {
 	for seed := range uint64(10) {
 		u := &unfenced{Backend: memory.New(&memory.Options{Clock: time.Now}), latest: map[int64]int64{}}

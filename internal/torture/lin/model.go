@@ -22,19 +22,19 @@ const (
 	opReap     kind = "reap"
 	opLeave    kind = "leave"
 	opRead     kind = "read"
-	// opPresent and opAbsent are that a beat showed a lease, or did not.
+	// opPresent and opAbsent say that a heartbeat returned a lease, or did not.
 	opPresent kind = "present"
 	opAbsent  kind = "absent"
 )
 
-// An op is an operation with its answer. One that may touch many jobs has no ID
-// and is an operation of each of them.
+// An op is an operation with its answer. An operation that may touch many jobs
+// has no ID, and belongs to each of them.
 type op struct {
 	kind      kind
 	id        int64
-	number    int64 // of the job, which finds a push whose ID is unknown
+	number    int64 // of the job: identifies a push whose ID is unknown
 	worker    int64
-	workers   []int64 // that were reaped or have left
+	workers   []int64 // that were reaped or left
 	token     int64
 	attempt   int
 	suspect   bool
@@ -42,35 +42,35 @@ type op struct {
 	delay     time.Duration
 	seen      seen
 	lost      bool
-	unknown   bool // whether it happened
+	unknown   bool // it may have taken effect or not
 	call, ret int64
 }
 
-// seen is what can be seen of a job.
+// seen is the visible state of a job.
 type seen struct {
-	state    backend.State // Pending for all that wait, zero if it is not pushed
+	state    backend.State // Pending for all waiting states, zero before the push
 	worker   int64
 	failures int
 	crashes  int
 	suspect  bool
 }
 
-// A job is the state of the model: one job, as a store has it that does one
-// thing after the other. Of all that wait the state is Pending.
+// A job is the state of the model: one job in a sequential store. Pending
+// stands for all waiting states.
 type job struct {
 	life.Job
-	due int64 // may not be claimed before
+	due int64 // when it may be claimed at the earliest
 }
 
 func (s *job) seen() seen {
 	return seen{state: s.State, worker: s.Worker, failures: s.Failures, crashes: s.Crashes, suspect: s.Suspect}
 }
 
-// model is the sequential specification of one job. What was answered with an
-// error has happened or not. If it was about one job, it may happen at any time
-// after it was asked, which is never if it is last. If it may have been about any
-// job, as a claim, it has happened when it was answered or never will: there are
-// so many orders otherwise that no job with a long life could be checked.
+// model is the sequential specification of one job. An operation that returned
+// an error has taken effect or not. If it was about one job, it may take effect
+// at any time after the call, or never. If it may have been about any job, as a
+// claim, it has taken effect when it returned, or never will: otherwise there
+// are too many orders to check a job with a long history.
 var model = (&porcupine.NondeterministicModel{
 	Init: func() []any { return []any{job{}} },
 	Step: func(state, input, _ any) []any {
@@ -87,8 +87,8 @@ var model = (&porcupine.NondeterministicModel{
 	},
 }).ToModel()
 
-// step does o, if a job in this state can, and reports whether the answer is
-// right. What it cannot do changes nothing.
+// step applies o, and reports whether the answer is right. An operation that is
+// impossible in this state changes nothing.
 func (s *job) step(o *op) bool {
 	switch o.kind {
 	case opPush:
@@ -109,15 +109,15 @@ func (s *job) step(o *op) bool {
 		}
 		return o.lost == lost
 	case opReap:
-		// As clients claim only when they hold nothing, and a suspect is
-		// claimed alone, it is the only job.
+		// Clients claim only when they hold no job, and a suspect is claimed
+		// alone, so it is the only job of its worker.
 		if s.State == backend.Running && (o.unknown || slices.Contains(o.workers, s.Worker)) {
 			s.Rescue(true, backend.Settings{})
 		}
 		return s.State != 0
 	case opLeave:
 		if s.State == backend.Running && slices.Contains(o.workers, s.Worker) {
-			s.HandBack()
+			s.Release()
 		}
 		return s.State != 0
 	case opRead:
@@ -136,14 +136,14 @@ func (s *job) claim(o *op) bool {
 	}
 	token := o.token
 	if o.unknown {
-		token = -1 // of a lease that no worker has
+		token = -1 // a lease that no worker has
 	}
 	s.Start(o.worker, token)
 	return true
 }
 
-// ends reports whether the job has ended when o is answered: nothing takes it out
-// of that.
+// ends reports whether the job has ended when o returns. No operation starts it
+// again.
 func (o *op) ends() bool {
 	switch o.kind {
 	case opRead:
@@ -156,7 +156,7 @@ func (o *op) ends() bool {
 	return false
 }
 
-// String returns o as it is read in a fault.
+// String returns o for the text of a fault.
 func (o *op) String() string {
 	text := fmt.Sprintf("[%d %d] %s", o.call/1000, o.ret/1000, o.kind)
 	if o.unknown {

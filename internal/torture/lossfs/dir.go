@@ -9,15 +9,15 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// A dir is the only directory. Its lock is that of all files too: an image is
-// of one moment.
+// A dir is the only directory. Its lock also guards all files, so that an image
+// is of one moment.
 type dir struct {
 	fs.Inode
 
 	mu    sync.Mutex
 	files map[string]*file
-	// gone are files that were removed since the directory was synced, and
-	// may be there again.
+	// gone are files that were removed since the directory was synced: a power
+	// cut may bring them back.
 	gone []*file
 }
 
@@ -34,7 +34,7 @@ func (d *dir) Create(ctx context.Context, name string, _, mode uint32, out *fuse
 	defer d.mu.Unlock()
 	f := &file{dir: d, name: name, mode: mode}
 	d.files[name] = f
-	// The kernel may forget it whenever it has no use for it. Then it is still there.
+	// The kernel may forget an unused inode. The file must outlive that.
 	node := d.NewPersistentInode(ctx, f, fs.StableAttr{Mode: syscall.S_IFREG})
 	f.attr(&out.Attr)
 	return node, nil, fuse.FOPEN_KEEP_CACHE, fs.OK
@@ -55,7 +55,7 @@ func (d *dir) Unlink(_ context.Context, name string) syscall.Errno {
 	return fs.OK
 }
 
-// Fsync implements [fs.NodeFsyncer]: the names are on the disk.
+// Fsync implements [fs.NodeFsyncer]: it puts the names on the disk.
 func (d *dir) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// A file has what programs see, what is on the disk, and what was written
-// since that was the same.
+// A file has the content that programs see, the content on the disk, and the
+// writes in between.
 type file struct {
 	fs.Inode
 
@@ -24,7 +24,7 @@ type file struct {
 	entered bool // the name is on the disk
 }
 
-// A write is one, or the setting of a size if data is nil.
+// A write is a write of data, or sets the size if data is nil.
 type write struct {
 	off  int64
 	data []byte
@@ -60,7 +60,7 @@ func resize(content []byte, size int64) []byte {
 	return append(content, make([]byte, size-int64(len(content)))...)
 }
 
-// do makes a write. The caller holds the lock.
+// do applies a write. The caller holds the lock.
 func (f *file) do(w write) {
 	f.data = w.apply(f.data)
 	f.pending = append(f.pending, w)
@@ -117,8 +117,8 @@ func (f *file) Setattr(_ context.Context, _ fs.FileHandle, in *fuse.SetAttrIn, o
 	return fs.OK
 }
 
-// Allocate implements [fs.NodeAllocater]. Without it one of the drivers does
-// not enter WAL mode.
+// Allocate implements [fs.NodeAllocater]. One of the drivers needs it for WAL
+// mode.
 func (f *file) Allocate(_ context.Context, _ fs.FileHandle, off, size uint64, _ uint32) syscall.Errno {
 	f.dir.mu.Lock()
 	defer f.dir.mu.Unlock()
@@ -128,8 +128,8 @@ func (f *file) Allocate(_ context.Context, _ fs.FileHandle, off, size uint64, _ 
 	return fs.OK
 }
 
-// Fsync implements [fs.NodeFsyncer]. As on the file systems of Linux, it puts
-// the name of a new file on the disk too.
+// Fsync implements [fs.NodeFsyncer]. As on Linux file systems, it also puts the
+// name of a new file on the disk.
 func (f *file) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
 	f.dir.mu.Lock()
 	defer f.dir.mu.Unlock()

@@ -14,21 +14,21 @@ type request struct {
 	Prefix string
 	Dir    string
 	Seed   uint64
-	// Forget is set if nothing that was not synced is to be there.
+	// Forget is set if the image has nothing that was not synced.
 	Forget bool
 }
 
-// An image says what became of what was not synced.
+// An image counts what became of writes that were not synced.
 type image struct {
 	Kept, Dropped, Torn int
 	Error               string
 }
 
-// sector is what a disk writes whole.
+// sector is the size that a disk writes atomically.
 const sector = 512
 
-// image writes what may be found after a power cut: of each file what was
-// synced, and of each later write all, nothing or some sectors.
+// image writes files as a power cut may leave them: the synced content, and of
+// each later write all, nothing or some sectors.
 func (d *dir) image(r request) (i image, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -38,7 +38,7 @@ func (d *dir) image(r request) (i image, err error) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	// Sometimes most was written, sometimes little.
+	// Some images keep most writes, some keep few.
 	keep := random.Float64()
 	put := func(f *file) error {
 		content := slices.Clone(f.disk)
@@ -49,7 +49,7 @@ func (d *dir) image(r request) (i image, err error) {
 	}
 	for _, name := range names {
 		f := d.files[name]
-		// Memory that is shared is not on a disk.
+		// Shared memory is not on a disk.
 		if !strings.HasPrefix(name, r.Prefix) || strings.HasSuffix(name, "-shm") {
 			continue
 		}
@@ -70,7 +70,7 @@ func (d *dir) image(r request) (i image, err error) {
 	return i, nil
 }
 
-// cut returns the content after a write that was under way.
+// cut returns the content after a write that was not synced.
 func (i *image) cut(w write, content []byte, random *rand.Rand, keep float64, forget bool) []byte {
 	switch x := random.Float64(); {
 	case forget || x > keep && random.IntN(3) > 0:
@@ -82,7 +82,7 @@ func (i *image) cut(w write, content []byte, random *rand.Rand, keep float64, fo
 	}
 	i.Torn++
 	for off := 0; off < len(w.data); {
-		// To the end of the sector, as the file has them.
+		// Up to the end of the sector in the file.
 		n := min(len(w.data)-off, sector-int(w.off+int64(off))%sector)
 		if random.IntN(2) == 0 {
 			content = write{w.off + int64(off), w.data[off : off+n]}.apply(content)

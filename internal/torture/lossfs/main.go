@@ -1,14 +1,14 @@
-// Command lossfs is a file system in memory that forgets, as a disk does when
-// the power is cut, what was not synced:
+// Command lossfs is a file system in memory that loses unsynced writes, as a
+// disk does when the power is cut:
 //
 //	lossfs mountpoint
 //
-// It says "ready" on its output, reads requests for images from its input and
-// answers each, all as JSON values. An image is what may be found after a power
-// cut at that moment. When its input ends it lets go of the mount point.
+// It writes "ready" to its output, then reads requests for images from its
+// input and answers each, all as JSON values. An image is what a power cut at
+// that moment may leave. When its input ends, lossfs unmounts.
 //
-// It needs Linux, root and /dev/fuse, and is a module of its own so that no user of the library
-// who uses plainjobs has FUSE among their dependencies.
+// It needs Linux, root and /dev/fuse. It is a module of its own, so that users
+// of plainjobs do not depend on FUSE.
 package main
 
 import (
@@ -30,7 +30,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: lossfs mountpoint")
 		os.Exit(2)
 	}
-	// A signal to the whole group is not for us: the mount point would stay.
+	// A signal to the process group must not end lossfs: it would stay mounted.
 	signal.Ignore(os.Interrupt, syscall.SIGTERM)
 	if err := run(os.Args[1], os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "lossfs:", err)
@@ -40,7 +40,7 @@ func main() {
 
 func run(mountpoint string, in io.Reader, out io.Writer) error {
 	root := &dir{files: map[string]*file{}}
-	// Only the kernel changes anything, so that it may remember.
+	// Only the kernel makes changes, so it may cache.
 	long := time.Hour
 	server, err := fs.Mount(mountpoint, root, &fs.Options{
 		EntryTimeout: &long, AttrTimeout: &long,

@@ -16,7 +16,7 @@ type worker struct {
 	silence       backend.Silence
 }
 
-// renew renews a worker's row, or makes it.
+// renew renews a worker's row, or makes one.
 func (m *model) renew(w backend.Worker, register bool) error {
 	row := m.worker(w.ID)
 	if row == nil {
@@ -42,7 +42,7 @@ func (w *worker) alive(now time.Time) bool { return now.Sub(w.seen) < w.Lease }
 // held returns the jobs that a worker runs.
 func (m *model) held(id int64) []*job { return m.which(func(j *job) bool { return j.Worker == id }) }
 
-// ready reports whether the job may run, if its name lets it.
+// ready reports whether the job may run, apart from limits of its name.
 func (m *model) ready(j *job) bool {
 	due := j.State == backend.Pending || j.State == backend.Scheduled && !j.runAt.After(m.now)
 	return due && !m.expired(j)
@@ -65,7 +65,7 @@ func (m *model) room(name string) int {
 	return left
 }
 
-// counting returns when the claims were made that count for a name's rate.
+// counting returns the times of the claims that count for a name's rate.
 func (m *model) counting(name string) (starts []time.Time) {
 	for _, at := range m.starts[name] {
 		if at.Add(m.settings[name].Per).After(m.now) {
@@ -142,7 +142,7 @@ func (m *model) claim(req backend.ClaimRequest, answer []backend.Job) ([]backend
 	return claimed, nil
 }
 
-// beat renews a worker's row, or ends it.
+// beat renews a worker's row, or deletes it.
 func (m *model) beat(req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
 	if err := m.renew(req.Worker, false); err != nil {
 		return backend.HeartbeatResult{}, err
@@ -155,7 +155,7 @@ func (m *model) beat(req backend.HeartbeatRequest) (backend.HeartbeatResult, err
 			r.Cancel = append(r.Cancel, l)
 		}
 		if req.Leave {
-			m.handBack(j, j.HandBack)
+			m.release(j, j.Release)
 		}
 	}
 	if req.Leave {
@@ -164,8 +164,8 @@ func (m *model) beat(req backend.HeartbeatRequest) (backend.HeartbeatResult, err
 	return r, nil
 }
 
-// handBack takes a running job from its worker, in a way.
-func (m *model) handBack(j *job, way func()) {
+// release ends the run of a job by way.
+func (m *model) release(j *job, way func()) {
 	cancelled := j.Cancelling
 	way()
 	switch {

@@ -1,9 +1,8 @@
-// Package model compares stores with a model of the contract: a store that is
-// small, slow and obvious. A random program of everything that the contract has
-// runs on both, and after each step what they answered, and all that they show,
-// must be the same.
+// Package model compares stores with a model of the contract: a small, slow and
+// obvious store. Random programs of all operations of the contract run on both.
+// After each step, the answers and the visible state must be the same.
 //
-// Where the contract leaves a store a choice, programs do not go: see program.
+// Programs avoid what the contract leaves to the store, see program.
 package model
 
 import (
@@ -14,23 +13,23 @@ import (
 	"github.com/plainjobs/plainjobs/internal/torture/life"
 )
 
-// A model is a store as package backend describes it, by lists that are
+// A model is a store as package backend describes it, with lists that are
 // searched from end to end. It takes IDs and tokens from the store under test,
-// which is free in them.
+// which may choose them.
 type model struct {
 	now       time.Time
 	history   backend.History
-	last      int64  // ID that was given
+	last      int64  // the last ID
 	jobs      []*job // by ID
 	workers   []*worker
 	keys      map[named]hold
 	settings  map[string]backend.Settings
-	paused    map[string]bool // by name; the empty one is the whole queue
+	paused    map[string]bool // by name; "" is the whole queue
 	starts    map[string][]time.Time
 	schedules map[string]backend.Schedule
 }
 
-// A job is a stored one.
+// A job is a stored job.
 type job struct {
 	life.Job
 	backend.NewJob
@@ -38,28 +37,28 @@ type job struct {
 	created  time.Time
 	runAt    time.Time
 	finished time.Time
-	expires  time.Time // to be started before, or zero
-	until    time.Time // when the unique key may be free at the earliest
+	expires  time.Time // when it expires, or zero
+	until    time.Time // the unique key is held until then at least
 	errors   []backend.RunError
 	result   []byte
 	done     int64
 	total    int64
 }
 
-// A named is a key of a name.
+// A named is a key with its name.
 type named struct{ name, key string }
 
-// A hold is a unique key that is taken.
+// A hold is a taken unique key.
 type hold struct {
-	job   int64 // which may be deleted
-	held  bool  // the job has not given it back
+	job   int64 // may be deleted
+	held  bool  // the job still has it
 	until time.Time
 }
 
 func newModel(now time.Time, h backend.History) *model {
 	h, err := h.Resolve()
 	if err != nil {
-		panic(err) // the programs' own
+		panic(err) // programs use valid ones
 	}
 	return &model{
 		now: now, history: h, keys: map[named]hold{}, settings: map[string]backend.Settings{}, paused: map[string]bool{},
@@ -75,7 +74,7 @@ func (m *model) find(id int64) *job {
 	return nil
 }
 
-// which returns the jobs for which f holds, by ID.
+// which returns the jobs for which f returns true, by ID.
 func (m *model) which(f func(*job) bool) (found []*job) {
 	for _, j := range m.jobs {
 		if f(j) {
@@ -90,13 +89,12 @@ func (m *model) record(j *job, text, stack string) {
 	j.errors = j.errors[max(0, len(j.errors)-10):]
 }
 
-// settle gives the job, whose state has changed, what that state has, and takes
-// off it what it has not.
+// settle adapts a job to its new state.
 func (m *model) settle(j *job) {
 	switch {
 	case j.State.Terminal():
 		j.finished = m.now
-		m.giveKey(j)
+		m.releaseKey(j)
 		if j.State == backend.Cancelled {
 			m.freeKey(j)
 		}
@@ -107,15 +105,16 @@ func (m *model) settle(j *job) {
 	case j.State == backend.Running:
 		j.expires = time.Time{}
 		if j.Unique.Scope == backend.UntilStarted {
-			m.giveKey(j)
+			m.releaseKey(j)
 		}
 	default:
 		m.queue(j)
 	}
 }
 
-// queue has the job wait, behind the head of its serial key if there is one. If
-// another has its unique key, one of the two ends: the older, if both would wait.
+// queue makes the job wait, behind the head of its serial key if there is one.
+// If another job has its unique key, one of the two is cancelled: the older
+// one, if both would wait.
 func (m *model) queue(j *job) {
 	if id := m.holder(j.Name, j.Unique.Key); id != 0 && id != j.id {
 		other := m.find(id)
@@ -138,7 +137,7 @@ func (m *model) queue(j *job) {
 	}
 }
 
-// supersede ends the job, whose unique key another has.
+// supersede cancels the job, whose unique key another job has.
 func (m *model) supersede(j *job, by int64) {
 	m.record(j, superseded(by), "")
 	j.State = backend.Cancelled
@@ -147,24 +146,25 @@ func (m *model) supersede(j *job, by int64) {
 
 // head returns the job of j's serial key that is not blocked, or nil.
 func (m *model) head(j *job) *job {
-	found := m.line(j, func(o *job) bool { return o.State != backend.Blocked && o != j })
+	found := m.unfinished(j, func(o *job) bool { return o.State != backend.Blocked && o != j })
 	if len(found) > 0 {
 		return found[0]
 	}
 	return nil
 }
 
-// line returns those unfinished jobs of j's serial key for which f holds.
-func (m *model) line(j *job, f func(*job) bool) []*job {
+// unfinished returns the unfinished jobs of j's serial key for which f returns
+// true.
+func (m *model) unfinished(j *job, f func(*job) bool) []*job {
 	return m.which(func(o *job) bool {
 		return j.Serial != "" && o.Name == j.Name && o.Serial == j.Serial && !o.State.Terminal() && f(o)
 	})
 }
 
-// advance lets the next job go when j, which has ended or is deleted, was the
+// advance unblocks the next job if j, which has ended or is deleted, was the
 // head.
 func (m *model) advance(j *job) {
-	blocked := m.line(j, func(o *job) bool { return o.State == backend.Blocked && o != j })
+	blocked := m.unfinished(j, func(o *job) bool { return o.State == backend.Blocked && o != j })
 	if len(blocked) == 0 || m.head(j) != nil {
 		return
 	}
@@ -184,8 +184,8 @@ func (m *model) holder(name, key string) int64 {
 	return h.job
 }
 
-// giveKey gives back the unique key that the job has.
-func (m *model) giveKey(j *job) {
+// releaseKey releases the unique key that the job has.
+func (m *model) releaseKey(j *job) {
 	k := named{j.Name, j.Unique.Key}
 	if h, ok := m.keys[k]; ok && h.job == j.id {
 		h.held = false
@@ -193,7 +193,7 @@ func (m *model) giveKey(j *job) {
 	}
 }
 
-// freeKey is giveKey, whatever For says.
+// freeKey releases the unique key at once, whatever For says.
 func (m *model) freeKey(j *job) {
 	if k := (named{j.Name, j.Unique.Key}); m.keys[k].job == j.id {
 		delete(m.keys, k)
@@ -201,7 +201,7 @@ func (m *model) freeKey(j *job) {
 	}
 }
 
-// keeps reports whether the job keeps its unique key for a time.
+// keeps reports whether the job keeps its unique key because of For.
 func (m *model) keeps(j *job) bool {
 	h := m.keys[named{j.Name, j.Unique.Key}]
 	return h.job == j.id && h.until.After(m.now)
@@ -214,7 +214,7 @@ func (m *model) remove(j *job) {
 	m.advance(j)
 }
 
-// kept returns how long history is kept of a name.
+// kept returns the retention of a name.
 func (m *model) kept(name string) backend.History {
 	return m.settings[name].History.Over(m.history)
 }

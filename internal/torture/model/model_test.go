@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// opens returns what opens a store in memory, which flaw may change.
+// opens returns a function that opens a store in memory, changed by flaw.
 func opens(flaw func(*memory.Backend) model.Backend) func(model.Options) (model.Store, error) {
 	return func(o model.Options) (model.Store, error) {
 		b := memory.New(&memory.Options{Clock: o.Clock, History: o.History})
@@ -24,14 +24,14 @@ func opens(flaw func(*memory.Backend) model.Backend) func(model.Options) (model.
 	}
 }
 
-// steps of the short form.
+// steps is the number of steps in the short form.
 const steps = 4000
 
 func TestMemory(t *testing.T) {
 	model.Check(t, steps, opens(func(b *memory.Backend) model.Backend { return b }))
 }
 
-// A flawed store changes what it is asked, or answers.
+// A flawed store changes requests or answers.
 type flawed struct {
 	*memory.Backend
 	push    func(*backend.NewJob)
@@ -43,7 +43,7 @@ type flawed struct {
 	list    func(*backend.ListRequest)
 	leave   func(*backend.HeartbeatRequest)
 
-	latest map[int64]int64 // tokens, for one that does not fence
+	latest map[int64]int64 // tokens, for a store without fencing
 }
 
 func (f *flawed) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
@@ -120,9 +120,9 @@ func (f *flawed) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (b
 	return f.Backend.Heartbeat(ctx, req)
 }
 
-// A comparison that does not find what it is for is worth nothing.
+// The comparison must find each flaw.
 func TestFlawed(t *testing.T) {
-	// What fails here need not be made short.
+	// Failing programs need no shrinking here.
 	shrink := flag.Lookup("rapid.shrinktime").Value
 	was := shrink.String()
 	if err := shrink.Set("0s"); err != nil {
@@ -130,25 +130,25 @@ func TestFlawed(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = shrink.Set(was) })
 	for rule, flaw := range map[string]flawed{
-		"Complete looks at the token": {latest: map[int64]int64{}},
-		"a snooze spends no attempt": {fail: func(f *backend.Failure) {
+		"Complete checks the token": {latest: map[int64]int64{}},
+		"a snooze uses no attempt": {fail: func(f *backend.Failure) {
 			if f.Ending == backend.EndSnooze {
 				f.Ending = backend.EndRetry
 			}
 		}},
-		"claims are in order":                 {claimed: slices.Reverse[[]backend.Job]},
-		"a claim is within its caps":          {claim: func(r *backend.ClaimRequest) { r.MaxPerName = nil }},
-		"limited jobs are not kept":           {claim: func(r *backend.ClaimRequest) { r.Prefetch = 0 }},
-		"suspects are claimed by request":     {claim: func(r *backend.ClaimRequest) { r.Suspects = true }},
-		"a stalled worker judges no other":    {reap: func(r *backend.ReapRequest) { r.StableFor = 0 }},
-		"a key is kept for its time":          {push: func(j *backend.NewJob) { j.Unique.For = 0 }},
-		"jobs of a serial key wait":           {push: func(j *backend.NewJob) { j.Serial = "" }},
-		"a queue may be full":                 {push: func(j *backend.NewJob) { j.MaxPending = 0 }},
-		"an operation is on what is filtered": {operate: func(r *backend.OperateRequest) { r.Filter.Key = "" }},
-		"a list is of what is filtered":       {list: func(r *backend.ListRequest) { r.State = 0 }},
-		"who leaves hands back":               {leave: func(r *backend.HeartbeatRequest) { r.Leave = false }},
+		"claims are in order":                    {claimed: slices.Reverse[[]backend.Job]},
+		"a claim keeps MaxPerName":               {claim: func(r *backend.ClaimRequest) { r.MaxPerName = nil }},
+		"limited jobs are not prefetched":        {claim: func(r *backend.ClaimRequest) { r.Prefetch = 0 }},
+		"suspects are claimed only on request":   {claim: func(r *backend.ClaimRequest) { r.Suspects = true }},
+		"a stalled worker judges no other":       {reap: func(r *backend.ReapRequest) { r.StableFor = 0 }},
+		"a key is kept for its time":             {push: func(j *backend.NewJob) { j.Unique.For = 0 }},
+		"jobs of a serial key wait":              {push: func(j *backend.NewJob) { j.Serial = "" }},
+		"MaxPending refuses pushes":              {push: func(j *backend.NewJob) { j.MaxPending = 0 }},
+		"an operation obeys its filter":          {operate: func(r *backend.OperateRequest) { r.Filter.Key = "" }},
+		"a list obeys its filter":                {list: func(r *backend.ListRequest) { r.State = 0 }},
+		"a worker that leaves releases its jobs": {leave: func(r *backend.HeartbeatRequest) { r.Leave = false }},
 	} {
-		h := &hearer{T: t}
+		h := &expectFailure{T: t}
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
@@ -165,15 +165,15 @@ func TestFlawed(t *testing.T) {
 	}
 }
 
-// A hearer is a test whose failure is good.
-type hearer struct {
+// An expectFailure is a test that must fail.
+type expectFailure struct {
 	*testing.T
 	failed bool
 }
 
-func (h *hearer) Errorf(string, ...any) { h.failed = true }
-func (h *hearer) Error(...any)          { h.failed = true }
-func (h *hearer) Fail()                 { h.failed = true }
-func (h *hearer) Failed() bool          { return h.failed }
-func (h *hearer) Logf(string, ...any)   {}
-func (h *hearer) FailNow()              { h.failed = true; runtime.Goexit() }
+func (h *expectFailure) Errorf(string, ...any) { h.failed = true }
+func (h *expectFailure) Error(...any)          { h.failed = true }
+func (h *expectFailure) Fail()                 { h.failed = true }
+func (h *expectFailure) Failed() bool          { return h.failed }
+func (h *expectFailure) Logf(string, ...any)   {}
+func (h *expectFailure) FailNow()              { h.failed = true; runtime.Goexit() }

@@ -29,8 +29,8 @@ func (m *model) selects(f backend.Filter, j *job) bool {
 		(f.Since.IsZero() || !at.Before(f.Since)) && (f.Until.IsZero() || at.Before(f.Until))
 }
 
-// page returns the jobs that match, newest first, from those below before, or
-// all of them, to the one that the store says is the last of the page.
+// page returns the matching jobs, newest first, from before down to last, the
+// last one of the store's page.
 func (m *model) page(f backend.Filter, before, last int64, means func(*job) bool) []*job {
 	page := m.which(func(j *job) bool {
 		return j.id < cmp.Or(before, math.MaxInt64) && j.id >= last && m.selects(f, j) && means(j)
@@ -39,8 +39,8 @@ func (m *model) page(f backend.Filter, before, last int64, means func(*job) bool
 	return page
 }
 
-// operate applies an operation to a page, which ends at last: whether those count
-// that it means nothing to is a store's choice.
+// operate applies an operation to a page, which ends at last: the store chooses
+// whether jobs that the operation does not apply to count for the page.
 func (m *model) operate(req backend.OperateRequest, last int64) (r backend.OperateResult) {
 	page := m.page(req.Filter, req.Before, last, func(j *job) bool {
 		switch req.Op {
@@ -53,8 +53,8 @@ func (m *model) operate(req backend.OperateRequest, last int64) (r backend.Opera
 		}
 		return j.State != backend.Running
 	})
-	// Of several with one unique key the newest is retried, and those with one
-	// serial key in the order of their IDs.
+	// Of several jobs with the same unique key, the newest is retried. Jobs
+	// with the same serial key are retried in the order of their IDs.
 	taken := map[named]bool{}
 	var retried []*job
 	for _, j := range page {

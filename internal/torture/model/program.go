@@ -15,7 +15,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A Backend is what can be compared.
+// A Backend is a store that can be compared.
 type Backend interface {
 	backend.Backend
 	backend.Heartbeater
@@ -32,39 +32,38 @@ type Options struct {
 	History backend.History
 }
 
-// A Store is an empty one, by the handles on it that stand for processes.
+// A Store is an empty store, with handles on it that stand for processes.
 type Store struct {
 	Handles []Backend
-	// Moved is called when the clock has moved, if the store does not ask
-	// Options.Clock; nil if it does.
+	// Moved is called when the clock has moved. It is nil if the store asks
+	// Options.Clock.
 	Moved func() error
-	// DB is a pool on the same database, for [backend.TxPusher]; nil if there
-	// is none.
+	// DB is a pool on the same database, for [backend.TxPusher], or nil.
 	DB *sql.DB
-	// Close ends all of it.
+	// Close closes all handles.
 	Close func() error
 }
 
-// The variables by which programs are asked for and repeated.
+// The environment variables of the comparison.
 const (
 	stepsVariable   = "PLAINJOBS_MODEL_STEPS"
 	seedVariable    = "PLAINJOBS_MODEL_SEED"
-	secondsVariable = "PLAINJOBS_MODEL_SECONDS" // after which there are no more; 0 is no bound
+	secondsVariable = "PLAINJOBS_MODEL_SECONDS" // bound of the time; 0 is none
 )
 
-// programLength is how many steps a program has on average.
+// programLength is the average number of steps of a program.
 const programLength = 50
 
-// A TB is what reports differences: a *testing.T.
+// A TB reports differences. It is a *testing.T.
 type TB interface {
 	rapid.TB
 	Context() context.Context
 }
 
-// Check runs random programs on stores that open makes and on the model, and
-// fails t with the shortest program that it finds on which they differ. They have
-// as many steps together as asked for, unless the environment says otherwise, as
-// it may of the seed. It prints one line of figures.
+// Check runs random programs on stores that open returns and on the model, and
+// fails t with the shortest program on which they differ. All programs together
+// have so many steps, unless the environment sets another number. The
+// environment may also set the seed. Check prints one line of figures.
 func Check(t TB, steps int, open func(Options) (Store, error)) {
 	t.Helper()
 	want, seed := number(t, stepsVariable, steps), number(t, seedVariable, 1)
@@ -73,7 +72,7 @@ func Check(t TB, steps int, open func(Options) (Store, error)) {
 	most := time.Duration(number(t, secondsVariable, 0)) * time.Second
 	done, programs, began := 0, 0, time.Now()
 	for part := 0; done < want && (most == 0 || time.Since(began) < most); part++ {
-		// As rapid takes the seed of a part for the first of its programs.
+		// rapid uses the seed for the first program of a part.
 		setFlag(t, "rapid.seed", strconv.Itoa(seed+part*1_000_003))
 		setFlag(t, "rapid.checks", strconv.Itoa(min(200, 1+(want-done)/programLength)))
 		rapid.Check(&quiet{TB: t}, func(rt *rapid.T) {
@@ -87,7 +86,7 @@ func Check(t TB, steps int, open func(Options) (Store, error)) {
 				}
 			}()
 			rt.Repeat(p.actions())
-			clear(p.shown) // so that every job is asked for
+			clear(p.shown) // so that every job is read
 			p.compare()
 			done += p.steps
 			programs++
@@ -96,20 +95,20 @@ func Check(t TB, steps int, open func(Options) (Store, error)) {
 	fmt.Printf("model: steps=%d programs=%d differences=0\n", done, programs)
 }
 
-// A quiet TB hears of no program before one has failed.
+// A quiet TB logs nothing before a program has failed.
 type quiet struct {
 	TB
 	failed bool
 }
 
-// Errorf tells that a program has failed; it is run again with all its steps
-// told.
+// Errorf reports a failed program, which then runs again with all its steps
+// logged.
 func (q *quiet) Errorf(format string, args ...any) {
 	q.failed = true
 	q.TB.Errorf(format, args...)
 }
 
-// Logf tells of the steps.
+// Logf logs a step of a failed program.
 func (q *quiet) Logf(format string, args ...any) {
 	if q.failed {
 		q.TB.Logf(format, args...)
@@ -134,8 +133,8 @@ func setFlag(t TB, name, value string) {
 	}
 }
 
-// A program is one run of steps on a store and the model. It goes where both
-// must agree:
+// A program is one run of steps on a store and the model. It avoids what a
+// store may choose:
 //
 //   - The clock stands still but for steps of ten seconds and more. Rates are by
 //     spans that no such step ends within a hundredth of.
@@ -151,12 +150,12 @@ type program struct {
 	m      *model
 	now    time.Time
 	steps  int
-	leases []backend.Lease // that were ever given
+	leases []backend.Lease // ever issued
 	tokens map[int64]bool
-	live   []backend.Worker // who are to claim next, registered or not
-	dead   []backend.Worker // who had a row
+	live   []backend.Worker // claim next, registered or not
+	dead   []backend.Worker // had a row
 	lastID int64            // of a worker
-	shown  map[int64]shown  // what was seen last
+	shown  map[int64]shown  // as last read
 }
 
 func newProgram(ctx context.Context, t *rapid.T, open func(Options) (Store, error)) (*program, error) {
@@ -179,7 +178,7 @@ func (p *program) on() Backend {
 	return rapid.SampledFrom(p.store.Handles).Draw(p.T, "handle")
 }
 
-// actions are the steps, with what must hold after each.
+// actions returns the steps, and the comparison after each.
 func (p *program) actions() map[string]func(*rapid.T) {
 	all := map[string]func(){
 		"push": p.push, "push again": p.push, "claim": p.claim, "claim again": p.claim, "complete": p.complete, "fail": p.fail,
@@ -200,22 +199,22 @@ func (p *program) actions() map[string]func(*rapid.T) {
 	return actions
 }
 
-// compare compares all that can be seen.
+// compare compares the visible states.
 func (p *program) compare() {
 	got, err := look(p.ctx, p.on(), p.shown)
 	if err != nil {
 		p.Fatal(err)
 	}
 	if d := got.differs(p.m.look()); d != "" {
-		p.Fatalf("at %v the store shows otherwise than the model:%s", p.now.Sub(start), d)
+		p.Fatalf("at %v the store differs from the model:%s", p.now.Sub(start), d)
 	}
 }
 
-// want fails unless an answer is the one that is wanted.
+// want fails unless the answer is the wanted one.
 func (p *program) want(what string, got, want any, err, wantErr error) {
 	p.Helper()
 	p.Logf("%s = %+v, %v", what, got, err)
-	if g, w := said(err), said(wantErr); g != w {
+	if g, w := errorText(err), errorText(wantErr); g != w {
 		p.Fatalf("%s: %v, want %v", what, err, wantErr)
 	}
 	if g, w := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != w {
@@ -235,7 +234,7 @@ func (p *program) stored() (ids []int64) {
 	return ids
 }
 
-// fresh returns the IDs of new jobs that the store has not told.
+// fresh returns the IDs of new jobs, which the store did not return.
 func (p *program) fresh() func(int) int64 {
 	ids := slices.DeleteFunc(p.stored(), func(id int64) bool { return id <= p.m.last })
 	return func(int) int64 {

@@ -9,7 +9,7 @@ import (
 )
 
 // push stores the jobs one after the other, or none if one is refused. A new
-// one has the ID that the store gave it, if that is above all others.
+// job has the ID that the store gave it, if that is above all others.
 func (m *model) push(jobs []backend.NewJob, ids func(i int) int64) ([]backend.Pushed, error) {
 	c := m.copied()
 	pushed := make([]backend.Pushed, len(jobs))
@@ -55,7 +55,7 @@ func (m *model) pushOne(i int, n backend.NewJob, before int64, ids func(int) int
 	return backend.Pushed{ID: j.id}, nil
 }
 
-// replace gives the job what a push may give one that waits.
+// replace gives a waiting job the fields of a push.
 func (m *model) replace(j *job, n backend.NewJob) {
 	j.Payload, j.Metadata = slices.Concat([]byte{}, n.Payload), slices.Clone(n.Metadata)
 	if j.Priority, j.expires = n.Priority, (time.Time{}); j.State == 0 || n.Delay > 0 || j.runAt.After(m.now) {

@@ -7,8 +7,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// reap does what is due. Its limit is not reached. The jobs that the store has
-// left are stored.
+// reap rescues, makes due, expires and prunes. Its limit is never reached.
+// Stored are the jobs that the store has left.
 func (m *model) reap(req backend.ReapRequest, stored []int64) (r backend.ReapResult) {
 	for _, w := range slices.SortedFunc(slices.Values(m.workers), func(a, b *worker) int { return cmp.Compare(a.ID, b.ID) }) {
 		judged := false
@@ -20,7 +20,7 @@ func (m *model) reap(req backend.ReapRequest, stored []int64) (r backend.ReapRes
 		}
 		held := m.held(w.ID)
 		for _, j := range held {
-			m.handBack(j, func() { j.Rescue(len(held) == 1, m.settings[j.Name]) })
+			m.release(j, func() { j.Rescue(len(held) == 1, m.settings[j.Name]) })
 			if j.State == backend.Failed {
 				r.Failed++
 			} else {
@@ -47,9 +47,9 @@ func (m *model) reap(req backend.ReapRequest, stored []int64) (r backend.ReapRes
 	return r
 }
 
-// prune deletes finished jobs that are past their keep, then the oldest of
-// those that a name has too many of: by ID or by when they finished, as the
-// store likes.
+// prune deletes finished jobs whose retention has ended, then the oldest
+// finished jobs of a name that has too many: by ID or by finish time, which the
+// store may choose.
 func (m *model) prune(stored []int64) (n int) {
 	for _, j := range m.which(func(j *job) bool { return j.State.Terminal() && m.now.Sub(j.finished) >= m.keep(j) && !m.keeps(j) }) {
 		m.remove(j)
@@ -71,9 +71,9 @@ func (m *model) prune(stored []int64) (n int) {
 		}
 		slices.SortStableFunc(finished, func(a, b *job) int { return cmp.Compare(gone(a), gone(b)) })
 		for _, j := range finished[:surplus] {
-			// One that was deleted must be older than one that was not.
+			// A deleted job must be older than one that was kept.
 			if slices.ContainsFunc(finished[surplus:], func(o *job) bool { return o.id < j.id && o.finished.Before(j.finished) }) {
-				continue // so it is missed
+				continue // so the comparison finds it missing
 			}
 			m.remove(j)
 			n++

@@ -22,7 +22,8 @@ func (m *model) define(schedules []backend.Schedule) {
 	}
 }
 
-// tick returns whether the tick was taken. IDs are those of the store's new jobs.
+// tick reports whether the tick was taken. ids returns the IDs of the store's
+// new jobs.
 func (m *model) tick(t backend.Tick, ids func(int) int64) (bool, error) {
 	s, ok := m.schedules[t.Name]
 	if !ok || !s.RemovedAt.IsZero() || s.Definition != t.Definition || !s.Next.Equal(t.Due) || s.Next.After(m.now) {

@@ -12,7 +12,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// What programs are about: few names and keys, so that they meet.
+// Programs use few names and keys, so that jobs meet.
 var (
 	names     = []string{"a", "b", "c"}
 	schedules = []string{"s", "t"}
@@ -21,15 +21,15 @@ var (
 	})
 )
 
-// per is the span of rates: a claim counts for less than ten steps of the clock
-// and more than nine.
+// per is the window of rates: a claim counts for more than nine steps of the
+// clock and less than ten.
 const per = 95 * time.Second
 
 func oneOf[T any](p *program, label string, of ...T) T { return rapid.SampledFrom(of).Draw(p.T, label) }
 func (p *program) chance(label string) bool            { return rapid.Bool().Draw(p.T, label) }
 func (p *program) name() string                        { return oneOf(p, "name", names...) }
 
-// rarely is true one time in four.
+// rarely returns true one time in four.
 func (p *program) rarely(label string) bool { return rapid.IntRange(0, 3).Draw(p.T, label) == 3 }
 
 func (p *program) newWorker() backend.Worker {
@@ -41,15 +41,15 @@ func (p *program) newWorker() backend.Worker {
 	}
 }
 
-// someone returns a worker that has a row, mostly, or had one.
-func (p *program) someone() backend.Worker {
+// anyWorker returns a worker that has a row, mostly, or had one.
+func (p *program) anyWorker() backend.Worker {
 	if len(p.m.workers) > 0 && !p.rarely("of all") {
 		return rapid.SampledFrom(p.m.workers).Draw(p.T, "worker").Worker
 	}
 	return oneOf(p, "worker", append(slices.Clone(p.live), p.dead...)...)
 }
 
-// bury has another worker in the place of one that has no row any more.
+// replaceDead replaces workers that no longer have a row.
 func (p *program) replaceDead() {
 	for i, w := range p.live {
 		if slices.ContainsFunc(p.dead, func(d backend.Worker) bool { return d.ID == w.ID }) && p.m.worker(w.ID) == nil {
@@ -185,10 +185,10 @@ func (p *program) claim() {
 	req := p.request()
 	req.Worker, req.Register = oneOf(p, "worker", p.live...), true
 	if p.rarely("registered") {
-		req.Worker, req.Register = p.someone(), false
+		req.Worker, req.Register = p.anyWorker(), false
 	}
-	// Ending what has expired lets the next of its line go, in this claim or not,
-	// and a store may count its payload or not.
+	// Cancelling an expired job unblocks the next one of its serial key, in
+	// this claim or later, and a store may count its payload or not.
 	expired := p.m.which(p.m.expired)
 	if len(expired) > 3 || len(expired) > 0 && req.MaxBytes > 0 || slices.ContainsFunc(expired, func(j *job) bool { return j.Serial != "" }) {
 		p.tidy()
@@ -214,23 +214,24 @@ func (p *program) claim() {
 	p.tidyUp()
 }
 
-// tidyUp tidies if there is something that a store may have moved or not.
+// tidyUp tidies if there are due or expired jobs, which a claim may have moved
+// or not.
 func (p *program) tidyUp() {
 	if len(p.m.which(func(j *job) bool { return p.m.expired(j) || j.State == backend.Scheduled && !j.runAt.After(p.now) })) > 0 {
 		p.tidy()
 	}
 }
 
-// tidy makes due jobs pending and ends the expired ones.
+// tidy makes due jobs pending and cancels expired ones.
 func (p *program) tidy() {
 	got, err := p.on().Reap(p.ctx, backend.ReapRequest{})
 	want := p.m.reap(backend.ReapRequest{}, p.stored())
-	// Of these it may have moved some before.
+	// A claim may have moved some of these.
 	got.Due, got.Expired = want.Due, want.Expired
 	p.want("tidy", got, want, err, nil)
 }
 
-// lease returns one of those that were given, mostly late ones, or a wrong one.
+// lease returns an issued lease, mostly a late one, or a wrong one.
 func (p *program) lease() backend.Lease {
 	if len(p.leases) == 0 || p.rarely("no lease") && p.rarely("indeed") {
 		return backend.Lease{ID: rapid.Int64Range(1, 10).Draw(p.T, "id"), Token: 12345}
@@ -243,7 +244,7 @@ func (p *program) lease() backend.Lease {
 	return p.leases[last-back]
 }
 
-// someLeases returns different ones.
+// someLeases returns different leases.
 func (p *program) someLeases() []backend.Lease {
 	var all []backend.Lease
 	for range rapid.IntRange(1, 3).Draw(p.T, "leases") {
@@ -298,7 +299,7 @@ func (p *program) progress() {
 }
 
 func (p *program) beat() {
-	req := backend.HeartbeatRequest{Worker: p.someone(), Leave: p.rarely("leave")}
+	req := backend.HeartbeatRequest{Worker: p.anyWorker(), Leave: p.rarely("leave")}
 	got, err := p.on().Heartbeat(p.ctx, req)
 	want, wantErr := p.m.beat(req)
 	got.Leases, got.Cancel = some(got.Leases), some(got.Cancel)
@@ -315,14 +316,14 @@ func (p *program) reap() {
 		req.StoreTime = p.now.Add(-oneOf(p, "ago", 0, 10*time.Second, 20*time.Second))
 	}
 	if p.chance("by") {
-		req.By = p.someone().ID
+		req.By = p.anyWorker().ID
 	}
 	p.reaped(req)
 }
 
-// die has a worker's process end, and be known to have ended.
+// die reaps a worker whose process is known to have ended.
 func (p *program) die() {
-	p.reaped(backend.ReapRequest{Dead: []int64{p.someone().ID}})
+	p.reaped(backend.ReapRequest{Dead: []int64{p.anyWorker().ID}})
 }
 
 func (p *program) reaped(req backend.ReapRequest) {
@@ -332,7 +333,7 @@ func (p *program) reaped(req backend.ReapRequest) {
 	p.replaceDead()
 }
 
-// wait waits for what is there.
+// wait waits while there is a job to claim.
 func (p *program) wait() {
 	req := p.request()
 	req.Worker = p.live[0]
@@ -410,8 +411,8 @@ func (p *program) operate() {
 	p.want(what, got, want, err, nil)
 }
 
-// page fails if there are more jobs on a page than may be, or the next one does
-// not come after it.
+// page fails if a page has too many jobs, or the next page does not come after
+// it.
 func (p *program) page(what string, jobs, limit int, before, next int64) {
 	if jobs > limit || before != 0 && next >= before {
 		p.Fatalf("%s: %d jobs on a page below %d, and the next one is below %d", what, jobs, before, next)
@@ -496,8 +497,8 @@ func (p *program) pauseSchedule() {
 	p.want(fmt.Sprintf("pause schedule %s %v", name, paused), nil, nil, err, p.m.pauseSchedule(name, paused))
 }
 
-// said returns what an error says to a program.
-func said(err error) string {
+// errorText returns the part of an error that programs may rely on.
+func errorText(err error) string {
 	if e := (*backend.DuplicateError)(nil); errors.As(err, &e) {
 		return fmt.Sprintf("duplicate %+v", *e)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A view is all that a store shows.
+// A view is the visible state of a store.
 type view struct {
 	Jobs      []backend.Info // by ID, with all that Get shows
 	Counts    []backend.Count
@@ -22,13 +22,12 @@ type view struct {
 	Schedules []backend.Schedule
 }
 
-// A shown is how a store lists and shows a job.
+// A shown is a job as List and Get return it.
 type shown struct{ listed, whole backend.Info }
 
-// look returns what a store shows, and what contradicts itself in it. Jobs that
-// are listed as they were in before are taken to be otherwise as they were, too:
-// to ask for each again after every step is most of the work. What is looked at
-// is put into before.
+// look returns the visible state of a store, or a contradiction in it. A job
+// that is listed as in before is not read again: reading each job after every
+// step would take most of the time. look adds the jobs that it reads to before.
 func look(ctx context.Context, s Backend, before map[int64]shown) (v view, err error) {
 	for next := int64(0); ; {
 		page, err := s.List(ctx, backend.ListRequest{Before: next, Limit: 1000, Payloads: true})
@@ -67,14 +66,13 @@ func look(ctx context.Context, s Backend, before map[int64]shown) (v view, err e
 	for i := range v.Workers {
 		w := &v.Workers[i]
 		w.Jobs, w.Schedules = some(w.Jobs), some(w.Schedules)
-		w.Ended, w.Present = false, false // the processes of the model are none
+		w.Ended, w.Present = false, false // workers here have no processes
 	}
 	return v, errors.Join(errs[:]...)
 }
 
-// plain returns the job with one form of what has several: nothing is nil. Of one
-// that has ended it does not matter when it was to run, and whether it was a
-// suspect.
+// plain normalizes a job: empty slices are nil. A finished job has no run time
+// and is not a suspect.
 func plain(i backend.Info) backend.Info {
 	if i.State.Terminal() {
 		i.RunAt, i.Suspect = time.Time{}, false
@@ -93,7 +91,7 @@ func some[T any](list []T) []T {
 	return list
 }
 
-// look returns what the model shows.
+// look returns the visible state of the model.
 func (m *model) look() (v view) {
 	counts := map[backend.Count]int64{}
 	running := map[int64]int64{}
@@ -171,9 +169,9 @@ func (m *model) info(j *job) backend.Info {
 	return plain(info)
 }
 
-// differs returns how the view differs from the one that is wanted, or "".
+// differs returns how the view differs from the wanted one, or "".
 func (v view) differs(want view) string {
-	// A store may be a hundredth of the span stricter with a rate.
+	// A store may be stricter with a rate by a hundredth of the window.
 	for i := range min(len(v.Names), len(want.Names)) {
 		got, exact := &v.Names[i], want.Names[i]
 		if late := got.Free.Sub(exact.Free); late > 0 && late <= exact.Per/100 {
@@ -194,22 +192,22 @@ func (v view) differs(want view) string {
 
 func compare[T any](b *strings.Builder, what string, got, want []T) {
 	if len(got) != len(want) {
-		fmt.Fprintf(b, "\n%d of %ss, want %d", len(got), what, len(want))
+		fmt.Fprintf(b, "\nthere are %d %ss, want %d", len(got), what, len(want))
 	}
 	for i := range max(len(got), len(want)) {
 		switch {
 		case i >= len(got):
 			fmt.Fprintf(b, "\n%s is missing: %+v", what, want[i])
 		case i >= len(want):
-			fmt.Fprintf(b, "\n%s is too much: %+v", what, got[i])
+			fmt.Fprintf(b, "\n%s is unexpected: %+v", what, got[i])
 		case !reflect.DeepEqual(got[i], want[i]):
 			fmt.Fprintf(b, "\n%s is %s", what, fields(got[i], want[i]))
 		}
 	}
 }
 
-// fields names the fields in which two structs differ, and the first ones, which
-// say what they are.
+// fields lists the fields in which two structs differ, after the first three
+// fields, which identify them.
 func fields(got, want any) string {
 	g, w := reflect.ValueOf(got), reflect.ValueOf(want)
 	text := fmt.Sprintf("%+v %+v %+v:", g.Field(0), g.Field(1), g.Field(2))
@@ -222,5 +220,5 @@ func fields(got, want any) string {
 	return text
 }
 
-// start is when programs begin.
+// start is the time at which programs begin.
 var start = time.Unix(1_800_000_000, 0).UTC()

@@ -1,5 +1,5 @@
-// Package sim runs whole workers over simulated time: on the store in memory and
-// in a bubble of testing/synctest, where a day passes at once.
+// Package sim runs workers over simulated time: on the store in memory, in a
+// testing/synctest bubble, where a day passes at once.
 package sim
 
 import (
@@ -15,7 +15,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-	_ "time/tzdata" // so that no machine lacks Berlin
+	_ "time/tzdata" // for Europe/Berlin on systems without zones
 
 	"go.uber.org/goleak"
 
@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A work is a job that goes wrong a few times.
+// A work is the payload of a job that fails a few times.
 type work struct {
 	N, Fails, Snoozes int
 	Takes             time.Duration
@@ -55,13 +55,13 @@ type year struct {
 	runs  int
 }
 
-// A fate is what became of a work.
+// A fate is what happened to a work.
 type fate struct {
 	work
 	failed, snoozed, done int
 	interrupted           int
 	at                    time.Time     // when the last run ended
-	least, most           time.Duration // until the next may begin
+	least, most           time.Duration // until the next run may begin
 }
 
 // TestYear simulates two weeks, or PLAINJOBS_SIM_DAYS, with the seed
@@ -114,7 +114,7 @@ func (y *year) simulate(t *testing.T, days int) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(days)*24*time.Hour)
 	defer cancel()
-	// Works are pushed until there is just time enough to end them all.
+	// Works are pushed as long as there is time to finish them.
 	var all sync.WaitGroup
 	for i := range 2 {
 		random := rand.New(rand.NewPCG(y.random.Uint64(), uint64(i))) //nolint:gosec // it is to be repeatable
@@ -139,7 +139,7 @@ func (y *year) simulate(t *testing.T, days int) {
 	}
 }
 
-// employ runs one worker after the other, each for some days.
+// employ runs one worker after the other, each for up to ten days.
 func (y *year) employ(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
 		life, end := context.WithTimeout(ctx, time.Duration(1+random.IntN(10*24*60))*time.Minute)
@@ -154,8 +154,8 @@ func (y *year) employ(ctx context.Context, random *rand.Rand) {
 	}
 }
 
-// work is the handler of works. It ends at once when it is interrupted, and then
-// nothing has happened.
+// work is the handler of works. An interrupted run ends at once and counts as
+// not run.
 func (y *year) work(ctx context.Context, w work) (err error) {
 	info, _ := plainjobs.FromContext(ctx)
 	y.mu.Lock()
@@ -175,7 +175,7 @@ func (y *year) work(ctx context.Context, w work) (err error) {
 	f.at = time.Now()
 	if ctx.Err() != nil {
 		f.interrupted++
-		f.least, f.most = 0, time.Hour // another worker has it soon
+		f.least, f.most = 0, time.Hour // another worker claims it soon
 		return ctx.Err()
 	}
 	const slack = time.Minute
@@ -206,7 +206,7 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// judgeTicks looks for gaps and doubles.
+// judgeTicks finds missing and repeated ticks.
 func (y *year) judgeTicks(name string, next func(time.Time) time.Time, want int) {
 	ticks := y.ticks[name]
 	slices.SortFunc(ticks, time.Time.Compare)
@@ -220,8 +220,8 @@ func (y *year) judgeTicks(name string, next func(time.Time) time.Time, want int)
 	}
 }
 
-// nextNight returns what follows a tick of half past two: the next day's, or the
-// end of the hour that there is not.
+// nextNight returns a function that returns the next tick of a job at half past
+// two: the next day's, or the end of the hour that DST skips.
 func nextNight(t *testing.T) func(time.Time) time.Time {
 	berlin, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {
@@ -233,7 +233,7 @@ func nextNight(t *testing.T) func(time.Time) time.Time {
 		if next.In(berlin).Hour() != 2 { // the clock skips it
 			return time.Date(y, m, d+1, 3, 0, 0, 0, berlin)
 		}
-		if twice := next.Add(-time.Hour); twice.In(berlin).Hour() == 2 { // it shows it again
+		if twice := next.Add(-time.Hour); twice.In(berlin).Hour() == 2 { // the clock shows it twice
 			return twice
 		}
 		return next
