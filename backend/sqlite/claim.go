@@ -11,13 +11,12 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// noToken is the token and worker of a job that is not claimed; no lease has
-// it.
+// noToken is the token and the worker of a job that is not claimed. No lease has it.
 const noToken = -1 << 62
 
-// Binds in the statements of a claim are wrapped, as in (?+0): SQLite 3.54
-// prepares a statement again on each run when a bare parameter stands beside
-// an indexed column or after LIMIT, which costs more than the claim.
+// The statements of a claim wrap their parameters, as in (?+0). SQLite 3.54 prepares
+// a statement again on each run if a bare parameter is compared with an indexed
+// column or follows LIMIT, which costs more than the claim.
 const (
 	selectPending = `
 		SELECT id, priority, suspect, failures, max_attempts, created_at, run_at, flags, payload
@@ -42,24 +41,24 @@ var (
 		SELECT id, priority, suspect, failures, max_attempts, created_at, run_at, flags, payload
 		FROM plainjobs_jobs WHERE id IN (`, `?`, `)`)
 
-	// The token is a random number, the claim's base, and the job's id: a lease
-	// of another claim never has it, so that lists of ids and of tokens match
-	// pair by pair.
+	// The token is the sum of a random number, the claim's base, and the job's ID.
+	// No lease of another claim has it, so a row that matches a list of IDs and a
+	// list of tokens has an ID and a token that belong together.
 	updateClaimed = newList(`
 		UPDATE plainjobs_jobs SET state = 4, ending = 0, worker = ?, token = ? + id WHERE id IN (`, `?`, `)`)
 )
 
-// updateClaimedSpan is updateClaimed for ids that follow each other.
+// updateClaimedSpan is updateClaimed for a range of IDs.
 const updateClaimedSpan = `
 	UPDATE plainjobs_jobs SET state = 4, ending = 0, worker = ?, token = ? + id WHERE id BETWEEN ? AND ?`
 
-// selectExtras reads what few jobs have, see flagsAtClaim.
+// selectExtras reads the columns that few jobs use; see flagsAtClaim.
 var selectExtras = newList(`
 	SELECT id, coalesce(expires_at, 0), coalesce(unique_key, ''), coalesce(serial_key, ''), metadata FROM plainjobs_jobs WHERE id IN (`, `?`, `)`)
 
 var updateStarted = newList(`UPDATE plainjobs_jobs SET expires_at = NULL WHERE id IN (`, `?`, `)`)
 
-// A claim is one run of Claim.
+// A claim is the state of one call of Claim.
 type claim struct {
 	b     *Backend
 	t     *tx
@@ -69,15 +68,15 @@ type claim struct {
 	bytes int
 
 	jobs   []backend.Job
-	nameOf []int64 // of each of jobs
+	nameOf []int64 // parallel to jobs
 	flags  []flag
 }
 
-// A claimable is a name of which a claim may take some jobs.
+// A claimable is a name whose jobs may be claimed.
 type claimable struct {
 	id      int64
 	max     int
-	limited bool // by settings, with others to what starts at once
+	limited bool // limited names are not prefetched
 }
 
 // Claim implements [backend.Backend].
@@ -115,8 +114,8 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	return c.jobs, nil
 }
 
-// expiredRounds bounds how often a claim looks again because what it found had
-// expired.
+// expiredRounds bounds how often a claim searches again because the jobs it found
+// had expired.
 const expiredRounds = 8
 
 func (c *claim) run() error {
@@ -127,7 +126,7 @@ func (c *claim) run() error {
 		return err
 	}
 	for range expiredRounds {
-		// A suspect comes alone, also when what came before it has expired.
+		// A suspect is claimed alone, also after jobs before it have expired.
 		c.jobs, c.nameOf, c.flags = nil, nil, nil
 		if c.req.Suspects {
 			if done, err := c.takeSuspect(); done || err != nil {
@@ -148,7 +147,7 @@ func (c *claim) run() error {
 	return c.take()
 }
 
-// choose finds out of which names jobs may be claimed, and how many.
+// choose determines the names whose jobs may be claimed, and how many.
 func (c *claim) choose() error {
 	set, err := c.t.settings()
 	if err != nil || set[wholeQueue].paused {
@@ -239,7 +238,8 @@ func (c *claim) take() error {
 	return nil
 }
 
-// start notes the starts of limited names, and of jobs with keys or an expiry.
+// start records the starts of limited names, releases unique keys that last until
+// the start, and removes expiries.
 func (c *claim) start(counts map[int64]int64) error {
 	for name, n := range counts {
 		if err := c.t.start(name, c.t.set[name], c.now, n); err != nil {

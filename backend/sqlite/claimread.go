@@ -11,7 +11,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// find reads the jobs that come first.
+// find reads the jobs that come first in the order of claims.
 func (c *claim) find() error {
 	if len(c.names) == 1 {
 		name := c.names[0]
@@ -25,8 +25,8 @@ func (c *claim) find() error {
 	return c.load(heads)
 }
 
-// readExtras reads what single jobs have beside their rows, cancels those that
-// have expired, and returns how many it were.
+// readExtras reads keys, expiries and metadata, for the jobs that have them. It
+// cancels expired jobs and returns their number.
 func (c *claim) readExtras() (expired int, err error) {
 	var ids []int64
 	for i, f := range c.flags {
@@ -84,7 +84,7 @@ func (c *claim) readExtras() (expired int, err error) {
 	return expired, nil
 }
 
-// load reads the jobs of heads, in their order, up to the bound of bytes.
+// load reads the jobs of heads, in their order, up to the limit of bytes.
 func (c *claim) load(heads []head) error {
 	for part := range slices.Chunk(heads, maxList) {
 		part, full, err := c.cut(part)
@@ -101,7 +101,7 @@ func (c *claim) load(heads []head) error {
 		if err := c.read(0, math.MaxInt, query, appendIDs(nil, ids, length)...); err != nil {
 			return err
 		}
-		// In the order of part: each job is read once, so these are swaps.
+		// Swap the jobs into the order of part.
 		jobs, flags := c.jobs[start:], c.flags[start:]
 		for i := range jobs {
 			for at := place[jobs[i].ID]; at != i; at = place[jobs[i].ID] {
@@ -117,7 +117,7 @@ func (c *claim) load(heads []head) error {
 	return nil
 }
 
-// cut shortens heads to those whose payloads fit, and says whether it did.
+// cut shortens heads to the jobs whose payloads fit, and reports whether it did.
 func (c *claim) cut(heads []head) ([]head, bool, error) {
 	sizes := make(map[int64]int, len(heads))
 	ids := make([]int64, len(heads))
@@ -148,11 +148,11 @@ func (c *claim) cut(heads []head) ([]head, bool, error) {
 	return heads, false, nil
 }
 
-// read appends the jobs that a query returns, up to a bound of bytes.
+// read appends the jobs that a query returns, up to bound bytes of payload.
 func (c *claim) read(name int64, bound int, query string, args ...any) error {
 	read := 0
-	// Integers come as int64 from all drivers; any other type of destination
-	// makes database/sql convert them, some by way of text.
+	// All drivers return integers as int64. For any other type of destination
+	// database/sql converts them, some through text.
 	var columns [8]any
 	var payload sql.RawBytes
 	dest := make([]any, 0, len(columns)+1)
@@ -172,7 +172,7 @@ func (c *claim) read(name int64, bound int, query string, args ...any) error {
 		for i, v := range columns {
 			n, ok := v.(int64)
 			if !ok {
-				return false, fmt.Errorf("%w: a job has %T where a number belongs", backend.ErrCorrupt, v)
+				return false, fmt.Errorf("%w: a column of a job has the type %T, want an integer", backend.ErrCorrupt, v)
 			}
 			numbers[i] = n
 		}

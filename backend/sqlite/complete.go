@@ -8,8 +8,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// Two lists of one length: ids and tokens. See updateClaimed for why they
-// match pair by pair.
+// These statements take a list of IDs and a list of tokens of the same length. See
+// updateClaimed for why an ID and a token that belong together match.
 var (
 	updateDone = newPairs(`
 		UPDATE plainjobs_jobs SET state = 5, finished_at = ?, suspect = 0, crashes = 0
@@ -17,7 +17,7 @@ var (
 	deleteDone = newPairs(`DELETE FROM plainjobs_jobs WHERE ? IS NOT NULL AND +state = 4 AND id IN `)
 )
 
-// The same for ids that follow each other, of one claim.
+// These take a range of IDs of one claim.
 const (
 	updateDoneSpan = `
 		UPDATE plainjobs_jobs SET state = 5, finished_at = ?, suspect = 0, crashes = 0
@@ -36,11 +36,11 @@ func newPairs(before string) *list {
 	return l
 }
 
-// A doneRun is a run that is to be completed and whose lease is held.
+// A doneRun is a run to complete whose lease is held.
 type doneRun struct {
 	backend.Completion
 	name  int64
-	keyed bool // it may have something to give back
+	keyed bool // it has a unique or a serial key
 	kept  bool // it keeps its unique key
 }
 
@@ -77,8 +77,7 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 	return lost, nil
 }
 
-// byClaim returns done in the order of claims and ids: those of a claim follow
-// each other.
+// byClaim returns done ordered by claim, then by ID.
 func byClaim(done []backend.Completion) []backend.Completion {
 	if !slices.IsSortedFunc(done, claimOrder) {
 		done = slices.Clone(done)
@@ -91,8 +90,8 @@ func claimOrder(a, b backend.Completion) int {
 	return cmp.Or(cmp.Compare(a.Token-a.ID, b.Token-b.ID), cmp.Compare(a.ID, b.ID))
 }
 
-// examine looks at each job of done. It returns the runs that are held, in the
-// order of byClaim, and the leases that are lost.
+// examine reads the job of each completion. It returns the runs whose leases are
+// held, in the order of byClaim, and the lost leases.
 func (t *tx) examine(done []backend.Completion, lost []backend.Lease) ([]doneRun, []backend.Lease, error) {
 	var runs []doneRun
 	seen := map[int64]bool{}
@@ -116,8 +115,8 @@ func (t *tx) examine(done []backend.Completion, lost []backend.Lease) ([]doneRun
 	return runs, lost, nil
 }
 
-// complete makes the jobs of runs, which are in the order of byClaim, done, or
-// deletes them. It returns errAlone if a lease of them was lost.
+// complete marks the jobs of runs as done, or deletes them. Runs are in the order of
+// byClaim. It returns errAlone if a lease was lost.
 func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 	set, err := t.settings()
 	if err != nil {
@@ -140,7 +139,7 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 		}
 	}
 	deletes := func(r *doneRun) bool { return b.keep(set, r.name, backend.Done) < 0 && !r.kept }
-	// Mostly they are all of one kind.
+	// Usually all of them are kept, or all deleted.
 	for from := 0; from < len(runs); {
 		to, del := from+1, deletes(&runs[from])
 		for to < len(runs) && deletes(&runs[to]) == del {
@@ -164,8 +163,8 @@ const (
 	updateFlags  = `UPDATE plainjobs_jobs SET flags = flags | ? WHERE id = ?`
 )
 
-// done makes the jobs of runs done, or deletes them. It returns errAlone if a lease
-// was lost.
+// done marks the jobs of runs as done, or deletes them. It returns errAlone if a
+// lease was lost.
 func (t *tx) done(runs []doneRun, del bool, now int64) error {
 	long, rest := spans(len(runs), func(i int) bool {
 		return runs[i].ID == runs[i-1].ID+1 && runs[i].Token == runs[i-1].Token+1

@@ -12,7 +12,7 @@ type countKey struct {
 	state backend.State
 }
 
-// count notes that delta jobs of a name entered a state.
+// count adds delta to the number of jobs of a name in a state.
 func (t *tx) count(name int64, state backend.State, delta int64) {
 	if t.counts == nil {
 		t.counts = map[countKey]int64{}
@@ -24,7 +24,7 @@ func (t *tx) count(name int64, state backend.State, delta int64) {
 	}
 }
 
-// add notes that a job of a name was pushed into a state.
+// add counts a pushed job.
 func (t *tx) add(name int64, state backend.State) {
 	if state != backend.Pending {
 		t.count(name, state, 1)
@@ -39,14 +39,14 @@ func (t *tx) add(name int64, state backend.State) {
 	}
 }
 
-// move notes that delta jobs went from one state to another.
+// move counts jobs that change from one state to another.
 func (t *tx) move(name int64, from, to backend.State, delta int64) {
 	t.count(name, from, -delta)
 	t.count(name, to, delta)
 }
 
-// counted returns how many jobs of a name are in a state, this transaction's
-// changes included.
+// counted returns the number of jobs of a name that query reads, plus the changes of
+// this transaction to the states.
 func (t *tx) counted(query string, name int64, states ...backend.State) (n int64, err error) {
 	err = t.each(query, []any{name}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&n) })
 	for _, s := range states {
@@ -59,7 +59,7 @@ const addCount = `
 	INSERT INTO plainjobs_counts (name, state, jobs) VALUES (?, ?, ?)
 	ON CONFLICT (name, state) DO UPDATE SET jobs = jobs + excluded.jobs`
 
-// writeCounts stores what was noted by count.
+// writeCounts stores the changes of the transaction.
 func (t *tx) writeCounts() error {
 	for key, delta := range t.counts {
 		if delta != 0 {

@@ -29,22 +29,22 @@ func (t *tx) meta(key string) (value string, err error) {
 func (b *Backend) Environment(ctx context.Context) (home string, err error) {
 	leave, err := b.enter()
 	if err != nil {
-		return "", failed(ctx, "home", err)
+		return "", failed(ctx, "environment", err)
 	}
 	defer leave()
 	err = b.read(ctx, func(q queryer) error {
 		home = ""
 		return scan(ctx, q, b.sql(selectMeta), []any{homeKey}, func(r *sql.Rows) error { return r.Scan(&home) })
 	})
-	return home, failed(ctx, "home", err)
+	return home, failed(ctx, "environment", err)
 }
 
 // SetEnvironment implements [backend.SettingsStore].
 func (b *Backend) SetEnvironment(ctx context.Context, from, to string) (moved bool, err error) {
 	if err := backend.CheckKey(to); err != nil {
-		return false, fmt.Errorf("sqlite: move: environment: %w", err)
+		return false, fmt.Errorf("sqlite: set environment: %w", err)
 	}
-	err = b.write(ctx, &request{op: "move", firm: true, run: func(t *tx) error {
+	err = b.write(ctx, &request{op: "set environment", firm: true, run: func(t *tx) error {
 		home, err := t.meta(homeKey)
 		if moved = err == nil && home == from; !moved {
 			return err

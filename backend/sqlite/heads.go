@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// A head is a pending job as its index shows it.
+// A head is a pending job as read from the index.
 type head struct{ id, priority, runAt, name int64 }
 
 func byClaimOrder(a, b head) int {
@@ -24,8 +24,8 @@ func (c *claim) heads(query string, name int64, args ...any) (heads []head, err 
 	return heads, err
 }
 
-// merge returns the first limit pending jobs over all names. It asks each name
-// for its share and asks again only where the whole share was taken.
+// merge returns the first limit pending jobs of all names. It reads a share of each
+// name, and reads more of a name only if the whole share was picked.
 func (c *claim) merge(limit int) ([]head, error) {
 	if len(c.names) == 0 {
 		return nil, nil
@@ -47,10 +47,10 @@ func (c *claim) merge(limit int) ([]head, error) {
 		again := false
 		for i, l := range lists {
 			if len(l) == 0 || len(l) < sizes[i] || sizes[i] >= min(limit, c.names[i].max) {
-				continue // there are no more, or no more may be taken
+				continue // there are no more, or no more may be claimed
 			}
-			// The last one that was picked, if no more can be: what comes after
-			// it is of no interest.
+			// If no more jobs can be picked, those after the last picked one do not
+			// matter.
 			bound := last.any
 			if c.names[i].limited && last.limited != nil {
 				bound = last.limited
@@ -68,12 +68,12 @@ func (c *claim) merge(limit int) ([]head, error) {
 	}
 }
 
-// lasts are the last jobs of a pick, nil where more could be picked: of all
-// names, and of limited ones.
+// lasts are the last jobs of a pick: of all names, and of limited names. They are nil
+// if more jobs could be picked.
 type lasts struct{ any, limited *head }
 
-// pick returns the first limit jobs of lists, in order. Of limited names there
-// are no more, together, than start at once.
+// pick returns the first limit jobs of lists, in order. It picks no more jobs of
+// limited names, in total, than start at once.
 func (c *claim) pick(lists [][]head, limit int) (picked []head, last lasts) {
 	all := slices.Concat(lists...)
 	slices.SortFunc(all, byClaimOrder)
@@ -102,8 +102,7 @@ func (c *claim) pick(lists [][]head, limit int) (picked []head, last lasts) {
 	return picked, last
 }
 
-// takeSuspect claims the suspect that comes before all other jobs, if one
-// does.
+// takeSuspect claims the first suspect, if it comes before all other jobs.
 func (c *claim) takeSuspect() (bool, error) {
 	some := false
 	err := c.t.each(anySuspect, nil, func(*sql.Rows) (bool, error) { some = true; return false, nil })
@@ -129,7 +128,7 @@ func (c *claim) takeSuspect() (bool, error) {
 	return false, nil
 }
 
-// firstSuspect returns the suspect that comes before all other jobs, if one does.
+// firstSuspect returns the first suspect, if it comes before all other jobs.
 func (c *claim) firstSuspect() ([]head, error) {
 	var heads []head
 	for _, name := range c.names {

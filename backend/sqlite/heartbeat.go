@@ -55,12 +55,12 @@ func namesJSON(names []string) string {
 func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
 	leave, err := b.enter()
 	if err != nil {
-		return backend.HeartbeatResult{}, failed(ctx, "beat", err)
+		return backend.HeartbeatResult{}, failed(ctx, "heartbeat", err)
 	}
 	defer leave()
 	var result backend.HeartbeatResult
-	// It goes first: a lease must not end because of the work behind it.
-	err = b.writer.do(ctx, &request{op: "beat", first: true, run: func(t *tx) error {
+	// It goes first: leases must not expire because of queued work.
+	err = b.writer.do(ctx, &request{op: "heartbeat", first: true, run: func(t *tx) error {
 		now := b.now()
 		result = backend.HeartbeatResult{Now: instant(now)}
 		if err := b.renew(t, req.Worker, false, "", now); err != nil {
@@ -100,7 +100,7 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 		return err
 	}})
 	if err != nil {
-		return backend.HeartbeatResult{}, failed(ctx, "beat", err)
+		return backend.HeartbeatResult{}, failed(ctx, "heartbeat", err)
 	}
 	return result, nil
 }
@@ -136,7 +136,7 @@ func (b *Backend) StoreProgress(ctx context.Context, progress []backend.Progress
 
 const updateTold = `UPDATE plainjobs_jobs SET started_at = ?, started_token = token WHERE id = ? AND +token = ? AND +state = 4`
 
-// ran notes for how long a run has run, if its lease is held, unless that is zero.
+// ran stores when a run started, if its lease is held. A zero took stores nothing.
 func (t *tx) ran(l backend.Lease, took time.Duration, now int64) error {
 	if took <= 0 || l.Token == noToken {
 		return nil

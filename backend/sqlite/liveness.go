@@ -76,7 +76,7 @@ func (b *Backend) WatchDead(ctx context.Context, self int64) ([]int64, error) {
 		if time.Since(refreshed) >= peerRefresh {
 			ring, err := b.peersAfter(ctx, self)
 			if err != nil && !busy(err) {
-				return nil, failed(ctx, "watch", err)
+				return nil, failed(ctx, "watch dead", err)
 			}
 			if refreshed = time.Now(); err == nil {
 				n = b.nextPeer(ring, n)
@@ -94,7 +94,7 @@ func (b *Backend) WatchDead(ctx context.Context, self int64) ([]int64, error) {
 		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
-			return nil, failed(ctx, "watch", ctx.Err())
+			return nil, failed(ctx, "watch dead", ctx.Err())
 		case <-closed:
 		case <-timer.C:
 		}
@@ -108,7 +108,7 @@ const selectSameProcess = `SELECT id FROM plainjobs_workers WHERE presence = ?`
 func (b *Backend) sameProcess(ctx context.Context, dead lockOwner) (all []int64, err error) {
 	leave, err := b.enter()
 	if err != nil {
-		return nil, failed(ctx, "watch", err)
+		return nil, failed(ctx, "watch dead", err)
 	}
 	defer leave()
 	err = b.read(ctx, func(q queryer) error {
@@ -122,7 +122,7 @@ func (b *Backend) sameProcess(ctx context.Context, dead lockOwner) (all []int64,
 			return err
 		})
 	})
-	return all, failed(ctx, "watch", err)
+	return all, failed(ctx, "watch dead", err)
 }
 
 // peersAfter returns the workers of other processes that have a liveness lock, in

@@ -14,7 +14,7 @@ const (
 	insertName = `INSERT INTO plainjobs_names (name) VALUES (?)`
 )
 
-// nameID returns the number of a name, which it adds if it is new.
+// nameID returns the ID of a name, which it stores if it is new.
 func (t *tx) nameID(name string) (int64, error) {
 	if t.w != nil {
 		if id, ok := t.w.names[name]; ok {
@@ -47,7 +47,7 @@ func (t *tx) nameID(name string) (int64, error) {
 
 const selectNameByID = `SELECT name FROM plainjobs_names WHERE id = ?`
 
-// name returns the name with a number.
+// name returns the name with an ID.
 func (t *tx) name(id int64) (string, error) {
 	if name, ok := t.w.nameOf[id]; ok {
 		return name, nil
@@ -55,7 +55,7 @@ func (t *tx) name(id int64) (string, error) {
 	var name string
 	err := t.each(selectNameByID, []any{id}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&name) })
 	if err == nil && name == "" {
-		err = fmt.Errorf("%w: job name %d is missing", backend.ErrCorrupt, id)
+		err = fmt.Errorf("%w: the name of jobs with the name ID %d is missing", backend.ErrCorrupt, id)
 	}
 	return name, err
 }

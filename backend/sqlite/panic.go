@@ -193,7 +193,7 @@ const panickedError = "the SQLite driver panicked each time that the job was cla
 // panicked, so that they are claimed one by one and the others run. For a suspect
 // that was alone it is as if it had taken its worker down.
 func (b *Backend) suspectAfterPanic(ctx context.Context, req backend.ClaimRequest) error {
-	return b.writer.do(ctx, &request{op: "accuse", run: func(t *tx) error {
+	return b.writer.do(ctx, &request{op: "record crash", run: func(t *tx) error {
 		now := b.now()
 		c := claim{b: b, t: t, req: req, now: now, bytes: cmp.Or(req.MaxBytes, backend.DefaultMaxBytes)}
 		if err := c.choose(); err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// maxPromote bounds the due jobs that one claim makes pending.
+// maxPromote is the most due jobs that one claim makes pending.
 const maxPromote = 1000
 
 const selectDue = `
@@ -16,7 +16,7 @@ const selectDue = `
 
 var updateDue = newList(`UPDATE plainjobs_jobs SET state = 3 WHERE id IN (`, `?`, `)`)
 
-// promote makes at most limit due jobs pending and returns how many it were.
+// promote makes at most limit due jobs pending and returns their number.
 func (t *tx) promote(now int64, limit int) (int, error) {
 	var ids []int64
 	names := map[int64]int64{}
@@ -46,14 +46,15 @@ const selectExpiring = `
 	SELECT ` + rowColumns + ` FROM plainjobs_jobs INDEXED BY plainjobs_expiring
 	WHERE expires_at IS NOT NULL AND state < 4 AND expires_at <= (?+0) ORDER BY expires_at LIMIT (?+0)`
 
-// expire cancels at most limit waiting jobs that were not started in time.
+// expire cancels at most limit waiting jobs that have expired, and returns their
+// number.
 func (b *Backend) expire(t *tx, now int64, limit int) (int, error) {
 	rows, err := t.rows(selectExpiring, now, limit)
 	if err != nil {
 		return 0, err
 	}
 	for _, r := range rows {
-		r, err := t.row(r.id) // the end of one before may have unblocked it
+		r, err := t.row(r.id) // the end of an earlier one may have unblocked it
 		if err == nil {
 			err = b.finish(t, r, backend.Cancelled, backend.ExpiredError, now)
 		}

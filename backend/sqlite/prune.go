@@ -13,8 +13,8 @@ import (
 const (
 	selectFinished = `SELECT name, state, jobs FROM plainjobs_counts WHERE state >= 5 AND jobs > 0 ORDER BY name, state`
 
-	// Jobs that are kept with their unique keys are passed over. state >= 5 is
-	// what the index is for; SQLite does not conclude it.
+	// Skip jobs that keep their unique keys. The term state >= 5 lets SQLite use the
+	// partial index.
 	selectOldest = `
 		SELECT id, finished_at FROM plainjobs_jobs j INDEXED BY plainjobs_finished
 		WHERE state >= 5 AND name = ?1 AND state = ?2 AND finished_at <= ?3 AND NOT (flags & 1 AND EXISTS (
@@ -24,15 +24,15 @@ const (
 
 var selectEnded = newList(`SELECT `+rowColumns+` FROM plainjobs_jobs WHERE +state >= 5 AND id IN (`, `?`, `)`)
 
-// pruneSome deletes at most limit jobs past their keep, and says whether there
-// may be more.
+// pruneSome deletes at most limit jobs whose retention has ended, and reports whether
+// there may be more.
 func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bool, err error) {
 	if !b.pruning.TryLock() {
-		return 0, false, nil // another call is at it
+		return 0, false, nil // another call is pruning
 	}
 	defer b.pruning.Unlock()
 	s := search{limit: limit}
-	// Searching takes no lock; only deleting does.
+	// The search takes no lock.
 	err = b.read(ctx, func(q queryer) error {
 		s.old = nil
 		return b.searchOld(ctx, q, &s)
@@ -74,7 +74,7 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 	return pruned, s.left() == 0, nil
 }
 
-// A search is for at most limit finished jobs that are to be deleted.
+// A search collects at most limit finished jobs to delete.
 type search struct {
 	limit int
 	old   []oldJob
@@ -84,8 +84,9 @@ type oldJob struct{ id, finished int64 }
 
 func (s *search) left() int { return s.limit - len(s.old) }
 
-// searchOld searches name by name, the longest finished first: for jobs past
-// their keep, and then for those that the name has too many of.
+// searchOld searches name by name: for jobs whose retention has ended, and then for
+// jobs beyond the maximum number of the name. The jobs that finished first come
+// first.
 func (b *Backend) searchOld(ctx context.Context, q queryer, s *search) error {
 	var set settings
 	if err := scan(ctx, q, b.sql(selectSettings), nil, set.scan); err != nil {
@@ -111,7 +112,7 @@ func (b *Backend) searchOld(ctx context.Context, q queryer, s *search) error {
 	now := b.now()
 	for _, name := range names {
 		rows := set[name].history.Over(b.history).Rows
-		past := map[backend.State]int{} // of those found
+		past := map[backend.State]int{} // found jobs by state
 		all := 0
 		for state, n := range finished[name] {
 			all += n
@@ -143,8 +144,8 @@ func (b *Backend) searchOld(ctx context.Context, q queryer, s *search) error {
 	return nil
 }
 
-// oldest returns jobs of a name that have finished in a state until a time, the
-// longest finished first.
+// oldest returns the jobs of a name and a state that finished no later than until, in
+// the order in which they finished.
 func (b *Backend) oldest(ctx context.Context, q queryer, name int64, state backend.State, until int64, limit int) (found []oldJob, err error) {
 	if limit <= 0 {
 		return nil, nil

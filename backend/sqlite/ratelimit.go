@@ -45,7 +45,7 @@ func (t *tx) allowance(name int64, s setting, now int64) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if ahead > 0 { // the clock has gone back: they count as claimed now
+		if ahead > 0 { // the clock was set back: these count as claimed now
 			if _, err := t.exec(deleteAhead, name, now+s.width()); err != nil {
 				return 0, err
 			}
@@ -58,8 +58,8 @@ func (t *tx) allowance(name int64, s setting, now int64) (int, error) {
 	return int(max(allowed, 0)), nil
 }
 
-// start notes that jobs of a name with a rate were claimed. It rounds up, so
-// that never more than the rate are claimed in a span.
+// start records that jobs of a name with a rate were claimed. It rounds the time up,
+// so that no window has more claims than the rate.
 func (t *tx) start(name int64, s setting, now, jobs int64) error {
 	if s.rate == 0 {
 		return nil
@@ -68,11 +68,11 @@ func (t *tx) start(name int64, s setting, now, jobs int64) error {
 	return err
 }
 
-// width is the span of a slot: a hundredth of the rate's.
+// width is the length of a slot: a hundredth of the rate's window.
 func (s setting) width() int64 { return max(s.per/100, 1) }
 
-// free returns when the rate allows one more, from the starts within its span,
-// by slot; 0 is now.
+// free returns when the rate allows one more claim, or 0 if it does now. Starts are
+// pairs of a slot and a number of jobs, within the rate's window.
 func (s setting) free(starts [][2]int64) int64 {
 	if s.rate == 0 {
 		return 0
@@ -86,8 +86,7 @@ func (s setting) free(starts [][2]int64) int64 {
 	return 0
 }
 
-// freeAt returns when a name's rate allows one more claim, or 0 if it does
-// now.
+// freeAt returns when a name's rate allows one more claim, or 0 if it does now.
 func (b *Backend) freeAt(ctx context.Context, q source, name int64, s setting) (int64, error) {
 	if s.rate == 0 {
 		return 0, nil
@@ -97,7 +96,7 @@ func (b *Backend) freeAt(ctx context.Context, q source, name int64, s setting) (
 	err := scan(ctx, q, b.sql(selectStarts), []any{name, now - s.per}, func(r *sql.Rows) error {
 		var slot [2]int64
 		err := r.Scan(&slot[0], &slot[1])
-		slot[0] = min(slot[0], now+s.width()) // the clock may have gone back
+		slot[0] = min(slot[0], now+s.width()) // the clock may have been set back
 		starts = append(starts, slot)
 		return err
 	})

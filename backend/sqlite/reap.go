@@ -12,21 +12,21 @@ import (
 )
 
 const (
-	// A row from further ahead than its own lease was written before the
-	// clock went back; it must not keep jobs until the clock catches up.
+	// A row that was renewed more than a lease in the future was written before the
+	// clock was set back. Its lease must not last until the clock catches up.
 	selectSilent = `
 		SELECT id, seen_at, lease, silent_seen, silent_at, silent_by, silent_for FROM plainjobs_workers
 		WHERE seen_at + lease <= (?1+0) OR seen_at > (?1+0) + lease ORDER BY id`
 
 	updateSilence = `UPDATE plainjobs_workers SET silent_seen = ?, silent_at = ?, silent_by = ?, silent_for = ? WHERE id = ?`
 
-	selectNextHolder = `
+	selectNextWorker = `
 		SELECT worker FROM plainjobs_jobs INDEXED BY plainjobs_running
 		WHERE state = 4 AND worker > (?+0) ORDER BY worker LIMIT 1`
 
 	selectWorker = `SELECT 1 FROM plainjobs_workers WHERE id = ?`
 
-	selectDeadsJobs = `
+	selectJobsOf = `
 		SELECT ` + rowColumns + ` FROM plainjobs_jobs INDEXED BY plainjobs_running
 		WHERE state = 4 AND worker = (?+0) ORDER BY id`
 
@@ -107,8 +107,8 @@ func (b *Backend) reap(t *tx, req backend.ReapRequest, limit int, result *backen
 	return t.retire(now)
 }
 
-// dead returns the workers whose jobs are to be rescued: those that hold jobs
-// without having a row, those that are named, and those that are judged dead.
+// dead returns the workers to rescue jobs from: those without a row, those that the
+// request names, and those whose lease has expired.
 func (t *tx) dead(req backend.ReapRequest, now int64) (dead []int64, err error) {
 	collect := func(ids *[]int64) func(*sql.Rows) (bool, error) {
 		return func(r *sql.Rows) (bool, error) {
@@ -132,7 +132,7 @@ func (t *tx) dead(req backend.ReapRequest, now int64) (dead []int64, err error) 
 	}
 	for last := int64(-1); ; {
 		var holder, row []int64
-		if err := t.each(selectNextHolder, []any{last}, collect(&holder)); err != nil || len(holder) == 0 {
+		if err := t.each(selectNextWorker, []any{last}, collect(&holder)); err != nil || len(holder) == 0 {
 			return dead, err
 		}
 		last = holder[0]
@@ -145,8 +145,8 @@ func (t *tx) dead(req backend.ReapRequest, now int64) (dead []int64, err error) 
 	}
 }
 
-// judge returns the workers that are dead by their silence, and keeps that of
-// the others.
+// judge returns the workers whose lease has expired, and stores how long the others
+// with an old renewal have been silent.
 func (t *tx) judge(req backend.ReapRequest, now int64) (dead []int64, err error) {
 	if !req.Expired && req.By == 0 {
 		return nil, nil
@@ -178,18 +178,18 @@ func (t *tx) judge(req backend.ReapRequest, now int64) (dead []int64, err error)
 	return dead, nil
 }
 
-// rescue makes the jobs of a dead worker wait again, or ends them.
+// rescue makes the jobs of a dead worker pending again, or ends them.
 func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) error {
-	all, err := t.settings() // of limited names too, which wake others
+	all, err := t.settings() // including limited names, whose jobs wake waiters
 	if err != nil {
 		return err
 	}
-	rows, err := t.rows(t.checkSize(selectDeadsJobs), worker)
+	rows, err := t.rows(t.checkSize(selectJobsOf), worker)
 	if err != nil {
 		return err
 	}
 	var ids []int64
-	// From the latest, which have their keys before those that they supersede.
+	// Start with the newest: it keeps its unique key, and supersedes the others.
 	for _, r := range slices.Backward(rows) {
 		crashed := r.suspect == 1 && len(rows) == 1
 		if crashed {
@@ -235,7 +235,7 @@ func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) e
 
 const selectPresence = `SELECT presence FROM plainjobs_workers WHERE id = ?`
 
-// removeLockFiles removes what showed that a worker's process lived, which it does not.
+// removeLockFiles removes the lock file of a dead worker's process.
 func (b *Backend) removeLockFiles(t *tx, worker int64) error {
 	shown := ""
 	err := t.each(selectPresence, []any{worker}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&shown) })

@@ -9,7 +9,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A setting is what is set or paused for a name.
+// A setting has the settings of a name. Durations are in the units of the table: per
+// is in microseconds.
 type setting struct {
 	paused     bool
 	maxRunning int64
@@ -24,12 +25,12 @@ func (s setting) condemns(crashes int64) bool {
 	return backend.Settings{MaxCrashes: s.maxCrashes}.Condemns(int(crashes))
 }
 
-// settings are the settings of all names that have any. They are read by each
-// transaction that needs them: the table is small, mostly empty, and another
-// process may have changed it.
+// settings are the settings of all names that have any. Each transaction that needs
+// them reads them: the table is small, usually empty, and another process may have
+// changed it.
 type settings map[int64]setting
 
-// wholeQueue is the name of the whole queue.
+// wholeQueue is the name ID of settings for the whole queue.
 const wholeQueue = 0
 
 const selectSettings = `
@@ -61,7 +62,7 @@ func (t *tx) settings() (settings, error) {
 	return t.set, nil
 }
 
-// keep returns how long a job of a name is kept that ends in a state.
+// keep returns the retention of jobs of a name in a terminal state.
 func (b *Backend) keep(all settings, name int64, s backend.State) time.Duration {
 	return all[name].history.Over(b.history).Keep(s)
 }
@@ -101,7 +102,7 @@ func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
 			plain := s
 			if plain.Name = ""; plain == (backend.Settings{}) {
 				if _, ok := stored[id]; !ok {
-					continue // nothing to say, and nothing said
+					continue // there is nothing to store or to reset
 				}
 			}
 			_, err = t.exec(upsertSettings, id, s.MaxRunning, s.Rate, s.Per.Microseconds(),

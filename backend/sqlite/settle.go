@@ -25,13 +25,13 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 	if len(failures) == 0 {
 		return nil, nil
 	}
-	// A job that has ended for good must not come back; one that is only put
-	// off may.
+	// A job in a terminal state must not run again after a power cut. A retry or a
+	// snooze may be lost.
 	ends := slices.ContainsFunc(failures, func(f backend.Failure) bool { return f.Ending.State(f.Delay).Terminal() })
 	err = b.write(ctx, &request{op: "fail", firm: ends, run: func(t *tx) error {
 		lost = lost[:0]
 		now := b.now()
-		if _, err := t.settings(); err != nil { // of limited names, which wake others
+		if _, err := t.settings(); err != nil { // limited names wake waiters
 			return err
 		}
 		for _, f := range failures {
@@ -57,8 +57,8 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 	return lost, nil
 }
 
-// fail ends one run. What it sent is kept as the ending, whatever the job
-// becomes, so that a repeat is known.
+// fail ends one run. It stores f.Ending, whatever state the job enters, so that a
+// repeated call is recognised.
 func (b *Backend) fail(t *tx, f backend.Failure, r row, now int64) error {
 	t.onCommit(func() { t.w.leases.settled(f.Token-f.ID, 1) })
 	if err := t.ran(f.Lease, f.Took, now); err != nil {
