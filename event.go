@@ -88,7 +88,7 @@ func infoOfEvent(e *engine.Event) Info {
 		if f.Error != "" {
 			info.Errors = []RunError{{Attempt: info.Attempt, At: now, Error: backend.CleanError(f.Error), Stack: backend.CleanError(f.Stack)}}
 		}
-		if f.Ending != backend.EndRelease {
+		if f.Ending == backend.EndRetry || f.Ending == backend.EndSnooze {
 			info.RunAt = now.Add(f.Delay)
 		}
 	}

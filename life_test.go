@@ -424,7 +424,7 @@ func TestWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("PLAINJOBS_ENV", "")
-	why(plain, "The database belongs to the environment production, and no worker of that is alive; those with another value of PLAINJOBS_ENV are paused")
+	why(plain, "No worker of the environment production, which the database belongs to, is alive. Workers with another value of PLAINJOBS_ENV are paused")
 	t.Setenv("PLAINJOBS_ENV", "production")
 	why(plain, "No worker is alive: start one with PLAINJOBS_ENV=production")
 	worker := backend.Worker{ID: 7, Host: "here", PID: 8, Lease: time.Hour, Jobs: []string{"something"}}
@@ -436,13 +436,13 @@ func TestWhy(t *testing.T) {
 		return jobs
 	}
 	claim()
-	why(plain, "None of the 1 live workers knows the name life/plain")
+	why(plain, "The only live worker does not know the name life/plain")
 	if _, err := b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: worker, Leave: true}); err != nil {
 		t.Fatal(err)
 	}
 	worker.ID, worker.Jobs = 9, []string{"life/plain"}
 	claim()
-	why(plain, "Nothing holds it")
+	why(plain, "It waits for a slot of the only live worker that knows its name")
 	for what, name := range map[string]string{"named life/plain are paused": "life/plain", "whole queue is paused": ""} {
 		if err := q.Pause(ctx, name); err != nil {
 			t.Fatal(err)
@@ -452,20 +452,20 @@ func TestWhy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	why(perform(lifeJob.With("", plainjobs.In(time.Hour))), "Its time is")
+	why(perform(lifeJob.With("", plainjobs.In(time.Hour))), "It is scheduled for")
 	// One that is due is held by something else, though it was not made ready.
 	due := perform(lifeJob.With("", plainjobs.In(time.Microsecond)))
 	for get(t, b, due).RunAt.After(time.Now()) {
 		runtime.Gosched()
 	}
-	why(due, "Nothing holds it")
+	why(due, "It waits for a slot of the only live worker that knows its name")
 	claim("life/plain")
 	why(plain, "It runs, in attempt 1, on here (pid 8)")
 	if err := b.Set(ctx, []backend.Settings{{Name: "life/plain", MaxRunning: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	head := perform(lifeJob.With("", plainjobs.Serial("s")))
-	why(head, "As many jobs named life/plain run as may: 1")
+	why(head, "1 jobs named life/plain are running, the limit")
 	why(perform(lifeJob.With("", plainjobs.Serial("s"))), fmt.Sprintf("held by job #%d", head))
 	if _, err := q.Cancel(ctx, plainjobs.Filter{IDs: []int64{plain, head}}); err != nil {
 		t.Fatal(err)

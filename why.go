@@ -11,14 +11,14 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// Why says in one sentence what holds a job, or how it ended.
+// Why returns a sentence that says what a job waits for, where it runs, or how it ended.
 func (q *Queue) Why(ctx context.Context, id int64) (string, error) {
 	info, err := q.Get(ctx, id)
 	if err != nil {
 		return "", err
 	}
 	if info.State.Terminal() {
-		return ended(&info), nil
+		return whyEnded(&info), nil
 	}
 	names, err := q.Names(ctx)
 	if err != nil {
@@ -29,7 +29,7 @@ func (q *Queue) Why(ctx context.Context, id int64) (string, error) {
 		return "", err
 	}
 	if info.State == Running {
-		return runs(&info, workers), nil
+		return whyRunning(&info, workers), nil
 	}
 	now := q.engine().Now()
 	if b, ok := q.engine().Backend.(backend.Scheduler); ok {
@@ -37,25 +37,32 @@ func (q *Queue) Why(ctx context.Context, id int64) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("plainjobs: why: %w", err)
 		}
-		now = all.Now // by the clock that decides
+		now = all.Now // by the store's clock, which decides
 	}
-	if text := told(&info, names, now); text != "" {
+	if text := whyNotPending(&info, names, now); text != "" {
 		return text, nil
 	}
 	stopped, err := q.stopped(ctx)
 	if err != nil || stopped != "" {
 		return stopped, err
 	}
-	home := ""
+	environment := ""
 	if b, ok := q.engine().Backend.(backend.SettingsStore); ok {
-		if home, err = b.Environment(ctx); err != nil {
+		if environment, err = b.Environment(ctx); err != nil {
 			return "", fmt.Errorf("plainjobs: why: %w", err)
 		}
 	}
-	return waits(&info, names, workers, home), nil
+	if text := whyNotClaimed(&info, names, workers, environment); text != "" {
+		return text, nil
+	}
+	suspect, err := q.suspectAlone(ctx, info.Name, workers, now)
+	if err != nil || suspect != nil {
+		return whyAlone(suspect), err
+	}
+	return whySlot(&info, workers), nil
 }
 
-// stopped says what keeps the store from being written to, or nothing.
+// stopped returns what keeps the store from being written to, or an empty string.
 func (q *Queue) stopped(ctx context.Context) (string, error) {
 	e, ok := q.engine().Backend.(backend.Inspector)
 	if !ok {
@@ -73,7 +80,49 @@ func (q *Queue) stopped(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-func ended(i *Info) string {
+// suspectAlone returns a suspect that runs alone in a worker's process, if there is one
+// in the process of each live worker that knows the name, and else nil. A worker starts
+// no other job then.
+func (q *Queue) suspectAlone(ctx context.Context, name string, workers []Worker, now time.Time) (*Info, error) {
+	running, _, err := q.List(ctx, Filter{State: Running}, 0, 1000)
+	if err != nil {
+		return nil, err
+	}
+	type process struct {
+		host string
+		pid  int
+	}
+	alone := map[process]*Info{}
+	for i := range running {
+		r := &running[i]
+		if !r.Suspect || !r.StartedAt.IsZero() && now.Sub(r.StartedAt) >= engine.SuspectApart {
+			continue
+		}
+		if at := slices.IndexFunc(workers, func(w Worker) bool { return w.ID == r.Worker }); at >= 0 {
+			alone[process{workers[at].Host, workers[at].PID}] = r
+		}
+	}
+	var suspect *Info
+	for _, w := range workers {
+		if !w.Alive || !slices.Contains(w.Jobs, name) {
+			continue
+		}
+		if suspect = alone[process{w.Host, w.PID}]; suspect == nil {
+			return nil, nil
+		}
+	}
+	return suspect, nil
+}
+
+func whyAlone(suspect *Info) string {
+	if suspect == nil {
+		return ""
+	}
+	return fmt.Sprintf("Job #%d, which was running when its worker died, runs alone in its worker's process: "+
+		"other jobs start there when it ends, or after %v.", suspect.ID, engine.SuspectApart)
+}
+
+func whyEnded(i *Info) string {
 	last := ""
 	if n := len(i.Errors); n > 0 && i.State != Done {
 		last = ": " + i.Errors[n-1].Error
@@ -81,7 +130,7 @@ func ended(i *Info) string {
 	return fmt.Sprintf("It is %v since %s%s.", i.State, stamp(i.FinishedAt), last)
 }
 
-func runs(i *Info, workers []Worker) string {
+func whyRunning(i *Info, workers []Worker) string {
 	at := slices.IndexFunc(workers, func(w Worker) bool { return w.ID == i.Worker })
 	cancelling := ""
 	if i.Cancelling {
@@ -89,7 +138,7 @@ func runs(i *Info, workers []Worker) string {
 	}
 	then := "start a worker, which runs it again"
 	if slices.ContainsFunc(workers, func(w Worker) bool { return w.Alive && slices.Contains(w.Jobs, i.Name) }) {
-		then = "another worker is about to run it again"
+		then = "another worker will run it again"
 	}
 	switch {
 	case at < 0:
@@ -98,28 +147,14 @@ func runs(i *Info, workers []Worker) string {
 		return fmt.Sprintf("The process of its worker (%s, pid %d) has ended: %s.", workers[at].Host, workers[at].PID, then)
 	case !workers[at].Alive:
 		w := workers[at]
-		return fmt.Sprintf("Its worker (%s, pid %d) was last heard of at %s: %s.", w.Host, w.PID, stamp(w.SeenAt), then)
+		return fmt.Sprintf("Its worker (%s, pid %d) was last seen at %s: %s.", w.Host, w.PID, stamp(w.SeenAt), then)
 	}
 	return fmt.Sprintf("It runs, in attempt %d, on %s (pid %d)%s.", i.Attempt, workers[at].Host, workers[at].PID, cancelling)
 }
 
-// noWorker says what to do where no worker is alive. One that is paused, as the
-// database belongs to another environment, is not known to the store.
-func noWorker(home string) string {
-	const variable = "PLAINJOBS_ENV"
-	switch home {
-	case "":
-		return "No worker is alive: start one."
-	case os.Getenv(variable):
-		return fmt.Sprintf("No worker is alive: start one with %s=%s. Those with another value are paused.", variable, home)
-	}
-	return fmt.Sprintf("The database belongs to the environment %s, and no worker of that is alive; those with another value of %s are paused. "+
-		"Start one with %s=%s, or if this is a copy, run the command env VALUE, or env --forget.", home, variable, variable, home)
-}
-
-// told says what holds a job that waits by what is stored of it and its name, or
-// nothing.
-func told(i *Info, names []NameInfo, now time.Time) string {
+// whyNotPending returns what keeps a job from being pending, by its row and its name's
+// settings, or an empty string.
+func whyNotPending(i *Info, names []NameInfo, now time.Time) string {
 	if n := named(names, ""); n.Paused {
 		return "The whole queue is paused: resume it."
 	}
@@ -131,7 +166,7 @@ func told(i *Info, names []NameInfo, now time.Time) string {
 	case i.State == Scheduled && i.RunAt.After(now) && i.Failures > 0:
 		return fmt.Sprintf("Attempt %d of %d failed; the next is at %s.", i.Failures, i.MaxAttempts, stamp(i.RunAt))
 	case i.State == Scheduled && i.RunAt.After(now):
-		return fmt.Sprintf("Its time is %s.", stamp(i.RunAt))
+		return fmt.Sprintf("It is scheduled for %s.", stamp(i.RunAt))
 	}
 	return ""
 }
@@ -143,30 +178,68 @@ func named(names []NameInfo, name string) NameInfo {
 	return NameInfo{}
 }
 
-// waits says what holds a job that may run.
-func waits(i *Info, names []NameInfo, workers []Worker, home string) string {
+// whyNotClaimed returns what keeps workers from claiming a pending job, or an empty
+// string.
+func whyNotClaimed(i *Info, names []NameInfo, workers []Worker, environment string) string {
 	mine := named(names, i.Name)
 	running := int(mine.Running)
-	alive := slices.DeleteFunc(slices.Clone(workers), func(w Worker) bool { return !w.Alive })
-	knows := func(w Worker) bool { return slices.Contains(w.Jobs, i.Name) }
+	alive, known := live(workers, i.Name)
 	switch {
-	case len(alive) == 0:
-		return noWorker(home)
-	case !slices.ContainsFunc(alive, knows):
-		return fmt.Sprintf("None of the %d live workers knows the name %s: deploy one that defines it.", len(alive), i.Name)
+	case alive == 0:
+		return noWorker(environment)
+	case known == 0 && alive == 1:
+		return fmt.Sprintf("The only live worker does not know the name %s: deploy one that defines it.", i.Name)
+	case known == 0:
+		return fmt.Sprintf("None of the %d live workers knows the name %s: deploy one that defines it.", alive, i.Name)
 	case mine.MaxRunning > 0 && running >= mine.MaxRunning:
-		return fmt.Sprintf("As many jobs named %s run as may: %d.", i.Name, running)
+		return fmt.Sprintf("%d jobs named %s are running, the limit.", running, i.Name)
 	case !mine.Free.IsZero():
-		return fmt.Sprintf("The rate of %d in %v is used up until %s.", mine.Rate, mine.Per, stamp(mine.Free))
+		return fmt.Sprintf("The rate limit of %d in %v is reached until %s.", mine.Rate, mine.Per, stamp(mine.Free))
 	case i.Suspect:
-		return "A worker died while it held this job: it waits to run where no other suspect does."
+		return "Its worker died while it ran: it waits to run where no other suspect runs."
 	}
-	most := ""
+	return ""
+}
+
+// whySlot says that a job waits for a slot.
+func whySlot(i *Info, workers []Worker) string {
+	limit := ""
 	if d := engine.Lookup(i.Name); d != nil && d.Concurrency > 0 {
-		most = fmt.Sprintf(", each of which runs %d at once", d.Concurrency)
+		limit = fmt.Sprintf(", at most %d in each worker", d.Concurrency)
 	}
-	return fmt.Sprintf("Nothing holds it: it waits for a slot of the %d workers that know it%s.",
-		len(slices.DeleteFunc(alive, func(w Worker) bool { return !knows(w) })), most)
+	_, known := live(workers, i.Name)
+	if known == 1 {
+		return fmt.Sprintf("It waits for a slot of the only live worker that knows its name%s.", limit)
+	}
+	return fmt.Sprintf("It waits for a slot of the %d live workers that know its name%s.", known, limit)
+}
+
+// live returns the number of live workers, and of those that know a name.
+func live(workers []Worker, name string) (alive, known int) {
+	for _, w := range workers {
+		if !w.Alive {
+			continue
+		}
+		alive++
+		if slices.Contains(w.Jobs, name) {
+			known++
+		}
+	}
+	return alive, known
+}
+
+// noWorker says what to do where no worker is alive. A worker that is paused because the
+// database belongs to another environment has no row.
+func noWorker(environment string) string {
+	const variable = "PLAINJOBS_ENV"
+	switch environment {
+	case "":
+		return "No worker is alive: start one."
+	case os.Getenv(variable):
+		return fmt.Sprintf("No worker is alive: start one with %s=%s. Workers with another value are paused.", variable, environment)
+	}
+	return fmt.Sprintf("No worker of the environment %s, which the database belongs to, is alive. Workers with another value of %s are paused. "+
+		"Start one with %s=%s. If this is a copy, run the command env VALUE, or env --forget.", environment, variable, variable, environment)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }

@@ -89,6 +89,9 @@ func (n *nameStats) MarshalJSON() ([]byte, error) {
 	if n.info.Rate > 0 {
 		fields["rate"], fields["per_seconds"] = n.info.Rate, n.info.Per.Seconds()
 	}
+	if n.info.MaxCrashes != 0 {
+		fields["max_crashes"] = n.info.MaxCrashes
+	}
 	return json.Marshal(fields)
 }
 
@@ -160,7 +163,7 @@ func (st *stats) table(most int) *table {
 	return t
 }
 
-// note describes what delays a name's jobs.
+// note describes the pause and the limits of a name.
 func (n *nameStats) note() string {
 	var notes []string
 	if n.info.Paused {
@@ -171,6 +174,12 @@ func (n *nameStats) note() string {
 	}
 	if n.info.Rate > 0 {
 		notes = append(notes, fmt.Sprintf("%d in %v", n.info.Rate, n.info.Per))
+	}
+	switch most := n.info.MaxCrashes; {
+	case most > 0:
+		notes = append(notes, fmt.Sprintf("fails at %d crashes", most))
+	case most < 0:
+		notes = append(notes, "any number of crashes")
 	}
 	return strings.Join(notes, ", ")
 }

@@ -2,6 +2,8 @@ package worker_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -10,6 +12,7 @@ import (
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/memory"
+	"github.com/plainjobs/plainjobs/internal/engine"
 	"github.com/plainjobs/plainjobs/worker"
 )
 
@@ -119,6 +122,35 @@ func TestMaxCrashes(t *testing.T) {
 			names, err := b.(backend.SettingsStore).Names(t.Context())
 			return err == nil && len(names) == 1 && names[0].MaxCrashes == -1
 		})
+		mustStop(t, stop)
+	})
+}
+
+// While a suspect runs alone, Why says which job the others wait for.
+func TestWhyNextToASuspect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New(nil)
+		q := plainjobs.New(b, nil)
+		jobs := bind(q, jobA, func(_ context.Context, s string) error {
+			if s == "suspect" {
+				time.Sleep(time.Hour)
+			}
+			return nil
+		})
+		suspect := orphan(t, b, q, jobA.Name(), jobA.With("suspect"))
+		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 1})
+		synctest.Wait()
+		other := perform(t, q, jobA.With(""))[0]
+		why := func(want string) {
+			t.Helper()
+			if text, err := q.Why(t.Context(), other); err != nil || !strings.Contains(text, want) {
+				t.Errorf("Why = %q, %v, want %q in it", text, err, want)
+			}
+		}
+		why(fmt.Sprintf("Job #%d, which was running when its worker died, runs alone", suspect))
+		time.Sleep(engine.SuspectApart + 10*time.Second)
+		why("It waits for a slot")
+		time.Sleep(time.Hour)
 		mustStop(t, stop)
 	})
 }

@@ -8,14 +8,8 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-const (
-	// suspectTime is how long prefetching may keep suspects waiting.
-	suspectTime = time.Second
-	// apartTime is how long nothing else starts while a suspect runs. A suspect that
-	// ends the process within it ends no other job. After it other jobs start, so that
-	// a long suspect does not stop the worker.
-	apartTime = 30 * time.Second
-)
+// suspectTime is how long prefetching may keep suspects waiting.
+const suspectTime = time.Second
 
 // A suspects is the worker's part in the lock that lets one suspect run in a process at
 // a time.
@@ -77,12 +71,12 @@ func (s *suspects) released() {
 }
 
 // claimed notes the suspect that the worker has claimed. Nothing else starts in the
-// process for apartTime, or until the suspect has ended.
+// process until the suspect has ended, or for [engine.SuspectApart].
 func (s *suspects) claimed(r *run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held = r
-	s.lock.Part(apartTime)
+	s.lock.Part(engine.SuspectApart)
 }
 
 // ended releases the lock if the worker's suspect is among runs.

@@ -6,92 +6,97 @@ import (
 	"time"
 )
 
-// A SuspectLock is had by one at a time. The zero value is free.
+// SuspectApart is how long nothing else starts in a process while a suspect runs. A
+// suspect that ends the process within it ends no other job. After it other jobs start,
+// so that a long suspect does not stop the worker.
+const SuspectApart = 30 * time.Second
+
+// A SuspectLock lets one worker of a process run a suspect. The zero value is free.
 type SuspectLock struct {
 	mu      sync.Mutex
-	holder  any
-	waiting map[any]func()
+	holder  any            // the worker that has the lock, or nil
+	waiting map[any]func() // by worker
 
-	apart atomic.Bool // what the holder runs, see Part
-	timer *time.Timer // of apart
+	apart atomic.Bool // the holder's suspect runs alone, see Part
+	timer *time.Timer // ends apart
 }
 
-// Acquire gives who the turn. If another one has it, it returns false and calls
-// free when that one has given it back, on a goroutine of its own.
-func (t *SuspectLock) Acquire(who any, free func()) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.holder == nil {
-		t.holder = who
+// Acquire reports whether the worker who has the lock now. If another worker has it, free
+// is called on its own goroutine when that worker releases it.
+func (l *SuspectLock) Acquire(who any, free func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.holder == nil {
+		l.holder = who
 	}
-	if t.holder == who {
+	if l.holder == who {
 		return true
 	}
-	t.wait(who, free)
+	l.wait(who, free)
 	return false
 }
 
-// Release gives the turn back, or does nothing if who does not have it.
-func (t *SuspectLock) Release(who any) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.holder != who {
+// Release releases the lock. It does nothing if who does not have it.
+func (l *SuspectLock) Release(who any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.holder != who {
 		return
 	}
-	t.holder = nil
-	t.join()
+	l.holder = nil
+	l.join()
 }
 
-// Part has nothing else start in this process while what the holder runs has not
-// ended, for a span at most.
-func (t *SuspectLock) Part(span time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.apart.Store(true)
-	t.timer = time.AfterFunc(span, t.Join)
+// Part keeps all else from starting in this process until the holder releases the lock,
+// for a span at most.
+func (l *SuspectLock) Part(span time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.apart.Store(true)
+	l.timer = time.AfterFunc(span, l.Join)
 }
 
 // Apart reports whether nothing else may start.
-func (t *SuspectLock) Apart() bool { return t.apart.Load() }
+func (l *SuspectLock) Apart() bool { return l.apart.Load() }
 
-// Await reports whether nothing else may start, and calls free, on a goroutine of
-// its own, when it may again.
-func (t *SuspectLock) Await(who any, free func()) bool {
-	if !t.Apart() {
+// Await reports whether nothing else may start. If so, free is called on its own goroutine
+// when it may.
+func (l *SuspectLock) Await(who any, free func()) bool {
+	if !l.Apart() {
 		return false
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.Apart() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.Apart() {
 		return false
 	}
-	t.wait(who, free)
+	l.wait(who, free)
 	return true
 }
 
 // Join ends what Part began.
-func (t *SuspectLock) Join() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.join()
+func (l *SuspectLock) Join() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.join()
 }
 
-func (t *SuspectLock) wait(who any, free func()) {
-	if t.waiting == nil {
-		t.waiting = map[any]func(){}
+func (l *SuspectLock) wait(who any, free func()) {
+	if l.waiting == nil {
+		l.waiting = map[any]func(){}
 	}
-	t.waiting[who] = free
+	l.waiting[who] = free
 }
 
-// join lets others look again. The caller holds mu.
-func (t *SuspectLock) join() {
-	if t.timer != nil {
-		t.timer.Stop()
-		t.timer = nil
+// join lets other jobs start and other workers acquire the lock. The caller holds mu.
+func (l *SuspectLock) join() {
+	if l.timer != nil {
+		l.timer.Stop()
+		l.timer = nil
 	}
-	t.apart.Store(false)
-	for _, free := range t.waiting {
+	l.apart.Store(false)
+	for _, free := range l.waiting {
 		go free()
 	}
-	clear(t.waiting)
+	clear(l.waiting)
 }
