@@ -40,13 +40,13 @@ func (w *listener) announces(now time.Time) bool {
 	return now.UnixNano()-last >= int64(announceEvery) && w.announced.CompareAndSwap(last, now.UnixNano())
 }
 
-// expect notes that a transaction of an application has notified.
-func (w *listener) expect() { w.expected.Store(time.Now().UnixNano()) }
+// noteNotice notes that a transaction of an application has notified.
+func (w *listener) noteNotice() { w.lastNotice.Store(time.Now().UnixNano()) }
 
-// patience returns the longest pause before the next poll for jobs of other
+// pollInterval returns the longest pause before the next poll for jobs of other
 // processes.
-func (w *listener) patience(poll time.Duration) time.Duration {
-	if since := time.Now().UnixNano() - w.expected.Load(); since >= 0 && since < int64(expectFor) {
+func (w *listener) pollInterval(poll time.Duration) time.Duration {
+	if since := time.Now().UnixNano() - w.lastNotice.Load(); since >= 0 && since < int64(expectFor) {
 		return min(poll, expectPoll)
 	}
 	return poll

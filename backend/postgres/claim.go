@@ -354,7 +354,7 @@ func (c *claim) take(query string, limit int) (expired int, err error) {
 			return 0, err
 		}
 	}
-	if err := c.t.give(keyed, c.now); err != nil {
+	if err := c.t.releaseUnique(keyed, c.now); err != nil {
 		return 0, err
 	}
 	return len(gone), c.cancelExpired(gone)

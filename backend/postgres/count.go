@@ -34,12 +34,12 @@ const (
 // compactCounts adds the changes to the counts if there are many. An error is
 // ignored: the changes stay for the next compaction.
 func (b *Backend) compactCounts(ctx context.Context) {
-	if b.fold.due.Load() < compactAfter || !b.fold.mu.TryLock() {
+	if b.compactor.due.Load() < compactAfter || !b.compactor.mu.TryLock() {
 		return
 	}
-	defer b.fold.mu.Unlock()
+	defer b.compactor.mu.Unlock()
 	if ctx.Err() == nil && b.transact(ctx, false, (*tx).compactAllCounts) == nil {
-		b.fold.due.Store(0)
+		b.compactor.due.Store(0)
 	}
 }
 

@@ -28,8 +28,8 @@ type drift struct {
 	sequence bool      // the ID sequence is behind the jobs
 }
 
-// driftMost bounds how many rows of each kind but counts one search finds.
-const driftMost = 1000
+// maxDrift bounds how many rows of each kind but counts one search finds.
+const maxDrift = 1000
 
 const (
 	allCounted = `SELECT name, state, count(*) AS jobs FROM plainjobs.jobs GROUP BY name, state`
@@ -120,7 +120,7 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 	err = b.alone(ctx, true, func(q querier) error {
 		d = drift{}
 		scan := func(query string, row func(*sql.Rows) error) error {
-			return b.scan(ctx, q, query, []any{driftMost}, row)
+			return b.scan(ctx, q, query, []any{maxDrift}, row)
 		}
 		err := b.scan(ctx, q, `SELECT count(*) FROM (`+countsOf(countDrift, all)+`) drift`, nil, func(r *sql.Rows) error { return r.Scan(&d.counts) })
 		pairs := func(keys *[]nameKey, ids *[]int64) func(*sql.Rows) error {
@@ -175,7 +175,7 @@ func (d *drift) summary() string {
 		{len(d.orphans), "deleted jobs with errors, results or progress"},
 	} {
 		switch {
-		case kind.n >= driftMost:
+		case kind.n >= maxDrift:
 			parts = append(parts, fmt.Sprintf("%d or more %s", kind.n, kind.what))
 		case kind.n > 0:
 			parts = append(parts, fmt.Sprintf("%d %s", kind.n, kind.what))
@@ -187,7 +187,7 @@ func (d *drift) summary() string {
 	return strings.Join(parts, ", ")
 }
 
-// full reports whether a search reached driftMost, so that there may be more.
+// full reports whether a search reached maxDrift, so that there may be more.
 func (d *drift) full() bool {
-	return max(len(d.heads), len(d.blocked), len(d.strays), len(d.keys), len(d.keyless), len(d.orphans)) >= driftMost
+	return max(len(d.heads), len(d.blocked), len(d.strays), len(d.keys), len(d.keyless), len(d.orphans)) >= maxDrift
 }

@@ -10,17 +10,17 @@ import (
 
 // The environment is a row of the meta table, or no row.
 const (
-	selectHome = `SELECT value FROM plainjobs.meta WHERE key = 'home'`
-	insertHome = `INSERT INTO plainjobs.meta (key, value) VALUES ('home', $1::text) ON CONFLICT (key) DO NOTHING`
-	updateHome = `UPDATE plainjobs.meta SET value = $2::text WHERE key = 'home' AND value = $1::text`
-	deleteHome = `DELETE FROM plainjobs.meta WHERE key = 'home' AND value = $1::text`
+	selectEnvironment = `SELECT value FROM plainjobs.meta WHERE key = 'home'`
+	insertEnvironment = `INSERT INTO plainjobs.meta (key, value) VALUES ('home', $1::text) ON CONFLICT (key) DO NOTHING`
+	updateEnvironment = `UPDATE plainjobs.meta SET value = $2::text WHERE key = 'home' AND value = $1::text`
+	deleteEnvironment = `DELETE FROM plainjobs.meta WHERE key = 'home' AND value = $1::text`
 )
 
 // Environment implements [backend.SettingsStore].
 func (b *Backend) Environment(ctx context.Context) (home string, err error) {
 	err = b.read(ctx, "home", func(q querier) error {
 		home = ""
-		return b.scan(ctx, q, selectHome, nil, func(r *sql.Rows) error { return r.Scan(&home) })
+		return b.scan(ctx, q, selectEnvironment, nil, func(r *sql.Rows) error { return r.Scan(&home) })
 	})
 	return home, err
 }
@@ -30,15 +30,15 @@ func (b *Backend) SetEnvironment(ctx context.Context, from, to string) (moved bo
 	if err := backend.CheckKey(to); err != nil {
 		return false, fmt.Errorf("postgres: move: environment: %w", err)
 	}
-	query, args := updateHome, []any{from, to}
+	query, args := updateEnvironment, []any{from, to}
 	switch {
 	case from == "" && to == "":
 		home, err := b.Environment(ctx)
 		return err == nil && home == "", err
 	case from == "":
-		query, args = insertHome, []any{to}
+		query, args = insertEnvironment, []any{to}
 	case to == "":
-		query, args = deleteHome, []any{from}
+		query, args = deleteEnvironment, []any{from}
 	}
 	err = b.write(ctx, "move", b.durable(), func(t *tx) error {
 		n, err := t.execN(query, args...)

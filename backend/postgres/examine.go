@@ -17,8 +17,8 @@ const (
 	manyDead = 50_000
 	// longSnapshot is the age at which a snapshot is a problem for a queue.
 	longSnapshot = time.Minute
-	// soonListens is how long the first LISTEN may take.
-	soonListens = 2 * time.Second
+	// listenGrace is how long the first LISTEN may take.
+	listenGrace = 2 * time.Second
 	// skew is how far clocks may differ.
 	skew = 2 * time.Second
 )
@@ -29,46 +29,46 @@ type examination struct {
 	all []backend.Finding
 }
 
-// found adds a finding. fix is dropped if there is no problem.
-func (e *examination) found(name, value, trouble, mend string) {
-	if trouble == "" {
-		mend = ""
+// add adds a finding. fix is dropped if there is no problem.
+func (e *examination) add(name, value, problem, fix string) {
+	if problem == "" {
+		fix = ""
 	}
-	e.all = append(e.all, backend.Finding{Name: name, Value: value, Problem: trouble, Fix: mend})
+	e.all = append(e.all, backend.Finding{Name: name, Value: value, Problem: problem, Fix: fix})
 }
 
 // when returns the problem if bad is true.
-func when(bad bool, trouble string) string {
+func when(bad bool, problem string) string {
 	if bad {
-		return trouble
+		return problem
 	}
 	return ""
 }
 
-// lookTime bounds each check of Examine. A check takes milliseconds, unless a table
+// checkTime bounds each check of Examine. A check takes milliseconds, unless a table
 // is locked.
-const lookTime = 5 * time.Second
+const checkTime = 5 * time.Second
 
 // Examine implements [backend.Inspector]. It sees the sessions of other roles only
 // if the role has pg_read_all_stats.
 func (b *Backend) Examine(ctx context.Context, req backend.ExamineRequest) ([]backend.Finding, error) {
 	e := &examination{b: b}
-	for _, look := range []func(context.Context, querier) error{e.server, e.locks, e.durability, e.numbers, e.vacuum, e.snapshots, e.prepared, e.slots, e.clock, e.connections} {
+	for _, check := range []func(context.Context, querier) error{e.server, e.locks, e.durability, e.numbers, e.vacuum, e.snapshots, e.prepared, e.slots, e.clock, e.connections} {
 		before := e.all
-		try := func(look func(context.Context, querier) error, limit time.Duration) error {
+		try := func(check func(context.Context, querier) error, limit time.Duration) error {
 			ctx, cancel := context.WithTimeout(ctx, limit)
 			defer cancel()
 			return b.read(ctx, "examine", func(q querier) error {
 				e.all = before // read may run the function again
-				return look(ctx, q)
+				return check(ctx, q)
 			})
 		}
-		err := try(look, lookTime)
+		err := try(check, checkTime)
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			// The lock may have been taken, or have become old enough to report, after
 			// the first check.
 			before = slices.DeleteFunc(before, func(f backend.Finding) bool { return f.Name == "table locks" })
-			if lockErr := try(e.locks, lookTime); lockErr == nil && slices.ContainsFunc(e.all, func(f backend.Finding) bool { return f.Stops }) {
+			if lockErr := try(e.locks, checkTime); lockErr == nil && slices.ContainsFunc(e.all, func(f backend.Finding) bool { return f.Stops }) {
 				err = nil
 			}
 		}
@@ -109,7 +109,7 @@ func (e *examination) server(ctx context.Context, q querier) error {
 	if err := e.ask(ctx, q, query, nil, &version, &replica, &readOnly); err != nil {
 		return err
 	}
-	e.found("PostgreSQL", fmt.Sprintf("%s by %s, schema %s", version, e.b.driver, e.b.opts.Schema), "", "")
+	e.add("PostgreSQL", fmt.Sprintf("%s by %s, schema %s", version, e.b.driver, e.b.opts.Schema), "", "")
 	role := "primary"
 	switch {
 	case replica:
@@ -117,7 +117,7 @@ func (e *examination) server(ctx context.Context, q querier) error {
 	case readOnly:
 		role = "primary, read-only"
 	}
-	e.found("server", role, when(replica || readOnly, "the server is read-only"),
+	e.add("server", role, when(replica || readOnly, "the server is read-only"),
 		"connect to the primary: add target_session_attrs=read-write to the DSN; on the primary, set default_transaction_read_only to off")
 	return nil
 }
@@ -131,16 +131,16 @@ func (e *examination) durability(ctx context.Context, q querier) error {
 	if err := e.ask(ctx, q, query, nil, &commit, &fsync, &pages, &standbys); err != nil {
 		return err
 	}
-	e.found("durability of pushes", e.b.opts.Durability.String(),
+	e.add("durability of pushes", e.b.opts.Durability.String(),
 		when(!e.b.durable(), "a crash of the server may lose the most recent jobs"), "leave postgres.Options.Durability at its default")
-	e.found("synchronous_commit", commit, when(commit == "off", "a crash of the server may lose jobs pushed in the application's transactions"),
+	e.add("synchronous_commit", commit, when(commit == "off", "a crash of the server may lose jobs pushed in the application's transactions"),
 		fmt.Sprintf("ALTER ROLE %s SET synchronous_commit = on", quoteName(e.b.role)))
 	value := "none"
 	if standbys != "" {
 		value = standbys
 	}
-	e.found("synchronous standbys", value, "", "")
-	e.found("fsync", fmt.Sprintf("%v, full_page_writes %v", onOff(fsync), onOff(pages)),
+	e.add("synchronous standbys", value, "", "")
+	e.add("fsync", fmt.Sprintf("%v, full_page_writes %v", onOff(fsync), onOff(pages)),
 		when(!fsync || !pages, "a power cut may damage the whole database"), "set fsync and full_page_writes to on in postgresql.conf")
 	return nil
 }
@@ -154,7 +154,7 @@ func (e *examination) numbers(ctx context.Context, q querier) error {
 	if err := e.ask(ctx, q, `SELECT coalesce(max(id), 0) FROM plainjobs.jobs`, nil, &last); err != nil {
 		return err
 	}
-	e.found("job IDs", fmt.Sprintf("the last is %d", given),
+	e.add("job IDs", fmt.Sprintf("the last is %d", given),
 		when(last > given, fmt.Sprintf("job %d exists: the sequence is behind it, and pushes fail", last)), e.b.raiseSequence())
 	return nil
 }
@@ -182,18 +182,18 @@ func (e *examination) vacuum(ctx context.Context, q querier) error {
 	table := e.b.sql("plainjobs.") + "jobs"
 	switch {
 	case !server:
-		e.found("autovacuum", "off", "dead rows are never removed: claims become slow, and the disk fills up",
+		e.add("autovacuum", "off", "dead rows are never removed: claims become slow, and the disk fills up",
 			"ALTER SYSTEM SET autovacuum = on; ALTER SYSTEM SET track_counts = on; SELECT pg_reload_conf()")
 	case off:
-		e.found("autovacuum", "off for "+table, "dead rows are never removed: claims become slow, and the disk fills up", "ALTER TABLE "+table+" RESET (autovacuum_enabled)")
+		e.add("autovacuum", "off for "+table, "dead rows are never removed: claims become slow, and the disk fills up", "ALTER TABLE "+table+" RESET (autovacuum_enabled)")
 	default:
-		e.found("autovacuum", "on", "", "")
+		e.add("autovacuum", "on", "", "")
 	}
 	value := fmt.Sprintf("%d, and %d jobs", dead, live)
 	if ago >= 0 {
 		value += fmt.Sprintf(", vacuumed %v ago", time.Duration(ago)*time.Second)
 	}
-	e.found("dead rows", value, when(dead >= manyDead, "vacuum should leave fewer: something holds them (see the oldest snapshot), or vacuum does not keep up"),
+	e.add("dead rows", value, when(dead >= manyDead, "vacuum should leave fewer: something holds them (see the oldest snapshot), or vacuum does not keep up"),
 		"end the transaction that holds them, then run VACUUM "+table)
 	return nil
 }
@@ -222,10 +222,10 @@ func (e *examination) locks(ctx context.Context, q querier) error {
 	}
 	old := time.Duration(micros) * time.Microsecond
 	if pid == 0 || old < longLock {
-		e.found("table locks", "none held for long", "", "")
+		e.add("table locks", "none held for long", "", "")
 		return nil
 	}
-	e.found("table locks", fmt.Sprintf("%s on %s for %v", mode, table, old.Round(time.Second)),
+	e.add("table locks", fmt.Sprintf("%s on %s for %v", mode, table, old.Round(time.Second)),
 		fmt.Sprintf("pid %d (role %s, application %q, from %s, %s) holds it; until it ends, no job can be stored or claimed", pid, role, name, client, state),
 		fmt.Sprintf("end its transaction: SELECT pg_terminate_backend(%d)", pid))
 	e.all[len(e.all)-1].Stops = true
@@ -245,11 +245,11 @@ func (e *examination) snapshots(ctx context.Context, q querier) error {
 		return err
 	}
 	if pid == 0 {
-		e.found("oldest snapshot", "none", "", "")
+		e.add("oldest snapshot", "none", "", "")
 		return nil
 	}
 	old := time.Duration(seconds) * time.Second
-	e.found("oldest snapshot", fmt.Sprintf("%v, pid %d, role %s, application %q, %s", old, pid, role, name, state),
+	e.add("oldest snapshot", fmt.Sprintf("%v, pid %d, role %s, application %q, %s", old, pid, role, name, state),
 		when(old >= longSnapshot, "while it is open, vacuum cannot remove rows that died since, and claims read past them"),
 		fmt.Sprintf("commit sooner, or end it: SELECT pg_terminate_backend(%d); ALTER ROLE %s SET idle_in_transaction_session_timeout = '1min' "+
 			"ends forgotten transactions", pid, quoteName(role)))
@@ -268,7 +268,7 @@ func (e *examination) prepared(ctx context.Context, q querier) error {
 		return err
 	}
 	old := time.Duration(seconds) * time.Second
-	e.found("prepared transaction", fmt.Sprintf("%s since %v", gid, old),
+	e.add("prepared transaction", fmt.Sprintf("%s since %v", gid, old),
 		when(old >= longSnapshot, "until it is committed or rolled back, it keeps its locks, and vacuum cannot remove rows that died since"),
 		fmt.Sprintf("run COMMIT PREPARED %s or ROLLBACK PREPARED %s", gid, gid))
 	return nil
@@ -285,7 +285,7 @@ func (e *examination) slots(ctx context.Context, q querier) error {
 	if err := e.ask(ctx, q, query, nil, &name, &literal, &active, &age); err != nil || name == "" {
 		return err
 	}
-	e.found("replication slot", fmt.Sprintf("%s holds %d transactions", name, age), when(!active, "it is not in use, and vacuum cannot remove rows that died since"),
+	e.add("replication slot", fmt.Sprintf("%s holds %d transactions", name, age), when(!active, "it is not in use, and vacuum cannot remove rows that died since"),
 		fmt.Sprintf("restart the standby, or run SELECT pg_drop_replication_slot(%s)", literal))
 	return nil
 }
@@ -299,12 +299,12 @@ func (e *examination) clock(ctx context.Context, q querier) error {
 	}
 	took := time.Since(before)
 	ahead := instant(now).Sub(before.Add(took / 2))
-	trouble := when((ahead-took).Abs() >= skew && (ahead+took).Abs() >= skew, // the time of the query does not explain the difference
+	problem := when((ahead-took).Abs() >= skew && (ahead+took).Abs() >= skew, // the time of the query does not explain the difference
 		fmt.Sprintf("the server's clock, by which jobs become due, differs from this program's by %v", ahead.Round(time.Second)))
 	if back := time.Duration(latest-now) * time.Microsecond; back >= skew {
-		trouble = fmt.Sprintf("a worker was last seen %v in the future: the server's clock has gone back", back.Round(time.Second))
+		problem = fmt.Sprintf("a worker was last seen %v in the future: the server's clock has gone back", back.Round(time.Second))
 	}
-	e.found("clock", instant(now).Format("2006-01-02 15:04:05 MST"), trouble, "synchronise the clocks of the server and of the programs")
+	e.add("clock", instant(now).Format("2006-01-02 15:04:05 MST"), problem, "synchronise the clocks of the server and of the programs")
 	return nil
 }
 
@@ -316,7 +316,7 @@ func (e *examination) connections(ctx context.Context, q querier) error {
 	if err := e.ask(ctx, q, query, nil, &used, &most); err != nil {
 		return err
 	}
-	e.found("connections", fmt.Sprintf("%d of %d", used, most), when(used*10 >= most*9, "the server will soon refuse more"),
+	e.add("connections", fmt.Sprintf("%d of %d", used, most), when(used*10 >= most*9, "the server will soon refuse more"),
 		"make the programs' pools smaller, use a connection pooler, or raise max_connections")
 	return nil
 }
@@ -352,7 +352,7 @@ func (e *examination) pooler(ctx context.Context) error {
 			value = "none"
 		}
 	}
-	e.found("pooler", value, when(lends && e.b.listens(), "LISTEN does not work through it: jobs of other processes are found by polling, within a second"),
+	e.add("pooler", value, when(lends && e.b.listens(), "LISTEN does not work through it: jobs of other processes are found by polling, within a second"),
 		"set postgres.Options.NoListen, or connect to the server directly")
 	return nil
 }
@@ -360,10 +360,10 @@ func (e *examination) pooler(ctx context.Context) error {
 func (b *Backend) listens() bool { return b.opts.Listen != nil && !b.opts.NoListen }
 
 // listening checks whether this process receives notifications. A store that has
-// just been opened gets soonListens to begin.
+// just been opened gets listenGrace to begin.
 func (e *examination) listening(ctx context.Context) error {
 	e.b.watch.receive()
-	for until := time.Now().Add(soonListens); e.b.listens() && !e.b.watch.listening.Load() && time.Now().Before(until); {
+	for until := time.Now().Add(listenGrace); e.b.listens() && !e.b.watch.listening.Load() && time.Now().Before(until); {
 		select {
 		case <-time.After(10 * time.Millisecond):
 		case <-ctx.Done():
@@ -372,11 +372,11 @@ func (e *examination) listening(ctx context.Context) error {
 	}
 	switch {
 	case !e.b.listens():
-		e.found("notifications", "none: jobs of other processes are found by polling, within a second", "", "")
+		e.add("notifications", "none: jobs of other processes are found by polling, within a second", "", "")
 	case e.b.watch.listening.Load():
-		e.found("notifications", "listening", "", "")
+		e.add("notifications", "listening", "", "")
 	default:
-		e.found("notifications", "not listening", "jobs of other processes are found by polling, within a second",
+		e.add("notifications", "not listening", "jobs of other processes are found by polling, within a second",
 			"the log says why; behind a pooler, set postgres.Options.NoListen")
 	}
 	return nil

@@ -59,7 +59,7 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 			return rejected{backend.ErrWorkerGone}
 		}
 		result.Now = instant(t.clock)
-		var runs told
+		var runs runTimes
 		for _, s := range req.Started {
 			runs.add(s)
 		}

@@ -87,7 +87,7 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backe
 		return result, err
 	}
 	err = b.write(ctx, "import", b.durable(), func(t *tx) error {
-		a := &arriving{t: t, result: &result}
+		a := &importBatch{t: t, result: &result}
 		result = backend.ImportResult{}
 		return a.run(batch)
 	})
@@ -120,8 +120,8 @@ func (b *Backend) raiseLastID(ctx context.Context, last int64) error {
 	})
 }
 
-// An arriving is a batch during its import.
-type arriving struct {
+// An importBatch is a batch during its import.
+type importBatch struct {
 	t      *tx
 	now    int64
 	jobs   []backend.Record // jobs that are not stored yet
@@ -130,7 +130,7 @@ type arriving struct {
 
 // run stores a batch. It locks in the order of all other transactions: jobs, unique
 // keys, serial keys.
-func (a *arriving) run(batch backend.Batch) error {
+func (a *importBatch) run(batch backend.Batch) error {
 	var err error
 	if a.now, err = a.t.now(); err != nil {
 		return err
@@ -153,7 +153,7 @@ func (a *arriving) run(batch backend.Batch) error {
 }
 
 // sift drops jobs that exist already and jobs whose retention has ended.
-func (a *arriving) sift(jobs []backend.Record) error {
+func (a *importBatch) sift(jobs []backend.Record) error {
 	if len(jobs) == 0 {
 		return nil
 	}
@@ -204,7 +204,7 @@ func (a *arriving) sift(jobs []backend.Record) error {
 	return nil
 }
 
-func (a *arriving) insert() error {
+func (a *importBatch) insert() error {
 	n := len(a.jobs)
 	if n == 0 {
 		return nil
@@ -238,7 +238,7 @@ func (a *arriving) insert() error {
 	return err
 }
 
-func (a *arriving) insertErrors() error {
+func (a *importBatch) insertErrors() error {
 	var jobs, attempts, ats []int64
 	var texts, stacks []string
 	for i := range a.jobs {
@@ -254,7 +254,7 @@ func (a *arriving) insertErrors() error {
 	return err
 }
 
-func (a *arriving) insertResults() error {
+func (a *importBatch) insertResults() error {
 	for i := range a.jobs {
 		if r := &a.jobs[i]; r.Result != nil {
 			if _, err := a.t.exec(upsertResult, r.ID, r.Result); err != nil {
@@ -265,7 +265,7 @@ func (a *arriving) insertResults() error {
 	return nil
 }
 
-func (a *arriving) insertProgress() error {
+func (a *importBatch) insertProgress() error {
 	var jobs, dones, totals []int64
 	for i := range a.jobs {
 		if r := &a.jobs[i]; r.Done != 0 || r.Total != 0 {

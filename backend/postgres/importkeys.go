@@ -9,7 +9,7 @@ import (
 
 // takeKeys acquires the unique keys of the waiting jobs, and cancels jobs whose
 // keys other jobs hold.
-func (a *arriving) takeKeys() error {
+func (a *importBatch) takeKeys() error {
 	wanted := map[nameKey]claimant{}
 	for i := range a.jobs {
 		r := &a.jobs[i]
@@ -21,7 +21,7 @@ func (a *arriving) takeKeys() error {
 	if len(wanted) == 0 {
 		return nil
 	}
-	holders, err := a.t.take(wanted, a.now)
+	holders, err := a.t.acquireUnique(wanted, a.now)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (a *arriving) takeKeys() error {
 
 // keepKeys stores the kept keys of done and failed jobs, unless other jobs hold
 // them.
-func (a *arriving) keepKeys() error {
+func (a *importBatch) keepKeys() error {
 	first := map[nameKey]claimant{}
 	for i := range a.jobs {
 		r := &a.jobs[i]
@@ -68,8 +68,8 @@ func (a *arriving) keepKeys() error {
 	return err
 }
 
-// A place is the head of a serial key during an import.
-type place struct {
+// A importedHead is the head of a serial key during an import.
+type importedHead struct {
 	job   int64
 	state backend.State   // the state of a stored head
 	fresh *backend.Record // a head from the batch
@@ -77,11 +77,11 @@ type place struct {
 
 // queueUp finds the heads of the batch's serial keys. A job that was the head
 // before the export replaces a waiting head.
-func (a *arriving) queueUp() error {
-	heads := map[nameKey]place{}
+func (a *importBatch) queueUp() error {
+	heads := map[nameKey]importedHead{}
 	for i := range a.jobs {
 		if r := &a.jobs[i]; r.SerialKey != "" && !r.State.Terminal() {
-			heads[nameKey{r.Name, r.SerialKey}] = place{}
+			heads[nameKey{r.Name, r.SerialKey}] = importedHead{}
 		}
 	}
 	if len(heads) == 0 {
@@ -94,7 +94,7 @@ func (a *arriving) queueUp() error {
 	names, values := columns(keys)
 	err := a.t.each(selectHeads, []any{names, values}, func(r *sql.Rows) error {
 		var k nameKey
-		var p place
+		var p importedHead
 		err := r.Scan(&k.name, &k.key, &p.job, &p.state)
 		heads[k] = p
 		return err
@@ -126,7 +126,7 @@ func (a *arriving) queueUp() error {
 			r.State = backend.Blocked
 			continue
 		}
-		heads[k] = place{job: r.ID, fresh: r}
+		heads[k] = importedHead{job: r.ID, fresh: r}
 	}
 	keys, jobs := keys[:0], []int64{}
 	for k, p := range heads {

@@ -114,7 +114,7 @@ func (t *tx) insertPlain(jobs []backend.NewJob, durable bool) ([]int64, error) {
 		err = fmt.Errorf("%w: %d jobs were inserted, but %d IDs returned", backend.ErrCorrupt, len(jobs), len(ids))
 	}
 	slices.Sort(ids)
-	t.b.fold.due.Add(1)
+	t.b.compactor.due.Add(1)
 	t.wakes = true
 	if err == nil {
 		t.ready(now)

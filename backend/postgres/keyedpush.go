@@ -119,7 +119,7 @@ func (p *push) takeKeys() error {
 		return nil
 	}
 	var err error
-	p.holders, err = p.t.take(wanted, p.now)
+	p.holders, err = p.t.acquireUnique(wanted, p.now)
 	return err
 }
 

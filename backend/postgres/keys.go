@@ -76,10 +76,10 @@ const (
 // the key at least.
 type claimant struct{ job, until int64 }
 
-// take acquires unique keys for jobs. It returns, by key, the holders of the keys
+// acquireUnique acquires unique keys for jobs. It returns, by key, the holders of the keys
 // that it could not acquire.
-func (t *tx) take(wanted map[nameKey]claimant, now int64) (holders map[nameKey]int64, err error) {
-	others, err := t.takeFree(wanted, now)
+func (t *tx) acquireUnique(wanted map[nameKey]claimant, now int64) (holders map[nameKey]int64, err error) {
+	others, err := t.acquireFree(wanted, now)
 	if err != nil || len(others) == 0 {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func (t *tx) take(wanted map[nameKey]claimant, now int64) (holders map[nameKey]i
 	if err == nil && len(lost) > 0 {
 		others = slices.DeleteFunc(others, func(k nameKey) bool { _, ok := lost[k]; return ok })
 		var again []nameKey
-		again, err = t.takeFree(lost, now)
+		again, err = t.acquireFree(lost, now)
 		others = append(others, again...)
 	}
 	if err != nil || len(others) == 0 {
@@ -111,8 +111,8 @@ func (t *tx) take(wanted map[nameKey]claimant, now int64) (holders map[nameKey]i
 	return holders, nil
 }
 
-// takeFree acquires the keys that are free. It locks and returns the others.
-func (t *tx) takeFree(wanted map[nameKey]claimant, now int64) (others []nameKey, err error) {
+// acquireFree acquires the keys that are free. It locks and returns the others.
+func (t *tx) acquireFree(wanted map[nameKey]claimant, now int64) (others []nameKey, err error) {
 	keys := make([]nameKey, 0, len(wanted))
 	jobs, untils := make([]int64, 0, len(wanted)), make([]int64, 0, len(wanted))
 	for k, c := range wanted {
@@ -156,10 +156,10 @@ const selectLosers = `
 	SELECT k.job FROM unnest($1::text::text[], $2::text::text[]) AS v(name, key)
 	JOIN plainjobs.keys k ON k.name = v.name AND k.key = v.key WHERE k.until <= $3::bigint`
 
-// retake reacquires, for jobs that are to wait again, the keys that they released
+// reacquireUnique reacquires, for jobs that are to wait again, the keys that they released
 // when they were claimed. Waiting holders that were pushed earlier are cancelled.
 // It returns the jobs that hold the other keys, by the jobs that wanted them.
-func (t *tx) retake(rows []*row, now int64) (others map[*row]int64, err error) {
+func (t *tx) reacquireUnique(rows []*row, now int64) (others map[*row]int64, err error) {
 	last := map[nameKey]*row{} // the last of the jobs that ran with one key
 	for _, r := range rows {
 		if k := (nameKey{r.name, r.unique}); r.flags&flagUntilStarted != 0 && (last[k] == nil || last[k].id < r.id) {
@@ -173,7 +173,7 @@ func (t *tx) retake(rows []*row, now int64) (others map[*row]int64, err error) {
 	for k, r := range last {
 		wanted[k] = claimant{job: r.id}
 	}
-	holders, err := t.take(wanted, now)
+	holders, err := t.acquireUnique(wanted, now)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +186,7 @@ func (t *tx) retake(rows []*row, now int64) (others map[*row]int64, err error) {
 				delete(wanted, k)
 			}
 		}
-		if holders, err = t.take(wanted, now); err != nil {
+		if holders, err = t.acquireUnique(wanted, now); err != nil {
 			return nil, err
 		}
 	}
@@ -242,9 +242,9 @@ func (t *tx) supersede(holders map[nameKey]int64, by map[nameKey]*row, now int64
 	return t.write(ended)
 }
 
-// give releases the unique keys of jobs that have ended or are deleted. Done and
+// releaseUnique releases the unique keys of jobs that have ended or are deleted. Done and
 // failed jobs keep theirs until the stored time.
-func (t *tx) give(rows []*row, now int64) error {
+func (t *tx) releaseUnique(rows []*row, now int64) error {
 	keys, jobs, free := uniqueOf(rows)
 	if len(keys) == 0 {
 		return nil
@@ -266,8 +266,8 @@ func uniqueOf(rows []*row) (keys []nameKey, jobs []int64, free []bool) {
 	return keys, jobs, free
 }
 
-// keeping reports, by ID, which jobs keep their unique keys.
-func (t *tx) keeping(rows []*row, now int64) (map[int64]bool, error) {
+// keptKeys reports, by ID, which jobs keep their unique keys.
+func (t *tx) keptKeys(rows []*row, now int64) (map[int64]bool, error) {
 	keys, jobs, _ := uniqueOf(rows)
 	return t.jobsOf(selectKept, keys, jobs, now)
 }
@@ -304,7 +304,7 @@ func (t *tx) ended(rows []*row, now int64) error {
 	if len(held) == 0 {
 		return nil
 	}
-	if err := t.give(held, now); err != nil {
+	if err := t.releaseUnique(held, now); err != nil {
 		return err
 	}
 	return t.advance(held, now)

@@ -17,9 +17,9 @@ type listener struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
-	listening atomic.Bool
-	announced atomic.Int64 // when a transaction of the application was last chosen to notify, in nanoseconds
-	expected  atomic.Int64 // when such a notification was last received, in nanoseconds
+	listening  atomic.Bool
+	announced  atomic.Int64 // when a transaction of the application was last chosen to notify, in nanoseconds
+	lastNotice atomic.Int64 // when such a notification was last received, in nanoseconds
 
 	mu        sync.Mutex
 	changed   chan struct{}
@@ -162,7 +162,7 @@ func (w *listener) listen() {
 				return
 			}
 			if self == announcer {
-				w.expect()
+				w.noteNotice()
 			}
 			switch lowest, err := strconv.ParseInt(first, 10, 64); {
 			case err != nil: // it may refer to any job

@@ -107,7 +107,7 @@ func (r *ranges) add(marks map[int16]position) {
 }
 
 // begin returns what a claim or a poll of names reads. The caller must end the scan
-// by learn, looked or end.
+// by learn, polled or end.
 func (m *lowWaterMarks) begin(names []string) (*scan, *ranges) {
 	f := &scan{names: names, began: time.Now(), lowest: math.MaxInt64}
 	m.mu.Lock()
@@ -217,9 +217,9 @@ func (m *lowWaterMarks) learnWhole(f *scan, l scanResult) {
 	}
 }
 
-// looked records whether a poll found something. If so, the next claim must find it,
+// polled records whether a poll found something. If so, the next claim must find it,
 // too.
-func (m *lowWaterMarks) looked(f *scan, found bool) {
+func (m *lowWaterMarks) polled(f *scan, found bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.scans, f)

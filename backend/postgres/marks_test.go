@@ -85,11 +85,11 @@ func TestMarks(t *testing.T) {
 	// A poll that reads everything and finds something makes the next claim read
 	// everything.
 	f, _ = m.begin([]string{"a"})
-	m.looked(f, true)
+	m.polled(f, true)
 	m.wantFrom(t, "after a poll from the marks", map[int16]position{1: {61, 2}})
 	m.reread([]string{"a"})
 	f, _ = m.begin([]string{"a"})
-	m.looked(f, true)
+	m.polled(f, true)
 	if whole, _ := m.from("a"); !whole {
 		t.Error("a poll that read everything and found something did not make the next claim read everything")
 	}

@@ -79,9 +79,9 @@ const (
 	lockSchema = `SELECT pg_advisory_xact_lock(hashtextextended('plainjobs ' || $1::text, 0))`
 	// An upgrade that began with a weaker lock, such as the one for an index, would
 	// block transactions that have read and then wait for them: a deadlock.
-	seizeJobs  = `LOCK TABLE plainjobs.jobs IN ACCESS EXCLUSIVE MODE`
-	createMeta = `CREATE TABLE plainjobs.meta (key text PRIMARY KEY, value text NOT NULL)`
-	upsertMeta = `
+	lockJobsTable = `LOCK TABLE plainjobs.jobs IN ACCESS EXCLUSIVE MODE`
+	createMeta    = `CREATE TABLE plainjobs.meta (key text PRIMARY KEY, value text NOT NULL)`
+	upsertMeta    = `
 		INSERT INTO plainjobs.meta (key, value) VALUES ($1::text, $2::text)
 		ON CONFLICT (key) DO UPDATE SET value = excluded.value`
 )
@@ -94,8 +94,8 @@ func migrations() []string {
 	return names
 }
 
-// A stored says what exists of a schema.
-type stored struct {
+// A schemaState says what exists of a schema.
+type schemaState struct {
 	schema, tables bool
 	version        int
 }
@@ -137,7 +137,7 @@ func (b *Backend) migrate(ctx context.Context) error {
 	return err
 }
 
-func (b *Backend) upgrade(t *tx, have stored) error {
+func (b *Backend) upgrade(t *tx, have schemaState) error {
 	if !have.schema {
 		if _, err := t.exec(`CREATE SCHEMA "` + b.opts.Schema + `"`); err != nil {
 			return err
@@ -152,7 +152,7 @@ func (b *Backend) upgrade(t *tx, have stored) error {
 		}
 	}
 	if 0 < have.version && have.version < len(migrations()) {
-		if _, err := t.exec(seizeJobs); err != nil {
+		if _, err := t.exec(lockJobsTable); err != nil {
 			return err
 		}
 	}
@@ -193,7 +193,7 @@ func (b *Backend) errForeign(what string) error {
 
 // stored returns what exists of the schema. It returns an error if the schema is
 // newer than this program.
-func (b *Backend) stored(ctx context.Context, q querier) (have stored, err error) {
+func (b *Backend) stored(ctx context.Context, q querier) (have schemaState, err error) {
 	err = b.scan(ctx, q, hasSchema, []any{b.opts.Schema}, func(r *sql.Rows) error { return r.Scan(&have.schema, &have.tables) })
 	if err != nil || !have.tables {
 		return have, err

@@ -120,7 +120,7 @@ func (t *tx) operate(op backend.Op, rows []*row, result *backend.OperateResult) 
 				finished = append(finished, r)
 			}
 		}
-		if err := t.give(finished, now); err != nil {
+		if err := t.releaseUnique(finished, now); err != nil {
 			return err
 		}
 		return t.remove(affected)
@@ -141,7 +141,7 @@ func (t *tx) renew(rows []*row, now int64, result *backend.OperateResult) (renew
 	}
 	var holders map[nameKey]int64
 	if len(wanted) > 0 {
-		if holders, err = t.take(wanted, now); err != nil {
+		if holders, err = t.acquireUnique(wanted, now); err != nil {
 			return nil, err
 		}
 	}

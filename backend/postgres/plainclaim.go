@@ -75,7 +75,7 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 	b.marks.learn(flight, land)
 	slices.SortFunc(jobs, inClaimOrder)
 	if len(jobs) > 0 {
-		b.fold.due.Add(2)
+		b.compactor.due.Add(2)
 	}
 	b.compactCounts(ctx)
 	return jobs, true, nil

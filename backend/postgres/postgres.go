@@ -133,18 +133,18 @@ type Backend struct {
 	self    string // a random name of this handle, the sender of its notifications
 	texts   sync.Map
 
-	pushes  batcher[*pushing]
-	gates   gates
-	dones   batcher[*completing]
-	watch   listener
-	marks   lowWaterMarks
-	pruning sync.Mutex // held while pruning
-	auditor audit.Auditor
-	fold    countCompactor
-	limited atomic.Pointer[settings] // as last read; only decides whether to wake workers
-	special atomic.Int64             // claims skip claimPlain until then, in Unix nanoseconds
-	stuck   atomic.Int64             // all waiting jobs may be locked until then, in Unix nanoseconds
-	single  atomic.Bool              // the driver accepts one statement at a time
+	pushes      batcher[*pushing]
+	gates       gates
+	completions batcher[*completing]
+	watch       listener
+	marks       lowWaterMarks
+	pruning     sync.Mutex // held while pruning
+	auditor     audit.Auditor
+	compactor   countCompactor
+	limited     atomic.Pointer[settings] // as last read; only decides whether to wake workers
+	special     atomic.Int64             // claims skip claimPlain until then, in Unix nanoseconds
+	stuck       atomic.Int64             // all waiting jobs may be locked until then, in Unix nanoseconds
+	single      atomic.Bool              // the driver accepts one statement at a time
 
 	calls  sync.RWMutex // read-locked by each call, write-locked by Close
 	closed bool
@@ -235,7 +235,7 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 		self:   fmt.Sprintf("%016x", rand.Uint64()),
 	}
 	b.pushes.flush, b.pushes.size = b.flushPushes, maxPushes
-	b.dones.flush, b.dones.size = b.flushDones, maxDones
+	b.completions.flush, b.completions.size = b.flushCompletions, maxCompletions
 	ctx, cancel := context.WithTimeout(context.Background(), openWait)
 	defer cancel()
 	err = b.retry(ctx, func() error {
@@ -273,7 +273,7 @@ func (b *Backend) Close() error {
 	b.closed = true
 	b.pushes.tasks.Wait() // calls whose callers did not wait for the result
 	b.gates.wait()
-	b.dones.tasks.Wait()
+	b.completions.tasks.Wait()
 	b.watch.wait()
 	if !b.ownsDB {
 		return nil

@@ -56,7 +56,7 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 		if err != nil {
 			return err
 		}
-		keys, err := t.keeping(rows, now)
+		keys, err := t.keptKeys(rows, now)
 		if err != nil {
 			return err
 		}

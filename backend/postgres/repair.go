@@ -31,7 +31,7 @@ func (b *Backend) repair(ctx context.Context, d drift, all bool) error {
 	}
 	for _, step := range []func(*tx) error{
 		func(t *tx) error { return t.repairHeads(d) },
-		func(t *tx) error { return t.repairLine(append(slices.Clone(d.strays), d.blocked...)) },
+		func(t *tx) error { return t.repairSerial(append(slices.Clone(d.strays), d.blocked...)) },
 		func(t *tx) error { return t.repairKeys(d) },
 		func(t *tx) error { return t.repairKeyless(d.keyless) },
 		func(t *tx) error {
@@ -76,9 +76,9 @@ func (t *tx) repairHeads(d drift) error {
 	return t.advance(gone, now)
 }
 
-// repairLine makes jobs the heads of serial keys that have none, in order, and
+// repairSerial makes jobs the heads of serial keys that have none, in order, and
 // blocks the waiting jobs of the others.
-func (t *tx) repairLine(ids []int64) error {
+func (t *tx) repairSerial(ids []int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -151,7 +151,7 @@ func (t *tx) repairKeys(d drift) error {
 	if _, err := t.exec(deleteLostKeys, names, values, intArray(jobs)); err != nil {
 		return err
 	}
-	return t.give(ended, now)
+	return t.releaseUnique(ended, now)
 }
 
 // repairKeyless gives waiting jobs their unique keys, unless other jobs hold them.
@@ -178,7 +178,7 @@ func (t *tx) repairKeyless(ids []int64) error {
 		}
 	}
 	if len(wanted) > 0 {
-		_, err = t.take(wanted, now)
+		_, err = t.acquireUnique(wanted, now)
 	}
 	return err
 }
@@ -192,7 +192,7 @@ func (b *Backend) audit(ctx context.Context) error {
 	}, func() error { return b.repair(ctx, d, false) })
 }
 
-// maxRepairs bounds how often an examination corrects driftMost differences.
+// maxRepairs bounds how often an examination corrects maxDrift differences.
 const maxRepairs = 1000
 
 // derived compares derived state with the jobs, and corrects it on request.
@@ -225,6 +225,6 @@ func (e *examination) derived(ctx context.Context, req backend.ExamineRequest) e
 	case first != "":
 		value = d.summary()
 	}
-	e.found("derived state", value, when(!d.none(), "a statement outside the queue changed the jobs, so counts, keys or the like no longer match them"), "doctor --repair")
+	e.add("derived state", value, when(!d.none(), "a statement outside the queue changed the jobs, so counts, keys or the like no longer match them"), "doctor --repair")
 	return nil
 }

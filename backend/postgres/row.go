@@ -131,7 +131,7 @@ func (t *tx) write(rows []*row) error {
 		if err != nil {
 			return err
 		}
-		keys, err := t.keeping(unkept, now)
+		keys, err := t.keptKeys(unkept, now)
 		if err != nil {
 			return err
 		}

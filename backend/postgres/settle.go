@@ -11,8 +11,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
-// maxDones bounds the completions that share a transaction.
-const maxDones = 100
+// maxCompletions bounds the completions that share a transaction.
+const maxCompletions = 100
 
 // A completing is a call of Complete that may share a transaction with others.
 type completing struct {
@@ -31,7 +31,7 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 	}
 	defer leave()
 	c := &completing{done: done}
-	err = b.dones.do(ctx, c)
+	err = b.completions.do(ctx, c)
 	b.compactCounts(ctx)
 	if err != nil {
 		return nil, b.failed(ctx, "complete", err)
@@ -41,11 +41,11 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 
 const completePlain = `SELECT plainjobs.complete($1::text::bigint[], $2::text::bigint[])::text`
 
-// flushDones completes the runs of several calls: plain ones by one call of a
+// flushCompletions completes the runs of several calls: plain ones by one call of a
 // database function, the rest in a transaction.
-func (b *Backend) flushDones(ctx context.Context, group []*completing) error {
+func (b *Backend) flushCompletions(ctx context.Context, group []*completing) error {
 	var all []backend.Completion
-	var runs told
+	var runs runTimes
 	for _, c := range group {
 		all = append(all, c.done...)
 		for _, d := range c.done {
@@ -121,7 +121,7 @@ func (b *Backend) completePlain(ctx context.Context, all []backend.Completion) (
 		}
 	}
 	if !settled.Valid || len(done) > 0 {
-		b.fold.due.Add(2)
+		b.compactor.due.Add(2)
 		if all := b.limited.Load(); all != nil && len(*all) > 0 {
 			b.watch.notifyLater(0) // limited names may be among them
 		}
@@ -137,7 +137,7 @@ func (b *Backend) completePlain(ctx context.Context, all []backend.Completion) (
 // CompleteTx implements [backend.TxPusher].
 func (b *Backend) CompleteTx(ctx context.Context, caller *sql.Tx, done backend.Completion) error {
 	return b.within(ctx, caller, "complete in transaction", func(t *tx) error {
-		var run told
+		var run runTimes
 		run.add(backend.Started{Lease: done.Lease, For: done.Took})
 		if err := t.ran(run); err != nil {
 			return err
@@ -205,7 +205,7 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 		if err != nil {
 			return err
 		}
-		var runs told
+		var runs runTimes
 		for _, f := range failures {
 			runs.add(backend.Started{Lease: f.Lease, For: f.Took})
 		}
@@ -255,7 +255,7 @@ func (t *tx) requeue(rows []*row, now int64) error {
 			back = append(back, r)
 		}
 	}
-	others, err := t.retake(back, now)
+	others, err := t.reacquireUnique(back, now)
 	if err != nil {
 		return err
 	}

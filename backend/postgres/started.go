@@ -8,7 +8,7 @@ import (
 
 // Jobs are looked up by id: no index has state + 0; see function complete. Rows that
 // the application has locked are skipped: a start time is not worth waiting for.
-const updateTold = `
+const updateStarted = `
 	WITH v AS (
 		SELECT j.id, v.took
 		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[]) AS v(id, token, took)
@@ -16,32 +16,32 @@ const updateTold = `
 		ORDER BY j.id FOR UPDATE OF j SKIP LOCKED)
 	UPDATE plainjobs.jobs j SET started_at = plainjobs.now_us() - v.took, started_token = j.token FROM v WHERE j.id = v.id`
 
-// A told is how long some runs have run.
-type told struct{ ids, tokens, tooks []int64 }
+// A runTimes is how long some runs have run.
+type runTimes struct{ ids, tokens, tooks []int64 }
 
 // add adds a run, unless its time is unknown.
-func (t *told) add(s backend.Started) {
+func (t *runTimes) add(s backend.Started) {
 	if s.For > 0 && s.Token != 0 {
 		t.ids, t.tokens, t.tooks = append(t.ids, s.ID), append(t.tokens, s.Token), append(t.tooks, s.For.Microseconds())
 	}
 }
 
-// args returns the arguments of updateTold.
-func (t *told) args() []any { return []any{intArray(t.ids), intArray(t.tokens), intArray(t.tooks)} }
+// args returns the arguments of updateStarted.
+func (t *runTimes) args() []any { return []any{intArray(t.ids), intArray(t.tokens), intArray(t.tooks)} }
 
 // ran stores how long runs have run.
-func (t *tx) ran(told told) error {
-	if len(told.ids) == 0 {
+func (t *tx) ran(times runTimes) error {
+	if len(times.ids) == 0 {
 		return nil
 	}
-	_, err := t.exec(updateTold, told.args()...)
+	_, err := t.exec(updateStarted, times.args()...)
 	return err
 }
 
 // ran is tx.ran in its own transaction.
-func (b *Backend) ran(ctx context.Context, told told) error {
-	if len(told.ids) == 0 {
+func (b *Backend) ran(ctx context.Context, times runTimes) error {
+	if len(times.ids) == 0 {
 		return nil
 	}
-	return b.transact(ctx, false, func(t *tx) error { return t.ran(told) })
+	return b.transact(ctx, false, func(t *tx) error { return t.ran(times) })
 }

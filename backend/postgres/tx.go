@@ -131,7 +131,7 @@ func (t *tx) writeCounts() error {
 	if len(names) == 0 {
 		return nil
 	}
-	t.b.fold.due.Add(int64(len(names)))
+	t.b.compactor.due.Add(int64(len(names)))
 	_, err := t.exec(insertChanges, textArray(names), intArray(states), intArray(deltas))
 	return err
 }
@@ -149,7 +149,7 @@ const (
 	beginDurable = beginTx + `; SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'`
 )
 
-// patience returns the end of the statements that begin a transaction: it sets how
+// idleTimeout returns the end of the statements that begin a transaction: it sets how
 // long the server waits for the next statement before it ends the session. A client
 // whose host is disconnected keeps its locks until the operating system gives up the
 // connection, after a quarter of an hour to two hours. Until then its worker's row
@@ -157,7 +157,7 @@ const (
 // sends nothing more, so a wait as long as the call may take ends no transaction
 // that could still be answered. It is in whole seconds, to keep the number of
 // distinct statement texts small.
-func patience(ctx context.Context) string {
+func idleTimeout(ctx context.Context) string {
 	wait := lockWait
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(deadline)+2*grace)
@@ -166,10 +166,10 @@ func patience(ctx context.Context) string {
 	return fmt.Sprintf("; SET LOCAL idle_in_transaction_session_timeout TO '%ds'", seconds)
 }
 
-// impatience returns what a transaction without a deadline begins with, too: how long
+// lockTimeout returns what a transaction without a deadline begins with, too: how long
 // it waits for a lock, until retry gives up. If the role has a shorter lock_timeout,
 // that stays.
-func impatience(until time.Time) string {
+func lockTimeout(until time.Time) string {
 	seconds := max(1, int(math.Ceil(time.Until(until).Seconds())))
 	return fmt.Sprintf("; SELECT set_config('lock_timeout', '%ds', true) "+
 		"WHERE current_setting('lock_timeout')::interval NOT BETWEEN '1 millisecond' AND '%ds'", seconds, seconds)
@@ -195,9 +195,9 @@ func (b *Backend) transactUntil(ctx context.Context, durable bool, until time.Ti
 		}
 		defer func() { _ = conn.Close() }() // returns it to the pool, unless it was dropped
 		t := &tx{b: b, ctx: ctx, conn: conn}
-		text := begin + patience(ctx)
+		text := begin + idleTimeout(ctx)
 		if _, ok := ctx.Deadline(); !ok {
-			text += impatience(until)
+			text += lockTimeout(until)
 		}
 		err = b.begin(ctx, conn, text)
 		if err == nil {

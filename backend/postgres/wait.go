@@ -33,7 +33,7 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 		if closed {
 			return b.failed(ctx, "wait", backend.ErrClosed)
 		}
-		ready, due, err := b.look(ctx, req)
+		ready, due, err := b.poll(ctx, req)
 		if err != nil {
 			return b.failed(ctx, "wait", err)
 		}
@@ -41,7 +41,7 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 		if ready && stuck <= 0 {
 			return nil
 		}
-		pause := b.marks.next(req.Names, b.watch.patience(poll))
+		pause := b.marks.next(req.Names, b.watch.pollInterval(poll))
 		if ready {
 			pause = min(pause, stuck)
 		}
@@ -62,11 +62,11 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 	}
 }
 
-// look polls: it reports whether a claim may find a job and, if not, how long until
+// poll polls: it reports whether a claim may find a job and, if not, how long until
 // the next one is due, or 0. It locks nothing. Workers cancel many waits, and a driver
 // closes the connection of a cancelled call, with its prepared statements. So a poll
 // runs to its end, unless it takes long.
-func (b *Backend) look(ctx context.Context, req backend.ClaimRequest) (ready bool, due time.Duration, err error) {
+func (b *Backend) poll(ctx context.Context, req backend.ClaimRequest) (ready bool, due time.Duration, err error) {
 	leave, err := b.enter()
 	if err != nil {
 		return false, 0, err
@@ -94,19 +94,19 @@ type view struct {
 
 func (v *view) scan(r *sql.Rows) error { return r.Scan(&v.clock, &v.plain, &v.ready, &v.next) }
 
-func lookArgs(names []string, suspects, chosen bool, from *ranges) []any {
+func pollArgs(names []string, suspects, chosen bool, from *ranges) []any {
 	return append([]any{textArray(names), suspects, chosen}, from.args()...)
 }
 
 // view polls names without settings. v.plain is false if some have settings.
 func (b *Backend) view(ctx context.Context, names []string, suspects bool) (v view, err error) {
 	flight, from := b.marks.begin(names)
-	err = b.alone(ctx, true, func(q querier) error { return b.scan(ctx, q, look, lookArgs(names, suspects, false, from), v.scan) })
+	err = b.alone(ctx, true, func(q querier) error { return b.scan(ctx, q, look, pollArgs(names, suspects, false, from), v.scan) })
 	if err != nil || !v.plain {
 		b.marks.end(flight)
 		return v, err
 	}
-	b.marks.looked(flight, v.ready)
+	b.marks.polled(flight, v.ready)
 	return v, nil
 }
 
@@ -118,7 +118,7 @@ func (b *Backend) viewRunnable(ctx context.Context, req backend.ClaimRequest) (v
 		if err != nil {
 			return err
 		}
-		err = t.each(look, lookArgs(names, req.Suspects, true, wholeRanges(len(names))), v.scan)
+		err = t.each(look, pollArgs(names, req.Suspects, true, wholeRanges(len(names))), v.scan)
 		if free != 0 && (v.next == 0 || free < v.next) {
 			v.next = free
 		}

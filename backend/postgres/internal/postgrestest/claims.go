@@ -152,7 +152,7 @@ func (c *client) run(ctx context.Context, jobs int) {
 	for c.l.finished() < jobs && ctx.Err() == nil {
 		got, err := c.b.Claim(ctx, backend.ClaimRequest{Worker: c.worker, Register: true, Names: []string{"a"}, Limit: 20})
 		if err != nil {
-			c.unwell("Claim", err)
+			c.wantUnavailable("Claim", err)
 			continue
 		}
 		for _, j := range got {
@@ -197,7 +197,7 @@ func (c *client) repeat(ctx context.Context, what string, settle func() ([]backe
 			}
 			return
 		}
-		c.unwell(what, err)
+		c.wantUnavailable(what, err)
 	}
 }
 
@@ -205,7 +205,7 @@ func (c *client) repeat(ctx context.Context, what string, settle func() ([]backe
 func (c *client) release(ctx context.Context) {
 	r, err := c.b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: c.worker})
 	if err != nil {
-		c.unwell("Beat", err)
+		c.wantUnavailable("Beat", err)
 		return
 	}
 	var back []backend.Failure
@@ -213,12 +213,12 @@ func (c *client) release(ctx context.Context) {
 		back = append(back, backend.Failure{Lease: lease, Ending: backend.EndRelease})
 	}
 	if _, err := c.b.Fail(ctx, back); err != nil {
-		c.unwell("Fail", err)
+		c.wantUnavailable("Fail", err)
 	}
 }
 
-// unwell fails the test unless a killed connection may cause the error.
-func (c *client) unwell(what string, err error) {
+// wantUnavailable fails the test unless a killed connection may cause the error.
+func (c *client) wantUnavailable(what string, err error) {
 	c.lost.Add(1)
 	if !errors.Is(err, backend.ErrUnavailable) {
 		c.t.Errorf("%s: %v, want ErrUnavailable", what, err)

@@ -67,8 +67,8 @@ type load struct {
 	mu          sync.Mutex
 }
 
-// unwell fails the test unless a crash may cause the error.
-func (l *load) unwell(what string, err error) {
+// wantUnavailable fails the test unless a crash may cause the error.
+func (l *load) wantUnavailable(what string, err error) {
 	l.fails.Add(1)
 	if !errors.Is(err, backend.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		l.t.Errorf("%s = %v, want ErrUnavailable", what, err)
@@ -89,7 +89,7 @@ func (l *load) push(ctx context.Context, prefix string) {
 				l.mu.Unlock()
 				break
 			}
-			l.unwell("Push", err)
+			l.wantUnavailable("Push", err)
 		}
 	}
 }
@@ -104,7 +104,7 @@ func (l *load) work(ctx context.Context, w backend.Worker) {
 			err = nil
 		}
 		if err != nil {
-			l.unwell("Claim", err)
+			l.wantUnavailable("Claim", err)
 		}
 	}
 }

@@ -30,20 +30,20 @@ func findings(t *testing.T, b *postgres.Backend) map[string]backend.Finding {
 	return found
 }
 
-// wantTrouble fails unless a finding is a problem whose fix contains the texts.
-func wantTrouble(t *testing.T, f backend.Finding, mend ...string) {
+// wantProblem fails unless a finding is a problem whose fix contains the texts.
+func wantProblem(t *testing.T, f backend.Finding, fix ...string) {
 	t.Helper()
 	if f.Problem == "" {
 		t.Errorf("the finding %+v is no problem", f)
 	}
-	for _, text := range mend {
+	for _, text := range fix {
 		if !strings.Contains(f.Fix, text) {
 			t.Errorf("the finding %+v does not say %q", f, text)
 		}
 	}
 }
 
-func wantWell(t *testing.T, found map[string]backend.Finding, names ...string) {
+func wantNoProblem(t *testing.T, found map[string]backend.Finding, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		if f, ok := found[name]; !ok || f.Problem != "" {
@@ -58,13 +58,13 @@ func (d Driver) testExamine(t *testing.T) {
 	b := s.open(t, &postgres.Options{Schema: s.name})
 	push(t, b, "a", 1)
 	found := findings(t, b)
-	wantWell(t, found, "PostgreSQL", "server", "durability of pushes", "synchronous_commit", "autovacuum", "dead rows", "clock", "connections", "pooler",
+	wantNoProblem(t, found, "PostgreSQL", "server", "durability of pushes", "synchronous_commit", "autovacuum", "dead rows", "clock", "connections", "pooler",
 		"notifications")
 	if f := found["pooler"]; f.Value != "none" {
 		t.Errorf("without a pooler the finding is %+v", f)
 	}
 	if pgcluster.Owned() {
-		wantTrouble(t, found["fsync"], "postgresql.conf") // the tests' server has it off
+		wantProblem(t, found["fsync"], "postgresql.conf") // the tests' server has it off
 	}
 
 	// Rows restored without their sequence.
@@ -75,15 +75,15 @@ func (d Driver) testExamine(t *testing.T) {
 	}
 	s.exec(t, fmt.Sprintf("ALTER SEQUENCE %s.jobs_id_seq RESTART WITH 1", s.name))
 	found = findings(t, b)
-	wantTrouble(t, found["job IDs"], "setval")
+	wantProblem(t, found["job IDs"], "setval")
 	s.exec(t, found["job IDs"].Fix)
 	push(t, b, "a", 1)
-	wantWell(t, findings(t, b), "job IDs")
+	wantNoProblem(t, findings(t, b), "job IDs")
 
 	weak := s.open(t, &postgres.Options{Schema: s.name, Durability: backend.ProcessCrash, NoListen: true})
 	found = findings(t, weak)
-	wantTrouble(t, found["durability of pushes"], "Options.Durability")
-	wantWell(t, found, "notifications")
+	wantProblem(t, found["durability of pushes"], "Options.Durability")
+	wantNoProblem(t, found, "notifications")
 
 	// Settings that a session gets when it begins.
 	for setting, check := range map[string]string{
@@ -104,8 +104,8 @@ func (d Driver) testExamine(t *testing.T) {
 			t.Fatal(err)
 		}
 		found = findings(t, odd)
-		wantTrouble(t, found[check], map[string]string{"server": "target_session_attrs", "synchronous_commit": "ALTER ROLE"}[check])
-		wantTrouble(t, found["autovacuum"], "RESET (autovacuum_enabled)", s.name)
+		wantProblem(t, found[check], map[string]string{"server": "target_session_attrs", "synchronous_commit": "ALTER ROLE"}[check])
+		wantProblem(t, found["autovacuum"], "RESET (autovacuum_enabled)", s.name)
 		if f := found["pooler"]; !strings.Contains(f.Value, "unknown") {
 			t.Errorf("with one connection the finding is %+v", f)
 		}
@@ -119,7 +119,7 @@ func (d Driver) testExamine(t *testing.T) {
 
 	s.exec(t, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s.now_us() RETURNS bigint LANGUAGE sql VOLATILE
 		AS $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + 60000000 $$`, s.name))
-	wantTrouble(t, findings(t, b)["clock"], "synchronise")
+	wantProblem(t, findings(t, b)["clock"], "synchronise")
 	if _, err := b.Claim(t.Context(), backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Minute}, Register: true}); err != nil {
 		t.Fatal(err)
 	}

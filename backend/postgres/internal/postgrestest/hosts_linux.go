@@ -37,8 +37,8 @@ func newMachine(t *testing.T, s *station, name, dsn string) *machine {
 	m := &machine{t: t, name: name, ended: make(chan struct{}), acked: map[string]int64{}, said: map[string]int{}}
 	c := exec.Command(os.Args[0], "-test.run=^$")
 	c.Env = append(os.Environ(), hostVariable+"="+name+" "+dsn)
-	var trouble strings.Builder
-	c.Stderr = &trouble
+	var stderr strings.Builder
+	c.Stderr = &stderr
 	stdin, err := c.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func newMachine(t *testing.T, s *station, name, dsn string) *machine {
 			<-m.ended
 		}
 		if t.Failed() {
-			t.Logf("the host %s: %s", name, trouble.String())
+			t.Logf("the host %s: %s", name, stderr.String())
 		}
 	})
 	return m

@@ -48,7 +48,7 @@ func (d Driver) testExamineBehind(t *testing.T, dsn string) {
 			t.Errorf("behind a pooler the finding is %+v", f)
 		}
 		if listens := d.Listen != nil && !silent; listens {
-			wantTrouble(t, f, "NoListen")
+			wantProblem(t, f, "NoListen")
 		} else if f.Problem != "" {
 			t.Errorf("without LISTEN the pooler finding is %+v, want no problem", f)
 		}

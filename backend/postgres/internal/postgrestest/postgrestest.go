@@ -92,7 +92,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("RightsOnFunctions", d.testRightsOnFunctions)
 	t.Run("NewerSchema", d.testNewerSchema)
 	t.Run("Schema", d.testSchema)
-	t.Run("ForeignTables", beside(d.testForeignTables))
+	t.Run("ForeignTables", parallel(d.testForeignTables))
 	t.Run("Upgrade", d.testUpgrade)
 	t.Run("UpgradeJobs", d.testUpgradeJobs)
 	t.Run("UpgradeReaps", d.testUpgradeReaps)
@@ -108,20 +108,20 @@ func Run(t *testing.T, d Driver) {
 	t.Run("ForeignTransactions", d.testForeignTransactions)
 	t.Run("Dump", d.testDump)
 	// These mostly wait for leases and timeouts.
-	t.Run("Cuts", beside(d.testCuts))
-	t.Run("PlainCuts", beside(d.testPlainCuts))
-	t.Run("NoDeadline", beside(d.testNoDeadline))
-	t.Run("NoStandby", beside(d.testNoStandby))
-	t.Run("Demoted", beside(d.testDemoted))
-	t.Run("Crashes", beside(d.testCrashes))
-	t.Run("Failover", beside(d.testFailover))
-	t.Run("Hosts", beside(d.testHosts))
-	t.Run("Silence", beside(d.testSilence))
-	t.Run("SilentHost", beside(d.testSilentHost))
+	t.Run("Cuts", parallel(d.testCuts))
+	t.Run("PlainCuts", parallel(d.testPlainCuts))
+	t.Run("NoDeadline", parallel(d.testNoDeadline))
+	t.Run("NoStandby", parallel(d.testNoStandby))
+	t.Run("Demoted", parallel(d.testDemoted))
+	t.Run("Crashes", parallel(d.testCrashes))
+	t.Run("Failover", parallel(d.testFailover))
+	t.Run("Hosts", parallel(d.testHosts))
+	t.Run("Silence", parallel(d.testSilence))
+	t.Run("SilentHost", parallel(d.testSilentHost))
 }
 
-// beside returns a parallel test.
-func beside(test func(*testing.T)) func(*testing.T) {
+// parallel returns a parallel test.
+func parallel(test func(*testing.T)) func(*testing.T) {
 	return func(t *testing.T) {
 		t.Parallel()
 		test(t)
