@@ -13,7 +13,7 @@ import (
 
 var claimCases = []testCase{{
 	name: "claim/order",
-	rule: "new jobs are claimed by priority, higher first, then as they were pushed, over all asked names together",
+	rule: "new jobs are claimed by priority, higher first, then in the order of their pushes, over all requested names together",
 	run: func(e *env) {
 		type key struct {
 			id       int64
@@ -42,7 +42,7 @@ var claimCases = []testCase{{
 	},
 }, {
 	name: "claim/order-one-name",
-	rule: "new jobs of one name are claimed by priority, then as they were pushed",
+	rule: "new jobs of one name are claimed by priority, then in the order of their pushes",
 	run: func(e *env) {
 		var low, high []int64
 		for i := range 20 {
@@ -58,7 +58,7 @@ var claimCases = []testCase{{
 	},
 }, {
 	name: "claim/names",
-	rule: "a claim returns only jobs with one of the asked names",
+	rule: "a claim returns only jobs with a requested name",
 	run: func(e *env) {
 		e.push(e.b, "other", 3)
 		ids := e.push(e.b, "mine", 2)
@@ -69,7 +69,7 @@ var claimCases = []testCase{{
 	},
 }, {
 	name: "claim/limit",
-	rule: "a claim returns at most as many jobs as its limit",
+	rule: "a claim returns no more jobs than its limit",
 	run: func(e *env) {
 		ids := e.push(e.b, "a", 600)
 		w := e.worker()
@@ -82,7 +82,7 @@ var claimCases = []testCase{{
 	},
 }, {
 	name: "claim/none",
-	rule: "finding no job is no error",
+	rule: "a claim that finds no job returns no error",
 	run: func(e *env) {
 		if jobs, err := e.b.Claim(e.ctx, request(e.worker(), 5, "a")); len(jobs) != 0 || err != nil {
 			e.Errorf("Claim on an empty store = %v, %v", jobs, err)
@@ -90,7 +90,7 @@ var claimCases = []testCase{{
 	},
 }, {
 	name: "claim/bytes",
-	rule: "a claim stops before its payloads exceed MaxBytes together, but returns one job at least",
+	rule: "the payloads of a claim do not exceed MaxBytes together, but at least one job is returned",
 	run: func(e *env) {
 		for _, names := range [][]string{{"a"}, {"b", "a"}} {
 			big := backend.NewJob{Name: "a", Payload: bytes.Repeat([]byte{1}, 1000), MaxAttempts: 1}
@@ -114,7 +114,7 @@ var claimCases = []testCase{{
 	},
 }, {
 	name: "claim/exclusive",
-	rule: "no two claims ever hold the same job at once, whatever processes make them",
+	rule: "two claims never hold one job, not even in different processes",
 	run: func(e *env) {
 		const handles, claimers, jobs = 4, 3, 400
 		names := []string{"a", "b"}
@@ -159,7 +159,7 @@ var claimCases = []testCase{{
 	},
 }, {
 	name: "claim/running",
-	rule: "a running job is not claimed again, by whomever, before it is settled or reaped",
+	rule: "a running job is not claimed again by any worker before it is settled or rescued",
 	run: func(e *env) {
 		e.push(e.b, "a", 1)
 		w := e.worker()
@@ -186,7 +186,7 @@ var claimCases = []testCase{{
 	},
 }, {
 	name: "claim/tokens-new",
-	rule: "each claim of a job has another token",
+	rule: "each claim of a job has a new token",
 	run: func(e *env) {
 		e.push(e.b, "a", 1)
 		w := e.worker()

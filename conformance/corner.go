@@ -56,7 +56,7 @@ var cornerCases = []testCase{{
 	},
 }, {
 	name: "corner/prune-more",
-	rule: "Reap says that there is more as long as there is more history to delete",
+	rule: "Reap sets More as long as there is more history to delete",
 	run: func(e *env) {
 		if e.store.Advance == nil {
 			e.Skip("the store's clock cannot be moved")
@@ -82,7 +82,7 @@ var cornerCases = []testCase{{
 	},
 }, {
 	name: "corner/prune-oldest",
-	rule: "of a name that has too many the oldest are deleted, whatever was deleted of others before",
+	rule: "of a name with too many finished jobs the oldest are deleted, whatever was deleted of other names before",
 	opts: Options{History: backend.History{Rows: 5}},
 	run: func(e *env) {
 		w := e.worker()
@@ -117,7 +117,7 @@ var cornerCases = []testCase{{
 	},
 }, {
 	name: "corner/replaced-progress",
-	rule: "a job that is replaced keeps what it told of its progress, and takes it with it when it is deleted",
+	rule: "a replaced job keeps its progress, which is deleted together with the job",
 	run: func(e *env) {
 		progresser := capability[backend.Heartbeater](e, e.b)
 		capability[backend.Operator](e, e.b)
@@ -142,7 +142,7 @@ var cornerCases = []testCase{{
 	},
 }, {
 	name: "corner/due-behind-others",
-	rule: "Wait returns for a job that is due, however many others are",
+	rule: "Wait returns for a due job, however many other jobs are due",
 	run: func(e *env) {
 		waiter := capability[backend.Waiter](e, e.b)
 		var jobs []backend.NewJob
@@ -184,7 +184,7 @@ var cornerCases = []testCase{{
 	},
 }, {
 	name: "corner/cancelled-repeat",
-	rule: "what a worker sent may be repeated although an operator has cancelled the job since",
+	rule: "a worker can repeat a settlement after an operator has cancelled the job",
 	run: func(e *env) {
 		capability[backend.Operator](e, e.b)
 		id := e.push(e.b, "a", 1)[0]
@@ -215,7 +215,7 @@ var cornerCases = []testCase{{
 	},
 }, {
 	name: "corner/list-beyond",
-	rule: "a list before an ID that is not there yet begins at the newest",
+	rule: "a list before an ID that is not assigned yet begins at the newest job",
 	run: func(e *env) {
 		ids := e.push(e.b, "a", 2)
 		page, err := e.reader().List(e.ctx, backend.ListRequest{Before: 1 << 60})

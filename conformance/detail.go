@@ -26,7 +26,7 @@ var detailCases = []testCase{{
 	},
 }, {
 	name: "claim/keys",
-	rule: "a claimed job has the unique and the serial key that it was pushed with, and one without keys has none",
+	rule: "a claimed job has the unique and serial keys that it was pushed with, or none",
 	run: func(e *env) {
 		both := serialJob("a", "s")
 		both.Unique.Key = "u"
@@ -48,8 +48,8 @@ var detailCases = []testCase{{
 		}
 	},
 }, {
-	name: "claim/beside-expired",
-	rule: "jobs that have expired take no place in a claim: it returns up to its limit of the others",
+	name: "claim/skips-expired",
+	rule: "expired jobs take no place in a claim, which returns up to its limit of other jobs",
 	run: func(e *env) {
 		urgent := expiring(e.unit, newJob("a"))
 		urgent.Priority = 1
@@ -64,7 +64,7 @@ var detailCases = []testCase{{
 	},
 }, {
 	name: "complete/empty-result",
-	rule: "an empty result that is not nil is stored as an empty result, and nil as none",
+	rule: "an empty result is stored as empty, and a nil result as none",
 	run: func(e *env) {
 		reader := e.reader()
 		for want, result := range map[string][]byte{"empty": {}, "nil": nil} {
@@ -81,7 +81,7 @@ var detailCases = []testCase{{
 	},
 }, {
 	name: "fail/snooze-attempt",
-	rule: "a job that was snoozed or released is claimed under the same attempt number, one that failed under the next",
+	rule: "a snoozed or released job is claimed with the same attempt number, a failed one with the next",
 	run: func(e *env) {
 		e.push(e.b, "a", 1)
 		w := e.worker()
@@ -103,8 +103,8 @@ var detailCases = []testCase{{
 		}
 	},
 }, {
-	name: "beat/leave-leases",
-	rule: "no lease of a worker that has left matches: what it settles late is lost and changes nothing",
+	name: "heartbeat/leave-leases",
+	rule: "a worker that has left holds no lease: a late settlement is lost and changes nothing",
 	run: func(e *env) {
 		heart := capability[backend.Heartbeater](e, e.b)
 		ids := e.push(e.b, "a", 2)
@@ -112,7 +112,7 @@ var detailCases = []testCase{{
 		jobs := e.claim(e.b, w, 2, "a")
 		e.wantIDs("Claim", jobs, ids...)
 		if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w, Leave: true}); err != nil {
-			e.Fatalf("Beat: %v", err)
+			e.Fatalf("Heartbeat: %v", err)
 		}
 		e.wantLost("Complete", e.complete(e.b, jobs[0].Lease), jobs[0].Lease)
 		e.wantLost("Fail", e.fail(e.b, backend.Failure{Lease: jobs[1].Lease, Ending: backend.EndFailed, Error: "no"}), jobs[1].Lease)
@@ -120,7 +120,7 @@ var detailCases = []testCase{{
 	},
 }, {
 	name: "reap/limit-rescues",
-	rule: "Reap rescues from no further worker once its limit is reached, says that there is more, and the next call goes on",
+	rule: "once its limit is reached, Reap rescues from no further worker and sets More, and the next call continues",
 	run: func(e *env) {
 		const workers, each, limit = 5, 2, 3
 		e.push(e.b, "a", workers*each)
@@ -178,7 +178,7 @@ var detailCases = []testCase{{
 	},
 }, {
 	name: "export/keys-and-ids",
-	rule: "an exported job says how long its key is kept, and a page says the highest ID that was ever used",
+	rule: "an exported job has its KeyUntil, and a page has the highest ID ever assigned",
 	run: func(e *env) {
 		capability[backend.Transferer](e, e.b)
 		const kept = time.Hour

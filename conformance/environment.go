@@ -20,13 +20,13 @@ func (e *env) wantHome(what, want string) {
 func (e *env) move(from, to string, want bool) {
 	e.Helper()
 	if moved, err := capability[backend.SettingsStore](e, e.b).SetEnvironment(e.ctx, from, to); err != nil || moved != want {
-		e.Errorf("Move from %q to %q = %v, %v; want %v", from, to, moved, err, want)
+		e.Errorf("SetEnvironment from %q to %q = %v, %v; want %v", from, to, moved, err, want)
 	}
 }
 
 var homeCases = []testCase{{
-	name: "home/moves",
-	rule: "a store belongs to no environment until it is moved to one, and is moved only from the one that it belongs to",
+	name: "environment/moves",
+	rule: "a store has no environment until it is set, and it changes only if the caller names the current one",
 	run: func(e *env) {
 		e.wantHome("at first", "")
 		e.move("production", "staging", false)
@@ -45,14 +45,14 @@ var homeCases = []testCase{{
 		h := capability[backend.SettingsStore](e, e.b)
 		for _, to := range []string{strings.Repeat("x", 256), "a\x00b", "\xff"} {
 			if _, err := h.SetEnvironment(e.ctx, "", to); !errors.Is(err, backend.ErrInvalid) {
-				e.Errorf("Move to %q… = %v, want ErrInvalid", to[:1], err)
+				e.Errorf("SetEnvironment to %q… = %v, want ErrInvalid", to[:1], err)
 			}
 		}
 		e.wantHome("refused", "")
 	},
 }, {
-	name: "home/race",
-	rule: "of many that move a store from no environment to one, one does",
+	name: "environment/race",
+	rule: "of concurrent calls that set the environment of a store without one, exactly one succeeds",
 	run: func(e *env) {
 		stores := []backend.SettingsStore{capability[backend.SettingsStore](e, e.b), capability[backend.SettingsStore](e, e.other())}
 		var all sync.WaitGroup

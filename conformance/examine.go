@@ -8,7 +8,7 @@ import (
 
 var examineCases = []testCase{{
 	name: "examine/repair",
-	rule: "where nothing but the store changed the jobs, an examination that may repair changes nothing",
+	rule: "if only the store has changed the jobs, an examination with Repair changes nothing",
 	run: func(e *env) {
 		examiner := capability[backend.Inspector](e, e.b)
 		e.live()

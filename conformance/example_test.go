@@ -14,6 +14,6 @@ func ExampleRules() {
 		}
 	}
 	// Output:
-	// claim/exclusive: no two claims ever hold the same job at once, whatever processes make them
+	// claim/exclusive: two claims never hold one job, not even in different processes
 	// complete/stale: completing with a lease that was reaped and claimed again changes nothing and returns it as lost
 }

@@ -29,7 +29,7 @@ var expireCases = []testCase{{
 	},
 }, {
 	name: "expiry/many",
-	rule: "any number of expired jobs hold up a claim of another one for a bounded number of claims",
+	rule: "any number of expired jobs delays another job by a bounded number of claims only",
 	run: func(e *env) {
 		const expired = 3000
 		jobs := make([]backend.NewJob, expired)
@@ -56,7 +56,7 @@ var expireCases = []testCase{{
 	},
 }, {
 	name: "expiry/left",
-	rule: "a claim tells how long the job may still be started",
+	rule: "a claimed job has the time in which it may still be started",
 	run: func(e *env) {
 		id := e.pushJobs(e.b, expiring(50*e.unit, newJob("a")))[0]
 		e.push(e.b, "b", 1)
@@ -74,7 +74,7 @@ var expireCases = []testCase{{
 	},
 }, {
 	name: "expiry/first-start",
-	rule: "a job that was claimed once does not expire when it waits again",
+	rule: "a job that was claimed does not expire when it waits again",
 	run: func(e *env) {
 		for _, way := range back {
 			if !e.can(way) {
@@ -96,7 +96,7 @@ var expireCases = []testCase{{
 	},
 }, {
 	name: "expiry/unstarted",
-	rule: "a job that is released with what is left of its expiry was not started, and expires",
+	rule: "a job that is released with the rest of its expiry counts as not started, and expires",
 	run: func(e *env) {
 		ids := e.pushJobs(e.b, expiring(50*e.unit, newJob("a")), expiring(50*e.unit, newJob("b")))
 		w := e.worker()
@@ -138,7 +138,7 @@ var expireCases = []testCase{{
 	},
 }, {
 	name: "expiry/reap",
-	rule: "Reap cancels what has expired, in whatever state it waits, as many as its limit, and counts it",
+	rule: "Reap cancels and counts expired jobs in every waiting state, up to its limit",
 	run: func(e *env) {
 		serial := expiring(5*e.unit, serialJob("a", "k"))
 		ids := e.pushJobs(e.b, expiring(5*e.unit, newJob("a")), expiring(5*e.unit, after(90*e.unit, newJob("a"))), serialJob("a", "k"), serial, serial)
@@ -181,7 +181,7 @@ var expireCases = []testCase{{
 	},
 }, {
 	name: "expiry/invalid",
-	rule: "an expiry that is negative or absurd is refused with ErrInvalid",
+	rule: "an expiry that is negative or over 100 years is refused with ErrInvalid",
 	run: func(e *env) {
 		for _, expires := range []time.Duration{-1, 1<<63 - 1} {
 			if _, err := e.b.Push(e.ctx, []backend.NewJob{expiring(expires, newJob("a"))}); !errors.Is(err, backend.ErrInvalid) {

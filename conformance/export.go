@@ -179,7 +179,7 @@ func (e *env) live() {
 
 var exportCases = []testCase{{
 	name: "export/lossless",
-	rule: "what is exported and imported is the same, byte for byte, in every state; what ran is released",
+	rule: "exported and imported jobs are identical in every state, except that running jobs are released",
 	run: func(e *env) {
 		e.live()
 		before := e.exportAll(e.b, 1000)
@@ -199,7 +199,7 @@ var exportCases = []testCase{{
 	},
 }, {
 	name: "export/pages",
-	rule: "jobs come lowest ID first, in pages that together are the whole, after what is asked for",
+	rule: "an export returns the jobs after the requested ID, lowest ID first, each in exactly one page",
 	run: func(e *env) {
 		ids := e.push(e.b, "a", 25)
 		for _, n := range []int{1, 3, 1000} {
@@ -218,7 +218,7 @@ var exportCases = []testCase{{
 	},
 }, {
 	name: "export/bytes",
-	rule: "a page ends before its payloads exceed the bound, has one job at least, and is not the last",
+	rule: "a page ends before its payloads exceed the bound, has at least one job, and is not the last one",
 	run: func(e *env) {
 		big := newJob("a")
 		big.Payload = bytes.Repeat([]byte("x"), backend.DefaultMaxBytes/2)
@@ -267,7 +267,7 @@ var exportCases = []testCase{{
 	},
 }, {
 	name: "import/ids",
-	rule: "no push is given the ID of an imported job, or one up to LastID, also after the jobs are deleted",
+	rule: "no push gets the ID of an imported job or an ID up to LastID, not even after the jobs are deleted",
 	run: func(e *env) {
 		e.push(e.b, "a", 3)
 		e.wantImported(e.b, backend.Batch{Jobs: []backend.Record{record(40, "a", backend.Pending), record(41, "a", backend.Done)}})
@@ -288,7 +288,7 @@ var exportCases = []testCase{{
 	},
 }, {
 	name: "import/present",
-	rule: "importing again leaves the jobs that are there as they are, whatever became of them",
+	rule: "a repeated import leaves the jobs that are present as they are, in whatever state",
 	run: func(e *env) {
 		e.live()
 		all := e.exportAll(e.b, 1000)
@@ -311,7 +311,7 @@ var exportCases = []testCase{{
 	},
 }, {
 	name: "import/all-or-none",
-	rule: "a batch with a job whose ID another has is refused as a whole",
+	rule: "a batch with the ID of another job is refused as a whole",
 	run: func(e *env) {
 		e.wantImported(e.b, backend.Batch{Jobs: []backend.Record{record(500, "a", backend.Pending)}})
 		batch := backend.Batch{LastID: 900}
@@ -326,7 +326,7 @@ var exportCases = []testCase{{
 	},
 }, {
 	name: "import/running",
-	rule: "a job that ran arrives released: pending, no attempt spent, its crashes kept, and cancelled if it was to be; no old lease settles it",
+	rule: "a running job is imported as released: pending, with no attempt spent, its crashes kept, or cancelled if an operator had cancelled it; no old lease settles it",
 	run: func(e *env) {
 		e.push(e.b, "a", 2)
 		for range 2 {
@@ -362,7 +362,7 @@ var exportCases = []testCase{{
 	},
 }, {
 	name: "import/unique",
-	rule: "the keys of imported jobs are taken as long as they were: while the job waits, and until their time when it is done or has failed",
+	rule: "imported jobs keep their unique keys as in the source: while they wait, and until KeyUntil when they are done or failed",
 	run: func(e *env) {
 		until := time.Now().Add(50 * e.unit)
 		if e.store.Advance == nil {
@@ -389,7 +389,7 @@ var exportCases = []testCase{{
 	},
 }, {
 	name: "import/superseded",
-	rule: "an imported job that is to wait and whose key another has is cancelled as superseded, and said so",
+	rule: "an imported waiting job whose unique key another job has is cancelled with SupersededError and the ID of the other, and reported",
 	run: func(e *env) {
 		other := e.wantNew("here", uniqueJob("a", backend.Unique{Key: "k"}))
 		first := keyed(record(other+10, "a", backend.Pending), "k", "s")
@@ -407,7 +407,7 @@ var exportCases = []testCase{{
 	},
 }, {
 	name: "import/serial",
-	rule: "of imported jobs with a serial key the head is the one that was, in whatever order they come, and its end lets the next one go",
+	rule: "imported jobs with a serial key have the same head as in the source, in whatever order they are imported, and the end of the head unblocks the next one",
 	run: func(e *env) {
 		jobs := []backend.Record{
 			keyed(record(1, "a", backend.Blocked), "", "s"), keyed(record(2, "a", backend.Pending), "", "s"), keyed(record(3, "a", backend.Blocked), "", "s"),
@@ -436,7 +436,7 @@ var exportCases = []testCase{{
 	},
 }, {
 	name: "import/blocked",
-	rule: "a blocked job that comes without its head is the head, and one that comes while another runs is blocked",
+	rule: "a blocked job imported without its head becomes the head, and one imported while another runs is blocked",
 	run: func(e *env) {
 		lone, late := keyed(record(1, "a", backend.Blocked), "", "s"), keyed(record(2, "a", backend.Blocked), "", "t")
 		late.RunAt = time.Now().Add(24 * time.Hour)
@@ -455,7 +455,7 @@ var exportCases = []testCase{{
 	},
 }, {
 	name: "import/counts",
-	rule: "imported jobs are counted, listed and claimed in order like pushed ones, and wake those who wait",
+	rule: "imported jobs are counted, listed and claimed in order like pushed jobs, and end a Wait",
 	run: func(e *env) {
 		w := e.worker()
 		var wake *waiter
@@ -483,7 +483,7 @@ var exportCases = []testCase{{
 	},
 }, {
 	name: "import/pruned",
-	rule: "a finished job that is past its keep here is left out, and said so",
+	rule: "a finished job whose retention has ended in this store is left out and reported",
 	opts: Options{History: backend.History{Done: -1, Failed: time.Hour}},
 	run: func(e *env) {
 		old := record(3, "a", backend.Failed)
@@ -499,7 +499,7 @@ var exportCases = []testCase{{
 	},
 }, {
 	name: "import/schedules",
-	rule: "an imported schedule has its next and last tick, its pause and its removal, and takes the place of one that has not pushed since",
+	rule: "an imported schedule has its next and last tick, its pause and its removal, and replaces a stored one that has not pushed since",
 	run: func(e *env) {
 		now := e.schedules().Now
 		given := []backend.Schedule{

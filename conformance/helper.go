@@ -118,7 +118,7 @@ var (
 		e.Helper()
 		heart := capability[backend.Heartbeater](e, e.b)
 		if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w, Leave: true}); err != nil {
-			e.Fatalf("Beat: %v", err)
+			e.Fatalf("Heartbeat: %v", err)
 		}
 	}}
 	complete = way{"complete", func(e *env, _ backend.Worker, j backend.Job) {

@@ -28,7 +28,7 @@ func until(when time.Time, job backend.NewJob) backend.NewJob {
 
 var instantCases = []testCase{{
 	name: "instant/run-at",
-	rule: "a job with an instant may run when the store's clock shows that, whatever the caller's shows, and at once if it has passed",
+	rule: "a job with an instant may run when the store's clock reaches it, whatever the caller's clock shows, and at once if it has passed",
 	run: func(e *env) {
 		if e.store.Advance != nil {
 			e.store.Advance(-10 * time.Hour)
@@ -49,7 +49,7 @@ var instantCases = []testCase{{
 	},
 }, {
 	name: "instant/replace",
-	rule: "a job that replaces another one brings its instants",
+	rule: "a job that replaces another one sets its instants",
 	run: func(e *env) {
 		unique := backend.Unique{Key: "k", Scope: backend.UntilStarted, Conflict: backend.Replace}
 		now := e.now()
@@ -66,7 +66,7 @@ var instantCases = []testCase{{
 	},
 }, {
 	name: "instant/expires-at",
-	rule: "a job that expires at an instant is cancelled when the store's clock shows that; one that has passed is refused",
+	rule: "a job that expires at an instant is cancelled when the store's clock reaches it; an instant that has passed is refused",
 	run: func(e *env) {
 		if e.store.Advance != nil {
 			e.store.Advance(-10 * time.Hour)
@@ -97,7 +97,7 @@ var instantCases = []testCase{{
 }, {
 	name:  "instant/tx",
 	needs: backend.FieldExpires,
-	rule:  "an instant means the same in a transaction of the application's",
+	rule:  "an instant means the same in the application's transaction",
 	run: func(e *env) {
 		now := e.now()
 		pusher, tx := e.tx()
@@ -118,7 +118,7 @@ var instantCases = []testCase{{
 	},
 }, {
 	name: "clock/moved",
-	rule: "wherever the clock goes, what is pending runs, what runs is held, and a rate starts over at the latest within its span",
+	rule: "wherever the clock jumps, pending jobs run, running jobs are held, and a rate recovers within its span",
 	run: func(e *env) {
 		if e.store.Advance == nil {
 			e.Skip("the store's clock cannot be moved")

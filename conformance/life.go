@@ -26,7 +26,7 @@ func (e *env) everyMethod(ctx context.Context, b backend.Backend, check func(met
 	if b, ok := b.(backend.Heartbeater); ok {
 		_, err := b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: e.worker()})
 		if !errors.Is(err, backend.ErrWorkerGone) {
-			check("Beat", err)
+			check("Heartbeat", err)
 		}
 	}
 	if b, ok := b.(backend.Reader); ok {
@@ -130,7 +130,7 @@ var lifeCases = []testCase{{
 	},
 }, {
 	name: "describe/durability",
-	rule: "a store says what an acknowledged push survives; one that outlives the process can be shared or reopened",
+	rule: "a store says what an acknowledged push survives; a store that outlives the process can be shared or reopened",
 	run: func(e *env) {
 		d := capability[backend.Describer](e, e.b).Describe()
 		if d.Store == "" || d.Durability > backend.PowerLoss {
@@ -147,7 +147,7 @@ var lifeCases = []testCase{{
 	},
 }, {
 	name: "describe/payload",
-	rule: "a batch with a payload larger than the store says that it can keep is refused",
+	rule: "a batch with a payload above the store's MaxPayload is refused",
 	run: func(e *env) {
 		most := capability[backend.Describer](e, e.b).Describe().MaxPayload
 		if most < 0 {

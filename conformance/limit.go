@@ -31,7 +31,7 @@ const span = time.Hour
 var limitCases = []testCase{{
 	name:  "limit/max-pending",
 	needs: backend.FieldMaxPending,
-	rule:  "a push after which more jobs of the name would wait than MaxPending is refused whole, with the index of the job",
+	rule:  "a push after which more jobs of the name than MaxPending would wait is refused as a whole, with the index of the job",
 	run: func(e *env) {
 		job := bounded(4, newJob("a"))
 		e.pushJobs(e.b, after(90*e.unit, newJob("a")), serialJob("a", "k"), serialJob("a", "k"))
@@ -50,7 +50,7 @@ var limitCases = []testCase{{
 }, {
 	name:  "limit/max-pending-duplicates",
 	needs: backend.FieldMaxPending,
-	rule:  "a duplicate adds nothing to what waits and is not refused",
+	rule:  "a duplicate adds nothing to the waiting jobs and is not refused",
 	run: func(e *env) {
 		job := uniqueJob("a", backend.Unique{Key: "k"})
 		id := e.wantNew("the first", bounded(1, job))
@@ -87,7 +87,7 @@ var limitCases = []testCase{{
 }, {
 	name:  "limit/max-pending-together",
 	needs: backend.FieldMaxPending,
-	rule:  "of pushes at the same time each is stored or refused as a whole, by itself, with the index in its own batch",
+	rule:  "concurrent pushes are each stored or refused as a whole, independently, with the index in their own batch",
 	run: func(e *env) {
 		batch := []backend.NewJob{newJob("b"), bounded(10, newJob("a")), newJob("b"), bounded(10, newJob("a")), bounded(10, newJob("a"))}
 		full := backend.QueueFullError{Index: 3, Name: "a", Waiting: 10, MaxPending: 10}
@@ -131,7 +131,7 @@ var limitCases = []testCase{{
 	},
 }, {
 	name: "limit/max-running",
-	rule: "no more jobs of a name run than MaxRunning, in all processes; others pass them by",
+	rule: "at most MaxRunning jobs of a name run in all processes, and jobs of other names are claimed meanwhile",
 	run: func(e *env) {
 		e.set(e.b, backend.Settings{Name: "a", MaxRunning: 3})
 		ids := e.push(e.b, "a", 10)
@@ -149,7 +149,7 @@ var limitCases = []testCase{{
 	},
 }, {
 	name: "limit/max-running-dead",
-	rule: "the jobs of a dead worker count until they are reaped, and suspects count as others do",
+	rule: "the jobs of a dead worker count until they are rescued, and suspects count like other jobs",
 	run: func(e *env) {
 		e.set(e.b, backend.Settings{Name: "a", MaxRunning: 2})
 		ids := e.push(e.b, "a", 3)
@@ -164,7 +164,7 @@ var limitCases = []testCase{{
 	},
 }, {
 	name: "limit/max-running-race",
-	rule: "MaxRunning holds for any number of claims at the same time",
+	rule: "MaxRunning holds for any number of concurrent claims",
 	run: func(e *env) {
 		const most = 3
 		for _, name := range []string{"a", "b", "c", "d", "e"} {
@@ -186,7 +186,7 @@ var limitCases = []testCase{{
 	},
 }, {
 	name: "limit/rate",
-	rule: "in any span of Per no more jobs of a name are claimed than Rate, whatever became of them",
+	rule: "in any span of Per at most Rate jobs of a name are claimed, whatever became of them",
 	run: func(e *env) {
 		e.set(e.b, backend.Settings{Name: "a", Rate: 2, Per: 10 * e.unit})
 		ids := e.push(e.b, "a", 20)
@@ -210,7 +210,7 @@ var limitCases = []testCase{{
 	},
 }, {
 	name: "limit/rate-set",
-	rule: "setting a rate again, as every worker does that starts, forgets no claim; a change holds at once",
+	rule: "setting a rate again, as each worker does when it starts, forgets no claim, and a change applies at once",
 	run: func(e *env) {
 		rate := backend.Settings{Name: "a", Rate: 3, Per: span}
 		e.set(e.b, rate)
@@ -227,7 +227,7 @@ var limitCases = []testCase{{
 	},
 }, {
 	name: "limit/rate-race",
-	rule: "a rate holds for any number of claims at the same time",
+	rule: "a rate holds for any number of concurrent claims",
 	run: func(e *env) {
 		e.set(e.b, backend.Settings{Name: "a", Rate: 5, Per: span})
 		e.push(e.b, "a", 40)
@@ -246,7 +246,7 @@ var limitCases = []testCase{{
 	},
 }, {
 	name: "limit/rate-clock-back",
-	rule: "a clock that goes back holds up a rate for no longer than Per",
+	rule: "after the clock was set back, a rate still counts the claims before, for at most Per",
 	run: func(e *env) {
 		if e.store.Advance == nil {
 			e.Skip("the store's clock cannot be turned back")
@@ -262,7 +262,7 @@ var limitCases = []testCase{{
 	},
 }, {
 	name: "claim/ahead",
-	rule: "no more jobs of limited names are returned than will start at once",
+	rule: "a claim returns no more jobs of limited names than will start at once",
 	run: func(e *env) {
 		e.set(e.b, backend.Settings{Name: "a", MaxRunning: 100}, backend.Settings{Name: "b", Rate: 100, Per: span})
 		a, b, c := e.push(e.b, "a", 5), e.push(e.b, "b", 5), e.push(e.b, "c", 5)
@@ -279,7 +279,7 @@ var limitCases = []testCase{{
 	},
 }, {
 	name: "claim/caps",
-	rule: "no more jobs of a name are returned than its cap, if it has one",
+	rule: "a claim returns no more jobs of a name than its MaxPerName",
 	run: func(e *env) {
 		a, b, c := e.push(e.b, "a", 5), e.push(e.b, "b", 5), e.push(e.b, "c", 2)
 		w := e.worker()

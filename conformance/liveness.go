@@ -9,8 +9,8 @@ import (
 )
 
 var livenessCases = []testCase{{
-	name: "beat/renews",
-	rule: "Beat renews the worker's row",
+	name: "heartbeat/renews",
+	rule: "Heartbeat renews the worker's row",
 	run: func(e *env) {
 		heart := capability[backend.Heartbeater](e, e.b)
 		id := e.push(e.b, "a", 1)[0]
@@ -19,15 +19,15 @@ var livenessCases = []testCase{{
 		for range 5 {
 			e.advance(e.unit * 2 / 3)
 			if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w}); err != nil {
-				e.Fatalf("Beat: %v", err)
+				e.Fatalf("Heartbeat: %v", err)
 			}
 			e.reap(e.b, backend.ReapRequest{Expired: true})
 		}
 		e.wantState(id, backend.Running)
 	},
 }, {
-	name: "beat/leases",
-	rule: "Beat returns the leases stored under the worker, so that it finds what it lost or never heard of",
+	name: "heartbeat/leases",
+	rule: "Heartbeat returns the leases stored under the worker",
 	run: func(e *env) {
 		heart := capability[backend.Heartbeater](e, e.b)
 		e.push(e.b, "a", 5)
@@ -38,31 +38,31 @@ var livenessCases = []testCase{{
 		r, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w})
 		want := []backend.Lease{jobs[0].Lease, jobs[2].Lease}
 		if err != nil || !slices.Equal(r.Leases, want) {
-			e.Errorf("Beat = %v, %v; want %v", r.Leases, err, want)
+			e.Errorf("Heartbeat = %v, %v; want %v", r.Leases, err, want)
 		}
 		if r.Now.IsZero() {
-			e.Errorf("Beat does not tell the time")
+			e.Errorf("Heartbeat does not tell the time")
 		}
 	},
 }, {
-	name: "beat/unregistered",
-	rule: "Beat of a worker without a row returns ErrWorkerGone",
+	name: "heartbeat/unregistered",
+	rule: "Heartbeat of a worker without a row returns ErrWorkerGone",
 	run: func(e *env) {
 		heart := capability[backend.Heartbeater](e, e.b)
 		if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: e.worker()}); !errors.Is(err, backend.ErrWorkerGone) {
-			e.Errorf("Beat = %v, want ErrWorkerGone", err)
+			e.Errorf("Heartbeat = %v, want ErrWorkerGone", err)
 		}
 	},
 }, {
-	name: "beat/leave",
-	rule: "a worker that leaves hands back what it held, not as suspects, and its row is gone",
+	name: "heartbeat/leave",
+	rule: "a worker that leaves releases its jobs, not as suspects, and its row is deleted",
 	run: func(e *env) {
 		heart := capability[backend.Heartbeater](e, e.b)
 		ids := e.push(e.b, "a", 2)
 		w := e.worker()
 		jobs := e.claim(e.b, w, 2, "a")
 		if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w, Leave: true}); err != nil {
-			e.Fatalf("Beat: %v", err)
+			e.Fatalf("Heartbeat: %v", err)
 		}
 		e.wantLost("Complete after leaving", e.complete(e.b, jobs[0].Lease), jobs[0].Lease)
 		again := e.claim(e.b, e.worker(), 10, "a")
@@ -73,7 +73,7 @@ var livenessCases = []testCase{{
 			}
 		}
 		if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w}); !errors.Is(err, backend.ErrWorkerGone) {
-			e.Errorf("Beat after leaving = %v, want ErrWorkerGone", err)
+			e.Errorf("Heartbeat after leaving = %v, want ErrWorkerGone", err)
 		}
 	},
 }, {

@@ -90,7 +90,7 @@ var detailMutants = []mutant{{
 	make:     answers(wrong{claimed: func(j *backend.Job) { j.CreatedAt = j.CreatedAt.Add(time.Second) }}),
 }, {
 	rule:     "a claim returns fewer than there are",
-	rejected: []string{"claim/beside-expired"},
+	rejected: []string{"claim/skips-expired"},
 	make: alters(altered{claim: func(r *backend.ClaimRequest) {
 		if r.Limit > 2 {
 			r.Limit--
@@ -114,7 +114,7 @@ var detailMutants = []mutant{{
 	}}),
 }, {
 	rule:     "a lease still matches after its worker has left",
-	rejected: []string{"beat/leave-leases"},
+	rejected: []string{"heartbeat/leave-leases"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return neverLeaves{m} },
 }, {
 	rule:     "Reap ignores its limit for rescues",

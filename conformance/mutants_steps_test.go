@@ -19,7 +19,7 @@ var stepMutants = []mutant{{
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return deletesLatest{m} },
 }, {
 	rule:     "a store moves wherever it was",
-	rejected: []string{"home/moves"},
+	rejected: []string{"environment/moves"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return movesAnyway{m} },
 }, {
 	rule:     "a schedule is advanced after its push, so that a tick is doubled",

@@ -25,7 +25,7 @@ func (e *env) wantHaveKeys(name string, ids ...int64) {
 
 var operateCases = []testCase{{
 	name: "operate/retry",
-	rule: "a retried job waits as if it were new, but for its errors, and no old lease settles it",
+	rule: "a retried job waits as if it were new, except for its errors, and no old lease settles it",
 	run: func(e *env) {
 		w := e.worker()
 		for _, end := range out {
@@ -93,7 +93,7 @@ var operateCases = []testCase{{
 	},
 }, {
 	name: "operate/retry-else",
-	rule: "retrying means nothing to a job that is pending, blocked or running, and leaves it alone",
+	rule: "a retry leaves pending, blocked and running jobs alone",
 	run: func(e *env) {
 		ids := e.pushJobs(e.b, newJob("b"), serialJob("a", "k"), serialJob("a", "k"))
 		e.claim1(e.b, e.worker(), "b")
@@ -114,7 +114,7 @@ var operateCases = []testCase{{
 	},
 }, {
 	name: "operate/retry-unique",
-	rule: "a retried job takes its unique key again; if another has it the job is left alone and listed as a duplicate",
+	rule: "a retried job takes its unique key again; if another job has the key, the job is left alone and listed as a duplicate",
 	run: func(e *env) {
 		for i, u := range []backend.Unique{{Key: "k"}, {Key: "k", Scope: backend.UntilStarted}} {
 			w := e.worker()
@@ -141,7 +141,7 @@ var operateCases = []testCase{{
 	},
 }, {
 	name: "operate/retry-serial",
-	rule: "a retried job with a serial key is blocked if another has its place, and the next to run otherwise",
+	rule: "a retried job with a serial key is blocked if the key has a head, and becomes the head otherwise",
 	run: func(e *env) {
 		ids := e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"), serialJob("a", "k"))
 		w := e.worker()
@@ -161,7 +161,7 @@ var operateCases = []testCase{{
 	},
 }, {
 	name: "operate/retry-together",
-	rule: "jobs that are retried together run in the order of their IDs if they have a serial key, and are listed in it; the newest has their unique key",
+	rule: "jobs with one serial key that are retried together run and are listed in the order of their IDs; of jobs with one unique key the newest takes it",
 	run: func(e *env) {
 		ids := e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"), serialJob("a", "k"))
 		e.wantAffected("Cancel", backend.OpCancel, ids, ids...)
@@ -186,7 +186,7 @@ var operateCases = []testCase{{
 	},
 }, {
 	name: "operate/cancel-waiting",
-	rule: "cancelling ends a waiting job at once, whose keys it gives back",
+	rule: "cancelling ends a waiting job at once and gives its keys back",
 	run: func(e *env) {
 		job := serialJob("a", "s")
 		job.Unique.Key = "u"
@@ -203,7 +203,7 @@ var operateCases = []testCase{{
 	},
 }, {
 	name: "operate/cancel-running",
-	rule: "cancelling a running job tells its worker at the next beat, and only it",
+	rule: "the next heartbeat reports a cancelled running job to its worker, and to no other",
 	run: func(e *env) {
 		heart := capability[backend.Heartbeater](e, e.b)
 		ids := e.push(e.b, "a", 3)
@@ -218,19 +218,19 @@ var operateCases = []testCase{{
 		}
 		r, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w})
 		if err != nil || len(r.Leases) != 3 || !slices.Equal(r.Cancel, []backend.Lease{jobs[1].Lease}) {
-			e.Errorf("Beat = %+v, %v; want job %d cancelled", r, err, ids[1])
+			e.Errorf("Heartbeat = %+v, %v; want job %d cancelled", r, err, ids[1])
 		}
 		e.fail(e.b, backend.Failure{Lease: jobs[1].Lease, Ending: backend.EndCancelled})
 		if info := e.get(ids[1]); info.Cancelling {
 			e.Errorf("the ended job is %+v", info)
 		}
 		if r, err = heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w}); err != nil || len(r.Cancel) > 0 {
-			e.Errorf("Beat = %+v, %v; want nothing cancelled", r, err)
+			e.Errorf("Heartbeat = %+v, %v; want nothing cancelled", r, err)
 		}
 	},
 }, {
 	name: "operate/cancel-complete",
-	rule: "a run that was to be cancelled and is completed is done",
+	rule: "a cancelled run that is completed is done",
 	run: func(e *env) {
 		id := e.push(e.b, "a", 1)[0]
 		w := e.worker()
@@ -246,7 +246,7 @@ var operateCases = []testCase{{
 	},
 }, {
 	name: "operate/cancel-ends",
-	rule: "a cancelled run ends its job as cancelled, however it ends but by Complete, and spends no attempt; settling it again succeeds",
+	rule: "a cancelled run ends its job as cancelled, except by Complete, and spends no attempt; a repeated settlement succeeds",
 	run: func(e *env) {
 		for _, way := range slices.Concat(back, out[1:]) {
 			if !e.can(way) {
@@ -286,7 +286,7 @@ var operateCases = []testCase{{
 	},
 }, {
 	name: "operate/delete",
-	rule: "deleting deletes a job that waits or is finished, and never one that runs",
+	rule: "OpDelete deletes waiting and finished jobs, never running ones",
 	run: func(e *env) {
 		w := e.worker()
 		ids := e.push(e.b, "a", 4)
@@ -306,7 +306,7 @@ var operateCases = []testCase{{
 	},
 }, {
 	name: "operate/delete-keys",
-	rule: "a job that is deleted gives its keys back, also one that For would keep, and when it is done or has failed",
+	rule: "a deleted job gives its keys back, also a key that For would keep",
 	run: func(e *env) {
 		ids := e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"), serialJob("a", "k"))
 		e.wantAffected("Delete of a blocked job", backend.OpDelete, ids[1:2], ids[1])
@@ -333,7 +333,7 @@ var operateCases = []testCase{{
 	},
 }, {
 	name: "operate/free",
-	rule: "OpFree gives back a unique key that is kept by For alone, and leaves the job; it leaves one alone that waits, or that runs and has its key until it is finished",
+	rule: "OpFree gives back a unique key that is kept by For alone, and leaves the job; the key of a waiting job, or of a running one with UntilFinished, stays",
 	run: func(e *env) {
 		w := e.worker()
 		for _, scope := range []backend.Scope{backend.UntilFinished, backend.UntilStarted} {
@@ -365,7 +365,7 @@ var operateCases = []testCase{{
 	},
 }, {
 	name: "operate/pages",
-	rule: "an operation is applied to a page of the jobs that match, newest first, and Next is the next one",
+	rule: "an operation applies to a page of the matching jobs, newest first, and Next begins the next page",
 	run: func(e *env) {
 		operator := capability[backend.Operator](e, e.b)
 		e.push(e.b, "b", 3)
@@ -394,7 +394,7 @@ var operateCases = []testCase{{
 	},
 }, {
 	name: "operate/filter",
-	rule: "an operation is applied to the jobs that match its filter and no others; an empty list of IDs selects none",
+	rule: "an operation applies only to jobs that match its filter; an empty list of IDs selects none",
 	run: func(e *env) {
 		w := e.worker()
 		var failed []int64
@@ -428,7 +428,7 @@ var operateCases = []testCase{{
 	},
 }, {
 	name: "operate/first-matched",
-	rule: "what an operation does to one job of a page does not decide whether another matches",
+	rule: "the jobs of a page are selected before the operation changes the first of them",
 	run: func(e *env) {
 		ids := e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"), serialJob("a", "k"))
 		e.complete(e.b, e.claim1(e.b, e.worker(), "a").Lease)

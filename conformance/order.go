@@ -10,7 +10,7 @@ import (
 
 var orderCases = []testCase{{
 	name: "order/turns",
-	rule: "a job that has had its turn is claimed behind those of its priority that wait already, over all names together",
+	rule: "a job that waits again is claimed after the waiting jobs of its priority, over all names together",
 	run: func(e *env) {
 		w := e.worker()
 		for _, end := range []backend.Ending{backend.EndRetry, backend.EndSnooze} {
@@ -35,7 +35,7 @@ var orderCases = []testCase{{
 	},
 }, {
 	name: "order/due",
-	rule: "the place of a job for later, or to be retried later, is its time, whatever its ID and whenever it was made pending",
+	rule: "the place of a delayed or retried job is its RunAt, whatever its ID and whenever it became pending",
 	run: func(e *env) {
 		w := e.worker()
 		e.push(e.b, "a", 1)
@@ -54,7 +54,7 @@ var orderCases = []testCase{{
 	},
 }, {
 	name: "order/kept",
-	rule: "a job that is released, rescued, unblocked, resumed or replaced without a delay has the place that it had",
+	rule: "a job that is released, rescued, unblocked, resumed or replaced without a delay keeps its place",
 	run: func(e *env) {
 		for _, way := range back[3:] {
 			if !e.can(way) {
@@ -101,7 +101,7 @@ var orderCases = []testCase{{
 	},
 }, {
 	name: "order/operator",
-	rule: "what an operator retries stands behind what waits already, and may be given another priority",
+	rule: "a job that an operator retries stands behind the waiting jobs, and can get another priority",
 	run: func(e *env) {
 		operator := capability[backend.Operator](e, e.b)
 		w := e.worker()

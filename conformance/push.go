@@ -45,7 +45,7 @@ var pushCases = []testCase{{
 	},
 }, {
 	name: "push/ids-in-order",
-	rule: "IDs are positive, ascend in the order of the batch and are never given twice",
+	rule: "IDs are positive, ascend in the order of the batch and are never assigned twice",
 	run: func(e *env) {
 		var all []int64
 		for _, n := range []int{1, 2, 7, 8, 9, 33, 200, 1000} {
@@ -57,7 +57,7 @@ var pushCases = []testCase{{
 	},
 }, {
 	name: "push/ids-not-reused",
-	rule: "an ID is never used again, not even after its job is deleted and the store reopened",
+	rule: "an ID is never reused, not even after its job is deleted and the store is reopened",
 	opts: Options{History: backend.History{Done: -1}},
 	run: func(e *env) {
 		w := e.worker()
@@ -83,7 +83,7 @@ var pushCases = []testCase{{
 	},
 }, {
 	name: "push/payload",
-	rule: "a payload comes back byte for byte",
+	rule: "a payload is kept byte for byte",
 	run: func(e *env) {
 		every := make([]byte, 256)
 		for i := range every {
@@ -100,7 +100,7 @@ var pushCases = []testCase{{
 	},
 }, {
 	name: "push/metadata",
-	rule: "metadata comes back byte for byte",
+	rule: "metadata is kept byte for byte",
 	run: func(e *env) {
 		for _, metadata := range [][]byte{nil, {0, 0xFF, '"'}, bytes.Repeat([]byte{0xAB}, 64<<10)} {
 			job := newJob("a")
@@ -117,7 +117,7 @@ var pushCases = []testCase{{
 	},
 }, {
 	name: "push/fields",
-	rule: "what Push is given comes back from Claim",
+	rule: "Claim returns what Push was given",
 	run: func(e *env) {
 		want := backend.NewJob{Name: "a/b.c-d_e", Payload: []byte("x"), Priority: -32768, MaxAttempts: 7}
 		e.pushJobs(e.b, want)
@@ -131,7 +131,7 @@ var pushCases = []testCase{{
 	},
 }, {
 	name: "push/arguments-not-kept",
-	rule: "a method does not keep its arguments",
+	rule: "a method does not retain its arguments",
 	run: func(e *env) {
 		job := backend.NewJob{Name: "a", Payload: []byte("before"), Metadata: []byte("before"), MaxAttempts: 1}
 		e.pushJobs(e.b, job)
@@ -143,7 +143,7 @@ var pushCases = []testCase{{
 	},
 }, {
 	name: "push/delay",
-	rule: "a scheduled job is not claimed before its time, and is after",
+	rule: "a scheduled job is claimed after its time and not before",
 	run: func(e *env) {
 		job := newJob("a")
 		job.Delay = 10 * e.unit

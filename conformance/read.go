@@ -43,7 +43,7 @@ func (e *env) workers() []backend.WorkerInfo {
 
 var readCases = []testCase{{
 	name: "read/moment",
-	rule: "Get shows a job as it is at one moment: a run that has failed, with its error, or neither",
+	rule: "Get shows a job at one moment: a failure together with its error, or neither",
 	run: func(e *env) {
 		reader := capability[backend.Reader](e, e.other())
 		id := e.push(e.b, "a", 1)[0]
@@ -94,7 +94,7 @@ var readCases = []testCase{{
 	},
 }, {
 	name: "read/list",
-	rule: "List returns what matches, newest first, in pages that together are the whole",
+	rule: "List returns the matching jobs, newest first, each in exactly one page",
 	run: func(e *env) {
 		w := e.worker()
 		a := e.push(e.b, "a", 25)
@@ -134,7 +134,7 @@ var readCases = []testCase{{
 	},
 }, {
 	name: "read/filters",
-	rule: "List heeds each field of its filter: IDs, name, state, either key, text in the last error, and when the job finished or was pushed",
+	rule: "List applies each field of its filter: IDs, name, state, either key, text in the last error, and when the job finished or was pushed",
 	run: func(e *env) {
 		w := e.worker()
 		early := e.pushJobs(e.b, newJob("a"), newJob("a"), newJob("b"))
@@ -182,7 +182,7 @@ var readCases = []testCase{{
 	},
 }, {
 	name: "read/payloads",
-	rule: "lists leave out results and errors, and payloads and metadata unless they are asked for",
+	rule: "lists omit results and errors, and payloads and metadata unless requested",
 	run: func(e *env) {
 		job := newJob("a")
 		job.Metadata = []byte("m")
@@ -208,7 +208,7 @@ var readCases = []testCase{{
 	},
 }, {
 	name: "read/workers",
-	rule: "Workers shows each worker as it registered, with its last sign of life and how many jobs it holds",
+	rule: "Workers shows each worker as registered, with its last renewal and the number of jobs that it holds",
 	run: func(e *env) {
 		e.push(e.b, "a", 3)
 		one, two := e.worker(), e.worker()
@@ -244,7 +244,7 @@ var readCases = []testCase{{
 	},
 }, {
 	name: "read/progress",
-	rule: "the progress of a job is stored under a lease that is held, and others are left alone",
+	rule: "progress is stored for a lease that is held, and ignored for others",
 	run: func(e *env) {
 		p := capability[backend.Heartbeater](e, e.other())
 		ids := e.push(e.b, "a", 2)
@@ -274,7 +274,7 @@ var readCases = []testCase{{
 	},
 }, {
 	name: "read/started",
-	rule: "StartedAt is when the run under way or the last one was started, as a heartbeat or its settlement told under its lease; a claim does not tell, and nothing is told of a job that waits",
+	rule: "StartedAt is when the current or the last run started, as a heartbeat or its settlement reported; a claim reports nothing, and a waiting job has no StartedAt",
 	run: func(e *env) {
 		heart := capability[backend.Heartbeater](e, e.b)
 		w := e.worker()
@@ -302,11 +302,11 @@ var readCases = []testCase{{
 			{Lease: jobs[0].Lease, For: ran}, {Lease: stale, For: ran}, {Lease: backend.Lease{ID: 1 << 40, Token: 1}, For: ran}, {Lease: jobs[4].Lease, For: ran},
 		}})
 		if err != nil {
-			e.Fatalf("Beat: %v", err)
+			e.Fatalf("Heartbeat: %v", err)
 		}
 		started := r.Now.Add(-ran)
 		if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w}); err != nil {
-			e.Fatalf("Beat: %v", err)
+			e.Fatalf("Heartbeat: %v", err)
 		}
 		want("after the heartbeat", ids[0], started)
 		want("after a heartbeat under another lease", ids[1], none)
@@ -346,7 +346,7 @@ var readCases = []testCase{{
 	},
 }, {
 	name: "read/count",
-	rule: "Count tells how many jobs there are by name and state, the same to every process",
+	rule: "Count returns the number of jobs by name and state, the same to every process",
 	run: func(e *env) {
 		other := e.store.Open(e)
 		e.push(e.b, "b", 2)

@@ -53,7 +53,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/not-asked",
-	rule: "without Expired no worker is found dead by the clock",
+	rule: "without Expired, Reap finds no worker dead by the clock",
 	run: func(e *env) {
 		id := e.push(e.b, "a", 1)[0]
 		e.claim1(e.b, e.worker(), "a")
@@ -65,7 +65,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/finished",
-	rule: "a job that was settled before its worker is reaped stays settled",
+	rule: "a job that was settled before its worker died stays settled",
 	run: func(e *env) {
 		ids := e.push(e.b, "a", 4)
 		jobs := e.claim(e.b, e.worker(), 4, "a")
@@ -85,7 +85,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/old-worker",
-	rule: "a worker that was reaped cannot go on under its old row",
+	rule: "a worker that Reap found dead cannot continue under its old row",
 	run: func(e *env) {
 		e.push(e.b, "a", 2)
 		w := e.worker()
@@ -98,13 +98,13 @@ var reapCases = []testCase{{
 		}
 		if heart, ok := e.b.(backend.Heartbeater); ok {
 			if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w}); !errors.Is(err, backend.ErrWorkerGone) {
-				e.Errorf("Beat of a reaped worker = %v, want ErrWorkerGone", err)
+				e.Errorf("Heartbeat of a reaped worker = %v, want ErrWorkerGone", err)
 			}
 		}
 	},
 }, {
 	name: "reap/suspect-alone",
-	rule: "a claim returns a suspect only if asked, then alone, and in its place in the order",
+	rule: "a claim returns a suspect only if requested, alone, and in its place in the order",
 	run: func(e *env) {
 		suspects := e.push(e.b, "a", 3)
 		e.claim(e.b, e.worker(), 3, "a")
@@ -124,7 +124,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/suspect-behind-expired",
-	rule: "a suspect is returned alone, too, and in its place, if what came before it has expired",
+	rule: "a suspect is returned alone and in its place if the jobs before it have expired",
 	run: func(e *env) {
 		suspects := e.push(e.b, "a", 2)
 		e.claim(e.b, e.worker(), 2, "a")
@@ -142,7 +142,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/crashes",
-	rule: "a job that crashed its worker DefaultMaxCrashes times while it was a suspect and the only job there is failed",
+	rule: "a suspect that crashed its worker DefaultMaxCrashes times as its only job is failed with CrashError",
 	run: func(e *env) {
 		id := e.push(e.b, "a", 1)[0]
 		for crash := 0; crash <= backend.DefaultMaxCrashes; crash++ {
@@ -166,7 +166,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/settling-clears",
-	rule: "a job that settles is no suspect any more, and its crashes are forgotten; one that is released remains one",
+	rule: "a settled job is no suspect any more and has no crashes; a released suspect remains one",
 	run: func(e *env) {
 		id := e.push(e.b, "a", 1)[0]
 		e.claim1(e.b, e.worker(), "a")
@@ -186,7 +186,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/not-alone",
-	rule: "a crash counts only against a suspect that was the only job there",
+	rule: "a crash counts only against a suspect that was the worker's only job",
 	run: func(e *env) {
 		ids := e.push(e.b, "a", 2)
 		e.claim(e.b, e.worker(), 2, "a")
@@ -206,8 +206,8 @@ var reapCases = []testCase{{
 		}
 	},
 }, {
-	name: "reap/beside-others",
-	rule: "a crash counts against no suspect if its worker held other jobs too, and against one whose others had settled",
+	name: "reap/with-others",
+	rule: "a crash counts against no suspect if its worker held other jobs, and does if the other jobs had settled",
 	run: func(e *env) {
 		id := e.push(e.b, "a", 1)[0]
 		e.claim1(e.b, e.worker(), "a")
@@ -252,7 +252,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/steady",
-	rule: "a worker is judged only by one who was steady for a third of its lease",
+	rule: "a worker is judged only by a caller that was stable for a third of that worker's lease",
 	run: func(e *env) {
 		e.push(e.b, "a", 2)
 		long, short := e.worker(), e.worker()
@@ -280,7 +280,7 @@ var reapCases = []testCase{{
 			e.claim(e.b, w, 0)
 			r, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w})
 			if err != nil {
-				e.Fatalf("Beat: %v", err)
+				e.Fatalf("Heartbeat: %v", err)
 			}
 			return r.Now
 		}
@@ -297,7 +297,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/known-dead",
-	rule: "workers that are named dead are rescued from at once, whatever their leases, and others are not",
+	rule: "the jobs of workers in Dead are rescued at once, whatever the leases, and no others",
 	run: func(e *env) {
 		e.push(e.b, "a", 2)
 		ended, lives := e.worker(), e.worker()
@@ -359,7 +359,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/many-reapers",
-	rule: "any number of processes may reap at once: each job is rescued once",
+	rule: "if any number of processes reap at once, each job is rescued once",
 	run: func(e *env) {
 		e.push(e.b, "a", 200)
 		for range 4 {
@@ -390,7 +390,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/bounded",
-	rule: "a bound on Reap hides no job: More says that there is work left, and repeating does it",
+	rule: "a bound on Reap hides no job: More reports work left, and a repeated call does it",
 	run: func(e *env) {
 		e.push(e.b, "a", 30)
 		for range 10 {
@@ -443,7 +443,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "reap/clock-back",
-	rule: "a worker's row from the future keeps its jobs no longer than its lease",
+	rule: "a row renewed a lease or more in the future counts as expired",
 	run: func(e *env) {
 		if e.store.Advance == nil {
 			e.Skip("the store's clock cannot be turned back")
@@ -468,7 +468,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "history/age",
-	rule: "finished jobs are deleted when their keep is over, counted from their end; live jobs never are",
+	rule: "finished jobs are deleted when their retention, counted from their end, is over; unfinished jobs never are",
 	opts: Options{History: backend.History{Done: 7 * time.Minute, Failed: 30 * time.Minute}},
 	run: func(e *env) {
 		if e.store.Advance == nil {
@@ -495,7 +495,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "history/kept-before",
-	rule: "jobs past their keep are deleted whatever jobs that are kept, or have not ended, come before them",
+	rule: "jobs past their retention are deleted, whatever kept or unfinished jobs precede them",
 	opts: Options{History: backend.History{Done: 7 * time.Minute, Failed: 30 * time.Minute}},
 	run: func(e *env) {
 		if e.store.Advance == nil {
@@ -529,7 +529,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "history/rows",
-	rule: "of the finished jobs of one name the newest are kept, as many as History.Rows",
+	rule: "the newest History.Rows finished jobs of a name are kept",
 	opts: Options{History: backend.History{Rows: 10}},
 	run: func(e *env) {
 		w := e.worker()
@@ -566,7 +566,7 @@ var reapCases = []testCase{{
 	},
 }, {
 	name: "history/rows-oldest",
-	rule: "of too many finished jobs none is deleted while another is kept that was pushed and has ended before it, however they ended",
+	rule: "of too many finished jobs, none is deleted while one is kept that was both pushed and finished before it, whatever the states",
 	opts: Options{History: backend.History{Rows: 2}},
 	run: func(e *env) {
 		e.push(e.b, "a", 3)

@@ -60,7 +60,7 @@ func tickOf(name, definition string, due, next time.Time) backend.Tick {
 
 var scheduleCases = []testCase{{
 	name: "schedule/define",
-	rule: "a new schedule takes what it is given; a stored one takes the definition, and its next tick stays",
+	rule: "a new schedule takes the given definition and next tick; a stored one takes the definition and keeps its next tick",
 	run: func(e *env) {
 		next := e.define(e.b, "b", "every minute", 5*e.unit)
 		e.define(e.b, "a", "x", e.unit)
@@ -79,7 +79,7 @@ var scheduleCases = []testCase{{
 	},
 }, {
 	name: "schedule/define-due",
-	rule: "a tick that is due when the schedule is defined otherwise is not lost",
+	rule: "a new definition loses no tick that is due",
 	run: func(e *env) {
 		due := e.define(e.b, "a", "x", e.unit)
 		e.advance(2 * e.unit)
@@ -91,7 +91,7 @@ var scheduleCases = []testCase{{
 	},
 }, {
 	name: "schedule/instead",
-	rule: "a next tick is replaced if it is the one that the caller names; if it is not, the schedule stays as it is",
+	rule: "the next tick is replaced if it equals Instead; otherwise the schedule stays as it is",
 	run: func(e *env) {
 		s := capability[backend.Scheduler](e, e.b)
 		first := e.define(e.b, "a", "x", 5*e.unit)
@@ -129,7 +129,7 @@ var scheduleCases = []testCase{{
 	},
 }, {
 	name: "schedule/instead-race",
-	rule: "of those who replace a next tick and those who take it one succeeds",
+	rule: "of concurrent calls that replace a next tick or take it, one succeeds",
 	run: func(e *env) {
 		s := capability[backend.Scheduler](e, e.b)
 		for range 20 {
@@ -194,7 +194,7 @@ var scheduleCases = []testCase{{
 	},
 }, {
 	name: "schedule/race",
-	rule: "a tick that any number of processes take at the same time is taken once",
+	rule: "a tick that any number of processes try to take is taken once",
 	run: func(e *env) {
 		const rounds = 20
 		due := e.define(e.b, "a", "x", e.unit)
@@ -220,7 +220,7 @@ var scheduleCases = []testCase{{
 	},
 }, {
 	name: "schedule/other",
-	rule: "a tick with another definition, of another time or of no schedule does nothing",
+	rule: "a tick with another definition, another time or no schedule does nothing",
 	run: func(e *env) {
 		due := e.define(e.b, "a", "x", e.unit)
 		e.advance(2 * e.unit)
@@ -277,7 +277,7 @@ var scheduleCases = []testCase{{
 	},
 }, {
 	name: "schedule/paused",
-	rule: "a paused schedule advances and pushes nothing, and goes on when it is resumed; defining it again does not resume it",
+	rule: "the tick of a paused schedule advances Next, pushes nothing and returns true; the schedule continues when resumed, and Define does not resume it",
 	run: func(e *env) {
 		s := capability[backend.Scheduler](e, e.b)
 		due := e.define(e.b, "a", "x", e.unit)
@@ -307,7 +307,7 @@ var scheduleCases = []testCase{{
 	},
 }, {
 	name: "schedule/removed",
-	rule: "a schedule that no worker has, though there are others, is removed: it is not ticked until it is defined again",
+	rule: "a schedule that no registered worker has is removed, and does not tick until it is defined again",
 	run: func(e *env) {
 		due := e.define(e.b, "a", "x", e.unit)
 		e.define(e.b, "b", "x", e.unit)
@@ -344,7 +344,7 @@ var scheduleCases = []testCase{{
 	},
 }, {
 	name: "schedule/removed-long",
-	rule: "a schedule that is defined again however long it was removed has the next tick that it had",
+	rule: "a removed schedule that is defined again has its old next tick",
 	run: func(e *env) {
 		due := e.define(e.b, "a", "x", e.unit)
 		e.claim(e.b, e.worker(), 0)
@@ -364,7 +364,7 @@ var scheduleCases = []testCase{{
 	},
 }, {
 	name: "schedule/removed-jumped",
-	rule: "no schedule is removed by a clock that has jumped since the caller heard of it",
+	rule: "a jump of the clock removes no schedule",
 	run: func(e *env) {
 		heart := capability[backend.Heartbeater](e, e.b)
 		e.define(e.b, "a", "x", 90*e.unit)
@@ -374,7 +374,7 @@ var scheduleCases = []testCase{{
 		e.claim(e.b, other, 0)
 		r, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: other})
 		if err != nil {
-			e.Fatalf("Beat: %v", err)
+			e.Fatalf("Heartbeat: %v", err)
 		}
 		e.advance(5 * e.unit)
 		e.claim(e.b, other, 0)
@@ -385,7 +385,7 @@ var scheduleCases = []testCase{{
 	},
 }, {
 	name: "schedule/pruned",
-	rule: "a removed schedule is deleted after its keep, and others never are",
+	rule: "a removed schedule is deleted after KeepRemoved, other schedules never",
 	run: func(e *env) {
 		if e.store.Advance == nil {
 			e.Skip("needs a clock that can be moved")

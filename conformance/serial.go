@@ -12,7 +12,7 @@ import (
 
 var serialCases = []testCase{{
 	name: "serial/order",
-	rule: "jobs with one key run one at a time in the order of their IDs, and others pass them by",
+	rule: "jobs with one serial key run one at a time in the order of their IDs, and other jobs run meanwhile",
 	run: func(e *env) {
 		var keyed, ids []int64
 		for range 4 {
@@ -38,7 +38,7 @@ var serialCases = []testCase{{
 	},
 }, {
 	name: "serial/priority",
-	rule: "the order of jobs with one key is that of their IDs, whatever their priority",
+	rule: "jobs with one serial key run in the order of their IDs, whatever their priority",
 	run: func(e *env) {
 		var ids []int64
 		for priority := range int16(4) {
@@ -55,7 +55,7 @@ var serialCases = []testCase{{
 	},
 }, {
 	name: "serial/batch",
-	rule: "in one batch the first job with a free key is not blocked and the others are",
+	rule: "in a batch, the first job with a free serial key is not blocked, and the others are",
 	run: func(e *env) {
 		ids := e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"), serialJob("a", "l"), serialJob("a", "k"))
 		e.wantState(ids[1], backend.Blocked)
@@ -64,7 +64,7 @@ var serialCases = []testCase{{
 	},
 }, {
 	name: "serial/ends",
-	rule: "however the one that runs ends, the blocked one with the lowest ID is pending at once",
+	rule: "however the running job ends, the blocked job with the lowest ID is pending at once",
 	run: func(e *env) {
 		for _, end := range out {
 			ids := e.pushJobs(e.b, serialJob(end.job(), "k"), serialJob(end.job(), "k"), serialJob(end.job(), "k"))
@@ -79,7 +79,7 @@ var serialCases = []testCase{{
 	},
 }, {
 	name: "serial/head-waits",
-	rule: "a job that waits again, or is scheduled, keeps the others with its key blocked",
+	rule: "a head that waits again, or is scheduled, keeps the others blocked",
 	run: func(e *env) {
 		for _, way := range back {
 			if !e.can(way) {
@@ -102,7 +102,7 @@ var serialCases = []testCase{{
 	},
 }, {
 	name: "serial/delay",
-	rule: "a blocked job's delay goes on: at its turn it is scheduled if its time is to come, and pending if not",
+	rule: "the delay of a blocked job runs: when unblocked, the job is scheduled if it is not due, and pending otherwise",
 	run: func(e *env) {
 		ids := e.pushJobs(e.b, serialJob("a", "k"), after(10*e.unit, serialJob("a", "k")), after(15*e.unit, serialJob("a", "k")))
 		e.wantState(ids[1], backend.Blocked)
@@ -120,7 +120,7 @@ var serialCases = []testCase{{
 	},
 }, {
 	name: "serial/failed-crashes",
-	rule: "a job that is failed because it crashed its worker gives its key back",
+	rule: "a job that fails because of its crashes gives its serial key back",
 	run: func(e *env) {
 		ids := e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"))
 		for range 1 + backend.DefaultMaxCrashes {
@@ -133,7 +133,7 @@ var serialCases = []testCase{{
 	},
 }, {
 	name: "serial/superseded",
-	rule: "a job that is superseded gives its serial key back",
+	rule: "a superseded job gives its serial key back",
 	run: func(e *env) {
 		job := serialJob("a", "s")
 		job.Unique = backend.Unique{Key: "u", Scope: backend.UntilStarted}
@@ -148,7 +148,7 @@ var serialCases = []testCase{{
 	},
 }, {
 	name: "serial/deleted",
-	rule: "a job that is deleted in the transaction that ends it gives its key back",
+	rule: "a job that is deleted in the transaction that ends it gives its serial key back",
 	opts: Options{History: backend.History{Done: -1, Failed: -1}},
 	run: func(e *env) {
 		ids := e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"), serialJob("a", "k"))
@@ -161,7 +161,7 @@ var serialCases = []testCase{{
 	},
 }, {
 	name: "serial/push-race",
-	rule: "of jobs with one key that are pushed at the same time, exactly one is not blocked",
+	rule: "of jobs with one serial key that are pushed concurrently, exactly one is not blocked",
 	run: func(e *env) {
 		const pushers = 8
 		for _, name := range []string{"a", "b", "c", "d", "e"} {
@@ -182,7 +182,7 @@ var serialCases = []testCase{{
 	},
 }, {
 	name: "serial/one-head",
-	rule: "no look at the store ever shows another number than one of unfinished jobs with one key that are not blocked",
+	rule: "every read shows exactly one unfinished job with a serial key that is not blocked",
 	run: func(e *env) {
 		const jobs, before = 60, 20
 		for range before {

@@ -31,7 +31,7 @@ func (e *env) nameInfo(name string) (info backend.NameInfo, ok bool) {
 
 var settingsCases = []testCase{{
 	name: "settings/set",
-	rule: "settings are kept by name, seen by all processes, and replaced whole when they are set again",
+	rule: "settings are kept by name, visible to all processes, and replaced as a whole when set again",
 	run: func(e *env) {
 		all := backend.Settings{
 			Name: "b", MaxRunning: 3, Rate: 5, Per: 90 * time.Second, MaxCrashes: -1,
@@ -59,7 +59,7 @@ var settingsCases = []testCase{{
 	},
 }, {
 	name: "settings/zero",
-	rule: "zero Settings put all defaults back: the name has no bound any more, and without jobs it is not listed",
+	rule: "zero Settings restore the defaults: the name has no bounds, and is not listed without jobs",
 	run: func(e *env) {
 		e.set(e.b, backend.Settings{Name: "a", MaxRunning: 1}, backend.Settings{Name: "b", MaxRunning: 1, MaxCrashes: 3})
 		e.set(e.other(), backend.Settings{Name: "a"}, backend.Settings{Name: "b"})
@@ -74,7 +74,7 @@ var settingsCases = []testCase{{
 	},
 }, {
 	name: "settings/names",
-	rule: "Names tells how many jobs of a name run, and when its rate allows the next",
+	rule: "Names returns the number of running jobs of a name, and when its rate allows the next claim",
 	run: func(e *env) {
 		e.set(e.b, backend.Settings{Name: "a", Rate: 2, Per: span})
 		e.push(e.b, "a", 5)
@@ -93,7 +93,7 @@ var settingsCases = []testCase{{
 	},
 }, {
 	name: "settings/invalid",
-	rule: "settings that break a rule are refused with ErrInvalid, and their batch with them",
+	rule: "a batch of settings that breaks a rule is refused with ErrInvalid",
 	run: func(e *env) {
 		setter := capability[backend.SettingsStore](e, e.b)
 		for _, bad := range []backend.Settings{
@@ -118,7 +118,7 @@ var settingsCases = []testCase{{
 	},
 }, {
 	name: "settings/history",
-	rule: "a name's history goes before the store's, down to deleting at once",
+	rule: "the history of a name overrides the store's, including deletion at once",
 	opts: Options{History: backend.History{Rows: 5}},
 	run: func(e *env) {
 		e.set(e.b, backend.Settings{Name: "a", History: backend.History{Done: -1}},
@@ -142,7 +142,7 @@ var settingsCases = []testCase{{
 	},
 }, {
 	name: "settings/history-age",
-	rule: "a name's keep goes before the store's",
+	rule: "the retention of a name overrides the store's",
 	opts: Options{History: backend.History{Done: time.Hour}},
 	run: func(e *env) {
 		if e.store.Advance == nil {
@@ -170,7 +170,7 @@ var settingsCases = []testCase{{
 	},
 }, {
 	name: "settings/history-crash",
-	rule: "a name's history holds for jobs that Reap fails, too",
+	rule: "the history of a name applies to jobs that Reap fails",
 	run: func(e *env) {
 		e.set(e.b, backend.Settings{Name: "a", History: backend.History{Failed: -1}})
 		id := e.push(e.b, "a", 1)[0]
@@ -182,7 +182,7 @@ var settingsCases = []testCase{{
 	},
 }, {
 	name: "settings/max-crashes",
-	rule: "a job is failed after as many crashes as the settings of its name say as they are then, and never if they are negative",
+	rule: "a job fails after the number of crashes that the current settings of its name allow, and never if that is negative",
 	run: func(e *env) {
 		id := e.push(e.b, "a", 1)[0]
 		crash := func(want backend.State) {
@@ -204,7 +204,7 @@ var settingsCases = []testCase{{
 	},
 }, {
 	name: "settings/max-crashes-company",
-	rule: "a suspect that has crashed more often than the settings allow now is failed by the next crash of its own, and not by one that others may have caused",
+	rule: "a suspect with more crashes than a lowered MaxCrashes fails with its next own crash, and not with one that other jobs may have caused",
 	run: func(e *env) {
 		ids := e.push(e.b, "a", 1)
 		for range 3 {
@@ -224,7 +224,7 @@ var settingsCases = []testCase{{
 	},
 }, {
 	name: "pause/name",
-	rule: "no job of a paused name is claimed, by any process, until the name is resumed; others are",
+	rule: "no process claims a job of a paused name until the name is resumed; other names are claimed",
 	run: func(e *env) {
 		ids := e.push(e.b, "a", 3)
 		b := e.push(e.b, "b", 2)
@@ -251,7 +251,7 @@ var settingsCases = []testCase{{
 	},
 }, {
 	name: "pause/all",
-	rule: "a pause of all names and one of a name are apart: either keeps jobs from being claimed",
+	rule: "a pause of all names and a pause of one name are independent, and either prevents claims",
 	run: func(e *env) {
 		ids := e.push(e.b, "a", 1)
 		b := e.push(e.b, "b", 1)

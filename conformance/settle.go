@@ -77,7 +77,7 @@ var settleCases = []testCase{{
 	},
 }, {
 	name: "complete/reaped",
-	rule: "reaping takes a lease's authority before the job is claimed again",
+	rule: "a rescue revokes a lease before the job is claimed again",
 	run: func(e *env) {
 		id := e.push(e.b, "a", 1)[0]
 		j := e.claim1(e.b, e.worker(), "a")
@@ -90,7 +90,7 @@ var settleCases = []testCase{{
 	},
 }, {
 	name: "complete/expired-unreaped",
-	rule: "that a lease's time has passed takes no authority away",
+	rule: "a lease is held after its time has passed",
 	run: func(e *env) {
 		ids := e.push(e.b, "a", 2)
 		jobs := e.claim(e.b, e.worker(), 2, "a")
@@ -121,7 +121,7 @@ var settleCases = []testCase{{
 	},
 }, {
 	name: "complete/mixed",
-	rule: "in a batch with lost leases the others are completed",
+	rule: "the held leases of a batch are settled although others are lost",
 	run: func(e *env) {
 		ids := e.push(e.b, "a", 300)
 		jobs := e.claim(e.b, e.worker(), 300, "a")
@@ -152,7 +152,7 @@ var settleCases = []testCase{{
 	},
 }, {
 	name: "settle/repeat",
-	rule: "settling again in the same way succeeds and changes nothing",
+	rule: "a repeated settlement succeeds and changes nothing",
 	run: func(e *env) {
 		w := e.worker()
 		e.push(e.b, "a", 1)
@@ -182,7 +182,7 @@ var settleCases = []testCase{{
 	},
 }, {
 	name: "settle/otherwise",
-	rule: "settling again in another way is a lost lease and changes nothing",
+	rule: "a second settlement of another kind reports a lost lease and changes nothing",
 	run: func(e *env) {
 		w := e.worker()
 		settle := func(l backend.Lease, way int) []backend.Lease {
@@ -210,7 +210,7 @@ var settleCases = []testCase{{
 	},
 }, {
 	name: "settle/repeat-after-claim",
-	rule: "a settled lease is lost when its job is claimed again, also for a repeat of the same settling",
+	rule: "a settled lease is lost once its job is claimed again, for a repeated settlement too",
 	run: func(e *env) {
 		w := e.worker()
 		for i, ending := range []backend.Ending{backend.EndRetry, backend.EndSnooze, backend.EndRelease} {
@@ -329,7 +329,7 @@ var settleCases = []testCase{{
 	},
 }, {
 	name: "fail/any-text",
-	rule: "a failure is stored whatever its text is: cut to 64 KiB, valid UTF-8, without NUL",
+	rule: "a failure is stored whatever its text: cut to 64 KiB, as valid UTF-8 without NUL",
 	run: func(e *env) {
 		w := e.worker()
 		for _, text := range []string{
@@ -350,7 +350,7 @@ var settleCases = []testCase{{
 	},
 }, {
 	name: "fail/stack",
-	rule: "a failure's stack is kept with its error, whatever is in it",
+	rule: "the stack of a failure is kept with its error, whatever its text",
 	run: func(e *env) {
 		id := e.push(e.b, "a", 1)[0]
 		for _, stack := range []string{"", "main.f()\n\tf.go:3", "a\x00\xff", strings.Repeat("é", 1<<20)} {
@@ -380,7 +380,7 @@ var settleCases = []testCase{{
 	},
 }, {
 	name: "fail/invalid",
-	rule: "a failure that breaks a rule is refused with ErrInvalid, and its batch with it",
+	rule: "a batch of failures that breaks a rule is refused with ErrInvalid",
 	run: func(e *env) {
 		ids := e.push(e.b, "a", 2)
 		jobs := e.claim(e.b, e.worker(), 2, "a")
@@ -398,7 +398,7 @@ var settleCases = []testCase{{
 	},
 }, {
 	name: "history/delete-at-once",
-	rule: "with a negative keep a job is deleted in the transaction that ends it",
+	rule: "with a negative retention a job is deleted in the transaction that ends it",
 	opts: Options{History: backend.History{Done: -1, Failed: -1}},
 	run: func(e *env) {
 		w := e.worker()

@@ -28,7 +28,7 @@ func (e *env) silent() (job int64, w backend.Worker) {
 
 var silenceCases = []testCase{{
 	name: "reap/silence",
-	rule: "workers that live for a moment rescue together from one whose silence they have watched for a third of its lease",
+	rule: "short-lived workers together find a worker dead that they observed silent for a third of its lease",
 	run: func(e *env) {
 		job, w := e.silent()
 		for i, step := range []time.Duration{0, w.Lease / 5, w.Lease / 5} {
@@ -43,7 +43,7 @@ var silenceCases = []testCase{{
 	},
 }, {
 	name: "reap/silence-gaps",
-	rule: "of a long time without a look a sixth of the lease counts, as the system may have stood still",
+	rule: "of a long time without an observation, a sixth of the lease counts, because the system may have stood still",
 	run: func(e *env) {
 		job, w := e.silent()
 		for i := range 3 {
@@ -56,7 +56,7 @@ var silenceCases = []testCase{{
 	},
 }, {
 	name: "reap/silence-own",
-	rule: "a worker's own looks count for as long as it was steady, and not at all if it was not",
+	rule: "a worker's own observations count for as long as it was stable, and not otherwise",
 	run: func(e *env) {
 		job, w := e.silent()
 		me := e.worker()
@@ -77,7 +77,7 @@ var silenceCases = []testCase{{
 	},
 }, {
 	name: "reap/silence-over",
-	rule: "what was seen of a silence counts no more when the worker was heard of",
+	rule: "a renewal ends a silence, and earlier observations no longer count",
 	run: func(e *env) {
 		job, w := e.silent()
 		for i := range 3 {
@@ -95,7 +95,7 @@ var silenceCases = []testCase{{
 	},
 }, {
 	name: "reap/silence-all",
-	rule: "when no worker could renew for a while, the first that can declares none dead",
+	rule: "if no worker could renew for a while, the first that renews again finds none dead",
 	run: func(e *env) {
 		e.push(e.b, "a", 5)
 		var all []backend.Worker

@@ -24,7 +24,7 @@ func (e *env) tx() (backend.TxPusher, *sql.Tx) {
 
 var txCases = []testCase{{
 	name: "tx/commit",
-	rule: "jobs pushed in a transaction exist if and when it commits, and wake those who wait",
+	rule: "jobs pushed in a transaction exist if and when it commits, and end a Wait",
 	run: func(e *env) {
 		pusher, tx := e.tx()
 		late := newJob("b")
@@ -47,7 +47,7 @@ var txCases = []testCase{{
 	},
 }, {
 	name: "tx/rollback",
-	rule: "a transaction that rolls back leaves nothing, and names first used in it work afterwards",
+	rule: "a transaction that rolls back leaves nothing, and its new names work afterwards",
 	run: func(e *env) {
 		pusher, tx := e.tx()
 		if _, err := pusher.PushTx(e.ctx, tx, []backend.NewJob{newJob("a")}); err != nil {
@@ -64,7 +64,7 @@ var txCases = []testCase{{
 }, {
 	name:  "tx/keys",
 	needs: backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending,
-	rule:  "a push in a transaction heeds keys and bounds as any other does, within the transaction and outside",
+	rule:  "a push in a transaction applies keys and bounds like any other push, within the transaction and outside",
 	run: func(e *env) {
 		pusher, tx := e.tx()
 		job := uniqueJob("a", backend.Unique{Key: "u"})
@@ -92,7 +92,7 @@ var txCases = []testCase{{
 }, {
 	name:  "tx/keys-rolled-back",
 	needs: backend.FieldUnique | backend.FieldSerial,
-	rule:  "keys that were taken in a transaction that rolls back are free",
+	rule:  "keys taken in a transaction that rolls back are free",
 	run: func(e *env) {
 		pusher, tx := e.tx()
 		job := serialJob("a", "s")
@@ -108,7 +108,7 @@ var txCases = []testCase{{
 }, {
 	name:  "tx/rejected",
 	needs: backend.FieldUnique | backend.FieldMaxPending,
-	rule:  "a push in a transaction that breaks a bound or has a key that is taken is refused whole, and the transaction can go on",
+	rule:  "a push in a transaction that breaks a bound is refused as a whole, and the transaction can continue",
 	run: func(e *env) {
 		pusher, tx := e.tx()
 		reject := uniqueJob("a", backend.Unique{Key: "u", Conflict: backend.Reject})
@@ -131,7 +131,7 @@ var txCases = []testCase{{
 	},
 }, {
 	name: "tx/complete",
-	rule: "a job completed in a transaction is done if and when it commits, its keys given back, its result kept and the next one ready",
+	rule: "a job completed in a transaction is done if and when it commits: its keys are given back, its result is kept and the next job is unblocked",
 	run: func(e *env) {
 		job := serialJob("a", "s")
 		job.Unique.Key = "u"
@@ -160,7 +160,7 @@ var txCases = []testCase{{
 	},
 }, {
 	name: "tx/complete-rolled-back",
-	rule: "a job completed in a transaction that rolls back is running still, its lease held and its keys taken",
+	rule: "a job completed in a transaction that rolls back is still running, its lease held and its keys taken",
 	run: func(e *env) {
 		job := serialJob("a", "s")
 		job.Unique.Key = "u"

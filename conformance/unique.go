@@ -12,7 +12,7 @@ import (
 
 var uniqueCases = []testCase{{
 	name: "unique/taken",
-	rule: "a push whose key is taken stores nothing and returns the ID of the job that has it; names and keys are apart",
+	rule: "a push whose unique key is taken stores nothing and returns the ID of the job that has it; each name has its own keys",
 	run: func(e *env) {
 		job := uniqueJob("a", backend.Unique{Key: "k"})
 		id := e.wantNew("the first", job)
@@ -44,7 +44,7 @@ var uniqueCases = []testCase{{
 	},
 }, {
 	name: "unique/race",
-	rule: "of pushes with one key at the same time, by any number of processes, exactly one stores a job, and all return its ID",
+	rule: "of concurrent pushes with one key, by any number of processes, exactly one stores a job, and all return its ID",
 	run: func(e *env) {
 		const rounds, pushers = 20, 8
 		for round := range rounds {
@@ -72,7 +72,7 @@ var uniqueCases = []testCase{{
 	},
 }, {
 	name: "unique/one-live",
-	rule: "no look at the store ever shows two unfinished jobs with one key, while they are pushed and finished",
+	rule: "no read shows two unfinished jobs with one unique key, while jobs are pushed and finished",
 	run: func(e *env) {
 		const pushers, each = 4, 30
 		job := uniqueJob("a", backend.Unique{Key: "k"})
@@ -130,7 +130,7 @@ var uniqueCases = []testCase{{
 	},
 }, {
 	name: "unique/until-finished",
-	rule: "a key is kept while the job waits, runs and waits again, and given back when it is finished, however it ends",
+	rule: "a unique key is kept while the job waits, runs and waits again, and given back however the job ends",
 	run: func(e *env) {
 		for _, end := range out {
 			job := uniqueJob(end.job(), backend.Unique{Key: "k"})
@@ -167,7 +167,7 @@ var uniqueCases = []testCase{{
 	},
 }, {
 	name: "unique/retaken",
-	rule: "a job that is to wait again takes the key again that it had given back",
+	rule: "a job that waits again takes the key again that it had given back",
 	run: func(e *env) {
 		for _, way := range back {
 			if !e.can(way) {
@@ -186,7 +186,7 @@ var uniqueCases = []testCase{{
 	},
 }, {
 	name: "unique/superseded",
-	rule: "a job that is to wait again when another has its key is cancelled as superseded, and not run again",
+	rule: "a job that is to wait again while another job has its key is cancelled as superseded and does not run again",
 	run: func(e *env) {
 		for _, way := range back {
 			if !e.can(way) {
@@ -207,7 +207,7 @@ var uniqueCases = []testCase{{
 	},
 }, {
 	name: "unique/latest",
-	rule: "of two jobs that ran with one key and are to wait again, the one that was pushed later does, in whatever order they come back",
+	rule: "of two running jobs with one key that are to wait again, the one pushed later does, in whatever order they are settled",
 	run: func(e *env) {
 		for _, way := range back {
 			if !e.can(way) {
@@ -238,7 +238,7 @@ var uniqueCases = []testCase{{
 	},
 }, {
 	name: "unique/latest-together",
-	rule: "of two jobs of one dead worker with one key, the one that was pushed later waits again",
+	rule: "of two jobs of a dead worker with one key, the one pushed later waits again",
 	run: func(e *env) {
 		job := uniqueJob("a", backend.Unique{Key: "k", Scope: backend.UntilStarted})
 		w := e.worker()
@@ -255,7 +255,7 @@ var uniqueCases = []testCase{{
 	},
 }, {
 	name: "unique/for",
-	rule: "with For the key is kept for that time after the push, though the job is done or has failed, and KeepFirst returns that job",
+	rule: "with For the key is kept for that time after the push although the job is done or failed, and KeepFirst returns that job",
 	run: func(e *env) {
 		for _, scope := range []backend.Scope{backend.UntilFinished, backend.UntilStarted} {
 			job := uniqueJob(fmt.Sprint("a", scope), backend.Unique{Key: "k", Scope: scope, For: 20 * e.unit})
@@ -281,7 +281,7 @@ var uniqueCases = []testCase{{
 	},
 }, {
 	name: "unique/for-history",
-	rule: "history does not delete a job that keeps its unique key, so that the ID of a duplicate is that of a job; it deletes it when the time is over",
+	rule: "history does not delete a job that keeps its unique key, so the ID of a duplicate is that of a stored job; it deletes the job when the time is over",
 	opts: Options{History: backend.History{Done: -1, Failed: -1, Rows: 1}},
 	run: func(e *env) {
 		w := e.worker()
@@ -321,7 +321,7 @@ var uniqueCases = []testCase{{
 	},
 }, {
 	name: "unique/for-cancelled",
-	rule: "a job that is cancelled, by whomever and in whatever state, gives its unique key back, whatever For says",
+	rule: "a job that is cancelled, in any state and by any means, gives its unique key back, whatever For says",
 	run: func(e *env) {
 		w := e.worker()
 		for _, scope := range []backend.Scope{backend.UntilFinished, backend.UntilStarted} {
@@ -352,7 +352,7 @@ var uniqueCases = []testCase{{
 	},
 }, {
 	name: "unique/for-itself",
-	rule: "a job is never in its own way: that its key is kept does not supersede it",
+	rule: "a job never conflicts with itself: its own kept key does not supersede it",
 	run: func(e *env) {
 		for _, way := range back {
 			if !e.can(way) {
@@ -372,7 +372,7 @@ var uniqueCases = []testCase{{
 	},
 }, {
 	name: "unique/reject",
-	rule: "Reject refuses the whole push, of which nothing is stored, and names the index and the job that has the key",
+	rule: "Reject refuses the whole push and returns the index and the job that has the key",
 	run: func(e *env) {
 		id := e.wantNew("the first", uniqueJob("a", backend.Unique{Key: "k"}))
 		reject := uniqueJob("a", backend.Unique{Key: "k", Conflict: backend.Reject})
@@ -386,7 +386,7 @@ var uniqueCases = []testCase{{
 	},
 }, {
 	name: "unique/replace",
-	rule: "Replace gives the waiting job that has the key the payload, metadata, priority, delay and expiry of the new one",
+	rule: "Replace sets the payload, metadata, priority, delay and expiry of the waiting job that has the key",
 	run: func(e *env) {
 		replace := func(payload string, priority int16, delay, expires int) backend.NewJob {
 			job := uniqueJob("a", backend.Unique{Key: "k", Scope: backend.UntilStarted, Conflict: backend.Replace})
@@ -454,7 +454,7 @@ var uniqueCases = []testCase{{
 	},
 }, {
 	name: "unique/replace-blocked",
-	rule: "a blocked job that is replaced stays blocked, and its delay holds when it is not blocked any more",
+	rule: "a blocked job that is replaced stays blocked, and its delay holds when it is unblocked",
 	run: func(e *env) {
 		job := serialJob("a", "s")
 		e.pushJobs(e.b, job)
@@ -475,7 +475,7 @@ var uniqueCases = []testCase{{
 	},
 }, {
 	name: "unique/invalid",
-	rule: "a key that breaks a rule is refused with ErrInvalid, and its batch with it",
+	rule: "a batch with a unique key that breaks a rule is refused with ErrInvalid",
 	run: func(e *env) {
 		for _, u := range []backend.Unique{
 			{Key: strings.Repeat("x", 256)}, {Key: "\xff"}, {Key: "\x00"}, {Scope: backend.UntilStarted}, {For: 1},

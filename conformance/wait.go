@@ -58,7 +58,7 @@ func (e *env) wantAsleep(what string, w *waiter) {
 
 var waitCases = []testCase{{
 	name: "wait/ready",
-	rule: "Wait returns at once when there is work",
+	rule: "Wait returns at once if there is work",
 	run: func(e *env) {
 		e.push(e.b, "a", 1)
 		e.wantWake("with a pending job", e.waiting(e.b, e.ctx, request(e.worker(), 1, "b", "a")))
@@ -77,7 +77,7 @@ var waitCases = []testCase{{
 	},
 }, {
 	name: "wait/handed-back",
-	rule: "Wait returns when another process hands a job back, or has one rescued",
+	rule: "Wait returns when another process releases or rescues a job",
 	run: func(e *env) {
 		other := e.store.Open(e)
 		e.push(e.b, "a", 1)
@@ -95,7 +95,7 @@ var waitCases = []testCase{{
 	},
 }, {
 	name: "wait/due",
-	rule: "Wait returns when a scheduled job's time comes",
+	rule: "Wait returns when a scheduled job is due",
 	run: func(e *env) {
 		job := newJob("a")
 		job.Delay = e.unit
@@ -107,7 +107,7 @@ var waitCases = []testCase{{
 	},
 }, {
 	name: "wait/suspect",
-	rule: "Wait returns for a suspect only if the claim would take one",
+	rule: "Wait returns for a suspect only if the claim requests suspects",
 	run: func(e *env) {
 		e.push(e.b, "a", 1)
 		e.claim1(e.b, e.worker(), "a")
@@ -119,7 +119,7 @@ var waitCases = []testCase{{
 	},
 }, {
 	name: "wait/paused",
-	rule: "Wait does not return for a job whose name, or all, is paused, and does when it is resumed by this process or another",
+	rule: "Wait ignores the jobs of a paused name, and returns when any process resumes it",
 	run: func(e *env) {
 		e.push(e.b, "a", 1)
 		for _, name := range []string{"a", ""} {
@@ -143,7 +143,7 @@ var waitCases = []testCase{{
 	},
 }, {
 	name: "wait/max-running",
-	rule: "Wait does not return for a job of a name at its limit, and does when the limit frees, by whatever process, or is raised",
+	rule: "Wait ignores the jobs of a name at its limit, and returns when any process frees a place or raises the limit",
 	run: func(e *env) {
 		e.set(e.b, backend.Settings{Name: "a", MaxRunning: 1})
 		e.push(e.b, "a", 3)
@@ -164,7 +164,7 @@ var waitCases = []testCase{{
 	},
 }, {
 	name: "wait/rate",
-	rule: "Wait does not return for a job of a name at its rate, and does when that allows the next",
+	rule: "Wait ignores the jobs of a name at its rate, and returns when the rate allows the next claim",
 	run: func(e *env) {
 		e.set(e.b, backend.Settings{Name: "a", Rate: 1, Per: 4 * e.unit})
 		e.push(e.b, "a", 2)
@@ -180,7 +180,7 @@ var waitCases = []testCase{{
 	},
 }, {
 	name: "wait/cap",
-	rule: "Wait does not return for a job of a name with a cap of zero",
+	rule: "Wait ignores the jobs of a name with a MaxPerName of zero",
 	run: func(e *env) {
 		e.push(e.b, "a", 1)
 		req := request(e.worker(), 1, "a", "b")
@@ -192,7 +192,7 @@ var waitCases = []testCase{{
 	},
 }, {
 	name: "wait/ahead",
-	rule: "Wait does not return for a job of a limited name if none would start at once",
+	rule: "Wait ignores the jobs of a limited name if none would start at once",
 	run: func(e *env) {
 		e.set(e.b, backend.Settings{Name: "a", MaxRunning: 5})
 		e.push(e.b, "a", 1)
@@ -205,7 +205,7 @@ var waitCases = []testCase{{
 	},
 }, {
 	name: "wait/blocked",
-	rule: "Wait does not return for a blocked job, and does when its turn has come",
+	rule: "Wait ignores a blocked job, and returns when it is unblocked",
 	run: func(e *env) {
 		e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"))
 		j := e.claim1(e.b, e.worker(), "a")
@@ -216,7 +216,7 @@ var waitCases = []testCase{{
 	},
 }, {
 	name: "wait/retried",
-	rule: "Wait returns when an operator has a job run again",
+	rule: "Wait returns when an operator retries a job",
 	run: func(e *env) {
 		ids := e.pushJobs(e.b, newJob("a"), after(90*e.unit, newJob("b")))
 		e.complete(e.b, e.claim1(e.b, e.worker(), "a").Lease)
