@@ -7,10 +7,9 @@ import (
 	"testing"
 )
 
-// A console block is a session: what is typed, after "$ ", and all that is
-// printed then, where "…" stands for what differs from run to run. The sessions of
-// a document have one directory and are run as they stand, with the programs of
-// this repository.
+// A console block is a session: commands after "$ ", and their whole output, where "…"
+// stands for text that varies. The sessions of a document share a directory. The test runs
+// them with the programs of this repository.
 func TestConsoles(t *testing.T) {
 	sessions := 0
 	for _, d := range documents(t) {
@@ -34,7 +33,7 @@ func TestConsoles(t *testing.T) {
 				}
 				c := exec.CommandContext(t.Context(), repository().build(t, pkg), words...)
 				c.Dir = dir
-				out, _ := c.CombinedOutput() // what it printed says whether it failed
+				out, _ := c.CombinedOutput() // the output shows whether it failed
 				if got := lines(string(out)); !like(want).MatchString(got + "\n") {
 					t.Errorf("%s: %s printed\n%s\nwant\n%s", b.where, line, got, want)
 				}
@@ -46,8 +45,7 @@ func TestConsoles(t *testing.T) {
 	}
 }
 
-// lines returns text without spaces at the ends of lines, which no document
-// keeps.
+// lines returns text without trailing spaces, which documents do not have.
 func lines(text string) string {
 	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	for i, l := range all {
@@ -56,8 +54,7 @@ func lines(text string) string {
 	return strings.Join(all, "\n")
 }
 
-// like returns a pattern for what is printed. A line of nothing but "…" stands
-// for any number of lines.
+// like returns a pattern for output. A line with only "…" stands for any number of lines.
 func like(want string) *regexp.Regexp {
 	var pattern strings.Builder
 	pattern.WriteString("^")
@@ -66,8 +63,7 @@ func like(want string) *regexp.Regexp {
 			pattern.WriteString(`(?:[^\n]*\n)*`)
 			continue
 		}
-		// What is left out may be shorter or longer than it was, and the columns
-		// in its columns are moved.
+		// The omitted text may be shorter or longer, which moves the columns after it.
 		line = columns.ReplaceAllString(regexp.QuoteMeta(line), " {2,}")
 		pattern.WriteString(strings.ReplaceAll(line, "…", `[^\n]*`))
 	}

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// A unit is a file of systemd's: the settings of each section, which may come
-// more than once.
+// A unit is a systemd unit file: the settings of each section. A setting may occur more
+// than once.
 type unit map[string]map[string][]string
 
 func readUnit(t *testing.T, file string) unit {
@@ -28,11 +28,11 @@ func readUnit(t *testing.T, file string) unit {
 		case line[0] == '[' && strings.HasSuffix(line, "]"):
 			section = strings.Trim(line, "[]")
 			if u[section] != nil {
-				t.Errorf("%s:%d: [%s] is there twice", file, i+1, section)
+				t.Errorf("%s:%d: section [%s] occurs twice", file, i+1, section)
 			}
 			u[section] = map[string][]string{}
 		case !setting || section == "" || key != strings.TrimSpace(key) || value == "":
-			t.Errorf("%s:%d: what is %q?", file, i+1, line)
+			t.Errorf("%s:%d: %q is not a setting", file, i+1, line)
 		default:
 			u[section][key] = append(u[section][key], value)
 		}
@@ -44,13 +44,13 @@ func units(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.FromSlash("examples/deploy/systemd/*.service"))
 	if err != nil || len(files) < 2 {
-		t.Fatalf("there are %d units, %v", len(files), err)
+		t.Fatalf("found %d units, %v", len(files), err)
 	}
 	return files
 }
 
-// The units are what systemd takes, call commands that there are, and give a
-// worker the time that it may need to end.
+// The units have known sections, call existing commands, and give a worker enough time to
+// stop.
 func TestUnits(t *testing.T) {
 	p := repository()
 	for _, file := range units(t) {
@@ -78,12 +78,12 @@ func TestUnits(t *testing.T) {
 			p.checkCall(t, file, anyProgram, []string{words[1], flag})
 		}
 		if slices.Contains(words, "work") && (!slices.Equal(u["Service"]["TimeoutStopSec"], []string{"40"}) || !slices.Equal(u["Service"]["KillMode"], []string{"mixed"})) {
-			t.Errorf("%s may kill a worker that ends", file)
+			t.Errorf("%s may kill a stopping worker", file)
 		}
 	}
 }
 
-// What systemd itself says of the units, where it is installed.
+// systemd-analyze accepts the units, if it is installed.
 func TestSystemd(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
@@ -96,7 +96,7 @@ func TestSystemd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The program has to be there, and so does its user.
+		// systemd-analyze requires that the program and its user exist.
 		changed := strings.ReplaceAll(string(text), "/usr/local/bin/app", os.Args[0])
 		changed = regexp.MustCompile(`(?m)^(User|Group)=.*\n`).ReplaceAllString(changed, "")
 		to := filepath.Join(dir, filepath.Base(file))
@@ -114,12 +114,12 @@ func TestSystemd(t *testing.T) {
 	}
 }
 
-// The manifests call commands that there are. That Kubernetes takes them, the
-// test next to them shows.
+// The manifests call existing commands. The test in their directory checks them against
+// the types of Kubernetes.
 func TestManifests(t *testing.T) {
 	files, err := filepath.Glob(filepath.FromSlash("examples/deploy/kubernetes/*.yaml"))
 	if err != nil || len(files) < 2 {
-		t.Fatalf("there are %d manifests, %v", len(files), err)
+		t.Fatalf("found %d manifests, %v", len(files), err)
 	}
 	p := repository()
 	called := regexp.MustCompile(`(?m)^ +args: \[(.*)\]$`)
@@ -130,7 +130,7 @@ func TestManifests(t *testing.T) {
 		}
 		calls := called.FindAllStringSubmatch(string(text), -1)
 		if len(calls) == 0 || len(calls) != strings.Count(string(text), "args:") {
-			t.Errorf("%s: %d of %d commands were looked at", file, len(calls), strings.Count(string(text), "args:"))
+			t.Errorf("%s: %d of %d commands were checked", file, len(calls), strings.Count(string(text), "args:"))
 		}
 		for _, c := range calls {
 			p.checkCall(t, file, anyProgram, splitShell(strings.ReplaceAll(c[1], ",", " "))[0])
@@ -138,7 +138,7 @@ func TestManifests(t *testing.T) {
 	}
 }
 
-// What documents show of units and manifests is in those.
+// Units and manifests in documents are parts of files in examples/deploy.
 func TestExcerpts(t *testing.T) {
 	whole := map[string]string{
 		"ini":  sources(t, "examples/deploy/systemd/*.service"),

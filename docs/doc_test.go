@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-// The package's documentation fits on a few screens, and every package has a
-// comment that is more than its name.
+// The documentation of the package fits on a few screens. Each package has a comment of
+// more than a few words.
 func TestPackageComments(t *testing.T) {
 	doc := func(pkg string) []byte {
 		c := exec.Command("go", "doc", pkg)
-		c.Env = append(os.Environ(), "GOWORK=off") // in a workspace it adds to go.work.sum
+		c.Env = append(os.Environ(), "GOWORK=off") // go doc would change go.work.sum
 		out, err := c.Output()
 		if err != nil {
 			t.Fatalf("go doc %s: %v", pkg, err)

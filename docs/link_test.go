@@ -15,7 +15,7 @@ var (
 	example = regexp.MustCompile(`^` + "`?" + `(Example\w*)` + "`?" + `$`)
 )
 
-// What a document points to is there: a file, a heading in it, or an example.
+// The target of each link exists: a file, a heading or an example.
 func TestLinks(t *testing.T) {
 	for _, d := range documents(t) {
 		for _, l := range link.FindAllStringSubmatch(d.prose(), -1) {
@@ -29,11 +29,11 @@ func TestLinks(t *testing.T) {
 				target = path.Join(path.Dir(d.path), name)
 			}
 			if _, err := os.Stat(filepath.FromSlash(target)); err != nil {
-				t.Errorf("%s: [%s] points to %s, which is not there", d.path, text, to)
+				t.Errorf("%s: [%s] links to %s, which does not exist", d.path, text, to)
 				continue
 			}
 			if anchor != "" && !hasHeading(t, target, anchor) {
-				t.Errorf("%s: [%s] points to %s, which has no such heading", d.path, text, to)
+				t.Errorf("%s: [%s] links to %s, which has no such heading", d.path, text, to)
 			}
 			if e := example.FindStringSubmatch(text); e != nil {
 				source, err := os.ReadFile(filepath.FromSlash(target))

@@ -1,5 +1,5 @@
-// Package docs_test checks the documents: their code compiles, their commands
-// and links exist, and what they show is what is printed.
+// Package docs_test checks the documents: their code compiles, their commands and links
+// exist, and their output is what the programs print.
 package docs_test
 
 import (
@@ -9,10 +9,10 @@ import (
 
 const module = "github.com/plainjobs/plainjobs"
 
-// programsDir holds the programs that repository builds.
+// programsDir has the programs that repository builds.
 var programsDir string
 
-// Paths in these tests start at the root of the repository.
+// Paths in these tests are relative to the root of the repository.
 func TestMain(m *testing.M) {
 	if err := os.Chdir(".."); err != nil {
 		panic(err)

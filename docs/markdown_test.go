@@ -10,15 +10,15 @@ import (
 	"testing"
 )
 
-// A document is one of the texts that people read with the code.
+// A document is a Markdown file.
 type document struct {
-	path   string // with slashes, from the root
+	path   string // with slashes, relative to the root
 	text   string
 	blocks []block
 }
 
-// A block is a fenced part of a document, or one in a comment "<!-- go", whose
-// declarations the other Go blocks use and readers do not see.
+// A block is a fenced block of a document, or a comment "<!-- go" with declarations that
+// the Go blocks need and readers do not see.
 type block struct {
 	where string // file:line
 	lang  string
@@ -41,7 +41,7 @@ func documents(t *testing.T) (all []*document) {
 		all = append(all, read(t, path))
 	}
 	if len(all) < 10 {
-		t.Fatalf("there are only %d documents", len(all))
+		t.Fatalf("found only %d documents", len(all))
 	}
 	return all
 }
@@ -74,17 +74,17 @@ func read(t *testing.T, path string) *document {
 // prose is the document without its blocks.
 func (d *document) prose() string { return fence.ReplaceAllString(d.text, "") }
 
-// A block says what it is: text is what no test checks.
+// Each block has a known language. Tests do not check text blocks.
 func TestBlocks(t *testing.T) {
 	for _, d := range documents(t) {
 		if strings.Contains("\n"+d.prose(), "\n```") {
-			t.Errorf("%s: a block has no language, or is not closed", d.path)
+			t.Errorf("%s: a block has no language or no end", d.path)
 		}
 		for _, b := range d.blocks {
 			switch b.lang {
 			case "go", "sh", "console", "text", "yaml", "ini":
 			default:
-				t.Errorf("%s: nothing checks blocks of %s", b.where, b.lang)
+				t.Errorf("%s: unknown language %s", b.where, b.lang)
 			}
 		}
 	}

@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// group has a process and those that it starts be a group, as a shell does, so
-// that they can be interrupted together.
+// group runs a command in its own process group, as a shell does, so that a test can
+// interrupt the command with its children.
 func group(c *exec.Cmd) {
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 }
 
-// interrupt is what Ctrl-C does to a group.
+// interrupt sends a SIGINT to a process group, as Ctrl-C does.
 func interrupt(c *exec.Cmd) error { return syscall.Kill(-c.Process.Pid, syscall.SIGINT) }

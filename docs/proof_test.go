@@ -36,7 +36,7 @@ func sources(t *testing.T, pattern string) string {
 	return all.String()
 }
 
-// The tests that documents name as proof are there.
+// The tests that documents name as proof exist.
 func TestProofs(t *testing.T) {
 	var cases, groups []string
 	for _, c := range caseName.FindAllStringSubmatch(sources(t, "conformance/*.go"), -1) {
@@ -84,6 +84,6 @@ func TestProofs(t *testing.T) {
 		}
 	}
 	if found["docs/guarantees.md"] < 50 {
-		t.Errorf("the guarantees have %d proofs", found["docs/guarantees.md"])
+		t.Errorf("the guarantees have only %d proofs", found["docs/guarantees.md"])
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// section is what stands between a document's heading and the next.
+// section returns the text between a heading of a document and the next one.
 func (d *document) section(t *testing.T, name string) *document {
 	t.Helper()
 	_, text, found := strings.Cut(d.text, "\n## "+name+"\n")
@@ -35,7 +35,7 @@ func (d *document) section(t *testing.T, name string) *document {
 	return s
 }
 
-// The first command shows a program at work, the second runs the tests.
+// The first command runs a program, the second one runs the tests.
 func TestReadmeBegins(t *testing.T) {
 	var commands []string
 	for _, b := range read(t, "README.md").blocks {
@@ -44,12 +44,12 @@ func TestReadmeBegins(t *testing.T) {
 		}
 	}
 	if want := []string{"go run ./examples/signup dev", "go test ./..."}; len(commands) < 2 || !slices.Equal(commands[:2], want) {
-		t.Errorf("the README begins with %q, want %q", commands, want)
+		t.Errorf("the commands of the README are %q, want %q", commands, want)
 	}
 }
 
-// A newcomer begins in an empty folder, types what the README's section says
-// and nothing else, and sees a job of his own run.
+// A newcomer starts in an empty directory, types only what the section of the README says,
+// and sees a job run.
 func TestNewcomer(t *testing.T) {
 	shell, err := exec.LookPath("sh")
 	if err != nil {
@@ -59,7 +59,7 @@ func TestNewcomer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute) // it may build all there is
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute) // it may have to build everything
 	defer cancel()
 	dir, typed, last, said := t.TempDir(), 0, "", ""
 	env := append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off", "CGO_ENABLED=0")
@@ -102,7 +102,7 @@ func TestNewcomer(t *testing.T) {
 			do()
 			name := named.FindStringSubmatch(b.text)
 			if name == nil {
-				t.Fatalf("%s: the block names no file", b.where)
+				t.Fatalf("%s: the block does not start with a file name", b.where)
 			}
 			source := strings.TrimPrefix(b.text, name[0])
 			if err := os.WriteFile(filepath.Join(dir, name[1]), []byte(source), 0o600); err != nil {
@@ -122,7 +122,7 @@ func TestNewcomer(t *testing.T) {
 	last, lines = lines[len(lines)-1], lines[:len(lines)-1]
 	do()
 
-	// The last command works until it is interrupted.
+	// The last command runs until it is interrupted.
 	words := strings.Fields(last)
 	app := exec.CommandContext(ctx, words[0], words[1:]...)
 	app.Dir, app.Env = dir, env
@@ -144,16 +144,16 @@ func TestNewcomer(t *testing.T) {
 	if err := interrupt(app); err != nil {
 		t.Fatal(err)
 	}
-	// That the go command itself fails is how it ends when it is interrupted; of
-	// a program that fails it says so.
+	// An interrupted go command fails by itself. It prints a line if the program
+	// fails.
 	err = <-ended
 	if text := out.String(); runtime.GOOS != "windows" && (strings.Contains(text, "exit status") || strings.Contains(text, "signal:")) {
 		t.Errorf("after Ctrl-C %s ended with %v, and said %s", last, err, text)
 	}
 }
 
-// useCheckout makes the library that of this checkout, whose go.sum knows all
-// that is needed, so that nothing is fetched.
+// useCheckout replaces the library with this checkout. Its go.sum has all checksums, so the
+// go command downloads nothing.
 func useCheckout(t *testing.T, run func(line string), root, dir string) {
 	t.Helper()
 	run("go mod edit -replace '" + module + "=" + root + "'")
@@ -166,7 +166,7 @@ func useCheckout(t *testing.T, run func(line string), root, dir string) {
 	}
 }
 
-// An output is what a running process has printed.
+// An output collects the output of a running process.
 type output struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -184,8 +184,8 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// The programs that the README begins with are run as it has them: the first
-// serves its page, the other finishes what it is about.
+// The first programs of the README run as it shows them: one serves its page, the other
+// one completes.
 func TestReadmePrograms(t *testing.T) {
 	shell, err := exec.LookPath("sh")
 	if err != nil {
@@ -200,11 +200,11 @@ func TestReadmePrograms(t *testing.T) {
 	if len(typed) != 2 {
 		t.Fatalf("the README runs %q, want two of the examples", typed)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute) // it may build all there is
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute) // it may have to build everything
 	defer cancel()
 
 	c := exec.CommandContext(ctx, shell, "-c", "exec "+typed[0])
-	// Not at the port, nor in the file, that another run may use.
+	// Another run may use the default port and file.
 	c.Env = append(os.Environ(), "SIGNUP_ADDR=127.0.0.1:0", "SIGNUP_URL=http://signup.test", "SIGNUP_DB="+filepath.Join(t.TempDir(), "signup.db"))
 	group(c)
 	said, err := c.StderrPipe()
@@ -233,8 +233,8 @@ func TestReadmePrograms(t *testing.T) {
 	if err := interrupt(c); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = io.Copy(io.Discard, said) // until all that was started is gone
-	_ = c.Wait()                     // the go command fails if it is interrupted
+	_, _ = io.Copy(io.Discard, said) // until all processes have exited
+	_ = c.Wait()                     // an interrupted go command fails
 
 	out, err := exec.CommandContext(ctx, shell, "-c", typed[1]).Output()
 	out = bytes.TrimSpace(out)

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// programs are those of this repository, built when they are first asked for.
+// programs are the programs of this repository, built on first use.
 type programs struct {
 	dir string
 
@@ -32,7 +32,7 @@ var repository = sync.OnceValue(func() *programs {
 	return &programs{dir: dir, built: map[string]error{}, helps: map[string]string{}}
 })
 
-// build returns the file of the program in a package of this repository.
+// build returns the binary of a package of this repository.
 func (p *programs) build(t *testing.T, pkg string) string {
 	t.Helper()
 	name := path.Base(pkg)
@@ -56,7 +56,7 @@ func (p *programs) build(t *testing.T, pkg string) string {
 	return file
 }
 
-// help returns what a program says when it is asked for help.
+// help returns the help text of a program.
 func (p *programs) help(t *testing.T, pkg string, command ...string) string {
 	t.Helper()
 	file := p.build(t, pkg)
@@ -64,7 +64,7 @@ func (p *programs) help(t *testing.T, pkg string, command ...string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, done := p.helps[key]; !done {
-		out, _ := exec.Command(file, append(command, "-h")...).CombinedOutput() // package flag ends with a status
+		out, _ := exec.Command(file, append(command, "-h")...).CombinedOutput() // package flag exits with a status
 		p.helps[key] = string(out)
 	}
 	return p.helps[key]
@@ -92,8 +92,7 @@ func flagsOf(help string) (all []string) {
 	return all
 }
 
-// checkCall checks that a program has the command and the flags that it is
-// called with.
+// checkCall checks that a program has the command and the flags of a call.
 func (p *programs) checkCall(t *testing.T, where, pkg string, args []string) {
 	t.Helper()
 	if ownModule(pkg) {
@@ -118,8 +117,8 @@ func (p *programs) checkCall(t *testing.T, where, pkg string, args []string) {
 	}
 }
 
-// ownModule reports whether a package is of another module, whose requirements
-// may not be here.
+// ownModule reports whether a package belongs to another module, whose dependencies may
+// be missing.
 func ownModule(pkg string) bool {
 	for ; pkg != "."; pkg = path.Dir(pkg) {
 		if _, err := os.Stat(filepath.Join(filepath.FromSlash(pkg), "go.mod")); err == nil {
@@ -129,13 +128,13 @@ func ownModule(pkg string) bool {
 	return false
 }
 
-// checkSource checks that the source of a program, which is not built, names the
-// flags that it is called with.
+// checkSource checks that the source of a program contains the flags of a call, without
+// building the program.
 func checkSource(t *testing.T, where, pkg string, args []string) {
 	t.Helper()
 	source := sources(t, pkg+"/*.go")
 	if !strings.Contains(source, "\npackage main\n") {
-		t.Errorf("%s: %s is no program", where, pkg)
+		t.Errorf("%s: %s is not a program", where, pkg)
 	}
 	for _, a := range args {
 		name, _, _ := strings.Cut(strings.TrimLeft(a, "-"), "=")
@@ -145,13 +144,13 @@ func checkSource(t *testing.T, where, pkg string, args []string) {
 	}
 }
 
-// What a reader has whose program mounts package cli, whatever it is called.
+// The names of programs of readers that use package cli.
 const anyProgram = "examples/signup"
 
-// tools are programs that are not ours, which documents may call.
+// tools are other programs that documents may call.
 var tools = []string{"mkdir", "cd", "cp", "jq", "systemctl", "systemd-analyze", "journalctl", "kubectl", "curl", "apt-get", "sleep", "kill", "litestream", "pg_dump", "pg_restore"}
 
-// check checks one command of a shell, without what it is piped to.
+// check checks one shell command, up to a pipe.
 func (p *programs) check(t *testing.T, where string, words []string) {
 	t.Helper()
 	for len(words) > 0 && regexp.MustCompile(`^[A-Z_]+=`).MatchString(words[0]) {
@@ -181,13 +180,13 @@ func (p *programs) check(t *testing.T, where string, words []string) {
 	case slices.Contains(tools, head):
 	case head == "go" && len(args) > 0 && args[0] == "run":
 		rest := args[1:]
-		for len(rest) > 0 && strings.HasPrefix(rest[0], "-") { // go's own
+		for len(rest) > 0 && strings.HasPrefix(rest[0], "-") { // flags of the go command
 			if rest = rest[1:]; len(rest) > 1 && strings.HasPrefix(words[2], "-tags") && !strings.Contains(words[2], "=") {
 				rest = rest[1:]
 			}
 		}
 		if len(rest) == 0 {
-			t.Errorf("%s: go run what?", where)
+			t.Errorf("%s: go run without a package", where)
 			return
 		}
 		pkg := strings.TrimPrefix(strings.TrimPrefix(rest[0], "./"), module+"/")
@@ -205,14 +204,14 @@ func (p *programs) check(t *testing.T, where string, words []string) {
 	}
 }
 
-// try runs a command of a reader's program, on a database with a job: it may find
-// nothing, or something wrong, but is no wrong use. One that would go on for ever
-// ends when there is nothing left to do, and a server is not started.
+// try runs a command of a reader's program on a database with a job. The command may find
+// nothing or fail, but it must not be a usage error. A worker drains the queue, and a
+// server is not started.
 func (p *programs) try(t *testing.T, where string, words []string) {
 	t.Helper()
 	args := words[1:]
 	switch args[0] {
-	case "dev", "serve": // README's is run by TestReadmePrograms
+	case "dev", "serve": // TestReadmePrograms runs the README's
 		return
 	case "work":
 		args = append(slices.Clone(args), "--drain", "--no-cron")
@@ -271,7 +270,7 @@ func splitShell(line string) (commands [][]string) {
 	return append(commands, words)
 }
 
-// commandsIn returns the lines of a block that are typed.
+// commandsIn returns the commands of a block.
 func (b block) commands() (lines []string) {
 	for _, line := range strings.Split(strings.ReplaceAll(b.text, "\\\n", " "), "\n") {
 		typed, ok := strings.CutPrefix(line, "$ ")
@@ -287,7 +286,7 @@ var (
 	flagSpan = regexp.MustCompile(`^--[a-z][a-z-]*$`)
 )
 
-// Every command that a document names exists, and has the flags it is given.
+// Each command in a document exists and has its flags.
 func TestCommands(t *testing.T) {
 	p := repository()
 	commands := commandsOf(p.help(t, anyProgram))

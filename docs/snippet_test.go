@@ -19,8 +19,7 @@ import (
 	"testing"
 )
 
-// imported are the packages that the Go blocks of documents may name without
-// an import, as a reader knows where they come from.
+// imported are the packages that Go blocks of documents may use without an import.
 var imported = []string{
 	"context", "crypto/hmac", "crypto/sha256", "database/sql", "encoding/json", "errors", "fmt", "io", "log", "log/slog", "net/http",
 	"os", "os/signal", "path/filepath", "slices", "strconv", "strings", "syscall", "testing", "testing/synctest", "time",
@@ -29,11 +28,11 @@ var imported = []string{
 	module + "/plainjobstest", module + "/worker",
 }
 
-// inScope is what statements of a document find declared around them.
+// inScope has declarations that statements of documents may use.
 const inScope = "ctx context.Context, queue *plainjobs.Queue, db *sql.DB, tx *sql.Tx"
 
-// The Go blocks of a document are files, or declarations and statements of one
-// package. All of them are formatted and compile.
+// The Go blocks of a document are files, or declarations and statements of one package.
+// All of them are formatted and compile.
 func TestSnippets(t *testing.T) {
 	exports := exportData(t)
 	for _, d := range documents(t) {
@@ -49,7 +48,7 @@ func TestSnippets(t *testing.T) {
 	}
 }
 
-// exportData returns where the compiler's output for a package is.
+// exportData returns the path of a package's export data.
 func exportData(t *testing.T) map[string]string {
 	t.Helper()
 	args := append([]string{"list", "-deps", "-export", "-json=ImportPath,Export"}, imported...)
@@ -106,8 +105,7 @@ func (s *snippets) add(b block) {
 	s.parsed = append(s.parsed, f)
 }
 
-// parse parses what a block is in a package, with the imports that it does
-// without.
+// parse parses a block as part of a package, and adds its missing imports.
 func (s *snippets) parse(b block, source string) (*ast.File, error) {
 	f, err := parser.ParseFile(token.NewFileSet(), b.where, "package snippets; "+source, parser.SkipObjectResolution)
 	if err != nil {
@@ -131,8 +129,7 @@ func (s *snippets) parse(b block, source string) (*ast.File, error) {
 	return parser.ParseFile(s.files, b.where, imports+"); "+source, parser.SkipObjectResolution)
 }
 
-// check compiles a package, but for its machine code. That a variable is not
-// used is no fault of a snippet.
+// check type-checks a package. A snippet may have unused variables.
 func (s *snippets) check(where string, files ...*ast.File) {
 	if len(files) == 0 {
 		return
@@ -152,10 +149,10 @@ func (s *snippets) check(where string, files ...*ast.File) {
 			s.Error(err)
 		},
 	}
-	_, _ = config.Check(where, s.files, files, nil) // Error is told of each fault
+	_, _ = config.Check(where, s.files, files, nil) // Error receives each error
 }
 
-// A document that nothing is compiled of shows nothing.
+// The test finds Go code in the documents that should have it.
 func TestSnippetsAreFound(t *testing.T) {
 	var without []string
 	for _, d := range documents(t) {

@@ -7,18 +7,17 @@ import (
 	"time"
 )
 
-// dates are the days that numbers do not name, as they depend on the month.
+// dates are the days that depend on the month.
 type dates struct {
-	// last has 0 for the last day of the month, 1 for the one before it, and
-	// so on.
+	// last has 0 for the last day of the month, 1 for the day before it, etc.
 	last set
-	// workdays has days of the month of which the nearest workday is due, and
-	// lastWorkday is set if the month's last one is.
+	// workdays has days of the month; the workday nearest to each is due. lastWorkday
+	// reports whether the month's last workday is due.
 	workdays    set
 	lastWorkday bool
 
-	// lastWeek has days of the week that are due the last time in a month, and
-	// nth those that are due the first time, the second, and so on.
+	// lastWeek has days of the week that are due on their last occurrence in a month.
+	// nth has the days due on the first occurrence, the second, etc.
 	lastWeek set
 	nth      [5]set
 }
@@ -26,7 +25,7 @@ type dates struct {
 // A month is one month of one year.
 type month struct {
 	last  int // its last day
-	first int // the day of the week that it begins with
+	first int // the day of the week of its first day
 }
 
 func monthOf(year int, m time.Month) month {
@@ -56,7 +55,7 @@ func (m month) workday(day int) int {
 	return day
 }
 
-// ofMonth returns the days that d has besides numbers of the month.
+// ofMonth returns the days of d in a month.
 func (d *dates) ofMonth(m month) (due set) {
 	for n, ok := d.last.from(0); ok && n < m.last; n, ok = d.last.from(n + 1) {
 		due |= 1 << (m.last - n)
@@ -70,14 +69,14 @@ func (d *dates) ofMonth(m month) (due set) {
 	return due
 }
 
-// ofWeek reports whether d has a day as one of those of its week.
+// ofWeek reports whether d has a day because of its day of the week.
 func (d *dates) ofWeek(m month, day int) bool {
 	weekday := m.weekday(day)
 	return d.nth[(day-1)/7].has(weekday) || day+7 > m.last && d.lastWeek.has(weekday)
 }
 
-// dayOfMonth parses what a day of the month may be besides numbers, and reports
-// whether item is that.
+// dayOfMonth parses a day of the month that is not a number or a range. It reports
+// whether item is one.
 func (d *dates) dayOfMonth(_ *field, item string) (bool, error) {
 	switch text := strings.ToUpper(item); {
 	case text == "L":
@@ -102,8 +101,8 @@ func (d *dates) dayOfMonth(_ *field, item string) (bool, error) {
 	return true, nil
 }
 
-// dayOfWeek parses what a day of the week may be besides numbers, and reports
-// whether item is that.
+// dayOfWeek parses a day of the week that is not a number, name or range. It reports
+// whether item is one.
 func (d *dates) dayOfWeek(f *field, item string) (bool, error) {
 	weekday := func(text string) (set, error) {
 		n, err := f.number(text)
@@ -123,7 +122,7 @@ func (d *dates) dayOfWeek(f *field, item string) (bool, error) {
 	name = item[:max(len(item)-1, 0)]
 	switch {
 	case text == "L":
-		return true, errors.New(`"L" is the last day of a month; of a week write its day, as SAT, or SATL for the last one of a month`)
+		return true, errors.New(`"L" is the last day of a month; for a day of the week write e.g. SAT, or SATL for the last Saturday of a month`)
 	case strings.HasSuffix(text, "L") && !f.isName(text):
 		s, err := weekday(name)
 		d.lastWeek |= s

@@ -1,14 +1,13 @@
-// Package cron reads cron expressions and says when they fire in a time zone.
+// Package cron parses cron expressions and computes when they fire in a time zone.
 //
-// An expression is matched against the clock on the wall as if it hung in UTC,
-// which knows no daylight saving; only zone.go knows zones.
+// An expression is matched against local time as if it were UTC, which has no daylight
+// saving time. Only zone.go knows time zones.
 //
-// The parser is ours because each library that was measured gets inputs wrong
-// without an error: robfig/cron v3.0.1 and netresearch/go-cron v0.9.1 take ","
-// for a field that never matches and "*-5" for a star (the first refuses 7 for
-// Sunday and panics on "TZ=UTC", the second refuses "*/60" and takes "99-0/5");
-// adhocore/gronx v1.20.4 takes "0-5-9" and "SUNMON" and has no field sets; and
-// all three take "0 0 30 2 *".
+// The package has its own parser because each tested library accepts wrong input:
+// robfig/cron v3.0.1 and netresearch/go-cron v0.9.1 accept "," as a field that never
+// matches and "*-5" as a star (the first rejects 7 for Sunday and panics on "TZ=UTC", the
+// second rejects "*/60" and accepts "99-0/5"); adhocore/gronx v1.20.4 accepts "0-5-9" and
+// "SUNMON" and has no field sets; all three accept "0 0 30 2 *".
 package cron
 
 import (
@@ -19,8 +18,7 @@ import (
 	"time"
 )
 
-// An Expression is a parsed cron expression. It does not change and may be used
-// by many goroutines.
+// An Expression is a parsed cron expression. It is immutable and safe for concurrent use.
 type Expression struct {
 	text string
 
@@ -28,19 +26,19 @@ type Expression struct {
 
 	dates
 
-	// eitherDay is set if both day fields are restricted: one that matches is
-	// then enough.
+	// eitherDay reports whether both day fields are restricted. A day must then match
+	// only one of them.
 	eitherDay bool
 
-	// elapsed is set if the hour starts with a star. See Next.
+	// elapsed reports whether the hour starts with a star. See Next.
 	elapsed bool
 }
 
-// String returns the expression as it was given, with single spaces.
+// String returns the expression as given, with single spaces.
 func (e *Expression) String() string { return e.text }
 
-// Elapsed reports whether the hour starts with a star: e then follows elapsed
-// time where the clock is turned, see [Expression.Next].
+// Elapsed reports whether the hour starts with a star. In a clock change e then follows
+// elapsed time, see [Expression.Next].
 func (e *Expression) Elapsed() bool { return e.elapsed }
 
 var macros = map[string]string{
@@ -53,7 +51,7 @@ var macros = map[string]string{
 	"@hourly":   "0 * * * *",
 }
 
-// Parse reads an expression of five fields, minute, hour, day of month, month
+// Parse parses an expression of five fields, minute, hour, day of month, month
 // and day of week, or six with the second before them, or one of @yearly,
 // @annually, @monthly, @weekly, @daily, @midnight and @hourly.
 //
@@ -69,8 +67,8 @@ var macros = map[string]string{
 // which is a star. The numbers of days are those of cron(8); programs that write ?
 // often count from 1 for Sunday, so names are safer.
 //
-// Where both day fields are restricted, a day is due that matches either; where
-// one of them starts with a star, a day must match both. So "0 0 13 * 5" is each
+// If both day fields are restricted, a day is due that matches either of them. If one of
+// them starts with a star, a day must match both. So "0 0 13 * 5" is each
 // 13th and each Friday, and "0 0 */2 * 1" the Mondays on odd days.
 //
 // An error names the field, its value and the rule that it breaks. An expression
@@ -100,7 +98,7 @@ func (e *Expression) parse(given []string) error {
 	case strings.HasPrefix(first, "@"):
 		macro, ok := macros[first]
 		if !ok || len(given) > 1 {
-			return errors.New("it is none of @yearly, @annually, @monthly, @weekly, @daily, @midnight and @hourly")
+			return errors.New("unknown name; use @yearly, @annually, @monthly, @weekly, @daily, @midnight or @hourly")
 		}
 		given = strings.Fields(macro)
 	}
@@ -112,7 +110,7 @@ func (e *Expression) parse(given []string) error {
 		given = append([]string{"0"}, given...)
 	case 6:
 	default:
-		return fmt.Errorf("the number of its fields is %d; %s", len(given), form)
+		return fmt.Errorf("it has %d fields; %s", len(given), form)
 	}
 	given = slices.Clone(given)
 	special := [6]func(*field, string) (bool, error){3: e.dayOfMonth, 5: e.dayOfWeek}
@@ -134,8 +132,8 @@ func (e *Expression) parse(given []string) error {
 	return nil
 }
 
-// year returns an error if the fields end with a year, as they do in other
-// programs, seven with the second first or six without it.
+// year returns an error if the last field is a year, which some other programs accept:
+// seven fields with the second, or six without it.
 func year(given []string) error {
 	n := len(given)
 	if n != 6 && n != 7 {
@@ -143,7 +141,7 @@ func year(given []string) error {
 	}
 	number, isNumber := digits(given[n-1][:min(4, len(given[n-1]))])
 	named := isNumber && number >= 1000
-	if n == 6 && !named && given[2] != "?" && given[4] != "?" { // which the hour and the month cannot be
+	if n == 6 && !named && given[2] != "?" && given[4] != "?" { // the hour and the month cannot be a star
 		return nil
 	}
 	rest := strings.Join(given[:n-1], " ")
@@ -154,8 +152,8 @@ func year(given []string) error {
 	return fmt.Errorf("its last field, %q, is a year, which an expression does not have; write %q", given[n-1], rest)
 }
 
-// possible reports whether any date is due. Within searchYears each date falls on
-// each day of the week, the 29th of February too.
+// possible reports whether any date is due. Within searchYears each date falls on each
+// day of the week, also the 29th of February.
 func (e *Expression) possible() bool {
 	_, ok := e.match(wall(time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC).Unix()))
 	return ok

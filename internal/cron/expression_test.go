@@ -12,7 +12,7 @@ import (
 	"github.com/plainjobs/plainjobs/internal/cron"
 )
 
-// What an expression means, in terms of simpler ones.
+// Each expression fires like a simpler one.
 func TestParse(t *testing.T) {
 	for spec, means := range map[string]string{
 		"@yearly":   "0 0 1 1 *",
@@ -108,10 +108,10 @@ func TestParseDayFields(t *testing.T) {
 
 func TestParseErrors(t *testing.T) {
 	for spec, want := range map[string]string{
-		"":                `the number of its fields is 0; it takes five, minute, hour, day of month, month and day of week, or six with the second first`,
-		" \n":             `the number of its fields is 0;`,
-		"* * * *":         `the number of its fields is 4;`,
-		"* * * * * * * *": `the number of its fields is 8;`,
+		"":                `it has 0 fields; it takes five, minute, hour, day of month, month and day of week, or six with the second first`,
+		" \n":             `it has 0 fields;`,
+		"* * * *":         `it has 4 fields;`,
+		"* * * * * * * *": `it has 8 fields;`,
 
 		"0 0 12 * * ? *":         `its last field, "*", is a year, which an expression does not have; write "0 0 12 * * ?"`,
 		"0 0 12 1 1 ? 2027":      `its last field, "2027", is a year, which an expression does not have; write "0 0 12 1 1 ?" for every year, or perform a task with At for one date`,
@@ -151,7 +151,7 @@ func TestParseErrors(t *testing.T) {
 		"0 0 L/2 * *":                    `day of month "L/2": "L" is not a number from 1 to 31`,
 		"0 L * * *":                      `hour "L": "L" is not a number from 0 to 23`,
 		"0 0 1 L *":                      `month "L": "L" is neither a number`,
-		"0 0 * * L":                      `day of week "L": "L" is the last day of a month; of a week write its day, as SAT, or SATL for the last one of a month`,
+		"0 0 * * L":                      `day of week "L": "L" is the last day of a month; for a day of the week write e.g. SAT, or SATL for the last Saturday of a month`,
 		"0 0 * * 8L":                     `day of week "8L": "8" is not within 0 and 7`,
 		"0 0 * * FRI#6":                  `day of week "FRI#6": "FRI#6": a month has a day of the week 5 times at most; write FRI#1 to FRI#5, or FRIL for the last`,
 		"0 0 * * FRI#":                   `day of week "FRI#": "FRI#": a month has a day of the week 5 times at most`,
@@ -204,10 +204,10 @@ func TestParseErrors(t *testing.T) {
 		"CRON_TZ=Local 0 0 * * *": `"CRON_TZ=Local": a time zone is not part of an expression; use the option Zone`,
 		"@every 5m":               `"@every": an interval is not an expression; use Every`,
 		"@reboot":                 `"@reboot": a start is not a time; perform the job where the program starts`,
-		"@":                       `it is none of @yearly, @annually, @monthly, @weekly, @daily, @midnight and @hourly`,
-		"@fortnightly":            `it is none of @yearly`,
-		"@daily 5":                `it is none of @yearly`,
-		"@daily @daily * * *":     `it is none of @yearly`,
+		"@":                       `unknown name; use @yearly, @annually, @monthly, @weekly, @daily, @midnight or @hourly`,
+		"@fortnightly":            `unknown name; use @yearly`,
+		"@daily 5":                `unknown name; use @yearly`,
+		"@daily @daily * * *":     `unknown name; use @yearly`,
 		"0 0 * * @daily":          `day of week "@daily": "@daily" is neither a number`,
 	} {
 		e, err := cron.Parse(spec)
@@ -221,8 +221,7 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
-// What the error for a range that ends before it starts says to write is that
-// range, with its step.
+// The error for a range that ends before it starts contains the same range as a list.
 func TestParseRangeHint(t *testing.T) {
 	for from := 1; from < 24; from++ {
 		for to := range from {
@@ -284,8 +283,8 @@ func TestParseDates(t *testing.T) {
 	}
 }
 
-// The 29th of February falls on every day of the week, and where either day
-// field is enough no month lacks the days.
+// The 29th of February falls on every day of the week. If either day field is enough,
+// every month has a day.
 func TestParsePossible(t *testing.T) {
 	for _, spec := range []string{"0 0 29 2 *", "0 0 29 2 */7", "0 0 30 2 1", "0 0 31 4 0-6", "0 0 */30 2 1", "0 0 31 2,3 *", "0 0 29W 2 *", "0 0 L-28 2 *", "0 0 * 2 MON#5"} {
 		if _, ok := parse(t, spec).Next(time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC), time.UTC); !ok {
@@ -306,8 +305,8 @@ func TestString(t *testing.T) {
 	}
 }
 
-// In testdata/utc.txt are an expression, an instant, and what robfig/cron v3.0.1,
-// netresearch/go-cron v0.9.1 and adhocore/gronx v1.20.4 agreed comes next in UTC.
+// testdata/utc.txt has expressions, instants, and the next instants on which robfig/cron
+// v3.0.1, netresearch/go-cron v0.9.1 and adhocore/gronx v1.20.4 agree, in UTC.
 func TestLibrariesAgree(t *testing.T) {
 	file, err := os.Open("testdata/utc.txt")
 	if err != nil {

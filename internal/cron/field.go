@@ -14,7 +14,7 @@ type set uint64
 
 func (s set) has(n int) bool { return s>>n&1 != 0 }
 
-// from returns the least number of s that is not less than n.
+// from returns the smallest number of s that is at least n.
 func (s set) from(n int) (int, bool) {
 	if s >>= n; s == 0 {
 		return 0, false
@@ -22,7 +22,7 @@ func (s set) from(n int) (int, bool) {
 	return n + bits.TrailingZeros64(uint64(s)), true
 }
 
-// A field is what may stand in one place of an expression.
+// A field describes one field of an expression.
 type field struct {
 	name     string
 	min, max int
@@ -42,8 +42,7 @@ var fields = [...]field{
 	}},
 }
 
-// isWeek reports whether f is the day of the week, which has a second number
-// for its first day.
+// isWeek reports whether f is the day of the week, where 7 also means Sunday.
 func (f *field) isWeek() bool { return f.max == 6 }
 
 // isName reports whether text, in upper case, is a name, short or full.
@@ -51,7 +50,7 @@ func (f *field) isName(text string) bool {
 	return slices.ContainsFunc(f.names, func(name string) bool { return text == name || text == name[:3] })
 }
 
-// parse parses a field. What special reports to have taken is no part of the set.
+// parse parses a field. The set does not contain items that special accepts.
 func (f *field) parse(list string, special func(f *field, item string) (bool, error)) (set, error) {
 	var all set
 	for item := range strings.SplitSeq(list, ",") {
@@ -73,7 +72,7 @@ func (f *field) parse(list string, special func(f *field, item string) (bool, er
 	return all, nil
 }
 
-// item parses a number, a range or a star, each perhaps with a step.
+// item parses a number, a range or a star, with or without a step.
 func (f *field) item(item string) (set, error) {
 	base, step, stepped := strings.Cut(item, "/")
 	from, to, every := f.min, f.max, 1
@@ -107,8 +106,7 @@ func (f *field) item(item string) (set, error) {
 	return s, nil
 }
 
-// span parses a range that has a step, or none. Of two days of the week the
-// second may be a Sunday.
+// span parses a range. The second of two days of the week may be a Sunday.
 func (f *field) span(text, step string) (from, to int, err error) {
 	low, high, _ := strings.Cut(text, "-")
 	if from, err = f.number(low); err != nil {
@@ -129,8 +127,8 @@ func (f *field) span(text, step string) (from, to int, err error) {
 	return from, to, nil
 }
 
-// parts returns a range that ends before it starts as two, the second of which
-// goes on with the step where the first ends.
+// parts splits a range that ends before it starts into two. The second one continues the
+// steps of the first.
 func (f *field) parts(low, high string, from, to int, step string) string {
 	every, ok := digits(step)
 	if !ok || every == 0 {
@@ -155,8 +153,8 @@ func (f *field) parts(low, high string, from, to int, step string) string {
 	return first + "," + part(strconv.Itoa(from), from, high, to)
 }
 
-// step parses a step. One that is longer than the field is refused, because it
-// would start over with each hour or day: "*/90" would run once an hour.
+// step parses a step. It rejects a step longer than the field, because steps restart each
+// hour or day: "*/90" would run once an hour.
 func (f *field) step(text string) (int, error) {
 	n, ok := digits(text)
 	if !ok || n == 0 {
@@ -201,8 +199,7 @@ func (f *field) number(text string) (int, error) {
 	return 0, fmt.Errorf("%q is not a number from %d to %d", text, f.min, limit)
 }
 
-// digits parses decimal digits without a sign, and bounds what is too long to
-// matter.
+// digits parses decimal digits without a sign. It limits the value of long numbers.
 func digits(text string) (n int, ok bool) {
 	for _, c := range []byte(text) {
 		if c < '0' || c > '9' {

@@ -8,7 +8,7 @@ import (
 	"github.com/plainjobs/plainjobs/internal/cron"
 )
 
-// What parses is what it says it is, reads back as itself, and fires.
+// A parsed expression round-trips through String, and fires.
 func FuzzParse(f *testing.F) {
 	for _, spec := range []string{"0 6 * * 1-5", "*/5 0 12 */2 JAN-mar,6 fri-sun", "@hourly", "0 0 30 2 *", "0 0 29 2 */7", "TZ=UTC", "99-0/5 * * * *", "1-7/3,*/9 7/2 31/1 2-3 7-2",
 		"0 0 L,15W * ?", "0 12 LW,L-3 January-JUNE friL,TUESDAY#2", "0 0 31W * 7#5"} {
@@ -35,7 +35,7 @@ func FuzzParse(f *testing.F) {
 			if !o.names(read(at.Unix())) {
 				t.Fatalf("%q does not name %v", spec, at)
 			}
-			// None is left out, as far as is affordable to look.
+			// No firing is missing, within a limited search.
 			for wall := after.Unix() + 1; wall < at.Unix() && wall < after.Unix()+4000; wall++ {
 				if o.names(read(wall)) {
 					t.Fatalf("%q: %v comes after %v, before %v", spec, time.Unix(wall, 0).UTC(), after, at)
@@ -64,9 +64,9 @@ func choose(n uint) string {
 	return strings.Join(spec, " ")
 }
 
-// Next is after what it was given, is the same from any instant in between, and
-// shows what was named unless it is a transition. If turn is not 0, unix is
-// counted from a transition, up to half a day before or after it.
+// Next returns a later instant, the same one from each instant in between, and one that
+// the expression matches, unless it is a transition. If turn is not 0, unix is relative
+// to a transition, up to half a day before or after it.
 func FuzzNext(f *testing.F) {
 	f.Add(uint(0), uint(0), int64(-62135596800), uint(0))
 	f.Add(uint(0x000220), uint(12), int64(-3600), uint(40))
@@ -114,7 +114,7 @@ func FuzzNext(f *testing.F) {
 				t.Fatalf("%q in %v: Next(%v) = %v, and Next(%v) = %v, %v", e, loc, after, at, from, again, ok)
 			}
 		}
-		// The oracle's rule, as far as is affordable to look.
+		// The oracle's rule, within a limited search.
 		for x := max(after.Unix(), first.Unix()) + 1; x < at.Unix() && x < after.Unix()+4000; x++ {
 			if o.elapsed && o.names(read(x+offset(time.Unix(x, 0)))) {
 				t.Fatalf("%q in %v: %v comes after %v, before %v", e, loc, time.Unix(x, 0).In(loc), after.In(loc), at.In(loc))

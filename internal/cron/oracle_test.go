@@ -7,14 +7,13 @@ import (
 	"strings"
 	"testing"
 	"time"
-	_ "time/tzdata" // the tests hold for these zones, whatever the machine has
+	_ "time/tzdata" // the same zones on every machine
 
 	"github.com/plainjobs/plainjobs/internal/cron"
 )
 
-// An oracle answers as the rules are written, slowly, and shares no code with
-// the package: it reads an expression by trying every number in every field, and
-// a zone by looking at the clock at every instant.
+// An oracle implements the rules literally and slowly, and shares no code with the
+// package. It tries every number in every field, and reads the clock at every instant.
 type oracle struct {
 	fields            [6][60]bool
 	bothDays, elapsed bool
@@ -88,7 +87,7 @@ func itemNames(field int, item string, n int) bool {
 	return n >= low && n <= high && (n-low)%number(step) == 0
 }
 
-// A reading is what a clock with a calendar shows: the six fields, in their order, and the year.
+// A reading is a local time: the six fields of an expression, in their order, and the year.
 type reading [7]uint16
 
 func read(wall int64) reading {
@@ -104,7 +103,7 @@ var fullNames = map[string]string{
 	"THU": "THURSDAY", "FRI": "FRIDAY", "SAT": "SATURDAY",
 }
 
-// falls reports whether an item that depends on the month is the day of a date.
+// falls reports whether an item that depends on the month matches a date.
 func falls(item string, date time.Time) bool {
 	isLast := func(d time.Time) bool { return d.AddDate(0, 0, 1).Day() == 1 }
 	works := func(d time.Time) bool { return d.Weekday() != time.Saturday && d.Weekday() != time.Sunday }
@@ -115,7 +114,7 @@ func falls(item string, date time.Time) bool {
 	switch {
 	case item == "L":
 		return isLast(date)
-	case item == "LW" || item == "WL": // no workday comes after it
+	case item == "LW" || item == "WL": // no later day is a workday
 		for d := date.AddDate(0, 0, 1); d.Month() == date.Month(); d = d.AddDate(0, 0, 1) {
 			if works(d) {
 				return false
@@ -125,7 +124,7 @@ func falls(item string, date time.Time) bool {
 	case strings.HasPrefix(item, "L-"):
 		d := date.AddDate(0, 0, number(item[2:]))
 		return d.Month() == date.Month() && isLast(d)
-	case strings.HasSuffix(item, "W"): // of all workdays of the month it is the nearest
+	case strings.HasSuffix(item, "W"): // no workday of the month is nearer
 		n := number(item[:len(item)-1])
 		if time.Date(date.Year(), date.Month(), n, 0, 0, 0, 0, time.UTC).Month() != date.Month() {
 			return false
@@ -145,7 +144,7 @@ func falls(item string, date time.Time) bool {
 		date.AddDate(0, 0, -7*number(which)).Month() != date.Month()
 }
 
-// names reports whether the expression names a reading.
+// names reports whether the expression matches a reading.
 func (o *oracle) names(r reading) bool {
 	if !o.fields[0][r[0]] || !o.fields[1][r[1]] || !o.fields[2][r[2]] || !o.fields[4][r[4]] {
 		return false
@@ -192,13 +191,13 @@ func transitions(loc *time.Location, from, to time.Time) (found []transition) {
 	return found
 }
 
-// check compares Preview and Next with the oracle in the hours around a
-// transition, looking at the clock each step seconds.
+// check compares Preview and Next with the oracle in the hours around a transition. It
+// reads the clock every step seconds.
 func (x transition) check(t *testing.T, loc *time.Location, step int64, margin time.Duration, specs []*cron.Expression, oracles []*oracle) {
 	t.Helper()
 	turned := max(x.after-x.before, x.before-x.after)
-	// Inside is where they are compared; the clock is also looked at outside, to
-	// know what it showed before and will show again.
+	// They are compared inside. The clock is also read outside, to know which times it
+	// showed before and will show again.
 	inside := int64(margin/time.Second) + turned
 	inside -= inside % step
 	outside := inside + turned + step
@@ -208,8 +207,7 @@ func (x transition) check(t *testing.T, loc *time.Location, step int64, margin t
 		_, seconds := time.Unix(at, 0).In(loc).Zone()
 		walls = append(walls, at+int64(seconds))
 	}
-	// All wall times from the least to the greatest that is shown, with the first
-	// and the last instant that shows them, if any does.
+	// All local times that occur, with the first and the last instant of each.
 	least, count := slices.Min(walls), (slices.Max(walls)-slices.Min(walls))/step+1
 	readings, firstAt, lastAt := make([]reading, count), make([]int64, count), make([]int64, count)
 	for i := range readings {
@@ -221,7 +219,7 @@ func (x transition) check(t *testing.T, loc *time.Location, step int64, margin t
 		firstAt[i] = min(firstAt[i], at)
 		lastAt[i] = at
 	}
-	// The first instant that shows a greater wall time.
+	// The first instant with a later local time.
 	greatest := slices.Clone(walls)
 	for n := range greatest[1:] {
 		greatest[n+1] = max(greatest[n], greatest[n+1])
@@ -267,7 +265,7 @@ func (x transition) check(t *testing.T, loc *time.Location, step int64, margin t
 			if got, want := ticks[n], (cron.Tick{At: time.Unix(at, 0).In(loc), Skipped: skipped, Doubled: doubled}); got != want {
 				t.Fatalf("%q in %v around %v: tick %d is %v, want %v", e, loc, time.Unix(x.at, 0).UTC(), n, got, want)
 			}
-			// Next finds it from anywhere, also from the nanosecond before it.
+			// Next finds it from every earlier instant, also from the nanosecond before it.
 			for _, from := range []time.Time{time.Unix(after+(at-after)/2, 0), time.Unix(at, -1)} {
 				if next, ok := e.Next(from, loc); !ok || next.Unix() != at {
 					t.Fatalf("%q in %v: Next(%v) = %v, %v, want %v", e, loc, from.UTC(), next, ok, time.Unix(at, 0).UTC())

@@ -6,17 +6,17 @@ import "time"
 type Tick struct {
 	At time.Time
 
-	// Skipped is set if the clock shows something else than the expression
-	// names: it fires at a transition for a time that was skipped.
+	// Skipped reports whether the local time of the expression does not exist. The
+	// expression then fires at the transition.
 	Skipped bool
 
-	// Doubled is set if the clock will show the same time again and the
-	// expression will not fire then.
+	// Doubled reports whether the same local time occurs again, and the expression
+	// does not fire then.
 	Doubled bool
 }
 
-// Preview returns the first n ticks after the given instant, in loc, by the rules
-// of [Expression.Next]. There are fewer if it finds no more.
+// Preview returns the next n ticks after an instant, in loc, by the rules of
+// [Expression.Next]. It returns fewer if there are no more.
 func (e *Expression) Preview(after time.Time, loc *time.Location, n int) []Tick {
 	var ticks []Tick
 	for len(ticks) < n {
@@ -36,7 +36,7 @@ func (e *Expression) Preview(after time.Time, loc *time.Location, n int) []Tick 
 	return ticks
 }
 
-// shownAgain reports whether the clock in loc shows the time of f once more.
+// shownAgain reports whether the local time of f occurs again in loc.
 func shownAgain(f firing, loc *time.Location) bool {
 	for t := f.at; t < f.at+maxTurn; {
 		p := periodAt(t, loc)

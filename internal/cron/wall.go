@@ -4,16 +4,14 @@ import "time"
 
 const daySeconds = 24 * 60 * 60
 
-// A wall is what a clock on the wall shows, date and time, counted in seconds
-// as if it hung in UTC.
+// A wall is a local date and time, in seconds as if it were UTC.
 type wall int64
 
-// searchYears is how far the calendar is searched. The rarest date, a 29th of
-// February on a given day of the week, recurs within 40 years, also where one of
-// the years is a century without it.
+// searchYears is how far Next searches. The rarest date, a 29th of February on a given
+// day of the week, recurs within 40 years, even across a century without it.
 const searchYears = 40
 
-// match returns the first wall time from w on that e names.
+// match returns the first local time from w on that e matches.
 func (e *Expression) match(w wall) (wall, bool) {
 	date := time.Unix(int64(w), 0).UTC()
 	year, month, day := date.Date()

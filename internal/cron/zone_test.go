@@ -37,8 +37,8 @@ func instant(t testing.TB, text string) time.Time {
 	return at
 }
 
-// zones turn their clocks by an hour, by half, by two and by a day, at every
-// hour of the day, for Ramadan, and backwards in summer.
+// zones have clock changes of half an hour, one hour, two hours and a day, at every hour
+// of the day, for Ramadan, and backwards in summer.
 var zones = []string{
 	"Africa/Cairo", "Africa/Casablanca", "Africa/Johannesburg", "Africa/Khartoum", "Africa/Monrovia", "Africa/Windhoek",
 	"America/Anchorage", "America/Asuncion", "America/Caracas", "America/Chicago", "America/Havana", "America/Los_Angeles", "America/New_York",
@@ -58,8 +58,7 @@ func expressions(t *testing.T, specs []string) (all []*cron.Expression, oracles 
 	return all, oracles
 }
 
-// Every transition of every zone, also those that are computed because they are
-// after the last on record.
+// Every transition of every zone, also the computed ones after the last on record.
 func TestTransitions(t *testing.T) {
 	specs, oracles := expressions(t, []string{
 		"0 0 * * *", "30 0 * * *", "59 23 * * *", "30 1 * * *", "0 2 * * *", "30 2 * * *", "0 3 * * *", "15,45 1-3 * * *", "0,30 0-23 * * *",
@@ -107,7 +106,7 @@ func TestTransitionsBySecond(t *testing.T) {
 	t.Logf("%d transitions, %d expressions", count, len(specs))
 }
 
-// Each rule of Next, as a reader would check it.
+// Each rule of Next, by example.
 func TestNext(t *testing.T) {
 	for _, c := range []struct {
 		rule, zone, spec, after string
@@ -186,8 +185,8 @@ func TestNext(t *testing.T) {
 	}
 }
 
-// No zone has done so, but one might turn its clock back twice in an hour: each
-// time still fires once.
+// A zone could set its clock back twice in an hour, although none has: each time still
+// fires once.
 func TestNextWhereClocksTurnTwice(t *testing.T) {
 	// The format is RFC 9636's, version 1: two transitions of three types.
 	first := time.Date(2025, 6, 1, 2, 0, 0, 0, time.UTC)
@@ -224,7 +223,7 @@ func TestPreview(t *testing.T) {
 	}{
 		{"30 2 * * *", "2025-03-09T01:30:00-05:00", true, false},
 		{"30 3 * * *", "2025-03-09T01:30:00-05:00", false, false},
-		{"0 2,3 * * *", "2025-03-09T01:30:00-05:00", false, false}, // the clock shows what it names
+		{"0 2,3 * * *", "2025-03-09T01:30:00-05:00", false, false}, // the local time exists
 		{"30 1 * * *", "2025-11-02T00:00:00-04:00", false, true},
 		{"30 2 * * *", "2025-11-02T00:00:00-04:00", false, false},
 		{"0 1 * * *", "2025-11-02T00:00:00-04:00", false, true},
@@ -274,8 +273,7 @@ func TestNextAtTheEndsOfTime(t *testing.T) {
 	}
 }
 
-// The rarest dates there are, over all 400 years after which the calendar
-// repeats itself.
+// The rarest dates, over the 400 years after which the calendar repeats.
 func TestRareDates(t *testing.T) {
 	for _, spec := range []string{"0 0 29 2 */7", "0 0 */28 2 1", "0 0 */28 2 2", "0 0 */28 2 3", "0 0 */28 2 4", "0 0 */28 2 5", "0 0 */28 2 6"} {
 		e, o := parse(t, spec), newOracle(spec)
@@ -296,7 +294,7 @@ func TestRareDates(t *testing.T) {
 	}
 }
 
-// An expression may name only what is skipped.
+// An expression may match only skipped times.
 func TestNextOfWhatIsAlwaysSkipped(t *testing.T) {
 	loc := zone(t, "America/New_York")
 	after := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -328,7 +326,7 @@ func worst(tb testing.TB) map[string]func() {
 func TestNextTakesNoMillisecond(t *testing.T) {
 	for name, next := range worst(t) {
 		best := time.Hour
-		for range 20 { // the machine may have other work
+		for range 20 { // other programs may use the CPU
 			start := time.Now()
 			next()
 			best = min(best, time.Since(start))

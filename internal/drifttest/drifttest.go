@@ -1,5 +1,5 @@
-// Package drifttest has a store whose jobs are changed by statements of somebody
-// else correct what it derives from them.
+// Package drifttest tests that a store corrects its derived data after other programs
+// have changed jobs by SQL.
 package drifttest
 
 import (
@@ -25,15 +25,15 @@ type Backend interface {
 	backend.Inspector
 }
 
-// A Store is a store with a way to run SQL on its database. In a query "T." is
-// before the name of each table.
+// A Store opens a store and runs SQL on its database. In a query each table has the
+// prefix "T.".
 type Store struct {
-	Open func(tb testing.TB) Backend // a handle
+	Open func(tb testing.TB) Backend // another handle
 	Exec func(tb testing.TB, query string)
-	Rows func(tb testing.TB, query string) int // the number that it returns
+	Rows func(tb testing.TB, query string) int // returns a number
 }
 
-// Run tests a store, of which newStore makes an empty one.
+// Run tests a store. newStore creates an empty one.
 func Run(t *testing.T, newStore func(tb testing.TB) Store) {
 	for _, test := range []struct {
 		name string
@@ -101,7 +101,7 @@ func (s *scene) examine(repair bool) backend.Finding {
 			return f
 		}
 	}
-	s.Fatalf("nothing is said of derived state: %+v", all)
+	s.Fatalf("no finding about derived state: %+v", all)
 	return backend.Finding{}
 }
 
@@ -124,7 +124,7 @@ func (s *scene) wantExact() {
 	for _, c := range counts {
 		k := backend.Count{Name: c.Name, State: c.State}
 		if counted[k] != c.Jobs {
-			s.Errorf("%d jobs of %s are %v, and %d are counted", counted[k], c.Name, c.State, c.Jobs)
+			s.Errorf("%d jobs of %s are %v, but the count is %d", counted[k], c.Name, c.State, c.Jobs)
 		}
 		delete(counted, k)
 	}
@@ -133,12 +133,12 @@ func (s *scene) wantExact() {
 	}
 }
 
-// ids writes IDs for a query.
+// ids formats IDs for a query.
 func ids(list ...int64) string {
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ","), "[]")
 }
 
-// fill stores jobs that hold all that others may wait for.
+// fill stores jobs that hold everything that other jobs may wait for.
 func (s *scene) fill() (limited, serial, bounded []backend.Pushed, unique backend.Pushed) {
 	s.Helper()
 	s.must(s.b.Set(s.Context(), []backend.Settings{{Name: "limited", MaxRunning: 1}}))
@@ -151,11 +151,11 @@ func (s *scene) fill() (limited, serial, bounded []backend.Pushed, unique backen
 	return limited, serial, bounded, unique
 }
 
-// A worker finds out by itself what would block names for ever.
+// A worker repairs by itself what would block names forever.
 func reaps(s *scene) {
 	limited, serial, bounded, unique := s.fill()
 	s.Exec(s, "DELETE FROM T.jobs WHERE id IN ("+ids(limited[0].ID, serial[0].ID, bounded[0].ID, bounded[1].ID, unique.ID)+")")
-	// A unique key is free at once: no ID of a missing job is returned.
+	// A unique key is free at once. Push does not return the ID of a missing job.
 	if p := s.push(backend.NewJob{Name: "unique", Unique: backend.Unique{Key: "k"}})[0]; p.Duplicate || p.ID == unique.ID {
 		s.Errorf("a push with the key of a deleted job returned %+v", p)
 	}
@@ -163,7 +163,7 @@ func reaps(s *scene) {
 	s.wantClaimed(s.b, "serial")
 	_, err := s.b.Push(s.Context(), []backend.NewJob{{Name: "bounded", MaxPending: 2, MaxAttempts: 1}})
 	if !errors.Is(err, backend.ErrQueueFull) {
-		s.Errorf("a push beyond the count that is wrong: %v", err)
+		s.Errorf("a push that only the wrong count forbids: %v", err)
 	}
 	other := s.Open(s) // another process
 	_, err = other.Reap(s.Context(), backend.ReapRequest{})
@@ -188,7 +188,7 @@ func reaps(s *scene) {
 	}
 }
 
-// An examination finds all that differs and, if it is to, corrects it.
+// An examination finds all differences, and corrects them with Repair.
 func repairs(s *scene) {
 	limited, serial, _, unique := s.fill()
 	done := s.push(backend.NewJob{Name: "done"}, backend.NewJob{Name: "done"}, backend.NewJob{Name: "done"})
@@ -201,7 +201,7 @@ func repairs(s *scene) {
 	if f := s.examine(false); f.Problem != "" {
 		s.Errorf("before: %+v", f)
 	}
-	_, err = s.b.Reap(s.Context(), backend.ReapRequest{}) // PostgreSQL folds its counts
+	_, err = s.b.Reap(s.Context(), backend.ReapRequest{}) // PostgreSQL compacts its counts
 	s.must(err)
 	for _, test := range []struct{ what, query string }{
 		{"finished jobs", "DELETE FROM T.jobs WHERE id IN (" + ids(done[0].ID, done[1].ID) + ")"},
@@ -222,7 +222,7 @@ func repairs(s *scene) {
 			s.Errorf("without %s: %+v", what, f)
 		}
 		if again := s.examine(false); again != f {
-			s.Errorf("to look has changed %+v to %+v", f, again)
+			s.Errorf("an examination without Repair changed %+v to %+v", f, again)
 		}
 		if f := s.examine(true); f.Problem != "" || !strings.HasPrefix(f.Value, "corrected: ") {
 			s.Errorf("repaired without %s: %+v", what, f)
@@ -234,11 +234,11 @@ func repairs(s *scene) {
 	}
 	for _, table := range []string{"errors", "results", "progress"} {
 		if n := s.Rows(s, "SELECT count(*) FROM T."+table+" WHERE job NOT IN (SELECT id FROM T.jobs)"); n != 0 {
-			s.Errorf("%d rows of %s are of jobs that are gone", n, table)
+			s.Errorf("%d rows of %s belong to missing jobs", n, table)
 		}
 	}
 	if p := s.push(backend.NewJob{Name: "unique", Unique: backend.Unique{Key: "k"}})[0]; !p.Duplicate || p.ID != unique.ID {
-		s.Errorf("a push with the key of a job that waits returned %+v", p)
+		s.Errorf("a push with the key of a waiting job returned %+v", p)
 	}
 	head := s.claim(s.b, "serial")
 	if len(head) != 1 {
@@ -251,8 +251,8 @@ func repairs(s *scene) {
 	}
 }
 
-// What is corrected while others push, claim and complete is right when they have
-// ended, also if two correct it at once.
+// A repair during pushes, claims and completions leaves correct data, also if two
+// processes repair at once.
 func whileWorkersRun(s *scene) {
 	ctx, stop := context.WithCancel(s.Context())
 	defer stop()
@@ -277,7 +277,7 @@ func whileWorkersRun(s *scene) {
 					_, err = b.Complete(s.Context(), done)
 				}
 				if err != nil {
-					s.Errorf("meanwhile: %v", err)
+					s.Errorf("during the repair: %v", err)
 					return
 				}
 			}
@@ -301,12 +301,12 @@ func whileWorkersRun(s *scene) {
 	work.Wait()
 	s.examine(true)
 	if f := s.examine(false); f.Problem != "" {
-		s.Errorf("in the end: %+v", f)
+		s.Errorf("after the repair: %+v", f)
 	}
 	s.wantExact()
 }
 
-// Where nothing but the store changed the jobs, nothing differs.
+// Nothing differs if only the store changed the jobs.
 func sound(s *scene) {
 	s.fill()
 	for _, op := range []backend.Op{backend.OpCancel, backend.OpRetry, backend.OpFree, backend.OpDelete} {

@@ -1,7 +1,7 @@
-// Package latelog logs to the default of package slog as it is at the time of a
-// record. A logger that slog.Default returned before a program called
-// slog.SetDefault writes to package log, which then turns each of its records into
-// another one: of level INFO, with the level and the attributes in its message.
+// Package latelog logs to the logger that is slog's default when a record is logged. A
+// logger that slog.Default returned before slog.SetDefault was called writes to package
+// log. Its records then arrive at the new default with level INFO, and with their level
+// and attributes in the message.
 package latelog
 
 import (
@@ -9,10 +9,10 @@ import (
 	"log/slog"
 )
 
-// Logger returns a logger to the default of package slog.
+// Logger returns a logger that uses slog's current default.
 func Logger() *slog.Logger { return slog.New(handler{}) }
 
-// handler hands records on to the default's handler, with what it was given.
+// handler passes records to the current default's handler, with its attributes and groups.
 type handler struct {
 	with []func(slog.Handler) slog.Handler
 }

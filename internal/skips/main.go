@@ -1,10 +1,10 @@
-// Skips reads what "go test -json" prints, shows it as go test does, and ends
-// with one line that counts the tests that were skipped and says why:
+// Skips reads the output of "go test -json", prints it like go test, and ends with one
+// line that counts the skipped tests by reason:
 //
 //	go test -json ./... | go run ./internal/skips
 //
-// Each -may REGEXP allows a reason. Where there is one, a test that was skipped
-// for any other reason is a failure.
+// Each -may REGEXP allows a reason. With at least one -may, a test that was skipped for
+// another reason is a failure.
 package main
 
 import (

@@ -21,18 +21,18 @@ type event struct {
 	Elapsed                                   float64 // in seconds
 }
 
-// A report is what became of tests.
+// A report collects the results of tests.
 type report struct {
-	may []*regexp.Regexp // reasons to skip; none is any
+	may []*regexp.Regexp // allowed reasons; none allows all
 
 	tests   int
 	skipped map[string]int // by reason
 	failed  int            // packages
 }
 
-// A log is what a package has said that is not known to be of no interest.
+// A log is output of a package that may have to be shown.
 type log struct {
-	order []string            // tests, in which something was said
+	order []string            // tests, in the order of their first output
 	said  map[string][]string // by test; "" is the package
 }
 
@@ -46,15 +46,15 @@ func (l *log) add(test, text string) {
 	l.said[test] = append(l.said[test], text)
 }
 
-// take returns what a test has said, and forgets it.
+// take returns the output of a test and removes it.
 func (l *log) take(test string) []string {
 	said := l.said[test]
 	l.said[test] = nil
 	return said
 }
 
-// read reports what go test prints. It returns an error if a test has failed, or
-// was skipped that may not be.
+// read reads the output of go test -json. It returns an error if a test failed, or was
+// skipped for a reason that is not allowed.
 func (r *report) read(from io.Reader, to io.Writer) error {
 	r.skipped = map[string]int{}
 	logs := map[string]*log{}
@@ -66,7 +66,7 @@ func (r *report) read(from io.Reader, to io.Writer) error {
 			if bytes.HasPrefix(line, []byte("{")) && json.Unmarshal(line, &e) == nil {
 				r.hear(e, logs, to)
 			} else {
-				_, _ = to.Write(line) // it is the go command's own
+				_, _ = to.Write(line) // a line of the go command
 			}
 		}
 		if errors.Is(err, io.EOF) {
@@ -98,7 +98,7 @@ func (r *report) hear(e event, logs map[string]*log, to io.Writer) {
 		}
 		r.tests++
 		if e.Action == "fail" {
-			return // what it said is shown with its package
+			return // its output is shown with its package
 		}
 		if said := l.take(e.Test); e.Action == "skip" {
 			r.skipped[reason(said)]++
@@ -106,7 +106,7 @@ func (r *report) hear(e event, logs map[string]*log, to io.Writer) {
 	}
 }
 
-// ended shows the end of a package's tests.
+// ended prints the result of a package.
 func (r *report) ended(e event, l *log, to io.Writer) {
 	took := time.Duration(e.Elapsed * float64(time.Second)).Round(time.Millisecond)
 	switch e.Action {
@@ -124,15 +124,15 @@ func (r *report) ended(e event, l *log, to io.Writer) {
 	}
 }
 
-// place is how a test names where it is skipped, and where a subtest is.
+// place matches the source position of a skip.
 var place = regexp.MustCompile(`^\s*[\w.-]+\.go:\d+: `)
 
-// reason returns why a test was skipped, on one line, from what it said.
+// reason returns why a test was skipped, as one line of its output.
 func reason(said []string) string {
 	var why []string
 	for _, text := range said {
 		if place.MatchString(text) {
-			why = nil // what it logged before is no reason
+			why = nil // earlier output is not the reason
 		}
 		if text = place.ReplaceAllString(text, ""); !strings.HasPrefix(strings.TrimSpace(text), "--- ") && !strings.HasPrefix(text, "=== ") {
 			why = append(why, strings.Fields(text)...)
@@ -144,7 +144,7 @@ func reason(said []string) string {
 	return strings.Join(why, " ")
 }
 
-// end prints the line that counts, and returns whether all is well.
+// end prints the line with the counts, and returns an error if tests failed.
 func (r *report) end(to io.Writer) error {
 	all, forbidden := 0, 0
 	reasons := slices.SortedFunc(maps.Keys(r.skipped), func(a, b string) int {
@@ -168,11 +168,11 @@ func (r *report) end(to io.Writer) error {
 	fmt.Fprintln(to)
 	switch {
 	case r.tests == 0:
-		return errors.New("no test ran: its input is to be the output of go test -json")
+		return errors.New("no test ran: pipe the output of go test -json into it")
 	case r.failed > 0:
 		return fmt.Errorf("the tests of %d packages failed", r.failed)
 	case forbidden > 0:
-		return fmt.Errorf("%d tests were skipped that must run here", forbidden)
+		return fmt.Errorf("%d tests were skipped for a reason that no -may allows", forbidden)
 	}
 	return nil
 }
