@@ -163,7 +163,7 @@ func (c *claim) choose() error {
 			most = min(most, n)
 		}
 		s := set[id]
-		if s.limited() {
+		if s.Limited() {
 			allowed, err := c.t.allowance(id, s, c.now)
 			if err != nil {
 				return err
@@ -171,7 +171,7 @@ func (c *claim) choose() error {
 			most = min(most, allowed, c.req.Limit-c.req.Prefetch)
 		}
 		if most > 0 && !s.paused {
-			c.names = append(c.names, claimable{id, most, s.limited()})
+			c.names = append(c.names, claimable{id, most, s.Limited()})
 		}
 	}
 	slices.SortFunc(c.names, func(a, b claimable) int { return cmp.Compare(a.id, b.id) })

@@ -68,10 +68,11 @@ func (c *claim) readExtras() (expired int, err error) {
 		id := c.jobs[i].ID
 		if gone[id] {
 			r, err := c.t.row(id)
-			if err == nil {
-				err = c.b.finish(c.t, r, backend.Cancelled, backend.ExpiredError, c.now)
-			}
 			if err != nil {
+				return 0, err
+			}
+			next, e := r.Expire(c.now)
+			if err := c.b.put(c.t, r, next, c.now, e); err != nil {
 				return 0, err
 			}
 			continue

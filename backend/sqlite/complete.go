@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // These statements take a list of IDs and a list of tokens of the same length. See
@@ -97,18 +98,18 @@ func (t *tx) examine(done []backend.Completion, lost []backend.Lease) ([]doneRun
 	seen := map[int64]bool{}
 	for _, c := range done {
 		r, err := t.row(c.ID)
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, nil, err
-		case r.token != c.Token || r.token == noToken:
+		}
+		switch r.Judge(c.Token, 0) {
+		case lifecycle.Lost:
 			lost = append(lost, c.Lease)
-		case r.state == backend.Running:
+		case lifecycle.Held:
 			if !seen[c.ID] {
 				runs = append(runs, doneRun{c, r.name, r.flags&flagsAtEnd != 0, false})
 			}
 			seen[c.ID] = true
-		case r.state != backend.Done:
-			lost = append(lost, c.Lease)
+		case lifecycle.Repeated:
 		}
 	}
 	slices.SortFunc(runs, func(a, b doneRun) int { return claimOrder(a.Completion, b.Completion) })

@@ -19,7 +19,7 @@ func (t *tx) count(name int64, state backend.State, delta int64) {
 	}
 	t.counts[countKey{name, state}] += delta
 	if delta > 0 && (state == backend.Pending || state == backend.Scheduled) ||
-		delta < 0 && state == backend.Running && t.set[name].limited() {
+		delta < 0 && state == backend.Running && t.set[name].Limited() {
 		t.wakes = true
 	}
 }

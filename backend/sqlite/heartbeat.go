@@ -15,8 +15,6 @@ const (
 		INSERT INTO plainjobs_workers (id, host, pid, started_at, seen_at, lease, jobs, schedules, presence, process) VALUES (?,?,?,?,?,?,?,?,?,?)`
 	deleteWorker = `DELETE FROM plainjobs_workers WHERE id = ?`
 
-	updateUnleased = `UPDATE plainjobs_jobs SET token = -4611686018427387904 WHERE id = ?`
-
 	selectHeld = `
 		SELECT id, token, flags FROM plainjobs_jobs INDEXED BY plainjobs_running
 		WHERE state = 4 AND worker = (?+0) ORDER BY id`
@@ -86,13 +84,12 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 		}
 		for _, l := range result.Leases {
 			r, err := t.row(l.ID)
-			if err == nil {
-				err = b.fail(t, backend.Failure{Lease: l, Ending: backend.EndRelease}, r, now)
-			}
-			if err == nil {
-				_, err = t.exec(updateUnleased, l.ID)
-			}
 			if err != nil {
+				return err
+			}
+			t.onCommit(func() { t.w.leases.settled(l.Token-l.ID, 1) })
+			next, e := r.Release(now)
+			if err := b.requeue(t, r, next, e, now); err != nil {
 				return err
 			}
 		}

@@ -164,7 +164,7 @@ func (t *tx) importUnique(k jobKeys, r *backend.Record, now int64, result *backe
 	}
 	other, err := t.uniqueOwner(k.name, k.unique, now)
 	if err == nil {
-		r.Cancel(superseded(other), instant(now))
+		r.Cancel(fmt.Sprint(backend.SupersededError, other), instant(now))
 		result.Superseded = append(result.Superseded, r.ID)
 	}
 	return true, err // it is stored, and pruned later
@@ -194,11 +194,11 @@ func (t *tx) importSerial(k jobKeys, r *backend.Record, now int64) error {
 	if err != nil {
 		return err
 	}
-	if !h.state.Waits() {
+	if !h.State.Waits() {
 		r.State = backend.Blocked
 		return nil
 	}
-	t.move(h.name, h.state, backend.Blocked, 1)
+	t.move(h.name, h.State, backend.Blocked, 1)
 	if _, err := t.exec(updateUnblocked, int64(backend.Blocked), head); err != nil {
 		return err
 	}

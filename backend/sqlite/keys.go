@@ -107,9 +107,12 @@ func (b *Backend) reacquireUnique(t *tx, j jobKeys, now int64) (other int64, err
 	if err != nil || other > j.id || until > now {
 		return other, err
 	}
-	if r, err := t.row(other); err != nil || !r.state.Waits() {
+	r, err := t.row(other)
+	if err != nil || !r.State.Waits() {
 		return other, err
-	} else if err := b.finish(t, r, backend.Cancelled, superseded(j.id), now); err != nil {
+	}
+	next, e := r.Supersede(j.id, now)
+	if err := b.put(t, r, next, now, e); err != nil {
 		return 0, err
 	}
 	if ok, err = t.acquireUnique(j, 0, now); err == nil && !ok {

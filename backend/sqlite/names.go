@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -92,8 +91,8 @@ func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
 			var n backend.NameInfo
 			err := r.Scan(&id, &n.Name, &n.Running)
 			s := all[id]
-			n.Paused, n.MaxRunning, n.Rate = s.paused, int(s.maxRunning), int(s.rate)
-			n.Per, n.History, n.MaxCrashes = time.Duration(s.per)*time.Microsecond, s.history, s.maxCrashes
+			s.Name = n.Name
+			n.Settings, n.Paused = s.Settings, s.paused
 			infos, ids = append(infos, n), append(ids, id)
 			return err
 		})

@@ -11,13 +11,8 @@ import (
 )
 
 const (
-	updateRetried = `
-		UPDATE plainjobs_jobs SET state = ?, ending = 0, suspect = 0, crashes = 0, failures = 0, run_at = ?, finished_at = created_at,
-			flags = flags & ~?, expires_at = NULL, worker = -4611686018427387904, token = -4611686018427387904
-		WHERE id = ?`
 	deleteResult   = `DELETE FROM plainjobs_results WHERE job = ?`
 	deleteProgress = `DELETE FROM plainjobs_progress WHERE job = ?`
-	updateHurried  = `UPDATE plainjobs_jobs SET state = 3, run_at = ? WHERE id = ?`
 	updatePriority = `UPDATE plainjobs_jobs SET priority = ? WHERE id = ?`
 )
 
@@ -61,7 +56,8 @@ func (b *Backend) operatePage(t *tx, req backend.OperateRequest, ids []int64, re
 		}
 		switch {
 		case err != nil:
-		case req.Op == backend.OpDelete && r.state != backend.Running && r.id != 0:
+		case req.Op != backend.OpFree && (r.id == 0 || !r.Accepts(req.Op)):
+		case req.Op == backend.OpDelete:
 			result.Affected = append(result.Affected, r.id)
 			err = t.free(r.jobKeys)
 			switch {
@@ -71,7 +67,7 @@ func (b *Backend) operatePage(t *tx, req backend.OperateRequest, ids []int64, re
 			default:
 				removed = append(removed, r)
 			}
-		case req.Op == backend.OpRetry && r.state.Terminal():
+		case req.Op == backend.OpRetry && r.State.Terminal():
 			var ok bool
 			if ok, err = t.revivable(r, now); ok {
 				again = append(again, r)
@@ -94,7 +90,7 @@ func (b *Backend) operatePage(t *tx, req backend.OperateRequest, ids []int64, re
 	// one serial key run from the oldest.
 	for _, r := range slices.Backward(again) {
 		result.Affected = append(result.Affected, r.id)
-		if err := t.revive(r, now); err != nil {
+		if err := b.revive(t, r, now); err != nil {
 			return err
 		}
 	}
@@ -137,31 +133,29 @@ func (b *Backend) matching(ctx context.Context, req backend.OperateRequest) (ids
 	return ids, next, err
 }
 
-// operate applies an operation to one job, and notes it in result if it means
-// something in the job's state.
+// operate applies an operation that the job accepts, and lists the job in result if
+// this changes it.
 func (b *Backend) operate(t *tx, op backend.Op, r row, now int64, result *backend.OperateResult) error {
-	affected := func() { result.Affected = append(result.Affected, r.id) }
-	switch {
-	case op == backend.OpFree && r.flags&flagUnique != 0:
+	if op == backend.OpFree {
+		if r.flags&flagUnique == 0 {
+			return nil
+		}
 		n, err := t.execN(freeKept, r.name, r.unique, r.id, now)
 		if n > 0 {
-			affected()
+			result.Affected = append(result.Affected, r.id)
 		}
 		return err
-	case op == backend.OpCancel && r.state == backend.Running:
-		affected()
+	}
+	result.Affected = append(result.Affected, r.id)
+	if op == backend.OpRetry {
+		return b.put(t, r, r.Retry(nil, now), now)
+	}
+	next, e := r.Cancel(now)
+	if next.State == backend.Running {
 		_, err := t.exec(updateFlags, int64(flagCancelling), r.id)
 		return err
-	case op == backend.OpCancel && r.state.Waits():
-		affected()
-		return b.finish(t, r, backend.Cancelled, backend.CancelledError, now)
-	case op == backend.OpRetry && r.state == backend.Scheduled:
-		affected()
-		t.move(r.name, r.state, backend.Pending, 1)
-		_, err := t.exec(updateHurried, now, r.id)
-		return err
 	}
-	return nil
+	return b.put(t, r, next, now, e)
 }
 
 // still returns the jobs with IDs of ids that match f.
@@ -193,16 +187,15 @@ func (t *tx) revivable(r row, now int64) (bool, error) {
 }
 
 // revive makes a finished job wait again as if it were new.
-func (t *tx) revive(r row, now int64) error {
-	state := backend.Pending
+func (b *Backend) revive(t *tx, r row, now int64) error {
+	next := r.Retry(nil, now)
 	blocked, err := t.queueUp(r.jobKeys)
 	if err != nil {
 		return err
 	}
 	if blocked {
-		state = backend.Blocked
+		next.State = backend.Blocked
 	}
-	t.move(r.name, r.state, state, 1)
 	for _, del := range []struct {
 		query string
 		needs flag
@@ -213,6 +206,6 @@ func (t *tx) revive(r row, now int64) error {
 			}
 		}
 	}
-	_, err = t.exec(updateRetried, int64(state), now, int64(flagCancelling|flagExpires|flagResult|flagProgress), r.id)
-	return err
+	r.flags &^= flagResult | flagProgress
+	return b.put(t, r, next, now)
 }

@@ -229,14 +229,16 @@ func (b *Backend) recordCrash(t *tx, id, now int64) error {
 	if err != nil {
 		return err
 	}
-	r.crashes++
 	all, err := t.settings()
 	if err != nil {
 		return err
 	}
-	if r.crashes >= backend.DefaultMaxCrashes || all[r.name].condemns(r.crashes) {
-		return b.finish(t, r, backend.Failed, panickedError, now)
+	next := r.Job
+	next.Crashes++
+	var e backend.RunError
+	if next.Crashes >= backend.DefaultMaxCrashes || all[r.name].Condemns(next.Crashes) {
+		next.State, next.FinishedAt = backend.Failed, now
+		e = backend.RunError{Attempt: r.Failures + 1, At: instant(now), Error: panickedError}
 	}
-	_, err = t.exec(updateCrashed, r.crashes, r.id)
-	return err
+	return b.put(t, r, next, now, e)
 }

@@ -55,10 +55,11 @@ func (b *Backend) expire(t *tx, now int64, limit int) (int, error) {
 	}
 	for _, r := range rows {
 		r, err := t.row(r.id) // the end of an earlier one may have unblocked it
-		if err == nil {
-			err = b.finish(t, r, backend.Cancelled, backend.ExpiredError, now)
-		}
 		if err != nil {
+			return 0, err
+		}
+		next, e := r.Expire(now)
+		if err := b.put(t, r, next, now, e); err != nil {
 			return 0, err
 		}
 	}

@@ -55,7 +55,7 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 			now := b.now()
 			gone := rows[:0]
 			for _, r := range rows {
-				kept, err := t.keeps(r.jobKeys, r.state, now)
+				kept, err := t.keeps(r.jobKeys, r.State, now)
 				if err != nil {
 					return err
 				}
@@ -111,7 +111,7 @@ func (b *Backend) searchOld(ctx context.Context, q queryer, s *search) error {
 	}
 	now := b.now()
 	for _, name := range names {
-		rows := set[name].history.Over(b.history).Rows
+		rows := set[name].History.Over(b.history).Rows
 		past := map[backend.State]int{} // found jobs by state
 		all := 0
 		for state, n := range finished[name] {

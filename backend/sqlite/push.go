@@ -21,8 +21,7 @@ const (
 				metadata, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)`
 
 	updateReplaced = `
-		UPDATE plainjobs_jobs SET state = ?, priority = ?, run_at = CASE WHEN ? > 0 OR run_at > ? THEN ? ELSE run_at END, flags = ?,
-			expires_at = ?, metadata = ?, payload = ?
+		UPDATE plainjobs_jobs SET state = ?, priority = ?, run_at = ?, flags = ?, expires_at = ?, metadata = ?, payload = ?
 		WHERE id = ?`
 )
 
@@ -313,19 +312,13 @@ func (t *tx) resolve(index int, j *backend.NewJob, holder, now int64) (backend.P
 	if err != nil {
 		return backend.Pushed{}, err
 	}
-	if r.id == 0 || !r.state.Waits() {
+	if r.id == 0 || !r.State.Waits() {
 		return backend.Pushed{}, duplicate
-	}
-	state := waiting(j)
-	if r.state == backend.Blocked {
-		state = backend.Blocked
 	}
 	const replaced = flagExpires | flagMetadata
 	flags := r.flags&^replaced | flagsOf(j)&replaced
-	// One that could run before, and can still, keeps its place.
-	delay := j.Delay.Microseconds()
-	_, err = t.exec(updateReplaced, int64(state), int64(j.Priority), delay, now, now+delay, int64(flags),
-		expiry(j, now), metadata(j), payload(j), holder)
-	t.move(r.name, r.state, state, 1)
+	next := r.Replace(j, now)
+	_, err = t.exec(updateReplaced, int64(next.State), int64(next.Priority), next.RunAt, int64(flags), expiry(j, now), metadata(j), payload(j), holder)
+	t.move(r.name, r.State, next.State, 1)
 	return backend.Pushed{ID: holder, Duplicate: true}, err
 }

@@ -4,9 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"math"
-	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
@@ -21,84 +21,65 @@ const (
 
 // allowance returns how many jobs of a name may be claimed now.
 func (t *tx) allowance(name int64, s setting, now int64) (int, error) {
-	allowed := int64(math.MaxInt32)
-	if s.maxRunning > 0 {
+	allowed := math.MaxInt32
+	if s.MaxRunning > 0 {
 		running, err := t.counted(selectRunning, name, backend.Running)
 		if err != nil {
 			return 0, err
 		}
-		allowed = s.maxRunning - running
+		allowed = s.MaxRunning - int(running)
 	}
-	if s.rate > 0 {
-		if _, err := t.exec(deleteStarts, name, now-s.per); err != nil {
+	if s.Rate > 0 {
+		rate := lifecycle.RateOf(s.Settings)
+		if _, err := t.exec(deleteStarts, name, rate.Since(now)); err != nil {
 			return 0, err
 		}
-		started, ahead := int64(0), int64(0)
-		err := t.each(selectStarts, []any{name, now - s.per}, func(r *sql.Rows) (bool, error) {
-			var slot, jobs int64
-			err := r.Scan(&slot, &jobs)
-			if started += jobs; slot > now+s.width() {
-				ahead += jobs
-			}
-			return true, err
-		})
+		var slots slots
+		err := t.each(selectStarts, []any{name, rate.Since(now)}, func(r *sql.Rows) (bool, error) { return true, slots.scan(r) })
 		if err != nil {
 			return 0, err
 		}
-		if ahead > 0 { // the clock was set back: these count as claimed now
-			if _, err := t.exec(deleteAhead, name, now+s.width()); err != nil {
+		left, ahead := rate.Left(slots, now)
+		if ahead > 0 {
+			if _, err := t.exec(deleteAhead, name, rate.Ahead(now)); err != nil {
 				return 0, err
 			}
-			if err := t.start(name, s, now, ahead); err != nil {
+			if err := t.start(name, s, now, int64(ahead)); err != nil {
 				return 0, err
 			}
 		}
-		allowed = min(allowed, s.rate-started)
+		allowed = min(allowed, left)
 	}
-	return int(max(allowed, 0)), nil
+	return max(allowed, 0), nil
 }
 
-// start records that jobs of a name with a rate were claimed. It rounds the time up,
-// so that no window has more claims than the rate.
+// start records that jobs of a name were claimed, if it has a rate.
 func (t *tx) start(name int64, s setting, now, jobs int64) error {
-	if s.rate == 0 {
+	if s.Rate == 0 {
 		return nil
 	}
-	_, err := t.exec(insertStart, name, (now/s.width()+1)*s.width(), jobs)
+	_, err := t.exec(insertStart, name, lifecycle.RateOf(s.Settings).Slot(now), jobs)
 	return err
 }
 
-// width is the length of a slot: a hundredth of the rate's window.
-func (s setting) width() int64 { return max(s.per/100, 1) }
+// slots are the claims of a name that its rate counts.
+type slots []lifecycle.Slot
 
-// free returns when the rate allows one more claim, or 0 if it does now. Starts are
-// pairs of a slot and a number of jobs, within the rate's window.
-func (s setting) free(starts [][2]int64) int64 {
-	if s.rate == 0 {
-		return 0
-	}
-	sum := int64(0)
-	for _, slot := range slices.Backward(starts) {
-		if sum += slot[1]; sum >= s.rate {
-			return slot[0] + s.per
-		}
-	}
-	return 0
+func (all *slots) scan(r *sql.Rows) error {
+	var at, jobs int64
+	err := r.Scan(&at, &jobs)
+	*all = append(*all, lifecycle.Slot{At: at, Jobs: int(jobs)})
+	return err
 }
 
-// freeAt returns when a name's rate allows one more claim, or 0 if it does now.
+// freeAt returns when the rate of a name allows one more claim, or 0 if it does
+// now.
 func (b *Backend) freeAt(ctx context.Context, q source, name int64, s setting) (int64, error) {
-	if s.rate == 0 {
+	if s.Rate == 0 {
 		return 0, nil
 	}
-	now := b.now()
-	var starts [][2]int64
-	err := scan(ctx, q, b.sql(selectStarts), []any{name, now - s.per}, func(r *sql.Rows) error {
-		var slot [2]int64
-		err := r.Scan(&slot[0], &slot[1])
-		slot[0] = min(slot[0], now+s.width()) // the clock may have been set back
-		starts = append(starts, slot)
-		return err
-	})
-	return s.free(starts), err
+	now, rate := b.now(), lifecycle.RateOf(s.Settings)
+	var slots slots
+	err := scan(ctx, q, b.sql(selectStarts), []any{name, rate.Since(now)}, slots.scan)
+	return rate.Free(slots, now), err
 }

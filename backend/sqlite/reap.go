@@ -29,8 +29,6 @@ const (
 	selectJobsOf = `
 		SELECT ` + rowColumns + ` FROM plainjobs_jobs INDEXED BY plainjobs_running
 		WHERE state = 4 AND worker = (?+0) ORDER BY id`
-
-	updateCrashed = `UPDATE plainjobs_jobs SET crashes = ?, suspect = 1 WHERE id = ?`
 )
 
 var updateRescued = newList(`
@@ -191,32 +189,20 @@ func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) e
 	var ids []int64
 	// Start with the newest: it keeps its unique key, and supersedes the others.
 	for _, r := range slices.Backward(rows) {
-		crashed := r.suspect == 1 && len(rows) == 1
-		if crashed {
-			r.crashes++
-			if _, err := t.exec(updateCrashed, r.crashes, r.id); err != nil {
-				return err
-			}
-		}
-		state, why := backend.Pending, ""
-		if r.flags&flagCancelling != 0 {
-			state, why = backend.Cancelled, backend.CancelledError
-		} else if crashed && all[r.name].condemns(r.crashes) {
-			state, why = backend.Failed, backend.CrashError
-		} else if other, err := b.reacquireUnique(t, r.jobKeys, now); err != nil {
-			return err
-		} else if other != 0 {
-			state, why = backend.Cancelled, superseded(other)
-		}
-		if state == backend.Failed {
+		next, e := r.Rescue(len(rows) == 1, all[r.name].Settings, now)
+		if next.State == backend.Failed {
 			result.Failed++
 		} else {
 			result.Rescued++
 		}
-		if state == backend.Pending {
+		next, superseded, err := b.reacquire(t, r, next, now)
+		if err != nil {
+			return err
+		}
+		if next.State == backend.Pending && next.Crashes == r.Crashes {
 			ids = append(ids, r.id)
 			t.move(r.name, backend.Running, backend.Pending, 1)
-		} else if err := b.finish(t, r, state, why, now); err != nil {
+		} else if err := b.put(t, r, next, now, e, superseded); err != nil {
 			return err
 		}
 	}

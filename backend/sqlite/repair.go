@@ -85,7 +85,7 @@ func (t *tx) repairHead(k jobKeys, now int64) error {
 		return err
 	}
 	r, err := t.row(head)
-	if err != nil || r.id != 0 && r.name == k.name && r.serial == k.serial && !r.state.Terminal() && r.state != backend.Blocked {
+	if err != nil || r.id != 0 && r.name == k.name && r.serial == k.serial && !r.State.Terminal() && r.State != backend.Blocked {
 		return err
 	}
 	return t.advance(k, now)
@@ -95,15 +95,15 @@ func (t *tx) repairHead(k jobKeys, now int64) error {
 // otherwise blocks it if it waits.
 func (t *tx) repairStray(id int64) error {
 	r, err := t.row(id)
-	if err != nil || r.id == 0 || r.serial == "" || r.state.Terminal() || r.state == backend.Blocked {
+	if err != nil || r.id == 0 || r.serial == "" || r.State.Terminal() || r.State == backend.Blocked {
 		return err
 	}
 	r.flags |= flagSerial
 	blocked, err := t.queueUp(r.jobKeys)
-	if err != nil || !blocked || !r.state.Waits() {
+	if err != nil || !blocked || !r.State.Waits() {
 		return err
 	}
-	t.move(r.name, r.state, backend.Blocked, 1)
+	t.move(r.name, r.State, backend.Blocked, 1)
 	_, err = t.exec(updateUnblocked, int64(backend.Blocked), id)
 	return err
 }
@@ -129,10 +129,10 @@ func (t *tx) repairKey(k jobKeys, now int64) error {
 	switch {
 	case err != nil:
 		return err
-	case r.id == 0 || r.name != k.name || r.unique != k.unique || r.state == backend.Cancelled:
+	case r.id == 0 || r.name != k.name || r.unique != k.unique || r.State == backend.Cancelled:
 		_, err = t.exec(deleteLostKey, k.name, k.unique, k.id)
 		return err
-	case r.state.Terminal() || r.state == backend.Running && r.flags&flagUntilStarted != 0:
+	case r.State.Terminal() || r.State == backend.Running && r.flags&flagUntilStarted != 0:
 		r.flags |= flagUnique
 		return t.releaseUnique(r.jobKeys, now)
 	}
@@ -142,7 +142,7 @@ func (t *tx) repairKey(k jobKeys, now int64) error {
 // repairKeyless gives a waiting job its unique key, unless another has it.
 func (t *tx) repairKeyless(id, now int64) error {
 	r, err := t.row(id)
-	if err != nil || r.id == 0 || r.unique == "" || !r.state.Waits() {
+	if err != nil || r.id == 0 || r.unique == "" || !r.State.Waits() {
 		return err
 	}
 	_, err = t.acquireUnique(r.jobKeys, 0, now)

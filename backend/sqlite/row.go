@@ -3,9 +3,9 @@ package sqlite
 import (
 	"cmp"
 	"database/sql"
-	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // A flag marks what a job has beside its row, so that one without flags costs
@@ -29,28 +29,34 @@ const flagsAtEnd = flagUnique | flagSerial
 // flagsAtClaim are those of jobs with more to read or write at a claim.
 const flagsAtClaim = flagUnique | flagUntilStarted | flagSerial | flagExpires | flagMetadata
 
-// A row is a job as far as moving it from state to state needs it.
+// A row is what is stored of a job and changes.
 type row struct {
+	// Priority, Worker and StartedAt are not read, and only the worker is written:
+	// a job that is stored from a row does not run.
+	lifecycle.Job
 	jobKeys
-	state    backend.State
-	ending   backend.Ending // of the run that token settled
-	token    int64
-	failures int64
-	suspect  int64
-	crashes  int64
 }
 
-const rowColumns = `id, name, flags, coalesce(unique_key, ''), coalesce(serial_key, ''), state, ending, token, failures, suspect, crashes`
+const rowColumns = `id, name, flags, coalesce(unique_key, ''), coalesce(serial_key, ''), state, ending, token, failures, suspect, crashes,
+	run_at, finished_at, coalesce(expires_at, 0)`
 
 const selectRow = `SELECT ` + rowColumns + ` FROM plainjobs_jobs WHERE id = ?`
 
 func (r *row) scan(rows *sql.Rows) error {
-	return rows.Scan(&r.id, &r.name, &r.flags, &r.unique, &r.serial, &r.state, &r.ending, &r.token, &r.failures, &r.suspect, &r.crashes)
+	err := rows.Scan(&r.id, &r.name, &r.flags, &r.unique, &r.serial, &r.State, &r.Ending, &r.Token, &r.Failures, &r.Suspect, &r.Crashes,
+		&r.RunAt, &r.FinishedAt, &r.ExpiresAt)
+	if r.Token == noToken {
+		r.Token = 0
+	}
+	if !r.State.Terminal() {
+		r.FinishedAt = 0
+	}
+	r.Cancelling = r.State == backend.Running && r.flags&flagCancelling != 0
+	return err
 }
 
 // row returns the job with an ID; its id is 0 if there is none.
 func (t *tx) row(id int64) (r row, err error) {
-	r.token = noToken
 	err = t.each(selectRow, []any{id}, func(rows *sql.Rows) (bool, error) { return false, r.scan(rows) })
 	return r, err
 }
@@ -66,35 +72,72 @@ func (t *tx) rows(query string, args ...any) (all []row, err error) {
 	return all, err
 }
 
-const updateFinished = `
-	UPDATE plainjobs_jobs SET state = ?, finished_at = ?, worker = -4611686018427387904, token = CASE ? WHEN 0 THEN token ELSE -4611686018427387904 END
+const updateJob = `
+	UPDATE plainjobs_jobs SET state = ?, ending = ?, token = ?, failures = ?, suspect = ?, crashes = ?, run_at = ?,
+		finished_at = CASE ? WHEN 0 THEN created_at ELSE ? END, expires_at = ?, flags = ?, worker = -4611686018427387904
 	WHERE id = ?`
 
-// finish ends a job in a terminal state, with an error unless that is empty,
-// and gives back what it holds. A lease that is held on it is not any more; one
-// that was settled remains so.
-func (b *Backend) finish(t *tx, r row, state backend.State, text string, now int64) error {
-	set, err := t.settings()
+// put stores what becomes of a job, which does not run any more, with errors that
+// are not zero. If the job ends, put releases its keys, or deletes it if history
+// keeps no such job.
+func (b *Backend) put(t *tx, r row, next lifecycle.Job, now int64, errors ...backend.RunError) error {
+	set, err := t.settings() // of limited names too, which wake others
 	if err != nil {
 		return err
 	}
-	if del, err := b.deletes(t, set, r.jobKeys, state, now); err != nil || del {
+	if del, err := b.deletes(t, set, r.jobKeys, next.State, now); err != nil || del {
 		return cmp.Or(err, t.remove([]row{r}, now))
 	}
-	unlease := 0
-	if r.state == backend.Running {
-		unlease = 1
+	t.move(r.name, r.State, next.State, 1)
+	token := next.Token
+	if token == 0 {
+		token = noToken
 	}
-	t.move(r.name, r.state, state, 1)
-	if _, err := t.exec(updateFinished, int64(state), now, unlease, r.id); err != nil {
+	flags := r.flags &^ (flagCancelling | flagExpires)
+	var expires any
+	if next.ExpiresAt != 0 {
+		expires, flags = next.ExpiresAt, flags|flagExpires
+	}
+	_, err = t.exec(updateJob, int64(next.State), int64(next.Ending), token, int64(next.Failures), next.Suspect, int64(next.Crashes), next.RunAt,
+		next.FinishedAt, next.FinishedAt, expires, int64(flags), r.id)
+	if err != nil {
 		return err
 	}
-	if text != "" {
-		if err := t.recordError(r.id, r.failures+1, text, "", now); err != nil {
-			return err
+	for _, e := range errors {
+		if e != (backend.RunError{}) {
+			if err := t.recordError(r.id, e); err != nil {
+				return err
+			}
 		}
 	}
-	return t.ended(r.jobKeys, state, now)
+	if next.State.Terminal() {
+		return t.ended(r.jobKeys, next.State, now)
+	}
+	return nil
+}
+
+// requeue is put of a job whose run has ended. If the job is to wait, it reacquires
+// its unique key, or is superseded by the job that has it.
+func (b *Backend) requeue(t *tx, r row, next lifecycle.Job, e backend.RunError, now int64) error {
+	next, superseded, err := b.reacquire(t, r, next, now)
+	if err != nil {
+		return err
+	}
+	return b.put(t, r, next, now, e, superseded)
+}
+
+// reacquire gives a job whose run has ended, and that is to be next, its unique
+// key again if it is to wait. It returns what becomes of the job.
+func (b *Backend) reacquire(t *tx, r row, next lifecycle.Job, now int64) (lifecycle.Job, backend.RunError, error) {
+	if !next.State.Waits() {
+		return next, backend.RunError{}, nil
+	}
+	other, err := b.reacquireUnique(t, r.jobKeys, now)
+	if err != nil || other == 0 {
+		return next, backend.RunError{}, err
+	}
+	next, e := next.Supersede(other, now)
+	return next, e, nil
 }
 
 // deletes reports whether a job that is to be in a state is deleted instead.
@@ -105,10 +148,6 @@ func (b *Backend) deletes(t *tx, all settings, j jobKeys, state backend.State, n
 	kept, err := t.keeps(j, state, now)
 	return !kept, err
 }
-
-// superseded is the error of a job that was to wait again and lost its unique
-// key to another.
-func superseded(other int64) string { return fmt.Sprint(backend.SupersededError, other) }
 
 var (
 	deleteErrorsOf   = newList(`DELETE FROM plainjobs_errors WHERE job IN (`, `?`, `)`)
@@ -143,8 +182,8 @@ func (t *tx) remove(rows []row, now int64) error {
 		}
 	}
 	for _, r := range rows {
-		t.count(r.name, r.state, -1)
-		if !r.state.Terminal() {
+		t.count(r.name, r.State, -1)
+		if !r.State.Terminal() {
 			if err := t.ended(r.jobKeys, 0, now); err != nil {
 				return err
 			}
@@ -159,8 +198,8 @@ const (
 )
 
 // recordError keeps the last ten errors of a job.
-func (t *tx) recordError(job, attempt int64, text, stack string, now int64) error {
-	if _, err := t.exec(insertError, job, attempt, now, backend.CleanError(text), backend.CleanError(stack)); err != nil {
+func (t *tx) recordError(job int64, e backend.RunError) error {
+	if _, err := t.exec(insertError, job, int64(e.Attempt), e.At.UnixMicro(), e.Error, e.Stack); err != nil {
 		return err
 	}
 	_, err := t.exec(trimErrors, job, job)

@@ -12,17 +12,8 @@ import (
 // A setting has the settings of a name. Durations are in the units of the table: per
 // is in microseconds.
 type setting struct {
-	paused     bool
-	maxRunning int64
-	rate, per  int64
-	history    backend.History
-	maxCrashes int
-}
-
-func (s setting) limited() bool { return s.maxRunning > 0 || s.rate > 0 }
-
-func (s setting) condemns(crashes int64) bool {
-	return backend.Settings{MaxCrashes: s.maxCrashes}.Condemns(int(crashes))
+	backend.Settings // without the name
+	paused           bool
 }
 
 // settings are the settings of all names that have any. Each transaction that needs
@@ -39,9 +30,10 @@ const selectSettings = `
 func (all *settings) scan(r *sql.Rows) error {
 	var name int64
 	var s setting
-	var done, failed int64
-	err := r.Scan(&name, &s.paused, &s.maxRunning, &s.rate, &s.per, &done, &failed, &s.history.Rows, &s.maxCrashes)
-	s.history.Done, s.history.Failed = time.Duration(done), time.Duration(failed)
+	var maxRunning, rate, per, done, failed int64
+	err := r.Scan(&name, &s.paused, &maxRunning, &rate, &per, &done, &failed, &s.History.Rows, &s.MaxCrashes)
+	s.MaxRunning, s.Rate, s.Per = int(maxRunning), int(rate), time.Duration(per)*time.Microsecond
+	s.History.Done, s.History.Failed = time.Duration(done), time.Duration(failed)
 	if *all == nil {
 		*all = settings{}
 	}
@@ -64,7 +56,7 @@ func (t *tx) settings() (settings, error) {
 
 // keep returns the retention of jobs of a name in a terminal state.
 func (b *Backend) keep(all settings, name int64, s backend.State) time.Duration {
-	return all[name].history.Over(b.history).Keep(s)
+	return all[name].History.Over(b.history).Keep(s)
 }
 
 const (

@@ -1,21 +1,13 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
-
-const updateExpires = `UPDATE plainjobs_jobs SET expires_at = ?, flags = flags | ? WHERE id = ?`
-
-const updateFailed = `
-	UPDATE plainjobs_jobs SET state = ?, ending = ?, failures = ?, suspect = ?, crashes = crashes * ?,
-		run_at = CASE ? WHEN 0 THEN run_at ELSE ? END, finished_at = CASE ? WHEN 0 THEN finished_at ELSE ? END,
-		worker = -4611686018427387904
-	WHERE id = ?`
 
 // Fail implements [backend.Backend].
 func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []backend.Lease, err error) {
@@ -34,19 +26,20 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 		if _, err := t.settings(); err != nil { // limited names wake waiters
 			return err
 		}
-		for _, f := range failures {
+		for i := range failures {
+			f := &failures[i]
 			r, err := t.row(f.ID)
-			switch {
-			case err != nil:
+			if err != nil {
 				return err
-			case r.token != f.Token || r.token == noToken:
+			}
+			switch r.Judge(f.Token, f.Ending) {
+			case lifecycle.Lost:
 				lost = append(lost, f.Lease)
-			case r.state == backend.Running:
+			case lifecycle.Held:
 				if err := b.fail(t, f, r, now); err != nil {
 					return err
 				}
-			case r.ending != f.Ending:
-				lost = append(lost, f.Lease)
+			case lifecycle.Repeated:
 			}
 		}
 		return nil
@@ -57,71 +50,12 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 	return lost, nil
 }
 
-// fail ends one run. It stores f.Ending, whatever state the job enters, so that a
-// repeated call is recognised.
-func (b *Backend) fail(t *tx, f backend.Failure, r row, now int64) error {
+// fail ends one run.
+func (b *Backend) fail(t *tx, f *backend.Failure, r row, now int64) error {
 	t.onCommit(func() { t.w.leases.settled(f.Token-f.ID, 1) })
 	if err := t.ran(f.Lease, f.Took, now); err != nil {
 		return err
 	}
-	state, why := f.Ending.State(f.Delay), ""
-	if r.flags&flagCancelling != 0 {
-		state = backend.Cancelled
-		if f.Error == "" {
-			why = backend.CancelledError
-		}
-	} else if !state.Terminal() {
-		other, err := b.reacquireUnique(t, r.jobKeys, now)
-		if err != nil {
-			return err
-		}
-		if other != 0 {
-			state, why = backend.Cancelled, superseded(other)
-		}
-	}
-	set, err := t.settings()
-	if err != nil {
-		return err
-	}
-	if del, err := b.deletes(t, set, r.jobKeys, state, now); err != nil || del {
-		return cmp.Or(err, t.remove([]row{r}, now))
-	}
-	attempt, failures := r.failures+1, r.failures
-	if f.Ending.Spends() && r.flags&flagCancelling == 0 {
-		failures++
-	}
-	// A run that settles clears the suspicion; one that is handed back
-	// has proved nothing.
-	suspect, crashes, moved, finished := int64(0), 0, 1, 0
-	if f.Ending == backend.EndRelease && !state.Terminal() {
-		suspect, crashes, moved = r.suspect, 1, 0
-	}
-	if state.Terminal() {
-		finished = 1
-	}
-	t.move(r.name, backend.Running, state, 1)
-	_, err = t.exec(updateFailed, int64(state), int64(f.Ending), failures, suspect, crashes,
-		moved, now+f.Delay.Microseconds(), finished, now, f.ID)
-	if err != nil {
-		return err
-	}
-	if f.Expires > 0 && !state.Terminal() {
-		if _, err := t.exec(updateExpires, now+f.Expires.Microseconds(), int64(flagExpires), f.ID); err != nil {
-			return err
-		}
-	}
-	if f.Error != "" {
-		if err := t.recordError(f.ID, attempt, f.Error, f.Stack, now); err != nil {
-			return err
-		}
-	}
-	if why != "" {
-		if err := t.recordError(f.ID, failures+1, why, "", now); err != nil {
-			return err
-		}
-	}
-	if state.Terminal() {
-		return t.ended(r.jobKeys, state, now)
-	}
-	return nil
+	next, e := r.Fail(f, now)
+	return b.requeue(t, r, next, e, now)
 }

@@ -196,16 +196,16 @@ func (b *Backend) runnable(ctx context.Context, q source, req backend.ClaimReque
 			return nil, nil, 0, err
 		}
 		s := set[id]
-		if s.paused || s.limited() && req.Prefetch >= req.Limit {
+		if s.paused || s.Limited() && req.Prefetch >= req.Limit {
 			continue
 		}
-		if s.maxRunning > 0 {
+		if s.MaxRunning > 0 {
 			running := int64(0)
 			err := scan(ctx, q, b.sql(selectRunning), []any{id}, func(r *sql.Rows) error { return r.Scan(&running) })
 			if err != nil {
 				return nil, nil, 0, err
 			}
-			if running >= s.maxRunning {
+			if running >= int64(s.MaxRunning) {
 				continue
 			}
 		}
@@ -220,7 +220,7 @@ func (b *Backend) runnable(ctx context.Context, q source, req backend.ClaimReque
 			continue
 		}
 		allowed = append(allowed, name)
-		if !s.limited() {
+		if !s.Limited() {
 			plain = append(plain, name)
 		}
 	}

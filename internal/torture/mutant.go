@@ -47,7 +47,7 @@ var mutants = []mutant{
 		pkg: "./backend/memory", run: memorySuite + "reap$/^beside-others$",
 	}, {
 		rule: "sqlite: a crash counts against a suspect that was alone", file: "backend/sqlite/reap.go",
-		from: "crashed := r.suspect == 1 && len(rows) == 1", to: "crashed := r.suspect == 1",
+		from: "r.Rescue(len(rows) == 1,", to: "r.Rescue(true,",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "reap$/^beside-others$",
 	}, {
 		rule: "lifecycle: a unique key keeps others out", file: "backend/lifecycle/key.go",
@@ -64,11 +64,11 @@ var mutants = []mutant{
 		flags: []string{"-rapid.shrinktime=0s"}, // failing is enough
 	}, {
 		rule: "sqlite: Complete checks the token", file: "backend/sqlite/complete.go",
-		from: "case r.token != c.Token || r.token == noToken:", to: "case r.token == noToken:",
+		from: "r.Judge(c.Token, 0)", to: "r.Judge(r.Token, 0)",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "complete$/^stale$",
 	}, {
 		rule: "sqlite: Fail checks the token", file: "backend/sqlite/settle.go",
-		from: "case r.token != f.Token || r.token == noToken:", to: "case r.token == noToken:",
+		from: "r.Judge(f.Token, f.Ending)", to: "r.Judge(r.Token, f.Ending)",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "fail$/^stale$",
 	}, {
 		rule: "sqlite: a suspect is claimed alone, also behind expired jobs", file: "backend/sqlite/claim.go",
@@ -124,15 +124,15 @@ var mutants = []mutant{
 		pkg: "./worker", run: "^TestStopHandsBack$", slow: true,
 	}, {
 		rule: "sqlite: Complete checks the token, by kill -9", file: "backend/sqlite/complete.go",
-		from: "case r.token != c.Token || r.token == noToken:", to: "case r.token == noToken:",
+		from: "r.Judge(c.Token, 0)", to: "r.Judge(r.Token, 0)",
 		pkg: "./internal/torture", run: "^TestShort$/^kill$/^modernc$", child: true, slow: true,
 	}, {
 		rule: "worker: a stalled worker judges no other, by stalls", file: "worker/heartbeat.go",
 		from: "if stable <= 0 {", to: "if stable = 0; false {",
 		pkg: "./internal/torture", run: "^TestShort$/^stall$/^mixed$", child: true, slow: true,
 	}, {
-		rule: "sqlite: a job is failed after as many crashes as it may have, by a job that kills", file: "backend/sqlite/reap.go",
-		from: "condemns(r.crashes)", to: "condemns(r.crashes - 1)",
+		rule: "lifecycle: a job is failed after as many crashes as it may have, by a job that kills", file: "backend/lifecycle/lifecycle.go",
+		from: "Condemns(j.Crashes)", to: "Condemns(j.Crashes - 1)",
 		pkg: "./internal/torture", run: "^TestShort$/^poison$/^mixed$", child: true, slow: true,
 	},
 }
