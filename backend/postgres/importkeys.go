@@ -3,6 +3,8 @@ package postgres
 import (
 	"database/sql"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -75,9 +77,9 @@ type importedHead struct {
 	fresh *backend.Record // a head from the batch
 }
 
-// queueUp finds the heads of the batch's serial keys. A job that was the head
-// before the export replaces a waiting head.
-func (a *importBatch) queueUp() error {
+// storedHeads returns the stored heads of the serial keys of the batch's unfinished jobs;
+// a key without one has the zero head.
+func (a *importBatch) storedHeads() (map[nameKey]importedHead, error) {
 	heads := map[nameKey]importedHead{}
 	for i := range a.jobs {
 		if r := &a.jobs[i]; r.SerialKey != "" && !r.State.Terminal() {
@@ -85,13 +87,9 @@ func (a *importBatch) queueUp() error {
 		}
 	}
 	if len(heads) == 0 {
-		return nil
+		return nil, nil
 	}
-	keys := make([]nameKey, 0, len(heads))
-	for k := range heads {
-		keys = append(keys, k)
-	}
-	names, values := columns(keys)
+	names, values := columns(slices.Collect(maps.Keys(heads)))
 	err := a.t.each(selectHeads, []any{names, values}, func(r *sql.Rows) error {
 		var k nameKey
 		var p importedHead
@@ -99,7 +97,14 @@ func (a *importBatch) queueUp() error {
 		heads[k] = p
 		return err
 	})
-	if err != nil {
+	return heads, err
+}
+
+// queueUp finds the heads of the batch's serial keys. A job that was the head
+// before the export replaces a waiting head.
+func (a *importBatch) queueUp() error {
+	heads, err := a.storedHeads()
+	if err != nil || len(heads) == 0 {
 		return err
 	}
 	var blocked []int64
@@ -128,13 +133,14 @@ func (a *importBatch) queueUp() error {
 		}
 		heads[k] = importedHead{job: r.ID, fresh: r}
 	}
-	keys, jobs := keys[:0], []int64{}
+	var keys []nameKey
+	var jobs []int64
 	for k, p := range heads {
 		if p.fresh != nil {
 			keys, jobs = append(keys, k), append(jobs, p.job)
 		}
 	}
-	names, values = columns(keys)
+	names, values := columns(keys)
 	if _, err := a.t.exec(upsertHeads, names, values, intArray(jobs)); err != nil || len(blocked) == 0 {
 		return err
 	}

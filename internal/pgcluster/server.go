@@ -63,7 +63,7 @@ func Own(tb testing.TB) *Cluster {
 	tb.Helper()
 	Connect(tb)
 	if server.own == nil {
-		tb.Skip("the server is somebody's")
+		tb.Skip("the server was given, so tests must not change it")
 	}
 	return server.own
 }
