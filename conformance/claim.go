@@ -222,4 +222,57 @@ var claimCases = []testCase{{
 			}
 		}
 	},
+}, {
+	name: "claim/times",
+	rule: "a claimed job has the CreatedAt and the RunAt that Get shows",
+	run: func(e *env) {
+		for _, job := range []backend.NewJob{newJob("a"), after(2*e.unit, newJob("b"))} {
+			id := e.push1(e.b, job).ID
+			stored := e.get(id)
+			e.advance(job.Delay + e.unit/10)
+			got := e.claim1(e.b, e.worker(), job.Name)
+			if !got.CreatedAt.Equal(stored.CreatedAt) || !got.RunAt.Equal(stored.RunAt) || got.RunAt.Sub(got.CreatedAt) != job.Delay {
+				e.Errorf("Claim of a job with delay %v: created %v, run at %v; Get showed %v and %v",
+					job.Delay, got.CreatedAt, got.RunAt, stored.CreatedAt, stored.RunAt)
+			}
+		}
+	},
+}, {
+	name: "claim/keys",
+	rule: "a claimed job has the unique and serial keys that it was pushed with, or none",
+	run: func(e *env) {
+		both := serialJob("a", "s")
+		both.Unique.Key = "u"
+		for _, limited := range []bool{false, true} { // a limit may be another path
+			if setter, ok := e.b.(backend.SettingsStore); limited && ok {
+				if err := setter.Set(e.ctx, []backend.Settings{{Name: "a", MaxRunning: 100}}); err != nil {
+					e.Fatalf("Set: %v", err)
+				}
+			}
+			for _, job := range []backend.NewJob{newJob("a"), uniqueJob("a", backend.Unique{Key: "u"}),
+				uniqueJob("a", backend.Unique{Key: "v", Scope: backend.UntilStarted}), serialJob("a", "s"), both} {
+				e.push1(e.b, job)
+				got := e.claim1(e.b, e.worker(), "a")
+				if got.UniqueKey != job.Unique.Key || got.SerialKey != job.Serial {
+					e.Errorf("Claim of a job with the keys %q and %q has %q and %q", job.Unique.Key, job.Serial, got.UniqueKey, got.SerialKey)
+				}
+				e.complete(e.b, got.Lease)
+			}
+		}
+	},
+}, {
+	name: "claim/skips-expired",
+	rule: "expired jobs take no place in a claim, which returns up to its limit of other jobs",
+	run: func(e *env) {
+		urgent := expiring(e.unit, newJob("a"))
+		urgent.Priority = 1
+		e.pushJobs(e.b, urgent)
+		high := newJob("b")
+		high.Priority = 1
+		ids := e.pushJobs(e.b, high, newJob("a"), newJob("b"), newJob("a"))
+		e.advance(2 * e.unit)
+		req := request(e.worker(), 3, "a", "b")
+		req.MaxPerName = map[string]int{"b": 1}
+		e.wantIDs("Claim", e.claimRequest(e.b, req), ids[0], ids[1], ids[3])
+	},
 }}

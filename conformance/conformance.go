@@ -21,7 +21,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"runtime"
 	"runtime/debug"
@@ -103,8 +102,8 @@ type testCase struct {
 }
 
 func cases() []testCase {
-	return slices.Concat(pushCases, fieldCases, claimCases, orderCases, settleCases, reapCases, silenceCases, livenessCases, readCases, waitCases, txCases, lifeCases,
-		needing(backend.FieldUnique, uniqueCases), needing(backend.FieldSerial, serialCases), needing(backend.FieldExpires, expireCases), limitCases, settingsCases, operateCases, instantCases, scheduleCases, exportCases, homeCases, examineCases, cornerCases, detailCases)
+	return slices.Concat(pushCases, fieldCases, claimCases, orderCases, completeCases, settleCases, reapCases, suspectCases, historyCases, silenceCases, livenessCases, readCases, waitCases, txCases, lifeCases,
+		needing(backend.FieldUnique, slices.Concat(uniqueCases, uniqueForCases, replaceCases)), needing(backend.FieldSerial, serialCases), needing(backend.FieldExpires, expireCases), limitCases, settingsCases, operateCases, retryCases, instantCases, scheduleCases, removalCases, exportCases, importCases, environmentCases, examineCases, cornerCases)
 }
 
 // needing returns cases with fields added to what they need.
@@ -370,32 +369,4 @@ func short(ids []int64) string {
 		return fmt.Sprintf("%v… (%d)", ids[:20], len(ids))
 	}
 	return fmt.Sprint(ids)
-}
-
-// counts returns the counts as "name state=n …" for comparison.
-func (e *env) counts(r backend.Reader) string {
-	e.Helper()
-	counts, err := r.Count(e.ctx)
-	if err != nil {
-		e.Fatalf("Count: %v", err)
-	}
-	var text []string
-	for _, c := range counts {
-		text = append(text, fmt.Sprintf("%s %v=%d", c.Name, c.State, c.Jobs))
-	}
-	return strings.Join(text, " ")
-}
-
-func (e *env) wantCounts(want string) {
-	e.Helper()
-	if got := e.counts(e.reader()); got != want {
-		e.Errorf("counts are %q, want %q", got, want)
-	}
-}
-
-func closeBackend(b backend.Backend) error {
-	if c, ok := b.(io.Closer); ok {
-		return c.Close()
-	}
-	return nil
 }

@@ -24,7 +24,7 @@ func (e *env) move(from, to string, want bool) {
 	}
 }
 
-var homeCases = []testCase{{
+var environmentCases = []testCase{{
 	name: "environment/moves",
 	rule: "a store has no environment until it is set, and it changes only if the caller names the current one",
 	run: func(e *env) {

@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"fmt"
+	"io"
 	"runtime"
 	"slices"
 	"strconv"
@@ -193,4 +195,32 @@ func (e *env) wantAffected(what string, op backend.Op, ids []int64, want ...int6
 	if !slices.Equal(r.Affected, want) || r.Duplicates != nil || r.Next != 0 {
 		e.Errorf("%s: Operate = %+v, want %v affected", what, r, want)
 	}
+}
+
+// counts returns the counts as "name state=n …" for comparison.
+func (e *env) counts(r backend.Reader) string {
+	e.Helper()
+	counts, err := r.Count(e.ctx)
+	if err != nil {
+		e.Fatalf("Count: %v", err)
+	}
+	var text []string
+	for _, c := range counts {
+		text = append(text, fmt.Sprintf("%s %v=%d", c.Name, c.State, c.Jobs))
+	}
+	return strings.Join(text, " ")
+}
+
+func (e *env) wantCounts(want string) {
+	e.Helper()
+	if got := e.counts(e.reader()); got != want {
+		e.Errorf("counts are %q, want %q", got, want)
+	}
+}
+
+func closeBackend(b backend.Backend) error {
+	if c, ok := b.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
 }

@@ -121,4 +121,20 @@ var livenessCases = []testCase{{
 			e.wantState(id, backend.Pending)
 		}
 	},
+}, {
+	name: "heartbeat/leave-leases",
+	rule: "a worker that has left holds no lease: a late settlement is lost and changes nothing",
+	run: func(e *env) {
+		heart := capability[backend.Heartbeater](e, e.b)
+		ids := e.push(e.b, "a", 2)
+		w := e.worker()
+		jobs := e.claim(e.b, w, 2, "a")
+		e.wantIDs("Claim", jobs, ids...)
+		if _, err := heart.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w, Leave: true}); err != nil {
+			e.Fatalf("Heartbeat: %v", err)
+		}
+		e.wantLost("Complete", e.complete(e.b, jobs[0].Lease), jobs[0].Lease)
+		e.wantLost("Fail", e.fail(e.b, backend.Failure{Lease: jobs[1].Lease, Ending: backend.EndFailed, Error: "no"}), jobs[1].Lease)
+		e.wantCounts("a pending=2")
+	},
 }}

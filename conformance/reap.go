@@ -3,7 +3,6 @@ package conformance
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -103,140 +102,6 @@ var reapCases = []testCase{{
 		}
 	},
 }, {
-	name: "reap/suspect-alone",
-	rule: "a claim returns a suspect only if requested, alone, and in its place in the order",
-	run: func(e *env) {
-		suspects := e.push(e.b, "a", 3)
-		e.claim(e.b, e.worker(), 3, "a")
-		e.crash(e.b)
-		fresh := e.push(e.b, "b", 2)
-		urgent := newJob("b")
-		urgent.Priority = 5
-		first := e.pushJobs(e.b, urgent)[0]
-		w := e.worker()
-		e.wantIDs("Claim of suspects", e.claimAny(e.b, w, 1, "a", "b"), first)
-		e.wantIDs("Claim of suspects", e.claimAny(e.b, w, 10, "a", "b"), suspects[0])
-		e.wantIDs("Claim without suspects", e.claim(e.b, w, 10, "a", "b"), fresh...)
-		e.wantIDs("Claim without suspects", e.claim(e.b, w, 10, "a", "b"))
-		e.wantIDs("Claim of suspects", e.claimAny(e.b, w, 10, "b"))
-		e.wantIDs("Claim of suspects", e.claimAny(e.b, w, 10, "b", "a"), suspects[1])
-		e.wantIDs("Claim of suspects", e.claimAny(e.b, w, 10, "a"), suspects[2])
-	},
-}, {
-	name: "reap/suspect-behind-expired",
-	rule: "a suspect is returned alone and in its place if the jobs before it have expired",
-	run: func(e *env) {
-		suspects := e.push(e.b, "a", 2)
-		e.claim(e.b, e.worker(), 2, "a")
-		e.crash(e.b)
-		w := e.worker()
-		first := e.claimAny(e.b, w, 1, "a")[0]
-		e.wantLost("Fail", e.fail(e.b, backend.Failure{Lease: first.Lease, Ending: backend.EndRelease, Expires: 5 * e.unit}))
-		urgent := expiring(5*e.unit, newJob("a"))
-		urgent.Priority = 5
-		ids := e.pushJobs(e.b, urgent, newJob("a"))
-		e.advance(6 * e.unit)
-		e.wantIDs("Claim of suspects", e.claimAny(e.b, w, 10, "a"), suspects[1])
-		e.wantIDs("Claim of suspects", e.claimAny(e.b, w, 10, "a"), ids[1])
-		e.wantCancelled("the expired", ids[0], backend.ExpiredError)
-	},
-}, {
-	name: "reap/crashes",
-	rule: "a suspect that crashed its worker DefaultMaxCrashes times as its only job is failed with CrashError",
-	run: func(e *env) {
-		id := e.push(e.b, "a", 1)[0]
-		for crash := 0; crash <= backend.DefaultMaxCrashes; crash++ {
-			if j := e.claim1(e.b, e.worker(), "a"); j.Suspect != (crash > 0) || j.Attempt != 1 {
-				e.Errorf("claim %d returned %+v", crash, j)
-			}
-			r := e.crash(e.b)
-			if failed := crash == backend.DefaultMaxCrashes; (r.Failed == 1) != failed {
-				e.Errorf("Reap after crash %d returned %+v", crash, r)
-			}
-		}
-		info := e.get(id)
-		if info.State != backend.Failed || info.Crashes != backend.DefaultMaxCrashes || len(info.Errors) != 1 || info.FinishedAt.IsZero() {
-			e.Errorf("the job is %+v", info)
-		}
-		if n := len(info.Errors); n == 0 || info.Errors[n-1].Error != backend.CrashError {
-			e.Errorf("the errors are %+v, want CrashError", info.Errors)
-		}
-		e.wantIDs("Claim", e.claimAny(e.b, e.worker(), 10, "a"))
-		e.wantCounts("a failed=1")
-	},
-}, {
-	name: "reap/settling-clears",
-	rule: "a settled job is no suspect any more and has no crashes; a released suspect remains one",
-	run: func(e *env) {
-		id := e.push(e.b, "a", 1)[0]
-		e.claim1(e.b, e.worker(), "a")
-		e.crash(e.b)
-		e.claim1(e.b, e.worker(), "a")
-		e.crash(e.b)
-		j := e.claim1(e.b, e.worker(), "a")
-		e.fail(e.b, backend.Failure{Lease: j.Lease, Ending: backend.EndRelease})
-		if info := e.get(id); !info.Suspect || info.Crashes != 1 {
-			e.Errorf("the released suspect is %+v", info)
-		}
-		j = e.claim1(e.b, e.worker(), "a")
-		e.fail(e.b, backend.Failure{Lease: j.Lease, Ending: backend.EndRetry})
-		if info := e.get(id); info.Suspect || info.Crashes != 0 {
-			e.Errorf("the settled suspect is %+v", info)
-		}
-	},
-}, {
-	name: "reap/not-alone",
-	rule: "a crash counts only against a suspect that was the worker's only job",
-	run: func(e *env) {
-		ids := e.push(e.b, "a", 2)
-		e.claim(e.b, e.worker(), 2, "a")
-		e.crash(e.b)
-		for range 2 * backend.DefaultMaxCrashes {
-			w := e.worker()
-			e.claim1(e.b, w, "a")
-			e.claim1(e.b, w, "a")
-			if r := e.crash(e.b); r.Rescued != 2 {
-				e.Fatalf("Reap returned %+v", r)
-			}
-		}
-		for _, id := range ids {
-			if info := e.get(id); info.State != backend.Pending || info.Crashes != 0 {
-				e.Errorf("the job is %+v", info)
-			}
-		}
-	},
-}, {
-	name: "reap/with-others",
-	rule: "a crash counts against no suspect if its worker held other jobs, and does if the other jobs had settled",
-	run: func(e *env) {
-		id := e.push(e.b, "a", 1)[0]
-		e.claim1(e.b, e.worker(), "a")
-		e.crash(e.b)
-		others := e.push(e.b, "b", 4)
-		w := e.worker()
-		e.claim1(e.b, w, "a")
-		for _, j := range e.claim(e.b, w, 1, "b") {
-			e.complete(e.b, j.Lease)
-		}
-		e.crash(e.b)
-		if info := e.get(id); info.Crashes != 1 || !info.Suspect {
-			e.Errorf("the suspect that was alone is %+v, want one crash", info)
-		}
-		others = others[1:]
-		w = e.worker()
-		e.claim1(e.b, w, "a")
-		e.wantIDs("Claim of the others", e.claim(e.b, w, 3, "b"), others...)
-		e.crash(e.b)
-		if info := e.get(id); info.Crashes != 1 || !info.Suspect {
-			e.Errorf("the suspect that ran with others is %+v, want no further crash", info)
-		}
-		for _, id := range others {
-			if info := e.get(id); info.Crashes != 0 || !info.Suspect {
-				e.Errorf("a job claimed with the suspect is %+v, want a suspect without a crash", info)
-			}
-		}
-	},
-}, {
 	name: "reap/claiming-renews",
 	rule: "a claim renews the worker's row, whatever its limit",
 	run: func(e *env) {
@@ -321,40 +186,6 @@ var reapCases = []testCase{{
 			if _, err := e.b.Reap(e.ctx, req); !errors.Is(err, backend.ErrInvalid) {
 				e.Errorf("Reap(%+v) = %v, want ErrInvalid", req, err)
 			}
-		}
-	},
-}, {
-	name: "reap/poison",
-	rule: "one poison job claimed together with 200 good ones ends with 200 done and one failed",
-	run: func(e *env) {
-		ids := e.push(e.b, "a", 201)
-		poison := ids[77]
-		crashes := 0
-		claim := func(w backend.Worker) []backend.Job {
-			if jobs := e.claim(e.b, w, 256, "a"); len(jobs) > 0 {
-				return jobs
-			}
-			return e.claimAny(e.b, w, 256, "a")
-		}
-		for w := e.worker(); ; {
-			jobs := claim(w)
-			if len(jobs) == 0 {
-				break
-			}
-			for _, j := range jobs {
-				if j.ID == poison { // takes the process and what it held with it
-					crashes++
-					e.crash(e.b)
-					w = e.worker()
-					break
-				}
-				e.complete(e.b, j.Lease)
-			}
-		}
-		e.wantCounts("a done=200 a failed=1")
-		e.wantState(poison, backend.Failed)
-		if want := 1 + backend.DefaultMaxCrashes; crashes != want {
-			e.Errorf("the poison job crashed %d workers, want %d", crashes, want)
 		}
 	},
 }, {
@@ -467,124 +298,6 @@ var reapCases = []testCase{{
 		e.wantState(id, backend.Pending)
 	},
 }, {
-	name: "history/age",
-	rule: "finished jobs are deleted when their retention, counted from their end, is over; unfinished jobs never are",
-	opts: Options{History: backend.History{Done: 7 * time.Minute, Failed: 30 * time.Minute}},
-	run: func(e *env) {
-		if e.store.Advance == nil {
-			e.Skip("needs a clock that can be moved")
-		}
-		w := e.worker()
-		ids := e.push(e.b, "a", 4)
-		jobs := e.claim(e.b, w, 3, "a")
-		e.store.Advance(time.Hour)
-		e.complete(e.b, jobs[0].Lease)
-		e.fail(e.b, backend.Failure{Lease: jobs[1].Lease, Ending: backend.EndFailed, Error: "x"})
-		e.store.Advance(6 * time.Minute)
-		e.reap(e.b, backend.ReapRequest{})
-		e.wantState(ids[0], backend.Done)
-		e.store.Advance(2 * time.Minute)
-		if r := e.reap(e.b, backend.ReapRequest{}); r.Pruned != 1 {
-			e.Errorf("Reap returned %+v, want one pruned", r)
-		}
-		e.wantState(ids[0], 0)
-		e.wantState(ids[1], backend.Failed)
-		e.store.Advance(time.Hour)
-		e.reap(e.b, backend.ReapRequest{})
-		e.wantCounts("a pending=1 a running=1")
-	},
-}, {
-	name: "history/kept-before",
-	rule: "jobs past their retention are deleted, whatever kept or unfinished jobs precede them",
-	opts: Options{History: backend.History{Done: 7 * time.Minute, Failed: 30 * time.Minute}},
-	run: func(e *env) {
-		if e.store.Advance == nil {
-			e.Skip("needs a clock that can be moved")
-		}
-		w := e.worker()
-		var failures []backend.Failure
-		e.push(e.b, "a", 50)
-		for _, j := range e.claim(e.b, w, 50, "a") {
-			failures = append(failures, backend.Failure{Lease: j.Lease, Ending: backend.EndFailed})
-		}
-		e.fail(e.b, failures...)
-		e.pushJobs(e.b, slices.Repeat([]backend.NewJob{after(time.Hour, newJob("a"))}, 50)...)
-		for _, name := range []string{"a", "b"} {
-			e.push(e.b, name, 10)
-			for _, j := range e.claim(e.b, w, 10, name) {
-				e.complete(e.b, j.Lease)
-			}
-		}
-		e.store.Advance(8 * time.Minute)
-		for i := 0; ; i++ {
-			r := e.reap(e.store.Open(e), backend.ReapRequest{Limit: 2}) // by a process that has just started
-			if !r.More {
-				break
-			}
-			if i == 100 {
-				e.Fatalf("Reap does not end")
-			}
-		}
-		e.wantCounts("a scheduled=50 a failed=50")
-	},
-}, {
-	name: "history/rows",
-	rule: "the newest History.Rows finished jobs of a name are kept",
-	opts: Options{History: backend.History{Rows: 10}},
-	run: func(e *env) {
-		w := e.worker()
-		for _, name := range []string{"a", "b"} {
-			e.push(e.b, name, 25)
-			for _, j := range e.claim(e.b, w, 25, name) {
-				e.complete(e.b, j.Lease)
-			}
-		}
-		live := e.push(e.b, "a", 5)
-		oldest := live[0] - 5 // of b, when five of its ten have made room for others
-		for i := 0; e.reap(e.b, backend.ReapRequest{Limit: 4}).More; i++ {
-			if i == 100 {
-				e.Fatalf("Reap does not end")
-			}
-		}
-		e.wantCounts("a pending=5 a done=10 b done=10")
-		// Again, when the search for old jobs is somewhere in the middle.
-		e.push(e.b, "b", 5)
-		for _, j := range e.claim(e.b, w, 5, "b") {
-			e.complete(e.b, j.Lease)
-		}
-		for i := 0; e.reap(e.b, backend.ReapRequest{Limit: 1}).More; i++ {
-			if i == 100 {
-				e.Fatalf("Reap does not end")
-			}
-		}
-		live = e.push(e.b, "a", 1)
-		page, err := e.reader().List(e.ctx, backend.ListRequest{Filter: backend.Filter{Name: "b"}})
-		if err != nil || len(page.Jobs) != 10 || page.Jobs[9].ID >= live[0] || page.Jobs[0].ID != live[0]-1 ||
-			page.Jobs[4].ID != live[0]-5 || page.Jobs[9].ID != oldest {
-			e.Errorf("List = %d jobs, %v; want the newest ten", len(page.Jobs), err)
-		}
-	},
-}, {
-	name: "history/rows-oldest",
-	rule: "of too many finished jobs, none is deleted while one is kept that was both pushed and finished before it, whatever the states",
-	opts: Options{History: backend.History{Rows: 2}},
-	run: func(e *env) {
-		e.push(e.b, "a", 3)
-		jobs := e.claim(e.b, e.worker(), 3, "a")
-		e.complete(e.b, jobs[2].Lease)
-		e.advance(e.unit / 10)
-		e.complete(e.b, jobs[0].Lease)
-		e.advance(e.unit / 10)
-		e.fail(e.b, backend.Failure{Lease: jobs[1].Lease, Ending: backend.EndFailed})
-		for range 10 {
-			if !e.reap(e.b, backend.ReapRequest{}).More {
-				break
-			}
-		}
-		e.wantState(jobs[1].ID, backend.Failed)
-		e.wantCounts("a done=1 a failed=1")
-	},
-}, {
 	name: "counts/consistent",
 	rule: "counts agree with the jobs after any sequence of changes",
 	run: func(e *env) {
@@ -638,6 +351,30 @@ var reapCases = []testCase{{
 		}
 		if len(want) > 0 {
 			e.Errorf("not counted: %v", want)
+		}
+	},
+}, {
+	name: "reap/limit-rescues",
+	rule: "once its limit is reached, Reap rescues from no further worker and sets More, and the next call continues",
+	run: func(e *env) {
+		const workers, each, limit = 5, 2, 3
+		e.push(e.b, "a", workers*each)
+		for range workers {
+			e.claim(e.b, e.worker(), each, "a")
+		}
+		e.advance(e.unit + e.unit/10)
+		rescued := 0
+		for calls := 1; ; calls++ {
+			r := e.reap(e.b, backend.ReapRequest{Expired: true, Limit: limit})
+			if r.Rescued >= limit+each || rescued+r.Rescued < workers*each && !r.More {
+				e.Fatalf("Reap with limit %d of workers with %d jobs each = %+v after %d rescued jobs", limit, each, r, rescued)
+			}
+			if rescued += r.Rescued; !r.More || calls > workers {
+				break
+			}
+		}
+		if rescued != workers*each {
+			e.Errorf("%d jobs were rescued, want %d", rescued, workers*each)
 		}
 	},
 }}
