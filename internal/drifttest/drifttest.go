@@ -256,7 +256,7 @@ func repairs(s *scene) {
 func whileWorkersRun(s *scene) {
 	ctx, stop := context.WithCancel(s.Context())
 	defer stop()
-	var work, mend sync.WaitGroup
+	var work, repair sync.WaitGroup
 	for i := range 2 {
 		b, w := s.Open(s), backend.Worker{ID: int64(100 + i), Host: "h", PID: 1, Lease: time.Hour}
 		work.Go(func() {
@@ -285,7 +285,7 @@ func whileWorkersRun(s *scene) {
 	}
 	for i := range 2 {
 		b := s.Open(s)
-		mend.Go(func() {
+		repair.Go(func() {
 			for n := range 15 {
 				if i == 0 && n%3 == 0 {
 					s.Exec(s, "DELETE FROM T.jobs WHERE id IN (SELECT id FROM T.jobs WHERE state IN (2, 3, 4, 5) ORDER BY id LIMIT 20)")
@@ -296,7 +296,7 @@ func whileWorkersRun(s *scene) {
 			}
 		})
 	}
-	mend.Wait()
+	repair.Wait()
 	stop()
 	work.Wait()
 	s.examine(true)

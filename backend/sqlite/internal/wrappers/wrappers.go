@@ -154,8 +154,8 @@ func advice(t *testing.T, b *sqlite.Backend) {
 		t.Fatal(err)
 	}
 	for _, f := range found {
-		if strings.HasPrefix(f.Name, "application's") && f.Trouble != "" {
-			t.Errorf("%s: %s: %s; %s", f.Name, f.Value, f.Trouble, f.Mend)
+		if strings.HasPrefix(f.Name, "application's") && f.Problem != "" {
+			t.Errorf("%s: %s: %s; %s", f.Name, f.Value, f.Problem, f.Fix)
 		}
 	}
 }
