@@ -75,7 +75,7 @@ func child() {
 		switch s {
 		case "poison":
 			os.Exit(statusPoison)
-		case "poison beside another":
+		case "poison next to another":
 			select {
 			case <-others:
 			case <-time.After(500 * time.Millisecond): // it need not run
@@ -299,7 +299,7 @@ func TestPoisonBesideAnotherWorker(t *testing.T) {
 	t.Setenv(pairVariable, "1")
 	path := filepath.Join(t.TempDir(), "jobs.db")
 	b := openSQLite(t, path, nil)
-	ids := perform(t, plainjobs.New(b, nil), jobA.With("poison beside another"), jobB.With("innocent"))
+	ids := perform(t, plainjobs.New(b, nil), jobA.With("poison next to another"), jobB.With("innocent"))
 	p := spawn(t, path)
 	for deadline := time.Now().Add(time.Minute); state(t, b, ids[0]) != backend.Failed || state(t, b, ids[1]) == backend.Running || state(t, b, ids[1]) == backend.Pending; {
 		if time.Now().After(deadline) {

@@ -98,8 +98,8 @@ func TestOfAnotherEnvironment(t *testing.T) {
 	}
 }
 
-// A database that a process of production has used is copied, and worked on by
-// nobody who is not told to.
+// A worker does not run jobs of a copy of the production database, unless its
+// environment says so.
 func TestCopiedDatabase(t *testing.T) {
 	dir := t.TempDir()
 	path, copied := filepath.Join(dir, "jobs.db"), filepath.Join(dir, "copied.db")

@@ -144,7 +144,7 @@ func checkMedians(t *testing.T, medians []line, driver string, kind child.Kind) 
 			want = 10
 		case s.Name == "application":
 			want = 17
-		case len(s.Processes) > 0 || s.Name == "beside":
+		case len(s.Processes) > 0 || s.Name == "aged":
 			want = 2
 		case s.Name == "idle" && kind != child.Memory:
 			want = 4

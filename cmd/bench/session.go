@@ -153,11 +153,11 @@ func (s *session) compare(
 	if reference.Most > 0 {
 		most = min(n, reference.Most)
 	}
-	var beside []result
+	var references []result
 	for _, turn := range []bool{referenceFirst, !referenceFirst} {
 		if turn {
-			beside, err = s.measure(ctx, program, dir, combination{reference, c.driver, 1, 1}, most)
-			if err == nil && (len(beside) != 1 || beside[0].Lost > 0) {
+			references, err = s.measure(ctx, program, dir, combination{reference, c.driver, 1, 1}, most)
+			if err == nil && (len(references) != 1 || references[0].Lost > 0) {
 				err = errors.New("jobs were lost")
 			}
 			if err != nil {
@@ -168,7 +168,7 @@ func (s *session) compare(
 		}
 	}
 	for i := range results {
-		results[i].limit = beside[0].jobsPerS()
+		results[i].limit = references[0].jobsPerS()
 	}
 	return results, nil
 }

@@ -44,11 +44,11 @@ var mutants = []mutant{
 	}, {
 		rule: "memory: a crash counts against no suspect next to other jobs", file: "backend/memory/reap.go",
 		from: "j.Rescue(len(held) == 1,", to: "j.Rescue(true,",
-		pkg: "./backend/memory", run: memorySuite + "reap$/^beside-others$",
+		pkg: "./backend/memory", run: memorySuite + "reap$/^with-others$",
 	}, {
 		rule: "sqlite: a crash counts against a suspect that was alone", file: "backend/sqlite/reap.go",
 		from: "r.Rescue(len(rows) == 1,", to: "r.Rescue(true,",
-		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "reap$/^beside-others$",
+		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "reap$/^with-others$",
 	}, {
 		rule: "lifecycle: a unique key keeps others out", file: "backend/lifecycle/key.go",
 		from: "(k.Held || k.Until > now)", to: "(k.Until > now)",

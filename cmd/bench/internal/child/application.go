@@ -34,7 +34,7 @@ var application = &Scenario{
 			for _, load := range []load{{"push", pushAll, o.Jobs / 2}, {"drain", drainAll, o.Jobs}} {
 				if err == nil {
 					var some []Result
-					some, err = load.beside(ctx, d, o, where)
+					some, err = load.withApplication(ctx, d, o, where)
 					results = append(results, some...)
 				}
 			}
@@ -75,8 +75,8 @@ func applicationAlone(ctx context.Context, d Driver, o Order) (r Result, err err
 	return r, err
 }
 
-// beside runs the load once for each share, with the application next to it.
-func (l load) beside(ctx context.Context, d Driver, o Order, where string) (results []Result, err error) {
+// withApplication runs the load once for each share, with the application next to it.
+func (l load) withApplication(ctx context.Context, d Driver, o Order, where string) (results []Result, err error) {
 	without := 0.0
 	path := o.Path
 	for _, share := range shares {

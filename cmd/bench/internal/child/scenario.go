@@ -52,7 +52,7 @@ func (s *Scenario) Limit(on Kind) *Scenario {
 // Scenarios lists them all, in the order of tables.
 func Scenarios() []*Scenario {
 	return []*Scenario{
-		drain, single, push, pushmany, tx, application, live, idle, fail, backlog, beside, memoryUse, processes, scaleout,
+		drain, single, push, pushmany, tx, application, live, idle, fail, backlog, aged, memoryUse, processes, scaleout,
 		limit, limitApart, limitPush, limitMany, limitCopy, limitTx,
 	}
 }

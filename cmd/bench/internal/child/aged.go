@@ -5,11 +5,11 @@ import (
 	"errors"
 )
 
-// beside is what a claim costs in a store that has been in use for years,
-// against an empty one: jobs in each state that a claim has nothing to do with,
+// aged measures a claim in a store that has been in use for years,
+// against an empty store: it has jobs in each state that a claim does not read,
 // all at once.
-var beside = &Scenario{
-	Name:     "beside",
+var aged = &Scenario{
+	Name:     "aged",
 	About:    "the time of a claim in an empty store, and in one with 1 million scheduled, 100 thousand blocked and 1 million finished jobs",
 	Jobs:     jobs(1_000_000),
 	On:       SQLite,
@@ -21,12 +21,12 @@ var beside = &Scenario{
 		if err != nil {
 			return nil, err
 		}
-		results, err := b.beside(ctx, o)
+		results, err := b.aged(ctx, o)
 		return results, errors.Join(err, b.queue.Close())
 	},
 }
 
-func (b *backlogStore) beside(ctx context.Context, o Order) ([]Result, error) {
+func (b *backlogStore) aged(ctx context.Context, o Order) ([]Result, error) {
 	const limit = 100
 	samples := 2 * backlogSamples
 	if o.Brief {
