@@ -7,13 +7,11 @@
 //		})
 //	}
 //
-// Each rule is one subtest, and a failure prints the rule. What a store can do
-// beyond the five methods of [backend.Backend] is tested where it has the
-// interface for it, so a store can begin with those five, and grow.
-//
-// The cases are the contract in a form that runs: where a comment of package
-// backend says must, a case here fails on a store that does not. The store in
-// backend/memory is the reference to read with it.
+// Each rule is one subtest, and a failure prints the rule. A store can begin
+// with the five methods of [backend.Backend] and no optional field: cases that
+// need another interface, or a field that [backend.Description] does not list,
+// are skipped by its name. The run ends with the number of passed, failed and
+// skipped rules. [Rules] lists them.
 package conformance
 
 import (
@@ -33,7 +31,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// Options of the store that a case asks for.
+// Options are the options of the store that a case needs.
 type Options struct {
 	// History is the store's.
 	History backend.History
@@ -41,23 +39,22 @@ type Options struct {
 
 // A Store is one store under test, empty at first.
 type Store struct {
-	// Open returns a handle on the store, which the implementer closes by
-	// tb.Cleanup. Two handles stand for two processes; a store that cannot
-	// be shared may return the same one again.
+	// Open returns a handle on the store and closes it by tb.Cleanup. Two
+	// handles represent two processes. A store that cannot be shared may
+	// return the same handle again.
 	Open func(tb testing.TB) backend.Backend
-	// Advance moves the store's clock by d, which may be negative. Without
-	// it the cases wait, and those that turn the clock back are skipped.
+	// Advance moves the store's clock by d, which may be negative. If it is
+	// nil, cases wait instead, and cases that set the clock back are skipped.
 	Advance func(d time.Duration)
-	// DB returns a pool on the same database, for [backend.TxPusher]; nil if
-	// there is none.
+	// DB returns a pool on the same database, for [backend.TxPusher]; nil
+	// skips its cases.
 	DB func(tb testing.TB) *sql.DB
 }
 
 // NewStore makes an empty store for one case.
 type NewStore func(tb testing.TB, opts Options) Store
 
-// Run tests the store that newStore makes, each case on one of its own.
-// Capabilities are tested where the store has them.
+// Run tests the stores that newStore makes, one for each case.
 func Run(t *testing.T, newStore NewStore) {
 	var passed, skipped, failed int
 	for _, c := range cases() {
@@ -75,10 +72,10 @@ func Run(t *testing.T, newStore NewStore) {
 			c.check(t, newStore)
 		})
 	}
-	t.Logf("%d rules passed, %d failed, and %d were skipped because the store lacks the capability", passed, failed, skipped)
+	t.Logf("%d rules passed, %d failed, and %d were skipped because the store lacks a capability or a field", passed, failed, skipped)
 }
 
-// A Rule is one case of [Run]: its name, and what the contract says.
+// A Rule is one case of [Run]: its name and the rule that it checks.
 type Rule struct{ Name, Text string }
 
 // Rules returns all rules, in the order in which Run tests them.
@@ -160,7 +157,7 @@ type env struct {
 	second backend.Backend // see other
 	unit   time.Duration   // a lease
 
-	newStore func() Store // another one
+	newStore func() Store // makes a further store
 }
 
 // advance moves the store's clock forward, or waits.
@@ -279,7 +276,7 @@ func (e *env) reap(b backend.Backend, req backend.ReapRequest) backend.ReapResul
 	return result
 }
 
-// crash lets the worker's lease end and reaps it.
+// crash moves the clock past the lease of all workers and reaps.
 func (e *env) crash(b backend.Backend) backend.ReapResult {
 	e.Helper()
 	e.advance(e.unit + e.unit/10)
@@ -293,7 +290,7 @@ func capability[T any](e *env, b backend.Backend) T {
 	e.Helper()
 	c, ok := b.(T)
 	if !ok {
-		e.Skipf("%T is no %v", b, reflect.TypeFor[T]())
+		e.Skipf("the store has no %v", reflect.TypeFor[T]())
 	}
 	return c
 }
@@ -302,7 +299,7 @@ func capability[T any](e *env, b backend.Backend) T {
 func (e *env) needs(fields backend.Fields) {
 	e.Helper()
 	if lacks := fields &^ backend.Describe(e.b).Fields; lacks != 0 {
-		e.Skipf("%T does not keep %v", e.b, lacks)
+		e.Skipf("the store does not keep %v; see backend.Fields", lacks)
 	}
 }
 

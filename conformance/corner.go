@@ -119,19 +119,19 @@ var cornerCases = []testCase{{
 	name: "corner/replaced-progress",
 	rule: "a replaced job keeps its progress, which is deleted together with the job",
 	run: func(e *env) {
-		progresser := capability[backend.Heartbeater](e, e.b)
+		store := capability[backend.Heartbeater](e, e.b)
 		capability[backend.Operator](e, e.b)
 		j := newJob("a")
 		j.Unique = backend.Unique{Key: "k", Scope: backend.UntilStarted, Conflict: backend.Replace}
 		id := e.pushJobs(e.b, j)[0]
 		lease := e.claim1(e.b, e.worker(), "a").Lease
-		if err := progresser.StoreProgress(e.ctx, []backend.Progress{{Lease: lease, Done: 3, Total: 9}}); err != nil {
+		if err := store.StoreProgress(e.ctx, []backend.Progress{{Lease: lease, Done: 3, Total: 9}}); err != nil {
 			e.Fatalf("Progress: %v", err)
 		}
 		e.fail(e.b, backend.Failure{Lease: lease, Ending: backend.EndRetry, Delay: e.unit})
 		e.pushJobs(e.b, j)
 		if info := e.get(id); info.Done != 3 || info.Total != 9 {
-			e.Errorf("the replaced job has come %d of %d, want 3 of 9", info.Done, info.Total)
+			e.Errorf("the progress of the replaced job is %d of %d, want 3 of 9", info.Done, info.Total)
 		}
 		page, err := e.reader().List(e.ctx, backend.ListRequest{})
 		if err != nil || len(page.Jobs) != 1 || page.Jobs[0].Done != 3 || page.Jobs[0].Total != 9 {

@@ -8,16 +8,16 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-func (e *env) wantHome(what, want string) {
+func (e *env) wantEnvironment(what, want string) {
 	e.Helper()
 	for i, b := range []backend.Backend{e.b, e.other()} {
 		if got, err := capability[backend.SettingsStore](e, b).Environment(e.ctx); err != nil || got != want {
-			e.Errorf("%s: handle %d says that the store belongs to %q, %v; want %q", what, i+1, got, err, want)
+			e.Errorf("%s: handle %d returns the environment %q, %v; want %q", what, i+1, got, err, want)
 		}
 	}
 }
 
-func (e *env) move(from, to string, want bool) {
+func (e *env) setEnvironment(from, to string, want bool) {
 	e.Helper()
 	if moved, err := capability[backend.SettingsStore](e, e.b).SetEnvironment(e.ctx, from, to); err != nil || moved != want {
 		e.Errorf("SetEnvironment from %q to %q = %v, %v; want %v", from, to, moved, err, want)
@@ -28,27 +28,27 @@ var environmentCases = []testCase{{
 	name: "environment/moves",
 	rule: "a store has no environment until it is set, and it changes only if the caller names the current one",
 	run: func(e *env) {
-		e.wantHome("at first", "")
-		e.move("production", "staging", false)
-		e.move("", "", true)
-		e.move("", "production", true)
-		e.wantHome("moved", "production")
-		e.move("", "staging", false)
-		e.move("staging", "test", false)
-		e.move("", "", false)
-		e.wantHome("not moved", "production")
-		e.move("production", "production", true)
-		e.move("production", "stáging 2", true)
-		e.wantHome("moved again", "stáging 2")
-		e.move("stáging 2", "", true)
-		e.wantHome("forgotten", "")
+		e.wantEnvironment("at first", "")
+		e.setEnvironment("production", "staging", false)
+		e.setEnvironment("", "", true)
+		e.setEnvironment("", "production", true)
+		e.wantEnvironment("moved", "production")
+		e.setEnvironment("", "staging", false)
+		e.setEnvironment("staging", "test", false)
+		e.setEnvironment("", "", false)
+		e.wantEnvironment("not moved", "production")
+		e.setEnvironment("production", "production", true)
+		e.setEnvironment("production", "stáging 2", true)
+		e.wantEnvironment("moved again", "stáging 2")
+		e.setEnvironment("stáging 2", "", true)
+		e.wantEnvironment("forgotten", "")
 		h := capability[backend.SettingsStore](e, e.b)
 		for _, to := range []string{strings.Repeat("x", 256), "a\x00b", "\xff"} {
 			if _, err := h.SetEnvironment(e.ctx, "", to); !errors.Is(err, backend.ErrInvalid) {
 				e.Errorf("SetEnvironment to %q… = %v, want ErrInvalid", to[:1], err)
 			}
 		}
-		e.wantHome("refused", "")
+		e.wantEnvironment("refused", "")
 	},
 }, {
 	name: "environment/race",
@@ -70,12 +70,12 @@ var environmentCases = []testCase{{
 		winner := ""
 		for i, m := range moved {
 			if m && winner != "" {
-				e.Errorf("two have moved the store")
+				e.Errorf("two calls have set the environment")
 			}
 			if m {
 				winner = strings.Repeat("x", i+1)
 			}
 		}
-		e.wantHome("after a race", winner)
+		e.wantEnvironment("after a race", winner)
 	},
 }}

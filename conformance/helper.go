@@ -39,8 +39,7 @@ func (e *env) other() backend.Backend {
 	return e.second
 }
 
-// until calls f again and again, until it returns true or the case's time is
-// over.
+// until calls f until it returns true or the case's time is over.
 func (e *env) until(f func() bool) {
 	for !f() && e.ctx.Err() == nil {
 		runtime.Gosched()
@@ -96,7 +95,7 @@ func after(delay time.Duration, job backend.NewJob) backend.NewJob {
 	return job
 }
 
-// A way is what becomes of a running job.
+// A way is one way by which a run ends.
 type way struct {
 	name string
 	take func(e *env, w backend.Worker, j backend.Job)
@@ -128,8 +127,8 @@ var (
 		e.wantLost("Complete", e.complete(e.b, j.Lease))
 	}}
 
-	// back are the ways on which a running job waits again, out those on which
-	// it is finished.
+	// back are the ways by which a running job waits again, out the ways by
+	// which it finishes.
 	back = []way{
 		ending("retry", backend.EndRetry, 0), ending("retry later", backend.EndRetry, 50),
 		ending("snooze", backend.EndSnooze, 50), ending("release", backend.EndRelease, 0), rescue, leave,
@@ -187,8 +186,8 @@ func (e *env) operate(op backend.Op, f backend.Filter) backend.OperateResult {
 	return r
 }
 
-// wantAffected applies op to the jobs with the IDs, of which it is to affect
-// those of want.
+// wantAffected applies op to the jobs with the IDs and fails unless it affects
+// exactly want.
 func (e *env) wantAffected(what string, op backend.Op, ids []int64, want ...int64) {
 	e.Helper()
 	r := e.operate(op, backend.Filter{IDs: ids})

@@ -14,7 +14,7 @@ func (e *env) now() time.Time {
 	return e.get(e.push(e.b, "now", 1)[0]).CreatedAt
 }
 
-// at returns job with an instant at which it may run.
+// at returns job with a RunAt.
 func at(when time.Time, job backend.NewJob) backend.NewJob {
 	job.RunAt = when
 	return job

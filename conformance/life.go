@@ -159,12 +159,12 @@ var lifeCases = []testCase{{
 		jobs := []backend.NewJob{newJob("a"), newJob("a")}
 		jobs[1].Payload = make([]byte, most+1)
 		if _, err := e.b.Push(e.ctx, jobs); !errors.Is(err, backend.ErrInvalid) {
-			e.Errorf("Push of %d bytes, of which %d may be, returned %v; want ErrInvalid", most+1, most, err)
+			e.Errorf("Push of %d bytes, with a MaxPayload of %d, returned %v; want ErrInvalid", most+1, most, err)
 		}
 		e.wantIDs("Claim", e.claim(e.b, e.worker(), 10, "a"))
 		jobs[1].Payload = jobs[1].Payload[:most]
 		if _, err := e.b.Push(e.ctx, jobs); err != nil {
-			e.Fatalf("Push of %d bytes, the most that may be: %v", most, err)
+			e.Fatalf("Push of MaxPayload bytes, %d: %v", most, err)
 		}
 		if claimed := e.claim(e.b, e.worker(), 10, "a"); len(claimed) == 0 {
 			e.Error("Claim returned no job")

@@ -41,7 +41,7 @@ var livenessCases = []testCase{{
 			e.Errorf("Heartbeat = %v, %v; want %v", r.Leases, err, want)
 		}
 		if r.Now.IsZero() {
-			e.Errorf("Heartbeat does not tell the time")
+			e.Errorf("Heartbeat returns no Now")
 		}
 	},
 }, {

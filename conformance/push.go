@@ -186,7 +186,7 @@ var pushCases = []testCase{{
 		wg.Wait()
 		slices.Sort(ids)
 		got := e.claim(e.b, e.worker(), 1000, "a")
-		// Which of two pushes at the same time comes first is not said.
+		// The order of two concurrent pushes is not defined.
 		slices.SortFunc(got, func(a, b backend.Job) int { return cmp.Compare(a.ID, b.ID) })
 		e.wantIDs("Claim of all", got, ids...)
 		if len(ids) != handles*pushers*each {

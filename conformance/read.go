@@ -269,7 +269,7 @@ var readCases = []testCase{{
 		e.complete(e.b, jobs[0].Lease)
 		report(backend.Progress{Lease: jobs[0].Lease, Done: 3, Total: 3})
 		if info := e.get(ids[0]); info.Done != 2 {
-			e.Errorf("after its end the job has come to %d", info.Done)
+			e.Errorf("after its end the progress of the job is %d", info.Done)
 		}
 	},
 }, {
@@ -323,11 +323,11 @@ var readCases = []testCase{{
 			e.Fatalf("Complete: %v", err)
 		}
 		want("done", ids[1], e.get(ids[1]).FinishedAt.Add(-ran))
-		want("done, which does not tell,", ids[2], none)
+		want("done without a report", ids[2], none)
 		e.fail(e.b, backend.Failure{Lease: jobs[3].Lease, Ending: backend.EndFailed, Error: "x", Took: ran})
 		want("failed", ids[3], e.get(ids[3]).FinishedAt.Add(-ran))
 		e.complete(e.b, jobs[4].Lease)
-		want("done, of which a heartbeat told,", ids[4], started)
+		want("done, reported by a heartbeat", ids[4], started)
 		if _, err := e.b.Complete(e.ctx, []backend.Completion{{Lease: jobs[4].Lease, Took: e.unit}}); err != nil {
 			e.Fatalf("Complete: %v", err)
 		}

@@ -6,21 +6,21 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// look is a reap by a worker that was just started and is not steady yet. It
-// returns whether a worker was found dead.
+// look reaps as a worker that has just started, and reports whether a worker was
+// found dead.
 func (e *env) look(by backend.Worker) bool {
 	e.Helper()
 	r := e.reap(e.other(), backend.ReapRequest{By: by.ID})
 	return len(r.Workers) > 0
 }
 
-// silent claims a job by a worker of which nothing is heard any more after its
-// lease, and returns both.
+// silent claims a job by a worker that stops renewing, lets its lease end, and
+// returns both.
 func (e *env) silent() (job int64, w backend.Worker) {
 	e.Helper()
 	job = e.push(e.b, "a", 1)[0]
 	w = e.worker()
-	w.Lease = 6 * e.unit // long enough to look in parts of it
+	w.Lease = 6 * e.unit // long enough for observations at parts of it
 	e.claim1(e.b, w, "a")
 	e.advance(w.Lease + e.unit/10)
 	return job, w
@@ -34,7 +34,7 @@ var silenceCases = []testCase{{
 		for i, step := range []time.Duration{0, w.Lease / 5, w.Lease / 5} {
 			e.advance(step)
 			if dead := e.look(e.worker()); dead != (i == 2) {
-				e.Fatalf("look %d: a worker was found dead: %v", i, dead)
+				e.Fatalf("observation %d: a worker was found dead: %v", i, dead)
 			}
 		}
 		if info := e.get(job); info.State != backend.Pending || !info.Suspect {
@@ -48,7 +48,7 @@ var silenceCases = []testCase{{
 		job, w := e.silent()
 		for i := range 3 {
 			if dead := e.look(e.worker()); dead != (i == 2) {
-				e.Fatalf("look %d: a worker was found dead: %v", i, dead)
+				e.Fatalf("observation %d: a worker was found dead: %v", i, dead)
 			}
 			e.advance(w.Lease * 2)
 		}
@@ -62,14 +62,14 @@ var silenceCases = []testCase{{
 		me := e.worker()
 		for i := range 4 {
 			if e.look(me) {
-				e.Fatalf("look %d of one who was not steady found a worker dead", i)
+				e.Fatalf("observation %d by an unstable worker found a worker dead", i)
 			}
 			e.advance(w.Lease / 4)
 		}
 		steady := backend.ReapRequest{By: me.ID, Expired: true, StableFor: w.Lease / 5}
 		for i := range 2 {
 			if r := e.reap(e.b, steady); (len(r.Workers) > 0) != (i == 1) {
-				e.Fatalf("look %d of one who was steady for a fifth of the lease returned %+v", i, r)
+				e.Fatalf("observation %d by a worker stable for a fifth of the lease returned %+v", i, r)
 			}
 			e.advance(w.Lease / 4)
 		}
@@ -82,11 +82,11 @@ var silenceCases = []testCase{{
 		job, w := e.silent()
 		for i := range 3 {
 			if e.look(e.worker()) {
-				e.Fatalf("round %d: a worker was found dead that was heard of", i)
+				e.Fatalf("round %d: a worker that has renewed was found dead", i)
 			}
 			e.advance(w.Lease / 4)
 			if e.look(e.worker()) {
-				e.Fatalf("round %d: a worker was found dead that was heard of", i)
+				e.Fatalf("round %d: a worker that has renewed was found dead", i)
 			}
 			e.claim(e.b, w, 0)
 			e.advance(w.Lease + e.unit/10)
@@ -109,7 +109,7 @@ var silenceCases = []testCase{{
 			e.advance(20 * e.unit)
 			for _, w := range all {
 				if e.look(w) {
-					e.Fatalf("one of those who stood still was found dead")
+					e.Fatalf("a worker that stood still was found dead")
 				}
 				e.claim(e.b, w, 0)
 			}

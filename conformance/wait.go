@@ -40,7 +40,7 @@ func (e *env) wantWake(what string, w *waiter) {
 	}
 }
 
-// wantAsleep fails if Wait has returned an error, or returns again and again.
+// wantAsleep fails if Wait has returned an error, or returns early too often.
 func (e *env) wantAsleep(what string, w *waiter) {
 	e.Helper()
 	for end := time.After(20 * time.Millisecond); ; { // there is nothing else to wait for
