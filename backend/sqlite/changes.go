@@ -12,31 +12,29 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
-// A changeWatcher tells waiting workers of changes: at once of the writer's, soon of
-// other processes' that ring the bell, and by the database's data_version of
-// anybody's. Looking takes no lock and, as long as nothing changes, reads no
-// page.
+// A changeWatcher wakes waiting calls: at once after a commit of the writer, on a
+// signal of another process, and when polling finds that PRAGMA data_version has
+// changed. Polling takes no lock and reads no page while nothing changes.
 type changeWatcher struct {
 	mu           sync.Mutex
 	waiters      []*waiter
 	closed       bool
-	misses       atomic.Int32 // how often in turn nothing was found, see pause
-	lastTxNotice atomic.Int64 // when a commit was, in nanoseconds, see Backend.expect
+	misses       atomic.Int32 // consecutive searches without a job, see pause
+	lastTxNotice atomic.Int64 // Unix nanoseconds, see Backend.notifyPendingTx
 
-	asking sync.Mutex // apart from mu, which a committing writer needs
-	conn   *sql.Conn  // of the readers: data_version counts by connection
+	asking sync.Mutex // not mu: a committing writer must not wait for it
+	conn   *sql.Conn  // one of the readers: data_version differs by connection
 	stmts  map[string]*sql.Stmt
 }
 
 // A waiter is a call of Wait.
 type waiter struct {
-	changed chan struct{} // it must look again
-	arrived chan struct{} // a job came that it may claim: no need to look
-	expects chan struct{} // a commit that nobody tells of is near
-	// plain are the names of which it may claim any job that is pushed, as
-	// far as it has looked.
+	changed chan struct{} // the call must look again
+	arrived chan struct{} // the call may claim a job without a look
+	expects chan struct{} // a transaction of an application may commit soon
+	// plain are the names whose pushed jobs the call may claim, as of its last look.
 	plain []string
-	stale bool // something has happened since it began to look
+	stale bool // something has changed since the call began to look
 }
 
 // join adds a waiter.
@@ -55,7 +53,7 @@ func (w *changeWatcher) leave(v *waiter) {
 	w.waiters = slices.Delete(w.waiters, i, i+1)
 }
 
-// begin is called before v looks, and says whether the store is closed.
+// begin is called before v looks. It reports whether the store is closed.
 func (w *changeWatcher) begin(v *waiter) (closed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -76,13 +74,13 @@ func (w *changeWatcher) looked(v *waiter, plain []string) {
 	}
 }
 
-// takes reports whether v may claim any job with one of the names.
+// takes reports whether v may claim a pushed job with one of the names.
 func (v *waiter) takes(names []string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(v.plain, name) })
 }
 
-// announce wakes those who wait for jobs with the names, which are about to be
-// pushed, and says whether there is somebody.
+// announce wakes the calls that wait for jobs with the names, which are about to be
+// pushed. It reports whether there are any.
 func (w *changeWatcher) announce(names []string) (some bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -102,8 +100,8 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// notify wakes those who wait: to claim, if all that has happened is that jobs
-// of the names were pushed, else to look. It returns how many they are.
+// notify wakes all waiting calls and returns their number. Calls that wait for the
+// pushed names claim without a look.
 func (w *changeWatcher) notify(pushed []string) (waiters int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -118,16 +116,15 @@ func (w *changeWatcher) notify(pushed []string) (waiters int) {
 	return len(w.waiters)
 }
 
-// The signals that stores send each other.
+// The signals between stores of different processes.
 const (
-	committed host.Signal = 1 << iota // something was committed
-	txPending                         // a transaction of an application has jobs in it
-	rungAsk                           // a writer asks whether an application wants the lock
+	committed  host.Signal = 1 << iota // jobs became claimable
+	txPending                          // a transaction of an application has pushed jobs
+	lockWanted                         // a writer asks whether an application wants the lock
 )
 
-// notifyPendingTx has those who wait look at short intervals for a while: an
-// application has pushed in a transaction of its own, and nothing tells of its
-// commit.
+// notifyPendingTx makes waiting calls poll at short intervals for a while. An
+// application has pushed in its own transaction, whose commit sends no signal.
 func (w *changeWatcher) notifyPendingTx() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -136,8 +133,7 @@ func (w *changeWatcher) notifyPendingTx() {
 	}
 }
 
-// A backoffTimer ticks at growing intervals, from a millisecond to what looking has
-// anyway.
+// A backoffTimer ticks at growing intervals, from one millisecond to pollInterval.
 type backoffTimer struct {
 	timer *time.Timer
 	step  time.Duration
@@ -161,10 +157,10 @@ func (l *backoffTimer) next() {
 	}
 }
 
-// maxPause bounds how long a ring of another process may be left unheard.
+// maxPause is the longest time during which signals are not received.
 const maxPause = 25 * time.Millisecond
 
-// found takes note of whether there was anything to be had.
+// found records whether a search or a claim found a job.
 func (w *changeWatcher) found(some bool) {
 	if some {
 		w.misses.Store(0)
@@ -173,9 +169,10 @@ func (w *changeWatcher) found(some bool) {
 	}
 }
 
-// pause returns how long to hear nothing of other processes: none, unless
-// others mostly are quicker, or have nothing for this one. Many processes that
-// all look at each other's pushes would do little else.
+// pause returns for how long to receive no signals. It is zero, unless the last
+// searches found no job, because other workers are faster or the jobs have other
+// names. Without it, many processes would spend their time looking for each other's
+// jobs.
 func (w *changeWatcher) pause() time.Duration {
 	misses := w.misses.Load()
 	if misses < 3 {
@@ -197,7 +194,7 @@ func (w *changeWatcher) disconnect() error {
 	return w.drop()
 }
 
-// drop gives the connection up. The caller holds asking.
+// drop closes the connection. The caller holds asking.
 func (w *changeWatcher) drop() error {
 	if w.conn == nil {
 		return nil
@@ -211,9 +208,8 @@ func (w *changeWatcher) drop() error {
 	return err
 }
 
-// ask calls f with the connection, on which statements are prepared once. It
-// never waits, so the context is not the caller's: a cancellable one would
-// cost as much again as the statement.
+// ask calls f with the connection. Its statements never wait, so they do not use the
+// caller's context: a cancellable one costs as much as the statement.
 func (w *changeWatcher) ask(readers *sql.DB, f func(source) error) error {
 	w.asking.Lock()
 	defer w.asking.Unlock()
@@ -226,12 +222,12 @@ func (w *changeWatcher) ask(readers *sql.DB, f func(source) error) error {
 	}
 	err := f(asker{w})
 	if err != nil && !busy(err) {
-		err = errors.Join(err, w.drop()) // the next call gets another
+		err = errors.Join(err, w.drop()) // the next call opens another
 	}
 	return err
 }
 
-// An asker asks on the connection of a watch.
+// An asker runs queries on the watcher's connection and prepares each once.
 type asker struct{ w *changeWatcher }
 
 func (a asker) QueryContext(_ context.Context, query string, args ...any) (*sql.Rows, error) {
@@ -248,13 +244,13 @@ func (a asker) QueryContext(_ context.Context, query string, args ...any) (*sql.
 
 const selectDataVersion = `PRAGMA data_version`
 
-// version returns a number that changes with every commit of others.
+// version returns a number that changes when other connections commit.
 func version(q source) (v int64, err error) {
 	err = scan(context.Background(), q, selectDataVersion, nil, func(r *sql.Rows) error { return r.Scan(&v) })
 	return v, err
 }
 
-// version is version for who looks for nothing else.
+// version returns the data_version of the watcher's connection.
 func (w *changeWatcher) version(readers *sql.DB) (v int64, err error) {
 	err = w.ask(readers, func(q source) (err error) {
 		v, err = version(q)

@@ -9,14 +9,13 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
-// maxPanics is how often a request is run whose driver panics. The second time it
-// is alone, on a connection of its own, and leaves alone what the driver cannot
-// carry.
+// maxPanics is how often a request runs whose driver panics. The second time it runs
+// alone, on a new connection, and skips payloads that are too large for the driver.
 const maxPanics = 2
 
-// again reports whether r, which was rolled back or refused to be one of many, is
-// run again: in a transaction of its own, so that it fails for its own reasons
-// only, unless it is known that another one was at fault.
+// again reports whether r runs again after a rollback or errAlone. It then runs in its
+// own transaction, so that it fails only for its own reasons, unless another request
+// is known to have failed.
 func (r *request) again() bool {
 	switch {
 	case r.err == nil, r.tries >= maxTries:
@@ -34,17 +33,17 @@ func (r *request) again() bool {
 	return false
 }
 
-// maxShared is how often a request is run with others, when others fail.
+// maxShared is how often a request runs in a group whose other requests fail.
 const maxShared = 3
 
 // errGroup is the error of a request whose group was rolled back.
 var errGroup = errors.New("another request of the group failed")
 
-// serve runs r and what else is queued in t, and sets their errors.
+// serve runs a group that includes r in t, and sets the errors of its requests.
 func (w *writer) serve(t *tx, r *request) (group []*request) {
 	start := time.Now()
 	t.alone = r.solo
-	served := false // r, which must be, even when a slow one goes before it
+	served := false // r has run; it must, even after a slow first request
 	for !served || !t.alone && len(group) < maxGroup && time.Since(start) < maxGroupTime {
 		n := w.next(t, r, served)
 		if n == nil {
@@ -60,14 +59,14 @@ func (w *writer) serve(t *tx, r *request) (group []*request) {
 	}
 	last := group[len(group)-1]
 	err, doubt := last.err, false
-	fault := last // nil if it may be any one's
+	fault := last // nil if it may be any request
 	if err == nil || errors.As(err, new(rejected)) {
 		if err = t.commit(); err == nil {
 			return group
 		}
 		last.err, fault = err, nil
-		_, told := resultCode(err)
-		doubt = !told
+		_, known := resultCode(err)
+		doubt = !known
 	}
 	last.err = explainPermission(w.path, w.withoutRoom(last.err))
 	rolledBack := t.rollback()
@@ -75,20 +74,20 @@ func (w *writer) serve(t *tx, r *request) (group []*request) {
 		t.deferredLogs = append(t.deferredLogs, func() {
 			w.log.Error("plainjobs: the SQLite driver panicked", "op", last.op, "panic", fmt.Sprint(p.value), "stack", string(p.stack))
 		})
-		_ = w.drop() // it may have no memory left
+		_ = w.drop() // the connection may have no memory left
 		w.picky = true
 	}
 	if !rolledBack && doubt || errors.As(err, new(errGone)) {
-		// What SQLite did not say has failed, and can be rolled back no more,
-		// may be stored: to try again would store it twice. In a file that is
-		// gone it is lost, and would be again.
+		// If SQLite reported no failure and cannot roll back, the group may be
+		// stored: another try could store it twice. If the file is gone, the group
+		// is lost, and another try would be, too.
 		for _, n := range group {
 			n.err = err
 		}
 		return group
 	}
 	if !served {
-		group = append(group, w.take(r))
+		group = append(group, w.dequeue(r))
 	}
 	if len(group) > 1 {
 		for _, n := range group {
@@ -99,8 +98,8 @@ func (w *writer) serve(t *tx, r *request) (group []*request) {
 	return group
 }
 
-// withoutRoom adds ErrNoSpace to the error of a failed write if the file system
-// is full: not every driver says so.
+// withoutRoom adds ErrNoSpace to the error of a failed write if the file system is
+// full. Not every driver reports that.
 func (w *writer) withoutRoom(err error) error {
 	if code, _ := resultCode(err); code == codeIOErrWrite && !diskFull(err) && host.IsFull(w.path) {
 		return fmt.Errorf("%w: %w", backend.ErrNoSpace, err)

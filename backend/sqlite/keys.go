@@ -8,7 +8,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A jobKeys is what the handling of keys needs to know of a job.
+// A jobKeys has the keys of a job.
 type jobKeys struct {
 	id, name       int64
 	flags          flag
@@ -16,12 +16,12 @@ type jobKeys struct {
 }
 
 const (
-	// A key whose job was deleted by other means than ours is free.
+	// The key of a job that a foreign statement deleted is free.
 	keyTaken = `(held = 1 OR until > ?) AND EXISTS (SELECT 1 FROM plainjobs_jobs j WHERE j.id = job)`
 
 	selectKey = `SELECT job, until FROM plainjobs_keys WHERE name = ? AND key = ? AND ` + keyTaken
 
-	// It takes a key that nobody has, or that the job itself has kept.
+	// It acquires a free key, or one that the job itself has kept.
 	takeKey = `
 		INSERT INTO plainjobs_keys (name, key, job, held, until) VALUES (?1, ?2, ?3, 1, ?4)
 		ON CONFLICT (name, key) DO UPDATE SET
@@ -42,20 +42,20 @@ func (t *tx) uniqueOwner(name int64, key string, now int64) (id int64, err error
 	return id, err
 }
 
-// keeper is holder, and returns until when the key is kept in any case.
+// keeper is uniqueOwner, and also returns until when the key is kept.
 func (t *tx) keeper(name int64, key string, now int64) (id, until int64, err error) {
 	err = t.each(selectKey, []any{name, key, now}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&id, &until) })
 	return id, until, err
 }
 
-// acquireUnique gives the job its unique key, until a time at least, and reports
-// whether it could.
+// acquireUnique acquires the job's unique key, at least until a time, and reports
+// whether it succeeded.
 func (t *tx) acquireUnique(j jobKeys, until, now int64) (bool, error) {
 	n, err := t.execN(takeKey, j.name, j.unique, j.id, until, now)
 	return n == 1, err
 }
 
-// releaseUnique takes the unique key off the job, but keeps it until its time.
+// releaseUnique releases the job's unique key. The key stays taken until its time.
 func (t *tx) releaseUnique(j jobKeys, now int64) error {
 	if j.flags&flagUnique == 0 {
 		return nil
@@ -68,7 +68,7 @@ func (t *tx) releaseUnique(j jobKeys, now int64) error {
 	return err
 }
 
-// free takes the unique key off a job that is cancelled or deleted.
+// free releases the unique key of a job that is cancelled or deleted at once.
 func (t *tx) free(j jobKeys) error {
 	if j.flags&flagUnique == 0 {
 		return nil
@@ -82,8 +82,8 @@ const (
 	freeKept   = `DELETE FROM plainjobs_keys WHERE name = ? AND key = ? AND job = ? AND held = 0 AND until > ?`
 )
 
-// keeps reports whether a job that ends in a state keeps its unique key, so that
-// it is not to be deleted yet.
+// keeps reports whether a job that ends in a state keeps its unique key, and so must
+// not be deleted yet.
 func (t *tx) keeps(j jobKeys, state backend.State, now int64) (kept bool, err error) {
 	if j.flags&flagUnique == 0 || state != backend.Done && state != backend.Failed {
 		return false, nil
@@ -116,7 +116,7 @@ func (b *Backend) reacquireUnique(t *tx, j jobKeys, now int64) (other int64, err
 		return 0, err
 	}
 	if ok, err = t.acquireUnique(j, 0, now); err == nil && !ok {
-		err = fmt.Errorf("%w: job %d has ended and keeps its unique key", backend.ErrCorrupt, other)
+		err = fmt.Errorf("%w: job %d was cancelled but keeps its unique key", backend.ErrCorrupt, other)
 	}
 	return 0, err
 }
@@ -133,14 +133,13 @@ const (
 	updateUnblocked = `UPDATE plainjobs_jobs SET state = ? WHERE id = ?`
 )
 
-// head returns the job that has a serial key, or 0.
+// head returns the head of a serial key, or 0.
 func (t *tx) head(name int64, key string) (id int64, err error) {
 	err = t.each(selectHead, []any{name, key}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&id) })
 	return id, err
 }
 
-// queueUp makes the job the head of its serial key and returns false, or
-// returns true if another is.
+// queueUp makes the job the head of its serial key, or returns true if another job is.
 func (t *tx) queueUp(j jobKeys) (blocked bool, err error) {
 	if j.flags&flagSerial == 0 {
 		return false, nil
@@ -153,8 +152,7 @@ func (t *tx) queueUp(j jobKeys) (blocked bool, err error) {
 	return false, err
 }
 
-// advance ends the job's being the head of its serial key, if it is, and lets
-// the next one in line go.
+// advance unblocks the next job of the serial key, if the job is its head.
 func (t *tx) advance(j jobKeys, now int64) error {
 	if j.flags&flagSerial == 0 {
 		return nil
@@ -184,8 +182,8 @@ func (t *tx) advance(j jobKeys, now int64) error {
 	return err
 }
 
-// ended gives back what a job holds that has ended in a state, or was deleted if
-// that is 0.
+// ended releases the keys of a job that has ended in a state. State 0 is a deleted
+// job.
 func (t *tx) ended(j jobKeys, state backend.State, now int64) error {
 	if j.flags&flagsAtEnd == 0 {
 		return nil

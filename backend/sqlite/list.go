@@ -2,9 +2,8 @@ package sqlite
 
 import "strings"
 
-// A list is a statement with lists of values of which few lengths are ever
-// prepared: a shorter one is filled up by repeating its last value, which
-// changes nothing in an IN list.
+// A list is a statement with a list of values, prepared for a few lengths only. A
+// shorter list repeats its last value, which does not change what an IN list matches.
 type list struct {
 	before, each, after string
 	texts               [len(listLengths)]string
@@ -23,7 +22,7 @@ func newList(before, each, after string) *list {
 	return l
 }
 
-// fit returns the statement for n values and the length to fill them up to.
+// fit returns the statement for n values and the length of its list.
 func (l *list) fit(n int) (text string, length int) {
 	for i, length := range listLengths {
 		if n <= length {
@@ -33,7 +32,7 @@ func (l *list) fit(n int) (text string, length int) {
 	panic("sqlite: list is too long")
 }
 
-// appendIDs appends ids to args, filled up to length.
+// appendIDs appends ids to args, and repeats the last one up to length.
 func appendIDs(args []any, ids []int64, length int) []any {
 	for _, id := range ids {
 		args = append(args, id)
@@ -44,15 +43,14 @@ func appendIDs(args []any, ids []int64, length int) []any {
 	return args
 }
 
-// A span is a place in a slice of jobs whose ids follow each other, one by one.
+// A span is a part of a slice of jobs whose IDs are consecutive.
 type span struct{ from, to int }
 
-// minSpan is from how many jobs on a statement for a range of ids pays.
+// minSpan is the smallest number of jobs for which a statement for a range is cheaper.
 const minSpan = 4
 
-// spans cuts n jobs into those whose ids and tokens both go up by one, which
-// are held by one claim. It returns the ones that are long enough for a
-// statement of their own, and the places of all other jobs.
+// spans returns the spans of n jobs that have at least minSpan jobs, and the indexes
+// of all other jobs. Follows reports whether job i continues the span of job i-1.
 func spans(n int, follows func(i int) bool) (long []span, rest []int) {
 	for from := 0; from < n; {
 		to := from + 1

@@ -172,7 +172,7 @@ func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
 			carries: int64(lib.maxPayload(false)),
 		},
 	}
-	b.writer.onPush, b.writer.onWake, b.writer.onWoke = b.watch.announce, func(pushed []string) { b.watch.notify(pushed) }, b.tell
+	b.writer.onPush, b.writer.onWake, b.writer.onWoke = b.watch.announce, func(pushed []string) { b.watch.notify(pushed) }, b.signalPeers
 	return b, nil
 }
 
@@ -210,10 +210,10 @@ func (b *Backend) openFile(drv driver.Driver, path string) error {
 	}
 	host.ShareSideFiles(path)
 	recordFiles(path)
-	b.writer.share.company = b.notifier.HasPeers
+	b.writer.share.hasPeers = b.notifier.HasPeers
 	if b.callers != nil {
 		b.appQueue = newAppQueue(path, b.asks)
-		b.stopListener = b.notifier.Listen(b.heard)
+		b.stopListener = b.notifier.Listen(b.onSignal)
 	}
 	return nil
 }

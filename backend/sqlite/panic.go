@@ -11,12 +11,12 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// The drivers below turn a panic of a driver into an error. A panic that goes
-// through database/sql leaves its locks taken, so that the connection, and with it
-// the writer, could never be closed or used again. ncruces panics when SQLite finds
-// no memory, of which each of its connections has 256 MiB.
+// The types below turn a panic of a driver into an error. A panic that passes through
+// database/sql leaves its mutexes locked, so the connection, and with it the writer,
+// could never be closed or used again. ncruces panics when SQLite runs out of memory:
+// each of its connections has 256 MiB.
 
-// A driverPanic is what a driver panicked with.
+// A driverPanic is the error for a panic of a driver.
 type driverPanic struct {
 	value any
 	stack []byte
@@ -111,8 +111,8 @@ func (c *guardedConn) Close() (err error) {
 	return c.Conn.Close()
 }
 
-// A guardedStmt is a prepared statement. What it returned last is closed before
-// it is run again, so its rows are kept with it.
+// A guardedStmt is a prepared statement. Its rows are closed before it runs again, so
+// it can keep them.
 type guardedStmt struct {
 	driver.Stmt
 	exec  driver.StmtExecContext
@@ -185,13 +185,13 @@ func (r *guardedRows) Close() (err error) {
 
 var updateSuspects = newList(`UPDATE plainjobs_jobs SET suspect = 1 WHERE +state = 3 AND id IN (`, `?`, `)`)
 
-// panickedError is that of a job with which the driver panicked as often as a job
-// may take down its worker.
+// panickedError is the error of a job whose claim made the driver panic as often as a
+// job may crash its worker.
 const panickedError = "the SQLite driver panicked each time that the job was claimed"
 
-// suspectAfterPanic makes suspects of the jobs that a claim was about to lease when the driver
-// panicked, so that they are claimed one by one and the others run. For a suspect
-// that was alone it is as if it had taken its worker down.
+// suspectAfterPanic marks the jobs that a claim was about to lease when the driver
+// panicked as suspects. They are then claimed one by one, and other jobs run. If the
+// claim was for one suspect, the panic counts as a crash.
 func (b *Backend) suspectAfterPanic(ctx context.Context, req backend.ClaimRequest) error {
 	return b.writer.do(ctx, &request{op: "record crash", run: func(t *tx) error {
 		now := b.now()
@@ -222,8 +222,8 @@ func (b *Backend) suspectAfterPanic(ctx context.Context, req backend.ClaimReques
 	}})
 }
 
-// recordCrash notes a crash of a suspect that was alone, and fails it if it was the last
-// that it may have. It is failed without a bound, too, as it can never be claimed.
+// recordCrash counts a crash of a suspect, and fails the job at the maximum. It also
+// fails a job without a maximum, which could otherwise never be claimed.
 func (b *Backend) recordCrash(t *tx, id, now int64) error {
 	r, err := t.row(id)
 	if err != nil {

@@ -25,8 +25,8 @@ const (
 		WHERE id = ?`
 )
 
-// insertLengths are the numbers of rows that one INSERT may have. A job more
-// or less must not cost a new statement.
+// insertLengths are the numbers of rows of the INSERT statements. Only these are
+// prepared, whatever the number of jobs.
 var insertLengths = [...]int{128, 32, 8, 1}
 
 var insertTexts = func() (texts [len(insertLengths)]string) {
@@ -61,7 +61,7 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 		if plain {
 			return t.push(jobs, pushed, b.now())
 		}
-		// It may find out that it must not be when it has written already.
+		// A unique key or a full queue may refuse a job after others were stored.
 		return t.nested(func() error { return t.push(jobs, pushed, b.now()) })
 	}})
 	if err != nil {
@@ -70,7 +70,7 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 	return pushed, nil
 }
 
-// check returns an error if the store cannot keep the jobs.
+// check returns an error if the store cannot store the jobs.
 func (b *Backend) check(jobs []backend.NewJob) error {
 	if err := backend.CheckNewJobs(jobs); err != nil {
 		return err
@@ -80,7 +80,7 @@ func (b *Backend) check(jobs []backend.NewJob) error {
 
 func (b *Backend) maxPayload() int { return b.library.maxPayload(b.path == "") }
 
-// isPlain reports whether a job can be stored among others by one statement.
+// isPlain reports whether one statement can store a job together with others.
 func isPlain(j *backend.NewJob) bool {
 	return j.Unique.Key == "" && j.Serial == "" && j.Expires == 0 && j.MaxPending == 0 && !j.Timed()
 }
@@ -118,7 +118,7 @@ func (t *tx) push(jobs []backend.NewJob, pushed []backend.Pushed, now int64) err
 		if pushed[at], err = t.pushKeyed(at, &jobs[at], names[jobs[at].Name], now); err != nil {
 			var d *backend.DuplicateError
 			if errors.As(err, &d) && slices.ContainsFunc(pushed[:at], func(p backend.Pushed) bool { return p.ID == d.ID && !p.Duplicate }) {
-				d.ID = 0 // it is refused together with this one
+				d.ID = 0 // that job is refused together with this one
 			}
 			return err
 		}
@@ -127,7 +127,7 @@ func (t *tx) push(jobs []backend.NewJob, pushed []backend.Pushed, now int64) err
 	return nil
 }
 
-// pushPlain stores jobs that need nothing but their rows.
+// pushPlain stores jobs that need only their rows.
 func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []backend.Pushed, now int64) error {
 	var args []any
 	for at := 0; at < len(jobs); {
@@ -168,8 +168,8 @@ func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []b
 	return nil
 }
 
-// maxInsertBytes bounds the payloads of one INSERT, which has all of them in
-// the driver's memory.
+// maxInsertBytes is the most bytes of payload of one INSERT. The driver has all of
+// them in memory.
 const maxInsertBytes = 16 << 20
 
 func payloadBytes(jobs []backend.NewJob) (n int) {
@@ -179,7 +179,7 @@ func payloadBytes(jobs []backend.NewJob) (n int) {
 	return n
 }
 
-// waiting returns the state in which a job starts that nothing blocks.
+// waiting returns the initial state of a job that is not blocked.
 func waiting(j *backend.NewJob) backend.State {
 	if j.Delay > 0 {
 		return backend.Scheduled
@@ -206,7 +206,7 @@ func flagsOf(j *backend.NewJob) (f flag) {
 	return f
 }
 
-// payload returns what is stored: nil would be NULL.
+// payload returns a value that is not NULL.
 func payload(j *backend.NewJob) []byte {
 	if j.Payload == nil {
 		return []byte{}
@@ -235,10 +235,10 @@ func expiry(j *backend.NewJob, now int64) any {
 	return now + j.Expires.Microseconds()
 }
 
-// selectWaiting counts the jobs of a name that wait, as stored.
+// selectWaiting counts the waiting jobs of a name.
 const selectWaiting = `SELECT coalesce(sum(jobs), 0) FROM plainjobs_counts WHERE name = ? AND state < 4`
 
-// pushKeyed stores one job with keys, an expiry or a bound.
+// pushKeyed stores one job that has a key, an expiry or MaxPending.
 func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.Pushed, error) {
 	k := jobKeys{name: name, flags: flagsOf(j), unique: j.Unique.Key, serial: j.Serial}
 	if k.unique != "" {
@@ -285,7 +285,7 @@ func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.P
 		}
 		ok, err := t.acquireUnique(k, until, now)
 		if err == nil && !ok {
-			err = fmt.Errorf("%w: a unique key is taken and is not", backend.ErrCorrupt)
+			err = fmt.Errorf("%w: a unique key has no owner and cannot be acquired", backend.ErrCorrupt)
 		}
 		if err != nil {
 			return backend.Pushed{}, err
@@ -299,7 +299,7 @@ func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.P
 	return backend.Pushed{ID: k.id}, nil
 }
 
-// resolve deals with a job whose unique key another has.
+// resolve handles a job whose unique key has an owner.
 func (t *tx) resolve(index int, j *backend.NewJob, holder, now int64) (backend.Pushed, error) {
 	duplicate := &backend.DuplicateError{Index: index, Name: j.Name, Key: j.Unique.Key, ID: holder}
 	switch j.Unique.Conflict {

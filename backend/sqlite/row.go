@@ -8,28 +8,28 @@ import (
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
-// A flag marks what a job has beside its row, so that one without flags costs
-// nothing more when it is claimed and settled.
+// A flag marks a feature that a job uses or data outside its row. Claiming and
+// settling a job without flags needs no more statements.
 type flag int64
 
 const (
-	flagUnique       flag = 1 << iota // it has, or had, a unique key
-	flagUntilStarted                  // which it gives back when it is claimed
+	flagUnique       flag = 1 << iota // the job has, or had, a unique key
+	flagUntilStarted                  // which is released when the job is claimed
 	flagSerial
-	flagExpires  // it was pushed with an expiry
-	flagMetadata // it has some
+	flagExpires  // the job was pushed with an expiry
+	flagMetadata // the job has metadata
 	flagResult
 	flagProgress
-	flagCancelling // an operator has cancelled it while it ran
+	flagCancelling // the job was cancelled while it ran
 )
 
-// flagsAtEnd are those of jobs that others may wait for.
+// flagsAtEnd are the flags of jobs whose end releases a key.
 const flagsAtEnd = flagUnique | flagSerial
 
-// flagsAtClaim are those of jobs with more to read or write at a claim.
+// flagsAtClaim are the flags of jobs whose claim reads or writes more than the row.
 const flagsAtClaim = flagUnique | flagUntilStarted | flagSerial | flagExpires | flagMetadata
 
-// A row is what is stored of a job and changes.
+// A row has the stored columns of a job that change.
 type row struct {
 	// Priority, Worker and StartedAt are not read, and only the worker is written:
 	// a job that is stored from a row does not run.
@@ -55,13 +55,13 @@ func (r *row) scan(rows *sql.Rows) error {
 	return err
 }
 
-// row returns the job with an ID; its id is 0 if there is none.
+// row returns the job with an ID. Its id is 0 if there is none.
 func (t *tx) row(id int64) (r row, err error) {
 	err = t.each(selectRow, []any{id}, func(rows *sql.Rows) (bool, error) { return false, r.scan(rows) })
 	return r, err
 }
 
-// rows returns the jobs that a query of rowColumns finds.
+// rows returns the jobs that a query for rowColumns finds.
 func (t *tx) rows(query string, args ...any) (all []row, err error) {
 	err = t.each(query, args, func(rows *sql.Rows) (bool, error) {
 		var r row
@@ -140,7 +140,7 @@ func (b *Backend) reacquire(t *tx, r row, next lifecycle.Job, now int64) (lifecy
 	return next, e, nil
 }
 
-// deletes reports whether a job that is to be in a state is deleted instead.
+// deletes reports whether a job is deleted instead of entering a state.
 func (b *Backend) deletes(t *tx, all settings, j jobKeys, state backend.State, now int64) (bool, error) {
 	if !state.Terminal() || b.keep(all, j.name, state) >= 0 {
 		return false, nil
@@ -156,7 +156,7 @@ var (
 	deleteJobsOf     = newList(`DELETE FROM plainjobs_jobs WHERE id IN (`, `?`, `)`)
 )
 
-// remove deletes at most maxList jobs with all that belongs to them.
+// remove deletes at most maxList jobs and their errors, results and progress.
 func (t *tx) remove(rows []row, now int64) error {
 	if len(rows) == 0 {
 		return nil

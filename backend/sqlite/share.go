@@ -7,44 +7,42 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
-// A share is how much of the time the writer leaves the lock to the application's
-// own transactions. SQLite has no queue for its lock: a transaction that finds it
-// taken looks again after 1, 2, 5, 10, 15, 20, 25 and more milliseconds, and finds
-// it taken again, because a busy writer takes it back at once. So the writer looks
-// between two of its transactions whether a connection of the application is in
-// use, and if there is one, waits until the application has committed. It waits no
-// longer than its share of the time that it has held the lock.
+// A share limits how much of the time the writer leaves the write lock to the
+// application's own transactions. SQLite's busy handler polls after 1, 2, 5, 10, 15,
+// 20, 25 and more milliseconds, and a busy writer takes the lock again in between. So
+// the writer checks between two transactions whether a connection of the application
+// is in use. If so, it waits until the application has committed, for no longer than
+// the application's share of the time that the writer held the lock.
 //
-// It sees the connections of the *sql.DB that its own store was given. Stores in
-// other processes see theirs: a busy writer rings for them, and they queue at the
-// line for their applications, see host.
+// The writer sees the connections of the *sql.DB that its store was given. Stores of
+// other processes see theirs: a busy writer signals them, and they wait in the lock
+// queue for their applications, see appQueue.
 type share struct {
-	percent int
-	asks    func() bool // whether a connection of the application is in use; nil if none is known
-	company func() bool // whether there were stores of other processes to ask
+	percent  int
+	asks     func() bool // whether a connection of the application is in use; nil without a *sql.DB
+	hasPeers func() bool // whether other processes have stores to signal
 
-	credit time.Duration // how long the lock may be left
-	freed  time.Time     // when it was given back
-	held   time.Duration // how long it was held since the last ring
+	credit time.Duration // how long the writer may wait for the application
+	freed  time.Time     // when the lock was released
+	held   time.Duration // how long the lock was held since the last signal
 }
 
 const (
-	// defaultShare is in percent, see docs/performance.md.
+	// defaultShare is in percent. See docs/performance.md.
 	defaultShare = 25
 	maxShare     = 50
-	// maxCredit bounds how long one transaction may wait for the application: as
-	// long as the longest pauses between the first ten looks.
+	// maxCredit is the longest wait for the application before one transaction: the
+	// longest pause between the first ten polls of SQLite's busy handler.
 	maxCredit = 50 * time.Millisecond
-	// minCredit is worth a pause.
+	// minCredit is the shortest wait.
 	minCredit = time.Millisecond
-	// ringAfter is how long the lock is held between two rings.
-	ringAfter = 4 * time.Millisecond
-	// lookEvery is how often the writer looks whether the application has
-	// committed.
+	// signalAfter is how long the lock is held between two signals.
+	signalAfter = 4 * time.Millisecond
+	// lookEvery is how often the writer checks whether the application has committed.
 	lookEvery = 200 * time.Microsecond
 )
 
-// gave takes note that the lock was held since a time, and is free now.
+// gave records that the lock was held since a time and is free now.
 func (s *share) gave(since time.Time) {
 	s.freed = time.Now()
 	held := s.freed.Sub(since)
@@ -54,19 +52,19 @@ func (s *share) gave(since time.Time) {
 	}
 }
 
-// took takes note that the lock was left to others for a time.
+// took records that the lock was left to others for d.
 func (s *share) took(d time.Duration) { s.credit = max(0, s.credit-d) }
 
-// rings reports whether it is time to ask the stores of other processes.
-func (s *share) rings() bool {
-	if s.held < ringAfter || s.credit < minCredit || s.company == nil {
+// shouldSignal reports whether it is time to signal other processes.
+func (s *share) shouldSignal() bool {
+	if s.held < signalAfter || s.credit < minCredit || s.hasPeers == nil {
 		return false
 	}
 	s.held = 0
 	return true
 }
 
-// yield leaves the lock to the application, if that asks for it and has credit.
+// yield leaves the lock to the application if it uses a connection and has credit.
 func (w *writer) yield(ctx context.Context) error {
 	s := &w.share
 	if s.percent <= 0 {
@@ -74,7 +72,7 @@ func (w *writer) yield(ctx context.Context) error {
 	}
 	began := time.Now()
 	if began.Sub(s.freed) > maxCredit {
-		s.credit = 0 // it was free for long
+		s.credit = 0 // the lock was free for long
 		return nil
 	}
 	if s.asks == nil || s.credit < minCredit || !s.asks() {
@@ -95,7 +93,7 @@ func (w *writer) yield(ctx context.Context) error {
 	return nil
 }
 
-// version returns a number that changes when others commit.
+// version returns a number that changes when other connections commit.
 func (w *writer) version() (v int64) {
 	if w.conn == nil || w.borrow {
 		return 0
@@ -111,8 +109,8 @@ func (w *writer) version() (v int64) {
 	return v
 }
 
-// An appQueue waits in the lock queue for the application of its process. A writer
-// of another process signals it to.
+// An appQueue waits in the lock queue for the application of its process, when a
+// writer of another process signals.
 type appQueue struct {
 	asks  func() bool
 	queue *host.LockQueue

@@ -105,7 +105,7 @@ func TestHost(t *testing.T) {
 	if !atHead(time.Minute) {
 		t.Skip("this system has no line")
 	}
-	b.heard(rungAsk)
+	b.onSignal(lockWanted)
 	other.Release()
 	if !atHead(time.Minute) {
 		t.Fatal("the host stands in the line for an application that wants nothing")
@@ -116,7 +116,7 @@ func TestHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.heard(rungAsk)
+	b.onSignal(lockWanted)
 	for atHead(time.Microsecond) { // until the host is
 		other.Release()
 	}

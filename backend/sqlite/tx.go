@@ -13,19 +13,19 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A tx is a transaction: the writer's, or one of the application.
+// A tx is a transaction of the writer or of the application.
 type tx struct {
 	statements
-	w     *writer // nil for one of the application
+	w     *writer // nil in a transaction of the application
 	full  bool
-	firm  bool // a request of it is
-	alone bool // one request only, whose shortcuts failed
+	firm  bool // a request is firm
+	alone bool // it has one request, which runs without shortcuts
 
-	fresh        map[string]int64 // names that the transaction added
+	fresh        map[string]int64 // names that the transaction stored
 	counts       map[countKey]int64
-	wakes        bool    // jobs became claimable,
-	pushed       []int64 // or, of these names, were pushed so that they are
-	woke         bool    // others were told
+	wakes        bool    // jobs became claimable other than by pushes
+	pushed       []int64 // names of which claimable jobs were pushed
+	woke         bool    // waiting calls were woken
 	commitHooks  []func()
 	deferredLogs []func()
 
@@ -35,18 +35,18 @@ type tx struct {
 	args [3]any // saves ran an allocation per job
 }
 
-// statements run in a transaction.
+// statements run SQL in a transaction.
 type statements interface {
 	exec(query string, args ...any) (sql.Result, error)
-	// query returns rows that the caller closes. An open statement would keep
-	// the lock after the commit.
+	// query returns rows that the caller must close: an open statement keeps the lock
+	// after the commit.
 	query(query string, args ...any) (*sql.Rows, error)
 }
 
-// callersTx are the statements of a transaction of the application. None of
-// them is interrupted: SQLite answers that, in the middle of a write, by rolling
-// the whole transaction back, and what the application writes next would commit
-// by itself. So the context is heeded between them.
+// callersTx runs statements in a transaction of the application. It checks the
+// context before each statement, but interrupts none: SQLite may roll the whole
+// transaction back when a write is interrupted, and then each later statement of the
+// application would commit by itself.
 type callersTx struct {
 	ctx    context.Context
 	tx     *sql.Tx
@@ -54,7 +54,7 @@ type callersTx struct {
 }
 
 func (c callersTx) exec(query string, args ...any) (sql.Result, error) {
-	// What was begun is finished.
+	// A savepoint is always ended.
 	if err := c.ctx.Err(); err != nil && !strings.HasPrefix(query, "ROLLBACK") && !strings.HasPrefix(query, "RELEASE") {
 		return nil, err
 	}
@@ -68,8 +68,8 @@ func (c callersTx) query(query string, args ...any) (*sql.Rows, error) {
 	return c.tx.QueryContext(context.WithoutCancel(c.ctx), withPrefix(query, c.prefix), args...)
 }
 
-// try runs a request. A panic, of a driver in whose connection the store is a
-// guest, must not keep the writer.
+// try runs a request and turns a panic into an error. The connections of a borrowed
+// pool are not guarded.
 func (t *tx) try(r *request) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -80,8 +80,8 @@ func (t *tx) try(r *request) (err error) {
 	return r.run(t)
 }
 
-// checkSize returns a query that ends in an ORDER BY for those jobs alone that the
-// driver can carry, if it was found that it cannot carry all.
+// checkSize restricts a query with an ORDER BY to jobs whose payloads the driver can
+// carry, if the driver has panicked.
 func (t *tx) checkSize(query string) string {
 	if t.w == nil || !t.w.picky {
 		return query
@@ -90,7 +90,7 @@ func (t *tx) checkSize(query string) string {
 	return fmt.Sprintf("%sAND length(payload) <= %d %s", query[:at], t.w.carries, query[at:])
 }
 
-// execN is exec for how many rows it changed.
+// execN runs a statement and returns the number of rows that it changed.
 func (t *tx) execN(query string, args ...any) (int64, error) {
 	result, err := t.exec(query, args...)
 	if err != nil {
@@ -99,7 +99,7 @@ func (t *tx) execN(query string, args ...any) (int64, error) {
 	return result.RowsAffected()
 }
 
-// each runs a query and calls row for each of its rows; a false return stops.
+// each runs a query and calls row for each row until it returns false.
 func (t *tx) each(query string, args []any, row func(*sql.Rows) (bool, error)) error {
 	rows, err := t.query(query, args...)
 	if err != nil {
@@ -124,21 +124,20 @@ func (t *tx) each(query string, args []any, row func(*sql.Rows) (bool, error)) e
 // onCommit calls f after the commit.
 func (t *tx) onCommit(f func()) { t.commitHooks = append(t.commitHooks, f) }
 
-// logAfterCommit calls f after the commit, when the lead is handed over: a log may call
-// the queue.
+// logAfterCommit calls f after the commit, when the lead has been passed on. A log
+// handler may call the queue.
 func (t *tx) logAfterCommit(f func()) {
 	t.onCommit(func() { t.deferredLogs = append(t.deferredLogs, f) })
 }
 
-// runDeferredLogs calls what thenSay was given.
+// runDeferredLogs calls the functions of logAfterCommit.
 func (t *tx) runDeferredLogs() {
 	for _, f := range t.deferredLogs {
 		f()
 	}
 }
 
-// nested runs f so that it is done as a whole or, if it fails, not at all,
-// without an end to the transaction.
+// nested runs f in a savepoint. If f fails, only its changes are rolled back.
 func (t *tx) nested(f func() error) error {
 	if _, err := t.exec("SAVEPOINT plainjobs"); err != nil {
 		return err
@@ -158,7 +157,7 @@ func (t *tx) nested(f func() error) error {
 		}
 	}
 	if _, ours := resultCode(err); ours {
-		return err // SQLite's: the whole group may be in doubt
+		return err // from SQLite: the whole group may be in doubt
 	}
 	return rejected{err}
 }
@@ -167,14 +166,14 @@ func (t *tx) commit() error {
 	if err := t.writeCounts(); err != nil {
 		return err
 	}
-	// Before, so that nothing is written to a log that another file may have
-	// now; and after, as a job that is in a file without a name is lost.
+	// Check before the commit, so that nothing is written to a WAL that may belong to
+	// another file, and after it, because a job in an unlinked file is lost.
 	if err := t.w.file.checkSoon(t.w.checkSides); err != nil {
 		return err
 	}
 	if _, err := t.exec("COMMIT"); err != nil {
-		// A write that failed is written again by whoever commits next; a
-		// failed fsync leaves in doubt what was written before.
+		// The next commit repeats a failed write. A failed fsync leaves earlier
+		// writes in doubt.
 		if code, _ := resultCode(err); code&0xff == codeIOErr && code != codeIOErrWrite {
 			t.w.unsyncedWAL = true
 		}
@@ -196,8 +195,8 @@ func (t *tx) commit() error {
 	return nil
 }
 
-// wake tells those who wait of what was committed and has not been claimed in
-// the same transaction.
+// wake wakes waiting calls if jobs became claimable and were not claimed in the same
+// transaction.
 func (t *tx) wake() {
 	if t.wakes {
 		t.woke = true
@@ -216,9 +215,9 @@ func (t *tx) wake() {
 	}
 }
 
-// rollback ends the transaction, and reports whether there was one. SQLite may
-// have rolled back by itself, for instance on a full disk; if it is in doubt, the
-// connection goes.
+// rollback rolls back, and reports whether that succeeded. SQLite may have rolled back
+// by itself, for example on a full disk. If rolling back fails, the connection is
+// closed.
 func (t *tx) rollback() bool {
 	if _, err := t.exec("ROLLBACK"); err != nil {
 		_ = t.w.drop() // the next BEGIN gets a new connection
@@ -230,7 +229,7 @@ func (t *tx) rollback() bool {
 
 func (t *tx) end() {
 	if t.w.borrow {
-		_ = t.w.drop() // it goes back to its owner's pool
+		_ = t.w.drop() // it goes back to the application's pool
 	}
 }
 
@@ -241,13 +240,13 @@ const (
 		SELECT value, coalesce((SELECT file FROM pragma_database_list WHERE name = 'main'), '')
 		FROM plainjobs_meta WHERE key = 'store'`
 
-	// The tables may also be in a database that the application has attached.
+	// The tables may also be in an attached database.
 	selectInMain = `SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE name = 'plainjobs_meta')`
 )
 
 // PushTx implements [backend.TxPusher]. The transaction should have begun with
-// BEGIN IMMEDIATE (_txlock=immediate in most DSNs): one that has read before
-// and writes now fails when somebody else has written in between.
+// BEGIN IMMEDIATE (_txlock=immediate in most DSNs). A deferred transaction that has
+// read fails at its first write if another connection has written since.
 func (b *Backend) PushTx(ctx context.Context, caller *sql.Tx, jobs []backend.NewJob) ([]backend.Pushed, error) {
 	if err := b.check(jobs); err != nil {
 		return nil, fmt.Errorf("sqlite: push in transaction: %w", err)
@@ -278,7 +277,7 @@ func (b *Backend) CompleteTx(ctx context.Context, caller *sql.Tx, done backend.C
 	})
 }
 
-// inCallersTx runs f in a transaction of the application, all of it or nothing.
+// inCallersTx runs f in a transaction of the application, as a whole or not at all.
 func (b *Backend) inCallersTx(ctx context.Context, caller *sql.Tx, op string, f func(*tx) error) error {
 	leave, err := b.enter()
 	if err != nil {
@@ -287,8 +286,7 @@ func (b *Backend) inCallersTx(ctx context.Context, caller *sql.Tx, op string, f 
 	defer leave()
 	err = b.checkStore(ctx, caller)
 	if err == nil {
-		// The caller may commit although this fails: then nothing of it must
-		// be there.
+		// The application may commit even if f fails.
 		t := &tx{statements: callersTx{ctx, caller, b.opts.Prefix}}
 		err = t.nested(func() error {
 			if err := f(t); err != nil {
@@ -297,18 +295,18 @@ func (b *Backend) inCallersTx(ctx context.Context, caller *sql.Tx, op string, f 
 			if err := t.writeCounts(); err != nil {
 				return err
 			}
-			return b.writer.file.check() // the last moment to refuse
+			return b.writer.file.check() // the last chance to refuse
 		})
 	}
 	if code, _ := resultCode(err); code == codeBusySnapshot {
-		err = fmt.Errorf("the transaction has read an older state of the database than it would write to; "+
+		err = fmt.Errorf("another connection has written since the transaction first read; "+
 			"begin it with BEGIN IMMEDIATE (_txlock=immediate in the DSN): %w", err)
 	}
 	return failed(ctx, op, err)
 }
 
-// checkStore returns an error if a transaction is not one of the store's
-// database. The ID alone does not tell: a copy has it, too.
+// checkStore returns an error if a transaction belongs to another database. The
+// store's ID is not enough: copies have the same.
 func (b *Backend) checkStore(ctx context.Context, tx *sql.Tx) error {
 	var storeID, file string
 	err := tx.QueryRowContext(ctx, b.sql(selectTxStore)).Scan(&storeID, &file)
@@ -317,7 +315,7 @@ func (b *Backend) checkStore(ctx context.Context, tx *sql.Tx) error {
 		return err
 	case err != nil && ctx.Err() == nil && !busy(err),
 		err == nil && storeID != b.storeID:
-		return errors.Join(fmt.Errorf("%w: the transaction is not one of this queue's database", backend.ErrInvalid), err)
+		return errors.Join(fmt.Errorf("%w: the transaction belongs to another database than the queue's", backend.ErrInvalid), err)
 	case err == nil && !b.writer.file.is(file):
 		if err := b.writer.file.check(); err != nil {
 			return err
@@ -326,7 +324,7 @@ func (b *Backend) checkStore(ctx context.Context, tx *sql.Tx) error {
 		if err := tx.QueryRowContext(ctx, b.sql(selectInMain)).Scan(&inMain); err != nil || !inMain {
 			return err
 		}
-		return fmt.Errorf("%w: the transaction is not one of this queue's database, but of a copy of it, %s; the queue's is %s",
+		return fmt.Errorf("%w: the transaction belongs to a copy of the queue's database, %s; the queue uses %s",
 			backend.ErrInvalid, cmp.Or(file, "in memory"), b.writer.file.path)
 	}
 	return err

@@ -9,10 +9,9 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
-// pollInterval is how soon a commit of another process, or of another
-// connection of this one, is noticed. Go's scheduler wakes up a dozen
-// times for each look: every 100 ms, a worker that waits takes more than half a
-// percent of a core.
+// pollInterval is how often a waiting call polls for commits of other connections.
+// Each poll wakes Go's scheduler a dozen times: at 100 ms, a waiting worker takes more
+// than half a percent of a core.
 const pollInterval = 150 * time.Millisecond
 
 const (
@@ -27,8 +26,8 @@ const (
 	selectNextDue = `
 		SELECT coalesce(min(run_at), 0) FROM plainjobs_jobs INDEXED BY plainjobs_scheduled WHERE state = 1 AND run_at > (?+0)`
 
-	// Of those that are due, as many as a claim makes pending. If there are
-	// more, claims go on until there are not.
+	// It reads as many due jobs as a claim makes pending. If there are more, it
+	// returns true, as claims must go on.
 	selectAnyDue = `
 		SELECT EXISTS (
 			SELECT 1 FROM (
@@ -45,7 +44,7 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 	}
 	v := b.watch.join()
 	defer b.watch.leave(v)
-	defer b.notifier.Listen(b.heard)()
+	defer b.notifier.Listen(b.onSignal)()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	soon := newBackoffTimer()
@@ -69,28 +68,28 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 	}
 }
 
-// tell rings for other processes.
-func (b *Backend) tell(woke, asks bool) {
-	var of host.Signal
+// signalPeers signals other processes.
+func (b *Backend) signalPeers(woke, asks bool) {
+	var signals host.Signal
 	if woke {
-		of |= committed
+		signals |= committed
 	}
 	if asks {
-		of |= rungAsk
+		signals |= lockWanted
 	}
-	b.notifier.Notify(of)
+	b.notifier.Notify(signals)
 }
 
-// heard is called when another process has rung, and returns for how long to hear
-// no more.
-func (b *Backend) heard(of host.Signal) time.Duration {
-	if of&rungAsk != 0 && b.appQueue != nil {
+// onSignal handles the signals of another process, and returns for how long to
+// receive no more.
+func (b *Backend) onSignal(signals host.Signal) time.Duration {
+	if signals&lockWanted != 0 && b.appQueue != nil {
 		b.appQueue.enter()
 	}
-	if of&txPending != 0 {
+	if signals&txPending != 0 {
 		b.watch.notifyPendingTx()
 	}
-	if of&committed == 0 {
+	if signals&committed == 0 {
 		return 0
 	}
 	if b.watch.notify(nil) == 0 {
@@ -102,12 +101,12 @@ func (b *Backend) heard(of host.Signal) time.Duration {
 // idlePause is how long signals are not received after one for which no call waits.
 const idlePause = 2 * time.Millisecond
 
-// txNoticeInterval is how soon a commit that was expected is expected again: many
-// jobs are pushed one by one in a transaction.
+// txNoticeInterval is the shortest time between two notices of a pending transaction.
+// An application may push many jobs one by one.
 const txNoticeInterval = time.Millisecond
 
-// notifyPendingTx has those who wait, in other processes too, look soon and often for a
-// while: an application has pushed in a transaction of its own.
+// notifyPendingTx makes waiting calls, also of other processes, poll often for a while.
+// An application has pushed in its own transaction.
 func (b *Backend) notifyPendingTx() {
 	now := time.Now().UnixNano()
 	if since := now - b.watch.lastTxNotice.Load(); since >= 0 && since < int64(txNoticeInterval) {
@@ -118,15 +117,15 @@ func (b *Backend) notifyPendingTx() {
 	b.notifier.Notify(txPending)
 }
 
-// A look is what somebody saw who looked for jobs.
+// A look is the result of a search for claimable jobs.
 type look struct {
-	ready   bool     // a claim may find one
-	due     int64    // when the next one is due, in microseconds, or 0
-	plain   []string // names of which any job may be claimed
-	version int64    // of the database, for which all this holds
+	ready   bool     // a claim may find a job
+	due     int64    // when the next job is due, in microseconds, or 0
+	plain   []string // names whose pushed jobs may be claimed
+	version int64    // the data_version of the database that was searched
 }
 
-// look looks for what a claim may find.
+// look searches for claimable jobs.
 func (b *Backend) look(ctx context.Context, req backend.ClaimRequest) (l look, err error) {
 	leave, err := b.enter()
 	if err != nil {
@@ -142,7 +141,7 @@ func (b *Backend) look(ctx context.Context, req backend.ClaimRequest) (l look, e
 	}
 	err = retry(ctx, time.Now().Add(lockWait), func() error {
 		return b.watch.ask(b.readers, func(q source) error {
-			v, err := version(q) // before the rest, so that no change is missed
+			v, err := version(q) // first, so that no change is missed
 			if err == nil {
 				l, err = b.lookAt(ctx, q, req)
 			}
@@ -176,8 +175,8 @@ func (b *Backend) lookAt(ctx context.Context, q source, req backend.ClaimRequest
 	return l, err
 }
 
-// runnable returns those of names of which a claim may return jobs, those of
-// them that are not limited, and when the rate of another allows one, or 0.
+// runnable returns the requested names whose jobs may be claimed, those of them
+// without limits, and when the first rate allows another claim, or 0.
 func (b *Backend) runnable(ctx context.Context, q source, req backend.ClaimRequest) (allowed, plain []string, free int64, err error) {
 	var set settings
 	if err := scan(ctx, q, b.sql(selectSettings), nil, set.scan); err != nil || len(set) == 0 && len(req.MaxPerName) == 0 {
@@ -227,12 +226,12 @@ func (b *Backend) runnable(ctx context.Context, q source, req backend.ClaimReque
 	return allowed, plain, free, nil
 }
 
-// sleep returns when it is worth looking again, or when looking is not needed
-// to know that a claim may find a job.
+// sleep waits until it is time to look again. It returns true if a claim may find a
+// job without another look.
 func (b *Backend) sleep(ctx context.Context, v *waiter, tick <-chan time.Time, soon *backoffTimer, l look) (ready bool, err error) {
 	var alarm <-chan time.Time
 	if l.due != 0 {
-		// A time that was imported may be more than 292 years ahead.
+		// An imported time may be more than 292 years ahead.
 		wait := min(l.due-b.now(), time.Hour.Microseconds())
 		timer := time.NewTimer(time.Duration(wait) * time.Microsecond)
 		defer timer.Stop()
@@ -256,7 +255,7 @@ func (b *Backend) sleep(ctx context.Context, v *waiter, tick <-chan time.Time, s
 		case <-tick:
 		}
 		if b.readers == nil || l.due != 0 && l.due <= b.now() {
-			return false, nil // nothing tells of changes, or the clock was moved
+			return false, nil // there is no data_version to poll, or the clock was set
 		}
 		leave, err := b.enter()
 		if err != nil {

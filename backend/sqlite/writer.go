@@ -14,81 +14,81 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
-// Bounds of a group.
+// The limits of a group.
 const (
 	maxGroup     = 512
 	maxGroupTime = 5 * time.Millisecond
 )
 
-// A writer runs all of a process's writes on one connection. Requests that
-// come while a transaction is under way wait, and the next transaction takes
-// them all: one lock, one commit and one fsync for the group.
+// A writer runs all writes of a store on one connection, with group commit. Requests
+// that arrive during a transaction wait, and the next transaction runs all of them:
+// one lock, one commit and one fsync for the group.
 //
-// There is no goroutine and no timer: whoever finds no leader leads, serves
-// one group, and hands the lead to the first who waits. Alone, a request
-// costs no hand-over.
+// There is no goroutine and no timer. A call that finds no leader leads: it runs one
+// group, and passes the lead to the first waiting call. A request without company is
+// never passed to another goroutine.
 type writer struct {
 	pool   *sql.DB
-	only   bool // the pool's connection is the database: it must not be closed
-	borrow bool // the pool is somebody's: its connection goes back after each group
+	only   bool // the database is in memory and ends with the pool's connection
+	borrow bool // the pool is the application's: its connection goes back after each group
 	prefix string
 	path   string // empty if the database has no file
 	file   *databaseFile
-	// onPush is called when jobs with the names are about to be pushed, and
-	// says whether somebody waits for them. onWake is called after a commit
-	// that made jobs claimable, see watch.ring, and onWoke when the lead has
-	// been handed over after it, or applications are to be asked whether they
-	// want the lock.
+	// onPush is called before jobs with the names are pushed, and reports whether a
+	// call waits for them. onWake is called after a commit that made jobs claimable,
+	// see changeWatcher.notify. onWoke is called when the lead has been passed on
+	// after such a commit, or when it is time to ask the applications of other
+	// processes whether they want the lock.
 	onPush    func(names []string) bool
 	onWake    func(pushed []string)
 	onWoke    func(woke, asks bool)
 	log       *slog.Logger
 	lockQueue *host.LockQueue
-	share     share // the leader's
+	share     share // used by the leader
 	busy      busySince
 
 	mu     sync.Mutex
 	queue  []*request
-	leader *request // nil if nobody leads
+	leader *request // nil if there is no leader
 	closed bool
 
-	// The rest belongs to the leader.
+	// Only the leader uses the fields below.
 	conn        *sql.Conn
-	sides       *[2]sideFile // of conn; nil if it was not looked for yet
-	broken      bool         // the driver panicked in conn, which is borrowed and cannot be closed any more
+	sides       *[2]sideFile // the files beside the database that conn has open; nil if not known yet
+	broken      bool         // the driver panicked in conn, which is borrowed and can no longer be closed
 	stmts       map[string]*sql.Stmt
-	full        bool // what PRAGMA synchronous is set to
+	full        bool // PRAGMA synchronous is FULL
 	unsyncedWAL bool // an fsync failed: no push before a checkpoint succeeds
 	names       map[string]int64
 	nameOf      map[int64]string
 	carries     int64 // the largest payload that the driver can carry
-	picky       bool  // the driver panicked: what it cannot carry is left to others
+	picky       bool  // the driver has panicked: jobs with larger payloads are left to other processes
 	leases      leaseCache
-	lastClaim   int // how many jobs the last claim returned
+	lastClaim   int // the number of jobs that the last claim returned
 }
 
-// A request is a unit of work: all of it is committed or nothing.
+// A request is a unit of work. It is committed as a whole or not at all.
 type request struct {
 	op    string
-	firm  bool // what it stores must not be lost once it is acknowledged,
-	full  bool // and must be on disk before
-	first bool // goes before the others of its group
-	// pushes are names of jobs that any claim after it may return.
+	firm  bool // once acknowledged it must not be lost
+	full  bool // it must be on disk before it is acknowledged
+	first bool // it runs before the other requests of its group
+	// pushes are the names of the jobs that it makes claimable.
 	pushes []string
-	// run executes the request in t. It may be run again after a rollback,
-	// so it must set its results anew each time.
+	// run executes the request in t. It may be called again after a rollback, so it
+	// must reset its results.
 	run func(t *tx) error
 
 	ctx    context.Context
-	until  time.Time // when to give up waiting for the lock, without a deadline
-	solo   bool      // gets a transaction of its own
+	until  time.Time // when to give up waiting for the lock if ctx has no deadline
+	solo   bool      // runs in its own transaction
 	tries  int
 	panics int
 	err    error
 	signal chan bool // true: done; false: lead
 }
 
-// write runs a request whose results are nothing but its error.
+// write runs a request and wraps its error.
 func (b *Backend) write(ctx context.Context, r *request) error {
 	leave, err := b.enter()
 	if err == nil {
@@ -99,21 +99,21 @@ func (b *Backend) write(ctx context.Context, r *request) error {
 	return failed(ctx, r.op, err)
 }
 
-// maxTries bounds how often a request is run that finds the database busy
-// although its transaction has the lock.
+// maxTries is how often a request runs that finds the database busy although its
+// transaction has the lock.
 const maxTries = 10
 
-// rejected is an error of a request that has written nothing, so that its
-// group can go on.
+// rejected is the error of a request that has written nothing, so that its group can
+// continue.
 type rejected struct{ error }
 
 func (r rejected) Unwrap() error { return r.error }
 
-// errAlone makes the writer run a request again in a transaction of its own.
+// errAlone makes the writer run a request again in its own transaction.
 var errAlone = errors.New("run again alone")
 
-// do runs r and returns its error. It returns the context's error only while
-// nothing of r is stored.
+// do runs r and returns its error. It returns the context's error only if nothing of
+// r is stored.
 func (w *writer) do(ctx context.Context, r *request) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -131,8 +131,8 @@ func (w *writer) do(ctx context.Context, r *request) error {
 	}
 	w.mu.Unlock()
 	if len(r.pushes) > 0 && w.onPush(r.pushes) && leads {
-		// Who waits for them comes with a claim, which then shares the
-		// transaction: the jobs are claimed as soon as they are stored.
+		// The waiting worker's claim shares the transaction: the jobs are claimed
+		// when they are stored.
 		runtime.Gosched()
 	}
 
@@ -142,7 +142,7 @@ func (w *writer) do(ctx context.Context, r *request) error {
 			if done, err := w.lead(r); done {
 				return err
 			}
-			leads = false // r was put back into the queue
+			leads = false // r is in the queue again
 		}
 		if _, ok := ctx.Deadline(); !ok && patience == nil {
 			timer := time.NewTimer(time.Until(r.until))
@@ -175,8 +175,8 @@ func (w *writer) do(ctx context.Context, r *request) error {
 	}
 }
 
-// enqueue puts r into the queue: behind those that are to be first if it is
-// one of them, else at the end. The caller holds mu.
+// enqueue adds r to the queue: at the end, or after the other first requests. The
+// caller holds mu.
 func (w *writer) enqueue(r *request) {
 	i := len(w.queue)
 	if r.first {
@@ -188,8 +188,7 @@ func (w *writer) enqueue(r *request) {
 	w.queue = slices.Insert(w.queue, i, r)
 }
 
-// withdraw takes r out of the queue, and the lead off it, if it is still
-// there.
+// withdraw removes r from the queue, if it is still there, and passes its lead on.
 func (w *writer) withdraw(r *request) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -204,7 +203,7 @@ func (w *writer) withdraw(r *request) bool {
 	return true
 }
 
-// passLead gives the lead to the first who waits. The caller holds mu.
+// passLead passes the lead to the first waiting request. The caller holds mu.
 func (w *writer) passLead() {
 	w.leader = nil
 	if len(w.queue) > 0 {
@@ -213,9 +212,9 @@ func (w *writer) passLead() {
 	}
 }
 
-// lead takes the lock, serves a group that has r in it, and hands the lead
-// over. Until the lock is held, r may leave with its context. It returns false
-// if r was put back into the queue.
+// lead acquires the write lock, runs a group that includes r, and passes the lead on.
+// If r's context ends before the lock is held, lead gives up. It returns false if r
+// is in the queue again.
 func (w *writer) lead(r *request) (done bool, err error) {
 	t, err := w.begin(r)
 	if err != nil {
@@ -227,16 +226,16 @@ func (w *writer) lead(r *request) (done bool, err error) {
 	w.share.gave(since)
 	w.lockQueue.Release()
 	defer t.runDeferredLogs()
-	asks := w.share.rings()
-	if asks && w.share.company() {
-		w.lockQueue.NoteContention() // where they queue
+	asks := w.share.shouldSignal()
+	if asks && w.share.hasPeers() {
+		w.lockQueue.NoteContention() // other processes queue there for their applications
 	}
 	if t.woke || asks {
 		defer w.onWoke(t.woke, asks)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	// From the last to the first, so that they come to the front in order.
+	// Backwards, so that they are in order at the front of the queue.
 	for _, n := range slices.Backward(group) {
 		if n.again() {
 			w.queue = slices.Insert(w.queue, 0, n)
@@ -248,9 +247,8 @@ func (w *writer) lead(r *request) (done bool, err error) {
 	return !slices.Contains(w.queue, r), r.err
 }
 
-// next takes the next request of leader's group out of the queue: those that
-// are to be first, then the leader, then the others, as far as the transaction
-// suits them.
+// next removes the next request of the leader's group from the queue: first requests,
+// then the leader, then the others. It skips requests that need another transaction.
 func (w *writer) next(t *tx, leader *request, served bool) *request {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -274,8 +272,8 @@ func (w *writer) next(t *tx, leader *request, served bool) *request {
 	return n
 }
 
-// take takes r out of the queue.
-func (w *writer) take(r *request) *request {
+// dequeue removes r from the queue.
+func (w *writer) dequeue(r *request) *request {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if i := slices.Index(w.queue, r); i >= 0 {
@@ -284,7 +282,7 @@ func (w *writer) take(r *request) *request {
 	return r
 }
 
-// wantsFull reports whether a queued request must be on disk.
+// wantsFull reports whether the group has a request that must be on disk.
 func (w *writer) wantsFull(leader *request) bool {
 	if leader.solo {
 		return leader.full
@@ -294,7 +292,7 @@ func (w *writer) wantsFull(leader *request) bool {
 	return slices.ContainsFunc(w.queue, func(r *request) bool { return r.full && !r.solo })
 }
 
-// shut lets no request in and those who wait for the lock go.
+// shut rejects new requests and ends all waiting for the lock queue.
 func (w *writer) shut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// begin opens a transaction that holds the write lock, for a group of leader.
+// begin begins a transaction that has the write lock, for the group of leader.
 func (w *writer) begin(leader *request) (*tx, error) {
 	var t *tx
 	head, yielded := false, false
@@ -39,8 +39,8 @@ func (w *writer) begin(leader *request) (*tx, error) {
 				return err
 			}
 		}
-		// What is queued may change with each try, and cannot be heeded any
-		// more once the transaction is open.
+		// PRAGMA synchronous cannot change within a transaction, and the queue may
+		// change before each try.
 		t, err = w.tryBegin(leader, w.wantsFull(leader))
 		if busy(err) {
 			w.lockQueue.NoteContention()
@@ -64,7 +64,7 @@ func (w *writer) begin(leader *request) (*tx, error) {
 
 func (w *writer) tryBegin(leader *request, full bool) (*tx, error) {
 	if w.conn == nil {
-		// A borrowed pool may have lent all it has.
+		// The application may use all connections of a borrowed pool.
 		ctx, cancel := leader.ctx, context.CancelFunc(func() {})
 		if _, ok := ctx.Deadline(); !ok {
 			ctx, cancel = context.WithDeadline(ctx, leader.until)
@@ -78,7 +78,7 @@ func (w *writer) tryBegin(leader *request, full bool) (*tx, error) {
 			return nil, err
 		}
 		w.conn, w.stmts = conn, map[string]*sql.Stmt{}
-		w.full = true // as connections are set up
+		w.full = true // the setting of new connections
 	}
 	if full && w.unsyncedWAL {
 		if err := w.checkpointAfterFailure(); err != nil {
@@ -105,8 +105,8 @@ func (w *writer) tryBegin(leader *request, full bool) (*tx, error) {
 	return &tx{statements: w, w: w, full: full}, nil
 }
 
-// checkSides returns an error if a file beside the database is not the one that
-// the connection has open.
+// checkSides returns an error if the path of a file beside the database no longer
+// leads to the file that the connection has open.
 func (w *writer) checkSides() error {
 	if w.sides == nil {
 		return nil
@@ -119,8 +119,8 @@ func (w *writer) checkSides() error {
 	return nil
 }
 
-// synchronous sets whether commits wait for the disk. It costs 1 to 3 µs, a
-// needless fsync a hundred times that.
+// synchronous sets whether commits wait for the disk. The statement costs 1 to 3 µs;
+// an unnecessary fsync costs a hundred times as much.
 func (w *writer) synchronous(full bool) error {
 	if w.full == full || w.borrow { // a borrowed connection stays as it is
 		return nil
@@ -136,9 +136,8 @@ func (w *writer) synchronous(full bool) error {
 	return nil
 }
 
-// checkpointAfterFailure moves everything out of a WAL whose fsync failed: the kernel
-// reports such a failure once and may drop the pages, so a later fsync that
-// works says nothing about them.
+// checkpointAfterFailure empties a WAL whose fsync failed. The kernel reports the
+// failure once and may drop the pages, so a later successful fsync proves nothing.
 func (w *writer) checkpointAfterFailure() error {
 	var blocked, frames, moved int
 	row := w.conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
@@ -146,17 +145,17 @@ func (w *writer) checkpointAfterFailure() error {
 		return fmt.Errorf("checkpoint after a failed fsync: %w", err)
 	}
 	if blocked != 0 {
-		return fmt.Errorf("%w: an fsync failed, and a reader holds up the checkpoint that must follow", backend.ErrUnavailable)
+		return fmt.Errorf("%w: an fsync failed, and a reader blocks the checkpoint that must follow; end long read transactions", backend.ErrUnavailable)
 	}
 	w.unsyncedWAL = false
 	return nil
 }
 
-// exec runs a statement, prepared on the connection. Its context is never the
-// caller's: a cancellable one costs several µs a call, and a transaction that
-// was begun is finished.
+// exec runs a statement, which it prepares once for each connection. It does not use
+// the caller's context: a cancellable one costs several µs per call, and a
+// transaction that has begun is finished.
 func (w *writer) exec(query string, args ...any) (sql.Result, error) {
-	stmt, err := w.prepare(query) //nolint:sqlclosecheck // it is kept with the connection
+	stmt, err := w.prepare(query) //nolint:sqlclosecheck // it is closed with the connection
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +163,7 @@ func (w *writer) exec(query string, args ...any) (sql.Result, error) {
 }
 
 func (w *writer) query(query string, args ...any) (*sql.Rows, error) {
-	stmt, err := w.prepare(query) //nolint:sqlclosecheck // it is kept with the connection
+	stmt, err := w.prepare(query) //nolint:sqlclosecheck // it is closed with the connection
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +183,7 @@ func (w *writer) prepare(query string) (*sql.Stmt, error) {
 	return stmt, nil
 }
 
-// drop gives the connection up; the next transaction gets another.
+// drop closes the connection. The next transaction opens another.
 func (w *writer) drop() error {
 	if w.conn == nil {
 		return nil
@@ -198,7 +197,7 @@ func (w *writer) drop() error {
 		errs = append(errs, stmt.Close())
 	}
 	if !w.borrow && !w.only {
-		// Saying that it is bad makes the pool close it.
+		// ErrBadConn makes the pool close it.
 		_ = w.conn.Raw(func(any) error { return driver.ErrBadConn })
 	} else {
 		errs = append(errs, w.conn.Close())
@@ -207,8 +206,7 @@ func (w *writer) drop() error {
 	return errors.Join(errs...)
 }
 
-// late adds to the error of a call that ran out of time who has had the lock
-// meanwhile.
+// late adds to a deadline's error which process has the lock.
 func (w *writer) late(err error) error {
 	wait := w.busy.since()
 	if !errors.Is(err, context.DeadlineExceeded) || wait < reportableWait {
@@ -217,7 +215,7 @@ func (w *writer) late(err error) error {
 	return fmt.Errorf("%w: %s", err, describeLock(w.path, wait))
 }
 
-// disconnect closes the connection; no call is under way any more.
+// disconnect closes the connection. No call may be in progress.
 func (w *writer) disconnect() error {
 	err := w.drop()
 	if !w.borrow {

@@ -80,7 +80,7 @@ var mutants = []mutant{
 		pkg: "./backend/sqlite", run: "^TestDurabilityOfEachOperation$",
 	}, {
 		rule: "sqlite: a commit whose result is unknown is not retried", file: "backend/sqlite/group.go",
-		from: "doubt = !told", to: "doubt = !told && false",
+		from: "doubt = !known", to: "doubt = !known && false",
 		pkg: "./backend/sqlite", run: "^TestCommitInDoubt$",
 	}, {
 		rule: "sqlite: after a failed fsync nothing is acknowledged before a checkpoint", file: "backend/sqlite/tx.go",

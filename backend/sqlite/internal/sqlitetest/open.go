@@ -337,7 +337,7 @@ func (d driver) testForeignTransactions(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := b.PushTx(t.Context(), tx, []backend.NewJob{newJob("a")}); !errors.Is(err, backend.ErrInvalid) ||
-			!strings.Contains(err.Error(), "not one of this queue's database") {
+			!strings.Contains(err.Error(), "belongs to") {
 			t.Errorf("PushTx in %s transaction = %v, want ErrInvalid", what, err)
 		}
 		if err := tx.Rollback(); err != nil {
