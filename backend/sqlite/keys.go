@@ -92,9 +92,9 @@ func (t *tx) keeps(j jobKeys, state backend.State, now int64) (kept bool, err er
 	return kept, err
 }
 
-// reacquireUnique gives a job that is to wait again the key that it gave back when it
-// was claimed. If one has it that waits and was pushed before, that one ends. It
-// returns the job that has the key instead, or 0.
+// reacquireUnique acquires the key that a job released when it was claimed, because the
+// job waits again. If a waiting job that was pushed earlier has the key, that job is
+// cancelled. Otherwise the owner keeps the key, and its ID is returned.
 func (b *Backend) reacquireUnique(t *tx, j jobKeys, now int64) (other int64, err error) {
 	if j.flags&flagUntilStarted == 0 {
 		return 0, nil
