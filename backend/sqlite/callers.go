@@ -10,22 +10,21 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// What is asked of the *sql.DB that New is given, and of what it opens.
+// This file checks the *sql.DB that is given to New.
 
-// callersWait bounds what is waited for one of the application's connections, of
-// which it may need all itself.
+// callersWait bounds the wait for one of the application's connections. The application
+// may use all of them.
 const callersWait = 2 * time.Second
 
 const (
-	// Nothing is left of it: the transaction is rolled back.
+	// The transaction that creates it is rolled back.
 	createProbe = `CREATE TABLE plainjobs_probe (x INTEGER)`
 	dropProbe   = `DROP TABLE plainjobs_probe`
 	seesProbe   = `SELECT count(*) FROM sqlite_schema WHERE name = 'plainjobs_probe'`
 )
 
 // checkWritable returns an error if db's connections can only read. The store's own
-// would write nevertheless, to a file that the application has opened so that it is
-// not changed.
+// connections could write to the file against the application's intention.
 func checkWritable(ctx context.Context, db *sql.DB) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -43,12 +42,12 @@ func checkWritable(ctx context.Context, db *sql.DB) error {
 		return fmt.Errorf("%w: the *sql.DB can only read, and a queue must write: take mode=ro, immutable=1 and query_only out of its DSN, "+
 			"or make the file and its directory writable", backend.ErrInvalid)
 	}
-	return nil // what else is wrong shows when the store opens the file
+	return nil // opening the file reports other errors
 }
 
-// probe tries to write. BEGIN IMMEDIATE would not tell: in a database that can only
-// be read it begins a transaction that reads. It does not wait for the lock: who
-// has to may write.
+// probe tries to write. BEGIN IMMEDIATE is no proof: in a read-only database it begins
+// a read transaction. Probe does not wait for the lock: if the database is busy, it is
+// writable.
 func probe(ctx context.Context, conn *sql.Conn) error {
 	timeout, err := ask(ctx, unmapped{conn}, "PRAGMA busy_timeout")
 	if err != nil {
@@ -65,8 +64,8 @@ func probe(ctx context.Context, conn *sql.Conn) error {
 	return err
 }
 
-// keepMemory sees to it that a database in memory lives as long as the store, or
-// returns an error. It is gone with its last connection.
+// keepMemory keeps a database in memory alive as long as the store, or returns an
+// error. Such a database ends with its last connection.
 func (b *Backend) keepMemory(ctx context.Context, db *sql.DB) error {
 	first, err := db.Conn(ctx)
 	if err != nil {
@@ -76,7 +75,7 @@ func (b *Backend) keepMemory(ctx context.Context, db *sql.DB) error {
 	err = first.Raw(func(conn any) error {
 		_, resets := conn.(driver.SessionResetter)
 		_, valid := conn.(driver.Validator)
-		lasts = resets && valid // else database/sql closes it when a transaction's context ends
+		lasts = resets && valid // otherwise database/sql closes it when a transaction's context ends
 		return nil
 	})
 	switch {
@@ -99,7 +98,7 @@ func (b *Backend) keepMemory(ctx context.Context, db *sql.DB) error {
 	return err
 }
 
-// checkShared returns an error if the connections of db have a database each.
+// checkShared returns an error if each connection of db has its own database.
 func (b *Backend) checkShared(ctx context.Context, db *sql.DB, first *sql.Conn) error {
 	second, err := db.Conn(ctx)
 	if err != nil {
@@ -142,8 +141,8 @@ func (b *Backend) refuseMemory(why string) error {
 		"or use a file, or Open(\":memory:\")", backend.ErrInvalid, why, shared)
 }
 
-// checkCallers looks at the application's connections now that the database is in
-// WAL mode: whether it can open one more, and how its transactions begin.
+// checkCallers checks the application's connections after the database has entered WAL
+// mode: whether another one can be opened, and how transactions begin.
 func (b *Backend) checkCallers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callersWait)
 	defer cancel()
@@ -159,7 +158,7 @@ func (b *Backend) checkCallers(ctx context.Context) error {
 			return errJournal(err)
 		}
 		if err != nil {
-			return nil //nolint:nilerr // the application uses the others, or it is no matter of the store's
+			return nil //nolint:nilerr // the application may use its other connections
 		}
 		defer func() { _ = c.Close() }() // back to the pool
 		conn = c
@@ -170,28 +169,28 @@ func (b *Backend) checkCallers(ctx context.Context) error {
 	seen := ""
 	err := scan(ctx, conn, b.sql(selectStoreID), nil, func(r *sql.Rows) error { return r.Scan(&seen) })
 	if seen != b.storeID && (err == nil || primaryCode(err) == codeError) {
-		return fmt.Errorf("%w: the *sql.DB says that its database is the file %s, and has another one open: its DSN may name another VFS, "+
+		return fmt.Errorf("%w: the *sql.DB reports the database file %s, but has another one open: its DSN may name another VFS, "+
 			"or the file was replaced", backend.ErrInvalid, b.path)
 	}
 	if immediate, known, err := b.immediate(ctx, conn); err == nil && known && !immediate {
-		b.opts.Logger.Warn("plainjobs: the application's transactions take the write lock only when they first write; one that has read before fails "+
-			"with \"database is locked\" if another wrote meanwhile, whatever the busy timeout", "fix", b.setting("txlock", "immediate"))
+		b.opts.Logger.Warn("plainjobs: the application's transactions take the write lock at their first write; after a read, that fails "+
+			"with \"database is locked\" if another connection has written since, whatever the busy timeout", "fix", b.setting("txlock", "immediate"))
 	}
 	return nil
 }
 
-// errJournal is for a connection that cannot be opened although nobody has the
-// lock.
+// errJournal is the error for a connection that cannot be opened although the write
+// lock is free.
 func errJournal(err error) error {
 	return fmt.Errorf("%w: the application's connections cannot be opened while the database is in WAL mode, which a queue needs: "+
 		"set journal_mode=WAL in the DSN of the *sql.DB, or leave it out: %w", backend.ErrInvalid, err)
 }
 
-// free reports whether the write lock can be had.
+// free reports whether the write lock is free.
 func (b *Backend) free(ctx context.Context) bool {
 	own := b.ownPool()
 	defer own.Close()
-	_, err := own.ExecContext(ctx, "BEGIN IMMEDIATE") // closing takes it back
+	_, err := own.ExecContext(ctx, "BEGIN IMMEDIATE") // closing rolls back
 	return err == nil
 }
 
@@ -201,8 +200,8 @@ func (b *Backend) ownPool() *sql.DB {
 	return own.pool(1)
 }
 
-// immediate reports whether a transaction of the application takes the lock when
-// it begins, which is not known if somebody else has it.
+// immediate reports whether a transaction of the application takes the lock when it
+// begins. That is not known while another connection has the lock.
 func (b *Backend) immediate(ctx context.Context, conn *sql.Conn) (immediate, known bool, err error) {
 	if !b.free(ctx) {
 		return false, false, nil
@@ -214,14 +213,14 @@ func (b *Backend) immediate(ctx context.Context, conn *sql.Conn) (immediate, kno
 	defer tx.Rollback()
 	own := b.ownPool()
 	defer own.Close()
-	_, err = own.ExecContext(ctx, "BEGIN IMMEDIATE") // closing takes it back
+	_, err = own.ExecContext(ctx, "BEGIN IMMEDIATE") // closing rolls back
 	if err != nil && !busy(err) {
 		return false, false, err
 	}
 	return busy(err), true, nil
 }
 
-// setting returns how a setting is written in the driver's DSN.
+// setting returns the advice to add a setting to the DSN, as the driver spells it.
 func (b *Backend) setting(name, value string) string {
 	switch {
 	case name == "txlock":
@@ -232,8 +231,9 @@ func (b *Backend) setting(name, value string) string {
 	return fmt.Sprintf("add _pragma=%s(%s) to the DSN", name, value)
 }
 
-// checkpoint moves the jobs out of the log, as far as nobody is in the way, if the
-// application's connections keep SQLite from doing it when the store's are closed.
+// checkpoint moves the contents of the WAL to the database file, as far as readers
+// allow. SQLite does not do so when the store's connections close, if the application
+// has others.
 func (b *Backend) checkpoint() {
 	if b.callers == nil || b.path == "" || b.writer.file.check() != nil {
 		return
@@ -242,7 +242,7 @@ func (b *Backend) checkpoint() {
 	if b.writer.conn != nil {
 		exec = b.writer.conn.ExecContext
 	}
-	for _, mode := range []string{"PASSIVE", "TRUNCATE"} { // the first keeps nobody from writing
+	for _, mode := range []string{"PASSIVE", "TRUNCATE"} { // PASSIVE blocks no writer
 		_, _ = exec(context.Background(), "PRAGMA wal_checkpoint("+mode+")")
 	}
 }

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// A connector opens connections to a file through a driver and sets each of
-// them up, as most settings of SQLite belong to the connection and the drivers
-// spell them differently in their DSNs.
+// A connector opens connections to a file through a driver and runs pragmas on each.
+// Most settings of SQLite belong to a connection, and drivers spell them differently in
+// their DSNs.
 type connector struct {
 	driver  driver.Driver
 	dsn     string
 	pragmas []string
-	file    *databaseFile // nil if any file will do
+	file    *databaseFile // nil for a database in memory
 }
 
 var (
@@ -47,7 +47,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	conn := &guardedConn{raw}
 	for _, pragma := range c.pragmas {
-		// Even these may find the database busy, while it is being created.
+		// The database may be busy while another process creates it.
 		wait, cancel := context.WithTimeout(ctx, lockWait)
 		err := retry(wait, time.Time{}, func() error { return execDriver(wait, conn, pragma) })
 		waited := err != nil && wait.Err() != nil && ctx.Err() == nil
@@ -62,9 +62,8 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, nil
 }
 
-// open opens a connection. A driver that has OpenConnector too need not keep it:
-// one that wraps another has the method whatever the other can, and panics. Open
-// is what all of them have.
+// open opens a connection. It does not use OpenConnector: a driver that wraps another
+// one may have the method although the other one has not, and then panics.
 func (c *connector) open() (conn driver.Conn, err error) {
 	defer recoverPanic(&err)
 	if conn, err = c.driver.Open(c.dsn); err == nil && conn == nil {
@@ -73,8 +72,8 @@ func (c *connector) open() (conn driver.Conn, err error) {
 	return conn, err
 }
 
-// execDriver runs a statement. A driver that wraps another says ErrSkip if that
-// cannot run one at once.
+// execDriver runs a statement. A driver that wraps another returns ErrSkip if the
+// other cannot run a statement without preparing it.
 func execDriver(ctx context.Context, conn *guardedConn, query string) error {
 	_, err := conn.ExecContext(ctx, query, nil)
 	if !errors.Is(err, driver.ErrSkip) {
@@ -88,8 +87,8 @@ func execDriver(ctx context.Context, conn *guardedConn, query string) error {
 	return errors.Join(err, stmt.Close())
 }
 
-// pool returns a pool of at most n connections that never close by themselves:
-// when the last one closes, SQLite deletes the WAL.
+// pool returns a pool of at most n connections, which it keeps open: SQLite deletes the
+// WAL when the last connection closes.
 func (c *connector) pool(n int) *sql.DB {
 	db := sql.OpenDB(c)
 	db.SetMaxOpenConns(n)

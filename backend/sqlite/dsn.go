@@ -12,8 +12,8 @@ import (
 )
 
 var (
-	// What begins a DSN of SQLite, of another database, or its words; and what
-	// ends one of SQLite. One letter before a colon is a drive.
+	// These match the beginnings of DSNs of SQLite and of servers, the keywords of
+	// servers, and the parameters of SQLite. A single letter before a colon is a drive.
 	sqliteScheme = regexp.MustCompile(`(?i)^(file|sqlite3?|libsql):`)
 	otherScheme  = regexp.MustCompile(`(?i)^([a-z][a-z0-9+.-]*)://`)
 	serverWords  = regexp.MustCompile(`(?i)^\s*(host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=`)
@@ -21,9 +21,9 @@ var (
 	sqliteQuery  = regexp.MustCompile(`(?i)\?_?[a-z][a-z0-9_]*=`)
 )
 
-// notDSN returns an error if a path is a DSN. It would become the name of a file,
-// which another process that takes the same text for a DSN does not find. A DSN
-// may have a password: it is not repeated.
+// notDSN returns an error if a path is a DSN. The DSN would become the name of a file,
+// which a program that opens the DSN would not find. The error does not contain the
+// DSN, which may have a password.
 func notDSN(path string) error {
 	existing := ""
 	if _, err := os.Lstat(path); err == nil {
@@ -47,7 +47,7 @@ func notDSN(path string) error {
 	return nil
 }
 
-// A noQueue is the error of a database without a queue that is not to get one.
+// A noQueue is the error of opening a database without a queue with NoMigrate.
 type noQueue struct {
 	text string
 	kind error // what it matches besides ErrSchemaTooOld, or nil
@@ -57,17 +57,17 @@ func (e *noQueue) Error() string { return e.text }
 
 func (e *noQueue) Unwrap() error { return e.kind }
 
-// Is makes it match [backend.ErrSchemaTooOld], as all that would have to be changed.
+// Is makes it match [backend.ErrSchemaTooOld], like other schemas that need a change.
 func (e *noQueue) Is(target error) bool { return target == backend.ErrSchemaTooOld }
 
-// fileDSN returns a DSN that all drivers understand alike.
+// fileDSN returns a DSN that means the same to all drivers.
 func fileDSN(path string) string {
 	path = filepath.ToSlash(path)
 	if path[0] != '/' { // C:/…
 		path = "/" + path
 	}
-	// SQLite gives the -wal file the database's mode; ncruces if it is told.
-	// A space is %20 here: SQLite takes a plus sign for itself.
+	// SQLite gives the -wal file the database's mode, ncruces only with modeof. SQLite
+	// does not decode a plus sign as a space.
 	query := "modeof=" + strings.ReplaceAll(url.QueryEscape(path), "+", "%20")
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: query}).String()
 }

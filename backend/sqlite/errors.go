@@ -34,12 +34,11 @@ const (
 	codeConstraintDatatype = 3091
 )
 
-// resultCode returns the extended result code in err. The drivers' errors have
-// nothing in common but their origin, and importing one registers its driver,
-// so they are told by their shape: modernc has Code() int, ncruces
-// ExtendedCode() or a bare code type, mattn a struct with two fields.
+// resultCode returns the extended result code in err. Importing a driver would register
+// it, so the errors are recognised by their shape: modernc's have Code() int, ncruces's
+// have ExtendedCode() or are a bare code, mattn's are structs with two fields.
 func resultCode(err error) (int, bool) {
-	switch e := err.(type) { //nolint:errorlint // each layer is looked at in turn
+	switch e := err.(type) { //nolint:errorlint // each layer is checked in turn
 	case nil:
 		return 0, false
 	case interface{ Code() int }:
@@ -98,13 +97,13 @@ func primaryCode(err error) int {
 	return code & 0xff
 }
 
-// busy reports whether trying again may help.
+// busy reports whether err says that the database is locked, so that a retry may help.
 func busy(err error) bool {
 	code := primaryCode(err)
 	return code == codeBusy || code == codeLocked
 }
 
-// kind returns err together with the package backend's error for it.
+// kind wraps err with the error of package backend that it matches.
 func kind(err error) error {
 	var kind error
 	switch primaryCode(err) {
@@ -137,11 +136,10 @@ func kind(err error) error {
 	return fmt.Errorf("%w: %w", kind, err)
 }
 
-// diskFull reports whether the operating system said that there is no room: on
-// the disk, in the user's quota, or in a file of the largest size. SQLite's own
-// file layer says FULL only for the first, that of ncruces for none; what the
-// system said is kept by ncruces in the chain and by mattn in a field, and lost
-// by modernc.
+// diskFull reports whether the operating system reported no space: on the disk, in the
+// user's quota, or because a file has its maximum size. SQLite's VFS returns FULL only
+// for the first, that of ncruces for none. The system's error is in the chain with
+// ncruces, in a field with mattn, and lost with modernc.
 func diskFull(err error) bool {
 	var code syscall.Errno
 	if !errors.As(err, &code) {
@@ -150,7 +148,7 @@ func diskFull(err error) bool {
 	return code == syscall.ENOSPC || code == syscall.EDQUOT || code == syscall.EFBIG
 }
 
-// systemErrno returns what mattn's errors have in a field, or 0.
+// systemErrno returns the system's error in an error of mattn, or 0.
 func systemErrno(err error) syscall.Errno {
 	for ; err != nil; err = errors.Unwrap(err) {
 		if v := reflect.ValueOf(err); v.Kind() == reflect.Struct && strings.Contains(packageOf(v.Type()), "sqlite") {
@@ -162,16 +160,16 @@ func systemErrno(err error) syscall.Errno {
 	return 0
 }
 
-// unsuitable reports whether err is about a value that no column of the tables may
-// hold: they are STRICT and NOT NULL, so a page was damaged.
+// unsuitable reports whether err is about a value that no column can have. The tables
+// are STRICT and NOT NULL, so a page is damaged.
 func unsuitable(err error) bool {
 	code, _ := resultCode(err)
 	return code == codeConstraintDatatype || code == codeConstraintNotNull ||
-		strings.Contains(err.Error(), "sql: Scan error on column") // it has no type
+		strings.Contains(err.Error(), "sql: Scan error on column") // database/sql has no type for it
 }
 
-// failed wraps err, which ended the operation op, once. The drivers disagree
-// about what a cancelled context looks like, so the context is asked.
+// failed wraps the error of an operation. Drivers return different errors for a
+// cancelled context, so it checks the context.
 func failed(ctx context.Context, op string, err error) error {
 	if err == nil {
 		return nil

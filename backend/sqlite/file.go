@@ -13,7 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
-// opened is what this process has open, by file.
+// opened has the files that this process has open.
 var opened = struct {
 	sync.Mutex
 	files map[any]*openFile
@@ -24,8 +24,8 @@ type openFile struct {
 	users   int
 }
 
-// register notes that the process uses a file through a library. Two SQLite
-// libraries in one process lose each other's POSIX locks.
+// register records that the process uses a file through a library. Two SQLite
+// libraries in one process drop each other's POSIX locks.
 func register(path string, lib library) (release func(), err error) {
 	file, err := host.Inspect(path)
 	if err != nil {
@@ -53,8 +53,8 @@ func register(path string, lib library) (release func(), err error) {
 	}, nil
 }
 
-// prepareFile returns the absolute path of a file that exists and may hold a
-// database.
+// prepareFile returns the absolute path of a database file. It creates an empty file
+// if create is set.
 func prepareFile(path string, create bool, log interface{ Warn(string, ...any) }) (string, error) {
 	if path == "" || strings.ContainsRune(path, 0) {
 		return "", fmt.Errorf("%w: %q is not a file name", backend.ErrInvalid, path)
@@ -63,16 +63,16 @@ func prepareFile(path string, create bool, log interface{ Warn(string, ...any) }
 	if err != nil {
 		return "", err
 	}
-	// Behind a symbolic link the WAL would get another name.
+	// Resolve symbolic links: the WAL is named after the path.
 	if real, err := filepath.EvalSymlinks(abs); err == nil {
 		abs = real
 	} else if target, err := os.Readlink(abs); err == nil {
-		// Not made there: the file system that it leads to may not be mounted.
-		return "", fmt.Errorf("%w: %s is a symbolic link to %s, which is not there: make that file, mount what it is on, or change the link",
+		// Do not create the target: its file system may not be mounted.
+		return "", fmt.Errorf("%w: %s is a symbolic link to %s, which does not exist: create that file, mount its file system, or change the link",
 			backend.ErrInvalid, abs, target)
 	}
 	if _, err := os.Lstat(abs); !create && errors.Is(err, fs.ErrNotExist) {
-		return "", &noQueue{"the file does not exist, and NoMigrate makes none", fs.ErrNotExist}
+		return "", &noQueue{"the file does not exist, and Options.NoMigrate is set", fs.ErrNotExist}
 	}
 	if err := createFile(abs); err != nil {
 		return "", err
@@ -83,10 +83,9 @@ func prepareFile(path string, create bool, log interface{ Warn(string, ...any) }
 	return abs, nil
 }
 
-// createFile creates an empty database that nobody else may read; SQLite gives
-// the -wal and -shm files the same mode. Closing a descriptor of a database
-// would void this process's locks on it, but the file is only opened if it did
-// not exist, so there are none.
+// createFile creates an empty database that only its owner may read. SQLite gives the
+// -wal and -shm files the same mode. Closing a descriptor of a database drops this
+// process's locks on it, but a file that did not exist has none.
 func createFile(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, os.ErrExist) {
@@ -113,8 +112,8 @@ func checkFile(path string, log interface{ Warn(string, ...any) }) error {
 			"would use another WAL and damage it", backend.ErrInvalid, file.Links)
 	}
 	if file.Mount {
-		log.Warn("plainjobs: the database is a mount point itself; who opens it by its other name "+
-			"uses another WAL and damages it: mount its directory", "path", path)
+		log.Warn("plainjobs: the database file is a mount point; a program that opens it by its other name "+
+			"uses another WAL and damages it: mount its directory instead", "path", path)
 	}
 	name, kind, err := host.Classify(path)
 	switch {

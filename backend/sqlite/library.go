@@ -9,30 +9,28 @@ import (
 	"strings"
 )
 
-// A library is an implementation of SQLite. A driver that wraps another one
-// has the library of that: both share the locks on a file, and take the same
-// DSN.
+// A library is an implementation of SQLite. A driver that wraps another one has that
+// one's library: both share the locks on a file and accept the same DSN.
 type library struct {
-	path string // of its package, or what is known of the driver
-	name string // for people
+	path string // the import path, or the type of an unknown driver
+	name string // for display
 }
 
-// The libraries that the packages of drivers use.
+// libraries are those of the drivers' packages.
 var libraries = []library{
 	{"github.com/mattn/go-sqlite3", "sqlite3.SQLiteDriver"},
 	{"modernc.org/sqlite", "sqlite.Driver"},
 	{"github.com/ncruces/go-sqlite3", "driver.SQLite"},
 }
 
-// mattn reports whether settings are written in the DSN as this library does.
+// mattn reports whether settings in the DSN are spelled as mattn spells them.
 func (l library) mattn() bool { return l.path == libraries[0].path }
 
 const (
-	// largestRow is the most bytes that SQLite keeps in a row, less what a job
-	// has besides its payload.
+	// largestRow is SQLite's maximum size of a row, minus the other columns of a job.
 	largestRow = 1_000_000_000 - 1<<20
-	// Each connection of ncruces has 256 MiB, or 32 MiB where addresses have 32
-	// bits; a job that is claimed is in it three times.
+	// A connection of ncruces has 256 MiB of memory, or 32 MiB with 32-bit addresses.
+	// It has three copies of a job that is claimed.
 	largestNcruces   = 64 << 20
 	largestNcruces32 = 8 << 20
 )
@@ -46,7 +44,7 @@ func (l library) maxPayload(inMemory bool) int {
 	case bits.UintSize < 64:
 		most = largestNcruces32
 	}
-	if inMemory { // the database is there, too
+	if inMemory { // the same memory has the database
 		most /= 4
 	}
 	return most
@@ -62,11 +60,11 @@ func libraryOfPackage(path string) (library, bool) {
 	return library{}, false
 }
 
-// noStatement is a statement whose error has a type of the library.
+// noStatement is a statement whose error has a type of the library. It is invalid.
 const noStatement = `SELECT plainjobs_which_library()`
 
 // libraryOf returns the library of a driver, and whether the driver wraps it.
-// The type of a wrapper says nothing, but the errors that come through it do.
+// The type of a wrapper is unknown, but the errors that it returns are the library's.
 func libraryOf(drv driver.Driver) (l library, wrapped bool) {
 	t := reflect.TypeOf(drv)
 	if l, ok := libraryOfPackage(packageOf(t)); ok {
@@ -106,7 +104,7 @@ func libraryOfError(err error) (library, bool) {
 	return library{}, false
 }
 
-// nameOfDriver says for people which driver a store has.
+// nameOfDriver returns the name of a driver for display.
 func nameOfDriver(l library, wrapped bool) string {
 	if wrapped {
 		return fmt.Sprintf("%s, wrapped", l.name)

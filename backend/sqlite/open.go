@@ -15,22 +15,20 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
-// readerConns is how many readings may go on at once; one connection more is
-// kept to watch for changes.
+// readerConns is the number of connections for reading. One more polls for changes.
 const readerConns = 4
 
-// openWait bounds what opening may wait for others that open the same file.
+// openWait bounds how long opening waits for processes that open the same file.
 const openWait = 30 * time.Second
 
-// Open opens the store in the file at path, which it creates with mode 0600 if
-// there is none, through a driver. For the path ":memory:" the store is in
-// memory and ends with Close. Applications call the Open of a driver's
-// package.
+// Open opens the store in the file at path through a driver. It creates the file with
+// mode 0600 if it does not exist. With the path ":memory:" the store is in memory and
+// ends with Close. Applications call the Open function of a driver's package.
 //
-// A path that names no usable file or is a DSN, a file that is no SQLite database or
-// read-only, a SQLite older than 3.51.3, a network file system, a file with
-// several hard links, and a schema newer than this package (ErrSchemaTooNew)
-// are errors.
+// Open returns an error if the path is a DSN, if the file is not a SQLite database, is
+// read-only, has several hard links or is on a network file system, if the driver's
+// SQLite is older than 3.51.3, and if the schema is newer than this package
+// (ErrSchemaTooNew).
 func Open(drv driver.Driver, path string, opts *Options) (*Backend, error) {
 	if err := notDSN(path); err != nil {
 		return nil, fmt.Errorf("sqlite: open: %w", err)
@@ -51,20 +49,20 @@ func Open(drv driver.Driver, path string, opts *Options) (*Backend, error) {
 	return b, nil
 }
 
-// New opens a store in the database of db, which stays the caller's to close,
-// so that jobs can be enqueued in the caller's transactions. The store opens
-// connections of its own to the same file through the same driver and never
-// keeps one of db's. If that cannot be, as for a database in memory or an
-// encrypted one, it takes one of db's connections for each group of writes;
-// synchronous, and so the durability, is then what db's connections have.
+// New opens a store in the database of db, so that jobs can be enqueued in the
+// application's transactions. The application closes db. The store opens its own
+// connections to the same file through the same driver, and keeps none of db's. For a
+// database in memory or an encrypted one it cannot: then it uses one of db's
+// connections for each group of writes, and the durability is that of db's setting of
+// synchronous.
 //
-// Connections that can only read (mode=ro, immutable=1, query_only), or that set
-// another journal mode than WAL, are errors. So is a database in memory that
-// would be lost with a connection, as ":memory:" behind a pool: all connections
-// must share it, as with the DSN "file:/jobs?vfs=memdb", and New keeps one of
-// db's open; or, with the driver modernc, there may be one at most, and New has
-// it live as long as db. New warns of transactions that do not begin with
-// BEGIN IMMEDIATE.
+// New returns an error if db can only read (mode=ro, immutable=1, query_only) or sets
+// another journal mode than WAL. It also returns an error for a database in memory
+// that would be lost with a connection, such as ":memory:" behind a pool. Either all
+// connections share the database, as with the DSN "file:/jobs?vfs=memdb", and New
+// keeps one of them open. Or, with the driver modernc, db has at most one connection,
+// which New keeps open as long as db. New logs a warning if transactions do not begin
+// with BEGIN IMMEDIATE.
 func New(db *sql.DB, opts *Options) (*Backend, error) {
 	if db == nil {
 		panic("sqlite: New with a nil *sql.DB")
@@ -108,7 +106,7 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 		if primaryCode(err) != codeNotADB || !readable(ctx, db) {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		// It is encrypted, and only db has the key.
+		// The database is encrypted, and only db has the key.
 		if b, err = newBackend(db.Driver(), opts); err != nil {
 			return nil, err
 		}
@@ -121,7 +119,7 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 	return b, b.start()
 }
 
-// mainFile returns the path of db's database, empty if it has none.
+// mainFile returns the path of db's database. It is empty if there is no file.
 func mainFile(ctx context.Context, db *sql.DB) (path string, err error) {
 	err = scan(ctx, poolQueryer(db), "PRAGMA database_list", nil, func(r *sql.Rows) error {
 		var seq, name, file sql.NullString
@@ -150,8 +148,8 @@ func newBackend(drv driver.Driver, opts *Options) (*Backend, error) {
 		return nil, err
 	}
 	if drv == nil {
-		return nil, fmt.Errorf("%w: the connector of the *sql.DB names no driver, and the store opens connections of its own "+
-			"through that: open the database with sql.Open", backend.ErrInvalid)
+		return nil, fmt.Errorf("%w: the connector of the *sql.DB has no driver, which the store needs to open its own "+
+			"connections: open the database with sql.Open", backend.ErrInvalid)
 	}
 	lib, wrapped := libraryOf(drv)
 	b := &Backend{
@@ -221,8 +219,7 @@ func (b *Backend) openFile(drv driver.Driver, path string) error {
 // asks reports whether a connection of the application is in use.
 func (b *Backend) asks() bool { return b.callers.Stats().InUse > 0 }
 
-// start checks the database and brings it up to date. If it fails, everything
-// is closed.
+// start checks the database and migrates it. If it fails, it closes the store.
 func (b *Backend) start() error {
 	ctx, cancel := context.WithTimeout(context.Background(), openWait)
 	defer cancel()
@@ -246,19 +243,19 @@ func (b *Backend) start() error {
 	return err
 }
 
-// explain says what a result code means for somebody who opens a file.
+// explain adds to an error what its result code means when a file is opened.
 func explain(err error) error {
 	switch primaryCode(err) {
 	case codeNotADB:
-		return fmt.Errorf("the file is not a SQLite database, or encrypted: %w", err)
+		return fmt.Errorf("the file is not a SQLite database, or is encrypted: %w", err)
 	case codeReadonly:
 		return fmt.Errorf("the file, or its directory, is read-only; a queue must write: %w", err)
 	}
 	return err
 }
 
-// minVersion is the first SQLite without the bug by which processes that
-// checkpoint and write a WAL at the same instant damage the file
+// minVersion is the first version of SQLite without a bug that damages the file when
+// one process checkpoints while another writes
 // (https://www.sqlite.org/wal.html#walresetbug).
 const minVersion = "3.51.3"
 
@@ -291,8 +288,8 @@ func olderThan(version, than string) bool {
 	return false
 }
 
-// enterWAL sets the journal mode. Processes that open a new file at once get
-// in each other's way here, whatever busy_timeout says.
+// enterWAL sets the journal mode. Processes that open a new file at the same time may
+// find it busy here, whatever busy_timeout is.
 func (b *Backend) enterWAL(ctx context.Context) error {
 	wait, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
@@ -304,7 +301,7 @@ func (b *Backend) enterWAL(ctx context.Context) error {
 			err = scan(ctx, poolQueryer(b.writer.pool), "PRAGMA journal_mode=WAL", nil, read)
 		}
 		if err == nil && mode != "wal" {
-			err = fmt.Errorf("%w: SQLite keeps journal mode %q where WAL is needed", backend.ErrUnavailable, mode)
+			err = fmt.Errorf("%w: SQLite keeps the journal mode %q, and a queue needs WAL", backend.ErrUnavailable, mode)
 		}
 		return err
 	})

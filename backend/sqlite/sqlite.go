@@ -1,60 +1,62 @@
 // Package sqlite implements [backend.Backend] on SQLite through database/sql.
 //
-// Programs open a store with the Open function of a driver's package, as
-// backend/sqlite/modernc, or with [New] on a *sql.DB of their own, in whose
-// transactions they can then enqueue jobs.
+// Programs open a store with the Open function of a driver's package, for example
+// backend/sqlite/modernc, or with [New] on their own *sql.DB, in whose transactions
+// they can then enqueue jobs.
 //
 // # Durability
 //
-// The database is in WAL mode. Pushes commit with synchronous=FULL, so that an
-// acknowledged job survives a power cut; claims and completions commit with
-// NORMAL, as losing them only repeats work. Requests of one process that come
-// at the same time share a transaction and its fsync. Ticks of schedules, what
-// an operator does, and jobs that failed for good are as durable as pushes.
+// The database is in WAL mode. Pushes commit with synchronous=FULL, so an
+// acknowledged job survives a power cut. So do ticks of schedules, operations, and
+// the ends of jobs that failed for good. Claims and completions commit with
+// synchronous=NORMAL: losing them only repeats work. Concurrent requests of one
+// process share a transaction and its fsync.
 //
 // # Waiting
 //
-// A worker of the process that pushes a job is woken by the push, and claims
-// the job in the same transaction or right after it. Workers of other
-// processes look at PRAGMA data_version every 150 ms, which notices every
-// commit, by whatever program. On unix they are also rung for: a store in which
-// somebody has waited, or that was given a *sql.DB, has a datagram socket in the
-// directory <database>-plainjobs, of mode 0700, which goes when its last store is closed. It may be deleted at any
-// time, and where it cannot be made, as on Windows, which has no such sockets,
-// looking must do. After a push in a transaction of the application, whose
-// commit nothing tells of, those who wait look after 1, 2, 4 and more
-// milliseconds. Looking must do for a commit that comes later than a quarter of
-// a second. Processes that want to write at the same time queue at the
-// same directory.
+// A push wakes a waiting worker of its process, which claims the job in the same
+// transaction or right after it. Workers of other processes poll PRAGMA data_version
+// every 150 ms, which notices all commits of all programs.
+//
+// On unix, a push also signals other processes. A store in which a worker has waited,
+// or that was given a *sql.DB, has a datagram socket in the directory
+// <database>-plainjobs, which has the mode 0700 and is removed when the last store is
+// closed. It may be deleted at any time. Where it cannot be created, and on Windows,
+// workers only poll. Processes that write at the same time queue for the write lock at
+// the same directory.
+//
+// The commit of a transaction of the application sends no signal. After a push in one,
+// waiting workers poll after 1, 2, 4 and more milliseconds for a quarter of a second,
+// and then every 150 ms.
 //
 // # The application's transactions
 //
-// SQLite gives its write lock to whoever asks at the right moment, and a busy queue
-// asks all the time. So a store looks between two of its transactions whether
-// connections of the application are in use, and lets the application go first,
-// within [Options.Share]. It knows the connections of a *sql.DB that was given to
-// [New]. Stores of other processes, which have a socket for that, are asked by the
-// bell. A *sql.DB that no store was given gets the lock by luck.
+// SQLite's write lock has no queue, and a busy store requests it all the time. So
+// between two of its transactions a store checks whether connections of the
+// application are in use, and lets the application go first, within [Options.Share].
+// It sees the connections of the *sql.DB that was given to [New]. It signals the
+// stores of other processes, which then queue for their applications. A *sql.DB that
+// was given to no store has no such share.
 //
 // # Sharing
 //
-// Any number of processes on one host may use one file. One process must open
-// a file through one driver only, must not open or close the file by other
-// means than SQLite, and must not keep it on a network file system: POSIX
-// locks are per process and lost when any descriptor of the file is closed
-// (https://www.sqlite.org/howtocorrupt.html).
+// Any number of processes on one host may use one file. A process must open the file
+// through one driver only, and must not open or close it by other means than SQLite:
+// POSIX locks belong to a process and are lost when it closes any descriptor of the
+// file (https://www.sqlite.org/howtocorrupt.html). The file must not be on a network
+// file system.
 //
-// The files beside the database have its owner, group and mode. Programs of
-// several users may share a database that their group may read and write, in a
-// directory that the group may write.
+// The files beside the database have its owner, group and mode. Programs of several
+// users may share a database if their group may read and write it and may write to
+// its directory.
 //
 // # Replacing the file
 //
-// The file must not be replaced or removed while a program has it open. A store
-// looks before it acknowledges a job whether its path still leads to the file that
-// it has open. If not, it accepts nothing more and says so, until the file is back
-// or the program is started again. A write-ahead log that another database file
-// has left is an error of opening, where that can be told; see docs/backups.md.
+// The file must not be replaced or removed while a program has it open. Before a store
+// acknowledges a job, it checks that its path still leads to the file that it has
+// open. If not, it returns errors until the file is back or the program is restarted.
+// Opening a database with a write-ahead log of another file is an error where that can
+// be detected; see docs/backups.md.
 package sqlite
 
 import (
@@ -77,39 +79,37 @@ import (
 
 // Options of a Backend. The zero value is ready.
 type Options struct {
-	// Durability of pushes. The default is [backend.PowerLoss], an fsync for
-	// each group of pushes; [backend.ProcessCrash] leaves the fsync to the
-	// next checkpoint, so that a power cut may lose the last acknowledged
-	// pushes, but never damages the file.
+	// Durability of pushes. The default, [backend.PowerLoss], syncs each group of
+	// pushes to disk. [backend.ProcessCrash] syncs at the next checkpoint, so a power
+	// cut may lose the last acknowledged pushes, but never damages the file.
 	Durability backend.Durability
-	// History says how long finished jobs are kept.
+	// History is the retention of finished jobs.
 	History backend.History
-	// Clock replaces time.Now. All processes on one file must agree.
+	// Clock replaces time.Now. The clocks of all processes on one file must agree.
 	Clock func() time.Time
-	// Logger is told of what cannot be returned; nil is slog.Default().
+	// Logger logs what no call can return. The default is slog.Default().
 	Logger *slog.Logger
-	// NoMigrate has opening return an error that matches
-	// backend.ErrSchemaTooOld where it would change the schema: for programs
-	// that look into the queue of another one, which may be older.
+	// NoMigrate makes opening return an error that matches backend.ErrSchemaTooOld
+	// where it would change the schema. It is for programs that inspect the queue of
+	// another program, which may be older.
 	NoMigrate bool
-	// Prefix of the tables' names, default "plainjobs_". Lower-case letters,
-	// digits and underscores, 31 at most.
+	// Prefix is the prefix of the tables' names: at most 31 lower-case letters, digits
+	// and underscores. The default is "plainjobs_".
 	Prefix string
-	// Share bounds how much of the time a busy store leaves the write lock to
-	// transactions of the application, in percent, at most 50. The default is
-	// 25; a negative one is none. The store waits for an application only while
-	// a connection of a *sql.DB is in use that was given to New, in this process
-	// or, on unix, in another one.
+	// Share is the largest part of the time, in percent, that a busy store leaves the
+	// write lock to transactions of the application. The default is 25, the maximum 50.
+	// A negative value is none. The store waits only while a connection of a *sql.DB
+	// is in use that was given to New, in this process or, on unix, in another one.
 	Share int
 }
 
-// A Backend keeps jobs in a SQLite database.
+// A Backend stores jobs in a SQLite database.
 type Backend struct {
 	path    string    // empty if the database has no file
-	callers *sql.DB   // what New was given
-	anchor  *sql.Conn // of callers: it keeps their database in memory
+	callers *sql.DB   // the *sql.DB that was given to New, or nil
+	anchor  *sql.Conn // of callers: it keeps a database in memory alive
 	drv     sqldriver.Driver
-	driver  string // for people
+	driver  string // for display
 	library library
 	opts    Options
 	history backend.History
@@ -119,7 +119,7 @@ type Backend struct {
 	readers  *sql.DB // nil if only the writer's connection sees the database
 	watch    changeWatcher
 	notifier *host.Notifier
-	release  func() // of the file's entry in the process
+	release  func() // ends the registration of the file
 
 	livenessLock *host.LivenessLock
 	appQueue     *appQueue // nil unless New was given a database with a file
@@ -127,7 +127,7 @@ type Backend struct {
 
 	calls   sync.RWMutex // held for reading by each call, for writing by Close
 	closed  bool
-	pruning sync.Mutex // held to prune
+	pruning sync.Mutex // held while pruning
 	auditor audit.Auditor
 }
 
@@ -172,20 +172,20 @@ func (o *Options) resolve() (Options, error) {
 	case opts.Share == 0:
 		opts.Share = defaultShare
 	case opts.Share > maxShare:
-		return opts, fmt.Errorf("%w: a share of %d percent for the application; the most is %d", backend.ErrInvalid, opts.Share, maxShare)
+		return opts, fmt.Errorf("%w: Options.Share is %d percent; the maximum is %d", backend.ErrInvalid, opts.Share, maxShare)
 	}
 	if opts.Prefix == "" {
 		opts.Prefix = defaultPrefix
 	}
 	if !validPrefix.MatchString(opts.Prefix) || strings.HasPrefix(opts.Prefix, "sqlite_") {
-		return opts, fmt.Errorf("%w: table prefix %q does not match %s", backend.ErrInvalid, opts.Prefix, validPrefix)
+		return opts, fmt.Errorf("%w: Options.Prefix %q does not match %s, or begins with \"sqlite_\"", backend.ErrInvalid, opts.Prefix, validPrefix)
 	}
 	var err error
 	opts.History, err = opts.History.Resolve()
 	return opts, err
 }
 
-// Describe says what the store promises.
+// Describe returns what the store guarantees.
 func (b *Backend) Describe() backend.Description {
 	d := backend.Description{
 		Store:      "sqlite (" + b.driver + ")",
@@ -201,11 +201,11 @@ func (b *Backend) Describe() backend.Description {
 	return d
 }
 
-// Close waits for the calls that are under way, ends the store's connections
-// and is idempotent. It does not close a *sql.DB that was given to [New], but moves the
-// jobs out of the log into its file.
+// Close waits for the calls in progress and closes the store's connections. It may be
+// called again. It does not close a *sql.DB that was given to [New], but moves the
+// contents of the write-ahead log to the database file.
 func (b *Backend) Close() error {
-	b.writer.shut() // lets go of those who wait for the lock
+	b.writer.shut() // ends all waiting for the lock
 	b.watch.close()
 	b.calls.Lock()
 	defer b.calls.Unlock()
@@ -251,7 +251,7 @@ func (b *Backend) enter() (leave func(), err error) {
 	return b.calls.RUnlock, nil
 }
 
-// sql returns a statement with the tables' prefix in place.
+// sql returns a statement with the prefix of the tables.
 func (b *Backend) sql(query string) string { return withPrefix(query, b.opts.Prefix) }
 
 func withPrefix(query, prefix string) string {
@@ -261,7 +261,7 @@ func withPrefix(query, prefix string) string {
 	return strings.ReplaceAll(query, defaultPrefix, prefix)
 }
 
-// now is the store's clock in microseconds.
+// now returns the time in Unix microseconds.
 func (b *Backend) now() int64 { return b.opts.Clock().UnixMicro() }
 
 func instant(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
