@@ -14,10 +14,10 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
-// Backup writes a copy of the whole database, the application's tables included,
-// to a file, and returns how many jobs are in it. The queue may be at work: the
-// copy is of one moment, and is checked. A file that is there is replaced when the
-// copy is complete. The copy is one file, which only its owner may read.
+// Backup writes a copy of the whole database, with the application's tables, to a file
+// and returns the number of jobs in it. The queue may be in use: the copy is a
+// consistent snapshot, and is checked. It replaces an existing file when it is
+// complete. The copy is one file with mode 0600.
 func (b *Backend) Backup(ctx context.Context, file string) (jobs int64, err error) {
 	leave, err := b.enter()
 	if err != nil {
@@ -34,15 +34,15 @@ func (b *Backend) Backup(ctx context.Context, file string) (jobs int64, err erro
 	return jobs, failed(ctx, "backup", err)
 }
 
-// connector returns what connects to the database.
+// connector returns a connector to the database.
 func (b *Backend) connector() *connector {
 	return &connector{driver: b.drv, dsn: fileDSN(b.path), pragmas: backupPragmas, file: b.writer.file}
 }
 
 var backupPragmas = []string{"PRAGMA busy_timeout=1000", "PRAGMA mmap_size=0"}
 
-// copyTo writes a copy of a database to a file beside another one, checks it, and
-// keeps it if keep does.
+// copyTo writes a copy of a database to a temporary file in the directory of beside,
+// checks the copy, and calls keep to rename it.
 func (b *Backend) copyTo(ctx context.Context, from *connector, beside string, keep func(temp string) error) (jobs int64, err error) {
 	f, err := os.CreateTemp(filepath.Dir(beside), "."+filepath.Base(beside)+".*") // with mode 0600
 	if err != nil {
@@ -52,7 +52,7 @@ func (b *Backend) copyTo(ctx context.Context, from *connector, beside string, ke
 	if err := errors.Join(err, f.Close()); err != nil {
 		return 0, err
 	}
-	defer func() { _ = os.Remove(temp) }() // unless it was kept
+	defer func() { _ = os.Remove(temp) }() // unless keep renamed it
 	source := from.pool(1)
 	_, err = source.ExecContext(ctx, "VACUUM INTO ?", temp)
 	if err := errors.Join(err, source.Close()); err != nil {
@@ -61,7 +61,7 @@ func (b *Backend) copyTo(ctx context.Context, from *connector, beside string, ke
 	if jobs, err = b.checkCopy(ctx, temp); err != nil {
 		return 0, err
 	}
-	// Nothing has it open any more: it may be opened other than by SQLite.
+	// SQLite has closed the copy, so opening and closing it drops no locks.
 	if err := syncFile(temp); err != nil {
 		return 0, err
 	}
@@ -70,7 +70,7 @@ func (b *Backend) copyTo(ctx context.Context, from *connector, beside string, ke
 
 const selectJobCount = `SELECT coalesce(sum(jobs), 0) FROM plainjobs_counts`
 
-// checkCopy returns how many jobs there are in a copy, or what is wrong with it.
+// checkCopy checks a copy and returns the number of jobs in it.
 func (b *Backend) checkCopy(ctx context.Context, path string) (jobs int64, err error) {
 	c := &connector{driver: b.drv, dsn: fileDSN(path), pragmas: backupPragmas}
 	db := c.pool(1)
@@ -87,7 +87,7 @@ func (b *Backend) checkCopy(ctx context.Context, path string) (jobs int64, err e
 	case err != nil:
 		return 0, err
 	case version == 0:
-		return 0, fmt.Errorf("%w: there is no queue in it: it has no tables %s*", backend.ErrInvalid, b.opts.Prefix)
+		return 0, fmt.Errorf("%w: the database has no queue: there are no tables %s*", backend.ErrInvalid, b.opts.Prefix)
 	}
 	err = scan(ctx, q, b.sql(selectJobCount), nil, func(r *sql.Rows) error { return r.Scan(&jobs) })
 	return jobs, err
@@ -101,7 +101,7 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// replaceFile gives a file another name, for good.
+// replaceFile renames a file durably.
 func replaceFile(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
@@ -113,14 +113,13 @@ const selectWorthless = `
 	SELECT NOT EXISTS (SELECT 1 FROM plainjobs_jobs)
 		AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE substr(tbl_name, 1, length(?1)) <> ?1 AND tbl_name NOT LIKE 'sqlite\_%' ESCAPE '\')`
 
-// Restore puts a copy of a backup in the place of the database and closes the
-// store. It returns how many jobs are in the backup, and under which name the
-// database is kept that was there before, if there was anything in it.
+// Restore replaces the database with a copy of a backup and closes the store. It
+// returns the number of jobs in the backup, and the new name of the previous database
+// if that was not empty.
 //
-// No other connection may have the database open, in this process or another:
-// then nothing is changed, and the error matches backend.ErrUnavailable. The
-// backup may be any copy of a database with the queue's tables in it, with the log
-// that belongs to it beside it.
+// If another connection of any process has the database open, Restore changes nothing
+// and returns an error that matches backend.ErrUnavailable. The backup may be any copy
+// of a database with the queue's tables, together with its own write-ahead log.
 func (b *Backend) Restore(ctx context.Context, file string) (jobs int64, kept string, err error) {
 	jobs, kept, err = b.restore(ctx, file)
 	return jobs, kept, failed(ctx, "restore", err)
@@ -133,7 +132,7 @@ func (b *Backend) restore(ctx context.Context, file string) (jobs int64, kept st
 	if info, err := os.Stat(file); err != nil {
 		return 0, "", err
 	} else if !info.Mode().IsRegular() {
-		return 0, "", fmt.Errorf("%w: %s is not a file", backend.ErrInvalid, file)
+		return 0, "", fmt.Errorf("%w: %s is not a regular file", backend.ErrInvalid, file)
 	}
 	if b.writer.file.is(file) {
 		return 0, "", fmt.Errorf("%w: %s is the database itself", backend.ErrInvalid, file)
@@ -179,8 +178,8 @@ func (b *Backend) begun(f func() error) error {
 	return f()
 }
 
-// alone calls f while no other connection has the database open. To leave WAL
-// mode is for the last connection only, and it removes the log.
+// alone calls f while no other connection has the database open. Only the last
+// connection can leave WAL mode, which removes the log.
 func (b *Backend) alone(ctx context.Context, f func() error) (err error) {
 	c := b.connector()
 	c.pragmas = []string{"PRAGMA busy_timeout=0", "PRAGMA mmap_size=0"}
@@ -203,15 +202,15 @@ func (b *Backend) alone(ctx context.Context, f func() error) (err error) {
 		backend.ErrUnavailable, b.path)
 }
 
-// putInPlace gives a file the name of the database, which is kept under another
-// name unless it is worthless.
+// putInPlace renames a file to the database. It keeps the previous database under
+// another name, unless that is worthless.
 func putInPlace(temp, path string, worthless bool) (kept string, err error) {
 	if !worthless {
 		kept = path + time.Now().UTC().Format(".before-20060102T150405.000Z")
-		// Two names for a moment, so that there is a database at any time.
+		// Link, so that a database exists at all times.
 		if err := os.Link(path, kept); errors.Is(err, fs.ErrExist) {
 			return "", err
-		} else if err != nil { // some file systems have no links
+		} else if err != nil { // the file system may have no hard links
 			if err := os.Rename(path, kept); err != nil {
 				return "", err
 			}

@@ -14,20 +14,19 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
-// An databaseFile is the database file that a store has open. Another file may take
-// its place at its path, as a backup that is moved there does, or it may be
-// removed. SQLite notices neither: it goes on writing to the file that has no
-// name any more, and what it writes is lost. So nothing that was written counts
-// before the path was seen to lead to the original still, and no connection is
-// made to any other file.
+// A databaseFile is the database file that a store has open. The file may be removed,
+// or replaced, for example by a backup. SQLite does not notice: it continues to write
+// to the unlinked file, and the data is lost. So the store acknowledges a write only
+// after it has checked that the path still leads to the original file, and opens no
+// connection to another file.
 type databaseFile struct {
-	path string // as the program named it: symbolic links may change, too
+	path string // as the program gave it: symbolic links may change, too
 
 	mu    sync.Mutex
 	id    host.FileID
 	known bool
 
-	checked atomic.Int64 // when it was last found in place, since epoch; 0 if it was not
+	checked atomic.Int64 // time since epoch of the last successful check, or 0
 }
 
 func newDatabaseFile(path string) (*databaseFile, error) {
@@ -35,8 +34,8 @@ func newDatabaseFile(path string) (*databaseFile, error) {
 	return &databaseFile{path: abs}, err
 }
 
-// found returns the file that is at a path as the original.
-func found(path string) (*databaseFile, error) {
+// currentFile returns the file that is at a path now.
+func currentFile(path string) (*databaseFile, error) {
 	o, err := newDatabaseFile(path)
 	if err != nil {
 		return nil, err
@@ -46,7 +45,7 @@ func found(path string) (*databaseFile, error) {
 	return o, err
 }
 
-// name returns the path, or nothing if the database has no file.
+// name returns the path. It is empty if the database has no file.
 func (o *databaseFile) name() string {
 	if o == nil {
 		return ""
@@ -54,8 +53,8 @@ func (o *databaseFile) name() string {
 	return o.path
 }
 
-// identify returns which file is at the path, or an error if that is known not to be
-// the original.
+// identify returns the identity of the file at the path, or an error if that is not the
+// original.
 func (o *databaseFile) identify() (host.FileID, error) {
 	id, err := host.Identify(o.path)
 	o.mu.Lock()
@@ -66,13 +65,12 @@ func (o *databaseFile) identify() (host.FileID, error) {
 	return id, nil
 }
 
-// maxOpenings bounds how often a connection is made again because the file was
-// replaced meanwhile. Some file systems give a file another number when it is
-// first opened for writing.
+// maxOpenings is how often a connection is opened if the file is replaced meanwhile.
+// Some file systems change the inode of a file when it is first opened for writing.
 const maxOpenings = 3
 
-// connect returns what open opens, which is the original: the first time, that is
-// what open opens.
+// connect returns a connection that open has opened to the original file. The first
+// connection determines the original.
 func (o *databaseFile) connect(open func() (driver.Conn, error)) (driver.Conn, error) {
 	if o == nil {
 		return open()
@@ -95,7 +93,7 @@ func (o *databaseFile) connect(open func() (driver.Conn, error)) (driver.Conn, e
 			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("%w: other files take the place of %s while it is being opened", backend.ErrUnavailable, o.path)
+	return nil, fmt.Errorf("%w: %s is replaced by other files while it is being opened", backend.ErrUnavailable, o.path)
 }
 
 func (o *databaseFile) setIdentity(id host.FileID) {
@@ -104,12 +102,12 @@ func (o *databaseFile) setIdentity(id host.FileID) {
 	o.id, o.known = id, true
 }
 
-// checkEvery is how long a check holds for what may be lost with the file anyway:
-// a claim or a completion that is not there any more only repeats work.
+// checkEvery is how long a check is valid for writes that may be lost. A lost claim or
+// completion only repeats work.
 const checkEvery = time.Millisecond
 
-// check returns an error if the path does not lead to the original. It costs a
-// stat, one or two microseconds.
+// check returns an error if the path does not lead to the original. It costs one stat,
+// 1 to 2 µs.
 func (o *databaseFile) check() error {
 	if o == nil {
 		return nil
@@ -123,7 +121,7 @@ func (o *databaseFile) check() error {
 	return nil
 }
 
-// checkSoon is check and then more, but for less than every checkEvery.
+// checkSoon calls check and more, unless a check within checkEvery succeeded.
 func (o *databaseFile) checkSoon(more func() error) error {
 	if o == nil {
 		return nil
@@ -140,17 +138,16 @@ func (o *databaseFile) checkSoon(more func() error) error {
 	return err
 }
 
-// A sideFile is one that SQLite has open beside a database, and keeps as long as
-// a connection is there. Without the log, what was committed is lost with the
-// process; without the shared memory, other processes have other locks.
+// A sideFile is a file beside the database that SQLite has open while a connection
+// exists. If the log is unlinked, commits are lost when the process ends. If the shared
+// memory is unlinked, other processes use other locks.
 type sideFile struct {
 	path  string
 	id    host.FileID
 	known bool
 }
 
-// findSides returns the files beside a database, of which a connection has the
-// lock.
+// findSides returns the files beside a database. A connection has the write lock.
 func findSides(path string) (all [2]sideFile) {
 	for i, suffix := range []string{"-wal", "-shm"} {
 		all[i].path = path + suffix
@@ -160,7 +157,7 @@ func findSides(path string) (all [2]sideFile) {
 	return all
 }
 
-// check returns an error if the path does not lead to the file any more.
+// check returns an error if the path no longer leads to the file.
 func (f *sideFile) check() error {
 	if !f.known {
 		return nil
@@ -168,15 +165,14 @@ func (f *sideFile) check() error {
 	if id, err := host.Identify(f.path); err == nil && id == f.id {
 		return nil
 	}
-	return errGone{fmt.Errorf("%w: %s was removed or replaced while this program had it open, so nothing is accepted any more: stop "+
-		"this program, which as it ends writes what is in there to the database, then all others, and start again", backend.ErrUnavailable, f.path)}
+	return errGone{fmt.Errorf("%w: %s was removed or replaced while this program had it open, so the store accepts no more writes: stop "+
+		"this program first, which then moves the log into the database, then all others, and start them again", backend.ErrUnavailable, f.path)}
 }
 
-// epoch is what checks are timed from.
+// epoch is the zero of the times of checks.
 var epoch = time.Now()
 
-// is reports whether a connection to the file with a name is one to the original,
-// as far as names tell.
+// is reports whether the file with a name is the original.
 func (o *databaseFile) is(name string) bool {
 	if o == nil {
 		return true
@@ -187,14 +183,14 @@ func (o *databaseFile) is(name string) bool {
 	return err == nil && id == o.id
 }
 
-// errGone is an error of a database that is not at its path any more.
+// errGone is the error for a file that is no longer at its path.
 type errGone struct{ error }
 
 func (e errGone) Unwrap() error { return e.error }
 
-// gone describes what has become of the original.
+// gone returns the error for an original that is no longer at its path.
 func (o *databaseFile) gone(err error) error {
-	const advice = "what this program writes to the old one is lost, so nothing is accepted any more: " +
+	const advice = "writes to the old file would be lost, so the store accepts no more: " +
 		"stop every program that has it open, put the right file in place (see command restore), and start again"
 	switch {
 	case err == nil:
@@ -203,6 +199,6 @@ func (o *databaseFile) gone(err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return errGone{fmt.Errorf("%w: %s was removed or renamed while this program had it open; %s", backend.ErrUnavailable, o.path, advice)}
 	}
-	return errGone{fmt.Errorf("%w: it cannot be told whether %s is still the file that this program has open, so nothing is accepted: %w",
+	return errGone{fmt.Errorf("%w: the store cannot check that %s is still the file that it has open, so it accepts no writes: %w",
 		backend.ErrUnavailable, o.path, err)}
 }

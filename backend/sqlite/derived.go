@@ -9,31 +9,31 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// What a store derives from its jobs is changed in the transactions that change
-// them. A statement of somebody else that deletes jobs, or changes their states,
-// does not know of it: then a count says for ever that a job runs, or jobs wait
-// for a head that is gone.
+// Counts, keys and heads are derived from the jobs, and change in the same transactions.
+// A statement outside the queue that deletes jobs or changes their states does not
+// change them. Then a count may include a job that does not exist, or jobs may wait for
+// a head that is gone.
 
-// A drift is where derived state differs from the jobs.
+// A drift has the differences between derived state and the jobs.
 type drift struct {
-	repairs int64 // how many there had been when counts was read
+	repairs int64 // the number of repairs when counts was read
 	counts  map[countKey]int64
-	heads   []jobKeys // of serial keys that are gone, finished or another's
-	blocked []jobKeys // jobs without a head, one for each key
+	heads   []jobKeys // heads of serial keys that are gone, finished or have another key
+	blocked []jobKeys // the first blocked job of each key without a head
 	strays  []int64   // jobs that are neither blocked nor the head
-	keys    []jobKeys // of jobs that are gone, or that do not have them any more
-	keyless []int64   // waiting jobs that do not have their keys
-	orphans []int64   // IDs that errors, results or progress are of
-	marks   []int64   // jobs whose flags do not say what they have
+	keys    []jobKeys // keys whose jobs are gone or no longer have them
+	keyless []int64   // waiting jobs without their keys
+	orphans []int64   // IDs of deleted jobs with errors, results or progress
+	marks   []int64   // jobs whose flags for results or progress are wrong
 }
 
-// driftMost bounds what is found at once of each kind but counts.
+// driftMost is the most differences of each kind, except counts, that one search finds.
 const driftMost = 1000
 
 const (
 	allCounted = `SELECT name, state, count(*) AS jobs FROM plainjobs_jobs GROUP BY name, state`
 
-	// What claims and pushes look at; each part has an index.
+	// The counts that claims and pushes use. Each part has an index.
 	liveCounted = `
 		SELECT name, 1 AS state, count(*) AS jobs FROM plainjobs_jobs WHERE state = 1 GROUP BY name
 		UNION ALL SELECT name, 2, count(*) FROM plainjobs_jobs WHERE state = 2 GROUP BY name
@@ -41,9 +41,9 @@ const (
 		UNION ALL SELECT name, 3, count(*) FROM plainjobs_jobs WHERE state = 3 AND suspect = 1 GROUP BY name
 		UNION ALL SELECT name, 4, count(*) FROM plainjobs_jobs WHERE state = 4 GROUP BY name`
 
-	// By how much counts are too small. It is one statement, so that both sides
-	// are of one time; what is committed meanwhile changes both alike, so that
-	// the difference stays right.
+	// By how much each count is too small. One statement reads both sides at the same
+	// time. Later commits change both by the same amount, so the difference stays
+	// correct.
 	selectCountDrift = `
 		SELECT name, state, sum(jobs), (SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM plainjobs_meta WHERE key = 'repairs') FROM (
 			SELECT name, state, jobs FROM (%s)
@@ -61,7 +61,7 @@ const (
 		WHERE j.state = 2 AND NOT EXISTS (SELECT 1 FROM plainjobs_serials s WHERE s.name = j.name AND s.key = j.serial_key)
 		GROUP BY j.name, j.serial_key LIMIT ?`
 
-	// Those that run come first, then the oldest.
+	// Running jobs come first, then the oldest.
 	selectStrays = `
 		SELECT j.id FROM plainjobs_jobs j WHERE j.state IN (1, 3, 4) AND j.serial_key IS NOT NULL
 			AND NOT EXISTS (SELECT 1 FROM plainjobs_serials s WHERE s.name = j.name AND s.key = j.serial_key AND s.job = j.id)
@@ -91,8 +91,8 @@ const (
 		LIMIT ?`
 )
 
-// drift compares derived state with the jobs: all of it, or what could keep jobs
-// from being pushed or claimed.
+// drift compares derived state with the jobs: all of it, or only the parts that could
+// keep jobs from being pushed or claimed.
 func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 	counted, most := liveCounted, backend.Running
 	if all {
@@ -148,7 +148,7 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 	return d, err
 }
 
-// none reports whether nothing differs.
+// none reports whether there are no differences.
 func (d *drift) none() bool {
 	return len(d.counts)+len(d.heads)+len(d.blocked)+len(d.strays)+len(d.keys)+len(d.keyless)+len(d.orphans)+len(d.marks) == 0
 }
@@ -162,7 +162,7 @@ func (b *Backend) audit(ctx context.Context) error {
 	}, func() error { return b.repair(ctx, d) })
 }
 
-// summary says what differs, or nothing.
+// summary describes the differences. It is empty if there are none.
 func (d *drift) summary() string {
 	var parts []string
 	for _, kind := range []struct {
@@ -170,7 +170,7 @@ func (d *drift) summary() string {
 		what string
 	}{
 		{len(d.counts), "counts"}, {len(d.heads) + len(d.blocked) + len(d.strays), "serial keys"}, {len(d.keys) + len(d.keyless), "unique keys"},
-		{len(d.orphans), "jobs whose errors, results or progress are left"}, {len(d.marks), "marks of results or progress"},
+		{len(d.orphans), "jobs whose errors, results or progress are left"}, {len(d.marks), "flags of results or progress"},
 	} {
 		switch {
 		case kind.n >= driftMost:
@@ -182,10 +182,10 @@ func (d *drift) summary() string {
 	return strings.Join(parts, ", ")
 }
 
-// maxRepairs bounds how often an examination corrects the next driftMost.
+// maxRepairs bounds how often an examination corrects driftMost differences.
 const maxRepairs = 1000
 
-// derived compares derived state with the jobs, and corrects it if it is to.
+// derived compares derived state with the jobs, and corrects it if requested.
 func (e *examination) derived(ctx context.Context, req backend.ExamineRequest) error {
 	if !req.Derived {
 		return nil
@@ -205,21 +205,21 @@ func (e *examination) derived(ctx context.Context, req backend.ExamineRequest) e
 			return err
 		}
 		if d.summary() == before && !d.full() {
-			break // as of jobs that run with one serial key: time corrects that
+			break // running jobs with the same serial key, for example, correct themselves later
 		}
 	}
-	value := "as the jobs say"
+	value := "matches the jobs"
 	switch {
 	case repair && first != "" && d.none():
 		value = "corrected: " + first
 	case first != "":
 		value = d.summary()
 	}
-	e.found("derived state", value, unless(d.none(), "the jobs were changed by other means than the queue's, and it differs from them"), "doctor --repair")
+	e.found("derived state", value, unless(d.none(), "a statement outside the queue changed the jobs, so counts or keys no longer match them"), "doctor --repair")
 	return nil
 }
 
-// full reports whether there may be more than was found.
+// full reports whether a search reached driftMost, so that there may be more.
 func (d *drift) full() bool {
 	return max(len(d.heads), len(d.blocked), len(d.strays), len(d.keys), len(d.keyless), len(d.orphans), len(d.marks)) >= driftMost
 }

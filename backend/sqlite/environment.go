@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// The environment that the database belongs to, and where workers used it
-	// last.
+	// The keys of the database's environment, and of the place where workers last
+	// used it.
 	homeKey  = "home"
 	placeKey = "place"
 
@@ -19,7 +19,7 @@ const (
 	deleteMeta = `DELETE FROM plainjobs_meta WHERE key = ?`
 )
 
-// meta returns what is kept under a key, or nothing.
+// meta returns the value of a key, or an empty string.
 func (t *tx) meta(key string) (value string, err error) {
 	err = t.each(selectMeta, []any{key}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&value) })
 	return value, err
@@ -59,15 +59,15 @@ func (b *Backend) SetEnvironment(ctx context.Context, from, to string) (moved bo
 	return moved && err == nil, err
 }
 
-// note remembers where workers use the database, and says if that is another
-// place than before: a copy is one, as is a database that was moved.
+// note stores where workers use the database, and logs if the place has changed. A
+// copied or moved database has another place.
 func (b *Backend) note(t *tx) error {
 	if b.path == "" {
 		return nil
 	}
 	host, err := os.Hostname()
 	if err != nil {
-		return nil //nolint:nilerr // it is for people
+		return nil //nolint:nilerr // it is only for display
 	}
 	here := backend.CleanError(host + ":" + b.path)
 	before, err := t.meta(placeKey)
@@ -76,7 +76,7 @@ func (b *Backend) note(t *tx) error {
 	}
 	if before != "" {
 		t.logAfterCommit(func() {
-			b.opts.Logger.Info("plainjobs: the database is in another place than before", "before", before, "now", here)
+			b.opts.Logger.Info("plainjobs: the database was moved or copied", "before", before, "now", here)
 		})
 	}
 	_, err = t.exec(upsertMeta, placeKey, here)

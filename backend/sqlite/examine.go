@@ -13,36 +13,36 @@ import (
 )
 
 const (
-	// largeWAL is twice what the writer lets it grow to by itself.
+	// largeWAL is twice the size at which the writer truncates the log.
 	largeWAL = 128 << 20
-	// littleSpace is little for a database that is being written.
+	// littleSpace is the free space below which a finding has a problem.
 	littleSpace = 256 << 20
-	// looksAt is how many of the application's connections are looked at.
+	// looksAt is how many of the application's connections are checked.
 	looksAt = 4
-	// skew is how far the clocks of processes may differ.
+	// skew is the tolerated difference between the clocks of processes.
 	skew = 2 * time.Second
 )
 
-// An examination collects what it finds.
+// An examination collects findings.
 type examination struct {
 	b      *Backend
 	all    []backend.Finding
-	locked bool // the lock is not to be had
+	locked bool // another connection keeps the write lock
 }
 
-func (e *examination) found(name, value, trouble, mend string) {
-	if trouble == "" {
-		mend = ""
+func (e *examination) found(name, value, problem, fix string) {
+	if problem == "" {
+		fix = ""
 	}
-	e.all = append(e.all, backend.Finding{Name: name, Value: value, Problem: trouble, Fix: mend})
+	e.all = append(e.all, backend.Finding{Name: name, Value: value, Problem: problem, Fix: fix})
 }
 
-// unless returns a trouble if something does not hold.
-func unless(ok bool, trouble string) string {
+// unless returns a problem if ok is false.
+func unless(ok bool, problem string) string {
 	if ok {
 		return ""
 	}
-	return trouble
+	return problem
 }
 
 // Examine implements [backend.Inspector].
@@ -68,14 +68,14 @@ func ask(ctx context.Context, q queryer, query string) (value string, err error)
 	return value, err
 }
 
-// database looks at what every connection shares.
+// database checks the driver, the journal mode and the durability.
 func (e *examination) database(ctx context.Context) error {
 	if err := e.payloads(ctx); err != nil {
 		return err
 	}
 	before := e.all
 	return e.b.read(ctx, func(q queryer) error {
-		e.all = before // it may be done again
+		e.all = before // it may run again
 		version, err := ask(ctx, q, "SELECT sqlite_version()")
 		if err != nil {
 			return err
@@ -89,7 +89,7 @@ func (e *examination) database(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		e.found("journal mode", mode, unless(mode == "wal", "something has left WAL mode"), "PRAGMA journal_mode=WAL")
+		e.found("journal mode", mode, unless(mode == "wal", "the database has left WAL mode"), "PRAGMA journal_mode=WAL")
 		e.found("durability of pushes", "synchronous="+e.b.opts.Durability.String(),
 			unless(e.b.opts.Durability == backend.PowerLoss, "a power cut may lose the last jobs"), "leave sqlite.Options.Durability at its default")
 		return nil
@@ -99,8 +99,7 @@ func (e *examination) database(ctx context.Context) error {
 const selectLarge = `
 	SELECT count(*), coalesce(min(id), 0) FROM plainjobs_jobs WHERE state IN (1, 2, 3, 4) AND length(payload) > ?`
 
-// payloads looks for jobs that this driver cannot carry, if it carries less than
-// others.
+// payloads looks for jobs whose payloads are too large for this driver.
 func (e *examination) payloads(ctx context.Context) error {
 	most := e.b.maxPayload()
 	if most == largestRow {
@@ -111,15 +110,14 @@ func (e *examination) payloads(ctx context.Context) error {
 		err := scan(ctx, q, e.b.sql(selectLarge), []any{most}, func(r *sql.Rows) error { return r.Scan(&n, &first) })
 		if err == nil && n > 0 {
 			e.found("payloads", fmt.Sprintf("%d of more than %s", n, bytesText(int64(most))),
-				fmt.Sprintf("this driver cannot carry them, and leaves those jobs alone; the first is #%d", first),
-				"run a worker with another driver, or delete them")
+				fmt.Sprintf("the payloads are too large for this driver, which skips their jobs; the first is #%d", first),
+				"run a worker with another driver, or delete the jobs")
 		}
 		return err
 	})
 }
 
-// file looks at the files. They are never opened: that would void SQLite's
-// locks on them.
+// file checks the files. It never opens them: closing them would drop SQLite's locks.
 func (e *examination) file(ctx context.Context) error {
 	if e.b.path == "" {
 		return nil
@@ -144,9 +142,9 @@ func (e *examination) file(ctx context.Context) error {
 	fileSystem, _, _ := host.Classify(e.b.path)
 	e.found("file system", unlessEmpty(fileSystem, "not known"), warned.text, "keep the database in a directory of a local file system")
 	if free, known := host.FreeSpace(e.b.path); known {
-		e.found("free space", bytesText(free), unless(free >= littleSpace, "little is left; a full disk refuses jobs"), "make room")
+		e.found("free space", bytesText(free), unless(free >= littleSpace, "the disk is almost full; a full disk refuses jobs"), "free disk space")
 	}
-	// Log frames that a passive checkpoint cannot move are held by a reader.
+	// A reader needs the log frames that a passive checkpoint cannot move.
 	var held int64
 	if err := e.b.read(ctx, func(q queryer) error {
 		return scan(ctx, q, "PRAGMA wal_checkpoint(PASSIVE)", nil, func(r *sql.Rows) error {
@@ -159,11 +157,11 @@ func (e *examination) file(ctx context.Context) error {
 		return err
 	}
 	e.found("write-ahead log", fmt.Sprintf("%s, %d pages held by readers", bytesText(wal), held),
-		unless(wal < largeWAL || held == 0, "a transaction that reads for long keeps it from being reused"), "end long transactions, and close sql.Rows")
+		unless(wal < largeWAL || held == 0, "a long read transaction keeps the log from being reused"), "end long transactions, and close sql.Rows")
 	return nil
 }
 
-// bytesText returns a number of bytes for people.
+// bytesText formats a number of bytes.
 func bytesText(n int64) string {
 	f, units := float64(n)/(1<<20), []string{"MiB", "GiB", "TiB"}
 	for f >= 1024 && len(units) > 1 {
@@ -179,22 +177,22 @@ func unlessEmpty(text, otherwise string) string {
 	return text
 }
 
-// A warning keeps what is logged.
+// A warning keeps the text of a logged warning.
 type warning struct{ text string }
 
 func (w *warning) Warn(text string, _ ...any) { w.text = strings.TrimPrefix(text, "plainjobs: ") }
 
-// lockLook is for how long the lock must not be free, and nothing be committed, for
-// somebody to keep it.
+// lockLook is how long the lock must be taken without a commit before it counts as
+// stuck.
 const lockLook = 500 * time.Millisecond
 
-// lock looks whether somebody keeps the lock, and all others from writing.
+// lock checks whether a connection keeps the write lock without committing.
 func (e *examination) lock(ctx context.Context) error {
 	if e.b.path == "" {
 		return nil
 	}
 	if e.locked = e.b.writer.file.check() != nil; e.locked {
-		return nil // it would be another file's
+		return nil // the path leads to another file
 	}
 	before, err := e.b.watch.version(e.b.readers)
 	if err != nil {
@@ -213,30 +211,30 @@ func (e *examination) lock(ctx context.Context) error {
 		e.found("write lock", "free", "", "")
 		return nil
 	case after != before:
-		e.found("write lock", "in use, and others commit", "", "")
+		e.found("write lock", "in use; other connections commit", "", "")
 		return nil
 	}
 	e.locked = true
 	wait := max(time.Since(began), e.b.writer.busy.since())
 	value := fmt.Sprintf("not free for %v", wait.Round(100*time.Millisecond))
 	if info, err := os.Stat(e.b.path + "-wal"); err == nil {
-		value += fmt.Sprintf(", and nothing was stored for %v", time.Since(info.ModTime()).Round(time.Second))
+		value += fmt.Sprintf("; the last commit was %v ago", time.Since(info.ModTime()).Round(time.Second))
 	}
-	trouble, mend := "the system does not tell who keeps it, and nothing can be stored or claimed meanwhile", "end the transaction that keeps it"
+	problem, fix := "the system does not report which process keeps the lock; until it is free, no job can be stored or claimed", "end the transaction that keeps it"
 	if h, ok := host.FindLockHolder(e.b.path); ok {
-		trouble = fmt.Sprintf("%v keeps it, and nothing can be stored or claimed meanwhile", h)
-		mend = fmt.Sprintf("end its transaction, or process %d", h.PID)
+		problem = fmt.Sprintf("%v keeps the lock; until it is free, no job can be stored or claimed", h)
+		fix = fmt.Sprintf("end its transaction, or process %d", h.PID)
 	}
-	e.found("write lock", value, trouble, mend)
+	e.found("write lock", value, problem, fix)
 	e.all[len(e.all)-1].Stops = true
 	return nil
 }
 
-// takes reports whether a connection of its own gets the lock within a time. It
-// gives it back.
+// takes reports whether a new connection gets the write lock within a time. It releases
+// the lock.
 func (e *examination) takes(ctx context.Context, within time.Duration) (free bool, err error) {
 	pool := e.b.ownPool()
-	defer pool.Close() // which takes back what was begun
+	defer pool.Close() // which rolls back
 	look, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	pause := func() time.Duration { return maxFrontPause }
@@ -252,7 +250,7 @@ func (e *examination) takes(ctx context.Context, within time.Duration) (free boo
 
 const selectLatest = `SELECT coalesce(max(seen_at), 0) FROM plainjobs_workers`
 
-// clock looks for times to come: a worker with a clock that is ahead.
+// clock looks for a worker whose clock is ahead.
 func (e *examination) clock(ctx context.Context) error {
 	return e.b.read(ctx, func(q queryer) error {
 		var latest int64
@@ -262,13 +260,12 @@ func (e *examination) clock(ctx context.Context) error {
 		}
 		ahead := time.Duration(latest-e.b.now()) * time.Microsecond
 		e.found("clock", time.UnixMicro(e.b.now()).UTC().Format("2006-01-02 15:04:05 MST"),
-			unless(ahead < skew, fmt.Sprintf("a worker was heard of %v from now", ahead.Round(time.Second))), "synchronise the clocks of processes and containers")
+			unless(ahead < skew, fmt.Sprintf("a worker was last seen %v in the future", ahead.Round(time.Second))), "synchronise the clocks of processes and containers")
 		return nil
 	})
 }
 
-// application looks at the connections of the *sql.DB that New was given, in
-// which WithTx works. How each driver is told is no part of database/sql.
+// application checks the settings of the application's connections, which WithTx uses.
 func (e *examination) application(ctx context.Context) error {
 	db := e.b.callers
 	if db == nil || e.b.path == "" {
@@ -286,15 +283,15 @@ func (e *examination) application(ctx context.Context) error {
 	}()
 	soon, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	for range n { // all at once, so that they are not the same one
+	for range n { // all at the same time, so that they differ
 		c, err := db.Conn(soon)
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			if busy(err) && e.b.free(ctx) {
-				e.found("application's connections", "one cannot be opened", "its DSN sets a journal mode that is not WAL, which cannot be while the queue is open",
-					"set journal_mode=WAL in the DSN, or leave it out")
+				e.found("application's connections", "one cannot be opened", "its DSN sets another journal mode than WAL, which fails while the queue is open",
+					"set journal_mode=WAL in the DSN, or remove journal_mode")
 			}
 			break // the application uses the others
 		}
@@ -312,7 +309,7 @@ func (e *examination) application(ctx context.Context) error {
 	}
 	of := fmt.Sprintf(" on %d connections", len(conns))
 	e.found("application's synchronous", words(values["synchronous"], syncNames)+of,
-		unless(every(values["synchronous"], func(v string) bool { return v >= "2" }), "jobs that are pushed in its transactions may be lost in a power cut"),
+		unless(every(values["synchronous"], func(v string) bool { return v >= "2" }), "a power cut may lose jobs that are pushed in its transactions"),
 		e.b.setting("synchronous", "FULL"))
 	e.found("application's busy timeout", words(values["busy_timeout"], nil)+" ms"+of,
 		unless(every(values["busy_timeout"], func(v string) bool { return v != "0" }), "its writes fail when another process writes"),
@@ -323,21 +320,21 @@ func (e *examination) application(ctx context.Context) error {
 	return nil
 }
 
-// transactions looks whether a transaction takes the lock when it begins: one
-// that takes it later fails if another wrote meanwhile.
+// transactions checks whether transactions of the application take the write lock when
+// they begin.
 func (e *examination) transactions(ctx context.Context, c *sql.Conn) error {
 	immediate, known, err := e.b.immediate(ctx, c)
 	if !known {
 		return err
 	}
 	value := map[bool]string{true: "immediate", false: "deferred"}[immediate]
-	e.found("application's transactions", value, unless(immediate, "one that reads before it writes fails if another wrote meanwhile"), e.b.setting("txlock", "immediate"))
+	e.found("application's transactions", value, unless(immediate, "a transaction that reads first fails at its first write if another connection has written since"), e.b.setting("txlock", "immediate"))
 	return nil
 }
 
 var syncNames = map[string]string{"0": "OFF", "1": "NORMAL", "2": "FULL", "3": "EXTRA"}
 
-// words returns the values without doubles.
+// words joins the distinct values.
 func words(values []string, names map[string]string) string {
 	var all []string
 	seen := map[string]bool{}

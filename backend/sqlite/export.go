@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// One statement, so that each job is as it is at one time. The CROSS JOIN
-	// keeps the planner from beginning at the names.
+	// One statement reads each job at one time. The CROSS JOIN
+	// keeps the planner from starting with the names.
 	selectAll = selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result, coalesce(p.done, 0) AS done,
 			coalesce(p.total, 0) AS total,
 			(SELECT json_group_array(json_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack) ORDER BY e.id)
@@ -26,7 +26,7 @@ const (
 	selectLastID = `SELECT seq FROM sqlite_sequence WHERE name = 'plainjobs_jobs'`
 )
 
-// A wholeRow is a job as it is exported.
+// A wholeRow is a row with everything that is exported.
 type wholeRow struct {
 	jobRow
 	HasResult bool   `db:"has_result"`
@@ -36,12 +36,12 @@ type wholeRow struct {
 	Errors    string `db:"errors"` // as JSON
 }
 
-// record returns the row as it is exported.
+// record converts the row for export.
 func (r *wholeRow) record(now int64) (backend.Record, error) {
 	rec := backend.Record{Info: r.info(now)}
 	rec.Done, rec.Total = r.Done, r.Total
 	if r.HasResult {
-		rec.Result = append([]byte{}, r.Result...) // drivers differ about empty ones
+		rec.Result = append([]byte{}, r.Result...) // drivers differ in how they return empty blobs
 	}
 	if r.Flags&flagUntilStarted != 0 {
 		rec.Scope = backend.UntilStarted
@@ -51,7 +51,7 @@ func (r *wholeRow) record(now int64) (backend.Record, error) {
 	return rec, err
 }
 
-// decodeErrors reads the errors of a job as selectWhole returns them.
+// decodeErrors decodes the errors of a job from selectWhole.
 func decodeErrors(text string) (all []backend.RunError, err error) {
 	var rows []struct {
 		Attempt      int
@@ -81,7 +81,7 @@ func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backen
 	err = b.read(ctx, func(q queryer) error {
 		batch = backend.Batch{}
 		err := b.wholeJobs(ctx, q, req, &batch)
-		if err == nil { // last, so that it is above all of the page
+		if err == nil { // last, so that it is not below the IDs of the page
 			err = scan(ctx, q, b.sql(selectLastID), nil, func(r *sql.Rows) error { return r.Scan(&batch.LastID) })
 		}
 		return err

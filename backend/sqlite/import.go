@@ -18,19 +18,19 @@ const (
 	insertResult   = `INSERT INTO plainjobs_results (job, result) VALUES (?, ?)`
 	insertProgress = `INSERT INTO plainjobs_progress (job, done, total) VALUES (?, ?, ?)`
 
-	// It keeps a key that nobody has.
+	// It keeps a free key.
 	keepFree = `
 		INSERT INTO plainjobs_keys (name, key, job, held, until) VALUES (?1, ?2, ?3, 0, ?4)
 		ON CONFLICT (name, key) DO UPDATE SET held = 0, job = ?3, until = ?4
 		WHERE held = 0 AND until <= ?5 OR NOT EXISTS (SELECT 1 FROM plainjobs_jobs j WHERE j.id = job)`
 
-	// What AUTOINCREMENT goes by.
+	// The last ID of AUTOINCREMENT.
 	raiseLastID  = `UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'plainjobs_jobs' AND seq < ?1`
 	insertLastID = `
 		INSERT INTO sqlite_sequence (name, seq) SELECT 'plainjobs_jobs', ?1
 		WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'plainjobs_jobs')`
 
-	// A schedule that has pushed since stays.
+	// A schedule that has ticked later is not changed.
 	importSchedule = `
 		INSERT INTO plainjobs_schedules (name, definition, next_at, last_at, paused, removed_at) VALUES (?,?,?,?,?,?)
 		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, next_at = excluded.next_at, last_at = excluded.last_at,
@@ -88,7 +88,7 @@ func (b *Backend) importBatch(t *tx, batch backend.Batch, now int64, result *bac
 	return nil
 }
 
-// importJob stores a job that has arrived, unless it is there.
+// importJob stores a job, unless it exists.
 func (b *Backend) importJob(t *tx, r *backend.Record, now int64, result *backend.ImportResult) error {
 	present, err := t.present(r)
 	if err != nil {
@@ -125,8 +125,7 @@ func (b *Backend) importJob(t *tx, r *backend.Record, now int64, result *backend
 	return t.insertRecord(k, r)
 }
 
-// present reports whether a job is there, and returns an error if it is
-// another one.
+// present reports whether a job exists. It returns an error if another job has its ID.
 func (t *tx) present(r *backend.Record) (present bool, err error) {
 	err = t.each(selectPresent, []any{r.ID}, func(rows *sql.Rows) (bool, error) {
 		var name string
@@ -140,9 +139,8 @@ func (t *tx) present(r *backend.Record) (present bool, err error) {
 	return present, err
 }
 
-// importUnique takes the unique key of a job that is to wait, or cancels it if
-// another has that. It keeps the key of a job that is done or failed, if it is
-// free, and says so.
+// importUnique acquires the unique key of a waiting job, or cancels the job if the key
+// is taken. It keeps the key of a done or failed job if it is free, and reports so.
 func (t *tx) importUnique(k jobKeys, r *backend.Record, now int64, result *backend.ImportResult) (kept bool, err error) {
 	if r.UniqueKey == "" || r.State == backend.Cancelled {
 		return false, nil
@@ -167,11 +165,11 @@ func (t *tx) importUnique(k jobKeys, r *backend.Record, now int64, result *backe
 		r.Cancel(fmt.Sprint(backend.SupersededError, other), instant(now))
 		result.Superseded = append(result.Superseded, r.ID)
 	}
-	return true, err // it is stored, and pruned later
+	return true, err // the job is stored, and pruned later
 }
 
-// importSerial finds out whether a job that is to wait is the head of its
-// serial key. One that was it before takes the place of another that waits.
+// importSerial determines whether a waiting job is the head of its serial key. A job
+// that was the head where it was exported replaces a waiting head.
 func (t *tx) importSerial(k jobKeys, r *backend.Record, now int64) error {
 	if r.SerialKey == "" || r.State.Terminal() {
 		return nil

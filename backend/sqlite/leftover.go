@@ -12,26 +12,27 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
-// A write-ahead log belongs to one database file. SQLite does not ask which: when
-// a backup is put in the place of a database whose log is still there, it applies
-// the log to the backup, which undoes the restore or damages the file. Two things
-// show it before SQLite has opened either:
+// A write-ahead log belongs to one database file, but SQLite does not check which. If a
+// backup replaces a database whose log still exists, SQLite applies the log to the
+// backup, which undoes the restore or damages the file. The store detects that in two
+// ways before SQLite opens the files:
 //
-//   - What VACUUM INTO writes is not in WAL mode, and a database that is not has
-//     no log.
-//   - The store notes beside the database which files are used together. If the
-//     log is the same as then, and the database another, they are no pair.
+//   - A database that is not in WAL mode, such as the result of VACUUM INTO, has no
+//     log.
+//   - The store records which files are used together, in the directory beside the
+//     database. If the log is the recorded one and the database is not, they do not
+//     belong together.
 //
-// A copy in WAL mode that was written over the old file cannot be told from it.
+// A copy in WAL mode that was written into the old file is not detected.
 
-// errLeftover refuses a database with the log of another one.
+// errLeftover is the error for a database with the log of another one.
 func errLeftover(path, file string) error {
-	return fmt.Errorf("%w: %[2]s belongs to another database file, which was at %[3]s before; SQLite would write what it has "+
-		"into this one, and damage it: stop every program that has the old file open, then remove %[3]s-wal and %[3]s-shm", backend.ErrInvalid, file, path)
+	return fmt.Errorf("%w: %[2]s belongs to another database file, which was at %[3]s before; SQLite would apply it "+
+		"to this one and damage it: stop every program that has the old file open, then remove %[3]s-wal and %[3]s-shm", backend.ErrInvalid, file, path)
 }
 
-// checkLeftovers returns an error if the files beside a database are another
-// one's.
+// checkLeftovers returns an error if the files beside a database belong to another
+// one.
 func checkLeftovers(path string) error {
 	now, err := currentFiles(path)
 	if err != nil {
@@ -46,7 +47,7 @@ func checkLeftovers(path string) error {
 		}
 	}
 	if _, err := os.Lstat(path + "-wal"); err != nil {
-		return nil //nolint:nilerr // there is none
+		return nil //nolint:nilerr // there is no log
 	}
 	switch mode, err := modeOf(path); {
 	case err != nil:
@@ -57,8 +58,8 @@ func checkLeftovers(path string) error {
 	return nil
 }
 
-// Where the header of a database file says what may write to it: 1 in rollback
-// mode, 2 in WAL mode (https://www.sqlite.org/fileformat2.html).
+// The write version in the header of a database file
+// (https://www.sqlite.org/fileformat2.html).
 const (
 	versionsAt   = 18
 	rollbackMode = 1
@@ -67,7 +68,7 @@ const (
 
 var magic = []byte("SQLite format 3\x00")
 
-// modeOf returns the mode that a database is in, or 0 if it is empty or encrypted.
+// modeOf returns the write version of a database, or 0 if it is empty or encrypted.
 func modeOf(path string) (byte, error) {
 	head, err := host.ReadHeader(path)
 	if err != nil || !bytes.HasPrefix(head, magic) {
@@ -76,8 +77,8 @@ func modeOf(path string) (byte, error) {
 	return head[versionsAt], nil
 }
 
-// A fileSet is which files are used together. Each is told by what no file has
-// that comes later, or empty if it is not there or cannot be told so.
+// A fileSet identifies files that are used together, by host.Birth. A file is empty if
+// it does not exist or has no birth.
 type fileSet struct{ db, wal, shm string }
 
 func currentFiles(path string) (c fileSet, err error) {
@@ -91,19 +92,18 @@ func currentFiles(path string) (c fileSet, err error) {
 	return c, nil
 }
 
-// noteName is the name of the note in the directory beside the database.
+// noteName is the name of the record in the directory beside the database.
 const noteName = "files.note"
 
 func recordedFiles(path string) (c fileSet) {
 	text, err := os.ReadFile(filepath.Join(host.SideDir(path), noteName))
 	if err == nil {
-		_, _ = fmt.Sscan(string(text), &c.db, &c.wal, &c.shm) // a note that cannot be read is none
+		_, _ = fmt.Sscan(string(text), &c.db, &c.wal, &c.shm) // an unreadable record is ignored
 	}
 	return c
 }
 
-// recordFiles notes which files are used together. Where that cannot be, there is
-// no note.
+// recordFiles records which files are used together, if possible.
 func recordFiles(path string) {
 	now, err := currentFiles(path)
 	if err != nil || now.db == "" || now.wal == "" || now.shm == "" || now == recordedFiles(path) {
@@ -126,7 +126,7 @@ func recordFiles(path string) {
 	}
 }
 
-// removeFileRecord removes the note if the log has gone with the last connection.
+// removeFileRecord removes the record if the last connection has removed the log.
 func removeFileRecord(path string) {
 	if _, err := os.Lstat(path + "-wal"); errors.Is(err, fs.ErrNotExist) {
 		_ = os.Remove(filepath.Join(host.SideDir(path), noteName))

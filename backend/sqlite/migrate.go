@@ -12,8 +12,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// Each file is one version of the schema, in the order of their names. A file
-// that was released is never changed.
+// Each file is one version of the schema, in the order of their names. Released files
+// never change.
 //
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
@@ -36,9 +36,9 @@ func migrations() []string {
 	return names
 }
 
-// migrate brings the schema up to date in one transaction, so that it is
-// either old or new, whenever the process ends and however many open the
-// database at once. A current schema is only read.
+// migrate upgrades the schema in one transaction. So the schema is either old or new,
+// even if the process is killed or several processes open the database. Migrate only
+// reads a current schema.
 func (b *Backend) migrate(ctx context.Context) error {
 	done, version := false, 0
 	err := b.read(ctx, func(q queryer) (err error) {
@@ -53,19 +53,19 @@ func (b *Backend) migrate(ctx context.Context) error {
 		return err
 	}
 	if b.opts.NoMigrate && version == 0 {
-		return &noQueue{text: fmt.Sprintf("the database has no queue: there are no tables %s*; a program makes them when it opens the "+
-			"queue, as migrate does", b.opts.Prefix)}
+		return &noQueue{text: fmt.Sprintf("the database has no queue: there are no tables %s*; a program that opens the "+
+			"queue, or the command migrate, creates them", b.opts.Prefix)}
 	}
 	if b.opts.NoMigrate {
-		return fmt.Errorf("%w: the tables %s* are to have version %d; the program that they belong to, or migrate, brings "+
-			"them up to date", backend.ErrSchemaTooOld, b.opts.Prefix, len(migrations()))
+		return fmt.Errorf("%w: the tables %s* need version %d; start the program that they belong to, or run migrate, to "+
+			"upgrade them", backend.ErrSchemaTooOld, b.opts.Prefix, len(migrations()))
 	}
 	err = b.writer.do(ctx, &request{op: "migrate", firm: true, full: true, run: func(t *tx) error { return b.runMigrations(ctx, t) }})
 	if err != nil {
 		return err
 	}
-	// The reader that has seen no tables sees them now. It would say that
-	// there are none, as long as the disk cannot be read.
+	// Make the reader see the new tables. It would use its cached, empty schema if the
+	// disk cannot be read later.
 	return b.read(ctx, func(q queryer) error {
 		_, err := b.schemaVersion(ctx, q)
 		return err
@@ -100,8 +100,8 @@ func (b *Backend) runMigrations(ctx context.Context, t *tx) error {
 		}
 		err = run(string(text))
 		if version == 0 && primaryCode(err) == codeError {
-			err = fmt.Errorf("%w: there are tables %[2]s* without %[2]smeta, so that the file is damaged, or they are "+
-				"another program's and Options.Prefix must be another: %[3]w", backend.ErrCorrupt, b.opts.Prefix, err)
+			err = fmt.Errorf("%w: there are tables %[2]s* without %[2]smeta, so the file is damaged, or the tables "+
+				"belong to another program and the queue needs another Options.Prefix: %[3]w", backend.ErrCorrupt, b.opts.Prefix, err)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -113,22 +113,21 @@ func (b *Backend) runMigrations(ctx context.Context, t *tx) error {
 	return scan(ctx, unmapped{t.w.conn}, b.sql(selectStoreID), nil, func(r *sql.Rows) error { return r.Scan(&b.storeID) })
 }
 
-// schemaVersion returns the version of the schema, 0 if there is none.
+// schemaVersion returns the version of the schema, or 0 if there is none.
 func (b *Backend) schemaVersion(ctx context.Context, q queryer) (version int, err error) {
 	tables := 0
 	err = scan(ctx, q, b.sql(hasMeta), nil, func(r *sql.Rows) error { return r.Scan(&tables) })
 	if err != nil || tables == 0 {
 		return 0, err
 	}
-	// A table of that name of another program may have other columns, or other
-	// values.
+	// Another program may have a table with this name.
 	ours := false
 	err = scan(ctx, q, b.sql(hasColumns), nil, func(r *sql.Rows) error { return r.Scan(&ours) })
 	if err == nil && ours {
 		err = scan(ctx, q, b.sql(hasStore), nil, func(r *sql.Rows) error { return r.Scan(&ours) })
 	}
 	if err == nil && !ours {
-		err = rejected{fmt.Errorf("%w: the database has a table %smeta of another program: give the queue another sqlite.Options.Prefix",
+		err = rejected{fmt.Errorf("%w: the database has a table %smeta of another program: set another sqlite.Options.Prefix",
 			backend.ErrInvalid, b.opts.Prefix)}
 	}
 	if err != nil {
@@ -136,7 +135,7 @@ func (b *Backend) schemaVersion(ctx context.Context, q queryer) (version int, er
 	}
 	err = scan(ctx, q, b.sql(selectVersion), nil, func(r *sql.Rows) error { return r.Scan(&version) })
 	if err == nil && version > len(migrations()) {
-		err = rejected{fmt.Errorf("%w: the tables %s* have version %d and this program knows %d; deploy a newer one",
+		err = rejected{fmt.Errorf("%w: the tables %s* have version %d and this program supports %d: deploy a newer one",
 			backend.ErrSchemaTooNew, b.opts.Prefix, version, len(migrations()))}
 	}
 	return version, err

@@ -111,7 +111,7 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 			return nil, err
 		}
 		b.callers = db
-		if b.writer.file, err = found(path); err != nil {
+		if b.writer.file, err = currentFile(path); err != nil {
 			return nil, err
 		}
 	}

@@ -21,8 +21,8 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 	if err := backend.CheckOperate(req); err != nil {
 		return result, fmt.Errorf("sqlite: operate: %w", err)
 	}
-	// Searching takes no lock. What is found may have changed by the time it is
-	// changed here, so the page is looked at again.
+	// The search takes no lock. The jobs may change before the transaction, so
+	// operatePage reads them again.
 	page, next, err := b.matching(ctx, req)
 	if err != nil {
 		return result, failed(ctx, "operate", err)
@@ -104,7 +104,7 @@ func (b *Backend) operatePage(t *tx, req backend.OperateRequest, ids []int64, re
 	return nil
 }
 
-// matching returns the IDs of a page of jobs to operate on.
+// matching returns the IDs of a page of matching jobs.
 func (b *Backend) matching(ctx context.Context, req backend.OperateRequest) (ids []int64, next int64, err error) {
 	leave, err := b.enter()
 	if err != nil {
@@ -158,7 +158,7 @@ func (b *Backend) operate(t *tx, op backend.Op, r row, now int64, result *backen
 	return b.put(t, r, next, now, e)
 }
 
-// still returns the jobs with IDs of ids that match f.
+// still returns the jobs of ids that still match f.
 func (b *Backend) still(t *tx, ids []int64, f backend.Filter) (all []row, err error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -177,8 +177,8 @@ func (b *Backend) still(t *tx, ids []int64, f backend.Filter) (all []row, err er
 	return all, err
 }
 
-// revivable gives a finished job its unique key again, and reports false if
-// another has it.
+// revivable acquires the unique key of a finished job, and reports whether it
+// succeeded.
 func (t *tx) revivable(r row, now int64) (bool, error) {
 	if r.flags&flagUnique == 0 {
 		return true, nil
@@ -186,7 +186,7 @@ func (t *tx) revivable(r row, now int64) (bool, error) {
 	return t.acquireUnique(r.jobKeys, 0, now)
 }
 
-// revive makes a finished job wait again as if it were new.
+// revive makes a finished job wait again, as a new job does.
 func (b *Backend) revive(t *tx, r row, now int64) error {
 	next := r.Retry(nil, now)
 	blocked, err := t.queueUp(r.jobKeys)

@@ -13,11 +13,11 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A queryer is a connection, or a pool of them, that only reads.
+// A queryer is a connection or a pool that only reads.
 type queryer = sqlx.QueryerContext
 
-// read calls f with something to query, again where it may help. The caller
-// has entered.
+// read calls f with a queryer, and again while the database is busy. The caller has
+// called enter.
 func (b *Backend) read(ctx context.Context, f func(queryer) error) error {
 	if b.readers == nil {
 		return b.writer.do(ctx, &request{op: "read", run: func(t *tx) error {
@@ -29,11 +29,11 @@ func (b *Backend) read(ctx context.Context, f func(queryer) error) error {
 
 func poolQueryer(db *sql.DB) queryer { return sqlx.NewDb(db, "sqlite3") }
 
-// unmapped makes a connection a queryer.
+// unmapped makes a connection a queryer, without mapping of names.
 type unmapped struct{ *sql.Conn }
 
 func (c unmapped) QueryxContext(ctx context.Context, query string, args ...any) (*sqlx.Rows, error) {
-	rows, err := c.QueryContext(ctx, query, args...) //nolint:rowserrcheck // the caller's
+	rows, err := c.QueryContext(ctx, query, args...) //nolint:rowserrcheck // the caller checks it
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func (c unmapped) QueryRowxContext(context.Context, string, ...any) *sqlx.Row {
 	panic("sqlite: rows are read with QueryxContext")
 }
 
-// A source is what rows are read from.
+// A source runs queries.
 type source interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
@@ -55,7 +55,7 @@ func scan(ctx context.Context, q source, query string, args []any, row func(*sql
 	if err != nil {
 		return err
 	}
-	defer rows.Close() // an open one holds up checkpoints
+	defer rows.Close() // an open query blocks checkpoints
 	for rows.Next() {
 		if err := row(rows); err != nil {
 			return err
@@ -64,7 +64,7 @@ func scan(ctx context.Context, q source, query string, args []any, row func(*sql
 	return rows.Err()
 }
 
-// A jobRow is a job as it is stored.
+// A jobRow has the stored columns of a job.
 type jobRow struct {
 	ID          int64         `db:"id"`
 	Name        string        `db:"name"`
@@ -155,7 +155,7 @@ func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
 	return info, failed(ctx, "get", err)
 }
 
-// listWindow is how many jobs one page looks at where no index serves it.
+// listWindow is how many jobs one page reads if no index has them.
 const listWindow = 20_000
 
 // List implements [backend.Reader].
@@ -211,14 +211,14 @@ func (b *Backend) progressOf(ctx context.Context, q queryer, info *backend.Info)
 	return scan(ctx, q, b.sql(selectProgress), []any{info.ID}, func(r *sql.Rows) error { return r.Scan(&info.Done, &info.Total) })
 }
 
-// selectEndedWindow finds the ID down to which a page of failed or cancelled
-// jobs looks.
+// selectEndedWindow returns the lowest ID that a page of failed or cancelled jobs
+// reads.
 const selectEndedWindow = `
 	SELECT coalesce((SELECT id FROM plainjobs_jobs INDEXED BY plainjobs_ended
 		WHERE state = (?1+0) AND state IN (6, 7) AND id < (?2+0) ORDER BY id DESC LIMIT 1 OFFSET (?3+0)), 0)`
 
-// listQuery returns a query for a page, which still wants its limit, and the
-// ID below which it has not looked, if it has not looked at all jobs.
+// listQuery returns a query for a page, without its limit, and the lowest ID that the
+// query reads. That is 0 if the query reads all jobs.
 func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListRequest, columns string) (query string, args []any, from int64, err error) {
 	var before int64
 	err = scan(ctx, q, b.sql(`SELECT coalesce(max(id), 0) + 1 FROM plainjobs_jobs`), nil,
@@ -244,8 +244,8 @@ func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListReque
 	case req.State == backend.Running:
 		where(`j.id IN (SELECT id FROM plainjobs_jobs INDEXED BY plainjobs_running WHERE state = 4)`)
 	case req.State == backend.Failed || req.State == backend.Cancelled:
-		// The index has these apart; as many of them are looked at as of all
-		// jobs otherwise.
+		// An index has only these, so a page reads as many of them as of all
+		// jobs in other cases.
 		err := scan(ctx, q, b.sql(selectEndedWindow), []any{int64(req.State), before, listWindow}, func(r *sql.Rows) error { return r.Scan(&from) })
 		if err != nil {
 			return "", nil, 0, err
@@ -306,7 +306,7 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 				err = errors.Join(json.Unmarshal([]byte(jobs), &w.Jobs), json.Unmarshal([]byte(schedules), &w.Schedules))
 			}
 			w.StartedAt, w.SeenAt, w.Lease = instant(started), instant(seen), time.Duration(lease)*time.Microsecond
-			w.Alive = now-seen < lease && seen-now < lease // as Reap judges
+			w.Alive = now-seen < lease && seen-now < lease // as Reap decides
 			workers, shown = append(workers, w), append(shown, presence)
 			return err
 		})

@@ -9,8 +9,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// repair corrects what differs, as far as it still does. Each job is looked at
-// again, as it may have changed since.
+// repair corrects differences that still exist. It reads each job again, which may have
+// changed.
 func (b *Backend) repair(ctx context.Context, d drift) error {
 	if len(d.counts) > 0 {
 		err := b.writer.do(ctx, &request{op: "repair counts", run: func(t *tx) error { return t.repairCounts(d) }})
@@ -40,7 +40,7 @@ func (b *Backend) repair(ctx context.Context, d drift) error {
 	for _, id := range d.orphans {
 		steps = append(steps, func(t *tx, _ int64) error { return t.deleteOrphans(id) })
 	}
-	for part := range slices.Chunk(steps, 100) { // others write between them
+	for part := range slices.Chunk(steps, 100) { // other requests run in between
 		err := b.writer.do(ctx, &request{op: "repair", run: func(t *tx) error {
 			return t.nested(func() error {
 				now := b.now()
@@ -63,7 +63,7 @@ func (b *Backend) repair(ctx context.Context, d drift) error {
 	return nil
 }
 
-// repairCounts adds what counts lack, unless another has repaired them since.
+// repairCounts corrects counts, unless another process has repaired them since.
 func (t *tx) repairCounts(d drift) error {
 	repairs := int64(0)
 	err := t.each(selectRepairs, nil, func(r *sql.Rows) (bool, error) { return false, r.Scan(&repairs) })
@@ -78,7 +78,7 @@ func (t *tx) repairCounts(d drift) error {
 	return err
 }
 
-// repairHead lets the next job go where the head of a serial key is gone.
+// repairHead unblocks the next job of a serial key whose head is gone.
 func (t *tx) repairHead(k jobKeys, now int64) error {
 	head, err := t.head(k.name, k.serial)
 	if err != nil || head != k.id {
@@ -91,8 +91,8 @@ func (t *tx) repairHead(k jobKeys, now int64) error {
 	return t.advance(k, now)
 }
 
-// repairStray makes a job the head of its serial key if there is none, and
-// otherwise blocks it if it waits.
+// repairStray makes a job the head of its serial key if there is none. Otherwise it
+// blocks the job if it waits.
 func (t *tx) repairStray(id int64) error {
 	r, err := t.row(id)
 	if err != nil || r.id == 0 || r.serial == "" || r.State.Terminal() || r.State == backend.Blocked {
@@ -108,7 +108,7 @@ func (t *tx) repairStray(id int64) error {
 	return err
 }
 
-// repairBlocked lets a blocked job go whose serial key has no head.
+// repairBlocked unblocks the first job of a serial key without a head.
 func (t *tx) repairBlocked(k jobKeys, now int64) error {
 	head, err := t.head(k.name, k.serial)
 	if err != nil || head != 0 {
@@ -123,7 +123,7 @@ func (t *tx) repairBlocked(k jobKeys, now int64) error {
 
 const deleteLostKey = `DELETE FROM plainjobs_keys WHERE name = ? AND key = ? AND job = ?`
 
-// repairKey takes a unique key off a job that does not have it.
+// repairKey releases a unique key whose job does not have it.
 func (t *tx) repairKey(k jobKeys, now int64) error {
 	r, err := t.row(k.id)
 	switch {
@@ -139,7 +139,7 @@ func (t *tx) repairKey(k jobKeys, now int64) error {
 	return nil
 }
 
-// repairKeyless gives a waiting job its unique key, unless another has it.
+// repairKeyless acquires the unique key of a waiting job, if it is free.
 func (t *tx) repairKeyless(id, now int64) error {
 	r, err := t.row(id)
 	if err != nil || r.id == 0 || r.unique == "" || !r.State.Waits() {
@@ -155,7 +155,7 @@ const updateMarks = `
 		| 64 * EXISTS (SELECT 1 FROM plainjobs_progress p WHERE p.job = plainjobs_jobs.id)
 	WHERE id = ?`
 
-// deleteOrphans deletes what is of a job that is not there.
+// deleteOrphans deletes the errors, result and progress of a deleted job.
 func (t *tx) deleteOrphans(id int64) error {
 	r, err := t.row(id)
 	if err != nil || r.id != 0 {

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// ?4 is the next tick that is to be replaced, or 0.
+	// ?4 is the next tick to replace, or 0.
 	upsertSchedule = `
 		INSERT INTO plainjobs_schedules (name, definition, next_at) VALUES (?1, ?2, ?3)
 		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, removed_at = 0,
@@ -25,7 +25,7 @@ const (
 	selectPaused = `SELECT paused FROM plainjobs_schedules WHERE name = ?`
 	updatePaused = `UPDATE plainjobs_schedules SET paused = ? WHERE name = ?`
 
-	// Those that no worker has although there are some are removed.
+	// These are removed: schedules that no worker has, if there are workers.
 	selectRemoved = `
 		SELECT name FROM plainjobs_schedules WHERE removed_at = 0 AND EXISTS (SELECT 1 FROM plainjobs_workers)
 			AND name NOT IN (SELECT e.value FROM plainjobs_workers w, json_each(w.schedules) e)`
@@ -126,8 +126,8 @@ func (b *Backend) PauseSchedule(ctx context.Context, name string, paused bool) e
 	}})
 }
 
-// retire marks the schedules that no worker has, and deletes those that
-// were marked long ago.
+// retire marks the schedules that no worker has, and deletes schedules that were marked
+// backend.KeepRemoved ago.
 func (t *tx) retire(now int64) error {
 	var names []string
 	err := t.each(selectRemoved, nil, func(r *sql.Rows) (bool, error) {
