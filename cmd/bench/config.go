@@ -13,7 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
-// A config is what the flags say.
+// A config holds the flags.
 type config struct {
 	scenarios []*child.Scenario
 	drivers   []*driver
@@ -21,8 +21,8 @@ type config struct {
 	workers   []int // nil: the scenario's
 	processes []int // nil: the scenario's
 	jobs      int   // 0: the scenario's
-	count     int   // 0: 3, or 1 where a run has samples enough
-	brief     bool  // what takes its time takes little
+	count     int   // 0: 3, or 1 if a run has enough samples
+	brief     bool  // slow scenarios take their brief form
 	long      bool
 	json      bool
 	bench     bool
@@ -35,14 +35,13 @@ type config struct {
 
 const postgresVariable = harness.PostgresVariable
 
-// headline is what is measured when nothing is asked for. It takes less than a
-// minute.
+// headline lists the default scenarios. They take less than a minute.
 var headline = []string{"drain", "push", "pushmany", "live", "idle"}
 
-// standardCount is how many runs a combination has that takes several.
+// standardCount is the default number of runs, unless one is enough.
 const standardCount = 3
 
-// jobsOf returns how many jobs a run has.
+// jobsOf returns the number of jobs in a run.
 func (c *config) jobsOf(s *child.Scenario, workers int) int {
 	if c.jobs > 0 {
 		return c.jobs
@@ -50,7 +49,7 @@ func (c *config) jobsOf(s *child.Scenario, workers int) int {
 	return s.Jobs(workers)
 }
 
-// countOf returns how many runs a scenario has.
+// countOf returns the number of runs of a scenario.
 func (c *config) countOf(s *child.Scenario) int {
 	switch {
 	case c.count > 0:
@@ -62,18 +61,17 @@ func (c *config) countOf(s *child.Scenario) int {
 }
 
 const (
-	// maxWorkers is what worker.Options allows.
+	// maxWorkers is the maximum of worker.Options.
 	maxWorkers = 100_000
-	// maxJobs is how many finished jobs a store keeps: beyond it, done ones
-	// that were pruned would look lost.
+	// maxJobs is how many finished jobs a store keeps. More would be pruned,
+	// and count as lost.
 	maxJobs  = 1_000_000
 	maxCount = 1000
 	// maxProcesses is enough for any file.
 	maxProcesses = 256
 )
 
-// parse returns the config in the arguments, or an error that says what is
-// wrong with them.
+// parse parses the arguments.
 func parse(args []string) (config, error) {
 	c := config{drivers: drivers}
 	for _, name := range headline {
@@ -94,7 +92,7 @@ func parse(args []string) (config, error) {
 	})
 	c.brief = (c.brief || c.jobs > 0) && !c.long
 	if c.postgres == "" {
-		// Not as the flag's default, which -h prints.
+		// This is not the flag's default, as -h would print the password.
 		c.postgres = os.Getenv(postgresVariable)
 	}
 	if c.postgres == "" {
@@ -108,11 +106,11 @@ func parse(args []string) (config, error) {
 	case len(plan) == 0:
 		return c, fmt.Errorf("nothing to measure: %s is not for %s (see -h)", c.scenarios[0].Name, names(c.drivers))
 	case c.json && c.bench:
-		return c, errors.New("-json and -bench are both for the standard output")
+		return c, errors.New("-json and -bench exclude each other: both print to stdout")
 	case c.profile != "" && len(plan) > 1:
-		return c, fmt.Errorf("-cpuprofile is of one combination, and there are %d: %v, %v, …", len(plan), plan[0], plan[1])
+		return c, fmt.Errorf("-cpuprofile takes one combination, and there are %d: %v, %v, …", len(plan), plan[0], plan[1])
 	case c.profile != "" && !plan[0].scenario.Profiles:
-		return c, fmt.Errorf("-cpuprofile: %s has no part that is all of interest", plan[0].scenario.Name)
+		return c, fmt.Errorf("-cpuprofile: %s has no timed part in the child alone", plan[0].scenario.Name)
 	}
 	return c, nil
 }
@@ -124,23 +122,23 @@ func flags(c *config) *flag.FlagSet {
 	f.Func("workers", "`list` of how many handlers run at once in a process, or goroutines push (default 2, push 1,128)", harness.List(&c.workers, harness.Number(maxWorkers)))
 	f.Func("processes", "`list` of how many processes the scenarios processes and scaleout have (default 1,2,4,8,32 and 1,2,4)",
 		harness.List(&c.processes, harness.Number(maxProcesses)))
-	f.Func("jobs", "`number` of jobs in a run (default what suits the scenario); idle and the like become brief", harness.One(&c.jobs, harness.Number(maxJobs)))
-	f.Func("count", "`number` of runs of each combination (default 3, or 1 where a run has samples enough)", harness.One(&c.count, harness.Number(maxCount)))
+	f.Func("jobs", "`number` of jobs in a run (default: that of the scenario); slow scenarios take their brief form", harness.One(&c.jobs, harness.Number(maxJobs)))
+	f.Func("count", "`number` of runs of each combination (default 3, or 1 if a run has enough samples)", harness.One(&c.count, harness.Number(maxCount)))
 	f.StringVar(&c.postgres, "postgres", "", "`DSN` of a PostgreSQL database for the driver postgres (default $"+postgresVariable+");\n"+
-		"each run makes a schema of its own, which is dropped")
-	f.BoolVar(&c.json, "json", false, "print a JSON object for each run, then one with the median for each combination, in place of the table")
-	f.BoolVar(&c.bench, "bench", false, "print runs in the format of Go's benchmarks, for benchstat, in place of the table")
-	f.BoolVar(&c.long, "long", false, "take the long form: 10 million jobs in backlog, a minute of idling")
+		"each run creates its own schema and drops it")
+	f.BoolVar(&c.json, "json", false, "print a JSON object for each run, then one with the median for each combination, instead of the table")
+	f.BoolVar(&c.bench, "bench", false, "print runs in the format of Go's benchmarks, for benchstat, instead of the table")
+	f.BoolVar(&c.long, "long", false, "take the long form: 10 million jobs in backlog, one minute in idle")
 	f.StringVar(&c.svg, "svg", "", "write charts to a `file`")
 	f.StringVar(&c.html, "html", "", "write the tables and charts to a `file`")
-	f.StringVar(&c.profile, "cpuprofile", "", "write a CPU profile of what the last run times to a `file`; for one combination")
+	f.StringVar(&c.profile, "cpuprofile", "", "write a CPU profile of the timed part of the last run to a `file`; for one combination")
 	f.Func("dir", "`directory` for the database files (default the system's temporary one)", harness.One(&c.dir, harness.Directory))
 	return f
 }
 
 func usage(w io.Writer) {
 	fmt.Fprintln(w, "Usage: go run ./cmd/bench [flags]")
-	fmt.Fprintln(w, "\nCompares the drivers, and memory. Lists are separated by commas.\n\nScenarios:")
+	fmt.Fprintln(w, "\nCompares the drivers and the memory store. Separate lists by commas.\n\nScenarios:")
 	for _, s := range child.Scenarios() {
 		fmt.Fprintf(w, "  %-14s %s\n", s.Name, s.About)
 	}
@@ -158,5 +156,5 @@ func scenarioOf(name string) (*child.Scenario, error) {
 	for _, s := range child.Scenarios() {
 		known = append(known, s.Name)
 	}
-	return nil, fmt.Errorf("there is no scenario %q; there are %s", name, strings.Join(known, ", "))
+	return nil, fmt.Errorf("unknown scenario %q; the scenarios are %s", name, strings.Join(known, ", "))
 }

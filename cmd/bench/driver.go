@@ -38,7 +38,7 @@ func driverOf(name string) (*driver, error) {
 			return d, nil
 		}
 	}
-	return nil, fmt.Errorf("there is no driver %q; there are %s", name, names(drivers))
+	return nil, fmt.Errorf("unknown driver %q; the drivers are %s", name, names(drivers))
 }
 
 func names(drivers []*driver) string {
@@ -74,7 +74,7 @@ func (d *driver) build(ctx context.Context, dir string) (string, error) {
 	return path, nil
 }
 
-// reason puts into one line why the driver was not built.
+// reason returns in one line why the driver was not built.
 func (d *driver) reason(err error, output string) error {
 	if d.cgo && strings.Contains(output, "build constraints exclude all Go files") {
 		return errors.New("it needs cgo, which is off: CGO_ENABLED=0, or there is no C compiler")

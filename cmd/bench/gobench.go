@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// writeBenchHeader begins what benchstat reads.
+// writeBenchHeader writes the header that benchstat reads.
 func writeBenchHeader(w io.Writer, m machine) error {
 	_, err := fmt.Fprintf(w, "goos: %s\ngoarch: %s\npkg: github.com/plainjobs/plainjobs/cmd/bench\ncpu: %s\n",
 		runtime.GOOS, runtime.GOARCH, m.CPU)
 	return err
 }
 
-// writeBench prints a run in the format of Go's benchmarks, an operation being
-// a job.
+// writeBench prints a run in the format of Go's benchmarks. An operation is a
+// job.
 func writeBench(w io.Writer, r result) error {
 	name := r.scenario.Name
 	name = strings.ToUpper(name[:1]) + name[1:]

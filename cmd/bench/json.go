@@ -9,7 +9,7 @@ import (
 )
 
 // A line is a run, or the median of a combination's runs, as -json prints it.
-// What does not apply is absent.
+// Fields that do not apply are absent.
 type line struct {
 	Scenario   string   `json:"scenario"`
 	Case       string   `json:"case,omitempty"`
@@ -17,7 +17,7 @@ type line struct {
 	Workers    int      `json:"workers"`
 	Processes  int      `json:"processes"`
 	Jobs       int      `json:"jobs"`
-	JobsPerS   float64  `json:"jobs_per_s"` // 0 where it says nothing
+	JobsPerS   float64  `json:"jobs_per_s"` // 0 if it means nothing
 	P50        *float64 `json:"p50_us,omitempty"`
 	P95        *float64 `json:"p95_us,omitempty"`
 	P99        *float64 `json:"p99_us,omitempty"`
@@ -46,7 +46,7 @@ func (r result) line() line {
 	return l
 }
 
-// line has the jobs of one run, and those lost and repeated in all of them.
+// line returns the jobs of one run, and the jobs lost and repeated in all runs.
 func (s summary) line() line {
 	l := newLine(s.combination, s.Measures, s.median)
 	l.Case, l.Jobs, l.Durability = s.name, s.jobs, s.durability
@@ -77,7 +77,7 @@ func newLine(c combination, m child.Measures, speed float64) line {
 	return l
 }
 
-// rounded returns v to so many parts of one.
+// rounded rounds v to a multiple of 1/parts.
 func rounded(v, parts float64) *float64 {
 	v = math.Round(v*parts) / parts
 	return &v

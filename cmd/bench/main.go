@@ -1,6 +1,5 @@
-// Command bench compares the drivers, and memory, in what a queue on them
-// does: how fast it takes jobs and works them off, how long a job waits, what
-// a worker costs that waits.
+// Command bench compares the drivers and the memory store: how fast a queue
+// accepts and runs jobs, how long a job waits, and what an idle worker costs.
 //
 //	go run ./cmd/bench
 //	go run ./cmd/bench -scenario drain,single -workers 1,2,4 -drivers modernc
@@ -9,19 +8,19 @@
 //	go run ./cmd/bench -count 10 -bench >new && benchstat old new
 //	go run ./cmd/bench -svg charts.svg
 //
-// Without -scenario it measures what matters most, in less than a minute once
-// it is built; -h lists the others.
+// Without -scenario it runs the most important scenarios, in less than a minute
+// after the build. -h lists all scenarios.
 //
-// Each driver is measured in a program of its own, which bench builds with the
-// Go tool and starts once for each run. Runs of the drivers alternate, so that
-// what else the machine does hits all alike. A share of the limit is taken of
-// a reference that runs with each run, first in every second round.
+// Each driver has its own program, which bench builds with the Go tool and
+// starts once for each run. Runs of the drivers alternate, so that other load
+// affects all of them equally. The share of the limit compares a run with a
+// reference run next to it, which goes first in every second round.
 //
-// In all of them the library is used as its users do, at its defaults. Jobs
-// that were lost or ran twice are counted in every run.
+// All scenarios use the library as applications do, at its defaults. Every run
+// counts jobs that were lost or ran twice.
 //
-// The exit status is 1 if a job was lost, a run failed, or a driver that was
-// asked for by name could not be built, and 2 if the arguments are wrong.
+// The exit status is 1 if a job was lost, a run failed, or a driver that
+// -drivers names could not be built, and 2 if the arguments are wrong.
 package main
 
 import (
@@ -35,7 +34,7 @@ import (
 
 func main() { harness.Main(run) }
 
-// run is main with its surroundings given, and returns the exit status.
+// run runs the command and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c, err := parse(args)
 	if err != nil {
@@ -78,7 +77,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	faults := s.faults()
-	if (c.json || c.bench) && !s.named { // where there is no table to say it
+	if (c.json || c.bench) && !s.named { // without a table, which lists them
 		for _, why := range s.leftOut() {
 			fmt.Fprintln(stderr, "bench:", why)
 		}

@@ -35,7 +35,7 @@ func bench(t *testing.T, ctx context.Context, args ...string) (status int, stdou
 	return status, out.String(), errs.String()
 }
 
-// known are all keys of a JSON line; the first ones are in each.
+// known are all keys of a JSON line. The first ones are in every line.
 var known = []string{
 	"durability", "driver", "jobs", "jobs_per_s", "lost", "processes", "repeated", "scenario", "workers",
 	"median", "case", "p50_us", "p95_us", "p99_us", "max_us", "allocs_per_job", "bytes_per_job", "of_limit",
@@ -44,7 +44,7 @@ var known = []string{
 
 const knownInEach = 9
 
-// lines parses what -json has printed.
+// lines parses the output of -json.
 func lines(t *testing.T, stdout string) (runs, medians []line) {
 	t.Helper()
 	for text := range strings.Lines(stdout) {
@@ -104,7 +104,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// All scenarios, as a person would call them.
+// TestScenarios runs all scenarios through the command.
 func TestScenarios(t *testing.T) {
 	var names []string
 	for _, s := range child.Scenarios() {
@@ -120,8 +120,8 @@ func TestScenarios(t *testing.T) {
 	checkMedians(t, medians, "modernc", child.SQLite)
 }
 
-// checkMedians looks for what each scenario is to have on a driver, of which
-// there were 1 and 2 processes.
+// checkMedians checks the medians of each scenario on a driver, with 1 and 2
+// processes.
 func checkMedians(t *testing.T, medians []line, driver string, kind child.Kind) {
 	t.Helper()
 	for _, s := range child.Scenarios() {
@@ -185,7 +185,7 @@ func TestRunPrintsTable(t *testing.T) {
 	}
 }
 
-// A driver that cannot be built is a failure only if it was asked for.
+// A driver that cannot be built is a failure only if -drivers names it.
 func TestRunWithoutCgo(t *testing.T) {
 	t.Setenv("CGO_ENABLED", "0")
 	status, stdout, stderr := bench(t, t.Context(), "-scenario", "drain", "-drivers", "mattn,memory", "-workers", "1", "-jobs", "50", "-count", "1")
@@ -229,32 +229,32 @@ func TestInterrupt(t *testing.T) {
 func TestUsageErrors(t *testing.T) {
 	t.Setenv(postgresVariable, "")
 	for _, test := range []struct{ args, want string }{
-		{"-drivers mysql", `there is no driver "mysql"; there are memory, mattn, modernc, ncruces, postgres`},
+		{"-drivers mysql", `unknown driver "mysql"; the drivers are memory, mattn, modernc, ncruces, postgres`},
 		{"-drivers postgres", "the driver postgres needs a server"},
 		{"-scenario scaleout", "nothing to measure: scaleout is not for memory, mattn, modernc, ncruces"},
 		{"-scenario tx -drivers postgres -postgres host=nowhere", "nothing to measure: tx is not for postgres"},
-		{"-drivers modernc,", `there is no driver ""`},
-		{"-drivers modernc,modernc", "modernc is in it twice"},
-		{"-drivers=", `there is no driver ""`},
-		{"-scenario nap", `there is no scenario "nap"; there are drain, single`},
+		{"-drivers modernc,", `unknown driver ""`},
+		{"-drivers modernc,modernc", "modernc is listed twice"},
+		{"-drivers=", `unknown driver ""`},
+		{"-scenario nap", `unknown scenario "nap"; the scenarios are drain, single`},
 		{"-scenario single -drivers memory", "nothing to measure"},
-		{"-workers 0", "0 is not within 1 and 100000"},
-		{"-workers 1,-2", "-2 is not within 1 and 100000"},
-		{"-workers 100001", "100001 is not within 1 and 100000"},
-		{"-workers 2,2", "2 is in it twice"},
+		{"-workers 0", "0 is not from 1 to 100000"},
+		{"-workers 1,-2", "-2 is not from 1 to 100000"},
+		{"-workers 100001", "100001 is not from 1 to 100000"},
+		{"-workers 2,2", "2 is listed twice"},
 		{"-workers many", `"many" is not a whole number`},
 		{"-workers 1,,2", `"" is not a whole number`},
-		{"-jobs 0", "-jobs: 0 is not within 1 and 1000000"},
-		{"-jobs -5", "-jobs: -5 is not within 1 and 1000000"},
-		{"-jobs 99999999999999999999", "-jobs: 99999999999999999999 is not within 1 and 1000000"},
+		{"-jobs 0", "-jobs: 0 is not from 1 to 1000000"},
+		{"-jobs -5", "-jobs: -5 is not from 1 to 1000000"},
+		{"-jobs 99999999999999999999", "-jobs: 99999999999999999999 is not from 1 to 1000000"},
 		{"-jobs 1.5", `"1.5" is not a whole number`},
-		{"-count 0", "-count: 0 is not within 1 and 1000"},
+		{"-count 0", "-count: 0 is not from 1 to 1000"},
 		{"-json -bench", "-json and -bench"},
-		{"-processes 257", "257 is not within 1 and 256"},
-		{"-cpuprofile cpu", "-cpuprofile is of one combination, and there are "},
-		{"-cpuprofile cpu -scenario memory -drivers modernc", "no part that is all of interest"},
+		{"-processes 257", "257 is not from 1 to 256"},
+		{"-cpuprofile cpu", "-cpuprofile takes one combination, and there are "},
+		{"-cpuprofile cpu -scenario memory -drivers modernc", "no timed part in the child alone"},
 		{"-dir not/there", "-dir: stat not/there"},
-		{"-dir main.go", "it is not a directory"},
+		{"-dir main.go", "not a directory"},
 		{"-json=perhaps", "perhaps"},
 		{"-speed 3", "-speed"},
 		{"-workers 1 2", `argument "2"`},
@@ -305,7 +305,7 @@ func TestDefaults(t *testing.T) {
 	if n := c.jobsOf(child.Lookup("drain"), 2); n != 32_000 {
 		t.Errorf("%d jobs", n)
 	}
-	// What differs in the driver only is measured side by side.
+	// Combinations that differ only in the driver follow each other.
 	if plan := c.plan(); len(plan) != 24 || plan[0].driver == plan[1].driver || plan[4].workers != 1 || plan[8].workers != 128 {
 		t.Errorf("%v", plan)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
-// A result is what one run gave, of one case.
+// A result is the result of one run, in one case.
 type result struct {
 	combination
 	child.Result
@@ -17,7 +17,7 @@ type result struct {
 
 func (r result) jobsPerS() float64 { return float64(r.Jobs) / r.Seconds }
 
-// A summary is what the runs of a combination gave together, in one case.
+// A summary is the result of all runs of a combination, in one case.
 type summary struct {
 	combination
 	child.Measures    // medians
@@ -29,8 +29,8 @@ type summary struct {
 	durability        string
 }
 
-// summaries returns those of all combinations that have results: by scenario,
-// driver, workers and processes, each in the order that was asked for.
+// summaries returns the summaries of all combinations with results, by
+// scenario, driver, workers and processes, each in the order of its flag.
 func (s *session) summaries() (all []summary) {
 	plan := s.plan()
 	slices.SortStableFunc(plan, func(a, b combination) int {
@@ -108,7 +108,8 @@ func summarizeCase(c combination, name string, results []result) summary {
 	return sum
 }
 
-// medianOf returns the median of those that have the measure, nil if none has.
+// medianOf returns the median of a measure over the results that have it, nil
+// if none has.
 func medianOf(results []result, measure func(child.Measures) *float64) *float64 {
 	var values []float64
 	for _, r := range results {
@@ -123,7 +124,7 @@ func medianOf(results []result, measure func(child.Measures) *float64) *float64 
 	return &m
 }
 
-// faults returns what makes the program fail.
+// faults returns the errors that make the command fail.
 func (s *session) faults() (faults []error) {
 	for _, r := range s.results {
 		if r.Lost > 0 {
@@ -131,7 +132,7 @@ func (s *session) faults() (faults []error) {
 		}
 	}
 	faults = append(faults, s.failed...)
-	if s.named { // otherwise leaving one out is no failure
+	if s.named { // otherwise a driver may be left out
 		faults = append(faults, s.leftOut()...)
 	}
 	return faults

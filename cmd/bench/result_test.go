@@ -28,7 +28,7 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// made returns a session with results that never were measured.
+// made returns a session with results that were not measured.
 func made(results ...child.Result) (*session, combination) {
 	c := combination{scenario: child.Lookup("drain"), driver: drivers[2], workers: 2, processes: 1}
 	s := &session{config: config{

@@ -10,18 +10,19 @@ import (
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
-// A server is the PostgreSQL that the driver of that name is measured on.
+// A server is the PostgreSQL server of the driver postgres.
 type server struct {
 	dsn     string
 	version string
-	commit  string // synchronous_commit, of those who do not set it
+	commit  string // the default synchronous_commit
 	fsync   string
 
 	prefix  string // of the schemas of this session
-	schemas int    // that there were
+	schemas int    // number of schemas so far
 }
 
-// inspectServer connects to a server, and asks what the figures depend on.
+// inspectServer connects to a server and reads the settings that the figures
+// depend on.
 func inspectServer(ctx context.Context, dsn string) (*server, error) {
 	s := &server{dsn: dsn, prefix: fmt.Sprintf("bench_%08x", rand.Uint32())}
 	err := harness.OnServer(ctx, dsn, func(ctx context.Context, conn *pgx.Conn) error {
@@ -38,8 +39,8 @@ func (s *server) schema() string {
 	return fmt.Sprintf("%s_%d", s.prefix, s.schemas)
 }
 
-// durability returns what a push survives that the store calls so: without
-// fsync, no power cut.
+// durability returns what a push survives on this server: without fsync, no
+// power cut, whatever the store states.
 func (s *server) durability(stated string) string {
 	if stated == "full" && s.fsync != "on" {
 		return "normal"

@@ -18,8 +18,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// serverDurability is what pushes to the tests' server are to have: those that
-// they start are without fsync.
+// serverDurability is the durability of pushes to the tests' server. A server
+// that the tests start has no fsync.
 func serverDurability() string {
 	if pgcluster.Owned() {
 		return "normal"
@@ -27,7 +27,7 @@ func serverDurability() string {
 	return "full"
 }
 
-// All scenarios that a server has, as a person would call them.
+// TestPostgres runs all scenarios for servers through the command.
 func TestPostgres(t *testing.T) {
 	dsn := pgcluster.Connect(t)
 	t.Setenv(postgresVariable, dsn)
@@ -50,7 +50,7 @@ func TestPostgres(t *testing.T) {
 		}
 	}
 
-	if !pgcluster.Owned() { // others may measure there
+	if !pgcluster.Owned() { // other programs may use it
 		return
 	}
 	conn, err := pgx.Connect(t.Context(), dsn)

@@ -14,7 +14,7 @@ import (
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
-// A session is one call of the program.
+// A session is one call of the command.
 type session struct {
 	config
 	progress *harness.Progress
@@ -27,12 +27,12 @@ type session struct {
 	failed  []error // runs without a result
 }
 
-// A combination is what has a median.
+// A combination has one median.
 type combination struct {
 	scenario *child.Scenario
 	driver   *driver
 	workers  int
-	// processes is 1 where the scenario does not ask how many.
+	// processes is 1 if the scenario has no number of processes.
 	processes int
 }
 
@@ -44,8 +44,8 @@ func (c combination) String() string {
 	return text
 }
 
-// plan returns the combinations in the order of a round: those that are to be
-// compared, which differ in the driver only, follow each other.
+// plan returns the combinations in the order of a round. Those that differ only
+// in the driver follow each other.
 func (c *config) plan() (plan []combination) {
 	for _, s := range c.scenarios {
 		workers, processes := s.Workers, []int{1}
@@ -78,7 +78,7 @@ func (c *config) plan() (plan []combination) {
 // can be measured.
 func (s *session) run(ctx context.Context) error {
 	defer s.progress.Clear()
-	bin, err := os.MkdirTemp("", "plainjobs-bench-*") // -dir may be small, or run nothing
+	bin, err := os.MkdirTemp("", "plainjobs-bench-*") // -dir may be small, or noexec
 	if err != nil {
 		return err
 	}
@@ -139,8 +139,8 @@ func (s *session) run(ctx context.Context) error {
 	return nil
 }
 
-// compare runs a combination once and, where there is one, its reference
-// with it: in every second round the reference goes first.
+// compare runs a combination once, and its reference, if it has one. In every
+// second round the reference goes first.
 func (s *session) compare(
 	ctx context.Context, program, dir string, c combination, referenceFirst bool,
 ) (results []result, err error) {
@@ -173,7 +173,7 @@ func (s *session) compare(
 	return results, nil
 }
 
-// build returns the programs of those drivers that could be built.
+// build returns the programs of the drivers that could be built.
 func (s *session) build(ctx context.Context, dir string) map[*driver]string {
 	programs := map[*driver]string{}
 	s.unbuilt = map[*driver]error{}
@@ -192,8 +192,8 @@ func (s *session) build(ctx context.Context, dir string) map[*driver]string {
 	return programs
 }
 
-// measure runs a child once, on a file or a schema of its own, and returns a result for
-// each of its cases.
+// measure runs a child once, on its own file or schema, and returns a result
+// for each case.
 func (s *session) measure(ctx context.Context, program, dir string, c combination, jobs int) (results []result, err error) {
 	dir, err = os.MkdirTemp(dir, "run-*")
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
-// A column is shown where a row of the table has something in it.
+// A column is shown if a row of the table has a value in it.
 type column struct {
 	title string
 	left  bool // aligned
@@ -180,7 +180,7 @@ func newSection(scenario *child.Scenario, own, all []summary) section {
 	return sec
 }
 
-// writeTo prints the table.
+// print prints the table.
 func (sec section) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s: %s\n(%s)\n", sec.scenario.Name, sec.scenario.About, strings.Join(sec.notes, "; "))
 	widths := make([]int, len(sec.columns))
@@ -205,7 +205,7 @@ func (sec section) print(w io.Writer) {
 	}
 }
 
-// conditions says under which conditions the session measured.
+// conditions describes the machine and the durabilities.
 func (s *session) conditions() []string {
 	lines := strings.Split(s.machine.String(), "\n")
 	all := s.summaries()
@@ -221,8 +221,8 @@ func (s *session) conditions() []string {
 	return lines
 }
 
-// advice returns which driver of SQLite is fastest in what: a reader with the
-// choice between a file and a server makes it for other reasons.
+// advice returns the fastest SQLite driver of each scenario. It leaves servers
+// out: the choice between a file and a server has other reasons.
 func (s *session) advice() (lines []string) {
 	sums := s.summaries()
 	for i, first := range sums {
@@ -233,7 +233,7 @@ func (s *session) advice() (lines []string) {
 			return o.scenario == first.scenario && o.workers == first.workers && o.name == first.name && o.driver.kind == child.SQLite
 		}
 		if slices.IndexFunc(sums, alike) != i {
-			continue // told already
+			continue // listed already
 		}
 		best, worst, n := first, first, 0
 		for _, o := range sums {
@@ -258,7 +258,7 @@ func (s *session) advice() (lines []string) {
 	return lines
 }
 
-// writeTable prints what the session measured, and under which conditions.
+// writeTable prints the conditions and the results.
 func writeTable(w io.Writer, s *session) error {
 	out := bufio.NewWriter(w)
 	for _, line := range s.conditions() {
@@ -279,8 +279,8 @@ func writeTable(w io.Writer, s *session) error {
 	return out.Flush()
 }
 
-// factor returns how many times the speed of the same driver's loop in single
-// a drain has, or 0 if there is none to compare with.
+// factor returns the speed of a drain relative to the loop of single on the
+// same driver, or 0 if there is no such loop.
 func factor(s summary, all []summary) float64 {
 	if s.scenario.Name != "drain" {
 		return 0

@@ -14,11 +14,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// asynqOnRedis is asynq with its README's ten handlers, which are its own
-// benchmark's too. It looks for tasks once a second by default when it found
-// none; here each 10 ms, like the other libraries that poll.
+// asynqOnRedis is asynq with the ten handlers of its README and of its
+// benchmark. When it has found no task, it polls once a second by default; here
+// every 10 ms, like the other libraries that poll.
 //
-// What a push survives is for the Redis server to say: see durability.
+// The Redis server decides what a push survives: see durability.
 var asynqOnRedis = &library{
 	name: "asynq", module: "github.com/hibiken/asynq",
 	driver: "go-redis", driverModule: "github.com/redis/go-redis/v9", store: storeRedis,
@@ -38,7 +38,7 @@ type asynqPeer struct {
 }
 
 func openAsynq(_ context.Context, o order, handle handler) (peer, error) {
-	// A queue of the run's own, and none of what else is on the server.
+	// A queue for this run only.
 	queue := fmt.Sprintf("peers-%d-%d", os.Getpid(), time.Now().UnixNano())
 	server := asynq.RedisClientOpt{Addr: o.Redis}
 	return &asynqPeer{
@@ -71,7 +71,8 @@ func (p *asynqPeer) push(ctx context.Context, index int) error {
 	return err
 }
 
-// fill pushes one by one, as asynq has no other way, but many at a time.
+// fill pushes jobs one by one, as asynq has no bulk insert, from many
+// goroutines.
 func (p *asynqPeer) fill(ctx context.Context, n int) error {
 	var next atomic.Int64
 	errs := make([]error, 16)
@@ -103,9 +104,9 @@ func (p *asynqPeer) unfinished(context.Context) (int, error) {
 	return info.Size, nil
 }
 
-// durability is full where the server's log is synced before it replies,
-// normal where it is synced later, and none where there is no log: then what
-// was pushed since the last snapshot is gone when the server ends.
+// durability is full if the server syncs its log before it replies, normal if
+// it syncs the log later, and none without a log: pushes since the last
+// snapshot are lost when the server ends.
 func (p *asynqPeer) durability(ctx context.Context) (pushes, work string, err error) {
 	config, err := p.redis.ConfigGet(ctx, "append*").Result()
 	if err != nil {

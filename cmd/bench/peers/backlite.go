@@ -10,10 +10,10 @@ import (
 	"github.com/mikestefanello/backlite"
 )
 
-// backliteOn is backlite with its README's release time, and without
-// retention, which is optional there and costs an insert for each job. Its
-// dispatcher fetches as many tasks at once as workers are free, so more of
-// them than the README's ten make larger batches.
+// backliteOn is backlite with its README's release time, and without retention,
+// which is optional there and costs an insert for each job. Its dispatcher
+// fetches one task for each free worker, so more workers than the README's ten
+// make larger batches.
 func backliteOn(driver, module string, open sqliteDB) *library {
 	l := &library{
 		name: "backlite", module: "github.com/mikestefanello/backlite",

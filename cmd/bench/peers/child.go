@@ -15,12 +15,12 @@ import (
 // childEnv is set in the environment of a child.
 const childEnv = "PLAINJOBS_BENCH_PEERS_CHILD"
 
-// stopTime is how long a worker that has nothing to do may take to stop.
+// stopTime is how long an idle worker may take to stop.
 const stopTime = 20 * time.Second
 
 var errStop = errors.New("the worker did not stop")
 
-// An order is what the parent asks of a child, for one run.
+// An order tells a child what to run.
 type order struct {
 	Library    string
 	Scenario   string
@@ -33,7 +33,7 @@ type order struct {
 	Path       string // of a database file that does not exist yet
 	Postgres   string
 	Schema     string // that the database does not have yet
-	Pool       int    // of connections, of libraries that are given one
+	Pool       int    // of connections, for libraries that take a pool
 	Redis      string
 }
 
@@ -41,10 +41,10 @@ type order struct {
 type result struct {
 	Seconds float64
 	Jobs    int
-	// Lost jobs never ran, or are not done in the store; in push, they are
-	// not in it.
+	// Lost jobs never ran, or are not done in the store. In push, they are not
+	// in the store.
 	Lost int
-	// Repeated jobs ran more than once; in push, they are in the store twice.
+	// Repeated jobs ran more than once. In push, they are in the store twice.
 	Repeated int
 	// Durability is what a push survives, Work the record that a job is done.
 	Durability, Work string

@@ -13,15 +13,15 @@ import (
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
-// A config is what the flags say.
+// A config holds the flags.
 type config struct {
 	scenarios    []string
 	libraries    []*library
 	named        bool // the libraries were given by -libraries
 	durabilities []string
 	goroutines   []int
-	jobs         int // 0: as many as the library has in its entry
-	workers      int // likewise
+	jobs         int // 0: the library's own number
+	workers      int // 0: the library's own number
 	time         time.Duration
 	rate         int
 	count        int
@@ -45,8 +45,7 @@ const (
 
 const postgresVariable = harness.PostgresVariable
 
-// parse returns the config in the arguments, or an error that says what is
-// wrong with them.
+// parse parses the arguments.
 func parse(args []string) (config, error) {
 	c := config{
 		scenarios:    []string{drain, push, live},
@@ -62,7 +61,7 @@ func parse(args []string) (config, error) {
 		return c, err
 	}
 	if c.postgres == "" {
-		// Not as the flag's default, which -h prints.
+		// This is not the flag's default, as -h would print the password.
 		c.postgres = os.Getenv(postgresVariable)
 	}
 	asked := c.libraries
@@ -104,17 +103,17 @@ func flags(c *config) *flag.FlagSet {
 	f.Func("time", "`duration` of push and of live (default 2s)", harness.One(&c.time, duration))
 	f.Func("rate", "`number` of jobs a second in live (default 200)", harness.One(&c.rate, harness.Number(100_000)))
 	f.Func("count", "`number` of runs of each combination (default 3)", harness.One(&c.count, harness.Number(1000)))
-	f.StringVar(&c.postgres, "postgres", "", "`DSN` of a PostgreSQL database (default $"+postgresVariable+"); runs make schemas of their own and drop them")
+	f.StringVar(&c.postgres, "postgres", "", "`DSN` of a PostgreSQL database (default $"+postgresVariable+"); runs create their own schemas and drop them")
 	f.Func("pool", "`number` of connections of River's pool on PostgreSQL (default 10)", harness.One(&c.pool, harness.Number(1000)))
-	f.Func("redis", "`list` of addresses of Redis servers, host:port; runs make queues of their own and delete them", harness.List(&c.redis, redisAddress))
+	f.Func("redis", "`list` of addresses of Redis servers, host:port; runs create their own queues and delete them", harness.List(&c.redis, redisAddress))
 	f.Func("dir", "`directory` for the database files (default the system's temporary one)", harness.One(&c.dir, harness.Directory))
-	f.BoolVar(&c.json, "json", false, "print a JSON object for each run, then one with the median for each combination, in place of the table")
+	f.BoolVar(&c.json, "json", false, "print a JSON object for each run, then one with the median for each combination, instead of the table")
 	return f
 }
 
 func usage(w io.Writer) {
 	fmt.Fprintln(w, "Usage: go run ./cmd/bench/peers [flags]")
-	fmt.Fprintln(w, "\nCompares job queues for Go. Lists are separated by commas.\n\nScenarios:")
+	fmt.Fprintln(w, "\nCompares job queues for Go. Separate lists by commas.\n\nScenarios:")
 	fmt.Fprintln(w, "  drain  jobs pushed beforehand are worked off, by an empty handler")
 	fmt.Fprintln(w, "  push   jobs are pushed one by one, by one goroutine and by many")
 	fmt.Fprintln(w, "  live   jobs are pushed at a steady rate and worked at once: latency from push to handler")
@@ -131,7 +130,7 @@ func usage(w io.Writer) {
 func word(known ...string) func(string) (string, error) {
 	return func(text string) (string, error) {
 		if !slices.Contains(known, text) {
-			return "", fmt.Errorf("%q is none of %s", text, strings.Join(known, ", "))
+			return "", fmt.Errorf("%q is not one of %s", text, strings.Join(known, ", "))
 		}
 		return text, nil
 	}
@@ -140,7 +139,7 @@ func word(known ...string) func(string) (string, error) {
 func duration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 10*time.Millisecond || d > time.Hour {
-		return 0, fmt.Errorf("%q is no duration within 10ms and 1h", text)
+		return 0, fmt.Errorf("%q is not a duration from 10ms to 1h", text)
 	}
 	return d, nil
 }

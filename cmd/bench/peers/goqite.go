@@ -20,8 +20,8 @@ const goqiteModule = "maragu.dev/goqite"
 
 // goqiteOn is goqite with its job runner, set up as its README has it: one
 // connection, WAL, and a poll interval of 10 ms where the default is 100 ms.
-// The runner sleeps for a poll interval when all its handlers are busy, so the
-// limit is far above the README's 1 and it never does.
+// The runner sleeps for a poll interval when all its handlers are busy. The
+// limit is far above the README's 1, so that it never sleeps.
 func goqiteOn(driver, module string, open sqliteDB) *library {
 	l := &library{
 		name: "goqite", module: goqiteModule,
@@ -61,12 +61,12 @@ func goqiteOn(driver, module string, open sqliteDB) *library {
 	return l
 }
 
-// goqiteSchema reads the schema that goqite comes with, and asks its users to
-// run, from the version of the module that is linked.
+// goqiteSchema reads the schema that goqite asks its users to execute, from the
+// linked version of the module.
 func goqiteSchema(ctx context.Context) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", goqiteModule+"@"+moduleVersion(goqiteModule))
 	cmd.Env = append(os.Environ(), "GOWORK=off")
-	cmd.Dir = os.TempDir() // no go.mod has a say
+	cmd.Dir = os.TempDir() // outside any module
 	output, err := cmd.Output()
 	var module struct{ Dir, Error string }
 	if jsonErr := json.Unmarshal(output, &module); jsonErr != nil || module.Error != "" || module.Dir == "" {
@@ -144,8 +144,7 @@ func (p *goqitePeer) close(context.Context) error {
 	return p.closeDB()
 }
 
-// goqiteErrors prints the errors among what the runner logs, two lines for
-// each job otherwise.
+// goqiteErrors prints only errors: the runner logs two lines for each job.
 type goqiteErrors struct{}
 
 func (goqiteErrors) Info(message string, args ...any) {

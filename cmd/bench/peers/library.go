@@ -15,15 +15,16 @@ type library struct {
 	// driverModule is where the driver's version is found.
 	driverModule string
 	store        string
-	// jobs is how many a drain has: fewer where 32,000 would take long, and
-	// jobsFull where each takes an fsync. Fewer jobs are no handicap: what a
-	// library does once weighs little, and none gets quicker by more of them.
+	// jobs is the number of jobs in a drain: fewer than 32,000 if those would
+	// take long. jobsFull is the number if each job takes an fsync. Fewer jobs
+	// are no disadvantage: the time of starting is short, and no library gets
+	// faster with more jobs.
 	jobs, jobsFull int
 	// workers is how many handlers run at once.
 	workers int
-	// setup says in a few words what else was chosen.
+	// setup describes the other settings in a few words.
 	setup string
-	// open is nil where the program was built without the driver.
+	// open is nil if the program was built without the driver.
 	open func(ctx context.Context, o order, handle handler) (peer, error)
 }
 
@@ -36,19 +37,19 @@ const (
 // A handler is called once for each run of a job.
 type handler func(index int) error
 
-// A peer is a library at work on a store that was empty.
+// A peer is a library on a store that was empty.
 type peer interface {
 	// push enqueues one job as an application does it.
 	push(ctx context.Context, index int) error
-	// fill enqueues jobs 0 to n-1 in the library's way for many. It is not
-	// timed.
+	// fill enqueues jobs 0 to n-1 by the library's bulk insert, if it has one.
+	// It is not timed.
 	fill(ctx context.Context, n int) error
 	// start starts the worker.
 	start(ctx context.Context) error
-	// unfinished asks the store how many jobs it has that are not done.
+	// unfinished returns how many jobs in the store are not done.
 	unfinished(ctx context.Context) (int, error)
-	// durability says what a push survives, full or normal or none, and the
-	// same of the record that a job was done.
+	// durability returns what a push, and the record that a job is done,
+	// survive: full, normal or none.
 	durability(ctx context.Context) (pushes, work string, err error)
 	// close stops the worker if it was started, and releases the store.
 	close(ctx context.Context) error
@@ -59,7 +60,7 @@ const (
 	moderncModule = "modernc.org/sqlite"
 )
 
-// libraries lists all, in the order of a round.
+// libraries lists all libraries, in the order of a round.
 var libraries = []*library{
 	plainjobsOn("mattn", mattnModule, openMattn),
 	plainjobsOn("modernc", moderncModule, openModernc),

@@ -62,8 +62,8 @@ func newLine(c combination, r result) line {
 	return l
 }
 
-// medianOf returns the medians of the figures of lines of one combination, and
-// the jobs lost and repeated in all of them.
+// medianOf returns the medians of the lines of one combination, and the jobs
+// lost and repeated in all of them.
 func medianOf(lines []line) line {
 	of := func(figure func(line) float64) (low, middle, high float64) {
 		var all []float64

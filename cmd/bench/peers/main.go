@@ -6,13 +6,13 @@
 //	go run ./cmd/bench/peers -libraries plainjobs/pgx,river/pgx -postgres "postgres://localhost/test"
 //	go run ./cmd/bench/peers -redis localhost:6379 -postgres "postgres://localhost/test"
 //
-// Every run is a child process with one library and a store of its own. Runs
-// of the libraries alternate, so that what else the machine does hits all
-// alike. What is measured, and each library's settings with their reasons, are
-// in the README in this folder.
+// Every run is a child process with one library and its own store. Runs of the
+// libraries alternate, so that other load affects all of them equally. The
+// README in this folder describes the scenarios, and each library's settings
+// with their reasons.
 //
-// The exit status is 1 if a run failed, plainjobs lost a job or a library that
-// was asked for by name cannot run, and 2 if the arguments are wrong.
+// The exit status is 1 if a run failed, plainjobs lost a job, or a library that
+// -libraries names cannot run, and 2 if the arguments are wrong.
 package main
 
 import (
@@ -32,7 +32,7 @@ func main() {
 	harness.Main(run)
 }
 
-// run is main with its surroundings given, and returns the exit status.
+// run runs the command and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c, err := parse(args)
 	if err != nil {

@@ -42,7 +42,7 @@ func TestSQLiteLibraries(t *testing.T) {
 func TestPostgresLibraries(t *testing.T) {
 	t.Setenv(postgresVariable, pgcluster.Connect(t))
 	testLibraries(t, storePostgres, "-libraries", "plainjobs/pgx,river/pgx")
-	if !pgcluster.Owned() { // others may measure there
+	if !pgcluster.Owned() { // other programs may use it
 		return
 	}
 	err := harness.OnServer(t.Context(), os.Getenv(postgresVariable), func(ctx context.Context, conn *pgx.Conn) error {
@@ -58,7 +58,7 @@ func TestPostgresLibraries(t *testing.T) {
 	}
 }
 
-// testLibraries runs the libraries on a store, with these arguments and others.
+// testLibraries runs the libraries on a store, with additional arguments.
 func testLibraries(t *testing.T, store string, args ...string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -69,7 +69,7 @@ func testLibraries(t *testing.T, store string, args ...string) {
 	if status != 0 {
 		t.Errorf("status %d", status)
 	}
-	t.Logf("%s", &stderr) // says what is left out
+	t.Logf("%s", &stderr) // lists what is left out
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
@@ -84,7 +84,7 @@ func testLibraries(t *testing.T, store string, args ...string) {
 		}
 		key := fmt.Sprintf("%s/%s %s", l.Library, l.Driver, l.Scenario)
 		seen[key+" "+l.Durability] = true
-		if store == storePostgres && pgcluster.Owned() { // which is without fsync
+		if store == storePostgres && pgcluster.Owned() { // it has no fsync
 			if l.Durability != normal {
 				t.Errorf("%s", text)
 			}
@@ -96,7 +96,7 @@ func testLibraries(t *testing.T, store string, args ...string) {
 		if l.Scenario == drain && l.Jobs != 60 || l.Scenario == live && (l.Jobs != 40 || l.P50 <= 0 || l.Max < l.P99) {
 			t.Errorf("%s", text)
 		}
-		want := l.Durability // which plainjobs alone separates
+		want := l.Durability // only plainjobs separates the two
 		if l.Library == "plainjobs" {
 			want = normal
 		}
@@ -166,7 +166,7 @@ func TestPostgresUnreachable(t *testing.T) {
 	}
 }
 
-// TestPlan looks at what alternates, and at servers.
+// TestPlan checks the order of a round, and servers.
 func TestPlan(t *testing.T) {
 	c, err := parse([]string{"-scenario", "push", "-redis", "a:1,b:2"})
 	if err != nil {

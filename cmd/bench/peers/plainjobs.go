@@ -14,9 +14,9 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// args is the data of a job: its index among the jobs of the run, so that each
-// is told from the others whatever ID the library gives it. All libraries
-// carry it as JSON.
+// args is the payload of a job: its index among the jobs of the run, which
+// identifies it whatever ID the library gives it. All libraries store it as
+// JSON.
 type args struct {
 	Index int `json:"index"`
 }
@@ -49,7 +49,7 @@ func plainjobsOn(driver, module string, open func(string, *sqlite.Options) (*sql
 }
 
 // plainjobsOnPostgres is the same on PostgreSQL, where claims and completions
-// commit without waiting for the log, too. Its pool is its own, of 8.
+// also commit without waiting for the log. The store has its own pool of 8.
 var plainjobsOnPostgres = &library{
 	name: "plainjobs", module: "github.com/plainjobs/plainjobs",
 	driver: "pgx", driverModule: pgxModule, store: storePostgres,
@@ -92,7 +92,7 @@ func (p *plainjobsPostgres) close(ctx context.Context) error {
 
 var plainjob = plainjobs.Declare[args]("bench")
 
-// A plainjobsStore is what the peer asks a store itself.
+// A plainjobsStore has the methods that the peer calls on the store.
 type plainjobsStore interface {
 	backend.Backend
 	backend.Reader

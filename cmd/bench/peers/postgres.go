@@ -14,15 +14,14 @@ import (
 
 const pgxModule = "github.com/jackc/pgx/v5"
 
-// A postgresSchema is a schema of a run's own, which the parent drops. Its
-// connection is apart from the library's, so that asking how far a worker is
-// does not take one of those.
+// A postgresSchema is the schema of a run, which the parent drops. It has its
+// own connection, so that counting jobs does not take one of the library's.
 type postgresSchema struct {
 	name string
 	look *pgx.Conn
 }
 
-// newPostgresSchema makes the one that is ordered, empty.
+// newPostgresSchema creates the schema of the order.
 func newPostgresSchema(ctx context.Context, o order) (s postgresSchema, err error) {
 	s.name = o.Schema
 	if s.look, err = pgx.Connect(ctx, o.Postgres); err != nil {
@@ -39,8 +38,7 @@ func (s postgresSchema) count(ctx context.Context, query string) (n int, err err
 	return n, err
 }
 
-// survives returns what a commit survives that was made with such a
-// synchronous_commit.
+// survives returns what a commit with that synchronous_commit survives.
 func (s postgresSchema) survives(ctx context.Context, commit string) (string, error) {
 	var fsync string
 	err := s.look.QueryRow(ctx, "SELECT current_setting('fsync')").Scan(&fsync)
@@ -55,7 +53,7 @@ func (s postgresSchema) leave(ctx context.Context) error { return s.look.Close(c
 // schemaName returns the name of a schema that does not exist.
 func schemaName() string { return fmt.Sprintf("peers_%016x", rand.Uint64()) }
 
-// inspectServer says of a server what the figures depend on.
+// inspectServer returns the settings of a server that the figures depend on.
 func inspectServer(ctx context.Context, dsn string) (text string, err error) {
 	err = harness.OnServer(ctx, dsn, func(ctx context.Context, conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, "SELECT 'PostgreSQL '||current_setting('server_version')||', fsync '||current_setting('fsync')").Scan(&text)

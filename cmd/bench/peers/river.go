@@ -50,10 +50,10 @@ var riverOnPostgres = &library{
 	open:  openRiverPostgres,
 }
 
-// The settings of River's own benchmark, the command "river bench": they are
-// several times quicker than its defaults of 100 ms and 1 s. But an insert
-// notifies as often as the cooldown allows, so that with the default, more are
-// inserted into a queue that no client fetches from.
+// The settings of River's own benchmark, the command "river bench". Drains are
+// several times faster than with the defaults of 100 ms and 1 s. But inserts
+// notify as often as the cooldown allows, so inserts into a queue that no
+// client fetches from are faster with the default.
 const (
 	riverWorkers  = 2000
 	riverCooldown = 2 * time.Millisecond
@@ -64,7 +64,7 @@ type riverArgs args
 
 func (riverArgs) Kind() string { return "bench" }
 
-// riverWork is what River's two drivers have in common.
+// riverWork is the common part of River's two drivers.
 type riverWork[T any] struct {
 	client  *river.Client[T]
 	started bool
@@ -148,7 +148,7 @@ type riverPostgres struct {
 	pool *pgxpool.Pool
 }
 
-// openRiverPostgres has commits not wait for the log to be written at normal.
+// openRiverPostgres opens River. At normal, commits do not wait for the log.
 func openRiverPostgres(ctx context.Context, o order, handle handler) (_ peer, err error) {
 	config, err := pgxpool.ParseConfig(o.Postgres)
 	if err != nil {
@@ -170,14 +170,14 @@ func openRiverPostgres(ctx context.Context, o order, handle handler) (_ peer, er
 	return p, nil
 }
 
-// unfinished names the states, which an index has, rather than read all jobs.
+// unfinished lists the states, so that it uses an index.
 func (p *riverPostgres) unfinished(ctx context.Context) (n int, err error) {
 	return p.count(ctx, "SELECT count(*) FROM "+p.name+".river_job WHERE state IN "+
 		"('available', 'cancelled', 'discarded', 'pending', 'retryable', 'running', 'scheduled')")
 }
 
-// durability asks a connection of the library's, rather than believe the
-// parameter.
+// durability reads the setting of the library's connection, as the parameter
+// proves nothing.
 func (p *riverPostgres) durability(ctx context.Context) (pushes, work string, err error) {
 	var commit string
 	if err := p.pool.QueryRow(ctx, "SELECT current_setting('synchronous_commit')").Scan(&commit); err != nil {

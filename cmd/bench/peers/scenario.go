@@ -25,10 +25,11 @@ func measure(ctx context.Context, l *library, o order) (r result, err error) {
 
 // runDrain times a worker on jobs that were pushed before it was started.
 //
-// The clock runs from the call that starts the worker until the store, which
-// is asked each ms once all handlers were called, has no job left that is not
-// done. So it holds the worker's start and the last completion, but not its
-// leave, which some libraries take seconds for, and no user waits for.
+// The clock runs from the call that starts the worker until the store has all
+// jobs done. Once all handlers were called, the store is asked every
+// millisecond. The time includes the worker's start and the last completion,
+// but not its stop, which takes some libraries seconds and which no user waits
+// for.
 func runDrain(ctx context.Context, l *library, o order) (r result, err error) {
 	counts := newTally(o.Jobs)
 	p, err := l.open(ctx, o, counts.Handle)
@@ -42,7 +43,7 @@ func runDrain(ctx context.Context, l *library, o order) (r result, err error) {
 	if err := p.fill(ctx, o.Jobs); err != nil {
 		return r, err
 	}
-	runtime.GC() // what pushing left behind is not the worker's to clear
+	runtime.GC() // the garbage of pushing is not the worker's
 
 	start := time.Now()
 	if err := p.start(ctx); err != nil {
@@ -57,9 +58,9 @@ func runDrain(ctx context.Context, l *library, o order) (r result, err error) {
 	return r, nil
 }
 
-// runPush times how many jobs are pushed one by one in a while, with no worker
-// running. Half as long before that it does the same, until connections are
-// made and statements prepared.
+// runPush times how many jobs are pushed one by one in a while, without a
+// worker. Before that it pushes for half as long, so that connections are open
+// and statements prepared.
 func runPush(ctx context.Context, l *library, o order) (r result, err error) {
 	p, err := l.open(ctx, o, func(int) error { return errors.New("there is no worker") })
 	if err != nil {
@@ -69,7 +70,7 @@ func runPush(ctx context.Context, l *library, o order) (r result, err error) {
 	if r.Durability, r.Work, err = p.durability(ctx); err != nil {
 		return r, err
 	}
-	r.Work = "" // there is none
+	r.Work = "" // there is no work
 	before, err := pushFor(ctx, p, o.Goroutines, 0, o.Time/2)
 	if err != nil {
 		return r, err
@@ -86,8 +87,8 @@ func runPush(ctx context.Context, l *library, o order) (r result, err error) {
 	return r, err
 }
 
-// pushFor pushes jobs, from a number on, by so many goroutines for a while, and
-// returns the number of the next.
+// pushFor pushes jobs for a while from several goroutines, beginning with a
+// number. It returns the next number.
 func pushFor(ctx context.Context, p peer, goroutines, from int, period time.Duration) (int, error) {
 	var next atomic.Int64
 	next.Store(int64(from))
@@ -105,13 +106,13 @@ func pushFor(ctx context.Context, p peer, goroutines, from int, period time.Dura
 	return int(next.Load()), errors.Join(errs...)
 }
 
-// warmUp is how many jobs of live are not counted: until they are done the
-// worker may still be starting.
+// warmUp is how many jobs of live are not counted: the worker may still be
+// starting while they run.
 const warmUp = 20
 
 // runLive pushes at a steady rate while the worker works. A job's latency is
-// from the call that pushes it, at the time it is due whatever became of those
-// before, to its handler.
+// from the call that pushes it to its handler. Each push starts when it is due,
+// even if earlier pushes have not returned.
 func runLive(ctx context.Context, l *library, o order) (r result, err error) {
 	jobs := warmUp + max(1, int(o.Time*time.Duration(o.Rate)/time.Second))
 	counts := newTally(jobs)
@@ -179,7 +180,7 @@ func runLive(ctx context.Context, l *library, o order) (r result, err error) {
 	return r, nil
 }
 
-// batch is how many jobs fill has in a call or transaction.
+// batch is the number of jobs that fill stores in a call or transaction.
 const batch = 1000
 
 func inBatches(n int, f func(from, to int) error) error {

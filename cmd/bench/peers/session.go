@@ -13,7 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
-// A session is one call of the program.
+// A session is one call of the command.
 type session struct {
 	config
 	progress *harness.Progress
@@ -25,11 +25,11 @@ type session struct {
 	failed  []error // runs without a result
 }
 
-// A combination is what has a median.
+// A combination has one median.
 type combination struct {
 	scenario   string
 	library    *library
-	durability string // that was asked for
+	durability string // as the flag asks
 	goroutines int
 	redis      string
 }
@@ -45,14 +45,14 @@ func (c combination) String() string {
 	return text
 }
 
-// A measured is one run and what it gave.
+// A measured is one run and its result.
 type measured struct {
 	combination
 	result
 }
 
-// plan returns the combinations in the order of a round: those that are to be
-// compared, which differ in the library only, follow each other.
+// plan returns the combinations in the order of a round. Those that differ only
+// in the library follow each other.
 func (c *config) plan() (plan []combination) {
 	for _, s := range c.scenarios {
 		goroutines := []int{1}
@@ -66,8 +66,8 @@ func (c *config) plan() (plan []combination) {
 						plan = append(plan, combination{s, l, d, n, ""})
 						continue
 					}
-					// What a Redis server promises is not ours to set,
-					// so that it makes one run a round.
+					// The Redis server sets its own durability, so it has one
+					// run in each round.
 					for _, address := range c.redis {
 						if i == 0 {
 							plan = append(plan, combination{s, l, "", n, address})
@@ -124,7 +124,7 @@ func (s *session) run(ctx context.Context) error {
 	return nil
 }
 
-// measure runs a child once, on a store of its own.
+// measure runs a child once, on its own store.
 func (s *session) measure(ctx context.Context, program, dir string, c combination) (r result, err error) {
 	dir, err = os.MkdirTemp(dir, "run-*")
 	if err != nil {
@@ -173,8 +173,8 @@ func (s *session) medians() (all []line) {
 	return all
 }
 
-// faults returns what makes the program fail. Jobs that other libraries lost
-// are in the table, for all to see.
+// faults returns the errors that make the command fail. Jobs that other
+// libraries lost are only in the table.
 func (s *session) faults() (faults []error) {
 	faults = slices.Clone(s.failed)
 	for _, r := range s.runs {

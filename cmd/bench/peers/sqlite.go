@@ -30,11 +30,11 @@ func fileURL(path, query string) string {
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: query}).String()
 }
 
-// A sqliteStore is what the libraries that are given a *sql.DB have in common.
+// A sqliteStore is the common part of libraries that take a *sql.DB.
 type sqliteStore struct {
 	db *sql.DB // the library's
-	// look is a connection apart, so that asking how far a worker is does
-	// not take the library's.
+	// look is another connection, so that counting jobs does not take the
+	// library's.
 	look *sql.DB
 }
 
@@ -56,7 +56,8 @@ func (s sqliteStore) count(ctx context.Context, query string) (n int, err error)
 	return n, err
 }
 
-// durability asks the library's connection, rather than believe the DSN.
+// durability reads the settings of the library's connection, as the DSN proves
+// nothing.
 func (s sqliteStore) durability(ctx context.Context) (pushes, work string, err error) {
 	var journal string
 	var synchronous int

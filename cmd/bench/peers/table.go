@@ -12,7 +12,7 @@ import (
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
-// writeTable prints what the session measured, and under which conditions.
+// writeTable prints the conditions and the results.
 func writeTable(w io.Writer, s *session) error {
 	out := bufio.NewWriter(w)
 	fmt.Fprintln(out, s.machine)
@@ -32,7 +32,7 @@ has none) has, or for latencies the other way round; blank where the two promise
 			rows := slices.DeleteFunc(slices.Clone(all), func(l line) bool {
 				return l.Scenario != scenario || scenario == push && l.Goroutines != n
 			})
-			slices.SortStableFunc(rows, func(a, b line) int { // a server may promise other than was asked for
+			slices.SortStableFunc(rows, func(a, b line) int { // a server may have another durability than asked for
 				return cmp.Compare(a.Durability, b.Durability) // full, none, normal
 			})
 			if err := writeRows(out, scenario, n, rows); err != nil {
@@ -111,13 +111,14 @@ func microseconds(us float64) string {
 	return fmt.Sprintf("%.1f s", us/1e6)
 }
 
-// factor returns how many times a line's figure that of plainjobs is which
-// promises the same, or 0 if none does.
+// factor returns plainjobs' figure relative to a line's, at the same
+// durability, or 0 if there is none.
 func factor(l line, rows []line) float64 {
 	if l.Library == "plainjobs" {
 		return 0
 	}
-	// The same promise in all, then the same driver, then modernc.
+	// The same durability of both comes first, then the same driver, then
+	// modernc.
 	near := func(r line) (n int) {
 		if r.Durability == l.Durability {
 			n += 4
@@ -145,8 +146,8 @@ func factor(l line, rows []line) float64 {
 	return ours.JobsPerS / l.JobsPerS
 }
 
-// alike reports whether two lines of a scenario promise the same of what
-// is timed in it: a drain has no pushes, and push no work.
+// alike reports whether two lines of a scenario have the same durability of the
+// timed part: drain times no pushes, and push no work.
 func alike(a, b line) bool {
 	switch a.Scenario {
 	case drain:

@@ -18,8 +18,8 @@ func newTally(jobs int) tally {
 	return tally{harness.NewTally(jobs, func() { close(all) }), all}
 }
 
-// wait returns when all jobs ran and the store has none that is not done, or
-// nothing happened for harness.StallTime, and how many the store has that are not.
+// wait returns when all jobs ran and are done in the store, or when no job ran
+// for harness.StallTime. It returns how many are not done in the store.
 func (t tally) wait(ctx context.Context, p peer) (unfinished int, err error) {
 	for before := int64(-1); ; {
 		left := t.Left.Load()
@@ -42,8 +42,8 @@ func (t tally) wait(ctx context.Context, p peer) (unfinished int, err error) {
 	}
 }
 
-// into puts the counts of a run into its result, after which the store had
-// jobs that were not done.
+// into puts the counts of a run into its result. Unfinished is how many jobs
+// are not done in the store.
 func (t tally) into(r *result, unfinished int) {
 	r.Jobs = len(t.Runs)
 	r.Lost, r.Repeated = t.Count(unfinished)

@@ -5,9 +5,8 @@ import (
 	"errors"
 )
 
-// aged measures a claim in a store that has been in use for years,
-// against an empty store: it has jobs in each state that a claim does not read,
-// all at once.
+// aged measures a claim in a store that has been in use for years, compared with
+// an empty one. The store has many jobs in all states that a claim skips.
 var aged = &Scenario{
 	Name:     "aged",
 	About:    "the time of a claim in an empty store, and in one with 1 million scheduled, 100 thousand blocked and 1 million finished jobs",

@@ -17,16 +17,17 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// application is how long transactions of an application take next to a busy
-// queue in the same file, and how much slower the queue is for what it leaves to
-// them. The application stores one row at a time, with up to 20 ms in between,
-// on a *sql.DB that a store knows: in the process of the queue, or in another one.
+// application measures how long an application's transactions take next to a
+// busy queue in the same file, and how much the share of the time that the
+// queue leaves to them slows the queue. The application stores one row at a
+// time, with up to 20 ms in between, through a *sql.DB that a store uses, too:
+// in the process of the queue, or in another one.
 var application = &Scenario{
 	Name:    "application",
-	About:   "a transaction of the application's of one row, next to a push and a drain at full speed, by how much of the time is left to it",
+	About:   "an application's transaction of one row next to a push and a drain at full speed, by its share of the time",
 	Jobs:    jobs(300_000),
 	On:      SQLite,
-	Latency: "of the application's transaction, from Begin to the end of Commit; cost is of jobs/s, against no share",
+	Latency: "of the application's transaction, from Begin to the end of Commit; cost is the loss of jobs/s compared with no share",
 	run: func(ctx context.Context, d Driver, o Order) ([]Result, error) {
 		alone, err := applicationAlone(ctx, d, o)
 		results := []Result{alone}
@@ -46,7 +47,7 @@ var application = &Scenario{
 // shares are the values of sqlite.Options.Share that are compared.
 var shares = []int{-1, 5, 10, 25}
 
-// A load is what keeps the lock busy.
+// A load keeps the lock busy.
 type load struct {
 	name string
 	run  func(ctx context.Context, queue *plainjobs.Queue, jobs int) error
@@ -160,7 +161,7 @@ func drainAll(ctx context.Context, queue *plainjobs.Queue, jobs int) error {
 	return worker.New(queue, &worker.Options{Concurrency: 2, Jobs: []plainjobs.AnyJob{job}}).Run(ctx)
 }
 
-// An applicant is an application that wants the lock now and then.
+// An applicant is an application that needs the lock now and then.
 type applicant struct {
 	db    *sql.DB
 	store *sqlite.Backend
@@ -190,7 +191,7 @@ func newApplicant(ctx context.Context, d Driver, o Order) (*applicant, error) {
 
 func (a *applicant) start() { a.writing.Go(a.write) }
 
-// write stores a row at a time until the end, one at least.
+// write stores rows one at a time until the end, at least one.
 func (a *applicant) write() {
 	for {
 		began := time.Now()

@@ -13,10 +13,10 @@ import (
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
-// backlog measures a claim while many jobs are in one state. The jobs are
-// stored by the library, and finished ones have been claimed and completed by
-// it; "mixed" are pending ones of many priorities, "blocked" ones wait for a
-// thousand serial keys.
+// backlog measures a claim while many jobs are in one state. The library stores
+// the jobs, and claims and completes the finished ones. "mixed" jobs are
+// pending, with many priorities; "blocked" jobs wait for a thousand serial
+// keys.
 var backlog = &Scenario{
 	Name:     "backlog",
 	About:    "the time of a claim while 10 thousand and 1 million (-long: 10 million) jobs are in each state",
@@ -76,8 +76,8 @@ type backlogStore struct {
 	store  backend.Backend
 	queue  *plainjobs.Queue
 	worker backend.Worker
-	rows   int  // of the kind that grows
-	ready  bool // claimable jobs are there
+	rows   int  // jobs of the growing kind
+	ready  bool // there are claimable jobs
 }
 
 const (
@@ -141,7 +141,7 @@ func (b *backlogStore) offer(ctx context.Context) error {
 	return fill(ctx, b.queue, backlogOffer)
 }
 
-// finish claims and completes n jobs. Where some are ready, those are as good.
+// finish claims and completes n jobs, of any kind.
 func (b *backlogStore) finish(ctx context.Context, n int) error {
 	for n > 0 {
 		claimed, err := b.store.Claim(ctx, backend.ClaimRequest{
@@ -161,7 +161,7 @@ func (b *backlogStore) finish(ctx context.Context, n int) error {
 	return nil
 }
 
-// measure claims, and hands back at no cost to the claim.
+// measure times claims, and releases their jobs outside the timed part.
 func (b *backlogStore) measure(ctx context.Context, n, limit int) (Result, error) {
 	r := Result{Durability: durability(b.store)}
 	var samples []time.Duration
@@ -174,7 +174,7 @@ func (b *backlogStore) measure(ctx context.Context, n, limit int) (Result, error
 		if err != nil {
 			return r, err
 		}
-		if i >= 20 { // what is done once is done
+		if i >= 20 { // the first claims warm up
 			samples = append(samples, took)
 		}
 		back := make([]backend.Failure, len(claimed))

@@ -1,9 +1,8 @@
-// Package child is what the programs have in common that measure one driver
+// Package child is the common part of the programs that measure one driver
 // each. Two of the drivers cannot be linked into one program, so every driver
-// has its own, and cmd/bench starts a new process for each run.
+// has its own program. cmd/bench starts a new process for each run.
 //
-// A scenario is one small file here: it declares itself and lists itself in
-// [Scenarios].
+// Each scenario is one small file, and is listed in [Scenarios].
 package child
 
 import (
@@ -23,35 +22,35 @@ type Driver struct {
 	Kind Kind
 	// Open opens the store where the order says.
 	Open func(Order) (backend.Backend, error)
-	// SQL is the driver's name in database/sql, empty if the store is not
-	// on it.
+	// SQL is the driver's name in database/sql. It is empty if the store does
+	// not use database/sql.
 	SQL string
-	// Copy copies rows into a table by COPY; nil where there is none.
+	// Copy inserts rows by COPY. It is nil for a store without COPY.
 	Copy func(ctx context.Context, conn *sql.Conn, table string, columns []string, rows [][]any) error
 }
 
-// An Order is what the parent asks of a child, for one run.
+// An Order tells a child what to run.
 type Order struct {
 	Scenario  string
 	Path      string // of a database file that does not exist yet
-	DSN       string `json:",omitempty"` // of a server, and
-	Schema    string `json:",omitempty"` // a schema that it does not have yet
+	DSN       string `json:",omitempty"` // of a server
+	Schema    string `json:",omitempty"` // a schema that does not exist yet
 	Workers   int    // handlers at once in a process, or pushing goroutines
 	Processes int
 	Jobs      int
 	Share     int  `json:",omitempty"` // percent of the time, see sqlite.Options
-	Brief     bool // what takes its time takes little
-	Long      bool // what has a long form takes it
+	Brief     bool // slow scenarios take their brief form
+	Long      bool // scenarios take their long form, if they have one
 
-	// CPUProfile is a file for a profile of what is timed; empty is none.
+	// CPUProfile is a file for a profile of the timed part. Empty is none.
 	CPUProfile string `json:",omitempty"`
-	// Role is what a process does that a child has started, see helper.
+	// Role is the role of a process that a child started, see helper.
 	Role string `json:",omitempty"`
 }
 
-// A Result is what a child answers, one for each case of its scenario.
+// A Result is the result of one case of a scenario.
 type Result struct {
-	// Case tells apart what one run measures one after another.
+	// Case names the case, if the scenario has several.
 	Case    string `json:",omitempty"`
 	Seconds float64
 	Jobs    int
@@ -65,25 +64,25 @@ type Result struct {
 	Measures
 }
 
-// Measures are what not every scenario or system has; nil is none.
+// Measures are figures that not every scenario or system has. Nil is none.
 type Measures struct {
-	// Latency of what the scenario says.
+	// Latency is what [Scenario.Latency] says.
 	Latency *Latency `json:",omitempty"`
-	// Allocs are heap objects per job, in all of the process.
+	// Allocs are heap objects per job, of the whole process.
 	Allocs *float64 `json:",omitempty"`
-	// Bytes are those given to write calls, per job. What goes to a server is
-	// not what that writes, so there they are none.
+	// Bytes are the bytes given to write calls, per job. There are none for a
+	// server, which writes in another process.
 	Bytes *float64 `json:",omitempty"`
-	// CPU is the time that a waiting process used, in percent of one core.
+	// CPU is the time that an idle process used, in percent of one core.
 	CPU *float64 `json:",omitempty"`
-	// Wakeups are how often a waiting process was scheduled, per minute.
+	// Wakeups are how often an idle process was scheduled, per minute.
 	Wakeups *float64 `json:",omitempty"`
-	// Commits are transactions of a waiting worker, per minute.
+	// Commits are transactions of an idle worker, per minute.
 	Commits *float64 `json:",omitempty"`
-	// Cost is how much slower a queue is that leaves time to others, in
+	// Cost is how much slower a queue is that leaves time to an application, in
 	// percent.
 	Cost *float64 `json:",omitempty"`
-	// Peak is the most memory that a worker's process had resident, in MiB.
+	// Peak is the largest resident memory of a worker's process, in MiB.
 	Peak *float64 `json:",omitempty"`
 }
 
@@ -125,8 +124,8 @@ func serve(d Driver, in io.Reader, out io.Writer) error {
 	return json.NewEncoder(out).Encode(Answer{Results: results, SQLite: sqliteVersion(d)})
 }
 
-// An Answer is what a child writes.
+// An Answer is the output of a child.
 type Answer struct {
 	Results []Result
-	SQLite  string // version; empty for a store that is none
+	SQLite  string // version; empty for other stores
 }

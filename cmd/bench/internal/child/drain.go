@@ -8,15 +8,14 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// drain is the scenario by which the library that this one follows is known.
+// drain measures how fast a worker runs jobs that are already pushed.
 //
-// The clock starts when the worker is run and stops when Run has returned,
-// which the last handler asks of it by ending its context. Run returns when
-// everything that ran is stored, so what is timed is the whole of it: claims,
-// runs, completions, and the worker's leave. To look for the end in the store
-// instead would either take time from the worker, as each look is a query, or
-// find it late. That all jobs are done in the store is checked afterwards. To
-// register, start and leave takes a few ms, which are in the figure.
+// The clock runs from the call of Run until it returns. The last handler ends
+// the context of Run, which returns when all results are stored. So the time
+// includes claims, runs, completions, and the few ms in which the worker starts
+// and leaves. Polling the store for the end would either take time from the
+// worker or find the end late. That all jobs are done in the store is checked
+// afterwards.
 var drain = &Scenario{
 	Name:     "drain",
 	About:    "jobs pushed beforehand are worked off, by an empty handler",

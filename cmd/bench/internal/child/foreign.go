@@ -14,8 +14,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// foreign opens a pool as an application has its own, and a queue on it. Closing
-// the queue leaves the pool open.
+// foreign opens a pool, as an application does, and a queue on it. Closing the
+// queue leaves the pool open.
 func foreign(ctx context.Context, d Driver, o Order) (db *sql.DB, queue *plainjobs.Queue, err error) {
 	var store backend.Backend
 	if d.Kind == Postgres {
@@ -36,7 +36,7 @@ func foreign(ctx context.Context, d Driver, o Order) (db *sql.DB, queue *plainjo
 	return db, plainjobs.New(store, nil), nil
 }
 
-// commits counts those of other connections, until it is stopped.
+// commits counts the commits of other connections until it is stopped.
 type commits interface{ stop() (int, error) }
 
 func watchCommits(ctx context.Context, d Driver, db *sql.DB) (commits, error) {
@@ -49,15 +49,15 @@ func watchCommits(ctx context.Context, d Driver, db *sql.DB) (commits, error) {
 	return watchVersions(ctx, db), nil
 }
 
-// writes counts the transactions on a server that wrote anything, of all
-// databases and also the server's own, such as autovacuum's.
+// writes counts the writing transactions on a server, of all databases,
+// including the server's own, e.g. autovacuum's.
 type writes struct {
 	ctx  context.Context
 	db   *sql.DB
 	from int64
 }
 
-// next returns the number that the next such transaction gets. The question is
+// next returns the number of the next such transaction. The query itself is
 // none.
 func (w *writes) next() (n int64, err error) {
 	err = w.db.QueryRowContext(w.ctx, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").Scan(&n)
@@ -69,8 +69,8 @@ func (w *writes) stop() (int, error) {
 	return int(to - w.from), err
 }
 
-// versions counts the commits of other connections, of which it may take
-// several within an interval for one.
+// versions counts the commits of other connections. Several within one interval
+// count as one.
 type versions struct {
 	end     chan struct{}
 	ended   sync.WaitGroup

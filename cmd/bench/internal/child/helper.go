@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// A command is what a child asks of a process that it has started.
+// A command is what a child asks of a helper.
 type command struct {
 	Op    string
 	Index int `json:",omitempty"`
@@ -29,7 +29,8 @@ type reply struct {
 	Samples []time.Duration `json:",omitempty"`
 }
 
-// A role is what a helper does: it calls answer with each command, in turn.
+// A role is what a helper does. It calls serve with a function that answers
+// commands.
 type role func(ctx context.Context, d Driver, o Order, serve func(answer func(command) (reply, error)) error) error
 
 var roles = map[string]role{

@@ -15,16 +15,15 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// idle is a worker that has nothing to do: what it costs, and how soon it
-// takes up a job that comes. All of it is measured on one worker, at the same
-// settings.
+// idle measures an idle worker: what it costs, and how soon it picks up a new
+// job. One worker is measured, with the same settings throughout.
 //
-// In a transaction, of the application's in another process, the library sees
-// the push, but not the commit that follows. A foreign commit is one that it
-// cannot expect: it comes so late after the push that the worker no longer expects it.
+// In a transaction of an application in another process, the library sees the
+// push but not the commit. A foreign commit comes so late after the push that
+// the worker no longer expects it.
 //
-// Latencies count from the return of what committed. A handler that starts
-// before that, as happens within a process, has waited for nothing.
+// Latencies count from the return of the call that committed. If the handler
+// starts earlier, as happens within a process, the latency is zero.
 var idle = &Scenario{
 	Name:     "idle",
 	About:    "a worker waits: CPU time, wake-ups, commits, and how soon it picks up a job",
@@ -65,7 +64,7 @@ var idle = &Scenario{
 		if o.Brief {
 			n = min(n, 8)
 		}
-		if _, err := p.measure(ctx, "", 1, 0, perform); err != nil { // what is done once is done
+		if _, err := p.measure(ctx, "", 1, 0, perform); err != nil { // warms up
 			return nil, err
 		}
 		var h *helper
@@ -110,7 +109,7 @@ var idle = &Scenario{
 	},
 }
 
-// quiet measures what the waiting worker costs.
+// quiet measures what the idle worker costs.
 func quiet(o Order, h *helper) (m Measures, err error) {
 	window := 20 * time.Second // two heartbeats
 	switch {
@@ -120,7 +119,7 @@ func quiet(o Order, h *helper) (m Measures, err error) {
 		window = time.Minute
 	}
 	runtime.GC()
-	time.Sleep(50 * time.Millisecond) // for the collector's threads to rest
+	time.Sleep(50 * time.Millisecond) // until the garbage collector's threads are idle
 	if h != nil {
 		if _, err := h.ask("watch", 0); err != nil {
 			return m, err
@@ -145,7 +144,7 @@ func quiet(o Order, h *helper) (m Measures, err error) {
 	return m, nil
 }
 
-// pickups are what the handler tells.
+// pickups are the jobs that the handler got.
 type pickups struct {
 	started chan pickup
 	next    int // index
@@ -156,10 +155,10 @@ type pickup struct {
 	at    int64 // Unix time in nanoseconds
 }
 
-// pickupWait is when a job counts as lost.
+// pickupWait is after how long a job counts as lost.
 const pickupWait = 10 * time.Second
 
-// measure pushes n jobs, each a while after the one before was picked up.
+// measure pushes n jobs, each a while after the previous one was picked up.
 func (p *pickups) measure(
 	ctx context.Context, name string, n int, gap time.Duration, push func(index int) (at int64, err error),
 ) (Result, error) {
@@ -199,8 +198,8 @@ func (p *pickups) measure(
 	return r, nil
 }
 
-// unexpected is when a worker no longer expects the commit of a transaction that
-// has pushed.
+// unexpected is how long after a push in a transaction a worker no longer
+// expects the commit.
 const unexpected = 400 * time.Millisecond
 
 // pusher is the other process of idle. It pushes by the library and in

@@ -1,6 +1,6 @@
 package child
 
-// A Kind is a kind of store, or several, as they are bits.
+// A Kind is a kind of store. Kinds are bits, and can be combined.
 type Kind uint8
 
 // The kinds of stores.
@@ -9,6 +9,6 @@ const (
 	SQLite
 	Postgres
 
-	// Shared are those that several processes open.
+	// Shared are the stores that several processes can open.
 	Shared = SQLite | Postgres
 )

@@ -10,10 +10,9 @@ import (
 	"time"
 )
 
-// referenceSchema is what a queue needs at least that keeps its history, has
-// leases by worker, later jobs and unique ones: tables as few and rows as
-// short as they can be. It is the library's neither in tables nor in indexes,
-// and stays as it is when the library's changes.
+// referenceSchema is the minimum for a queue with history, leases by worker,
+// delayed jobs and unique jobs: as few tables and as short rows as possible. It
+// is not the library's schema, and does not follow its changes.
 const referenceSchema = `
 	CREATE TABLE jobs (
 		id           INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -48,8 +47,8 @@ const (
 	countReferenceDone  = `SELECT count(*) FROM jobs WHERE state = 3`
 )
 
-// limitBatch is how many jobs the loop claims in a transaction. It is fixed:
-// the loop is faster with more and slower with less, and so is a queue.
+// limitBatch is how many jobs the loop claims in a transaction. It is fixed,
+// because the loop, like a queue, is faster with larger batches.
 const limitBatch = 128
 
 var (
@@ -58,11 +57,11 @@ var (
 	updateDoneRef    = `UPDATE jobs SET state = 3, finished_at = ? WHERE id IN ` + referenceIDs + ` AND +state = 1 AND +worker = ?`
 )
 
-// limit is how fast a drain can be on a driver: a fixed loop over
-// database/sql, without a library, on one connection. Each of its transactions
-// completes what the one before has claimed and claims as many again. There is
-// no other process, no lease, no handler but a count, no clock but one
-// look a transaction.
+// limit measures how fast a drain can be on a driver: a fixed loop over
+// database/sql, without a library, on one connection. Each transaction
+// completes the jobs that the previous one claimed, and claims as many again.
+// There is no other process, no lease, no handler but a counter, and the clock
+// is read once a transaction.
 var limit = &Scenario{
 	Name:     "limit",
 	About:    "the reference for drain: a bare loop over database/sql, 128 jobs a transaction, history kept",
@@ -74,8 +73,8 @@ var limit = &Scenario{
 	},
 }
 
-// limitApart is limit where a claim and a completion are a transaction each,
-// as a queue has them that does not join them.
+// limitApart is limit with claims and completions in separate transactions, as
+// in a queue that does not join them.
 var limitApart = &Scenario{
 	Name:     "limit-apart",
 	About:    "limit with a transaction for 128 claims and another for 128 completions",
@@ -121,7 +120,7 @@ func runLimit(ctx context.Context, d Driver, o Order, apart bool) (_ []Result, e
 	if err := l.conn.QueryRowContext(ctx, countReferenceDone).Scan(&done); err != nil {
 		return nil, err
 	}
-	r := counts.result(elapsed, done, "full") // the same file would be pushed to at FULL
+	r := counts.result(elapsed, done, "full") // pushes to the same file would use FULL
 	r.Measures = measures
 	return []Result{r}, nil
 }
@@ -169,8 +168,8 @@ type limitLoop struct {
 	conn                                  *sql.Conn
 	begin, commit, claim, claimed, finish *sql.Stmt
 
-	apart       bool    // completions and claims have transactions of their own
-	ids, before []int64 // claimed now, and in the transaction before
+	apart       bool    // completions and claims have separate transactions
+	ids, before []int64 // claimed now, and in the previous transaction
 	args        []any
 }
 
@@ -194,7 +193,8 @@ func newLimitLoop(ctx context.Context, db *sql.DB) (l *limitLoop, err error) {
 	return l, nil
 }
 
-// close ends the statements too: a connection that has some may not close.
+// close also closes the statements: a connection with open statements may not
+// close.
 func (l *limitLoop) close() {
 	for _, stmt := range []*sql.Stmt{l.begin, l.commit, l.claim, l.claimed, l.finish} {
 		if stmt != nil {
@@ -262,7 +262,8 @@ func (l *limitLoop) read(ctx context.Context, counts tally) error {
 	return rows.Err()
 }
 
-// list appends ids to args, the last one again until there are limitBatch.
+// list appends ids to args, and repeats the last one until there are
+// limitBatch.
 func list(args []any, ids []int64) []any {
 	for _, id := range ids {
 		args = append(args, id)
@@ -273,7 +274,8 @@ func list(args []any, ids []int64) []any {
 	return args
 }
 
-// changed returns what makes an error of another number of changed rows.
+// changed returns a function that returns an error if the number of changed
+// rows is another one.
 func changed(want int) func(sql.Result, error) error {
 	return func(result sql.Result, err error) error {
 		if err != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// referenceSchemaPostgres is referenceSchema in PostgreSQL's words.
+// referenceSchemaPostgres is referenceSchema for PostgreSQL.
 const referenceSchemaPostgres = `
 	CREATE TABLE jobs (
 		id           bigint   GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -33,8 +33,8 @@ const referenceSchemaPostgres = `
 
 const countReferencePostgres = `SELECT count(*) FROM jobs WHERE state = 0`
 
-// limitCopy is limitMany on a server, which has a quicker way for many rows than
-// an INSERT.
+// limitCopy is limitMany on a server, where COPY is faster than INSERT for many
+// rows.
 var limitCopy = &Scenario{
 	Name:     "limit-copy",
 	About:    "the reference for pushmany on PostgreSQL: a bare COPY of 1,000 rows, each on disk",

@@ -10,8 +10,8 @@ import (
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
-// limitPush is what a push costs at least that is on disk when it returns: one
-// prepared INSERT, in a transaction by itself.
+// limitPush is the minimum cost of a push that is on disk when it returns: one
+// prepared INSERT in its own transaction.
 var limitPush = &Scenario{
 	Name:     "limit-push",
 	About:    "the reference for push: a bare prepared INSERT, one by one, each on disk",
@@ -38,14 +38,14 @@ var limitMany = &Scenario{
 	},
 }
 
-// insertBare inserts jobs, a number at once.
+// insertBare inserts jobs in batches.
 func insertBare(ctx context.Context, d Driver, o Order, size int) (_ []Result, err error) {
 	db, err := reference(ctx, d, o.Path, "FULL")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	conn, err := db.Conn(ctx) // a statement of the pool looks for its connection each time
+	conn, err := db.Conn(ctx) // a pool's statement would look up its connection each time
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func insertBare(ctx context.Context, d Driver, o Order, size int) (_ []Result, e
 	return referenceResult(ctx, m, conn, countReferenceReady, o.Jobs, samples)
 }
 
-// limitTx is the same in a transaction that writes something else too.
+// limitTx is the same in a transaction that also writes something else.
 var limitTx = &Scenario{
 	Name:     "limit-tx",
 	About:    "the reference for tx: a bare prepared INSERT in the caller's transaction",

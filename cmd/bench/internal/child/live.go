@@ -12,10 +12,10 @@ import (
 )
 
 // livePushers is how many goroutines push while the worker works: few enough
-// that no queue builds up, in which all would only wait.
+// that no queue builds up.
 const livePushers = 8
 
-// live is pushing and working at once, in one process.
+// live pushes and runs jobs at the same time, in one process.
 var live = &Scenario{
 	Name:     "live",
 	About:    "jobs are pushed one by one by 8 goroutines while a worker runs them",
@@ -35,7 +35,7 @@ var live = &Scenario{
 		defer stop()
 		counts := newTally(o.Jobs, stop)
 		base := time.Now()
-		sent := make([]atomic.Int64, o.Jobs) // after base
+		sent := make([]atomic.Int64, o.Jobs) // since base
 		samples := make([]atomic.Int64, o.Jobs)
 		plainjobs.Handle(queue, job, func(ctx context.Context, index int) error {
 			if index >= 0 && index < o.Jobs {
@@ -51,7 +51,7 @@ var live = &Scenario{
 			return nil, err
 		}
 		go func() {
-			// The context cannot end, as that of most callers that push.
+			// The context cannot end, as with most callers that push.
 			err := each(livePushers, o.Jobs, func(i int) error {
 				sent[i].Store(int64(time.Since(base)))
 				_, err := queue.Perform(context.WithoutCancel(ctx), job.With(i))

@@ -12,8 +12,8 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// memoryUse is the memory of a worker's process that has a long queue before
-// it. Another process has filled it, so that only the worker counts.
+// memoryUse measures the memory of a worker's process with a long queue.
+// Another process fills the queue, so that only the worker counts.
 var memoryUse = &Scenario{
 	Name:     "memory",
 	About:    "the memory of a worker that works for some seconds on 1 million pending jobs",
@@ -46,7 +46,7 @@ var memoryUse = &Scenario{
 		if worked.Peak >= 0 {
 			r.Peak = ratio(float64(worked.Peak), 1024)
 		}
-		// What was not run is to be pending, and the rest done.
+		// Jobs that did not run must be pending, and the rest done.
 		done, err := count(store, backend.Done)
 		if err != nil {
 			return nil, err
@@ -57,7 +57,7 @@ var memoryUse = &Scenario{
 	},
 }
 
-// residentTime is long enough for the caches of a driver to fill.
+// residentTime is long enough to fill the caches of a driver.
 const residentTime = 3 * time.Second
 
 // resident is the worker of memory.

@@ -15,7 +15,7 @@ type meter struct {
 	start   time.Time
 }
 
-// begin starts the clock. What went before leaves no garbage to it.
+// begin starts the clock, after a garbage collection.
 func begin(o Order) (*meter, error) {
 	m := &meter{}
 	if o.CPUProfile != "" {
@@ -38,7 +38,8 @@ func begin(o Order) (*meter, error) {
 	return m, nil
 }
 
-// end stops the clock and returns the time and what was spent on each job.
+// end stops the clock. It returns the time, and the allocations and bytes per
+// job.
 func (m *meter) end(jobs int) (time.Duration, Measures, error) {
 	elapsed := time.Since(m.start)
 	written := procIO("wchar")

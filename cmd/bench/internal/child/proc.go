@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// procIO returns a number of this process from /proc/self/io, -1 where there
-// is none. wchar there counts the bytes that were given to write calls, for
-// the database and its log as good as alone; write_bytes would count pages
-// instead, and each once until it reaches the disk.
+// procIO returns a number from /proc/self/io, or -1 if the system has none.
+// wchar counts the bytes given to write calls, nearly all for the database and
+// its log. write_bytes would count pages, each only once until it reaches the
+// disk.
 func procIO(key string) int64 { return procNumber("/proc/self/io", key) }
 
-// peakMemory returns the most memory that this process had resident, in KiB,
-// -1 where that is not told.
+// peakMemory returns the largest resident memory of this process in KiB, or -1
+// if the system does not report it.
 func peakMemory() int64 { return procNumber("/proc/self/status", "VmHWM") }
 
 func procNumber(path, key string) int64 {

@@ -27,8 +27,8 @@ var processes = &Scenario{
 	run:       runProcesses,
 }
 
-// scaleout is processes where they are expected to be faster together: a server
-// has many writers, a file one.
+// scaleout is processes on a server, where several processes should be faster
+// than one: a server has many writers, a file has one.
 var scaleout = &Scenario{
 	Name:      "scaleout",
 	About:     "drain by 1, 2 and 4 processes on one PostgreSQL server, which start together",
@@ -86,10 +86,10 @@ func runProcesses(ctx context.Context, d Driver, o Order) (_ []Result, err error
 	return []Result{r}, nil
 }
 
-// A fleet is helpers that do the same.
+// A fleet is helpers with the same role.
 type fleet struct{ helpers []*helper }
 
-// ask sends a command to all before it waits for the first.
+// ask sends a command to all helpers, then waits for all replies.
 func (f *fleet) ask(op string) ([]reply, error) {
 	for _, h := range f.helpers {
 		if err := h.send(op, 0); err != nil {
@@ -106,9 +106,9 @@ func (f *fleet) ask(op string) ([]reply, error) {
 	return replies, nil
 }
 
-// await returns how many jobs are done when all are, or when nothing happens
-// any more. It asks the store only: to ask each of the processes, many times a
-// second, takes more from them than their work.
+// await returns the number of done jobs when all are done, or when the number
+// no longer changes. It asks only the store: asking each process many times a
+// second would take more of its time than its work.
 func await(store backend.Backend, jobs int) (done int64, err error) {
 	last, changed := int64(-1), time.Now()
 	for {
@@ -132,7 +132,7 @@ func (f *fleet) close() error {
 	return errors.Join(errs...)
 }
 
-// drainer is one of the processes.
+// drainer is the role of one of the processes.
 func drainer(ctx context.Context, d Driver, o Order, serve func(func(command) (reply, error)) error) (err error) {
 	store, err := d.Open(o)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
-// push is how fast jobs are accepted one by one, by callers that do not know
-// of each other.
+// push measures how fast jobs are accepted one by one, from independent
+// callers.
 var push = &Scenario{
 	Name:     "push",
 	About:    "jobs are pushed one by one, by 1 and by 128 goroutines at once",
@@ -58,7 +58,7 @@ var push = &Scenario{
 	},
 }
 
-// each calls f with the numbers below n, from so many goroutines.
+// each calls f with the numbers below n, from several goroutines.
 func each(goroutines, n int, f func(i int) error) error {
 	var next atomic.Int64
 	errs := make([]error, goroutines)

@@ -9,7 +9,7 @@ import (
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
-// pushmany is how fast jobs are accepted by the thousand.
+// pushmany measures how fast jobs are accepted in batches of a thousand.
 var pushmany = &Scenario{
 	Name:     "pushmany",
 	About:    "jobs are pushed, 1,000 a call",

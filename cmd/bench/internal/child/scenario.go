@@ -7,30 +7,31 @@ type Scenario struct {
 	Name string
 	// About is one line for the usage text.
 	About string
-	// Jobs is how many a run has by default; it may depend on the workers.
+	// Jobs returns the default number of jobs in a run, which may depend on the
+	// workers.
 	Jobs func(workers int) int
-	// Workers are the numbers of handlers at once, or of pushing goroutines,
-	// that are measured by default; empty if there is one only.
+	// Workers are the default numbers of handlers at once, or of pushing
+	// goroutines. Empty if there is only one.
 	Workers []int
-	// Processes are the numbers of processes that are measured by default;
-	// empty if theirs makes no difference.
+	// Processes are the default numbers of processes. Empty if the scenario has
+	// one.
 	Processes []int
-	// Most bounds the jobs of a reference, which need not be as many as its
-	// scenario has; zero is no bound.
+	// Most bounds the jobs of a reference, which may have fewer than its
+	// scenario. Zero is no bound.
 	Most int
-	// On is which kinds of stores it is for; zero is all.
+	// On is the kinds of stores that the scenario is for. Zero is all.
 	On Kind
-	// Limits are the references that its speed is a share of, at most one for
+	// Limits are the references to which its speed is compared, at most one for
 	// a kind of store.
 	Limits []*Scenario
-	// Latency says from where to where; empty if there is none.
+	// Latency says what the latency measures. Empty if there is none.
 	Latency string
-	// Rateless is set if the number of jobs a second says nothing.
+	// Rateless is set if the number of jobs a second means nothing.
 	Rateless bool
-	// Once is set if a run has enough samples that one will do.
+	// Once is set if one run has enough samples.
 	Once bool
 
-	// Profiles is set if what is timed goes on in the child alone.
+	// Profiles is set if the timed part runs in the child alone.
 	Profiles bool
 
 	run func(context.Context, Driver, Order) ([]Result, error)
@@ -49,7 +50,7 @@ func (s *Scenario) Limit(on Kind) *Scenario {
 	return nil
 }
 
-// Scenarios lists them all, in the order of tables.
+// Scenarios lists all scenarios, in the order of tables.
 func Scenarios() []*Scenario {
 	return []*Scenario{
 		drain, single, push, pushmany, tx, application, live, idle, fail, backlog, aged, memoryUse, processes, scaleout,
@@ -67,5 +68,5 @@ func Lookup(name string) *Scenario {
 	return nil
 }
 
-// jobs is a number of jobs that does not depend on the workers.
+// jobs returns a number of jobs that does not depend on the workers.
 func jobs(n int) func(int) int { return func(int) int { return n } }

@@ -88,7 +88,7 @@ func checkScenario(t *testing.T, s *Scenario, d Driver) {
 	}
 }
 
-// forgetful says that every seventh completion is stored when it is not.
+// forgetful does not store every seventh completion, and reports success.
 type forgetful struct{ *memory.Backend }
 
 func (b forgetful) Complete(ctx context.Context, done []backend.Completion) ([]backend.Lease, error) {

@@ -10,16 +10,15 @@ import (
 	"github.com/plainjobs/plainjobs"
 )
 
-// single is what drain is compared with: a plain loop over database/sql that
+// single is the comparison for drain: a plain loop over database/sql that
 // claims one job in a transaction, runs it, and completes it in another, as
-// queues commonly do. Two transactions a job, therefore.
+// queues commonly do. So each job takes two transactions.
 //
-// The jobs are pushed by the library, and the loop works on the library's own
-// tables, so that both have the same rows, pages and indexes before them; a
-// copy of the tables would have to be kept like them. It is given what
-// the library gives itself, prepared statements on one connection with the
-// same settings and synchronous=NORMAL, and does less: no lease to renew, no
-// counts to keep (which are wrong afterwards; the file is thrown away).
+// The library pushes the jobs, and the loop works on the library's own tables,
+// so that both have the same rows, pages and indexes. The loop has what the
+// library has, prepared statements on one connection with the same settings and
+// synchronous=NORMAL, and does less: it renews no lease and keeps no counts.
+// The counts are wrong afterwards; the file is deleted.
 var single = &Scenario{
 	Name:     "single",
 	About:    "the same by a bare loop over database/sql, one transaction for each claim and completion",
@@ -32,7 +31,8 @@ var single = &Scenario{
 			return nil, err
 		}
 		queue := plainjobs.New(store, nil)
-		// Stays open: the first to close would clear the log for the loop.
+		// The queue stays open: closing it first would checkpoint the log for
+		// the loop.
 		defer func() { err = errors.Join(err, queue.Close()) }()
 		if err := fill(ctx, queue, o.Jobs); err != nil {
 			return nil, err
@@ -49,7 +49,7 @@ var single = &Scenario{
 		}
 
 		// The context cannot end: one that can costs the drivers several µs a
-		// call, and the library's transactions do without, too.
+		// call, and the library's transactions have none, either.
 		for more := true; more; {
 			if more, err = loop.next(ctx, counts.handle); err != nil {
 				return nil, err
@@ -72,7 +72,7 @@ var single = &Scenario{
 const (
 	selectLoopName = `SELECT id FROM plainjobs_names WHERE name = ?`
 
-	// Binds are wrapped for the reason that backend/sqlite has.
+	// Binds are wrapped for the same reason as in backend/sqlite.
 	selectLoopJob = `
 		SELECT id, failures, max_attempts, payload FROM plainjobs_jobs INDEXED BY plainjobs_pending
 		WHERE state = 3 AND suspect = 0 AND name = (?+0) ORDER BY priority DESC, run_at, id LIMIT 1`
@@ -124,7 +124,7 @@ func newLoop(ctx context.Context, d Driver, path string) (l *loop, err error) {
 
 // next claims, runs and completes a job, and reports whether there was one.
 func (l *loop) next(ctx context.Context, handle func(context.Context, int) error) (bool, error) {
-	const worker = 1 << 60 // as long as a real one's
+	const worker = 1 << 60 // as long as a real ID
 	var id, failures, maxAttempts int64
 	var payload []byte
 	l.token++
@@ -152,8 +152,8 @@ func (l *loop) next(ctx context.Context, handle func(context.Context, int) error
 	})
 }
 
-// tx runs f in a transaction. After an error the connection is of no more use,
-// as the run has failed or is over.
+// tx runs f in a transaction. After an error the connection is not used again:
+// the run has failed or is over.
 func (l *loop) tx(ctx context.Context, f func() error) error {
 	if _, err := l.begin.ExecContext(ctx); err != nil {
 		return err

@@ -12,11 +12,11 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// job is the job of all scenarios. Its data is its index among the jobs of the
-// run, so that each is told from the others whatever ID it gets.
+// job is the job of all scenarios. Its payload is its index among the jobs of
+// the run, which identifies it whatever ID it gets.
 var job = plainjobs.Declare[int]("bench")
 
-// batch is how many jobs one PerformMany takes.
+// batch is the number of jobs in one PerformMany.
 const batch = 1000
 
 // fill stores jobs 0 to n-1.
@@ -39,7 +39,7 @@ func fillFrom(ctx context.Context, q *plainjobs.Queue, from, n int, opts ...plai
 	return nil
 }
 
-// durability returns what a store says of its pushes.
+// durability returns the durability that a store states.
 func durability(store backend.Backend) string {
 	if d, ok := store.(backend.Describer); ok {
 		return d.Describe().Durability.String()
@@ -47,7 +47,7 @@ func durability(store backend.Backend) string {
 	return backend.None.String()
 }
 
-// count returns how many jobs are in a state in the store.
+// count returns the number of jobs in a state.
 func count(store backend.Backend, state backend.State) (jobs int64, err error) {
 	reader, ok := store.(backend.Reader)
 	if !ok {
@@ -62,8 +62,8 @@ func count(store backend.Backend, state backend.State) (jobs int64, err error) {
 	return jobs, err
 }
 
-// pushed returns the result of a scenario that only pushes: what is not in the
-// store is lost, and what is there twice is repeated.
+// pushed returns the result of a scenario that only pushes: jobs that are not
+// in the store are lost, and jobs that are there twice are repeated.
 func pushed(store backend.Backend, n int) (r Result, err error) {
 	stored, err := count(store, backend.Pending)
 	r = Result{Jobs: n, Durability: durability(store)}
@@ -71,8 +71,8 @@ func pushed(store backend.Backend, n int) (r Result, err error) {
 	return r, err
 }
 
-// bare returns a pool of one connection, set up as the library sets up its
-// own, without the library.
+// bare returns a pool of one connection with the settings of the library,
+// without the library.
 func bare(ctx context.Context, d Driver, path, synchronous string) (*sql.DB, error) {
 	path = filepath.ToSlash(path)
 	if path[0] != '/' {
@@ -96,8 +96,7 @@ func bare(ctx context.Context, d Driver, path, synchronous string) (*sql.DB, err
 	return db, nil
 }
 
-// sqliteVersion returns the version of SQLite in a driver, empty if there is
-// none.
+// sqliteVersion returns the version of SQLite in a driver, or "".
 func sqliteVersion(d Driver) (version string) {
 	if d.Kind != SQLite {
 		return ""

@@ -34,8 +34,8 @@ func (t tally) watch(ctx context.Context, stop func()) {
 	}
 }
 
-// result returns the counts of a run, after which the store had done jobs that
-// are done.
+// result returns the counts of a run after which the store has so many done
+// jobs.
 func (t tally) result(elapsed time.Duration, done int64, durability string) Result {
 	r := Result{Seconds: elapsed.Seconds(), Jobs: len(t.Runs), Durability: durability}
 	r.Lost, r.Repeated = t.Count(len(t.Runs) - int(done))

@@ -16,8 +16,8 @@ const (
 	insertNote  = `INSERT INTO notes (text) VALUES (?)`
 )
 
-// tx is how fast an application stores something of its own together with a
-// job, one transaction after another on its own *sql.DB.
+// tx measures how fast an application stores its own row together with a job,
+// one transaction after another on its own *sql.DB.
 var tx = &Scenario{
 	Name:     "tx",
 	About:    "a row of the application's and a job, in the application's transaction",

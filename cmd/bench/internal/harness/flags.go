@@ -28,12 +28,12 @@ func Parse(f *flag.FlagSet, args []string) error {
 		return err
 	}
 	if f.NArg() > 0 {
-		return fmt.Errorf("argument %q: there are only flags, and lists have commas and no spaces", f.Arg(0))
+		return fmt.Errorf("unexpected argument %q: use flags, and separate lists by commas without spaces", f.Arg(0))
 	}
 	return nil
 }
 
-// List parses a list without doubles.
+// List parses a list without duplicates.
 func List[T comparable](into *[]T, parse func(string) (T, error)) func(string) error {
 	return func(text string) error {
 		var values []T
@@ -43,7 +43,7 @@ func List[T comparable](into *[]T, parse func(string) (T, error)) func(string) e
 				return err
 			}
 			if slices.Contains(values, v) {
-				return fmt.Errorf("%s is in it twice", part)
+				return fmt.Errorf("%s is listed twice", part)
 			}
 			values = append(values, v)
 		}
@@ -68,7 +68,7 @@ func Number(most int) func(string) (int, error) {
 			return 0, fmt.Errorf("%q is not a whole number", text)
 		}
 		if err != nil || n < 1 || n > most {
-			return 0, fmt.Errorf("%s is not within 1 and %d", text, most)
+			return 0, fmt.Errorf("%s is not from 1 to %d", text, most)
 		}
 		return n, nil
 	}
@@ -78,7 +78,7 @@ func Number(most int) func(string) (int, error) {
 func Directory(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err == nil && !info.IsDir() {
-		err = errors.New("it is not a directory")
+		err = errors.New("not a directory")
 	}
 	return path, err
 }
