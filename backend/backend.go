@@ -23,7 +23,7 @@
 //
 // A store begins with the five methods of [Backend]. Every other capability is an interface, found
 // by type assertion: [TxPusher], [Heartbeater], [Reader], [SettingsStore], [Scheduler], [Operator],
-// [DeathDetector], [Waiter], [Describer], [Inspector], [Transferer] and [io.Closer]. Some fields of
+// [DeathDetector], [Waiter], [Describer], [Inspector], [ExportImporter] and [io.Closer]. Some fields of
 // [NewJob] and [Settings] are optional too; see [Fields].
 //
 // [lifecycle]: https://pkg.go.dev/github.com/plainjobs/plainjobs/backend/lifecycle

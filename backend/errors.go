@@ -14,7 +14,7 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrLeaseLost: the lease is no longer held.
 	ErrLeaseLost = errors.New("lease lost: the job runs elsewhere")
-	// ErrDuplicate: a unique key is taken (see [DuplicateError]), or an ID (see [Transferer]).
+	// ErrDuplicate: a unique key is taken (see [DuplicateError]), or an ID (see [ExportImporter]).
 	ErrDuplicate = errors.New("duplicate")
 	// ErrQueueFull: the maximum number of jobs wait; see [QueueFullError].
 	ErrQueueFull = errors.New("queue is full")

@@ -176,8 +176,8 @@ type Finding struct {
 	Stops       bool   // nothing can be stored or claimed while the problem lasts
 }
 
-// A Transferer is a Backend whose jobs can be moved to and from another store.
-type Transferer interface {
+// An ExportImporter is a Backend whose jobs can be moved to and from another store.
+type ExportImporter interface {
 	// Export returns a page of jobs, lowest ID first. Each job is complete and consistent. A page ends
 	// before its payloads exceed [DefaultMaxBytes], but has at least one job; only an empty page is
 	// the last. A job that is stored during all of the export is in exactly one page. Export must

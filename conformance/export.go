@@ -20,7 +20,7 @@ func (e *env) elsewhere() backend.Backend {
 
 func (e *env) export(b backend.Backend, req backend.ExportRequest) backend.Batch {
 	e.Helper()
-	batch, err := capability[backend.Transferer](e, b).Export(e.ctx, req)
+	batch, err := capability[backend.ExportImporter](e, b).Export(e.ctx, req)
 	if err != nil {
 		e.Fatalf("Export: %v", err)
 	}
@@ -49,7 +49,7 @@ func (e *env) exportAll(b backend.Backend, n int) (all backend.Batch) {
 
 func (e *env) imports(b backend.Backend, batch backend.Batch) backend.ImportResult {
 	e.Helper()
-	r, err := capability[backend.Transferer](e, b).Import(e.ctx, batch)
+	r, err := capability[backend.ExportImporter](e, b).Import(e.ctx, batch)
 	if err != nil {
 		e.Fatalf("Import: %v", err)
 	}
@@ -242,7 +242,7 @@ var exportCases = []testCase{{
 	rule: "requests and batches that break a rule are refused, and nothing of them is stored",
 	run: func(e *env) {
 		for _, req := range []backend.ExportRequest{{After: -1}, {Jobs: 1001}, {Jobs: -1}} {
-			if _, err := capability[backend.Transferer](e, e.b).Export(e.ctx, req); !errors.Is(err, backend.ErrInvalid) {
+			if _, err := capability[backend.ExportImporter](e, e.b).Export(e.ctx, req); !errors.Is(err, backend.ErrInvalid) {
 				e.Errorf("Export(%+v) = %v, want ErrInvalid", req, err)
 			}
 		}
@@ -259,7 +259,7 @@ var exportCases = []testCase{{
 		} {
 			batch := backend.Batch{Jobs: []backend.Record{good, record(2, "b", backend.Pending)}}
 			spoil(&batch)
-			if _, err := capability[backend.Transferer](e, e.b).Import(e.ctx, batch); !errors.Is(err, backend.ErrInvalid) {
+			if _, err := capability[backend.ExportImporter](e, e.b).Import(e.ctx, batch); !errors.Is(err, backend.ErrInvalid) {
 				e.Errorf("Import of a batch with %s = %v, want ErrInvalid", what, err)
 			}
 		}
@@ -269,7 +269,7 @@ var exportCases = []testCase{{
 	name: "export/keys-and-ids",
 	rule: "an exported job has its KeyUntil, and a page has the highest ID ever assigned",
 	run: func(e *env) {
-		capability[backend.Transferer](e, e.b)
+		capability[backend.ExportImporter](e, e.b)
 		const kept = time.Hour
 		job := uniqueJob("a", backend.Unique{Key: "k", For: kept})
 		id := e.push1(e.b, job).ID

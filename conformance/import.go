@@ -62,7 +62,7 @@ var importCases = []testCase{{
 		for id := int64(496); id < 503; id++ {
 			batch.Jobs = append(batch.Jobs, keyed(record(id, "b", backend.Pending), "", "s"))
 		}
-		_, err := capability[backend.Transferer](e, e.b).Import(e.ctx, batch)
+		_, err := capability[backend.ExportImporter](e, e.b).Import(e.ctx, batch)
 		if !errors.Is(err, backend.ErrDuplicate) {
 			e.Errorf("Import = %v, want ErrDuplicate", err)
 		}

@@ -379,7 +379,7 @@ var readCases = []testCase{{
 		if page, err = reader.List(e.ctx, backend.ListRequest{Limit: 1, Before: page.Next}); err != nil || page.Next == 0 {
 			e.Errorf("List of the next page = %+v, %v", page, err)
 		}
-		if x, ok := e.b.(backend.Transferer); ok {
+		if x, ok := e.b.(backend.ExportImporter); ok {
 			batch, err := x.Export(e.ctx, backend.ExportRequest{Jobs: 1})
 			if err != nil || len(batch.Jobs) != 1 {
 				e.Fatalf("Export = %+v, %v", batch, err)

@@ -11,7 +11,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
-// Export implements [backend.Transferer].
+// Export implements [backend.ExportImporter].
 func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backend.Batch, error) {
 	if err := backend.CheckExport(req); err != nil {
 		return backend.Batch{}, fmt.Errorf("memory: export: %w", err)
@@ -48,7 +48,7 @@ func (j *job) whole(now int64) backend.Record {
 // maxID is the greatest ID that fits: the table has a slot for each page of IDs.
 const maxID = 1 << 36
 
-// Import implements [backend.Transferer].
+// Import implements [backend.ExportImporter].
 func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.ImportResult, error) {
 	var result backend.ImportResult
 	if err := backend.CheckBatch(batch); err != nil {

@@ -72,7 +72,7 @@ func (r *wholeRow) record() (backend.Record, error) {
 	return rec, nil
 }
 
-// Export implements [backend.Transferer].
+// Export implements [backend.ExportImporter].
 func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backend.Batch, error) {
 	if err := backend.CheckExport(req); err != nil {
 		return backend.Batch{}, fmt.Errorf("postgres: export: %w", err)

@@ -68,7 +68,7 @@ const (
 		WHERE coalesce(s.last_at, 0) <= coalesce(excluded.last_at, 0)`
 )
 
-// Import implements [backend.Transferer]. Raising the last ID needs a role that owns
+// Import implements [backend.ExportImporter]. Raising the last ID needs a role that owns
 // the tables. A refused batch may leave a gap in the IDs.
 func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backend.ImportResult, err error) {
 	if err := backend.CheckBatch(batch); err != nil {

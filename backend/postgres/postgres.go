@@ -151,18 +151,18 @@ type Backend struct {
 }
 
 var (
-	_ backend.Backend       = (*Backend)(nil)
-	_ backend.Heartbeater   = (*Backend)(nil)
-	_ backend.TxPusher      = (*Backend)(nil)
-	_ backend.Reader        = (*Backend)(nil)
-	_ backend.SettingsStore = (*Backend)(nil)
-	_ backend.Scheduler     = (*Backend)(nil)
-	_ backend.Operator      = (*Backend)(nil)
-	_ backend.Waiter        = (*Backend)(nil)
-	_ backend.Describer     = (*Backend)(nil)
-	_ backend.Inspector     = (*Backend)(nil)
-	_ backend.Transferer    = (*Backend)(nil)
-	_ io.Closer             = (*Backend)(nil)
+	_ backend.Backend        = (*Backend)(nil)
+	_ backend.Heartbeater    = (*Backend)(nil)
+	_ backend.TxPusher       = (*Backend)(nil)
+	_ backend.Reader         = (*Backend)(nil)
+	_ backend.SettingsStore  = (*Backend)(nil)
+	_ backend.Scheduler      = (*Backend)(nil)
+	_ backend.Operator       = (*Backend)(nil)
+	_ backend.Waiter         = (*Backend)(nil)
+	_ backend.Describer      = (*Backend)(nil)
+	_ backend.Inspector      = (*Backend)(nil)
+	_ backend.ExportImporter = (*Backend)(nil)
+	_ io.Closer              = (*Backend)(nil)
 )
 
 const defaultSchema = "plainjobs"

@@ -67,7 +67,7 @@ func decodeErrors(text string) (all []backend.RunError, err error) {
 	return all, nil
 }
 
-// Export implements [backend.Transferer].
+// Export implements [backend.ExportImporter].
 func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backend.Batch, error) {
 	if err := backend.CheckExport(req); err != nil {
 		return backend.Batch{}, fmt.Errorf("sqlite: export: %w", err)

@@ -38,7 +38,7 @@ const (
 		WHERE last_at <= excluded.last_at`
 )
 
-// Import implements [backend.Transferer].
+// Import implements [backend.ExportImporter].
 func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backend.ImportResult, err error) {
 	if err := backend.CheckBatch(batch); err != nil {
 		return result, fmt.Errorf("sqlite: import: %w", err)

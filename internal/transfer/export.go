@@ -25,7 +25,7 @@ func Export(ctx context.Context, b backend.Backend, w io.Writer, filter backend.
 		err = fmt.Errorf("%w: unknown %v", backend.ErrInvalid, filter.State)
 	}
 	if err == nil {
-		e.store, err = engine.Capability[backend.Transferer](b)
+		e.store, err = engine.Capability[backend.ExportImporter](b)
 	}
 	if err == nil {
 		err = e.run(ctx)
@@ -39,7 +39,7 @@ func Export(ctx context.Context, b backend.Backend, w io.Writer, filter backend.
 // An exporter holds the state of one Export.
 type exporter struct {
 	backend backend.Backend
-	store   backend.Transferer
+	store   backend.ExportImporter
 	filter  backend.Filter
 	now     time.Time
 	buffer  *bufio.Writer

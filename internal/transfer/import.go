@@ -14,7 +14,7 @@ import (
 // Import stores the lines that Export has written. If r is an [io.Seeker], it
 // checks all lines before it stores the first.
 func Import(ctx context.Context, b backend.Backend, r io.Reader) (Summary, error) {
-	store, err := engine.Capability[backend.Transferer](b)
+	store, err := engine.Capability[backend.ExportImporter](b)
 	if err != nil {
 		return Summary{}, err
 	}
@@ -43,7 +43,7 @@ const (
 // An importer holds the state of one Import.
 type importer struct {
 	backend backend.Backend
-	store   backend.Transferer // nil to check the lines only
+	store   backend.ExportImporter // nil to check the lines only
 	lines   lineReader
 
 	header   *headerLine
@@ -56,7 +56,7 @@ type importer struct {
 	done     tally
 }
 
-func newImporter(b backend.Backend, store backend.Transferer, r io.Reader) *importer {
+func newImporter(b backend.Backend, store backend.ExportImporter, r io.Reader) *importer {
 	return &importer{backend: b, store: store, lines: lineReader{r: bufio.NewReaderSize(r, 64<<10), hash: sha256.New()}}
 }
 

@@ -24,8 +24,8 @@ type mover struct {
 	from, to backend.Backend
 	report   func(string)
 
-	source    backend.Transferer
-	target    backend.Transferer
+	source    backend.ExportImporter
+	target    backend.ExportImporter
 	copied    int64 // the ID of the last job
 	schedules []backend.Schedule
 	done      tally
@@ -36,10 +36,10 @@ func (m *mover) run(ctx context.Context) error {
 		return fmt.Errorf("%w: it is one store that jobs are to be moved from and to", backend.ErrInvalid)
 	}
 	var err error
-	if m.source, err = engine.Capability[backend.Transferer](m.from); err != nil {
+	if m.source, err = engine.Capability[backend.ExportImporter](m.from); err != nil {
 		return err
 	}
-	if m.target, err = engine.Capability[backend.Transferer](m.to); err != nil {
+	if m.target, err = engine.Capability[backend.ExportImporter](m.to); err != nil {
 		return err
 	}
 	for _, step := range []func(context.Context) error{

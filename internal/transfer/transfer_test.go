@@ -25,7 +25,7 @@ type store interface {
 	backend.SettingsStore
 	backend.Scheduler
 	backend.Operator
-	backend.Transferer
+	backend.ExportImporter
 	io.Closer
 }
 

@@ -32,7 +32,7 @@ func (s *side) take(r *backend.Record, text []byte) {
 // counts and by a checksum.
 func (m *mover) verifyJobs(ctx context.Context) error {
 	m.report("comparing both queues")
-	jobsOf := func(e backend.Transferer) *cursor[backend.Record] {
+	jobsOf := func(e backend.ExportImporter) *cursor[backend.Record] {
 		return &cursor[backend.Record]{fetch: func(after backend.Record) ([]backend.Record, error) {
 			page, err := e.Export(ctx, backend.ExportRequest{After: after.ID, Jobs: backend.MaxBatch})
 			return page.Jobs, err
