@@ -12,8 +12,8 @@ func NewContext(ctx context.Context, q *Queue) context.Context {
 	return context.WithValue(ctx, engine.QueueKey{}, (*engine.Handle)(q))
 }
 
-// FromContext returns what is known of the job that a handler was called for,
-// see [Info], and false if ctx is not a handler's.
+// FromContext returns the [Info] of the job that a handler runs, and false if ctx is not
+// a handler's.
 func FromContext(ctx context.Context) (Info, bool) {
 	i := engine.InfoOf(ctx)
 	if i == nil {
@@ -24,8 +24,8 @@ func FromContext(ctx context.Context) (Info, bool) {
 	return info, true
 }
 
-// Logger returns the queue's logger, which adds the job's name, ID and attempt
-// to what a handler logs. Outside of a handler it is slog.Default().
+// Logger returns the queue's logger with the job's name, ID and attempt. Outside a
+// handler it returns slog.Default().
 func Logger(ctx context.Context) *slog.Logger {
 	i := engine.InfoOf(ctx)
 	if i == nil {
@@ -34,11 +34,10 @@ func Logger(ctx context.Context) *slog.Logger {
 	return i.Queue.Log().With(slog.String("job", i.Job.Name), slog.Int64("id", i.Job.ID), slog.Int("attempt", i.Job.Attempt))
 }
 
-// Progress stores how far a handler has come, for [Queue.Get] to show: at most
-// once a second, and what is newest then. It costs the handler nothing to
-// call. It does nothing outside of a handler. On a store that keeps no progress,
-// see [backend.Heartbeater], it does nothing either, and the worker's log says so
-// once for each job name.
+// Progress stores how far a handler has come, for [Queue.Get]: at most once a second,
+// and only the latest values. A call returns at once. Outside a handler it does nothing.
+// On a store that keeps no progress, see [backend.Heartbeater], it does nothing, and the
+// worker logs that once for each job name.
 func Progress(ctx context.Context, done, total int64) {
 	if i := engine.InfoOf(ctx); i != nil && i.Progress != nil {
 		i.Progress.Report(done, total)

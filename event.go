@@ -11,49 +11,47 @@ import (
 // An Event is something that happened to a job in this process.
 type Event struct {
 	Kind EventKind
-	// Job as it is after the event, see [Info]. Attempt is that of the run, the
-	// first for EventPushed. Errors has the error of this run alone. What
-	// happens with the event is told by this process's clock: when the job was
-	// pushed, started, ended, or is to run again. Only the store knows Crashes,
-	// Worker, Cancelling, KeyUntil, BlockedBy (a job that was just pushed is not
-	// shown as [Blocked]), the progress, and earlier errors: they are zero here,
-	// and [Queue.Get] shows them. The payload must not be modified.
+	// Job is the job after the event, see [Info]. Attempt is that of the run, and the
+	// first for EventPushed. Errors has only the error of this run. Times are by this
+	// process's clock: when the job was pushed, started, ended, or runs again. Only the
+	// store knows Crashes, Worker, Cancelling, KeyUntil, BlockedBy (a job that was just
+	// pushed is not shown as [Blocked]), the progress, and earlier errors: they are zero
+	// here, and [Queue.Get] returns them. The payload must not be modified.
 	Job Info
-	// Err is what the run ended with, if that was no success.
+	// Err is the error of the run, or nil if it succeeded.
 	Err error
-	// Took is how long the run took, once it has ended.
+	// Took is the duration of the run, once it has ended.
 	Took time.Duration
-	// In is when the job will run again, for EventRetried and EventSnoozed.
+	// In is the time until the job runs again, for EventRetried and EventSnoozed.
 	In time.Duration
 }
 
 // An EventKind says what happened.
 type EventKind uint8
 
-// The kinds of events. What a run ends with is told when its handler returns,
-// shortly before it is stored.
+// The kinds of events. The end of a run is an event when the handler returns, shortly
+// before it is stored.
 const (
-	EventPushed    EventKind = iota + 1 // by Perform or PerformMany, not in a transaction
-	EventStarted                        // a run
-	EventDone                           // a run, and the job
-	EventRetried                        // failed, and will be tried again
-	EventSnoozed                        // put off by its handler
-	EventReleased                       // interrupted, and handed back
-	EventFailed                         // for good
-	EventCancelled                      // a run: by its handler, an operator, or because it expired
-	EventLost                           // the run's lease
-	EventStuck                          // its handler ignores the end of its context
+	EventPushed    EventKind = iota + 1 // by Perform or PerformMany, outside a transaction
+	EventStarted                        // a run started
+	EventDone                           // the job is done
+	EventRetried                        // the run failed, and the job will be retried
+	EventSnoozed                        // postponed by its handler
+	EventReleased                       // the run was interrupted, and the job released
+	EventFailed                         // the job failed
+	EventCancelled                      // by its handler or an operator, or because it expired
+	EventLost                           // the run's lease was lost
+	EventStuck                          // the handler ignores the end of its context
 )
 
-// String returns the kind as a word, as "done".
+// String returns the kind as a word, for example "done".
 func (k EventKind) String() string { return engine.EventKind(k).String() }
 
-// Subscribe has f called with each event of this Queue and its workers until
-// stop is called; what the store does by itself, to jobs that wait or whose
-// worker is dead, is no event. It is called by who performs or runs the job, so
-// it must be quick, must not block or panic, and may be called by several
-// goroutines at once. While it blocks, the job's slot runs nothing else; after
-// five seconds the log says so. A nil f panics.
+// Subscribe calls f with each event of this Queue and its workers, until stop is called.
+// What the store does by itself to waiting jobs and to jobs of dead workers is no event.
+// f is called by the goroutine that performs or runs the job, and by several at once: it
+// must be quick, and must not block or panic. While it blocks, the job's slot runs
+// nothing else, and after five seconds the log says so. A nil f panics.
 func (q *Queue) Subscribe(f func(Event)) (stop func()) {
 	if f == nil {
 		panic(fmt.Sprintf("plainjobs: %s: Subscribe with a nil function", caller()))
@@ -63,7 +61,7 @@ func (q *Queue) Subscribe(f func(Event)) (stop func()) {
 	})
 }
 
-// infoOfEvent is the Info of a job after an event that happens now.
+// infoOfEvent returns the Info of a job after an event that happens now.
 func infoOfEvent(e *engine.Event) Info {
 	info := infoOfRun(e.Job)
 	now := instantOf(time.Now())
@@ -103,5 +101,5 @@ func infoOfEvent(e *engine.Event) Info {
 	return info
 }
 
-// instantOf returns a time of this process as a store would show it.
+// instantOf returns a time of this process with the precision of a store.
 func instantOf(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }

@@ -9,12 +9,12 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A State is where in its life a job is.
+// A State is a state of a job.
 type State = backend.State
 
-// The states. A job is [Scheduled] until its time, retries included, or
-// [Blocked] by another with its [Serial] key; then [Pending], [Running] and, in
-// the end, [Done], [Failed] or [Cancelled].
+// The states. A job is [Scheduled] until its time, also for a retry, or [Blocked] by
+// another job with its [Serial] key. Then it is [Pending], [Running] and, in the end,
+// [Done], [Failed] or [Cancelled].
 const (
 	Scheduled = backend.Scheduled
 	Blocked   = backend.Blocked
@@ -25,65 +25,61 @@ const (
 	Cancelled = backend.Cancelled
 )
 
-// An Info is what is known of a job. That of a run, which a handler gets by
-// [FromContext] and a middleware as its argument, has the first group of fields,
-// State, Failures, Suspect, StartedAt by this process's clock, the keys and the
-// payload, which must not be modified. What else there is only the store knows,
-// and [Queue.Get] shows it: a run is claimed without it.
+// An Info describes a job. The Info of a run, which [FromContext] returns and a
+// middleware gets, has the first group of fields, State, Failures, Suspect, StartedAt by
+// this process's clock, the keys and the payload, which must not be modified. A claim
+// does not return the other fields; [Queue.Get] does.
 type Info struct {
 	ID   int64
 	Name string
-	// Attempt is 1 for the first run and one more after each failure: the
-	// run under way, or the next, or the last one. A run that is repeated
-	// because a worker died has the same number again.
+	// Attempt is 1 for the first run and grows by one with each failure. It belongs to
+	// the active run, or to the next or the last. A run that is repeated because a
+	// worker died has the same number.
 	Attempt     int
 	MaxAttempts int
 	Priority    int16
-	// CreatedAt is when the job was pushed, RunAt when it was to run, by the
-	// store's clock, in UTC.
+	// CreatedAt is when the job was pushed, and RunAt when it may run, by the store's
+	// clock, in UTC.
 	CreatedAt, RunAt time.Time
-	// Metadata is what Options.Metadata gave when the job was pushed.
+	// Metadata is what Options.Metadata returned when the job was pushed.
 	Metadata map[string]string
 
 	State State
-	// Failures is how many attempts have failed, Crashes how many workers
-	// died while the job was a suspect and all that they held.
+	// Failures is the number of failed attempts, and Crashes the number of workers that
+	// died while they held only this job and it was a suspect.
 	Failures, Crashes int
-	// Suspect is set after a worker died holding the job, until it settles.
+	// Suspect is set after a worker died that held the job, until the job is settled.
 	Suspect bool
 	// FinishedAt is when the job was done, failed or cancelled, or zero.
 	FinishedAt time.Time
-	// StartedAt is when the run under way was started, or the last one of a
-	// job that is finished. It is zero where the store was not told: of a
-	// running job before its worker's next heartbeat, which is within 8
-	// seconds by default, and of one that a worker has claimed and keeps until
-	// a slot is free; of a finished one whose run took less than a tenth of a
-	// second.
+	// StartedAt is when the active run started, or the last one of a finished job. It is
+	// zero where the store does not have it: for a running job until its worker's next
+	// heartbeat, within 8 seconds by default, and until a prefetched job gets a slot;
+	// and for a finished job whose run took less than 100 ms.
 	StartedAt time.Time
-	// ExpiresAt is when the job must have started, or zero.
+	// ExpiresAt is when the job expires unless it has started, or zero.
 	ExpiresAt time.Time
-	// UniqueKey and SerialKey are the keys, if any; BlockedBy is the job
-	// that has the serial one.
+	// UniqueKey and SerialKey are the keys, if any. BlockedBy is the job that has the
+	// serial key.
 	UniqueKey, SerialKey string
 	BlockedBy            int64
-	// KeyUntil is until when the job keeps its unique key at least, see [For],
-	// or zero.
+	// KeyUntil is until when the job keeps its unique key at least, see [For], or zero.
 	KeyUntil time.Time
-	// Worker is the number of the worker that runs the job.
+	// Worker is the ID of the worker that runs the job.
 	Worker int64
 	// Cancelling is set on a running job that was cancelled.
 	Cancelling bool
-	// ProgressDone of ProgressTotal is what [Progress] told last.
+	// ProgressDone and ProgressTotal are what [Progress] reported last.
 	ProgressDone, ProgressTotal int64
-	// Payload and Result are JSON. Lists leave them out, and the Errors.
+	// Payload and Result are JSON. A list has neither these nor Errors.
 	Payload, Result json.RawMessage
-	// Errors are the last ten, oldest first.
+	// Errors are the last ten errors, oldest first.
 	Errors []RunError
 
-	run []byte // the payload, of a handler's
+	run []byte // the payload, in a middleware
 }
 
-// A RunError is what one run failed with.
+// A RunError is the error of one run.
 type RunError = backend.RunError
 
 // LogValue implements [slog.LogValuer]. It never shows the payload.
@@ -91,7 +87,7 @@ func (i Info) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("name", i.Name), slog.Int64("id", i.ID), slog.Int("attempt", i.Attempt))
 }
 
-// infoOfRun is the Info of a run.
+// infoOfRun returns the Info of a run.
 func infoOfRun(j *backend.Job) Info {
 	return Info{
 		ID:          j.ID,
@@ -146,8 +142,8 @@ func infoOfStored(i *backend.Info) Info {
 	}
 }
 
-// Metadata is stored as a JSON object. What is stored and no such object, as
-// another program's, is not shown.
+// Metadata is stored as a JSON object. Anything else, for example from another program,
+// is not shown.
 func encodeMetadata(m map[string]string) ([]byte, error) {
 	if len(m) == 0 {
 		return nil, nil

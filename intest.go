@@ -7,10 +7,10 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// inlineQueue returns the queue that runs jobs at once where a test has set
-// none, and nil in programs. testing.Testing is set by the linker, so it is
-// right even while packages are initialised. Importing package testing makes a
-// program some 60 kB longer and adds no flags.
+// inlineQueue returns the queue that runs jobs at once in a test without a queue, and
+// nil in programs. The linker sets testing.Testing, so it is right even while packages
+// are initialised. Importing package testing adds about 60 kB to a program, and no
+// flags.
 func inlineQueue() *Queue {
 	if !testing.Testing() {
 		return nil

@@ -15,11 +15,12 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// DefaultMaxAttempts is how often a job is tried that does not say.
+// DefaultMaxAttempts is the maximum number of attempts of a job without the option
+// MaxAttempts.
 const DefaultMaxAttempts = 25
 
-// A Job is a kind of job: its name, the type of its data, and its options.
-// It is immutable and belongs in a package-level variable.
+// A Job is a kind of job: its name, the type of its data, and its options. It is
+// immutable and belongs in a package-level variable.
 type Job[T any] struct{ def *engine.Definition }
 
 // AnyJob is a *Job of any type.
@@ -29,14 +30,12 @@ type AnyJob interface {
 	definition() *engine.Definition
 }
 
-// Define returns the job with a name and a handler. It belongs in a
-// package-level variable: importing the package is what makes the job known to
-// workers.
+// Define returns the job with a name and a handler. It belongs in a package-level
+// variable: importing the package makes the job known to workers.
 //
-// A name has 1 to 128 characters of a-z, 0-9, ".", "_", "/" and "-", and begins
-// with one of a-z or 0-9; see [Filename]. Define panics, naming file and line, if
-// the name breaks the rule or is taken, if fn is nil, or if an option is out of
-// its bounds.
+// A name has 1 to 128 characters of a-z, 0-9, ".", "_", "/" and "-", and begins with a
+// letter or digit; see [Filename]. Define panics with the file and line of its caller if
+// the name is invalid or taken, if fn is nil, or if an option is out of bounds.
 func Define[T any](name string, fn func(ctx context.Context, data T) error, opts ...DefineOption) *Job[T] {
 	where := caller()
 	if fn == nil {
@@ -45,9 +44,9 @@ func Define[T any](name string, fn func(ctx context.Context, data T) error, opts
 	return define[T](name, where, decoding(fn), opts)
 }
 
-// Declare is [Define] without a handler, which [Handle] binds to each queue
-// whose workers shall run the job. It is for handlers with dependencies, and
-// for jobs that enqueue themselves or each other.
+// Declare is [Define] without a handler. [Handle] binds the handler to a queue. Use it
+// for handlers with dependencies, and for jobs that enqueue themselves or each other: a
+// handler that enqueues its own job would create an initialization or import cycle.
 func Declare[T any](name string, opts ...DefineOption) *Job[T] {
 	return define[T](name, caller(), nil, opts)
 }
@@ -75,8 +74,8 @@ func newDefinition[T any](name, where string) *engine.Definition {
 	}
 }
 
-// Handle binds a handler to a job for one queue. It goes before the handler
-// of the definition, if there is one. It panics if an argument is nil.
+// Handle binds a handler to a job for one queue. It overrides the handler of the
+// definition, if there is one. It panics if an argument is nil.
 func Handle[T any](q *Queue, job *Job[T], fn func(ctx context.Context, data T) error) {
 	if q == nil || job == nil || fn == nil {
 		panic(fmt.Sprintf("plainjobs: %s: Handle with a nil queue, job or handler", caller()))
@@ -101,9 +100,9 @@ func decoding[T any](fn func(context.Context, T) error) func(*engine.Definition)
 	}
 }
 
-// A DecodeError is what a run fails with whose payload does not fit the job's
-// type. It is retried like any other failure, as a deployment may be under
-// way. It never holds any of the payload.
+// A DecodeError is the error of a run whose payload does not fit the job's type. The run
+// is retried like any other, because a deployment may be in progress. The error contains
+// nothing of the payload.
 type DecodeError struct {
 	Job   string
 	ID    int64
@@ -132,7 +131,7 @@ func field(err error) string {
 func reason(err error) string {
 	if e := (*json.UnmarshalTypeError)(nil); errors.As(err, &e) {
 		kind, _, _ := strings.Cut(e.Value, " ") // "number 300" quotes it
-		return fmt.Sprintf("a JSON %s is no %v", kind, e.Type)
+		return fmt.Sprintf("a JSON %s is not a %v", kind, e.Type)
 	}
 	if e := (*json.SyntaxError)(nil); errors.As(err, &e) {
 		return fmt.Sprintf("not valid JSON after %d bytes", e.Offset)
@@ -140,7 +139,7 @@ func reason(err error) string {
 	return fmt.Sprintf("the type's UnmarshalJSON returned a %T", err)
 }
 
-// Name returns the job's name; a nil job's is empty.
+// Name returns the job's name, or an empty string for a nil job.
 func (j *Job[T]) Name() string {
 	if j == nil {
 		return ""
@@ -150,8 +149,8 @@ func (j *Job[T]) Name() string {
 
 func (j *Job[T]) definition() *engine.Definition { return j.def }
 
-// With returns a task: the job with data, which are encoded at once. If they
-// do not encode, or an option is out of its bounds, Perform returns the error.
+// With returns a task: the job with data, which With encodes. If the data do not encode,
+// or an option is out of bounds, Perform returns the error.
 func (j *Job[T]) With(data T, opts ...TaskOption) Task {
 	if j == nil {
 		panic(fmt.Sprintf("plainjobs: %s: With of a nil job", caller()))
@@ -187,10 +186,9 @@ type Task struct {
 	err    error
 }
 
-// Filename returns a job name made of the name of the calling file, without
-// ".go" and "_test", in lower case, with "-" for "_": the job in
-// double_opt_in.go is called "double-opt-in". Renaming the file renames the
-// job, see [Aliases].
+// Filename returns a job name derived from the name of the calling file, without ".go"
+// and "_test", in lower case, with "-" for "_": the job in double_opt_in.go is named
+// "double-opt-in". Renaming the file renames the job, see [Aliases].
 func Filename() string {
 	_, file, _, ok := runtime.Caller(1)
 	if !ok {
@@ -205,8 +203,7 @@ func nameOf(file string) string {
 	return strings.ReplaceAll(strings.ToLower(name), "_", "-")
 }
 
-// caller returns file:line of the code that called an exported function of
-// this package.
+// caller returns file:line of the code outside this package that called it.
 func caller() string {
 	_, file, line, ok := runtime.Caller(2)
 	if !ok {

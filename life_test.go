@@ -48,7 +48,7 @@ func TestBadTaskOptions(t *testing.T) {
 		"has passed":               lifeJob.With("", plainjobs.Before(time.Now().Add(-time.Hour))),
 		"In(-1ns)":                 lifeJob.With("", plainjobs.In(-1)),
 		"Replace and Reject":       lifeJob.With("", plainjobs.Unique("k", plainjobs.Replace(), plainjobs.Reject())),
-		"Reject contradict":        lifeJob.With("", plainjobs.Unique("k", plainjobs.Reject(), plainjobs.Replace())),
+		"Reject exclude":           lifeJob.With("", plainjobs.Unique("k", plainjobs.Reject(), plainjobs.Replace())),
 		"is before the task's own": lifeJob.With("", plainjobs.In(2*time.Hour), plainjobs.Before(time.Now().Add(time.Hour))),
 		"the task's own time":      lifeJob.With("", plainjobs.At(time.Now().Add(2*time.Hour)), plainjobs.Before(time.Now().Add(time.Hour))),
 	} {
@@ -85,14 +85,14 @@ func TestBadDefinitions(t *testing.T) {
 		"follows no wall":   func() { plainjobs.Every("bad/15", time.Hour, tick, plainjobs.Zone("Europe/Berlin")) },
 		"defined elsewhere": func() { plainjobs.Schedule("bad/16", "@daily", lifeJob.With(""), plainjobs.MaxAttempts(3)) },
 		"nil handler":       func() { plainjobs.Cron("bad/17", "@daily", nil) },
-		"has no At":         func() { plainjobs.Schedule("bad/18", "@daily", lifeJob.With("", plainjobs.At(time.Now()))) },
+		"At and Before":     func() { plainjobs.Schedule("bad/18", "@daily", lifeJob.With("", plainjobs.At(time.Now()))) },
 		"life_test.go":      func() { plainjobs.Cron("bad/19", "@never", tick) },
 		"366 days":          func() { plainjobs.Define("bad/20", fn, plainjobs.Timeout(367*24*time.Hour)) },
 		"Timeout(2562047h":  func() { plainjobs.Define("bad/21", fn, plainjobs.Timeout(1<<63-1)) },
-		"could await it": func() {
+		"Await could return it": func() {
 			plainjobs.DefineResult("bad/22", func(context.Context, string) (int, error) { return 0, nil }, plainjobs.Keep(plainjobs.History{Done: -1}))
 		},
-		"await it": func() { plainjobs.DeclareResult[string, int]("bad/23", plainjobs.Keep(plainjobs.History{Done: -1})) },
+		"which Keep deletes": func() { plainjobs.DeclareResult[string, int]("bad/23", plainjobs.Keep(plainjobs.History{Done: -1})) },
 		// What no store would take, a schedule would push in vain.
 		"make tasks with":  func() { plainjobs.Schedule("bad/24", "@daily", plainjobs.Task{}) },
 		"the key is empty": func() { plainjobs.Schedule("bad/25", "@daily", lifeJob.With("", plainjobs.Unique(""))) },
@@ -530,7 +530,7 @@ func TestAwaitByAlias(t *testing.T) {
 	if r, err := renamedResult.Await(ctx, q, pushed[0].ID); r != 7 || err != nil {
 		t.Errorf("Await = %d, %v, want 7", r, err)
 	}
-	if _, err := renamedResult.Await(ctx, q, pushed[1].ID); err == nil || !strings.Contains(err.Error(), "is a life/plain, not a life/result-new") {
+	if _, err := renamedResult.Await(ctx, q, pushed[1].ID); err == nil || !strings.Contains(err.Error(), "is named life/plain, not life/result-new") {
 		t.Errorf("Await of another job = %v", err)
 	}
 }

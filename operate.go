@@ -13,26 +13,24 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// A Filter selects jobs: those to which all of its fields apply that are not
-// zero.
+// A Filter selects the jobs that match all of its fields that are not zero.
 type Filter struct {
-	// IDs of the jobs: nil does not filter, an empty list selects none. List
-	// and Count take at most 1000.
+	// IDs are the IDs of the jobs. nil does not filter, and an empty list selects no
+	// job. List and Count take at most 1000.
 	IDs   []int64
 	Name  string
 	State State
-	// Key is the unique or the serial key.
+	// Key is the unique key or the serial key.
 	Key string
-	// HasKey selects the jobs that have a unique key now: those that wait or
-	// run with one, and those that keep one by [For].
+	// HasKey selects the jobs that have a unique key now: those that wait or run with
+	// one, and those that keep one because of [For].
 	HasKey bool
-	// Error is text within the last error, in the same case.
+	// Error is a part of the last error. Case matters.
 	Error string
-	// Since and Until bound when a job finished, or was pushed if it has
-	// not: from Since on and before Until.
+	// Since and Until limit when the job finished, or was pushed if it has not finished:
+	// from Since on, and before Until.
 	Since, Until time.Time
-	// All must be set for Retry, Cancel and Delete to take every job there
-	// is.
+	// All must be set for Retry, Cancel and Delete to affect every job.
 	All bool
 }
 
@@ -62,11 +60,10 @@ func (q *Queue) Get(ctx context.Context, id int64) (Info, error) {
 	return infoOfStored(&info), nil
 }
 
-// List returns the newest jobs that match the filter and have an ID below
-// before, or all if that is zero; at most limit, from 1 to 1000, or 100 if that
-// is zero. To go on, call it with the next that it returned, until that is
-// zero; a page may be short, or empty, and still have a next one, as each looks
-// at a bounded number of jobs.
+// List returns the newest jobs that match the filter and have an ID below before, or any
+// ID if before is zero. It returns at most limit jobs, from 1 to 1000; zero is 100. For
+// the next page call it with next as before, until next is zero. Each call looks at a
+// limited number of jobs, so a page may be short or empty and still have a next one.
 func (q *Queue) List(ctx context.Context, filter Filter, before int64, limit int) (jobs []Info, next int64, err error) {
 	reader, err := capability[backend.Reader](q, "list")
 	if err != nil {
@@ -82,12 +79,12 @@ func (q *Queue) List(ctx context.Context, filter Filter, before int64, limit int
 	return jobs, page.Next, nil
 }
 
-// countMost is where Count stops unless it is to be exact.
+// countMost is where Count stops unless exact is set.
 const countMost = 10_000
 
-// Count returns how many jobs match the filter. By name and state alone it is
-// exact and costs nothing. Otherwise it stops at 10,000, and more is set,
-// unless exact is.
+// Count returns the number of jobs that match the filter. A filter by name and state
+// alone is exact and costs nothing. With any other filter Count stops at 10,000 and sets
+// more, unless exact is set.
 func (q *Queue) Count(ctx context.Context, filter Filter, exact bool) (n int64, more bool, err error) {
 	if err := filter.check(); err != nil {
 		return 0, false, fmt.Errorf("plainjobs: count: %w", err)
@@ -114,11 +111,11 @@ func (q *Queue) Count(ctx context.Context, filter Filter, exact bool) (n int64, 
 	}
 }
 
-// A Count is how many jobs of one name are in one state.
+// A Count is the number of jobs of one name in one state.
 type Count = backend.Count
 
-// Counts returns how many jobs there are of each name and state, without the
-// zeros, ordered by name and state.
+// Counts returns the numbers of jobs by name and state, without zeros, ordered by name
+// and state.
 func (q *Queue) Counts(ctx context.Context) ([]Count, error) {
 	reader, err := capability[backend.Reader](q, "counts")
 	if err != nil {
@@ -131,12 +128,12 @@ func (q *Queue) Counts(ctx context.Context) ([]Count, error) {
 	return counts, nil
 }
 
-// A Worker is a worker of any process.
+// A Worker is a registered worker of any process.
 type Worker = backend.WorkerInfo
 
-// Workers returns the workers that are registered, the longest first. One that
-// is not Alive has not been heard of for its lease, or its process has Ended,
-// as this host can tell of its own: others rescue its jobs.
+// Workers returns the registered workers, the longest registered first. A worker is not
+// Alive if its lease has expired or its process has Ended, which a host detects for its
+// own processes. Other workers rescue its jobs.
 func (q *Queue) Workers(ctx context.Context) ([]Worker, error) {
 	reader, err := capability[backend.Reader](q, "workers")
 	if err != nil {
@@ -149,16 +146,15 @@ func (q *Queue) Workers(ctx context.Context) ([]Worker, error) {
 	return workers, nil
 }
 
-// Retry makes failed and cancelled jobs that match the filter wait again as if
-// they were new, and scheduled ones run at once; done ones too, but only if the
-// filter says IDs, State or All. It returns how many it were, and an error that
-// matches [ErrDuplicate] if there are others whose unique key is taken, which it
-// leaves alone.
+// Retry makes failed and cancelled jobs that match the filter wait again as if they were
+// new, and makes scheduled ones run now. It retries done jobs only if the filter has
+// IDs, State or All. It returns the number of jobs retried. If the unique keys of some
+// jobs are taken, it leaves these jobs alone and returns an error that matches
+// [ErrDuplicate].
 //
-// They stand behind the jobs of their priority that wait already, and before
-// those that are performed later. With the option [Priority], and no other, they
-// have another priority from then on: thousands of them, at a low one, hold up
-// nothing that is new.
+// Retried jobs run after the jobs of their priority that wait already, and before jobs
+// performed later. [Priority], the only option allowed, changes their priority: many
+// jobs at a low priority delay no new ones.
 func (q *Queue) Retry(ctx context.Context, filter Filter, priority ...TaskOption) (n int, err error) {
 	req := backend.OperateRequest{Op: backend.OpRetry}
 	if req.Priority, err = priorityOf(priority); err != nil {
@@ -176,13 +172,13 @@ func (q *Queue) Retry(ctx context.Context, filter Filter, priority ...TaskOption
 	return n, err
 }
 
-// priorityOf returns the priority that options give, or nil without any.
+// priorityOf returns the priority that the options set, or nil without options.
 func priorityOf(opts []TaskOption) (*int16, error) {
 	if len(opts) == 0 {
 		return nil, nil
 	}
 	t, other := Task{}, Task{}
-	other.job.Priority = 1 // what is no Priority leaves the two unequal, or sets more than that
+	other.job.Priority = 1 // an option that is not Priority leaves the two different, or sets more
 	for _, opt := range opts {
 		if err := errors.Join(opt.task(&t), opt.task(&other)); err != nil {
 			return nil, err
@@ -191,39 +187,39 @@ func priorityOf(opts []TaskOption) (*int16, error) {
 	p := t.job.Priority
 	t.job.Priority = 0
 	if other.job.Priority != p || !reflect.DeepEqual(t, Task{}) {
-		return nil, fmt.Errorf("%w: of the options of a task it takes Priority alone", backend.ErrInvalid)
+		return nil, fmt.Errorf("%w: pass Priority or no option", backend.ErrInvalid)
 	}
 	return &p, nil
 }
 
-// Cancel ends waiting jobs that match the filter, and the contexts of running
-// ones with [ErrCancelled]: at once if a worker of this Queue runs them, within
-// a heartbeat if another does. It returns how many it were.
+// Cancel cancels waiting jobs that match the filter, and ends the contexts of running
+// ones with [ErrCancelled]: at once if a worker of this Queue runs them, and within a
+// heartbeat if another worker does. It returns the number of jobs cancelled.
 //
-// A store without heartbeats, see [backend.Heartbeater], cannot tell another worker. A
-// job that one runs is not counted, and the error matches
-// [errors.ErrUnsupported]: its run goes on, and the job is done if that succeeds
-// and cancelled if it does not.
+// A store without heartbeats, see [backend.Heartbeater], cannot reach another worker. A
+// job that such a worker runs is not counted, and the error matches
+// [errors.ErrUnsupported]. Its run continues: if it succeeds the job is done, and
+// otherwise cancelled.
 func (q *Queue) Cancel(ctx context.Context, filter Filter) (int, error) {
 	return q.operate(ctx, backend.OperateRequest{Op: backend.OpCancel}, "cancel", filter)
 }
 
-// Delete deletes jobs that match the filter and are not running. It returns how
-// many it were.
+// Delete deletes jobs that match the filter and are not running. It returns the number
+// of jobs deleted.
 func (q *Queue) Delete(ctx context.Context, filter Filter) (int, error) {
 	return q.operate(ctx, backend.OperateRequest{Op: backend.OpDelete}, "delete", filter)
 }
 
-// FreeKeys gives back the unique keys that jobs which match the filter keep by
-// [For] alone, so that a new job may have them. A job that waits, or that runs
-// and is not [UntilStarted], has its key until it ends, or is cancelled or
-// deleted. It returns how many keys it were.
+// FreeKeys releases the unique keys that matching jobs keep only because of [For], so
+// that new jobs may have them. It returns the number of keys released. A job that waits,
+// or that runs and is not [UntilStarted], has its key until it ends, or is cancelled or
+// deleted.
 func (q *Queue) FreeKeys(ctx context.Context, filter Filter) (int, error) {
 	return q.operate(ctx, backend.OperateRequest{Op: backend.OpFree}, "free keys", filter)
 }
 
-// operate applies an operation page by page. With an error it says how many
-// jobs were affected before.
+// operate applies an operation page by page. With an error it returns the number of jobs
+// affected before.
 func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name string, filter Filter) (n int, err error) {
 	operator, err := capability[backend.Operator](q, name)
 	if err != nil {
@@ -232,12 +228,12 @@ func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name st
 	if filter.stored().All() && !filter.All {
 		return 0, fmt.Errorf("plainjobs: %s: %w: the filter matches every job; set Filter.All to mean that", name, backend.ErrInvalid)
 	}
-	// The newest go first, as in a list, and neighbours share the store's pages.
+	// The newest go first, as in a list, and jobs with IDs close together share pages.
 	filter.IDs = slices.Clone(filter.IDs)
 	slices.SortFunc(filter.IDs, func(a, b int64) int { return cmp.Compare(b, a) })
 	filter.IDs = slices.Compact(filter.IDs)
 	_, tells := operator.(backend.Heartbeater)
-	var reader backend.Reader // to find runs that cannot be told
+	var reader backend.Reader // finds runs that cannot be reached
 	if req.Op == backend.OpCancel && !tells {
 		if reader, err = capability[backend.Reader](q, name+" without heartbeats"); err != nil {
 			return 0, err
@@ -271,7 +267,7 @@ func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name st
 		}
 	}
 	if len(running) > 0 {
-		return n, fmt.Errorf("plainjobs: %s: %w by %T to end the runs of other workers, as it has no heartbeats: jobs %v run on, "+
+		return n, fmt.Errorf("plainjobs: %s: %w by %T to end the runs of other workers, because it has no heartbeats: jobs %v continue, "+
 			"and are cancelled only if their runs fail", name, errors.ErrUnsupported, q.engine().Backend, running[:min(len(running), 10)])
 	}
 	if len(duplicates) > 0 {
@@ -281,8 +277,8 @@ func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name st
 	return n, nil
 }
 
-// runsElsewhere returns those of some cancelled jobs, at most 1000, that run and are
-// not among those that workers of this queue had.
+// runsElsewhere returns those of the cancelled jobs, at most 1000, that run in workers
+// of other queues than this one.
 func runsElsewhere(ctx context.Context, reader backend.Reader, cancelled, had []int64) ([]int64, error) {
 	rest := slices.DeleteFunc(slices.Clone(cancelled), func(id int64) bool { return slices.Contains(had, id) })
 	if len(rest) == 0 {
@@ -303,7 +299,7 @@ func runsElsewhere(ctx context.Context, reader backend.Reader, cancelled, had []
 	}
 }
 
-// chunk cuts off as many IDs as a store takes at once.
+// chunk returns as many IDs as a store takes at once, and the others.
 func chunk(f Filter) (first, rest Filter) {
 	const most = 1000
 	if len(f.IDs) <= most {
@@ -314,10 +310,9 @@ func chunk(f Filter) (first, rest Filter) {
 	return first, rest
 }
 
-// Pause stops jobs of a name from being claimed, or all jobs if it is empty, in
-// all processes and until [Queue.Resume]. What runs goes on, and what workers
-// have claimed ahead, for some 20 ms of work, starts yet. Others notice within
-// 150 ms.
+// Pause stops workers in all processes from claiming jobs of a name, or all jobs if the
+// name is empty, until [Queue.Resume]. Running jobs continue, and so do prefetched ones,
+// about 20 ms of work. Workers of other processes notice within 150 ms.
 func (q *Queue) Pause(ctx context.Context, name string) error { return q.pause(ctx, name, true) }
 
 // Resume ends a [Queue.Pause] of the same name.
@@ -334,12 +329,12 @@ func (q *Queue) pause(ctx context.Context, name string, paused bool) error {
 	return nil
 }
 
-// A NameInfo is what is known of a job name: its limits, whether it is paused,
-// how many jobs run.
+// A NameInfo describes a job name: its limits, whether it is paused, and how many of its
+// jobs run.
 type NameInfo = backend.NameInfo
 
-// Names returns what is known of each job name, ordered by name; first comes
-// one without a name if the whole queue is paused.
+// Names describes each job name, ordered by name. If the whole queue is paused, the
+// first has no name.
 func (q *Queue) Names(ctx context.Context) ([]NameInfo, error) {
 	setter, err := capability[backend.SettingsStore](q, "names")
 	if err != nil {

@@ -17,7 +17,7 @@ type DefineOption interface {
 	define(*engine.Definition) error
 }
 
-// A TaskOption is an option of one task, and goes before the job's.
+// A TaskOption is an option of one task. It overrides the job's.
 type TaskOption interface {
 	task(*Task) error
 }
@@ -34,7 +34,7 @@ func (o defineOption) define(d *engine.Definition) error { return o(d) }
 
 func (o defineOption) schedule(_ *engine.Schedule, d *engine.Definition) error {
 	if d == nil {
-		return fmt.Errorf("an option of a job is given to a schedule of a job that is defined elsewhere")
+		return fmt.Errorf("it is an option of a job, and the schedule's job is defined elsewhere: pass it to Define")
 	}
 	return o(d)
 }
@@ -48,8 +48,8 @@ type option struct {
 	taskOption
 }
 
-// MaxAttempts is how often a job is tried before it has failed, from 1 to
-// 2³¹-1. The default is [DefaultMaxAttempts].
+// MaxAttempts is the maximum number of attempts, from 1 to 2³¹-1. The default is
+// [DefaultMaxAttempts].
 func MaxAttempts(n int) Option {
 	check := func() error {
 		if n < 1 || n > math.MaxInt32 {
@@ -63,8 +63,8 @@ func MaxAttempts(n int) Option {
 	}
 }
 
-// Priority orders waiting jobs, higher first; the default is 0. Of those of one
-// priority the first is that which could run first.
+// Priority orders waiting jobs, higher first. The default is 0. Within a priority, jobs
+// run in the order in which they became able to run.
 func Priority(p int16) Option {
 	return option{
 		func(d *engine.Definition) error { d.Priority = p; return nil },
@@ -72,9 +72,9 @@ func Priority(p int16) Option {
 	}
 }
 
-// MaxPending bounds how many jobs of the name may wait: be scheduled, blocked
-// or pending. Perform returns [ErrQueueFull] instead of storing one more. The
-// default is no bound.
+// MaxPending limits how many jobs of the name may wait, that is be scheduled, blocked or
+// pending. At the limit Perform returns [ErrQueueFull] and stores nothing. The default
+// is no limit.
 func MaxPending(n int) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.MaxPending = n
@@ -82,10 +82,9 @@ func MaxPending(n int) DefineOption {
 	})
 }
 
-// Timeout ends the context of a run that takes longer, at most 366 days, with
-// [ErrTimeout] as the cause. A handler that ignores
-// that is reported, with where it stands, as an event and in the log, and goes
-// on. The default is no timeout.
+// Timeout ends the context of a run that takes longer than limit, at most 366 days, with
+// [ErrTimeout] as the cause. A handler that ignores the end of its context continues;
+// the log and an event report it with its stack. The default is no timeout.
 func Timeout(limit time.Duration) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Timeout = limit
@@ -96,8 +95,8 @@ func Timeout(limit time.Duration) DefineOption {
 	})
 }
 
-// Concurrency is how many runs of the job a worker does at once, within its
-// own Options.Concurrency. The default is no further bound.
+// Concurrency is how many runs of the job a worker executes at once, within its
+// Options.Concurrency. The default is no further limit.
 func Concurrency(n int) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Concurrency = n
@@ -105,9 +104,9 @@ func Concurrency(n int) DefineOption {
 	})
 }
 
-// MaxRunning is how many runs of the job may be under way in all processes
-// together. Those of a process that died count until they are rescued. What
-// the worker says that started last holds for all. The default is no bound.
+// MaxRunning is how many runs of the job may be active in all processes together. The
+// runs of a dead process count until they are rescued. The value of the most recently
+// started worker applies. The default is no limit.
 func MaxRunning(n int) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Settings.MaxRunning = n
@@ -115,9 +114,9 @@ func MaxRunning(n int) DefineOption {
 	})
 }
 
-// RateLimit is how many runs of the job may start in any span of per, at most
-// a year, in all processes together. What the worker says that started last
-// holds for all. The default is no bound.
+// RateLimit is how many runs of the job may start in any period of per, at most 366
+// days, in all processes together. The value of the most recently started worker
+// applies. The default is no limit.
 func RateLimit(n int, per time.Duration) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Settings.Rate, d.Settings.Per = n, per
@@ -128,16 +127,15 @@ func RateLimit(n int, per time.Duration) DefineOption {
 	})
 }
 
-// MaxCrashes is how many times the job may take down its worker before it is
-// failed, 10 by default; a negative n is no bound. A death counts only if the
-// job's worker had died with it before, and now held nothing else: where other
-// jobs ran, one of them may be the cause. It counts too if the process is killed
-// from outside. What the worker says that started last holds.
+// MaxCrashes is how many crashes fail the job. The default is 10, and a negative n is no
+// limit. A crash is the death of a worker that held only this job, if an earlier worker
+// had died with it too: where other jobs ran, one of them may be the cause. A kill from
+// outside counts as well. The value of the most recently started worker applies.
 func MaxCrashes(n int) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Settings.MaxCrashes = n
 		if n == 0 || n < -math.MaxInt32 || n > math.MaxInt32 {
-			return fmt.Errorf("MaxCrashes(%d) is 0, or not within 32 bits; say -1 for no bound", n)
+			return fmt.Errorf("MaxCrashes(%d) is 0 or exceeds 32 bits: pass -1 for no limit", n)
 		}
 		return nil
 	})
@@ -150,14 +148,14 @@ func positive(name string, n int) error {
 	return nil
 }
 
-// History says how long finished jobs are kept: done ones for Done, 7 days by
-// default, failed and cancelled ones for Failed, 30 days by default, and of
-// one name no more than Rows, a million by default. Negative durations delete
-// a job in the transaction that ends it; negative rows are no bound.
+// History is how long finished jobs are kept: done jobs for Done, 7 days by default,
+// failed and cancelled jobs for Failed, 30 days by default, and at most Rows jobs of a
+// name, one million by default. With a negative duration the transaction that ends a job
+// deletes it. Negative rows are no limit.
 type History = backend.History
 
-// Keep overrides the store's history for the job where h is not zero. What the
-// worker says that started last holds.
+// Keep overrides the store's history for the job, in the fields of h that are not zero.
+// The value of the most recently started worker applies.
 func Keep(h History) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Settings.History = h
@@ -168,22 +166,21 @@ func Keep(h History) DefineOption {
 	})
 }
 
-// Backoff sets how long a job waits after a failed attempt, which counts from
-// 1. Negative delays are 0, and delays are at most ten years. The default is
-// attempt⁴ seconds, at most a day, 10 % more or less. See [Exponential] and
-// [Fixed].
+// Backoff sets how long a job waits after a failed attempt. Attempts count from 1. A
+// negative delay is zero, and the longest delay is ten years. The default is attempt⁴
+// seconds, at most a day, with 10 % jitter. See [Exponential] and [Fixed].
 func Backoff(policy func(attempt int, err error) time.Duration) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		if policy == nil {
-			return fmt.Errorf("Backoff(nil) is no policy")
+			return fmt.Errorf("Backoff(nil): pass a policy, such as Fixed(time.Minute)")
 		}
 		d.Backoff = policy
 		return nil
 	})
 }
 
-// Exponential is a policy for [Backoff] that waits first, then twice as long
-// each time, at most longest, 10 % more or less. It panics if one of them is
+// Exponential is a policy for [Backoff] that waits for first, and then twice as long
+// each time, at most for longest, with 10 % jitter. It panics if an argument is
 // negative.
 func Exponential(first, longest time.Duration) func(attempt int, err error) time.Duration {
 	if first < 0 || longest < 0 {
@@ -192,8 +189,8 @@ func Exponential(first, longest time.Duration) func(attempt int, err error) time
 	return func(attempt int, _ error) time.Duration { return engine.Exponential(first, longest, attempt) }
 }
 
-// Fixed is a policy for [Backoff] that always waits as long. It panics if that
-// is negative.
+// Fixed is a policy for [Backoff] that always waits for delay. It panics if delay is
+// negative.
 func Fixed(delay time.Duration) func(attempt int, err error) time.Duration {
 	if delay < 0 {
 		panic(fmt.Sprintf("plainjobs: %s: Fixed(%v) is negative", caller(), delay))
@@ -201,8 +198,8 @@ func Fixed(delay time.Duration) func(attempt int, err error) time.Duration {
 	return func(int, error) time.Duration { return delay }
 }
 
-// Aliases are names under which the job was known before, and may still be
-// stored: workers run them too. Limits and keys hold for each name apart.
+// Aliases are former names of the job, under which jobs may still be stored. Workers run
+// them too. Each alias has its own limits and its own key space.
 func Aliases(names ...string) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Aliases = append(d.Aliases, names...)
@@ -210,21 +207,21 @@ func Aliases(names ...string) DefineOption {
 	})
 }
 
-// A Handler runs a job. Its context is the run's; what it returns is how the
-// run ends.
+// A Handler runs a job. Its context is the run's, and its error decides how the run
+// ends.
 type Handler func(ctx context.Context, job *Info) error
 
-// A Middleware wraps the runs of jobs. It may look at the job, pass on a context
-// that is made of the run's, and replace the error.
+// A Middleware wraps the runs of jobs. It may read the job, pass on a context derived
+// from the run's, and replace the error.
 type Middleware func(next Handler) Handler
 
-// Use wraps the runs of the job, inside of the queue's own middleware; the
-// first is the outermost.
+// Use wraps the runs of the job, inside the queue's middleware. The first is the
+// outermost.
 func Use(middleware ...Middleware) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		for _, m := range middleware {
 			if m == nil {
-				return fmt.Errorf("Use(nil) is no middleware")
+				return fmt.Errorf("Use(nil): pass a middleware")
 			}
 			d.Middleware = append(d.Middleware, m.engine())
 		}
@@ -232,12 +229,12 @@ func Use(middleware ...Middleware) DefineOption {
 	})
 }
 
-// engine returns m as the engine applies it, once for a job and queue.
+// engine returns m as the engine applies it, once for each job and queue.
 func (m Middleware) engine() engine.Middleware {
 	return func(_ *engine.Definition, next engine.Run) engine.Run {
 		h := m(func(ctx context.Context, job *Info) error {
 			if job == nil || engine.InfoOf(ctx) == nil {
-				return errors.New("a middleware called the next handler without the job, or without a context of the run's")
+				return errors.New("a middleware called the next handler without the job, or with a context that is not derived from the run's")
 			}
 			return next(ctx, job.run)
 		})
@@ -251,7 +248,7 @@ func (m Middleware) engine() engine.Middleware {
 
 const maxDelay = 100 * 365 * 24 * time.Hour
 
-// In runs a task after a delay, which is not negative and at most 100 years.
+// In runs a task after a delay, from zero to 100 years.
 func In(delay time.Duration) TaskOption {
 	return taskOption(func(t *Task) error {
 		if delay < 0 || delay > maxDelay {
@@ -262,28 +259,26 @@ func In(delay time.Duration) TaskOption {
 	})
 }
 
-// At runs a task at a time, at most 100 years away, or at once if it has
-// passed. It must not be the zero time. The store's clock decides, so that of
-// PostgreSQL's server: for a time that is counted from now, where the clocks may
-// differ, there is [In].
+// At runs a task at a time, at most 100 years ahead, or at once if the time has passed.
+// It must not be the zero time. The store's clock decides, on PostgreSQL the server's.
+// Where clocks may differ, use [In] for a time relative to now.
 func At(when time.Time) TaskOption {
 	return taskOption(func(t *Task) error {
 		if when.IsZero() {
-			return fmt.Errorf("At(the zero time) is no time")
+			return fmt.Errorf("At(the zero time): pass the time at which the task runs")
 		}
 		t.job.Delay, t.at = 0, when
 		return nil
 	})
 }
 
-// Before cancels a task that was not started by then. It must not be the zero
-// time, and when the task is performed it must be to come by the store's clock,
-// within 100 years. A task that has been started, and is to run again, is not
-// cancelled.
+// Before cancels a task that has not started by the deadline. The deadline must not be
+// the zero time, and when the task is performed it must lie ahead by the store's clock,
+// within 100 years. A task that has started and will run again is not cancelled.
 func Before(deadline time.Time) TaskOption {
 	return taskOption(func(t *Task) error {
 		if deadline.IsZero() {
-			return fmt.Errorf("Before(the zero time) is no time")
+			return fmt.Errorf("Before(the zero time): pass the time at which the task expires")
 		}
 		t.before = deadline
 		return nil

@@ -1,9 +1,9 @@
 // Package plainjobs runs background jobs in the database that a program
-// already has: typed jobs are pushed to a queue in a SQLite file or in
+// already has. A program pushes typed jobs to a queue in a SQLite file or in
 // PostgreSQL, and workers in this or other processes run them at least once.
 //
-// A job is a package-level variable, with its handler if it is made by [Define];
-// for one made by [Declare], [Handle] binds it. A task is a job with its data.
+// A job is a package-level variable. [Define] makes one with its handler;
+// [Declare] makes one whose handler [Handle] binds. A task is a job with its data.
 //
 //	var Welcome = plainjobs.Define("welcome", func(ctx context.Context, u User) error {
 //		return mail.Send(ctx, u.Email, "Welcome!")
@@ -15,21 +15,20 @@
 //	id, err = queue.WithTx(tx).Perform(ctx, Welcome.With(user)) // if and when tx commits
 //	err = worker.New(queue, nil).Run(ctx)                       // here or elsewhere
 //
-// A job that Perform acknowledged is not lost, neither by a crash nor, by
-// default, by a power cut. It may run again after a crash, so handlers should
-// be idempotent; a run whose worker was taken for dead cannot settle its job.
+// A crash loses no job that Perform has acknowledged, nor, by default, does a
+// power cut. The job may run again after a crash, so handlers should be
+// idempotent. A run whose worker was declared dead cannot settle its job.
 //
-// What else there is:
-//   - How a run ends: [Cancel], [RetryAfter], [Snooze], [Backoff], [Timeout];
-//     with its effects, by [Complete]; with a result, by [DefineResult].
-//   - When and how often: [In], [At], [Before], [Priority]; [Unique], [Serial],
+//   - Ends of a run: [Cancel], [RetryAfter], [Snooze], [Backoff], [Timeout];
+//     [Complete] in the transaction of its effects; [DefineResult] for a result.
+//   - Times and limits: [In], [At], [Before], [Priority]; [Unique], [Serial],
 //     [Concurrency], [MaxRunning], [RateLimit], [MaxPending], [MaxCrashes]; [Cron], [Every].
-//   - Looking and steering: [Queue.List], [Queue.Why], [Queue.Retry],
-//     [Queue.Pause], [Queue.Subscribe]; package cli has them as commands.
+//   - Operation: [Queue.List], [Queue.Why], [Queue.Retry], [Queue.Pause],
+//     [Queue.Subscribe]; package cli has them as commands.
 //   - Tests: under go test the function [Perform] runs a job at once; package
-//     plainjobstest has queues to look into.
-//   - Stores: packages backend/sqlite and backend/postgres, and those of their
-//     drivers; package backend is the contract, and conformance its tests.
+//     plainjobstest has queues that a test can inspect.
+//   - Stores: packages backend/sqlite and backend/postgres with a package for
+//     each driver; package backend is the contract, and conformance tests it.
 package plainjobs
 
 import (
@@ -43,37 +42,33 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// DefaultMaxPayload is the bound on an encoded payload, in bytes, where
-// [Options] do not set one.
+// DefaultMaxPayload is the limit of an encoded payload, in bytes, without
+// Options.MaxPayload.
 const DefaultMaxPayload = 1 << 20
 
 // Options of a Queue. The zero value is ready.
 type Options struct {
-	// MaxPayload is the bound on an encoded payload in bytes; zero is
-	// [DefaultMaxPayload]. It must not exceed what the store can carry, see
+	// MaxPayload is the limit of an encoded payload in bytes. Zero is
+	// [DefaultMaxPayload]. It must not exceed the store's limit, see
 	// [backend.Description].
 	MaxPayload int
-	// Middleware wraps the runs of all jobs of the queue; the first is the
-	// outermost.
+	// Middleware wraps the runs of all jobs of the queue. The first is the outermost.
 	Middleware []Middleware
-	// Metadata is called by each Perform, and what it returns is stored with
-	// the job, 64 KiB at most, and shown to its runs, for instance to carry
-	// a trace; nil stores none.
+	// Metadata is called by each Perform. What it returns, at most 64 KiB, is stored
+	// with the job and shown to its runs, for example to carry a trace. nil stores none.
 	Metadata func(ctx context.Context) map[string]string
-	// Logger is what [Logger] gives to handlers; nil is slog.Default().
+	// Logger is the logger that [Logger] returns to handlers. nil is slog.Default().
 	Logger *slog.Logger
 }
 
-// A Queue takes tasks and keeps them in its store. It is safe for concurrent
-// use.
+// A Queue stores tasks as jobs. It is safe for concurrent use.
 type Queue engine.Handle
 
 // engine returns what the packages of this module share of the queue.
 func (q *Queue) engine() *engine.Queue { return (*engine.Handle)(q).Queue() }
 
-// New returns the queue in a store; nil options are the defaults. It panics if
-// the store is nil, an option is negative, or the store cannot carry payloads as
-// large as MaxPayload.
+// New returns the queue of a store. nil options are the defaults. It panics if the store
+// is nil, an option is negative, or MaxPayload exceeds the store's limit.
 func New(b backend.Backend, opts *Options) *Queue {
 	if b == nil {
 		panic(fmt.Sprintf("plainjobs: %s: New with a nil backend", caller()))
@@ -105,34 +100,33 @@ func New(b backend.Backend, opts *Options) *Queue {
 	return (*Queue)(handle)
 }
 
-// Perform stores a task and returns its job's ID. When the error is nil the
-// job will run, whatever happens to this process; it does not mean that it
-// has. Errors match those of package backend. With [ErrDuplicate] the ID is
-// that of the job that is there. So it ends in a handler that performs a task
-// whose unique key its own job has.
+// Perform stores a task and returns its job's ID. A nil error means that the job is
+// stored and will run, whatever happens to this process. Errors match those of package
+// backend. With [ErrDuplicate] the ID is that of the existing job. A handler that
+// performs a task with its own job's unique key gets this error.
 func (q *Queue) Perform(ctx context.Context, task Task) (int64, error) {
 	return one(q.perform(ctx, []Task{task}, q.push))
 }
 
-// PerformMany stores all of the tasks or none, and returns their jobs' IDs in
-// the order of the tasks.
+// PerformMany stores all of the tasks or none, and returns the IDs of their jobs in the
+// order of the tasks.
 func (q *Queue) PerformMany(ctx context.Context, tasks ...Task) ([]int64, error) {
 	return q.perform(ctx, tasks, q.push)
 }
 
 var defaultQueue atomic.Pointer[Queue]
 
-// SetDefault makes q the queue of the package's [Perform]; nil removes it.
+// SetDefault makes q the queue of the package's [Perform]. nil removes it.
 func SetDefault(q *Queue) { defaultQueue.Store(q) }
 
-// Perform stores a task in the context's queue (see [NewContext]; a handler's
-// context has the queue of its job) or else in the default one (see
-// [SetDefault]).
+// Perform stores a task in the context's queue, or else in the default queue.
+// [NewContext] sets the context's queue, a handler's context has the queue of its job,
+// and [SetDefault] sets the default.
 //
-// With neither, under go test, it runs the job at once, on nothing but memory,
-// through the same encoding, decoding, middleware and capture of panics, and
-// returns the run's error. Only a job with a handler of its definition can; a
-// task for later is not run. Otherwise it returns [ErrNoQueue].
+// Without a queue, under go test, Perform runs the job at once, without a store but with
+// the same encoding, decoding, middleware and capture of panics, and returns the run's
+// error. That needs a job with a handler in its definition; a task for later does not
+// run. Otherwise Perform returns [ErrNoQueue].
 func Perform(ctx context.Context, task Task) (int64, error) {
 	q := queueOf(ctx)
 	if q == nil {
@@ -152,8 +146,8 @@ func queueOf(ctx context.Context) *Queue {
 	return (*Queue)(handle)
 }
 
-// Close closes the store. It waits for calls that are under way; workers of
-// the queue should be ended before, or end with an error.
+// Close closes the store after the calls in progress. End the workers of the queue
+// first; a worker that still runs returns an error.
 func (q *Queue) Close() error {
 	q.engine().Closed.Store(true)
 	if c, ok := q.engine().Backend.(io.Closer); ok {

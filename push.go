@@ -21,7 +21,7 @@ func one(ids []int64, err error) (int64, error) {
 	return ids[0], nil
 }
 
-// push stores jobs and tells of it.
+// push stores jobs and emits their events.
 func (q *Queue) push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
 	pushed, err := q.engine().Backend.Push(ctx, jobs)
 	if err == nil && q.engine().Events.Wanted() {
@@ -58,11 +58,10 @@ func runAt(j *backend.NewJob, now time.Time) time.Time {
 
 type push func(context.Context, []backend.NewJob) ([]backend.Pushed, error)
 
-// NewJobs returns the jobs that PerformMany stores for tasks, and stores
-// nothing. It is for a store whose transactions are not *sql.Tx: pass the jobs
-// to the store's own method for a push within a transaction. NewJobs applies
-// the checks of PerformMany and adds the metadata. Events and the option
-// [Stored] do not cover such a push.
+// NewJobs returns the jobs that PerformMany would store for tasks, and stores nothing.
+// It is for a store whose transactions are not *sql.Tx: pass the jobs to the store's
+// method that pushes within a transaction. NewJobs makes the checks of PerformMany and
+// adds the metadata. Such a push has no events and does not set [Stored].
 func (q *Queue) NewJobs(ctx context.Context, tasks ...Task) ([]backend.NewJob, error) {
 	if q.engine().Closed.Load() {
 		return nil, fmt.Errorf("plainjobs: perform: %w", backend.ErrClosed)
@@ -71,7 +70,7 @@ func (q *Queue) NewJobs(ctx context.Context, tasks ...Task) ([]backend.NewJob, e
 	if q.engine().Metadata != nil {
 		var err error
 		if metadata, err = encodeMetadata(q.engine().Metadata(ctx)); err != nil {
-			return nil, fmt.Errorf("plainjobs: perform: metadata do not encode: %w", err)
+			return nil, fmt.Errorf("plainjobs: perform: metadata does not encode: %w", err)
 		}
 	}
 	jobs := make([]backend.NewJob, len(tasks))
@@ -101,7 +100,7 @@ func (q *Queue) perform(ctx context.Context, tasks []Task, push push) ([]int64, 
 	}
 	if run := engine.InfoOf(ctx); len(pushed) == 1 && pushed[0].Duplicate && jobs[0].Unique.Conflict == backend.KeepFirst &&
 		run != nil && run.Queue == q.engine() && run.Job.ID == pushed[0].ID {
-		return nil, fmt.Errorf("plainjobs: perform %s: nothing was stored: the job that performs it has its unique key itself, until it ends; "+
+		return nil, fmt.Errorf("plainjobs: perform %s: nothing was stored: the job that performs it has its unique key until it ends; "+
 			"use UntilStarted, another key or Snooze: %w", tasks[0].name(),
 			&backend.DuplicateError{Name: jobs[0].Name, Key: jobs[0].Unique.Key, ID: pushed[0].ID})
 	}
@@ -117,12 +116,12 @@ func (q *Queue) perform(ctx context.Context, tasks []Task, push push) ([]int64, 
 
 func (t *Task) name() string {
 	if t.def == nil {
-		return "a task of no job"
+		return "a zero Task"
 	}
 	return t.def.Name
 }
 
-// stored returns the task as the store of a queue takes it.
+// stored returns the task as the store takes it.
 func (t *Task) stored(q *engine.Queue, metadata []byte) (backend.NewJob, error) {
 	j, maxPayload := t.job, q.MaxPayload
 	switch {
@@ -134,7 +133,7 @@ func (t *Task) stored(q *engine.Queue, metadata []byte) (backend.NewJob, error) 
 		return j, fmt.Errorf("%w: %d bytes, at most %d; store the data elsewhere and pass a reference, "+
 			"or set Options.MaxPayload", ErrPayloadTooLarge, len(j.Payload), maxPayload)
 	}
-	// The store judges the instants by its own clock.
+	// The store decides by its own clock.
 	if t.at.Sub(q.Now()) > maxDelay {
 		return j, fmt.Errorf("At(%v) is not within 100 years", t.at)
 	}

@@ -13,11 +13,11 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// A ResultJob is a [Job] whose handler returns something, which is kept with
-// the job and travels as JSON.
+// A ResultJob is a [Job] whose handler returns a result, which is stored with the job as
+// JSON.
 type ResultJob[T, R any] struct{ *Job[T] }
 
-// Name returns the job's name; a nil job's is empty.
+// Name returns the job's name, or an empty string for a nil job.
 func (j *ResultJob[T, R]) Name() string {
 	if j == nil {
 		return ""
@@ -53,7 +53,7 @@ func DeclareResult[T, R any](name string, opts ...DefineOption) *ResultJob[T, R]
 func withResult(opts []DefineOption) []DefineOption {
 	return append(slices.Clip(opts), defineOption(func(d *engine.Definition) error {
 		if d.Results = true; d.Settings.History.Done < 0 {
-			return errors.New("it has a result, and Keep deletes it before anybody could await it")
+			return errors.New("it has a result, which Keep deletes before Await could return it: use a positive Done")
 		}
 		return nil
 	}))
@@ -67,7 +67,7 @@ func HandleResult[T, R any](q *Queue, job *ResultJob[T, R], fn func(ctx context.
 	q.engine().Handle(job.def, decoding(storing(fn))(job.def))
 }
 
-// storing returns fn as a handler that leaves its result with the run.
+// storing returns fn as a handler that stores its result with the run.
 func storing[T, R any](fn func(context.Context, T) (R, error)) func(context.Context, T) error {
 	return func(ctx context.Context, data T) error {
 		r, err := fn(ctx, data)
@@ -105,7 +105,7 @@ func (j *ResultJob[T, R]) Complete(ctx context.Context, tx *sql.Tx, result R) er
 	return complete(ctx, tx, encoded)
 }
 
-// A JobError is why a job has no result.
+// A JobError is the error of [ResultJob.Await] for a job that has no result.
 type JobError struct {
 	ID    int64
 	Name  string
@@ -118,19 +118,17 @@ func (e *JobError) Error() string {
 	return fmt.Sprintf("job %s #%d is %v: %s", e.Name, e.ID, e.State, e.Last)
 }
 
-// Await waits until the job with the ID is finished, in whatever process, and
-// returns its result. It returns a [*JobError] if the job has failed or was
-// cancelled, [ErrNotFound] if there is no such job (any more), and the
-// context's error if that ends first.
+// Await waits until the job with the ID has finished, in any process, and returns its
+// result. It returns a [*JobError] if the job failed or was cancelled, [ErrNotFound] if
+// the job does not exist, and the context's error if the context ends first.
 //
-// A handler that calls it holds its slot meanwhile. If all slots of all workers
-// wait like this for jobs that have not started, none of these ever starts: give
-// the awaited jobs a worker of their own, by worker.Options.Jobs, or return
-// [Snooze] and look again later. The log says so when a job that is awaited has
-// not started for five seconds, and that no slot is left if that is why. A job
-// that cannot end before the handler returns is an error at once: the handler's
-// own job, one that is blocked by it, and, in a test without a worker, one that
-// waits.
+// A handler that calls Await keeps its slot meanwhile. If all slots of all workers wait
+// like this for jobs that have not started, none of these jobs ever starts. Give the
+// awaited jobs a worker of their own with worker.Options.Jobs, or return [Snooze] and
+// look again later. If an awaited job has not started after five seconds, the log says
+// so, and whether no slot is left. Await returns an error at once for a job that cannot
+// end before the handler returns: the handler's own job, a job that is blocked by it,
+// and, in a test without a worker, a job that waits.
 func (j *ResultJob[T, R]) Await(ctx context.Context, q *Queue, id int64) (R, error) {
 	var r R
 	if j == nil || q == nil {
@@ -140,8 +138,8 @@ func (j *ResultJob[T, R]) Await(ctx context.Context, q *Queue, id int64) (R, err
 	switch {
 	case err != nil:
 		return r, fmt.Errorf("plainjobs: await job %s #%d: %w", j.Name(), id, err)
-	case engine.Lookup(info.Name) != j.def: // it may have another name of the job's
-		return r, fmt.Errorf("plainjobs: await: job #%d is a %s, not a %s", id, info.Name, j.Name())
+	case engine.Lookup(info.Name) != j.def: // it may have an alias as its name
+		return r, fmt.Errorf("plainjobs: await: job #%d is named %s, not %s", id, info.Name, j.Name())
 	case info.State != Done:
 		e := &JobError{ID: id, Name: info.Name, State: info.State}
 		if n := len(info.Errors); n > 0 {
@@ -149,7 +147,7 @@ func (j *ResultJob[T, R]) Await(ctx context.Context, q *Queue, id int64) (R, err
 		}
 		return r, e
 	case info.Result == nil:
-		return r, fmt.Errorf("plainjobs: await: job %s #%d left no result", info.Name, id)
+		return r, fmt.Errorf("plainjobs: await: job %s #%d has no result", info.Name, id)
 	}
 	if err := json.Unmarshal(info.Result, &r); err != nil {
 		return r, fmt.Errorf("plainjobs: await: the result of job %s #%d does not decode: %s", info.Name, id, reason(err))
@@ -157,17 +155,17 @@ func (j *ResultJob[T, R]) Await(ctx context.Context, q *Queue, id int64) (R, err
 	return r, nil
 }
 
-// The pauses between looks of await.
+// The intervals at which await polls.
 const (
 	awaitFirst = 2 * time.Millisecond
 	awaitMost  = 100 * time.Millisecond
-	// awaitWarn is when the log says that the job has not started; it does so
-	// again after ten times as long.
+	// awaitWarn is when the log says that the job has not started. It says so again
+	// after ten times as long.
 	awaitWarn = 5 * time.Second
 )
 
-// await returns the job when it is finished. It looks again and again, at
-// growing intervals: a look costs microseconds and holds nothing up.
+// await returns the job when it has finished. It polls at growing intervals: a poll
+// takes microseconds and blocks nothing.
 func (q *Queue) await(ctx context.Context, id int64) (backend.Info, error) {
 	reader, ok := q.engine().Backend.(backend.Reader)
 	if !ok {
@@ -175,7 +173,7 @@ func (q *Queue) await(ctx context.Context, id int64) (backend.Info, error) {
 	}
 	run := engine.InfoOf(ctx)
 	if run != nil && run.Queue != q.engine() {
-		run = nil // it waits for others' workers
+		run = nil // another worker runs it
 	}
 	warn := func(*backend.Info, time.Duration) {}
 	if run != nil && run.Progress != nil {
@@ -211,16 +209,16 @@ func (q *Queue) await(ctx context.Context, id int64) (backend.Info, error) {
 	}
 }
 
-// hopeless returns why an awaited job cannot end before the handler that awaits
-// it, or nil if it may.
+// hopeless returns why an awaited job cannot end before the handler that awaits it, or
+// nil if it may.
 func hopeless(run *engine.Info, awaited *backend.Info) error {
 	switch {
 	case awaited.ID == run.Job.ID:
 		return errors.New("a handler cannot await its own job")
 	case awaited.BlockedBy == run.Job.ID:
-		return fmt.Errorf("it is blocked until this handler's job ends, which has its serial key %q: give the two different keys", awaited.SerialKey)
+		return fmt.Errorf("it is blocked by this handler's job, which has the same serial key %q: use different keys", awaited.SerialKey)
 	case run.Progress == nil && awaited.State.Waits():
-		return fmt.Errorf("it is %v, and nothing runs it before this handler returns, as no worker runs in this test: run one, or test the two jobs apart",
+		return fmt.Errorf("it is %v, and no worker runs in this test, so it cannot run before this handler returns: run a worker, or test the two jobs separately",
 			awaited.State)
 	}
 	return nil

@@ -19,23 +19,23 @@ type scheduleOption func(*engine.Schedule) error
 
 func (o scheduleOption) schedule(s *engine.Schedule, _ *engine.Definition) error { return o(s) }
 
-// Zone is the time zone of a schedule's wall clock, as "Europe/Berlin"; the
-// default is UTC. A zone that is not known is an error when a worker starts.
+// Zone is the time zone of a schedule's wall clock, for example "Europe/Berlin". The
+// default is UTC. A worker of the job does not start if the zone is unknown.
 func Zone(name string) ScheduleOption {
 	return scheduleOption(func(s *engine.Schedule) error {
 		if s.Zone = name; s.Every > 0 {
-			return fmt.Errorf("Zone: what happens every %v follows no wall clock", s.Every)
+			return fmt.Errorf("Zone: every %v follows no wall clock: leave the option out", s.Every)
 		}
 		return nil
 	})
 }
 
-// CatchUp is how many ticks are made up for that were missed while no worker of
-// the job ran, or while the job's name or the whole queue was paused, at most
-// 1000: the latest n, none if n is 0. The default is one. A tick counts as missed
-// when it is a minute late. Those that are not are taken in any case, at most
-// 1000 at once, and each makes up for a missed one. A schedule that no worker has
-// had for 30 days, while others ran, is forgotten with the ticks that it missed.
+// CatchUp limits how many missed ticks run when a worker returns: the latest n, from 0
+// to 1000. The default is 1. Ticks are missed while no worker of the job runs, and while
+// the job's name or the whole queue is paused. A tick counts as missed after one minute.
+// Ticks that are less late always run, at most 1000 at once, and each of them replaces a
+// missed one. A schedule that no worker has had for 30 days, while other workers ran, is
+// forgotten with its missed ticks.
 func CatchUp(n int) ScheduleOption {
 	return scheduleOption(func(s *engine.Schedule) error {
 		if s.CatchUp = n; n < 0 || n > 1000 {
@@ -45,16 +45,14 @@ func CatchUp(n int) ScheduleOption {
 	})
 }
 
-// Overlap says whether a tick pushes a job while the one before it waits or
-// runs. If not, that tick passes, and a run that fails is tried again by the next
-// tick at the latest, unless the job has a [Backoff] of its own. The default is
-// true for [Cron] and [Schedule]: each of their ticks stands for a time, as the
-// day that a report is for. It is false for [Every], whose ticks are all alike: a
-// second run that waits behind a slow one does nothing that the first does not.
-// An Every with CatchUp of more than one, or with a unique key of its own, pushes
-// with each tick, as it asks for.
+// Overlap sets whether a tick pushes a job while the job of an earlier tick waits or
+// runs. With false, such a tick is skipped, and a failed run is retried no later than
+// the next tick, unless the job has its own [Backoff]. The default is true for [Cron]
+// and [Schedule], where each tick stands for a time, such as the day of a report. It is
+// false for [Every], whose ticks are all alike. An Every with a CatchUp above 1 or with
+// its own unique key pushes at each tick.
 //
-// Overlap(false) gives the job a unique key, so it cannot be had with [UniqueBy].
+// Overlap(false) gives the job a unique key and excludes [UniqueBy].
 func Overlap(allowed bool) ScheduleOption {
 	return scheduleOption(func(s *engine.Schedule) error {
 		s.Overlap = &allowed
@@ -62,14 +60,14 @@ func Overlap(allowed bool) ScheduleOption {
 	})
 }
 
-// alone reports whether a schedule's jobs do not overlap, which have a unique key
-// of their own if keyed is set.
+// alone reports whether the jobs of a schedule do not overlap. keyed is set if they have
+// their own unique key.
 func alone(s *engine.Schedule, keyed bool) (bool, error) {
 	switch {
 	case s.Overlap == nil:
 		return s.Every > 0 && s.CatchUp <= 1 && !keyed, nil
 	case !*s.Overlap && keyed:
-		return false, errors.New("Overlap(false) and a unique key of the job's own contradict each other: leave one of them out")
+		return false, errors.New("Overlap(false) and the job's own unique key exclude each other: leave one of them out")
 	}
 	return !*s.Overlap, nil
 }
@@ -79,34 +77,31 @@ func aloneKey(s *engine.Schedule) backend.Unique {
 	return backend.Unique{Key: "schedule " + s.Name}
 }
 
-// Cron returns a job that runs at the times of a cron expression, given the
-// tick that it is for: once for each tick, however many processes there are.
-// It belongs in a package-level variable. The schedule has the job's name.
+// Cron returns a job that runs at the times of a cron expression. Its handler gets the
+// tick. Each tick runs once, however many processes you run; [CatchUp] decides what
+// happens to ticks missed during downtime. The job belongs in a package-level variable.
+// The schedule has the job's name.
 //
-// The expression has five fields, minute, hour, day of the month, month and day
-// of the week, or six with seconds before them; @hourly, @daily, @weekly,
-// @monthly and @yearly stand for some. Months and days of the week have names,
-// short or full; Sunday is 0 or 7. A day of the month may also be L, the last
-// one, 15W, the workday nearest to the 15th, and LW, the last workday; a day of
-// the week FRIL or 5L, the month's last Friday, and FRI#2 or 5#2, its second. A ?
-// in a field of days is a star. If neither field of days begins with a star, a
-// day that fits one of them fits.
+// The expression has five fields: minute, hour, day of the month, month and day of the
+// week. A sixth field before them is the second. @hourly, @daily, @weekly, @monthly and
+// @yearly are abbreviations. Months and days of the week have names, short or full;
+// Sunday is 0 or 7. A day of the month may be L, the last day, 15W, the workday nearest
+// to the 15th, or LW, the last workday. A day of the week may be FRIL or 5L, the last
+// Friday of the month, or FRI#2 or 5#2, the second. A ? in a field of days is a star. If
+// neither field of days begins with a star, a day that matches one of them matches.
 //
-// A time that the wall clock of the zone skips runs when it has, one that it
-// shows twice runs once; but where the hour begins with a star, which means every
-// so often, an hour that is skipped is, and one that is repeated runs twice.
+// In a DST gap the job runs when the gap ends, and in an overlap it runs once. If the
+// hour begins with a star, skipped hours do not run and repeated hours run twice.
 //
-// The store's clock decides. If it is set back, ticks that were taken are not
-// taken again; but if it is set back by more than one tick of a schedule whose
-// hour begins with a star, or by three hours or more, the schedule goes on from
-// the time that it shows then. If it is set forward, what it passes by is missed,
-// see [CatchUp].
+// The store's clock decides. If it is set back, ticks that have run do not run again.
+// But if it is set back by three hours or more, or by more than one tick of a schedule
+// whose hour begins with a star, the schedule continues from the new time. If it is set
+// forward, the ticks in between are missed, see [CatchUp].
 //
-// A new definition of the schedule, with other options or another expression,
-// loses no tick that is due by the old one.
+// A new definition of the schedule, with other options or another expression, loses no
+// tick that is due by the old one.
 //
-// Cron panics, as [Define] does, if the expression is not valid or no date
-// fits it.
+// Cron panics, as [Define] does, if the expression is invalid or no date matches it.
 func Cron(name, expression string, fn func(ctx context.Context, tick time.Time) error, opts ...ScheduleOption) *Job[time.Time] {
 	where := caller()
 	s := &engine.Schedule{Name: name, Where: where, CatchUp: 1}
@@ -114,15 +109,14 @@ func Cron(name, expression string, fn func(ctx context.Context, tick time.Time) 
 	return scheduled(s, fn, opts)
 }
 
-// Every is [Cron] for what happens again and again after a time, from a
-// millisecond to a year. The first tick is that long after a worker first knew of
-// it. A tick that comes while the last run waits or goes on passes, see
-// [Overlap].
+// Every is [Cron] for an interval, from a millisecond to 366 days. The first tick comes
+// one interval after a worker first stores the schedule. A tick is skipped while the job
+// of an earlier tick waits or runs, see [Overlap].
 //
-// The time is what passes, whatever a wall clock shows. If the store's clock is
-// set back, the ticks go on as if it had not been; only if no worker lives
-// through that, the next one is an interval after one starts. If it is set
-// forward, or the machine slept, one tick may come early.
+// The interval is elapsed time, whatever a wall clock shows. If the store's clock is set
+// back, the ticks continue as if it had not been; only if no worker is alive at that
+// time, the next tick comes one interval after a worker starts. If the clock is set
+// forward, or the machine sleeps, one tick may come early.
 func Every(name string, interval time.Duration, fn func(ctx context.Context, tick time.Time) error, opts ...ScheduleOption) *Job[time.Time] {
 	where := caller()
 	s := &engine.Schedule{Name: name, Where: where, CatchUp: 1}
@@ -133,9 +127,8 @@ func Every(name string, interval time.Duration, fn func(ctx context.Context, tic
 	return scheduled(s, fn, opts)
 }
 
-// Schedule pushes a task at the times of a cron expression, as [Cron] does. Its
-// runs are not told the tick that they are for. The task's In, if it has one,
-// counts from when it is pushed.
+// Schedule pushes a task at the times of a cron expression, as [Cron] does. The handler
+// does not get the tick. The task's In, if it has one, counts from the push.
 func Schedule(name, expression string, task Task, opts ...ScheduleOption) {
 	s := &engine.Schedule{Name: name, Where: caller(), CatchUp: 1, Job: task.def}
 	parse(s, expression)
@@ -147,7 +140,7 @@ func Schedule(name, expression string, task Task, opts ...ScheduleOption) {
 		panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, name, err))
 	}
 	if !task.at.IsZero() || !task.before.IsZero() {
-		panic(fmt.Sprintf("plainjobs: %s: schedule %q: a task that is pushed again and again has no At and no Before", s.Where, name))
+		panic(fmt.Sprintf("plainjobs: %s: schedule %q: At and Before do not apply to a task that is pushed repeatedly: use In", s.Where, name))
 	}
 	for _, opt := range opts {
 		if err := opt.schedule(s, nil); err != nil {
@@ -165,7 +158,7 @@ func Schedule(name, expression string, task Task, opts ...ScheduleOption) {
 	engine.AddSchedule(s)
 }
 
-// anyQueue is what is known of a queue where a schedule is defined.
+// anyQueue stands for the queue where a schedule is defined.
 var anyQueue = &engine.Queue{MaxPayload: DefaultMaxPayload}
 
 func parse(s *engine.Schedule, expression string) {
@@ -208,19 +201,19 @@ func scheduled(s *engine.Schedule, fn func(context.Context, time.Time) error, op
 	return job
 }
 
-// A ScheduleInfo is what is known of a schedule.
+// A ScheduleInfo describes a schedule.
 type ScheduleInfo struct {
 	Name string
-	// Expression, Zone and Job are those of this program; they are empty if
-	// it does not define the schedule.
+	// Expression, Zone and Job are this program's. They are empty if it does not define
+	// the schedule.
 	Expression, Zone, Job string
-	// Next is the tick to come, Last the one taken last; zero is none.
+	// Next is the next tick, and Last the latest that was taken. Zero is none.
 	Next, Last time.Time
 	Paused     bool
-	// RemovedAt is when no live worker defined it any more, or zero.
+	// RemovedAt is when the last live worker that defined it was gone, or zero.
 	RemovedAt time.Time
-	// Differs is set when the stored definition, that of the worker that
-	// started last, is not this program's.
+	// Differs is set if the stored definition, that of the most recently started worker,
+	// is not this program's.
 	Differs bool
 }
 
@@ -246,9 +239,8 @@ func (q *Queue) Schedules(ctx context.Context) ([]ScheduleInfo, error) {
 	return infos, nil
 }
 
-// PauseSchedule stops a schedule from pushing, in all processes, or lets it go
-// on. Its ticks pass meanwhile and are not made up for, as long as a worker that
-// has the schedule runs.
+// PauseSchedule stops a schedule from pushing in all processes, or lets it continue.
+// While a worker that has the schedule runs, the ticks during the pause are skipped.
 func (q *Queue) PauseSchedule(ctx context.Context, name string, paused bool) error {
 	b, err := capability[backend.Scheduler](q, "pause schedule")
 	if err != nil {
@@ -260,9 +252,9 @@ func (q *Queue) PauseSchedule(ctx context.Context, name string, paused bool) err
 	return nil
 }
 
-// RunSchedule pushes what a schedule of this program pushes, now, apart from
-// its ticks, and returns the job's ID, also with [ErrDuplicate]. If the jobs of
-// the schedule do not overlap and one waits or runs, that is the job.
+// RunSchedule pushes the job of a schedule of this program now, independently of its
+// ticks. It returns the job's ID, also with [ErrDuplicate]. If the jobs of the schedule
+// do not overlap and one waits or runs, that is the job.
 func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 	s := engine.LookupSchedule(name)
 	if s == nil {
@@ -284,8 +276,8 @@ func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 	}())
 }
 
-// NextTicks returns the next n ticks after a time of a schedule that this
-// program defines. For one made with [Every] they count from that time.
+// NextTicks returns the next n ticks after a time of a schedule that this program
+// defines. For a schedule of [Every] they count from that time.
 func NextTicks(name string, after time.Time, n int) ([]time.Time, error) {
 	s := engine.LookupSchedule(name)
 	if s == nil {

@@ -10,18 +10,18 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// A TxQueue is a queue within a transaction of the application's.
+// A TxQueue is a queue within a transaction of the application.
 type TxQueue struct {
 	queue *Queue
 	tx    *sql.Tx
 }
 
-// WithTx returns the queue as part of a transaction on the same database:
-// tasks exist if and when it commits, and nothing need be done afterwards.
-// The transaction should begin with BEGIN IMMEDIATE on SQLite. WithTx panics
-// if tx is nil. The queue's methods return an error that matches
-// errors.ErrUnsupported if its store shares no database. For a store with
-// transactions of another type see [Queue.NewJobs].
+// WithTx returns the queue as part of a transaction on the same database: tasks exist if
+// and when it commits, and no further call is needed. On SQLite the transaction should
+// begin with BEGIN IMMEDIATE. WithTx panics if tx is nil. If the store shares no
+// database with the application, the methods of TxQueue return an error that matches
+// errors.ErrUnsupported. For a store with transactions of another type see
+// [Queue.NewJobs].
 func (q *Queue) WithTx(tx *sql.Tx) *TxQueue {
 	if tx == nil {
 		panic(fmt.Sprintf("plainjobs: %s: WithTx with a nil transaction", caller()))
@@ -50,16 +50,14 @@ func (q *TxQueue) push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 	return b.PushTx(ctx, q.tx, jobs)
 }
 
-// Complete completes a handler's job in the handler's transaction: its effects
-// in the database and its end are committed together, or neither is, so that
-// they happen once however often the job runs. The transaction is one of the
-// queue's database. The error matches [ErrLeaseLost] if the job is not this
-// run's any more; then roll back. A handler with a result calls
+// Complete marks the handler's job done in the same transaction as its effects: both are
+// committed or neither is, so the effects happen once, however often the job runs. The
+// transaction must be on the queue's database. If the run has lost its lease, the error
+// matches [ErrLeaseLost]; then roll back. A handler with a result calls
 // [ResultJob.Complete].
 //
-// Afterwards the transaction decides: if it was committed the job is done,
-// whatever the handler returns; if not, the run has failed, even if the
-// handler returns nil.
+// After Complete the transaction decides: if it is committed the job is done, whatever
+// the handler returns; otherwise the run has failed, even if the handler returns nil.
 func Complete(ctx context.Context, tx *sql.Tx) error { return complete(ctx, tx, nil) }
 
 func complete(ctx context.Context, tx *sql.Tx, result []byte) error {
@@ -71,7 +69,7 @@ func complete(ctx context.Context, tx *sql.Tx, result []byte) error {
 		return errors.New("plainjobs: Complete with a nil transaction")
 	}
 	if d := engine.Lookup(i.Job.Name); d != nil && d.Results && result == nil {
-		return fmt.Errorf("plainjobs: complete: job %s has a result, which its own Complete takes", d.Name)
+		return fmt.Errorf("plainjobs: complete: job %s has a result: call the Complete method of its ResultJob", d.Name)
 	}
 	b, ok := i.Queue.Backend.(backend.TxPusher)
 	if !ok {

@@ -9,15 +9,14 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// Unique lets at most one job of the name have a key, of at most 255 bytes of
-// UTF-8 without NUL, in all processes. It has the key from when it is pushed
-// until it is finished: done, failed or cancelled. Aliases of the job are names
-// apart. If the key is taken,
-// Perform stores nothing and returns the ID of the job that has it, unless an
-// option says otherwise. [Stored] tells which it was.
+// Unique lets at most one job of the name have a key, in all processes. A key is 1 to
+// 255 bytes of UTF-8 without NUL. A job has its key from the push until it is done,
+// failed or cancelled. Each alias of the job has its own key space. If the key is taken,
+// Perform stores nothing and returns the ID of the job that has it, unless an option
+// says otherwise; [Stored] reports whether a job was stored.
 //
-// A job that is to be retried when another has its key by then (see
-// [UntilStarted]) is cancelled as superseded.
+// If another job has taken the key (see [UntilStarted]) when a job is to be retried, the
+// job is cancelled as superseded.
 func Unique(key string, opts ...UniqueOption) TaskOption {
 	return taskOption(func(t *Task) error {
 		u, err := unique(opts)
@@ -30,20 +29,21 @@ func Unique(key string, opts ...UniqueOption) TaskOption {
 	})
 }
 
-// Stored has Perform set *stored, when its error is nil, to whether it stored the
-// task: false says that there is one already, or that [Replace] has changed that.
+// Stored makes Perform set *stored, if it returns no error, to whether it stored the
+// task. It is false if a job with the key exists already, or if [Replace] changed that
+// job.
 func Stored(stored *bool) TaskOption {
 	return taskOption(func(t *Task) error {
 		if stored == nil {
-			return fmt.Errorf("Stored(nil) has nowhere to say it")
+			return fmt.Errorf("Stored(nil): pass a pointer to a bool")
 		}
 		t.isNew = stored
 		return nil
 	})
 }
 
-// UniqueBy makes every task of a job [Unique] by a key of its data; an empty
-// key is none. T is the job's type.
+// UniqueBy makes every task of a job [Unique] by a key of its data. An empty key is
+// none. T is the type of the job's data.
 func UniqueBy[T any](key func(data T) string, opts ...UniqueOption) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		u, err := unique(opts)
@@ -51,7 +51,7 @@ func UniqueBy[T any](key func(data T) string, opts ...UniqueOption) DefineOption
 		case err != nil:
 			return fmt.Errorf("UniqueBy: %w", err)
 		case key == nil:
-			return fmt.Errorf("UniqueBy(nil) is no key")
+			return fmt.Errorf("UniqueBy(nil): pass a function that returns the key")
 		}
 		d.Unique = func(data any) backend.Unique {
 			u := u
@@ -75,21 +75,20 @@ func unique(opts []UniqueOption) (u backend.Unique, err error) {
 		}
 	}
 	if u.Conflict == backend.Replace && u.For != 0 {
-		return u, fmt.Errorf("Replace and For contradict each other: what is kept for a time cannot be replaced")
+		return u, fmt.Errorf("Replace and For exclude each other: a key that is kept for a time cannot be replaced")
 	}
 	return u, nil
 }
 
-// UntilStarted gives the key back when the job starts, so that one more may
-// wait meanwhile.
+// UntilStarted releases the key when the job starts, so that one more job may wait
+// meanwhile.
 func UntilStarted() UniqueOption {
 	return func(u *backend.Unique) error { u.Scope = backend.UntilStarted; return nil }
 }
 
-// For keeps the key for a time after the push at least, even if the job is done
-// or has failed sooner. So long the job is kept, too, whatever its [Keep] says. A
-// job that is cancelled or deleted gives the key back; see also
-// [Queue.FreeKeys].
+// For keeps the key for at least a time after the push, even if the job is done or
+// failed before. The job is kept as long, whatever its [Keep] says. A job that is
+// cancelled or deleted releases the key; see also [Queue.FreeKeys].
 func For(d time.Duration) UniqueOption {
 	return func(u *backend.Unique) error {
 		if u.For = d; d <= 0 || d > maxDelay {
@@ -99,8 +98,8 @@ func For(d time.Duration) UniqueOption {
 	}
 }
 
-// Replace gives the job that has the key and waits the new data, priority and
-// time, and returns its ID: the last of many calls counts (debouncing). It
+// Replace gives the waiting job that has the key the new data, priority and time, and
+// Perform returns its ID, so that the last of several calls applies (debouncing). It
 // implies [UntilStarted].
 func Replace() UniqueOption {
 	return func(u *backend.Unique) error {
@@ -109,24 +108,24 @@ func Replace() UniqueOption {
 	}
 }
 
-// Reject makes Perform return the ID of the job that has the key and
-// [ErrDuplicate]. PerformMany then stores none of its tasks.
+// Reject makes Perform return [ErrDuplicate] and the ID of the job that has the key.
+// PerformMany then stores none of its tasks.
 func Reject() UniqueOption {
 	return func(u *backend.Unique) error { return resolveBy(u, backend.Reject) }
 }
 
 func resolveBy(u *backend.Unique, c backend.Conflict) error {
 	if u.Conflict != backend.KeepFirst && u.Conflict != c {
-		return fmt.Errorf("Replace and Reject contradict each other")
+		return fmt.Errorf("Replace and Reject exclude each other: use one of them")
 	}
 	u.Conflict = c
 	return nil
 }
 
-// Serial runs the jobs of the name with one key one at a time, in the order in
-// which they were pushed, in all processes; others pass them by. A job that is
-// scheduled, or waits for a retry, holds up those behind it. A key is of at
-// most 255 bytes of UTF-8 without NUL.
+// Serial runs the jobs of the name with the same key one at a time, in the order in
+// which they were pushed, in all processes. Other jobs pass them. A job that is
+// scheduled or waits for a retry delays the jobs behind it. A key is 1 to 255 bytes of
+// UTF-8 without NUL.
 func Serial(key string) TaskOption {
 	return taskOption(func(t *Task) error {
 		t.job.Serial = key
@@ -134,12 +133,12 @@ func Serial(key string) TaskOption {
 	})
 }
 
-// SerialBy makes every task of a job [Serial] by a key of its data; an empty
-// key is none. T is the job's type.
+// SerialBy makes every task of a job [Serial] by a key of its data. An empty key is
+// none. T is the type of the job's data.
 func SerialBy[T any](key func(data T) string) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		if key == nil {
-			return fmt.Errorf("SerialBy(nil) is no key")
+			return fmt.Errorf("SerialBy(nil): pass a function that returns the key")
 		}
 		d.Serial = func(data any) string {
 			v, _ := data.(T) // as above

@@ -6,44 +6,43 @@
 //	defer stop()
 //	err := worker.New(queue, &worker.Options{Concurrency: 4}).Run(ctx)
 //
-// Any number of workers, in any processes that share the store, may run at
-// once. A worker claims only jobs that its program defines, so that programs
-// with different jobs can share a store too.
+// Any number of workers, in any processes that share the store, may run at once. A
+// worker claims only jobs that its program defines, so programs with different jobs
+// may share a store.
 //
-// # What it does
+// # Work
 //
-// It claims some jobs ahead, as many as its handlers are likely to take within
-// 20 ms, stores how runs end in batches, and waits for work without asking for
-// it where the store can tell. It pushes the jobs of schedules when they are
-// due; of several workers that have a schedule one does.
+// A worker prefetches jobs, about as many as its handlers run within 20 ms, and
+// stores the ends of runs in batches. Where the store can notify it, it waits for
+// jobs without polling. It pushes the jobs of schedules when they are due; of several
+// workers that have a schedule, one does.
 //
-// # How it lives
+// # Leases
 //
-// All its jobs depend on one row in the store, which it renews every quarter of
-// [Options.Lease]; how long a job takes does not matter. One that is not heard of
-// for the lease is dead: others rescue its jobs, which run again and alone at
-// first, as one of them may be what killed it. If this worker is the one that
-// was taken for dead, the contexts of its handlers end with
+// All leases of a worker depend on one row in the store, which the worker renews
+// every quarter of [Options.Lease], however long a job takes. A worker whose lease
+// expires is dead, and others rescue its jobs. These run again, each of them alone in
+// its process at first, because one of them may have killed the worker. If the worker
+// was declared dead and is not, the contexts of its handlers end with
 // [plainjobs.ErrLeaseLost], and nothing that they return is stored.
 //
-// # How it ends
+// # Shutdown
 //
 // When Run's context ends, handlers have [Options.Grace] to finish. Then their
-// contexts end, and what they did not finish is handed back at no attempt's
-// cost. A handler that takes no notice is reported, with where it stands.
+// contexts end, and unfinished jobs are released, which uses no attempt. A handler
+// that ignores the end of its context is reported with its stack.
 //
 // # Copies of a database
 //
-// A copy of a production database on another machine would send its mails once
-// more. So a store remembers the environment that it belongs to: the value that
-// the variable PLAINJOBS_ENV, as "production", had for the first worker that had
-// it. A worker that finds another value there, or none, is paused: it claims,
-// ticks and reaps nothing, and says so in its log with what ends that. It is
-// either that variable, or the command "env VALUE" of package cli, with which the
-// store belongs to VALUE, or to nothing by "env --forget"; the paused workers
-// that have the value then begin. Where the variable is never set nothing is
-// remembered and no worker is paused. On a store that cannot remember it, see
-// [backend.SettingsStore], Run returns an error if the variable is set.
+// A copy of a production database on another machine would send its mails again. So a
+// store belongs to an environment: the value of the variable PLAINJOBS_ENV, for
+// example "production", of the first worker that had one. A worker with another
+// value, or none, is paused: it claims, ticks and reaps nothing, and its log says
+// what to do. Either set the variable, or run the command "env VALUE" of package cli,
+// after which the store belongs to VALUE, or "env --forget", after which it belongs
+// to none. Paused workers with that value then begin. If the variable is never set no
+// worker is paused. On a store without environments, see [backend.SettingsStore], Run
+// returns an error if the variable is set.
 package worker
 
 import (
@@ -61,46 +60,42 @@ import (
 	"github.com/plainjobs/plainjobs/internal/latelog"
 )
 
-// Options of a Worker. The zero value is ready.
+// Options of a Worker. The zero value is ready to use.
 type Options struct {
-	// Concurrency is how many handlers run at once, at most 100,000; zero is
-	// GOMAXPROCS.
+	// Concurrency is how many handlers run at once, at most 100,000. Zero is GOMAXPROCS.
 	Concurrency int
-	// Jobs restricts what the worker claims; nil is every job that the
-	// program defines.
+	// Jobs restricts what the worker claims. nil is every job that the program defines.
 	Jobs []plainjobs.AnyJob
-	// Grace is how long running handlers may go on when Run's context has
-	// ended, before theirs ends too, at most 24 hours; zero is 20 seconds,
-	// negative is none. Run returns at most 5 seconds after that, whether
-	// handlers end and the store answers or not.
+	// Grace is how long running handlers may continue after Run's context has ended,
+	// before their contexts end too, at most 24 hours. Zero is 20 seconds, and a
+	// negative value is none. Run returns at most 5 seconds after that, whether or not
+	// handlers end and the store answers.
 	Grace time.Duration
-	// Lease is how long the worker counts as alive after it was last heard
-	// of, from 100 ms to an hour; zero is 30 seconds. It renews every quarter
-	// of it. When a process dies, its jobs run elsewhere after up to four
-	// thirds of it; a lease that is shorter than the store's worst pause
-	// makes jobs run twice.
+	// Lease is how long the worker counts as alive after a heartbeat, from 100 ms to an
+	// hour. Zero is 30 seconds. The worker sends a heartbeat every quarter of it. When a
+	// process dies its jobs run elsewhere after at most four thirds of it. With a lease
+	// shorter than the store's longest stall, jobs run twice.
 	Lease time.Duration
-	// Poll is how often the worker looks for jobs in a store that cannot
-	// tell when there are some, at most the lease; zero is 100 ms.
+	// Poll is the interval of looking for jobs in a store that cannot notify workers, at
+	// most the lease. Zero is 100 ms.
 	Poll time.Duration
-	// Drain ends Run when nothing is left that may run now, no tick of a
-	// schedule is due, and no job is held by a worker that may be dead. Jobs
-	// for later, retries included, and those of paused names do not count. A
-	// worker of which this host cannot tell whether its process lives may be
-	// dead until it is heard of again; a drain waits for that, or rescues its
-	// jobs within four thirds of its lease. It is an error if the store
-	// belongs to another environment, which else is waited for.
+	// Drain ends Run when no job is left that may run now, no tick of a schedule is due,
+	// and no worker that may be dead holds a job. Jobs for later, including retries, and
+	// jobs of paused names are not waited for. If this host cannot tell whether another
+	// worker's process is alive, that worker may be dead until its next heartbeat; Run
+	// waits for it, or rescues its jobs within four thirds of its lease. If the store
+	// belongs to another environment Run returns an error, where it would otherwise
+	// wait.
 	Drain bool
 	// NoSchedules leaves the schedules to other workers.
 	NoSchedules bool
-	// ReleaseNow, when it is closed, ends the grace at once.
+	// Closing ReleaseNow ends the grace period.
 	ReleaseNow <-chan struct{}
-	// OnHeartbeat is called with the time at which a claim or a heartbeat was sent
-	// that the store has answered: at least every quarter of the lease. It
+	// OnHeartbeat is called after the store has answered a claim or a heartbeat, at
+	// least every quarter of the lease, with the time at which the worker sent it. It
 	// must not block.
 	OnHeartbeat func(sent time.Time)
-	// Logger is told of runs and troubles, never of payloads; nil is
-	// slog.Default().
+	// Logger logs runs and problems, never payloads. nil is slog.Default().
 	Logger *slog.Logger
 }
 
@@ -110,8 +105,8 @@ type Worker struct {
 	opts  Options
 }
 
-// New returns a worker for a queue; nil options are the defaults. It panics if
-// the queue is nil. What is wrong with the options, Run says.
+// New returns a worker for a queue. nil options are the defaults. It panics if the queue
+// is nil. Run returns an error if an option is invalid.
 func New(queue *plainjobs.Queue, opts *Options) *Worker {
 	if queue == nil {
 		_, file, line, _ := runtime.Caller(1)
@@ -124,29 +119,28 @@ func New(queue *plainjobs.Queue, opts *Options) *Worker {
 	return w
 }
 
-// Bounds on what a worker that stops waits for.
+// The time limits of a worker that stops.
 const (
 	// stopBound is how long after the grace Run returns at the latest.
 	stopBound = 5 * time.Second
-	// stopWait is how much of it handlers have to return when their contexts
-	// have ended.
+	// stopWait is the part of stopBound for handlers to return after their contexts have
+	// ended.
 	stopWait = time.Second
-	// leaveWait is how much of it is left to take the worker's row out of the
-	// store; leaveMost bounds that where more is left.
+	// leaveWait is the part of stopBound that remains to delete the worker's row.
+	// leaveMost limits that time where more remains.
 	leaveWait = 500 * time.Millisecond
 	leaveMost = 5 * time.Second
 )
 
-// Run works until ctx ends, or with Options.Drain until nothing is left. Then it
-// claims no more, gives the running handlers the grace, ends their contexts with
-// [plainjobs.ErrStopped], hands back the jobs that were not started or were
-// interrupted, at no attempt's cost, stores how the others ended, and returns
-// nil.
+// Run works until ctx ends, or with Options.Drain until no job is left. Then it claims
+// no more, gives the running handlers the grace period, and ends their contexts with
+// [plainjobs.ErrStopped]. It releases jobs that have not started or were interrupted,
+// which uses no attempt, stores how the others ended, and returns nil.
 //
-// It returns an error at once if an option is out of its bounds, or a job that
-// it is to run is declared but has no handler; when the store is closed or
-// refuses it for good; and if handlers ignored the end of their contexts: they
-// still run, and their jobs are left to the lease.
+// It returns an error at once if an option is out of bounds, or a job has no handler or
+// has an option that the store does not keep. It returns an error when the store is
+// closed or refuses a call permanently, and if handlers ignored the end of their
+// contexts: they still run, and their jobs wait for the lease to expire.
 func (w *Worker) Run(ctx context.Context) error {
 	opts, err := w.opts.resolve()
 	if err != nil {
@@ -168,7 +162,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 func (o Options) resolve() (Options, error) {
 	if o.Concurrency < 0 || o.Concurrency > 100_000 {
-		return o, fmt.Errorf("Options.Concurrency is %d, not within 1 and 100000", o.Concurrency)
+		return o, fmt.Errorf("Options.Concurrency is %d: use 1 to 100000, or 0 for GOMAXPROCS", o.Concurrency)
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = runtime.GOMAXPROCS(0)
@@ -177,16 +171,16 @@ func (o Options) resolve() (Options, error) {
 		o.Lease = 30 * time.Second
 	}
 	if o.Lease < 100*time.Millisecond || o.Lease > time.Hour {
-		return o, fmt.Errorf("Options.Lease is %v, not within 100ms and 1h", o.Lease)
+		return o, fmt.Errorf("Options.Lease is %v: use 100ms to 1h, or 0 for 30s", o.Lease)
 	}
 	if o.Poll < 0 || o.Poll > o.Lease {
-		return o, fmt.Errorf("Options.Poll is %v, not within 0 and the lease", o.Poll)
+		return o, fmt.Errorf("Options.Poll is %v: use at most the lease, or 0 for 100ms", o.Poll)
 	}
 	if o.Poll == 0 {
 		o.Poll = min(100*time.Millisecond, o.Lease)
 	}
 	if o.Grace > 24*time.Hour {
-		return o, fmt.Errorf("Options.Grace is %v, more than a day", o.Grace)
+		return o, fmt.Errorf("Options.Grace is %v: use at most 24h", o.Grace)
 	}
 	if o.Grace == 0 {
 		o.Grace = 20 * time.Second
@@ -210,7 +204,7 @@ func (w *Worker) jobs() (map[string]*engine.Definition, error) {
 		}
 	}
 	if len(defs) == 0 {
-		return nil, errors.New("there are no jobs: define some, and import their package")
+		return nil, errors.New("the program defines no jobs: define some, or import their package")
 	}
 	byName := map[string]*engine.Definition{}
 	var unbound []string

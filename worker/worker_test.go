@@ -494,17 +494,17 @@ func TestRunRefuses(t *testing.T) {
 	q := plainjobs.New(b, nil)
 	bound := bind(q, jobB, func(context.Context, string) error { return nil })
 	for want, opts := range map[string]worker.Options{
-		"Concurrency is -1":     {Concurrency: -1, Jobs: bound},
-		"Concurrency is 100001": {Concurrency: 100_001, Jobs: bound},
-		"Lease is 1ns":          {Lease: 1, Jobs: bound},
-		"Lease is -1s":          {Lease: -time.Second, Jobs: bound},
-		"Lease is 2h0m0s":       {Lease: 2 * time.Hour, Jobs: bound},
-		"Poll is -1ns":          {Poll: -1, Jobs: bound},
-		"Grace is 48h0m0s":      {Grace: 48 * time.Hour, Jobs: bound},
-		"Jobs[0] is nil":        {Jobs: []plainjobs.AnyJob{nil}},
-		"Jobs[1] is nil":        {Jobs: []plainjobs.AnyJob{jobB, (*plainjobs.Job[int])(nil)}},
-		"Jobs[2] is nil":        {Jobs: []plainjobs.AnyJob{jobB, jobB, (*plainjobs.ResultJob[int, int])(nil)}},
-		"there are no jobs":     {Jobs: []plainjobs.AnyJob{}},
+		"Concurrency is -1":           {Concurrency: -1, Jobs: bound},
+		"Concurrency is 100001":       {Concurrency: 100_001, Jobs: bound},
+		"Lease is 1ns":                {Lease: 1, Jobs: bound},
+		"Lease is -1s":                {Lease: -time.Second, Jobs: bound},
+		"Lease is 2h0m0s":             {Lease: 2 * time.Hour, Jobs: bound},
+		"Poll is -1ns":                {Poll: -1, Jobs: bound},
+		"Grace is 48h0m0s":            {Grace: 48 * time.Hour, Jobs: bound},
+		"Jobs[0] is nil":              {Jobs: []plainjobs.AnyJob{nil}},
+		"Jobs[1] is nil":              {Jobs: []plainjobs.AnyJob{jobB, (*plainjobs.Job[int])(nil)}},
+		"Jobs[2] is nil":              {Jobs: []plainjobs.AnyJob{jobB, jobB, (*plainjobs.ResultJob[int, int])(nil)}},
+		"the program defines no jobs": {Jobs: []plainjobs.AnyJob{}},
 		// An unbound job is named with the place of its declaration.
 		"a (declared at ": {Jobs: []plainjobs.AnyJob{jobA}},
 		"worker_test.go:": {},
