@@ -242,8 +242,9 @@ func States() []State {
 // Terminal reports whether only an operator takes a job out of s.
 func (s State) Terminal() bool { return s >= Done }
 
-// Waits reports whether a job in s is yet to be claimed.
-func (s State) Waits() bool { return s <= Pending }
+// Waits reports whether a job in s is yet to be claimed. The zero State does not
+// wait.
+func (s State) Waits() bool { return s != 0 && s <= Pending }
 
 // String returns the state's name in lower case.
 func (s State) String() string {

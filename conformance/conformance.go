@@ -41,7 +41,7 @@ type Options struct {
 type Store struct {
 	// Open returns a handle on the store and closes it by tb.Cleanup. Two
 	// handles represent two processes. A store that cannot be shared may
-	// return the same handle again.
+	// return the same handle again until a case closes it.
 	Open func(tb testing.TB) backend.Backend
 	// Advance moves the store's clock by d, which may be negative. If it is
 	// nil, cases wait instead, and cases that set the clock back are skipped.

@@ -2,23 +2,24 @@ package lifecycle
 
 import "github.com/plainjobs/plainjobs/backend"
 
-// A Key is the row of a unique key, which names the job that has the key or had
-// it last. See [backend.Unique].
+// A Key is the stored row of a unique key. It names the job that has the key. See
+// [backend.Unique].
 //
-// A push takes the key if there is no row, or none that is Taken by another job. A
-// claim of a job with the scope UntilStarted, and each end of a job, does
-// Release. A job that comes back from Running takes its key again: if another
-// has it, either that one is superseded (see [Key.YieldsTo]) or the job itself,
-// by [Job.Supersede].
+// A push takes the key if it has no row, or if its row is not Taken. The job releases
+// the key when it ends and, with the scope UntilStarted, when it is claimed. A job
+// whose run ends and that is to wait takes the key again. If another job has it, one of
+// the two is superseded: the other job if the key YieldsTo the job, or else the job. A
+// retried job whose key is Taken is left as it is.
 type Key struct {
 	Job int64
-	// Held is set until the job gives the key back.
+	// Held reports whether the job has not released the key.
 	Held bool
-	// Until is until when the key is kept at least, by [backend.Unique].For.
+	// Until is the time before which the key is not free, from [backend.Unique].For;
+	// zero means none.
 	Until int64
 }
 
-// NewKey returns the row of the key of a job that is pushed now.
+// NewKey returns the row for a job that is pushed now with u.
 func NewKey(job int64, u backend.Unique, now int64) Key {
 	k := Key{Job: job, Held: true}
 	if u.For > 0 {
@@ -27,24 +28,24 @@ func NewKey(job int64, u backend.Unique, now int64) Key {
 	return k
 }
 
-// Taken reports whether another job than one with the given ID has k, so that
-// this one cannot take it. No job has the ID zero.
+// Taken reports whether a job other than the one with the given ID has the key. The ID
+// zero stands for a new job. The zero Key is not taken.
 func (k Key) Taken(id, now int64) bool { return k.Job != id && (k.Held || k.Until > now) }
 
-// YieldsTo reports whether the job that has k, which is in state s, is superseded
-// by the job with an ID that comes back from a run: of two that wait the one
-// that was pushed later has the key.
+// YieldsTo reports whether the job that has the key, which is in state s, is superseded
+// by the job with the given ID, whose run has ended. Of two waiting jobs, the one that
+// was pushed later has the key.
 func (k Key) YieldsTo(id int64, s backend.State, now int64) bool {
 	return k.Job < id && s.Waits() && k.Until <= now
 }
 
-// Kept reports whether k's job has given k back and keeps it by its time alone.
-// [backend.OpFree] takes it away then. A finished job that keeps its key is not
-// deleted by history.
+// Kept reports whether the job has released the key and keeps it only until Until.
+// [backend.OpFree] deletes such a row. History does not delete a finished job that keeps
+// its key.
 func (k Key) Kept(now int64) bool { return !k.Held && k.Until > now }
 
-// Release returns k when its job, which is now in state s, gives it back, and
-// whether the row stays; zero is the state of a job that was deleted.
+// Release returns the row after its job, which is now in state s, has released the key,
+// and reports whether the row stays. The state of a deleted job is zero.
 func (k Key) Release(s backend.State, now int64) (next Key, stays bool) {
 	k.Held = false
 	return k, k.Until > now && s != backend.Cancelled && s != 0

@@ -1,27 +1,39 @@
-// Package lifecycle has the rules by which stored jobs change state, as pure
-// functions: what a claim, a settlement, the death of a worker, an operator and
-// the clock make of a job. It is for authors of stores. Package backend says
-// what a store must do; with this package a store has to find, lock and write
-// the jobs, and nothing to decide about them.
+// Package lifecycle defines how stored jobs change state, as pure functions: what a
+// claim, a settlement, the death of a worker, an operator and the clock do to a job.
+// It is for authors of stores. Package backend says what a store must do. With this
+// package, a store finds, locks and writes jobs, and decides nothing about them.
 //
-// A store embeds or fills a [Job] from what it keeps of one, calls the method
-// that fits, and writes what comes back, in one transaction:
+// A store keeps a [Job] with the rest of each job: it embeds the Job, or fills it
+// from columns. In one transaction it reads the job, calls the method for what
+// happened, and writes the result:
 //
 //	switch j.Judge(f.Token, f.Ending) {
 //	case lifecycle.Held:
 //		next, runError := j.Fail(&f, now)
-//		…
+//		j.Errors = lifecycle.AppendError(j.Errors, runError)
+//		store.move(j, next, now)
 //	case lifecycle.Lost:
 //		lost = append(lost, f.Lease)
 //	}
 //
-// Three rules need more than the job itself, and are left to the store: a job
-// that waits again takes its unique key again (see [Key]), a job with a serial
-// key is [backend.Blocked] unless it is the head, and a job that ends with a
-// negative [backend.History] is deleted (see [Job.Past]).
+// One function of the store, move above, should make all changes. It does what needs
+// more than the job itself:
 //
-// Instants are microseconds of Unix time by the store's clock, rounded down, as
-// stores keep them; zero is none. [Time] and [Micros] convert.
+//  1. If next waits, the job takes its unique key; see [Key]. If another job has the
+//     key, next is superseded; see [Job.Supersede].
+//  2. If next waits and the job has a serial key, the job becomes the head if the key
+//     has none. If another job is the head, next is [backend.Blocked].
+//  3. If next has ended and the retention of its state is negative, the job is deleted,
+//     unless it keeps its unique key.
+//  4. The job is written, with its indexes and the counts by name and state.
+//  5. If next does not wait, the job releases its unique key; see [Key.Release]. If
+//     next has ended or is deleted and was the head of its serial key, the blocked job
+//     with the lowest ID becomes the head, and moves to what [Job.Ready] returns.
+//
+// Package backend/memory is built this way.
+//
+// Instants are microseconds of Unix time by the store's clock, rounded down; zero
+// means none. [Time] and [Micros] convert them.
 package lifecycle
 
 import (
@@ -33,13 +45,13 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A Job is what changes of a job that is stored. The fields are those of
-// [backend.Info], and two that only the store sees.
+// A Job is the part of a stored job that changes. Most fields are those of
+// [backend.Info]. Ending and Token are for the store alone.
 type Job struct {
 	State    backend.State
 	Priority int16
-	// Ending is what [backend.Backend.Fail] was called with for the run of
-	// Token, whatever the job became; zero if it was not. So a repeat is known.
+	// Ending is the ending that [backend.Backend.Fail] was called with for the run
+	// of Token, or zero. It identifies a repeated call, whatever the job became.
 	Ending     backend.Ending
 	Suspect    bool
 	Cancelling bool
@@ -47,8 +59,8 @@ type Job struct {
 	Crashes    int
 	// Worker is the ID of the worker that runs the job, or zero.
 	Worker int64
-	// Token is that of the job's last lease, or zero if no lease may settle the
-	// job. A lease with a zero token matches nothing.
+	// Token is the token of the job's last lease, or zero if no lease may settle
+	// the job. A lease with a zero token matches no job.
 	Token      int64
 	RunAt      int64
 	ExpiresAt  int64
@@ -56,16 +68,17 @@ type Job struct {
 	FinishedAt int64
 }
 
-// New returns a job that is pushed now. n has no instants, see
+// New returns a job that is pushed now. The instants of n must have been replaced by
 // [backend.CountFrom].
 func New(n *backend.NewJob, now int64) Job {
 	return Job{}.fill(n, now+n.Delay.Microseconds(), now)
 }
 
-// Replace returns j, which waits, after a push of n with [backend.Replace].
+// Replace returns j, which waits, after a push of n with [backend.Replace]. The store
+// replaces payload and metadata, and nothing else.
 func (j Job) Replace(n *backend.NewJob, now int64) Job {
 	runAt := j.RunAt
-	if n.Delay > 0 || j.RunAt > now { // one that could run already keeps its place
+	if n.Delay > 0 || j.RunAt > now { // a job that could already run, and still can, keeps its place
 		runAt = now + n.Delay.Microseconds()
 	}
 	next := j.fill(n, runAt, now)
@@ -86,8 +99,8 @@ func (j Job) fill(n *backend.NewJob, runAt, now int64) Job {
 	return j
 }
 
-// Ready returns j, which waits and is not or no longer blocked, as Scheduled
-// until its time has come, and as Pending from then on.
+// Ready returns j, which waits and is not blocked any more, as Scheduled before its
+// RunAt and as Pending from then on.
 func (j Job) Ready(now int64) Job {
 	j.State = backend.Pending
 	if j.RunAt > now {
@@ -96,44 +109,44 @@ func (j Job) Ready(now int64) Job {
 	return j
 }
 
-// Expired reports whether j waits and was to be started by now, so that it is to
-// [Job.Expire] instead of being claimed.
+// Expired reports whether j waits and its ExpiresAt has passed. A store expires such
+// a job instead of claiming it.
 func (j Job) Expired(now int64) bool {
 	return j.State.Waits() && j.ExpiresAt != 0 && j.ExpiresAt <= now
 }
 
-// Expire ends j, which has expired.
+// Expire cancels j, which has expired. It returns the error to store.
 func (j Job) Expire(now int64) (Job, backend.RunError) {
 	e := j.failed(backend.ExpiredError, "", now)
 	return j.stop(backend.Cancelled, now), e
 }
 
-// Claim leases j to a worker. The token must be new. What is left until
-// ExpiresAt is [backend.Job.Expires] of the claimed job; it has been started in
-// time, so it does not expire any more.
+// Claim leases j to a worker. The token must be new. The claimed job was started in
+// time, so ExpiresAt is cleared. The time left until it is [backend.Job.Expires].
 func (j Job) Claim(worker, token int64) Job {
 	j.State, j.Worker, j.Token, j.Ending = backend.Running, worker, token, 0
 	j.ExpiresAt, j.StartedAt = 0, 0
 	return j
 }
 
-// A Verdict is what becomes of a settlement.
+// A Verdict says what a store does with a settlement.
 type Verdict uint8
 
 // The verdicts of [Job.Judge].
 const (
-	// Lost is a lease that is not held: the job is left alone, and the lease
-	// returned as lost.
+	// Lost means that the lease is not held. The store leaves the job alone and
+	// returns the lease as lost.
 	Lost Verdict = iota
-	// Held is the lease of the run under way: the settlement takes effect.
+	// Held means that the lease is held. The settlement takes effect.
 	Held
-	// Repeated is a settlement that took effect before: it succeeds, and
+	// Repeated means that the settlement took effect before. It succeeds and
 	// changes nothing.
 	Repeated
 )
 
-// Judge returns what becomes of a settlement with a lease's token: by Fail with
-// an ending, or by Complete if that is zero.
+// Judge judges a settlement with a lease's token: a call of Fail with an ending, or
+// of Complete if the ending is zero. The verdict on the zero Job, which is not stored,
+// is Lost.
 func (j Job) Judge(token int64, ending backend.Ending) Verdict {
 	switch {
 	case token == 0 || j.Token != token:
@@ -146,8 +159,8 @@ func (j Job) Judge(token int64, ending backend.Ending) Verdict {
 	return Lost
 }
 
-// Started returns j, which runs, when its run is known to have begun, for
-// [backend.Info].StartedAt. Zero tells nothing.
+// Started returns j, which runs, with the time at which its run started. Zero means
+// that the time is not known, and changes nothing.
 func (j Job) Started(ago time.Duration, now int64) Job {
 	if ago > 0 {
 		j.StartedAt = now - ago.Microseconds()
@@ -155,17 +168,16 @@ func (j Job) Started(ago time.Duration, now int64) Job {
 	return j
 }
 
-// Complete ends the run of j as done. The rest of c, the result, is the store's
-// to keep.
+// Complete ends the run of j as Done. The store keeps the result of c.
 func (j Job) Complete(c *backend.Completion, now int64) Job {
 	j = j.Started(c.Took, now).stop(backend.Done, now)
 	j.Suspect, j.Crashes = false, 0
 	return j
 }
 
-// Fail ends the run of j as f says, or as cancelled if an operator wants that. It
-// returns the error to keep with the job, see [AppendError]. If the job is to
-// wait, it needs its unique key again: see [Key].
+// Fail ends the run of j as f says, or as Cancelled if an operator has cancelled it.
+// It returns the error to store; see [AppendError]. A job that is to wait takes its
+// unique key again; see [Key].
 func (j Job) Fail(f *backend.Failure, now int64) (Job, backend.RunError) {
 	j = j.Started(f.Took, now)
 	ending, state, text := f.Ending, f.Ending.State(f.Delay), f.Error
@@ -176,7 +188,7 @@ func (j Job) Fail(f *backend.Failure, now int64) (Job, backend.RunError) {
 	if ending.Spends() {
 		j.Failures++
 	}
-	if ending != backend.EndRelease { // a job that is handed back has proved nothing
+	if ending != backend.EndRelease { // a released job proves nothing
 		j.Suspect, j.Crashes = false, 0
 	}
 	if ending == backend.EndRetry || ending == backend.EndSnooze {
@@ -189,8 +201,8 @@ func (j Job) Fail(f *backend.Failure, now int64) (Job, backend.RunError) {
 	return j, e
 }
 
-// Release ends the run of j, whose worker leaves, as [backend.EndRelease] does,
-// so that no lease matches j.
+// Release ends the run of j, whose worker leaves, as [backend.EndRelease] does. No
+// lease matches j afterwards.
 func (j Job) Release(now int64) (next Job, e backend.RunError) {
 	state := backend.Pending
 	if j.Cancelling {
@@ -200,8 +212,8 @@ func (j Job) Release(now int64) (next Job, e backend.RunError) {
 	return j.stop(state, now), e
 }
 
-// Rescue ends the run of j, whose worker is dead, so that no lease matches j.
-// alone says that the worker held no other job, and s is set for the job's name.
+// Rescue ends the run of j, whose worker is dead. No lease matches j afterwards. alone
+// reports whether the worker held no other job. s are the settings of the job's name.
 func (j Job) Rescue(alone bool, s backend.Settings, now int64) (Job, backend.RunError) {
 	crashed := j.Suspect && alone
 	j.Suspect = true
@@ -216,8 +228,8 @@ func (j Job) Rescue(alone bool, s backend.Settings, now int64) (Job, backend.Run
 	return j.Release(now)
 }
 
-// Accepts reports whether op means anything to j. [backend.OpFree] depends on
-// j's key, see [Key.Kept].
+// Accepts reports whether op applies to j in its state. [backend.OpFree] applies if
+// j's key is [Key.Kept].
 func (j Job) Accepts(op backend.Op) bool {
 	switch op {
 	case backend.OpRetry:
@@ -230,9 +242,9 @@ func (j Job) Accepts(op backend.Op) bool {
 	return false
 }
 
-// Retry makes j, which has ended or is scheduled, wait for its turn from now on,
-// with another priority if that is not nil. One that has ended is as new: its
-// result and progress are to be deleted, and it needs its keys.
+// Retry makes j, which has ended or is Scheduled, Pending from now on. A priority that
+// is not nil replaces j's. A job that had ended is as new: the store deletes its result
+// and progress, keeps its errors, and gives the job its keys.
 func (j Job) Retry(priority *int16, now int64) Job {
 	if j.State.Terminal() {
 		j = Job{Priority: j.Priority}
@@ -244,7 +256,7 @@ func (j Job) Retry(priority *int16, now int64) Job {
 	return j
 }
 
-// Cancel ends j, which waits, or asks for the end of its run.
+// Cancel cancels j, which waits, or sets Cancelling if j runs.
 func (j Job) Cancel(now int64) (Job, backend.RunError) {
 	if j.State == backend.Running {
 		j.Cancelling = true
@@ -254,14 +266,16 @@ func (j Job) Cancel(now int64) (Job, backend.RunError) {
 	return j.stop(backend.Cancelled, now), e
 }
 
-// Supersede ends j, which was to wait, because another job has its unique key.
+// Supersede cancels j, which waits or was to wait, because the job with the ID by has
+// its unique key.
 func (j Job) Supersede(by, now int64) (Job, backend.RunError) {
 	e := j.failed(backend.SupersededError+strconv.FormatInt(by, 10), "", now)
 	return j.stop(backend.Cancelled, now), e
 }
 
-// Past reports whether j has ended and h keeps it no longer. A job that keeps
-// its unique key is not deleted all the same, see [Key.Kept]. h has no zeros.
+// Past reports whether j has ended and its retention by h has passed. The store then
+// deletes j, unless j keeps its unique key. Zero fields of h must have been replaced by
+// defaults; see [backend.History.Resolve] and [backend.History.Over].
 func (j Job) Past(h backend.History, now int64) bool {
 	if !j.State.Terminal() {
 		return false
@@ -270,7 +284,7 @@ func (j Job) Past(h backend.History, now int64) bool {
 	return keep < 0 || now-j.FinishedAt >= keep.Microseconds()
 }
 
-// stop ends a run, or a job that waits, in a state.
+// stop moves j, which runs or waits, to state s.
 func (j Job) stop(s backend.State, now int64) Job {
 	j.State, j.Worker, j.Cancelling = s, 0, false
 	if s.Terminal() {
@@ -281,8 +295,8 @@ func (j Job) stop(s backend.State, now int64) Job {
 	return j
 }
 
-// failed returns the error of the run that j is in or was to have next, or the
-// zero value if there is no text.
+// failed returns an error of j's current or next run, or the zero value if text is
+// empty.
 func (j Job) failed(text, stack string, now int64) backend.RunError {
 	if text == "" {
 		return backend.RunError{}
@@ -290,8 +304,8 @@ func (j Job) failed(text, stack string, now int64) backend.RunError {
 	return backend.RunError{Attempt: j.Failures + 1, At: Time(now), Error: backend.CleanError(text), Stack: backend.CleanError(stack)}
 }
 
-// AppendError returns a job's errors with e, or as they are if e is zero. It
-// keeps the last ten, and may change the list.
+// AppendError appends e to a job's errors, unless e is zero, and drops all but the
+// last ten. It may change the list.
 func AppendError(errors []backend.RunError, e backend.RunError) []backend.RunError {
 	const most = 10
 	if e == (backend.RunError{}) {
@@ -303,8 +317,8 @@ func AppendError(errors []backend.RunError, e backend.RunError) []backend.RunErr
 	return errors
 }
 
-// Of returns the job of a record that [backend.Record.Imported] returned. No
-// lease matches it.
+// Of returns the Job of a record that [backend.Record.Imported] returned. No lease
+// matches it.
 func Of(r *backend.Record) Job {
 	return Job{
 		State: r.State, Priority: r.Priority, Suspect: r.Suspect, Failures: r.Failures, Crashes: r.Crashes,
@@ -312,7 +326,7 @@ func Of(r *backend.Record) Job {
 	}
 }
 
-// Fill sets the fields of info that j has.
+// Fill sets the fields of info that are fields of j.
 func (j *Job) Fill(info *backend.Info) {
 	info.State, info.Priority, info.Suspect, info.Cancelling = j.State, j.Priority, j.Suspect, j.Cancelling
 	info.Failures, info.Crashes, info.Worker = j.Failures, j.Crashes, j.Worker
@@ -320,9 +334,9 @@ func (j *Job) Fill(info *backend.Info) {
 	info.StartedAt, info.FinishedAt = Time(j.StartedAt), Time(j.FinishedAt)
 }
 
-// Alive reports whether a worker that renewed its row at seen is alive by its
-// lease. A row from further ahead than the lease was written before the clock
-// went back, and must not keep its jobs until the clock has caught up.
+// Alive reports whether a worker that renewed its row at seen is alive. A row that was
+// renewed a lease or more in the future dates from before the clock was set back, and
+// counts as not renewed in time.
 func Alive(seen int64, lease time.Duration, now int64) bool {
 	age := now - seen
 	return age < lease.Microseconds() && age > -lease.Microseconds()

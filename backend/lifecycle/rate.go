@@ -7,43 +7,42 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A Rate is the bound of a name's [backend.Settings] on its claims.
+// A Rate limits the claims of a name: the Rate and Per of [backend.Settings].
 type Rate struct {
-	Jobs int   // zero is no bound
+	Jobs int   // zero means no limit
 	Per  int64 // in microseconds
 }
 
 // RateOf returns the rate of s.
 func RateOf(s backend.Settings) Rate { return Rate{s.Rate, max(s.Per.Microseconds(), 1)} }
 
-// A Slot is what a store keeps of claims, by name, for a rate: some that were
-// close to each other.
+// A Slot counts claims of one name that were close to each other in time. A store keeps
+// the slots of each name with a rate.
 type Slot struct {
-	// At is not before the last of them, and less than a hundredth of the
-	// rate's span, or a microsecond, after the first. They count until the
-	// span has passed since.
+	// At is not before the last of the claims, and at most a hundredth of Per (or a
+	// microsecond) after the first. The claims count until Per has passed since At.
 	At   int64
 	Jobs int
 }
 
-// Slot returns the At of the slot in which claims at now are counted. All of a
-// hundredth of the span have the same one.
+// Slot returns the At of the slot that counts claims at now. Claims within the same
+// hundredth of Per share it. It is after now, so that no window has more claims than the
+// rate.
 func (r Rate) Slot(now int64) int64 { return (now/r.width() + 1) * r.width() }
 
-// width is the span of a slot.
+// width is the length of a slot.
 func (r Rate) width() int64 { return max(r.Per/100, 1) }
 
-// Since returns the At at and below which slots do not count any more, and may be
-// deleted.
+// Since returns the instant at and before which slots do not count any more. A store may
+// delete them.
 func (r Rate) Since(now int64) int64 { return now - r.Per }
 
-// Ahead returns the greatest At that a claim may have had by now.
+// Ahead returns the greatest At that a slot can have by now.
 func (r Rate) Ahead(now int64) int64 { return now + r.width() }
 
-// Left returns how many more jobs may be claimed after those of slots, which are
-// in the order of At. Claims in the future were counted before the clock went
-// back: ahead is how many they are, in slots above Ahead(now). Claim must move
-// them into Slot(now), as if they were claimed now.
+// Left returns how many more jobs may be claimed now. slots are ordered by At. ahead is
+// the number of claims in slots after Ahead(now), which date from before the clock was
+// set back. A claim must move them to Slot(now): they count as claimed now.
 func (r Rate) Left(slots []Slot, now int64) (left, ahead int) {
 	if r.Jobs == 0 {
 		return math.MaxInt, 0
@@ -61,8 +60,8 @@ func (r Rate) Left(slots []Slot, now int64) (left, ahead int) {
 	return max(left, 0), ahead
 }
 
-// Free returns when the rate allows one more claim after those of slots, which
-// are in the order of At, or zero if it does now.
+// Free returns when the rate allows the next claim, or zero if it does now. slots are
+// ordered by At.
 func (r Rate) Free(slots []Slot, now int64) int64 {
 	if r.Jobs == 0 {
 		return 0
@@ -73,7 +72,7 @@ func (r Rate) Free(slots []Slot, now int64) int64 {
 			break
 		}
 		if sum += s.Jobs; sum >= r.Jobs {
-			return min(s.At, r.Ahead(now)) + r.Per // the clock may have gone back
+			return min(s.At, r.Ahead(now)) + r.Per // the clock may have been set back
 		}
 	}
 	return 0

@@ -1,7 +1,7 @@
 package memory
 
 // expires reports whether e is a waiting job that expires at e's time.
-func (e entry) expires() bool { return e.job.ExpiresAt == e.key && waits(e.job.State) }
+func (e entry) expires() bool { return e.job.ExpiresAt == e.key && e.job.State.Waits() }
 
 // cancelExpired cancels an expired job.
 func (b *Backend) cancelExpired(j *job, now int64) {

@@ -124,7 +124,7 @@ func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportR
 		b.takeHead(j, now)
 	}
 	b.move(j, next, now) // releases the key of a finished job, except for its kept time
-	if waits(next.State) && j.State == backend.Cancelled {
+	if next.State.Waits() && j.State == backend.Cancelled {
 		result.Superseded = append(result.Superseded, j.id)
 	}
 }
@@ -133,7 +133,7 @@ func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportR
 // its serial key, if the current head waits.
 func (b *Backend) takeHead(j *job, now int64) {
 	l := j.serialQueue()
-	if l == nil || !waits(l.head.State) {
+	if l == nil || !l.head.State.Waits() {
 		return
 	}
 	if other := j.name.uniqueOwner(j.more.unique, now); other != nil {

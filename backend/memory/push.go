@@ -81,7 +81,7 @@ func (b *Backend) checkBounds(jobs []backend.NewJob, now int64) error {
 			case holder == nil && !taken[k]:
 				taken[k] = true
 			case n.Unique.Conflict == backend.KeepFirst,
-				n.Unique.Conflict == backend.Replace && (holder == nil || waits(holder.State)):
+				n.Unique.Conflict == backend.Replace && (holder == nil || holder.State.Waits()):
 				continue
 			case holder == nil:
 				return duplicate(i, n, 0)

@@ -8,13 +8,10 @@ import (
 // gone is the state of a job that is not stored.
 const gone backend.State = 0
 
-// waits reports whether s is the state of a stored job that has yet to be claimed.
-func waits(s backend.State) bool { return s != gone && s.Waits() }
-
 // move changes j to next, or to what its keys require, and puts j into the queue of its
 // state. The state gone deletes j. Only move changes a job's state.
 func (b *Backend) move(j *job, next lifecycle.Job, now int64) {
-	if j.more != nil && waits(next.State) {
+	if j.more != nil && next.State.Waits() {
 		next = b.acquireKeys(j, next, now)
 	}
 	n, from := j.name, j.State
@@ -54,14 +51,14 @@ func (b *Backend) move(j *job, next lifecycle.Job, now int64) {
 	if s == backend.Pending || s == backend.Scheduled {
 		b.wake()
 	}
-	if j.more != nil && !waits(s) {
+	if j.more != nil && !s.Waits() {
 		b.releaseKeys(j, now)
 	}
 }
 
 // moveExpiry keeps the queue of jobs that expire, when j becomes next.
 func (b *Backend) moveExpiry(j *job, next lifecycle.Job) {
-	before, after := j.ExpiresAt != 0 && waits(j.State), next.ExpiresAt != 0 && waits(next.State)
+	before, after := j.ExpiresAt != 0 && j.State.Waits(), next.ExpiresAt != 0 && next.State.Waits()
 	if before && after && j.ExpiresAt == next.ExpiresAt {
 		return
 	}
