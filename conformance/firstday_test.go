@@ -23,7 +23,7 @@ func (empty) Reap(context.Context, backend.ReapRequest) (backend.ReapResult, err
 	return backend.ReapResult{}, nil
 }
 
-// emptyCapable has the capabilities that cases lean on, and they do nothing either.
+// emptyCapable also has the capabilities that most cases need, which do nothing.
 type emptyCapable struct{ empty }
 
 func (emptyCapable) Get(context.Context, int64) (backend.Info, error) { return backend.Info{}, nil }
@@ -37,8 +37,8 @@ func (emptyCapable) Heartbeat(context.Context, backend.HeartbeatRequest) (backen
 }
 func (emptyCapable) StoreProgress(context.Context, []backend.Progress) error { return nil }
 
-// On a store that does nothing yet every case ends, without a panic, and most
-// fail: those that pass ask for something that nothing happens.
+// On a store that does nothing yet, every case ends without a panic, and most
+// fail. A case that passes requires that nothing happens.
 func TestFirstDay(t *testing.T) {
 	defer func(d time.Duration) { caseTime = d }(caseTime)
 	caseTime = time.Second

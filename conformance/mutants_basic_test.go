@@ -22,11 +22,11 @@ var basicMutants = []mutant{{
 	rejected: []string{"fail/stale"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &unfencedFail{latest: latest{Backend: m}} },
 }, {
-	rule:     "a reaped worker goes on under its old row",
+	rule:     "a dead worker continues under its old row",
 	rejected: []string{"reap/old-worker"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return revivedWorker{m} },
 }, {
-	rule:     "a claim hands out a running job",
+	rule:     "a claim returns a running job",
 	rejected: []string{"claim/running"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &runningAgain{Backend: m} },
 }, {
@@ -56,11 +56,11 @@ var basicMutants = []mutant{{
 	rejected: []string{"reap/not-asked"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return alwaysExpired{m} },
 }, {
-	rule:     "jobs that are kept hide those past their keep",
+	rule:     "kept jobs hide jobs past their retention",
 	rejected: []string{"history/kept-before"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return shortSearch{m} },
 }, {
-	rule:     "nothing is kept of who is silent",
+	rule:     "no silence is stored",
 	rejected: []string{"reap/silence", "reap/silence-gaps", "reap/silence-own"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return forgetsSilence{m} },
 }, {
@@ -68,7 +68,7 @@ var basicMutants = []mutant{{
 	rejected: []string{"reap/silence", "reap/silence-gaps", "reap/silence-own", "reap/silence-over", "reap/silence-all"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return hastyLook{m} },
 }, {
-	rule:     "a worker's own looks count although it was not steady",
+	rule:     "a worker's own observations count although it was not stable",
 	rejected: []string{"reap/silence-own"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &anyLook{Backend: m} },
 }, {
@@ -80,15 +80,15 @@ var basicMutants = []mutant{{
 	rejected: []string{"claim/order", "claim/order-one-name"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return noPriority{m} },
 }, {
-	rule:     "a heartbeat does not tell what was started",
+	rule:     "a heartbeat does not report started runs",
 	rejected: []string{"read/started"},
 	make:     alters(altered{beat: func(r *backend.HeartbeatRequest) { r.Started = nil }}),
 }, {
-	rule:     "the settlement of a run does not tell how long it took",
+	rule:     "a completion does not report how long its run took",
 	rejected: []string{"read/started"},
 	make:     alters(altered{complete: func(c *backend.Completion) { c.Took = 0 }}),
 }, {
-	rule:     "the failure of a run does not tell how long it took",
+	rule:     "a failure does not report how long its run took",
 	rejected: []string{"read/started"},
 	make:     alters(altered{fail: func(f *backend.Failure) { f.Took = 0 }}),
 }, {

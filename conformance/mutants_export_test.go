@@ -32,7 +32,7 @@ var exportMutants = []mutant{{
 	rejected: []string{"export/lossless"},
 	make:     carries(carrier{in: func(r *backend.Record) { r.Failures = 0 }}),
 }, {
-	rule:     "an imported job may expire for ever",
+	rule:     "an imported job never expires",
 	rejected: []string{"export/lossless"},
 	make:     carries(carrier{in: func(r *backend.Record) { r.ExpiresAt = time.Time{} }}),
 }, {
@@ -117,7 +117,7 @@ var exportMutants = []mutant{{
 	rejected: []string{"import/all-or-none"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return importsAnew{m} },
 }, {
-	rule:     "old history is imported",
+	rule:     "an import ignores the retention",
 	rejected: []string{"import/pruned"},
 	make: carries(carrier{in: func(r *backend.Record) {
 		if r.State.Terminal() {
@@ -137,7 +137,7 @@ var exportMutants = []mutant{{
 		b.Schedules = each(b.Schedules, func(s *backend.Schedule) { s.Last = s.Last.Add(years) })
 	}}),
 }, {
-	rule:     "a batch is not looked at before it is stored",
+	rule:     "a batch is stored without a check",
 	rejected: []string{"export/invalid"},
 	make: carries(carrier{in: func(r *backend.Record) {
 		if r.Name == "" {

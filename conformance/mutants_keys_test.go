@@ -17,7 +17,7 @@ import (
 const years = 50 * 365 * 24 * time.Hour
 
 var keyMutants = []mutant{{
-	rule:     "a unique key is looked for, and then inserted",
+	rule:     "a unique key is read and then inserted",
 	rejected: []string{"unique/race"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &ownUnique{Backend: m, flaw: true} },
 	sound:    func(m *memory.Backend, _ *Clock) backend.Backend { return &ownUnique{Backend: m} },
@@ -66,7 +66,7 @@ var keyMutants = []mutant{{
 		return &forgetsKey{Backend: m, started: map[string]int{}, keys: map[int64]string{}}
 	},
 }, {
-	rule:     "of two that come back the one that was pushed first has the key",
+	rule:     "of two jobs that wait again the one pushed first has the key",
 	rejected: []string{"unique/latest"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return earliestWins{m} },
 }, {
@@ -94,7 +94,7 @@ var keyMutants = []mutant{{
 	rejected: []string{"serial/order", "serial/push-race", "serial/one-head", "wait/blocked"},
 	make:     alters(altered{push: func(j *backend.NewJob) { j.Serial = "" }}),
 }, {
-	rule:     "a serial key is looked for, and then taken",
+	rule:     "a serial key is read and then taken",
 	rejected: []string{"serial/push-race"},
 	make:     newOwnSerial(looksFirst),
 	sound:    newOwnSerial(sound),
@@ -113,7 +113,7 @@ var keyMutants = []mutant{{
 	rejected: []string{"serial/head-waits"},
 	make:     newOwnSerial(freesRetry),
 }, {
-	rule:     "an expired job is handed out",
+	rule:     "an expired job is claimed",
 	rejected: []string{"expiry/claim", "expiry/many", "expiry/reap", "expiry/keys"},
 	make:     alters(altered{push: func(j *backend.NewJob) { j.Expires = 0 }}),
 }, {

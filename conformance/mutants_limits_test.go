@@ -36,7 +36,7 @@ var limitMutants = []mutant{{
 		}
 	}}),
 }, {
-	rule:     "what runs is counted, and then claimed",
+	rule:     "running jobs are counted before the claim",
 	rejected: []string{"limit/max-running-race"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &ownRunning{Backend: m, flaw: true} },
 	sound:    func(m *memory.Backend, _ *Clock) backend.Backend { return &ownRunning{Backend: m} },
@@ -59,7 +59,7 @@ var limitMutants = []mutant{{
 	rejected: []string{"claim/ahead"},
 	make:     alters(altered{claim: func(r *backend.ClaimRequest) { r.Prefetch = 0 }}),
 }, {
-	rule:     "caps are ignored",
+	rule:     "MaxPerName is ignored",
 	rejected: []string{"claim/caps"},
 	make:     alters(altered{claim: func(r *backend.ClaimRequest) { r.MaxPerName = nil }}),
 }, {
@@ -83,7 +83,7 @@ var limitMutants = []mutant{{
 	rejected: []string{"pause/name", "pause/all", "pause/suspects", "wait/paused"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return ignoresPause{m} },
 }, {
-	rule:     "a pause of all names is one of each",
+	rule:     "a pause of all names pauses each name",
 	rejected: []string{"pause/all"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return pausesEach{m} },
 }, {

@@ -18,7 +18,7 @@ var stepMutants = []mutant{{
 	rejected: []string{"history/rows-oldest"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return deletesLatest{m} },
 }, {
-	rule:     "a store moves wherever it was",
+	rule:     "SetEnvironment ignores from",
 	rejected: []string{"environment/moves"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return movesAnyway{m} },
 }, {
@@ -50,7 +50,7 @@ var stepMutants = []mutant{{
 	rejected: []string{"schedule/instead"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return neverReplaces{m} },
 }, {
-	rule:     "a schedule is ticked whatever its definition",
+	rule:     "a tick ignores the definition",
 	rejected: []string{"schedule/other"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return ticksAny{m} },
 }, {
@@ -66,11 +66,11 @@ var stepMutants = []mutant{{
 	rejected: []string{"clock/moved"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return losesMoved{m} },
 }, {
-	rule:     "Reap does not ask whether the clock has jumped",
+	rule:     "Reap ignores StoreTime",
 	rejected: []string{"reap/jumped", "schedule/removed-jumped"},
 	make:     alters(altered{reap: func(r *backend.ReapRequest) { r.StoreTime = time.Time{} }}),
 }, {
-	rule:     "Reap does not ask whether its caller was steady",
+	rule:     "Reap ignores StableFor",
 	rejected: []string{"reap/steady"},
 	make:     alters(altered{reap: func(r *backend.ReapRequest) { r.StableFor = 0 }}),
 }, {
@@ -78,7 +78,7 @@ var stepMutants = []mutant{{
 	rejected: []string{"operate/cancel-ends"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return revivesCancelled{m} },
 }, {
-	rule:     "the worker of a cancelled job is not told",
+	rule:     "a heartbeat does not report a cancelled job",
 	rejected: []string{"operate/cancel-running"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return tellsNothing{m} },
 }, {
