@@ -32,9 +32,9 @@ func (e *chainError) Unwrap() error {
 	return &fs.PathError{Op: "write", Path: "jobs.db-wal", Err: syscall.ENOSPC}
 }
 
-// A failed write is for want of room if the system said so, whatever SQLite
-// makes of it.
-func TestNoRoom(t *testing.T) {
+// A failed write matches ErrNoSpace if the system reported no space, whatever SQLite
+// returns.
+func TestDiskFull(t *testing.T) {
 	const ioerrWrite = 778
 	for _, c := range []struct {
 		err  error
@@ -64,8 +64,8 @@ func TestNoRoom(t *testing.T) {
 	}
 }
 
-// The connection that found an empty database is told of the tables: SQLite
-// would answer from its memory that there are none when the disk fails.
+// A connection that found an empty database reads the schema again after the migration.
+// Otherwise SQLite would use the cached, empty schema when the disk fails.
 func TestReaderKnowsNewTables(t *testing.T) {
 	_, s := open(t, nil)
 	calls := s.seen("COMMIT", "SELECT count(*) FROM sqlite_schema")

@@ -32,8 +32,8 @@ func shared(t *testing.T) (*Backend, *sql.DB) {
 	return b, db
 }
 
-// A writer that has held the lock leaves it to an application that asks for it,
-// until that has committed.
+// A writer that has held the lock leaves it to an application that uses a connection,
+// until the application has committed.
 func TestYield(t *testing.T) {
 	b, db := shared(t)
 	ctx := context.Background()
@@ -58,16 +58,16 @@ func TestYield(t *testing.T) {
 	s.credit, s.freed = 0, time.Now().Add(time.Hour)
 	push()
 	if asked > 0 {
-		t.Error("it left the lock without having held it")
+		t.Error("the writer left the lock without credit")
 	}
 	s.credit, s.freed = time.Hour, time.Now().Add(time.Hour)
 	push()
 	if asked != 2 {
-		t.Errorf("it looked %d times; the application has committed after the second", asked)
+		t.Errorf("the writer checked %d times; the application committed after the second", asked)
 	}
 }
 
-// The pauses are no more than the share.
+// The credit is bounded by the share and by maxCredit.
 func TestShareCredit(t *testing.T) {
 	s := share{percent: 25}
 	s.gave(time.Now().Add(-30 * time.Millisecond))
@@ -90,9 +90,9 @@ func TestShareCredit(t *testing.T) {
 	}
 }
 
-// A store that another process rings for stands in the line for its application,
-// until that has what it wants.
-func TestHost(t *testing.T) {
+// A store that receives a signal waits in the lock queue while its application uses a
+// connection.
+func TestAppQueue(t *testing.T) {
 	b, db := shared(t)
 	b.appQueue.wait = time.Minute
 	ctx := context.Background()
@@ -103,25 +103,25 @@ func TestHost(t *testing.T) {
 		return other.Wait(ctx, time.Now().Add(wait))
 	}
 	if !atHead(time.Minute) {
-		t.Skip("this system has no line")
+		t.Skip("this system has no lock queue")
 	}
 	b.onSignal(lockWanted)
 	other.Release()
 	if !atHead(time.Minute) {
-		t.Fatal("the host stands in the line for an application that wants nothing")
+		t.Fatal("the store queues for an application that uses no connection")
 	}
 	other.Release()
 
-	c, err := db.Conn(ctx) // it is in use
+	c, err := db.Conn(ctx) // in use
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.onSignal(lockWanted)
-	for atHead(time.Microsecond) { // until the host is
+	for atHead(time.Microsecond) { // until the store is at the front
 		other.Release()
 	}
 	c.Close()
 	if !atHead(time.Minute) {
-		t.Error("the host stays in the line")
+		t.Error("the store stays in the queue")
 	}
 }

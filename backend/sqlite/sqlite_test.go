@@ -95,7 +95,7 @@ func TestBorrowedPoolIsTaken(t *testing.T) {
 
 // The original judged a run by when its job was created, so that an old job
 // was taken from its worker as soon as it ran.
-func TestOldJobIsNotTakenFromItsWorker(t *testing.T) {
+func TestClaimKeepsOldLeases(t *testing.T) {
 	now := time.Now()
 	b, err := sqlite.Open(&modernc.Driver{}, ":memory:", &sqlite.Options{Clock: func() time.Time { return now }})
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// testBackup copies a database under load, goes on, and puts the copy back.
+// testBackup copies a database under load and restores the copy.
 func (d driver) testBackup(t *testing.T) {
 	dir := t.TempDir()
 	path, copied := filepath.Join(dir, "app.db"), filepath.Join(dir, "backup.db")
@@ -64,7 +64,7 @@ func (d driver) testBackup(t *testing.T) {
 	}
 	push(t, b, "later")
 
-	// Somebody has it open: nothing is changed.
+	// Another connection has the database open: Restore changes nothing.
 	other := pool(t, d.name, path)
 	if err := other.QueryRow("SELECT 1 FROM app").Scan(new(int)); err != nil {
 		t.Fatal(err)
@@ -135,7 +135,7 @@ func (d driver) testBackup(t *testing.T) {
 		t.Errorf("%d jobs in what was replaced, want %d", got, jobs+2)
 	}
 
-	// Into a place where there was nothing.
+	// Restore where no database existed.
 	fresh := mustOpen(t, d.open, filepath.Join(dir, "fresh.db"), nil)
 	if n, kept, err := fresh.Restore(t.Context(), copied); err != nil || n != jobs || kept != "" {
 		t.Errorf("Restore where nothing was = %d, %q, %v", n, kept, err)

@@ -15,10 +15,9 @@ import (
 	"github.com/plainjobs/plainjobs/conformance"
 )
 
-// testBatches claims and completes in batches of any size, whose ids follow
-// each other or do not, with stale leases, doubles and repeats among them:
-// exactly the leases that are held are settled, however the statements divide
-// the batch.
+// testBatches claims and completes batches of any size, with consecutive and other IDs,
+// stale leases, duplicates and repeats. Exactly the held leases are settled, however
+// statements divide the batch.
 func (d driver) testBatches(t *testing.T) {
 	for _, history := range []backend.History{{}, {Done: -1}} {
 		t.Run(fmt.Sprintf("Done=%v", history.Done), func(t *testing.T) {
@@ -137,8 +136,8 @@ func testBatches(t *testing.T, b *sqlite.Backend, history backend.History, rnd *
 	}
 }
 
-// testStaleBatches completes leases that this store handed out and that
-// another process has reaped and claimed anew since.
+// testStaleBatches completes leases of this store's claims, whose jobs another process
+// has reaped and claimed again.
 func (d driver) testStaleBatches(t *testing.T) {
 	for _, history := range []backend.History{{}, {Done: -1}} {
 		t.Run(fmt.Sprintf("Done=%v", history.Done), func(t *testing.T) {

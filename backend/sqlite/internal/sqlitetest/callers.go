@@ -32,8 +32,8 @@ func (d driver) openDB(t *testing.T, dsn string, most int) *sql.DB {
 	return db
 }
 
-// testMemoryPool opens stores on databases in memory behind pools. Each is refused,
-// or keeps its jobs whatever happens to connections.
+// testMemoryPool opens stores on databases in memory behind pools. New refuses a
+// database, or the store keeps its jobs when connections close.
 func (d driver) testMemoryPool(t *testing.T) {
 	for _, test := range []struct {
 		dsn   string
@@ -100,8 +100,7 @@ func (d driver) testMemoryPool(t *testing.T) {
 	}
 }
 
-// testReadOnlyDB opens stores on handles that can only read. The file must stay as
-// it is.
+// testReadOnlyDB opens stores on read-only handles. The file must not change.
 func (d driver) testReadOnlyDB(t *testing.T) {
 	for _, params := range []string{"mode=ro", "immutable=1", "_pragma=query_only(1)&_query_only=1", "_pragma=query_only(true)&_query_only=true&mode=ro"} {
 		path := filepath.Join(t.TempDir(), "app.db")
@@ -157,8 +156,7 @@ func (d driver) testOtherJournal(t *testing.T) {
 	t.Errorf("the examination does not find it: %+v", found)
 }
 
-// testDeferredWarning opens stores on handles with and without the right
-// transactions.
+// testDeferredWarning opens stores on handles with deferred and immediate transactions.
 func (d driver) testDeferredWarning(t *testing.T) {
 	for params, warns := range map[string]int{"_txlock=deferred": 1, "_txlock=immediate": 0} {
 		var log bytes.Buffer
@@ -178,8 +176,8 @@ func (d driver) testDeferredWarning(t *testing.T) {
 	}
 }
 
-// testCheckpointAtClose closes a store whose application keeps its connections
-// open. What was stored is in the file, without its log.
+// testCheckpointAtClose closes a store whose application keeps its connections open.
+// The file has all jobs without its log.
 func (d driver) testCheckpointAtClose(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "app.db")
 	db := pool(t, d.name, path)

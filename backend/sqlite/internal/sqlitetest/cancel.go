@@ -10,8 +10,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// testCancelledInTransaction cancels a push in the middle of a statement. The
-// transaction is the application's, and stays what it was.
+// testCancelledInTransaction cancels a push during a statement. The application's
+// transaction must not be rolled back.
 func (d driver) testCancelledInTransaction(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "app.db")
 	b := mustOpen(t, d.open, path, nil)

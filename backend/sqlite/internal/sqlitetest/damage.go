@@ -10,8 +10,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// Statements that make the table of jobs take anything, and strict again. A
-// damaged page does the same without asking.
+// These statements make the table of jobs accept any value, as a damaged page does, and
+// strict again.
 const (
 	makeLax = `UPDATE sqlite_schema SET sql = replace(replace(sql, ' NOT NULL', ' /*NN*/'), ') STRICT', ') /*ST*/')
 		WHERE name = 'plainjobs_jobs'`
@@ -19,8 +19,8 @@ const (
 		WHERE name = 'plainjobs_jobs'`
 )
 
-// testDamaged opens and uses files whose damage SQLite itself does not see: the
-// errors must say what it is.
+// testDamaged uses files whose damage SQLite does not detect. The errors must match
+// ErrCorrupt.
 func (d driver) testDamaged(t *testing.T) {
 	reap := func(b backend.Backend) error {
 		_, err := b.Reap(context.Background(), backend.ReapRequest{Expired: true})

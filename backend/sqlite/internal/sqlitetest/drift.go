@@ -8,7 +8,7 @@ import (
 	"github.com/plainjobs/plainjobs/internal/drifttest"
 )
 
-// testDrift has statements of somebody else change jobs.
+// testDrift changes jobs by statements outside the queue.
 func (d driver) testDrift(t *testing.T) {
 	drifttest.Run(t, func(tb testing.TB) drifttest.Store {
 		path := filepath.Join(tb.TempDir(), "jobs.db")

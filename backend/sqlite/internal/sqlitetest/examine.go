@@ -13,29 +13,29 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// testExamine has an application with connections that are set badly, and mends
-// them as it is told to.
+// testExamine gives an application connections with bad settings, and applies the fixes
+// of the findings.
 func (d driver) testExamine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "app.db")
 	bad := "_txlock=deferred&_pragma=synchronous(off)&_pragma=busy_timeout(0)&_synchronous=OFF&_busy_timeout=0"
-	troubles := d.examine(t, path, bad)
-	if len(troubles) != 3 {
-		t.Fatalf("the application's connections have the troubles %+v, want 3", troubles)
+	problems := d.examine(t, path, bad)
+	if len(problems) != 3 {
+		t.Fatalf("the application's connections have the problems %+v, want 3", problems)
 	}
 	var good []string
-	for _, f := range troubles {
+	for _, f := range problems {
 		_, rest, found := strings.Cut(f.Fix, "add ")
 		setting, _, ends := strings.Cut(rest, " to the DSN")
 		if !found || !ends {
-			t.Errorf("%s is mended by %q", f.Name, f.Fix)
+			t.Errorf("%s has the fix %q", f.Name, f.Fix)
 		}
 		good = append(good, setting)
 	}
 	if left := d.examine(t, path, strings.Join(good, "&")); len(left) > 0 {
-		t.Errorf("with %s there are the troubles %+v", good, left)
+		t.Errorf("with %s there are the problems %+v", good, left)
 	}
 
-	// One connection that is taken is not waited for for long.
+	// Examine does not wait long for a busy connection.
 	db := pool(t, d.name, path)
 	db.SetMaxOpenConns(1)
 	b := mustNew(t, db)
@@ -49,14 +49,14 @@ func (d driver) testExamine(t *testing.T) {
 	if err := conn.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// A pool of one that is free is given back.
+	// Examine returns the connection of a pool of one.
 	for range 2 {
 		if _, err := b.Examine(t.Context(), backend.ExamineRequest{}); err != nil {
 			t.Error(err)
 		}
 	}
 	if db.Stats().InUse != 0 {
-		t.Errorf("%d connections are not given back", db.Stats().InUse)
+		t.Errorf("%d connections are not returned", db.Stats().InUse)
 	}
 	memory := mustOpen(t, d.open, ":memory:", nil)
 	found, err := memory.Examine(t.Context(), backend.ExamineRequest{})
@@ -65,8 +65,8 @@ func (d driver) testExamine(t *testing.T) {
 	}
 }
 
-// examine returns the troubles with an application's connections.
-func (d driver) examine(t *testing.T, path, params string) (troubles []backend.Finding) {
+// examine returns the problems with an application's connections.
+func (d driver) examine(t *testing.T, path, params string) (problems []backend.Finding) {
 	t.Helper()
 	db, err := sql.Open(d.name, "file:"+path+"?"+params)
 	if err != nil {
@@ -82,26 +82,25 @@ func (d driver) examine(t *testing.T, path, params string) (troubles []backend.F
 	for _, f := range found {
 		seen[f.Name] = true
 		if f.Problem != "" && f.Name != "file system" && f.Name != "free space" { // those are the machine's
-			troubles = append(troubles, f)
+			problems = append(problems, f)
 		}
 	}
 	for _, name := range []string{"SQLite", "journal mode", "write-ahead log", "clock"} {
 		if !seen[name] {
-			t.Errorf("%s is not looked at", name)
+			t.Errorf("there is no finding %s", name)
 		}
 	}
-	return troubles
+	return problems
 }
 
-// testSchema makes the tables by the SQL that is printed, and opens a store
-// without being allowed to.
+// testSchema creates the tables by the printed SQL, and opens a store with NoMigrate.
 func (d driver) testSchema(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "jobs.db")
 	if _, err := d.open(path, &sqlite.Options{NoMigrate: true}); !errors.Is(err, backend.ErrSchemaTooOld) || !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("without a file Open returned %v", err)
 	}
 	if _, err := os.Stat(path); err == nil {
-		t.Error("a store that may not make tables has made a file")
+		t.Error("a store with NoMigrate has created a file")
 	}
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -12,8 +12,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// FuzzPayload is the fuzz target of payloads, metadata and keys: all come back
-// byte for byte.
+// FuzzPayload checks that payloads, metadata and keys are returned byte for byte.
 func FuzzPayload(f *testing.F, open Open) {
 	f.Add([]byte(nil), []byte(nil), "", "a")
 	f.Add([]byte("\x00\xff"), []byte("\x00"), "é'\"", "b/c")
@@ -49,8 +48,7 @@ func FuzzPayload(f *testing.F, open Open) {
 	})
 }
 
-// FuzzPath is the fuzz target of file names: one that opens is the file's, and
-// no other file is made.
+// FuzzPath opens stores with arbitrary file names. No other file may be created.
 func FuzzPath(f *testing.F, open Open) {
 	for _, name := range []string{"a.db", "a?mode=memory", "file:a", ":memory:", "a%00b", "a#b", "a&_pragma=x", "a;b", " ", "é"} {
 		f.Add(name)
@@ -83,8 +81,7 @@ func FuzzPath(f *testing.F, open Open) {
 	})
 }
 
-// columns are those that a damaged page or another program may have put
-// something into.
+// columns are the columns that FuzzRow fills with arbitrary values.
 var columns = []string{
 	"jobs.name", "jobs.state", "jobs.ending", "jobs.suspect", "jobs.crashes", "jobs.failures", "jobs.priority", "jobs.max_attempts",
 	"jobs.worker", "jobs.token", "jobs.created_at", "jobs.run_at", "jobs.finished_at", "jobs.flags", "jobs.unique_key", "jobs.serial_key",
@@ -93,8 +90,8 @@ var columns = []string{
 	"names.name", "errors.attempt", "errors.error", "progress.done",
 }
 
-// FuzzRow is the fuzz target of what is stored: whatever is in a column, each
-// method returns, with an error or without, and the process lives.
+// FuzzRow stores arbitrary values in columns. Each method must return, with or without
+// an error.
 func FuzzRow(f *testing.F, name string, open Open) {
 	for i := 0; i < len(columns); i += 3 {
 		f.Add(uint8(i), int64(-1)<<(i%63), "\xff\x00[", i%2 == 0) //nolint:gosec // small
@@ -116,13 +113,13 @@ func FuzzRow(f *testing.F, name string, open Open) {
 				value = []byte(text)
 			}
 		}
-		// What the tables refuse is no garbage.
+		// The tables reject some values.
 		_, _ = db.ExecContext(t.Context(), "UPDATE OR IGNORE plainjobs_"+table+" SET "+field+" = ?", value) //nolint:gosec // fixed words
 		exercise(t, b)
 	})
 }
 
-// exercise calls every method, on each job that can be had.
+// exercise calls every method.
 func exercise(t *testing.T, b *sqlite.Backend) {
 	ctx := t.Context()
 	w := backend.Worker{ID: 1, Lease: time.Hour, Jobs: []string{"a"}, Schedules: []string{"s"}}

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// invariants are what must be so in every database at rest, whatever was done
-// to it. Each query returns what breaks it.
+// invariants hold in every database that is not in use. Each query returns the rows that
+// break it.
 var invariants = map[string]string{
 	"the counts are those of the jobs": `
 		SELECT name || ' state ' || state || ': ' || sum(jobs) || ' counted, ' || sum(there) || ' there' FROM (
@@ -50,7 +50,7 @@ var invariants = map[string]string{
 		SELECT 'job ' || id FROM plainjobs_jobs WHERE state < 5 AND finished_at <> created_at`,
 }
 
-// checkInvariants fails the test if the database breaks one.
+// checkInvariants fails the test if the database breaks an invariant.
 func checkInvariants(tb testing.TB, db *sql.DB) {
 	tb.Helper()
 	for rule, query := range invariants {
@@ -60,7 +60,7 @@ func checkInvariants(tb testing.TB, db *sql.DB) {
 	}
 }
 
-// broken returns the first rows that break a rule.
+// broken returns the first rows that break an invariant.
 func broken(tb testing.TB, db *sql.DB, query string) (rows []string) {
 	tb.Helper()
 	found, err := db.Query(query)

@@ -15,8 +15,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// holdVariable makes the test's binary push a job into the database that it names
-// and hold that until it is killed.
+// holdVariable makes the test's binary push a job into the named database and keep the
+// database open until it is killed.
 const holdVariable = "PLAINJOBS_TEST_HOLD"
 
 func holdInChild(path string, open Open) {
@@ -39,11 +39,11 @@ func hold(t *testing.T, path string, prepare ...func(*exec.Cmd)) (kill func()) {
 	return kill
 }
 
-// testLeftovers puts a backup in the place of a database whose process was killed,
-// or still runs, so that its log is still there.
+// testLeftovers replaces a database by a backup while its log still exists: its process
+// was killed, or still runs.
 func (d driver) testLeftovers(t *testing.T) {
 	vacuum := func(t *testing.T, path, to string) { d.vacuumInto(t, path, to) }
-	// In WAL mode, as the online backup and a copy of the file make it.
+	// A copy in WAL mode, as the online backup and a copied file are.
 	whole := func(t *testing.T, path, to string) {
 		d.run(t, path, "PRAGMA wal_checkpoint(TRUNCATE)")
 		if err := copyFile(path, to); err != nil {
@@ -66,7 +66,7 @@ func (d driver) testLeftovers(t *testing.T) {
 		backup func(t *testing.T, path, to string)
 		put    func(t *testing.T, backup, path string)
 		lives  bool // the process that has the old file open
-		linux  bool // it is told by when the files were made
+		linux  bool // detected by the creation times of the files
 	}{
 		{name: "VacuumCopiedOver", backup: vacuum, put: over},
 		{name: "VacuumMoved", backup: vacuum, put: move},
@@ -78,7 +78,7 @@ func (d driver) testLeftovers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.linux && runtime.GOOS != "linux" || c.lives && runtime.GOOS == "windows" {
-				t.Skip("this system does not tell, or does not let it happen")
+				t.Skip("this system cannot detect it, or prevents it")
 			}
 			path := filepath.Join(t.TempDir(), "app.db")
 			b, err := d.open(path, nil)
@@ -118,8 +118,7 @@ func (d driver) testLeftovers(t *testing.T) {
 			}
 		})
 	}
-	// What is a pair must not be refused: after a kill, and as a cold copy of all
-	// files.
+	// A database with its own log must open: after a kill, and as a copy of all files.
 	t.Run("Pair", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "app.db")
 		hold(t, path)()
@@ -140,12 +139,12 @@ func (d driver) testLeftovers(t *testing.T) {
 	})
 }
 
-// testSideFiles runs processes of several users on one database: what they make
-// beside it has its owner, group and mode, so that each can go on when another was
-// killed.
+// testSideFiles runs processes of several users on one database. The files that they
+// create beside it have its owner, group and mode, so each can continue after another
+// was killed.
 func (d driver) testSideFiles(t *testing.T) {
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
-		t.Skip("it takes the superuser to become others")
+		t.Skip("the test needs root")
 	}
 	const service, other, group = 65534, 65533, 65532
 	for _, c := range []struct {
@@ -158,7 +157,7 @@ func (d driver) testSideFiles(t *testing.T) {
 		{"OtherOfGroup", 0o660, as(other, other, group), as(service, service, group)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir, err := os.MkdirTemp("", "plainjobs") //nolint:usetesting // t.TempDir is below a directory that nobody else may enter
+			dir, err := os.MkdirTemp("", "plainjobs") //nolint:usetesting // t.TempDir is below a directory that other users may not enter
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -203,7 +202,7 @@ func (d driver) testSideFiles(t *testing.T) {
 			use(c.killed)
 		})
 	}
-	// The superuser's first command makes the database for its service.
+	// Root creates the database for the owner of the directory.
 	t.Run("MadeBySuperuser", func(t *testing.T) {
 		dir, err := os.MkdirTemp("", "plainjobs") //nolint:usetesting // as above
 		if err != nil {
@@ -218,7 +217,7 @@ func (d driver) testSideFiles(t *testing.T) {
 		hold(t, path)()
 		hold(t, path, func(cmd *exec.Cmd) { cmd.Path = binary; as(service, service)(cmd) })()
 	})
-	// What cannot be used says whose it is.
+	// The error for an unusable file names its owner.
 	t.Run("Forbidden", func(t *testing.T) {
 		dir, err := os.MkdirTemp("", "plainjobs") //nolint:usetesting // as above
 		if err != nil {

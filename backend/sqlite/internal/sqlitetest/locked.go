@@ -16,8 +16,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// lockVariable makes the test's binary take the lock of the database that it names
-// and keep it until it is killed.
+// lockVariable makes the test's binary take the write lock of the named database and
+// keep it until it is killed.
 const lockVariable = "PLAINJOBS_TEST_LOCK"
 
 func lockInChild(path string) {
@@ -34,8 +34,8 @@ func lockInChild(path string) {
 	bufio.NewScanner(os.Stdin).Scan()
 }
 
-// testLocked has another process keep the lock: who waits for it in vain, and who
-// examines the store, is told which process that is, where the system tells.
+// testLocked makes another process keep the lock. The error of a push, and the finding
+// of Examine, name that process where the system reports it.
 func (d driver) testLocked(t *testing.T) {
 	ctx := t.Context()
 	db := pool(t, d.name, filepath.Join(t.TempDir(), "app.db"))

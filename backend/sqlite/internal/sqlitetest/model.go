@@ -12,8 +12,8 @@ import (
 	"github.com/plainjobs/plainjobs/internal/torture/model"
 )
 
-// testModel compares the store with the model of the contract: two handles on
-// one file, and an application's transactions.
+// testModel compares the store with the model of the contract. It uses two handles on
+// one file and transactions of an application.
 func (d driver) testModel(t *testing.T) {
 	model.Check(t, 600, func(o model.Options) (s model.Store, err error) {
 		dir := t.TempDir() // and goes with the program, as there may be many

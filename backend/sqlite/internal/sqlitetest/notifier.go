@@ -21,8 +21,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// waitVariable makes the test's binary wait for jobs in the database that it
-// names, claim them, and say when.
+// waitVariable makes the test's binary wait for jobs in the named database, claim them
+// and print when.
 const waitVariable = "PLAINJOBS_TEST_WAIT"
 
 func waitInChild(path string, open Open) {
@@ -80,7 +80,7 @@ func startWaiting(t *testing.T, binary, path string, prepare func(*exec.Cmd)) *w
 	}
 	t.Cleanup(w.kill)
 	if w.lines.Scan(); w.lines.Text() != "waiting" {
-		t.Fatalf("the waiting process said %q", w.lines.Text())
+		t.Fatalf("the waiting process printed %q", w.lines.Text())
 	}
 	return w
 }
@@ -91,8 +91,8 @@ func (w *waiting) kill() {
 	_ = w.cmd.Wait()
 }
 
-// latency pushes jobs at times that have nothing to do with each other, and
-// returns the median time from a commit to the claim.
+// latency pushes jobs at random times and returns the median time from a commit to the
+// claim.
 func (w *waiting) latency(t *testing.T, n int, push func() (id int64, err error)) time.Duration {
 	t.Helper()
 	var all []time.Duration
@@ -108,7 +108,7 @@ func (w *waiting) latency(t *testing.T, n int, push func() (id int64, err error)
 		}
 		var claimed, nanos int64
 		if _, err := fmt.Sscanf(w.lines.Text(), "claimed %d %d", &claimed, &nanos); err != nil || claimed != id {
-			t.Fatalf("the waiting process said %q, want a claim of %d", w.lines.Text(), id)
+			t.Fatalf("the waiting process printed %q, want a claim of %d", w.lines.Text(), id)
 		}
 		all = append(all, time.Unix(0, nanos).Sub(at))
 	}
@@ -116,12 +116,11 @@ func (w *waiting) latency(t *testing.T, n int, push func() (id int64, err error)
 	return all[n/2]
 }
 
-// byBell is what a median latency is below that is not that of looking every
-// 150 ms.
-const byBell = 20 * time.Millisecond
+// bySignal bounds the median latency with signals. Polling every 150 ms takes longer.
+const bySignal = 20 * time.Millisecond
 
-// wantByBell fails if jobs that b pushes are claimed as late as by looking.
-func (w *waiting) wantByBell(t *testing.T, what string, b *sqlite.Backend) {
+// wantBySignal fails if jobs that b pushes are claimed as late as by polling.
+func (w *waiting) wantBySignal(t *testing.T, what string, b *sqlite.Backend) {
 	t.Helper()
 	w.wantSoon(t, what, pusher(b))
 }
@@ -136,20 +135,19 @@ func pusher(b *sqlite.Backend) func() (id int64, err error) {
 	}
 }
 
-// wantSoon fails if jobs that are pushed are claimed as late as by looking at
-// the usual intervals. On a busy machine that happens by chance, but not
-// several times.
+// wantSoon fails if pushed jobs are claimed as late as by polling, several times in
+// sequence.
 func (w *waiting) wantSoon(t *testing.T, what string, push func() (id int64, err error)) {
 	t.Helper()
 	var median time.Duration
 	for range 4 {
 		median = w.latency(t, 15, push)
 		t.Logf("%s: %v", what, median)
-		if median < byBell {
+		if median < bySignal {
 			return
 		}
 	}
-	t.Errorf("%s, jobs of another process were claimed after %v, want less than %v", what, median, byBell)
+	t.Errorf("%s, jobs of another process were claimed after %v, want less than %v", what, median, bySignal)
 }
 
 func bells(t *testing.T, path string) []string {
@@ -167,16 +165,16 @@ func bells(t *testing.T, path string) []string {
 	return names
 }
 
-// testBell pushes for workers of other processes.
-func (d driver) testBell(t *testing.T) {
+// testNotifier pushes jobs for workers of other processes.
+func (d driver) testNotifier(t *testing.T) {
 	dir := shortDir(t)
 	path := filepath.Join(dir, "jobs.db")
 	b := mustOpen(t, d.open, path, nil)
 	first := startWaiting(t, os.Args[0], path, nil)
-	first.wantByBell(t, "at first", b)
+	first.wantBySignal(t, "at first", b)
 	info, err := os.Stat(path + "-plainjobs")
 	if err != nil || info.Mode() != os.ModeDir|0o700 {
-		t.Fatalf("the directory of the bells: %v, %v", info.Mode(), err)
+		t.Fatalf("the directory of the sockets: %v, %v", info.Mode(), err)
 	}
 
 	first.kill()
@@ -186,7 +184,7 @@ func (d driver) testBell(t *testing.T) {
 	}
 	push(t, b, "b")
 	if left := bells(t, path); len(left) != 0 {
-		t.Errorf("after a ring for a dead process there is %q", left)
+		t.Errorf("after a signal to a dead process there is %q", left)
 	}
 
 	second := startWaiting(t, os.Args[0], path, nil)
@@ -199,20 +197,20 @@ func (d driver) testBell(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
-	// One push rings for few of them, so that it takes no longer than another.
+	// One push signals a bounded number of processes.
 	start := time.Now()
 	for left := len(bells(t, path)); left > 1 && time.Since(start) < time.Minute; {
 		push(t, b, "b")
 		before := left
 		left = len(bells(t, path))
 		if swept := before - left; swept > 64 {
-			t.Errorf("a push rang for %d dead bells, at most 64 are bearable", swept)
+			t.Errorf("a push signalled %d dead processes, want at most 64", swept)
 		}
 	}
-	second.wantByBell(t, "after thousands have died", b)
+	second.wantBySignal(t, "after thousands have died", b)
 	third := startWaiting(t, os.Args[0], path, nil)
 	second.kill()
-	third.wantByBell(t, "after another has died", b)
+	third.wantBySignal(t, "after another has died", b)
 
 	if err := third.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -223,7 +221,7 @@ func (d driver) testBell(t *testing.T) {
 	if err := third.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	third.wantByBell(t, "after it has slept", b)
+	third.wantBySignal(t, "after it has slept", b)
 
 	db := pool(t, d.name, path)
 	third.wantSoon(t, "pushed in a transaction of the application", func() (int64, error) {
@@ -240,8 +238,8 @@ func (d driver) testBell(t *testing.T) {
 	})
 }
 
-// testBellLeaves closes a store in which somebody has waited.
-func (d driver) testBellLeaves(t *testing.T) {
+// testNotifierCloses closes a store in which a call has waited.
+func (d driver) testNotifierCloses(t *testing.T) {
 	path := filepath.Join(shortDir(t), "jobs.db")
 	for range 2 {
 		b := mustOpen(t, d.open, path, nil)
@@ -252,19 +250,19 @@ func (d driver) testBellLeaves(t *testing.T) {
 			t.Error("Wait without a job returned nil")
 		}
 		if len(bells(t, path)) != 1 {
-			t.Error("there is no bell")
+			t.Error("there is no socket")
 		}
 		if err := b.Close(); err != nil {
 			t.Error(err)
 		}
 		if _, err := os.Stat(path + "-plainjobs"); !os.IsNotExist(err) {
-			t.Errorf("after Close the directory of the bells is there: %v", err)
+			t.Errorf("after Close the directory of the sockets is there: %v", err)
 		}
 	}
 }
 
-// testWithoutBell waits where there can be no bell: looking must do.
-func (d driver) testWithoutBell(t *testing.T) {
+// testWithoutNotifier waits where there can be no socket: the store polls.
+func (d driver) testWithoutNotifier(t *testing.T) {
 	for what, prepare := range map[string]func(dir string) (path string){
 		"a path too long for a socket": func(dir string) string {
 			dir = filepath.Join(dir, strings.Repeat("long/", 30))
@@ -313,10 +311,10 @@ func (d driver) testWithoutBell(t *testing.T) {
 		if err := os.Chmod(path+"-plainjobs", 0o500); err != nil {
 			t.Fatal(err)
 		}
-		w := startWaiting(t, binary, path, asSomebodyElse)
+		w := startWaiting(t, binary, path, asOtherUser)
 		t.Logf("claimed after %v", w.latency(t, 3, pusher(b)))
 		if names := bells(t, path); len(names) != 0 {
-			t.Errorf("there are %q where nobody may write", names)
+			t.Errorf("there are %q in a directory that is not writable", names)
 		}
 		w.kill()
 	})

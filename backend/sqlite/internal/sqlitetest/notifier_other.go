@@ -8,8 +8,8 @@ const waitVariable = "PLAINJOBS_TEST_WAIT"
 
 func waitInChild(string, Open) {}
 
-func (d driver) testBell(t *testing.T) { t.Skip("there are no datagram sockets with names") }
+func (d driver) testNotifier(t *testing.T) { t.Skip("this system has no named datagram sockets") }
 
-func (d driver) testBellLeaves(t *testing.T) { t.Skip("there are no datagram sockets with names") }
+func (d driver) testNotifierCloses(t *testing.T) { t.Skip("this system has no named datagram sockets") }
 
-func (d driver) testWithoutBell(t *testing.T) { t.Skip("there is never a notifier") }
+func (d driver) testWithoutNotifier(t *testing.T) { t.Skip("this system never has a notifier") }

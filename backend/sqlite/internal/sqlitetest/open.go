@@ -17,7 +17,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// refuses fails unless opening path fails as wanted, and closes what opens.
+// refuses fails the test unless opening path fails as wanted.
 func (d driver) refuses(t *testing.T, path string, want error, text string) {
 	t.Helper()
 	b, err := d.open(path, nil)
@@ -50,8 +50,8 @@ func (d driver) testUnusablePaths(t *testing.T) {
 	}
 }
 
-// testDSNs gives Open what sql.Open takes. It must not become the name of a file,
-// and no password be repeated.
+// testDSNs passes DSNs to Open. They must not become names of files, and errors must not
+// contain passwords.
 func (d driver) testDSNs(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for dsn, text := range map[string]string{
@@ -91,7 +91,7 @@ func (d driver) testDSNs(t *testing.T) {
 	}
 }
 
-// testOddPaths opens files whose names mean something in a DSN.
+// testOddPaths opens files whose names have a meaning in a DSN.
 func (d driver) testOddPaths(t *testing.T) {
 	for _, name := range []string{"a b.db", "a+b.db", "a%20b.db", "a&b=c?d#e.db", "é'\".db", ":memory:.db", "a;b\\c.db"} {
 		path := filepath.Join(t.TempDir(), name)
@@ -218,7 +218,7 @@ func (d driver) testNewerSchema(t *testing.T) {
 	}
 }
 
-// testOpenAtOnce opens a new file many times at the same instant.
+// testOpenAtOnce opens a new file many times at the same time.
 func (d driver) testOpenAtOnce(t *testing.T) {
 	for range 5 {
 		path := filepath.Join(t.TempDir(), "jobs.db")
@@ -252,7 +252,7 @@ func (d driver) testOwnDB(t *testing.T) {
 	if b.Describe().Durability != backend.PowerLoss || !b.Describe().Shared {
 		t.Errorf("Describe returned %+v", b.Describe())
 	}
-	// The application's only connection is taken, and the queue works on.
+	// The queue works while the application uses its only connection.
 	conn, err := db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -345,7 +345,7 @@ func (d driver) testForeignTransactions(t *testing.T) {
 		}
 	}
 
-	// A transaction that has read what another has since changed.
+	// A transaction that has read before another connection wrote.
 	db, err := sql.Open(d.name, "file:"+path+"?_txlock=deferred")
 	if err != nil {
 		t.Fatal(err)

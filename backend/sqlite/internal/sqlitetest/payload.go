@@ -14,11 +14,11 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// triedPayload bounds the payloads that the test makes.
+// triedPayload bounds the size of the test's payloads.
 const triedPayload = 64 << 20
 
-// testLargePayloads pushes more than one statement should have, and meets a job
-// of another process that this driver cannot carry.
+// testLargePayloads pushes more than one statement may have, and finds a job of another
+// process that is too large for this driver.
 func (d driver) testLargePayloads(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "jobs.db")
 	quiet := &sqlite.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
@@ -43,7 +43,7 @@ func (d driver) testLargePayloads(t *testing.T) {
 
 	most := b.Describe().MaxPayload
 	if most <= 0 {
-		t.Fatal("the store does not say what it can carry")
+		t.Fatal("Describe returned no MaxPayload")
 	}
 	if most > triedPayload {
 		return
@@ -53,8 +53,8 @@ func (d driver) testLargePayloads(t *testing.T) {
 	if _, err := b.Import(t.Context(), imported); !errors.Is(err, backend.ErrInvalid) || !strings.Contains(err.Error(), "job #1000: payload of") {
 		t.Errorf("Import of a payload that is too large = %v, want ErrInvalid", err)
 	}
-	// Of the jobs of another process one is too large: running, scheduled and
-	// pending ones are left to others, and everything else goes on.
+	// Jobs of another process are too large, in each state. The store skips them and
+	// runs the others.
 	db := pool(t, d.name, path)
 	worker := backend.Worker{ID: 1, Lease: 1e9}
 	claim := func(register bool, want ...string) []backend.Job {

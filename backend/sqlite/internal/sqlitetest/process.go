@@ -15,8 +15,7 @@ import (
 	"time"
 )
 
-// openVariable makes the test's binary open the database that it names and say
-// how that went.
+// openVariable makes the test's binary open the named database and print the result.
 const openVariable = "PLAINJOBS_TEST_OPEN"
 
 func openInChild(path string, open Open) {
@@ -66,8 +65,8 @@ func startChild(t *testing.T, variable, path, prefix string, prepare ...func(*ex
 	return kill, rest
 }
 
-// testOpenInterrupted kills processes while they create a database: the next
-// one completes it.
+// testOpenInterrupted kills processes while they create a database. The next one must
+// complete it.
 func (d driver) testOpenInterrupted(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 30 {
@@ -98,14 +97,14 @@ func (d driver) testOpenInterrupted(t *testing.T) {
 	}
 }
 
-// testReadOnly opens files that may only be read. To the superuser every file
-// may be written, so the test becomes somebody else where it can.
+// testReadOnly opens read-only files. Root may write to every file, so the test runs as
+// another user where it can.
 func (d driver) testReadOnly(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("file modes do not bind on Windows")
 	}
-	// Somebody else must reach the files, and the test's own binary.
-	dir, err := os.MkdirTemp("", "plainjobs") //nolint:usetesting // t.TempDir is below a directory that nobody else may enter
+	// The other user must reach the files and the test's binary.
+	dir, err := os.MkdirTemp("", "plainjobs") //nolint:usetesting // t.TempDir is below a directory that other users may not enter
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +136,7 @@ func (d driver) testReadOnly(t *testing.T) {
 	} {
 		cmd := exec.Command(binary, "-test.run=^$")
 		cmd.Env = append(os.Environ(), openVariable+"="+name)
-		asSomebodyElse(cmd)
+		asOtherUser(cmd)
 		out, err := cmd.CombinedOutput()
 		if err != nil || !want.Match(out) {
 			t.Errorf("Open(%s) said %q, %v; want %q", filepath.Base(name), out, err, want)

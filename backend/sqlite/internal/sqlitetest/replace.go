@@ -14,13 +14,13 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// vacuumInto copies the database at path as people do.
+// vacuumInto copies the database at path by VACUUM INTO.
 func (d driver) vacuumInto(t *testing.T, path, to string) {
 	t.Helper()
 	d.run(t, path, "VACUUM INTO ?", to)
 }
 
-// run executes a statement on a connection of its own.
+// run executes a statement on a new connection.
 func (d driver) run(t *testing.T, path, query string, args ...any) {
 	t.Helper()
 	db := pool(t, d.name, path)
@@ -30,12 +30,11 @@ func (d driver) run(t *testing.T, path, query string, args ...any) {
 	}
 }
 
-// testReplaced puts another file in the place of one that a store has open:
-// nothing that is written from then on is acknowledged, and nothing is written
-// to the other file. When the first one is back the store goes on.
+// testReplaced replaces the file that a store has open. The store acknowledges no write,
+// and writes nothing to the other file, until the first one is back.
 func (d driver) testReplaced(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("nobody can replace an open file on Windows")
+		t.Skip("an open file cannot be replaced on Windows")
 	}
 	for _, how := range []struct {
 		name    string
@@ -162,7 +161,7 @@ func (d driver) testReplacedBy(t *testing.T, text string, replace func(t *testin
 			return err
 		},
 	}
-	// For a moment a write may rely on what was found before.
+	// A check is valid for checkEvery.
 	for all["Beat"]() == nil {
 	}
 	for name, call := range all {
@@ -178,7 +177,7 @@ func (d driver) testReplacedBy(t *testing.T, text string, replace func(t *testin
 		if err != nil {
 			t.Error(err)
 		}
-		if !hasTrouble(found, "file", text) {
+		if !hasProblem(found, "file", text) {
 			t.Errorf("Examine does not say that the file was replaced: %+v", found)
 		}
 	}
@@ -193,13 +192,13 @@ func (d driver) testReplacedBy(t *testing.T, text string, replace func(t *testin
 	}
 }
 
-// sum returns the sum of what a file has, or of nothing.
+// sum returns the checksum of a file, or of nothing.
 func sum(path string) [sha256.Size]byte {
 	data, _ := os.ReadFile(path)
 	return sha256.Sum256(data)
 }
 
-func hasTrouble(found []backend.Finding, name, text string) bool {
+func hasProblem(found []backend.Finding, name, text string) bool {
 	for _, f := range found {
 		if f.Name == name && strings.Contains(f.Problem, text) {
 			return true
@@ -208,8 +207,7 @@ func hasTrouble(found []backend.Finding, name, text string) bool {
 	return false
 }
 
-// testReplacedLink lets the symbolic link by which a store was opened lead to
-// another file.
+// testReplacedLink changes the symbolic link by which a store was opened.
 func (d driver) testReplacedLink(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "app.db")
@@ -236,11 +234,11 @@ func (d driver) testReplacedLink(t *testing.T) {
 	}
 }
 
-// testRemovedBeside removes what SQLite has beside a database that is in use. What
-// was acknowledged is there when the store was closed.
-func (d driver) testRemovedBeside(t *testing.T) {
+// testRemovedSideFiles removes the -wal and -shm files of a database in use. All
+// acknowledged jobs exist after the store was closed.
+func (d driver) testRemovedSideFiles(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("nobody can remove an open file on Windows")
+		t.Skip("an open file cannot be removed on Windows")
 	}
 	for _, suffix := range []string{"-wal", "-shm"} {
 		path := filepath.Join(t.TempDir(), "app.db")
@@ -275,8 +273,8 @@ func (d driver) testRemovedBeside(t *testing.T) {
 	}
 }
 
-// testCopyInTransaction pushes in a transaction of a copy of the database, which
-// has all that the database has.
+// testCopyInTransaction pushes in a transaction of a copy of the database, which has the
+// same store ID.
 func (d driver) testCopyInTransaction(t *testing.T) {
 	dir := t.TempDir()
 	path, copied := filepath.Join(dir, "app.db"), filepath.Join(dir, "copy.db")
@@ -296,7 +294,7 @@ func (d driver) testCopyInTransaction(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The tables of an attached database are as good as those of the main one.
+	// The tables may be in an attached database.
 	conn, err := pool(t, d.name, filepath.Join(dir, "other.db")).Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)

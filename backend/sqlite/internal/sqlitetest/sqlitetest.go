@@ -1,6 +1,6 @@
-// Package sqlitetest is the test of each SQLite driver: the conformance suite
-// and what is SQLite's own. Two of the drivers cannot be linked together, so
-// each driver's package runs it in a binary of its own.
+// Package sqlitetest tests a SQLite driver: it runs the conformance suite and tests that
+// are specific to SQLite. Two of the drivers cannot be linked together, so each driver's
+// package has its own test binary.
 package sqlitetest
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/plainjobs/plainjobs/conformance"
 )
 
-// Open is the Open of a driver's package.
+// Open is the Open function of a driver's package.
 type Open = func(path string, opts *sqlite.Options) (*sqlite.Backend, error)
 
 type driver struct {
@@ -46,7 +46,7 @@ func Main(m *testing.M, open Open) {
 	goleak.VerifyTestMain(m)
 }
 
-// Run tests a driver, which database/sql knows by name.
+// Run tests a driver that is registered in database/sql by a name.
 func Run(t *testing.T, name string, open Open) {
 	d := driver{name, open}
 	t.Run("Conformance", func(t *testing.T) {
@@ -83,7 +83,7 @@ func Run(t *testing.T, name string, open Open) {
 	t.Run("HardLinks", d.testHardLinks)
 	t.Run("Replaced", d.testReplaced)
 	t.Run("ReplacedLink", d.testReplacedLink)
-	t.Run("RemovedBeside", d.testRemovedBeside)
+	t.Run("RemovedSideFiles", d.testRemovedSideFiles)
 	t.Run("CopyInTransaction", d.testCopyInTransaction)
 	t.Run("Leftovers", d.testLeftovers)
 	t.Run("SideFiles", d.testSideFiles)
@@ -104,9 +104,9 @@ func Run(t *testing.T, name string, open Open) {
 	t.Run("DeferredWarning", d.testDeferredWarning)
 	t.Run("CheckpointAtClose", d.testCheckpointAtClose)
 	t.Run("ForeignTransactions", d.testForeignTransactions)
-	t.Run("Bell", d.testBell)
-	t.Run("BellLeaves", d.testBellLeaves)
-	t.Run("WithoutBell", d.testWithoutBell)
+	t.Run("Notifier", d.testNotifier)
+	t.Run("NotifierCloses", d.testNotifierCloses)
+	t.Run("WithoutNotifier", d.testWithoutNotifier)
 	t.Run("Examine", d.testExamine)
 	t.Run("Locked", d.testLocked)
 	t.Run("Drift", d.testDrift)
@@ -143,7 +143,7 @@ func closeAfter(tb testing.TB, b *sqlite.Backend) {
 	})
 }
 
-// pool returns an application's own pool.
+// pool returns a pool of the application.
 func pool(tb testing.TB, name, path string) *sql.DB {
 	tb.Helper()
 	db, err := sql.Open(name, dsn(path))
@@ -154,7 +154,7 @@ func pool(tb testing.TB, name, path string) *sql.DB {
 	return db
 }
 
-// dsn names the database at path for an application that writes to it.
+// dsn returns an application's DSN for the database at path.
 func dsn(path string) string {
 	return "file:" + path + "?_txlock=immediate&_pragma=busy_timeout(10000)&_busy_timeout=10000"
 }
@@ -170,7 +170,7 @@ func push(tb testing.TB, b backend.Backend, name string) {
 	}
 }
 
-// count returns how many jobs there are.
+// count returns the number of jobs.
 func count(tb testing.TB, b backend.Reader) (n int64) {
 	tb.Helper()
 	counts, err := b.Count(context.Background())

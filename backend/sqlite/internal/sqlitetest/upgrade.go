@@ -32,7 +32,7 @@ const oldRows = `
 	CREATE TABLE plainjobs_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 	INSERT INTO plainjobs_meta (key, value) VALUES ('store', 'old'), ('schema', '1');`
 
-// makeOld makes a database of the first version of the schema with rows.
+// makeOld creates a database with the first version of the schema and rows.
 func (d driver) makeOld(t *testing.T, rows string) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "jobs.db")
@@ -52,8 +52,8 @@ func (d driver) makeOld(t *testing.T, rows string) (path string) {
 	return path
 }
 
-// testUpgradeReaps opens a database of the first version of the schema in which
-// finished jobs are past their keep and a worker is silent.
+// testUpgradeReaps opens a database with the first version of the schema. It has
+// finished jobs whose retention has ended and a worker whose lease has expired.
 func (d driver) testUpgradeReaps(t *testing.T) {
 	path := d.makeOld(t, strings.ReplaceAll(oldRows, "2000000000000000", "1")+`
 		INSERT INTO plainjobs_workers (id, host, pid, started_at, seen_at, lease, jobs, schedules, presence)
@@ -61,7 +61,7 @@ func (d driver) testUpgradeReaps(t *testing.T) {
 	b := mustOpen(t, d.open, path, nil)
 	r, err := b.Reap(t.Context(), backend.ReapRequest{By: 1})
 	if err != nil || r.Pruned != 3 || len(r.Workers) > 0 {
-		t.Errorf("Reap = %+v, %v, want three jobs pruned and nobody dead", r, err)
+		t.Errorf("Reap = %+v, %v, want three jobs pruned and no worker dead", r, err)
 	}
 	if workers, err := b.Workers(t.Context()); err != nil || len(workers) != 1 || workers[0].Alive || workers[0].Running != 1 {
 		t.Errorf("Workers = %+v, %v, want one that is silent and holds a job", workers, err)
@@ -73,8 +73,8 @@ func (d driver) testUpgradeReaps(t *testing.T) {
 	checkInvariants(t, pool(t, d.name, path))
 }
 
-// testUpgrade opens a database of the first version of the schema, with jobs in
-// each state, and works it off.
+// testUpgrade opens a database with the first version of the schema and jobs in each
+// state, and runs the jobs.
 func (d driver) testUpgrade(t *testing.T) {
 	path := d.makeOld(t, oldRows)
 	b := mustOpen(t, d.open, path, nil)

@@ -7,7 +7,7 @@ import (
 	"os/exec"
 )
 
-func asSomebodyElse(*exec.Cmd) {}
+func asOtherUser(*exec.Cmd) {}
 
 func as(uint32, uint32, ...uint32) func(*exec.Cmd) { return func(*exec.Cmd) {} }
 

@@ -16,8 +16,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// Who opens a database that another one has alone is told that, and by whom, and
-// waits no longer than for any other lock.
+// Opening a database that another connection has exclusively fails after lockWait, with
+// an error that names the holder.
 func TestOpenLockedDatabase(t *testing.T) {
 	sqlite.SetLockWait(t, 200*time.Millisecond)
 	path := filepath.Join(t.TempDir(), "app.db")
@@ -35,10 +35,10 @@ func TestOpenLockedDatabase(t *testing.T) {
 		}
 		_, err = sqlite.Open(&modernc.Driver{}, path, nil)
 		if !errors.Is(err, backend.ErrUnavailable) || !strings.Contains(err.Error(), "write lock") || strings.Contains(err.Error(), "PRAGMA") {
-			t.Errorf("%s: Open = %v, want ErrUnavailable and that the lock is not free", mode, err)
+			t.Errorf("%s: Open = %v, want ErrUnavailable and the write lock", mode, err)
 		}
 		if runtime.GOOS == "linux" && !strings.Contains(err.Error(), "a transaction of this program holds it") {
-			t.Errorf("%s: Open = %v, want who holds it", mode, err)
+			t.Errorf("%s: Open = %v, want the process that holds the lock", mode, err)
 		}
 		if _, err := db.Exec("COMMIT"); err != nil {
 			t.Fatal(err)
@@ -46,8 +46,8 @@ func TestOpenLockedDatabase(t *testing.T) {
 	}
 }
 
-// A transaction of the program that waits for a call of the queue is told to use
-// WithTx, and only then.
+// The error of a call that waits for a transaction of the same program advises WithTx.
+// The error of a cancelled call does not.
 func TestLockOfThisProgram(t *testing.T) {
 	sqlite.SetLockWait(t, 200*time.Millisecond)
 	b, _ := open(t, nil)
@@ -67,6 +67,6 @@ func TestLockOfThisProgram(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := b.Push(ctx, []backend.NewJob{{Name: "a", MaxAttempts: 1}}); !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "lock") {
-		t.Errorf("a call that was given up = %v", err)
+		t.Errorf("a cancelled call = %v", err)
 	}
 }

@@ -1,0 +1,163 @@
+package sqlite_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite"
+)
+
+// No statement reads a whole table or partial index, also with the planner's statistics,
+// which have made it do so.
+func TestPlans(t *testing.T) {
+	b, s := open(t, nil)
+	db := sqlOpen(t, b)
+	worker := me
+	for range 20 {
+		jobs := slices.Repeat([]backend.NewJob{newJob("a"), newJob("b")}, 100)
+		jobs = append(jobs, backend.NewJob{Name: "a", MaxAttempts: 1, Delay: time.Hour})
+		if _, err := b.Push(t.Context(), jobs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := db.Exec("ANALYZE"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1000 { // as many heads, each with one behind it
+		key := fmt.Sprint("k", i)
+		keyed := backend.NewJob{
+			Name: "keyed", MaxAttempts: 2, Serial: key, Unique: backend.Unique{Key: key, Scope: backend.UntilStarted, For: time.Minute},
+			Expires: time.Hour, MaxPending: 1 << 20,
+		}
+		if _, err := b.Push(t.Context(), []backend.NewJob{keyed, {Name: "keyed", MaxAttempts: 1, Serial: key}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := db.Exec("ANALYZE"); err != nil {
+		t.Fatal(err)
+	}
+	s.set(nil)
+	lifeOfKeyedJobs(t, b)
+	// Run all statements in the life of a job.
+	for range 3 {
+		jobs, err := claim(b, 50, "a", "b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := claim(b, 10, "a"); err != nil {
+			t.Fatal(err)
+		}
+		var done []backend.Completion
+		for _, j := range jobs[10:] {
+			done = append(done, backend.Completion{Lease: j.Lease})
+		}
+		if _, err := b.Complete(t.Context(), done); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range []backend.Ending{backend.EndRetry, backend.EndFailed} {
+			if _, err := b.Fail(t.Context(), []backend.Failure{{Lease: jobs[e].Lease, Ending: e, Delay: time.Hour, Error: "x"}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := b.Heartbeat(t.Context(), backend.HeartbeatRequest{Worker: worker}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Reap(t.Context(), backend.ReapRequest{Expired: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.mu.Lock()
+	calls := slices.Clone(s.calls)
+	s.mu.Unlock()
+	slices.Sort(calls)
+	looked := 0
+	for _, query := range slices.Compact(calls) {
+		verb, _, _ := strings.Cut(query, " ")
+		if verb != "SELECT" && verb != "UPDATE" && verb != "DELETE" || sqlite.IsAudit(b, query) {
+			continue
+		}
+		looked++
+		args := make([]any, strings.Count(query, "?"))
+		for i := range args {
+			args[i] = 1
+		}
+		for n := range 6 { // numbered ones are not as many as question marks
+			if strings.Contains(query, fmt.Sprint("?", n)) {
+				args = args[:n]
+			}
+		}
+		rows, err := db.Query("EXPLAIN QUERY PLAN "+query, args...)
+		if err != nil {
+			t.Fatalf("%s: %v", query, err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+				t.Fatal(err)
+			}
+			if (strings.HasPrefix(detail, "SCAN") && !small(detail)) || strings.Contains(detail, "TEMP B-TREE") {
+				t.Errorf("%s\n\t%s", query, detail)
+			}
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if looked < 15 {
+		t.Errorf("only %d statements were checked", looked)
+	}
+}
+
+// lifeOfKeyedJobs runs the statements for keys, limits, schedules and operations.
+func lifeOfKeyedJobs(t *testing.T, b *sqlite.Backend) {
+	t.Helper()
+	ctx := t.Context()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(b.Set(ctx, []backend.Settings{{Name: "keyed", MaxRunning: 1000, Rate: 1000, Per: time.Hour}}))
+	jobs, err := claim(b, 50, "keyed")
+	check(err)
+	_, err = b.Complete(ctx, []backend.Completion{{Lease: jobs[0].Lease, Result: []byte("1")}})
+	check(err)
+	check(b.StoreProgress(ctx, []backend.Progress{{Lease: jobs[1].Lease, Done: 1, Total: 2}}))
+	for i, e := range []backend.Ending{backend.EndRetry, backend.EndSnooze, backend.EndRelease, backend.EndFailed, backend.EndCancelled} {
+		_, err := b.Fail(ctx, []backend.Failure{{Lease: jobs[2+i].Lease, Ending: e, Delay: time.Hour, Error: "x"}})
+		check(err)
+	}
+	for _, op := range []backend.Op{backend.OpCancel, backend.OpRetry, backend.OpDelete} {
+		_, err := b.Operate(ctx, backend.OperateRequest{Op: op, Filter: backend.Filter{IDs: []int64{jobs[20].ID, jobs[6].ID, jobs[0].ID, jobs[0].ID + 1}}})
+		check(err)
+	}
+	now := time.Now()
+	check(b.Define(ctx, []backend.Schedule{{Name: "s", Definition: "d", Next: now}}))
+	_, err = b.Tick(ctx, backend.Tick{Name: "s", Definition: "d", Due: now, Next: now.Add(time.Hour), Jobs: []backend.NewJob{newJob("a")}})
+	check(err)
+	check(b.PauseSchedule(ctx, "s", true))
+	check(b.Pause(ctx, "nothing", true))
+}
+
+// small reports whether a plan reads a whole small table, or a partial index for any
+// row.
+func small(detail string) bool {
+	for _, table := range []string{
+		"SCAN plainjobs_workers", "SCAN plainjobs_counts", "SCAN plainjobs_settings", "SCAN plainjobs_schedules",
+		"SCAN w", "SCAN e VIRTUAL TABLE", // the workers' schedules
+		"SCAN json_each VIRTUAL TABLE", // the IDs that were asked for
+		"SCAN plainjobs_jobs USING COVERING INDEX plainjobs_suspects", "SCAN plainjobs_jobs USING INDEX plainjobs_suspects",
+	} {
+		if strings.HasPrefix(detail, table) {
+			return true
+		}
+	}
+	return false
+}
