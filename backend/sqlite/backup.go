@@ -41,10 +41,10 @@ func (b *Backend) connector() *connector {
 
 var backupPragmas = []string{"PRAGMA busy_timeout=1000", "PRAGMA mmap_size=0"}
 
-// copyTo writes a copy of a database to a temporary file in the directory of beside,
+// copyTo writes a copy of a database to a temporary file in the directory of target,
 // checks the copy, and calls keep to rename it.
-func (b *Backend) copyTo(ctx context.Context, from *connector, beside string, keep func(temp string) error) (jobs int64, err error) {
-	f, err := os.CreateTemp(filepath.Dir(beside), "."+filepath.Base(beside)+".*") // with mode 0600
+func (b *Backend) copyTo(ctx context.Context, from *connector, target string, keep func(temp string) error) (jobs int64, err error) {
+	f, err := os.CreateTemp(filepath.Dir(target), "."+filepath.Base(target)+".*") // with mode 0600
 	if err != nil {
 		return 0, err
 	}

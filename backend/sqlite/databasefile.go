@@ -138,7 +138,7 @@ func (o *databaseFile) checkSoon(more func() error) error {
 	return err
 }
 
-// A sideFile is a file beside the database that SQLite has open while a connection
+// A sideFile is a file next to the database that SQLite has open while a connection
 // exists. If the log is unlinked, commits are lost when the process ends. If the shared
 // memory is unlinked, other processes use other locks.
 type sideFile struct {
@@ -147,7 +147,7 @@ type sideFile struct {
 	known bool
 }
 
-// findSides returns the files beside a database. A connection has the write lock.
+// findSides returns the files next to a database. A connection has the write lock.
 func findSides(path string) (all [2]sideFile) {
 	for i, suffix := range []string{"-wal", "-shm"} {
 		all[i].path = path + suffix

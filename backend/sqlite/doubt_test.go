@@ -14,8 +14,8 @@ import (
 	"github.com/plainjobs/plainjobs/internal/faultdriver"
 )
 
-// A commit that went through and is said to have failed is not tried again:
-// each push of its group is an error, and is stored once.
+// A commit that succeeded but returned an error is not tried again: each push of its
+// group returns an error, and is stored once.
 func TestCommitInDoubt(t *testing.T) {
 	lost := errors.New("the answer is lost")
 	asked := make(chan struct{})

@@ -21,7 +21,7 @@ type fieldError struct {
 
 func (e fieldError) Error() string { return "injected" }
 
-// A chainError has the shape of those of ncruces.
+// A chainError has the shape of ncruces's errors.
 type chainError struct{ code extendedCode }
 
 type extendedCode uint16

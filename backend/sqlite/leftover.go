@@ -19,7 +19,7 @@ import (
 //
 //   - A database that is not in WAL mode, such as the result of VACUUM INTO, has no
 //     log.
-//   - The store records which files are used together, in the directory beside the
+//   - The store records which files are used together, in the directory next to the
 //     database. If the log is the recorded one and the database is not, they do not
 //     belong together.
 //
@@ -31,7 +31,7 @@ func errLeftover(path, file string) error {
 		"to this one and damage it: stop every program that has the old file open, then remove %[3]s-wal and %[3]s-shm", backend.ErrInvalid, file, path)
 }
 
-// checkLeftovers returns an error if the files beside a database belong to another
+// checkLeftovers returns an error if the files next to a database belong to another
 // one.
 func checkLeftovers(path string) error {
 	now, err := currentFiles(path)
@@ -92,7 +92,7 @@ func currentFiles(path string) (c fileSet, err error) {
 	return c, nil
 }
 
-// noteName is the name of the record in the directory beside the database.
+// noteName is the name of the record in the directory next to the database.
 const noteName = "files.note"
 
 func recordedFiles(path string) (c fileSet) {

@@ -91,7 +91,7 @@ func libraryOfError(err error) (library, bool) {
 	if l, ok := libraryOfPackage(packageOf(reflect.TypeOf(err))); ok {
 		return l, true
 	}
-	switch e := err.(type) { //nolint:errorlint // each layer is looked at in turn
+	switch e := err.(type) { //nolint:errorlint // each layer is checked in turn
 	case interface{ Unwrap() error }:
 		return libraryOfError(e.Unwrap())
 	case interface{ Unwrap() []error }:

@@ -46,7 +46,7 @@
 // file (https://www.sqlite.org/howtocorrupt.html). The file must not be on a network
 // file system.
 //
-// The files beside the database have its owner, group and mode. Programs of several
+// The files next to the database have its owner, group and mode. Programs of several
 // users may share a database if their group may read and write it and may write to
 // its directory.
 //

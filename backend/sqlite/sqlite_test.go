@@ -20,7 +20,7 @@ func pathOf(t *testing.T, b *sqlite.Backend) string {
 	return b.Path()
 }
 
-// sqlOpen returns an application's own pool on the store's file.
+// sqlOpen returns a pool of the application on the store's file.
 func sqlOpen(t *testing.T, b *sqlite.Backend) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+pathOf(t, b)+"?_pragma=busy_timeout(10000)")
@@ -64,7 +64,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
-// A pool whose only connection the caller itself holds would never come free.
+// A push fails while the application uses the only connection of a borrowed pool.
 func TestBorrowedPoolIsTaken(t *testing.T) {
 	sqlite.SetLockWait(t, 100*time.Millisecond)
 	db, err := sql.Open("sqlite", ":memory:")
@@ -93,8 +93,7 @@ func TestBorrowedPoolIsTaken(t *testing.T) {
 	}
 }
 
-// The original judged a run by when its job was created, so that an old job
-// was taken from its worker as soon as it ran.
+// The age of a job does not affect its lease.
 func TestClaimKeepsOldLeases(t *testing.T) {
 	now := time.Now()
 	b, err := sqlite.Open(&modernc.Driver{}, ":memory:", &sqlite.Options{Clock: func() time.Time { return now }})

@@ -54,7 +54,7 @@ type writer struct {
 
 	// Only the leader uses the fields below.
 	conn        *sql.Conn
-	sides       *[2]sideFile // the files beside the database that conn has open; nil if not known yet
+	sides       *[2]sideFile // the files next to the database that conn has open; nil if not known yet
 	broken      bool         // the driver panicked in conn, which is borrowed and can no longer be closed
 	stmts       map[string]*sql.Stmt
 	full        bool // PRAGMA synchronous is FULL

@@ -105,7 +105,7 @@ func (w *writer) tryBegin(leader *request, full bool) (*tx, error) {
 	return &tx{statements: w, w: w, full: full}, nil
 }
 
-// checkSides returns an error if the path of a file beside the database no longer
+// checkSides returns an error if the path of a file next to the database no longer
 // leads to the file that the connection has open.
 func (w *writer) checkSides() error {
 	if w.sides == nil {

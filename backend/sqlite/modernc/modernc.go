@@ -1,10 +1,10 @@
-// Package modernc keeps jobs in SQLite through modernc.org/sqlite, which is
-// SQLite translated to Go: it needs no C compiler and builds for every system
-// that the driver names. It registers the driver name "sqlite".
+// Package modernc stores jobs in SQLite through modernc.org/sqlite, which is SQLite
+// translated to Go. It needs no C compiler and builds for every system that the driver
+// supports. It registers the driver name "sqlite".
 //
-// A store on a *sql.DB of the application, for jobs in its transactions, is made
-// by sqlite.New. With this driver that should be opened so, that transactions
-// take the lock when they begin and wait for it:
+// To enqueue jobs in transactions of the application, open a store on its *sql.DB with
+// sqlite.New. Open the *sql.DB like this, so that transactions take the write lock when
+// they begin, and wait for it:
 //
 //	db, err := sql.Open("sqlite", "file:app.db?_txlock=immediate&_pragma=busy_timeout(10000)")
 //	store, err := sqlite.New(db, nil)

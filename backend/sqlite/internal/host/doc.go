@@ -8,7 +8,7 @@
 //   - [FindLockHolder] says which process has SQLite's write lock.
 //   - [Identify], [Birth] and [Inspect] tell files apart.
 //   - [Classify], [FreeSpace] and [IsFull] describe file systems.
-//   - [SideDir] and the functions next to it create the files beside a database.
+//   - [SideDir] and the functions next to it create the files next to a database.
 //
 // No function opens a database file, except [ReadHeader]: closing any descriptor
 // of a file drops the POSIX locks that SQLite has on it.

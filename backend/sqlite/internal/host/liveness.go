@@ -12,7 +12,7 @@ import (
 )
 
 // A LivenessLock shows that this process is alive: it holds the lock of a small
-// file beside the database. The kernel releases the lock when the process ends,
+// file next to the database. The kernel releases the lock when the process ends,
 // however it ends. A process that can lock the file of another one knows that the
 // other has ended. (The Windows code is compiled and vetted, but has not run.)
 //

@@ -14,7 +14,7 @@ import (
 
 // A LockQueue lets processes wait for SQLite's write lock. SQLite has no queue:
 // contenders poll, which slows the holder, and win at random. So processes that
-// found the lock taken wait in the kernel for another lock, on the directory beside
+// found the lock taken wait in the kernel for another lock, on the directory next to
 // the database, and only its holder polls. It keeps the queue's lock until its
 // transaction ends, so that the next process wakes when the write lock is free.
 //

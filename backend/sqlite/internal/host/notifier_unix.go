@@ -20,7 +20,7 @@ import (
 )
 
 // A Notifier sends signals to the other processes that use a database. Each process
-// that has listened has a datagram socket in the directory beside the database,
+// that has listened has a datagram socket in the directory next to the database,
 // where the others find it. A signal is one byte. Delivery is best effort, so
 // receivers must also poll. Without a directory or a socket (it is read-only, its
 // path is too long for a socket, another user owns it) there are no signals.

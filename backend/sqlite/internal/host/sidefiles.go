@@ -7,7 +7,7 @@ import (
 
 const sideSuffix = "-plainjobs"
 
-// SideDir returns the directory beside a database. It has the sockets of the
+// SideDir returns the directory next to a database. It has the sockets of the
 // processes that use the database and the files that show that they are alive.
 func SideDir(path string) string { return path + sideSuffix }
 

@@ -25,7 +25,7 @@ func ShareSideFiles(string) {}
 // Forbidden returns nil on this system.
 func Forbidden(string) error { return nil }
 
-// MakeSideDir creates the directory beside a database if it does not exist.
+// MakeSideDir creates the directory next to a database if it does not exist.
 func MakeSideDir(dir string) error {
 	err := os.Mkdir(dir, 0o700)
 	if isDir(dir) {

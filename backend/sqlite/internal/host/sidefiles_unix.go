@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The files beside a database get its owner, group and mode: a command that root
+// The files next to a database get its owner, group and mode: a command that root
 // or another member of the group runs must not lock the owner out. SQLite sets the
 // mode, and the owner if it runs as root. The VFS of ncruces sets neither.
 
@@ -64,14 +64,14 @@ func GiveToOwner(f *os.File, dir string) {
 	}
 }
 
-// IsShared reports whether new files beside a database would not have its owner,
+// IsShared reports whether new files next to a database would not have its owner,
 // group and mode.
 func IsShared(path string) bool {
 	_, s, err := stat(path)
 	return err == nil && (int(s.Uid) != os.Geteuid() || int(s.Gid) != os.Getegid() || s.Mode&0o077 != 0)
 }
 
-// MakeSideFiles creates the files that SQLite creates beside a database in WAL
+// MakeSideFiles creates the files that SQLite creates next to a database in WAL
 // mode, so that they never exist with another owner or mode.
 func MakeSideFiles(path string) {
 	for _, suffix := range []string{"-wal", "-shm"} {
@@ -92,7 +92,7 @@ func MakeSideFiles(path string) {
 	}
 }
 
-// ShareSideFiles gives the files that SQLite created beside a database its owner,
+// ShareSideFiles gives the files that SQLite created next to a database its owner,
 // group and mode.
 func ShareSideFiles(path string) {
 	for _, suffix := range []string{"-wal", "-shm"} {
@@ -100,7 +100,7 @@ func ShareSideFiles(path string) {
 	}
 }
 
-// MakeSideDir creates the directory beside a database if it does not exist.
+// MakeSideDir creates the directory next to a database if it does not exist.
 func MakeSideDir(dir string) error {
 	err := os.Mkdir(dir, 0o700)
 	switch {

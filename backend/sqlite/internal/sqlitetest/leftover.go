@@ -140,7 +140,7 @@ func (d driver) testLeftovers(t *testing.T) {
 }
 
 // testSideFiles runs processes of several users on one database. The files that they
-// create beside it have its owner, group and mode, so each can continue after another
+// create next to it have its owner, group and mode, so each can continue after another
 // was killed.
 func (d driver) testSideFiles(t *testing.T) {
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
