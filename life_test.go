@@ -73,7 +73,7 @@ func TestBadDefinitions(t *testing.T) {
 		"RateLimit(1, 0s)": func() { plainjobs.Define("bad/6", fn, plainjobs.RateLimit(1, 0)) },
 		"MaxCrashes(0)":    func() { plainjobs.Define("bad/12a", fn, plainjobs.MaxCrashes(0)) },
 		"Use(nil)":         func() { plainjobs.Define("bad/7", fn, plainjobs.Use(nil)) },
-		"UniqueBy takes a int and the job's data are of type string": func() {
+		"UniqueBy takes a int, and the job's data are of type string": func() {
 			plainjobs.Define("bad/8", fn, plainjobs.UniqueBy(func(int) string { return "" }))
 		},
 		"SerialBy(nil)":     func() { plainjobs.Define("bad/9", fn, plainjobs.SerialBy[string](nil)) },

@@ -92,7 +92,7 @@ func TestAwaitOfWhatWaitsForTheHandler(t *testing.T) {
 		if err := <-errs; err == nil || !strings.Contains(err.Error(), "its own job") {
 			t.Errorf("Await of the handler's own job = %v", err)
 		}
-		if err := <-errs; err == nil || !strings.Contains(err.Error(), `its serial key "k"`) {
+		if err := <-errs; err == nil || !strings.Contains(err.Error(), `same serial key "k"`) {
 			t.Errorf("Await of a job that the handler's blocks = %v", err)
 		}
 		mustStop(t, stop)

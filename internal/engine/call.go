@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// A PanicError is a handler's panic.
+// A PanicError is the error of a handler that panicked.
 type PanicError struct {
 	Value any
 	Stack []byte
@@ -20,8 +20,8 @@ type PanicError struct {
 // Error returns the panic's value.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
-// Where returns the file and line of the call that panicked, or nothing if the
-// stack does not tell.
+// Where returns the file and line of the call that panicked, or an empty string if the
+// stack does not show it.
 func (e *PanicError) Where() string {
 	lines := strings.Split(string(e.Stack), "\n")
 	panics := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "panic(") })
@@ -29,7 +29,7 @@ func (e *PanicError) Where() string {
 		return ""
 	}
 	for i := panics + 2; i+1 < len(lines); i += 2 { // a function, and where it is
-		if strings.HasPrefix(lines[i], "runtime.") { // what stands for a fault, as of a nil pointer
+		if strings.HasPrefix(lines[i], "runtime.") { // frames of a fault, for example of a nil pointer
 			continue
 		}
 		where, _, _ := strings.Cut(strings.TrimSpace(lines[i+1]), " +0x")
@@ -38,7 +38,7 @@ func (e *PanicError) Where() string {
 	return ""
 }
 
-// PanicAt returns where the handler panicked whose error is err, or nothing.
+// PanicAt returns where the handler panicked whose error is err, or an empty string.
 func PanicAt(err error) (where string) {
 	defer func() { _ = recover() }() // the Unwrap of an error is the user's code
 	if e, ok := errors.AsType[*PanicError](err); ok {
@@ -53,12 +53,12 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// A goexitError is what a handler that calls runtime.Goexit fails with.
+// A goexitError is the error of a handler that calls runtime.Goexit.
 type goexitError struct{ stack []byte }
 
 func (*goexitError) Error() string { return "the handler called runtime.Goexit" }
 
-// stackOf returns where err happened, if it is known.
+// stackOf returns the stack of err, if it has one.
 func stackOf(err error) string {
 	if e := (*PanicError)(nil); errors.As(err, &e) {
 		return string(e.Stack)
@@ -69,11 +69,10 @@ func stackOf(err error) string {
 	return ""
 }
 
-// arguments are those of a call in a stack.
+// arguments matches the arguments of a call in a stack.
 var arguments = regexp.MustCompile(`(?m)^(\S.*)\((.*)\)$`)
 
-// PlainStack returns a stack without the words of arguments, which may be parts
-// of a payload.
+// PlainStack returns a stack without arguments, which may be parts of a payload.
 func PlainStack(stack []byte) []byte {
 	return arguments.ReplaceAllFunc(stack, func(line []byte) []byte {
 		open := bytes.LastIndexByte(line, '(')
@@ -84,9 +83,9 @@ func PlainStack(stack []byte) []byte {
 	})
 }
 
-// Call runs a handler and calls done once with its error, also when it panics
-// or ends its goroutine. In the latter case Call does not return, and done is
-// told so: the goroutine ends after it.
+// Call runs a handler and calls done once with its error, also when the handler panics
+// or ends its goroutine. In the latter case exits is true, and Call does not return: the
+// goroutine ends after done.
 func Call(ctx context.Context, run Run, payload []byte, done func(err error, exits bool)) {
 	returned := false
 	var err error

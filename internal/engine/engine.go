@@ -1,6 +1,5 @@
-// Package engine is what the root package, the workers and the test helpers
-// share: the definitions of jobs and schedules, a queue's handlers, and the
-// path of one run.
+// Package engine is shared by the root package, the workers and the test helpers: the
+// definitions of jobs and schedules, the handlers of a queue, and the path of one run.
 package engine
 
 import (
@@ -22,7 +21,7 @@ type Run func(ctx context.Context, payload []byte) error
 // A Middleware wraps the runs of a job.
 type Middleware func(*Definition, Run) Run
 
-// A Definition is a job's name and what is fixed with it.
+// A Definition is a job's name and options.
 type Definition struct {
 	Name        string
 	Aliases     []string
@@ -45,7 +44,7 @@ type Definition struct {
 // Takes returns an error if t is not the type of the definition's data.
 func (d *Definition) Takes(t reflect.Type, option string) error {
 	if t != d.Type {
-		return fmt.Errorf("%s takes a %v and the job's data are of type %v", option, t, d.Type)
+		return fmt.Errorf("%s takes a %v, and the job's data are of type %v", option, t, d.Type)
 	}
 	return nil
 }
@@ -68,7 +67,7 @@ func (d *Definition) CheckFields(store backend.Description) error {
 	return store.CheckSettings([]backend.Settings{settings})
 }
 
-// A Queue is a backend with the handlers that were bound to it.
+// A Queue is a backend with the handlers that are bound to it.
 type Queue struct {
 	Backend backend.Backend
 	// Description is the store's; nil keeps all fields.
@@ -78,29 +77,29 @@ type Queue struct {
 	Middleware  []Middleware // around those of the jobs
 	// Metadata returns what a push stores with its jobs; nil stores none.
 	Metadata func(context.Context) map[string]string
-	// TimeoutError is why the context of a run ends that takes too long.
+	// TimeoutError is the cause of the end of a context whose run takes too long.
 	TimeoutError error
 	// Test is set on a queue of package plainjobstest.
 	Test bool
-	// RunTwice runs each handler of a test a second time, as after a crash in
-	// which its end was lost.
+	// RunTwice runs each handler of a test a second time, as after a crash that lost the
+	// end of its run.
 	RunTwice bool
-	// Clock replaces time.Now where a task says At or Before, in tests.
+	// Clock replaces time.Now for At and Before, in tests.
 	Clock func() time.Time
 
-	// Closed is set when the queue is, also where its store cannot be.
+	// Closed is set when the queue is closed, even if its store cannot be.
 	Closed atomic.Bool
 
 	Events Events
-	// SuspectLock is the turn of the worker, of several on this queue, that may
-	// run one: if the process dies, it is clear of what.
+	// SuspectLock lets one of the workers of this queue run a suspect: if the process
+	// dies, the cause is clear.
 	SuspectLock SuspectLock
 
 	handle *Handle // nil for a queue that was not made by NewHandle
 
-	mu       sync.Mutex                          // of those who bind and join
+	mu       sync.Mutex                          // guards bound and live
 	bound    map[*Definition]Run                 // by Handle
-	handlers atomic.Pointer[map[*Definition]Run] // with middleware; never changed once it is seen
+	handlers atomic.Pointer[map[*Definition]Run] // with middleware; copied on change
 	live     map[Canceller]struct{}
 }
 
@@ -119,7 +118,7 @@ func NewHandle() *Handle {
 // Queue returns the queue of the handle.
 func (h *Handle) Queue() *Queue { return &h.queue }
 
-// Handle binds a handler, which goes before the definition's own.
+// Handle binds a handler, which overrides the definition's.
 func (q *Queue) Handle(d *Definition, run Run) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -155,7 +154,7 @@ func (q *Queue) Handler(d *Definition) Run {
 	return run
 }
 
-// put sets a handler, or takes it out if it is nil. The caller holds mu.
+// put sets a handler, or removes it if it is nil. The caller holds mu.
 func (q *Queue) put(d *Definition, run Run) {
 	handlers := map[*Definition]Run{}
 	if old := q.handlers.Load(); old != nil {
@@ -172,8 +171,8 @@ func wrap(d *Definition, run Run, middleware []Middleware) Run {
 	return run
 }
 
-// twice runs a job again that has succeeded, as after a crash before that was
-// stored. One that completed its job in its own transaction has stored it.
+// twice runs a job that has succeeded again, as after a crash before its end was stored.
+// A job that completed in its own transaction is stored and does not run again.
 func twice(run Run) Run {
 	return func(ctx context.Context, payload []byte) error {
 		if err := run(ctx, payload); err != nil {
@@ -186,7 +185,7 @@ func twice(run Run) Run {
 	}
 }
 
-// Now is the time for tasks that say At or Before.
+// Now returns the time for At and Before.
 func (q *Queue) Now() time.Time {
 	if q.Clock != nil {
 		return q.Clock()
@@ -202,15 +201,15 @@ func (q *Queue) Log() *slog.Logger {
 	return slog.Default()
 }
 
-// A Canceller is a worker of this process, which can end a run at once where
-// one elsewhere hears of it with its next heartbeat.
+// A Canceller is a worker of this process. It ends a run at once; a worker of another
+// process does so at its next heartbeat.
 type Canceller interface {
-	// CancelRuns ends the contexts of the runs of jobs with these IDs. It
-	// returns the IDs of those that it has.
+	// CancelRuns ends the contexts of the runs of the jobs with these IDs. It returns
+	// the IDs of the jobs that it has.
 	CancelRuns(ids []int64) (had []int64)
 }
 
-// Join has c told of cancelled jobs until leave is called.
+// Join makes CancelRuns call c until leave is called.
 func (q *Queue) Join(c Canceller) (leave func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -225,8 +224,8 @@ func (q *Queue) Join(c Canceller) (leave func()) {
 	}
 }
 
-// CancelRuns tells the workers of this process that jobs were cancelled. It
-// returns the IDs of those that they run or are to run.
+// CancelRuns makes the workers of this process cancel their runs of the jobs. It returns
+// the IDs of the jobs that they have.
 func (q *Queue) CancelRuns(ids []int64) (had []int64) {
 	q.mu.Lock()
 	var live []Canceller

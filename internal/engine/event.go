@@ -13,7 +13,7 @@ import (
 // An EventKind says what happened to a job.
 type EventKind uint8
 
-// The kinds of events, those of package plainjobs.
+// The kinds of events. They equal those of package plainjobs.
 const (
 	Pushed EventKind = iota + 1
 	Started
@@ -41,28 +41,28 @@ type Event struct {
 	Err  error
 	Took time.Duration
 	In   time.Duration
-	// Began is when the run was started, or zero if it was not. Failure is how
-	// it ended, if not well, and Result what it left otherwise.
+	// Began is when the run started, or zero if it did not. Failure is how it ended,
+	// unless it succeeded; then Result is its result.
 	Began   time.Time
 	Failure *backend.Failure
 	Result  []byte
 }
 
-// Events are the subscribers of a queue. The zero value has none, and then an
-// event costs one look.
+// Events are the subscribers of a queue. The zero value has none, and then an event
+// costs one atomic load.
 type Events struct {
 	mu   sync.Mutex
 	subs atomic.Pointer[[]*subscriber]
 }
 
-// A subscriber is a function that is told of events.
+// A subscriber is a function that gets the events.
 type subscriber struct {
 	where string // file:line that subscribed it
 	tell  func(Event)
 }
 
-// Subscribe has f, which was given at where, called with each event until stop
-// is.
+// Subscribe calls f, which the code at where passed, with each event until stop is
+// called.
 func (e *Events) Subscribe(where string, f func(Event)) (stop func()) {
 	key := &subscriber{where, f}
 	e.change(func(subs []*subscriber) []*subscriber { return append(subs, key) })
@@ -87,14 +87,14 @@ func (e *Events) change(f func([]*subscriber) []*subscriber) {
 	}
 }
 
-// Wanted reports whether anybody listens.
+// Wanted reports whether there are subscribers.
 func (e *Events) Wanted() bool { return e.subs.Load() != nil }
 
-// slowSubscriber is how long a subscriber takes before the log says so.
+// slowSubscriber is how long a subscriber may take before the log reports it.
 const slowSubscriber = 5 * time.Second
 
-// Emit tells the subscribers, and log of one that does not return: a slot, or
-// the caller who performs the job, waits for it.
+// Emit calls the subscribers. It logs one that does not return: a slot, or the caller
+// that performs the job, waits for it.
 func (e *Events) Emit(log *slog.Logger, event Event) {
 	if subs := e.subs.Load(); subs != nil {
 		for _, s := range *subs {

@@ -20,37 +20,37 @@ type (
 type Info struct {
 	Queue *Queue
 	Job   *backend.Job
-	// Began is when the run was started, or zero if it was not.
+	// Began is when the run started, or zero if it did not.
 	Began time.Time
-	// Result is what the run's job is completed with.
+	// Result is the job's result.
 	Result []byte
-	// InTx is set when the handler completed the job in a transaction of its
-	// own, whose fate the store knows.
+	// InTx is set when the handler completed the job in its own transaction. Only the
+	// store knows whether it was committed.
 	InTx atomic.Bool
-	// Completed is set when it did so on a queue for tests that cannot tell.
+	// Completed is set when it did so on a queue for tests, which cannot know.
 	Completed atomic.Bool
-	// Progress takes what the handler tells; it is nil if no worker runs it.
+	// Progress takes what the handler reports. It is nil without a worker.
 	Progress ProgressReporter
 }
 
-// A ProgressReporter is a worker's run, which takes what its handler tells.
+// A ProgressReporter is a run of a worker, which takes what its handler reports.
 type ProgressReporter interface {
 	// Report takes how far the run has come.
 	Report(done, total int64)
-	// Await notes that the handler waits for another job, until done is
-	// called. Warn says in the log that this job, as it is, has not started.
+	// Await notes that the handler waits for another job until done is called. warn logs
+	// that this job, as it is, has not started.
 	Await() (warn func(awaited *backend.Info, waited time.Duration), done func())
 }
 
-// InfoOf returns the run that ctx is the context of, or nil.
+// InfoOf returns the run that ctx belongs to, or nil.
 func InfoOf(ctx context.Context) *Info {
 	info, _ := ctx.Value(InfoKey{}).(*Info)
 	return info
 }
 
-// A Context is a handler's context. It knows its job, and becomes a context
-// that ends only when a handler asks for it: most do not, and
-// making and ending one costs more than they do.
+// A Context is a handler's context. It knows its job. It creates a cancellable context
+// only when a handler asks for one: most handlers do not, and creating and ending one
+// costs more than they do.
 type Context struct {
 	Info Info
 
@@ -64,7 +64,7 @@ type Context struct {
 	cause  error // why it ended, nil if it did not
 }
 
-// WithInfo returns a context that knows its job.
+// WithInfo returns the context of a job's run.
 func WithInfo(ctx context.Context, q *Queue, job *backend.Job) *Context {
 	c := &Context{}
 	c.Start(ctx, q, job)
@@ -76,10 +76,10 @@ func (c *Context) Start(parent context.Context, q *Queue, job *backend.Job) {
 	c.parent, c.Info.Queue, c.Info.Job, c.Info.Began = parent, q, job, time.Now()
 }
 
-// Limit ends c at a deadline, with a cause. It goes before all use of c.
+// Limit ends c at a deadline, with a cause. Call it before any use of c.
 func (c *Context) Limit(deadline time.Time, late error) { c.deadline, c.late = deadline, late }
 
-// End ends c, if nothing has yet. A nil cause is [context.Canceled].
+// End ends c, unless it has ended. A nil cause is [context.Canceled].
 func (c *Context) End(cause error) {
 	if cause == nil {
 		cause = context.Canceled

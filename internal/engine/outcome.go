@@ -9,16 +9,16 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// The results that a handler may ask for by its error.
+// The ends of a run that a handler may request with its error.
 type (
-	// A CancelError ends the job.
+	// A CancelError cancels the job.
 	CancelError struct{ Err error }
-	// A RetryError has the job run again after Delay.
+	// A RetryError retries the job after Delay.
 	RetryError struct {
 		Delay time.Duration
 		Err   error
 	}
-	// A SnoozeError is a RetryError that is no failure.
+	// A SnoozeError retries the job after Delay and is no failure.
 	SnoozeError struct{ Delay time.Duration }
 )
 
@@ -40,8 +40,8 @@ func (e *RetryError) Unwrap() error { return e.Err }
 
 func (e *SnoozeError) Error() string { return fmt.Sprintf("snooze for %v", e.Delay) }
 
-// FailureOf says how a run of a job ends that returned err, which is not nil.
-// interrupted is set if the handler was told to stop by a shutdown.
+// FailureOf returns how a run ends whose handler returned err, which is not nil.
+// interrupted is set if a shutdown ended the handler's context.
 func FailureOf(d *Definition, job *backend.Job, err error, interrupted bool) backend.Failure {
 	f := backend.Failure{Lease: job.Lease, Ending: backend.EndRetry, Error: text(err)}
 	cancel, retry, snooze, stack := requestedOutcome(err)
@@ -52,8 +52,8 @@ func FailureOf(d *Definition, job *backend.Job, err error, interrupted bool) bac
 		return f
 	case snooze != nil:
 		f.Ending, f.Delay, f.Error = backend.EndSnooze, clampDelay(snooze.Delay), ""
-		if f.Delay < time.Microsecond { // which stores cannot tell from none
-			f.Delay = time.Second // or it would run again and again, at no cost
+		if f.Delay < time.Microsecond { // stores cannot tell it from zero
+			f.Delay = time.Second // or it would repeat at once and use no attempt
 		}
 		return f
 	case retry != nil:
@@ -70,10 +70,9 @@ func FailureOf(d *Definition, job *backend.Job, err error, interrupted bool) bac
 	return f
 }
 
-// requestedOutcome returns which result err asks for, if any, and where it happened, if
-// it was a panic. Errors are the user's code,
-// and so are their Unwrap, Is and As: one that panics, as a nil pointer with
-// methods does, asks for nothing.
+// requestedOutcome returns the end that err requests, if any, and the stack of a panic.
+// Errors are the user's code, and so are their methods Unwrap, Is and As. If one panics,
+// for example on a nil pointer, it requests nothing.
 func requestedOutcome(err error) (cancel *CancelError, retry *RetryError, snooze *SnoozeError, stack string) {
 	defer func() {
 		if recover() != nil {
@@ -89,7 +88,7 @@ func requestedOutcome(err error) (cancel *CancelError, retry *RetryError, snooze
 	return cancel, retry, snooze, stack
 }
 
-// text is err.Error, which is the user's code.
+// text returns err.Error(), which is the user's code.
 func text(err error) (s string) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -102,7 +101,7 @@ func text(err error) (s string) {
 	return s
 }
 
-// backoff is the definition's policy, which is the user's code.
+// backoff returns the delay of the definition's policy, which is the user's code.
 func backoff(d *Definition, attempt int, err error) (delay time.Duration) {
 	if d.Backoff == nil {
 		return DefaultBackoff(attempt)
@@ -115,15 +114,15 @@ func backoff(d *Definition, attempt int, err error) (delay time.Duration) {
 	return clampDelay(d.Backoff(attempt, err))
 }
 
-// clampDelay keeps a delay within what a store takes.
+// clampDelay limits a delay to what a store takes.
 func clampDelay(d time.Duration) time.Duration {
 	return min(max(d, 0), 10*365*24*time.Hour)
 }
 
-// MaxBackoff is the longest delay of DefaultBackoff, jitter apart.
+// MaxBackoff is the longest delay of DefaultBackoff, without jitter.
 const MaxBackoff = 24 * time.Hour
 
-// DefaultBackoff is attempt⁴ seconds, at most a day, 10 % more or less.
+// DefaultBackoff is attempt⁴ seconds, at most a day, with 10 % jitter.
 func DefaultBackoff(attempt int) time.Duration {
 	delay := MaxBackoff
 	if attempt = max(attempt, 1); attempt < 18 { // 18⁴ s is more than a day
@@ -132,8 +131,8 @@ func DefaultBackoff(attempt int) time.Duration {
 	return delay - delay/10 + rand.N(delay/5)
 }
 
-// Exponential is first, and twice as much for each further attempt, at most
-// longest, 10 % more or less.
+// Exponential is first, twice as much for each further attempt, and at most longest,
+// with 10 % jitter.
 func Exponential(first, longest time.Duration, attempt int) time.Duration {
 	longest = clampDelay(longest) // doubled, it does not overflow
 	delay := min(max(first, 0), longest)

@@ -10,9 +10,9 @@ import (
 	"syscall"
 )
 
-// Process returns what tells later, on this host, whether this process has
-// ended: the boot, the name space of its number, its number, and when it
-// started. It is empty where the system does not say.
+// Process returns a text by which this host can later find out whether this process has
+// ended: the boot, the PID namespace, the PID, and the start time. It is empty where the
+// system does not provide these.
 var Process = sync.OnceValue(func() string {
 	where, err := whereabouts()
 	if err != nil {
@@ -25,8 +25,7 @@ var Process = sync.OnceValue(func() string {
 	return fmt.Sprintf("%s %d %s", where, os.Getpid(), began)
 })
 
-// whereabouts returns the boot and the name space in which a number stands for
-// one process.
+// whereabouts returns the boot and the namespace in which a PID stands for one process.
 func whereabouts() (string, error) {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -36,8 +35,7 @@ func whereabouts() (string, error) {
 	return fmt.Sprintf("%s %s", bytes.TrimSpace(boot), space), err
 }
 
-// stat returns the state of a process, and when it started in ticks since the
-// boot.
+// stat returns the state of a process, and its start time in ticks since the boot.
 func stat(pid int) (state, began string, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -51,8 +49,8 @@ func stat(pid int) (state, began string, err error) {
 	return fields[0], fields[19], nil
 }
 
-// lookAt reports whether it is certain that a process has ended, or that it has
-// not, of which [Process] returned text there.
+// lookAt reports whether the process whose [Process] is text has certainly ended, or is
+// certainly present.
 func lookAt(text string) (ended, present bool) {
 	at := strings.LastIndexByte(text, ' ')
 	here, err := whereabouts()

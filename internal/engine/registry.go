@@ -7,15 +7,15 @@ import (
 	"sync"
 )
 
-// registry holds every definition of the program, by name and alias.
+// registry has every definition of the program, by name and alias.
 var registry = struct {
 	sync.Mutex
 	byName map[string]*Definition
 	all    []*Definition
 }{byName: map[string]*Definition{}}
 
-// Register adds a definition, or panics: two jobs of one name would run each
-// other's payloads.
+// Register adds a definition. It panics if a name is taken: two jobs of one name would
+// run each other's payloads.
 func Register(d *Definition) {
 	registry.Lock()
 	defer registry.Unlock()
@@ -39,7 +39,7 @@ func Register(d *Definition) {
 	registry.all = append(registry.all, d)
 }
 
-// Definitions returns every definition, by name.
+// Definitions returns all definitions, ordered by name.
 func Definitions() []*Definition {
 	registry.Lock()
 	defer registry.Unlock()

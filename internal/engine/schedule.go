@@ -12,21 +12,21 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A Schedule is a job with the times at which it is pushed.
+// A Schedule is a job with the times of its ticks.
 type Schedule struct {
 	Timing
 	Name    string
 	Where   string // file:line of the definition
-	CatchUp int    // how many missed ticks are made up for, the latest
-	Overlap *bool  // whether ticks push while the last job waits or runs; nil is the default
+	CatchUp int    // how many missed ticks run, the latest
+	Overlap *bool  // whether a tick pushes while an earlier job waits or runs; nil is the default
 	Job     *Definition
-	// Task returns what a tick pushes, see Make.
+	// Task returns the job that a tick pushes, see Make.
 	Task func(tick time.Time) (backend.NewJob, error)
 }
 
-// Definition is what must be equal for two programs to mean the same schedule:
-// when it is, and what it pushes. Programs of all versions read its first three
-// parts, see [TimingOf].
+// Definition returns a text that is equal for two programs with the same schedule: its
+// times and what it pushes. Programs of all versions read its first parts, see
+// [TimingOf].
 func (s *Schedule) Definition() string {
 	sum := fnv.New64a()
 	job, err := s.Make(time.Time{})
@@ -42,9 +42,9 @@ func (s *Schedule) Definition() string {
 	return fmt.Sprintf("%s|%s|%s|%d|%x", s.Job.Name, s.Spec, s.Zone, s.CatchUp, sum.Sum64())
 }
 
-// pushed is a backend.NewJob as definitions tell it apart from others. A field
-// that is added goes to the end and is left out while it is zero, or every
-// schedule would have another definition after an upgrade.
+// pushed is a backend.NewJob in a definition. Add new fields at the end and leave them
+// out while they are zero, or every schedule would have another definition after an
+// upgrade.
 type pushed struct {
 	Name        string
 	Payload     []byte           `json:",omitempty"`
@@ -64,7 +64,7 @@ type pushed struct {
 	ExpiresAt   time.Time        `json:",omitzero"`
 }
 
-// Make is Task, which calls the user's code.
+// Make calls Task, which is the user's code.
 func (s *Schedule) Make(tick time.Time) (job backend.NewJob, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -74,7 +74,7 @@ func (s *Schedule) Make(tick time.Time) (job backend.NewJob, err error) {
 	return s.Task(tick)
 }
 
-// Location returns the zone, or an error that says where it was asked for.
+// Location returns the time zone, or an error with the place of the definition.
 func (s *Schedule) Location() (*time.Location, error) {
 	zone, err := s.Timing.Location()
 	if err != nil {
@@ -83,8 +83,8 @@ func (s *Schedule) Location() (*time.Location, error) {
 	return zone, nil
 }
 
-// Backoff is the policy of a job whose ticks pass while it waits for a retry: it
-// waits as long as any other, but not longer than to the next tick.
+// Backoff is the policy of a job that does not overlap: the default, but at most until
+// the next tick.
 func (s *Schedule) Backoff(attempt int, _ error) time.Duration {
 	longest := s.Every
 	if zone, err := s.Location(); longest == 0 && err == nil {
@@ -104,7 +104,7 @@ var schedules = struct {
 	byName map[string]*Schedule
 }{byName: map[string]*Schedule{}}
 
-// AddSchedule adds a schedule, or panics.
+// AddSchedule adds a schedule. It panics if the name is invalid or taken.
 func AddSchedule(s *Schedule) {
 	schedules.Lock()
 	defer schedules.Unlock()
@@ -119,7 +119,7 @@ func AddSchedule(s *Schedule) {
 	schedules.byName[s.Name] = s
 }
 
-// Schedules returns every schedule, by name.
+// Schedules returns all schedules, ordered by name.
 func Schedules() []*Schedule {
 	schedules.Lock()
 	defer schedules.Unlock()
@@ -138,17 +138,17 @@ func LookupSchedule(name string) *Schedule {
 	return schedules.byName[name]
 }
 
-// OnTime is how late a tick may be taken that is not missed.
+// OnTime is how late a tick may be and not count as missed.
 const OnTime = time.Minute
 
-// maxTicks bounds how many ticks are taken at once. It is CatchUp's bound, too.
+// maxTicks limits how many ticks are taken at once. It is CatchUp's limit, too.
 const maxTicks = 1000
 
-// Due returns the ticks that are to be pushed at now, the first of which to
-// come was next, and the one to come then: those that are on time, and of those
-// that were missed the latest, until there are catchUp. A tick is on time that
-// is not late by more than fresh, or by [OnTime]. It returns how many ticks it
-// leaves out, as far as it has looked, and false if there will be none.
+// Due returns the ticks to push at now, when next was the first one to come: all that
+// are on time, and the latest missed ones until there are catchUp. A tick is on time if
+// it is late by at most fresh, and by at most [OnTime]. left is the number of ticks left
+// out, as far as Due has looked, after is the tick to come, and ok is false if there is
+// none.
 func (t Timing) Due(next, now time.Time, zone *time.Location, catchUp int, fresh time.Duration) (ticks []time.Time, left int, after time.Time, ok bool) {
 	if next.After(now) {
 		return nil, 0, next, true
@@ -164,9 +164,9 @@ func (t Timing) Due(next, now time.Time, zone *time.Location, catchUp int, fresh
 	return ticks[left:], left, after, ok
 }
 
-// passed returns the latest ticks from next to now, enough to catch up and all
-// that are on time, in order, and the one after. A schedule of seconds that was
-// not looked at for years is not gone through from its beginning.
+// passed returns the latest ticks from next to now, in order: enough to catch up, and
+// all that are on time. after is the one to come. It does not go through all ticks of a
+// frequent schedule that was not looked at for years.
 func (t Timing) passed(next, now time.Time, zone *time.Location, catchUp int) (ticks []time.Time, after time.Time, ok bool) {
 	from := next
 	if t.Every > 0 {

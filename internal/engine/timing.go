@@ -9,24 +9,24 @@ import (
 	"github.com/plainjobs/plainjobs/internal/cron"
 )
 
-// A Timing says when a schedule ticks.
+// A Timing is when a schedule ticks.
 type Timing struct {
 	Spec string // for people: a cron expression, or "every 5m0s"
 	Zone string // of the wall clock, "" is UTC
-	// Every is the distance of ticks that have no wall clock, or zero.
+	// Every is the interval, or zero.
 	Every time.Duration
-	// Expression names the times on a wall clock, or is nil.
+	// Expression is the cron expression, or nil.
 	Expression *cron.Expression
 }
 
 const every = "every "
 
-// EveryTiming is the timing of ticks that are an interval apart.
+// EveryTiming returns the timing of ticks at an interval.
 func EveryTiming(interval time.Duration) Timing {
 	return Timing{Spec: every + interval.String(), Every: interval}
 }
 
-// CronTiming is the timing of a cron expression.
+// CronTiming returns the timing of a cron expression.
 func CronTiming(expression string) (Timing, error) {
 	e, err := cron.Parse(expression)
 	if err != nil {
@@ -35,9 +35,8 @@ func CronTiming(expression string) (Timing, error) {
 	return Timing{Spec: e.String(), Expression: e}, nil
 }
 
-// TimingOf returns the timing that a stored definition has, see
-// [Schedule.Definition], and the name of its job; false if this program cannot
-// read it.
+// TimingOf returns the timing in a stored definition, see [Schedule.Definition], and the
+// name of its job. It returns false if this program cannot read the definition.
 func TimingOf(definition string) (t Timing, job string, ok bool) {
 	part := strings.Split(definition, "|")
 	if len(part) < 4 {
@@ -54,22 +53,22 @@ func TimingOf(definition string) (t Timing, job string, ok bool) {
 	return t, part[0], err == nil
 }
 
-// Same reports whether two timings are written alike.
+// Same reports whether two timings have the same text.
 func (t Timing) Same(other Timing) bool { return t.Spec == other.Spec && t.Zone == other.Zone }
 
-// Location returns the zone.
+// Location returns the time zone.
 func (t Timing) Location() (*time.Location, error) {
 	if t.Zone == "Local" {
-		return nil, errors.New("the zone Local is another one on each machine; name one")
+		return nil, errors.New("the zone Local differs between machines: name a zone, such as Europe/Berlin")
 	}
 	zone, err := time.LoadLocation(t.Zone)
 	if err != nil {
-		return nil, fmt.Errorf("%w; a program that runs where there is no time zone database imports time/tzdata", err)
+		return nil, fmt.Errorf("%w: on a system without a time zone database, import time/tzdata", err)
 	}
 	return zone, nil
 }
 
-// Next returns the first tick after a time, false if there is none.
+// Next returns the first tick after a time, and false if there is none.
 func (t Timing) Next(after time.Time, zone *time.Location) (time.Time, bool) {
 	if t.Every > 0 {
 		return after.Add(t.Every), true
@@ -77,15 +76,14 @@ func (t Timing) Next(after time.Time, zone *time.Location) (time.Time, bool) {
 	return t.Expression.Next(after, zone)
 }
 
-// Repeats is how far a clock must be set back for a schedule to start over with
-// ticks at fixed times that it has had. It is what cron(8) takes for a correction
-// of the clock rather than another time.
+// Repeats is how far a clock must be set back for a schedule to repeat ticks at fixed
+// times. A smaller change counts as a correction, as in cron(8).
 const Repeats = 3 * time.Hour
 
-// Ahead reports whether next, the stored tick to come, was found by a clock that
-// has been set back since, so far that the schedule is to go on from now. What
-// follows elapsed time goes on once it would stand still for more than a tick;
-// ticks at fixed times are only repeated when the clock went back by Repeats.
+// Ahead reports whether next, the stored tick to come, comes from before the clock was
+// set back so far that the schedule is to continue from now. A schedule of elapsed time
+// does so when it would otherwise stand still for more than a tick; ticks at fixed times
+// repeat only if the clock went back by Repeats.
 func (t Timing) Ahead(next, now time.Time, zone *time.Location) bool {
 	first, ok := t.Next(now, zone)
 	if !ok || !first.Before(next) {
@@ -101,5 +99,5 @@ func (t Timing) Ahead(next, now time.Time, zone *time.Location) bool {
 	return t.Expression.Elapsed() && ok && second.Before(next)
 }
 
-// ClockSlack is what a clock may be moved by unnoticed.
+// ClockSlack is the change of a clock that is ignored.
 const ClockSlack = 250 * time.Millisecond

@@ -6,8 +6,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// Workers returns the workers of a store with what this host knows of their
-// processes. One whose process has ended is not alive.
+// Workers returns the workers of a store with what this host knows of their processes. A
+// worker whose process has ended is not alive.
 func Workers(ctx context.Context, reader backend.Reader) ([]backend.WorkerInfo, error) {
 	workers, err := reader.Workers(ctx)
 	for i := range workers {
