@@ -18,7 +18,7 @@ import (
 
 var neverJob = plainjobs.Declare[string]("life/never", plainjobs.MaxCrashes(-1))
 
-// orphan performs a task whose worker dies at once: it is a suspect then.
+// orphan performs a task whose worker dies at once, so that its job is a suspect.
 func orphan(t *testing.T, b backend.Backend, q *plainjobs.Queue, name string, task plainjobs.Task) (id int64) {
 	t.Helper()
 	id = perform(t, q, task)[0]
@@ -35,9 +35,9 @@ func orphan(t *testing.T, b backend.Backend, q *plainjobs.Queue, name string, ta
 	return id
 }
 
-// While a suspect runs its process starts nothing else, not in another worker
-// either: what dies then has died of the suspect. That lasts for 30 seconds at
-// most, and no longer than the suspect.
+// While a suspect runs, its process starts nothing else, in no other worker either, so
+// that a death in this time is due to the suspect. That lasts until the suspect ends,
+// and 30 seconds at most.
 func TestNothingStartsNextToASuspect(t *testing.T) {
 	for what, c := range map[string]struct{ takes, apart time.Duration }{
 		"short": {10 * time.Second, 10 * time.Second},
@@ -113,7 +113,7 @@ func TestSuspectAwaits(t *testing.T) {
 	})
 }
 
-// A job says how many crashes fail it, and a worker tells the store.
+// A worker stores the MaxCrashes of its jobs.
 func TestMaxCrashes(t *testing.T) {
 	onEachStore(t, func(t *testing.T, b backend.Backend) {
 		q := plainjobs.New(b, nil)

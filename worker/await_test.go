@@ -16,8 +16,8 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// The log says why a handler that awaits another job hangs. It is told once
-// more after ten times as long.
+// The log says why a handler that awaits another job hangs, and again after ten times as
+// long.
 func TestAwaitInHandlerIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := plainjobs.New(memory.New(nil), nil)
@@ -68,7 +68,7 @@ func TestAwaitInHandlerIsLogged(t *testing.T) {
 	})
 }
 
-// What cannot end before the handler returns is not waited for.
+// Await returns an error for a job that cannot end before the handler returns.
 func TestAwaitOfWhatWaitsForTheHandler(t *testing.T) {
 	onEachStore(t, func(t *testing.T, b backend.Backend) {
 		q := plainjobs.New(b, nil)

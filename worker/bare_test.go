@@ -35,8 +35,8 @@ func TestOptionsOfBareStore(t *testing.T) {
 	}
 }
 
-// An environment that the store cannot remember is an error when the worker
-// starts: a copy of the store would be worked on.
+// If the store cannot keep an environment, a set variable is an error when the worker
+// starts: it could not tell a copy.
 func TestEnvironmentOfBareStore(t *testing.T) {
 	q := plainjobs.New(bare{memory.New(nil)}, nil)
 	jobs := bind(q, jobA, func(context.Context, string) error { return nil })
@@ -51,7 +51,7 @@ func TestEnvironmentOfBareStore(t *testing.T) {
 	}
 }
 
-// Progress that the store does not keep is told in the log, once for each job name.
+// The worker logs, once for each job name, that the store keeps no progress.
 func TestProgressOfBareStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := plainjobs.New(bare{memory.New(nil)}, nil)
@@ -81,8 +81,8 @@ type heartless struct {
 	backend.Operator
 }
 
-// Without heartbeats a run that another worker makes cannot be ended: the error says
-// so, and the run is not counted. One of a worker of this queue is ended.
+// Without heartbeats the run of another worker cannot be ended: the error says so, and
+// the run is not counted. The run of a worker of this queue is ended.
 func TestCancelWithoutHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)

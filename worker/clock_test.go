@@ -77,8 +77,7 @@ func turn(t *testing.T, job *plainjobs.Job[time.Time], before, move, after time.
 	return old, since, said.String()
 }
 
-// Every goes on at its interval whatever becomes of the store's clock: if that is
-// set back, as if it had not been, and if it is set forward, with one tick that
+// Every keeps its interval when the store's clock is set. If it is set forward, one tick
 // may be early.
 func TestEveryWhateverTheClockShows(t *testing.T) {
 	for _, job := range []*plainjobs.Job[time.Time]{everySecondJob, everyMinuteJob, everyHourJob} {
@@ -121,7 +120,8 @@ func TestEveryWhateverTheClockShows(t *testing.T) {
 	}
 }
 
-// If no worker lives through it, the next tick is an interval after one starts.
+// If no worker is alive when the clock is set, the next tick comes an interval after one
+// starts.
 func TestEveryAfterARestart(t *testing.T) {
 	for _, move := range moves {
 		t.Run(move.String(), func(t *testing.T) {
@@ -135,7 +135,7 @@ func TestEveryAfterARestart(t *testing.T) {
 	}
 }
 
-// A clock that is set forward runs nothing many times at once.
+// A clock that is set forward does not run many ticks at once.
 func TestClockSetForwardIsNoBurst(t *testing.T) {
 	for _, job := range []*plainjobs.Job[time.Time]{overlappingJob, eachSecondJob, eachMinuteJob, eachHourJob} {
 		for _, move := range moves {

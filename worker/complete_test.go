@@ -49,8 +49,8 @@ func completing(ctx context.Context, db *sql.DB, complete func(*sql.Tx) error) e
 	return tx.Commit()
 }
 
-// A handler whose transaction was not committed is told when its job is another worker
-// else's.
+// The context of a handler whose transaction was not committed ends when another worker
+// has its job.
 func TestLostAfterRollback(t *testing.T) {
 	db, b := openApp(t)
 	q := plainjobs.New(b, nil)
@@ -93,8 +93,7 @@ func TestLostAfterRollback(t *testing.T) {
 	mustStop(t, stop)
 }
 
-// A handler that has completed its job has time for more: that the store does
-// not have its lease any more is no loss.
+// A handler that has completed its job may continue: its missing lease is no loss.
 func TestGoesOnAfterItsJobIsDone(t *testing.T) {
 	db, b := openApp(t)
 	q := plainjobs.New(b, nil)
@@ -170,8 +169,8 @@ func TestCompleteWithResult(t *testing.T) {
 	}
 }
 
-// A job that is not kept is gone when its own transaction has completed it, and
-// nothing is wrong with that.
+// A job without retention is deleted when its own transaction completes it, which is no
+// error.
 func TestCompleteWhatIsNotKept(t *testing.T) {
 	db, b := openApp(t)
 	q := plainjobs.New(b, nil)

@@ -39,7 +39,7 @@ const leaseVariable = "PLAINJOBS_TEST_DEFAULT_LEASE"
 // long enough for a busy machine: workers with late heartbeats judge no other.
 const crashLease = 2 * time.Second
 
-// killerJob takes its process down, and is failed soon for it.
+// killerJob kills its process and soon fails for it.
 var killerJob = plainjobs.Declare[string]("life/killer", plainjobs.MaxCrashes(2))
 
 func child() {
@@ -207,8 +207,7 @@ func readLedger(t *testing.T, path string) map[int64]int {
 	return runs
 }
 
-// The original requeued a job that crashed its process for ever, and with it
-// went the jobs that had done nothing.
+// A job that kills its process each time fails, and the jobs next to it run.
 func TestPoisonJob(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "jobs.db")
 	b := openSQLite(t, path, nil)
@@ -251,9 +250,9 @@ func TestPoisonJob(t *testing.T) {
 	}
 }
 
-// Killers that keep coming take the process down next to jobs that do no harm.
-// Those run to their end, and the killers are failed. If each death counted against
-// the only suspect, the innocent ones would be failed, one after the other.
+// Jobs that keep killing the process run next to innocent ones. The innocent jobs are
+// done, and the killers fail. If each death counted against the only suspect, the
+// innocent jobs would fail one after the other.
 func TestKillersFailAndInnocentsDoNot(t *testing.T) {
 	const killers = 6
 	path := filepath.Join(t.TempDir(), "jobs.db")
@@ -293,8 +292,8 @@ func TestKillersFailAndInnocentsDoNot(t *testing.T) {
 	t.Logf("%d killers took down %d processes", killers, crashes)
 }
 
-// Of two workers of one process that dies, only one had a suspect: who is the
-// other's neighbour is not blamed.
+// If a process with two workers dies, and only one of them had a suspect, the job of the
+// other is not blamed.
 func TestPoisonBesideAnotherWorker(t *testing.T) {
 	t.Setenv(pairVariable, "1")
 	path := filepath.Join(t.TempDir(), "jobs.db")
@@ -318,8 +317,8 @@ func TestPoisonBesideAnotherWorker(t *testing.T) {
 	}
 }
 
-// Workers are killed at random moments: nothing is lost, nothing stays
-// running, and what runs again was under way when its worker was killed.
+// Workers are killed at random moments: no job is lost, none stays running, and only
+// jobs that were running run again.
 func TestKill(t *testing.T) {
 	const jobs, kills, processes = 3000, 15, 3
 	path := filepath.Join(t.TempDir(), "jobs.db")
@@ -399,7 +398,7 @@ func needPresence(t *testing.T, path string) {
 	}
 }
 
-// All workers of a process that is killed are noticed at once.
+// The death of all workers of a killed process is detected at once.
 func TestKilledPairIsNoticedAtOnce(t *testing.T) {
 	t.Setenv(leaseVariable, "1")
 	path := filepath.Join(t.TempDir(), "jobs.db")
@@ -421,8 +420,8 @@ func TestKilledPairIsNoticedAtOnce(t *testing.T) {
 	second.end(t)
 }
 
-// A worker that is killed is noticed at once, not at the end of its lease of
-// 30 seconds: its job runs elsewhere within moments.
+// The death of a killed worker is detected at once, not at the end of its lease of 30
+// seconds.
 func TestKilledWorkerIsNoticedAtOnce(t *testing.T) {
 	t.Setenv(leaseVariable, "1")
 	path := filepath.Join(t.TempDir(), "jobs.db")
@@ -461,7 +460,7 @@ func doneSoon(t *testing.T, b backend.Backend, ids ...int64) {
 	}
 }
 
-// A drain after a kill leaves nothing running.
+// A drain after a kill leaves no job running.
 func TestDrainAfterKill(t *testing.T) {
 	t.Setenv(leaseVariable, "1")
 	path := filepath.Join(t.TempDir(), "jobs.db")

@@ -18,8 +18,8 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// A worker of another environment than the store's, or of none, does nothing at
-// all until the store belongs to its own.
+// A worker of another environment than the store's, or of none, does nothing until the
+// store belongs to its environment.
 func TestOfAnotherEnvironment(t *testing.T) {
 	for _, mine := range []string{"", "laptop"} {
 		t.Setenv("PLAINJOBS_ENV", mine)
@@ -75,7 +75,7 @@ func TestOfAnotherEnvironment(t *testing.T) {
 				t.Errorf("%q: the log is %q, want one line that says what to do", mine, text)
 			}
 			if heard.Load() < 2*60 {
-				t.Errorf("%q: the worker told %d times that it is well", mine, heard.Load())
+				t.Errorf("%q: OnHeartbeat was called %d times", mine, heard.Load())
 			}
 			mustStop(t, stop)
 
@@ -98,8 +98,8 @@ func TestOfAnotherEnvironment(t *testing.T) {
 	}
 }
 
-// A worker does not run jobs of a copy of the production database, unless its
-// environment says so.
+// A worker runs no jobs of a copy of the production database, unless its environment
+// says so.
 func TestCopiedDatabase(t *testing.T) {
 	dir := t.TempDir()
 	path, copied := filepath.Join(dir, "jobs.db"), filepath.Join(dir, "copied.db")

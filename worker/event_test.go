@@ -17,7 +17,7 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// An event shows its job as it is then, in the state that the store says.
+// An event has the state that the store has.
 func TestEventStates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
@@ -93,8 +93,8 @@ func TestEventStates(t *testing.T) {
 	})
 }
 
-// An event shows all that is known of its job: what was pushed, what the run ended
-// with, and when.
+// An event has the same fields of its job as the store: what was pushed, how the run
+// ended, and when.
 func TestEventJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)

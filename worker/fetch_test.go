@@ -49,8 +49,8 @@ func (b *watched) Complete(ctx context.Context, done []backend.Completion) ([]ba
 	return b.Backend.Complete(ctx, done)
 }
 
-// A claim and a completion that are asked for at the same time share a
-// transaction, so a busy worker asks at the same time.
+// A claim and a completion that are sent at the same time share a transaction, so a busy
+// worker sends them together.
 func TestClaimsMeetCompletions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &watched{Backend: memory.New(nil), completes: map[time.Time]bool{}}
@@ -79,8 +79,7 @@ func TestClaimsMeetCompletions(t *testing.T) {
 	})
 }
 
-// The payloads of the runs that wait are bounded together, not only those of
-// one claim.
+// The payloads of all waiting runs are limited together, not only those of one claim.
 func TestPrefetchIsBoundedInBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &watched{Backend: memory.New(nil), completes: map[time.Time]bool{}}

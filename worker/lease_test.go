@@ -17,7 +17,8 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// A lostRun is a run whose worker was taken for dead.
+// The handler's context ends when its worker was declared dead, and its result is not
+// stored.
 func TestLostLeaseEndsTheHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var offset atomic.Int64
@@ -61,8 +62,7 @@ func TestLostLeaseEndsTheHandler(t *testing.T) {
 	})
 }
 
-// When the clock jumps, everybody looks dead. The workers must not reap each
-// other.
+// When the clock jumps all workers look dead. They must not reap each other.
 func TestNoMassReap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var offset atomic.Int64
@@ -100,8 +100,7 @@ func TestNoMassReap(t *testing.T) {
 	})
 }
 
-// A worker that is gone is noticed by the others within four thirds of its
-// lease, and the jobs it held run again.
+// The jobs of a dead worker run again within four thirds of its lease.
 func TestDeadWorkersJobsRunAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
@@ -143,7 +142,7 @@ func TestDeadWorkersJobsRunAgain(t *testing.T) {
 	})
 }
 
-// Suspects get their turn although the worker always has other jobs waiting.
+// Suspects run although the worker always has other jobs waiting.
 func TestSuspectsDoNotStarve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
@@ -179,8 +178,8 @@ func TestSuspectsDoNotStarve(t *testing.T) {
 	})
 }
 
-// A claim whose answer was lost leaves leases that the worker knows nothing
-// of; as long as it lives, no worker would reap them.
+// A claim whose reply was lost leaves leases that the worker does not know. Its
+// heartbeats would renew them forever, so it releases them.
 func TestUnknownLeasesAreHandedBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
@@ -203,7 +202,7 @@ func TestUnknownLeasesAreHandedBack(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
 		if i := info(t, b, id); i.State != backend.Pending || i.Failures != 0 || i.Suspect {
-			t.Errorf("the job of the lost answer is %+v, want it handed back", i)
+			t.Errorf("the job of the lost reply is %+v, want it released", i)
 		}
 		if s := state(t, b, first); s != backend.Running {
 			t.Errorf("the held job is %v", s)
@@ -217,8 +216,7 @@ func TestUnknownLeasesAreHandedBack(t *testing.T) {
 	})
 }
 
-// Jobs that were prefetched because the ones before were quick are not held
-// back when one turns out slow.
+// Prefetched jobs are released when the job before them is slow.
 func TestSlowJobHoldsNothingBack(t *testing.T) {
 	onEachStore(t, func(t *testing.T, b backend.Backend) {
 		q := plainjobs.New(b, nil)
@@ -249,7 +247,7 @@ func TestSlowJobHoldsNothingBack(t *testing.T) {
 	})
 }
 
-// The store may be locked for a while: results wait, and nothing is lost.
+// While the store is locked results wait, and none is lost.
 func TestLockedDatabase(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "jobs.db")
 	b := openSQLite(t, path, nil)

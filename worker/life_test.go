@@ -39,8 +39,8 @@ var (
 	marsJob   = plainjobs.Cron("life/mars", "0 * * * *", func(context.Context, time.Time) error { return nil }, plainjobs.Zone("Mars/Olympus"))
 )
 
-// A handler that takes too long is told; one that ignores it is reported, with
-// where it stands.
+// The context of a handler that takes too long ends. A handler that ignores that is
+// reported with its stack.
 func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
@@ -144,8 +144,8 @@ func TestConcurrencyOfOneJob(t *testing.T) {
 	})
 }
 
-// The names of a job with a concurrency take turns, and finding its jobs costs a
-// few claims for each, however many other names there are.
+// The aliases of a job with a Concurrency take turns, and finding its jobs takes a few
+// claims for each, however many other names there are.
 func TestNamesOfOneJobTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &watched{Backend: memory.New(nil), completes: map[time.Time]bool{}}
@@ -350,7 +350,7 @@ func TestProgress(t *testing.T) {
 		})
 		id := perform(t, q, jobA.With(""))[0]
 		stop := start(t, q, worker.Options{Jobs: jobs})
-		// Whatever was told in between, the last word is stored.
+		// The last report is stored, whatever was reported before.
 		eventually(t, "the progress is stored", func() bool {
 			i, err := q.Get(t.Context(), id)
 			return err == nil && i.ProgressDone == 9_999 && i.ProgressTotal == 10_000
@@ -360,7 +360,7 @@ func TestProgress(t *testing.T) {
 	})
 }
 
-// What a run told last is stored, however soon it ends after that.
+// The last progress of a run is stored, even if the run ends right after it.
 func TestLastProgress(t *testing.T) {
 	onEachStore(t, func(t *testing.T, b backend.Backend) {
 		q := plainjobs.New(b, nil)
@@ -385,8 +385,7 @@ func TestLastProgress(t *testing.T) {
 	})
 }
 
-// A result is there for who waits in another process, as soon as the job is
-// done.
+// A result is available in another process as soon as the job is done.
 func TestAwait(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "jobs.db")
 	q, other := plainjobs.New(openSQLite(t, path, nil), nil), plainjobs.New(openSQLite(t, path, nil), nil)
@@ -404,8 +403,8 @@ func TestAwait(t *testing.T) {
 	mustStop(t, stop)
 }
 
-// What a handler writes and the end of its job are one transaction, which
-// decides, whatever the handler returns.
+// The writes of a handler and the end of its job are one transaction, which decides,
+// whatever the handler returns.
 func TestCompleteInTransaction(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "app.db")
 	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)")
@@ -501,7 +500,7 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// A job that waits behind a slow one until its time is over is not started.
+// A job that expires behind a slow one does not start.
 func TestExpiresBeforeItsStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
@@ -532,7 +531,7 @@ func TestExpiresBeforeItsStart(t *testing.T) {
 	})
 }
 
-// What a definition says of its history holds.
+// The Keep of a definition applies.
 func TestKeep(t *testing.T) {
 	onEachStore(t, func(t *testing.T, b backend.Backend) {
 		q := plainjobs.New(b, nil)
@@ -638,14 +637,13 @@ func TestPausedSchedule(t *testing.T) {
 		synctest.Wait()
 		mustStop(t, stop)
 		if want := []time.Time{begin.Add(time.Hour), begin.Add(5 * time.Hour)}; !slices.Equal(*hourly, want) {
-			t.Errorf("ticks are %v, want %v: nothing is made up for", *hourly, want)
+			t.Errorf("ticks are %v, want %v: no missed tick runs", *hourly, want)
 		}
 	})
 }
 
-// A worker without a schedule, while others have it, does not make it tick. One
-// that no worker has is removed, and the ticks that it misses are made up for
-// when a worker has it again: its fleet was down, and another one was not.
+// A worker without a schedule does not tick it while others have it. A schedule that no
+// worker has is removed, and its missed ticks run when a worker has it again.
 func TestRemovedSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// A store that fails again and again is told of every ten seconds, in words, and
-// with how often it failed in between.
-func TestComplaints(t *testing.T) {
+// Repeated failures of the store are logged every ten seconds, with the number of
+// failures in between.
+func TestThrottledLog(t *testing.T) {
 	synctest.Test(t, func(*testing.T) {
 		var out bytes.Buffer
 		c := newThrottledLog(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{

@@ -26,8 +26,8 @@ func run(t *testing.T, q *plainjobs.Queue, opts worker.Options) {
 	}
 }
 
-// A worker that drains runs what its jobs perform too, and leaves what is for
-// later, what is paused and what it does not know.
+// A worker with Drain runs what its jobs perform too. It leaves jobs for later, jobs of
+// paused names and unknown jobs.
 func TestDrain(t *testing.T) {
 	onEachStore(t, func(t *testing.T, b backend.Backend) {
 		q := plainjobs.New(b, nil)
@@ -72,7 +72,7 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// Jobs over a limit may run, only not yet.
+// Drain waits for jobs over a limit.
 func TestDrainWaitsForLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := plainjobs.New(memory.New(nil), nil)
@@ -92,8 +92,8 @@ func TestDrainWaitsForLimits(t *testing.T) {
 	})
 }
 
-// Closing HandBack ends a long grace.
-func TestHandBack(t *testing.T) {
+// Closing ReleaseNow ends a long grace period.
+func TestReleaseNow(t *testing.T) {
 	onEachStore(t, func(t *testing.T, b backend.Backend) {
 		q := plainjobs.New(b, nil)
 		started, cause := make(chan struct{}), make(chan error, 1)
@@ -147,8 +147,8 @@ func TestNoSchedules(t *testing.T) {
 	})
 }
 
-// Heard is called while the store answers, idle or not.
-func TestHeard(t *testing.T) {
+// OnHeartbeat is called while the store answers, idle or not.
+func TestOnHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := plainjobs.New(memory.New(nil), nil)
 		var mu sync.Mutex
@@ -176,8 +176,8 @@ func TestHeard(t *testing.T) {
 	})
 }
 
-// Jobs of a worker that is dead, or may be, are left: a drain waits for them,
-// and does not for those of a worker that lives.
+// Drain waits for jobs of a worker that is dead, or may be, and not for those of a live
+// worker.
 func TestDrainWaitsForTheDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
@@ -215,7 +215,7 @@ func TestDrainWaitsForTheDead(t *testing.T) {
 	})
 }
 
-// A tick that is due is left, too.
+// Drain takes a tick that is due.
 func TestDrainTakesTicks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)

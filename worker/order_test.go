@@ -13,8 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// Jobs that come back, more of them than the slots can take, leave new ones
-// their turn.
+// Jobs that return, more of them than the slots can run, do not starve new ones.
 func TestReturningJobsStarveNoOthers(t *testing.T) {
 	for name, c := range map[string]struct {
 		jobs int

@@ -41,8 +41,8 @@ func waiting(t *testing.T, b backend.Reader, name string) (n int64) {
 	return n
 }
 
-// A slow job of a schedule that does not overlap piles nothing up: the ticks that
-// come while it waits or runs pass, and the one after it counts.
+// A slow job of a schedule that does not overlap piles up no jobs: the ticks that come
+// while it waits or runs are skipped.
 func TestTicksBehindASlowRun(t *testing.T) {
 	const slow = 10*time.Minute + 30*time.Second
 	for _, c := range []struct {
@@ -84,8 +84,8 @@ func TestTicksBehindASlowRun(t *testing.T) {
 	}
 }
 
-// A run that fails is tried again by the next tick at the latest, so that the
-// ticks which pass meanwhile are no loss.
+// A failed run is retried no later than the next tick, so the ticks skipped meanwhile
+// are no loss.
 func TestRetriesOfOneThatDoesNotOverlap(t *testing.T) {
 	for _, job := range []*plainjobs.Job[time.Time]{slowEveryJob, slowAloneJob} {
 		t.Run(job.Name(), func(t *testing.T) {
@@ -121,8 +121,8 @@ func TestRetriesOfOneThatDoesNotOverlap(t *testing.T) {
 	}
 }
 
-// What a paused name's schedule would have pushed counts as missed: it is made up
-// for as CatchUp says when the name is resumed.
+// The ticks of a paused name's schedule are missed. CatchUp decides which of them run
+// when the name is resumed.
 func TestScheduleOfAPausedName(t *testing.T) {
 	for _, name := range []string{hourlyJob.Name(), ""} {
 		synctest.Test(t, func(t *testing.T) {
@@ -153,7 +153,7 @@ func TestScheduleOfAPausedName(t *testing.T) {
 	}
 }
 
-// A worker that ticks nothing needs no time zones.
+// A worker with NoSchedules needs no time zones.
 func TestNoSchedulesNeedsNoZone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := plainjobs.New(memory.New(nil), nil)

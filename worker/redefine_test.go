@@ -21,8 +21,8 @@ var (
 	secondJob = plainjobs.Every("redefine/second", time.Second, nothing, plainjobs.CatchUp(10))
 )
 
-// deploy has the program define a schedule otherwise, as the next version of it
-// does, until the test ends.
+// deploy changes a schedule of the program, as its next version would, until the test
+// ends.
 func deploy(t *testing.T, name string, change func(*engine.Schedule, *engine.Definition)) {
 	t.Helper()
 	s, d := engine.LookupSchedule(name), engine.Lookup(name)
@@ -49,7 +49,7 @@ func TestDeployLosesNoTick(t *testing.T) {
 	}{
 		{"nothing", func(*testing.T, *engine.Schedule, *engine.Definition) {}, []int{360}},
 		{"an option of the job", func(_ *testing.T, _ *engine.Schedule, d *engine.Definition) { d.MaxAttempts = 3 }, []int{360}},
-		{"how many are made up for", func(_ *testing.T, s *engine.Schedule, _ *engine.Definition) { s.CatchUp = 5 }, []int{360}},
+		{"CatchUp", func(_ *testing.T, s *engine.Schedule, _ *engine.Definition) { s.CatchUp = 5 }, []int{360}},
 		{"another way to write it", func(t *testing.T, s *engine.Schedule, _ *engine.Definition) { s.Timing = timing(t, "00 6 * * *") }, []int{360}},
 		{"a later time", func(t *testing.T, s *engine.Schedule, _ *engine.Definition) { s.Timing = timing(t, "30 7 * * *") }, []int{360, 450}},
 		{"an earlier time", func(t *testing.T, s *engine.Schedule, _ *engine.Definition) { s.Timing = timing(t, "30 5 * * *") }, []int{360}},
@@ -85,7 +85,7 @@ func TestDeployLosesNoTick(t *testing.T) {
 	}
 }
 
-// All ticks that are due by the old definition are made up for as by the new one.
+// Ticks that are due by the old definition run with the CatchUp of the new one.
 func TestDeployMakesUpByTheOldTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
@@ -186,7 +186,7 @@ func TestRollingDeploy(t *testing.T) {
 	})
 }
 
-// What another version of the library has stored is read as far as it goes.
+// A definition of another version of the library is read as far as possible.
 func TestUnreadableDefinition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)

@@ -17,8 +17,7 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// A choosy store refuses, as a whole, what it is to complete or fail with some job
-// or all of them.
+// A choosy store refuses completions and failures of some job, or of all jobs.
 type choosy struct {
 	*memory.Backend
 	large  atomic.Int64 // a result of so many bytes is refused
@@ -80,8 +79,8 @@ func resultsOf(t *testing.T, q *plainjobs.Queue, lengths ...int) (ids []int64) {
 	return ids
 }
 
-// A result that the store refuses holds up no other, and its job is failed with
-// the reason when the store has refused it alone for a while and taken others.
+// A result that the store refuses delays no other. Its job fails with the reason when
+// the store has refused it alone for a while and accepted others.
 func TestRefusedResult(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newChoosy(1000)
@@ -117,8 +116,8 @@ func TestRefusedResult(t *testing.T) {
 	})
 }
 
-// A store that takes nothing for a while fails no job that is done, and nor does
-// one that is not there.
+// A store that accepts nothing for a while fails no finished job, nor does an
+// unavailable one.
 func TestSlowStoreFailsNoFinishedJob(t *testing.T) {
 	for what, fault := range map[string]func(*choosy) *atomic.Bool{
 		"slow": func(b *choosy) *atomic.Bool { return &b.slow },
@@ -152,7 +151,7 @@ func TestSlowStoreFailsNoFinishedJob(t *testing.T) {
 	}
 }
 
-// A heartbeat is no evidence against an end that is no more to store than that.
+// A heartbeat is no evidence against an end that is as small.
 func TestRefusedWithoutResult(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newChoosy(0) // it refuses every completion
@@ -175,7 +174,7 @@ func TestRefusedWithoutResult(t *testing.T) {
 	})
 }
 
-// A failure whose error the store refuses ends as it was to end, with that reason.
+// A failure whose error the store refuses ends as intended, with that reason.
 func TestRefusedError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newChoosy(1 << 20)
@@ -200,7 +199,7 @@ func TestRefusedError(t *testing.T) {
 	})
 }
 
-// A unique job that performs its successor while it has the key is told so.
+// A unique job that performs its successor while it has the key gets an error.
 func TestUniqueSuccessor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)

@@ -13,9 +13,9 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// behind runs one job that takes two seconds with another claimed behind it,
-// which is handed back soon: quick ones have the worker prefetch. It returns
-// the data of what ran, other than of the quick ones.
+// behind runs a job of two seconds with another one claimed behind it, which is soon
+// released. Quick jobs before them make the worker prefetch. It returns the data of the
+// jobs that ran, without the quick ones.
 func behind(t *testing.T, q *plainjobs.Queue, task plainjobs.Task, meanwhile func()) []string {
 	var ran []string
 	jobs := bind(q, jobA, func(_ context.Context, data string) error {
@@ -44,8 +44,7 @@ func behind(t *testing.T, q *plainjobs.Queue, task plainjobs.Task, meanwhile fun
 	return ran
 }
 
-// A job that was claimed, not started and handed back is still to be started
-// in time.
+// A released job still expires.
 func TestHandedBackExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
@@ -64,8 +63,8 @@ func TestHandedBackExpires(t *testing.T) {
 	})
 }
 
-// What is pushed last under a key is what runs, though one that was pushed
-// before had been claimed and is handed back.
+// The job that is pushed last under a key runs, even if the one before it was claimed
+// and is released.
 func TestHandedBackIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)

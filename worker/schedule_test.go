@@ -46,11 +46,11 @@ func parity(tick time.Time) string {
 	return "odd"
 }
 
-// A worker that others took for dead, and whose schedules they took for
-// removed, has them again when it is back.
-func TestSchedulesOfOneTakenForDead(t *testing.T) {
+// A worker that was declared dead, and whose schedules were removed, has them again when
+// it is back.
+func TestSchedulesOfOneDeclaredDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &troubled{Backend: memory.New(nil)}
+		b := &faulty{Backend: memory.New(nil)}
 		q, other := plainjobs.New(b, nil), plainjobs.New(b.Backend, nil)
 		begin := time.Now().UTC()
 		hourly := ticking(q, hourlyJob)
@@ -80,8 +80,8 @@ func TestSchedulesOfOneTakenForDead(t *testing.T) {
 	})
 }
 
-// A schedule that another program defined otherwise is left to that one, for as
-// long as a worker ticks it, and no longer.
+// A schedule with another program's definition is left to that program while one of its
+// workers ticks it.
 func TestScheduleDefinedOtherwise(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -129,8 +129,7 @@ func TestScheduleDefinedOtherwise(t *testing.T) {
 	}
 }
 
-// A clock that was far ahead for a while holds up no schedule when it is set
-// back.
+// A clock that was far ahead for a while delays no schedule when it is set back.
 func TestScheduleAfterClockWasAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ahead atomic.Int64
@@ -162,7 +161,7 @@ func TestScheduleAfterClockWasAhead(t *testing.T) {
 	})
 }
 
-// A schedule that cannot push says so, and keeps no other from its ticks.
+// A schedule that cannot push is logged and delays no other.
 func TestBrokenScheduleIsAlone(t *testing.T) {
 	for _, job := range []*plainjobs.Job[time.Time]{panicsJob, laterJob, longKeyJob} {
 		t.Run(job.Name(), func(t *testing.T) {
@@ -187,8 +186,7 @@ func TestBrokenScheduleIsAlone(t *testing.T) {
 	}
 }
 
-// Of several ticks that were missed, those are made up for that the job's own
-// rules let in.
+// Of several missed ticks, those run that the options of the job admit.
 func TestSomeMissedTicksAreRefused(t *testing.T) {
 	for _, c := range []struct {
 		job  *plainjobs.Job[time.Time]
@@ -224,8 +222,7 @@ func TestSomeMissedTicksAreRefused(t *testing.T) {
 	}
 }
 
-// What Local is depends on the machine, so it is no zone for a schedule of
-// several.
+// Local differs between machines, so it is no zone for a schedule.
 func TestLocalZone(t *testing.T) {
 	q := plainjobs.New(memory.New(nil), nil)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -236,7 +233,7 @@ func TestLocalZone(t *testing.T) {
 	}
 }
 
-// The pauses of a schedule that fails do not last for the others.
+// The backoff of a failing schedule does not apply to others.
 func TestBrokenScheduleHoldsNoTickUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := plainjobs.New(memory.New(nil), nil)
@@ -263,7 +260,7 @@ func TestBrokenScheduleHoldsNoTickUp(t *testing.T) {
 // No tick is lost while none is a minute late.
 func TestTicksOnTimeAreNotMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &troubled{Backend: memory.New(nil)}
+		b := &faulty{Backend: memory.New(nil)}
 		q := plainjobs.New(b, nil)
 		often := ticking(q, oftenJob)
 		stop := start(t, q, worker.Options{Jobs: []plainjobs.AnyJob{oftenJob}})

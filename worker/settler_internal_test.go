@@ -12,8 +12,8 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// What is not stored when a process dies runs again, so slots wait when too
-// much is not.
+// What is not stored when a process dies runs again, so slots wait when too many ends
+// are not stored.
 func TestUnsettledRunsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opts, err := Options{Logger: slog.New(slog.DiscardHandler)}.resolve()

@@ -12,7 +12,7 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// hold claims the job of a by a worker of which nothing is heard any more.
+// hold claims the job of a worker that sends no further heartbeat.
 func hold(t *testing.T, b backend.Backend) {
 	t.Helper()
 	dead := backend.Worker{ID: 7, Lease: 30 * time.Second, Jobs: []string{"a"}}
@@ -22,8 +22,8 @@ func hold(t *testing.T, b backend.Backend) {
 	}
 }
 
-// A crash loop, or a platform that lets a worker run for some seconds, has no
-// worker that lives for a third of the lease.
+// In a crash loop, or on a platform that ends workers after seconds, no worker lives for
+// a third of the lease. Dead workers' jobs are still rescued.
 func TestShortLivedWorkersRescue(t *testing.T) {
 	for _, c := range []struct {
 		name        string

@@ -12,9 +12,9 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// A worker's heartbeat tells which of the jobs that it has claimed it has started,
-// and when. Of one that waits for a slot nothing is told, and of one whose run is
-// over how long that took, unless it was short.
+// A heartbeat stores which of the claimed jobs have started, and when. A job that waits
+// for a slot has no start. A finished job has the start of its run, unless the run was
+// short.
 func TestStartsAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
@@ -43,7 +43,7 @@ func TestStartsAreTold(t *testing.T) {
 			return i.StartedAt
 		}
 		if at := started(0, backend.Done); !at.IsZero() {
-			t.Errorf("the short run is told of: %v", at)
+			t.Errorf("the start of the short run is stored: %v", at)
 		}
 		if at := started(1, backend.Running); at.Sub(began).Abs() > time.Second {
 			t.Errorf("the long run was started at %v, want %v", at, began)

@@ -16,8 +16,8 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// A troubled store is the memory store with trouble that can be switched on.
-type troubled struct {
+// A faulty store is the memory store with faults that a test switches on.
+type faulty struct {
 	*memory.Backend
 	mute      atomic.Bool // Beat gets no answer
 	locked    atomic.Bool // nothing can be written, and all be read
@@ -30,7 +30,7 @@ type troubled struct {
 	pruning   atomic.Bool // there is always more to prune, which takes a while
 }
 
-func (b *troubled) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
+func (b *faulty) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
 	if b.down.Load() {
 		return nil, backend.ErrUnavailable
 	}
@@ -41,21 +41,21 @@ func (b *troubled) Claim(ctx context.Context, req backend.ClaimRequest) ([]backe
 	return b.Backend.Claim(ctx, req)
 }
 
-func (b *troubled) Schedules(ctx context.Context) (backend.Schedules, error) {
+func (b *faulty) Schedules(ctx context.Context) (backend.Schedules, error) {
 	if b.down.Load() {
 		return backend.Schedules{}, backend.ErrUnavailable
 	}
 	return b.Backend.Schedules(ctx)
 }
 
-func (b *troubled) Set(ctx context.Context, settings []backend.Settings) error {
+func (b *faulty) Set(ctx context.Context, settings []backend.Settings) error {
 	if b.unset.Load() {
 		return backend.ErrUnavailable
 	}
 	return b.Backend.Set(ctx, settings)
 }
 
-func (b *troubled) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
+func (b *faulty) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
 	if b.down.Load() {
 		return backend.HeartbeatResult{}, backend.ErrUnavailable
 	}
@@ -70,7 +70,7 @@ func (b *troubled) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) 
 	return b.Backend.Heartbeat(ctx, req)
 }
 
-func (b *troubled) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
+func (b *faulty) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 	if b.down.Load() {
 		return nil, backend.ErrUnavailable
 	}
@@ -81,7 +81,7 @@ func (b *troubled) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 	return b.Backend.Workers(ctx)
 }
 
-func (b *troubled) Complete(ctx context.Context, done []backend.Completion) ([]backend.Lease, error) {
+func (b *faulty) Complete(ctx context.Context, done []backend.Completion) ([]backend.Lease, error) {
 	if b.unsettled.Load() {
 		return nil, backend.ErrUnavailable
 	}
@@ -92,14 +92,14 @@ func (b *troubled) Complete(ctx context.Context, done []backend.Completion) ([]b
 	return b.Backend.Complete(ctx, done)
 }
 
-func (b *troubled) Fail(ctx context.Context, failures []backend.Failure) ([]backend.Lease, error) {
+func (b *faulty) Fail(ctx context.Context, failures []backend.Failure) ([]backend.Lease, error) {
 	if b.unsettled.Load() {
 		return nil, backend.ErrUnavailable
 	}
 	return b.Backend.Fail(ctx, failures)
 }
 
-func (b *troubled) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
+func (b *faulty) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
 	if b.down.Load() {
 		return backend.ReapResult{}, backend.ErrUnavailable
 	}
@@ -111,8 +111,8 @@ func (b *troubled) Reap(ctx context.Context, req backend.ReapRequest) (backend.R
 	return r, err
 }
 
-// firstRunStays binds a job whose first run goes on until its context ends, and
-// tells why it did. It counts the runs.
+// firstRunStays binds a job whose first run lasts until its context ends, and returns
+// the cause. It counts the runs.
 func firstRunStays(q *plainjobs.Queue) (jobs []plainjobs.AnyJob, causes chan error, runs *atomic.Int32) {
 	causes, runs = make(chan error, 1), new(atomic.Int32)
 	jobs = bind(q, jobA, func(ctx context.Context, _ string) error {
@@ -125,11 +125,11 @@ func firstRunStays(q *plainjobs.Queue) (jobs []plainjobs.AnyJob, causes chan err
 	return jobs, causes, runs
 }
 
-// A store that does not answer for a whole lease may have given the jobs to
-// others, and the handlers learn of it.
+// A store that does not answer for a whole lease may have given the jobs to other
+// workers, so the handlers' contexts end.
 func TestStoreDoesNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &troubled{Backend: memory.New(nil)}
+		b := &faulty{Backend: memory.New(nil)}
 		q := plainjobs.New(b, nil)
 		jobs, causes, runs := firstRunStays(q)
 		id := perform(t, q, jobA.With(""))[0]
@@ -154,11 +154,11 @@ func TestStoreDoesNotAnswer(t *testing.T) {
 	})
 }
 
-// A process that was stopped while it asked whether it has its jobs still asks
-// again before it gives them up.
+// A process that was stopped during a heartbeat sends another one before it loses its
+// runs.
 func TestStoppedWhileItBeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &troubled{Backend: memory.New(nil)}
+		b := &faulty{Backend: memory.New(nil)}
 		q := plainjobs.New(b, nil)
 		var runs atomic.Int32
 		jobs := bind(q, jobA, func(ctx context.Context, _ string) error {
@@ -183,11 +183,11 @@ func TestStoppedWhileItBeats(t *testing.T) {
 	})
 }
 
-// A store that neither answers nor heeds a deadline may have given the jobs to
-// others too.
+// A store that neither answers nor respects a deadline may have given the jobs to other
+// workers too.
 func TestStoreHeedsNoDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &troubled{Backend: memory.New(nil)}
+		b := &faulty{Backend: memory.New(nil)}
 		q := plainjobs.New(b, nil)
 		jobs, causes, _ := firstRunStays(q)
 		perform(t, q, jobA.With(""))
@@ -207,10 +207,10 @@ func TestStoreHeedsNoDeadline(t *testing.T) {
 	})
 }
 
-// The end of a run whose answer never comes is stored again after a lease.
+// The end of a run is stored again after a lease without a reply.
 func TestCompleteIsNotAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &troubled{Backend: memory.New(nil)}
+		b := &faulty{Backend: memory.New(nil)}
 		b.silent.Store(true)
 		q := plainjobs.New(b, nil)
 		jobs := bind(q, jobA, func(context.Context, string) error { return nil })
@@ -225,10 +225,10 @@ func TestCompleteIsNotAnswered(t *testing.T) {
 	})
 }
 
-// However long it takes to delete what is old, the worker says that it lives.
+// Pruning delays no heartbeat.
 func TestPruningHoldsUpNoBeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &troubled{Backend: memory.New(nil)}
+		b := &faulty{Backend: memory.New(nil)}
 		b.pruning.Store(true)
 		q := plainjobs.New(b, nil)
 		gate := make(chan struct{})
@@ -244,7 +244,7 @@ func TestPruningHoldsUpNoBeat(t *testing.T) {
 		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 1})
 		time.Sleep(5 * time.Minute)
 		if r, err := b.Backend.Reap(t.Context(), backend.ReapRequest{Expired: true}); err != nil || r.Rescued != 0 {
-			t.Errorf("another worker's Reap = %+v, %v: the live worker was taken for dead", r, err)
+			t.Errorf("another worker's Reap = %+v, %v: the live worker was declared dead", r, err)
 		}
 		close(gate)
 		synctest.Wait()
@@ -255,10 +255,10 @@ func TestPruningHoldsUpNoBeat(t *testing.T) {
 	})
 }
 
-// A worker whose row was reaped before it could say what it knows starts again.
+// A worker whose row was reaped before it had stored its definitions starts again.
 func TestReapedBeforeItWasAllThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &troubled{Backend: memory.New(nil)}
+		b := &faulty{Backend: memory.New(nil)}
 		q, other := plainjobs.New(b, nil), plainjobs.New(b.Backend, nil)
 		jobs := bind(q, jobA, func(context.Context, string) error { return nil })
 		others := bind(other, jobB, func(context.Context, string) error { return nil })
@@ -303,9 +303,9 @@ func (o operator) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// A log may call the queue, whose worker it hears from.
+// A log handler may call the queue whose worker writes to it.
 func TestLogCallsTheQueue(t *testing.T) {
-	b := &troubled{Backend: memory.New(nil)}
+	b := &faulty{Backend: memory.New(nil)}
 	q := plainjobs.New(b, nil)
 	jobs := bind(q, jobA, func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() })
 	ids := perform(t, q, jobA.With(""), jobA.With("", plainjobs.In(time.Hour)))
@@ -331,10 +331,10 @@ func TestLogCallsTheQueue(t *testing.T) {
 	}
 }
 
-// A worker stops in time although it cannot store how its runs ended.
+// A worker stops in time although it cannot store the ends of its runs.
 func TestStopWhileNothingCanBeSettled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &troubled{Backend: memory.New(nil)}
+		b := &faulty{Backend: memory.New(nil)}
 		b.unsettled.Store(true)
 		q := plainjobs.New(b, nil)
 		jobs := bind(q, jobA, func(context.Context, string) error { return nil })
@@ -352,7 +352,7 @@ func TestStopWhileNothingCanBeSettled(t *testing.T) {
 }
 
 // A worker with a short lease must not judge one with a long lease by its own
-// beats.
+// heartbeats.
 func TestMixedLeases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var offset atomic.Int64
@@ -385,8 +385,7 @@ func TestMixedLeases(t *testing.T) {
 	})
 }
 
-// A haunted store says again and again that a worker's process has ended, whose
-// jobs it cannot rescue.
+// A haunted store keeps reporting a dead worker whose jobs it cannot rescue.
 type haunted struct {
 	*memory.Backend
 	watches, reaps atomic.Int32
@@ -408,7 +407,7 @@ func (b *haunted) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	return b.Backend.Reap(ctx, req)
 }
 
-// A worker that cannot rescue from the dead tries again, but not without pause.
+// A worker that cannot rescue jobs tries again with a backoff.
 func TestRescueFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &haunted{Backend: memory.New(nil)}
@@ -430,22 +429,22 @@ func TestRescueFails(t *testing.T) {
 	})
 }
 
-// A stop ends within the grace and five seconds, although the store takes
-// nothing any more; handlers that have ended get the grace to be stored.
+// Run returns within the grace and five seconds, although the store accepts nothing.
+// Handlers that have ended get the grace to be stored.
 func TestStopIsBounded(t *testing.T) {
 	for name, c := range map[string]struct {
 		grace, within time.Duration
 		handler       time.Duration // how long it takes
 		handBack      bool
 	}{
-		"no grace":    {-1, 5 * time.Second, time.Hour, false},
-		"grace":       {2 * time.Second, 7 * time.Second, time.Hour, false},
-		"ended":       {2 * time.Second, 7 * time.Second, time.Second, false},
-		"handed back": {time.Hour, 10*time.Second + 5*time.Second, time.Second, true},
+		"no grace": {-1, 5 * time.Second, time.Hour, false},
+		"grace":    {2 * time.Second, 7 * time.Second, time.Hour, false},
+		"ended":    {2 * time.Second, 7 * time.Second, time.Second, false},
+		"released": {time.Hour, 10*time.Second + 5*time.Second, time.Second, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := &troubled{Backend: memory.New(nil)}
+				b := &faulty{Backend: memory.New(nil)}
 				q := plainjobs.New(b, nil)
 				started := make(chan struct{})
 				jobs := bind(q, jobA, func(ctx context.Context, _ string) error {
@@ -478,11 +477,10 @@ func TestStopIsBounded(t *testing.T) {
 	}
 }
 
-// What a handler returned within the grace is stored within it, once the store
-// answers again.
+// The end of a run within the grace is stored within it, once the store answers again.
 func TestStopStoresWithinTheGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &troubled{Backend: memory.New(nil)}
+		b := &faulty{Backend: memory.New(nil)}
 		q := plainjobs.New(b, nil)
 		started := make(chan struct{})
 		jobs := bind(q, jobA, func(context.Context, string) error { close(started); return nil })
@@ -501,11 +499,12 @@ func TestStopStoresWithinTheGrace(t *testing.T) {
 	})
 }
 
-// While nothing can be written no worker can take a job over: a handler goes on,
-// however long that is, and is told when it has happened after all.
+// While nothing can be written no other worker can have the job, and the handler
+// continues, however long that takes. Its context ends when another worker has the job
+// after all.
 func TestLockedStoreLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &troubled{Backend: memory.New(nil)}
+		b := &faulty{Backend: memory.New(nil)}
 		q := plainjobs.New(b, nil)
 		jobs, causes, _ := firstRunStays(q)
 		perform(t, q, jobA.With(""))
@@ -515,7 +514,7 @@ func TestLockedStoreLosesNothing(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		select {
 		case cause := <-causes:
-			t.Fatalf("the handler was told %v", cause)
+			t.Fatalf("the handler's context ended with %v", cause)
 		default:
 		}
 		if r, err := b.Reap(t.Context(), backend.ReapRequest{Expired: true}); err != nil || r.Rescued != 1 {
@@ -528,7 +527,7 @@ func TestLockedStoreLosesNothing(t *testing.T) {
 				t.Errorf("the cause is %v, want ErrLeaseLost", cause)
 			}
 		default:
-			t.Error("the handler was not told that its job is another's")
+			t.Error("the handler's context did not end although another worker has the job")
 		}
 		b.locked.Store(false)
 		time.Sleep(time.Minute)

@@ -16,7 +16,7 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// A record is the kinds of events in their order.
+// A record has the kinds of events, in order.
 type record struct {
 	mu    sync.Mutex
 	kinds []plainjobs.EventKind
@@ -63,10 +63,10 @@ func TestStuckIsToldOnce(t *testing.T) {
 	})
 }
 
-// Run names a handler that still runs, also when it runs for nothing.
+// Run names a handler that still runs, even if its lease is lost.
 func TestLostRunOutlivesItsWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &troubled{Backend: memory.New(nil)}
+		b := &faulty{Backend: memory.New(nil)}
 		q := plainjobs.New(b, nil)
 		gate := make(chan struct{})
 		jobs := bind(q, jobA, func(context.Context, string) error { <-gate; return nil })
@@ -91,8 +91,8 @@ func TestLostRunOutlivesItsWorker(t *testing.T) {
 	})
 }
 
-// Who has ended a worker hears no more of it, although handlers go on that
-// ignored the end of their contexts.
+// After Run has returned there are no events, although handlers that ignored the end of
+// their contexts continue.
 func TestNoEventAfterRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)

@@ -454,7 +454,7 @@ var jobOrder = plainjobs.Declare[order]("order")
 func TestUnknownNamesAreLeftAlone(t *testing.T) {
 	onEachStore(t, func(t *testing.T, b backend.Backend) {
 		q := plainjobs.New(b, nil)
-		pushed, err := b.Push(t.Context(), []backend.NewJob{{Name: "nobody-knows", MaxAttempts: 1, Priority: 9}})
+		pushed, err := b.Push(t.Context(), []backend.NewJob{{Name: "unknown-name", MaxAttempts: 1, Priority: 9}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -588,7 +588,7 @@ func TestStopHandsBack(t *testing.T) {
 		}
 		for _, id := range append(rest, ids[0]) {
 			if i := info(t, b, id); i.State != backend.Pending || i.Failures != 0 || i.Suspect {
-				t.Errorf("the job handed back is %+v", i)
+				t.Errorf("the released job is %+v", i)
 			}
 		}
 		if n := count(t, b, backend.Running); n != 0 {

@@ -15,9 +15,9 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// Export writes the jobs of a store that match the filter to w. It writes the
-// settings and schedules too if the filter matches every job.
-// now is the time in the header when the store does not tell its own.
+// Export writes the jobs of a store that match the filter to w, and the settings and
+// schedules if the filter matches every job. now is the time in the header if the store
+// does not return its own.
 func Export(ctx context.Context, b backend.Backend, w io.Writer, filter backend.Filter, now time.Time) (Summary, error) {
 	e := &exporter{backend: b, filter: filter, now: now, buffer: bufio.NewWriter(w), hash: sha256.New()}
 	var err error
@@ -128,7 +128,7 @@ func (e *exporter) settings(ctx context.Context) error {
 	return err
 }
 
-// settingsOf returns the names that are paused or have settings; none if the
+// settingsOf returns the names that are paused or have settings. It returns none if the
 // store keeps no settings.
 func settingsOf(ctx context.Context, b backend.Backend) ([]backend.NameInfo, error) {
 	store, ok := b.(backend.SettingsStore)
@@ -152,7 +152,7 @@ func (e *exporter) schedules(ctx context.Context) error {
 	return err
 }
 
-// schedulesOf returns the schedules; none if the store keeps no schedules.
+// schedulesOf returns the schedules. It returns none if the store keeps no schedules.
 func schedulesOf(ctx context.Context, b backend.Backend) ([]backend.Schedule, error) {
 	s, ok := b.(backend.Scheduler)
 	if !ok {

@@ -34,7 +34,7 @@ func Import(ctx context.Context, b backend.Backend, r io.Reader) (Summary, error
 	return i.done.summary(), err
 }
 
-// The bounds of a batch.
+// The limits of a batch.
 const (
 	batchJobs  = 500
 	batchBytes = 4 << 20
@@ -87,7 +87,7 @@ func (i *importer) run(ctx context.Context) error {
 // fault returns an error that names the line read last.
 func (i *importer) fault(format string, args ...any) error { return i.lines.fault(format, args...) }
 
-// take adds a line to the batch, and returns whether it is the last one.
+// take adds a line to the batch and reports whether it is the last one.
 func (i *importer) take(l *line) (end bool, err error) {
 	if i.header == nil {
 		if l.Header == nil {
@@ -147,7 +147,7 @@ func (i *importer) take(l *line) (end bool, err error) {
 	return false, i.fault("it is neither a job nor anything else that is known")
 }
 
-// check has the contract look at what a line says.
+// check returns what the contract finds wrong with a line.
 func (i *importer) check(b backend.Batch) error {
 	if err := backend.CheckBatch(b); err != nil {
 		return i.fault("%w", err)
@@ -174,7 +174,7 @@ func (i *importer) flush(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// applySettings sets what is set for names, and pauses those that are paused.
+// applySettings stores the settings of names and pauses those that are paused.
 func applySettings(ctx context.Context, b backend.Backend, all []settingLine) error {
 	if len(all) == 0 {
 		return nil

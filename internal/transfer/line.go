@@ -11,11 +11,11 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// formatVersion is that of the lines that Export writes.
+// formatVersion is the version of the lines that Export writes.
 const formatVersion = 1
 
-// A line is one line of an export. Exactly one of its fields is set, and the
-// line ends with the checksum of what is before it.
+// A line is one line of an export. It has exactly one of the fields, and ends with the
+// checksum of the text before it.
 type line struct {
 	Header   *headerLine   `json:"plainjobs,omitempty"`
 	Setting  *settingLine  `json:"setting,omitempty"`
@@ -40,7 +40,7 @@ type endLine struct {
 	Sum       string `json:"sha256"`
 }
 
-// A settingLine has spans in nanoseconds.
+// A settingLine has durations in nanoseconds.
 type settingLine struct {
 	Name       string        `json:"name"`
 	Paused     bool          `json:"paused,omitempty"`
@@ -102,8 +102,8 @@ type errorLine struct {
 	Stack   string    `json:"stack,omitempty"`
 }
 
-// A blob is bytes: a string in JSON if they are text, and else an object with
-// them in base64.
+// A blob is a byte slice: in JSON a string if it is text, and otherwise an object with
+// base64.
 type blob []byte
 
 type encodedBlob struct {
@@ -132,7 +132,7 @@ func (b *blob) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// optional returns a time that is left out if it is none.
+// optional returns a pointer to a time, or nil for the zero time.
 func optional(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
@@ -140,7 +140,7 @@ func optional(t time.Time) *time.Time {
 	return &t
 }
 
-// given returns a time that may have been left out.
+// given returns the time of a pointer, or the zero time for nil.
 func given(t *time.Time) time.Time {
 	if t == nil {
 		return time.Time{}
@@ -165,7 +165,7 @@ func lineOfRecord(r *backend.Record) *jobLine {
 	return l
 }
 
-// record returns the job of a line, or an error if its state is none.
+// record returns the job of a line, or an error if its state is unknown.
 func (l *jobLine) record() (backend.Record, error) {
 	states := backend.States()
 	i := slices.IndexFunc(states, func(s backend.State) bool { return s.String() == l.State })
@@ -198,7 +198,7 @@ func lineOfSetting(n *backend.NameInfo) *settingLine {
 	}
 }
 
-// settings returns what a line says of a name, but for its pause.
+// settings returns the settings of a name, without its pause.
 func (l *settingLine) settings() backend.Settings {
 	return backend.Settings{
 		Name: l.Name, MaxRunning: l.MaxRunning, Rate: l.Rate, Per: l.Per,
@@ -219,8 +219,8 @@ func (l *scheduleLine) schedule() backend.Schedule {
 	}
 }
 
-// The checksum at the end of a line: with it, damage is found in the line that
-// has it and before anything of it is stored.
+// The checksum at the end of a line. It finds damage in the damaged line, before
+// anything of it is stored.
 const (
 	sumFormat = `,"crc":"%08x"}`
 	sumLength = len(`,"crc":"00000000"}`)

@@ -33,7 +33,7 @@ type mover struct {
 
 func (m *mover) run(ctx context.Context) error {
 	if m.from == m.to {
-		return fmt.Errorf("%w: it is one store that jobs are to be moved from and to", backend.ErrInvalid)
+		return fmt.Errorf("%w: source and target are the same store", backend.ErrInvalid)
 	}
 	var err error
 	if m.source, err = engine.Capability[backend.ExportImporter](m.from); err != nil {
@@ -57,8 +57,8 @@ func (m *mover) run(ctx context.Context) error {
 	return err
 }
 
-// look makes sure, before anything is changed, that the target has nothing of
-// its own.
+// look returns an error if the target has jobs that the old store does not have. It
+// changes nothing.
 func (m *mover) look(ctx context.Context) error {
 	there, err := m.target.Export(ctx, backend.ExportRequest{Jobs: backend.MaxBatch})
 	if err != nil || len(there.Jobs) == 0 {
@@ -81,7 +81,7 @@ func (m *mover) look(ctx context.Context) error {
 			continue // pruned since
 		}
 		if r == nil {
-			return fmt.Errorf("%w: the target has job %d, %s, which the old queue has not: move to a store that is empty", backend.ErrDuplicate, t.ID, t.Name)
+			return fmt.Errorf("%w: the target has job %d, %s, which the old queue does not have: move to an empty store", backend.ErrDuplicate, t.ID, t.Name)
 		}
 		if err := r.CheckPresent(t.Name, t.CreatedAt); err != nil {
 			return fmt.Errorf("the target is not empty: %w", err)
@@ -104,8 +104,8 @@ func (m *mover) pause(ctx context.Context) error {
 	return nil
 }
 
-// The rhythm in which running jobs are waited for. Who came much later than
-// that was stalled, and must not judge who is dead.
+// The intervals of waiting for running jobs. A mover that is much later than an interval
+// was stalled, and must not judge which workers are dead.
 const (
 	drainEvery = 50 * time.Millisecond
 	drainGap   = time.Second
@@ -161,7 +161,7 @@ func (m *mover) running(ctx context.Context) (n int64, err error) {
 	return n, err
 }
 
-// clock returns the old store's clock, if that tells it.
+// clock returns the old store's clock, if the store returns it.
 func (m *mover) clock(ctx context.Context) (time.Time, error) {
 	s, ok := m.from.(backend.Scheduler)
 	if !ok {
@@ -186,9 +186,9 @@ func (m *mover) copySettings(ctx context.Context) error {
 	return applySettings(ctx, m.to, all)
 }
 
-// copyJobs copies all jobs, and finds out the schedules that go with them: a
-// tick pushes a job and advances its schedule at once, so when the schedules are
-// the same before and after, no tick is lost and none is doubled.
+// copyJobs copies all jobs and returns the schedules that belong to them. A tick pushes
+// a job and advances its schedule at once, so if the schedules are the same before and
+// after, no tick is lost or doubled.
 func (m *mover) copyJobs(ctx context.Context) error {
 	for {
 		before, err := schedulesOf(ctx, m.from)
@@ -214,7 +214,7 @@ func (m *mover) copyPages(ctx context.Context) error {
 		}
 		for i := range page.Jobs {
 			if r := &page.Jobs[i]; r.State == backend.Running {
-				return fmt.Errorf("%w: job %d runs although the queue is paused: it was resumed; move again", backend.ErrUnavailable, r.ID)
+				return fmt.Errorf("%w: job %d runs, so the queue was resumed during the move: move again", backend.ErrUnavailable, r.ID)
 			}
 		}
 		result, err := m.target.Import(ctx, page)
@@ -230,7 +230,7 @@ func (m *mover) copyPages(ctx context.Context) error {
 	}
 }
 
-// copyLastID has the target give no ID that the source has given.
+// copyLastID keeps the target from assigning an ID that the source has assigned.
 func (m *mover) copyLastID(ctx context.Context) error {
 	page, err := m.source.Export(ctx, backend.ExportRequest{})
 	if err == nil {
@@ -249,7 +249,7 @@ func (m *mover) copySchedules(ctx context.Context) error {
 	return nil
 }
 
-// settle has both stores do what time asks for, so that they can be compared.
+// settle lets both stores do what is due, so that they can be compared.
 func (m *mover) settle(ctx context.Context) error {
 	for _, q := range []backend.Backend{m.from, m.to} {
 		for more := true; more; {

@@ -114,7 +114,7 @@ func TestMoveOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = q.MoveTo(t.Context(), other, nil)
-	if !errors.Is(err, plainjobs.ErrDuplicate) || !strings.Contains(err.Error(), "which the old queue has not") {
+	if !errors.Is(err, plainjobs.ErrDuplicate) || !strings.Contains(err.Error(), "which the old queue does not have") {
 		t.Errorf("MoveTo = %v", err)
 	}
 	if _, err := q.MoveTo(t.Context(), q, nil); !errors.Is(err, backend.ErrInvalid) {

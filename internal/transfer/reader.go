@@ -14,7 +14,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// maxLine bounds a line: a payload may be large, and what is no export, too.
+// maxLine limits a line. A payload may be large, and so may a file that is no export.
 const maxLine = 1 << 30
 
 // A lineReader reads lines that end with their checksum.
@@ -30,7 +30,7 @@ func (l *lineReader) fault(format string, args ...any) error {
 	return &lineError{l.number, fmt.Errorf(format, args...)}
 }
 
-// A lineError says what is wrong with a line.
+// A lineError is an error in a line.
 type lineError struct {
 	line int
 	err  error
@@ -60,7 +60,7 @@ func (l *lineReader) next() (*line, error) {
 			return nil, l.fault("it has no end: the export was cut short")
 		}
 		if !errors.Is(err, bufio.ErrBufferFull) {
-			return nil, fmt.Errorf("line %d: %w", l.number, err) // of reading
+			return nil, fmt.Errorf("line %d: %w", l.number, err) // from the reader
 		}
 	}
 	l.length, l.sum = len(text), hex.EncodeToString(l.hash.Sum(nil))

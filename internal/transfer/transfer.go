@@ -10,8 +10,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A Summary counts what Export has written, Import has read, or Move has
-// copied. Its fields are those of plainjobs.Transfer.
+// A Summary counts what Export has written, Import has read, or Move has copied. Its
+// fields equal those of plainjobs.Transfer.
 type Summary struct {
 	Jobs                int64
 	Counts              []backend.Count

@@ -28,8 +28,8 @@ func (s *side) take(r *backend.Record, text []byte) {
 	s.hash.Write(text)
 }
 
-// verifyJobs reads both stores and compares what they have, job by job, by
-// counts and by a checksum.
+// verifyJobs reads both stores and compares their jobs, one by one, by counts and by a
+// checksum.
 func (m *mover) verifyJobs(ctx context.Context) error {
 	m.report("comparing both queues")
 	jobsOf := func(e backend.ExportImporter) *cursor[backend.Record] {
@@ -59,7 +59,7 @@ func (m *mover) verifyJobs(ctx context.Context) error {
 		case a == nil && b == nil:
 			m.done.Jobs, m.done.byNameAndState, m.done.Sum = there.Jobs, there.byNameAndState, hex.EncodeToString(there.hash.Sum(nil))
 			if sum := hex.EncodeToString(here.hash.Sum(nil)); here.Jobs != there.Jobs || sum != m.done.Sum {
-				return fmt.Errorf("%w: %d jobs with the checksum %s became %d with %s", backend.ErrCorrupt, here.Jobs, sum, there.Jobs, m.done.Sum)
+				return fmt.Errorf("%w: the source has %d jobs with the checksum %s, and the target %d with %s", backend.ErrCorrupt, here.Jobs, sum, there.Jobs, m.done.Sum)
 			}
 			return nil
 		case b == nil || a != nil && a.ID < b.ID:
@@ -86,8 +86,8 @@ func (m *mover) verifyJobs(ctx context.Context) error {
 	}
 }
 
-// missing looks after a job that is not in the target: one that is past its
-// keep there need not be.
+// missing returns an error for a job that is not in the target, unless it is past its
+// retention there.
 func (m *mover) missing(ctx context.Context, r *backend.Record) error {
 	if r.State.Terminal() {
 		result, err := m.target.Import(ctx, backend.Batch{Jobs: []backend.Record{*r}})
@@ -98,7 +98,8 @@ func (m *mover) missing(ctx context.Context, r *backend.Record) error {
 	return fmt.Errorf("%w: job %d, %s, is %v in the old queue and missing in the target; move again", backend.ErrCorrupt, r.ID, r.Name, r.State)
 }
 
-// canonical returns a job as text, without what time and others change.
+// canonical returns a job as text, without the fields that time and other programs
+// change.
 func canonical(r backend.Record) []byte {
 	if r.State == backend.Scheduled {
 		r.State = backend.Pending // which it is, its time says
@@ -116,8 +117,8 @@ func canonical(r backend.Record) []byte {
 	return text
 }
 
-// differing returns the names of the fields in which two jobs differ; their
-// values may be secret.
+// differing returns the names of the fields in which two jobs differ. It does not return
+// their values, which may be secret.
 func differing(x, y []byte) string {
 	var a, b map[string]json.RawMessage
 	if err := errors.Join(json.Unmarshal(x, &a), json.Unmarshal(y, &b)); err != nil {
@@ -138,7 +139,8 @@ func differing(x, y []byte) string {
 	return strings.Join(names, ", ")
 }
 
-// verifySchedules looks for the schedules in the target. One may have gone on.
+// verifySchedules compares the schedules with those of the target, which may have
+// advanced.
 func (m *mover) verifySchedules(ctx context.Context) error {
 	all, err := schedulesOf(ctx, m.to)
 	if err != nil {
@@ -153,7 +155,7 @@ func (m *mover) verifySchedules(ctx context.Context) error {
 	return nil
 }
 
-// A cursor goes through pages.
+// A cursor reads pages job by job.
 type cursor[T any] struct {
 	fetch func(after T) ([]T, error)
 	page  []T
@@ -161,7 +163,7 @@ type cursor[T any] struct {
 	over  bool
 }
 
-// peek returns what is next, or nil at the end.
+// peek returns the next element, or nil at the end.
 func (c *cursor[T]) peek() (*T, error) {
 	if len(c.page) == 0 && !c.over {
 		var err error
@@ -176,7 +178,7 @@ func (c *cursor[T]) peek() (*T, error) {
 	return &c.page[0], nil
 }
 
-// next goes on behind what peek has returned.
+// next advances past what peek has returned.
 func (c *cursor[T]) next() {
 	c.last, c.page = c.page[0], c.page[1:]
 }
