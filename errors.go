@@ -22,8 +22,8 @@ var (
 	ErrLeaseLost = backend.ErrLeaseLost
 	// ErrCancelled is the cause of the end of a handler's context whose job was
 	// cancelled. Unless the handler returns nil, the job is then cancelled, whatever
-	// error the handler returns.
-	ErrCancelled = errors.New("the job was cancelled")
+	// error the handler returns. The error of [Cancel] matches it.
+	ErrCancelled = engine.ErrCancelled
 	// ErrTimeout is the cause of the end of a handler's context whose run took longer
 	// than the job's Timeout.
 	ErrTimeout = fmt.Errorf("the run took longer than the job's timeout: %w", context.DeadlineExceeded)
@@ -40,21 +40,36 @@ var (
 	ErrStopped = errors.New("the worker stops")
 )
 
-// A PanicError is the error of a run whose handler panicked.
+// A PanicError is the error of a run whose handler panicked: Value is the panic's, and
+// Stack the goroutine's without arguments. Error, Where and Unwrap return the value as
+// text, the file and line of the call that panicked, and the value if it is an error.
 type PanicError = engine.PanicError
 
-// Cancel returns an error with which a handler cancels its job: the job is not retried.
-// err, which may be nil, is the reason.
-func Cancel(err error) error { return &engine.CancelError{Err: err} }
+// The errors with which a handler decides how its run ends, for [errors.As] in a
+// middleware or in the test of a handler. [Cancel], [RetryAfter] and [Snooze] make them.
+// Err, the reason or the run's error, may be nil; Error returns a text and Unwrap Err.
+type (
+	// A CancelError cancels the job. Its field is Err. Is matches [ErrCancelled].
+	CancelError = engine.CancelError
+	// A RetryError fails the run, which is retried after a delay. Its fields are Delay
+	// and Err.
+	RetryError = engine.RetryError
+	// A SnoozeError postpones the job. Its field is Delay.
+	SnoozeError = engine.SnoozeError
+)
 
-// RetryAfter returns an error with which a handler fails with err and is retried after a
-// delay, instead of the job's backoff. It uses an attempt. A negative delay is zero, and
-// a delay of more than ten years is ten years.
+// Cancel returns a [*CancelError]. A handler that returns it cancels its job: the job is
+// not retried. err, which may be nil, is the reason.
+func Cancel(err error) error { return &CancelError{Err: err} }
+
+// RetryAfter returns a [*RetryError]. A handler that returns it fails with err and is
+// retried after a delay, instead of the job's backoff. It uses an attempt. A negative
+// delay is zero, and a delay of more than ten years is ten years.
 func RetryAfter(delay time.Duration, err error) error {
-	return &engine.RetryError{Delay: delay, Err: err}
+	return &RetryError{Delay: delay, Err: err}
 }
 
-// Snooze returns an error with which a handler postpones its job. It is not a failure
-// and uses no attempt. A delay of zero or less is one second, and a delay of more than
-// ten years is ten years.
-func Snooze(delay time.Duration) error { return &engine.SnoozeError{Delay: delay} }
+// Snooze returns a [*SnoozeError]. A handler that returns it postpones its job. It is not
+// a failure and uses no attempt. A delay of zero or less is one second, and a delay of
+// more than ten years is ten years.
+func Snooze(delay time.Duration) error { return &SnoozeError{Delay: delay} }

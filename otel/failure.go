@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"runtime"
 	"strings"
 
@@ -15,13 +14,6 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
-)
-
-// The types of the errors by which handlers snooze and cancel are not exported.
-var (
-	snoozed   = reflect.TypeOf(plainjobs.Snooze(0))
-	cancelled = reflect.TypeOf(plainjobs.Cancel(nil))
-	retried   = reflect.TypeOf(plainjobs.RetryAfter(0, nil))
 )
 
 // recordError records how a run ended that returned err.
@@ -69,7 +61,7 @@ func describe(ctx context.Context, err error) (kind, text string) {
 			text = "an error of type " + kind + " whose methods panic"
 		}
 	}()
-	if errors.As(err, reflect.New(snoozed).Interface()) {
+	if _, ok := errors.AsType[*plainjobs.SnoozeError](err); ok {
 		return "", ""
 	}
 	return class(ctx, err), err.Error()
@@ -95,13 +87,13 @@ func class(ctx context.Context, err error) string {
 			}
 		}
 	}
-	if t := reflect.TypeOf(err); t == cancelled || t == retried {
-		switch inner := errors.Unwrap(err); {
-		case inner != nil:
-			err = inner
-		case t == cancelled:
+	switch e := err.(type) { // not errors.As: a wrapper has a class of its own
+	case *plainjobs.CancelError:
+		if err = e.Err; err == nil {
 			return plainjobs.EventCancelled.String()
-		default:
+		}
+	case *plainjobs.RetryError:
+		if err = e.Err; err == nil {
 			return plainjobs.EventRetried.String()
 		}
 	}

@@ -9,7 +9,10 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// The ends of a run that a handler may request with its error.
+// ErrCancelled is plainjobs.ErrCancelled.
+var ErrCancelled = errors.New("the job was cancelled")
+
+// The errors by which a handler decides how its run ends. Package plainjobs has aliases.
 type (
 	// A CancelError cancels the job.
 	CancelError struct{ Err error }
@@ -18,26 +21,36 @@ type (
 		Delay time.Duration
 		Err   error
 	}
-	// A SnoozeError retries the job after Delay and is no failure.
+	// A SnoozeError postpones the job and is no failure.
 	SnoozeError struct{ Delay time.Duration }
 )
 
+// Error returns "cancelled" and the reason.
 func (e *CancelError) Error() string {
 	if e.Err == nil {
 		return "cancelled"
 	}
 	return "cancelled: " + e.Err.Error()
 }
+
+// Unwrap returns the reason.
 func (e *CancelError) Unwrap() error { return e.Err }
 
+// Is reports whether target is [ErrCancelled].
+func (e *CancelError) Is(target error) bool { return target == ErrCancelled }
+
+// Error returns the text of the run's error.
 func (e *RetryError) Error() string {
 	if e.Err == nil {
 		return fmt.Sprintf("retry after %v", e.Delay)
 	}
 	return e.Err.Error()
 }
+
+// Unwrap returns the run's error.
 func (e *RetryError) Unwrap() error { return e.Err }
 
+// Error returns the delay in words.
 func (e *SnoozeError) Error() string { return fmt.Sprintf("snooze for %v", e.Delay) }
 
 // FailureOf returns how a run ends whose handler returned err, which is not nil.

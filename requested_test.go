@@ -1,0 +1,69 @@
+package plainjobs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/plainjobstest"
+)
+
+var requested = plainjobs.Declare[int]("requested")
+
+// A middleware finds what the handler asked for, also through a wrapper.
+func TestRequestedEndInMiddleware(t *testing.T) {
+	var seen error
+	ctx, q := plainjobstest.Memory(t, plainjobstest.Queue(plainjobs.Options{Middleware: []plainjobs.Middleware{
+		func(next plainjobs.Handler) plainjobs.Handler {
+			return func(ctx context.Context, job *plainjobs.Info) error {
+				seen = next(ctx, job)
+				return seen
+			}
+		},
+	}}))
+	run := func(err error) {
+		t.Helper()
+		plainjobs.Handle(q, requested, func(context.Context, int) error { return fmt.Errorf("handler: %w", err) })
+		if _, err := plainjobs.Perform(ctx, requested.With(1)); err != nil {
+			t.Fatal(err)
+		}
+		plainjobstest.Drain(t, q, plainjobstest.Failures())
+	}
+
+	run(plainjobs.Cancel(io.EOF))
+	if e, ok := errors.AsType[*plainjobs.CancelError](seen); !ok || e.Err != io.EOF || !errors.Is(seen, io.EOF) || !errors.Is(seen, plainjobs.ErrCancelled) {
+		t.Errorf("the middleware of a run that cancels its job sees %#v", seen)
+	}
+	run(plainjobs.RetryAfter(time.Minute, io.EOF))
+	if e, ok := errors.AsType[*plainjobs.RetryError](seen); !ok || e.Delay != time.Minute || e.Err != io.EOF || errors.Is(seen, plainjobs.ErrCancelled) {
+		t.Errorf("the middleware of a run that asks for a retry sees %#v", seen)
+	}
+	run(plainjobs.Snooze(time.Hour))
+	if e, ok := errors.AsType[*plainjobs.SnoozeError](seen); !ok || e.Delay != time.Hour || errors.Is(seen, plainjobs.ErrCancelled) {
+		t.Errorf("the middleware of a run that snoozes sees %#v", seen)
+	}
+	if !errors.Is(plainjobs.Cancel(nil), plainjobs.ErrCancelled) {
+		t.Error("Cancel(nil) does not match ErrCancelled")
+	}
+}
+
+// The test of a handler needs no queue to see what the handler asks for.
+func ExampleCancelError() {
+	handler := func(_ context.Context, address string) error {
+		return plainjobs.Cancel(fmt.Errorf("no such mailbox"))
+	}
+	err := handler(context.Background(), "nobody")
+
+	var cancel *plainjobs.CancelError
+	if errors.As(err, &cancel) {
+		fmt.Println("cancelled because:", cancel.Err)
+	}
+	fmt.Println(errors.Is(err, plainjobs.ErrCancelled))
+	// Output:
+	// cancelled because: no such mailbox
+	// true
+}
