@@ -33,9 +33,10 @@ type AnyJob interface {
 // Define returns the job with a name and a handler. It belongs in a package-level
 // variable: importing the package makes the job known to workers.
 //
-// A name has 1 to 128 characters of a-z, 0-9, ".", "_", "/" and "-", and begins with a
-// letter or digit; see [Filename]. Define panics with the file and line of its caller if
-// the name is invalid or taken, if fn is nil, or if an option is out of bounds.
+// A name has 1 to 128 characters of a-z, A-Z, 0-9, ".", "_", "/", ":" and "-", and begins
+// with a letter or digit; see [Filename]. Names that differ only in case are not allowed
+// in one program. Define panics with the file and line of its caller if the name is
+// invalid or taken, if fn is nil, or if an option is out of bounds.
 func Define[T any](name string, fn func(ctx context.Context, data T) error, opts ...DefineOption) *Job[T] {
 	where := caller()
 	if fn == nil {

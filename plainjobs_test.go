@@ -229,16 +229,27 @@ func (small) Describe() backend.Description {
 	return backend.Description{Store: "small", MaxPayload: 1000}
 }
 
+// Names of other libraries can stay: with capitals, with colons, and with an alias that
+// differs only in case from the job's own name.
+var namedTwice = plainjobs.Declare[int]("named:twice", plainjobs.Aliases("Named:twice"))
+
+func init() { plainjobs.Schedule("nightly:sweep", "@daily", namedTwice.With(1)) }
+
 func TestProgrammerErrorsPanic(t *testing.T) {
 	q, _ := newQueue(t, nil)
 	run := func(context.Context, string) error { return nil }
 	for want, f := range map[string]func(){
-		`job "test/order" is defined twice, at `:    func() { plainjobs.Declare[int]("test/order") },
-		`names are unique in a program`:             func() { plainjobs.Define("test/any", run) },
-		`job "test/any" is defined twice`:           func() { plainjobs.Declare[int]("test/free", plainjobs.Aliases("test/any")) },
-		`has "test/twice" twice among its names`:    func() { plainjobs.Declare[int]("test/twice", plainjobs.Aliases("test/twice")) },
-		`job name ""`:                               func() { plainjobs.Declare[int]("") },
-		`job name "Upper"`:                          func() { plainjobs.Declare[int]("Upper") },
+		`job "test/order" is defined twice, at `:              func() { plainjobs.Declare[int]("test/order") },
+		`names are unique in a program`:                       func() { plainjobs.Define("test/any", run) },
+		`job "test/any" is defined twice`:                     func() { plainjobs.Declare[int]("test/free", plainjobs.Aliases("test/any")) },
+		`has "test/twice" twice among its names`:              func() { plainjobs.Declare[int]("test/twice", plainjobs.Aliases("test/twice")) },
+		`job name ""`:                                         func() { plainjobs.Declare[int]("") },
+		`job name ":a"`:                                       func() { plainjobs.Declare[int](":a") },
+		`differs only in case from a name of job "test/any"`:  func() { plainjobs.Declare[int]("Test/ANY") },
+		`name "Named:Twice" differs only in case from a name`: func() { plainjobs.Declare[int]("test/named", plainjobs.Aliases("Named:Twice")) },
+		`schedule name "NIGHTLY:Sweep" differs only in case from "nightly:sweep"`: func() {
+			plainjobs.Schedule("NIGHTLY:Sweep", "@daily", namedTwice.With(1))
+		},
 		`job name "a b"`:                            func() { plainjobs.Declare[int]("a b") },
 		`job name "-a"`:                             func() { plainjobs.Declare[int]("-a") },
 		`job name "é"`:                              func() { plainjobs.Declare[int]("é") },

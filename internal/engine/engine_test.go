@@ -127,7 +127,7 @@ func FuzzValidName(f *testing.F) {
 		if err := backend.CheckNewJobs([]backend.NewJob{{Name: s, MaxAttempts: 1}}); err != nil {
 			t.Errorf("a valid name is refused by stores: %v", err)
 		}
-		if strings.ToLower(s) != s || strings.ContainsAny(s, " \x00'\"%") {
+		if strings.ContainsAny(s, " \x00'\"%|,") {
 			t.Errorf("%q is a valid name", s)
 		}
 	})

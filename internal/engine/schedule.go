@@ -109,12 +109,17 @@ func AddSchedule(s *Schedule) {
 	schedules.Lock()
 	defer schedules.Unlock()
 	if !ValidName(s.Name) {
-		panic(fmt.Sprintf("plainjobs: %s: schedule name %q: a name is 1 to 128 of the characters a-z 0-9 . _ / - "+
-			"and starts with a letter or digit", s.Where, s.Name))
+		panic(fmt.Sprintf("plainjobs: %s: schedule name %q: %s", s.Where, s.Name, nameRule))
 	}
 	if other := schedules.byName[s.Name]; other != nil {
 		panic(fmt.Sprintf("plainjobs: schedule %q is defined twice, at %s and at %s; names are unique in a program, and "+
 			"schedules belong in package-level variables", s.Name, other.Where, s.Where))
+	}
+	for name, other := range schedules.byName {
+		if strings.EqualFold(name, s.Name) {
+			panic(fmt.Sprintf("plainjobs: %s: schedule name %q differs only in case from %q, defined at %s: use another name",
+				s.Where, s.Name, name, other.Where))
+		}
 	}
 	schedules.byName[s.Name] = s
 }
