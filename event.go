@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -79,8 +80,8 @@ func infoOfEvent(e *engine.Event) Info {
 		info.State = Done
 	}
 	if f := e.Failure; f != nil {
-		info.State = f.Ending.State(f.Delay)
-		if f.Ending.Spends() {
+		info.State = lifecycle.StateAfter(f.Ending, f.Delay)
+		if lifecycle.SpendsAttempt(f.Ending) {
 			info.Failures++
 		}
 		if f.Error != "" {

@@ -43,17 +43,18 @@ func packages(t *testing.T) (all []goPackage) {
 var arrows = map[string][]string{
 	"":                             nil, // see below
 	"backend":                      {},
+	"backend/check":                {"backend"},
 	"backend/internal/audit":       {},
-	"backend/lifecycle":            {"backend"},
-	"backend/memory":               {"backend", "backend/lifecycle"},
-	"backend/sqlite":               {"backend", "backend/internal/audit", "backend/lifecycle", "backend/sqlite/internal/host", "internal/latelog"},
+	"backend/lifecycle":            {"backend", "backend/check"},
+	"backend/memory":               {"backend", "backend/check", "backend/lifecycle"},
+	"backend/sqlite":               {"backend", "backend/check", "backend/internal/audit", "backend/lifecycle", "backend/sqlite/internal/host", "internal/latelog"},
 	"internal/cron":                {},
 	"backend/sqlite/internal/host": {},
-	"internal/engine":              {"backend", "backend/lifecycle", "internal/cron"},
-	"internal/transfer":            {"backend", "internal/engine"},
+	"internal/engine":              {"backend", "backend/check", "backend/lifecycle", "internal/cron"},
+	"internal/transfer":            {"backend", "backend/check", "backend/lifecycle", "internal/engine"},
 	"internal/latelog":             {},
-	"worker":                       {"", "backend", "internal/engine", "internal/latelog"},
-	"conformance":                  {"backend"},
+	"worker":                       {"", "backend", "backend/lifecycle", "internal/engine", "internal/latelog"},
+	"conformance":                  {"backend", "backend/check"},
 	"plainjobstest":                {"", "backend", "backend/memory", "internal/engine"},
 	"cli":                          {"", "worker", "backend", "internal/engine", "internal/cron"},
 
@@ -61,12 +62,12 @@ var arrows = map[string][]string{
 	"backend/sqlite/modernc": {"backend/sqlite"},
 	"backend/sqlite/ncruces": {"backend/sqlite"},
 
-	"backend/postgres":     {"backend", "backend/internal/audit", "backend/lifecycle", "internal/latelog"},
+	"backend/postgres":     {"backend", "backend/check", "backend/internal/audit", "backend/lifecycle", "internal/latelog"},
 	"backend/postgres/pgx": {"backend/postgres"},
 }
 
 func init() {
-	arrows[""] = []string{"backend", "internal/engine", "internal/transfer"}
+	arrows[""] = []string{"backend", "backend/check", "backend/lifecycle", "internal/engine", "internal/transfer"}
 }
 
 // The layout is the architecture: arrows that are not drawn do not exist.

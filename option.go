@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -159,7 +160,7 @@ type History = backend.History
 func Keep(h History) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Settings.History = h
-		if _, err := h.Resolve(); err != nil {
+		if err := check.History(h); err != nil {
 			return fmt.Errorf("Keep: %w", err)
 		}
 		return nil

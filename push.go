@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -143,7 +144,7 @@ func (t *Task) stored(q *engine.Queue, metadata []byte) (backend.NewJob, error) 
 	j.RunAt, j.ExpiresAt = t.at, t.before
 	j.Metadata = metadata
 	if q.Description != nil {
-		return j, q.Description.CheckFields(&j)
+		return j, check.Fields(*q.Description, &j)
 	}
 	return j, nil
 }

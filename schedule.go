@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -134,7 +135,7 @@ func Schedule(name, expression string, task Task, opts ...ScheduleOption) {
 	parse(s, expression)
 	job, err := task.stored(anyQueue, nil)
 	if err == nil {
-		err = backend.CheckNewJobs([]backend.NewJob{job})
+		err = check.NewJobs([]backend.NewJob{job})
 	}
 	if err != nil {
 		panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, name, err))

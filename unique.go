@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -152,7 +153,7 @@ func checkKey(option, key string) error {
 	if key == "" {
 		return fmt.Errorf("%s: the key is empty", option)
 	}
-	if err := backend.CheckKey(key); err != nil {
+	if err := check.Key(key); err != nil {
 		return fmt.Errorf("%s: %w", option, err)
 	}
 	return nil

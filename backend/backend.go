@@ -45,7 +45,7 @@ import "context"
 // any error.
 type Backend interface {
 	// Push stores all jobs or none, and returns one Pushed for each, in their order. It must refuse
-	// a batch that [Description.CheckNewJobs] refuses, and return an error that matches ErrDuplicate
+	// a batch that check.Push refuses, and return an error that matches ErrDuplicate
 	// or ErrQueueFull for a batch that breaks a bound of [NewJob].
 	//
 	// After Push has returned nil, the jobs must survive what [Description.Durability] says. IDs must
@@ -91,14 +91,14 @@ type Backend interface {
 
 	// Reap repairs the state of jobs after crashes and the passage of time. It rescues the jobs of
 	// three kinds of workers: those without a row, those in req.Dead, and those that did not renew
-	// their row in time and that [Silence.Judge] finds dead. A row renewed a lease or more in the
+	// their row in time and that lifecycle.Silence finds dead. A row renewed a lease or more in the
 	// future, by the store's clock, counts as not renewed in time. Reap deletes the rows of dead
 	// workers, makes due jobs pending (the longest due first), cancels waiting jobs that have
 	// expired, and deletes expired history, unique keys and schedules.
 	//
 	// A rescued job becomes a pending suspect, and no lease matches its state and token. Rescuing
 	// spends no attempt. If the job was already a suspect and the only job that its worker held, it
-	// has crashed its worker: the crash is counted, and if [Settings.Condemns] the count, the job
+	// has crashed its worker: the crash is counted, and if it reaches Settings.MaxCrashes, the job
 	// fails with [CrashError] instead. A death that another job could have caused counts against
 	// none.
 	//

@@ -42,7 +42,7 @@ type NewJob struct {
 	// RunAt and ExpiresAt are instants of the store's clock that replace Delay and Expires, which
 	// are zero then; the zero time means none. The application names them, so the clock of the
 	// pushing process does not matter. A RunAt in the past means at once. A store must refuse, with
-	// ErrInvalid, an ExpiresAt that has passed or is not after the job may run. See [CountFrom].
+	// ErrInvalid, an ExpiresAt that has passed or is not after the job may run. See lifecycle.CountFrom.
 	RunAt, ExpiresAt time.Time
 	Unique           Unique // admits one job with the key
 	// Serial is a key of at most 255 bytes of UTF-8 without NUL; empty means none. Of the jobs with
@@ -152,24 +152,6 @@ const (
 	EndCancelled
 )
 
-// State returns the state that a job is in after e with the given delay.
-func (e Ending) State(delay time.Duration) State {
-	switch e {
-	case EndFailed:
-		return Failed
-	case EndCancelled:
-		return Cancelled
-	case EndRetry, EndSnooze:
-		if delay > 0 {
-			return Scheduled
-		}
-	}
-	return Pending
-}
-
-// Spends reports whether e costs the job an attempt.
-func (e Ending) Spends() bool { return e == EndRetry || e == EndFailed }
-
 // A Failure ends a run that is not completed.
 type Failure struct {
 	Lease
@@ -196,7 +178,7 @@ type ReapRequest struct {
 	// worker is judged if the clock is more than a third of its lease away: it has jumped.
 	StoreTime time.Time
 	// By is the caller's worker ID. If set, Reap stores which workers it finds silent, and judges by
-	// what earlier calls stored; see [Silence]. A caller that was stalled or saw the clock jump must
+	// what earlier calls stored; see lifecycle.Silence. A caller that was stalled or saw the clock jump must
 	// not set it. A caller that has just started may.
 	By int64
 	// Dead are workers whose process has ended; see [DeathDetector]. Their jobs are rescued at once,

@@ -95,7 +95,7 @@ type OperateResult struct {
 type Operator interface {
 	// Operate applies an operation to a page of jobs, the newest, in one transaction. The page is
 	// selected before its first job is changed. A page may examine a bounded number of jobs. Operate
-	// must refuse what [CheckOperate] refuses.
+	// must refuse what check.Operate refuses.
 	Operate(ctx context.Context, req OperateRequest) (OperateResult, error)
 }
 

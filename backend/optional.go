@@ -1,10 +1,8 @@
 package backend
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
-	"fmt"
 	"time"
 )
 
@@ -181,13 +179,13 @@ type ExportImporter interface {
 	// Export returns a page of jobs, lowest ID first. Each job is complete and consistent. A page ends
 	// before its payloads exceed [DefaultMaxBytes], but has at least one job; only an empty page is
 	// the last. A job that is stored during all of the export is in exactly one page. Export must
-	// refuse what [CheckExport] refuses, and changes nothing.
+	// refuse what check.Export refuses, and changes nothing.
 	Export(ctx context.Context, req ExportRequest) (Batch, error)
 
 	// Import stores a batch, all of it or nothing, as durably as a push. It must refuse what
-	// [CheckBatch] refuses.
+	// check.Batch refuses.
 	//
-	// A job is stored under its ID with everything that its [Record] says, after [Record.Imported];
+	// A job is stored under its ID with everything that its [Record] says, after lifecycle.Imported;
 	// no lease matches it. A job that is present (same ID, name and creation) is left as it is. If
 	// another job has the ID, Import must refuse the batch with an error that matches ErrDuplicate.
 	// Afterwards no push may get an ID up to LastID, or that of an imported job. A finished job whose
@@ -215,16 +213,4 @@ type Waiter interface {
 	// and waits again, so a store must not return early again and again. Wait must hold no lock that
 	// writers need.
 	Wait(ctx context.Context, req ClaimRequest) error
-}
-
-// PageSize returns the bound on the page that r asks for, or an error
-// matching [ErrInvalid].
-func (r ListRequest) PageSize() (int, error) {
-	switch {
-	case r.Limit < 0 || r.Limit > maxPage:
-		return 0, fmt.Errorf("%w: list limit %d is not within 1 and %d", ErrInvalid, r.Limit, maxPage)
-	case r.Before < 0:
-		return 0, fmt.Errorf("%w: list before ID %d", ErrInvalid, r.Before)
-	}
-	return cmp.Or(r.Limit, 100), checkFilter(r.Filter)
 }

@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"cmp"
 	"context"
 	"time"
 )
@@ -28,22 +27,16 @@ type Settings struct {
 // Limited reports whether s bounds the running jobs.
 func (s Settings) Limited() bool { return s.MaxRunning > 0 || s.Rate > 0 }
 
-// Condemns reports whether a job of the name fails after that many crashes.
-func (s Settings) Condemns(crashes int) bool {
-	most := cmp.Or(s.MaxCrashes, DefaultMaxCrashes)
-	return most > 0 && crashes >= most
-}
-
 // A SettingsStore is a Backend that keeps settings by job name, and the environment that it belongs
 // to.
 type SettingsStore interface {
 	// Set replaces the settings of the given names. Workers call it when they start, so the settings
 	// of the most recently started worker apply. It forgets no claim that a rate counts. It must
-	// refuse what [Description.CheckSettings] refuses.
+	// refuse what check.Set refuses.
 	Set(ctx context.Context, settings []Settings) error
 	// Pause stops claims of a name, or of all names if name is empty, until it is called with paused
 	// false. A pause of all names and a pause of one name are independent. Running jobs go on. It
-	// must refuse what [CheckName] refuses, except the empty name.
+	// must refuse what check.Name refuses, except the empty name.
 	Pause(ctx context.Context, name string, paused bool) error
 	// Names returns the names that are paused, have settings other than zero, or have jobs, in order.
 	Names(ctx context.Context) ([]NameInfo, error)
@@ -52,7 +45,7 @@ type SettingsStore interface {
 	Environment(ctx context.Context) (string, error)
 	// SetEnvironment changes the environment to to, as durably as a push, and returns true, if it is
 	// from at that moment. Otherwise it changes nothing and returns false. An empty string means no
-	// environment. It must refuse what [CheckKey] refuses.
+	// environment. It must refuse what check.Key refuses.
 	SetEnvironment(ctx context.Context, from, to string) (bool, error)
 }
 

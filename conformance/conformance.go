@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 // Options are the options of the store that a case needs.
@@ -307,7 +308,7 @@ func (e *env) needs(fields backend.Fields) {
 func (e *env) needsFieldsOf(jobs ...backend.NewJob) {
 	e.Helper()
 	for i := range jobs {
-		e.needs(jobs[i].Used())
+		e.needs(check.JobFields(&jobs[i]))
 	}
 }
 

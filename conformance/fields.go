@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 // fieldJobs returns a job for each optional field of backend.NewJob.
@@ -26,16 +27,16 @@ var fieldCases = []testCase{{
 		for _, job := range e.fieldJobs() {
 			pushed, err := e.b.Push(e.ctx, []backend.NewJob{newJob("plain"), job})
 			switch {
-			case job.Used()&^keeps == 0 && (err != nil || len(pushed) != 2):
-				e.Errorf("Push with %v, which the store keeps = %v, %v", job.Used(), pushed, err)
-			case job.Used()&^keeps != 0 && !errors.Is(err, errors.ErrUnsupported):
-				e.Errorf("Push with %v, which the store does not keep = %v, want errors.ErrUnsupported", job.Used(), err)
+			case check.JobFields(&job)&^keeps == 0 && (err != nil || len(pushed) != 2):
+				e.Errorf("Push with %v, which the store keeps = %v, %v", check.JobFields(&job), pushed, err)
+			case check.JobFields(&job)&^keeps != 0 && !errors.Is(err, errors.ErrUnsupported):
+				e.Errorf("Push with %v, which the store does not keep = %v, want errors.ErrUnsupported", check.JobFields(&job), err)
 			}
 			if err == nil {
 				continue
 			}
-			if got := e.claim(e.b, e.worker(), 10, "plain", job.Name); len(got) != 0 && job.Used()&^keeps != 0 {
-				e.Errorf("the refused push with %v has stored %d jobs", job.Used(), len(got))
+			if got := e.claim(e.b, e.worker(), 10, "plain", job.Name); len(got) != 0 && check.JobFields(&job)&^keeps != 0 {
+				e.Errorf("the refused push with %v has stored %d jobs", check.JobFields(&job), len(got))
 			}
 		}
 	},
@@ -53,10 +54,10 @@ var fieldCases = []testCase{{
 		} {
 			err := store.Set(e.ctx, []backend.Settings{{Name: "zero"}, s})
 			switch {
-			case s.Used()&^keeps == 0 && err != nil:
-				e.Errorf("Set of %v, which the store keeps = %v", s.Used(), err)
-			case s.Used()&^keeps != 0 && !errors.Is(err, errors.ErrUnsupported):
-				e.Errorf("Set of %v, which the store does not keep = %v, want errors.ErrUnsupported", s.Used(), err)
+			case check.SettingsFields(&s)&^keeps == 0 && err != nil:
+				e.Errorf("Set of %v, which the store keeps = %v", check.SettingsFields(&s), err)
+			case check.SettingsFields(&s)&^keeps != 0 && !errors.Is(err, errors.ErrUnsupported):
+				e.Errorf("Set of %v, which the store does not keep = %v, want errors.ErrUnsupported", check.SettingsFields(&s), err)
 			}
 		}
 	},

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/memory"
 )
 
@@ -14,21 +15,21 @@ type plain struct{ *memory.Backend }
 func (plain) Describe() backend.Description { return backend.Description{Store: "plain"} }
 
 func (b plain) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	if err := b.Describe().CheckNewJobs(jobs); err != nil {
+	if err := check.Push(b.Describe(), jobs); err != nil {
 		return nil, err
 	}
 	return b.Backend.Push(ctx, jobs)
 }
 
 func (b plain) Tick(ctx context.Context, tick backend.Tick) (bool, error) {
-	if err := b.Describe().CheckNewJobs(tick.Jobs); err != nil {
+	if err := check.Push(b.Describe(), tick.Jobs); err != nil {
 		return false, err
 	}
 	return b.Backend.Tick(ctx, tick)
 }
 
 func (b plain) Set(ctx context.Context, settings []backend.Settings) error {
-	if err := b.Describe().CheckSettings(settings); err != nil {
+	if err := check.Set(b.Describe(), settings); err != nil {
 		return err
 	}
 	return b.Backend.Set(ctx, settings)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 // atOnce calls f n times at the same time, half of them with another handle,
@@ -163,7 +164,7 @@ func superseded(by int64) string { return backend.SupersededError + strconv.Form
 func (e *env) set(b backend.Backend, settings ...backend.Settings) {
 	e.Helper()
 	for i := range settings {
-		e.needs(settings[i].Used())
+		e.needs(check.SettingsFields(&settings[i]))
 	}
 	if err := capability[backend.SettingsStore](e, b).Set(e.ctx, settings); err != nil {
 		e.Fatalf("Set: %v", err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/memory"
 )
 
@@ -173,7 +174,7 @@ type ignoresZero struct{ *memory.Backend }
 
 func (b ignoresZero) Set(ctx context.Context, settings []backend.Settings) error {
 	return b.Backend.Set(ctx, slices.DeleteFunc(slices.Clone(settings), func(s backend.Settings) bool {
-		return s.Used() == 0
+		return check.SettingsFields(&s) == 0
 	}))
 }
 

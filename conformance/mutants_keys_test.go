@@ -383,7 +383,7 @@ func (b *ownSerial) Fail(ctx context.Context, failures []backend.Failure) ([]bac
 	defer b.step(freesFirst)()
 	lost, err := b.Backend.Fail(ctx, failures)
 	for _, f := range failures {
-		if f.Ending.State(0).Terminal() || b.flaw == freesRetry {
+		if f.Ending == backend.EndFailed || f.Ending == backend.EndCancelled || b.flaw == freesRetry {
 			b.free(ctx, f.ID)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 	"github.com/plainjobs/plainjobs/backend/memory"
 )
 
@@ -237,7 +238,7 @@ func nextOf(all backend.Schedules, name string) time.Time {
 type ownClock struct{ *memory.Backend }
 
 func (b ownClock) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	jobs, err := backend.CountFrom(jobs, time.Now())
+	jobs, err := lifecycle.CountFrom(jobs, time.Now())
 	if err != nil {
 		return nil, err
 	}

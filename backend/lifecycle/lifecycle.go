@@ -69,7 +69,7 @@ type Job struct {
 }
 
 // New returns a job that is pushed now. The instants of n must have been replaced by
-// [backend.CountFrom].
+// [CountFrom].
 func New(n *backend.NewJob, now int64) Job {
 	return Job{}.fill(n, now+n.Delay.Microseconds(), now)
 }
@@ -180,12 +180,12 @@ func (j Job) Complete(c *backend.Completion, now int64) Job {
 // unique key again; see [Key].
 func (j Job) Fail(f *backend.Failure, now int64) (Job, backend.RunError) {
 	j = j.Started(f.Took, now)
-	ending, state, text := f.Ending, f.Ending.State(f.Delay), f.Error
+	ending, state, text := f.Ending, StateAfter(f.Ending, f.Delay), f.Error
 	if j.Cancelling {
 		ending, state, text = backend.EndCancelled, backend.Cancelled, cmp.Or(text, backend.CancelledError)
 	}
 	e := j.failed(text, f.Stack, now)
-	if ending.Spends() {
+	if SpendsAttempt(ending) {
 		j.Failures++
 	}
 	if ending != backend.EndRelease { // a released job proves nothing
@@ -220,7 +220,7 @@ func (j Job) Rescue(alone bool, s backend.Settings, now int64) (Job, backend.Run
 	if crashed {
 		j.Crashes++
 	}
-	if crashed && s.Condemns(j.Crashes) && !j.Cancelling {
+	if crashed && Condemns(s, j.Crashes) && !j.Cancelling {
 		e := j.failed(backend.CrashError, "", now)
 		j.Token = 0
 		return j.stop(backend.Failed, now), e
@@ -275,12 +275,12 @@ func (j Job) Supersede(by, now int64) (Job, backend.RunError) {
 
 // Past reports whether j has ended and its retention by h has passed. The store then
 // deletes j, unless j keeps its unique key. Zero fields of h must have been replaced by
-// defaults; see [backend.History.Resolve] and [backend.History.Over].
+// defaults; see [ResolveHistory] and [HistoryOf].
 func (j Job) Past(h backend.History, now int64) bool {
 	if !j.State.Terminal() {
 		return false
 	}
-	keep := h.Keep(j.State)
+	keep := Retention(h, j.State)
 	return keep < 0 || now-j.FinishedAt >= keep.Microseconds()
 }
 
@@ -317,7 +317,7 @@ func AppendError(errors []backend.RunError, e backend.RunError) []backend.RunErr
 	return errors
 }
 
-// Of returns the Job of a record that [backend.Record.Imported] returned. No lease
+// Of returns the Job of a record that [Imported] returned. No lease
 // matches it.
 func Of(r *backend.Record) Job {
 	return Job{

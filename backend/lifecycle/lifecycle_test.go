@@ -37,7 +37,7 @@ func TestAgainstModel(t *testing.T) {
 			case op == 2 || op == 3:
 				f := &backend.Failure{Ending: backend.EndRetry + backend.Ending(random.IntN(5)), Delay: time.Duration(random.IntN(2)) * time.Second}
 				verdict := j.Judge(lease, f.Ending)
-				if lost := model.Fail(lease, f.Ending, f.Ending.State(f.Delay)); lost != (verdict == lifecycle.Lost) {
+				if lost := model.Fail(lease, f.Ending, life.After(f.Ending, f.Delay)); lost != (verdict == lifecycle.Lost) {
 					t.Fatalf("seed %d: Fail of %+v as %v is judged %v, and lost is %v", seed, j, f.Ending, verdict, lost)
 				}
 				if verdict == lifecycle.Held {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -15,7 +16,7 @@ const expiredPerClaim = 1000
 
 // Claim implements [backend.Backend].
 func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
-	if err := backend.CheckClaim(req); err != nil {
+	if err := check.Claim(req); err != nil {
 		return nil, fmt.Errorf("memory: claim: %w", err)
 	}
 	if err := b.enter(ctx, "claim"); err != nil {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 // Environment implements [backend.SettingsStore].
@@ -18,7 +18,7 @@ func (b *Backend) Environment(ctx context.Context) (string, error) {
 
 // SetEnvironment implements [backend.SettingsStore].
 func (b *Backend) SetEnvironment(ctx context.Context, from, to string) (bool, error) {
-	if err := backend.CheckKey(to); err != nil {
+	if err := check.Key(to); err != nil {
 		return false, fmt.Errorf("memory: move: environment: %w", err)
 	}
 	if err := b.enter(ctx, "move"); err != nil {

@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Export implements [backend.ExportImporter].
 func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backend.Batch, error) {
-	if err := backend.CheckExport(req); err != nil {
+	if err := check.Export(req); err != nil {
 		return backend.Batch{}, fmt.Errorf("memory: export: %w", err)
 	}
 	if err := b.enter(ctx, "export"); err != nil {
@@ -51,7 +52,7 @@ const maxID = 1 << 36
 // Import implements [backend.ExportImporter].
 func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.ImportResult, error) {
 	var result backend.ImportResult
-	if err := backend.CheckBatch(batch); err != nil {
+	if err := check.Batch(batch); err != nil {
 		return result, fmt.Errorf("memory: import: %w", err)
 	}
 	if err := b.enter(ctx, "import"); err != nil {
@@ -63,7 +64,7 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 		r := &batch.Jobs[i]
 		last = max(last, r.ID)
 		if j := b.jobs.get(r.ID); j != nil {
-			if err := r.CheckPresent(j.name.text, lifecycle.Time(j.created)); err != nil {
+			if err := lifecycle.CheckPresent(r, j.name.text, lifecycle.Time(j.created)); err != nil {
 				return result, fmt.Errorf("memory: import: %w", err)
 			}
 		}
@@ -74,7 +75,7 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 	b.lastID = max(b.lastID, last)
 	now := b.now()
 	for _, r := range batch.Jobs {
-		b.importJob(r.Imported(lifecycle.Time(now)), now, &result)
+		b.importJob(lifecycle.Imported(r, lifecycle.Time(now)), now, &result)
 	}
 	for _, s := range batch.Schedules {
 		if old := b.schedules[s.Name]; old == nil || !old.Last.After(s.Last) {

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -87,7 +88,7 @@ func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
 
 // List implements [backend.Reader].
 func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Page, error) {
-	limit, err := req.PageSize()
+	limit, err := check.PageSize(req)
 	if err != nil {
 		return backend.Page{}, fmt.Errorf("memory: list: %w", err)
 	}

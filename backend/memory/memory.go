@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Options of a Backend. The zero value is ready.
@@ -65,7 +66,7 @@ func New(opts *Options) *Backend {
 	if opts == nil {
 		opts = &Options{}
 	}
-	history, err := opts.History.Resolve()
+	history, err := lifecycle.ResolveHistory(opts.History)
 	if err != nil {
 		panic("memory: " + err.Error())
 	}

@@ -7,12 +7,13 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Operate implements [backend.Operator].
 func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (backend.OperateResult, error) {
-	if err := backend.CheckOperate(req); err != nil {
+	if err := check.Operate(req); err != nil {
 		return backend.OperateResult{}, fmt.Errorf("memory: operate: %w", err)
 	}
 	if err := b.enter(ctx, "operate"); err != nil {

@@ -5,12 +5,13 @@ import (
 	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Push implements [backend.Backend].
 func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	if err := backend.CheckNewJobs(jobs); err != nil {
+	if err := check.NewJobs(jobs); err != nil {
 		return nil, fmt.Errorf("memory: push: %w", err)
 	}
 	if err := b.enter(ctx, "push"); err != nil {
@@ -26,7 +27,7 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 
 // push stores all jobs, or none.
 func (b *Backend) push(jobs []backend.NewJob, now int64) ([]backend.Pushed, error) {
-	jobs, err := backend.CountFrom(jobs, lifecycle.Time(now))
+	jobs, err := lifecycle.CountFrom(jobs, lifecycle.Time(now))
 	if err != nil {
 		return nil, err
 	}

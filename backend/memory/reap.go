@@ -8,12 +8,13 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Reap implements [backend.Backend].
 func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
-	if err := backend.CheckReap(req); err != nil {
+	if err := check.Reap(req); err != nil {
 		return backend.ReapResult{}, fmt.Errorf("memory: reap: %w", err)
 	}
 	if err := b.enter(ctx, "reap"); err != nil {

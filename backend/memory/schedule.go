@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Define implements [backend.Scheduler].
 func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) error {
-	if err := backend.CheckSchedules(schedules); err != nil {
+	if err := check.Schedules(schedules); err != nil {
 		return fmt.Errorf("memory: define: %w", err)
 	}
 	if err := b.enter(ctx, "define"); err != nil {
@@ -52,7 +53,7 @@ func (b *Backend) Schedules(ctx context.Context) (backend.Schedules, error) {
 
 // Tick implements [backend.Scheduler].
 func (b *Backend) Tick(ctx context.Context, tick backend.Tick) (bool, error) {
-	if err := backend.CheckTick(tick); err != nil {
+	if err := check.Tick(tick); err != nil {
 		return false, fmt.Errorf("memory: tick: %w", err)
 	}
 	if err := b.enter(ctx, "tick"); err != nil {

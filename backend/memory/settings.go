@@ -7,12 +7,13 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Set implements [backend.SettingsStore].
 func (b *Backend) Set(ctx context.Context, settings []backend.Settings) error {
-	if err := backend.CheckSettings(settings); err != nil {
+	if err := check.Settings(settings); err != nil {
 		return fmt.Errorf("memory: set: %w", err)
 	}
 	if err := b.enter(ctx, "set"); err != nil {
@@ -21,7 +22,7 @@ func (b *Backend) Set(ctx context.Context, settings []backend.Settings) error {
 	defer b.mu.Unlock()
 	for _, s := range settings {
 		n := b.name(s.Name)
-		n.settings, n.history = s, s.History.Over(b.history)
+		n.settings, n.history = s, lifecycle.HistoryOf(s, b.history)
 	}
 	b.wake()
 	return nil
@@ -30,7 +31,7 @@ func (b *Backend) Set(ctx context.Context, settings []backend.Settings) error {
 // Pause implements [backend.SettingsStore].
 func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 	if name != "" {
-		if err := backend.CheckName(name); err != nil {
+		if err := check.Name(name); err != nil {
 			return fmt.Errorf("memory: pause: %w", err)
 		}
 	}

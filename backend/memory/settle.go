@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -43,7 +44,7 @@ func judge(j *job, token int64, ending backend.Ending) lifecycle.Verdict {
 
 // Fail implements [backend.Backend].
 func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []backend.Lease, err error) {
-	if err := backend.CheckFailures(failures); err != nil {
+	if err := check.Failures(failures); err != nil {
 		return nil, fmt.Errorf("memory: fail: %w", err)
 	}
 	if err := b.enter(ctx, "fail"); err != nil {

@@ -15,7 +15,7 @@ func (b *Backend) move(j *job, next lifecycle.Job, now int64) {
 		next = b.acquireKeys(j, next, now)
 	}
 	n, from := j.name, j.State
-	if next.State.Terminal() && n.history.Keep(next.State) < 0 && !j.parks(next.State, now) {
+	if next.State.Terminal() && lifecycle.Retention(n.history, next.State) < 0 && !j.parks(next.State, now) {
 		next.State = gone
 	}
 	left := b.queue(j)

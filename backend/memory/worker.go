@@ -14,7 +14,7 @@ import (
 type worker struct {
 	backend.Worker
 	started, seen int64
-	silence       backend.Silence
+	silence       lifecycle.Silence
 	held          []*job
 }
 

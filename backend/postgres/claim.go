@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 // maxPromote bounds the due jobs that one claim makes pending.
@@ -50,7 +51,7 @@ type claimable struct {
 
 // Claim implements [backend.Backend].
 func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
-	if err := backend.CheckClaim(req); err != nil {
+	if err := check.Claim(req); err != nil {
 		return nil, fmt.Errorf("postgres: claim: %w", err)
 	}
 	if req.Limit > 0 && len(req.Names) > 0 && time.Now().UnixNano() > b.special.Load() {

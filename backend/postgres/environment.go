@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 
-	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 // The environment is a row of the meta table, or no row.
@@ -27,7 +27,7 @@ func (b *Backend) Environment(ctx context.Context) (home string, err error) {
 
 // SetEnvironment implements [backend.SettingsStore].
 func (b *Backend) SetEnvironment(ctx context.Context, from, to string) (moved bool, err error) {
-	if err := backend.CheckKey(to); err != nil {
+	if err := check.Key(to); err != nil {
 		return false, fmt.Errorf("postgres: move: environment: %w", err)
 	}
 	query, args := updateEnvironment, []any{from, to}

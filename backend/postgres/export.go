@@ -9,6 +9,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 const (
@@ -74,7 +75,7 @@ func (r *wholeRow) record() (backend.Record, error) {
 
 // Export implements [backend.ExportImporter].
 func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backend.Batch, error) {
-	if err := backend.CheckExport(req); err != nil {
+	if err := check.Export(req); err != nil {
 		return backend.Batch{}, fmt.Errorf("postgres: export: %w", err)
 	}
 	var batch backend.Batch

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
@@ -71,10 +73,10 @@ const (
 // Import implements [backend.ExportImporter]. Raising the last ID needs a role that owns
 // the tables. A refused batch may leave a gap in the IDs.
 func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backend.ImportResult, err error) {
-	if err := backend.CheckBatch(batch); err != nil {
+	if err := check.Batch(batch); err != nil {
 		return result, fmt.Errorf("postgres: import: %w", err)
 	}
-	if err := backend.CheckRecords(batch.Jobs, maxPayload); err != nil {
+	if err := check.Records(batch.Jobs, maxPayload); err != nil {
 		return result, fmt.Errorf("postgres: import: %w", err)
 	}
 	last := batch.LastID
@@ -173,7 +175,7 @@ func (a *importBatch) sift(jobs []backend.Record) error {
 			return err
 		}
 		present[id] = true
-		if err := byID[id].CheckPresent(name, instant(created)); err != nil {
+		if err := lifecycle.CheckPresent(byID[id], name, instant(created)); err != nil {
 			return rejected{err}
 		}
 		return nil
@@ -186,7 +188,7 @@ func (a *importBatch) sift(jobs []backend.Record) error {
 		if present[jobs[i].ID] {
 			continue
 		}
-		r := jobs[i].Imported(instant(a.now))
+		r := lifecycle.Imported(jobs[i], instant(a.now))
 		if r.State.Terminal() {
 			keep, err := a.t.keep(r.Name, r.State)
 			if err != nil {

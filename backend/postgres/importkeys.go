@@ -2,11 +2,11 @@ package postgres
 
 import (
 	"database/sql"
-	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // takeKeys acquires the unique keys of the waiting jobs, and cancels jobs whose
@@ -38,7 +38,7 @@ func (a *importBatch) takeKeys() error {
 			other = wanted[k].job
 		}
 		if other != r.ID {
-			r.Cancel(fmt.Sprint(backend.SupersededError, other), instant(a.now))
+			lifecycle.SupersedeRecord(r, other, instant(a.now))
 			a.result.Superseded = append(a.result.Superseded, r.ID)
 		}
 	}
@@ -118,7 +118,7 @@ func (a *importBatch) queueUp() error {
 		switch {
 		case head.job == 0:
 			if r.State == backend.Blocked {
-				r.State = r.Waiting(instant(a.now))
+				r.State = lifecycle.Of(r).Ready(a.now).State
 			}
 		case r.State == backend.Blocked:
 			continue

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
@@ -59,7 +60,7 @@ func (t *tx) push(jobs []backend.NewJob) ([]backend.Pushed, error) {
 	if p.now, err = t.now(); err != nil {
 		return nil, err
 	}
-	if p.jobs, err = backend.CountFrom(p.jobs, instant(p.now)); err != nil {
+	if p.jobs, err = lifecycle.CountFrom(p.jobs, instant(p.now)); err != nil {
 		return nil, rejected{err}
 	}
 	err = t.each(drawIDs, []any{len(jobs)}, func(r *sql.Rows) error {

@@ -8,11 +8,12 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 // Operate implements [backend.Operator].
 func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (result backend.OperateResult, err error) {
-	if err := backend.CheckOperate(req); err != nil {
+	if err := check.Operate(req); err != nil {
 		return result, fmt.Errorf("postgres: operate: %w", err)
 	}
 	err = b.write(ctx, "operate", b.durable(), func(t *tx) error {

@@ -83,6 +83,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/internal/audit"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 	"github.com/plainjobs/plainjobs/internal/latelog"
 )
 
@@ -192,7 +193,7 @@ func (o *Options) resolve() (Options, error) {
 		return opts, fmt.Errorf("%w: schema %q must match %s and not begin with pg_", backend.ErrInvalid, opts.Schema, validSchema)
 	}
 	var err error
-	opts.History, err = opts.History.Resolve()
+	opts.History, err = lifecycle.ResolveHistory(opts.History)
 	return opts, err
 }
 

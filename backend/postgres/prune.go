@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
@@ -101,7 +102,7 @@ func (t *tx) searchOld(limit int) ([]oldJob, error) {
 	err = t.each(selectFinished, nil, func(r *sql.Rows) error {
 		var c class
 		err := r.Scan(&c.name, &c.state, &c.jobs)
-		c.until = now - set[c.name].History.Over(t.b.opts.History).Keep(c.state).Microseconds()
+		c.until = now - lifecycle.Retention(lifecycle.HistoryOf(set[c.name].Settings, t.b.opts.History), c.state).Microseconds()
 		all = append(all, c)
 		return err
 	})
@@ -120,7 +121,7 @@ func (t *tx) searchOld(limit int) ([]oldJob, error) {
 		if n < 0 {
 			n = len(all)
 		}
-		some, err := t.surplus(all[:n], set[name].History.Over(t.b.opts.History).Rows, limit-len(old))
+		some, err := t.surplus(all[:n], lifecycle.HistoryOf(set[name].Settings, t.b.opts.History).Rows, limit-len(old))
 		if err != nil {
 			return nil, err
 		}

@@ -7,23 +7,25 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // maxPayload is a quarter of what the server accepts in one message, because some
 // drivers send bytes as text.
 const maxPayload = 256 << 20
 
-// check returns an error if the store cannot keep the jobs.
-func check(jobs []backend.NewJob) error {
-	if err := backend.CheckNewJobs(jobs); err != nil {
+// checkJobs returns an error if the store cannot keep the jobs.
+func checkJobs(jobs []backend.NewJob) error {
+	if err := check.NewJobs(jobs); err != nil {
 		return err
 	}
-	return backend.CheckPayloads(jobs, maxPayload)
+	return check.Payloads(jobs, maxPayload)
 }
 
 // Push implements [backend.Backend].
 func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	if err := check(jobs); err != nil {
+	if err := checkJobs(jobs); err != nil {
 		return nil, fmt.Errorf("postgres: push: %w", err)
 	}
 	if len(jobs) == 0 {
@@ -124,7 +126,9 @@ func isPlain(j *backend.NewJob) bool {
 }
 
 // isKeyless reports whether a job needs only its row and a check of MaxPending.
-func isKeyless(j *backend.NewJob) bool { return j.Unique.Key == "" && j.Serial == "" && !j.Timed() }
+func isKeyless(j *backend.NewJob) bool {
+	return j.Unique.Key == "" && j.Serial == "" && !lifecycle.Timed(j)
+}
 
 func arePlain(jobs []backend.NewJob) bool {
 	for i := range jobs {
@@ -147,7 +151,7 @@ func sizeOf(jobs []backend.NewJob) (n int) {
 // SERIALIZABLE transaction, a key that changed since the transaction began is a
 // serialization error, and MaxPending counts the jobs that waited at its begin.
 func (b *Backend) PushTx(ctx context.Context, caller *sql.Tx, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	if err := check(jobs); err != nil {
+	if err := checkJobs(jobs); err != nil {
 		return nil, fmt.Errorf("postgres: push in transaction: %w", err)
 	}
 	if len(jobs) == 0 {

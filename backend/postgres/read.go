@@ -12,6 +12,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 // read calls f with a querier, and retries it where that may help. Its error is that
@@ -214,7 +215,7 @@ func ceilMicro(t time.Time) int64 {
 
 // List implements [backend.Reader].
 func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Page, error) {
-	limit, err := req.PageSize()
+	limit, err := check.PageSize(req)
 	if err != nil {
 		return backend.Page{}, fmt.Errorf("postgres: list: %w", err)
 	}

@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 // Reap implements [backend.Backend].
 func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
-	if err := backend.CheckReap(req); err != nil {
+	if err := check.Reap(req); err != nil {
 		return backend.ReapResult{}, fmt.Errorf("postgres: reap: %w", err)
 	}
 	leave, err := b.enter()

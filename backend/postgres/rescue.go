@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
@@ -110,11 +111,11 @@ func (t *tx) judge(req backend.ReapRequest) (dead []deadWorker, err error) {
 	if err != nil {
 		return nil, err
 	}
-	kept := map[int64]backend.Silence{}
+	kept := map[int64]lifecycle.Silence{}
 	err = t.each(selectSilent, []any{now}, func(r *sql.Rows) error {
 		worker := deadWorker{cause: silent}
 		var lease, silentSeen, silentAt, watched int64
-		var before backend.Silence
+		var before lifecycle.Silence
 		if err := r.Scan(&worker.id, &worker.renewedAt, &lease, &silentSeen, &silentAt, &before.By, &watched); err != nil {
 			return err
 		}

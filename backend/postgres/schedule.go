@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 const (
@@ -41,7 +42,7 @@ const (
 
 // Define implements [backend.Scheduler].
 func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) error {
-	if err := backend.CheckSchedules(schedules); err != nil {
+	if err := check.Schedules(schedules); err != nil {
 		return fmt.Errorf("postgres: define: %w", err)
 	}
 	if len(schedules) == 0 {
@@ -86,7 +87,7 @@ func (b *Backend) Schedules(ctx context.Context) (backend.Schedules, error) {
 
 // Tick implements [backend.Scheduler].
 func (b *Backend) Tick(ctx context.Context, tick backend.Tick) (taken bool, err error) {
-	if err := backend.CheckTick(tick); err != nil {
+	if err := check.Tick(tick); err != nil {
 		return false, fmt.Errorf("postgres: tick: %w", err)
 	}
 	err = b.write(ctx, "tick", b.durable(), func(t *tx) error {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -76,7 +77,7 @@ func (b *Backend) isLimited(name string) bool {
 // keep returns how long a job of a name is kept in a terminal state.
 func (t *tx) keep(name string, s backend.State) (time.Duration, error) {
 	all, err := t.settings()
-	return all[name].History.Over(t.b.opts.History).Keep(s), err
+	return lifecycle.Retention(lifecycle.HistoryOf(all[name].Settings, t.b.opts.History), s), err
 }
 
 const (
@@ -175,7 +176,7 @@ const (
 
 // Set implements [backend.SettingsStore].
 func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
-	if err := backend.CheckSettings(all); err != nil {
+	if err := check.Settings(all); err != nil {
 		return fmt.Errorf("postgres: set: %w", err)
 	}
 	if len(all) == 0 {
@@ -208,7 +209,7 @@ func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
 // Pause implements [backend.SettingsStore].
 func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 	if name != everything {
-		if err := backend.CheckName(name); err != nil {
+		if err := check.Name(name); err != nil {
 			return fmt.Errorf("postgres: pause: %w", err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -184,7 +185,7 @@ func (t *tx) complete(done []backend.Completion) (lost map[backend.Lease]bool, e
 
 // Fail implements [backend.Backend].
 func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []backend.Lease, err error) {
-	if err := backend.CheckFailures(failures); err != nil {
+	if err := check.Failures(failures); err != nil {
 		return nil, fmt.Errorf("postgres: fail: %w", err)
 	}
 	if len(failures) == 0 {
@@ -198,7 +199,7 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 	ids = slices.Compact(ids)
 	// A final failure must survive a crash. A retry may be lost: the job then runs
 	// again.
-	ends := slices.ContainsFunc(failures, func(f backend.Failure) bool { return f.Ending.State(f.Delay).Terminal() })
+	ends := slices.ContainsFunc(failures, func(f backend.Failure) bool { return lifecycle.StateAfter(f.Ending, f.Delay).Terminal() })
 	err = b.write(ctx, "fail", ends && b.durable(), func(t *tx) error {
 		lost = nil
 		rows, err := t.lock(ids)

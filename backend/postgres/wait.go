@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 // Bounds of the pauses between Wait's polls: short at first, then longer.
@@ -23,7 +24,7 @@ const look = `
 
 // Wait implements [backend.Waiter].
 func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
-	if err := backend.CheckClaim(req); err != nil {
+	if err := check.Claim(req); err != nil {
 		return fmt.Errorf("postgres: wait: %w", err)
 	}
 	b.watch.receive()

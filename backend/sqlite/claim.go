@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 // noToken is the token and the worker of a job that is not claimed. No lease has it.
@@ -81,7 +82,7 @@ type claimable struct {
 
 // Claim implements [backend.Backend].
 func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
-	if err := backend.CheckClaim(req); err != nil {
+	if err := check.Claim(req); err != nil {
 		return nil, fmt.Errorf("sqlite: claim: %w", err)
 	}
 	leave, err := b.enter()

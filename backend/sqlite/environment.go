@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 const (
@@ -41,7 +42,7 @@ func (b *Backend) Environment(ctx context.Context) (home string, err error) {
 
 // SetEnvironment implements [backend.SettingsStore].
 func (b *Backend) SetEnvironment(ctx context.Context, from, to string) (moved bool, err error) {
-	if err := backend.CheckKey(to); err != nil {
+	if err := check.Key(to); err != nil {
 		return false, fmt.Errorf("sqlite: set environment: %w", err)
 	}
 	err = b.write(ctx, &request{op: "set environment", firm: true, run: func(t *tx) error {

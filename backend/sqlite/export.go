@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 const (
@@ -69,7 +70,7 @@ func decodeErrors(text string) (all []backend.RunError, err error) {
 
 // Export implements [backend.ExportImporter].
 func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backend.Batch, error) {
-	if err := backend.CheckExport(req); err != nil {
+	if err := check.Export(req); err != nil {
 		return backend.Batch{}, fmt.Errorf("sqlite: export: %w", err)
 	}
 	leave, err := b.enter()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
@@ -40,10 +42,10 @@ const (
 
 // Import implements [backend.ExportImporter].
 func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backend.ImportResult, err error) {
-	if err := backend.CheckBatch(batch); err != nil {
+	if err := check.Batch(batch); err != nil {
 		return result, fmt.Errorf("sqlite: import: %w", err)
 	}
-	if err := backend.CheckRecords(batch.Jobs, b.maxPayload()); err != nil {
+	if err := check.Records(batch.Jobs, b.maxPayload()); err != nil {
 		return result, fmt.Errorf("sqlite: import: %w", err)
 	}
 	err = b.write(ctx, &request{op: "import", firm: true, run: func(t *tx) error {
@@ -61,7 +63,7 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backe
 func (b *Backend) importBatch(t *tx, batch backend.Batch, now int64, result *backend.ImportResult) error {
 	last := batch.LastID
 	for i := range batch.Jobs {
-		r := batch.Jobs[i].Imported(instant(now))
+		r := lifecycle.Imported(batch.Jobs[i], instant(now))
 		last = max(last, r.ID)
 		if err := b.importJob(t, &r, now, result); err != nil {
 			return err
@@ -134,7 +136,7 @@ func (t *tx) present(r *backend.Record) (present bool, err error) {
 		if err := rows.Scan(&name, &created); err != nil {
 			return false, err
 		}
-		return false, r.CheckPresent(name, instant(created))
+		return false, lifecycle.CheckPresent(r, name, instant(created))
 	})
 	return present, err
 }
@@ -162,7 +164,7 @@ func (t *tx) importUnique(k jobKeys, r *backend.Record, now int64, result *backe
 	}
 	other, err := t.uniqueOwner(k.name, k.unique, now)
 	if err == nil {
-		r.Cancel(fmt.Sprint(backend.SupersededError, other), instant(now))
+		lifecycle.SupersedeRecord(r, other, instant(now))
 		result.Superseded = append(result.Superseded, r.ID)
 	}
 	return true, err // the job is stored, and pruned later
@@ -180,7 +182,7 @@ func (t *tx) importSerial(k jobKeys, r *backend.Record, now int64) error {
 	}
 	if head == 0 {
 		if r.State == backend.Blocked {
-			r.State = r.Waiting(instant(now))
+			r.State = lifecycle.Of(r).Ready(now).State
 		}
 		_, err := t.exec(insertHead, k.name, k.serial, k.id)
 		return err

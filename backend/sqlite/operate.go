@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 const (
@@ -18,7 +19,7 @@ const (
 
 // Operate implements [backend.Operator].
 func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (result backend.OperateResult, err error) {
-	if err := backend.CheckOperate(req); err != nil {
+	if err := check.Operate(req); err != nil {
 		return result, fmt.Errorf("sqlite: operate: %w", err)
 	}
 	// The search takes no lock. The jobs may change before the transaction, so

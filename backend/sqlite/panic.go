@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // The types below turn a panic of a driver into an error. A panic that passes through
@@ -236,7 +237,7 @@ func (b *Backend) recordCrash(t *tx, id, now int64) error {
 	next := r.Job
 	next.Crashes++
 	var e backend.RunError
-	if next.Crashes >= backend.DefaultMaxCrashes || all[r.name].Condemns(next.Crashes) {
+	if next.Crashes >= backend.DefaultMaxCrashes || lifecycle.Condemns(all[r.name].Settings, next.Crashes) {
 		next.State, next.FinishedAt = backend.Failed, now
 		e = backend.RunError{Attempt: r.Failures + 1, At: instant(now), Error: panickedError}
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
@@ -111,7 +112,7 @@ func (b *Backend) searchOld(ctx context.Context, q queryer, s *search) error {
 	}
 	now := b.now()
 	for _, name := range names {
-		rows := set[name].History.Over(b.history).Rows
+		rows := lifecycle.HistoryOf(set[name].Settings, b.history).Rows
 		past := map[backend.State]int{} // found jobs by state
 		all := 0
 		for state, n := range finished[name] {

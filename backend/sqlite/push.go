@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
@@ -72,22 +74,22 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 
 // check returns an error if the store cannot store the jobs.
 func (b *Backend) check(jobs []backend.NewJob) error {
-	if err := backend.CheckNewJobs(jobs); err != nil {
+	if err := check.NewJobs(jobs); err != nil {
 		return err
 	}
-	return backend.CheckPayloads(jobs, b.maxPayload())
+	return check.Payloads(jobs, b.maxPayload())
 }
 
 func (b *Backend) maxPayload() int { return b.library.maxPayload(b.path == "") }
 
 // isPlain reports whether one statement can store a job together with others.
 func isPlain(j *backend.NewJob) bool {
-	return j.Unique.Key == "" && j.Serial == "" && j.Expires == 0 && j.MaxPending == 0 && !j.Timed()
+	return j.Unique.Key == "" && j.Serial == "" && j.Expires == 0 && j.MaxPending == 0 && !lifecycle.Timed(j)
 }
 
 // push stores jobs in their order and fills in pushed.
 func (t *tx) push(jobs []backend.NewJob, pushed []backend.Pushed, now int64) error {
-	jobs, err := backend.CountFrom(jobs, instant(now))
+	jobs, err := lifecycle.CountFrom(jobs, instant(now))
 	if err != nil {
 		return rejected{err}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 // A queryer is a connection or a pool that only reads.
@@ -160,7 +161,7 @@ const listWindow = 20_000
 
 // List implements [backend.Reader].
 func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Page, error) {
-	limit, err := req.PageSize()
+	limit, err := check.PageSize(req)
 	if err != nil {
 		return backend.Page{}, fmt.Errorf("sqlite: list: %w", err)
 	}

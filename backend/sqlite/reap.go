@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
@@ -37,7 +39,7 @@ var updateRescued = newList(`
 
 // Reap implements [backend.Backend].
 func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
-	if err := backend.CheckReap(req); err != nil {
+	if err := check.Reap(req); err != nil {
 		return backend.ReapResult{}, fmt.Errorf("sqlite: reap: %w", err)
 	}
 	leave, err := b.enter()
@@ -149,10 +151,10 @@ func (t *tx) judge(req backend.ReapRequest, now int64) (dead []int64, err error)
 	if !req.Expired && req.By == 0 {
 		return nil, nil
 	}
-	kept := map[int64]backend.Silence{}
+	kept := map[int64]lifecycle.Silence{}
 	err = t.each(selectSilent, []any{now}, func(r *sql.Rows) (bool, error) {
 		var id, seen, lease, silentSeen, silentAt, watched int64
-		var before backend.Silence
+		var before lifecycle.Silence
 		if err := r.Scan(&id, &seen, &lease, &silentSeen, &silentAt, &before.By, &watched); err != nil {
 			return false, err
 		}

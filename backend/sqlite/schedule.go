@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 const (
@@ -35,7 +36,7 @@ const (
 
 // Define implements [backend.Scheduler].
 func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) error {
-	if err := backend.CheckSchedules(schedules); err != nil {
+	if err := check.Schedules(schedules); err != nil {
 		return fmt.Errorf("sqlite: define: %w", err)
 	}
 	if len(schedules) == 0 {
@@ -89,7 +90,7 @@ func instantOrZero(micros int64) time.Time {
 
 // Tick implements [backend.Scheduler].
 func (b *Backend) Tick(ctx context.Context, tick backend.Tick) (taken bool, err error) {
-	if err := backend.CheckTick(tick); err != nil {
+	if err := check.Tick(tick); err != nil {
 		return false, fmt.Errorf("sqlite: tick: %w", err)
 	}
 	err = b.write(ctx, &request{op: "tick", firm: true, run: func(t *tx) error {

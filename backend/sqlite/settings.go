@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // A setting has the settings of a name. Durations are in the units of the table: per
@@ -56,7 +58,7 @@ func (t *tx) settings() (settings, error) {
 
 // keep returns the retention of jobs of a name in a terminal state.
 func (b *Backend) keep(all settings, name int64, s backend.State) time.Duration {
-	return all[name].History.Over(b.history).Keep(s)
+	return lifecycle.Retention(lifecycle.HistoryOf(all[name].Settings, b.history), s)
 }
 
 const (
@@ -75,7 +77,7 @@ const (
 
 // Set implements [backend.SettingsStore].
 func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
-	if err := backend.CheckSettings(all); err != nil {
+	if err := check.Settings(all); err != nil {
 		return fmt.Errorf("sqlite: set: %w", err)
 	}
 	if len(all) == 0 {
@@ -112,7 +114,7 @@ func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
 // Pause implements [backend.SettingsStore].
 func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 	if name != "" {
-		if err := backend.CheckName(name); err != nil {
+		if err := check.Name(name); err != nil {
 			return fmt.Errorf("sqlite: pause: %w", err)
 		}
 	}

@@ -6,12 +6,13 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Fail implements [backend.Backend].
 func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []backend.Lease, err error) {
-	if err := backend.CheckFailures(failures); err != nil {
+	if err := check.Failures(failures); err != nil {
 		return nil, fmt.Errorf("sqlite: fail: %w", err)
 	}
 	if len(failures) == 0 {
@@ -19,7 +20,7 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 	}
 	// A job in a terminal state must not run again after a power cut. A retry or a
 	// snooze may be lost.
-	ends := slices.ContainsFunc(failures, func(f backend.Failure) bool { return f.Ending.State(f.Delay).Terminal() })
+	ends := slices.ContainsFunc(failures, func(f backend.Failure) bool { return lifecycle.StateAfter(f.Ending, f.Delay).Terminal() })
 	err = b.write(ctx, &request{op: "fail", firm: ends, run: func(t *tx) error {
 		lost = lost[:0]
 		now := b.now()

@@ -73,6 +73,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/internal/audit"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 	"github.com/plainjobs/plainjobs/internal/latelog"
 )
@@ -181,7 +182,7 @@ func (o *Options) resolve() (Options, error) {
 		return opts, fmt.Errorf("%w: Options.Prefix %q does not match %s, or begins with \"sqlite_\"", backend.ErrInvalid, opts.Prefix, validPrefix)
 	}
 	var err error
-	opts.History, err = opts.History.Resolve()
+	opts.History, err = lifecycle.ResolveHistory(opts.History)
 	return opts, err
 }
 

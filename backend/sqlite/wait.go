@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
@@ -39,7 +40,7 @@ const (
 
 // Wait implements [backend.Waiter].
 func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
-	if err := backend.CheckClaim(req); err != nil {
+	if err := check.Claim(req); err != nil {
 		return failed(ctx, "wait", err)
 	}
 	v := b.watch.join()

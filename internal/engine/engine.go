@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 // A Run executes a job's handler with an encoded payload.
@@ -59,12 +60,12 @@ func (d *Definition) CheckFields(store backend.Description) error {
 	if d.Serial != nil {
 		job.Serial = "any"
 	}
-	if err := store.CheckFields(&job); err != nil {
+	if err := check.Fields(store, &job); err != nil {
 		return err
 	}
 	settings := d.Settings
 	settings.Name = d.Name
-	return store.CheckSettings([]backend.Settings{settings})
+	return check.Set(store, []backend.Settings{settings})
 }
 
 // A Queue is a backend with the handlers that are bound to it.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -74,7 +75,7 @@ func TestJudge(t *testing.T) {
 		if f.Ending != c.ending || f.Delay != c.delay {
 			t.Errorf("%s: ending %d in %v, want %d in %v", what, f.Ending, f.Delay, c.ending, c.delay)
 		}
-		if err := backend.CheckFailures([]backend.Failure{f}); err != nil {
+		if err := check.Failures([]backend.Failure{f}); err != nil {
 			t.Errorf("%s: a store would refuse it: %v", what, err)
 		}
 	}
@@ -124,7 +125,7 @@ func FuzzValidName(f *testing.F) {
 		if !engine.ValidName(s) {
 			return
 		}
-		if err := backend.CheckNewJobs([]backend.NewJob{{Name: s, MaxAttempts: 1}}); err != nil {
+		if err := check.NewJobs([]backend.NewJob{{Name: s, MaxAttempts: 1}}); err != nil {
 			t.Errorf("a valid name is refused by stores: %v", err)
 		}
 		if strings.ContainsAny(s, " \x00'\"%|,") {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -59,10 +60,10 @@ func (q *Queue) Record(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 
 // add records jobs, all or none, and returns those that are to be run at once.
 func (s *Inline) add(jobs []backend.NewJob, run bool) (pushed []backend.Pushed, runs []*inlineJob, err error) {
-	if err := backend.CheckNewJobs(jobs); err != nil {
+	if err := check.NewJobs(jobs); err != nil {
 		return nil, nil, err
 	}
-	jobs, err = backend.CountFrom(jobs, time.Now())
+	jobs, err = lifecycle.CountFrom(jobs, time.Now())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -317,7 +318,7 @@ func (s *Inline) Get(_ context.Context, id int64) (backend.Info, error) {
 
 // List implements [backend.Reader].
 func (s *Inline) List(_ context.Context, req backend.ListRequest) (backend.Page, error) {
-	limit, err := req.PageSize()
+	limit, err := check.PageSize(req)
 	if err != nil {
 		return backend.Page{}, err
 	}

@@ -35,7 +35,7 @@ var mutants = []mutant{
 		pkg: "./backend/memory", run: memorySuite + "reap$/^live$",
 	}, {
 		rule: "lifecycle: a job is failed after as many crashes as it may have", file: "backend/lifecycle/lifecycle.go",
-		from: "Condemns(j.Crashes)", to: "Condemns(j.Crashes - 1)",
+		from: "Condemns(s, j.Crashes)", to: "Condemns(s, j.Crashes - 1)",
 		pkg: "./backend/memory", run: memorySuite + "reap$/^crashes$",
 	}, {
 		rule: "lifecycle: a crash counts against a suspect that was alone", file: "backend/lifecycle/lifecycle.go",
@@ -132,7 +132,7 @@ var mutants = []mutant{
 		pkg: "./internal/torture", run: "^TestShort$/^stall$/^mixed$", child: true, slow: true,
 	}, {
 		rule: "lifecycle: a job is failed after as many crashes as it may have, by a job that kills", file: "backend/lifecycle/lifecycle.go",
-		from: "Condemns(j.Crashes)", to: "Condemns(j.Crashes - 1)",
+		from: "Condemns(s, j.Crashes)", to: "Condemns(s, j.Crashes - 1)",
 		pkg: "./internal/torture", run: "^TestShort$/^poison$/^mixed$", child: true, slow: true,
 	},
 }

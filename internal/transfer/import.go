@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -131,7 +132,7 @@ func (i *importer) take(l *line) (end bool, err error) {
 		if l.Setting.Name == "" && *l.Setting == (settingLine{Paused: true}) {
 			return false, nil // a pause of the whole queue
 		}
-		if err := backend.CheckSettings([]backend.Settings{l.Setting.settings()}); err != nil {
+		if err := check.Settings([]backend.Settings{l.Setting.settings()}); err != nil {
 			return false, i.fault("%w", err)
 		}
 		return false, nil
@@ -149,7 +150,7 @@ func (i *importer) take(l *line) (end bool, err error) {
 
 // check returns what the contract finds wrong with a line.
 func (i *importer) check(b backend.Batch) error {
-	if err := backend.CheckBatch(b); err != nil {
+	if err := check.Batch(b); err != nil {
 		return i.fault("%w", err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -83,7 +84,7 @@ func (m *mover) look(ctx context.Context) error {
 		if r == nil {
 			return fmt.Errorf("%w: the target has job %d, %s, which the old queue does not have: move to an empty store", backend.ErrDuplicate, t.ID, t.Name)
 		}
-		if err := r.CheckPresent(t.Name, t.CreatedAt); err != nil {
+		if err := lifecycle.CheckPresent(r, t.Name, t.CreatedAt); err != nil {
 			return fmt.Errorf("the target is not empty: %w", err)
 		}
 	}

@@ -3,7 +3,11 @@
 // check stores in different ways, build on it.
 package life
 
-import "github.com/plainjobs/plainjobs/backend"
+import (
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
 
 // A Job is one job. The zero value is a job before its push.
 type Job struct {
@@ -49,7 +53,7 @@ func (j *Job) Fail(token int64, e backend.Ending, s backend.State) (lost bool) {
 	if j.Cancelling {
 		e, s = backend.EndCancelled, backend.Cancelled
 	}
-	if e.Spends() {
+	if e == backend.EndRetry || e == backend.EndFailed {
 		j.Failures++
 	}
 	if e != backend.EndRelease {
@@ -77,7 +81,7 @@ func (j *Job) Rescue(alone bool, set backend.Settings) {
 	if crashed {
 		j.Crashes++
 	}
-	if crashed && set.Condemns(j.Crashes) && !j.Cancelling {
+	if crashed && condemned(set.MaxCrashes, j.Crashes) && !j.Cancelling {
 		j.stop(backend.Failed)
 		j.Token = 0
 		return
@@ -86,3 +90,24 @@ func (j *Job) Rescue(alone bool, set backend.Settings) {
 }
 
 func (j *Job) stop(s backend.State) { j.State, j.Worker, j.Cancelling = s, 0, false }
+
+// After returns the state of a job whose run ends with e and the delay.
+func After(e backend.Ending, delay time.Duration) backend.State {
+	switch {
+	case e == backend.EndFailed:
+		return backend.Failed
+	case e == backend.EndCancelled:
+		return backend.Cancelled
+	case e != backend.EndRelease && delay > 0:
+		return backend.Scheduled
+	}
+	return backend.Pending
+}
+
+// condemned reports whether crashes reach the bound most of the settings.
+func condemned(most, crashes int) bool {
+	if most == 0 {
+		most = backend.DefaultMaxCrashes
+	}
+	return most > 0 && crashes >= most
+}

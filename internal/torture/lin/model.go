@@ -103,7 +103,7 @@ func (s *job) step(o *op) bool {
 		return o.lost == s.Complete(o.token)
 	case opFail:
 		held := s.Held(o.token)
-		lost := s.Fail(o.token, o.ending, o.ending.State(0))
+		lost := s.Fail(o.token, o.ending, life.After(o.ending, 0))
 		if held && s.State == backend.Pending && o.ending != backend.EndRelease {
 			s.due = o.call + int64(o.delay)
 		}
@@ -151,7 +151,7 @@ func (o *op) ends() bool {
 	case opComplete:
 		return !o.lost && !o.unknown
 	case opFail:
-		return !o.lost && !o.unknown && o.ending.State(0).Terminal()
+		return !o.lost && !o.unknown && life.After(o.ending, 0).Terminal()
 	}
 	return false
 }

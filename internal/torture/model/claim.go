@@ -13,7 +13,7 @@ import (
 type worker struct {
 	backend.Worker
 	started, seen time.Time
-	silence       backend.Silence
+	silence       silence
 }
 
 // renew renews a worker's row, or makes one.

@@ -6,6 +6,7 @@
 package model
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -56,12 +57,8 @@ type hold struct {
 }
 
 func newModel(now time.Time, h backend.History) *model {
-	h, err := h.Resolve()
-	if err != nil {
-		panic(err) // programs use valid ones
-	}
 	return &model{
-		now: now, history: h, keys: map[named]hold{}, settings: map[string]backend.Settings{}, paused: map[string]bool{},
+		now: now, history: resolved(h), keys: map[named]hold{}, settings: map[string]backend.Settings{}, paused: map[string]bool{},
 		starts: map[string][]time.Time{}, schedules: map[string]backend.Schedule{},
 	}
 }
@@ -216,10 +213,22 @@ func (m *model) remove(j *job) {
 
 // kept returns the retention of a name.
 func (m *model) kept(name string) backend.History {
-	return m.settings[name].History.Over(m.history)
+	h := m.settings[name].History
+	return backend.History{Done: cmp.Or(h.Done, m.history.Done), Failed: cmp.Or(h.Failed, m.history.Failed), Rows: cmp.Or(h.Rows, m.history.Rows)}
 }
 
-func (m *model) keep(j *job) time.Duration { return m.kept(j.Name).Keep(j.State) }
+// resolved returns h with the contract's defaults for zeros.
+func resolved(h backend.History) backend.History {
+	const day = 24 * time.Hour
+	return backend.History{Done: cmp.Or(h.Done, 7*day), Failed: cmp.Or(h.Failed, 30*day), Rows: cmp.Or(h.Rows, 1_000_000)}
+}
+
+func (m *model) keep(j *job) time.Duration {
+	if j.State == backend.Done {
+		return m.kept(j.Name).Done
+	}
+	return m.kept(j.Name).Failed
+}
 
 // copied returns a copy of m.
 func (m *model) copied() *model {

@@ -13,7 +13,7 @@ func (m *model) reap(req backend.ReapRequest, stored []int64) (r backend.ReapRes
 	for _, w := range slices.SortedFunc(slices.Values(m.workers), func(a, b *worker) int { return cmp.Compare(a.ID, b.ID) }) {
 		judged := false
 		if !w.alive(m.now) {
-			w.silence, judged = w.silence.Judge(req, w.seen, w.Lease, m.now)
+			judged = w.silent(req, m.now)
 		}
 		if !judged && !slices.Contains(req.Dead, w.ID) {
 			continue

@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/torture/life"
 )
 
 func (m *model) complete(done []backend.Completion) (lost []backend.Lease) {
@@ -36,7 +37,7 @@ func (m *model) fail(failures []backend.Failure) (lost []backend.Lease) {
 			m.record(j, text, f.Stack)
 		}
 		switch {
-		case j.Fail(f.Token, f.Ending, f.Ending.State(f.Delay)):
+		case j.Fail(f.Token, f.Ending, life.After(f.Ending, f.Delay)):
 			lost = append(lost, f.Lease)
 		case held:
 			if f.Ending != backend.EndRelease {

@@ -422,7 +422,7 @@ func (p *program) page(what string, jobs, limit int, before, next int64) {
 func (p *program) list() {
 	req := backend.ListRequest{Filter: p.filter(), Limit: oneOf(p, "limit", 0, 1, 2)}
 	got, err := p.on().List(p.ctx, req)
-	limit, _ := req.PageSize()
+	limit := cmp.Or(req.Limit, 100)
 	var want []int64
 	for _, j := range p.m.page(req.Filter, req.Before, got.Next, func(*job) bool { return true }) {
 		want = append(want, j.id)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
@@ -24,7 +25,7 @@ func FuzzPayload(f *testing.F, open Open) {
 	closeAfter(f, b)
 	f.Fuzz(func(t *testing.T, payload, metadata []byte, key, name string) {
 		n := backend.NewJob{Name: name, Payload: payload, Metadata: metadata, Serial: key, MaxAttempts: 1}
-		if backend.CheckNewJobs([]backend.NewJob{n}) != nil {
+		if check.NewJobs([]backend.NewJob{n}) != nil {
 			return
 		}
 		pushed, err := b.Push(t.Context(), []backend.NewJob{n})

@@ -1,4 +1,4 @@
-package backend_test
+package check_test
 
 import (
 	"bytes"
@@ -7,12 +7,12 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/memory"
 )
 
-// What CheckNewJobs lets through a store keeps as it is, and what it does not
-// is an ErrInvalid.
-func FuzzCheckNewJobs(f *testing.F) {
+// A store keeps what NewJobs accepts as it is. Everything else is an ErrInvalid.
+func FuzzNewJobs(f *testing.F) {
 	f.Add("a", []byte("{}"), 1, int64(0), int64(0), "", "", uint8(0), int64(0), []byte(nil))
 	f.Add("", []byte(nil), 0, int64(-1), int64(1), "k", "s", uint8(7), int64(1), []byte("m"))
 	f.Add("\x00", []byte("\xff\x00"), -1, int64(1)<<62, int64(-1), "\xff", "\x00", uint8(5), int64(-1), []byte("\x00"))
@@ -27,11 +27,11 @@ func FuzzCheckNewJobs(f *testing.F) {
 		}
 		b := memory.New(nil)
 		defer b.Close()
-		checked := backend.CheckNewJobs([]backend.NewJob{n})
+		checked := check.NewJobs([]backend.NewJob{n})
 		pushed, err := b.Push(t.Context(), []backend.NewJob{n})
 		if checked != nil {
 			if !errors.Is(checked, backend.ErrInvalid) || !errors.Is(err, backend.ErrInvalid) {
-				t.Errorf("CheckNewJobs: %v; Push: %v", checked, err)
+				t.Errorf("NewJobs: %v; Push: %v", checked, err)
 			}
 			return
 		}

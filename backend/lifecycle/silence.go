@@ -1,6 +1,10 @@
-package backend
+package lifecycle
 
-import "time"
+import (
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
 
 // A Silence is what a store keeps of a worker that did not renew its row in time: who observed that,
 // and for how long. So workers that live for less than a third of a lease detect a death together.
@@ -8,7 +12,7 @@ import "time"
 type Silence struct {
 	Seen    time.Time     // the worker's last renewal; a later one ends the silence
 	At      time.Time     // when the worker was last observed to be silent
-	By      int64         // the worker that observed it; see [ReapRequest].By
+	By      int64         // the worker that observed it; see [backend.ReapRequest].By
 	Watched time.Duration // the part of the silence that counts
 }
 
@@ -20,7 +24,7 @@ type Silence struct {
 // lease. The time since the last observation counts if it is less than a third of the lease, and for
 // a sixth of the lease otherwise, because the system may have stood still or its clock have jumped.
 // The time since the caller's own last observation counts as far as the caller was stable in it.
-func (s Silence) Judge(req ReapRequest, seen time.Time, lease time.Duration, now time.Time) (kept Silence, dead bool) {
+func (s Silence) Judge(req backend.ReapRequest, seen time.Time, lease time.Duration, now time.Time) (kept Silence, dead bool) {
 	enough := lease / 3
 	stable := time.Duration(0) // for how long the caller was stable
 	if req.Expired && (req.StoreTime.IsZero() || now.Sub(req.StoreTime).Abs() <= enough) {

@@ -1,0 +1,90 @@
+package check
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// Export returns an error unless req is valid.
+func Export(req backend.ExportRequest) error {
+	switch {
+	case req.After < 0:
+		return fmt.Errorf("%w: export after ID %d", backend.ErrInvalid, req.After)
+	case req.Jobs < 0 || req.Jobs > maxPage:
+		return fmt.Errorf("%w: export of %d jobs is not within 0 and %d", backend.ErrInvalid, req.Jobs, maxPage)
+	}
+	return nil
+}
+
+// Batch returns an error unless b is valid, whatever the store.
+func Batch(b backend.Batch) error {
+	if b.LastID < 0 || b.LastID > backend.MaxID {
+		return fmt.Errorf("%w: the last ID is %d, not within 0 and %d", backend.ErrInvalid, b.LastID, int64(backend.MaxID))
+	}
+	if n := max(len(b.Jobs), len(b.Schedules)); n > backend.MaxBatch {
+		return fmt.Errorf("%w: a batch of %d, at most %d", backend.ErrInvalid, n, backend.MaxBatch)
+	}
+	last := int64(0)
+	for i := range b.Jobs {
+		r := &b.Jobs[i]
+		if r.ID <= last || r.ID > backend.MaxID {
+			return fmt.Errorf("%w: job %d comes after job %d; IDs ascend and are within 1 and %d", backend.ErrInvalid, r.ID, last, int64(backend.MaxID))
+		}
+		last = r.ID
+		if text := fault(r); text != "" {
+			return fmt.Errorf("%w: job %d: %s", backend.ErrInvalid, r.ID, text)
+		}
+	}
+	return Schedules(b.Schedules)
+}
+
+// fault returns what is wrong with r, or nothing.
+func fault(r *backend.Record) string {
+	switch {
+	case checkName(r.Name) != "":
+		return fmt.Sprintf("name %q %s", r.Name, checkName(r.Name))
+	case !slices.Contains(backend.States(), r.State):
+		return fmt.Sprintf("unknown %v", r.State)
+	case r.MaxAttempts < 1:
+		return fmt.Sprintf("max attempts is %d, must be at least 1", r.MaxAttempts)
+	case r.Failures < 0 || r.Failures > math.MaxInt32 || r.Crashes < 0 || r.Crashes > math.MaxInt32:
+		return fmt.Sprintf("%d failures and %d crashes", r.Failures, r.Crashes)
+	case Key(r.UniqueKey) != nil:
+		return fmt.Sprintf("unique key: %v", Key(r.UniqueKey))
+	case Key(r.SerialKey) != nil:
+		return fmt.Sprintf("serial key: %v", Key(r.SerialKey))
+	case r.State == backend.Blocked && r.SerialKey == "":
+		return "it is blocked and has no serial key"
+	case r.Scope > backend.UntilStarted || r.UniqueKey == "" && (r.Scope != 0 || !r.KeyUntil.IsZero()):
+		return "the scope of its unique key is unknown, or it has none"
+	case r.State.Terminal() == r.FinishedAt.IsZero():
+		return fmt.Sprintf("it is %v and finished at %v", r.State, r.FinishedAt)
+	case r.Cancelling && r.State != backend.Running:
+		return "it is to be cancelled and does not run"
+	case len(r.Metadata) > maxMetadata:
+		return fmt.Sprintf("metadata of %d bytes, at most %d", len(r.Metadata), maxMetadata)
+	case len(r.Errors) > maxErrors:
+		return fmt.Sprintf("%d errors, at most %d", len(r.Errors), maxErrors)
+	}
+	for _, t := range []time.Time{r.CreatedAt, r.RunAt, r.FinishedAt, r.ExpiresAt, r.KeyUntil} {
+		if !t.IsZero() && (t.Year() < 1970 || t.Year() > 9999) {
+			return fmt.Sprintf("the time %v is not within 1970 and 9999", t)
+		}
+	}
+	if r.CreatedAt.IsZero() || r.RunAt.IsZero() {
+		return "it has no time at which it was pushed, or is to run"
+	}
+	for _, e := range r.Errors {
+		if e.At.IsZero() || e.Attempt < 1 {
+			return "an error has no time or no attempt"
+		}
+	}
+	return ""
+}
+
+// maxErrors is how many errors of a job are kept.
+const maxErrors = 10

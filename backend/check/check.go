@@ -1,0 +1,19 @@
+// Package check refuses requests that break a rule of package backend. It is for authors of
+// stores: each method of a store calls the function for its request before it reads or
+// writes anything.
+//
+// An error matches [backend.ErrInvalid] and describes the first fault, unless the function
+// says otherwise.
+package check
+
+import "time"
+
+const (
+	maxName     = 128
+	maxDelay    = 100 * 365 * 24 * time.Hour
+	maxLease    = 24 * time.Hour
+	maxKey      = 255
+	maxMetadata = 64 << 10
+	maxPage     = 1000
+	maxPer      = 366 * 24 * time.Hour
+)

@@ -1,0 +1,151 @@
+package check
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// Settings returns an error unless the settings are valid, whatever the store.
+func Settings(settings []backend.Settings) error {
+	for _, s := range settings {
+		switch {
+		case checkName(s.Name) != "":
+			return fmt.Errorf("%w: name %q %s", backend.ErrInvalid, s.Name, checkName(s.Name))
+		case s.MaxRunning < 0:
+			return fmt.Errorf("%w: %s: MaxRunning %d is negative", backend.ErrInvalid, s.Name, s.MaxRunning)
+		case s.MaxCrashes < -math.MaxInt32 || s.MaxCrashes > math.MaxInt32:
+			return fmt.Errorf("%w: %s: %d crashes are not within 32 bits", backend.ErrInvalid, s.Name, s.MaxCrashes)
+		case s.Rate < 0 || s.Per < 0 || s.Per > maxPer || (s.Rate == 0) != (s.Per == 0):
+			return fmt.Errorf("%w: %s: rate %d per %v: both must be positive, and the time at most 366 days", backend.ErrInvalid, s.Name, s.Rate, s.Per)
+		}
+		if err := History(s.History); err != nil {
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// History returns an error if a retention is longer than 100 years.
+func History(h backend.History) error {
+	if h.Done > maxDelay || h.Failed > maxDelay {
+		return fmt.Errorf("%w: history of %v/%v is longer than 100 years", backend.ErrInvalid, h.Done, h.Failed)
+	}
+	return nil
+}
+
+// Schedules returns an error unless the schedules may be defined or imported.
+func Schedules(schedules []backend.Schedule) error {
+	for _, s := range schedules {
+		switch {
+		case checkName(s.Name) != "":
+			return fmt.Errorf("%w: schedule %q %s", backend.ErrInvalid, s.Name, checkName(s.Name))
+		case len(s.Definition) > maxMetadata || !utf8.ValidString(s.Definition) || strings.ContainsRune(s.Definition, 0):
+			return fmt.Errorf("%w: schedule %s: its definition is not UTF-8 without NUL of at most %d bytes", backend.ErrInvalid, s.Name, maxMetadata)
+		case s.Next.IsZero():
+			return fmt.Errorf("%w: schedule %s has no next tick", backend.ErrInvalid, s.Name)
+		}
+	}
+	return nil
+}
+
+// Tick returns an error unless the tick is followed by a later one and its jobs are valid.
+func Tick(t backend.Tick) error {
+	if !t.Next.After(t.Due) {
+		return fmt.Errorf("%w: schedule %s: the tick after %v is %v", backend.ErrInvalid, t.Name, t.Due, t.Next)
+	}
+	return NewJobs(t.Jobs)
+}
+
+func checkFilter(f backend.Filter) error {
+	switch {
+	case len(f.IDs) > maxPage:
+		return fmt.Errorf("%w: %d IDs, at most %d at once", backend.ErrInvalid, len(f.IDs), maxPage)
+	case f.State != 0 && !slices.Contains(backend.States(), f.State):
+		return fmt.Errorf("%w: unknown %v", backend.ErrInvalid, f.State)
+	case !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until):
+		return fmt.Errorf("%w: Since %v is not before Until %v", backend.ErrInvalid, f.Since, f.Until)
+	}
+	return nil
+}
+
+// Operate returns an error unless req is valid.
+func Operate(req backend.OperateRequest) error {
+	switch {
+	case req.Op < backend.OpRetry || req.Op > backend.OpFree:
+		return fmt.Errorf("%w: unknown operation %d", backend.ErrInvalid, req.Op)
+	case req.Limit < 0 || req.Limit > maxPage:
+		return fmt.Errorf("%w: operate limit %d is not within 1 and %d", backend.ErrInvalid, req.Limit, maxPage)
+	case req.Before < 0:
+		return fmt.Errorf("%w: operate before ID %d", backend.ErrInvalid, req.Before)
+	case req.Priority != nil && req.Op != backend.OpRetry:
+		return fmt.Errorf("%w: operation %d takes no priority; only a retry does", backend.ErrInvalid, req.Op)
+	}
+	return checkFilter(req.Filter)
+}
+
+// Claim returns an error unless req is valid: among others, its lease is within 1 ms and
+// 24 hours, and Prefetch is at most Limit.
+func Claim(req backend.ClaimRequest) error {
+	switch {
+	case req.Worker.ID <= 0:
+		return fmt.Errorf("%w: worker ID %d is not positive", backend.ErrInvalid, req.Worker.ID)
+	case req.Worker.Lease < time.Millisecond || req.Worker.Lease > maxLease:
+		return fmt.Errorf("%w: lease %v is not within 1ms and 24h", backend.ErrInvalid, req.Worker.Lease)
+	case req.Limit < 0:
+		return fmt.Errorf("%w: limit %d is negative", backend.ErrInvalid, req.Limit)
+	case req.Prefetch < 0 || req.Prefetch > req.Limit:
+		return fmt.Errorf("%w: prefetch %d is not within 0 and the limit %d", backend.ErrInvalid, req.Prefetch, req.Limit)
+	case req.MaxBytes < 0:
+		return fmt.Errorf("%w: byte bound %d is negative", backend.ErrInvalid, req.MaxBytes)
+	}
+	for _, name := range req.Names {
+		if fault := checkName(name); fault != "" {
+			return fmt.Errorf("%w: name %q %s", backend.ErrInvalid, name, fault)
+		}
+	}
+	return nil
+}
+
+// Failures returns an error unless the failures are valid.
+func Failures(failures []backend.Failure) error {
+	for i, f := range failures {
+		switch {
+		case f.Ending < backend.EndRetry || f.Ending > backend.EndCancelled:
+			return fmt.Errorf("%w: failure %d: unknown ending %d", backend.ErrInvalid, i, f.Ending)
+		case f.Delay < 0 || f.Delay > maxDelay:
+			return fmt.Errorf("%w: failure %d: delay %v is not within 0 and 100 years", backend.ErrInvalid, i, f.Delay)
+		case f.Expires < 0 || f.Expires > maxDelay || f.Expires > 0 && f.Ending != backend.EndRelease:
+			return fmt.Errorf("%w: failure %d: expiry in %v is not within 0 and 100 years, or the job is not released", backend.ErrInvalid, i, f.Expires)
+		}
+	}
+	return nil
+}
+
+// Reap returns an error unless req is valid.
+func Reap(req backend.ReapRequest) error {
+	switch {
+	case req.Limit < 0:
+		return fmt.Errorf("%w: reap limit %d is negative", backend.ErrInvalid, req.Limit)
+	case req.StableFor < 0:
+		return fmt.Errorf("%w: StableFor %v is negative", backend.ErrInvalid, req.StableFor)
+	}
+	return nil
+}
+
+// PageSize returns the maximum number of jobs on the page that req asks for, or an error.
+func PageSize(req backend.ListRequest) (int, error) {
+	switch {
+	case req.Limit < 0 || req.Limit > maxPage:
+		return 0, fmt.Errorf("%w: list limit %d is not within 1 and %d", backend.ErrInvalid, req.Limit, maxPage)
+	case req.Before < 0:
+		return 0, fmt.Errorf("%w: list before ID %d", backend.ErrInvalid, req.Before)
+	}
+	return cmp.Or(req.Limit, 100), checkFilter(req.Filter)
+}
