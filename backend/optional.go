@@ -183,7 +183,7 @@ type ExportImporter interface {
 	Export(ctx context.Context, req ExportRequest) (Batch, error)
 
 	// Import stores a batch, all of it or nothing, as durably as a push. It must refuse what
-	// check.Batch refuses.
+	// check.Import refuses.
 	//
 	// A job is stored under its ID with everything that its [Record] says, after lifecycle.Imported;
 	// no lease matches it. A job that is present (same ID, name and creation) is left as it is. If

@@ -12,7 +12,7 @@ type Scheduler interface {
 	// stored schedule takes the given Definition and keeps its Next. If [Schedule.Instead] is set, a
 	// stored schedule takes the given Next too if its Next equals Instead, and is otherwise left as
 	// it is. A schedule that takes a Definition is no longer removed. Define does not change Last and
-	// Paused, which are zero for a new schedule. It must refuse what check.Schedules refuses.
+	// Paused, which are zero for a new schedule. It must refuse what check.Define refuses.
 	//
 	// So a new definition moves no tick unless the caller requests it, and never a tick that another
 	// worker has taken since the caller read the schedule.

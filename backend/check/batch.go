@@ -20,8 +20,8 @@ func Export(req backend.ExportRequest) error {
 	return nil
 }
 
-// Batch returns an error unless b is valid, whatever the store.
-func Batch(b backend.Batch) error {
+// Import returns an error unless b is valid, whatever the store.
+func Import(b backend.Batch) error {
 	if b.LastID < 0 || b.LastID > backend.MaxID {
 		return fmt.Errorf("%w: the last ID is %d, not within 0 and %d", backend.ErrInvalid, b.LastID, int64(backend.MaxID))
 	}
@@ -39,7 +39,7 @@ func Batch(b backend.Batch) error {
 			return fmt.Errorf("%w: job %d: %s", backend.ErrInvalid, r.ID, text)
 		}
 	}
-	return Schedules(b.Schedules)
+	return Define(b.Schedules)
 }
 
 // fault returns what is wrong with r, or nothing.

@@ -40,8 +40,8 @@ func History(h backend.History) error {
 	return nil
 }
 
-// Schedules returns an error unless the schedules may be defined or imported.
-func Schedules(schedules []backend.Schedule) error {
+// Define returns an error unless the schedules may be defined or imported.
+func Define(schedules []backend.Schedule) error {
 	for _, s := range schedules {
 		switch {
 		case checkName(s.Name) != "":
@@ -113,8 +113,8 @@ func Claim(req backend.ClaimRequest) error {
 	return nil
 }
 
-// Failures returns an error unless the failures are valid.
-func Failures(failures []backend.Failure) error {
+// Fail returns an error unless the failures are valid.
+func Fail(failures []backend.Failure) error {
 	for i, f := range failures {
 		switch {
 		case f.Ending < backend.EndRetry || f.Ending > backend.EndCancelled:
@@ -139,8 +139,8 @@ func Reap(req backend.ReapRequest) error {
 	return nil
 }
 
-// PageSize returns the maximum number of jobs on the page that req asks for, or an error.
-func PageSize(req backend.ListRequest) (int, error) {
+// List returns the maximum number of jobs on the page that req asks for, or an error.
+func List(req backend.ListRequest) (int, error) {
 	switch {
 	case req.Limit < 0 || req.Limit > maxPage:
 		return 0, fmt.Errorf("%w: list limit %d is not within 1 and %d", backend.ErrInvalid, req.Limit, maxPage)

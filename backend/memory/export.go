@@ -52,7 +52,7 @@ const maxID = 1 << 36
 // Import implements [backend.ExportImporter].
 func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.ImportResult, error) {
 	var result backend.ImportResult
-	if err := check.Batch(batch); err != nil {
+	if err := check.Import(batch); err != nil {
 		return result, fmt.Errorf("memory: import: %w", err)
 	}
 	if err := b.enter(ctx, "import"); err != nil {

@@ -88,7 +88,7 @@ func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
 
 // List implements [backend.Reader].
 func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Page, error) {
-	limit, err := check.PageSize(req)
+	limit, err := check.List(req)
 	if err != nil {
 		return backend.Page{}, fmt.Errorf("memory: list: %w", err)
 	}

@@ -14,7 +14,7 @@ import (
 
 // Define implements [backend.Scheduler].
 func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) error {
-	if err := check.Schedules(schedules); err != nil {
+	if err := check.Define(schedules); err != nil {
 		return fmt.Errorf("memory: define: %w", err)
 	}
 	if err := b.enter(ctx, "define"); err != nil {

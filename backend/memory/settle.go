@@ -44,7 +44,7 @@ func judge(j *job, token int64, ending backend.Ending) lifecycle.Verdict {
 
 // Fail implements [backend.Backend].
 func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []backend.Lease, err error) {
-	if err := check.Failures(failures); err != nil {
+	if err := check.Fail(failures); err != nil {
 		return nil, fmt.Errorf("memory: fail: %w", err)
 	}
 	if err := b.enter(ctx, "fail"); err != nil {

@@ -73,7 +73,7 @@ const (
 // Import implements [backend.ExportImporter]. Raising the last ID needs a role that owns
 // the tables. A refused batch may leave a gap in the IDs.
 func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backend.ImportResult, err error) {
-	if err := check.Batch(batch); err != nil {
+	if err := check.Import(batch); err != nil {
 		return result, fmt.Errorf("postgres: import: %w", err)
 	}
 	if err := check.Records(batch.Jobs, maxPayload); err != nil {

@@ -215,7 +215,7 @@ func ceilMicro(t time.Time) int64 {
 
 // List implements [backend.Reader].
 func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Page, error) {
-	limit, err := check.PageSize(req)
+	limit, err := check.List(req)
 	if err != nil {
 		return backend.Page{}, fmt.Errorf("postgres: list: %w", err)
 	}

@@ -42,7 +42,7 @@ const (
 
 // Define implements [backend.Scheduler].
 func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) error {
-	if err := check.Schedules(schedules); err != nil {
+	if err := check.Define(schedules); err != nil {
 		return fmt.Errorf("postgres: define: %w", err)
 	}
 	if len(schedules) == 0 {

@@ -185,7 +185,7 @@ func (t *tx) complete(done []backend.Completion) (lost map[backend.Lease]bool, e
 
 // Fail implements [backend.Backend].
 func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []backend.Lease, err error) {
-	if err := check.Failures(failures); err != nil {
+	if err := check.Fail(failures); err != nil {
 		return nil, fmt.Errorf("postgres: fail: %w", err)
 	}
 	if len(failures) == 0 {

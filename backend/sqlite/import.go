@@ -42,7 +42,7 @@ const (
 
 // Import implements [backend.ExportImporter].
 func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backend.ImportResult, err error) {
-	if err := check.Batch(batch); err != nil {
+	if err := check.Import(batch); err != nil {
 		return result, fmt.Errorf("sqlite: import: %w", err)
 	}
 	if err := check.Records(batch.Jobs, b.maxPayload()); err != nil {

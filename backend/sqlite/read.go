@@ -161,7 +161,7 @@ const listWindow = 20_000
 
 // List implements [backend.Reader].
 func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Page, error) {
-	limit, err := check.PageSize(req)
+	limit, err := check.List(req)
 	if err != nil {
 		return backend.Page{}, fmt.Errorf("sqlite: list: %w", err)
 	}

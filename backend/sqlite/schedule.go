@@ -36,7 +36,7 @@ const (
 
 // Define implements [backend.Scheduler].
 func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) error {
-	if err := check.Schedules(schedules); err != nil {
+	if err := check.Define(schedules); err != nil {
 		return fmt.Errorf("sqlite: define: %w", err)
 	}
 	if len(schedules) == 0 {

@@ -12,7 +12,7 @@ import (
 
 // Fail implements [backend.Backend].
 func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []backend.Lease, err error) {
-	if err := check.Failures(failures); err != nil {
+	if err := check.Fail(failures); err != nil {
 		return nil, fmt.Errorf("sqlite: fail: %w", err)
 	}
 	if len(failures) == 0 {

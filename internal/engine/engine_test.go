@@ -75,7 +75,7 @@ func TestJudge(t *testing.T) {
 		if f.Ending != c.ending || f.Delay != c.delay {
 			t.Errorf("%s: ending %d in %v, want %d in %v", what, f.Ending, f.Delay, c.ending, c.delay)
 		}
-		if err := check.Failures([]backend.Failure{f}); err != nil {
+		if err := check.Fail([]backend.Failure{f}); err != nil {
 			t.Errorf("%s: a store would refuse it: %v", what, err)
 		}
 	}

@@ -318,7 +318,7 @@ func (s *Inline) Get(_ context.Context, id int64) (backend.Info, error) {
 
 // List implements [backend.Reader].
 func (s *Inline) List(_ context.Context, req backend.ListRequest) (backend.Page, error) {
-	limit, err := check.PageSize(req)
+	limit, err := check.List(req)
 	if err != nil {
 		return backend.Page{}, err
 	}

@@ -150,7 +150,7 @@ func (i *importer) take(l *line) (end bool, err error) {
 
 // check returns what the contract finds wrong with a line.
 func (i *importer) check(b backend.Batch) error {
-	if err := check.Batch(b); err != nil {
+	if err := check.Import(b); err != nil {
 		return i.fault("%w", err)
 	}
 	return nil
