@@ -61,6 +61,7 @@ func checkEnvironment(ctx context.Context, s *setup) error {
 		if s.opts.Drain {
 			return fmt.Errorf("no job was run: the database belongs to %s=%s, so it may be a copy", environmentVariable, theirs)
 		}
+		s.ready()
 		timer := time.NewTimer(environmentPoll)
 		select {
 		case <-timer.C:

@@ -25,9 +25,10 @@ type setup struct {
 	schedules map[string]*schedule
 	log       *throttledLog
 	handlers  context.Context // the parent of all handlers' contexts
+	ready     func()          // called when the worker is registered or paused
 }
 
-// A session is one call of Run. Its parts and their goroutines:
+// A session is one call of Run or Start. Its parts and their goroutines:
 //
 //   - The claimer claims as many jobs as the dispatcher wants.
 //   - The slots take runs from the dispatcher, call the handlers, and leave the ends of
@@ -61,7 +62,7 @@ func newSession(ctx context.Context, q *engine.Queue, opts Options, jobs map[str
 	handlers, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	c := &setup{
 		queue: q, opts: opts, store: q.Backend, jobs: jobs, names: slices.Sorted(maps.Keys(jobs)), schedules: schedules,
-		log: newThrottledLog(opts.Logger), handlers: handlers,
+		log: newThrottledLog(opts.Logger), handlers: handlers, ready: func() {},
 	}
 	s := &session{setup: c, stopHandlers: stop}
 	s.reporter = &reporter{setup: c}
@@ -90,7 +91,10 @@ func (s *session) run(ctx context.Context) error {
 	defer stop(nil)
 	defer s.stopHandlers(plainjobs.ErrStopped)
 
-	err := checkEnvironment(work, s.setup)
+	err := checkFields(s.setup)
+	if err == nil {
+		err = checkEnvironment(work, s.setup)
+	}
 	if err == nil {
 		err = s.register(work)
 	}
@@ -100,6 +104,7 @@ func (s *session) run(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
+	s.ready()
 	var rest sync.WaitGroup
 	alive, stopAlive := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAlive()
@@ -190,8 +195,8 @@ func (s *session) register(ctx context.Context) error {
 // apply.
 func storeSettings(ctx context.Context, s *setup) error {
 	store, ok := s.store.(backend.SettingsStore)
-	if err := checkFields(s, ok); err != nil || !ok {
-		return err
+	if !ok {
+		return nil
 	}
 	var all []backend.Settings
 	for name, def := range s.jobs {
@@ -204,9 +209,9 @@ func storeSettings(ctx context.Context, s *setup) error {
 
 // checkFields returns an error that matches errors.ErrUnsupported if a job of the worker
 // has an option that the store does not keep.
-func checkFields(s *setup, settings bool) error {
+func checkFields(s *setup) error {
 	store := backend.Describe(s.store)
-	if !settings { // only a SettingsStore keeps fields of Settings
+	if _, ok := s.store.(backend.SettingsStore); !ok { // only a SettingsStore keeps fields of Settings
 		store.Fields &= backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending
 	}
 	for _, name := range s.names {

@@ -10,6 +10,9 @@
 // worker claims only jobs that its program defines, so programs with different jobs
 // may share a store.
 //
+// A program that does more than work calls [Worker.Start], which returns what prevents
+// the worker from working, and [Worker.Stop].
+//
 // # Work
 //
 // A worker prefetches jobs, about as many as its handlers run within 20 ms, and
@@ -52,6 +55,7 @@ import (
 	"log/slog"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/plainjobs/plainjobs"
@@ -103,6 +107,9 @@ type Options struct {
 type Worker struct {
 	queue *engine.Queue
 	opts  Options
+
+	mu      sync.Mutex
+	started *started // by Start, until Stop or Run has returned
 }
 
 // New returns a worker for a queue. nil options are the defaults. It panics if the queue
@@ -141,23 +148,39 @@ const (
 // has an option that the store does not keep. It returns an error when the store is
 // closed or refuses a call permanently, and if handlers ignored the end of their
 // contexts: they still run, and their jobs wait for the lease to expire.
+//
+// If [Worker.Start] has started the worker, Run waits for ctx or for the worker's end.
 func (w *Worker) Run(ctx context.Context) error {
-	opts, err := w.opts.resolve()
-	if err != nil {
-		return fmt.Errorf("worker: %w", err)
+	if b := w.background(); b != nil {
+		defer context.AfterFunc(ctx, b.stop)()
+		return w.wait(b)
 	}
-	jobs, err := w.jobs()
-	if err != nil {
-		return fmt.Errorf("worker: %w", err)
+	s, err := w.session(ctx)
+	if err == nil {
+		err = s.run(ctx)
 	}
-	schedules, err := schedulesOf(jobs, !opts.NoSchedules)
 	if err != nil {
-		return fmt.Errorf("worker: %w", err)
-	}
-	if err := newSession(ctx, w.queue, opts, jobs, schedules).run(ctx); err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
 	return nil
+}
+
+// session returns a new session, or an error if an option or the program's jobs do not
+// allow one.
+func (w *Worker) session(ctx context.Context) (*session, error) {
+	opts, err := w.opts.resolve()
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := w.jobs()
+	if err != nil {
+		return nil, err
+	}
+	schedules, err := schedulesOf(jobs, !opts.NoSchedules)
+	if err != nil {
+		return nil, err
+	}
+	return newSession(ctx, w.queue, opts, jobs, schedules), nil
 }
 
 func (o Options) resolve() (Options, error) {
