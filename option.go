@@ -212,8 +212,9 @@ func Aliases(names ...string) DefineOption {
 // ends.
 type Handler func(ctx context.Context, job *Info) error
 
-// A Middleware wraps the runs of jobs. It may read the job, pass on a context derived
-// from the run's, and replace the error.
+// A Middleware wraps the runs of jobs. It may read the job, with its encoded data in
+// Info.Payload, pass on a context derived from the run's, and replace the error. A panic
+// of the handler passes through it; see [OnError] for all failures.
 type Middleware func(next Handler) Handler
 
 // Use wraps the runs of the job, inside the queue's middleware. The first is the
@@ -228,6 +229,43 @@ func Use(middleware ...Middleware) DefineOption {
 		}
 		return nil
 	})
+}
+
+// OnError calls fn with each run of the job that fails, in whatever way: the handler
+// returned an error or panicked, the run took longer than its [Timeout], or the payload
+// did not decode. err is the run's error: [errors.As] finds a [*PanicError], a
+// [*DecodeError], or a [*CancelError] if the handler cancelled the job. The job is as the
+// run leaves it: its State is Failed after the last attempt, Cancelled by [Cancel], or
+// else [Scheduled] or [Pending] for the next run at RunAt. It has the payload, the keys
+// and the metadata, and Attempt is that of the run.
+//
+// These are no failures: [Snooze], a run that ends because its worker stops, that lost its
+// lease, or whose job an operator cancelled. A job that the store fails because its
+// workers died, or cancels because it expired, has no run that could be reported.
+//
+// fn runs after the handler, before the failure is stored, and occupies the job's slot.
+// The context has the run's values but does not end. fn may block, perform tasks and log,
+// and should limit how long it takes: a worker that stops waits for it like for a
+// handler. After a crash fn may be called again for the same attempt. It cannot change how
+// the run ends; a [Middleware] can. A panic of fn is logged. The payload must not be
+// modified.
+//
+// The functions of a job are called in order, and Options.OnError after them.
+func OnError(fn func(ctx context.Context, job *Info, err error)) DefineOption {
+	return defineOption(func(d *engine.Definition) error {
+		if fn == nil {
+			return fmt.Errorf("OnError(nil): pass a function")
+		}
+		d.OnError = append(d.OnError, errorFunc(fn))
+		return nil
+	})
+}
+
+func errorFunc(fn func(context.Context, *Info, error)) engine.ErrorFunc {
+	return func(ctx context.Context, e engine.Event) {
+		info := infoOfEvent(&e)
+		fn(ctx, &info, e.Err)
+	}
 }
 
 // engine returns m as the engine applies it, once for each job and queue.

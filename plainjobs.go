@@ -23,6 +23,7 @@
 //     [Complete] in the transaction of its effects; [DefineResult] for a result.
 //   - Times and limits: [In], [At], [Before], [Priority]; [Unique], [Serial],
 //     [Concurrency], [MaxRunning], [RateLimit], [MaxPending], [MaxCrashes]; [Cron], [Every].
+//   - Failures: [OnError] and Options.OnError; [Use] and Options.Middleware around each run.
 //   - Operation: [Queue.List], [Queue.Why], [Queue.Retry], [Queue.Pause],
 //     [Queue.Subscribe]; package cli has them as commands.
 //   - Tests: under go test the function [Perform] runs a job at once; package
@@ -54,6 +55,8 @@ type Options struct {
 	MaxPayload int
 	// Middleware wraps the runs of all jobs of the queue. The first is the outermost.
 	Middleware []Middleware
+	// OnError is called with each run that fails, of all jobs of the queue; see [OnError].
+	OnError func(ctx context.Context, job *Info, err error)
 	// Metadata is called by each Perform. What it returns, at most 64 KiB, is stored
 	// with the job and shown to its runs, for example to carry a trace. nil stores none.
 	Metadata func(ctx context.Context) map[string]string
@@ -91,6 +94,9 @@ func New(b backend.Backend, opts *Options) *Queue {
 	handle := engine.NewHandle()
 	q := handle.Queue()
 	q.Backend, q.Description, q.MaxPayload, q.Logger, q.Metadata, q.TimeoutError = b, &d, limit, opts.Logger, opts.Metadata, ErrTimeout
+	if opts.OnError != nil {
+		q.OnError = errorFunc(opts.OnError)
+	}
 	for _, m := range opts.Middleware {
 		if m == nil {
 			panic(fmt.Sprintf("plainjobs: %s: New with nil in Options.Middleware", caller()))

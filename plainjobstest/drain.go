@@ -122,6 +122,9 @@ func (d *drain) next(ctx context.Context) bool {
 	if f.Delay < time.Microsecond && f.Ending == backend.EndRetry && !d.retries {
 		f.Delay = time.Second // it has had its turn
 	}
+	if d.queue.ReportsError(def, &f) {
+		d.queue.ReportError(engine.WithInfo(ctx, d.queue, job), def, engine.EventOf(job, &f, err))
+	}
 	d.settle(ctx, job, nil, &f)
 	d.tried[job.ID] = f.Ending
 	if f.Ending != backend.EndSnooze && (f.Ending != backend.EndRetry || !d.retries) {

@@ -38,12 +38,6 @@ func (p *reporter) close() {
 	p.closed = true
 }
 
-// eventKinds are the events of runs that fail, by how they end.
-var eventKinds = map[backend.Ending]engine.EventKind{
-	backend.EndRetry: engine.Retried, backend.EndSnooze: engine.Snoozed, backend.EndRelease: engine.Released,
-	backend.EndFailed: engine.Failed, backend.EndCancelled: engine.Cancelled,
-}
-
 // ended reports how a run ended. The log gets its name, ID, attempt and duration,
 // and the first line of its error, never its payload.
 func (p *reporter) ended(e outcome, err error) {
@@ -84,10 +78,9 @@ func (p *reporter) ended(e outcome, err error) {
 
 // eventOf returns the event of a run that has ended with err.
 func eventOf(e outcome, err error) engine.Event {
-	event := engine.Event{Kind: engine.Done, Job: e.run.job, Err: err, Took: e.took, Failure: e.failure}
-	if e.failure != nil {
-		event.Kind, event.In = eventKinds[e.failure.Ending], e.failure.Delay
-	} else {
+	event := engine.EventOf(e.run.job, e.failure, err)
+	event.Took = e.took
+	if e.failure == nil {
 		event.Result = e.run.ctx.Info.Result
 	}
 	if !e.unstarted {

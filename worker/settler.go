@@ -287,7 +287,7 @@ func (t *settler) fail(r *apart, err error) bool {
 	}
 	t.opts.Logger.Error("plainjobs: the store refuses the end of the run; the job failed with the reason instead",
 		append(attrs(r.run), slog.Any("ending", lifecycle.StateAfter(f.Ending, f.Delay)), slog.Any("error", err))...)
-	t.reporter.emit(engine.Event{Kind: eventKinds[f.Ending], Job: r.run.job, Err: why, Took: r.run.took, In: f.Delay, Began: r.run.ctx.Info.Began, Failure: &f})
+	t.reporter.emit(engine.Event{Kind: engine.FailureKinds[f.Ending], Job: r.run.job, Err: why, Took: r.run.took, In: f.Delay, Began: r.run.ctx.Info.Began, Failure: &f})
 	t.over = append(t.over, r.run)
 	return true
 }

@@ -92,6 +92,9 @@ func (s *slots) outcomeOf(r *run, err error, took time.Duration) outcome {
 		}
 		e.failure = &f
 	}
+	if s.queue.ReportsError(r.def, e.failure) && !r.cancelled.Load() && !r.isLost() {
+		s.queue.ReportError(&r.ctx, r.def, eventOf(e, err))
+	}
 	r.ctx.End(nil)
 	s.reporter.ended(e, err)
 	return e

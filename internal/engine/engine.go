@@ -38,8 +38,9 @@ type Definition struct {
 	Unique      func(data any) backend.Unique // nil if there is no key
 	Serial      func(data any) string
 	Middleware  []Middleware // the first is the outermost
-	Results     bool         // its handlers leave results
-	Run         Run          // nil if the job was only declared
+	OnError     []ErrorFunc
+	Results     bool // its handlers leave results
+	Run         Run  // nil if the job was only declared
 }
 
 // Takes returns an error if t is not the type of the definition's data.
@@ -76,6 +77,7 @@ type Queue struct {
 	MaxPayload  int
 	Logger      *slog.Logger // nil is slog.Default()
 	Middleware  []Middleware // around those of the jobs
+	OnError     ErrorFunc    // nil if there is none; called after those of the job
 	// Metadata returns what a push stores with its jobs; nil stores none.
 	Metadata func(context.Context) map[string]string
 	// TimeoutError is the cause of the end of a context whose run takes too long.

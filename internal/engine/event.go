@@ -48,6 +48,22 @@ type Event struct {
 	Result  []byte
 }
 
+// FailureKinds are the events of runs that fail, by how they end.
+var FailureKinds = map[backend.Ending]EventKind{
+	backend.EndRetry: Retried, backend.EndSnooze: Snoozed, backend.EndRelease: Released,
+	backend.EndFailed: Failed, backend.EndCancelled: Cancelled,
+}
+
+// EventOf returns the event of a run of a job that ended with err: the job is done if f is
+// nil.
+func EventOf(job *backend.Job, f *backend.Failure, err error) Event {
+	e := Event{Kind: Done, Job: job, Err: err, Failure: f}
+	if f != nil {
+		e.Kind, e.In = FailureKinds[f.Ending], f.Delay
+	}
+	return e
+}
+
 // Events are the subscribers of a queue. The zero value has none, and then an event
 // costs one atomic load.
 type Events struct {

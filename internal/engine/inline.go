@@ -107,7 +107,8 @@ func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) error {
 		return fmt.Errorf("jobs that run at once have performed each other %d deep", maxDepth)
 	}
 	job := j.claimed()
-	result, err := s.Queue.Run(detachedContext{context.Background(), s.Queue, depth + 1}, d, handler, job)
+	ctx = detachedContext{context.Background(), s.Queue, depth + 1}
+	result, err := s.Queue.Run(ctx, d, handler, job)
 	if err == nil {
 		s.end(j, nil, result)
 		return nil
@@ -115,6 +116,9 @@ func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) error {
 	f := FailureOf(d, job, err, false)
 	if f.Ending == backend.EndRetry && !retries {
 		f.Ending = backend.EndFailed // the caller gets the error, and nothing would retry
+	}
+	if s.Queue.ReportsError(d, &f) {
+		s.Queue.ReportError(WithInfo(ctx, s.Queue, job), d, EventOf(job, &f, err))
 	}
 	s.end(j, &f, nil)
 	if f.Ending == backend.EndSnooze || f.Ending == backend.EndRetry {
