@@ -156,18 +156,13 @@ func (j *Job[T]) With(data T, opts ...TaskOption) Task {
 	if j == nil {
 		panic(fmt.Sprintf("plainjobs: %s: With of a nil job", caller()))
 	}
-	d := j.def
-	t := Task{def: d}
-	t.job = backend.NewJob{Name: d.Name, MaxAttempts: d.MaxAttempts, Priority: d.Priority, MaxPending: d.MaxPending}
-	t.job.Payload, t.err = json.Marshal(data)
-	if t.err != nil {
-		t.err = fmt.Errorf("data do not encode: %w", t.err)
+	t := Task{def: j.def}
+	payload, err := json.Marshal(data)
+	if err != nil {
+		err = fmt.Errorf("data do not encode: %w", err)
 	}
-	if d.Unique != nil {
-		t.job.Unique = d.Unique(data)
-	}
-	if d.Serial != nil {
-		t.job.Serial = d.Serial(data)
+	if t.job, t.err = j.def.NewJob(data, payload); err != nil {
+		t.err = err
 	}
 	for _, opt := range opts {
 		if err := opt.task(&t); err != nil && t.err == nil {

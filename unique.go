@@ -1,6 +1,8 @@
 package plainjobs
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"reflect"
 	"time"
@@ -54,7 +56,7 @@ func UniqueBy[T any](key func(data T) string, opts ...UniqueOption) DefineOption
 		case key == nil:
 			return fmt.Errorf("UniqueBy(nil): pass a function that returns the key")
 		}
-		d.Unique = func(data any) backend.Unique {
+		d.Unique = func(data any, _ []byte) backend.Unique {
 			u := u
 			v, _ := data.(T) // which it is, but for nil in an interface
 			if u.Key = key(v); u.Key == "" {
@@ -63,6 +65,33 @@ func UniqueBy[T any](key func(data T) string, opts ...UniqueOption) DefineOption
 			return u
 		}
 		return d.Takes(reflect.TypeFor[T](), "UniqueBy")
+	})
+}
+
+// UniqueByData makes every task of a job [Unique] by its data: the key is a hash of the
+// encoded data, of whatever size. All fields count. A field that is added to the type, or
+// is encoded in another order, changes the hash, so a job of the former version does not
+// keep one of the next from being stored. To leave fields out, use [UniqueBy].
+//
+// By default the data are unique until the job has ended. In River, ByArgs by default
+// also counts completed jobs until they are deleted, and ByPeriod the jobs of a period.
+// asynq's Unique releases its lock when the task has succeeded or the time to live ends,
+// whichever comes first; [For] keeps the key until the job has ended and the time has
+// passed. asynq returns an error for a duplicate, as Perform does with [Reject]. Without
+// it Perform returns the ID of the job that exists, and [Stored] reports what happened.
+func UniqueByData(opts ...UniqueOption) DefineOption {
+	return defineOption(func(d *engine.Definition) error {
+		u, err := unique(opts)
+		if err != nil {
+			return fmt.Errorf("UniqueByData: %w", err)
+		}
+		d.Unique = func(_ any, payload []byte) backend.Unique {
+			u := u
+			sum := sha256.Sum256(payload)
+			u.Key = "sha256:" + base64.RawURLEncoding.EncodeToString(sum[:])
+			return u
+		}
+		return nil
 	})
 }
 

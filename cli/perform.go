@@ -116,15 +116,13 @@ func newJob(name string, data []byte, unchecked bool) (backend.NewJob, error) {
 		}
 		return backend.NewJob{}, usage("perform %s: %w; the payload must be a %v, e.g. %s", name, err, d.Type, example(d))
 	}
-	job := backend.NewJob{Name: d.Name, MaxAttempts: d.MaxAttempts, Priority: d.Priority, MaxPending: d.MaxPending}
-	if job.Payload, err = json.Marshal(v); err != nil {
-		return job, err
+	payload, err := json.Marshal(v)
+	if err != nil {
+		return backend.NewJob{}, err
 	}
-	if d.Unique != nil {
-		job.Unique = d.Unique(v)
-	}
-	if d.Serial != nil {
-		job.Serial = d.Serial(v)
+	job, err := d.NewJob(v, payload)
+	if err != nil {
+		return job, usage("perform %s: %w", name, err)
 	}
 	return job, nil
 }

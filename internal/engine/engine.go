@@ -35,7 +35,7 @@ type Definition struct {
 	Concurrency int              // per worker, 0 without bound
 	Settings    backend.Settings // without its name
 	Backoff     func(attempt int, err error) time.Duration
-	Unique      func(data any) backend.Unique // nil if there is no key
+	Unique      func(data any, payload []byte) backend.Unique // nil if there is no key
 	Serial      func(data any) string
 	Middleware  []Middleware // the first is the outermost
 	OnError     []ErrorFunc
@@ -49,6 +49,24 @@ func (d *Definition) Takes(t reflect.Type, option string) error {
 		return fmt.Errorf("%s takes a %v, and the job's data are of type %v", option, t, d.Type)
 	}
 	return nil
+}
+
+// NewJob returns the job that a task with data stores. payload is the data, encoded.
+func (d *Definition) NewJob(data any, payload []byte) (backend.NewJob, error) {
+	job := backend.NewJob{Name: d.Name, Payload: payload, MaxAttempts: d.MaxAttempts, Priority: d.Priority, MaxPending: d.MaxPending}
+	if d.Unique != nil {
+		job.Unique = d.Unique(data, payload)
+		if err := check.Key(job.Unique.Key); err != nil {
+			return job, fmt.Errorf("the key of UniqueBy: %w; UniqueByData hashes data of any size", err)
+		}
+	}
+	if d.Serial != nil {
+		job.Serial = d.Serial(data)
+		if err := check.Key(job.Serial); err != nil {
+			return job, fmt.Errorf("the key of SerialBy: %w", err)
+		}
+	}
+	return job, nil
 }
 
 // CheckFields returns an error that matches errors.ErrUnsupported if the
