@@ -36,8 +36,8 @@ var trials = []trial{
 	{name: "quick killers", innocents: 10, takes: 20 * time.Second, killers: 10, kills: time.Second},
 	{name: "slow killers", innocents: 10, takes: 20 * time.Second, killers: 10, kills: 30 * time.Second},
 	{name: "all slots busy", innocents: 3, takes: 20 * time.Second, killers: 3, kills: 30 * time.Second, arrivals: 550 * time.Millisecond},
-	{name: "ever new killers", innocents: 3, takes: 20 * time.Second, kills: 2 * time.Second, arrivals: 5 * time.Second, one: 1},
-	{name: "and longer jobs", innocents: 3, takes: 50 * time.Second, kills: 2 * time.Second, arrivals: 5 * time.Second, one: 1},
+	{name: "new killers come", innocents: 3, takes: 20 * time.Second, kills: 2 * time.Second, arrivals: 5 * time.Second, one: 1},
+	{name: "with longer jobs", innocents: 3, takes: 50 * time.Second, kills: 2 * time.Second, arrivals: 5 * time.Second, one: 1},
 }
 
 // TestVerdicts prints how innocent jobs and killers end, by rule, and checks
