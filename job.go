@@ -75,7 +75,8 @@ func newDefinition[T any](name, where string) *engine.Definition {
 	}
 }
 
-// Handle binds a handler to a job for one queue. It overrides the handler of the
+// Handle binds a handler to a job for one queue; [HandleResult] binds that of a
+// [ResultJob]. It overrides the handler of the
 // definition, if there is one. It panics if an argument is nil.
 func Handle[T any](q *Queue, job *Job[T], fn func(ctx context.Context, data T) error) {
 	if q == nil || job == nil || fn == nil {
@@ -181,6 +182,18 @@ type Task struct {
 	before time.Time
 	err    error
 }
+
+// Name returns the name of the task's job, or an empty string for a zero Task.
+func (t Task) Name() string {
+	if t.def == nil {
+		return ""
+	}
+	return t.def.Name
+}
+
+// Data returns the task's data as JSON, which must not be modified. It is nil if the data
+// do not encode.
+func (t Task) Data() json.RawMessage { return t.job.Payload }
 
 // Filename returns a job name derived from the name of the calling file, without ".go"
 // and "_test", in lower case, with "-" for "_": the job in double_opt_in.go is named

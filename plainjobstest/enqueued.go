@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strings"
+	"slices"
 	"testing"
 
 	"github.com/plainjobs/plainjobs"
@@ -12,75 +12,109 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// RequireEnqueued fails the test at once unless a job with these data was
-// performed on the queue, in whatever state it is now, and returns the newest
-// that was. Data are compared as they are stored, as JSON.
-func RequireEnqueued[T any](tb testing.TB, q *plainjobs.Queue, job *plainjobs.Job[T], data T) plainjobs.Info {
-	tb.Helper()
-	id, others, err := find(tb, q, job, data)
-	if err != nil {
-		tb.Fatalf("plainjobstest: %v", err)
-	}
-	if id == 0 {
-		tb.Fatalf("plainjobstest: no job %s was performed with %s%s", job.Name(), encode(data), others)
-	}
-	info, err := q.Get(tb.Context(), id)
-	if err != nil {
-		tb.Fatalf("plainjobstest: %v", err)
-	}
-	return info
+// A Job is a [*plainjobs.Job] or [*plainjobs.ResultJob] with data of a type.
+type Job[T any] interface {
+	Name() string
+	With(data T, opts ...plainjobs.TaskOption) plainjobs.Task
 }
 
-// RefuteEnqueued fails the test if a job with these data was performed on the
-// queue.
-func RefuteEnqueued[T any](tb testing.TB, q *plainjobs.Queue, job *plainjobs.Job[T], data T) {
+// Enqueued returns the data of all jobs of a kind that were performed on the queue, in
+// whatever state they are now, oldest first.
+func Enqueued[T any](tb testing.TB, q *plainjobs.Queue, job Job[T]) []T {
 	tb.Helper()
-	id, _, err := find(tb, q, job, data)
-	if err != nil {
-		tb.Fatalf("plainjobstest: %v", err)
+	var all []T
+	for _, j := range enqueued(tb, q, job) {
+		all = append(all, decode[T](tb, &j))
 	}
-	if id != 0 {
-		tb.Errorf("plainjobstest: job %s #%d was performed with %s", job.Name(), id, encode(data))
+	return all
+}
+
+// RequireEnqueued fails the test at once unless a job with these data was performed on
+// the queue, and returns the newest one, in whatever state it is now. Data are compared
+// as they are stored, as JSON.
+func RequireEnqueued[T any](tb testing.TB, q *plainjobs.Queue, job Job[T], data T) plainjobs.Info {
+	tb.Helper()
+	want := encode(data)
+	return require(tb, q, job, fmt.Sprintf("with %s", want), func(j *backend.Info) bool { return bytes.Equal(j.Payload, want) })
+}
+
+// RequireEnqueuedFunc is [RequireEnqueued] for data of which match returns true.
+func RequireEnqueuedFunc[T any](tb testing.TB, q *plainjobs.Queue, job Job[T], match func(data T) bool) plainjobs.Info {
+	tb.Helper()
+	return require(tb, q, job, "that matches", func(j *backend.Info) bool { return match(decode[T](tb, j)) })
+}
+
+// RefuteEnqueued fails the test if a job with these data was performed on the queue.
+func RefuteEnqueued[T any](tb testing.TB, q *plainjobs.Queue, job Job[T], data T) {
+	tb.Helper()
+	want := encode(data)
+	for _, j := range enqueued(tb, q, job) {
+		if bytes.Equal(j.Payload, want) {
+			tb.Errorf("plainjobstest: job %s #%d was performed with %s", job.Name(), j.ID, want)
+			return
+		}
 	}
+}
+
+// require returns the newest job for which match returns true.
+func require[T any](tb testing.TB, q *plainjobs.Queue, job Job[T], which string, match func(*backend.Info) bool) plainjobs.Info {
+	tb.Helper()
+	all := enqueued(tb, q, job)
+	for _, j := range slices.Backward(all) {
+		if match(&j) {
+			info, err := q.Get(tb.Context(), j.ID)
+			if err != nil {
+				tb.Fatalf("plainjobstest: %v", err)
+			}
+			return info
+		}
+	}
+	others := ""
+	for i := range min(len(all), shown) {
+		j := all[len(all)-1-i]
+		others += fmt.Sprintf(", #%d with %.200s", j.ID, j.Payload)
+	}
+	if others != "" {
+		others = "; there are " + others[len(", "):]
+	}
+	tb.Fatalf("plainjobstest: no job %s was performed %s%s", job.Name(), which, others)
+	return plainjobs.Info{}
 }
 
 // shown is how many other jobs a failure lists.
 const shown = 5
 
-func find[T any](tb testing.TB, q *plainjobs.Queue, job *plainjobs.Job[T], data T) (id int64, others string, err error) {
+// enqueued returns the jobs of a kind with their payloads, oldest first.
+func enqueued[T any](tb testing.TB, q *plainjobs.Queue, job Job[T]) (all []backend.Info) {
 	tb.Helper()
-	if q == nil || job == nil {
+	if q == nil || job == nil || job.Name() == "" {
 		tb.Fatal("plainjobstest: nil queue or job")
 	}
 	reader, ok := (*engine.Handle)(q).Queue().Backend.(backend.Reader)
 	if !ok {
-		return 0, "", fmt.Errorf("%T does not show its jobs", (*engine.Handle)(q).Queue().Backend)
+		tb.Fatalf("plainjobstest: %T does not show its jobs", (*engine.Handle)(q).Queue().Backend)
 	}
-	want := encode(data)
-	var found []string
 	for before := int64(0); ; {
 		page, err := reader.List(tb.Context(), backend.ListRequest{
 			Filter: backend.Filter{Name: job.Name()}, Before: before, Payloads: true,
 		})
 		if err != nil {
-			return 0, "", err
+			tb.Fatalf("plainjobstest: %v", err)
 		}
-		for _, j := range page.Jobs {
-			if bytes.Equal(j.Payload, want) {
-				return j.ID, "", nil
-			}
-			if len(found) < shown {
-				found = append(found, fmt.Sprintf("#%d with %.200s", j.ID, j.Payload))
-			}
-		}
+		all = append(all, page.Jobs...)
 		if before = page.Next; before == 0 {
-			break
+			slices.Reverse(all)
+			return all
 		}
 	}
-	if len(found) > 0 {
-		others = "; there are " + strings.Join(found, ", ")
+}
+
+func decode[T any](tb testing.TB, j *backend.Info) (data T) {
+	tb.Helper()
+	if err := json.Unmarshal(j.Payload, &data); err != nil {
+		tb.Fatalf("plainjobstest: the data of job %s #%d do not decode: %v", j.Name, j.ID, err)
 	}
-	return 0, others, nil
+	return data
 }
 
 func encode(data any) []byte {

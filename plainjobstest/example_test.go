@@ -47,3 +47,30 @@ func ExampleMemory() {
 	// thank pending
 	// thanks, Grace
 }
+
+// A predicate finds a job of whose data only a part is known. Enqueued returns the data
+// of all jobs.
+func ExampleRequireEnqueuedFunc() {
+	ctx, queue := plainjobstest.Memory(t)
+	for _, name := range []string{"Ada", "Grace"} {
+		if _, err := plainjobs.Perform(ctx, thank.With(name)); err != nil {
+			fmt.Println(err)
+		}
+	}
+	info := plainjobstest.RequireEnqueuedFunc(t, queue, thank, func(name string) bool { return name[0] == 'G' })
+	fmt.Println(info.ID, plainjobstest.Enqueued(t, queue, thank))
+	// Output: 2 [Ada Grace]
+}
+
+// A handler is a function, and Context says which run it is in.
+func ExampleContext() {
+	handler := func(ctx context.Context, name string) error {
+		if job, _ := plainjobs.FromContext(ctx); job.Attempt == job.MaxAttempts {
+			return fmt.Errorf("%s is out of reach, and this was the last attempt", name)
+		}
+		return plainjobs.Snooze(0)
+	}
+	err := handler(plainjobstest.Context(t, plainjobs.Info{Attempt: 4, MaxAttempts: 4}), "Ada")
+	fmt.Println(err)
+	// Output: Ada is out of reach, and this was the last attempt
+}

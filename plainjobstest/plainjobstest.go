@@ -16,6 +16,8 @@
 //		plainjobstest.Drain(t, queue)
 //	}
 //
+// [Context] is the context of a run, for a handler that the test calls as a function.
+//
 // [Torture] runs every handler twice, as after a crash, and shows what is not
 // idempotent. [Tick] is a tick of a schedule; none comes by itself.
 //
