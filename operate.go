@@ -160,7 +160,7 @@ func (q *Queue) Retry(ctx context.Context, filter Filter, priority ...TaskOption
 	if req.Priority, err = priorityOf(priority); err != nil {
 		return 0, fmt.Errorf("plainjobs: retry: %w", err)
 	}
-	if filter.IDs != nil || filter.State != 0 || filter.All || filter.stored().All() {
+	if filter.IDs != nil || filter.State != 0 || filter.All || engine.SelectsAll(filter.stored()) {
 		return q.operate(ctx, req, "retry", filter)
 	}
 	for _, state := range []State{Failed, Cancelled, Scheduled} {
@@ -225,7 +225,7 @@ func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name st
 	if err != nil {
 		return 0, err
 	}
-	if filter.stored().All() && !filter.All {
+	if engine.SelectsAll(filter.stored()) && !filter.All {
 		return 0, fmt.Errorf("plainjobs: %s: %w: the filter matches every job; set Filter.All to mean that", name, backend.ErrInvalid)
 	}
 	// The newest go first, as in a list, and jobs with IDs close together share pages.

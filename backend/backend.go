@@ -1,15 +1,17 @@
 // Package backend is the contract between plainjobs and the stores that keep its jobs.
 //
 // Applications use package plainjobs. This package is for authors of stores. A store is correct if
-// [conformance.Run] passes on it. Package [lifecycle] has the rules by which a job changes state,
-// as pure functions. Package backend/memory is a complete store to read along.
+// [conformance.Run] passes on it. Package [check] refuses requests that break a rule. Package
+// [lifecycle] has the rules by which a job changes state, as pure functions. Package backend/memory
+// is a complete store to read along.
 //
 // # Terms
 //
 // A worker is one worker.Worker, usually one process. It has a row in the store, which Claim and
 // Heartbeat renew. A claim gives a worker a [Lease] on each job that it returns. Complete and Fail
-// settle the lease, which ends the run. A worker whose row is not renewed in time is dead, and so is
-// one that has no row: Reap then rescues the jobs that it held, which makes them pending again.
+// settle the lease, which ends the run. A worker is dead if its row is gone or is not renewed in
+// time: Reap then rescues the jobs that it held, which makes them pending again. A job waits while
+// it is Scheduled, Blocked or Pending.
 //
 // # Time
 //
@@ -23,9 +25,10 @@
 //
 // A store begins with the five methods of [Backend]. Every other capability is an interface, found
 // by type assertion: [TxPusher], [Heartbeater], [Reader], [SettingsStore], [Scheduler], [Operator],
-// [DeathDetector], [Waiter], [Describer], [Inspector], [ExportImporter] and [io.Closer]. Some fields of
-// [NewJob] and [Settings] are optional too; see [Fields].
+// [DeathDetector], [Waiter], [Describer], [Inspector], [ExportImporter] and [io.Closer]. [Fields]
+// lists the optional fields of [NewJob] and [Settings].
 //
+// [check]: https://pkg.go.dev/github.com/plainjobs/plainjobs/backend/check
 // [lifecycle]: https://pkg.go.dev/github.com/plainjobs/plainjobs/backend/lifecycle
 // [conformance.Run]: https://pkg.go.dev/github.com/plainjobs/plainjobs/conformance#Run
 package backend
@@ -38,18 +41,18 @@ import "context"
 // They take batches, do nothing for an empty batch, and must not retain their arguments. They must
 // return soon after their context ends, with an error that matches the context's, and leave no
 // transaction open. They must retry conflicts that pass by themselves: a busy file, a deadlock, a
-// serialization failure.
+// serialization failure. A method, of an optional interface too, must refuse a request that the
+// function of its name in package check refuses.
 //
-// An error means that nothing was changed. The exception is a store that fails while it answers:
-// then the whole batch took effect, or none of it. Every method except Push may be repeated after
-// any error.
+// An error means that nothing was changed, unless the store failed while it answered: then the
+// whole batch took effect, or none of it. Every method except Push may be repeated after any error.
 type Backend interface {
 	// Push stores all jobs or none, and returns one Pushed for each, in their order. It must refuse
-	// a batch that check.Push refuses, and return an error that matches ErrDuplicate
-	// or ErrQueueFull for a batch that breaks a bound of [NewJob].
+	// a batch that breaks a bound of [NewJob] with an error that matches ErrDuplicate or
+	// ErrQueueFull.
 	//
-	// After Push has returned nil, the jobs must survive what [Description.Durability] says. IDs must
-	// never be reused, not even after a job is deleted or the store is reopened.
+	// After Push has returned nil, the jobs must survive what [Description.Durability] says. IDs
+	// must never be reused, not even after a job is deleted or the store is reopened.
 	Push(ctx context.Context, jobs []NewJob) ([]Pushed, error)
 
 	// Claim leases up to req.Limit pending jobs of the names in req.Names to req.Worker. It returns
@@ -77,10 +80,10 @@ type Backend interface {
 	// Complete ends successful runs: their jobs are Done. It returns the leases that are no longer
 	// held, and leaves their jobs alone.
 	//
-	// A lease is held from Claim until it is settled or its job is rescued. It stays held after its
-	// time has passed. Settling the same lease in the same way again succeeds and changes nothing,
-	// because the first answer may have been lost, until the job is claimed again or deleted. In
-	// another way, it is lost.
+	// A lease is held from Claim until it is settled or its job is rescued, even after its time has
+	// passed. Settling a lease again in the same way succeeds and changes nothing, because the first
+	// answer may have been lost, until the job is claimed again or deleted. In another way, it is
+	// lost.
 	Complete(ctx context.Context, done []Completion) (lost []Lease, err error)
 
 	// Fail ends runs in any other way; see [Ending]. The rules of Complete on leases apply. Fail
@@ -98,9 +101,8 @@ type Backend interface {
 	//
 	// A rescued job becomes a pending suspect, and no lease matches its state and token. Rescuing
 	// spends no attempt. If the job was already a suspect and the only job that its worker held, it
-	// has crashed its worker: the crash is counted, and if it reaches Settings.MaxCrashes, the job
-	// fails with [CrashError] instead. A death that another job could have caused counts against
-	// none.
+	// has crashed its worker: the crash is counted, and at [Settings.MaxCrashes] the job fails with
+	// [CrashError] instead. A death that another job could have caused counts against none.
 	//
 	// If jobs can be deleted or changed by other means than this package, some calls of Reap must
 	// correct what would otherwise stop pushes or claims for ever: the counts of waiting and running

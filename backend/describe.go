@@ -2,8 +2,8 @@ package backend
 
 import "strings"
 
-// A Describer is a Backend that describes itself. A store without it has the
-// zero [Description]: it keeps no optional field.
+// A Describer is a Backend that describes itself. Without it, [Describe] returns the zero
+// Description: the store keeps no optional field.
 type Describer interface {
 	Describe() Description
 }
@@ -18,21 +18,15 @@ func Describe(b Backend) Description {
 
 // A Description is what a store promises.
 type Description struct {
-	// Store names the implementation and its driver in messages.
-	Store string
-	// Fields are the optional fields that the store keeps.
-	Fields Fields
-	// Durability of an acknowledged Push.
-	Durability Durability
-	// Shared reports whether several processes may use the store at once.
-	Shared bool
-	// MaxPayload is the size of the largest payload that the store can keep, in
-	// bytes; zero means no limit.
-	MaxPayload int
+	Store      string     // names the implementation and its driver in messages
+	Fields     Fields     // the optional fields that the store keeps
+	Durability Durability // of an acknowledged Push
+	Shared     bool       // several processes may use the store at once
+	MaxPayload int        // the size of the largest payload, in bytes; zero means no limit
 }
 
-// Fields is a set of the fields of [NewJob] and [Settings] that a store need
-// not keep. All other fields are mandatory.
+// Fields is a set of the fields of [NewJob] and [Settings] that a store may decline. All others are
+// mandatory.
 type Fields uint32
 
 // The optional fields.
@@ -65,16 +59,12 @@ type Durability uint8
 
 // The durabilities, weakest first.
 const (
-	// None survives nothing: the jobs live in the process.
-	None Durability = iota
-	// ProcessCrash survives a crash of the process, not of the machine.
-	ProcessCrash
-	// PowerLoss survives a power cut.
-	PowerLoss
+	None         Durability = iota // the jobs live in the process
+	ProcessCrash                   // a crash of the process, not of the machine
+	PowerLoss                      // a power cut
 )
 
-// String returns "none", "normal" or "full", after the settings that select
-// it.
+// String returns "none", "normal" or "full", after the settings that select it.
 func (d Durability) String() string {
 	switch d {
 	case ProcessCrash:

@@ -8,38 +8,25 @@ import (
 // The kinds of errors. A store wraps the error of its driver once, together with the kind, so that
 // errors.Is finds the kind and errors.As the driver's error.
 var (
-	// ErrInvalid: the request breaks a rule of this package.
-	ErrInvalid = errors.New("invalid request")
-	// ErrNotFound: no job has the ID, or no schedule the name.
-	ErrNotFound = errors.New("not found")
-	// ErrLeaseLost: the lease is no longer held.
-	ErrLeaseLost = errors.New("lease lost: the job runs elsewhere")
-	// ErrDuplicate: a unique key is taken (see [DuplicateError]), or an ID (see [ExportImporter]).
-	ErrDuplicate = errors.New("duplicate")
-	// ErrQueueFull: the maximum number of jobs wait; see [QueueFullError].
-	ErrQueueFull = errors.New("queue is full")
-	// ErrWorkerGone: the worker has no row, so its leases are lost. It must register under a new ID.
-	ErrWorkerGone = errors.New("worker is not registered")
-	// ErrClosed: the backend is closed.
-	ErrClosed = errors.New("backend is closed")
-	// ErrUnavailable: the store does not answer now. A later attempt may succeed.
-	ErrUnavailable = errors.New("store is unavailable")
-	// ErrNoSpace: the store has no space left to write.
-	ErrNoSpace = errors.New("no space left")
-	// ErrCorrupt: the store's data is damaged.
-	ErrCorrupt = errors.New("store is damaged")
-	// ErrSchemaTooNew: a later version of plainjobs has changed the tables. Nothing was written.
-	ErrSchemaTooNew = errors.New("schema is newer than this program")
-	// ErrSchemaTooOld: the tables are missing or older, and the options forbid an upgrade.
-	ErrSchemaTooOld = errors.New("schema is older than this program")
+	ErrInvalid      = errors.New("invalid request")                    // it breaks a rule of this package
+	ErrNotFound     = errors.New("not found")                          // no job has the ID, or no schedule the name
+	ErrLeaseLost    = errors.New("lease lost: the job runs elsewhere") // see [TxPusher]
+	ErrDuplicate    = errors.New("duplicate")                          // a unique key is taken, or the ID of an imported job
+	ErrQueueFull    = errors.New("queue is full")                      // see [NewJob.MaxPending]
+	ErrWorkerGone   = errors.New("worker is not registered")           // its leases are lost; it needs a new ID
+	ErrClosed       = errors.New("backend is closed")
+	ErrUnavailable  = errors.New("store is unavailable") // a later attempt may succeed
+	ErrNoSpace      = errors.New("no space left")
+	ErrCorrupt      = errors.New("store is damaged")
+	ErrSchemaTooNew = errors.New("schema is newer than this program") // the tables are of a later version; nothing was written
+	ErrSchemaTooOld = errors.New("schema is older than this program") // or has no tables, and the options forbid an upgrade
 )
 
 // A DuplicateError refuses a push. It matches ErrDuplicate.
 type DuplicateError struct {
 	Index     int // of the job in its batch
 	Name, Key string
-	// ID of the job that has the key, or had it last; zero if that job is in the refused batch.
-	ID int64
+	ID        int64 // of the job that has or had the key; zero if it is in the refused batch
 }
 
 // Error implements error.

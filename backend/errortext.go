@@ -8,8 +8,8 @@ import (
 // maxError is the length of the longest error text, in bytes.
 const maxError = 64 << 10
 
-// CleanError returns text as a store can keep it: valid UTF-8 without NUL, at most 64 KiB, marked if
-// cut. An error text that cannot be stored would leave its job running for ever.
+// CleanError returns text as every store can keep it: valid UTF-8 without NUL of at most 64 KiB,
+// with a mark if it is cut.
 func CleanError(text string) string {
 	const mark = " … (cut)"
 	if cut := len(text) > maxError; cut {

@@ -2,14 +2,11 @@ package backend
 
 import "time"
 
-// History is how long finished jobs are kept. Reap deletes them afterwards, in bounded batches.
+// History is how long finished jobs are kept. Reap deletes them afterwards, in bounded batches. Of
+// more than Rows jobs it deletes the oldest, by ID or by their end. If the time is negative, the
+// transaction that ends a job deletes it.
 type History struct {
-	// Done is the retention of completed jobs. Zero means 7 days; a negative value deletes a job in
-	// the transaction that completes it.
-	Done time.Duration
-	// Failed is the retention of failed and cancelled jobs. Zero means 30 days.
-	Failed time.Duration
-	// Rows is the maximum number of finished jobs of one name. Zero means a million, a negative value
-	// no bound. The oldest, by ID or by their end, are deleted first.
-	Rows int
+	Done   time.Duration // for completed jobs; zero means 7 days
+	Failed time.Duration // for failed and cancelled jobs; zero means 30 days
+	Rows   int           // finished jobs of one name at most; zero means a million, negative no bound
 }

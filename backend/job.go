@@ -5,44 +5,37 @@ import (
 	"time"
 )
 
-// DefaultMaxCrashes is the number of crashes (see [Backend.Reap]) that fail a job, unless [Settings]
-// of its name change it.
-const DefaultMaxCrashes = 10
-
 // The error texts with which a store itself ends jobs.
 const (
-	// CrashError ends a job that crashed its workers too often.
-	CrashError = "the worker process died again and again while it ran this job alone"
-	// ExpiredError ends a job that was not started in time.
-	ExpiredError = "expired: the job was not started in time"
-	// SupersededError, followed by the ID of another job, ends a job that was to wait again, or was
-	// imported, when the other job had taken its unique key.
-	SupersededError = "superseded: its unique key was taken meanwhile by job "
-	// CancelledError ends a job that an operator cancelled.
-	CancelledError = "cancelled by an operator"
+	CrashError      = "the worker process died again and again while it ran this job alone" // see [Backend.Reap]
+	ExpiredError    = "expired: the job was not started in time"                            // see [NewJob.Expires]
+	SupersededError = "superseded: its unique key was taken meanwhile by job "              // and its ID; see [Unique]
+	CancelledError  = "cancelled by an operator"                                            // see [OpCancel]
 )
 
-// DefaultMaxBytes is the bound on the payloads of a claim, in bytes, if [ClaimRequest.MaxBytes] is
-// zero.
-const DefaultMaxBytes = 8 << 20
+// The defaults, and a retention.
+const (
+	DefaultMaxBytes   = 8 << 20             // of ClaimRequest.MaxBytes, and the bound of an Export page
+	DefaultMaxCrashes = 10                  // of Settings.MaxCrashes
+	KeepRemoved       = 30 * 24 * time.Hour // how long a removed schedule is kept
+)
 
 // A NewJob is a job to be stored. A store may decline the fields that [Fields] lists.
 type NewJob struct {
-	Name        string // 1 to 128 bytes of UTF-8 without NUL
-	Payload     []byte // opaque, kept byte for byte; nil is empty
-	Priority    int16  // higher is claimed first
-	MaxAttempts int    // at least 1; kept for the worker, which decides by it
-	// Delay is the time before the job may run; zero means at once.
-	Delay time.Duration
+	Name        string        // 1 to 128 bytes of UTF-8 without NUL
+	Payload     []byte        // opaque, kept byte for byte; nil is empty
+	Priority    int16         // higher is claimed first
+	MaxAttempts int           // at least 1; kept for the worker, which decides by it
+	Delay       time.Duration // before the job may run
 	// Expires is how long after the push the job may be started for the first time; zero means
 	// without limit. A job that is not started in time is [Cancelled] with [ExpiredError]. A claim
-	// counts as the start, unless the worker releases the job with the time that was left; see
-	// [Failure]. A job that waits again in any other way does not expire.
+	// starts the job, and it does not expire later, unless the worker releases it with
+	// [Failure].Expires.
 	Expires time.Duration
 	// RunAt and ExpiresAt are instants of the store's clock that replace Delay and Expires, which
-	// are zero then; the zero time means none. The application names them, so the clock of the
-	// pushing process does not matter. A RunAt in the past means at once. A store must refuse, with
-	// ErrInvalid, an ExpiresAt that has passed or is not after the job may run. See lifecycle.CountFrom.
+	// are zero then; the zero time means none. A RunAt in the past means at once. A store must
+	// refuse, with ErrInvalid, an ExpiresAt that has passed or is not after the job may run. Function
+	// CountFrom of package lifecycle does both.
 	RunAt, ExpiresAt time.Time
 	Unique           Unique // admits one job with the key
 	// Serial is a key of at most 255 bytes of UTF-8 without NUL; empty means none. Of the jobs with
@@ -51,9 +44,9 @@ type NewJob struct {
 	// job with the lowest ID the head: Pending, or Scheduled if it is not due. A head that waits
 	// again remains the head.
 	Serial string
-	// MaxPending refuses the push with ErrQueueFull if more jobs of the name would wait afterwards:
-	// be Scheduled, Blocked or Pending. Earlier jobs of the batch count, later ones do not. A
-	// duplicate adds nothing and is not refused. Zero means no bound.
+	// MaxPending refuses the push with ErrQueueFull if more jobs of the name would wait afterwards.
+	// Earlier jobs of the batch count, later ones do not. A duplicate adds nothing and is not
+	// refused. Zero means no bound.
 	MaxPending int
 	Metadata   []byte // opaque, at most 64 KiB, kept byte for byte
 }
@@ -71,18 +64,14 @@ type Lease struct {
 	Token int64
 }
 
-// A Worker identifies the claimant.
+// A Worker identifies the claimant. Registration stores all fields, a renewal only Lease.
 type Worker struct {
-	ID   int64  // random, greater than zero, drawn by the caller for each registration
-	Host string // Host and PID are for people
-	PID  int
-	// Process is opaque. On the worker's own host it tells whether the process has ended; empty
-	// means unknown. It is stored at registration.
-	Process string
-	// Lease is how long the worker counts as alive after each renewal.
-	Lease time.Duration
-	// Jobs and Schedules are the names that the worker knows, stored at registration.
-	Jobs, Schedules []string
+	ID              int64  // random, greater than zero, drawn by the caller for each registration
+	Host            string // Host and PID are for people
+	PID             int
+	Process         string        // opaque; tells its own host whether it has ended; empty means unknown
+	Lease           time.Duration // how long the worker counts as alive after each renewal
+	Jobs, Schedules []string      // the names that the worker knows
 }
 
 // A ClaimRequest asks for jobs.
@@ -114,15 +103,13 @@ type Job struct {
 	// may have caused the death. A worker runs one suspect at a time and queues no jobs behind it.
 	Suspect   bool
 	CreatedAt time.Time
-	// RunAt is when the job became runnable, and so its place among jobs of one priority. A push
-	// sets it to its time plus the delay, EndRetry and EndSnooze to the time of settling plus the
-	// delay, OpRetry to now: a job that comes back stands behind those that wait. Nothing else
-	// changes it: a job that is released, rescued, unblocked, imported, given another priority, or
-	// no longer held by a limit or a pause keeps its place.
-	RunAt time.Time
-	// Expires is how long after this claim the job may be started, the rest of NewJob.Expires at the
-	// first claim; zero means without limit.
-	Expires              time.Duration
+	// RunAt is when the job became runnable, and so its place among jobs of one priority. A push,
+	// EndRetry and EndSnooze set it to now plus the delay, OpRetry to now: a job that comes back
+	// stands behind those that wait. Nothing else changes it: a job that is released, rescued,
+	// unblocked, imported, given another priority, or no longer held by a limit or a pause keeps its
+	// place.
+	RunAt                time.Time
+	Expires              time.Duration // what is left of NewJob.Expires, for Failure.Expires
 	Metadata             []byte
 	UniqueKey, SerialKey string // as pushed; empty means none
 }
@@ -131,7 +118,7 @@ type Job struct {
 type Completion struct {
 	Lease
 	Result []byte        // kept with the job unless nil; an empty result is kept as empty
-	Took   time.Duration // how long the run took, for [Info].StartedAt; zero means unknown
+	Took   time.Duration // how long the run took, for Info.StartedAt; zero means unknown
 }
 
 // An Ending is how a run ends that is not completed.
@@ -139,54 +126,45 @@ type Ending uint8
 
 // The endings of a run.
 const (
-	// EndRetry spends an attempt and schedules the job after Failure.Delay.
-	EndRetry Ending = iota + 1
-	// EndSnooze spends no attempt and schedules the job after Failure.Delay.
-	EndSnooze
-	// EndRelease undoes the claim: the job is pending in its place, spends no attempt, and remains a
-	// suspect if it was one.
-	EndRelease
-	// EndFailed spends an attempt and ends the job as [Failed].
-	EndFailed
-	// EndCancelled ends the job as [Cancelled].
-	EndCancelled
+	EndRetry     Ending = iota + 1 // spends an attempt; the job waits for Failure.Delay
+	EndSnooze                      // spends no attempt; the job waits for Failure.Delay
+	EndRelease                     // undoes the claim: no attempt is spent, and a suspect stays one
+	EndFailed                      // spends an attempt; the job is Failed
+	EndCancelled                   // spends no attempt; the job is Cancelled
 )
 
 // A Failure ends a run that is not completed.
 type Failure struct {
 	Lease
-	Ending Ending
-	Delay  time.Duration // before the job may run again, for EndRetry and EndSnooze
-	// Expires is how long the job may still be started, for EndRelease of a job that was not
-	// started; zero means without limit.
-	Expires time.Duration
+	Ending  Ending
+	Delay   time.Duration // before the job may run again, for EndRetry and EndSnooze
+	Expires time.Duration // in which the job may still be started, for EndRelease; zero means no limit
 	Error   string        // for people; empty stores none
 	Stack   string        // where it happened, for people; kept with Error
-	Took    time.Duration // how long the run took, for [Info].StartedAt; zero means unknown
+	Took    time.Duration // as in [Completion]
 }
 
 // A ReapRequest bounds what Reap does and says what it may conclude.
 type ReapRequest struct {
-	// Expired allows rescues from workers that did not renew in time. A caller that was stalled must
-	// not set it: after a stall every other worker looks dead.
+	// Expired lets the caller judge alone that a worker which did not renew in time is dead. A caller
+	// that was stalled must not set it: after a stall every other worker looks dead.
 	Expired bool
 	// StableFor is how long the caller itself has renewed in time without a jump of the clock; zero
-	// means always. A worker is judged only if StableFor is at least a third of that worker's lease,
-	// in which a live worker renews.
+	// means always. The caller judges only workers with a lease of at most three times StableFor: a
+	// live worker renews in a third of its lease.
 	StableFor time.Duration
 	// StoreTime is the store's clock in the last [HeartbeatResult]; the zero time is not checked. No
 	// worker is judged if the clock is more than a third of its lease away: it has jumped.
 	StoreTime time.Time
 	// By is the caller's worker ID. If set, Reap stores which workers it finds silent, and judges by
-	// what earlier calls stored; see lifecycle.Silence. A caller that was stalled or saw the clock jump must
-	// not set it. A caller that has just started may.
+	// what earlier calls stored, as lifecycle.Silence says. A caller that was stalled or saw the clock
+	// jump must not set it. A caller that has just started may.
 	By int64
-	// Dead are workers whose process has ended; see [DeathDetector]. Their jobs are rescued at once,
-	// whatever the leases.
+	// Dead are workers whose process has ended. Their jobs are rescued at once, whatever the leases.
 	Dead []int64
 	// Limit bounds the jobs rescued, made pending, expired and deleted, each; zero means 1000. The
-	// jobs of one worker are rescued together, because all of them decide who crashed it: once Limit
-	// is reached, Reap rescues from no further worker.
+	// jobs of one worker are rescued together, because they decide who crashed it: once Limit is
+	// reached, Reap rescues from no further worker.
 	Limit int
 }
 

@@ -2,8 +2,6 @@ package backend
 
 import (
 	"context"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -20,32 +18,6 @@ type Filter struct {
 	Since, Until time.Time
 }
 
-// All reports whether f selects every job.
-func (f Filter) All() bool {
-	return f.IDs == nil && f.Name == "" && f.State == 0 && f.Key == "" && !f.HasKey && f.Error == "" && f.Since.IsZero() && f.Until.IsZero()
-}
-
-// Matches reports whether f selects a job, whose Errors must be complete. A running job counts as
-// having its unique key.
-func (f Filter) Matches(job *Info) bool {
-	at := job.FinishedAt
-	if at.IsZero() {
-		at = job.CreatedAt
-	}
-	lastError := ""
-	if n := len(job.Errors); n > 0 {
-		lastError = job.Errors[n-1].Error
-	}
-	return (f.IDs == nil || slices.Contains(f.IDs, job.ID)) &&
-		(f.Name == "" || f.Name == job.Name) &&
-		(f.State == 0 || f.State == job.State) &&
-		(f.Key == "" || f.Key == job.UniqueKey || f.Key == job.SerialKey) &&
-		(!f.HasKey || job.UniqueKey != "" && (!job.State.Terminal() || !job.KeyUntil.IsZero())) &&
-		strings.Contains(lastError, f.Error) &&
-		(f.Since.IsZero() || !at.Before(f.Since)) &&
-		(f.Until.IsZero() || at.Before(f.Until))
-}
-
 // An Op is an operation on jobs.
 type Op uint8
 
@@ -54,9 +26,8 @@ const (
 	// OpRetry makes a finished job wait again as if it were new: it runs now, does not expire, and has
 	// no failures, crashes, result, progress or lease that matches. Its errors stay. A job whose
 	// unique key is taken is left as it is; of several jobs with one key, the newest takes it. A job
-	// with a serial key is Blocked if the key has a head, and otherwise the head, or, of several jobs
-	// with one key, the one with the lowest ID is. A Scheduled job runs at once, and keeps its
-	// failures. Both stand behind the jobs that wait; see [Job.RunAt].
+	// with a serial key is Blocked if the key has a head; otherwise the job with the lowest ID becomes
+	// the head. A Scheduled job runs now and keeps its failures. See [Job.RunAt] for the place of both.
 	OpRetry Op = iota + 1
 	// OpCancel ends a waiting job as [Cancelled] with [CancelledError]. It requests the end of a
 	// running job, of which [HeartbeatResult] informs the worker. Complete still completes the run. Any
@@ -72,30 +43,25 @@ const (
 
 // An OperateRequest applies an operation to a page of jobs.
 type OperateRequest struct {
-	Op     Op
-	Filter Filter
-	Before int64 // only IDs below; for the next page, the Next of the previous one
-	// Limit is the maximum number of affected jobs; zero means 1000, the most. A store may count jobs
-	// that it leaves alone.
-	Limit int
-	// Priority is the new priority of retried jobs; nil keeps theirs.
-	Priority *int16
+	Op       Op
+	Filter   Filter
+	Before   int64  // only IDs below; for the next page, the Next of the previous one
+	Limit    int    // at most 1000, and zero means 1000; a store may count jobs that it leaves alone
+	Priority *int16 // of retried jobs; nil keeps theirs
 }
 
 // An OperateResult says what an operation did.
 type OperateResult struct {
-	// Affected are the IDs of the changed jobs, ascending. Jobs that match but are in a state to which
-	// the operation does not apply are left alone and not listed.
-	Affected   []int64
-	Duplicates []int64 // jobs that were not retried because of their unique key, ascending
+	Affected   []int64 // the IDs of the changed jobs, ascending
+	Duplicates []int64 // the IDs of jobs not retried because of their unique key, ascending
 	Next       int64   // the Before of the next page, zero if there is none
 }
 
 // An Operator is a Backend whose jobs an operator can change.
 type Operator interface {
 	// Operate applies an operation to a page of jobs, the newest, in one transaction. The page is
-	// selected before its first job is changed. A page may examine a bounded number of jobs. Operate
-	// must refuse what check.Operate refuses.
+	// selected before its first job is changed. A page may examine a bounded number of jobs. Jobs in
+	// a state to which the operation does not apply are left alone.
 	Operate(ctx context.Context, req OperateRequest) (OperateResult, error)
 }
 
@@ -103,9 +69,7 @@ type Operator interface {
 type WorkerInfo struct {
 	Worker
 	StartedAt, SeenAt time.Time
-	Alive             bool // renewed within its lease
-	// Ended and Present are set if it is certain that the worker's process has ended, or has not. On
-	// another host neither is set.
-	Ended, Present bool
-	Running        int64 // jobs that it holds
+	Alive             bool  // renewed within its lease
+	Ended, Present    bool  // its process has certainly ended, or not; neither is set for other hosts
+	Running           int64 // jobs that it holds
 }

@@ -10,23 +10,19 @@ import (
 type TxPusher interface {
 	// PushTx is Push within the caller's transaction: the jobs exist if and when it commits, and
 	// workers find them without a further call. A transaction of another database must be refused.
-	// The caller decides how durable the commit is and what happens if the database is busy.
+	// The caller decides how durable the commit is and what to do if the database is busy.
 	PushTx(ctx context.Context, tx *sql.Tx, jobs []NewJob) ([]Pushed, error)
 	// CompleteTx is Complete of one run within the caller's transaction: the job is done if and when
 	// it commits. It returns an error that matches ErrLeaseLost for a lease that is not held.
 	CompleteTx(ctx context.Context, tx *sql.Tx, done Completion) error
 }
 
-// A Heartbeater is a Backend that renews a worker's row without a claim. Without it, a worker renews
-// by claims with a limit of zero, progress is not kept, and an operator's cancellation reaches only
-// runs in the operator's own process.
+// A Heartbeater is a Backend that renews rows without claims. Without it, a worker claims with a
+// limit of zero, progress is not kept, and an operator cancels only runs in its own process.
 type Heartbeater interface {
-	// Heartbeat renews the worker's row, stores the request's Lease in it, and returns the leases
-	// stored under it. Jobs and Schedules of the row stay as registered. Without a row it returns
-	// ErrWorkerGone.
-	//
-	// With req.Leave, Heartbeat deletes the row and releases the jobs as EndRelease does. It returns
-	// the leases that it released, which no longer match.
+	// Heartbeat renews the worker's row as Claim does, and returns the leases stored under it. With
+	// req.Leave, it deletes the row, releases the jobs as EndRelease does, and returns their leases,
+	// which no longer match. Without a row it returns ErrWorkerGone.
 	Heartbeat(ctx context.Context, req HeartbeatRequest) (HeartbeatResult, error)
 	// StoreProgress stores the progress of runs whose leases are held, and leaves others alone.
 	StoreProgress(ctx context.Context, progress []Progress) error
@@ -36,7 +32,7 @@ type Heartbeater interface {
 type HeartbeatRequest struct {
 	Worker Worker
 	Leave  bool
-	// Started are runs that the worker has started, for [Info].StartedAt. It may omit some and repeat
+	// Started are runs that the worker has started, for Info.StartedAt. It may omit some and repeat
 	// others. Leases that are not held are ignored.
 	Started []Started
 }
@@ -64,7 +60,7 @@ type Progress struct {
 // A DeathDetector is a Backend that detects the end of a worker's process before its lease ends.
 type DeathDetector interface {
 	// WatchDead waits until it is certain that processes of workers have ended, and returns the
-	// workers' IDs, for [ReapRequest.Dead], or the context's error. self is the caller's worker. All
+	// workers' IDs, for [ReapRequest].Dead, or the context's error. self is the caller's worker. All
 	// workers together must watch each worker; one of them may watch few. A process that seems to
 	// live must prolong no lease.
 	WatchDead(ctx context.Context, self int64) ([]int64, error)
@@ -97,9 +93,8 @@ type Info struct {
 	CreatedAt   time.Time
 	RunAt       time.Time
 	FinishedAt  time.Time // zero unless the state is terminal
-	// StartedAt is when the current run started, or the last run of a finished job, by the store's
-	// clock. It is zero for a waiting job, and if neither a [HeartbeatRequest] nor the settlement
-	// reported it.
+	// StartedAt is when the current run started, or the last run of a finished job. It is zero for a
+	// waiting job, and if neither a [HeartbeatRequest] nor the settlement reported it.
 	StartedAt            time.Time
 	Worker               int64     // zero unless running
 	ExpiresAt            time.Time // deadline for the first start; zero if there is none, or once claimed
@@ -149,7 +144,7 @@ type Inspector interface {
 	// Examine examines the store as this process has it open, and what the application's own
 	// connections do to it. With req.Derived it also compares everything that the store derives from
 	// its jobs with the jobs: counts, unique keys, heads of serial keys, errors, results and
-	// progress. If only this package has changed the jobs, it must find no difference, whatever
+	// progress. It must find no difference if only this package has changed the jobs, whatever
 	// workers do meanwhile. With req.Repair it corrects differences while workers go on.
 	Examine(ctx context.Context, req ExamineRequest) ([]Finding, error)
 }
@@ -174,16 +169,14 @@ type Finding struct {
 	Stops       bool   // nothing can be stored or claimed while the problem lasts
 }
 
-// An ExportImporter is a Backend whose jobs can be moved to and from another store.
+// An ExportImporter is a Backend that moves jobs to and from other stores.
 type ExportImporter interface {
-	// Export returns a page of jobs, lowest ID first. Each job is complete and consistent. A page ends
-	// before its payloads exceed [DefaultMaxBytes], but has at least one job; only an empty page is
-	// the last. A job that is stored during all of the export is in exactly one page. Export must
-	// refuse what check.Export refuses, and changes nothing.
+	// Export returns a page of jobs, lowest ID first, and changes nothing. Each job is complete and
+	// consistent. A page ends before its payloads exceed [DefaultMaxBytes], but has at least one job;
+	// only an empty page is the last. A job stored during all of the export is in exactly one page.
 	Export(ctx context.Context, req ExportRequest) (Batch, error)
 
-	// Import stores a batch, all of it or nothing, as durably as a push. It must refuse what
-	// check.Import refuses.
+	// Import stores a batch, all of it or nothing, as durably as a push.
 	//
 	// A job is stored under its ID with everything that its [Record] says, after lifecycle.Imported;
 	// no lease matches it. A job that is present (same ID, name and creation) is left as it is. If
@@ -204,13 +197,12 @@ type ExportImporter interface {
 	Import(ctx context.Context, batch Batch) (ImportResult, error)
 }
 
-// A Waiter is a Backend that reports when there may be work. Without it, a worker polls.
+// A Waiter is a Backend that waits for work. Without it, a worker polls.
 type Waiter interface {
 	// Wait returns nil as soon as a Claim with req may find a job, at once if it may now, and the
 	// context's error if the context ends first. It ignores jobs that the claim would not return: of
 	// paused names, at a limit, with a MaxPerName of zero, or limited if none would start at once. It
-	// must return when that changes. Wait may return early now and then; a worker then claims nothing
-	// and waits again, so a store must not return early again and again. Wait must hold no lock that
-	// writers need.
+	// must return when that changes. It may return early now and then, but not again and again: the
+	// worker then claims nothing and waits again. It must hold no lock that writers need.
 	Wait(ctx context.Context, req ClaimRequest) error
 }

@@ -13,17 +13,11 @@ type ExportRequest struct {
 	Jobs  int   // how many to return, at most 1000; zero means none
 }
 
-// The bounds of a [Batch].
-const (
-	MaxBatch = 1000      // jobs, and schedules
-	MaxID    = 1<<53 - 1 // JSON keeps it exactly, and a store can still assign IDs above it
-)
-
 // A Batch is what Export returns and Import takes.
 type Batch struct {
-	LastID    int64 // the greatest ID that the store has assigned
-	Jobs      []Record
-	Schedules []Schedule // only for Import; [Scheduler] shows them
+	LastID    int64      // the greatest ID that the store has assigned
+	Jobs      []Record   // at most 1000
+	Schedules []Schedule // at most 1000, only for Import; [Scheduler] shows them
 }
 
 // An ImportResult says what Import did.

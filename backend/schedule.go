@@ -8,14 +8,11 @@ import (
 // A Scheduler is a Backend that keeps schedules. Workers interpret a schedule; the store ensures
 // that each tick is taken once.
 type Scheduler interface {
-	// Define stores the schedules of a worker. A new schedule takes the given Definition and Next. A
-	// stored schedule takes the given Definition and keeps its Next. If [Schedule.Instead] is set, a
-	// stored schedule takes the given Next too if its Next equals Instead, and is otherwise left as
-	// it is. A schedule that takes a Definition is no longer removed. Define does not change Last and
-	// Paused, which are zero for a new schedule. It must refuse what check.Define refuses.
-	//
-	// So a new definition moves no tick unless the caller requests it, and never a tick that another
-	// worker has taken since the caller read the schedule.
+	// Define stores the schedules of a worker. A new schedule takes the given Definition and Next; its
+	// Last and Paused are zero. A stored schedule takes the given Definition and is no longer removed;
+	// its other fields stay. If [Schedule.Instead] is set, a stored schedule takes the given Next too
+	// if its Next equals Instead, and is otherwise left as it is. So a new definition moves no tick
+	// unless the caller requests it, and never one that another worker took meanwhile.
 	Define(ctx context.Context, schedules []Schedule) error
 	// Schedules returns the stored schedules ordered by name.
 	Schedules(ctx context.Context) (Schedules, error)
@@ -25,8 +22,7 @@ type Scheduler interface {
 	// advances Next only, pushes nothing, leaves Last alone, and returns true. If the push fails,
 	// Tick returns its error and leaves the schedule as it is.
 	Tick(ctx context.Context, tick Tick) (bool, error)
-	// PauseSchedule pauses or resumes a schedule. It returns an error that matches ErrNotFound if
-	// there is none of the name.
+	// PauseSchedule pauses or resumes a schedule. Without one of the name, it returns ErrNotFound.
 	PauseSchedule(ctx context.Context, name string, paused bool) error
 }
 
@@ -38,15 +34,11 @@ type Schedule struct {
 	Last       time.Time // the Due of the last Tick that pushed; zero if there is none
 	Instead    time.Time // for Define: the stored Next to replace; zero means none
 	Paused     bool
-	// RemovedAt is when Reap found that no registered worker has the schedule, although there are
-	// workers; see [Worker].Schedules. Reap checks after it has deleted the rows of dead workers. A
-	// worker counts as long as it has a row, so a clock that jumps removes nothing. A removed
-	// schedule does not tick. Reap deletes it after [KeepRemoved].
+	// RemovedAt is when Reap, after it deleted the rows of dead workers, found rows of workers and
+	// none with the schedule in [Worker].Schedules. Only rows count, so a clock that jumps removes
+	// nothing. A removed schedule does not tick. Reap deletes it after [KeepRemoved].
 	RemovedAt time.Time
 }
-
-// KeepRemoved is how long a removed schedule is kept.
-const KeepRemoved = 30 * 24 * time.Hour
 
 // Schedules are the schedules of a store at one time.
 type Schedules struct {

@@ -5,13 +5,13 @@ import "time"
 // Unique lets at most one job of a name have a key. The zero value has no key.
 //
 // A store must enforce it for any number of processes. The transaction that pushes the job takes
-// the key, and the one that ends or deletes the job gives it back; see Scope. In a batch, the key of
-// a job is taken for the jobs after it.
+// the key, also from later jobs of its batch, and the one that ends or deletes the job gives it
+// back; see Scope.
 //
 // A job that is to wait again (retried, snoozed, released, rescued) takes its key again. If another
 // job has the key by then, one of the two is [Cancelled] with [SupersededError] and the ID of the
-// other. If both are to wait, that is the one with the lower ID. If the other does not wait, it is
-// the one that is to wait again. A job never conflicts with itself, not by For either.
+// other: the job with the lower ID if both are to wait, otherwise the one that is to wait again. A
+// job never conflicts with itself, not by For either.
 type Unique struct {
 	Key   string // at most 255 bytes of UTF-8 without NUL; empty means none
 	Scope Scope  // until when the job has the key
@@ -40,10 +40,10 @@ const (
 	// job exists, and is finished if For keeps the key.
 	KeepFirst Conflict = iota
 	// Replace changes the waiting job that has the key, and returns its ID as a Duplicate. The job
-	// takes the payload, metadata, priority, delay and expiry of the new one, the times counted from
-	// now. Without a delay, a job that is due keeps its RunAt. The state follows from the delay, but
-	// a blocked job stays blocked. Everything else stays: keys, failures and MaxAttempts too. If the
-	// job does not wait, Replace is Reject. Replace needs UntilStarted and no For.
+	// takes the payload, metadata, priority, delay and expiry of the new one, counted from now, but
+	// without a delay a due job keeps its RunAt. It is Scheduled or Pending by the delay, or stays
+	// Blocked. Everything else stays, keys, failures and MaxAttempts too. If the job does not wait,
+	// Replace is Reject. Replace needs UntilStarted and no For.
 	Replace
 	// Reject refuses the whole push with a [DuplicateError].
 	Reject

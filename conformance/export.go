@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 // elsewhere returns a handle on another store of the same kind.
@@ -251,7 +252,7 @@ var exportCases = []testCase{{
 			"no name":         func(b *backend.Batch) { b.Jobs[1].Name = "" },
 			"no state":        func(b *backend.Batch) { b.Jobs[1].State = 0 },
 			"descending":      func(b *backend.Batch) { b.Jobs[1].ID = 1 },
-			"a huge ID":       func(b *backend.Batch) { b.Jobs[1].ID = backend.MaxID + 1 },
+			"a huge ID":       func(b *backend.Batch) { b.Jobs[1].ID = check.MaxID + 1 },
 			"a huge last ID":  func(b *backend.Batch) { b.LastID = 1 << 60 },
 			"unfinished":      func(b *backend.Batch) { b.Jobs[1].State = backend.Done },
 			"blocked by none": func(b *backend.Batch) { b.Jobs[1].State = backend.Blocked },

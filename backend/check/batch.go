@@ -22,17 +22,17 @@ func Export(req backend.ExportRequest) error {
 
 // Import returns an error unless b is valid, whatever the store.
 func Import(b backend.Batch) error {
-	if b.LastID < 0 || b.LastID > backend.MaxID {
-		return fmt.Errorf("%w: the last ID is %d, not within 0 and %d", backend.ErrInvalid, b.LastID, int64(backend.MaxID))
+	if b.LastID < 0 || b.LastID > MaxID {
+		return fmt.Errorf("%w: the last ID is %d, not within 0 and %d", backend.ErrInvalid, b.LastID, int64(MaxID))
 	}
-	if n := max(len(b.Jobs), len(b.Schedules)); n > backend.MaxBatch {
-		return fmt.Errorf("%w: a batch of %d, at most %d", backend.ErrInvalid, n, backend.MaxBatch)
+	if n := max(len(b.Jobs), len(b.Schedules)); n > MaxBatch {
+		return fmt.Errorf("%w: a batch of %d, at most %d", backend.ErrInvalid, n, MaxBatch)
 	}
 	last := int64(0)
 	for i := range b.Jobs {
 		r := &b.Jobs[i]
-		if r.ID <= last || r.ID > backend.MaxID {
-			return fmt.Errorf("%w: job %d comes after job %d; IDs ascend and are within 1 and %d", backend.ErrInvalid, r.ID, last, int64(backend.MaxID))
+		if r.ID <= last || r.ID > MaxID {
+			return fmt.Errorf("%w: job %d comes after job %d; IDs ascend and are within 1 and %d", backend.ErrInvalid, r.ID, last, int64(MaxID))
 		}
 		last = r.ID
 		if text := fault(r); text != "" {

@@ -8,6 +8,12 @@ package check
 
 import "time"
 
+// The bounds of [Import].
+const (
+	MaxBatch = maxPage   // jobs, and schedules
+	MaxID    = 1<<53 - 1 // JSON keeps it exactly, and a store can still assign IDs above it
+)
+
 const (
 	maxName     = 128
 	maxDelay    = 100 * 365 * 24 * time.Hour

@@ -1,7 +1,8 @@
 // Package lifecycle defines how stored jobs change state, as pure functions: what a
 // claim, a settlement, the death of a worker, an operator and the clock do to a job.
-// It is for authors of stores. Package backend says what a store must do. With this
-// package, a store finds, locks and writes jobs, and decides nothing about them.
+// It also judges silent workers, counts rates, matches filters and resolves defaults. It
+// is for authors of stores. Package backend says what a store must do. With this package,
+// a store finds, locks and writes jobs, and decides nothing about them.
 //
 // A store keeps a [Job] with the rest of each job: it embeds the Job, or fills it
 // from columns. In one transaction it reads the job, calls the method for what

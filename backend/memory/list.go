@@ -64,7 +64,7 @@ func (j *job) matches(f *backend.Filter, now int64) bool {
 	if j.more != nil {
 		info.UniqueKey, info.SerialKey = j.more.unique, j.more.serial
 	}
-	return rest.Matches(&info)
+	return lifecycle.Matches(rest, &info)
 }
 
 // Get implements [backend.Reader].

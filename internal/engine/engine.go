@@ -259,3 +259,8 @@ func (q *Queue) CancelRuns(ids []int64) (had []int64) {
 	}
 	return had
 }
+
+// SelectsAll reports whether f selects every job.
+func SelectsAll(f backend.Filter) bool {
+	return f.IDs == nil && f.Name == "" && f.State == 0 && f.Key == "" && !f.HasKey && f.Error == "" && f.Since.IsZero() && f.Until.IsZero()
+}

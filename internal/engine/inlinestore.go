@@ -328,7 +328,7 @@ func (s *Inline) List(_ context.Context, req backend.ListRequest) (backend.Page,
 	now := micros()
 	for _, j := range slices.Backward(s.jobs) {
 		info := s.show(j, now)
-		if req.Before != 0 && info.ID >= req.Before || !req.Matches(&info) {
+		if req.Before != 0 && info.ID >= req.Before || !lifecycle.Matches(req.Filter, &info) {
 			continue
 		}
 		if len(page.Jobs) == limit {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -52,7 +54,7 @@ func (e *exporter) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all := e.filter.All()
+	all := engine.SelectsAll(e.filter)
 	header := headerLine{Version: formatVersion, ExportedAt: e.now.UTC()}
 	if s, ok := e.backend.(backend.Scheduler); ok { // which tells the store's clock
 		all, err := s.Schedules(ctx)
@@ -97,7 +99,7 @@ func (e *exporter) write(l line) error {
 
 func (e *exporter) jobs(ctx context.Context, last int64) error {
 	for after := int64(0); ; {
-		page, err := e.store.Export(ctx, backend.ExportRequest{After: after, Jobs: backend.MaxBatch})
+		page, err := e.store.Export(ctx, backend.ExportRequest{After: after, Jobs: check.MaxBatch})
 		if err != nil || len(page.Jobs) == 0 {
 			return err
 		}
@@ -106,7 +108,7 @@ func (e *exporter) jobs(ctx context.Context, last int64) error {
 			if after = r.ID; after > last {
 				return nil
 			}
-			if !e.filter.Matches(&r.Info) {
+			if !lifecycle.Matches(e.filter, &r.Info) {
 				continue
 			}
 			e.done.add(r)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
@@ -61,11 +62,11 @@ func (m *mover) run(ctx context.Context) error {
 // look returns an error if the target has jobs that the old store does not have. It
 // changes nothing.
 func (m *mover) look(ctx context.Context) error {
-	there, err := m.target.Export(ctx, backend.ExportRequest{Jobs: backend.MaxBatch})
+	there, err := m.target.Export(ctx, backend.ExportRequest{Jobs: check.MaxBatch})
 	if err != nil || len(there.Jobs) == 0 {
 		return err
 	}
-	here, err := m.source.Export(ctx, backend.ExportRequest{Jobs: backend.MaxBatch})
+	here, err := m.source.Export(ctx, backend.ExportRequest{Jobs: check.MaxBatch})
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (m *mover) look(ctx context.Context) error {
 	}
 	for _, t := range there.Jobs {
 		r := byID[t.ID]
-		if r == nil && len(here.Jobs) == backend.MaxBatch && t.ID > here.Jobs[len(here.Jobs)-1].ID {
+		if r == nil && len(here.Jobs) == check.MaxBatch && t.ID > here.Jobs[len(here.Jobs)-1].ID {
 			break
 		}
 		if r == nil && t.State.Terminal() {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 // A side is what was compared of one store.
@@ -34,7 +35,7 @@ func (m *mover) verifyJobs(ctx context.Context) error {
 	m.report("comparing both queues")
 	jobsOf := func(e backend.ExportImporter) *cursor[backend.Record] {
 		return &cursor[backend.Record]{fetch: func(after backend.Record) ([]backend.Record, error) {
-			page, err := e.Export(ctx, backend.ExportRequest{After: after.ID, Jobs: backend.MaxBatch})
+			page, err := e.Export(ctx, backend.ExportRequest{After: after.ID, Jobs: check.MaxBatch})
 			return page.Jobs, err
 		}}
 	}
