@@ -56,7 +56,9 @@ var arrows = map[string][]string{
 	"worker":                       {"", "backend", "backend/lifecycle", "internal/engine", "internal/latelog"},
 	"conformance":                  {"backend", "backend/check"},
 	"plainjobstest":                {"", "backend", "backend/memory", "internal/engine"},
-	"cli":                          {"", "worker", "backend", "internal/engine", "internal/cron"},
+	"internal/doctor":              {"", "backend", "internal/engine"},
+	"dashboard":                    {"", "backend", "internal/cron", "internal/doctor", "internal/engine"},
+	"cli":                          {"", "worker", "backend", "dashboard", "internal/cron", "internal/doctor", "internal/engine"},
 
 	"backend/sqlite/mattn":   {"backend/sqlite"},
 	"backend/sqlite/modernc": {"backend/sqlite"},

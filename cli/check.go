@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/doctor"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -40,14 +40,14 @@ ignores unknown fields; check reports them because their data is lost.`,
 		var r report
 		q, done, err := p.setUp(readOnly(ctx))
 		if errors.Is(err, backend.ErrSchemaTooOld) {
-			r.bad("store", "run migrate, or start a process of this build", "%v", err)
-			return s.report(&r)
+			r.Bad("store", "run migrate, or start a process of this build", "%v", err)
+			return s.report(&r.Report)
 		}
 		if err != nil {
 			return err
 		}
 		defer done()
-		r.schema(ctx, q)
+		r.Schema(ctx, q)
 		r.handlers(q)
 		r.schedules(s)
 		if payloads {
@@ -55,27 +55,12 @@ ignores unknown fields; check reports them because their data is lost.`,
 				return err
 			}
 		}
-		return s.report(&r)
+		return s.report(&r.Report)
 	})
 }
 
-// A finding is one row of a report.
-type finding struct {
-	Check string `json:"check"`
-	OK    bool   `json:"ok"`
-	What  string `json:"what"`
-	Fix   string `json:"fix,omitempty"`
-}
-
-type report struct{ findings []finding }
-
-func (r *report) well(check, format string, args ...any) {
-	r.findings = append(r.findings, finding{Check: check, OK: true, What: fmt.Sprintf(format, args...)})
-}
-
-func (r *report) bad(check, fix, format string, args ...any) {
-	r.findings = append(r.findings, finding{Check: check, What: fmt.Sprintf(format, args...), Fix: fix})
-}
+// A report is a report of doctor to which check adds findings.
+type report struct{ doctor.Report }
 
 var reportHeader = []string{"CHECK", "", "FOUND", "FIX"}
 
@@ -83,9 +68,9 @@ var reportHeader = []string{"CHECK", "", "FOUND", "FIX"}
 const reportWidth = 140
 
 // widths returns the widths of the columns FOUND and FIX.
-func (r *report) widths() (int, int) {
+func widths(r *doctor.Report) (int, int) {
 	first, found, fix := len(reportHeader[0]), len(reportHeader[2]), len(reportHeader[3])
-	for _, f := range r.findings {
+	for _, f := range r.Findings {
 		first = max(first, utf8.RuneCountInString(clean(f.Check)))
 		found = max(found, utf8.RuneCountInString(clean(f.What)))
 		fix = max(fix, utf8.RuneCountInString(clean(f.Fix)))
@@ -122,11 +107,11 @@ func wrapText(text string, width int) (lines []string) {
 }
 
 // report prints the findings, and returns an error if one of them is wrong.
-func (s *screen) report(r *report) error {
+func (s *screen) report(r *doctor.Report) error {
 	t := &table{header: reportHeader}
 	wrong := false
-	foundWidth, fixWidth := r.widths()
-	for _, f := range r.findings {
+	foundWidth, fixWidth := widths(r)
+	for _, f := range r.Findings {
 		wrong = wrong || !f.OK
 		if s.json {
 			if err := s.object(f); err != nil {
@@ -164,20 +149,6 @@ func (s *screen) report(r *report) error {
 	return nil
 }
 
-// schema reports which store is open. Opening it was the check.
-func (r *report) schema(ctx context.Context, q *plainjobs.Queue) {
-	what := describe(q)
-	if m, ok := (*engine.Handle)(q).Queue().Backend.(backend.Inspector); ok {
-		schema, err := m.Schema(ctx)
-		if err != nil {
-			r.bad("store", "", "%s: %v", what, err)
-			return
-		}
-		what = fmt.Sprintf("%s, schema version %d of %d", what, schema.Stored, schema.Known)
-	}
-	r.well("store", "%s", what)
-}
-
 func (r *report) handlers(q *plainjobs.Queue) {
 	bound := 0
 	for _, d := range engine.Definitions() {
@@ -185,10 +156,10 @@ func (r *report) handlers(q *plainjobs.Queue) {
 			bound++
 			continue
 		}
-		r.bad("handlers", "bind one with plainjobs.Handle in cli.App.Setup", "%s, declared at %s, has no handler", d.Name, place(d.Where))
+		r.Bad("handlers", "bind one with plainjobs.Handle in cli.App.Setup", "%s, declared at %s, has no handler", d.Name, place(d.Where))
 	}
 	if all := len(engine.Definitions()); bound == all {
-		r.well("handlers", "bound: %d of %d", bound, all)
+		r.Well("handlers", "bound: %d of %d", bound, all)
 	}
 }
 
@@ -199,15 +170,15 @@ func (r *report) schedules(s *screen) {
 		pl.look(s.now, 1, nil)
 		switch {
 		case pl.problem != nil:
-			r.bad("schedules", "import time/tzdata if the system has no time zone database", "%s, defined at %s: %v", d.Name, place(d.Where), pl.problem)
+			r.Bad("schedules", "import time/tzdata if the system has no time zone database", "%s, defined at %s: %v", d.Name, place(d.Where), pl.problem)
 		case len(pl.ticks) == 0:
-			r.bad("schedules", "", "%s, defined at %s, has no next tick", d.Name, place(d.Where))
+			r.Bad("schedules", "", "%s, defined at %s, has no next tick", d.Name, place(d.Where))
 		default:
 			well++
 		}
 	}
 	if all := len(engine.Schedules()); well == all {
-		r.well("schedules", "with a next tick: %d of %d", well, all)
+		r.Well("schedules", "with a next tick: %d of %d", well, all)
 	}
 }
 
@@ -264,9 +235,9 @@ func (r *report) payloads(ctx context.Context, q *plainjobs.Queue, ignore []stri
 	}
 	for _, key := range inOrder(found) {
 		m := found[key]
-		r.bad("payloads", "", "%s: %s: %s, first #%d", key.name, key.what, plural(m.jobs, "job"), m.first)
+		r.Bad("payloads", "", "%s: %s: %s, first #%d", key.name, key.what, plural(m.jobs, "job"), m.first)
 	}
-	r.well("payloads", "decoded %s", plural(jobs, "job"))
+	r.Well("payloads", "decoded %s", plural(jobs, "job"))
 	return nil
 }
 

@@ -119,10 +119,10 @@ func TestReportWidth(t *testing.T) {
 		{strings.Repeat("x ", 70), "y", 2}, {long, "fix it", 0}, {long, long, 0}, {"x", long, 0}, {"x", "", 1},
 	} {
 		var r report
-		r.bad("free space", test.fix, "%s", test.what)
-		r.well("jobs", "none")
+		r.Bad("free space", test.fix, "%s", test.what)
+		r.Well("jobs", "none")
 		var out strings.Builder
-		if err := (&screen{out: &out}).report(&r); err == nil {
+		if err := (&screen{out: &out}).report(&r.Report); err == nil {
 			t.Error("report returned no error")
 		}
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")

@@ -4,17 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
-	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
-	"github.com/plainjobs/plainjobs/internal/engine"
 )
-
-// envVariable names the environment of a process, see package worker.
-const envVariable = "PLAINJOBS_ENV"
 
 func (p *program) envCommand() *cobra.Command {
 	var forget bool
@@ -87,23 +81,4 @@ func belongs(home string) string {
 		return "the database belongs to no environment"
 	}
 	return "the database belongs to " + clean(home)
-}
-
-// environment reports whether workers with this process's environment run jobs.
-func (r *report) environment(ctx context.Context, q *plainjobs.Queue) error {
-	store, ok := (*engine.Handle)(q).Queue().Backend.(backend.SettingsStore)
-	if !ok {
-		return nil
-	}
-	mine := os.Getenv(envVariable)
-	home, err := store.Environment(ctx)
-	switch {
-	case err != nil || home == "" && mine == "":
-	case home == "" || home == mine:
-		r.well("environment", "%s", mine)
-	default:
-		r.bad("environment", fmt.Sprintf("set %s=%s; to work on a copy deliberately, run env VALUE or env --forget", envVariable, home),
-			"the database belongs to %s, but %s is %q: workers of this process are paused", home, envVariable, mine)
-	}
-	return err
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/doctor"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -199,12 +200,7 @@ func unsupported(q *plainjobs.Queue, command string) error {
 }
 
 // describe returns the name of the store.
-func describe(q *plainjobs.Queue) string {
-	if d, ok := (*engine.Handle)(q).Queue().Backend.(backend.Describer); ok {
-		return d.Describe().Store
-	}
-	return fmt.Sprintf("%T", (*engine.Handle)(q).Queue().Backend)
-}
+func describe(q *plainjobs.Queue) string { return doctor.Describe(q) }
 
 // variable returns the environment variable of a flag.
 func variable(flag string) string {
