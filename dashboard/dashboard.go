@@ -1,0 +1,106 @@
+// Package dashboard serves web pages that show a queue: its jobs with their errors,
+// workers, schedules, limits and problems. It is an [http.Handler] for a program's own
+// web server:
+//
+//	mux.Handle("/jobs/", dashboard.Handler(queue, &dashboard.Options{
+//		Authorize: func(r *http.Request, _ dashboard.Action, _ string) dashboard.Role {
+//			if isAdmin(r) {
+//				return dashboard.Full
+//			}
+//			return dashboard.None
+//		},
+//	}))
+//
+// The pattern ends with a slash. The prefix may be any, with or without
+// [http.StripPrefix]: links are relative. The pages come from the binary, request
+// nothing from other servers, and work without JavaScript. With it, pages in visible
+// tabs update about once a second. One goroutine reads the store for all of them, and
+// runs only while a page is visible. There is nothing to start or stop.
+//
+// # Security
+//
+// Without Options.Authorize every request is refused. Cross-origin requests that could
+// change something are refused, and no other site can frame the pages. What comes from a
+// job is shown as text. Pages are not cached.
+//
+// # Cost
+//
+// Counts by name and state cost nothing. A page of jobs reads for at most a tenth of a
+// second; then it says how far it searched and links to the rest. Reads delay no claim.
+package dashboard
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+
+	"github.com/plainjobs/plainjobs"
+)
+
+// Options configure a dashboard.
+type Options struct {
+	// Authorize returns what the sender of a request may do: take the action on jobs of
+	// the name. The name is empty for pages about the whole queue, such as the list of
+	// workers. The pages leave out jobs of names for which it returns None. It is called
+	// for each name on a page and for each update of an open page, so it must be quick.
+	// Without Authorize every request is refused.
+	Authorize func(r *http.Request, action Action, name string) Role
+	// Redact changes a job before it is shown, for example its Payload, Result, Metadata,
+	// keys and Errors. It must not modify the bytes of the payload and the result in
+	// place. Searches see what Redact leaves. nil shows everything.
+	Redact func(job *plainjobs.Info)
+	// Program is the command that starts the program, for commands to copy, e.g.
+	// "go run .". The default is "app".
+	Program string
+}
+
+// An Action is what a request does.
+type Action string
+
+// View is the action of every page: to read. It needs [Read].
+const View Action = "view"
+
+// A Role is what the sender of a request may do.
+type Role uint8
+
+// The roles, weakest first.
+const (
+	None Role = iota // nothing
+	Read             // see pages
+	Full             // see pages and change jobs
+)
+
+// Loopback is an Authorize that allows everything to requests from this machine. A
+// request whose Host is not a loopback address is refused, so that no other site's name
+// can lead to the dashboard. Do not use it behind a proxy on the same machine: every
+// request comes from the proxy.
+func Loopback(r *http.Request, _ Action, _ string) Role {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !peer.Addr().Unmap().IsLoopback() {
+		return None
+	}
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if ip := net.ParseIP(trimBrackets(host)); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return Full
+	}
+	return None
+}
+
+func trimBrackets(host string) string {
+	if n := len(host); n > 1 && host[0] == '[' && host[n-1] == ']' {
+		return host[1 : n-1]
+	}
+	return host
+}
+
+// Handler returns a dashboard of a queue. nil options are the defaults.
+func Handler(queue *plainjobs.Queue, opts *Options) http.Handler {
+	if queue == nil {
+		panic("dashboard: the queue is nil")
+	}
+	h := newHandler(queue, opts)
+	return http.NewCrossOriginProtection().Handler(h)
+}

@@ -1,0 +1,118 @@
+package dashboard
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// A filter is what the URL of a list of jobs says.
+type filter struct {
+	plainjobs.Filter
+	Payload      string // a part of the payload
+	Before       int64  // the page
+	since, until string // as given
+}
+
+// parseFilter reads a filter. An error says which part is wrong.
+func parseFilter(q url.Values, now time.Time) (f filter, err error) {
+	f.Name, f.Key, f.Error, f.Payload = q.Get("name"), q.Get("key"), q.Get("error"), q.Get("payload")
+	f.since, f.until = q.Get("since"), q.Get("until")
+	if text := q.Get("state"); text != "" {
+		for _, s := range backend.States() {
+			if s.String() == text {
+				f.State = s
+			}
+		}
+		if f.State == 0 {
+			return f, wrong("There is no state %q. The states are scheduled, blocked, pending, running, done, failed and cancelled.", text)
+		}
+	}
+	if text := q.Get("before"); text != "" {
+		if f.Before, err = strconv.ParseInt(text, 10, 64); err != nil || f.Before < 1 {
+			return f, wrong("before=%s is not a job's ID, after which a page begins.", text)
+		}
+	}
+	if f.Since, err = parseTime("since", f.since, now); err != nil {
+		return f, err
+	}
+	if f.Until, err = parseTime("until", f.until, now); err != nil {
+		return f, err
+	}
+	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
+		return f, wrong("since=%s is not before until=%s: no job matches.", f.since, f.until)
+	}
+	return f, nil
+}
+
+func wrong(format string, args ...any) error {
+	return &problem{status: http.StatusBadRequest, title: "The filter is wrong", hold: true, text: fmt.Sprintf(format, args...)}
+}
+
+// parseTime parses a time, or a duration before now such as 2h or 7d.
+func parseTime(name, text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, form := range []string{time.RFC3339, "2006-01-02T15:04", "2006-01-02 15:04", "2006-01-02"} {
+		if t, err := time.Parse(form, text); err == nil {
+			return t, nil
+		}
+	}
+	given := text
+	if days, found := strings.CutSuffix(text, "d"); found {
+		if n, err := strconv.Atoi(days); err == nil && n >= 0 && n < 100_000 {
+			text = strconv.Itoa(24*n) + "h"
+		}
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return time.Time{}, wrong("%s=%s is no time. Write a time in UTC such as 2026-03-28T12:00, or a duration before now such as 2h or 7d.", name, given)
+	}
+	return now.Add(-d), nil
+}
+
+// href returns the URL of the filter's page that begins below an ID; zero is the first.
+func (f *filter) href(before int64) string {
+	q := url.Values{}
+	set := func(name, value string) {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if f.State != 0 {
+		set("state", f.State.String())
+	}
+	set("name", f.Name)
+	set("key", f.Key)
+	set("error", f.Error)
+	set("payload", f.Payload)
+	set("since", f.since)
+	set("until", f.until)
+	if before != 0 {
+		set("before", strconv.FormatInt(before, 10))
+	}
+	if len(q) == 0 {
+		return "jobs"
+	}
+	return "jobs?" + q.Encode()
+}
+
+// counted reports whether the counts by name and state tell how many jobs match.
+func (f *filter) counted() bool {
+	return f.Key == "" && f.Error == "" && f.Payload == "" && f.since == "" && f.until == ""
+}
+
+// IsEmpty reports whether the filter selects every job.
+func (f filter) IsEmpty() bool { return f.counted() && f.Name == "" && f.State == 0 }
+
+// jobsHref returns the URL of a list of jobs by name and state.
+func jobsHref(f plainjobs.Filter) string { return (&filter{Filter: f}).href(0) }
+
+func jobHref(id int64) string { return "job?id=" + strconv.FormatInt(id, 10) }

@@ -1,0 +1,186 @@
+package dashboard
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/doctor"
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+// readWait is how long a page waits for the store.
+const readWait = 5 * time.Second
+
+// A handler serves the pages of a queue.
+type handler struct {
+	queue   *plainjobs.Queue
+	backend backend.Backend
+	opts    Options
+	store   string // its name
+	pages   []*page
+	hub     hub
+	checkup checkup
+}
+
+func newHandler(queue *plainjobs.Queue, opts *Options) *handler {
+	h := &handler{queue: queue, backend: (*engine.Handle)(queue).Queue().Backend, store: doctor.Describe(queue)}
+	if opts != nil {
+		h.opts = *opts
+	}
+	if h.opts.Program == "" {
+		h.opts.Program = "app"
+	}
+	h.hub.render = h.renderLive
+	h.checkup.queue = queue
+	for _, p := range allPages {
+		if p.offered == nil || p.offered(h.backend) {
+			h.pages = append(h.pages, p)
+		}
+	}
+	return h
+}
+
+// ServeHTTP implements [http.Handler]. The last segment of the path is the page, so links
+// are relative under any prefix.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	setHeaders(w.Header())
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		if v == http.ErrAbortHandler {
+			panic(v)
+		}
+		slog.Error("plainjobs: dashboard: a page panicked", "page", path.Base(r.URL.Path), "panic", v)
+		h.fail(w, r, &problem{status: http.StatusInternalServerError, title: "This page has a bug", text: "The program's log has the details."})
+	}()
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		h.fail(w, r, &problem{status: http.StatusMethodNotAllowed, title: "Nothing was changed", text: "The dashboard only shows the queue."})
+		return
+	}
+	if r.URL.Path == "" { // the prefix without its slash
+		given, _, _ := strings.Cut(r.RequestURI, "?")
+		http.Redirect(w, r, "./"+url.PathEscape(path.Base(given))+"/", http.StatusMovedPermanently)
+		return
+	}
+	name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	if a := assets[name]; a != nil {
+		a.serve(w, r)
+		return
+	}
+	if err := h.serve(w, r, name); err != nil {
+		h.fail(w, r, problemOf(err))
+	}
+}
+
+// serve serves a page, an update stream or a text.
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, name string) error {
+	rq := h.request(r)
+	if h.opts.Authorize == nil {
+		return &problem{status: http.StatusForbidden, title: "This dashboard is closed", hold: true,
+			text: "The program has not set Options.Authorize of the dashboard, which decides who may see it."}
+	}
+	if !rq.maySee("") && !rq.maySeeSome(name) {
+		return &problem{status: http.StatusForbidden, title: "You may not see this page", hold: true,
+			text: "Log in to the program that serves this dashboard as a user who may, then reload the page."}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readWait)
+	defer cancel()
+	switch name {
+	case "events":
+		return h.hub.serve(w, r)
+	case "raw":
+		return h.raw(ctx, w, rq)
+	}
+	p := h.pageNamed(name)
+	if p == nil {
+		return &problem{status: http.StatusNotFound, title: "There is no such page", hold: true, text: "The address is wrong, or this store does not have what the page shows."}
+	}
+	var b bytes.Buffer
+	if err := h.render(ctx, &b, rq, p, r.URL.Query(), "layout"); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write(b.Bytes()) // an error is the client's
+	return nil
+}
+
+// setHeaders sets the headers of every response.
+func setHeaders(h http.Header) {
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "+
+		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+}
+
+func (h *handler) pageNamed(name string) *page {
+	for _, p := range h.pages {
+		if p.name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// A problem is an error that a page shows.
+type problem struct {
+	status      int
+	title, text string
+	hold        bool // trying again does not help
+}
+
+func (p *problem) Error() string { return p.title + ": " + p.text }
+
+// problemOf returns what a page shows of an error of the store.
+func problemOf(err error) *problem {
+	if p, ok := errors.AsType[*problem](err); ok {
+		return p
+	}
+	p := &problem{status: http.StatusServiceUnavailable, title: "The store does not answer", text: fmt.Sprintf("%v.", strings.TrimPrefix(err.Error(), "plainjobs: "))}
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		p.status, p.hold, p.title = http.StatusNotImplemented, true, "This store cannot show that"
+	case errors.Is(err, context.DeadlineExceeded):
+		p.text = fmt.Sprintf("It has not answered for %v. The command doctor finds out why.", readWait)
+	}
+	return p
+}
+
+// fail serves an error page. Unless the problem stays, the page loads itself again.
+func (h *handler) fail(w http.ResponseWriter, r *http.Request, p *problem) {
+	var b bytes.Buffer
+	l := h.layout(&page{title: p.title}, time.Now())
+	if p.status == http.StatusForbidden {
+		l.Nav, l.Store = nil, ""
+	}
+	l.Data = map[string]any{"Title": p.title, "Text": visible(p.text), "Again": !p.hold}
+	if !p.hold {
+		l.Refresh = 5
+		w.Header().Set("Retry-After", "5")
+	}
+	if err := templates["problem"].ExecuteTemplate(&b, "layout", l); err != nil {
+		http.Error(w, p.title, p.status)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(p.status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(b.Bytes()) // an error is the client's
+	}
+}

@@ -1,0 +1,238 @@
+package dashboard
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+// jobPage is everything that the store has about a job.
+type jobPage struct {
+	Row      jobRow
+	Why      string
+	Facts    []fact
+	Timeline []entry
+	Payload  block
+	Type     string // of the payload, where the program knows it
+	Result   *block
+	Progress string
+	Diff     *diffView
+	Commands []command
+	Raw      string // the URL of the payload, as text
+	RawOf    string // of the result
+}
+
+func (p *jobPage) title() string { return fmt.Sprintf("%s #%d", p.Row.Name, p.Row.ID) }
+
+// A fact is a property of a job: a text, a time, or a link.
+type fact struct {
+	Label, Text, Href string
+	When              moment
+}
+
+// An entry is an event in a job's life.
+type entry struct {
+	When   moment
+	State  string // of its mark
+	Title  string
+	Text   block
+	Stack  block
+	Number int  // of the error, from 1; zero if it is none
+	Future bool // it is still to come
+}
+
+type command struct{ Text, What string }
+
+func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, error) {
+	text := strings.TrimPrefix(strings.TrimSpace(query.Get("id")), "#")
+	id, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || id < 1 {
+		return nil, &problem{status: http.StatusBadRequest, title: "This is not a job's ID", hold: true, text: fmt.Sprintf("%q is not a positive number.", text)}
+	}
+	j, raw, err := h.get(ctx, rq, id)
+	if err != nil {
+		return nil, err
+	}
+	p := &jobPage{Row: rq.row(&j), Payload: newBlock(pretty(j.Payload)), Raw: fmt.Sprintf("raw?id=%d&part=payload", id)}
+	if p.Why, err = h.why(ctx, &j, &raw); err != nil {
+		return nil, err
+	}
+	if d := engine.Lookup(j.Name); d != nil {
+		p.Type = d.Type.String()
+	}
+	if j.Result != nil {
+		b := newBlock(pretty(j.Result))
+		p.Result, p.RawOf = &b, fmt.Sprintf("raw?id=%d&part=result", id)
+	}
+	if j.ProgressTotal > 0 {
+		p.Progress = grouped(j.ProgressDone) + " of " + grouped(j.ProgressTotal)
+	}
+	if p.Facts, err = h.facts(ctx, rq, &j); err != nil {
+		return nil, err
+	}
+	p.Timeline = rq.timeline(&j)
+	if p.Diff, err = diffOf(&j, query); err != nil {
+		return nil, err
+	}
+	p.Commands = h.commands(&j)
+	return p, nil
+}
+
+// why says in words what a job waits for, where it runs, or how it ended.
+func (h *handler) why(ctx context.Context, j, raw *plainjobs.Info) (string, error) {
+	if j.State.Terminal() {
+		return "", nil // the timeline says how it ended
+	}
+	why, err := h.queue.Why(ctx, j.ID)
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, plainjobs.ErrNotFound) {
+		return "", nil
+	}
+	if raw.SerialKey != "" { // it may have been changed by Redact
+		why = strings.ReplaceAll(why, strconv.Quote(raw.SerialKey), strconv.Quote(j.SerialKey))
+	}
+	return visible(why), err
+}
+
+// facts returns the properties of a job that are set.
+func (h *handler) facts(ctx context.Context, rq *request, j *plainjobs.Info) (facts []fact, err error) {
+	add := func(label, text string) {
+		if text != "" {
+			facts = append(facts, fact{Label: visible(label), Text: visible(text)})
+		}
+	}
+	facts = append(facts, fact{Label: "Attempt", Text: attempts(j)})
+	if j.Priority != 0 {
+		add("Priority", strconv.Itoa(int(j.Priority)))
+	}
+	if j.Crashes > 0 {
+		add("Crashes", strconv.Itoa(j.Crashes))
+	}
+	if j.Suspect {
+		add("Suspect", "its worker died while it ran")
+	}
+	if j.State == plainjobs.Running {
+		worker, err := h.workerOf(ctx, j.Worker)
+		if err != nil {
+			return nil, err
+		}
+		add("Worker", worker)
+	}
+	if j.State.Terminal() && !j.StartedAt.IsZero() {
+		add("Took", short(j.FinishedAt.Sub(j.StartedAt)))
+	}
+	for _, key := range []struct{ label, text string }{{"Unique key", j.UniqueKey}, {"Serial key", j.SerialKey}} {
+		if key.text != "" {
+			f := filter{Filter: plainjobs.Filter{Name: j.Name, Key: key.text}}
+			facts = append(facts, fact{Label: key.label, Text: visible(key.text), Href: f.href(0)})
+		}
+	}
+	if j.BlockedBy != 0 {
+		facts = append(facts, fact{Label: "Blocked by", Text: fmt.Sprintf("#%d", j.BlockedBy), Href: jobHref(j.BlockedBy)})
+	}
+	if !j.KeyUntil.IsZero() {
+		facts = append(facts, fact{Label: "Key kept until", When: rq.moment(j.KeyUntil)})
+	}
+	for _, key := range slices.Sorted(maps.Keys(j.Metadata)) {
+		add(key, j.Metadata[key])
+	}
+	return facts, nil
+}
+
+func (h *handler) workerOf(ctx context.Context, id int64) (string, error) {
+	workers, err := h.queue.Workers(ctx)
+	for _, w := range workers {
+		if w.ID == id {
+			return fmt.Sprintf("%s, pid %d", w.Host, w.PID), err
+		}
+	}
+	return "gone", err
+}
+
+// timeline returns what is known of a job's life, in order.
+func (rq *request) timeline(j *plainjobs.Info) []entry {
+	all := []entry{{When: rq.moment(j.CreatedAt), State: "pending", Title: "Pushed"}}
+	last := j.CreatedAt
+	if j.Failures == 0 && len(j.Errors) == 0 && j.RunAt.Sub(j.CreatedAt) > 0 && j.State != plainjobs.Scheduled {
+		all = append(all, entry{When: rq.moment(j.RunAt), State: "scheduled", Title: "Due, " + short(j.RunAt.Sub(j.CreatedAt)) + " after the push"})
+	}
+	for i, e := range j.Errors {
+		if i > 0 && e.Attempt < j.Errors[i-1].Attempt {
+			all = append(all, entry{State: "scheduled", Title: "Retried by an operator: attempts count from 1 again"})
+		}
+		title := fmt.Sprintf("Attempt %d failed", e.Attempt)
+		if i == len(j.Errors)-1 && j.State == plainjobs.Cancelled {
+			title = fmt.Sprintf("Cancelled in attempt %d", e.Attempt)
+		}
+		title += ", " + short(e.At.Sub(last)) + " later"
+		all = append(all, entry{When: rq.moment(e.At), State: "failed", Title: title, Text: newBlock(e.Error), Stack: newBlock(e.Stack), Number: i + 1})
+		last = e.At
+	}
+	if !j.StartedAt.IsZero() && (j.State == plainjobs.Running || j.State == plainjobs.Done) {
+		all = append(all, entry{When: rq.moment(j.StartedAt), State: "running", Title: fmt.Sprintf("Attempt %d started", j.Attempt)})
+	}
+	switch {
+	case j.State.Terminal():
+		title := strings.ToUpper(j.State.String()[:1]) + j.State.String()[1:]
+		if !j.StartedAt.IsZero() {
+			title += ", after a run of " + short(j.FinishedAt.Sub(j.StartedAt))
+		}
+		all = append(all, entry{When: rq.moment(j.FinishedAt), State: j.State.String(), Title: title})
+	case j.State == plainjobs.Running && j.StartedAt.IsZero():
+		all = append(all, entry{State: "running", Title: fmt.Sprintf("Attempt %d is claimed by a worker; the start is not known yet", j.Attempt)})
+	case j.State == plainjobs.Scheduled:
+		all = append(all, entry{When: rq.moment(j.RunAt), State: "scheduled", Future: true, Title: fmt.Sprintf("Attempt %d may start", j.Attempt)})
+	}
+	if !j.ExpiresAt.IsZero() {
+		all = append(all, entry{When: rq.moment(j.ExpiresAt), State: "cancelled", Future: true, Title: "Expires unless it has started"})
+	}
+	return all
+}
+
+// commands returns commands about a job, to copy.
+func (h *handler) commands(j *plainjobs.Info) []command {
+	id := strconv.FormatInt(j.ID, 10)
+	all := []command{{h.opts.Program + " show " + id, "everything about the job"}}
+	switch {
+	case j.State.Terminal(), j.State == plainjobs.Scheduled:
+		all = append(all, command{h.opts.Program + " retry " + id, "run it again now"})
+	default:
+		all = append(all, command{h.opts.Program + " cancel " + id, "end it"})
+	}
+	if payload, ok := quoted(string(cmp.Or(string(j.Payload), "null"))); ok {
+		if name, ok := quoted(j.Name); ok {
+			all = append(all, command{h.opts.Program + " perform " + name + " " + payload, "a new job with the same payload"})
+		}
+	}
+	return all
+}
+
+// raw serves the payload or the result of a job as plain text.
+func (h *handler) raw(ctx context.Context, w http.ResponseWriter, rq *request) error {
+	q := rq.r.URL.Query()
+	id, err := strconv.ParseInt(q.Get("id"), 10, 64)
+	if err != nil || id < 1 {
+		return &problem{status: http.StatusBadRequest, title: "This is not a job's ID", hold: true, text: fmt.Sprintf("%q is not a positive number.", q.Get("id"))}
+	}
+	j, _, err := h.get(ctx, rq, id)
+	if err != nil {
+		return err
+	}
+	data := j.Payload
+	if q.Get("part") == "result" {
+		data = j.Result
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; sandbox; frame-ancestors 'none'")
+	_, _ = w.Write(data) // an error is the client's
+	return nil
+}

@@ -1,0 +1,142 @@
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// jobsPage is a list of jobs.
+type jobsPage struct {
+	Filter   filter
+	States   []option
+	Names    []string // that the sender may see
+	Times    []option
+	More     bool // the less common parts of the filter are set
+	Rows     []jobRow
+	Total    string // how many jobs match, if the counts tell
+	Next     string // the URL of the next page
+	First    string // the URL of the first page, on others
+	Ended    bool   // the search ran out of time
+	From     int64  // the search went down to this ID
+	Empty    bool   // the queue has no jobs at all
+	Searches bool   // the filter has a text
+	Command  string
+}
+
+type option struct {
+	Value, Text string
+	Set         bool
+}
+
+func (h *handler) jobs(ctx context.Context, rq *request, query url.Values) (any, error) {
+	f, err := parseFilter(query, rq.now)
+	if err != nil {
+		return nil, err
+	}
+	p := &jobsPage{Filter: f, Searches: f.Error != "" || f.Payload != ""}
+	p.More = f.Key != "" || f.Payload != "" || f.since != "" || f.until != ""
+	p.States = append(p.States, option{"", "Any state", f.State == 0})
+	for _, s := range backend.States() {
+		p.States = append(p.States, option{s.String(), s.String(), s == f.State})
+	}
+	p.Times = timesOf(f.since)
+	if f.Name != "" && !rq.maySee(f.Name) {
+		return nil, hiddenName(f.Name)
+	}
+	counts, err := h.queue.Counts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.Empty = len(counts) == 0
+	total, hides := int64(0), false
+	for _, c := range counts {
+		if !rq.maySee(c.Name) {
+			hides = true
+			continue
+		}
+		if !slices.Contains(p.Names, c.Name) && visible(c.Name) == c.Name { // others cannot be typed
+			p.Names = append(p.Names, c.Name)
+		}
+		if (f.Name == "" || f.Name == c.Name) && (f.State == 0 || f.State == c.State) {
+			total += c.Jobs
+		}
+	}
+	if f.counted() && (f.Name != "" || !hides) {
+		p.Total = plural(total, "job")
+	}
+	s := search{handler: h, rq: rq, filter: f.Filter, payload: f.Payload, before: f.Before, most: pageRows}
+	if err := s.run(ctx); err != nil {
+		return nil, err
+	}
+	p.Rows = s.rows(ctx)
+	if p.Ended = s.ended; s.next != 0 {
+		p.Next, p.From = f.href(s.next), s.next
+	}
+	if f.Before != 0 {
+		p.First = f.href(0)
+	}
+	p.Command = h.jobsCommand(&f)
+	return p, nil
+}
+
+// hiddenName is the answer for a name that the sender may not see. It does not say
+// whether jobs of the name exist.
+func hiddenName(name string) error {
+	return &problem{status: 403, title: "You may not see these jobs", hold: true, text: "Jobs named " + name + " are not yours to see."}
+}
+
+func timesOf(since string) []option {
+	all := []option{{"", "Any time", false}, {"15m", "The last 15 minutes", false}, {"1h", "The last hour", false}, {"24h", "The last day", false}, {"7d", "The last week", false}}
+	known := false
+	for i := range all {
+		all[i].Set = all[i].Value == since
+		known = known || all[i].Set
+	}
+	if !known {
+		all = append(all, option{since, "Since " + visible(since), true})
+	}
+	return all
+}
+
+// jobsCommand returns the command that lists the jobs of a filter, or nothing if there is
+// none.
+func (h *handler) jobsCommand(f *filter) string {
+	if f.Payload != "" {
+		return ""
+	}
+	words := []string{h.opts.Program, "jobs"}
+	state := ""
+	if f.State != 0 {
+		state = f.State.String()
+	}
+	for _, flag := range [][2]string{{"state", state}, {"name", f.Name}, {"key", f.Key}, {"error", f.Error}, {"since", f.since}, {"until", f.until}} {
+		if flag[1] == "" {
+			continue
+		}
+		value, ok := quoted(flag[1])
+		if !ok {
+			return ""
+		}
+		words = append(words, "--"+flag[0], value)
+	}
+	return strings.Join(words, " ")
+}
+
+// get returns a job that the sender may see, and the job before Redact changed it.
+func (h *handler) get(ctx context.Context, rq *request, id int64) (job, raw plainjobs.Info, err error) {
+	raw, err = h.queue.Get(ctx, id)
+	if errors.Is(err, plainjobs.ErrNotFound) || err == nil && !rq.maySee(raw.Name) {
+		// A job that is hidden must look like one that does not exist.
+		return job, raw, &problem{status: 404, title: "There is no such job", hold: true,
+			text: "Job #" + grouped(id) + " does not exist, or was deleted: finished jobs are deleted when their retention ends."}
+	}
+	job = raw
+	rq.redact(&job)
+	return job, raw, err
+}

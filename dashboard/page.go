@@ -1,0 +1,95 @@
+package dashboard
+
+import (
+	"context"
+	"html/template"
+	"io"
+	"net/url"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// A page is one of the pages, and how to read what it shows.
+type page struct {
+	name, title string
+	file        string                       // of its template
+	menu        bool                         // it is in the navigation
+	offered     func(b backend.Backend) bool // nil is always
+	data        func(h *handler, ctx context.Context, rq *request, query url.Values) (any, error)
+}
+
+// allPages are in the order of the navigation.
+var allPages = []*page{
+	{name: "", title: "Overview", file: "overview", menu: true, data: (*handler).overview},
+	{name: "jobs", title: "Jobs", file: "jobs", menu: true, data: (*handler).jobs},
+	{name: "job", title: "Job", file: "job", data: (*handler).job},
+	{name: "schedules", title: "Schedules", file: "schedules", menu: true, offered: has[backend.Scheduler], data: (*handler).schedules},
+	{name: "workers", title: "Workers", file: "workers", menu: true, data: (*handler).workers},
+	{name: "limits", title: "Pauses and limits", file: "limits", menu: true, offered: has[backend.SettingsStore], data: (*handler).limits},
+}
+
+func has[T any](b backend.Backend) bool {
+	_, ok := b.(T)
+	return ok
+}
+
+// templates are by file. Each has "layout", the whole page, and "live", what updates.
+var templates = loadTemplates()
+
+func loadTemplates() map[string]*template.Template {
+	base := template.Must(template.New("").Funcs(template.FuncMap{
+		"asset": assetURL, "grouped": grouped, "plural": plural, "visible": visible,
+	}).ParseFS(files, "template/layout.html", "template/part.html"))
+	all := map[string]*template.Template{}
+	for _, file := range []string{"overview", "jobs", "job", "schedules", "workers", "limits", "problem"} {
+		all[file] = template.Must(template.Must(base.Clone()).ParseFS(files, "template/"+file+".html"))
+	}
+	return all
+}
+
+// A layout is what every page shows around its own data.
+type layout struct {
+	Title, Page string
+	Nav         []navItem
+	Store       string
+	Now         string
+	Refresh     int  // in seconds, or zero
+	Live        bool // it has updates
+	Data        any
+}
+
+type navItem struct {
+	Href, Title string
+	Here        bool
+}
+
+func (h *handler) layout(p *page, now time.Time) *layout {
+	l := &layout{Title: p.title, Page: p.name, Store: visible(h.store), Now: now.UTC().Format(time.RFC3339Nano)}
+	for _, other := range h.pages {
+		if !other.menu {
+			continue
+		}
+		href := other.name
+		if href == "" {
+			href = "./"
+		}
+		here := other == p || other.name == "jobs" && p.name == "job"
+		l.Nav = append(l.Nav, navItem{Href: href, Title: other.title, Here: here})
+	}
+	return l
+}
+
+// render writes a page, or a template of it.
+func (h *handler) render(ctx context.Context, w io.Writer, rq *request, p *page, query url.Values, name string) error {
+	data, err := p.data(h, ctx, rq, query)
+	if err != nil {
+		return err
+	}
+	l := h.layout(p, rq.now)
+	if titled, ok := data.(interface{ title() string }); ok {
+		l.Title = titled.title()
+	}
+	l.Data, l.Live = data, true
+	return templates[p.file].ExecuteTemplate(w, name, l)
+}

@@ -1,0 +1,62 @@
+package dashboard
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+)
+
+// A request is one rendering of a page for the sender of an HTTP request.
+type request struct {
+	h     *handler
+	r     *http.Request
+	now   time.Time
+	live  bool            // an update: the client formats times
+	roles map[string]Role // the answers of Authorize, by name
+}
+
+func (h *handler) request(r *http.Request) *request {
+	return &request{h: h, r: r, now: time.Now(), roles: map[string]Role{}}
+}
+
+// maySee reports whether the sender may see jobs of a name, or, with an empty name, pages
+// about the whole queue.
+func (rq *request) maySee(name string) bool {
+	role, known := rq.roles[name]
+	if !known {
+		role = rq.h.opts.Authorize(rq.r, View, name)
+		rq.roles[name] = role
+	}
+	return role >= Read
+}
+
+// maySeeSome reports whether the sender, who may not see the whole queue, may see a page
+// that leaves out what is hidden: the lists of jobs.
+func (rq *request) maySeeSome(page string) bool {
+	if page == "events" {
+		page = rq.r.URL.Query().Get("page")
+	}
+	if page != "" && page != "jobs" && page != "job" && page != "raw" {
+		return false
+	}
+	ctx := rq.r.Context()
+	counts, err := rq.h.queue.Counts(ctx)
+	if err != nil {
+		return false
+	}
+	for _, c := range counts {
+		if rq.maySee(c.Name) {
+			return true
+		}
+	}
+	return false
+}
+
+// redact changes a job as Options.Redact says.
+func (rq *request) redact(job *plainjobs.Info) {
+	if rq.h.opts.Redact != nil {
+		job.Errors = append([]plainjobs.RunError(nil), job.Errors...)
+		rq.h.opts.Redact(job)
+	}
+}

@@ -1,0 +1,134 @@
+package dashboard
+
+import (
+	"context"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/cron"
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+// nextTicks is how many ticks to come the page shows.
+const nextTicks = 5
+
+type schedulesPage struct {
+	Schedules []scheduleRow
+}
+
+type scheduleRow struct {
+	Name, Job, JobHref string
+	Words, Expression  string
+	Zone               string
+	Note               string // what differs from normal
+	Paused             bool
+	Last               moment
+	Ticks              []tickRow
+}
+
+type tickRow struct {
+	At   moment
+	Wall string // in the schedule's zone
+	In   moment
+	Mark string // skipped or doubled
+}
+
+func (h *handler) schedules(ctx context.Context, rq *request, _ url.Values) (any, error) {
+	store, err := engine.Capability[backend.Scheduler](h.backend)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := store.Schedules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]scheduleRow{}
+	for _, d := range engine.Schedules() {
+		all[d.Name] = rq.schedule(d.Name, d.Job.Name, d.Timing, &backend.Schedule{Next: rq.now}, "no worker has stored it")
+	}
+	for i := range stored.Schedules {
+		s := &stored.Schedules[i]
+		timing, job, ok := engine.TimingOf(s.Definition)
+		note := ""
+		d := engine.LookupSchedule(s.Name)
+		switch {
+		case !s.RemovedAt.IsZero():
+			note = "removed: no live worker defines it"
+		case s.Paused:
+			note = "paused"
+		case !ok:
+			note = "this program cannot read its definition"
+		case d != nil && d.Definition() != s.Definition:
+			note = "differs from this program's definition"
+		}
+		all[s.Name] = rq.schedule(s.Name, job, timing, s, note)
+	}
+	p := &schedulesPage{}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if row := all[name]; rq.maySee(row.Job) {
+			row.Job = visible(row.Job)
+			p.Schedules = append(p.Schedules, row)
+		}
+	}
+	return p, nil
+}
+
+func (rq *request) schedule(name, job string, t engine.Timing, s *backend.Schedule, note string) scheduleRow {
+	row := scheduleRow{
+		Name: visible(name), Job: job, JobHref: jobsHref(plainjobs.Filter{Name: job}), Expression: visible(t.Spec), Zone: visible(t.Zone),
+		Words: visible(inWords(t.Spec)), Note: note, Paused: s.Paused, Last: rq.ago(s.Last),
+	}
+	if row.Zone == "" {
+		row.Zone = "UTC"
+	}
+	zone, err := t.Location()
+	if err != nil {
+		row.Note = visible(err.Error())
+		return row
+	}
+	for _, tick := range ticksOf(t, s.Next, rq.now, zone) {
+		r := tickRow{At: rq.moment(tick.At), Wall: tick.At.In(zone).Format("Mon 2006-01-02 15:04:05"), In: rq.ago(tick.At)}
+		switch {
+		case tick.Skipped:
+			r.Mark = "skipped"
+		case tick.Doubled:
+			r.Mark = "doubled"
+		}
+		row.Ticks = append(row.Ticks, r)
+	}
+	return row
+}
+
+// ticksOf returns the next ticks of a timing whose next one is stored.
+func ticksOf(t engine.Timing, next, now time.Time, zone *time.Location) (ticks []cron.Tick) {
+	switch {
+	case t.Expression != nil:
+		return t.Expression.Preview(now, zone, nextTicks)
+	case t.Every > 0:
+		if next.Before(now) {
+			next = next.Add(now.Sub(next).Truncate(t.Every) + t.Every)
+		}
+		for range nextTicks {
+			ticks = append(ticks, cron.Tick{At: next})
+			next = next.Add(t.Every)
+		}
+	}
+	return ticks
+}
+
+// inWords returns an expression as a sentence, or the empty text if it is its own best
+// description.
+func inWords(spec string) string {
+	if text, found := strings.CutPrefix(spec, "every "); found {
+		if d, err := time.ParseDuration(text); err == nil {
+			return "every " + strings.TrimPrefix(period(d), "1 ")
+		}
+		return spec
+	}
+	return cronWords(spec)
+}

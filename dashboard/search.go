@@ -1,0 +1,236 @@
+package dashboard
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+const (
+	// pageRows is the number of jobs on a page.
+	pageRows = 50
+	// searchWait bounds the search for the jobs of a page, and errorWait bounds reading
+	// their errors.
+	searchWait = 60 * time.Millisecond
+	errorWait  = 25 * time.Millisecond
+	// payloadPage is how many jobs a search reads at once with their payloads, as long as
+	// the payloads are small.
+	payloadPage  = 256
+	payloadBytes = 4 << 20
+)
+
+// A search collects the newest jobs that match a filter, in a bounded time.
+type search struct {
+	*handler
+	rq      *request
+	filter  plainjobs.Filter
+	payload string // a part of the payload
+	before  int64
+	most    int
+
+	jobs  []plainjobs.Info
+	whole map[int64]bool // jobs that have their errors
+	next  int64          // where the next page begins; zero if there is none
+	ended bool           // the time was up before the page was full
+}
+
+// run collects the jobs.
+func (s *search) run(ctx context.Context) error {
+	s.whole = map[int64]bool{}
+	left, err := s.counted(ctx)
+	if err != nil {
+		return err
+	}
+	deadline := time.Now().Add(searchWait)
+	size := s.most + 1
+	if s.payload != "" {
+		size = 16
+	}
+	for before := s.before; left > 0; {
+		page, next, err := s.read(ctx, before, &size)
+		if err != nil {
+			return err
+		}
+		for i := range page {
+			left--
+			if !s.matches(ctx, &page[i]) {
+				continue
+			}
+			if len(s.jobs) == s.most {
+				s.next = s.jobs[s.most-1].ID
+				return nil
+			}
+			s.jobs = append(s.jobs, page[i])
+		}
+		if before = next; before == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			s.next, s.ended = before, true
+			return nil
+		}
+	}
+	return nil
+}
+
+// counted returns the number of matching jobs if the counts tell, or more than there can
+// be.
+func (s *search) counted(ctx context.Context) (int64, error) {
+	f := filter{Filter: s.filter, Payload: s.payload}
+	if !f.counted() || !f.Since.IsZero() || !f.Until.IsZero() || s.before != 0 {
+		return 1<<63 - 1, nil
+	}
+	n, _, err := s.queue.Count(ctx, s.filter, false)
+	return n, err
+}
+
+// read reads jobs below an ID: with their payloads only if the search is for one.
+func (s *search) read(ctx context.Context, before int64, size *int) ([]plainjobs.Info, int64, error) {
+	reader, ok := s.backend.(backend.Reader)
+	if s.payload == "" || !ok {
+		return s.queue.List(ctx, s.filter, before, min(*size, 1000))
+	}
+	f := s.filter
+	page, err := reader.List(ctx, backend.ListRequest{
+		Filter: backend.Filter{Name: f.Name, State: f.State, Key: f.Key, Error: f.Error, Since: f.Since, Until: f.Until},
+		Before: before, Limit: *size, Payloads: true,
+	})
+	var jobs []plainjobs.Info
+	total := 0
+	for i := range page.Jobs {
+		j := &page.Jobs[i]
+		total += len(j.Payload)
+		jobs = append(jobs, plainjobs.Info{
+			ID: j.ID, Name: j.Name, State: j.State, Attempt: attemptOf(j), MaxAttempts: j.MaxAttempts, Priority: j.Priority,
+			Failures: j.Failures, Crashes: j.Crashes, Suspect: j.Suspect, CreatedAt: j.CreatedAt, RunAt: j.RunAt, FinishedAt: j.FinishedAt,
+			StartedAt: j.StartedAt, ExpiresAt: j.ExpiresAt, UniqueKey: j.UniqueKey, SerialKey: j.SerialKey, BlockedBy: j.BlockedBy,
+			Worker: j.Worker, Cancelling: j.Cancelling, ProgressDone: j.Done, ProgressTotal: j.Total, Payload: j.Payload,
+		})
+	}
+	// The next page reads about payloadBytes.
+	if n := len(page.Jobs); n > 0 {
+		*size = max(1, min(payloadPage, payloadBytes/max(1, total/n)))
+	}
+	return jobs, page.Next, err
+}
+
+func attemptOf(j *backend.Info) int {
+	if j.State == plainjobs.Failed {
+		return max(j.Failures, 1)
+	}
+	return j.Failures + 1
+}
+
+// matches reports whether the sender may see a job, and whether it has the wanted texts
+// after Redact: a search must not find out what is not shown.
+func (s *search) matches(ctx context.Context, job *plainjobs.Info) bool {
+	if !s.rq.maySee(job.Name) {
+		return false
+	}
+	if s.opts.Redact == nil {
+		return bytes.Contains(job.Payload, []byte(s.payload))
+	}
+	if s.filter.Error != "" || s.filter.Key != "" {
+		whole, err := s.queue.Get(ctx, job.ID)
+		if err != nil {
+			return false
+		}
+		s.rq.redact(&whole)
+		s.whole[job.ID] = true
+		*job = whole
+		return strings.Contains(lastError(job), s.filter.Error) && bytes.Contains(job.Payload, []byte(s.payload)) &&
+			(s.filter.Key == "" || s.filter.Key == job.UniqueKey || s.filter.Key == job.SerialKey)
+	}
+	s.rq.redact(job)
+	return bytes.Contains(job.Payload, []byte(s.payload))
+}
+
+func lastError(job *plainjobs.Info) string {
+	if n := len(job.Errors); n > 0 {
+		return job.Errors[n-1].Error
+	}
+	return ""
+}
+
+// A jobRow is a job in a list.
+type jobRow struct {
+	ID          int64
+	Href        string
+	Name, State string
+	Attempt     string
+	Verb        string // before When
+	When        moment
+	Took        string
+	Progress    int // in percent, or -1
+	Error       string
+	Key         string
+	After       int64 // the job that has the serial key
+}
+
+// rows returns the jobs as rows, with their errors as far as the time allows.
+func (s *search) rows(ctx context.Context) []jobRow {
+	var rows []jobRow
+	deadline := time.Now().Add(errorWait)
+	for i := range s.jobs {
+		j := &s.jobs[i]
+		if !s.whole[j.ID] && (j.Failures > 0 || j.State == plainjobs.Cancelled) && j.State != plainjobs.Done && time.Now().Before(deadline) {
+			if whole, err := s.queue.Get(ctx, j.ID); err == nil {
+				s.rq.redact(&whole)
+				j.Errors = whole.Errors
+			}
+		}
+		rows = append(rows, s.rq.row(j))
+	}
+	return rows
+}
+
+// row returns a job as a row.
+func (rq *request) row(j *plainjobs.Info) jobRow {
+	r := jobRow{
+		ID: j.ID, Href: jobHref(j.ID), Name: visible(j.Name), State: j.State.String(), Attempt: attempts(j), Progress: -1,
+		Key: visible(j.UniqueKey), Error: cut(lastError(j), 160),
+	}
+	if r.Key == "" {
+		r.Key = visible(j.SerialKey)
+	}
+	switch {
+	case j.State == plainjobs.Done:
+		r.Error = ""
+		r.When = rq.ago(j.FinishedAt)
+	case j.State.Terminal():
+		r.When = rq.ago(j.FinishedAt)
+	case j.State == plainjobs.Blocked:
+		r.Verb, r.After = "after", j.BlockedBy
+	case j.State == plainjobs.Running && j.StartedAt.IsZero():
+		r.Verb = "claimed"
+	case j.State == plainjobs.Running:
+		r.Verb, r.When = "for", rq.since(j.StartedAt)
+	case j.State == plainjobs.Pending:
+		r.Verb, r.When = "waiting", rq.since(j.RunAt)
+	default:
+		r.When = rq.ago(j.RunAt)
+	}
+	if j.State.Terminal() && !j.StartedAt.IsZero() {
+		r.Took = short(j.FinishedAt.Sub(j.StartedAt))
+	}
+	if j.State == plainjobs.Running && j.ProgressTotal > 0 {
+		r.Progress = int(max(0, min(100, 100*float64(j.ProgressDone)/float64(j.ProgressTotal))))
+	}
+	if j.Cancelling {
+		r.State = "cancelling"
+	}
+	return r
+}
+
+// attempts returns the attempt of a job, and how many it has.
+func attempts(j *plainjobs.Info) string {
+	if j.State == plainjobs.Done {
+		return fmt.Sprint(j.Attempt)
+	}
+	return fmt.Sprintf("%d of %d", j.Attempt, j.MaxAttempts)
+}
