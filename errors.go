@@ -16,16 +16,16 @@ var (
 	// ErrPayloadTooLarge is returned by Perform if the encoded data exceed
 	// Options.MaxPayload. Nothing is stored.
 	ErrPayloadTooLarge = errors.New("payload is too large")
-	// ErrLeaseLost is the cause (see context.Cause) of the end of a handler's context
-	// whose worker was declared dead. Another worker runs the job again. What the
+	// ErrLeaseLost is the cause, see context.Cause, when the context of a handler ends
+	// because its worker was declared dead. Another worker runs the job again. What the
 	// handler returns is not stored.
 	ErrLeaseLost = backend.ErrLeaseLost
-	// ErrCancelled is the cause of the end of a handler's context whose job was
-	// cancelled. Unless the handler returns nil, the job is then cancelled, whatever
-	// error the handler returns. The error of [Cancel] matches it.
+	// ErrCancelled is the cause when the context of a handler ends because its job was
+	// cancelled. If the handler then returns nil, the job is done; if it returns an
+	// error, the job is cancelled. The error of [Cancel] matches ErrCancelled.
 	ErrCancelled = engine.ErrCancelled
-	// ErrTimeout is the cause of the end of a handler's context whose run took longer
-	// than the job's Timeout.
+	// ErrTimeout is the cause when the context of a handler ends because the run took
+	// longer than the job's Timeout.
 	ErrTimeout = fmt.Errorf("the run took longer than the job's timeout: %w", context.DeadlineExceeded)
 	// ErrDuplicate is returned by Perform for a task with [Reject] whose unique key is
 	// taken, and by Retry.
@@ -34,9 +34,9 @@ var (
 	ErrQueueFull = backend.ErrQueueFull
 	// ErrNotFound is returned for a job or schedule that does not exist.
 	ErrNotFound = backend.ErrNotFound
-	// ErrStopped is the cause of the end of a handler's context whose worker stops. The
-	// job is released, unless the handler returns nil or the error of Cancel, RetryAfter
-	// or Snooze.
+	// ErrStopped is the cause when the context of a handler ends because its worker
+	// stops. The job is released, unless the handler returns nil or the error of Cancel,
+	// RetryAfter or Snooze.
 	ErrStopped = errors.New("the worker stops")
 )
 

@@ -12,12 +12,12 @@ import (
 // An Event is something that happened to a job in this process.
 type Event struct {
 	Kind EventKind
-	// Job is the job after the event, see [Info]. Attempt is that of the run, and the
-	// first for EventPushed. Errors has only the error of this run. Times are by this
-	// process's clock: when the job was pushed, started, ended, or runs again. Only the
-	// store knows Crashes, Worker, Cancelling, KeyUntil, BlockedBy (a job that was just
-	// pushed is not shown as [Blocked]), the progress, and earlier errors: they are zero
-	// here, and [Queue.Get] returns them. The payload must not be modified.
+	// Job is the job after the event, see [Info]. Attempt is the attempt of the run, and 1
+	// for EventPushed. Errors has only the error of this run. The times at which the job
+	// was pushed, started, ended, or runs again are by this process's clock. Crashes,
+	// Worker, Cancelling, KeyUntil, BlockedBy, the progress and earlier errors are zero,
+	// because only the store has them; [Queue.Get] returns them. For the same reason a job
+	// that was just pushed is never shown as [Blocked]. The payload must not be modified.
 	Job Info
 	// Err is the error of the run, or nil if it succeeded.
 	Err error
@@ -49,10 +49,11 @@ const (
 func (k EventKind) String() string { return engine.EventKind(k).String() }
 
 // Subscribe calls f with each event of this Queue and its workers, until stop is called.
-// What the store does by itself to waiting jobs and to jobs of dead workers is no event.
-// f is called by the goroutine that performs or runs the job, and by several at once: it
-// must be quick, and must not block or panic. While it blocks, the job's slot runs
-// nothing else, and after five seconds the log says so. A nil f panics.
+// Changes that the store makes outside a run cause no event: a waiting job comes due or
+// expires, or a job of a dead worker is rescued. Several goroutines, those that perform or
+// run jobs, call f at once. f must be quick, and must not block or panic. While f blocks,
+// the goroutine runs no other job, and after five seconds the log says so. Subscribe
+// panics if f is nil.
 func (q *Queue) Subscribe(f func(Event)) (stop func()) {
 	if f == nil {
 		panic(fmt.Sprintf("plainjobs: %s: Subscribe with a nil function", caller()))

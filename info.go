@@ -32,9 +32,10 @@ const (
 type Info struct {
 	ID   int64
 	Name string
-	// Attempt is 1 for the first run and grows by one with each failure. It belongs to
-	// the active run, or to the next or the last. A run that is repeated because a
-	// worker died has the same number.
+	// Attempt is the number of the active run of a running job, of the next run of a
+	// waiting job, and of the last run of a finished job. It is 1 for the first run and
+	// grows by one with each failure. A run that is repeated because a worker died has
+	// the same number.
 	Attempt     int
 	MaxAttempts int
 	Priority    int16

@@ -19,7 +19,7 @@ import (
 // MaxAttempts.
 const DefaultMaxAttempts = 25
 
-// A Job is a kind of job: its name, the type of its data, and its options. It is
+// A Job defines a kind of job: its name, the type of its payload, and its options. It is
 // immutable and belongs in a package-level variable.
 type Job[T any] struct{ def *engine.Definition }
 
@@ -173,7 +173,7 @@ func (j *Job[T]) With(data T, opts ...TaskOption) Task {
 	return t
 }
 
-// A Task is a job with its data, ready to be performed.
+// A Task is a job with a payload, ready to be performed.
 type Task struct {
 	isNew  *bool // see Stored
 	def    *engine.Definition

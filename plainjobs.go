@@ -3,7 +3,8 @@
 // PostgreSQL, and workers in this or other processes run them at least once.
 //
 // A job is a package-level variable. [Define] makes one with its handler;
-// [Declare] makes one whose handler [Handle] binds. A task is a job with its data.
+// [Declare] makes one without a handler, which [Handle] binds later. A task is a job
+// with a payload, the data for one run. Performing a task stores it.
 //
 //	var Welcome = plainjobs.Define("welcome", func(ctx context.Context, u User) error {
 //		return mail.Send(ctx, u.Email, "Welcome!")
@@ -15,9 +16,9 @@
 //	id, err = queue.WithTx(tx).Perform(ctx, Welcome.With(user)) // if and when tx commits
 //	err = worker.New(queue, nil).Run(ctx)                       // here or elsewhere
 //
-// A crash loses no job that Perform has acknowledged, nor, by default, does a
-// power cut. The job may run again after a crash, so handlers should be
-// idempotent. A run whose worker was declared dead cannot settle its job.
+// When Perform has returned nil, neither the end of the process nor, by default, a
+// power cut loses the job. After either, a job may run again, so handlers should be
+// idempotent. A run that has lost its lease cannot change the state of its job.
 //
 //   - Ends of a run: [Cancel], [RetryAfter], [Snooze], [Backoff], [Timeout];
 //     [Complete] in the transaction of its effects; [DefineResult] for a result.

@@ -33,10 +33,10 @@ func Zone(name string) ScheduleOption {
 
 // CatchUp limits how many missed ticks run when a worker returns: the latest n, from 0
 // to 1000. The default is 1. Ticks are missed while no worker of the job runs, and while
-// the job's name or the whole queue is paused. A tick counts as missed after one minute.
-// Ticks that are less late always run, at most 1000 at once, and each of them replaces a
-// missed one. A schedule that no worker has had for 30 days, while other workers ran, is
-// forgotten with its missed ticks.
+// the job's name or the whole queue is paused. A tick counts as missed when it is more
+// than one minute late. Ticks that are less late always run, at most 1000 at once; they
+// count towards n too. The store forgets a schedule, with its missed ticks, if for 30 days
+// other workers run and none has the schedule.
 func CatchUp(n int) ScheduleOption {
 	return scheduleOption(func(s *engine.Schedule) error {
 		if s.CatchUp = n; n < 0 || n > 1000 {
@@ -94,10 +94,10 @@ func aloneKey(s *engine.Schedule) backend.Unique {
 // In a DST gap the job runs when the gap ends, and in an overlap it runs once. If the
 // hour begins with a star, skipped hours do not run and repeated hours run twice.
 //
-// The store's clock decides. If it is set back, ticks that have run do not run again.
-// But if it is set back by three hours or more, or by more than one tick of a schedule
-// whose hour begins with a star, the schedule continues from the new time. If it is set
-// forward, the ticks in between are missed, see [CatchUp].
+// The store's clock decides. If it is set back by less than three hours or, if the hour
+// begins with a star, by at most one tick, ticks that have run do not run again. If it is
+// set back further, the schedule may continue from the new time and repeat ticks. If it is
+// set forward, the ticks in between are missed, see [CatchUp].
 //
 // A new definition of the schedule, with other options or another expression, loses no
 // tick that is due by the old one.
@@ -115,8 +115,8 @@ func Cron(name, expression string, fn func(ctx context.Context, tick time.Time) 
 // of an earlier tick waits or runs, see [Overlap].
 //
 // The interval is elapsed time, whatever a wall clock shows. If the store's clock is set
-// back, the ticks continue as if it had not been; only if no worker is alive at that
-// time, the next tick comes one interval after a worker starts. If the clock is set
+// back, the interval stays the same. But if no worker is alive at that time, the next tick
+// comes one interval after a worker starts. If the clock is set
 // forward, or the machine sleeps, one tick may come early.
 func Every(name string, interval time.Duration, fn func(ctx context.Context, tick time.Time) error, opts ...ScheduleOption) *Job[time.Time] {
 	where := caller()
@@ -254,8 +254,9 @@ func (q *Queue) PauseSchedule(ctx context.Context, name string, paused bool) err
 }
 
 // RunSchedule pushes the job of a schedule of this program now, independently of its
-// ticks. It returns the job's ID, also with [ErrDuplicate]. If the jobs of the schedule
-// do not overlap and one waits or runs, that is the job.
+// ticks, and returns the job's ID. If the jobs of the schedule do not overlap and one
+// waits or runs, RunSchedule pushes nothing and returns the ID of that job. With
+// [ErrDuplicate] the ID is that of the job that has the unique key.
 func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 	s := engine.LookupSchedule(name)
 	if s == nil {

@@ -72,9 +72,8 @@ func (q *Queue) Import(ctx context.Context, r io.Reader) (Transfer, error) {
 // end: stop the workers of the old queue, let the program open the new one, and
 // call [Queue.Resume] on it. To give up before that, resume the old queue.
 //
-// A schedule that ticks into the old queue, or a program that pushes to it, does
-// so until it is stopped. Jobs pushed after the copy stay in the old queue, and
-// another move copies them.
+// Programs and schedules may push to the old queue until they are stopped. Jobs pushed
+// after the copy stay in the old queue; call MoveTo again to copy them.
 //
 // MoveTo calls report, unless it is nil, with each step, in words.
 func (q *Queue) MoveTo(ctx context.Context, to *Queue, report func(text string)) (Transfer, error) {

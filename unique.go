@@ -18,8 +18,8 @@ import (
 // Perform stores nothing and returns the ID of the job that has it, unless an option
 // says otherwise; [Stored] reports whether a job was stored.
 //
-// If another job has taken the key (see [UntilStarted]) when a job is to be retried, the
-// job is cancelled as superseded.
+// With [UntilStarted], a second job may take the key while the first runs. If the first
+// is then to wait again, for example for a retry, it is cancelled as superseded instead.
 func Unique(key string, opts ...UniqueOption) TaskOption {
 	return taskOption(func(t *Task) error {
 		u, err := unique(opts)
@@ -116,8 +116,8 @@ func UntilStarted() UniqueOption {
 	return func(u *backend.Unique) error { u.Scope = backend.UntilStarted; return nil }
 }
 
-// For keeps the key for at least a time after the push, even if the job is done or
-// failed before. The job is kept as long, whatever its [Keep] says. A job that is
+// For keeps the key for at least d after the push, even if the job is done or failed
+// before. The store keeps the job for as long, even if its [Keep] is shorter. A job that is
 // cancelled or deleted releases the key; see also [Queue.FreeKeys].
 func For(d time.Duration) UniqueOption {
 	return func(u *backend.Unique) error {
