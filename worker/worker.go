@@ -1,5 +1,5 @@
-// Package worker runs the jobs of a queue: it claims them, runs their
-// handlers, settles their leases, keeps itself alive in the store, and rescues
+// Package worker runs the jobs of a queue. A [Worker] claims jobs, runs their
+// handlers, stores how the runs ended, sends heartbeats to the store, and rescues
 // the jobs of workers that died.
 //
 //	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -17,17 +17,17 @@
 //
 // A worker prefetches jobs, about as many as its handlers run within 20 ms, and
 // stores the ends of runs in batches. Where the store can notify it, it waits for
-// jobs without polling. It pushes the jobs of schedules when they are due; of several
-// workers that have a schedule, one does.
+// jobs without polling. It also pushes the jobs of schedules when their ticks are due. If
+// several workers have a schedule, one of them pushes the job of a tick.
 //
 // # Leases
 //
 // All leases of a worker depend on one row in the store, which the worker renews
 // every quarter of [Options.Lease], however long a job takes. A worker whose lease
-// expires is dead, and others rescue its jobs. These run again, each of them alone in
-// its process at first, because one of them may have killed the worker. If the worker
-// was declared dead and is not, the contexts of its handlers end with
-// [plainjobs.ErrLeaseLost], and nothing that they return is stored.
+// expires is dead, and others rescue its jobs. A rescued job runs alone in its process
+// for up to 30 seconds, because it may have killed the worker. If a worker that is alive
+// is declared dead, the contexts of its handlers end with [plainjobs.ErrLeaseLost], and
+// nothing that they return is stored.
 //
 // # Shutdown
 //
@@ -41,11 +41,11 @@
 // store belongs to an environment: the value of the variable PLAINJOBS_ENV, for
 // example "production", of the first worker that had one. A worker with another
 // value, or none, is paused: it claims, ticks and reaps nothing, and its log says
-// what to do. Either set the variable, or run the command "env VALUE" of package cli,
-// after which the store belongs to VALUE, or "env --forget", after which it belongs
-// to none. Paused workers with that value then begin. If the variable is never set no
-// worker is paused. On a store without environments, see [backend.SettingsStore], Run
-// returns an error if the variable is set.
+// what to do. There are two ways to start it. Either restart it with the store's value of
+// the variable. Or change the store with a command of package cli: "env VALUE" makes it
+// belong to VALUE, and "env --forget" to no environment; paused workers that then match
+// begin. If the variable is never set, no worker is paused. On a store without
+// environments, see [backend.SettingsStore], Run returns an error if the variable is set.
 package worker
 
 import (
@@ -83,13 +83,12 @@ type Options struct {
 	// Poll is the interval of looking for jobs in a store that cannot notify workers, at
 	// most the lease. Zero is 100 ms.
 	Poll time.Duration
-	// Drain ends Run when no job is left that may run now, no tick of a schedule is due,
-	// and no worker that may be dead holds a job. Jobs for later, including retries, and
-	// jobs of paused names are not waited for. If this host cannot tell whether another
-	// worker's process is alive, that worker may be dead until its next heartbeat; Run
-	// waits for it, or rescues its jobs within four thirds of its lease. If the store
-	// belongs to another environment Run returns an error, where it would otherwise
-	// wait.
+	// Drain ends Run when no job is left that can run now, no tick of a schedule is due,
+	// and no worker that may be dead holds a job. Run does not wait for jobs for later,
+	// including retries, and jobs of paused names. If this host cannot tell whether the
+	// process of another worker is alive, Run waits for that worker's next heartbeat, or
+	// rescues its jobs within four thirds of its lease. If the store belongs to another
+	// environment, Run returns an error instead of waiting.
 	Drain bool
 	// NoSchedules leaves the schedules to other workers.
 	NoSchedules bool
