@@ -9,7 +9,7 @@ import (
 // be moved.
 type Clock struct{ offset atomic.Int64 }
 
-// NewClock returns a clock that shows the time.
+// NewClock returns a clock that shows the system's time until it is moved.
 func NewClock() *Clock { return &Clock{} }
 
 // Now returns the clock's time.

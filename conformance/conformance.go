@@ -1,5 +1,5 @@
 // Package conformance tests that a store keeps the contract of package
-// backend. A store's own test is a call of [Run]:
+// backend. The test of a store calls [Run]:
 //
 //	func TestConformance(t *testing.T) {
 //		conformance.Run(t, func(tb testing.TB, opts conformance.Options) conformance.Store {
@@ -10,8 +10,8 @@
 // Each rule is one subtest, and a failure prints the rule. A store can begin
 // with the five methods of [backend.Backend] and no optional field: cases that
 // need another interface, or a field that [backend.Description] does not list,
-// are skipped by its name. The run ends with the number of passed, failed and
-// skipped rules. [Rules] lists them.
+// are skipped, and the skip names that interface or field. At the end Run logs
+// the number of passed, failed and skipped rules. [Rules] returns all rules.
 package conformance
 
 import (
@@ -32,9 +32,9 @@ import (
 	"github.com/plainjobs/plainjobs/backend/check"
 )
 
-// Options are the options of the store that a case needs.
+// Options are the options with which NewStore must make the store of a case.
 type Options struct {
-	// History is the store's.
+	// History is the retention of finished jobs.
 	History backend.History
 }
 

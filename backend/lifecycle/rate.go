@@ -26,18 +26,18 @@ type Slot struct {
 }
 
 // Slot returns the At of the slot that counts claims at now. Claims within the same
-// hundredth of Per share it. It is after now, so that no window has more claims than the
-// rate.
+// hundredth of Per share a slot. Its At is after now, so that no period of Per has more
+// claims than the rate.
 func (r Rate) Slot(now int64) int64 { return (now/r.width() + 1) * r.width() }
 
 // width is the length of a slot.
 func (r Rate) width() int64 { return max(r.Per/100, 1) }
 
-// Since returns the instant at and before which slots do not count any more. A store may
-// delete them.
+// Since returns an instant. Slots whose At is at or before it no longer count, and the
+// store may delete them.
 func (r Rate) Since(now int64) int64 { return now - r.Per }
 
-// Ahead returns the greatest At that a slot can have by now.
+// Ahead returns the greatest At that a slot can have, unless the clock was set back.
 func (r Rate) Ahead(now int64) int64 { return now + r.width() }
 
 // Left returns how many more jobs may be claimed now. slots are ordered by At. ahead is
