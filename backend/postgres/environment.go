@@ -17,12 +17,12 @@ const (
 )
 
 // Environment implements [backend.SettingsStore].
-func (b *Backend) Environment(ctx context.Context) (home string, err error) {
-	err = b.read(ctx, "home", func(q querier) error {
-		home = ""
-		return b.scan(ctx, q, selectEnvironment, nil, func(r *sql.Rows) error { return r.Scan(&home) })
+func (b *Backend) Environment(ctx context.Context) (environment string, err error) {
+	err = b.read(ctx, "environment", func(q querier) error {
+		environment = ""
+		return b.scan(ctx, q, selectEnvironment, nil, func(r *sql.Rows) error { return r.Scan(&environment) })
 	})
-	return home, err
+	return environment, err
 }
 
 // SetEnvironment implements [backend.SettingsStore].

@@ -47,24 +47,22 @@
 //
 // # Dead workers
 //
-// The store is no [backend.DeathDetector]: a worker is dead when its lease has
-// expired. A server sees a process only through its connections, for example one
-// that holds an advisory lock as long as its session lives. The end of a session
+// The store does not implement [backend.DeathDetector]: a worker is dead when its lease
+// has expired. The server sees a process only through its sessions. The end of a session
 // does not prove the end of the process: a firewall, a pooler, a failover or an
 // administrator may end it while the process keeps running its jobs. Those jobs
-// would run twice, and become suspects. Nor does a session end soon when a machine
-// loses power or network; leases cover that case. Processes on one machine could
-// watch each other by other means, but not through the database, and equal host
-// names do not prove that they share a machine.
+// would run twice, and become suspects. And when a machine
+// loses power or network, its sessions do not end soon; leases cover that case.
 //
 // # Long transactions
 //
 // While any session of the database holds an old snapshot, vacuum cannot remove rows
 // that died since, and claims must read past the index entries of jobs claimed
-// since. A process whose claim reads thousands of them remembers low-water marks,
-// from which later claims start, and reads everything only about once a second. A
-// job below a mark that another process makes claimable without a notification
-// waits for that. Examine finds the session that holds a snapshot.
+// since. After a claim that has read thousands of them, the process remembers
+// low-water marks. Later claims start from these, and only about once a second a claim
+// reads everything. Another process may make a job below a mark claimable without a
+// notification; the job then waits for the next such claim, about a second. Examine
+// finds the session that holds a snapshot.
 package postgres
 
 import (
@@ -119,9 +117,9 @@ type Options struct {
 
 // A ListenFunc listens on a channel, on its own connection, until ctx is done or the
 // connection is cut, and returns the reason. It calls ready once it listens, and
-// then heard for each notification, with its payload. The store calls it again
-// some time after it returns.
-type ListenFunc func(ctx context.Context, channel string, ready func(), heard func(payload string)) error
+// then notified for each notification, with its payload. When it has returned, the
+// store calls it again after a delay.
+type ListenFunc func(ctx context.Context, channel string, ready func(), notified func(payload string)) error
 
 // A Backend keeps jobs in a PostgreSQL database.
 type Backend struct {

@@ -27,17 +27,17 @@ func (t *tx) meta(key string) (value string, err error) {
 }
 
 // Environment implements [backend.SettingsStore].
-func (b *Backend) Environment(ctx context.Context) (home string, err error) {
+func (b *Backend) Environment(ctx context.Context) (environment string, err error) {
 	leave, err := b.enter()
 	if err != nil {
 		return "", failed(ctx, "environment", err)
 	}
 	defer leave()
 	err = b.read(ctx, func(q queryer) error {
-		home = ""
-		return scan(ctx, q, b.sql(selectMeta), []any{homeKey}, func(r *sql.Rows) error { return r.Scan(&home) })
+		environment = ""
+		return scan(ctx, q, b.sql(selectMeta), []any{homeKey}, func(r *sql.Rows) error { return r.Scan(&environment) })
 	})
-	return home, failed(ctx, "environment", err)
+	return environment, failed(ctx, "environment", err)
 }
 
 // SetEnvironment implements [backend.SettingsStore].

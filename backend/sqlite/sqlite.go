@@ -34,9 +34,10 @@
 // SQLite's write lock has no queue, and a busy store requests it all the time. So
 // between two of its transactions a store checks whether connections of the
 // application are in use, and lets the application go first, within [Options.Share].
-// It sees the connections of the *sql.DB that was given to [New]. It signals the
-// stores of other processes, which then queue for their applications. A *sql.DB that
-// was given to no store has no such share.
+// The store sees only the connections of the *sql.DB that was given to [New]. It also
+// signals the stores of other processes; each of them then waits in the queue for the
+// write lock on behalf of its own application. A *sql.DB that was not given to a store
+// gets no share.
 //
 // # Sharing
 //
