@@ -390,7 +390,7 @@ func needPresence(t *testing.T, path string) {
 	}
 	defer db.Close()
 	var without int
-	if err := db.QueryRow("SELECT count(*) FROM plainjobs_workers WHERE presence = ''").Scan(&without); err != nil {
+	if err := db.QueryRow("SELECT count(*) FROM plainjobs_worker WHERE lock_file = ''").Scan(&without); err != nil {
 		t.Fatal(err)
 	}
 	if without > 0 {

@@ -68,7 +68,7 @@ func (b *Backend) copyTo(ctx context.Context, from *connector, target string, ke
 	return jobs, keep(temp)
 }
 
-const selectJobCount = `SELECT coalesce(sum(jobs), 0) FROM plainjobs_counts`
+const selectJobCount = `SELECT coalesce(sum(jobs), 0) FROM plainjobs_job_count`
 
 // checkCopy checks a copy and returns the number of jobs in it.
 func (b *Backend) checkCopy(ctx context.Context, path string) (jobs int64, err error) {
@@ -110,7 +110,7 @@ func replaceFile(from, to string) error {
 }
 
 const selectWorthless = `
-	SELECT NOT EXISTS (SELECT 1 FROM plainjobs_jobs)
+	SELECT NOT EXISTS (SELECT 1 FROM plainjobs_job)
 		AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE substr(tbl_name, 1, length(?1)) <> ?1 AND tbl_name NOT LIKE 'sqlite\_%' ESCAPE '\')`
 
 // Restore replaces the database with a copy of a backup and closes the store. It

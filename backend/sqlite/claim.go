@@ -3,61 +3,18 @@ package sqlite
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
 )
 
-// noToken is the token and the worker of a job that is not claimed. No lease has it.
-const noToken = -1 << 62
-
 // The statements of a claim wrap their parameters, as in (?+0). SQLite 3.54 prepares
 // a statement again on each run if a bare parameter is compared with an indexed
 // column or follows LIMIT, which costs more than the claim.
-const (
-	selectPending = `
-		SELECT id, priority, suspect, failures, max_attempts, created_at, run_at, flags, payload
-		FROM plainjobs_jobs INDEXED BY plainjobs_pending
-		WHERE state = 3 AND suspect = 0 AND name = (?+0) ORDER BY priority DESC, run_at, id LIMIT (?+0)`
-
-	selectHeads = `
-		SELECT id, priority, run_at FROM plainjobs_jobs INDEXED BY plainjobs_pending
-		WHERE state = 3 AND suspect = 0 AND name = (?+0) ORDER BY priority DESC, run_at, id LIMIT (?+0)`
-
-	selectSuspectHead = `
-		SELECT id, priority, run_at FROM plainjobs_jobs INDEXED BY plainjobs_suspects
-		WHERE state = 3 AND suspect = 1 AND name = (?+0) ORDER BY priority DESC, run_at, id LIMIT 1`
-
-	anySuspect = `SELECT 1 FROM plainjobs_jobs INDEXED BY plainjobs_suspects WHERE state = 3 AND suspect = 1 LIMIT 1`
-)
-
-var (
-	selectSizes = newList(`SELECT id, length(payload) FROM plainjobs_jobs WHERE id IN (`, `?`, `)`)
-
-	selectByID = newList(`
-		SELECT id, priority, suspect, failures, max_attempts, created_at, run_at, flags, payload
-		FROM plainjobs_jobs WHERE id IN (`, `?`, `)`)
-
-	// The token is the sum of a random number, the claim's base, and the job's ID.
-	// No lease of another claim has it, so a row that matches a list of IDs and a
-	// list of tokens has an ID and a token that belong together.
-	updateClaimed = newList(`
-		UPDATE plainjobs_jobs SET state = 4, ending = 0, worker = ?, token = ? + id WHERE id IN (`, `?`, `)`)
-)
-
-// updateClaimedSpan is updateClaimed for a range of IDs.
-const updateClaimedSpan = `
-	UPDATE plainjobs_jobs SET state = 4, ending = 0, worker = ?, token = ? + id WHERE id BETWEEN ? AND ?`
-
-// selectExtras reads the columns that few jobs use; see flagsAtClaim.
-var selectExtras = newList(`
-	SELECT id, coalesce(expires_at, 0), coalesce(unique_key, ''), coalesce(serial_key, ''), metadata FROM plainjobs_jobs WHERE id IN (`, `?`, `)`)
-
-var updateStarted = newList(`UPDATE plainjobs_jobs SET expires_at = NULL WHERE id IN (`, `?`, `)`)
 
 // A claim is the state of one call of Claim.
 type claim struct {
@@ -65,19 +22,22 @@ type claim struct {
 	t     *tx
 	req   backend.ClaimRequest
 	now   int64
-	names []claimable
 	bytes int
+
+	asked *nameSet
+	left  map[int64]int // how many jobs of a name may be taken, of those that were looked at
+	slots int           // how many jobs of limited names may be taken
 
 	jobs   []backend.Job
 	nameOf []int64 // parallel to jobs
 	flags  []flag
+	cuts   []readySpan // of each name, the last job that leaves its span, with all before it
+	first  bool        // the search found the first jobs of all names: cuts has the last of all
+	exact  bool        // the jobs are not all those before the last: cuts is empty
 }
 
-// A claimable is a name whose jobs may be claimed.
-type claimable struct {
-	id      int64
-	max     int
-	limited bool // limited names are not prefetched
+func newClaim(b *Backend, t *tx, req backend.ClaimRequest, now int64) *claim {
+	return &claim{b: b, t: t, req: req, now: now, bytes: cmp.Or(req.MaxBytes, backend.DefaultMaxBytes), left: map[int64]int{}}
 }
 
 // Claim implements [backend.Backend].
@@ -90,18 +50,21 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 		return nil, failed(ctx, "claim", err)
 	}
 	defer leave()
-	presence := ""
+	lockFile := ""
 	if req.Register {
-		presence = b.liveness() // locked before the row exists
+		lockFile = b.liveness() // locked before the row exists
 	}
-	var c claim
+	var jobs []backend.Job
 	err = b.writer.do(ctx, &request{op: "claim", run: func(t *tx) error {
+		jobs = nil
 		now := b.now() // the lock is held: the lease starts now
-		c = claim{b: b, t: t, req: req, now: now, bytes: cmp.Or(req.MaxBytes, backend.DefaultMaxBytes)}
-		if err := b.renew(t, req.Worker, req.Register, presence, now); err != nil || req.Limit == 0 {
+		if err := b.renew(t, req.Worker, req.Register, lockFile, now); err != nil || req.Limit == 0 {
 			return err
 		}
-		return c.run()
+		c := newClaim(b, t, req, now)
+		err := c.run()
+		jobs = c.jobs
+		return err
 	}})
 	if hasPanicked(err) != nil {
 		err = errors.Join(err, b.suspectAfterPanic(ctx, req))
@@ -110,25 +73,25 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 		return nil, failed(ctx, "claim", err)
 	}
 	if req.Limit > 0 {
-		b.watch.found(len(c.jobs) > 0)
+		b.watch.found(len(jobs) > 0)
 	}
-	return c.jobs, nil
+	return jobs, nil
 }
 
-// expiredRounds bounds how often a claim searches again because the jobs it found
-// had expired.
-const expiredRounds = 8
+// maxRounds bounds how often a claim looks again because what it found had
+// expired, or was deleted by other means.
+const maxRounds = 8
 
 func (c *claim) run() error {
 	if _, err := c.t.promote(c.now, maxPromote); err != nil {
 		return err
 	}
-	if err := c.choose(); err != nil || len(c.names) == 0 {
+	if open, err := c.open(); err != nil || !open {
 		return err
 	}
-	for range expiredRounds {
+	for round := 0; ; round++ {
 		// A suspect is claimed alone, also after jobs before it have expired.
-		c.jobs, c.nameOf, c.flags = nil, nil, nil
+		c.jobs, c.nameOf, c.flags, c.cuts, c.exact = nil, nil, nil, nil, c.t.w.picky
 		if c.req.Suspects {
 			if done, err := c.takeSuspect(); done || err != nil {
 				return err
@@ -137,52 +100,101 @@ func (c *claim) run() error {
 		if err := c.find(); err != nil {
 			return err
 		}
-		expired, err := c.readExtras()
+		expired, err := c.readExtras(round < maxRounds)
 		if err != nil {
 			return err
 		}
-		if expired == 0 {
-			break
+		if expired > 0 && round < maxRounds {
+			continue
 		}
+		found := len(c.cuts) > 0
+		if err := c.take(); err != nil {
+			return err
+		}
+		if len(c.jobs) > 0 || !found || round >= maxRounds {
+			return nil
+		}
+		// There were spans without jobs, and are not any more.
 	}
-	return c.take()
 }
 
-// choose determines the names whose jobs may be claimed, and how many.
-func (c *claim) choose() error {
+// open reads what the claim asks for, and reports whether the queue is not paused.
+func (c *claim) open() (bool, error) {
 	set, err := c.t.settings()
-	if err != nil || set[wholeQueue].paused {
-		return err
+	if err != nil || set[wholeQueue].paused || len(c.req.Names) == 0 {
+		return false, err
 	}
-	for _, name := range c.req.Names {
-		id, err := c.t.nameID(name)
-		if err != nil {
-			return err
-		}
-		most := c.req.Limit
-		if n, ok := c.req.MaxPerName[name]; ok {
-			most = min(most, n)
-		}
-		s := set[id]
-		if s.Limited() {
-			allowed, err := c.t.allowance(id, s, c.now)
-			if err != nil {
-				return err
-			}
-			most = min(most, allowed, c.req.Limit-c.req.Prefetch)
-		}
-		if most > 0 && !s.paused {
-			c.names = append(c.names, claimable{id, most, s.Limited()})
-		}
-	}
-	slices.SortFunc(c.names, func(a, b claimable) int { return cmp.Compare(a.id, b.id) })
-	c.names = slices.CompactFunc(c.names, func(a, b claimable) bool { return a.id == b.id })
-	return nil
+	c.asked, err = c.t.nameSet(c.req.Names)
+	return err == nil, err
 }
+
+// takeSuspect claims the suspect that comes before all other jobs, if one
+// does.
+func (c *claim) takeSuspect() (bool, error) {
+	if err := c.t.flushReady(); err != nil {
+		return false, err
+	}
+	for range maxRounds {
+		some := false
+		err := c.t.each(anySuspect, nil, func(*sql.Rows) (bool, error) { some = true; return false, nil })
+		if err != nil || !some {
+			return false, err
+		}
+		suspect, err := c.firstSuspect()
+		if err != nil || len(suspect) == 0 {
+			return false, err
+		}
+		if err := c.load(suspect); err != nil {
+			return false, err
+		}
+		expired, err := c.readExtras(true)
+		if err != nil {
+			return false, err
+		}
+		if expired > 0 {
+			c.cuts = nil
+			continue
+		}
+		taken := len(c.jobs) > 0
+		if err := c.take(); err != nil || taken {
+			return taken, err
+		}
+	}
+	return false, nil
+}
+
+// firstSuspect returns the suspect that comes before all other jobs, if one does.
+func (c *claim) firstSuspect() ([]readySpan, error) {
+	suspect, err := c.search(true, 1)
+	if err != nil || len(suspect) == 0 {
+		return nil, err
+	}
+	first := c.first
+	defer func() { c.first = first }()
+	others, err := c.search(false, 1)
+	if err != nil || len(others) > 0 && others[0].compare(suspect[0]) < 0 {
+		return nil, err
+	}
+	return suspect, nil
+}
+
+var insertClaims = newRows(`INSERT INTO plainjobs_claim (seed, first, last, worker) VALUES `, 4, ``)
 
 // take leases the jobs that were read.
 func (c *claim) take() error {
-	base := rand.Int64N(1 << 62)
+	for _, cut := range c.cuts {
+		if err := c.t.cutHead(cut, c.first); err != nil {
+			return err
+		}
+	}
+	if len(c.jobs) == 0 {
+		return nil
+	}
+	if c.exact {
+		if err := c.cutExactly(); err != nil {
+			return err
+		}
+	}
 	counts := map[int64]int64{}
 	last := int64(-1)
 	var text string
@@ -195,35 +207,14 @@ func (c *claim) take() error {
 			last = name
 		}
 		c.jobs[i].Name = text
-		c.jobs[i].Token = base + c.jobs[i].ID
 		counts[name]++
 	}
-	long, rest := spans(len(c.jobs), func(i int) bool { return c.jobs[i].ID == c.jobs[i-1].ID+1 })
-	n := int64(0)
-	for _, s := range long {
-		changed, err := c.t.execN(updateClaimedSpan, c.req.Worker.ID, base, c.jobs[s.from].ID, c.jobs[s.to-1].ID)
-		if err != nil {
-			return err
-		}
-		n += changed
-	}
-	ids := make([]int64, 0, min(len(rest), maxList))
-	var args []any
-	for part := range slices.Chunk(rest, maxList) {
-		ids = ids[:0]
-		for _, i := range part {
-			ids = append(ids, c.jobs[i].ID)
-		}
-		query, length := updateClaimed.fit(len(ids))
-		args = appendIDs(append(args[:0], c.req.Worker.ID, base), ids, length)
-		changed, err := c.t.execN(query, args...)
-		if err != nil {
-			return err
-		}
-		n += changed
-	}
-	if n != int64(len(c.jobs)) {
-		return fmt.Errorf("%w: %d pending jobs are in the index and %d in the table", backend.ErrCorrupt, len(c.jobs), n)
+	rows := claimRows(c.jobs)
+	err := insertClaims.exec(c.t, len(rows), func(args []any, i int) []any {
+		return append(args, rows[i].seed, rows[i].first, rows[i].last, c.req.Worker.ID)
+	})
+	if err != nil {
+		return err
 	}
 	for name, n := range counts {
 		c.t.move(name, backend.Pending, backend.Running, n)
@@ -234,10 +225,61 @@ func (c *claim) take() error {
 	w, jobs, names, flags := c.t.w, c.jobs, c.nameOf, c.flags
 	c.t.onCommit(func() {
 		w.lastClaim = len(jobs)
-		w.leases.add(jobs, names, flags)
+		w.leases.add(rows, jobs, names, flags)
 	})
 	return nil
 }
+
+// cutExactly takes the jobs out of their spans, where others before them stay.
+func (c *claim) cutExactly() error {
+	var s readySpan
+	for i := range c.jobs {
+		j := &c.jobs[i]
+		o := readySpan{c.nameOf[i], j.Suspect, -int64(j.Priority), j.RunAt.UnixMicro(), j.ID, j.ID}
+		if i > 0 && s.last+1 == o.first && s.name == o.name && s.rank == o.rank && s.runAt == o.runAt {
+			s.last = o.last
+			continue
+		}
+		if i > 0 {
+			if err := c.t.cutSpan(s); err != nil {
+				return err
+			}
+		}
+		s = o
+	}
+	return c.t.cutSpan(s)
+}
+
+// A claimRow is the leases on jobs that follow each other and have one seed.
+type claimRow struct{ seed, first, last int64 }
+
+// claimRows returns the rows of a claim of jobs.
+func claimRows(jobs []backend.Job) (rows []claimRow) {
+	ordered := jobs
+	if !slices.IsSortedFunc(jobs, byLease) {
+		ordered = slices.Clone(jobs)
+		slices.SortFunc(ordered, byLease)
+	}
+	for i := range ordered {
+		id, seed := ordered[i].ID, ordered[i].Token-ordered[i].ID
+		if n := len(rows); n > 0 && rows[n-1].seed == seed && rows[n-1].last+1 == id {
+			rows[n-1].last = id
+		} else {
+			rows = append(rows, claimRow{seed, id, id})
+		}
+	}
+	return rows
+}
+
+func byLease(a, b backend.Job) int { return compareLeases(a.Lease, b.Lease) }
+
+// compareLeases orders leases by seed and ID: those of jobs that were pushed
+// together follow each other.
+func compareLeases(a, b backend.Lease) int {
+	return cmp.Or(cmp.Compare(a.Token-a.ID, b.Token-b.ID), cmp.Compare(a.ID, b.ID))
+}
+
+var updateStarted = newList(`UPDATE plainjobs_job SET expires_at = NULL WHERE id IN (`, `?`, `)`)
 
 // start records the starts of limited names, releases unique keys that last until
 // the start, and removes expiries.

@@ -6,28 +6,79 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// find reads the jobs that come first in the order of claims.
+const (
+	selectPending = `
+		SELECT j.id, r.name, r.rank, r.run_at, j.failures, j.max_attempts, j.seed, j.created_at, j.flags, j.payload
+		FROM plainjobs_ready r CROSS JOIN plainjobs_job j ON j.id BETWEEN r.first AND r.last AND j.state = 3
+		WHERE r.name = (?+0) AND r.suspect = 0 ORDER BY r.rank, r.run_at, r.last, j.id LIMIT (?+0)`
+
+	selectRange = `
+		SELECT id, name, -priority, run_at, failures, max_attempts, seed, created_at, flags, payload
+		FROM plainjobs_job WHERE id BETWEEN (?+0) AND (?+0) AND +state = 3 ORDER BY id`
+)
+
+var (
+	selectSizes = newList(`SELECT id, length(payload) FROM plainjobs_job WHERE id IN (`, `?`, `)`)
+
+	selectByID = newList(`
+		SELECT id, name, -priority, run_at, failures, max_attempts, seed, created_at, flags, payload
+		FROM plainjobs_job WHERE id IN (`, `?`, `) AND +state = 3 ORDER BY id`)
+
+	// What few jobs have, see flagsAtClaim.
+	selectExtras = newList(`
+		SELECT id, coalesce(expires_at, 0), coalesce(unique_key, ''), coalesce(serial_key, ''), metadata FROM plainjobs_job WHERE id IN (`, `?`, `)`)
+)
+
+// find reads the jobs that come first.
 func (c *claim) find() error {
-	if len(c.names) == 1 {
-		name := c.names[0]
-		c.jobs = make([]backend.Job, 0, min(name.max, max(c.t.w.lastClaim, 16)))
-		return c.read(name.id, c.bytes, c.t.checkSize(selectPending), name.id, name.max)
+	if len(c.asked.ids) == 1 && fewNames > 0 {
+		return c.findOf(c.asked.ids[0])
 	}
-	heads, err := c.merge(c.req.Limit)
+	pieces, err := c.search(false, c.req.Limit)
 	if err != nil {
 		return err
 	}
-	return c.load(heads)
+	return c.load(pieces)
 }
 
-// readExtras reads keys, expiries and metadata, for the jobs that have them. It
-// cancels expired jobs and returns their number.
-func (c *claim) readExtras() (expired int, err error) {
+// findOf is find for one name.
+func (c *claim) findOf(name int64) error {
+	if err := c.t.flushReady(); err != nil {
+		return err
+	}
+	c.first = false
+	c.slots = c.req.Limit - c.req.Prefetch
+	clear(c.left)
+	most, err := c.room(name)
+	if err != nil || most <= 0 {
+		return err
+	}
+	c.jobs = make([]backend.Job, 0, min(most, max(c.t.w.lastClaim, 16)))
+	var last readySpan
+	full, err := c.read(c.bytes, &last, c.t.checkSize(selectPending), name, most)
+	switch {
+	case err != nil || c.exact:
+		return err
+	case !full && len(c.jobs) < most:
+		// The name has no more jobs, so its spans have none.
+		last = readySpan{name: name, rank: afterRank}
+		if len(c.jobs) == 0 {
+			return c.t.cutHead(last, false)
+		}
+	}
+	c.cuts = append(c.cuts, last)
+	return nil
+}
+
+// readExtras reads what single jobs have beside their rows, and returns how many
+// have expired. If it is to, it cancels them; else the claim ends before the first.
+func (c *claim) readExtras(cancel bool) (expired int, err error) {
 	var ids []int64
 	for i, f := range c.flags {
 		if f&flagsAtClaim != 0 {
@@ -66,6 +117,10 @@ func (c *claim) readExtras() (expired int, err error) {
 	kept := 0
 	for i := range c.jobs {
 		id := c.jobs[i].ID
+		if gone[id] && !cancel {
+			c.truncate(i)
+			return 1, nil
+		}
 		if gone[id] {
 			r, err := c.t.row(id)
 			if err != nil {
@@ -85,46 +140,127 @@ func (c *claim) readExtras() (expired int, err error) {
 	return expired, nil
 }
 
-// load reads the jobs of heads, in their order, up to the limit of bytes.
-func (c *claim) load(heads []head) error {
-	for part := range slices.Chunk(heads, maxList) {
-		part, full, err := c.cut(part)
-		if err != nil || len(part) == 0 {
-			return err
+// truncate leaves the first n jobs, and the others in their spans.
+func (c *claim) truncate(n int) {
+	c.jobs, c.nameOf, c.flags, c.cuts, c.exact = c.jobs[:n], c.nameOf[:n], c.flags[:n], nil, true
+}
+
+// load reads the jobs of pieces, in their order, up to the bound of bytes.
+func (c *claim) load(pieces []readySpan) error {
+	full := false
+	var few []int64 // jobs that are read one by one
+	for i := 0; i < len(pieces) && !full; {
+		first, last := pieces[i].first, pieces[i].last
+		for i++; i < len(pieces) && pieces[i].first == last+1; i++ {
+			last = pieces[i].last
 		}
-		ids := make([]int64, len(part))
-		place := make(map[int64]int, len(part))
-		for i, h := range part {
-			ids[i], place[h.id] = h.id, i
-		}
-		start := len(c.jobs)
-		query, length := selectByID.fit(len(ids))
-		if err := c.read(0, math.MaxInt, query, appendIDs(nil, ids, length)...); err != nil {
-			return err
-		}
-		// Swap the jobs into the order of part.
-		jobs, flags := c.jobs[start:], c.flags[start:]
-		for i := range jobs {
-			for at := place[jobs[i].ID]; at != i; at = place[jobs[i].ID] {
-				jobs[i], jobs[at] = jobs[at], jobs[i]
-				flags[i], flags[at] = flags[at], flags[i]
+		var err error
+		if last-first+1 < minSpan {
+			for id := first; id <= last; id++ {
+				few = append(few, id)
 			}
-			c.nameOf[start+i] = part[i].name
+			if len(few) > maxList-minSpan || i == len(pieces) {
+				full, err = c.loadFew(few)
+				few = few[:0]
+			}
+		} else {
+			full, err = c.loadFew(few)
+			few = few[:0]
+			if err == nil && !full {
+				full, err = c.read(c.bytes, nil, c.t.checkSize(selectRange), first, last)
+			}
 		}
-		if full {
-			return nil
+		if err != nil {
+			return err
 		}
+	}
+	if len(few) > 0 && !full {
+		var err error
+		if full, err = c.loadFew(few); err != nil {
+			return err
+		}
+	}
+	for i := range c.jobs {
+		c.jobs[i].Suspect = pieces[0].suspect // all are, or none
+	}
+	if !c.exact {
+		c.cutPieces(pieces, full)
 	}
 	return nil
 }
 
-// cut shortens heads to the jobs whose payloads fit, and reports whether it did.
-func (c *claim) cut(heads []head) ([]head, bool, error) {
-	sizes := make(map[int64]int, len(heads))
-	ids := make([]int64, len(heads))
-	for i, h := range heads {
-		ids[i] = h.id
+// cutPieces notes that the jobs of pieces leave their spans: all of them, or only up
+// to the last job that was read.
+func (c *claim) cutPieces(pieces []readySpan, upToRead bool) {
+	of := map[int64]int{} // places in cuts, by name
+	end := int64(-1)
+	if upToRead && len(c.jobs) > 0 {
+		end = c.jobs[len(c.jobs)-1].ID
 	}
+	for _, p := range pieces {
+		reached := p.first <= end && end <= p.last
+		if reached {
+			p.last = end
+		}
+		name := p.name
+		if c.first {
+			name = 0 // one for all
+		}
+		at, ok := of[name]
+		if !ok {
+			at = len(c.cuts)
+			of[name] = at
+			c.cuts = append(c.cuts, p)
+		}
+		c.cuts[at] = p
+		if reached {
+			return
+		}
+	}
+}
+
+// loadFew reads jobs by their IDs, in their order, and reports whether others do
+// not fit.
+func (c *claim) loadFew(ids []int64) (full bool, err error) {
+	if len(ids) == 0 {
+		return false, nil
+	}
+	if ids, full, err = c.fit(ids); err != nil || len(ids) == 0 {
+		return full, err
+	}
+	place := make(map[int64]int, len(ids))
+	for i, id := range ids {
+		place[id] = i
+	}
+	start := len(c.jobs)
+	query, length := selectByID.fit(len(ids))
+	if _, err := c.read(math.MaxInt, nil, query, appendIDs(nil, ids, length)...); err != nil {
+		return false, err
+	}
+	jobs, names, flags := c.jobs[start:], c.nameOf[start:], c.flags[start:]
+	sort.Sort(byPlace{place, jobs, names, flags})
+	return full, nil
+}
+
+// byPlace sorts jobs with their names and flags.
+type byPlace struct {
+	place map[int64]int
+	jobs  []backend.Job
+	names []int64
+	flags []flag
+}
+
+func (b byPlace) Len() int           { return len(b.jobs) }
+func (b byPlace) Less(i, j int) bool { return b.place[b.jobs[i].ID] < b.place[b.jobs[j].ID] }
+func (b byPlace) Swap(i, j int) {
+	b.jobs[i], b.jobs[j] = b.jobs[j], b.jobs[i]
+	b.names[i], b.names[j] = b.names[j], b.names[i]
+	b.flags[i], b.flags[j] = b.flags[j], b.flags[i]
+}
+
+// fit shortens ids to the jobs whose payloads fit, and says whether it did.
+func (c *claim) fit(ids []int64) ([]int64, bool, error) {
+	sizes := make(map[int64]int, len(ids))
 	query, length := selectSizes.fit(len(ids))
 	err := c.t.each(query, appendIDs(nil, ids, length), func(r *sql.Rows) (bool, error) {
 		var id int64
@@ -136,37 +272,45 @@ func (c *claim) cut(heads []head) ([]head, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
+	if w := c.t.w; w.picky {
+		ids = slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return int64(sizes[id]) > w.carries })
+	}
 	left := c.bytes
 	for i := range c.jobs {
 		left -= len(c.jobs[i].Payload)
 	}
-	for i, h := range heads {
-		left -= sizes[h.id]
+	for i, id := range ids {
+		left -= sizes[id]
 		if left < 0 && len(c.jobs)+i > 0 {
-			return heads[:i], true, nil
+			return ids[:i], true, nil
 		}
 	}
-	return heads, false, nil
+	return ids, false, nil
 }
 
-// read appends the jobs that a query returns, up to bound bytes of payload.
-func (c *claim) read(name int64, bound int, query string, args ...any) error {
+// read appends the jobs that a query returns, up to a bound of bytes of all jobs,
+// and reports whether there were more. The last job is in last, if that is not nil.
+func (c *claim) read(bound int, last *readySpan, query string, args ...any) (full bool, err error) {
 	read := 0
+	for i := range c.jobs {
+		read += len(c.jobs[i].Payload)
+	}
 	// All drivers return integers as int64. For any other type of destination
 	// database/sql converts them, some through text.
-	var columns [8]any
+	var columns [9]any
 	var payload sql.RawBytes
 	dest := make([]any, 0, len(columns)+1)
 	for i := range columns {
 		dest = append(dest, &columns[i])
 	}
 	dest = append(dest, &payload)
-	return c.t.each(query, args, func(r *sql.Rows) (bool, error) {
+	err = c.t.each(query, args, func(r *sql.Rows) (bool, error) {
 		if err := r.Scan(dest...); err != nil {
 			return false, err
 		}
 		read += len(payload)
 		if read > bound && len(c.jobs) > 0 {
+			full = true
 			return false, nil
 		}
 		var numbers [len(columns)]int64
@@ -177,19 +321,23 @@ func (c *claim) read(name int64, bound int, query string, args ...any) error {
 			}
 			numbers[i] = n
 		}
+		id := numbers[0]
 		j := backend.Job{
-			Lease:       backend.Lease{ID: numbers[0]},
-			Priority:    int16(numbers[1]),
-			Suspect:     numbers[2] != 0,
-			Attempt:     int(numbers[3]) + 1,
-			MaxAttempts: int(numbers[4]),
-			CreatedAt:   instant(numbers[5]),
-			RunAt:       instant(numbers[6]),
+			Lease:       backend.Lease{ID: id, Token: numbers[6] + id},
+			Priority:    int16(-numbers[2]),
+			RunAt:       instant(numbers[3]),
+			Attempt:     int(numbers[4]) + 1,
+			MaxAttempts: int(numbers[5]),
+			CreatedAt:   instant(numbers[7]),
+		}
+		if last != nil {
+			*last = readySpan{name: numbers[1], rank: numbers[2], runAt: numbers[3], last: id}
 		}
 		j.Payload = bytes.Clone(payload)
 		c.jobs = append(c.jobs, j)
-		c.nameOf = append(c.nameOf, name)
-		c.flags = append(c.flags, flag(numbers[7]))
+		c.nameOf = append(c.nameOf, numbers[1])
+		c.flags = append(c.flags, flag(numbers[8]))
 		return true, nil
 	})
+	return full, err
 }

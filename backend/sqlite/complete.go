@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"slices"
 
@@ -9,30 +8,30 @@ import (
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
-// These statements take a list of IDs and a list of tokens of the same length. See
-// updateClaimed for why an ID and a token that belong together match.
+// These statements take a list of IDs and a list of tokens of the same length. A
+// token contains the ID of its job, so an ID and a token that match belong together.
 var (
 	updateDone = newPairs(`
-		UPDATE plainjobs_jobs SET state = 5, finished_at = ?, suspect = 0, crashes = 0
-		WHERE +state = 4 AND id IN `)
-	deleteDone = newPairs(`DELETE FROM plainjobs_jobs WHERE ? IS NOT NULL AND +state = 4 AND id IN `)
+		UPDATE plainjobs_job SET state = 5, finished_at = ?, ending = 0, settled_seed = 0, suspect = 0, crashes = 0
+		WHERE +state = 3 AND id IN `)
+	deleteDone = newPairs(`DELETE FROM plainjobs_job WHERE ? IS NOT NULL AND +state = 3 AND id IN `)
 )
 
-// These take a range of IDs of one claim.
+// These take a range of IDs of one seed.
 const (
 	updateDoneSpan = `
-		UPDATE plainjobs_jobs SET state = 5, finished_at = ?, suspect = 0, crashes = 0
-		WHERE +state = 4 AND id BETWEEN ? AND ? AND +token = ? + id`
-	deleteDoneSpan = `DELETE FROM plainjobs_jobs WHERE ? IS NOT NULL AND +state = 4 AND id BETWEEN ? AND ? AND +token = ? + id`
+		UPDATE plainjobs_job SET state = 5, finished_at = ?, ending = 0, settled_seed = 0, suspect = 0, crashes = 0
+		WHERE +state = 3 AND id BETWEEN ? AND ? AND +seed = ?`
+	deleteDoneSpan = `DELETE FROM plainjobs_job WHERE ? IS NOT NULL AND +state = 3 AND id BETWEEN ? AND ? AND +seed = ?`
 
-	deleteErrorsSpan   = `DELETE FROM plainjobs_errors WHERE job BETWEEN ? AND ?`
-	deleteProgressSpan = `DELETE FROM plainjobs_progress WHERE job BETWEEN ? AND ?`
+	deleteErrorsSpan   = `DELETE FROM plainjobs_job_error WHERE job BETWEEN ? AND ?`
+	deleteProgressSpan = `DELETE FROM plainjobs_job_progress WHERE job BETWEEN ? AND ?`
 )
 
 func newPairs(before string) *list {
 	l := newList("(", "?", ")")
 	for i, ids := range l.texts {
-		l.texts[i] = before + ids + " AND +token IN " + ids
+		l.texts[i] = before + ids + " AND seed + id IN " + ids
 	}
 	return l
 }
@@ -50,7 +49,7 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 	if len(done) == 0 {
 		return nil, nil
 	}
-	ordered := byClaim(done)
+	ordered := inOrder(done)
 	err = b.write(ctx, &request{op: "complete", run: func(t *tx) error {
 		lost = lost[:0]
 		runs := t.w.leases.lookup(ordered)
@@ -62,15 +61,7 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 		} else if runs == nil {
 			return rejected{errAlone}
 		}
-		if err := b.complete(t, runs, b.now()); err != nil {
-			return err
-		}
-		t.onCommit(func() {
-			for i := range runs {
-				t.w.leases.settled(runs[i].Token-runs[i].ID, 1)
-			}
-		})
-		return nil
+		return b.complete(t, runs, b.now())
 	}})
 	if err != nil {
 		return nil, err
@@ -78,21 +69,19 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 	return lost, nil
 }
 
-// byClaim returns done ordered by claim, then by ID.
-func byClaim(done []backend.Completion) []backend.Completion {
-	if !slices.IsSortedFunc(done, claimOrder) {
+// inOrder returns done in the order of leases.
+func inOrder(done []backend.Completion) []backend.Completion {
+	if !slices.IsSortedFunc(done, byDoneLease) {
 		done = slices.Clone(done)
-		slices.SortFunc(done, claimOrder)
+		slices.SortFunc(done, byDoneLease)
 	}
 	return done
 }
 
-func claimOrder(a, b backend.Completion) int {
-	return cmp.Or(cmp.Compare(a.Token-a.ID, b.Token-b.ID), cmp.Compare(a.ID, b.ID))
-}
+func byDoneLease(a, b backend.Completion) int { return compareLeases(a.Lease, b.Lease) }
 
 // examine reads the job of each completion. It returns the runs whose leases are
-// held, in the order of byClaim, and the lost leases.
+// held, in the order of leases, and the lost leases.
 func (t *tx) examine(done []backend.Completion, lost []backend.Lease) ([]doneRun, []backend.Lease, error) {
 	var runs []doneRun
 	seen := map[int64]bool{}
@@ -112,12 +101,12 @@ func (t *tx) examine(done []backend.Completion, lost []backend.Lease) ([]doneRun
 		case lifecycle.Repeated:
 		}
 	}
-	slices.SortFunc(runs, func(a, b doneRun) int { return claimOrder(a.Completion, b.Completion) })
+	slices.SortFunc(runs, func(a, b doneRun) int { return compareLeases(a.Lease, b.Lease) })
 	return runs, lost, nil
 }
 
 // complete marks the jobs of runs as done, or deletes them. Runs are in the order of
-// byClaim. It returns errAlone if a lease was lost.
+// leases. It returns errAlone if a lease was lost.
 func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 	set, err := t.settings()
 	if err != nil {
@@ -160,8 +149,8 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 }
 
 const (
-	upsertResult = `INSERT INTO plainjobs_results (job, result) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET result = excluded.result`
-	updateFlags  = `UPDATE plainjobs_jobs SET flags = flags | ? WHERE id = ?`
+	upsertResult = `INSERT INTO plainjobs_job_result (job, result) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET result = excluded.result`
+	updateFlags  = `UPDATE plainjobs_job SET flags = flags | ? WHERE id = ?`
 )
 
 // done marks the jobs of runs as done, or deletes them. It returns errAlone if a
@@ -202,6 +191,9 @@ func (t *tx) done(runs []doneRun, del bool, now int64) error {
 			return err
 		}
 	}
+	for i := range runs {
+		t.settle(runs[i].Lease)
+	}
 	for name, n := range names {
 		t.count(name, backend.Running, -n)
 		if !del {
@@ -211,7 +203,7 @@ func (t *tx) done(runs []doneRun, del bool, now int64) error {
 	return nil
 }
 
-// doneSpan is done for runs of one claim whose IDs are consecutive. It returns how
+// doneSpan is done for runs of one seed whose IDs are consecutive. It returns how
 // many leases were held.
 func (t *tx) doneSpan(runs []doneRun, del bool, now int64) (int64, error) {
 	update := updateDoneSpan

@@ -55,18 +55,29 @@ func (t *tx) counted(query string, name int64, states ...backend.State) (n int64
 	return n, err
 }
 
-const addCount = `
-	INSERT INTO plainjobs_counts (name, state, jobs) VALUES (?, ?, ?)
-	ON CONFLICT (name, state) DO UPDATE SET jobs = jobs + excluded.jobs`
+var addCounts = newRows(`INSERT INTO plainjobs_job_count (name, state, jobs) VALUES `, 3,
+	` ON CONFLICT (name, state) DO UPDATE SET jobs = jobs + excluded.jobs`)
+
+// finishWrites stores what the transaction has noted and not written yet.
+func (t *tx) finishWrites() error {
+	if err := t.flushReady(); err != nil {
+		return err
+	}
+	if err := t.deleteSettledClaims(); err != nil {
+		return err
+	}
+	return t.writeCounts()
+}
 
 // writeCounts stores the changes of the transaction.
 func (t *tx) writeCounts() error {
+	changed := make([]countKey, 0, len(t.counts))
 	for key, delta := range t.counts {
 		if delta != 0 {
-			if _, err := t.exec(addCount, key.name, int64(key.state), delta); err != nil {
-				return err
-			}
+			changed = append(changed, key)
 		}
 	}
-	return nil
+	return addCounts.exec(t, len(changed), func(args []any, i int) []any {
+		return append(args, changed[i].name, int64(changed[i].state), t.counts[changed[i]])
+	})
 }

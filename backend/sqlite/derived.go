@@ -18,28 +18,49 @@ import (
 type drift struct {
 	repairs int64 // the number of repairs when counts was read
 	counts  map[countKey]int64
-	heads   []jobKeys // heads of serial keys that are gone, finished or have another key
-	blocked []jobKeys // the first blocked job of each key without a head
-	strays  []int64   // jobs that are neither blocked nor the head
-	keys    []jobKeys // keys whose jobs are gone or no longer have them
-	keyless []int64   // waiting jobs without their keys
-	orphans []int64   // IDs of deleted jobs with errors, results or progress
-	marks   []int64   // jobs whose flags for results or progress are wrong
+	heads   []jobKeys   // heads of serial keys that are gone, finished or have another key
+	blocked []jobKeys   // the first blocked job of each key without a head
+	unready []int64     // pending jobs without a span
+	spans   []readySpan // spans with other jobs than pending ones of their name, priority and time
+	strays  []int64     // jobs that are neither blocked nor the head
+	keys    []jobKeys   // keys whose jobs are gone or no longer have them
+	keyless []int64     // waiting jobs without their keys
+	orphans []int64     // IDs of deleted jobs with errors, results or progress
+	marks   []int64     // jobs whose flags for results or progress are wrong
 }
 
 // driftMost is the most differences of each kind, except counts, that one search finds.
 const driftMost = 1000
 
 const (
-	allCounted = `SELECT name, state, count(*) AS jobs FROM plainjobs_jobs GROUP BY name, state`
+	allCounted = `SELECT j.name, ` + stateOf + ` AS state, count(*) AS jobs FROM plainjobs_job j GROUP BY 1, 2`
 
-	// The counts that claims and pushes use. Each part has an index.
+	// The counts that claims and pushes use.
 	liveCounted = `
-		SELECT name, 1 AS state, count(*) AS jobs FROM plainjobs_jobs WHERE state = 1 GROUP BY name
-		UNION ALL SELECT name, 2, count(*) FROM plainjobs_jobs WHERE state = 2 GROUP BY name
-		UNION ALL SELECT name, 3, count(*) FROM plainjobs_jobs WHERE state = 3 AND suspect = 0 GROUP BY name
-		UNION ALL SELECT name, 3, count(*) FROM plainjobs_jobs WHERE state = 3 AND suspect = 1 GROUP BY name
-		UNION ALL SELECT name, 4, count(*) FROM plainjobs_jobs WHERE state = 4 GROUP BY name`
+		SELECT name, 1 AS state, count(*) AS jobs FROM plainjobs_job WHERE state = 1 GROUP BY name
+		UNION ALL SELECT name, 2, count(*) FROM plainjobs_job WHERE state = 2 GROUP BY name
+		UNION ALL SELECT j.name, 3, count(*) FROM plainjobs_ready r CROSS JOIN plainjobs_job j ON j.id BETWEEN r.first AND r.last
+			WHERE +j.state = 3 GROUP BY j.name
+		UNION ALL SELECT j.name, 4, count(*) FROM plainjobs_claim c CROSS JOIN plainjobs_job j ON j.id BETWEEN c.first AND c.last
+			WHERE +j.state = 3 AND +j.seed = c.seed GROUP BY j.name`
+
+	// The first job of the span that a job j is in, if j is pending.
+	spanOf = `(
+		SELECT r.first FROM plainjobs_ready r WHERE r.name = j.name AND r.suspect = j.suspect AND r.rank = -j.priority AND r.run_at = j.run_at
+			AND r.last >= j.id ORDER BY r.last LIMIT 1)`
+
+	selectUnready = `
+		SELECT j.id FROM plainjobs_job j WHERE j.state = 3 AND ` + stateOf + ` = 3 AND coalesce(` + spanOf + `, j.id + 1) > j.id ORDER BY j.id LIMIT ?`
+
+	// Spans that overlap the next one are wrong, too.
+	selectWrongSpans = `
+		SELECT r.name, r.suspect, r.rank, r.run_at, r.last, r.first FROM plainjobs_ready r
+		WHERE r.last - r.first + 1 <> (
+			SELECT count(*) FROM plainjobs_job j WHERE j.id BETWEEN r.first AND r.last AND ` + stateOf + ` = 3
+				AND j.name = r.name AND j.suspect = r.suspect AND j.priority = -r.rank AND j.run_at = r.run_at)
+			OR (SELECT o.first FROM plainjobs_ready o WHERE o.name = r.name AND o.suspect = r.suspect AND o.rank = r.rank AND o.run_at = r.run_at
+				AND o.last > r.last ORDER BY o.last LIMIT 1) <= r.last
+		LIMIT ?`
 
 	// By how much each count is too small. One statement reads both sides at the same
 	// time. Later commits change both by the same amount, so the difference stays
@@ -47,47 +68,47 @@ const (
 	selectCountDrift = `
 		SELECT name, state, sum(jobs), (SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM plainjobs_meta WHERE key = 'repairs') FROM (
 			SELECT name, state, jobs FROM (%s)
-			UNION ALL SELECT name, state, -jobs FROM plainjobs_counts WHERE state <= %d)
+			UNION ALL SELECT name, state, -jobs FROM plainjobs_job_count WHERE state <= %d)
 		GROUP BY name, state HAVING sum(jobs) <> 0`
 
 	selectRepairs = `SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM plainjobs_meta WHERE key = 'repairs'`
 
 	selectLostHeads = `
-		SELECT s.name, s.key, s.job FROM plainjobs_serials s LEFT JOIN plainjobs_jobs j ON j.id = s.job
+		SELECT s.name, s.key, s.job FROM plainjobs_serial_head s LEFT JOIN plainjobs_job j ON j.id = s.job
 		WHERE j.id IS NULL OR j.state NOT IN (1, 3, 4) OR j.name <> s.name OR j.serial_key IS NOT s.key LIMIT ?`
 
 	selectHeadless = `
-		SELECT j.name, j.serial_key, min(j.id) FROM plainjobs_jobs j
-		WHERE j.state = 2 AND NOT EXISTS (SELECT 1 FROM plainjobs_serials s WHERE s.name = j.name AND s.key = j.serial_key)
+		SELECT j.name, j.serial_key, min(j.id) FROM plainjobs_job j
+		WHERE j.state = 2 AND NOT EXISTS (SELECT 1 FROM plainjobs_serial_head s WHERE s.name = j.name AND s.key = j.serial_key)
 		GROUP BY j.name, j.serial_key LIMIT ?`
 
 	// Running jobs come first, then the oldest.
 	selectStrays = `
-		SELECT j.id FROM plainjobs_jobs j WHERE j.state IN (1, 3, 4) AND j.serial_key IS NOT NULL
-			AND NOT EXISTS (SELECT 1 FROM plainjobs_serials s WHERE s.name = j.name AND s.key = j.serial_key AND s.job = j.id)
-		ORDER BY j.state = 4 DESC, j.id LIMIT ?`
+		SELECT j.id FROM plainjobs_job j WHERE j.state IN (1, 3, 4) AND j.serial_key IS NOT NULL
+			AND NOT EXISTS (SELECT 1 FROM plainjobs_serial_head s WHERE s.name = j.name AND s.key = j.serial_key AND s.job = j.id)
+		ORDER BY ` + stateOf + ` = 4 DESC, j.id LIMIT ?`
 
 	selectLostKeys = `
-		SELECT k.name, k.key, k.job FROM plainjobs_keys k LEFT JOIN plainjobs_jobs j ON j.id = k.job
+		SELECT k.name, k.key, k.job FROM plainjobs_unique_key k LEFT JOIN plainjobs_job j ON j.id = k.job
 		WHERE j.id IS NULL OR j.name <> k.name OR j.unique_key IS NOT k.key OR j.state = 7
-			OR k.held = 1 AND (j.state >= 5 OR j.state = 4 AND j.flags & 2 <> 0) LIMIT ?`
+			OR k.held = 1 AND (j.state >= 5 OR j.flags & 2 <> 0 AND ` + stateOf + ` = 4) LIMIT ?`
 
 	selectKeyless = `
-		SELECT j.id FROM plainjobs_jobs j WHERE j.state < 4 AND j.unique_key IS NOT NULL
-			AND NOT EXISTS (SELECT 1 FROM plainjobs_keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.held = 1)
+		SELECT j.id FROM plainjobs_job j WHERE j.state < 4 AND ` + stateOf + ` < 4 AND j.unique_key IS NOT NULL
+			AND NOT EXISTS (SELECT 1 FROM plainjobs_unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.held = 1)
 		ORDER BY j.id LIMIT ?`
 
 	selectOrphans = `
-		SELECT job FROM (SELECT job FROM plainjobs_errors UNION SELECT job FROM plainjobs_results UNION SELECT job FROM plainjobs_progress)
-		WHERE NOT EXISTS (SELECT 1 FROM plainjobs_jobs j WHERE j.id = job) LIMIT ?`
+		SELECT job FROM (SELECT job FROM plainjobs_job_error UNION SELECT job FROM plainjobs_job_result UNION SELECT job FROM plainjobs_job_progress)
+		WHERE NOT EXISTS (SELECT 1 FROM plainjobs_job j WHERE j.id = job) LIMIT ?`
 
 	// Flags 32 and 64 are flagResult and flagProgress.
 	selectMismarked = `
-		SELECT j.id FROM plainjobs_results r JOIN plainjobs_jobs j ON j.id = r.job WHERE j.flags & 32 = 0
-		UNION SELECT j.id FROM plainjobs_progress p JOIN plainjobs_jobs j ON j.id = p.job WHERE j.flags & 64 = 0
-		UNION SELECT j.id FROM plainjobs_jobs j WHERE j.flags & 96 <> 0 AND (
-			j.flags & 32 <> 0 AND NOT EXISTS (SELECT 1 FROM plainjobs_results r WHERE r.job = j.id)
-			OR j.flags & 64 <> 0 AND NOT EXISTS (SELECT 1 FROM plainjobs_progress p WHERE p.job = j.id))
+		SELECT j.id FROM plainjobs_job_result r JOIN plainjobs_job j ON j.id = r.job WHERE j.flags & 32 = 0
+		UNION SELECT j.id FROM plainjobs_job_progress p JOIN plainjobs_job j ON j.id = p.job WHERE j.flags & 64 = 0
+		UNION SELECT j.id FROM plainjobs_job j WHERE j.flags & 96 <> 0 AND (
+			j.flags & 32 <> 0 AND NOT EXISTS (SELECT 1 FROM plainjobs_job_result r WHERE r.job = j.id)
+			OR j.flags & 64 <> 0 AND NOT EXISTS (SELECT 1 FROM plainjobs_job_progress p WHERE p.job = j.id))
 		LIMIT ?`
 )
 
@@ -126,13 +147,19 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 				return err
 			}
 		}
-		if !all {
-			return nil
+		err = scan(ctx, q, b.sql(selectWrongSpans), []any{driftMost}, func(r *sql.Rows) error {
+			var s readySpan
+			err := r.Scan(&s.name, &s.suspect, &s.rank, &s.runAt, &s.last, &s.first)
+			d.spans = append(d.spans, s)
+			return err
+		})
+		if err != nil || !all {
+			return err
 		}
 		for _, find := range []struct {
 			query string
 			into  *[]int64
-		}{{selectStrays, &d.strays}, {selectKeyless, &d.keyless}, {selectOrphans, &d.orphans}, {selectMismarked, &d.marks}} {
+		}{{selectStrays, &d.strays}, {selectUnready, &d.unready}, {selectKeyless, &d.keyless}, {selectOrphans, &d.orphans}, {selectMismarked, &d.marks}} {
 			err := scan(ctx, q, b.sql(find.query), []any{driftMost}, func(r *sql.Rows) error {
 				var id int64
 				err := r.Scan(&id)
@@ -150,7 +177,7 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 
 // none reports whether there are no differences.
 func (d *drift) none() bool {
-	return len(d.counts)+len(d.heads)+len(d.blocked)+len(d.strays)+len(d.keys)+len(d.keyless)+len(d.orphans)+len(d.marks) == 0
+	return len(d.counts)+len(d.heads)+len(d.blocked)+len(d.strays)+len(d.unready)+len(d.spans)+len(d.keys)+len(d.keyless)+len(d.orphans)+len(d.marks) == 0
 }
 
 // audit checks derived state, if a check is due, and corrects it.
@@ -169,7 +196,7 @@ func (d *drift) summary() string {
 		n    int
 		what string
 	}{
-		{len(d.counts), "counts"}, {len(d.heads) + len(d.blocked) + len(d.strays), "serial keys"}, {len(d.keys) + len(d.keyless), "unique keys"},
+		{len(d.counts), "counts"}, {len(d.unready) + len(d.spans), "spans of pending jobs"}, {len(d.heads) + len(d.blocked) + len(d.strays), "serial keys"}, {len(d.keys) + len(d.keyless), "unique keys"},
 		{len(d.orphans), "jobs whose errors, results or progress are left"}, {len(d.marks), "flags of results or progress"},
 	} {
 		switch {
@@ -221,5 +248,5 @@ func (e *examination) derived(ctx context.Context, req backend.ExamineRequest) e
 
 // full reports whether a search reached driftMost, so that there may be more.
 func (d *drift) full() bool {
-	return max(len(d.heads), len(d.blocked), len(d.strays), len(d.keys), len(d.keyless), len(d.orphans), len(d.marks)) >= driftMost
+	return max(len(d.heads), len(d.blocked), len(d.strays), len(d.unready), len(d.spans), len(d.keys), len(d.keyless), len(d.orphans), len(d.marks)) >= driftMost
 }

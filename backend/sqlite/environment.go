@@ -13,7 +13,7 @@ import (
 const (
 	// The keys of the database's environment, and of the place where workers last
 	// used it.
-	homeKey  = "home"
+	homeKey  = "environment"
 	placeKey = "place"
 
 	selectMeta = `SELECT value FROM plainjobs_meta WHERE key = (?||'')`

@@ -97,7 +97,7 @@ func (e *examination) database(ctx context.Context) error {
 }
 
 const selectLarge = `
-	SELECT count(*), coalesce(min(id), 0) FROM plainjobs_jobs WHERE state IN (1, 2, 3, 4) AND length(payload) > ?`
+	SELECT count(*), coalesce(min(id), 0) FROM plainjobs_job WHERE state IN (1, 2, 3, 4) AND length(payload) > ?`
 
 // payloads looks for jobs whose payloads are too large for this driver.
 func (e *examination) payloads(ctx context.Context) error {
@@ -248,7 +248,7 @@ func (e *examination) takes(ctx context.Context, within time.Duration) (free boo
 	return err == nil, err
 }
 
-const selectLatest = `SELECT coalesce(max(seen_at), 0) FROM plainjobs_workers`
+const selectLatest = `SELECT coalesce(max(renewed_at), 0) FROM plainjobs_worker`
 
 // clock looks for a worker whose clock is ahead.
 func (e *examination) clock(ctx context.Context) error {

@@ -16,15 +16,15 @@ const (
 	selectAll = selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result, coalesce(p.done, 0) AS done,
 			coalesce(p.total, 0) AS total,
 			(SELECT json_group_array(json_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack) ORDER BY e.id)
-				FROM plainjobs_errors e WHERE e.job = j.id) AS errors
-		FROM plainjobs_jobs j CROSS JOIN plainjobs_names n ON n.id = j.name
-		LEFT JOIN plainjobs_results r ON r.job = j.id
-		LEFT JOIN plainjobs_progress p ON p.job = j.id
+				FROM plainjobs_job_error e WHERE e.job = j.id) AS errors
+		FROM plainjobs_job j CROSS JOIN plainjobs_job_name n ON n.id = j.name
+		LEFT JOIN plainjobs_job_result r ON r.job = j.id
+		LEFT JOIN plainjobs_job_progress p ON p.job = j.id
 		WHERE `
 	selectWhole = selectAll + `j.id > ? ORDER BY j.id LIMIT ?`
 	selectOne   = selectAll + `j.id = ?`
 
-	selectLastID = `SELECT seq FROM sqlite_sequence WHERE name = 'plainjobs_jobs'`
+	selectLastID = `SELECT seq FROM sqlite_sequence WHERE name = 'plainjobs_job'`
 )
 
 // A wholeRow is a row with everything that is exported.

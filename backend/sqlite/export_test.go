@@ -15,7 +15,7 @@ import (
 func IsAudit(b *Backend, query string) bool {
 	oneLine := func(query string) string { return strings.Join(strings.Fields(query), " ") }
 	return slices.ContainsFunc([]string{
-		fmt.Sprintf(selectCountDrift, liveCounted, backend.Running), selectLostHeads, selectHeadless, selectLostKeys,
+		fmt.Sprintf(selectCountDrift, liveCounted, backend.Running), selectLostHeads, selectHeadless, selectLostKeys, selectWrongSpans,
 	}, func(audit string) bool { return oneLine(b.sql(audit)) == oneLine(query) })
 }
 
@@ -37,4 +37,11 @@ func (b *Backend) Queued() int {
 	b.writer.mu.Lock()
 	defer b.writer.mu.Unlock()
 	return len(b.writer.queue)
+}
+
+// SetFewNames replaces fewNames for a test.
+func SetFewNames(t *testing.T, n int) {
+	old := fewNames
+	fewNames = n
+	t.Cleanup(func() { fewNames = old })
 }

@@ -239,7 +239,7 @@ func TestFailedFsync(t *testing.T) {
 	if err := push(b, "a"); err != nil {
 		t.Fatal(err)
 	}
-	if calls := s.seen("PRAGMA wal_checkpoint(TRUNCATE)", "INSERT INTO plainjobs_jobs"); len(calls) < 2 || !strings.HasPrefix(calls[0], "PRAGMA") {
+	if calls := s.seen("PRAGMA wal_checkpoint(TRUNCATE)", "INSERT INTO plainjobs_job"); len(calls) < 2 || !strings.HasPrefix(calls[0], "PRAGMA") {
 		t.Errorf("after a failed fsync the calls are %q, want a checkpoint before the push", calls)
 	}
 }

@@ -152,7 +152,7 @@ func TestOneRequestFailsAlone(t *testing.T) {
 		if query == "BEGIN IMMEDIATE" {
 			once.Do(func() { <-asked })
 		}
-		if strings.HasPrefix(strings.TrimSpace(query), "INSERT INTO plainjobs_jobs") && strings.Count(query, "(?,") == 8 {
+		if strings.HasPrefix(strings.TrimSpace(query), "INSERT INTO plainjobs_job") && strings.Count(query, "(?,") == 8 {
 			return &faultdriver.Error{Result: 19} // CONSTRAINT
 		}
 		return nil
@@ -205,7 +205,7 @@ func TestHeartbeatBeforeLeaderFails(t *testing.T) {
 		if query == "BEGIN IMMEDIATE" {
 			once.Do(func() { close(began); s.mu.Unlock(); <-goOn; s.mu.Lock() })
 		}
-		if strings.Contains(query, "UPDATE plainjobs_workers") {
+		if strings.Contains(query, "UPDATE plainjobs_worker") {
 			return &faultdriver.Error{Result: 10}
 		}
 		return nil
@@ -276,7 +276,7 @@ func TestPushTxIsAllOrNone(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	inserts := 0
 	s.set(func(query string) error {
-		if strings.Contains(query, "INSERT INTO plainjobs_jobs") {
+		if strings.Contains(query, "INSERT INTO plainjobs_job") {
 			if inserts++; inserts == 2 {
 				cancel()
 				return context.Canceled
@@ -296,7 +296,7 @@ func TestPushTxIsAllOrNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	var rows int64
-	if err := db.QueryRow("SELECT count(*) FROM plainjobs_jobs").Scan(&rows); err != nil {
+	if err := db.QueryRow("SELECT count(*) FROM plainjobs_job").Scan(&rows); err != nil {
 		t.Fatal(err)
 	}
 	if n := total(t, b); rows != 1 || n != 1 {

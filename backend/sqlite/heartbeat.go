@@ -1,27 +1,34 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
 
 const (
-	updateSeen   = `UPDATE plainjobs_workers SET seen_at = ?, lease = ? WHERE id = ?`
+	updateSeen   = `UPDATE plainjobs_worker SET renewed_at = ?, lease = ? WHERE id = ?`
 	insertWorker = `
-		INSERT INTO plainjobs_workers (id, host, pid, started_at, seen_at, lease, jobs, schedules, presence, process) VALUES (?,?,?,?,?,?,?,?,?,?)`
-	deleteWorker = `DELETE FROM plainjobs_workers WHERE id = ?`
+		INSERT INTO plainjobs_worker (id, host, pid, started_at, renewed_at, lease, jobs, schedules, lock_file, process) VALUES (?,?,?,?,?,?,?,?,?,?)`
+	deleteWorker = `DELETE FROM plainjobs_worker WHERE id = ?`
 
-	selectHeld = `
-		SELECT id, token, flags FROM plainjobs_jobs INDEXED BY plainjobs_running
-		WHERE state = 4 AND worker = (?+0) ORDER BY id`
+	selectHeld = `SELECT j.id, j.seed + j.id, j.flags` + heldBy
+
+	// The claims that lease nothing any more, because transactions of the application
+	// settled their jobs.
+	deleteIdleClaims = `
+		DELETE FROM plainjobs_claim WHERE worker = (?+0) AND NOT EXISTS (
+			SELECT 1 FROM plainjobs_job j WHERE j.id BETWEEN plainjobs_claim.first AND plainjobs_claim.last AND +j.state = 3 AND +j.seed = plainjobs_claim.seed)`
+	deleteClaimsOf = `DELETE FROM plainjobs_claim WHERE worker = (?+0)`
 )
 
 // renew renews a worker's row, or creates it if register is set.
-func (b *Backend) renew(t *tx, w backend.Worker, register bool, presence string, now int64) error {
+func (b *Backend) renew(t *tx, w backend.Worker, register bool, lockFile string, now int64) error {
 	n, err := t.execN(updateSeen, now, w.Lease.Microseconds(), w.ID)
 	switch {
 	case err != nil || n == 1:
@@ -33,9 +40,11 @@ func (b *Backend) renew(t *tx, w backend.Worker, register bool, presence string,
 		return err
 	}
 	_, err = t.exec(insertWorker, w.ID, backend.CleanError(w.Host), w.PID, now, now, w.Lease.Microseconds(),
-		namesJSON(w.Jobs), namesJSON(w.Schedules), presence, backend.CleanError(w.Process))
+		namesJSON(w.Jobs), namesJSON(w.Schedules), lockFile, backend.CleanError(w.Process))
 	return err
 }
+
+func byJob(a, b backend.Lease) int { return cmp.Compare(a.ID, b.ID) }
 
 // namesJSON returns names as a JSON array.
 func namesJSON(names []string) string {
@@ -79,7 +88,13 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 			}
 			return true, err
 		})
-		if err != nil || !req.Leave {
+		if err != nil {
+			return err
+		}
+		slices.SortFunc(result.Leases, byJob)
+		slices.SortFunc(result.Cancel, byJob)
+		if !req.Leave {
+			_, err = t.exec(deleteIdleClaims, req.Worker.ID)
 			return err
 		}
 		for _, l := range result.Leases {
@@ -87,11 +102,14 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 			if err != nil {
 				return err
 			}
-			t.onCommit(func() { t.w.leases.settled(l.Token-l.ID, 1) })
+			t.settle(l)
 			next, e := r.Release(now)
 			if err := b.requeue(t, r, next, e, now); err != nil {
 				return err
 			}
+		}
+		if _, err := t.exec(deleteClaimsOf, req.Worker.ID); err != nil {
+			return err
 		}
 		_, err = t.exec(deleteWorker, req.Worker.ID)
 		return err
@@ -103,9 +121,9 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 }
 
 const (
-	updateProgressing = `UPDATE plainjobs_jobs SET flags = flags | ? WHERE id = ? AND +token = ? AND +state = 4`
+	updateProgressing = `UPDATE plainjobs_job SET flags = flags | ? WHERE id = ? AND seed + id = ? AND +state = 3`
 	upsertProgress    = `
-		INSERT INTO plainjobs_progress (job, done, total) VALUES (?, ?, ?)
+		INSERT INTO plainjobs_job_progress (job, done, total) VALUES (?, ?, ?)
 		ON CONFLICT (job) DO UPDATE SET done = excluded.done, total = excluded.total`
 )
 
@@ -131,11 +149,11 @@ func (b *Backend) StoreProgress(ctx context.Context, progress []backend.Progress
 	}})
 }
 
-const updateTold = `UPDATE plainjobs_jobs SET started_at = ?, started_token = token WHERE id = ? AND +token = ? AND +state = 4`
+const updateTold = `UPDATE plainjobs_job SET started_at = ?, started_seed = seed WHERE id = ? AND seed + id = ? AND +state = 3`
 
 // ran stores when a run started, if its lease is held. A zero took stores nothing.
 func (t *tx) ran(l backend.Lease, took time.Duration, now int64) error {
-	if took <= 0 || l.Token == noToken {
+	if took <= 0 {
 		return nil
 	}
 	t.args = [3]any{now - took.Microseconds(), l.ID, l.Token}

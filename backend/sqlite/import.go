@@ -12,29 +12,29 @@ import (
 
 const (
 	selectPresent = `
-		SELECT n.name, j.created_at FROM plainjobs_jobs j JOIN plainjobs_names n ON n.id = j.name WHERE j.id = ?`
+		SELECT n.name, j.created_at FROM plainjobs_job j JOIN plainjobs_job_name n ON n.id = j.name WHERE j.id = ?`
 
 	insertImported = `
-		INSERT INTO plainjobs_jobs (id, name, state, suspect, crashes, failures, priority, max_attempts, created_at, run_at, finished_at,
-			flags, unique_key, serial_key, expires_at, metadata, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
-	insertResult   = `INSERT INTO plainjobs_results (job, result) VALUES (?, ?)`
-	insertProgress = `INSERT INTO plainjobs_progress (job, done, total) VALUES (?, ?, ?)`
+		INSERT INTO plainjobs_job (id, name, state, suspect, crashes, failures, priority, max_attempts, seed, created_at, run_at, finished_at,
+			flags, unique_key, serial_key, expires_at, metadata, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
+	insertResult   = `INSERT INTO plainjobs_job_result (job, result) VALUES (?, ?)`
+	insertProgress = `INSERT INTO plainjobs_job_progress (job, done, total) VALUES (?, ?, ?)`
 
 	// It keeps a free key.
 	keepFree = `
-		INSERT INTO plainjobs_keys (name, key, job, held, until) VALUES (?1, ?2, ?3, 0, ?4)
+		INSERT INTO plainjobs_unique_key (name, key, job, held, until) VALUES (?1, ?2, ?3, 0, ?4)
 		ON CONFLICT (name, key) DO UPDATE SET held = 0, job = ?3, until = ?4
-		WHERE held = 0 AND until <= ?5 OR NOT EXISTS (SELECT 1 FROM plainjobs_jobs j WHERE j.id = job)`
+		WHERE held = 0 AND until <= ?5 OR NOT EXISTS (SELECT 1 FROM plainjobs_job j WHERE j.id = job)`
 
 	// The last ID of AUTOINCREMENT.
-	raiseLastID  = `UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'plainjobs_jobs' AND seq < ?1`
+	raiseLastID  = `UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'plainjobs_job' AND seq < ?1`
 	insertLastID = `
-		INSERT INTO sqlite_sequence (name, seq) SELECT 'plainjobs_jobs', ?1
-		WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'plainjobs_jobs')`
+		INSERT INTO sqlite_sequence (name, seq) SELECT 'plainjobs_job', ?1
+		WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'plainjobs_job')`
 
 	// A schedule that has ticked later is not changed.
 	importSchedule = `
-		INSERT INTO plainjobs_schedules (name, definition, next_at, last_at, paused, removed_at) VALUES (?,?,?,?,?,?)
+		INSERT INTO plainjobs_schedule (name, definition, next_at, last_at, paused, removed_at) VALUES (?,?,?,?,?,?)
 		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, next_at = excluded.next_at, last_at = excluded.last_at,
 			paused = excluded.paused, removed_at = excluded.removed_at
 		WHERE last_at <= excluded.last_at`
@@ -198,6 +198,11 @@ func (t *tx) importSerial(k jobKeys, r *backend.Record, now int64) error {
 		r.State = backend.Blocked
 		return nil
 	}
+	if h.State == backend.Pending {
+		if err := t.cutReady(&h); err != nil {
+			return err
+		}
+	}
 	t.move(h.name, h.State, backend.Blocked, 1)
 	if _, err := t.exec(updateUnblocked, int64(backend.Blocked), head); err != nil {
 		return err
@@ -223,8 +228,11 @@ func (t *tx) insertRecord(k jobKeys, r *backend.Record) error {
 		payload = []byte{} // nil would be NULL
 	}
 	_, err := t.exec(insertImported, k.id, k.name, int64(r.State), r.Suspect, int64(r.Crashes), int64(r.Failures), int64(r.Priority),
-		int64(r.MaxAttempts), r.CreatedAt.UnixMicro(), r.RunAt.UnixMicro(), finished, int64(k.flags), orNull(k.unique), orNull(k.serial),
+		int64(r.MaxAttempts), newSeed(), r.CreatedAt.UnixMicro(), r.RunAt.UnixMicro(), finished, int64(k.flags), orNull(k.unique), orNull(k.serial),
 		expires, metadata, payload)
+	if r.State == backend.Pending {
+		t.addReady(k.name, r.Suspect, r.Priority, r.RunAt.UnixMicro(), k.id)
+	}
 	if err == nil && r.Result != nil {
 		_, err = t.exec(insertResult, k.id, append([]byte{}, r.Result...))
 	}

@@ -17,23 +17,23 @@ type jobKeys struct {
 
 const (
 	// The key of a job that a foreign statement deleted is free.
-	keyTaken = `(held = 1 OR until > ?) AND EXISTS (SELECT 1 FROM plainjobs_jobs j WHERE j.id = job)`
+	keyTaken = `(held = 1 OR until > ?) AND EXISTS (SELECT 1 FROM plainjobs_job j WHERE j.id = job)`
 
-	selectKey = `SELECT job, until FROM plainjobs_keys WHERE name = ? AND key = ? AND ` + keyTaken
+	selectKey = `SELECT job, until FROM plainjobs_unique_key WHERE name = ? AND key = ? AND ` + keyTaken
 
 	// It acquires a free key, or one that the job itself has kept.
 	takeKey = `
-		INSERT INTO plainjobs_keys (name, key, job, held, until) VALUES (?1, ?2, ?3, 1, ?4)
+		INSERT INTO plainjobs_unique_key (name, key, job, held, until) VALUES (?1, ?2, ?3, 1, ?4)
 		ON CONFLICT (name, key) DO UPDATE SET
 			held = 1, job = ?3, until = CASE job WHEN ?3 THEN until ELSE ?4 END
-		WHERE job = ?3 OR held = 0 AND until <= ?5 OR NOT EXISTS (SELECT 1 FROM plainjobs_jobs j WHERE j.id = job)`
+		WHERE job = ?3 OR held = 0 AND until <= ?5 OR NOT EXISTS (SELECT 1 FROM plainjobs_job j WHERE j.id = job)`
 
-	deleteKey = `DELETE FROM plainjobs_keys WHERE name = ? AND key = ? AND job = ? AND until <= ?`
-	keepKey   = `UPDATE plainjobs_keys SET held = 0 WHERE name = ? AND key = ? AND job = ?`
+	deleteKey = `DELETE FROM plainjobs_unique_key WHERE name = ? AND key = ? AND job = ? AND until <= ?`
+	keepKey   = `UPDATE plainjobs_unique_key SET held = 0 WHERE name = ? AND key = ? AND job = ?`
 
 	deleteKept = `
-		DELETE FROM plainjobs_keys WHERE (name, key) IN (
-			SELECT name, key FROM plainjobs_keys INDEXED BY plainjobs_keys_kept WHERE held = 0 AND until <= (?+0) LIMIT (?+0))`
+		DELETE FROM plainjobs_unique_key WHERE (name, key) IN (
+			SELECT name, key FROM plainjobs_unique_key INDEXED BY plainjobs_unique_key_kept WHERE held = 0 AND until <= (?+0) LIMIT (?+0))`
 )
 
 // uniqueOwner returns the job that has a unique key, or 0.
@@ -78,8 +78,8 @@ func (t *tx) free(j jobKeys) error {
 }
 
 const (
-	selectKept = `SELECT 1 FROM plainjobs_keys WHERE name = ? AND key = ? AND job = ? AND until > ?`
-	freeKept   = `DELETE FROM plainjobs_keys WHERE name = ? AND key = ? AND job = ? AND held = 0 AND until > ?`
+	selectKept = `SELECT 1 FROM plainjobs_unique_key WHERE name = ? AND key = ? AND job = ? AND until > ?`
+	freeKept   = `DELETE FROM plainjobs_unique_key WHERE name = ? AND key = ? AND job = ? AND held = 0 AND until > ?`
 )
 
 // keeps reports whether a job that ends in a state keeps its unique key, and so must
@@ -122,15 +122,15 @@ func (b *Backend) reacquireUnique(t *tx, j jobKeys, now int64) (other int64, err
 }
 
 const (
-	selectHead = `SELECT job FROM plainjobs_serials WHERE name = ? AND key = ?`
-	insertHead = `INSERT INTO plainjobs_serials (name, key, job) VALUES (?, ?, ?)`
-	updateHead = `UPDATE plainjobs_serials SET job = ? WHERE name = ? AND key = ?`
-	deleteHead = `DELETE FROM plainjobs_serials WHERE name = ? AND key = ?`
+	selectHead = `SELECT job FROM plainjobs_serial_head WHERE name = ? AND key = ?`
+	insertHead = `INSERT INTO plainjobs_serial_head (name, key, job) VALUES (?, ?, ?)`
+	updateHead = `UPDATE plainjobs_serial_head SET job = ? WHERE name = ? AND key = ?`
+	deleteHead = `DELETE FROM plainjobs_serial_head WHERE name = ? AND key = ?`
 
 	selectBlocked = `
-		SELECT id, run_at FROM plainjobs_jobs INDEXED BY plainjobs_blocked
+		SELECT id, run_at, suspect, priority FROM plainjobs_job INDEXED BY plainjobs_job_blocked
 		WHERE state = 2 AND name = (?+0) AND serial_key = (?||'') ORDER BY id LIMIT 1`
-	updateUnblocked = `UPDATE plainjobs_jobs SET state = ? WHERE id = ?`
+	updateUnblocked = `UPDATE plainjobs_job SET state = ? WHERE id = ?`
 )
 
 // head returns the head of a serial key, or 0.
@@ -161,24 +161,26 @@ func (t *tx) advance(j jobKeys, now int64) error {
 	if err != nil || head != j.id {
 		return err
 	}
-	var next, runAt int64
-	err = t.each(selectBlocked, []any{j.name, j.serial}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&next, &runAt) })
+	var next row
+	err = t.each(selectBlocked, []any{j.name, j.serial}, func(r *sql.Rows) (bool, error) {
+		return false, r.Scan(&next.id, &next.RunAt, &next.Suspect, &next.Priority)
+	})
 	if err != nil {
 		return err
 	}
-	if next == 0 {
+	if next.id == 0 {
 		_, err = t.exec(deleteHead, j.name, j.serial)
 		return err
 	}
-	if _, err := t.exec(updateHead, next, j.name, j.serial); err != nil {
+	if _, err := t.exec(updateHead, next.id, j.name, j.serial); err != nil {
 		return err
 	}
-	state := backend.Pending
-	if runAt > now {
-		state = backend.Scheduled
+	state := next.Ready(now).State
+	if state == backend.Pending {
+		t.addReady(j.name, next.Suspect, next.Priority, next.RunAt, next.id)
 	}
 	t.move(j.name, backend.Blocked, state, 1)
-	_, err = t.exec(updateUnblocked, int64(state), next)
+	_, err = t.exec(updateUnblocked, int64(state), next.id)
 	return err
 }
 

@@ -1,99 +1,163 @@
 package sqlite
 
-import "github.com/plainjobs/plainjobs/backend"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
 
 // maxCachedLeases is the most leases that a writer caches.
 const maxCachedLeases = 1 << 16
 
 // A leaseCache has the leases that this process claimed and did not settle, so that
 // completing a job needs no query. A job that is not in the cache costs one.
-//
-// A token is the claim's base, a random number, plus the job's ID, so the base of a
-// lease is its token minus its ID.
 type leaseCache struct {
-	claims map[int64]*cachedClaim // by base
+	ranges []cachedRange // by seed and first; no two have a lease in common
 	leases int
 }
 
-// A cachedClaim has the leases of one claim.
-type cachedClaim struct {
-	name  int64           // of all jobs, unless names is set
-	names map[int64]int64 // by the job's ID
-	keyed map[int64]bool  // jobs with a key, by ID
-	left  int             // leases that are not settled
+// A cachedRange is leases on jobs of one name that follow each other and have one
+// seed.
+type cachedRange struct {
+	claimRow
+	name  int64
+	keyed bool // the jobs have keys
+	claim *cachedClaim
 }
 
-// nameOf returns the name of a job, or 0 if the claim has no such job.
-func (c *cachedClaim) nameOf(id int64) int64 {
-	if c.names == nil {
-		return c.name
-	}
-	return c.names[id]
+// A cachedClaim is what was claimed together. Its rows are deleted with the last of
+// its leases.
+type cachedClaim struct {
+	rows []claimRow
+	left int // leases that are not settled
+}
+
+func compareRange(r cachedRange, l claimRow) int {
+	return cmp.Or(cmp.Compare(r.seed, l.seed), cmp.Compare(r.first, l.first))
 }
 
 // add caches the leases of a claim.
-func (l *leaseCache) add(jobs []backend.Job, names []int64, flags []flag) {
+func (l *leaseCache) add(rows []claimRow, jobs []backend.Job, names []int64, flags []flag) {
 	if len(jobs) == 0 {
 		return
 	}
-	if l.claims == nil {
-		l.claims = map[int64]*cachedClaim{}
-	}
 	if l.leases += len(jobs); l.leases > maxCachedLeases {
-		clear(l.claims) // transactions of handlers, or other processes, settled the jobs
+		l.ranges = nil // transactions of handlers, or other processes, settled the jobs
 		l.leases = len(jobs)
 	}
-	c := &cachedClaim{name: names[0], left: len(jobs)}
-	for i, name := range names {
-		if name != c.name && c.names == nil {
-			c.names = make(map[int64]int64, len(jobs))
-			for k := range i {
-				c.names[jobs[k].ID] = c.name
-			}
+	claim := &cachedClaim{rows: rows, left: len(jobs)}
+	var open cachedRange
+	for i := range jobs {
+		id, seed, keyed := jobs[i].ID, jobs[i].Token-jobs[i].ID, flags[i]&flagsAtEnd != 0
+		if i > 0 && open.last+1 == id && open.seed == seed && open.name == names[i] && open.keyed == keyed {
+			open.last = id
+			continue
 		}
-		if c.names != nil {
-			c.names[jobs[i].ID] = name
+		if i > 0 {
+			l.insert(open)
 		}
-		if flags[i]&flagsAtEnd != 0 {
-			if c.keyed == nil {
-				c.keyed = map[int64]bool{}
-			}
-			c.keyed[jobs[i].ID] = true
-		}
+		open = cachedRange{claimRow{seed, id, id}, names[i], keyed, claim}
 	}
-	l.claims[jobs[0].Token-jobs[0].ID] = c
+	l.insert(open)
 }
 
-// settled records that n jobs of the claim with a base were settled.
-func (l *leaseCache) settled(base int64, n int) {
-	if c := l.claims[base]; c != nil {
+func (l *leaseCache) insert(r cachedRange) {
+	if n := len(l.ranges); n == 0 || compareRange(l.ranges[n-1], r.claimRow) < 0 {
+		l.ranges = append(l.ranges, r)
+		return
+	}
+	at, _ := slices.BinarySearchFunc(l.ranges, r.claimRow, compareRange)
+	l.ranges = slices.Insert(l.ranges, at, r)
+}
+
+// find returns the place of the range that has a lease, or -1.
+func (l *leaseCache) find(lease backend.Lease) int {
+	at, exact := slices.BinarySearchFunc(l.ranges, claimRow{lease.Token - lease.ID, lease.ID, 0}, compareRange)
+	if !exact {
+		at--
+	}
+	if at >= 0 && l.ranges[at].seed == lease.Token-lease.ID && lease.ID <= l.ranges[at].last {
+		return at
+	}
+	return -1
+}
+
+// claimOf returns the claim that has a lease, or nil.
+func (l *leaseCache) claimOf(lease backend.Lease) *cachedClaim {
+	if at := l.find(lease); at >= 0 {
+		return l.ranges[at].claim
+	}
+	return nil
+}
+
+// settle records that leases of claims were settled.
+func (l *leaseCache) settle(settled map[*cachedClaim]int) {
+	for claim, n := range settled {
+		claim.left -= n
 		l.leases -= n
-		if c.left -= n; c.left <= 0 {
-			delete(l.claims, base)
+		if claim.left > 0 {
+			continue
+		}
+		for _, row := range claim.rows {
+			from, _ := slices.BinarySearchFunc(l.ranges, row, compareRange)
+			to := from
+			for to < len(l.ranges) && l.ranges[to].claim == claim {
+				to++
+			}
+			l.ranges = slices.Delete(l.ranges, from, to)
 		}
 	}
 }
 
-// lookup returns the runs of done, which is in the order of byClaim. It returns nil
+// lookup returns the runs of done, which is in the order of leases. It returns nil
 // if a lease is not cached or occurs twice.
 func (l *leaseCache) lookup(done []backend.Completion) []doneRun {
 	runs := make([]doneRun, len(done))
-	var claim *cachedClaim
+	at := -1
 	for i, c := range done {
-		base := c.Token - c.ID
-		switch {
-		case i > 0 && c.Lease == done[i-1].Lease:
+		if i > 0 && c.Lease == done[i-1].Lease {
 			return nil
-		case i == 0 || base != done[i-1].Token-done[i-1].ID:
-			if claim = l.claims[base]; claim == nil {
+		}
+		seed := c.Token - c.ID
+		if at < 0 || l.ranges[at].seed != seed || c.ID > l.ranges[at].last {
+			if at = l.find(c.Lease); at < 0 {
 				return nil
 			}
 		}
-		name := claim.nameOf(c.ID)
-		if name == 0 {
-			return nil
-		}
-		runs[i] = doneRun{c, name, claim.keyed != nil && claim.keyed[c.ID], false}
+		r := &l.ranges[at]
+		runs[i] = doneRun{c, r.name, r.keyed, false}
 	}
 	return runs
+}
+
+const deleteClaimRow = `DELETE FROM plainjobs_claim WHERE seed = ? AND first = ?`
+
+// settle notes that a lease was settled.
+func (t *tx) settle(lease backend.Lease) {
+	if t.w == nil {
+		return
+	}
+	if claim := t.w.leases.claimOf(lease); claim != nil {
+		if t.settled == nil {
+			t.settled = map[*cachedClaim]int{}
+		}
+		t.settled[claim]++
+	}
+}
+
+// deleteSettledClaims deletes the claims all of whose leases were settled. What
+// this process does not know of, the next heartbeat of its worker finds.
+func (t *tx) deleteSettledClaims() error {
+	for claim, n := range t.settled {
+		if n < claim.left {
+			continue
+		}
+		for _, row := range claim.rows {
+			if _, err := t.exec(deleteClaimRow, row.seed, row.first); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

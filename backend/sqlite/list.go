@@ -1,6 +1,9 @@
 package sqlite
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A list is a statement with a list of values, prepared for a few lengths only. A
 // shorter list repeats its last value, which does not change what an IN list matches.
@@ -67,4 +70,39 @@ func spans(n int, follows func(i int) bool) (long []span, rest []int) {
 		from = to
 	}
 	return long, rest
+}
+
+// A rowList is an INSERT of rows of parameters, of which few lengths are prepared.
+type rowList struct {
+	columns int
+	texts   [len(rowLengths)]string
+}
+
+var rowLengths = [...]int{64, 16, 4, 2, 1}
+
+// newRows returns the statement before + (?, …), (?, …), … + after.
+func newRows(before string, columns int, after string) *rowList {
+	r := &rowList{columns: columns}
+	row := "(" + strings.TrimSuffix(strings.Repeat("?,", columns), ",") + ")"
+	for i, n := range rowLengths {
+		r.texts[i] = before + strings.TrimSuffix(strings.Repeat(row+",", n), ",") + after
+	}
+	return r
+}
+
+// exec inserts n rows, of which add appends the values of one.
+func (r *rowList) exec(t *tx, n int, add func(args []any, i int) []any) error {
+	var args []any
+	for at := 0; at < n; {
+		size := slices.IndexFunc(rowLengths[:], func(length int) bool { return length <= n-at })
+		args = args[:0]
+		for range rowLengths[size] {
+			args = add(args, at)
+			at++
+		}
+		if _, err := t.exec(r.texts[size], args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }

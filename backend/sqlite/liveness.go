@@ -61,7 +61,7 @@ func (b *Backend) nextPeer(ring []lockOwner, current *peer) *peer {
 	return nil
 }
 
-const selectPeers = `SELECT id, presence FROM plainjobs_workers ORDER BY id`
+const selectPeers = `SELECT id, lock_file FROM plainjobs_worker ORDER BY id`
 
 // WatchDead implements [backend.DeathDetector]. It watches the worker with the next
 // higher ID, or the lowest ID after the highest, among those whose end can be
@@ -101,7 +101,7 @@ func (b *Backend) WatchDead(ctx context.Context, self int64) ([]int64, error) {
 	}
 }
 
-const selectSameProcess = `SELECT id FROM plainjobs_workers WHERE presence = ?`
+const selectSameProcess = `SELECT id FROM plainjobs_worker WHERE lock_file = ?`
 
 // sameProcess returns a dead worker and the other workers of its process, which
 // have the same identity.

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	selectName = `SELECT id FROM plainjobs_names WHERE name = ?`
-	insertName = `INSERT INTO plainjobs_names (name) VALUES (?)`
+	selectName = `SELECT id FROM plainjobs_job_name WHERE name = ?`
+	insertName = `INSERT INTO plainjobs_job_name (name) VALUES (?)`
 )
 
 // nameID returns the ID of a name, which it stores if it is new.
@@ -44,7 +44,7 @@ func (t *tx) nameID(name string) (int64, error) {
 	return id, nil
 }
 
-const selectNameByID = `SELECT name FROM plainjobs_names WHERE id = ?`
+const selectNameByID = `SELECT name FROM plainjobs_job_name WHERE id = ?`
 
 // name returns the name with an ID.
 func (t *tx) name(id int64) (string, error) {
@@ -61,10 +61,10 @@ func (t *tx) name(id int64) (string, error) {
 
 const (
 	selectNames = `
-		SELECT n.id, n.name, coalesce((SELECT jobs FROM plainjobs_counts c WHERE c.name = n.id AND c.state = 4), 0)
-		FROM plainjobs_names n
-		WHERE EXISTS (SELECT 1 FROM plainjobs_counts c WHERE c.name = n.id AND c.jobs > 0)
-			OR EXISTS (SELECT 1 FROM plainjobs_settings s WHERE s.name = n.id)
+		SELECT n.id, n.name, coalesce((SELECT jobs FROM plainjobs_job_count c WHERE c.name = n.id AND c.state = 4), 0)
+		FROM plainjobs_job_name n
+		WHERE EXISTS (SELECT 1 FROM plainjobs_job_count c WHERE c.name = n.id AND c.jobs > 0)
+			OR EXISTS (SELECT 1 FROM plainjobs_job_setting s WHERE s.name = n.id)
 		ORDER BY n.name`
 )
 
@@ -78,15 +78,15 @@ func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
 	var infos []backend.NameInfo
 	err = b.read(ctx, func(q queryer) error {
 		infos = nil
-		var all settings
-		if err := scan(ctx, q, b.sql(selectSettings), nil, all.scan); err != nil {
+		all, err := b.settings(ctx, q)
+		if err != nil {
 			return err
 		}
 		if all[wholeQueue].paused {
 			infos = append(infos, backend.NameInfo{Paused: true})
 		}
 		var ids []int64
-		err := scan(ctx, q, b.sql(selectNames), nil, func(r *sql.Rows) error {
+		err = scan(ctx, q, b.sql(selectNames), nil, func(r *sql.Rows) error {
 			var id int64
 			var n backend.NameInfo
 			err := r.Scan(&id, &n.Name, &n.Running)

@@ -12,9 +12,8 @@ import (
 )
 
 const (
-	deleteResult   = `DELETE FROM plainjobs_results WHERE job = ?`
-	deleteProgress = `DELETE FROM plainjobs_progress WHERE job = ?`
-	updatePriority = `UPDATE plainjobs_jobs SET priority = ? WHERE id = ?`
+	deleteResult   = `DELETE FROM plainjobs_job_result WHERE job = ?`
+	deleteProgress = `DELETE FROM plainjobs_job_progress WHERE job = ?`
 )
 
 // Operate implements [backend.Operator].
@@ -76,7 +75,7 @@ func (b *Backend) operatePage(t *tx, req backend.OperateRequest, ids []int64, re
 				result.Duplicates = append(result.Duplicates, r.id)
 			}
 		default:
-			err = b.operate(t, req.Op, r, now, result)
+			err = b.operate(t, &req, r, now, result)
 		}
 		if err != nil {
 			return err
@@ -91,15 +90,8 @@ func (b *Backend) operatePage(t *tx, req backend.OperateRequest, ids []int64, re
 	// one serial key run from the oldest.
 	for _, r := range slices.Backward(again) {
 		result.Affected = append(result.Affected, r.id)
-		if err := b.revive(t, r, now); err != nil {
+		if err := b.revive(t, r, req.Priority, now); err != nil {
 			return err
-		}
-	}
-	if req.Priority != nil {
-		for _, id := range result.Affected {
-			if _, err := t.exec(updatePriority, int64(*req.Priority), id); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
@@ -114,7 +106,7 @@ func (b *Backend) matching(ctx context.Context, req backend.OperateRequest) (ids
 	defer leave()
 	limit := cmp.Or(req.Limit, 1000)
 	err = b.read(ctx, func(q queryer) error {
-		query, args, from, err := b.listQuery(ctx, q, backend.ListRequest{Filter: req.Filter, Before: req.Before}, `SELECT j.id FROM plainjobs_jobs j `)
+		query, args, from, err := b.listQuery(ctx, q, backend.ListRequest{Filter: req.Filter, Before: req.Before}, `SELECT j.id FROM plainjobs_job j `)
 		if err != nil {
 			return err
 		}
@@ -136,8 +128,8 @@ func (b *Backend) matching(ctx context.Context, req backend.OperateRequest) (ids
 
 // operate applies an operation that the job accepts, and lists the job in result if
 // this changes it.
-func (b *Backend) operate(t *tx, op backend.Op, r row, now int64, result *backend.OperateResult) error {
-	if op == backend.OpFree {
+func (b *Backend) operate(t *tx, req *backend.OperateRequest, r row, now int64, result *backend.OperateResult) error {
+	if req.Op == backend.OpFree {
 		if r.flags&flagUnique == 0 {
 			return nil
 		}
@@ -148,8 +140,8 @@ func (b *Backend) operate(t *tx, op backend.Op, r row, now int64, result *backen
 		return err
 	}
 	result.Affected = append(result.Affected, r.id)
-	if op == backend.OpRetry {
-		return b.put(t, r, r.Retry(nil, now), now)
+	if req.Op == backend.OpRetry {
+		return b.put(t, r, r.Retry(req.Priority, now), now)
 	}
 	next, e := r.Cancel(now)
 	if next.State == backend.Running {
@@ -166,7 +158,7 @@ func (b *Backend) still(t *tx, ids []int64, f backend.Filter) (all []row, err er
 	}
 	f.IDs = ids
 	ctx := context.Background()
-	query, args, _, err := b.listQuery(ctx, t.w.conn, backend.ListRequest{Filter: f}, `SELECT `+rowColumns+` FROM plainjobs_jobs j `)
+	query, args, _, err := b.listQuery(ctx, t.w.conn, backend.ListRequest{Filter: f}, `SELECT `+rowColumns+` FROM plainjobs_job j `)
 	if err == nil {
 		err = scan(ctx, t.w.conn, b.sql(query), append(args, len(ids)), func(rows *sql.Rows) error {
 			var r row
@@ -188,8 +180,8 @@ func (t *tx) revivable(r row, now int64) (bool, error) {
 }
 
 // revive makes a finished job wait again, as a new job does.
-func (b *Backend) revive(t *tx, r row, now int64) error {
-	next := r.Retry(nil, now)
+func (b *Backend) revive(t *tx, r row, priority *int16, now int64) error {
+	next := r.Retry(priority, now)
 	blocked, err := t.queueUp(r.jobKeys)
 	if err != nil {
 		return err

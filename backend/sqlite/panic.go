@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -184,8 +183,6 @@ func (r *guardedRows) Close() (err error) {
 	return r.Rows.Close()
 }
 
-var updateSuspects = newList(`UPDATE plainjobs_jobs SET suspect = 1 WHERE +state = 3 AND id IN (`, `?`, `)`)
-
 // panickedError is the error of a job whose claim made the driver panic as often as a
 // job may crash its worker.
 const panickedError = "the SQLite driver panicked each time that the job was claimed"
@@ -196,8 +193,8 @@ const panickedError = "the SQLite driver panicked each time that the job was cla
 func (b *Backend) suspectAfterPanic(ctx context.Context, req backend.ClaimRequest) error {
 	return b.writer.do(ctx, &request{op: "record crash", run: func(t *tx) error {
 		now := b.now()
-		c := claim{b: b, t: t, req: req, now: now, bytes: cmp.Or(req.MaxBytes, backend.DefaultMaxBytes)}
-		if err := c.choose(); err != nil {
+		c := newClaim(b, t, req, now)
+		if open, err := c.open(); err != nil || !open {
 			return err
 		}
 		if req.Suspects {
@@ -206,20 +203,30 @@ func (b *Backend) suspectAfterPanic(ctx context.Context, req backend.ClaimReques
 				return err
 			}
 			if len(suspect) > 0 {
-				return b.recordCrash(t, suspect[0].id, now)
+				return b.recordCrash(t, suspect[0].first, now)
 			}
 		}
-		heads, err := c.merge(req.Limit)
-		if err != nil || len(heads) == 0 {
+		pieces, err := c.search(false, min(req.Limit, maxList))
+		if err != nil {
 			return err
 		}
-		ids := make([]int64, 0, maxList)
-		for _, h := range heads[:min(len(heads), maxList)] {
-			ids = append(ids, h.id)
+		for _, p := range pieces {
+			for id := p.first; id <= p.last; id++ {
+				r, err := t.row(id)
+				if err != nil {
+					return err
+				}
+				if r.State != backend.Pending {
+					continue // deleted by a statement outside the queue
+				}
+				next := r.Job
+				next.Suspect = true
+				if err := b.put(t, r, next, now); err != nil {
+					return err
+				}
+			}
 		}
-		query, length := updateSuspects.fit(len(ids))
-		_, err = t.exec(query, appendIDs(nil, ids, length)...)
-		return err
+		return nil
 	}})
 }
 

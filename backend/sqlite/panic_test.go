@@ -30,9 +30,9 @@ func TestDriverPanics(t *testing.T) {
 			return nil
 		}
 	}
-	for what, times := range map[string]int{"INSERT INTO plainjobs_jobs": 1, "BEGIN": 1, "COMMIT": 1} {
+	for what, times := range map[string]int{"INSERT INTO plainjobs_job": 1, "BEGIN": 1, "COMMIT": 1} {
 		s.set(panicsAt(what, times))
-		if _, err := b.Push(t.Context(), []backend.NewJob{newJob("once")}); what == "INSERT INTO plainjobs_jobs" && err != nil {
+		if _, err := b.Push(t.Context(), []backend.NewJob{newJob("once")}); what == "INSERT INTO plainjobs_job" && err != nil {
 			t.Errorf("Push after the driver panicked once at %s: %v", what, err)
 		}
 		s.set(nil)
@@ -40,7 +40,7 @@ func TestDriverPanics(t *testing.T) {
 			t.Errorf("Push, after the driver has panicked at %s: %v", what, err)
 		}
 	}
-	s.set(panicsAt("INSERT INTO plainjobs_jobs", 1000))
+	s.set(panicsAt("INSERT INTO plainjobs_job", 1000))
 	if _, err := b.Push(t.Context(), []backend.NewJob{newJob("a")}); err == nil || !strings.Contains(err.Error(), "the SQLite driver panicked: the driver is broken") {
 		t.Errorf("Push = %v, want the panic", err)
 	}
@@ -56,7 +56,7 @@ func TestDriverPanics(t *testing.T) {
 		req.Register = req.Register && err != nil
 		return jobs, err
 	}
-	s.set(panicsAt("SET state = 4", 1000))
+	s.set(panicsAt("INSERT INTO plainjobs_claim", 1000))
 	if jobs, err := claim(); err == nil {
 		t.Fatalf("Claim = %d jobs, want the panic", len(jobs))
 	}
@@ -73,7 +73,7 @@ func TestDriverPanics(t *testing.T) {
 	if _, err := b.Complete(t.Context(), []backend.Completion{{Lease: jobs[0].Lease}}); err != nil {
 		t.Fatal(err)
 	}
-	s.set(panicsAt("SET state = 4", 1000))
+	s.set(panicsAt("INSERT INTO plainjobs_claim", 1000))
 	for range backend.DefaultMaxCrashes {
 		if _, err := claim(); err == nil {
 			t.Fatal("Claim worked, want the panic")

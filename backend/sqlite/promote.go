@@ -11,24 +11,31 @@ import (
 const maxPromote = 1000
 
 const selectDue = `
-	SELECT id, name FROM plainjobs_jobs INDEXED BY plainjobs_scheduled
+	SELECT id, name, suspect, priority, run_at FROM plainjobs_job INDEXED BY plainjobs_job_scheduled
 	WHERE state = 1 AND run_at <= (?+0) ORDER BY run_at LIMIT (?+0)`
 
-var updateDue = newList(`UPDATE plainjobs_jobs SET state = 3 WHERE id IN (`, `?`, `)`)
+var updateDue = newList(`UPDATE plainjobs_job SET state = 3 WHERE id IN (`, `?`, `)`)
 
 // promote makes at most limit due jobs pending and returns their number.
 func (t *tx) promote(now int64, limit int) (int, error) {
-	var ids []int64
-	names := map[int64]int64{}
-	err := t.each(t.checkSize(selectDue), []any{now, limit}, func(r *sql.Rows) (bool, error) {
-		var id, name int64
-		err := r.Scan(&id, &name)
-		ids = append(ids, id)
-		names[name]++
+	var due []row
+	err := t.each(t.checkSize(selectDue), []any{now, limit}, func(rows *sql.Rows) (bool, error) {
+		var r row
+		err := rows.Scan(&r.id, &r.name, &r.Suspect, &r.Priority, &r.RunAt)
+		due = append(due, r)
 		return true, err
 	})
-	if err != nil {
+	if err != nil || len(due) == 0 {
 		return 0, err
+	}
+	slices.SortFunc(due, compareIDs) // jobs that follow each other are one span
+	ids := make([]int64, len(due))
+	names := map[int64]int64{}
+	for i := range due {
+		r := &due[i]
+		ids[i] = r.id
+		names[r.name]++
+		t.addReady(r.name, r.Suspect, r.Priority, r.RunAt, r.id)
 	}
 	for part := range slices.Chunk(ids, maxList) {
 		query, length := updateDue.fit(len(part))
@@ -43,8 +50,8 @@ func (t *tx) promote(now int64, limit int) (int, error) {
 }
 
 const selectExpiring = `
-	SELECT ` + rowColumns + ` FROM plainjobs_jobs INDEXED BY plainjobs_expiring
-	WHERE expires_at IS NOT NULL AND state < 4 AND expires_at <= (?+0) ORDER BY expires_at LIMIT (?+0)`
+	SELECT ` + rowColumns + ` FROM plainjobs_job j INDEXED BY plainjobs_job_expiring
+	WHERE j.expires_at IS NOT NULL AND j.state < 4 AND j.expires_at <= (?+0) ORDER BY j.expires_at LIMIT (?+0)`
 
 // expire cancels at most limit waiting jobs that have expired, and returns their
 // number.

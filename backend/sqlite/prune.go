@@ -12,18 +12,18 @@ import (
 )
 
 const (
-	selectFinished = `SELECT name, state, jobs FROM plainjobs_counts WHERE state >= 5 AND jobs > 0 ORDER BY name, state`
+	selectFinished = `SELECT name, state, jobs FROM plainjobs_job_count WHERE state >= 5 AND jobs > 0 ORDER BY name, state`
 
 	// Skip jobs that keep their unique keys. The term state >= 5 lets SQLite use the
 	// partial index.
 	selectOldest = `
-		SELECT id, finished_at FROM plainjobs_jobs j INDEXED BY plainjobs_finished
+		SELECT id, finished_at FROM plainjobs_job j INDEXED BY plainjobs_job_finished
 		WHERE state >= 5 AND name = ?1 AND state = ?2 AND finished_at <= ?3 AND NOT (flags & 1 AND EXISTS (
-			SELECT 1 FROM plainjobs_keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.until > ?5))
+			SELECT 1 FROM plainjobs_unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.until > ?5))
 		ORDER BY finished_at LIMIT ?4`
 )
 
-var selectEnded = newList(`SELECT `+rowColumns+` FROM plainjobs_jobs WHERE +state >= 5 AND id IN (`, `?`, `)`)
+var selectEnded = newList(`SELECT `+rowColumns+` FROM plainjobs_job j WHERE +j.state >= 5 AND j.id IN (`, `?`, `)`)
 
 // pruneSome deletes at most limit jobs whose retention has ended, and reports whether
 // there may be more.
@@ -89,13 +89,13 @@ func (s *search) left() int { return s.limit - len(s.old) }
 // jobs beyond the maximum number of the name. The jobs that finished first come
 // first.
 func (b *Backend) searchOld(ctx context.Context, q queryer, s *search) error {
-	var set settings
-	if err := scan(ctx, q, b.sql(selectSettings), nil, set.scan); err != nil {
+	set, err := b.settings(ctx, q)
+	if err != nil {
 		return err
 	}
 	finished := map[int64]map[backend.State]int{}
 	var names []int64
-	err := scan(ctx, q, b.sql(selectFinished), nil, func(r *sql.Rows) error {
+	err = scan(ctx, q, b.sql(selectFinished), nil, func(r *sql.Rows) error {
 		var name int64
 		var state backend.State
 		var n int

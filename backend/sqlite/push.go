@@ -13,17 +13,17 @@ import (
 
 const (
 	insertJobs = `
-		INSERT INTO plainjobs_jobs
-			(name, state, priority, max_attempts, created_at, run_at, finished_at, flags, metadata, payload) VALUES `
-	insertRow = `(?,?,?,?,?,?,?,?,?,?)`
+		INSERT INTO plainjobs_job
+			(name, state, priority, max_attempts, seed, created_at, run_at, finished_at, flags, metadata, payload) VALUES `
+	insertRow = `(?,?,?,?,?,?,?,?,?,?,?)`
 
 	insertKeyed = `
-		INSERT INTO plainjobs_jobs
-			(name, state, priority, max_attempts, created_at, run_at, finished_at, flags, unique_key, serial_key, expires_at,
-				metadata, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)`
+		INSERT INTO plainjobs_job
+			(name, state, priority, max_attempts, seed, created_at, run_at, finished_at, flags, unique_key, serial_key, expires_at,
+				metadata, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
 
 	updateReplaced = `
-		UPDATE plainjobs_jobs SET state = ?, priority = ?, run_at = ?, flags = ?, expires_at = ?, metadata = ?, payload = ?
+		UPDATE plainjobs_job SET state = ?, priority = ?, run_at = ?, flags = ?, expires_at = ?, metadata = ?, payload = ?
 		WHERE id = ?`
 )
 
@@ -89,6 +89,9 @@ func isPlain(j *backend.NewJob) bool {
 
 // push stores jobs in their order and fills in pushed.
 func (t *tx) push(jobs []backend.NewJob, pushed []backend.Pushed, now int64) error {
+	if t.pushTime == 0 || now < t.pushTime {
+		t.pushTime = now
+	}
 	jobs, err := lifecycle.CountFrom(jobs, instant(now))
 	if err != nil {
 		return rejected{err}
@@ -132,6 +135,7 @@ func (t *tx) push(jobs []backend.NewJob, pushed []backend.Pushed, now int64) err
 // pushPlain stores jobs that need only their rows.
 func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []backend.Pushed, now int64) error {
 	var args []any
+	seed := t.pushSeed()
 	for at := 0; at < len(jobs); {
 		size := 0
 		for size = range insertLengths {
@@ -150,8 +154,9 @@ func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []b
 			state := waiting(j)
 			name := names[j.Name]
 			t.add(name, state)
-			args = append(args, name, int64(state), int64(j.Priority), int64(j.MaxAttempts),
-				now, now+j.Delay.Microseconds(), now, int64(flagsOf(j)), metadata(j), payload(j))
+			pushedAt := t.timeOf(j, now)
+			args = append(args, name, int64(state), int64(j.Priority), int64(j.MaxAttempts), seed,
+				pushedAt, pushedAt+j.Delay.Microseconds(), pushedAt, int64(flagsOf(j)), metadata(j), payload(j))
 		}
 		result, err := t.exec(insertTexts[size], args...)
 		if err != nil {
@@ -163,7 +168,14 @@ func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []b
 		}
 		// The rows of one INSERT get consecutive IDs, in their order.
 		for i := range n {
-			pushed[at+i] = backend.Pushed{ID: last - int64(n-1-i)}
+			id := last - int64(n-1-i)
+			pushed[at+i] = backend.Pushed{ID: id}
+			if j := &jobs[at+i]; waiting(j) == backend.Pending {
+				t.addReady(names[j.Name], false, j.Priority, t.timeOf(j, now), id)
+			}
+		}
+		if err := t.pushedIDs(last-int64(n-1), last); err != nil {
+			return err
 		}
 		at += n
 	}
@@ -208,6 +220,15 @@ func flagsOf(j *backend.NewJob) (f flag) {
 	return f
 }
 
+// timeOf returns the time of a push. For jobs without a delay it is the same in the
+// whole transaction, so that jobs with consecutive IDs are one span.
+func (t *tx) timeOf(j *backend.NewJob, now int64) int64 {
+	if j.Delay == 0 {
+		return t.pushTime
+	}
+	return now
+}
+
 // payload returns a value that is not NULL.
 func payload(j *backend.NewJob) []byte {
 	if j.Payload == nil {
@@ -238,7 +259,7 @@ func expiry(j *backend.NewJob, now int64) any {
 }
 
 // selectWaiting counts the waiting jobs of a name.
-const selectWaiting = `SELECT coalesce(sum(jobs), 0) FROM plainjobs_counts WHERE name = ? AND state < 4`
+const selectWaiting = `SELECT coalesce(sum(jobs), 0) FROM plainjobs_job_count WHERE name = ? AND state < 4`
 
 // pushKeyed stores one job that has a key, an expiry or MaxPending.
 func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.Pushed, error) {
@@ -271,13 +292,21 @@ func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.P
 			state = backend.Blocked
 		}
 	}
-	result, err := t.exec(insertKeyed, name, int64(state), int64(j.Priority), int64(j.MaxAttempts), now, now+j.Delay.Microseconds(), now,
+	pushedAt := t.timeOf(j, now)
+	result, err := t.exec(insertKeyed, name, int64(state), int64(j.Priority), int64(j.MaxAttempts), t.pushSeed(),
+		pushedAt, pushedAt+j.Delay.Microseconds(), pushedAt,
 		int64(k.flags), orNull(k.unique), orNull(k.serial), expiry(j, now), metadata(j), payload(j))
 	if err != nil {
 		return backend.Pushed{}, err
 	}
 	if k.id, err = result.LastInsertId(); err != nil {
 		return backend.Pushed{}, err
+	}
+	if err := t.pushedIDs(k.id, k.id); err != nil {
+		return backend.Pushed{}, err
+	}
+	if state == backend.Pending {
+		t.addReady(name, false, j.Priority, pushedAt, k.id)
 	}
 	t.add(name, state)
 	if k.unique != "" {
@@ -320,6 +349,14 @@ func (t *tx) resolve(index int, j *backend.NewJob, holder, now int64) (backend.P
 	const replaced = flagExpires | flagMetadata
 	flags := r.flags&^replaced | flagsOf(j)&replaced
 	next := r.Replace(j, now)
+	if r.State == backend.Pending {
+		if err := t.cutReady(&r); err != nil {
+			return backend.Pushed{}, err
+		}
+	}
+	if next.State == backend.Pending {
+		t.addReady(r.name, next.Suspect, next.Priority, next.RunAt, r.id)
+	}
 	_, err = t.exec(updateReplaced, int64(next.State), int64(next.Priority), next.RunAt, int64(flags), expiry(j, now), metadata(j), payload(j), holder)
 	t.move(r.name, r.State, next.State, 1)
 	return backend.Pushed{ID: holder, Duplicate: true}, err

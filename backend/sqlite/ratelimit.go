@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	selectRunning = `SELECT jobs FROM plainjobs_counts WHERE name = ? AND state = 4`
-	selectStarts  = `SELECT slot, jobs FROM plainjobs_starts WHERE name = ? AND slot > ? ORDER BY slot`
-	deleteAhead   = `DELETE FROM plainjobs_starts WHERE name = ? AND slot > ?`
-	deleteStarts  = `DELETE FROM plainjobs_starts WHERE name = ? AND slot <= ?`
+	selectRunning = `SELECT jobs FROM plainjobs_job_count WHERE name = ? AND state = 4`
+	selectStarts  = `SELECT slot, jobs FROM plainjobs_rate_count WHERE name = ? AND slot > ? ORDER BY slot`
+	deleteAhead   = `DELETE FROM plainjobs_rate_count WHERE name = ? AND slot > ?`
+	deleteStarts  = `DELETE FROM plainjobs_rate_count WHERE name = ? AND slot <= ?`
 	insertStart   = `
-		INSERT INTO plainjobs_starts (name, slot, jobs) VALUES (?, ?, ?)
+		INSERT INTO plainjobs_rate_count (name, slot, jobs) VALUES (?, ?, ?)
 		ON CONFLICT (name, slot) DO UPDATE SET jobs = jobs + excluded.jobs`
 )
 

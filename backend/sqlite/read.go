@@ -115,19 +115,19 @@ func (r *jobRow) info(now int64) backend.Info {
 
 const (
 	selectJob = `
-		SELECT j.id, n.name, j.state, j.priority, j.failures, j.max_attempts, j.suspect, j.crashes,
-			j.created_at, j.run_at, j.finished_at, j.worker, j.flags,
+		SELECT j.id, n.name, ` + stateOf + ` AS state, j.priority, j.failures, j.max_attempts, j.suspect, j.crashes,
+			j.created_at, j.run_at, j.finished_at, ` + workerOf + ` AS worker, j.flags,
 			coalesce(j.unique_key, '') AS unique_key, coalesce(j.serial_key, '') AS serial_key,
 			coalesce(j.expires_at, 0) AS expires_at,
-			CASE j.state WHEN 2 THEN coalesce((SELECT s.job FROM plainjobs_serials s WHERE s.name = j.name AND s.key = j.serial_key), 0)
+			CASE j.state WHEN 2 THEN coalesce((SELECT s.job FROM plainjobs_serial_head s WHERE s.name = j.name AND s.key = j.serial_key), 0)
 				ELSE 0 END AS blocked_by,
-			coalesce((SELECT k.until FROM plainjobs_keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id), 0) AS key_until,
-			CASE WHEN j.started_token = j.token THEN j.started_at ELSE 0 END AS started_at`
-	fromJobs       = ` FROM plainjobs_jobs j JOIN plainjobs_names n ON n.id = j.name `
+			coalesce((SELECT k.until FROM plainjobs_unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id), 0) AS key_until,
+			CASE WHEN j.started_seed = j.seed THEN j.started_at ELSE 0 END AS started_at`
+	fromJobs       = ` FROM plainjobs_job j JOIN plainjobs_job_name n ON n.id = j.name `
 	selectJobs     = selectJob + fromJobs
 	selectPayloads = selectJob + `, j.payload, j.metadata` + fromJobs
 
-	selectProgress = `SELECT done, total FROM plainjobs_progress WHERE job = ?`
+	selectProgress = `SELECT done, total FROM plainjobs_job_progress WHERE job = ?`
 )
 
 // Get implements [backend.Reader].
@@ -215,14 +215,17 @@ func (b *Backend) progressOf(ctx context.Context, q queryer, info *backend.Info)
 // selectEndedWindow returns the lowest ID that a page of failed or cancelled jobs
 // reads.
 const selectEndedWindow = `
-	SELECT coalesce((SELECT id FROM plainjobs_jobs INDEXED BY plainjobs_ended
+	SELECT coalesce((SELECT id FROM plainjobs_job INDEXED BY plainjobs_job_ended
 		WHERE state = (?1+0) AND state IN (6, 7) AND id < (?2+0) ORDER BY id DESC LIMIT 1 OFFSET (?3+0)), 0)`
+
+const selectRunningIDs = `
+	SELECT x.id FROM plainjobs_claim c CROSS JOIN plainjobs_job x ON x.id BETWEEN c.first AND c.last WHERE +x.state = 3 AND +x.seed = c.seed`
 
 // listQuery returns a query for a page, without its limit, and the lowest ID that the
 // query reads. That is 0 if the query reads all jobs.
 func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListRequest, columns string) (query string, args []any, from int64, err error) {
 	var before int64
-	err = scan(ctx, q, b.sql(`SELECT coalesce(max(id), 0) + 1 FROM plainjobs_jobs`), nil,
+	err = scan(ctx, q, b.sql(`SELECT coalesce(max(id), 0) + 1 FROM plainjobs_job`), nil,
 		func(r *sql.Rows) error { return r.Scan(&before) })
 	if err != nil {
 		return "", nil, 0, err
@@ -240,10 +243,10 @@ func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListReque
 		}
 		where(`j.id IN (SELECT value FROM json_each(?))`, string(ids))
 		if req.State != 0 {
-			where(`+j.state = ?`, int64(req.State))
+			where(stateOf+` = ?`, int64(req.State))
 		}
 	case req.State == backend.Running:
-		where(`j.id IN (SELECT id FROM plainjobs_jobs INDEXED BY plainjobs_running WHERE state = 4)`)
+		where(`j.id IN (` + selectRunningIDs + `)`)
 	case req.State == backend.Failed || req.State == backend.Cancelled:
 		// An index has only these, so a page reads as many of them as of all
 		// jobs in other cases.
@@ -257,20 +260,20 @@ func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListReque
 		from = max(0, before-listWindow)
 		where(`j.id >= ?`, from)
 		if req.State != 0 {
-			where(`+j.state = ?`, int64(req.State))
+			where(stateOf+` = ?`, int64(req.State))
 		}
 	}
 	if req.Name != "" {
-		where(`+j.name = (SELECT id FROM plainjobs_names WHERE name = ?)`, req.Name)
+		where(`+j.name = (SELECT id FROM plainjobs_job_name WHERE name = ?)`, req.Name)
 	}
 	if req.Key != "" {
 		where(`(j.unique_key = ? OR j.serial_key = ?)`, req.Key, req.Key)
 	}
 	if req.HasKey {
-		where(`EXISTS (SELECT 1 FROM plainjobs_keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND (k.held = 1 OR k.until > ?))`, b.now())
+		where(`EXISTS (SELECT 1 FROM plainjobs_unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND (k.held = 1 OR k.until > ?))`, b.now())
 	}
 	if req.Error != "" {
-		where(`instr((SELECT e.error FROM plainjobs_errors e WHERE e.job = j.id ORDER BY e.id DESC LIMIT 1), ?) > 0`, req.Error)
+		where(`instr((SELECT e.error FROM plainjobs_job_error e WHERE e.job = j.id ORDER BY e.id DESC LIMIT 1), ?) > 0`, req.Error)
 	}
 	if !req.Since.IsZero() {
 		where(`j.finished_at >= ?`, req.Since.UnixMicro())
@@ -282,9 +285,10 @@ func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListReque
 }
 
 const selectWorkers = `
-	SELECT w.id, w.host, w.pid, w.started_at, w.seen_at, w.lease, w.jobs, w.schedules, w.process, w.presence,
-		(SELECT count(*) FROM plainjobs_jobs INDEXED BY plainjobs_running WHERE state = 4 AND worker = w.id)
-	FROM plainjobs_workers w ORDER BY w.started_at, w.id`
+	SELECT w.id, w.host, w.pid, w.started_at, w.renewed_at, w.lease, w.jobs, w.schedules, w.process, w.lock_file,
+		(SELECT count(*) FROM plainjobs_claim c CROSS JOIN plainjobs_job j ON j.id BETWEEN c.first AND c.last
+			WHERE c.worker = w.id AND +j.state = 3 AND +j.seed = c.seed)
+	FROM plainjobs_worker w ORDER BY w.started_at, w.id`
 
 // Workers implements [backend.Reader].
 func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
@@ -319,7 +323,7 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 }
 
 const selectCounts = `
-	SELECT n.name, c.state, c.jobs FROM plainjobs_counts c JOIN plainjobs_names n ON n.id = c.name
+	SELECT n.name, c.state, c.jobs FROM plainjobs_job_count c JOIN plainjobs_job_name n ON n.id = c.name
 	WHERE c.jobs > 0 ORDER BY n.name, c.state`
 
 // Count implements [backend.Reader].

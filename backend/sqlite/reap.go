@@ -17,25 +17,22 @@ const (
 	// A row that was renewed more than a lease in the future was written before the
 	// clock was set back. Its lease must not last until the clock catches up.
 	selectSilent = `
-		SELECT id, seen_at, lease, silent_seen, silent_at, silent_by, silent_for FROM plainjobs_workers
-		WHERE seen_at + lease <= (?1+0) OR seen_at > (?1+0) + lease ORDER BY id`
+		SELECT id, renewed_at, lease, silence_seen, silence_at, silence_by, silence_for FROM plainjobs_worker
+		WHERE renewed_at + lease <= (?1+0) OR renewed_at > (?1+0) + lease ORDER BY id`
 
-	updateSilence = `UPDATE plainjobs_workers SET silent_seen = ?, silent_at = ?, silent_by = ?, silent_for = ? WHERE id = ?`
+	updateSilence = `UPDATE plainjobs_worker SET silence_seen = ?, silence_at = ?, silence_by = ?, silence_for = ? WHERE id = ?`
 
-	selectNextWorker = `
-		SELECT worker FROM plainjobs_jobs INDEXED BY plainjobs_running
-		WHERE state = 4 AND worker > (?+0) ORDER BY worker LIMIT 1`
+	selectUnregistered = `
+		SELECT worker FROM plainjobs_claim c WHERE NOT EXISTS (SELECT 1 FROM plainjobs_worker w WHERE w.id = c.worker)`
+	selectHasClaim = `SELECT worker FROM plainjobs_claim WHERE worker = (?+0) LIMIT 1`
 
-	selectWorker = `SELECT 1 FROM plainjobs_workers WHERE id = ?`
+	selectWorker = `SELECT 1 FROM plainjobs_worker WHERE id = ?`
 
-	selectJobsOf = `
-		SELECT ` + rowColumns + ` FROM plainjobs_jobs INDEXED BY plainjobs_running
-		WHERE state = 4 AND worker = (?+0) ORDER BY id`
+	selectJobsOf = `SELECT ` + rowColumns + heldBy
 )
 
 var updateRescued = newList(`
-	UPDATE plainjobs_jobs SET state = 3, suspect = 1, worker = -4611686018427387904, token = -4611686018427387904
-	WHERE +state = 4 AND id IN (`, `?`, `)`)
+	UPDATE plainjobs_job SET suspect = 1, seed = ?, settled_seed = 0, ending = 0 WHERE +state = 3 AND id IN (`, `?`, `)`)
 
 // Reap implements [backend.Backend].
 func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
@@ -130,19 +127,20 @@ func (t *tx) dead(req backend.ReapRequest, now int64) (dead []int64, err error) 
 			dead = append(dead, id)
 		}
 	}
-	for last := int64(-1); ; {
-		var holder, row []int64
-		if err := t.each(selectNextWorker, []any{last}, collect(&holder)); err != nil || len(holder) == 0 {
-			return dead, err
-		}
-		last = holder[0]
-		if err := t.each(selectWorker, []any{last}, collect(&row)); err != nil {
+	var unregistered []int64
+	if err := t.each(selectUnregistered, nil, collect(&unregistered)); err != nil {
+		return nil, err
+	}
+	slices.Sort(unregistered)
+	for _, id := range slices.Compact(unregistered) {
+		if _, err := t.exec(deleteIdleClaims, id); err != nil {
 			return nil, err
 		}
-		if len(row) == 0 {
-			dead = append(dead, last)
+		if err := t.each(selectHasClaim, []any{id}, collect(&dead)); err != nil {
+			return nil, err
 		}
 	}
+	return dead, nil
 }
 
 // judge returns the workers whose lease has expired, and stores how long the others
@@ -184,11 +182,12 @@ func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) e
 	if err != nil {
 		return err
 	}
-	rows, err := t.rows(t.checkSize(selectJobsOf), worker)
+	rows, err := t.rows(selectJobsOf, worker)
 	if err != nil {
 		return err
 	}
-	var ids []int64
+	slices.SortFunc(rows, compareIDs)
+	var back []row
 	// Start with the newest: it keeps its unique key, and supersedes the others.
 	for _, r := range slices.Backward(rows) {
 		next, e := r.Rescue(len(rows) == 1, all[r.name].Settings, now)
@@ -202,31 +201,36 @@ func (b *Backend) rescue(t *tx, worker, now int64, result *backend.ReapResult) e
 			return err
 		}
 		if next.State == backend.Pending && next.Crashes == r.Crashes {
-			ids = append(ids, r.id)
+			back = append(back, r)
 			t.move(r.name, backend.Running, backend.Pending, 1)
 		} else if err := b.put(t, r, next, now, e, superseded); err != nil {
 			return err
 		}
 	}
-	for part := range slices.Chunk(ids, maxList) {
+	slices.Reverse(back)
+	seed := newSeed()
+	for part := range slices.Chunk(back, maxList) {
+		ids := make([]int64, len(part))
+		for i := range part {
+			r := &part[i]
+			ids[i] = r.id
+			t.addReady(r.name, true, r.Priority, r.RunAt, r.id)
+		}
 		query, length := updateRescued.fit(len(part))
-		n, err := t.execN(query, appendIDs(nil, part, length)...)
-		if err != nil {
+		if _, err := t.exec(query, appendIDs([]any{seed}, ids, length)...); err != nil {
 			return err
 		}
-		if n != int64(len(part)) {
-			return fmt.Errorf("%w: %d running jobs are in the index and %d in the table", backend.ErrCorrupt, len(part), n)
-		}
 	}
-	return nil
+	_, err = t.exec(deleteClaimsOf, worker)
+	return err
 }
 
-const selectPresence = `SELECT presence FROM plainjobs_workers WHERE id = ?`
+const selectLockFile = `SELECT lock_file FROM plainjobs_worker WHERE id = ?`
 
 // removeLockFiles removes the lock file of a dead worker's process.
 func (b *Backend) removeLockFiles(t *tx, worker int64) error {
 	shown := ""
-	err := t.each(selectPresence, []any{worker}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&shown) })
+	err := t.each(selectLockFile, []any{worker}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&shown) })
 	if err == nil && shown != "" {
 		t.onCommit(func() { b.livenessLock.Remove(shown) })
 	}

@@ -25,6 +25,12 @@ func (b *Backend) repair(ctx context.Context, d drift) error {
 	for _, id := range d.strays {
 		steps = append(steps, func(t *tx, _ int64) error { return t.repairStray(id) })
 	}
+	for _, s := range d.spans {
+		steps = append(steps, func(t *tx, _ int64) error { return t.repairSpan(s) })
+	}
+	for _, id := range d.unready {
+		steps = append(steps, func(t *tx, _ int64) error { return t.repairUnready(id) })
+	}
 	for _, k := range d.blocked {
 		steps = append(steps, func(t *tx, now int64) error { return t.repairBlocked(k, now) })
 	}
@@ -103,8 +109,53 @@ func (t *tx) repairStray(id int64) error {
 	if err != nil || !blocked || !r.State.Waits() {
 		return err
 	}
+	if r.State == backend.Pending {
+		if err := t.cutReady(&r); err != nil {
+			return err
+		}
+	}
 	t.move(r.name, r.State, backend.Blocked, 1)
 	_, err = t.exec(updateUnblocked, int64(backend.Blocked), id)
+	return err
+}
+
+const (
+	selectSpanOfJob = `SELECT coalesce(` + spanOf + `, j.id + 1) FROM plainjobs_job j WHERE j.id = ?`
+	selectJobsIn    = `SELECT ` + rowColumns + ` FROM plainjobs_job j WHERE j.id BETWEEN ? AND ?`
+)
+
+// repairUnready adds a pending job that is in no span to one.
+func (t *tx) repairUnready(id int64) error {
+	r, err := t.row(id)
+	if err != nil || r.State != backend.Pending {
+		return err
+	}
+	if err := t.flushReady(); err != nil {
+		return err
+	}
+	var first int64
+	err = t.each(selectSpanOfJob, []any{id}, func(r *sql.Rows) (bool, error) { return false, r.Scan(&first) })
+	if err == nil && first > id {
+		t.addReady(r.name, r.Suspect, r.Priority, r.RunAt, id)
+	}
+	return err
+}
+
+// repairSpan replaces a span with spans of the pending jobs in it.
+func (t *tx) repairSpan(s readySpan) error {
+	if err := t.flushReady(); err != nil {
+		return err
+	}
+	n, err := t.execN(deleteSpan, s.name, s.suspect, s.rank, s.runAt, s.last)
+	if err != nil || n == 0 {
+		return err
+	}
+	all, err := t.rows(selectJobsIn, s.first, s.last)
+	for i := range all {
+		if err == nil && all[i].State == backend.Pending {
+			err = t.repairUnready(all[i].id)
+		}
+	}
 	return err
 }
 
@@ -121,7 +172,7 @@ func (t *tx) repairBlocked(k jobKeys, now int64) error {
 	return t.advance(k, now)
 }
 
-const deleteLostKey = `DELETE FROM plainjobs_keys WHERE name = ? AND key = ? AND job = ?`
+const deleteLostKey = `DELETE FROM plainjobs_unique_key WHERE name = ? AND key = ? AND job = ?`
 
 // repairKey releases a unique key whose job does not have it.
 func (t *tx) repairKey(k jobKeys, now int64) error {
@@ -150,9 +201,9 @@ func (t *tx) repairKeyless(id, now int64) error {
 }
 
 const updateMarks = `
-	UPDATE plainjobs_jobs SET flags = flags & ~96
-		| 32 * EXISTS (SELECT 1 FROM plainjobs_results r WHERE r.job = plainjobs_jobs.id)
-		| 64 * EXISTS (SELECT 1 FROM plainjobs_progress p WHERE p.job = plainjobs_jobs.id)
+	UPDATE plainjobs_job SET flags = flags & ~96
+		| 32 * EXISTS (SELECT 1 FROM plainjobs_job_result r WHERE r.job = plainjobs_job.id)
+		| 64 * EXISTS (SELECT 1 FROM plainjobs_job_progress p WHERE p.job = plainjobs_job.id)
 	WHERE id = ?`
 
 // deleteOrphans deletes the errors, result and progress of a deleted job.
@@ -161,7 +212,7 @@ func (t *tx) deleteOrphans(id int64) error {
 	if err != nil || r.id != 0 {
 		return err
 	}
-	for _, query := range []string{deleteResult, deleteProgress, `DELETE FROM plainjobs_errors WHERE job = ?`} {
+	for _, query := range []string{deleteResult, deleteProgress, `DELETE FROM plainjobs_job_error WHERE job = ?`} {
 		if _, err := t.exec(query, id); err != nil {
 			return err
 		}

@@ -31,22 +31,40 @@ const flagsAtClaim = flagUnique | flagUntilStarted | flagSerial | flagExpires | 
 
 // A row has the stored columns of a job that change.
 type row struct {
-	// Priority, Worker and StartedAt are not read, and only the worker is written:
-	// a job that is stored from a row does not run.
+	// Worker and StartedAt are not read: a job that is stored from a row does not
+	// run.
 	lifecycle.Job
 	jobKeys
+	seed int64
 }
 
-const rowColumns = `id, name, flags, coalesce(unique_key, ''), coalesce(serial_key, ''), state, ending, token, failures, suspect, crashes,
-	run_at, finished_at, coalesce(expires_at, 0)`
+// Of a job j: the last job of the claim row that the job may be in, the worker of
+// that row, and the state, which is running if the job is in the row.
+const (
+	claimedTo = `(SELECT c.last FROM plainjobs_claim c WHERE c.seed = j.seed AND c.first <= j.id ORDER BY c.first DESC LIMIT 1)`
+	workerOf  = `coalesce((SELECT CASE WHEN c.last >= j.id THEN c.worker END FROM plainjobs_claim c
+		WHERE c.seed = j.seed AND c.first <= j.id ORDER BY c.first DESC LIMIT 1), 0)`
+	stateOf = `CASE WHEN j.state = 3 AND ` + claimedTo + ` >= j.id THEN 4 ELSE j.state END`
+)
 
-const selectRow = `SELECT ` + rowColumns + ` FROM plainjobs_jobs WHERE id = ?`
+// heldBy selects the jobs that a worker has leases on.
+const heldBy = ` FROM plainjobs_claim c CROSS JOIN plainjobs_job j ON j.id BETWEEN c.first AND c.last
+	WHERE c.worker = (?+0) AND +j.state = 3 AND +j.seed = c.seed`
+
+const rowColumns = `j.id, j.name, j.flags, coalesce(j.unique_key, ''), coalesce(j.serial_key, ''), ` + stateOf + `, j.ending, j.seed, j.settled_seed,
+	j.failures, j.suspect, j.crashes, j.priority, j.run_at, j.finished_at, coalesce(j.expires_at, 0)`
+
+const selectRow = `SELECT ` + rowColumns + ` FROM plainjobs_job j WHERE j.id = ?`
 
 func (r *row) scan(rows *sql.Rows) error {
-	err := rows.Scan(&r.id, &r.name, &r.flags, &r.unique, &r.serial, &r.State, &r.Ending, &r.Token, &r.Failures, &r.Suspect, &r.Crashes,
-		&r.RunAt, &r.FinishedAt, &r.ExpiresAt)
-	if r.Token == noToken {
-		r.Token = 0
+	var settled int64
+	err := rows.Scan(&r.id, &r.name, &r.flags, &r.unique, &r.serial, &r.State, &r.Ending, &r.seed, &settled,
+		&r.Failures, &r.Suspect, &r.Crashes, &r.Priority, &r.RunAt, &r.FinishedAt, &r.ExpiresAt)
+	switch {
+	case r.State != backend.Running && settled != 0:
+		r.Token = settled + r.id // of the last run, after which the job waits again
+	case r.State == backend.Running || r.State.Terminal():
+		r.Token = r.seed + r.id
 	}
 	if !r.State.Terminal() {
 		r.FinishedAt = 0
@@ -54,6 +72,8 @@ func (r *row) scan(rows *sql.Rows) error {
 	r.Cancelling = r.State == backend.Running && r.flags&flagCancelling != 0
 	return err
 }
+
+func compareIDs(a, b row) int { return cmp.Compare(a.id, b.id) }
 
 // row returns the job with an ID. Its id is 0 if there is none.
 func (t *tx) row(id int64) (r row, err error) {
@@ -73,8 +93,8 @@ func (t *tx) rows(query string, args ...any) (all []row, err error) {
 }
 
 const updateJob = `
-	UPDATE plainjobs_jobs SET state = ?, ending = ?, token = ?, failures = ?, suspect = ?, crashes = ?, run_at = ?,
-		finished_at = CASE ? WHEN 0 THEN created_at ELSE ? END, expires_at = ?, flags = ?, worker = -4611686018427387904
+	UPDATE plainjobs_job SET state = ?, ending = ?, seed = ?, settled_seed = ?, failures = ?, suspect = ?, crashes = ?, priority = ?, run_at = ?,
+		finished_at = CASE ? WHEN 0 THEN created_at ELSE ? END, expires_at = ?, flags = ?
 	WHERE id = ?`
 
 // put stores what becomes of a job, which does not run any more, with errors that
@@ -88,17 +108,23 @@ func (b *Backend) put(t *tx, r row, next lifecycle.Job, now int64, errors ...bac
 	if del, err := b.deletes(t, set, r.jobKeys, next.State, now); err != nil || del {
 		return cmp.Or(err, t.remove([]row{r}, now))
 	}
-	t.move(r.name, r.State, next.State, 1)
-	token := next.Token
-	if token == 0 {
-		token = noToken
+	if r.State == backend.Pending {
+		if err := t.cutReady(&r); err != nil {
+			return err
+		}
 	}
+	if next.State == backend.Pending {
+		t.addReady(r.name, next.Suspect, next.Priority, next.RunAt, r.id)
+	}
+	t.move(r.name, r.State, next.State, 1)
+	seed, settled := r.seeds(next)
 	flags := r.flags &^ (flagCancelling | flagExpires)
 	var expires any
 	if next.ExpiresAt != 0 {
 		expires, flags = next.ExpiresAt, flags|flagExpires
 	}
-	_, err = t.exec(updateJob, int64(next.State), int64(next.Ending), token, int64(next.Failures), next.Suspect, int64(next.Crashes), next.RunAt,
+	_, err = t.exec(updateJob, int64(next.State), int64(next.Ending), seed, settled, int64(next.Failures), next.Suspect, int64(next.Crashes),
+		int64(next.Priority), next.RunAt,
 		next.FinishedAt, next.FinishedAt, expires, int64(flags), r.id)
 	if err != nil {
 		return err
@@ -114,6 +140,23 @@ func (b *Backend) put(t *tx, r row, next lifecycle.Job, now int64, errors ...bac
 		return t.ended(r.jobKeys, next.State, now)
 	}
 	return nil
+}
+
+// seeds returns the seed of what becomes of a job, and the seed of the run that was
+// settled last, if that is another. A job that is to be claimed again, or that no
+// lease may settle, gets a new seed.
+func (r *row) seeds(next lifecycle.Job) (seed, settled int64) {
+	seed = r.seed
+	if next.Token != 0 {
+		settled = next.Token - r.id
+	}
+	if next.State.Waits() && !r.State.Waits() || r.State == backend.Running && next.Token == 0 {
+		seed = newSeed()
+	}
+	if settled == seed {
+		settled = 0
+	}
+	return seed, settled
 }
 
 // requeue is put of a job whose run has ended. If the job is to wait, it reacquires
@@ -150,10 +193,10 @@ func (b *Backend) deletes(t *tx, all settings, j jobKeys, state backend.State, n
 }
 
 var (
-	deleteErrorsOf   = newList(`DELETE FROM plainjobs_errors WHERE job IN (`, `?`, `)`)
-	deleteResultsOf  = newList(`DELETE FROM plainjobs_results WHERE job IN (`, `?`, `)`)
-	deleteProgressOf = newList(`DELETE FROM plainjobs_progress WHERE job IN (`, `?`, `)`)
-	deleteJobsOf     = newList(`DELETE FROM plainjobs_jobs WHERE id IN (`, `?`, `)`)
+	deleteErrorsOf   = newList(`DELETE FROM plainjobs_job_error WHERE job IN (`, `?`, `)`)
+	deleteResultsOf  = newList(`DELETE FROM plainjobs_job_result WHERE job IN (`, `?`, `)`)
+	deleteProgressOf = newList(`DELETE FROM plainjobs_job_progress WHERE job IN (`, `?`, `)`)
+	deleteJobsOf     = newList(`DELETE FROM plainjobs_job WHERE id IN (`, `?`, `)`)
 )
 
 // remove deletes at most maxList jobs and their errors, results and progress.
@@ -181,7 +224,13 @@ func (t *tx) remove(rows []row, now int64) error {
 			return err
 		}
 	}
-	for _, r := range rows {
+	for i := range rows {
+		r := &rows[i]
+		if r.State == backend.Pending {
+			if err := t.cutReady(r); err != nil {
+				return err
+			}
+		}
 		t.count(r.name, r.State, -1)
 		if !r.State.Terminal() {
 			if err := t.ended(r.jobKeys, 0, now); err != nil {
@@ -193,8 +242,8 @@ func (t *tx) remove(rows []row, now int64) error {
 }
 
 const (
-	insertError = `INSERT INTO plainjobs_errors (job, attempt, at, error, stack) VALUES (?,?,?,?,?)`
-	trimErrors  = `DELETE FROM plainjobs_errors WHERE job = ? AND id <= (SELECT id FROM plainjobs_errors WHERE job = ? ORDER BY id DESC LIMIT 1 OFFSET 10)`
+	insertError = `INSERT INTO plainjobs_job_error (job, attempt, at, error, stack) VALUES (?,?,?,?,?)`
+	trimErrors  = `DELETE FROM plainjobs_job_error WHERE job = ? AND id <= (SELECT id FROM plainjobs_job_error WHERE job = ? ORDER BY id DESC LIMIT 1 OFFSET 10)`
 )
 
 // recordError keeps the last ten errors of a job.

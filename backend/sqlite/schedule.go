@@ -13,25 +13,25 @@ import (
 const (
 	// ?4 is the next tick to replace, or 0.
 	upsertSchedule = `
-		INSERT INTO plainjobs_schedules (name, definition, next_at) VALUES (?1, ?2, ?3)
+		INSERT INTO plainjobs_schedule (name, definition, next_at) VALUES (?1, ?2, ?3)
 		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, removed_at = 0,
 			next_at = CASE ?4 WHEN 0 THEN next_at ELSE excluded.next_at END
 		WHERE ?4 = next_at OR ?4 = 0 AND (definition <> excluded.definition OR removed_at <> 0)`
 
-	selectSchedules = `SELECT name, definition, next_at, last_at, paused, removed_at FROM plainjobs_schedules ORDER BY name`
+	selectSchedules = `SELECT name, definition, next_at, last_at, paused, removed_at FROM plainjobs_schedule ORDER BY name`
 
 	updateTicked = `
-		UPDATE plainjobs_schedules SET next_at = ?1, last_at = CASE paused WHEN 0 THEN ?2 ELSE last_at END
+		UPDATE plainjobs_schedule SET next_at = ?1, last_at = CASE paused WHEN 0 THEN ?2 ELSE last_at END
 		WHERE name = ?3 AND definition = ?4 AND next_at = ?2 AND removed_at = 0`
-	selectPaused = `SELECT paused FROM plainjobs_schedules WHERE name = ?`
-	updatePaused = `UPDATE plainjobs_schedules SET paused = ? WHERE name = ?`
+	selectPaused = `SELECT paused FROM plainjobs_schedule WHERE name = ?`
+	updatePaused = `UPDATE plainjobs_schedule SET paused = ? WHERE name = ?`
 
 	// These are removed: schedules that no worker has, if there are workers.
 	selectRemoved = `
-		SELECT name FROM plainjobs_schedules WHERE removed_at = 0 AND EXISTS (SELECT 1 FROM plainjobs_workers)
-			AND name NOT IN (SELECT e.value FROM plainjobs_workers w, json_each(w.schedules) e)`
-	updateRemoved = `UPDATE plainjobs_schedules SET removed_at = ? WHERE name = ?`
-	deleteRemoved = `DELETE FROM plainjobs_schedules WHERE removed_at <> 0 AND removed_at <= ?`
+		SELECT name FROM plainjobs_schedule WHERE removed_at = 0 AND EXISTS (SELECT 1 FROM plainjobs_worker)
+			AND name NOT IN (SELECT e.value FROM plainjobs_worker w, json_each(w.schedules) e)`
+	updateRemoved = `UPDATE plainjobs_schedule SET removed_at = ? WHERE name = ?`
+	deleteRemoved = `DELETE FROM plainjobs_schedule WHERE removed_at <> 0 AND removed_at <= ?`
 )
 
 // Define implements [backend.Scheduler].

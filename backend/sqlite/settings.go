@@ -11,30 +11,42 @@ import (
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
-// A setting has the settings of a name. Durations are in the units of the table: per
-// is in microseconds.
+// A setting has the settings of a name.
 type setting struct {
 	backend.Settings // without the name
 	paused           bool
 }
 
-// settings are the settings of all names that have any. Each transaction that needs
-// them reads them: the table is small, usually empty, and another process may have
-// changed it.
+// settings are the settings of all names that have any. They are not changed after
+// they were read.
 type settings map[int64]setting
+
+// storedSettings are the settings of one version.
+type storedSettings struct {
+	version int64
+	all     settings
+}
 
 // wholeQueue is the name ID of settings for the whole queue.
 const wholeQueue = 0
 
-const selectSettings = `
-	SELECT name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes FROM plainjobs_settings`
+const (
+	selectSettings = `
+		SELECT name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes FROM plainjobs_job_setting`
+
+	// Another process may change settings, and thousands of names may have some. So
+	// each change raises the version, and settings are read if the version differs.
+	selectSettingsVersion = `SELECT CAST(value AS INTEGER) FROM plainjobs_meta WHERE key = 'settings'`
+	raiseSettingsVersion  = `
+		INSERT INTO plainjobs_meta (key, value) VALUES ('settings', '1') ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1`
+)
 
 func (all *settings) scan(r *sql.Rows) error {
 	var name int64
 	var s setting
 	var maxRunning, rate, per, done, failed int64
 	err := r.Scan(&name, &s.paused, &maxRunning, &rate, &per, &done, &failed, &s.History.Rows, &s.MaxCrashes)
-	s.MaxRunning, s.Rate, s.Per = int(maxRunning), int(rate), time.Duration(per)*time.Microsecond
+	s.MaxRunning, s.Rate, s.Per = int(maxRunning), int(rate), time.Duration(per)
 	s.History.Done, s.History.Failed = time.Duration(done), time.Duration(failed)
 	if *all == nil {
 		*all = settings{}
@@ -45,15 +57,57 @@ func (all *settings) scan(r *sql.Rows) error {
 
 // settings returns the settings as the transaction sees them.
 func (t *tx) settings() (settings, error) {
-	if !t.knowsSettings {
-		t.set = nil
-		err := t.each(selectSettings, nil, func(r *sql.Rows) (bool, error) { return true, t.set.scan(r) })
-		if err != nil {
-			return nil, err
-		}
-		t.knowsSettings = true
+	if t.knowsSettings {
+		return t.set, nil
 	}
+	var stored storedSettings
+	err := t.each(selectSettingsVersion, nil, func(r *sql.Rows) (bool, error) { return false, r.Scan(&stored.version) })
+	if err != nil {
+		return nil, err
+	}
+	if t.w != nil && !t.setChanged {
+		if known := t.w.settings.Load(); known != nil && known.version == stored.version {
+			t.set, t.knowsSettings = known.all, true
+			return t.set, nil
+		}
+	}
+	err = t.each(selectSettings, nil, func(r *sql.Rows) (bool, error) { return true, stored.all.scan(r) })
+	if err != nil {
+		return nil, err
+	}
+	if t.w != nil && !t.setChanged { // the transaction may be rolled back
+		t.w.settings.Store(&stored)
+	}
+	t.set, t.knowsSettings = stored.all, true
 	return t.set, nil
+}
+
+// changedSettings ends a change of the settings by the transaction.
+func (t *tx) changedSettings() error {
+	if _, err := t.exec(deletePlain); err != nil {
+		return err
+	}
+	t.wakes, t.knowsSettings, t.setChanged = true, false, true
+	_, err := t.exec(raiseSettingsVersion)
+	return err
+}
+
+// settings returns the settings as a reader sees them.
+func (b *Backend) settings(ctx context.Context, q source) (settings, error) {
+	var stored storedSettings
+	err := scan(ctx, q, b.sql(selectSettingsVersion), nil, func(r *sql.Rows) error { return r.Scan(&stored.version) })
+	if err != nil {
+		return nil, err
+	}
+	if known := b.writer.settings.Load(); known != nil && known.version == stored.version {
+		return known.all, nil
+	}
+	// They are read after the version, so they are of this version or a later one.
+	err = scan(ctx, q, b.sql(selectSettings), nil, stored.all.scan)
+	if err == nil && b.readers != nil { // else q may see a transaction that is rolled back
+		b.writer.settings.Store(&stored)
+	}
+	return stored.all, err
 }
 
 // keep returns the retention of jobs of a name in a terminal state.
@@ -63,15 +117,15 @@ func (b *Backend) keep(all settings, name int64, s backend.State) time.Duration 
 
 const (
 	upsertSettings = `
-		INSERT INTO plainjobs_settings (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes) VALUES (?,?,?,?,?,?,?,?)
+		INSERT INTO plainjobs_job_setting (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes) VALUES (?,?,?,?,?,?,?,?)
 		ON CONFLICT (name) DO UPDATE SET max_running = excluded.max_running, rate = excluded.rate, per = excluded.per,
 			keep_done = excluded.keep_done, keep_failed = excluded.keep_failed, keep_rows = excluded.keep_rows,
 			max_crashes = excluded.max_crashes`
 	upsertPaused = `
-		INSERT INTO plainjobs_settings (name, paused) VALUES (?, ?)
+		INSERT INTO plainjobs_job_setting (name, paused) VALUES (?, ?)
 		ON CONFLICT (name) DO UPDATE SET paused = excluded.paused`
 	deletePlain = `
-		DELETE FROM plainjobs_settings WHERE paused = 0 AND max_running = 0 AND rate = 0
+		DELETE FROM plainjobs_job_setting WHERE paused = 0 AND max_running = 0 AND rate = 0
 			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0`
 )
 
@@ -99,15 +153,13 @@ func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
 					continue // there is nothing to store or to reset
 				}
 			}
-			_, err = t.exec(upsertSettings, id, s.MaxRunning, s.Rate, s.Per.Microseconds(),
+			_, err = t.exec(upsertSettings, id, s.MaxRunning, s.Rate, int64(s.Per),
 				int64(s.History.Done), int64(s.History.Failed), s.History.Rows, s.MaxCrashes)
 			if err != nil {
 				return err
 			}
 		}
-		t.wakes = true
-		_, err = t.exec(deletePlain)
-		return err
+		return t.changedSettings()
 	}})
 }
 
@@ -129,8 +181,6 @@ func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 		if _, err := t.exec(upsertPaused, id, paused); err != nil {
 			return err
 		}
-		t.wakes = true
-		_, err := t.exec(deletePlain)
-		return err
+		return t.changedSettings()
 	}})
 }

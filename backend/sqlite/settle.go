@@ -53,7 +53,7 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 
 // fail ends one run.
 func (b *Backend) fail(t *tx, f *backend.Failure, r row, now int64) error {
-	t.onCommit(func() { t.w.leases.settled(f.Token-f.ID, 1) })
+	t.settle(f.Lease)
 	if err := t.ran(f.Lease, f.Took, now); err != nil {
 		return err
 	}

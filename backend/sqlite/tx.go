@@ -29,8 +29,14 @@ type tx struct {
 	commitHooks  []func()
 	deferredLogs []func()
 
+	ready      []readySpan          // that became pending and are not stored yet
+	settled    map[*cachedClaim]int // how many leases, by claim
+	lastPushed int64                // ID
+	pushTime   int64                // of the jobs that are pushed
+
 	set           settings
 	knowsSettings bool
+	setChanged    bool // by this transaction
 
 	args [3]any // saves ran an allocation per job
 }
@@ -139,6 +145,9 @@ func (t *tx) runDeferredLogs() {
 
 // nested runs f in a savepoint. If f fails, only its changes are rolled back.
 func (t *tx) nested(f func() error) error {
+	if err := t.flushReady(); err != nil {
+		return err
+	}
 	if _, err := t.exec("SAVEPOINT plainjobs"); err != nil {
 		return err
 	}
@@ -149,7 +158,7 @@ func (t *tx) nested(f func() error) error {
 		_, err = t.exec("RELEASE plainjobs")
 		return err
 	}
-	t.counts, t.fresh, t.wakes = counts, fresh, wakes
+	t.counts, t.fresh, t.wakes, t.ready = counts, fresh, wakes, nil
 	t.pushed, t.commitHooks = t.pushed[:pushed], t.commitHooks[:after]
 	for _, undo := range []string{"ROLLBACK TO plainjobs", "RELEASE plainjobs"} {
 		if _, undoErr := t.exec(undo); undoErr != nil {
@@ -163,7 +172,7 @@ func (t *tx) nested(f func() error) error {
 }
 
 func (t *tx) commit() error {
-	if err := t.writeCounts(); err != nil {
+	if err := t.finishWrites(); err != nil {
 		return err
 	}
 	// Check before the commit, so that nothing is written to a WAL that may belong to
@@ -184,12 +193,14 @@ func (t *tx) commit() error {
 			return err
 		}
 	}
+	t.w.lastPushed = max(t.w.lastPushed, t.lastPushed)
 	for name, id := range t.fresh {
 		t.w.names[name], t.w.nameOf[id] = id, name
 	}
 	for _, f := range t.commitHooks {
 		f()
 	}
+	t.w.leases.settle(t.settled)
 	t.end()
 	t.wake()
 	return nil
@@ -292,7 +303,7 @@ func (b *Backend) inCallersTx(ctx context.Context, caller *sql.Tx, op string, f 
 			if err := f(t); err != nil {
 				return err
 			}
-			if err := t.writeCounts(); err != nil {
+			if err := t.finishWrites(); err != nil {
 				return err
 			}
 			return b.writer.file.check() // the last chance to refuse

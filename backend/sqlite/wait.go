@@ -18,24 +18,22 @@ const pollInterval = 150 * time.Millisecond
 const (
 	selectReady = `
 		SELECT EXISTS (
-			SELECT 1 FROM plainjobs_jobs INDEXED BY plainjobs_pending WHERE state = 3 AND suspect = 0
-				AND name IN (SELECT n.id FROM plainjobs_names n JOIN json_each(?1) e ON n.name = e.value))
+			SELECT 1 FROM plainjobs_ready WHERE suspect = 0 AND name IN (SELECT n.id FROM plainjobs_job_name n JOIN json_each(?1) e ON n.name = e.value))
 		OR ?2 AND EXISTS (
-			SELECT 1 FROM plainjobs_jobs INDEXED BY plainjobs_suspects WHERE state = 3 AND suspect = 1
-				AND name IN (SELECT n.id FROM plainjobs_names n JOIN json_each(?1) e ON n.name = e.value))`
+			SELECT 1 FROM plainjobs_ready WHERE suspect = 1 AND name IN (SELECT n.id FROM plainjobs_job_name n JOIN json_each(?1) e ON n.name = e.value))`
 
 	selectNextDue = `
-		SELECT coalesce(min(run_at), 0) FROM plainjobs_jobs INDEXED BY plainjobs_scheduled WHERE state = 1 AND run_at > (?+0)`
+		SELECT coalesce(min(run_at), 0) FROM plainjobs_job INDEXED BY plainjobs_job_scheduled WHERE state = 1 AND run_at > (?+0)`
 
 	// It reads as many due jobs as a claim makes pending. If there are more, it
 	// returns true, as claims must go on.
 	selectAnyDue = `
 		SELECT EXISTS (
 			SELECT 1 FROM (
-				SELECT name FROM plainjobs_jobs INDEXED BY plainjobs_scheduled WHERE state = 1 AND run_at <= (?2+0) ORDER BY run_at LIMIT 1000)
-			WHERE name IN (SELECT n.id FROM plainjobs_names n JOIN json_each(?1) e ON n.name = e.value))
+				SELECT name FROM plainjobs_job INDEXED BY plainjobs_job_scheduled WHERE state = 1 AND run_at <= (?2+0) ORDER BY run_at LIMIT 1000)
+			WHERE name IN (SELECT n.id FROM plainjobs_job_name n JOIN json_each(?1) e ON n.name = e.value))
 		OR (SELECT count(*) FROM (
-			SELECT 1 FROM plainjobs_jobs INDEXED BY plainjobs_scheduled WHERE state = 1 AND run_at <= (?2+0) LIMIT 1001)) > 1000`
+			SELECT 1 FROM plainjobs_job INDEXED BY plainjobs_job_scheduled WHERE state = 1 AND run_at <= (?2+0) LIMIT 1001)) > 1000`
 )
 
 // Wait implements [backend.Waiter].
@@ -179,8 +177,8 @@ func (b *Backend) lookAt(ctx context.Context, q source, req backend.ClaimRequest
 // runnable returns the requested names whose jobs may be claimed, those of them
 // without limits, and when the first rate allows another claim, or 0.
 func (b *Backend) runnable(ctx context.Context, q source, req backend.ClaimRequest) (allowed, plain []string, free int64, err error) {
-	var set settings
-	if err := scan(ctx, q, b.sql(selectSettings), nil, set.scan); err != nil || len(set) == 0 && len(req.MaxPerName) == 0 {
+	set, err := b.settings(ctx, q)
+	if err != nil || len(set) == 0 && len(req.MaxPerName) == 0 {
 		return req.Names, req.Names, 0, err
 	}
 	if set[wholeQueue].paused {

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -47,6 +48,8 @@ type writer struct {
 	share     share // used by the leader
 	busy      busySince
 
+	settings atomic.Pointer[storedSettings]
+
 	mu     sync.Mutex
 	queue  []*request
 	leader *request // nil if there is no leader
@@ -64,7 +67,11 @@ type writer struct {
 	carries     int64 // the largest payload that the driver can carry
 	picky       bool  // the driver has panicked: jobs with larger payloads are left to other processes
 	leases      leaseCache
-	lastClaim   int // the number of jobs that the last claim returned
+	lastClaim   int        // the number of jobs that the last claim returned
+	pushSeed    int64      // of the jobs that are pushed, see tx.pushSeed
+	lastPushed  int64      // the greatest ID of a pushed job
+	asked       []*nameSet // what was claimed of, the latest first
+	direct      int        // how many claims are to read spans by name, see claim.search
 }
 
 // A request is a unit of work. It is committed as a whole or not at all.

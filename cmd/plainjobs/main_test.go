@@ -126,7 +126,7 @@ func TestMigrate(t *testing.T) {
 	if got := plain(t, dir, "--db", "old.db", "stats"); got.status != 1 || !strings.Contains(got.err, "has no queue") {
 		t.Errorf("without tables stats ended with %d: %q", got.status, got.err)
 	}
-	if got := plain(t, dir, "schema"); got.status != 0 || !strings.Contains(got.out, "CREATE TABLE plainjobs_jobs") {
+	if got := plain(t, dir, "schema"); got.status != 0 || !strings.Contains(got.out, "CREATE TABLE plainjobs_job") {
 		t.Errorf("schema ended with %d: %q, %q", got.status, got.out, got.err)
 	}
 }

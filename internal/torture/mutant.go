@@ -72,7 +72,7 @@ var mutants = []mutant{
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "fail$/^stale$",
 	}, {
 		rule: "sqlite: a suspect is claimed alone, also behind expired jobs", file: "backend/sqlite/claim.go",
-		from: "c.jobs, c.nameOf, c.flags = nil, nil, nil", to: "_ = 0",
+		from: "c.jobs, c.nameOf, c.flags, c.cuts, c.exact = nil, nil, nil, nil, c.t.w.picky", to: "_ = 0",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "reap$/^suspect-behind-expired$",
 	}, {
 		rule: "sqlite: pushes are on disk when they are acknowledged", file: "backend/sqlite/writerconn.go",

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// dump returns all rows of all tables. As tokens are random, it shows only
-// whether a token is held.
+// dump returns all rows of all tables. As seeds are random, it shows only which
+// ones there are.
 func (b *bench) dump() (string, error) {
 	ctx := context.Background()
 	var tables []string
@@ -20,14 +20,18 @@ func (b *bench) dump() (string, error) {
 	}
 	var text strings.Builder
 	for _, table := range tables {
-		err := rowsOf(ctx, b.raw, "SELECT * FROM "+table+" ORDER BY 1, 2", func(columns []string, v []any) {
+		order := "1, 2"
+		if table == "plainjobs_claim" {
+			order = "first, last" // not by the seed
+		}
+		err := rowsOf(ctx, b.raw, "SELECT * FROM "+table+" ORDER BY "+order, func(columns []string, v []any) {
 			text.WriteString(table)
 			for i, c := range columns {
 				value := fmt.Sprint(v[i])
 				switch {
-				case c == "token" && !strings.HasPrefix(value, "-"):
-					value = "held"
-				case c == "presence" && value != "": // of this process
+				case strings.HasSuffix(c, "seed") && value != "0":
+					value = "drawn"
+				case c == "lock_file" && value != "": // of this process
 					value = "shown"
 				case c == "value" && table == "plainjobs_meta": // of the store
 					value = "…"

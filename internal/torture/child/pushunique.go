@@ -81,8 +81,8 @@ func (c *child) contend(ctx context.Context, q *plainjobs.Queue, j *journal, t T
 // duplicates finds jobs with the same unique key.
 const duplicates = `
 SELECT name || ' ' || unique_key || ': ' || group_concat(id || ' in state ' || state)
-FROM plainjobs_jobs
-WHERE unique_key IS NOT NULL AND (state < 4 OR state = 4 AND unique_key LIKE 'run %')
+FROM (SELECT j.id, j.name, j.unique_key, ` + stateOf + ` AS state FROM plainjobs_job j WHERE j.unique_key IS NOT NULL AND j.state < 5)
+WHERE (state < 4 OR state = 4 AND unique_key LIKE 'run %')
 GROUP BY name, unique_key
 HAVING count(*) > 1`
 

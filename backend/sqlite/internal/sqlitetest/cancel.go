@@ -20,7 +20,7 @@ func (d driver) testCancelledInTransaction(t *testing.T) {
 		"CREATE TABLE mine (n INTEGER)",
 		"CREATE TABLE many AS SELECT value AS n FROM json_each('[" + "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0" + "]')",
 		// So that an INSERT takes its time, a million steps.
-		"CREATE TRIGGER slow AFTER INSERT ON plainjobs_jobs BEGIN " +
+		"CREATE TRIGGER slow AFTER INSERT ON plainjobs_job BEGIN " +
 			"INSERT INTO mine SELECT count(*) FROM many a, many b, many c, many d; DELETE FROM mine WHERE n <> 1; END",
 	} {
 		if _, err := db.ExecContext(t.Context(), query); err != nil {

@@ -14,9 +14,9 @@ import (
 // strict again.
 const (
 	makeLax = `UPDATE sqlite_schema SET sql = replace(replace(sql, ' NOT NULL', ' /*NN*/'), ') STRICT', ') /*ST*/')
-		WHERE name = 'plainjobs_jobs'`
+		WHERE name = 'plainjobs_job'`
 	makeStrict = `UPDATE sqlite_schema SET sql = replace(replace(sql, ' /*NN*/', ' NOT NULL'), ') /*ST*/', ') STRICT')
-		WHERE name = 'plainjobs_jobs'`
+		WHERE name = 'plainjobs_job'`
 )
 
 // testDamaged uses files whose damage SQLite does not detect. The errors must match
@@ -33,9 +33,9 @@ func (d driver) testDamaged(t *testing.T) {
 	}{
 		{"without a table", []string{"DELETE FROM sqlite_schema WHERE name LIKE '%plainjobs_meta%'"}, nil},
 		{"NULL where no column has one", []string{makeLax, "PRAGMA writable_schema=RESET",
-			"UPDATE plainjobs_jobs SET failures = NULL"}, reap},
+			"UPDATE plainjobs_job SET failures = NULL"}, reap},
 		{"a value of another type", []string{makeLax, "PRAGMA writable_schema=RESET",
-			"UPDATE plainjobs_jobs SET ending = x'ff'", "PRAGMA writable_schema=ON", makeStrict}, reap},
+			"UPDATE plainjobs_job SET ending = x'ff'", "PRAGMA writable_schema=ON", makeStrict}, reap},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "jobs.db")

@@ -357,7 +357,7 @@ func (d driver) testForeignTransactions(t *testing.T) {
 	}
 	defer tx.Rollback()
 	var n int
-	if err := tx.QueryRow("SELECT count(*) FROM plainjobs_jobs").Scan(&n); err != nil {
+	if err := tx.QueryRow("SELECT count(*) FROM plainjobs_job").Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	push(t, b, "a")

@@ -76,7 +76,7 @@ func (d driver) testLargePayloads(t *testing.T) {
 	if _, err := b.Push(t.Context(), []backend.NewJob{later}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Exec("UPDATE plainjobs_jobs SET payload = zeroblob(?) WHERE name = (SELECT id FROM plainjobs_names WHERE name = 'a')", 150<<20); err != nil {
+	if _, err := db.Exec("UPDATE plainjobs_job SET payload = zeroblob(?) WHERE name = (SELECT id FROM plainjobs_job_name WHERE name = 'a')", 150<<20); err != nil {
 		t.Fatal(err)
 	}
 	claimed := claim(true, "b")

@@ -93,6 +93,7 @@ func Run(t *testing.T, name string, open Open) {
 	t.Run("NewerSchema", d.testNewerSchema)
 	t.Run("Upgrade", d.testUpgrade)
 	t.Run("UpgradeReaps", d.testUpgradeReaps)
+	t.Run("UpgradeUnderOldProgram", d.testUpgradeUnderOldProgram)
 	t.Run("Damaged", d.testDamaged)
 	t.Run("OpenAtOnce", d.testOpenAtOnce)
 	t.Run("OpenInterrupted", d.testOpenInterrupted)

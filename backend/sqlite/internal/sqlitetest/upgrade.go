@@ -1,6 +1,7 @@
 package sqlitetest
 
 import (
+	"database/sql"
 	"os"
 	"path/filepath"
 	"slices"
@@ -133,4 +134,64 @@ func (d driver) testUpgrade(t *testing.T) {
 	if s, err := b.Schema(ctx); err != nil || s.Stored != s.Known || !strings.Contains(s.SQL, "plainjobs_jobs") {
 		t.Errorf("Schema = %d of %d, %v", s.Stored, s.Known, err)
 	}
+}
+
+// oldStatements are of kinds that programs with the tables of version 2 prepare.
+var oldStatements = []string{
+	`SELECT id FROM plainjobs_jobs INDEXED BY plainjobs_pending WHERE state = 3 AND suspect = 0 AND name = 1 ORDER BY priority DESC, run_at, id LIMIT 1`,
+	`SELECT worker FROM plainjobs_jobs INDEXED BY plainjobs_running WHERE state = 4 AND worker > 0 ORDER BY worker LIMIT 1`,
+	`SELECT coalesce(max(id), 0) + 1 FROM plainjobs_jobs`,
+	`SELECT n.name, c.state, c.jobs FROM plainjobs_counts c JOIN plainjobs_names n ON n.id = c.name`,
+	`SELECT name, paused FROM plainjobs_settings`,
+	`SELECT done, total FROM plainjobs_progress WHERE job = 1`,
+	`INSERT INTO plainjobs_jobs (name, state, priority, max_attempts, created_at, run_at, finished_at, payload) VALUES (1, 3, 0, 1, 1, 1, 1, x'')`,
+	`INSERT INTO plainjobs_counts (name, state, jobs) VALUES (1, 3, 1) ON CONFLICT (name, state) DO UPDATE SET jobs = jobs + excluded.jobs`,
+	`INSERT INTO plainjobs_schedules (name, definition, next_at) VALUES ('s', 'd', 1) ON CONFLICT (name) DO UPDATE SET definition = excluded.definition`,
+	`INSERT INTO plainjobs_starts (name, slot, jobs) VALUES (1, 1, 1)`,
+	`UPDATE plainjobs_workers SET seen_at = 1 WHERE id = 99`,
+	`UPDATE plainjobs_jobs SET state = 4 WHERE id IN (1, 2)`,
+	`UPDATE plainjobs_jobs SET state = 5 WHERE +state = 4 AND id BETWEEN 1 AND 9 AND +token = 1 + id`,
+	`DELETE FROM plainjobs_errors WHERE job = 1`,
+	`DELETE FROM plainjobs_results WHERE job = 1`,
+	`DELETE FROM plainjobs_keys WHERE name = 1`,
+	`DELETE FROM plainjobs_serials WHERE name = 1`,
+}
+
+// testUpgradeUnderOldProgram upgrades the tables while another program has prepared
+// its statements. All of them fail, and say why.
+func (d driver) testUpgradeUnderOldProgram(t *testing.T) {
+	path := d.makeOld(t, oldRows+`
+		INSERT INTO plainjobs_workers (id, host, pid, started_at, seen_at, lease, jobs, schedules, presence)
+		VALUES (99, 'h', 1, 1, 1, 30000000, '["a"]', '[]', '');
+		CREATE TABLE application (a, b);`)
+	old := pool(t, d.name, path)
+	old.SetMaxOpenConns(1)
+	prepared := make([]*sql.Stmt, len(oldStatements))
+	for i, query := range oldStatements {
+		var err error
+		if prepared[i], err = old.Prepare(query); err != nil {
+			t.Fatalf("%s: %v", query, err)
+		}
+		defer prepared[i].Close()
+	}
+	b := mustOpen(t, d.open, path, nil)
+	for i, query := range oldStatements {
+		_, err := prepared[i].Exec()
+		if err == nil || !strings.Contains(err.Error(), "a newer program has upgraded the tables to version 3") {
+			t.Errorf("%s: %v, want an error that says why", query, err)
+		}
+	}
+	jobs, err := b.Claim(t.Context(), backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Hour}, Register: true, Names: []string{"a"}, Limit: 10})
+	if err != nil || slices.ContainsFunc(jobs, func(j backend.Job) bool { return j.ID == 5 }) {
+		t.Errorf("Claim = %v, %v, want no job that the old program runs", jobs, err)
+	}
+	// The application may go on changing its own tables.
+	for _, query := range []string{
+		"ALTER TABLE application RENAME TO app", "ALTER TABLE app RENAME COLUMN a TO c", "ALTER TABLE app DROP COLUMN b", "VACUUM",
+	} {
+		if _, err := old.Exec(query); err != nil {
+			t.Errorf("%s: %v", query, err)
+		}
+	}
+	checkInvariants(t, old)
 }

@@ -70,26 +70,30 @@ var single = &Scenario{
 }
 
 const (
-	selectLoopName = `SELECT id FROM plainjobs_names WHERE name = ?`
+	selectLoopName = `SELECT id FROM plainjobs_job_name WHERE name = ?`
 
 	// Binds are wrapped for the same reason as in backend/sqlite.
 	selectLoopJob = `
-		SELECT id, failures, max_attempts, payload FROM plainjobs_jobs INDEXED BY plainjobs_pending
-		WHERE state = 3 AND suspect = 0 AND name = (?+0) ORDER BY priority DESC, run_at, id LIMIT 1`
-	updateLoopRunning = `UPDATE plainjobs_jobs SET state = 4, worker = ?, token = ? WHERE id = ?`
-	updateLoopDone    = `UPDATE plainjobs_jobs SET state = 5, finished_at = ? WHERE id = ? AND +state = 4 AND +token = ?`
+		SELECT j.id, r.rank, r.run_at, r.last, j.seed, j.failures, j.max_attempts, j.payload
+		FROM plainjobs_ready r CROSS JOIN plainjobs_job j ON j.id BETWEEN r.first AND r.last AND j.state = 3
+		WHERE r.name = (?+0) AND r.suspect = 0 ORDER BY r.rank, r.run_at, r.last, j.id LIMIT 1`
+	// A span ends with its last job; before, its first one leaves.
+	deleteLoopSpan  = `DELETE FROM plainjobs_ready WHERE name = ? AND suspect = 0 AND rank = ? AND run_at = ? AND last = ?`
+	updateLoopSpan  = `UPDATE plainjobs_ready SET first = first + 1 WHERE name = ? AND suspect = 0 AND rank = ? AND run_at = ? AND last = ?`
+	insertLoopClaim = `INSERT INTO plainjobs_claim (seed, first, last, worker) VALUES (?1, ?2, ?2, ?3)`
+	updateLoopDone  = `UPDATE plainjobs_job SET state = 5, finished_at = ? WHERE id = ? AND +state = 3 AND +seed = ?`
+	deleteLoopClaim = `DELETE FROM plainjobs_claim WHERE seed = ? AND first = ?`
 
-	countLoopDone = `SELECT count(*) FROM plainjobs_jobs WHERE state = 5`
+	countLoopDone = `SELECT count(*) FROM plainjobs_job WHERE state = 5`
 )
 
 // A loop is the connection that single works with.
 type loop struct {
-	db    *sql.DB
-	conn  *sql.Conn
-	name  int64
-	token int64
+	db   *sql.DB
+	conn *sql.Conn
+	name int64
 
-	begin, commit, claim, running, done *sql.Stmt
+	begin, commit, claim, last, cut, lease, done, settle *sql.Stmt
 }
 
 func newLoop(ctx context.Context, d Driver, path string) (l *loop, err error) {
@@ -112,8 +116,11 @@ func newLoop(ctx context.Context, d Driver, path string) (l *loop, err error) {
 		"BEGIN IMMEDIATE": &l.begin,
 		"COMMIT":          &l.commit,
 		selectLoopJob:     &l.claim,
-		updateLoopRunning: &l.running,
+		deleteLoopSpan:    &l.last,
+		updateLoopSpan:    &l.cut,
+		insertLoopClaim:   &l.lease,
 		updateLoopDone:    &l.done,
+		deleteLoopClaim:   &l.settle,
 	} {
 		if *stmt, err = l.conn.PrepareContext(ctx, query); err != nil { //nolint:sqlclosecheck // it closes with the connection
 			return nil, err
@@ -124,15 +131,21 @@ func newLoop(ctx context.Context, d Driver, path string) (l *loop, err error) {
 
 // next claims, runs and completes a job, and reports whether there was one.
 func (l *loop) next(ctx context.Context, handle func(context.Context, int) error) (bool, error) {
-	const worker = 1 << 60 // as long as a real ID
-	var id, failures, maxAttempts int64
+	const worker = 1 << 60 // as long as a real one's
+	var id, rank, runAt, last, seed, failures, maxAttempts int64
 	var payload []byte
-	l.token++
 	err := l.tx(ctx, func() error {
-		if err := l.claim.QueryRowContext(ctx, l.name).Scan(&id, &failures, &maxAttempts, &payload); err != nil {
+		if err := l.claim.QueryRowContext(ctx, l.name).Scan(&id, &rank, &runAt, &last, &seed, &failures, &maxAttempts, &payload); err != nil {
 			return err
 		}
-		return changed(1)(l.running.ExecContext(ctx, worker, worker+l.token, id))
+		cut := l.cut
+		if id == last {
+			cut = l.last
+		}
+		if err := changed(1)(cut.ExecContext(ctx, l.name, rank, runAt, last)); err != nil {
+			return err
+		}
+		return changed(1)(l.lease.ExecContext(ctx, seed, id, worker))
 	})
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
@@ -148,7 +161,10 @@ func (l *loop) next(ctx context.Context, handle func(context.Context, int) error
 		return false, err
 	}
 	return true, l.tx(ctx, func() error {
-		return changed(1)(l.done.ExecContext(ctx, time.Now().UnixMicro(), id, worker+l.token))
+		if err := changed(1)(l.done.ExecContext(ctx, time.Now().UnixMicro(), id, seed)); err != nil {
+			return err
+		}
+		return changed(1)(l.settle.ExecContext(ctx, seed, id))
 	})
 }
 
