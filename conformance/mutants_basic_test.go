@@ -249,29 +249,6 @@ func (b halfPush) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 	return pushed, err
 }
 
-// reapsFinished makes every job of a dead worker run again, as a reaper does
-// that reads first and writes later.
-type reapsFinished struct {
-	*memory.Backend
-	claimed []backend.NewJob
-}
-
-func (b *reapsFinished) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
-	jobs, err := b.Backend.Claim(ctx, req)
-	for _, j := range jobs {
-		b.claimed = append(b.claimed, backend.NewJob{Name: j.Name, Payload: j.Payload, MaxAttempts: j.MaxAttempts})
-	}
-	return jobs, err
-}
-
-func (b *reapsFinished) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
-	r, err := b.Backend.Reap(ctx, req)
-	if len(r.Workers) > 0 {
-		_, err = b.Push(ctx, b.claimed)
-	}
-	return r, err
-}
-
 type noDelay struct{ *memory.Backend }
 
 func (b noDelay) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
@@ -288,66 +265,6 @@ func (b noDelay) Fail(ctx context.Context, failures []backend.Failure) ([]backen
 		failures[i].Delay = 0
 	}
 	return b.Backend.Fail(ctx, failures)
-}
-
-type shortSearch struct{ *memory.Backend }
-
-func (b shortSearch) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
-	counts, err := b.Count(ctx)
-	kept := slices.ContainsFunc(counts, func(c backend.Count) bool { return c.State == backend.Failed && c.Jobs > int64(req.Limit) })
-	if err != nil || kept && req.Limit > 0 {
-		return backend.ReapResult{}, err
-	}
-	return b.Backend.Reap(ctx, req)
-}
-
-type forgetsSilence struct{ *memory.Backend }
-
-func (b forgetsSilence) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
-	req.By = 0
-	return b.Backend.Reap(ctx, req)
-}
-
-type hastyLook struct{ *memory.Backend }
-
-func (b hastyLook) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
-	if req.By != 0 {
-		req.Expired, req.StableFor = true, 0
-	}
-	return b.Backend.Reap(ctx, req)
-}
-
-type anyLook struct {
-	*memory.Backend
-	looks int64
-}
-
-func (b *anyLook) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
-	if req.By != 0 {
-		b.looks++
-		req.By = b.looks
-	}
-	return b.Backend.Reap(ctx, req)
-}
-
-type alwaysExpired struct{ *memory.Backend }
-
-func (b alwaysExpired) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
-	req.Expired = true
-	return b.Backend.Reap(ctx, req)
-}
-
-type manySuspects struct{ *memory.Backend }
-
-func (b manySuspects) Claim(ctx context.Context, req backend.ClaimRequest) (jobs []backend.Job, err error) {
-	for limit := req.Limit; ; {
-		req.Limit = limit - len(jobs)
-		more, err := b.Backend.Claim(ctx, req)
-		jobs = append(jobs, more...)
-		if err != nil || len(more) == 0 || len(jobs) == limit {
-			return jobs, err
-		}
-	}
 }
 
 type noPriority struct{ *memory.Backend }
