@@ -35,7 +35,7 @@ func TestBadDefinitions(t *testing.T) {
 		"defined elsewhere": func() { plainjobs.Schedule("bad/16", "@daily", lifeJob.With(""), plainjobs.MaxAttempts(3)) },
 		"nil handler":       func() { plainjobs.Cron("bad/17", "@daily", nil) },
 		"At and Before":     func() { plainjobs.Schedule("bad/18", "@daily", lifeJob.With("", plainjobs.At(time.Now()))) },
-		"define_test.go":      func() { plainjobs.Cron("bad/19", "@never", tick) },
+		"define_test.go":    func() { plainjobs.Cron("bad/19", "@never", tick) },
 		"366 days":          func() { plainjobs.Define("bad/20", fn, plainjobs.Timeout(367*24*time.Hour)) },
 		"Timeout(2562047h":  func() { plainjobs.Define("bad/21", fn, plainjobs.Timeout(1<<63-1)) },
 		"Await could return it": func() {
