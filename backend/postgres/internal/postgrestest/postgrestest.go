@@ -105,6 +105,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("FullDisk", d.testFullDisk)
 	t.Run("OpenAtOnce", d.testOpenAtOnce)
 	t.Run("OwnDB", d.testOwnDB)
+	t.Run("WrongClock", d.testWrongClock)
 	t.Run("ForeignTransactions", d.testForeignTransactions)
 	t.Run("Dump", d.testDump)
 	// These mostly wait for leases and timeouts.
