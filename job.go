@@ -68,16 +68,17 @@ func define[T any](name, where string, run func(*engine.Definition) engine.Run, 
 
 func newDefinition[T any](name, where string) *engine.Definition {
 	return &engine.Definition{
-		Name:        name,
-		Where:       where,
-		MaxAttempts: DefaultMaxAttempts,
-		Type:        reflect.TypeFor[T](),
+		Name:            name,
+		Where:           where,
+		MaxAttempts:     DefaultMaxAttempts,
+		InitialAttempts: DefaultMaxAttempts,
+		Type:            reflect.TypeFor[T](),
 	}
 }
 
 // Handle binds a handler to a job for one queue; [HandleResult] binds that of a
-// [ResultJob]. It overrides the handler of the
-// definition, if there is one. It panics if an argument is nil.
+// [ResultJob]. It overrides the handler of the definition, if there is one. It panics if
+// an argument is nil.
 func Handle[T any](q *Queue, job *Job[T], fn func(ctx context.Context, data T) error) {
 	if q == nil || job == nil || fn == nil {
 		panic(fmt.Sprintf("plainjobs: %s: Handle with a nil queue, job or handler", caller()))
@@ -181,6 +182,8 @@ type Task struct {
 	at     time.Time // instead of the job's delay
 	before time.Time
 	err    error
+
+	ownAttempts, ownPriority bool // set by an option of the task
 }
 
 // Name returns the name of the task's job, or an empty string for a zero Task.

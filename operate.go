@@ -185,7 +185,7 @@ func priorityOf(opts []TaskOption) (*int16, error) {
 		}
 	}
 	p := t.job.Priority
-	t.job.Priority = 0
+	t.job.Priority, t.ownPriority = 0, false
 	if other.job.Priority != p || !reflect.DeepEqual(t, Task{}) {
 		return nil, fmt.Errorf("%w: pass Priority or no option", backend.ErrInvalid)
 	}

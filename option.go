@@ -31,13 +31,13 @@ type Option interface {
 
 type defineOption func(*engine.Definition) error
 
-func (o defineOption) define(d *engine.Definition) error { return o(d) }
+func (o defineOption) define(d *engine.Definition) error { return d.Apply(engine.Change(o)) }
 
 func (o defineOption) schedule(_ *engine.Schedule, d *engine.Definition) error {
 	if d == nil {
 		return fmt.Errorf("it is an option of a job, and the schedule's job is defined elsewhere: pass it to Define")
 	}
-	return o(d)
+	return o.define(d)
 }
 
 type taskOption func(*Task) error
@@ -60,7 +60,7 @@ func MaxAttempts(n int) Option {
 	}
 	return option{
 		func(d *engine.Definition) error { d.MaxAttempts = n; return check() },
-		func(t *Task) error { t.job.MaxAttempts = n; return check() },
+		func(t *Task) error { t.job.MaxAttempts, t.ownAttempts = n, true; return check() },
 	}
 }
 
@@ -69,7 +69,7 @@ func MaxAttempts(n int) Option {
 func Priority(p int16) Option {
 	return option{
 		func(d *engine.Definition) error { d.Priority = p; return nil },
-		func(t *Task) error { t.job.Priority = p; return nil },
+		func(t *Task) error { t.job.Priority, t.ownPriority = p, true; return nil },
 	}
 }
 

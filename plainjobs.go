@@ -35,6 +35,7 @@ package plainjobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -54,6 +55,10 @@ type Options struct {
 	// [DefaultMaxPayload]. It must not exceed the store's limit, see
 	// [backend.Description].
 	MaxPayload int
+	// Defaults are options of all jobs of the queue that do not have the option
+	// themselves, such as MaxAttempts, Timeout, Backoff and Keep. UniqueByData, UniqueBy,
+	// SerialBy and Aliases are not allowed.
+	Defaults []DefineOption
 	// Middleware wraps the runs of all jobs of the queue. The first is the outermost.
 	Middleware []Middleware
 	// OnError is called with each run that fails, of all jobs of the queue; see [OnError].
@@ -95,6 +100,15 @@ func New(b backend.Backend, opts *Options) *Queue {
 	handle := engine.NewHandle()
 	q := handle.Queue()
 	q.Backend, q.Description, q.MaxPayload, q.Logger, q.Metadata, q.TimeoutError = b, &d, limit, opts.Logger, opts.Metadata, ErrTimeout
+	if len(opts.Defaults) > 0 {
+		changes, err := changesOf(opts.Defaults)
+		if err == nil {
+			err = q.SetDefaults(changes)
+		}
+		if err != nil {
+			panic(fmt.Sprintf("plainjobs: %s: New with Options.Defaults: %v", caller(), err))
+		}
+	}
 	if opts.OnError != nil {
 		q.OnError = errorFunc(opts.OnError)
 	}
@@ -119,6 +133,35 @@ func (q *Queue) Perform(ctx context.Context, task Task) (int64, error) {
 // order of the tasks.
 func (q *Queue) PerformMany(ctx context.Context, tasks ...Task) ([]int64, error) {
 	return q.perform(ctx, tasks, q.push)
+}
+
+// Configure sets options of a job on this queue only, over those of its definition, for
+// example from a configuration. It returns an error if an option is out of bounds, or is
+// one of those that [Options].Defaults does not allow; then nothing changes. Call it
+// before the queue's workers start.
+func (q *Queue) Configure(job AnyJob, opts ...DefineOption) error {
+	if job == nil || job.Name() == "" {
+		return errors.New("plainjobs: configure a nil job")
+	}
+	changes, err := changesOf(opts)
+	if err == nil {
+		err = q.engine().Configure(job.definition(), changes)
+	}
+	if err != nil {
+		return fmt.Errorf("plainjobs: configure job %s: %w", job.Name(), err)
+	}
+	return nil
+}
+
+// changesOf returns options as the engine applies them.
+func changesOf(opts []DefineOption) (changes []engine.Change, err error) {
+	for _, opt := range opts {
+		if opt == nil {
+			return nil, errors.New("an option is nil")
+		}
+		changes = append(changes, opt.define)
+	}
+	return changes, nil
 }
 
 var defaultQueue atomic.Pointer[Queue]

@@ -122,8 +122,23 @@ func (t *Task) name() string {
 	return t.def.Name
 }
 
+// on returns the task with the job's options on a queue.
+func (t Task) on(q *engine.Queue) Task {
+	if own := q.Definition(t.def); own != t.def {
+		if !t.ownAttempts {
+			t.job.MaxAttempts = own.MaxAttempts
+		}
+		if !t.ownPriority {
+			t.job.Priority = own.Priority
+		}
+		t.job.MaxPending = own.MaxPending
+	}
+	return t
+}
+
 // stored returns the task as the store takes it.
-func (t *Task) stored(q *engine.Queue, metadata []byte) (backend.NewJob, error) {
+func (t Task) stored(q *engine.Queue, metadata []byte) (backend.NewJob, error) {
+	t = t.on(q)
 	j, maxPayload := t.job, q.MaxPayload
 	switch {
 	case t.def == nil:

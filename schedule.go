@@ -46,6 +46,13 @@ func CatchUp(n int) ScheduleOption {
 	})
 }
 
+// RunAtStart also runs the schedule's job when a worker that has the schedule starts. If
+// several start, at most one such run waits or runs at a time. Without the option the
+// first run comes with the first tick.
+func RunAtStart() ScheduleOption {
+	return scheduleOption(func(s *engine.Schedule) error { s.AtStart = true; return nil })
+}
+
 // Overlap sets whether a tick pushes a job while the job of an earlier tick waits or
 // runs. With false, such a tick is skipped, and a failed run is retried no later than
 // the next tick, unless the job has its own [Backoff]. The default is true for [Cron]
@@ -121,42 +128,75 @@ func Cron(name, expression string, fn func(ctx context.Context, tick time.Time) 
 func Every(name string, interval time.Duration, fn func(ctx context.Context, tick time.Time) error, opts ...ScheduleOption) *Job[time.Time] {
 	where := caller()
 	s := &engine.Schedule{Name: name, Where: where, CatchUp: 1}
-	if interval < time.Millisecond || interval > 366*24*time.Hour {
-		panic(fmt.Sprintf("plainjobs: %s: schedule %q: every %v is not within 1ms and 366 days", where, name, interval))
+	var err error
+	if s.Timing, err = engine.EveryTiming(interval); err != nil {
+		panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", where, name, err))
 	}
-	s.Timing = engine.EveryTiming(interval)
 	return scheduled(s, fn, opts)
 }
 
-// Schedule pushes a task at the times of a cron expression, as [Cron] does. The handler
-// does not get the tick. The task's In, if it has one, counts from the push.
+// Schedule pushes a task at the times of an expression: one of [Cron], or "@every 5m" for
+// [Every]. So a declared job, or one with data, has a schedule. The handler does not get
+// the tick. The task's In, if it has one, counts from the push. See [Queue.Schedule] for
+// an expression that is configured.
 func Schedule(name, expression string, task Task, opts ...ScheduleOption) {
-	s := &engine.Schedule{Name: name, Where: caller(), CatchUp: 1, Job: task.def}
-	parse(s, expression)
-	job, err := task.stored(anyQueue, nil)
+	s, err := scheduleOf(name, expression, caller(), task, opts)
+	if err != nil {
+		panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", caller(), name, err))
+	}
+	engine.AddSchedule(s)
+}
+
+// Schedule is the function [Schedule] for this queue only. It returns an error where the
+// function panics, so name, expression and options may come from a configuration. Call it
+// before the queue's workers start.
+func (q *Queue) Schedule(name, expression string, task Task, opts ...ScheduleOption) error {
+	s, err := scheduleOf(name, expression, caller(), task, opts)
 	if err == nil {
-		err = check.NewJobs([]backend.NewJob{job})
+		_, err = s.Location()
 	}
 	if err != nil {
-		panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, name, err))
+		return fmt.Errorf("plainjobs: schedule %q: %w", name, err)
+	}
+	if err := q.engine().AddSchedule(s); err != nil {
+		return fmt.Errorf("plainjobs: %w", err)
+	}
+	return nil
+}
+
+func scheduleOf(name, expression, where string, task Task, opts []ScheduleOption) (*engine.Schedule, error) {
+	timing, err := engine.CronTiming(expression)
+	if err != nil {
+		return nil, err
+	}
+	s := &engine.Schedule{Name: name, Where: where, Timing: timing, CatchUp: 1, Job: task.def}
+	job, err := task.stored(anyQueue, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := check.NewJobs([]backend.NewJob{job}); err != nil {
+		return nil, err
 	}
 	if !task.at.IsZero() || !task.before.IsZero() {
-		panic(fmt.Sprintf("plainjobs: %s: schedule %q: At and Before do not apply to a task that is pushed repeatedly: use In", s.Where, name))
+		return nil, errors.New("At and Before do not apply to a task that is pushed repeatedly: use In")
 	}
 	for _, opt := range opts {
 		if err := opt.schedule(s, nil); err != nil {
-			panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, name, err))
+			return nil, err
 		}
 	}
 	lone, err := alone(s, task.job.Unique.Key != "")
 	if err != nil {
-		panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, name, err))
+		return nil, err
 	}
 	if lone {
 		task.job.Unique = aloneKey(s)
 	}
 	s.Task = func(time.Time) (backend.NewJob, error) { return task.stored(anyQueue, nil) }
-	engine.AddSchedule(s)
+	s.TaskOn = func(q *engine.Queue) func(time.Time) (backend.NewJob, error) {
+		return func(time.Time) (backend.NewJob, error) { return task.on(q).stored(anyQueue, nil) }
+	}
+	return s, nil
 }
 
 // anyQueue stands for the queue where a schedule is defined.
@@ -185,18 +225,22 @@ func scheduled(s *engine.Schedule, fn func(context.Context, time.Time) error, op
 		panic(fmt.Sprintf("plainjobs: %s: schedule %q: %v", s.Where, s.Name, err))
 	}
 	if lone && d.Backoff == nil {
-		d.Backoff = s.Backoff
+		_ = d.Apply(func(d *engine.Definition) error { d.Backoff = s.Backoff; return nil })
 	}
 	d.Run = decoding(fn)(d)
 	engine.Register(d)
 	job := &Job[time.Time]{def: d}
 	s.Job = d
-	s.Task = func(tick time.Time) (backend.NewJob, error) {
+	task := func(tick time.Time) Task {
 		t := job.With(tick.UTC())
 		if lone {
 			t.job.Unique = aloneKey(s)
 		}
-		return t.stored(anyQueue, nil)
+		return t
+	}
+	s.Task = func(tick time.Time) (backend.NewJob, error) { return task(tick).stored(anyQueue, nil) }
+	s.TaskOn = func(q *engine.Queue) func(time.Time) (backend.NewJob, error) {
+		return func(tick time.Time) (backend.NewJob, error) { return task(tick).on(q).stored(anyQueue, nil) }
 	}
 	engine.AddSchedule(s)
 	return job
@@ -231,7 +275,7 @@ func (q *Queue) Schedules(ctx context.Context) ([]ScheduleInfo, error) {
 	var infos []ScheduleInfo
 	for _, s := range stored.Schedules {
 		i := ScheduleInfo{Name: s.Name, Next: s.Next, Last: s.Last, Paused: s.Paused, RemovedAt: s.RemovedAt}
-		if d := engine.LookupSchedule(s.Name); d != nil {
+		if d := q.engine().Schedule(s.Name); d != nil {
 			i.Expression, i.Zone, i.Job = d.Spec, d.Zone, d.Job.Name
 			i.Differs = d.Definition() != s.Definition
 		}
@@ -258,7 +302,7 @@ func (q *Queue) PauseSchedule(ctx context.Context, name string, paused bool) err
 // waits or runs, RunSchedule pushes nothing and returns the ID of that job. With
 // [ErrDuplicate] the ID is that of the job that has the unique key.
 func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
-	s := engine.LookupSchedule(name)
+	s := q.engine().Schedule(name)
 	if s == nil {
 		return 0, fmt.Errorf("plainjobs: run schedule: %w: this program defines no schedule %q", ErrNotFound, name)
 	}

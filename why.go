@@ -59,7 +59,7 @@ func (q *Queue) Why(ctx context.Context, id int64) (string, error) {
 	if err != nil || suspect != nil {
 		return whyAlone(suspect), err
 	}
-	return whySlot(&info, workers), nil
+	return whySlot(&info, workers, q.engine().Definition(engine.Lookup(info.Name))), nil
 }
 
 // stopped returns what keeps the store from being written to, or an empty string.
@@ -202,9 +202,9 @@ func whyNotClaimed(i *Info, names []NameInfo, workers []Worker, environment stri
 }
 
 // whySlot says that a job waits for a slot.
-func whySlot(i *Info, workers []Worker) string {
+func whySlot(i *Info, workers []Worker, d *engine.Definition) string {
 	limit := ""
-	if d := engine.Lookup(i.Name); d != nil && d.Concurrency > 0 {
+	if d != nil && d.Concurrency > 0 {
 		limit = fmt.Sprintf(", at most %d in each worker", d.Concurrency)
 	}
 	_, known := live(workers, i.Name)

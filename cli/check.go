@@ -49,7 +49,7 @@ ignores unknown fields; check reports them because their data is lost.`,
 		defer done()
 		r.Schema(ctx, q)
 		r.handlers(q)
-		r.schedules(s)
+		r.schedules(q, s)
 		if payloads {
 			if err := r.payloads(ctx, q, ignore); err != nil {
 				return err
@@ -163,9 +163,9 @@ func (r *report) handlers(q *plainjobs.Queue) {
 	}
 }
 
-func (r *report) schedules(s *screen) {
-	well := 0
-	for _, d := range engine.Schedules() {
+func (r *report) schedules(q *plainjobs.Queue, s *screen) {
+	well, schedules := 0, (*engine.Handle)(q).Queue().Schedules()
+	for _, d := range schedules {
 		pl := &plan{name: d.Name, spec: d.Spec, zone: d.Zone, defined: d}
 		pl.look(s.now, 1, nil)
 		switch {
@@ -177,7 +177,7 @@ func (r *report) schedules(s *screen) {
 			well++
 		}
 	}
-	if all := len(engine.Schedules()); well == all {
+	if all := len(schedules); well == all {
 		r.Well("schedules", "with a next tick: %d of %d", well, all)
 	}
 }

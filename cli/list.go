@@ -68,7 +68,7 @@ func (s *screen) list(q *plainjobs.Queue) error {
 		jobs.add(strings.Join(append([]string{d.Name}, d.Aliases...), ", "), d.Type, handler, place(d.Where))
 	}
 	schedules := &table{header: []string{"SCHEDULE", "WHEN", "NEXT", "DEFINED AT"}}
-	for _, d := range engine.Schedules() {
+	for _, d := range (*engine.Handle)(q).Queue().Schedules() {
 		if s.json {
 			r := definitionRecord{Kind: "schedule", Name: d.Name, When: d.Spec, Zone: d.Zone, Job: d.Job.Name, Where: place(d.Where)}
 			if err := s.object(r); err != nil {

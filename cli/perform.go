@@ -48,7 +48,7 @@ input.`,
 			return err
 		}
 		defer done()
-		job, err := newJob(args[0], data, unchecked)
+		job, err := newJob(q, args[0], data, unchecked)
 		if err != nil {
 			return err
 		}
@@ -86,8 +86,8 @@ func (s *screen) data(args []string) ([]byte, error) {
 
 // newJob returns the job to store. A job that the program defines gets the same options
 // as one performed with With.
-func newJob(name string, data []byte, unchecked bool) (backend.NewJob, error) {
-	d := engine.Lookup(name)
+func newJob(q *plainjobs.Queue, name string, data []byte, unchecked bool) (backend.NewJob, error) {
+	d := (*engine.Handle)(q).Queue().Definition(engine.Lookup(name))
 	if unchecked {
 		if data == nil {
 			data = []byte("null")

@@ -102,7 +102,7 @@ type tick struct {
 // plansOf returns the schedules of the program and of the store, by name.
 func plansOf(ctx context.Context, q *plainjobs.Queue) ([]*plan, error) {
 	byName := map[string]*plan{}
-	for _, d := range engine.Schedules() {
+	for _, d := range (*engine.Handle)(q).Queue().Schedules() {
 		byName[d.Name] = &plan{name: d.Name, job: d.Job.Name, spec: d.Spec, zone: d.Zone, defined: d}
 	}
 	store, err := storeOf[backend.Scheduler](q, "schedules")

@@ -327,7 +327,7 @@ func (s *screen) found(q *plainjobs.Queue, o *workOptions) {
 		}
 	}
 	first = "schedules"
-	for _, d := range engine.Schedules() {
+	for _, d := range (*engine.Handle)(q).Queue().Schedules() {
 		if only(d.Job.Name) && !o.noCron {
 			t.add(first, d.Name, d.Spec, nextTick(d, s.now))
 			first = ""

@@ -106,7 +106,7 @@ func (d *drain) next(ctx context.Context) bool {
 	if d.runs++; d.runs > 10_000 {
 		d.tb.Fatalf("plainjobstest: drain: %v; the last was %s #%d", engine.ErrEndless, job.Name, job.ID)
 	}
-	def := d.defs[job.Name]
+	def := d.queue.Definition(d.defs[job.Name])
 	handler := d.queue.Handler(def)
 	if handler == nil {
 		d.settle(ctx, job, nil, &backend.Failure{Ending: backend.EndFailed, Error: "no handler"})
@@ -199,7 +199,7 @@ func (d *drain) hurry(ctx context.Context) {
 // Schedules never tick by themselves in tests, unless a worker runs.
 func Tick(tb testing.TB, q *plainjobs.Queue, name string, tick time.Time) int64 {
 	tb.Helper()
-	s := engine.LookupSchedule(name)
+	s := (*engine.Handle)(q).Queue().Schedule(name)
 	if s == nil {
 		tb.Fatalf("plainjobstest: no schedule %q is defined", name)
 	}

@@ -55,7 +55,7 @@ func TestDeployLosesNoTick(t *testing.T) {
 		{"an earlier time", func(t *testing.T, s *engine.Schedule, _ *engine.Definition) { s.Timing = timing(t, "30 5 * * *") }, []int{360}},
 		{"a zone", func(_ *testing.T, s *engine.Schedule, _ *engine.Definition) { s.Zone = "Europe/Berlin" }, []int{360}},
 		{"an interval", func(_ *testing.T, s *engine.Schedule, _ *engine.Definition) {
-			s.Timing = engine.EveryTiming(50 * time.Minute)
+			s.Timing, _ = engine.EveryTiming(50 * time.Minute)
 		}, []int{360, 410, 460}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

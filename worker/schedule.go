@@ -22,10 +22,10 @@ type schedule struct {
 
 // schedulesOf returns the schedules of the jobs. If they will tick, an unknown time zone
 // is an error.
-func schedulesOf(jobs map[string]*engine.Definition, ticked bool) (all map[string]*schedule, err error) {
+func schedulesOf(defined []*engine.Schedule, jobs map[string]*engine.Definition, ticked bool) (all map[string]*schedule, err error) {
 	all = map[string]*schedule{}
-	for _, s := range engine.Schedules() {
-		if jobs[s.Job.Name] != s.Job {
+	for _, s := range defined {
+		if d := jobs[s.Job.Name]; d == nil || d.Root() != s.Job {
 			continue
 		}
 		as := *s // as it is when this worker starts

@@ -177,6 +177,9 @@ func (s *session) register(ctx context.Context) error {
 				err = s.ticker.define(ctx)
 			}
 			if err == nil {
+				err = s.ticker.atStart(ctx)
+			}
+			if err == nil {
 				return nil
 			}
 		}

@@ -94,6 +94,33 @@ func (t *ticker) define(ctx context.Context) error {
 	return nil
 }
 
+// atStart pushes the jobs of the schedules with RunAtStart. After an error it may be
+// called again: a unique key keeps it from pushing twice.
+func (t *ticker) atStart(ctx context.Context) error {
+	if t.scheduler == nil {
+		return nil
+	}
+	for _, own := range t.schedules {
+		if !own.AtStart {
+			continue
+		}
+		job, err := own.Make(time.Now())
+		if err == nil {
+			if job.Unique.Key == "" {
+				job.Unique.Key = "schedule start " + own.Name
+			}
+			_, err = t.store.Push(ctx, []backend.NewJob{job})
+			if err != nil && refusedIndex(err) < 0 {
+				return fmt.Errorf("schedule %s: %w", own.Name, err)
+			}
+		}
+		if err != nil {
+			t.opts.Logger.Warn("plainjobs: a schedule pushes nothing at the start", "schedule", own.Name, "error", err)
+		}
+	}
+	return nil
+}
+
 // adopt returns the definition that makes a stored schedule this worker's. If their timing
 // is the same the next tick stays. Otherwise adopt takes the ticks that are due by the old
 // timing, and the next tick comes by the new one.

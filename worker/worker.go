@@ -175,7 +175,7 @@ func (w *Worker) session(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	schedules, err := schedulesOf(jobs, !opts.NoSchedules)
+	schedules, err := schedulesOf(w.queue.Schedules(), jobs, !opts.NoSchedules)
 	if err != nil {
 		return nil, err
 	}
@@ -231,6 +231,7 @@ func (w *Worker) jobs() (map[string]*engine.Definition, error) {
 	byName := map[string]*engine.Definition{}
 	var unbound []string
 	for _, d := range defs {
+		d = w.queue.Definition(d)
 		if w.queue.Handler(d) == nil {
 			unbound = append(unbound, fmt.Sprintf("%s (declared at %s)", d.Name, d.Where))
 		}

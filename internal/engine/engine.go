@@ -29,18 +29,23 @@ type Definition struct {
 	Where       string       // file:line of the definition
 	Type        reflect.Type // of its data
 	MaxAttempts int
-	Priority    int16
-	MaxPending  int
-	Timeout     time.Duration
-	Concurrency int              // per worker, 0 without bound
-	Settings    backend.Settings // without its name
-	Backoff     func(attempt int, err error) time.Duration
-	Unique      func(data any, payload []byte) backend.Unique // nil if there is no key
-	Serial      func(data any) string
-	Middleware  []Middleware // the first is the outermost
-	OnError     []ErrorFunc
-	Results     bool // its handlers leave results
-	Run         Run  // nil if the job was only declared
+	// InitialAttempts is MaxAttempts without an option.
+	InitialAttempts int
+	Priority        int16
+	MaxPending      int
+	Timeout         time.Duration
+	Concurrency     int              // per worker, 0 without bound
+	Settings        backend.Settings // without its name
+	Backoff         func(attempt int, err error) time.Duration
+	Unique          func(data any, payload []byte) backend.Unique // nil if there is no key
+	Serial          func(data any) string
+	Middleware      []Middleware // the first is the outermost
+	OnError         []ErrorFunc
+	Results         bool // its handlers leave results
+	Run             Run  // nil if the job was only declared
+
+	changes []Change    // its options, see Apply
+	root    *Definition // nil unless a queue has made this one from it
 }
 
 // Takes returns an error if t is not the type of the definition's data.
@@ -116,6 +121,7 @@ type Queue struct {
 	// dies, the cause is clear.
 	SuspectLock SuspectLock
 
+	config configuration
 	handle *Handle // nil for a queue that was not made by NewHandle
 
 	mu       sync.Mutex                          // guards bound and live
@@ -148,6 +154,7 @@ func (q *Queue) Handle(d *Definition, run Run) {
 	}
 	q.bound[d] = run
 	q.put(d, nil)
+	q.put(q.Definition(d), nil)
 }
 
 // Handler returns the handler for a definition with its middleware, or nil.
@@ -159,7 +166,7 @@ func (q *Queue) Handler(d *Definition) Run {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	run := q.bound[d]
+	run := q.bound[d.Root()]
 	if run == nil {
 		run = d.Run
 	}

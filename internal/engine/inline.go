@@ -91,7 +91,7 @@ func (c detachedContext) Value(key any) any {
 // run runs a job and returns its error. What the run asks for, as a snooze, is
 // recorded, and a retry if there is to be one.
 func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) error {
-	d := Lookup(j.info.Name)
+	d := s.Queue.Definition(Lookup(j.info.Name))
 	var handler Run
 	if d != nil {
 		handler = s.Queue.Handler(d)

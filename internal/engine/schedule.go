@@ -22,6 +22,10 @@ type Schedule struct {
 	Job     *Definition
 	// Task returns the job that a tick pushes, see Make.
 	Task func(tick time.Time) (backend.NewJob, error)
+	// TaskOn returns Task for a queue that changes definitions.
+	TaskOn func(q *Queue) func(tick time.Time) (backend.NewJob, error)
+	// AtStart pushes the job of a tick also when a worker starts.
+	AtStart bool
 }
 
 // Definition returns a text that is equal for two programs with the same schedule: its
@@ -108,8 +112,8 @@ var schedules = struct {
 func AddSchedule(s *Schedule) {
 	schedules.Lock()
 	defer schedules.Unlock()
-	if !ValidName(s.Name) {
-		panic(fmt.Sprintf("plainjobs: %s: schedule name %q: %s", s.Where, s.Name, nameRule))
+	if err := s.checkName(); err != nil {
+		panic(fmt.Sprintf("plainjobs: %s: %v", s.Where, err))
 	}
 	if other := schedules.byName[s.Name]; other != nil {
 		panic(fmt.Sprintf("plainjobs: schedule %q is defined twice, at %s and at %s; names are unique in a program, and "+
@@ -122,6 +126,13 @@ func AddSchedule(s *Schedule) {
 		}
 	}
 	schedules.byName[s.Name] = s
+}
+
+func (s *Schedule) checkName() error {
+	if !ValidName(s.Name) {
+		return fmt.Errorf("schedule name %q: %s", s.Name, nameRule)
+	}
+	return nil
 }
 
 // Schedules returns all schedules, ordered by name.

@@ -21,13 +21,23 @@ type Timing struct {
 
 const every = "every "
 
-// EveryTiming returns the timing of ticks at an interval.
-func EveryTiming(interval time.Duration) Timing {
-	return Timing{Spec: every + interval.String(), Every: interval}
+// EveryTiming returns the timing of ticks that are an interval apart.
+func EveryTiming(interval time.Duration) (Timing, error) {
+	if interval < time.Millisecond || interval > 366*24*time.Hour {
+		return Timing{}, fmt.Errorf("every %v is not within 1ms and 366 days", interval)
+	}
+	return Timing{Spec: every + interval.String(), Every: interval}, nil
 }
 
-// CronTiming returns the timing of a cron expression.
+// CronTiming returns the timing of a cron expression, or of "@every" and an interval.
 func CronTiming(expression string) (Timing, error) {
+	if text, ok := strings.CutPrefix(expression, "@"+every); ok {
+		interval, err := time.ParseDuration(strings.TrimSpace(text))
+		if err != nil {
+			return Timing{}, fmt.Errorf("expression %q: %w", expression, err)
+		}
+		return EveryTiming(interval)
+	}
 	e, err := cron.Parse(expression)
 	if err != nil {
 		return Timing{}, err
