@@ -3,8 +3,7 @@
 // PostgreSQL, and workers in this or other processes run them at least once.
 //
 // A job is a package-level variable. [Define] makes one with its handler;
-// [Declare] makes one without a handler, which [Handle] binds later. A task is a job
-// with a payload, the data for one run. Performing a task stores it.
+// [Declare] makes one whose handler [Handle] binds. A task is a job with a payload.
 //
 //	var Welcome = plainjobs.Define("welcome", func(ctx context.Context, u User) error {
 //		return mail.Send(ctx, u.Email, "Welcome!")
