@@ -228,7 +228,7 @@ func TestLocalZone(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // a worker that starts ends at once
 	err := worker.New(q, &worker.Options{Jobs: []plainjobs.AnyJob{localJob}}).Run(ctx)
-	if err == nil || !strings.Contains(err.Error(), "the zone Local is another one on each machine") || !strings.Contains(err.Error(), "schedule_test.go:") {
+	if err == nil || !strings.Contains(err.Error(), "the zone Local differs between machines") || !strings.Contains(err.Error(), "schedule_test.go:") {
 		t.Errorf("Run with the zone Local = %v", err)
 	}
 }

@@ -441,7 +441,7 @@ func TestDecodeErrorNamesTheField(t *testing.T) {
 	stop := start(t, q, worker.Options{Jobs: []plainjobs.AnyJob{jobOrder}})
 	eventually(t, "it has failed", func() bool { return state(t, b, id) == backend.Failed })
 	mustStop(t, stop)
-	want := fmt.Sprintf("payload of job order #%d does not decode at field Item.Count: a JSON string is no int", id)
+	want := fmt.Sprintf("payload of job order #%d does not decode at field Item.Count: a JSON string is not a int", id)
 	if got := info(t, b, id).Errors[0].Error; got != want {
 		t.Errorf("the error is %q, want %q", got, want)
 	}
