@@ -2,15 +2,28 @@ package plainjobs
 
 import (
 	"encoding/json"
+	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A State is a state of a job.
+// A State is a state of a job. String returns its name, Terminal reports whether only an
+// operator takes a job out of it, and Waits whether a job in it has yet to be claimed.
 type State = backend.State
+
+// ParseState returns the state with a name, such as "failed", which State.String returns.
+func ParseState(name string) (State, error) {
+	for _, s := range backend.States() {
+		if s.String() == name {
+			return s, nil
+		}
+	}
+	return 0, fmt.Errorf("plainjobs: unknown state %q: use one of %v", name, backend.States())
+}
 
 // The states. A job is [Scheduled] until its time, also for a retry, or [Blocked] by
 // another job with its [Serial] key. Then it is [Pending], [Running] and, in the end,
@@ -42,7 +55,8 @@ type Info struct {
 	// CreatedAt is when the job was pushed, and RunAt when it may run, by the store's
 	// clock, in UTC.
 	CreatedAt, RunAt time.Time
-	// Metadata is what Options.Metadata returned when the job was pushed.
+	// Metadata is what Options.Metadata returned when the job was pushed, with the pairs
+	// of the option [Metadata].
 	Metadata map[string]string
 
 	State State
@@ -80,7 +94,8 @@ type Info struct {
 	run []byte // the payload, in a middleware
 }
 
-// A RunError is the error of one run.
+// A RunError is the error of one run: the Attempt, At which time it failed, the Error's
+// text, and the Stack where it happened, if it is known.
 type RunError = backend.RunError
 
 // LogValue implements [slog.LogValuer]. It never shows the payload.
@@ -150,6 +165,19 @@ func encodeMetadata(m map[string]string) ([]byte, error) {
 		return nil, nil
 	}
 	return json.Marshal(m)
+}
+
+// addMetadata returns encoded metadata with pairs that take precedence.
+func addMetadata(encoded []byte, pairs map[string]string) ([]byte, error) {
+	if len(pairs) == 0 {
+		return encoded, nil
+	}
+	all := decodeMetadata(encoded)
+	if all == nil {
+		return encodeMetadata(pairs)
+	}
+	maps.Copy(all, pairs)
+	return encodeMetadata(all)
 }
 
 func decodeMetadata(b []byte) (m map[string]string) {

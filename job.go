@@ -184,6 +184,7 @@ type Task struct {
 	err    error
 
 	ownAttempts, ownPriority bool // set by an option of the task
+	metadata                 map[string]string
 }
 
 // Name returns the name of the task's job, or an empty string for a zero Task.

@@ -111,7 +111,7 @@ func (q *Queue) Count(ctx context.Context, filter Filter, exact bool) (n int64, 
 	}
 }
 
-// A Count is the number of jobs of one name in one state.
+// A Count is the number of Jobs with one Name in one State.
 type Count = backend.Count
 
 // Counts returns the numbers of jobs by name and state, without zeros, ordered by name
@@ -128,7 +128,11 @@ func (q *Queue) Counts(ctx context.Context) ([]Count, error) {
 	return counts, nil
 }
 
-// A Worker is a registered worker of any process.
+// A Worker is a registered worker of any process. ID identifies it; Host, PID and Process
+// its process. Jobs and Schedules are the names that it knows. StartedAt and SeenAt are
+// when it started and sent its last heartbeat, and Lease is how long it is Alive after
+// that. Ended and Present are set if its process has certainly ended or not. Running is
+// the number of jobs that it holds.
 type Worker = backend.WorkerInfo
 
 // Workers returns the registered workers, the longest registered first. A worker is not
@@ -329,8 +333,10 @@ func (q *Queue) pause(ctx context.Context, name string, paused bool) error {
 	return nil
 }
 
-// A NameInfo describes a job name: its limits, whether it is paused, and how many of its
-// jobs run.
+// A NameInfo describes a job Name: its limits MaxRunning, MaxCrashes, and Rate in a period
+// of Per; its History; whether it is Paused; and how many of its jobs are Running. Free is
+// when the rate allows the next run, or zero if it does now. Limited reports whether the
+// running jobs have a limit.
 type NameInfo = backend.NameInfo
 
 // Names describes each job name, ordered by name. If the whole queue is paused, the

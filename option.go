@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"time"
 
@@ -284,6 +285,19 @@ func (m Middleware) engine() engine.Middleware {
 			return h(ctx, &info)
 		}
 	}
+}
+
+// Metadata stores pairs with the task, such as a tenant or the ID of a request. They are
+// in Info.Metadata of its runs, together with what Options.Metadata returns, over which
+// they take precedence. Both may have 64 KiB, encoded as JSON.
+func Metadata(pairs map[string]string) TaskOption {
+	return taskOption(func(t *Task) error {
+		if t.metadata == nil {
+			t.metadata = map[string]string{}
+		}
+		maps.Copy(t.metadata, pairs)
+		return nil
+	})
 }
 
 const maxDelay = 100 * 365 * 24 * time.Hour

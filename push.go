@@ -157,7 +157,10 @@ func (t Task) stored(q *engine.Queue, metadata []byte) (backend.NewJob, error) {
 		return j, fmt.Errorf("Before(%v) is not within 100 years", t.before)
 	}
 	j.RunAt, j.ExpiresAt = t.at, t.before
-	j.Metadata = metadata
+	var err error
+	if j.Metadata, err = addMetadata(metadata, t.metadata); err != nil {
+		return j, fmt.Errorf("metadata do not encode: %w", err)
+	}
 	if q.Description != nil {
 		return j, check.Fields(*q.Description, &j)
 	}

@@ -308,7 +308,11 @@ func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 	}
 	job, err := s.Make(q.engine().Now())
 	if err == nil && q.engine().Metadata != nil {
-		job.Metadata, err = encodeMetadata(q.engine().Metadata(ctx))
+		var common []byte
+		common, err = encodeMetadata(q.engine().Metadata(ctx))
+		if err == nil {
+			job.Metadata, err = addMetadata(common, decodeMetadata(job.Metadata))
+		}
 	}
 	if err != nil {
 		return 0, fmt.Errorf("plainjobs: run schedule %s: %w", name, err)

@@ -70,10 +70,8 @@ func stateNames() (names []string) {
 }
 
 func parseState(text string) (backend.State, error) {
-	for _, s := range backend.States() {
-		if s.String() == text {
-			return s, nil
-		}
+	if s, err := plainjobs.ParseState(text); err == nil {
+		return s, nil
 	}
 	return 0, usage("--state %s: unknown state; use one of %s%s", text, strings.Join(stateNames(), ", "), didYouMean(text, stateNames()))
 }

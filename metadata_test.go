@@ -1,0 +1,74 @@
+package plainjobs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/memory"
+)
+
+// The pairs of a task are stored with those of the queue and take precedence.
+func TestTaskMetadata(t *testing.T) {
+	common := map[string]string{"trace": "t1", "tenant": "none"}
+	q := plainjobs.New(memory.New(nil), &plainjobs.Options{Metadata: func(context.Context) map[string]string { return common }})
+	plain := plainjobs.New(memory.New(nil), nil)
+	ids, err := q.PerformMany(t.Context(), modest.With("a", plainjobs.Metadata(map[string]string{"tenant": "x"}), plainjobs.Metadata(map[string]string{"n": "1"})), modest.With("b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone, err := plain.Perform(t.Context(), modest.With("c", plainjobs.Metadata(map[string]string{"tenant": "y"})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	none, err := plain.Perform(t.Context(), modest.With("c", plainjobs.Metadata(nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Schedule("with-metadata", "@daily", modest.With("d", plainjobs.Metadata(map[string]string{"tenant": "z"}))); err != nil {
+		t.Fatal(err)
+	}
+	scheduled, err := q.RunSchedule(t.Context(), "with-metadata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		q    *plainjobs.Queue
+		id   int64
+		want map[string]string
+	}{
+		{q, ids[0], map[string]string{"trace": "t1", "tenant": "x", "n": "1"}}, {q, ids[1], common},
+		{plain, alone, map[string]string{"tenant": "y"}}, {plain, none, nil}, {q, scheduled, map[string]string{"trace": "t1", "tenant": "z"}},
+	} {
+		if info, err := c.q.Get(t.Context(), c.id); err != nil || !maps.Equal(info.Metadata, c.want) {
+			t.Errorf("job %s has %v (%v), want %v", info.Payload, info.Metadata, err, c.want)
+		}
+	}
+	long := plainjobs.Metadata(map[string]string{"k": strings.Repeat("x", 64<<10)})
+	if _, err := plain.Perform(t.Context(), modest.With("", long)); !errors.Is(err, backend.ErrInvalid) {
+		t.Errorf("with too much metadata Perform returned %v", err)
+	}
+}
+
+// A task carries what the data should not have.
+func ExampleMetadata() {
+	store := memory.New(nil)
+	queue := plainjobs.New(store, nil)
+	plainjobs.Handle(queue, Goodbye, func(ctx context.Context, _ User) error {
+		job, _ := plainjobs.FromContext(ctx)
+		fmt.Println("for tenant", job.Metadata["tenant"])
+		return nil
+	})
+	task := Goodbye.With(User{}, plainjobs.Metadata(map[string]string{"tenant": "acme"}))
+	if _, err := queue.Perform(context.Background(), task); err != nil {
+		log.Fatal(err)
+	}
+	workUntilDone(queue, store, Goodbye)
+	// Output: for tenant acme
+}
