@@ -16,101 +16,6 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// A faulty store is the memory store with faults that a test switches on.
-type faulty struct {
-	*memory.Backend
-	mute      atomic.Bool // Beat gets no answer
-	locked    atomic.Bool // nothing can be written, and all be read
-	stuck     atomic.Bool // Beat returns an error after 45 s, whatever its deadline
-	frozen    atomic.Bool // the process stops in Beat, for longer than its lease, once
-	down      atomic.Bool // nothing that keeps a worker alive, ticks, or shows workers succeeds
-	unset     atomic.Bool // nothing can be said of jobs
-	unsettled atomic.Bool // nothing can be settled
-	silent    atomic.Bool // Complete gets no answer, once
-	pruning   atomic.Bool // there is always more to prune, which takes a while
-}
-
-func (b *faulty) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
-	if b.down.Load() {
-		return nil, backend.ErrUnavailable
-	}
-	if b.locked.Load() {
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
-	return b.Backend.Claim(ctx, req)
-}
-
-func (b *faulty) Schedules(ctx context.Context) (backend.Schedules, error) {
-	if b.down.Load() {
-		return backend.Schedules{}, backend.ErrUnavailable
-	}
-	return b.Backend.Schedules(ctx)
-}
-
-func (b *faulty) Set(ctx context.Context, settings []backend.Settings) error {
-	if b.unset.Load() {
-		return backend.ErrUnavailable
-	}
-	return b.Backend.Set(ctx, settings)
-}
-
-func (b *faulty) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
-	if b.down.Load() {
-		return backend.HeartbeatResult{}, backend.ErrUnavailable
-	}
-	if b.mute.Load() || b.locked.Load() {
-		<-ctx.Done()
-		return backend.HeartbeatResult{}, ctx.Err()
-	}
-	if b.stuck.Load() || b.frozen.CompareAndSwap(true, false) {
-		time.Sleep(45 * time.Second)
-		return backend.HeartbeatResult{}, ctx.Err()
-	}
-	return b.Backend.Heartbeat(ctx, req)
-}
-
-func (b *faulty) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
-	if b.down.Load() {
-		return nil, backend.ErrUnavailable
-	}
-	if b.mute.Load() || b.stuck.Load() {
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
-	return b.Backend.Workers(ctx)
-}
-
-func (b *faulty) Complete(ctx context.Context, done []backend.Completion) ([]backend.Lease, error) {
-	if b.unsettled.Load() {
-		return nil, backend.ErrUnavailable
-	}
-	if b.silent.CompareAndSwap(true, false) {
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
-	return b.Backend.Complete(ctx, done)
-}
-
-func (b *faulty) Fail(ctx context.Context, failures []backend.Failure) ([]backend.Lease, error) {
-	if b.unsettled.Load() {
-		return nil, backend.ErrUnavailable
-	}
-	return b.Backend.Fail(ctx, failures)
-}
-
-func (b *faulty) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
-	if b.down.Load() {
-		return backend.ReapResult{}, backend.ErrUnavailable
-	}
-	r, err := b.Backend.Reap(ctx, req)
-	if b.pruning.Load() {
-		time.Sleep(100 * time.Millisecond) // what pruning costs
-		r.More = true
-	}
-	return r, err
-}
-
 // firstRunStays binds a job whose first run lasts until its context ends, and returns
 // the cause. It counts the runs.
 func firstRunStays(q *plainjobs.Queue) (jobs []plainjobs.AnyJob, causes chan error, runs *atomic.Int32) {
@@ -149,35 +54,6 @@ func TestStoreDoesNotAnswer(t *testing.T) {
 		synctest.Wait()
 		mustStop(t, stop)
 		if i := info(t, b, id); i.State != backend.Done || i.Failures != 0 || runs.Load() != 2 {
-			t.Errorf("after %d runs the job is %+v", runs.Load(), i)
-		}
-	})
-}
-
-// A process that was stopped during a heartbeat sends another one before it loses its
-// runs.
-func TestStoppedWhileItBeats(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := &faulty{Backend: memory.New(nil)}
-		q := plainjobs.New(b, nil)
-		var runs atomic.Int32
-		jobs := bind(q, jobA, func(ctx context.Context, _ string) error {
-			runs.Add(1)
-			select {
-			case <-time.After(time.Hour):
-			case <-ctx.Done():
-				t.Errorf("the context ended: %v", context.Cause(ctx))
-			}
-			return nil
-		})
-		id := perform(t, q, jobA.With(""))[0]
-		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 1})
-		synctest.Wait()
-		b.frozen.Store(true)
-		time.Sleep(2 * time.Hour)
-		synctest.Wait()
-		mustStop(t, stop)
-		if i := info(t, b, id); b.frozen.Load() || i.State != backend.Done || runs.Load() != 1 {
 			t.Errorf("after %d runs the job is %+v", runs.Load(), i)
 		}
 	})
@@ -331,26 +207,6 @@ func TestLogCallsTheQueue(t *testing.T) {
 	}
 }
 
-// A worker stops in time although it cannot store the ends of its runs.
-func TestStopWhileNothingCanBeSettled(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := &faulty{Backend: memory.New(nil)}
-		b.unsettled.Store(true)
-		q := plainjobs.New(b, nil)
-		jobs := bind(q, jobA, func(context.Context, string) error { return nil })
-		for range 5000 {
-			perform(t, q, jobA.With(""))
-		}
-		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 4})
-		time.Sleep(time.Minute) // the slots wait for room
-		begin := time.Now()
-		mustStop(t, stop)
-		if took := time.Since(begin); took > 25*time.Second { // the grace and five seconds
-			t.Errorf("Run returned after %v", took)
-		}
-	})
-}
-
 // A worker with a short lease must not judge one with a long lease by its own
 // heartbeats.
 func TestMixedLeases(t *testing.T) {
@@ -425,76 +281,6 @@ func TestRescueFails(t *testing.T) {
 		}
 		if !strings.Contains(log.String(), "the store failed to rescue") {
 			t.Errorf("the log says %s", log.String())
-		}
-	})
-}
-
-// Run returns within the grace and five seconds, although the store accepts nothing.
-// Handlers that have ended get the grace to be stored.
-func TestStopIsBounded(t *testing.T) {
-	for name, c := range map[string]struct {
-		grace, within time.Duration
-		handler       time.Duration // how long it takes
-		handBack      bool
-	}{
-		"no grace": {-1, 5 * time.Second, time.Hour, false},
-		"grace":    {2 * time.Second, 7 * time.Second, time.Hour, false},
-		"ended":    {2 * time.Second, 7 * time.Second, time.Second, false},
-		"released": {time.Hour, 10*time.Second + 5*time.Second, time.Second, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				b := &faulty{Backend: memory.New(nil)}
-				q := plainjobs.New(b, nil)
-				started := make(chan struct{})
-				jobs := bind(q, jobA, func(ctx context.Context, _ string) error {
-					close(started)
-					select {
-					case <-time.After(c.handler):
-					case <-ctx.Done():
-					}
-					return ctx.Err()
-				})
-				perform(t, q, jobA.With(""))
-				back := make(chan struct{})
-				stop := start(t, q, worker.Options{Jobs: jobs, Grace: c.grace, ReleaseNow: back})
-				<-started
-				b.unsettled.Store(true)
-				b.mute.Store(true)
-				begin := time.Now()
-				if c.handBack {
-					go func() {
-						time.Sleep(10 * time.Second)
-						close(back)
-					}()
-				}
-				mustStop(t, stop)
-				if took := time.Since(begin); took > c.within {
-					t.Errorf("Run returned %v after its context ended, want %v at most", took, c.within)
-				}
-			})
-		})
-	}
-}
-
-// The end of a run within the grace is stored within it, once the store answers again.
-func TestStopStoresWithinTheGrace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := &faulty{Backend: memory.New(nil)}
-		q := plainjobs.New(b, nil)
-		started := make(chan struct{})
-		jobs := bind(q, jobA, func(context.Context, string) error { close(started); return nil })
-		b.unsettled.Store(true)
-		id := perform(t, q, jobA.With(""))[0]
-		stop := start(t, q, worker.Options{Jobs: jobs})
-		<-started
-		go func() {
-			time.Sleep(15 * time.Second)
-			b.unsettled.Store(false)
-		}()
-		mustStop(t, stop)
-		if s := state(t, b, id); s != backend.Done {
-			t.Errorf("the job is %v, want done", s)
 		}
 	})
 }

@@ -18,29 +18,29 @@ import (
 // A Cluster is a temporary PostgreSQL server.
 type Cluster struct {
 	dir     string
-	Port    int                   // 0 until it runs means any free port
-	listens string                // a TCP address to listen on, in addition to the local one
-	admits  string                // the network whose hosts may connect; empty is none
-	place   func(*exec.Cmd) error // starts its process elsewhere; nil is here
-	attr    *syscall.SysProcAttr  // of a user who may run a server
-	revives bool                  // it restarts after a crash
+	Port    int                   // before the start, 0 means any free port
+	listens string                // a TCP address to listen on besides 127.0.0.1
+	admits  string                // a network whose hosts may connect; empty means none
+	place   func(*exec.Cmd) error // starts the server's process; nil means (*exec.Cmd).Start
+	attr    *syscall.SysProcAttr  // runs the server as a user that may run one
+	revives bool                  // the server restarts after a crash
 	leash
 }
 
-// startCluster makes a cluster in a new directory and starts it.
+// startCluster creates a cluster in a new directory and starts it.
 func startCluster() (*Cluster, error) {
 	c, err := newCluster()
 	if err == nil {
 		err = c.make()
 	}
 	if err != nil {
-		return nil, err // a cluster that does not run is not returned
+		return nil, err // not the cluster, which does not run
 	}
 	return c, nil
 }
 
-// make makes an empty cluster and starts it. If it does not start, make removes the
-// directory.
+// make creates an empty database cluster and starts its server. If the server does not
+// start, make removes the directory.
 func (c *Cluster) make() error {
 	initdb, err := program("initdb")
 	if err == nil {
@@ -53,7 +53,7 @@ func (c *Cluster) make() error {
 	return c.run()
 }
 
-// newCluster makes the empty directory of a cluster.
+// newCluster creates the directory of a cluster.
 func newCluster() (*Cluster, error) {
 	dir, err := os.MkdirTemp("", "plainjobs-postgres-")
 	if err != nil {
@@ -72,7 +72,7 @@ func newCluster() (*Cluster, error) {
 
 func (c *Cluster) remove() { _ = os.RemoveAll(c.dir) }
 
-// mkdir makes a directory in the cluster's directory that the server may write to.
+// mkdir creates a directory in the cluster's directory. The server may write to it.
 func (c *Cluster) mkdir(name string) error {
 	path := filepath.Join(c.dir, name)
 	if err := os.Mkdir(path, 0o700); err != nil && !os.IsExist(err) {
@@ -81,7 +81,7 @@ func (c *Cluster) mkdir(name string) error {
 	return c.giveAway(path)
 }
 
-// init makes an empty cluster.
+// init creates an empty database cluster with initdb.
 func (c *Cluster) init(initdb string) error {
 	secret := filepath.Join(c.dir, "password")
 	if err := os.WriteFile(secret, []byte(Password), 0o644); err != nil {
@@ -99,7 +99,7 @@ func (c *Cluster) init(initdb string) error {
 	return nil
 }
 
-// run starts the server. If it does not start, run removes the directory.
+// run starts the server. If the server does not start, run removes the directory.
 func (c *Cluster) run() error {
 	postgres, err := program("postgres")
 	if err == nil && c.Port == 0 {
@@ -110,7 +110,7 @@ func (c *Cluster) run() error {
 		return err
 	}
 	data := filepath.Join(c.dir, "data")
-	// The shell removes the directory.
+	// The shell removes the directory when the server has ended.
 	script := `"$@" & pid=$!; exec 3>&-; cat >/dev/null; kill -INT $pid; wait $pid; rm -rf "$0"`
 	if c.revives {
 		script = `while "$@"; [ -e "$0/ready" ] && [ ! -e "$0/stop" ]; do sleep 0.1; done & loop=$!; exec 3>&-; cat >/dev/null; touch "$0/stop"
@@ -122,7 +122,7 @@ func (c *Cluster) run() error {
 	}
 	err = c.start(c.place, c.attr, c.dir, script, c.dir, postgres, "-D", data, "-k", c.dir, "-h", addresses, "-p", strconv.Itoa(c.Port),
 		"-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "max_wal_size=1GB", "-c", "log_min_messages=fatal",
-		// Nothing here outlives the test, and its machine may have a slow disk.
+		// The data does not outlive the test, so it need not reach the disk.
 		"-c", "fsync=off", "-c", "full_page_writes=off")
 	if err != nil {
 		c.remove()
@@ -137,10 +137,10 @@ func (c *Cluster) run() error {
 		c.remove()
 		return err
 	}
-	return os.WriteFile(filepath.Join(c.dir, "ready"), nil, 0o644) // from now on it may be restarted
+	return os.WriteFile(filepath.Join(c.dir, "ready"), nil, 0o644) // from now on the shell restarts the server after a crash
 }
 
-// giveAway gives a directory to the user who runs the server.
+// giveAway changes the owner of a directory to the user that runs the server.
 func (c *Cluster) giveAway(dir string) error {
 	if c.attr.Credential == nil {
 		return nil
@@ -148,7 +148,8 @@ func (c *Cluster) giveAway(dir string) error {
 	return os.Chown(dir, int(c.attr.Credential.Uid), int(c.attr.Credential.Gid))
 }
 
-// owner returns a user who may run a server, if the current user may not.
+// owner returns attributes that run a process as a user that may run a server. PostgreSQL
+// refuses to run as root.
 func (c *Cluster) owner() (*syscall.SysProcAttr, error) {
 	if os.Geteuid() != 0 {
 		return &syscall.SysProcAttr{}, nil
@@ -189,8 +190,9 @@ func (c *Cluster) TCP(user, password, database string) string {
 // Dir returns the directory of the socket.
 func (c *Cluster) Dir() string { return c.dir }
 
-// At starts a cluster that also listens on an address elsewhere, for all hosts of a
-// network. start starts its process there. It is stopped at the end of the test.
+// At starts a cluster that also listens on the given address and admits the hosts of a
+// network. The function start starts its process. At stops the cluster at the end of the
+// test.
 func At(tb testing.TB, address, network string, start func(*exec.Cmd) error) *Cluster {
 	tb.Helper()
 	Own(tb) // skips the test if there is no server to start

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Fresh starts a cluster of the test's own that restarts after a crash.
+// Fresh starts a cluster for one test. Its server restarts after a crash.
 func Fresh(tb testing.TB) *Cluster {
 	tb.Helper()
 	Own(tb) // skips the test if there is no server to start
@@ -28,8 +28,8 @@ func Fresh(tb testing.TB) *Cluster {
 	return c
 }
 
-// Crash kills the server: all of its processes at once, or only the first, whose death
-// the others notice.
+// Crash stops the server without a shutdown. If all is true, the first process ends the
+// others at once. Otherwise Crash kills the first process, and the others notice that.
 func (c *Cluster) Crash(tb testing.TB, all bool) {
 	tb.Helper()
 	state, err := os.ReadFile(filepath.Join(c.dir, "data", "postmaster.pid"))
@@ -53,6 +53,6 @@ func (c *Cluster) Crash(tb testing.TB, all bool) {
 		if time.Now().After(deadline) {
 			tb.Fatal("the server does not die")
 		}
-		<-time.After(5 * time.Millisecond) // it is no child process of the test
+		<-time.After(5 * time.Millisecond) // the server is not a child process, so the test cannot wait for it
 	}
 }

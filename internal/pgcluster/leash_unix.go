@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// A leash holds a server: when it is closed, also by the death of the test's process, a
-// shell that outlives that process for a moment stops the server.
+// A leash ties a server to the test. The server runs under a shell, which stops it when
+// the shell's standard input closes: by stop, or because the test's process has ended.
 type leash struct {
 	shell *exec.Cmd
 	end   io.WriteCloser
@@ -29,8 +29,8 @@ const (
 )
 
 // start starts a shell that runs a script with arguments, in a directory and as a user.
-// The script must close file 3, and its children must keep it open. The script finds
-// the usual tools even if PATH lacks them.
+// The script must close file 3 and its children must keep it open, so that ended closes
+// when they have ended. The script finds the usual tools even if PATH lacks them.
 func (l *leash) start(run func(*exec.Cmd) error, user *syscall.SysProcAttr, dir, script string, args ...string) error {
 	l.shell = exec.Command("/bin/sh", append([]string{"-c", "PATH=$PATH:/bin:/usr/bin\n" + script}, args...)...)
 	attr := *user

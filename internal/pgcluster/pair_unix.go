@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A Pair is a primary and a standby that replaces it.
+// A Pair is a primary server and a standby that can replace it.
 type Pair struct {
 	tb               testing.TB
 	driver           string // the name registered with database/sql
@@ -17,8 +17,8 @@ type Pair struct {
 	dead             *Cluster // the former primary, until it is rebuilt
 }
 
-// NewPair starts a pair, and stops it at the end of the test. The standby may lack
-// acknowledged commits until Protect is called.
+// NewPair starts a pair and stops it at the end of the test. Before Protect, the standby
+// may lack acknowledged commits.
 func NewPair(tb testing.TB, driver string) *Pair {
 	tb.Helper()
 	Own(tb) // skips the test if there is no server to start
@@ -36,12 +36,12 @@ func (p *Pair) DSN() string {
 		Superuser, Password, p.primary.Port, p.standby.Port)
 }
 
-// Protect makes the primary acknowledge only commits that the standby has, too. The
-// test must be pushing.
+// Protect makes the primary acknowledge a commit only when the standby has it. The test
+// must be pushing meanwhile.
 //
-// Sessions notice the setting one after the other. So at first it names a standby that
-// does not exist: once a commit waits for it, all later commits wait for the real one,
-// and all earlier ones precede the mark.
+// Sessions notice the setting at different times. So it first names a standby that does
+// not exist. Once a commit waits for that standby, all later commits wait, and all earlier
+// commits are before the mark.
 func (p *Pair) Protect() {
 	p.tb.Helper()
 	db := p.open(p.primary)
@@ -65,15 +65,15 @@ func (p *Pair) configure(db *sql.DB, standbys string) {
 	}
 }
 
-// Fail kills the primary, at once or by a fast shutdown, and promotes the standby,
-// which then acknowledges commits on its own.
+// Fail stops the primary as Crash does, and promotes the standby, which then acknowledges
+// commits alone.
 func (p *Pair) Fail(all bool) {
 	p.tb.Helper()
 	p.primary.Crash(p.tb, all)
 	p.primary, p.standby, p.dead = p.standby, nil, p.primary
 	db := p.open(p.primary)
 	defer db.Close()
-	// The replay may cancel the query, but not the promotion.
+	// The replay of the log may cancel the query, but not the promotion.
 	for deadline := time.Now().Add(time.Minute); ; {
 		promoted := false
 		err := db.QueryRowContext(p.tb.Context(), "SELECT CASE WHEN pg_is_in_recovery() THEN pg_promote(true, 60) ELSE true END").Scan(&promoted)
@@ -94,7 +94,7 @@ func (p *Pair) Rebuild() {
 	p.standby, p.dead = p.primary.replicaAt(p.tb, p.dead.Port), nil
 }
 
-// open connects as an administrator.
+// open connects as the superuser.
 func (p *Pair) open(c *Cluster) *sql.DB {
 	p.tb.Helper()
 	db, err := sql.Open(p.driver, c.DSN())
@@ -116,7 +116,7 @@ func (p *Pair) until(db *sql.DB, query string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			p.tb.Fatalf("it does not happen: %s", query)
+			p.tb.Fatalf("not true after a minute: %s", query)
 		}
 		<-time.After(10 * time.Millisecond) // there is no notification
 	}

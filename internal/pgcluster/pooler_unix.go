@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// Pooler starts a PgBouncer for the cluster that lends connections by transaction, and
-// returns its DSN. It is stopped at the end of the test. Without PgBouncer the test is
-// skipped.
+// Pooler starts PgBouncer in front of the cluster, in transaction pooling mode, and returns
+// its DSN. It stops PgBouncer at the end of the test, and skips the test if PgBouncer is not
+// installed.
 func (c *Cluster) Pooler(tb testing.TB) (dsn string) {
 	tb.Helper()
 	pgbouncer, err := exec.LookPath("pgbouncer")

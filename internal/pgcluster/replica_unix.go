@@ -9,14 +9,13 @@ import (
 	"testing"
 )
 
-// Replica starts a read-only replica of the cluster, and stops it at the end of the
-// test.
+// Replica starts a read-only replica of the cluster and stops it at the end of the test.
 func (c *Cluster) Replica(tb testing.TB) *Cluster {
 	tb.Helper()
 	return c.replicaAt(tb, 0)
 }
 
-// replicaAt is Replica at a port; 0 is any free port.
+// replicaAt is Replica with a port. Zero means any free port.
 func (c *Cluster) replicaAt(tb testing.TB, port int) *Cluster {
 	tb.Helper()
 	backup, err := program("pg_basebackup")
@@ -40,8 +39,8 @@ func (c *Cluster) replicaAt(tb testing.TB, port int) *Cluster {
 	return r
 }
 
-// SmallDisk returns a directory for the server on a separate disk of a few megabytes,
-// and a function that makes room. It skips the test if the rights are missing.
+// SmallDisk returns a directory for the server on a separate disk of 16 MiB, and a
+// function that enlarges the disk. It skips the test if the test may not mount a disk.
 func (c *Cluster) SmallDisk(tb testing.TB) (dir string, grow func()) {
 	tb.Helper()
 	own, err := newCluster() // only its directory is used
@@ -61,7 +60,7 @@ func (c *Cluster) SmallDisk(tb testing.TB) (dir string, grow func()) {
 		tb.Fatal(err)
 	}
 	if err := mount("-t", "tmpfs", "-o", "size=16m", "tmpfs", disk); err != nil {
-		tb.Skipf("a small disk takes a right to mount one: %v", err)
+		tb.Skipf("the test may not mount a small disk: %v", err)
 	}
 	tb.Cleanup(func() {
 		// An ended session takes a moment to close its files.

@@ -27,8 +27,8 @@ const (
 var server struct {
 	once    sync.Once
 	dsn     string
-	own     *Cluster // nil if the server was given
-	missing string   // why there is none
+	own     *Cluster // nil if Variable names the server
+	missing string   // why there is no server
 }
 
 // Connect returns the DSN of the server. The first call starts it, or every call skips
@@ -41,7 +41,7 @@ func Connect(tb testing.TB) (dsn string) {
 		}
 		var err error
 		if server.own, err = startCluster(); err != nil {
-			server.missing = fmt.Sprintf("no PostgreSQL to test on: %v; install one, or name one by %s", err, Variable)
+			server.missing = fmt.Sprintf("no PostgreSQL server to test on: %v; install PostgreSQL, or set %s to the DSN of a server", err, Variable)
 			return
 		}
 		server.dsn = server.own.DSN()
@@ -63,7 +63,7 @@ func Own(tb testing.TB) *Cluster {
 	tb.Helper()
 	Connect(tb)
 	if server.own == nil {
-		tb.Skip("the server was given, so tests must not change it")
+		tb.Skipf("%s names the server, so tests must not change it", Variable)
 	}
 	return server.own
 }
@@ -75,8 +75,8 @@ func Stop() {
 	}
 }
 
-// program returns the path of a PostgreSQL program: from PATH, or else of the latest
-// version in Debian's directories.
+// program returns the path of a PostgreSQL program: the one in PATH, or the newest version
+// in Debian's directories.
 func program(name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil
