@@ -26,7 +26,7 @@ func TestMissingCapabilities(t *testing.T) {
 		"pause schedule": func() error { return q.PauseSchedule(ctx, "x", true) },
 	} {
 		if err := call(); !errors.Is(err, errors.ErrUnsupported) {
-			t.Errorf("%s by a store that cannot = %v, want ErrUnsupported", what, err)
+			t.Errorf("%s on a store without the capability = %v, want ErrUnsupported", what, err)
 		}
 	}
 }

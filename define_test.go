@@ -42,7 +42,7 @@ func TestBadDefinitions(t *testing.T) {
 			plainjobs.DefineResult("bad/22", func(context.Context, string) (int, error) { return 0, nil }, plainjobs.Keep(plainjobs.History{Done: -1}))
 		},
 		"which Keep deletes": func() { plainjobs.DeclareResult[string, int]("bad/23", plainjobs.Keep(plainjobs.History{Done: -1})) },
-		// What no store would take, a schedule would push in vain.
+		// Tasks that every store refuses, so the schedule could never push them.
 		"make tasks with":  func() { plainjobs.Schedule("bad/24", "@daily", plainjobs.Task{}) },
 		"the key is empty": func() { plainjobs.Schedule("bad/25", "@daily", lifeJob.With("", plainjobs.Unique(""))) },
 		"1048576":          func() { plainjobs.Schedule("bad/26", "@daily", lifeJob.With(strings.Repeat("x", 2<<20))) },

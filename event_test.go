@@ -23,11 +23,11 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.Equal(kinds, []plainjobs.EventKind{plainjobs.EventPushed}) || kinds[0].String() != "pushed" {
-		t.Errorf("events are %v, want one push: a duplicate is none, and the last had no subscriber", kinds)
+		t.Errorf("events are %v, want one push: a duplicate is no push, and nothing was subscribed at the last", kinds)
 	}
 }
 
-// What was just pushed is shown as it is stored.
+// The event of a push has the Info that the store has.
 func TestPushedEvent(t *testing.T) {
 	q, b := newQueue(t, nil)
 	var told plainjobs.Info
@@ -45,10 +45,10 @@ func TestPushedEvent(t *testing.T) {
 		}
 		stored := get(t, b, id)
 		if told.ID != id || told.State != c.want || stored.State != c.want || told.Priority != stored.Priority || told.MaxAttempts != stored.MaxAttempts {
-			t.Errorf("told of %+v, stored is %+v", told, stored)
+			t.Errorf("the event has %+v, the store has %+v", told, stored)
 		}
 		if told.CreatedAt.Before(stored.CreatedAt) || told.RunAt.Sub(told.CreatedAt) != stored.RunAt.Sub(stored.CreatedAt) {
-			t.Errorf("told of %v for %v, stored is %v for %v", told.CreatedAt, told.RunAt, stored.CreatedAt, stored.RunAt)
+			t.Errorf("the event has %v for %v, the store has %v for %v", told.CreatedAt, told.RunAt, stored.CreatedAt, stored.RunAt)
 		}
 	}
 }

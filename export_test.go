@@ -1,4 +1,4 @@
 package plainjobs
 
-// NameOf is nameOf.
+// NameOf exports nameOf to tests.
 var NameOf = nameOf

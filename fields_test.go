@@ -12,8 +12,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend/memory"
 )
 
-// unmarked is a store that keeps no optional field and, because it embeds a
-// store that does, would not refuse them itself.
+// unmarked describes itself as a store that keeps no optional field. It embeds a store that
+// keeps them and refuses none.
 type unmarked struct{ *memory.Backend }
 
 func (unmarked) Describe() backend.Description { return backend.Description{Store: "unmarked"} }
@@ -23,8 +23,8 @@ var (
 	jobUnmarkedPlain  = plainjobs.Declare[string]("fields/plain")
 )
 
-// A task with a field that the store does not keep is refused before the push,
-// alone and in a batch, and the error names the job, the store and the field.
+// Perform and PerformMany refuse a task with a field that the store does not keep, before the
+// push. The error names the job, the store and the field.
 func TestPerformRefusesFieldsTheStoreDoesNotKeep(t *testing.T) {
 	m := memory.New(nil)
 	q := plainjobs.New(unmarked{m}, nil)
@@ -49,7 +49,7 @@ func TestPerformRefusesFieldsTheStoreDoesNotKeep(t *testing.T) {
 	}
 }
 
-// NewJobs returns what PerformMany pushes, and stores nothing itself.
+// NewJobs returns the jobs that PerformMany pushes. It stores nothing.
 func TestNewJobs(t *testing.T) {
 	m := memory.New(nil)
 	q := plainjobs.New(m, &plainjobs.Options{

@@ -13,8 +13,8 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// A text comes back as JSON keeps it, and one over the bound is refused with
-// nothing written.
+// A text comes back as JSON keeps it. A text over the bound is refused, and nothing is
+// stored.
 func FuzzPerform(f *testing.F) {
 	f.Add("", 2)
 	f.Add("text", 6)
@@ -50,7 +50,7 @@ func FuzzPerform(f *testing.F) {
 	})
 }
 
-// Whatever another program stored as metadata, a job is shown.
+// A job can be shown whatever metadata another program has stored.
 func FuzzMetadata(f *testing.F) {
 	for _, text := range []string{"", "{}", `{"a":"b"}`, `{"a":1}`, "null", "[", `{"a":"\ud800"}`, "\x00\xff", `{"a":"b"}{}`} {
 		f.Add([]byte(text))
@@ -77,8 +77,8 @@ func FuzzMetadata(f *testing.F) {
 	})
 }
 
-// A file whose name can be a job's gives that name, and what is no name is
-// refused by Define.
+// Filename returns the name of a file if it is a valid name of a job. Define refuses other
+// names.
 func FuzzFilename(f *testing.F) {
 	for _, file := range []string{"/a/double_opt_in.go", "x_test.go", `C:\jobs\Mail.go`, "", "/", "_.go", "é.go"} {
 		f.Add(file)
@@ -90,7 +90,7 @@ func FuzzFilename(f *testing.F) {
 		}
 		if !engine.ValidName(name) {
 			if message := panics(func() { plainjobs.Declare[int](name) }); message == "" {
-				t.Errorf("%q was declared, and is no name", name)
+				t.Errorf("%q was declared and is not a valid name", name)
 			}
 		}
 	})

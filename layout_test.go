@@ -13,7 +13,7 @@ import (
 
 const module = "github.com/plainjobs/plainjobs"
 
-// A goPackage is what the go command says of a package.
+// A goPackage is a package as go list describes it.
 type goPackage struct {
 	ImportPath, Name                         string
 	Imports, TestImports, XTestImports, Deps []string
@@ -38,8 +38,8 @@ func packages(t *testing.T) (all []goPackage) {
 	}
 }
 
-// arrows lists which packages of the module each package may import, besides
-// those below itself; what is not listed may import anything.
+// arrows lists the packages of the module that a package may import. A package that is not
+// listed may import any.
 var arrows = map[string][]string{
 	"":                             nil, // see below
 	"backend":                      {},
@@ -72,7 +72,7 @@ func init() {
 	arrows[""] = []string{"backend", "backend/check", "backend/lifecycle", "internal/engine", "internal/transfer"}
 }
 
-// The layout is the architecture: arrows that are not drawn do not exist.
+// The packages import each other only as arrows says.
 func TestImportArrows(t *testing.T) {
 	drivers := []string{"github.com/mattn/go-sqlite3", "modernc.org/sqlite", "github.com/ncruces/go-sqlite3", "github.com/jackc/pgx/v5"}
 	isDriver := func(path string) bool {
@@ -95,7 +95,7 @@ func TestImportArrows(t *testing.T) {
 			if rest == "conformance" && ours && !test {
 				t.Errorf("%s imports the conformance suite, which is for tests", p.ImportPath)
 			}
-			// A library that parses command lines is for programs.
+			// Only programs and package cli parse command lines.
 			if strings.HasPrefix(path, "github.com/spf13/") && name != "cli" && p.Name != "main" {
 				t.Errorf("%s imports %s", p.ImportPath, path)
 			}
@@ -105,14 +105,14 @@ func TestImportArrows(t *testing.T) {
 				t.Errorf("%s imports the driver %s", p.ImportPath, path)
 			}
 		}
-		// What a program links that uses the library without a driver.
+		// A program that uses these packages links no driver that it does not import.
 		if slices.Contains([]string{"", "worker", "backend/sqlite", "backend/postgres", "backend/memory", "cli"}, name) {
 			for _, path := range p.Deps {
 				if isDriver(path) {
 					t.Errorf("%s depends on %s", p.ImportPath, path)
 				}
 			}
-			// Only the root asks whether it is in a test, see intest.go.
+			// Only the root package asks whether it runs in a test; see intest.go.
 			if name != "" && slices.Contains(p.Imports, "testing") {
 				t.Errorf("%s imports testing", p.ImportPath)
 			}
@@ -126,6 +126,6 @@ func TestImportArrows(t *testing.T) {
 		}
 	}
 	if found != len(arrows) {
-		t.Errorf("%d of %d packages were looked at", found, len(arrows))
+		t.Errorf("found %d of %d packages", found, len(arrows))
 	}
 }

@@ -14,10 +14,10 @@ import (
 
 type traceKey struct{}
 
-// calls are those of wrapped and its middleware, in order.
+// calls are the calls of wrapped and its middleware, in order.
 var calls []string
 
-// note is a middleware that is seen in calls, in the context and in the error.
+// note returns a middleware that leaves its name in calls, in the context and in the error.
 func note(name string) plainjobs.Middleware {
 	return func(next plainjobs.Handler) plainjobs.Handler {
 		return func(ctx context.Context, job *plainjobs.Info) error {
@@ -61,7 +61,7 @@ func TestMiddlewareAndMetadata(t *testing.T) {
 	plainjobs.New(engineless{}, &plainjobs.Options{Middleware: []plainjobs.Middleware{nil}})
 }
 
-// A middleware that loses the run's context fails the run, and is told so.
+// A middleware that does not pass on the run's context fails the run. The error says so.
 func TestMiddlewareLosesTheContext(t *testing.T) {
 	ctx, q := plainjobstest.Inline(t, plainjobstest.Queue(plainjobs.Options{Middleware: []plainjobs.Middleware{
 		func(next plainjobs.Handler) plainjobs.Handler {

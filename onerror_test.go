@@ -25,8 +25,8 @@ var failing = plainjobs.Declare[string]("onerror/failing", plainjobs.MaxAttempts
 		jobErrors = append(jobErrors, fmt.Sprintf("%s %d", job.Payload, job.Attempt))
 	}))
 
-// OnError gets each failed run, whatever the failure was, with all that is known of the
-// job, and no run that did not fail.
+// OnError is called for each failed run, whatever the failure, with the complete Info of the
+// job. It is not called for other runs.
 func TestOnError(t *testing.T) {
 	jobErrors = nil
 	for what, c := range map[string]struct {
@@ -103,7 +103,7 @@ func TestOnError(t *testing.T) {
 	}
 }
 
-// What an operator cancels, a shutdown releases or a lease loses did not fail.
+// A run that an operator cancels, a shutdown releases or that loses its lease has not failed.
 func TestOnErrorOfInterruptedRuns(t *testing.T) {
 	for _, how := range []string{"operator", "shutdown"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -133,7 +133,7 @@ func TestOnErrorOfInterruptedRuns(t *testing.T) {
 	}
 }
 
-// A panic of OnError changes nothing. Queues of tests call it too.
+// A panic of OnError changes nothing. Queues in tests call OnError too.
 func TestOnErrorInTests(t *testing.T) {
 	var log strings.Builder
 	calls := 0
@@ -164,7 +164,7 @@ func TestOnErrorInTests(t *testing.T) {
 		t.Errorf("%d calls, want one inline and two by Drain", calls)
 	}
 	if n := strings.Count(log.String(), "OnError panicked"); n != 3 {
-		t.Errorf("%d panics are in the log: %s", n, log.String())
+		t.Errorf("the log has %d panics: %s", n, log.String())
 	}
 }
 

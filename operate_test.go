@@ -67,7 +67,7 @@ func TestOperations(t *testing.T) {
 		"Retry": func(ctx context.Context, f plainjobs.Filter) (int, error) { return q.Retry(ctx, f) },
 	} {
 		if n, err := op(ctx, plainjobs.Filter{}); n != 0 || !errors.Is(err, backend.ErrInvalid) || !strings.Contains(err.Error(), "Filter.All") {
-			t.Errorf("%s of everything without saying so = %d, %v", what, n, err)
+			t.Errorf("%s of all jobs without All = %d, %v", what, n, err)
 		}
 	}
 	if n, err := q.Retry(ctx, plainjobs.Filter{State: plainjobs.Failed}); n != 1 || err != nil {
@@ -87,7 +87,7 @@ func TestOperations(t *testing.T) {
 	}
 }
 
-// Jobs that are retried at a low priority hold up no new ones.
+// Jobs that are retried at a low priority run after new jobs.
 func TestRetryAtPriority(t *testing.T) {
 	q, _ := newQueue(t, nil)
 	id, err := q.Perform(t.Context(), lifeJob.With("", plainjobs.Priority(3), plainjobs.In(time.Hour)))
@@ -111,6 +111,8 @@ func TestRetryAtPriority(t *testing.T) {
 	}
 }
 
+// Retry applies to failed and cancelled jobs. Done jobs run again only if the filter selects
+// them explicitly.
 func TestRetryLeavesDoneJobs(t *testing.T) {
 	q, _ := newQueue(t, nil)
 	ctx := t.Context()
@@ -160,7 +162,7 @@ func TestRetryLeavesDoneJobs(t *testing.T) {
 	}
 }
 
-// An empty list of IDs is what a program has that found none, and selects none.
+// An empty list of IDs selects no job.
 func TestNoIDs(t *testing.T) {
 	memory, _ := newQueue(t, nil)
 	_, inline := plainjobstest.Inline(t)
@@ -218,8 +220,8 @@ func TestCountStops(t *testing.T) {
 	}
 }
 
-// Operations by ID do what those by any other filter do, however many IDs there
-// are and in which order: of several jobs with one unique key the newest has it.
+// Operations by ID have the same effect as with any other filter, for any number and order of
+// IDs: of several jobs with one unique key, the newest takes it.
 func TestOperateOnManyIDs(t *testing.T) {
 	q, b := newQueue(t, nil)
 	ctx := t.Context()
@@ -249,7 +251,7 @@ func TestOperateOnManyIDs(t *testing.T) {
 		t.Errorf("Retry = %d, %v, want 2501 and ErrDuplicate", n, err)
 	}
 	if got := get(t, b, oldest).State; got != plainjobs.Cancelled {
-		t.Errorf("the oldest is %v, and the newest has its key", got)
+		t.Errorf("the oldest is %v, and the newest has the key", got)
 	}
 	if !slices.Equal(all, given) {
 		t.Error("the caller's list has changed")

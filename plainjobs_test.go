@@ -87,7 +87,7 @@ func TestPerformStoresTheTask(t *testing.T) {
 		t.Errorf("stored %+v", i)
 	}
 	if infos[2].State != backend.Pending || infos[3].State != backend.Pending {
-		t.Errorf("jobs of a time that has passed are %v and %v", infos[2].State, infos[3].State)
+		t.Errorf("jobs at a time in the past are %v and %v", infos[2].State, infos[3].State)
 	}
 }
 
@@ -127,8 +127,8 @@ func TestPerformRefuses(t *testing.T) {
 
 func TestWhichQueue(t *testing.T) {
 	ctx := t.Context()
-	// In a test a job without a queue runs at once, if it can, also one that
-	// completes itself in a transaction.
+	// In a test, a job without a queue runs at once if it has a handler, also if it completes
+	// itself in a transaction.
 	if _, err := plainjobs.Perform(t.Context(), selfCompletedJob.With(1)); err != nil {
 		t.Errorf("Perform of a job that completes itself = %v", err)
 	}
@@ -141,14 +141,14 @@ func TestWhichQueue(t *testing.T) {
 	plainjobs.SetDefault(byDefault)
 	defer plainjobs.SetDefault(nil)
 	if id, err := plainjobs.Perform(ctx, anyJob.With("default")); err != nil || string(get(t, defaultStore, id).Payload) != `"default"` {
-		t.Errorf("the default queue has not got the task: %v", err)
+		t.Errorf("the default queue does not have the task: %v", err)
 	}
 	ctx = plainjobs.NewContext(ctx, inContext)
 	if id, err := plainjobs.Perform(ctx, anyJob.With("context")); err != nil || string(get(t, contextStore, id).Payload) != `"context"` {
-		t.Errorf("the context's queue has not got the task: %v", err)
+		t.Errorf("the context's queue does not have the task: %v", err)
 	}
 	if _, ok := plainjobs.FromContext(ctx); ok {
-		t.Error("FromContext finds a job in a context that is no handler's")
+		t.Error("FromContext finds a job in a context that is not a handler's")
 	}
 }
 
@@ -211,7 +211,7 @@ func TestWithTx(t *testing.T) {
 	defer tx.Rollback()
 	inMemory, _ := newQueue(t, nil)
 	if _, err := inMemory.WithTx(tx).Perform(t.Context(), anyJob.With(1)); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("Perform in a transaction on a store without = %v, want ErrUnsupported", err)
+		t.Errorf("Perform in a transaction on a store without transactions = %v, want ErrUnsupported", err)
 	}
 }
 
@@ -222,7 +222,7 @@ func panics(f func()) (message string) {
 	return "nothing"
 }
 
-// A small store carries a thousand bytes.
+// A small store keeps payloads of at most 1,000 bytes.
 type small struct{ *memory.Backend }
 
 func (small) Describe() backend.Description {
@@ -294,10 +294,10 @@ func TestFilename(t *testing.T) {
 	}
 }
 
-// bare is a store with nothing but the five methods.
+// bare is a store with only the five methods of backend.Backend.
 type bare struct{ backend.Backend }
 
-// A queue that is closed takes no task, also if its store cannot be closed.
+// A closed queue refuses tasks even if its store cannot be closed.
 func TestClosedQueueOfBareStore(t *testing.T) {
 	q := plainjobs.New(bare{memory.New(nil)}, nil)
 	job := plainjobs.Declare[string]("closed/queue")
@@ -312,7 +312,7 @@ func TestClosedQueueOfBareStore(t *testing.T) {
 	}
 }
 
-// A caller can tell a task that was stored from one that was there.
+// Stored tells whether a push stored the task or found a duplicate.
 func TestStored(t *testing.T) {
 	q := plainjobs.New(memory.New(nil), nil)
 	job := plainjobs.Declare[string]("stored/unique")

@@ -14,7 +14,7 @@ import (
 
 var requested = plainjobs.Declare[int]("requested")
 
-// A middleware finds what the handler asked for, also through a wrapper.
+// A middleware can see the ending that the handler requested, even in a wrapped error.
 func TestRequestedEndInMiddleware(t *testing.T) {
 	var seen error
 	ctx, q := plainjobstest.Memory(t, plainjobstest.Queue(plainjobs.Options{Middleware: []plainjobs.Middleware{
@@ -40,7 +40,7 @@ func TestRequestedEndInMiddleware(t *testing.T) {
 	}
 	run(plainjobs.RetryAfter(time.Minute, io.EOF))
 	if e, ok := errors.AsType[*plainjobs.RetryError](seen); !ok || e.Delay != time.Minute || e.Err != io.EOF || errors.Is(seen, plainjobs.ErrCancelled) {
-		t.Errorf("the middleware of a run that asks for a retry sees %#v", seen)
+		t.Errorf("the middleware of a run that requests a retry sees %#v", seen)
 	}
 	run(plainjobs.Snooze(time.Hour))
 	if e, ok := errors.AsType[*plainjobs.SnoozeError](seen); !ok || e.Delay != time.Hour || errors.Is(seen, plainjobs.ErrCancelled) {
@@ -51,7 +51,7 @@ func TestRequestedEndInMiddleware(t *testing.T) {
 	}
 }
 
-// The test of a handler needs no queue to see what the handler asks for.
+// A test of a handler needs no queue to see the ending that the handler requests.
 func ExampleCancelError() {
 	handler := func(_ context.Context, address string) error {
 		return plainjobs.Cancel(fmt.Errorf("no such mailbox"))

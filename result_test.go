@@ -12,9 +12,8 @@ import (
 	"github.com/plainjobs/plainjobs/plainjobstest"
 )
 
-// Retry is for what went wrong. What is done runs again only if that was said.
-// In a test without a worker a handler that awaits a job that waits hears why it
-// would hang.
+// In a test without a worker, Await in a handler returns an error for a waiting job, because
+// it would wait forever.
 func TestAwaitWithoutWorker(t *testing.T) {
 	_, memory := plainjobstest.Memory(t)
 	_, inline := plainjobstest.Inline(t)
@@ -32,7 +31,7 @@ func TestAwaitWithoutWorker(t *testing.T) {
 			err = errors.Join(err, drained)
 		}
 		if err == nil || !strings.Contains(err.Error(), "no worker runs in this test") {
-			t.Errorf("%s: a handler that awaits a job that waits ended with %v", what, err)
+			t.Errorf("%s: a handler that awaits a waiting job ended with %v", what, err)
 		}
 	}
 }
@@ -58,7 +57,7 @@ func TestResults(t *testing.T) {
 	if _, err := resultJob.Await(ctx, q, ids[1]); !errors.As(err, &failed) || failed.State != plainjobs.Cancelled || failed.ID != ids[1] {
 		t.Errorf("Await of a cancelled job = %v", err)
 	}
-	// A result that is too large fails the run, and nothing of it is stored.
+	// A result that is too large fails the run and is not stored.
 	if info, err := q.Get(ctx, ids[2]); err != nil || info.State != plainjobs.Scheduled || info.Result != nil ||
 		!strings.Contains(info.Errors[0].Error, "at most 1048576") {
 		t.Errorf("the job with a large result is %v with %+v, %v", info.State, info.Errors, err)
@@ -66,15 +65,15 @@ func TestResults(t *testing.T) {
 	short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 	defer cancel()
 	if _, err := resultJob.Await(short, q, ids[2]); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Await of a job that waits = %v", err)
+		t.Errorf("Await of a waiting job = %v", err)
 	}
 	if _, err := resultJob.Await(ctx, q, 1<<40); !errors.Is(err, plainjobs.ErrNotFound) {
 		t.Errorf("Await of no job = %v", err)
 	}
 }
 
-// Who knows a job by its new name gets the result of one that was pushed under
-// the old.
+// Await with a job's new name returns the result of a job that was pushed under its old
+// name.
 func TestAwaitByAlias(t *testing.T) {
 	q, b := newQueue(t, nil)
 	ctx := t.Context()

@@ -17,7 +17,7 @@ var keyedTick = plainjobs.Every("life/keyed-tick", time.Hour, func(context.Conte
 
 	plainjobs.UniqueBy(func(time.Time) string { return "k" }, plainjobs.Reject()))
 
-// Who runs a schedule by hand learns which job is there already.
+// RunSchedule returns the ID of a job that exists already, with ErrDuplicate.
 func TestRunScheduleTwice(t *testing.T) {
 	q, _ := newQueue(t, nil)
 	first, err := q.RunSchedule(t.Context(), keyedTick.Name())

@@ -26,7 +26,7 @@ var (
 	bySerial = plainjobs.Define("unique/by-serial", func(context.Context, string) error { return nil }, plainjobs.SerialBy(func(s string) string { return s }))
 )
 
-// The data of any size are the key, until the job has ended.
+// UniqueByData makes data of any size the key, until the job has ended.
 func TestUniqueByData(t *testing.T) {
 	ctx, q := plainjobstest.Memory(t)
 	plainjobs.Handle(q, byData, func(context.Context, report) error { return nil })
@@ -53,7 +53,7 @@ func TestUniqueByData(t *testing.T) {
 	}
 }
 
-// A key that stores would refuse is an error in a test without a queue, too.
+// A key that stores refuse is an error in a test without a queue too.
 func TestLongKeys(t *testing.T) {
 	long := strings.Repeat("k", 256)
 	_, memory := plainjobstest.Memory(t)
@@ -69,7 +69,7 @@ func TestLongKeys(t *testing.T) {
 	}
 }
 
-// Export has more data than a key may have.
+// Export has more data than a key may have bytes.
 var Export = plainjobs.Declare[report]("export", plainjobs.UniqueByData())
 
 func ExampleUniqueByData() {

@@ -10,8 +10,8 @@ import (
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 )
 
-// While the database's write lock is held no worker can renew its row: that
-// is what holds a job then, and not that there is no worker.
+// While another connection holds the write lock, no worker can renew its row. Why names the
+// lock as the reason, and not the missing worker.
 func TestWhyLocked(t *testing.T) {
 	ctx := t.Context()
 	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(filepath.Join(t.TempDir(), "app.db"))+"?_txlock=immediate")

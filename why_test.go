@@ -64,7 +64,7 @@ func TestWhy(t *testing.T) {
 		}
 	}
 	why(perform(lifeJob.With("", plainjobs.In(time.Hour))), "It is scheduled for")
-	// One that is due is held by something else, though it was not made ready.
+	// A due job that is still Scheduled is held by something else.
 	due := perform(lifeJob.With("", plainjobs.In(time.Microsecond)))
 	for get(t, b, due).RunAt.After(time.Now()) {
 		runtime.Gosched()
