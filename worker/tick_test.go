@@ -157,7 +157,7 @@ func TestRemovedSchedule(t *testing.T) {
 func TestUnknownZone(t *testing.T) {
 	q := plainjobs.New(memory.New(nil), nil)
 	err := worker.New(q, &worker.Options{Jobs: []plainjobs.AnyJob{marsJob}}).Run(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "Mars/Olympus") || !strings.Contains(err.Error(), "tick_test.go:") {
+	if err == nil || !strings.Contains(err.Error(), "Mars/Olympus") || !strings.Contains(err.Error(), "life_test.go:") {
 		t.Errorf("Run with an unknown zone = %v", err)
 	}
 }
