@@ -65,7 +65,7 @@ var arrows = map[string][]string{
 	"backend/sqlite/ncruces": {"backend/sqlite"},
 
 	"backend/postgres":     {"backend", "backend/check", "backend/internal/audit", "backend/lifecycle", "internal/latelog"},
-	"backend/postgres/pgx": {"backend/postgres"},
+	"backend/postgres/pgx": {"", "backend/postgres"},
 }
 
 func init() {

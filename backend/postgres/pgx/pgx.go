@@ -7,7 +7,7 @@
 // LISTEN, on a separate connection, notifies waiting workers of new jobs. To enqueue
 // jobs in the application's transactions, pass a *sql.DB opened by pgx's package
 // stdlib to postgres.New, together with [Listen]. For a transaction of a native pool
-// use [AsSQL].
+// use [WithTx].
 package pgx
 
 import (
