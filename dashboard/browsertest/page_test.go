@@ -33,7 +33,11 @@ func TestPages(t *testing.T) {
 			w.fill(t)
 			for _, p := range pages {
 				t.Run(p.name, func(t *testing.T) {
-					for _, scheme := range []string{"light", "dark"} {
+					schemes := []string{"light", "dark"}
+					if name != "sqlite" { // another store changes the data, not the look
+						schemes = schemes[:1]
+					}
+					for _, scheme := range schemes {
 						b.scheme(t, scheme)
 						for _, width := range []int64{1280, 390} {
 							b.do(t, chromedp.EmulateViewport(width, 900), chromedp.Navigate(w.url+p.path))

@@ -67,6 +67,10 @@ func newWorld(t *testing.T, s store) *world {
 	mux.Handle("/admin/jobs/", dashboard.Handler(w.queue, &dashboard.Options{
 		Authorize: func(*http.Request, dashboard.Action, string) dashboard.Role { return dashboard.Full },
 	}))
+	mux.HandleFunc("/admin/frame", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "text/html")
+		_, _ = rw.Write([]byte(`<!doctype html><title>frame</title><iframe src="jobs/"></iframe>`))
+	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(func() { server.CloseClientConnections(); server.Close(); w.queue.Close() })
 	w.url = server.URL + "/admin/jobs/"
