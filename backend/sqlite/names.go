@@ -78,7 +78,7 @@ func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
 	var infos []backend.NameInfo
 	err = b.read(ctx, func(q queryer) error {
 		infos = nil
-		all, err := b.settings(ctx, q)
+		all, _, err := b.settings(ctx, q)
 		if err != nil {
 			return err
 		}

@@ -89,7 +89,7 @@ func (s *search) left() int { return s.limit - len(s.old) }
 // jobs beyond the maximum number of the name. The jobs that finished first come
 // first.
 func (b *Backend) searchOld(ctx context.Context, q queryer, s *search) error {
-	set, err := b.settings(ctx, q)
+	set, _, err := b.settings(ctx, q)
 	if err != nil {
 		return err
 	}

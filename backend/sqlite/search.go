@@ -12,6 +12,20 @@ type nameSet struct {
 	names []string
 	text  map[int64]string // by ID
 	ids   []int64
+
+	version int64 // of the settings for which limited is
+	limited bool  // all names are
+}
+
+// allLimited reports whether all names are limited.
+func (s *nameSet) allLimited(t *tx) bool {
+	if t.setVersion == 0 || s.version != t.setVersion {
+		s.version, s.limited = t.setVersion, true
+		for _, id := range s.ids {
+			s.limited = s.limited && t.set[id].Limited()
+		}
+	}
+	return s.limited
 }
 
 // maxNameSets is how many sets of names a writer keeps: its workers claim of the
@@ -47,22 +61,26 @@ func (t *tx) nameSet(names []string) (*nameSet, error) {
 }
 
 const (
-	// What comes first, whatever its name.
-	selectWindow = `
+	// What comes first behind a span, whatever its name.
+	selectFirst = `
 		SELECT name, rank, run_at, last, first FROM plainjobs_ready INDEXED BY plainjobs_ready_order
-		WHERE suspect = (?+0) ORDER BY rank, run_at, last LIMIT (?+0)`
+		WHERE suspect = (?+0) AND (rank, run_at, last) > ((?+0), (?+0), (?+0)) ORDER BY rank, run_at, last LIMIT (?+0)`
 
 	// What comes first of a name, behind a span.
 	selectSpans = `
 		SELECT name, rank, run_at, last, first FROM plainjobs_ready
 		WHERE name = (?+0) AND suspect = (?+0) AND (rank, run_at, last) > ((?+0), (?+0), (?+0)) ORDER BY rank, run_at, last LIMIT (?+0)`
 
-	// The names that have spans. Each costs a step, however many spans it has.
-	selectReadyNames = `
+	// The first span of each name behind a span. Each name costs two steps, however
+	// many spans it has.
+	selectHeads = `
 		WITH RECURSIVE n(name) AS (
 			SELECT * FROM (SELECT name FROM plainjobs_ready ORDER BY name LIMIT 1)
 			UNION ALL SELECT (SELECT r.name FROM plainjobs_ready r WHERE r.name > n.name ORDER BY r.name LIMIT 1) FROM n WHERE n.name IS NOT NULL)
-		SELECT name FROM n WHERE name IS NOT NULL`
+		SELECT r.name, r.rank, r.run_at, r.last, r.first FROM n CROSS JOIN plainjobs_ready r
+		ON r.name = n.name AND r.suspect = (?1+0) AND (r.rank, r.run_at, r.last) = (
+			SELECT h.rank, h.run_at, h.last FROM plainjobs_ready h WHERE h.name = n.name AND h.suspect = (?1+0)
+				AND (h.rank, h.run_at, h.last) > ((?2+0), (?3+0), (?4+0)) ORDER BY h.rank, h.run_at, h.last LIMIT 1)`
 
 	anySuspect = `SELECT 1 FROM plainjobs_ready INDEXED BY plainjobs_ready_order WHERE suspect = 1 LIMIT 1`
 )
@@ -71,12 +89,11 @@ const (
 var fewNames = 4
 
 const (
-	// windowExtra is how many spans a claim reads beyond four for each job that it
-	// may return.
-	windowExtra = 64
-	// directClaims is how many claims read spans by name when there were too many in
-	// the way: of names that are paused, at a limit, or another worker's.
-	directClaims = 16
+	// firstExtra is how many spans are read at once beyond those that may be needed.
+	firstExtra = 16
+	// maxPassed is how many spans are passed over of names that are paused, at a limit
+	// or not asked for, before names are read one by one.
+	maxPassed = 128
 	// beforeRank is before all others.
 	beforeRank = math.MinInt64
 )
@@ -161,89 +178,88 @@ func (s *selection) add(span readySpan) (bool, error) {
 	return n == jobs, nil
 }
 
-// search returns the first limit jobs that may be taken, in order.
+// search returns the first limit jobs that may be taken, in order. It reads the
+// spans that come first, whatever their names. If these are not enough, because
+// names are in the way that are paused, at a limit or not asked for, it goes on
+// name by name.
 func (c *claim) search(suspect bool, limit int) ([]readySpan, error) {
 	if err := c.t.flushReady(); err != nil {
 		return nil, err
 	}
 	c.slots = c.req.Limit - c.req.Prefetch
 	clear(c.left)
-	w := c.t.w
-	c.first = len(c.asked.ids) > fewNames && w.direct == 0
-	if c.first {
-		s := selection{c: c, left: limit}
-		window := 4*limit + windowExtra
-		spans, err := c.spans(suspect, selectWindow, suspect, window)
-		if err != nil {
-			return nil, err
-		}
-		for _, span := range spans {
-			if s.left == 0 {
-				break
-			}
-			whole, err := s.add(span)
-			if err != nil {
-				return nil, err
-			}
-			c.first = c.first && (whole || s.left == 0)
-		}
-		if s.left == 0 || len(spans) < window {
-			return s.pieces, nil
-		}
-		w.direct = directClaims
-		c.slots = c.req.Limit - c.req.Prefetch
-		clear(c.left)
-	}
-	w.direct = max(w.direct-1, 0)
 	c.first = false
-	return c.searchNames(suspect, limit)
+	s := selection{c: c, left: limit}
+	behind := readySpan{suspect: suspect, rank: beforeRank}
+	if len(c.asked.ids) > fewNames {
+		c.first = true
+		done, err := s.addFirst(&behind)
+		if done || err != nil {
+			return s.pieces, err
+		}
+		c.first = false
+	}
+	err := s.addByName(behind)
+	return s.pieces, err
 }
 
-// searchNames is search name by name.
-func (c *claim) searchNames(suspect bool, limit int) ([]readySpan, error) {
-	ids := c.asked.ids
-	if len(ids) > fewNames {
-		ids = nil
-		err := c.t.each(selectReadyNames, nil, func(r *sql.Rows) (bool, error) {
-			var id int64
-			err := r.Scan(&id)
-			ids = append(ids, id)
-			return true, err
-		})
-		if err != nil {
-			return nil, err
-		}
+// addFirst adds what comes first, whatever its name, and reports whether there is no
+// more to add. It gives up when it has passed over maxPassed spans. Then behind is
+// the last span that it has read.
+func (s *selection) addFirst(behind *readySpan) (done bool, err error) {
+	c := s.c
+	limited := c.asked.allLimited(c.t)
+	size, passed := s.left+firstExtra, 0
+	if limited {
+		size = 4*min(s.left, c.slots) + firstExtra
 	}
-	var queues []*nameQueue
-	for _, id := range ids {
-		if room, err := c.room(id); err != nil {
-			return nil, err
-		} else if room > 0 {
-			q := &nameQueue{c: c, behind: readySpan{name: id, suspect: suspect, rank: beforeRank}, size: 1 + limit/len(ids)}
-			if some, err := q.fill(); err != nil {
-				return nil, err
-			} else if some {
-				queues = append(queues, q)
+	for {
+		spans, err := c.spans(behind.suspect, selectFirst, behind.suspect, behind.rank, behind.runAt, behind.last, size)
+		if err != nil {
+			return false, err
+		}
+		for _, span := range spans {
+			*behind = span
+			whole, err := s.add(span)
+			if err != nil {
+				return false, err
+			}
+			if s.left == 0 || limited && c.slots == 0 {
+				return true, nil
+			}
+			if !whole {
+				c.first = false
+				if passed++; passed == maxPassed {
+					return false, nil
+				}
 			}
 		}
+		if len(spans) < size {
+			return true, nil
+		}
 	}
-	slices.SortFunc(queues, compareQueues)
-	s := selection{c: c, left: limit}
+}
+
+// addByName adds what comes behind a span, name by name.
+func (s *selection) addByName(behind readySpan) error {
+	queues, err := s.queues(behind)
+	if err != nil {
+		return err
+	}
 	for s.left > 0 && len(queues) > 0 {
 		q := queues[0]
 		queues = queues[1:]
 		whole, err := s.add(q.spans[0])
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if !whole {
 			continue // no more of this name
 		}
-		q.spans = q.spans[1:]
-		if len(q.spans) == 0 {
+		if q.spans = q.spans[1:]; len(q.spans) == 0 {
 			some, err := q.fill()
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if !some {
 				continue
@@ -252,7 +268,43 @@ func (c *claim) searchNames(suspect bool, limit int) ([]readySpan, error) {
 		at, _ := slices.BinarySearchFunc(queues, q, compareQueues)
 		queues = slices.Insert(queues, at, q)
 	}
-	return s.pieces, nil
+	return nil
+}
+
+// queues returns the spans behind one of the names of which more may be taken, in
+// the order of their first ones.
+func (s *selection) queues(behind readySpan) (queues []*nameQueue, err error) {
+	c := s.c
+	if len(c.asked.ids) <= fewNames {
+		for _, id := range c.asked.ids {
+			behind.name = id
+			q := &nameQueue{c: c, behind: behind, size: 1 + s.left/len(c.asked.ids)}
+			if room, err := c.room(id); err != nil {
+				return nil, err
+			} else if room <= 0 {
+				continue
+			}
+			if some, err := q.fill(); err != nil {
+				return nil, err
+			} else if some {
+				queues = append(queues, q)
+			}
+		}
+		slices.SortFunc(queues, compareQueues)
+		return queues, nil
+	}
+	heads, err := c.spans(behind.suspect, selectHeads, behind.suspect, behind.rank, behind.runAt, behind.last)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(heads, readySpan.compare)
+	for _, h := range heads {
+		// What is left of a limit is found out when the span's turn has come.
+		if _, ok := c.asked.text[h.name]; ok && !c.t.set[h.name].paused {
+			queues = append(queues, &nameQueue{c: c, spans: []readySpan{h}, behind: h, size: 2})
+		}
+	}
+	return queues, nil
 }
 
 // A nameQueue has the spans of a name, in order.

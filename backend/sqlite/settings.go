@@ -67,7 +67,7 @@ func (t *tx) settings() (settings, error) {
 	}
 	if t.w != nil && !t.setChanged {
 		if known := t.w.settings.Load(); known != nil && known.version == stored.version {
-			t.set, t.knowsSettings = known.all, true
+			t.set, t.setVersion, t.knowsSettings = known.all, known.version, true
 			return t.set, nil
 		}
 	}
@@ -77,6 +77,7 @@ func (t *tx) settings() (settings, error) {
 	}
 	if t.w != nil && !t.setChanged { // the transaction may be rolled back
 		t.w.settings.Store(&stored)
+		t.setVersion = stored.version
 	}
 	t.set, t.knowsSettings = stored.all, true
 	return t.set, nil
@@ -87,27 +88,27 @@ func (t *tx) changedSettings() error {
 	if _, err := t.exec(deletePlain); err != nil {
 		return err
 	}
-	t.wakes, t.knowsSettings, t.setChanged = true, false, true
+	t.wakes, t.knowsSettings, t.setVersion, t.setChanged = true, false, 0, true
 	_, err := t.exec(raiseSettingsVersion)
 	return err
 }
 
-// settings returns the settings as a reader sees them.
-func (b *Backend) settings(ctx context.Context, q source) (settings, error) {
+// settings returns the settings as a reader sees them, and their version.
+func (b *Backend) settings(ctx context.Context, q source) (all settings, version int64, err error) {
 	var stored storedSettings
-	err := scan(ctx, q, b.sql(selectSettingsVersion), nil, func(r *sql.Rows) error { return r.Scan(&stored.version) })
+	err = scan(ctx, q, b.sql(selectSettingsVersion), nil, func(r *sql.Rows) error { return r.Scan(&stored.version) })
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if known := b.writer.settings.Load(); known != nil && known.version == stored.version {
-		return known.all, nil
+		return known.all, known.version, nil
 	}
 	// They are read after the version, so they are of this version or a later one.
 	err = scan(ctx, q, b.sql(selectSettings), nil, stored.all.scan)
 	if err == nil && b.readers != nil { // else q may see a transaction that is rolled back
 		b.writer.settings.Store(&stored)
 	}
-	return stored.all, err
+	return stored.all, stored.version, err
 }
 
 // keep returns the retention of jobs of a name in a terminal state.

@@ -70,6 +70,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -120,6 +121,7 @@ type Backend struct {
 	writer   *writer
 	readers  *sql.DB // nil if only the writer's connection sees the database
 	watch    changeWatcher
+	looked   atomic.Pointer[lookNames]
 	notifier *host.Notifier
 	release  func() // ends the registration of the file
 

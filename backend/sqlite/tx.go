@@ -36,7 +36,8 @@ type tx struct {
 
 	set           settings
 	knowsSettings bool
-	setChanged    bool // by this transaction
+	setVersion    int64 // 0 if it is not known
+	setChanged    bool  // by this transaction
 
 	args [3]any // saves ran an allocation per job
 }

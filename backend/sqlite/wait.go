@@ -16,24 +16,14 @@ import (
 const pollInterval = 150 * time.Millisecond
 
 const (
-	selectReady = `
-		SELECT EXISTS (
-			SELECT 1 FROM plainjobs_ready WHERE suspect = 0 AND name IN (SELECT n.id FROM plainjobs_job_name n JOIN json_each(?1) e ON n.name = e.value))
-		OR ?2 AND EXISTS (
-			SELECT 1 FROM plainjobs_ready WHERE suspect = 1 AND name IN (SELECT n.id FROM plainjobs_job_name n JOIN json_each(?1) e ON n.name = e.value))`
-
 	selectNextDue = `
 		SELECT coalesce(min(run_at), 0) FROM plainjobs_job INDEXED BY plainjobs_job_scheduled WHERE state = 1 AND run_at > (?+0)`
 
-	// It reads as many due jobs as a claim makes pending. If there are more, it
-	// returns true, as claims must go on.
-	selectAnyDue = `
-		SELECT EXISTS (
-			SELECT 1 FROM (
-				SELECT name FROM plainjobs_job INDEXED BY plainjobs_job_scheduled WHERE state = 1 AND run_at <= (?2+0) ORDER BY run_at LIMIT 1000)
-			WHERE name IN (SELECT n.id FROM plainjobs_job_name n JOIN json_each(?1) e ON n.name = e.value))
-		OR (SELECT count(*) FROM (
-			SELECT 1 FROM plainjobs_job INDEXED BY plainjobs_job_scheduled WHERE state = 1 AND run_at <= (?2+0) LIMIT 1001)) > 1000`
+	// One more than a claim makes pending.
+	selectDueNames = `
+		SELECT name, count(*) FROM (
+			SELECT name FROM plainjobs_job INDEXED BY plainjobs_job_scheduled WHERE state = 1 AND run_at <= (?+0) ORDER BY run_at LIMIT 1001)
+		GROUP BY name`
 )
 
 // Wait implements [backend.Waiter].
@@ -152,77 +142,26 @@ func (b *Backend) look(ctx context.Context, req backend.ClaimRequest) (l look, e
 }
 
 func (b *Backend) lookAt(ctx context.Context, q source, req backend.ClaimRequest) (l look, err error) {
-	names, plain, free, err := b.runnable(ctx, q, req)
-	if err != nil {
+	set, version, err := b.settings(ctx, q)
+	if err != nil || set[wholeQueue].paused {
 		return l, err
 	}
-	l.plain = plain
-	text := namesJSON(names)
-	err = scan(ctx, q, b.sql(selectReady), []any{text, req.Suspects}, func(r *sql.Rows) error { return r.Scan(&l.ready) })
-	if err != nil || l.ready {
+	s := &searcher{b: b, ctx: ctx, q: q, req: &req, set: set, now: b.now()}
+	if s.names, err = b.lookNames(ctx, q, req.Names); err != nil {
 		return l, err
 	}
-	now := b.now()
-	err = scan(ctx, q, b.sql(selectAnyDue), []any{text, now}, func(r *sql.Rows) error { return r.Scan(&l.ready) })
-	if err != nil || l.ready {
+	l.plain = s.plain(version)
+	if l.ready, err = s.ready(); err != nil || l.ready {
 		return l, err
 	}
-	err = scan(ctx, q, b.sql(selectNextDue), []any{now}, func(r *sql.Rows) error { return r.Scan(&l.due) })
-	if free != 0 && (l.due == 0 || free < l.due) {
-		l.due = free
+	if l.ready, err = s.due(); err != nil || l.ready {
+		return l, err
+	}
+	err = scan(ctx, q, b.sql(selectNextDue), []any{s.now}, func(r *sql.Rows) error { return r.Scan(&l.due) })
+	if s.free != 0 && (l.due == 0 || s.free < l.due) {
+		l.due = s.free
 	}
 	return l, err
-}
-
-// runnable returns the requested names whose jobs may be claimed, those of them
-// without limits, and when the first rate allows another claim, or 0.
-func (b *Backend) runnable(ctx context.Context, q source, req backend.ClaimRequest) (allowed, plain []string, free int64, err error) {
-	set, err := b.settings(ctx, q)
-	if err != nil || len(set) == 0 && len(req.MaxPerName) == 0 {
-		return req.Names, req.Names, 0, err
-	}
-	if set[wholeQueue].paused {
-		return nil, nil, 0, nil
-	}
-	for _, name := range req.Names {
-		if n, ok := req.MaxPerName[name]; ok && n <= 0 {
-			continue
-		}
-		var id int64
-		err := scan(ctx, q, b.sql(selectName), []any{name}, func(r *sql.Rows) error { return r.Scan(&id) })
-		if err != nil {
-			return nil, nil, 0, err
-		}
-		s := set[id]
-		if s.paused || s.Limited() && req.Prefetch >= req.Limit {
-			continue
-		}
-		if s.MaxRunning > 0 {
-			running := int64(0)
-			err := scan(ctx, q, b.sql(selectRunning), []any{id}, func(r *sql.Rows) error { return r.Scan(&running) })
-			if err != nil {
-				return nil, nil, 0, err
-			}
-			if running >= int64(s.MaxRunning) {
-				continue
-			}
-		}
-		at, err := b.freeAt(ctx, q, id, s)
-		if err != nil {
-			return nil, nil, 0, err
-		}
-		if at > b.now() {
-			if free == 0 || at < free {
-				free = at
-			}
-			continue
-		}
-		allowed = append(allowed, name)
-		if !s.Limited() {
-			plain = append(plain, name)
-		}
-	}
-	return allowed, plain, free, nil
 }
 
 // sleep waits until it is time to look again. It returns true if a claim may find a

@@ -71,7 +71,6 @@ type writer struct {
 	pushSeed    int64      // of the jobs that are pushed, see tx.pushSeed
 	lastPushed  int64      // the greatest ID of a pushed job
 	asked       []*nameSet // what was claimed of, the latest first
-	direct      int        // how many claims are to read spans by name, see claim.search
 }
 
 // A request is a unit of work. It is committed as a whole or not at all.
