@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"math"
 	"slices"
 	"sync"
 
@@ -21,7 +20,7 @@ type searcher struct {
 	now   int64
 
 	allowed map[int64]bool  // of the names that were looked at
-	running map[int64]int64 // jobs by name, read when it is needed first
+	running map[int64]int64 // jobs by name, nil until many names are looked at
 	free    int64           // when the first rate allows another claim, or 0
 }
 
@@ -111,7 +110,7 @@ func (s *searcher) find(name int64) (bool, error) {
 		return false, nil
 	}
 	if set.MaxRunning > 0 {
-		if err := s.readRunning(); err != nil || s.running[name] >= int64(set.MaxRunning) {
+		if running, err := s.runningOf(name); err != nil || running >= int64(set.MaxRunning) {
 			return false, err
 		}
 	}
@@ -127,17 +126,25 @@ func (s *searcher) find(name int64) (bool, error) {
 
 const selectAllRunning = `SELECT name, jobs FROM plainjobs_job_count WHERE state = 4 AND jobs > 0`
 
-func (s *searcher) readRunning() error {
-	if s.running != nil {
-		return nil
+// manyNames is from how many names on one query for all costs less.
+const manyNames = 32
+
+// runningOf returns how many jobs of a name run.
+func (s *searcher) runningOf(name int64) (n int64, err error) {
+	if len(s.allowed) < manyNames {
+		err = scan(s.ctx, s.q, s.b.sql(selectRunning), []any{name}, func(r *sql.Rows) error { return r.Scan(&n) })
+		return n, err
 	}
-	s.running = map[int64]int64{}
-	return scan(s.ctx, s.q, s.b.sql(selectAllRunning), nil, func(r *sql.Rows) error {
-		var name, jobs int64
-		err := r.Scan(&name, &jobs)
-		s.running[name] = jobs
-		return err
-	})
+	if s.running == nil {
+		s.running = map[int64]int64{}
+		err = scan(s.ctx, s.q, s.b.sql(selectAllRunning), nil, func(r *sql.Rows) error {
+			var name, jobs int64
+			err := r.Scan(&name, &jobs)
+			s.running[name] = jobs
+			return err
+		})
+	}
+	return s.running[name], err
 }
 
 // ready reports whether a claim may return a pending job.
@@ -146,35 +153,43 @@ func (s *searcher) ready() (bool, error) {
 		if suspect && !s.req.Suspects {
 			break
 		}
-		spans, err := s.spans(selectFirst, suspect, int64(beforeRank), int64(math.MinInt64), int64(math.MinInt64), maxPassed)
-		if err != nil {
-			return false, err
-		}
-		if len(spans) == maxPassed { // there are more
-			more, err := s.spans(selectHeads, suspect, int64(beforeRank), int64(math.MinInt64), int64(math.MinInt64))
-			if err != nil {
-				return false, err
+		// Mostly the very first job may be claimed. Where many may not, the first one of
+		// each name tells.
+		behind := readySpan{rank: beforeRank}
+		for _, size := range []int{4, firstExtra, maxPassed, 0} {
+			query, args := selectFirst, []any{suspect, behind.rank, behind.runAt, behind.last, size}
+			if size == 0 {
+				query, args = selectHeads, args[:4]
 			}
-			spans = append(spans, more...)
-		}
-		for _, name := range spans {
-			if may, err := s.may(name); may || err != nil {
+			spans, may, err := s.spans(query, args...)
+			if may || err != nil {
 				return may, err
+			}
+			if len(spans) < size {
+				break
+			}
+			if size > 0 {
+				behind = spans[size-1]
 			}
 		}
 	}
 	return false, nil
 }
 
-// spans returns the names of spans.
-func (s *searcher) spans(query string, args ...any) (names []int64, err error) {
+// spans returns spans, and whether a claim may return a job of one.
+func (s *searcher) spans(query string, args ...any) (all []readySpan, may bool, err error) {
 	err = scan(s.ctx, s.q, s.b.sql(query), args, func(r *sql.Rows) error {
 		var span readySpan
 		err := r.Scan(&span.name, &span.rank, &span.runAt, &span.last, &span.first)
-		names = append(names, span.name)
+		all = append(all, span)
 		return err
 	})
-	return names, err
+	for i := range all {
+		if err == nil && !may {
+			may, err = s.may(all[i].name)
+		}
+	}
+	return all, may, err
 }
 
 // due reports whether a claim may return a job that is due, or makes others pending
