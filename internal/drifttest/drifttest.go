@@ -309,6 +309,10 @@ func whileWorkersRun(s *scene) {
 // Nothing differs if only the store changed the jobs.
 func sound(s *scene) {
 	s.fill()
+	s.push(backend.NewJob{Name: "gap"}, backend.NewJob{Name: "gap", Delay: time.Hour}, backend.NewJob{Name: "gap"})
+	if f := s.examine(false); f.Problem != "" {
+		s.Errorf("after the pushes: %+v", f)
+	}
 	for _, op := range []backend.Op{backend.OpCancel, backend.OpRetry, backend.OpFree, backend.OpDelete} {
 		_, err := s.b.Operate(s.Context(), backend.OperateRequest{Op: op})
 		s.must(err)

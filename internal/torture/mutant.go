@@ -75,6 +75,22 @@ var mutants = []mutant{
 		from: "c.jobs, c.nameOf, c.flags, c.cuts, c.exact = nil, nil, nil, nil, c.t.w.picky", to: "_ = 0",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "reap$/^suspect-behind-expired$",
 	}, {
+		rule: "sqlite: a claim takes its jobs out of their spans", file: "backend/sqlite/claim.go",
+		from: "c.t.cutHead(cut, c.first); err != nil", to: "c.t.cutHead(readySpan{name: cut.name, rank: beforeRank}, false); err != nil",
+		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "claim$/^running$",
+	}, {
+		rule: "sqlite: a span ends at a gap", file: "backend/sqlite/ready.go",
+		from: "before.last+1 == id", to: "before.last < id",
+		pkg: "./backend/sqlite/modernc", run: "^Test$/^Drift$/^Sound$",
+	}, {
+		rule: "sqlite: a job that is to run again has another seed", file: "backend/sqlite/row.go",
+		from: "next.State.Waits() && !r.State.Waits() || ", to: "",
+		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "batch$/^back$",
+	}, {
+		rule: "sqlite: a rescued job has another seed", file: "backend/sqlite/reap.go",
+		from: "appendIDs([]any{seed}, ids, length)", to: "appendIDs([]any{part[0].seed + 0*seed}, ids, length)",
+		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "complete$/^(stale|reaped)$",
+	}, {
 		rule: "sqlite: pushes are on disk when they are acknowledged", file: "backend/sqlite/writerconn.go",
 		from: `pragma = "PRAGMA synchronous=FULL"`, to: `pragma = "PRAGMA synchronous=NORMAL"`,
 		pkg: "./backend/sqlite", run: "^TestDurabilityOfEachOperation$",
