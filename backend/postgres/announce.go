@@ -1,9 +1,6 @@
 package postgres
 
-import (
-	"strconv"
-	"time"
-)
+import "time"
 
 // A transaction of the application that makes jobs claimable sends a notification,
 // which the server delivers at its commit. Commits that notify wait for each other
@@ -30,7 +27,7 @@ func (t *tx) announce() error {
 	if t.b.opts.NoListen || !w.announces(time.Now()) {
 		return nil
 	}
-	_, err := t.exec(selectAnnounced, w.name(), announcer+" "+strconv.FormatInt(t.lowest, 10))
+	_, err := t.exec(selectAnnounced, w.name(), announcer)
 	return err
 }
 

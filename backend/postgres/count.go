@@ -24,9 +24,9 @@ const (
 	lockCompaction = `SELECT pg_try_advisory_xact_lock(hashtextextended('plainjobs fold ' || $1::text, 0))`
 
 	compactChanges = `
-		WITH gone AS (DELETE FROM plainjobs.changes RETURNING name, state, jobs),
+		WITH gone AS (DELETE FROM plainjobs.count_change RETURNING name, state, jobs),
 			sums AS (SELECT name, state, sum(jobs)::bigint AS jobs FROM gone GROUP BY name, state)
-		INSERT INTO plainjobs.counts AS c (name, state, jobs)
+		INSERT INTO plainjobs.job_count AS c (name, state, jobs)
 		SELECT name, state, jobs FROM sums WHERE jobs <> 0 ORDER BY name, state
 		ON CONFLICT (name, state) DO UPDATE SET jobs = c.jobs + excluded.jobs`
 )
@@ -57,7 +57,7 @@ func (t *tx) compactAllCounts() error {
 // The counts, including changes that are not compacted.
 const allCounts = `(
 	SELECT name, state, sum(jobs)::bigint AS jobs FROM (
-		SELECT name, state, jobs FROM plainjobs.counts UNION ALL SELECT name, state, jobs FROM plainjobs.changes) every
+		SELECT name, state, jobs FROM plainjobs.job_count UNION ALL SELECT name, state, jobs FROM plainjobs.count_change) every
 	GROUP BY name, state)`
 
 const selectCounts = `SELECT name, state, jobs FROM ` + allCounts + ` c WHERE jobs > 0 ORDER BY name, state`
@@ -79,8 +79,8 @@ func (b *Backend) Count(ctx context.Context) ([]backend.Count, error) {
 
 const selectCounted = `
 	SELECT name, sum(jobs)::bigint FROM (
-		SELECT name, state, jobs FROM plainjobs.counts WHERE name = ANY($1::text::text[])
-		UNION ALL SELECT name, state, jobs FROM plainjobs.changes WHERE name = ANY($1::text::text[])) every
+		SELECT name, state, jobs FROM plainjobs.job_count WHERE name = ANY($1::text::text[])
+		UNION ALL SELECT name, state, jobs FROM plainjobs.count_change WHERE name = ANY($1::text::text[])) every
 	WHERE state BETWEEN $2::smallint AND $3::smallint GROUP BY name`
 
 // counted returns the number of jobs of each name in a range of states, including

@@ -24,6 +24,8 @@ type drift struct {
 	keys     []nameKey // unique keys of jobs that are deleted or no longer have them,
 	keysOf   []int64   // and the IDs of these jobs
 	keyless  []int64   // waiting jobs without their unique keys
+	spans    []span    // spans that have other jobs than pending ones
+	unready  []int64   // pending jobs in no span
 	orphans  []int64   // deleted jobs whose errors, results or progress remain
 	sequence bool      // the ID sequence is behind the jobs
 }
@@ -32,15 +34,17 @@ type drift struct {
 const maxDrift = 1000
 
 const (
-	allCounted = `SELECT name, state, count(*) AS jobs FROM plainjobs.jobs GROUP BY name, state`
+	allCounted = `
+		SELECT name, state, count(*) AS jobs FROM (SELECT j.name, CASE WHEN ` + isRunning + ` THEN 4::smallint ELSE j.state END AS state FROM plainjobs.job j) s
+		GROUP BY name, state`
 
 	// The counts that claims and pushes read. An index serves each part.
 	liveCounted = `
-		SELECT name, 1::smallint AS state, count(*) AS jobs FROM plainjobs.jobs WHERE state = 1 GROUP BY name
-		UNION ALL SELECT name, 2::smallint, count(*) FROM plainjobs.jobs WHERE state = 2 GROUP BY name
-		UNION ALL SELECT name, 3::smallint, count(*) FROM plainjobs.jobs WHERE state = 3 AND NOT suspect GROUP BY name
-		UNION ALL SELECT name, 3::smallint, count(*) FROM plainjobs.jobs WHERE state = 3 AND suspect GROUP BY name
-		UNION ALL SELECT name, 4::smallint, count(*) FROM plainjobs.jobs WHERE state = 4 GROUP BY name`
+		SELECT name, 1::smallint AS state, count(*) AS jobs FROM plainjobs.job WHERE state = 1 GROUP BY name
+		UNION ALL SELECT name, 2::smallint, count(*) FROM plainjobs.job WHERE state = 2 GROUP BY name
+		UNION ALL SELECT r.name, 3::smallint, count(*) FROM plainjobs.ready r JOIN plainjobs.job j ON j.id BETWEEN r.first AND r.last AND j.state = 3 GROUP BY r.name
+		UNION ALL SELECT j.name, 4::smallint, count(*)
+			FROM plainjobs.claim h JOIN plainjobs.job j ON j.id BETWEEN h.first AND h.last AND j.seed = h.seed AND j.state = 3 GROUP BY j.name`
 
 	// countDrift finds by how much counts are too small. It is one statement, so
 	// both sides are of the same moment. Later commits change both sides alike, so
@@ -48,61 +52,78 @@ const (
 	countDrift = `
 		SELECT name, state, sum(jobs)::bigint AS jobs FROM (
 			SELECT name, state, jobs FROM (%s) counted
-			UNION ALL SELECT name, state, -jobs FROM plainjobs.counts WHERE state <= %[2]d
-			UNION ALL SELECT name, state, -jobs FROM plainjobs.changes WHERE state <= %[2]d) both_sides
+			UNION ALL SELECT name, state, -jobs FROM plainjobs.job_count WHERE state <= %[2]d
+			UNION ALL SELECT name, state, -jobs FROM plainjobs.count_change WHERE state <= %[2]d) both_sides
 		GROUP BY name, state HAVING sum(jobs) <> 0`
 
 	// Two concurrent repairs would both add the missing counts.
 	lockRepair   = `SELECT pg_advisory_xact_lock(hashtextextended('plainjobs repair ' || $1::text, 0))`
-	repairCounts = `INSERT INTO plainjobs.changes (name, state, jobs) ` + countDrift
+	repairCounts = `INSERT INTO plainjobs.count_change (name, state, jobs) ` + countDrift
 
 	selectLostHeads = `
-		SELECT s.name, s.key, s.job FROM plainjobs.serials s LEFT JOIN plainjobs.jobs j ON j.id = s.job
-		WHERE j.id IS NULL OR j.state NOT IN (1, 3, 4) OR j.name <> s.name OR j.serial_key IS DISTINCT FROM s.key LIMIT $1::bigint`
+		SELECT s.name, s.key, s.job FROM plainjobs.serial_head s LEFT JOIN plainjobs.job j ON j.id = s.job
+		WHERE j.id IS NULL OR j.state NOT IN (1, 3) OR j.name <> s.name OR j.serial_key IS DISTINCT FROM s.key LIMIT $1::bigint`
 
 	selectHeadless = `
-		SELECT min(j.id) FROM plainjobs.jobs j
-		WHERE j.state = 2 AND NOT EXISTS (SELECT 1 FROM plainjobs.serials s WHERE s.name = j.name AND s.key = j.serial_key)
+		SELECT min(j.id) FROM plainjobs.job j
+		WHERE j.state = 2 AND NOT EXISTS (SELECT 1 FROM plainjobs.serial_head s WHERE s.name = j.name AND s.key = j.serial_key)
 		GROUP BY j.name, j.serial_key LIMIT $1::bigint`
 
 	// Running jobs come first, then the oldest.
 	selectStrays = `
-		SELECT j.id FROM plainjobs.jobs j WHERE j.state IN (1, 3, 4) AND j.serial_key IS NOT NULL
-			AND NOT EXISTS (SELECT 1 FROM plainjobs.serials s WHERE s.name = j.name AND s.key = j.serial_key AND s.job = j.id)
-		ORDER BY j.state = 4 DESC, j.id LIMIT $1::bigint`
+		SELECT j.id FROM plainjobs.job j WHERE j.state IN (1, 3) AND j.serial_key IS NOT NULL
+			AND NOT EXISTS (SELECT 1 FROM plainjobs.serial_head s WHERE s.name = j.name AND s.key = j.serial_key AND s.job = j.id)
+		ORDER BY ` + isRunning + ` DESC, j.id LIMIT $1::bigint`
 
 	selectLostKeys = `
-		SELECT k.name, k.key, k.job FROM plainjobs.keys k LEFT JOIN plainjobs.jobs j ON j.id = k.job
+		SELECT k.name, k.key, k.job FROM plainjobs.unique_key k LEFT JOIN plainjobs.job j ON j.id = k.job
 		WHERE j.id IS NULL OR j.name <> k.name OR j.unique_key IS DISTINCT FROM k.key OR j.state = 7
-			OR k.held AND (j.state >= 5 OR j.state = 4 AND j.flags & 2 <> 0) LIMIT $1::bigint`
+			OR k.held AND (j.state >= 5 OR j.flags & 2 <> 0 AND ` + isRunning + `) LIMIT $1::bigint`
 
 	// A finished job that was imported may have no key row, so held is compared.
 	selectKeyless = `
-		SELECT j.id FROM plainjobs.jobs j WHERE j.state < 4 AND j.unique_key IS NOT NULL
-			AND NOT EXISTS (SELECT 1 FROM plainjobs.keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.held)
+		SELECT j.id FROM plainjobs.job j WHERE j.state < 4 AND j.unique_key IS NOT NULL AND NOT (j.flags & 2 <> 0 AND ` + isRunning + `)
+			AND NOT EXISTS (SELECT 1 FROM plainjobs.unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.held)
 		ORDER BY j.id LIMIT $1::bigint`
 
+	// Pending jobs that are in no span, so that no claim finds them.
+	unready = `j.state = 3 AND NOT ` + isRunning + ` AND coalesce((
+			SELECT r.first FROM plainjobs.ready r
+			WHERE r.name = j.name AND r.suspect = j.suspect AND r.rank = -j.priority::integer AND r.run_at = j.run_at AND r.last >= j.id
+			ORDER BY r.last LIMIT 1), 9223372036854775807) > j.id`
+	selectUnready = `SELECT j.id FROM plainjobs.job j WHERE ` + unready + ` ORDER BY j.id LIMIT $1::bigint`
+
+	// Spans with an ID that is not of a pending job of the span, or is in the next
+	// span, too.
+	selectBadSpans = `
+		SELECT name, suspect, rank, run_at, last, first FROM (
+			SELECT r.*, lead(r.first) OVER (PARTITION BY r.name, r.suspect, r.rank, r.run_at ORDER BY r.last) AS next FROM plainjobs.ready r) r
+		WHERE r.next <= r.last OR r.last - r.first + 1 <> (
+			SELECT count(*) FROM plainjobs.job j WHERE j.id BETWEEN r.first AND r.last AND j.name = r.name AND j.suspect = r.suspect
+				AND -j.priority::integer = r.rank AND j.run_at = r.run_at AND j.state = 3 AND NOT ` + isRunning + `)
+		ORDER BY first LIMIT $1::bigint`
+
 	selectOrphans = `
-		SELECT o.job FROM (SELECT job FROM plainjobs.errors UNION SELECT job FROM plainjobs.results UNION SELECT job FROM plainjobs.progress) o
-		WHERE NOT EXISTS (SELECT 1 FROM plainjobs.jobs j WHERE j.id = o.job) LIMIT $1::bigint`
+		SELECT o.job FROM (SELECT job FROM plainjobs.job_error UNION SELECT job FROM plainjobs.job_result UNION SELECT job FROM plainjobs.job_progress) o
+		WHERE NOT EXISTS (SELECT 1 FROM plainjobs.job j WHERE j.id = o.job) LIMIT $1::bigint`
 
 	selectBehind = `
-		SELECT coalesce(max(id), 0) > (SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM plainjobs.jobs_id_seq)
-		FROM plainjobs.jobs`
+		SELECT coalesce(max(id), 0) > (SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM plainjobs.job_id_seq)
+		FROM plainjobs.job`
 	catchUp = `
-		SELECT setval('plainjobs.jobs_id_seq', (SELECT max(id) FROM plainjobs.jobs))
-		WHERE (SELECT max(id) FROM plainjobs.jobs) > (SELECT last_value FROM plainjobs.jobs_id_seq)`
+		SELECT setval('plainjobs.job_id_seq', (SELECT max(id) FROM plainjobs.job))
+		WHERE (SELECT max(id) FROM plainjobs.job) > (SELECT last_value FROM plainjobs.job_id_seq)`
 
 	deleteLostKeys = `
-		DELETE FROM plainjobs.keys k USING unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
+		DELETE FROM plainjobs.unique_key k USING unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
 		WHERE k.name = v.name AND k.key = v.key AND k.job = v.job`
 
 	deleteOrphans = `
 		WITH gone AS MATERIALIZED (
-			SELECT v.id FROM unnest($1::text::bigint[]) AS v(id) WHERE NOT EXISTS (SELECT 1 FROM plainjobs.jobs j WHERE j.id = v.id)),
-		e AS (DELETE FROM plainjobs.errors USING gone WHERE job = gone.id),
-		r AS (DELETE FROM plainjobs.results USING gone WHERE job = gone.id)
-		DELETE FROM plainjobs.progress USING gone WHERE job = gone.id`
+			SELECT v.id FROM unnest($1::text::bigint[]) AS v(id) WHERE NOT EXISTS (SELECT 1 FROM plainjobs.job j WHERE j.id = v.id)),
+		e AS (DELETE FROM plainjobs.job_error USING gone WHERE job = gone.id),
+		r AS (DELETE FROM plainjobs.job_result USING gone WHERE job = gone.id)
+		DELETE FROM plainjobs.job_progress USING gone WHERE job = gone.id`
 )
 
 // countsOf returns the statement that compares all counts, or only those that
@@ -140,6 +161,12 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 				return err
 			}
 		}
+		spans := func(r *sql.Rows) error {
+			var s span
+			err := r.Scan(&s.name, &s.suspect, &s.rank, &s.runAt, &s.last, &s.first)
+			d.spans = append(d.spans, s)
+			return err
+		}
 		for _, find := range []struct {
 			query string
 			row   func(*sql.Rows) error
@@ -148,6 +175,7 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 			{selectLostHeads, pairs(&d.heads, &d.headsOf), false}, {selectHeadless, ids(&d.blocked), false},
 			{selectLostKeys, pairs(&d.keys, &d.keysOf), false},
 			{selectStrays, ids(&d.strays), true}, {selectKeyless, ids(&d.keyless), true}, {selectOrphans, ids(&d.orphans), true},
+			{selectBadSpans, spans, false}, {selectUnready, ids(&d.unready), true},
 		} {
 			if err == nil && (all || !find.all) {
 				err = scan(find.query, find.row)
@@ -172,6 +200,7 @@ func (d *drift) summary() string {
 		what string
 	}{
 		{d.counts, "counts"}, {len(d.heads) + len(d.blocked) + len(d.strays), "serial keys"}, {len(d.keys) + len(d.keyless), "unique keys"},
+		{len(d.spans) + len(d.unready), "spans of pending jobs"},
 		{len(d.orphans), "deleted jobs with errors, results or progress"},
 	} {
 		switch {
@@ -189,5 +218,5 @@ func (d *drift) summary() string {
 
 // full reports whether a search reached maxDrift, so that there may be more.
 func (d *drift) full() bool {
-	return max(len(d.heads), len(d.blocked), len(d.strays), len(d.keys), len(d.keyless), len(d.orphans)) >= maxDrift
+	return max(len(d.heads), len(d.blocked), len(d.strays), len(d.keys), len(d.keyless), len(d.orphans), len(d.spans), len(d.unready)) >= maxDrift
 }

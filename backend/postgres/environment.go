@@ -10,10 +10,10 @@ import (
 
 // The environment is a row of the meta table, or no row.
 const (
-	selectEnvironment = `SELECT value FROM plainjobs.meta WHERE key = 'home'`
-	insertEnvironment = `INSERT INTO plainjobs.meta (key, value) VALUES ('home', $1::text) ON CONFLICT (key) DO NOTHING`
-	updateEnvironment = `UPDATE plainjobs.meta SET value = $2::text WHERE key = 'home' AND value = $1::text`
-	deleteEnvironment = `DELETE FROM plainjobs.meta WHERE key = 'home' AND value = $1::text`
+	selectEnvironment = `SELECT value FROM plainjobs.meta WHERE key = 'environment'`
+	insertEnvironment = `INSERT INTO plainjobs.meta (key, value) VALUES ('environment', $1::text) ON CONFLICT (key) DO NOTHING`
+	updateEnvironment = `UPDATE plainjobs.meta SET value = $2::text WHERE key = 'environment' AND value = $1::text`
+	deleteEnvironment = `DELETE FROM plainjobs.meta WHERE key = 'environment' AND value = $1::text`
 )
 
 // Environment implements [backend.SettingsStore].

@@ -145,7 +145,7 @@ func (b *Backend) explain(err error) error {
 		advice = "a pooler lends connections by transaction and keeps no prepared statements; add default_query_exec_mode=exec to the DSN " +
 			"(pgx; binary_parameters=yes for lib/pq) and set postgres.Options.NoListen"
 	case codeUnique:
-		if !strings.Contains(err.Error(), "jobs_pkey") {
+		if !strings.Contains(err.Error(), "job_pkey") {
 			return err
 		}
 		advice = "the sequence of job IDs is behind the table, for example because rows were restored without it; run: " + b.raiseSequence()
@@ -161,7 +161,7 @@ func (b *Backend) explain(err error) error {
 
 // raiseSequence returns the SQL that sets the sequence of job IDs to the last job.
 func (b *Backend) raiseSequence() string {
-	return b.sql(`SELECT setval(pg_get_serial_sequence('plainjobs.jobs', 'id'), (SELECT max(id) FROM plainjobs.jobs))`)
+	return b.sql(`SELECT setval(pg_get_serial_sequence('plainjobs.job', 'id'), (SELECT max(id) FROM plainjobs.job))`)
 }
 
 // grants returns the SQL that gives the store's role the rights it needs.

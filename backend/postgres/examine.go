@@ -151,7 +151,7 @@ func (e *examination) numbers(ctx context.Context, q querier) error {
 	if err := e.ask(ctx, q, selectLastID, nil, &given); err != nil {
 		return err
 	}
-	if err := e.ask(ctx, q, `SELECT coalesce(max(id), 0) FROM plainjobs.jobs`, nil, &last); err != nil {
+	if err := e.ask(ctx, q, `SELECT coalesce(max(id), 0) FROM plainjobs.job`, nil, &last); err != nil {
 		return err
 	}
 	e.add("job IDs", fmt.Sprintf("the last is %d", given),
@@ -173,13 +173,13 @@ func (e *examination) vacuum(ctx context.Context, q querier) error {
 			coalesce(array_to_string(c.reloptions, ' ') ~ 'autovacuum_enabled=(false|off|no|0)', false),
 			pg_stat_get_live_tuples(c.oid), pg_stat_get_dead_tuples(c.oid),
 			coalesce(extract(epoch FROM clock_timestamp() - greatest(pg_stat_get_last_vacuum_time(c.oid), pg_stat_get_last_autovacuum_time(c.oid))), -1)::bigint
-		FROM pg_catalog.pg_class c WHERE c.oid = 'plainjobs.jobs'::regclass`
+		FROM pg_catalog.pg_class c WHERE c.oid = 'plainjobs.job'::regclass`
 	var server, off bool
 	var live, dead, ago int64
 	if err := e.ask(ctx, q, query, nil, &server, &off, &live, &dead, &ago); err != nil {
 		return err
 	}
-	table := e.b.sql("plainjobs.") + "jobs"
+	table := e.b.sql("plainjobs.job")
 	switch {
 	case !server:
 		e.add("autovacuum", "off", "dead rows are never removed: claims become slow, and the disk fills up",
@@ -294,7 +294,7 @@ func (e *examination) slots(ctx context.Context, q querier) error {
 func (e *examination) clock(ctx context.Context, q querier) error {
 	var now, latest int64
 	before := time.Now()
-	if err := e.ask(ctx, q, `SELECT plainjobs.now_us(), coalesce((SELECT max(seen_at) FROM plainjobs.workers), 0)`, nil, &now, &latest); err != nil {
+	if err := e.ask(ctx, q, `SELECT plainjobs.now_micros(), coalesce((SELECT max(renewed_at) FROM plainjobs.worker), 0)`, nil, &now, &latest); err != nil {
 		return err
 	}
 	took := time.Since(before)

@@ -15,13 +15,13 @@ import (
 const (
 	selectAll = selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result,
 			coalesce((SELECT json_agg(json_build_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack) ORDER BY e.id)
-				FROM plainjobs.errors e WHERE e.job = j.id)::text, '[]') AS errors`
+				FROM plainjobs.job_error e WHERE e.job = j.id)::text, '[]') AS errors`
 
 	// A job with everything stored for it, as of one moment.
 	selectOne = selectAll + `
-		FROM plainjobs.jobs j
-		LEFT JOIN plainjobs.results r ON r.job = j.id
-		LEFT JOIN plainjobs.progress p ON p.job = j.id
+		FROM plainjobs.job j
+		LEFT JOIN plainjobs.job_result r ON r.job = j.id
+		LEFT JOIN plainjobs.job_progress p ON p.job = j.id` + joinClaim + `
 		WHERE j.id = $1::bigint`
 
 	// One statement, so that each job is read as of one moment. The size of the
@@ -30,16 +30,16 @@ const (
 		WITH page AS MATERIALIZED (
 			SELECT c.id FROM (
 				SELECT f.id, sum(f.bytes) OVER earlier AS bytes, row_number() OVER earlier AS place
-				FROM (SELECT id, octet_length(payload) AS bytes FROM plainjobs.jobs WHERE id > $1::bigint ORDER BY id LIMIT $2::bigint) f
+				FROM (SELECT id, octet_length(payload) AS bytes FROM plainjobs.job WHERE id > $1::bigint ORDER BY id LIMIT $2::bigint) f
 				WINDOW earlier AS (ORDER BY f.id)) c
 			WHERE c.bytes <= $3::bigint OR c.place = 1)` +
 		selectAll + `
-		FROM page g JOIN plainjobs.jobs j ON j.id = g.id
-		LEFT JOIN plainjobs.results r ON r.job = j.id
-		LEFT JOIN plainjobs.progress p ON p.job = j.id
+		FROM page g JOIN plainjobs.job j ON j.id = g.id
+		LEFT JOIN plainjobs.job_result r ON r.job = j.id
+		LEFT JOIN plainjobs.job_progress p ON p.job = j.id` + joinClaim + `
 		ORDER BY j.id`
 
-	selectLastID = `SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM plainjobs.jobs_id_seq`
+	selectLastID = `SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM plainjobs.job_id_seq`
 )
 
 // A wholeRow is an exported job, as scanned.

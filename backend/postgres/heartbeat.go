@@ -10,12 +10,12 @@ import (
 
 const (
 	insertWorker = `
-		INSERT INTO plainjobs.workers (id, host, pid, started_at, seen_at, lease, jobs, schedules, process)
+		INSERT INTO plainjobs.worker (id, host, pid, started_at, renewed_at, lease, jobs, schedules, process)
 		VALUES ($1::bigint, $2::text, $3::bigint, $4::bigint, $4::bigint, $5::bigint, $6::text, $7::text, $8::text)
-		ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, lease = excluded.lease`
-	deleteWorker = `DELETE FROM plainjobs.workers WHERE id = $1::bigint`
+		ON CONFLICT (id) DO UPDATE SET renewed_at = excluded.renewed_at, lease = excluded.lease`
+	deleteWorker = `DELETE FROM plainjobs.worker WHERE id = $1::bigint`
 	updateSeen   = `
-		UPDATE plainjobs.workers SET seen_at = plainjobs.now_us(), lease = $2::bigint WHERE id = $1::bigint RETURNING seen_at`
+		UPDATE plainjobs.worker SET renewed_at = plainjobs.now_micros(), lease = $2::bigint WHERE id = $1::bigint RETURNING renewed_at`
 )
 
 // register inserts a worker's row, unless a concurrent claim has just done so.
@@ -42,8 +42,21 @@ func namesJSON(names []string) string {
 }
 
 const (
-	selectHeld = `SELECT id, token, flags FROM plainjobs.jobs WHERE state = 4 AND worker = $1::bigint ORDER BY id`
-	lockHeld   = `SELECT ` + rowColumns + ` FROM plainjobs.jobs j WHERE j.state = 4 AND j.worker = $1::bigint ORDER BY j.id FOR UPDATE`
+	// heldJobs joins the claims of a worker with the jobs that they lease.
+	heldJobs = `plainjobs.claim h JOIN plainjobs.job j ON j.id BETWEEN h.first AND h.last AND j.seed = h.seed AND j.state = 3
+		WHERE h.worker = $1::bigint`
+
+	selectHeld = `SELECT j.id, j.seed + j.id, j.flags FROM ` + heldJobs + ` ORDER BY j.id`
+	lockHeld   = `SELECT ` + rowColumns + ` FROM ` + heldJobs + ` ORDER BY j.id FOR UPDATE OF j`
+
+	// deleteEmpty deletes the claims of a worker that lease nothing any more, except
+	// those that another transaction is deleting.
+	deleteEmpty = `
+		DELETE FROM plainjobs.claim c USING (
+			SELECT h.seed, h.first FROM plainjobs.claim h WHERE h.worker = $1::bigint AND NOT EXISTS (
+				SELECT 1 FROM plainjobs.job j WHERE j.id BETWEEN h.first AND h.last AND j.seed = h.seed AND j.state = 3)
+			FOR UPDATE SKIP LOCKED) e
+		WHERE c.seed = e.seed AND c.first = e.first`
 )
 
 // Heartbeat implements [backend.Heartbeater].
@@ -76,6 +89,9 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 			}
 			return err
 		})
+		if err == nil && !req.Leave {
+			_, err = t.exec(deleteEmpty, req.Worker.ID)
+		}
 		if err != nil || !req.Leave {
 			return err
 		}
@@ -87,6 +103,9 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 			r.become(r.Release(t.clock))
 		}
 		if err := t.requeue(rows, t.clock); err != nil {
+			return err
+		}
+		if _, err := t.exec(deleteEmpty, req.Worker.ID); err != nil {
 			return err
 		}
 		_, err = t.exec(deleteWorker, req.Worker.ID)

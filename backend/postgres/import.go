@@ -13,17 +13,17 @@ import (
 
 const (
 	// lockSequence alters the sequence without changing it, which locks it.
-	lockSequence = `ALTER SEQUENCE plainjobs.jobs_id_seq NO CYCLE`
-	restart      = `ALTER SEQUENCE plainjobs.jobs_id_seq RESTART WITH %d`
+	lockSequence = `ALTER SEQUENCE plainjobs.job_id_seq NO CYCLE`
+	restart      = `ALTER SEQUENCE plainjobs.job_id_seq RESTART WITH %d`
 
 	// lockJobs keeps other transactions from changing jobs during an import.
-	lockJobs = `LOCK TABLE plainjobs.jobs IN SHARE ROW EXCLUSIVE MODE`
+	lockJobs = `LOCK TABLE plainjobs.job IN SHARE ROW EXCLUSIVE MODE`
 
-	selectPresent = `SELECT id, name, created_at FROM plainjobs.jobs WHERE id = ANY($1::text::bigint[])`
+	selectPresent = `SELECT id, name, created_at FROM plainjobs.job WHERE id = ANY($1::text::bigint[])`
 
 	// keepFree stores the keys that no other job holds.
 	keepFree = `
-		INSERT INTO plainjobs.keys AS k (name, key, job, until, held)
+		INSERT INTO plainjobs.unique_key AS k (name, key, job, until, held)
 		SELECT v.name, v.key, v.job, v.until, false
 		FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[], $4::text::bigint[]) AS v(name, key, job, until)
 		ORDER BY v.name COLLATE "C", v.key COLLATE "C"
@@ -31,19 +31,17 @@ const (
 		WHERE NOT k.held AND k.until <= $5::bigint`
 
 	selectHeads = `
-		SELECT s.name, s.key, s.job, coalesce(j.state, 0) FROM unnest($1::text::text[], $2::text::text[]) AS v(name, key)
-		JOIN plainjobs.serials s ON s.name = v.name AND s.key = v.key LEFT JOIN plainjobs.jobs j ON j.id = s.job`
+		SELECT s.name, s.key, s.job, coalesce(CASE WHEN ` + isRunning + ` THEN 4 ELSE j.state END, 0) FROM unnest($1::text::text[], $2::text::text[]) AS v(name, key)
+		JOIN plainjobs.serial_head s ON s.name = v.name AND s.key = v.key LEFT JOIN plainjobs.job j ON j.id = s.job`
 	upsertHeads = `
-		INSERT INTO plainjobs.serials AS s (name, key, job)
+		INSERT INTO plainjobs.serial_head AS s (name, key, job)
 		SELECT v.name, v.key, v.job FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
 		ON CONFLICT (name, key) DO UPDATE SET job = excluded.job`
-	updateBlocked = `UPDATE plainjobs.jobs SET state = 2 WHERE id = ANY($1::text::bigint[])`
-
 	insertImported = `
-		INSERT INTO plainjobs.jobs (id, name, state, priority, suspect, crashes, failures, max_attempts, created_at, run_at, finished_at,
+		INSERT INTO plainjobs.job (id, seed, name, state, priority, suspect, crashes, failures, max_attempts, created_at, run_at, finished_at,
 			expires_at, flags, unique_key, serial_key, metadata, payload)
 		OVERRIDING SYSTEM VALUE
-		SELECT v.id, v.name, v.state, v.priority, v.suspect, v.crashes, v.failures, v.max_attempts, v.created_at, v.run_at, v.finished_at,
+		SELECT v.id, $20::bigint, v.name, v.state, v.priority, v.suspect, v.crashes, v.failures, v.max_attempts, v.created_at, v.run_at, v.finished_at,
 			nullif(v.expires_at, 0), v.flags, nullif(v.unique_key, ''), nullif(v.serial_key, ''), ` + cutMetadata + `, ` + cutPayload + `
 		FROM unnest($1::text::bigint[], $2::text::text[], $3::text::smallint[], $4::text::smallint[], $5::text::boolean[], $6::text::smallint[],
 			$7::text::integer[], $8::text::bigint[], $9::text::bigint[], $10::text::bigint[], $12::text::bigint[], $13::text::bigint[],
@@ -52,18 +50,18 @@ const (
 				unique_key, serial_key, payload, metadata, place)`
 
 	insertOldErrors = `
-		INSERT INTO plainjobs.errors (job, attempt, at, error, stack)
+		INSERT INTO plainjobs.job_error (job, attempt, at, error, stack)
 		SELECT v.job, v.attempt, v.at, v.error, v.stack
 		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::text[], $5::text::text[]) WITH ORDINALITY
 			AS v(job, attempt, at, error, stack, n)
 		ORDER BY v.n`
 	insertProgress = `
-		INSERT INTO plainjobs.progress (job, done, total)
+		INSERT INTO plainjobs.job_progress (job, done, total)
 		SELECT * FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[])`
 
 	// A stored schedule that has ticked later wins over the imported one.
 	importSchedule = `
-		INSERT INTO plainjobs.schedules AS s (name, definition, next_at, last_at, paused, removed_at)
+		INSERT INTO plainjobs.schedule AS s (name, definition, next_at, last_at, paused, removed_at)
 		VALUES ($1::text, $2::text, $3::bigint, nullif($4::bigint, 0), $5::boolean, nullif($6::bigint, 0))
 		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, next_at = excluded.next_at, last_at = excluded.last_at,
 			paused = excluded.paused, removed_at = excluded.removed_at
@@ -211,6 +209,7 @@ func (a *importBatch) insert() error {
 	if n == 0 {
 		return nil
 	}
+	var ready []span
 	ids, states, priorities, suspects := make([]int64, n), make([]backend.State, n), make([]int16, n), make([]bool, n)
 	crashes, failures, attempts := make([]int64, n), make([]int64, n), make([]int64, n)
 	created, runAts, finished, expires, flags := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]flag, n)
@@ -231,13 +230,16 @@ func (a *importBatch) insert() error {
 		blob = append(append(blob, r.Payload...), r.Metadata...)
 		a.t.count(r.Name, r.State, 1)
 		if r.State == backend.Pending {
-			a.t.ready(runAts[i])
+			ready = append(ready, span{r.Name, r.Suspect, -int64(r.Priority), runAts[i], r.ID, r.ID})
 		}
 	}
 	_, err := a.t.exec(insertImported, intArray(ids), textArray(names), intArray(states), intArray(priorities), boolArray(suspects),
 		intArray(crashes), intArray(failures), intArray(attempts), intArray(created), intArray(runAts), blob, intArray(finished), intArray(expires),
-		intArray(flags), textArray(uniques), textArray(serials), intArray(payloads), intArray(metadata), intArray(places))
-	return err
+		intArray(flags), textArray(uniques), textArray(serials), intArray(payloads), intArray(metadata), intArray(places), a.t.seed())
+	if err != nil {
+		return err
+	}
+	return a.t.ready(ready)
 }
 
 func (a *importBatch) insertErrors() error {

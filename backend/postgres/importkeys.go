@@ -107,7 +107,7 @@ func (a *importBatch) queueUp() error {
 	if err != nil || len(heads) == 0 {
 		return err
 	}
-	var blocked []int64
+	var displaced []*row
 	for i := range a.jobs {
 		r := &a.jobs[i]
 		if r.SerialKey == "" || r.State.Terminal() {
@@ -124,12 +124,16 @@ func (a *importBatch) queueUp() error {
 			continue
 		case head.fresh != nil:
 			head.fresh.State = backend.Blocked
-		case head.state.Waits():
-			blocked = append(blocked, head.job)
-			a.t.move(r.Name, head.state, backend.Blocked, 1)
 		default:
-			r.State = backend.Blocked
-			continue
+			stored, err := a.displace(head)
+			if err != nil {
+				return err
+			}
+			if stored == nil {
+				r.State = backend.Blocked
+				continue
+			}
+			displaced = append(displaced, stored)
 		}
 		heads[k] = importedHead{job: r.ID, fresh: r}
 	}
@@ -141,9 +145,29 @@ func (a *importBatch) queueUp() error {
 		}
 	}
 	names, values := columns(keys)
-	if _, err := a.t.exec(upsertHeads, names, values, intArray(jobs)); err != nil || len(blocked) == 0 {
+	if _, err := a.t.exec(upsertHeads, names, values, intArray(jobs)); err != nil {
 		return err
 	}
-	_, err = a.t.exec(updateBlocked, intArray(blocked))
-	return err
+	return a.t.write(displaced)
+}
+
+// displace blocks a stored head that waits, and returns it, to be written. It returns
+// nil if the head does not wait.
+func (a *importBatch) displace(head importedHead) (*row, error) {
+	if !head.state.Waits() {
+		return nil, nil
+	}
+	rows, err := a.t.lock([]int64{head.job})
+	if err != nil {
+		return nil, err
+	}
+	r := rows[head.job]
+	if r == nil {
+		return nil, nil
+	}
+	if err := a.t.own([]*row{r}); err != nil || !r.State.Waits() { // it was claimed meanwhile
+		return nil, err
+	}
+	r.State = backend.Blocked
+	return r, nil
 }

@@ -69,25 +69,29 @@ const (
 	cutMetadata = `CASE WHEN v.metadata > 0 THEN substring($11::bytea FROM v.place + v.payload FOR v.metadata) END`
 
 	// The IDs ascend in the order of the batch, which is sorted before they are
-	// drawn. One more row is the clock, negated. The session's synchronous_commit
-	// changes only if it is too weak, or should be weak.
+	// drawn. $13 is the seed for IDs above $14, and $15 the one for others. The
+	// session's synchronous_commit changes only if it is too weak, or should be weak.
 	insertPlain = `
 		WITH commit AS MATERIALIZED (
 			SELECT count(CASE
 				WHEN NOT $12::boolean THEN set_config('synchronous_commit', 'off', true)
 				WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true) END) AS n),
-		clock AS MATERIALIZED (SELECT plainjobs.now_us() AS now FROM commit WHERE n >= 0),
+		clock AS MATERIALIZED (SELECT plainjobs.now_micros() AS now FROM commit WHERE n >= 0),
 		added AS (
-			INSERT INTO plainjobs.jobs (name, state, priority, max_attempts, created_at, run_at, finished_at, expires_at, flags, metadata, payload)
-			SELECT v.name, v.state, v.priority, v.max_attempts, clock.now, clock.now + v.delay, clock.now,
+			INSERT INTO plainjobs.job (id, seed, name, state, priority, max_attempts, created_at, run_at, finished_at, expires_at, flags, metadata, payload)
+			OVERRIDING SYSTEM VALUE
+			SELECT v.id, CASE WHEN v.id > $14::bigint THEN $13::bigint ELSE $15::bigint END, v.name, v.state, v.priority, v.max_attempts, clock.now, clock.now + v.delay, clock.now,
 				CASE WHEN v.expires > 0 THEN clock.now + v.expires END, v.flags, ` + cutMetadata + `, ` + cutPayload + `
-			FROM clock, unnest($1::text::text[], $2::text::smallint[], $3::text::smallint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],
-				$7::text::integer[], $8::text::integer[], $9::text::integer[], $10::text::integer[]) WITH ORDINALITY
-				AS v(name, state, priority, max_attempts, delay, expires, flags, payload, metadata, place, n)
-			ORDER BY v.n
-			RETURNING id, name, state),
-		counted AS (INSERT INTO plainjobs.changes (name, state, jobs) SELECT name, state, count(*) FROM added GROUP BY name, state)
-		SELECT id FROM added UNION ALL SELECT -now FROM clock`
+			FROM clock, (
+				SELECT nextval('plainjobs.job_id_seq') AS id, s.* FROM (
+					SELECT * FROM unnest($1::text::text[], $2::text::smallint[], $3::text::smallint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],
+						$7::text::integer[], $8::text::integer[], $9::text::integer[], $10::text::integer[]) WITH ORDINALITY
+						AS v(name, state, priority, max_attempts, delay, expires, flags, payload, metadata, place, n)
+					ORDER BY v.n) s) v
+			RETURNING id, name, suspect, priority, run_at, state),
+		spans AS (` + insertSpans + `),
+		counted AS (INSERT INTO plainjobs.count_change (name, state, jobs) SELECT name, state, count(*) FROM added GROUP BY name, state)
+		SELECT id FROM added`
 )
 
 // insertPlain stores jobs that need only their rows, and counts them. It sets how
@@ -98,16 +102,14 @@ func (t *tx) insertPlain(jobs []backend.NewJob, durable bool) ([]int64, error) {
 		states[i] = waiting(&jobs[i])
 	}
 	b := newBatch(jobs, states)
-	ids, now := make([]int64, 0, len(jobs)), int64(0)
+	ids := make([]int64, 0, len(jobs))
+	seed, greatest := t.b.seeds.use()
 	err := t.each(insertPlain, []any{textArray(b.names), intArray(b.states), intArray(b.priorities), intArray(b.maxAttempts), intArray(b.delays),
-		intArray(b.expires), intArray(b.flags), intArray(b.payloads), intArray(b.metadata), intArray(b.places), b.blob, durable}, func(r *sql.Rows) error {
+		intArray(b.expires), intArray(b.flags), intArray(b.payloads), intArray(b.metadata), intArray(b.places), b.blob, durable,
+		seed, greatest, newSeed()}, func(r *sql.Rows) error {
 		var id int64
 		err := r.Scan(&id)
-		if id < 0 {
-			now = -id
-		} else {
-			ids = append(ids, id)
-		}
+		ids = append(ids, id)
 		return err
 	})
 	if err == nil && len(ids) != len(jobs) {
@@ -116,8 +118,11 @@ func (t *tx) insertPlain(jobs []backend.NewJob, durable bool) ([]int64, error) {
 	slices.Sort(ids)
 	t.b.compactor.due.Add(1)
 	t.wakes = true
-	if err == nil {
-		t.ready(now)
+	if err != nil {
+		t.b.seeds.drop(seed)
+		return nil, err
 	}
-	return ids, err
+	t.b.seeds.used(seed, ids[len(ids)-1])
+	t.lowest = min(t.lowest, -int64(slices.Max(b.priorities)))
+	return ids, nil
 }

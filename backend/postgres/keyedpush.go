@@ -10,27 +10,29 @@ import (
 )
 
 const (
-	drawIDs = `SELECT nextval('plainjobs.jobs_id_seq') FROM generate_series(1, $1::bigint)`
+	drawIDs = `SELECT nextval('plainjobs.job_id_seq') FROM generate_series(1, $1::bigint)`
 
 	insertJobs = `
-		INSERT INTO plainjobs.jobs (id, name, state, priority, max_attempts, created_at, run_at, finished_at, expires_at, flags,
+		WITH added AS (
+		INSERT INTO plainjobs.job (id, seed, name, state, priority, max_attempts, created_at, run_at, finished_at, expires_at, flags,
 			unique_key, serial_key, metadata, payload)
 		OVERRIDING SYSTEM VALUE
-		SELECT v.id, v.name, v.state, v.priority, v.max_attempts, $12::bigint, $12::bigint + v.delay, $12::bigint,
+		SELECT v.id, $16::bigint, v.name, v.state, v.priority, v.max_attempts, $12::bigint, $12::bigint + v.delay, $12::bigint,
 			CASE WHEN v.expires > 0 THEN $12::bigint + v.expires END, v.flags, nullif(v.unique_key, ''), nullif(v.serial_key, ''),
 			` + cutMetadata + `, ` + cutPayload + `
 		FROM unnest($1::text::text[], $2::text::smallint[], $3::text::smallint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],
 			$7::text::integer[], $8::text::integer[], $9::text::integer[], $10::text::integer[], $13::text::bigint[], $14::text::text[],
 			$15::text::text[])
-			AS v(name, state, priority, max_attempts, delay, expires, flags, payload, metadata, place, id, unique_key, serial_key)`
+			AS v(name, state, priority, max_attempts, delay, expires, flags, payload, metadata, place, id, unique_key, serial_key)
+		RETURNING id, name, suspect, priority, run_at, state)` + insertSpans
 
 	// The gate's lock serializes transactions that must know how many jobs wait.
 	lockGates = `
-		INSERT INTO plainjobs.gates AS g (name) SELECT v.name FROM unnest($1::text::text[]) AS v(name) ORDER BY v.name COLLATE "C"
+		INSERT INTO plainjobs.gate AS g (name) SELECT v.name FROM unnest($1::text::text[]) AS v(name) ORDER BY v.name COLLATE "C"
 		ON CONFLICT (name) DO UPDATE SET name = g.name WHERE false`
 
 	updateReplaced = `
-		UPDATE plainjobs.jobs SET state = $2::smallint, priority = $3::smallint, run_at = $4::bigint, expires_at = nullif($5::bigint, 0),
+		UPDATE plainjobs.job SET state = $2::smallint, priority = $3::smallint, run_at = $4::bigint, expires_at = nullif($5::bigint, 0),
 			metadata = $6::bytea, payload = $7::bytea
 		WHERE id = $1::bigint`
 )
@@ -96,8 +98,10 @@ func (p *push) lockReplaced() error {
 	if err != nil || len(holders) == 0 {
 		return err
 	}
-	p.replaced, err = p.t.lock(slices.Collect(maps.Values(holders)))
-	return err
+	if p.replaced, err = p.t.lock(slices.Collect(maps.Values(holders))); err != nil {
+		return err
+	}
+	return p.t.own(slices.Collect(maps.Values(p.replaced)))
 }
 
 // takeKeys acquires the unique keys of the batch that are free.
@@ -215,6 +219,7 @@ func (p *push) store() error {
 			}
 		}
 	}
+	p.t.again = true
 	blocked, err := p.t.queueUp(heads)
 	if err != nil {
 		return err
@@ -224,9 +229,6 @@ func (p *push) store() error {
 			states[n] = backend.Blocked
 		}
 		p.t.count(p.jobs[i].Name, states[n], 1)
-		if states[n] == backend.Pending {
-			p.t.ready(p.now)
-		}
 	}
 	for from := 0; from < len(p.added); {
 		to, size := from, 0
@@ -250,7 +252,7 @@ func (p *push) insert(places []int, states []backend.State) error {
 	b := newBatch(jobs, states)
 	_, err := p.t.exec(insertJobs, textArray(b.names), intArray(b.states), intArray(b.priorities), intArray(b.maxAttempts), intArray(b.delays),
 		intArray(b.expires), intArray(b.flags), intArray(b.payloads), intArray(b.metadata), intArray(b.places), b.blob, p.now, intArray(ids),
-		textArray(b.uniques), textArray(b.serials))
+		textArray(b.uniques), textArray(b.serials), p.t.seed())
 	return err
 }
 
@@ -274,9 +276,12 @@ func (p *push) replace() error {
 			return err
 		}
 		p.t.move(r.name, was, r.State, 1)
+	}
+	var ready []span
+	for _, r := range p.replaced {
 		if r.State == backend.Pending {
-			p.t.ready(r.RunAt)
+			ready = append(ready, spanOf(r))
 		}
 	}
-	return nil
+	return p.t.ready(ready)
 }

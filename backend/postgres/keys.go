@@ -3,6 +3,7 @@ package postgres
 import (
 	"database/sql"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -25,7 +26,7 @@ const (
 	// waits for a key that another transaction is changing. It also locks the keys
 	// that it does not acquire, so that their holders are committed and stay.
 	takeKeys = `
-		INSERT INTO plainjobs.keys AS k (name, key, job, until, held)
+		INSERT INTO plainjobs.unique_key AS k (name, key, job, until, held)
 		SELECT v.name, v.key, v.job, v.until, true
 		FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[], $4::text::bigint[]) AS v(name, key, job, until)
 		ORDER BY v.name COLLATE "C", v.key COLLATE "C"
@@ -36,13 +37,13 @@ const (
 
 	selectHolders = `
 		SELECT k.name, k.key, k.job FROM unnest($1::text::text[], $2::text::text[]) AS v(name, key)
-		JOIN plainjobs.keys k ON k.name = v.name AND k.key = v.key
+		JOIN plainjobs.unique_key k ON k.name = v.name AND k.key = v.key
 		WHERE k.held OR k.until > $3::bigint`
 
 	// freeLost deletes keys whose jobs were deleted outside the store.
 	freeLost = `
-		DELETE FROM plainjobs.keys k USING unnest($1::text::text[], $2::text::text[]) AS v(name, key)
-		WHERE k.name = v.name AND k.key = v.key AND NOT EXISTS (SELECT 1 FROM plainjobs.jobs j WHERE j.id = k.job)
+		DELETE FROM plainjobs.unique_key k USING unnest($1::text::text[], $2::text::text[]) AS v(name, key)
+		WHERE k.name = v.name AND k.key = v.key AND NOT EXISTS (SELECT 1 FROM plainjobs.job j WHERE j.id = k.job)
 		RETURNING k.name, k.key`
 
 	// giveKeys releases keys; the jobs marked in $5 do not keep theirs for a time.
@@ -50,25 +51,25 @@ const (
 		WITH v AS MATERIALIZED (
 			SELECT k.name, k.key, k.until > $4::bigint AND NOT v.free AS keeps
 			FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[], $5::text::boolean[]) AS v(name, key, job, free)
-			JOIN plainjobs.keys k ON k.name = v.name AND k.key = v.key AND k.job = v.job
+			JOIN plainjobs.unique_key k ON k.name = v.name AND k.key = v.key AND k.job = v.job
 			ORDER BY k.name, k.key FOR UPDATE OF k),
-		gone AS (DELETE FROM plainjobs.keys k USING v WHERE NOT v.keeps AND k.name = v.name AND k.key = v.key)
-		UPDATE plainjobs.keys k SET held = false FROM v WHERE v.keeps AND k.name = v.name AND k.key = v.key`
+		gone AS (DELETE FROM plainjobs.unique_key k USING v WHERE NOT v.keeps AND k.name = v.name AND k.key = v.key)
+		UPDATE plainjobs.unique_key k SET held = false FROM v WHERE v.keeps AND k.name = v.name AND k.key = v.key`
 
 	// freeKept frees the keys kept by jobs that have started or ended; a waiting job
 	// holds its key.
 	freeKept = `
-		DELETE FROM plainjobs.keys k USING unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
+		DELETE FROM plainjobs.unique_key k USING unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
 		WHERE k.name = v.name AND k.key = v.key AND k.job = v.job AND NOT k.held AND k.until > $4::bigint
 		RETURNING k.job`
 
 	selectKept = `
 		SELECT k.job FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
-		JOIN plainjobs.keys k ON k.name = v.name AND k.key = v.key AND k.job = v.job WHERE k.until > $4::bigint`
+		JOIN plainjobs.unique_key k ON k.name = v.name AND k.key = v.key AND k.job = v.job WHERE k.until > $4::bigint`
 
 	deleteKept = `
-		DELETE FROM plainjobs.keys k USING (
-			SELECT name, key FROM plainjobs.keys WHERE NOT held AND until <= $1::bigint LIMIT $2::bigint FOR UPDATE SKIP LOCKED) gone
+		DELETE FROM plainjobs.unique_key k USING (
+			SELECT name, key FROM plainjobs.unique_key WHERE NOT held AND until <= $1::bigint LIMIT $2::bigint FOR UPDATE SKIP LOCKED) gone
 		WHERE k.name = gone.name AND k.key = gone.key`
 )
 
@@ -154,7 +155,7 @@ func (t *tx) holders(keys []nameKey, now int64) (map[nameKey]int64, error) {
 // Of the holders of keys, those that may lose them.
 const selectLosers = `
 	SELECT k.job FROM unnest($1::text::text[], $2::text::text[]) AS v(name, key)
-	JOIN plainjobs.keys k ON k.name = v.name AND k.key = v.key WHERE k.until <= $3::bigint`
+	JOIN plainjobs.unique_key k ON k.name = v.name AND k.key = v.key WHERE k.until <= $3::bigint`
 
 // reacquireUnique reacquires, for jobs that are to wait again, the keys that they released
 // when they were claimed. Waiting holders that were pushed earlier are cancelled.
@@ -229,6 +230,9 @@ func (t *tx) supersede(holders map[nameKey]int64, by map[nameKey]*row, now int64
 		return err
 	}
 	losers, err := t.lock(ids)
+	if err == nil {
+		err = t.own(slices.Collect(maps.Values(losers)))
+	}
 	if err != nil {
 		return err
 	}

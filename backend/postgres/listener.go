@@ -2,8 +2,6 @@ package postgres
 
 import (
 	"context"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,10 +22,9 @@ type listener struct {
 	mu        sync.Mutex
 	changed   chan struct{}
 	closed    bool
-	connected bool  // a goroutine listens
-	notifying bool  // a goroutine sends notifications
-	again     bool  // and must send another
-	lowest    int64 // the lowest run_at to notify; 0 if there is none
+	connected bool // a goroutine listens
+	notifying bool // a goroutine sends notifications
+	again     bool // and must send another
 }
 
 func (w *listener) start(b *Backend) {
@@ -67,9 +64,8 @@ func (w *listener) wake() {
 	}
 }
 
-// notifyLater wakes waiting workers in all processes. lowest is the lowest run_at of
-// the jobs that became claimable, or 0.
-func (w *listener) notifyLater(lowest int64) {
+// notifyLater wakes waiting workers in all processes.
+func (w *listener) notifyLater() {
 	w.wake()
 	if w.b == nil || w.b.opts.NoListen {
 		return
@@ -80,9 +76,6 @@ func (w *listener) notifyLater(lowest int64) {
 		return
 	}
 	w.again = true
-	if w.lowest == 0 || lowest != 0 && lowest < w.lowest {
-		w.lowest = lowest
-	}
 	if !w.notifying {
 		w.notifying = true
 		w.tasks.Go(w.notify)
@@ -119,13 +112,12 @@ func (w *listener) notify() {
 			w.mu.Unlock()
 			return
 		}
-		payload := w.b.self + " " + strconv.FormatInt(w.lowest, 10)
-		w.again, w.lowest = false, 0
+		w.again = false
 		w.mu.Unlock()
 		next := time.After(notifyEvery)
 		// Close waits for this, but not for long.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), 5*time.Second)
-		_, err := w.b.db.ExecContext(ctx, sendNotification, w.name(), payload)
+		_, err := w.b.db.ExecContext(ctx, sendNotification, w.name(), w.b.self)
 		cancel()
 		if err != nil {
 			w.b.opts.Logger.Debug("postgres: notify", "error", Redact(err))
@@ -153,22 +145,14 @@ func (w *listener) listen() {
 		ready := func() {
 			pause = minRelisten
 			w.listening.Store(true)
-			w.b.marks.ready(firstTime) // earlier changes were not notified
 			w.wake()
 		}
-		heard := func(payload string) {
-			self, first, _ := strings.Cut(payload, " ")
-			if self == w.b.self {
+		heard := func(sender string) {
+			if sender == w.b.self {
 				return
 			}
-			if self == announcer {
+			if sender == announcer {
 				w.noteNotice()
-			}
-			switch lowest, err := strconv.ParseInt(first, 10, 64); {
-			case err != nil: // it may refer to any job
-				w.b.marks.ready(firstTime)
-			case lowest != 0:
-				w.b.marks.ready(lowest)
 			}
 			w.wake()
 		}

@@ -79,9 +79,15 @@ const (
 	lockSchema = `SELECT pg_advisory_xact_lock(hashtextextended('plainjobs ' || $1::text, 0))`
 	// An upgrade that began with a weaker lock, such as the one for an index, would
 	// block transactions that have read and then wait for them: a deadlock.
-	lockJobsTable = `LOCK TABLE plainjobs.jobs IN ACCESS EXCLUSIVE MODE`
-	createMeta    = `CREATE TABLE plainjobs.meta (key text PRIMARY KEY, value text NOT NULL)`
-	upsertMeta    = `
+	lockJobsTable = `LOCK TABLE plainjobs.job IN ACCESS EXCLUSIVE MODE`
+	// Before version 6. Other transactions lock these in other orders: the upgrade
+	// gives up all its locks before the server would find a deadlock, and tries again.
+	lockOldTables = `
+		SET LOCAL lock_timeout TO '200ms';
+		LOCK TABLE plainjobs.workers, plainjobs.settings, plainjobs.jobs, plainjobs.keys, plainjobs.serials, plainjobs.gates, plainjobs.starts,
+			plainjobs.progress, plainjobs.results, plainjobs.errors, plainjobs.counts, plainjobs.changes, plainjobs.schedules IN ACCESS EXCLUSIVE MODE`
+	createMeta = `CREATE TABLE plainjobs.meta (key text PRIMARY KEY, value text NOT NULL)`
+	upsertMeta = `
 		INSERT INTO plainjobs.meta (key, value) VALUES ($1::text, $2::text)
 		ON CONFLICT (key) DO UPDATE SET value = excluded.value`
 )
@@ -152,7 +158,11 @@ func (b *Backend) upgrade(t *tx, have schemaState) error {
 		}
 	}
 	if 0 < have.version && have.version < len(migrations()) {
-		if _, err := t.exec(lockJobsTable); err != nil {
+		lock := lockJobsTable
+		if have.version < 6 {
+			lock = lockOldTables
+		}
+		if _, err := t.exec(lock); err != nil {
 			return err
 		}
 	}

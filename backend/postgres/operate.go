@@ -23,11 +23,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 			return err
 		}
 		result.Next = next
-		if err := t.operate(req.Op, rows, &result); err != nil || req.Priority == nil {
-			return err
-		}
-		_, err = t.exec(updatePriority, intArray(result.Affected), int64(*req.Priority))
-		return err
+		return t.operate(req, rows, &result)
 	})
 	if err != nil {
 		return backend.OperateResult{}, err
@@ -46,7 +42,7 @@ func (t *tx) matching(req backend.OperateRequest) (rows []*row, next int64, err 
 	}
 	var ids []int64
 	where, args := f.page(limit + 1)
-	err = t.each(`SELECT j.id FROM plainjobs.jobs j WHERE `+where, args, func(r *sql.Rows) error {
+	err = t.each(`SELECT j.id FROM plainjobs.job j WHERE `+where, args, func(r *sql.Rows) error {
 		var id int64
 		err := r.Scan(&id)
 		ids = append(ids, id)
@@ -64,22 +60,27 @@ func (t *tx) matching(req backend.OperateRequest) (rows []*row, next int64, err 
 	// IDs replace the filter's: a row would be compared with all of a second list.
 	req.Filter.IDs = ids
 	page := filterBelow(req.Filter, ids[0]+1)
-	rows, err = t.rows(`SELECT `+rowColumns+` FROM plainjobs.jobs j WHERE `+page.where+` ORDER BY j.id FOR UPDATE OF j`, page.args...)
+	rows, err = t.rows(`SELECT `+rowColumns+` FROM plainjobs.job j WHERE `+page.where+` ORDER BY j.id FOR UPDATE OF j`, page.args...)
 	slices.Reverse(rows)
 	return rows, next, err
 }
 
-const updatePriority = `UPDATE plainjobs.jobs SET priority = $2::smallint WHERE id = ANY($1::text::bigint[])`
-
 const deleteOutcome = `
-	WITH gone AS (DELETE FROM plainjobs.results WHERE job = ANY($1::text::bigint[]))
-	DELETE FROM plainjobs.progress WHERE job = ANY($1::text::bigint[])`
+	WITH gone AS (DELETE FROM plainjobs.job_result WHERE job = ANY($1::text::bigint[]))
+	DELETE FROM plainjobs.job_progress WHERE job = ANY($1::text::bigint[])`
 
 // operate applies an operation to the locked jobs whose states allow it.
-func (t *tx) operate(op backend.Op, rows []*row, result *backend.OperateResult) error {
+func (t *tx) operate(req backend.OperateRequest, rows []*row, result *backend.OperateResult) error {
 	now, err := t.now()
 	if err != nil {
 		return err
+	}
+	op := req.Op
+	if op == backend.OpCancel || op == backend.OpDelete {
+		pending := slices.DeleteFunc(slices.Clone(rows), func(r *row) bool { return req.Filter.State != 0 && r.State != req.Filter.State })
+		if err := t.own(pending); err != nil {
+			return err
+		}
 	}
 	var affected, retried []*row
 	free := map[int64]bool{}
@@ -90,6 +91,8 @@ func (t *tx) operate(op backend.Op, rows []*row, result *backend.OperateResult) 
 	}
 	for _, r := range rows {
 		switch {
+		case req.Filter.State != 0 && r.State != req.Filter.State: // it was claimed, or has come back, meanwhile
+			continue
 		case op == backend.OpFree && free[r.id]:
 		case !r.Accepts(op):
 			continue
@@ -99,11 +102,11 @@ func (t *tx) operate(op backend.Op, rows []*row, result *backend.OperateResult) 
 			retried = append(retried, r)
 			continue
 		case op == backend.OpRetry:
-			r.Job = r.Retry(nil, now)
+			r.Job = r.Retry(req.Priority, now)
 		}
 		affected = append(affected, r)
 	}
-	retried, err = t.renew(retried, now, result)
+	retried, err = t.renew(retried, req.Priority, now, result)
 	if err != nil {
 		return err
 	}
@@ -131,7 +134,7 @@ func (t *tx) operate(op backend.Op, rows []*row, result *backend.OperateResult) 
 
 // renew makes finished jobs wait as if they were new, except jobs whose unique keys
 // other jobs hold.
-func (t *tx) renew(rows []*row, now int64, result *backend.OperateResult) (renewed []*row, err error) {
+func (t *tx) renew(rows []*row, priority *int16, now int64, result *backend.OperateResult) (renewed []*row, err error) {
 	wanted := map[nameKey]claimant{}
 	for _, r := range rows {
 		if k := (nameKey{r.name, r.unique}); r.flags&flagUnique != 0 {
@@ -166,7 +169,7 @@ func (t *tx) renew(rows []*row, now int64, result *backend.OperateResult) (renew
 	}
 	for _, r := range renewed {
 		k := nameKey{r.name, r.serial}
-		r.Job = r.Retry(nil, now)
+		r.Job = r.Retry(priority, now)
 		if r.flags&flagSerial != 0 && (blocked[k] || heads[k] != r.id) {
 			r.State = backend.Blocked
 		}

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"encoding/json"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -17,11 +15,10 @@ import (
 const specialFor = time.Second
 
 const claimPlain = `
-	SELECT coalesce(id, 0), coalesce(name, ''), coalesce(priority, 0), coalesce(failures, 0), coalesce(max_attempts, 0), coalesce(created_at, 0),
-		coalesce(run_at, 0), coalesce(now, 0), expires_at, metadata, payload, coalesce(read, -1), coalesce(due, false), to_json(waiting)::text,
-		unique_key, serial_key
-	FROM plainjobs.take($1::bigint, $2::bigint, $3::bigint, $4::text::text[], $5::text::bigint[], $6::bigint, $7::bigint, $8::boolean,
-		$9::text::integer[], $10::text::integer[], $11::text::integer[], $12::text::bigint[], $13::text::bigint[], $14::text::integer[])`
+	SELECT coalesce(id, -1), coalesce(name, ''), coalesce(priority, 0), coalesce(failures, 0), coalesce(max_attempts, 0), coalesce(created_at, 0),
+		coalesce(run_at, 0), coalesce(seed, 0), coalesce(now, 0), expires_at, unique_key, serial_key, metadata, payload, coalesce(read, 0)
+	FROM plainjobs.claim_jobs($1::bigint, $2::bigint, $3::text::text[], $4::text::bigint[], $5::bigint, $6::bigint, $7::boolean,
+		$8::integer, $9::bigint)`
 
 // claimPlain claims with one call of a database function. It returns false if the
 // names have settings, suspects, expired jobs or locked keys, which the function
@@ -34,30 +31,35 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 	}
 	defer leave()
 	names, most := uncapped(req)
-	flight, from := b.marks.begin(names)
-	var land scanResult
+	if len(names) == 0 {
+		return nil, false, nil
+	}
+	var bounds any // NULL if no name is bounded
+	if slices.ContainsFunc(most, func(n int64) bool { return n < int64(req.Limit) }) {
+		bounds = intArray(most)
+	}
+	from, read := b.position.begin(names), int64(0)
+	args := []any{req.Worker.ID, req.Worker.Lease.Microseconds(), textArray(names), bounds, req.Limit,
+		cmp.Or(req.MaxBytes, backend.DefaultMaxBytes), req.Suspects,
+		from.rank, from.runAt}
 	err = b.alone(ctx, true, func(q querier) error {
-		jobs, plain, land = nil, true, scanResult{}
-		base := 1 + rand.Int64N(1<<62)
+		jobs, plain = nil, true
 		var unique, serial sql.NullString // shared by all rows, to allocate once
-		args := append([]any{req.Worker.ID, req.Worker.Lease.Microseconds(), base, textArray(names), intArray(most), req.Limit,
-			cmp.Or(req.MaxBytes, backend.DefaultMaxBytes), req.Suspects}, from.args()...)
 		return b.scan(ctx, q, claimPlain, args, func(r *sql.Rows) error {
 			var j backend.Job
-			var failures, attempts, created, runAt, now int64
+			var failures, attempts, created, runAt, seed, now int64
 			var expires sql.NullInt64
-			var waiting sql.NullString
-			err := r.Scan(&j.ID, &j.Name, &j.Priority, &failures, &attempts, &created, &runAt, &now, &expires, &j.Metadata, &j.Payload,
-				&land.read, &land.due, &waiting, &unique, &serial)
-			if err == nil && waiting.Valid && land.waiting == nil {
-				err = json.Unmarshal([]byte(waiting.String), &land.waiting)
-			}
-			if j.ID == 0 {
-				plain = land.read >= 0
+			err := r.Scan(&j.ID, &j.Name, &j.Priority, &failures, &attempts, &created, &runAt, &seed, &now, &expires, &unique, &serial,
+				&j.Metadata, &j.Payload, &read)
+			switch {
+			case j.ID < 0:
+				plain = false
+				return err
+			case j.ID == 0:
+				b.stuck.Store(time.Now().Add(stuckPause).UnixNano())
 				return err
 			}
-			land.claimed = append(land.claimed, claimedPosition{j.Name, j.Priority, position{runAt, j.ID}})
-			j.Token = base + j.ID
+			j.Token = seed + j.ID
 			j.Attempt, j.MaxAttempts = int(failures)+1, int(attempts)
 			j.CreatedAt, j.RunAt = instant(created), instant(runAt)
 			j.UniqueKey, j.SerialKey = unique.String, serial.String
@@ -69,11 +71,15 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 		})
 	})
 	if err != nil || !plain {
-		b.marks.end(flight)
 		return nil, false, b.failed(ctx, "claim", err)
 	}
-	b.marks.learn(flight, land)
+	if len(jobs) == 0 && !from.whole { // there may be some before the position
+		b.position.reset()
+		return b.claimPlain(ctx, req)
+	}
+	b.leases.add(jobs)
 	slices.SortFunc(jobs, inClaimOrder)
+	b.position.learn(from, names, jobs, read, bounds != nil)
 	if len(jobs) > 0 {
 		b.compactor.due.Add(2)
 	}

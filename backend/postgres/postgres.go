@@ -57,12 +57,11 @@
 // # Long transactions
 //
 // While any session of the database holds an old snapshot, vacuum cannot remove rows
-// that died since, and claims must read past the index entries of jobs claimed
-// since. After a claim that has read thousands of them, the process remembers
-// low-water marks. Later claims start from these, and only about once a second a claim
-// reads everything. Another process may make a job below a mark claimable without a
-// notification; the job then waits for the next such claim, about a second. Examine
-// finds the session that holds a snapshot.
+// that died since, and claims must read past the index entries of spans claimed
+// since. After a claim that has read thousands of them, later claims of the process
+// begin at the last claimed job, and only about once a second a claim reads everything.
+// Another process may make a job before that one claimable; the job then waits for the
+// next such claim. Examine finds the session that holds a snapshot.
 package postgres
 
 import (
@@ -136,14 +135,16 @@ type Backend struct {
 	gates       gates
 	completions batcher[*completing]
 	watch       listener
-	marks       lowWaterMarks
+	seeds       seedSource
+	position    scanPosition
+	leases      leaseCache
 	pruning     sync.Mutex // held while pruning
 	auditor     audit.Auditor
 	compactor   countCompactor
-	limited     atomic.Pointer[settings] // as last read; only decides whether to wake workers
-	special     atomic.Int64             // claims skip claimPlain until then, in Unix nanoseconds
-	stuck       atomic.Int64             // all waiting jobs may be locked until then, in Unix nanoseconds
-	single      atomic.Bool              // the driver accepts one statement at a time
+	set         atomic.Pointer[storedSettings] // as last read
+	special     atomic.Int64                   // claims skip claimPlain until then, in Unix nanoseconds
+	stuck       atomic.Int64                   // all waiting jobs may be locked until then, in Unix nanoseconds
+	single      atomic.Bool                    // the driver accepts one statement at a time
 
 	calls  sync.RWMutex // read-locked by each call, write-locked by Close
 	closed bool

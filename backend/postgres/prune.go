@@ -21,15 +21,15 @@ const (
 		SELECT v.place - 1, j.id, j.finished_at
 		FROM unnest($1::text::text[], $2::text::smallint[], $3::text::bigint[]) WITH ORDINALITY AS v(name, state, until, place)
 		CROSS JOIN LATERAL (
-			SELECT o.id, o.finished_at FROM plainjobs.jobs o
+			SELECT o.id, o.finished_at FROM plainjobs.job o
 			WHERE o.state >= 5 AND o.name = v.name AND o.state = v.state AND o.finished_at <= v.until
 				AND NOT (o.flags & 1 <> 0 AND EXISTS (
-					SELECT 1 FROM plainjobs.keys k WHERE k.name = o.name AND k.key = o.unique_key AND k.job = o.id AND k.until > $5::bigint))
+					SELECT 1 FROM plainjobs.unique_key k WHERE k.name = o.name AND k.key = o.unique_key AND k.job = o.id AND k.until > $5::bigint))
 			ORDER BY o.finished_at LIMIT $4::bigint) j
 		LIMIT $4::bigint`
 
 	lockEnded = `
-		SELECT ` + rowColumns + ` FROM plainjobs.jobs j WHERE j.id = ANY($1::text::bigint[]) AND j.state >= 5 ORDER BY j.id FOR UPDATE SKIP LOCKED`
+		SELECT ` + rowColumns + ` FROM plainjobs.job j WHERE j.id = ANY($1::text::bigint[]) AND j.state >= 5 ORDER BY j.id FOR UPDATE SKIP LOCKED`
 )
 
 // pruneSome deletes at most limit jobs whose retention has ended, and reports whether

@@ -79,16 +79,21 @@ func (r *jobRow) info() backend.Info {
 
 const (
 	selectJob = `
-		SELECT j.id, j.name, j.state, j.priority, j.failures, j.max_attempts, j.suspect, j.crashes,
-			j.created_at, j.run_at, j.finished_at, j.worker, j.flags,
+		SELECT j.id, j.name, CASE WHEN c.last IS NULL THEN j.state ELSE 4::smallint END AS state, j.priority, j.failures, j.max_attempts, j.suspect, j.crashes,
+			j.created_at, j.run_at, j.finished_at, coalesce(c.worker, 0) AS worker, j.flags,
 			coalesce(j.unique_key, '') AS unique_key, coalesce(j.serial_key, '') AS serial_key, j.expires_at,
-			CASE j.state WHEN 2 THEN coalesce((SELECT s.job FROM plainjobs.serials s WHERE s.name = j.name AND s.key = j.serial_key), 0)
+			CASE j.state WHEN 2 THEN coalesce((SELECT s.job FROM plainjobs.serial_head s WHERE s.name = j.name AND s.key = j.serial_key), 0)
 				ELSE 0 END AS blocked_by,
 			coalesce(p.done, 0) AS done, coalesce(p.total, 0) AS total,
-			coalesce((SELECT k.until FROM plainjobs.keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id), 0) AS key_until,
-			CASE WHEN j.started_token = j.token THEN j.started_at ELSE 0 END AS started_at,
-			plainjobs.now_us() AS now`
-	fromJobs       = ` FROM plainjobs.jobs j LEFT JOIN plainjobs.progress p ON p.job = j.id WHERE `
+			coalesce((SELECT k.until FROM plainjobs.unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id), 0) AS key_until,
+			CASE WHEN j.started_seed = j.seed THEN j.started_at ELSE 0 END AS started_at,
+			plainjobs.now_micros() AS now`
+	// joinClaim joins the claim c that leases a job j.
+	joinClaim = `
+		LEFT JOIN LATERAL (
+			SELECT k.worker, k.last FROM plainjobs.claim k WHERE j.state = 3 AND k.seed = j.seed AND k.first <= j.id ORDER BY k.first DESC LIMIT 1) c
+			ON c.last >= j.id `
+	fromJobs       = ` FROM plainjobs.job j LEFT JOIN plainjobs.job_progress p ON p.job = j.id` + joinClaim + `WHERE `
 	selectJobs     = selectJob + fromJobs
 	selectPayloads = selectJob + `, j.payload, j.metadata` + fromJobs
 )
@@ -157,7 +162,7 @@ func (c condition) page(limit int) (where string, args []any) {
 // filter returns the condition for a page of jobs below an ID; 0 is no bound.
 func (b *Backend) filter(ctx context.Context, q querier, f backend.Filter, before int64) (condition, error) {
 	newest := int64(0)
-	err := b.scan(ctx, q, `SELECT coalesce(max(id), 0) FROM plainjobs.jobs`, nil, func(r *sql.Rows) error { return r.Scan(&newest) })
+	err := b.scan(ctx, q, `SELECT coalesce(max(id), 0) FROM plainjobs.job`, nil, func(r *sql.Rows) error { return r.Scan(&newest) })
 	if err != nil {
 		return condition{}, err
 	}
@@ -179,7 +184,14 @@ func filterBelow(f backend.Filter, before int64) condition {
 		c.from = max(0, before-listWindow)
 		c = c.and(`j.id >= %s::bigint`, c.from)
 	}
-	if f.State != 0 { // a literal, so that partial indexes apply
+	switch f.State {
+	case 0:
+	case backend.Running:
+		c = c.and(`j.state = 3 AND j.id = ANY(ARRAY(
+			SELECT x.id FROM plainjobs.claim h JOIN plainjobs.job x ON x.id BETWEEN h.first AND h.last AND x.seed = h.seed AND x.state = 3))`)
+	case backend.Pending:
+		c = c.and(`j.state = 3 AND NOT ` + isRunning)
+	default: // a literal, so that partial indexes apply
 		c = c.and(fmt.Sprintf(`j.state = %d`, f.State))
 	}
 	if f.Name != "" {
@@ -189,11 +201,11 @@ func filterBelow(f backend.Filter, before int64) condition {
 		c = c.and(`(j.unique_key = %s::text OR j.serial_key = %s::text)`, f.Key, f.Key)
 	}
 	if f.HasKey {
-		c = c.and(`EXISTS (SELECT 1 FROM plainjobs.keys k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id
-			AND (k.held OR k.until > plainjobs.now_us()))`)
+		c = c.and(`EXISTS (SELECT 1 FROM plainjobs.unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id
+			AND (k.held OR k.until > plainjobs.now_micros()))`)
 	}
 	if f.Error != "" {
-		c = c.and(`strpos((SELECT e.error FROM plainjobs.errors e WHERE e.job = j.id ORDER BY e.id DESC LIMIT 1), %s::text) > 0`, f.Error)
+		c = c.and(`strpos((SELECT e.error FROM plainjobs.job_error e WHERE e.job = j.id ORDER BY e.id DESC LIMIT 1), %s::text) > 0`, f.Error)
 	}
 	if !f.Since.IsZero() {
 		c = c.and(`j.finished_at >= %s::bigint`, ceilMicro(f.Since))
@@ -248,9 +260,9 @@ func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Pa
 }
 
 const selectWorkers = `
-	SELECT w.id, w.host, w.pid, w.started_at, w.seen_at, w.lease, w.jobs, w.schedules, w.process, abs(clock.now - w.seen_at) < w.lease,
-		(SELECT count(*) FROM plainjobs.jobs j WHERE j.state = 4 AND j.worker = w.id)
-	FROM plainjobs.workers w, (SELECT plainjobs.now_us() AS now OFFSET 0) clock ORDER BY w.started_at, w.id`
+	SELECT w.id, w.host, w.pid, w.started_at, w.renewed_at, w.lease, w.jobs, w.schedules, w.process, abs(clock.now - w.renewed_at) < w.lease,
+		(SELECT count(*) FROM plainjobs.claim h JOIN plainjobs.job j ON j.id BETWEEN h.first AND h.last AND j.seed = h.seed AND j.state = 3 WHERE h.worker = w.id)
+	FROM plainjobs.worker w, (SELECT plainjobs.now_micros() AS now OFFSET 0) clock ORDER BY w.started_at, w.id`
 
 // Workers implements [backend.Reader].
 func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {

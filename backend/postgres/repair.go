@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"maps"
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -30,6 +31,7 @@ func (b *Backend) repair(ctx context.Context, d drift, all bool) error {
 		}
 	}
 	for _, step := range []func(*tx) error{
+		func(t *tx) error { return t.repairReady(d) },
 		func(t *tx) error { return t.repairHeads(d) },
 		func(t *tx) error { return t.repairSerial(append(slices.Clone(d.strays), d.blocked...)) },
 		func(t *tx) error { return t.repairKeys(d) },
@@ -51,6 +53,44 @@ func (b *Backend) repair(ctx context.Context, d drift, all bool) error {
 		}
 	}
 	return nil
+}
+
+const (
+	lockRanges = `
+		SELECT j.id FROM plainjobs.job j WHERE j.id = ANY(ARRAY(
+			SELECT x.id FROM unnest($1::text::bigint[], $2::text::bigint[]) AS v(first, last) JOIN plainjobs.job x ON x.id BETWEEN v.first AND v.last
+			UNION SELECT unnest($3::text::bigint[]))) ORDER BY j.id FOR UPDATE`
+	deleteBadSpans = `
+		DELETE FROM plainjobs.ready r
+		USING unnest($1::text::text[], $2::text::boolean[], $3::text::integer[], $4::text::bigint[], $5::text::bigint[]) AS v(name, suspect, rank, run_at, last)
+		WHERE r.name = v.name AND r.suspect = v.suspect AND r.rank = v.rank AND r.run_at = v.run_at AND r.last = v.last`
+	readyAgain = `
+		WITH added AS (SELECT ` + addedColumns + ` FROM plainjobs.job j WHERE j.id = ANY($1::text::bigint[]) AND ` + unready + `)` + insertSpans
+)
+
+// repairReady makes the spans of the pending jobs anew, as far as they are wrong.
+func (t *tx) repairReady(d drift) error {
+	if len(d.spans) == 0 && len(d.unready) == 0 {
+		return nil
+	}
+	c := newSpanColumns(d.spans)
+	var ids []int64
+	err := t.each(lockRanges, []any{intArray(c.firsts), intArray(c.lasts), intArray(d.unready)}, func(r *sql.Rows) error {
+		var id int64
+		err := r.Scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(deleteBadSpans, textArray(c.names), boolArray(c.suspects), intArray(c.ranks), intArray(c.runAts), intArray(c.lasts))
+	if err != nil {
+		return err
+	}
+	t.again = true
+	_, err = t.exec(readyAgain, intArray(ids))
+	return err
 }
 
 // repairHeads advances serial keys whose heads do not exist.
@@ -90,6 +130,9 @@ func (t *tx) repairSerial(ids []int64) error {
 	if err != nil {
 		return err
 	}
+	if err := t.own(slices.Collect(maps.Values(rows))); err != nil {
+		return err
+	}
 	heads := map[nameKey]int64{}
 	for _, id := range ids {
 		if r := rows[id]; r != nil && r.serial != "" && !r.State.Terminal() {
@@ -114,7 +157,7 @@ func (t *tx) repairSerial(ids []int64) error {
 		} else if state == backend.Blocked {
 			r.Job = r.Ready(now)
 		}
-		if r.State != r.was {
+		if r.State != r.was || r.owned {
 			changed = append(changed, r)
 		}
 	}

@@ -15,29 +15,25 @@ const (
 	// A row renewed more than its own lease in the future was written before the
 	// clock went back. It must not keep jobs until the clock catches up.
 	selectSilent = `
-		SELECT id, seen_at, lease, silent_seen, silent_at, silent_by, silent_for FROM plainjobs.workers
-		WHERE seen_at + lease <= $1::bigint OR seen_at > $1::bigint + lease`
+		SELECT id, renewed_at, lease, silence_seen, silence_at, silence_by, silence_for FROM plainjobs.worker
+		WHERE renewed_at + lease <= $1::bigint OR renewed_at > $1::bigint + lease`
 	updateSilence = `
-		UPDATE plainjobs.workers SET silent_seen = $2::bigint, silent_at = $3::bigint, silent_by = $4::bigint, silent_for = $5::bigint
-		WHERE id = (SELECT w.id FROM plainjobs.workers w WHERE w.id = $1::bigint AND w.seen_at = $2::bigint FOR UPDATE SKIP LOCKED)`
+		UPDATE plainjobs.worker SET silence_seen = $2::bigint, silence_at = $3::bigint, silence_by = $4::bigint, silence_for = $5::bigint
+		WHERE id = (SELECT w.id FROM plainjobs.worker w WHERE w.id = $1::bigint AND w.renewed_at = $2::bigint FOR UPDATE SKIP LOCKED)`
 
-	selectNamed = `SELECT id FROM plainjobs.workers WHERE id = ANY($1::text::bigint[])`
+	selectNamed = `SELECT id FROM plainjobs.worker WHERE id = ANY($1::text::bigint[])`
 
-	// Workers that hold jobs and have no row. One index look-up each.
+	// Workers that have claims and no row.
 	selectOrphaned = `
-		WITH RECURSIVE holders AS (
-			(SELECT worker FROM plainjobs.jobs WHERE state = 4 ORDER BY worker LIMIT 1)
-			UNION ALL
-			SELECT (SELECT j.worker FROM plainjobs.jobs j WHERE j.state = 4 AND j.worker > h.worker ORDER BY j.worker LIMIT 1)
-			FROM holders h WHERE h.worker IS NOT NULL)
-		SELECT worker FROM holders WHERE worker IS NOT NULL AND NOT EXISTS (SELECT 1 FROM plainjobs.workers w WHERE w.id = worker)`
+		SELECT DISTINCT c.worker FROM plainjobs.claim c
+		WHERE NOT EXISTS (SELECT 1 FROM plainjobs.worker w WHERE w.id = c.worker)`
 
 	// A row that another transaction is renewing or reaping is skipped.
-	lockSilent = `SELECT id FROM plainjobs.workers WHERE id = $1::bigint AND seen_at = $2::bigint FOR UPDATE SKIP LOCKED`
-	lockNamed  = `SELECT id FROM plainjobs.workers WHERE id = $1::bigint FOR UPDATE`
+	lockSilent = `SELECT id FROM plainjobs.worker WHERE id = $1::bigint AND renewed_at = $2::bigint FOR UPDATE SKIP LOCKED`
+	lockNamed  = `SELECT id FROM plainjobs.worker WHERE id = $1::bigint FOR UPDATE`
 
 	lockAbandoned = lockHeld + ` SKIP LOCKED`
-	countHeld     = `SELECT count(*) FROM plainjobs.jobs WHERE state = 4 AND worker = $1::bigint`
+	countHeld     = `SELECT count(*) FROM ` + heldJobs
 )
 
 // A deadWorker is a worker found dead.
@@ -200,5 +196,9 @@ func (t *tx) rescue(worker int64, result *backend.ReapResult) (found bool, err e
 		}
 		r.become(next, e)
 	}
-	return len(rows) > 0, t.requeue(rows, now)
+	if err := t.requeue(rows, now); err != nil {
+		return false, err
+	}
+	_, err = t.exec(deleteEmpty, worker)
+	return len(rows) > 0, err
 }

@@ -15,29 +15,29 @@ const (
 	upsertSchedules = `
 		WITH v AS MATERIALIZED (
 			SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[], $4::text::bigint[]) AS v(name, definition, next_at, instead))
-		INSERT INTO plainjobs.schedules AS s (name, definition, next_at)
+		INSERT INTO plainjobs.schedule AS s (name, definition, next_at)
 		SELECT v.name, v.definition, v.next_at FROM v ORDER BY v.name COLLATE "C"
 		ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, removed_at = NULL,
 			next_at = CASE (SELECT v.instead FROM v WHERE v.name = s.name) WHEN 0 THEN s.next_at ELSE excluded.next_at END
 		WHERE s.next_at = (SELECT v.instead FROM v WHERE v.name = s.name)
 			OR (SELECT v.instead FROM v WHERE v.name = s.name) = 0 AND (s.definition <> excluded.definition OR s.removed_at IS NOT NULL)`
 
-	selectSchedules = `SELECT name, definition, next_at, last_at, paused, removed_at FROM plainjobs.schedules ORDER BY name`
+	selectSchedules = `SELECT name, definition, next_at, last_at, paused, removed_at FROM plainjobs.schedule ORDER BY name`
 
 	// A concurrent transaction for the same tick waits for this one, and then
 	// updates nothing.
 	updateTicked = `
-		UPDATE plainjobs.schedules SET next_at = $1::bigint, last_at = CASE WHEN paused THEN last_at ELSE $2::bigint END
+		UPDATE plainjobs.schedule SET next_at = $1::bigint, last_at = CASE WHEN paused THEN last_at ELSE $2::bigint END
 		WHERE name = $3::text AND definition = $4::text AND next_at = $2::bigint AND removed_at IS NULL
 		RETURNING paused`
-	updatePaused = `UPDATE plainjobs.schedules SET paused = $2::boolean WHERE name = $1::text`
+	updatePaused = `UPDATE plainjobs.schedule SET paused = $2::boolean WHERE name = $1::text`
 
 	// If there are workers and none has a schedule, it is marked as removed.
 	updateRemoved = `
-		UPDATE plainjobs.schedules SET removed_at = $1::bigint
-		WHERE removed_at IS NULL AND EXISTS (SELECT 1 FROM plainjobs.workers)
-			AND name NOT IN (SELECT e.value COLLATE "C" FROM plainjobs.workers w, json_array_elements_text(w.schedules::json) AS e(value))`
-	deleteRemoved = `DELETE FROM plainjobs.schedules WHERE removed_at <= $1::bigint`
+		UPDATE plainjobs.schedule SET removed_at = $1::bigint
+		WHERE removed_at IS NULL AND EXISTS (SELECT 1 FROM plainjobs.worker)
+			AND name NOT IN (SELECT e.value COLLATE "C" FROM plainjobs.worker w, json_array_elements_text(w.schedules::json) AS e(value))`
+	deleteRemoved = `DELETE FROM plainjobs.schedule WHERE removed_at <= $1::bigint`
 )
 
 // Define implements [backend.Scheduler].

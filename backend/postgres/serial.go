@@ -11,7 +11,7 @@ const (
 	// locks the heads' rows, so that no head ends before the jobs pushed behind it
 	// are visible.
 	queueUp = `
-		INSERT INTO plainjobs.serials AS s (name, key, job)
+		INSERT INTO plainjobs.serial_head AS s (name, key, job)
 		SELECT v.name, v.key, v.job FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
 		ORDER BY v.name COLLATE "C", v.key COLLATE "C"
 		ON CONFLICT (name, key) DO UPDATE SET job = s.job WHERE s.job = excluded.job
@@ -19,7 +19,7 @@ const (
 
 	lockHeads = `
 		SELECT s.name, s.key FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
-		JOIN plainjobs.serials s ON s.name = v.name AND s.key = v.key AND s.job = v.job
+		JOIN plainjobs.serial_head s ON s.name = v.name AND s.key = v.key AND s.job = v.job
 		ORDER BY s.name, s.key FOR UPDATE OF s`
 
 	// If another transaction is ending a blocked job, the query waits and then
@@ -28,15 +28,15 @@ const (
 		SELECT v.name, v.key, coalesce(n.id, 0), coalesce(n.run_at, 0)
 		FROM unnest($1::text::text[], $2::text::text[]) AS v(name, key)
 		LEFT JOIN LATERAL (
-			SELECT j.id, j.run_at FROM plainjobs.jobs j WHERE j.state = 2 AND j.name = v.name AND j.serial_key = v.key
+			SELECT j.id, j.run_at FROM plainjobs.job j WHERE j.state = 2 AND j.name = v.name AND j.serial_key = v.key
 			ORDER BY j.id LIMIT 1 FOR UPDATE) n ON true`
 
 	advanceHeads = `
 		WITH v AS MATERIALIZED (
 			SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[], $4::text::smallint[]) AS v(name, key, job, state)),
-		gone AS (DELETE FROM plainjobs.serials s USING v WHERE v.job = 0 AND s.name = v.name AND s.key = v.key),
-		next AS (UPDATE plainjobs.serials s SET job = v.job FROM v WHERE v.job <> 0 AND s.name = v.name AND s.key = v.key)
-		UPDATE plainjobs.jobs j SET state = v.state FROM v WHERE v.job <> 0 AND j.id = v.job`
+		gone AS (DELETE FROM plainjobs.serial_head s USING v WHERE v.job = 0 AND s.name = v.name AND s.key = v.key),
+		next AS (UPDATE plainjobs.serial_head s SET job = v.job FROM v WHERE v.job <> 0 AND s.name = v.name AND s.key = v.key),
+		added AS (UPDATE plainjobs.job j SET state = v.state FROM v WHERE v.job <> 0 AND j.id = v.job RETURNING ` + addedColumns + `)` + insertSpans
 )
 
 // queueUp makes each job the head of its serial key, unless the key has another
@@ -103,9 +103,7 @@ func (t *tx) advance(rows []*row, now int64) error {
 		if id != 0 {
 			t.move(k.name, backend.Blocked, state, 1)
 		}
-		if state == backend.Pending && id != 0 {
-			t.ready(runAt)
-		}
+		t.again = true
 		keys, next, states = append(keys, k), append(next, id), append(states, state)
 		return err
 	})

@@ -19,19 +19,31 @@ type setting struct {
 	paused           bool
 }
 
-// settings are the settings by name. Each transaction that needs them reads them: the
-// table is small and mostly empty, and another process may have changed it.
+// settings are the settings by name. Each transaction that needs them asks for their
+// version, and reads them if this process has another one.
 type settings map[string]setting
+
+// storedSettings are settings as read, with their version or a later one.
+type storedSettings struct {
+	version string
+	all     settings
+}
 
 // everything stands for the whole queue.
 const everything = ""
 
 const (
 	settingColumns = `name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes`
-	selectSettings = `SELECT ` + settingColumns + ` FROM plainjobs.settings`
+	selectSettings = `SELECT ` + settingColumns + ` FROM plainjobs.job_setting`
 
-	// Claims of a limited name run one at a time.
-	lockSettings = `SELECT ` + settingColumns + ` FROM plainjobs.settings WHERE name = ANY($1::text::text[]) ORDER BY name FOR UPDATE`
+	selectSettingsVersion = `SELECT coalesce((SELECT value FROM plainjobs.meta WHERE key = 'settings'), '')`
+	raiseSettingsVersion  = `
+		INSERT INTO plainjobs.meta AS m (key, value) VALUES ('settings', '1')
+		ON CONFLICT (key) DO UPDATE SET value = (m.value::bigint + 1)::text`
+
+	// Claims of a limited name run one at a time. A claim that has locked some waits
+	// for no others.
+	lockSettings = `SELECT ` + settingColumns + ` FROM plainjobs.job_setting WHERE name = ANY($1::text::text[]) ORDER BY name FOR UPDATE`
 )
 
 func (all settings) scan(r *sql.Rows) error {
@@ -51,27 +63,37 @@ func (s setting) with(maxRunning, rate, per, done, failed int64) setting {
 	return s
 }
 
-// settings returns the settings as the transaction sees them.
+// settings returns the settings as the transaction sees them. They must not be
+// changed.
 func (t *tx) settings() (settings, error) {
-	if t.set == nil {
-		all := settings{}
-		if err := t.each(selectSettings, nil, all.scan); err != nil {
-			return nil, err
-		}
-		t.know(all)
+	if t.set != nil {
+		return t.set, nil
 	}
-	return *t.set, nil
+	version := ""
+	if err := t.each(selectSettingsVersion, nil, func(r *sql.Rows) error { return r.Scan(&version) }); err != nil {
+		return nil, err
+	}
+	return t.settingsOf(version)
 }
 
-func (t *tx) know(all settings) {
-	t.set = &all
-	t.b.limited.Store(&all)
+// settingsOf is settings for their version.
+func (t *tx) settingsOf(version string) (settings, error) {
+	set := t.b.set.Load()
+	if set == nil || set.version != version {
+		set = &storedSettings{version, settings{}}
+		if err := t.each(selectSettings, nil, set.all.scan); err != nil {
+			return nil, err
+		}
+		t.b.set.Store(set)
+	}
+	t.set = set.all
+	return t.set, nil
 }
 
 // isLimited reports whether a name was limited when settings were last read.
 func (b *Backend) isLimited(name string) bool {
-	all := b.limited.Load()
-	return all != nil && (*all)[name].Limited()
+	set := b.set.Load()
+	return set != nil && set.all[name].Limited()
 }
 
 // keep returns how long a job of a name is kept in a terminal state.
@@ -81,46 +103,67 @@ func (t *tx) keep(name string, s backend.State) (time.Duration, error) {
 }
 
 const (
-	selectStarts = `SELECT slot, jobs FROM plainjobs.starts WHERE name = $1::text AND slot > $2::bigint ORDER BY slot`
-	deleteAhead  = `DELETE FROM plainjobs.starts WHERE name = $1::text AND slot > $2::bigint`
-	deleteStarts = `DELETE FROM plainjobs.starts WHERE name = $1::text AND slot <= $2::bigint`
+	selectStarts = `SELECT name, slot, jobs FROM plainjobs.rate_count WHERE name = ANY($1::text::text[]) ORDER BY name, slot`
+	deleteAhead  = `DELETE FROM plainjobs.rate_count WHERE name = $1::text AND slot > $2::bigint`
+	deleteStarts = `DELETE FROM plainjobs.rate_count WHERE name = $1::text AND slot <= $2::bigint`
 	insertStart  = `
-		INSERT INTO plainjobs.starts AS s (name, slot, jobs) VALUES ($1::text, $2::bigint, $3::bigint)
+		INSERT INTO plainjobs.rate_count AS s (name, slot, jobs) VALUES ($1::text, $2::bigint, $3::bigint)
 		ON CONFLICT (name, slot) DO UPDATE SET jobs = s.jobs + excluded.jobs`
 )
 
-// allowance returns how many jobs of a limited name, whose settings are locked,
-// may be claimed now.
-func (t *tx) allowance(name string, s setting, now int64) (int, error) {
-	allowed := math.MaxInt32
-	if s.MaxRunning > 0 {
-		running, err := t.counted([]string{name}, backend.Running, backend.Running)
-		if err != nil {
-			return 0, err
+// allowances returns how many jobs of each limited name may be claimed now, and the
+// names with claims that were counted before the clock went back, see tidySlots.
+func (t *tx) allowances(names []string, all settings, now int64) (allowed map[string]int, untidy []string, err error) {
+	allowed = make(map[string]int, len(names))
+	var running, rates []string
+	for _, name := range names {
+		allowed[name] = math.MaxInt32
+		if all[name].MaxRunning > 0 {
+			running = append(running, name)
 		}
-		allowed = s.MaxRunning - int(running[name])
+		if all[name].Rate > 0 {
+			rates = append(rates, name)
+		}
 	}
-	if s.Rate > 0 {
-		rate := lifecycle.RateOf(s.Settings)
-		if _, err := t.exec(deleteStarts, name, rate.Since(now)); err != nil {
-			return 0, err
-		}
-		slots, err := t.b.slots(t.ctx, t.conn, name, rate, now)
+	if len(running) > 0 {
+		counts, err := t.counted(running, backend.Running, backend.Running)
 		if err != nil {
-			return 0, err
+			return nil, nil, err
 		}
-		left, ahead := rate.Left(slots, now)
+		for _, name := range running {
+			allowed[name] = max(0, all[name].MaxRunning-int(counts[name]))
+		}
+	}
+	slots, err := t.b.slots(t.ctx, t.conn, rates)
+	for _, name := range rates {
+		left, ahead := lifecycle.RateOf(all[name].Settings).Left(slots[name], now)
+		allowed[name] = min(allowed[name], left)
 		if ahead > 0 {
-			if _, err := t.exec(deleteAhead, name, rate.Ahead(now)); err != nil {
-				return 0, err
-			}
-			if err := t.start(name, s, now, int64(ahead)); err != nil {
-				return 0, err
-			}
+			untidy = append(untidy, name)
 		}
-		allowed = min(allowed, left)
 	}
-	return max(allowed, 0), nil
+	return allowed, untidy, err
+}
+
+// tidySlots deletes what a rate no longer counts, and moves claims that were counted
+// before the clock went back. The name's settings are locked.
+func (t *tx) tidySlots(name string, s setting, now int64) error {
+	rate := lifecycle.RateOf(s.Settings)
+	if _, err := t.exec(deleteStarts, name, rate.Since(now)); err != nil {
+		return err
+	}
+	slots, err := t.b.slots(t.ctx, t.conn, []string{name})
+	if err != nil {
+		return err
+	}
+	_, ahead := rate.Left(slots[name], now)
+	if ahead == 0 {
+		return nil
+	}
+	if _, err := t.exec(deleteAhead, name, rate.Ahead(now)); err != nil {
+		return err
+	}
+	return t.start(name, s, now, int64(ahead))
 }
 
 // start records that jobs of a name were claimed, if it has a rate.
@@ -132,23 +175,17 @@ func (t *tx) start(name string, s setting, now, jobs int64) error {
 	return err
 }
 
-// freeAt returns when the rate of a name allows one more claim, or 0 if it does
-// now.
-func (b *Backend) freeAt(ctx context.Context, q querier, name string, s setting, now int64) (int64, error) {
-	if s.Rate == 0 {
-		return 0, nil
+// slots returns the claims of names that their rates may count.
+func (b *Backend) slots(ctx context.Context, q querier, names []string) (map[string][]lifecycle.Slot, error) {
+	slots := map[string][]lifecycle.Slot{}
+	if len(names) == 0 {
+		return slots, nil
 	}
-	rate := lifecycle.RateOf(s.Settings)
-	slots, err := b.slots(ctx, q, name, rate, now)
-	return rate.Free(slots, now), err
-}
-
-// slots returns the claims of a name that its rate counts.
-func (b *Backend) slots(ctx context.Context, q querier, name string, rate lifecycle.Rate, now int64) (slots []lifecycle.Slot, err error) {
-	err = b.scan(ctx, q, selectStarts, []any{name, rate.Since(now)}, func(r *sql.Rows) error {
-		var at, jobs int64
-		err := r.Scan(&at, &jobs)
-		slots = append(slots, lifecycle.Slot{At: at, Jobs: int(jobs)})
+	err := b.scan(ctx, q, selectStarts, []any{textArray(names)}, func(r *sql.Rows) error {
+		var name string
+		var s lifecycle.Slot
+		err := r.Scan(&name, &s.At, &s.Jobs)
+		slots[name] = append(slots[name], s)
 		return err
 	})
 	return slots, err
@@ -157,7 +194,7 @@ func (b *Backend) slots(ctx context.Context, q querier, name string, rate lifecy
 const (
 	// Unchanged settings are not written.
 	upsertSettings = `
-		INSERT INTO plainjobs.settings AS s (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes)
+		INSERT INTO plainjobs.job_setting AS s (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes)
 		SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],
 			$7::text::bigint[], $8::text::bigint[]) AS v(name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes)
 		ORDER BY v.name COLLATE "C"
@@ -167,10 +204,10 @@ const (
 		WHERE (s.max_running, s.rate, s.per, s.keep_done, s.keep_failed, s.keep_rows, s.max_crashes) <>
 			(excluded.max_running, excluded.rate, excluded.per, excluded.keep_done, excluded.keep_failed, excluded.keep_rows, excluded.max_crashes)`
 	upsertPaused = `
-		INSERT INTO plainjobs.settings (name, paused) VALUES ($1::text, $2::boolean)
+		INSERT INTO plainjobs.job_setting (name, paused) VALUES ($1::text, $2::boolean)
 		ON CONFLICT (name) DO UPDATE SET paused = excluded.paused`
 	deletePlain = `
-		DELETE FROM plainjobs.settings WHERE NOT paused AND max_running = 0 AND rate = 0
+		DELETE FROM plainjobs.job_setting WHERE NOT paused AND max_running = 0 AND rate = 0
 			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0`
 )
 
@@ -200,9 +237,7 @@ func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
 		if err != nil {
 			return err
 		}
-		t.wakes = true
-		_, err = t.exec(deletePlain)
-		return err
+		return t.settingsChanged()
 	})
 }
 
@@ -217,15 +252,23 @@ func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 		if _, err := t.exec(upsertPaused, name, paused); err != nil {
 			return err
 		}
-		t.wakes = true
-		_, err := t.exec(deletePlain)
-		return err
+		return t.settingsChanged()
 	})
+}
+
+// settingsChanged drops settings that say nothing, and raises their version.
+func (t *tx) settingsChanged() error {
+	t.wakes = true
+	if _, err := t.exec(deletePlain); err != nil {
+		return err
+	}
+	_, err := t.exec(raiseSettingsVersion)
+	return err
 }
 
 const selectNames = `
 	SELECT name, coalesce(sum(c.jobs) FILTER (WHERE c.state = 4), 0)::bigint
-	FROM (SELECT * FROM ` + allCounts + ` c WHERE c.jobs > 0) c FULL JOIN plainjobs.settings s USING (name)
+	FROM (SELECT * FROM ` + allCounts + ` c WHERE c.jobs > 0) c FULL JOIN plainjobs.job_setting s USING (name)
 	WHERE name <> '' GROUP BY name ORDER BY name`
 
 // Names implements [backend.SettingsStore].
@@ -252,17 +295,25 @@ func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
 		if err != nil {
 			return err
 		}
+		var rates []string
+		for name, s := range all {
+			if s.Rate > 0 {
+				rates = append(rates, name)
+			}
+		}
+		slots, err := b.slots(ctx, q, rates)
+		if err != nil {
+			return err
+		}
 		for i := range infos {
 			n := &infos[i]
 			s := all[n.Name]
 			s.Name = n.Name
 			n.Settings, n.Paused = s.Settings, s.paused
-			free, err := b.freeAt(ctx, q, n.Name, s, now)
-			if err != nil {
-				return err
-			}
-			if free != 0 {
-				n.Free = instant(free)
+			if s.Rate > 0 {
+				if free := lifecycle.RateOf(s.Settings).Free(slots[n.Name], now); free != 0 {
+					n.Free = instant(free)
+				}
 			}
 		}
 		return nil

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -40,7 +39,8 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 	return c.lost, nil
 }
 
-const completePlain = `SELECT plainjobs.complete($1::text::bigint[], $2::text::bigint[])::text`
+const completePlain = `
+	SELECT plainjobs.complete_jobs($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[])::text`
 
 // flushCompletions completes the runs of several calls: plain ones by one call of a
 // database function, the rest in a transaction.
@@ -83,6 +83,13 @@ func (b *Backend) flushCompletions(ctx context.Context, group []*completing) err
 			}
 		}
 	}
+	if len(all) > 0 {
+		leases := make([]backend.Lease, len(all))
+		for i, d := range all {
+			leases[i] = d.Lease
+		}
+		b.leases.forget(leases)
+	}
 	return nil
 }
 
@@ -99,32 +106,40 @@ func (b *Backend) completePlain(ctx context.Context, all []backend.Completion) (
 	if len(plain) == 0 {
 		return all, nil
 	}
-	slices.SortFunc(plain, func(a, b backend.Lease) int { return cmp.Compare(a.ID, b.ID) })
-	ids, tokens := make([]int64, len(plain)), make([]int64, len(plain))
-	for i, l := range plain {
-		ids[i], tokens[i] = l.ID, l.Token
+	runs := runsOf(plain)
+	ended, parts := b.leases.settling(runs)
+	var firsts, lasts, seeds, claimSeeds, claimFirsts []int64
+	for _, r := range runs {
+		firsts, lasts, seeds = append(firsts, r.first), append(lasts, r.last), append(seeds, r.seed)
 	}
+	for _, k := range ended {
+		claimSeeds, claimFirsts = append(claimSeeds, k.seed), append(claimFirsts, k.first)
+	}
+	args := []any{intArray(firsts), intArray(lasts), intArray(seeds), intArray(claimSeeds), intArray(claimFirsts)}
 	var settled sql.NullString
 	err = b.alone(ctx, true, func(q querier) error {
-		return b.scan(ctx, q, completePlain, []any{intArray(ids), intArray(tokens)}, func(r *sql.Rows) error { return r.Scan(&settled) })
+		return b.scan(ctx, q, completePlain, args, func(r *sql.Rows) error { return r.Scan(&settled) })
 	})
 	if err != nil {
 		return nil, err
 	}
 	done := map[backend.Lease]bool{}
-	if settled.Valid {
+	if !settled.Valid {
+		b.leases.settled(parts)
+	} else {
 		numbers, err := parseInts(settled.String)
 		if err != nil {
 			return nil, err
 		}
 		for i := range len(numbers) / 2 {
-			done[backend.Lease{ID: numbers[i], Token: numbers[i+len(numbers)/2]}] = true
+			id := numbers[i]
+			done[backend.Lease{ID: id, Token: id + numbers[i+len(numbers)/2]}] = true
 		}
 	}
 	if !settled.Valid || len(done) > 0 {
 		b.compactor.due.Add(2)
-		if all := b.limited.Load(); all != nil && len(*all) > 0 {
-			b.watch.notifyLater(0) // limited names may be among them
+		if set := b.set.Load(); set != nil && len(set.all) > 0 {
+			b.watch.notifyLater() // limited names may be among them
 		}
 	}
 	for _, c := range all {
@@ -235,13 +250,22 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 	if err != nil {
 		return nil, err
 	}
+	leases := make([]backend.Lease, len(failures))
+	for i, f := range failures {
+		leases[i] = f.Lease
+	}
+	b.leases.forget(leases)
 	return lost, nil
 }
 
-// judge is Judge of a locked job. A nil row is a job that does not exist.
+// judge is Judge of a locked job. A nil row is a job that does not exist. An open job
+// whose seed is the token's is running: no other has been given that token.
 func (r *row) judge(token int64, ending backend.Ending) lifecycle.Verdict {
 	if r == nil {
 		return lifecycle.Lost
+	}
+	if r.State == backend.Pending && token == r.seed+r.id {
+		r.run()
 	}
 	return r.Judge(token, ending)
 }
@@ -267,12 +291,11 @@ func (t *tx) requeue(rows []*row, now int64) error {
 }
 
 const (
-	// Jobs are looked up by id: no index has state + 0; see function complete.
 	upsertProgress = `
-		INSERT INTO plainjobs.progress AS p (job, done, total)
+		INSERT INTO plainjobs.job_progress AS p (job, done, total)
 		SELECT v.id, v.done, v.total
 		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[]) AS v(id, token, done, total)
-		JOIN plainjobs.jobs j ON j.id = v.id AND j.token = v.token AND j.state + 0 = 4
+		JOIN plainjobs.job j ON j.id = v.id AND j.seed = v.token - v.id AND j.state = 3
 		ORDER BY v.id FOR SHARE OF j
 		ON CONFLICT (job) DO UPDATE SET done = excluded.done, total = excluded.total`
 )

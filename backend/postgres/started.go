@@ -6,15 +6,15 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// Jobs are looked up by id: no index has state + 0; see function complete. Rows that
-// the application has locked are skipped: a start time is not worth waiting for.
+// Rows that the application has locked are skipped: a start time is not worth waiting
+// for.
 const updateStarted = `
 	WITH v AS (
 		SELECT j.id, v.took
 		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[]) AS v(id, token, took)
-		JOIN plainjobs.jobs j ON j.id = v.id AND j.token = v.token AND j.state + 0 = 4
+		JOIN plainjobs.job j ON j.id = v.id AND j.seed = v.token - v.id AND j.state = 3
 		ORDER BY j.id FOR UPDATE OF j SKIP LOCKED)
-	UPDATE plainjobs.jobs j SET started_at = plainjobs.now_us() - v.took, started_token = j.token FROM v WHERE j.id = v.id`
+	UPDATE plainjobs.job j SET started_at = plainjobs.now_micros() - v.took, started_seed = j.seed FROM v WHERE j.id = v.id`
 
 // A runTimes is how long some runs have run.
 type runTimes struct{ ids, tokens, tooks []int64 }

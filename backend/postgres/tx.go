@@ -29,8 +29,10 @@ type tx struct {
 	clock  int64 // the first result of now, or zero
 	counts map[countKey]int64
 	wakes  bool  // jobs became claimable
-	lowest int64 // the lowest run_at of those jobs; 0 if there are none
-	set    *settings
+	again  bool  // some of them are not new
+	lowest int64 // the lowest rank of the new ones, unless it is positive
+	set    settings
+	fresh  int64 // the seed of jobs that become claimable in this transaction, or zero
 }
 
 type countKey struct {
@@ -75,7 +77,7 @@ func (b *Backend) scan(ctx context.Context, q querier, query string, args []any,
 	return rows.Close()
 }
 
-const selectNow = `SELECT plainjobs.now_us()`
+const selectNow = `SELECT plainjobs.now_micros()`
 
 // now returns the store's clock. All calls in a transaction return the same time.
 func (t *tx) now() (int64, error) {
@@ -98,16 +100,6 @@ func (t *tx) count(name string, state backend.State, delta int64) {
 	}
 }
 
-// ready notes that a job with a run_at became claimable.
-func (t *tx) ready(runAt int64) {
-	if runAt <= 0 {
-		runAt = firstTime // 0 means none
-	}
-	if t.lowest == 0 || runAt < t.lowest {
-		t.lowest = runAt
-	}
-}
-
 // move notes that delta jobs went from one state to another.
 func (t *tx) move(name string, from, to backend.State, delta int64) {
 	t.count(name, from, -delta)
@@ -115,7 +107,7 @@ func (t *tx) move(name string, from, to backend.State, delta int64) {
 }
 
 const insertChanges = `
-	INSERT INTO plainjobs.changes (name, state, jobs)
+	INSERT INTO plainjobs.count_change (name, state, jobs)
 	SELECT * FROM unnest($1::text::text[], $2::text::smallint[], $3::text::bigint[])`
 
 // writeCounts stores the changes noted by count.
@@ -233,11 +225,12 @@ func inDoubt(ctx, commit context.Context) error {
 
 // committed notifies waiting workers of the jobs that a transaction made claimable.
 func (b *Backend) committed(t *tx) {
-	if t.lowest != 0 {
-		b.marks.ready(t.lowest)
+	if t.again {
+		b.position.reset()
 	}
 	if t.wakes {
-		b.watch.notifyLater(t.lowest)
+		b.position.push(t.lowest)
+		b.watch.notifyLater()
 	}
 }
 

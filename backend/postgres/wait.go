@@ -8,6 +8,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // Bounds of the pauses between Wait's polls: short at first, then longer.
@@ -17,10 +18,7 @@ const (
 	maxPoll = time.Second
 )
 
-const look = `
-	SELECT clock, plain, ready, next
-	FROM plainjobs.look($1::text::text[], $2::boolean, $3::boolean, $4::text::integer[], $5::text::integer[], $6::text::integer[],
-		$7::text::bigint[], $8::text::bigint[], $9::text::integer[])`
+const pollJobs = `SELECT clock, plain, ready, next FROM plainjobs.poll_jobs($1::text::text[], $2::boolean, $3::boolean)`
 
 // Wait implements [backend.Waiter].
 func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
@@ -42,7 +40,7 @@ func (b *Backend) Wait(ctx context.Context, req backend.ClaimRequest) error {
 		if ready && stuck <= 0 {
 			return nil
 		}
-		pause := b.marks.next(req.Names, b.watch.pollInterval(poll))
+		pause := b.watch.pollInterval(poll)
 		if ready {
 			pause = min(pause, stuck)
 		}
@@ -95,20 +93,12 @@ type view struct {
 
 func (v *view) scan(r *sql.Rows) error { return r.Scan(&v.clock, &v.plain, &v.ready, &v.next) }
 
-func pollArgs(names []string, suspects, chosen bool, from *ranges) []any {
-	return append([]any{textArray(names), suspects, chosen}, from.args()...)
-}
-
 // view polls names without settings. v.plain is false if some have settings.
 func (b *Backend) view(ctx context.Context, names []string, suspects bool) (v view, err error) {
-	flight, from := b.marks.begin(names)
-	err = b.alone(ctx, true, func(q querier) error { return b.scan(ctx, q, look, pollArgs(names, suspects, false, from), v.scan) })
-	if err != nil || !v.plain {
-		b.marks.end(flight)
-		return v, err
-	}
-	b.marks.polled(flight, v.ready)
-	return v, nil
+	err = b.alone(ctx, true, func(q querier) error {
+		return b.scan(ctx, q, pollJobs, []any{textArray(names), suspects, false}, v.scan)
+	})
+	return v, err
 }
 
 // viewRunnable polls the names that their settings allow.
@@ -119,7 +109,7 @@ func (b *Backend) viewRunnable(ctx context.Context, req backend.ClaimRequest) (v
 		if err != nil {
 			return err
 		}
-		err = t.each(look, pollArgs(names, req.Suspects, true, wholeRanges(len(names))), v.scan)
+		err = t.each(pollJobs, []any{textArray(names), req.Suspects, true}, v.scan)
 		if free != 0 && (v.next == 0 || free < v.next) {
 			v.next = free
 		}
@@ -135,37 +125,42 @@ func (t *tx) runnable(req backend.ClaimRequest) (names []string, free int64, err
 	if err != nil || all[everything].paused {
 		return nil, 0, err
 	}
+	var limited []string
 	for _, name := range req.Names {
 		s := all[name]
 		if most, ok := req.MaxPerName[name]; ok && most <= 0 || s.paused || s.Limited() && startable(&req) <= 0 {
 			continue
 		}
-		if s.MaxRunning > 0 {
-			running, err := t.counted([]string{name}, backend.Running, backend.Running)
-			if err != nil {
-				return nil, 0, err
-			}
-			if running[name] >= int64(s.MaxRunning) {
-				continue
-			}
+		if s.Limited() {
+			limited = append(limited, name)
+		} else {
+			names = append(names, name)
 		}
-		if s.Rate > 0 {
-			now, err := t.now()
-			if err != nil {
-				return nil, 0, err
-			}
-			at, err := t.b.freeAt(t.ctx, t.conn, name, s, now)
-			if err != nil {
-				return nil, 0, err
-			}
-			if at > now {
-				if free == 0 || at < free {
-					free = at
-				}
-				continue
-			}
-		}
-		names = append(names, name)
 	}
-	return names, free, nil
+	if len(limited) == 0 {
+		return names, 0, nil
+	}
+	now, err := t.now()
+	if err != nil {
+		return nil, 0, err
+	}
+	allowed, _, err := t.allowances(limited, all, now)
+	if err != nil {
+		return nil, 0, err
+	}
+	var rates []string
+	for _, name := range limited {
+		if s := all[name]; allowed[name] > 0 {
+			names = append(names, name)
+		} else if s.Rate > 0 {
+			rates = append(rates, name)
+		}
+	}
+	slots, err := t.b.slots(t.ctx, t.conn, rates)
+	for _, name := range rates {
+		if at := lifecycle.RateOf(all[name].Settings).Free(slots[name], now); at > now && (free == 0 || at < free) {
+			free = at
+		}
+	}
+	return names, free, err
 }

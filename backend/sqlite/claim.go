@@ -159,7 +159,6 @@ func (c *claim) takeSuspect() (bool, error) {
 		if err := c.take(); err != nil || taken {
 			return taken, err
 		}
-		c.cuts = nil
 	}
 	return false, nil
 }

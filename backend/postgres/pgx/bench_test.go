@@ -21,7 +21,7 @@ func BenchmarkCopy(b *testing.B) {
 func benchCopy(b *testing.B, like string) {
 	ctx := b.Context()
 	store, conn, schema := connect(b)
-	if _, err := conn.Exec(ctx, "CREATE TABLE "+schema+".copied (LIKE "+schema+".jobs "+like+")"); err != nil {
+	if _, err := conn.Exec(ctx, "CREATE TABLE "+schema+".copied (LIKE "+schema+".job "+like+")"); err != nil {
 		b.Fatal(err)
 	}
 	const n = 1000

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -166,15 +165,11 @@ func TestTransactionNotifies(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer fresh.Close()
-	tx, id := push(fresh)
+	tx, _ = push(fresh)
 	if err := tx.Commit(ctx); err != nil {
 		t.Fatal(err)
 	}
-	info, err := fresh.Get(ctx, id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := heard(), fmt.Sprint("tx ", info.RunAt.UnixMicro()); got != want {
+	if got, want := heard(), "tx"; got != want {
 		t.Errorf("a committed transaction notified %q, want %q", got, want)
 	}
 }

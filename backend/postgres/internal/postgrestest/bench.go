@@ -204,7 +204,7 @@ func (d Driver) benchClaimBloated(b *testing.B) {
 	if _, err := tx.Exec("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := tx.Exec("SELECT count(*) FROM " + s.name + ".jobs"); err != nil {
+	if _, err := tx.Exec("SELECT count(*) FROM " + s.name + ".job"); err != nil {
 		b.Fatal(err)
 	}
 	d.drain(b, bloated, 50_000)

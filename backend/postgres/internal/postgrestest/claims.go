@@ -128,6 +128,7 @@ func (d Driver) testClaims(t *testing.T) {
 	if n := count(t, first, backend.Done); n != int64(jobs) {
 		t.Errorf("%d jobs are done, want %d", n, jobs)
 	}
+	consistent(t, s.open(t, &postgres.Options{Schema: s.name})) // on connections that live
 }
 
 // kill ends connections of the schema's stores, and returns their number.

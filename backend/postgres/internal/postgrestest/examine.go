@@ -68,12 +68,12 @@ func (d Driver) testExamine(t *testing.T) {
 	}
 
 	// Rows restored without their sequence.
-	s.exec(t, fmt.Sprintf("ALTER SEQUENCE %s.jobs_id_seq RESTART WITH 1", s.name))
+	s.exec(t, fmt.Sprintf("ALTER SEQUENCE %s.job_id_seq RESTART WITH 1", s.name))
 	_, err := b.Push(t.Context(), []backend.NewJob{newJob("a")})
 	if err == nil || !strings.Contains(err.Error(), "the sequence of job IDs is behind the table") {
 		t.Errorf("Push with a sequence behind the table = %v", err)
 	}
-	s.exec(t, fmt.Sprintf("ALTER SEQUENCE %s.jobs_id_seq RESTART WITH 1", s.name))
+	s.exec(t, fmt.Sprintf("ALTER SEQUENCE %s.job_id_seq RESTART WITH 1", s.name))
 	found = findings(t, b)
 	wantProblem(t, found["job IDs"], "setval")
 	s.exec(t, found["job IDs"].Fix)
@@ -90,7 +90,7 @@ func (d Driver) testExamine(t *testing.T) {
 		"synchronous_commit=off": "synchronous_commit", "default_transaction_read_only=on": "server",
 	} {
 		name := strings.Split(setting, "=")
-		s.exec(t, "ALTER TABLE "+s.name+".jobs SET (autovacuum_enabled = false)")
+		s.exec(t, "ALTER TABLE "+s.name+".job SET (autovacuum_enabled = false)")
 		db, err := sql.Open(d.Name, s.dsn)
 		if err != nil {
 			t.Fatal(err)
@@ -117,13 +117,13 @@ func (d Driver) testExamine(t *testing.T) {
 		}
 	}
 
-	s.exec(t, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s.now_us() RETURNS bigint LANGUAGE sql VOLATILE
+	s.exec(t, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s.now_micros() RETURNS bigint LANGUAGE sql VOLATILE
 		AS $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + 60000000 $$`, s.name))
 	wantProblem(t, findings(t, b)["clock"], "synchronise")
 	if _, err := b.Claim(t.Context(), backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Minute}, Register: true}); err != nil {
 		t.Fatal(err)
 	}
-	s.exec(t, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s.now_us() RETURNS bigint LANGUAGE sql VOLATILE
+	s.exec(t, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s.now_micros() RETURNS bigint LANGUAGE sql VOLATILE
 		AS $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$`, s.name))
 	if f := findings(t, b)["clock"]; !strings.Contains(f.Problem, "gone back") {
 		t.Errorf("after the clock went back the finding is %+v", f)
@@ -141,7 +141,7 @@ func (d Driver) testExamineSnapshot(t *testing.T) {
 	}
 	defer tx.Rollback()
 	var pid int64
-	if err := tx.QueryRowContext(t.Context(), "SELECT pg_backend_pid() FROM "+s.name+".jobs RIGHT JOIN (VALUES (1)) AS v(n) ON true").Scan(&pid); err != nil {
+	if err := tx.QueryRowContext(t.Context(), "SELECT pg_backend_pid() FROM "+s.name+".job RIGHT JOIN (VALUES (1)) AS v(n) ON true").Scan(&pid); err != nil {
 		t.Fatal(err)
 	}
 	if pgcluster.Owned() {
@@ -167,12 +167,12 @@ func (d Driver) testExamineLock(t *testing.T) {
 	if err := tx.QueryRowContext(t.Context(), "SELECT pg_backend_pid()").Scan(&pid); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.ExecContext(t.Context(), "LOCK TABLE "+s.name+".jobs IN ACCESS EXCLUSIVE MODE"); err != nil {
+	if _, err := tx.ExecContext(t.Context(), "LOCK TABLE "+s.name+".job IN ACCESS EXCLUSIVE MODE"); err != nil {
 		t.Fatal(err)
 	}
 	until(t, func() bool { // the lock must last to be found
 		f := findings(t, b)["table locks"]
-		return f.Stops && strings.Contains(f.Problem, fmt.Sprintf("pid %d", pid)) && strings.Contains(f.Value, "jobs")
+		return f.Stops && strings.Contains(f.Problem, fmt.Sprintf("pid %d", pid)) && strings.Contains(f.Value, " on job for")
 	})
 }
 

@@ -43,7 +43,7 @@ func (d Driver) testGates(t *testing.T) {
 		}
 	}
 	waiting := func() (n int) {
-		const query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%gates%'"
+		const query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%gate %'"
 		if err := s.db.QueryRowContext(t.Context(), query, s.name).Scan(&n); err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,7 @@ func (d Driver) testModel(t *testing.T) {
 		}
 		// The server's clock stands still.
 		s.Moved = func() error {
-			return query(fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s.now_us() RETURNS bigint LANGUAGE sql VOLATILE AS $$ SELECT %d::bigint $$`,
+			return query(fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s.now_micros() RETURNS bigint LANGUAGE sql VOLATILE AS $$ SELECT %d::bigint $$`,
 				name, o.Clock().UnixMicro()))
 		}
 		var open []*postgres.Backend

@@ -5,6 +5,7 @@ package postgrestest
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -71,8 +72,8 @@ func Run(t *testing.T, d Driver) {
 	t.Run("Claims", d.testClaims)
 	t.Run("ClaimsLockedKey", d.testClaimsLockedKey)
 	t.Run("Gates", d.testGates)
-	t.Run("Marks", d.testMarks)
-	t.Run("MarksOrder", d.testMarksOrder)
+	t.Run("Position", d.testPosition)
+	t.Run("PositionOrder", d.testPositionOrder)
 	t.Run("CompletePlan", d.testCompletePlan)
 	t.Run("Examine", d.testExamine)
 	t.Run("Drift", d.testDrift)
@@ -96,6 +97,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("Upgrade", d.testUpgrade)
 	t.Run("UpgradeJobs", d.testUpgradeJobs)
 	t.Run("UpgradeReaps", d.testUpgradeReaps)
+	t.Run("Outdated", d.testOutdated)
 	t.Run("ReadOnly", d.testReadOnly)
 	t.Run("Timeouts", d.testTimeouts)
 	t.Run("Large", d.testLarge)
@@ -211,7 +213,7 @@ func (s *schema) drop(tb testing.TB) {
 // moveClock sets how far the store's clock is ahead of the server's.
 func (s *schema) moveClock(tb testing.TB, ahead time.Duration) {
 	tb.Helper()
-	s.exec(tb, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s.now_us() RETURNS bigint LANGUAGE sql VOLATILE
+	s.exec(tb, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s.now_micros() RETURNS bigint LANGUAGE sql VOLATILE
 		AS $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + %d $$`, s.name, ahead.Microseconds()))
 }
 
@@ -233,7 +235,29 @@ func (s *schema) share(tb testing.TB, db *sql.DB, opts postgres.Options) *postgr
 		}
 	}
 	b, err := postgres.New(db, &opts)
-	return opened(tb, b, err)
+	b = opened(tb, b, err)
+	if long() { // takes longer than most cases
+		tb.Cleanup(func() { consistent(tb, b) })
+	}
+	return b
+}
+
+// consistent fails unless the store's derived state matches its jobs, for example the
+// spans and the pending jobs.
+func consistent(tb testing.TB, b *postgres.Backend) {
+	tb.Helper()
+	all, err := b.Examine(context.Background(), backend.ExamineRequest{Derived: true})
+	if errors.Is(err, backend.ErrClosed) {
+		return
+	}
+	if err != nil {
+		tb.Error(err)
+	}
+	for _, f := range all {
+		if f.Name == "derived state" && f.Problem != "" {
+			tb.Errorf("Examine = %+v, want derived state that is consistent", f)
+		}
+	}
 }
 
 // open opens a store in the schema, and closes it at the end of the test.

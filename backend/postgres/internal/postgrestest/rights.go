@@ -82,7 +82,7 @@ func (d Driver) testRightsOnTables(t *testing.T) {
 	// Only the owner may change a sequence; the error says how.
 	batch := backend.Batch{LastID: 1000}
 	_, err = b.Import(t.Context(), batch)
-	line := "ALTER SEQUENCE \"" + s.name + "\".jobs_id_seq RESTART WITH 1001"
+	line := "ALTER SEQUENCE \"" + s.name + "\".job_id_seq RESTART WITH 1001"
 	if err == nil || !strings.Contains(err.Error(), line) {
 		t.Fatalf("Import with rights on the tables = %v, want %q", err, line)
 	}

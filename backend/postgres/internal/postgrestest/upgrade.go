@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +53,7 @@ func (d Driver) testUpgrade(t *testing.T) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
+	var refused atomic.Int64
 	use := func() error {
 		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
@@ -74,7 +76,9 @@ func (d Driver) testUpgrade(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				_ = use() // the server may end some
+				if err := use(); err != nil && strings.Contains(err.Error(), outdated) {
+					refused.Add(1)
+				}
 			}
 		})
 	}
@@ -83,6 +87,7 @@ func (d Driver) testUpgrade(t *testing.T) {
 		t.Fatalf("Open of tables in use: %v", err)
 	}
 	defer b.Close()
+	until(t, func() bool { return refused.Load() >= 8 })
 	stop()
 	wg.Wait()
 	push(t, b, "a", 1)
@@ -90,6 +95,9 @@ func (d Driver) testUpgrade(t *testing.T) {
 		t.Errorf("%d jobs wait, want 50001", n)
 	}
 }
+
+// outdated is in the error of a program that has the old tables open.
+const outdated = "a newer program has upgraded the tables"
 
 // oldRows are jobs in each state: scheduled, due, blocked by the next, pending (two),
 // running with a worker that is dead, done, failed, cancelled, and a suspect.
@@ -133,17 +141,29 @@ func (d Driver) testUpgradeReaps(t *testing.T) {
 	}
 }
 
-// testUpgradeJobs opens tables of the fourth version with jobs in each state, and works
-// them off. A program that opened the store earlier, and claims by the old function,
-// claims in the same order.
+// testUpgradeJobs opens tables of the fourth and of the fifth version with jobs in each
+// state, and works them off.
 func (d Driver) testUpgradeJobs(t *testing.T) {
+	files := []string{"001_jobs.sql", "002_functions.sql", "003_marks.sql", "004_look.sql", "005_faults.sql"}
+	for n := 4; n <= len(files); n++ {
+		t.Run(fmt.Sprint(n), func(t *testing.T) { d.testUpgradeJobsFrom(t, files[:n]...) })
+	}
+}
+
+func (d Driver) testUpgradeJobsFrom(t *testing.T, files ...string) {
 	s := d.schema(t)
-	s.makeOld(t, "001_jobs.sql", "002_functions.sql", "003_marks.sql", "004_look.sql")
+	s.makeOld(t, files...)
 	s.exec(t, strings.ReplaceAll(oldRows, "plainjobs.", s.name+"."))
 	b := s.open(t, &postgres.Options{Schema: s.name})
 	ctx := t.Context()
-	complete := func(jobs []backend.Job) (ids []int64) {
+	claim := func(suspects bool, limit int) (ids []int64) {
 		t.Helper()
+		jobs, err := b.Claim(ctx, backend.ClaimRequest{
+			Worker: backend.Worker{ID: 1, Lease: time.Hour}, Register: true, Names: []string{"a"}, Limit: limit, Suspects: suspects,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 		var done []backend.Completion
 		for _, j := range jobs {
 			ids = append(ids, j.ID)
@@ -156,44 +176,6 @@ func (d Driver) testUpgradeJobs(t *testing.T) {
 			t.Fatalf("Complete = %v, %v", lost, err)
 		}
 		return ids
-	}
-	claim := func(suspects bool, limit int) []int64 {
-		t.Helper()
-		jobs, err := b.Claim(ctx, backend.ClaimRequest{
-			Worker: backend.Worker{ID: 1, Lease: time.Hour}, Register: true, Names: []string{"a"}, Limit: limit, Suspects: suspects,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return complete(jobs)
-	}
-	claimOld := func(limit int) []int64 {
-		t.Helper()
-		var plain, ready bool
-		var next int64
-		look := fmt.Sprintf("SELECT plain, ready, next FROM %s.look('{a}', true, false, '{1}', '{1}', '{-40000}', '{7}', '{40000}')", s.name)
-		if err := s.db.QueryRow(look).Scan(&plain, &ready, &next); err != nil || !plain || !ready {
-			t.Fatalf("look = %v, %v, %v", plain, ready, err)
-		}
-		rows, err := s.db.Query(fmt.Sprintf(`SELECT id, payload FROM %s.take(1, 3600000000, 1000, '{a}', '{10}', %d, 1000000, false,
-			'{1}', '{1}', '{-40000}', '{7}', '{40000}')`, s.name, limit))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer rows.Close()
-		var jobs []backend.Job
-		for rows.Next() {
-			var j backend.Job
-			if err := rows.Scan(&j.ID, &j.Payload); err != nil {
-				t.Fatal(err)
-			}
-			j.Token = 1000 + j.ID
-			jobs = append(jobs, j)
-		}
-		if err := rows.Err(); err != nil {
-			t.Fatal(err)
-		}
-		return complete(jobs)
 	}
 	want := func(what string, got []int64, ids ...int64) {
 		t.Helper()
@@ -211,6 +193,11 @@ func (d Driver) testUpgradeJobs(t *testing.T) {
 			t.Errorf("%d jobs are %v, want %d", got, state, n)
 		}
 	}
+	consistent(t, b)
+	if info, err := b.Get(ctx, 5); err != nil || info.State != backend.Running || info.Worker != 99 {
+		t.Errorf("Get = %+v, %v; want the job that the old program runs", info, err)
+	}
+	want("not what the old program runs", claim(false, 1), 4)
 	if _, err := b.Reap(ctx, backend.ReapRequest{}); err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +205,6 @@ func (d Driver) testUpgradeJobs(t *testing.T) {
 		t.Errorf("Names = %+v, %v, want the settings that were stored", names, err)
 	}
 	want("the suspects", append(claim(true, 10), claim(true, 10)...), 5, 9)
-	want("by time, as before", claimOld(1), 4)
 	want("by time", claim(false, 10), 3, 1, 10)
 	want("the blocked job", claim(false, 10), 2)
 	retry := backend.OperateRequest{Op: backend.OpRetry, Filter: backend.Filter{IDs: []int64{6, 7, 8}}}
@@ -226,4 +212,74 @@ func (d Driver) testUpgradeJobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("the finished jobs, retried", claim(false, 10), 6, 7, 8)
+	consistent(t, b)
+}
+
+// testOutdated runs each kind of statement of programs that opened the tables of the
+// fifth version, most of them prepared before the upgrade. All fail and say why.
+func (d Driver) testOutdated(t *testing.T) {
+	s := d.schema(t)
+	s.makeOld(t, "001_jobs.sql", "002_functions.sql", "003_marks.sql", "004_look.sql", "005_faults.sql")
+	s.exec(t, strings.ReplaceAll(oldRows, "plainjobs.", s.name+"."))
+	var statements []*sql.Stmt
+	queries := strings.Split(strings.ReplaceAll(`
+		SELECT id, state FROM plainjobs.jobs WHERE id = 1 FOR UPDATE;
+		SELECT plainjobs.now_us();
+		UPDATE plainjobs.jobs SET state = 4, token = 1, worker = 1 WHERE id = 4;
+		DELETE FROM plainjobs.jobs WHERE id = 4;
+		INSERT INTO plainjobs.jobs (name, state, priority, max_attempts, created_at, run_at, finished_at, payload) VALUES ('a', 3, 0, 1, 1, 1, 1, '') RETURNING id;
+		INSERT INTO plainjobs.jobs (id, name, state, priority, max_attempts, created_at, run_at, finished_at, payload)
+			OVERRIDING SYSTEM VALUE VALUES (99, 'a', 3, 0, 1, 1, 1, 1, '');
+		INSERT INTO plainjobs.workers (id, host, pid, started_at, seen_at, lease, jobs, schedules) VALUES (1, 'h', 1, 1, 1, 1, '[]', '[]')
+			ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at;
+		UPDATE plainjobs.workers SET seen_at = 1, lease = 1 WHERE id = 1 RETURNING seen_at;
+		INSERT INTO plainjobs.changes (name, state, jobs) VALUES ('a', 3, 1);
+		INSERT INTO plainjobs.gates AS g (name) VALUES ('a') ON CONFLICT (name) DO UPDATE SET name = g.name WHERE false;
+		SELECT * FROM plainjobs.settings;
+		INSERT INTO plainjobs.settings (name, paused) VALUES ('a', true) ON CONFLICT (name) DO UPDATE SET paused = excluded.paused;
+		DELETE FROM plainjobs.keys;
+		UPDATE plainjobs.serials SET job = 4;
+		INSERT INTO plainjobs.starts (name, slot, jobs) VALUES ('a', 1, 1) ON CONFLICT (name, slot) DO UPDATE SET jobs = 1;
+		SELECT * FROM plainjobs.schedules;
+		SELECT last_value FROM plainjobs.jobs_id_seq;
+		SELECT * FROM plainjobs.claim(1, 1, 1, '{a}', '{1}', 1, 1, false);
+		SELECT * FROM plainjobs.take(1, 1, 1, '{a}', '{1}', 1, 1, false, '{1}', '{1}', '{-40000}', '{7}', '{40000}');
+		SELECT * FROM plainjobs.take(1, 1, 1, '{a}', '{1}', 1, 1, false, '{1}', '{1}', '{-40000}', '{0}', '{7}', '{40000}');
+		SELECT * FROM plainjobs.look('{a}', true, false, '{1}', '{1}', '{-40000}', '{7}', '{40000}');
+		SELECT * FROM plainjobs.look('{a}', true, false, '{1}', '{1}', '{-40000}', '{0}', '{7}', '{40000}');
+		SELECT plainjobs.complete('{5}', '{77}')`, "plainjobs.", s.name+"."), ";")
+	for _, query := range queries {
+		st, err := s.db.PrepareContext(t.Context(), query)
+		if err != nil {
+			t.Fatalf("%s: %v", query, err)
+		}
+		defer func() { _ = st.Close() }()
+		statements = append(statements, st)
+	}
+	b := s.open(t, &postgres.Options{Schema: s.name})
+	for i, query := range queries {
+		for what, run := range map[string]func() (*sql.Rows, error){
+			"prepared": func() (*sql.Rows, error) { return statements[i].QueryContext(t.Context()) },
+			"new":      func() (*sql.Rows, error) { return s.db.QueryContext(t.Context(), query) },
+		} {
+			err := exhaust(run())
+			if err == nil || !strings.Contains(err.Error(), outdated) {
+				t.Errorf("%s, %s: %v; want an error that says that the tables were upgraded", strings.TrimSpace(query), what, err)
+			}
+		}
+	}
+	if n := count(t, b, backend.Pending); n != 3 {
+		t.Errorf("%d jobs are pending, want 3", n)
+	}
+}
+
+// exhaust reads all rows of a query and returns its error.
+func exhaust(rows *sql.Rows, err error) error {
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+	}
+	return rows.Err()
 }

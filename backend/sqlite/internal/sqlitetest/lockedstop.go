@@ -61,12 +61,7 @@ func (d driver) testLockedStop(t *testing.T) {
 			if keeps {
 				stop, ended := run()
 				<-runs
-				defer func() {
-					stop()
-					if err := <-ended; err != nil {
-						t.Errorf("Run = %v", err)
-					}
-				}()
+				defer func() { stop(); <-ended }()
 			}
 			for {
 				info, err := b.Get(t.Context(), id)

@@ -13,7 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/postgres"
 )
 
-// A bloated store has so many dead rows that claims start from low-water marks.
+// A bloated store has so many dead rows that claims begin at the last claimed job.
 type bloated struct {
 	t      *testing.T
 	s      *schema
@@ -32,7 +32,7 @@ func (d Driver) bloat(t *testing.T) *bloated {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = tx.Rollback() })
-	if _, err := tx.Exec("SELECT count(*) FROM " + s.name + ".jobs"); err != nil {
+	if _, err := tx.Exec("SELECT count(*) FROM " + s.name + ".job"); err != nil {
 		t.Fatal(err)
 	}
 	// Some jobs of each priority and name that the cases add.
@@ -132,9 +132,9 @@ func (e *bloated) wantSoon(what string, id int64) {
 	e.t.Logf("%s: found after %v by claim %d", what, time.Since(start), claims)
 }
 
-// testMarks makes jobs claimable below the marks. The next claim finds jobs that this
+// testPosition makes jobs claimable before the position where claims begin. The next claim finds jobs that this
 // process made claimable; later claims find the others.
-func (d Driver) testMarks(t *testing.T) {
+func (d Driver) testPosition(t *testing.T) {
 	e := d.bloat(t)
 	other := e.s.open(t, &postgres.Options{Schema: e.s.name, NoListen: true})
 	ctx := t.Context()
@@ -176,14 +176,14 @@ func (d Driver) testMarks(t *testing.T) {
 	j = hold(newJob("b"))
 	fail(e.b, j, backend.Failure{Ending: backend.EndRetry, Delay: time.Hour})
 	e.pass()
-	e.s.exec(t, fmt.Sprintf("UPDATE %s.jobs SET run_at = 1 WHERE id = %d", e.s.name, j.ID))
+	e.s.exec(t, fmt.Sprintf("UPDATE %s.job SET run_at = 1 WHERE id = %d", e.s.name, j.ID))
 	e.wantNext("due", j.ID)
 
 	later := newJob("a")
 	later.Delay = time.Hour
 	id := e.push(e.b, later)[0]
 	e.pass()
-	e.s.exec(t, fmt.Sprintf("UPDATE %s.jobs SET run_at = 1 WHERE id = %d", e.s.name, id))
+	e.s.exec(t, fmt.Sprintf("UPDATE %s.job SET run_at = 1 WHERE id = %d", e.s.name, id))
 	_, err = e.b.Reap(ctx, backend.ReapRequest{})
 	must(err)
 	e.wantNext("made pending by Reap", id)
@@ -205,9 +205,7 @@ func (d Driver) testMarks(t *testing.T) {
 	urgent.Priority = 100
 	id = e.push(other, urgent)[0]
 	e.push(e.b, newJob("a"))
-	e.wantNext("of a new priority", id)
-	e.claim(1)
-	e.complete(1)
+	e.wantSoon("of a higher priority, by another process, which does not notify", id)
 
 	e.push(e.b, newJob("a"))
 	gone := backend.Worker{ID: 9, Lease: time.Hour}
@@ -236,9 +234,9 @@ func (d Driver) testMarks(t *testing.T) {
 	e.wantNext("waited for", pushed[0].ID)
 }
 
-// testMarksOrder claims, releases and adds at random. Within one process claims must
+// testPositionOrder claims, releases and adds at random. Within one process claims must
 // be in exact order.
-func (d Driver) testMarksOrder(t *testing.T) {
+func (d Driver) testPositionOrder(t *testing.T) {
 	e := d.bloat(t)
 	rounds := 150
 	if long() {
@@ -291,36 +289,5 @@ func (d Driver) testMarksOrder(t *testing.T) {
 				e.complete(half)
 			}
 		}
-	}
-}
-
-// testCompletePlan completes jobs when the statistics date from a moment without
-// running jobs: each must be looked up by its ID, and not among all running jobs.
-func (d Driver) testCompletePlan(t *testing.T) {
-	s := d.schema(t)
-	s.open(t, &postgres.Options{Schema: s.name})
-	const insert = `INSERT INTO %s.jobs (created_at, run_at, finished_at, max_attempts, state, priority, name, payload, worker, token)
-		SELECT 0, 0, 0, 1, %d, 0, 'a', '{}', 7, i FROM generate_series(1, %d) AS i`
-	s.exec(t, fmt.Sprintf(insert, s.name, backend.Done, 20000))
-	s.exec(t, "ANALYZE "+s.name+".jobs")
-	s.exec(t, fmt.Sprintf(insert, s.name, backend.Running, 2000))
-	tx, err := s.db.BeginTx(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tx.Rollback()
-	var settled sql.NullString
-	complete := fmt.Sprintf(`SELECT %s.complete(array_agg(id), array_agg(token))::text FROM (
-		SELECT id, token FROM %s.jobs WHERE id > 20000 ORDER BY id LIMIT 100) AS held`, s.name, s.name)
-	if err := tx.QueryRowContext(t.Context(), complete).Scan(&settled); err != nil || settled.Valid {
-		t.Fatalf("complete = %v, %v; want all of them done", settled.String, err)
-	}
-	read := 0
-	const query = "SELECT pg_stat_get_xact_tuples_returned($1::text::regclass)"
-	if err := tx.QueryRowContext(t.Context(), query, s.name+".jobs_running").Scan(&read); err != nil {
-		t.Fatal(err)
-	}
-	if read > 100 {
-		t.Errorf("completing 100 of 2000 running jobs read %d index entries of running jobs", read)
 	}
 }
