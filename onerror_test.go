@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -90,7 +91,7 @@ func TestOnError(t *testing.T) {
 			}
 			time.Sleep(time.Hour)
 			info, err := q.Get(t.Context(), id)
-			if err != nil || info.State != c.state || fmt.Sprint(states) != fmt.Sprint(c.want) {
+			if err != nil || info.State != c.state || !slices.Equal(states, c.want) {
 				t.Errorf("%s: the job is %v (%v), and the calls had %v; want %v and %v", what, info.State, err, states, c.state, c.want)
 			}
 			if err := w.Stop(t.Context()); err != nil {

@@ -11,13 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/memory"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
 	"github.com/plainjobs/plainjobs/worker"
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {

@@ -4,8 +4,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/plainjobs/plainjobs/backend"
 	"pgregory.net/rapid"
+
+	"github.com/plainjobs/plainjobs/backend"
 )
 
 // Programs use few names and keys, so that jobs meet.

@@ -7,8 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/plainjobs/plainjobs/backend"
 	"pgregory.net/rapid"
+
+	"github.com/plainjobs/plainjobs/backend"
 )
 
 func (p *program) push() {
