@@ -23,7 +23,8 @@
 //   - list shows the program's jobs and schedules. check reports jobs without a
 //     handler and, with --payloads, stored payloads that this build cannot decode.
 //   - stats, top, jobs, show, why, schedules and workers show counts, a live view,
-//     filtered lists, one job, what a job waits for, schedules and workers.
+//     filtered lists, one job, what a job waits for, schedules and workers. dashboard
+//     shows the same as web pages, to this machine; dev serves them too.
 //   - retry, cancel, delete and free take IDs, or --all and a filter. With --all
 //     they show the number of jobs and ask; --yes skips the question and --dry-run
 //     only shows the number. perform checks a payload against the job's type and

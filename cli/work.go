@@ -27,6 +27,7 @@ type workOptions struct {
 	noCron, drain bool
 	grace         time.Duration
 	probe, log    string
+	dashboard     string // an address, "off" or empty
 
 	serve func(context.Context) error
 	lines bool // print a line per run
@@ -130,6 +131,13 @@ func (p *program) work(ctx context.Context, s *screen, o *workOptions) error {
 	var last heartbeat
 	if o.probe != "" {
 		stop, err := last.serve(ctx, s, o.probe, p.now)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	if o.dashboard != "" && o.dashboard != "off" {
+		stop, err := p.devPages(ctx, s, q, o)
 		if err != nil {
 			return err
 		}

@@ -208,7 +208,7 @@ func (h *handler) commands(j *plainjobs.Info) []command {
 	default:
 		all = append(all, command{h.opts.Program + " cancel " + id, "end it"})
 	}
-	if payload, ok := quoted(string(cmp.Or(string(j.Payload), "null"))); ok {
+	if payload, ok := quoted(cmp.Or(string(j.Payload), "null")); ok {
 		if name, ok := quoted(j.Name); ok {
 			all = append(all, command{h.opts.Program + " perform " + name + " " + payload, "a new job with the same payload"})
 		}

@@ -56,7 +56,7 @@ func (rq *request) moment(t time.Time) moment {
 	return m
 }
 
-// short returns a duration in its largest unit.
+// short returns a duration in its largest unit or two.
 func short(d time.Duration) string {
 	switch {
 	case d < time.Millisecond:
@@ -70,7 +70,7 @@ func short(d time.Duration) string {
 	case d < 2*time.Hour:
 		return fmt.Sprintf("%d min", int(d.Minutes()))
 	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", int(d.Hours()))
+		return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
 	}
 	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }

@@ -27,6 +27,7 @@ type scheduleRow struct {
 	Zone               string
 	Note               string // what differs from normal
 	Paused             bool
+	Interval           bool // it follows no wall clock
 	Last               moment
 	Ticks              []tickRow
 }
@@ -81,7 +82,7 @@ func (h *handler) schedules(ctx context.Context, rq *request, _ url.Values) (any
 func (rq *request) schedule(name, job string, t engine.Timing, s *backend.Schedule, note string) scheduleRow {
 	row := scheduleRow{
 		Name: visible(name), Job: job, JobHref: jobsHref(plainjobs.Filter{Name: job}), Expression: visible(t.Spec), Zone: visible(t.Zone),
-		Words: visible(inWords(t.Spec)), Note: note, Paused: s.Paused, Last: rq.ago(s.Last),
+		Words: visible(inWords(t.Spec)), Note: note, Paused: s.Paused, Interval: t.Every > 0, Last: rq.ago(s.Last),
 	}
 	if row.Zone == "" {
 		row.Zone = "UTC"

@@ -16,7 +16,7 @@ const (
 	pageRows = 50
 	// searchWait bounds the search for the jobs of a page, and errorWait bounds reading
 	// their errors.
-	searchWait = 60 * time.Millisecond
+	searchWait = 50 * time.Millisecond
 	errorWait  = 25 * time.Millisecond
 	// payloadPage is how many jobs a search reads at once with their payloads, as long as
 	// the payloads are small.
@@ -46,12 +46,13 @@ func (s *search) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	deadline := time.Now().Add(searchWait)
+	start := time.Now()
 	size := s.most + 1
 	if s.payload != "" {
 		size = 16
 	}
 	for before := s.before; left > 0; {
+		began := time.Now()
 		page, next, err := s.read(ctx, before, &size)
 		if err != nil {
 			return err
@@ -70,7 +71,7 @@ func (s *search) run(ctx context.Context) error {
 		if before = next; before == 0 {
 			return nil
 		}
-		if time.Now().After(deadline) {
+		if time.Since(start)+time.Since(began) > searchWait { // another read would take too long
 			s.next, s.ended = before, true
 			return nil
 		}

@@ -69,7 +69,7 @@ func TestDiff(t *testing.T) {
 
 func TestShort(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0: "0 ms", 15 * time.Millisecond: "15 ms", 1500 * time.Millisecond: "1.5 s", 100 * time.Second: "100 s", time.Hour: "60 min", 47 * time.Hour: "47 h", 72 * time.Hour: "3 days",
+		0: "0 ms", 15 * time.Millisecond: "15 ms", 1500 * time.Millisecond: "1.5 s", 100 * time.Second: "100 s", time.Hour: "60 min", 47 * time.Hour: "47 h 0 min", 72 * time.Hour: "3 days",
 	} {
 		if got := short(d); got != want {
 			t.Errorf("%v is %q, want %q", d, got, want)

@@ -23,9 +23,9 @@ import (
 var imported = []string{
 	"context", "crypto/hmac", "crypto/sha256", "database/sql", "encoding/json", "errors", "fmt", "io", "log", "log/slog", "net/http",
 	"os", "os/signal", "path/filepath", "slices", "strconv", "strings", "syscall", "testing", "testing/synctest", "time",
-	"golang.org/x/sync/errgroup",
+	"golang.org/x/sync/errgroup", "github.com/jackc/pgx/v5",
 	module, module + "/backend", module + "/backend/memory", module + "/backend/sqlite", module + "/backend/sqlite/modernc",
-	module + "/backend/postgres", module + "/backend/postgres/pgx", module + "/cli", module + "/conformance",
+	module + "/backend/postgres", module + "/backend/postgres/pgx", module + "/cli", module + "/conformance", module + "/dashboard",
 	module + "/plainjobstest", module + "/worker",
 }
 

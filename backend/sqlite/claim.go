@@ -159,6 +159,7 @@ func (c *claim) takeSuspect() (bool, error) {
 		if err := c.take(); err != nil || taken {
 			return taken, err
 		}
+		c.cuts = nil
 	}
 	return false, nil
 }

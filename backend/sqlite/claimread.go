@@ -24,7 +24,7 @@ const (
 )
 
 var (
-	selectSizes = newList(`SELECT id, length(payload) FROM plainjobs_job WHERE id IN (`, `?`, `)`)
+	selectSizes = newList(`SELECT id, length(payload) FROM plainjobs_job WHERE id IN (`, `?`, `) AND +state = 3`)
 
 	selectByID = newList(`
 		SELECT id, name, -priority, run_at, failures, max_attempts, seed, created_at, flags, payload
@@ -272,9 +272,11 @@ func (c *claim) fit(ids []int64) ([]int64, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	if w := c.t.w; w.picky {
-		ids = slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return int64(sizes[id]) > w.carries })
-	}
+	w := c.t.w
+	ids = slices.DeleteFunc(ids, func(id int64) bool {
+		size, ok := sizes[id] // not if it was deleted by other means
+		return !ok || w.picky && int64(size) > w.carries
+	})
 	left := c.bytes
 	for i := range c.jobs {
 		left -= len(c.jobs[i].Payload)

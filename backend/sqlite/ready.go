@@ -67,28 +67,35 @@ func (t *tx) cutReady(r *row) error {
 	return t.cutSpan(readySpan{name: r.name, suspect: r.Suspect, rank: -int64(r.Priority), runAt: r.RunAt, first: r.id, last: r.id})
 }
 
-// cutSpan takes the jobs of s, which one span has, out of it. If none has them they
-// were changed by other means, and there is nothing to do.
+// cutSpan takes the jobs of s out of their spans. More than one span may have them:
+// jobs that follow each other may be stored by several transactions. Jobs that no
+// span has were changed by other means.
 func (t *tx) cutSpan(s readySpan) error {
 	if err := t.flushReady(); err != nil {
 		return err
 	}
-	var last, first int64
-	err := t.each(selectSpanOf, []any{s.name, s.suspect, s.rank, s.runAt, s.first}, func(r *sql.Rows) (bool, error) {
-		return false, r.Scan(&last, &first)
-	})
-	if err != nil || last == 0 || first > s.last {
-		return err
+	for s.first <= s.last {
+		var last, first int64
+		err := t.each(selectSpanOf, []any{s.name, s.suspect, s.rank, s.runAt, s.first}, func(r *sql.Rows) (bool, error) {
+			return false, r.Scan(&last, &first)
+		})
+		if err != nil || last == 0 || first > s.last {
+			return err
+		}
+		if s.last < last {
+			_, err = t.exec(updateFirst, s.last+1, s.name, s.suspect, s.rank, s.runAt, last)
+		} else {
+			_, err = t.exec(deleteSpan, s.name, s.suspect, s.rank, s.runAt, last)
+		}
+		if err == nil && first < s.first {
+			_, err = t.exec(insertSpan, s.name, s.suspect, s.rank, s.runAt, s.first-1, first)
+		}
+		if err != nil {
+			return err
+		}
+		s.first = last + 1
 	}
-	if s.last < last {
-		_, err = t.exec(updateFirst, s.last+1, s.name, s.suspect, s.rank, s.runAt, last)
-	} else {
-		_, err = t.exec(deleteSpan, s.name, s.suspect, s.rank, s.runAt, last)
-	}
-	if err == nil && first < s.first {
-		_, err = t.exec(insertSpan, s.name, s.suspect, s.rank, s.runAt, s.first-1, first)
-	}
-	return err
+	return nil
 }
 
 const (

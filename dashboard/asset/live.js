@@ -17,7 +17,7 @@
 		if (s < 10) return s.toFixed(1) + " s";
 		if (s < 120) return Math.floor(s) + " s";
 		if (s < 7200) return Math.floor(s / 60) + " min";
-		if (s < 172800) return Math.floor(s / 3600) + " h";
+		if (s < 172800) return Math.floor(s / 3600) + " h " + Math.floor(s / 60) % 60 + " min";
 		return Math.floor(s / 86400) + " days";
 	}
 

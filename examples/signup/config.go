@@ -21,13 +21,14 @@ import (
 type app struct {
 	db, addr, url string
 	smtp, from    string
+	adminPassword string
 
 	contacts *contacts.Service
 }
 
 // root returns the root command: the settings, and the commands of package cli.
 func root() *cobra.Command {
-	a := &app{}
+	a := &app{adminPassword: os.Getenv("SIGNUP_ADMIN_PASSWORD")} // other users can read a command line
 	c := &cobra.Command{Use: "signup", Short: "A mailing list with confirmed contacts"}
 	flags := c.PersistentFlags()
 	flags.StringVar(&a.db, "db", env("DB", cmp.Or(os.Getenv("PLAINJOBS_DB"), "signup.db")), "keep contacts and jobs in `FILE`, or $SIGNUP_DB")

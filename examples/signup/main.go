@@ -8,9 +8,13 @@
 //
 //	go run ./examples/signup dev --smtp mail.example.com:587
 //
+// With SIGNUP_ADMIN_PASSWORD=secret in its environment it shows the queue at
+// /admin/jobs/, to the user admin with this password.
+//
 // Where to look:
 //
 //   - queue.go: one database for the contacts and the queue
+//   - admin.go: the dashboard of the queue, behind a login
 //   - jobs/: the jobs, one per file
 //   - contacts/: the service that performs the jobs and has their handlers; it stores a
 //     contact and its job in one transaction

@@ -81,6 +81,7 @@ func (a *app) handler() http.Handler {
 		}
 		a.answer(w, r, err, "If you have signed up, a mail is on its way.")
 	})
+	mux.Handle("/admin/jobs/", a.admin())
 	// The link shows a button, because mail scanners follow links.
 	mux.HandleFunc("GET /confirm", func(w http.ResponseWriter, r *http.Request) {
 		a.show(w, r, http.StatusOK, view{Token: r.URL.Query().Get("token")})

@@ -61,7 +61,12 @@ func (d driver) testLockedStop(t *testing.T) {
 			if keeps {
 				stop, ended := run()
 				<-runs
-				defer func() { stop(); <-ended }()
+				defer func() {
+					stop()
+					if err := <-ended; err != nil {
+						t.Errorf("Run = %v", err)
+					}
+				}()
 			}
 			for {
 				info, err := b.Get(t.Context(), id)

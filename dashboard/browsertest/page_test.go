@@ -1,0 +1,92 @@
+package browsertest
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// pages are all kinds of pages, with a text that each shows.
+var pages = []struct{ name, path, text string }{
+	{"overview", "", "Jobs by name and state"},
+	{"jobs", "jobs", "newest first"},
+	{"jobs-failed", "jobs?state=failed&error=421&payload=ada", "email.receipt"},
+	{"jobs-empty", "jobs?name=nothing", "No job matches the filter"},
+	{"job-failed", "job?id=201", "Compare two failures"},
+	{"job-blocked", "job?id=242", "supplier-9"},
+	{"job-running", "job?id=241", "3,120 of 12,480"},
+	{"schedules", "schedules", "Monday to Friday at 03:30"},
+	{"workers", "workers", "shop-1"},
+	{"limits", "limits", "100 in 1 minute"},
+	{"unknown", "job?id=99999", "There is no such job"},
+	{"wrong", "jobs?state=lost", "There is no state"},
+}
+
+// Each page works in every store, light and dark, narrow and wide, with and without
+// JavaScript, and axe-core finds nothing.
+func TestPages(t *testing.T) {
+	for name, open := range stores {
+		t.Run(name, func(t *testing.T) {
+			b := newBrowser(t)
+			w := newWorld(t, open(t))
+			w.fill(t)
+			for _, p := range pages {
+				t.Run(p.name, func(t *testing.T) {
+					schemes := []string{"light", "dark"}
+					if name != "sqlite" { // another store changes the data, not the look
+						schemes = schemes[:1]
+					}
+					for _, scheme := range schemes {
+						b.scheme(t, scheme)
+						for _, width := range []int64{1280, 390} {
+							b.do(t, chromedp.EmulateViewport(width, 900), chromedp.Navigate(w.url+p.path))
+							b.until(t, `document.documentElement.classList.contains("scripted")`)
+							b.shows(t, p.text)
+							b.accessible(t)
+							if over := eval[int](t, b, `document.documentElement.scrollWidth - innerWidth`); over > 0 {
+								t.Errorf("at %d px the page is %d px too wide", width, over)
+							}
+							b.save(t, strings.Join([]string{name, p.name, scheme, map[int64]string{1280: "wide", 390: "narrow"}[width]}, "-"))
+						}
+					}
+					b.scripts(t, false)
+					b.do(t, chromedp.Navigate(w.url+p.path))
+					b.scripts(t, true)
+					b.shows(t, p.text)
+				})
+			}
+			b.expected(t, "404", "400")
+		})
+	}
+}
+
+// shows requires that the page has a text.
+func (b *browser) shows(t *testing.T, text string) {
+	t.Helper()
+	if page := eval[string](t, b, `document.body.innerText`); !strings.Contains(page, text) {
+		t.Errorf("the page does not show %q:\n%s", text, page)
+	}
+	if title := eval[string](t, b, `document.title`); !strings.Contains(title, "plainjobs") {
+		t.Errorf("the title is %q", title)
+	}
+}
+
+// expected requires that the console shows no error but about some statuses.
+func (b *browser) expected(t *testing.T, statuses ...string) {
+	t.Helper()
+	b.mu.Lock()
+	var rest []string
+next:
+	for _, e := range b.errors {
+		for _, s := range statuses {
+			if strings.Contains(e, "status of "+s) {
+				continue next
+			}
+		}
+		rest = append(rest, e)
+	}
+	b.errors = rest
+	b.mu.Unlock()
+	b.noErrors(t)
+}

@@ -1,0 +1,176 @@
+package browsertest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/postgres"
+	"github.com/plainjobs/plainjobs/backend/postgres/pgx"
+	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
+	"github.com/plainjobs/plainjobs/dashboard"
+	"github.com/plainjobs/plainjobs/internal/pgcluster"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	pgcluster.Stop()
+	os.Exit(code)
+}
+
+// A store is everything that a store of this module can do.
+type store interface {
+	backend.Backend
+	backend.Heartbeater
+	backend.Operator
+	backend.Scheduler
+	backend.SettingsStore
+}
+
+// stores opens a new store of each kind.
+var stores = map[string]func(t *testing.T) store{
+	"sqlite": func(t *testing.T) store {
+		b, err := modernc.Open(filepath.Join(t.TempDir(), "jobs.db"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	},
+	"postgres": func(t *testing.T) store {
+		b, err := pgx.Open(pgcluster.Connect(t), &postgres.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	},
+}
+
+// A world is a dashboard under a prefix, with a job in every state.
+type world struct {
+	store store
+	queue *plainjobs.Queue
+	url   string
+	claim func(name string, n int) []backend.Job
+}
+
+func newWorld(t *testing.T, s store) *world {
+	t.Helper()
+	w := &world{store: s, queue: plainjobs.New(s, nil)}
+	mux := http.NewServeMux()
+	mux.Handle("/admin/jobs/", dashboard.Handler(w.queue, &dashboard.Options{
+		Authorize: func(*http.Request, dashboard.Action, string) dashboard.Role { return dashboard.Full },
+	}))
+	mux.HandleFunc("/admin/frame", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "text/html")
+		_, _ = rw.Write([]byte(`<!doctype html><title>frame</title><iframe src="jobs/"></iframe>`))
+	})
+	server := httptest.NewServer(mux)
+	t.Cleanup(func() { server.CloseClientConnections(); server.Close(); w.queue.Close() })
+	w.url = server.URL + "/admin/jobs/"
+	return w
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+const (
+	mailError  = "send to ada@example.com: dial tcp 203.0.113.25:587: connect: connection refused"
+	mailStack  = "example.com/shop/mail.(*SMTP).Send(0xc00012)\n\t/src/mail/smtp.go:%d\nexample.com/shop/jobs.init.func1(0xc0004)\n\t/src/jobs/receipt.go:21"
+	otherError = "send to ada@example.com: 421 4.7.0 try again later"
+)
+
+// fill stores jobs in every state, workers, schedules, pauses and limits.
+func (w *world) fill(t *testing.T) {
+	t.Helper()
+	ctx := context.Background()
+	worker := backend.Worker{
+		ID: 77, Host: "shop-1", PID: 4711, Lease: time.Hour,
+		Jobs: []string{"email.receipt", "image.resize", "import.catalog", "report.daily"}, Schedules: []string{"report.daily", "cache.warm"},
+	}
+	w.claim = func(name string, n int) []backend.Job {
+		t.Helper()
+		jobs, err := w.store.Claim(ctx, backend.ClaimRequest{Worker: worker, Register: true, Names: []string{name}, Limit: n})
+		check(t, err)
+		if len(jobs) != n {
+			t.Fatalf("claimed %d jobs named %s", len(jobs), name)
+		}
+		return jobs
+	}
+	push := func(n int, j backend.NewJob) {
+		t.Helper()
+		jobs := make([]backend.NewJob, n)
+		for i := range jobs {
+			jobs[i] = j
+			jobs[i].MaxAttempts = 5
+			if j.Payload == nil {
+				jobs[i].Payload = fmt.Appendf(nil, `{"order":%d,"to":"ada@example.com","lines":[{"sku":"A-1","n":2},{"sku":"B-7","n":1}]}`, 1000+i)
+			}
+		}
+		_, err := w.store.Push(ctx, jobs)
+		check(t, err)
+	}
+	fail := func(j backend.Job, f backend.Failure) {
+		t.Helper()
+		f.Lease = j.Lease
+		_, err := w.store.Fail(ctx, []backend.Failure{f})
+		check(t, err)
+	}
+	push(206, backend.NewJob{Name: "email.receipt"})
+	var done []backend.Completion
+	for _, j := range w.claim("email.receipt", 200) {
+		done = append(done, backend.Completion{Lease: j.Lease, Took: 150 * time.Millisecond})
+	}
+	_, err := w.store.Complete(ctx, done)
+	check(t, err)
+	for i := range 3 {
+		for _, j := range w.claim("email.receipt", 6) {
+			ending := backend.EndRetry
+			text := mailError
+			if i == 2 {
+				ending, text = backend.EndFailed, otherError
+			}
+			fail(j, backend.Failure{Ending: ending, Delay: 0, Error: text, Stack: fmt.Sprintf(mailStack, 40+i)})
+		}
+	}
+	push(34, backend.NewJob{Name: "email.receipt"})
+	fail(w.claim("email.receipt", 1)[0], backend.Failure{Ending: backend.EndRetry, Delay: 90 * time.Second, Error: otherError})
+	push(4, backend.NewJob{Name: "import.catalog", Serial: "supplier-9", Payload: []byte(`{"url":"https://example.com/catalog.csv"}`)})
+	one := w.claim("import.catalog", 1)
+	check(t, w.store.StoreProgress(ctx, []backend.Progress{{Lease: one[0].Lease, Done: 3120, Total: 12480}}))
+	push(60, backend.NewJob{Name: "image.resize", Payload: []byte(`{"file":"cat.jpg","width":640}`)})
+	running := w.claim("image.resize", 4)
+	var started []backend.Started
+	for i, j := range append(running, one...) {
+		started = append(started, backend.Started{Lease: j.Lease, For: time.Duration(i*7+2) * time.Second})
+	}
+	_, err = w.store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: worker, Started: started})
+	check(t, err)
+	push(2, backend.NewJob{Name: "report.daily", Delay: 3 * time.Hour})
+	push(3, backend.NewJob{Name: "newsletter", Payload: []byte(`"spring"`)})
+	push(1, backend.NewJob{Name: "report.daily", Unique: backend.Unique{Key: "2026-03-28"}})
+	push(1, backend.NewJob{Name: "newsletter", Payload: []byte(`"</script><script>document.title='owned'</script>\u202e"`)})
+	_, err = w.store.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Name: "newsletter"}, Limit: 1})
+	check(t, err)
+	check(t, w.store.Pause(ctx, "newsletter", true))
+	check(t, w.store.Set(ctx, []backend.Settings{
+		{Name: "image.resize", MaxRunning: 4}, {Name: "email.receipt", Rate: 100, Per: time.Minute}, {Name: "import.catalog", MaxRunning: 2, MaxCrashes: 3},
+	}))
+	now := time.Now()
+	check(t, w.store.Define(ctx, []backend.Schedule{
+		{Name: "report.daily", Definition: "report.daily|30 3 * * MON-FRI|Europe/Berlin|1|0", Next: now.Add(3 * time.Hour)},
+		{Name: "cache.warm", Definition: "image.resize|every 20m0s||1|0", Next: now.Add(5 * time.Minute)},
+		{Name: "invoice.monthly", Definition: "report.daily|0 6 1 * *|America/New_York|1|0", Next: now.Add(5 * time.Minute)},
+	}))
+	check(t, w.store.PauseSchedule(ctx, "invoice.monthly", true))
+}

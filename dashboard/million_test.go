@@ -1,0 +1,126 @@
+package dashboard
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
+)
+
+// BenchmarkMillion measures every page on a queue of a million jobs in SQLite while
+// another process's worth of claims and completions goes on as fast as it can. It reports
+// the median and the 95th percentile of a request, and the jobs that were run meanwhile.
+//
+//	go test ./dashboard -run '^$' -bench Million -benchtime 200x
+func BenchmarkMillion(b *testing.B) {
+	store, err := modernc.Open(filepath.Join(b.TempDir(), "jobs.db"), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close()
+	d := &drain{store: store}
+	d.fill(b)
+	h := Handler(plainjobs.New(store, nil), &Options{Authorize: everyone})
+	for _, path := range []string{
+		"/", "/jobs", "/jobs?state=failed", "/jobs?state=pending", "/jobs?name=job-7", "/jobs?name=absent", "/jobs?error=absent", "/jobs?payload=absent",
+		"/jobs?before=500000", "/job?id=500000", "/schedules", "/workers", "/limits",
+	} {
+		b.Run(path, func(b *testing.B) {
+			stop := d.start(b)
+			defer stop()
+			var took []time.Duration
+			for b.Loop() {
+				start := time.Now()
+				rec := httptest.NewRecorder()
+				h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
+				took = append(took, time.Since(start))
+				if rec.Code != http.StatusOK {
+					b.Fatalf("status %d", rec.Code)
+				}
+				b.ReportMetric(float64(rec.Body.Len()), "bytes")
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+			b.ReportMetric(float64(took[len(took)*95/100].Microseconds())/1000, "p95-ms")
+		})
+	}
+}
+
+// A drain runs jobs as fast as the store can.
+type drain struct {
+	store backend.Backend
+	names []string
+	claim backend.ClaimRequest
+}
+
+// fill stores a million jobs with ten names: 94 % done, 1 % failed, 5 % pending.
+func (d *drain) fill(b *testing.B) {
+	for i := range 10 {
+		d.names = append(d.names, fmt.Sprint("job-", i))
+	}
+	d.claim = backend.ClaimRequest{Worker: backend.Worker{ID: 1, Host: "mill", PID: 1, Lease: 24 * time.Hour, Jobs: d.names}, Register: true, Names: d.names, Limit: 1000}
+	for range 100 {
+		d.push(b, 10_000)
+		for range 19 {
+			d.run(b, 500, 50)
+		}
+	}
+}
+
+func (d *drain) push(b *testing.B, n int) {
+	jobs := make([]backend.NewJob, n)
+	for i := range jobs {
+		jobs[i] = backend.NewJob{Name: d.names[i%10], Payload: []byte(`{"to":"ada@example.com"}`), MaxAttempts: 1}
+	}
+	if _, err := d.store.Push(context.Background(), jobs); err != nil {
+		b.Error(err)
+	}
+}
+
+// run claims n jobs and completes them. Each job whose ID is a multiple of fails fails.
+func (d *drain) run(b *testing.B, n int, fails int64) {
+	ctx := context.Background()
+	req := d.claim
+	req.Limit = n
+	claimed, err := d.store.Claim(ctx, req)
+	if err != nil {
+		b.Error(err)
+	}
+	var done []backend.Completion
+	var failed []backend.Failure
+	for _, j := range claimed {
+		if j.ID%fails == 0 {
+			failed = append(failed, backend.Failure{Lease: j.Lease, Ending: backend.EndFailed, Error: "dial tcp: connection refused"})
+		} else {
+			done = append(done, backend.Completion{Lease: j.Lease})
+		}
+	}
+	if _, err = d.store.Complete(ctx, done); err == nil {
+		_, err = d.store.Fail(ctx, failed)
+	}
+	if err != nil {
+		b.Error(err)
+	}
+}
+
+// start pushes and runs jobs until stop is called.
+func (d *drain) start(b *testing.B) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		for ctx.Err() == nil {
+			d.push(b, 128)
+			d.run(b, 128, 100)
+		}
+	})
+	return func() { cancel(); running.Wait() }
+}
