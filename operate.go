@@ -131,8 +131,8 @@ func (q *Queue) Counts(ctx context.Context) ([]Count, error) {
 // A Worker is a registered worker of any process. ID identifies it; Host, PID and Process
 // its process. Jobs and Schedules are the names that it knows. StartedAt and SeenAt are
 // when it started and sent its last heartbeat, and Lease is how long it is Alive after
-// that. Ended and Present are set if its process has certainly ended or not. Running is
-// the number of jobs that it holds.
+// that. Ended is set if its process has certainly ended, and Present if it certainly has
+// not. Running is the number of jobs that it holds.
 type Worker = backend.WorkerInfo
 
 // Workers returns the registered workers, the longest registered first. A worker is not

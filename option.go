@@ -241,9 +241,9 @@ func Use(middleware ...Middleware) DefineOption {
 // else [Scheduled] or [Pending] for the next run at RunAt. It has the payload, the keys
 // and the metadata, and Attempt is that of the run.
 //
-// These are no failures: [Snooze], a run that ends because its worker stops, that lost its
-// lease, or whose job an operator cancelled. A job that the store fails because its
-// workers died, or cancels because it expired, has no run that could be reported.
+// OnError is not called after [Snooze], nor for a run that ends because its worker stops,
+// its lease is lost, or an operator cancels the job. It is not called either for a job that
+// the store fails because its workers died, or cancels because it expired: there is no run.
 //
 // fn runs after the handler, before the failure is stored, and occupies the job's slot.
 // The context has the run's values but does not end. fn may block, perform tasks and log,

@@ -134,10 +134,10 @@ func (q *Queue) PerformMany(ctx context.Context, tasks ...Task) ([]int64, error)
 	return q.perform(ctx, tasks, q.push)
 }
 
-// Configure sets options of a job on this queue only, over those of its definition, for
-// example from a configuration. It returns an error if an option is out of bounds, or is
-// one of those that [Options].Defaults does not allow; then nothing changes. Call it
-// before the queue's workers start.
+// Configure sets options of a job on this queue only, for example from a configuration.
+// They take precedence over those of its definition. It returns an error if an option is
+// out of bounds, or is one of those that [Options].Defaults does not allow; then nothing
+// changes. Call it before the queue's workers start.
 func (q *Queue) Configure(job AnyJob, opts ...DefineOption) error {
 	if job == nil || job.Name() == "" {
 		return errors.New("plainjobs: configure a nil job")
@@ -174,8 +174,8 @@ func SetDefault(q *Queue) { defaultQueue.Store(q) }
 //
 // Without a queue, under go test, Perform runs the job at once, without a store but with
 // the same encoding, decoding, middleware and capture of panics, and returns the run's
-// error. That needs a job with a handler in its definition; a task for later does not
-// run. Otherwise Perform returns [ErrNoQueue].
+// error. That needs a job with a handler in its definition; a task with a delay does
+// not run. Otherwise Perform returns [ErrNoQueue].
 func Perform(ctx context.Context, task Task) (int64, error) {
 	q := queueOf(ctx)
 	if q == nil {

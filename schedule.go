@@ -136,9 +136,9 @@ func Every(name string, interval time.Duration, fn func(ctx context.Context, tic
 }
 
 // Schedule pushes a task at the times of an expression: one of [Cron], or "@every 5m" for
-// [Every]. So a declared job, or one with data, has a schedule. The handler does not get
-// the tick. The task's In, if it has one, counts from the push. See [Queue.Schedule] for
-// an expression that is configured.
+// [Every]. So a declared job, or one with data, can have a schedule. The handler does not
+// get the tick. The task's In, if it has one, counts from the push. See [Queue.Schedule]
+// for an expression that is configured.
 func Schedule(name, expression string, task Task, opts ...ScheduleOption) {
 	s, err := scheduleOf(name, expression, caller(), task, opts)
 	if err != nil {

@@ -70,8 +70,8 @@ func UniqueBy[T any](key func(data T) string, opts ...UniqueOption) DefineOption
 
 // UniqueByData makes every task of a job [Unique] by its data: the key is a hash of the
 // encoded data, of whatever size. All fields count. A field that is added to the type, or
-// is encoded in another order, changes the hash, so a job of the former version does not
-// keep one of the next from being stored. To leave fields out, use [UniqueBy].
+// is encoded in another order, changes the hash: a job that an earlier build stored then
+// does not count as a duplicate. To leave fields out, use [UniqueBy].
 //
 // By default the data are unique until the job has ended. In River, ByArgs by default
 // also counts completed jobs until they are deleted, and ByPeriod the jobs of a period.

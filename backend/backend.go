@@ -3,7 +3,7 @@
 // Applications use package plainjobs. This package is for authors of stores. A store is correct if
 // [conformance.Run] passes on it. Package [check] refuses requests that break a rule. Package
 // [lifecycle] has the rules by which a job changes state, as pure functions. Package backend/memory
-// is a complete store to read along.
+// is a complete store, as an example.
 //
 // # Terms
 //

@@ -19,7 +19,7 @@ type started struct {
 // Start starts the worker and returns once it is registered in the store, or is paused
 // because the store belongs to another environment. What prevents the worker from working
 // is an error of Start: an invalid option, a job without a handler or with an option that
-// the store does not keep, an unknown time zone, a store that refuses the worker. If the
+// the store does not support, an unknown time zone, a store that refuses the worker. If the
 // store does not answer, Start tries again until ctx ends.
 //
 // ctx limits the start only. The handlers' contexts have its values. The worker works

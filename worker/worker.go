@@ -44,7 +44,7 @@
 // what to do. There are two ways to start it. Either restart it with the store's value of
 // the variable. Or change the store with a command of package cli: "env VALUE" makes it
 // belong to VALUE, and "env --forget" to no environment; paused workers that then match
-// begin. If the variable is never set, no worker is paused. On a store without
+// start to work. If the variable is never set, no worker is paused. On a store without
 // environments, see [backend.SettingsStore], Run returns an error if the variable is set.
 package worker
 
@@ -144,7 +144,7 @@ const (
 // which uses no attempt, stores how the others ended, and returns nil.
 //
 // It returns an error at once if an option is out of bounds, or a job has no handler or
-// has an option that the store does not keep. It returns an error when the store is
+// has an option that the store does not support. It returns an error when the store is
 // closed or refuses a call permanently, and if handlers ignored the end of their
 // contexts: they still run, and their jobs wait for the lease to expire.
 //
