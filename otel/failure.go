@@ -87,7 +87,7 @@ func class(ctx context.Context, err error) string {
 			}
 		}
 	}
-	switch e := err.(type) { // not errors.As: a wrapper has a class of its own
+	switch e := err.(type) { //nolint:errorlint // a wrapper has a class of its own
 	case *plainjobs.CancelError:
 		if err = e.Err; err == nil {
 			return plainjobs.EventCancelled.String()
