@@ -102,7 +102,7 @@ type Backend interface {
 	// A rescued job becomes a pending suspect, and no lease matches its state and token. Rescuing
 	// spends no attempt. If the job was already a suspect and the only job that its worker held, it
 	// has crashed its worker: the crash is counted, and at [Settings.MaxCrashes] the job fails with
-	// [CrashError] instead. A death that another job could have caused counts against none.
+	// [CrashError] instead. A death that another job could have caused counts against no job.
 	//
 	// If jobs can be deleted or changed by other means than this package, some calls of Reap must
 	// correct what would otherwise stop pushes or claims for ever: the counts of waiting and running

@@ -11,7 +11,7 @@
 //		},
 //	}))
 //
-// The pattern ends with a slash. The prefix may be any, with or without
+// The pattern ends with a slash. Any prefix works, with or without
 // [http.StripPrefix]: links are relative. The pages come from the binary, request
 // nothing from other servers, and work without JavaScript. With it, pages in visible
 // tabs update about once a second. One goroutine reads the store for all of them, and
