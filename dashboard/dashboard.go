@@ -26,7 +26,8 @@
 // # Cost
 //
 // Counts by name and state cost nothing. A page of jobs reads for at most a tenth of a
-// second; then it says how far it searched and links to the rest. Reads delay no claim.
+// second; then it says how far it searched and links to the rest. Updates of open pages
+// take at most a fiftieth of the time: they are rarer where the store is slow.
 package dashboard
 
 import (
@@ -42,12 +43,13 @@ type Options struct {
 	// Authorize returns what the sender of a request may do: take the action on jobs of
 	// the name. The name is empty for pages about the whole queue, such as the list of
 	// workers. The pages leave out jobs of names for which it returns None. It is called
-	// for each name on a page and for each update of an open page, so it must be quick.
+	// for each name on a page and for each update of an open page, by several goroutines
+	// at once, so it must be quick.
 	// Without Authorize every request is refused.
 	Authorize func(r *http.Request, action Action, name string) Role
 	// Redact changes a job before it is shown, for example its Payload, Result, Metadata,
-	// keys and Errors. It must not modify the bytes of the payload and the result in
-	// place. Searches see what Redact leaves. nil shows everything.
+	// keys and Errors. A job of a list has only some of them. It must not modify the bytes
+	// of the payload and the result in place. Searches see what Redact leaves. nil shows everything.
 	Redact func(job *plainjobs.Info)
 	// Program is the command that starts the program, for commands to copy, e.g.
 	// "go run .". The default is "app".
