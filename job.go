@@ -159,11 +159,12 @@ func (j *Job[T]) With(data T, opts ...TaskOption) Task {
 		panic(fmt.Sprintf("plainjobs: %s: With of a nil job", caller()))
 	}
 	t := Task{def: j.def}
-	payload, err := json.Marshal(data)
+	boxed := any(data) // once
+	payload, err := json.Marshal(boxed)
 	if err != nil {
 		err = fmt.Errorf("data do not encode: %w", err)
 	}
-	if t.job, t.err = j.def.NewJob(data, payload); err != nil {
+	if t.job, t.err = j.def.NewJob(boxed, payload); err != nil {
 		t.err = err
 	}
 	for _, opt := range opts {
@@ -176,15 +177,36 @@ func (j *Job[T]) With(data T, opts ...TaskOption) Task {
 
 // A Task is a job with a payload, ready to be performed.
 type Task struct {
-	isNew  *bool // see Stored
-	def    *engine.Definition
-	job    backend.NewJob
-	at     time.Time // instead of the job's delay
-	before time.Time
-	err    error
+	def *engine.Definition
+	job backend.NewJob
+	at  time.Time // instead of the job's delay
+	err error
 
-	ownAttempts, ownPriority bool // set by an option of the task
-	metadata                 map[string]string
+	ownAttempts, ownPriority bool   // set by an option of the task
+	more                     *extra // nil without one of its options
+}
+
+// An extra has what few tasks have, so that the others are smaller.
+type extra struct {
+	stored   *bool // see Stored
+	before   time.Time
+	metadata map[string]string
+}
+
+// set returns what an option of the task sets.
+func (t *Task) set() *extra {
+	if t.more == nil {
+		t.more = &extra{}
+	}
+	return t.more
+}
+
+// extra returns what the task has.
+func (t *Task) extra() extra {
+	if t.more == nil {
+		return extra{}
+	}
+	return *t.more
 }
 
 // Name returns the name of the task's job, or an empty string for a zero Task.

@@ -292,10 +292,11 @@ func (m Middleware) engine() engine.Middleware {
 // they take precedence. Both may have 64 KiB, encoded as JSON.
 func Metadata(pairs map[string]string) TaskOption {
 	return taskOption(func(t *Task) error {
-		if t.metadata == nil {
-			t.metadata = map[string]string{}
+		more := t.set()
+		if more.metadata == nil {
+			more.metadata = map[string]string{}
 		}
-		maps.Copy(t.metadata, pairs)
+		maps.Copy(more.metadata, pairs)
 		return nil
 	})
 }
@@ -334,7 +335,7 @@ func Before(deadline time.Time) TaskOption {
 		if deadline.IsZero() {
 			return fmt.Errorf("Before(the zero time): pass the time at which the task expires")
 		}
-		t.before = deadline
+		t.set().before = deadline
 		return nil
 	})
 }

@@ -108,8 +108,8 @@ func (q *Queue) perform(ctx context.Context, tasks []Task, push push) ([]int64, 
 	ids := make([]int64, len(pushed))
 	for i, p := range pushed {
 		ids[i] = p.ID
-		if isNew := tasks[i].isNew; isNew != nil {
-			*isNew = !p.Duplicate
+		if stored := tasks[i].extra().stored; stored != nil {
+			*stored = !p.Duplicate
 		}
 	}
 	return ids, nil
@@ -153,12 +153,13 @@ func (t Task) stored(q *engine.Queue, metadata []byte) (backend.NewJob, error) {
 	if t.at.Sub(q.Now()) > maxDelay {
 		return j, fmt.Errorf("At(%v) is not within 100 years", t.at)
 	}
-	if t.before.Sub(q.Now()) > maxDelay {
-		return j, fmt.Errorf("Before(%v) is not within 100 years", t.before)
+	more := t.extra()
+	if more.before.Sub(q.Now()) > maxDelay {
+		return j, fmt.Errorf("Before(%v) is not within 100 years", more.before)
 	}
-	j.RunAt, j.ExpiresAt = t.at, t.before
+	j.RunAt, j.ExpiresAt = t.at, more.before
 	var err error
-	if j.Metadata, err = addMetadata(metadata, t.metadata); err != nil {
+	if j.Metadata, err = addMetadata(metadata, more.metadata); err != nil {
 		return j, fmt.Errorf("metadata do not encode: %w", err)
 	}
 	if q.Description != nil {

@@ -177,7 +177,7 @@ func scheduleOf(name, expression, where string, task Task, opts []ScheduleOption
 	if err := check.NewJobs([]backend.NewJob{job}); err != nil {
 		return nil, err
 	}
-	if !task.at.IsZero() || !task.before.IsZero() {
+	if !task.at.IsZero() || !task.extra().before.IsZero() {
 		return nil, errors.New("At and Before do not apply to a task that is pushed repeatedly: use In")
 	}
 	for _, opt := range opts {

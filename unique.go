@@ -40,7 +40,7 @@ func Stored(stored *bool) TaskOption {
 		if stored == nil {
 			return fmt.Errorf("Stored(nil): pass a pointer to a bool")
 		}
-		t.isNew = stored
+		t.set().stored = stored
 		return nil
 	})
 }
