@@ -327,7 +327,7 @@ func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 }
 
 // NextTicks returns the next n ticks after a time of a schedule that this program
-// defines. For a schedule of [Every] they count from that time.
+// defines; [Queue.Schedule] does not. For a schedule of [Every] they count from that time.
 func NextTicks(name string, after time.Time, n int) ([]time.Time, error) {
 	s := engine.LookupSchedule(name)
 	if s == nil {
