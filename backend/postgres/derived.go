@@ -38,13 +38,21 @@ const (
 		SELECT name, state, count(*) AS jobs FROM (SELECT j.name, CASE WHEN ` + isRunning + ` THEN 4::smallint ELSE j.state END AS state FROM plainjobs.job j) s
 		GROUP BY name, state`
 
-	// The counts that claims and pushes read. An index serves each part.
+	// The counts that claims and pushes read. An index serves each part. Each span is
+	// counted by itself (LATERAL): a join may read a table that was never analysed
+	// once for each span.
 	liveCounted = `
 		SELECT name, 1::smallint AS state, count(*) AS jobs FROM plainjobs.job WHERE state = 1 GROUP BY name
 		UNION ALL SELECT name, 2::smallint, count(*) FROM plainjobs.job WHERE state = 2 GROUP BY name
-		UNION ALL SELECT r.name, 3::smallint, count(*) FROM plainjobs.ready r JOIN plainjobs.job j ON j.id BETWEEN r.first AND r.last AND j.state = 3 GROUP BY r.name
-		UNION ALL SELECT j.name, 4::smallint, count(*)
-			FROM plainjobs.claim h JOIN plainjobs.job j ON j.id BETWEEN h.first AND h.last AND j.seed = h.seed AND j.state = 3 GROUP BY j.name`
+		UNION ALL SELECT r.name, 3::smallint, sum(c.jobs)
+			FROM plainjobs.ready r CROSS JOIN LATERAL (
+				SELECT count(*) AS jobs FROM plainjobs.job j WHERE j.id BETWEEN r.first AND r.last AND j.state + 0 = 3) c
+			GROUP BY r.name HAVING sum(c.jobs) > 0
+		UNION ALL SELECT c.name, 4::smallint, sum(c.jobs)
+			FROM plainjobs.claim h CROSS JOIN LATERAL (
+				SELECT j.name, count(*) AS jobs FROM plainjobs.job j
+				WHERE j.id BETWEEN h.first AND h.last AND j.seed = h.seed AND j.state + 0 = 3 GROUP BY j.name) c
+			GROUP BY c.name`
 
 	// countDrift finds by how much counts are too small. It is one statement, so
 	// both sides are of the same moment. Later commits change both sides alike, so
@@ -138,7 +146,7 @@ func countsOf(statement string, all bool) string {
 // drift compares derived state with the jobs: all of it, or only the part that can
 // keep jobs from being pushed or claimed.
 func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
-	err = b.alone(ctx, true, func(q querier) error {
+	err = b.alone(ctx, true, interpreted(ctx, func(q querier) error {
 		d = drift{}
 		scan := func(query string, row func(*sql.Rows) error) error {
 			return b.scan(ctx, q, query, []any{maxDrift}, row)
@@ -185,7 +193,7 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 			err = b.scan(ctx, q, selectBehind, nil, func(r *sql.Rows) error { return r.Scan(&d.sequence) })
 		}
 		return err
-	})
+	}))
 	return d, err
 }
 
