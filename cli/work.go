@@ -129,19 +129,10 @@ func (p *program) work(ctx context.Context, s *screen, o *workOptions) error {
 	runs := newRuns(s, p.now, o.lines)
 	defer q.Subscribe(runs.observe)()
 	var last heartbeat
-	if o.probe != "" {
-		stop, err := last.serve(ctx, s, o.probe, p.now)
-		if err != nil {
-			return err
-		}
-		defer stop()
-	}
-	if o.dashboard != "" && o.dashboard != "off" {
-		stop, err := p.devPages(ctx, s, q, o)
-		if err != nil {
-			return err
-		}
-		defer stop()
+	stop, err := p.serveExtras(ctx, s, q, o, &last)
+	defer stop()
+	if err != nil {
+		return err
 	}
 	if o.lines {
 		s.found(q, o)
@@ -164,6 +155,32 @@ func (p *program) work(ctx context.Context, s *screen, o *workOptions) error {
 		s.left(context.WithoutCancel(ctx), q)
 	}
 	return err
+}
+
+// serveExtras serves the probe and the dashboard, if the options ask for them. stop ends
+// both; it is not nil if there is an error.
+func (p *program) serveExtras(ctx context.Context, s *screen, q *plainjobs.Queue, o *workOptions, last *heartbeat) (stop func(), err error) {
+	stops := []func(){}
+	stop = func() {
+		for _, f := range stops {
+			f()
+		}
+	}
+	if o.probe != "" {
+		f, err := last.serve(ctx, s, o.probe, p.now)
+		if err != nil {
+			return stop, err
+		}
+		stops = append(stops, f)
+	}
+	if o.dashboard != "" && o.dashboard != "off" {
+		f, err := p.devPages(ctx, s, q, o)
+		if err != nil {
+			return stop, err
+		}
+		stops = append(stops, f)
+	}
+	return stop, nil
 }
 
 // parts are the worker and the web server. They end together.

@@ -91,13 +91,7 @@ func (s *session) run(ctx context.Context) error {
 	defer stop(nil)
 	defer s.stopHandlers(plainjobs.ErrStopped)
 
-	err := checkFields(s.setup)
-	if err == nil {
-		err = checkEnvironment(work, s.setup)
-	}
-	if err == nil {
-		err = s.register(work)
-	}
+	err := s.begin(work)
 	switch {
 	case ctx.Err() != nil:
 		return nil
@@ -147,6 +141,18 @@ func (s *session) run(ctx context.Context) error {
 			strings.Join(stuck, ", "))
 	}
 	return nil
+}
+
+// begin checks that the store suits the worker, and registers it.
+func (s *session) begin(ctx context.Context) error {
+	err := checkFields(s.setup)
+	if err == nil {
+		err = checkEnvironment(ctx, s.setup)
+	}
+	if err == nil {
+		err = s.register(ctx)
+	}
+	return err
 }
 
 // settle lets the settler store what is left, until a time at most. It returns that time,

@@ -93,32 +93,12 @@ const beginClaim = `
 	FROM clock`
 
 func (c *claim) run() error {
-	t := c.t
-	var registered, due, suspects bool
-	var version string
-	err := t.each(beginClaim, []any{c.req.Worker.ID, c.req.Worker.Lease.Microseconds()}, func(r *sql.Rows) error {
-		return r.Scan(&t.clock, &registered, &due, &suspects, &version)
-	})
-	if err == nil {
-		c.all, err = t.settingsOf(version)
-	}
-	if err != nil {
+	due, suspects, err := c.begin()
+	if err != nil || c.req.Limit == 0 {
 		return err
 	}
-	c.now = t.clock
-	if !registered {
-		if !c.req.Register {
-			return rejected{backend.ErrWorkerGone}
-		}
-		if err := t.register(c.req.Worker); err != nil {
-			return err
-		}
-	}
-	if c.req.Limit == 0 {
-		return nil
-	}
 	if due {
-		if _, err := t.promote(maxPromote); err != nil {
+		if _, err := c.t.promote(maxPromote); err != nil {
 			return err
 		}
 	}
@@ -148,10 +128,33 @@ func (c *claim) run() error {
 		}
 	}
 	if len(c.stuck) > 0 && len(c.jobs) == 0 {
-		t.b.stuck.Store(time.Now().Add(stuckPause).UnixNano())
+		c.t.b.stuck.Store(time.Now().Add(stuckPause).UnixNano())
 	}
 	slices.SortFunc(c.jobs, inClaimOrder)
 	return nil
+}
+
+// begin renews or registers the worker's row and reads the settings. It reports
+// whether jobs are due and whether there are suspects.
+func (c *claim) begin() (due, suspects bool, err error) {
+	t := c.t
+	var registered bool
+	var version string
+	err = t.each(beginClaim, []any{c.req.Worker.ID, c.req.Worker.Lease.Microseconds()}, func(r *sql.Rows) error {
+		return r.Scan(&t.clock, &registered, &due, &suspects, &version)
+	})
+	if err == nil {
+		c.all, err = t.settingsOf(version)
+	}
+	c.now = t.clock
+	switch {
+	case err != nil || registered:
+	case !c.req.Register:
+		err = rejected{backend.ErrWorkerGone}
+	default:
+		err = t.register(c.req.Worker)
+	}
+	return due, suspects, err
 }
 
 // choose finds the names whose jobs may be claimed, and how many of each. Limits are

@@ -118,18 +118,23 @@ func (t *tx) operate(req backend.OperateRequest, rows []*row, result *backend.Op
 	case backend.OpFree:
 		return nil
 	case backend.OpDelete:
-		var finished []*row
-		for _, r := range affected {
-			if r.deleted = true; r.was.Terminal() {
-				finished = append(finished, r)
-			}
-		}
-		if err := t.releaseUnique(finished, now); err != nil {
-			return err
-		}
-		return t.remove(affected)
+		return t.deleteRows(affected, now)
 	}
 	return t.write(affected)
+}
+
+// deleteRows deletes jobs and gives their unique keys back.
+func (t *tx) deleteRows(rows []*row, now int64) error {
+	var finished []*row
+	for _, r := range rows {
+		if r.deleted = true; r.was.Terminal() {
+			finished = append(finished, r)
+		}
+	}
+	if err := t.releaseUnique(finished, now); err != nil {
+		return err
+	}
+	return t.remove(rows)
 }
 
 // renew makes finished jobs wait as if they were new, except jobs whose unique keys

@@ -46,11 +46,7 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 		jobs, plain = nil, true
 		var unique, serial sql.NullString // shared by all rows, to allocate once
 		return b.scan(ctx, q, claimPlain, args, func(r *sql.Rows) error {
-			var j backend.Job
-			var failures, attempts, created, runAt, seed, now int64
-			var expires sql.NullInt64
-			err := r.Scan(&j.ID, &j.Name, &j.Priority, &failures, &attempts, &created, &runAt, &seed, &now, &expires, &unique, &serial,
-				&j.Metadata, &j.Payload, &read)
+			j, err := scanPlain(r, &unique, &serial, &read)
 			switch {
 			case j.ID < 0:
 				plain = false
@@ -58,13 +54,6 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 			case j.ID == 0:
 				b.stuck.Store(time.Now().Add(stuckPause).UnixNano())
 				return err
-			}
-			j.Token = seed + j.ID
-			j.Attempt, j.MaxAttempts = int(failures)+1, int(attempts)
-			j.CreatedAt, j.RunAt = instant(created), instant(runAt)
-			j.UniqueKey, j.SerialKey = unique.String, serial.String
-			if expires.Valid {
-				j.Expires = time.Duration(expires.Int64-now) * time.Microsecond
 			}
 			jobs = append(jobs, j)
 			return err
@@ -85,6 +74,23 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 	}
 	b.compactCounts(ctx)
 	return jobs, true, nil
+}
+
+// scanPlain scans a row of claim_jobs. An ID of -1 means that the claim is not plain,
+// 0 that a job is locked.
+func scanPlain(r *sql.Rows, unique, serial *sql.NullString, read *int64) (j backend.Job, err error) {
+	var failures, attempts, created, runAt, seed, now int64
+	var expires sql.NullInt64
+	err = r.Scan(&j.ID, &j.Name, &j.Priority, &failures, &attempts, &created, &runAt, &seed, &now, &expires, unique, serial,
+		&j.Metadata, &j.Payload, read)
+	j.Token = seed + j.ID
+	j.Attempt, j.MaxAttempts = int(failures)+1, int(attempts)
+	j.CreatedAt, j.RunAt = instant(created), instant(runAt)
+	j.UniqueKey, j.SerialKey = unique.String, serial.String
+	if expires.Valid {
+		j.Expires = time.Duration(expires.Int64-now) * time.Microsecond
+	}
+	return j, err
 }
 
 // uncapped returns the names whose jobs a claim may take, sorted, and the maximum

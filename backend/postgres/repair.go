@@ -68,7 +68,7 @@ const (
 		WITH added AS (SELECT ` + addedColumns + ` FROM plainjobs.job j WHERE j.id = ANY($1::text::bigint[]) AND ` + unready + `)` + insertSpans
 )
 
-// repairReady makes the spans of the pending jobs anew, as far as they are wrong.
+// repairReady rewrites the spans of the pending jobs that are wrong.
 func (t *tx) repairReady(d drift) error {
 	if len(d.spans) == 0 && len(d.unready) == 0 {
 		return nil

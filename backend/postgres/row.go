@@ -215,8 +215,6 @@ func (t *tx) update(rows []*row) error {
 		return err
 	}
 	var ended []*row
-	var errorsOf, attempts []int64
-	var texts, stacks []string
 	n := len(rows)
 	ids, seeds, settled, ran, priorities := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int16, n)
 	var ready []span
@@ -243,17 +241,29 @@ func (t *tx) update(rows []*row) error {
 		if r.State.Terminal() && !r.was.Terminal() {
 			ended = append(ended, r)
 		}
-		for _, e := range r.errors {
-			errorsOf, attempts, texts, stacks = append(errorsOf, r.id), append(attempts, int64(e.Attempt)), append(texts, e.Error), append(stacks, e.Stack)
-		}
 	}
 	_, err = t.exec(updateRows, intArray(ids), intArray(states), intArray(endings), intArray(seeds), intArray(settled), intArray(failures),
 		boolArray(suspects), intArray(crashes), intArray(runAts), intArray(finishedAts), intArray(expiresAts), intArray(flags), intArray(priorities), intArray(ran))
 	if err == nil {
 		err = t.ready(ready)
 	}
+	if err == nil {
+		err = t.addErrors(rows, now)
+	}
 	if err != nil {
 		return err
+	}
+	return t.ended(ended, now)
+}
+
+// addErrors stores the errors and results that the rows got.
+func (t *tx) addErrors(rows []*row, now int64) error {
+	var errorsOf, attempts []int64
+	var texts, stacks []string
+	for _, r := range rows {
+		for _, e := range r.errors {
+			errorsOf, attempts, texts, stacks = append(errorsOf, r.id), append(attempts, int64(e.Attempt)), append(texts, e.Error), append(stacks, e.Stack)
+		}
 	}
 	if len(errorsOf) > 0 {
 		if _, err := t.exec(insertErrors, intArray(errorsOf), intArray(attempts), textArray(texts), now, textArray(stacks)); err != nil {
@@ -270,7 +280,7 @@ func (t *tx) update(rows []*row) error {
 			}
 		}
 	}
-	return t.ended(ended, now)
+	return nil
 }
 
 // remove deletes locked jobs with everything stored for them.

@@ -76,8 +76,8 @@ func (c *claim) findOf(name int64) error {
 	return nil
 }
 
-// readExtras reads what single jobs have beside their rows, and returns how many
-// have expired. If it is to, it cancels them; else the claim ends before the first.
+// readExtras reads what only some jobs have, and returns how many have expired. With
+// cancel it cancels these; without, the claim ends before the first.
 func (c *claim) readExtras(cancel bool) (expired int, err error) {
 	var ids []int64
 	for i, f := range c.flags {
@@ -114,6 +114,12 @@ func (c *claim) readExtras(cancel bool) (expired int, err error) {
 			return 0, err
 		}
 	}
+	return c.removeExpired(gone, cancel)
+}
+
+// removeExpired takes expired jobs out of the claim and returns how many it has taken
+// out. If it may not cancel them, it ends the claim at the first.
+func (c *claim) removeExpired(gone map[int64]bool, cancel bool) (expired int, err error) {
 	kept := 0
 	for i := range c.jobs {
 		id := c.jobs[i].ID

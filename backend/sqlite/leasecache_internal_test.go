@@ -31,7 +31,7 @@ func TestLeaseCacheIsBounded(t *testing.T) {
 	}
 }
 
-// Leases are found by seed and ID, whatever other claims have jobs beside them.
+// Leases are found by seed and ID, whatever other claims have jobs next to them.
 func TestLeaseCacheFinds(t *testing.T) {
 	var l leaseCache
 	claim := func(seed int64, ids ...int64) *cachedClaim {

@@ -265,11 +265,10 @@ const selectWaiting = `SELECT coalesce(sum(jobs), 0) FROM plainjobs_job_count WH
 func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.Pushed, error) {
 	k := jobKeys{name: name, flags: flagsOf(j), unique: j.Unique.Key, serial: j.Serial}
 	if k.unique != "" {
-		holder, err := t.uniqueOwner(name, k.unique, now)
-		if err != nil {
+		switch holder, err := t.uniqueOwner(name, k.unique, now); {
+		case err != nil:
 			return backend.Pushed{}, err
-		}
-		if holder != 0 {
+		case holder != 0:
 			return t.resolve(index, j, holder, now)
 		}
 	}
@@ -282,15 +281,9 @@ func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.P
 			return backend.Pushed{}, &backend.QueueFullError{Index: index, Name: j.Name, Waiting: n, MaxPending: j.MaxPending}
 		}
 	}
-	state := waiting(j)
-	if k.serial != "" {
-		head, err := t.head(name, k.serial)
-		if err != nil {
-			return backend.Pushed{}, err
-		}
-		if head != 0 {
-			state = backend.Blocked
-		}
+	state, err := t.initialState(j, name)
+	if err != nil {
+		return backend.Pushed{}, err
 	}
 	pushedAt := t.timeOf(j, now)
 	result, err := t.exec(insertKeyed, name, int64(state), int64(j.Priority), int64(j.MaxAttempts), t.pushSeed(),
@@ -328,6 +321,18 @@ func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.P
 		}
 	}
 	return backend.Pushed{ID: k.id}, nil
+}
+
+// initialState returns the state of a job that is pushed. It is blocked while another
+// job has its serial key.
+func (t *tx) initialState(j *backend.NewJob, name int64) (backend.State, error) {
+	if j.Serial != "" {
+		head, err := t.head(name, j.Serial)
+		if err != nil || head != 0 {
+			return backend.Blocked, err
+		}
+	}
+	return waiting(j), nil
 }
 
 // resolve handles a job whose unique key has an owner.

@@ -137,9 +137,8 @@ func (t *tx) cutHead(s readySpan, all bool) (err error) {
 // job's ID, so that one that was drawn for a job never comes again.
 func newSeed() int64 { return 1 + rand.Int64N(1<<62) }
 
-// pushSeed returns the seed of jobs that are pushed. It is one for all that this
-// store pushes, so that jobs which follow each other are claimed and completed
-// together, whoever pushed them.
+// pushSeed returns the seed of jobs that are pushed. An open store uses one seed for
+// all, so that jobs which follow each other are claimed and completed together.
 func (t *tx) pushSeed() int64 {
 	w := t.w
 	if w == nil {
