@@ -57,14 +57,14 @@ func (b *Backend) renew(req backend.Worker, register bool, now int64) (*worker, 
 
 // Heartbeat implements [backend.Heartbeater].
 func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
-	if err := b.enter(ctx, "beat"); err != nil {
+	if err := b.enter(ctx, "heartbeat"); err != nil {
 		return backend.HeartbeatResult{}, err
 	}
 	defer b.mu.Unlock()
 	now := b.now()
 	w, err := b.renew(req.Worker, false, now)
 	if err != nil {
-		return backend.HeartbeatResult{}, fmt.Errorf("memory: beat: %w", err)
+		return backend.HeartbeatResult{}, fmt.Errorf("memory: heartbeat: %w", err)
 	}
 	for _, r := range req.Started {
 		if j := b.jobs.get(r.ID); judge(j, r.Token, 0) == lifecycle.Held {

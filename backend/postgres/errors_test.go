@@ -74,7 +74,7 @@ func TestErrors(t *testing.T) {
 			t.Errorf("after the context has ended, %v does not wrap its error", err)
 		}
 	}
-	if err := b.failed(ctx, "beat", rejected{backend.ErrWorkerGone}); !errors.Is(err, backend.ErrWorkerGone) {
+	if err := b.failed(ctx, "heartbeat", rejected{backend.ErrWorkerGone}); !errors.Is(err, backend.ErrWorkerGone) {
 		t.Errorf("an error found before the context ended is %v", err)
 	}
 }

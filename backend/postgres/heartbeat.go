@@ -62,7 +62,7 @@ const (
 // Heartbeat implements [backend.Heartbeater].
 func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
 	var result backend.HeartbeatResult
-	err := b.write(ctx, "beat", false, func(t *tx) error {
+	err := b.write(ctx, "heartbeat", false, func(t *tx) error {
 		result = backend.HeartbeatResult{}
 		err := t.each(updateSeen, []any{req.Worker.ID, req.Worker.Lease.Microseconds()}, func(r *sql.Rows) error { return r.Scan(&t.clock) })
 		if err != nil {

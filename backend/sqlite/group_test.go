@@ -60,7 +60,7 @@ func TestDurabilityOfEachOperation(t *testing.T) {
 				_, err := b.Complete(context.Background(), []backend.Completion{{Lease: jobs[0].Lease, Result: []byte("1")}})
 				return err
 			})
-			check("Beat", false, func() error {
+			check("Heartbeat", false, func() error {
 				_, err := b.Heartbeat(context.Background(), backend.HeartbeatRequest{Worker: me})
 				return err
 			})

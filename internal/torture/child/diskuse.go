@@ -212,7 +212,7 @@ func (e *diskUser) work(ctx context.Context) {
 			return err
 		})
 	}
-	e.try(ctx, "beat", func(ctx context.Context) error {
+	e.try(ctx, "heartbeat", func(ctx context.Context) error {
 		_, err := e.store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: w})
 		return err
 	})

@@ -78,7 +78,7 @@ func (s *server) examine(ctx context.Context, path string) (e Exam) {
 		}
 		return err
 	})
-	try("beat", func(ctx context.Context) error {
+	try("heartbeat", func(ctx context.Context) error {
 		_, err := b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: w})
 		return err
 	})

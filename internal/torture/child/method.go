@@ -79,10 +79,10 @@ var methods = []method{
 	// without the other. Here there is nothing to rescue.
 	{name: "ReapPrunes", history: backend.History{Done: time.Microsecond, Failed: time.Microsecond},
 		call: func(ctx context.Context, b *bench) (any, error) { return b.store.Reap(ctx, backend.ReapRequest{}) }},
-	{name: "Beat", call: func(ctx context.Context, b *bench) (any, error) {
+	{name: "Heartbeat", call: func(ctx context.Context, b *bench) (any, error) {
 		return b.store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: benchWorker})
 	}},
-	{name: "BeatLeave", call: func(ctx context.Context, b *bench) (any, error) {
+	{name: "HeartbeatLeave", call: func(ctx context.Context, b *bench) (any, error) {
 		return b.store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: benchWorker, Leave: true})
 	}},
 	{name: "Get", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Get(ctx, b.s.failed) }},
@@ -111,8 +111,8 @@ var methods = []method{
 	{name: "Import", call: func(ctx context.Context, b *bench) (any, error) {
 		return b.store.Import(ctx, b.s.batch())
 	}},
-	{name: "Home", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Environment(ctx) }},
-	{name: "Move", call: func(ctx context.Context, b *bench) (any, error) { return b.store.SetEnvironment(ctx, "", "bench") }},
+	{name: "Environment", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Environment(ctx) }},
+	{name: "SetEnvironment", call: func(ctx context.Context, b *bench) (any, error) { return b.store.SetEnvironment(ctx, "", "bench") }},
 	{name: "Schema", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Schema(ctx) }},
 	{name: "Examine", call: func(ctx context.Context, b *bench) (any, error) {
 		findings, err := b.store.Examine(ctx, backend.ExamineRequest{})
@@ -122,7 +122,7 @@ var methods = []method{
 		}
 		return names, err
 	}},
-	{name: "Watch", endless: 5, call: func(ctx context.Context, b *bench) (any, error) { return b.store.WatchDead(ctx, benchWorker.ID) }},
+	{name: "WatchDead", endless: 5, call: func(ctx context.Context, b *bench) (any, error) { return b.store.WatchDead(ctx, benchWorker.ID) }},
 	{name: "Define", call: func(ctx context.Context, b *bench) (any, error) {
 		return nil, b.store.Define(ctx, []backend.Schedule{
 			{Name: "bench", Definition: "e", Next: b.s.start}, {Name: "bench2", Definition: "d", Next: b.s.start},

@@ -14,7 +14,7 @@ import (
 // completed; a completion is stored and the worker has no answer yet.
 func Points() []string {
 	points := []string{"statement", "handler.returned", "complete.answered"}
-	for _, op := range []string{"migrate", "push", "claim", "beat", "progress", "complete", "fail", "operate", "define", "tick", "leave", "reap", "prune"} {
+	for _, op := range []string{"migrate", "push", "claim", "heartbeat", "progress", "complete", "fail", "operate", "define", "tick", "leave", "reap", "prune"} {
 		points = append(points, op+".begun", op+".written", op+".committed")
 	}
 	return points

@@ -63,7 +63,7 @@ func (r *recorder) Claim(ctx context.Context, req backend.ClaimRequest) ([]backe
 func (r *recorder) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
 	began := time.Now()
 	result, err := r.Backend.Heartbeat(ctx, req)
-	r.noteError(ctx, "beat", began, err)
+	r.noteError(ctx, "heartbeat", began, err)
 	return result, err
 }
 

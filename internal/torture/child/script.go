@@ -77,7 +77,7 @@ func (s *script) round(ctx context.Context, number int) error {
 	if err != nil {
 		return err
 	}
-	s.points.during("beat")
+	s.points.during("heartbeat")
 	// On a busy machine it may have been reaped by itself.
 	if _, err := s.Heartbeat(ctx, backend.HeartbeatRequest{Worker: s.self}); err != nil && !errors.Is(err, backend.ErrWorkerGone) {
 		return err

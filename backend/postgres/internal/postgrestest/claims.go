@@ -206,7 +206,7 @@ func (c *client) repeat(ctx context.Context, what string, settle func() ([]backe
 func (c *client) release(ctx context.Context) {
 	r, err := c.b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: c.worker})
 	if err != nil {
-		c.wantUnavailable("Beat", err)
+		c.wantUnavailable("Heartbeat", err)
 		return
 	}
 	var back []backend.Failure

@@ -46,7 +46,7 @@ func (d Driver) testSilence(t *testing.T) {
 		silent func(context.Context) error
 		others func(context.Context) error
 	}{
-		{"Beat", func(ctx context.Context) error {
+		{"Heartbeat", func(ctx context.Context) error {
 			_, err := b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: backend.Worker{ID: worker, Lease: time.Second}})
 			return err
 		}, rescued},

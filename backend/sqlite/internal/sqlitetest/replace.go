@@ -139,8 +139,8 @@ func (d driver) testReplacedBy(t *testing.T, text string, replace func(t *testin
 			_, err := b.Fail(ctx, []backend.Failure{{Lease: claimed[0].Lease, Ending: backend.EndRetry, Error: "e"}})
 			return err
 		},
-		"Beat": func() error { _, err := b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: worker}); return err },
-		"Reap": func() error { _, err := b.Reap(ctx, backend.ReapRequest{}); return err },
+		"Heartbeat": func() error { _, err := b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: worker}); return err },
+		"Reap":      func() error { _, err := b.Reap(ctx, backend.ReapRequest{}); return err },
 		"Define": func() error {
 			return b.Define(ctx, []backend.Schedule{{Name: "t", Definition: "d", Next: time.Now()}})
 		},
@@ -152,17 +152,17 @@ func (d driver) testReplacedBy(t *testing.T, text string, replace func(t *testin
 			_, err := b.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Name: "a"}})
 			return err
 		},
-		"Set":           func() error { return b.Set(ctx, []backend.Settings{{Name: "a", MaxRunning: 1}}) },
-		"Pause":         func() error { return b.Pause(ctx, "a", true) },
-		"PauseSchedule": func() error { return b.PauseSchedule(ctx, "s", true) },
-		"Move":          func() error { _, err := b.SetEnvironment(ctx, "", "elsewhere"); return err },
+		"Set":            func() error { return b.Set(ctx, []backend.Settings{{Name: "a", MaxRunning: 1}}) },
+		"Pause":          func() error { return b.Pause(ctx, "a", true) },
+		"PauseSchedule":  func() error { return b.PauseSchedule(ctx, "s", true) },
+		"SetEnvironment": func() error { _, err := b.SetEnvironment(ctx, "", "elsewhere"); return err },
 		"Import": func() error {
 			_, err := b.Import(ctx, backend.Batch{LastID: 99, Jobs: []backend.Record{{Info: backend.Info{ID: 99, Name: "a", State: backend.Pending, MaxAttempts: 1, CreatedAt: time.Now(), RunAt: time.Now()}}}})
 			return err
 		},
 	}
 	// A check is valid for checkEvery.
-	for all["Beat"]() == nil {
+	for all["Heartbeat"]() == nil {
 	}
 	for name, call := range all {
 		if err := call(); !errors.Is(err, backend.ErrUnavailable) || !strings.Contains(err.Error(), text) {
