@@ -134,7 +134,7 @@ func field(err error) string {
 func reason(err error) string {
 	if e := (*json.UnmarshalTypeError)(nil); errors.As(err, &e) {
 		kind, _, _ := strings.Cut(e.Value, " ") // "number 300" quotes it
-		return fmt.Sprintf("a JSON %s is not a %v", kind, e.Type)
+		return fmt.Sprintf("a JSON %s does not fit the type %v", kind, e.Type)
 	}
 	if e := (*json.SyntaxError)(nil); errors.As(err, &e) {
 		return fmt.Sprintf("not valid JSON after %d bytes", e.Offset)

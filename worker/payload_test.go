@@ -63,7 +63,7 @@ func TestDecodeErrorNamesTheField(t *testing.T) {
 	stop := start(t, q, worker.Options{Jobs: []plainjobs.AnyJob{jobOrder}})
 	eventually(t, "it has failed", func() bool { return state(t, b, id) == backend.Failed })
 	mustStop(t, stop)
-	want := fmt.Sprintf("payload of job order #%d does not decode at field Item.Count: a JSON string is not a int", id)
+	want := fmt.Sprintf("payload of job order #%d does not decode at field Item.Count: a JSON string does not fit the type int", id)
 	if got := info(t, b, id).Errors[0].Error; got != want {
 		t.Errorf("the error is %q, want %q", got, want)
 	}
