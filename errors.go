@@ -40,16 +40,17 @@ var (
 	ErrStopped = errors.New("the worker stops")
 )
 
-// A PanicError is the error of a run whose handler panicked: Value is the panic's, and
-// Stack the goroutine's without arguments. Error, Where and Unwrap return the value as
-// text, the file and line of the call that panicked, and the value if it is an error.
+// A PanicError is the error of a run whose handler panicked. Value is the value of the
+// panic, and Stack is the stack of the goroutine, without arguments. Error returns the
+// value as text, Where the file and line of the call that panicked, and Unwrap the value
+// if it is an error.
 type PanicError = engine.PanicError
 
 // The errors with which a handler decides how its run ends, for [errors.As] in a
 // middleware or in the test of a handler. [Cancel], [RetryAfter] and [Snooze] make them.
 // Err, the reason or the run's error, may be nil; Error returns a text and Unwrap Err.
 type (
-	// A CancelError cancels the job. Its field is Err. Is matches [ErrCancelled].
+	// A CancelError cancels the job. Its field is Err. It matches [ErrCancelled].
 	CancelError = engine.CancelError
 	// A RetryError fails the run, which is retried after a delay. Its fields are Delay
 	// and Err.

@@ -94,8 +94,8 @@ type Info struct {
 	run []byte // the payload, in a middleware
 }
 
-// A RunError is the error of one run: the Attempt, At which time it failed, the Error's
-// text, and the Stack where it happened, if it is known.
+// A RunError is the error of one run. Attempt is the number of the attempt, At the time of
+// the failure, Error the text of the error, and Stack the stack, if it is known.
 type RunError = backend.RunError
 
 // LogValue implements [slog.LogValuer]. It never shows the payload.

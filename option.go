@@ -242,8 +242,9 @@ func Use(middleware ...Middleware) DefineOption {
 // and the metadata, and Attempt is that of the run.
 //
 // OnError is not called after [Snooze], nor for a run that ends because its worker stops,
-// its lease is lost, or an operator cancels the job. It is not called either for a job that
-// the store fails because its workers died, or cancels because it expired: there is no run.
+// its lease is lost, or an operator cancels the job. It is also not called if no run ends
+// the job: the store fails the job because its workers died, or cancels it because it
+// expired.
 //
 // fn runs after the handler, before the failure is stored, and occupies the job's slot.
 // The context has the run's values but does not end. fn may block, perform tasks and log,
@@ -287,9 +288,10 @@ func (m Middleware) engine() engine.Middleware {
 	}
 }
 
-// Metadata stores pairs with the task, such as a tenant or the ID of a request. They are
-// in Info.Metadata of its runs, together with what Options.Metadata returns, over which
-// they take precedence. Both may have 64 KiB, encoded as JSON.
+// Metadata stores pairs with the task, such as a tenant or the ID of a request. The runs
+// find them in Info.Metadata, together with the pairs that Options.Metadata returns. For a
+// key that both have, the value of this option applies. All pairs together may have at
+// most 64 KiB, encoded as JSON.
 func Metadata(pairs map[string]string) TaskOption {
 	return taskOption(func(t *Task) error {
 		more := t.set()

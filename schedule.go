@@ -135,10 +135,10 @@ func Every(name string, interval time.Duration, fn func(ctx context.Context, tic
 	return scheduled(s, fn, opts)
 }
 
-// Schedule pushes a task at the times of an expression: one of [Cron], or "@every 5m" for
-// [Every]. So a declared job, or one with data, can have a schedule. The handler does not
-// get the tick. The task's In, if it has one, counts from the push. See [Queue.Schedule]
-// for an expression that is configured.
+// Schedule pushes a task at the times of an expression, which is one that [Cron] accepts,
+// or an interval as in "@every 5m". Unlike Cron and [Every], it can push a declared job and
+// a job with data, but the handler does not get the tick. The task's In, if it has one,
+// counts from the push. See [Queue.Schedule] for an expression from a configuration.
 func Schedule(name, expression string, task Task, opts ...ScheduleOption) {
 	s, err := scheduleOf(name, expression, caller(), task, opts)
 	if err != nil {
@@ -326,8 +326,9 @@ func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 	}())
 }
 
-// NextTicks returns the next n ticks after a time of a schedule that this program
-// defines; [Queue.Schedule] does not. For a schedule of [Every] they count from that time.
+// NextTicks returns the first n ticks of a schedule after a time. The program must define
+// the schedule by [Cron], [Every] or [Schedule], not by [Queue.Schedule]. The first tick of
+// an interval comes one interval after the time.
 func NextTicks(name string, after time.Time, n int) ([]time.Time, error) {
 	s := engine.LookupSchedule(name)
 	if s == nil {

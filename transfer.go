@@ -48,8 +48,8 @@ func (q *Queue) Export(ctx context.Context, w io.Writer, filter Filter) (Transfe
 // were running wait again. Import leaves a job that is present already as it is.
 // If another job has its ID, Import returns an error that matches
 // [ErrDuplicate]: import into an empty queue, or into the queue that was
-// exported. Import restores pauses too; end that of the whole queue with
-// [Queue.Resume].
+// exported. Import restores pauses too. If the exported queue was paused as a whole, call
+// [Queue.Resume] afterwards.
 //
 // A damaged line and a missing end are errors that name the line. If r is an
 // [io.Seeker], such as a file, Import reads all of it before it stores anything.

@@ -32,9 +32,9 @@ func Unique(key string, opts ...UniqueOption) TaskOption {
 	})
 }
 
-// Stored makes Perform set *stored, if it returns no error, to whether it stored the
-// task. It is false if a job with the key exists already, or if [Replace] changed that
-// job.
+// Stored makes Perform report in *stored whether it stored a new job. The value is false if
+// a job with the key exists already, also if [Replace] changed that job. If Perform returns
+// an error, *stored is unchanged.
 func Stored(stored *bool) TaskOption {
 	return taskOption(func(t *Task) error {
 		if stored == nil {
@@ -76,9 +76,9 @@ func UniqueBy[T any](key func(data T) string, opts ...UniqueOption) DefineOption
 // By default the data are unique until the job has ended. In River, ByArgs by default
 // also counts completed jobs until they are deleted, and ByPeriod the jobs of a period.
 // asynq's Unique releases its lock when the task has succeeded or the time to live ends,
-// whichever comes first; [For] keeps the key until the job has ended and the time has
-// passed. asynq returns an error for a duplicate, as Perform does with [Reject]. Without
-// it Perform returns the ID of the job that exists, and [Stored] reports what happened.
+// whichever comes first. Here the option [For] keeps the key until the job has ended and
+// the time has passed. asynq returns an error for a duplicate; Perform does so only with
+// [Reject], and otherwise returns the ID of the existing job. [Stored] reports which.
 func UniqueByData(opts ...UniqueOption) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		u, err := unique(opts)

@@ -82,8 +82,8 @@ type Backend interface {
 	//
 	// A lease is held from Claim until it is settled or its job is rescued, even after its time has
 	// passed. Settling a lease again in the same way succeeds and changes nothing, because the first
-	// answer may have been lost, until the job is claimed again or deleted. In another way, it is
-	// lost.
+	// answer may have been lost, until the job is claimed again or deleted. If a settled lease is
+	// settled in another way, it is returned as lost.
 	Complete(ctx context.Context, done []Completion) (lost []Lease, err error)
 
 	// Fail ends runs in any other way; see [Ending]. The rules of Complete on leases apply. Fail

@@ -69,7 +69,7 @@ type Worker struct {
 	ID              int64  // random, greater than zero, drawn by the caller for each registration
 	Host            string // Host and PID are for people
 	PID             int
-	Process         string        // opaque; tells its own host whether it has ended; empty means unknown
+	Process         string        // opaque; its host can tell by it whether the process has ended; empty means unknown
 	Lease           time.Duration // how long the worker counts as alive after each renewal
 	Jobs, Schedules []string      // the names that the worker knows
 }
@@ -138,7 +138,7 @@ type Failure struct {
 	Lease
 	Ending  Ending
 	Delay   time.Duration // before the job may run again, for EndRetry and EndSnooze
-	Expires time.Duration // in which the job may still be started, for EndRelease; zero means no limit
+	Expires time.Duration // for EndRelease: how long the job may still wait for its first start; zero means no limit
 	Error   string        // for people; empty stores none
 	Stack   string        // where it happened, for people; kept with Error
 	Took    time.Duration // as in [Completion]

@@ -143,9 +143,9 @@ type Inspector interface {
 	Schema(ctx context.Context) (Schema, error)
 	// Examine examines the store as this process has it open, and what the application's own
 	// connections do to it. With req.Derived it also compares everything that the store derives from
-	// its jobs with the jobs: counts, unique keys, heads of serial keys, errors, results and
-	// progress. It must find no difference if only this package has changed the jobs, whatever
-	// workers do meanwhile. With req.Repair it corrects differences while workers go on.
+	// its jobs with the jobs: counts, unique keys, heads of serial keys, errors, results, progress and
+	// indexes of the store's own. It must find no difference if only this package has changed the
+	// jobs, whatever workers do meanwhile. With req.Repair it corrects differences while workers run.
 	Examine(ctx context.Context, req ExamineRequest) ([]Finding, error)
 }
 

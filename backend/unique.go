@@ -11,7 +11,7 @@ import "time"
 // A job that is to wait again (retried, snoozed, released, rescued) takes its key again. If another
 // job has the key by then, one of the two is [Cancelled] with [SupersededError] and the ID of the
 // other: the job with the lower ID if both are to wait, otherwise the one that is to wait again. A
-// job never conflicts with itself, not by For either.
+// job never conflicts with itself, even while it keeps its key because of For.
 type Unique struct {
 	Key   string // at most 255 bytes of UTF-8 without NUL; empty means none
 	Scope Scope  // until when the job has the key

@@ -40,16 +40,16 @@ import (
 
 // Options configure a dashboard.
 type Options struct {
-	// Authorize returns what the sender of a request may do: take the action on jobs of
-	// the name. The name is empty for pages about the whole queue, such as the list of
-	// workers. The pages leave out jobs of names for which it returns None. It is called
-	// for each name on a page and for each update of an open page, by several goroutines
-	// at once, so it must be quick.
-	// Without Authorize every request is refused.
+	// Authorize returns the role of the sender of a request, for an action on jobs with a
+	// name. The name is empty for pages about the whole queue, such as the list of workers.
+	// The pages leave out jobs of names for which Authorize returns None. It is called for
+	// each name on a page and for each update of an open page, by several goroutines at
+	// once, so it must be quick. Without Authorize every request is refused.
 	Authorize func(r *http.Request, action Action, name string) Role
 	// Redact changes a job before it is shown, for example its Payload, Result, Metadata,
-	// keys and Errors. A job of a list has only some of them. It must not modify the bytes
-	// of the payload and the result in place. Searches see what Redact leaves. nil shows everything.
+	// keys and Errors. A job in a list has only some of these fields. Redact must not modify
+	// the bytes of the payload and the result in place. Searches see what Redact leaves. nil
+	// shows everything.
 	Redact func(job *plainjobs.Info)
 	// Program is the command that starts the program, for commands to copy, e.g.
 	// "go run .". The default is "app".

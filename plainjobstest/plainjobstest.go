@@ -1,10 +1,9 @@
 // Package plainjobstest helps to test code that performs jobs.
 //
-// A test that does nothing special needs nothing of it: without a queue of its
-// own, plainjobs.Perform runs a job at once under go test. [Inline] does the
-// same on a queue of the test's own, whose handlers it can replace and on which
-// it can look at what was performed. [Memory] stores what is performed and runs
-// nothing until [Drain].
+// A test does not need the package if plainjobs.Perform may run each job at once, which it
+// does under go test without a queue. [Inline] returns a queue that also runs jobs at once.
+// The test can bind other handlers to it and inspect the performed tasks. [Memory] returns
+// a queue that stores jobs and runs none until [Drain].
 //
 //	func TestSignUp(t *testing.T) {
 //		ctx, queue := plainjobstest.Memory(t)
@@ -16,14 +15,14 @@
 //		plainjobstest.Drain(t, queue)
 //	}
 //
-// [Context] is the context of a run, for a handler that the test calls as a function.
+// [Context] returns the context of a run, for a test that calls a handler as a function.
 //
-// [Torture] runs every handler twice, as after a crash, and shows what is not
-// idempotent. [Tick] is a tick of a schedule; none comes by itself.
+// [Torture] runs every handler twice, as after a crash, which shows handlers that are not
+// idempotent. [Tick] performs the job of one tick; these queues have no ticks of their own.
 //
-// Each queue belongs to one test, is found through the context, and uses
-// nothing but time, channels and mutexes, so that parallel tests do not meet
-// and a test in a testing/synctest bubble waits for a day in no time.
+// Each queue belongs to one test, which passes it on in the context, so parallel tests do
+// not affect each other. The queues work in a bubble of testing/synctest, where a test can
+// wait for a day without delay.
 package plainjobstest
 
 import (

@@ -41,10 +41,10 @@
 // store belongs to an environment: the value of the variable PLAINJOBS_ENV, for
 // example "production", of the first worker that had one. A worker with another
 // value, or none, is paused: it claims, ticks and reaps nothing, and its log says
-// what to do. There are two ways to start it. Either restart it with the store's value of
-// the variable. Or change the store with a command of package cli: "env VALUE" makes it
-// belong to VALUE, and "env --forget" to no environment; paused workers that then match
-// start to work. If the variable is never set, no worker is paused. On a store without
+// what to do. To start a paused worker, restart it with the store's value of the variable,
+// or change the store with a command of package cli: "env VALUE" makes the store belong to
+// VALUE, and "env --forget" to no environment. A paused worker whose value then matches
+// starts to work. If the variable is never set, no worker is paused. On a store without
 // environments, see [backend.SettingsStore], Run returns an error if the variable is set.
 package worker
 
@@ -72,8 +72,8 @@ type Options struct {
 	Jobs []plainjobs.AnyJob
 	// Grace is how long running handlers may continue after Run's context has ended,
 	// before their contexts end too, at most 24 hours. Zero is 20 seconds, and a
-	// negative value is none. Run returns at most 5 seconds after that, whether or not
-	// handlers end and the store answers.
+	// negative value is no grace period. Run returns at most 5 seconds after the grace
+	// period, even if handlers do not end or the store does not answer.
 	Grace time.Duration
 	// Lease is how long the worker counts as alive after a heartbeat, from 100 ms to an
 	// hour. Zero is 30 seconds. The worker sends a heartbeat every quarter of it. When a
@@ -84,8 +84,8 @@ type Options struct {
 	// most the lease. Zero is 100 ms.
 	Poll time.Duration
 	// Drain ends Run when no job is left that can run now, no tick of a schedule is due,
-	// and no worker that may be dead holds a job. Run does not wait for jobs for later,
-	// including retries, and jobs of paused names. If this host cannot tell whether the
+	// and no worker that may be dead holds a job. Run waits neither for scheduled jobs,
+	// including retries, nor for jobs of paused names. If this host cannot tell whether the
 	// process of another worker is alive, Run waits for that worker's next heartbeat, or
 	// rescues its jobs within four thirds of its lease. If the store belongs to another
 	// environment, Run returns an error instead of waiting.
