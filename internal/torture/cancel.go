@@ -6,7 +6,7 @@ import (
 
 var cancelTest = &Test{
 	ID:     "cancel",
-	About:  "the context of every method is cancelled before and after each driver call, and that of pushes at random moments",
+	About:  "the context of every method is cancelled before and after each driver call; contexts of pushes are also cancelled at random moments",
 	Unit:   "random cancellations, after a sweep of every method",
 	Counts: []string{"cancelled", "random"},
 	Short:  200, Full: 10_000,

@@ -15,7 +15,7 @@ import (
 
 var replaceTest = &Test{
 	ID:     "replace",
-	About:  "another file is put in the place of a database in use; what is acknowledged is in the old one, then nothing is, and the new one stays whole",
+	About:  "another file replaces a database in use; each acknowledged job must be in the old file, later calls must be refused, and the new file must stay intact",
 	Unit:   "replacements",
 	Counts: []string{"replacements", "acknowledged", "refused"},
 	Short:  6, Full: 200,
