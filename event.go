@@ -50,10 +50,10 @@ func (k EventKind) String() string { return engine.EventKind(k).String() }
 
 // Subscribe calls f with each event of this Queue and its workers, until stop is called.
 // Changes that the store makes outside a run cause no event: a waiting job comes due or
-// expires, or a job of a dead worker is rescued. Several goroutines, those that perform or
-// run jobs, call f at once. f must be quick, and must not block or panic. While f blocks,
-// the goroutine runs no other job, and after five seconds the log says so. Subscribe
-// panics if f is nil.
+// expires, or a job of a dead worker is rescued. The goroutines that perform or run jobs
+// call f, several at the same time. f must be quick, and must not block or panic. While
+// f blocks, its goroutine runs no other job, and after five seconds the log says so.
+// Subscribe panics if f is nil.
 func (q *Queue) Subscribe(f func(Event)) (stop func()) {
 	if f == nil {
 		panic(fmt.Sprintf("plainjobs: %s: Subscribe with a nil function", caller()))

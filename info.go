@@ -11,8 +11,9 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A State is a state of a job. String returns its name, Terminal reports whether only an
-// operator takes a job out of it, and Waits whether a job in it has yet to be claimed.
+// A State is a state of a job. String returns its name. Terminal reports whether jobs in
+// the state have finished, so that only an operator can change it. Waits reports whether
+// they have yet to be claimed.
 type State = backend.State
 
 // ParseState returns the state with a name, such as "failed", which State.String returns.
@@ -38,10 +39,10 @@ const (
 	Cancelled = backend.Cancelled
 )
 
-// An Info describes a job. The Info of a run, which [FromContext] returns and a
-// middleware gets, has the first group of fields, State, Failures, Suspect, StartedAt by
-// this process's clock, the keys and the payload, which must not be modified. A claim
-// does not return the other fields; [Queue.Get] does.
+// An Info describes a job. [FromContext] returns the Info of a run, and a middleware gets
+// it. It has the fields from ID to Metadata, State, Failures, Suspect, StartedAt by this
+// process's clock, UniqueKey, SerialKey, and Payload, which must not be modified. Its
+// other fields are zero, because a claim does not return them; [Queue.Get] does.
 type Info struct {
 	ID   int64
 	Name string
@@ -68,9 +69,9 @@ type Info struct {
 	// FinishedAt is when the job was done, failed or cancelled, or zero.
 	FinishedAt time.Time
 	// StartedAt is when the active run started, or the last one of a finished job. It is
-	// zero where the store does not have it: for a running job until its worker's next
-	// heartbeat, within 8 seconds by default, and until a prefetched job gets a slot;
-	// and for a finished job whose run took less than 100 ms.
+	// zero if the store does not have it. A worker stores it with its first heartbeat after
+	// the start, within 8 seconds by default, or with the end of a run of 100 ms or more. A
+	// prefetched job, which is Running, has not started until it gets a slot.
 	StartedAt time.Time
 	// ExpiresAt is when the job expires unless it has started, or zero.
 	ExpiresAt time.Time
@@ -78,7 +79,7 @@ type Info struct {
 	// serial key.
 	UniqueKey, SerialKey string
 	BlockedBy            int64
-	// KeyUntil is until when the job keeps its unique key at least, see [For], or zero.
+	// KeyUntil is the end of the time for which [For] keeps the job's unique key, or zero.
 	KeyUntil time.Time
 	// Worker is the ID of the worker that runs the job.
 	Worker int64

@@ -97,8 +97,8 @@ func Timeout(limit time.Duration) DefineOption {
 	})
 }
 
-// Concurrency is how many runs of the job a worker executes at once, within its
-// Options.Concurrency. The default is no further limit.
+// Concurrency is how many runs of the job a worker executes at once, within
+// Options.Concurrency of package worker. The default is no further limit.
 func Concurrency(n int) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Concurrency = n
@@ -153,8 +153,8 @@ func positive(name string, n int) error {
 
 // History is how long finished jobs are kept: done jobs for Done, 7 days by default,
 // failed and cancelled jobs for Failed, 30 days by default, and at most Rows jobs of a
-// name, one million by default. With a negative duration the transaction that ends a job
-// deletes it. Negative rows are no limit.
+// name, one million by default. With a negative duration a job is deleted by the
+// transaction that ends it. Negative Rows are no limit.
 type History = backend.History
 
 // Keep overrides the store's history for the job, in the fields of h that are not zero.

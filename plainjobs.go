@@ -2,8 +2,8 @@
 // already has. A program pushes typed jobs to a queue in a SQLite file or in
 // PostgreSQL, and workers in this or other processes run them at least once.
 //
-// A job is a package-level variable. [Define] makes one with its handler;
-// [Declare] makes one whose handler [Handle] binds. A task is a job with a payload.
+// A job is a package-level variable: [Define] makes it with its handler, [Declare]
+// without. A task is a job with a payload. A stored task is called a job, too.
 //
 //	var Welcome = plainjobs.Define("welcome", func(ctx context.Context, u User) error {
 //		return mail.Send(ctx, u.Email, "Welcome!")

@@ -34,9 +34,9 @@ func Zone(name string) ScheduleOption {
 // CatchUp limits how many missed ticks run when a worker returns: the latest n, from 0
 // to 1000. The default is 1. Ticks are missed while no worker of the job runs, and while
 // the job's name or the whole queue is paused. A tick counts as missed when it is more
-// than one minute late. Ticks that are less late always run, at most 1000 at once; they
-// count towards n too. The store forgets a schedule, with its missed ticks, if for 30 days
-// other workers run and none has the schedule.
+// than one minute late. Ticks that are less late always run, at most 1000 at once, and
+// each of them reduces n by one. The store forgets a schedule, with its missed ticks, if
+// for 30 days other workers run and none has the schedule.
 func CatchUp(n int) ScheduleOption {
 	return scheduleOption(func(s *engine.Schedule) error {
 		if s.CatchUp = n; n < 0 || n > 1000 {
@@ -101,10 +101,11 @@ func aloneKey(s *engine.Schedule) backend.Unique {
 // In a DST gap the job runs when the gap ends, and in an overlap it runs once. If the
 // hour begins with a star, skipped hours do not run and repeated hours run twice.
 //
-// The store's clock decides. If it is set back by less than three hours or, if the hour
-// begins with a star, by at most one tick, ticks that have run do not run again. If it is
-// set back further, the schedule may continue from the new time and repeat ticks. If it is
-// set forward, the ticks in between are missed, see [CatchUp].
+// The store's clock decides. If it is set back by less than three hours, ticks that have
+// run do not run again. If the hour begins with a star, the limit is the time between two
+// ticks, where that is less. If the clock is set back further, the schedule may continue
+// from the new time and repeat ticks. If it is set forward, the ticks in between are
+// missed, see [CatchUp].
 //
 // A new definition of the schedule, with other options or another expression, loses no
 // tick that is due by the old one.
@@ -285,7 +286,8 @@ func (q *Queue) Schedules(ctx context.Context) ([]ScheduleInfo, error) {
 }
 
 // PauseSchedule stops a schedule from pushing in all processes, or lets it continue.
-// While a worker that has the schedule runs, the ticks during the pause are skipped.
+// A worker that has the schedule skips the ticks during the pause. Ticks that come while
+// no such worker runs are missed, see [CatchUp], unless one starts before the pause ends.
 func (q *Queue) PauseSchedule(ctx context.Context, name string, paused bool) error {
 	b, err := capability[backend.Scheduler](q, "pause schedule")
 	if err != nil {
