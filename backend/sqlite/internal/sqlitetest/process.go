@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -51,10 +52,10 @@ func startChild(t *testing.T, variable, path, prefix string, prepare ...func(*ex
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	kill = func() {
+	kill = sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-	}
+	})
 	t.Cleanup(kill)
 	lines := bufio.NewScanner(stdout)
 	lines.Scan()
