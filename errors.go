@@ -50,7 +50,8 @@ type PanicError = engine.PanicError
 // middleware or in the test of a handler. [Cancel], [RetryAfter] and [Snooze] make them.
 // Err, the reason or the run's error, may be nil; Error returns a text and Unwrap Err.
 type (
-	// A CancelError cancels the job. Its field is Err. It matches [ErrCancelled].
+	// A CancelError cancels the job. Its field is Err. Its Is method matches
+	// [ErrCancelled].
 	CancelError = engine.CancelError
 	// A RetryError fails the run, which is retried after a delay. Its fields are Delay
 	// and Err.
