@@ -27,8 +27,9 @@ var (
 	// ErrTimeout is the cause when the context of a handler ends because the run took
 	// longer than the job's Timeout.
 	ErrTimeout = fmt.Errorf("the run took longer than the job's timeout: %w", context.DeadlineExceeded)
-	// ErrDuplicate is returned by Perform for a task with [Reject] whose unique key is
-	// taken, and by Retry.
+	// ErrDuplicate is returned by Perform if the unique key is taken and the task has
+	// [Reject], or if the key is that of the handler's own job. Retry, RunSchedule and
+	// Import return it if a key is taken.
 	ErrDuplicate = backend.ErrDuplicate
 	// ErrQueueFull is returned by Perform when [MaxPending] jobs wait.
 	ErrQueueFull = backend.ErrQueueFull

@@ -40,7 +40,7 @@ const (
 	EventSnoozed                        // postponed by its handler
 	EventReleased                       // the run was interrupted, and the job released
 	EventFailed                         // the job failed
-	EventCancelled                      // by its handler or an operator, or because it expired
+	EventCancelled                      // a claimed job was cancelled: by its handler, by an operator, or because it expired before its run started
 	EventLost                           // the run's lease was lost
 	EventStuck                          // the handler ignores the end of its context
 )

@@ -30,7 +30,8 @@ type Filter struct {
 	// Since and Until limit when the job finished, or was pushed if it has not finished:
 	// from Since on, and before Until.
 	Since, Until time.Time
-	// All must be set for Retry, Cancel and Delete to affect every job.
+	// All lets Retry, Cancel and Delete affect every job. Without it they refuse a filter
+	// that selects every job.
 	All bool
 }
 

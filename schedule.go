@@ -32,11 +32,11 @@ func Zone(name string) ScheduleOption {
 }
 
 // CatchUp limits how many missed ticks run when a worker returns: the latest n, from 0
-// to 1000. The default is 1. Ticks are missed while no worker of the job runs, and while
-// the job's name or the whole queue is paused. A tick counts as missed when it is more
-// than one minute late. Ticks that are less late always run, at most 1000 at once, and
-// each of them reduces n by one. The store forgets a schedule, with its missed ticks, if
-// for 30 days other workers run and none has the schedule.
+// to 1000. The default is 1. A tick that comes while no worker of the job runs, or while
+// the job's name or the whole queue is paused, is late. Ticks at most a minute late always
+// run, up to 1000 at once. Of the others, which are missed, the latest run until n late
+// ticks have run in all. The store forgets a schedule, with its missed ticks, if for 30
+// days other workers run and none has the schedule.
 func CatchUp(n int) ScheduleOption {
 	return scheduleOption(func(s *engine.Schedule) error {
 		if s.CatchUp = n; n < 0 || n > 1000 {
@@ -86,7 +86,7 @@ func aloneKey(s *engine.Schedule) backend.Unique {
 }
 
 // Cron returns a job that runs at the times of a cron expression. Its handler gets the
-// tick. Each tick runs once, however many processes you run; [CatchUp] decides what
+// tick. Each tick pushes one job, however many processes you run; [CatchUp] decides what
 // happens to ticks missed during downtime. The job belongs in a package-level variable.
 // The schedule has the job's name.
 //
@@ -101,9 +101,9 @@ func aloneKey(s *engine.Schedule) backend.Unique {
 // In a DST gap the job runs when the gap ends, and in an overlap it runs once. If the
 // hour begins with a star, skipped hours do not run and repeated hours run twice.
 //
-// The store's clock decides. If it is set back by less than three hours, ticks that have
-// run do not run again. If the hour begins with a star, the limit is the time between two
-// ticks, where that is less. If the clock is set back further, the schedule may continue
+// The store's clock decides. If it is set back by less than three hours or, if the
+// hour begins with a star, by less than the time between two ticks if that is shorter,
+// ticks that have run do not run again. If the clock is set back further, the schedule may continue
 // from the new time and repeat ticks. If it is set forward, the ticks in between are
 // missed, see [CatchUp].
 //

@@ -72,7 +72,7 @@ func (q *Queue) Import(ctx context.Context, r io.Reader) (Transfer, error) {
 // end: stop the workers of the old queue, let the program open the new one, and
 // call [Queue.Resume] on it. To give up before that, resume the old queue.
 //
-// Programs and schedules may push to the old queue until they are stopped. Jobs pushed
+// Programs may push to the old queue until they are stopped. Jobs pushed
 // after the copy stay in the old queue; call MoveTo again to copy them.
 //
 // MoveTo calls report, unless it is nil, with each step, in words.
