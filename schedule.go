@@ -101,11 +101,11 @@ func aloneKey(s *engine.Schedule) backend.Unique {
 // In a DST gap the job runs when the gap ends, and in an overlap it runs once. If the
 // hour begins with a star, skipped hours do not run and repeated hours run twice.
 //
-// The store's clock decides. If it is set back by less than three hours or, if the
-// hour begins with a star, by less than the time between two ticks if that is shorter,
-// ticks that have run do not run again. If the clock is set back further, the schedule may continue
-// from the new time and repeat ticks. If it is set forward, the ticks in between are
-// missed, see [CatchUp].
+// The store's clock decides. If it is set back by less than three hours or, if the hour
+// begins with a star, by less than the time between two ticks if that is shorter, ticks
+// that have run do not run again. If the clock is set back further, the schedule may
+// continue from the new time and repeat ticks. If it is set forward, the ticks in between
+// are missed, see [CatchUp].
 //
 // A new definition of the schedule, with other options or another expression, loses no
 // tick that is due by the old one.
