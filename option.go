@@ -316,9 +316,9 @@ func In(delay time.Duration) TaskOption {
 	})
 }
 
-// At runs a task at a time, at most 100 years ahead, or at once if the time has passed.
-// It must not be the zero time. The store's clock decides, on PostgreSQL the server's.
-// Where clocks may differ, use [In] for a time relative to now.
+// At sets the time at which a task runs, at most 100 years ahead. It runs at once if the
+// time has passed. It must not be the zero time. The store's clock decides, on PostgreSQL
+// the server's. Where clocks may differ, use [In] for a time relative to now.
 func At(when time.Time) TaskOption {
 	return taskOption(func(t *Task) error {
 		if when.IsZero() {
