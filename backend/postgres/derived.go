@@ -197,9 +197,6 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 	return d, err
 }
 
-// none reports whether nothing differs.
-func (d *drift) none() bool { return d.summary() == "" }
-
 // summary describes the differences. It is empty if there are none.
 func (d *drift) summary() string {
 	var parts []string

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/audit"
 )
 
 // repair corrects the differences that still exist. It locks the jobs and checks
@@ -235,39 +236,30 @@ func (b *Backend) audit(ctx context.Context) error {
 	}, func() error { return b.repair(ctx, d, false) })
 }
 
-// maxRepairs bounds how often an examination corrects maxDrift differences.
-const maxRepairs = 1000
-
 // derived compares derived state with the jobs, and corrects it on request.
 func (e *examination) derived(ctx context.Context, req backend.ExamineRequest) error {
 	if !req.Derived {
 		return nil
 	}
-	repair := req.Repair
-	d, err := e.b.drift(ctx, true)
+	var d drift
+	var repair func() error
+	if req.Repair {
+		repair = func() error { return e.b.repair(ctx, d, true) }
+	}
+	first, left, err := audit.Correct(func() (_ string, more bool, err error) {
+		d, err = e.b.drift(ctx, true)
+		return d.summary(), d.full(), err
+	}, repair)
 	if err != nil {
 		return err
 	}
-	first := d.summary()
-	for n := 0; repair && !d.none() && n < maxRepairs; n++ {
-		before := d.summary()
-		if err := e.b.repair(ctx, d, true); err != nil {
-			return err
-		}
-		if d, err = e.b.drift(ctx, true); err != nil {
-			return err
-		}
-		if d.summary() == before && !d.full() {
-			break // for example running jobs with one serial key: their end corrects that
-		}
-	}
 	value := "consistent"
 	switch {
-	case repair && first != "" && d.none():
-		value = "corrected: " + first
+	case left != "":
+		value = left
 	case first != "":
-		value = d.summary()
+		value = "corrected: " + first
 	}
-	e.add("derived state", value, when(!d.none(), "a statement outside the queue changed the jobs, so counts, keys or the like no longer match them"), "doctor --repair")
+	e.add("derived state", value, when(left != "", "a statement outside the queue changed the jobs, so counts, keys or the like no longer match them"), "doctor --repair")
 	return nil
 }

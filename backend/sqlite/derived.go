@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/audit"
 )
 
 // Counts, keys and heads are derived from the jobs, and change in the same transactions.
@@ -175,11 +176,6 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 	return d, err
 }
 
-// none reports whether there are no differences.
-func (d *drift) none() bool {
-	return len(d.counts)+len(d.heads)+len(d.blocked)+len(d.strays)+len(d.unready)+len(d.spans)+len(d.keys)+len(d.keyless)+len(d.orphans)+len(d.marks) == 0
-}
-
 // audit checks derived state, if a check is due, and corrects it.
 func (b *Backend) audit(ctx context.Context) error {
 	var d drift
@@ -209,40 +205,31 @@ func (d *drift) summary() string {
 	return strings.Join(parts, ", ")
 }
 
-// maxRepairs bounds how often an examination corrects driftMost differences.
-const maxRepairs = 1000
-
 // derived compares derived state with the jobs, and corrects it if requested.
 func (e *examination) derived(ctx context.Context, req backend.ExamineRequest) error {
 	if !req.Derived {
 		return nil
 	}
-	repair := req.Repair
-	d, err := e.b.drift(ctx, true)
+	var d drift
+	var repair func() error
+	if req.Repair {
+		repair = func() error { return e.b.repair(ctx, d) }
+	}
+	first, left, err := audit.Correct(func() (_ string, more bool, err error) {
+		d, err = e.b.drift(ctx, true)
+		return d.summary(), d.full(), err
+	}, repair)
 	if err != nil {
 		return err
 	}
-	first := d.summary()
-	for n := 0; repair && !d.none() && n < maxRepairs; n++ {
-		before := d.summary()
-		if err := e.b.repair(ctx, d); err != nil {
-			return err
-		}
-		if d, err = e.b.drift(ctx, true); err != nil {
-			return err
-		}
-		if d.summary() == before && !d.full() {
-			break // running jobs with the same serial key, for example, correct themselves later
-		}
-	}
 	value := "matches the jobs"
 	switch {
-	case repair && first != "" && d.none():
-		value = "corrected: " + first
+	case left != "":
+		value = left
 	case first != "":
-		value = d.summary()
+		value = "corrected: " + first
 	}
-	e.found("derived state", value, unless(d.none(), "a statement outside the queue changed the jobs, so counts or keys no longer match them"), "doctor --repair")
+	e.found("derived state", value, unless(left == "", "a statement outside the queue changed the jobs, so counts or keys no longer match them"), "doctor --repair")
 	return nil
 }
 
