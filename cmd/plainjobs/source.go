@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -83,22 +82,23 @@ func linkTarget(path string) string {
 }
 
 // keywords matches a connection string of keywords, e.g. "host=… dbname=…".
-var keywords = regexp.MustCompile(`^\s*(host|hostaddr|port|dbname|user|password|service|sslmode)\s*=`)
+var keywords = regexp.MustCompile(`^\s*(\w+\s*=\s*('([^'\\]|\\.)*'|\S*)\s+)*(host|hostaddr|port|dbname|user|password|service|sslmode)\s*=`)
 
 // secret matches a password among keywords, or in the query of a URL.
 var secret = regexp.MustCompile(`(^|[\s?&])(password|sslpassword)\s*=\s*[^\s&]`)
 
+// userinfo matches a URL with a password before its hosts, and noUserinfo a URL that has an
+// @ only in its query. Package net/url does not parse some DSNs, for example of several IPv6
+// hosts, and the driver accepts some passwords that are not escaped.
+var (
+	userinfo   = regexp.MustCompile(`^[^:/?]+://[^:@/?]*:.*@`)
+	noUserinfo = regexp.MustCompile(`^[^:/?]+://((\[[^\]@]*\]|[^:@/?,\[]*)(:\d+)?,?)*(/[^@?]*)?\?`)
+)
+
 // hidesPassword returns an error if the name of a database contains a password and other
 // users can read the name.
 func hidesPassword(db string, shown bool) error {
-	if !shown {
-		return nil
-	}
-	has := false
-	if u, err := url.Parse(db); err == nil {
-		_, has = u.User.Password()
-	}
-	if !has && !secret.MatchString(db) {
+	if !shown || !secret.MatchString(db) && (!userinfo.MatchString(db) || noUserinfo.MatchString(db)) {
 		return nil
 	}
 	return cli.Usage(errors.New("--db contains a password, and all users of this machine can read the command line: set PLAINJOBS_DB or PGPASSWORD instead"))

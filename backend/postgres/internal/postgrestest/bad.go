@@ -35,7 +35,7 @@ func (d Driver) testFullDisk(t *testing.T) {
 		s.exec(t, "DROP SCHEMA IF EXISTS "+s.name+" CASCADE")
 		s.exec(t, "DROP TABLESPACE "+space)
 	})
-	b, err := d.Open(s.with("options='-c default_tablespace="+space+"'"), &postgres.Options{Schema: s.name})
+	b, err := d.Open(s.with("options", "-c default_tablespace="+space), &postgres.Options{Schema: s.name})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func (d Driver) testFullDisk(t *testing.T) {
 // testIdleTimeout makes the server end an idle transaction of the application.
 func (d Driver) testIdleTimeout(t *testing.T) {
 	s := d.schema(t)
-	db, err := sql.Open(d.Name, s.with("options='-c idle_in_transaction_session_timeout=500ms'"))
+	db, err := sql.Open(d.Name, s.with("options", "-c idle_in_transaction_session_timeout=500ms"))
 	if err != nil {
 		t.Fatal(err)
 	}

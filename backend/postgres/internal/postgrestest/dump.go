@@ -3,7 +3,6 @@ package postgrestest
 import (
 	"database/sql"
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -34,7 +33,7 @@ func (d Driver) testDump(t *testing.T) {
 		t.Fatal(running, err)
 	}
 	s.exec(t, "CREATE DATABASE restored")
-	dsn := strings.Replace(s.dsn, "dbname=postgres", "dbname=restored", 1)
+	dsn := s.with("dbname", "restored")
 	pgcluster.Copy(t, s.dsn, dsn)
 
 	db, err := sql.Open(d.Name, dsn)

@@ -26,7 +26,7 @@ func (d Driver) testLarge(t *testing.T) {
 	s := d.schema(t)
 	opts := &postgres.Options{Schema: s.name}
 	patient := s.open(t, opts)
-	hasty, err := d.Open(s.with("options='-c statement_timeout=30ms'"), opts)
+	hasty, err := d.Open(s.with("options", "-c statement_timeout=30ms"), opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -122,10 +122,10 @@ func (d Driver) testSchema(t *testing.T) {
 func (d Driver) testReadOnly(t *testing.T) {
 	s := d.schema(t)
 	opts := &postgres.Options{Schema: s.name}
-	d.refuses(t, s.with("options='-c default_transaction_read_only=on'"), opts, backend.ErrUnavailable, "read-only", "target_session_attrs")
+	d.refuses(t, s.with("options", "-c default_transaction_read_only=on"), opts, backend.ErrUnavailable, "read-only", "target_session_attrs")
 	b := s.open(t, opts)
 	push(t, b, "a", 1)
-	d.refuses(t, s.with("options='-c default_transaction_read_only=on'"), opts, backend.ErrUnavailable, "read-only")
+	d.refuses(t, s.with("options", "-c default_transaction_read_only=on"), opts, backend.ErrUnavailable, "read-only")
 
 	// A server that becomes read-only while it is used.
 	dsn := s.role(t, "demoted")
@@ -148,10 +148,8 @@ func (d Driver) testReadOnly(t *testing.T) {
 	}
 }
 
-// with returns the schema's DSN with more parameters.
-func (s *schema) with(more string) string {
-	return strings.TrimSpace(s.dsn) + " " + more
-}
+// with returns the schema's DSN with one more parameter.
+func (s *schema) with(key, value string) string { return pgcluster.With(s.dsn, key, value) }
 
 // until calls f until it returns true, for 20 seconds at most.
 func until(tb testing.TB, f func() bool) {
@@ -241,7 +239,7 @@ func (d Driver) testForeignTransactions(t *testing.T) {
 	s := d.schema(t)
 	b := s.open(t, &postgres.Options{Schema: s.name})
 	s.exec(t, "CREATE DATABASE "+s.name+"_db")
-	foreign, err := sql.Open(d.Name, strings.Replace(s.dsn, "dbname=postgres", "dbname="+s.name+"_db", 1))
+	foreign, err := sql.Open(d.Name, s.with("dbname", s.name+"_db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +249,6 @@ func (d Driver) testForeignTransactions(t *testing.T) {
 		}
 		s.exec(t, "DROP DATABASE "+s.name+"_db")
 	})
-	pgcluster.Own(t) // whose DSN has the form used above
 	try := func(what string, db *sql.DB) {
 		t.Helper()
 		tx, err := db.BeginTx(t.Context(), nil)
@@ -269,7 +266,7 @@ func (d Driver) testForeignTransactions(t *testing.T) {
 		}
 	}
 	try("a database without a queue", foreign)
-	clone, err := d.Open(strings.Replace(s.dsn, "dbname=postgres", "dbname="+s.name+"_db", 1), &postgres.Options{Schema: s.name})
+	clone, err := d.Open(s.with("dbname", s.name+"_db"), &postgres.Options{Schema: s.name})
 	if err != nil {
 		t.Fatal(err)
 	}

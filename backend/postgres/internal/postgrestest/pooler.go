@@ -16,7 +16,8 @@ func (d Driver) testPooler(t *testing.T) {
 	if underRace {
 		t.Skip("the suite without a pooler runs the same code")
 	}
-	dsn := pgcluster.Own(t).Pooler(t) + "&" + d.Pooled
+	key, value, _ := strings.Cut(d.Pooled, "=")
+	dsn := pgcluster.With(pgcluster.Own(t).Pooler(t), key, value)
 	db, err := sql.Open(d.Name, dsn)
 	if err != nil {
 		t.Fatal(err)

@@ -87,6 +87,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("WakeUp", d.testWakeUp)
 	t.Run("Listens", d.testListens)
 	t.Run("GivenUp", d.testGivenUp)
+	t.Run("DSN", d.testDSN)
 	t.Run("WrongDSN", d.testWrongDSN)
 	t.Run("Rights", d.testRights)
 	t.Run("RightsOnTables", d.testRightsOnTables)

@@ -23,7 +23,7 @@ func (d Driver) fresh(t *testing.T) (*schema, *postgres.Backend) {
 	}
 	t.Cleanup(func() { db.Close() })
 	s := &schema{d, c.DSN(), "plainjobs", db}
-	b, err := d.Open(s.with("application_name=jobs"), &postgres.Options{NoListen: true})
+	b, err := d.Open(s.with("application_name", "jobs"), &postgres.Options{NoListen: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/postgres"
+	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
 // testTimeouts makes the server end statements that take too long.
@@ -18,7 +19,7 @@ func (d Driver) testTimeouts(t *testing.T) {
 	s := d.schema(t)
 	opts := &postgres.Options{Schema: s.name}
 	s.open(t, opts)
-	b, err := d.Open(s.with("options='-c statement_timeout=200ms'"), opts)
+	b, err := d.Open(s.with("options", "-c statement_timeout=200ms"), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,7 @@ func (d Driver) testNoDeadline(t *testing.T) {
 	if err := b.CompleteTx(t.Context(), tx, done); err != nil {
 		t.Fatal(err)
 	}
-	hurried, err := d.Open(s.with("options='-c lock_timeout=100ms' application_name="+s.name), opts)
+	hurried, err := d.Open(pgcluster.With(s.with("options", "-c lock_timeout=100ms"), "application_name", s.name), opts)
 	if err != nil {
 		t.Fatal(err)
 	}

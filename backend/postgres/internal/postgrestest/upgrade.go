@@ -44,7 +44,7 @@ func (d Driver) testUpgrade(t *testing.T) {
 	s.exec(t, fmt.Sprintf(`INSERT INTO %s.jobs (created_at, run_at, finished_at, max_attempts, state, priority, name, payload)
 		SELECT 0, 0, 0, 1, 3, 0, 'a', '{}' FROM generate_series(1, 50000)`, s.name))
 	s.exec(t, fmt.Sprintf("INSERT INTO %s.changes (name, state, jobs) VALUES ('a', 3, 50000)", s.name))
-	db, err := sql.Open(d.Name, s.with("options='-c deadlock_timeout=10ms'"))
+	db, err := sql.Open(d.Name, s.with("options", "-c deadlock_timeout=10ms"))
 	if err != nil {
 		t.Fatal(err)
 	}

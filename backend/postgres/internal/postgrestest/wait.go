@@ -91,7 +91,7 @@ func (s *schema) wakeUp(t *testing.T, waiter, pusher *postgres.Backend) time.Dur
 // call, and the next call must prepare all statements again.
 func (d Driver) testGivenUp(t *testing.T) {
 	s := d.schema(t)
-	b, err := d.Open(s.with("application_name="+s.name), &postgres.Options{Schema: s.name, NoListen: true})
+	b, err := d.Open(s.with("application_name", s.name), &postgres.Options{Schema: s.name, NoListen: true})
 	if err != nil {
 		t.Fatal(err)
 	}
