@@ -13,7 +13,7 @@ import (
 var (
 	// ErrNoQueue is returned by the package's Perform if there is no queue.
 	ErrNoQueue = errors.New("no queue: put one in the context with NewContext, or call SetDefault")
-	// ErrPayloadTooLarge is returned by Perform if the encoded data exceed
+	// ErrPayloadTooLarge is returned by Perform if the encoded payload exceeds
 	// Options.MaxPayload. Nothing is stored.
 	ErrPayloadTooLarge = errors.New("payload is too large")
 	// ErrLeaseLost is the cause, see context.Cause, when the context of a handler ends

@@ -152,7 +152,7 @@ func (j *Job[T]) Name() string {
 
 func (j *Job[T]) definition() *engine.Definition { return j.def }
 
-// With returns a task: the job with data, which With encodes. If the data do not encode,
+// With returns a task: the job with a payload, which With encodes. If the payload does not encode,
 // or an option is out of bounds, Perform returns the error.
 func (j *Job[T]) With(data T, opts ...TaskOption) Task {
 	if j == nil {
@@ -217,7 +217,7 @@ func (t Task) Name() string {
 	return t.def.Name
 }
 
-// Data returns the task's data as JSON, which must not be modified. It is nil if the data
+// Data returns the task's payload as JSON, which must not be modified. It is nil if the payload
 // do not encode.
 func (t Task) Data() json.RawMessage { return t.job.Payload }
 

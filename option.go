@@ -214,7 +214,7 @@ func Aliases(names ...string) DefineOption {
 // ends.
 type Handler func(ctx context.Context, job *Info) error
 
-// A Middleware wraps the runs of jobs. It may read the job, with its encoded data in
+// A Middleware wraps the runs of jobs. It may read the job, with its encoded payload in
 // Info.Payload, pass on a context derived from the run's, and replace the error. A panic
 // of the handler passes through it; see [OnError] for all failures.
 type Middleware func(next Handler) Handler
@@ -249,7 +249,7 @@ func Use(middleware ...Middleware) DefineOption {
 // fn runs after the handler, before the failure is stored, and occupies the job's slot.
 // The context has the run's values but does not end. fn may block, perform tasks and log,
 // and should limit how long it takes: a worker that stops waits for it like for a
-// handler. After a crash fn may be called again for the same attempt. It cannot change how
+// handler. If the process dies, fn may be called again for the same attempt. It cannot change how
 // the run ends; a [Middleware] can. A panic of fn is logged. The payload must not be
 // modified.
 //

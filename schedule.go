@@ -138,7 +138,7 @@ func Every(name string, interval time.Duration, fn func(ctx context.Context, tic
 
 // Schedule pushes a task at the times of an expression, which is one that [Cron] accepts,
 // or an interval as in "@every 5m". Unlike Cron and [Every], it can push a declared job and
-// a job with data, but the handler does not get the tick. The task's In, if it has one,
+// a job with a payload, but the handler does not get the tick. The task's In, if it has one,
 // counts from the push. See [Queue.Schedule] for an expression from a configuration.
 func Schedule(name, expression string, task Task, opts ...ScheduleOption) {
 	s, err := scheduleOf(name, expression, caller(), task, opts)
@@ -253,10 +253,12 @@ type ScheduleInfo struct {
 	// Expression, Zone and Job are this program's. They are empty if it does not define
 	// the schedule.
 	Expression, Zone, Job string
-	// Next is the next tick, and Last the latest that was taken. Zero is none.
+	// Next is the next tick, and Last the latest tick that pushed a job. The zero time means
+	// that there is none.
 	Next, Last time.Time
 	Paused     bool
-	// RemovedAt is when the last live worker that defined it was gone, or zero.
+	// RemovedAt is when a live worker found that no worker has the schedule any more, or the
+	// zero time.
 	RemovedAt time.Time
 	// Differs is set if the stored definition, that of the most recently started worker,
 	// is not this program's.
@@ -286,8 +288,8 @@ func (q *Queue) Schedules(ctx context.Context) ([]ScheduleInfo, error) {
 }
 
 // PauseSchedule stops a schedule from pushing in all processes, or lets it continue.
-// A worker that has the schedule skips the ticks during the pause. Ticks that come while
-// no such worker runs are missed, see [CatchUp], unless one starts before the pause ends.
+// During the pause, workers that have the schedule skip its ticks, and these never run. If
+// no such worker runs during the pause, its ticks are missed ticks, see [CatchUp].
 func (q *Queue) PauseSchedule(ctx context.Context, name string, paused bool) error {
 	b, err := capability[backend.Scheduler](q, "pause schedule")
 	if err != nil {

@@ -37,7 +37,7 @@ type Transfer struct {
 // and schedules.
 //
 // The queue may be in use. Each job that exists throughout is written once, as
-// it is at that moment; jobs pushed after the start are left out. To export one
+// it is when it is read; jobs pushed after the start are left out. To export one
 // point in time, pause the queue first. Import refuses what was written before
 // an error, because its last line is missing.
 func (q *Queue) Export(ctx context.Context, w io.Writer, filter Filter) (Transfer, error) {

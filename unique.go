@@ -45,8 +45,8 @@ func Stored(stored *bool) TaskOption {
 	})
 }
 
-// UniqueBy makes every task of a job [Unique] by a key of its data. An empty key is
-// none. T is the type of the job's data.
+// UniqueBy makes every task of a job [Unique] by a key of its payload. An empty key is
+// none. T is the type of the job's payload.
 func UniqueBy[T any](key func(data T) string, opts ...UniqueOption) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		u, err := unique(opts)
@@ -68,12 +68,12 @@ func UniqueBy[T any](key func(data T) string, opts ...UniqueOption) DefineOption
 	})
 }
 
-// UniqueByData makes every task of a job [Unique] by its data: the key is a hash of the
-// encoded data, of whatever size. All fields count. A field that is added to the type, or
+// UniqueByData makes every task of a job [Unique] by its payload: the key is a hash of the
+// encoded payload, of whatever size. All fields count. A field that is added to the type, or
 // is encoded in another order, changes the hash: a job that an earlier build stored then
 // does not count as a duplicate. To leave fields out, use [UniqueBy].
 //
-// By default the data are unique until the job has ended. In River, ByArgs by default
+// By default the payload is unique until the job has ended. In River, ByArgs by default
 // also counts completed jobs until they are deleted, and ByPeriod the jobs of a period.
 // asynq's Unique releases its lock when the task has succeeded or the time to live ends,
 // whichever comes first. Here the option [For] keeps the key until the job has ended and
@@ -128,9 +128,9 @@ func For(d time.Duration) UniqueOption {
 	}
 }
 
-// Replace gives the waiting job that has the key the new data, priority and time, and
-// Perform returns its ID, so that the last of several calls applies (debouncing). It
-// implies [UntilStarted].
+// Replace changes the waiting job that has the key: the job gets the payload, the priority
+// and the time of the new task, and Perform returns its ID. So the last of several calls
+// applies (debouncing). Replace implies [UntilStarted].
 func Replace() UniqueOption {
 	return func(u *backend.Unique) error {
 		u.Scope = backend.UntilStarted
@@ -163,8 +163,8 @@ func Serial(key string) TaskOption {
 	})
 }
 
-// SerialBy makes every task of a job [Serial] by a key of its data. An empty key is
-// none. T is the type of the job's data.
+// SerialBy makes every task of a job [Serial] by a key of its payload. An empty key is
+// none. T is the type of the job's payload.
 func SerialBy[T any](key func(data T) string) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		if key == nil {

@@ -1,6 +1,7 @@
 package life_test
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -63,6 +64,14 @@ type outcome struct {
 	killers, found    int
 	deaths            int           // of the process
 	waited            time.Duration // until they were done, all innocents together
+}
+
+// seconds is the mean time until an innocent job was done, of those that were.
+func (o outcome) seconds() string {
+	if o.innocents == o.failed {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f", o.waited.Seconds()/float64(o.innocents-o.failed))
 }
 
 func (o *outcome) add(p outcome) {

@@ -60,7 +60,7 @@ func TestVerdicts(t *testing.T) {
 				o.add(try(c, v, uint64(run))) //nolint:gosec // not negative
 			}
 			fmt.Fprintf(counts, "\t%d/%d/%d", o.failed, o.killers-o.found, o.deaths)
-			fmt.Fprintf(waits, "\t%.0f", o.waited.Seconds()/float64(o.innocents))
+			fmt.Fprintf(waits, "\t%s", o.seconds())
 			if v == current && (o.found != o.killers || o.failed > 0 && c.outside == 0) {
 				t.Errorf("%s: %d innocent jobs failed, and %d of %d killers were found", c.name, o.failed, o.found, o.killers)
 			}
