@@ -66,6 +66,6 @@ func root() *cobra.Command {
 			return nil, err
 		}
 		return plainjobs.New(store, nil), nil
-	}))
+	}), adoptCommand(&s))
 	return c
 }
