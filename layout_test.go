@@ -57,8 +57,9 @@ var arrows = map[string][]string{
 	"conformance":                  {"backend", "backend/check"},
 	"plainjobstest":                {"", "backend", "backend/memory", "internal/engine"},
 	"internal/doctor":              {"", "backend", "internal/engine"},
-	"dashboard":                    {"", "backend", "internal/cron", "internal/doctor", "internal/engine"},
-	"cli":                          {"", "worker", "backend", "dashboard", "internal/cron", "internal/doctor", "internal/engine"},
+	"dashboard":                    {"", "backend", "internal/cron", "internal/doctor", "internal/engine", "internal/payload"},
+	"internal/payload":             {"", "backend", "internal/engine"},
+	"cli":                          {"", "worker", "backend", "dashboard", "internal/cron", "internal/doctor", "internal/engine", "internal/payload"},
 
 	"backend/sqlite/mattn":   {"backend/sqlite"},
 	"backend/sqlite/modernc": {"backend/sqlite"},

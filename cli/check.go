@@ -13,6 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/doctor"
 	"github.com/plainjobs/plainjobs/internal/engine"
+	"github.com/plainjobs/plainjobs/internal/payload"
 )
 
 func (p *program) checkCommand() *cobra.Command {
@@ -259,5 +260,5 @@ func unfit(j *backend.Info) []string {
 	if data == nil {
 		data = []byte{}
 	}
-	return mismatches(d, data)
+	return payload.Mismatches(d, data)
 }

@@ -2,11 +2,8 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,6 +11,7 @@ import (
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/engine"
+	"github.com/plainjobs/plainjobs/internal/payload"
 )
 
 func (p *program) performCommand() *cobra.Command {
@@ -88,20 +86,7 @@ func (s *screen) data(args []string) ([]byte, error) {
 // as one performed with With.
 func newJob(q *plainjobs.Queue, name string, data []byte, unchecked bool) (backend.NewJob, error) {
 	d := (*engine.Handle)(q).Queue().Definition(engine.Lookup(name))
-	if unchecked {
-		if data == nil {
-			data = []byte("null")
-		}
-		if !json.Valid(data) {
-			return backend.NewJob{}, usage("perform %s: the payload is not valid JSON", name)
-		}
-		job := backend.NewJob{Name: name, Payload: data, MaxAttempts: plainjobs.DefaultMaxAttempts}
-		if d != nil {
-			job.MaxAttempts, job.Priority, job.MaxPending = d.MaxAttempts, d.Priority, d.MaxPending
-		}
-		return job, nil
-	}
-	if d == nil {
+	if d == nil && !unchecked {
 		var names []string
 		for _, d := range engine.Definitions() {
 			names = append(names, d.Name)
@@ -109,18 +94,16 @@ func newJob(q *plainjobs.Queue, name string, data []byte, unchecked bool) (backe
 		return backend.NewJob{}, usage("perform: unknown job %q%s (--unchecked stores it anyway)",
 			name, didYouMean(name, names))
 	}
-	v, err := decode(d, data)
-	if err != nil {
-		if all := mismatches(d, data); len(all) > 1 {
-			err = errors.New(strings.Join(all, "; "))
-		}
-		return backend.NewJob{}, usage("perform %s: %w; the payload must be a %v, e.g. %s", name, err, d.Type, example(d))
+	var job backend.NewJob
+	var err error
+	switch {
+	case !unchecked:
+		job, err = payload.NewJob(d, data)
+	case data == nil:
+		job, err = payload.Unchecked(d, name, []byte("null"))
+	default:
+		job, err = payload.Unchecked(d, name, data)
 	}
-	payload, err := json.Marshal(v)
-	if err != nil {
-		return backend.NewJob{}, err
-	}
-	job, err := d.NewJob(v, payload)
 	if err != nil {
 		return job, usage("perform %s: %w", name, err)
 	}

@@ -1,4 +1,4 @@
-package cli
+package payload
 
 import (
 	"encoding/json"
@@ -59,11 +59,11 @@ func TestMismatches(t *testing.T) {
 		`{"pair":{"a":"1"},"to":1}`:          {`field To: cannot decode number into string`},
 		`{"pair":{"a":"1"}}`:                 {`a pair has two`},
 		`{"pair":{"a":"bang","b":""},"x":1}`: {`unknown field "x"`},
-		`[1]`:                                {`cannot decode array into cli.parcel`},
+		`[1]`:                                {`cannot decode array into payload.parcel`},
 		`{"to":"x"`:                          {`the payload is not valid JSON: unexpected end`},
 		`{"to":"x"} {}`:                      {`the payload has more than one JSON value`},
 	} {
-		got := mismatches(d, []byte(data))
+		got := Mismatches(d, []byte(data))
 		slices.Sort(want)
 		if !slices.Equal(slices.Sorted(slices.Values(got)), want) {
 			t.Errorf("%s: %q, want %q", data, got, want)

@@ -1,10 +1,11 @@
-package cli
+package payload
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -14,10 +15,10 @@ import (
 // maxMismatches is the maximum number of mismatches reported for one job.
 const maxMismatches = 100
 
-// mismatches returns the reasons why a payload does not decode into a job's type, each
-// once. Package json reports only the first one, so mismatches also decodes each value
+// Mismatches returns the reasons why a payload does not decode into a job's type, each
+// once. Package json reports only the first one, so Mismatches also decodes each value
 // of the payload on its own.
-func mismatches(d *engine.Definition, data []byte) (all []string) {
+func Mismatches(d *engine.Definition, data []byte) (all []string) {
 	first, _ := mismatch(d, data)
 	if first == "" {
 		return nil
@@ -69,7 +70,7 @@ func mismatch(d *engine.Definition, data []byte) (what string, known bool) {
 			what, known = fmt.Sprintf("decoding panicked: %v", v), false
 		}
 	}()
-	_, err := decode(d, data)
+	_, err := Decode(d, data)
 	if err == nil {
 		return "", false
 	}
@@ -118,7 +119,7 @@ type step struct {
 func each(value any, path []step, f func(path []step, leaf any) bool) bool {
 	switch v := value.(type) {
 	case map[string]any:
-		for _, name := range keys(v) {
+		for _, name := range slices.Sorted(maps.Keys(v)) {
 			if !each(v[name], append(path[:len(path):len(path)], step{field: name}), f) {
 				return false
 			}

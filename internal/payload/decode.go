@@ -1,4 +1,6 @@
-package cli
+// Package payload checks payloads against the types of jobs, more strictly than a worker
+// does.
+package payload
 
 import (
 	"bytes"
@@ -10,9 +12,9 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// decode decodes a payload into a job's type. It is stricter than a worker: an
+// Decode decodes a payload into a job's type. It is stricter than a worker: an
 // unknown field is an error.
-func decode(d *engine.Definition, data []byte) (any, error) {
+func Decode(d *engine.Definition, data []byte) (any, error) {
 	v := reflect.New(d.Type)
 	if data == nil {
 		data = []byte("null")
@@ -34,8 +36,8 @@ func decode(d *engine.Definition, data []byte) (any, error) {
 	return v.Elem().Interface(), nil
 }
 
-// example returns a payload for a job: the zero value of its type.
-func example(d *engine.Definition) string {
+// Example returns a payload for a job: the zero value of its type.
+func Example(d *engine.Definition) string {
 	switch d.Type.Kind() {
 	case reflect.Slice:
 		return "[]"
