@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os/user"
 	"strings"
 	"time"
 
@@ -19,27 +20,39 @@ import (
 
 func (p *program) dashboardCommand() *cobra.Command {
 	var address string
+	var readOnly bool
 	c := &cobra.Command{
 		Use:   "dashboard [flags]",
-		Short: "Serve web pages that show the queue, to this machine",
+		Short: "Serve web pages that show and change the queue, to this machine",
 		Long: `Dashboard serves web pages that show jobs with their errors, workers, schedules,
-limits and problems, until it is interrupted. It prints a link with a random token,
-which the pages need. It serves only this machine. To show the pages to others, mount
-package dashboard in the program's web server, behind its login.`,
+limits and problems, until it is interrupted. The pages can retry, cancel and delete
+jobs, and pause names and schedules; --read-only serves pages that only show. Dashboard
+prints a link with a random token, which the pages need. It serves only this machine. To
+show the pages to others, mount package dashboard in the program's web server, behind
+its login.`,
 		Example: `  dashboard
+  dashboard --read-only
   dashboard --addr 127.0.0.1:7080`,
 		Args: takes(0, 0),
 	}
 	c.Flags().StringVar(&address, "addr", "127.0.0.1:0", "serve at the loopback `ADDRESS`; port 0 is any free one")
+	c.Flags().BoolVar(&readOnly, "read-only", false, "only show, and do not upgrade the store's tables")
 	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
-		q, done, err := p.openReadOnly(ctx)
+		open := p.open
+		if readOnly {
+			open = p.openReadOnly
+		}
+		q, done, err := open(ctx)
 		if err != nil {
 			return err
 		}
 		defer done()
 		token := rand.Text()
-		gate := &tokenGate{token: token}
-		gate.pages = dashboard.Handler(q, &dashboard.Options{Authorize: gate.authorize, Program: withDB(c)})
+		gate := &tokenGate{token: token, most: dashboard.Full}
+		if readOnly {
+			gate.most = dashboard.Read
+		}
+		gate.pages = dashboard.Handler(q, &dashboard.Options{Authorize: gate.authorize, User: localUser, Program: withDB(c)})
 		d, err := serveDashboard(ctx, "--addr", address, gate)
 		if err != nil {
 			return err
@@ -64,6 +77,7 @@ func withDB(c *cobra.Command) string {
 // A tokenGate serves pages to browsers that have followed the link with the token.
 type tokenGate struct {
 	token string
+	most  dashboard.Role // what the token gives
 	pages http.Handler
 }
 
@@ -87,7 +101,15 @@ func (g *tokenGate) authorize(r *http.Request, action dashboard.Action, name str
 	if err != nil || subtle.ConstantTimeCompare([]byte(c.Value), []byte(g.token)) != 1 {
 		return dashboard.None
 	}
-	return dashboard.Loopback(r, action, name)
+	return min(g.most, dashboard.Loopback(r, action, name))
+}
+
+// localUser returns the user who runs this program.
+func localUser(*http.Request) string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return "local user"
 }
 
 // A dashboardServer serves the dashboard on a loopback address.
@@ -134,7 +156,7 @@ const devDashboard = "127.0.0.1:7080"
 
 // devPages serves the dashboard of dev, and prints its address.
 func (p *program) devPages(ctx context.Context, s *screen, q *plainjobs.Queue, o *workOptions) (stop func(), err error) {
-	pages := dashboard.Handler(q, &dashboard.Options{Authorize: dashboard.Loopback, Program: o.program})
+	pages := dashboard.Handler(q, &dashboard.Options{Authorize: dashboard.Loopback, User: localUser, Program: o.program})
 	d, err := serveDashboard(ctx, "--dashboard", o.dashboard, pages)
 	if o.dashboard == devDashboard && err != nil && !errors.Is(err, context.Canceled) {
 		d, err = serveDashboard(ctx, "--dashboard", "127.0.0.1:0", pages) // another dev has the port

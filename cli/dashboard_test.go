@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/cookiejar"
+	neturl "net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -53,6 +54,30 @@ func TestDashboard(t *testing.T) {
 	}
 	if status, _ := visit(t, browser, base+"/job?id=2"); status != http.StatusOK {
 		t.Errorf("the next page: status %d", status)
+	}
+	act := func(browser *http.Client, base string) int {
+		t.Helper()
+		r, err := browser.PostForm(base+"/act", neturl.Values{"do": {"retry"}, "id": {"2"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+		return r.StatusCode
+	}
+	if status := act(&http.Client{Transport: browser.Transport}, base); status != http.StatusForbidden {
+		t.Errorf("an action without the token: status %d", status)
+	}
+	if status := act(browser, base); status != http.StatusOK {
+		t.Errorf("an action: status %d", status)
+	}
+	w.signals <- os.Interrupt
+	p.wait(t, 0)
+	p = w.start(t, "dashboard", "--read-only")
+	eventually(t, "the link", func() bool { url = link.FindString(p.out.String()); return strings.Contains(p.out.String(), "\n") })
+	base, _, _ = strings.Cut(url, "/?")
+	visit(t, browser, url)
+	if status := act(browser, base); status != http.StatusForbidden {
+		t.Errorf("an action with --read-only: status %d", status)
 	}
 	w.signals <- os.Interrupt
 	p.wait(t, 0)

@@ -1,14 +1,19 @@
 // Package dashboard serves web pages that show a queue: its jobs with their errors,
-// workers, schedules, limits and problems. It is an [http.Handler] for a program's own
+// workers, schedules, limits and problems. The pages also change jobs: they retry, cancel
+// and delete them, and pause names and schedules. It is an [http.Handler] for a program's own
 // web server:
 //
 //	mux.Handle("/jobs/", dashboard.Handler(queue, &dashboard.Options{
-//		Authorize: func(r *http.Request, _ dashboard.Action, _ string) dashboard.Role {
-//			if isAdmin(r) {
-//				return dashboard.Full
+//		Authorize: func(r *http.Request, action dashboard.Action, name string) dashboard.Role {
+//			switch {
+//			case isAdmin(r):
+//				return dashboard.Full // to see and to change jobs
+//			case isStaff(r):
+//				return dashboard.Read // to see them
 //			}
 //			return dashboard.None
 //		},
+//		User: func(r *http.Request) string { return userOf(r).Email },
 //	}))
 //
 // The pattern ends with a slash. Any prefix works, with or without
@@ -19,8 +24,11 @@
 //
 // # Security
 //
-// Without Options.Authorize every request is refused. Cross-origin requests that could
-// change something are refused, and no other site can frame the pages. What comes from a
+// Without Options.Authorize every request is refused. Authorize decides for each action
+// and job name: None hides the jobs, Read shows them, and Full is needed to take an action
+// other than View. Only POST requests change something, and cross-origin ones are refused,
+// which needs no token in the forms. No other site can frame the pages. Each action is
+// logged, with its sender and without payloads. What comes from a
 // job is shown as text. Pages are not cached.
 //
 // # Cost
@@ -41,7 +49,9 @@ import (
 // Options configure a dashboard.
 type Options struct {
 	// Authorize returns the role of the sender of a request, for an action on jobs with a
-	// name. The name is empty for pages about the whole queue, such as the list of workers.
+	// name. The name is empty for what is about the whole queue, such as the list of workers
+	// or a pause of all jobs. It is asked for each action when a page with its button is
+	// shown, and again when the action is taken.
 	// The pages leave out jobs of names for which Authorize returns None. It is called for
 	// each name on a page and for each update of an open page, by several goroutines at
 	// once, so it must be quick. Without Authorize every request is refused.
@@ -51,16 +61,13 @@ type Options struct {
 	// the bytes of the payload and the result in place. Searches see what Redact leaves. nil
 	// shows everything.
 	Redact func(job *plainjobs.Info)
+	// User names the sender of a request in the log and in the list of actions. The default
+	// is the user name of HTTP basic authentication, or the address.
+	User func(r *http.Request) string
 	// Program is the command that starts the program, for commands to copy, e.g.
 	// "go run .". The default is "app".
 	Program string
 }
-
-// An Action is what a request does.
-type Action string
-
-// View is the action of every page: to read. It needs [Read].
-const View Action = "view"
 
 // A Role is what the sender of a request may do.
 type Role uint8
@@ -68,8 +75,8 @@ type Role uint8
 // The roles, weakest first.
 const (
 	None Role = iota // nothing
-	Read             // see pages
-	Full             // see pages and change jobs
+	Read             // see
+	Full             // take the action
 )
 
 // Loopback is an Authorize that allows everything to requests from this machine. A

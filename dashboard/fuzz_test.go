@@ -64,7 +64,7 @@ func checkPage(t testing.TB, path, page string) {
 			t.Errorf("%s: the character %U", path, r)
 		}
 	}
-	if n := strings.Count(page, "<script"); n != 2 {
+	if n := strings.Count(page, "<script"); n != 3 {
 		t.Errorf("%s: %d scripts", path, n)
 	}
 	lacks(t, page, "<img", "onerror=alert(1)>", "<b>\"", `href="javascript:`)
@@ -75,7 +75,7 @@ func checkHostile(t testing.TB, text string) {
 	q := url.QueryEscape(text)
 	for _, path := range []string{
 		"/", "/jobs", "/job?id=1", "/workers", "/limits", "/schedules", "/jobs?name=" + q, "/jobs?error=" + q, "/jobs?payload=" + q,
-		"/jobs?state=" + q, "/jobs?since=" + q, "/jobs?key=" + q, "/job?id=" + q, "/job?id=1&from=" + q, "/" + url.PathEscape(text),
+		"/jobs?state=" + q, "/jobs?since=" + q, "/jobs?key=" + q, "/job?id=" + q, "/job?id=1&from=" + q, "/again?id=1", "/jobs?did=" + q, "/" + url.PathEscape(text),
 	} {
 		rec := httptest.NewRecorder()
 		w.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))

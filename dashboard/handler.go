@@ -30,6 +30,7 @@ type handler struct {
 	pages   []*page
 	hub     hub
 	checkup checkup
+	ledger  ledger
 }
 
 func newHandler(queue *plainjobs.Queue, opts *Options) *handler {
@@ -65,9 +66,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		slog.Error("plainjobs: dashboard: a page panicked", "page", path.Base(r.URL.Path), "panic", v)
 		h.fail(w, r, &problem{status: http.StatusInternalServerError, title: "This page has a bug", text: "The program's log has the details."})
 	}()
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		h.fail(w, r, &problem{status: http.StatusMethodNotAllowed, title: "Nothing was changed", text: "The dashboard only shows the queue."})
+	name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	allowed := "GET, HEAD"
+	if name == "act" {
+		allowed = "POST"
+	}
+	if !strings.Contains(allowed, r.Method) {
+		w.Header().Set("Allow", allowed)
+		h.fail(w, r, &problem{status: http.StatusMethodNotAllowed, title: "Nothing was changed", hold: true, text: "This address takes " + allowed + "."})
 		return
 	}
 	if r.URL.Path == "" { // the prefix without its slash
@@ -75,19 +81,21 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "./"+url.PathEscape(path.Base(given))+"/", http.StatusMovedPermanently)
 		return
 	}
-	name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 	if a := assets[name]; a != nil {
 		a.serve(w, r)
 		return
 	}
-	if err := h.serve(w, r, name); err != nil {
+	serve := h.serve
+	if name == "act" {
+		serve = func(w http.ResponseWriter, r *http.Request, _ string) error { return h.act(w, r) }
+	}
+	if err := serve(w, r, name); err != nil {
 		h.fail(w, r, problemOf(err))
 	}
 }
 
-// serve serves a page, an update stream or a text.
-func (h *handler) serve(w http.ResponseWriter, r *http.Request, name string) error {
-	rq := h.request(r)
+// admit returns an error unless the sender may see a page.
+func (h *handler) admit(rq *request, name string) error {
 	if h.opts.Authorize == nil {
 		return &problem{status: http.StatusForbidden, title: "This dashboard is closed", hold: true,
 			text: "The program has not set Options.Authorize of the dashboard, which decides who may see it."}
@@ -95,6 +103,15 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, name string) err
 	if !rq.maySee("") && !rq.maySeeSome(name) {
 		return &problem{status: http.StatusForbidden, title: "You may not see this page", hold: true,
 			text: "Log in to the program that serves this dashboard as a user who may, then reload the page."}
+	}
+	return nil
+}
+
+// serve serves a page, an update stream or a text.
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, name string) error {
+	rq := h.request(r)
+	if err := h.admit(rq, name); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readWait)
 	defer cancel()
@@ -112,7 +129,13 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, name string) err
 	if err := h.render(ctx, &b, rq, p, r.URL.Query(), "layout"); err != nil {
 		return err
 	}
+	return writePage(w, http.StatusOK, &b)
+}
+
+// writePage sends a page.
+func writePage(w http.ResponseWriter, status int, b *bytes.Buffer) error {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes()) // an error is the client's
 	return nil
 }

@@ -30,6 +30,8 @@ type jobPage struct {
 	Commands []command
 	Raw      string // the URL of the payload, as text
 	RawOf    string // of the result
+	Acts     []act
+	Again    string // the URL of the form that performs the job again
 }
 
 func (p *jobPage) title() string { return fmt.Sprintf("%s #%d", p.Row.Name, p.Row.ID) }
@@ -54,10 +56,9 @@ type entry struct {
 type command struct{ Text, What string }
 
 func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, error) {
-	text := strings.TrimPrefix(strings.TrimSpace(query.Get("id")), "#")
-	id, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || id < 1 {
-		return nil, &problem{status: http.StatusBadRequest, title: "This is not a job's ID", hold: true, text: fmt.Sprintf("%q is not a positive number.", text)}
+	id, err := jobID(query.Get("id"))
+	if err != nil {
+		return nil, err
 	}
 	j, raw, err := h.get(ctx, rq, id)
 	if err != nil {
@@ -85,6 +86,17 @@ func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, 
 		return nil, err
 	}
 	p.Commands = h.commands(&j)
+	back := jobHref(id)
+	for _, b := range rq.buttons(&j) {
+		a := act{button: b, Form: url.Values{"id": {strconv.FormatInt(id, 10)}, "back": {back}}}
+		if b.Do == string(Delete) {
+			a.Form.Set("back", "jobs")
+		}
+		p.Acts = append(p.Acts, a)
+	}
+	if rq.may(Duplicate, j.Name) {
+		p.Again = fmt.Sprintf("again?id=%d", id)
+	}
 	return p, nil
 }
 
@@ -219,9 +231,9 @@ func (h *handler) commands(j *plainjobs.Info) []command {
 // raw serves the payload or the result of a job as plain text.
 func (h *handler) raw(ctx context.Context, w http.ResponseWriter, rq *request) error {
 	q := rq.r.URL.Query()
-	id, err := strconv.ParseInt(q.Get("id"), 10, 64)
-	if err != nil || id < 1 {
-		return &problem{status: http.StatusBadRequest, title: "This is not a job's ID", hold: true, text: fmt.Sprintf("%q is not a positive number.", q.Get("id"))}
+	id, err := jobID(q.Get("id"))
+	if err != nil {
+		return err
 	}
 	j, _, err := h.get(ctx, rq, id)
 	if err != nil {

@@ -27,6 +27,8 @@ type jobsPage struct {
 	Empty    bool   // the queue has no jobs at all
 	Searches bool   // the filter has a text
 	Command  string
+	Verbs    []button // on the selected jobs
+	Here     string   // the URL of the page
 }
 
 type option struct {
@@ -75,6 +77,8 @@ func (h *handler) jobs(ctx context.Context, rq *request, query url.Values) (any,
 		return nil, err
 	}
 	p.Rows = s.rows(ctx)
+	p.Verbs = rq.selectable(s.jobs, p.Rows)
+	p.Here = f.href(f.Before)
 	if p.Ended = s.ended; s.next != 0 {
 		p.Next, p.From = f.href(s.next), s.next
 	}
@@ -128,13 +132,17 @@ func (h *handler) jobsCommand(f *filter) string {
 	return strings.Join(words, " ")
 }
 
+// noJob is the answer for a job that does not exist, and for one that is hidden.
+func noJob(id int64) error {
+	return &problem{status: 404, title: "There is no such job", hold: true,
+		text: "Job #" + grouped(id) + " does not exist, or was deleted: finished jobs are deleted when their retention ends."}
+}
+
 // get returns a job that the sender may see, and the job before Redact changed it.
 func (h *handler) get(ctx context.Context, rq *request, id int64) (job, raw plainjobs.Info, err error) {
 	raw, err = h.queue.Get(ctx, id)
 	if errors.Is(err, plainjobs.ErrNotFound) || err == nil && !rq.maySee(raw.Name) {
-		// A job that is hidden must look like one that does not exist.
-		return job, raw, &problem{status: 404, title: "There is no such job", hold: true,
-			text: "Job #" + grouped(id) + " does not exist, or was deleted: finished jobs are deleted when their retention ends."}
+		return job, raw, noJob(id)
 	}
 	job = raw
 	rq.redact(&job)

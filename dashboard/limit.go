@@ -17,6 +17,7 @@ type limitsPage struct {
 	Paused  bool // the whole queue
 	Names   []limitRow
 	Program string
+	Act     *act
 }
 
 type limitRow struct {
@@ -30,6 +31,7 @@ type limitRow struct {
 	Keep       string
 	Crashes    string
 	Pause      string // a command to copy
+	Act        *act
 }
 
 func (h *handler) limits(ctx context.Context, rq *request, _ url.Values) (any, error) {
@@ -47,7 +49,28 @@ func (h *handler) limits(ctx context.Context, rq *request, _ url.Values) (any, e
 			p.Names = append(p.Names, h.limitOf(rq, n))
 		}
 	}
+	p.Act = rq.pause("", p.Paused)
 	return p, nil
+}
+
+// pause returns the form that pauses or resumes a name, or all names, or nil if the sender
+// may not.
+func (rq *request) pause(name string, paused bool) *act {
+	if !rq.may(Pause, name) {
+		return nil
+	}
+	a := &act{button: button{Do: "pause", Label: "Pause"}, Form: url.Values{"back": {"limits"}}}
+	if paused {
+		a.Do, a.Label = "resume", "Resume"
+	}
+	if name == "" {
+		a.Label += " all jobs"
+		a.Form.Set("all", "yes")
+		return a
+	}
+	a.Title = a.Label + " " + visible(name)
+	a.Form.Set("name", name)
+	return a
 }
 
 func (h *handler) limitOf(rq *request, n *plainjobs.NameInfo) limitRow {
@@ -74,6 +97,7 @@ func (h *handler) limitOf(rq *request, n *plainjobs.NameInfo) limitRow {
 	case n.MaxCrashes < 0:
 		r.Crashes = "any number"
 	}
+	r.Act = rq.pause(n.Name, n.Paused)
 	verb := "pause"
 	if n.Paused {
 		verb = "resume"

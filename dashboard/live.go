@@ -32,8 +32,8 @@ next:
 
 // equals reports whether the sender has the roles that other's sender has.
 func (rq *request) equals(other *request) bool {
-	for name, role := range other.roles {
-		if rq.maySee(name); rq.roles[name] != role {
+	for q, role := range other.roles {
+		if rq.role(q.action, q.name) != role {
 			return false
 		}
 	}

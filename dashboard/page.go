@@ -24,6 +24,7 @@ var allPages = []*page{
 	{name: "", title: "Overview", file: "overview", menu: true, data: (*handler).overview},
 	{name: "jobs", title: "Jobs", file: "jobs", menu: true, data: (*handler).jobs},
 	{name: "job", title: "Job", file: "job", data: (*handler).job},
+	{name: "again", title: "Perform again", file: "again", data: (*handler).again},
 	{name: "schedules", title: "Schedules", file: "schedules", menu: true, offered: has[backend.Scheduler], data: (*handler).schedules},
 	{name: "workers", title: "Workers", file: "workers", menu: true, data: (*handler).workers},
 	{name: "limits", title: "Pauses and limits", file: "limits", menu: true, offered: has[backend.SettingsStore], data: (*handler).limits},
@@ -42,7 +43,7 @@ func loadTemplates() map[string]*template.Template {
 		"asset": assetURL, "grouped": grouped, "plural": plural, "visible": visible,
 	}).ParseFS(files, "template/layout.html", "template/part.html"))
 	all := map[string]*template.Template{}
-	for _, file := range []string{"overview", "jobs", "job", "schedules", "workers", "limits", "problem"} {
+	for _, file := range []string{"overview", "jobs", "job", "schedules", "workers", "limits", "problem", "again", "confirm"} {
 		all[file] = template.Must(template.Must(base.Clone()).ParseFS(files, "template/"+file+".html"))
 	}
 	return all
@@ -54,8 +55,9 @@ type layout struct {
 	Nav         []navItem
 	Store       string
 	Now         string
-	Refresh     int  // in seconds, or zero
-	Live        bool // it has updates
+	Refresh     int    // in seconds, or zero
+	Live        bool   // it has updates
+	Message     string // what the last action of the sender did
 	Data        any
 }
 
@@ -74,7 +76,7 @@ func (h *handler) layout(p *page, now time.Time) *layout {
 		if href == "" {
 			href = "./"
 		}
-		here := other == p || other.name == "jobs" && p.name == "job"
+		here := other == p || other.name == "jobs" && (p.name == "job" || p.name == "again")
 		l.Nav = append(l.Nav, navItem{Href: href, Title: other.title, Here: here})
 	}
 	return l
@@ -90,6 +92,6 @@ func (h *handler) render(ctx context.Context, w io.Writer, rq *request, p *page,
 	if titled, ok := data.(interface{ title() string }); ok {
 		l.Title = titled.title()
 	}
-	l.Data, l.Live = data, true
+	l.Data, l.Live, l.Message = data, p.name != "again", h.message(rq, query.Get("did"))
 	return templates[p.file].ExecuteTemplate(w, name, l)
 }

@@ -12,23 +12,35 @@ type request struct {
 	h     *handler
 	r     *http.Request
 	now   time.Time
-	live  bool            // an update: the client formats times
-	roles map[string]Role // the answers of Authorize, by name
+	live  bool              // an update: the client formats times
+	roles map[question]Role // the answers of Authorize
+}
+
+// A question is what Authorize is asked about a sender.
+type question struct {
+	action Action
+	name   string
 }
 
 func (h *handler) request(r *http.Request) *request {
-	return &request{h: h, r: r, now: time.Now(), roles: map[string]Role{}}
+	return &request{h: h, r: r, now: time.Now(), roles: map[question]Role{}}
 }
 
 // maySee reports whether the sender may see jobs of a name, or, with an empty name, pages
 // about the whole queue.
-func (rq *request) maySee(name string) bool {
-	role, known := rq.roles[name]
+func (rq *request) maySee(name string) bool { return rq.role(View, name) >= Read }
+
+// may reports whether the sender may take an action, which is not View, on jobs of a name.
+func (rq *request) may(action Action, name string) bool { return rq.role(action, name) >= Full }
+
+func (rq *request) role(action Action, name string) Role {
+	q := question{action, name}
+	role, known := rq.roles[q]
 	if !known {
-		role = rq.h.opts.Authorize(rq.r, View, name)
-		rq.roles[name] = role
+		role = rq.h.opts.Authorize(rq.r, action, name)
+		rq.roles[q] = role
 	}
-	return role >= Read
+	return role
 }
 
 // maySeeSome reports whether the sender, who may not see the whole queue, may see a page
@@ -37,7 +49,7 @@ func (rq *request) maySeeSome(page string) bool {
 	if page == "events" {
 		page = rq.r.URL.Query().Get("page")
 	}
-	if page != "" && page != "jobs" && page != "job" && page != "raw" {
+	if page != "" && page != "jobs" && page != "job" && page != "raw" && page != "again" && page != "act" {
 		return false
 	}
 	ctx := rq.r.Context()

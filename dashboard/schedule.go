@@ -30,6 +30,7 @@ type scheduleRow struct {
 	Interval           bool // it follows no wall clock
 	Last               moment
 	Ticks              []tickRow
+	Acts               []act
 }
 
 type tickRow struct {
@@ -49,14 +50,15 @@ func (h *handler) schedules(ctx context.Context, rq *request, _ url.Values) (any
 		return nil, err
 	}
 	all := map[string]scheduleRow{}
-	for _, d := range engine.Schedules() {
+	own := (*engine.Handle)(h.queue).Queue()
+	for _, d := range own.Schedules() {
 		all[d.Name] = rq.schedule(d.Name, d.Job.Name, d.Timing, &backend.Schedule{Next: rq.now}, "no worker has stored it")
 	}
 	for i := range stored.Schedules {
 		s := &stored.Schedules[i]
 		timing, job, ok := engine.TimingOf(s.Definition)
 		note := ""
-		d := engine.LookupSchedule(s.Name)
+		d := own.Schedule(s.Name)
 		switch {
 		case !s.RemovedAt.IsZero():
 			note = "removed: no live worker defines it"
@@ -84,6 +86,7 @@ func (rq *request) schedule(name, job string, t engine.Timing, s *backend.Schedu
 		Name: visible(name), Job: job, JobHref: jobsHref(plainjobs.Filter{Name: job}), Expression: visible(t.Spec), Zone: visible(t.Zone),
 		Words: visible(inWords(t.Spec)), Note: note, Paused: s.Paused, Interval: t.Every > 0, Last: rq.ago(s.Last),
 	}
+	row.Acts = rq.scheduleActs(name, job, s)
 	if row.Zone == "" {
 		row.Zone = "UTC"
 	}
@@ -103,6 +106,23 @@ func (rq *request) schedule(name, job string, t engine.Timing, s *backend.Schedu
 		row.Ticks = append(row.Ticks, r)
 	}
 	return row
+}
+
+// scheduleActs returns what the sender may do with a schedule. Only a program that defines
+// it can make its job, and only a stored one can be paused.
+func (rq *request) scheduleActs(name, job string, s *backend.Schedule) (all []act) {
+	form := url.Values{"name": {name}, "back": {"schedules"}}
+	if s.Name != "" && rq.may(Pause, job) {
+		b := button{Do: "pause-schedule", Label: "Pause"}
+		if s.Paused {
+			b = button{Do: "resume-schedule", Label: "Resume"}
+		}
+		all = append(all, act{button: b, Title: b.Label + " " + visible(name), Form: form})
+	}
+	if (*engine.Handle)(rq.h.queue).Queue().Schedule(name) != nil && rq.may(RunNow, job) {
+		all = append(all, act{button: button{Do: "run-schedule", Label: "Run now"}, Title: "Run " + visible(name) + " now", Form: form})
+	}
+	return all
 }
 
 // ticksOf returns the next ticks of a timing whose next one is stored.

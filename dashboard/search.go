@@ -171,6 +171,7 @@ type jobRow struct {
 	Error       string
 	Key         string
 	After       int64 // the job that has the serial key
+	Select      bool  // the sender may change the job
 }
 
 // rows returns the jobs as rows, with their errors as far as the time allows.

@@ -18,6 +18,7 @@
 		"/": () => (document.querySelector("[data-search]") || document.querySelector(".goto input")).focus(),
 		"j": () => move(1),
 		"k": () => move(-1),
+		"x": () => document.activeElement.closest("tr")?.querySelector("input[type=checkbox]")?.click(),
 		"n": () => document.querySelector("[data-next]")?.click(),
 		"p": () => document.querySelector("[data-first]")?.click(),
 		"u": () => document.getElementById("pause").click(),
@@ -27,7 +28,7 @@
 
 	document.addEventListener("keydown", (e) => {
 		if (e.ctrlKey || e.metaKey || e.altKey) return;
-		if (e.target.matches("input, select, textarea")) {
+		if (e.target.matches("input:not([type=checkbox]), select, textarea")) {
 			if (e.key === "Escape") e.target.blur();
 			return;
 		}

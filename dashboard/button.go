@@ -1,0 +1,56 @@
+package dashboard
+
+import (
+	"net/url"
+	"slices"
+
+	"github.com/plainjobs/plainjobs"
+)
+
+// A button takes an action.
+type button struct {
+	Do, Label string
+	Grave     bool // it cannot be undone
+}
+
+// An act is a form with one button.
+type act struct {
+	button
+	Title string     // for people who hear the label without its place, or empty
+	Form  url.Values // more fields
+}
+
+// With returns the form's other fields for its field "with".
+func (a act) With() string { return a.Form.Encode() }
+
+// buttons returns the verbs that apply to a job, and that the sender may take.
+func (rq *request) buttons(j *plainjobs.Info) (all []button) {
+	if !rq.h.operates() {
+		return nil
+	}
+	for _, v := range verbs {
+		if v.takes(j.State) && rq.may(v.action, j.Name) {
+			all = append(all, button{string(v.action), v.label, v.grave})
+		}
+	}
+	return all
+}
+
+// selectable marks the rows of jobs that the sender may change, and returns the verbs that
+// apply to one of them.
+func (rq *request) selectable(jobs []plainjobs.Info, rows []jobRow) (all []button) {
+	for i := range jobs {
+		some := rq.buttons(&jobs[i])
+		rows[i].Select = len(some) > 0
+		for _, b := range some {
+			if !slices.Contains(all, b) {
+				all = append(all, b)
+			}
+		}
+	}
+	order := func(b button) int {
+		return slices.IndexFunc(verbs, func(v *verb) bool { return string(v.action) == b.Do })
+	}
+	slices.SortFunc(all, func(a, b button) int { return order(a) - order(b) })
+	return all
+}
