@@ -25,7 +25,7 @@
 //
 // A store begins with the five methods of [Backend]. Every other capability is an interface, found
 // by type assertion: [TxPusher], [Heartbeater], [Reader], [SettingsStore], [Scheduler], [Operator],
-// [DeathDetector], [Waiter], [Describer], [Inspector], [ExportImporter] and [io.Closer]. [Fields]
+// [DeathDetector], [Waiter], [Describer], [Inspector], [ExportImporter], [GateStore] and [io.Closer]. [Fields]
 // lists the optional fields of [NewJob] and [Settings].
 //
 // [check]: https://pkg.go.dev/github.com/plainjobs/plainjobs/backend/check

@@ -39,9 +39,10 @@ const (
 	FieldRate                          // Settings.Rate and Settings.Per
 	FieldHistory                       // Settings.History
 	FieldMaxCrashes                    // Settings.MaxCrashes
+	FieldGates                         // NewJob.Gating; a store that keeps it is a GateStore
 )
 
-var fieldNames = []string{"Expires", "Unique", "Serial", "MaxPending", "MaxRunning", "Rate", "History", "MaxCrashes"}
+var fieldNames = []string{"Expires", "Unique", "Serial", "MaxPending", "MaxRunning", "Rate", "History", "MaxCrashes", "Gates"}
 
 // String returns the names of the fields, separated by commas.
 func (f Fields) String() string {

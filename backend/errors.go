@@ -9,10 +9,11 @@ import (
 // errors.Is finds the kind and errors.As the driver's error.
 var (
 	ErrInvalid      = errors.New("invalid request")                    // it breaks a rule of this package
-	ErrNotFound     = errors.New("not found")                          // no job has the ID, or no schedule the name
+	ErrNotFound     = errors.New("not found")                          // no job or gate has the ID, or no schedule the name
 	ErrLeaseLost    = errors.New("lease lost: the job runs elsewhere") // see [TxPusher]
 	ErrDuplicate    = errors.New("duplicate")                          // a unique key is taken, or the ID of an imported job
 	ErrQueueFull    = errors.New("queue is full")                      // see [NewJob.MaxPending]
+	ErrGateEnded    = errors.New("group has ended")                    // it takes no more jobs; see [Gating]
 	ErrWorkerGone   = errors.New("worker is not registered")           // its leases are lost; it needs a new ID
 	ErrClosed       = errors.New("backend is closed")
 	ErrUnavailable  = errors.New("store is unavailable") // a later attempt may succeed

@@ -48,7 +48,8 @@ type NewJob struct {
 	// Earlier jobs of the batch count, later ones do not. A duplicate adds nothing and is not
 	// refused. Zero means no bound.
 	MaxPending int
-	Metadata   []byte // opaque, at most 64 KiB, kept byte for byte
+	Metadata   []byte  // opaque, at most 64 KiB, kept byte for byte
+	Gating     *Gating // nil means none
 }
 
 // A Pushed is the answer for one [NewJob].
@@ -95,14 +96,14 @@ type Job struct {
 	Name     string
 	Payload  []byte // must not be modified
 	Priority int16
+	// Suspect is set on a job whose worker died while it held the job, until the job is settled: it
+	// may have caused the death. A worker runs one suspect at a time and queues no jobs behind it.
+	Suspect bool
 	// Attempt is 1 for the first run and grows by one with each failure. A run after a crash, a
 	// release or a snooze has the number of the run before.
 	Attempt     int
 	MaxAttempts int
-	// Suspect is set on a job whose worker died while it held the job, until the job is settled: it
-	// may have caused the death. A worker runs one suspect at a time and queues no jobs behind it.
-	Suspect   bool
-	CreatedAt time.Time
+	CreatedAt   time.Time
 	// RunAt is when the job became runnable, and so its place among jobs of one priority. A push,
 	// EndRetry and EndSnooze set it to now plus the delay, OpRetry to now: a job that comes back
 	// stands behind those that wait. Nothing else changes it: a job that is released, rescued,
@@ -112,6 +113,7 @@ type Job struct {
 	Expires              time.Duration // what is left of NewJob.Expires, for Failure.Expires
 	Metadata             []byte
 	UniqueKey, SerialKey string // as pushed; empty means none
+	Gating               *Gating
 }
 
 // A Completion ends a successful run.
@@ -186,7 +188,7 @@ type State uint8
 // Stores keep the numbers.
 const (
 	Scheduled State = 1 // waits for its time, after a failure too
-	Blocked   State = 2 // waits for another job with its serial key to end
+	Blocked   State = 2 // waits for another job with its serial key to end, or behind a gate
 	Pending   State = 3 // may be claimed
 	Running   State = 4 // leased
 	Done      State = 5 // completed

@@ -12,6 +12,8 @@ type Filter struct {
 	State  State
 	Key    string // the unique or the serial key
 	HasKey bool   // only jobs that have a unique key now
+	Gate   int64  // only members of the gate
+	Behind int64  // only jobs that wait or waited behind the gate
 	Error  string // text within the last error, case-sensitive
 	// Since and Until bound when the job finished, or was pushed if it is unfinished: at or after
 	// Since, before Until.

@@ -100,10 +100,11 @@ type Info struct {
 	ExpiresAt            time.Time // deadline for the first start; zero if there is none, or once claimed
 	UniqueKey, SerialKey string
 	KeyUntil             time.Time // end of Unique.For; zero if it is over or the job lacks the key
-	BlockedBy            int64     // the head that a blocked job waits for; see NewJob.Serial
+	BlockedBy            int64     // the head that a blocked job waits for; see NewJob.Serial. Zero if it waits behind a gate
 	Cancelling           bool      // an operator has cancelled the running job
 	Done, Total          int64     // the last reported progress, or zeros
 	Metadata             []byte
+	Gating               *Gating
 	Result               []byte     // left out of lists
 	Errors               []RunError // the last ten, oldest first; left out of lists
 }
@@ -191,6 +192,12 @@ type ExportImporter interface {
 	// A waiting job with a serial key is the head if the key has none. A job that was not Blocked
 	// replaces a waiting head, which is Blocked then; any other job is Blocked. So the head is the
 	// same as in the source, whatever the order of the batches, and no job is blocked without a head.
+	//
+	// Gates are stored before jobs, under their IDs and with their counts: importing a member counts
+	// nothing. A gate that is present (same ID and creation) is left as it is; another gate with the ID
+	// refuses the batch as a job does. Afterwards no gate gets an ID up to that of an imported one. A
+	// job's gates that do not exist are left out. If the gate of a waiter is one of these, the waiter
+	// waits no longer.
 	//
 	// A schedule replaces a stored one of its name unless the stored Last is later. MaxPending does
 	// not apply. Claims counted for a rate are not moved.

@@ -1,10 +1,15 @@
 package backend
 
+import "time"
+
 // A Record is a stored job with everything that belongs to it.
 type Record struct {
-	// Info is complete. Worker, BlockedBy and StartedAt are for people; Import ignores them.
+	// Info is complete. Worker and StartedAt are for people; Import ignores them, and what BlockedBy
+	// is unless it is zero.
 	Info
 	Scope Scope // of the unique key
+	// Delay and Expires count from the time at which a job that waits behind a gate may run.
+	Delay, Expires time.Duration
 }
 
 // An ExportRequest asks for a page.
@@ -15,9 +20,10 @@ type ExportRequest struct {
 
 // A Batch is what Export returns and Import takes.
 type Batch struct {
-	LastID    int64      // the greatest ID that the store has assigned
+	LastID    int64      // the greatest ID that the store has assigned to a job
 	Jobs      []Record   // at most 1000
 	Schedules []Schedule // at most 1000, only for Import; [Scheduler] shows them
+	Gates     []GateInfo // at most 1000, only for Import; [GateStore] shows them
 }
 
 // An ImportResult says what Import did.

@@ -15,11 +15,12 @@ import "time"
 type Unique struct {
 	Key   string // at most 255 bytes of UTF-8 without NUL; empty means none
 	Scope Scope  // until when the job has the key
+	// Conflict is what a push does if the key is taken.
+	Conflict Conflict
 	// For is the minimum time after the push for which the key is kept, although the job is Done or
 	// Failed; zero means no longer than Scope. A job that is cancelled or deleted gives the key back
 	// at once. History does not delete a job that keeps its key.
-	For      time.Duration
-	Conflict Conflict // what a push does if the key is taken
+	For time.Duration
 }
 
 // A Scope is the part of a job's life in which it has its unique key.

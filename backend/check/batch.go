@@ -25,8 +25,11 @@ func Import(b backend.Batch) error {
 	if b.LastID < 0 || b.LastID > MaxID {
 		return fmt.Errorf("%w: the last ID is %d, not within 0 and %d", backend.ErrInvalid, b.LastID, int64(MaxID))
 	}
-	if n := max(len(b.Jobs), len(b.Schedules)); n > MaxBatch {
+	if n := max(len(b.Jobs), len(b.Schedules), len(b.Gates)); n > MaxBatch {
 		return fmt.Errorf("%w: a batch of %d, at most %d", backend.ErrInvalid, n, MaxBatch)
+	}
+	if err := gates(b.Gates); err != nil {
+		return err
 	}
 	last := int64(0)
 	for i := range b.Jobs {
@@ -57,8 +60,12 @@ func fault(r *backend.Record) string {
 		return fmt.Sprintf("unique key: %v", Key(r.UniqueKey))
 	case Key(r.SerialKey) != nil:
 		return fmt.Sprintf("serial key: %v", Key(r.SerialKey))
-	case r.State == backend.Blocked && r.SerialKey == "":
-		return "it is blocked and has no serial key"
+	case checkGating(r.Gating, 0) != "":
+		return checkGating(r.Gating, 0)
+	case r.Delay < 0 || r.Delay > maxDelay || r.Expires < 0 || r.Expires > maxDelay:
+		return fmt.Sprintf("its delay %v or expiry in %v is not within 0 and 100 years", r.Delay, r.Expires)
+	case r.State == backend.Blocked && r.SerialKey == "" && (r.Gating == nil || r.Gating.Gate == 0):
+		return "it is blocked and has neither a serial key nor a gate"
 	case r.Scope > backend.UntilStarted || r.UniqueKey == "" && (r.Scope != 0 || !r.KeyUntil.IsZero()):
 		return "the scope of its unique key is unknown, or it has none"
 	case r.State.Terminal() == r.FinishedAt.IsZero():

@@ -10,7 +10,7 @@ import "time"
 
 // The bounds of [Import].
 const (
-	MaxBatch = maxPage   // jobs, and schedules
+	MaxBatch = maxPage   // jobs, schedules, and gates
 	MaxID    = 1<<53 - 1 // JSON keeps it exactly, and a store can still assign IDs above it
 )
 
@@ -21,5 +21,6 @@ const (
 	maxKey      = 255
 	maxMetadata = 64 << 10
 	maxPage     = 1000
+	maxGates    = 64
 	maxPer      = 366 * 24 * time.Hour
 )

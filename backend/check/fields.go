@@ -22,6 +22,9 @@ func JobFields(j *backend.NewJob) backend.Fields {
 	if j.MaxPending != 0 {
 		f |= backend.FieldMaxPending
 	}
+	if j.Gating != nil {
+		f |= backend.FieldGates
+	}
 	return f
 }
 

@@ -9,7 +9,10 @@ import (
 )
 
 // NewJobs returns an error unless a job has valid fields, whatever the store.
-func NewJobs(jobs []backend.NewJob) error {
+func NewJobs(jobs []backend.NewJob) error { return newJobs(jobs, 0) }
+
+// newJobs is NewJobs for jobs that are pushed with a number of new gates.
+func newJobs(jobs []backend.NewJob, gates int) error {
 	for i := range jobs {
 		j := &jobs[i]
 		switch {
@@ -32,6 +35,9 @@ func NewJobs(jobs []backend.NewJob) error {
 		}
 		if err := checkUnique(j.Unique); err != nil {
 			return fmt.Errorf("job %d: unique key: %w", i, err)
+		}
+		if fault := checkGating(j.Gating, gates); fault != "" {
+			return fmt.Errorf("%w: job %d: %s", backend.ErrInvalid, i, fault)
 		}
 	}
 	return nil

@@ -69,6 +69,8 @@ func checkFilter(f backend.Filter) error {
 		return fmt.Errorf("%w: %d IDs, at most %d at once", backend.ErrInvalid, len(f.IDs), maxPage)
 	case f.State != 0 && !slices.Contains(backend.States(), f.State):
 		return fmt.Errorf("%w: unknown %v", backend.ErrInvalid, f.State)
+	case f.Gate < 0 || f.Behind < 0:
+		return fmt.Errorf("%w: a gate has the ID %d", backend.ErrInvalid, min(f.Gate, f.Behind))
 	case !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until):
 		return fmt.Errorf("%w: Since %v is not before Until %v", backend.ErrInvalid, f.Since, f.Until)
 	}

@@ -23,6 +23,8 @@ func Matches(f backend.Filter, job *backend.Info) bool {
 		(f.State == 0 || f.State == job.State) &&
 		(f.Key == "" || f.Key == job.UniqueKey || f.Key == job.SerialKey) &&
 		(!f.HasKey || job.UniqueKey != "" && (!job.State.Terminal() || !job.KeyUntil.IsZero())) &&
+		(f.Gate == 0 || job.Gating != nil && slices.Contains(job.Gating.Gates, f.Gate)) &&
+		(f.Behind == 0 || job.Gating != nil && job.Gating.Gate == f.Behind) &&
 		strings.Contains(lastError, f.Error) &&
 		(f.Since.IsZero() || !at.Before(f.Since)) &&
 		(f.Until.IsZero() || at.Before(f.Until))

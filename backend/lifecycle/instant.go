@@ -15,7 +15,8 @@ func Timed(j *backend.NewJob) bool { return !j.RunAt.IsZero() || !j.ExpiresAt.Is
 // CountFrom returns jobs with RunAt and ExpiresAt replaced by Delay and Expires, counted from now,
 // the store's clock at the push. A store that calls it first handles no instants otherwise. It
 // returns jobs itself if none has an instant, and an error that matches [backend.ErrInvalid] if a job
-// expires by now or before it may run.
+// expires by now or before it may run. A job that waits behind a gate keeps its instants, for
+// [Behind]: its Delay and Expires count from another time.
 func CountFrom(jobs []backend.NewJob, now time.Time) ([]backend.NewJob, error) {
 	counted, copied := jobs, false
 	for i := range jobs {
@@ -25,7 +26,7 @@ func CountFrom(jobs []backend.NewJob, now time.Time) ([]backend.NewJob, error) {
 		if !copied {
 			counted, copied = append([]backend.NewJob(nil), jobs...), true
 		}
-		j := &counted[i]
+		j, given := &counted[i], counted[i]
 		if !j.RunAt.IsZero() {
 			j.Delay, j.RunAt = max(0, between(now, j.RunAt)), time.Time{}
 		}
@@ -40,6 +41,9 @@ func CountFrom(jobs []backend.NewJob, now time.Time) ([]backend.NewJob, error) {
 		}
 		if max(j.Delay, j.Expires) > longest {
 			return nil, fmt.Errorf("%w: job %d: its times are not within 100 years", backend.ErrInvalid, i)
+		}
+		if Gated(&given) {
+			*j = given
 		}
 	}
 	return counted, nil

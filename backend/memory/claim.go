@@ -22,7 +22,7 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	if err := b.enter(ctx, "claim"); err != nil {
 		return nil, err
 	}
-	defer b.mu.Unlock()
+	defer b.leave()
 	now := b.now()
 	w, err := b.renew(req.Worker, req.Register, now)
 	if err != nil {
@@ -150,6 +150,7 @@ func (s *search) take(j *job, from *source, w *worker) backend.Job {
 	if m := j.more; m != nil {
 		job.Metadata = m.metadata
 		job.UniqueKey, job.SerialKey = m.unique, m.serial
+		job.Gating = s.gatingOf(j)
 	}
 	if j.ExpiresAt != 0 {
 		job.Expires = time.Duration(j.ExpiresAt-s.now) * time.Microsecond

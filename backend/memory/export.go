@@ -29,19 +29,22 @@ func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backen
 		if len(batch.Jobs) == req.Jobs || size > backend.DefaultMaxBytes && len(batch.Jobs) > 0 {
 			break
 		}
-		batch.Jobs = append(batch.Jobs, j.whole(now))
+		batch.Jobs = append(batch.Jobs, b.whole(j, now))
 	}
 	return batch, nil
 }
 
 // whole returns j with everything stored for it.
-func (j *job) whole(now int64) backend.Record {
-	r := backend.Record{Info: j.info(now)}
+func (b *Backend) whole(j *job, now int64) backend.Record {
+	r := backend.Record{Info: b.info(j, now)}
 	j.showData(&r.Info)
 	r.Errors = slices.Clone(j.errors())
 	if m := j.more; m != nil {
 		r.Result = bytes.Clone(m.result)
 		r.Scope = m.scope
+		if m.behind != nil {
+			r.Delay, r.Expires = m.gating.delay, m.gating.expires
+		}
 	}
 	return r
 }
@@ -58,7 +61,7 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 	if err := b.enter(ctx, "import"); err != nil {
 		return result, err
 	}
-	defer b.mu.Unlock()
+	defer b.leave()
 	last := batch.LastID
 	for i := range batch.Jobs {
 		r := &batch.Jobs[i]
@@ -72,10 +75,13 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 	if last > maxID {
 		return result, fmt.Errorf("memory: import: %w: ID %d is above %d, the greatest that is kept in memory", backend.ErrInvalid, last, int64(maxID))
 	}
-	b.lastID = max(b.lastID, last)
 	now := b.now()
+	if err := b.importGates(batch.Gates); err != nil {
+		return result, fmt.Errorf("memory: import: %w", err)
+	}
+	b.lastID = max(b.lastID, last)
 	for _, r := range batch.Jobs {
-		b.importJob(lifecycle.Imported(r, lifecycle.Time(now)), now, &result)
+		b.importJob(lifecycle.Imported(r, lifecycle.Time(now)), r.State, now, &result)
 	}
 	for _, s := range batch.Schedules {
 		if old := b.schedules[s.Name]; old == nil || !old.Last.After(s.Last) {
@@ -86,8 +92,8 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 	return result, nil
 }
 
-// importJob stores an imported job, unless it exists.
-func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportResult) {
+// importJob stores an imported job, unless it exists. Its gates count it in the state source.
+func (b *Backend) importJob(r backend.Record, source backend.State, now int64, result *backend.ImportResult) {
 	n, next := b.name(r.Name), lifecycle.Of(&r)
 	keeps := r.KeyUntil.UnixMicro() > now && (r.State == backend.Done || r.State == backend.Failed) && n.uniqueOwner(r.UniqueKey, now) == nil
 	switch {
@@ -116,15 +122,20 @@ func (b *Backend) importJob(r backend.Record, now int64, result *backend.ImportR
 		}
 	}
 	b.jobs.put(j)
+	behind := b.importGating(j, &r)
 	switch {
 	case keeps:
 		b.acquireUnique(j, now)
+	case behind:
 	case r.State == backend.Blocked: // unless there is nothing to wait for
 		next = next.Ready(now)
 	case !r.State.Terminal() && r.SerialKey != "":
 		b.takeHead(j, now)
 	}
 	b.move(j, next, now) // releases the key of a finished job, except for its kept time
+	if r.Gating != nil {
+		b.countMember(j, lifecycle.Moved(source, j.State), now)
+	}
 	if next.State.Waits() && j.State == backend.Cancelled {
 		result.Superseded = append(result.Superseded, j.id)
 	}

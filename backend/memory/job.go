@@ -28,6 +28,8 @@ type more struct {
 	until    int64 // when the unique key may be freed at the earliest
 	parked   bool  // in no queue of finished jobs, because it keeps its unique key
 	serial   string
+	behind   *gate // behind which the job waits now
+	gating   *gating
 	metadata []byte
 	result   []byte
 	errors   []backend.RunError
@@ -95,7 +97,7 @@ func (j *job) errors() []backend.RunError {
 }
 
 // info returns j as in lists, without payload, metadata and errors.
-func (j *job) info(now int64) backend.Info {
+func (b *Backend) info(j *job, now int64) backend.Info {
 	info := backend.Info{ID: j.id, Name: j.name.text, MaxAttempts: j.maxAttempts, CreatedAt: lifecycle.Time(j.created)}
 	j.Fill(&info)
 	if m := j.more; m != nil {
@@ -104,8 +106,9 @@ func (j *job) info(now int64) backend.Info {
 			info.KeyUntil = lifecycle.Time(u.Until)
 		}
 		info.Done, info.Total = m.done, m.total
+		info.Gating = b.gatingOf(j)
 	}
-	if j.State == backend.Blocked {
+	if j.State == backend.Blocked && j.more.behind == nil {
 		info.BlockedBy = j.serialQueue().head.id
 	}
 	return info

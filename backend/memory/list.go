@@ -63,6 +63,9 @@ func (j *job) matches(f *backend.Filter, now int64) bool {
 	}
 	if j.more != nil {
 		info.UniqueKey, info.SerialKey = j.more.unique, j.more.serial
+		if g := j.more.gating; g != nil {
+			info.Gating = &g.Gating
+		}
 	}
 	return lifecycle.Matches(rest, &info)
 }
@@ -77,7 +80,7 @@ func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
 	if j == nil {
 		return backend.Info{}, fmt.Errorf("memory: get %d: %w", id, backend.ErrNotFound)
 	}
-	info := j.info(b.now())
+	info := b.info(j, b.now())
 	j.showData(&info)
 	info.Errors = slices.Clone(j.errors())
 	if j.more != nil {
@@ -98,7 +101,7 @@ func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Pa
 	defer b.mu.Unlock()
 	var page backend.Page
 	page.Next = b.pageOf(&req.Filter, req.Before, limit, func(j *job) bool {
-		info := j.info(b.now())
+		info := b.info(j, b.now())
 		if req.Payloads {
 			j.showData(&info)
 		}

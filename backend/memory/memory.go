@@ -43,6 +43,9 @@ type Backend struct {
 	holds       queue // finished jobs that keep their unique keys, by the end of that time
 	workers     map[int64]*worker
 	schedules   map[string]*backend.Schedule
+	gates       map[int64]*gate
+	lastGate    int64
+	gateWork    []*gate       // whose waiters may be let through
 	changed     chan struct{} // closed when a waiter should check again
 	waiters     int
 }
@@ -57,6 +60,7 @@ var (
 	_ backend.Waiter         = (*Backend)(nil)
 	_ backend.Describer      = (*Backend)(nil)
 	_ backend.ExportImporter = (*Backend)(nil)
+	_ backend.GateStore      = (*Backend)(nil)
 	_ io.Closer              = (*Backend)(nil)
 )
 
@@ -76,6 +80,7 @@ func New(opts *Options) *Backend {
 		names:     map[string]*name{},
 		workers:   map[int64]*worker{},
 		schedules: map[string]*backend.Schedule{},
+		gates:     map[int64]*gate{},
 		changed:   make(chan struct{}),
 	}
 	b.expiries.live, b.holds.live = entry.expires, entry.holds
@@ -91,7 +96,7 @@ func (b *Backend) Describe() backend.Description {
 		Store:      "memory",
 		Durability: backend.None,
 		Fields: backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending |
-			backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes,
+			backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes | backend.FieldGates,
 	}
 }
 
@@ -106,7 +111,8 @@ func (b *Backend) Close() error {
 	return nil
 }
 
-// enter locks b for the operation op. The caller unlocks b if err is nil.
+// enter locks b for the operation op. If err is nil, the caller unlocks b, with leave if jobs may
+// have ended.
 func (b *Backend) enter(ctx context.Context, op string) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("memory: %s: %w", op, err)
@@ -117,6 +123,14 @@ func (b *Backend) enter(ctx context.Context, op string) error {
 		return fmt.Errorf("memory: %s: %w", op, backend.ErrClosed)
 	}
 	return nil
+}
+
+// leave lets waiters through whose conditions have come to hold, and unlocks b.
+func (b *Backend) leave() {
+	if len(b.gateWork) > 0 {
+		b.letThrough(b.now())
+	}
+	b.mu.Unlock()
 }
 
 // now returns the clock's time. Internally, times are microseconds of Unix time and zero

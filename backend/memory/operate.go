@@ -19,7 +19,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 	if err := b.enter(ctx, "operate"); err != nil {
 		return backend.OperateResult{}, err
 	}
-	defer b.mu.Unlock()
+	defer b.leave()
 	var result backend.OperateResult
 	var jobs []*job
 	now := b.now()

@@ -17,7 +17,7 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 	if err := b.enter(ctx, "push"); err != nil {
 		return nil, err
 	}
-	defer b.mu.Unlock()
+	defer b.leave()
 	pushed, err := b.push(jobs, b.now())
 	if err != nil {
 		return nil, fmt.Errorf("memory: push: %w", err)
@@ -31,6 +31,9 @@ func (b *Backend) push(jobs []backend.NewJob, now int64) ([]backend.Pushed, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := b.checkGates(jobs, now); err != nil {
+		return nil, err
+	}
 	if err := b.checkBounds(jobs, now); err != nil {
 		return nil, err
 	}
@@ -41,8 +44,9 @@ func (b *Backend) push(jobs []backend.NewJob, now int64) ([]backend.Pushed, erro
 			if holder := b.name(n.Name).uniqueOwner(n.Unique.Key, now); holder != nil {
 				if n.Unique.Conflict == backend.Replace {
 					holder.fill(n)
-					b.move(holder, holder.Replace(n, now), now)
+					b.move(holder, holder.replace(n, now), now)
 				}
+				b.join(holder, n.Gating, now)
 				pushed[i] = backend.Pushed{ID: holder.id, Duplicate: true}
 				continue
 			}
@@ -50,7 +54,13 @@ func (b *Backend) push(jobs []backend.NewJob, now int64) ([]backend.Pushed, erro
 		j := b.newJob(n, now)
 		b.jobs.put(j)
 		j.fill(n)
-		b.move(j, lifecycle.New(n, now), now)
+		if next := lifecycle.New(n, now); !lifecycle.Gated(n) {
+			b.move(j, next, now)
+		} else {
+			b.stand(j, n)
+			b.move(j, lifecycle.Behind(n, now), now)
+		}
+		b.join(j, n.Gating, now)
 		pushed[i].ID = j.id
 	}
 	return pushed, nil

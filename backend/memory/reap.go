@@ -20,7 +20,7 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	if err := b.enter(ctx, "reap"); err != nil {
 		return backend.ReapResult{}, err
 	}
-	defer b.mu.Unlock()
+	defer b.leave()
 	limit := cmp.Or(req.Limit, 1000)
 	now := b.now()
 	var result backend.ReapResult
@@ -47,6 +47,8 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	freed := b.freeUniques(now, limit)
 	result.Pruned = b.prune(now, limit)
 	b.removeSchedules(now)
+	b.endOverdue(now)
+	b.removeGates(now)
 	result.More = result.More || max(result.Due, result.Expired, result.Pruned, freed) == limit
 	return result, nil
 }

@@ -59,7 +59,7 @@ func (b *Backend) Tick(ctx context.Context, tick backend.Tick) (bool, error) {
 	if err := b.enter(ctx, "tick"); err != nil {
 		return false, err
 	}
-	defer b.mu.Unlock()
+	defer b.leave()
 	now := b.now()
 	s := b.schedules[tick.Name]
 	if s == nil || !s.RemovedAt.IsZero() || s.Definition != tick.Definition ||

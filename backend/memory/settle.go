@@ -15,7 +15,7 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 	if err := b.enter(ctx, "complete"); err != nil {
 		return nil, err
 	}
-	defer b.mu.Unlock()
+	defer b.leave()
 	now := b.now()
 	for i := range done {
 		c := &done[i]
@@ -50,7 +50,7 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 	if err := b.enter(ctx, "fail"); err != nil {
 		return nil, err
 	}
-	defer b.mu.Unlock()
+	defer b.leave()
 	now := b.now()
 	for i := range failures {
 		f := &failures[i]

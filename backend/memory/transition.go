@@ -11,14 +11,17 @@ const gone backend.State = 0
 // move changes j to next, or to what its keys require, and puts j into the queue of its
 // state. The state gone deletes j. Only move changes a job's state.
 func (b *Backend) move(j *job, next lifecycle.Job, now int64) {
+	left := b.queue(j)
+	j.comeForward(next.State)
 	if j.more != nil && next.State.Waits() {
 		next = b.acquireKeys(j, next, now)
+		j.comeForward(next.State)
 	}
 	n, from := j.name, j.State
+	counts := lifecycle.Moved(from, next.State)
 	if next.State.Terminal() && lifecycle.Retention(n.history, next.State) < 0 && !j.parks(next.State, now) {
 		next.State = gone
 	}
-	left := b.queue(j)
 	if j.more != nil && j.more.parked {
 		j.more.parked, left = false, nil
 	}
@@ -54,6 +57,9 @@ func (b *Backend) move(j *job, next lifecycle.Job, now int64) {
 	if j.more != nil && !s.Waits() {
 		b.releaseKeys(j, now)
 	}
+	if j.more != nil && j.more.gating != nil {
+		b.countMember(j, counts, now)
+	}
 }
 
 // moveExpiry keeps the queue of jobs that expire, when j becomes next.
@@ -77,6 +83,9 @@ func (b *Backend) queue(j *job) *queue {
 	case backend.Scheduled:
 		return &b.due
 	case backend.Blocked:
+		if j.more.behind != nil {
+			return nil
+		}
 		return &j.serialQueue().blocked
 	case backend.Pending:
 		if j.Suspect {
@@ -125,7 +134,7 @@ func (b *Backend) acquireKeys(j *job, next lifecycle.Job, now int64) lifecycle.J
 		j.record(e)
 		return superseded
 	}
-	if j.more.serial != "" && !j.joinSerial() {
+	if j.more.serial != "" && j.more.behind == nil && !j.joinSerial() {
 		next.State = backend.Blocked
 	}
 	return next

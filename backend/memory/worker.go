@@ -60,7 +60,7 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 	if err := b.enter(ctx, "heartbeat"); err != nil {
 		return backend.HeartbeatResult{}, err
 	}
-	defer b.mu.Unlock()
+	defer b.leave()
 	now := b.now()
 	w, err := b.renew(req.Worker, false, now)
 	if err != nil {

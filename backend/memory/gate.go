@@ -1,0 +1,479 @@
+package memory
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
+)
+
+// A gate is a stored gate.
+type gate struct {
+	lifecycle.Gate
+	id      int64
+	label   string
+	parent  *gate
+	created int64
+	members map[*job]bool // those that are stored
+	waiters map[*job]bool // those that are stored, whether they still wait or not
+	waiting int64         // jobs that wait
+	inner   []*gate       // that count in it
+	queued  bool          // it is in gateWork
+	swept   bool          // the deadline has been applied
+}
+
+// gating is what a job has to do with gates.
+type gating struct {
+	backend.Gating
+	delay, expires time.Duration // of a waiter
+}
+
+// CreateGates implements [backend.GateStore].
+func (b *Backend) CreateGates(ctx context.Context, tx *sql.Tx, req backend.GateRequest) (backend.GateResult, error) {
+	var result backend.GateResult
+	err := refuseTx(tx)
+	if err == nil {
+		err = check.CreateGates(b.Describe(), req)
+	}
+	if err != nil {
+		return result, fmt.Errorf("memory: create gates: %w", err)
+	}
+	if err := b.enter(ctx, "create gates"); err != nil {
+		return result, err
+	}
+	defer b.leave()
+	now, last := b.now(), b.lastGate
+	for i := range req.Gates {
+		n := &req.Gates[i]
+		if p := b.gates[resolve(n.Parent, last)]; n.Parent != 0 && (p == nil || !p.Takes(now)) {
+			b.forgetGates(last)
+			return backend.GateResult{}, fmt.Errorf("memory: create gates: gate %d: parent: %w", i, gateError(n.Parent, p))
+		}
+		b.lastGate++
+		g := &gate{Gate: lifecycle.NewGate(n, now), id: b.lastGate, label: n.Label, parent: b.gates[resolve(n.Parent, last)], created: now}
+		g.members, g.waiters = map[*job]bool{}, map[*job]bool{}
+		b.gates[g.id] = g
+		result.Gates = append(result.Gates, g.id)
+	}
+	if result.Jobs, err = b.push(resolved(req.Jobs, last), now); err != nil {
+		b.forgetGates(last)
+		return backend.GateResult{}, fmt.Errorf("memory: create gates: %w", err)
+	}
+	for _, id := range result.Gates {
+		g := b.gates[id]
+		if g.parent != nil {
+			g.parent.inner = append(g.parent.inner, g)
+			b.count(g.parent, lifecycle.Joined(backend.Pending), now)
+		}
+	}
+	for i, id := range result.Gates { // not before the last of the jobs counts
+		b.gates[id].Sealed = req.Gates[i].Sealed
+		b.count(b.gates[id], lifecycle.Tally{}, now)
+	}
+	return result, nil
+}
+
+// forgetGates removes gates that were created by a request that fails.
+func (b *Backend) forgetGates(last int64) {
+	for ; b.lastGate > last; b.lastGate-- {
+		delete(b.gates, b.lastGate)
+	}
+}
+
+// resolve returns the ID that a request means, whose gates follow last.
+func resolve(id, last int64) int64 {
+	if id < 0 {
+		return last - id
+	}
+	return id
+}
+
+// resolved returns jobs with the IDs of their gates.
+func resolved(jobs []backend.NewJob, last int64) []backend.NewJob {
+	jobs = slices.Clone(jobs)
+	for i := range jobs {
+		if from := jobs[i].Gating; from != nil {
+			g := backend.Gating{Gates: slices.Clone(from.Gates), Gate: resolve(from.Gate, last), When: from.When}
+			for at := range g.Gates {
+				g.Gates[at] = resolve(g.Gates[at], last)
+			}
+			jobs[i].Gating = &g
+		}
+	}
+	return jobs
+}
+
+func refuseTx(tx *sql.Tx) error {
+	if tx == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: the store takes part in no transaction", errors.ErrUnsupported)
+}
+
+// gateError says why a gate takes no more jobs. A nil gate does not exist.
+func gateError(id int64, g *gate) error {
+	if g == nil {
+		return fmt.Errorf("gate %d: %w", id, backend.ErrNotFound)
+	}
+	return fmt.Errorf("gate %d: %w", id, backend.ErrGateEnded)
+}
+
+// checkGates returns an error if a gate of the jobs takes no more jobs, before any is stored.
+func (b *Backend) checkGates(jobs []backend.NewJob, now int64) error {
+	for i := range jobs {
+		if jobs[i].Gating == nil {
+			continue
+		}
+		ids := jobs[i].Gating.Gates
+		if gate := jobs[i].Gating.Gate; gate != 0 {
+			ids = append(slices.Clone(ids), gate)
+		}
+		for _, id := range ids {
+			if g := b.gates[id]; g == nil || !g.Takes(now) {
+				return fmt.Errorf("job %d: %w", i, gateError(id, g))
+			}
+		}
+	}
+	return nil
+}
+
+// gate returns the gating of j, and allocates it if needed.
+func (j *job) gate() *gating {
+	m := j.extra()
+	if m.gating == nil {
+		m.gating = &gating{}
+	}
+	return m.gating
+}
+
+// gatingOf returns what is shown of j's gates, or nil.
+func (b *Backend) gatingOf(j *job) *backend.Gating {
+	g := j.more.gating
+	if g == nil || len(g.Gates) == 0 && g.Gate == 0 {
+		return nil
+	}
+	return &backend.Gating{Gates: slices.Clone(g.Gates), Gate: g.Gate, When: g.When}
+}
+
+// stand puts j, which is pushed as n, behind its gate.
+func (b *Backend) stand(j *job, n *backend.NewJob) {
+	own, g := j.gate(), b.gates[n.Gating.Gate]
+	own.Gate, own.When, own.delay, own.expires = n.Gating.Gate, n.Gating.When, n.Delay, n.Expires
+	j.more.behind = g
+	g.waiters[j] = true
+	g.waiting++
+	if g.Passage(own.When) != lifecycle.Waits {
+		b.enqueue(g)
+	}
+}
+
+// comeForward notes that j, which is to be in state s, does not wait behind a gate any more.
+func (j *job) comeForward(s backend.State) {
+	if j.more != nil && j.more.behind != nil && s != backend.Blocked {
+		j.more.behind.waiting--
+		j.more.behind = nil
+	}
+}
+
+// replace returns j, which waits, after a push of n with [backend.Replace].
+func (j *job) replace(n *backend.NewJob, now int64) lifecycle.Job {
+	if j.more.behind == nil { // it has a unique key, so it has more
+		return j.Replace(n, now)
+	}
+	j.more.gating.delay, j.more.gating.expires = n.Delay, n.Expires
+	return lifecycle.Behind(n, now)
+}
+
+// join makes j a member of gates in which it does not count yet.
+func (b *Backend) join(j *job, n *backend.Gating, now int64) {
+	if n == nil {
+		return
+	}
+	own := j.gate()
+	for _, id := range n.Gates {
+		if g := b.gates[id]; !slices.Contains(own.Gates, id) && own.Gate != id {
+			own.Gates = append(own.Gates, id)
+			g.members[j] = true
+			b.count(g, lifecycle.Joined(j.State), now)
+		}
+	}
+	slices.Sort(own.Gates)
+}
+
+// countMember tells the gates of j that j has moved.
+func (b *Backend) countMember(j *job, t lifecycle.Tally, now int64) {
+	for _, id := range j.more.gating.Gates {
+		g := b.gates[id]
+		if g == nil {
+			continue
+		}
+		if t != (lifecycle.Tally{}) {
+			b.count(g, t, now)
+		}
+		if j.State == gone {
+			delete(g.members, j)
+		}
+	}
+	if g := b.gates[j.more.gating.Gate]; g != nil && j.State == gone {
+		delete(g.waiters, j)
+	}
+}
+
+// count changes the counts of g, and of its parent if g ends.
+func (b *Backend) count(g *gate, t lifecycle.Tally, now int64) {
+	before := g.Gate
+	g.Gate = g.Count(t, now)
+	if g.EndedAt != before.EndedAt || g.Fired != before.Fired {
+		b.enqueue(g)
+	}
+	if g.EndedAt != before.EndedAt && g.parent != nil {
+		b.count(g.parent, lifecycle.Moved(backend.Pending, g.State()), now)
+	}
+}
+
+func (b *Backend) enqueue(g *gate) {
+	if !g.queued {
+		g.queued = true
+		b.gateWork = append(b.gateWork, g)
+	}
+}
+
+// letThrough decides about the waiters of the gates in gateWork, and of those that this changes.
+func (b *Backend) letThrough(now int64) {
+	for len(b.gateWork) > 0 {
+		g := b.gateWork[0]
+		b.gateWork, g.queued = b.gateWork[1:], false
+		for _, j := range byID(g.waiters) {
+			if j.more.behind == g {
+				b.pass(j, g, now)
+			}
+		}
+	}
+	b.gateWork = nil
+}
+
+func byID(jobs map[*job]bool) []*job {
+	return slices.SortedFunc(maps.Keys(jobs), func(a, c *job) int { return int(a.id - c.id) })
+}
+
+// pass does what g's state means for its waiter j.
+func (b *Backend) pass(j *job, g *gate, now int64) {
+	own := j.more.gating
+	switch g.Passage(own.When) {
+	case lifecycle.Admitted:
+		b.move(j, j.Admit(own.delay, own.expires, now), now)
+	case lifecycle.Refused:
+		b.refuse(j, lifecycle.GateText(g.id, g.Gate), now)
+	case lifecycle.Unneeded:
+		for _, id := range own.Gates {
+			b.count(b.gates[id], lifecycle.Moved(j.State, backend.Done), now)
+			delete(b.gates[id].members, j)
+		}
+		own.Gates = nil
+		b.move(j, lifecycle.Job{}, now)
+	case lifecycle.Waits:
+	}
+}
+
+// refuse cancels j, or asks for its end if it runs.
+func (b *Backend) refuse(j *job, text string, now int64) {
+	next, e := j.Refuse(text, now)
+	if next.State == backend.Running {
+		j.Job = next
+		return
+	}
+	j.record(e)
+	b.move(j, next, now)
+}
+
+// SealGates implements [backend.GateStore].
+func (b *Backend) SealGates(ctx context.Context, tx *sql.Tx, ids []int64) error {
+	if err := refuseTx(tx); err != nil {
+		return fmt.Errorf("memory: seal gates: %w", err)
+	}
+	if err := b.enter(ctx, "seal gates"); err != nil {
+		return err
+	}
+	defer b.leave()
+	for _, id := range ids {
+		if b.gates[id] == nil {
+			return fmt.Errorf("memory: seal gates: %w", gateError(id, nil))
+		}
+	}
+	now := b.now()
+	for _, id := range ids {
+		g := b.gates[id]
+		g.Sealed = true
+		b.count(g, lifecycle.Tally{}, now)
+	}
+	return nil
+}
+
+// Gates implements [backend.GateStore].
+func (b *Backend) Gates(ctx context.Context, query backend.GateQuery) ([]backend.GateInfo, error) {
+	limit, err := check.Gates(query)
+	if err != nil {
+		return nil, fmt.Errorf("memory: gates: %w", err)
+	}
+	if err := b.enter(ctx, "gates"); err != nil {
+		return nil, err
+	}
+	defer b.mu.Unlock()
+	var infos []backend.GateInfo
+	for _, id := range slices.Backward(slices.Sorted(maps.Keys(b.gates))) {
+		g := b.gates[id]
+		if query.IDs != nil && !slices.Contains(query.IDs, id) || query.Parent != 0 && g.parentID() != query.Parent ||
+			query.Open && g.EndedAt != 0 || query.Before != 0 && id >= query.Before {
+			continue
+		}
+		if infos = append(infos, g.info()); len(infos) == limit {
+			break
+		}
+	}
+	return infos, nil
+}
+
+func (g *gate) parentID() int64 {
+	if g.parent == nil {
+		return 0
+	}
+	return g.parent.id
+}
+
+func (g *gate) info() backend.GateInfo {
+	info := backend.GateInfo{ID: g.id, Label: g.label, Parent: g.parentID(), Waiting: g.waiting, CreatedAt: lifecycle.Time(g.created)}
+	g.FillGate(&info)
+	return info
+}
+
+// DeleteGates implements [backend.GateStore].
+func (b *Backend) DeleteGates(ctx context.Context, ids []int64) ([]int64, error) {
+	if err := b.enter(ctx, "delete gates"); err != nil {
+		return nil, err
+	}
+	defer b.mu.Unlock()
+	var deleted []int64
+	for _, id := range ids {
+		if g := b.gates[id]; g != nil && g.EndedAt != 0 && g.waiting == 0 {
+			b.deleteGate(g)
+			deleted = append(deleted, id)
+		}
+	}
+	slices.Sort(deleted)
+	return deleted, nil
+}
+
+// deleteGate deletes a gate, which its jobs forget.
+func (b *Backend) deleteGate(g *gate) {
+	for j := range g.members {
+		own := j.more.gating
+		own.Gates = slices.DeleteFunc(own.Gates, func(id int64) bool { return id == g.id })
+	}
+	for j := range g.waiters {
+		j.more.gating.Gate, j.more.gating.When = 0, 0
+	}
+	for _, inner := range g.inner {
+		inner.parent = nil
+	}
+	if g.parent != nil {
+		g.parent.inner = slices.DeleteFunc(g.parent.inner, func(o *gate) bool { return o == g })
+	}
+	delete(b.gates, g.id)
+}
+
+// removeGates deletes gates whose retention has ended.
+func (b *Backend) removeGates(now int64) {
+	for _, g := range b.gates {
+		age := time.Duration(now-g.EndedAt) * time.Microsecond
+		if g.EndedAt != 0 && g.waiting == 0 && (age >= backend.KeepEnded || age >= backend.KeepGate && len(g.members)+len(g.waiters) == 0) {
+			b.deleteGate(g)
+		}
+	}
+}
+
+// endOverdue seals the gates whose deadline has passed, and cancels their members.
+func (b *Backend) endOverdue(now int64) {
+	for _, id := range slices.Sorted(maps.Keys(b.gates)) {
+		if g := b.gates[id]; g.Overdue(now) && !g.swept {
+			b.sweep(g, now)
+		}
+	}
+}
+
+func (b *Backend) sweep(g *gate, now int64) {
+	g.swept, g.Sealed = true, true
+	for _, inner := range g.inner {
+		if inner.EndedAt == 0 && !inner.swept {
+			inner.Deadline = now
+			b.sweep(inner, now)
+		}
+	}
+	for _, j := range byID(g.members) {
+		if !j.State.Terminal() {
+			b.refuse(j, backend.DeadlineError+strconv.FormatInt(g.id, 10), now)
+		}
+	}
+	b.count(g, lifecycle.Tally{}, now)
+}
+
+// importGates stores gates of a batch that do not exist.
+func (b *Backend) importGates(gates []backend.GateInfo) error {
+	for i := range gates {
+		g := &gates[i]
+		if old := b.gates[g.ID]; old != nil && old.created != g.CreatedAt.UnixMicro() {
+			return fmt.Errorf("%w: gate %d of the store is another one", backend.ErrDuplicate, g.ID)
+		}
+	}
+	for i := range gates {
+		r := &gates[i]
+		b.lastGate = max(b.lastGate, r.ID)
+		if b.gates[r.ID] != nil {
+			continue
+		}
+		g := &gate{Gate: lifecycle.GateOf(r), id: r.ID, label: r.Label, parent: b.gates[r.Parent], created: r.CreatedAt.UnixMicro()}
+		g.members, g.waiters = map[*job]bool{}, map[*job]bool{}
+		if g.parent != nil {
+			g.parent.inner = append(g.parent.inner, g)
+		}
+		b.gates[g.id] = g
+	}
+	return nil
+}
+
+// importGating gives j the gates of r that exist, and reports whether j waits behind one.
+func (b *Backend) importGating(j *job, r *backend.Record) bool {
+	if r.Gating == nil {
+		return false
+	}
+	own := j.gate()
+	for _, id := range r.Gating.Gates {
+		if g := b.gates[id]; g != nil {
+			own.Gates = append(own.Gates, id)
+			g.members[j] = true
+		}
+	}
+	slices.Sort(own.Gates)
+	g := b.gates[r.Gating.Gate]
+	if g == nil {
+		return false
+	}
+	own.Gate, own.When, own.delay, own.expires = g.id, r.Gating.When, r.Delay, r.Expires
+	g.waiters[j] = true
+	if r.State != backend.Blocked || r.BlockedBy != 0 {
+		return false
+	}
+	j.more.behind = g
+	g.waiting++
+	if g.Passage(own.When) != lifecycle.Waits {
+		b.enqueue(g)
+	}
+	return true
+}
