@@ -106,6 +106,8 @@ func TestScheduleDefinitionIsStable(t *testing.T) {
 			name, f := path+v.Type().Field(i).Name, v.Field(i)
 			old := reflect.ValueOf(f.Interface())
 			switch f.Interface().(type) {
+			case *backend.Gating: // a schedule outlives the gates of its ticks
+				continue
 			case time.Time:
 				f.Set(reflect.ValueOf(time.Unix(1, 0)))
 			case string:
