@@ -1,5 +1,5 @@
-// Package integration has what runs elsewhere only where a Docker engine
-// answers: the tests of the PostgreSQL store on every version of the server
-// that the library supports. It is a module of its own, so that users do not
-// inherit what starts containers.
+// Package integration runs the tests of the PostgreSQL store on servers that the store's
+// own tests do not start: one that is running, and each supported version in a container
+// if a Docker engine answers. It is a separate module, so that users do not inherit the
+// library that starts containers.
 package integration

@@ -21,7 +21,7 @@ func (c *Cluster) stop()                     {}
 func Fresh(testing.TB) *Cluster { return nil }
 
 func (c *Cluster) Crash(testing.TB, bool)                         {}
-func (c *Cluster) Replica(testing.TB) *Cluster                    { return nil }
+func (c *Cluster) Replica(testing.TB, string) *Cluster            { return nil }
 func (c *Cluster) SmallDisk(testing.TB) (dir string, grow func()) { return "", nil }
 
 func At(testing.TB, string, string, func(*exec.Cmd) error) *Cluster { return nil }

@@ -140,12 +140,12 @@ func (c *Cluster) run() error {
 	return os.WriteFile(filepath.Join(c.dir, "ready"), nil, 0o644) // from now on the shell restarts the server after a crash
 }
 
-// giveAway changes the owner of a directory to the user that runs the server.
-func (c *Cluster) giveAway(dir string) error {
+// giveAway changes the owner of a file or directory to the user that runs the server.
+func (c *Cluster) giveAway(path string) error {
 	if c.attr.Credential == nil {
 		return nil
 	}
-	return os.Chown(dir, int(c.attr.Credential.Uid), int(c.attr.Credential.Gid))
+	return os.Chown(path, int(c.attr.Credential.Uid), int(c.attr.Credential.Gid))
 }
 
 // owner returns attributes that run a process as a user that may run a server. PostgreSQL

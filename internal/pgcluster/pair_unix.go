@@ -27,7 +27,7 @@ func NewPair(tb testing.TB, driver string) *Pair {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(primary.stop)
-	return &Pair{tb: tb, driver: driver, primary: primary, standby: primary.Replica(tb)}
+	return &Pair{tb: tb, driver: driver, primary: primary, standby: primary.Replica(tb, driver)}
 }
 
 // DSN returns a DSN that leads to the current primary.
@@ -91,7 +91,7 @@ func (p *Pair) Fail(all bool) {
 func (p *Pair) Rebuild() {
 	p.tb.Helper()
 	p.dead.stop()
-	p.standby, p.dead = p.primary.replicaAt(p.tb, p.dead.Port), nil
+	p.standby, p.dead = p.primary.replicaAt(p.tb, p.driver, p.dead.Port), nil
 }
 
 // open connects as the superuser.

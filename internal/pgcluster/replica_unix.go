@@ -3,34 +3,35 @@
 package pgcluster
 
 import (
+	"context"
+	"database/sql"
+	"errors"
 	"fmt"
-	"os/exec"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
-// Replica starts a read-only replica of the cluster and stops it at the end of the test.
-func (c *Cluster) Replica(tb testing.TB) *Cluster {
+// Replica starts a read-only replica of the cluster and stops it at the end of the test. The
+// driver is the name registered with database/sql.
+func (c *Cluster) Replica(tb testing.TB, driver string) *Cluster {
 	tb.Helper()
-	return c.replicaAt(tb, 0)
+	return c.replicaAt(tb, driver, 0)
 }
 
 // replicaAt is Replica with a port. Zero means any free port.
-func (c *Cluster) replicaAt(tb testing.TB, port int) *Cluster {
+func (c *Cluster) replicaAt(tb testing.TB, driver string, port int) *Cluster {
 	tb.Helper()
-	backup, err := program("pg_basebackup")
-	if err != nil {
-		tb.Skip(err)
-	}
 	r, err := newCluster()
 	if err != nil {
 		tb.Fatal(err)
 	}
 	r.Port = port
-	makes := exec.Command(backup, "-h", c.dir, "-p", fmt.Sprint(c.Port), "-U", Superuser, "-D", filepath.Join(r.dir, "data"), "-R", "-c", "fast", "--no-sync")
-	makes.SysProcAttr, makes.Dir = r.attr, r.dir
-	if out, err := makes.CombinedOutput(); err != nil {
-		tb.Fatalf("pg_basebackup: %v\n%s", err, out)
+	if err := c.copyTo(tb.Context(), r, driver); err != nil {
+		r.remove()
+		tb.Fatalf("a copy of the server's files: %v", err)
 	}
 	if err := r.run(); err != nil {
 		tb.Fatal(err)
@@ -39,41 +40,76 @@ func (c *Cluster) replicaAt(tb testing.TB, port int) *Cluster {
 	return r
 }
 
-// SmallDisk returns a directory for the server on a separate disk of 16 MiB, and a
-// function that enlarges the disk. It skips the test if the test may not mount a disk.
-func (c *Cluster) SmallDisk(tb testing.TB) (dir string, grow func()) {
-	tb.Helper()
-	own, err := newCluster() // only its directory is used
+// copyTo copies the files of the running server to a cluster that follows it once it runs.
+// It does without pg_basebackup, which has to be of the server's version and may be missing.
+func (c *Cluster) copyTo(ctx context.Context, r *Cluster, driver string) error {
+	db, err := sql.Open(driver, c.DSN())
 	if err != nil {
-		tb.Fatal(err)
+		return err
 	}
-	tb.Cleanup(own.remove)
-	disk := filepath.Join(own.dir, "disk")
-	mount := func(args ...string) error {
-		out, err := exec.Command("mount", args...).CombinedOutput()
+	defer db.Close()
+	db.SetMaxOpenConns(1) // a backup ends with its session
+	var version int
+	if err := db.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
+		return err
+	}
+	start, stop := "SELECT pg_backup_start('replica', true)", "SELECT labelfile FROM pg_backup_stop()"
+	if version < 150000 {
+		start, stop = "SELECT pg_start_backup('replica', true, false)", "SELECT labelfile FROM pg_stop_backup(false)"
+	}
+	if _, err := db.ExecContext(ctx, start); err != nil {
+		return err
+	}
+	if err := r.copyFiles(c.dir, "data", "postmaster.pid", "postmaster.opts", "pg_replslot", "pg_dynshmem", "pg_wal"); err != nil {
+		return err
+	}
+	label := ""
+	if err := db.QueryRowContext(ctx, stop).Scan(&label); err != nil {
+		return err
+	}
+	if err := r.copyFiles(c.dir, "data/pg_wal"); err != nil { // all of the backup
+		return err
+	}
+	return errors.Join(
+		r.write("data/backup_label", label),
+		r.write("data/standby.signal", ""),
+		r.write("data/postgresql.auto.conf", fmt.Sprintf("primary_conninfo = 'host=%s port=%d user=%s'\n", c.dir, c.Port, Superuser)),
+	)
+}
+
+// copyFiles copies a directory below the directory of another cluster, whose server runs and
+// may remove files meanwhile. It leaves out files, and the content of directories.
+func (c *Cluster) copyFiles(from, dir string, without ...string) error {
+	return fs.WalkDir(os.DirFS(from), dir, func(path string, entry fs.DirEntry, err error) error {
+		switch name, _ := filepath.Rel(dir, path); {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		case entry.IsDir():
+			if err := c.mkdir(path); err != nil || !slices.Contains(without, name) {
+				return err
+			}
+			return fs.SkipDir
+		case !entry.Type().IsRegular() || slices.Contains(without, name):
+			return nil
+		}
+		data, err := os.ReadFile(filepath.Join(from, path))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil {
-			return fmt.Errorf("mount: %w\n%s", err, out)
+			return err
 		}
-		return nil
-	}
-	if err := own.mkdir("disk"); err != nil {
-		tb.Fatal(err)
-	}
-	if err := mount("-t", "tmpfs", "-o", "size=16m", "tmpfs", disk); err != nil {
-		tb.Skipf("the test may not mount a small disk: %v", err)
-	}
-	tb.Cleanup(func() {
-		// An ended session takes a moment to close its files.
-		if out, err := exec.Command("umount", "-l", disk).CombinedOutput(); err != nil {
-			tb.Errorf("umount: %v\n%s", err, out)
-		}
+		return c.write(path, string(data))
 	})
-	if err := own.mkdir("disk/space"); err != nil {
-		tb.Fatal(err)
+}
+
+// write writes a file below the cluster's directory. The server may change it.
+func (c *Cluster) write(name, text string) error {
+	path := filepath.Join(c.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return err
 	}
-	return filepath.Join(disk, "space"), func() {
-		if err := mount("-o", "remount,size=256m", disk); err != nil {
-			tb.Fatal(err)
-		}
-	}
+	return c.giveAway(path)
 }

@@ -1,20 +1,17 @@
 // Package pgcluster gives tests a PostgreSQL server: the one that [Variable] names, or
-// a temporary one from the installed programs.
+// a temporary one from the programs in the directory that [Programs] names, or from the
+// installed programs.
 package pgcluster
 
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 )
 
-// Variable names the DSN of a server to test on. Its role must be able to create
-// schemas and roles. Without it the tests start a server.
+// Variable names the DSN of a server to test on, a URL or keywords. Its role must be able
+// to create schemas and roles. Without it the tests start a server.
 const Variable = "PLAINJOBS_TEST_POSTGRES"
 
 // The role of the servers that the tests start.
@@ -41,7 +38,7 @@ func Connect(tb testing.TB) (dsn string) {
 		}
 		var err error
 		if server.own, err = startCluster(); err != nil {
-			server.missing = fmt.Sprintf("no PostgreSQL server to test on: %v; install PostgreSQL, or set %s to the DSN of a server", err, Variable)
+			server.missing = fmt.Sprintf("no PostgreSQL server to test on: %v; install PostgreSQL, or set %s to the DSN of a server, or %s to the directory of its programs", err, Variable, Programs)
 			return
 		}
 		server.dsn = server.own.DSN()
@@ -72,50 +69,5 @@ func Own(tb testing.TB) *Cluster {
 func Stop() {
 	if server.own != nil {
 		server.own.stop()
-	}
-}
-
-// program returns the path of a PostgreSQL program: the one in PATH, or the newest version
-// in Debian's directories.
-func program(name string) (string, error) {
-	if path, err := exec.LookPath(name); err == nil {
-		return path, nil
-	}
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
-	if err != nil || len(found) == 0 {
-		return "", fmt.Errorf("%s is neither in PATH nor in /usr/lib/postgresql", name)
-	}
-	return slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) }), nil
-}
-
-// version returns the major version in a path of program.
-func version(path string) (n int) {
-	for _, part := range strings.Split(path, "/") {
-		if _, err := fmt.Sscanf(part, "%d", &n); err == nil {
-			return n
-		}
-	}
-	return 0
-}
-
-// Copy dumps a database and restores it in another one, as an operator does.
-func Copy(tb testing.TB, from, to string) {
-	tb.Helper()
-	file := filepath.Join(tb.TempDir(), "app.dump")
-	run(tb, "pg_dump", "--format=custom", "--file="+file, from)
-	for range 2 { // into an empty database, then over existing tables
-		run(tb, "pg_restore", "--clean", "--if-exists", "--exit-on-error", "--dbname="+to, file)
-	}
-}
-
-// run runs a PostgreSQL program to its end.
-func run(tb testing.TB, name string, args ...string) {
-	tb.Helper()
-	path, err := program(name)
-	if err != nil {
-		tb.Skip(err)
-	}
-	if out, err := exec.Command(path, args...).CombinedOutput(); err != nil {
-		tb.Fatalf("%s: %v: %s", name, err, out)
 	}
 }

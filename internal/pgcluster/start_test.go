@@ -33,6 +33,7 @@ func programs(t *testing.T, scripts map[string]string) {
 		}
 	}
 	t.Setenv("PATH", dir)
+	t.Setenv(Programs, "")
 }
 
 // A cluster that does not start is not returned, and the error says why at once.
@@ -74,4 +75,31 @@ func TestStartsWithPoorPath(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	c := Fresh(t)
 	c.Crash(t, true)
+}
+
+// The directory that the variable names has the server's programs. A client program may be
+// an installed one, but not an older one.
+func TestPrograms(t *testing.T) {
+	makes := func(version string) string { return "echo 'program (PostgreSQL) " + version + "'" }
+	programs(t, map[string]string{"initdb": makes("18.1"), "postgres": makes("18.1"), "pg_restore": makes("18.1")})
+	t.Setenv(Programs, os.Getenv("PATH"))
+	own := os.Getenv(Programs)
+	for _, test := range []struct{ name, installed, want string }{
+		{"pg_restore", "15.1", "own"}, {"pg_dump", "18.0 (Debian)", "installed"}, {"pg_dump", "19beta1", "installed"}, {"pg_dump", "17.9", ""},
+	} {
+		programs(t, map[string]string{test.name: makes(test.installed)})
+		t.Setenv(Programs, own)
+		want := filepath.Join(os.Getenv("PATH"), test.name)
+		if test.want == "own" {
+			want = filepath.Join(own, test.name)
+		}
+		got, err := client(test.name)
+		if (err == nil) != (test.want != "") || err == nil && got != want {
+			t.Errorf("client(%s) of %s = %s, %v", test.name, test.installed, got, err)
+		}
+	}
+	t.Setenv(Programs, t.TempDir())
+	if c, err := startCluster(); c != nil || err == nil || !strings.Contains(err.Error(), Programs) {
+		t.Errorf("without programs startCluster = %v, %v, want an error that names the variable", c, err)
+	}
 }

@@ -15,7 +15,7 @@ import (
 // testReplica opens a store on a read-only replica.
 func (d Driver) testReplica(t *testing.T) {
 	s := d.schema(t)
-	r := pgcluster.Own(t).Replica(t)
+	r := pgcluster.Own(t).Replica(t, d.Name)
 	opts := &postgres.Options{Schema: s.name}
 	dsn := r.TCP(pgcluster.Superuser, pgcluster.Password, "postgres")
 	d.refuses(t, dsn, opts, backend.ErrUnavailable, "read-only replica", "target_session_attrs=read-write")

@@ -1,12 +1,9 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/url"
-	"os"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -15,16 +12,16 @@ import (
 	"github.com/ory/dockertest/v3/docker"
 )
 
-// versions are those that the library supports, see minServer in
+// versions are those that the library supports; see minServer in
 // backend/postgres/migrate.go.
 var versions = []string{"14", "15", "16", "17", "18"}
 
-// startTime is how long a server may take until it answers, without the
-// download of its image.
+// startTime is how long a server may take until it answers, not counting the download of
+// its image.
 const startTime = 2 * time.Minute
 
-// TestPostgres runs the tests of both drivers on each version.
-func TestPostgres(t *testing.T) {
+// TestContainers runs the tests of both drivers on each version.
+func TestContainers(t *testing.T) {
 	pool, err := dockertest.NewPool("")
 	if err == nil {
 		err = pool.Client.Ping()
@@ -34,27 +31,17 @@ func TestPostgres(t *testing.T) {
 	}
 	pool.MaxWait = startTime
 	for _, version := range versions {
-		t.Run(version, func(t *testing.T) {
-			dsn := start(t, pool, version)
-			for _, dir := range []string{"../backend/postgres/pgx", "../backend/postgres/pqtest"} {
-				cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-timeout=20m", ".")
-				cmd.Dir = dir
-				cmd.Env = append(os.Environ(), "PLAINJOBS_TEST_POSTGRES="+dsn, "GOWORK=off")
-				if out, err := cmd.CombinedOutput(); err != nil {
-					t.Errorf("%s: %v\n%s", dir, err, bytes.TrimSpace(out))
-				}
-			}
-		})
+		t.Run(version, func(t *testing.T) { test(t, start(t, pool, version), "") })
 	}
 }
 
-// start starts a server, which goes with the test, and returns how to connect.
+// start starts a server, stops it at the end of the test, and returns its URL.
 func start(t *testing.T, pool *dockertest.Pool, version string) (dsn string) {
 	t.Helper()
 	const password = "integration"
 	server, err := pool.RunWithOptions(&dockertest.RunOptions{
 		Repository: "postgres", Tag: version, Env: []string{"POSTGRES_PASSWORD=" + password},
-		// The tests leave some connections at a time to each of their processes.
+		// Several test processes have connections at a time.
 		Cmd: []string{"-c", "max_connections=200", "-c", "fsync=off"},
 	}, func(c *docker.HostConfig) {
 		c.AutoRemove = true
