@@ -17,7 +17,7 @@ import (
 // must change in the scripts too, or a full run fails at its end.
 func TestAllowedReasons(t *testing.T) {
 	texts := literals(t, filepath.Join("..", ".."))
-	for _, script := range []string{"run", "newcomer"} {
+	for _, script := range []string{"run", "newcomer", "postgres"} {
 		source, err := os.ReadFile(filepath.Join("..", "..", ".ci", script))
 		if err != nil {
 			t.Fatal(err)
