@@ -124,8 +124,8 @@ func (e *JobError) Error() string {
 //
 // A handler that calls Await keeps its slot meanwhile. If all slots of all workers wait
 // like this for jobs that have not started, none of these jobs ever starts. Give the
-// awaited jobs a worker of their own with worker.Options.Jobs, or return [Snooze] and
-// look again later. If an awaited job has not started after five seconds, the log says
+// awaited jobs slots of their own with worker.Options.Lanes, or return [Snooze] and look
+// again later. If an awaited job has not started after five seconds, the log says
 // so, and whether no slot is left. Await returns an error at once for a job that cannot
 // end before the handler returns: the handler's own job, a job that is blocked by it,
 // and, in a test without a worker, a job that waits.

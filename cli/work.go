@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,7 +22,8 @@ import (
 type workOptions struct {
 	parallel      int
 	program       string // the command that starts this program
-	jobs          []string
+	jobs, except  []string
+	lanes         string
 	noCron, drain bool
 	grace         time.Duration
 	probe, log    string
@@ -37,14 +37,18 @@ func (o *workOptions) flags(p *program, c *cobra.Command) {
 	flags := c.Flags()
 	flags.IntVar(&o.parallel, "parallel", 1, "run up to `N` jobs at once")
 	flags.StringSliceVar(&o.jobs, "jobs", nil, "run only jobs with these `NAMES`")
+	flags.StringSliceVar(&o.except, "except", nil, "leave jobs with these `NAMES` to other workers")
+	flags.StringVar(&o.lanes, "lanes", "", "give jobs slots of their own: `\"N:NAMES N:NAMES …\"`, with N slots for the jobs of the names")
 	flags.BoolVar(&o.noCron, "no-cron", false, "do not run schedules")
 	flags.StringVar(&o.probe, "probe", "", "serve HTTP at `ADDRESS`: status 200 while the store answers the worker, otherwise 503")
-	completes(c, "jobs", func() (names []string) {
-		for _, d := range engine.Definitions() {
-			names = append(names, d.Name)
-		}
-		return names
-	})
+	for _, flag := range []string{"jobs", "except"} {
+		completes(c, flag, func() (names []string) {
+			for _, d := range engine.Definitions() {
+				names = append(names, d.Name)
+			}
+			return names
+		})
+	}
 }
 
 func (p *program) workCommand() *cobra.Command {
@@ -56,9 +60,14 @@ func (p *program) workCommand() *cobra.Command {
 jobs and waits up to --grace for running jobs. After a second signal, at least one
 second later, it cancels the contexts of the handlers, releases their jobs and exits.
 A closed terminal, or a log without a reader, has the effect of the first signal.
-Work exits at most 5 seconds after the grace period.`,
+Work exits at most 5 seconds after the grace period.
+
+All jobs share the slots of --parallel, except those of --lanes: each lane has slots of
+its own, so that a slow job delays no job of another lane.`,
 		Example: `  work --parallel 4
   work --jobs invoice,welcome --no-cron
+  work --parallel 4 --lanes "10:welcome,reminder 2:report"
+  work --except report
   work --drain
   work --probe :7001 --log json`,
 		Args: takes(0, 0),
@@ -103,7 +112,15 @@ func (p *program) work(ctx context.Context, s *screen, o *workOptions) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	jobs, err := named(o.jobs)
+	jobs, err := named("--jobs", o.jobs)
+	if err != nil {
+		return err
+	}
+	except, err := named("--except", o.except)
+	if err != nil {
+		return err
+	}
+	lanes, err := lanesOf(o.lanes)
 	if err != nil {
 		return err
 	}
@@ -135,11 +152,11 @@ func (p *program) work(ctx context.Context, s *screen, o *workOptions) error {
 		return err
 	}
 	if o.lines {
-		s.found(q, o)
+		s.found(q, o, lanes)
 	}
 	release := make(chan struct{})
 	w := worker.New(q, &worker.Options{
-		Concurrency: o.parallel, Jobs: jobs, Lease: lease, Drain: o.drain, NoSchedules: o.noCron,
+		Concurrency: o.parallel, Jobs: jobs, Except: except, Lanes: lanes, Lease: lease, Drain: o.drain, NoSchedules: o.noCron,
 		Grace: graceOf(o.grace), ReleaseNow: release, OnHeartbeat: last.onHeartbeat, Logger: log,
 	})
 	ps := start(ctx, w.Run, o.serve)
@@ -286,29 +303,6 @@ func (s *screen) left(ctx context.Context, q *plainjobs.Queue) {
 	s.say("no job is left to run now; unfinished: %s", strings.Join(left, ", "))
 }
 
-// A namedJob is a job of which a worker needs only the name.
-type namedJob struct {
-	plainjobs.AnyJob
-	name string
-}
-
-func (j namedJob) Name() string { return j.name }
-
-// named returns the jobs with these names, or nil without names.
-func named(names []string) (jobs []plainjobs.AnyJob, err error) {
-	var all []string
-	for _, d := range engine.Definitions() {
-		all = append(all, d.Name)
-	}
-	for _, name := range names {
-		if engine.Lookup(name) == nil {
-			return nil, usage("--jobs: this program defines no job named %s%s", name, didYouMean(name, all))
-		}
-		jobs = append(jobs, namedJob{name: name})
-	}
-	return jobs, nil
-}
-
 // logger returns the worker's logger. If each run has its own line, the logger does not
 // log runs.
 func logger(s *screen, o *workOptions) *slog.Logger {
@@ -337,27 +331,4 @@ func (h warningHandler) Handle(ctx context.Context, r slog.Record) error {
 		return nil
 	}
 	return h.Handler.Handle(ctx, r)
-}
-
-// found prints the store, the jobs and the schedules.
-func (s *screen) found(q *plainjobs.Queue, o *workOptions) {
-	s.say("%s  parallel %d", describe(q), o.parallel)
-	var t table
-	only := func(name string) bool { return o.jobs == nil || slices.Contains(o.jobs, name) }
-	first := "jobs"
-	for _, d := range engine.Definitions() {
-		if only(d.Name) {
-			t.add(first, d.Name, "", place(d.Where))
-			first = ""
-		}
-	}
-	first = "schedules"
-	for _, d := range (*engine.Handle)(q).Queue().Schedules() {
-		if only(d.Job.Name) && !o.noCron {
-			t.add(first, d.Name, d.Spec, nextTick(d, s.now))
-			first = ""
-		}
-	}
-	t.add("inspect", fmt.Sprintf("%s stats, jobs or top", o.program))
-	_ = t.write(s, false) // the worker runs even if this cannot be printed
 }

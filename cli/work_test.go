@@ -363,3 +363,27 @@ func TestWorkUsage(t *testing.T) {
 		t.Errorf("without handlers it printed %s", got.err)
 	}
 }
+
+// --lanes and --except say which jobs share slots.
+func TestWorkLanes(t *testing.T) {
+	w := runWorld(t)
+	w.bind(func(context.Context, string) error { return nil })
+	w.perform(t, importJob.With(""), welcomeJob.With(letter{}))
+	got := w.must(t, 0, "work", "--drain", "--except", "import", "--lanes", "3:welcome 2:sum")
+	for id, want := range map[int64]plainjobs.State{1: plainjobs.Pending, 2: plainjobs.Done} {
+		if info, err := w.store.Get(t.Context(), id); err != nil || info.State != want {
+			t.Errorf("job %d is %v, %v, want %v: %s", id, info.State, err, want, got.err)
+		}
+	}
+	for args, want := range map[string]string{
+		"--lanes=welcome":     `"welcome": give "N:NAMES"`,
+		"--lanes=0:welcome":   `"0:welcome": give "N:NAMES"`,
+		"--lanes=1:welcom":    `no job named welcom; did you mean "welcome"?`,
+		"--except=welcom":     `no job named welcom; did you mean "welcome"?`,
+		"--lanes=1:sum 1:sum": "Options.Lanes[1] has the job sum",
+	} {
+		if got := w.run("work", "--drain", args); got.status == 0 || !strings.Contains(got.err, want) {
+			t.Errorf("work %s exited with %d: %s", args, got.status, got.err)
+		}
+	}
+}

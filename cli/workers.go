@@ -15,7 +15,7 @@ func (p *program) workersCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "workers [flags]",
 		Short: "List the workers of all processes",
-		Long: `Workers lists the registered workers. A worker that has sent no heartbeat for its lease
+		Long: `Workers lists the registered workers. Each lane of a worker has a line. A worker that has sent no heartbeat for its lease
 is "silent". A worker on this host whose process has exited is "ended". Other workers
 rescue the jobs of both.`,
 		Example: `  workers

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -21,6 +22,8 @@ type claimer struct {
 	heartbeats *heartbeats
 	slots      *slots
 	idle       *idleCheck
+
+	begun, ended atomic.Int64 // claims; when a claim has ended, leases has its runs
 }
 
 // loop supplies the dispatcher until ctx ends. It calls stop with the error that ends
@@ -48,12 +51,16 @@ func (c *claimer) loop(ctx context.Context, stop context.CancelCauseFunc) {
 			c.waitForWork(ctx, req, freed)
 			continue
 		}
-		asked := time.Now()
+		asked, started := time.Now(), false
+		c.begun.Add(1)
 		jobs, err := c.claim(ctx, req)
+		if err == nil {
+			started = c.add(req, asked, jobs)
+		}
+		c.ended.Add(1)
 		switch {
 		case err == nil:
 			pause.reset()
-			started := c.add(req, asked, jobs)
 			short = len(jobs) == 0 || waits && len(jobs) < plan.limit
 			if len(jobs) == 0 && c.opts.Drain && c.idle.drained(ctx) {
 				stop(errDrained)

@@ -16,9 +16,8 @@ var errDrained = errors.New("no job is left to run")
 // An idleCheck finds out for a worker with Options.Drain whether any job is left. It
 // belongs to the claimer's goroutine.
 type idleCheck struct {
-	*setup
-	leases *leases
-	ticker *ticker
+	store backend.Backend
+	all   sessions // of the worker
 
 	firstSeen map[int64]time.Time // the heartbeats of other workers at the first look
 }
@@ -31,7 +30,8 @@ type idleCheck struct {
 // It looks at what may become pending before it looks at what is pending: ticks that are
 // due, and jobs of workers that may be dead, which are rescued once that is certain.
 func (s *idleCheck) drained(ctx context.Context) bool {
-	if s.leases.held() > 0 || !s.ticker.tickAll(ctx) {
+	claims, quiet := s.all.claimsBegun()
+	if !quiet || !s.all.idle(ctx) {
 		return false
 	}
 	reader, ok := s.store.(backend.Reader)
@@ -43,7 +43,7 @@ func (s *idleCheck) drained(ctx context.Context) bool {
 		return err == nil // the next claim has the same error, and logs it
 	}
 	mine := func(c backend.Count, state backend.State) bool {
-		return c.State == state && s.jobs[c.Name] != nil && !paused[c.Name]
+		return c.State == state && s.all.claims(c.Name) && !paused[c.Name]
 	}
 	counts, err := reader.Count(ctx)
 	if err != nil {
@@ -55,7 +55,11 @@ func (s *idleCheck) drained(ctx context.Context) bool {
 		}
 	}
 	counts, err = reader.Count(ctx)
-	return err == nil && !slices.ContainsFunc(counts, func(c backend.Count) bool { return mine(c, backend.Pending) })
+	if err != nil || slices.ContainsFunc(counts, func(c backend.Count) bool { return mine(c, backend.Pending) }) {
+		return false
+	}
+	after, _ := s.all.claimsBegun()
+	return after == claims // a lane may have claimed what the run of another lane pushed
 }
 
 // heldByLiveWorkers reports whether live workers hold all running jobs of a name. A

@@ -28,7 +28,7 @@ type setup struct {
 	ready     func()          // called when the worker is registered or paused
 }
 
-// A session is one call of Run or Start. Its parts and their goroutines:
+// A session is one call of Run or Start, or its part for one lane. Its parts and their goroutines:
 //
 //   - The claimer claims as many jobs as the dispatcher wants.
 //   - The slots take runs from the dispatcher, call the handlers, and leave the ends of
@@ -80,7 +80,7 @@ func newSession(ctx context.Context, q *engine.Queue, opts Options, jobs map[str
 	s.ticker = newTicker(c)
 	s.claimer = &claimer{
 		setup: c, leases: s.leases, dispatcher: s.dispatcher, heartbeats: s.heartbeats, slots: s.slots,
-		idle: &idleCheck{setup: c, leases: s.leases, ticker: s.ticker, firstSeen: map[int64]time.Time{}},
+		idle: &idleCheck{store: c.store, firstSeen: map[int64]time.Time{}},
 	}
 	return s
 }

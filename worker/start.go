@@ -8,12 +8,12 @@ import (
 	"sync"
 )
 
-// A started is a session that Start has started.
+// A started is sessions that Start has started.
 type started struct {
 	stop    context.CancelFunc
 	release func() // ends the grace period
 	done    chan struct{}
-	err     error // why the session ended; set before done is closed
+	err     error // why the sessions ended; set before done is closed
 }
 
 // Start starts the worker and returns once it is registered in the store, or is paused
@@ -26,7 +26,7 @@ type started struct {
 // until [Worker.Stop] is called, or [Worker.Run] is called and its context ends. If the
 // worker ends by itself it logs the error, which Stop or Run returns.
 func (w *Worker) Start(ctx context.Context) error {
-	s, err := w.session(ctx)
+	all, err := w.sessions(ctx)
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
@@ -41,7 +41,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	}
 	w.started = b
 	w.mu.Unlock()
-	if own := s.opts.ReleaseNow; own != nil {
+	if own := w.opts.ReleaseNow; own != nil {
 		go func() {
 			select {
 			case <-own:
@@ -50,19 +50,21 @@ func (w *Worker) Start(ctx context.Context) error {
 			}
 		}()
 	}
-	s.opts.ReleaseNow = released
-	s.ready = sync.OnceFunc(func() { close(ready) })
+	for _, s := range all {
+		s.opts.ReleaseNow = released
+	}
+	all.onReady(func() { close(ready) })
 
 	tooLate := context.AfterFunc(ctx, stop)
 	go func() {
 		defer close(done)
-		b.err = s.run(work)
+		b.err = all.run(work)
 		stop()
 	}()
 	select {
 	case <-ready:
 		if tooLate() {
-			go b.logError(s)
+			go b.logError(all[0].opts.Logger)
 			return nil
 		}
 		<-done
@@ -84,10 +86,10 @@ func (w *Worker) Start(ctx context.Context) error {
 	return errors.New("worker: not started: Stop was called")
 }
 
-// logError logs why the session ended, if it was by itself.
-func (b *started) logError(s *session) {
+// logError logs why the sessions ended, if it was by themselves.
+func (b *started) logError(log *slog.Logger) {
 	if <-b.done; b.err != nil {
-		s.opts.Logger.Error("plainjobs: the worker has ended", slog.String("error", firstLine(b.err.Error())))
+		log.Error("plainjobs: the worker has ended", slog.String("error", firstLine(b.err.Error())))
 	}
 }
 
@@ -108,7 +110,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 	return w.wait(b)
 }
 
-// wait waits until the session has ended, and returns why.
+// wait waits until the sessions have ended, and returns why.
 func (w *Worker) wait(b *started) error {
 	<-b.done
 	w.forget(b)
@@ -118,14 +120,14 @@ func (w *Worker) wait(b *started) error {
 	return nil
 }
 
-// background returns the session that Start has started, or nil.
+// background returns the sessions that Start has started, or nil.
 func (w *Worker) background() *started {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.started
 }
 
-// forget lets Start start another session than b.
+// forget lets Start start other sessions than b.
 func (w *Worker) forget(b *started) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -20,6 +20,16 @@
 // jobs without polling. It also pushes the jobs of schedules when their ticks are due. If
 // several workers have a schedule, one of them pushes the job of a tick.
 //
+// # Lanes
+//
+// By default all jobs of a worker share its slots, so slow jobs may occupy them all. With
+// [Options.Lanes], jobs have slots of their own. Here the two kinds of mail share ten
+// slots, reports have two, and all other jobs have four:
+//
+//	mail := []plainjobs.AnyJob{Welcome, Reminder}
+//	reports := []plainjobs.AnyJob{Report}
+//	worker.New(queue, &worker.Options{Concurrency: 4, Lanes: []worker.Lane{{mail, 10}, {reports, 2}}})
+//
 // # Leases
 //
 // All leases of a worker depend on one row in the store, which the worker renews
@@ -49,12 +59,12 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
 
@@ -67,9 +77,16 @@ import (
 // Options of a Worker. The zero value is ready to use.
 type Options struct {
 	// Concurrency is how many handlers run at once, at most 100,000. Zero is GOMAXPROCS.
+	// Handlers of Lanes come on top.
 	Concurrency int
-	// Jobs restricts what the worker claims. nil is every job that the program defines.
+	// Jobs restricts what the worker claims, apart from Lanes. nil is every job that the
+	// program defines.
 	Jobs []plainjobs.AnyJob
+	// Except are jobs that the worker leaves to other workers.
+	Except []plainjobs.AnyJob
+	// Lanes give some jobs slots of their own. The other jobs share the slots of
+	// Concurrency.
+	Lanes []Lane
 	// Grace is how long running handlers may continue after Run's context has ended,
 	// before their contexts end too, at most 24 hours. Zero is 20 seconds, and a
 	// negative value is no grace period. Run returns at most 5 seconds after the grace
@@ -96,7 +113,7 @@ type Options struct {
 	ReleaseNow <-chan struct{}
 	// OnHeartbeat is called after the store has answered a claim or a heartbeat, at
 	// least every quarter of the lease, with the time at which the worker sent it. It
-	// must not block.
+	// must not block. Lanes call it at the same time.
 	OnHeartbeat func(sent time.Time)
 	// Logger logs runs and problems, never payloads. nil is slog.Default().
 	Logger *slog.Logger
@@ -154,7 +171,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		defer context.AfterFunc(ctx, b.stop)()
 		return w.wait(b)
 	}
-	s, err := w.session(ctx)
+	s, err := w.sessions(ctx)
 	if err == nil {
 		err = s.run(ctx)
 	}
@@ -164,30 +181,35 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
-// session returns a new session, or an error if an option or the program's jobs do not
-// allow one.
-func (w *Worker) session(ctx context.Context) (*session, error) {
+// sessions returns new sessions, or an error if an option or the program's jobs do not
+// allow them.
+func (w *Worker) sessions(ctx context.Context) (all sessions, err error) {
 	opts, err := w.opts.resolve()
 	if err != nil {
 		return nil, err
 	}
-	jobs, err := w.jobs()
+	shares, err := w.shares(opts.Concurrency)
 	if err != nil {
 		return nil, err
 	}
-	schedules, err := schedulesOf(w.queue.Schedules(), jobs, !opts.NoSchedules)
-	if err != nil {
-		return nil, err
+	for _, share := range shares {
+		schedules, err := schedulesOf(w.queue.Schedules(), share.jobs, !opts.NoSchedules)
+		if err != nil {
+			return nil, err
+		}
+		opts.Concurrency = share.concurrency
+		all = append(all, newSession(ctx, w.queue, opts, share.jobs, schedules))
 	}
-	return newSession(ctx, w.queue, opts, jobs, schedules), nil
+	for _, s := range all {
+		s.claimer.idle.all = all
+	}
+	return all, nil
 }
 
 func (o Options) resolve() (Options, error) {
-	if o.Concurrency < 0 || o.Concurrency > 100_000 {
-		return o, fmt.Errorf("Options.Concurrency is %d: use 1 to 100000, or 0 for GOMAXPROCS", o.Concurrency)
-	}
-	if o.Concurrency == 0 {
-		o.Concurrency = runtime.GOMAXPROCS(0)
+	var err error
+	if o.Concurrency, err = resolveConcurrency("Options.Concurrency", o.Concurrency); err != nil {
+		return o, err
 	}
 	if o.Lease == 0 {
 		o.Lease = 30 * time.Second
@@ -213,37 +235,11 @@ func (o Options) resolve() (Options, error) {
 	return o, nil
 }
 
-// jobs returns the definitions to work on, by each of their names.
-func (w *Worker) jobs() (map[string]*engine.Definition, error) {
-	defs := engine.Definitions()
-	if w.opts.Jobs != nil {
-		defs = nil
-		for i, job := range w.opts.Jobs {
-			if job == nil || job.Name() == "" {
-				return nil, fmt.Errorf("Options.Jobs[%d] is nil", i)
-			}
-			defs = append(defs, engine.Lookup(job.Name()))
-		}
+func resolveConcurrency(field string, n int) (int, error) {
+	if n < 0 || n > 100_000 {
+		return 0, fmt.Errorf("%s is %d: use 1 to 100000, or 0 for GOMAXPROCS", field, n)
 	}
-	if len(defs) == 0 {
-		return nil, errors.New("the program defines no jobs: define some, or import their package")
-	}
-	byName := map[string]*engine.Definition{}
-	var unbound []string
-	for _, d := range defs {
-		d = w.queue.Definition(d)
-		if w.queue.Handler(d) == nil {
-			unbound = append(unbound, fmt.Sprintf("%s (declared at %s)", d.Name, d.Where))
-		}
-		for _, name := range append([]string{d.Name}, d.Aliases...) {
-			byName[name] = d
-		}
-	}
-	if len(unbound) > 0 {
-		return nil, fmt.Errorf("no handler for %s: bind one with plainjobs.Handle, or leave the job out of Options.Jobs",
-			strings.Join(unbound, ", "))
-	}
-	return byName, nil
+	return cmp.Or(n, runtime.GOMAXPROCS(0)), nil
 }
 
 // permanent reports whether trying again cannot help.

@@ -20,6 +20,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/postgres"
 	"github.com/plainjobs/plainjobs/conformance"
+	"github.com/plainjobs/plainjobs/internal/lanetest"
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
@@ -102,6 +103,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("ReadOnly", d.testReadOnly)
 	t.Run("Timeouts", d.testTimeouts)
 	t.Run("Large", d.testLarge)
+	t.Run("Lanes", func(t *testing.T) { s := d.schema(t); lanetest.Run(t, s.open(t, &postgres.Options{Schema: s.name})) })
 	t.Run("IdleTimeout", d.testIdleTimeout)
 	t.Run("NoConnections", d.testNoConnections)
 	t.Run("Replica", d.testReplica)

@@ -15,6 +15,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 	"github.com/plainjobs/plainjobs/conformance"
+	"github.com/plainjobs/plainjobs/internal/lanetest"
 )
 
 // Open is the Open function of a driver's package.
@@ -112,6 +113,7 @@ func Run(t *testing.T, name string, open Open) {
 	t.Run("Examine", d.testExamine)
 	t.Run("Locked", d.testLocked)
 	t.Run("LockedStop", d.testLockedStop)
+	t.Run("Lanes", func(t *testing.T) { lanetest.Run(t, mustOpen(t, d.open, filepath.Join(t.TempDir(), "jobs.db"), nil)) })
 	t.Run("Drift", d.testDrift)
 	t.Run("Schema", d.testSchema)
 	t.Run("LargePayloads", d.testLargePayloads)
