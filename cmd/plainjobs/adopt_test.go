@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The module internal/adopt/adopttest tests adopt on tables of each library.
+// The module examples/migrate tests adopt on tables of each library.
 func TestAdopt(t *testing.T) {
 	dir := t.TempDir()
 	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(filepath.Join(dir, "a b%23.db")))

@@ -1,4 +1,4 @@
-package adopttest
+package migrate
 
 import (
 	"context"
@@ -35,6 +35,7 @@ type riverDB struct {
 	pool  *pgxpool.Pool
 	db    *sql.DB
 	store *postgres.Backend
+	dsn   string
 }
 
 func newRiver(t *testing.T) *riverDB {
@@ -59,7 +60,7 @@ func newRiver(t *testing.T) *riverDB {
 	config, err := pgxpool.ParseConfig(server)
 	check(err)
 	config.ConnConfig.Database = name
-	r := &riverDB{db: stdlib.OpenDB(*config.ConnConfig)}
+	r := &riverDB{db: stdlib.OpenDB(*config.ConnConfig), dsn: pgcluster.With(server, "dbname", name)}
 	r.pool, err = pgxpool.NewWithConfig(ctx, config)
 	check(err)
 	r.store, err = postgres.New(r.db, &postgres.Options{Listen: store.Listen(config.ConnConfig)})
@@ -102,22 +103,22 @@ func (r *riverDB) insert(t *testing.T, client *river.Client[pgx.Tx], what string
 	}
 }
 
-// A worker runs jobs of a kind.
-type worker struct {
+// A riverWorker runs jobs of a kind.
+type riverWorker struct {
 	river.WorkerDefaults[args]
 	run func(context.Context, *river.Job[args]) error
 }
 
 // NextRetry is late: River makes a job that is soon retried available at once.
-func (w *worker) NextRetry(*river.Job[args]) time.Time { return time.Now().Add(time.Hour) }
+func (w *riverWorker) NextRetry(*river.Job[args]) time.Time { return time.Now().Add(time.Hour) }
 
-func (w *worker) Work(ctx context.Context, job *river.Job[args]) error { return w.run(ctx, job) }
+func (w *riverWorker) Work(ctx context.Context, job *river.Job[args]) error { return w.run(ctx, job) }
 
 // client returns a client that runs jobs of one kind.
 func (r *riverDB) client(t *testing.T, kind string, run func(context.Context, *river.Job[args]) error) *river.Client[pgx.Tx] {
 	t.Helper()
 	workers := river.NewWorkers()
-	river.AddWorkerArgs(workers, args{What: kind}, &worker{run: run})
+	river.AddWorkerArgs(workers, args{What: kind}, &riverWorker{run: run})
 	client, err := river.NewClient(riverpgxv5.New(r.pool), &river.Config{
 		Queues: map[string]river.QueueConfig{kind: {MaxWorkers: 20}}, Workers: workers, JobTimeout: -1,
 		FetchCooldown: time.Millisecond, FetchPollInterval: 10 * time.Millisecond, TestOnly: true,

@@ -1,4 +1,4 @@
-package adopttest
+package migrate
 
 import (
 	"context"
@@ -53,6 +53,11 @@ func openStore(t *testing.T, path string) *sqlite.Backend {
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	return store
+}
+
+func newQueue(t *testing.T) *plainjobs.Queue {
+	t.Helper()
+	return plainjobs.New(openStore(t, filepath.Join(t.TempDir(), "app.db")), nil)
 }
 
 // A breaking store ends its context before each push but the first.
@@ -120,7 +125,11 @@ func equal(t *testing.T, what string, got, want map[string]int64) {
 // stored returns the store's jobs, lowest ID first.
 func stored(t *testing.T, store backend.Backend) []plainjobs.Info {
 	t.Helper()
-	queue := plainjobs.New(store, nil)
+	return list(t, plainjobs.New(store, nil))
+}
+
+func list(t *testing.T, queue *plainjobs.Queue) []plainjobs.Info {
+	t.Helper()
 	var all []plainjobs.Info
 	for before := int64(0); ; {
 		page, next, err := queue.List(t.Context(), plainjobs.Filter{}, before, 1000)

@@ -1,11 +1,7 @@
-package adopttest
+package migrate
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -18,17 +14,7 @@ import (
 func TestGoqite(t *testing.T) {
 	ctx := t.Context()
 	db, path := newFile(t)
-	schema, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "maragu.dev/goqite").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(schema)), "schema_sqlite.sql"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := db.Exec(string(text)); err != nil {
-		t.Fatal(err)
-	}
+	createGoqite(t, db)
 	queue := func(name string, timeout time.Duration) *goqite.Queue {
 		return goqite.New(goqite.NewOpts{DB: db, Name: name, Timeout: timeout})
 	}
@@ -72,9 +58,9 @@ func TestGoqite(t *testing.T) {
 	waitPast(t, db, "SELECT count(*) FROM goqite WHERE received > 0 AND queue <> 'received' AND timeout > strftime('%Y-%m-%dT%H:%M:%fZ')")
 
 	store := openStore(t, path)
-	report := adoptBroken(t, db, store, "goqite", adopt.Options{})
-	equal(t, "adopted", report.Adopted, map[string]int64{"mail": 700, "later": 300, "raw": 20, "retry": 1})
-	equal(t, "left", report.Left, map[string]int64{
+	first := adoptBroken(t, db, store, "goqite", adopt.Options{})
+	equal(t, "adopted", first.Adopted, map[string]int64{"mail": 700, "later": 300, "raw": 20, "retry": 1})
+	equal(t, "left", first.Left, map[string]int64{
 		"text: the payload is not JSON": 1, "big: the priority does not fit into 16 bits": 1,
 		"received, and not due for another delivery": 1, "delivered as often as they may be": 1,
 	})
@@ -95,7 +81,7 @@ func TestGoqite(t *testing.T) {
 		t.Errorf("the message that was received has %d attempts, want 2", j.MaxAttempts)
 	}
 
-	report, err = adopt.Run(ctx, db, store, "goqite", adopt.Options{Queue: "text", Rename: map[string]string{"text": "note"}, Bytes: true})
+	report, err := adopt.Run(ctx, db, store, "goqite", adopt.Options{Queue: "text", Rename: map[string]string{"text": "note"}, Bytes: true})
 	if err != nil || report.Adopted["note"] != 1 {
 		t.Errorf("adopted %v, %v", report.Adopted, err)
 	}

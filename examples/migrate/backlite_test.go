@@ -1,4 +1,4 @@
-package adopttest
+package migrate
 
 import (
 	"context"
