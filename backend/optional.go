@@ -35,6 +35,10 @@ type HeartbeatRequest struct {
 	// Started are runs that the worker has started, for Info.StartedAt. It may omit some and repeat
 	// others. Leases that are not held are ignored.
 	Started []Started
+	// Activity is what the worker's runs did by name and minute, at most 1000. It replaces what the
+	// worker sent before for the same name and minute, so a repeated request counts once. The store
+	// ignores a minute that lifecycle.TakesActivity does not take.
+	Activity []Activity
 }
 
 // A Started is a run that has started. A claim does not start a run: the job may be queued in the
@@ -77,6 +81,11 @@ type Reader interface {
 	Count(ctx context.Context) ([]Count, error)
 	// Workers returns the registered workers, ordered by registration.
 	Workers(ctx context.Context) ([]WorkerInfo, error)
+	// Activity returns what heartbeats stored, of all workers together. Its cost must not depend on
+	// the number of jobs. By the minute it covers at least the past [KeepMinutes], by the hour the
+	// past [KeepHours]. Reap merges older minutes by the hour and deletes older hours, a bounded
+	// number in each call. Activity stays with its store: an export does not have it.
+	Activity(ctx context.Context, req ActivityRequest) (Activities, error)
 }
 
 // An Info is a stored job as it is shown.

@@ -101,7 +101,7 @@ type testCase struct {
 
 func cases() []testCase {
 	return slices.Concat(pushCases, fieldCases, claimCases, orderCases, batchCases, completeCases, settleCases, reapCases, suspectCases, historyCases, silenceCases, livenessCases, readCases, waitCases, txCases, lifeCases,
-		needing(backend.FieldUnique, slices.Concat(uniqueCases, uniqueForCases, replaceCases)), needing(backend.FieldSerial, serialCases), needing(backend.FieldExpires, expireCases), limitCases, settingsCases, operateCases, retryCases, instantCases, scheduleCases, removalCases, exportCases, importCases, environmentCases, examineCases, cornerCases)
+		needing(backend.FieldUnique, slices.Concat(uniqueCases, uniqueForCases, replaceCases)), needing(backend.FieldSerial, serialCases), needing(backend.FieldExpires, expireCases), limitCases, settingsCases, operateCases, retryCases, instantCases, scheduleCases, removalCases, exportCases, importCases, environmentCases, examineCases, cornerCases, activityCases)
 }
 
 // needing returns cases with fields added to what they need.

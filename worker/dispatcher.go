@@ -21,19 +21,20 @@ type dispatcher struct {
 	unsettled *unsettled
 	suspects  *suspects
 
-	mu      sync.Mutex
-	waiting runQueue
-	work    sync.Cond // waiting has runs, or closed
-	idle    int       // slots that wait for work
-	closed  bool      // slots get no more runs
-	running int       // slots that have a run
-	started int       // runs that the slots have taken, in all
-	limits  concurrency
-	demand  *demand
+	mu       sync.Mutex
+	waiting  runQueue
+	work     sync.Cond // waiting has runs, or closed
+	idle     int       // slots that wait for work
+	closed   bool      // slots get no more runs
+	running  int       // slots that have a run
+	started  int       // runs that the slots have taken, in all
+	limits   concurrency
+	demand   *demand
+	activity activity
 }
 
 func newDispatcher(s *setup, l *leases, p *progress, u *unsettled) *dispatcher {
-	d := &dispatcher{setup: s, leases: l, progress: p, unsettled: u, limits: newConcurrency(s), demand: newDemand(s.opts.Concurrency)}
+	d := &dispatcher{setup: s, leases: l, progress: p, unsettled: u, limits: newConcurrency(s), demand: newDemand(s.opts.Concurrency), activity: newActivity(s.store)}
 	d.suspects = newSuspects(&s.queue.SuspectLock, d.lookAgain)
 	d.work.L = &d.mu
 	return d
@@ -84,6 +85,9 @@ func (d *dispatcher) finish(e outcome) {
 		d.demand.observe(e.took)
 	}
 	lost := !r.state.CompareAndSwap(runRuns, runSettles)
+	if !lost {
+		d.activity.record(e)
+	}
 	d.wakeIfDemand()
 	if lost || e.settled {
 		d.drop(r)

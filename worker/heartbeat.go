@@ -139,11 +139,27 @@ func (h *heartbeats) send(ctx context.Context) (heartbeatState, backend.Heartbea
 		state.self, state.held = req.Worker, nil // the store has returned no leases to compare with
 		return state, backend.HeartbeatResult{}, err
 	}
-	result, err := store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: state.self, Started: state.starts})
+	activity := h.dispatcher.unstoredActivity(false)
+	result, err := store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: state.self, Started: state.starts, Activity: activity})
 	if err == nil {
 		h.leases.heartbeatStored(state, begin)
+		h.dispatcher.activityStored(activity, aheadOf(result.Now, begin, time.Now()))
 	}
 	return state, result, err
+}
+
+// aheadOf returns how far the store's clock, which showed now between begin and end, is
+// ahead. It returns zero for the zero time, and for a difference within that span.
+func aheadOf(now, begin, end time.Time) time.Duration {
+	switch {
+	case now.IsZero():
+		return 0
+	case now.Before(begin):
+		return now.Sub(begin)
+	case now.After(end):
+		return now.Sub(end)
+	}
+	return 0
 }
 
 // accepted reports whether the store accepts a heartbeat.

@@ -231,7 +231,8 @@ func checkFields(s *setup) error {
 	return nil
 }
 
-// leave deletes the worker's row, if the store answers by a time.
+// leave stores the last activity and deletes the worker's row, if the store answers by a
+// time.
 func (s *session) leave(ctx context.Context, end time.Time) {
 	store, ok := s.store.(backend.Heartbeater)
 	if !ok {
@@ -240,7 +241,8 @@ func (s *session) leave(ctx context.Context, end time.Time) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(leaveMost, time.Until(end)))
 	defer cancel()
 	self, _ := s.leases.worker()
-	if _, err := store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: self, Leave: true}); err != nil && !permanent(err) {
+	req := backend.HeartbeatRequest{Worker: self, Leave: true, Activity: s.dispatcher.unstoredActivity(true)}
+	if _, err := store.Heartbeat(ctx, req); err != nil && !permanent(err) {
 		s.log.warn("delete this worker's row", err)
 	}
 }

@@ -115,6 +115,36 @@ func Claim(req backend.ClaimRequest) error {
 	return nil
 }
 
+// Heartbeat returns an error unless the activity of req is valid: each name and minute comes once,
+// and no count is negative.
+func Heartbeat(req backend.HeartbeatRequest) error {
+	if len(req.Activity) > maxPage {
+		return fmt.Errorf("%w: activity of %d minutes, at most %d at once", backend.ErrInvalid, len(req.Activity), maxPage)
+	}
+	type minute struct {
+		name string
+		at   int64
+	}
+	seen := make(map[minute]bool, len(req.Activity))
+	for _, a := range req.Activity {
+		m := minute{a.Name, a.At.UnixMicro()}
+		switch {
+		case seen[m]:
+			return fmt.Errorf("%w: two activities of %s at %v", backend.ErrInvalid, a.Name, a.At)
+		case checkName(a.Name) != "":
+			return fmt.Errorf("%w: activity of name %q, which %s", backend.ErrInvalid, a.Name, checkName(a.Name))
+		case !a.At.Equal(a.At.Truncate(time.Minute)):
+			return fmt.Errorf("%w: activity of %s at %v, which is not a full minute", backend.ErrInvalid, a.Name, a.At)
+		case min(a.Done, a.Retried, a.Failed, a.Cancelled) < 0:
+			return fmt.Errorf("%w: activity of %s at %v has a negative count", backend.ErrInvalid, a.Name, a.At)
+		case len(a.Waited) > maxMetadata || len(a.Ran) > maxMetadata:
+			return fmt.Errorf("%w: activity of %s at %v has a histogram of more than %d bytes", backend.ErrInvalid, a.Name, a.At, maxMetadata)
+		}
+		seen[m] = true
+	}
+	return nil
+}
+
 // Fail returns an error unless the failures are valid.
 func Fail(failures []backend.Failure) error {
 	for i, f := range failures {

@@ -45,7 +45,8 @@ type Backend struct {
 	schedules   map[string]*backend.Schedule
 	gates       map[int64]*gate
 	lastGate    int64
-	gateWork    []*gate       // whose waiters may be let through
+	gateWork    []*gate // whose waiters may be let through
+	activity    activity
 	changed     chan struct{} // closed when a waiter should check again
 	waiters     int
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -57,6 +58,9 @@ func (b *Backend) renew(req backend.Worker, register bool, now int64) (*worker, 
 
 // Heartbeat implements [backend.Heartbeater].
 func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
+	if err := check.Heartbeat(req); err != nil {
+		return backend.HeartbeatResult{}, fmt.Errorf("memory: heartbeat: %w", err)
+	}
 	if err := b.enter(ctx, "heartbeat"); err != nil {
 		return backend.HeartbeatResult{}, err
 	}
@@ -72,6 +76,7 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 		}
 	}
 	result := backend.HeartbeatResult{Now: lifecycle.Time(now)}
+	b.activity.add(req.Worker.ID, req.Activity, result.Now)
 	for _, j := range w.byID() {
 		l := backend.Lease{ID: j.id, Token: j.Token}
 		result.Leases = append(result.Leases, l)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 const (
@@ -61,6 +63,9 @@ const (
 
 // Heartbeat implements [backend.Heartbeater].
 func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
+	if err := check.Heartbeat(req); err != nil {
+		return backend.HeartbeatResult{}, fmt.Errorf("postgres: heartbeat: %w", err)
+	}
 	var result backend.HeartbeatResult
 	err := b.write(ctx, "heartbeat", false, func(t *tx) error {
 		result = backend.HeartbeatResult{}
@@ -72,6 +77,9 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 			return rejected{backend.ErrWorkerGone}
 		}
 		result.Now = instant(t.clock)
+		if err := t.addActivity(req.Worker.ID, req.Activity, result.Now); err != nil {
+			return err
+		}
 		var runs runTimes
 		for _, s := range req.Started {
 			runs.add(s)

@@ -140,6 +140,7 @@ type Backend struct {
 	leases      leaseCache
 	pruning     sync.Mutex // held while pruning
 	auditor     audit.Auditor
+	folded      atomic.Int64 // the first minute, in Unix seconds, that this process did not fold
 	compactor   countCompactor
 	set         atomic.Pointer[storedSettings] // as last read
 	special     atomic.Int64                   // claims skip claimPlain until then, in Unix nanoseconds

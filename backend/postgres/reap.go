@@ -43,7 +43,12 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 			return err
 		}
 		result.More = result.More || n == int64(r.limit)
-		return t.retire(now)
+		if err := t.retire(now); err != nil {
+			return err
+		}
+		more, err := t.foldActivity(now, r.limit)
+		result.More = result.More || more
+		return err
 	})
 	r.step(func(t *tx, _ *backend.ReapResult) error { return t.compactAllCounts() })
 	r.attempt(b.audit)

@@ -5,10 +5,12 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 const (
@@ -60,6 +62,9 @@ func namesJSON(names []string) string {
 
 // Heartbeat implements [backend.Heartbeater].
 func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {
+	if err := check.Heartbeat(req); err != nil {
+		return backend.HeartbeatResult{}, fmt.Errorf("sqlite: heartbeat: %w", err)
+	}
 	leave, err := b.enter()
 	if err != nil {
 		return backend.HeartbeatResult{}, failed(ctx, "heartbeat", err)
@@ -77,6 +82,9 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 			if err := t.ran(r.Lease, r.For, now); err != nil {
 				return err
 			}
+		}
+		if err := t.addActivity(req.Worker.ID, req.Activity, result.Now); err != nil {
+			return err
 		}
 		err := t.each(selectHeld, []any{req.Worker.ID}, func(r *sql.Rows) (bool, error) {
 			var l backend.Lease

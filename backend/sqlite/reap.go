@@ -62,7 +62,9 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	if err != nil {
 		return result, failed(ctx, "reap", err)
 	}
-	return result, nil
+	more, err = b.foldActivity(ctx, limit)
+	result.More = result.More || more
+	return result, failed(ctx, "reap", err)
 }
 
 // reap does what Reap does in one transaction.

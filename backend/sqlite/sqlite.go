@@ -131,7 +131,8 @@ type Backend struct {
 
 	calls   sync.RWMutex // held for reading by each call, for writing by Close
 	closed  bool
-	pruning sync.Mutex // held while pruning
+	pruning sync.Mutex   // held while pruning
+	folded  atomic.Int64 // the first minute, in Unix seconds, that this process did not fold
 	auditor audit.Auditor
 }
 

@@ -357,5 +357,10 @@ func (s *Inline) Count(context.Context) (counts []backend.Count, err error) {
 	return counts, nil
 }
 
+// Activity implements [backend.Reader]. An inline queue has no workers, which would send it.
+func (s *Inline) Activity(context.Context, backend.ActivityRequest) (backend.Activities, error) {
+	return backend.Activities{Now: time.Now()}, nil
+}
+
 // Workers implements [backend.Reader].
 func (s *Inline) Workers(context.Context) ([]backend.WorkerInfo, error) { return nil, nil }
