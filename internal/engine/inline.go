@@ -26,13 +26,17 @@ type Inline struct {
 	last int64 // ID, and token
 	jobs []*inlineJob
 	keys map[inlineKey]lifecycle.Key
+
+	lastGate int64
+	gates    map[int64]*inlineGate // also without Keep: a group lives as long as its jobs run
+	released []*inlineJob          // that gates have let through since takeReleased
 }
 
 // Describe implements [backend.Describer]. Jobs with any option run inline.
 func (s *Inline) Describe() backend.Description {
 	return backend.Description{
 		Store:  "inline",
-		Fields: backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending,
+		Fields: backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending | backend.FieldGates,
 	}
 }
 
@@ -45,14 +49,13 @@ const maxDepth = 100
 // Push implements [backend.Backend].
 func (s *Inline) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
 	pushed, runs, err := s.add(jobs, true)
-	for i, j := range runs {
-		if err = s.run(ctx, j, false); err == nil {
-			continue
-		}
-		s.release(runs[i+1:]) // which wait for Drain
-		return nil, returnedError{err}
+	if err == nil {
+		err = s.runAll(ctx, runs, nil)
 	}
-	return pushed, err
+	if err != nil {
+		return nil, err
+	}
+	return pushed, nil
 }
 
 // returnedError is the error of an inline run as who performed the job sees it. It is
@@ -88,30 +91,29 @@ func (c detachedContext) Value(key any) any {
 	return nil
 }
 
-// run runs a job and returns its error. What the run asks for, as a snooze, is
-// recorded, and a retry if there is to be one.
-func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) error {
+// run runs a job and returns its error, and the jobs that gates let through because of the
+// run. What the run asks for, as a snooze, is recorded, and a retry if there is to be one.
+func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) ([]*inlineJob, error) {
 	d := s.Queue.Definition(Lookup(j.info.Name))
 	var handler Run
 	if d != nil {
 		handler = s.Queue.Handler(d)
 	}
 	if handler == nil {
-		s.end(j, &backend.Failure{Ending: backend.EndFailed, Error: "no handler"}, nil)
-		return fmt.Errorf("job %s has no handler here: bind one with plainjobs.Handle on the queue of plainjobstest.Inline, "+
+		released := s.end(j, &backend.Failure{Ending: backend.EndFailed, Error: "no handler"}, nil)
+		return released, fmt.Errorf("job %s has no handler here: bind one with plainjobs.Handle on the queue of plainjobstest.Inline, "+
 			"and perform with its context", j.info.Name)
 	}
 	depth, _ := ctx.Value(depthKey{}).(int)
 	if depth >= maxDepth {
-		s.end(j, &backend.Failure{Ending: backend.EndFailed, Error: "too deep"}, nil)
-		return fmt.Errorf("jobs that run at once have performed each other %d deep", maxDepth)
+		released := s.end(j, &backend.Failure{Ending: backend.EndFailed, Error: "too deep"}, nil)
+		return released, fmt.Errorf("jobs that run at once have performed each other %d deep", maxDepth)
 	}
 	job := j.claimed()
 	ctx = detachedContext{context.Background(), s.Queue, depth + 1}
 	result, err := s.Queue.Run(ctx, d, handler, job)
 	if err == nil {
-		s.end(j, nil, result)
-		return nil
+		return s.end(j, nil, result), nil
 	}
 	f := FailureOf(d, job, err, false)
 	if f.Ending == backend.EndRetry && !retries {
@@ -120,11 +122,11 @@ func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) error {
 	if s.Queue.ReportsError(d, &f) {
 		s.Queue.ReportError(WithInfo(ctx, s.Queue, job), d, EventOf(job, &f, err))
 	}
-	s.end(j, &f, nil)
+	released := s.end(j, &f, nil)
 	if f.Ending == backend.EndSnooze || f.Ending == backend.EndRetry {
-		return nil
+		return released, nil
 	}
-	return err
+	return released, err
 }
 
 // Run runs a handler and returns its result and error. A handler that ends its
@@ -177,7 +179,7 @@ func (s *Inline) Drain(ctx context.Context, future, retries bool, d *Draining) e
 			return ErrEndless
 		}
 		failures := next.Failures
-		if err := s.run(ctx, next, retries); err != nil {
+		if _, err := s.run(ctx, next, retries); err != nil { // what is released waits, and is found
 			return err
 		}
 		d.tried[next] = backend.EndSnooze

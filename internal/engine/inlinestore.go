@@ -18,6 +18,9 @@ type inlineJob struct {
 	lifecycle.Job
 	info  backend.Info // without what lifecycle.Job has
 	scope backend.Scope
+	// gated is set while the job waits behind a gate. Its times count from then.
+	gated          bool
+	delay, expires time.Duration
 }
 
 // An inlineKey is a unique or serial key, which each name has its own of.
@@ -42,7 +45,7 @@ func (j *inlineJob) claimed() *backend.Job {
 	return &backend.Job{
 		Lease: backend.Lease{ID: i.ID, Token: j.Token}, Name: i.Name, Payload: i.Payload, Priority: j.Priority,
 		Attempt: j.Failures + 1, MaxAttempts: i.MaxAttempts, CreatedAt: i.CreatedAt, RunAt: lifecycle.Time(j.RunAt), Metadata: i.Metadata,
-		UniqueKey: i.UniqueKey, SerialKey: i.SerialKey,
+		UniqueKey: i.UniqueKey, SerialKey: i.SerialKey, Gating: i.Gating,
 	}
 }
 
@@ -72,7 +75,15 @@ func (s *Inline) add(jobs []backend.NewJob, run bool) (pushed []backend.Pushed, 
 	recorded, keys := s.jobs, maps.Clone(s.keys)
 	var replaced []replacedJob
 	for i := range jobs {
-		p, j, err := s.addOne(i, &jobs[i], run && jobs[i].Delay == 0, &replaced)
+		var p backend.Pushed
+		var j *inlineJob
+		var err error
+		if g := jobs[i].Gating; g != nil {
+			err = s.takes(g, micros())
+		}
+		if err == nil {
+			p, j, err = s.addOne(i, &jobs[i], run && jobs[i].Delay == 0 && !lifecycle.Gated(&jobs[i]), &replaced)
+		}
 		if err != nil {
 			s.jobs, s.keys = recorded, keys
 			for _, r := range slices.Backward(replaced) {
@@ -82,6 +93,12 @@ func (s *Inline) add(jobs []backend.NewJob, run bool) (pushed []backend.Pushed, 
 		}
 		if pushed = append(pushed, p); j != nil {
 			runs = append(runs, j)
+		}
+	}
+	now := micros()
+	for i, p := range pushed {
+		if g := jobs[i].Gating; g != nil {
+			s.enter(s.find(p.ID), g, now)
 		}
 	}
 	if !s.Keep {
@@ -128,9 +145,14 @@ func (s *Inline) addOne(index int, n *backend.NewJob, run bool, replaced *[]repl
 	j := &inlineJob{lifecycle.New(n, now), backend.Info{
 		ID: s.last, Name: n.Name, Payload: n.Payload, MaxAttempts: n.MaxAttempts, CreatedAt: lifecycle.Time(now),
 		UniqueKey: n.Unique.Key, SerialKey: n.Serial, Metadata: n.Metadata,
-	}, n.Unique.Scope}
+	}, n.Unique.Scope, false, n.Delay, n.Expires}
 	if n.Unique.Key != "" {
 		s.setKey(j, lifecycle.NewKey(s.last, n.Unique, now))
+	}
+	if lifecycle.Gated(n) {
+		j.Job, j.gated = lifecycle.Behind(n, now), true
+		s.jobs = append(s.jobs, j)
+		return backend.Pushed{ID: j.info.ID}, nil, nil
 	}
 	if s.jobs = append(s.jobs, j); !run {
 		s.queueUp(j)
@@ -198,18 +220,19 @@ func (s *Inline) startNext(d *Draining) *inlineJob {
 	}
 }
 
-// end records how a run ended.
-func (s *Inline) end(j *inlineJob, f *backend.Failure, result []byte) {
+// end records how a run ended. It returns the jobs that gates let through.
+func (s *Inline) end(j *inlineJob, f *backend.Failure, result []byte) []*inlineJob {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := micros()
 	if f == nil {
 		j.info.Result = result
 		s.settle(j, j.Complete(&backend.Completion{}, now), backend.RunError{}, now)
-		return
+		return s.takeReleased()
 	}
 	next, e := j.Fail(f, now)
 	s.settle(j, next, e, now)
+	return s.takeReleased()
 }
 
 // release makes jobs wait that were to run.
@@ -226,6 +249,8 @@ func (s *Inline) release(jobs []*inlineJob) {
 // settle makes a job that ran, or has expired, what next says, but for what its
 // keys make of that. The caller holds mu.
 func (s *Inline) settle(j *inlineJob, next lifecycle.Job, e backend.RunError, now int64) {
+	from := j.State
+	defer func() { s.count(j, from, j.State, now) }()
 	j.Job, j.info.Errors = next, lifecycle.AppendError(j.info.Errors, e)
 	if k := s.keys[j.unique()]; next.State.Waits() && j.info.UniqueKey != "" {
 		other := s.find(k.Job)
@@ -286,7 +311,7 @@ func (s *Inline) unblock(j *inlineJob, now int64) {
 		return
 	}
 	for _, o := range s.jobs {
-		if o.queues(j) && o.State == backend.Blocked {
+		if o.queues(j) && o.State == backend.Blocked && !o.gated {
 			o.Job = o.Ready(now)
 			return
 		}
@@ -300,7 +325,7 @@ func (s *Inline) show(j *inlineJob, now int64) backend.Info {
 	if k := s.keys[j.unique()]; k.Job == info.ID && k.Until > now {
 		info.KeyUntil = lifecycle.Time(k.Until)
 	}
-	if head := s.head(j); j.State == backend.Blocked && head != nil {
+	if head := s.head(j); j.State == backend.Blocked && !j.gated && head != nil {
 		info.BlockedBy = head.info.ID
 	}
 	return info
