@@ -15,7 +15,7 @@ import (
 
 // The types that are aliases of another package's.
 var aliases = []any{
-	plainjobs.State(0), plainjobs.Count{}, plainjobs.Worker{}, plainjobs.NameInfo{}, plainjobs.History{}, plainjobs.RunError{},
+	plainjobs.State(0), plainjobs.Count{}, plainjobs.Worker{}, plainjobs.NameInfo{}, plainjobs.History{}, plainjobs.RunError{}, plainjobs.GroupInfo{},
 	&plainjobs.PanicError{}, &plainjobs.CancelError{}, &plainjobs.RetryError{}, &plainjobs.SnoozeError{},
 }
 
@@ -49,7 +49,7 @@ func TestAliasesAreDocumented(t *testing.T) {
 	if len(docs) != len(aliases) {
 		t.Errorf("the package has %d aliases, and the test knows %d", len(docs), len(aliases))
 	}
-	names := map[string]string{"WorkerInfo": "Worker"}
+	names := map[string]string{"WorkerInfo": "Worker", "GateInfo": "GroupInfo"}
 	for _, alias := range aliases {
 		typ := reflect.TypeOf(alias)
 		var members []string

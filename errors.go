@@ -35,6 +35,8 @@ var (
 	ErrQueueFull = backend.ErrQueueFull
 	// ErrNotFound is returned for a job or schedule that does not exist.
 	ErrNotFound = backend.ErrNotFound
+	// ErrGroupEnded is returned by Perform and Group of a [Group] that has ended.
+	ErrGroupEnded = backend.ErrGateEnded
 	// ErrStopped is the cause when the context of a handler ends because its worker
 	// stops. The job is released, unless the handler returns nil or the error of Cancel,
 	// RetryAfter or Snooze.

@@ -17,7 +17,8 @@ type Event struct {
 	// was pushed, started, ended, or runs again are by this process's clock. Crashes,
 	// Worker, Cancelling, KeyUntil, BlockedBy, the progress and earlier errors are zero,
 	// because only the store has them; [Queue.Get] returns them. For the same reason a job
-	// that was just pushed is never shown as [Blocked]. The payload must not be modified.
+	// that was just pushed is shown as [Blocked] only if it is a callback of a group. The
+	// payload must not be modified.
 	Job Info
 	// Err is the error of the run, or nil if it succeeded.
 	Err error
@@ -74,6 +75,9 @@ func infoOfEvent(e *engine.Event) Info {
 		info.State = Pending
 		if info.RunAt.After(info.CreatedAt) {
 			info.State = Scheduled
+		}
+		if info.CallbackOf != 0 {
+			info.State = Blocked
 		}
 		return info
 	}

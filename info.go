@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
 // A State is a state of a job. String returns its name. Terminal reports whether jobs in
@@ -28,7 +29,8 @@ func ParseState(name string) (State, error) {
 
 // The states. A job is [Scheduled] until its time, also for a retry, or [Blocked] by
 // another job with its [Serial] key. Then it is [Pending], [Running] and, in the end,
-// [Done], [Failed] or [Cancelled].
+// [Done], [Failed] or [Cancelled]. A callback of a [Group] is Blocked until its group lets
+// it run.
 const (
 	Scheduled = backend.Scheduled
 	Blocked   = backend.Blocked
@@ -79,6 +81,12 @@ type Info struct {
 	// serial key.
 	UniqueKey, SerialKey string
 	BlockedBy            int64
+	// Groups are the IDs of the groups in which the job counts.
+	Groups []int64
+	// CallbackOf is the ID of the group whose callback the job is, or zero. CallbackOn is then
+	// "OnDone", "OnEnd" or "OnFailure".
+	CallbackOf int64
+	CallbackOn string
 	// KeyUntil is the end of the time for which [For] keeps the job's unique key, or zero.
 	KeyUntil time.Time
 	// Worker is the ID of the worker that runs the job.
@@ -106,7 +114,7 @@ func (i Info) LogValue() slog.Value {
 
 // infoOfRun returns the Info of a run.
 func infoOfRun(j *backend.Job) Info {
-	return Info{
+	info := Info{
 		ID:          j.ID,
 		Name:        j.Name,
 		Attempt:     j.Attempt,
@@ -122,6 +130,15 @@ func infoOfRun(j *backend.Job) Info {
 		SerialKey:   j.SerialKey,
 		Payload:     slices.Clip(j.Payload),
 	}
+	info.gating(j.Gating)
+	return info
+}
+
+// gating sets the groups of a job.
+func (i *Info) gating(g *backend.Gating) {
+	if g != nil {
+		i.Groups, i.CallbackOf, i.CallbackOn = slices.Clip(g.Gates), g.Gate, engine.CallbackName(g.When)
+	}
 }
 
 func infoOfStored(i *backend.Info) Info {
@@ -129,7 +146,7 @@ func infoOfStored(i *backend.Info) Info {
 	if i.State == Failed {
 		attempt = max(i.Failures, 1)
 	}
-	return Info{
+	info := Info{
 		ID:            i.ID,
 		Name:          i.Name,
 		Attempt:       attempt,
@@ -157,6 +174,8 @@ func infoOfStored(i *backend.Info) Info {
 		Result:        i.Result,
 		Errors:        i.Errors,
 	}
+	info.gating(i.Gating)
+	return info
 }
 
 // Metadata is stored as a JSON object. Anything else, for example from another program,

@@ -191,6 +191,7 @@ type extra struct {
 	stored   *bool // see Stored
 	before   time.Time
 	metadata map[string]string
+	failure  []Task // performed if the job fails, see OnFailure
 }
 
 // set returns what an option of the task sets.

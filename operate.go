@@ -30,6 +30,9 @@ type Filter struct {
 	// Since and Until limit when the job finished, or was pushed if it has not finished:
 	// from Since on, and before Until.
 	Since, Until time.Time
+	// Group is the ID of the [Group] whose members the jobs are, and CallbackOf that of the
+	// group whose callbacks they are.
+	Group, CallbackOf int64
 	// All lets Retry, Cancel and Delete affect every job. Without it they refuse a filter
 	// that selects every job.
 	All bool
@@ -38,6 +41,7 @@ type Filter struct {
 func (f Filter) stored() backend.Filter {
 	return backend.Filter{
 		IDs: f.IDs, Name: f.Name, State: f.State, Key: f.Key, HasKey: f.HasKey, Error: f.Error, Since: f.Since, Until: f.Until,
+		Gate: f.Group, Behind: f.CallbackOf,
 	}
 }
 
@@ -90,10 +94,11 @@ func (q *Queue) Count(ctx context.Context, filter Filter, exact bool) (n int64, 
 	if err := filter.check(); err != nil {
 		return 0, false, fmt.Errorf("plainjobs: count: %w", err)
 	}
-	if f := filter; f.IDs == nil && f.Key == "" && !f.HasKey && f.Error == "" && f.Since.IsZero() && f.Until.IsZero() {
+	rest := filter.stored()
+	if rest.Name, rest.State = "", 0; engine.SelectsAll(rest) {
 		counts, err := q.Counts(ctx)
 		for _, c := range counts {
-			if (f.Name == "" || c.Name == f.Name) && (f.State == 0 || c.State == f.State) {
+			if (filter.Name == "" || c.Name == filter.Name) && (filter.State == 0 || c.State == filter.State) {
 				n += c.Jobs
 			}
 		}

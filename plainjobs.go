@@ -23,6 +23,7 @@
 //     [Complete] in the transaction of its effects; [DefineResult] for a result.
 //   - Times and limits: [In], [At], [Before], [Priority]; [Unique], [Serial],
 //     [Concurrency], [MaxRunning], [RateLimit], [MaxPending], [MaxCrashes]; [Cron], [Every].
+//   - Groups: [Queue.Group] with [OnDone], [OnEnd], [OnFailure]; [GroupOf] in a member.
 //   - Failures: [OnError] and Options.OnError; [Use] and Options.Middleware around each run.
 //   - Operation: [Queue.List], [Queue.Why], [Queue.Retry], [Queue.Pause],
 //     [Queue.Subscribe]; package cli has them as commands.
@@ -125,13 +126,13 @@ func New(b backend.Backend, opts *Options) *Queue {
 // backend. With [ErrDuplicate] the ID is that of the existing job. A handler that
 // performs a task with its own job's unique key gets this error, without [Reject] too.
 func (q *Queue) Perform(ctx context.Context, task Task) (int64, error) {
-	return one(q.perform(ctx, []Task{task}, q.push))
+	return one(pusher{queue: q}.perform(ctx, []Task{task}))
 }
 
 // PerformMany stores all of the tasks or none, and returns the IDs of their jobs in the
 // order of the tasks.
 func (q *Queue) PerformMany(ctx context.Context, tasks ...Task) ([]int64, error) {
-	return q.perform(ctx, tasks, q.push)
+	return pusher{queue: q}.perform(ctx, tasks)
 }
 
 // Configure sets options of a job on this queue only, for example from a configuration.

@@ -2,8 +2,10 @@ package plainjobs
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -22,18 +24,50 @@ func one(ids []int64, err error) (int64, error) {
 	return ids[0], nil
 }
 
+// A pusher is where tasks are stored: in a queue, in a transaction unless tx is nil, as
+// members of groups.
+type pusher struct {
+	queue   *Queue
+	tx      *sql.Tx
+	members *backend.Gating // nil if they are members of none
+}
+
 // push stores jobs and emits their events.
-func (q *Queue) push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	pushed, err := q.engine().Backend.Push(ctx, jobs)
-	if err == nil && q.engine().Events.Wanted() {
-		for i, p := range pushed {
-			if !p.Duplicate {
-				now := q.engine().Now().UTC()
-				q.engine().Events.Emit(q.engine().Log(), engine.Event{Kind: engine.Pushed, Job: jobOfPush(&jobs[i], p.ID, now)})
-			}
+func (p pusher) push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
+	if p.members != nil {
+		for i := range jobs {
+			jobs[i].Gating = p.members
 		}
 	}
-	return pushed, err
+	q := p.queue.engine()
+	if p.tx == nil {
+		pushed, err := q.Backend.Push(ctx, jobs)
+		if err == nil {
+			p.queue.pushed(jobs, pushed)
+		}
+		return pushed, err
+	}
+	b, ok := q.Backend.(backend.TxPusher)
+	if !ok && q.Test {
+		return q.Record(ctx, jobs)
+	}
+	if !ok {
+		return nil, fmt.Errorf("%w: %T cannot join a transaction", errors.ErrUnsupported, q.Backend)
+	}
+	return b.PushTx(ctx, p.tx, jobs)
+}
+
+// pushed emits the events of jobs that were pushed.
+func (q *Queue) pushed(jobs []backend.NewJob, pushed []backend.Pushed) {
+	if !q.engine().Events.Wanted() {
+		return
+	}
+	for i, p := range pushed {
+		if !p.Duplicate {
+			now := q.engine().Now().UTC()
+			q.engine().Events.Emit(q.engine().Log(), engine.Event{Kind: engine.Pushed, Job: jobOfPush(&jobs[i], p.ID, now)})
+		}
+	}
 }
 
 // jobOfPush returns the job that was pushed at now.
@@ -41,7 +75,7 @@ func jobOfPush(n *backend.NewJob, id int64, now time.Time) *backend.Job {
 	j := &backend.Job{
 		Lease: backend.Lease{ID: id}, Name: n.Name, Payload: n.Payload, Priority: n.Priority,
 		MaxAttempts: n.MaxAttempts, Attempt: 1, Metadata: n.Metadata, UniqueKey: n.Unique.Key, SerialKey: n.Serial,
-		CreatedAt: now, RunAt: runAt(n, now), Expires: n.Expires,
+		CreatedAt: now, RunAt: runAt(n, now), Expires: n.Expires, Gating: n.Gating,
 	}
 	if !n.ExpiresAt.IsZero() {
 		j.Expires = n.ExpiresAt.Sub(now)
@@ -57,62 +91,83 @@ func runAt(j *backend.NewJob, now time.Time) time.Time {
 	return now.Add(j.Delay)
 }
 
-type push func(context.Context, []backend.NewJob) ([]backend.Pushed, error)
-
 // NewJobs returns the jobs that PerformMany would store for tasks, and stores nothing.
 // It is for a store whose transactions are not *sql.Tx: pass the jobs to the store's
 // method that pushes within a transaction. NewJobs makes the checks of PerformMany and
-// adds the metadata. Such a push has no events and does not set [Stored].
+// adds the metadata. Such a push has no events and does not set [Stored]. NewJobs refuses
+// tasks with [OnFailure].
 func (q *Queue) NewJobs(ctx context.Context, tasks ...Task) ([]backend.NewJob, error) {
-	if q.engine().Closed.Load() {
-		return nil, fmt.Errorf("plainjobs: perform: %w", backend.ErrClosed)
-	}
-	var metadata []byte
-	if q.engine().Metadata != nil {
-		var err error
-		if metadata, err = encodeMetadata(q.engine().Metadata(ctx)); err != nil {
-			return nil, fmt.Errorf("plainjobs: perform: metadata does not encode: %w", err)
-		}
+	metadata, err := q.metadata(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("plainjobs: perform: %w", err)
 	}
 	jobs := make([]backend.NewJob, len(tasks))
 	for i := range tasks {
-		var err error
 		if jobs[i], err = tasks[i].stored(q.engine(), metadata); err != nil {
-			if len(tasks) > 1 {
-				return nil, fmt.Errorf("plainjobs: perform %s, task %d: %w", tasks[i].name(), i, err)
-			}
-			return nil, fmt.Errorf("plainjobs: perform %s: %w", tasks[i].name(), err)
+			return nil, performError(tasks, i, err)
 		}
 	}
 	return jobs, nil
 }
 
-func (q *Queue) perform(ctx context.Context, tasks []Task, push push) ([]int64, error) {
-	jobs, err := q.NewJobs(ctx, tasks...)
+// metadata returns what a push stores with all of its jobs.
+func (q *Queue) metadata(ctx context.Context) ([]byte, error) {
+	if q.engine().Closed.Load() {
+		return nil, backend.ErrClosed
+	}
+	if q.engine().Metadata == nil {
+		return nil, nil
+	}
+	metadata, err := encodeMetadata(q.engine().Metadata(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("metadata does not encode: %w", err)
+	}
+	return metadata, nil
+}
+
+// performError adds the task to an error: the one at index i, or all if i is negative.
+func performError(tasks []Task, i int, err error) error {
+	switch {
+	case len(tasks) == 1:
+		return fmt.Errorf("plainjobs: perform %s: %w", tasks[0].name(), err)
+	case i < 0:
+		return fmt.Errorf("plainjobs: perform %d tasks: %w", len(tasks), err)
+	}
+	return fmt.Errorf("plainjobs: perform %s, task %d: %w", tasks[i].name(), i, err)
+}
+
+func (p pusher) perform(ctx context.Context, tasks []Task) ([]int64, error) {
+	if slices.ContainsFunc(tasks, func(t Task) bool { return t.more != nil && t.more.failure != nil }) {
+		return p.performWithCallbacks(ctx, tasks)
+	}
+	jobs, err := p.queue.NewJobs(ctx, tasks...)
 	if err != nil {
 		return nil, err
 	}
-	pushed, err := push(ctx, jobs)
+	pushed, err := p.push(ctx, jobs)
 	if err != nil {
-		if len(tasks) == 1 {
-			return nil, fmt.Errorf("plainjobs: perform %s: %w", tasks[0].name(), err)
-		}
-		return nil, fmt.Errorf("plainjobs: perform %d tasks: %w", len(tasks), err)
+		return nil, performError(tasks, -1, err)
 	}
 	if run := engine.InfoOf(ctx); len(pushed) == 1 && pushed[0].Duplicate && jobs[0].Unique.Conflict == backend.KeepFirst &&
-		run != nil && run.Queue == q.engine() && run.Job.ID == pushed[0].ID {
+		run != nil && run.Queue == p.queue.engine() && run.Job.ID == pushed[0].ID {
 		return nil, fmt.Errorf("plainjobs: perform %s: nothing was stored: the job that performs it has its unique key until it ends; "+
 			"use UntilStarted, another key or Snooze: %w", tasks[0].name(),
 			&backend.DuplicateError{Name: jobs[0].Name, Key: jobs[0].Unique.Key, ID: pushed[0].ID})
 	}
-	ids := make([]int64, len(pushed))
 	for i, p := range pushed {
-		ids[i] = p.ID
 		if stored := tasks[i].extra().stored; stored != nil {
 			*stored = !p.Duplicate
 		}
 	}
-	return ids, nil
+	return idsOf(pushed), nil
+}
+
+func idsOf(pushed []backend.Pushed) []int64 {
+	ids := make([]int64, len(pushed))
+	for i, p := range pushed {
+		ids[i] = p.ID
+	}
+	return ids
 }
 
 func (t *Task) name() string {
@@ -136,8 +191,16 @@ func (t Task) on(q *engine.Queue) Task {
 	return t
 }
 
-// stored returns the task as the store takes it.
+// stored returns the task as the store takes it. A task with callbacks is more than a job.
 func (t Task) stored(q *engine.Queue, metadata []byte) (backend.NewJob, error) {
+	if t.more != nil && t.more.failure != nil {
+		return backend.NewJob{}, errors.New("OnFailure stores a second job: use Perform or PerformMany, not NewJobs or a schedule")
+	}
+	return t.newJob(q, metadata)
+}
+
+// newJob returns the task's own job as the store takes it.
+func (t Task) newJob(q *engine.Queue, metadata []byte) (backend.NewJob, error) {
 	t = t.on(q)
 	j, maxPayload := t.job, q.MaxPayload
 	switch {

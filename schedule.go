@@ -322,7 +322,7 @@ func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 		return 0, fmt.Errorf("plainjobs: run schedule %s: %w", name, err)
 	}
 	return one(func() ([]int64, error) {
-		pushed, err := q.push(ctx, []backend.NewJob{job})
+		pushed, err := pusher{queue: q}.push(ctx, []backend.NewJob{job})
 		if err != nil {
 			return nil, fmt.Errorf("plainjobs: run schedule %s: %w", name, err)
 		}

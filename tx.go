@@ -31,23 +31,12 @@ func (q *Queue) WithTx(tx *sql.Tx) *TxQueue {
 
 // Perform is [Queue.Perform] in the transaction.
 func (q *TxQueue) Perform(ctx context.Context, task Task) (int64, error) {
-	return one(q.queue.perform(ctx, []Task{task}, q.push))
+	return one(pusher{queue: q.queue, tx: q.tx}.perform(ctx, []Task{task}))
 }
 
 // PerformMany is [Queue.PerformMany] in the transaction.
 func (q *TxQueue) PerformMany(ctx context.Context, tasks ...Task) ([]int64, error) {
-	return q.queue.perform(ctx, tasks, q.push)
-}
-
-func (q *TxQueue) push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pushed, error) {
-	b, ok := q.queue.engine().Backend.(backend.TxPusher)
-	if !ok && q.queue.engine().Test {
-		return q.queue.engine().Record(ctx, jobs)
-	}
-	if !ok {
-		return nil, fmt.Errorf("%w: %T cannot join a transaction", errors.ErrUnsupported, q.queue.engine().Backend)
-	}
-	return b.PushTx(ctx, q.tx, jobs)
+	return pusher{queue: q.queue, tx: q.tx}.perform(ctx, tasks)
 }
 
 // Complete marks the handler's job done in the same transaction as its effects: both are

@@ -21,8 +21,8 @@ func TestPackageComments(t *testing.T) {
 		return out
 	}
 	out := doc(".")
-	if n := bytes.Count(out, []byte("\n")); n > 129 {
-		t.Errorf("go doc prints %d lines, which is more than 129", n)
+	if n := bytes.Count(out, []byte("\n")); n >= 170 {
+		t.Errorf("go doc prints %d lines, which is not less than 170", n)
 	}
 	for _, pkg := range []string{"backend", "backend/memory", "backend/sqlite", "backend/sqlite/modernc", "backend/sqlite/ncruces",
 		"backend/postgres", "backend/postgres/pgx", "conformance", "worker", "cli", "plainjobstest"} {
