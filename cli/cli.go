@@ -25,6 +25,7 @@
 //   - stats, top, jobs, show, why, schedules and workers show counts, a live view,
 //     filtered lists, one job, what a job waits for, schedules and workers. dashboard
 //     shows the same as web pages, to this machine; dev serves them too.
+//   - groups and group show groups of jobs; group also seals, cancels and deletes one.
 //   - retry, cancel, delete and free take IDs, or --all and a filter. With --all
 //     they show the number of jobs and ask; --yes skips the question and --dry-run
 //     only shows the number. perform checks a payload against the job's type and

@@ -18,6 +18,7 @@ type filter struct {
 	state, name, key, text, since, until string
 	ids                                  []int64
 	hasKey                               bool
+	group                                int64
 }
 
 func (f *filter) flags(p *program, c *cobra.Command) {
@@ -29,6 +30,7 @@ func (f *filter) flags(p *program, c *cobra.Command) {
 	flags.StringVar(&f.text, "error", "", "only jobs whose last error contains `TEXT`")
 	flags.StringVar(&f.since, "since", "", "only jobs that finished, or were stored if unfinished, since `TIME`: a time, or a duration before now, e.g. 2h or 7d")
 	flags.StringVar(&f.until, "until", "", "like --since, but before `TIME`")
+	flags.Int64Var(&f.group, "group", 0, "only members of the group with this `ID`")
 	flags.Int64SliceVar(&f.ids, "id", nil, "only jobs with one of these `IDS`")
 	completes(c, "state", stateNames)
 	completes(c, "name", p.names)
@@ -36,7 +38,10 @@ func (f *filter) flags(p *program, c *cobra.Command) {
 
 // resolve returns the filter without its state, and the state.
 func (f *filter) resolve(now time.Time) (plainjobs.Filter, backend.State, error) {
-	stored := plainjobs.Filter{IDs: f.ids, Name: f.name, Key: f.key, HasKey: f.hasKey, Error: f.text}
+	stored := plainjobs.Filter{IDs: f.ids, Name: f.name, Key: f.key, HasKey: f.hasKey, Error: f.text, Group: f.group}
+	if f.group < 0 {
+		return stored, 0, usage("--group %d is not a group ID: give a positive number", f.group)
+	}
 	var err error
 	if stored.Since, err = ago(f.since, now); err != nil {
 		return stored, 0, fmt.Errorf("--since: %w", err)
@@ -56,7 +61,7 @@ func (f *filter) resolve(now time.Time) (plainjobs.Filter, backend.State, error)
 
 // counted reports whether the maintained counts tell how many jobs match.
 func counted(f plainjobs.Filter) bool {
-	return f.IDs == nil && f.Key == "" && !f.HasKey && f.Error == "" && f.Since.IsZero() && f.Until.IsZero()
+	return f.IDs == nil && f.Key == "" && !f.HasKey && f.Error == "" && f.Since.IsZero() && f.Until.IsZero() && f.Group == 0
 }
 
 // anyState is the --state that selects all states.

@@ -141,7 +141,7 @@ func TestBrokenStore(t *testing.T) {
 		w.app.Open = func(context.Context) (*plainjobs.Queue, error) { return nil, err }
 		for _, args := range [][]string{
 			{"stats"}, {"jobs"}, {"show", "1"}, {"why", "1"}, {"retry", "1"}, {"cancel", "--all"}, {"delete", "1"}, {"perform", "sum", "[]"},
-			{"pause", "x"}, {"resume", "x"}, {"schedules"}, {"workers"}, {"top"}, {"list"}, {"work"}, {"dev"}, {"export"}, {"import", "-"},
+			{"pause", "x"}, {"resume", "x"}, {"schedules"}, {"workers"}, {"top"}, {"list"}, {"work"}, {"dev"}, {"export"}, {"import", "-"}, {"groups"}, {"group", "1"},
 			{"backup", "x.db"}, {"restore", "golden_test.go"},
 		} {
 			if got := w.must(t, 1, args...); !strings.Contains(got.err, want) || got.out != "" {

@@ -223,6 +223,8 @@ func (s *screen) since(j *plainjobs.Info) string {
 		return fmt.Sprintf("%s, took %s", s.when(j.FinishedAt), short(j.FinishedAt.Sub(j.StartedAt)))
 	case j.State.Terminal():
 		return s.when(j.FinishedAt)
+	case j.State == plainjobs.Blocked && j.BlockedBy == 0 && j.CallbackOf != 0:
+		return fmt.Sprintf("after group %d", j.CallbackOf)
 	case j.State == plainjobs.Blocked:
 		return fmt.Sprintf("after #%d", j.BlockedBy)
 	case j.State == plainjobs.Running && j.ProgressTotal > 0:

@@ -63,6 +63,7 @@ func (p *program) cancelCommand() *cobra.Command {
 workers learn of it with their next heartbeat.`,
 		Example: `  cancel 42
   cancel --all --name import --dry-run
+  cancel --all --group 7
   cancel --all --name import --state running --yes`,
 	})
 }

@@ -48,7 +48,7 @@ func newProgram(app App) *program {
 func (p *program) commands() []*cobra.Command {
 	all := []*cobra.Command{
 		p.workCommand(), p.devCommand(), p.listCommand(),
-		p.statsCommand(), p.jobsCommand(), p.showCommand(), p.whyCommand(),
+		p.statsCommand(), p.jobsCommand(), p.showCommand(), p.whyCommand(), p.groupsCommand(), p.groupCommand(),
 		p.retryCommand(), p.cancelCommand(), p.deleteCommand(), p.freeCommand(), p.performCommand(),
 		p.pauseCommand(), p.resumeCommand(), p.schedulesCommand(), p.workersCommand(), p.topCommand(), p.dashboardCommand(), p.envCommand(),
 		p.exportCommand(), p.importCommand(), p.backupCommand(), p.restoreCommand(),

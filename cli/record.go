@@ -28,6 +28,9 @@ type record struct {
 	UniqueKey   string            `json:"unique_key,omitempty"`
 	SerialKey   string            `json:"serial_key,omitempty"`
 	BlockedBy   int64             `json:"blocked_by,omitempty"`
+	Groups      []int64           `json:"groups,omitempty"`
+	CallbackOf  int64             `json:"callback_of,omitempty"`
+	CallbackOn  string            `json:"callback_on,omitempty"`
 	Worker      int64             `json:"worker,omitempty"`
 	Progress    *progress         `json:"progress,omitempty"`
 	Metadata    map[string]string `json:"metadata,omitempty"`
@@ -55,7 +58,8 @@ func recordOf(i *plainjobs.Info) *record {
 		ID: i.ID, Name: i.Name, State: i.State.String(), Attempt: i.Attempt, MaxAttempts: i.MaxAttempts,
 		Failures: i.Failures, Crashes: i.Crashes, Suspect: i.Suspect, Cancelling: i.Cancelling, Priority: i.Priority,
 		CreatedAt: i.CreatedAt, RunAt: i.RunAt, FinishedAt: some(i.FinishedAt), StartedAt: some(i.StartedAt), ExpiresAt: some(i.ExpiresAt),
-		UniqueKey: i.UniqueKey, SerialKey: i.SerialKey, BlockedBy: i.BlockedBy, Worker: i.Worker, Metadata: i.Metadata,
+		UniqueKey: i.UniqueKey, SerialKey: i.SerialKey, BlockedBy: i.BlockedBy,
+		Groups: i.Groups, CallbackOf: i.CallbackOf, CallbackOn: i.CallbackOn, Worker: i.Worker, Metadata: i.Metadata,
 	}
 	if i.ProgressTotal != 0 || i.ProgressDone != 0 {
 		r.Progress = &progress{i.ProgressDone, i.ProgressTotal}

@@ -92,6 +92,12 @@ func (s *screen) show(i *plainjobs.Info, why string) error {
 	if i.SerialKey != "" {
 		t.add("serial key", i.SerialKey)
 	}
+	if len(i.Groups) > 0 {
+		t.add("in group", strings.Trim(fmt.Sprint(i.Groups), "[]"))
+	}
+	if i.CallbackOf != 0 {
+		t.add("callback", fmt.Sprintf("%s of group %d", i.CallbackOn, i.CallbackOf))
+	}
 	for _, key := range keys(i.Metadata) {
 		t.add("metadata", key+" = "+i.Metadata[key])
 	}

@@ -36,7 +36,8 @@ func (r *Report) Bad(check, fix, format string, args ...any) {
 // stoppedWait is how long Examine reads from a store that a problem stops.
 const stoppedWait = 2 * time.Second
 
-// Examine adds the findings about the store, its environment, workers and schedules.
+// Examine adds the findings about the store, its environment, workers, schedules and
+// groups.
 func (r *Report) Examine(ctx context.Context, q *plainjobs.Queue, req backend.ExamineRequest) error {
 	r.Schema(ctx, q)
 	stops := false
@@ -60,7 +61,7 @@ func (r *Report) Examine(ctx context.Context, q *plainjobs.Queue, req backend.Ex
 		look, cancel = context.WithTimeout(ctx, stoppedWait)
 		defer cancel()
 	}
-	if err := errors.Join(r.environment(look, q), r.workers(look, q), r.ticks(look, q)); err != nil && !stops {
+	if err := errors.Join(r.environment(look, q), r.workers(look, q), r.ticks(look, q), r.groups(look, q)); err != nil && !stops {
 		return err
 	}
 	return nil
