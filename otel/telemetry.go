@@ -34,6 +34,8 @@ const (
 	outcomeKey     = attribute.Key("plainjobs.outcome")
 	attemptKey     = attribute.Key("plainjobs.attempt")
 	maxAttemptsKey = attribute.Key("plainjobs.max_attempts")
+	groupsKey      = attribute.Key("plainjobs.groups")      // in which the job counts
+	callbackOfKey  = attribute.Key("plainjobs.callback_of") // the group that released the job
 )
 
 var system = semconv.MessagingSystemKey.String("plainjobs")

@@ -63,6 +63,12 @@ func (t *Telemetry) start(ctx context.Context, job *plainjobs.Info) (context.Con
 			maxAttemptsKey.Int(job.MaxAttempts),
 		),
 	}
+	if len(job.Groups) > 0 {
+		opts = append(opts, trace.WithAttributes(groupsKey.Int64Slice(job.Groups)))
+	}
+	if job.CallbackOf != 0 {
+		opts = append(opts, trace.WithAttributes(callbackOfKey.Int64(job.CallbackOf)))
+	}
 	if created.IsValid() && !created.Equal(ambient.SpanContext()) {
 		opts = append(opts, trace.WithLinks(trace.Link{SpanContext: created}))
 	}

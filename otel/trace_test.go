@@ -3,6 +3,7 @@ package otelplainjobs_test
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -108,6 +109,38 @@ func TestTrace(t *testing.T) {
 			}
 			l.mustBeSecret(t)
 		})
+	}
+}
+
+// The spans of members and callbacks say to which groups they belong.
+func TestGroups(t *testing.T) {
+	l := newLab(t, otelplainjobs.Options{})
+	q := l.queue(memory.New(nil))
+	defer q.Close()
+	done := make(chan struct{})
+	plainjobs.Handle(q, parentJob, func(context.Context, account) error { close(done); return nil })
+	plainjobs.Handle(q, childJob, func(context.Context, account) error { return nil })
+	stop := start(t, q, 2, parentJob, childJob)
+	g, err := q.Group(t.Context(), plainjobs.OnDone(parentJob.With(secret)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Perform(t.Context(), childJob.With(secret)); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Seal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	stop()
+	for name, want := range map[string]attribute.KeyValue{
+		"process trace/child":  attribute.Int64Slice("plainjobs.groups", []int64{g.ID()}),
+		"process trace/parent": attribute.Int64("plainjobs.callback_of", g.ID()),
+	} {
+		spans := l.named(name)
+		if len(spans) != 1 || !slices.Contains(spans[0].Attributes, want) {
+			t.Errorf("the spans %s are %+v, want one with %v", name, spans, want)
+		}
 	}
 }
 
