@@ -16,7 +16,17 @@ func (e *env) fieldJobs() []backend.NewJob {
 		uniqueJob("unique", backend.Unique{Key: "k"}),
 		serialJob("serial", "s"),
 		bounded(10, newJob("max-pending")),
+		e.gatedJob(),
 	}
+}
+
+// gatedJob returns a job that counts in a gate, which exists if the store has gates.
+func (e *env) gatedJob() backend.NewJob {
+	gate := int64(1)
+	if _, ok := e.b.(backend.GateStore); ok && backend.Describe(e.b).Fields&backend.FieldGates != 0 {
+		gate, _ = e.createGate(backend.NewGate{})
+	}
+	return in(newJob("gates"), gate)
 }
 
 var fieldCases = []testCase{{

@@ -58,6 +58,17 @@ func (e *env) everyMethod(ctx context.Context, b backend.Backend, check func(met
 		_, err := b.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel})
 		check("Operate", err)
 	}
+	if b, ok := b.(backend.GateStore); ok {
+		_, err := b.CreateGates(ctx, nil, backend.GateRequest{Gates: []backend.NewGate{{}}})
+		check("CreateGates", err)
+		if err := b.SealGates(ctx, nil, []int64{1 << 40}); !errors.Is(err, backend.ErrNotFound) {
+			check("SealGates", err)
+		}
+		_, err = b.Gates(ctx, backend.GateQuery{})
+		check("Gates", err)
+		_, err = b.DeleteGates(ctx, []int64{1 << 40})
+		check("DeleteGates", err)
+	}
 	if b, ok := b.(backend.Heartbeater); ok {
 		check("Progress", b.StoreProgress(ctx, []backend.Progress{{Lease: lease}}))
 	}
