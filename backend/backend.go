@@ -25,8 +25,8 @@
 //
 // A store begins with the five methods of [Backend]. Every other capability is an interface, found
 // by type assertion: [TxPusher], [Heartbeater], [Reader], [SettingsStore], [Scheduler], [Operator],
-// [DeathDetector], [Waiter], [Describer], [Inspector], [ExportImporter], [GateStore] and [io.Closer]. [Fields]
-// lists the optional fields of [NewJob] and [Settings].
+// [DeathDetector], [Waiter], [Describer], [Inspector], [ExportImporter], [GateStore], [StepStore] and
+// [io.Closer]. [Fields] lists the optional fields of [NewJob] and [Settings].
 //
 // [check]: https://pkg.go.dev/github.com/plainjobs/plainjobs/backend/check
 // [lifecycle]: https://pkg.go.dev/github.com/plainjobs/plainjobs/backend/lifecycle

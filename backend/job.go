@@ -114,6 +114,7 @@ type Job struct {
 	Metadata             []byte
 	UniqueKey, SerialKey string // as pushed; empty means none
 	Gating               *Gating
+	HasSteps             bool // see [StepStore]
 }
 
 // A Completion ends a successful run.
@@ -133,17 +134,26 @@ const (
 	EndRelease                     // undoes the claim: no attempt is spent, and a suspect stays one
 	EndFailed                      // spends an attempt; the job is Failed
 	EndCancelled                   // spends no attempt; the job is Cancelled
+	// EndSleep is EndSnooze, except that a job with the scope UntilStarted does not take its unique
+	// key again. It needs a [StepStore].
+	EndSleep
 )
 
 // A Failure ends a run that is not completed.
 type Failure struct {
 	Lease
 	Ending  Ending
-	Delay   time.Duration // before the job may run again, for EndRetry and EndSnooze
+	Delay   time.Duration // before the job may run again, for EndRetry, EndSnooze and EndSleep
 	Expires time.Duration // for EndRelease: how long the job may still wait for its first start; zero means no limit
 	Error   string        // for people; empty stores none
 	Stack   string        // where it happened, for people; kept with Error
 	Took    time.Duration // as in [Completion]
+	// Step is stored with EndSleep, in the same transaction, unless it has no name.
+	Step Step
+	// Signal, for EndSleep, is what the job waits for: if the signal is stored, the job is pending
+	// at once, whatever Delay says, and otherwise when the signal is sent. No name means none. Any
+	// later settlement of the job ends the waiting.
+	Signal SignalKey
 }
 
 // A ReapRequest bounds what Reap does and says what it may conclude.

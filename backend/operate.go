@@ -26,7 +26,8 @@ type Op uint8
 // The operations.
 const (
 	// OpRetry makes a finished job wait again as if it were new: it runs now, does not expire, and has
-	// no failures, crashes, result, progress or lease that matches. Its errors stay. A job whose
+	// no failures, crashes, result, progress or lease that matches. Its errors and steps stay, but a
+	// Done job has no steps afterwards. A job whose
 	// unique key is taken is left as it is; of several jobs with one key, the newest takes it. A job
 	// with a serial key is Blocked if the key has a head; otherwise the job with the lowest ID becomes
 	// the head. A Scheduled job runs now and keeps its failures. See [Job.RunAt] for the place of both.
@@ -50,6 +51,9 @@ type OperateRequest struct {
 	Before   int64  // only IDs below; for the next page, the Next of the previous one
 	Limit    int    // at most 1000, and zero means 1000; a store may count jobs that it leaves alone
 	Priority *int16 // of retried jobs; nil keeps theirs
+	// FromStep, of OpRetry, deletes the step with the name, and the steps stored after it, of each
+	// job that is retried. A job without the step is left alone. Empty deletes none.
+	FromStep string
 }
 
 // An OperateResult says what an operation did.

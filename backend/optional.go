@@ -114,6 +114,7 @@ type Info struct {
 	Done, Total          int64     // the last reported progress, or zeros
 	Metadata             []byte
 	Gating               *Gating
+	Waits                SignalKey  // the signal that a Scheduled job waits for; see Failure.Signal
 	Result               []byte     // left out of lists
 	Errors               []RunError // the last ten, oldest first; left out of lists
 }

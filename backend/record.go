@@ -10,12 +10,18 @@ type Record struct {
 	Scope Scope // of the unique key
 	// Delay and Expires count from the time at which a job that waits behind a gate may run.
 	Delay, Expires time.Duration
+	Steps          []Step // see [StepStore]
+	// Sleeps is set if the job waits after a run that ended with EndSleep.
+	Sleeps bool
 }
 
 // An ExportRequest asks for a page.
 type ExportRequest struct {
 	After int64 // only IDs above
 	Jobs  int   // how many to return, at most 1000; zero means none
+	// Signals is how many signals to return, at most 1000, by name and key, those above AfterSignal.
+	Signals     int
+	AfterSignal SignalKey
 }
 
 // A Batch is what Export returns and Import takes.
@@ -24,6 +30,7 @@ type Batch struct {
 	Jobs      []Record   // at most 1000
 	Schedules []Schedule // at most 1000, only for Import; [Scheduler] shows them
 	Gates     []GateInfo // at most 1000, only for Import; [GateStore] shows them
+	Signals   []Signal   // at most 1000
 }
 
 // An ImportResult says what Import did.

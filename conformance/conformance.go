@@ -100,9 +100,19 @@ type testCase struct {
 }
 
 func cases() []testCase {
-	return slices.Concat(pushCases, fieldCases, claimCases, orderCases, batchCases, completeCases, settleCases, reapCases, suspectCases, historyCases, silenceCases, livenessCases, readCases, waitCases, txCases, lifeCases,
-		needing(backend.FieldUnique, slices.Concat(uniqueCases, uniqueForCases, replaceCases)), needing(backend.FieldSerial, serialCases), needing(backend.FieldExpires, expireCases), limitCases, settingsCases, operateCases, retryCases, instantCases, scheduleCases, removalCases, exportCases, importCases, environmentCases, examineCases, cornerCases, activityCases,
-		needing(backend.FieldGates, gateCases))
+	return slices.Concat(
+		pushCases, fieldCases, claimCases, orderCases, batchCases, completeCases, settleCases,
+		reapCases, suspectCases, historyCases, silenceCases, livenessCases,
+		readCases, waitCases, txCases, lifeCases,
+		needing(backend.FieldUnique, slices.Concat(uniqueCases, uniqueForCases, replaceCases)),
+		needing(backend.FieldSerial, serialCases),
+		needing(backend.FieldExpires, expireCases),
+		limitCases, settingsCases, operateCases, retryCases, instantCases, scheduleCases, removalCases,
+		exportCases, importCases, environmentCases, examineCases, cornerCases,
+		stepCases,
+		activityCases,
+		needing(backend.FieldGates, gateCases),
+	)
 }
 
 // needing returns cases with fields added to what they need.

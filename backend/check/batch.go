@@ -16,6 +16,8 @@ func Export(req backend.ExportRequest) error {
 		return fmt.Errorf("%w: export after ID %d", backend.ErrInvalid, req.After)
 	case req.Jobs < 0 || req.Jobs > maxPage:
 		return fmt.Errorf("%w: export of %d jobs is not within 0 and %d", backend.ErrInvalid, req.Jobs, maxPage)
+	case req.Signals < 0 || req.Signals > maxPage:
+		return fmt.Errorf("%w: export of %d signals is not within 0 and %d", backend.ErrInvalid, req.Signals, maxPage)
 	}
 	return nil
 }
@@ -25,7 +27,7 @@ func Import(b backend.Batch) error {
 	if b.LastID < 0 || b.LastID > MaxID {
 		return fmt.Errorf("%w: the last ID is %d, not within 0 and %d", backend.ErrInvalid, b.LastID, int64(MaxID))
 	}
-	if n := max(len(b.Jobs), len(b.Schedules), len(b.Gates)); n > MaxBatch {
+	if n := max(len(b.Jobs), len(b.Schedules), len(b.Gates), len(b.Signals)); n > MaxBatch {
 		return fmt.Errorf("%w: a batch of %d, at most %d", backend.ErrInvalid, n, MaxBatch)
 	}
 	if err := gates(b.Gates); err != nil {
@@ -40,6 +42,14 @@ func Import(b backend.Batch) error {
 		last = r.ID
 		if text := fault(r); text != "" {
 			return fmt.Errorf("%w: job %d: %s", backend.ErrInvalid, r.ID, text)
+		}
+	}
+	for _, s := range b.Signals {
+		if err := Signal(s.SignalKey); err != nil {
+			return err
+		}
+		if s.At.IsZero() {
+			return fmt.Errorf("%w: signal %s has no time", backend.ErrInvalid, s.Name)
 		}
 	}
 	return Define(b.Schedules)
@@ -85,10 +95,25 @@ func fault(r *backend.Record) string {
 	if r.CreatedAt.IsZero() || r.RunAt.IsZero() {
 		return "it has no time at which it was pushed, or is to run"
 	}
+	return faultOfParts(r)
+}
+
+// faultOfParts is fault of the errors, the steps and the signal of r.
+func faultOfParts(r *backend.Record) string {
 	for _, e := range r.Errors {
 		if e.At.IsZero() || e.Attempt < 1 {
 			return "an error has no time or no attempt"
 		}
+	}
+	steps := map[string]bool{}
+	for _, s := range r.Steps {
+		if Step(s) != nil || s.At.IsZero() || steps[s.Name] {
+			return fmt.Sprintf("its step %.80q has an invalid name or no time, or is there twice", s.Name)
+		}
+		steps[s.Name] = true
+	}
+	if r.Waits != (backend.SignalKey{}) && (r.State != backend.Scheduled || Signal(r.Waits) != nil) {
+		return "it waits for a signal and is not scheduled, or the signal is invalid"
 	}
 	return ""
 }

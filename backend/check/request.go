@@ -88,6 +88,8 @@ func Operate(req backend.OperateRequest) error {
 		return fmt.Errorf("%w: operate before ID %d", backend.ErrInvalid, req.Before)
 	case req.Priority != nil && req.Op != backend.OpRetry:
 		return fmt.Errorf("%w: operation %d takes no priority; only a retry does", backend.ErrInvalid, req.Op)
+	case req.FromStep != "" && req.Op != backend.OpRetry:
+		return fmt.Errorf("%w: operation %d takes no step; only a retry does", backend.ErrInvalid, req.Op)
 	}
 	return checkFilter(req.Filter)
 }
@@ -149,12 +151,18 @@ func Heartbeat(req backend.HeartbeatRequest) error {
 func Fail(failures []backend.Failure) error {
 	for i, f := range failures {
 		switch {
-		case f.Ending < backend.EndRetry || f.Ending > backend.EndCancelled:
+		case f.Ending < backend.EndRetry || f.Ending > backend.EndSleep:
 			return fmt.Errorf("%w: failure %d: unknown ending %d", backend.ErrInvalid, i, f.Ending)
 		case f.Delay < 0 || f.Delay > maxDelay:
 			return fmt.Errorf("%w: failure %d: delay %v is not within 0 and 100 years", backend.ErrInvalid, i, f.Delay)
 		case f.Expires < 0 || f.Expires > maxDelay || f.Expires > 0 && f.Ending != backend.EndRelease:
 			return fmt.Errorf("%w: failure %d: expiry in %v is not within 0 and 100 years, or the job is not released", backend.ErrInvalid, i, f.Expires)
+		case f.Ending != backend.EndSleep && (f.Step.Name != "" || f.Signal != (backend.SignalKey{})):
+			return fmt.Errorf("%w: failure %d has a step or a signal, but ending %d; only EndSleep takes them", backend.ErrInvalid, i, f.Ending)
+		case f.Step.Name != "" && Step(f.Step) != nil:
+			return fmt.Errorf("failure %d: %w", i, Step(f.Step))
+		case f.Signal != (backend.SignalKey{}) && Signal(f.Signal) != nil:
+			return fmt.Errorf("failure %d: %w", i, Signal(f.Signal))
 		}
 	}
 	return nil

@@ -14,7 +14,7 @@ func StateAfter(e backend.Ending, delay time.Duration) backend.State {
 		return backend.Failed
 	case backend.EndCancelled:
 		return backend.Cancelled
-	case backend.EndRetry, backend.EndSnooze:
+	case backend.EndRetry, backend.EndSnooze, backend.EndSleep:
 		if delay > 0 {
 			return backend.Scheduled
 		}

@@ -20,8 +20,8 @@
 // One function of the store, move above, should make all changes. It does what needs
 // more than the job itself:
 //
-//  1. If next waits, the job takes its unique key; see [Key]. If another job has the
-//     key, next is superseded; see [Job.Supersede].
+//  1. If next waits, the job takes its unique key; see [Key] and [Job.Sleeps]. If
+//     another job has the key, next is superseded; see [Job.Supersede].
 //  2. If next waits and the job has a serial key, the job becomes the head if the key
 //     has none. If another job is the head, next is [backend.Blocked].
 //  3. If next has ended and the retention of its state is negative, the job is deleted,
@@ -99,6 +99,10 @@ func (j Job) fill(n *backend.NewJob, runAt, now int64) Job {
 	}
 	return j
 }
+
+// Sleeps reports whether j waits after a run that ended with [backend.EndSleep]. Such a
+// job with the scope UntilStarted does not take its unique key.
+func (j Job) Sleeps() bool { return j.State.Waits() && j.Ending == backend.EndSleep }
 
 // Ready returns j, which waits and is not blocked any more, as Scheduled before its
 // RunAt and as Pending from then on.
@@ -192,7 +196,7 @@ func (j Job) Fail(f *backend.Failure, now int64) (Job, backend.RunError) {
 	if ending != backend.EndRelease { // a released job proves nothing
 		j.Suspect, j.Crashes = false, 0
 	}
-	if ending == backend.EndRetry || ending == backend.EndSnooze {
+	if ending == backend.EndRetry || ending == backend.EndSnooze || ending == backend.EndSleep {
 		j.RunAt = now + f.Delay.Microseconds()
 	}
 	j.Ending = f.Ending
@@ -321,10 +325,14 @@ func AppendError(errors []backend.RunError, e backend.RunError) []backend.RunErr
 // Of returns the Job of a record that [Imported] returned. No lease
 // matches it.
 func Of(r *backend.Record) Job {
-	return Job{
+	j := Job{
 		State: r.State, Priority: r.Priority, Suspect: r.Suspect, Failures: r.Failures, Crashes: r.Crashes,
 		RunAt: Micros(r.RunAt), ExpiresAt: Micros(r.ExpiresAt), FinishedAt: Micros(r.FinishedAt),
 	}
+	if r.Sleeps && j.State.Waits() {
+		j.Ending = backend.EndSleep
+	}
+	return j
 }
 
 // Fill sets the fields of info that are fields of j.

@@ -149,8 +149,8 @@ func (s *search) take(j *job, from *source, w *worker) backend.Job {
 	}
 	if m := j.more; m != nil {
 		job.Metadata = m.metadata
-		job.UniqueKey, job.SerialKey = m.unique, m.serial
 		job.Gating = s.gatingOf(j)
+		job.UniqueKey, job.SerialKey, job.HasSteps = m.unique, m.serial, len(m.steps) > 0
 	}
 	if j.ExpiresAt != 0 {
 		job.Expires = time.Duration(j.ExpiresAt-s.now) * time.Microsecond

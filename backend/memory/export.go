@@ -31,6 +31,7 @@ func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backen
 		}
 		batch.Jobs = append(batch.Jobs, b.whole(j, now))
 	}
+	batch.Signals = b.exportSignals(&req)
 	return batch, nil
 }
 
@@ -41,10 +42,10 @@ func (b *Backend) whole(j *job, now int64) backend.Record {
 	r.Errors = slices.Clone(j.errors())
 	if m := j.more; m != nil {
 		r.Result = bytes.Clone(m.result)
-		r.Scope = m.scope
 		if m.behind != nil {
 			r.Delay, r.Expires = m.gating.delay, m.gating.expires
 		}
+		r.Scope, r.Sleeps, r.Steps = m.scope, j.Sleeps(), cloneSteps(m.steps)
 	}
 	return r
 }
@@ -83,6 +84,7 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 	for _, r := range batch.Jobs {
 		b.importJob(lifecycle.Imported(r, lifecycle.Time(now)), r.State, now, &result)
 	}
+	b.importSignals(batch.Signals, now)
 	for _, s := range batch.Schedules {
 		if old := b.schedules[s.Name]; old == nil || !old.Last.After(s.Last) {
 			s.Next, s.Last, s.RemovedAt = micros(s.Next), micros(s.Last), micros(s.RemovedAt)
@@ -108,10 +110,10 @@ func (b *Backend) importJob(r backend.Record, source backend.State, now int64, r
 	j := &job{
 		id: r.ID, name: n, payload: append([]byte{}, r.Payload...), created: r.CreatedAt.UnixMicro(), maxAttempts: r.MaxAttempts,
 	}
-	if r.UniqueKey != "" || r.SerialKey != "" || r.Metadata != nil || r.Result != nil || r.Errors != nil || r.Done != 0 || r.Total != 0 {
+	if r.UniqueKey != "" || r.SerialKey != "" || r.Metadata != nil || r.Result != nil || r.Errors != nil || r.Done != 0 || r.Total != 0 || r.Steps != nil || r.Waits != (backend.SignalKey{}) {
 		j.more = &more{
 			unique: r.UniqueKey, scope: r.Scope, serial: r.SerialKey, metadata: bytes.Clone(r.Metadata), result: bytes.Clone(r.Result),
-			done: r.Done, total: r.Total,
+			done: r.Done, total: r.Total, steps: cloneSteps(r.Steps),
 		}
 		for _, e := range r.Errors {
 			e.At = micros(e.At)
@@ -135,6 +137,9 @@ func (b *Backend) importJob(r backend.Record, source backend.State, now int64, r
 	b.move(j, next, now) // releases the key of a finished job, except for its kept time
 	if r.Gating != nil {
 		b.countMember(j, lifecycle.Moved(source, j.State), now)
+	}
+	if j.State == backend.Scheduled && r.Waits != (backend.SignalKey{}) {
+		b.await(j, r.Waits, now)
 	}
 	if next.State.Waits() && j.State == backend.Cancelled {
 		result.Superseded = append(result.Superseded, j.id)

@@ -35,6 +35,8 @@ type more struct {
 	errors   []backend.RunError
 	done     int64
 	total    int64
+	steps    []backend.Step
+	waits    backend.SignalKey // while Scheduled
 }
 
 // newJob returns a job for n, without a state.
@@ -107,6 +109,7 @@ func (b *Backend) info(j *job, now int64) backend.Info {
 		}
 		info.Done, info.Total = m.done, m.total
 		info.Gating = b.gatingOf(j)
+		info.Waits = m.waits
 	}
 	if j.State == backend.Blocked && j.more.behind == nil {
 		info.BlockedBy = j.serialQueue().head.id

@@ -47,7 +47,9 @@ type Backend struct {
 	lastGate    int64
 	gateWork    []*gate // whose waiters may be let through
 	activity    activity
-	changed     chan struct{} // closed when a waiter should check again
+	signals     map[backend.SignalKey]backend.Signal
+	awaiting    map[backend.SignalKey]map[*job]struct{} // the jobs that wait for a signal
+	changed     chan struct{}                           // closed when a waiter should check again
 	waiters     int
 }
 
@@ -62,6 +64,7 @@ var (
 	_ backend.Describer      = (*Backend)(nil)
 	_ backend.ExportImporter = (*Backend)(nil)
 	_ backend.GateStore      = (*Backend)(nil)
+	_ backend.StepStore      = (*Backend)(nil)
 	_ io.Closer              = (*Backend)(nil)
 )
 
@@ -82,6 +85,8 @@ func New(opts *Options) *Backend {
 		workers:   map[int64]*worker{},
 		schedules: map[string]*backend.Schedule{},
 		gates:     map[int64]*gate{},
+		signals:   map[backend.SignalKey]backend.Signal{},
+		awaiting:  map[backend.SignalKey]map[*job]struct{}{},
 		changed:   make(chan struct{}),
 	}
 	b.expiries.live, b.holds.live = entry.expires, entry.holds

@@ -26,7 +26,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 	// All matches are found first, so that a change to one job does not affect whether
 	// another matches.
 	result.Next = b.pageOf(&req.Filter, req.Before, cmp.Or(req.Limit, 1000), func(j *job) bool {
-		if !means(req.Op, j, now) {
+		if !means(&req, j, now) {
 			return false
 		}
 		jobs = append(jobs, j)
@@ -50,13 +50,13 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 	return result, nil
 }
 
-// means reports whether op changes j.
-func means(op backend.Op, j *job, now int64) bool {
-	if op == backend.OpFree {
+// means reports whether the operation changes j.
+func means(req *backend.OperateRequest, j *job, now int64) bool {
+	if req.Op == backend.OpFree {
 		u := j.unique(now)
 		return u != nil && u.Kept(now)
 	}
-	return j.Accepts(op)
+	return j.Accepts(req.Op) && (req.FromStep == "" || j.step(req.FromStep) >= 0)
 }
 
 // operate applies an operation to j. means must be true.
@@ -78,6 +78,7 @@ func (b *Backend) operate(req *backend.OperateRequest, j *job, now int64) {
 		if j.State.Terminal() && j.more != nil {
 			j.more.result, j.more.done, j.more.total = nil, 0, 0
 		}
+		j.restart(req.FromStep)
 		b.move(j, j.Retry(req.Priority, now), now)
 	}
 }

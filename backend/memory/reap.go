@@ -50,6 +50,7 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	b.endOverdue(now)
 	b.removeGates(now)
 	b.activity.fold(lifecycle.Time(now))
+	b.pruneSignals(now)
 	result.More = result.More || max(result.Due, result.Expired, result.Pruned, freed) == limit
 	return result, nil
 }

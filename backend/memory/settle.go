@@ -61,6 +61,7 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 		case lifecycle.Held:
 			next, e := j.Fail(f, now)
 			j.record(e)
+			b.sleep(j, f, &next, now)
 			b.move(j, next, now)
 		case lifecycle.Repeated:
 		}

@@ -22,6 +22,9 @@ func (b *Backend) move(j *job, next lifecycle.Job, now int64) {
 	if next.State.Terminal() && lifecycle.Retention(n.history, next.State) < 0 && !j.parks(next.State, now) {
 		next.State = gone
 	}
+	if j.more != nil && next.State != backend.Scheduled {
+		b.stopWaiting(j)
+	}
 	if j.more != nil && j.more.parked {
 		j.more.parked, left = false, nil
 	}
@@ -122,7 +125,10 @@ func (j *job) key() (key, at int64) {
 // acquireKeys acquires the keys of a job that is to wait as next, and returns what it
 // becomes.
 func (b *Backend) acquireKeys(j *job, next lifecycle.Job, now int64) lifecycle.Job {
-	other := b.acquireUnique(j, now)
+	var other *job
+	if !next.Sleeps() || j.more.scope != backend.UntilStarted {
+		other = b.acquireUnique(j, now)
+	}
 	if other != nil && j.State == backend.Running && j.name.uniques[j.more.unique].YieldsTo(j.id, other.State, now) {
 		ended, e := other.Supersede(j.id, now)
 		other.record(e)
