@@ -18,6 +18,8 @@ type Transfer struct {
 	// Settings is the number of names with limits, a history of their own or a
 	// pause.
 	Schedules, Settings int64
+	// Groups is the number of groups.
+	Groups int64
 	// Present is the number of jobs that the target had already.
 	Present int64
 	// Superseded is the number of jobs that were cancelled because other jobs
@@ -33,12 +35,13 @@ type Transfer struct {
 
 // Export writes the jobs that match the filter to w as lines of JSON, for
 // [Queue.Import]: each job whole, payload bytes included, lowest ID first. With
-// the zero filter, which matches every job, it also writes limits, pauses
-// and schedules.
+// the zero filter, which matches every job, it also writes limits, pauses,
+// groups and schedules. Without its group, an imported job belongs to no group.
 //
 // The queue may be in use. Each job that exists throughout is written once, as
 // it is when it is read; jobs pushed after the start are left out. To export one
-// point in time, pause the queue first. Import refuses what was written before
+// point in time, pause the queue first: otherwise the counts of a group may
+// differ from its jobs, which the command doctor --repair corrects. Import refuses what was written before
 // an error, because its last line is missing.
 func (q *Queue) Export(ctx context.Context, w io.Writer, filter Filter) (Transfer, error) {
 	return transferred("export")(transfer.Export(ctx, q.engine().Backend, w, filter.stored(), q.engine().Now()))
@@ -63,7 +66,7 @@ func (q *Queue) Import(ctx context.Context, r io.Reader) (Transfer, error) {
 
 // MoveTo copies the queue into another store, which is empty or has part of it
 // from a move that was interrupted: jobs with their IDs, attempts, keys and
-// history, limits, pauses of names, and schedules. A move that was killed
+// history, groups, limits, pauses of names, and schedules. A move that was killed
 // continues when it is called again.
 //
 // MoveTo pauses both queues, so that the workers of both wait, and waits for

@@ -139,6 +139,7 @@ type transferRecord struct {
 	Jobs       int64  `json:"jobs"`
 	Schedules  int64  `json:"schedules"`
 	Settings   int64  `json:"settings"`
+	Groups     int64  `json:"groups"`
 	Present    int64  `json:"present"`
 	Superseded int64  `json:"superseded"`
 	Pruned     int64  `json:"pruned"`
@@ -148,7 +149,7 @@ type transferRecord struct {
 // transferred prints the totals of a transfer.
 func (s *screen) transferred(past, where string, t *plainjobs.Transfer) error {
 	if s.json {
-		return s.object(transferRecord{t.Jobs, t.Schedules, t.Settings, t.Present, t.Superseded, t.Pruned, t.Sum})
+		return s.object(transferRecord{t.Jobs, t.Schedules, t.Settings, t.Groups, t.Present, t.Superseded, t.Pruned, t.Sum})
 	}
 	s.say("%s %s %s; sha256 %s", past, totals(t), where, t.Sum)
 	if n := t.Present; n > 0 {
@@ -172,13 +173,13 @@ func (s *screen) transferred(past, where string, t *plainjobs.Transfer) error {
 	return nil
 }
 
-// totals returns the numbers of jobs, schedules and settings, as text.
+// totals returns the numbers of jobs, schedules, settings and groups, as text.
 func totals(t *plainjobs.Transfer) string {
 	parts := []string{plural(t.Jobs, "job")}
 	for _, p := range []struct {
 		n    int64
 		what string
-	}{{t.Schedules, "schedule"}, {t.Settings, "setting"}} {
+	}{{t.Schedules, "schedule"}, {t.Settings, "setting"}, {t.Groups, "group"}} {
 		if p.n > 0 {
 			parts = append(parts, plural(p.n, p.what))
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// Export writes the jobs of a store that match the filter to w, and the settings and
+// Export writes the jobs of a store that match the filter to w, and the settings, groups and
 // schedules if the filter matches every job. now is the time in the header if the store
 // does not return its own.
 func Export(ctx context.Context, b backend.Backend, w io.Writer, filter backend.Filter, now time.Time) (Summary, error) {
@@ -75,6 +75,9 @@ func (e *exporter) run(ctx context.Context) error {
 	if all {
 		err = e.settings(ctx)
 	}
+	if err == nil && all { // before their jobs
+		err = e.groups(ctx)
+	}
 	if err == nil {
 		err = e.jobs(ctx, start.LastID)
 	}
@@ -85,7 +88,7 @@ func (e *exporter) run(ctx context.Context) error {
 		return err
 	}
 	e.done.Sum = hex.EncodeToString(e.hash.Sum(nil))
-	return e.write(line{End: &endLine{Jobs: e.done.Jobs, Schedules: e.done.Schedules, Settings: e.done.Settings, Sum: e.done.Sum}})
+	return e.write(line{End: &endLine{Jobs: e.done.Jobs, Schedules: e.done.Schedules, Settings: e.done.Settings, Groups: e.done.Groups, Sum: e.done.Sum}})
 }
 
 func (e *exporter) write(l line) error {

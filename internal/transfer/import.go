@@ -53,6 +53,7 @@ type importer struct {
 	bytes    int
 	first    int   // line of the batch
 	lastID   int64 // of the job before
+	lastGate int64 // the ID of the group before
 	keys     int64 // lines with keys of deleted jobs, which are free
 	done     tally
 }
@@ -77,7 +78,7 @@ func (i *importer) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(i.batch.Jobs) >= batchJobs || i.bytes >= batchBytes || len(i.batch.Schedules) >= batchJobs {
+		if len(i.batch.Jobs) >= batchJobs || i.bytes >= batchBytes || max(len(i.batch.Schedules), len(i.batch.Gates)) >= batchJobs {
 			if err := i.flush(ctx); err != nil {
 				return err
 			}
@@ -106,6 +107,15 @@ func (i *importer) take(l *line) (end bool, err error) {
 	}
 	i.bytes += i.lines.length
 	switch {
+	case l.Group != nil:
+		if l.Group.ID <= i.lastGate {
+			return false, i.fault("group %d comes after group %d", l.Group.ID, i.lastGate)
+		}
+		i.lastGate = l.Group.ID
+		i.done.Groups++
+		g := l.Group.gate()
+		i.batch.Gates = append(i.batch.Gates, g)
+		return false, i.check(backend.Batch{Gates: []backend.GateInfo{g}})
 	case l.Job != nil:
 		r, err := l.Job.record()
 		if err != nil {
@@ -138,10 +148,10 @@ func (i *importer) take(l *line) (end bool, err error) {
 		return false, nil
 	case l.End != nil:
 		i.done.Sum = i.lines.sum
-		if want := (endLine{i.done.Jobs, i.keys, i.done.Schedules, i.done.Settings, i.done.Sum}); *l.End != want {
-			return false, i.fault("it counts %d jobs, %d keys, %d schedules and %d settings, and there are %d, %d, %d and %d, "+
+		if want := (endLine{i.done.Jobs, i.keys, i.done.Schedules, i.done.Settings, i.done.Groups, i.done.Sum}); *l.End != want {
+			return false, i.fault("it counts %d jobs, %d keys, %d schedules, %d settings and %d groups, and there are %d, %d, %d, %d and %d, "+
 				"or the checksum is another: lines are missing or were changed",
-				l.End.Jobs, l.End.Keys, l.End.Schedules, l.End.Settings, want.Jobs, want.Keys, want.Schedules, want.Settings)
+				l.End.Jobs, l.End.Keys, l.End.Schedules, l.End.Settings, l.End.Groups, want.Jobs, want.Keys, want.Schedules, want.Settings, want.Groups)
 		}
 		return true, nil
 	}

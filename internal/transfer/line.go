@@ -19,6 +19,7 @@ const formatVersion = 1
 type line struct {
 	Header   *headerLine   `json:"plainjobs,omitempty"`
 	Setting  *settingLine  `json:"setting,omitempty"`
+	Group    *groupLine    `json:"group,omitempty"`
 	Job      *jobLine      `json:"job,omitempty"`
 	Key      *keyLine      `json:"key,omitempty"` // of a deleted job, in older exports
 	Schedule *scheduleLine `json:"schedule,omitempty"`
@@ -37,6 +38,7 @@ type endLine struct {
 	Keys      int64  `json:"keys,omitempty"`
 	Schedules int64  `json:"schedules"`
 	Settings  int64  `json:"settings"`
+	Groups    int64  `json:"groups,omitempty"`
 	Sum       string `json:"sha256"`
 }
 
@@ -87,6 +89,7 @@ type jobLine struct {
 	UntilStarted bool        `json:"until_started,omitempty"`
 	KeyUntil     *time.Time  `json:"key_until,omitempty"`
 	SerialKey    string      `json:"serial_key,omitempty"`
+	Gating       *gatingLine `json:"group,omitempty"`
 	Done         int64       `json:"done,omitempty"`
 	Total        int64       `json:"total,omitempty"`
 	Metadata     blob        `json:"metadata,omitempty"`
@@ -154,7 +157,7 @@ func lineOfRecord(r *backend.Record) *jobLine {
 		Crashes: r.Crashes, Suspect: r.Suspect, Cancelling: r.Cancelling, CreatedAt: r.CreatedAt, RunAt: r.RunAt,
 		FinishedAt: optional(r.FinishedAt), ExpiresAt: optional(r.ExpiresAt), UniqueKey: r.UniqueKey,
 		UntilStarted: r.Scope == backend.UntilStarted, KeyUntil: optional(r.KeyUntil), SerialKey: r.SerialKey,
-		Done: r.Done, Total: r.Total, Metadata: r.Metadata, Payload: r.Payload,
+		Gating: lineOfGating(r), Done: r.Done, Total: r.Total, Metadata: r.Metadata, Payload: r.Payload,
 	}
 	if r.Result != nil {
 		l.Result = (*blob)(&r.Result)
@@ -178,6 +181,7 @@ func (l *jobLine) record() (backend.Record, error) {
 		FinishedAt: given(l.FinishedAt), ExpiresAt: given(l.ExpiresAt), UniqueKey: l.UniqueKey, SerialKey: l.SerialKey, KeyUntil: given(l.KeyUntil),
 		Done: l.Done, Total: l.Total, Metadata: l.Metadata, Payload: l.Payload,
 	}}
+	l.Gating.fill(&r)
 	if l.UntilStarted {
 		r.Scope = backend.UntilStarted
 	}

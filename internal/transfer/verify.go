@@ -156,6 +156,32 @@ func (m *mover) verifySchedules(ctx context.Context) error {
 	return nil
 }
 
+// verifyGroups compares the groups. A group whose jobs ended while they were copied, or that
+// took new members, would not end in the target.
+func (m *mover) verifyGroups(ctx context.Context) error {
+	here, err := groupsOf(ctx, m.from)
+	if err != nil {
+		return err
+	}
+	there, err := groupsOf(ctx, m.to)
+	if err != nil {
+		return err
+	}
+	for _, want := range here {
+		i := slices.IndexFunc(there, func(g backend.GateInfo) bool { return g.ID == want.ID })
+		if i < 0 {
+			return fmt.Errorf("%w: group %d is missing in the target: it was created meanwhile; move again", backend.ErrUnavailable, want.ID)
+		}
+		got := there[i]
+		got.Waiting, got.EndedAt, want.Waiting, want.EndedAt = 0, time.Time{}, 0, time.Time{}
+		if got != want {
+			return fmt.Errorf("group %d has %d jobs, %d of them open, in the old queue and %d, %d in the target: it was changed during the move; "+
+				"if nothing has run in the target, delete the group there, and move again", want.ID, want.Total, want.Open, got.Total, got.Open)
+		}
+	}
+	return nil
+}
+
 // A cursor reads pages job by job.
 type cursor[T any] struct {
 	fetch func(after T) ([]T, error)
