@@ -81,6 +81,10 @@ func (c *claim) findOf(name int64) error {
 func (c *claim) readExtras(cancel bool) (expired int, err error) {
 	var ids []int64
 	for i, f := range c.flags {
+		if f&flagSteps != 0 {
+			c.jobs[i].HasSteps = true
+			c.b.stepped.Store(true)
+		}
 		if f&flagsAtClaim != 0 {
 			ids = append(ids, c.jobs[i].ID)
 		}

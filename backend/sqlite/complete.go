@@ -138,6 +138,11 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 		if err := t.done(runs[from:to], del, now); err != nil {
 			return err
 		}
+		if del && b.stepped.Load() {
+			if err := t.deleteStepsOf(runs[from:to]); err != nil {
+				return err
+			}
+		}
 		from = to
 	}
 	for _, k := range ends {

@@ -26,8 +26,8 @@ type drift struct {
 	strays  []int64     // jobs that are neither blocked nor the head
 	keys    []jobKeys   // keys whose jobs are gone or no longer have them
 	keyless []int64     // waiting jobs without their keys
-	orphans []int64     // IDs of deleted jobs with errors, results or progress
-	marks   []int64     // jobs whose flags for results or progress are wrong
+	orphans []int64     // IDs of deleted jobs with errors, results, progress or steps
+	marks   []int64     // jobs whose flags for results, progress or steps are wrong
 }
 
 // driftMost is the most differences of each kind, except counts, that one search finds.
@@ -96,20 +96,24 @@ const (
 
 	selectKeyless = `
 		SELECT j.id FROM plainjobs_job j WHERE j.state < 4 AND ` + stateOf + ` < 4 AND j.unique_key IS NOT NULL
+			AND NOT (j.flags & 2 <> 0 AND j.ending = 6) -- such a job sleeps, see lifecycle.Job.Sleeps
 			AND NOT EXISTS (SELECT 1 FROM plainjobs_unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.held = 1)
 		ORDER BY j.id LIMIT ?`
 
 	selectOrphans = `
-		SELECT job FROM (SELECT job FROM plainjobs_job_error UNION SELECT job FROM plainjobs_job_result UNION SELECT job FROM plainjobs_job_progress)
+		SELECT job FROM (SELECT job FROM plainjobs_job_error UNION SELECT job FROM plainjobs_job_result UNION SELECT job FROM plainjobs_job_progress
+			UNION SELECT job FROM plainjobs_job_step UNION SELECT job FROM plainjobs_signal_wait)
 		WHERE NOT EXISTS (SELECT 1 FROM plainjobs_job j WHERE j.id = job) LIMIT ?`
 
-	// Flags 32 and 64 are flagResult and flagProgress.
+	// Flags 32, 64 and 4096 are flagResult, flagProgress and flagSteps.
 	selectMismarked = `
 		SELECT j.id FROM plainjobs_job_result r JOIN plainjobs_job j ON j.id = r.job WHERE j.flags & 32 = 0
 		UNION SELECT j.id FROM plainjobs_job_progress p JOIN plainjobs_job j ON j.id = p.job WHERE j.flags & 64 = 0
-		UNION SELECT j.id FROM plainjobs_job j WHERE j.flags & 96 <> 0 AND (
+		UNION SELECT j.id FROM plainjobs_job_step s JOIN plainjobs_job j ON j.id = s.job WHERE j.flags & 4096 = 0
+		UNION SELECT j.id FROM plainjobs_job j WHERE j.flags & 4192 <> 0 AND (
 			j.flags & 32 <> 0 AND NOT EXISTS (SELECT 1 FROM plainjobs_job_result r WHERE r.job = j.id)
-			OR j.flags & 64 <> 0 AND NOT EXISTS (SELECT 1 FROM plainjobs_job_progress p WHERE p.job = j.id))
+			OR j.flags & 64 <> 0 AND NOT EXISTS (SELECT 1 FROM plainjobs_job_progress p WHERE p.job = j.id)
+			OR j.flags & 4096 <> 0 AND NOT EXISTS (SELECT 1 FROM plainjobs_job_step s WHERE s.job = j.id))
 		LIMIT ?`
 )
 

@@ -16,7 +16,11 @@ const (
 	selectAll = selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result, coalesce(p.done, 0) AS done,
 			coalesce(p.total, 0) AS total,
 			(SELECT json_group_array(json_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack) ORDER BY e.id)
-				FROM plainjobs_job_error e WHERE e.job = j.id) AS errors
+				FROM plainjobs_job_error e WHERE e.job = j.id) AS errors,
+			CASE WHEN j.flags & 4096 <> 0 THEN (SELECT json_group_array(json_object('Name', s.name, 'At', s.at, 'Result', hex(s.result)) ORDER BY s.id)
+				FROM plainjobs_job_step s WHERE s.job = j.id) ELSE '' END AS steps,
+			CASE WHEN j.flags & 8192 <> 0 AND j.state = 1 THEN (SELECT json_object('Name', w.name, 'Key', w.key)
+				FROM plainjobs_signal_wait w WHERE w.job = j.id) ELSE '' END AS waits, j.ending
 		FROM plainjobs_job j CROSS JOIN plainjobs_job_name n ON n.id = j.name
 		LEFT JOIN plainjobs_job_result r ON r.job = j.id
 		LEFT JOIN plainjobs_job_progress p ON p.job = j.id
@@ -35,6 +39,9 @@ type wholeRow struct {
 	Done      int64  `db:"done"`
 	Total     int64  `db:"total"`
 	Errors    string `db:"errors"` // as JSON
+	Steps     string `db:"steps"`  // as JSON, or empty
+	Waits     string `db:"waits"`  // as JSON, or empty
+	Ending    backend.Ending
 }
 
 // record converts the row for export.
@@ -48,7 +55,14 @@ func (r *wholeRow) record(now int64) (backend.Record, error) {
 		rec.Scope = backend.UntilStarted
 	}
 	var err error
-	rec.Errors, err = decodeErrors(r.Errors)
+	if rec.Errors, err = decodeErrors(r.Errors); err != nil {
+		return rec, err
+	}
+	rec.Sleeps = rec.State.Waits() && r.Ending == backend.EndSleep
+	if rec.Waits, err = decodeWait(r.Waits); err != nil {
+		return rec, err
+	}
+	rec.Steps, err = decodeSteps(r.Steps)
 	return rec, err
 }
 
@@ -82,6 +96,9 @@ func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backen
 	err = b.read(ctx, func(q queryer) error {
 		batch = backend.Batch{}
 		err := b.wholeJobs(ctx, q, req, &batch)
+		if err == nil {
+			err = b.exportSignals(ctx, q, req, &batch)
+		}
 		if err == nil { // last, so that it is not below the IDs of the page
 			err = scan(ctx, q, b.sql(selectLastID), nil, func(r *sql.Rows) error { return r.Scan(&batch.LastID) })
 		}

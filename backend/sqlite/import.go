@@ -15,8 +15,8 @@ const (
 		SELECT n.name, j.created_at FROM plainjobs_job j JOIN plainjobs_job_name n ON n.id = j.name WHERE j.id = ?`
 
 	insertImported = `
-		INSERT INTO plainjobs_job (id, name, state, suspect, crashes, failures, priority, max_attempts, seed, created_at, run_at, finished_at,
-			flags, unique_key, serial_key, expires_at, metadata, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
+		INSERT INTO plainjobs_job (id, name, state, ending, suspect, crashes, failures, priority, max_attempts, seed, created_at, run_at, finished_at,
+			flags, unique_key, serial_key, expires_at, metadata, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
 	insertResult   = `INSERT INTO plainjobs_job_result (job, result) VALUES (?, ?)`
 	insertProgress = `INSERT INTO plainjobs_job_progress (job, done, total) VALUES (?, ?, ?)`
 
@@ -74,6 +74,11 @@ func (b *Backend) importBatch(t *tx, batch backend.Batch, now int64, result *bac
 			return err
 		}
 	}
+	for _, s := range batch.Signals {
+		if err := b.importSignal(t, s, now); err != nil {
+			return err
+		}
+	}
 	for _, s := range batch.Schedules {
 		removed := int64(0)
 		if !s.RemovedAt.IsZero() {
@@ -122,6 +127,9 @@ func (b *Backend) importJob(t *tx, r *backend.Record, now int64, result *backend
 	if err := t.importSerial(k, r, now); err != nil {
 		return err
 	}
+	if err := b.importWait(t, &k, r, now); err != nil {
+		return err
+	}
 	result.Stored++
 	t.count(name, r.State, 1)
 	return t.insertRecord(k, r)
@@ -153,6 +161,9 @@ func (t *tx) importUnique(k jobKeys, r *backend.Record, now int64, result *backe
 		}
 		n, err := t.execN(keepFree, k.name, k.unique, k.id, r.KeyUntil.UnixMicro(), now)
 		return n > 0, err
+	}
+	if r.Sleeps && r.Scope == backend.UntilStarted {
+		return true, nil
 	}
 	until := int64(0)
 	if !r.KeyUntil.IsZero() {
@@ -227,7 +238,7 @@ func (t *tx) insertRecord(k jobKeys, r *backend.Record) error {
 	if payload == nil {
 		payload = []byte{} // nil would be NULL
 	}
-	_, err := t.exec(insertImported, k.id, k.name, int64(r.State), r.Suspect, int64(r.Crashes), int64(r.Failures), int64(r.Priority),
+	_, err := t.exec(insertImported, k.id, k.name, int64(r.State), int64(lifecycle.Of(r).Ending), r.Suspect, int64(r.Crashes), int64(r.Failures), int64(r.Priority),
 		int64(r.MaxAttempts), newSeed(), r.CreatedAt.UnixMicro(), r.RunAt.UnixMicro(), finished, int64(k.flags), orNull(k.unique), orNull(k.serial),
 		expires, metadata, payload)
 	if r.State == backend.Pending {
@@ -244,6 +255,11 @@ func (t *tx) insertRecord(k jobKeys, r *backend.Record) error {
 			_, err = t.exec(insertError, k.id, int64(e.Attempt), e.At.UnixMicro(), e.Error, e.Stack)
 		}
 	}
+	for _, s := range r.Steps {
+		if err == nil {
+			_, err = t.exec(upsertStep, k.id, s.Name, s.At.UnixMicro(), notNil(s.Result))
+		}
+	}
 	return err
 }
 
@@ -256,6 +272,7 @@ func flagsOfRecord(r *backend.Record) (f flag) {
 		flagMetadata:     len(r.Metadata) > 0,
 		flagResult:       r.Result != nil,
 		flagProgress:     r.Done != 0 || r.Total != 0,
+		flagSteps:        len(r.Steps) > 0,
 	} {
 		if set {
 			f |= flag

@@ -67,6 +67,7 @@ func (b *Backend) operatePage(t *tx, req backend.OperateRequest, ids []int64, re
 			default:
 				removed = append(removed, r)
 			}
+		case req.FromStep != "" && !t.hasStep(r.id, req.FromStep, &err):
 		case req.Op == backend.OpRetry && r.State.Terminal():
 			var ok bool
 			if ok, err = t.revivable(r, now); ok {
@@ -90,6 +91,9 @@ func (b *Backend) operatePage(t *tx, req backend.OperateRequest, ids []int64, re
 	// one serial key run from the oldest.
 	for _, r := range slices.Backward(again) {
 		result.Affected = append(result.Affected, r.id)
+		if err := t.restart(&r, req.FromStep); err != nil {
+			return err
+		}
 		if err := b.revive(t, r, req.Priority, now); err != nil {
 			return err
 		}
@@ -141,6 +145,9 @@ func (b *Backend) operate(t *tx, req *backend.OperateRequest, r row, now int64, 
 	}
 	result.Affected = append(result.Affected, r.id)
 	if req.Op == backend.OpRetry {
+		if err := t.restart(&r, req.FromStep); err != nil {
+			return err
+		}
 		return b.put(t, r, r.Retry(req.Priority, now), now)
 	}
 	next, e := r.Cancel(now)

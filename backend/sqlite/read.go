@@ -203,6 +203,11 @@ func (b *Backend) list(ctx context.Context, q queryer, req backend.ListRequest, 
 				return backend.Page{}, err
 			}
 		}
+		if rows[i].Flags&flagWaits != 0 && info.State == backend.Scheduled {
+			if err := b.waitOf(ctx, q, &info); err != nil {
+				return backend.Page{}, err
+			}
+		}
 		page.Jobs = append(page.Jobs, info)
 	}
 	return page, nil

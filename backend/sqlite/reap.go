@@ -103,6 +103,9 @@ func (b *Backend) reap(t *tx, req backend.ReapRequest, limit int, result *backen
 		return err
 	}
 	result.More = result.More || result.Due == limit || result.Expired == limit || kept == int64(limit)
+	if _, err := t.exec(deleteOldSignals, now-backend.KeepSignals.Microseconds(), limit); err != nil {
+		return err
+	}
 	return t.retire(now)
 }
 

@@ -193,7 +193,7 @@ func (t *tx) repairKey(k jobKeys, now int64) error {
 // repairKeyless acquires the unique key of a waiting job, if it is free.
 func (t *tx) repairKeyless(id, now int64) error {
 	r, err := t.row(id)
-	if err != nil || r.id == 0 || r.unique == "" || !r.State.Waits() {
+	if err != nil || r.id == 0 || r.unique == "" || !r.State.Waits() || r.Sleeps() && r.flags&flagUntilStarted != 0 {
 		return err
 	}
 	_, err = t.acquireUnique(r.jobKeys, 0, now)
@@ -201,18 +201,19 @@ func (t *tx) repairKeyless(id, now int64) error {
 }
 
 const updateMarks = `
-	UPDATE plainjobs_job SET flags = flags & ~96
+	UPDATE plainjobs_job SET flags = flags & ~4192
 		| 32 * EXISTS (SELECT 1 FROM plainjobs_job_result r WHERE r.job = plainjobs_job.id)
 		| 64 * EXISTS (SELECT 1 FROM plainjobs_job_progress p WHERE p.job = plainjobs_job.id)
+		| 4096 * EXISTS (SELECT 1 FROM plainjobs_job_step s WHERE s.job = plainjobs_job.id)
 	WHERE id = ?`
 
-// deleteOrphans deletes the errors, result and progress of a deleted job.
+// deleteOrphans deletes what is stored for a deleted job.
 func (t *tx) deleteOrphans(id int64) error {
 	r, err := t.row(id)
 	if err != nil || r.id != 0 {
 		return err
 	}
-	for _, query := range []string{deleteResult, deleteProgress, `DELETE FROM plainjobs_job_error WHERE job = ?`} {
+	for _, query := range []string{deleteResult, deleteProgress, deleteSteps, deleteWait, `DELETE FROM plainjobs_job_error WHERE job = ?`} {
 		if _, err := t.exec(query, id); err != nil {
 			return err
 		}

@@ -23,6 +23,11 @@ const (
 	flagCancelling // the job was cancelled while it ran
 )
 
+const (
+	flagSteps flag = 1 << (12 + iota) // the job has steps
+	flagWaits                         // it has a row in signal_wait, which counts while it is scheduled
+)
+
 // flagsAtEnd are the flags of jobs whose end releases a key.
 const flagsAtEnd = flagUnique | flagSerial
 
@@ -68,6 +73,9 @@ func (r *row) scan(rows *sql.Rows) error {
 	}
 	if !r.State.Terminal() {
 		r.FinishedAt = 0
+	}
+	if r.State == backend.Running {
+		r.Ending = 0 // of an earlier run
 	}
 	r.Cancelling = r.State == backend.Running && r.flags&flagCancelling != 0
 	return err
@@ -119,6 +127,12 @@ func (b *Backend) put(t *tx, r row, next lifecycle.Job, now int64, errors ...bac
 	t.move(r.name, r.State, next.State, 1)
 	seed, settled := r.seeds(next)
 	flags := r.flags &^ (flagCancelling | flagExpires)
+	if flags&flagWaits != 0 && next.State != backend.Scheduled {
+		flags &^= flagWaits
+		if _, err := t.exec(deleteWait, r.id); err != nil {
+			return err
+		}
+	}
 	var expires any
 	if next.ExpiresAt != 0 {
 		expires, flags = next.ExpiresAt, flags|flagExpires
@@ -172,7 +186,7 @@ func (b *Backend) requeue(t *tx, r row, next lifecycle.Job, e backend.RunError, 
 // reacquire gives a job whose run has ended, and that is to be next, its unique
 // key again if it is to wait. It returns what becomes of the job.
 func (b *Backend) reacquire(t *tx, r row, next lifecycle.Job, now int64) (lifecycle.Job, backend.RunError, error) {
-	if !next.State.Waits() {
+	if !next.State.Waits() || next.Sleeps() {
 		return next, backend.RunError{}, nil
 	}
 	other, err := b.reacquireUnique(t, r.jobKeys, now)
@@ -196,10 +210,12 @@ var (
 	deleteErrorsOf   = newList(`DELETE FROM plainjobs_job_error WHERE job IN (`, `?`, `)`)
 	deleteResultsOf  = newList(`DELETE FROM plainjobs_job_result WHERE job IN (`, `?`, `)`)
 	deleteProgressOf = newList(`DELETE FROM plainjobs_job_progress WHERE job IN (`, `?`, `)`)
+	deleteStepsOf    = newList(`DELETE FROM plainjobs_job_step WHERE job IN (`, `?`, `)`)
+	deleteWaitsOf    = newList(`DELETE FROM plainjobs_signal_wait WHERE job IN (`, `?`, `)`)
 	deleteJobsOf     = newList(`DELETE FROM plainjobs_job WHERE id IN (`, `?`, `)`)
 )
 
-// remove deletes at most maxList jobs and their errors, results and progress.
+// remove deletes at most maxList jobs and what is stored for them.
 func (t *tx) remove(rows []row, now int64) error {
 	if len(rows) == 0 {
 		return nil
@@ -215,7 +231,7 @@ func (t *tx) remove(rows []row, now int64) error {
 	for _, del := range []struct {
 		from  *list
 		needs flag
-	}{{deleteErrorsOf, 0}, {deleteResultsOf, flagResult}, {deleteProgressOf, flagProgress}, {deleteJobsOf, 0}} {
+	}{{deleteErrorsOf, 0}, {deleteResultsOf, flagResult}, {deleteProgressOf, flagProgress}, {deleteStepsOf, flagSteps}, {deleteWaitsOf, flagWaits}, {deleteJobsOf, 0}} {
 		if del.needs != 0 && flags&del.needs == 0 {
 			continue
 		}

@@ -58,5 +58,10 @@ func (b *Backend) fail(t *tx, f *backend.Failure, r row, now int64) error {
 		return err
 	}
 	next, e := r.Fail(f, now)
+	if r.flags&flagWaits != 0 || f.Ending == backend.EndSleep {
+		if err := b.fallAsleep(t, f, &r, &next, now); err != nil {
+			return err
+		}
+	}
 	return b.requeue(t, r, next, e, now)
 }

@@ -132,6 +132,7 @@ type Backend struct {
 	calls   sync.RWMutex // held for reading by each call, for writing by Close
 	closed  bool
 	pruning sync.Mutex   // held while pruning
+	stepped atomic.Bool  // this process has met a job with steps
 	folded  atomic.Int64 // the first minute, in Unix seconds, that this process did not fold
 	auditor audit.Auditor
 }
@@ -147,6 +148,7 @@ var (
 	_ backend.Describer      = (*Backend)(nil)
 	_ backend.Inspector      = (*Backend)(nil)
 	_ backend.ExportImporter = (*Backend)(nil)
+	_ backend.StepStore      = (*Backend)(nil)
 	_ io.Closer              = (*Backend)(nil)
 )
 

@@ -38,6 +38,7 @@ var invariants = map[string]string{
 
 	"a job that waits holds its unique key": `
 		SELECT 'job ' || j.id FROM plainjobs_job j WHERE j.unique_key IS NOT NULL AND ` + stateOf + ` < 4
+			AND NOT (j.flags & 2 <> 0 AND j.ending = 6)
 			AND NOT EXISTS (SELECT 1 FROM plainjobs_unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.held = 1)`,
 
 	"an open job is in one span or one claim": `
@@ -62,7 +63,8 @@ var invariants = map[string]string{
 
 	"errors, results and progress belong to jobs": `
 		SELECT 'job ' || job FROM (
-			SELECT job FROM plainjobs_job_error UNION ALL SELECT job FROM plainjobs_job_result UNION ALL SELECT job FROM plainjobs_job_progress)
+			SELECT job FROM plainjobs_job_error UNION ALL SELECT job FROM plainjobs_job_result UNION ALL SELECT job FROM plainjobs_job_progress
+			UNION ALL SELECT job FROM plainjobs_job_step UNION ALL SELECT job FROM plainjobs_signal_wait)
 		WHERE job NOT IN (SELECT id FROM plainjobs_job)`,
 
 	"no job has finished before it was pushed, and none that has not finished says when": `
