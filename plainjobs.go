@@ -20,7 +20,7 @@
 // idempotent. A run that has lost its lease cannot change the state of its job.
 //
 //   - Ends of a run: [Cancel], [RetryAfter], [Snooze], [Backoff], [Timeout];
-//     [Complete] in the transaction of its effects; [DefineResult] for a result.
+//     [Complete] in the transaction of its effects; [DefineResult] and [Record] for a result.
 //   - Times and limits: [In], [At], [Before], [Priority]; [Unique], [Serial],
 //     [Concurrency], [MaxRunning], [RateLimit], [MaxPending], [MaxCrashes]; [Cron], [Every].
 //   - Groups: [Queue.Group] with [OnDone], [OnEnd], [OnFailure]; [GroupOf] in a member.

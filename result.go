@@ -75,9 +75,35 @@ func storing[T, R any](fn func(context.Context, T) (R, error)) func(context.Cont
 			return err
 		}
 		i := engine.InfoOf(ctx)
-		i.Result, err = encodeResult(i, r)
+		encoded, err := encodeResult(i, r)
+		if err == nil {
+			i.Result = encoded
+		}
 		return err
 	}
+}
+
+// Record sets the result of a handler's job to v, encoded as JSON, for [Queue.Get]. The
+// result is stored with the end of the run, however the handler returns: done, retried,
+// snoozed, failed or cancelled. The last call of a run counts, and a result that the
+// handler of a [ResultJob] returns replaces it. The result of an earlier run stays until a
+// later run has one.
+//
+// A run that loses its lease, or whose process dies, stores no result. Calls of one run
+// must not overlap, and Record must not be called after the handler has returned. Record
+// returns an error outside a handler, or if v does not encode or exceeds
+// Options.MaxPayload.
+func Record(ctx context.Context, v any) error {
+	i := engine.InfoOf(ctx)
+	if i == nil {
+		return errors.New("plainjobs: Record outside of a handler")
+	}
+	encoded, err := encodeResult(i, v)
+	if err != nil {
+		return fmt.Errorf("plainjobs: record: %w", err)
+	}
+	i.Result = encoded
+	return nil
 }
 
 func encodeResult(i *engine.Info, r any) ([]byte, error) {

@@ -60,6 +60,9 @@ func complete(ctx context.Context, tx *sql.Tx, result []byte) error {
 	if d := engine.Lookup(i.Job.Name); d != nil && d.Results && result == nil {
 		return fmt.Errorf("plainjobs: complete: job %s has a result: call the Complete method of its ResultJob", d.Name)
 	}
+	if result == nil {
+		result = i.Result // of Record
+	}
 	b, ok := i.Queue.Backend.(backend.TxPusher)
 	if !ok {
 		if i.Queue.Test {

@@ -154,6 +154,9 @@ type Failure struct {
 	// at once, whatever Delay says, and otherwise when the signal is sent. No name means none. Any
 	// later settlement of the job ends the waiting.
 	Signal SignalKey
+	// Result is kept with the job unless nil, whatever the ending, and replaces that of an earlier
+	// run. A settlement without a result leaves it.
+	Result []byte
 }
 
 // A ReapRequest bounds what Reap does and says what it may conclude.

@@ -100,7 +100,51 @@ var contractMutants = []mutant{{
 	rule:     "nothing is written before a list has been read to its end",
 	rejected: []string{"read/writes-go-on"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &readLocks{Backend: m} },
+}, {
+	rule:     "the result of a failure is dropped",
+	rejected: []string{"fail/result"},
+	make:     alters(altered{fail: func(f *backend.Failure) { f.Result = nil }}),
+}, {
+	rule:     "a failure without a result deletes that of an earlier run",
+	rejected: []string{"fail/result"},
+	make: alters(altered{fail: func(f *backend.Failure) {
+		if f.Result == nil {
+			f.Result = []byte{}
+		}
+	}}),
+}, {
+	rule:     "the result of a deleted job stays",
+	rejected: []string{"fail/result-unkept"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &leavesResults{Backend: m} },
+	sound:    func(m *memory.Backend, _ *Clock) backend.Backend { return &leavesResults{Backend: m, sound: true} },
 }}
+
+// leavesResults keeps the results of deleted jobs, and reports them.
+type leavesResults struct {
+	*memory.Backend
+	sound bool
+	ids   []int64
+}
+
+func (b *leavesResults) Fail(ctx context.Context, failures []backend.Failure) ([]backend.Lease, error) {
+	for _, f := range failures {
+		if f.Result != nil {
+			b.ids = append(b.ids, f.ID)
+		}
+	}
+	return b.Backend.Fail(ctx, failures)
+}
+
+func (b *leavesResults) Schema(context.Context) (backend.Schema, error) { return backend.Schema{}, nil }
+
+func (b *leavesResults) Examine(ctx context.Context, _ backend.ExamineRequest) (findings []backend.Finding, err error) {
+	for _, id := range b.ids {
+		if _, err := b.Get(ctx, id); err != nil && !b.sound {
+			findings = append(findings, backend.Finding{Name: "derived data", Problem: "a result without a job"})
+		}
+	}
+	return findings, nil
+}
 
 // Wait may return early now and then.
 func TestWaitMayReturnEarly(t *testing.T) {

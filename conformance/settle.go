@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -18,6 +19,9 @@ func (e *env) stale() (old backend.Lease, now backend.Job) {
 	e.crash(e.b)
 	return old, e.claim1(e.store.Open(e), e.worker(), "a")
 }
+
+// finishes reports whether e finishes the job.
+func finishes(e backend.Ending) bool { return e == backend.EndFailed || e == backend.EndCancelled }
 
 var endings = []backend.Ending{
 	backend.EndRetry, backend.EndSnooze, backend.EndRelease, backend.EndFailed, backend.EndCancelled,
@@ -133,6 +137,73 @@ var settleCases = []testCase{{
 		info := e.get(id)
 		if info.Failures != 3 || len(info.Errors) != 3 || info.Errors[0].Error != "no 1" || info.Errors[2].Attempt != 3 {
 			e.Errorf("the job is %+v", info)
+		}
+	},
+}, {
+	name: "fail/result",
+	rule: "the result of a run that is not completed is kept, until another replaces it or an operator retries the job",
+	run: func(e *env) {
+		w := e.worker()
+		want := func(id int64, result string) {
+			e.Helper()
+			if info := e.get(id); string(info.Result) != result || info.Result == nil {
+				e.Errorf("the result is %#v, want %q", info.Result, result)
+			}
+		}
+		for i, ending := range endings {
+			name := fmt.Sprint("a", i)
+			id := e.push(e.b, name, 1)[0]
+			result := []byte("\x00\xffresult")
+			f := backend.Failure{Lease: e.claim1(e.b, w, name).Lease, Ending: ending, Result: bytes.Clone(result)}
+			e.wantLost("Fail", e.fail(e.b, f))
+			f.Result[0] = 'x'
+			want(id, string(result))
+			e.wantLost("Fail again", e.fail(e.other(), f))
+			want(id, string(result))
+			if finishes(ending) {
+				continue
+			}
+			e.wantLost("Fail without a result", e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, w, name).Lease, Ending: ending}))
+			want(id, string(result))
+			e.wantLost("Fail with an empty result", e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, w, name).Lease, Ending: ending, Result: []byte{}}))
+			want(id, "")
+			e.wantLost("Fail with a result", e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, w, name).Lease, Ending: ending, Result: []byte("2")}))
+			e.wantLost("Complete without a result", e.complete(e.b, e.claim1(e.b, w, name).Lease))
+			want(id, "2")
+			if _, ok := e.b.(backend.Operator); !ok {
+				continue
+			}
+			e.wantAffected("retry", backend.OpRetry, []int64{id}, id)
+			if info := e.get(id); info.Result != nil {
+				e.Errorf("a retried job has the result %q", info.Result)
+			}
+		}
+	},
+}, {
+	name: "fail/result-unkept",
+	rule: "a result is deleted with its job",
+	opts: Options{History: backend.History{Done: -1, Failed: -1}},
+	run: func(e *env) {
+		w := e.worker()
+		inspector := capability[backend.Inspector](e, e.b)
+		settle := func(ending backend.Ending) {
+			f := backend.Failure{Lease: e.claim1(e.b, w, "a").Lease, Ending: ending, Result: []byte("result")}
+			e.wantLost("Fail", e.fail(e.b, f))
+		}
+		e.push(e.b, "a", 1)
+		settle(backend.EndRetry)
+		e.wantLost("Complete", e.complete(e.b, e.claim1(e.b, w, "a").Lease))
+		e.push(e.b, "a", 1)
+		settle(backend.EndFailed)
+		e.wantCounts("")
+		findings, err := inspector.Examine(e.ctx, backend.ExamineRequest{Derived: true})
+		if err != nil {
+			e.Fatalf("Examine: %v", err)
+		}
+		for _, f := range findings {
+			if strings.Contains(f.Problem, "result") {
+				e.Errorf("Examine finds: %s: %s", f.Name, f.Problem)
+			}
 		}
 	},
 }, {

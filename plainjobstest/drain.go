@@ -119,6 +119,7 @@ func (d *drain) next(ctx context.Context) bool {
 		return true
 	}
 	f := engine.FailureOf(def, job, err, false)
+	f.Result = result
 	if f.Delay < time.Microsecond && f.Ending == backend.EndRetry && !d.retries {
 		f.Delay = time.Second // it has had its turn
 	}

@@ -79,10 +79,7 @@ func (p *reporter) ended(e outcome, err error) {
 // eventOf returns the event of a run that has ended with err.
 func eventOf(e outcome, err error) engine.Event {
 	event := engine.EventOf(e.run.job, e.failure, err)
-	event.Took = e.took
-	if e.failure == nil {
-		event.Result = e.run.ctx.Info.Result
-	}
+	event.Took, event.Result = e.took, e.run.ctx.Info.Result
 	if !e.unstarted {
 		event.Began = e.run.ctx.Info.Began
 	}

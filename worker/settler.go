@@ -262,7 +262,7 @@ func (t *settler) retry() {
 // accepts a heartbeat right after it. An end without a result or an error text is as
 // small as a heartbeat and is never blamed.
 func (t *settler) blames(r *apart, err error) bool {
-	plain := r.failure == nil && len(r.run.ctx.Info.Result) == 0 || r.failure != nil && r.failure.Error == ""
+	plain := len(r.run.ctx.Info.Result) == 0 && (r.failure == nil || r.failure.Error == "")
 	if plain || errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrNoSpace) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return false

@@ -87,6 +87,7 @@ func (s *slots) outcomeOf(r *run, err error, took time.Duration) outcome {
 	if err != nil {
 		interrupted := errors.Is(context.Cause(&r.ctx), plainjobs.ErrStopped)
 		f := engine.FailureOf(r.def, r.job, err, interrupted)
+		f.Result = r.ctx.Info.Result
 		if r.cancelled.Load() { // whatever error the handler returned
 			f.Ending, f.Delay = backend.EndCancelled, 0
 		}

@@ -59,6 +59,9 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 		case lifecycle.Lost:
 			lost = append(lost, f.Lease)
 		case lifecycle.Held:
+			if f.Result != nil {
+				j.extra().result = bytes.Clone(f.Result)
+			}
 			next, e := j.Fail(f, now)
 			j.record(e)
 			b.sleep(j, f, &next, now)

@@ -241,6 +241,7 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 				lost = append(lost, f.Lease)
 			case lifecycle.Held:
 				r.become(r.Fail(f, now))
+				r.result = f.Result
 				held = append(held, r)
 			case lifecycle.Repeated:
 			}

@@ -40,7 +40,7 @@ func newPairs(before string) *list {
 type doneRun struct {
 	backend.Completion
 	name  int64
-	keyed bool // it has a unique or a serial key
+	keyed bool // it has a unique or a serial key, or a result of an earlier run
 	kept  bool // it keeps its unique key
 }
 
@@ -95,7 +95,7 @@ func (t *tx) examine(done []backend.Completion, lost []backend.Lease) ([]doneRun
 			lost = append(lost, c.Lease)
 		case lifecycle.Held:
 			if !seen[c.ID] {
-				runs = append(runs, doneRun{c, r.name, r.flags&flagsAtEnd != 0, false})
+				runs = append(runs, doneRun{c, r.name, r.flags&flagsAtDone != 0, false})
 			}
 			seen[c.ID] = true
 		case lifecycle.Repeated:
@@ -112,6 +112,7 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 	if err != nil {
 		return err
 	}
+	deletes := func(r *doneRun) bool { return b.keep(set, r.name, backend.Done) < 0 && !r.kept }
 	var ends []jobKeys
 	for i := range runs {
 		if err := t.ran(runs[i].Lease, runs[i].Took, now); err != nil {
@@ -126,9 +127,13 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 			if runs[i].kept, err = t.keeps(r.jobKeys, backend.Done, now); err != nil {
 				return err
 			}
+			if r.flags&flagResult != 0 && deletes(&runs[i]) {
+				if _, err := t.exec(deleteResult, r.id); err != nil {
+					return err
+				}
+			}
 		}
 	}
-	deletes := func(r *doneRun) bool { return b.keep(set, r.name, backend.Done) < 0 && !r.kept }
 	// Usually all of them are kept, or all deleted.
 	for from := 0; from < len(runs); {
 		to, del := from+1, deletes(&runs[from])

@@ -49,7 +49,7 @@ func (l *leaseCache) add(rows []claimRow, jobs []backend.Job, names []int64, fla
 	claim := &cachedClaim{rows: rows, left: len(jobs)}
 	var open cachedRange
 	for i := range jobs {
-		id, seed, keyed := jobs[i].ID, jobs[i].Token-jobs[i].ID, flags[i]&flagsAtEnd != 0
+		id, seed, keyed := jobs[i].ID, jobs[i].Token-jobs[i].ID, flags[i]&flagsAtDone != 0
 		if i > 0 && open.last+1 == id && open.seed == seed && open.name == names[i] && open.keyed == keyed {
 			open.last = id
 			continue

@@ -31,6 +31,9 @@ const (
 // flagsAtEnd are the flags of jobs whose end releases a key.
 const flagsAtEnd = flagUnique | flagSerial
 
+// flagsAtDone are the flags of jobs whose completion reads the row.
+const flagsAtDone = flagsAtEnd | flagResult
+
 // flagsAtClaim are the flags of jobs whose claim reads or writes more than the row.
 const flagsAtClaim = flagUnique | flagUntilStarted | flagSerial | flagExpires | flagMetadata
 

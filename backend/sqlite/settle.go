@@ -57,6 +57,12 @@ func (b *Backend) fail(t *tx, f *backend.Failure, r row, now int64) error {
 	if err := t.ran(f.Lease, f.Took, now); err != nil {
 		return err
 	}
+	if f.Result != nil {
+		if _, err := t.exec(upsertResult, f.ID, f.Result); err != nil {
+			return err
+		}
+		r.flags |= flagResult
+	}
 	next, e := r.Fail(f, now)
 	if r.flags&flagWaits != 0 || f.Ending == backend.EndSleep {
 		if err := b.fallAsleep(t, f, &r, &next, now); err != nil {

@@ -42,7 +42,7 @@ type Event struct {
 	Took time.Duration
 	In   time.Duration
 	// Began is when the run started, or zero if it did not. Failure is how it ended,
-	// unless it succeeded; then Result is its result.
+	// unless it succeeded. Result is its result.
 	Began   time.Time
 	Failure *backend.Failure
 	Result  []byte
@@ -59,7 +59,7 @@ var FailureKinds = map[backend.Ending]EventKind{
 func EventOf(job *backend.Job, f *backend.Failure, err error) Event {
 	e := Event{Kind: Done, Job: job, Err: err, Failure: f}
 	if f != nil {
-		e.Kind, e.In = FailureKinds[f.Ending], f.Delay
+		e.Kind, e.In, e.Result = FailureKinds[f.Ending], f.Delay, f.Result
 	}
 	return e
 }

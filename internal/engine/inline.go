@@ -116,13 +116,14 @@ func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) ([]*inline
 		return s.end(j, nil, result), nil
 	}
 	f := FailureOf(d, job, err, false)
+	f.Result = result
 	if f.Ending == backend.EndRetry && !retries {
 		f.Ending = backend.EndFailed // the caller gets the error, and nothing would retry
 	}
 	if s.Queue.ReportsError(d, &f) {
 		s.Queue.ReportError(WithInfo(ctx, s.Queue, job), d, EventOf(job, &f, err))
 	}
-	released := s.end(j, &f, nil)
+	released := s.end(j, &f, result)
 	if f.Ending == backend.EndSnooze || f.Ending == backend.EndRetry {
 		return released, nil
 	}
@@ -140,10 +141,7 @@ func (q *Queue) Run(ctx context.Context, d *Definition, handler Run, job *backen
 	go Call(run, handler, job.Payload, func(e error, _ bool) { ended <- e })
 	err = <-ended
 	run.End(nil)
-	if err != nil {
-		return nil, err
-	}
-	return run.Info.Result, nil
+	return run.Info.Result, err
 }
 
 // maxDrain bounds the runs of a drain, which jobs that perform each other would

@@ -225,8 +225,10 @@ func (s *Inline) end(j *inlineJob, f *backend.Failure, result []byte) []*inlineJ
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := micros()
-	if f == nil {
+	if result != nil {
 		j.info.Result = result
+	}
+	if f == nil {
 		s.settle(j, j.Complete(&backend.Completion{}, now), backend.RunError{}, now)
 		return s.takeReleased()
 	}
