@@ -23,14 +23,15 @@ const readWait = 5 * time.Second
 
 // A handler serves the pages of a queue.
 type handler struct {
-	queue   *plainjobs.Queue
-	backend backend.Backend
-	opts    Options
-	store   string // its name
-	pages   []*page
-	hub     hub
-	checkup checkup
-	ledger  ledger
+	queue    *plainjobs.Queue
+	backend  backend.Backend
+	opts     Options
+	store    string // its name
+	pages    []*page
+	hub      hub
+	checkup  checkup
+	recorder recorder
+	ledger   ledger
 }
 
 func newHandler(queue *plainjobs.Queue, opts *Options) *handler {

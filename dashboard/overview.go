@@ -27,6 +27,7 @@ type overview struct {
 	Checked  moment // when the problems were looked for; empty if not yet
 	Unknown  string // why they are not known
 	Failures []jobRow
+	Activity *activityView
 	Whole    bool // the sender may see the whole queue
 }
 
@@ -54,7 +55,7 @@ type oldest struct {
 
 type problemRow struct{ Check, What, Fix string }
 
-func (h *handler) overview(ctx context.Context, rq *request, _ url.Values) (any, error) {
+func (h *handler) overview(ctx context.Context, rq *request, query url.Values) (any, error) {
 	counts, err := h.queue.Counts(ctx)
 	if err != nil {
 		return nil, err
@@ -80,6 +81,9 @@ func (h *handler) overview(ctx context.Context, rq *request, _ url.Values) (any,
 			}
 		}
 		o.addFindings(rq, h.checkup.get(ctx))
+	}
+	if o.Activity, err = h.activityView(ctx, rq, spanNamed(query.Get("span")), query.Get("as") == "table"); err != nil {
+		return nil, err
 	}
 	if o.Failures, err = h.latestFailures(ctx, rq); err != nil {
 		return nil, err

@@ -41,7 +41,7 @@ var templates = loadTemplates()
 func loadTemplates() map[string]*template.Template {
 	base := template.Must(template.New("").Funcs(template.FuncMap{
 		"asset": assetURL, "grouped": grouped, "plural": plural, "visible": visible,
-	}).ParseFS(files, "template/layout.html", "template/part.html"))
+	}).ParseFS(files, "template/layout.html", "template/part.html", "template/activity.html"))
 	all := map[string]*template.Template{}
 	for _, file := range []string{"overview", "jobs", "job", "schedules", "workers", "limits", "problem", "again", "confirm"} {
 		all[file] = template.Must(template.Must(base.Clone()).ParseFS(files, "template/"+file+".html"))

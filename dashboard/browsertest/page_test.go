@@ -10,6 +10,8 @@ import (
 // pages are all kinds of pages, with a text that each shows.
 var pages = []struct{ name, path, text string }{
 	{"overview", "", "Jobs by name and state"},
+	{"overview-day", "?span=day", "the last hour is not complete"},
+	{"overview-table", "?as=table", "Show as charts"},
 	{"jobs", "jobs", "newest first"},
 	{"jobs-failed", "jobs?state=failed&error=421&payload=ada", "email.receipt"},
 	{"jobs-empty", "jobs?name=nothing", "No job matches the filter"},

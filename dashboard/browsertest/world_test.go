@@ -156,6 +156,7 @@ func (w *world) fill(t *testing.T) {
 	}
 	_, err = w.store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: worker, Started: started})
 	check(t, err)
+	w.record(t, worker)
 	push(2, backend.NewJob{Name: "report.daily", Delay: 3 * time.Hour})
 	push(3, backend.NewJob{Name: "newsletter", Payload: []byte(`"spring"`)})
 	push(1, backend.NewJob{Name: "report.daily", Unique: backend.Unique{Key: "2026-03-28"}})
