@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -13,51 +14,80 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/postgres/pgx"
+	"github.com/plainjobs/plainjobs/backend/sqlite/mattn"
 	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
+	"github.com/plainjobs/plainjobs/backend/sqlite/ncruces"
+	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
-// BenchmarkMillion measures every page on a queue of a million jobs in SQLite while
-// another process's worth of claims and completions goes on as fast as it can. It reports
-// the median and the 95th percentile of a request, and the jobs that were run meanwhile.
+// millionStores are the stores of BenchmarkMillion, in files or on a server.
+var millionStores = []struct {
+	name string
+	open func(b *testing.B) (millionStore, error)
+}{
+	{"modernc", func(b *testing.B) (millionStore, error) { return modernc.Open(filepath.Join(b.TempDir(), "jobs.db"), nil) }},
+	{"mattn", func(b *testing.B) (millionStore, error) { return mattn.Open(filepath.Join(b.TempDir(), "jobs.db"), nil) }},
+	{"ncruces", func(b *testing.B) (millionStore, error) { return ncruces.Open(filepath.Join(b.TempDir(), "jobs.db"), nil) }},
+	{"postgres", func(b *testing.B) (millionStore, error) { return pgx.Open(pgcluster.Connect(b), nil) }},
+}
+
+type millionStore interface {
+	backend.Backend
+	backend.Heartbeater
+	io.Closer
+}
+
+// BenchmarkMillion measures every page on a queue of a million jobs while another
+// process's worth of claims and completions goes on as fast as it can. It reports the
+// median and the 95th percentile of a request.
 //
-//	go test ./dashboard -run '^$' -bench Million -benchtime 200x
+//	go test ./dashboard -run '^$' -bench Million -benchtime 200x -timeout 1h
+//	go test ./dashboard -run '^$' -bench Million/postgres -benchtime 200x
 func BenchmarkMillion(b *testing.B) {
-	store, err := modernc.Open(filepath.Join(b.TempDir(), "jobs.db"), nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer store.Close()
-	d := &drain{store: store}
-	d.fill(b)
-	h := Handler(plainjobs.New(store, nil), &Options{Authorize: everyone})
-	for _, path := range []string{
-		"/", "/jobs", "/jobs?state=failed", "/jobs?state=pending", "/jobs?name=job-7", "/jobs?name=absent", "/jobs?error=absent", "/jobs?payload=absent",
-		"/jobs?before=500000", "/job?id=500000", "/schedules", "/workers", "/limits",
-	} {
-		b.Run(path, func(b *testing.B) {
-			stop := d.start(b)
-			defer stop()
-			var took []time.Duration
-			for b.Loop() {
-				start := time.Now()
-				rec := httptest.NewRecorder()
-				h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
-				took = append(took, time.Since(start))
-				if rec.Code != http.StatusOK {
-					b.Fatalf("status %d", rec.Code)
-				}
-				b.ReportMetric(float64(rec.Body.Len()), "bytes")
+	for _, s := range millionStores {
+		b.Run(s.name, func(b *testing.B) {
+			store, err := s.open(b)
+			if err != nil {
+				b.Fatal(err)
 			}
-			slices.Sort(took)
-			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
-			b.ReportMetric(float64(took[len(took)*95/100].Microseconds())/1000, "p95-ms")
+			defer store.Close()
+			d := &drain{store: store}
+			d.fill(b)
+			h := Handler(plainjobs.New(store, nil), &Options{Authorize: everyone})
+			for _, path := range []string{
+				"/", "/?as=table", "/?span=week", "/jobs", "/jobs?state=failed", "/jobs?state=pending", "/jobs?name=job-7", "/jobs?name=absent",
+				"/jobs?error=absent", "/jobs?payload=absent", "/jobs?before=500000", "/job?id=500000", "/schedules", "/workers", "/limits",
+			} {
+				b.Run(path, func(b *testing.B) { d.measure(b, h, path) })
+			}
 		})
 	}
 }
 
+// measure requests a page while jobs run.
+func (d *drain) measure(b *testing.B, h http.Handler, path string) {
+	stop := d.start(b)
+	defer stop()
+	var took []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
+		took = append(took, time.Since(start))
+		if rec.Code != http.StatusOK {
+			b.Fatalf("status %d", rec.Code)
+		}
+		b.ReportMetric(float64(rec.Body.Len()), "bytes")
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*95/100].Microseconds())/1000, "p95-ms")
+}
+
 // A drain runs jobs as fast as the store can.
 type drain struct {
-	store backend.Backend
+	store millionStore
 	names []string
 	claim backend.ClaimRequest
 }
@@ -72,6 +102,31 @@ func (d *drain) fill(b *testing.B) {
 		d.push(b, 10_000)
 		for range 19 {
 			d.run(b, 500, 50)
+		}
+	}
+	d.record(b)
+}
+
+// record stores two hours of activity of four workers.
+func (d *drain) record(b *testing.B) {
+	now := time.Now().Truncate(time.Minute)
+	for w := range int64(4) {
+		req := d.claim
+		req.Worker.ID += w
+		req.Limit = 0
+		if _, err := d.store.Claim(context.Background(), req); err != nil {
+			b.Fatal(err)
+		}
+		for _, name := range d.names {
+			beat := backend.HeartbeatRequest{Worker: req.Worker}
+			for i := range 120 {
+				spread := durations(time.Millisecond, 3*time.Millisecond, 9*time.Millisecond, time.Duration(i)*time.Second)
+				at := now.Add(-time.Duration(i) * time.Minute)
+				beat.Activity = append(beat.Activity, backend.Activity{Name: name, At: at, Done: 3, Failed: 1, Waited: spread, Ran: spread})
+			}
+			if _, err := d.store.Heartbeat(context.Background(), beat); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}
 }

@@ -35,7 +35,7 @@ func (w *world) record(t *testing.T, worker backend.Worker) {
 			}
 			var waited, ran histogram.Histogram
 			for r := range runs {
-				spread := math.Exp(2.2 * math.Sin(float64(r*37%101)))
+				spread := math.Exp(0.9 * (math.Sin(float64(r*37%101)) + math.Tan(1.45*math.Sin(float64(r*61%997)))/3))
 				ran.Record(time.Duration(float64([]time.Duration{140 * time.Millisecond, 1800 * time.Millisecond, 90 * time.Second}[n]) * spread))
 				waited.Record(time.Duration(float64(4*time.Millisecond) * spread * wave * wave))
 			}
