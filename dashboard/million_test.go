@@ -15,21 +15,21 @@ import (
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/postgres/pgx"
-	"github.com/plainjobs/plainjobs/backend/sqlite/mattn"
 	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
-	"github.com/plainjobs/plainjobs/backend/sqlite/ncruces"
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
 // millionStores are the stores of BenchmarkMillion, in files or on a server.
-var millionStores = []struct {
+var millionStores = []namedStore{
+	{"modernc", func(b *testing.B) (millionStore, error) {
+		return modernc.Open(filepath.Join(b.TempDir(), "jobs.db"), nil)
+	}},
+	{"postgres", func(b *testing.B) (millionStore, error) { return pgx.Open(pgcluster.Connect(b), nil) }},
+}
+
+type namedStore struct {
 	name string
 	open func(b *testing.B) (millionStore, error)
-}{
-	{"modernc", func(b *testing.B) (millionStore, error) { return modernc.Open(filepath.Join(b.TempDir(), "jobs.db"), nil) }},
-	{"mattn", func(b *testing.B) (millionStore, error) { return mattn.Open(filepath.Join(b.TempDir(), "jobs.db"), nil) }},
-	{"ncruces", func(b *testing.B) (millionStore, error) { return ncruces.Open(filepath.Join(b.TempDir(), "jobs.db"), nil) }},
-	{"postgres", func(b *testing.B) (millionStore, error) { return pgx.Open(pgcluster.Connect(b), nil) }},
 }
 
 type millionStore interface {
@@ -40,10 +40,10 @@ type millionStore interface {
 
 // BenchmarkMillion measures every page on a queue of a million jobs while another
 // process's worth of claims and completions goes on as fast as it can. It reports the
-// median and the 95th percentile of a request.
+// median and the 95th percentile of a request. mattn and ncruces cannot be in one program.
 //
 //	go test ./dashboard -run '^$' -bench Million -benchtime 200x -timeout 1h
-//	go test ./dashboard -run '^$' -bench Million/postgres -benchtime 200x
+//	go test ./dashboard -run '^$' -bench Million/ncruces -benchtime 200x -tags ncruces
 func BenchmarkMillion(b *testing.B) {
 	for _, s := range millionStores {
 		b.Run(s.name, func(b *testing.B) {
