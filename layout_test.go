@@ -58,7 +58,7 @@ var arrows = map[string][]string{
 	"conformance":                  {"backend", "backend/check"},
 	"plainjobstest":                {"", "backend", "backend/memory", "internal/engine"},
 	"internal/doctor":              {"", "backend", "internal/engine"},
-	"dashboard":                    {"", "backend", "internal/cron", "internal/doctor", "internal/engine", "internal/payload"},
+	"dashboard":                    {"", "backend", "internal/cron", "internal/doctor", "internal/engine", "internal/histogram", "internal/payload"},
 	"internal/payload":             {"", "backend", "internal/engine"},
 	"cli":                          {"", "worker", "backend", "dashboard", "internal/cron", "internal/doctor", "internal/engine", "internal/payload"},
 
