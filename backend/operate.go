@@ -42,6 +42,9 @@ const (
 	// OpFree gives back a unique key that a job keeps by [Unique.For] alone: the job is Done or
 	// Failed, or has started and has the scope UntilStarted.
 	OpFree
+	// OpPrioritize gives a job that waits the request's Priority, and changes nothing else: the job
+	// keeps its [Job.RunAt].
+	OpPrioritize
 )
 
 // An OperateRequest applies an operation to a page of jobs.
@@ -50,7 +53,7 @@ type OperateRequest struct {
 	Filter   Filter
 	Before   int64  // only IDs below; for the next page, the Next of the previous one
 	Limit    int    // at most 1000, and zero means 1000; a store may count jobs that it leaves alone
-	Priority *int16 // of retried jobs; nil keeps theirs
+	Priority *int16 // for OpPrioritize, and for OpRetry, where nil keeps the jobs' own
 	// FromStep, of OpRetry, deletes the step with the name, and the steps stored after it, of each
 	// job that is retried. A job without the step is left alone. Empty deletes none.
 	FromStep string
@@ -63,12 +66,21 @@ type OperateResult struct {
 	Next       int64   // the Before of the next page, zero if there is none
 }
 
-// An Operator is a Backend whose jobs an operator can change.
+// An Operator is a Backend whose jobs an operator can change. It keeps what operators did.
 type Operator interface {
 	// Operate applies an operation to a page of jobs, the newest, in one transaction. The page is
 	// selected before its first job is changed. A page may examine a bounded number of jobs. Jobs in
 	// a state to which the operation does not apply are left alone.
 	Operate(ctx context.Context, req OperateRequest) (OperateResult, error)
+	// RecordAction stores an action and returns it as it is stored. An action without an ID is new,
+	// and gets its ID and times from the store. Otherwise the Jobs, Total and SeenAt of the stored
+	// action are replaced, and its End if it is empty: the first end stays. So another process can end
+	// an action, and the one that takes it learns of that. Without a stored action of the ID,
+	// RecordAction returns ErrNotFound. Recording need not be as durable as a push.
+	RecordAction(ctx context.Context, a Action) (Action, error)
+	// Actions returns at most limit actions with IDs below before, or with any ID if before is zero,
+	// the latest first. The limit is from 1 to KeepActions.
+	Actions(ctx context.Context, before int64, limit int) ([]Action, error)
 }
 
 // A WorkerInfo is a worker as its store knows it.

@@ -123,6 +123,56 @@ var operateCases = []testCase{{
 		e.wantCancelled("after the last crash", id, backend.CancelledError)
 	},
 }, {
+	name: "operate/prioritize",
+	rule: "OpPrioritize gives waiting jobs another priority and leaves their place among jobs of that priority; other jobs stay as they are",
+	run: func(e *env) {
+		w := e.worker()
+		ids := e.push(e.b, "a", 7)
+		jobs := e.claim(e.b, w, 2, "a")
+		e.complete(e.b, jobs[0].Lease)
+		ids = append(ids, e.pushJobs(e.b, after(e.unit, newJob("a")))...)
+		set := func(p int16, ids []int64, want ...int64) {
+			e.Helper()
+			r, err := capability[backend.Operator](e, e.b).Operate(e.ctx, backend.OperateRequest{Op: backend.OpPrioritize, Filter: backend.Filter{IDs: ids}, Priority: &p})
+			if err != nil || !slices.Equal(r.Affected, want) {
+				e.Errorf("Operate to priority %d = %+v, %v; want %v affected", p, r, err, want)
+			}
+		}
+		before := e.get(ids[4])
+		set(5, ids[:2])
+		set(5, []int64{ids[4], ids[7]}, ids[4], ids[7])
+		set(-5, ids[2:4], ids[2:4]...)
+		set(5, ids[6:7], ids[6])
+		set(0, ids[6:7], ids[6])
+		if after := e.get(ids[4]); after.Priority != 5 || !after.RunAt.Equal(before.RunAt) || after.State != backend.Pending {
+			e.Errorf("the job is %+v, before %+v", after, before)
+		}
+		if info := e.get(ids[7]); info.Priority != 5 || info.State != backend.Scheduled {
+			e.Errorf("the scheduled job is %+v", info)
+		}
+		e.advance(2 * e.unit)
+		e.wantIDs("Claim", e.claim(e.b, w, 10, "a"), ids[4], ids[7], ids[5], ids[6], ids[2], ids[3])
+	},
+}, {
+	name:  "operate/prioritize-blocked",
+	rule:  "OpPrioritize leaves a blocked job blocked, and the job has the priority when it is the head",
+	needs: backend.FieldSerial,
+	run: func(e *env) {
+		ids := e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"), newJob("a"))
+		high := int16(9)
+		_, err := capability[backend.Operator](e, e.b).Operate(e.ctx, backend.OperateRequest{Op: backend.OpPrioritize, Filter: backend.Filter{IDs: ids[1:2]}, Priority: &high})
+		if info := e.get(ids[1]); err != nil || info.State != backend.Blocked || info.Priority != 9 || info.BlockedBy != ids[0] {
+			e.Errorf("the blocked job is %+v, %v", info, err)
+		}
+		w := e.worker()
+		first := e.claim1(e.b, w, "a")
+		if first.ID != ids[0] {
+			e.Errorf("Claim returned job %d", first.ID)
+		}
+		e.complete(e.b, first.Lease)
+		e.wantIDs("Claim", e.claim(e.b, w, 10, "a"), ids[1], ids[2])
+	},
+}, {
 	name: "operate/delete",
 	rule: "OpDelete deletes waiting and finished jobs, never running ones",
 	run: func(e *env) {

@@ -80,18 +80,49 @@ func checkFilter(f backend.Filter) error {
 // Operate returns an error unless req is valid.
 func Operate(req backend.OperateRequest) error {
 	switch {
-	case req.Op < backend.OpRetry || req.Op > backend.OpFree:
+	case req.Op < backend.OpRetry || req.Op > backend.OpPrioritize:
 		return fmt.Errorf("%w: unknown operation %d", backend.ErrInvalid, req.Op)
 	case req.Limit < 0 || req.Limit > maxPage:
 		return fmt.Errorf("%w: operate limit %d is not within 1 and %d", backend.ErrInvalid, req.Limit, maxPage)
 	case req.Before < 0:
 		return fmt.Errorf("%w: operate before ID %d", backend.ErrInvalid, req.Before)
-	case req.Priority != nil && req.Op != backend.OpRetry:
-		return fmt.Errorf("%w: operation %d takes no priority; only a retry does", backend.ErrInvalid, req.Op)
+	case req.Priority != nil && req.Op != backend.OpRetry && req.Op != backend.OpPrioritize:
+		return fmt.Errorf("%w: operation %d takes no priority; only OpRetry and OpPrioritize do", backend.ErrInvalid, req.Op)
+	case req.Priority == nil && req.Op == backend.OpPrioritize:
+		return fmt.Errorf("%w: OpPrioritize needs a priority", backend.ErrInvalid)
 	case req.FromStep != "" && req.Op != backend.OpRetry:
 		return fmt.Errorf("%w: operation %d takes no step; only a retry does", backend.ErrInvalid, req.Op)
 	}
 	return checkFilter(req.Filter)
+}
+
+// RecordAction returns an error unless the texts of a are UTF-8 without NUL of at most
+// 255 bytes for By and What and 4,096 bytes for On and End.
+func RecordAction(a backend.Action) error {
+	if a.ID < 0 || a.Jobs < 0 {
+		return fmt.Errorf("%w: action: ID %d or number of jobs %d is negative", backend.ErrInvalid, a.ID, a.Jobs)
+	}
+	for _, text := range []struct {
+		name, text string
+		most       int
+	}{{"By", a.By, maxKey}, {"What", a.What, maxKey}, {"On", a.On, maxAction}, {"End", a.End, maxAction}} {
+		if len(text.text) > text.most || !utf8.ValidString(text.text) || strings.ContainsRune(text.text, 0) {
+			return fmt.Errorf("%w: action: %s is not UTF-8 without NUL of at most %d bytes", backend.ErrInvalid, text.name, text.most)
+		}
+	}
+	return nil
+}
+
+// maxAction is the number of bytes of the longest text of an action.
+const maxAction = 4096
+
+// Actions returns an error unless limit is within 1 and [backend.KeepActions], and before
+// is not negative.
+func Actions(before int64, limit int) error {
+	if before < 0 || limit < 1 || limit > backend.KeepActions {
+		return fmt.Errorf("%w: actions: limit %d is not within 1 and %d, or ID %d is negative", backend.ErrInvalid, limit, backend.KeepActions, before)
+	}
+	return nil
 }
 
 // Claim returns an error unless req is valid: among others, its lease is within 1 ms and

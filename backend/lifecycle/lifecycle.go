@@ -243,8 +243,16 @@ func (j Job) Accepts(op backend.Op) bool {
 		return !j.State.Terminal()
 	case backend.OpDelete:
 		return j.State != backend.Running
+	case backend.OpPrioritize:
+		return j.State.Waits()
 	}
 	return false
+}
+
+// Prioritize gives j, which waits, another priority.
+func (j Job) Prioritize(priority int16) Job {
+	j.Priority = priority
+	return j
 }
 
 // Retry makes j, which has ended or is Scheduled, Pending from now on. A priority that

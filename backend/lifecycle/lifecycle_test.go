@@ -139,10 +139,10 @@ func TestRetry(t *testing.T) {
 		t.Errorf("Retry of a scheduled job is %+v, want %+v", got, j)
 	}
 	for state, ops := range map[backend.State]string{
-		backend.Scheduled: "rcd", backend.Blocked: "cd", backend.Pending: "cd", backend.Running: "c",
+		backend.Scheduled: "rcdp", backend.Blocked: "cdp", backend.Pending: "cdp", backend.Running: "c",
 		backend.Done: "rd", backend.Failed: "rd", backend.Cancelled: "rd",
 	} {
-		for op, letter := range map[backend.Op]string{backend.OpRetry: "r", backend.OpCancel: "c", backend.OpDelete: "d", backend.OpFree: "f"} {
+		for op, letter := range map[backend.Op]string{backend.OpRetry: "r", backend.OpCancel: "c", backend.OpDelete: "d", backend.OpFree: "f", backend.OpPrioritize: "p"} {
 			if (lifecycle.Job{State: state}).Accepts(op) != strings.Contains(ops, letter) {
 				t.Errorf("a job that is %v accepts %q, op %d is among it or not", state, ops, op)
 			}

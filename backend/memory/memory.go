@@ -47,6 +47,8 @@ type Backend struct {
 	lastGate    int64
 	gateWork    []*gate // whose waiters may be let through
 	activity    activity
+	actions     []backend.Action // the latest
+	lastAction  int64
 	signals     map[backend.SignalKey]backend.Signal
 	awaiting    map[backend.SignalKey]map[*job]struct{} // the jobs that wait for a signal
 	changed     chan struct{}                           // closed when a waiter should check again

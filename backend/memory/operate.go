@@ -74,6 +74,8 @@ func (b *Backend) operate(req *backend.OperateRequest, j *job, now int64) {
 		next, e := j.Cancel(now)
 		j.record(e)
 		b.move(j, next, now)
+	case backend.OpPrioritize:
+		b.move(j, j.Prioritize(*req.Priority), now)
 	case backend.OpRetry:
 		if j.State.Terminal() && j.more != nil {
 			j.more.result, j.more.done, j.more.total = nil, 0, 0

@@ -76,7 +76,7 @@ func (t *tx) operate(req backend.OperateRequest, rows []*row, result *backend.Op
 		return err
 	}
 	op := req.Op
-	if op == backend.OpCancel || op == backend.OpDelete {
+	if op == backend.OpCancel || op == backend.OpDelete || op == backend.OpPrioritize {
 		pending := slices.DeleteFunc(slices.Clone(rows), func(r *row) bool { return req.Filter.State != 0 && r.State != req.Filter.State })
 		if err := t.own(pending); err != nil {
 			return err
@@ -101,6 +101,8 @@ func (t *tx) operate(req backend.OperateRequest, rows []*row, result *backend.Op
 		case op == backend.OpRetry && r.State.Terminal():
 			retried = append(retried, r)
 			continue
+		case op == backend.OpPrioritize:
+			r.Job = r.Prioritize(*req.Priority)
 		case op == backend.OpRetry:
 			r.Job = r.Retry(req.Priority, now)
 		}

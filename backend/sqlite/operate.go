@@ -144,11 +144,14 @@ func (b *Backend) operate(t *tx, req *backend.OperateRequest, r row, now int64, 
 		return err
 	}
 	result.Affected = append(result.Affected, r.id)
-	if req.Op == backend.OpRetry {
+	switch req.Op {
+	case backend.OpRetry:
 		if err := t.restart(&r, req.FromStep); err != nil {
 			return err
 		}
 		return b.put(t, r, r.Retry(req.Priority, now), now)
+	case backend.OpPrioritize:
+		return b.put(t, r, r.Prioritize(*req.Priority), now)
 	}
 	next, e := r.Cancel(now)
 	if next.State == backend.Running {

@@ -18,6 +18,7 @@ var pages = []struct{ name, path, text string }{
 	{"job-failed", "job?id=201", "Compare two failures"},
 	{"job-blocked", "job?id=242", "supplier-9"},
 	{"job-running", "job?id=241", "3,120 of 12,480"},
+	{"again", "again?id=201", "Store a new job"},
 	{"schedules", "schedules", "Monday to Friday at 03:30"},
 	{"workers", "workers", "shop-1"},
 	{"limits", "limits", "100 in 1 minute"},

@@ -313,8 +313,13 @@ func sound(s *scene) {
 	if f := s.examine(false); f.Problem != "" {
 		s.Errorf("after the pushes: %+v", f)
 	}
-	for _, op := range []backend.Op{backend.OpCancel, backend.OpRetry, backend.OpFree, backend.OpDelete} {
-		_, err := s.b.Operate(s.Context(), backend.OperateRequest{Op: op})
+	high := int16(3)
+	for _, op := range []backend.Op{backend.OpPrioritize, backend.OpCancel, backend.OpRetry, backend.OpFree, backend.OpDelete} {
+		req := backend.OperateRequest{Op: op}
+		if op == backend.OpPrioritize {
+			req.Priority = &high
+		}
+		_, err := s.b.Operate(s.Context(), req)
 		s.must(err)
 		_, err = s.b.Reap(s.Context(), backend.ReapRequest{Dead: []int64{s.w.ID}})
 		s.must(err)

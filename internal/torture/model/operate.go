@@ -48,6 +48,8 @@ func (m *model) operate(req backend.OperateRequest, last int64) (r backend.Opera
 			return j.State.Terminal() || j.State == backend.Scheduled
 		case backend.OpCancel:
 			return !j.State.Terminal()
+		case backend.OpPrioritize:
+			return j.State.Waits()
 		case backend.OpFree:
 			return m.keeps(j) && !m.keys[named{j.Name, j.Unique.Key}].held
 		}
@@ -81,6 +83,7 @@ func (m *model) operate(req backend.OperateRequest, last int64) (r backend.Opera
 
 func (m *model) operateOn(op backend.Op, j *job) {
 	switch {
+	case op == backend.OpPrioritize: // that is all
 	case op == backend.OpDelete:
 		m.remove(j)
 	case op == backend.OpFree:

@@ -235,14 +235,14 @@ func (p *program) advance() {
 }
 
 func (p *program) operate() {
-	req := backend.OperateRequest{Op: oneOf(p, "op", backend.OpRetry, backend.OpCancel, backend.OpDelete, backend.OpFree), Filter: p.filter()}
+	req := backend.OperateRequest{Op: oneOf(p, "op", backend.OpRetry, backend.OpCancel, backend.OpDelete, backend.OpFree, backend.OpPrioritize), Filter: p.filter()}
 	if p.chance("few") {
 		req.Limit = rapid.IntRange(1, 3).Draw(p.T, "limit")
 	}
 	if p.rarely("before") {
 		req.Before = rapid.Int64Range(1, 12).Draw(p.T, "below")
 	}
-	if req.Op == backend.OpRetry && p.chance("other priority") {
+	if req.Op == backend.OpPrioritize || req.Op == backend.OpRetry && p.chance("other priority") {
 		low := oneOf[int16](p, "priority", 0, 1, -1)
 		req.Priority = &low
 	}
