@@ -18,9 +18,11 @@ type document struct {
 }
 
 // A block is a fenced block of a document, or a comment "<!-- go" with declarations that
-// the Go blocks need and readers do not see.
+// the Go blocks need and readers do not see. A comment "<!-- from FILE -->" before a block
+// says that the block is a part of a file, which the tests of its own module compile.
 type block struct {
 	where string // file:line
+	from  string
 	lang  string
 	text  string
 }
@@ -46,7 +48,7 @@ func documents(t *testing.T) (all []*document) {
 	return all
 }
 
-var fence = regexp.MustCompile("(?ms)^(?:```(\\w+)\n(.*?)^```|<!-- (go)\n(.*?)^-->)$")
+var fence = regexp.MustCompile("(?ms)^(?:(?:<!-- from (\\S+) -->\n)?```(\\w+)\n(.*?)^```|<!-- (go)\n(.*?)^-->)$")
 
 func read(t *testing.T, path string) *document {
 	t.Helper()
@@ -64,8 +66,9 @@ func read(t *testing.T, path string) *document {
 		}
 		d.blocks = append(d.blocks, block{
 			where: fmt.Sprintf("%s:%d", d.path, strings.Count(d.text[:at[0]], "\n")+2),
-			lang:  group(1) + group(3),
-			text:  group(2) + group(4),
+			from:  group(1),
+			lang:  group(2) + group(4),
+			text:  group(3) + group(5),
 		})
 	}
 	return d
@@ -73,6 +76,21 @@ func read(t *testing.T, path string) *document {
 
 // prose is the document without its blocks.
 func (d *document) prose() string { return fence.ReplaceAllString(d.text, "") }
+
+// A block from a file is a part of that file.
+func TestBlocksFromFiles(t *testing.T) {
+	for _, d := range documents(t) {
+		for _, b := range d.blocks {
+			if b.from == "" {
+				continue
+			}
+			file, err := os.ReadFile(filepath.FromSlash(b.from))
+			if err != nil || !strings.Contains(string(file), b.text) {
+				t.Errorf("%s: the block is not in %s, %v", b.where, b.from, err)
+			}
+		}
+	}
+}
 
 // Each block has a known language. Tests do not check text blocks.
 func TestBlocks(t *testing.T) {
@@ -82,7 +100,7 @@ func TestBlocks(t *testing.T) {
 		}
 		for _, b := range d.blocks {
 			switch b.lang {
-			case "go", "sh", "console", "text", "yaml", "ini":
+			case "go", "sh", "console", "text", "yaml", "ini", "sql":
 			default:
 				t.Errorf("%s: unknown language %s", b.where, b.lang)
 			}

@@ -40,7 +40,7 @@ func TestSnippets(t *testing.T) {
 		t.Run(d.path, func(t *testing.T) {
 			s := &snippets{T: t, exports: exports, files: token.NewFileSet()}
 			for _, b := range d.blocks {
-				if b.lang == "go" {
+				if b.lang == "go" && b.from == "" {
 					s.add(b)
 				}
 			}

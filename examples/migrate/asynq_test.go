@@ -46,7 +46,7 @@ var (
 	asynqOther = plainjobs.Define("other", func(context.Context, payload) error { return nil })
 )
 
-// convert is the function that the guide shows.
+// convert returns the task of plainjobs for one of asynq. The guide shows it.
 func convert(old *asynq.TaskInfo, opts ...plainjobs.TaskOption) (plainjobs.Task, error) {
 	var data payload
 	if err := json.Unmarshal(old.Payload, &data); err != nil {
@@ -99,7 +99,8 @@ func TestAdoptAsynq(t *testing.T) {
 
 	ctx, queue := t.Context(), newQueue(t)
 	// The first run meets a type that it does not know.
-	if n, err := AdoptAsynq(ctx, inspector, "default", queue, convert); n != 1000 || err == nil {
+	n, err := AdoptAsynq(ctx, inspector, "default", queue, convert)
+	if n != 1000 || err == nil {
 		t.Errorf("moved %d tasks, %v", n, err)
 	}
 	// The second run finds a task again that the first has stored, as if that had ended
@@ -111,7 +112,7 @@ func TestAdoptAsynq(t *testing.T) {
 		}
 		return convert(old, opts...)
 	}
-	if n, err := AdoptAsynq(ctx, inspector, "default", queue, all); n != 2 || err != nil {
+	if n, err = AdoptAsynq(ctx, inspector, "default", queue, all); n != 2 || err != nil {
 		t.Errorf("moved %d tasks, %v", n, err)
 	}
 	info, err := inspector.GetQueueInfo("default")

@@ -53,7 +53,8 @@ for (let i = 0; i < 5; i++) {
   queue.markJobAsFailed(queue.getAndMarkJobAsProcessing("failed").id, "refused");
   queue.getAndMarkJobAsProcessing("running");
 }
-for (let i = 0; i < 700; i++) queue.add("mail", { i, to: "ada@example.com" });
+queue.add("mail", { i: 0, to: "ada@example.com" });
+queue.addMany("mail", Array.from({ length: 699 }, (_, i) => ({ i: i + 1, to: "ada@example.com" })));
 queue.addMany("later", Array.from({ length: 300 }, (_, i) => ({ i })), { delay: 3600 * 1000 });
 queue.add("strange name", { i: 0 });
 queue.schedule("report", { cron: "0 6 * * 1-5" });
