@@ -26,7 +26,7 @@ type drift struct {
 	keyless  []int64   // waiting jobs without their unique keys
 	spans    []span    // spans that have other jobs than pending ones
 	unready  []int64   // pending jobs in no span
-	orphans  []int64   // deleted jobs whose errors, results or progress remain
+	orphans  []int64   // deleted jobs whose errors, results, progress or steps remain
 	sequence bool      // the ID sequence is behind the jobs
 }
 
@@ -90,7 +90,7 @@ const (
 
 	// A finished job that was imported may have no key row, so held is compared.
 	selectKeyless = `
-		SELECT j.id FROM plainjobs.job j WHERE j.state < 4 AND j.unique_key IS NOT NULL AND NOT (j.flags & 2 <> 0 AND ` + isRunning + `)
+		SELECT j.id FROM plainjobs.job j WHERE j.state < 4 AND j.unique_key IS NOT NULL AND NOT (j.flags & 2 <> 0 AND (j.ending = 6 OR ` + isRunning + `)) -- 6: it sleeps
 			AND NOT EXISTS (SELECT 1 FROM plainjobs.unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.held)
 		ORDER BY j.id LIMIT $1::bigint`
 
@@ -112,7 +112,8 @@ const (
 		ORDER BY first LIMIT $1::bigint`
 
 	selectOrphans = `
-		SELECT o.job FROM (SELECT job FROM plainjobs.job_error UNION SELECT job FROM plainjobs.job_result UNION SELECT job FROM plainjobs.job_progress) o
+		SELECT o.job FROM (SELECT job FROM plainjobs.job_error UNION SELECT job FROM plainjobs.job_result UNION SELECT job FROM plainjobs.job_progress
+			UNION SELECT job FROM plainjobs.job_step UNION SELECT job FROM plainjobs.signal_wait) o
 		WHERE NOT EXISTS (SELECT 1 FROM plainjobs.job j WHERE j.id = o.job) LIMIT $1::bigint`
 
 	selectBehind = `
@@ -130,7 +131,9 @@ const (
 		WITH gone AS MATERIALIZED (
 			SELECT v.id FROM unnest($1::text::bigint[]) AS v(id) WHERE NOT EXISTS (SELECT 1 FROM plainjobs.job j WHERE j.id = v.id)),
 		e AS (DELETE FROM plainjobs.job_error USING gone WHERE job = gone.id),
-		r AS (DELETE FROM plainjobs.job_result USING gone WHERE job = gone.id)
+		r AS (DELETE FROM plainjobs.job_result USING gone WHERE job = gone.id),
+		s AS (DELETE FROM plainjobs.job_step USING gone WHERE job = gone.id),
+		w AS (DELETE FROM plainjobs.signal_wait USING gone WHERE job = gone.id)
 		DELETE FROM plainjobs.job_progress USING gone WHERE job = gone.id`
 )
 

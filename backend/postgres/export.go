@@ -15,7 +15,10 @@ import (
 const (
 	selectAll = selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result,
 			coalesce((SELECT json_agg(json_build_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack) ORDER BY e.id)
-				FROM plainjobs.job_error e WHERE e.job = j.id)::text, '[]') AS errors`
+				FROM plainjobs.job_error e WHERE e.job = j.id)::text, '[]') AS errors,
+			CASE WHEN j.flags & 4096 <> 0 THEN coalesce((
+				SELECT json_agg(json_build_object('Name', s.name, 'At', s.at, 'Result', encode(s.result, 'hex')) ORDER BY s.id)::text
+				FROM plainjobs.job_step s WHERE s.job = j.id), '') ELSE '' END AS steps, j.ending`
 
 	// A job with everything stored for it, as of one moment.
 	selectOne = selectAll + `
@@ -48,6 +51,8 @@ type wholeRow struct {
 	HasResult bool   `db:"has_result"`
 	Result    []byte `db:"result"`
 	Errors    string `db:"errors"` // as JSON
+	Steps     string `db:"steps"`  // as JSON, or empty
+	Ending    backend.Ending
 }
 
 // record converts the row.
@@ -70,7 +75,10 @@ func (r *wholeRow) record() (backend.Record, error) {
 	for _, e := range rows {
 		rec.Errors = append(rec.Errors, backend.RunError{Attempt: e.Attempt, At: instant(e.At), Error: e.Error, Stack: e.Stack})
 	}
-	return rec, nil
+	rec.Sleeps = rec.State.Waits() && r.Ending == backend.EndSleep
+	var err error
+	rec.Steps, err = decodeSteps(r.Steps)
+	return rec, err
 }
 
 // Export implements [backend.ExportImporter].
@@ -84,6 +92,9 @@ func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backen
 		var err error
 		if req.Jobs > 0 {
 			err = b.wholeJobs(ctx, q, req, &batch)
+		}
+		if err == nil && req.Signals > 0 {
+			batch.Signals, err = b.signals(ctx, q, selectSignals, req.AfterSignal.Name, req.AfterSignal.Key, req.Signals)
 		}
 		if err == nil { // read last, so that it is above all IDs of the page
 			err = b.scan(ctx, q, selectLastID, nil, func(r *sql.Rows) error { return r.Scan(&batch.LastID) })

@@ -11,5 +11,10 @@ const (
 	flagCancelling // an operator cancelled the job while it ran
 )
 
+const (
+	flagSteps flag = 1 << (12 + iota) // the job has steps
+	flagWaits                         // it has a row in signal_wait, which counts while it is scheduled
+)
+
 // flagsAtEnd are the flags of jobs that other jobs may wait for.
 const flagsAtEnd = flagUnique | flagSerial

@@ -38,16 +38,17 @@ const (
 		SELECT v.name, v.key, v.job FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[]) AS v(name, key, job)
 		ON CONFLICT (name, key) DO UPDATE SET job = excluded.job`
 	insertImported = `
-		INSERT INTO plainjobs.job (id, seed, name, state, priority, suspect, crashes, failures, max_attempts, created_at, run_at, finished_at,
+		INSERT INTO plainjobs.job (id, seed, name, state, ending, priority, suspect, crashes, failures, max_attempts, created_at, run_at, finished_at,
 			expires_at, flags, unique_key, serial_key, metadata, payload)
 		OVERRIDING SYSTEM VALUE
-		SELECT v.id, $20::bigint, v.name, v.state, v.priority, v.suspect, v.crashes, v.failures, v.max_attempts, v.created_at, v.run_at, v.finished_at,
+		SELECT v.id, $20::bigint, v.name, v.state, v.ending, v.priority, v.suspect, v.crashes, v.failures, v.max_attempts, v.created_at, v.run_at, v.finished_at,
 			nullif(v.expires_at, 0), v.flags, nullif(v.unique_key, ''), nullif(v.serial_key, ''), ` + cutMetadata + `, ` + cutPayload + `
 		FROM unnest($1::text::bigint[], $2::text::text[], $3::text::smallint[], $4::text::smallint[], $5::text::boolean[], $6::text::smallint[],
 			$7::text::integer[], $8::text::bigint[], $9::text::bigint[], $10::text::bigint[], $12::text::bigint[], $13::text::bigint[],
-			$14::text::integer[], $15::text::text[], $16::text::text[], $17::text::integer[], $18::text::integer[], $19::text::integer[])
+			$14::text::integer[], $15::text::text[], $16::text::text[], $17::text::integer[], $18::text::integer[], $19::text::integer[],
+			$21::text::smallint[])
 			AS v(id, name, state, priority, suspect, crashes, failures, max_attempts, created_at, run_at, finished_at, expires_at, flags,
-				unique_key, serial_key, payload, metadata, place)`
+				unique_key, serial_key, payload, metadata, place, ending)`
 
 	insertOldErrors = `
 		INSERT INTO plainjobs.job_error (job, attempt, at, error, stack)
@@ -137,7 +138,7 @@ func (a *importBatch) run(batch backend.Batch) error {
 	}
 	for _, step := range []func() error{
 		func() error { return a.sift(batch.Jobs) }, a.takeKeys, a.keepKeys,
-		a.queueUp, a.insert, a.insertErrors, a.insertResults, a.insertProgress,
+		a.queueUp, func() error { return a.importSignals(batch.Signals) }, a.importWaits, a.insert, a.insertErrors, a.insertResults, a.insertProgress, a.insertSteps,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -211,6 +212,7 @@ func (a *importBatch) insert() error {
 	}
 	var ready []span
 	ids, states, priorities, suspects := make([]int64, n), make([]backend.State, n), make([]int16, n), make([]bool, n)
+	endings := make([]backend.Ending, n)
 	crashes, failures, attempts := make([]int64, n), make([]int64, n), make([]int64, n)
 	created, runAts, finished, expires, flags := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]flag, n)
 	names, uniques, serials := make([]string, n), make([]string, n), make([]string, n)
@@ -225,6 +227,13 @@ func (a *importBatch) insert() error {
 		}
 		expires[i] = microsOf(r.ExpiresAt)
 		flags[i] = flagsOf(&backend.NewJob{Unique: backend.Unique{Key: r.UniqueKey, Scope: r.Scope}, Serial: r.SerialKey})
+		endings[i] = lifecycle.Of(r).Ending
+		if len(r.Steps) > 0 {
+			flags[i] |= flagSteps
+		}
+		if r.Waits != (backend.SignalKey{}) && r.State == backend.Scheduled {
+			flags[i] |= flagWaits
+		}
 		names[i], uniques[i], serials[i] = r.Name, r.UniqueKey, r.SerialKey
 		payloads[i], metadata[i], places[i] = int64(len(r.Payload)), int64(len(r.Metadata)), int64(len(blob)+1)
 		blob = append(append(blob, r.Payload...), r.Metadata...)
@@ -235,7 +244,7 @@ func (a *importBatch) insert() error {
 	}
 	_, err := a.t.exec(insertImported, intArray(ids), textArray(names), intArray(states), intArray(priorities), boolArray(suspects),
 		intArray(crashes), intArray(failures), intArray(attempts), intArray(created), intArray(runAts), blob, intArray(finished), intArray(expires),
-		intArray(flags), textArray(uniques), textArray(serials), intArray(payloads), intArray(metadata), intArray(places), a.t.seed())
+		intArray(flags), textArray(uniques), textArray(serials), intArray(payloads), intArray(metadata), intArray(places), a.t.seed(), intArray(endings))
 	if err != nil {
 		return err
 	}

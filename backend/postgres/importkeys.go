@@ -16,7 +16,7 @@ func (a *importBatch) takeKeys() error {
 	for i := range a.jobs {
 		r := &a.jobs[i]
 		k := nameKey{r.Name, r.UniqueKey}
-		if _, twice := wanted[k]; k.key != "" && !r.State.Terminal() && !twice {
+		if _, twice := wanted[k]; k.key != "" && !r.State.Terminal() && !asleep(r) && !twice {
 			wanted[k] = claimant{r.ID, microsOf(r.KeyUntil)}
 		}
 	}
@@ -29,7 +29,7 @@ func (a *importBatch) takeKeys() error {
 	}
 	for i := range a.jobs {
 		r := &a.jobs[i]
-		if r.UniqueKey == "" || r.State.Terminal() {
+		if r.UniqueKey == "" || r.State.Terminal() || asleep(r) {
 			continue
 		}
 		k := nameKey{r.Name, r.UniqueKey}
@@ -43,6 +43,11 @@ func (a *importBatch) takeKeys() error {
 		}
 	}
 	return nil
+}
+
+// asleep reports whether a job sleeps that does not take its unique key.
+func asleep(r *backend.Record) bool {
+	return r.Scope == backend.UntilStarted && lifecycle.Of(r).Sleeps()
 }
 
 // keepKeys stores the kept keys of done and failed jobs, unless other jobs hold

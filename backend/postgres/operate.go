@@ -89,8 +89,16 @@ func (t *tx) operate(req backend.OperateRequest, rows []*row, result *backend.Op
 			return err
 		}
 	}
+	var from map[int64]bool
+	if req.FromStep != "" {
+		if from, err = t.withStep(rows, req.FromStep); err != nil {
+			return err
+		}
+	}
 	for _, r := range rows {
 		switch {
+		case req.FromStep != "" && !from[r.id]:
+			continue
 		case req.Filter.State != 0 && r.State != req.Filter.State: // it was claimed, or has come back, meanwhile
 			continue
 		case op == backend.OpFree && free[r.id]:
@@ -121,6 +129,11 @@ func (t *tx) operate(req backend.OperateRequest, rows []*row, result *backend.Op
 		return nil
 	case backend.OpDelete:
 		return t.deleteRows(affected, now)
+	}
+	if op == backend.OpRetry {
+		if err := t.restart(affected, req.FromStep); err != nil {
+			return err
+		}
 	}
 	return t.write(affected)
 }

@@ -16,7 +16,7 @@ const specialFor = time.Second
 
 const claimPlain = `
 	SELECT coalesce(id, -1), coalesce(name, ''), coalesce(priority, 0), coalesce(failures, 0), coalesce(max_attempts, 0), coalesce(created_at, 0),
-		coalesce(run_at, 0), coalesce(seed, 0), coalesce(now, 0), expires_at, unique_key, serial_key, metadata, payload, coalesce(read, 0)
+		coalesce(run_at, 0), coalesce(seed, 0), coalesce(now, 0), expires_at, unique_key, serial_key, metadata, payload, coalesce(read, 0), coalesce(flags, 0)
 	FROM plainjobs.claim_jobs($1::bigint, $2::bigint, $3::text::text[], $4::text::bigint[], $5::bigint, $6::bigint, $7::boolean,
 		$8::integer, $9::bigint)`
 
@@ -81,12 +81,13 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 func scanPlain(r *sql.Rows, unique, serial *sql.NullString, read *int64) (j backend.Job, err error) {
 	var failures, attempts, created, runAt, seed, now int64
 	var expires sql.NullInt64
+	var flags flag
 	err = r.Scan(&j.ID, &j.Name, &j.Priority, &failures, &attempts, &created, &runAt, &seed, &now, &expires, unique, serial,
-		&j.Metadata, &j.Payload, read)
+		&j.Metadata, &j.Payload, read, &flags)
 	j.Token = seed + j.ID
 	j.Attempt, j.MaxAttempts = int(failures)+1, int(attempts)
 	j.CreatedAt, j.RunAt = instant(created), instant(runAt)
-	j.UniqueKey, j.SerialKey = unique.String, serial.String
+	j.UniqueKey, j.SerialKey, j.HasSteps = unique.String, serial.String, flags&flagSteps != 0
 	if expires.Valid {
 		j.Expires = time.Duration(expires.Int64-now) * time.Microsecond
 	}

@@ -163,6 +163,7 @@ var (
 	_ backend.Describer      = (*Backend)(nil)
 	_ backend.Inspector      = (*Backend)(nil)
 	_ backend.ExportImporter = (*Backend)(nil)
+	_ backend.StepStore      = (*Backend)(nil)
 	_ io.Closer              = (*Backend)(nil)
 )
 

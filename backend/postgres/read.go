@@ -72,6 +72,7 @@ type jobRow struct {
 	Now         int64         `db:"now"`
 	KeyUntil    int64         `db:"key_until"`
 	StartedAt   int64         `db:"started_at"`
+	Waits       string        `db:"waits"` // as JSON, or empty
 }
 
 func (r *jobRow) info() backend.Info {
@@ -94,6 +95,7 @@ func (r *jobRow) info() backend.Info {
 		info.Worker = r.Worker
 		info.Cancelling = r.Flags&flagCancelling != 0
 	}
+	info.Waits, _ = decodeWait(r.Waits) // the server made the JSON
 	return info
 }
 
@@ -107,6 +109,8 @@ const (
 			coalesce(p.done, 0) AS done, coalesce(p.total, 0) AS total,
 			coalesce((SELECT k.until FROM plainjobs.unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id), 0) AS key_until,
 			CASE WHEN j.started_seed = j.seed THEN j.started_at ELSE 0 END AS started_at,
+			CASE WHEN j.flags & 8192 <> 0 AND j.state = 1 THEN coalesce((SELECT json_build_object('Name', w.name, 'Key', w.key)::text
+				FROM plainjobs.signal_wait w WHERE w.job = j.id), '') ELSE '' END AS waits,
 			plainjobs.now_micros() AS now`
 	// joinClaim joins the claim c that leases a job j.
 	joinClaim = `

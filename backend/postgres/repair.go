@@ -214,7 +214,7 @@ func (t *tx) repairKeyless(ids []int64) error {
 	wanted := map[nameKey]claimant{}
 	for _, id := range ids {
 		r := rows[id]
-		if r == nil || !r.State.Waits() || r.unique == "" {
+		if r == nil || !r.State.Waits() || r.unique == "" || r.Sleeps() && r.flags&flagUntilStarted != 0 {
 			continue
 		}
 		if k := (nameKey{r.name, r.unique}); wanted[k].job == 0 {

@@ -211,6 +211,10 @@ func (t *tx) update(rows []*row) error {
 		return nil
 	}
 	now, err := t.now()
+	if err == nil {
+		awake := slices.DeleteFunc(slices.Clone(rows), func(r *row) bool { return r.State == backend.Scheduled })
+		err = t.stopWaiting(awake)
+	}
 	if err != nil {
 		return err
 	}
@@ -294,14 +298,24 @@ func (t *tx) remove(rows []*row) error {
 	}
 	ids := make([]int64, len(rows))
 	var ended []*row
+	var flags flag
 	for i, r := range rows {
 		ids[i] = r.id
+		flags |= r.flags
 		t.count(r.name, r.was, -1)
 		if !r.was.Terminal() {
 			ended = append(ended, r)
 		}
 	}
 	if _, err := t.exec(deleteRows, intArray(ids)); err != nil {
+		return err
+	}
+	if flags&flagSteps != 0 {
+		if _, err := t.exec(deleteSteps, intArray(ids)); err != nil {
+			return err
+		}
+	}
+	if err := t.stopWaiting(rows); err != nil {
 		return err
 	}
 	return t.ended(ended, now)

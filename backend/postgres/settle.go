@@ -232,7 +232,8 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 		if err != nil {
 			return err
 		}
-		var held []*row
+		var held, asleep []*row
+		of := map[int64]*backend.Failure{}
 		for i := range failures {
 			f := &failures[i]
 			r := rows[f.ID]
@@ -243,8 +244,14 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 				r.become(r.Fail(f, now))
 				r.result = f.Result
 				held = append(held, r)
+				if f.Ending == backend.EndSleep || r.flags&flagWaits != 0 {
+					asleep, of[r.id] = append(asleep, r), f
+				}
 			case lifecycle.Repeated:
 			}
+		}
+		if err := t.fallAsleep(asleep, of, now); err != nil {
+			return err
 		}
 		return t.requeue(held, now)
 	})
@@ -277,7 +284,7 @@ func (r *row) judge(token int64, ending backend.Ending) lifecycle.Verdict {
 func (t *tx) requeue(rows []*row, now int64) error {
 	var back []*row
 	for _, r := range rows {
-		if r.State.Waits() {
+		if r.State.Waits() && !r.Sleeps() {
 			back = append(back, r)
 		}
 	}

@@ -114,7 +114,7 @@ func (c *claim) candidates(picks []pick) (found []candidate, err error) {
 		j := &f.job
 		j.Name, j.Token = picks[f.place].name, seed+j.ID
 		j.Attempt, j.MaxAttempts = int(failures)+1, int(attempts)
-		j.CreatedAt, j.RunAt = instant(created), instant(runAt)
+		j.CreatedAt, j.RunAt, j.HasSteps = instant(created), instant(runAt), f.flags&flagSteps != 0
 		if f.expires != 0 {
 			j.Expires = time.Duration(f.expires-c.now) * time.Microsecond
 		}

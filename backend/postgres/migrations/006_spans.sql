@@ -133,7 +133,8 @@ ALTER TABLE plainjobs.job DROP COLUMN worker;
 CREATE TYPE plainjobs.claimed_job AS (
   id bigint, name text, priority smallint, failures integer, max_attempts bigint, created_at bigint, run_at bigint, seed bigint, now bigint,
   expires_at bigint, unique_key text, serial_key text, metadata bytea, payload bytea,
-  read bigint); -- index entries of spans
+  read bigint, -- index entries of spans
+  flags integer);
 
 -- It claims in one message, and without a transaction that stays open between
 -- messages. Its plans are made once for a connection, perhaps when the tables are
@@ -296,7 +297,7 @@ BEGIN
           FROM plainjobs.ready r WHERE r.name = share_names[1] AND NOT r.suspect AND (r.rank, r.run_at) >= (from_rank, from_time)
           ORDER BY r.rank, r.run_at, r.last LIMIT 1 FOR UPDATE) h;
       EXCEPTION WHEN lock_not_available THEN
-        RETURN NEXT ROW(0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::plainjobs.claimed_job;
+        RETURN NEXT ROW(0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::plainjobs.claimed_job;
         RETURN;
       END;
       PERFORM set_config('lock_timeout', timeout, true);
@@ -365,7 +366,7 @@ BEGIN
   entries := pg_stat_get_xact_tuples_returned('plainjobs.ready_pkey'::regclass) + pg_stat_get_xact_tuples_returned('plainjobs.ready_order'::regclass) - entries;
   RETURN QUERY
     SELECT j.id, j.name, j.priority, j.failures, j.max_attempts, j.created_at, j.run_at, j.seed, clock, j.expires_at,
-      j.unique_key, j.serial_key, j.metadata, j.payload, entries
+      j.unique_key, j.serial_key, j.metadata, j.payload, entries, j.flags
     FROM plainjobs.job j WHERE j.id = ANY (ids);
   IF keyed THEN
     WITH v AS MATERIALIZED (
