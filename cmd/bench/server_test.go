@@ -66,6 +66,9 @@ func TestPostgres(t *testing.T) {
 
 func TestPostgresTable(t *testing.T) {
 	dsn := pgcluster.Connect(t)
+	if pgcluster.Owned() { // a URL; TestPostgres has keywords
+		dsn = pgcluster.Own(t).TCP(pgcluster.Superuser, pgcluster.Password, "postgres")
+	}
 	status, stdout, stderr := bench(t, t.Context(), "-scenario", "pushmany", "-drivers", "memory,postgres", "-postgres", dsn, "-jobs", "50", "-count", "1")
 	if status != 0 || stderr != "" {
 		t.Fatalf("status %d: %s", status, stderr)
@@ -75,7 +78,7 @@ func TestPostgresTable(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, stdout)
 		}
 	}
-	if strings.Contains(stdout, "limit is a bare INSERT") || strings.Contains(stdout, dsn) {
+	if strings.Contains(stdout, "limit is a bare INSERT") || strings.Contains(stdout, dsn) || strings.Contains(stdout, pgcluster.Password) {
 		t.Errorf("got\n%s", stdout)
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
+	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
 const beProgram = "PLAINJOBS_TEST_BE_PROGRAM"
@@ -24,7 +25,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(beProgram) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	pgcluster.Stop()
+	os.Exit(code)
 }
 
 // printed is the output of the program, and its exit status.
