@@ -6,9 +6,26 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 )
+
+// A waitingContext reports when a call begins to wait for its end.
+type waitingContext struct {
+	context.Context
+	once  sync.Once
+	waits chan struct{}
+}
+
+func newWaitingContext(ctx context.Context) *waitingContext {
+	return &waitingContext{Context: ctx, waits: make(chan struct{})}
+}
+
+func (c *waitingContext) Done() <-chan struct{} {
+	c.once.Do(func() { close(c.waits) })
+	return c.Context.Done()
+}
 
 func TestLockQueue(t *testing.T) {
 	ctx := context.Background()
@@ -36,8 +53,9 @@ func TestLockQueue(t *testing.T) {
 		t.Fatal("two processes are at the front")
 	}
 	got := make(chan bool)
-	go func() { got <- third.Wait(ctx, later()) }()
-	time.Sleep(20 * time.Millisecond) // it queues behind the second, which has left
+	waiting := newWaitingContext(ctx)
+	go func() { got <- third.Wait(waiting, later()) }()
+	<-waiting.waits // behind the second, which has left
 	first.Release()
 	if !<-got {
 		t.Fatal("a process that has left keeps its place")
@@ -56,8 +74,9 @@ func TestLockQueue(t *testing.T) {
 	}
 
 	// Stop ends a wait. Close does not wait for the goroutine that queues.
-	go func() { got <- third.Wait(ctx, later()) }()
-	time.Sleep(20 * time.Millisecond)
+	waiting = newWaitingContext(ctx)
+	go func() { got <- third.Wait(waiting, later()) }()
+	<-waiting.waits
 	third.Stop()
 	if <-got {
 		t.Error("a stopped process is at the front")
