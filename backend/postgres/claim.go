@@ -54,11 +54,8 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	if err := check.Claim(req); err != nil {
 		return nil, fmt.Errorf("postgres: claim: %w", err)
 	}
-	if req.Limit > 0 && len(req.Names) > 0 && time.Now().UnixNano() > b.special.Load() {
-		jobs, plain, err := b.claimPlain(ctx, req)
-		if plain || err != nil && !timedOut(ctx, err) {
-			return jobs, err
-		}
+	if jobs, plain, err := b.claimQuickly(ctx, &req); plain || err != nil && !timedOut(ctx, err) {
+		return jobs, err
 	}
 	var c claim
 	run := func(t *tx) error {
@@ -74,6 +71,37 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	}
 	b.leases.add(c.jobs)
 	return c.jobs, nil
+}
+
+// claimQuickly claims without a transaction that is open between messages, if it
+// can.
+func (b *Backend) claimQuickly(ctx context.Context, req *backend.ClaimRequest) (jobs []backend.Job, plain bool, err error) {
+	if req.Limit == 0 || len(req.Names) == 0 {
+		return nil, false, nil
+	}
+	leave, err := b.enter()
+	if err != nil {
+		return nil, false, b.failed(ctx, "claim", err)
+	}
+	defer leave()
+	asked := b.askedNames(req)
+	if len(asked.names) == 0 {
+		return nil, false, nil
+	}
+	now := time.Now().UnixNano()
+	switch {
+	case now > b.special.Load():
+		jobs, plain, err = b.claimPlain(ctx, req, asked)
+	case now > b.tangled.Load():
+		jobs, plain, err = b.claimLimited(ctx, req, asked)
+	}
+	if err != nil {
+		return nil, false, b.failed(ctx, "claim", err)
+	}
+	if plain {
+		b.compactCounts(ctx)
+	}
+	return jobs, plain, nil
 }
 
 // beginClaim renews the worker's row and reads the facts that decide how the claim
@@ -165,14 +193,14 @@ func (c *claim) choose() {
 		c.t.b.special.Store(time.Now().Add(specialFor).UnixNano())
 		return
 	}
-	names, most := uncapped(c.req)
-	for i, name := range names {
+	asked := c.t.b.askedNames(&c.req)
+	for i, name := range asked.names {
 		s := c.all[name]
 		if s.paused || s.Limited() {
 			c.t.b.special.Store(time.Now().Add(specialFor).UnixNano())
 		}
 		if !s.paused && (!s.Limited() || c.slots > 0) {
-			c.left[name] = int(most[i])
+			c.left[name] = int(asked.most[i])
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
@@ -18,6 +19,10 @@ type countCompactor struct {
 // compactAfter is how many changes of a process start a compaction. Reading the
 // counts also reads the changes that are not compacted.
 const compactAfter = 2000
+
+// compactLimitedAfter is compactAfter while the process claims jobs of limited names:
+// each such claim reads the changes.
+const compactLimitedAfter = 250
 
 const (
 	// One compaction at a time is enough; others skip it.
@@ -34,7 +39,11 @@ const (
 // compactCounts adds the changes to the counts if there are many. An error is
 // ignored: the changes stay for the next compaction.
 func (b *Backend) compactCounts(ctx context.Context) {
-	if b.compactor.due.Load() < compactAfter || !b.compactor.mu.TryLock() {
+	after := int64(compactAfter)
+	if time.Now().UnixNano() < b.special.Load() {
+		after = compactLimitedAfter
+	}
+	if b.compactor.due.Load() < after || !b.compactor.mu.TryLock() {
 		return
 	}
 	defer b.compactor.mu.Unlock()
@@ -83,11 +92,24 @@ const selectCounted = `
 		UNION ALL SELECT name, state, jobs FROM plainjobs.count_change WHERE name = ANY($1::text::text[])) every
 	WHERE state BETWEEN $2::smallint AND $3::smallint GROUP BY name`
 
+// manyNames is from how many names on counted reads the counts of all.
+const manyNames = 32
+
+const selectAllCounted = `
+	SELECT name, sum(jobs)::bigint FROM (
+		SELECT name, jobs FROM plainjobs.job_count WHERE state BETWEEN $1::smallint AND $2::smallint
+		UNION ALL SELECT name, jobs FROM plainjobs.count_change WHERE state BETWEEN $1::smallint AND $2::smallint) every
+	GROUP BY name`
+
 // counted returns the number of jobs of each name in a range of states, including
 // the changes of this transaction.
 func (t *tx) counted(names []string, from, to backend.State) (map[string]int64, error) {
 	counts := make(map[string]int64, len(names))
-	err := t.each(selectCounted, []any{textArray(names), int64(from), int64(to)}, func(r *sql.Rows) error {
+	query, args := selectCounted, []any{textArray(names), int64(from), int64(to)}
+	if len(names) >= manyNames {
+		query, args = selectAllCounted, args[1:]
+	}
+	err := t.each(query, args, func(r *sql.Rows) error {
 		var name string
 		var n int64
 		err := r.Scan(&name, &n)

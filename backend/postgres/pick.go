@@ -41,6 +41,9 @@ type pick struct {
 func (c *claim) find(suspect bool, limit int) ([]pick, error) {
 	if len(c.left) > 4 {
 		window := 4*limit + 64 + len(c.stuck)
+		if c.t.b.allLimited(c.t.b.askedNames(&c.req)) {
+			window = 4*min(limit, c.slots) + 64 + len(c.stuck)
+		}
 		spans, err := c.spans(selectFirst, suspect, window)
 		if err != nil {
 			return nil, err
@@ -54,6 +57,9 @@ func (c *claim) find(suspect bool, limit int) ([]pick, error) {
 	most := make([]int, 0, len(c.left))
 	for name, left := range c.left {
 		if allowed, ok := c.allowed[name]; (!ok || allowed > 0) && left > 0 {
+			if c.all[name].Limited() {
+				left = min(left, c.slots)
+			}
 			names, most = append(names, name), append(most, left+len(c.stuck))
 		}
 	}

@@ -18,30 +18,39 @@ const claimPlain = `
 	SELECT coalesce(id, -1), coalesce(name, ''), coalesce(priority, 0), coalesce(failures, 0), coalesce(max_attempts, 0), coalesce(created_at, 0),
 		coalesce(run_at, 0), coalesce(seed, 0), coalesce(now, 0), expires_at, unique_key, serial_key, metadata, payload, coalesce(read, 0), coalesce(flags, 0)
 	FROM plainjobs.claim_jobs($1::bigint, $2::bigint, $3::text::text[], $4::text::bigint[], $5::bigint, $6::bigint, $7::boolean,
-		$8::integer, $9::bigint)`
+		$8::integer, $9::bigint, $10::boolean)`
 
 // claimPlain claims with one call of a database function. It returns false if the
 // names have settings, suspects, expired jobs or locked keys, which the function
 // does not handle. If the answer is lost the call is repeated, as the caller would
 // do: the next heartbeat reports the jobs that the lost call claimed.
-func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (jobs []backend.Job, plain bool, err error) {
-	leave, err := b.enter()
-	if err != nil {
-		return nil, false, b.failed(ctx, "claim", err)
-	}
-	defer leave()
-	names, most := uncapped(req)
-	if len(names) == 0 {
-		return nil, false, nil
-	}
+func (b *Backend) claimPlain(ctx context.Context, req *backend.ClaimRequest, asked *askedNames) (jobs []backend.Job, plain bool, err error) {
 	var bounds any // NULL if no name is bounded
-	if slices.ContainsFunc(most, func(n int64) bool { return n < int64(req.Limit) }) {
-		bounds = intArray(most)
+	if slices.ContainsFunc(asked.most, func(n int64) bool { return n < int64(req.Limit) }) {
+		bounds = intArray(asked.most)
 	}
-	from, read := b.position.begin(names), int64(0)
-	args := []any{req.Worker.ID, req.Worker.Lease.Microseconds(), textArray(names), bounds, req.Limit,
+	for {
+		from := b.position.begin(asked.names)
+		jobs, read, plain, err := b.callClaim(ctx, req, asked.array, bounds, req.Limit, from, false)
+		if err != nil || !plain {
+			return nil, false, err
+		}
+		if len(jobs) == 0 && !from.whole { // there may be some before the position
+			b.position.reset()
+			continue
+		}
+		b.position.learn(from, asked.names, jobs, read, bounds != nil)
+		return jobs, true, nil
+	}
+}
+
+// callClaim calls the database function. plain is false if it did nothing. With
+// chosen the names were chosen from next_spans.
+func (b *Backend) callClaim(ctx context.Context, req *backend.ClaimRequest, names string, most any, wanted int, from scan, chosen bool) (
+	jobs []backend.Job, read int64, plain bool, err error) {
+	args := []any{req.Worker.ID, req.Worker.Lease.Microseconds(), names, most, wanted,
 		cmp.Or(req.MaxBytes, backend.DefaultMaxBytes), req.Suspects,
-		from.rank, from.runAt}
+		from.rank, from.runAt, chosen}
 	err = b.alone(ctx, true, func(q querier) error {
 		jobs, plain = nil, true
 		var unique, serial sql.NullString // shared by all rows, to allocate once
@@ -60,20 +69,14 @@ func (b *Backend) claimPlain(ctx context.Context, req backend.ClaimRequest) (job
 		})
 	})
 	if err != nil || !plain {
-		return nil, false, b.failed(ctx, "claim", err)
-	}
-	if len(jobs) == 0 && !from.whole { // there may be some before the position
-		b.position.reset()
-		return b.claimPlain(ctx, req)
+		return nil, 0, false, err
 	}
 	b.leases.add(jobs)
 	slices.SortFunc(jobs, inClaimOrder)
-	b.position.learn(from, names, jobs, read, bounds != nil)
 	if len(jobs) > 0 {
 		b.compactor.due.Add(2)
 	}
-	b.compactCounts(ctx)
-	return jobs, true, nil
+	return jobs, read, true, nil
 }
 
 // scanPlain scans a row of claim_jobs. An ID of -1 means that the claim is not plain,
@@ -92,21 +95,6 @@ func scanPlain(r *sql.Rows, unique, serial *sql.NullString, read *int64) (j back
 		j.Expires = time.Duration(expires.Int64-now) * time.Microsecond
 	}
 	return j, err
-}
-
-// uncapped returns the names whose jobs a claim may take, sorted, and the maximum
-// for each.
-func uncapped(req backend.ClaimRequest) (names []string, most []int64) {
-	for _, name := range slices.Compact(slices.Sorted(slices.Values(req.Names))) {
-		n := req.Limit
-		if c, ok := req.MaxPerName[name]; ok {
-			n = min(n, c)
-		}
-		if n > 0 {
-			names, most = append(names, name), append(most, int64(n))
-		}
-	}
-	return names, most
 }
 
 func inClaimOrder(a, b backend.Job) int {

@@ -44,6 +44,9 @@ type scan struct {
 	resets      int
 }
 
+// everywhere is a scan of everything.
+var everywhere = scan{math.MinInt32, math.MinInt64, true, 0}
+
 // begin returns where a claim of names begins.
 func (p *scanPosition) begin(names []string) scan {
 	p.mu.Lock()
@@ -53,7 +56,9 @@ func (p *scanPosition) begin(names []string) scan {
 		return scan{p.rank, p.runAt, false, p.resets}
 	}
 	p.whole, p.pushed = now, math.MaxInt64 // one full scan at a time is enough
-	return scan{math.MinInt32, math.MinInt64, true, p.resets}
+	all := everywhere
+	all.resets = p.resets
+	return all
 }
 
 // learn sets the position after the jobs of a claim, in claim order. read is how many

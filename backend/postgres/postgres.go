@@ -144,6 +144,8 @@ type Backend struct {
 	compactor   countCompactor
 	set         atomic.Pointer[storedSettings] // as last read
 	special     atomic.Int64                   // claims skip claimPlain until then, in Unix nanoseconds
+	tangled     atomic.Int64                   // claims skip claimLimited until then, in Unix nanoseconds
+	asked       atomic.Pointer[askedNames]     // of the last claim
 	stuck       atomic.Int64                   // all waiting jobs may be locked until then, in Unix nanoseconds
 	single      atomic.Bool                    // the driver accepts one statement at a time
 

@@ -73,8 +73,16 @@ func (b *Backend) poll(ctx context.Context, req backend.ClaimRequest) (ready boo
 	defer leave()
 	ctx, cancel := graced(ctx)
 	defer cancel()
-	names, _ := uncapped(req)
-	v, err := b.view(ctx, names, req.Suspects)
+	asked := b.askedNames(&req)
+	var v view
+	if time.Now().UnixNano() > b.special.Load() {
+		v, err = b.view(ctx, asked.array, req.Suspects)
+	} else if startable(&req) > 0 || !b.allLimited(asked) {
+		// The first jobs of limited names can often be claimed.
+		if c, err := b.choose(ctx, &req, asked); err != nil || c != nil {
+			return err == nil, 0, err
+		}
+	}
 	if err == nil && !v.plain {
 		v, err = b.viewRunnable(ctx, req)
 	}
@@ -94,9 +102,9 @@ type view struct {
 func (v *view) scan(r *sql.Rows) error { return r.Scan(&v.clock, &v.plain, &v.ready, &v.next) }
 
 // view polls names without settings. v.plain is false if some have settings.
-func (b *Backend) view(ctx context.Context, names []string, suspects bool) (v view, err error) {
+func (b *Backend) view(ctx context.Context, names string, suspects bool) (v view, err error) {
 	err = b.alone(ctx, true, func(q querier) error {
-		return b.scan(ctx, q, pollJobs, []any{textArray(names), suspects, false}, v.scan)
+		return b.scan(ctx, q, pollJobs, []any{names, suspects, false}, v.scan)
 	})
 	return v, err
 }

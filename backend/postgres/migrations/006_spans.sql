@@ -146,10 +146,14 @@ CREATE TYPE plainjobs.claimed_job AS (
 -- pending jobs. A most of NULL bounds no name. It reads the spans from a rank and a
 -- run_at on, or all if it made due jobs pending.
 --
+-- If the program has chosen the names from next_spans, a most for each, a max_running
+-- is not in the way: it locks the settings of such names, and takes no more jobs than
+-- they allow then.
+--
 -- A worker's row that was renewed a moment ago is only locked, so that it is not
 -- reaped meanwhile: each new version of a row stays until it is vacuumed.
 CREATE FUNCTION plainjobs.claim_jobs(me bigint, span bigint, asked text[], most bigint[], wanted bigint, room bigint, suspects boolean,
-    from_rank integer, from_time bigint)
+    from_rank integer, from_time bigint, chosen boolean)
   RETURNS SETOF plainjobs.claimed_job LANGUAGE plpgsql
   SET jit = off SET plan_cache_mode = force_generic_plan
   SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -159,6 +163,8 @@ DECLARE
   entries bigint := pg_stat_get_xact_tuples_returned('plainjobs.ready_pkey'::regclass) + pg_stat_get_xact_tuples_returned('plainjobs.ready_order'::regclass);
   special boolean;
   due boolean;
+  limited text[];
+  held text[]; -- those of the limited names whose settings are locked
   -- Which spans to lock: the first so many of each name, and the most jobs of it.
   share_names text[];
   share_spans bigint[];
@@ -192,8 +198,12 @@ BEGIN
       RETURN;
     END IF;
   END IF;
-  SELECT EXISTS (SELECT 1 FROM plainjobs.job_setting s
-        WHERE (s.name = '' OR s.name = ANY (asked)) AND (s.paused OR s.max_running > 0 OR s.rate > 0))
+  IF chosen THEN
+    special := EXISTS (SELECT 1 FROM plainjobs.job_setting s WHERE s.name = ANY (''::text || asked) AND (s.name = '' AND s.paused OR s.rate > 0));
+  ELSE
+    special := EXISTS (SELECT 1 FROM plainjobs.job_setting s WHERE (s.name = '' OR s.name = ANY (asked)) AND (s.paused OR s.max_running > 0 OR s.rate > 0));
+  END IF;
+  SELECT special
       OR suspects AND EXISTS (SELECT 1 FROM plainjobs.ready r WHERE r.suspect)
       OR EXISTS (SELECT 1 FROM plainjobs.job j WHERE j.expires_at IS NOT NULL AND j.state < 4 AND j.expires_at <= clock),
     EXISTS (SELECT 1 FROM plainjobs.job j WHERE j.state = 1 AND j.run_at <= clock)
@@ -205,6 +215,42 @@ BEGIN
   IF due THEN
     PERFORM plainjobs.promote_jobs(clock, 1000);
     from_rank := -40000;
+    IF chosen THEN -- from the spans without these
+      RETURN NEXT NULL::plainjobs.claimed_job;
+      RETURN;
+    END IF;
+  END IF;
+  IF chosen THEN
+    limited := ARRAY(SELECT s.name FROM plainjobs.job_setting s WHERE s.name = ANY (asked) AND s.max_running > 0 ORDER BY s.name);
+  END IF;
+  IF cardinality(limited) > 0 THEN
+    held := ARRAY(SELECT s.name FROM plainjobs.job_setting s WHERE s.name = ANY (limited) ORDER BY s.name FOR UPDATE SKIP LOCKED);
+    IF cardinality(held) = 0 AND cardinality(limited) = cardinality(asked) THEN
+      -- Others are claiming all of them. Wait for one, and hold no other meanwhile.
+      timeout := current_setting('lock_timeout');
+      BEGIN
+        PERFORM set_config('lock_timeout', '100ms', true);
+        held := ARRAY(SELECT s.name FROM plainjobs.job_setting s WHERE s.name = limited[1] FOR UPDATE);
+      EXCEPTION WHEN lock_not_available THEN
+        RETURN NEXT ROW(0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::plainjobs.claimed_job;
+        RETURN;
+      END;
+      PERFORM set_config('lock_timeout', timeout, true);
+    END IF;
+    -- A new statement sees what those have claimed that had the locks before.
+    WITH running AS MATERIALIZED (
+        SELECT c.name, sum(c.jobs)::bigint AS jobs FROM (
+          SELECT k.name, k.jobs FROM plainjobs.job_count k WHERE k.state = 4 AND k.name = ANY (held)
+          UNION ALL SELECT k.name, k.jobs FROM plainjobs.count_change k WHERE k.state = 4 AND k.name = ANY (held)) c
+        GROUP BY c.name),
+      free AS (
+        SELECT v.name, CASE WHEN v.name <> ALL (limited) THEN v.most WHEN v.name <> ALL (held) OR s.paused THEN 0
+          ELSE least(v.most, coalesce(nullif(s.max_running, 0) - coalesce((SELECT r.jobs FROM running r WHERE r.name = v.name), 0), v.most)) END AS most
+        FROM unnest(asked, most) AS v(name, most) LEFT JOIN plainjobs.job_setting s ON s.name = v.name)
+    SELECT array_agg(f.name), array_agg(f.most), sum(f.most) INTO asked, most, wanted FROM free f WHERE f.most > 0;
+    IF asked IS NULL THEN
+      RETURN;
+    END IF;
   END IF;
   IF cardinality(asked) = 1 AND most IS NOT NULL THEN
     wanted := least(wanted, most[1]);
@@ -378,6 +424,30 @@ BEGIN
   IF expires THEN
     UPDATE plainjobs.job j SET expires_at = NULL WHERE j.id = ANY (ids) AND j.expires_at IS NOT NULL;
   END IF;
+END $$;
+
+-- The first spans, in the order of claims, with the limits of their names, and how
+-- many jobs of these run.
+CREATE FUNCTION plainjobs.next_spans(most bigint, OUT name text, OUT jobs bigint, OUT max_running bigint, OUT other boolean, OUT running bigint)
+  RETURNS SETOF record LANGUAGE plpgsql STABLE
+  SET jit = off SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = on SET enable_mergejoin = off
+AS $$
+DECLARE
+  names text[];
+  sizes bigint[];
+BEGIN
+  SELECT array_agg(w.name ORDER BY w.rank, w.run_at, w.last), array_agg(w.size ORDER BY w.rank, w.run_at, w.last) INTO names, sizes FROM (
+    SELECT r.name, r.rank, r.run_at, r.last, r.last - r.first + 1 AS size FROM plainjobs.ready r WHERE NOT r.suspect
+    ORDER BY r.suspect, r.rank, r.run_at, r.last LIMIT most) w;
+  RETURN QUERY
+    WITH counts AS MATERIALIZED (
+      SELECT c.name, sum(c.jobs)::bigint AS jobs FROM (
+        SELECT k.name, k.jobs FROM plainjobs.job_count k WHERE k.state = 4 AND k.name = ANY (names)
+        UNION ALL SELECT k.name, k.jobs FROM plainjobs.count_change k WHERE k.state = 4 AND k.name = ANY (names)) c
+      GROUP BY c.name)
+    SELECT v.name, v.size, coalesce(s.max_running, 0)::bigint, coalesce(s.paused OR s.rate > 0, false), coalesce((SELECT c.jobs FROM counts c WHERE c.name = v.name), 0)
+    FROM unnest(names, sizes) WITH ORDINALITY AS v(name, size, place) LEFT JOIN plainjobs.job_setting s ON s.name = v.name ORDER BY v.place;
 END $$;
 
 -- It makes at most so many due jobs pending, and returns their names and times.
