@@ -68,7 +68,7 @@ func (b *Backend) copyTo(ctx context.Context, from *connector, target string, ke
 	return jobs, keep(temp)
 }
 
-const selectJobCount = `SELECT coalesce(sum(jobs), 0) FROM plainjobs_job_count`
+const selectJobCount = `SELECT coalesce(sum(jobs), 0) FROM plainjobs_job_count WHERE state > 0`
 
 // checkCopy checks a copy and returns the number of jobs in it.
 func (b *Backend) checkCopy(ctx context.Context, path string) (jobs int64, err error) {

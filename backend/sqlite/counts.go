@@ -7,6 +7,17 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
+// greatestID is the key of the greatest ID that a job has had.
+var greatestID = countKey{}
+
+// noteID notes that a job has, or had, an ID.
+func (t *tx) noteID(id int64) {
+	if t.counts == nil {
+		t.counts = map[countKey]int64{}
+	}
+	t.counts[greatestID] = max(t.counts[greatestID], id)
+}
+
 type countKey struct {
 	name  int64
 	state backend.State
@@ -56,7 +67,7 @@ func (t *tx) counted(query string, name int64, states ...backend.State) (n int64
 }
 
 var addCounts = newRows(`INSERT INTO plainjobs_job_count (name, state, jobs) VALUES `, 3,
-	` ON CONFLICT (name, state) DO UPDATE SET jobs = jobs + excluded.jobs`)
+	` ON CONFLICT (name, state) DO UPDATE SET jobs = CASE state WHEN 0 THEN max(jobs, excluded.jobs) ELSE jobs + excluded.jobs END`)
 
 // finishWrites stores what the transaction has noted and not written yet.
 func (t *tx) finishWrites() error {

@@ -69,7 +69,7 @@ const (
 	selectCountDrift = `
 		SELECT name, state, sum(jobs), (SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM plainjobs_meta WHERE key = 'repairs') FROM (
 			SELECT name, state, jobs FROM (%s)
-			UNION ALL SELECT name, state, -jobs FROM plainjobs_job_count WHERE state <= %d)
+			UNION ALL SELECT name, state, -jobs FROM plainjobs_job_count WHERE state BETWEEN 1 AND %d)
 		GROUP BY name, state HAVING sum(jobs) <> 0`
 
 	selectRepairs = `SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM plainjobs_meta WHERE key = 'repairs'`

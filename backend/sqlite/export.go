@@ -28,7 +28,9 @@ const (
 	selectWhole = selectAll + `j.id > ? ORDER BY j.id LIMIT ?`
 	selectOne   = selectAll + `j.id = ?`
 
-	selectLastID = `SELECT seq FROM sqlite_sequence WHERE name = 'plainjobs_job'`
+	// Of a job, or of one that was deleted.
+	selectLastID = `
+		SELECT max(coalesce((SELECT max(id) FROM plainjobs_job), 0), coalesce((SELECT jobs FROM plainjobs_job_count WHERE name = 0 AND state = 0), 0))`
 )
 
 // A wholeRow is a row with everything that is exported.

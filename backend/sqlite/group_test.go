@@ -152,7 +152,7 @@ func TestOneRequestFailsAlone(t *testing.T) {
 		if query == "BEGIN IMMEDIATE" {
 			once.Do(func() { <-asked })
 		}
-		if strings.HasPrefix(strings.TrimSpace(query), "INSERT INTO plainjobs_job") && strings.Count(query, "(?,") == 8 {
+		if strings.HasPrefix(strings.TrimSpace(query), "INSERT INTO plainjobs_job") && strings.Count(query, "(NULL,") == 7 {
 			return &faultdriver.Error{Result: 19} // CONSTRAINT
 		}
 		return nil

@@ -26,12 +26,6 @@ const (
 		ON CONFLICT (name, key) DO UPDATE SET held = 0, job = ?3, until = ?4
 		WHERE held = 0 AND until <= ?5 OR NOT EXISTS (SELECT 1 FROM plainjobs_job j WHERE j.id = job)`
 
-	// The last ID of AUTOINCREMENT.
-	raiseLastID  = `UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'plainjobs_job' AND seq < ?1`
-	insertLastID = `
-		INSERT INTO sqlite_sequence (name, seq) SELECT 'plainjobs_job', ?1
-		WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'plainjobs_job')`
-
 	// A schedule that has ticked later is not changed.
 	importSchedule = `
 		INSERT INTO plainjobs_schedule (name, definition, next_at, last_at, paused, removed_at) VALUES (?,?,?,?,?,?)
@@ -69,11 +63,7 @@ func (b *Backend) importBatch(t *tx, batch backend.Batch, now int64, result *bac
 			return err
 		}
 	}
-	for _, query := range []string{raiseLastID, insertLastID} {
-		if _, err := t.exec(query, last); err != nil {
-			return err
-		}
-	}
+	t.noteID(last)
 	for _, s := range batch.Signals {
 		if err := b.importSignal(t, s, now); err != nil {
 			return err

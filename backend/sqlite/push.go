@@ -12,15 +12,22 @@ import (
 )
 
 const (
+	// A transaction's first job gets the ID after the greatest, and what follows it
+	// the IDs after that. An INSERT that read its own table would copy its rows.
+	nextID = `(coalesce(?, 1+(SELECT jobs FROM plainjobs_job_count WHERE name = 0 AND state = 0)))`
+
 	insertJobs = `
 		INSERT INTO plainjobs_job
-			(name, state, priority, max_attempts, seed, created_at, run_at, finished_at, flags, metadata, payload) VALUES `
-	insertRow = `(?,?,?,?,?,?,?,?,?,?,?)`
+			(id, name, state, priority, max_attempts, seed, created_at, run_at, finished_at, flags, metadata, payload) VALUES `
+	insertRow = `?,?,?,?,?,?,?,?,?,?,?)`
+
+	// It stores the span and the counts of a job.
+	insertPush = `INSERT INTO plainjobs_push (id) VALUES (?)`
 
 	insertKeyed = `
 		INSERT INTO plainjobs_job
-			(name, state, priority, max_attempts, seed, created_at, run_at, finished_at, flags, unique_key, serial_key, expires_at,
-				metadata, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
+			(id, name, state, priority, max_attempts, seed, created_at, run_at, finished_at, flags, unique_key, serial_key, expires_at,
+				metadata, payload) VALUES (` + nextID + `,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
 
 	updateReplaced = `
 		UPDATE plainjobs_job SET state = ?, priority = ?, run_at = ?, flags = ?, expires_at = ?, metadata = ?, payload = ?
@@ -33,9 +40,9 @@ var insertLengths = [...]int{128, 32, 8, 1}
 
 var insertTexts = func() (texts [len(insertLengths)]string) {
 	for i, n := range insertLengths {
-		texts[i] = insertJobs + insertRow
+		texts[i] = insertJobs + "(" + nextID + "," + insertRow
 		for range n - 1 {
-			texts[i] += "," + insertRow
+			texts[i] += ",(NULL," + insertRow
 		}
 	}
 	return texts
@@ -134,6 +141,7 @@ func (t *tx) push(jobs []backend.NewJob, pushed []backend.Pushed, now int64) err
 
 // pushPlain stores jobs that need only their rows.
 func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []backend.Pushed, now int64) error {
+	lone := len(jobs) == 1 && waiting(&jobs[0]) == backend.Pending && t.isLone()
 	var args []any
 	seed := t.pushSeed()
 	for at := 0; at < len(jobs); {
@@ -148,12 +156,14 @@ func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []b
 			size++
 			n = insertLengths[size]
 		}
-		args = args[:0]
+		args = append(args[:0], t.newID())
 		for i := range jobs[at : at+n] {
 			j := &jobs[at+i]
 			state := waiting(j)
 			name := names[j.Name]
-			t.add(name, state)
+			if !lone {
+				t.add(name, state)
+			}
 			pushedAt := t.timeOf(j, now)
 			args = append(args, name, int64(state), int64(j.Priority), int64(j.MaxAttempts), seed,
 				pushedAt, pushedAt+j.Delay.Microseconds(), pushedAt, int64(flagsOf(j)), metadata(j), payload(j))
@@ -170,9 +180,17 @@ func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []b
 		for i := range n {
 			id := last - int64(n-1-i)
 			pushed[at+i] = backend.Pushed{ID: id}
-			if j := &jobs[at+i]; waiting(j) == backend.Pending {
+			if j := &jobs[at+i]; !lone && waiting(j) == backend.Pending {
 				t.addReady(names[j.Name], false, j.Priority, t.timeOf(j, now), id)
 			}
+		}
+		if lone {
+			err = t.addLone(names[jobs[0].Name], last)
+		} else {
+			t.noteID(last)
+		}
+		if err != nil {
+			return err
 		}
 		if err := t.pushedIDs(last-int64(n-1), last); err != nil {
 			return err
@@ -180,6 +198,28 @@ func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []b
 		at += n
 	}
 	return nil
+}
+
+// isLone reports whether the transaction has done nothing yet, and no other request
+// waits for it.
+func (t *tx) isLone() bool { return t.w != nil && len(t.counts) == 0 && t.lone == 0 && t.w.isIdle() }
+
+// addLone stores the span and the counts of a pushed job. Jobs that follow it in the
+// transaction are another span.
+func (t *tx) addLone(name, id int64) error {
+	t.lone = name
+	t.pushed = append(t.pushed, name)
+	t.args[0] = id
+	_, err := t.exec(insertPush, t.args[:1]...)
+	return err
+}
+
+// newID returns the ID of the next job, or nil if only the database knows.
+func (t *tx) newID() any {
+	if t.lastPushed == 0 {
+		return nil
+	}
+	return t.lastPushed + 1
 }
 
 // maxInsertBytes is the most bytes of payload of one INSERT. The driver has all of
@@ -286,7 +326,7 @@ func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.P
 		return backend.Pushed{}, err
 	}
 	pushedAt := t.timeOf(j, now)
-	result, err := t.exec(insertKeyed, name, int64(state), int64(j.Priority), int64(j.MaxAttempts), t.pushSeed(),
+	result, err := t.exec(insertKeyed, t.newID(), name, int64(state), int64(j.Priority), int64(j.MaxAttempts), t.pushSeed(),
 		pushedAt, pushedAt+j.Delay.Microseconds(), pushedAt,
 		int64(k.flags), orNull(k.unique), orNull(k.serial), expiry(j, now), metadata(j), payload(j))
 	if err != nil {
@@ -295,6 +335,7 @@ func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.P
 	if k.id, err = result.LastInsertId(); err != nil {
 		return backend.Pushed{}, err
 	}
+	t.noteID(k.id)
 	if err := t.pushedIDs(k.id, k.id); err != nil {
 		return backend.Pushed{}, err
 	}

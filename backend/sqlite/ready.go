@@ -36,12 +36,24 @@ func (t *tx) addReady(name int64, suspect bool, priority int16, runAt, id int64)
 	t.ready = append(t.ready, s)
 }
 
+// insertReadyOf stores the span that ends with a job. It takes few parameters, each of
+// which costs an allocation.
+const insertReadyOf = `
+	INSERT INTO plainjobs_ready (name, suspect, rank, run_at, last, first)
+	SELECT name, suspect, -priority, run_at, id, id - ? FROM plainjobs_job WHERE id = ?`
+
 var insertReady = newRows(`INSERT INTO plainjobs_ready (name, suspect, rank, run_at, last, first) VALUES `, 6, ``)
 
 // flushReady stores what addReady noted. It comes before whatever reads spans.
 func (t *tx) flushReady() error {
 	if len(t.ready) == 0 {
 		return nil
+	}
+	if s := &t.ready[0]; len(t.ready) == 1 && s.last == t.counts[greatestID] {
+		t.args = [3]any{s.last - s.first, s.last}
+		_, err := t.exec(insertReadyOf, t.args[:2]...)
+		t.ready = t.ready[:0]
+		return err
 	}
 	err := insertReady.exec(t, len(t.ready), func(args []any, i int) []any {
 		s := &t.ready[i]
@@ -156,6 +168,7 @@ const updateSeed = `UPDATE plainjobs_job SET seed = ? WHERE id BETWEEN ? AND ?`
 // before have come back, as the file was restored from a backup: these jobs get
 // another seed.
 func (t *tx) pushedIDs(first, last int64) error {
+	t.lastPushed = last
 	w := t.w
 	if w == nil {
 		return nil
@@ -166,6 +179,5 @@ func (t *tx) pushedIDs(first, last int64) error {
 			return err
 		}
 	}
-	t.lastPushed = last
 	return nil
 }

@@ -25,6 +25,7 @@ type tx struct {
 	counts       map[countKey]int64
 	wakes        bool    // jobs became claimable other than by pushes
 	pushed       []int64 // names of which claimable jobs were pushed
+	lone         int64   // the name of a job that addLone has counted
 	woke         bool    // waiting calls were woken
 	commitHooks  []func()
 	deferredLogs []func()
@@ -217,7 +218,11 @@ func (t *tx) wake() {
 	}
 	var names []string
 	for _, id := range t.pushed {
-		if t.counts[countKey{id, backend.Pending}] > 0 {
+		more := t.counts[countKey{id, backend.Pending}]
+		if id == t.lone {
+			more++
+		}
+		if more > 0 {
 			names = append(names, t.w.nameOf[id])
 		}
 	}

@@ -278,6 +278,13 @@ func (w *writer) next(t *tx, leader *request, served bool) *request {
 	return n
 }
 
+// isIdle reports whether no request waits for a transaction.
+func (w *writer) isIdle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.queue) == 0
+}
+
 // dequeue removes r from the queue.
 func (w *writer) dequeue(r *request) *request {
 	w.mu.Lock()

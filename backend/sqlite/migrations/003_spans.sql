@@ -19,7 +19,7 @@ INSERT INTO plainjobs_job_name (id, name) SELECT id, name FROM plainjobs_names;
 -- claimable, so that claiming it and completing it leave its row as long as it
 -- was: rows pushed in bulk fill their pages, and one that grows splits its page.
 CREATE TABLE plainjobs_job (
-  id           INTEGER PRIMARY KEY AUTOINCREMENT, -- AUTOINCREMENT: an id is never used twice
+  id           INTEGER PRIMARY KEY, -- never used twice: job_count has the greatest one
   name         INTEGER NOT NULL, -- of job_name
   state        INTEGER NOT NULL,
   ending       INTEGER NOT NULL DEFAULT 0, -- of the run that Fail settled last, if no other was settled since
@@ -48,8 +48,6 @@ INSERT INTO plainjobs_job (id, name, state, ending, suspect, crashes, failures, 
     CASE WHEN state < 4 THEN (SELECT 1 + (random() & 0x1fffffffffffffff)) ELSE token - id END, created_at, run_at, finished_at, flags,
     started_at, started_token - id, unique_key, serial_key, expires_at, metadata, payload
   FROM plainjobs_jobs ORDER BY id;
-DELETE FROM sqlite_sequence WHERE name = 'plainjobs_job';
-INSERT INTO sqlite_sequence (name, seq) SELECT 'plainjobs_job', seq FROM sqlite_sequence WHERE name = 'plainjobs_jobs';
 
 CREATE INDEX plainjobs_job_scheduled ON plainjobs_job (run_at)                   WHERE state = 1;
 CREATE INDEX plainjobs_job_blocked   ON plainjobs_job (name, serial_key, id)     WHERE state = 2;
@@ -141,6 +139,8 @@ INSERT INTO plainjobs_worker (id, host, pid, process, lock_file, started_at, ren
 
 -- How many jobs there are, kept in the transaction that changes it: counting
 -- a million rows takes from a tenth of a second to several. State 4 is running.
+-- The row of name 0 and state 0 has the greatest id that a job has had. AUTOINCREMENT
+-- would write a page more with each push.
 CREATE TABLE plainjobs_job_count (
   name  INTEGER NOT NULL,
   state INTEGER NOT NULL,
@@ -148,6 +148,7 @@ CREATE TABLE plainjobs_job_count (
   PRIMARY KEY (name, state)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO plainjobs_job_count (name, state, jobs) SELECT name, state, jobs FROM plainjobs_counts;
+INSERT INTO plainjobs_job_count (name, state, jobs) SELECT 0, 0, seq FROM sqlite_sequence WHERE name = 'plainjobs_jobs';
 
 -- The primary key is the constraint that keeps a second job out. A key that its
 -- job has given back (held = 0) is kept until its time.

@@ -15,7 +15,7 @@ const stateOf = `CASE WHEN j.state = 3 AND EXISTS (
 var invariants = []string{
 	// The stored counts are right.
 	`SELECT 'counts of name ' || name || ' in state ' || state || ' are off by ' || sum(n) FROM (
-		SELECT name, state, jobs AS n FROM plainjobs_job_count
+		SELECT name, state, jobs AS n FROM plainjobs_job_count WHERE state > 0
 		UNION ALL SELECT j.name, ` + stateOf + `, -count(*) FROM plainjobs_job j GROUP BY 1, 2
 	) GROUP BY name, state HAVING sum(n) <> 0`,
 	// A serial key has one head, which is unfinished and not blocked. Its other
