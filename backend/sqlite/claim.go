@@ -211,8 +211,17 @@ func (c *claim) take() error {
 		counts[name]++
 	}
 	rows := claimRows(c.jobs)
+	var worker, seed any = c.req.Worker.ID, rows[0].seed // allocated once
 	err := insertClaims.exec(c.t, len(rows), func(args []any, i int) []any {
-		return append(args, rows[i].seed, rows[i].first, rows[i].last, c.req.Worker.ID)
+		if i > 0 && rows[i].seed != rows[i-1].seed {
+			seed = rows[i].seed
+		}
+		var first any = rows[i].first
+		last := first
+		if rows[i].last != rows[i].first {
+			last = rows[i].last
+		}
+		return append(args, seed, first, last, worker)
 	})
 	if err != nil {
 		return err

@@ -13,14 +13,16 @@ import (
 )
 
 const (
+	// A driver allocates each number that is not small. So a seed is NULL if it is that
+	// of the jobs which this process pushes, and created_at if it is run_at.
 	selectPending = `
-		SELECT j.id, r.name, r.rank, r.run_at, j.failures, j.max_attempts, j.seed, j.created_at, j.flags, j.payload
+		SELECT j.id, r.name, r.rank, r.run_at, j.failures, j.max_attempts, nullif(j.seed, ?1), nullif(j.created_at, r.run_at), j.flags, j.payload
 		FROM plainjobs_ready r CROSS JOIN plainjobs_job j ON j.id BETWEEN r.first AND r.last AND j.state = 3
-		WHERE r.name = (?+0) AND r.suspect = 0 ORDER BY r.rank, r.run_at, r.last, j.id LIMIT (?+0)`
+		WHERE r.name = (?2+0) AND r.suspect = 0 ORDER BY r.rank, r.run_at, r.last, j.id LIMIT (?3+0)`
 
 	selectRange = `
-		SELECT id, name, -priority, run_at, failures, max_attempts, seed, created_at, flags, payload
-		FROM plainjobs_job WHERE id BETWEEN (?+0) AND (?+0) AND +state = 3 ORDER BY id`
+		SELECT id, name, -priority, run_at, failures, max_attempts, nullif(seed, ?1), nullif(created_at, run_at), flags, payload
+		FROM plainjobs_job WHERE id BETWEEN (?2+0) AND (?3+0) AND +state = 3 ORDER BY id`
 )
 
 var (
@@ -61,7 +63,7 @@ func (c *claim) findOf(name int64) error {
 	}
 	c.jobs = make([]backend.Job, 0, min(most, max(c.t.w.lastClaim, 16)))
 	var last readySpan
-	full, err := c.read(c.bytes, &last, c.t.checkSize(selectPending), name, most)
+	full, err := c.read(c.bytes, &last, c.t.checkSize(selectPending), c.t.pushSeed(), name, most)
 	switch {
 	case err != nil || c.exact:
 		return err
@@ -177,7 +179,7 @@ func (c *claim) load(pieces []readySpan) error {
 			full, err = c.loadFew(few)
 			few = few[:0]
 			if err == nil && !full {
-				full, err = c.read(c.bytes, nil, c.t.checkSize(selectRange), first, last)
+				full, err = c.read(c.bytes, nil, c.t.checkSize(selectRange), c.t.pushSeed(), first, last)
 			}
 		}
 		if err != nil {
@@ -300,6 +302,13 @@ func (c *claim) fit(ids []int64) ([]int64, bool, error) {
 	return ids, false, nil
 }
 
+// The columns of the statements above that read repeats or may find NULL.
+const (
+	runAtColumn   = 3
+	seedColumn    = 6
+	createdColumn = 7
+)
+
 // read appends the jobs that a query returns, up to a bound of bytes of all jobs,
 // and reports whether there were more. The last job is in last, if that is not nil.
 func (c *claim) read(bound int, last *readySpan, query string, args ...any) (full bool, err error) {
@@ -316,6 +325,7 @@ func (c *claim) read(bound int, last *readySpan, query string, args ...any) (ful
 		dest = append(dest, &columns[i])
 	}
 	dest = append(dest, &payload)
+	seed := c.t.pushSeed()
 	err = c.t.each(query, args, func(r *sql.Rows) (bool, error) {
 		if err := r.Scan(dest...); err != nil {
 			return false, err
@@ -328,6 +338,14 @@ func (c *claim) read(bound int, last *readySpan, query string, args ...any) (ful
 		var numbers [len(columns)]int64
 		for i, v := range columns {
 			n, ok := v.(int64)
+			if v == nil {
+				switch i {
+				case seedColumn:
+					n, ok = seed, true
+				case createdColumn:
+					n, ok = numbers[runAtColumn], true
+				}
+			}
 			if !ok {
 				return false, fmt.Errorf("%w: a column of a job has the type %T, want an integer", backend.ErrCorrupt, v)
 			}

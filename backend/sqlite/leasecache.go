@@ -133,6 +133,8 @@ func (l *leaseCache) lookup(done []backend.Completion) []doneRun {
 
 const deleteClaimRow = `DELETE FROM plainjobs_claim WHERE seed = ? AND first = ?`
 
+var deleteClaimRows = newList(`DELETE FROM plainjobs_claim WHERE seed = ? AND first IN (`, `?`, `)`)
+
 // settle notes that a lease was settled.
 func (t *tx) settle(lease backend.Lease) {
 	if t.w == nil {
@@ -153,11 +155,35 @@ func (t *tx) deleteSettledClaims() error {
 		if n < claim.left {
 			continue
 		}
-		for _, row := range claim.rows {
-			if _, err := t.exec(deleteClaimRow, row.seed, row.first); err != nil {
+		if err := t.deleteClaimRows(claim.rows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteClaimRows deletes rows of a claim, which are in the order of leases.
+func (t *tx) deleteClaimRows(rows []claimRow) error {
+	for len(rows) > 0 {
+		n := 1
+		for n < min(len(rows), maxList) && rows[n].seed == rows[0].seed {
+			n++
+		}
+		if n == 1 {
+			if _, err := t.exec(deleteClaimRow, rows[0].seed, rows[0].first); err != nil {
+				return err
+			}
+		} else {
+			firsts := make([]int64, n)
+			for i := range firsts {
+				firsts[i] = rows[i].first
+			}
+			query, length := deleteClaimRows.fit(n)
+			if _, err := t.exec(query, appendIDs([]any{rows[0].seed}, firsts, length)...); err != nil {
 				return err
 			}
 		}
+		rows = rows[n:]
 	}
 	return nil
 }
