@@ -22,7 +22,7 @@ var drain = &Scenario{
 	Profiles: true,
 	Jobs:     jobs(32_000),
 	Workers:  []int{2},
-	Limits:   []*Scenario{limit},
+	Limits:   []*Scenario{limit, limitPostgres},
 	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
 		store, err := d.Open(o)
 		if err != nil {

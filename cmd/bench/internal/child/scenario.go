@@ -54,7 +54,7 @@ func (s *Scenario) Limit(on Kind) *Scenario {
 func Scenarios() []*Scenario {
 	return []*Scenario{
 		drain, single, push, pushmany, tx, application, live, idle, fail, names, limited, backlog, aged, memoryUse, processes, scaleout,
-		limit, limitApart, limitPush, limitMany, limitCopy, limitTx,
+		limit, limitPostgres, limitApart, limitPush, limitMany, limitCopy, limitTx,
 	}
 }
 
