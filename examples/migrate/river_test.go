@@ -238,3 +238,40 @@ func TestRiverRuns(t *testing.T) {
 		}
 	}
 }
+
+// River's tables may be in another schema, which the DSN names.
+func TestRiverSchema(t *testing.T) {
+	ctx := t.Context()
+	r := newRiver(t)
+	if _, err := r.db.Exec("CREATE SCHEMA old"); err != nil {
+		t.Fatal(err)
+	}
+	migrator, err := rivermigrate.New(riverpgxv5.New(r.pool), &rivermigrate.Config{Schema: "old"})
+	if err == nil {
+		_, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	inserter, err := river.NewClient(riverpgxv5.New(r.pool), &river.Config{Schema: "old"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.insert(t, inserter, "mail", 10, nil)
+	dsn := pgcluster.With(r.dsn, "search_path", "old")
+	s, err := store.Open(dsn, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	db, err := sql.Open("pgx", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	report, err := adopt.Run(ctx, db, s, "river", adopt.Options{})
+	if err != nil || report.Adopted["mail"] != 10 {
+		t.Errorf("adopted %v, %v", report.Adopted, err)
+	}
+	numbers(t, stored(t, s), "mail", 10)
+}
