@@ -15,7 +15,7 @@ import (
 
 // The types that are aliases of another package's.
 var aliases = []any{
-	plainjobs.State(0), plainjobs.Count{}, plainjobs.Worker{}, plainjobs.NameInfo{}, plainjobs.History{}, plainjobs.RunError{}, plainjobs.GroupInfo{},
+	plainjobs.State(0), plainjobs.Count{}, plainjobs.Worker{}, plainjobs.NameInfo{}, plainjobs.History{}, plainjobs.RunError{}, plainjobs.GroupInfo{}, plainjobs.Action{},
 	&plainjobs.PanicError{}, &plainjobs.CancelError{}, &plainjobs.RetryError{}, &plainjobs.SnoozeError{},
 }
 

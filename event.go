@@ -26,7 +26,15 @@ type Event struct {
 	Took time.Duration
 	// In is the time until the job runs again, for EventRetried and EventSnoozed.
 	In time.Duration
+	// Action is what a person did, for EventActed. Job is zero then.
+	Action *Action
 }
+
+// An Action is what a person did in the dashboard. ID identifies it. By is the person, What
+// the action, and On the jobs, name or schedule. Jobs is how many jobs were changed, of
+// Total, which is negative if it is not known. End says how the action ended, and is empty
+// while it goes on. At is when it began, and SeenAt when its process recorded it last.
+type Action = backend.Action
 
 // An EventKind says what happened.
 type EventKind uint8
@@ -44,6 +52,7 @@ const (
 	EventCancelled                      // a claimed job was cancelled: by its handler, by an operator, or because it expired before its run started
 	EventLost                           // the run's lease was lost
 	EventStuck                          // the handler ignores the end of its context
+	EventActed                          // a person changed something in a dashboard of this Queue
 )
 
 // String returns the kind as a word, for example "done".
@@ -60,6 +69,10 @@ func (q *Queue) Subscribe(f func(Event)) (stop func()) {
 		panic(fmt.Sprintf("plainjobs: %s: Subscribe with a nil function", caller()))
 	}
 	return q.engine().Events.Subscribe(caller(), func(e engine.Event) {
+		if e.Action != nil {
+			f(Event{Kind: EventKind(e.Kind), Action: e.Action})
+			return
+		}
 		f(Event{Kind: EventKind(e.Kind), Job: infoOfEvent(&e), Err: e.Err, Took: e.Took, In: e.In})
 	})
 }

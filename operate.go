@@ -33,7 +33,7 @@ type Filter struct {
 	// Group is the ID of the [Group] whose members the jobs are, and CallbackOf that of the
 	// group whose callbacks they are.
 	Group, CallbackOf int64
-	// All lets Retry, Cancel and Delete affect every job. Without it they refuse a filter
+	// All lets Retry, Cancel, Prioritize and Delete affect every job. Without it they refuse a filter
 	// that selects every job.
 	All bool
 }
@@ -218,6 +218,28 @@ func (q *Queue) Cancel(ctx context.Context, filter Filter) (int, error) {
 // of jobs deleted.
 func (q *Queue) Delete(ctx context.Context, filter Filter) (int, error) {
 	return q.operate(ctx, backend.OperateRequest{Op: backend.OpDelete}, "delete", filter)
+}
+
+// Prioritize gives waiting jobs that match the filter another priority; see [Priority].
+// Nothing else changes: they keep their place among jobs of that priority. It returns the
+// number of jobs changed.
+func (q *Queue) Prioritize(ctx context.Context, filter Filter, priority int16) (int, error) {
+	return q.operate(ctx, backend.OperateRequest{Op: backend.OpPrioritize, Priority: &priority}, "prioritize", filter)
+}
+
+// Actions returns the latest actions that people took in the dashboard, the latest first:
+// at most limit, and only those with an ID below before unless it is zero. A store keeps
+// 1000.
+func (q *Queue) Actions(ctx context.Context, before int64, limit int) ([]Action, error) {
+	operator, err := capability[backend.Operator](q, "actions")
+	if err != nil {
+		return nil, err
+	}
+	actions, err := operator.Actions(ctx, before, limit)
+	if err != nil {
+		return nil, fmt.Errorf("plainjobs: %w", err)
+	}
+	return actions, nil
 }
 
 // FreeKeys releases the unique keys that matching jobs keep only because of [For], so

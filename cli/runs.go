@@ -39,7 +39,7 @@ func (r *runs) observe(e plainjobs.Event) {
 	defer r.mu.Unlock()
 	run := r.begun[e.Job.ID]
 	switch e.Kind {
-	case plainjobs.EventPushed:
+	case plainjobs.EventPushed, plainjobs.EventActed:
 		return
 	case plainjobs.EventStarted:
 		r.begun[e.Job.ID] = begun{e.Job.Name, r.now()}

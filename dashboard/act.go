@@ -78,7 +78,9 @@ func (d *deed) unfold() error {
 
 // deeds are by the value of a form's field do.
 var deeds = map[string]func(d *deed, ctx context.Context, w http.ResponseWriter) error{
-	string(Retry): (*deed).operate, string(RunNow): (*deed).operate, string(Cancel): (*deed).operate, string(Delete): (*deed).operate,
+	string(Retry): (*deed).operate, string(RunNow): (*deed).operate, string(Cancel): (*deed).operate,
+	string(Delete): (*deed).operate, string(Prioritize): (*deed).operate,
+	"sweep": (*deed).sweep, "stop": (*deed).stop,
 	"pause": (*deed).pauseName, "resume": (*deed).pauseName,
 	"pause-schedule": (*deed).pauseSchedule, "resume-schedule": (*deed).pauseSchedule, "run-schedule": (*deed).runSchedule,
 	string(Duplicate): (*deed).duplicate,
@@ -96,11 +98,16 @@ func (h *handler) local(back string) string {
 }
 
 // end records what was done, and sends the browser to a page that says so.
-func (d *deed) end(ctx context.Context, w http.ResponseWriter, r record) error {
-	id := d.h.record(ctx, d.rq, r)
+func (d *deed) end(ctx context.Context, w http.ResponseWriter, a plainjobs.Action) error {
+	a.End = cmp.Or(a.End, done)
+	stored, err := d.h.record(ctx, d.h.who(d.rq.r), a)
+	if err != nil {
+		return &problem{status: http.StatusServiceUnavailable, title: "It is done", hold: true,
+			text: strings.TrimSuffix(sentence(&a), ".") + ". But the store could not record it: " + err.Error()}
+	}
 	page, query, _ := strings.Cut(d.back, "?")
 	q, _ := url.ParseQuery(query) // local has encoded it
-	q.Set("did", strconv.FormatInt(id, 10))
+	q.Set("did", strconv.FormatInt(stored.ID, 10))
 	// The path that http.Redirect would make of it lacks what http.StripPrefix removed.
 	w.Header().Set("Location", page+"?"+q.Encode())
 	w.WriteHeader(http.StatusSeeOther)
@@ -145,6 +152,10 @@ func (d *deed) operate(ctx context.Context, w http.ResponseWriter) error {
 	if err != nil {
 		return err
 	}
+	priority, err := d.priority(v)
+	if err != nil {
+		return err
+	}
 	jobs, _, err := d.h.queue.List(ctx, plainjobs.Filter{IDs: ids}, 0, selectedMost)
 	if err != nil {
 		return err
@@ -174,13 +185,11 @@ func (d *deed) operate(ctx context.Context, w http.ResponseWriter) error {
 	case len(right) > 0 && v.grave && d.form.Get("sure") == "":
 		return d.confirm(w, v, right)
 	}
-	r := record{What: string(v.action), Target: idList(ids), Total: int64(len(ids))}
+	r := plainjobs.Action{What: string(v.action), On: idList(ids), Total: int64(len(ids))}
 	if len(right) > 0 {
-		n, err := v.apply(d.h.queue, ctx, plainjobs.Filter{IDs: right})
+		n, err := v.apply(d.h.queue, ctx, plainjobs.Filter{IDs: right}, priority)
 		if err != nil && !errors.Is(err, plainjobs.ErrDuplicate) {
-			r.End = err.Error()
-			d.h.record(ctx, d.rq, r)
-			return err
+			return d.failed(ctx, r, err)
 		}
 		r.Jobs = int64(n)
 		if err != nil {
@@ -192,15 +201,34 @@ func (d *deed) operate(ctx context.Context, w http.ResponseWriter) error {
 	return d.end(ctx, w, r)
 }
 
+// priority returns the priority in the form, or nil if there is none.
+func (d *deed) priority(v *verb) (*int16, error) {
+	text := d.form.Get("priority")
+	if text == "" && v.action != Prioritize || v.action != Prioritize && v.action != Retry {
+		return nil, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 16)
+	if err != nil {
+		return nil, &problem{status: http.StatusBadRequest, title: "Nothing was changed", hold: true, text: fmt.Sprintf("%q is not a priority. A priority is a number from -32768 to 32767.", text)}
+	}
+	p := int16(n)
+	return &p, nil
+}
+
 // apply applies the verb to the jobs of a filter.
-func (v *verb) apply(q *plainjobs.Queue, ctx context.Context, f plainjobs.Filter) (int, error) {
+func (v *verb) apply(q *plainjobs.Queue, ctx context.Context, f plainjobs.Filter, priority *int16) (int, error) {
 	switch v.action {
 	case Cancel:
 		return q.Cancel(ctx, f)
 	case Delete:
 		return q.Delete(ctx, f)
+	case Prioritize:
+		return q.Prioritize(ctx, f, *priority)
 	case RunNow:
 		f.State = plainjobs.Scheduled
+	}
+	if priority != nil {
+		return q.Retry(ctx, f, plainjobs.Priority(*priority))
 	}
 	return q.Retry(ctx, f)
 }
@@ -236,9 +264,9 @@ func (d *deed) pauseName(ctx context.Context, w http.ResponseWriter) error {
 	case all && pause && d.form.Get("sure") == "":
 		return d.ask(w, "Pause all jobs?", "Workers start no job of any name until the queue is resumed. Running jobs continue.", "Pause all jobs")
 	}
-	r := record{What: d.form.Get("do"), Target: "all jobs"}
+	r := plainjobs.Action{What: d.form.Get("do"), On: "all jobs"}
 	if !all {
-		r.Target = "jobs named " + name
+		r.On = "jobs named " + name
 	}
 	err := d.h.queue.Resume(ctx, name)
 	if pause {
@@ -248,13 +276,18 @@ func (d *deed) pauseName(ctx context.Context, w http.ResponseWriter) error {
 }
 
 // ended records an action that changes no jobs, and its error.
-func (d *deed) ended(ctx context.Context, w http.ResponseWriter, r record, err error) error {
+func (d *deed) ended(ctx context.Context, w http.ResponseWriter, r plainjobs.Action, err error) error {
 	if err != nil {
-		r.End = err.Error()
-		d.h.record(ctx, d.rq, r)
-		return err
+		return d.failed(ctx, r, err)
 	}
 	return d.end(ctx, w, r)
+}
+
+// failed records an action that failed.
+func (d *deed) failed(ctx context.Context, a plainjobs.Action, err error) error {
+	a.End = "failed: " + err.Error()
+	_, _ = d.h.record(ctx, d.h.who(d.rq.r), a) // the log has it in any case
+	return err
 }
 
 // scheduled returns the name of the job of a schedule that the sender may see.
@@ -293,7 +326,7 @@ func (d *deed) pauseSchedule(ctx context.Context, w http.ResponseWriter) error {
 		return refused(Pause, job)
 	}
 	err = d.h.queue.PauseSchedule(ctx, name, d.form.Get("do") == "pause-schedule")
-	return d.ended(ctx, w, record{What: d.form.Get("do"), Target: "schedule " + name}, err)
+	return d.ended(ctx, w, plainjobs.Action{What: d.form.Get("do"), On: "schedule " + name}, err)
 }
 
 // runSchedule stores the job of a schedule at once.
@@ -310,14 +343,14 @@ func (d *deed) runSchedule(ctx context.Context, w http.ResponseWriter) error {
 		return &problem{status: http.StatusConflict, title: "Nothing was changed", hold: true,
 			text: fmt.Sprintf("Only a program that defines schedule %q can make its job, and this one does not.", visible(name))}
 	}
-	r := record{What: "run-schedule", Target: "schedule " + name}
+	r := plainjobs.Action{What: "run-schedule", On: "schedule " + name}
 	id, err := d.h.queue.RunSchedule(ctx, name)
 	switch {
 	case errors.Is(err, plainjobs.ErrDuplicate):
 		r.End = fmt.Sprintf("job #%d has its unique key", id)
 		err = nil
 	case err == nil:
-		r.Jobs, r.Target = 1, fmt.Sprintf("schedule %s as job #%d", name, id)
+		r.Jobs, r.On = 1, fmt.Sprintf("schedule %s as job #%d", name, id)
 		d.back = jobHref(id)
 	}
 	return d.ended(ctx, w, r, err)

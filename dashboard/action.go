@@ -13,13 +13,14 @@ type Action string
 
 // The actions.
 const (
-	View      Action = "view"      // read pages
-	Retry     Action = "retry"     // run finished jobs again
-	RunNow    Action = "run-now"   // run scheduled jobs at once, and the job of a schedule between its ticks
-	Cancel    Action = "cancel"    // cancel waiting and running jobs
-	Delete    Action = "delete"    // delete jobs that are not running
-	Pause     Action = "pause"     // pause and resume a name, a schedule, or with an empty name all jobs
-	Duplicate Action = "duplicate" // store a new job with the payload of another, edited or not
+	View       Action = "view"       // read pages
+	Retry      Action = "retry"      // run finished jobs again
+	RunNow     Action = "run-now"    // run scheduled jobs at once, and the job of a schedule between its ticks
+	Cancel     Action = "cancel"     // cancel waiting and running jobs
+	Delete     Action = "delete"     // delete jobs that are not running
+	Prioritize Action = "prioritize" // change the priority of waiting jobs
+	Pause      Action = "pause"      // pause and resume a name, a schedule, or with an empty name all jobs
+	Duplicate  Action = "duplicate"  // store a new job with the payload of another, edited or not
 )
 
 // A verb is an action on jobs that a list selects.
@@ -42,6 +43,7 @@ var verbs = []*verb{
 		usual: []plainjobs.State{plainjobs.Failed, plainjobs.Cancelled},
 	},
 	{action: RunNow, label: "Run now", past: "made due", states: []plainjobs.State{plainjobs.Scheduled}, usual: []plainjobs.State{plainjobs.Scheduled}},
+	{action: Prioritize, label: "Set priority", past: "given another priority", states: waiting, usual: waiting},
 	{action: Cancel, label: "Cancel", past: "cancelled", grave: true, states: append(waiting[:3:3], plainjobs.Running), usual: append(waiting[:3:3], plainjobs.Running)},
 	{action: Delete, label: "Delete", past: "deleted", grave: true, states: append(waiting[:3:3], plainjobs.Done, plainjobs.Failed, plainjobs.Cancelled)},
 }

@@ -130,11 +130,11 @@ func (d *deed) duplicate(ctx context.Context, w http.ResponseWriter) error {
 		return d.wrong(w, p)
 	}
 	pushed, err := d.h.backend.Push(ctx, []backend.NewJob{job})
-	r := record{What: string(Duplicate), Target: fmt.Sprintf("a copy of job #%d", id), Total: 1}
+	r := plainjobs.Action{What: string(Duplicate), On: fmt.Sprintf("a copy of job #%d", id), Total: 1}
 	if err == nil {
-		r.Target = fmt.Sprintf("job #%d, a copy of job #%d", pushed[0].ID, id)
+		r.On = fmt.Sprintf("job #%d, a copy of job #%d", pushed[0].ID, id)
 		if r.Jobs = 1; pushed[0].Duplicate {
-			r.Jobs, r.Target, r.End = 0, fmt.Sprintf("no copy of job #%d", id), fmt.Sprintf("job #%d has its unique key", pushed[0].ID)
+			r.Jobs, r.On, r.End = 0, fmt.Sprintf("no copy of job #%d", id), fmt.Sprintf("job #%d has its unique key", pushed[0].ID)
 		}
 		d.back = jobHref(pushed[0].ID)
 	}

@@ -11,12 +11,14 @@ import (
 type button struct {
 	Do, Label string
 	Grave     bool // it cannot be undone
+	Number    bool // it takes a priority
 }
 
 // An act is a form with one button.
 type act struct {
 	button
 	Title string     // for people who hear the label without its place, or empty
+	Value int16      // of the priority
 	Form  url.Values // more fields
 }
 
@@ -30,7 +32,7 @@ func (rq *request) buttons(j *plainjobs.Info) (all []button) {
 	}
 	for _, v := range verbs {
 		if v.takes(j.State) && rq.may(v.action, j.Name) {
-			all = append(all, button{string(v.action), v.label, v.grave})
+			all = append(all, button{string(v.action), v.label, v.grave, v.action == Prioritize})
 		}
 	}
 	return all

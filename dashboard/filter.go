@@ -80,6 +80,18 @@ func parseTime(name, text string, now time.Time) (time.Time, error) {
 
 // href returns the URL of the filter's page that begins below an ID; zero is the first.
 func (f *filter) href(before int64) string {
+	q := f.values()
+	if before != 0 {
+		q.Set("before", strconv.FormatInt(before, 10))
+	}
+	if len(q) == 0 {
+		return "jobs"
+	}
+	return "jobs?" + q.Encode()
+}
+
+// values returns the filter as it is in a URL, without the page.
+func (f *filter) values() url.Values {
 	q := url.Values{}
 	set := func(name, value string) {
 		if value != "" {
@@ -95,13 +107,7 @@ func (f *filter) href(before int64) string {
 	set("payload", f.Payload)
 	set("since", f.since)
 	set("until", f.until)
-	if before != 0 {
-		set("before", strconv.FormatInt(before, 10))
-	}
-	if len(q) == 0 {
-		return "jobs"
-	}
-	return "jobs?" + q.Encode()
+	return q
 }
 
 // counted reports whether the counts by name and state tell how many jobs match.

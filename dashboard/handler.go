@@ -32,6 +32,7 @@ type handler struct {
 	checkup  checkup
 	recorder recorder
 	ledger   ledger
+	sweeps   sweeps
 }
 
 func newHandler(queue *plainjobs.Queue, opts *Options) *handler {

@@ -88,7 +88,7 @@ func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, 
 	p.Commands = h.commands(&j)
 	back := jobHref(id)
 	for _, b := range rq.buttons(&j) {
-		a := act{button: b, Form: url.Values{"id": {strconv.FormatInt(id, 10)}, "back": {back}}}
+		a := act{button: b, Value: j.Priority, Form: url.Values{"id": {strconv.FormatInt(id, 10)}, "back": {back}}}
 		if b.Do == string(Delete) {
 			a.Form.Set("back", "jobs")
 		}

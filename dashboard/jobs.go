@@ -29,6 +29,7 @@ type jobsPage struct {
 	Command  string
 	Verbs    []button // on the selected jobs
 	Here     string   // the URL of the page
+	Changes  []link   // to actions on all jobs that match
 }
 
 type option struct {
@@ -79,6 +80,7 @@ func (h *handler) jobs(ctx context.Context, rq *request, query url.Values) (any,
 	p.Rows = s.rows(ctx)
 	p.Verbs = rq.selectable(s.jobs, p.Rows)
 	p.Here = f.href(f.Before)
+	p.Changes = rq.changes(&f, counts, p.Total)
 	if p.Ended = s.ended; s.next != 0 {
 		p.Next, p.From = f.href(s.next), s.next
 	}

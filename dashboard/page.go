@@ -25,9 +25,12 @@ var allPages = []*page{
 	{name: "jobs", title: "Jobs", file: "jobs", menu: true, data: (*handler).jobs},
 	{name: "job", title: "Job", file: "job", data: (*handler).job},
 	{name: "again", title: "Perform again", file: "again", data: (*handler).again},
+	{name: "change", title: "Change many jobs", file: "change", offered: has[backend.Operator], data: (*handler).change},
+	{name: "action", title: "Action", file: "action", offered: has[backend.Operator], data: (*handler).actionPage},
 	{name: "schedules", title: "Schedules", file: "schedules", menu: true, offered: has[backend.Scheduler], data: (*handler).schedules},
 	{name: "workers", title: "Workers", file: "workers", menu: true, data: (*handler).workers},
 	{name: "limits", title: "Pauses and limits", file: "limits", menu: true, offered: has[backend.SettingsStore], data: (*handler).limits},
+	{name: "actions", title: "Actions", file: "actions", menu: true, data: (*handler).actionsPage},
 }
 
 func has[T any](b backend.Backend) bool {
@@ -43,7 +46,7 @@ func loadTemplates() map[string]*template.Template {
 		"asset": assetURL, "grouped": grouped, "plural": plural, "visible": visible,
 	}).ParseFS(files, "template/layout.html", "template/part.html", "template/activity.html"))
 	all := map[string]*template.Template{}
-	for _, file := range []string{"overview", "jobs", "job", "schedules", "workers", "limits", "problem", "again", "confirm"} {
+	for _, file := range []string{"overview", "jobs", "job", "schedules", "workers", "limits", "problem", "again", "confirm", "change", "action", "actions"} {
 		all[file] = template.Must(template.Must(base.Clone()).ParseFS(files, "template/"+file+".html"))
 	}
 	return all
@@ -56,6 +59,7 @@ type layout struct {
 	Store       string
 	Now         string
 	Refresh     int    // in seconds, or zero
+	Follow      int    // the same for a browser without JavaScript
 	Live        bool   // it has updates
 	Message     string // what the last action of the sender did
 	Data        any
@@ -76,7 +80,7 @@ func (h *handler) layout(p *page, now time.Time) *layout {
 		if href == "" {
 			href = "./"
 		}
-		here := other == p || other.name == "jobs" && (p.name == "job" || p.name == "again")
+		here := other == p || other.name == "jobs" && (p.name == "job" || p.name == "again" || p.name == "change") || other.name == "actions" && p.name == "action"
 		l.Nav = append(l.Nav, navItem{Href: href, Title: other.title, Here: here})
 	}
 	return l
@@ -92,6 +96,9 @@ func (h *handler) render(ctx context.Context, w io.Writer, rq *request, p *page,
 	if titled, ok := data.(interface{ title() string }); ok {
 		l.Title = titled.title()
 	}
-	l.Data, l.Live, l.Message = data, p.name != "again", h.message(rq, query.Get("did"))
+	if a, ok := data.(*actionRow); ok && a.State == "running" {
+		l.Follow = 2
+	}
+	l.Data, l.Live, l.Message = data, p.name != "again" && p.name != "change", h.message(ctx, rq, query.Get("did"))
 	return templates[p.file].ExecuteTemplate(w, name, l)
 }

@@ -49,7 +49,7 @@ func (rq *request) maySeeSome(page string) bool {
 	if page == "events" {
 		page = rq.r.URL.Query().Get("page")
 	}
-	if page != "" && page != "jobs" && page != "job" && page != "raw" && page != "again" && page != "act" {
+	if page != "" && page != "jobs" && page != "job" && page != "raw" && page != "again" && page != "act" && page != "change" && page != "action" && page != "actions" {
 		return false
 	}
 	ctx := rq.r.Context()

@@ -57,6 +57,9 @@ func newInstruments(m metric.Meter) (i instruments, err error) {
 func (t *Telemetry) Observe(q *plainjobs.Queue) (stop func()) { return q.Subscribe(t.observe) }
 
 func (t *Telemetry) observe(e plainjobs.Event) {
+	if e.Kind == plainjobs.EventActed {
+		return // it is about no job
+	}
 	ctx := context.Background() // an event has none
 	labels := t.labelsOf(e)
 	switch e.Kind {

@@ -25,10 +25,11 @@ const (
 	Cancelled
 	Lost
 	Stuck
+	Acted
 )
 
 var eventNames = [...]string{
-	"", "pushed", "started", "done", "retried", "snoozed", "released", "failed", "cancelled", "lost", "stuck",
+	"", "pushed", "started", "done", "retried", "snoozed", "released", "failed", "cancelled", "lost", "stuck", "acted",
 }
 
 // String returns the kind as a word.
@@ -46,6 +47,8 @@ type Event struct {
 	Began   time.Time
 	Failure *backend.Failure
 	Result  []byte
+	// Action is what a person did, of Acted; Job is empty then.
+	Action *backend.Action
 }
 
 // FailureKinds are the events of runs that fail, by how they end.

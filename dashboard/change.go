@@ -1,0 +1,206 @@
+package dashboard
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+type link struct{ Href, Text string }
+
+// changes returns links to the actions on all jobs that match a filter. total is how many
+// match, if that is known.
+func (rq *request) changes(f *filter, counts []backend.Count, total string) (all []link) {
+	if !rq.h.operates() {
+		return nil
+	}
+	for _, v := range verbs {
+		if f.State != 0 && !v.takes(f.State) {
+			continue
+		}
+		n := int64(0)
+		for _, c := range counts {
+			if (f.Name == "" || f.Name == c.Name) && slices.Contains(v.of(f.State), c.State) && rq.maySee(c.Name) && rq.may(v.action, c.Name) {
+				n += c.Jobs
+			}
+		}
+		if n == 0 {
+			continue
+		}
+		text := v.label
+		switch {
+		case !f.counted():
+		case f.State != 0:
+			text = fmt.Sprintf("%s: %s", v.label, plural(n, "job"))
+		default:
+			text = fmt.Sprintf("%s: %s (%s)", v.label, plural(n, "job"), stateList(v.of(0)))
+		}
+		q := f.values()
+		q.Set("do", string(v.action))
+		all = append(all, link{"change?" + q.Encode(), text})
+	}
+	return all
+}
+
+// of returns the states of the jobs that the verb applies to on a filter with a state, or
+// without one.
+func (v *verb) of(state plainjobs.State) []plainjobs.State {
+	switch {
+	case state != 0:
+		return []plainjobs.State{state}
+	case v.usual != nil:
+		return v.usual
+	}
+	return v.states
+}
+
+func stateList(states []plainjobs.State) string {
+	var words []string
+	for _, s := range states {
+		words = append(words, s.String())
+	}
+	return joined(words)
+}
+
+// changePage asks whether to change all jobs that match a filter, and says how many that
+// are.
+type changePage struct {
+	Label    string
+	Count    string
+	None     bool
+	Facts    []fact // the filter
+	Hidden   bool   // it leaves out jobs that the sender may not change
+	Grave    bool
+	Priority bool // it may set one
+	Required bool // it must
+	With     string
+	Back     string
+}
+
+func (p *changePage) title() string { return p.Label + " " + p.Count + "?" }
+
+// countWait and countMost bound the count of jobs that the counts by name and state do not
+// tell.
+const (
+	countWait = time.Second
+	countMost = 10_000
+)
+
+func (h *handler) change(ctx context.Context, rq *request, query url.Values) (any, error) {
+	v, f, err := rq.choice(query)
+	if err != nil {
+		return nil, err
+	}
+	newest, _, err := h.queue.List(ctx, plainjobs.Filter{}, 0, 1)
+	if err != nil {
+		return nil, err
+	}
+	top := int64(0)
+	if len(newest) > 0 {
+		top = newest[0].ID
+	}
+	s := &sweep{handler: h, verb: v, filter: f, top: top}
+	n, more, err := s.count(ctx, rq)
+	if err != nil {
+		return nil, err
+	}
+	p := &changePage{
+		Label: v.label, Count: plural(n, "job"), None: n == 0 && !more, Facts: f.facts(v), Hidden: s.hidden, Grave: v.grave,
+		Priority: v.action == Retry || v.action == Prioritize, Required: v.action == Prioritize, Back: f.href(0),
+	}
+	if more {
+		p.Count = "more than " + p.Count
+	}
+	// The filter is fixed, so that the jobs changed are those counted.
+	f.since, f.until = fixed(f.Since), fixed(f.Until)
+	q := f.values()
+	q.Set("verb", string(v.action))
+	q.Set("top", strconv.FormatInt(top, 10))
+	if !more {
+		q.Set("total", strconv.FormatInt(n, 10))
+	}
+	q.Set("back", p.Back)
+	p.With = q.Encode()
+	return p, nil
+}
+
+func fixed(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// choice returns the verb and the filter in a query.
+func (rq *request) choice(query url.Values) (*verb, filter, error) {
+	v := verbOf(Action(query.Get("do")))
+	if v == nil {
+		return nil, filter{}, &problem{status: http.StatusBadRequest, title: "Nothing was changed", hold: true, text: fmt.Sprintf("There is no action %q.", visible(query.Get("do")))}
+	}
+	f, err := parseFilter(query, rq.now)
+	switch {
+	case err != nil:
+		return nil, f, err
+	case f.State != 0 && !v.takes(f.State):
+		return nil, f, &problem{status: http.StatusBadRequest, title: "Nothing was changed", hold: true, text: fmt.Sprintf("Jobs that are %v cannot be %s.", f.State, v.past)}
+	case f.Name != "" && !rq.maySee(f.Name):
+		return nil, f, hiddenName(f.Name)
+	case f.Name != "" && !rq.may(v.action, f.Name):
+		return nil, f, refused(v.action, f.Name)
+	}
+	return v, f, nil
+}
+
+// facts says in words which jobs the filter selects.
+func (f *filter) facts(v *verb) (all []fact) {
+	all = append(all, fact{Label: "State", Text: stateList(v.of(f.State))})
+	for _, part := range [][2]string{
+		{"Name", f.Name}, {"Key", f.Key}, {"Error contains", f.Error}, {"Payload contains", f.Payload}, {"Since", f.since}, {"Until", f.until},
+	} {
+		if part[1] != "" {
+			all = append(all, fact{Label: part[0], Text: visible(part[1])})
+		}
+	}
+	return all
+}
+
+// count counts the jobs that the sweep would change. More says that there are more.
+func (s *sweep) count(ctx context.Context, rq *request) (n int64, more bool, err error) {
+	counts, err := s.queue.Counts(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	for _, c := range counts {
+		if !slices.Contains(s.verb.of(s.filter.State), c.State) || s.filter.Name != "" && s.filter.Name != c.Name {
+			continue
+		}
+		if rq.maySee(c.Name) && rq.may(s.verb.action, c.Name) {
+			n += c.Jobs
+		} else if rq.maySee(c.Name) {
+			s.hidden = true
+		}
+	}
+	if s.filter.counted() || n == 0 {
+		return n, false, nil
+	}
+	n = 0
+	for start := time.Now(); ; {
+		ids, err := s.page(ctx, rq, 1000)
+		n += int64(len(ids))
+		switch {
+		case err != nil:
+			return n, false, err
+		case s.ended():
+			return n, false, nil
+		case n >= countMost || time.Since(start) > countWait:
+			return n, true, nil
+		}
+	}
+}
