@@ -257,6 +257,9 @@ func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name st
 	if err != nil {
 		return 0, err
 	}
+	if req.Limit = engine.FirstPage; req.Op == backend.OpRetry {
+		req.Limit = 1000 // jobs with one serial key wait in order if they are in one page
+	}
 	if engine.SelectsAll(filter.stored()) && !filter.All {
 		return 0, fmt.Errorf("plainjobs: %s: %w: the filter matches every job; set Filter.All to mean that", name, backend.ErrInvalid)
 	}
@@ -274,7 +277,9 @@ func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name st
 	var duplicates, running []int64
 	for filter, rest := chunk(filter); ; filter, rest = chunk(rest) {
 		for req.Filter, req.Before = filter.stored(), 0; ; {
+			began := time.Now()
 			result, err := operator.Operate(ctx, req)
+			req.Limit = engine.PageSize(req.Limit, time.Since(began))
 			if err != nil {
 				return n, fmt.Errorf("plainjobs: %w", err)
 			}

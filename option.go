@@ -84,6 +84,13 @@ func MaxPending(n int) DefineOption {
 	})
 }
 
+// HidePayload hides the payloads and results of the job in the dashboard: its pages show
+// neither, its searches do not find them, and a payload cannot be edited there. It applies
+// in programs that define the job. Commands of package cli and the store show them.
+func HidePayload() DefineOption {
+	return defineOption(func(d *engine.Definition) error { d.HidePayload = true; return nil })
+}
+
 // Timeout ends the context of a run that takes longer than limit, at most 366 days, with
 // [ErrTimeout] as the cause. A handler that ignores the end of its context continues;
 // the log and an event report it with its stack. The default is no timeout.

@@ -52,6 +52,25 @@ jobs a low --priority, so that they do not delay new jobs.`,
 	}, c)
 }
 
+func (p *program) priorityCommand() *cobra.Command {
+	var priority int16
+	c := &cobra.Command{
+		Short: "Change the priority of waiting jobs",
+		Long: `Priority gives waiting jobs another priority: of the jobs that wait, those of the
+highest priority run first. Jobs keep their place among those of the same priority.`,
+		Example: `  priority 42 --to 10
+  priority --all --name import --to -10`,
+	}
+	c.Flags().Int16Var(&priority, "to", 0, "the new `PRIORITY`, from -32768 to 32767")
+	_ = c.MarkFlagRequired("to") // the flag exists
+	return p.operateCommand(&operation{
+		verb: "priority", past: "given another priority", states: waiting, fallback: waiting,
+		apply: func(q *plainjobs.Queue, ctx context.Context, f plainjobs.Filter) (int, error) {
+			return q.Prioritize(ctx, f, priority)
+		},
+	}, c)
+}
+
 func (p *program) cancelCommand() *cobra.Command {
 	op := &operation{
 		verb: "cancel", past: "cancelled", states: append(waiting[:3:3], plainjobs.Running),

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
@@ -332,5 +333,36 @@ func TestActOnClosedQueue(t *testing.T) {
 	for _, form := range []string{"do=retry&id=2", "do=pause&name=sum", "do=pause-schedule&name=often", "do=duplicate&id=2"} {
 		_, page := w.post(t, http.StatusServiceUnavailable, form)
 		contains(t, page, "closed")
+	}
+}
+
+// secrets is a job whose payloads are not shown.
+var secrets = plainjobs.DeclareResult[letter, string]("secret", plainjobs.HidePayload())
+
+// What the option HidePayload hides is on no page, no search finds it, and a copy has it.
+func TestHidePayload(t *testing.T) {
+	store := newStore(t)
+	w := newWorld(t, store, nil)
+	if _, err := w.queue.Perform(t.Context(), secrets.With(letter{"carol@example.com"})); err != nil {
+		t.Fatal(err)
+	}
+	claimed, err := store.Claim(t.Context(), backend.ClaimRequest{
+		Worker: backend.Worker{ID: 5, Host: "mill", PID: 5, Lease: time.Hour}, Register: true, Names: []string{"secret"}, Limit: 1,
+	})
+	if err != nil || len(claimed) != 1 {
+		t.Fatal(len(claimed), err)
+	}
+	if _, err := store.Complete(t.Context(), []backend.Completion{{Lease: claimed[0].Lease, Result: []byte(`"to carol"`)}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/", "/jobs", "/jobs?name=secret", "/job?id=9", "/raw?id=9&part=payload", "/raw?id=9&part=result", "/again?id=9"} {
+		lacks(t, w.get(t, http.StatusOK, path), "carol")
+	}
+	contains(t, w.get(t, http.StatusOK, "/job?id=9"), "hidden")
+	lacks(t, w.get(t, http.StatusOK, "/jobs?payload=carol"), `href="job?id=9"`)
+	contains(t, w.get(t, http.StatusOK, "/again?id=9"), "not shown in full")
+	w.post(t, http.StatusSeeOther, "do=duplicate&id=9")
+	if j, err := w.queue.Get(t.Context(), 10); err != nil || string(j.Payload) != `{"to":"carol@example.com"}` {
+		t.Errorf("the copy is %+v, %v", j, err)
 	}
 }

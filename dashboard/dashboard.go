@@ -28,7 +28,14 @@
 // and job name: None hides the jobs, Read shows them, and Full is needed to take an action
 // other than View. Only POST requests change something, and cross-origin ones are refused,
 // which needs no token in the forms. No other site can frame the pages. Each action is
-// logged, with its sender and without payloads. What comes from a
+// logged with its sender and without payloads, kept in the store, and emitted as an event;
+// see [plainjobs.Action].
+//
+// # Actions on many jobs
+//
+// An action on all jobs that match a filter continues in this process when its page is
+// closed, and asks Authorize again for each page of jobs, with the request that began it.
+// It ends with the process or the queue. What is changed until then stays changed. What comes from a
 // job is shown as text. Pages are not cached.
 //
 // # Cost
@@ -56,7 +63,7 @@ type Options struct {
 	// each name on a page and for each update of an open page, by several goroutines at
 	// once, so it must be quick. Without Authorize every request is refused.
 	Authorize func(r *http.Request, action Action, name string) Role
-	// Redact changes a job before it is shown, for example its Payload, Result, Metadata,
+	// Redact changes a job before it is shown, after [plainjobs.HidePayload], for example its Payload, Result, Metadata,
 	// keys and Errors. A job in a list has only some of these fields. Redact must not modify
 	// the bytes of the payload and the result in place. Searches see what Redact leaves. nil
 	// shows everything.

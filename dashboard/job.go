@@ -220,6 +220,9 @@ func (h *handler) commands(j *plainjobs.Info) []command {
 	default:
 		all = append(all, command{h.opts.Program + " cancel " + id, "end it"})
 	}
+	if h.hides(j.Name) {
+		return all
+	}
 	if payload, ok := quoted(cmp.Or(string(j.Payload), "null")); ok {
 		if name, ok := quoted(j.Name); ok {
 			all = append(all, command{h.opts.Program + " perform " + name + " " + payload, "a new job with the same payload"})

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"encoding/json"
 	"net/http"
 	"time"
 
@@ -65,8 +66,25 @@ func (rq *request) maySeeSome(page string) bool {
 	return false
 }
 
-// redact changes a job as Options.Redact says.
+// hides reports whether payloads and results of a job are not shown.
+func (h *handler) hides(name string) bool {
+	d := h.definition(name)
+	return d != nil && d.HidePayload
+}
+
+// hiddenPayload is shown in place of a payload or a result.
+var hiddenPayload = json.RawMessage(`"hidden"`)
+
+// redact changes a job as its option HidePayload and Options.Redact say.
 func (rq *request) redact(job *plainjobs.Info) {
+	if rq.h.hides(job.Name) {
+		if job.Payload != nil {
+			job.Payload = hiddenPayload
+		}
+		if job.Result != nil {
+			job.Result = hiddenPayload
+		}
+	}
 	if rq.h.opts.Redact != nil {
 		job.Errors = append([]plainjobs.RunError(nil), job.Errors...)
 		rq.h.opts.Redact(job)

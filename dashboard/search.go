@@ -134,7 +134,7 @@ func (s *search) matches(ctx context.Context, job *plainjobs.Info) bool {
 		return false
 	}
 	if s.opts.Redact == nil {
-		return bytes.Contains(job.Payload, []byte(s.payload))
+		return s.payload == "" || !s.hides(job.Name) && bytes.Contains(job.Payload, []byte(s.payload))
 	}
 	if s.filter.Error != "" || s.filter.Key != "" {
 		whole, err := s.queue.Get(ctx, job.ID)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
 // A sweep applies a verb to all jobs that match a filter, page by page: the newest first,
@@ -43,9 +44,6 @@ type sweeps struct {
 }
 
 const (
-	// A page changes as many jobs as take about pageWait, because claims wait meanwhile.
-	pageWait               = 8 * time.Millisecond
-	pageFirst, pageLargest = 50, 500
 	// sweepRecord is how often the progress is recorded, and sweepSilent how long a sweep
 	// whose process is there may take for it.
 	sweepRecord = time.Second
@@ -160,7 +158,7 @@ func (s *sweep) run(ctx context.Context) {
 		delete(s.sweeps.running, s.action.ID)
 		s.sweeps.mu.Unlock()
 	}()
-	size, recorded, well := pageFirst, time.Now(), time.Now()
+	size, recorded, well := engine.FirstPage, time.Now(), time.Now()
 	for {
 		began := time.Now()
 		more, err := s.step(ctx, size)
@@ -185,7 +183,7 @@ func (s *sweep) run(ctx context.Context) {
 				return
 			}
 		}
-		size = resized(size, took)
+		size = engine.PageSize(size, took)
 		// Half of the time is for others.
 		pause := min(max(took, time.Millisecond), 100*time.Millisecond)
 		if err != nil {
@@ -196,17 +194,6 @@ func (s *sweep) run(ctx context.Context) {
 		case <-time.After(pause):
 		}
 	}
-}
-
-// resized returns the size of the next page, after one of a size took a time.
-func resized(size int, took time.Duration) int {
-	switch {
-	case took > 2*pageWait:
-		return max(size/2, 1)
-	case took > pageWait:
-		return max(size*3/4, 1)
-	}
-	return min(size+size/4+1, pageLargest)
 }
 
 var errRevoked = errors.New("its sender may not do this any more")

@@ -106,3 +106,45 @@ func TestEditPayload(t *testing.T) {
 	b.shows(t, `"order": 1`)
 	b.expected(t, "422")
 }
+
+// A whole filter is changed with a count before it, progress, and a record of who did it;
+// the pages are accessible in light and dark.
+func TestChangeAll(t *testing.T) {
+	for _, scripts := range []bool{true, false} {
+		t.Run(fmt.Sprintf("scripts=%t", scripts), func(t *testing.T) {
+			b := newBrowser(t)
+			w := newWorld(t, stores["sqlite"](t))
+			w.fill(t)
+			look := func(name, text string) {
+				t.Helper()
+				b.shows(t, text)
+				for _, scheme := range []string{"light", "dark"} {
+					b.scheme(t, scheme)
+					b.accessible(t)
+					b.save(t, "act-"+name+"-"+scheme)
+				}
+				b.scripts(t, scripts)
+			}
+			b.scripts(t, scripts)
+			b.do(t, chromedp.Navigate(w.url+"jobs?state=failed"), chromedp.Click(chromedp.CSS(".changes summary")))
+			b.press(t, `.changes a[href*="do=retry"]`)
+			look("change", "Retry 6 jobs?")
+			b.press(t, ".again .primary")
+			b.until(t, `document.body.innerText.includes("6 of 6 jobs")`)
+			look("action", "done")
+			b.do(t, chromedp.Navigate(w.url+"job?id=203"))
+			b.press(t, do("cancel"))
+			look("confirm", "Cancel job #203?")
+			b.do(t, chromedp.Navigate(w.url+"actions"))
+			b.scripts(t, true)
+			look("actions", "all jobs with state=failed")
+			for _, width := range []int64{1280, 390} {
+				b.do(t, chromedp.EmulateViewport(width, 900))
+				if over := eval[int](t, b, `document.documentElement.scrollWidth - innerWidth`); over > 0 {
+					t.Errorf("at %d px the page is %d px too wide", width, over)
+				}
+			}
+			b.noErrors(t)
+		})
+	}
+}

@@ -42,6 +42,7 @@ type Definition struct {
 	Middleware      []Middleware // the first is the outermost
 	OnError         []ErrorFunc
 	Results         bool // its handlers leave results
+	HidePayload     bool // in the dashboard
 	Run             Run  // nil if the job was only declared
 
 	changes []Change    // its options, see Apply
