@@ -829,10 +829,10 @@ var gateCases = []testCase{{
 	name: "gate/tx",
 	rule: "gates, members and seals of a transaction exist if and when it commits, and a completion of one that rolls back does not count",
 	run: func(e *env) {
-		pusher, tx := e.tx()
 		store := e.gateStore(e.b)
 		open, ids := e.createGate(backend.NewGate{}, in(newJob("m"), -1), behind(newJob("w"), -1, backend.WhenDone))
 		j := e.claim1(e.b, e.worker(), "m")
+		pusher, tx := e.tx()
 		try := func(tx *sql.Tx) int64 {
 			r, err := store.CreateGates(e.ctx, tx, backend.GateRequest{Gates: []backend.NewGate{{}}, Jobs: []backend.NewJob{in(newJob("new"), -1)}})
 			if err != nil {
@@ -868,19 +868,16 @@ var gateCases = []testCase{{
 		e.finish("new")
 		e.wantGate("all done", open, "2/0 2 0 0 ended")
 		e.wantStates("all done", ids, done, pending)
-		if _, ok := e.b.(backend.TxPusher); ok {
-			_, tx := e.tx()
-			last, ids := e.createGate(backend.NewGate{Sealed: true}, in(newJob("m"), -1), behind(newJob("w"), -1, backend.WhenDone))
-			_ = last
-			j := e.claim1(e.b, e.worker(), "m")
-			if err := pusher.CompleteTx(e.ctx, tx, backend.Completion{Lease: j.Lease}); err != nil {
-				e.Fatalf("CompleteTx: %v", err)
-			}
-			if err := tx.Commit(); err != nil {
-				e.Fatalf("Commit: %v", err)
-			}
-			e.wantStates("the last member in a transaction", ids, done, pending)
+		_, ids = e.createGate(backend.NewGate{Sealed: true}, in(newJob("m"), -1), behind(newJob("w"), -1, backend.WhenDone))
+		j = e.claim1(e.b, e.worker(), "m")
+		_, tx = e.tx()
+		if err := pusher.CompleteTx(e.ctx, tx, backend.Completion{Lease: j.Lease}); err != nil {
+			e.Fatalf("CompleteTx: %v", err)
 		}
+		if err := tx.Commit(); err != nil {
+			e.Fatalf("Commit: %v", err)
+		}
+		e.wantStates("the last member in a transaction", ids, done, pending)
 	},
 }, {
 	name: "gate/import",

@@ -292,7 +292,7 @@ func compareLeases(a, b backend.Lease) int {
 var updateStarted = newList(`UPDATE plainjobs_job SET expires_at = NULL WHERE id IN (`, `?`, `)`)
 
 // start records the starts of limited names, releases unique keys that last until
-// the start, and removes expiries.
+// the start, removes expiries, and reads gates.
 func (c *claim) start(counts map[int64]int64) error {
 	for name, n := range counts {
 		if err := c.t.start(name, c.t.set[name], c.now, n); err != nil {
@@ -300,8 +300,10 @@ func (c *claim) start(counts map[int64]int64) error {
 		}
 	}
 	var expiring []int64
+	gated := false
 	for i, f := range c.flags {
 		j := &c.jobs[i]
+		gated = gated || f&flagsOfGates != 0
 		if f&flagUntilStarted != 0 {
 			k := jobKeys{id: j.ID, name: c.nameOf[i], flags: f, unique: j.UniqueKey}
 			if err := c.t.releaseUnique(k, c.now); err != nil {
@@ -317,6 +319,9 @@ func (c *claim) start(counts map[int64]int64) error {
 		if _, err := c.t.exec(query, appendIDs(nil, part, length)...); err != nil {
 			return err
 		}
+	}
+	if gated {
+		return c.readGates()
 	}
 	return nil
 }

@@ -13,19 +13,31 @@ import (
 var (
 	updateDone = newPairs(`
 		UPDATE plainjobs_job SET state = 5, finished_at = ?, ending = 0, settled_seed = 0, suspect = 0, crashes = 0
+		WHERE +state = 3 AND ` + notGated + ` AND id IN `)
+	deleteDone      = newPairs(`DELETE FROM plainjobs_job WHERE ? IS NOT NULL AND +state = 3 AND ` + notGated + ` AND id IN `)
+	updateDoneGated = newPairs(`
+		UPDATE plainjobs_job SET state = 5, finished_at = ?, ending = 0, settled_seed = 0, suspect = 0, crashes = 0
 		WHERE +state = 3 AND id IN `)
-	deleteDone = newPairs(`DELETE FROM plainjobs_job WHERE ? IS NOT NULL AND +state = 3 AND id IN `)
+	deleteDoneGated = newPairs(`DELETE FROM plainjobs_job WHERE ? IS NOT NULL AND +state = 3 AND id IN `)
 )
 
 // These take a range of IDs of one seed.
 const (
-	updateDoneSpan = `
+	updateGatedSpan = `
 		UPDATE plainjobs_job SET state = 5, finished_at = ?, ending = 0, settled_seed = 0, suspect = 0, crashes = 0
 		WHERE +state = 3 AND id BETWEEN ? AND ? AND +seed = ?`
-	deleteDoneSpan = `DELETE FROM plainjobs_job WHERE ? IS NOT NULL AND +state = 3 AND id BETWEEN ? AND ? AND +seed = ?`
+	updateDoneSpan  = updateGatedSpan + ` AND ` + notGated
+	deleteGatedSpan = `DELETE FROM plainjobs_job WHERE ? IS NOT NULL AND +state = 3 AND id BETWEEN ? AND ? AND +seed = ?`
+	deleteDoneSpan  = deleteGatedSpan + ` AND ` + notGated
+
+	// A job that was claimed without gates may count in one by now, because a duplicate
+	// of it was pushed. Then the completion runs again alone, and reads the job.
+	notGated = `flags & 768 = 0`
 
 	deleteErrorsSpan   = `DELETE FROM plainjobs_job_error WHERE job BETWEEN ? AND ?`
 	deleteProgressSpan = `DELETE FROM plainjobs_job_progress WHERE job BETWEEN ? AND ?`
+	deleteMembersSpan  = `DELETE FROM plainjobs_gate_member WHERE job BETWEEN ? AND ?`
+	deleteWaitersSpan  = `DELETE FROM plainjobs_gate_waiter WHERE job BETWEEN ? AND ?`
 )
 
 func newPairs(before string) *list {
@@ -41,6 +53,7 @@ type doneRun struct {
 	backend.Completion
 	name  int64
 	keyed bool // it has a unique or a serial key, or a result of an earlier run
+	gated bool // it has to do with gates
 	kept  bool // it keeps its unique key
 }
 
@@ -95,7 +108,7 @@ func (t *tx) examine(done []backend.Completion, lost []backend.Lease) ([]doneRun
 			lost = append(lost, c.Lease)
 		case lifecycle.Held:
 			if !seen[c.ID] {
-				runs = append(runs, doneRun{c, r.name, r.flags&flagsAtDone != 0, false})
+				runs = append(runs, doneRun{c, r.name, r.flags&flagsAtDone != 0, r.flags&flagsOfGates != 0, false})
 			}
 			seen[c.ID] = true
 		case lifecycle.Repeated:
@@ -134,11 +147,16 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 			}
 		}
 	}
-	// Usually all of them are kept, or all deleted.
+	// Usually all of them are kept, or all deleted, and none has to do with gates.
 	for from := 0; from < len(runs); {
 		to, del := from+1, deletes(&runs[from])
-		for to < len(runs) && deletes(&runs[to]) == del {
+		for to < len(runs) && deletes(&runs[to]) == del && runs[to].gated == runs[from].gated {
 			to++
+		}
+		if runs[from].gated {
+			if err := b.countDone(t, runs[from:to]); err != nil {
+				return err
+			}
 		}
 		if err := t.done(runs[from:to], del, now); err != nil {
 			return err
@@ -216,16 +234,25 @@ func (t *tx) done(runs []doneRun, del bool, now int64) error {
 // doneSpan is done for runs of one seed whose IDs are consecutive. It returns how
 // many leases were held.
 func (t *tx) doneSpan(runs []doneRun, del bool, now int64) (int64, error) {
+	gated := runs[0].gated
 	update := updateDoneSpan
-	if del {
+	switch {
+	case del && gated:
+		update = deleteGatedSpan
+	case del:
 		update = deleteDoneSpan
+	case gated:
+		update = updateGatedSpan
 	}
 	first, last := runs[0].ID, runs[len(runs)-1].ID
 	changed, err := t.execN(update, now, first, last, runs[0].Token-first)
 	if err != nil || !del {
 		return changed, err
 	}
-	for _, query := range []string{deleteErrorsSpan, deleteProgressSpan} {
+	for _, query := range [...]string{deleteErrorsSpan, deleteProgressSpan, deleteMembersSpan, deleteWaitersSpan} {
+		if !gated && query == deleteMembersSpan {
+			break
+		}
 		if _, err := t.exec(query, first, last); err != nil {
 			return 0, err
 		}
@@ -236,9 +263,15 @@ func (t *tx) doneSpan(runs []doneRun, del bool, now int64) (int64, error) {
 // donePart is done for the runs at the places of part. It returns how many leases
 // were held.
 func (t *tx) donePart(runs []doneRun, part []int, del bool, now int64) (int64, error) {
+	gated := runs[part[0]].gated
 	update := updateDone
-	if del {
+	switch {
+	case del && gated:
+		update = deleteDoneGated
+	case del:
 		update = deleteDone
+	case gated:
+		update = updateDoneGated
 	}
 	query, length := update.fit(len(part))
 	args := make([]any, 1, 1+2*length)
@@ -253,7 +286,10 @@ func (t *tx) donePart(runs []doneRun, part []int, del bool, now int64) (int64, e
 	if err != nil || !del {
 		return changed, err
 	}
-	for _, l := range []*list{deleteErrorsOf, deleteProgressOf} {
+	for _, l := range [...]*list{deleteErrorsOf, deleteProgressOf, deleteMembersOf, deleteWaitersOf} {
+		if !gated && l == deleteMembersOf {
+			break
+		}
 		text, _ := l.fit(len(part))
 		if _, err := t.exec(text, args[1:1+length]...); err != nil {
 			return 0, err

@@ -71,6 +71,11 @@ var addCounts = newRows(`INSERT INTO plainjobs_job_count (name, state, jobs) VAL
 
 // finishWrites stores what the transaction has noted and not written yet.
 func (t *tx) finishWrites() error {
+	if t.gates != nil {
+		if err := t.gates.b.settleGates(t); err != nil {
+			return err
+		}
+	}
 	if err := t.flushReady(); err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ const (
 
 	selectHeadless = `
 		SELECT j.name, j.serial_key, min(j.id) FROM plainjobs_job j
-		WHERE j.state = 2 AND NOT EXISTS (SELECT 1 FROM plainjobs_serial_head s WHERE s.name = j.name AND s.key = j.serial_key)
+		WHERE j.state = 2 AND j.flags & 1024 = 0 AND NOT EXISTS (SELECT 1 FROM plainjobs_serial_head s WHERE s.name = j.name AND s.key = j.serial_key)
 		GROUP BY j.name, j.serial_key LIMIT ?`
 
 	// Running jobs come first, then the oldest.

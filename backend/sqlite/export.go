@@ -56,6 +56,9 @@ func (r *wholeRow) record(now int64) (backend.Record, error) {
 	if r.Flags&flagUntilStarted != 0 {
 		rec.Scope = backend.UntilStarted
 	}
+	if w := r.waiter(); w.waits {
+		rec.Delay, rec.Expires = w.delay, w.expires
+	}
 	var err error
 	if rec.Errors, err = decodeErrors(r.Errors); err != nil {
 		return rec, err

@@ -55,11 +55,14 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backe
 }
 
 func (b *Backend) importBatch(t *tx, batch backend.Batch, now int64, result *backend.ImportResult) error {
+	if err := t.importGates(batch.Gates); err != nil {
+		return err
+	}
 	last := batch.LastID
 	for i := range batch.Jobs {
 		r := lifecycle.Imported(batch.Jobs[i], instant(now))
 		last = max(last, r.ID)
-		if err := b.importJob(t, &r, now, result); err != nil {
+		if err := b.importJob(t, &r, batch.Jobs[i].State, now, result); err != nil {
 			return err
 		}
 	}
@@ -85,8 +88,8 @@ func (b *Backend) importBatch(t *tx, batch backend.Batch, now int64, result *bac
 	return nil
 }
 
-// importJob stores a job, unless it exists.
-func (b *Backend) importJob(t *tx, r *backend.Record, now int64, result *backend.ImportResult) error {
+// importJob stores a job, unless it exists. Its gates count it in the state source.
+func (b *Backend) importJob(t *tx, r *backend.Record, source backend.State, now int64, result *backend.ImportResult) error {
 	present, err := t.present(r)
 	if err != nil {
 		return err
@@ -99,10 +102,20 @@ func (b *Backend) importJob(t *tx, r *backend.Record, now int64, result *backend
 	if err != nil {
 		return err
 	}
+	behind, err := t.importedGating(r)
+	if err != nil {
+		return err
+	}
 	k := jobKeys{id: r.ID, name: name, flags: flagsOfRecord(r), unique: r.UniqueKey, serial: r.SerialKey}
 	kept, err := t.importUnique(k, r, now, result)
 	if err != nil {
 		return err
+	}
+	if behind = behind && r.State == backend.Blocked; behind {
+		k.flags |= flagBehind
+	}
+	for _, gate := range gatesOf(r.Gating) {
+		b.tally(t, gate, lifecycle.Moved(source, r.State))
 	}
 	if r.State.Terminal() && !kept {
 		set, err := t.settings()
@@ -114,15 +127,20 @@ func (b *Backend) importJob(t *tx, r *backend.Record, now int64, result *backend
 			return nil
 		}
 	}
-	if err := t.importSerial(k, r, now); err != nil {
-		return err
+	if !behind {
+		if err := t.importSerial(k, r, now); err != nil {
+			return err
+		}
 	}
 	if err := b.importWait(t, &k, r, now); err != nil {
 		return err
 	}
 	result.Stored++
 	t.count(name, r.State, 1)
-	return t.insertRecord(k, r)
+	if err := t.insertRecord(k, r); err != nil || r.Gating == nil {
+		return err
+	}
+	return b.importGating(t, r, behind)
 }
 
 // present reports whether a job exists. It returns an error if another job has its ID.
@@ -174,6 +192,9 @@ func (t *tx) importUnique(k jobKeys, r *backend.Record, now int64, result *backe
 // importSerial determines whether a waiting job is the head of its serial key. A job
 // that was the head where it was exported replaces a waiting head.
 func (t *tx) importSerial(k jobKeys, r *backend.Record, now int64) error {
+	if r.SerialKey == "" && r.State == backend.Blocked { // its gate does not exist
+		r.State = lifecycle.Of(r).Ready(now).State
+	}
 	if r.SerialKey == "" || r.State.Terminal() {
 		return nil
 	}
@@ -263,6 +284,8 @@ func flagsOfRecord(r *backend.Record) (f flag) {
 		flagResult:       r.Result != nil,
 		flagProgress:     r.Done != 0 || r.Total != 0,
 		flagSteps:        len(r.Steps) > 0,
+		flagMember:       len(gatesOf(r.Gating)) > 0,
+		flagWaiter:       r.Gating != nil && r.Gating.Gate != 0,
 	} {
 		if set {
 			f |= flag

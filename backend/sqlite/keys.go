@@ -129,7 +129,7 @@ const (
 
 	selectBlocked = `
 		SELECT id, run_at, suspect, priority FROM plainjobs_job INDEXED BY plainjobs_job_blocked
-		WHERE state = 2 AND name = (?+0) AND serial_key = (?||'') ORDER BY id LIMIT 1`
+		WHERE state = 2 AND flags & 1024 = 0 AND name = (?+0) AND serial_key = (?||'') ORDER BY id LIMIT 1`
 	updateUnblocked = `UPDATE plainjobs_job SET state = ? WHERE id = ?`
 )
 

@@ -23,6 +23,7 @@ type cachedRange struct {
 	claimRow
 	name  int64
 	keyed bool // the jobs have keys
+	gated bool // the jobs have to do with gates
 	claim *cachedClaim
 }
 
@@ -49,15 +50,15 @@ func (l *leaseCache) add(rows []claimRow, jobs []backend.Job, names []int64, fla
 	claim := &cachedClaim{rows: rows, left: len(jobs)}
 	var open cachedRange
 	for i := range jobs {
-		id, seed, keyed := jobs[i].ID, jobs[i].Token-jobs[i].ID, flags[i]&flagsAtDone != 0
-		if i > 0 && open.last+1 == id && open.seed == seed && open.name == names[i] && open.keyed == keyed {
+		id, seed, keyed, gated := jobs[i].ID, jobs[i].Token-jobs[i].ID, flags[i]&flagsAtDone != 0, flags[i]&flagsOfGates != 0
+		if i > 0 && open.last+1 == id && open.seed == seed && open.name == names[i] && open.keyed == keyed && open.gated == gated {
 			open.last = id
 			continue
 		}
 		if i > 0 {
 			l.insert(open)
 		}
-		open = cachedRange{claimRow{seed, id, id}, names[i], keyed, claim}
+		open = cachedRange{claimRow{seed, id, id}, names[i], keyed, gated, claim}
 	}
 	l.insert(open)
 }
@@ -126,7 +127,7 @@ func (l *leaseCache) lookup(done []backend.Completion) []doneRun {
 			}
 		}
 		r := &l.ranges[at]
-		runs[i] = doneRun{c, r.name, r.keyed, false}
+		runs[i] = doneRun{c, r.name, r.keyed, r.gated, false}
 	}
 	return runs
 }

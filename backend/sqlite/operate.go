@@ -63,7 +63,7 @@ func (b *Backend) operatePage(t *tx, req backend.OperateRequest, ids []int64, re
 			switch {
 			case err != nil:
 			case r.serial != "":
-				err = t.remove([]row{r}, now)
+				err = b.remove(t, []row{r}, now)
 			default:
 				removed = append(removed, r)
 			}
@@ -83,7 +83,7 @@ func (b *Backend) operatePage(t *tx, req backend.OperateRequest, ids []int64, re
 		}
 	}
 	for some := range slices.Chunk(removed, maxList) {
-		if err := t.remove(some, now); err != nil {
+		if err := b.remove(t, some, now); err != nil {
 			return err
 		}
 	}

@@ -65,7 +65,7 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 				}
 			}
 			n = len(gone)
-			return t.remove(gone, now)
+			return b.remove(t, gone, now)
 		}})
 		if err != nil {
 			return pruned, false, err

@@ -68,10 +68,10 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 	}
 	err := b.write(ctx, &request{op: "push", firm: true, pushes: pending, run: func(t *tx) error {
 		if plain {
-			return t.push(jobs, pushed, b.now())
+			return b.push(t, jobs, pushed, b.now())
 		}
 		// A unique key or a full queue may refuse a job after others were stored.
-		return t.nested(func() error { return t.push(jobs, pushed, b.now()) })
+		return t.nested(func() error { return b.push(t, jobs, pushed, b.now()) })
 	}})
 	if err != nil {
 		return nil, err
@@ -91,17 +91,26 @@ func (b *Backend) maxPayload() int { return b.library.maxPayload(b.path == "") }
 
 // isPlain reports whether one statement can store a job together with others.
 func isPlain(j *backend.NewJob) bool {
-	return j.Unique.Key == "" && j.Serial == "" && j.Expires == 0 && j.MaxPending == 0 && !lifecycle.Timed(j)
+	return !lifecycle.Gated(j) && j.Unique.Key == "" && j.Serial == "" && j.Expires == 0 && j.MaxPending == 0 && !lifecycle.Timed(j)
 }
 
 // push stores jobs in their order and fills in pushed.
-func (t *tx) push(jobs []backend.NewJob, pushed []backend.Pushed, now int64) error {
+func (b *Backend) push(t *tx, jobs []backend.NewJob, pushed []backend.Pushed, now int64) error {
 	if t.pushTime == 0 || now < t.pushTime {
 		t.pushTime = now
 	}
 	jobs, err := lifecycle.CountFrom(jobs, instant(now))
 	if err != nil {
 		return rejected{err}
+	}
+	gated := false
+	for i := range jobs {
+		gated = gated || jobs[i].Gating != nil
+	}
+	if gated { // before anything is written
+		if err := t.checkGates(jobs, now); err != nil {
+			return err
+		}
 	}
 	names := make(map[string]int64, 1)
 	for i := range jobs {
@@ -123,11 +132,16 @@ func (t *tx) push(jobs []backend.NewJob, pushed []backend.Pushed, now int64) err
 			if err := t.pushPlain(jobs[at:at+n], names, pushed[at:], now); err != nil {
 				return err
 			}
+			if gated {
+				if err := b.joinNew(t, jobs[at:at+n], pushed[at:]); err != nil {
+					return err
+				}
+			}
 			at += n
 			continue
 		}
 		var err error
-		if pushed[at], err = t.pushKeyed(at, &jobs[at], names[jobs[at].Name], now); err != nil {
+		if pushed[at], err = b.pushKeyed(t, at, &jobs[at], names[jobs[at].Name], now); err != nil {
 			var d *backend.DuplicateError
 			if errors.As(err, &d) && slices.ContainsFunc(pushed[:at], func(p backend.Pushed) bool { return p.ID == d.ID && !p.Duplicate }) {
 				d.ID = 0 // that job is refused together with this one
@@ -257,6 +271,14 @@ func flagsOf(j *backend.NewJob) (f flag) {
 	if len(j.Metadata) > 0 {
 		f |= flagMetadata
 	}
+	if g := j.Gating; g != nil {
+		if len(g.Gates) > 0 {
+			f |= flagMember
+		}
+		if g.Gate != 0 {
+			f |= flagWaiter | flagBehind
+		}
+	}
 	return f
 }
 
@@ -291,6 +313,13 @@ func orNull(s string) any {
 	return s
 }
 
+func orNone(at int64) any {
+	if at == 0 {
+		return nil
+	}
+	return at
+}
+
 func expiry(j *backend.NewJob, now int64) any {
 	if j.Expires == 0 {
 		return nil
@@ -302,14 +331,14 @@ func expiry(j *backend.NewJob, now int64) any {
 const selectWaiting = `SELECT coalesce(sum(jobs), 0) FROM plainjobs_job_count WHERE name = ? AND state < 4`
 
 // pushKeyed stores one job that has a key, an expiry or MaxPending.
-func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.Pushed, error) {
+func (b *Backend) pushKeyed(t *tx, index int, j *backend.NewJob, name, now int64) (backend.Pushed, error) {
 	k := jobKeys{name: name, flags: flagsOf(j), unique: j.Unique.Key, serial: j.Serial}
 	if k.unique != "" {
 		switch holder, err := t.uniqueOwner(name, k.unique, now); {
 		case err != nil:
 			return backend.Pushed{}, err
 		case holder != 0:
-			return t.resolve(index, j, holder, now)
+			return b.resolve(t, index, j, holder, now)
 		}
 	}
 	if j.MaxPending > 0 {
@@ -326,9 +355,13 @@ func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.P
 		return backend.Pushed{}, err
 	}
 	pushedAt := t.timeOf(j, now)
+	runAt, expires := pushedAt+j.Delay.Microseconds(), expiry(j, now)
+	if behind := lifecycle.Behind(j, now); lifecycle.Gated(j) {
+		runAt, expires = behind.RunAt, orNone(behind.ExpiresAt)
+	}
 	result, err := t.exec(insertKeyed, t.newID(), name, int64(state), int64(j.Priority), int64(j.MaxAttempts), t.pushSeed(),
-		pushedAt, pushedAt+j.Delay.Microseconds(), pushedAt,
-		int64(k.flags), orNull(k.unique), orNull(k.serial), expiry(j, now), metadata(j), payload(j))
+		pushedAt, runAt, pushedAt,
+		int64(k.flags), orNull(k.unique), orNull(k.serial), expires, metadata(j), payload(j))
 	if err != nil {
 		return backend.Pushed{}, err
 	}
@@ -361,12 +394,21 @@ func (t *tx) pushKeyed(index int, j *backend.NewJob, name, now int64) (backend.P
 			return backend.Pushed{}, err
 		}
 	}
+	if j.Gating != nil {
+		pushed := []backend.Pushed{{ID: k.id}}
+		if err := b.joinNew(t, []backend.NewJob{*j}, pushed); err != nil {
+			return backend.Pushed{}, err
+		}
+	}
 	return backend.Pushed{ID: k.id}, nil
 }
 
-// initialState returns the state of a job that is pushed. It is blocked while another
-// job has its serial key.
+// initialState returns the state of a job that is pushed. It is blocked behind a gate, and
+// while another job has its serial key.
 func (t *tx) initialState(j *backend.NewJob, name int64) (backend.State, error) {
+	if lifecycle.Gated(j) {
+		return backend.Blocked, nil
+	}
 	if j.Serial != "" {
 		head, err := t.head(name, j.Serial)
 		if err != nil || head != 0 {
@@ -377,11 +419,11 @@ func (t *tx) initialState(j *backend.NewJob, name int64) (backend.State, error) 
 }
 
 // resolve handles a job whose unique key has an owner.
-func (t *tx) resolve(index int, j *backend.NewJob, holder, now int64) (backend.Pushed, error) {
+func (b *Backend) resolve(t *tx, index int, j *backend.NewJob, holder, now int64) (backend.Pushed, error) {
 	duplicate := &backend.DuplicateError{Index: index, Name: j.Name, Key: j.Unique.Key, ID: holder}
 	switch j.Unique.Conflict {
 	case backend.KeepFirst:
-		return backend.Pushed{ID: holder, Duplicate: true}, nil
+		return backend.Pushed{ID: holder, Duplicate: true}, b.joinStored(t, holder, j.Gating)
 	case backend.Reject:
 		return backend.Pushed{}, duplicate
 	}
@@ -395,6 +437,12 @@ func (t *tx) resolve(index int, j *backend.NewJob, holder, now int64) (backend.P
 	const replaced = flagExpires | flagMetadata
 	flags := r.flags&^replaced | flagsOf(j)&replaced
 	next := r.Replace(j, now)
+	if r.flags&flagBehind != 0 {
+		next = lifecycle.Behind(j, now)
+		if _, err := t.exec(updateWaiter, j.Delay.Microseconds(), j.Expires.Microseconds(), r.id); err != nil {
+			return backend.Pushed{}, err
+		}
+	}
 	if r.State == backend.Pending {
 		if err := t.cutReady(&r); err != nil {
 			return backend.Pushed{}, err
@@ -403,7 +451,10 @@ func (t *tx) resolve(index int, j *backend.NewJob, holder, now int64) (backend.P
 	if next.State == backend.Pending {
 		t.addReady(r.name, next.Suspect, next.Priority, next.RunAt, r.id)
 	}
-	_, err = t.exec(updateReplaced, int64(next.State), int64(next.Priority), next.RunAt, int64(flags), expiry(j, now), metadata(j), payload(j), holder)
+	_, err = t.exec(updateReplaced, int64(next.State), int64(next.Priority), next.RunAt, int64(flags), orNone(next.ExpiresAt), metadata(j), payload(j), holder)
 	t.move(r.name, r.State, next.State, 1)
+	if err == nil {
+		err = b.joinStored(t, holder, j.Gating)
+	}
 	return backend.Pushed{ID: holder, Duplicate: true}, err
 }

@@ -88,6 +88,8 @@ type jobRow struct {
 	BlockedBy   int64         `db:"blocked_by"`
 	KeyUntil    int64         `db:"key_until"`
 	StartedAt   int64         `db:"started_at"`
+	Gates       *string       `db:"gates"`  // JSON, of a job with flagMember
+	Waiter      *string       `db:"waiter"` // JSON, of a job with flagWaiter
 }
 
 func (r *jobRow) info(now int64) backend.Info {
@@ -110,6 +112,7 @@ func (r *jobRow) info(now int64) backend.Info {
 		info.Worker = r.Worker
 		info.Cancelling = r.Flags&flagCancelling != 0
 	}
+	info.Gating = r.gating()
 	return info
 }
 
@@ -119,8 +122,12 @@ const (
 			j.created_at, j.run_at, j.finished_at, ` + workerOf + ` AS worker, j.flags,
 			coalesce(j.unique_key, '') AS unique_key, coalesce(j.serial_key, '') AS serial_key,
 			coalesce(j.expires_at, 0) AS expires_at,
-			CASE j.state WHEN 2 THEN coalesce((SELECT s.job FROM plainjobs_serial_head s WHERE s.name = j.name AND s.key = j.serial_key), 0)
+			CASE WHEN j.state = 2 AND j.flags & 1024 = 0
+				THEN coalesce((SELECT s.job FROM plainjobs_serial_head s WHERE s.name = j.name AND s.key = j.serial_key), 0)
 				ELSE 0 END AS blocked_by,
+			CASE WHEN j.flags & 256 <> 0 THEN (SELECT json_group_array(m.gate) FROM plainjobs_gate_member m WHERE m.job = j.id) END AS gates,
+			CASE WHEN j.flags & 512 <> 0 THEN (SELECT json_array(w.gate, w.condition, w.waits, w.delay, w.expires)
+				FROM plainjobs_gate_waiter w WHERE w.job = j.id) END AS waiter,
 			coalesce((SELECT k.until FROM plainjobs_unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id), 0) AS key_until,
 			CASE WHEN j.started_seed = j.seed THEN j.started_at ELSE 0 END AS started_at`
 	fromJobs       = ` FROM plainjobs_job j JOIN plainjobs_job_name n ON n.id = j.name `
@@ -223,6 +230,10 @@ const selectEndedWindow = `
 	SELECT coalesce((SELECT id FROM plainjobs_job INDEXED BY plainjobs_job_ended
 		WHERE state = (?1+0) AND state IN (6, 7) AND id < (?2+0) ORDER BY id DESC LIMIT 1 OFFSET (?3+0)), 0)`
 
+// selectMemberWindow is selectEndedWindow for the members of a gate.
+const selectMemberWindow = `
+	SELECT coalesce((SELECT job FROM plainjobs_gate_member WHERE gate = (?+0) AND job < (?+0) ORDER BY job DESC LIMIT 1 OFFSET (?+0)), 0)`
+
 const selectRunningIDs = `
 	SELECT x.id FROM plainjobs_claim c CROSS JOIN plainjobs_job x ON x.id BETWEEN c.first AND c.last WHERE +x.state = 3 AND +x.seed = c.seed`
 
@@ -247,6 +258,20 @@ func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListReque
 			return "", nil, 0, err
 		}
 		where(`j.id IN (SELECT value FROM json_each(?))`, string(ids))
+		if req.State != 0 {
+			where(stateOf+` = ?`, int64(req.State))
+		}
+	case req.Gate != 0:
+		// As many members as one page reads of all jobs in other cases.
+		err := scan(ctx, q, b.sql(selectMemberWindow), []any{req.Gate, before, listWindow}, func(r *sql.Rows) error { return r.Scan(&from) })
+		if err != nil {
+			return "", nil, 0, err
+		}
+		where(`j.id IN (SELECT m.job FROM plainjobs_gate_member m WHERE m.gate = ? AND m.job >= ? AND m.job < ?)`, req.Gate, from, before)
+		if req.State != 0 {
+			where(stateOf+` = ?`, int64(req.State))
+		}
+	case req.Behind != 0:
 		if req.State != 0 {
 			where(stateOf+` = ?`, int64(req.State))
 		}
@@ -276,6 +301,12 @@ func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListReque
 	}
 	if req.HasKey {
 		where(`EXISTS (SELECT 1 FROM plainjobs_unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND (k.held = 1 OR k.until > ?))`, b.now())
+	}
+	if req.Gate != 0 && req.IDs != nil {
+		where(`EXISTS (SELECT 1 FROM plainjobs_gate_member m WHERE m.job = j.id AND m.gate = ?)`, req.Gate)
+	}
+	if req.Behind != 0 {
+		where(`j.id IN (SELECT w.job FROM plainjobs_gate_waiter w WHERE w.gate = ?)`, req.Behind)
 	}
 	if req.Error != "" {
 		where(`instr((SELECT e.error FROM plainjobs_job_error e WHERE e.job = j.id ORDER BY e.id DESC LIMIT 1), ?) > 0`, req.Error)

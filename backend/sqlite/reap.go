@@ -53,6 +53,7 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	if err != nil {
 		return backend.ReapResult{}, failed(ctx, "reap", err)
 	}
+	b.passOn(ctx)
 	if err := b.audit(ctx); err != nil {
 		return result, failed(ctx, "reap", err)
 	}
@@ -102,7 +103,11 @@ func (b *Backend) reap(t *tx, req backend.ReapRequest, limit int, result *backen
 	if err != nil {
 		return err
 	}
-	result.More = result.More || result.Due == limit || result.Expired == limit || kept == int64(limit)
+	moreGates, err := b.reapGates(t, now, limit)
+	if err != nil {
+		return err
+	}
+	result.More = result.More || moreGates || result.Due == limit || result.Expired == limit || kept == int64(limit)
 	if _, err := t.exec(deleteOldSignals, now-backend.KeepSignals.Microseconds(), limit); err != nil {
 		return err
 	}

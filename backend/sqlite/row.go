@@ -21,6 +21,9 @@ const (
 	flagResult
 	flagProgress
 	flagCancelling // the job was cancelled while it ran
+	flagMember     // the job counts in a gate
+	flagWaiter     // the job has a row of gate_waiter
+	flagBehind     // the job waits behind a gate
 )
 
 const (
@@ -33,6 +36,9 @@ const flagsAtEnd = flagUnique | flagSerial
 
 // flagsAtDone are the flags of jobs whose completion reads the row.
 const flagsAtDone = flagsAtEnd | flagResult
+
+// flagsOfGates are the flags of jobs that have to do with gates.
+const flagsOfGates = flagMember | flagWaiter
 
 // flagsAtClaim are the flags of jobs whose claim reads or writes more than the row.
 const flagsAtClaim = flagUnique | flagUntilStarted | flagSerial | flagExpires | flagMetadata
@@ -116,8 +122,16 @@ func (b *Backend) put(t *tx, r row, next lifecycle.Job, now int64, errors ...bac
 	if err != nil {
 		return err
 	}
+	if err := b.countMember(t, r.jobKeys, lifecycle.Moved(r.State, next.State)); err != nil {
+		return err
+	}
 	if del, err := b.deletes(t, set, r.jobKeys, next.State, now); err != nil || del {
-		return cmp.Or(err, t.remove([]row{r}, now))
+		return cmp.Or(err, t.delete([]row{r}, now))
+	}
+	if r.flags&flagBehind != 0 && next.State != backend.Blocked {
+		if err := t.comeForward(&r); err != nil {
+			return err
+		}
 	}
 	if r.State == backend.Pending {
 		if err := t.cutReady(&r); err != nil {
@@ -218,8 +232,19 @@ var (
 	deleteJobsOf     = newList(`DELETE FROM plainjobs_job WHERE id IN (`, `?`, `)`)
 )
 
-// remove deletes at most maxList jobs and what is stored for them.
-func (t *tx) remove(rows []row, now int64) error {
+// remove deletes at most maxList jobs. Those that have not ended count as cancelled in their
+// gates.
+func (b *Backend) remove(t *tx, rows []row, now int64) error {
+	for i := range rows {
+		if err := b.countMember(t, rows[i].jobKeys, lifecycle.Moved(rows[i].State, 0)); err != nil {
+			return err
+		}
+	}
+	return t.delete(rows, now)
+}
+
+// delete deletes at most maxList jobs and what is stored for them.
+func (t *tx) delete(rows []row, now int64) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -242,6 +267,9 @@ func (t *tx) remove(rows []row, now int64) error {
 		if _, err := t.exec(query, args...); err != nil {
 			return err
 		}
+	}
+	if err := t.forgetGates(flags, args, len(ids)); err != nil {
+		return err
 	}
 	for i := range rows {
 		r := &rows[i]

@@ -110,7 +110,7 @@ func (b *Backend) Tick(ctx context.Context, tick backend.Tick) (taken bool, err 
 			if err != nil || paused || len(tick.Jobs) == 0 {
 				return err
 			}
-			return t.push(tick.Jobs, make([]backend.Pushed, len(tick.Jobs)), now)
+			return b.push(t, tick.Jobs, make([]backend.Pushed, len(tick.Jobs)), now)
 		})
 	}})
 	return taken && err == nil, err

@@ -134,6 +134,8 @@ type Backend struct {
 	pruning sync.Mutex   // held while pruning
 	stepped atomic.Bool  // this process has met a job with steps
 	folded  atomic.Int64 // the first minute, in Unix seconds, that this process did not fold
+	passing atomic.Bool  // a transaction left waiters of gates for another one
+	sweeper atomic.Int64 // the gate after which the next Reap looks for gates to delete
 	auditor audit.Auditor
 }
 
@@ -147,6 +149,7 @@ var (
 	_ backend.SettingsStore  = (*Backend)(nil)
 	_ backend.Describer      = (*Backend)(nil)
 	_ backend.Inspector      = (*Backend)(nil)
+	_ backend.GateStore      = (*Backend)(nil)
 	_ backend.ExportImporter = (*Backend)(nil)
 	_ backend.StepStore      = (*Backend)(nil)
 	_ io.Closer              = (*Backend)(nil)
@@ -200,7 +203,7 @@ func (b *Backend) Describe() backend.Description {
 		Shared:     b.path != "",
 		MaxPayload: b.maxPayload(),
 		Fields: backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending |
-			backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes,
+			backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes | backend.FieldGates,
 	}
 	if b.path == "" {
 		d.Durability = backend.None

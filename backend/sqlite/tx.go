@@ -32,6 +32,7 @@ type tx struct {
 
 	ready      []readySpan          // that became pending and are not stored yet
 	settled    map[*cachedClaim]int // how many leases, by claim
+	gates      *gateWork            // nil if no gate changes
 	lastPushed int64                // ID
 	pushTime   int64                // of the jobs that are pushed
 
@@ -154,13 +155,13 @@ func (t *tx) nested(f func() error) error {
 		return err
 	}
 	counts, fresh := maps.Clone(t.counts), maps.Clone(t.fresh)
-	wakes, pushed, after := t.wakes, len(t.pushed), len(t.commitHooks)
+	wakes, pushed, after, gates := t.wakes, len(t.pushed), len(t.commitHooks), t.gates.clone()
 	err := f()
 	if err == nil {
 		_, err = t.exec("RELEASE plainjobs")
 		return err
 	}
-	t.counts, t.fresh, t.wakes, t.ready = counts, fresh, wakes, nil
+	t.counts, t.fresh, t.wakes, t.ready, t.gates = counts, fresh, wakes, nil, gates
 	t.pushed, t.commitHooks = t.pushed[:pushed], t.commitHooks[:after]
 	for _, undo := range []string{"ROLLBACK TO plainjobs", "RELEASE plainjobs"} {
 		if _, undoErr := t.exec(undo); undoErr != nil {
@@ -272,7 +273,7 @@ func (b *Backend) PushTx(ctx context.Context, caller *sql.Tx, jobs []backend.New
 		return nil, nil
 	}
 	pushed := make([]backend.Pushed, len(jobs))
-	err := b.inCallersTx(ctx, caller, "push in transaction", func(t *tx) error { return t.push(jobs, pushed, b.now()) })
+	err := b.inCallersTx(ctx, caller, "push in transaction", func(t *tx) error { return b.push(t, jobs, pushed, b.now()) })
 	if err != nil {
 		return nil, err
 	}

@@ -100,7 +100,9 @@ func (b *Backend) write(ctx context.Context, r *request) error {
 	if err == nil {
 		defer leave()
 		r.full = r.firm && b.opts.Durability == backend.PowerLoss
-		err = b.writer.do(ctx, r)
+		if err = b.writer.do(ctx, r); b.passing.Load() {
+			b.passOn(ctx)
+		}
 	}
 	return failed(ctx, r.op, err)
 }
