@@ -37,6 +37,8 @@ var (
 	ErrNotFound = backend.ErrNotFound
 	// ErrGroupEnded is returned by Perform and Group of a [Group] that has ended.
 	ErrGroupEnded = backend.ErrGateEnded
+	// ErrSignalTimeout is returned by [Signal.Wait] if the signal was not sent in time.
+	ErrSignalTimeout = errors.New("the signal was not sent in time")
 	// ErrStopped is the cause when the context of a handler ends because its worker
 	// stops. The job is released, unless the handler returns nil or the error of Cancel,
 	// RetryAfter or Snooze.

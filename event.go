@@ -105,7 +105,7 @@ func infoOfEvent(e *engine.Event) Info {
 		if f.Error != "" {
 			info.Errors = []RunError{{Attempt: info.Attempt, At: now, Error: backend.CleanError(f.Error), Stack: backend.CleanError(f.Stack)}}
 		}
-		if f.Ending == backend.EndRetry || f.Ending == backend.EndSnooze {
+		if f.Ending == backend.EndRetry || f.Ending == backend.EndSnooze || f.Ending == backend.EndSleep {
 			info.RunAt = now.Add(f.Delay)
 		}
 	}

@@ -81,6 +81,8 @@ type Info struct {
 	// serial key.
 	UniqueKey, SerialKey string
 	BlockedBy            int64
+	// Signal and SignalKey name the signal that a Scheduled job waits for, see [Signal].
+	Signal, SignalKey string
 	// Groups are the IDs of the groups in which the job counts.
 	Groups []int64
 	// CallbackOf is the ID of the group whose callback the job is, or zero. CallbackOn is then
@@ -165,6 +167,8 @@ func infoOfStored(i *backend.Info) Info {
 		UniqueKey:     i.UniqueKey,
 		SerialKey:     i.SerialKey,
 		BlockedBy:     i.BlockedBy,
+		Signal:        i.Waits.Name,
+		SignalKey:     i.Waits.Key,
 		KeyUntil:      i.KeyUntil,
 		Worker:        i.Worker,
 		Cancelling:    i.Cancelling,

@@ -128,7 +128,7 @@ func (d *drain) next(ctx context.Context) bool {
 	}
 	d.settle(ctx, job, nil, &f)
 	d.tried[job.ID] = f.Ending
-	if f.Ending != backend.EndSnooze && (f.Ending != backend.EndRetry || !d.retries) {
+	if f.Ending != backend.EndSnooze && f.Ending != backend.EndSleep && (f.Ending != backend.EndRetry || !d.retries) {
 		d.failed(fmt.Errorf("job %s #%d: %w", job.Name, job.ID, err))
 	}
 	return true

@@ -44,7 +44,7 @@ func (a *activity) record(e outcome) {
 	if a.counts == nil {
 		return
 	}
-	if f := e.failure; f != nil && (f.Ending == backend.EndSnooze || f.Ending == backend.EndRelease) {
+	if f := e.failure; f != nil && (f.Ending == backend.EndSnooze || f.Ending == backend.EndSleep || f.Ending == backend.EndRelease) {
 		return
 	}
 	began := e.run.ctx.Info.Began.Add(a.ahead)

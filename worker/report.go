@@ -56,6 +56,8 @@ func (p *reporter) ended(e outcome, err error) {
 			level, message = slog.LevelWarn, "plainjobs: cancelled"
 		case backend.EndSnooze:
 			message = "plainjobs: snoozed"
+		case backend.EndSleep:
+			message = "plainjobs: sleeps"
 		case backend.EndRelease:
 			level, message = slog.LevelInfo, "plainjobs: interrupted and released"
 		}

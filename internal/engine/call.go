@@ -101,5 +101,8 @@ func Call(ctx context.Context, run Run, payload []byte, done func(err error, exi
 		done(&goexitError{PlainStack(debug.Stack())}, true)
 	}()
 	err = run(ctx, payload)
+	if info := InfoOf(ctx); info != nil {
+		err = info.awake(err)
+	}
 	returned = true
 }

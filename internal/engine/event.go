@@ -53,7 +53,7 @@ type Event struct {
 
 // FailureKinds are the events of runs that fail, by how they end.
 var FailureKinds = map[backend.Ending]EventKind{
-	backend.EndRetry: Retried, backend.EndSnooze: Snoozed, backend.EndRelease: Released,
+	backend.EndRetry: Retried, backend.EndSnooze: Snoozed, backend.EndSleep: Snoozed, backend.EndRelease: Released,
 	backend.EndFailed: Failed, backend.EndCancelled: Cancelled,
 }
 

@@ -29,6 +29,8 @@ type Info struct {
 	InTx atomic.Bool
 	// Completed is set when it did so on a queue for tests, which cannot know.
 	Completed atomic.Bool
+	// stepsOfRun are the steps of the job, or nil if the run has begun none.
+	stepsOfRun atomic.Pointer[Steps]
 	// Progress takes what the handler reports. It is nil without a worker.
 	Progress ProgressReporter
 }

@@ -26,6 +26,8 @@ type Inline struct {
 	last int64 // ID, and token
 	jobs []*inlineJob
 	keys map[inlineKey]lifecycle.Key
+	// signals are those that were sent.
+	signals map[backend.SignalKey]backend.Signal
 
 	lastGate int64
 	gates    map[int64]*inlineGate // also without Keep: a group lives as long as its jobs run
@@ -67,7 +69,7 @@ func (e returnedError) Error() string        { return e.err.Error() }
 func (e returnedError) Is(target error) bool { return errors.Is(e.err, target) }
 func (e returnedError) As(target any) bool {
 	switch target.(type) {
-	case **CancelError, **RetryError, **SnoozeError:
+	case **CancelError, **RetryError, **SnoozeError, **SleepError:
 		return false
 	}
 	return errors.As(e.err, target)
@@ -124,7 +126,7 @@ func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) ([]*inline
 		s.Queue.ReportError(WithInfo(ctx, s.Queue, job), d, EventOf(job, &f, err))
 	}
 	released := s.end(j, &f, result)
-	if f.Ending == backend.EndSnooze || f.Ending == backend.EndRetry {
+	if f.Ending == backend.EndSnooze || f.Ending == backend.EndSleep || f.Ending == backend.EndRetry {
 		return released, nil
 	}
 	return released, err

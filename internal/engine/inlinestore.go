@@ -21,6 +21,7 @@ type inlineJob struct {
 	// gated is set while the job waits behind a gate. Its times count from then.
 	gated          bool
 	delay, expires time.Duration
+	steps          []backend.Step
 }
 
 // An inlineKey is a unique or serial key, which each name has its own of.
@@ -45,7 +46,7 @@ func (j *inlineJob) claimed() *backend.Job {
 	return &backend.Job{
 		Lease: backend.Lease{ID: i.ID, Token: j.Token}, Name: i.Name, Payload: i.Payload, Priority: j.Priority,
 		Attempt: j.Failures + 1, MaxAttempts: i.MaxAttempts, CreatedAt: i.CreatedAt, RunAt: lifecycle.Time(j.RunAt), Metadata: i.Metadata,
-		UniqueKey: i.UniqueKey, SerialKey: i.SerialKey, Gating: i.Gating,
+		UniqueKey: i.UniqueKey, SerialKey: i.SerialKey, Gating: i.Gating, HasSteps: len(j.steps) > 0,
 	}
 }
 
@@ -145,7 +146,7 @@ func (s *Inline) addOne(index int, n *backend.NewJob, run bool, replaced *[]repl
 	j := &inlineJob{lifecycle.New(n, now), backend.Info{
 		ID: s.last, Name: n.Name, Payload: n.Payload, MaxAttempts: n.MaxAttempts, CreatedAt: lifecycle.Time(now),
 		UniqueKey: n.Unique.Key, SerialKey: n.Serial, Metadata: n.Metadata,
-	}, n.Unique.Scope, false, n.Delay, n.Expires}
+	}, n.Unique.Scope, false, n.Delay, n.Expires, nil}
 	if n.Unique.Key != "" {
 		s.setKey(j, lifecycle.NewKey(s.last, n.Unique, now))
 	}
@@ -233,6 +234,7 @@ func (s *Inline) end(j *inlineJob, f *backend.Failure, result []byte) []*inlineJ
 		return s.takeReleased()
 	}
 	next, e := j.Fail(f, now)
+	s.sleep(j, f, &next, now)
 	s.settle(j, next, e, now)
 	return s.takeReleased()
 }
@@ -254,7 +256,8 @@ func (s *Inline) settle(j *inlineJob, next lifecycle.Job, e backend.RunError, no
 	from := j.State
 	defer func() { s.count(j, from, j.State, now) }()
 	j.Job, j.info.Errors = next, lifecycle.AppendError(j.info.Errors, e)
-	if k := s.keys[j.unique()]; next.State.Waits() && j.info.UniqueKey != "" {
+	asleep := next.Sleeps() && j.scope == backend.UntilStarted
+	if k := s.keys[j.unique()]; next.State.Waits() && j.info.UniqueKey != "" && !asleep {
 		other := s.find(k.Job)
 		switch {
 		case !k.Taken(j.info.ID, now):

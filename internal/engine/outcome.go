@@ -59,7 +59,12 @@ func FailureOf(d *Definition, job *backend.Job, err error, interrupted bool) bac
 	f := backend.Failure{Lease: job.Lease, Ending: backend.EndRetry, Error: text(err)}
 	cancel, retry, snooze, stack := requestedOutcome(err)
 	f.Stack = stack
+	sleep := sleepOf(err)
 	switch {
+	case sleep != nil:
+		f.Ending, f.Delay, f.Error = backend.EndSleep, clampDelay(sleep.Delay), ""
+		f.Step, f.Signal = backend.Step{Name: sleep.Name, Result: sleep.Result}, sleep.Signal
+		return f
 	case cancel != nil:
 		f.Ending = backend.EndCancelled
 		return f
@@ -81,6 +86,17 @@ func FailureOf(d *Definition, job *backend.Job, err error, interrupted bool) bac
 		f.Ending, f.Delay = backend.EndFailed, 0
 	}
 	return f
+}
+
+// sleepOf returns the sleep that err requests, or nil.
+func sleepOf(err error) (sleep *SleepError) {
+	defer func() {
+		if recover() != nil {
+			sleep = nil
+		}
+	}()
+	errors.As(err, &sleep)
+	return sleep
 }
 
 // requestedOutcome returns the end that err requests, if any, and the stack of a panic.
