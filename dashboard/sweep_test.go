@@ -204,7 +204,7 @@ func TestSweepStop(t *testing.T) {
 	}
 }
 
-// If the process of a sweep ends, the page says that it is not heard from.
+// If the process of a sweep ends, the page says that it does not report any more.
 func TestSweepSilent(t *testing.T) {
 	var skew atomic.Int64
 	store := memory.New(&memory.Options{Clock: func() time.Time { return time.Now().Add(time.Duration(skew.Load())) }})
