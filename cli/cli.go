@@ -10,6 +10,7 @@
 //				}
 //				return plainjobs.New(store, nil), nil
 //			},
+//			Dashboard: dashboard.Handler,
 //		})
 //	}
 //
@@ -24,7 +25,8 @@
 //     handler and, with --payloads, stored payloads that this build cannot decode.
 //   - stats, top, jobs, show, why, schedules and workers show counts, a live view,
 //     filtered lists, one job, what a job waits for, schedules and workers. dashboard
-//     shows the same as web pages, to this machine; dev serves them too.
+//     shows the same as web pages, to this machine, and dev serves them too, if
+//     App.Dashboard is set.
 //   - groups and group show groups of jobs; group also seals, cancels and deletes one.
 //   - retry, cancel, delete and free take IDs, or --all and a filter. With --all
 //     they show the number of jobs and ask; --yes skips the question and --dry-run
@@ -52,6 +54,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,6 +63,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/dashboard"
 )
 
 // An App describes a program to the commands.
@@ -74,6 +78,10 @@ type App struct {
 	// Serve runs the web server for the commands serve and dev. It must return soon
 	// after ctx is done. It may be nil.
 	Serve func(ctx context.Context) error
+	// Dashboard serves the pages of package dashboard for the commands dashboard and
+	// dev: set it to dashboard.Handler. Without it, there is no command dashboard, and a
+	// program without other templates is 4.5 MB smaller; see package dashboard.
+	Dashboard func(queue *plainjobs.Queue, opts *dashboard.Options) http.Handler
 	// Close closes what else Open has opened, e.g. a *sql.DB. Each command calls it
 	// at its end, after it has closed the queue. It may be nil.
 	Close func() error

@@ -52,7 +52,7 @@ its login.`,
 		if readOnly {
 			gate.most = dashboard.Read
 		}
-		gate.pages = dashboard.Handler(q, &dashboard.Options{Authorize: gate.authorize, User: localUser, Program: withDB(c)})
+		gate.pages = p.app.Dashboard(q, &dashboard.Options{Authorize: gate.authorize, User: localUser, Program: withDB(c)})
 		d, err := serveDashboard(ctx, "--addr", address, gate)
 		if err != nil {
 			return err
@@ -156,7 +156,7 @@ const devDashboard = "127.0.0.1:7080"
 
 // devPages serves the dashboard of dev, and prints its address.
 func (p *program) devPages(ctx context.Context, s *screen, q *plainjobs.Queue, o *workOptions) (stop func(), err error) {
-	pages := dashboard.Handler(q, &dashboard.Options{Authorize: dashboard.Loopback, User: localUser, Program: o.program})
+	pages := p.app.Dashboard(q, &dashboard.Options{Authorize: dashboard.Loopback, User: localUser, Program: o.program})
 	d, err := serveDashboard(ctx, "--dashboard", o.dashboard, pages)
 	if o.dashboard == devDashboard && err != nil && !errors.Is(err, context.Canceled) {
 		d, err = serveDashboard(ctx, "--dashboard", "127.0.0.1:0", pages) // another dev has the port

@@ -16,16 +16,17 @@ func (p *program) devCommand() *cobra.Command {
 		Use:   "dev [flags]",
 		Short: "Run the web server and a worker in one process",
 		Long: `Dev runs a worker, and the program's web server if it has one, in one process. It
-prints a line for each run. It also serves a dashboard of the queue to this machine, and
-prints its address; --dashboard off serves none.`,
+prints a line for each run. If the program has a dashboard, dev serves it to this
+machine and prints its address; --dashboard off serves none.`,
 		Example: `  dev
-  dev --parallel 4
-  dev --dashboard off`,
+  dev --parallel 4`,
 		Args: takes(0, 0),
 	}
 	o.flags(p, c)
 	c.Flags().DurationVar(&o.grace, "grace", devGrace, "how long to wait for running jobs")
-	c.Flags().StringVar(&o.dashboard, "dashboard", devDashboard, "serve the dashboard at the loopback `ADDRESS`, or off; another port if the default is in use")
+	if p.app.Dashboard != nil {
+		c.Flags().StringVar(&o.dashboard, "dashboard", devDashboard, "serve the dashboard at the loopback `ADDRESS`, or off; another port if the default is in use")
+	}
 	return p.whole(c, func(ctx context.Context, s *screen, _ []string) error {
 		o.program = called(c.Root().Name())
 		o.lines, o.serve = true, p.app.Serve

@@ -51,12 +51,15 @@ func (p *program) commands() []*cobra.Command {
 		p.statsCommand(), p.jobsCommand(), p.showCommand(), p.whyCommand(), p.groupsCommand(), p.groupCommand(),
 		p.retryCommand(), p.cancelCommand(), p.deleteCommand(), p.priorityCommand(), p.freeCommand(),
 		p.performCommand(),
-		p.pauseCommand(), p.resumeCommand(), p.schedulesCommand(), p.workersCommand(), p.topCommand(), p.dashboardCommand(), p.envCommand(),
+		p.pauseCommand(), p.resumeCommand(), p.schedulesCommand(), p.workersCommand(), p.topCommand(), p.envCommand(),
 		p.exportCommand(), p.importCommand(), p.backupCommand(), p.restoreCommand(),
 		p.checkCommand(), p.doctorCommand(), p.migrateCommand(), p.schemaCommand(),
 	}
 	if p.app.Serve != nil {
 		all = append(all, p.serveCommand())
+	}
+	if p.app.Dashboard != nil {
+		all = append(all, p.dashboardCommand())
 	}
 	return all
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend/memory"
+	"github.com/plainjobs/plainjobs/dashboard"
 )
 
 // childVariable turns the test binary into a program that runs one job. The job ends once
@@ -16,7 +17,7 @@ const childVariable = "CLI_TEST_CHILD"
 
 func child() {
 	path := os.Getenv(childVariable)
-	Main(App{Open: func(ctx context.Context) (*plainjobs.Queue, error) {
+	Main(App{Dashboard: dashboard.Handler, Open: func(ctx context.Context) (*plainjobs.Queue, error) {
 		q := plainjobs.New(memory.New(nil), nil)
 		plainjobs.Handle(q, importJob, func(ctx context.Context, _ string) error {
 			slog.Info("running")

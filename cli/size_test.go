@@ -10,6 +10,7 @@ import (
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
+	"github.com/plainjobs/plainjobs/dashboard"
 )
 
 // BenchmarkMillion measures the commands of an operator on a queue of a million jobs in
@@ -20,7 +21,7 @@ func BenchmarkMillion(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "jobs.db")
 	million(b, path)
 	w := &world{at: noon}
-	w.program = newProgram(App{Open: func(context.Context) (*plainjobs.Queue, error) {
+	w.program = newProgram(App{Dashboard: dashboard.Handler, Open: func(context.Context) (*plainjobs.Queue, error) {
 		store, err := modernc.Open(path, nil)
 		if err != nil {
 			return nil, err

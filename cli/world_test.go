@@ -21,6 +21,7 @@ import (
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/memory"
+	"github.com/plainjobs/plainjobs/dashboard"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -66,7 +67,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{at: noon, stdin: strings.NewReader(""), signals: make(chan os.Signal), notified: make(chan struct{})}
 	w.store = lasting{memory.New(&memory.Options{Clock: w.clock})}
-	w.program = newProgram(App{Open: func(context.Context) (*plainjobs.Queue, error) {
+	w.program = newProgram(App{Dashboard: dashboard.Handler, Open: func(context.Context) (*plainjobs.Queue, error) {
 		return plainjobs.New(w.store, nil), nil
 	}})
 	w.now = w.clock

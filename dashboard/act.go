@@ -54,7 +54,7 @@ func (h *handler) act(w http.ResponseWriter, r *http.Request) error {
 	d.back = h.local(d.form.Get("back"))
 	ctx, cancel := context.WithTimeout(r.Context(), readWait)
 	defer cancel()
-	do, found := deeds[d.form.Get("do")]
+	do, found := deeds()[d.form.Get("do")]
 	if !found {
 		return &problem{status: http.StatusBadRequest, title: "Nothing was changed", hold: true, text: fmt.Sprintf("There is no action %q.", d.form.Get("do"))}
 	}
@@ -77,13 +77,15 @@ func (d *deed) unfold() error {
 }
 
 // deeds are by the value of a form's field do.
-var deeds = map[string]func(d *deed, ctx context.Context, w http.ResponseWriter) error{
-	string(Retry): (*deed).operate, string(RunNow): (*deed).operate, string(Cancel): (*deed).operate,
-	string(Delete): (*deed).operate, string(Prioritize): (*deed).operate,
-	"sweep": (*deed).sweep, "stop": (*deed).stop,
-	"pause": (*deed).pauseName, "resume": (*deed).pauseName,
-	"pause-schedule": (*deed).pauseSchedule, "resume-schedule": (*deed).pauseSchedule, "run-schedule": (*deed).runSchedule,
-	string(Duplicate): (*deed).duplicate,
+func deeds() map[string]func(d *deed, ctx context.Context, w http.ResponseWriter) error {
+	return map[string]func(d *deed, ctx context.Context, w http.ResponseWriter) error{
+		string(Retry): (*deed).operate, string(RunNow): (*deed).operate, string(Cancel): (*deed).operate,
+		string(Delete): (*deed).operate, string(Prioritize): (*deed).operate,
+		"sweep": (*deed).sweep, "stop": (*deed).stop,
+		"pause": (*deed).pauseName, "resume": (*deed).pauseName,
+		"pause-schedule": (*deed).pauseSchedule, "resume-schedule": (*deed).pauseSchedule, "run-schedule": (*deed).runSchedule,
+		string(Duplicate): (*deed).duplicate,
+	}
 }
 
 // local returns the URL of one of the pages, or the overview's if back is anything else.

@@ -172,7 +172,7 @@ func (d *deed) wrong(w http.ResponseWriter, p *againPage) error {
 	l := d.h.layout(d.h.pageNamed("again"), d.rq.now)
 	l.Title, l.Data = p.title(), p
 	var b bytes.Buffer
-	if err := templates["again"].ExecuteTemplate(&b, "layout", l); err != nil {
+	if err := templates()["again"].ExecuteTemplate(&b, "layout", l); err != nil {
 		return err
 	}
 	return writePage(w, http.StatusUnprocessableEntity, &b)

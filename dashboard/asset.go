@@ -6,9 +6,11 @@ import (
 	"crypto/sha256"
 	"embed"
 	"fmt"
+	"html/template"
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 )
 
 //go:embed asset template
@@ -23,8 +25,20 @@ type asset struct {
 // kinds are the media types of assets. A system's table may have others.
 var kinds = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
+// once holds what is loaded for the first dashboard. It is not loaded when the program
+// starts: the linker then leaves it out of programs without a dashboard, although they
+// import this package.
+var once struct {
+	assets, templates sync.Once
+	assetsByName      map[string]*asset
+	templatesByFile   map[string]*template.Template
+}
+
 // assets are by name.
-var assets = loadAssets()
+func assets() map[string]*asset {
+	once.assets.Do(func() { once.assetsByName = loadAssets() })
+	return once.assetsByName
+}
 
 func loadAssets() map[string]*asset {
 	all := map[string]*asset{}
@@ -67,4 +81,4 @@ func (a *asset) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // assetURL returns the relative URL of an asset.
-func assetURL(name string) string { return name + "?v=" + assets[name].hash }
+func assetURL(name string) string { return name + "?v=" + assets()[name].hash }

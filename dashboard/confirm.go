@@ -36,7 +36,7 @@ func (d *deed) ask(w http.ResponseWriter, title, text, button string) error {
 	l := d.h.layout(&page{title: title}, d.rq.now)
 	l.Data = p
 	var b bytes.Buffer
-	if err := templates["confirm"].ExecuteTemplate(&b, "layout", l); err != nil {
+	if err := templates()["confirm"].ExecuteTemplate(&b, "layout", l); err != nil {
 		return err
 	}
 	return writePage(w, http.StatusOK, &b)

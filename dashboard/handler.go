@@ -83,7 +83,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "./"+url.PathEscape(path.Base(given))+"/", http.StatusMovedPermanently)
 		return
 	}
-	if a := assets[name]; a != nil {
+	if a := assets()[name]; a != nil {
 		a.serve(w, r)
 		return
 	}
@@ -199,7 +199,7 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, p *problem) {
 		l.Refresh = 5
 		w.Header().Set("Retry-After", "5")
 	}
-	if err := templates["problem"].ExecuteTemplate(&b, "layout", l); err != nil {
+	if err := templates()["problem"].ExecuteTemplate(&b, "layout", l); err != nil {
 		http.Error(w, p.title, p.status)
 		return
 	}

@@ -39,7 +39,10 @@ func has[T any](b backend.Backend) bool {
 }
 
 // templates are by file. Each has "layout", the whole page, and "live", what updates.
-var templates = loadTemplates()
+func templates() map[string]*template.Template {
+	once.templates.Do(func() { once.templatesByFile = loadTemplates() })
+	return once.templatesByFile
+}
 
 func loadTemplates() map[string]*template.Template {
 	base := template.Must(template.New("").Funcs(template.FuncMap{
@@ -100,5 +103,5 @@ func (h *handler) render(ctx context.Context, w io.Writer, rq *request, p *page,
 		l.Follow = 2
 	}
 	l.Data, l.Live, l.Message = data, p.name != "again" && p.name != "change", h.message(ctx, rq, query.Get("did"))
-	return templates[p.file].ExecuteTemplate(w, name, l)
+	return templates()[p.file].ExecuteTemplate(w, name, l)
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/cli"
+	"github.com/plainjobs/plainjobs/dashboard"
 )
 
 func main() { os.Exit(cli.Execute(root())) }
@@ -55,7 +56,7 @@ func root() *cobra.Command {
 			return nil, err
 		}
 		return plainjobs.New(store, nil), nil
-	}})
+	}, Dashboard: dashboard.Handler})
 	commands = slices.DeleteFunc(commands, func(c *cobra.Command) bool { return slices.Contains(withoutProgram, c.Name()) })
 	c.AddCommand(commands...)
 	c.AddCommand(ofProgram("list"), ofProgram("check"))

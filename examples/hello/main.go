@@ -10,6 +10,7 @@ import (
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
 	"github.com/plainjobs/plainjobs/cli"
+	"github.com/plainjobs/plainjobs/dashboard"
 )
 
 type person struct{ Name string }
@@ -26,5 +27,5 @@ func main() {
 			return nil, err
 		}
 		return plainjobs.New(store, nil), nil
-	}})
+	}, Dashboard: dashboard.Handler})
 }

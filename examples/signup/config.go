@@ -12,6 +12,7 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/cli"
+	"github.com/plainjobs/plainjobs/dashboard"
 	"github.com/plainjobs/plainjobs/examples/signup/contacts"
 	"github.com/plainjobs/plainjobs/examples/signup/jobs"
 	"github.com/plainjobs/plainjobs/examples/signup/mail"
@@ -36,7 +37,7 @@ func root() *cobra.Command {
 	flags.StringVar(&a.url, "url", env("URL", ""), "the `URL` in mails, or $SIGNUP_URL; the default is the address")
 	flags.StringVar(&a.smtp, "smtp", env("SMTP", ""), "send mails through the SMTP server at `ADDRESS`, or $SIGNUP_SMTP; the default prints them")
 	flags.StringVar(&a.from, "from", env("FROM", "Signup <signup@example.com>"), "the sender, or $SIGNUP_FROM")
-	c.AddCommand(cli.Commands(cli.App{Open: a.open, Setup: a.setup, Serve: a.serve, Close: a.close})...)
+	c.AddCommand(cli.Commands(cli.App{Open: a.open, Setup: a.setup, Serve: a.serve, Close: a.close, Dashboard: dashboard.Handler})...)
 	return c
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/cli"
+	"github.com/plainjobs/plainjobs/dashboard"
 )
 
 func main() {
@@ -36,6 +37,7 @@ func main() {
 			plainjobs.Handle(q, ship, db.ship)
 			return nil
 		},
+		Dashboard: dashboard.Handler,
 	})...)
 	root.AddCommand(&cobra.Command{
 		Use: "order ID", Short: "Place an order", Args: cobra.ExactArgs(1),
