@@ -90,6 +90,7 @@ type drain struct {
 	store millionStore
 	names []string
 	claim backend.ClaimRequest
+	beats time.Time // when the next heartbeat is due
 }
 
 // fill stores a million jobs with ten names: 94 % done, 1 % failed, 5 % pending.
@@ -103,8 +104,17 @@ func (d *drain) fill(b *testing.B) {
 		for range 19 {
 			d.run(b, 500, 50)
 		}
+		d.beat(b)
 	}
 	d.record(b)
+}
+
+// beat sends a heartbeat, as a worker does four times in its lease of 30 s.
+func (d *drain) beat(b *testing.B) {
+	if _, err := d.store.Heartbeat(context.Background(), backend.HeartbeatRequest{Worker: d.claim.Worker}); err != nil {
+		b.Error(err)
+	}
+	d.beats = time.Now().Add(7500 * time.Millisecond)
 }
 
 // record stores two hours of activity of four workers.
@@ -175,6 +185,9 @@ func (d *drain) start(b *testing.B) (stop func()) {
 		for ctx.Err() == nil {
 			d.push(b, 128)
 			d.run(b, 128, 100)
+			if time.Now().After(d.beats) {
+				d.beat(b)
+			}
 		}
 	})
 	return func() { cancel(); running.Wait() }
