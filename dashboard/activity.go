@@ -41,10 +41,10 @@ func spanNamed(name string) *span {
 // A recorder keeps the activity that was read last, by span.
 type recorder struct {
 	mu   sync.Mutex
-	last map[*span]reading
+	last map[*span]recorded
 }
 
-type reading struct {
+type recorded struct {
 	read time.Time
 	backend.Activities
 }
@@ -69,7 +69,7 @@ func (h *handler) activity(ctx context.Context, s *span) (backend.Activities, er
 	h.recorder.mu.Lock()
 	defer h.recorder.mu.Unlock()
 	if h.recorder.last == nil {
-		h.recorder.last = map[*span]reading{}
+		h.recorder.last = map[*span]recorded{}
 	}
 	h.recorder.last[s] = r
 	return r.Activities, nil

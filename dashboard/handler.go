@@ -31,6 +31,8 @@ type handler struct {
 	hub      hub
 	checkup  checkup
 	recorder recorder
+	crew     reading[[]plainjobs.WorkerInfo]
+	running  reading[runningJobs]
 	ledger   ledger
 	sweeps   sweeps
 }
@@ -45,6 +47,7 @@ func newHandler(queue *plainjobs.Queue, opts *Options) *handler {
 	}
 	h.hub.render = h.renderLive
 	h.checkup.queue = queue
+	h.crew.read, h.running.read = queue.Workers, h.readRunning
 	for _, p := range allPages {
 		if p.offered == nil || p.offered(h.backend) {
 			h.pages = append(h.pages, p)

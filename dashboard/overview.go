@@ -70,7 +70,7 @@ func (h *handler) overview(ctx context.Context, rq *request, query url.Values) (
 	}
 	o.fill(rq, counts, infos)
 	if o.Whole {
-		workers, err := h.queue.Workers(ctx)
+		workers, err := h.crew.get(ctx)
 		if err != nil {
 			return nil, err
 		}

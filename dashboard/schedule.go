@@ -30,6 +30,8 @@ type scheduleRow struct {
 	Interval           bool // it follows no wall clock
 	Last               moment
 	Ticks              []tickRow
+	Runs               []jobRow // the latest jobs, whatever pushed them
+	Doubtful           bool     // a tick is skipped or doubled
 	Acts               []act
 }
 
@@ -74,11 +76,29 @@ func (h *handler) schedules(ctx context.Context, rq *request, _ url.Values) (any
 	p := &schedulesPage{}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if row := all[name]; rq.maySee(row.Job) {
+			if row.Runs, err = h.lastRuns(ctx, rq, row.Job); err != nil {
+				return nil, err
+			}
 			row.Job = visible(row.Job)
 			p.Schedules = append(p.Schedules, row)
 		}
 	}
 	return p, nil
+}
+
+// scheduleRuns is how many jobs of a schedule the page shows.
+const scheduleRuns = 5
+
+// lastRuns returns the newest jobs of a name, with their outcomes.
+func (h *handler) lastRuns(ctx context.Context, rq *request, name string) ([]jobRow, error) {
+	s := search{handler: h, rq: rq, filter: plainjobs.Filter{Name: name}, most: scheduleRuns}
+	if name == "" {
+		return nil, nil
+	}
+	if err := s.run(ctx); err != nil {
+		return nil, err
+	}
+	return s.rows(ctx), nil
 }
 
 func (rq *request) schedule(name, job string, t engine.Timing, s *backend.Schedule, note string) scheduleRow {
@@ -100,8 +120,10 @@ func (rq *request) schedule(name, job string, t engine.Timing, s *backend.Schedu
 		switch {
 		case tick.Skipped:
 			r.Mark = "skipped"
+			row.Doubtful = true
 		case tick.Doubled:
 			r.Mark = "doubled"
+			row.Doubtful = true
 		}
 		row.Ticks = append(row.Ticks, r)
 	}

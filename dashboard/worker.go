@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/plainjobs/plainjobs"
@@ -38,24 +39,34 @@ const (
 	heldMost    = 10
 )
 
+// runningJobs are the newest running jobs.
+type runningJobs struct {
+	jobs []plainjobs.Info
+	more bool
+}
+
+func (h *handler) readRunning(ctx context.Context) (runningJobs, error) {
+	jobs, next, err := h.queue.List(ctx, plainjobs.Filter{State: plainjobs.Running}, 0, runningMost)
+	return runningJobs{jobs, next != 0}, err
+}
+
 func (h *handler) workers(ctx context.Context, rq *request, _ url.Values) (any, error) {
-	workers, err := h.queue.Workers(ctx)
+	workers, err := h.crew.get(ctx)
 	if err != nil {
 		return nil, err
 	}
-	running, next, err := h.queue.List(ctx, plainjobs.Filter{State: plainjobs.Running}, 0, runningMost)
+	running, err := h.running.get(ctx)
 	if err != nil {
 		return nil, err
 	}
 	held := map[int64][]plainjobs.Info{}
-	for i := len(running) - 1; i >= 0; i-- { // the oldest first
-		j := &running[i]
+	for _, j := range slices.Backward(running.jobs) { // the oldest first
 		if rq.maySee(j.Name) {
-			rq.redact(j)
-			held[j.Worker] = append(held[j.Worker], *j)
+			rq.redact(&j)
+			held[j.Worker] = append(held[j.Worker], j)
 		}
 	}
-	p := &workersPage{More: next != 0}
+	p := &workersPage{More: running.more}
 	for i := range workers {
 		w := &workers[i]
 		row := workerRow{
