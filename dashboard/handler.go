@@ -31,7 +31,7 @@ type handler struct {
 	hub      hub
 	checkup  checkup
 	recorder recorder
-	crew     reading[[]plainjobs.WorkerInfo]
+	crew     reading[[]plainjobs.Worker]
 	running  reading[runningJobs]
 	ledger   ledger
 	sweeps   sweeps
