@@ -40,9 +40,29 @@
 //
 // # Cost
 //
-// Counts by name and state cost nothing. A page of jobs reads for at most a tenth of a
+// Counts by name and state cost nothing, and neither do charts: workers store what they
+// need once a minute. A page of jobs reads for at most a tenth of a
 // second; then it says how far it searched and links to the rest. Updates of open pages
-// take at most a fiftieth of the time: they are rarer where the store is slow.
+// take at most a fiftieth of the time: they are rarer where the store is slow. So are the
+// list of workers and the jobs that they run, which may be up to 30 seconds old then.
+//
+// With a million jobs and workers that run jobs as fast as they can, 95 of 100 requests of
+// every page take less than 100 ms on each of the SQLite drivers and on PostgreSQL. This
+// prints the figures:
+//
+//	go test ./dashboard -run '^$' -bench Million -benchtime 200x -timeout 1h
+//
+// # Size
+//
+// A program that already uses html/template or text/template grows by 0.7 MB. One
+// without grows by 4.7 MB, which is not the dashboard: these packages call methods by
+// name, and the linker then keeps every exported method of every type in the program. A
+// single call of reflect.Value.MethodByName costs 3.3 MB in the same program, and
+// html/template 0.7 MB beyond that. Escaping by context is worth more than these bytes, so
+// the dashboard keeps html/template. Package cli links the dashboard only if
+// cli.App.Dashboard is set. This prints the figures, without -s and -w:
+//
+//	go test ./dashboard -run TestSize -v
 package dashboard
 
 import (
