@@ -17,17 +17,19 @@ import (
 
 // A drift has the differences between derived state and the jobs.
 type drift struct {
-	repairs int64 // the number of repairs when counts was read
-	counts  map[countKey]int64
-	heads   []jobKeys   // heads of serial keys that are gone, finished or have another key
-	blocked []jobKeys   // the first blocked job of each key without a head
-	unready []int64     // pending jobs without a span
-	spans   []readySpan // spans with other jobs than pending ones of their name, priority and time
-	strays  []int64     // jobs that are neither blocked nor the head
-	keys    []jobKeys   // keys whose jobs are gone or no longer have them
-	keyless []int64     // waiting jobs without their keys
-	orphans []int64     // IDs of deleted jobs with errors, results, progress or steps
-	marks   []int64     // jobs whose flags for results, progress or steps are wrong
+	repairs  int64 // the number of repairs when counts was read
+	counts   map[countKey]int64
+	heads    []jobKeys   // heads of serial keys that are gone, finished or have another key
+	blocked  []jobKeys   // the first blocked job of each key without a head
+	unready  []int64     // pending jobs without a span
+	spans    []readySpan // spans with other jobs than pending ones of their name, priority and time
+	strays   []int64     // jobs that are neither blocked nor the head
+	keys     []jobKeys   // keys whose jobs are gone or no longer have them
+	keyless  []int64     // waiting jobs without their keys
+	orphans  []int64     // IDs of deleted jobs with errors, results, progress or steps
+	marks    []int64     // jobs whose flags for results, progress or steps are wrong
+	gates    []int64     // gates that count other members than there are
+	stranded []int64     // jobs that wait behind a gate in vain
 }
 
 // driftMost is the most differences of each kind, except counts, that one search finds.
@@ -39,7 +41,8 @@ const (
 	// The counts that claims and pushes use.
 	liveCounted = `
 		SELECT name, 1 AS state, count(*) AS jobs FROM plainjobs_job WHERE state = 1 GROUP BY name
-		UNION ALL SELECT name, 2, count(*) FROM plainjobs_job WHERE state = 2 GROUP BY name
+		UNION ALL SELECT name, 2, count(*) FROM plainjobs_job WHERE state = 2 AND flags & 1024 = 0 GROUP BY name
+		UNION ALL SELECT name, 2, count(*) FROM plainjobs_job WHERE state = 2 AND flags & 1024 <> 0 GROUP BY name
 		UNION ALL SELECT j.name, 3, count(*) FROM plainjobs_ready r CROSS JOIN plainjobs_job j ON j.id BETWEEN r.first AND r.last
 			WHERE +j.state = 3 GROUP BY j.name
 		UNION ALL SELECT j.name, 4, count(*) FROM plainjobs_claim c CROSS JOIN plainjobs_job j ON j.id BETWEEN c.first AND c.last
@@ -102,6 +105,7 @@ const (
 
 	selectOrphans = `
 		SELECT job FROM (SELECT job FROM plainjobs_job_error UNION SELECT job FROM plainjobs_job_result UNION SELECT job FROM plainjobs_job_progress
+			UNION SELECT job FROM plainjobs_gate_member UNION SELECT job FROM plainjobs_gate_waiter
 			UNION SELECT job FROM plainjobs_job_step UNION SELECT job FROM plainjobs_signal_wait)
 		WHERE NOT EXISTS (SELECT 1 FROM plainjobs_job j WHERE j.id = job) LIMIT ?`
 
@@ -158,6 +162,9 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 			d.spans = append(d.spans, s)
 			return err
 		})
+		if err == nil {
+			err = b.gateDrift(ctx, q, &d)
+		}
 		if err != nil || !all {
 			return err
 		}
@@ -197,7 +204,7 @@ func (d *drift) summary() string {
 		what string
 	}{
 		{len(d.counts), "counts"}, {len(d.unready) + len(d.spans), "spans of pending jobs"}, {len(d.heads) + len(d.blocked) + len(d.strays), "serial keys"}, {len(d.keys) + len(d.keyless), "unique keys"},
-		{len(d.orphans), "jobs whose errors, results or progress are left"}, {len(d.marks), "flags of results or progress"},
+		{len(d.orphans), "jobs whose errors, results or progress are left"}, {len(d.gates) + len(d.stranded), "gates"}, {len(d.marks), "flags of results or progress"},
 	} {
 		switch {
 		case kind.n >= driftMost:
@@ -239,5 +246,5 @@ func (e *examination) derived(ctx context.Context, req backend.ExamineRequest) e
 
 // full reports whether a search reached driftMost, so that there may be more.
 func (d *drift) full() bool {
-	return max(len(d.heads), len(d.blocked), len(d.strays), len(d.unready), len(d.spans), len(d.keys), len(d.keyless), len(d.orphans), len(d.marks)) >= driftMost
+	return max(len(d.heads), len(d.blocked), len(d.strays), len(d.unready), len(d.spans), len(d.keys), len(d.keyless), len(d.orphans), len(d.marks), len(d.gates), len(d.stranded)) >= driftMost
 }

@@ -44,6 +44,9 @@ const (
 
 	countMembers = `SELECT gate, count(*) FROM plainjobs_gate_member WHERE job BETWEEN ? AND ? GROUP BY gate`
 
+	deleteMemberRows = `DELETE FROM plainjobs_gate_member WHERE job = ?`
+	deleteWaiterRow  = `DELETE FROM plainjobs_gate_waiter WHERE job = ?`
+
 	updateBehind = `UPDATE plainjobs_gate_waiter SET waits = 0 WHERE job = ?`
 )
 

@@ -43,6 +43,12 @@ func (b *Backend) repair(ctx context.Context, d drift) error {
 	for _, id := range d.marks {
 		steps = append(steps, func(t *tx, _ int64) error { _, err := t.exec(updateMarks, id); return err })
 	}
+	for _, id := range d.stranded {
+		steps = append(steps, func(t *tx, now int64) error { return b.repairStranded(t, id, now) })
+	}
+	for _, id := range d.gates {
+		steps = append(steps, func(t *tx, _ int64) error { return b.repairGate(t, id) })
+	}
 	for _, id := range d.orphans {
 		steps = append(steps, func(t *tx, _ int64) error { return t.deleteOrphans(id) })
 	}
@@ -213,7 +219,7 @@ func (t *tx) deleteOrphans(id int64) error {
 	if err != nil || r.id != 0 {
 		return err
 	}
-	for _, query := range []string{deleteResult, deleteProgress, deleteSteps, deleteWait, `DELETE FROM plainjobs_job_error WHERE job = ?`} {
+	for _, query := range []string{deleteResult, deleteProgress, deleteSteps, deleteWait, deleteMemberRows, deleteWaiterRow, `DELETE FROM plainjobs_job_error WHERE job = ?`} {
 		if _, err := t.exec(query, id); err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func Run(t *testing.T, newStore func(tb testing.TB) Store) {
 	for _, test := range []struct {
 		name string
 		run  func(*scene)
-	}{{"Reap", reaps}, {"Repair", repairs}, {"WhileWorkersRun", whileWorkersRun}, {"Sound", sound}} {
+	}{{"Reap", reaps}, {"Repair", repairs}, {"WhileWorkersRun", whileWorkersRun}, {"Sound", sound}, {"Gates", gates}} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newStore(t)
 			test.run(&scene{TB: t, Store: s, b: s.Open(t), w: backend.Worker{ID: 7, Host: "h", PID: 1, Lease: time.Hour}})
@@ -326,5 +326,32 @@ func sound(s *scene) {
 		if f := s.examine(false); f.Problem != "" {
 			s.Errorf("after operation %d: %+v", op, f)
 		}
+	}
+}
+
+// gates deletes a member of one gate and another gate. Reap counts the member as cancelled, and
+// the jobs that waited behind the two run.
+func gates(s *scene) {
+	store, ok := s.b.(backend.GateStore)
+	if !ok {
+		s.Skip("the store has no gates")
+	}
+	job := func(name string, g backend.Gating) backend.NewJob {
+		return backend.NewJob{Name: name, MaxAttempts: 1, Gating: &g}
+	}
+	created, err := store.CreateGates(s.Context(), nil, backend.GateRequest{Gates: []backend.NewGate{{Sealed: true}, {}}, Jobs: []backend.NewJob{
+		job("m", backend.Gating{Gates: []int64{-1}}), job("w", backend.Gating{Gate: -1, When: backend.WhenEnded}), job("v", backend.Gating{Gate: -2, When: backend.WhenDone}),
+	}})
+	s.must(err)
+	s.Exec(s, fmt.Sprintf("DELETE FROM T.jobs WHERE id = %d", created.Jobs[0].ID))
+	s.Exec(s, fmt.Sprintf("DELETE FROM T.gates WHERE id = %d", created.Gates[1]))
+	_, err = s.Open(s).Reap(s.Context(), backend.ReapRequest{})
+	s.must(err)
+	s.wantClaimed(s.b, "w", created.Jobs[1].ID)
+	s.wantClaimed(s.b, "v", created.Jobs[2].ID)
+	infos, err := store.Gates(s.Context(), backend.GateQuery{IDs: created.Gates})
+	s.must(err)
+	if len(infos) != 1 || infos[0].Total != 1 || infos[0].Cancelled != 1 || infos[0].EndedAt.IsZero() {
+		s.Errorf("the gates are %+v", infos)
 	}
 }

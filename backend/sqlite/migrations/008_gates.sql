@@ -40,7 +40,8 @@ CREATE TABLE plainjobs_gate_waiter (
 ) STRICT;
 CREATE INDEX plainjobs_gate_waiter_gate ON plainjobs_gate_waiter (gate, waits, job);
 
--- A job that waits behind a gate has flag 1024. It is not in the line of its
--- serial key.
+-- A job that waits behind a gate has flag 1024. It is not blocked by the head of
+-- its serial key.
 DROP INDEX plainjobs_job_blocked;
 CREATE INDEX plainjobs_job_blocked ON plainjobs_job (name, serial_key, id) WHERE state = 2 AND flags & 1024 = 0;
+CREATE INDEX plainjobs_job_behind ON plainjobs_job (name) WHERE state = 2 AND flags & 1024 <> 0;

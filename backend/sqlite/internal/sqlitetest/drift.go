@@ -17,7 +17,7 @@ func (d driver) testDrift(t *testing.T) {
 		db := pool(tb, d.name, path)
 		ours := strings.NewReplacer("T.jobs", "plainjobs_job", "T.keys", "plainjobs_unique_key", "T.serials", "plainjobs_serial_head",
 			"T.counts", "plainjobs_job_count", "T.errors", "plainjobs_job_error", "T.results", "plainjobs_job_result",
-			"T.progress", "plainjobs_job_progress").Replace
+			"T.progress", "plainjobs_job_progress", "T.gates", "plainjobs_job_gate").Replace
 		return drifttest.Store{
 			Open: open,
 			Exec: func(tb testing.TB, query string) {
