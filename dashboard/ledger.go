@@ -57,7 +57,7 @@ func (h *handler) record(ctx context.Context, by string, a plainjobs.Action) (pl
 	}
 	a.End = prefix(backend.CleanError(a.End), 1024)
 	q := (*engine.Handle)(h.queue).Queue()
-	stored := a
+	var stored plainjobs.Action
 	var err error
 	if operator, ok := h.backend.(backend.Operator); ok {
 		stored, err = operator.RecordAction(ctx, a)
