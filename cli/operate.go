@@ -29,27 +29,49 @@ var (
 
 func (p *program) retryCommand() *cobra.Command {
 	var priority int16
+	var step string
 	c := &cobra.Command{
 		Short: "Run finished jobs again, and scheduled jobs now",
 		Long: `Retry makes finished jobs pending again, as if they were new, and runs scheduled jobs
 at once. With --all and without --state it retries failed jobs. Give thousands of
-jobs a low --priority, so that they do not delay new jobs.`,
+jobs a low --priority, so that they do not delay new jobs. A failed job with steps
+continues after its last step; with --from-step it repeats that step and those
+stored after it.`,
 		Example: `  retry 42 43
   retry --all --name invoice --error "connection refused"
   retry --all --name invoice --priority -10
-  retry --all --state scheduled --name invoice --yes`,
+  retry --all --state scheduled --name invoice --yes
+  retry 42 --from-step charge`,
 	}
+	c.Flags().StringVar(&step, "from-step", "", "the `NAME` of the first step to repeat; needs IDs")
 	c.Flags().Int16Var(&priority, "priority", 0, "the new priority of the jobs (default: unchanged)")
 	return p.operateCommand(&operation{
 		verb: "retry", past: "retried", states: append([]plainjobs.State{plainjobs.Scheduled}, finished...),
 		fallback: []plainjobs.State{plainjobs.Failed},
 		apply: func(q *plainjobs.Queue, ctx context.Context, f plainjobs.Filter) (int, error) {
+			if step != "" {
+				return retryFrom(ctx, q, f, step, c.Flags().Changed("priority"))
+			}
 			if c.Flags().Changed("priority") {
 				return q.Retry(ctx, f, plainjobs.Priority(priority))
 			}
 			return q.Retry(ctx, f)
 		},
 	}, c)
+}
+
+// retryFrom retries the jobs with the filter's IDs from a step.
+func retryFrom(ctx context.Context, q *plainjobs.Queue, f plainjobs.Filter, step string, priority bool) (n int, err error) {
+	if len(f.IDs) == 0 || priority {
+		return 0, errors.New("--from-step needs the IDs of jobs, and takes no --priority")
+	}
+	for _, id := range f.IDs {
+		if err := q.RetryFrom(ctx, id, step); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
 }
 
 func (p *program) priorityCommand() *cobra.Command {

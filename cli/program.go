@@ -50,7 +50,7 @@ func (p *program) commands() []*cobra.Command {
 		p.workCommand(), p.devCommand(), p.listCommand(),
 		p.statsCommand(), p.jobsCommand(), p.showCommand(), p.whyCommand(), p.groupsCommand(), p.groupCommand(),
 		p.retryCommand(), p.cancelCommand(), p.deleteCommand(), p.priorityCommand(), p.freeCommand(),
-		p.performCommand(),
+		p.performCommand(), p.signalCommand(),
 		p.pauseCommand(), p.resumeCommand(), p.schedulesCommand(), p.workersCommand(), p.topCommand(), p.envCommand(),
 		p.exportCommand(), p.importCommand(), p.backupCommand(), p.restoreCommand(),
 		p.checkCommand(), p.doctorCommand(), p.migrateCommand(), p.schemaCommand(),

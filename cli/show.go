@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
 )
 
 func (p *program) showCommand() *cobra.Command {
@@ -32,7 +33,11 @@ func (p *program) showCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.show(i, why)
+			steps, err := q.Steps(ctx, i.ID)
+			if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+				return err
+			}
+			return s.show(i, why, steps)
 		})
 	})
 }
@@ -59,7 +64,7 @@ func (p *program) withJob(ctx context.Context, arg string, f func(*plainjobs.Que
 }
 
 // show prints a job as a table, its payload and its stacks.
-func (s *screen) show(i *plainjobs.Info, why string) error {
+func (s *screen) show(i *plainjobs.Info, why string, steps []backend.Step) error {
 	t := &table{header: []string{"JOB", fmt.Sprintf("%s #%d", clean(i.Name), i.ID)}}
 	t.add("state", stateCell(i))
 	t.add("attempt", attempt(i))
@@ -78,6 +83,9 @@ func (s *screen) show(i *plainjobs.Info, why string) error {
 			t.add("", "retried by an operator: attempts count from 1 again")
 		}
 		t.add(fmt.Sprintf("attempt %d", e.Attempt), fmt.Sprintf("%s  %s", s.stamp(e.At), e.Error))
+	}
+	for _, step := range steps {
+		t.add("step "+step.Name, s.stamp(step.At)+"  "+string(step.Result))
 	}
 	s.showRun(t, i)
 	if i.Crashes > 0 {
