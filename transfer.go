@@ -18,8 +18,8 @@ type Transfer struct {
 	// Settings is the number of names with limits, a history of their own or a
 	// pause.
 	Schedules, Settings int64
-	// Groups is the number of groups.
-	Groups int64
+	// Groups and Signals are the numbers of groups and of signals.
+	Groups, Signals int64
 	// Present is the number of jobs that the target had already.
 	Present int64
 	// Superseded is the number of jobs that were cancelled because other jobs

@@ -140,6 +140,7 @@ type transferRecord struct {
 	Schedules  int64  `json:"schedules"`
 	Settings   int64  `json:"settings"`
 	Groups     int64  `json:"groups"`
+	Signals    int64  `json:"signals"`
 	Present    int64  `json:"present"`
 	Superseded int64  `json:"superseded"`
 	Pruned     int64  `json:"pruned"`
@@ -149,7 +150,7 @@ type transferRecord struct {
 // transferred prints the totals of a transfer.
 func (s *screen) transferred(past, where string, t *plainjobs.Transfer) error {
 	if s.json {
-		return s.object(transferRecord{t.Jobs, t.Schedules, t.Settings, t.Groups, t.Present, t.Superseded, t.Pruned, t.Sum})
+		return s.object(transferRecord{t.Jobs, t.Schedules, t.Settings, t.Groups, t.Signals, t.Present, t.Superseded, t.Pruned, t.Sum})
 	}
 	s.say("%s %s %s; sha256 %s", past, totals(t), where, t.Sum)
 	if n := t.Present; n > 0 {
@@ -179,7 +180,7 @@ func totals(t *plainjobs.Transfer) string {
 	for _, p := range []struct {
 		n    int64
 		what string
-	}{{t.Schedules, "schedule"}, {t.Settings, "setting"}, {t.Groups, "group"}} {
+	}{{t.Schedules, "schedule"}, {t.Settings, "setting"}, {t.Groups, "group"}, {t.Signals, "signal"}} {
 		if p.n > 0 {
 			parts = append(parts, plural(p.n, p.what))
 		}

@@ -84,11 +84,14 @@ func (e *exporter) run(ctx context.Context) error {
 	if err == nil && all {
 		err = e.schedules(ctx)
 	}
+	if err == nil && all {
+		err = e.signals(ctx)
+	}
 	if err != nil {
 		return err
 	}
 	e.done.Sum = hex.EncodeToString(e.hash.Sum(nil))
-	return e.write(line{End: &endLine{Jobs: e.done.Jobs, Schedules: e.done.Schedules, Settings: e.done.Settings, Groups: e.done.Groups, Sum: e.done.Sum}})
+	return e.write(line{End: &endLine{Jobs: e.done.Jobs, Schedules: e.done.Schedules, Settings: e.done.Settings, Groups: e.done.Groups, Signals: e.done.Signals, Sum: e.done.Sum}})
 }
 
 func (e *exporter) write(l line) error {

@@ -78,7 +78,7 @@ func (i *importer) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(i.batch.Jobs) >= batchJobs || i.bytes >= batchBytes || max(len(i.batch.Schedules), len(i.batch.Gates)) >= batchJobs {
+		if len(i.batch.Jobs) >= batchJobs || i.bytes >= batchBytes || max(len(i.batch.Schedules), len(i.batch.Gates), len(i.batch.Signals)) >= batchJobs {
 			if err := i.flush(ctx); err != nil {
 				return err
 			}
@@ -116,6 +116,11 @@ func (i *importer) take(l *line) (end bool, err error) {
 		g := l.Group.gate()
 		i.batch.Gates = append(i.batch.Gates, g)
 		return false, i.check(backend.Batch{Gates: []backend.GateInfo{g}})
+	case l.Signal != nil:
+		i.done.Signals++
+		s := l.Signal.signal()
+		i.batch.Signals = append(i.batch.Signals, s)
+		return false, i.check(backend.Batch{Signals: []backend.Signal{s}})
 	case l.Job != nil:
 		r, err := l.Job.record()
 		if err != nil {
@@ -148,10 +153,10 @@ func (i *importer) take(l *line) (end bool, err error) {
 		return false, nil
 	case l.End != nil:
 		i.done.Sum = i.lines.sum
-		if want := (endLine{i.done.Jobs, i.keys, i.done.Schedules, i.done.Settings, i.done.Groups, i.done.Sum}); *l.End != want {
-			return false, i.fault("it counts %d jobs, %d keys, %d schedules, %d settings and %d groups, and there are %d, %d, %d, %d and %d, "+
+		if want := (endLine{i.done.Jobs, i.keys, i.done.Schedules, i.done.Settings, i.done.Groups, i.done.Signals, i.done.Sum}); *l.End != want {
+			return false, i.fault("it counts %d jobs, %d keys, %d schedules, %d settings, %d groups and %d signals, and there are %d, %d, %d, %d, %d and %d, "+
 				"or the checksum is another: lines are missing or were changed",
-				l.End.Jobs, l.End.Keys, l.End.Schedules, l.End.Settings, l.End.Groups, want.Jobs, want.Keys, want.Schedules, want.Settings, want.Groups)
+				l.End.Jobs, l.End.Keys, l.End.Schedules, l.End.Settings, l.End.Groups, l.End.Signals, want.Jobs, want.Keys, want.Schedules, want.Settings, want.Groups, want.Signals)
 		}
 		return true, nil
 	}

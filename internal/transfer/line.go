@@ -23,6 +23,7 @@ type line struct {
 	Job      *jobLine      `json:"job,omitempty"`
 	Key      *keyLine      `json:"key,omitempty"` // of a deleted job, in older exports
 	Schedule *scheduleLine `json:"schedule,omitempty"`
+	Signal   *signalLine   `json:"signal,omitempty"`
 	End      *endLine      `json:"end,omitempty"`
 }
 
@@ -39,6 +40,7 @@ type endLine struct {
 	Schedules int64  `json:"schedules"`
 	Settings  int64  `json:"settings"`
 	Groups    int64  `json:"groups,omitempty"`
+	Signals   int64  `json:"signals,omitempty"`
 	Sum       string `json:"sha256"`
 }
 
@@ -96,6 +98,9 @@ type jobLine struct {
 	Payload      blob        `json:"payload"`
 	Result       *blob       `json:"result,omitempty"`
 	Errors       []errorLine `json:"errors,omitempty"`
+	Steps        []stepLine  `json:"steps,omitempty"`
+	Sleeps       bool        `json:"sleeps,omitempty"`
+	Waits        *signalLine `json:"waits,omitempty"`
 }
 
 type errorLine struct {
@@ -165,6 +170,7 @@ func lineOfRecord(r *backend.Record) *jobLine {
 	for _, e := range r.Errors {
 		l.Errors = append(l.Errors, errorLine(e))
 	}
+	l.addSteps(r)
 	return l
 }
 
@@ -182,6 +188,7 @@ func (l *jobLine) record() (backend.Record, error) {
 		Done: l.Done, Total: l.Total, Metadata: l.Metadata, Payload: l.Payload,
 	}}
 	l.Gating.fill(&r)
+	l.fillSteps(&r)
 	if l.UntilStarted {
 		r.Scope = backend.UntilStarted
 	}

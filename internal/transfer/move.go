@@ -12,7 +12,7 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// Move copies all jobs, groups, settings and schedules of one store into
+// Move copies all jobs, groups, signals, settings and schedules of one store into
 // another and compares the two. It leaves both paused. It calls report with each
 // step, in words.
 func Move(ctx context.Context, from, to backend.Backend, report func(text string)) (Summary, error) {
@@ -45,7 +45,7 @@ func (m *mover) run(ctx context.Context) error {
 		return err
 	}
 	for _, step := range []func(context.Context) error{
-		m.look, m.pause, m.drain, m.copySettings, m.copyGroups, m.copyJobs, m.copyLastID, m.copySchedules, m.settle, m.verifyJobs, m.verifyGroups, m.verifySchedules,
+		m.look, m.pause, m.drain, m.copySettings, m.copyGroups, m.copyJobs, m.copySignals, m.copyLastID, m.copySchedules, m.settle, m.verifyJobs, m.verifyGroups, m.verifySchedules,
 	} {
 		if err := step(ctx); err != nil {
 			return err

@@ -16,7 +16,7 @@ type Summary struct {
 	Jobs                int64
 	Counts              []backend.Count
 	Schedules, Settings int64
-	Groups              int64
+	Groups, Signals     int64
 	Present             int64
 	Superseded          int64
 	Pruned              int64
