@@ -98,7 +98,7 @@ func TestRecordAndComplete(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback() //nolint:errcheck // it is committed
+		defer tx.Rollback()
 		return errors.Join(plainjobs.Record(ctx, 1), plainjobs.Complete(ctx, tx), tx.Commit())
 	})
 	id, err := q.Perform(t.Context(), recorded.With(""))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -34,7 +35,7 @@ func TestLaneConcurrency(t *testing.T) {
 			}
 		}
 		two := append(bind(q, jobA, handle(0)), bind(q, jobB, handle(0))...)
-		all := append(two, bind(q, jobRenamed, handle(1))...)
+		all := slices.Concat(two, bind(q, jobRenamed, handle(1)))
 		for range 20 {
 			perform(t, q, jobA.With(""), jobB.With(""), jobRenamed.With(""))
 		}

@@ -39,33 +39,33 @@ func TestStepInTransaction(t *testing.T) {
 			return err
 		}
 		info, _ := plainjobs.FromContext(ctx)
-		for _, commit := range []bool{info.Attempt > 1, true} {
-			tx, err := db.BeginTx(ctx, nil)
-			if err != nil {
-				return err
-			}
-			name := "first"
-			if commit && info.Attempt > 2 {
-				name = "second"
-			}
-			n, err := plainjobs.StepTx(ctx, tx, name, func() (int, error) {
-				_, err := tx.ExecContext(ctx, "INSERT INTO booking VALUES (?)", name)
-				return 42, err
-			})
-			if err == nil && n != 42 {
-				err = errors.New("another result")
-			}
-			if err != nil || !commit {
-				_ = tx.Rollback()
-				return errors.Join(err, plainjobs.RetryAfter(0, errors.New("rolled back")))
-			}
-			if err := tx.Commit(); err != nil {
-				return err
-			}
-			if info.Attempt < 3 {
-				return plainjobs.RetryAfter(0, errors.New("again"))
-			}
-			break
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		name := "first"
+		if info.Attempt > 2 {
+			name = "second"
+		}
+		n, err := plainjobs.StepTx(ctx, tx, name, func() (int, error) {
+			_, err := tx.ExecContext(ctx, "INSERT INTO booking VALUES (?)", name)
+			return 42, err
+		})
+		if err == nil && n != 42 {
+			err = errors.New("another result")
+		}
+		switch {
+		case err != nil:
+			return err
+		case info.Attempt == 1:
+			return plainjobs.RetryAfter(0, errors.New("rolled back"))
+		}
+		if err := tx.Commit(); err != nil {
+			return err
+		}
+		if info.Attempt == 2 {
+			return plainjobs.RetryAfter(0, errors.New("again, after the commit"))
 		}
 		return plainjobs.Sleep(ctx, "nap", time.Millisecond)
 	})

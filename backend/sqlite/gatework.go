@@ -206,8 +206,9 @@ func (b *Backend) passWaiters(t *tx, g *gateRow, now int64) (more bool, err erro
 	var waiters []gateWaiter
 	err = t.each(selectWaiters, []any{g.id, g.EndedAt != 0, t.gates.left + 1}, func(r *sql.Rows) (bool, error) {
 		var w gateWaiter
-		err := r.Scan(&w.job, &w.when, &w.delay, &w.expires)
-		w.delay, w.expires = w.delay*time.Microsecond, w.expires*time.Microsecond
+		var delay, expires int64 // microseconds
+		err := r.Scan(&w.job, &w.when, &delay, &expires)
+		w.delay, w.expires = time.Duration(delay)*time.Microsecond, time.Duration(expires)*time.Microsecond
 		waiters = append(waiters, w)
 		return true, err
 	})
