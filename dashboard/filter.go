@@ -34,6 +34,11 @@ func parseFilter(q url.Values, now time.Time) (f filter, err error) {
 			return f, wrong("There is no state %q. The states are scheduled, blocked, pending, running, done, failed and cancelled.", text)
 		}
 	}
+	if text := q.Get("group"); text != "" {
+		if f.Group, err = strconv.ParseInt(text, 10, 64); err != nil || f.Group < 1 {
+			return f, wrong("group=%s is not a group's ID.", text)
+		}
+	}
 	if text := q.Get("before"); text != "" {
 		if f.Before, err = strconv.ParseInt(text, 10, 64); err != nil || f.Before < 1 {
 			return f, wrong("before=%s is not a job's ID, after which a page begins.", text)
@@ -107,12 +112,15 @@ func (f *filter) values() url.Values {
 	set("payload", f.Payload)
 	set("since", f.since)
 	set("until", f.until)
+	if f.Group != 0 {
+		set("group", strconv.FormatInt(f.Group, 10))
+	}
 	return q
 }
 
 // counted reports whether the counts by name and state tell how many jobs match.
 func (f *filter) counted() bool {
-	return f.Key == "" && f.Error == "" && f.Payload == "" && f.since == "" && f.until == ""
+	return f.Key == "" && f.Error == "" && f.Payload == "" && f.since == "" && f.until == "" && f.Group == 0
 }
 
 // IsEmpty reports whether the filter selects every job.

@@ -151,6 +151,7 @@ func (h *handler) facts(ctx context.Context, rq *request, j *plainjobs.Info) (fa
 	if j.BlockedBy != 0 {
 		facts = append(facts, fact{Label: "Blocked by", Text: fmt.Sprintf("#%d", j.BlockedBy), Href: jobHref(j.BlockedBy)})
 	}
+	facts = append(facts, gatingFacts(j)...)
 	if !j.KeyUntil.IsZero() {
 		facts = append(facts, fact{Label: "Key kept until", When: rq.moment(j.KeyUntil)})
 	}

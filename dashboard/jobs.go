@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/plainjobs/plainjobs"
@@ -43,7 +44,7 @@ func (h *handler) jobs(ctx context.Context, rq *request, query url.Values) (any,
 		return nil, err
 	}
 	p := &jobsPage{Filter: f, Searches: f.Error != "" || f.Payload != ""}
-	p.More = f.Key != "" || f.Payload != "" || f.since != "" || f.until != ""
+	p.More = f.Group != 0 || f.Key != "" || f.Payload != "" || f.since != "" || f.until != ""
 	p.States = append(p.States, option{"", "Any state", f.State == 0})
 	for _, s := range backend.States() {
 		p.States = append(p.States, option{s.String(), s.String(), s == f.State})
@@ -117,11 +118,14 @@ func (h *handler) jobsCommand(f *filter) string {
 		return ""
 	}
 	words := []string{h.opts.Program, "jobs"}
-	state := ""
+	state, group := "", ""
 	if f.State != 0 {
 		state = f.State.String()
 	}
-	for _, flag := range [][2]string{{"state", state}, {"name", f.Name}, {"key", f.Key}, {"error", f.Error}, {"since", f.since}, {"until", f.until}} {
+	if f.Group != 0 {
+		group = strconv.FormatInt(f.Group, 10)
+	}
+	for _, flag := range [][2]string{{"state", state}, {"name", f.Name}, {"key", f.Key}, {"error", f.Error}, {"since", f.since}, {"until", f.until}, {"group", group}} {
 		if flag[1] == "" {
 			continue
 		}

@@ -27,6 +27,8 @@ var allPages = []*page{
 	{name: "again", title: "Perform again", file: "again", data: (*handler).again},
 	{name: "change", title: "Change many jobs", file: "change", offered: has[backend.Operator], data: (*handler).change},
 	{name: "action", title: "Action", file: "action", offered: has[backend.Operator], data: (*handler).actionPage},
+	{name: "groups", title: "Groups", file: "groups", menu: true, offered: has[backend.GateStore], data: (*handler).groups},
+	{name: "group", title: "Group", file: "group", offered: has[backend.GateStore], data: (*handler).group},
 	{name: "schedules", title: "Schedules", file: "schedules", menu: true, offered: has[backend.Scheduler], data: (*handler).schedules},
 	{name: "workers", title: "Workers", file: "workers", menu: true, data: (*handler).workers},
 	{name: "limits", title: "Pauses and limits", file: "limits", menu: true, offered: has[backend.SettingsStore], data: (*handler).limits},
@@ -49,7 +51,7 @@ func loadTemplates() map[string]*template.Template {
 		"asset": assetURL, "grouped": grouped, "plural": plural, "visible": visible,
 	}).ParseFS(files, "template/layout.html", "template/part.html", "template/activity.html"))
 	all := map[string]*template.Template{}
-	for _, file := range []string{"overview", "jobs", "job", "schedules", "workers", "limits", "problem", "again", "confirm", "change", "action", "actions"} {
+	for _, file := range []string{"overview", "jobs", "job", "groups", "group", "schedules", "workers", "limits", "problem", "again", "confirm", "change", "action", "actions"} {
 		all[file] = template.Must(template.Must(base.Clone()).ParseFS(files, "template/"+file+".html"))
 	}
 	return all
@@ -83,7 +85,7 @@ func (h *handler) layout(p *page, now time.Time) *layout {
 		if href == "" {
 			href = "./"
 		}
-		here := other == p || other.name == "jobs" && (p.name == "job" || p.name == "again" || p.name == "change") || other.name == "actions" && p.name == "action"
+		here := other == p || other.name == "jobs" && (p.name == "job" || p.name == "again" || p.name == "change") || other.name == "actions" && p.name == "action" || other.name == "groups" && p.name == "group"
 		l.Nav = append(l.Nav, navItem{Href: href, Title: other.title, Here: here})
 	}
 	return l

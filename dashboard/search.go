@@ -98,7 +98,7 @@ func (s *search) read(ctx context.Context, before int64, size *int) ([]plainjobs
 	}
 	f := s.filter
 	page, err := reader.List(ctx, backend.ListRequest{
-		Filter: backend.Filter{Name: f.Name, State: f.State, Key: f.Key, Error: f.Error, Since: f.Since, Until: f.Until},
+		Filter: backend.Filter{Name: f.Name, State: f.State, Key: f.Key, Error: f.Error, Since: f.Since, Until: f.Until, Gate: f.Group},
 		Before: before, Limit: *size, Payloads: true,
 	})
 	var jobs []plainjobs.Info
@@ -110,7 +110,7 @@ func (s *search) read(ctx context.Context, before int64, size *int) ([]plainjobs
 			ID: j.ID, Name: j.Name, State: j.State, Attempt: attemptOf(j), MaxAttempts: j.MaxAttempts, Priority: j.Priority,
 			Failures: j.Failures, Crashes: j.Crashes, Suspect: j.Suspect, CreatedAt: j.CreatedAt, RunAt: j.RunAt, FinishedAt: j.FinishedAt,
 			StartedAt: j.StartedAt, ExpiresAt: j.ExpiresAt, UniqueKey: j.UniqueKey, SerialKey: j.SerialKey, BlockedBy: j.BlockedBy,
-			Worker: j.Worker, Cancelling: j.Cancelling, ProgressDone: j.Done, ProgressTotal: j.Total, Payload: j.Payload,
+			CallbackOf: callbackOf(j), Worker: j.Worker, Cancelling: j.Cancelling, ProgressDone: j.Done, ProgressTotal: j.Total, Payload: j.Payload,
 		})
 	}
 	// The next page reads about payloadBytes.
@@ -171,6 +171,7 @@ type jobRow struct {
 	Error       string
 	Key         string
 	After       int64 // the job that has the serial key
+	AfterGroup  int64 // whose callback it is
 	Select      bool  // the sender may change the job
 }
 
@@ -206,6 +207,8 @@ func (rq *request) row(j *plainjobs.Info) jobRow {
 		r.When = rq.ago(j.FinishedAt)
 	case j.State.Terminal():
 		r.When = rq.ago(j.FinishedAt)
+	case j.State == plainjobs.Blocked && j.BlockedBy == 0 && j.CallbackOf != 0:
+		r.Verb, r.AfterGroup = "after", j.CallbackOf
 	case j.State == plainjobs.Blocked:
 		r.Verb, r.After = "after", j.BlockedBy
 	case j.State == plainjobs.Running && j.StartedAt.IsZero():

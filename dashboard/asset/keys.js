@@ -2,7 +2,7 @@
 "use strict";
 (() => {
 	const dialog = document.getElementById("keys");
-	const pages = { o: "./", j: "jobs", s: "schedules", w: "workers", l: "limits", a: "actions" };
+	const pages = { o: "./", j: "jobs", g: "groups", s: "schedules", w: "workers", l: "limits", a: "actions" };
 	let going = false; // g was pressed
 
 	function move(step) {
