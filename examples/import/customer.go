@@ -68,7 +68,7 @@ func read(file string, offset, line int64, most int) (customers []customer, next
 	return customers, offset, nil
 }
 
-// generate writes a file of customers. Each 10,000th has no address.
+// generate writes a file of customers. Each 1,000th has no address.
 func generate(file string, rows int) error {
 	f, err := os.Create(file)
 	if err != nil {
@@ -77,7 +77,7 @@ func generate(file string, rows int) error {
 	w := bufio.NewWriter(f)
 	for n := 1; n <= rows; n++ {
 		email := fmt.Sprintf("c%d@example.com", n)
-		if n%10_000 == 0 {
+		if n%1000 == 0 {
 			email = ""
 		}
 		fmt.Fprintf(w, "Customer %d,%s\n", n, email)
