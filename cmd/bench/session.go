@@ -153,10 +153,14 @@ func (s *session) compare(
 	if reference.Most > 0 {
 		most = min(n, reference.Most)
 	}
+	workers := 1
+	if len(reference.Workers) > 0 {
+		workers = c.workers
+	}
 	var references []result
 	for _, turn := range []bool{referenceFirst, !referenceFirst} {
 		if turn {
-			references, err = s.measure(ctx, program, dir, combination{reference, c.driver, 1, 1}, most)
+			references, err = s.measure(ctx, program, dir, combination{reference, c.driver, workers, 1}, most)
 			if err == nil && (len(references) != 1 || references[0].Lost > 0) {
 				err = errors.New("jobs were lost")
 			}

@@ -15,6 +15,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log"
 	"strconv"
@@ -59,12 +60,11 @@ func main() {
 			if _, err := a.open(ctx); err != nil {
 				return err
 			}
-			defer a.close()
 			id, err := a.load(ctx, args[0])
 			if err == nil {
 				fmt.Fprintln(c.OutOrStdout(), "group", id)
 			}
-			return err
+			return errors.Join(err, a.queue.Close(), a.close())
 		},
 	})
 	log.SetFlags(0)
