@@ -76,7 +76,9 @@ func (h *handler) groups(ctx context.Context, rq *request, query url.Values) (an
 		return nil, err
 	}
 	for i := range groups {
-		p.Rows = append(p.Rows, rq.groupRow(&groups[i]))
+		row := rq.groupRow(&groups[i])
+		row.Label = cut(groups[i].Label, 60)
+		p.Rows = append(p.Rows, row)
 	}
 	if next != 0 {
 		p.Next = fmt.Sprintf("%sbefore=%d", here, next)
