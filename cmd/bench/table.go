@@ -173,7 +173,10 @@ func newSection(scenario *child.Scenario, own, all []summary) section {
 	}
 	for _, l := range scenario.Limits {
 		if slices.ContainsFunc(own, func(s summary) bool { return s.limit > 0 && l.Is(s.driver.kind) }) {
-			_, what, _ := strings.Cut(l.About, ": ")
+			_, what, found := strings.Cut(l.About, ": ")
+			if !found { // it is a scenario of its own
+				what = l.Name
+			}
 			sec.notes = append(sec.notes, "limit is "+what)
 		}
 	}
