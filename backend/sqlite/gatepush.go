@@ -119,50 +119,107 @@ var (
 	selectStanding   = newList(`SELECT job, gate, condition FROM plainjobs_gate_waiter WHERE job IN (`, `?`, `)`)
 )
 
+// selectShared returns one gate and the number of jobs if all members with IDs in a range count in
+// this gate and in no other.
+const selectShared = `SELECT min(gate), max(gate), count(*) FROM plainjobs_gate_member WHERE job BETWEEN ? AND ?`
+
 // readGates reads the gates of the claimed jobs.
 func (c *claim) readGates() error {
-	all := map[int64]*backend.Gating{}
-	of := func(job int64) *backend.Gating {
-		if all[job] == nil {
-			all[job] = &backend.Gating{}
+	var rest []int64
+	for first := 0; first < len(c.jobs); {
+		next := first + 1
+		if c.flags[first]&flagMember == 0 {
+			first = next
+			continue
 		}
-		return all[job]
+		for next < len(c.jobs) && c.flags[next]&flagMember != 0 && c.jobs[next].ID == c.jobs[next-1].ID+1 {
+			next++
+		}
+		shared, err := c.readShared(first, next)
+		if err != nil {
+			return err
+		}
+		for i := first; i < next; i++ {
+			if c.jobs[i].Gating = shared; shared == nil {
+				rest = append(rest, c.jobs[i].ID)
+			}
+		}
+		first = next
 	}
-	var job, gate int64
-	var when backend.When
-	for _, read := range []struct {
-		flag flag
-		from *list
-		scan func(*sql.Rows) (bool, error)
-	}{
-		{flagMember, selectMembership, func(r *sql.Rows) (bool, error) {
-			err := r.Scan(&job, &gate)
-			g := of(job)
-			g.Gates = append(g.Gates, gate)
-			return true, err
-		}},
-		{flagWaiter, selectStanding, func(r *sql.Rows) (bool, error) {
-			err := r.Scan(&job, &gate, &when)
-			g := of(job)
-			g.Gate, g.When = gate, when
-			return true, err
-		}},
-	} {
-		var ids []int64
-		for i, f := range c.flags {
-			if f&read.flag != 0 {
-				ids = append(ids, c.jobs[i].ID)
-			}
+	if err := c.readMembers(rest); err != nil {
+		return err
+	}
+	return c.readStandings()
+}
+
+// readShared returns the gates of claimed jobs with consecutive IDs if all have the same one, and
+// else nil. Members of a group are pushed together, and one row is read for all of them.
+func (c *claim) readShared(first, next int) (shared *backend.Gating, err error) {
+	if next-first < 2 {
+		return nil, nil
+	}
+	err = c.t.each(selectShared, []any{c.jobs[first].ID, c.jobs[next-1].ID}, func(r *sql.Rows) (bool, error) {
+		var lowest, highest sql.NullInt64
+		var n int
+		err := r.Scan(&lowest, &highest, &n)
+		if n == next-first && lowest == highest {
+			shared = &backend.Gating{Gates: []int64{lowest.Int64}}
 		}
-		for part := range slices.Chunk(ids, maxList) {
-			query, length := read.from.fit(len(part))
-			if err := c.t.each(query, appendIDs(nil, part, length), read.scan); err != nil {
-				return err
+		return false, err
+	})
+	return shared, err
+}
+
+// readMembers reads the gates in which jobs count.
+func (c *claim) readMembers(ids []int64) error {
+	all := map[int64]*backend.Gating{}
+	for part := range slices.Chunk(ids, maxList) {
+		query, length := selectMembership.fit(len(part))
+		err := c.t.each(query, appendIDs(nil, part, length), func(r *sql.Rows) (bool, error) {
+			var job, gate int64
+			err := r.Scan(&job, &gate)
+			if all[job] == nil {
+				all[job] = &backend.Gating{}
 			}
+			all[job].Gates = append(all[job].Gates, gate)
+			return true, err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	for i := range c.jobs {
-		c.jobs[i].Gating = all[c.jobs[i].ID]
+		if g := all[c.jobs[i].ID]; g != nil {
+			c.jobs[i].Gating = g
+		}
+	}
+	return nil
+}
+
+// readStandings reads the gates behind which jobs have waited.
+func (c *claim) readStandings() error {
+	var ids []int64
+	for i, f := range c.flags {
+		if f&flagWaiter != 0 {
+			ids = append(ids, c.jobs[i].ID)
+		}
+	}
+	for part := range slices.Chunk(ids, maxList) {
+		query, length := selectStanding.fit(len(part))
+		err := c.t.each(query, appendIDs(nil, part, length), func(r *sql.Rows) (bool, error) {
+			var job int64
+			var g backend.Gating
+			err := r.Scan(&job, &g.Gate, &g.When)
+			i := slices.IndexFunc(c.jobs, func(j backend.Job) bool { return j.ID == job })
+			if had := c.jobs[i].Gating; had != nil { // other jobs may share it
+				g.Gates = had.Gates
+			}
+			c.jobs[i].Gating = &g
+			return true, err
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

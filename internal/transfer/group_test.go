@@ -18,7 +18,7 @@ var (
 )
 
 // groupStores are the stores that have groups.
-var groupStores = []string{"memory"}
+var groupStores = []string{"memory", "sqlite"}
 
 // half stores groups of which some members have ended, and returns the outer group.
 func half(t *testing.T, q *plainjobs.Queue, b backend.Backend) int64 {
