@@ -199,6 +199,9 @@ func (a *importBatch) sift(jobs []backend.Record) error {
 				continue
 			}
 		}
+		if r.State == backend.Blocked && r.SerialKey == "" { // behind a gate, which does not exist here
+			r.State = lifecycle.Of(&r).Ready(a.now).State
+		}
 		a.jobs = append(a.jobs, r)
 	}
 	a.result.Stored = len(a.jobs)

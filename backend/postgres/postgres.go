@@ -256,12 +256,15 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 	return b, nil
 }
 
+// keptFields are the optional fields that the store keeps.
+const keptFields = backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending |
+	backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes
+
 // Describe implements [backend.Describer].
 func (b *Backend) Describe() backend.Description {
 	return backend.Description{
 		Store: "postgres (" + b.driver + ")", Durability: b.opts.Durability, Shared: true, MaxPayload: maxPayload,
-		Fields: backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending |
-			backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes,
+		Fields: keptFields,
 	}
 }
 

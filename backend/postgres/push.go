@@ -20,6 +20,11 @@ func checkJobs(jobs []backend.NewJob) error {
 	if err := check.NewJobs(jobs); err != nil {
 		return err
 	}
+	for i := range jobs {
+		if jobs[i].Gating != nil {
+			return check.Fields(backend.Description{Store: "postgres", Fields: keptFields}, &jobs[i])
+		}
+	}
 	return check.Payloads(jobs, maxPayload)
 }
 

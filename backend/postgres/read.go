@@ -218,6 +218,9 @@ func filterBelow(f backend.Filter, before int64) condition {
 	default: // a literal, so that partial indexes apply
 		c = c.and(fmt.Sprintf(`j.state = %d`, f.State))
 	}
+	if f.Gate != 0 || f.Behind != 0 { // there are no gates
+		c = c.and(`false`)
+	}
 	if f.Name != "" {
 		c = c.and(`j.name = %s::text`, f.Name)
 	}

@@ -87,7 +87,11 @@ func (b *Backend) Schedules(ctx context.Context) (backend.Schedules, error) {
 
 // Tick implements [backend.Scheduler].
 func (b *Backend) Tick(ctx context.Context, tick backend.Tick) (taken bool, err error) {
-	if err := check.Tick(tick); err != nil {
+	err = check.Tick(tick)
+	if err == nil {
+		err = checkJobs(tick.Jobs)
+	}
+	if err != nil {
 		return false, fmt.Errorf("postgres: tick: %w", err)
 	}
 	err = b.write(ctx, "tick", b.durable(), func(t *tx) error {
