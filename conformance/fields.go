@@ -35,7 +35,7 @@ var fieldCases = []testCase{{
 	run: func(e *env) {
 		keeps := backend.Describe(e.b).Fields
 		for _, job := range e.fieldJobs() {
-			pushed, err := e.b.Push(e.ctx, []backend.NewJob{newJob("plain"), job})
+			pushed, err := e.b.Push(e.ctx, []backend.NewJob{newJob("plain " + job.Name), job})
 			switch {
 			case check.JobFields(&job)&^keeps == 0 && (err != nil || len(pushed) != 2):
 				e.Errorf("Push with %v, which the store keeps = %v, %v", check.JobFields(&job), pushed, err)
@@ -45,7 +45,7 @@ var fieldCases = []testCase{{
 			if err == nil {
 				continue
 			}
-			if got := e.claim(e.b, e.worker(), 10, "plain", job.Name); len(got) != 0 && check.JobFields(&job)&^keeps != 0 {
+			if got := e.claim(e.b, e.worker(), 10, "plain "+job.Name, job.Name); len(got) != 0 && check.JobFields(&job)&^keeps != 0 {
 				e.Errorf("the refused push with %v has stored %d jobs", check.JobFields(&job), len(got))
 			}
 		}
