@@ -82,7 +82,7 @@ func drainOnce(b *testing.B, tabs int) (took, cpu time.Duration) {
 			b.Fatal(err)
 		}
 		defer r.Body.Close()
-		go func() { _, _ = io.Copy(io.Discard, r.Body) }() // until the server closes
+		go discard(r.Body)
 	}
 	begin, before := time.Now(), processorTime(b)
 	opts := worker.Options{Jobs: []plainjobs.AnyJob{drained}, Drain: true, Concurrency: 2}
@@ -112,3 +112,6 @@ func interval(values []float64) (mean, half float64) {
 	student := 2.0 + 2.5/math.Max(1, n-2) // close to Student's t for 7 pairs or more
 	return mean, student * math.Sqrt(half/math.Max(1, n-1)/n)
 }
+
+// discard reads what the server sends until it closes the connection.
+func discard(r io.Reader) { _, _ = io.Copy(io.Discard, r) }
