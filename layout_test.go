@@ -60,7 +60,7 @@ var arrows = map[string][]string{
 	"internal/doctor":              {"", "backend", "internal/engine"},
 	"dashboard":                    {"", "backend", "internal/cron", "internal/doctor", "internal/engine", "internal/histogram", "internal/payload"},
 	"internal/payload":             {"", "backend", "internal/engine"},
-	"cli":                          {"", "worker", "backend", "backend/check", "internal/cron", "internal/doctor", "internal/engine", "internal/payload"},
+	"cli":                          {"", "worker", "backend", "backend/check", "dashboard", "internal/cron", "internal/doctor", "internal/engine", "internal/payload"},
 
 	"backend/sqlite/mattn":   {"backend/sqlite"},
 	"backend/sqlite/modernc": {"backend/sqlite"},
