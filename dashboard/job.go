@@ -22,6 +22,7 @@ type jobPage struct {
 	Why      string
 	Facts    []fact
 	Timeline []entry
+	Steps    []stepView
 	Payload  block
 	Type     string // of the payload, where the program knows it
 	Result   *block
@@ -55,6 +56,13 @@ type entry struct {
 
 type command struct{ Text, What string }
 
+// A stepView is a step that is stored. Its result is not shown: Redact does not know it.
+type stepView struct {
+	Name    string
+	When    moment
+	Command string // that repeats the step and those after it, or empty
+}
+
 func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, error) {
 	id, err := jobID(query.Get("id"))
 	if err != nil {
@@ -82,6 +90,9 @@ func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, 
 		return nil, err
 	}
 	p.Timeline = rq.timeline(&j)
+	if p.Steps, err = h.steps(ctx, rq, &j); err != nil {
+		return nil, err
+	}
 	if p.Diff, err = diffOf(&j, query); err != nil {
 		return nil, err
 	}
@@ -209,6 +220,22 @@ func (rq *request) timeline(j *plainjobs.Info) []entry {
 		all = append(all, entry{When: rq.moment(j.ExpiresAt), State: "cancelled", Future: true, Title: "Expires unless it has started"})
 	}
 	return all
+}
+
+// steps returns the steps of a job, in the order in which they were stored.
+func (h *handler) steps(ctx context.Context, rq *request, j *plainjobs.Info) (views []stepView, err error) {
+	steps, err := h.queue.Steps(ctx, j.ID)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil, nil
+	}
+	for _, s := range steps {
+		v := stepView{Name: visible(s.Name), When: rq.moment(s.At)}
+		if name, ok := quoted(s.Name); ok && (j.State.Terminal() || j.State == plainjobs.Scheduled) {
+			v.Command = fmt.Sprintf("%s retry %d --from-step %s", h.opts.Program, j.ID, name)
+		}
+		views = append(views, v)
+	}
+	return views, err
 }
 
 // commands returns commands about a job, to copy.

@@ -334,7 +334,7 @@ func sound(s *scene) {
 func gates(s *scene) {
 	store, ok := s.b.(backend.GateStore)
 	if !ok {
-		s.Skip("the store has no gates")
+		s.Skip("the store has no backend.GateStore")
 	}
 	job := func(name string, g backend.Gating) backend.NewJob {
 		return backend.NewJob{Name: name, MaxAttempts: 1, Gating: &g}
