@@ -17,8 +17,9 @@ var (
 	// Options.MaxPayload. Nothing is stored.
 	ErrPayloadTooLarge = errors.New("payload is too large")
 	// ErrLeaseLost is the cause, see context.Cause, when the context of a handler ends
-	// because its worker was declared dead. Another worker runs the job again. What the
-	// handler returns is not stored.
+	// because the run lost its lease: its worker was declared dead, or the store did not
+	// answer for the duration of a lease. The job runs again. What the handler returns is
+	// not stored.
 	ErrLeaseLost = backend.ErrLeaseLost
 	// ErrCancelled is the cause when the context of a handler ends because its job was
 	// cancelled. If the handler then returns nil, the job is done; if it returns an
@@ -29,7 +30,8 @@ var (
 	ErrTimeout = fmt.Errorf("the run took longer than the job's timeout: %w", context.DeadlineExceeded)
 	// ErrDuplicate is returned by Perform if the unique key is taken and the task has
 	// [Reject], or if the key is that of the handler's own job. Retry, RunSchedule and
-	// Import return it if a key is taken.
+	// [Queue.Group] return it if a key is taken, Import if another job has the ID, and
+	// [Signal.Send] if the signal was sent before.
 	ErrDuplicate = backend.ErrDuplicate
 	// ErrQueueFull is returned by Perform when [MaxPending] jobs wait.
 	ErrQueueFull = backend.ErrQueueFull

@@ -12,10 +12,10 @@ import (
 )
 
 // A Group is a set of jobs, its members, with callbacks: jobs that are stored with the
-// group and run at its end. [Queue.Group] creates one. Members are added one by one or
-// many at a time, by any number of processes, until [Group.Seal]. The group ends once,
-// when it is sealed and each member is done, failed or cancelled. A group without members
-// ends when it is sealed.
+// group and run when it ends or, with OnFailure, when a member has failed. [Queue.Group]
+// creates one. Members are added one by one or many at a time, by any number of
+// processes, until [Group.Seal]. The group ends once, when it is sealed and each member
+// is done, failed or cancelled. A group without members ends when it is sealed.
 //
 //	group, err := queue.Group(ctx, plainjobs.OnDone(Report.With(file)))
 //	for _, row := range rows {
@@ -182,8 +182,9 @@ func (q *Queue) Groups(ctx context.Context, unended bool, before int64, limit in
 }
 
 // Cancel seals the group and cancels its members as [Queue.Cancel] does, and those of the
-// groups in it. It returns the number of jobs cancelled. The callbacks are not cancelled:
-// OnEnd runs when the group has ended.
+// groups in it. It returns the number of jobs cancelled. Callbacks of the groups in it
+// are members too, and are cancelled. Cancel leaves the group's own callbacks: when the
+// group has ended, OnEnd runs, and OnDone is cancelled unless all members are done.
 func (g *Group) Cancel(ctx context.Context) (n int, err error) {
 	return g.each(ctx, "cancel", func(q *Queue, id int64) (int, error) {
 		if err := q.GroupByID(id).Seal(ctx); err != nil {
@@ -193,9 +194,9 @@ func (g *Group) Cancel(ctx context.Context) (n int, err error) {
 	})
 }
 
-// Delete deletes the group with its members and callbacks, and the groups in it. No callback
-// runs. It deletes nothing that runs: if jobs run, cancel the group first and call Delete
-// again.
+// Delete deletes the group with its members and callbacks, and the groups in it. No
+// callback runs. If a member or a callback of one of these groups runs, Delete returns an
+// error and leaves that group as it is: cancel it, and call Delete again.
 func (g *Group) Delete(ctx context.Context) error {
 	store, err := capability[backend.GateStore](g.queue, "delete group")
 	if err != nil {

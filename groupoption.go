@@ -52,8 +52,9 @@ func OnEnd(task Task) GroupOption { return onEnd("OnEnd", task, backend.WhenEnde
 // its last attempt. Cancelled members do not count. If no member fails, the callback is
 // deleted at the end of the group.
 //
-// As an option of a task, OnFailure performs another task when the job has failed, a dead
-// letter. The job is then the only member of a sealed group of its own.
+// As an option of a task, OnFailure gives the job a dead letter: another task, which is
+// performed when the job has failed. The job is then the only member of a sealed group of
+// its own.
 func OnFailure(task Task) FailureOption {
 	return failureOption{
 		onEnd("OnFailure", task, backend.WhenFailed),

@@ -218,8 +218,8 @@ func (t Task) Name() string {
 	return t.def.Name
 }
 
-// Data returns the task's payload as JSON, which must not be modified. It is nil if the payload
-// do not encode.
+// Data returns the task's payload as JSON, which must not be modified. It is nil if the
+// payload does not encode.
 func (t Task) Data() json.RawMessage { return t.job.Payload }
 
 // Filename returns a job name derived from the name of the calling file, without ".go"

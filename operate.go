@@ -156,11 +156,11 @@ func (q *Queue) Workers(ctx context.Context) ([]Worker, error) {
 	return workers, nil
 }
 
-// Retry makes failed and cancelled jobs that match the filter wait again as if they were
-// new, and makes scheduled ones run now. It retries done jobs only if the filter has
-// IDs, State or All. It returns the number of jobs retried. If the unique keys of some
-// jobs are taken, it leaves these jobs alone and returns an error that matches
-// [ErrDuplicate].
+// Retry makes failed and cancelled jobs that match the filter wait again with all their
+// attempts, and makes scheduled ones run now. Stored steps are kept, except those of done
+// jobs; see [Queue.RetryFrom]. It retries done jobs only if the filter has IDs, State or
+// All. It returns the number of jobs retried. If the unique keys of some jobs are taken,
+// it leaves these jobs alone and returns an error that matches [ErrDuplicate].
 //
 // Retried jobs run after the jobs of their priority that wait already, and before jobs
 // performed later. [Priority], the only option allowed, changes their priority: many
@@ -243,9 +243,8 @@ func (q *Queue) Actions(ctx context.Context, before int64, limit int) ([]Action,
 }
 
 // FreeKeys releases the unique keys that matching jobs keep only because of [For], so
-// that new jobs may have them. It returns the number of keys released. A job that waits,
-// or that runs and is not [UntilStarted], has its key until it ends, or is cancelled or
-// deleted.
+// that new jobs may have them. It returns the number of keys released. It releases no key
+// of a job that waits, or that runs and is not [UntilStarted].
 func (q *Queue) FreeKeys(ctx context.Context, filter Filter) (int, error) {
 	return q.operate(ctx, backend.OperateRequest{Op: backend.OpFree}, "free keys", filter)
 }

@@ -66,7 +66,7 @@ func MaxAttempts(n int) Option {
 }
 
 // Priority orders waiting jobs, higher first. The default is 0. Within a priority, jobs
-// run in the order in which they became able to run.
+// run in the order of Info.RunAt; a job that was blocked keeps its place.
 func Priority(p int16) Option {
 	return option{
 		func(d *engine.Definition) error { d.Priority = p; return nil },
@@ -255,10 +255,10 @@ func Use(middleware ...Middleware) DefineOption {
 //
 // fn runs after the handler, before the failure is stored, and occupies the job's slot.
 // The context has the run's values but does not end. fn may block, perform tasks and log,
-// and should limit how long it takes: a worker that stops waits for it like for a
-// handler. If the process dies, fn may be called again for the same attempt. It cannot change how
-// the run ends; a [Middleware] can. A panic of fn is logged. The payload must not be
-// modified.
+// and should limit how long it takes: a worker that stops waits for it as it does for a
+// handler. If the process dies, fn may be called again for the same attempt. It cannot
+// change how the run ends; a [Middleware] can. A panic of fn is logged. The payload must
+// not be modified.
 //
 // The functions of a job are called in order, and Options.OnError after them.
 func OnError(fn func(ctx context.Context, job *Info, err error)) DefineOption {

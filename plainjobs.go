@@ -124,7 +124,7 @@ func New(b backend.Backend, opts *Options) *Queue {
 // Perform stores a task and returns its job's ID. A nil error means that the job is
 // stored and will run, whatever happens to this process. Errors match those of package
 // backend. With [ErrDuplicate] the ID is that of the existing job. A handler that
-// performs a task with its own job's unique key gets this error, without [Reject] too.
+// performs a task with its own job's unique key gets this error even without [Reject].
 func (q *Queue) Perform(ctx context.Context, task Task) (int64, error) {
 	return one(pusher{queue: q}.perform(ctx, []Task{task}))
 }
@@ -175,8 +175,8 @@ func SetDefault(q *Queue) { defaultQueue.Store(q) }
 //
 // Without a queue, under go test, Perform runs the job at once, without a store but with
 // the same encoding, decoding, middleware and capture of panics, and returns the run's
-// error. That needs a job with a handler in its definition; a task with a delay does
-// not run. Otherwise Perform returns [ErrNoQueue].
+// error. That needs a job with a handler in its definition; a task with a delay does not
+// run. Outside go test, Perform returns [ErrNoQueue].
 func Perform(ctx context.Context, task Task) (int64, error) {
 	q := queueOf(ctx)
 	if q == nil {

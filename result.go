@@ -118,7 +118,7 @@ func encodeResult(i *engine.Info, r any) ([]byte, error) {
 	return encoded, nil
 }
 
-// Complete is [Complete] with the job's result.
+// Complete is the function [Complete] for a job with a result, which it stores too.
 func (j *ResultJob[T, R]) Complete(ctx context.Context, tx *sql.Tx, result R) error {
 	i := engine.InfoOf(ctx)
 	if i == nil {

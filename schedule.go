@@ -31,12 +31,13 @@ func Zone(name string) ScheduleOption {
 	})
 }
 
-// CatchUp limits how many missed ticks run when a worker returns: the latest n, from 0
-// to 1000. The default is 1. A tick that comes while no worker of the job runs, or while
-// the job's name or the whole queue is paused, is late. Ticks at most a minute late always
-// run, up to 1000 at once. Of the others, which are missed, the latest run until n late
-// ticks have run in all. The store forgets a schedule, with its missed ticks, if for 30
-// days other workers run and none has the schedule.
+// CatchUp sets how many late ticks run when a worker returns: n, from 0 to 1000. The
+// default is 1. A tick is late if, at its time, no worker that has the schedule runs, or
+// the job's name or the whole queue is paused. All ticks that are at most a minute late
+// run, up to 1000 at once. Ticks that are later than that are missed. If fewer than n
+// late ticks have run, the latest missed ticks run too, up to n in all. The store forgets
+// a schedule, with its missed ticks, if for 30 days other workers run and none has the
+// schedule.
 func CatchUp(n int) ScheduleOption {
 	return scheduleOption(func(s *engine.Schedule) error {
 		if s.CatchUp = n; n < 0 || n > 1000 {
@@ -91,21 +92,22 @@ func aloneKey(s *engine.Schedule) backend.Unique {
 // The schedule has the job's name.
 //
 // The expression has five fields: minute, hour, day of the month, month and day of the
-// week. A sixth field before them is the second. @hourly, @daily, @weekly, @monthly and
-// @yearly are abbreviations. Months and days of the week have names, short or full;
-// Sunday is 0 or 7. A day of the month may be L, the last day, 15W, the workday nearest
-// to the 15th, or LW, the last workday. A day of the week may be FRIL or 5L, the last
-// Friday of the month, or FRI#2 or 5#2, the second. A ? in a field of days is a star. If
-// neither field of days begins with a star, a day that matches one of them matches.
+// week. An optional sixth field, in front of these, is for seconds. @hourly, @daily,
+// @weekly, @monthly and @yearly are abbreviations. Months and days of the week have
+// names, short or full; Sunday is 0 or 7. A day of the month may be L, the last day, 15W,
+// the workday nearest to the 15th, or LW, the last workday. A day of the week may be FRIL
+// or 5L, the last Friday of the month, or FRI#2 or 5#2, the second. A ? in a field of
+// days is a star. If neither field of days begins with a star, a day that matches one of
+// them matches.
 //
 // In a DST gap the job runs when the gap ends, and in an overlap it runs once. If the
 // hour begins with a star, skipped hours do not run and repeated hours run twice.
 //
-// The store's clock decides. If it is set back by less than three hours or, if the hour
-// begins with a star, by less than the time between two ticks if that is shorter, ticks
-// that have run do not run again. If the clock is set back further, the schedule may
-// continue from the new time and repeat ticks. If it is set forward, the ticks in between
-// are missed, see [CatchUp].
+// The store's clock decides. No tick runs again if the clock is set back by less than
+// three hours. If the hour field begins with a star, the limit is three hours or the time
+// between two ticks, whichever is shorter. If the clock is set back further, the schedule
+// may continue from the new time and repeat ticks. If it is set forward, the ticks in
+// between are missed, see [CatchUp].
 //
 // A new definition of the schedule, with other options or another expression, loses no
 // tick that is due by the old one.

@@ -26,9 +26,10 @@ func DefineSignal[T any](name string) *Signal[T] {
 	return &Signal[T]{name}
 }
 
-// Send sends a value to the jobs that wait for the key, and to those that will. A signal is sent
-// once: if it was sent before, the error matches [ErrDuplicate], and the first value stays. It is
-// kept for 30 days. The key has at most 255 bytes. Without the signal's jobs nothing happens.
+// Send sends a value to the jobs that wait for the key, and to those that will. A signal
+// is sent once: if it was sent before, the error matches [ErrDuplicate], and the first
+// value stays. It is kept for 30 days. The key has at most 255 bytes. If no job waits for
+// the key, the value is only stored.
 func (s *Signal[T]) Send(ctx context.Context, q *Queue, key string, value T) error {
 	return s.send(ctx, q, nil, key, value)
 }

@@ -157,9 +157,9 @@ func (q *Queue) Steps(ctx context.Context, id int64) ([]backend.Step, error) {
 	return steps, nil
 }
 
-// RetryFrom is [Queue.Retry] of one job from a step: it deletes that step and the steps stored after
-// it, so that the job does them again. If the job does not exist, waits otherwise than Scheduled,
-// runs, or has no such step, the error matches [ErrNotFound].
+// RetryFrom is [Queue.Retry] of one job from a step: it deletes that step and the steps
+// stored after it, so that the job does them again. If the job does not exist, is
+// Blocked, Pending or Running, or has no such step, the error matches [ErrNotFound].
 func (q *Queue) RetryFrom(ctx context.Context, id int64, step string) error {
 	operator, err := capability[backend.Operator](q, "retry from a step")
 	if err != nil {

@@ -38,11 +38,11 @@ type Transfer struct {
 // the zero filter, which matches every job, it also writes limits, pauses,
 // groups and schedules. Without its group, an imported job belongs to no group.
 //
-// The queue may be in use. Each job that exists throughout is written once, as
-// it is when it is read; jobs pushed after the start are left out. To export one
-// point in time, pause the queue first: otherwise the counts of a group may
-// differ from its jobs, which the command doctor --repair corrects. Import refuses what was written before
-// an error, because its last line is missing.
+// The queue may be in use. Each job that exists throughout is written once, as it is when
+// it is read; jobs pushed after the start are left out. To export one point in time,
+// pause the queue first: otherwise the counts of a group may differ from its jobs, which
+// the command doctor --repair corrects. If Export fails, the last line is missing, and
+// Import returns an error; see there for what it has stored by then.
 func (q *Queue) Export(ctx context.Context, w io.Writer, filter Filter) (Transfer, error) {
 	return transferred("export")(transfer.Export(ctx, q.engine().Backend, w, filter.stored(), q.engine().Now()))
 }
@@ -54,12 +54,11 @@ func (q *Queue) Export(ctx context.Context, w io.Writer, filter Filter) (Transfe
 // exported. Import restores pauses too. If the exported queue was paused as a whole, call
 // [Queue.Resume] afterwards.
 //
-// A damaged line and a missing end are errors that name the line. If r is an
-// [io.Seeker], such as a file, Import reads all of it before it stores anything.
-// Otherwise, and if the store fails, the jobs before the error are stored, some
-// hundreds at a time, and calling Import again with the same lines continues.
-// Run no workers until it is done: a job that has run, and whose history is not
-// kept, would be stored again.
+// A damaged line and a missing end are errors that name the line. If r is an [io.Seeker],
+// such as a file, Import reads all of it before it stores anything. If r is no io.Seeker,
+// or if the store fails, the jobs before the error are stored, some hundreds at a time,
+// and calling Import again with the same lines continues. Run no workers until it is
+// done: a job that has run, and whose history is not kept, would be stored again.
 func (q *Queue) Import(ctx context.Context, r io.Reader) (Transfer, error) {
 	return transferred("import")(transfer.Import(ctx, q.engine().Backend, r))
 }

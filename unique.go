@@ -19,7 +19,8 @@ import (
 // says otherwise; [Stored] reports whether a job was stored.
 //
 // With [UntilStarted], a second job may take the key while the first runs. If the first
-// is then to wait again, for example for a retry, it is cancelled as superseded instead.
+// is to wait again, for example for a retry, while the second has the key, the first is
+// cancelled as superseded. A job that sleeps or waits for a signal is not.
 func Unique(key string, opts ...UniqueOption) TaskOption {
 	return taskOption(func(t *Task) error {
 		u, err := unique(opts)
