@@ -136,7 +136,7 @@ func (s *Signal[T]) state(ctx context.Context, run *engine.Info, id backend.Sign
 	if len(step) > 255 {
 		return state, step, fmt.Errorf("plainjobs: signal %s: %w: the name and the key have more than 247 bytes together", s.name, backend.ErrInvalid)
 	}
-	stored, found, err := run.Begin(ctx, step)
+	stored, found, err := run.Begin(ctx, step, false)
 	if err == nil && found {
 		err = json.Unmarshal(stored, &state)
 	}

@@ -40,7 +40,7 @@ func Step[T any](ctx context.Context, name string, fn func(ctx context.Context) 
 	if err != nil {
 		return none, err
 	}
-	stored, found, err := run.Begin(ctx, name)
+	stored, found, err := run.Begin(ctx, name, false)
 	switch {
 	case err != nil:
 		return none, stepError(err)
@@ -57,7 +57,7 @@ func Step[T any](ctx context.Context, name string, fn func(ctx context.Context) 
 // StepTx is [Step] in a transaction on the queue's database. It locks the run's lease until the
 // transaction ends, so that no other run of the job starts meanwhile. The effects of fn in the
 // transaction and the result of the step are committed together or not at all: the effects happen
-// once. On SQLite the transaction should begin with BEGIN IMMEDIATE. If the run has lost its
+// once. A handler may call StepTx again with the same name, in another transaction. On SQLite the transaction should begin with BEGIN IMMEDIATE. If the run has lost its
 // lease, the error matches [ErrLeaseLost]; then roll back.
 func StepTx[T any](ctx context.Context, tx *sql.Tx, name string, fn func() (T, error)) (T, error) {
 	var none T
@@ -68,7 +68,7 @@ func StepTx[T any](ctx context.Context, tx *sql.Tx, name string, fn func() (T, e
 	if tx == nil && !run.Queue.Test {
 		return none, errors.New("plainjobs: StepTx with a nil transaction")
 	}
-	if _, _, err := run.Begin(ctx, name); err != nil {
+	if _, _, err := run.Begin(ctx, name, true); err != nil {
 		return none, stepError(err)
 	}
 	step, found, err := run.Queue.Backend.(backend.StepStore).LockStep(ctx, tx, run.Job.Lease, name)
@@ -100,7 +100,7 @@ func Sleep(ctx context.Context, name string, d time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if _, found, err := run.Begin(ctx, name); err != nil || found || d <= 0 {
+	if _, found, err := run.Begin(ctx, name, false); err != nil || found || d <= 0 {
 		return stepError(err)
 	}
 	return run.Sleep(&engine.SleepError{Name: name, Delay: d, Result: []byte("null")})

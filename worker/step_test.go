@@ -33,39 +33,45 @@ func TestStepInTransaction(t *testing.T) {
 	}
 	defer b.Close()
 	q := plainjobs.New(b, nil)
-	var charges atomic.Int32
+	var charges, tries atomic.Int32
 	jobs := bind(q, jobA, func(ctx context.Context, _ string) error {
 		if _, err := plainjobs.Step(ctx, "charge", func(context.Context) (int, error) { charges.Add(1); return 1, nil }); err != nil {
 			return err
 		}
 		info, _ := plainjobs.FromContext(ctx)
-		tx, err := db.BeginTx(ctx, nil)
-		if err != nil {
-			return err
-		}
-		defer tx.Rollback()
-		name := "first"
-		if info.Attempt > 2 {
-			name = "second"
-		}
-		n, err := plainjobs.StepTx(ctx, tx, name, func() (int, error) {
-			_, err := tx.ExecContext(ctx, "INSERT INTO booking VALUES (?)", name)
-			return 42, err
-		})
-		if err == nil && n != 42 {
-			err = errors.New("another result")
-		}
-		switch {
-		case err != nil:
-			return err
-		case info.Attempt == 1:
-			return plainjobs.RetryAfter(0, errors.New("rolled back"))
-		}
-		if err := tx.Commit(); err != nil {
-			return err
-		}
-		if info.Attempt == 2 {
-			return plainjobs.RetryAfter(0, errors.New("again, after the commit"))
+		for range 3 {
+			tx, err := db.BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			defer tx.Rollback()
+			name := "first"
+			if info.Attempt > 2 {
+				name = "second"
+			}
+			n, err := plainjobs.StepTx(ctx, tx, name, func() (int, error) {
+				_, err := tx.ExecContext(ctx, "INSERT INTO booking VALUES (?)", name)
+				return 42, err
+			})
+			if err == nil && n != 42 {
+				err = errors.New("another result")
+			}
+			switch {
+			case err != nil:
+				return err
+			case info.Attempt == 1 && tries.Add(1) < 3: // another transaction of the same run
+				_ = tx.Rollback()
+				continue
+			case info.Attempt == 1:
+				return plainjobs.RetryAfter(0, errors.New("rolled back"))
+			}
+			if err := tx.Commit(); err != nil {
+				return err
+			}
+			if info.Attempt == 2 {
+				return plainjobs.RetryAfter(0, errors.New("again, after the commit"))
+			}
+			break
 		}
 		return plainjobs.Sleep(ctx, "nap", time.Millisecond)
 	})

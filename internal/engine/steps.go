@@ -50,9 +50,10 @@ func stepStore(q *Queue) (backend.StepStore, error) {
 }
 
 // Begin begins a step of a run. It returns the result of a step that is stored already. It
-// returns an error if the name is invalid or was used before in the run, or the job has too many
-// steps. Once the job is to sleep, it returns the error that the handler must return.
-func (i *Info) Begin(ctx context.Context, name string) (result []byte, stored bool, err error) {
+// returns an error if the name is invalid, the job has too many steps, or the name was used before in
+// the run, except by a step in a transaction, which may have been rolled back. Once the job is to
+// sleep, it returns the error that the handler must return.
+func (i *Info) Begin(ctx context.Context, name string, inTx bool) (result []byte, stored bool, err error) {
 	if err := check.Step(backend.Step{Name: name}); err != nil {
 		return nil, false, err
 	}
@@ -86,7 +87,7 @@ func (i *Info) Begin(ctx context.Context, name string) (result []byte, stored bo
 	if !stored && len(s.stored) >= MaxSteps {
 		return nil, false, fmt.Errorf("%w: the job has %d steps, the most that it may have; use a job for each item, in a group", backend.ErrInvalid, MaxSteps)
 	}
-	s.used[name] = true
+	s.used[name] = !inTx
 	return result, stored, nil
 }
 
@@ -122,10 +123,12 @@ func (i *Info) StoreStep(ctx context.Context, tx *sql.Tx, name string, result []
 	if err != nil {
 		return fmt.Errorf("step %q is done, but its result is not stored: %w", name, err)
 	}
-	s := i.steps()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stored[name] = result
+	if tx == nil { // a transaction may be rolled back
+		s := i.steps()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.stored[name] = result
+	}
 	return nil
 }
 
