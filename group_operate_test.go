@@ -205,8 +205,11 @@ func startWorker(t *testing.T, q *plainjobs.Queue, jobs ...plainjobs.AnyJob) (st
 func TestWorkerRunsGroups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, q := plainjobstest.Memory(t)
+		var mu sync.Mutex
 		var events []string
 		defer q.Subscribe(func(e plainjobs.Event) {
+			mu.Lock()
+			defer mu.Unlock()
 			if e.Job.CallbackOf != 0 {
 				events = append(events, e.Job.CallbackOn+" "+e.Kind.String()+" "+e.Job.State.String())
 			} else if len(e.Job.Groups) > 0 {
@@ -221,7 +224,6 @@ func TestWorkerRunsGroups(t *testing.T) {
 			ended <- info.Done
 			return err
 		})
-		stop := startWorker(t, q, part, summary)
 		g, err := q.Group(ctx, plainjobs.OnDone(summary.With("done")), plainjobs.Deadline(time.Hour))
 		if err != nil {
 			t.Fatal(err)
@@ -229,6 +231,7 @@ func TestWorkerRunsGroups(t *testing.T) {
 		if _, err := g.Perform(ctx, part.With("a")); err != nil {
 			t.Fatal(err)
 		}
+		stop := startWorker(t, q, part, summary)
 		synctest.Wait()
 		if err := g.Seal(ctx); err != nil {
 			t.Fatal(err)
