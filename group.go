@@ -63,10 +63,10 @@ func (q *TxQueue) Group(ctx context.Context, opts ...GroupOption) (*Group, error
 // [ErrNotFound].
 func (q *Queue) GroupByID(id int64) *Group { return &Group{queue: q, id: id} }
 
-// GroupOf returns the group of the job that a handler runs, and false if it has none. For a
-// member it is the group that was created first, if the job is a member of several. For a
-// callback it is the group that has ended, whose members [Queue.List] shows. A member may add
-// members to its group, also after it is sealed.
+// GroupOf returns the group of the job that a handler runs, and false if it has none. For
+// a member it is the group that was created first, if the job is a member of several. For
+// a callback it is the group whose callback it is; [Queue.List] shows the members. A
+// member may add members to its group, also after it is sealed.
 func GroupOf(ctx context.Context) (*Group, bool) {
 	i := engine.InfoOf(ctx)
 	if i == nil || i.Job.Gating == nil {
@@ -112,8 +112,9 @@ func (g *Group) PerformMany(ctx context.Context, tasks ...Task) ([]int64, error)
 	return p.perform(ctx, tasks)
 }
 
-// Group creates a group in the group. It counts as one member there: as done if all of its
-// members are done, and otherwise as failed. Its callbacks are members of the outer group.
+// Group creates a group in the group. It counts as one member there: as done if all of
+// its members are done, and otherwise as failed. Its callbacks are members of the outer
+// group; one of OnFailure that is not needed counts as done.
 func (g *Group) Group(ctx context.Context, opts ...GroupOption) (*Group, error) {
 	p, err := g.pusher("create a group")
 	if err != nil {
@@ -144,7 +145,8 @@ func (g *Group) Seal(ctx context.Context) error {
 	return nil
 }
 
-// Info returns the counts of the group, outside of the transaction if the group is in one.
+// Info returns the counts of the group. It reads outside of the group's transaction, if
+// there is one, and does not see what that transaction has changed.
 func (g *Group) Info(ctx context.Context) (GroupInfo, error) {
 	store, err := capability[backend.GateStore](g.queue, "group")
 	if err != nil {

@@ -109,7 +109,7 @@ func decoding[T any](fn func(context.Context, T) error) func(*engine.Definition)
 type DecodeError struct {
 	Job   string
 	ID    int64
-	Field string // path of the field, empty if it is the whole
+	Field string // path of the field; empty if the payload as a whole does not fit
 
 	reason string
 }

@@ -156,11 +156,12 @@ func (q *Queue) Workers(ctx context.Context) ([]Worker, error) {
 	return workers, nil
 }
 
-// Retry makes failed and cancelled jobs that match the filter wait again with all their
-// attempts, and makes scheduled ones run now. Stored steps are kept, except those of done
-// jobs; see [Queue.RetryFrom]. It retries done jobs only if the filter has IDs, State or
-// All. It returns the number of jobs retried. If the unique keys of some jobs are taken,
-// it leaves these jobs alone and returns an error that matches [ErrDuplicate].
+// Retry makes failed and cancelled jobs that match the filter wait again; their attempts
+// count from 1 again. It makes scheduled ones run now. Stored steps are kept, except
+// those of done jobs; see [Queue.RetryFrom]. It retries done jobs only if the filter has
+// IDs, State or All. It returns the number of jobs retried. If the unique keys of some
+// jobs are taken, it leaves these jobs alone and returns an error that matches
+// [ErrDuplicate].
 //
 // Retried jobs run after the jobs of their priority that wait already, and before jobs
 // performed later. [Priority], the only option allowed, changes their priority: many
@@ -365,10 +366,10 @@ func (q *Queue) pause(ctx context.Context, name string, paused bool) error {
 	return nil
 }
 
-// A NameInfo describes a job Name: its limits MaxRunning, MaxCrashes, and Rate in a period
-// of Per; its History; whether it is Paused; and how many of its jobs are Running. Free is
-// when the rate allows the next run, or zero if it does now. Limited reports whether the
-// running jobs have a limit.
+// A NameInfo describes a job Name: its limits MaxRunning, MaxCrashes, and Rate in a
+// period of Per; its History; whether it is Paused; and how many of its jobs are Running.
+// Free is when the rate allows the next run, or zero if it does now. Limited reports
+// whether MaxRunning or Rate is set.
 type NameInfo = backend.NameInfo
 
 // Names describes each job name, ordered by name. If the whole queue is paused, the

@@ -189,9 +189,9 @@ func Backoff(policy func(attempt int, err error) time.Duration) DefineOption {
 	})
 }
 
-// Exponential is a policy for [Backoff] that waits for first, and then twice as long
-// each time, at most for longest, with 10 % jitter. It panics if an argument is
-// negative.
+// Exponential is a policy for [Backoff]: the delay is first after the first failure, and
+// doubles with each further one, up to longest, with 10 % jitter. It panics if an
+// argument is negative.
 func Exponential(first, longest time.Duration) func(attempt int, err error) time.Duration {
 	if first < 0 || longest < 0 {
 		panic(fmt.Sprintf("plainjobs: %s: Exponential(%v, %v) is negative", caller(), first, longest))

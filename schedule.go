@@ -31,13 +31,12 @@ func Zone(name string) ScheduleOption {
 	})
 }
 
-// CatchUp sets how many late ticks run when a worker returns: n, from 0 to 1000. The
-// default is 1. A tick is late if, at its time, no worker that has the schedule runs, or
-// the job's name or the whole queue is paused. All ticks that are at most a minute late
-// run, up to 1000 at once. Ticks that are later than that are missed. If fewer than n
-// late ticks have run, the latest missed ticks run too, up to n in all. The store forgets
-// a schedule, with its missed ticks, if for 30 days other workers run and none has the
-// schedule.
+// CatchUp sets how many missed ticks run when a worker returns. A tick is late if, at its
+// time, no worker that has the schedule runs, or the job's name or the whole queue is
+// paused. A tick that is at most a minute late always runs, up to 1000 at once. Older
+// ones are missed: of these the latest run, until n late ticks have run in all. n is from
+// 0 to 1000; the default is 1. The store forgets a schedule, with its missed ticks, if
+// for 30 days other workers run and none has the schedule.
 func CatchUp(n int) ScheduleOption {
 	return scheduleOption(func(s *engine.Schedule) error {
 		if s.CatchUp = n; n < 0 || n > 1000 {

@@ -85,10 +85,10 @@ func StepTx[T any](ctx context.Context, tx *sql.Tx, name string, fn func() (T, e
 	return result, storeStep(ctx, run, tx, name, result)
 }
 
-// Sleep ends the run and continues the job after d, at most ten years. The handler must return the
-// error that Sleep returns. The job then waits as [Scheduled], in no worker's slot, and uses no
-// attempt. When it runs again, Sleep with the same name returns nil. Use [Step] for the work before
-// a Sleep, which would otherwise be repeated.
+// Sleep ends the run and continues the job after d, at most ten years. The handler must
+// return the error that Sleep returns. The job then waits as [Scheduled], in no worker's
+// slot, and uses no attempt. When it runs again, Sleep with the same name returns nil.
+// The work before a Sleep is repeated when the job continues, unless it is in a [Step].
 //
 //	if err := plainjobs.Sleep(ctx, "cool off", 24*time.Hour); err != nil {
 //		return err

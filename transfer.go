@@ -33,10 +33,10 @@ type Transfer struct {
 	Sum string
 }
 
-// Export writes the jobs that match the filter to w as lines of JSON, for
-// [Queue.Import]: each job whole, payload bytes included, lowest ID first. With
-// the zero filter, which matches every job, it also writes limits, pauses,
-// groups and schedules. Without its group, an imported job belongs to no group.
+// Export writes the jobs that match the filter to w as lines of JSON, for [Queue.Import]:
+// each job whole, payload bytes included, lowest ID first. With the zero filter, which
+// matches every job, it also writes limits, pauses, groups and schedules. With any other
+// filter it writes no groups, and an imported job belongs to none.
 //
 // The queue may be in use. Each job that exists throughout is written once, as it is when
 // it is read; jobs pushed after the start are left out. To export one point in time,

@@ -79,7 +79,8 @@ func UniqueBy[T any](key func(data T) string, opts ...UniqueOption) DefineOption
 // asynq's Unique releases its lock when the task has succeeded or the time to live ends,
 // whichever comes first. Here the option [For] keeps the key until the job has ended and
 // the time has passed. asynq returns an error for a duplicate; Perform does so only with
-// [Reject], and otherwise returns the ID of the existing job. [Stored] reports which.
+// [Reject], and otherwise returns the ID of the existing job. [Stored] reports whether a
+// new job was stored.
 func UniqueByData(opts ...UniqueOption) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		u, err := unique(opts)
@@ -129,9 +130,10 @@ func For(d time.Duration) UniqueOption {
 	}
 }
 
-// Replace changes the waiting job that has the key: the job gets the payload, the priority
-// and the time of the new task, and Perform returns its ID. So the last of several calls
-// applies (debouncing). Replace implies [UntilStarted].
+// Replace changes the waiting job that has the key: the job gets the payload, the
+// priority, the metadata, the deadline and the time of the new task, and Perform returns
+// its ID. So the last of several calls applies (debouncing). If the new task has no
+// delay, a job that could already run keeps its place. Replace implies [UntilStarted].
 func Replace() UniqueOption {
 	return func(u *backend.Unique) error {
 		u.Scope = backend.UntilStarted
