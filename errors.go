@@ -71,9 +71,9 @@ type (
 // not retried. err, which may be nil, is the reason.
 func Cancel(err error) error { return &CancelError{Err: err} }
 
-// RetryAfter returns a [*RetryError]. A handler that returns it fails with err and is
-// retried after a delay, instead of the job's backoff. It uses an attempt. A negative
-// delay is zero, and a delay of more than ten years is ten years.
+// RetryAfter returns a [*RetryError]. If a handler returns it, the run fails with err,
+// and the job is retried after delay instead of after its backoff. It uses an attempt. A
+// negative delay is zero, and a delay of more than ten years is ten years.
 func RetryAfter(delay time.Duration, err error) error {
 	return &RetryError{Delay: delay, Err: err}
 }

@@ -114,7 +114,7 @@ func (g *Group) PerformMany(ctx context.Context, tasks ...Task) ([]int64, error)
 
 // Group creates a group in the group. It counts as one member there: as done if all of
 // its members are done, and otherwise as failed. Its callbacks are members of the outer
-// group; one of OnFailure that is not needed counts as done.
+// group; an OnFailure callback that is not needed counts as done.
 func (g *Group) Group(ctx context.Context, opts ...GroupOption) (*Group, error) {
 	p, err := g.pusher("create a group")
 	if err != nil {
@@ -196,9 +196,9 @@ func (g *Group) Cancel(ctx context.Context) (n int, err error) {
 	})
 }
 
-// Delete deletes the group with its members and callbacks, and the groups in it. No
-// callback runs. If a member or a callback of one of these groups runs, Delete returns an
-// error and leaves that group as it is: cancel it, and call Delete again.
+// Delete deletes the group with its members and callbacks, and the groups in it. It
+// starts no callback. If a member or a callback of one of these groups is running, Delete
+// returns an error and leaves that group as it is: cancel it, and call Delete again.
 func (g *Group) Delete(ctx context.Context) error {
 	store, err := capability[backend.GateStore](g.queue, "delete group")
 	if err != nil {

@@ -53,8 +53,8 @@ func OnEnd(task Task) GroupOption { return onEnd("OnEnd", task, backend.WhenEnde
 // deleted at the end of the group.
 //
 // As an option of a task, OnFailure gives the job a dead letter: another task, which is
-// performed when the job has failed. The job is then the only member of a sealed group of
-// its own.
+// stored with the job and runs when the job has failed. The job is then the only member
+// of a sealed group of its own.
 func OnFailure(task Task) FailureOption {
 	return failureOption{
 		onEnd("OnFailure", task, backend.WhenFailed),

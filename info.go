@@ -13,8 +13,8 @@ import (
 )
 
 // A State is a state of a job. String returns its name. Terminal reports whether jobs in
-// the state have finished, so that only an operator can change it. Waits reports whether
-// they have yet to be claimed.
+// the state have finished, so that only an operator can change them. Waits reports
+// whether they have yet to be claimed.
 type State = backend.State
 
 // ParseState returns the state with a name, such as "failed", which State.String returns.
@@ -97,7 +97,7 @@ type Info struct {
 	Cancelling bool
 	// ProgressDone and ProgressTotal are what [Progress] reported last.
 	ProgressDone, ProgressTotal int64
-	// Payload and Result are JSON. A list has neither these nor Errors.
+	// Payload and Result are JSON. [Queue.List] returns neither these nor Errors.
 	Payload, Result json.RawMessage
 	// Errors are the last ten errors, oldest first.
 	Errors []RunError

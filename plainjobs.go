@@ -122,9 +122,10 @@ func New(b backend.Backend, opts *Options) *Queue {
 }
 
 // Perform stores a task and returns its job's ID. A nil error means that the job is
-// stored and will run, whatever happens to this process. Errors match those of package
-// backend. With [ErrDuplicate] the ID is that of the existing job. A handler that
-// performs a task with its own job's unique key gets this error even without [Reject].
+// stored and will run, whatever happens to this process, or that another job has its key,
+// see [Unique]. Errors of the store match the Err variables of package backend. With
+// [ErrDuplicate] the ID is that of the existing job. A handler that performs a task with
+// its own job's unique key gets this error even without [Reject].
 func (q *Queue) Perform(ctx context.Context, task Task) (int64, error) {
 	return one(pusher{queue: q}.perform(ctx, []Task{task}))
 }

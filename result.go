@@ -85,9 +85,9 @@ func storing[T, R any](fn func(context.Context, T) (R, error)) func(context.Cont
 
 // Record sets the result of a handler's job to v, encoded as JSON, for [Queue.Get]. The
 // result is stored with the end of the run, however the handler returns: done, retried,
-// snoozed, failed or cancelled. The last call of a run counts, and a result that the
-// handler of a [ResultJob] returns replaces it. The result of an earlier run stays until a
-// later run has one.
+// snoozed, released, failed or cancelled. The last call of a run counts, and a result
+// that the handler of a [ResultJob] returns replaces it. The result of an earlier run
+// stays until a later run has one.
 //
 // A run that loses its lease, or whose process dies, stores no result. Calls of one run
 // must not overlap, and Record must not be called after the handler has returned. Record
@@ -131,7 +131,7 @@ func (j *ResultJob[T, R]) Complete(ctx context.Context, tx *sql.Tx, result R) er
 	return complete(ctx, tx, encoded)
 }
 
-// A JobError is the error of [ResultJob.Await] for a job that has no result.
+// A JobError is the error of [ResultJob.Await] for a job that failed or was cancelled.
 type JobError struct {
 	ID    int64
 	Name  string

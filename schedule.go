@@ -34,9 +34,10 @@ func Zone(name string) ScheduleOption {
 // CatchUp sets how many missed ticks run when a worker returns. A tick is late if, at its
 // time, no worker that has the schedule runs, or the job's name or the whole queue is
 // paused. A tick that is at most a minute late always runs, up to 1000 at once. Older
-// ones are missed: of these the latest run, until n late ticks have run in all. n is from
-// 0 to 1000; the default is 1. The store forgets a schedule, with its missed ticks, if
-// for 30 days other workers run and none has the schedule.
+// ones are missed: the latest of them run, until n late ticks have run in all, those of
+// the last minute included. n is from 0 to 1000; the default is 1. The store forgets a
+// schedule, with its missed ticks, if for 30 days other workers run and none has the
+// schedule.
 func CatchUp(n int) ScheduleOption {
 	return scheduleOption(func(s *engine.Schedule) error {
 		if s.CatchUp = n; n < 0 || n > 1000 {
@@ -108,8 +109,8 @@ func aloneKey(s *engine.Schedule) backend.Unique {
 // may continue from the new time and repeat ticks. If it is set forward, the ticks in
 // between are missed, see [CatchUp].
 //
-// A new definition of the schedule, with other options or another expression, loses no
-// tick that is due by the old one.
+// After a new definition of the schedule, with other options or another expression, ticks
+// that are due by the old one still run; [CatchUp] decides about those that were missed.
 //
 // Cron panics, as [Define] does, if the expression is invalid or no date matches it.
 func Cron(name, expression string, fn func(ctx context.Context, tick time.Time) error, opts ...ScheduleOption) *Job[time.Time] {

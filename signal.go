@@ -65,11 +65,12 @@ type signalState struct {
 	Late  bool            `json:"late,omitempty"` // the time was over
 }
 
-// Wait returns the value that is sent with the key. If none was sent, it ends the run as [Sleep]
-// does: the handler must return the error. The job continues when the signal is sent, or after the
-// timeout, at most ten years. After the timeout, Wait returns an error that matches
-// [ErrSignalTimeout]. The answer is stored as a step and does not change any more. The timeout must
-// be positive, so that no job waits forever. A handler may wait for a key once in a run.
+// Wait returns the value that is sent with the key. If none was sent, it ends the run as
+// [Sleep] does: the handler must return the error. The job continues when the signal is
+// sent, or after the timeout, at most ten years. After the timeout, Wait returns an error
+// that matches [ErrSignalTimeout]. The outcome, the value or the timeout, is stored as a
+// step: later runs get the same. The timeout must be positive, so that no job waits
+// forever. A handler may wait for a key once in a run.
 func (s *Signal[T]) Wait(ctx context.Context, key string, timeout time.Duration) (T, error) {
 	var none T
 	run, err := runOf(ctx, "Wait")

@@ -13,11 +13,13 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// Step runs a part of a handler's work once. It stores the result of fn as JSON, on disk by
-// default, with the job. When the job runs again, after an error, a crash or a [Sleep], Step
-// returns the stored result and does not call fn. fn is called again only if it returned an
-// error, or if the process died or the run lost its lease before the result was stored. So fn
-// should be idempotent; [StepTx] does its work and stores the result in one transaction.
+// Step runs a part of a handler's work once. It stores the result of fn as JSON, on disk
+// by default, with the job. When the job runs again, after an error, a crash or a
+// [Sleep], Step returns the stored result and does not call fn. fn is called again only
+// if it returned an error, if the process died or the run lost its lease before the
+// result was stored, or if an operator retries the job from the step ([Queue.RetryFrom])
+// or retries a done job. So fn should be idempotent; [StepTx] does its work and stores
+// the result in one transaction.
 //
 //	charge, err := plainjobs.Step(ctx, "charge", func(ctx context.Context) (Charge, error) {
 //		return stripe.Charge(ctx, order.Card)
@@ -54,11 +56,14 @@ func Step[T any](ctx context.Context, name string, fn func(ctx context.Context) 
 	return result, storeStep(ctx, run, nil, name, result)
 }
 
-// StepTx is [Step] in a transaction on the queue's database. It locks the run's lease until the
-// transaction ends, so that no other run of the job starts meanwhile. The effects of fn in the
-// transaction and the result of the step are committed together or not at all: the effects happen
-// once. A handler may call StepTx again with the same name, in another transaction. On SQLite the transaction should begin with BEGIN IMMEDIATE. If the run has lost its
-// lease, the error matches [ErrLeaseLost]; then roll back.
+// StepTx is [Step] in a transaction on the queue's database. It locks the run's lease
+// until the transaction ends, so that no other run of the job starts meanwhile. The
+// effects of fn in the transaction and the result of the step are committed together or
+// not at all: the effects happen once. Unlike Step, StepTx may be called again with the
+// same name in the same run, in another transaction, for example after a rollback. If the
+// first transaction was committed, it returns the stored result. On SQLite the
+// transaction should begin with BEGIN IMMEDIATE. If the run has lost its lease, the error
+// matches [ErrLeaseLost]; then roll back.
 func StepTx[T any](ctx context.Context, tx *sql.Tx, name string, fn func() (T, error)) (T, error) {
 	var none T
 	run, err := runOf(ctx, "StepTx")

@@ -155,10 +155,10 @@ func resolveBy(u *backend.Unique, c backend.Conflict) error {
 	return nil
 }
 
-// Serial runs the jobs of the name with the same key one at a time, in the order in
-// which they were pushed, in all processes. Other jobs pass them. A job that is
-// scheduled or waits for a retry delays the jobs behind it. A key is 1 to 255 bytes of
-// UTF-8 without NUL.
+// Serial runs the jobs of the name with the same key one at a time, in the order in which
+// they were pushed, in all processes. Jobs without the key do not wait for them. A job
+// that is scheduled or waits for a retry delays the jobs behind it. A key is 1 to 255
+// bytes of UTF-8 without NUL.
 func Serial(key string) TaskOption {
 	return taskOption(func(t *Task) error {
 		t.job.Serial = key
