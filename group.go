@@ -38,16 +38,17 @@ type Group struct {
 	sealed atomic.Bool // by this value
 }
 
-// A GroupInfo describes a group: its ID and Label, the ID of its Parent, if it is nested, and
-// when it was created, CreatedAt. Of Total members so far, Open have not finished; Done,
-// Failed and Cancelled are the others. A nested group counts as one member, done or failed.
-// Fired says that a member has failed. Sealed says that the group can end, EndedAt when it
-// ended, and Deadline when it ends at the latest; zero times are none. Waiting is the number
-// of callbacks that wait.
+// A GroupInfo describes a group: its ID and Label, the ID of its Parent, if it is nested,
+// and when it was created, CreatedAt. Of Total members so far, Open have not finished;
+// Done, Failed and Cancelled are the others. A nested group counts as one member, done or
+// failed. Fired says that a member has failed. Sealed says that the group can end,
+// EndedAt when it ended, and Deadline when it is sealed and its members are cancelled;
+// zero times are none. Waiting is the number of callbacks that wait.
 type GroupInfo = backend.GateInfo
 
-// Group creates a group, as durably as Perform stores a job. It returns
-// [ErrDuplicate] if a callback's unique key is taken.
+// Group creates a group, as durably as Perform stores a job. It returns [ErrDuplicate] if
+// a callback's unique key is taken. On a store without groups, such as PostgreSQL today,
+// the error matches errors.ErrUnsupported.
 func (q *Queue) Group(ctx context.Context, opts ...GroupOption) (*Group, error) {
 	return pusher{queue: q}.group(ctx, 0, opts)
 }
