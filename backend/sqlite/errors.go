@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"reflect"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -124,7 +125,7 @@ func kind(err error) error {
 			kind = backend.ErrNoSpace
 		case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, syscall.EIO):
 			kind = backend.ErrUnavailable
-		case unsuitable(err):
+		case unsuitable(err), primaryCode(err) == codeError && lacksColumn.MatchString(err.Error()):
 			kind = backend.ErrCorrupt
 		default:
 			return err
@@ -135,6 +136,10 @@ func kind(err error) error {
 	}
 	return fmt.Errorf("%w: %w", kind, err)
 }
+
+// lacksColumn matches SQLite's errors for a column or an index that is not there. The tables have
+// them all when they are opened, so the schema is damaged.
+var lacksColumn = regexp.MustCompile(`no such column: |has no column named |no such index: `)
 
 // diskFull reports whether the operating system reported no space: on the disk, in the
 // user's quota, or because a file has its maximum size. SQLite's VFS returns FULL only

@@ -32,6 +32,7 @@ func (d driver) testDamaged(t *testing.T) {
 		use    func(backend.Backend) error // nil: opening is what fails
 	}{
 		{"without a table", []string{"DELETE FROM sqlite_schema WHERE name LIKE '%plainjobs_meta%'"}, nil},
+		{"a column with another name", []string{"UPDATE sqlite_schema SET sql = replace(sql, 'worker INTEGER', 'xorker INTEGER') WHERE name = 'plainjobs_claim'"}, reap},
 		{"NULL where no column has one", []string{makeLax, "PRAGMA writable_schema=RESET",
 			"UPDATE plainjobs_job SET failures = NULL"}, reap},
 		{"a value of another type", []string{makeLax, "PRAGMA writable_schema=RESET",
