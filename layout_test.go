@@ -45,9 +45,10 @@ var arrows = map[string][]string{
 	"backend":                      {},
 	"backend/check":                {"backend"},
 	"backend/internal/audit":       {},
+	"backend/internal/jsonrow":     {"backend", "backend/lifecycle"},
 	"backend/lifecycle":            {"backend", "backend/check", "internal/histogram"},
 	"backend/memory":               {"backend", "backend/check", "backend/lifecycle"},
-	"backend/sqlite":               {"backend", "backend/check", "backend/internal/audit", "backend/lifecycle", "backend/sqlite/internal/host", "internal/latelog"},
+	"backend/sqlite":               {"backend", "backend/check", "backend/internal/audit", "backend/internal/jsonrow", "backend/lifecycle", "backend/sqlite/internal/host", "internal/latelog"},
 	"internal/cron":                {},
 	"backend/sqlite/internal/host": {},
 	"internal/engine":              {"backend", "backend/check", "backend/lifecycle", "internal/cron"},
@@ -66,7 +67,7 @@ var arrows = map[string][]string{
 	"backend/sqlite/modernc": {"backend/sqlite"},
 	"backend/sqlite/ncruces": {"backend/sqlite"},
 
-	"backend/postgres":     {"backend", "backend/check", "backend/internal/audit", "backend/lifecycle", "internal/latelog"},
+	"backend/postgres":     {"backend", "backend/check", "backend/internal/audit", "backend/internal/jsonrow", "backend/lifecycle", "internal/latelog"},
 	"backend/postgres/pgx": {"", "backend/postgres"},
 }
 

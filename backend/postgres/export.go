@@ -3,13 +3,13 @@ package postgres
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 
 	"github.com/jmoiron/sqlx"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/jsonrow"
 )
 
 const (
@@ -64,20 +64,12 @@ func (r *wholeRow) record() (backend.Record, error) {
 	if r.Flags&flagUntilStarted != 0 {
 		rec.Scope = backend.UntilStarted
 	}
-	var rows []struct {
-		Attempt      int
-		At           int64
-		Error, Stack string
-	}
-	if err := json.Unmarshal([]byte(r.Errors), &rows); err != nil {
-		return rec, fmt.Errorf("%w: the errors of job %d: %w", backend.ErrCorrupt, r.ID, err)
-	}
-	for _, e := range rows {
-		rec.Errors = append(rec.Errors, backend.RunError{Attempt: e.Attempt, At: instant(e.At), Error: e.Error, Stack: e.Stack})
+	var err error
+	if rec.Errors, err = jsonrow.Errors(r.Errors); err != nil {
+		return rec, err
 	}
 	rec.Sleeps = rec.State.Waits() && r.Ending == backend.EndSleep
-	var err error
-	rec.Steps, err = decodeSteps(r.Steps)
+	rec.Steps, err = jsonrow.Steps(r.Steps)
 	return rec, err
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/jsonrow"
 )
 
 // read calls f with a querier, and retries it where that may help. Its error is that
@@ -95,7 +96,7 @@ func (r *jobRow) info() backend.Info {
 		info.Worker = r.Worker
 		info.Cancelling = r.Flags&flagCancelling != 0
 	}
-	info.Waits, _ = decodeWait(r.Waits) // the server made the JSON
+	info.Waits, _ = jsonrow.Wait(r.Waits) // the server made the JSON
 	return info
 }
 

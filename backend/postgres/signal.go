@@ -3,8 +3,6 @@ package postgres
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -201,15 +199,4 @@ func (a *importBatch) insertSteps() error {
 		}
 	}
 	return nil
-}
-
-// decodeWait decodes the signal that a job waits for from selectJob.
-func decodeWait(text string) (key backend.SignalKey, err error) {
-	if text != "" {
-		err = json.Unmarshal([]byte(text), &key)
-	}
-	if err != nil {
-		err = errors.Join(backend.ErrCorrupt, err)
-	}
-	return key, err
 }

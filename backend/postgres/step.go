@@ -3,8 +3,6 @@ package postgres
 import (
 	"context"
 	"database/sql"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -200,29 +198,6 @@ func (t *tx) restart(rows []*row, from string) error {
 		}
 	}
 	return err
-}
-
-// decodeSteps decodes the steps of a job from selectAll.
-func decodeSteps(text string) (steps []backend.Step, err error) {
-	if text == "" {
-		return nil, nil
-	}
-	var rows []struct {
-		Name   string
-		At     int64
-		Result string
-	}
-	if err := json.Unmarshal([]byte(text), &rows); err != nil {
-		return nil, fmt.Errorf("%w: the steps of a job: %w", backend.ErrCorrupt, err)
-	}
-	for _, r := range rows {
-		result, err := hex.DecodeString(r.Result)
-		if err != nil {
-			return nil, fmt.Errorf("%w: the steps of a job: %w", backend.ErrCorrupt, err)
-		}
-		steps = append(steps, backend.Step{Name: r.Name, At: instant(r.At), Result: result})
-	}
-	return steps, nil
 }
 
 // fallAsleep stores the steps of runs that end with EndSleep, and the signals that their

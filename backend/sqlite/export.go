@@ -3,11 +3,11 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/jsonrow"
 )
 
 const (
@@ -60,31 +60,15 @@ func (r *wholeRow) record(now int64) (backend.Record, error) {
 		rec.Delay, rec.Expires = w.delay, w.expires
 	}
 	var err error
-	if rec.Errors, err = decodeErrors(r.Errors); err != nil {
+	if rec.Errors, err = jsonrow.Errors(r.Errors); err != nil {
 		return rec, err
 	}
 	rec.Sleeps = rec.State.Waits() && r.Ending == backend.EndSleep
-	if rec.Waits, err = decodeWait(r.Waits); err != nil {
+	if rec.Waits, err = jsonrow.Wait(r.Waits); err != nil {
 		return rec, err
 	}
-	rec.Steps, err = decodeSteps(r.Steps)
+	rec.Steps, err = jsonrow.Steps(r.Steps)
 	return rec, err
-}
-
-// decodeErrors decodes the errors of a job from selectWhole.
-func decodeErrors(text string) (all []backend.RunError, err error) {
-	var rows []struct {
-		Attempt      int
-		At           int64
-		Error, Stack string
-	}
-	if err := json.Unmarshal([]byte(text), &rows); err != nil {
-		return nil, fmt.Errorf("%w: the errors of a job: %w", backend.ErrCorrupt, err)
-	}
-	for _, r := range rows {
-		all = append(all, backend.RunError{Attempt: r.Attempt, At: instant(r.At), Error: r.Error, Stack: r.Stack})
-	}
-	return all, nil
 }
 
 // Export implements [backend.ExportImporter].

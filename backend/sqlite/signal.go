@@ -3,8 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -163,15 +161,4 @@ func (b *Backend) importWait(t *tx, k *jobKeys, r *backend.Record, now int64) er
 // waitOf reads the signal that a scheduled job waits for.
 func (b *Backend) waitOf(ctx context.Context, q queryer, info *backend.Info) error {
 	return scan(ctx, q, b.sql(selectWaitOf), []any{info.ID}, func(r *sql.Rows) error { return r.Scan(&info.Waits.Name, &info.Waits.Key) })
-}
-
-// decodeWait decodes the signal that a job waits for from selectWhole.
-func decodeWait(text string) (key backend.SignalKey, err error) {
-	if text != "" {
-		err = json.Unmarshal([]byte(text), &key)
-	}
-	if err != nil {
-		err = errors.Join(backend.ErrCorrupt, err)
-	}
-	return key, err
 }

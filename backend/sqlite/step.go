@@ -3,8 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -64,10 +62,10 @@ func (b *Backend) StoreStep(ctx context.Context, caller *sql.Tx, lease backend.L
 	store := func(t *tx) error {
 		flags, err := t.held(lease)
 		if err == nil {
-			err = b.storeStep(t, lease.ID, &flags, step, b.now())
+			err = b.storeStep(t, lease.ID, step, b.now())
 		}
-		if err == nil && flags != 0 {
-			_, err = t.exec(updateFlags, int64(flags), lease.ID)
+		if err == nil && flags&flagSteps == 0 {
+			_, err = t.exec(updateFlags, int64(flagSteps), lease.ID)
 		}
 		return err
 	}
@@ -90,15 +88,9 @@ func (t *tx) held(lease backend.Lease) (flags flag, err error) {
 	return flags, err
 }
 
-// storeStep stores a step of a job. It sets flags to those that the caller must store:
-// to zero if the job has steps already.
-func (b *Backend) storeStep(t *tx, id int64, flags *flag, step backend.Step, now int64) error {
+// storeStep stores a step of a job, which the caller gives flagSteps.
+func (b *Backend) storeStep(t *tx, id int64, step backend.Step, now int64) error {
 	b.stepped.Store(true)
-	if *flags&flagSteps == 0 {
-		*flags |= flagSteps
-	} else {
-		*flags = 0
-	}
 	_, err := t.exec(upsertStep, id, step.Name, now, notNil(step.Result))
 	return err
 }
@@ -163,6 +155,8 @@ func (t *tx) restart(r *row, from string) error {
 		if _, err := t.exec(deleteSteps, r.id); err != nil {
 			return err
 		}
+	default:
+		return nil
 	}
 	var left bool
 	err := t.each(selectHasSteps, []any{r.id}, func(rows *sql.Rows) (bool, error) { return false, rows.Scan(&left) })
@@ -192,8 +186,7 @@ func (b *Backend) fallAsleep(t *tx, f *backend.Failure, r *row, next *lifecycle.
 		}
 	}
 	if f.Step.Name != "" {
-		flags := r.flags
-		if err := b.storeStep(t, r.id, &flags, f.Step, now); err != nil {
+		if err := b.storeStep(t, r.id, f.Step, now); err != nil {
 			return err
 		}
 		r.flags |= flagSteps
@@ -212,27 +205,4 @@ func (b *Backend) fallAsleep(t *tx, f *backend.Failure, r *row, next *lifecycle.
 	r.flags |= flagWaits
 	_, err = t.exec(upsertWait, r.id, f.Signal.Name, f.Signal.Key)
 	return err
-}
-
-// decodeSteps decodes the steps of a job from selectWhole.
-func decodeSteps(text string) (steps []backend.Step, err error) {
-	if text == "" {
-		return nil, nil
-	}
-	var rows []struct {
-		Name   string
-		At     int64
-		Result string
-	}
-	if err := json.Unmarshal([]byte(text), &rows); err != nil {
-		return nil, fmt.Errorf("%w: the steps of a job: %w", backend.ErrCorrupt, err)
-	}
-	for _, r := range rows {
-		result, err := hex.DecodeString(r.Result)
-		if err != nil {
-			return nil, fmt.Errorf("%w: the steps of a job: %w", backend.ErrCorrupt, err)
-		}
-		steps = append(steps, backend.Step{Name: r.Name, At: instant(r.At), Result: result})
-	}
-	return steps, nil
 }
