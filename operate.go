@@ -135,10 +135,12 @@ func (q *Queue) Counts(ctx context.Context) ([]Count, error) {
 }
 
 // A Worker is a registered worker of any process. ID identifies it; Host, PID and Process
-// its process. Jobs and Schedules are the names that it knows. StartedAt and SeenAt are
+// its process, and Version is that of its program, if the build has one. Jobs and Schedules are the names that it knows. StartedAt and SeenAt are
 // when it started and sent its last heartbeat, and Lease is how long it is Alive after
 // that. Ended is set if its process has certainly ended, and Present if it certainly has
-// not. Running is the number of jobs that it holds.
+// not. Running is the number of jobs that it holds. Stuck are the runs whose handlers go on
+// although their contexts have ended, at most 10, with the stacks that they had 5 seconds
+// later; a heartbeat stores them.
 type Worker = backend.WorkerInfo
 
 // Workers returns the registered workers, the longest registered first. A worker is not

@@ -13,11 +13,13 @@ const (
 	CancelledError  = "cancelled by an operator"                                            // see [OpCancel]
 )
 
-// The defaults, and a retention.
+// The defaults, a retention, and bounds.
 const (
 	DefaultMaxBytes   = 8 << 20             // of ClaimRequest.MaxBytes, and the bound of an Export page
 	DefaultMaxCrashes = 10                  // of Settings.MaxCrashes
 	KeepRemoved       = 30 * 24 * time.Hour // how long a removed schedule is kept
+	MaxStuck          = 10                  // of HeartbeatRequest.Stuck
+	MaxStack          = 4 << 10             // of Stuck.Stack, in bytes
 )
 
 // A NewJob is a job to be stored. A store may decline the fields that [Fields] lists.
@@ -68,8 +70,9 @@ type Lease struct {
 // A Worker identifies the claimant. Registration stores all fields, a renewal only Lease.
 type Worker struct {
 	ID              int64  // random, greater than zero, drawn by the caller for each registration
-	Host            string // Host and PID are for people
+	Host            string // Host, PID and Version are for people
 	PID             int
+	Version         string        // of the program; empty means unknown
 	Process         string        // opaque; its host can tell by it whether the process has ended; empty means unknown
 	Lease           time.Duration // how long the worker counts as alive after each renewal
 	Jobs, Schedules []string      // the names that the worker knows

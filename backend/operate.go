@@ -87,7 +87,15 @@ type Operator interface {
 type WorkerInfo struct {
 	Worker
 	StartedAt, SeenAt time.Time
-	Alive             bool  // renewed within its lease
-	Ended, Present    bool  // its process has certainly ended, or not; neither is set for other hosts
-	Running           int64 // jobs that it holds
+	Alive             bool    // renewed within its lease
+	Ended, Present    bool    // its process has certainly ended, or not; neither is set for other hosts
+	Running           int64   // jobs that it holds
+	Stuck             []Stuck // what its heartbeats reported last
+}
+
+// A Stuck is a run that goes on although its context has ended.
+type Stuck struct {
+	ID    int64  // of the job
+	Name  string // of the job
+	Stack string // of the handler, for people
 }

@@ -39,6 +39,9 @@ type HeartbeatRequest struct {
 	// worker sent before for the same name and minute, so a repeated request counts once. The store
 	// ignores a minute that lifecycle.TakesActivity does not take.
 	Activity []Activity
+	// Stuck replaces the stuck runs that the worker reported before; nil leaves them. It has at most
+	// MaxStuck runs, with stacks of at most MaxStack bytes. They are deleted with the worker's row.
+	Stuck []Stuck
 }
 
 // A Started is a run that has started. A claim does not start a run: the job may be queued in the

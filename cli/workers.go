@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +18,9 @@ func (p *program) workersCommand() *cobra.Command {
 		Short: "List the workers of all processes",
 		Long: `Workers lists the registered workers. Each lane of a worker has a line. A worker that has sent no heartbeat for its lease
 is "silent". A worker on this host whose process has exited is "ended". Other workers
-rescue the jobs of both.`,
+rescue the jobs of both. VERSION is of its program, if the build has one. STUCK is the
+number of handlers that go on although their contexts have ended; --json shows their
+stacks.`,
 		Example: `  workers
   workers --json`,
 		Args: takes(0, 0),
@@ -49,7 +52,16 @@ rescue the jobs of both.`,
 }
 
 func (s *screen) workers(workers []plainjobs.Worker) *table {
-	t := &table{header: []string{"HOST", "PID", "STATE", "RUNNING", "STARTED", "HEARTBEAT", "JOBS"}}
+	t := &table{header: []string{"HOST", "PID", "STATE", "RUNNING", "STARTED", "HEARTBEAT"}}
+	versions := slices.ContainsFunc(workers, func(w plainjobs.Worker) bool { return w.Version != "" })
+	stuck := slices.ContainsFunc(workers, func(w plainjobs.Worker) bool { return len(w.Stuck) > 0 })
+	if versions {
+		t.header = append(t.header, "VERSION")
+	}
+	if stuck {
+		t.header = append(t.header, "STUCK")
+	}
+	t.header = append(t.header, "JOBS")
 	for _, w := range workers {
 		state := cell{"alive", green}
 		switch {
@@ -58,7 +70,14 @@ func (s *screen) workers(workers []plainjobs.Worker) *table {
 		case !w.Alive:
 			state = cell{"silent", red}
 		}
-		t.add(w.Host, w.PID, state, w.Running, s.when(w.StartedAt), s.when(w.SeenAt), cut(strings.Join(w.Jobs, " "), 60))
+		row := []any{w.Host, w.PID, state, w.Running, s.when(w.StartedAt), s.when(w.SeenAt)}
+		if versions {
+			row = append(row, w.Version)
+		}
+		if stuck {
+			row = append(row, len(w.Stuck))
+		}
+		t.add(append(row, cut(strings.Join(w.Jobs, " "), 60))...)
 	}
 	return t
 }
@@ -75,11 +94,23 @@ type workerRecord struct {
 	Lease     float64   `json:"lease_seconds"`
 	Jobs      []string  `json:"jobs"`
 	Schedules []string  `json:"schedules"`
+	Version   string    `json:"version,omitempty"`
+	Stuck     []stuck   `json:"stuck,omitempty"`
+}
+
+type stuck struct {
+	ID    int64  `json:"id"` // of the job
+	Name  string `json:"name"`
+	Stack string `json:"stack"`
 }
 
 func workerJSON(w plainjobs.Worker) workerRecord {
-	return workerRecord{
+	r := workerRecord{
 		ID: fmt.Sprint(w.ID), Host: w.Host, PID: w.PID, Alive: w.Alive, Ended: w.Ended, Running: w.Running, StartedAt: w.StartedAt,
-		SeenAt: w.SeenAt, Lease: w.Lease.Seconds(), Jobs: w.Jobs, Schedules: w.Schedules,
+		SeenAt: w.SeenAt, Lease: w.Lease.Seconds(), Jobs: w.Jobs, Schedules: w.Schedules, Version: w.Version,
 	}
+	for _, one := range w.Stuck {
+		r.Stuck = append(r.Stuck, stuck(one))
+	}
+	return r
 }

@@ -117,6 +117,24 @@ var detailMutants = []mutant{{
 	rejected: []string{"heartbeat/leave-leases"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return neverLeaves{m} },
 }, {
+	rule:     "stuck runs are not stored",
+	rejected: []string{"read/stuck"},
+	make:     alters(altered{beat: func(r *backend.HeartbeatRequest) { r.Stuck = nil }}),
+}, {
+	rule:     "a heartbeat that says nothing about stuck runs deletes them",
+	rejected: []string{"read/stuck"},
+	make: alters(altered{beat: func(r *backend.HeartbeatRequest) {
+		if r.Stuck == nil {
+			r.Stuck = []backend.Stuck{}
+		}
+	}}),
+}, {
+	rule:     "too many stuck runs are cut",
+	rejected: []string{"read/stuck"},
+	make: alters(altered{beat: func(r *backend.HeartbeatRequest) {
+		r.Stuck = r.Stuck[:min(len(r.Stuck), backend.MaxStuck)]
+	}}),
+}, {
 	rule:     "Reap ignores its limit for rescues",
 	rejected: []string{"reap/limit-rescues"},
 	make:     alters(altered{reap: func(r *backend.ReapRequest) { r.Limit = 0 }}),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -212,7 +213,7 @@ var readCases = []testCase{{
 	run: func(e *env) {
 		e.push(e.b, "a", 3)
 		one, two := e.worker(), e.worker()
-		one.Host, one.PID, one.Process, one.Jobs, one.Schedules = "höst", 4711, "its process", []string{"a", "b"}, []string{"s"}
+		one.Host, one.PID, one.Version, one.Process, one.Jobs, one.Schedules = "höst", 4711, "v1.2.3", "its process", []string{"a", "b"}, []string{"s"}
 		e.claim(e.b, one, 2, "a")
 		e.advance(e.unit / 10)
 		e.claim(e.b, two, 0)
@@ -240,6 +241,47 @@ var readCases = []testCase{{
 		e.reap(e.b, backend.ReapRequest{Expired: true})
 		if workers = e.workers(); len(workers) != 1 || workers[0].ID != two.ID {
 			e.Errorf("after Reap Workers = %+v", workers)
+		}
+	},
+}, {
+	name: "read/stuck",
+	rule: "Workers shows the stuck runs that a worker reported last, and none of a worker that has another row",
+	run: func(e *env) {
+		p := capability[backend.Heartbeater](e, e.other())
+		w, other := e.worker(), e.worker()
+		e.claim(e.b, w, 0)
+		e.claim(e.b, other, 0)
+		beat := func(stuck []backend.Stuck, want ...backend.Stuck) {
+			e.Helper()
+			if _, err := p.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w, Stuck: stuck}); err != nil {
+				e.Fatalf("Heartbeat: %v", err)
+			}
+			for _, shown := range e.workers() {
+				if shown.ID == w.ID && !slices.Equal(shown.Stuck, want) || shown.ID == other.ID && len(shown.Stuck) > 0 {
+					e.Errorf("after a heartbeat with the stuck runs %+v, Workers has %+v, want %+v", stuck, shown, want)
+				}
+			}
+		}
+		one, two := backend.Stuck{ID: 7, Name: "a", Stack: "main.f(…)\n\t/f.go:1"}, backend.Stuck{ID: 8, Name: "b <ü>"}
+		beat(nil)
+		beat([]backend.Stuck{one, two}, one, two)
+		beat(nil, one, two)
+		beat([]backend.Stuck{two}, two)
+		beat([]backend.Stuck{})
+		beat([]backend.Stuck{{ID: 9, Name: "a", Stack: "a\x00\xff"}}, backend.Stuck{ID: 9, Name: "a", Stack: backend.CleanError("a\x00\xff")})
+		for _, wrong := range [][]backend.Stuck{slices.Repeat([]backend.Stuck{one}, backend.MaxStuck+1), {{Name: ""}}, {{Name: "a", Stack: strings.Repeat("s", backend.MaxStack+1)}}} {
+			if _, err := p.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w, Stuck: wrong}); !errors.Is(err, backend.ErrInvalid) {
+				e.Errorf("a heartbeat with %d wrong stuck runs = %v, want ErrInvalid", len(wrong), err)
+			}
+		}
+		if _, err := p.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w, Leave: true}); err != nil {
+			e.Fatalf("Heartbeat: %v", err)
+		}
+		e.claim(e.b, w, 0)
+		for _, shown := range e.workers() {
+			if len(shown.Stuck) > 0 {
+				e.Errorf("a worker that has left and registered again has the stuck runs %+v", shown.Stuck)
+			}
 		}
 	},
 }, {

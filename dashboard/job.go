@@ -86,10 +86,16 @@ func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, 
 	if j.ProgressTotal > 0 {
 		p.Progress = grouped(j.ProgressDone) + " of " + grouped(j.ProgressTotal)
 	}
-	if p.Facts, err = h.facts(ctx, rq, &j); err != nil {
+	worker, err := h.workerOf(ctx, &j)
+	if err != nil {
 		return nil, err
 	}
-	p.Timeline = rq.timeline(&j)
+	p.Facts, p.Timeline = rq.facts(&j, worker), rq.timeline(&j)
+	if worker != nil {
+		for _, s := range rq.stuck(worker, id) {
+			p.Timeline = append(p.Timeline, entry{State: "failed", Title: "Stuck: the handler still runs although its context has ended", Stack: s.Stack})
+		}
+	}
 	if p.Steps, err = h.steps(ctx, rq, &j); err != nil {
 		return nil, err
 	}
@@ -127,7 +133,7 @@ func (h *handler) why(ctx context.Context, j, raw *plainjobs.Info) (string, erro
 }
 
 // facts returns the properties of a job that are set.
-func (h *handler) facts(ctx context.Context, rq *request, j *plainjobs.Info) (facts []fact, err error) {
+func (rq *request) facts(j *plainjobs.Info, w *plainjobs.Worker) (facts []fact) {
 	add := func(label, text string) {
 		if text != "" {
 			facts = append(facts, fact{Label: visible(label), Text: visible(text)})
@@ -144,11 +150,7 @@ func (h *handler) facts(ctx context.Context, rq *request, j *plainjobs.Info) (fa
 		add("Suspect", "its worker died while it ran")
 	}
 	if j.State == plainjobs.Running {
-		worker, err := h.workerOf(ctx, j.Worker)
-		if err != nil {
-			return nil, err
-		}
-		add("Worker", worker)
+		add("Worker", workerWords(w))
 	}
 	if j.State.Terminal() && !j.StartedAt.IsZero() {
 		add("Took", short(j.FinishedAt.Sub(j.StartedAt)))
@@ -169,17 +171,32 @@ func (h *handler) facts(ctx context.Context, rq *request, j *plainjobs.Info) (fa
 	for _, key := range slices.Sorted(maps.Keys(j.Metadata)) {
 		add(key, j.Metadata[key])
 	}
-	return facts, nil
+	return facts
 }
 
-func (h *handler) workerOf(ctx context.Context, id int64) (string, error) {
+// workerOf returns the worker that runs a job, or nil if there is none.
+func (h *handler) workerOf(ctx context.Context, j *plainjobs.Info) (*plainjobs.Worker, error) {
+	if j.State != plainjobs.Running {
+		return nil, nil
+	}
 	workers, err := h.queue.Workers(ctx)
-	for _, w := range workers {
-		if w.ID == id {
-			return fmt.Sprintf("%s, pid %d", w.Host, w.PID), err
+	for i := range workers {
+		if workers[i].ID == j.Worker {
+			return &workers[i], err
 		}
 	}
-	return "gone", err
+	return nil, err
+}
+
+func workerWords(w *plainjobs.Worker) string {
+	if w == nil {
+		return "gone"
+	}
+	words := fmt.Sprintf("%s, pid %d", w.Host, w.PID)
+	if w.Version != "" {
+		words += ", " + w.Version
+	}
+	return words
 }
 
 // timeline returns what is known of a job's life, in order.

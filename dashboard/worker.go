@@ -24,12 +24,39 @@ type workerRow struct {
 	Started    moment
 	Heartbeat  moment
 	Lease      string
-	Jobs       []jobRow // the longest running first
+	Version    string     // of its program
+	Stuck      []stuckRow // that the sender may see
+	Jobs       []jobRow   // the longest running first
 	MoreJobs   int64
 	Names      string
 	Schedules  string
 	JobsTotal  int
 	SchedTotal int
+}
+
+// A stuckRow is a run whose handler ignores the end of its context.
+type stuckRow struct {
+	ID         int64
+	Href, Name string
+	Stack      block
+}
+
+// stuck returns the stuck runs of a worker that the sender may see, of one job or, with an
+// ID of zero, of all. Redact changes their stacks as it changes those of errors.
+func (rq *request) stuck(w *plainjobs.Worker, id int64) (rows []stuckRow) {
+	for _, s := range w.Stuck {
+		if !rq.maySee(s.Name) || id != 0 && id != s.ID {
+			continue
+		}
+		j := plainjobs.Info{ID: s.ID, Name: s.Name, State: plainjobs.Running, Errors: []plainjobs.RunError{{Stack: s.Stack}}}
+		rq.redact(&j)
+		row := stuckRow{ID: s.ID, Href: jobHref(s.ID), Name: visible(j.Name)}
+		if len(j.Errors) > 0 {
+			row.Stack = newBlock(j.Errors[0].Stack)
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }
 
 const (
@@ -72,7 +99,7 @@ func (h *handler) workers(ctx context.Context, rq *request, _ url.Values) (any, 
 		row := workerRow{
 			Host: visible(w.Host), PID: w.PID, State: "alive", Running: w.Running, Started: rq.ago(w.StartedAt), Heartbeat: rq.ago(w.SeenAt),
 			Lease: short(w.Lease), Names: visible(strings.Join(w.Jobs, ", ")), Schedules: visible(strings.Join(w.Schedules, ", ")),
-			JobsTotal: len(w.Jobs), SchedTotal: len(w.Schedules),
+			JobsTotal: len(w.Jobs), SchedTotal: len(w.Schedules), Version: visible(w.Version), Stuck: rq.stuck(w, 0),
 		}
 		switch {
 		case w.Ended:

@@ -140,8 +140,10 @@ func (h *heartbeats) send(ctx context.Context) (heartbeatState, backend.Heartbea
 		return state, backend.HeartbeatResult{}, err
 	}
 	activity := h.dispatcher.unstoredActivity(false)
-	result, err := store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: state.self, Started: state.starts, Activity: activity})
+	stuck := h.reporter.stuck.unstored(state.self.ID)
+	result, err := store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: state.self, Started: state.starts, Activity: activity, Stuck: stuck})
 	if err == nil {
+		h.reporter.stuck.sent(state.self.ID, stuck)
 		h.leases.heartbeatStored(state, begin)
 		h.dispatcher.activityStored(activity, aheadOf(result.Now, begin, time.Now()))
 	}

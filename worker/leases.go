@@ -43,8 +43,8 @@ func newLeases(s *setup, r *reporter) *leases {
 func (w *row) replace(s *setup) {
 	host, _ := os.Hostname()
 	w.self = backend.Worker{
-		ID: 1 + rand.Int64N(1<<62), Host: host, PID: os.Getpid(), Process: engine.Process(), Lease: s.opts.Lease,
-		Jobs: s.names, Schedules: slices.Sorted(maps.Keys(s.schedules)),
+		ID: 1 + rand.Int64N(1<<62), Host: host, PID: os.Getpid(), Version: engine.Version(), Process: engine.Process(),
+		Lease: s.opts.Lease, Jobs: s.names, Schedules: slices.Sorted(maps.Keys(s.schedules)),
 	}
 	w.registered = false
 }

@@ -17,6 +17,7 @@ import (
 // the queue.
 type reporter struct {
 	*setup
+	stuck stuckRuns
 
 	mu     sync.RWMutex // read-locked while an event is sent
 	closed bool         // Run is about to return: no more events
@@ -114,8 +115,10 @@ func (p *reporter) reportIfStuck(r *run, after time.Duration) *time.Timer {
 		if !r.running.Load() || r.stuck.Swap(true) {
 			return
 		}
+		stack := stackOf(r.slot)
+		p.stuck.add(r, stack)
 		p.opts.Logger.Error("plainjobs: stuck: the handler still runs although its context has ended",
-			append(attrs(r), slog.Duration("overdue", stuckAfter), slog.String("stack", stackOf(r.slot)))...)
+			append(attrs(r), slog.Duration("overdue", stuckAfter), slog.String("stack", stack))...)
 		p.emit(engine.Event{Kind: engine.Stuck, Job: r.job, Err: errStuck, Began: r.ctx.Info.Began})
 	})
 }

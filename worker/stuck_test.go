@@ -63,6 +63,50 @@ func TestStuckIsToldOnce(t *testing.T) {
 	})
 }
 
+// A heartbeat stores the stack of a stuck handler, and that none is stuck once it has
+// returned. A worker that was declared dead reports it under its new identity.
+func TestStuckIsShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New(nil)
+		q := plainjobs.New(b, nil)
+		gate := make(chan struct{})
+		jobs := bind(q, timeoutJob, func(context.Context, string) error { waitAtGate(gate); return nil })
+		id := perform(t, q, timeoutJob.With("secret"))[0]
+		stop := start(t, q, worker.Options{Jobs: jobs, Logger: slog.New(slog.DiscardHandler)})
+		shown := func(want int) backend.WorkerInfo {
+			t.Helper()
+			workers, err := q.Workers(t.Context())
+			if err != nil || len(workers) != 1 || len(workers[0].Stuck) != want {
+				t.Fatalf("Workers = %+v, %v, want one with %d stuck handlers", workers, err, want)
+			}
+			return workers[0]
+		}
+		synctest.Wait()
+		shown(0)
+		time.Sleep(2 * time.Minute) // beyond the job's timeout
+		synctest.Wait()
+		w := shown(1)
+		if s := w.Stuck[0]; s.ID != id || s.Name != "life/timeout" || !strings.Contains(s.Stack, "waitAtGate(…)") || strings.Contains(s.Stack, "secret") {
+			t.Errorf("the stuck handler is %+v", s)
+		}
+		if _, err := b.Reap(t.Context(), backend.ReapRequest{Dead: []int64{w.ID}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if again := shown(1); again.ID == w.ID || again.Stuck[0] != w.Stuck[0] {
+			t.Errorf("after it was declared dead the worker is %+v", again)
+		}
+		close(gate)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		shown(0)
+		mustStop(t, stop)
+	})
+}
+
+func waitAtGate(gate chan struct{}) { <-gate }
+
 // Run names a handler that still runs, even if its lease is lost.
 func TestLostRunOutlivesItsWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

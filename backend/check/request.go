@@ -168,8 +168,19 @@ func claimNames(names []string) error {
 }
 
 // Heartbeat returns an error unless the activity of req is valid: each name and minute comes once,
-// and no count is negative.
+// and no count is negative. The stuck runs must be few and their stacks short.
 func Heartbeat(req backend.HeartbeatRequest) error {
+	if len(req.Stuck) > backend.MaxStuck {
+		return fmt.Errorf("%w: %d stuck runs, at most %d at once", backend.ErrInvalid, len(req.Stuck), backend.MaxStuck)
+	}
+	for _, s := range req.Stuck {
+		switch {
+		case checkName(s.Name) != "":
+			return fmt.Errorf("%w: stuck run of name %q, which %s", backend.ErrInvalid, s.Name, checkName(s.Name))
+		case len(s.Stack) > backend.MaxStack:
+			return fmt.Errorf("%w: a stack of %d bytes, at most %d", backend.ErrInvalid, len(s.Stack), backend.MaxStack)
+		}
+	}
 	if len(req.Activity) > maxPage {
 		return fmt.Errorf("%w: activity of %d minutes, at most %d at once", backend.ErrInvalid, len(req.Activity), maxPage)
 	}

@@ -146,6 +146,7 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 			SeenAt:    lifecycle.Time(w.seen),
 			Alive:     w.alive(now),
 			Running:   int64(len(w.held)),
+			Stuck:     slices.Clone(w.stuck),
 		}
 		infos[i].Jobs, infos[i].Schedules = slices.Clone(w.Jobs), slices.Clone(w.Schedules)
 	}

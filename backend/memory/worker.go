@@ -17,6 +17,7 @@ type worker struct {
 	started, seen int64
 	silence       lifecycle.Silence
 	held          []*job
+	stuck         []backend.Stuck
 }
 
 func (w *worker) hold(j *job) {
@@ -69,6 +70,12 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 	w, err := b.renew(req.Worker, false, now)
 	if err != nil {
 		return backend.HeartbeatResult{}, fmt.Errorf("memory: heartbeat: %w", err)
+	}
+	if req.Stuck != nil {
+		w.stuck = nil
+		for _, s := range req.Stuck {
+			w.stuck = append(w.stuck, backend.Stuck{ID: s.ID, Name: s.Name, Stack: backend.CleanError(s.Stack)})
+		}
 	}
 	for _, r := range req.Started {
 		if j := b.jobs.get(r.ID); judge(j, r.Token, 0) == lifecycle.Held {

@@ -8,13 +8,15 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/jsonrow"
 )
 
 const (
 	insertWorker = `
-		INSERT INTO plainjobs.worker (id, host, pid, started_at, renewed_at, lease, jobs, schedules, process)
-		VALUES ($1::bigint, $2::text, $3::bigint, $4::bigint, $4::bigint, $5::bigint, $6::text, $7::text, $8::text)
+		INSERT INTO plainjobs.worker (id, host, pid, started_at, renewed_at, lease, jobs, schedules, process, version)
+		VALUES ($1::bigint, $2::text, $3::bigint, $4::bigint, $4::bigint, $5::bigint, $6::text, $7::text, $8::text, $9::text)
 		ON CONFLICT (id) DO UPDATE SET renewed_at = excluded.renewed_at, lease = excluded.lease`
+	updateStuck  = `UPDATE plainjobs.worker SET stuck = $2::text WHERE id = $1::bigint`
 	deleteWorker = `DELETE FROM plainjobs.worker WHERE id = $1::bigint`
 	updateSeen   = `
 		UPDATE plainjobs.worker SET renewed_at = plainjobs.now_micros(), lease = $2::bigint WHERE id = $1::bigint RETURNING renewed_at`
@@ -27,7 +29,7 @@ func (t *tx) register(w backend.Worker) error {
 		return err
 	}
 	_, err = t.exec(insertWorker, w.ID, backend.CleanError(w.Host), w.PID, now, w.Lease.Microseconds(),
-		namesJSON(w.Jobs), namesJSON(w.Schedules), backend.CleanError(w.Process))
+		namesJSON(w.Jobs), namesJSON(w.Schedules), backend.CleanError(w.Process), backend.CleanError(w.Version))
 	return err
 }
 
@@ -79,6 +81,11 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 		result.Now = instant(t.clock)
 		if err := t.addActivity(req.Worker.ID, req.Activity, result.Now); err != nil {
 			return err
+		}
+		if req.Stuck != nil {
+			if _, err := t.exec(updateStuck, req.Worker.ID, jsonrow.StuckText(req.Stuck)); err != nil {
+				return err
+			}
 		}
 		var runs runTimes
 		for _, s := range req.Started {

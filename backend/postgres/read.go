@@ -292,7 +292,7 @@ func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Pa
 }
 
 const selectWorkers = `
-	SELECT w.id, w.host, w.pid, w.started_at, w.renewed_at, w.lease, w.jobs, w.schedules, w.process, abs(clock.now - w.renewed_at) < w.lease,
+	SELECT w.id, w.host, w.pid, w.started_at, w.renewed_at, w.lease, w.jobs, w.schedules, w.process, w.version, w.stuck, abs(clock.now - w.renewed_at) < w.lease,
 		(SELECT count(*) FROM plainjobs.claim h JOIN plainjobs.job j ON j.id BETWEEN h.first AND h.last AND j.seed = h.seed AND j.state = 3 WHERE h.worker = w.id)
 	FROM plainjobs.worker w, (SELECT plainjobs.now_micros() AS now OFFSET 0) clock ORDER BY w.started_at, w.id`
 
@@ -304,8 +304,11 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 		return b.scan(ctx, q, selectWorkers, nil, func(r *sql.Rows) error {
 			var w backend.WorkerInfo
 			var started, seen, lease int64
-			var jobs, schedules string
-			err := r.Scan(&w.ID, &w.Host, &w.PID, &started, &seen, &lease, &jobs, &schedules, &w.Process, &w.Alive, &w.Running)
+			var jobs, schedules, stuck string
+			err := r.Scan(&w.ID, &w.Host, &w.PID, &started, &seen, &lease, &jobs, &schedules, &w.Process, &w.Version, &stuck, &w.Alive, &w.Running)
+			if err == nil {
+				w.Stuck, err = jsonrow.Stuck(stuck)
+			}
 			if err == nil {
 				err = errors.Join(json.Unmarshal([]byte(jobs), &w.Jobs), json.Unmarshal([]byte(schedules), &w.Schedules))
 			}

@@ -11,12 +11,14 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/jsonrow"
 )
 
 const (
 	updateSeen   = `UPDATE plainjobs_worker SET renewed_at = ?, lease = ? WHERE id = ?`
 	insertWorker = `
-		INSERT INTO plainjobs_worker (id, host, pid, started_at, renewed_at, lease, jobs, schedules, lock_file, process) VALUES (?,?,?,?,?,?,?,?,?,?)`
+		INSERT INTO plainjobs_worker (id, host, pid, started_at, renewed_at, lease, jobs, schedules, lock_file, process, version) VALUES (?,?,?,?,?,?,?,?,?,?,?)`
+	updateStuck  = `UPDATE plainjobs_worker SET stuck = ? WHERE id = ?`
 	deleteWorker = `DELETE FROM plainjobs_worker WHERE id = ?`
 
 	selectHeld = `SELECT j.id, j.seed + j.id, j.flags` + heldBy
@@ -42,7 +44,7 @@ func (b *Backend) renew(t *tx, w backend.Worker, register bool, lockFile string,
 		return err
 	}
 	_, err = t.exec(insertWorker, w.ID, backend.CleanError(w.Host), w.PID, now, now, w.Lease.Microseconds(),
-		namesJSON(w.Jobs), namesJSON(w.Schedules), lockFile, backend.CleanError(w.Process))
+		namesJSON(w.Jobs), namesJSON(w.Schedules), lockFile, backend.CleanError(w.Process), backend.CleanError(w.Version))
 	return err
 }
 
@@ -77,6 +79,11 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 		result = backend.HeartbeatResult{Now: instant(now)}
 		if err := b.renew(t, req.Worker, false, "", now); err != nil {
 			return err
+		}
+		if req.Stuck != nil {
+			if _, err := t.exec(updateStuck, jsonrow.StuckText(req.Stuck), req.Worker.ID); err != nil {
+				return err
+			}
 		}
 		for _, r := range req.Started {
 			if err := t.ran(r.Lease, r.For, now); err != nil {

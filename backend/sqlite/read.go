@@ -12,6 +12,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/jsonrow"
 )
 
 // A queryer is a connection or a pool that only reads.
@@ -321,7 +322,7 @@ func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListReque
 }
 
 const selectWorkers = `
-	SELECT w.id, w.host, w.pid, w.started_at, w.renewed_at, w.lease, w.jobs, w.schedules, w.process, w.lock_file,
+	SELECT w.id, w.host, w.pid, w.started_at, w.renewed_at, w.lease, w.jobs, w.schedules, w.process, w.version, w.stuck, w.lock_file,
 		(SELECT count(*) FROM plainjobs_claim c CROSS JOIN plainjobs_job j ON j.id BETWEEN c.first AND c.last
 			WHERE c.worker = w.id AND +j.state = 3 AND +j.seed = c.seed)
 	FROM plainjobs_worker w ORDER BY w.started_at, w.id`
@@ -341,8 +342,11 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 		return scan(ctx, q, b.sql(selectWorkers), nil, func(r *sql.Rows) error {
 			var w backend.WorkerInfo
 			var started, seen, lease int64
-			var jobs, schedules, presence string
-			err := r.Scan(&w.ID, &w.Host, &w.PID, &started, &seen, &lease, &jobs, &schedules, &w.Process, &presence, &w.Running)
+			var jobs, schedules, stuck, presence string
+			err := r.Scan(&w.ID, &w.Host, &w.PID, &started, &seen, &lease, &jobs, &schedules, &w.Process, &w.Version, &stuck, &presence, &w.Running)
+			if err == nil {
+				w.Stuck, err = jsonrow.Stuck(stuck)
+			}
 			if err == nil {
 				err = errors.Join(json.Unmarshal([]byte(jobs), &w.Jobs), json.Unmarshal([]byte(schedules), &w.Schedules))
 			}

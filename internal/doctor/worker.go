@@ -13,7 +13,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// workers adds dead workers, pauses, and waiting jobs that no worker runs.
+// workers adds dead workers, stuck handlers, pauses, and waiting jobs that no worker runs.
 func (r *Report) workers(ctx context.Context, q *plainjobs.Queue) error {
 	workers, err := q.Workers(ctx)
 	if err != nil {
@@ -40,6 +40,12 @@ func (r *Report) workers(ctx context.Context, q *plainjobs.Queue) error {
 			fix = "none: the next reap of another worker rescues its jobs"
 		}
 		r.Bad("workers", fix, "%s, pid %d, %s", w.Host, w.PID, what)
+	}
+	for _, w := range workers {
+		for _, s := range w.Stuck {
+			r.Bad("workers", "let the handler return when ctx.Done() is closed, and restart that process",
+				"%s, pid %d: the handler of %s #%d still runs although its context has ended", w.Host, w.PID, s.Name, s.ID)
+		}
 	}
 	r.Well("workers", "%d alive", alive)
 	paused, err := pausesOf(ctx, q)

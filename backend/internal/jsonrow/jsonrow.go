@@ -1,5 +1,5 @@
 // Package jsonrow decodes what a SQL store reads with a job from other tables, as JSON, so that
-// one statement reads each job as of one moment.
+// one statement reads each job as of one moment, and the stuck runs in the row of a worker.
 package jsonrow
 
 import (
@@ -65,4 +65,31 @@ func Wait(text string) (key backend.SignalKey, err error) {
 	}
 	err = decode(text, "signal", &key)
 	return key, err
+}
+
+// Stuck decodes the stuck runs of a worker. An empty text is none.
+func Stuck(text string) (all []backend.Stuck, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
+		return nil, fmt.Errorf("%w: the stuck runs of a worker: %w", backend.ErrCorrupt, err)
+	}
+	return all, nil
+}
+
+// StuckText encodes stuck runs for [Stuck].
+func StuckText(all []backend.Stuck) string {
+	if len(all) == 0 {
+		return ""
+	}
+	clean := make([]backend.Stuck, len(all))
+	for i, s := range all {
+		clean[i] = backend.Stuck{ID: s.ID, Name: s.Name, Stack: backend.CleanError(s.Stack)}
+	}
+	text, err := json.Marshal(clean)
+	if err != nil {
+		panic(err) // strings and numbers encode
+	}
+	return string(text)
 }

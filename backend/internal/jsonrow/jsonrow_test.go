@@ -2,6 +2,7 @@ package jsonrow
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -26,12 +27,26 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+func TestStuck(t *testing.T) {
+	want := []backend.Stuck{{ID: 7, Name: "a", Stack: "main.f(…)\n\t/f.go:1"}, {ID: 8, Name: "<b>", Stack: ""}}
+	if got, err := Stuck(StuckText(want)); err != nil || !slices.Equal(got, want) {
+		t.Errorf("Stuck = %+v, %v", got, err)
+	}
+	if got, err := Stuck(StuckText([]backend.Stuck{})); got != nil || err != nil {
+		t.Errorf("no stuck runs are %v, %v", got, err)
+	}
+	if got, err := Stuck(StuckText([]backend.Stuck{{Stack: "a\x00\xff"}})); err != nil || got[0].Stack != backend.CleanError("a\x00\xff") {
+		t.Errorf("Stuck = %+v, %v", got, err)
+	}
+}
+
 func TestDamaged(t *testing.T) {
 	_, noErrors := Errors("")
 	_, steps := Steps("[")
 	_, result := Steps(`[{"Name":"a","Result":"x"}]`)
 	_, wait := Wait("[]")
-	for _, err := range []error{noErrors, steps, result, wait} {
+	_, stuck := Stuck("{")
+	for _, err := range []error{noErrors, steps, result, wait, stuck} {
 		if !errors.Is(err, backend.ErrCorrupt) {
 			t.Errorf("%v does not match ErrCorrupt", err)
 		}
