@@ -69,7 +69,7 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	if err != nil {
 		return nil, err
 	}
-	b.leases.add(c.jobs)
+	b.leases.Add(c.jobs)
 	return c.jobs, nil
 }
 

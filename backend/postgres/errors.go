@@ -65,6 +65,9 @@ func conflicts(err error) bool {
 	return false
 }
 
+// refused reports whether the server refused a statement, over a connection that works.
+func refused(err error) bool { return code(err) != "" && !broken(err) }
+
 // broken reports whether the connection was lost, or none could be made.
 func broken(err error) bool {
 	if c := code(err); c != "" {

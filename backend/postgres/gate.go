@@ -7,29 +7,33 @@ import (
 	"sync"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/group"
 )
 
 // Gates group concurrent pushes of one process with the same MaxPending: a
 // transaction locks the gate of the name and counts the waiting jobs once for all
-// of them. Each name has its own batcher, so a gate that is locked for long delays
+// of them. Each name has its own queue, so a gate that is locked for long delays
 // no other name.
 type gates struct {
 	mu     sync.Mutex
-	byName map[string]*batcher[*pushing]
+	byName map[string]*group.Queue[*pushing]
 }
 
-// batcher returns the batcher of a name.
-func (g *gates) batcher(b *Backend, name string) *batcher[*pushing] {
+// queue returns the queue of a name.
+func (g *gates) queue(b *Backend, name string) *group.Queue[*pushing] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	queue := g.byName[name]
 	if queue == nil {
 		if g.byName == nil {
-			g.byName = map[string]*batcher[*pushing]{}
+			g.byName = map[string]*group.Queue[*pushing]{}
 		}
-		queue = &batcher[*pushing]{size: maxPushes, oneLock: true, flush: func(ctx context.Context, group []*pushing) error {
-			return b.flushGated(ctx, name, group)
-		}}
+		queue = &group.Queue[*pushing]{
+			Size: maxPushes, Grace: grace,
+			Flush: func(ctx context.Context, group []*pushing) error { return b.flushGated(ctx, name, group) },
+			// All need the same lock: a group that does not get it in time is not retried one by one.
+			Refused: func(err error) bool { return refused(err) && !conflicts(err) },
+		}
 		g.byName[name] = queue
 	}
 	return queue
@@ -40,7 +44,7 @@ func (g *gates) wait() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, queue := range g.byName {
-		queue.tasks.Wait()
+		queue.Wait()
 	}
 }
 

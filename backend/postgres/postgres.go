@@ -80,6 +80,8 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/internal/audit"
+	"github.com/plainjobs/plainjobs/backend/internal/group"
+	"github.com/plainjobs/plainjobs/backend/internal/lease"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 	"github.com/plainjobs/plainjobs/internal/latelog"
 )
@@ -131,13 +133,13 @@ type Backend struct {
 	self    string // a random name of this handle, the sender of its notifications
 	texts   sync.Map
 
-	pushes      batcher[*pushing]
+	pushes      group.Queue[*pushing]
 	gates       gates
-	completions batcher[*completing]
+	completions group.Queue[*completing]
 	watch       listener
 	seeds       seedSource
 	position    scanPosition
-	leases      leaseCache
+	leases      lease.Cache
 	pruning     sync.Mutex // held while pruning
 	auditor     audit.Auditor
 	folded      atomic.Int64 // the first minute, in Unix seconds, that this process did not fold
@@ -238,8 +240,8 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 		driver: strings.TrimPrefix(fmt.Sprintf("%T", db.Driver()), "*"),
 		self:   fmt.Sprintf("%016x", rand.Uint64()),
 	}
-	b.pushes.flush, b.pushes.size = b.flushPushes, maxPushes
-	b.completions.flush, b.completions.size = b.flushCompletions, maxCompletions
+	b.pushes = group.Queue[*pushing]{Flush: b.flushPushes, Size: maxPushes, Grace: grace, Refused: refused}
+	b.completions = group.Queue[*completing]{Flush: b.flushCompletions, Size: maxCompletions, Grace: grace, Refused: refused}
 	ctx, cancel := context.WithTimeout(context.Background(), openWait)
 	defer cancel()
 	err = b.retry(ctx, func() error {
@@ -278,9 +280,9 @@ func (b *Backend) Close() error {
 		return nil
 	}
 	b.closed = true
-	b.pushes.tasks.Wait() // calls whose callers did not wait for the result
+	b.pushes.Wait() // calls whose callers did not wait for the result
 	b.gates.wait()
-	b.completions.tasks.Wait()
+	b.completions.Wait()
 	b.watch.wait()
 	if !b.ownsDB {
 		return nil

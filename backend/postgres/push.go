@@ -8,6 +8,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/group"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -41,7 +42,7 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 			return b.share(ctx, &b.pushes, jobs)
 		}
 		if name, ok := gateOf(jobs); ok {
-			return b.share(ctx, b.gates.batcher(b, name), jobs)
+			return b.share(ctx, b.gates.queue(b, name), jobs)
 		}
 	}
 	var pushed []backend.Pushed
@@ -56,12 +57,12 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 }
 
 // share stores jobs in one transaction with other pushes.
-func (b *Backend) share(ctx context.Context, queue *batcher[*pushing], jobs []backend.NewJob) ([]backend.Pushed, error) {
+func (b *Backend) share(ctx context.Context, queue *group.Queue[*pushing], jobs []backend.NewJob) ([]backend.Pushed, error) {
 	p := &pushing{jobs: jobs, since: time.Now()}
 	leave, err := b.enter()
 	if err == nil {
 		defer leave()
-		if err = queue.do(ctx, p); err == nil && p.refused != nil {
+		if err = queue.Do(ctx, p); err == nil && p.refused != nil {
 			err = rejected{p.refused}
 		}
 		b.compactCounts(ctx)

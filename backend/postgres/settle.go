@@ -8,6 +8,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/lease"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -31,7 +32,7 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 	}
 	defer leave()
 	c := &completing{done: done}
-	err = b.completions.do(ctx, c)
+	err = b.completions.Do(ctx, c)
 	b.compactCounts(ctx)
 	if err != nil {
 		return nil, b.failed(ctx, "complete", err)
@@ -88,7 +89,7 @@ func (b *Backend) flushCompletions(ctx context.Context, group []*completing) err
 		for i, d := range all {
 			leases[i] = d.Lease
 		}
-		b.leases.forget(leases)
+		b.leases.Forget(leases)
 	}
 	return nil
 }
@@ -106,14 +107,14 @@ func (b *Backend) completePlain(ctx context.Context, all []backend.Completion) (
 	if len(plain) == 0 {
 		return all, nil
 	}
-	runs := runsOf(plain)
-	ended, parts := b.leases.settling(runs)
+	runs := lease.RunsOf(plain)
+	ended, parts := b.leases.Settling(runs)
 	var firsts, lasts, seeds, claimSeeds, claimFirsts []int64
 	for _, r := range runs {
-		firsts, lasts, seeds = append(firsts, r.first), append(lasts, r.last), append(seeds, r.seed)
+		firsts, lasts, seeds = append(firsts, r.First), append(lasts, r.Last), append(seeds, r.Seed)
 	}
 	for _, k := range ended {
-		claimSeeds, claimFirsts = append(claimSeeds, k.seed), append(claimFirsts, k.first)
+		claimSeeds, claimFirsts = append(claimSeeds, k.Seed), append(claimFirsts, k.First)
 	}
 	args := []any{intArray(firsts), intArray(lasts), intArray(seeds), intArray(claimSeeds), intArray(claimFirsts)}
 	var settled sql.NullString
@@ -125,7 +126,7 @@ func (b *Backend) completePlain(ctx context.Context, all []backend.Completion) (
 	}
 	done := map[backend.Lease]bool{}
 	if !settled.Valid {
-		b.leases.settled(parts)
+		b.leases.Settled(parts)
 	} else {
 		numbers, err := parseInts(settled.String)
 		if err != nil {
@@ -262,7 +263,7 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 	for i, f := range failures {
 		leases[i] = f.Lease
 	}
-	b.leases.forget(leases)
+	b.leases.Forget(leases)
 	return lost, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/lease"
 )
 
 const (
@@ -217,8 +218,8 @@ func (c *claim) lease(taken []candidate) error {
 		return err
 	}
 	var seeds, firsts, lasts []int64
-	for _, k := range claimsOf(jobs) {
-		seeds, firsts, lasts = append(seeds, k.seed), append(firsts, k.first), append(lasts, k.last)
+	for _, k := range lease.ClaimsOf(jobs) {
+		seeds, firsts, lasts = append(seeds, k.Seed), append(firsts, k.First), append(lasts, k.Last)
 	}
 	if _, err := c.t.exec(insertClaims, intArray(seeds), intArray(firsts), intArray(lasts), c.req.Worker.ID); err != nil {
 		return err

@@ -16,7 +16,7 @@ func startCluster() (*Cluster, error) {
 
 func (c *Cluster) DSN() string               { return "" }
 func (c *Cluster) TCP(_, _, _ string) string { return "" }
-func (c *Cluster) stop()                     {}
+func (c *Cluster) Stop()                     {}
 
 func Fresh(testing.TB) *Cluster { return nil }
 

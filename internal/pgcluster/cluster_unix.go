@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+
+	"github.com/plainjobs/plainjobs/internal/leash"
 )
 
 // A Cluster is a temporary PostgreSQL server.
@@ -24,7 +26,7 @@ type Cluster struct {
 	place   func(*exec.Cmd) error // starts the server's process; nil means (*exec.Cmd).Start
 	attr    *syscall.SysProcAttr  // runs the server as a user that may run one
 	revives bool                  // the server restarts after a crash
-	leash
+	leash.Leash
 }
 
 // startCluster creates a cluster in a new directory and starts it.
@@ -120,7 +122,7 @@ func (c *Cluster) run() error {
 	if c.listens != "" {
 		addresses += "," + c.listens
 	}
-	err = c.start(c.place, c.attr, c.dir, script, c.dir, postgres, "-D", data, "-k", c.dir, "-h", addresses, "-p", strconv.Itoa(c.Port),
+	err = c.Start(c.place, c.attr, c.dir, script, c.dir, postgres, "-D", data, "-k", c.dir, "-h", addresses, "-p", strconv.Itoa(c.Port),
 		"-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "max_wal_size=1GB", "-c", "log_min_messages=fatal",
 		// The data does not outlive the test, so it need not reach the disk.
 		"-c", "fsync=off", "-c", "full_page_writes=off")
@@ -128,7 +130,7 @@ func (c *Cluster) run() error {
 		c.remove()
 		return err
 	}
-	err = c.await("the server", func() bool {
+	err = c.Await("the server", func() bool {
 		// The last line of this file is the server's state.
 		state, _ := os.ReadFile(filepath.Join(data, "postmaster.pid"))
 		return bytes.HasSuffix(bytes.TrimSpace(state), []byte("ready"))
@@ -204,7 +206,7 @@ func At(tb testing.TB, address, network string, start func(*exec.Cmd) error) *Cl
 	if err := c.make(); err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(c.stop)
+	tb.Cleanup(c.Stop)
 	return c
 }
 

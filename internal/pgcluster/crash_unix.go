@@ -24,7 +24,7 @@ func Fresh(tb testing.TB) *Cluster {
 	if err := c.make(); err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(c.stop)
+	tb.Cleanup(c.Stop)
 	return c
 }
 

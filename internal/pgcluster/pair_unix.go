@@ -26,7 +26,7 @@ func NewPair(tb testing.TB, driver string) *Pair {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(primary.stop)
+	tb.Cleanup(primary.Stop)
 	return &Pair{tb: tb, driver: driver, primary: primary, standby: primary.Replica(tb, driver)}
 }
 
@@ -90,7 +90,7 @@ func (p *Pair) Fail(all bool) {
 // Rebuild makes the former primary the standby of the new one.
 func (p *Pair) Rebuild() {
 	p.tb.Helper()
-	p.dead.stop()
+	p.dead.Stop()
 	p.standby, p.dead = p.primary.replicaAt(p.tb, p.driver, p.dead.Port), nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/plainjobs/plainjobs/internal/leash"
 )
 
 // Pooler starts PgBouncer in front of the cluster, in transaction pooling mode, and returns
@@ -45,12 +47,12 @@ max_client_conn = 500
 	if err := os.WriteFile(settings, []byte(text), 0o644); err != nil {
 		tb.Fatal(err)
 	}
-	var l leash
-	err = l.start(nil, c.attr, dir, `"$@" & pid=$!; exec 3>&-; cat >/dev/null; kill -INT $pid; wait $pid`, "sh", pgbouncer, settings)
+	var l leash.Leash
+	err = l.Start(nil, c.attr, dir, `"$@" & pid=$!; exec 3>&-; cat >/dev/null; kill -INT $pid; wait $pid`, "sh", pgbouncer, settings)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	err = l.await("the pooler", func() bool {
+	err = l.Await("the pooler", func() bool {
 		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			_ = conn.Close()
@@ -60,7 +62,7 @@ max_client_conn = 500
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(l.stop)
+	tb.Cleanup(l.Stop)
 	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/postgres?sslmode=disable", Superuser, port)
 }
 

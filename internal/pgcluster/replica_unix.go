@@ -36,7 +36,7 @@ func (c *Cluster) replicaAt(tb testing.TB, driver string, port int) *Cluster {
 	if err := r.run(); err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(r.stop)
+	tb.Cleanup(r.Stop)
 	return r
 }
 

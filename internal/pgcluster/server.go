@@ -68,6 +68,6 @@ func Own(tb testing.TB) *Cluster {
 // Stop stops the server if Connect has started it. TestMain calls it at its end.
 func Stop() {
 	if server.own != nil {
-		server.own.stop()
+		server.own.Stop()
 	}
 }

@@ -1,4 +1,5 @@
-package postgres
+// Package group runs requests of one kind in shared transactions.
+package group
 
 import (
 	"context"
@@ -6,15 +7,16 @@ import (
 	"time"
 )
 
-// A batcher runs requests of one kind in shared transactions: while one group is
+// A Queue runs requests of one kind in shared transactions: while one group is
 // running, later requests queue, and the next group takes all of them. A request
 // that comes alone does not wait.
-type batcher[R any] struct {
-	flush func(ctx context.Context, group []R) error
-	size  int // maximum of a group
-	// oneLock says that all requests need the same lock. If a group does not get
-	// the lock in time, its requests are not retried one by one.
-	oneLock bool
+type Queue[R any] struct {
+	Flush func(ctx context.Context, group []R) error
+	Size  int           // maximum of a group
+	Grace time.Duration // how much longer than its context a flush may take
+	// Refused reports whether the server refused a group because of one of its requests. Each
+	// request is then run alone.
+	Refused func(error) bool
 
 	tasks sync.WaitGroup
 
@@ -23,7 +25,7 @@ type batcher[R any] struct {
 	running bool
 }
 
-// An entry is a request in a batcher. When its context ends, a queued entry is
+// An entry is a request in a Queue. When its context ends, a queued entry is
 // withdrawn; a running one waits a little longer for its result.
 type entry[R any] struct {
 	request R
@@ -32,8 +34,8 @@ type entry[R any] struct {
 	done    chan struct{}
 }
 
-// do runs a request in a group, and returns the request's error.
-func (b *batcher[R]) do(ctx context.Context, request R) error {
+// Do runs a request in a group, and returns the request's error.
+func (b *Queue[R]) Do(ctx context.Context, request R) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -54,7 +56,7 @@ func (b *batcher[R]) do(ctx context.Context, request R) error {
 	if b.withdraw(e) {
 		return ctx.Err()
 	}
-	timer := time.NewTimer(2 * grace)
+	timer := time.NewTimer(2 * b.Grace)
 	defer timer.Stop()
 	select {
 	case <-e.done:
@@ -64,7 +66,10 @@ func (b *batcher[R]) do(ctx context.Context, request R) error {
 	}
 }
 
-func (b *batcher[R]) withdraw(e *entry[R]) bool {
+// Wait waits for the requests whose callers did not wait for the result.
+func (b *Queue[R]) Wait() { b.tasks.Wait() }
+
+func (b *Queue[R]) withdraw(e *entry[R]) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i, q := range b.queue {
@@ -77,10 +82,10 @@ func (b *batcher[R]) withdraw(e *entry[R]) bool {
 }
 
 // run runs groups until the queue is empty.
-func (b *batcher[R]) run() {
+func (b *Queue[R]) run() {
 	for {
 		b.mu.Lock()
-		n := min(len(b.queue), b.size)
+		n := min(len(b.queue), b.Size)
 		group := b.queue[:n:n]
 		b.queue = b.queue[n:]
 		if n == 0 {
@@ -94,11 +99,11 @@ func (b *batcher[R]) run() {
 }
 
 // serve runs one group, for as long as one of its callers waits for the result.
-func (b *batcher[R]) serve(group []*entry[R]) {
+func (b *Queue[R]) serve(group []*entry[R]) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(group[0].ctx))
 	defer cancel()
 	if last, ok := lastDeadline(group); ok { // the transaction sets its timeouts by it
-		ctx, cancel = context.WithDeadline(ctx, last.Add(grace))
+		ctx, cancel = context.WithDeadline(ctx, last.Add(b.Grace))
 		defer cancel()
 	}
 	left := int64(len(group))
@@ -111,16 +116,15 @@ func (b *batcher[R]) serve(group []*entry[R]) {
 			mu.Lock()
 			defer mu.Unlock()
 			if left--; left == 0 {
-				time.AfterFunc(grace, cancel)
+				time.AfterFunc(b.Grace, cancel)
 			}
 		})
 	}
-	err := b.flush(ctx, requests)
+	err := b.Flush(ctx, requests)
 	for i, e := range group {
 		stops[i]()
-		// The server refused the group because of one request. Run each alone.
-		if e.err = err; err != nil && len(group) > 1 && code(err) != "" && !broken(err) && (!b.oneLock || !conflicts(err)) {
-			e.err = b.flush(ctx, requests[i:i+1])
+		if e.err = err; err != nil && len(group) > 1 && b.Refused(err) {
+			e.err = b.Flush(ctx, requests[i:i+1])
 		}
 		close(e.done)
 	}
