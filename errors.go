@@ -11,7 +11,8 @@ import (
 )
 
 var (
-	// ErrNoQueue is returned by the package's Perform if there is no queue.
+	// ErrNoQueue is returned by the package's Perform if there is no queue, outside go
+	// test.
 	ErrNoQueue = errors.New("no queue: put one in the context with NewContext, or call SetDefault")
 	// ErrPayloadTooLarge is returned by Perform if the encoded payload exceeds
 	// Options.MaxPayload. Nothing is stored.
@@ -26,12 +27,13 @@ var (
 	// error, the job is cancelled. The error of [Cancel] matches ErrCancelled.
 	ErrCancelled = engine.ErrCancelled
 	// ErrTimeout is the cause when the context of a handler ends because the run took
-	// longer than the job's Timeout.
+	// longer than the job's Timeout. If the handler then returns nil, the job is done; an
+	// error counts as any other.
 	ErrTimeout = fmt.Errorf("the run took longer than the job's timeout: %w", context.DeadlineExceeded)
 	// ErrDuplicate is returned by Perform if the unique key is taken and the task has
-	// [Reject], or if the key is that of the handler's own job. Retry, RunSchedule and
-	// [Queue.Group] return it if a key is taken, Import if another job has the ID, and
-	// [Signal.Send] if the signal was sent before.
+	// [Reject], or if a handler performs a task with the unique key of the job that it
+	// runs. Retry, RunSchedule and [Queue.Group] return it if a key is taken, Import if
+	// another job has the ID, and [Signal.Send] if the signal was sent before.
 	ErrDuplicate = backend.ErrDuplicate
 	// ErrQueueFull is returned by Perform when [MaxPending] jobs wait.
 	ErrQueueFull = backend.ErrQueueFull
@@ -42,8 +44,8 @@ var (
 	// ErrSignalTimeout is returned by [Signal.Wait] if the signal was not sent in time.
 	ErrSignalTimeout = errors.New("the signal was not sent in time")
 	// ErrStopped is the cause when the context of a handler ends because its worker
-	// stops. The job is released, unless the handler returns nil or the error of Cancel,
-	// RetryAfter or Snooze.
+	// stops. The job is released, which uses no attempt, unless the handler returns nil
+	// or the error of Cancel, RetryAfter, Snooze, Sleep or [Signal.Wait].
 	ErrStopped = errors.New("the worker stops")
 )
 

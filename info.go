@@ -41,10 +41,11 @@ const (
 	Cancelled = backend.Cancelled
 )
 
-// An Info describes a job. [FromContext] returns the Info of a run, and a middleware gets
-// it. It has the fields from ID to Metadata, State, Failures, Suspect, StartedAt by this
-// process's clock, UniqueKey, SerialKey, and Payload, which must not be modified. Its
-// other fields are zero, because a claim does not return them; [Queue.Get] does.
+// An Info describes a job. [Queue.Get] returns one with all fields. The Info that
+// [FromContext] returns and that a middleware gets has only the fields from ID to
+// Metadata, State, Failures, Suspect, StartedAt by this process's clock, UniqueKey,
+// SerialKey, and Payload, which must not be modified. Its other fields are zero, because
+// a claim does not return them.
 type Info struct {
 	ID   int64
 	Name string
@@ -66,7 +67,8 @@ type Info struct {
 	// Failures is the number of failed attempts, and Crashes the number of workers that
 	// died while they held only this job and it was a suspect.
 	Failures, Crashes int
-	// Suspect is set after a worker died that held the job, until the job is settled.
+	// Suspect is set after a worker died that held the job, until the end of a run of it
+	// is stored.
 	Suspect bool
 	// FinishedAt is when the job was done, failed or cancelled, or zero.
 	FinishedAt time.Time

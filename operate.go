@@ -246,8 +246,9 @@ func (q *Queue) Actions(ctx context.Context, before int64, limit int) ([]Action,
 }
 
 // FreeKeys releases the unique keys that matching jobs keep only because of [For], so
-// that new jobs may have them. It returns the number of keys released. It releases no key
-// of a job that waits, or that runs and is not [UntilStarted].
+// that new jobs may have them. It returns the number of keys released. These are keys of
+// jobs that have finished, or that run and have [UntilStarted]. Other waiting and running
+// jobs have their keys anyway.
 func (q *Queue) FreeKeys(ctx context.Context, filter Filter) (int, error) {
 	return q.operate(ctx, backend.OperateRequest{Op: backend.OpFree}, "free keys", filter)
 }
@@ -350,8 +351,9 @@ func chunk(f Filter) (first, rest Filter) {
 }
 
 // Pause stops workers in all processes from claiming jobs of a name, or all jobs if the
-// name is empty, until [Queue.Resume]. Running jobs continue, and so do prefetched ones,
-// about 20 ms of work. Workers of other processes notice within 150 ms.
+// name is empty, until [Queue.Resume]. Perform still stores jobs, but schedules push
+// none, see [CatchUp]. Running jobs continue, and so do prefetched ones, about 20 ms of
+// work. Workers of other processes notice within 150 ms.
 func (q *Queue) Pause(ctx context.Context, name string) error { return q.pause(ctx, name, true) }
 
 // Resume ends a [Queue.Pause] of the same name.

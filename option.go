@@ -92,8 +92,9 @@ func HidePayload() DefineOption {
 }
 
 // Timeout ends the context of a run that takes longer than limit, at most 366 days, with
-// [ErrTimeout] as the cause. A handler that ignores the end of its context continues;
-// the log and an event report it with its stack. The default is no timeout.
+// [ErrTimeout] as the cause. If the handler then returns nil, the job is done. A handler
+// that ignores the end of its context continues; the log and an event report it with its
+// stack. The default is no timeout.
 func Timeout(limit time.Duration) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Timeout = limit
@@ -137,10 +138,11 @@ func RateLimit(n int, per time.Duration) DefineOption {
 }
 
 // MaxCrashes is how many crashes fail the job. The default is 10, and a negative n is no
-// limit. A crash is the death of a worker that held only this job, after an earlier worker
-// that held the job had died. The death of a worker that held several jobs does not count,
-// because each of them may be the cause. A kill from outside counts. The value of the most
-// recently started worker applies.
+// limit. A crash is the death of a worker that held only this job, after an earlier
+// worker that held the job had died. The death of a worker that held several jobs does
+// not count, because each of them may be the cause. When a run is settled, even as
+// failed, the count starts again at zero. A kill from outside counts. The value of the
+// most recently started worker applies.
 func MaxCrashes(n int) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Settings.MaxCrashes = n
@@ -248,10 +250,11 @@ func Use(middleware ...Middleware) DefineOption {
 // else [Scheduled] or [Pending] for the next run at RunAt. It has the payload, the keys
 // and the metadata, and Attempt is that of the run.
 //
-// OnError is not called after [Snooze], nor for a run that ends because its worker stops,
-// its lease is lost, or an operator cancels the job. It is also not called if no run ends
-// the job: the store fails the job because its workers died, or cancels it because it
-// expired.
+// OnError is not called after [Snooze], [Sleep] or [Signal.Wait], nor for a run that ends
+// because its worker stops, its lease is lost, or an operator cancels the job. It is also
+// not called if no run ends the job: the store fails the job because its workers died, or
+// cancels it because it expired; nor if the worker fails the job because the store
+// refuses to store the end of its run.
 //
 // fn runs after the handler, before the failure is stored, and occupies the job's slot.
 // The context has the run's values but does not end. fn may block, perform tasks and log,

@@ -15,9 +15,15 @@
 //	id, err = queue.WithTx(tx).Perform(ctx, Welcome.With(user)) // if and when tx commits
 //	err = worker.New(queue, nil).Run(ctx)                       // here or elsewhere
 //
-// When Perform has returned nil, neither the end of the process nor, by default, a
-// power cut loses the job. After either, a job may run again, so handlers should be
-// idempotent. A run that has lost its lease cannot change the state of its job.
+// When Perform has returned nil, neither the end of the process nor, by default, a power
+// cut loses the job. After either, a job may run again, so handlers should be idempotent.
+// A push in a transaction is as durable as the transaction.
+//
+// A worker claims jobs, some ahead of time (prefetched), and has a lease on each. It
+// settles a run by storing its end, or releases the job when it stops: the job is then
+// Pending again and no attempt is used. The jobs of a worker that died are rescued: they
+// become Pending again. A run that has lost its lease cannot change the state of its job.
+// Finished jobs are pruned (deleted) when their [History] is over.
 //
 //   - Ends of a run: [Cancel], [RetryAfter], [Snooze], [Backoff], [Timeout];
 //     [Complete] in the transaction of its effects; [DefineResult] and [Record] for a result.
@@ -123,9 +129,12 @@ func New(b backend.Backend, opts *Options) *Queue {
 
 // Perform stores a task and returns its job's ID. A nil error means that the job is
 // stored and will run, whatever happens to this process, or that another job has its key,
-// see [Unique]. Errors of the store match the Err variables of package backend. With
-// [ErrDuplicate] the ID is that of the existing job. A handler that performs a task with
-// its own job's unique key gets this error even without [Reject].
+// see [Unique]. After an error nothing is stored, unless the call failed during the
+// commit, for example because the context ended or the connection broke: then the job may
+// be stored. To try again safely use [Unique] with [For]. Errors of the store match the
+// Err variables of package backend. With [ErrDuplicate] the ID is that of the existing
+// job. A handler that performs a task with the unique key that its own job has gets this
+// error even without [Reject]; a job with [UntilStarted] has released its key.
 func (q *Queue) Perform(ctx context.Context, task Task) (int64, error) {
 	return one(pusher{queue: q}.perform(ctx, []Task{task}))
 }
@@ -176,8 +185,8 @@ func SetDefault(q *Queue) { defaultQueue.Store(q) }
 //
 // Without a queue, under go test, Perform runs the job at once, without a store but with
 // the same encoding, decoding, middleware and capture of panics, and returns the run's
-// error. That needs a job with a handler in its definition; a task with a delay does not
-// run. Outside go test, Perform returns [ErrNoQueue].
+// error. That needs a job with a handler in its definition. A task with a delay does not
+// run, and Perform returns nil. Outside go test, Perform returns [ErrNoQueue].
 func Perform(ctx context.Context, task Task) (int64, error) {
 	q := queueOf(ctx)
 	if q == nil {

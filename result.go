@@ -84,10 +84,9 @@ func storing[T, R any](fn func(context.Context, T) (R, error)) func(context.Cont
 }
 
 // Record sets the result of a handler's job to v, encoded as JSON, for [Queue.Get]. The
-// result is stored with the end of the run, however the handler returns: done, retried,
-// snoozed, released, failed or cancelled. The last call of a run counts, and a result
-// that the handler of a [ResultJob] returns replaces it. The result of an earlier run
-// stays until a later run has one.
+// result is stored with the end of the run, however the run ends. The last call of a run
+// counts, and a result that the handler of a [ResultJob] returns replaces it. The result
+// of an earlier run stays until a later run has one.
 //
 // A run that loses its lease, or whose process dies, stores no result. Calls of one run
 // must not overlap, and Record must not be called after the handler has returned. Record

@@ -11,7 +11,8 @@ import (
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
-// A ScheduleOption is an option of a schedule.
+// A ScheduleOption is an option of [Cron], [Every] or [Schedule]. Cron and Every also
+// take each [DefineOption], for their job; Schedule refuses them.
 type ScheduleOption interface {
 	schedule(*engine.Schedule, *engine.Definition) error
 }
@@ -31,13 +32,14 @@ func Zone(name string) ScheduleOption {
 	})
 }
 
-// CatchUp sets how many missed ticks run when a worker returns. A tick is late if, at its
-// time, no worker that has the schedule runs, or the job's name or the whole queue is
-// paused. A tick that is at most a minute late always runs, up to 1000 at once. Older
-// ones are missed: the latest of them run, until n late ticks have run in all, those of
-// the last minute included. n is from 0 to 1000; the default is 1. The store forgets a
-// schedule, with its missed ticks, if for 30 days other workers run and none has the
-// schedule.
+// CatchUp bounds how many missed ticks run when a worker returns. A tick is late if, at
+// its time, no worker that has the schedule runs, or the job's name or the whole queue is
+// paused. Late ticks of the last minute run, up to 1000 of them. Older ones are missed.
+// If fewer than n ticks of the last minute run, the latest missed ones run too, until n
+// have run in all; the others never run. With CatchUp(3), after an hour without a worker,
+// a tick every 10 minutes runs three times, and a tick every 10 seconds six times. n is
+// from 0 to 1000; the default is 1. The store forgets a schedule, with its missed ticks,
+// if for 30 days other workers run and none has the schedule.
 func CatchUp(n int) ScheduleOption {
 	return scheduleOption(func(s *engine.Schedule) error {
 		if s.CatchUp = n; n < 0 || n > 1000 {
@@ -107,7 +109,7 @@ func aloneKey(s *engine.Schedule) backend.Unique {
 // three hours. If the hour field begins with a star, the limit is three hours or the time
 // between two ticks, whichever is shorter. If the clock is set back further, the schedule
 // may continue from the new time and repeat ticks. If it is set forward, the ticks in
-// between are missed, see [CatchUp].
+// between count as missed, and the latest of them run as [CatchUp] says.
 //
 // After a new definition of the schedule, with other options or another expression, ticks
 // that are due by the old one still run; [CatchUp] decides about those that were missed.

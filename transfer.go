@@ -34,9 +34,9 @@ type Transfer struct {
 }
 
 // Export writes the jobs that match the filter to w as lines of JSON, for [Queue.Import]:
-// each job whole, payload bytes included, lowest ID first. With the zero filter, which
-// matches every job, it also writes limits, pauses, groups and schedules. With any other
-// filter it writes no groups, and an imported job belongs to none.
+// each job whole, with its payload and steps, lowest ID first. With the zero filter,
+// which matches every job, it also writes limits, pauses, groups, signals and schedules.
+// With any other filter it writes none of these, and an imported job belongs to no group.
 //
 // The queue may be in use. Each job that exists throughout is written once, as it is when
 // it is read; jobs pushed after the start are left out. To export one point in time,
@@ -63,9 +63,9 @@ func (q *Queue) Import(ctx context.Context, r io.Reader) (Transfer, error) {
 	return transferred("import")(transfer.Import(ctx, q.engine().Backend, r))
 }
 
-// MoveTo copies the queue into another store, which is empty or has part of it
-// from a move that was interrupted: jobs with their IDs, attempts, keys and
-// history, groups, limits, pauses of names, and schedules. A move that was killed
+// MoveTo copies the queue into another store, which is empty or has part of it from a
+// move that was interrupted: jobs with their IDs, attempts, keys, steps and history,
+// groups, signals, limits, pauses of names, and schedules.  A move that was killed
 // continues when it is called again.
 //
 // MoveTo pauses both queues, so that the workers of both wait, and waits for

@@ -46,7 +46,10 @@ func (q *TxQueue) PerformMany(ctx context.Context, tasks ...Task) ([]int64, erro
 // [ResultJob.Complete].
 //
 // After Complete the transaction decides: if it is committed the job is done, whatever
-// the handler returns; otherwise the run has failed, even if the handler returns nil.
+// the handler returns; otherwise the run has failed, even if the handler returns nil,
+// unless it returns the error of [Cancel], [Snooze] or [Sleep]. After a rollback,
+// Complete may be called again in another transaction. On SQLite the transaction should
+// begin with BEGIN IMMEDIATE.
 func Complete(ctx context.Context, tx *sql.Tx) error { return complete(ctx, tx, nil) }
 
 func complete(ctx context.Context, tx *sql.Tx, result []byte) error {
