@@ -15,8 +15,8 @@ const (
 	// pageRows is the number of jobs on a page.
 	pageRows = 50
 	// searchWait bounds the search for the jobs of a page, and errorWait bounds reading
-	// their errors.
-	searchWait = 50 * time.Millisecond
+	// their errors. Both may take twice as long where reads are slow.
+	searchWait = 30 * time.Millisecond
 	errorWait  = 25 * time.Millisecond
 	// payloadPage is how many jobs a search reads at once with their payloads, as long as
 	// the payloads are small.

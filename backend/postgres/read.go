@@ -208,6 +208,10 @@ func filterBelow(f backend.Filter, before int64) condition {
 	default:
 		c.from = max(0, before-listWindow)
 		c = c.and(`j.id >= %s::bigint`, c.from)
+		if f.Error != "" { // few jobs of a window have an error
+			c = c.and(`j.id = ANY(ARRAY(SELECT e.job FROM plainjobs.job_error e
+				WHERE e.job >= %s::bigint AND e.job < %s::bigint AND strpos(e.error, %s::text) > 0))`, c.from, before, f.Error)
+		}
 	}
 	switch f.State {
 	case 0:

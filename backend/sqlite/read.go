@@ -293,6 +293,9 @@ func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListReque
 		if req.State != 0 {
 			where(stateOf+` = ?`, int64(req.State))
 		}
+		if req.Error != "" { // few jobs of a window have an error
+			where(`j.id IN (SELECT e.job FROM plainjobs_job_error e WHERE e.job >= ? AND e.job < ? AND instr(e.error, ?) > 0)`, from, before, req.Error)
+		}
 	}
 	if req.Name != "" {
 		where(`+j.name = (SELECT id FROM plainjobs_job_name WHERE name = ?)`, req.Name)
