@@ -58,7 +58,10 @@ func (h *handler) act(w http.ResponseWriter, r *http.Request) error {
 	if !found {
 		return &problem{status: http.StatusBadRequest, title: "Nothing was changed", hold: true, text: fmt.Sprintf("There is no action %q.", d.form.Get("do"))}
 	}
-	return do(d, ctx, w)
+	if err := do(d, ctx, w); err != nil {
+		return unsure(err, d.back)
+	}
+	return nil
 }
 
 // unfold adds the fields in the field "with" to the form.

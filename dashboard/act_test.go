@@ -324,7 +324,8 @@ func TestMessageIsTheSenders(t *testing.T) {
 	lacks(t, w.get(t, http.StatusOK, "/jobs?did=retried"), "Retried")
 }
 
-// Once the queue is closed an action says so, and the page tries again.
+// Once the queue is closed an action says so, and a sender who may see some jobs does not
+// learn more than that.
 func TestActOnClosedQueue(t *testing.T) {
 	w := newWorld(t, newStore(t), nil)
 	if err := w.queue.Close(); err != nil {
@@ -332,7 +333,19 @@ func TestActOnClosedQueue(t *testing.T) {
 	}
 	for _, form := range []string{"do=retry&id=2", "do=pause&name=sum", "do=pause-schedule&name=often", "do=duplicate&id=2"} {
 		_, page := w.post(t, http.StatusServiceUnavailable, form)
-		contains(t, page, "closed")
+		contains(t, page, "The queue is closed")
+		lacks(t, page, `http-equiv="refresh"`)
+	}
+	some := &world{queue: w.queue, Handler: Handler(w.queue, &Options{Authorize: func(_ *http.Request, _ Action, name string) Role {
+		if name == "sum" {
+			return Full
+		}
+		return None
+	}})}
+	for _, path := range []string{"/", "/jobs", "/job?id=1"} {
+		page := some.get(t, http.StatusServiceUnavailable, path)
+		contains(t, page, "The store does not answer", `http-equiv="refresh"`)
+		lacks(t, page, "closed.")
 	}
 }
 

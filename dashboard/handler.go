@@ -105,11 +105,15 @@ func (h *handler) admit(rq *request, name string) error {
 		return &problem{status: http.StatusForbidden, title: "This dashboard is closed", hold: true,
 			text: "The program has not set Options.Authorize of the dashboard, which decides who may see it."}
 	}
-	if !rq.maySee("") && !rq.maySeeSome(name) {
+	if rq.maySee("") {
+		return nil
+	}
+	some, err := rq.maySeeSome(name)
+	if err == nil && !some {
 		return &problem{status: http.StatusForbidden, title: "You may not see this page", hold: true,
 			text: "Log in to the program that serves this dashboard as a user who may, then reload the page."}
 	}
-	return nil
+	return err
 }
 
 // serve serves a page, an update stream or a text.
@@ -170,7 +174,8 @@ func (h *handler) pageNamed(name string) *page {
 type problem struct {
 	status      int
 	title, text string
-	hold        bool // trying again does not help
+	hold        bool   // trying again does not help, or must not happen by itself
+	back        string // the page to go back to, or empty
 }
 
 func (p *problem) Error() string { return p.title + ": " + p.text }
@@ -186,8 +191,28 @@ func problemOf(err error) *problem {
 		p.status, p.hold, p.title = http.StatusNotImplemented, true, "This store cannot show that"
 	case errors.Is(err, context.DeadlineExceeded):
 		p.text = fmt.Sprintf("It has not answered for %v. The command doctor finds out why.", readWait)
+	case errors.Is(err, backend.ErrClosed):
+		p.title = "The queue is closed"
+		p.text += " The program serves this page again when it has started again."
+	case errors.Is(err, backend.ErrNoSpace):
+		p.title = "The disk is full"
+	case errors.Is(err, backend.ErrCorrupt):
+		p.title = "The database is damaged"
+		p.text += " The command doctor examines it."
 	}
 	return p
+}
+
+// unsure returns what a page shows of the error of an action. A browser must not repeat
+// the action by itself.
+func unsure(err error, back string) *problem {
+	p := *problemOf(err)
+	if !p.hold {
+		p.hold = true
+		p.text += " Nothing was changed, unless the connection broke at the end: look at the page before you try again."
+	}
+	p.back = back
+	return &p
 }
 
 // fail serves an error page. Unless the problem stays, the page loads itself again.
@@ -197,7 +222,7 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, p *problem) {
 	if p.status == http.StatusForbidden {
 		l.Nav, l.Store = nil, ""
 	}
-	l.Data = map[string]any{"Title": p.title, "Text": visible(p.text), "Again": !p.hold}
+	l.Data = map[string]any{"Title": p.title, "Text": visible(p.text), "Again": !p.hold, "Back": p.back}
 	if !p.hold {
 		l.Refresh = 5
 		w.Header().Set("Retry-After", "5")

@@ -48,8 +48,13 @@ func (h *handler) updateOf(ctx context.Context, rq *request, query url.Values) (
 		}
 	}()
 	name := query.Get("page")
-	if !rq.maySee("") && !rq.maySeeSome("events") {
-		return update{refused: true}
+	if !rq.maySee("") {
+		switch some, err := rq.maySeeSome("events"); {
+		case err != nil:
+			return update{problem: err.Error()}
+		case !some:
+			return update{refused: true}
+		}
 	}
 	p := h.pageNamed(name)
 	if p == nil {

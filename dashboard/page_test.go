@@ -64,7 +64,7 @@ func TestWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{"/", "/jobs", "/job?id=1", "/schedules", "/workers", "/limits"} {
-		contains(t, w.get(t, http.StatusServiceUnavailable, path), "The store does not answer", "closed", `http-equiv="refresh"`)
+		contains(t, w.get(t, http.StatusServiceUnavailable, path), "The queue is closed", `http-equiv="refresh"`)
 	}
 }
 

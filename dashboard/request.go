@@ -45,25 +45,26 @@ func (rq *request) role(action Action, name string) Role {
 }
 
 // maySeeSome reports whether the sender, who may not see the whole queue, may see a page
-// that leaves out what is hidden: the lists of jobs.
-func (rq *request) maySeeSome(page string) bool {
+// that leaves out what is hidden: the lists of jobs. An error does not show what the store
+// says, because the sender may be anyone.
+func (rq *request) maySeeSome(page string) (bool, error) {
 	if page == "events" {
 		page = rq.r.URL.Query().Get("page")
 	}
 	if page != "" && page != "jobs" && page != "job" && page != "raw" && page != "again" && page != "act" && page != "change" && page != "action" && page != "actions" {
-		return false
+		return false, nil
 	}
 	ctx := rq.r.Context()
 	counts, err := rq.h.queue.Counts(ctx)
 	if err != nil {
-		return false
+		return false, &problem{status: http.StatusServiceUnavailable, title: "The store does not answer", text: "So it is not known what you may see."}
 	}
 	for _, c := range counts {
 		if rq.maySee(c.Name) {
-			return true
+			return true, nil
 		}
 	}
-	return false
+	return false, nil
 }
 
 // hides reports whether payloads and results of a job are not shown.

@@ -95,8 +95,8 @@ func (d *deed) sweep(ctx context.Context, w http.ResponseWriter) error {
 	}
 	r := d.rq.r.Clone(context.WithoutCancel(ctx))
 	s := &sweep{handler: d.h, r: r, by: d.h.who(d.rq.r), verb: v, filter: f, priority: priority, top: top}
-	if !d.rq.maySome(ctx, v.action) {
-		return refused(v.action, "")
+	if some, err := d.rq.maySome(ctx, v.action); err != nil || !some {
+		return cmp.Or(err, refused(v.action, ""))
 	}
 	s.action, err = d.h.record(ctx, s.by, plainjobs.Action{What: string(v.action), On: s.on(), Total: total})
 	if err != nil {
@@ -117,17 +117,14 @@ func (d *deed) sweep(ctx context.Context, w http.ResponseWriter) error {
 }
 
 // maySome reports whether the sender may take an action on some name.
-func (rq *request) maySome(ctx context.Context, a Action) bool {
+func (rq *request) maySome(ctx context.Context, a Action) (bool, error) {
 	counts, err := rq.h.queue.Counts(ctx)
-	if err != nil {
-		return false
-	}
 	for _, c := range counts {
 		if rq.maySee(c.Name) && rq.may(a, c.Name) {
-			return true
+			return true, err
 		}
 	}
-	return false
+	return false, err
 }
 
 // on describes the jobs for the record: the filter as it is in a URL, and the new priority.
@@ -203,10 +200,10 @@ func (s *sweep) step(ctx context.Context, size int) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readWait)
 	defer cancel()
 	rq := s.request(s.r)
-	if s.opts.Authorize == nil || !rq.maySome(ctx, s.verb.action) {
-		if ctx.Err() != nil || s.closed(ctx) != nil {
-			return true, cmp.Or(ctx.Err(), s.closed(ctx))
-		}
+	switch some, err := rq.maySome(ctx, s.verb.action); {
+	case err != nil:
+		return true, err
+	case !some:
 		return false, errRevoked
 	}
 	state, below := s.state, s.below
@@ -227,12 +224,6 @@ func (s *sweep) step(ctx context.Context, size int) (more bool, err error) {
 		return true, err
 	}
 	return !s.ended(), nil
-}
-
-// closed returns the error of a read.
-func (s *sweep) closed(ctx context.Context) error {
-	_, err := s.queue.Counts(ctx)
-	return err
 }
 
 // outcome says how the sweep ended that went through all jobs.

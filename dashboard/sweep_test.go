@@ -52,17 +52,22 @@ var withField = regexp.MustCompile(`name="with" value="([^"]*)"`)
 // begin takes an action on a whole filter, and returns the page that shows its progress.
 func (w *world) begin(t testing.TB, query, more string) string {
 	t.Helper()
+	to, _ := w.post(t, http.StatusSeeOther, w.sweepForm(t, query, more))
+	if !strings.HasPrefix(to, "action?id=") {
+		t.Fatalf("after the form the page is %q", to)
+	}
+	return "/" + to
+}
+
+// sweepForm returns the form of an action on a whole filter.
+func (w *world) sweepForm(t testing.TB, query, more string) string {
+	t.Helper()
 	page := w.get(t, http.StatusOK, "/change?"+query)
 	m := withField.FindStringSubmatch(page)
 	if m == nil {
 		t.Fatalf("the page has no form: %s", page)
 	}
-	form := "do=sweep" + more + "&with=" + escaped(html.UnescapeString(m[1]))
-	to, _ := w.post(t, http.StatusSeeOther, form)
-	if !strings.HasPrefix(to, "action?id=") {
-		t.Fatalf("after the form the page is %q", to)
-	}
-	return "/" + to
+	return "do=sweep" + more + "&with=" + escaped(html.UnescapeString(m[1]))
 }
 
 func escaped(text string) string {
