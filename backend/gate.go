@@ -10,12 +10,16 @@ import (
 // [WhenDone]. The figures follow it; see lifecycle.GateText.
 const GateError = "not all jobs of the group are done: "
 
+// NeedError is [GateError] of a job that waits for [NeedsDone].
+const NeedError = "not all jobs that it depends on are done: "
+
 // DeadlineError is the beginning of the error text of a job that is cancelled at the deadline of
 // its gate; the gate's ID follows it.
 const DeadlineError = "cancelled: the deadline has passed of group "
 
 // The retention of gates. Reap deletes a gate that ended KeepGate ago if none of its members and
-// waiters is stored any more, and at the latest KeepEnded after its end.
+// waiters is stored any more. It deletes a [GroupGate] and a [FlowGate] at the latest KeepEnded after
+// the end.
 const (
 	KeepGate  = time.Hour
 	KeepEnded = 30 * 24 * time.Hour
@@ -34,6 +38,29 @@ const (
 	// WhenFailed holds from the moment at which a member fails. If the gate ends and no member has
 	// failed, the job is deleted. In gates of its own it counts as done then.
 	WhenFailed
+	// NeedsDone and NeedsEnded are WhenDone and WhenEnded of a job that depends on the members. The
+	// error of NeedsDone begins with [NeedError].
+	NeedsDone
+	NeedsEnded
+)
+
+// Needs reports whether a job that waits for w depends on the members of its gate.
+func (w When) Needs() bool { return w >= NeedsDone }
+
+// A GateKind says what a gate is for.
+type GateKind uint8
+
+// The kinds. The members of the last three are what jobs of a flow depend on.
+const (
+	GroupGate GateKind = iota
+	// FlowGate counts the jobs of a flow. History does not delete its finished members before the gate
+	// has ended.
+	FlowGate
+	NeedGate
+	// NeedEndGate is a NeedGate that counts in its parent as done, however it ended.
+	NeedEndGate
+	// HubGate is a NeedGate that counts in any number of gates: those that name it as Awaits.
+	HubGate
 )
 
 // Gating says in which gates a job counts and behind which gate it waits; see [GateStore]. It is nil
@@ -92,6 +119,10 @@ type GateStore interface {
 type NewGate struct {
 	Label  string // for people; at most 255 bytes of UTF-8 without NUL
 	Parent int64  // the gate in which this one counts, as in [Gating].Gates; zero means none
+	// Awaits is a HubGate of the same request, and an earlier one, that counts in this gate; zero means
+	// none.
+	Awaits int64
+	Kind   GateKind
 	Sealed bool
 	// Deadline is the time after which Reap seals the gate and cancels its unfinished members with
 	// [DeadlineError], those that run as OpCancel does, and does the same to gates that count in it.
@@ -102,8 +133,8 @@ type NewGate struct {
 // A GateRequest asks for gates, and for jobs that are pushed with them.
 type GateRequest struct {
 	Gates []NewGate // at least one
-	// Jobs may name the new gates in Gates and Gate: −1−i stands for Gates[i]. So may the Parent of a
-	// later gate.
+	// Jobs may name the new gates in Gates and Gate: −1−i stands for Gates[i]. So may the Parent and
+	// the Awaits of a later gate.
 	Jobs []NewJob
 }
 
@@ -118,6 +149,7 @@ type GateQuery struct {
 	IDs    []int64 // at most 1000; a gate that does not exist is left out
 	Parent int64   // only gates that count in this one
 	Open   bool    // only gates that have not ended
+	Needs  bool    // also gates of the last three kinds, which are left out without IDs and Parent
 	Before int64   // only IDs below; for the next page, the last ID of the previous one
 	Limit  int     // at most 1000; zero means 100
 }
@@ -127,8 +159,13 @@ type GateInfo struct {
 	ID     int64
 	Label  string
 	Parent int64
-	Sealed bool
-	Fired  bool // a member has failed: WhenFailed holds
+	Kind   GateKind
+	// Awaits is the hub that counts in this gate, which may be deleted by now. Awaiting is set until the
+	// end of the hub is counted, which may follow soon after that end, as waiters do.
+	Awaits   int64
+	Awaiting bool
+	Sealed   bool
+	Fired    bool // a member has failed: WhenFailed holds
 	// Total is the number of members so far. Open of them have not ended.
 	Total, Open, Done, Failed, Cancelled int64
 	Waiting                              int64 // jobs that wait behind the gate now; Import ignores it

@@ -112,6 +112,7 @@ func cases() []testCase {
 		stepCases,
 		activityCases,
 		needing(backend.FieldGates, gateCases),
+		needing(backend.FieldGates, flowCases),
 	)
 }
 

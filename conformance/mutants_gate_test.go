@@ -18,6 +18,7 @@ type gatesAltered struct {
 	seal    func(ids []int64) []int64
 	created func(b *memory.Backend, req backend.GateRequest, err error) // after CreateGates
 	refused func(b *memory.Backend, jobs []backend.NewJob, err error) ([]backend.Pushed, error)
+	query   func(*backend.GateQuery)
 	gates   func([]backend.GateInfo)
 	claimed func(*backend.Job)
 	list    func(*backend.ListRequest)
@@ -50,6 +51,9 @@ func (b *gatesAltered) SealGates(ctx context.Context, tx *sql.Tx, ids []int64) e
 }
 
 func (b *gatesAltered) Gates(ctx context.Context, query backend.GateQuery) ([]backend.GateInfo, error) {
+	if b.query != nil {
+		b.query(&query)
+	}
 	infos, err := b.Backend.Gates(ctx, query)
 	if b.gates != nil {
 		b.gates(infos)

@@ -17,7 +17,7 @@ func checkGating(g *backend.Gating, created int) string {
 	switch {
 	case len(g.Gates) > maxGates:
 		return fmt.Sprintf("it counts in %d gates, at most %d", len(g.Gates), maxGates)
-	case (g.Gate == 0) != (g.When == 0) || g.When > backend.WhenFailed:
+	case (g.Gate == 0) != (g.When == 0) || g.When > backend.NeedsEnded:
 		return fmt.Sprintf("it waits behind gate %d with the condition %d", g.Gate, g.When)
 	case g.Gate != 0 && !known(g.Gate, created):
 		return fmt.Sprintf("there is no gate %d", g.Gate)
@@ -49,6 +49,10 @@ func CreateGates(d backend.Description, req backend.GateRequest) error {
 			return fmt.Errorf("gate %d: label: %w", i, Key(g.Label))
 		case g.Parent != 0 && !known(g.Parent, i):
 			return fmt.Errorf("%w: gate %d: its parent %d is not an earlier gate", backend.ErrInvalid, i, g.Parent)
+		case g.Kind > backend.HubGate:
+			return fmt.Errorf("%w: gate %d: unknown kind %d", backend.ErrInvalid, i, g.Kind)
+		case g.Awaits != 0 && (g.Awaits > 0 || !known(g.Awaits, i) || req.Gates[-1-g.Awaits].Kind != backend.HubGate):
+			return fmt.Errorf("%w: gate %d: it awaits %d, which is not an earlier hub of the request", backend.ErrInvalid, i, g.Awaits)
 		case g.Deadline < 0 || g.Deadline > maxDelay:
 			return fmt.Errorf("%w: gate %d: deadline in %v is not within 0 and 100 years", backend.ErrInvalid, i, g.Deadline)
 		}
@@ -89,6 +93,10 @@ func gates(all []backend.GateInfo) error {
 			return fmt.Errorf("%w: gate %d comes after gate %d; IDs ascend and are within 1 and %d", backend.ErrInvalid, g.ID, last, int64(MaxID))
 		case Key(g.Label) != nil:
 			return fmt.Errorf("gate %d: label: %w", g.ID, Key(g.Label))
+		case g.Kind > backend.HubGate:
+			return fmt.Errorf("%w: gate %d: unknown kind %d", backend.ErrInvalid, g.ID, g.Kind)
+		case g.Awaits < 0 || g.Awaits >= g.ID || g.Awaiting && g.Awaits == 0:
+			return fmt.Errorf("%w: gate %d: it awaits %d, which is not an earlier gate", backend.ErrInvalid, g.ID, g.Awaits)
 		case g.Parent < 0 || g.Parent == g.ID:
 			return fmt.Errorf("%w: gate %d: its parent is %d", backend.ErrInvalid, g.ID, g.Parent)
 		case min(g.Total, g.Open, g.Done, g.Failed, g.Cancelled) < 0 || g.Open+g.Done+g.Failed+g.Cancelled != g.Total:

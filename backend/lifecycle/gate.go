@@ -53,6 +53,7 @@ func (t Tally) Plus(o Tally) Tally {
 // comes to a gate that has Fired.
 type Gate struct {
 	Tally
+	Kind     backend.GateKind
 	Sealed   bool
 	Fired    bool
 	EndedAt  int64
@@ -62,7 +63,7 @@ type Gate struct {
 // NewGate returns a gate that is created now. It is not sealed yet: the store seals it when all jobs
 // of its request count.
 func NewGate(n *backend.NewGate, now int64) Gate {
-	g := Gate{}
+	g := Gate{Kind: n.Kind}
 	if n.Deadline > 0 {
 		g.Deadline = now + n.Deadline.Microseconds()
 	}
@@ -97,10 +98,20 @@ func (g Gate) State() backend.State {
 	switch {
 	case g.EndedAt == 0:
 		return backend.Pending
-	case g.Failed+g.Cancelled > 0:
+	case g.Failed+g.Cancelled > 0 && g.Kind != backend.NeedEndGate:
 		return backend.Failed
 	}
 	return backend.Done
+}
+
+// Keeps reports whether finished members of g are kept, whatever their retention.
+func (g Gate) Keeps() bool { return g.Kind == backend.FlowGate && g.EndedAt == 0 }
+
+// Stale reports whether g, of which no waiter waits and which no gate awaits any more, is to be
+// deleted. Stored says whether a member or waiter of g is stored.
+func (g Gate) Stale(stored bool, now int64) bool {
+	age := time.Duration(now-g.EndedAt) * time.Microsecond
+	return g.EndedAt != 0 && (!stored && age >= backend.KeepGate || g.Kind < backend.NeedGate && age >= backend.KeepEnded)
 }
 
 // A Passage says what becomes of a waiter.
@@ -118,7 +129,7 @@ const (
 func (g Gate) Passage(w backend.When) Passage {
 	ended := g.EndedAt != 0
 	switch {
-	case w == backend.WhenFailed && g.Fired, w == backend.WhenEnded && ended:
+	case w == backend.WhenFailed && g.Fired, (w == backend.WhenEnded || w == backend.NeedsEnded) && ended:
 		return Admitted
 	case !ended:
 		return Waits
@@ -130,10 +141,13 @@ func (g Gate) Passage(w backend.When) Passage {
 	return Admitted
 }
 
-// GateText returns the error with which the gate with the given ID, which has ended, refuses a job.
-func GateText(id int64, g Gate) string {
+// GateText returns the error with which the gate with the given ID, which has ended, refuses a job
+// that waits for w.
+func GateText(id int64, g Gate, w backend.When) string {
 	text := backend.GateError
 	switch {
+	case w == backend.NeedsDone:
+		return backend.NeedError + needText(g)
 	case g.Cancelled == 0:
 		text += fmt.Sprintf("%s of group %d failed", share(g.Failed, g.Total), id)
 	case g.Failed == 0:
@@ -142,6 +156,20 @@ func GateText(id int64, g Gate) string {
 		text += fmt.Sprintf("%s of group %d failed, %s %s cancelled", share(g.Failed, g.Total), id, thousands(g.Cancelled), were(g.Cancelled))
 	}
 	return text
+}
+
+func needText(g Gate) string {
+	switch {
+	case g.Total == 1 && g.Failed == 1:
+		return "the only one failed"
+	case g.Total == 1:
+		return "the only one was cancelled"
+	case g.Failed == 0:
+		return fmt.Sprintf("%s of %s %s cancelled", thousands(g.Cancelled), thousands(g.Total), were(g.Cancelled))
+	case g.Cancelled == 0:
+		return fmt.Sprintf("%s of %s failed", thousands(g.Failed), thousands(g.Total))
+	}
+	return fmt.Sprintf("%s of %s failed, %s %s cancelled", thousands(g.Failed), thousands(g.Total), thousands(g.Cancelled), were(g.Cancelled))
 }
 
 func share(n, of int64) string {
@@ -199,7 +227,7 @@ func (j Job) Refuse(text string, now int64) (Job, backend.RunError) {
 
 // FillGate sets the fields of info that are fields of g.
 func (g Gate) FillGate(info *backend.GateInfo) {
-	info.Sealed, info.Fired = g.Sealed, g.Fired
+	info.Kind, info.Sealed, info.Fired = g.Kind, g.Sealed, g.Fired
 	info.Total, info.Open, info.Done, info.Failed, info.Cancelled = g.Total, g.Open, g.Done, g.Failed, g.Cancelled
 	info.EndedAt, info.Deadline = Time(g.EndedAt), Time(g.Deadline)
 }
@@ -207,7 +235,7 @@ func (g Gate) FillGate(info *backend.GateInfo) {
 // GateOf returns the Gate of an imported gate.
 func GateOf(info *backend.GateInfo) Gate {
 	return Gate{
-		Tally:  Tally{info.Total, info.Open, info.Done, info.Failed, info.Cancelled},
-		Sealed: info.Sealed, Fired: info.Fired, EndedAt: Micros(info.EndedAt), Deadline: Micros(info.Deadline),
+		Tally: Tally{info.Total, info.Open, info.Done, info.Failed, info.Cancelled},
+		Kind:  info.Kind, Sealed: info.Sealed, Fired: info.Fired, EndedAt: Micros(info.EndedAt), Deadline: Micros(info.Deadline),
 	}
 }

@@ -15,7 +15,7 @@ func TestGateText(t *testing.T) {
 		"2 of 61,204 jobs of group 7 failed, 1 was cancelled":             {Total: 61_204, Done: 61_201, Failed: 2, Cancelled: 1},
 		"1,000 of 1,000,000 jobs of group 7 failed, 2,000 were cancelled": {Total: 1_000_000, Failed: 1000, Cancelled: 2000},
 	} {
-		if got := lifecycle.GateText(7, lifecycle.Gate{Tally: tally}); got != backend.GateError+want {
+		if got := lifecycle.GateText(7, lifecycle.Gate{Tally: tally}, backend.WhenDone); got != backend.GateError+want {
 			t.Errorf("the text is %q, want %q", got, backend.GateError+want)
 		}
 	}

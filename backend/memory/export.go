@@ -102,7 +102,7 @@ func (b *Backend) importJob(r backend.Record, source backend.State, now int64, r
 	case b.jobs.get(r.ID) != nil:
 		result.Present++
 		return
-	case !keeps && next.Past(n.history, now):
+	case !keeps && next.Past(n.history, now) && (r.Gating == nil || !b.keptByFlow(r.Gating)):
 		result.Pruned = append(result.Pruned, r.ID)
 		return
 	}

@@ -21,11 +21,14 @@ type gate struct {
 	id      int64
 	label   string
 	parent  *gate
+	awaits  int64 // the hub that counts in it
+	counts  bool  // the hub has yet to be counted
 	created int64
 	members map[*job]bool // those that are stored
 	waiters map[*job]bool // those that are stored, whether they still wait or not
 	waiting int64         // jobs that wait
 	inner   []*gate       // that count in it
+	awaited []*gate       // in which it, a hub, has yet to be counted
 	queued  bool          // it is in gateWork
 	swept   bool          // the deadline has been applied
 }
@@ -60,6 +63,9 @@ func (b *Backend) CreateGates(ctx context.Context, tx *sql.Tx, req backend.GateR
 		b.lastGate++
 		g := &gate{Gate: lifecycle.NewGate(n, now), id: b.lastGate, label: n.Label, parent: b.gates[resolve(n.Parent, last)], created: now}
 		g.members, g.waiters = map[*job]bool{}, map[*job]bool{}
+		if n.Awaits != 0 {
+			g.await(b.gates[resolve(n.Awaits, last)])
+		}
 		b.gates[g.id] = g
 		result.Gates = append(result.Gates, g.id)
 	}
@@ -73,12 +79,21 @@ func (b *Backend) CreateGates(ctx context.Context, tx *sql.Tx, req backend.GateR
 			g.parent.inner = append(g.parent.inner, g)
 			b.count(g.parent, lifecycle.Joined(backend.Pending), now)
 		}
+		if g.counts {
+			b.count(g, lifecycle.Joined(backend.Pending), now)
+		}
 	}
 	for i, id := range result.Gates { // not before the last of the jobs counts
 		b.gates[id].Sealed = req.Gates[i].Sealed
 		b.count(b.gates[id], lifecycle.Tally{}, now)
 	}
 	return result, nil
+}
+
+// await makes g count the hub when that ends.
+func (g *gate) await(hub *gate) {
+	g.awaits, g.counts = hub.id, true
+	hub.awaited = append(hub.awaited, g)
 }
 
 // forgetGates removes gates that were created by a request that fails.
@@ -202,6 +217,7 @@ func (b *Backend) join(j *job, n *backend.Gating, now int64) {
 		if g := b.gates[id]; !slices.Contains(own.Gates, id) && own.Gate != id {
 			own.Gates = append(own.Gates, id)
 			g.members[j] = true
+			b.park(j, now)
 			b.count(g, lifecycle.Joined(j.State), now)
 		}
 	}
@@ -237,6 +253,29 @@ func (b *Backend) count(g *gate, t lifecycle.Tally, now int64) {
 	if g.EndedAt != before.EndedAt && g.parent != nil {
 		b.count(g.parent, lifecycle.Moved(backend.Pending, g.State()), now)
 	}
+	if g.EndedAt != before.EndedAt {
+		b.hasEnded(g, now)
+	}
+}
+
+// keptByFlow reports whether a flow that has not ended keeps a finished job.
+func (b *Backend) keptByFlow(of *backend.Gating) bool {
+	return slices.ContainsFunc(of.Gates, func(id int64) bool { return b.gates[id] != nil && b.gates[id].Keeps() })
+}
+
+// hasEnded does what follows from the end of g: it is counted where it is awaited, and what it kept is
+// kept no longer.
+func (b *Backend) hasEnded(g *gate, now int64) {
+	for _, o := range g.awaited {
+		o.counts = false
+		b.count(o, lifecycle.Moved(backend.Pending, g.State()), now)
+	}
+	g.awaited = nil
+	if g.Kind == backend.FlowGate {
+		for j := range g.members {
+			b.unpark(j, now)
+		}
+	}
 }
 
 func (b *Backend) enqueue(g *gate) {
@@ -271,7 +310,7 @@ func (b *Backend) pass(j *job, g *gate, now int64) {
 	case lifecycle.Admitted:
 		b.move(j, j.Admit(own.delay, own.expires, now), now)
 	case lifecycle.Refused:
-		b.refuse(j, lifecycle.GateText(g.id, g.Gate), now)
+		b.refuse(j, lifecycle.GateText(g.id, g.Gate, own.When), now)
 	case lifecycle.Unneeded:
 		for _, id := range own.Gates {
 			b.count(b.gates[id], lifecycle.Moved(j.State, backend.Done), now)
@@ -330,6 +369,9 @@ func (b *Backend) Gates(ctx context.Context, query backend.GateQuery) ([]backend
 	var infos []backend.GateInfo
 	for _, id := range slices.Backward(slices.Sorted(maps.Keys(b.gates))) {
 		g := b.gates[id]
+		if g.Kind >= backend.NeedGate && !query.Needs && query.IDs == nil && query.Parent == 0 {
+			continue
+		}
 		if query.IDs != nil && !slices.Contains(query.IDs, id) || query.Parent != 0 && g.parentID() != query.Parent ||
 			query.Open && g.EndedAt != 0 || query.Before != 0 && id >= query.Before {
 			continue
@@ -349,7 +391,7 @@ func (g *gate) parentID() int64 {
 }
 
 func (g *gate) info() backend.GateInfo {
-	info := backend.GateInfo{ID: g.id, Label: g.label, Parent: g.parentID(), Waiting: g.waiting, CreatedAt: lifecycle.Time(g.created)}
+	info := backend.GateInfo{ID: g.id, Label: g.label, Parent: g.parentID(), Awaits: g.awaits, Awaiting: g.counts, Waiting: g.waiting, CreatedAt: lifecycle.Time(g.created)}
 	g.FillGate(&info)
 	return info
 }
@@ -392,8 +434,7 @@ func (b *Backend) deleteGate(g *gate) {
 // removeGates deletes gates whose retention has ended.
 func (b *Backend) removeGates(now int64) {
 	for _, g := range b.gates {
-		age := time.Duration(now-g.EndedAt) * time.Microsecond
-		if g.EndedAt != 0 && g.waiting == 0 && (age >= backend.KeepEnded || age >= backend.KeepGate && len(g.members)+len(g.waiters) == 0) {
+		if g.waiting == 0 && g.Stale(len(g.members)+len(g.waiters) > 0, now) {
 			b.deleteGate(g)
 		}
 	}
@@ -444,8 +485,22 @@ func (b *Backend) importGates(gates []backend.GateInfo) error {
 			g.parent.inner = append(g.parent.inner, g)
 		}
 		b.gates[g.id] = g
+		g.awaits = r.Awaits
+		if hub := b.gates[r.Awaits]; r.Awaiting && hub != nil && hub.EndedAt == 0 {
+			g.await(hub)
+		} else if r.Awaiting {
+			b.count(g, lifecycle.Moved(backend.Pending, ended(hub)), b.now())
+		}
 	}
 	return nil
+}
+
+// ended returns the state by which a hub counts that has ended, or that does not exist.
+func ended(hub *gate) backend.State {
+	if hub == nil {
+		return backend.Cancelled
+	}
+	return hub.State()
 }
 
 // importGating gives j the gates of r that exist, and reports whether j waits behind one.

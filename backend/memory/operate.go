@@ -65,7 +65,7 @@ func (b *Backend) operate(req *backend.OperateRequest, j *job, now int64) {
 	case backend.OpDelete:
 		b.move(j, lifecycle.Job{}, now)
 	case backend.OpFree:
-		b.freeUnique(j)
+		b.freeUnique(j, now)
 	case backend.OpCancel:
 		if j.State == backend.Running {
 			j.Job, _ = j.Cancel(now)

@@ -19,7 +19,7 @@ func (b *Backend) move(j *job, next lifecycle.Job, now int64) {
 	}
 	n, from := j.name, j.State
 	counts := lifecycle.Moved(from, next.State)
-	if next.State.Terminal() && lifecycle.Retention(n.history, next.State) < 0 && !j.parks(next.State, now) {
+	if next.State.Terminal() && lifecycle.Retention(n.history, next.State) < 0 && !b.parks(j, next.State, now) {
 		next.State = gone
 	}
 	if j.more != nil && next.State != backend.Scheduled {
@@ -49,7 +49,7 @@ func (b *Backend) move(j *job, next lifecycle.Job, now int64) {
 	} else {
 		n.counts[s]++
 	}
-	if q := b.queue(j); j.parks(s, now) {
+	if q := b.queue(j); b.parks(j, s, now) {
 		j.more.parked = true
 	} else if q != nil {
 		q.add(j)

@@ -37,7 +37,7 @@ func (b *Backend) acquireUnique(j *job, now int64) *job {
 		n.uniques = map[string]*unique{}
 	}
 	if old := n.uniques[m.unique]; old != nil {
-		b.unpark(old.job)
+		b.unpark(old.job, now)
 	}
 	n.uniques[m.unique] = &unique{lifecycle.Key{Job: j.id, Held: true, Until: m.until}, j}
 	if m.until > now {
@@ -66,23 +66,29 @@ func (b *Backend) releaseUnique(j *job, now int64) {
 	}
 	key, stays := u.Release(j.State, now)
 	if u.Key = key; !stays {
-		b.freeUnique(j)
+		b.freeUnique(j, now)
 	}
 }
 
 // freeUnique deletes the row of j's unique key.
-func (b *Backend) freeUnique(j *job) {
+func (b *Backend) freeUnique(j *job, now int64) {
 	if u := j.name.uniques[j.more.unique]; u.Until != 0 {
 		u.Until, j.more.until = 0, 0
 		b.holds.drop()
 	}
 	delete(j.name.uniques, j.more.unique)
-	b.unpark(j)
+	b.unpark(j, now)
 }
 
 // parks reports whether j, which is to be in s, must not be deleted because it keeps its
-// unique key.
-func (j *job) parks(s backend.State, now int64) bool {
+// unique key or a flow keeps it.
+func (b *Backend) parks(j *job, s backend.State, now int64) bool {
+	if j.more == nil || !s.Terminal() {
+		return false
+	}
+	if j.more.gating != nil && b.keptByFlow(&j.more.gating.Gating) {
+		return true
+	}
 	if s != backend.Done && s != backend.Failed {
 		return false
 	}
@@ -90,9 +96,18 @@ func (j *job) parks(s backend.State, now int64) bool {
 	return u != nil && u.Until > now
 }
 
-// unpark lets pruning delete j, which has lost its unique key.
-func (b *Backend) unpark(j *job) {
-	if j.more.parked {
+// park takes j from its queue of finished jobs if it parks now.
+func (b *Backend) park(j *job, now int64) {
+	if left := b.queue(j); j.State.Terminal() && !j.more.parked && b.parks(j, j.State, now) {
+		j.more.parked = true
+		j.moves++
+		left.drop()
+	}
+}
+
+// unpark lets pruning delete j unless something else keeps it.
+func (b *Backend) unpark(j *job, now int64) {
+	if j.more.parked && !b.parks(j, j.State, now) {
 		j.more.parked = false
 		b.queue(j).add(j)
 	}
@@ -115,7 +130,7 @@ func (b *Backend) freeUniques(now int64, limit int) int {
 		u := j.name.uniques[j.more.unique]
 		u.Until, j.more.until = 0, 0
 		if !u.Held {
-			b.freeUnique(j)
+			b.freeUnique(j, now)
 		}
 	}
 	return limit

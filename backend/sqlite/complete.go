@@ -125,7 +125,8 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 	if err != nil {
 		return err
 	}
-	deletes := func(r *doneRun) bool { return b.keep(set, r.name, backend.Done) < 0 && !r.kept }
+	brief := func(r *doneRun) bool { return b.keep(set, r.name, backend.Done) < 0 }
+	deletes := func(r *doneRun) bool { return brief(r) && !r.kept }
 	var ends []jobKeys
 	for i := range runs {
 		if err := t.ran(runs[i].Lease, runs[i].Took, now); err != nil {
@@ -144,6 +145,10 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 				if _, err := t.exec(deleteResult, r.id); err != nil {
 					return err
 				}
+			}
+		} else if runs[i].gated && brief(&runs[i]) {
+			if runs[i].kept, err = t.keptByFlow(runs[i].ID); err != nil {
+				return err
 			}
 		}
 	}

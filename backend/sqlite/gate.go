@@ -26,7 +26,10 @@ func (b *Backend) inTx(ctx context.Context, caller *sql.Tx, op string, f func(*t
 }
 
 const (
-	insertGate = `INSERT INTO plainjobs_job_gate (label, parent, created_at, deadline, swept) VALUES (?,?,?,?,?)`
+	insertGate    = `INSERT INTO plainjobs_job_gate (label, parent, created_at) VALUES ('', 0, 0)`
+	updateNewGate = `
+		UPDATE plainjobs_job_gate SET total = ?, open = ?, done = ?, failed = ?, cancelled = ?, label = ?, parent = ?, kind = ?, sealed = ?,
+			created_at = ?, deadline = ?, swept = ?, awaits = ?, awaiting = ? WHERE id = ?`
 
 	selectGates = `
 		SELECT ` + gateColumns + `, (SELECT count(*) FROM plainjobs_gate_waiter w WHERE w.gate = g.id AND w.waits = 1)
@@ -49,35 +52,39 @@ func (b *Backend) CreateGates(ctx context.Context, caller *sql.Tx, req backend.G
 }
 
 func (b *Backend) createGates(t *tx, req backend.GateRequest, result *backend.GateResult, now int64) error {
+	for i := range req.Gates {
+		if n := &req.Gates[i]; n.Parent > 0 {
+			if err := t.checkGate(n.Parent, now); err != nil {
+				return rejected{fmt.Errorf("gate %d: parent: %w", i, err)}
+			}
+		}
+	}
+	// The first row gives the IDs of all. They are written at last, with the counts of their members.
+	inserted, err := t.exec(insertGate)
+	if err != nil {
+		return err
+	}
+	first, err := inserted.LastInsertId()
+	if err != nil {
+		return err
+	}
+	for i := range req.Gates {
+		result.Gates = append(result.Gates, first+int64(i))
+	}
 	id := func(id int64) int64 {
 		if id < 0 {
 			return result.Gates[-1-id]
 		}
 		return id
 	}
+	b.work(t).created = [2]int64{first, first + int64(len(req.Gates))}
 	for i := range req.Gates {
 		n := &req.Gates[i]
-		if n.Parent > 0 {
-			if err := t.checkGate(n.Parent, now); err != nil {
-				return rejected{fmt.Errorf("gate %d: parent: %w", i, err)}
-			}
-		}
-		g := lifecycle.NewGate(n, now)
-		var swept any
-		if g.Deadline != 0 {
-			swept = 0
-		}
-		inserted, err := t.exec(insertGate, n.Label, id(n.Parent), now, g.Deadline, swept)
-		if err != nil {
-			return err
-		}
-		gate, err := inserted.LastInsertId()
-		if err != nil {
-			return err
-		}
-		result.Gates = append(result.Gates, gate)
 		if n.Parent != 0 {
 			b.tally(t, id(n.Parent), lifecycle.Joined(backend.Pending))
+		}
+		if n.Awaits != 0 {
+			b.tally(t, result.Gates[i], lifecycle.Joined(backend.Pending))
 		}
 	}
 	jobs := slices.Clone(req.Jobs)
@@ -95,14 +102,34 @@ func (b *Backend) createGates(t *tx, req backend.GateRequest, result *backend.Ga
 			return err
 		}
 	}
-	for i, gate := range result.Gates {
-		if req.Gates[i].Sealed {
-			if err := b.seal(t, gate); err != nil {
-				return err
-			}
+	b.work(t).created = [2]int64{}
+	return b.insertGates(t, req.Gates, first, id, now)
+}
+
+// insertGates writes new gates, the first of which has a row. Their IDs follow each other.
+func (b *Backend) insertGates(t *tx, gates []backend.NewGate, first int64, id func(int64) int64, now int64) error {
+	row := func(i int) []any {
+		n, gate := &gates[i], first+int64(i)
+		g := lifecycle.NewGate(n, now)
+		g.Sealed = n.Sealed
+		// The transaction looks at a gate that ends or that lets a waiter through.
+		if after := g.Count(b.work(t).tallies[gate], now); after.EndedAt == 0 && !after.Fired {
+			g = after
+			delete(t.gates.tallies, gate)
+		} else {
+			b.tally(t, gate, lifecycle.Tally{})
 		}
+		var swept any
+		if g.Deadline != 0 {
+			swept = 0
+		}
+		return []any{g.Total, g.Open, g.Done, g.Failed, g.Cancelled, n.Label, id(n.Parent), int64(n.Kind), g.Sealed,
+			now, g.Deadline, swept, id(n.Awaits), n.Awaits != 0, gate}
 	}
-	return nil
+	if _, err := t.exec(updateNewGate, row(0)...); err != nil {
+		return err
+	}
+	return insertNewGates.exec(t, len(gates)-1, func(args []any, i int) []any { return append(args, row(i+1)...) })
 }
 
 // seal seals a gate. The transaction looks at it before it commits.
@@ -155,6 +182,9 @@ func (b *Backend) Gates(ctx context.Context, query backend.GateQuery) (infos []b
 	if query.Parent != 0 {
 		text, args = text+` AND g.parent = ? AND g.parent > 0`, append(args, query.Parent)
 	}
+	if !query.Needs && query.IDs == nil && query.Parent == 0 {
+		text += ` AND g.kind < 2`
+	}
 	if query.Open {
 		text += ` AND g.ended_at = 0`
 	}
@@ -172,7 +202,7 @@ func (b *Backend) Gates(ctx context.Context, query backend.GateQuery) (infos []b
 }
 
 func (g *gateRow) info(waiting int64) backend.GateInfo {
-	info := backend.GateInfo{ID: g.id, Label: g.label, Parent: g.parent, Waiting: waiting, CreatedAt: instant(g.created)}
+	info := backend.GateInfo{ID: g.id, Label: g.label, Parent: g.parent, Awaits: g.awaits, Awaiting: g.awaiting, Waiting: waiting, CreatedAt: instant(g.created)}
 	g.FillGate(&info)
 	return info
 }
@@ -192,8 +222,9 @@ const (
 	selectStale = `
 		SELECT g.id FROM plainjobs_job_gate g WHERE g.id > ? AND g.id <= ? AND g.ended_at > 0 AND g.ended_at <= ?
 			AND NOT EXISTS (SELECT 1 FROM plainjobs_gate_waiter w WHERE w.gate = g.id AND w.waits = 1)
-			AND (g.ended_at <= ? OR NOT EXISTS (SELECT 1 FROM plainjobs_gate_member m WHERE m.gate = g.id)
-				AND NOT EXISTS (SELECT 1 FROM plainjobs_gate_waiter w WHERE w.gate = g.id))`
+			AND (g.kind < 2 AND g.ended_at <= ? OR NOT EXISTS (SELECT 1 FROM plainjobs_gate_member m WHERE m.gate = g.id)
+				AND NOT EXISTS (SELECT 1 FROM plainjobs_gate_waiter w WHERE w.gate = g.id))
+			AND NOT EXISTS (SELECT 1 FROM plainjobs_job_gate a WHERE a.awaiting = 1 AND a.awaits = g.id)`
 )
 
 // DeleteGates implements [backend.GateStore].

@@ -12,7 +12,7 @@ const (
 	// By how much the open members of a gate g are too many.
 	surplusOf = `g.open
 		- (SELECT count(*) FROM plainjobs_gate_member m JOIN plainjobs_job j ON j.id = m.job WHERE m.gate = g.id AND j.state < 5)
-		- (SELECT count(*) FROM plainjobs_job_gate i WHERE i.parent = g.id AND i.parent > 0 AND i.ended_at = 0)`
+		- (SELECT count(*) FROM plainjobs_job_gate i WHERE i.parent = g.id AND i.parent > 0 AND i.ended_at = 0) - g.awaiting`
 
 	selectWrongGates = `SELECT g.id FROM plainjobs_job_gate g WHERE g.ended_at = 0 AND ` + surplusOf + ` <> 0 LIMIT ?`
 	selectSurplus    = `SELECT ` + surplusOf + ` FROM plainjobs_job_gate g WHERE g.id = ? AND g.ended_at = 0`

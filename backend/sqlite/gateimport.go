@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"database/sql"
 	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -8,12 +9,13 @@ import (
 )
 
 const insertImportedGate = `
-	INSERT INTO plainjobs_job_gate (id, label, parent, total, open, done, failed, cancelled, sealed, fired, created_at, ended_at, deadline, swept)
-	VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
+	INSERT INTO plainjobs_job_gate (id, label, parent, total, open, done, failed, cancelled, sealed, fired, created_at, ended_at, deadline, swept,
+		kind, awaits, awaiting)
+	VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
 
 // importGates stores gates that do not exist. It returns an error if another gate has the
 // ID of one.
-func (t *tx) importGates(gates []backend.GateInfo) error {
+func (b *Backend) importGates(t *tx, gates []backend.GateInfo) error {
 	for i := range gates {
 		r := &gates[i]
 		present, err := t.gate(r.ID)
@@ -32,12 +34,56 @@ func (t *tx) importGates(gates []backend.GateInfo) error {
 			swept = 0
 		}
 		_, err = t.exec(insertImportedGate, r.ID, r.Label, r.Parent, g.Total, g.Open, g.Done, g.Failed, g.Cancelled, g.Sealed, g.Fired,
-			r.CreatedAt.UnixMicro(), g.EndedAt, g.Deadline, swept)
+			r.CreatedAt.UnixMicro(), g.EndedAt, g.Deadline, swept, int64(r.Kind), r.Awaits, r.Awaiting)
 		if err != nil {
+			return err
+		}
+		if !r.Awaiting {
+			continue
+		}
+		if err := b.importAwaiting(t, r); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+const updateAwaited = `UPDATE plainjobs_job_gate SET awaiting = 0 WHERE id = ?`
+
+// importAwaiting counts the hub of an imported gate, unless it will end.
+func (b *Backend) importAwaiting(t *tx, r *backend.GateInfo) error {
+	hub, err := t.gate(r.Awaits)
+	switch {
+	case err != nil || hub.id != 0 && hub.EndedAt == 0:
+		return err
+	case hub.id != 0:
+		b.tally(t, hub.id, lifecycle.Tally{})
+		return nil
+	}
+	b.tally(t, r.ID, lifecycle.Moved(backend.Pending, backend.Cancelled))
+	_, err = t.exec(updateAwaited, r.ID)
+	return err
+}
+
+// keepsMember reports whether a flow that has not ended keeps a finished job with these gates.
+func (t *tx) keepsMember(gates []int64) (bool, error) {
+	for _, id := range gates {
+		g, err := t.gate(id)
+		if err != nil || g.Keeps() {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+const selectKeptByFlow = `
+	SELECT 1 FROM plainjobs_gate_member m JOIN plainjobs_job_gate g ON g.id = m.gate
+	WHERE m.job = ? AND g.kind = 1 AND g.ended_at = 0 LIMIT 1`
+
+// keptByFlow reports whether a flow that has not ended keeps a finished job.
+func (t *tx) keptByFlow(job int64) (kept bool, err error) {
+	err = t.each(selectKeptByFlow, []any{job}, func(*sql.Rows) (bool, error) { kept = true; return false, nil })
+	return kept, err
 }
 
 func gatesOf(g *backend.Gating) []int64 {

@@ -16,6 +16,10 @@ import (
 // then.
 func (t *tx) checkGates(jobs []backend.NewJob, now int64) error {
 	takes := map[int64]bool{}
+	created := [2]int64{}
+	if t.gates != nil {
+		created = t.gates.created
+	}
 	for i := range jobs {
 		if jobs[i].Gating == nil {
 			continue
@@ -25,7 +29,7 @@ func (t *tx) checkGates(jobs []backend.NewJob, now int64) error {
 			ids = append(slices.Clone(ids), gate)
 		}
 		for _, id := range ids {
-			if takes[id] {
+			if takes[id] || id >= created[0] && id < created[1] {
 				continue
 			}
 			if err := t.checkGate(id, now); err != nil {
@@ -61,6 +65,7 @@ const (
 func (b *Backend) joinNew(t *tx, jobs []backend.NewJob, pushed []backend.Pushed) error {
 	type member struct{ job, gate int64 }
 	var members []member
+	var waiters []int                           // in jobs
 	joined := lifecycle.Joined(backend.Pending) // or another state in which it has not ended
 	for i := range jobs {
 		j, id := &jobs[i], pushed[i].ID
@@ -71,12 +76,17 @@ func (b *Backend) joinNew(t *tx, jobs []backend.NewJob, pushed []backend.Pushed)
 			members = append(members, member{id, gate})
 			b.tally(t, gate, joined)
 		}
-		if g := j.Gating; g.Gate != 0 {
-			if _, err := t.exec(insertWaiter, id, g.Gate, int64(g.When), true, j.Delay.Microseconds(), j.Expires.Microseconds()); err != nil {
-				return err
-			}
-			b.tally(t, g.Gate, lifecycle.Tally{}) // the condition may hold already
+		if gate := j.Gating.Gate; gate != 0 {
+			waiters = append(waiters, i)
+			b.tally(t, gate, lifecycle.Tally{}) // the condition may hold already
 		}
+	}
+	err := insertWaiters.exec(t, len(waiters), func(args []any, i int) []any {
+		j := &jobs[waiters[i]]
+		return append(args, pushed[waiters[i]].ID, j.Gating.Gate, int64(j.Gating.When), true, j.Delay.Microseconds(), j.Expires.Microseconds())
+	})
+	if err != nil {
+		return err
 	}
 	return insertMembers.exec(t, len(members), func(args []any, i int) []any {
 		return append(args, members[i].job, members[i].gate)

@@ -17,6 +17,7 @@ type gateWork struct {
 	b       *Backend
 	tallies map[int64]lifecycle.Tally // of the gates to look at, also if nothing changes
 	left    int                       // how many waiters the transaction may still let through
+	created [2]int64                  // the first of the gates that it creates, and the first after them
 }
 
 // maxAdmitted bounds the waiters that one transaction lets through. The others follow in
@@ -28,15 +29,21 @@ func (w *gateWork) clone() *gateWork {
 	if w == nil {
 		return nil
 	}
-	return &gateWork{w.b, maps.Clone(w.tallies), w.left}
+	return &gateWork{w.b, maps.Clone(w.tallies), w.left, w.created}
+}
+
+// work returns what the transaction changes in gates.
+func (b *Backend) work(t *tx) *gateWork {
+	if t.gates == nil {
+		t.gates = &gateWork{b: b, tallies: map[int64]lifecycle.Tally{}, left: maxAdmitted}
+	}
+	return t.gates
 }
 
 // tally changes the counts of a gate.
 func (b *Backend) tally(t *tx, gate int64, change lifecycle.Tally) {
-	if t.gates == nil {
-		t.gates = &gateWork{b, map[int64]lifecycle.Tally{}, maxAdmitted}
-	}
-	t.gates.tallies[gate] = t.gates.tallies[gate].Plus(change)
+	w := b.work(t)
+	w.tallies[gate] = w.tallies[gate].Plus(change)
 }
 
 const (
@@ -55,6 +62,10 @@ var (
 	deleteMembersOf = newList(`DELETE FROM plainjobs_gate_member WHERE job IN (`, `?`, `)`)
 	deleteWaitersOf = newList(`DELETE FROM plainjobs_gate_waiter WHERE job IN (`, `?`, `)`)
 	insertMembers   = newRows(`INSERT INTO plainjobs_gate_member (job, gate) VALUES `, 2, ``)
+	insertWaiters   = newRows(`INSERT INTO plainjobs_gate_waiter (job, gate, condition, waits, delay, expires) VALUES `, 6, ``)
+	insertNewGates  = newRows(`
+		INSERT INTO plainjobs_job_gate (total, open, done, failed, cancelled, label, parent, kind, sealed, created_at, deadline, swept,
+			awaits, awaiting, id) VALUES `, 15, ``)
 )
 
 // countMember changes the gates in which a job counts.
@@ -121,18 +132,21 @@ func (t *tx) comeForward(r *row) error {
 	return err
 }
 
-const gateColumns = `g.id, g.label, g.parent, g.total, g.open, g.done, g.failed, g.cancelled, g.sealed, g.fired, g.created_at, g.ended_at, g.deadline`
+const gateColumns = `g.id, g.label, g.parent, g.total, g.open, g.done, g.failed, g.cancelled, g.sealed, g.fired, g.created_at, g.ended_at, g.deadline, g.kind, g.awaits, g.awaiting`
 
 // A gateRow is a stored gate.
 type gateRow struct {
 	lifecycle.Gate
 	id, parent, created int64
 	label               string
+	awaits              int64
+	awaiting            bool
 }
 
 // fields are where the columns of gateColumns are scanned.
 func (g *gateRow) fields() []any {
-	return []any{&g.id, &g.label, &g.parent, &g.Total, &g.Open, &g.Done, &g.Failed, &g.Cancelled, &g.Sealed, &g.Fired, &g.created, &g.EndedAt, &g.Deadline}
+	return []any{&g.id, &g.label, &g.parent, &g.Total, &g.Open, &g.Done, &g.Failed, &g.Cancelled, &g.Sealed, &g.Fired, &g.created, &g.EndedAt, &g.Deadline,
+		&g.Kind, &g.awaits, &g.awaiting}
 }
 
 const (
@@ -159,11 +173,12 @@ func (t *tx) gate(id int64) (g gateRow, err error) {
 func (b *Backend) settleGates(t *tx) error {
 	now := b.now()
 	for len(t.gates.tallies) > 0 {
-		id := slices.Min(slices.Collect(maps.Keys(t.gates.tallies)))
-		change := t.gates.tallies[id]
-		delete(t.gates.tallies, id)
-		if err := b.settleGate(t, id, change, now); err != nil {
-			return err
+		for _, id := range slices.Sorted(maps.Keys(t.gates.tallies)) {
+			change := t.gates.tallies[id]
+			delete(t.gates.tallies, id)
+			if err := b.settleGate(t, id, change, now); err != nil {
+				return err
+			}
 		}
 	}
 	t.gates = nil
@@ -183,6 +198,11 @@ func (b *Backend) settleGate(t *tx, id int64, change lifecycle.Tally, now int64)
 			return err
 		}
 	}
+	if g.Kind == backend.HubGate && g.EndedAt != 0 && !more {
+		if more, err = b.countHub(t, &g); err != nil {
+			return err
+		}
+	}
 	if more {
 		t.onCommit(func() { b.passing.Store(true) })
 	}
@@ -191,6 +211,40 @@ func (b *Backend) settleGate(t *tx, id int64, change lifecycle.Tally, now int64)
 		b.tally(t, g.parent, lifecycle.Moved(backend.Pending, g.State()))
 	}
 	return err
+}
+
+const (
+	selectAwaitingGates = `
+		SELECT id FROM plainjobs_job_gate INDEXED BY plainjobs_job_gate_awaiting
+		WHERE awaiting = 1 AND awaits = (?+0) ORDER BY id LIMIT (?+0)`
+	updateAwaitingGates = `UPDATE plainjobs_job_gate SET awaiting = 0 WHERE awaiting = 1 AND awaits = ? AND id <= ?`
+)
+
+// countHub counts a hub that has ended in the gates that await it, and reports whether some
+// are left for another transaction.
+func (b *Backend) countHub(t *tx, hub *gateRow) (more bool, err error) {
+	var ids []int64
+	err = t.each(selectAwaitingGates, []any{hub.id, t.gates.left + 1}, func(r *sql.Rows) (bool, error) {
+		var id int64
+		err := r.Scan(&id)
+		ids = append(ids, id)
+		return true, err
+	})
+	if err != nil {
+		return false, err
+	}
+	if more = len(ids) > t.gates.left; more {
+		ids = ids[:t.gates.left]
+	}
+	if len(ids) == 0 {
+		return more, nil
+	}
+	t.gates.left -= len(ids)
+	for _, id := range ids {
+		b.tally(t, id, lifecycle.Moved(backend.Pending, hub.State()))
+	}
+	_, err = t.exec(updateAwaitingGates, hub.id, ids[len(ids)-1])
+	return more, err
 }
 
 // A gateWaiter is a job that waits behind a gate.
@@ -254,7 +308,7 @@ func (b *Backend) pass(t *tx, g *gateRow, w gateWaiter, now int64) error {
 		}
 		return b.put(t, r, next, now)
 	case lifecycle.Refused:
-		next, e := r.Refuse(lifecycle.GateText(g.id, g.Gate), now)
+		next, e := r.Refuse(lifecycle.GateText(g.id, g.Gate, w.when), now)
 		return b.put(t, r, next, now, e)
 	}
 	if err := b.countMember(t, r.jobKeys, lifecycle.Moved(r.State, backend.Done)); err != nil {

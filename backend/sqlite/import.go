@@ -55,7 +55,7 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backe
 }
 
 func (b *Backend) importBatch(t *tx, batch backend.Batch, now int64, result *backend.ImportResult) error {
-	if err := t.importGates(batch.Gates); err != nil {
+	if err := b.importGates(t, batch.Gates); err != nil {
 		return err
 	}
 	last := batch.LastID
@@ -116,6 +116,11 @@ func (b *Backend) importJob(t *tx, r *backend.Record, source backend.State, now 
 	}
 	for _, gate := range gatesOf(r.Gating) {
 		b.tally(t, gate, lifecycle.Moved(source, r.State))
+	}
+	if r.State.Terminal() && !kept {
+		if kept, err = t.keepsMember(gatesOf(r.Gating)); err != nil {
+			return err
+		}
 	}
 	if r.State.Terminal() && !kept {
 		set, err := t.settings()

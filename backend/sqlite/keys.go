@@ -85,6 +85,11 @@ const (
 // keeps reports whether a job that ends in a state keeps its unique key, and so must
 // not be deleted yet.
 func (t *tx) keeps(j jobKeys, state backend.State, now int64) (kept bool, err error) {
+	if j.flags&flagMember != 0 && state.Terminal() {
+		if kept, err = t.keptByFlow(j.id); err != nil || kept {
+			return kept, err
+		}
+	}
 	if j.flags&flagUnique == 0 || state != backend.Done && state != backend.Failed {
 		return false, nil
 	}

@@ -14,12 +14,14 @@ import (
 const (
 	selectFinished = `SELECT name, state, jobs FROM plainjobs_job_count WHERE state >= 5 AND jobs > 0 ORDER BY name, state`
 
-	// Skip jobs that keep their unique keys. The term state >= 5 lets SQLite use the
+	// Skip jobs that keep their unique keys, and those that a flow keeps. The term state >= 5 lets SQLite use the
 	// partial index.
 	selectOldest = `
 		SELECT id, finished_at FROM plainjobs_job j INDEXED BY plainjobs_job_finished
 		WHERE state >= 5 AND name = ?1 AND state = ?2 AND finished_at <= ?3 AND NOT (flags & 1 AND EXISTS (
 			SELECT 1 FROM plainjobs_unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND k.until > ?5))
+			AND NOT (flags & 256 AND EXISTS (
+				SELECT 1 FROM plainjobs_gate_member m JOIN plainjobs_job_gate g ON g.id = m.gate WHERE m.job = j.id AND g.kind = 1 AND g.ended_at = 0))
 		ORDER BY finished_at LIMIT ?4`
 )
 

@@ -91,7 +91,7 @@ func (b *Backend) maxPayload() int { return b.library.maxPayload(b.path == "") }
 
 // isPlain reports whether one statement can store a job together with others.
 func isPlain(j *backend.NewJob) bool {
-	return !lifecycle.Gated(j) && j.Unique.Key == "" && j.Serial == "" && j.Expires == 0 && j.MaxPending == 0 && !lifecycle.Timed(j)
+	return j.Unique.Key == "" && j.Serial == "" && j.Expires == 0 && j.MaxPending == 0 && !lifecycle.Timed(j)
 }
 
 // push stores jobs in their order and fills in pushed.
@@ -179,8 +179,12 @@ func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []b
 				t.add(name, state)
 			}
 			pushedAt := t.timeOf(j, now)
+			runAt := pushedAt + j.Delay.Microseconds()
+			if state == backend.Blocked { // the delay begins when the gate lets it through
+				runAt = pushedAt
+			}
 			args = append(args, name, int64(state), int64(j.Priority), int64(j.MaxAttempts), seed,
-				pushedAt, pushedAt+j.Delay.Microseconds(), pushedAt, int64(flagsOf(j)), metadata(j), payload(j))
+				pushedAt, runAt, pushedAt, int64(flagsOf(j)), metadata(j), payload(j))
 		}
 		result, err := t.exec(insertTexts[size], args...)
 		if err != nil {
@@ -249,7 +253,10 @@ func payloadBytes(jobs []backend.NewJob) (n int) {
 
 // waiting returns the initial state of a job that is not blocked.
 func waiting(j *backend.NewJob) backend.State {
-	if j.Delay > 0 {
+	switch {
+	case lifecycle.Gated(j):
+		return backend.Blocked
+	case j.Delay > 0:
 		return backend.Scheduled
 	}
 	return backend.Pending

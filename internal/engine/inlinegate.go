@@ -240,7 +240,7 @@ func (s *Inline) pass(g *inlineGate, now int64) {
 			}
 			s.queueUp(j)
 		case lifecycle.Refused:
-			next, e := j.Refuse(lifecycle.GateText(g.info.ID, g.Gate), now)
+			next, e := j.Refuse(lifecycle.GateText(g.info.ID, g.Gate, j.info.Gating.When), now)
 			s.settle(j, next, e, now)
 		case lifecycle.Unneeded:
 			s.count(j, j.State, backend.Done, now)

@@ -11,31 +11,34 @@ import (
 
 // A groupLine is a group, with its counts.
 type groupLine struct {
-	ID        int64      `json:"id"`
-	Label     string     `json:"label,omitempty"`
-	Parent    int64      `json:"parent,omitempty"`
-	Sealed    bool       `json:"sealed,omitempty"`
-	Fired     bool       `json:"fired,omitempty"`
-	Total     int64      `json:"total"`
-	Open      int64      `json:"open,omitempty"`
-	Done      int64      `json:"done,omitempty"`
-	Failed    int64      `json:"failed,omitempty"`
-	Cancelled int64      `json:"cancelled,omitempty"`
-	CreatedAt time.Time  `json:"created_at"`
-	EndedAt   *time.Time `json:"ended_at,omitempty"`
-	Deadline  *time.Time `json:"deadline,omitempty"`
+	ID        int64            `json:"id"`
+	Label     string           `json:"label,omitempty"`
+	Parent    int64            `json:"parent,omitempty"`
+	Kind      backend.GateKind `json:"kind,omitempty"`
+	Awaits    int64            `json:"awaits,omitempty"`
+	Awaiting  bool             `json:"awaiting,omitempty"`
+	Sealed    bool             `json:"sealed,omitempty"`
+	Fired     bool             `json:"fired,omitempty"`
+	Total     int64            `json:"total"`
+	Open      int64            `json:"open,omitempty"`
+	Done      int64            `json:"done,omitempty"`
+	Failed    int64            `json:"failed,omitempty"`
+	Cancelled int64            `json:"cancelled,omitempty"`
+	CreatedAt time.Time        `json:"created_at"`
+	EndedAt   *time.Time       `json:"ended_at,omitempty"`
+	Deadline  *time.Time       `json:"deadline,omitempty"`
 }
 
 func lineOfGroup(g *backend.GateInfo) *groupLine {
 	return &groupLine{
-		ID: g.ID, Label: g.Label, Parent: g.Parent, Sealed: g.Sealed, Fired: g.Fired, Total: g.Total, Open: g.Open, Done: g.Done,
+		ID: g.ID, Label: g.Label, Parent: g.Parent, Kind: g.Kind, Awaits: g.Awaits, Awaiting: g.Awaiting, Sealed: g.Sealed, Fired: g.Fired, Total: g.Total, Open: g.Open, Done: g.Done,
 		Failed: g.Failed, Cancelled: g.Cancelled, CreatedAt: g.CreatedAt, EndedAt: optional(g.EndedAt), Deadline: optional(g.Deadline),
 	}
 }
 
 func (l *groupLine) gate() backend.GateInfo {
 	return backend.GateInfo{
-		ID: l.ID, Label: l.Label, Parent: l.Parent, Sealed: l.Sealed, Fired: l.Fired, Total: l.Total, Open: l.Open, Done: l.Done,
+		ID: l.ID, Label: l.Label, Parent: l.Parent, Kind: l.Kind, Awaits: l.Awaits, Awaiting: l.Awaiting, Sealed: l.Sealed, Fired: l.Fired, Total: l.Total, Open: l.Open, Done: l.Done,
 		Failed: l.Failed, Cancelled: l.Cancelled, CreatedAt: l.CreatedAt.UTC(), EndedAt: given(l.EndedAt), Deadline: given(l.Deadline),
 	}
 }
@@ -73,7 +76,7 @@ func groupsOf(ctx context.Context, b backend.Backend) ([]backend.GateInfo, error
 		return nil, nil
 	}
 	var all []backend.GateInfo
-	query := backend.GateQuery{Limit: check.MaxBatch}
+	query := backend.GateQuery{Needs: true, Limit: check.MaxBatch}
 	for {
 		page, err := store.Gates(ctx, query)
 		if err != nil {
