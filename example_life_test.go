@@ -82,7 +82,7 @@ func ExampleReplace() {
 			log.Fatal(err)
 		}
 	}
-	n, _, err := queue.Count(ctx, plainjobs.Filter{Name: "reindex"}, true)
+	n, _, err := queue.Count(ctx, plainjobs.Filter{Names: []string{"reindex"}}, true)
 	fmt.Println(n, err)
 	// Output: 1 <nil>
 }
@@ -210,7 +210,7 @@ func ExampleQueue_Retry() {
 	}
 	workUntilDone(queue, store, Fetch)
 
-	bad := plainjobs.Filter{Name: "fetch", State: plainjobs.Cancelled, Error: "no address", Since: time.Now().Add(-time.Hour)}
+	bad := plainjobs.Filter{Names: []string{"fetch"}, States: []plainjobs.State{plainjobs.Cancelled}, Error: "no address", Since: time.Now().Add(-time.Hour)}
 	jobs, _, err := queue.List(ctx, bad, 0, 10)
 	if err != nil {
 		log.Fatal(err)
@@ -219,8 +219,8 @@ func ExampleQueue_Retry() {
 		fmt.Println(job.ID, job.State)
 	}
 	fmt.Println(queue.Retry(ctx, bad))
-	fmt.Println(queue.Cancel(ctx, plainjobs.Filter{Name: "fetch"})) // those that wait
-	fmt.Println(queue.Delete(ctx, plainjobs.Filter{Name: "fetch"}))
+	fmt.Println(queue.Cancel(ctx, plainjobs.Filter{Names: []string{"fetch"}})) // those that wait
+	fmt.Println(queue.Delete(ctx, plainjobs.Filter{Names: []string{"fetch"}}))
 	// Unordered output:
 	// fetched a in attempt 1
 	// fetched b in attempt 1

@@ -53,7 +53,7 @@ func ExampleQueue_Import() {
 		log.Fatal(err)
 	}
 	var file bytes.Buffer
-	if _, err := queue.Export(ctx, &file, plainjobs.Filter{Name: "welcome"}); err != nil {
+	if _, err := queue.Export(ctx, &file, plainjobs.Filter{Names: []string{"welcome"}}); err != nil {
 		log.Fatal(err)
 	}
 	again, err := queue.Import(ctx, &file)

@@ -206,7 +206,7 @@ func (g *Group) Delete(ctx context.Context) error {
 		return err
 	}
 	_, err = g.each(ctx, "delete", func(q *Queue, id int64) (int, error) {
-		for _, f := range []Filter{{Group: id, State: Running}, {CallbackOf: id, State: Running}} {
+		for _, f := range []Filter{{Group: id, States: []State{Running}}, {CallbackOf: id, States: []State{Running}}} {
 			running, _, err := q.List(ctx, f, 0, 1)
 			if err != nil {
 				return 0, err

@@ -104,7 +104,7 @@ func TestGroupWithFailures(t *testing.T) {
 			if got := (*ran)[len(*ran)-1]; got != "end" || slices.Contains(*ran, "done") {
 				t.Errorf("ran %q", *ran)
 			}
-			jobs, _, err := q.List(ctx, plainjobs.Filter{CallbackOf: g.ID(), State: plainjobs.Cancelled}, 0, 0)
+			jobs, _, err := q.List(ctx, plainjobs.Filter{CallbackOf: g.ID(), States: []plainjobs.State{plainjobs.Cancelled}}, 0, 0)
 			if err != nil || len(jobs) != 1 || jobs[0].CallbackOn != "OnDone" || jobs[0].CallbackOf != g.ID() {
 				t.Fatalf("cancelled callbacks are %+v, %v", jobs, err)
 			}
@@ -112,7 +112,7 @@ func TestGroupWithFailures(t *testing.T) {
 			if want := fmt.Sprintf("not all jobs of the group are done: 1 of 2 jobs of group %d failed", g.ID()); err != nil || !strings.Contains(why, want) {
 				t.Errorf("Why = %q, %v, want %q", why, err, want)
 			}
-			members, _, err := q.List(ctx, plainjobs.Filter{Group: g.ID(), State: plainjobs.Failed}, 0, 0)
+			members, _, err := q.List(ctx, plainjobs.Filter{Group: g.ID(), States: []plainjobs.State{plainjobs.Failed}}, 0, 0)
 			if err != nil || len(members) != 1 || !slices.Equal(members[0].Groups, []int64{g.ID()}) {
 				t.Errorf("failed members are %+v, %v", members, err)
 			}

@@ -17,9 +17,11 @@ import (
 type Filter struct {
 	// IDs are the IDs of the jobs. nil does not filter, and an empty list selects no
 	// job. List and Count take at most 1000.
-	IDs   []int64
-	Name  string
-	State State
+	IDs []int64
+	// Names and States select jobs with one of the names, and in one of the states. An
+	// empty list does not filter.
+	Names  []string
+	States []State
 	// Key is the unique key or the serial key.
 	Key string
 	// HasKey selects the jobs that have a unique key now: those that wait or run with
@@ -33,6 +35,9 @@ type Filter struct {
 	// Group is the ID of the [Group] whose members the jobs are, and CallbackOf that of the
 	// group whose callbacks they are.
 	Group, CallbackOf int64
+	// Metadata are pairs that the jobs' metadata have, see the option [Metadata]. No index
+	// has them: each call of List looks at up to 20,000 jobs and their metadata.
+	Metadata map[string]string
 	// All lets Retry, Cancel, Prioritize and Delete affect every job. Without it they refuse a filter
 	// that selects every job.
 	All bool
@@ -40,14 +45,16 @@ type Filter struct {
 
 func (f Filter) stored() backend.Filter {
 	return backend.Filter{
-		IDs: f.IDs, Name: f.Name, State: f.State, Key: f.Key, HasKey: f.HasKey, Error: f.Error, Since: f.Since, Until: f.Until,
+		IDs: f.IDs, Names: f.Names, States: f.States, Metadata: f.Metadata, Key: f.Key, HasKey: f.HasKey, Error: f.Error, Since: f.Since, Until: f.Until,
 		Gate: f.Group, Behind: f.CallbackOf,
 	}
 }
 
 func (f Filter) check() error {
-	if f.State != 0 && !slices.Contains(backend.States(), f.State) {
-		return fmt.Errorf("%w: unknown %v", backend.ErrInvalid, f.State)
+	for _, state := range f.States {
+		if !slices.Contains(backend.States(), state) {
+			return fmt.Errorf("%w: unknown %v", backend.ErrInvalid, state)
+		}
 	}
 	return nil
 }
@@ -87,7 +94,7 @@ func (q *Queue) List(ctx context.Context, filter Filter, before int64, limit int
 // countMost is where Count stops unless exact is set.
 const countMost = 10_000
 
-// Count returns the number of jobs that match the filter. A filter by name and state
+// Count returns the number of jobs that match the filter. A filter by names and states
 // alone is exact and costs nothing. With any other filter Count stops at 10,000 and sets
 // more, unless exact is set.
 func (q *Queue) Count(ctx context.Context, filter Filter, exact bool) (n int64, more bool, err error) {
@@ -95,10 +102,10 @@ func (q *Queue) Count(ctx context.Context, filter Filter, exact bool) (n int64, 
 		return 0, false, fmt.Errorf("plainjobs: count: %w", err)
 	}
 	rest := filter.stored()
-	if rest.Name, rest.State = "", 0; engine.SelectsAll(rest) {
+	if rest.Names, rest.States = nil, nil; engine.SelectsAll(rest) {
 		counts, err := q.Counts(ctx)
 		for _, c := range counts {
-			if (filter.Name == "" || c.Name == filter.Name) && (filter.State == 0 || c.State == filter.State) {
+			if (len(filter.Names) == 0 || slices.Contains(filter.Names, c.Name)) && (len(filter.States) == 0 || slices.Contains(filter.States, c.State)) {
 				n += c.Jobs
 			}
 		}
@@ -161,7 +168,7 @@ func (q *Queue) Workers(ctx context.Context) ([]Worker, error) {
 // Retry makes failed and cancelled jobs that match the filter wait again; their attempts
 // count from 1 again. It makes scheduled ones run now. Stored steps are kept, except
 // those of done jobs; see [Queue.RetryFrom]. It retries done jobs only if the filter has
-// IDs, State or All. It returns the number of jobs retried. If the unique keys of some
+// IDs, States or All. It returns the number of jobs retried. If the unique keys of some
 // jobs are taken, it leaves these jobs alone and returns an error that matches
 // [ErrDuplicate].
 //
@@ -173,11 +180,11 @@ func (q *Queue) Retry(ctx context.Context, filter Filter, priority ...TaskOption
 	if req.Priority, err = priorityOf(priority); err != nil {
 		return 0, fmt.Errorf("plainjobs: retry: %w", err)
 	}
-	if filter.IDs != nil || filter.State != 0 || filter.All || engine.SelectsAll(filter.stored()) {
+	if filter.IDs != nil || len(filter.States) > 0 || filter.All || engine.SelectsAll(filter.stored()) {
 		return q.operate(ctx, req, "retry", filter)
 	}
-	for _, state := range []State{Failed, Cancelled, Scheduled} {
-		filter.State = state
+	for _, states := range [][]State{{Failed, Cancelled}, {Scheduled}} { // an index has the first two
+		filter.States = states
 		some, stateErr := q.operate(ctx, req, "retry", filter)
 		n += some
 		err = errors.Join(err, stateErr)
@@ -325,7 +332,7 @@ func runsElsewhere(ctx context.Context, reader backend.Reader, cancelled, had []
 		return nil, nil
 	}
 	var running []int64
-	for req := (backend.ListRequest{Filter: backend.Filter{IDs: rest, State: backend.Running}, Limit: 1000}); ; {
+	for req := (backend.ListRequest{Filter: backend.Filter{IDs: rest, States: []backend.State{backend.Running}}, Limit: 1000}); ; {
 		page, err := reader.List(ctx, req)
 		if err != nil {
 			return running, err

@@ -48,12 +48,12 @@ func TestOperations(t *testing.T) {
 		want   []int64
 	}{
 		"all":      {plainjobs.Filter{}, []int64{ids[2], ids[1], ids[0]}},
-		"failed":   {plainjobs.Filter{State: plainjobs.Failed}, []int64{ids[1]}},
+		"failed":   {plainjobs.Filter{States: []plainjobs.State{plainjobs.Failed}}, []int64{ids[1]}},
 		"error":    {plainjobs.Filter{Error: "at 42"}, []int64{ids[1]}},
 		"IDs":      {plainjobs.Filter{IDs: []int64{ids[0], 99}}, []int64{ids[0]}},
 		"future":   {plainjobs.Filter{Since: time.Now().Add(time.Hour)}, nil},
-		"name":     {plainjobs.Filter{Name: "other"}, nil},
-		"combined": {plainjobs.Filter{Name: "life/plain", State: plainjobs.Done}, []int64{ids[0]}},
+		"name":     {plainjobs.Filter{Names: []string{"other"}}, nil},
+		"combined": {plainjobs.Filter{Names: []string{"life/plain"}, States: []plainjobs.State{plainjobs.Done}}, []int64{ids[0]}},
 	} {
 		if got := list(c.filter); !slices.Equal(got, c.want) {
 			t.Errorf("List of %s = %v, want %v", what, got, c.want)
@@ -70,7 +70,7 @@ func TestOperations(t *testing.T) {
 			t.Errorf("%s of all jobs without All = %d, %v", what, n, err)
 		}
 	}
-	if n, err := q.Retry(ctx, plainjobs.Filter{State: plainjobs.Failed}); n != 1 || err != nil {
+	if n, err := q.Retry(ctx, plainjobs.Filter{States: []plainjobs.State{plainjobs.Failed}}); n != 1 || err != nil {
 		t.Errorf("Retry = %d, %v, want 1", n, err)
 	}
 	if info, _ := q.Get(ctx, ids[1]); info.State != plainjobs.Pending || info.Attempt != 1 || len(info.Errors) != 2 {
@@ -144,7 +144,7 @@ func TestRetryLeavesDoneJobs(t *testing.T) {
 	if got, want := states(), []plainjobs.State{plainjobs.Done, plainjobs.Failed, plainjobs.Cancelled, plainjobs.Scheduled}; !slices.Equal(got, want) {
 		t.Fatalf("the jobs are %v, want %v", got, want)
 	}
-	if n, err := q.Retry(ctx, plainjobs.Filter{Name: "life/plain"}); n != 3 || err != nil {
+	if n, err := q.Retry(ctx, plainjobs.Filter{Names: []string{"life/plain"}}); n != 3 || err != nil {
 		t.Errorf("Retry by name = %d, %v, want 3", n, err)
 	}
 	if got, want := states(), []plainjobs.State{plainjobs.Done, plainjobs.Pending, plainjobs.Pending, plainjobs.Pending}; !slices.Equal(got, want) {
@@ -153,7 +153,7 @@ func TestRetryLeavesDoneJobs(t *testing.T) {
 	fail = false
 	plainjobstest.Drain(t, q)
 	for what, filter := range map[string]plainjobs.Filter{
-		"IDs": {IDs: ids}, "state": {Name: "life/plain", State: plainjobs.Done}, "all": {All: true},
+		"IDs": {IDs: ids}, "state": {Names: []string{"life/plain"}, States: []plainjobs.State{plainjobs.Done}}, "all": {All: true},
 	} {
 		if n, err := q.Retry(ctx, filter); n != 4 || err != nil {
 			t.Errorf("Retry by %s = %d, %v, want 4", what, n, err)
@@ -178,7 +178,7 @@ func TestNoIDs(t *testing.T) {
 		if n, more, err := q.Count(ctx, none, true); n != 0 || more || err != nil {
 			t.Errorf("%s: Count = %d, %v, %v", what, n, more, err)
 		}
-		if n, more, err := q.Count(ctx, plainjobs.Filter{State: 99}, true); n != 0 || more || !errors.Is(err, backend.ErrInvalid) {
+		if n, more, err := q.Count(ctx, plainjobs.Filter{States: []plainjobs.State{99}}, true); n != 0 || more || !errors.Is(err, backend.ErrInvalid) {
 			t.Errorf("%s: Count of an unknown state = %d, %v, %v", what, n, more, err)
 		}
 	}
@@ -186,7 +186,7 @@ func TestNoIDs(t *testing.T) {
 		"Cancel": memory.Cancel, "Delete": memory.Delete,
 		"Retry": func(ctx context.Context, f plainjobs.Filter) (int, error) { return memory.Retry(ctx, f) },
 	} {
-		for _, filter := range []plainjobs.Filter{none, {IDs: []int64{}, Name: "life/plain"}, {IDs: []int64{}, All: true}} {
+		for _, filter := range []plainjobs.Filter{none, {IDs: []int64{}, Names: []string{"life/plain"}}, {IDs: []int64{}, All: true}} {
 			if n, err := op(ctx, filter); n != 0 || err != nil {
 				t.Errorf("%s of %+v = %d, %v", what, filter, n, err)
 			}

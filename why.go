@@ -87,7 +87,7 @@ func (q *Queue) stopped(ctx context.Context) (string, error) {
 // in the process of each live worker that knows the name, and else nil. A worker starts
 // no other job then.
 func (q *Queue) suspectAlone(ctx context.Context, name string, workers []Worker, now time.Time) (*Info, error) {
-	running, _, err := q.List(ctx, Filter{State: Running}, 0, 1000)
+	running, _, err := q.List(ctx, Filter{States: []State{Running}}, 0, 1000)
 	if err != nil {
 		return nil, err
 	}

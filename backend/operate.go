@@ -5,19 +5,22 @@ import (
 	"time"
 )
 
-// A Filter selects jobs. Zero fields do not filter.
+// A Filter selects jobs. Zero fields do not filter, nor do empty lists, except IDs.
 type Filter struct {
-	IDs    []int64 // at most 1000; nil does not filter, an empty list selects none
-	Name   string
-	State  State
-	Key    string // the unique or the serial key
-	HasKey bool   // only jobs that have a unique key now
-	Gate   int64  // only members of the gate
-	Behind int64  // only jobs that wait or waited behind the gate
-	Error  string // text within the last error, case-sensitive
+	IDs    []int64  // at most 1000; nil does not filter, an empty list selects none
+	Names  []string // one of these
+	States []State  // one of these
+	Key    string   // the unique or the serial key
+	HasKey bool     // only jobs that have a unique key now
+	Gate   int64    // only members of the gate
+	Behind int64    // only jobs that wait or waited behind the gate
+	Error  string   // text within the last error, case-sensitive
 	// Since and Until bound when the job finished, or was pushed if it is unfinished: at or after
 	// Since, before Until.
 	Since, Until time.Time
+	// Metadata selects jobs whose metadata is a JSON object with these strings. No index is needed: a
+	// page examines a bounded number of jobs. Keys and values are UTF-8 without NUL.
+	Metadata map[string]string
 }
 
 // An Op is an operation on jobs.

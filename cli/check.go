@@ -210,7 +210,7 @@ func (r *report) payloads(ctx context.Context, q *plainjobs.Queue, ignore []stri
 		if !slices.ContainsFunc(counts, func(c plainjobs.Count) bool { return c.State == state }) {
 			continue
 		}
-		req := backend.ListRequest{Filter: backend.Filter{State: state}, Limit: 1000, Payloads: true}
+		req := backend.ListRequest{Filter: backend.Filter{States: []backend.State{state}}, Limit: 1000, Payloads: true}
 		for more := true; more; more = req.Before != 0 {
 			page, err := reader.List(ctx, req)
 			if err != nil {

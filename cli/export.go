@@ -37,11 +37,10 @@ first. Only the file's owner may read it, because payloads may be secret.`,
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "overwrite an existing file without asking")
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
-		selected, state, err := f.resolve(s.now)
+		selected, err := f.resolve(s.now)
 		if err != nil {
 			return err
 		}
-		selected.State = state
 		toFile := len(args) == 1 && args[0] != "-"
 		switch {
 		case !toFile && s.json:
@@ -67,7 +66,7 @@ first. Only the file's owner may read it, because payloads may be secret.`,
 		}
 		if t.Jobs == 0 && !allOf(selected) {
 			l := &lister{ctx: ctx, q: q}
-			return nothing("no job matches%s", l.unknownName(selected.Name))
+			return nothing("no job matches%s", l.unknownName(selected.Names))
 		}
 		if err := out.keep(); err != nil {
 			return err

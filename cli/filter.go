@@ -15,16 +15,19 @@ import (
 
 // A filter holds the flags that select jobs.
 type filter struct {
-	state, name, key, text, since, until string
-	ids                                  []int64
-	hasKey                               bool
-	group                                int64
+	states, names           []string
+	key, text, since, until string
+	metadata                map[string]string
+	ids                     []int64
+	hasKey                  bool
+	group                   int64
 }
 
 func (f *filter) flags(p *program, c *cobra.Command) {
 	flags := c.Flags()
-	flags.StringVar(&f.state, "state", "", "only jobs in `STATE`: "+strings.Join(stateNames(), ", "))
-	flags.StringVar(&f.name, "name", "", "only jobs named `NAME`")
+	flags.StringSliceVar(&f.states, "state", nil, "only jobs in one of these `STATES`: "+strings.Join(stateNames(), ", "))
+	flags.StringSliceVar(&f.names, "name", nil, "only jobs with one of these `NAMES`")
+	flags.StringToStringVar(&f.metadata, "metadata", nil, "only jobs with these pairs in their metadata: `KEY=VALUE,…`")
 	flags.StringVar(&f.key, "key", "", "only jobs with the unique or serial `KEY`")
 	flags.BoolVar(&f.hasKey, "has-key", false, "only jobs that hold a unique key now")
 	flags.StringVar(&f.text, "error", "", "only jobs whose last error contains `TEXT`")
@@ -36,32 +39,38 @@ func (f *filter) flags(p *program, c *cobra.Command) {
 	completes(c, "name", p.names)
 }
 
-// resolve returns the filter without its state, and the state.
-func (f *filter) resolve(now time.Time) (plainjobs.Filter, backend.State, error) {
-	stored := plainjobs.Filter{IDs: f.ids, Name: f.name, Key: f.key, HasKey: f.hasKey, Error: f.text, Group: f.group}
+// resolve returns the filter.
+func (f *filter) resolve(now time.Time) (plainjobs.Filter, error) {
+	stored := plainjobs.Filter{IDs: f.ids, Names: f.names, Metadata: f.metadata, Key: f.key, HasKey: f.hasKey, Error: f.text, Group: f.group}
 	if f.group < 0 {
-		return stored, 0, usage("--group %d is not a group ID: give a positive number", f.group)
+		return stored, usage("--group %d is not a group ID: give a positive number", f.group)
 	}
 	var err error
 	if stored.Since, err = ago(f.since, now); err != nil {
-		return stored, 0, fmt.Errorf("--since: %w", err)
+		return stored, fmt.Errorf("--since: %w", err)
 	}
 	if stored.Until, err = ago(f.until, now); err != nil {
-		return stored, 0, fmt.Errorf("--until: %w", err)
+		return stored, fmt.Errorf("--until: %w", err)
 	}
 	if !stored.Since.IsZero() && !stored.Until.IsZero() && !stored.Since.Before(stored.Until) {
-		return stored, 0, usage("--since %s is not before --until %s: nothing matches", f.since, f.until)
+		return stored, usage("--since %s is not before --until %s: nothing matches", f.since, f.until)
 	}
-	if f.state == "" || f.state == anyState {
-		return stored, 0, nil
+	if slices.Contains(f.states, anyState) {
+		return stored, nil
 	}
-	state, err := parseState(f.state)
-	return stored, state, err
+	for _, name := range f.states {
+		state, err := parseState(name)
+		if err != nil {
+			return stored, err
+		}
+		stored.States = append(stored.States, state)
+	}
+	return stored, nil
 }
 
 // counted reports whether the maintained counts tell how many jobs match.
 func counted(f plainjobs.Filter) bool {
-	return f.IDs == nil && f.Key == "" && !f.HasKey && f.Error == "" && f.Since.IsZero() && f.Until.IsZero() && f.Group == 0
+	return f.IDs == nil && f.Key == "" && !f.HasKey && f.Error == "" && f.Since.IsZero() && f.Until.IsZero() && f.Group == 0 && len(f.Metadata) == 0
 }
 
 // anyState is the --state that selects all states.

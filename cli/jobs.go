@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,7 +27,8 @@ duration of a run of 100 ms or more. A job is "claimed" until its worker reports
 it has started; prefetched jobs also wait there for a slot. Counts stop at 10,000
 without --exact, except counts by name and state, which cost nothing.`,
 		Example: `  jobs
-  jobs --state failed --name invoice --since 2h
+  jobs --state failed,cancelled --name invoice,reminder --since 2h
+  jobs --metadata tenant=acme
   jobs --error "connection refused" --json
   jobs --state failed --count`,
 		Args: takes(0, 0),
@@ -38,7 +40,7 @@ without --exact, except counts by name and state, which cost nothing.`,
 	c.Flags().BoolVar(&exact, "exact", false, "count beyond 10,000")
 	jsonFlag(c)
 	return p.command(c, func(ctx context.Context, s *screen, _ []string) error {
-		stored, state, err := f.resolve(s.now)
+		stored, err := f.resolve(s.now)
 		if err != nil {
 			return err
 		}
@@ -53,7 +55,6 @@ without --exact, except counts by name and state, which cost nothing.`,
 			return err
 		}
 		defer done()
-		stored.State = state
 		if count {
 			return countJobs(ctx, s, q, stored, exact)
 		}
@@ -62,7 +63,7 @@ without --exact, except counts by name and state, which cost nothing.`,
 			return err
 		}
 		if len(l.jobs) == 0 {
-			return nothing("no job matches%s", l.unknownName(stored.Name))
+			return nothing("no job matches%s", l.unknownName(stored.Names))
 		}
 		return l.print(s, stored, exact)
 	})
@@ -106,16 +107,16 @@ type lister struct {
 // list collects the jobs. Without a state, failed and running jobs come first: each of
 // these states has an index.
 func (l *lister) list(f plainjobs.Filter) error {
-	if f.State != 0 || l.before != 0 {
+	if len(f.States) > 0 || l.before != 0 {
 		return l.add(f, func(plainjobs.State) bool { return true })
 	}
 	for _, state := range []plainjobs.State{plainjobs.Failed, plainjobs.Running} {
-		f.State = state
+		f.States = []plainjobs.State{state}
 		if err := l.add(f, func(plainjobs.State) bool { return true }); err != nil {
 			return err
 		}
 	}
-	f.State = 0
+	f.States = nil
 	return l.add(f, func(s plainjobs.State) bool { return s != plainjobs.Failed && s != plainjobs.Running })
 }
 
@@ -130,14 +131,14 @@ func (l *lister) add(f plainjobs.Filter, wanted func(plainjobs.State) bool) erro
 		}
 		left = 0
 		for _, c := range all {
-			if (f.Name == "" || c.Name == f.Name) && (f.State == 0 || c.State == f.State) && wanted(c.State) {
+			if (len(f.Names) == 0 || slices.Contains(f.Names, c.Name)) && (len(f.States) == 0 || slices.Contains(f.States, c.State)) && wanted(c.State) {
 				left += c.Jobs
 			}
 		}
 	}
 	for before := l.before; left > 0 && len(l.jobs) < l.limit; {
 		size := l.limit - len(l.jobs)
-		if f.State == 0 {
+		if len(f.States) == 0 {
 			size *= 2 // some of them are not wanted
 		}
 		page, next, err := l.q.List(l.ctx, f, before, min(size, 1000))
@@ -157,13 +158,15 @@ func (l *lister) add(f plainjobs.Filter, wanted func(plainjobs.State) bool) erro
 	return nil
 }
 
-// unknownName returns a hint if the store has never had a job of the name.
-func (l *lister) unknownName(name string) string {
+// unknownName returns a hint if the store has never had a job of one of the names.
+func (l *lister) unknownName(given []string) string {
 	names, err := known(l.ctx, l.q)
-	if name == "" || err != nil || names[name] {
-		return ""
+	for _, name := range given {
+		if err == nil && !names[name] {
+			return fmt.Sprintf(": no job is named %s%s", name, didYouMean(name, keys(names)))
+		}
 	}
-	return fmt.Sprintf(": no job is named %s%s", name, didYouMean(name, keys(names)))
+	return ""
 }
 
 func (l *lister) print(s *screen, f plainjobs.Filter, exact bool) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -156,11 +157,11 @@ func (p *program) operateCommand(op *operation, c *cobra.Command) *cobra.Command
 		if err != nil {
 			return err
 		}
-		f, state, err := ch.resolve(s.now)
+		f, err := ch.resolve(s.now)
 		if err != nil {
 			return err
 		}
-		selective := ch.state != "" || !f.All && !allOf(f)
+		selective := len(ch.states) > 0 || !f.All && !allOf(f)
 		switch {
 		case len(ids) > 0 && (ch.all || selective):
 			return usage("%s: give job IDs, or --all and flags that select jobs, not both", op.verb)
@@ -175,7 +176,7 @@ func (p *program) operateCommand(op *operation, c *cobra.Command) *cobra.Command
 		if len(ids) > 0 {
 			return op.onIDs(ctx, s, q, ids, ch.dryRun)
 		}
-		states, err := op.chosen(ch.state, state)
+		states, err := op.chosen(ch.states, f.States)
 		if err != nil {
 			return err
 		}
@@ -183,20 +184,20 @@ func (p *program) operateCommand(op *operation, c *cobra.Command) *cobra.Command
 	})
 }
 
-func allOf(f plainjobs.Filter) bool { return counted(f) && f.Name == "" }
+func allOf(f plainjobs.Filter) bool { return counted(f) && len(f.Names) == 0 }
 
 // chosen returns the states that --all applies to.
-func (op *operation) chosen(given string, state plainjobs.State) ([]plainjobs.State, error) {
+func (op *operation) chosen(given []string, states []plainjobs.State) ([]plainjobs.State, error) {
 	switch {
-	case given == anyState:
+	case slices.Contains(given, anyState):
 		return op.states, nil
-	case given != "":
-		for _, s := range op.states {
-			if s == state {
-				return []plainjobs.State{state}, nil
+	case len(given) > 0:
+		for _, s := range states {
+			if !op.takes(s) {
+				return nil, usage("%s: %v jobs cannot be %s", op.verb, s, op.past)
 			}
 		}
-		return nil, usage("%s: %v jobs cannot be %s", op.verb, state, op.past)
+		return states, nil
 	case op.fallback == nil:
 		return nil, usage("%s --all: no state selected: give --state STATE, or --state any", op.verb)
 	}
@@ -271,7 +272,7 @@ func (op *operation) onAll(ctx context.Context, s *screen, q *plainjobs.Queue, f
 	var matched int64
 	more := false
 	for _, state := range states {
-		f.State = state
+		f.States = []plainjobs.State{state}
 		n, cut, err := q.Count(ctx, f, false)
 		if err != nil {
 			return err
@@ -280,7 +281,7 @@ func (op *operation) onAll(ctx context.Context, s *screen, q *plainjobs.Queue, f
 	}
 	if matched == 0 {
 		l := &lister{ctx: ctx, q: q}
-		return nothing("no job matches%s", l.unknownName(f.Name))
+		return nothing("no job matches%s", l.unknownName(f.Names))
 	}
 	if ch.dryRun {
 		return op.report(s, outcome{Matched: matched, DryRun: true})
@@ -298,7 +299,7 @@ func (op *operation) onAll(ctx context.Context, s *screen, q *plainjobs.Queue, f
 	o := outcome{Matched: matched}
 	var failed error
 	for _, state := range states {
-		f.State = state
+		f.States = []plainjobs.State{state}
 		n, err := op.apply(q, ctx, f)
 		o.Affected += n
 		if err != nil && !errors.Is(err, backend.ErrDuplicate) {

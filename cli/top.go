@@ -99,7 +99,7 @@ func takeSnapshot(ctx context.Context, q *plainjobs.Queue, now time.Time, last *
 // and results, which may be large.
 func newest(ctx context.Context, q *plainjobs.Queue, state plainjobs.State) ([]plainjobs.Info, error) {
 	l := &lister{ctx: ctx, q: q, limit: topRows}
-	if err := l.list(plainjobs.Filter{State: state}); err != nil {
+	if err := l.list(plainjobs.Filter{States: []plainjobs.State{state}}); err != nil {
 		return nil, err
 	}
 	for i := range l.jobs {

@@ -669,13 +669,13 @@ var gateCases = []testCase{{
 			want   []int64
 		}{
 			"members":        {backend.Filter{Gate: gate}, []int64{ids[2], ids[0]}},
-			"members a":      {backend.Filter{Gate: gate, Name: "a"}, []int64{ids[0]}},
+			"members a":      {backend.Filter{Gate: gate, Names: []string{"a"}}, []int64{ids[0]}},
 			"of given IDs":   {backend.Filter{Gate: gate, IDs: ids[1:]}, []int64{ids[2]}},
 			"of no gate":     {backend.Filter{Gate: gate + 1000}, nil},
 			"waiters":        {backend.Filter{Behind: gate}, ids[3:]},
-			"pending":        {backend.Filter{Gate: gate, State: pending}, []int64{ids[2], ids[0]}},
-			"not done":       {backend.Filter{Gate: gate, State: done}, nil},
-			"pending behind": {backend.Filter{Behind: gate, State: pending}, nil},
+			"pending":        {backend.Filter{Gate: gate, States: []backend.State{pending}}, []int64{ids[2], ids[0]}},
+			"not done":       {backend.Filter{Gate: gate, States: []backend.State{done}}, nil},
+			"pending behind": {backend.Filter{Behind: gate, States: []backend.State{pending}}, nil},
 		} {
 			if got := e.list(backend.ListRequest{Filter: c.filter}); !slices.Equal(got, c.want) {
 				e.Errorf("List of %s = %v, want %v", what, got, c.want)
@@ -887,7 +887,7 @@ var gateCases = []testCase{{
 		gates, ids := e.createGates([]backend.NewGate{{Label: "x"}, {Parent: -1, Sealed: true}},
 			append(callbacks(), in(newJob("m"), -1), in(newJob("lost"), -1), in(newJob("rest"), -1), in(newJob("inner"), -2), behind(after(10*e.unit, newJob("late")), -1, backend.WhenEnded))...)
 		e.finish("m")
-		e.operate(backend.OpCancel, backend.Filter{Name: "lost"}) // not kept
+		e.operate(backend.OpCancel, backend.Filter{Names: []string{"lost"}}) // not kept
 		e.wantGate("exported", gates[0], "4/2 1 0 1")
 		batch := e.exportAll(e.b, 3)
 		infos, err := e.gateStore(e.b).Gates(e.ctx, backend.GateQuery{})

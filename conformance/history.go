@@ -99,7 +99,7 @@ var historyCases = []testCase{{
 			}
 		}
 		live = e.push(e.b, "a", 1)
-		page, err := e.reader().List(e.ctx, backend.ListRequest{Filter: backend.Filter{Name: "b"}})
+		page, err := e.reader().List(e.ctx, backend.ListRequest{Filter: backend.Filter{Names: []string{"b"}}})
 		if err != nil || len(page.Jobs) != 10 || page.Jobs[9].ID >= live[0] || page.Jobs[0].ID != live[0]-1 ||
 			page.Jobs[4].ID != live[0]-5 || page.Jobs[9].ID != oldest {
 			e.Errorf("List = %d jobs, %v; want the newest ten", len(page.Jobs), err)

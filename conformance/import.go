@@ -217,7 +217,7 @@ var importCases = []testCase{{
 			e.wantWake("after an import", wake)
 		}
 		e.wantCounts("a scheduled=1 a pending=3 a failed=1 b cancelled=1")
-		if ids := e.list(backend.ListRequest{Filter: backend.Filter{State: backend.Failed}}); !slices.Equal(ids, []int64{3}) {
+		if ids := e.list(backend.ListRequest{Filter: backend.Filter{States: []backend.State{backend.Failed}}}); !slices.Equal(ids, []int64{3}) {
 			e.Errorf("the failed jobs are %v", ids)
 		}
 		e.wantIDs("Claim", e.claim(e.b, w, 10, "a", "b"), 5, 2)

@@ -101,6 +101,28 @@ var contractMutants = []mutant{{
 	rejected: []string{"read/writes-go-on"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &readLocks{Backend: m} },
 }, {
+	rule:     "a list applies the first of its filter's names and states",
+	rejected: []string{"read/filter-lists"},
+	make: lists(func(r *backend.ListRequest) {
+		r.Names, r.States = r.Names[:min(1, len(r.Names))], r.States[:min(1, len(r.States))]
+	}),
+}, {
+	rule:     "an empty list of names selects nothing",
+	rejected: []string{"read/filter-lists"},
+	make: lists(func(r *backend.ListRequest) {
+		if r.Names != nil && len(r.Names) == 0 {
+			r.IDs = []int64{}
+		}
+	}),
+}, {
+	rule:     "a list ignores metadata",
+	rejected: []string{"read/filter-metadata"},
+	make:     lists(func(r *backend.ListRequest) { r.Metadata = nil }),
+}, {
+	rule:     "an operation ignores metadata",
+	rejected: []string{"read/filter-metadata"},
+	make:     alters(altered{operate: func(r *backend.OperateRequest) { r.Filter.Metadata = nil }}),
+}, {
 	rule:     "the result of a failure is dropped",
 	rejected: []string{"fail/result"},
 	make:     alters(altered{fail: func(f *backend.Failure) { f.Result = nil }}),
@@ -144,6 +166,21 @@ func (b *leavesResults) Examine(ctx context.Context, _ backend.ExamineRequest) (
 		}
 	}
 	return findings, nil
+}
+
+// lists makes a store that is asked for other lists.
+func lists(alter func(*backend.ListRequest)) func(*memory.Backend, *Clock) backend.Backend {
+	return func(m *memory.Backend, _ *Clock) backend.Backend { return listsOther{m, alter} }
+}
+
+type listsOther struct {
+	*memory.Backend
+	alter func(*backend.ListRequest)
+}
+
+func (b listsOther) List(ctx context.Context, req backend.ListRequest) (backend.Page, error) {
+	b.alter(&req)
+	return b.Backend.List(ctx, req)
 }
 
 // Wait may return early now and then.

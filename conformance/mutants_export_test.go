@@ -234,7 +234,7 @@ func (b *mender) Examine(ctx context.Context, req backend.ExamineRequest) ([]bac
 	if !b.flaw || !req.Repair {
 		return nil, ctx.Err()
 	}
-	_, err := b.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Name: "waits"}, Limit: 1})
+	_, err := b.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Names: []string{"waits"}}, Limit: 1})
 	return nil, err
 }
 

@@ -217,7 +217,7 @@ func (b earliestWins) Fail(ctx context.Context, failures []backend.Failure) ([]b
 		if err != nil || info.UniqueKey == "" {
 			continue
 		}
-		page, err := b.List(ctx, backend.ListRequest{Filter: backend.Filter{Name: info.Name, Key: info.UniqueKey}})
+		page, err := b.List(ctx, backend.ListRequest{Filter: backend.Filter{Names: []string{info.Name}, Key: info.UniqueKey}})
 		if err != nil {
 			return nil, err
 		}

@@ -187,7 +187,7 @@ func (b *wakesAll) SendSignal(ctx context.Context, tx *sql.Tx, s backend.Signal)
 	if err := b.Backend.SendSignal(ctx, tx, s); err != nil {
 		return err
 	}
-	_, err := b.Operate(ctx, backend.OperateRequest{Op: backend.OpRetry, Filter: backend.Filter{IDs: ids, State: backend.Scheduled}})
+	_, err := b.Operate(ctx, backend.OperateRequest{Op: backend.OpRetry, Filter: backend.Filter{IDs: ids, States: []backend.State{backend.Scheduled}}})
 	return err
 }
 

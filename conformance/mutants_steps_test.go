@@ -97,7 +97,7 @@ var stepMutants = []mutant{{
 }, {
 	rule:     "a filter's name is ignored",
 	rejected: []string{"operate/filter", "operate/pages"},
-	make:     alters(altered{operate: func(r *backend.OperateRequest) { r.Filter.Name = "" }}),
+	make:     alters(altered{operate: func(r *backend.OperateRequest) { r.Filter.Names = nil }}),
 }, {
 	rule:     "jobs of one serial key that are retried together run from the newest",
 	rejected: []string{"operate/retry-together"},

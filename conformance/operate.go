@@ -12,7 +12,7 @@ import (
 // wantHaveKeys lists the jobs of a name that have unique keys.
 func (e *env) wantHaveKeys(name string, ids ...int64) {
 	e.Helper()
-	page, err := e.reader().List(e.ctx, backend.ListRequest{Filter: backend.Filter{Name: name, HasKey: true}})
+	page, err := e.reader().List(e.ctx, backend.ListRequest{Filter: backend.Filter{Names: []string{name}, HasKey: true}})
 	var got []int64
 	for _, j := range page.Jobs {
 		got = append(got, j.ID)
@@ -259,7 +259,7 @@ var operateCases = []testCase{{
 		e.push(e.b, "b", 3)
 		ids := e.push(e.b, "a", 10)
 		e.push(e.b, "b", 3)
-		req := backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Name: "a"}, Limit: 4}
+		req := backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Names: []string{"a"}}, Limit: 4}
 		var got []int64
 		for i := range 20 {
 			r, err := operator.Operate(e.ctx, req)
@@ -298,9 +298,9 @@ var operateCases = []testCase{{
 		}{
 			"no IDs":        {backend.Filter{IDs: []int64{}}, nil},
 			"no such IDs":   {backend.Filter{IDs: []int64{1 << 40, -1, 0}}, nil},
-			"ID, not name":  {backend.Filter{IDs: failed[:1], Name: "b"}, nil},
-			"ID, not state": {backend.Filter{IDs: failed[:1], State: backend.Pending}, nil},
-			"key, name":     {backend.Filter{Key: "k", Name: "b"}, keyed[1:2]},
+			"ID, not name":  {backend.Filter{IDs: failed[:1], Names: []string{"b"}}, nil},
+			"ID, not state": {backend.Filter{IDs: failed[:1], States: []backend.State{backend.Pending}}, nil},
+			"key, name":     {backend.Filter{Key: "k", Names: []string{"b"}}, keyed[1:2]},
 			"error":         {backend.Filter{Error: "no 1"}, failed[1:2]},
 		} {
 			r := e.operate(backend.OpDelete, c.f)
@@ -309,7 +309,7 @@ var operateCases = []testCase{{
 			}
 		}
 		e.wantCounts("a pending=1 a failed=2 b pending=1")
-		e.operate(backend.OpDelete, backend.Filter{State: backend.Failed})
+		e.operate(backend.OpDelete, backend.Filter{States: []backend.State{backend.Failed}})
 		e.wantCounts("a pending=1 b pending=1")
 		e.operate(backend.OpDelete, backend.Filter{})
 		e.wantCounts("")
@@ -322,7 +322,7 @@ var operateCases = []testCase{{
 		e.complete(e.b, e.claim1(e.b, e.worker(), "a").Lease)
 		e.wantAffected("Retry", backend.OpRetry, ids[:1], ids[0])
 		// The first is blocked by the second now, which a cancel ends.
-		r := e.operate(backend.OpCancel, backend.Filter{State: backend.Pending})
+		r := e.operate(backend.OpCancel, backend.Filter{States: []backend.State{backend.Pending}})
 		if !slices.Equal(r.Affected, ids[1:2]) {
 			e.Errorf("Cancel of what was pending affected %v, want %v", r.Affected, ids[1:2])
 		}
@@ -336,7 +336,7 @@ var operateCases = []testCase{{
 		e.push(e.b, "a", 1)
 		for _, req := range []backend.OperateRequest{
 			{}, {Op: 9}, {Op: backend.OpDelete, Limit: -1}, {Op: backend.OpDelete, Limit: 1001}, {Op: backend.OpDelete, Before: -1},
-			{Op: backend.OpDelete, Filter: backend.Filter{State: 99}}, {Op: backend.OpDelete, Filter: backend.Filter{IDs: make([]int64, 1001)}},
+			{Op: backend.OpDelete, Filter: backend.Filter{States: []backend.State{99}}}, {Op: backend.OpDelete, Filter: backend.Filter{IDs: make([]int64, 1001)}},
 			{Op: backend.OpDelete, Filter: backend.Filter{Since: time.Unix(2, 0), Until: time.Unix(1, 0)}},
 		} {
 			if r, err := operator.Operate(e.ctx, req); !errors.Is(err, backend.ErrInvalid) || len(r.Affected) > 0 {

@@ -114,7 +114,7 @@ var orderCases = []testCase{{
 			for _, j := range e.claim(e.b, w, 2, "a") {
 				e.fail(e.b, backend.Failure{Lease: j.Lease, Ending: backend.EndFailed})
 			}
-			page, err := e.reader().List(e.ctx, backend.ListRequest{Filter: backend.Filter{State: backend.Failed}})
+			page, err := e.reader().List(e.ctx, backend.ListRequest{Filter: backend.Filter{States: []backend.State{backend.Failed}}})
 			if err != nil || len(page.Jobs) != 2 {
 				e.Fatalf("List = %+v, %v", page, err)
 			}
@@ -141,7 +141,7 @@ var orderCases = []testCase{{
 			}
 			e.completeAll(got)
 		}
-		req := backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Name: "a"}, Priority: &low}
+		req := backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Names: []string{"a"}}, Priority: &low}
 		if _, err := operator.Operate(e.ctx, req); !errors.Is(err, backend.ErrInvalid) {
 			e.Errorf("Operate that cancels and gives a priority = %v, want ErrInvalid", err)
 		}

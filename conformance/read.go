@@ -114,15 +114,15 @@ var readCases = []testCase{{
 				want []int64
 			}{
 				"all":           {backend.ListRequest{}, slices.Concat(a, b)},
-				"name":          {backend.ListRequest{Filter: backend.Filter{Name: "b"}}, b},
-				"state":         {backend.ListRequest{Filter: backend.Filter{State: backend.Failed}}, a[4:7]},
-				"done":          {backend.ListRequest{Filter: backend.Filter{State: backend.Done}}, a[:4]},
-				"running":       {backend.ListRequest{Filter: backend.Filter{State: backend.Running}}, a[7:10]},
-				"name, state":   {backend.ListRequest{Filter: backend.Filter{Name: "a", State: backend.Pending}}, a[10:]},
-				"other":         {backend.ListRequest{Filter: backend.Filter{Name: "b", State: backend.Failed}}, nil},
-				"unknown name":  {backend.ListRequest{Filter: backend.Filter{Name: "c"}}, nil},
+				"name":          {backend.ListRequest{Filter: backend.Filter{Names: []string{"b"}}}, b},
+				"state":         {backend.ListRequest{Filter: backend.Filter{States: []backend.State{backend.Failed}}}, a[4:7]},
+				"done":          {backend.ListRequest{Filter: backend.Filter{States: []backend.State{backend.Done}}}, a[:4]},
+				"running":       {backend.ListRequest{Filter: backend.Filter{States: []backend.State{backend.Running}}}, a[7:10]},
+				"name, state":   {backend.ListRequest{Filter: backend.Filter{Names: []string{"a"}, States: []backend.State{backend.Pending}}}, a[10:]},
+				"other":         {backend.ListRequest{Filter: backend.Filter{Names: []string{"b"}, States: []backend.State{backend.Failed}}}, nil},
+				"unknown name":  {backend.ListRequest{Filter: backend.Filter{Names: []string{"c"}}}, nil},
 				"before":        {backend.ListRequest{Before: a[3]}, a[:3]},
-				"before, state": {backend.ListRequest{Before: a[6], Filter: backend.Filter{State: backend.Failed}}, a[4:6]},
+				"before, state": {backend.ListRequest{Before: a[6], Filter: backend.Filter{States: []backend.State{backend.Failed}}}, a[4:6]},
 			} {
 				c.req.Limit = limit
 				got := e.list(c.req)
@@ -149,16 +149,13 @@ var readCases = []testCase{{
 		e.advance(e.unit)
 		keyed := e.pushJobs(e.b, uniqueJob("a", backend.Unique{Key: "k"}), serialJob("b", "k"), serialJob("b", "l"))
 		pushed := e.get(keyed[0]).CreatedAt
-		for what, c := range map[string]struct {
-			f    backend.Filter
-			want []int64
-		}{
+		for what, c := range map[string]listed{
 			"IDs":                {backend.Filter{IDs: []int64{keyed[1], early[2], 1 << 40, early[2]}}, []int64{early[2], keyed[1]}},
 			"no IDs":             {backend.Filter{IDs: []int64{}}, nil},
-			"IDs, name":          {backend.Filter{IDs: early, Name: "b"}, early[2:]},
+			"IDs, name":          {backend.Filter{IDs: early, Names: []string{"b"}}, early[2:]},
 			"key":                {backend.Filter{Key: "k"}, keyed[:2]},
-			"key, name":          {backend.Filter{Key: "k", Name: "b"}, keyed[1:2]},
-			"key, state":         {backend.Filter{Key: "k", State: backend.Failed}, nil},
+			"key, name":          {backend.Filter{Key: "k", Names: []string{"b"}}, keyed[1:2]},
+			"key, state":         {backend.Filter{Key: "k", States: []backend.State{backend.Failed}}, nil},
 			"another key":        {backend.Filter{Key: "K"}, nil},
 			"error":              {backend.Filter{Error: "isk g"}, early[:1]},
 			"an error before":    {backend.Filter{Error: "full"}, nil},
@@ -170,15 +167,74 @@ var readCases = []testCase{{
 			"since the end":      {backend.Filter{Since: finished, Until: pushed}, early[:1]},
 			"until the end":      {backend.Filter{Until: finished}, early[1:]},
 			"after the end":      {backend.Filter{Since: finished.Add(time.Microsecond), Until: pushed}, nil},
-			"everything at once": {backend.Filter{IDs: early, Name: "a", State: backend.Failed, Error: "Disk", Since: finished, Until: pushed}, early[:1]},
+			"everything at once": {backend.Filter{IDs: early, Names: []string{"a"}, States: []backend.State{backend.Failed}, Error: "Disk", Since: finished, Until: pushed}, early[:1]},
 		} {
-			for _, limit := range []int{0, 1} {
-				got := e.list(backend.ListRequest{Filter: c.f, Limit: limit})
-				slices.Reverse(got)
-				if !slices.Equal(got, c.want) {
-					e.Errorf("List by %s, %d a page: %v, want %v", what, limit, got, c.want)
-				}
+			e.wantListed(map[string]listed{what: c})
+		}
+	},
+}, {
+	name: "read/filter-lists",
+	rule: "a filter selects jobs with one of its names and in one of its states; an empty list does not filter",
+	run: func(e *env) {
+		w := e.worker()
+		ids := e.pushJobs(e.b, newJob("a"), newJob("a"), newJob("b"), newJob("c"), newJob("a"), newJob("b"))
+		jobs := e.claim(e.b, w, 3, "a", "b")
+		e.fail(e.b, backend.Failure{Lease: jobs[0].Lease, Ending: backend.EndFailed}, backend.Failure{Lease: jobs[2].Lease, Ending: backend.EndCancelled})
+		const failed, cancelled, running, pending = backend.Failed, backend.Cancelled, backend.Running, backend.Pending
+		e.wantListed(map[string]listed{
+			"empty lists":           {backend.Filter{Names: []string{}, States: []backend.State{}}, ids},
+			"two names":             {backend.Filter{Names: []string{"c", "b"}}, []int64{ids[2], ids[3], ids[5]}},
+			"a name twice":          {backend.Filter{Names: []string{"c", "c"}}, ids[3:4]},
+			"an unknown name":       {backend.Filter{Names: []string{"c", "d"}}, ids[3:4]},
+			"failed, cancelled":     {backend.Filter{States: []backend.State{failed, cancelled}}, []int64{ids[0], ids[2]}},
+			"failed twice":          {backend.Filter{States: []backend.State{failed, failed}}, ids[:1]},
+			"running, pending":      {backend.Filter{States: []backend.State{running, pending}}, []int64{ids[1], ids[3], ids[4], ids[5]}},
+			"running, failed":       {backend.Filter{States: []backend.State{running, failed}}, ids[:2]},
+			"names and states":      {backend.Filter{Names: []string{"b", "c"}, States: []backend.State{cancelled, pending}}, []int64{ids[2], ids[3], ids[5]}},
+			"names, ended":          {backend.Filter{Names: []string{"b", "c"}, States: []backend.State{cancelled, failed}}, ids[2:3]},
+			"IDs, names and states": {backend.Filter{IDs: ids[1:4], Names: []string{"b", "a"}, States: []backend.State{cancelled, running}}, ids[1:3]},
+		})
+	},
+}, {
+	name: "read/filter-metadata",
+	rule: "a filter selects jobs whose metadata is a JSON object with its pairs",
+	run: func(e *env) {
+		noted := func(metadata string) backend.NewJob {
+			j := newJob("a")
+			j.Metadata = []byte(metadata)
+			return j
+		}
+		ids := e.pushJobs(e.b, noted(`{"tenant":"acme","a\u0026\"b":"x<y"}`), noted(`{"tenant":"Acme"}`), newJob("a"), noted(`{"tenant":["acme"]}`),
+			noted(`not JSON "tenant":"acme"`), noted("\xff\x00"), noted(`["tenant","acme"]`), noted(`{ "x": 1, "tenant" : "acme" }`), noted(`"acme"`))
+		pairs := func(list ...string) backend.Filter {
+			f := backend.Filter{Metadata: map[string]string{}}
+			for i := 0; i < len(list); i += 2 {
+				f.Metadata[list[i]] = list[i+1]
 			}
+			return f
+		}
+		named := pairs("tenant", "acme")
+		named.Names = []string{"b"}
+		ended := pairs("tenant", "acme")
+		ended.States = []backend.State{backend.Failed, backend.Cancelled}
+		e.wantListed(map[string]listed{
+			"no pairs":         {pairs(), ids},
+			"a pair":           {pairs("tenant", "acme"), []int64{ids[0], ids[7]}},
+			"another case":     {pairs("tenant", "Acme"), ids[1:2]},
+			"special runes":    {pairs(`a&"b`, "x<y"), ids[:1]},
+			"two pairs":        {pairs("tenant", "acme", `a&"b`, "x<y"), ids[:1]},
+			"a pair too many":  {pairs("tenant", "acme", "x", "1"), nil},
+			"an unknown key":   {pairs("x", ""), nil},
+			"an index":         {pairs("0", "tenant"), nil},
+			"and another name": {named, nil},
+			"and other states": {ended, nil},
+		})
+		if operator, ok := e.b.(backend.Operator); ok {
+			r, err := operator.Operate(e.ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: pairs("tenant", "acme")})
+			if err != nil || !slices.Equal(r.Affected, []int64{ids[0], ids[7]}) {
+				e.Errorf("Cancel by metadata = %+v, %v, want jobs %d and %d", r, err, ids[0], ids[7])
+			}
+			e.wantListed(map[string]listed{"and ended": {ended, []int64{ids[0], ids[7]}}})
 		}
 	},
 }, {
@@ -379,7 +435,7 @@ var readCases = []testCase{{
 	name: "read/invalid",
 	rule: "a list that breaks a rule is refused with ErrInvalid",
 	run: func(e *env) {
-		for _, req := range []backend.ListRequest{{Limit: -1}, {Limit: 1001}, {Filter: backend.Filter{State: 99}}, {Before: -1},
+		for _, req := range []backend.ListRequest{{Limit: -1}, {Limit: 1001}, {Filter: backend.Filter{States: []backend.State{99}}}, {Before: -1},
 			{Filter: backend.Filter{IDs: make([]int64, 1001)}}, {Filter: backend.Filter{Since: time.Unix(1, 0), Until: time.Unix(1, 0)}}} {
 			if _, err := e.reader().List(e.ctx, req); !errors.Is(err, backend.ErrInvalid) {
 				e.Errorf("List(%+v) = %v, want ErrInvalid", req, err)
@@ -430,3 +486,23 @@ var readCases = []testCase{{
 		}
 	},
 }}
+
+// listed are the jobs that a filter selects.
+type listed struct {
+	f    backend.Filter
+	want []int64
+}
+
+// wantListed fails unless List returns what each filter selects, in pages of any size.
+func (e *env) wantListed(all map[string]listed) {
+	e.Helper()
+	for what, c := range all {
+		for _, limit := range []int{0, 1} {
+			got := e.list(backend.ListRequest{Filter: c.f, Limit: limit})
+			slices.Reverse(got)
+			if !slices.Equal(got, c.want) {
+				e.Errorf("List by %s, %d a page: %v, want %v", what, limit, got, c.want)
+			}
+		}
+	}
+}

@@ -150,7 +150,7 @@ var retryCases = []testCase{{
 	run: func(e *env) {
 		ids := e.pushJobs(e.b, serialJob("a", "k"), serialJob("a", "k"), serialJob("a", "k"))
 		e.wantAffected("Cancel", backend.OpCancel, ids, ids...)
-		if r := e.operate(backend.OpRetry, backend.Filter{Name: "a"}); !slices.Equal(r.Affected, ids) {
+		if r := e.operate(backend.OpRetry, backend.Filter{Names: []string{"a"}}); !slices.Equal(r.Affected, ids) {
 			e.Errorf("Retry = %+v, want %v", r, ids)
 		}
 		w := e.worker()
@@ -165,7 +165,7 @@ var retryCases = []testCase{{
 			ids = append(ids, e.wantNew("one more", job))
 			e.complete(e.b, e.claim1(e.b, w, "b").Lease)
 		}
-		if r := e.operate(backend.OpRetry, backend.Filter{Name: "b"}); !slices.Equal(r.Affected, ids[2:]) || !slices.Equal(r.Duplicates, ids[:2]) {
+		if r := e.operate(backend.OpRetry, backend.Filter{Names: []string{"b"}}); !slices.Equal(r.Affected, ids[2:]) || !slices.Equal(r.Duplicates, ids[:2]) {
 			e.Errorf("Retry = %+v, want %v and duplicates %v", r, ids[2:], ids[:2])
 		}
 	},

@@ -200,7 +200,7 @@ var serialCases = []testCase{{
 					return
 				default:
 				}
-				page, err := e.reader().List(e.ctx, backend.ListRequest{Filter: backend.Filter{Name: "a", Key: "k"}, Limit: 1000})
+				page, err := e.reader().List(e.ctx, backend.ListRequest{Filter: backend.Filter{Names: []string{"a"}, Key: "k"}, Limit: 1000})
 				live, heads := 0, 0
 				for _, j := range page.Jobs {
 					if !j.State.Terminal() {

@@ -80,7 +80,7 @@ var uniqueCases = []testCase{{
 		stop := make(chan struct{})
 		var watch sync.WaitGroup
 		look := func() bool {
-			page, err := e.reader().List(e.ctx, backend.ListRequest{Filter: backend.Filter{Name: "a", Key: "k"}, Limit: 1000})
+			page, err := e.reader().List(e.ctx, backend.ListRequest{Filter: backend.Filter{Names: []string{"a"}, Key: "k"}, Limit: 1000})
 			live := 0
 			for _, j := range page.Jobs {
 				if !j.State.Terminal() {

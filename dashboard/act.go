@@ -230,7 +230,7 @@ func (v *verb) apply(q *plainjobs.Queue, ctx context.Context, f plainjobs.Filter
 	case Prioritize:
 		return q.Prioritize(ctx, f, *priority)
 	case RunNow:
-		f.State = plainjobs.Scheduled
+		f.States = []plainjobs.State{plainjobs.Scheduled}
 	}
 	if priority != nil {
 		return q.Retry(ctx, f, plainjobs.Priority(*priority))

@@ -101,7 +101,7 @@ func (c *checkup) oldest(ctx context.Context) (oldest *plainjobs.Info, partly bo
 			return oldest, true, nil
 		}
 		var jobs []plainjobs.Info
-		if jobs, before, err = c.queue.List(ctx, plainjobs.Filter{State: plainjobs.Pending}, before, 1000); before == 0 {
+		if jobs, before, err = c.queue.List(ctx, plainjobs.Filter{States: []plainjobs.State{plainjobs.Pending}}, before, 1000); before == 0 {
 			left = 0
 		}
 		left -= int64(len(jobs))

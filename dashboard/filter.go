@@ -15,19 +15,24 @@ import (
 // A filter is what the URL of a list of jobs says.
 type filter struct {
 	plainjobs.Filter
-	Payload      string // a part of the payload
-	Before       int64  // the page
-	since, until string // as given
+	Name         string          // the one of Filter.Names, or empty
+	State        plainjobs.State // the one of Filter.States, or zero
+	Payload      string          // a part of the payload
+	Before       int64           // the page
+	since, until string          // as given
 }
 
 // parseFilter reads a filter. An error says which part is wrong.
 func parseFilter(q url.Values, now time.Time) (f filter, err error) {
 	f.Name, f.Key, f.Error, f.Payload = q.Get("name"), q.Get("key"), q.Get("error"), q.Get("payload")
 	f.since, f.until = q.Get("since"), q.Get("until")
+	if f.Name != "" {
+		f.Names = []string{f.Name}
+	}
 	if text := q.Get("state"); text != "" {
 		for _, s := range backend.States() {
 			if s.String() == text {
-				f.State = s
+				f.State, f.States = s, []plainjobs.State{s}
 			}
 		}
 		if f.State == 0 {
@@ -126,7 +131,10 @@ func (f *filter) counted() bool {
 // IsEmpty reports whether the filter selects every job.
 func (f filter) IsEmpty() bool { return f.counted() && f.Name == "" && f.State == 0 }
 
-// jobsHref returns the URL of a list of jobs by name and state.
-func jobsHref(f plainjobs.Filter) string { return (&filter{Filter: f}).href(0) }
+// jobsHref returns the URL of a list of jobs with a name, unless it is empty, in a state,
+// unless it is zero.
+func jobsHref(name string, state plainjobs.State) string {
+	return (&filter{Name: name, State: state}).href(0)
+}
 
 func jobHref(id int64) string { return "job?id=" + strconv.FormatInt(id, 10) }

@@ -157,7 +157,7 @@ func (rq *request) facts(j *plainjobs.Info, w *plainjobs.Worker) (facts []fact) 
 	}
 	for _, key := range []struct{ label, text string }{{"Unique key", j.UniqueKey}, {"Serial key", j.SerialKey}} {
 		if key.text != "" {
-			f := filter{Filter: plainjobs.Filter{Name: j.Name, Key: key.text}}
+			f := filter{Filter: plainjobs.Filter{Key: key.text}, Name: j.Name}
 			facts = append(facts, fact{Label: key.label, Text: visible(key.text), Href: f.href(0)})
 		}
 	}

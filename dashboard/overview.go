@@ -137,9 +137,9 @@ func (o *overview) fill(rq *request, counts []plainjobs.Count, infos []plainjobs
 		return strings.Compare(a, b)
 	})
 	row := func(name string, s *stats) nameRow {
-		r := nameRow{Name: visible(name), Href: jobsHref(plainjobs.Filter{Name: name}), Paused: s.info.Paused, Notes: limitNotes(&s.info)}
+		r := nameRow{Name: visible(name), Href: jobsHref(name, 0), Paused: s.info.Paused, Notes: limitNotes(&s.info)}
 		for _, state := range backend.States() {
-			r.Cells = append(r.Cells, countCell{State: state.String(), Jobs: s.of[state], Href: jobsHref(plainjobs.Filter{Name: name, State: state})})
+			r.Cells = append(r.Cells, countCell{State: state.String(), Jobs: s.of[state], Href: jobsHref(name, state)})
 		}
 		return r
 	}
@@ -189,7 +189,7 @@ const latest = 5
 
 // latestFailures returns the newest failed jobs that the sender may see.
 func (h *handler) latestFailures(ctx context.Context, rq *request) ([]jobRow, error) {
-	s := search{handler: h, rq: rq, filter: plainjobs.Filter{State: plainjobs.Failed}, most: latest}
+	s := search{handler: h, rq: rq, filter: plainjobs.Filter{States: []plainjobs.State{plainjobs.Failed}}, most: latest}
 	if err := s.run(ctx); err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/cron"
 	"github.com/plainjobs/plainjobs/internal/engine"
@@ -103,7 +102,7 @@ func (h *handler) lastRuns(ctx context.Context, rq *request, name string) ([]job
 
 func (rq *request) schedule(name, job string, t engine.Timing, s *backend.Schedule, note string) scheduleRow {
 	row := scheduleRow{
-		Name: visible(name), Job: job, JobHref: jobsHref(plainjobs.Filter{Name: job}), Expression: visible(t.Spec), Zone: visible(t.Zone),
+		Name: visible(name), Job: job, JobHref: jobsHref(job, 0), Expression: visible(t.Spec), Zone: visible(t.Zone),
 		Words: visible(inWords(t.Spec)), Note: note, Paused: s.Paused, Interval: t.Every > 0, Last: rq.ago(s.Last),
 	}
 	row.Acts = rq.scheduleActs(name, job, s)

@@ -98,7 +98,7 @@ func (s *search) read(ctx context.Context, before int64, size *int) ([]plainjobs
 	}
 	f := s.filter
 	page, err := reader.List(ctx, backend.ListRequest{
-		Filter: backend.Filter{Name: f.Name, State: f.State, Key: f.Key, Error: f.Error, Since: f.Since, Until: f.Until, Gate: f.Group},
+		Filter: backend.Filter{Names: f.Names, States: f.States, Key: f.Key, Error: f.Error, Since: f.Since, Until: f.Until, Gate: f.Group, Metadata: f.Metadata},
 		Before: before, Limit: *size, Payloads: true,
 	})
 	var jobs []plainjobs.Info

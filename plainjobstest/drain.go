@@ -169,7 +169,7 @@ func (d *drain) hurry(ctx context.Context) {
 	var ids []int64
 	for before := int64(0); left > 0; {
 		page, err := reader.List(ctx, backend.ListRequest{
-			Filter: backend.Filter{State: backend.Scheduled}, Before: before, Limit: min(left, 1000),
+			Filter: backend.Filter{States: []backend.State{backend.Scheduled}}, Before: before, Limit: min(left, 1000),
 		})
 		if err != nil {
 			d.tb.Fatalf("plainjobstest: drain: %v", err)

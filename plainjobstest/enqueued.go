@@ -96,7 +96,7 @@ func enqueued[T any](tb testing.TB, q *plainjobs.Queue, job Job[T]) (all []backe
 	}
 	for before := int64(0); ; {
 		page, err := reader.List(tb.Context(), backend.ListRequest{
-			Filter: backend.Filter{Name: job.Name()}, Before: before, Payloads: true,
+			Filter: backend.Filter{Names: []string{job.Name()}}, Before: before, Payloads: true,
 		})
 		if err != nil {
 			tb.Fatalf("plainjobstest: %v", err)

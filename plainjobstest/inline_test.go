@@ -200,8 +200,8 @@ func TestInlineFilters(t *testing.T) {
 			"nothing":         {plainjobs.Filter{}, []int64{ids[3], ids[2], ids[1], ids[0]}},
 			"IDs":             {plainjobs.Filter{IDs: []int64{ids[0], 99}}, ids[:1]},
 			"no IDs":          {plainjobs.Filter{IDs: []int64{}}, nil},
-			"name":            {plainjobs.Filter{Name: few.Name()}, []int64{ids[3], ids[2]}},
-			"state":           {plainjobs.Filter{State: plainjobs.Scheduled}, ids[3:]},
+			"name":            {plainjobs.Filter{Names: []string{few.Name()}}, []int64{ids[3], ids[2]}},
+			"state":           {plainjobs.Filter{States: []plainjobs.State{plainjobs.Scheduled}}, ids[3:]},
 			"unique key":      {plainjobs.Filter{Key: "u"}, ids[:1]},
 			"serial key":      {plainjobs.Filter{Key: "s"}, ids[2:3]},
 			"no such key":     {plainjobs.Filter{Key: "x"}, nil},
@@ -210,8 +210,8 @@ func TestInlineFilters(t *testing.T) {
 			"since":           {plainjobs.Filter{Since: begin.Add(2 * time.Hour)}, []int64{ids[3], ids[2]}},
 			"until":           {plainjobs.Filter{Until: begin.Add(time.Hour)}, ids[:1]},
 			"since ... until": {plainjobs.Filter{Since: begin.Add(time.Hour), Until: begin.Add(2 * time.Hour)}, ids[1:2]},
-			"all of it":       {plainjobs.Filter{Name: noted.Name(), State: plainjobs.Done, Key: "u"}, ids[:1]},
-			"not all of it":   {plainjobs.Filter{Name: few.Name(), State: plainjobs.Done, Key: "u"}, nil},
+			"all of it":       {plainjobs.Filter{Names: []string{noted.Name()}, States: []plainjobs.State{plainjobs.Done}, Key: "u"}, ids[:1]},
+			"not all of it":   {plainjobs.Filter{Names: []string{few.Name()}, States: []plainjobs.State{plainjobs.Done}, Key: "u"}, nil},
 		} {
 			jobs, next, err := q.List(ctx, c.filter, 0, 0)
 			var got []int64

@@ -79,7 +79,7 @@ func (s *idleCheck) heldByLiveWorkers(ctx context.Context, reader backend.Reader
 		}
 		lives[w.ID] = w.Alive && (w.Present || !w.SeenAt.Equal(first))
 	}
-	req := backend.ListRequest{Filter: backend.Filter{Name: name, State: backend.Running}, Limit: 1000}
+	req := backend.ListRequest{Filter: backend.Filter{Names: []string{name}, States: []backend.State{backend.Running}}, Limit: 1000}
 	for {
 		page, err := reader.List(ctx, req)
 		if err != nil || slices.ContainsFunc(page.Jobs, func(i backend.Info) bool { return i.State == backend.Running && !lives[i.Worker] }) {

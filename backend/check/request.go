@@ -68,14 +68,29 @@ func checkFilter(f backend.Filter) error {
 	switch {
 	case len(f.IDs) > maxPage:
 		return fmt.Errorf("%w: %d IDs, at most %d at once", backend.ErrInvalid, len(f.IDs), maxPage)
-	case f.State != 0 && !slices.Contains(backend.States(), f.State):
-		return fmt.Errorf("%w: unknown %v", backend.ErrInvalid, f.State)
+	case len(f.Names) > maxPage:
+		return fmt.Errorf("%w: %d names, at most %d", backend.ErrInvalid, len(f.Names), maxPage)
+	case slices.ContainsFunc(f.States, unknown):
+		return fmt.Errorf("%w: unknown state among %v", backend.ErrInvalid, f.States)
+	case !validPairs(f.Metadata):
+		return fmt.Errorf("%w: metadata to filter by is not UTF-8 without NUL", backend.ErrInvalid)
 	case f.Gate < 0 || f.Behind < 0:
 		return fmt.Errorf("%w: a gate has the ID %d", backend.ErrInvalid, min(f.Gate, f.Behind))
 	case !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until):
 		return fmt.Errorf("%w: Since %v is not before Until %v", backend.ErrInvalid, f.Since, f.Until)
 	}
 	return nil
+}
+
+func unknown(s backend.State) bool { return !slices.Contains(backend.States(), s) }
+
+func validPairs(pairs map[string]string) bool {
+	for key, value := range pairs {
+		if !utf8.ValidString(key+value) || strings.ContainsRune(key+value, 0) {
+			return false
+		}
+	}
+	return true
 }
 
 // Operate returns an error unless req is valid.

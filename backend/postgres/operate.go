@@ -77,7 +77,7 @@ func (t *tx) operate(req backend.OperateRequest, rows []*row, result *backend.Op
 	}
 	op := req.Op
 	if op == backend.OpCancel || op == backend.OpDelete || op == backend.OpPrioritize {
-		pending := slices.DeleteFunc(slices.Clone(rows), func(r *row) bool { return req.Filter.State != 0 && r.State != req.Filter.State })
+		pending := slices.DeleteFunc(slices.Clone(rows), func(r *row) bool { return len(req.Filter.States) > 0 && !slices.Contains(req.Filter.States, r.State) })
 		if err := t.own(pending); err != nil {
 			return err
 		}
@@ -99,7 +99,7 @@ func (t *tx) operate(req backend.OperateRequest, rows []*row, result *backend.Op
 		switch {
 		case req.FromStep != "" && !from[r.id]:
 			continue
-		case req.Filter.State != 0 && r.State != req.Filter.State: // it was claimed, or has come back, meanwhile
+		case len(req.Filter.States) > 0 && !slices.Contains(req.Filter.States, r.State): // it was claimed, or has come back, meanwhile
 			continue
 		case op == backend.OpFree && free[r.id]:
 		case !r.Accepts(op):

@@ -184,27 +184,60 @@ func (c condition) page(limit int) (where string, args []any) {
 	return c.where + fmt.Sprintf(` ORDER BY j.id DESC LIMIT $%d::bigint`, len(args)), args
 }
 
+// selectNewest returns the greatest ID. selectEndedWindow returns the lowest ID that a page
+// of failed and cancelled jobs reads.
+const (
+	selectNewest      = `SELECT coalesce(max(id), 0) FROM plainjobs.job`
+	selectEndedWindow = `SELECT greatest(
+		(SELECT j.id FROM plainjobs.job j WHERE j.state = 6 AND j.id < $1::bigint ORDER BY j.id DESC OFFSET $2::bigint LIMIT 1),
+		(SELECT j.id FROM plainjobs.job j WHERE j.state = 7 AND j.id < $1::bigint ORDER BY j.id DESC OFFSET $2::bigint LIMIT 1), 0)`
+)
+
 // filter returns the condition for a page of jobs below an ID; 0 is no bound.
 func (b *Backend) filter(ctx context.Context, q querier, f backend.Filter, before int64) (condition, error) {
-	newest := int64(0)
-	err := b.scan(ctx, q, `SELECT coalesce(max(id), 0) FROM plainjobs.job`, nil, func(r *sql.Rows) error { return r.Scan(&newest) })
+	number := func(query string, args ...any) (n int64, err error) {
+		err = b.scan(ctx, q, query, args, func(r *sql.Rows) error { return r.Scan(&n) })
+		return n, err
+	}
+	newest, err := number(selectNewest)
 	if err != nil {
 		return condition{}, err
 	}
 	if before == 0 || before > newest {
 		before = newest + 1
 	}
+	if f.IDs == nil && endedOnly(f) && len(slices.Compact(slices.Sorted(slices.Values(f.States)))) == 2 {
+		from, err := number(selectEndedWindow, before, listWindow)
+		if err != nil {
+			return condition{}, err
+		}
+		c := condition{from: from}.and(`j.id = ANY(ARRAY(
+			SELECT x.id FROM plainjobs.job x WHERE x.state = 6 AND x.id >= %s::bigint AND x.id < %s::bigint
+			UNION ALL SELECT x.id FROM plainjobs.job x WHERE x.state = 7 AND x.id >= %s::bigint AND x.id < %s::bigint))`, from, before, from, before)
+		return c.matching(f), nil
+	}
 	return filterBelow(f, before), nil
+}
+
+// endedOnly reports whether f selects failed or cancelled jobs alone, of which there is an
+// index.
+func endedOnly(f backend.Filter) bool {
+	return len(f.States) > 0 && !slices.ContainsFunc(f.States, func(s backend.State) bool { return s != backend.Failed && s != backend.Cancelled })
+}
+
+// only reports whether f selects jobs in a state alone.
+func only(f backend.Filter, state backend.State) bool {
+	return len(f.States) > 0 && !slices.ContainsFunc(f.States, func(s backend.State) bool { return s != state })
 }
 
 // filterBelow is filter for an ID that is not zero.
 func filterBelow(f backend.Filter, before int64) condition {
 	c := condition{}.and(`j.id < %s::bigint`, before)
+	indexed := (only(f, backend.Failed) || only(f, backend.Cancelled)) && f.Key == "" && f.Error == "" && len(f.Metadata) == 0
 	switch {
 	case f.IDs != nil:
 		c = c.and(`j.id = ANY(%s::text::bigint[])`, intArray(f.IDs))
-	case f.State == backend.Running,
-		(f.State == backend.Failed || f.State == backend.Cancelled) && f.Key == "" && f.Error == "":
+	case indexed, only(f, backend.Running):
 	default:
 		c.from = max(0, before-listWindow)
 		c = c.and(`j.id >= %s::bigint`, c.from)
@@ -213,21 +246,40 @@ func filterBelow(f backend.Filter, before int64) condition {
 				WHERE e.job >= %s::bigint AND e.job < %s::bigint AND strpos(e.error, %s::text) > 0))`, c.from, before, f.Error)
 		}
 	}
-	switch f.State {
-	case 0:
-	case backend.Running:
-		c = c.and(`j.state = 3 AND j.id = ANY(ARRAY(
+	return c.inStates(f.States).matching(f)
+}
+
+// inStates returns c for jobs in one of the states.
+func (c condition) inStates(states []backend.State) condition {
+	f := backend.Filter{States: states}
+	switch {
+	case len(states) == 0:
+		return c
+	case only(f, backend.Running):
+		return c.and(`j.state = 3 AND j.id = ANY(ARRAY(
 			SELECT x.id FROM plainjobs.claim h JOIN plainjobs.job x ON x.id BETWEEN h.first AND h.last AND x.seed = h.seed AND x.state = 3))`)
-	case backend.Pending:
-		c = c.and(`j.state = 3 AND NOT ` + isRunning)
-	default: // a literal, so that partial indexes apply
-		c = c.and(fmt.Sprintf(`j.state = %d`, f.State))
+	case only(f, backend.Pending):
+		return c.and(`j.state = 3 AND NOT ` + isRunning)
+	case only(f, states[0]): // a literal, so that partial indexes apply
+		return c.and(fmt.Sprintf(`j.state = %d`, states[0]))
+	}
+	return c.and(`CASE WHEN `+isRunning+` THEN 4::smallint ELSE j.state END = ANY(%s::text::smallint[])`, intArray(states))
+}
+
+// matching returns c with the conditions of f that are neither IDs nor states.
+func (c condition) matching(f backend.Filter) condition {
+	switch {
+	case len(f.Names) == 1:
+		c = c.and(`j.name = %s::text`, f.Names[0])
+	case len(f.Names) > 1:
+		c = c.and(`j.name = ANY(%s::text::text[])`, textArray(f.Names))
 	}
 	if f.Gate != 0 || f.Behind != 0 { // there are no gates
 		c = c.and(`false`)
 	}
-	if f.Name != "" {
-		c = c.and(`j.name = %s::text`, f.Name)
+	if len(f.Metadata) > 0 {
+		pairs, _ := json.Marshal(f.Metadata) // strings encode
+		c = c.and(`j.metadata IS NOT NULL AND plainjobs.as_json(j.metadata) @> %s::text::jsonb`, string(pairs))
 	}
 	if f.Key != "" {
 		c = c.and(`(j.unique_key = %s::text OR j.serial_key = %s::text)`, f.Key, f.Key)
@@ -288,7 +340,7 @@ func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Pa
 		}
 		return nil
 	}
-	if req.State == backend.Running {
+	if only(req.Filter, backend.Running) {
 		list = interpreted(ctx, list)
 	}
 	err = b.read(ctx, "list", list)

@@ -82,7 +82,7 @@ func TestDurabilityOfEachOperation(t *testing.T) {
 				})
 			}
 			check("Operate", full, func() error {
-				_, err := b.Operate(context.Background(), backend.OperateRequest{Op: backend.OpDelete, Filter: backend.Filter{Name: "b"}})
+				_, err := b.Operate(context.Background(), backend.OperateRequest{Op: backend.OpDelete, Filter: backend.Filter{Names: []string{"b"}}})
 				return err
 			})
 			for _, paused := range []bool{true, false} {

@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -115,6 +116,82 @@ func TestPlans(t *testing.T) {
 	if looked < 15 {
 		t.Errorf("only %d statements were checked", looked)
 	}
+}
+
+// A list reads an index or a bounded range of IDs, in their order, whatever its filter.
+func TestFilterPlans(t *testing.T) {
+	b, s := open(t, nil)
+	db := sqlOpen(t, b)
+	jobs := slices.Repeat([]backend.NewJob{newJob("a"), newJob("b")}, 500)
+	for range 5 {
+		if _, err := b.Push(t.Context(), jobs); err != nil {
+			t.Fatal(err)
+		}
+		all, err := claim(b, 500, "a", "b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var failures []backend.Failure
+		for i, j := range all[:400] {
+			failures = append(failures, backend.Failure{Lease: j.Lease, Ending: []backend.Ending{backend.EndFailed, backend.EndCancelled}[i%2]})
+		}
+		if _, err := b.Fail(t.Context(), failures); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := db.Exec("ANALYZE"); err != nil {
+		t.Fatal(err)
+	}
+	const ids, ended = "USING INTEGER PRIMARY KEY", "plainjobs_job_ended"
+	pairs := map[string]string{"tenant": "acme", "x": "y"}
+	for want, filters := range map[string][]backend.Filter{
+		ids: {
+			{}, {Names: []string{"a"}}, {Names: []string{"a", "b"}}, {Metadata: pairs}, {States: []backend.State{backend.Done, backend.Pending}},
+			{States: []backend.State{backend.Running}}, {States: []backend.State{backend.Running, backend.Failed}, Names: []string{"a", "b"}},
+			{IDs: []int64{1, 2}, Names: []string{"a", "b"}, States: []backend.State{backend.Failed, backend.Done}},
+		},
+		ended: {
+			{States: []backend.State{backend.Failed}}, {States: []backend.State{backend.Failed, backend.Cancelled}},
+			{States: []backend.State{backend.Failed, backend.Cancelled}, Names: []string{"a", "b"}, Metadata: pairs},
+		},
+	} {
+		for _, f := range filters {
+			s.set(nil)
+			if _, err := b.List(t.Context(), backend.ListRequest{Filter: f}); err != nil {
+				t.Fatal(err)
+			}
+			s.mu.Lock()
+			calls := slices.Clone(s.calls)
+			s.mu.Unlock()
+			plan := planOf(t, db, calls[len(calls)-1])
+			if !strings.Contains(plan, want) || strings.Contains(plan, "SCAN j\n") || strings.Contains(plan, "TEMP B-TREE") {
+				t.Errorf("the plan of %+v is\n%s", f, plan)
+			}
+		}
+	}
+}
+
+// planOf returns the plan of a query, a step in each line.
+func planOf(t *testing.T, db *sql.DB, query string) (plan string) {
+	t.Helper()
+	args := slices.Repeat([]any{1}, strings.Count(query, "?"))
+	rows, err := db.Query("EXPLAIN QUERY PLAN "+query, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			t.Fatal(err)
+		}
+		plan += detail + "\n"
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return plan
 }
 
 // lifeOfKeyedJobs runs the statements for keys, limits, schedules and operations.

@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -235,6 +238,10 @@ const selectEndedWindow = `
 const selectMemberWindow = `
 	SELECT coalesce((SELECT job FROM plainjobs_gate_member WHERE gate = (?+0) AND job < (?+0) ORDER BY job DESC LIMIT 1 OFFSET (?+0)), 0)`
 
+// endedInWindow finds failed and cancelled jobs by their index.
+const endedInWindow = `j.id IN (SELECT x.id FROM plainjobs_job x INDEXED BY plainjobs_job_ended
+	WHERE x.state IN (6, 7) AND x.id >= ? AND x.id < ?)`
+
 const selectRunningIDs = `
 	SELECT x.id FROM plainjobs_claim c CROSS JOIN plainjobs_job x ON x.id BETWEEN c.first AND c.last WHERE +x.state = 3 AND +x.seed = c.seed`
 
@@ -254,13 +261,9 @@ func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListReque
 	where := func(condition string, values ...any) { query, args = query+` AND `+condition, append(args, values...) }
 	switch {
 	case req.IDs != nil:
-		ids, err := json.Marshal(req.IDs)
-		if err != nil {
-			return "", nil, 0, err
-		}
-		where(`j.id IN (SELECT value FROM json_each(?))`, string(ids))
-		if req.State != 0 {
-			where(stateOf+` = ?`, int64(req.State))
+		where(`j.id IN (SELECT value FROM json_each(?))`, jsonOf(req.IDs))
+		if len(req.States) > 0 {
+			where(stateOf + inList(req.States))
 		}
 	case req.Gate != 0:
 		// As many members as one page reads of all jobs in other cases.
@@ -269,36 +272,51 @@ func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListReque
 			return "", nil, 0, err
 		}
 		where(`j.id IN (SELECT m.job FROM plainjobs_gate_member m WHERE m.gate = ? AND m.job >= ? AND m.job < ?)`, req.Gate, from, before)
-		if req.State != 0 {
-			where(stateOf+` = ?`, int64(req.State))
+		if len(req.States) > 0 {
+			where(stateOf + inList(req.States))
 		}
 	case req.Behind != 0:
-		if req.State != 0 {
-			where(stateOf+` = ?`, int64(req.State))
+		if len(req.States) > 0 {
+			where(stateOf + inList(req.States))
 		}
-	case req.State == backend.Running:
+	case all(req.States, backend.Running):
 		where(`j.id IN (` + selectRunningIDs + `)`)
-	case req.State == backend.Failed || req.State == backend.Cancelled:
-		// An index has only these, so a page reads as many of them as of all
-		// jobs in other cases.
-		err := scan(ctx, q, b.sql(selectEndedWindow), []any{int64(req.State), before, listWindow}, func(r *sql.Rows) error { return r.Scan(&from) })
-		if err != nil {
-			return "", nil, 0, err
+	case all(req.States, backend.Failed, backend.Cancelled):
+		// An index has only these, so a page reads as many of each as of all jobs in
+		// other cases.
+		for _, state := range req.States {
+			err := scan(ctx, q, b.sql(selectEndedWindow), []any{int64(state), before, listWindow}, func(r *sql.Rows) error {
+				lowest := int64(0)
+				err := r.Scan(&lowest)
+				from = max(from, lowest)
+				return err
+			})
+			if err != nil {
+				return "", nil, 0, err
+			}
 		}
-		where(fmt.Sprintf(`j.state = %d AND j.state IN (6, 7)`, req.State))
-		where(`j.id >= ?`, from)
+		if all(req.States, req.States[0]) {
+			where(fmt.Sprintf(`j.state = %d AND j.state IN (6, 7)`, req.States[0]))
+			where(`j.id >= ?`, from)
+		} else {
+			where(endedInWindow, from, before)
+		}
 	default:
 		from = max(0, before-listWindow)
 		where(`j.id >= ?`, from)
-		if req.State != 0 {
-			where(stateOf+` = ?`, int64(req.State))
+		if len(req.States) > 0 {
+			where(stateOf + inList(req.States))
 		}
 		if req.Error != "" { // few jobs of a window have an error
 			where(`j.id IN (SELECT e.job FROM plainjobs_job_error e WHERE e.job >= ? AND e.job < ? AND instr(e.error, ?) > 0)`, from, before, req.Error)
 		}
 	}
-	if req.Name != "" {
-		where(`+j.name = (SELECT id FROM plainjobs_job_name WHERE name = ?)`, req.Name)
+	if len(req.Names) > 0 {
+		where(`+j.name IN (SELECT n.id FROM json_each(?) v CROSS JOIN plainjobs_job_name n ON n.name = v.value)`, jsonOf(req.Names))
+	}
+	for key, value := range req.Metadata {
+		where(`j.metadata IS NOT NULL AND CASE WHEN json_valid(CAST(j.metadata AS TEXT)) THEN EXISTS (
+			SELECT 1 FROM json_each(CAST(j.metadata AS TEXT)) m WHERE m.key = ? AND m.type = 'text' AND m.value = ?) END`, key, value)
 	}
 	if req.Key != "" {
 		where(`(j.unique_key = ? OR j.serial_key = ?)`, req.Key, req.Key)
@@ -322,6 +340,26 @@ func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListReque
 		where(`j.finished_at < ?`, req.Until.UnixMicro())
 	}
 	return query + ` ORDER BY j.id DESC LIMIT ?`, args, from, nil
+}
+
+// all reports whether there are states and each is one of those.
+func all(states []backend.State, those ...backend.State) bool {
+	return len(states) > 0 && !slices.ContainsFunc(states, func(s backend.State) bool { return !slices.Contains(those, s) })
+}
+
+// inList returns the condition for a state to be one of states.
+func inList(states []backend.State) string {
+	numbers := make([]string, len(states))
+	for i, s := range states {
+		numbers[i] = strconv.Itoa(int(s))
+	}
+	return ` IN (` + strings.Join(numbers, ", ") + `)`
+}
+
+// jsonOf returns IDs or names as a JSON array.
+func jsonOf[T int64 | string](list []T) string {
+	text, _ := json.Marshal(list) // such lists encode
+	return string(text)
 }
 
 const selectWorkers = `

@@ -60,7 +60,7 @@ func fillDB(t *testing.T, path string, jobs int) {
 		}
 		check(err)
 	}
-	_, err = b.Operate(ctx, backend.OperateRequest{Op: backend.OpDelete, Filter: backend.Filter{Name: "job2"}, Limit: 50})
+	_, err = b.Operate(ctx, backend.OperateRequest{Op: backend.OpDelete, Filter: backend.Filter{Names: []string{"job2"}}, Limit: 50})
 	check(err)
 	check(b.Set(ctx, []backend.Settings{{Name: "job1", MaxRunning: 2}}))
 	check(b.Define(ctx, []backend.Schedule{{Name: "nightly", Definition: "d", Next: time.Now().Add(time.Hour)}}))

@@ -161,7 +161,7 @@ func (w *world) fill(t *testing.T) {
 	push(3, backend.NewJob{Name: "newsletter", Payload: []byte(`"spring"`)})
 	push(1, backend.NewJob{Name: "report.daily", Unique: backend.Unique{Key: "2026-03-28"}})
 	push(1, backend.NewJob{Name: "newsletter", Payload: []byte(`"</script><script>document.title='owned'</script>\u202e"`)})
-	_, err = w.store.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Name: "newsletter"}, Limit: 1})
+	_, err = w.store.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Names: []string{"newsletter"}}, Limit: 1})
 	check(t, err)
 	check(t, w.store.Pause(ctx, "newsletter", true))
 	check(t, w.store.Set(ctx, []backend.Settings{

@@ -84,7 +84,7 @@ func allDone(t *testing.T, store *sqlite.Backend, ids []int64) bool {
 	if len(ids) == 0 {
 		return true
 	}
-	page, err := store.List(t.Context(), backend.ListRequest{Filter: backend.Filter{IDs: ids, State: backend.Done}})
+	page, err := store.List(t.Context(), backend.ListRequest{Filter: backend.Filter{IDs: ids, States: []backend.State{backend.Done}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestInterrupted(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer store.Close()
-				waiting, err := store.List(t.Context(), backend.ListRequest{Filter: backend.Filter{State: backend.Pending}})
+				waiting, err := store.List(t.Context(), backend.ListRequest{Filter: backend.Filter{States: []backend.State{backend.Pending}}})
 				if err != nil || len(waiting.Jobs) != 1 || waiting.Jobs[0].Suspect || waiting.Jobs[0].Failures != 0 {
 					t.Errorf("released jobs: %+v, %v", waiting.Jobs, err)
 				}

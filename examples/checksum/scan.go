@@ -72,7 +72,7 @@ func (s *scan) flush(ctx context.Context) error {
 // failedJobs returns the jobs that have failed.
 func failedJobs(ctx context.Context, store backend.Reader) (map[int64]bool, error) {
 	failed := map[int64]bool{}
-	req := backend.ListRequest{Filter: backend.Filter{Name: sumFile.Name(), State: backend.Failed}, Limit: 1000}
+	req := backend.ListRequest{Filter: backend.Filter{Names: []string{sumFile.Name()}, States: []backend.State{backend.Failed}}, Limit: 1000}
 	for {
 		page, err := store.List(ctx, req)
 		if err != nil {

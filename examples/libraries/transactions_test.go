@@ -87,7 +87,7 @@ func TestTransactions(t *testing.T) {
 				if err := db.QueryRow("SELECT count(*) FROM contacts").Scan(&rows); err != nil {
 					t.Fatal(err)
 				}
-				jobs, _, err := queue.Count(t.Context(), plainjobs.Filter{Name: Welcome.Name()}, true)
+				jobs, _, err := queue.Count(t.Context(), plainjobs.Filter{Names: []string{Welcome.Name()}}, true)
 				if err != nil || rows != want || int(jobs) != want {
 					t.Errorf("there are %d rows and %d jobs (%v), want %d", rows, jobs, err, want)
 				}

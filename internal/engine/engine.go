@@ -270,6 +270,6 @@ func (q *Queue) CancelRuns(ids []int64) (had []int64) {
 
 // SelectsAll reports whether f selects every job.
 func SelectsAll(f backend.Filter) bool {
-	return f.IDs == nil && f.Name == "" && f.State == 0 && f.Key == "" && !f.HasKey && f.Error == "" && f.Since.IsZero() && f.Until.IsZero() &&
+	return f.IDs == nil && len(f.Names) == 0 && len(f.States) == 0 && len(f.Metadata) == 0 && f.Key == "" && !f.HasKey && f.Error == "" && f.Since.IsZero() && f.Until.IsZero() &&
 		f.Gate == 0 && f.Behind == 0
 }

@@ -62,7 +62,7 @@ func (w *treeWalk) tree(ctx context.Context, g *backend.GateInfo, depth int) (*G
 		return nil, err
 	}
 	if g.Failed > 0 {
-		if t.Failed, err = w.list(ctx, backend.Filter{Gate: g.ID, State: backend.Failed}, treeFailed); err != nil {
+		if t.Failed, err = w.list(ctx, backend.Filter{Gate: g.ID, States: []backend.State{backend.Failed}}, treeFailed); err != nil {
 			return nil, err
 		}
 	}

@@ -23,8 +23,8 @@ import (
 func Export(ctx context.Context, b backend.Backend, w io.Writer, filter backend.Filter, now time.Time) (Summary, error) {
 	e := &exporter{backend: b, filter: filter, now: now, buffer: bufio.NewWriter(w), hash: sha256.New()}
 	var err error
-	if filter.State != 0 && !slices.Contains(backend.States(), filter.State) {
-		err = fmt.Errorf("%w: unknown %v", backend.ErrInvalid, filter.State)
+	if slices.ContainsFunc(filter.States, func(s backend.State) bool { return !slices.Contains(backend.States(), s) }) {
+		err = fmt.Errorf("%w: unknown state among %v", backend.ErrInvalid, filter.States)
 	}
 	if err == nil {
 		e.store, err = engine.Capability[backend.ExportImporter](b)

@@ -113,7 +113,7 @@ func TestGroups(t *testing.T) {
 					if !strings.HasSuffix(ran, `"inner" "all"`) && !strings.HasSuffix(ran, `"all"`) || strings.Contains(ran, "failure") || strings.Contains(ran, "later") {
 						t.Errorf("ran %s", ran)
 					}
-					later, _, err := other.List(t.Context(), plainjobs.Filter{CallbackOf: id, State: plainjobs.Scheduled}, 0, 0)
+					later, _, err := other.List(t.Context(), plainjobs.Filter{CallbackOf: id, States: []plainjobs.State{plainjobs.Scheduled}}, 0, 0)
 					if err != nil || len(later) != 1 || later[0].CallbackOn != "OnEnd" || time.Until(later[0].RunAt) < 50*time.Minute {
 						t.Errorf("the callback for later is %+v, %v", later, err)
 					}

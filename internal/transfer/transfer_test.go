@@ -210,25 +210,25 @@ func TestExportFilter(t *testing.T) {
 		filter plainjobs.Filter
 		jobs   int64
 	}{
-		"name":  {plainjobs.Filter{Name: "fails"}, 40},
-		"state": {plainjobs.Filter{Name: "fails", State: plainjobs.Failed}, 10},
+		"name":  {plainjobs.Filter{Names: []string{"fails"}}, 40},
+		"state": {plainjobs.Filter{Names: []string{"fails"}, States: []plainjobs.State{plainjobs.Failed}}, 10},
 		"IDs":   {plainjobs.Filter{IDs: []int64{1, 5, 99999}}, 2},
 		"none":  {plainjobs.Filter{IDs: []int64{}}, 0},
 		"key":   {plainjobs.Filter{Key: "k"}, 4},
 		"error": {plainjobs.Filter{Error: "refused"}, 40},
 		"since": {plainjobs.Filter{Since: time.Now().Add(time.Hour)}, 0},
-		"until": {plainjobs.Filter{Until: time.Now().Add(time.Hour), State: plainjobs.Running}, 2},
+		"until": {plainjobs.Filter{Until: time.Now().Add(time.Hour), States: []plainjobs.State{plainjobs.Running}}, 2},
 	} {
 		_, done := export(t, q, test.filter)
 		if done.Jobs != test.jobs || done.Schedules+done.Settings != 0 {
 			t.Errorf("%s: Export says %+v, want %d jobs", what, done, test.jobs)
 		}
 	}
-	if _, err := q.Export(t.Context(), io.Discard, plainjobs.Filter{State: 99}); !errors.Is(err, backend.ErrInvalid) {
+	if _, err := q.Export(t.Context(), io.Discard, plainjobs.Filter{States: []plainjobs.State{99}}); !errors.Is(err, backend.ErrInvalid) {
 		t.Errorf("Export with an unknown state = %v", err)
 	}
 	// A part is imported like the whole.
-	text, _ := export(t, q, plainjobs.Filter{Name: "serial", State: plainjobs.Blocked})
+	text, _ := export(t, q, plainjobs.Filter{Names: []string{"serial"}, States: []plainjobs.State{plainjobs.Blocked}})
 	to, b := newStore(t, "memory")
 	if _, err := to.Import(t.Context(), bytes.NewReader(text)); err != nil {
 		t.Fatal(err)

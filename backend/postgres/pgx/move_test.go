@@ -151,7 +151,7 @@ func TestMoveKilled(t *testing.T) {
 		}
 		check(err)
 	}
-	_, err = b.Operate(ctx, backend.OperateRequest{Op: backend.OpDelete, Filter: backend.Filter{Name: "job2"}, Limit: 50})
+	_, err = b.Operate(ctx, backend.OperateRequest{Op: backend.OpDelete, Filter: backend.Filter{Names: []string{"job2"}}, Limit: 50})
 	check(err)
 	check(b.Set(ctx, []backend.Settings{{Name: "job1", MaxRunning: 2, Rate: 7, Per: time.Minute, History: backend.History{Rows: 9000}}}))
 	check(b.Pause(ctx, "job2", true))

@@ -86,7 +86,7 @@ func (s *script) round(ctx context.Context, number int) error {
 		return err
 	}
 	s.points.during("operate")
-	if _, err := s.Operate(ctx, backend.OperateRequest{Op: backend.OpRetry, Filter: backend.Filter{State: backend.Scheduled}}); err != nil {
+	if _, err := s.Operate(ctx, backend.OperateRequest{Op: backend.OpRetry, Filter: backend.Filter{States: []backend.State{backend.Scheduled}}}); err != nil {
 		return err
 	}
 	if err := s.tick(ctx, number); err != nil {
@@ -128,7 +128,7 @@ func (s *script) tick(ctx context.Context, number int) error {
 		return errors.Join(err, fmt.Errorf("tick %d: taken is %v", number, taken))
 	}
 	s.points.during("")
-	newest, err := s.List(ctx, backend.ListRequest{Filter: backend.Filter{Name: even.Name()}, Limit: 1})
+	newest, err := s.List(ctx, backend.ListRequest{Filter: backend.Filter{Names: []string{even.Name()}}, Limit: 1})
 	if err != nil || len(newest.Jobs) != 1 {
 		return errors.Join(err, fmt.Errorf("tick %d has %d jobs", number, len(newest.Jobs)))
 	}

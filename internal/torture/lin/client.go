@@ -302,7 +302,7 @@ func (c *client) read(ctx context.Context) {
 func (r *run) readAll(ctx context.Context, h *history) error {
 	call := r.now()
 	for before := int64(0); ; {
-		page, err := r.store.List(ctx, backend.ListRequest{Filter: backend.Filter{Name: r.Name}, Before: before, Limit: 1000, Payloads: true})
+		page, err := r.store.List(ctx, backend.ListRequest{Filter: backend.Filter{Names: []string{r.Name}}, Before: before, Limit: 1000, Payloads: true})
 		if err != nil {
 			return err
 		}

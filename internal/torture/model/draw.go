@@ -141,10 +141,16 @@ func (p *program) filter() (f backend.Filter) {
 		f.IDs = rapid.SliceOfNDistinct(rapid.Int64Range(1, 12), 0, 4, rapid.ID).Draw(p.T, "ids")
 	}
 	if p.chance("by name") {
-		f.Name = p.name()
+		f.Names = []string{p.name()}
+		if p.rarely("by two names") {
+			f.Names = append(f.Names, p.name())
+		}
 	}
 	if p.chance("by state") {
-		f.State = oneOf(p, "state", backend.States()...)
+		f.States = []backend.State{oneOf(p, "state", backend.States()...)}
+		if p.rarely("by two states") {
+			f.States = append(f.States, oneOf(p, "other state", backend.States()...))
+		}
 	}
 	if p.rarely("by key") {
 		f.Key = oneOf(p, "key", "k", "x")

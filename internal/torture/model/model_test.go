@@ -145,7 +145,7 @@ func TestFlawed(t *testing.T) {
 		"jobs of a serial key wait":              {push: func(j *backend.NewJob) { j.Serial = "" }},
 		"MaxPending refuses pushes":              {push: func(j *backend.NewJob) { j.MaxPending = 0 }},
 		"an operation obeys its filter":          {operate: func(r *backend.OperateRequest) { r.Filter.Key = "" }},
-		"a list obeys its filter":                {list: func(r *backend.ListRequest) { r.State = 0 }},
+		"a list obeys its filter":                {list: func(r *backend.ListRequest) { r.States = nil }},
 		"a worker that leaves releases its jobs": {leave: func(r *backend.HeartbeatRequest) { r.Leave = false }},
 	} {
 		h := &expectFailure{T: t}

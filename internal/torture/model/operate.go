@@ -21,8 +21,8 @@ func (m *model) selects(f backend.Filter, j *job) bool {
 		at = j.finished
 	}
 	return (f.IDs == nil || slices.Contains(f.IDs, j.id)) &&
-		(f.Name == "" || f.Name == j.Name) &&
-		(f.State == 0 || f.State == j.State) &&
+		(len(f.Names) == 0 || slices.Contains(f.Names, j.Name)) &&
+		(len(f.States) == 0 || slices.Contains(f.States, j.State)) &&
 		(!f.HasKey || m.holder(j.Name, j.Unique.Key) == j.id) &&
 		(f.Key == "" || f.Key == j.Unique.Key || f.Key == j.Serial) &&
 		strings.Contains(text, f.Error) &&

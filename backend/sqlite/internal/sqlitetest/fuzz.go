@@ -158,6 +158,6 @@ func exercise(t *testing.T, b *sqlite.Backend) {
 	_, _ = b.Workers(ctx)
 	_, _ = b.Names(ctx)
 	_, _ = b.Operate(ctx, backend.OperateRequest{Op: backend.OpRetry})
-	_, _ = b.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Name: "b"}})
-	_, _ = b.Operate(ctx, backend.OperateRequest{Op: backend.OpDelete, Filter: backend.Filter{State: backend.Done}})
+	_, _ = b.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Names: []string{"b"}}})
+	_, _ = b.Operate(ctx, backend.OperateRequest{Op: backend.OpDelete, Filter: backend.Filter{States: []backend.State{backend.Done}}})
 }

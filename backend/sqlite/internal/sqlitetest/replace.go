@@ -149,7 +149,7 @@ func (d driver) testReplacedBy(t *testing.T, text string, replace func(t *testin
 			return err
 		},
 		"Operate": func() error {
-			_, err := b.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Name: "a"}})
+			_, err := b.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Names: []string{"a"}}})
 			return err
 		},
 		"Set":            func() error { return b.Set(ctx, []backend.Settings{{Name: "a", MaxRunning: 1}}) },
