@@ -27,7 +27,7 @@ func (f *filter) flags(p *program, c *cobra.Command) {
 	flags := c.Flags()
 	flags.StringSliceVar(&f.states, "state", nil, "only jobs in one of these `STATES`: "+strings.Join(stateNames(), ", "))
 	flags.StringSliceVar(&f.names, "name", nil, "only jobs with one of these `NAMES`")
-	flags.StringToStringVar(&f.metadata, "metadata", nil, "only jobs with these pairs in their metadata: `KEY=VALUE,…`")
+	flags.StringToStringVar(&f.metadata, "metadata", nil, "only jobs whose metadata has these `PAIRS`, e.g. tenant=acme")
 	flags.StringVar(&f.key, "key", "", "only jobs with the unique or serial `KEY`")
 	flags.BoolVar(&f.hasKey, "has-key", false, "only jobs that hold a unique key now")
 	flags.StringVar(&f.text, "error", "", "only jobs whose last error contains `TEXT`")
