@@ -41,10 +41,10 @@ type prioritizes struct {
 }
 
 func (b prioritizes) Operate(ctx context.Context, req backend.OperateRequest) (backend.OperateResult, error) {
-	if req.Op == backend.OpPrioritize && (b.finished || req.Filter.State == 0) {
+	if req.Op == backend.OpPrioritize && (b.finished || len(req.Filter.States) == 0) {
 		retry := req
 		if retry.Op = backend.OpRetry; !b.finished {
-			retry.Filter.State = backend.Scheduled
+			retry.Filter.States = []backend.State{backend.Scheduled}
 		}
 		if _, err := b.Backend.Operate(ctx, retry); err != nil {
 			return backend.OperateResult{}, err
