@@ -75,7 +75,8 @@ func UniqueBy[T any](key func(data T) string, opts ...UniqueOption) DefineOption
 // does not count as a duplicate. To leave fields out, use [UniqueBy].
 //
 // By default the payload is unique until the job has ended. In River, ByArgs by default
-// also counts completed jobs until they are deleted, and ByPeriod the jobs of a period.
+// also counts completed jobs until they are deleted, but no cancelled or discarded ones;
+// the order of the outer fields does not matter, and ByPeriod counts the jobs of a period.
 // asynq's Unique releases its lock when the task has succeeded or the time to live ends,
 // whichever comes first. Here the option [For] keeps the key until the job has ended and
 // the time has passed. asynq returns an error for a duplicate; Perform does so only with

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/engine"
 	"github.com/plainjobs/plainjobs/internal/histogram"
