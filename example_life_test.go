@@ -210,7 +210,10 @@ func ExampleQueue_Retry() {
 	}
 	workUntilDone(queue, store, Fetch)
 
-	bad := plainjobs.Filter{Names: []string{"fetch"}, States: []plainjobs.State{plainjobs.Cancelled}, Error: "no address", Since: time.Now().Add(-time.Hour)}
+	bad := plainjobs.Filter{
+		Names: []string{"fetch"}, States: []plainjobs.State{plainjobs.Failed, plainjobs.Cancelled},
+		Error: "no address", Since: time.Now().Add(-time.Hour),
+	}
 	jobs, _, err := queue.List(ctx, bad, 0, 10)
 	if err != nil {
 		log.Fatal(err)

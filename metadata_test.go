@@ -65,10 +65,23 @@ func ExampleMetadata() {
 		fmt.Println("for tenant", job.Metadata["tenant"])
 		return nil
 	})
-	task := Goodbye.With(User{}, plainjobs.Metadata(map[string]string{"tenant": "acme"}))
-	if _, err := queue.Perform(context.Background(), task); err != nil {
+	tenant, other := map[string]string{"tenant": "acme"}, map[string]string{"tenant": "other"}
+	task := Goodbye.With(User{}, plainjobs.Metadata(tenant))
+	if _, err := queue.PerformMany(context.Background(), task, Goodbye.With(User{}, plainjobs.Metadata(other))); err != nil {
 		log.Fatal(err)
 	}
 	workUntilDone(queue, store, Goodbye)
-	// Output: for tenant acme
+
+	ended := plainjobs.Filter{Metadata: tenant, States: []plainjobs.State{plainjobs.Done, plainjobs.Failed}}
+	jobs, _, err := queue.List(context.Background(), ended, 0, 10)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, job := range jobs {
+		fmt.Println(job.ID, job.State)
+	}
+	// Unordered output:
+	// for tenant acme
+	// for tenant other
+	// 1 done
 }

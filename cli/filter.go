@@ -35,6 +35,9 @@ func (f *filter) flags(p *program, c *cobra.Command) {
 	flags.StringVar(&f.until, "until", "", "like --since, but before `TIME`")
 	flags.Int64Var(&f.group, "group", 0, "only members of the group with this `ID`")
 	flags.Int64SliceVar(&f.ids, "id", nil, "only jobs with one of these `IDS`")
+	for _, name := range []string{"id", "metadata"} {
+		flags.Lookup(name).DefValue = "" // help would say "default []"
+	}
 	completes(c, "state", stateNames)
 	completes(c, "name", p.names)
 }

@@ -24,7 +24,7 @@ func TestGolden(t *testing.T) {
 			"jobs", "jobs --json", "jobs --limit 2", "jobs --state failed --json", "jobs --state pending", "jobs --name invoice --limit 1",
 			"jobs --key k", "jobs --error refused", "jobs --error second", "jobs --since 2m", "jobs --id 3,4", "jobs --before 3",
 			"jobs --count", "jobs --count --state failed", "jobs --count --key k --json",
-			"jobs --state fialed", "jobs --name invoyce", "jobs --state done --name import", "jobs --since yesterday", "jobs --limit 0",
+			"jobs --state fialed", "jobs --name invoyce", "jobs --state done --name import", "jobs --state failed,done --name invoice,sum", "jobs --state failed --state done --name sum,absent", "jobs --metadata trace=abc", "jobs --metadata trace", "jobs --count --state failed,done", "jobs --since yesterday", "jobs --limit 0",
 		},
 		"show":  {"show 2", "show 1", "show 4", "show 7", "show #2 --json", "show 4 --json", "show 99", "show x", "show"},
 		"why":   {"why 2", "why 3", "why 5", "why 6", "why 6 --json", "why 99", "why 0"},
@@ -32,7 +32,7 @@ func TestGolden(t *testing.T) {
 		"retryall": {
 			"retry --all --dry-run", "retry --all --dry-run --json", "retry --all", "retry --all --name invoise --yes",
 			"retry --all --state failed --priority -10 --dry-run", "retry --all --priority 40000",
-			"retry --all --state running", "retry --all --error second --yes --json", "retry --all --yes", "retry --all --state any --yes",
+			"retry --all --state running", "retry --all --state failed,cancelled --name invoice,sum --dry-run", "retry --all --state failed,pending --dry-run", "retry --all --metadata trace=abc --dry-run", "retry --all --error second --yes --json", "retry --all --yes", "retry --all --state any --yes",
 		},
 		"cancel":    {"cancel 6 --json", "cancel 4", "cancel 1", "cancel --all --name import --dry-run", "cancel --all --yes"},
 		"free":      {"jobs --has-key", "free 2", "free --all --yes", "free --help"},
@@ -42,7 +42,7 @@ func TestGolden(t *testing.T) {
 		"schedules": {"schedules", "schedules --json", "schedules nightly --next 3", "schedules nightly --next 2 --zone America/New_York --json", "schedules often --next 2", "schedules nigtly", "schedules --zone Mars/Olympus", "schedules --next -1"},
 		"workers":   {"workers", "workers --json", "workers x"},
 		"top":       {"top", "top --json", "top --every 1ns"},
-		"export":    {"export", "export -", "export --name invoice --state failed", "export --key k", "export --json", "export --name invoyce", "export --state fialed", "export a b", "export testdata", "export testdata/no/such/directory"},
+		"export":    {"export", "export -", "export --name invoice --state failed", "export --key k", "export --state failed,done --name sum", "export --json", "export --name invoyce", "export --state fialed", "export a b", "export testdata", "export testdata/no/such/directory"},
 		"import": {
 			"import testdata/export.jsonl", "import testdata/export.jsonl --json", "import testdata/export.jsonl extra", "import", "import testdata/damaged.jsonl",
 			"import testdata/missing.jsonl", "import testdata", "import testdata/jobs.golden", "import -", "stats",

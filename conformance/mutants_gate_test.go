@@ -277,7 +277,7 @@ var gateMutants = []mutant{{
 	rejected: []string{"gate/operate"},
 	make: altersGates(gatesAltered{altered: altered{operate: func(r *backend.OperateRequest) {
 		if r.Op == backend.OpCancel {
-			r.Filter.State = pending
+			r.Filter.States = []backend.State{pending}
 		}
 	}}}),
 }, {

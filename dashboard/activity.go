@@ -158,7 +158,7 @@ func (h *handler) activityView(ctx context.Context, rq *request, s *span, table 
 		v.Sum.add(a)
 	}
 	for name, t := range names {
-		v.Names = append(v.Names, namedTally{t, visible(name), jobsHref(name, 0)})
+		v.Names = append(v.Names, namedTally{t, visible(name), jobsHref(ofName(name))})
 	}
 	slices.SortFunc(v.Names, func(a, b namedTally) int { return cmp.Or(cmp.Compare(b.Runs(), a.Runs()), cmp.Compare(a.Name, b.Name)) })
 	if len(v.Names) > activityNames {

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/plainjobs/plainjobs"
@@ -22,12 +23,9 @@ func (rq *request) changes(f *filter, counts []backend.Count, total string) (all
 		return nil
 	}
 	for _, v := range verbs {
-		if f.State != 0 && !v.takes(f.State) {
-			continue
-		}
 		n := int64(0)
 		for _, c := range counts {
-			if (f.Name == "" || f.Name == c.Name) && slices.Contains(v.of(f.State), c.State) && rq.maySee(c.Name) && rq.may(v.action, c.Name) {
+			if f.counts(c.Name, c.State) && slices.Contains(v.of(f.States), c.State) && rq.maySee(c.Name) && rq.may(v.action, c.Name) {
 				n += c.Jobs
 			}
 		}
@@ -37,10 +35,10 @@ func (rq *request) changes(f *filter, counts []backend.Count, total string) (all
 		text := v.label
 		switch {
 		case !f.counted():
-		case f.State != 0:
+		case len(f.States) == 1:
 			text = fmt.Sprintf("%s: %s", v.label, plural(n, "job"))
 		default:
-			text = fmt.Sprintf("%s: %s (%s)", v.label, plural(n, "job"), stateList(v.of(0)))
+			text = fmt.Sprintf("%s: %s (%s)", v.label, plural(n, "job"), stateList(v.of(f.States)))
 		}
 		q := f.values()
 		q.Set("do", string(v.action))
@@ -49,25 +47,31 @@ func (rq *request) changes(f *filter, counts []backend.Count, total string) (all
 	return all
 }
 
-// of returns the states of the jobs that the verb applies to on a filter with a state, or
-// without one.
-func (v *verb) of(state plainjobs.State) []plainjobs.State {
+// of returns the states of the jobs that the verb applies to on a filter with states, or
+// without: those of the filter that the verb takes, in the order of a job's life.
+func (v *verb) of(states []plainjobs.State) (taken []plainjobs.State) {
 	switch {
-	case state != 0:
-		return []plainjobs.State{state}
+	case len(states) > 0:
+		for _, s := range v.states {
+			if slices.Contains(states, s) {
+				taken = append(taken, s)
+			}
+		}
+		return taken
 	case v.usual != nil:
 		return v.usual
 	}
 	return v.states
 }
 
-func stateList(states []plainjobs.State) string {
-	var words []string
+func stateNames(states []plainjobs.State) (names []string) {
 	for _, s := range states {
-		words = append(words, s.String())
+		names = append(names, s.String())
 	}
-	return joined(words)
+	return names
 }
+
+func stateList(states []plainjobs.State) string { return joined(stateNames(states)) }
 
 // changePage asks whether to change all jobs that match a filter, and says how many that
 // are.
@@ -148,21 +152,29 @@ func (rq *request) choice(query url.Values) (*verb, filter, error) {
 	switch {
 	case err != nil:
 		return nil, f, err
-	case f.State != 0 && !v.takes(f.State):
-		return nil, f, &problem{status: http.StatusBadRequest, title: "Nothing was changed", hold: true, text: fmt.Sprintf("Jobs that are %v cannot be %s.", f.State, v.past)}
-	case f.Name != "" && !rq.maySee(f.Name):
-		return nil, f, hiddenName(f.Name)
-	case f.Name != "" && !rq.may(v.action, f.Name):
-		return nil, f, refused(v.action, f.Name)
+	case len(v.of(f.States)) == 0:
+		return nil, f, &problem{status: http.StatusBadRequest, title: "Nothing was changed", hold: true, text: fmt.Sprintf("Jobs that are %s cannot be %s.", stateList(f.States), v.past)}
+	}
+	for _, name := range f.Names {
+		if !rq.maySee(name) {
+			return nil, f, hiddenName(name)
+		}
+		if !rq.may(v.action, name) {
+			return nil, f, refused(v.action, name)
+		}
 	}
 	return v, f, nil
 }
 
 // facts says in words which jobs the filter selects.
 func (f *filter) facts(v *verb) (all []fact) {
-	all = append(all, fact{Label: "State", Text: stateList(v.of(f.State))})
+	all = append(all, fact{Label: "State", Text: stateList(v.of(f.States))})
+	group := ""
+	if f.Group != 0 {
+		group = strconv.FormatInt(f.Group, 10)
+	}
 	for _, part := range [][2]string{
-		{"Name", f.Name}, {"Key", f.Key}, {"Error contains", f.Error}, {"Payload contains", f.Payload}, {"Since", f.since}, {"Until", f.until},
+		{"Name", f.NameList()}, {"Metadata", strings.Join(f.Pairs(), ", ")}, {"Group", group}, {"Key", f.Key}, {"Error contains", f.Error}, {"Payload contains", f.Payload}, {"Since", f.since}, {"Until", f.until},
 	} {
 		if part[1] != "" {
 			all = append(all, fact{Label: part[0], Text: visible(part[1])})
@@ -178,7 +190,7 @@ func (s *sweep) count(ctx context.Context, rq *request) (n int64, more bool, err
 		return 0, false, err
 	}
 	for _, c := range counts {
-		if !slices.Contains(s.verb.of(s.filter.State), c.State) || s.filter.Name != "" && s.filter.Name != c.Name {
+		if !slices.Contains(s.verb.of(s.filter.States), c.State) || !s.filter.counts(c.Name, c.State) {
 			continue
 		}
 		if rq.maySee(c.Name) && rq.may(s.verb.action, c.Name) {

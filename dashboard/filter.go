@@ -2,42 +2,50 @@ package dashboard
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/plainjobs/plainjobs"
-	"github.com/plainjobs/plainjobs/backend"
 )
 
-// A filter is what the URL of a list of jobs says.
+// A filter is what the URL of a list of jobs says. Its states, names and pairs of metadata
+// may be given several times.
 type filter struct {
 	plainjobs.Filter
-	Name         string          // the one of Filter.Names, or empty
-	State        plainjobs.State // the one of Filter.States, or zero
-	Payload      string          // a part of the payload
-	Before       int64           // the page
-	since, until string          // as given
+	Payload      string // a part of the payload
+	Before       int64  // the page
+	since, until string // as given
 }
 
 // parseFilter reads a filter. An error says which part is wrong.
 func parseFilter(q url.Values, now time.Time) (f filter, err error) {
-	f.Name, f.Key, f.Error, f.Payload = q.Get("name"), q.Get("key"), q.Get("error"), q.Get("payload")
+	f.Key, f.Error, f.Payload = q.Get("key"), q.Get("error"), q.Get("payload")
 	f.since, f.until = q.Get("since"), q.Get("until")
-	if f.Name != "" {
-		f.Names = []string{f.Name}
-	}
-	if text := q.Get("state"); text != "" {
-		for _, s := range backend.States() {
-			if s.String() == text {
-				f.State, f.States = s, []plainjobs.State{s}
-			}
-		}
-		if f.State == 0 {
+	f.Names = several(q["name"])
+	for _, text := range several(q["state"]) {
+		state, err := plainjobs.ParseState(text)
+		if err != nil {
 			return f, wrong("There is no state %q. The states are scheduled, blocked, pending, running, done, failed and cancelled.", text)
 		}
+		f.States = append(f.States, state)
+	}
+	for _, pair := range q["metadata"] {
+		if pair == "" { // an empty field of the form
+			continue
+		}
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			return f, wrong("metadata=%s is no pair. Write a key and its value, e.g. tenant=acme.", pair)
+		}
+		if f.Metadata == nil {
+			f.Metadata = map[string]string{}
+		}
+		f.Metadata[key] = value
 	}
 	if text := q.Get("group"); text != "" {
 		if f.Group, err = strconv.ParseInt(text, 10, 64); err != nil || f.Group < 1 {
@@ -59,6 +67,19 @@ func parseFilter(q url.Values, now time.Time) (f filter, err error) {
 		return f, wrong("since=%s is not before until=%s: no job matches.", f.since, f.until)
 	}
 	return f, nil
+}
+
+// several returns the different words of a parameter's values, in the order given. Commas
+// and spaces, which no name has, separate words.
+func several(values []string) (words []string) {
+	for _, value := range values {
+		for _, word := range strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' }) {
+			if !slices.Contains(words, word) {
+				words = append(words, word)
+			}
+		}
+	}
+	return words
 }
 
 func wrong(format string, args ...any) error {
@@ -108,10 +129,15 @@ func (f *filter) values() url.Values {
 			q.Set(name, value)
 		}
 	}
-	if f.State != 0 {
-		set("state", f.State.String())
+	for _, state := range f.States {
+		q.Add("state", state.String())
 	}
-	set("name", f.Name)
+	for _, name := range f.Names {
+		q.Add("name", name)
+	}
+	for _, pair := range f.Pairs() {
+		q.Add("metadata", pair)
+	}
 	set("key", f.Key)
 	set("error", f.Error)
 	set("payload", f.Payload)
@@ -123,18 +149,36 @@ func (f *filter) values() url.Values {
 	return q
 }
 
+// Pairs returns the pairs of metadata as they are in a URL.
+func (f filter) Pairs() (pairs []string) {
+	for _, key := range slices.Sorted(maps.Keys(f.Metadata)) {
+		pairs = append(pairs, key+"="+f.Metadata[key])
+	}
+	return pairs
+}
+
+// NameList returns the names as they are in a field of the form.
+func (f filter) NameList() string { return strings.Join(f.Names, ", ") }
+
+// counts reports whether a count by name and state is of jobs that the filter may select.
+func (f *filter) counts(name string, state plainjobs.State) bool {
+	return (len(f.Names) == 0 || slices.Contains(f.Names, name)) && (len(f.States) == 0 || slices.Contains(f.States, state))
+}
+
 // counted reports whether the counts by name and state tell how many jobs match.
 func (f *filter) counted() bool {
-	return f.Key == "" && f.Error == "" && f.Payload == "" && f.since == "" && f.until == "" && f.Group == 0
+	return f.Key == "" && f.Error == "" && f.Payload == "" && f.since == "" && f.until == "" && f.Group == 0 && len(f.Metadata) == 0
 }
 
 // IsEmpty reports whether the filter selects every job.
-func (f filter) IsEmpty() bool { return f.counted() && f.Name == "" && f.State == 0 }
+func (f filter) IsEmpty() bool { return f.counted() && len(f.Names) == 0 && len(f.States) == 0 }
 
-// jobsHref returns the URL of a list of jobs with a name, unless it is empty, in a state,
-// unless it is zero.
-func jobsHref(name string, state plainjobs.State) string {
-	return (&filter{Name: name, State: state}).href(0)
+// jobsHref returns the URL of a list of jobs.
+func jobsHref(f plainjobs.Filter) string { return (&filter{Filter: f}).href(0) }
+
+// ofName selects the jobs of a name in some states, or in any.
+func ofName(name string, states ...plainjobs.State) plainjobs.Filter {
+	return plainjobs.Filter{Names: []string{name}, States: states}
 }
 
 func jobHref(id int64) string { return "job?id=" + strconv.FormatInt(id, 10) }

@@ -128,7 +128,7 @@ func (h *handler) group(ctx context.Context, rq *request, query url.Values) (any
 	}
 	p := &groupPage{Group: rq.groupTree(g), More: g.More, Members: jobsHref(plainjobs.Filter{Group: id})}
 	if g.GateInfo.Failed > 0 {
-		p.Failed = jobsHref(plainjobs.Filter{Group: id, State: plainjobs.Failed})
+		p.Failed = jobsHref(plainjobs.Filter{Group: id, States: []plainjobs.State{plainjobs.Failed}})
 	}
 	p.Facts = append(p.Facts, fact{Label: "Created", When: p.Group.Created})
 	if !g.Deadline.IsZero() {

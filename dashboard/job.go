@@ -157,8 +157,8 @@ func (rq *request) facts(j *plainjobs.Info, w *plainjobs.Worker) (facts []fact) 
 	}
 	for _, key := range []struct{ label, text string }{{"Unique key", j.UniqueKey}, {"Serial key", j.SerialKey}} {
 		if key.text != "" {
-			f := filter{Filter: plainjobs.Filter{Key: key.text}, Name: j.Name}
-			facts = append(facts, fact{Label: key.label, Text: visible(key.text), Href: f.href(0)})
+			f := plainjobs.Filter{Key: key.text, Names: []string{j.Name}}
+			facts = append(facts, fact{Label: key.label, Text: visible(key.text), Href: jobsHref(f)})
 		}
 	}
 	if j.BlockedBy != 0 {

@@ -44,14 +44,13 @@ func (h *handler) jobs(ctx context.Context, rq *request, query url.Values) (any,
 		return nil, err
 	}
 	p := &jobsPage{Filter: f, Searches: f.Error != "" || f.Payload != ""}
-	p.More = f.Group != 0 || f.Key != "" || f.Payload != "" || f.since != "" || f.until != ""
-	p.States = append(p.States, option{"", "Any state", f.State == 0})
+	p.More = f.Group != 0 || len(f.Metadata) > 0 || f.Key != "" || f.Payload != "" || f.since != "" || f.until != ""
 	for _, s := range backend.States() {
-		p.States = append(p.States, option{s.String(), s.String(), s == f.State})
+		p.States = append(p.States, option{s.String(), s.String(), slices.Contains(f.States, s)})
 	}
 	p.Times = timesOf(f.since)
-	if f.Name != "" && !rq.maySee(f.Name) {
-		return nil, hiddenName(f.Name)
+	if hidden := slices.IndexFunc(f.Names, func(name string) bool { return !rq.maySee(name) }); hidden >= 0 {
+		return nil, hiddenName(f.Names[hidden])
 	}
 	counts, err := h.queue.Counts(ctx)
 	if err != nil {
@@ -67,11 +66,11 @@ func (h *handler) jobs(ctx context.Context, rq *request, query url.Values) (any,
 		if !slices.Contains(p.Names, c.Name) && visible(c.Name) == c.Name { // others cannot be typed
 			p.Names = append(p.Names, c.Name)
 		}
-		if (f.Name == "" || f.Name == c.Name) && (f.State == 0 || f.State == c.State) {
+		if f.counts(c.Name, c.State) {
 			total += c.Jobs
 		}
 	}
-	if f.counted() && (f.Name != "" || !hides) {
+	if f.counted() && (len(f.Names) > 0 || !hides) {
 		p.Total = plural(total, "job")
 	}
 	s := search{handler: h, rq: rq, filter: f.Filter, payload: f.Payload, before: f.Before, most: pageRows}
@@ -118,14 +117,16 @@ func (h *handler) jobsCommand(f *filter) string {
 		return ""
 	}
 	words := []string{h.opts.Program, "jobs"}
-	state, group := "", ""
-	if f.State != 0 {
-		state = f.State.String()
-	}
+	group := ""
 	if f.Group != 0 {
 		group = strconv.FormatInt(f.Group, 10)
 	}
-	for _, flag := range [][2]string{{"state", state}, {"name", f.Name}, {"key", f.Key}, {"error", f.Error}, {"since", f.since}, {"until", f.until}, {"group", group}} {
+	flags := [][2]string{{"state", strings.Join(stateNames(f.States), ",")}, {"name", strings.Join(f.Names, ",")}}
+	for _, pair := range f.Pairs() {
+		flags = append(flags, [2]string{"metadata", pair})
+	}
+	flags = append(flags, [][2]string{{"key", f.Key}, {"error", f.Error}, {"since", f.since}, {"until", f.until}, {"group", group}}...)
+	for _, flag := range flags {
 		if flag[1] == "" {
 			continue
 		}

@@ -75,7 +75,7 @@ func (rq *request) pause(name string, paused bool) *act {
 
 func (h *handler) limitOf(rq *request, n *plainjobs.NameInfo) limitRow {
 	r := limitRow{
-		Name: visible(n.Name), Href: jobsHref(n.Name, 0), Paused: n.Paused, Running: grouped(n.Running),
+		Name: visible(n.Name), Href: jobsHref(ofName(n.Name)), Paused: n.Paused, Running: grouped(n.Running),
 		Free: rq.ago(n.Free), Keep: retention(n.History),
 	}
 	if n.MaxRunning > 0 {

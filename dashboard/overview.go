@@ -137,9 +137,9 @@ func (o *overview) fill(rq *request, counts []plainjobs.Count, infos []plainjobs
 		return strings.Compare(a, b)
 	})
 	row := func(name string, s *stats) nameRow {
-		r := nameRow{Name: visible(name), Href: jobsHref(name, 0), Paused: s.info.Paused, Notes: limitNotes(&s.info)}
+		r := nameRow{Name: visible(name), Href: jobsHref(ofName(name)), Paused: s.info.Paused, Notes: limitNotes(&s.info)}
 		for _, state := range backend.States() {
-			r.Cells = append(r.Cells, countCell{State: state.String(), Jobs: s.of[state], Href: jobsHref(name, state)})
+			r.Cells = append(r.Cells, countCell{State: state.String(), Jobs: s.of[state], Href: jobsHref(ofName(name, state))})
 		}
 		return r
 	}

@@ -90,7 +90,7 @@ const scheduleRuns = 5
 
 // lastRuns returns the newest jobs of a name, with their outcomes.
 func (h *handler) lastRuns(ctx context.Context, rq *request, name string) ([]jobRow, error) {
-	s := search{handler: h, rq: rq, filter: plainjobs.Filter{Name: name}, most: scheduleRuns}
+	s := search{handler: h, rq: rq, filter: ofName(name), most: scheduleRuns}
 	if name == "" {
 		return nil, nil
 	}
@@ -102,7 +102,7 @@ func (h *handler) lastRuns(ctx context.Context, rq *request, name string) ([]job
 
 func (rq *request) schedule(name, job string, t engine.Timing, s *backend.Schedule, note string) scheduleRow {
 	row := scheduleRow{
-		Name: visible(name), Job: job, JobHref: jobsHref(job, 0), Expression: visible(t.Spec), Zone: visible(t.Zone),
+		Name: visible(name), Job: job, JobHref: jobsHref(ofName(job)), Expression: visible(t.Spec), Zone: visible(t.Zone),
 		Words: visible(inWords(t.Spec)), Note: note, Paused: s.Paused, Interval: t.Every > 0, Last: rq.ago(s.Last),
 	}
 	row.Acts = rq.scheduleActs(name, job, s)

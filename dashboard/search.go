@@ -136,7 +136,7 @@ func (s *search) matches(ctx context.Context, job *plainjobs.Info) bool {
 	if s.opts.Redact == nil {
 		return s.payload == "" || !s.hides(job.Name) && bytes.Contains(job.Payload, []byte(s.payload))
 	}
-	if s.filter.Error != "" || s.filter.Key != "" {
+	if s.filter.Error != "" || s.filter.Key != "" || len(s.filter.Metadata) > 0 {
 		whole, err := s.queue.Get(ctx, job.ID)
 		if err != nil {
 			return false
@@ -145,10 +145,20 @@ func (s *search) matches(ctx context.Context, job *plainjobs.Info) bool {
 		s.whole[job.ID] = true
 		*job = whole
 		return strings.Contains(lastError(job), s.filter.Error) && bytes.Contains(job.Payload, []byte(s.payload)) &&
-			(s.filter.Key == "" || s.filter.Key == job.UniqueKey || s.filter.Key == job.SerialKey)
+			(s.filter.Key == "" || s.filter.Key == job.UniqueKey || s.filter.Key == job.SerialKey) && s.hasMetadata(job)
 	}
 	s.rq.redact(job)
 	return bytes.Contains(job.Payload, []byte(s.payload))
+}
+
+// hasMetadata reports whether a job has the pairs of the filter.
+func (s *search) hasMetadata(job *plainjobs.Info) bool {
+	for key, want := range s.filter.Metadata {
+		if value, ok := job.Metadata[key]; !ok || value != want {
+			return false
+		}
+	}
+	return true
 }
 
 func lastError(job *plainjobs.Info) string {

@@ -53,12 +53,12 @@ const (
 )
 
 // ended reports whether all pages of all states are done.
-func (s *sweep) ended() bool { return s.state >= len(s.verb.of(s.filter.State)) }
+func (s *sweep) ended() bool { return s.state >= len(s.verb.of(s.filter.States)) }
 
 // page returns the jobs of the next page that the sender may change, in a bounded time.
 func (s *sweep) page(ctx context.Context, rq *request, size int) (ids []int64, err error) {
 	f := s.filter.Filter
-	f.States = []plainjobs.State{s.verb.of(s.filter.State)[s.state]}
+	f.States = []plainjobs.State{s.verb.of(s.filter.States)[s.state]}
 	search := search{handler: s.handler, rq: rq, filter: f, payload: s.filter.Payload, before: cmp.Or(s.below, s.top+1), most: size}
 	if err := search.run(ctx); err != nil {
 		return nil, err
@@ -210,7 +210,7 @@ func (s *sweep) step(ctx context.Context, size int) (more bool, err error) {
 	ids, err := s.page(ctx, rq, size)
 	if err == nil && len(ids) > 0 {
 		f := s.filter.Filter
-		f.IDs, f.States = ids, []plainjobs.State{s.verb.of(s.filter.State)[state]}
+		f.IDs, f.States = ids, []plainjobs.State{s.verb.of(s.filter.States)[state]}
 		var n int
 		n, err = s.verb.apply(s.queue, ctx, f, s.priority)
 		s.action.Jobs += int64(n)

@@ -121,7 +121,7 @@ func TestSweep(t *testing.T) {
 	if got, want := w.counts(t), "a pending=1500 b failed=1500"; got != want {
 		t.Errorf("after the retry: %s, want %s", got, want)
 	}
-	jobs, _, err := w.queue.List(t.Context(), plainjobs.Filter{Name: "a"}, 0, 1)
+	jobs, _, err := w.queue.List(t.Context(), plainjobs.Filter{Names: []string{"a"}}, 0, 1)
 	if err != nil || jobs[0].Priority != -3 {
 		t.Errorf("a retried job: %+v, %v", jobs, err)
 	}
@@ -131,7 +131,7 @@ func TestSweep(t *testing.T) {
 	if got, want := w.counts(t), "a pending=1498 a cancelled=2"; got != want {
 		t.Errorf("at the end: %s, want %s", got, want)
 	}
-	jobs, _, err = w.queue.List(t.Context(), plainjobs.Filter{Name: "a"}, 0, 1)
+	jobs, _, err = w.queue.List(t.Context(), plainjobs.Filter{Names: []string{"a"}}, 0, 1)
 	if err != nil || jobs[0].Priority != 7 {
 		t.Errorf("a prioritized job: %+v, %v", jobs, err)
 	}

@@ -38,7 +38,7 @@ func BenchmarkSweep(b *testing.B) {
 				l.report(b, "meanwhile", took)
 				b.ReportMetric(time.Since(began).Seconds(), "s")
 				contains(b, w.eventually(b, page, "1,000,000 of 1,000,000"), ">done<")
-				n, _, err := w.queue.Count(b.Context(), plainjobs.Filter{Name: "old", State: plainjobs.Pending}, true)
+				n, _, err := w.queue.Count(b.Context(), plainjobs.Filter{Names: []string{"old"}, States: []plainjobs.State{plainjobs.Pending}}, true)
 				if counts := w.counts(b); err != nil || n != 1_000_000 || strings.Contains(counts, "failed") {
 					b.Fatalf("after the retry: %s", counts)
 				}

@@ -73,7 +73,7 @@ type runningJobs struct {
 }
 
 func (h *handler) readRunning(ctx context.Context) (runningJobs, error) {
-	jobs, next, err := h.queue.List(ctx, plainjobs.Filter{State: plainjobs.Running}, 0, runningMost)
+	jobs, next, err := h.queue.List(ctx, plainjobs.Filter{States: []plainjobs.State{plainjobs.Running}}, 0, runningMost)
 	return runningJobs{jobs, next != 0}, err
 }
 

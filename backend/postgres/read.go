@@ -257,7 +257,8 @@ func (c condition) inStates(states []backend.State) condition {
 		return c
 	case only(f, backend.Running):
 		return c.and(`j.state = 3 AND j.id = ANY(ARRAY(
-			SELECT x.id FROM plainjobs.claim h JOIN plainjobs.job x ON x.id BETWEEN h.first AND h.last AND x.seed = h.seed AND x.state = 3))`)
+			SELECT x.id FROM plainjobs.claim h CROSS JOIN LATERAL (
+				SELECT r.id FROM plainjobs.job r WHERE r.id BETWEEN h.first AND h.last AND r.seed = h.seed AND r.state = 3 OFFSET 0) x))`)
 	case only(f, backend.Pending):
 		return c.and(`j.state = 3 AND NOT ` + isRunning)
 	case only(f, states[0]): // a literal, so that partial indexes apply

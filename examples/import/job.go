@@ -110,7 +110,7 @@ func (a *app) report(ctx context.Context, file string) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %d of %d jobs done in %v\n", filepath.Base(file), info.Done, info.Total, info.EndedAt.Sub(info.CreatedAt).Round(1e6))
 	for before := int64(0); ; {
-		refused, next, err := a.queue.List(ctx, plainjobs.Filter{Group: group.ID(), State: plainjobs.Cancelled}, before, 1000)
+		refused, next, err := a.queue.List(ctx, plainjobs.Filter{Group: group.ID(), States: []plainjobs.State{plainjobs.Cancelled}}, before, 1000)
 		if err != nil {
 			return err
 		}

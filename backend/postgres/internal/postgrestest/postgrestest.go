@@ -95,6 +95,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("RightsOnFunctions", d.testRightsOnFunctions)
 	t.Run("NewerSchema", d.testNewerSchema)
 	t.Run("Schema", d.testSchema)
+	t.Run("View", d.testView)
 	t.Run("ForeignTables", parallel(d.testForeignTables))
 	t.Run("Upgrade", d.testUpgrade)
 	t.Run("UpgradeJobs", d.testUpgradeJobs)

@@ -116,6 +116,7 @@ func Run(t *testing.T, name string, open Open) {
 	t.Run("Lanes", func(t *testing.T) { lanetest.Run(t, mustOpen(t, d.open, filepath.Join(t.TempDir(), "jobs.db"), nil)) })
 	t.Run("Drift", d.testDrift)
 	t.Run("Schema", d.testSchema)
+	t.Run("View", d.testView)
 	t.Run("LargePayloads", d.testLargePayloads)
 	t.Run("CancelledInTransaction", d.testCancelledInTransaction)
 }

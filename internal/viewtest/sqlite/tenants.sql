@@ -1,0 +1,6 @@
+SELECT metadata ->> '$.tenant' AS tenant, count(*) AS jobs, sum(payload ->> '$.amount') AS amount,
+  min(created_at) AS oldest
+FROM plainjobs_view
+WHERE name = 'invoice' AND state IN ('scheduled', 'pending', 'running')
+GROUP BY tenant
+ORDER BY jobs DESC, tenant;
