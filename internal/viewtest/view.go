@@ -46,20 +46,9 @@ func Run(t *testing.T, b store, v View) {
 
 func (v View) testColumns(t *testing.T) {
 	t.Helper()
-	rows, err := v.QueryContext(t.Context(), "SELECT * FROM "+v.Name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	names, err := rows.Columns()
-	if err != nil {
-		t.Fatal(err)
-	}
+	names, _ := v.rows(t, "SELECT * FROM "+v.Name)
 	if got := strings.Join(names, " "); got != columns {
 		t.Errorf("the view has the columns\n%s\nwant\n%s", got, columns)
-	}
-	if err := rows.Close(); err != nil {
-		t.Fatal(err)
 	}
 	if v.Dialect != "postgres" {
 		return
@@ -76,15 +65,22 @@ func (v View) testColumns(t *testing.T) {
 	}
 }
 
-// text returns the rows of a query, with | between columns and in UTC.
-func (v View) text(t *testing.T, query string) (lines []string) {
+// text returns the rows of a query.
+func (v View) text(t *testing.T, query string) []string {
+	t.Helper()
+	_, lines := v.rows(t, query)
+	return lines
+}
+
+// rows returns the columns of a query, and its rows with | between columns and times in UTC.
+func (v View) rows(t *testing.T, query string) (names, lines []string) {
 	t.Helper()
 	rows, err := v.QueryContext(t.Context(), query)
 	if err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}
 	defer rows.Close()
-	names, err := rows.Columns()
+	names, err = rows.Columns()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +101,7 @@ func (v View) text(t *testing.T, query string) (lines []string) {
 	if err := rows.Err(); err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}
-	return lines
+	return names, lines
 }
 
 func text(value any) string {

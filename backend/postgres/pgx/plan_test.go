@@ -2,6 +2,7 @@ package pgx_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -92,24 +93,32 @@ func TestFilterPlans(t *testing.T) {
 				}
 			}
 			args = slices.DeleteFunc(slices.Clone(args), func(a any) bool { _, ok := a.(native.QueryExecMode); return ok })
-			rows, err := db.QueryContext(t.Context(), "EXPLAIN "+query.SQL, args...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var plan strings.Builder
-			for rows.Next() {
-				var line string
-				if err := rows.Scan(&line); err != nil {
-					t.Fatal(err)
-				}
-				plan.WriteString(line + "\n")
-			}
-			if err := rows.Err(); err != nil {
-				t.Fatal(err)
-			}
-			if !strings.Contains(plan.String(), want) || strings.Contains(plan.String(), "Seq Scan on job ") {
-				t.Errorf("the plan of %+v is\n%s", f, plan.String())
+			plan := explain(t, db, query.SQL, args)
+			if !strings.Contains(plan, want) || strings.Contains(plan, "Seq Scan on job ") {
+				t.Errorf("the plan of %+v is\n%s", f, plan)
 			}
 		}
 	}
+}
+
+// explain returns the plan of a query.
+func explain(t *testing.T, db *sql.DB, query string, args []any) string {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), "EXPLAIN "+query, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var plan strings.Builder
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			t.Fatal(err)
+		}
+		plan.WriteString(line + "\n")
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return plan.String()
 }
