@@ -32,8 +32,8 @@ var (
 	ErrTimeout = fmt.Errorf("the run took longer than the job's timeout: %w", context.DeadlineExceeded)
 	// ErrDuplicate is returned by Perform if the unique key is taken and the task has
 	// [Reject], or if a handler performs a task with the unique key of the job that it
-	// runs. Retry, RunSchedule and [Queue.Group] return it if a key is taken, Import if
-	// another job has the ID, and [Signal.Send] if the signal was sent before.
+	// runs. Retry and [Queue.Group] return it if a key is taken, Import if another job
+	// has the ID, and [Signal.Send] if the signal was sent before.
 	ErrDuplicate = backend.ErrDuplicate
 	// ErrQueueFull is returned by Perform when [MaxPending] jobs wait.
 	ErrQueueFull = backend.ErrQueueFull

@@ -46,8 +46,9 @@ func Define[T any](name string, fn func(ctx context.Context, data T) error, opts
 }
 
 // Declare is [Define] without a handler. [Handle] binds the handler to a queue. Use it
-// for handlers with dependencies, and for jobs whose handlers perform the same job or
-// each other's: Define would create an initialization or import cycle.
+// for handlers with dependencies, for a job whose handler performs the job itself, and
+// for jobs whose handlers perform one another: Define would create an initialization or
+// import cycle.
 func Declare[T any](name string, opts ...DefineOption) *Job[T] {
 	return define[T](name, caller(), nil, opts)
 }

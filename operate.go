@@ -214,7 +214,8 @@ func priorityOf(opts []TaskOption) (*int16, error) {
 
 // Cancel cancels waiting jobs that match the filter, and ends the contexts of running
 // ones with [ErrCancelled]: at once if a worker of this Queue runs them, and within a
-// heartbeat if another worker does. It returns the number of jobs cancelled.
+// heartbeat if another worker does. It returns the number of both. A running job whose
+// handler then returns nil is done all the same.
 //
 // A store without heartbeats, see [backend.Heartbeater], cannot reach another worker. A
 // job that such a worker runs is not counted, and the error matches
@@ -253,9 +254,9 @@ func (q *Queue) Actions(ctx context.Context, before int64, limit int) ([]Action,
 }
 
 // FreeKeys releases the unique keys that matching jobs keep only because of [For], so
-// that new jobs may have them. It returns the number of keys released. These are keys of
-// jobs that have finished, or that run and have [UntilStarted]. Other waiting and running
-// jobs have their keys anyway.
+// that new jobs may have them. It returns the number of keys released. Only jobs that
+// have finished, and running ones with [UntilStarted], keep a key because of For;
+// FreeKeys leaves the keys of all others.
 func (q *Queue) FreeKeys(ctx context.Context, filter Filter) (int, error) {
 	return q.operate(ctx, backend.OperateRequest{Op: backend.OpFree}, "free keys", filter)
 }

@@ -140,9 +140,9 @@ func RateLimit(n int, per time.Duration) DefineOption {
 // MaxCrashes is how many crashes fail the job. The default is 10, and a negative n is no
 // limit. A crash is the death of a worker that held only this job, after an earlier
 // worker that held the job had died. The death of a worker that held several jobs does
-// not count, because each of them may be the cause. When a run is settled, even as
-// failed, the count starts again at zero. A kill from outside counts. The value of the
-// most recently started worker applies.
+// not count, because each of them may be the cause. When a run ends otherwise than by a
+// death or a release, even as failed, the count starts again at zero. A kill from outside
+// counts. The value of the most recently started worker applies.
 func MaxCrashes(n int) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Settings.MaxCrashes = n

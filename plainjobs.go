@@ -20,10 +20,11 @@
 // A push in a transaction is as durable as the transaction.
 //
 // A worker claims jobs, some ahead of time (prefetched), and has a lease on each. It
-// settles a run by storing its end, or releases the job when it stops: the job is then
-// Pending again and no attempt is used. The jobs of a worker that died are rescued: they
-// become Pending again. A run that has lost its lease cannot change the state of its job.
-// Finished jobs are pruned (deleted) when their [History] is over.
+// settles a run by storing how the run ended. When it stops, it releases the jobs that it
+// still holds: they are Pending again and no attempt is used. The jobs of a worker that
+// died are rescued: they become Pending again. A run that has lost its lease cannot
+// change the state of its job. Finished jobs are pruned (deleted) when their [History] is
+// over.
 //
 //   - Ends of a run: [Cancel], [RetryAfter], [Snooze], [Backoff], [Timeout];
 //     [Complete] in the transaction of its effects; [DefineResult] and [Record] for a result.

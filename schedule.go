@@ -32,14 +32,14 @@ func Zone(name string) ScheduleOption {
 	})
 }
 
-// CatchUp bounds how many missed ticks run when a worker returns. A tick is late if, at
-// its time, no worker that has the schedule runs, or the job's name or the whole queue is
-// paused. Late ticks of the last minute run, up to 1000 of them. Older ones are missed.
-// If fewer than n ticks of the last minute run, the latest missed ones run too, until n
-// have run in all; the others never run. With CatchUp(3), after an hour without a worker,
-// a tick every 10 minutes runs three times, and a tick every 10 seconds six times. n is
-// from 0 to 1000; the default is 1. The store forgets a schedule, with its missed ticks,
-// if for 30 days other workers run and none has the schedule.
+// CatchUp sets how many late ticks run, at least, when a worker runs again or a pause
+// ends. A tick is late if, at its time, no worker that has the schedule runs, or the
+// job's name or the whole queue is paused. Late ticks of the last minute run, up to 1000
+// of them. If these are fewer than n, the latest older ones run too, until n have run.
+// The other ticks never run: they are missed. With CatchUp(3), after an hour without a
+// worker, a tick every 10 minutes runs three times, and a tick every 10 seconds six
+// times. n is from 0 to 1000; the default is 1. The store forgets a schedule, with its
+// missed ticks, if for 30 days other workers run and none has the schedule.
 func CatchUp(n int) ScheduleOption {
 	return scheduleOption(func(s *engine.Schedule) error {
 		if s.CatchUp = n; n < 0 || n > 1000 {
@@ -57,11 +57,11 @@ func RunAtStart() ScheduleOption {
 }
 
 // Overlap sets whether a tick pushes a job while the job of an earlier tick waits or
-// runs. With false, such a tick is skipped, and a failed run is retried no later than
-// the next tick, unless the job has its own [Backoff]. The default is true for [Cron]
-// and [Schedule], where each tick stands for a time, such as the day of a report. It is
-// false for [Every], whose ticks are all alike. An Every with a CatchUp above 1 or with
-// its own unique key pushes at each tick.
+// runs. With false, such a tick is skipped, and a failed run is retried no later than the
+// next tick, unless the job has its own [Backoff]. The default is true for [Cron] and
+// [Schedule], where each tick stands for a time, such as the day of a report. It is false
+// for [Every], whose ticks are all alike, unless the Every has a CatchUp above 1 or its
+// own unique key: then it is true.
 //
 // Overlap(false) gives the job a unique key and excludes [UniqueBy].
 func Overlap(allowed bool) ScheduleOption {
@@ -89,9 +89,9 @@ func aloneKey(s *engine.Schedule) backend.Unique {
 }
 
 // Cron returns a job that runs at the times of a cron expression. Its handler gets the
-// tick. Each tick pushes one job, however many processes you run; [CatchUp] decides what
-// happens to ticks missed during downtime. The job belongs in a package-level variable.
-// The schedule has the job's name.
+// tick. Each tick pushes one job, however many processes you run; [CatchUp] decides which
+// ticks run late after downtime. The job belongs in a package-level variable. The
+// schedule has the job's name.
 //
 // The expression has five fields: minute, hour, day of the month, month and day of the
 // week. An optional sixth field, in front of these, is for seconds. @hourly, @daily,
@@ -109,10 +109,10 @@ func aloneKey(s *engine.Schedule) backend.Unique {
 // three hours. If the hour field begins with a star, the limit is three hours or the time
 // between two ticks, whichever is shorter. If the clock is set back further, the schedule
 // may continue from the new time and repeat ticks. If it is set forward, the ticks in
-// between count as missed, and the latest of them run as [CatchUp] says.
+// between are late, and the latest n run, see [CatchUp].
 //
 // After a new definition of the schedule, with other options or another expression, ticks
-// that are due by the old one still run; [CatchUp] decides about those that were missed.
+// that are due by the old one still run, as [CatchUp] says.
 //
 // Cron panics, as [Define] does, if the expression is invalid or no date matches it.
 func Cron(name, expression string, fn func(ctx context.Context, tick time.Time) error, opts ...ScheduleOption) *Job[time.Time] {
@@ -292,8 +292,8 @@ func (q *Queue) Schedules(ctx context.Context) ([]ScheduleInfo, error) {
 }
 
 // PauseSchedule stops a schedule from pushing in all processes, or lets it continue.
-// During the pause, workers that have the schedule skip its ticks, and these never run. If
-// no such worker runs during the pause, its ticks are missed ticks, see [CatchUp].
+// During the pause, workers that have the schedule skip its ticks, and these never run.
+// If no such worker runs during the pause, its ticks are late, see [CatchUp].
 func (q *Queue) PauseSchedule(ctx context.Context, name string, paused bool) error {
 	b, err := capability[backend.Scheduler](q, "pause schedule")
 	if err != nil {
@@ -306,9 +306,9 @@ func (q *Queue) PauseSchedule(ctx context.Context, name string, paused bool) err
 }
 
 // RunSchedule pushes the job of a schedule of this program now, independently of its
-// ticks, and returns the job's ID. If the jobs of the schedule do not overlap and one
-// waits or runs, RunSchedule pushes nothing and returns the ID of that job. With
-// [ErrDuplicate] the ID is that of the job that has the unique key.
+// ticks, and returns the job's ID. If the jobs of the schedule do not overlap, or have a
+// unique key, and one waits or runs, RunSchedule pushes nothing and returns the ID of
+// that job, with [ErrDuplicate] if the task has [Reject].
 func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 	s := q.engine().Schedule(name)
 	if s == nil {

@@ -16,10 +16,10 @@ import (
 // Step runs a part of a handler's work once. It stores the result of fn as JSON, on disk
 // by default, with the job. When the job runs again, after an error, a crash or a
 // [Sleep], Step returns the stored result and does not call fn. fn is called again only
-// if it returned an error, if its result was not stored, because the process died, the
-// run lost its lease, or Step returned an error, or if an operator retries a done job or
-// retries the job from this step or an earlier one ([Queue.RetryFrom]). So fn should be
-// idempotent; [StepTx] does its work and stores the result in one transaction.
+// if it returned an error; if its result was not stored (the process died, the run lost
+// its lease, or Step returned an error); or if an operator retries a done job, or the job
+// from this step or an earlier one ([Queue.RetryFrom]). So fn should be idempotent;
+// [StepTx] does its work and stores the result in one transaction.
 //
 //	charge, err := plainjobs.Step(ctx, "charge", func(ctx context.Context) (Charge, error) {
 //		return stripe.Charge(ctx, order.Card)
@@ -94,14 +94,15 @@ func StepTx[T any](ctx context.Context, tx *sql.Tx, name string, fn func() (T, e
 // return the error that Sleep returns. The job then waits as [Scheduled], in no worker's
 // slot, and uses no attempt. When it runs again, Sleep with the same name returns nil.
 // The work before a Sleep is repeated when the job continues, unless it is in a [Step]. A
-// Sleep is a step: the names and the number of both are limited together. In everything
-// else it counts as a [Snooze]: OnError is not called, and the event is [EventSnoozed].
+// Sleep is a step: the names and the number of both are limited together. As with a
+// [Snooze], OnError is not called, and the event is [EventSnoozed].
 //
 //	if err := plainjobs.Sleep(ctx, "cool off", 24*time.Hour); err != nil {
 //		return err
 //	}
 //
-// A unique job with [UntilStarted] does not take its key again while it sleeps.
+// Unlike a snoozed job, a job with [UntilStarted] does not take its unique key again
+// while it sleeps, and is not superseded.
 func Sleep(ctx context.Context, name string, d time.Duration) error {
 	run, err := runOf(ctx, "Sleep")
 	if err != nil {

@@ -63,10 +63,10 @@ func (q *Queue) Import(ctx context.Context, r io.Reader) (Transfer, error) {
 	return transferred("import")(transfer.Import(ctx, q.engine().Backend, r))
 }
 
-// MoveTo copies the queue into another store, which is empty or has part of it from a
-// move that was interrupted: jobs with their IDs, attempts, keys, steps and history,
-// groups, signals, limits, pauses of names, and schedules.  A move that was killed
-// continues when it is called again.
+// MoveTo copies the queue into another store, which is empty or has only what earlier
+// calls copied: jobs with their IDs, attempts, keys, steps and history, groups, signals,
+// limits, pauses of names, and schedules.  A move that was killed continues when it is
+// called again.
 //
 // MoveTo pauses both queues, so that the workers of both wait, and waits for
 // running jobs; it rescues those of dead workers. It copies in batches, then
@@ -74,8 +74,9 @@ func (q *Queue) Import(ctx context.Context, r io.Reader) (Transfer, error) {
 // end: stop the workers of the old queue, let the program open the new one, and
 // call [Queue.Resume] on it. To give up before that, resume the old queue.
 //
-// Programs may push to the old queue until they are stopped. Jobs pushed
-// after the copy stay in the old queue; call MoveTo again to copy them.
+// Programs may push to the old queue until they are stopped. Jobs pushed after the copy
+// stay in the old queue; to copy them, call MoveTo again before anything is pushed to the
+// new one.
 //
 // MoveTo calls report, unless it is nil, with each step, in words.
 func (q *Queue) MoveTo(ctx context.Context, to *Queue, report func(text string)) (Transfer, error) {

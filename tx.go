@@ -45,9 +45,9 @@ func (q *TxQueue) PerformMany(ctx context.Context, tasks ...Task) ([]int64, erro
 // matches [ErrLeaseLost]; then roll back. A handler with a result calls
 // [ResultJob.Complete].
 //
-// After Complete the transaction decides: if it is committed the job is done, whatever
-// the handler returns; otherwise the run has failed, even if the handler returns nil,
-// unless it returns the error of [Cancel], [Snooze] or [Sleep]. After a rollback,
+// After Complete the transaction decides. If it is committed, the job is done, whatever
+// the handler returns. If not, the error of [Cancel], [Snooze], [Sleep] or [Signal.Wait]
+// has its usual effect, and anything else, also nil, is a failure. After a rollback,
 // Complete may be called again in another transaction. On SQLite the transaction should
 // begin with BEGIN IMMEDIATE.
 func Complete(ctx context.Context, tx *sql.Tx) error { return complete(ctx, tx, nil) }
