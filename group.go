@@ -43,7 +43,8 @@ type Group struct {
 // Done, Failed and Cancelled are the others. A nested group counts as one member, done or
 // failed. Fired says that a member has failed. Sealed says that the group can end,
 // EndedAt when it ended, and Deadline when it is sealed and its members are cancelled;
-// zero times are none. Waiting is the number of callbacks that wait.
+// zero times are none. Waiting is the number of callbacks that wait. Kind, Awaits and
+// Awaiting are of the gates of flows.
 type GroupInfo = backend.GateInfo
 
 // Group creates a group, as durably as Perform stores a job. It returns [ErrDuplicate] if

@@ -45,7 +45,9 @@ var arrows = map[string][]string{
 	"backend":                      {},
 	"backend/check":                {"backend"},
 	"backend/internal/audit":       {},
+	"backend/internal/group":       {},
 	"backend/internal/jsonrow":     {"backend", "backend/lifecycle"},
+	"backend/internal/lease":       {"backend"},
 	"backend/lifecycle":            {"backend", "backend/check", "internal/histogram"},
 	"backend/memory":               {"backend", "backend/check", "backend/lifecycle"},
 	"backend/sqlite":               {"backend", "backend/check", "backend/internal/audit", "backend/internal/jsonrow", "backend/lifecycle", "backend/sqlite/internal/host", "internal/latelog"},
@@ -67,7 +69,7 @@ var arrows = map[string][]string{
 	"backend/sqlite/modernc": {"backend/sqlite"},
 	"backend/sqlite/ncruces": {"backend/sqlite"},
 
-	"backend/postgres":     {"backend", "backend/check", "backend/internal/audit", "backend/internal/jsonrow", "backend/lifecycle", "internal/latelog"},
+	"backend/postgres":     {"backend", "backend/check", "backend/internal/audit", "backend/internal/group", "backend/internal/jsonrow", "backend/internal/lease", "backend/lifecycle", "internal/latelog"},
 	"backend/postgres/pgx": {"", "backend/postgres"},
 }
 
