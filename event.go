@@ -103,7 +103,8 @@ func infoOfEvent(e *engine.Event) Info {
 			info.Failures++
 		}
 		if f.Error != "" {
-			info.Errors = []RunError{{Attempt: info.Attempt, At: now, Error: backend.CleanError(f.Error), Stack: backend.CleanError(f.Stack)}}
+			info.Errors = []RunError{{Attempt: info.Attempt, At: now, Error: backend.CleanError(f.Error), Stack: backend.CleanError(f.Stack),
+				Took: f.Took.Truncate(time.Microsecond), Worker: f.Worker}}
 		}
 		if f.Ending == backend.EndRetry || f.Ending == backend.EndSnooze || f.Ending == backend.EndSleep {
 			info.RunAt = now.Add(f.Delay)

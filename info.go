@@ -108,7 +108,9 @@ type Info struct {
 }
 
 // A RunError is the error of one run. Attempt is the number of the attempt, At the time of
-// the failure, Error the text of the error, and Stack the stack, if it is known.
+// the failure, Error the text of the error, and Stack the stack, if it is known. Worker is
+// the host and process that had the run, and Took how long it took, or zero if less than
+// 100 ms. Neither is set for an error of the store's own, such as of an expired job.
 type RunError = backend.RunError
 
 // LogValue implements [slog.LogValuer]. It never shows the payload.

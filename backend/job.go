@@ -150,7 +150,8 @@ type Failure struct {
 	Expires time.Duration // for EndRelease: how long the job may still wait for its first start; zero means no limit
 	Error   string        // for people; empty stores none
 	Stack   string        // where it happened, for people; kept with Error
-	Took    time.Duration // as in [Completion]
+	Worker  string        // what the worker calls itself, for people; kept with Error
+	Took    time.Duration // as in [Completion]; kept with Error
 	// Step is stored with EndSleep, in the same transaction, unless it has no name.
 	Step Step
 	// Signal, for EndSleep, is what the job waits for: if the signal is stored, the job is pending

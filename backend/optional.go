@@ -128,6 +128,10 @@ type RunError struct {
 	At      time.Time
 	Error   string
 	Stack   string
+	// Took and Worker are those of the Failure that ended the run, Took in whole microseconds. Both
+	// are zero for an error of the store's own.
+	Took   time.Duration
+	Worker string
 }
 
 // A ListRequest filters and pages a list.

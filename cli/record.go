@@ -51,6 +51,8 @@ type failure struct {
 	At      time.Time `json:"at"`
 	Error   string    `json:"error"`
 	Stack   string    `json:"stack,omitempty"`
+	Took    float64   `json:"took_seconds,omitempty"`
+	Worker  string    `json:"worker,omitempty"`
 }
 
 func recordOf(i *plainjobs.Info) *record {
@@ -73,7 +75,7 @@ func recordOf(i *plainjobs.Info) *record {
 		r.Result = i.Result
 	}
 	for _, e := range i.Errors {
-		r.Errors = append(r.Errors, failure{e.Attempt, e.At, e.Error, e.Stack})
+		r.Errors = append(r.Errors, failure{e.Attempt, e.At, e.Error, e.Stack, e.Took.Seconds(), e.Worker})
 	}
 	return r
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -83,6 +84,13 @@ func (s *screen) show(i *plainjobs.Info, why string, steps []backend.Step) error
 			t.add("", "retried by an operator: attempts count from 1 again")
 		}
 		t.add(fmt.Sprintf("attempt %d", e.Attempt), fmt.Sprintf("%s  %s", s.stamp(e.At), e.Error))
+		if e.Worker != "" {
+			took := "less than 0.1 s" // workers store no less
+			if e.Took > 0 {
+				took = e.Took.Round(time.Millisecond).String()
+			}
+			t.add("", fmt.Sprintf("on %s, for %s", e.Worker, took))
+		}
 	}
 	for _, step := range steps {
 		t.add("step "+step.Name, s.stamp(step.At)+"  "+string(step.Result))

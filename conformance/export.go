@@ -144,7 +144,8 @@ func (e *env) live() {
 	}
 	e.push(e.b, "fail", 3)
 	for i, ending := range []backend.Ending{backend.EndRetry, backend.EndFailed, backend.EndCancelled} {
-		f := backend.Failure{Lease: e.claim(e.b, w, 1, "fail")[0].Lease, Ending: ending, Delay: 70 * e.unit, Error: "text ü\n" + string(rune('a'+i)), Stack: "main.go:1\n\tx"}
+		f := backend.Failure{Lease: e.claim(e.b, w, 1, "fail")[0].Lease, Ending: ending, Delay: 70 * e.unit, Error: "text ü\n" + string(rune('a'+i)), Stack: "main.go:1\n\tx",
+			Worker: "mill", Took: time.Duration(i) * time.Millisecond}
 		e.fail(e.b, f)
 	}
 	for range 3 {

@@ -117,6 +117,14 @@ var detailMutants = []mutant{{
 	rejected: []string{"heartbeat/leave-leases"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return neverLeaves{m} },
 }, {
+	rule:     "an error has no worker",
+	rejected: []string{"fail/run"},
+	make:     alters(altered{fail: func(f *backend.Failure) { f.Worker = "" }}),
+}, {
+	rule:     "an error has no duration",
+	rejected: []string{"fail/run"},
+	make:     alters(altered{fail: func(f *backend.Failure) { f.Took = 0 }}),
+}, {
 	rule:     "stuck runs are not stored",
 	rejected: []string{"read/stuck"},
 	make:     alters(altered{beat: func(r *backend.HeartbeatRequest) { r.Stuck = nil }}),

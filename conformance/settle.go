@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -305,6 +306,28 @@ var settleCases = []testCase{{
 			if last.Error != "x" || last.Stack != backend.CleanError(stack) {
 				e.Errorf("a stack of %d bytes is stored as %d bytes with %q", len(stack), len(last.Stack), last.Error)
 			}
+		}
+	},
+}, {
+	name: "fail/run",
+	rule: "the worker and the duration of a failed run are kept with its error, and an operator's cancellation has none",
+	run: func(e *env) {
+		ids := e.push(e.b, "a", 2)
+		w := e.worker()
+		for _, took := range []time.Duration{0, 1234567 * time.Nanosecond} {
+			j := e.claim1(e.b, w, "a")
+			e.wantLost("Fail", e.fail(e.b, backend.Failure{Lease: j.Lease, Ending: backend.EndRetry, Error: "x", Worker: "mill \x00ü", Took: took}))
+			errs := e.get(j.ID).Errors
+			if last := errs[len(errs)-1]; last.Took != took.Truncate(time.Microsecond) || last.Worker != backend.CleanError("mill \x00ü") {
+				e.Errorf("a run of %v is stored as %+v", took, last)
+			}
+		}
+		j := e.claim1(e.b, w, "a")
+		e.operate(backend.OpCancel, backend.Filter{IDs: []int64{j.ID}})
+		e.wantLost("Fail", e.fail(e.b, backend.Failure{Lease: j.Lease, Ending: backend.EndCancelled, Worker: "mill", Took: time.Second}))
+		errs := e.get(j.ID).Errors
+		if last := errs[len(errs)-1]; last.Error != backend.CancelledError || last.Took != 0 || last.Worker != "" {
+			e.Errorf("the cancellation of a run of %v is stored as %+v", ids, last)
 		}
 	},
 }, {

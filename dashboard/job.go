@@ -48,6 +48,7 @@ type entry struct {
 	When   moment
 	State  string // of its mark
 	Title  string
+	Run    string // where it ran, and how long
 	Text   block
 	Stack  block
 	Number int  // of the error, from 1; zero if it is none
@@ -215,7 +216,7 @@ func (rq *request) timeline(j *plainjobs.Info) []entry {
 			title = fmt.Sprintf("Cancelled in attempt %d", e.Attempt)
 		}
 		title += ", " + short(e.At.Sub(last)) + " later"
-		all = append(all, entry{When: rq.moment(e.At), State: "failed", Title: title, Text: newBlock(e.Error), Stack: newBlock(e.Stack), Number: i + 1})
+		all = append(all, entry{When: rq.moment(e.At), State: "failed", Title: title, Run: runWords(&e), Text: newBlock(e.Error), Stack: newBlock(e.Stack), Number: i + 1})
 		last = e.At
 	}
 	if !j.StartedAt.IsZero() && (j.State == plainjobs.Running || j.State == plainjobs.Done) {
@@ -237,6 +238,17 @@ func (rq *request) timeline(j *plainjobs.Info) []entry {
 		all = append(all, entry{When: rq.moment(j.ExpiresAt), State: "cancelled", Future: true, Title: "Expires unless it has started"})
 	}
 	return all
+}
+
+// runWords says which worker had the run that ended with an error, and for how long.
+func runWords(e *plainjobs.RunError) string {
+	switch {
+	case e.Worker == "": // an error of the store's own
+		return ""
+	case e.Took == 0: // workers do not store less than a tenth of a second
+		return visible("ran on " + e.Worker + ", for less than 0.1 s")
+	}
+	return visible("ran on " + e.Worker + ", for " + short(e.Took))
 }
 
 // steps returns the steps of a job, in the order in which they were stored.

@@ -23,7 +23,7 @@ func TestPages(t *testing.T) {
 		{"/jobs?since=1h&state=done", []string{`href="job?id=1"`}},
 		{"/jobs?until=1h", []string{"No job matches the filter."}},
 		{"/jobs?before=3", []string{`href="job?id=2"`, "Back to the newest"}},
-		{"/job?id=2", []string{"invoice #2", "Attempt 1 failed", "Attempt 2 failed", "ada@example.com", "<del>- dial tcp 10.0.0.1:25: connection refused</del>", "<ins>+ dial tcp 10.0.0.1:25: timeout</ins>", "app retry 2", "abc", "main.go:12"}},
+		{"/job?id=2", []string{"invoice #2", "Attempt 1 failed", "ran on mill, pid 4711, for less than 0.1 s", "Attempt 2 failed", "ran on mill, pid 4711, for 2.1 s", "ada@example.com", "<del>- dial tcp 10.0.0.1:25: connection refused</del>", "<ins>+ dial tcp 10.0.0.1:25: timeout</ins>", "app retry 2", "abc", "main.go:12"}},
 		{"/job?id=%232&from=2&to=2", []string{"The errors and stacks are equal."}},
 		{"/job?id=5", []string{"held by job #4"}},
 		{"/job?id=4", []string{"30 of 120", "mill, pid 4711", "app cancel 4"}},

@@ -64,7 +64,7 @@ func newStore(t testing.TB) *memory.Backend {
 	}
 	fail := func(name string, f backend.Failure) {
 		t.Helper()
-		f.Lease = claim(name)
+		f.Lease, f.Worker = claim(name), "mill, pid 4711"
 		_, err := store.Fail(ctx, []backend.Failure{f})
 		check(err)
 	}
@@ -73,7 +73,7 @@ func newStore(t testing.TB) *memory.Backend {
 	check(err)
 	push(backend.NewJob{Name: "invoice", Payload: []byte(`{"to":"ada@example.com"}`), Metadata: []byte(`{"trace":"abc"}`)})
 	fail("invoice", backend.Failure{Ending: backend.EndRetry, Error: "dial tcp 10.0.0.1:25: connection refused", Stack: "main.go:12\nsend"})
-	fail("invoice", backend.Failure{Ending: backend.EndFailed, Error: "dial tcp 10.0.0.1:25: timeout", Stack: "main.go:12\nsend"})
+	fail("invoice", backend.Failure{Ending: backend.EndFailed, Took: 2100 * time.Millisecond, Error: "dial tcp 10.0.0.1:25: timeout", Stack: "main.go:12\nsend"})
 	push(backend.NewJob{Name: "invoice", Payload: []byte(`{"to":"b@example.com"}`)})
 	fail("invoice", backend.Failure{Ending: backend.EndRetry, Delay: time.Hour, Error: "timeout"})
 	push(backend.NewJob{Name: "import", Payload: []byte(`"one"`), Serial: "k"})

@@ -39,6 +39,12 @@ func newLeases(s *setup, r *reporter) *leases {
 	return l
 }
 
+// self returns what the worker calls itself in the errors of its runs.
+func self() string {
+	host, _ := os.Hostname()
+	return fmt.Sprintf("%s, pid %d", host, os.Getpid())
+}
+
 // replace makes the row that of a worker with a new ID, which is not registered.
 func (w *row) replace(s *setup) {
 	host, _ := os.Hostname()

@@ -39,6 +39,9 @@ func TestPayloadDoesNotDecode(t *testing.T) {
 				t.Fatalf("job %d has %d failures, want a failed attempt that is retried", id, i.Failures)
 			}
 			text := i.Errors[0].Error
+			if !strings.Contains(i.Errors[0].Worker, ", pid ") {
+				t.Errorf("the error has the worker %q", i.Errors[0].Worker)
+			}
 			if !strings.Contains(text, fmt.Sprintf("job a #%d", id)) || strings.Contains(text, secret) || strings.Contains(text, "12345") {
 				t.Errorf("error is %q: want the job and its ID, and none of the payload", text)
 			}

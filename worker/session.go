@@ -26,6 +26,7 @@ type setup struct {
 	log       *throttledLog
 	handlers  context.Context // the parent of all handlers' contexts
 	ready     func()          // called when the worker is registered or paused
+	self      string          // what the worker calls itself in errors
 }
 
 // A session is one call of Run or Start, or its part for one lane. Its parts and their goroutines:
@@ -62,7 +63,7 @@ func newSession(ctx context.Context, q *engine.Queue, opts Options, jobs map[str
 	handlers, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	c := &setup{
 		queue: q, opts: opts, store: q.Backend, jobs: jobs, names: slices.Sorted(maps.Keys(jobs)), schedules: schedules,
-		log: newThrottledLog(opts.Logger), handlers: handlers, ready: func() {},
+		log: newThrottledLog(opts.Logger), handlers: handlers, ready: func() {}, self: self(),
 	}
 	s := &session{setup: c, stopHandlers: stop}
 	s.reporter = &reporter{setup: c}

@@ -87,7 +87,10 @@ func (s *slots) outcomeOf(r *run, err error, took time.Duration) outcome {
 	if err != nil {
 		interrupted := errors.Is(context.Cause(&r.ctx), plainjobs.ErrStopped)
 		f := engine.FailureOf(r.def, r.job, err, interrupted)
-		f.Result = r.ctx.Info.Result
+		f.Result, f.Worker = r.ctx.Info.Result, s.self
+		if took >= storeStartAfter {
+			f.Took = took
+		}
 		if r.cancelled.Load() { // whatever error the handler returned
 			f.Ending, f.Delay = backend.EndCancelled, 0
 		}

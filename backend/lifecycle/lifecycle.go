@@ -190,6 +190,9 @@ func (j Job) Fail(f *backend.Failure, now int64) (Job, backend.RunError) {
 		ending, state, text = backend.EndCancelled, backend.Cancelled, cmp.Or(text, backend.CancelledError)
 	}
 	e := j.failed(text, f.Stack, now)
+	if text != "" && text == f.Error {
+		e.Took, e.Worker = f.Took.Truncate(time.Microsecond), backend.CleanError(f.Worker)
+	}
 	if SpendsAttempt(ending) {
 		j.Failures++
 	}

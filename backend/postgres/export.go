@@ -14,7 +14,7 @@ import (
 
 const (
 	selectAll = selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result,
-			coalesce((SELECT json_agg(json_build_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack) ORDER BY e.id)
+			coalesce((SELECT json_agg(json_build_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack, 'Took', e.took, 'Worker', e.worker) ORDER BY e.id)
 				FROM plainjobs.job_error e WHERE e.job = j.id)::text, '[]') AS errors,
 			CASE WHEN j.flags & 4096 <> 0 THEN coalesce((
 				SELECT json_agg(json_build_object('Name', s.name, 'At', s.at, 'Result', encode(s.result, 'hex')) ORDER BY s.id)::text

@@ -51,10 +51,10 @@ const (
 				unique_key, serial_key, payload, metadata, place, ending)`
 
 	insertOldErrors = `
-		INSERT INTO plainjobs.job_error (job, attempt, at, error, stack)
-		SELECT v.job, v.attempt, v.at, v.error, v.stack
-		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::text[], $5::text::text[]) WITH ORDINALITY
-			AS v(job, attempt, at, error, stack, n)
+		INSERT INTO plainjobs.job_error (job, attempt, at, error, stack, took, worker)
+		SELECT v.job, v.attempt, v.at, v.error, v.stack, v.took, v.worker
+		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::text[], $5::text::text[], $6::text::bigint[],
+			$7::text::text[]) WITH ORDINALITY AS v(job, attempt, at, error, stack, took, worker, n)
 		ORDER BY v.n`
 	insertProgress = `
 		INSERT INTO plainjobs.job_progress (job, done, total)
@@ -255,18 +255,19 @@ func (a *importBatch) insert() error {
 }
 
 func (a *importBatch) insertErrors() error {
-	var jobs, attempts, ats []int64
-	var texts, stacks []string
+	var jobs, attempts, ats, tooks []int64
+	var texts, stacks, workers []string
 	for i := range a.jobs {
 		for _, e := range a.jobs[i].Errors {
 			jobs, attempts, ats = append(jobs, a.jobs[i].ID), append(attempts, int64(e.Attempt)), append(ats, e.At.UnixMicro())
 			texts, stacks = append(texts, e.Error), append(stacks, e.Stack)
+			tooks, workers = append(tooks, e.Took.Microseconds()), append(workers, e.Worker)
 		}
 	}
 	if len(jobs) == 0 {
 		return nil
 	}
-	_, err := a.t.exec(insertOldErrors, intArray(jobs), intArray(attempts), intArray(ats), textArray(texts), textArray(stacks))
+	_, err := a.t.exec(insertOldErrors, intArray(jobs), intArray(attempts), intArray(ats), textArray(texts), textArray(stacks), intArray(tooks), textArray(workers))
 	return err
 }
 

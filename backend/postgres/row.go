@@ -153,9 +153,10 @@ const (
 		DELETE FROM plainjobs.job WHERE id = ANY($1::text::bigint[])`
 
 	insertErrors = `
-		INSERT INTO plainjobs.job_error (job, attempt, at, error, stack)
-		SELECT v.job, v.attempt, $4::bigint, v.error, v.stack
-		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::text[], $5::text::text[]) WITH ORDINALITY AS v(job, attempt, error, stack, n)
+		INSERT INTO plainjobs.job_error (job, attempt, at, error, stack, took, worker)
+		SELECT v.job, v.attempt, $4::bigint, v.error, v.stack, v.took, v.worker
+		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::text[], $5::text::text[], $6::text::bigint[], $7::text::text[])
+			WITH ORDINALITY AS v(job, attempt, error, stack, took, worker, n)
 		ORDER BY v.n`
 	trimErrors = `
 		DELETE FROM plainjobs.job_error e USING unnest($1::text::bigint[]) AS v(job)
@@ -262,15 +263,16 @@ func (t *tx) update(rows []*row) error {
 
 // addErrors stores the errors and results that the rows got.
 func (t *tx) addErrors(rows []*row, now int64) error {
-	var errorsOf, attempts []int64
-	var texts, stacks []string
+	var errorsOf, attempts, tooks []int64
+	var texts, stacks, workers []string
 	for _, r := range rows {
 		for _, e := range r.errors {
 			errorsOf, attempts, texts, stacks = append(errorsOf, r.id), append(attempts, int64(e.Attempt)), append(texts, e.Error), append(stacks, e.Stack)
+			tooks, workers = append(tooks, e.Took.Microseconds()), append(workers, e.Worker)
 		}
 	}
 	if len(errorsOf) > 0 {
-		if _, err := t.exec(insertErrors, intArray(errorsOf), intArray(attempts), textArray(texts), now, textArray(stacks)); err != nil {
+		if _, err := t.exec(insertErrors, intArray(errorsOf), intArray(attempts), textArray(texts), now, textArray(stacks), intArray(tooks), textArray(workers)); err != nil {
 			return err
 		}
 		if _, err := t.exec(trimErrors, intArray(errorsOf)); err != nil {

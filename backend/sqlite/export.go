@@ -15,7 +15,7 @@ const (
 	// keeps the planner from starting with the names.
 	selectAll = selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result, coalesce(p.done, 0) AS done,
 			coalesce(p.total, 0) AS total,
-			(SELECT json_group_array(json_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack) ORDER BY e.id)
+			(SELECT json_group_array(json_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack, 'Took', e.took, 'Worker', e.worker) ORDER BY e.id)
 				FROM plainjobs_job_error e WHERE e.job = j.id) AS errors,
 			CASE WHEN j.flags & 4096 <> 0 THEN (SELECT json_group_array(json_object('Name', s.name, 'At', s.at, 'Result', hex(s.result)) ORDER BY s.id)
 				FROM plainjobs_job_step s WHERE s.job = j.id) ELSE '' END AS steps,

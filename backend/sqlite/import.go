@@ -268,7 +268,7 @@ func (t *tx) insertRecord(k jobKeys, r *backend.Record) error {
 	}
 	for _, e := range r.Errors {
 		if err == nil {
-			_, err = t.exec(insertError, k.id, int64(e.Attempt), e.At.UnixMicro(), e.Error, e.Stack)
+			_, err = t.exec(insertError, k.id, int64(e.Attempt), e.At.UnixMicro(), e.Error, e.Stack, e.Took.Microseconds(), e.Worker)
 		}
 	}
 	for _, s := range r.Steps {

@@ -289,13 +289,13 @@ func (t *tx) delete(rows []row, now int64) error {
 }
 
 const (
-	insertError = `INSERT INTO plainjobs_job_error (job, attempt, at, error, stack) VALUES (?,?,?,?,?)`
+	insertError = `INSERT INTO plainjobs_job_error (job, attempt, at, error, stack, took, worker) VALUES (?,?,?,?,?,?,?)`
 	trimErrors  = `DELETE FROM plainjobs_job_error WHERE job = ? AND id <= (SELECT id FROM plainjobs_job_error WHERE job = ? ORDER BY id DESC LIMIT 1 OFFSET 10)`
 )
 
 // recordError keeps the last ten errors of a job.
 func (t *tx) recordError(job int64, e backend.RunError) error {
-	if _, err := t.exec(insertError, job, int64(e.Attempt), e.At.UnixMicro(), e.Error, e.Stack); err != nil {
+	if _, err := t.exec(insertError, job, int64(e.Attempt), e.At.UnixMicro(), e.Error, e.Stack, e.Took.Microseconds(), e.Worker); err != nil {
 		return err
 	}
 	_, err := t.exec(trimErrors, job, job)

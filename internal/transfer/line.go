@@ -104,10 +104,12 @@ type jobLine struct {
 }
 
 type errorLine struct {
-	Attempt int       `json:"attempt"`
-	At      time.Time `json:"at"`
-	Error   string    `json:"error"`
-	Stack   string    `json:"stack,omitempty"`
+	Attempt int           `json:"attempt"`
+	At      time.Time     `json:"at"`
+	Error   string        `json:"error"`
+	Stack   string        `json:"stack,omitempty"`
+	Took    time.Duration `json:"took,omitempty"`
+	Worker  string        `json:"worker,omitempty"`
 }
 
 // A blob is a byte slice: in JSON a string if it is text, and otherwise an object with

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
@@ -25,12 +26,15 @@ func Errors(text string) (all []backend.RunError, err error) {
 		Attempt      int
 		At           int64
 		Error, Stack string
+		Took         int64
+		Worker       string
 	}
 	if err := decode(text, "errors", &rows); err != nil {
 		return nil, err
 	}
 	for _, r := range rows {
-		all = append(all, backend.RunError{Attempt: r.Attempt, At: lifecycle.Time(r.At), Error: r.Error, Stack: r.Stack})
+		all = append(all, backend.RunError{Attempt: r.Attempt, At: lifecycle.Time(r.At), Error: r.Error, Stack: r.Stack,
+			Took: time.Duration(r.Took) * time.Microsecond, Worker: r.Worker})
 	}
 	return all, nil
 }

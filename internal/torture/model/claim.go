@@ -170,9 +170,9 @@ func (m *model) release(j *job, way func()) {
 	way()
 	switch {
 	case j.State == backend.Failed:
-		m.record(j, backend.CrashError, "")
+		m.record(j, backend.RunError{Error: backend.CrashError})
 	case cancelled:
-		m.record(j, backend.CancelledError, "")
+		m.record(j, backend.RunError{Error: backend.CancelledError})
 	}
 	m.settle(j)
 }

@@ -81,8 +81,9 @@ func (m *model) which(f func(*job) bool) (found []*job) {
 	return found
 }
 
-func (m *model) record(j *job, text, stack string) {
-	j.errors = append(slices.Clone(j.errors), backend.RunError{Attempt: j.Failures + 1, At: m.now, Error: text, Stack: stack})
+func (m *model) record(j *job, e backend.RunError) {
+	e.Attempt, e.At = j.Failures+1, m.now
+	j.errors = append(slices.Clone(j.errors), e)
 	j.errors = j.errors[max(0, len(j.errors)-10):]
 }
 
@@ -136,7 +137,7 @@ func (m *model) queue(j *job) {
 
 // supersede cancels the job, whose unique key another job has.
 func (m *model) supersede(j *job, by int64) {
-	m.record(j, superseded(by), "")
+	m.record(j, backend.RunError{Error: superseded(by)})
 	j.State = backend.Cancelled
 	m.settle(j)
 }

@@ -91,7 +91,7 @@ func (m *model) operateOn(op backend.Op, j *job) {
 	case op == backend.OpCancel && j.State == backend.Running:
 		j.Cancelling = true
 	case op == backend.OpCancel:
-		m.record(j, backend.CancelledError, "")
+		m.record(j, backend.RunError{Error: backend.CancelledError})
 		j.State = backend.Cancelled
 		m.settle(j)
 	case j.State == backend.Scheduled:

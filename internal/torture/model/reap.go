@@ -37,7 +37,7 @@ func (m *model) reap(req backend.ReapRequest, stored []int64) (r backend.ReapRes
 		}
 	}
 	for _, j := range m.which(m.expired) {
-		m.record(j, backend.ExpiredError, "")
+		m.record(j, backend.RunError{Error: backend.ExpiredError})
 		j.State = backend.Cancelled
 		m.settle(j)
 		r.Expired++

@@ -34,7 +34,11 @@ func (m *model) fail(failures []backend.Failure) (lost []backend.Lease) {
 			text = cmp.Or(text, backend.CancelledError)
 		}
 		if held && text != "" {
-			m.record(j, text, f.Stack)
+			e := backend.RunError{Error: text, Stack: f.Stack}
+			if text == f.Error {
+				e.Took, e.Worker = f.Took, f.Worker
+			}
+			m.record(j, e)
 		}
 		switch {
 		case j.Fail(f.Token, f.Ending, life.After(f.Ending, f.Delay)):

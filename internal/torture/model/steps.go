@@ -159,7 +159,7 @@ func (p *program) fail() {
 			f.Expires = oneOf(p, "expires", 0, 0, 10*time.Second, time.Minute)
 		}
 		if f.Error != "" {
-			f.Stack = "here"
+			f.Stack, f.Worker = "here", "there"
 		}
 		failures = append(failures, f)
 	}
