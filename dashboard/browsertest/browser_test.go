@@ -119,6 +119,14 @@ func (b *browser) scheme(t *testing.T, name string) {
 	}
 }
 
+// zone sets the viewer's time zone.
+func (b *browser) zone(t *testing.T, name string) {
+	t.Helper()
+	if _, err := chromedp.Call(b.ctx, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: name}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // scripts turns JavaScript on or off for pages loaded from now on.
 func (b *browser) scripts(t *testing.T, on bool) {
 	t.Helper()

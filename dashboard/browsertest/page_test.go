@@ -18,12 +18,14 @@ var pages = []struct{ name, path, text string }{
 	{"job-failed", "job?id=201", "Compare two failures"},
 	{"job-blocked", "job?id=242", "supplier-9"},
 	{"job-running", "job?id=241", "3,120 of 12,480"},
+	{"job-steps", "", "ask the warehouse"},
+	{"job-stuck", "job?id=241", "Stuck: the handler"},
 	{"change", "change?do=retry&state=failed", "Retry 6 jobs?"},
 	{"change-priority", "change?do=prioritize&name=email.receipt", "New priority"},
 	{"actions", "actions", "No action was taken yet"},
 	{"again", "again?id=201", "Store a new job"},
 	{"schedules", "schedules", "Monday to Friday at 03:30"},
-	{"workers", "workers", "shop-1"},
+	{"workers", "workers", "v1.8.2"},
 	{"limits", "limits", "100 in 1 minute"},
 	{"unknown", "job?id=99999", "There is no such job"},
 	{"wrong", "jobs?state=lost", "There is no state"},
@@ -37,7 +39,11 @@ func TestPages(t *testing.T) {
 			b := newBrowser(t)
 			w := newWorld(t, open(t))
 			w.fill(t)
+			steps := w.fillSteps(t)
 			for _, p := range pages {
+				if p.name == "job-steps" {
+					p.path = steps
+				}
 				t.Run(p.name, func(t *testing.T) {
 					schemes := []string{"light", "dark"}
 					if name != "sqlite" { // another store changes the data, not the look
@@ -94,5 +100,56 @@ next:
 	}
 	b.errors = rest
 	b.mu.Unlock()
+	b.noErrors(t)
+}
+
+// The pages of a queue without anything say what to do next.
+func TestEmptyPages(t *testing.T) {
+	for name, open := range stores {
+		t.Run(name, func(t *testing.T) {
+			b := newBrowser(t)
+			w := newWorld(t, open(t))
+			for _, p := range []struct{ name, path, text string }{
+				{"overview", "", "A program stores one with"},
+				{"jobs", "jobs", "The queue has no jobs yet"},
+				{"schedules", "schedules", "Define one with"},
+				{"workers", "workers", "No worker is registered"},
+				{"limits", "limits", "No name is paused or limited"},
+				{"actions", "actions", "No action was taken yet"},
+			} {
+				for _, scheme := range []string{"light", "dark"} {
+					b.scheme(t, scheme)
+					b.do(t, chromedp.Navigate(w.url+p.path))
+					b.shows(t, p.text)
+					b.accessible(t)
+					b.save(t, strings.Join([]string{"empty", p.name, scheme}, "-"))
+				}
+			}
+			b.noErrors(t)
+		})
+	}
+}
+
+// Times are those of the viewer's zone and show UTC on hover. Without JavaScript they are
+// in UTC.
+func TestTimeZone(t *testing.T) {
+	b, w := newPage(t, "job?id=201")
+	b.zone(t, "Asia/Tokyo")
+	b.do(t, chromedp.Navigate(w.url+"job?id=201"))
+	b.until(t, `document.documentElement.classList.contains("scripted")`)
+	times := `[...document.querySelectorAll(".timeline time")]`
+	if !eval[bool](t, b, times+`.every(t => {
+		const at = new Date(t.dateTime);
+		const tokyo = new Intl.DateTimeFormat(undefined, {dateStyle: "medium", timeStyle: "medium", timeZone: "Asia/Tokyo"}).format(at);
+		return t.textContent === tokyo && t.title.startsWith(tokyo) && t.title.includes(at.toISOString().slice(11, 19)) && t.title.includes("UTC");
+	}) && `+times+`.length > 3`) {
+		t.Errorf("the times are %s", eval[string](t, b, times+`.map(t => t.outerHTML).join("\n")`))
+	}
+	b.scripts(t, false)
+	b.do(t, chromedp.Navigate(w.url+"job?id=201"))
+	b.scripts(t, true)
+	if !eval[bool](t, b, times+`.every(t => t.textContent.endsWith("UTC") && t.textContent.includes(t.dateTime.slice(11, 19)))`) {
+		t.Errorf("without JavaScript the times are %s", eval[string](t, b, times+`.map(t => t.outerHTML).join("\n")`))
+	}
 	b.noErrors(t)
 }

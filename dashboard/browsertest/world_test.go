@@ -95,7 +95,7 @@ func (w *world) fill(t *testing.T) {
 	t.Helper()
 	ctx := context.Background()
 	worker := backend.Worker{
-		ID: 77, Host: "shop-1", PID: 4711, Lease: time.Hour,
+		ID: 77, Host: "shop-1", PID: 4711, Version: "v1.8.2", Lease: time.Hour,
 		Jobs: []string{"email.receipt", "image.resize", "import.catalog", "report.daily"}, Schedules: []string{"report.daily", "cache.warm"},
 	}
 	w.claim = func(name string, n int) []backend.Job {
@@ -122,7 +122,7 @@ func (w *world) fill(t *testing.T) {
 	}
 	fail := func(j backend.Job, f backend.Failure) {
 		t.Helper()
-		f.Lease = j.Lease
+		f.Lease, f.Worker = j.Lease, "shop-1, pid 4711"
 		_, err := w.store.Fail(ctx, []backend.Failure{f})
 		check(t, err)
 	}
@@ -140,7 +140,7 @@ func (w *world) fill(t *testing.T) {
 			if i == 2 {
 				ending, text = backend.EndFailed, otherError
 			}
-			fail(j, backend.Failure{Ending: ending, Delay: 0, Error: text, Stack: fmt.Sprintf(mailStack, 40+i)})
+			fail(j, backend.Failure{Ending: ending, Delay: 0, Error: text, Stack: fmt.Sprintf(mailStack, 40+i), Took: time.Duration(i*1300) * time.Millisecond})
 		}
 	}
 	push(34, backend.NewJob{Name: "email.receipt"})
@@ -154,7 +154,9 @@ func (w *world) fill(t *testing.T) {
 	for i, j := range append(running, one...) {
 		started = append(started, backend.Started{Lease: j.Lease, For: time.Duration(i*7+2) * time.Second})
 	}
-	_, err = w.store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: worker, Started: started})
+	_, err = w.store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: worker, Started: started, Stuck: []backend.Stuck{
+		{ID: one[0].ID, Name: "import.catalog", Stack: "goroutine 41 [IO wait]:\ninternal/poll.(*pollDesc).wait(…)\n\t/usr/local/go/src/internal/poll/fd_poll_runtime.go:84\nexample.com/shop/jobs.fetch(…)\n\t/src/jobs/catalog.go:57"},
+	}})
 	check(t, err)
 	w.record(t, worker)
 	push(2, backend.NewJob{Name: "report.daily", Delay: 3 * time.Hour})
@@ -174,4 +176,24 @@ func (w *world) fill(t *testing.T) {
 		{Name: "invoice.monthly", Definition: "report.daily|0 6 1 * *|America/New_York|1|0", Next: now.Add(5 * time.Minute)},
 	}))
 	check(t, w.store.PauseSchedule(ctx, "invoice.monthly", true))
+}
+
+// fillSteps stores a job that has done two steps and waits for a signal, and returns its
+// page.
+func (w *world) fillSteps(t *testing.T) (page string) {
+	t.Helper()
+	steps, ok := w.store.(backend.StepStore)
+	if !ok {
+		t.Fatal("the store has no steps")
+	}
+	_, err := w.store.Push(t.Context(), []backend.NewJob{{Name: "order.ship", Payload: []byte(`{"order":1207}`), MaxAttempts: 5}})
+	check(t, err)
+	j := w.claim("order.ship", 1)[0]
+	check(t, steps.StoreStep(t.Context(), nil, j.Lease, backend.Step{Name: "charge the card", Result: []byte(`"ch_1207"`)}))
+	_, err = w.store.Fail(t.Context(), []backend.Failure{{
+		Lease: j.Lease, Ending: backend.EndSleep, Delay: time.Hour, Step: backend.Step{Name: "ask the warehouse", Result: []byte("null")},
+		Signal: backend.SignalKey{Name: "packed", Key: "1207"},
+	}})
+	check(t, err)
+	return fmt.Sprintf("job?id=%d", j.ID)
 }
