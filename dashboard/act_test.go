@@ -349,6 +349,22 @@ func TestActOnClosedQueue(t *testing.T) {
 	}
 }
 
+// The page of a job says if its payload is not of the Go type, unless the payload is
+// changed by Redact.
+func TestMisfit(t *testing.T) {
+	store := newStore(t)
+	if _, err := store.Push(t.Context(), []backend.NewJob{{Name: "letter", Payload: []byte(`{"to":7}`), MaxAttempts: 1}, {Name: "letter", Payload: []byte(`{"to":"ada"}`), MaxAttempts: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, store, nil)
+	contains(t, w.get(t, http.StatusOK, "/job?id=9"), "dashboard.letter", "It does not decode into this type", "number")
+	page := w.get(t, http.StatusOK, "/job?id=10")
+	contains(t, page, "dashboard.letter")
+	lacks(t, page, "does not decode")
+	redacted := newWorld(t, store, &Options{Authorize: everyone, Redact: func(j *plainjobs.Info) { j.Payload = hiddenPayload }})
+	lacks(t, redacted.get(t, http.StatusOK, "/job?id=9"), "does not decode")
+}
+
 // secrets is a job whose payloads are not shown.
 var secrets = plainjobs.DeclareResult[letter, string]("secret", plainjobs.HidePayload())
 

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/internal/engine"
+	"github.com/plainjobs/plainjobs/internal/payload"
 )
 
 // jobPage is everything that the store has about a job.
@@ -24,7 +26,8 @@ type jobPage struct {
 	Timeline []entry
 	Steps    []stepView
 	Payload  block
-	Type     string // of the payload, where the program knows it
+	Type     string   // of the payload, where the program knows it
+	Misfits  []string // why the payload is not of the type
 	Result   *block
 	Progress string
 	Diff     *diffView
@@ -77,8 +80,8 @@ func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, 
 	if p.Why, err = h.why(ctx, &j, &raw); err != nil {
 		return nil, err
 	}
-	if d := engine.Lookup(j.Name); d != nil {
-		p.Type = d.Type.String()
+	if d := h.definition(j.Name); d != nil {
+		p.Type, p.Misfits = d.Type.String(), misfits(d, &j, &raw)
 	}
 	if j.Result != nil {
 		b := newBlock(pretty(j.Result))
@@ -116,6 +119,22 @@ func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, 
 		p.Again = fmt.Sprintf("again?id=%d", id)
 	}
 	return p, nil
+}
+
+// misfitsMost is how many reasons the page shows.
+const misfitsMost = 5
+
+// misfits returns why a payload that is shown in full does not decode into its type.
+func misfits(d *engine.Definition, j, raw *plainjobs.Info) []string {
+	if len(raw.Payload) > shownBytes || !bytes.Equal(j.Payload, raw.Payload) {
+		return nil
+	}
+	all := payload.Mismatches(d, raw.Payload)
+	all = all[:min(len(all), misfitsMost)]
+	for i := range all {
+		all[i] = visible(all[i])
+	}
+	return all
 }
 
 // why says in words what a job waits for, where it runs, or how it ended.

@@ -1,0 +1,85 @@
+package dashboard
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	driver "modernc.org/sqlite"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend/sqlite"
+	"github.com/plainjobs/plainjobs/internal/faultdriver"
+)
+
+// An update of a page takes as many statements for ten tabs as for one. -v prints them.
+// They are what an open page costs: there is at most one update a second, and none without
+// a visible tab.
+func TestUpdateCost(t *testing.T) {
+	var statements atomic.Int64
+	counted := &faultdriver.Driver{Driver: &driver.Driver{}, Before: faultdriver.Statements(func(string) error {
+		statements.Add(1)
+		return nil
+	})}
+	store, err := sqlite.Open(counted, filepath.Join(t.TempDir(), "jobs.db"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	failing(t, store, 100, "a", "b", "c")
+	h := newHandler(plainjobs.New(store, nil), &Options{Authorize: everyone})
+	for _, page := range h.pages {
+		if !page.menu {
+			continue
+		}
+		query := url.Values{"page": {page.name}}
+		update := func(tabs int) int64 {
+			var streams []*stream
+			for range tabs {
+				streams = append(streams, &stream{r: httptest.NewRequest(http.MethodGet, "/events", nil), query: query, updates: make(chan update, 1)})
+			}
+			before := statements.Load()
+			h.renderLive(t.Context(), query, streams)
+			for i, s := range streams {
+				if u := <-s.updates; u.problem != "" || len(u.html) == 0 {
+					t.Errorf("tab %d of page %q gets %+v", i, page.name, u)
+				}
+			}
+			return statements.Load() - before
+		}
+		update(1)
+		h.freshen(t)
+		one, ten := update(1), update(10)
+		t.Logf("%-18s %d statements", page.title, one)
+		if one != ten {
+			t.Errorf("an update of page %q takes %d statements for one tab and %d for ten", page.name, one, ten)
+		}
+	}
+}
+
+// freshen waits for what is read in the background, and keeps it for a while.
+func (h *handler) freshen(t *testing.T) {
+	t.Helper()
+	h.checkup.get(t.Context())
+	h.checkup.mu.Lock()
+	ended := h.checkup.ended
+	h.checkup.mu.Unlock()
+	if ended != nil {
+		<-ended
+	}
+	_, _ = h.crew.get(t.Context()) // its error is the pages'
+	_, _ = h.running.get(t.Context())
+	h.crew.keep(time.Minute)
+	h.running.keep(time.Minute)
+}
+
+// keep makes the last answer one that took a time, and so is kept for longer.
+func (r *reading[T]) keep(took time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answer.took = took
+}
