@@ -153,3 +153,23 @@ func TestTimeZone(t *testing.T) {
 	}
 	b.noErrors(t)
 }
+
+// The first page and everything that it loads take less than 60 KB on the wire, and come
+// from the same server. -v prints the size.
+func TestFirstLoad(t *testing.T) {
+	b := newBrowser(t)
+	w := newWorld(t, stores["sqlite"](t))
+	w.fill(t)
+	b.do(t, chromedp.Navigate(w.url))
+	b.until(t, `document.readyState === "complete" && performance.getEntriesByType("resource").length >= 4`)
+	const loaded = `[...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]`
+	size := eval[int](t, b, loaded+`.reduce((sum, e) => sum + e.transferSize, 0)`)
+	t.Logf("%d bytes", size)
+	if size == 0 || size >= 60_000 {
+		t.Errorf("the first load takes %d bytes", size)
+	}
+	if others := eval[[]string](t, b, loaded+`.map(e => e.name).filter(u => new URL(u).origin !== location.origin)`); len(others) > 0 {
+		t.Errorf("the page loads %q", others)
+	}
+	b.noErrors(t)
+}
