@@ -200,7 +200,8 @@ func (g *Group) Cancel(ctx context.Context) (n int, err error) {
 
 // Delete deletes the group with its members and callbacks, and the groups in it. It
 // starts no callback. If a member or a callback of one of these groups is running, Delete
-// returns an error and leaves that group as it is: cancel it, and call Delete again.
+// leaves that group as it is, may have deleted others, and returns an error: cancel the
+// job or wait for it, and call Delete again.
 func (g *Group) Delete(ctx context.Context) error {
 	store, err := capability[backend.GateStore](g.queue, "delete group")
 	if err != nil {

@@ -151,8 +151,8 @@ func (q *Queue) Counts(ctx context.Context) ([]Count, error) {
 type Worker = backend.WorkerInfo
 
 // Workers returns the registered workers, the longest registered first. A worker is not
-// Alive if its lease has expired or its process has Ended, which on SQLite a host detects
-// for its own processes. Other workers rescue its jobs.
+// Alive if its lease has expired or its process has Ended, which is detected only on
+// SQLite on Linux, for processes of the same host. Other workers rescue its jobs.
 func (q *Queue) Workers(ctx context.Context) ([]Worker, error) {
 	reader, err := capability[backend.Reader](q, "workers")
 	if err != nil {

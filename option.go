@@ -166,8 +166,8 @@ func positive(name string, n int) error {
 // transaction that ends it. Negative Rows are no limit.
 type History = backend.History
 
-// Keep overrides the store's history for the job, in the fields of h that are not zero.
-// The value of the most recently started worker applies.
+// Keep overrides how long the store keeps finished jobs, for this job, in the fields of h
+// that are not zero. The value of the most recently started worker applies.
 func Keep(h History) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Settings.History = h

@@ -23,8 +23,8 @@
 // settles a run by storing how the run ended. When it stops, it releases the jobs that it
 // still holds: they are Pending again and no attempt is used. The jobs of a worker that
 // died are rescued: they become Pending again. A run that has lost its lease cannot
-// change the state of its job. Finished jobs are pruned (deleted) when their [History] is
-// over.
+// change the state of its job. Finished jobs are pruned, that is deleted, when the time
+// has passed for which they are kept, see [History].
 //
 //   - Ends of a run: [Cancel], [RetryAfter], [Snooze], [Backoff], [Timeout];
 //     [Complete] in the transaction of its effects; [DefineResult] and [Record] for a result.
@@ -135,7 +135,7 @@ func New(b backend.Backend, opts *Options) *Queue {
 // be stored. To try again safely use [Unique] with [For]. Errors of the store match the
 // Err variables of package backend. With [ErrDuplicate] the ID is that of the existing
 // job. A handler that performs a task with the unique key that its own job has gets this
-// error even without [Reject]; a job with [UntilStarted] has released its key.
+// error even without [Reject], unless the job has released the key, see [UntilStarted].
 func (q *Queue) Perform(ctx context.Context, task Task) (int64, error) {
 	return one(pusher{queue: q}.perform(ctx, []Task{task}))
 }

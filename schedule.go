@@ -36,10 +36,10 @@ func Zone(name string) ScheduleOption {
 // ends. A tick is late if, at its time, no worker that has the schedule runs, or the
 // job's name or the whole queue is paused. Late ticks of the last minute run, up to 1000
 // of them. If these are fewer than n, the latest older ones run too, until n have run.
-// The other ticks never run: they are missed. With CatchUp(3), after an hour without a
-// worker, a tick every 10 minutes runs three times, and a tick every 10 seconds six
-// times. n is from 0 to 1000; the default is 1. The store forgets a schedule, with its
-// missed ticks, if for 30 days other workers run and none has the schedule.
+// Other late ticks never run. With CatchUp(3), after an hour without a worker, a tick
+// every 10 minutes runs three times, and a tick every 10 seconds six times. n is from 0
+// to 1000; the default is 1. The store forgets a schedule if for 30 days other workers
+// run and none has the schedule.
 func CatchUp(n int) ScheduleOption {
 	return scheduleOption(func(s *engine.Schedule) error {
 		if s.CatchUp = n; n < 0 || n > 1000 {
@@ -108,8 +108,8 @@ func aloneKey(s *engine.Schedule) backend.Unique {
 // The store's clock decides. No tick runs again if the clock is set back by less than
 // three hours. If the hour field begins with a star, the limit is three hours or the time
 // between two ticks, whichever is shorter. If the clock is set back further, the schedule
-// may continue from the new time and repeat ticks. If it is set forward, the ticks in
-// between are late, and the latest n run, see [CatchUp].
+// may continue from the new time and repeat ticks. If it is set forward while workers
+// run, the ticks in between do not run, except the latest n of CatchUp(n).
 //
 // After a new definition of the schedule, with other options or another expression, ticks
 // that are due by the old one still run, as [CatchUp] says.

@@ -94,15 +94,16 @@ func StepTx[T any](ctx context.Context, tx *sql.Tx, name string, fn func() (T, e
 // return the error that Sleep returns. The job then waits as [Scheduled], in no worker's
 // slot, and uses no attempt. When it runs again, Sleep with the same name returns nil.
 // The work before a Sleep is repeated when the job continues, unless it is in a [Step]. A
-// Sleep is a step: the names and the number of both are limited together. As with a
-// [Snooze], OnError is not called, and the event is [EventSnoozed].
+// Sleep counts as a step: its name must differ from those of the job's other steps, and
+// it counts towards their limit of 1000. As with a [Snooze], OnError is not called, and
+// the event is [EventSnoozed].
 //
 //	if err := plainjobs.Sleep(ctx, "cool off", 24*time.Hour); err != nil {
 //		return err
 //	}
 //
-// Unlike a snoozed job, a job with [UntilStarted] does not take its unique key again
-// while it sleeps, and is not superseded.
+// A snoozed job with [UntilStarted] takes its unique key again, or is cancelled as
+// superseded if another job has the key. When it sleeps, neither happens.
 func Sleep(ctx context.Context, name string, d time.Duration) error {
 	run, err := runOf(ctx, "Sleep")
 	if err != nil {

@@ -58,7 +58,8 @@ func (q *Queue) Export(ctx context.Context, w io.Writer, filter Filter) (Transfe
 // such as a file, Import reads all of it before it stores anything. If r is no io.Seeker,
 // or if the store fails, the jobs before the error are stored, some hundreds at a time,
 // and calling Import again with the same lines continues. Run no workers until it is
-// done: a job that has run, and whose history is not kept, would be stored again.
+// done: if Import has to be called again, it would store a job again that has run and was
+// pruned in between.
 func (q *Queue) Import(ctx context.Context, r io.Reader) (Transfer, error) {
 	return transferred("import")(transfer.Import(ctx, q.engine().Backend, r))
 }

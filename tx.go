@@ -46,10 +46,10 @@ func (q *TxQueue) PerformMany(ctx context.Context, tasks ...Task) ([]int64, erro
 // [ResultJob.Complete].
 //
 // After Complete the transaction decides. If it is committed, the job is done, whatever
-// the handler returns. If not, the error of [Cancel], [Snooze], [Sleep] or [Signal.Wait]
-// has its usual effect, and anything else, also nil, is a failure. After a rollback,
-// Complete may be called again in another transaction. On SQLite the transaction should
-// begin with BEGIN IMMEDIATE.
+// the handler returns. If not, the error of [Cancel], [RetryAfter], [Snooze], [Sleep] or
+// [Signal.Wait] has its usual effect, and anything else, also nil, is a failure. After a
+// rollback, Complete may be called again in another transaction. On SQLite the
+// transaction should begin with BEGIN IMMEDIATE.
 func Complete(ctx context.Context, tx *sql.Tx) error { return complete(ctx, tx, nil) }
 
 func complete(ctx context.Context, tx *sql.Tx, result []byte) error {

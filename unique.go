@@ -113,15 +113,16 @@ func unique(opts []UniqueOption) (u backend.Unique, err error) {
 	return u, nil
 }
 
-// UntilStarted releases the key when the job starts, so that one more job may wait
-// meanwhile.
+// UntilStarted releases the key when the job starts, or later if [For] says so. So one
+// more job may wait meanwhile.
 func UntilStarted() UniqueOption {
 	return func(u *backend.Unique) error { u.Scope = backend.UntilStarted; return nil }
 }
 
-// For keeps the key for at least d after the push, even if the job is done or failed
-// before. The store keeps the job for as long, even if its [Keep] is shorter. A job that is
-// cancelled or deleted releases the key; see also [Queue.FreeKeys].
+// For keeps the key for at least d after the push, even if the job has started (with
+// UntilStarted), is done or has failed before. The store keeps the job for as long, even
+// if its [Keep] is shorter. A job that is cancelled or deleted releases the key; see also
+// [Queue.FreeKeys].
 func For(d time.Duration) UniqueOption {
 	return func(u *backend.Unique) error {
 		if u.For = d; d <= 0 || d > maxDelay {
