@@ -83,7 +83,7 @@ func (d *deed) unfold() error {
 func deeds() map[string]func(d *deed, ctx context.Context, w http.ResponseWriter) error {
 	return map[string]func(d *deed, ctx context.Context, w http.ResponseWriter) error{
 		string(Retry): (*deed).operate, string(RunNow): (*deed).operate, string(Cancel): (*deed).operate,
-		string(Delete): (*deed).operate, string(Prioritize): (*deed).operate,
+		string(Delete): (*deed).operate, string(Prioritize): (*deed).operate, string(FreeKey): (*deed).operate,
 		"sweep": (*deed).sweep, "stop": (*deed).stop,
 		"pause": (*deed).pauseName, "resume": (*deed).pauseName,
 		"pause-schedule": (*deed).pauseSchedule, "resume-schedule": (*deed).pauseSchedule, "run-schedule": (*deed).runSchedule,
@@ -174,7 +174,7 @@ func (d *deed) operate(ctx context.Context, w http.ResponseWriter) error {
 		case !d.rq.may(v.action, j.Name):
 			seen++
 			denied = j
-		case !v.takes(j.State):
+		case !v.takes(j):
 			seen++
 			other = j
 		default:
@@ -201,7 +201,9 @@ func (d *deed) operate(ctx context.Context, w http.ResponseWriter) error {
 			r.End = strings.TrimPrefix(err.Error(), "plainjobs: ")
 		}
 	} else if other != nil {
-		r.End = fmt.Sprintf("job #%d is %v", other.ID, other.State)
+		if r.End = fmt.Sprintf("job #%d is %v", other.ID, other.State); v.keyed {
+			r.End += " and keeps no key"
+		}
 	}
 	return d.end(ctx, w, r)
 }
@@ -227,6 +229,8 @@ func (v *verb) apply(q *plainjobs.Queue, ctx context.Context, f plainjobs.Filter
 		return q.Cancel(ctx, f)
 	case Delete:
 		return q.Delete(ctx, f)
+	case FreeKey:
+		return q.FreeKeys(ctx, f)
 	case Prioritize:
 		return q.Prioritize(ctx, f, *priority)
 	case RunNow:

@@ -50,6 +50,38 @@ func (w *world) state(t testing.TB, id int64, want plainjobs.State) {
 	}
 }
 
+// The jobs that hold a unique key are listed, and a key that is kept after its job has
+// ended can be freed.
+func TestFreeKey(t *testing.T) {
+	store := newStore(t)
+	kept := backend.NewJob{Name: "once", MaxAttempts: 1, Unique: backend.Unique{Key: "2026-03", For: time.Hour}}
+	if _, err := store.Push(t.Context(), []backend.NewJob{kept}); err != nil {
+		t.Fatal(err)
+	}
+	claimed, err := store.Claim(t.Context(), backend.ClaimRequest{Worker: backend.Worker{ID: 5, Lease: time.Hour}, Register: true, Names: []string{"once"}, Limit: 1})
+	if err != nil || len(claimed) != 1 {
+		t.Fatalf("Claim = %v, %v", claimed, err)
+	}
+	if _, err := store.Complete(t.Context(), []backend.Completion{{Lease: claimed[0].Lease}}); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, store, nil)
+	contains(t, w.get(t, http.StatusOK, "/limits"), `href="jobs?has-key=yes"`)
+	contains(t, w.get(t, http.StatusOK, "/jobs?has-key=yes"), `href="job?id=9"`, `href="job?id=7"`, "app jobs --has-key", "change?do=free-key&amp;has-key=yes")
+	lacks(t, w.get(t, http.StatusOK, "/jobs"), "free-key&amp;")
+	contains(t, w.get(t, http.StatusOK, "/change?do=free-key&has-key=yes"), "Free the key 1 job?", "app free --all --state running,done,failed --has-key")
+	contains(t, w.get(t, http.StatusOK, "/job?id=9"), ">Free the key<", "Key kept until")
+	lacks(t, w.get(t, http.StatusOK, "/job?id=1"), ">Free the key<")
+	_, page := w.post(t, http.StatusSeeOther, "do=free-key&id=1&back=jobs")
+	contains(t, page, "Nothing was freed of the key: job #1. Job #1 is done and keeps no key.")
+	_, page = w.post(t, http.StatusSeeOther, "do=free-key&id=9&back=jobs")
+	contains(t, page, "Freed of the key: job #9.")
+	pushed, err := store.Push(t.Context(), []backend.NewJob{kept})
+	if err != nil || pushed[0].Duplicate {
+		t.Errorf("after its key was freed another job is %v, %v", pushed, err)
+	}
+}
+
 // Each action on a job changes it, and the page says so.
 func TestActions(t *testing.T) {
 	w := newWorld(t, newStore(t), nil)

@@ -19,6 +19,7 @@ const (
 	Cancel     Action = "cancel"     // cancel waiting and running jobs
 	Delete     Action = "delete"     // delete jobs that are not running
 	Prioritize Action = "prioritize" // change the priority of waiting jobs
+	FreeKey    Action = "free-key"   // let new jobs have a unique key that a job keeps after its end
 	Pause      Action = "pause"      // pause and resume a name, a schedule, or with an empty name all jobs
 	Duplicate  Action = "duplicate"  // store a new job with the payload of another, edited or not
 )
@@ -29,6 +30,7 @@ type verb struct {
 	label  string // of its button
 	past   string
 	grave  bool // it cannot be undone, so it needs a confirmation
+	keyed  bool // it applies only to jobs that keep a unique key for a time
 	// states are the states of the jobs that it applies to. On a whole filter without a
 	// state it applies to those in usual.
 	states, usual []plainjobs.State
@@ -44,6 +46,10 @@ var verbs = []*verb{
 	},
 	{action: RunNow, label: "Run now", past: "made due", states: []plainjobs.State{plainjobs.Scheduled}, usual: []plainjobs.State{plainjobs.Scheduled}},
 	{action: Prioritize, label: "Set priority", past: "given another priority", states: waiting, usual: waiting},
+	{
+		action: FreeKey, label: "Free the key", past: "freed of the key", keyed: true,
+		states: []plainjobs.State{plainjobs.Running, plainjobs.Done, plainjobs.Failed},
+	},
 	{action: Cancel, label: "Cancel", past: "cancelled", grave: true, states: append(waiting[:3:3], plainjobs.Running), usual: append(waiting[:3:3], plainjobs.Running)},
 	{action: Delete, label: "Delete", past: "deleted", grave: true, states: append(waiting[:3:3], plainjobs.Done, plainjobs.Failed, plainjobs.Cancelled)},
 }
@@ -57,8 +63,10 @@ func verbOf(a Action) *verb {
 	return nil
 }
 
-// takes reports whether the verb applies to a job in a state.
-func (v *verb) takes(s plainjobs.State) bool { return slices.Contains(v.states, s) }
+// takes reports whether the verb applies to a job.
+func (v *verb) takes(j *plainjobs.Info) bool {
+	return slices.Contains(v.states, j.State) && !(v.keyed && j.KeyUntil.IsZero())
+}
 
 // operates reports whether the store can change jobs.
 func (h *handler) operates() bool { return has[backend.Operator](h.backend) }

@@ -23,6 +23,9 @@ func (rq *request) changes(f *filter, counts []backend.Count, total string) (all
 		return nil
 	}
 	for _, v := range verbs {
+		if v.keyed && !f.HasKey {
+			continue
+		}
 		n := int64(0)
 		for _, c := range counts {
 			if f.counts(c.Name, c.State) && slices.Contains(v.of(f.States), c.State) && rq.maySee(c.Name) && rq.may(v.action, c.Name) {
@@ -86,6 +89,7 @@ type changePage struct {
 	Required bool // it must
 	With     string
 	Back     string
+	Command  string
 }
 
 func (p *changePage) title() string { return p.Label + " " + p.Count + "?" }
@@ -118,6 +122,7 @@ func (h *handler) change(ctx context.Context, rq *request, query url.Values) (an
 	p := &changePage{
 		Label: v.label, Count: plural(n, "job"), None: n == 0 && !more, Facts: f.facts(v), Hidden: s.hidden, Grave: v.grave,
 		Priority: v.action == Retry || v.action == Prioritize, Required: v.action == Prioritize, Back: f.href(0),
+		Command: h.changeCommand(v, &f),
 	}
 	if more {
 		p.Count = "more than " + p.Count
@@ -169,6 +174,9 @@ func (rq *request) choice(query url.Values) (*verb, filter, error) {
 // facts says in words which jobs the filter selects.
 func (f *filter) facts(v *verb) (all []fact) {
 	all = append(all, fact{Label: "State", Text: stateList(v.of(f.States))})
+	if f.HasKey {
+		all = append(all, fact{Label: "Unique key", Text: "held now"})
+	}
 	group := ""
 	if f.Group != 0 {
 		group = strconv.FormatInt(f.Group, 10)

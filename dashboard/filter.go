@@ -47,6 +47,7 @@ func parseFilter(q url.Values, now time.Time) (f filter, err error) {
 		}
 		f.Metadata[key] = value
 	}
+	f.HasKey = q.Get("has-key") != ""
 	if text := q.Get("group"); text != "" {
 		if f.Group, err = strconv.ParseInt(text, 10, 64); err != nil || f.Group < 1 {
 			return f, wrong("group=%s is not a group's ID.", text)
@@ -139,6 +140,9 @@ func (f *filter) values() url.Values {
 		q.Add("metadata", pair)
 	}
 	set("key", f.Key)
+	if f.HasKey {
+		set("has-key", "yes")
+	}
 	set("error", f.Error)
 	set("payload", f.Payload)
 	set("since", f.since)
@@ -167,7 +171,7 @@ func (f *filter) counts(name string, state plainjobs.State) bool {
 
 // counted reports whether the counts by name and state tell how many jobs match.
 func (f *filter) counted() bool {
-	return f.Key == "" && f.Error == "" && f.Payload == "" && f.since == "" && f.until == "" && f.Group == 0 && len(f.Metadata) == 0
+	return f.Key == "" && !f.HasKey && f.Error == "" && f.Payload == "" && f.since == "" && f.until == "" && f.Group == 0 && len(f.Metadata) == 0
 }
 
 // IsEmpty reports whether the filter selects every job.

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
@@ -44,7 +42,7 @@ func (h *handler) jobs(ctx context.Context, rq *request, query url.Values) (any,
 		return nil, err
 	}
 	p := &jobsPage{Filter: f, Searches: f.Error != "" || f.Payload != ""}
-	p.More = f.Group != 0 || len(f.Metadata) > 0 || f.Key != "" || f.Payload != "" || f.since != "" || f.until != ""
+	p.More = f.Group != 0 || len(f.Metadata) > 0 || f.Key != "" || f.HasKey || f.Payload != "" || f.since != "" || f.until != ""
 	for _, s := range backend.States() {
 		p.States = append(p.States, option{s.String(), s.String(), slices.Contains(f.States, s)})
 	}
@@ -108,35 +106,6 @@ func timesOf(since string) []option {
 		all = append(all, option{since, "Since " + visible(since), true})
 	}
 	return all
-}
-
-// jobsCommand returns the command that lists the jobs of a filter, or nothing if there is
-// none.
-func (h *handler) jobsCommand(f *filter) string {
-	if f.Payload != "" {
-		return ""
-	}
-	words := []string{h.opts.Program, "jobs"}
-	group := ""
-	if f.Group != 0 {
-		group = strconv.FormatInt(f.Group, 10)
-	}
-	flags := [][2]string{{"state", strings.Join(stateNames(f.States), ",")}, {"name", strings.Join(f.Names, ",")}}
-	for _, pair := range f.Pairs() {
-		flags = append(flags, [2]string{"metadata", pair})
-	}
-	flags = append(flags, [][2]string{{"key", f.Key}, {"error", f.Error}, {"since", f.since}, {"until", f.until}, {"group", group}}...)
-	for _, flag := range flags {
-		if flag[1] == "" {
-			continue
-		}
-		value, ok := quoted(flag[1])
-		if !ok {
-			return ""
-		}
-		words = append(words, "--"+flag[0], value)
-	}
-	return strings.Join(words, " ")
 }
 
 // noJob is the answer for a job that does not exist, and for one that is hidden.

@@ -98,7 +98,7 @@ func (s *search) read(ctx context.Context, before int64, size *int) ([]plainjobs
 	}
 	f := s.filter
 	page, err := reader.List(ctx, backend.ListRequest{
-		Filter: backend.Filter{Names: f.Names, States: f.States, Key: f.Key, Error: f.Error, Since: f.Since, Until: f.Until, Gate: f.Group, Metadata: f.Metadata},
+		Filter: backend.Filter{Names: f.Names, States: f.States, Key: f.Key, HasKey: f.HasKey, Error: f.Error, Since: f.Since, Until: f.Until, Gate: f.Group, Metadata: f.Metadata},
 		Before: before, Limit: *size, Payloads: true,
 	})
 	var jobs []plainjobs.Info
@@ -109,7 +109,7 @@ func (s *search) read(ctx context.Context, before int64, size *int) ([]plainjobs
 		jobs = append(jobs, plainjobs.Info{
 			ID: j.ID, Name: j.Name, State: j.State, Attempt: attemptOf(j), MaxAttempts: j.MaxAttempts, Priority: j.Priority,
 			Failures: j.Failures, Crashes: j.Crashes, Suspect: j.Suspect, CreatedAt: j.CreatedAt, RunAt: j.RunAt, FinishedAt: j.FinishedAt,
-			StartedAt: j.StartedAt, ExpiresAt: j.ExpiresAt, UniqueKey: j.UniqueKey, SerialKey: j.SerialKey, BlockedBy: j.BlockedBy,
+			StartedAt: j.StartedAt, ExpiresAt: j.ExpiresAt, UniqueKey: j.UniqueKey, KeyUntil: j.KeyUntil, SerialKey: j.SerialKey, BlockedBy: j.BlockedBy,
 			CallbackOf: callbackOf(j), Worker: j.Worker, Cancelling: j.Cancelling, ProgressDone: j.Done, ProgressTotal: j.Total, Payload: j.Payload,
 		})
 	}
