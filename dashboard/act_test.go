@@ -69,7 +69,7 @@ func TestFreeKey(t *testing.T) {
 	contains(t, w.get(t, http.StatusOK, "/limits"), `href="jobs?has-key=yes"`)
 	contains(t, w.get(t, http.StatusOK, "/jobs?has-key=yes"), `href="job?id=9"`, `href="job?id=7"`, "app jobs --has-key", "change?do=free-key&amp;has-key=yes")
 	lacks(t, w.get(t, http.StatusOK, "/jobs"), "free-key&amp;")
-	contains(t, w.get(t, http.StatusOK, "/change?do=free-key&has-key=yes"), "Free the key 1 job?", "app free --all --state running,done,failed --has-key")
+	contains(t, w.get(t, http.StatusOK, "/change?do=free-key&has-key=yes"), "Free the keys of 1 job?", "app free --all --state running,done,failed --has-key")
 	contains(t, w.get(t, http.StatusOK, "/job?id=9"), ">Free the key<", "Key kept until")
 	lacks(t, w.get(t, http.StatusOK, "/job?id=1"), ">Free the key<")
 	_, page := w.post(t, http.StatusSeeOther, "do=free-key&id=1&back=jobs")

@@ -28,6 +28,7 @@ const (
 type verb struct {
 	action Action
 	label  string // of its button
+	ofAll  string // before the number of jobs on a filter, if that is not the label
 	past   string
 	grave  bool // it cannot be undone, so it needs a confirmation
 	keyed  bool // it applies only to jobs that keep a unique key for a time
@@ -45,9 +46,9 @@ var verbs = []*verb{
 		usual: []plainjobs.State{plainjobs.Failed, plainjobs.Cancelled},
 	},
 	{action: RunNow, label: "Run now", past: "made due", states: []plainjobs.State{plainjobs.Scheduled}, usual: []plainjobs.State{plainjobs.Scheduled}},
-	{action: Prioritize, label: "Set priority", past: "given another priority", states: waiting, usual: waiting},
+	{action: Prioritize, label: "Set priority", ofAll: "Set the priority of", past: "given another priority", states: waiting, usual: waiting},
 	{
-		action: FreeKey, label: "Free the key", past: "freed of the key", keyed: true,
+		action: FreeKey, label: "Free the key", ofAll: "Free the keys of", past: "freed of the key", keyed: true,
 		states: []plainjobs.State{plainjobs.Running, plainjobs.Done, plainjobs.Failed},
 	},
 	{action: Cancel, label: "Cancel", past: "cancelled", grave: true, states: append(waiting[:3:3], plainjobs.Running), usual: append(waiting[:3:3], plainjobs.Running)},

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -90,15 +91,16 @@ type changePage struct {
 	With     string
 	Back     string
 	Command  string
+	Longer   string // the URL of the page with a longer count, or empty
 }
 
 func (p *changePage) title() string { return p.Label + " " + p.Count + "?" }
 
-// countWait and countMost bound the count of jobs that the counts by name and state do not
-// tell.
+// countWait bounds the count of jobs that the counts by name and state do not tell, and
+// countLong bounds it for a sender who asks for more.
 const (
-	countWait = time.Second
-	countMost = 10_000
+	countWait = 30 * time.Millisecond
+	countLong = 4 * time.Second
 )
 
 func (h *handler) change(ctx context.Context, rq *request, query url.Values) (any, error) {
@@ -115,17 +117,27 @@ func (h *handler) change(ctx context.Context, rq *request, query url.Values) (an
 		top = newest[0].ID
 	}
 	s := &sweep{handler: h, verb: v, filter: f, top: top}
-	n, more, err := s.count(ctx, rq)
+	wait := countWait
+	if query.Get("count") == "long" {
+		wait = countLong
+	}
+	n, more, err := s.count(ctx, rq, wait)
 	if err != nil {
 		return nil, err
 	}
 	p := &changePage{
-		Label: v.label, Count: plural(n, "job"), None: n == 0 && !more, Facts: f.facts(v), Hidden: s.hidden, Grave: v.grave,
+		Label: cmp.Or(v.ofAll, v.label), Count: plural(n, "job"), None: n == 0 && !more, Facts: f.facts(v), Hidden: s.hidden, Grave: v.grave,
 		Priority: v.action == Retry || v.action == Prioritize, Required: v.action == Prioritize, Back: f.href(0),
 		Command: h.changeCommand(v, &f),
 	}
 	if more {
 		p.Count = "more than " + p.Count
+		if wait == countWait {
+			q := f.values()
+			q.Set("do", string(v.action))
+			q.Set("count", "long")
+			p.Longer = "change?" + q.Encode()
+		}
 	}
 	// The filter is fixed, so that the jobs changed are those counted.
 	f.since, f.until = fixed(f.Since), fixed(f.Until)
@@ -191,8 +203,9 @@ func (f *filter) facts(v *verb) (all []fact) {
 	return all
 }
 
-// count counts the jobs that the sweep would change. More says that there are more.
-func (s *sweep) count(ctx context.Context, rq *request) (n int64, more bool, err error) {
+// count counts the jobs that the sweep would change, for about the time that it may take.
+// More says that there are more.
+func (s *sweep) count(ctx context.Context, rq *request, wait time.Duration) (n int64, more bool, err error) {
 	counts, err := s.queue.Counts(ctx)
 	if err != nil {
 		return 0, false, err
@@ -219,7 +232,7 @@ func (s *sweep) count(ctx context.Context, rq *request) (n int64, more bool, err
 			return n, false, err
 		case s.ended():
 			return n, false, nil
-		case n >= countMost || time.Since(start) > countWait:
+		case time.Since(start) > wait:
 			return n, true, nil
 		}
 	}

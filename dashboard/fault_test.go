@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	driver "modernc.org/sqlite"
 
+	"github.com/plainjobs/plainjobs/backend/postgres"
 	"github.com/plainjobs/plainjobs/backend/postgres/pgx"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
 	"github.com/plainjobs/plainjobs/internal/faultdriver"
@@ -89,7 +90,7 @@ func TestLostConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	wire := newCable(t, c.Host, c.Port)
-	store, err := pgx.Open(pgcluster.With(pgcluster.With(dsn, "host", "127.0.0.1"), "port", strconv.Itoa(wire.port)), nil)
+	store, err := pgx.Open(pgcluster.With(pgcluster.With(dsn, "host", "127.0.0.1"), "port", strconv.Itoa(wire.port)), &postgres.Options{Schema: "lost_connection"})
 	if err != nil {
 		t.Fatal(err)
 	}

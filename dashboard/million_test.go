@@ -57,7 +57,8 @@ func BenchmarkMillion(b *testing.B) {
 			h := Handler(plainjobs.New(store, nil), &Options{Authorize: everyone})
 			for _, path := range []string{
 				"/", "/?as=table", "/?span=week", "/jobs", "/jobs?state=failed", "/jobs?state=pending", "/jobs?name=job-7", "/jobs?name=absent",
-				"/jobs?error=absent", "/jobs?payload=absent", "/jobs?before=500000", "/job?id=500000", "/schedules", "/workers", "/limits",
+				"/jobs?error=absent", "/jobs?payload=absent", "/jobs?before=500000", "/job?id=500000", "/schedules", "/workers", "/limits", "/actions",
+				"/change?do=retry&state=failed", "/change?do=delete&error=refused", "/change?do=delete&payload=absent",
 			} {
 				b.Run(path, func(b *testing.B) { d.measure(b, h, path) })
 			}

@@ -22,15 +22,11 @@ func (w way) String() string {
 	return fmt.Sprintf("%s,scripts=%t,%s,%dpx", w.store, w.scripts, w.scheme, w.width)
 }
 
-// ways are those that tests of clicks try: each store with and without JavaScript, and both
-// schemes and widths with each.
-func ways() (all []way) {
-	for _, store := range []string{"sqlite", "postgres"} {
-		for _, scripts := range []bool{true, false} {
-			all = append(all, way{store, scripts, "light", 1280}, way{store, scripts, "dark", 390})
-		}
-	}
-	return all
+// ways are those that tests of clicks try: with and without JavaScript, light and dark, wide
+// and narrow, on each store.
+var ways = []way{
+	{"sqlite", true, "light", 1280}, {"sqlite", true, "dark", 390}, {"sqlite", false, "light", 390}, {"sqlite", false, "dark", 1280},
+	{"postgres", true, "dark", 1280}, {"postgres", false, "light", 390},
 }
 
 // take makes a browser behave as the way says, for pages loaded from now on.
@@ -61,7 +57,7 @@ func do(action string) string { return `form[data-key="` + action + `"] button` 
 
 // All actions can be clicked, and the page says what happened.
 func TestClickActions(t *testing.T) {
-	for _, way := range ways() {
+	for _, way := range ways {
 		t.Run(way.String(), func(t *testing.T) {
 			b := newBrowser(t)
 			w := newWorld(t, stores[way.store](t))
@@ -100,7 +96,7 @@ func TestClickActions(t *testing.T) {
 // Each action on all jobs that match a filter can be clicked. It shows a count first, and
 // then its progress and who took it, accessible in light and dark.
 func TestClickChanges(t *testing.T) {
-	for _, way := range ways() {
+	for _, way := range ways {
 		t.Run(way.String(), func(t *testing.T) {
 			b := newBrowser(t)
 			w := newWorld(t, stores[way.store](t))
@@ -117,7 +113,7 @@ func TestClickChanges(t *testing.T) {
 			for _, s := range []struct{ verb, filter, asks, ends string }{
 				{"retry", "state=failed", "Retry 6 jobs?", "6 of 6 jobs"},
 				{"run-now", "state=scheduled", "Run now 3 jobs?", "3 of 3 jobs"},
-				{"prioritize", "name=email.receipt&state=pending", "Set priority of 40 jobs?", "40 of 40 jobs"},
+				{"prioritize", "name=email.receipt&state=pending", "Set the priority of 40 jobs?", "40 of 40 jobs"},
 				{"cancel", "name=email.receipt&error=421", "Cancel 7 jobs?", "7 of 7 jobs"},
 				{"delete", "state=done", "Delete 200 jobs?", "200 of 200 jobs"},
 			} {
@@ -150,7 +146,7 @@ func TestClickChanges(t *testing.T) {
 
 // An action that is in progress can be stopped by a click.
 func TestClickStop(t *testing.T) {
-	for _, way := range ways() {
+	for _, way := range ways {
 		t.Run(way.String(), func(t *testing.T) {
 			b := newBrowser(t)
 			held := &heldStore{store: stores[way.store](t), hold: make(chan struct{})}
@@ -190,7 +186,7 @@ func (s *heldStore) Operate(ctx context.Context, req backend.OperateRequest) (ba
 
 // Every page is reached by clicks from the first one.
 func TestClickPages(t *testing.T) {
-	for _, way := range ways() {
+	for _, way := range ways {
 		t.Run(way.String(), func(t *testing.T) {
 			b := newBrowser(t)
 			w := newWorld(t, stores[way.store](t))

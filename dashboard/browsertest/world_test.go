@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,9 +31,13 @@ type store interface {
 	backend.Backend
 	backend.Heartbeater
 	backend.Operator
+	backend.Reader
 	backend.Scheduler
 	backend.SettingsStore
 }
+
+// schemas is how many stores are in the server, each in its schema.
+var schemas atomic.Int64
 
 // stores opens a new store of each kind.
 var stores = map[string]func(t *testing.T) store{
@@ -44,7 +49,7 @@ var stores = map[string]func(t *testing.T) store{
 		return b
 	},
 	"postgres": func(t *testing.T) store {
-		b, err := pgx.Open(pgcluster.Connect(t), &postgres.Options{})
+		b, err := pgx.Open(pgcluster.Connect(t), &postgres.Options{Schema: fmt.Sprintf("browser_%d", schemas.Add(1))})
 		if err != nil {
 			t.Fatal(err)
 		}
