@@ -48,8 +48,8 @@ type Group struct {
 type GroupInfo = backend.GateInfo
 
 // Group creates a group, as durably as Perform stores a job. It returns [ErrDuplicate] if
-// a callback's unique key is taken. On a store without groups, such as PostgreSQL today,
-// the error matches errors.ErrUnsupported.
+// a callback's unique key is taken. On a store without groups the error matches
+// errors.ErrUnsupported.
 func (q *Queue) Group(ctx context.Context, opts ...GroupOption) (*Group, error) {
 	return pusher{queue: q}.group(ctx, 0, opts)
 }

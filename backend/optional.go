@@ -211,10 +211,11 @@ type ExportImporter interface {
 	// same as in the source, whatever the order of the batches, and no job is blocked without a head.
 	//
 	// Gates are stored before jobs, under their IDs and with their counts: importing a member counts
-	// nothing. A gate that is present (same ID and creation) is left as it is; another gate with the ID
-	// refuses the batch as a job does. Afterwards no gate gets an ID up to that of an imported one. A
-	// job's gates that do not exist are left out. If the gate of a waiter is one of these, the waiter
-	// waits no longer.
+	// nothing. A gate that is sealed, has no unfinished member and has not ended ends: the export may
+	// have come between the end of the last member and that of the gate. A gate that is present (same
+	// ID and creation) is left as it is; another gate with the ID refuses the batch as a job does.
+	// Afterwards no gate gets an ID up to that of an imported one. A job's gates that do not exist are
+	// left out. If the gate of a waiter is one of these, the waiter waits no longer.
 	//
 	// A schedule replaces a stored one of its name unless the stored Last is later. MaxPending does
 	// not apply. Claims counted for a rate are not moved.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -594,7 +595,10 @@ var gateCases = []testCase{{
 	name: "gate/race",
 	rule: "of two last members that end at once, the gate counts both and ends once",
 	run: func(e *env) {
-		const rounds = 30
+		rounds := 200
+		if testing.Short() {
+			rounds = 30
+		}
 		for round := range rounds {
 			gate, ids := e.createGate(backend.NewGate{Sealed: true}, in(newJob("m"), -1), in(newJob("m"), -1), behind(newJob("w"), -1, backend.WhenDone))
 			jobs := e.claim(e.b, e.worker(), 2, "m")
@@ -758,6 +762,8 @@ var gateCases = []testCase{{
 		}
 		gates, ids := e.createGates([]backend.NewGate{{Sealed: true}, {Sealed: true}, {}}, in(newJob("m"), -1), in(newJob("m"), -2))
 		e.finish("m")
+		e.wantGate("ended", gates[0], oneDone)
+		e.wantGate("ended", gates[1], oneDone)
 		e.operate(backend.OpDelete, backend.Filter{IDs: ids[:1]})
 		left := func() (left []int64) {
 			for range 3 {
@@ -913,5 +919,23 @@ var gateCases = []testCase{{
 		e.finish("rest", "inner")
 		e.wantGate("all ended", gates[0], "4/0 3 0 1 ended")
 		e.wantStates("all ended", append(ids[:3:3], ids[7]), 0, pending, 0, backend.Scheduled)
+	},
+}, {
+	name: "gate/import-over",
+	rule: "an imported gate that is sealed and has no unfinished member ends, counts in its parent, and lets its waiters through, which may come later",
+	run: func(e *env) {
+		at := time.Now().Add(-time.Minute).Truncate(time.Microsecond)
+		job := record(10, "ended", blocked)
+		job.Gating = &backend.Gating{Gate: 2, When: backend.WhenEnded}
+		e.imports(e.b, backend.Batch{Gates: []backend.GateInfo{
+			{ID: 1, Sealed: true, Total: 1, Open: 1, CreatedAt: at},
+			{ID: 2, Parent: 1, Sealed: true, Total: 1, Done: 1, CreatedAt: at},
+			{ID: 3, Total: 1, Done: 1, CreatedAt: at},
+		}})
+		e.wantGate("the inner one", 2, oneDone)
+		e.wantGate("the outer one", 1, oneDone)
+		e.wantGate("one that is not sealed", 3, "1/0 1 0 0")
+		e.imports(e.b, backend.Batch{Jobs: []backend.Record{job}})
+		e.wantStates("imported later", []int64{10}, pending)
 	},
 }}

@@ -324,6 +324,17 @@ var gateMutants = []mutant{{
 			g.Total, g.Open = g.Total+1, g.Open+1
 		}
 	}}),
+}, {
+	rule:     "Import leaves a gate open whose last member has ended",
+	rejected: []string{"gate/import-over"},
+	make: altersGates(gatesAltered{batch: func(b *backend.Batch) {
+		b.Gates = slices.Clone(b.Gates)
+		for i := range b.Gates {
+			if g := &b.Gates[i]; g.Open == 0 && g.EndedAt.IsZero() {
+				g.Sealed = false
+			}
+		}
+	}}),
 }}
 
 // countsDeleted counts finished members that are deleted as cancelled.

@@ -77,7 +77,7 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 		return result, fmt.Errorf("memory: import: %w: ID %d is above %d, the greatest that is kept in memory", backend.ErrInvalid, last, int64(maxID))
 	}
 	now := b.now()
-	if err := b.importGates(batch.Gates); err != nil {
+	if err := b.importGates(batch.Gates, now); err != nil {
 		return result, fmt.Errorf("memory: import: %w", err)
 	}
 	b.lastID = max(b.lastID, last)

@@ -466,7 +466,7 @@ func (b *Backend) sweep(g *gate, now int64) {
 }
 
 // importGates stores gates of a batch that do not exist.
-func (b *Backend) importGates(gates []backend.GateInfo) error {
+func (b *Backend) importGates(gates []backend.GateInfo, now int64) error {
 	for i := range gates {
 		g := &gates[i]
 		if old := b.gates[g.ID]; old != nil && old.created != g.CreatedAt.UnixMicro() {
@@ -489,8 +489,9 @@ func (b *Backend) importGates(gates []backend.GateInfo) error {
 		if hub := b.gates[r.Awaits]; r.Awaiting && hub != nil && hub.EndedAt == 0 {
 			g.await(hub)
 		} else if r.Awaiting {
-			b.count(g, lifecycle.Moved(backend.Pending, ended(hub)), b.now())
+			b.count(g, lifecycle.Moved(backend.Pending, ended(hub)), now)
 		}
+		b.count(g, lifecycle.Tally{}, now) // its last member may have ended
 	}
 	return nil
 }

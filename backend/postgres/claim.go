@@ -55,7 +55,10 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 		return nil, fmt.Errorf("postgres: claim: %w", err)
 	}
 	if jobs, plain, err := b.claimQuickly(ctx, &req); plain || err != nil && !timedOut(ctx, err) {
-		return jobs, err
+		if err != nil {
+			return nil, err
+		}
+		return b.readGatings(ctx, jobs)
 	}
 	var c claim
 	run := func(t *tx) error {
@@ -70,7 +73,7 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 		return nil, err
 	}
 	b.leases.Add(c.jobs)
-	return c.jobs, nil
+	return b.readGatings(ctx, c.jobs)
 }
 
 // claimQuickly claims without a transaction that is open between messages, if it

@@ -26,6 +26,8 @@ type drift struct {
 	keyless  []int64   // waiting jobs without their unique keys
 	spans    []span    // spans that have other jobs than pending ones
 	unready  []int64   // pending jobs in no span
+	gates    []int64   // gates that count other members than there are
+	stranded []int64   // jobs that wait behind a gate in vain
 	orphans  []int64   // deleted jobs whose errors, results, progress or steps remain
 	sequence bool      // the ID sequence is behind the jobs
 }
@@ -43,7 +45,8 @@ const (
 	// once for each span.
 	liveCounted = `
 		SELECT name, 1::smallint AS state, count(*) AS jobs FROM plainjobs.job WHERE state = 1 GROUP BY name
-		UNION ALL SELECT name, 2::smallint, count(*) FROM plainjobs.job WHERE state = 2 GROUP BY name
+		UNION ALL SELECT name, 2::smallint, count(*) FROM plainjobs.job WHERE state = 2 AND flags & 1024 = 0 GROUP BY name
+		UNION ALL SELECT name, 2::smallint, count(*) FROM plainjobs.job WHERE state = 2 AND flags & 1024 <> 0 GROUP BY name
 		UNION ALL SELECT r.name, 3::smallint, sum(c.jobs)
 			FROM plainjobs.ready r CROSS JOIN LATERAL (
 				SELECT count(*) AS jobs FROM plainjobs.job j WHERE j.id BETWEEN r.first AND r.last AND j.state + 0 = 3) c
@@ -74,7 +77,7 @@ const (
 
 	selectHeadless = `
 		SELECT min(j.id) FROM plainjobs.job j
-		WHERE j.state = 2 AND NOT EXISTS (SELECT 1 FROM plainjobs.serial_head s WHERE s.name = j.name AND s.key = j.serial_key)
+		WHERE j.state = 2 AND j.flags & 1024 = 0 AND NOT EXISTS (SELECT 1 FROM plainjobs.serial_head s WHERE s.name = j.name AND s.key = j.serial_key)
 		GROUP BY j.name, j.serial_key LIMIT $1::bigint`
 
 	// Running jobs come first, then the oldest.
@@ -113,7 +116,8 @@ const (
 
 	selectOrphans = `
 		SELECT o.job FROM (SELECT job FROM plainjobs.job_error UNION SELECT job FROM plainjobs.job_result UNION SELECT job FROM plainjobs.job_progress
-			UNION SELECT job FROM plainjobs.job_step UNION SELECT job FROM plainjobs.signal_wait) o
+			UNION SELECT job FROM plainjobs.job_step UNION SELECT job FROM plainjobs.signal_wait
+			UNION SELECT job FROM plainjobs.gate_member UNION SELECT job FROM plainjobs.gate_waiter) o
 		WHERE NOT EXISTS (SELECT 1 FROM plainjobs.job j WHERE j.id = o.job) LIMIT $1::bigint`
 
 	selectBehind = `
@@ -133,7 +137,9 @@ const (
 		e AS (DELETE FROM plainjobs.job_error USING gone WHERE job = gone.id),
 		r AS (DELETE FROM plainjobs.job_result USING gone WHERE job = gone.id),
 		s AS (DELETE FROM plainjobs.job_step USING gone WHERE job = gone.id),
-		w AS (DELETE FROM plainjobs.signal_wait USING gone WHERE job = gone.id)
+		w AS (DELETE FROM plainjobs.signal_wait USING gone WHERE job = gone.id),
+		m AS (DELETE FROM plainjobs.gate_member USING gone WHERE job = gone.id),
+		b AS (DELETE FROM plainjobs.gate_waiter USING gone WHERE job = gone.id)
 		DELETE FROM plainjobs.job_progress USING gone WHERE job = gone.id`
 )
 
@@ -186,7 +192,7 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 			{selectLostHeads, pairs(&d.heads, &d.headsOf), false}, {selectHeadless, ids(&d.blocked), false},
 			{selectLostKeys, pairs(&d.keys, &d.keysOf), false},
 			{selectStrays, ids(&d.strays), true}, {selectKeyless, ids(&d.keyless), true}, {selectOrphans, ids(&d.orphans), true},
-			{selectBadSpans, spans, false}, {selectUnready, ids(&d.unready), true},
+			{selectWrongGates, ids(&d.gates), false}, {selectStranded, ids(&d.stranded), false}, {selectBadSpans, spans, false}, {selectUnready, ids(&d.unready), true},
 		} {
 			if err == nil && (all || !find.all) {
 				err = scan(find.query, find.row)
@@ -209,6 +215,7 @@ func (d *drift) summary() string {
 	}{
 		{d.counts, "counts"}, {len(d.heads) + len(d.blocked) + len(d.strays), "serial keys"}, {len(d.keys) + len(d.keyless), "unique keys"},
 		{len(d.spans) + len(d.unready), "spans of pending jobs"},
+		{len(d.gates) + len(d.stranded), "gates"},
 		{len(d.orphans), "deleted jobs with errors, results or progress"},
 	} {
 		switch {
@@ -226,5 +233,5 @@ func (d *drift) summary() string {
 
 // full reports whether a search reached maxDrift, so that there may be more.
 func (d *drift) full() bool {
-	return max(len(d.heads), len(d.blocked), len(d.strays), len(d.keys), len(d.keyless), len(d.orphans), len(d.spans), len(d.unready)) >= maxDrift
+	return max(len(d.heads), len(d.blocked), len(d.strays), len(d.keys), len(d.keyless), len(d.orphans), len(d.spans), len(d.unready), len(d.gates), len(d.stranded)) >= maxDrift
 }

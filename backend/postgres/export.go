@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -63,6 +64,9 @@ func (r *wholeRow) record() (backend.Record, error) {
 	}
 	if r.Flags&flagUntilStarted != 0 {
 		rec.Scope = backend.UntilStarted
+	}
+	if w := r.standing(); w[0] != 0 {
+		rec.Delay, rec.Expires = time.Duration(w[2])*time.Microsecond, time.Duration(w[3])*time.Microsecond
 	}
 	var err error
 	if rec.Errors, err = jsonrow.Errors(r.Errors); err != nil {

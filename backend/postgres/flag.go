@@ -12,9 +12,18 @@ const (
 )
 
 const (
+	flagMember flag = 1 << (8 + iota) // the job counts in a gate
+	flagWaiter                        // it has a row in gate_waiter
+	flagBehind                        // it waits behind a gate
+)
+
+const (
 	flagSteps flag = 1 << (12 + iota) // the job has steps
 	flagWaits                         // it has a row in signal_wait, which counts while it is scheduled
 )
 
 // flagsAtEnd are the flags of jobs that other jobs may wait for.
 const flagsAtEnd = flagUnique | flagSerial
+
+// flagsOfGates are the flags of jobs that have to do with gates.
+const flagsOfGates = flagMember | flagWaiter

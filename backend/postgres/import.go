@@ -13,8 +13,12 @@ import (
 
 const (
 	// lockSequence alters the sequence without changing it, which locks it.
-	lockSequence = `ALTER SEQUENCE plainjobs.job_id_seq NO CYCLE`
-	restart      = `ALTER SEQUENCE plainjobs.job_id_seq RESTART WITH %d`
+	lockSequence = `ALTER SEQUENCE %s NO CYCLE`
+	restart      = `ALTER SEQUENCE %s RESTART WITH %d`
+	lastOf       = `SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM %s`
+
+	jobSequence  = `plainjobs.job_id_seq`
+	gateSequence = `plainjobs.job_gate_id_seq`
 
 	// lockJobs keeps other transactions from changing jobs during an import.
 	lockJobs = `LOCK TABLE plainjobs.job IN SHARE ROW EXCLUSIVE MODE`
@@ -84,7 +88,11 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backe
 	}
 	// In its own transaction: a transaction that waits for the sequence may hold
 	// locks that the batch needs.
-	if err := b.raiseLastID(ctx, last); err != nil {
+	err = b.raiseLastID(ctx, jobSequence, last)
+	if n := len(batch.Gates); n > 0 && err == nil {
+		err = b.raiseLastID(ctx, gateSequence, batch.Gates[n-1].ID)
+	}
+	if err != nil {
 		return result, err
 	}
 	err = b.write(ctx, "import", b.durable(), func(t *tx) error {
@@ -98,24 +106,24 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backe
 	return result, nil
 }
 
-// raiseLastID advances the sequence to last, unless it is already there.
-func (b *Backend) raiseLastID(ctx context.Context, last int64) error {
-	given := int64(0)
+// raiseLastID advances a sequence to last, unless it is already there.
+func (b *Backend) raiseLastID(ctx context.Context, sequence string, last int64) error {
+	given, selectLast, raise := int64(0), fmt.Sprintf(lastOf, sequence), fmt.Sprintf(restart, sequence, last+1)
 	scan := func(r *sql.Rows) error { return r.Scan(&given) }
-	err := b.read(ctx, "import", func(q querier) error { return b.scan(ctx, q, selectLastID, nil, scan) })
+	err := b.read(ctx, "import", func(q querier) error { return b.scan(ctx, q, selectLast, nil, scan) })
 	if err != nil || given >= last {
 		return err
 	}
 	return b.write(ctx, "import", b.durable(), func(t *tx) error {
-		_, err := t.exec(lockSequence)
+		_, err := t.exec(fmt.Sprintf(lockSequence, sequence))
 		if code(err) == codeNoRight {
-			return fmt.Errorf("%w; run as the owner of the tables: %s; then import again", err, b.sql(fmt.Sprintf(restart, last+1)))
+			return fmt.Errorf("%w; run as the owner of the tables: %s; then import again", err, b.sql(raise))
 		}
 		if err == nil {
-			err = t.each(selectLastID, nil, scan)
+			err = t.each(selectLast, nil, scan)
 		}
 		if err == nil && given < last {
-			_, err = t.exec(fmt.Sprintf(restart, last+1))
+			_, err = t.exec(raise)
 		}
 		return err
 	})
@@ -123,10 +131,13 @@ func (b *Backend) raiseLastID(ctx context.Context, last int64) error {
 
 // An importBatch is a batch during its import.
 type importBatch struct {
-	t      *tx
-	now    int64
-	jobs   []backend.Record // jobs that are not stored yet
-	result *backend.ImportResult
+	t    *tx
+	now  int64
+	jobs []backend.Record // jobs that are not stored yet
+	// By ID, the jobs' states in the source, and whether they wait behind gates.
+	sources map[int64]backend.State
+	behind  map[int64]bool
+	result  *backend.ImportResult
 }
 
 // run stores a batch. It locks in the order of all other transactions: jobs, unique
@@ -137,8 +148,9 @@ func (a *importBatch) run(batch backend.Batch) error {
 		return err
 	}
 	for _, step := range []func() error{
-		func() error { return a.sift(batch.Jobs) }, a.takeKeys, a.keepKeys,
+		func() error { return a.importGates(batch.Gates) }, func() error { return a.sift(batch.Jobs) }, a.siftGatings, a.takeKeys, a.keepKeys,
 		a.queueUp, func() error { return a.importSignals(batch.Signals) }, a.importWaits, a.insert, a.insertErrors, a.insertResults, a.insertProgress, a.insertSteps,
+		a.insertGatings,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -183,11 +195,13 @@ func (a *importBatch) sift(jobs []backend.Record) error {
 		return err
 	}
 	a.result.Present = len(present)
+	a.sources = make(map[int64]backend.State, len(jobs))
 	for i := range jobs {
 		if present[jobs[i].ID] {
 			continue
 		}
 		r := lifecycle.Imported(jobs[i], instant(a.now))
+		a.sources[r.ID] = jobs[i].State
 		if r.State.Terminal() {
 			keep, err := a.t.keep(r.Name, r.State)
 			if err != nil {
@@ -195,12 +209,10 @@ func (a *importBatch) sift(jobs []backend.Record) error {
 			}
 			kept := r.State != backend.Cancelled && microsOf(r.KeyUntil) > a.now
 			if !kept && (keep < 0 || a.now-r.FinishedAt.UnixMicro() >= keep.Microseconds()) {
+				a.tellGates(&r)
 				a.result.Pruned = append(a.result.Pruned, r.ID)
 				continue
 			}
-		}
-		if r.State == backend.Blocked && r.SerialKey == "" { // behind a gate, which does not exist here
-			r.State = lifecycle.Of(&r).Ready(a.now).State
 		}
 		a.jobs = append(a.jobs, r)
 	}
@@ -229,7 +241,10 @@ func (a *importBatch) insert() error {
 			finished[i] = r.FinishedAt.UnixMicro()
 		}
 		expires[i] = microsOf(r.ExpiresAt)
-		flags[i] = flagsOf(&backend.NewJob{Unique: backend.Unique{Key: r.UniqueKey, Scope: r.Scope}, Serial: r.SerialKey})
+		flags[i] = flagsOf(&backend.NewJob{Unique: backend.Unique{Key: r.UniqueKey, Scope: r.Scope}, Serial: r.SerialKey, Gating: r.Gating})
+		if !a.waitsBehind(r) {
+			flags[i] &^= flagBehind
+		}
 		endings[i] = lifecycle.Of(r).Ending
 		if len(r.Steps) > 0 {
 			flags[i] |= flagSteps

@@ -60,6 +60,14 @@ func flagsOf(j *backend.NewJob) (f flag) {
 	if j.Serial != "" {
 		f |= flagSerial
 	}
+	if g := j.Gating; g != nil {
+		if len(g.Gates) > 0 {
+			f |= flagMember
+		}
+		if g.Gate != 0 {
+			f |= flagWaiter | flagBehind
+		}
+	}
 	return f
 }
 

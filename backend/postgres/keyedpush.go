@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
@@ -26,8 +27,8 @@ const (
 			AS v(name, state, priority, max_attempts, delay, expires, flags, payload, metadata, place, id, unique_key, serial_key)
 		RETURNING id, name, suspect, priority, run_at, state)` + insertSpans
 
-	// The gate's lock serializes transactions that must know how many jobs wait.
-	lockGates = `
+	// The lock serializes transactions that must know how many jobs wait.
+	lockBounds = `
 		INSERT INTO plainjobs.gate AS g (name) SELECT v.name FROM unnest($1::text::text[]) AS v(name) ORDER BY v.name COLLATE "C"
 		ON CONFLICT (name) DO UPDATE SET name = g.name WHERE false`
 
@@ -44,18 +45,21 @@ type push struct {
 	now  int64
 	ids  []int64 // drawn before the jobs are stored, because keys refer to them
 
+	gated    bool              // some have to do with gates
 	first    map[nameKey]int   // by unique key, the first job of the batch with it
 	holders  map[nameKey]int64 // by unique key, the stored job that holds it
-	replaced map[int64]*row    // stored jobs that Replace may change, locked
+	locked   map[int64]*row    // stored jobs that Replace may change, or that may become members of gates
+	replaced map[int64]*row    // those of them that Replace may change, in no span any more
 	waits    map[string]int64  // by bounded name, the number of waiting jobs
 
 	added  []int // indexes in jobs
 	change []int
+	joins  []int // indexes of duplicates, whose stored jobs become members of gates
 	pushed []backend.Pushed
 }
 
 // push stores all jobs, or none. It locks in the order of all other transactions:
-// jobs, unique keys, serial keys.
+// gates, jobs, unique keys, serial keys.
 func (t *tx) push(jobs []backend.NewJob) ([]backend.Pushed, error) {
 	p := &push{t: t, jobs: slices.Clone(jobs), pushed: make([]backend.Pushed, len(jobs))}
 	var err error
@@ -71,7 +75,7 @@ func (t *tx) push(jobs []backend.NewJob) ([]backend.Pushed, error) {
 		p.ids = append(p.ids, id)
 		return err
 	})
-	for _, step := range []func() error{p.lockReplaced, p.takeKeys, p.closeGates, p.decide, p.store, p.replace} {
+	for _, step := range []func() error{p.lockGates, p.lockStored, p.takeKeys, p.bound, p.decide, p.store, p.replace, p.join} {
 		if err == nil {
 			err = step()
 		}
@@ -79,27 +83,31 @@ func (t *tx) push(jobs []backend.NewJob) ([]backend.Pushed, error) {
 	return p.pushed, err
 }
 
-// lockReplaced locks the jobs that Replace may change, before their keys.
-func (p *push) lockReplaced() error {
-	keys := map[nameKey]bool{}
+// lockStored locks the jobs that Replace may change, and those that may become members of
+// gates, before their keys.
+func (p *push) lockStored() error {
+	keys := map[nameKey]bool{} // whether Replace may change the job
 	for i := range p.jobs {
-		if j := &p.jobs[i]; j.Unique.Conflict == backend.Replace {
-			keys[nameKey{j.Name, j.Unique.Key}] = true
+		j := &p.jobs[i]
+		if k := (nameKey{j.Name, j.Unique.Key}); j.Unique.Conflict == backend.Replace || k.key != "" && joins(j) {
+			keys[k] = keys[k] || j.Unique.Conflict == backend.Replace
 		}
 	}
 	if len(keys) == 0 {
 		return nil
 	}
-	list := make([]nameKey, 0, len(keys))
-	for k := range keys {
-		list = append(list, k)
-	}
-	holders, err := p.t.holders(list, p.now)
+	holders, err := p.t.holders(slices.Collect(maps.Keys(keys)), p.now)
 	if err != nil || len(holders) == 0 {
 		return err
 	}
-	if p.replaced, err = p.t.lock(slices.Collect(maps.Values(holders))); err != nil {
+	if p.locked, err = p.t.lock(slices.Collect(maps.Values(holders))); err != nil {
 		return err
+	}
+	p.replaced = map[int64]*row{}
+	for k, id := range holders {
+		if r := p.locked[id]; r != nil && keys[k] {
+			p.replaced[id] = r
+		}
 	}
 	return p.t.own(slices.Collect(maps.Values(p.replaced)))
 }
@@ -128,9 +136,9 @@ func (p *push) takeKeys() error {
 	return err
 }
 
-// closeGates locks the gates of the batch's bounded names, and counts their waiting
+// bound locks the rows of the batch's bounded names, and counts their waiting
 // jobs.
-func (p *push) closeGates() error {
+func (p *push) bound() error {
 	bounded := map[string]bool{}
 	for i := range p.jobs {
 		if p.jobs[i].MaxPending > 0 {
@@ -141,7 +149,7 @@ func (p *push) closeGates() error {
 		return nil
 	}
 	names := sorted(bounded)
-	if _, err := p.t.exec(lockGates, textArray(names)); err != nil {
+	if _, err := p.t.exec(lockBounds, textArray(names)); err != nil {
 		return err
 	}
 	var err error
@@ -171,6 +179,7 @@ func (p *push) decide() error {
 					f.Payload, f.Metadata, f.Priority, f.Delay, f.Expires = j.Payload, j.Metadata, j.Priority, j.Delay, j.Expires
 				}
 				p.pushed[i] = backend.Pushed{ID: p.ids[first], Duplicate: true}
+				p.joinFirst(first, j)
 				continue
 			}
 		}
@@ -196,6 +205,9 @@ func (p *push) duplicate(i int, holder int64) error {
 		}
 		p.change = append(p.change, i)
 	}
+	if joins(j) {
+		p.joins = append(p.joins, i)
+	}
 	p.pushed[i] = backend.Pushed{ID: holder, Duplicate: true}
 	return nil
 }
@@ -209,8 +221,9 @@ func (p *push) store() error {
 	states := make([]backend.State, len(p.added))
 	for n, i := range p.added {
 		j := &p.jobs[i]
-		states[n] = waiting(j)
-		if j.Serial != "" {
+		if states[n] = waiting(j); lifecycle.Gated(j) {
+			states[n] = backend.Blocked
+		} else if j.Serial != "" {
 			k := nameKey{j.Name, j.Serial}
 			if _, ok := heads[k]; ok {
 				states[n] = backend.Blocked
@@ -248,6 +261,13 @@ func (p *push) insert(places []int, states []backend.State) error {
 	jobs, ids := make([]backend.NewJob, len(places)), make([]int64, len(places))
 	for n, i := range places {
 		jobs[n], ids[n] = p.jobs[i], p.ids[i]
+		if j := &jobs[n]; lifecycle.Gated(j) {
+			behind := lifecycle.Behind(j, p.now)
+			j.Delay, j.Expires = time.Duration(behind.RunAt-p.now)*time.Microsecond, 0
+			if behind.ExpiresAt != 0 {
+				j.Expires = time.Duration(behind.ExpiresAt-p.now) * time.Microsecond
+			}
+		}
 	}
 	b := newBatch(jobs, states)
 	_, err := p.t.exec(insertJobs, textArray(b.names), intArray(b.states), intArray(b.priorities), intArray(b.maxAttempts), intArray(b.delays),
@@ -270,7 +290,14 @@ func (p *push) replace() error {
 			payload = []byte{} // nil would be NULL
 		}
 		was := r.State
-		r.Job = r.Replace(j, p.now)
+		if r.flags&flagBehind != 0 {
+			r.Job = lifecycle.Behind(j, p.now)
+			if _, err := p.t.exec(updateWaiter, r.id, j.Delay.Microseconds(), j.Expires.Microseconds()); err != nil {
+				return err
+			}
+		} else {
+			r.Job = r.Replace(j, p.now)
+		}
 		_, err := p.t.exec(updateReplaced, r.id, int64(r.State), int64(r.Priority), r.RunAt, r.ExpiresAt, metadata, payload)
 		if err != nil {
 			return err

@@ -16,18 +16,22 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 	if err := check.Operate(req); err != nil {
 		return result, fmt.Errorf("postgres: operate: %w", err)
 	}
+	var gates []int64
 	err = b.write(ctx, "operate", b.durable(), func(t *tx) error {
-		result = backend.OperateResult{}
+		result, gates = backend.OperateResult{}, nil
 		rows, next, err := t.matching(req)
 		if err != nil {
 			return err
 		}
 		result.Next = next
-		return t.operate(req, rows, &result)
+		err = t.operate(req, rows, &result)
+		gates = t.takeFolds()
+		return err
 	})
 	if err != nil {
 		return backend.OperateResult{}, err
 	}
+	b.foldAfter(ctx, gates)
 	slices.Sort(result.Affected)
 	slices.Sort(result.Duplicates)
 	return result, nil
@@ -147,6 +151,9 @@ func (t *tx) deleteRows(rows []*row, now int64) error {
 		}
 	}
 	if err := t.releaseUnique(finished, now); err != nil {
+		return err
+	}
+	if err := t.countMembers(rows, goneOf); err != nil {
 		return err
 	}
 	return t.remove(rows)

@@ -91,6 +91,7 @@ func scanPlain(r *sql.Rows, unique, serial *sql.NullString, read *int64) (j back
 	j.Attempt, j.MaxAttempts = int(failures)+1, int(attempts)
 	j.CreatedAt, j.RunAt = instant(created), instant(runAt)
 	j.UniqueKey, j.SerialKey, j.HasSteps = unique.String, serial.String, flags&flagSteps != 0
+	j.Gating = unreadGating(flags)
 	if expires.Valid {
 		j.Expires = time.Duration(expires.Int64-now) * time.Microsecond
 	}

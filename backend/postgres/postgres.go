@@ -134,13 +134,15 @@ type Backend struct {
 	texts   sync.Map
 
 	pushes      group.Queue[*pushing]
-	gates       gates
+	bounds      bounds
 	completions group.Queue[*completing]
+	folder      folder
 	watch       listener
 	seeds       seedSource
 	position    scanPosition
 	leases      lease.Cache
-	pruning     sync.Mutex // held while pruning
+	pruning     sync.Mutex   // held while pruning
+	sweeper     atomic.Int64 // the gate after which the next Reap looks for gates to delete
 	auditor     audit.Auditor
 	folded      atomic.Int64 // the first minute, in Unix seconds, that this process did not fold
 	compactor   countCompactor
@@ -167,6 +169,7 @@ var (
 	_ backend.Describer      = (*Backend)(nil)
 	_ backend.Inspector      = (*Backend)(nil)
 	_ backend.ExportImporter = (*Backend)(nil)
+	_ backend.GateStore      = (*Backend)(nil)
 	_ backend.StepStore      = (*Backend)(nil)
 	_ io.Closer              = (*Backend)(nil)
 )
@@ -255,12 +258,13 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 		return nil, Redact(b.explain(kind(err)))
 	}
 	b.watch.start(b)
+	b.folder.start(b)
 	return b, nil
 }
 
 // keptFields are the optional fields that the store keeps.
 const keptFields = backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending |
-	backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes
+	backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes | backend.FieldGates
 
 // Describe implements [backend.Describer].
 func (b *Backend) Describe() backend.Description {
@@ -281,8 +285,9 @@ func (b *Backend) Close() error {
 	}
 	b.closed = true
 	b.pushes.Wait() // calls whose callers did not wait for the result
-	b.gates.wait()
+	b.bounds.wait()
 	b.completions.Wait()
+	b.folder.close()
 	b.watch.wait()
 	if !b.ownsDB {
 		return nil

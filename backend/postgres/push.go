@@ -21,11 +21,6 @@ func checkJobs(jobs []backend.NewJob) error {
 	if err := check.NewJobs(jobs); err != nil {
 		return err
 	}
-	for i := range jobs {
-		if jobs[i].Gating != nil {
-			return check.Fields(backend.Description{Store: "postgres", Fields: keptFields}, &jobs[i])
-		}
-	}
 	return check.Payloads(jobs, maxPayload)
 }
 
@@ -41,8 +36,8 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 		if arePlain(jobs) {
 			return b.share(ctx, &b.pushes, jobs)
 		}
-		if name, ok := gateOf(jobs); ok {
-			return b.share(ctx, b.gates.queue(b, name), jobs)
+		if name, ok := boundOf(jobs); ok {
+			return b.share(ctx, b.bounds.queue(b, name), jobs)
 		}
 	}
 	var pushed []backend.Pushed
@@ -133,7 +128,7 @@ func isPlain(j *backend.NewJob) bool {
 
 // isKeyless reports whether a job needs only its row and a check of MaxPending.
 func isKeyless(j *backend.NewJob) bool {
-	return j.Unique.Key == "" && j.Serial == "" && !lifecycle.Timed(j)
+	return j.Unique.Key == "" && j.Serial == "" && !lifecycle.Timed(j) && j.Gating == nil
 }
 
 func arePlain(jobs []backend.NewJob) bool {
@@ -154,7 +149,7 @@ func sizeOf(jobs []backend.NewJob) (n int) {
 
 // PushTx implements [backend.TxPusher]. A concurrent push of a unique key that this
 // transaction holds waits until the transaction ends. In a REPEATABLE READ or
-// SERIALIZABLE transaction, a key that changed since the transaction began is a
+// SERIALIZABLE transaction, a key or a gate that changed since the transaction began is a
 // serialization error, and MaxPending counts the jobs that waited at its begin.
 func (b *Backend) PushTx(ctx context.Context, caller *sql.Tx, jobs []backend.NewJob) ([]backend.Pushed, error) {
 	if err := checkJobs(jobs); err != nil {

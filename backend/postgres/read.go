@@ -73,7 +73,9 @@ type jobRow struct {
 	Now         int64         `db:"now"`
 	KeyUntil    int64         `db:"key_until"`
 	StartedAt   int64         `db:"started_at"`
-	Waits       string        `db:"waits"` // as JSON, or empty
+	Waits       string        `db:"waits"`  // as JSON, or empty
+	Gates       string        `db:"gates"`  // an array, or empty
+	Waiter      string        `db:"waiter"` // an array, or empty
 }
 
 func (r *jobRow) info() backend.Info {
@@ -97,7 +99,27 @@ func (r *jobRow) info() backend.Info {
 		info.Cancelling = r.Flags&flagCancelling != 0
 	}
 	info.Waits, _ = jsonrow.Wait(r.Waits) // the server made the JSON
+	info.Gating = r.gating()
 	return info
+}
+
+// gating returns the gates of the job, or nil.
+func (r *jobRow) gating() *backend.Gating {
+	gates, err := parseInts(r.Gates)
+	w := r.standing()
+	if err != nil || len(gates) == 0 && w[0] == 0 { // the server made the texts
+		return nil
+	}
+	return &backend.Gating{Gates: gates, Gate: w[0], When: backend.When(w[1])}
+}
+
+// standing returns the row of a job that waits, or waited, behind a gate: the gate, the
+// condition, the delay and the expiry. It is zero if there is none.
+func (r *jobRow) standing() (w [4]int64) {
+	if numbers, err := parseInts(r.Waiter); err == nil && len(numbers) == len(w) {
+		w = [4]int64(numbers)
+	}
+	return w
 }
 
 const (
@@ -105,13 +127,16 @@ const (
 		SELECT j.id, j.name, CASE WHEN c.last IS NULL THEN j.state ELSE 4::smallint END AS state, j.priority, j.failures, j.max_attempts, j.suspect, j.crashes,
 			j.created_at, j.run_at, j.finished_at, coalesce(c.worker, 0) AS worker, j.flags,
 			coalesce(j.unique_key, '') AS unique_key, coalesce(j.serial_key, '') AS serial_key, j.expires_at,
-			CASE j.state WHEN 2 THEN coalesce((SELECT s.job FROM plainjobs.serial_head s WHERE s.name = j.name AND s.key = j.serial_key), 0)
+			CASE WHEN j.state = 2 AND j.flags & 1024 = 0 THEN coalesce((SELECT s.job FROM plainjobs.serial_head s WHERE s.name = j.name AND s.key = j.serial_key), 0)
 				ELSE 0 END AS blocked_by,
 			coalesce(p.done, 0) AS done, coalesce(p.total, 0) AS total,
 			coalesce((SELECT k.until FROM plainjobs.unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id), 0) AS key_until,
 			CASE WHEN j.started_seed = j.seed THEN j.started_at ELSE 0 END AS started_at,
 			CASE WHEN j.flags & 8192 <> 0 AND j.state = 1 THEN coalesce((SELECT json_build_object('Name', w.name, 'Key', w.key)::text
 				FROM plainjobs.signal_wait w WHERE w.job = j.id), '') ELSE '' END AS waits,
+			CASE WHEN j.flags & 256 <> 0 THEN ARRAY(SELECT m.gate FROM plainjobs.gate_member m WHERE m.job = j.id ORDER BY m.gate)::text ELSE '' END AS gates,
+			CASE WHEN j.flags & 512 <> 0 THEN coalesce((SELECT ARRAY[w.gate, w.condition, w.delay, w.expires]::text
+				FROM plainjobs.gate_waiter w WHERE w.job = j.id), '') ELSE '' END AS waiter,
 			plainjobs.now_micros() AS now`
 	// joinClaim joins the claim c that leases a job j.
 	joinClaim = `
@@ -179,9 +204,11 @@ func (c condition) and(text string, args ...any) condition {
 }
 
 // page returns the end of a query for limit jobs, and all parameters.
-func (c condition) page(limit int) (where string, args []any) {
+func (c condition) page(limit int) (where string, args []any) { return c.pageOf("j.id", limit) }
+
+func (c condition) pageOf(column string, limit int) (where string, args []any) {
 	args = append(slices.Clone(c.args), limit)
-	return c.where + fmt.Sprintf(` ORDER BY j.id DESC LIMIT $%d::bigint`, len(args)), args
+	return c.where + fmt.Sprintf(` ORDER BY %s DESC LIMIT $%d::bigint`, column, len(args)), args
 }
 
 // selectNewest returns the greatest ID. selectEndedWindow returns the lowest ID that a page
@@ -191,6 +218,8 @@ const (
 	selectEndedWindow = `SELECT greatest(
 		(SELECT j.id FROM plainjobs.job j WHERE j.state = 6 AND j.id < $1::bigint ORDER BY j.id DESC OFFSET $2::bigint LIMIT 1),
 		(SELECT j.id FROM plainjobs.job j WHERE j.state = 7 AND j.id < $1::bigint ORDER BY j.id DESC OFFSET $2::bigint LIMIT 1), 0)`
+	selectMemberWindow = `
+		SELECT coalesce((SELECT job FROM plainjobs.gate_member WHERE gate = $1::bigint AND job < $2::bigint ORDER BY job DESC OFFSET $3::bigint LIMIT 1), 0)`
 )
 
 // filter returns the condition for a page of jobs below an ID; 0 is no bound.
@@ -206,7 +235,15 @@ func (b *Backend) filter(ctx context.Context, q querier, f backend.Filter, befor
 	if before == 0 || before > newest {
 		before = newest + 1
 	}
-	if f.IDs == nil && endedOnly(f) && len(slices.Compact(slices.Sorted(slices.Values(f.States)))) == 2 {
+	if f.Gate != 0 && f.IDs == nil {
+		// A page reads as many members as it reads of all jobs in other cases.
+		from, err := number(selectMemberWindow, f.Gate, before, listWindow)
+		c := filterBelow(f, before).and(`j.id IN (SELECT m.job FROM plainjobs.gate_member m WHERE m.gate = %s::bigint AND m.job >= %s::bigint AND m.job < %s::bigint)`,
+			f.Gate, from, before)
+		c.from = from
+		return c, err
+	}
+	if f.Behind == 0 && f.IDs == nil && endedOnly(f) && len(slices.Compact(slices.Sorted(slices.Values(f.States)))) == 2 {
 		from, err := number(selectEndedWindow, before, listWindow)
 		if err != nil {
 			return condition{}, err
@@ -237,6 +274,7 @@ func filterBelow(f backend.Filter, before int64) condition {
 	switch {
 	case f.IDs != nil:
 		c = c.and(`j.id = ANY(%s::text::bigint[])`, intArray(f.IDs))
+	case f.Gate != 0 || f.Behind != 0:
 	case indexed, only(f, backend.Running):
 	default:
 		c.from = max(0, before-listWindow)
@@ -275,8 +313,11 @@ func (c condition) matching(f backend.Filter) condition {
 	case len(f.Names) > 1:
 		c = c.and(`j.name = ANY(%s::text::text[])`, textArray(f.Names))
 	}
-	if f.Gate != 0 || f.Behind != 0 { // there are no gates
-		c = c.and(`false`)
+	if f.Gate != 0 && f.IDs != nil {
+		c = c.and(`EXISTS (SELECT 1 FROM plainjobs.gate_member m WHERE m.job = j.id AND m.gate = %s::bigint)`, f.Gate)
+	}
+	if f.Behind != 0 {
+		c = c.and(`j.id IN (SELECT w.job FROM plainjobs.gate_waiter w WHERE w.gate = %s::bigint)`, f.Behind)
 	}
 	if len(f.Metadata) > 0 {
 		pairs, _ := json.Marshal(f.Metadata) // strings encode

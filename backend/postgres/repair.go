@@ -37,6 +37,8 @@ func (b *Backend) repair(ctx context.Context, d drift, all bool) error {
 		func(t *tx) error { return t.repairSerial(append(slices.Clone(d.strays), d.blocked...)) },
 		func(t *tx) error { return t.repairKeys(d) },
 		func(t *tx) error { return t.repairKeyless(d.keyless) },
+		func(t *tx) error { return t.repairGates(d.gates) },
+		func(t *tx) error { return t.repairStranded(d.stranded) },
 		func(t *tx) error {
 			if len(d.orphans) == 0 {
 				return nil
@@ -45,13 +47,17 @@ func (b *Backend) repair(ctx context.Context, d drift, all bool) error {
 			return err
 		},
 	} {
+		var gates []int64
 		err := b.transact(ctx, false, func(t *tx) error {
 			t.wakes = true
-			return step(t)
+			err := step(t)
+			gates = t.takeFolds()
+			return err
 		})
 		if err != nil {
 			return err
 		}
+		b.foldNow(ctx, gates, foldPatience)
 	}
 	return nil
 }

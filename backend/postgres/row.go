@@ -170,6 +170,9 @@ const (
 // write stores changed jobs, deletes those that ended and have no retention, and
 // releases what ended jobs held.
 func (t *tx) write(rows []*row) error {
+	if err := t.countMembers(rows, movedOf); err != nil {
+		return err
+	}
 	var changed, unkept, removed []*row
 	for _, r := range rows {
 		if r.State.Terminal() && !r.was.Terminal() {
@@ -215,6 +218,9 @@ func (t *tx) update(rows []*row) error {
 	if err == nil {
 		awake := slices.DeleteFunc(slices.Clone(rows), func(r *row) bool { return r.State == backend.Scheduled })
 		err = t.stopWaiting(awake)
+	}
+	if err == nil {
+		err = t.comeForward(rows)
 	}
 	if err != nil {
 		return err
@@ -289,7 +295,8 @@ func (t *tx) addErrors(rows []*row, now int64) error {
 	return nil
 }
 
-// remove deletes locked jobs with everything stored for them.
+// remove deletes locked jobs with everything stored for them. Their gates must have been
+// told.
 func (t *tx) remove(rows []*row) error {
 	if len(rows) == 0 {
 		return nil
@@ -314,6 +321,11 @@ func (t *tx) remove(rows []*row) error {
 	}
 	if flags&flagSteps != 0 {
 		if _, err := t.exec(deleteSteps, intArray(ids)); err != nil {
+			return err
+		}
+	}
+	if flags&flagsOfGates != 0 {
+		if _, err := t.exec(deleteGating, intArray(ids)); err != nil {
 			return err
 		}
 	}

@@ -28,7 +28,7 @@ const (
 		SELECT v.name, v.key, coalesce(n.id, 0), coalesce(n.run_at, 0)
 		FROM unnest($1::text::text[], $2::text::text[]) AS v(name, key)
 		LEFT JOIN LATERAL (
-			SELECT j.id, j.run_at FROM plainjobs.job j WHERE j.state = 2 AND j.name = v.name AND j.serial_key = v.key
+			SELECT j.id, j.run_at FROM plainjobs.job j WHERE j.state = 2 AND j.flags & 1024 = 0 AND j.name = v.name AND j.serial_key = v.key
 			ORDER BY j.id LIMIT 1 FOR UPDATE) n ON true`
 
 	advanceHeads = `

@@ -40,8 +40,13 @@ func (b *Backend) Complete(ctx context.Context, done []backend.Completion) (lost
 	return c.lost, nil
 }
 
-const completePlain = `
-	SELECT plainjobs.complete_jobs($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[])::text`
+const (
+	completePlain = `
+		SELECT plainjobs.complete_jobs($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[])::text`
+	completeMembers = `
+		SELECT settled::text, gates::text
+		FROM plainjobs.complete_members($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[])`
+)
 
 // flushCompletions completes the runs of several calls: plain ones by one call of a
 // database function, the rest in a transaction.
@@ -117,12 +122,23 @@ func (b *Backend) completePlain(ctx context.Context, all []backend.Completion) (
 		claimSeeds, claimFirsts = append(claimSeeds, k.Seed), append(claimFirsts, k.First)
 	}
 	args := []any{intArray(firsts), intArray(lasts), intArray(seeds), intArray(claimSeeds), intArray(claimFirsts)}
-	var settled sql.NullString
+	var settled, gates sql.NullString
+	into, query := []any{&settled}, completePlain
+	if lease.Gated(parts) {
+		into, query = []any{&settled, &gates}, completeMembers
+	}
 	err = b.alone(ctx, true, func(q querier) error {
-		return b.scan(ctx, q, completePlain, args, func(r *sql.Rows) error { return r.Scan(&settled) })
+		return b.scan(ctx, q, query, args, func(r *sql.Rows) error { return r.Scan(into...) })
 	})
 	if err != nil {
 		return nil, err
+	}
+	if gates.Valid {
+		ids, err := parseInts(gates.String)
+		if err != nil {
+			return nil, err
+		}
+		b.folder.request(ids)
 	}
 	done := map[backend.Lease]bool{}
 	if !settled.Valid {

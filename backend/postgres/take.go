@@ -116,6 +116,7 @@ func (c *claim) candidates(picks []pick) (found []candidate, err error) {
 		j.Name, j.Token = picks[f.place].name, seed+j.ID
 		j.Attempt, j.MaxAttempts = int(failures)+1, int(attempts)
 		j.CreatedAt, j.RunAt, j.HasSteps = instant(created), instant(runAt), f.flags&flagSteps != 0
+		j.Gating = unreadGating(f.flags)
 		if f.expires != 0 {
 			j.Expires = time.Duration(f.expires-c.now) * time.Microsecond
 		}

@@ -32,7 +32,8 @@ type tx struct {
 	again  bool  // some of them are not new
 	lowest int64 // the lowest rank of the new ones, unless it is positive
 	set    settings
-	fresh  int64 // the seed of jobs that become claimable in this transaction, or zero
+	fresh  int64     // the seed of jobs that become claimable in this transaction, or zero
+	gates  *gateWork // nil if the transaction changes no gate
 }
 
 type countKey struct {
@@ -110,8 +111,13 @@ const insertChanges = `
 	INSERT INTO plainjobs.count_change (name, state, jobs)
 	SELECT * FROM unnest($1::text::text[], $2::text::smallint[], $3::text::bigint[])`
 
-// writeCounts stores the changes noted by count.
+// writeCounts stores the changes noted by count and tally.
 func (t *tx) writeCounts() error {
+	if t.gates != nil {
+		if err := t.writeTallies(); err != nil {
+			return err
+		}
+	}
 	var names []string
 	var states []backend.State
 	var deltas []int64
@@ -232,6 +238,9 @@ func (b *Backend) committed(t *tx) {
 		b.position.push(t.lowest)
 		b.watch.notifyLater()
 	}
+	if t.gates != nil {
+		b.folder.request(t.toFold())
+	}
 }
 
 // begin begins a transaction, in one message if the driver can.
@@ -296,7 +305,10 @@ func (b *Backend) within(ctx context.Context, caller *sql.Tx, op string, f func(
 				return err
 			}
 		}
-		return t.writeCounts()
+		if err := t.writeCounts(); err != nil || t.gates == nil {
+			return err
+		}
+		return t.foldAtCommit()
 	}))
 }
 

@@ -38,6 +38,9 @@ func (b *Backend) importGates(t *tx, gates []backend.GateInfo) error {
 		if err != nil {
 			return err
 		}
+		if g.EndedAt == 0 {
+			b.tally(t, r.ID, lifecycle.Tally{}) // its last member may have ended
+		}
 		if !r.Awaiting {
 			continue
 		}

@@ -25,7 +25,8 @@ type Cache struct {
 // A Claim is a stored claim: the jobs of a run.
 type Claim struct {
 	Run
-	left int
+	left  int32
+	gated bool // some of its jobs, or of those claimed with them, have to do with gates
 }
 
 // A Run is leases of consecutive jobs with one seed, which is each token without the ID.
@@ -78,25 +79,29 @@ func (c *Cache) Add(jobs []backend.Job) {
 	if c.bySeed == nil || c.claims > maxCached {
 		c.bySeed, c.claims = map[int64][]*Claim{}, 0
 	}
+	gated := false
+	for i := range jobs {
+		gated = gated || jobs[i].Gating != nil
+	}
 	for _, r := range ClaimsOf(jobs) {
 		claims := c.bySeed[r.Seed]
 		at := sort.Search(len(claims), func(i int) bool { return claims[i].First > r.First })
-		c.bySeed[r.Seed] = slices.Insert(claims, at, &Claim{r, int(r.Last - r.First + 1)})
+		c.bySeed[r.Seed] = slices.Insert(claims, at, &Claim{r, int32(r.Last - r.First + 1), gated}) //nolint:gosec // a claim is bounded
 		c.claims++
 	}
 }
 
 // Settling returns the claims whose last leases are among runs, and how many leases
 // of which claims runs has.
-func (c *Cache) Settling(runs []Run) (done []*Claim, parts map[*Claim]int) {
+func (c *Cache) Settling(runs []Run) (done []*Claim, parts map[*Claim]int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	parts = map[*Claim]int{}
+	parts = map[*Claim]int32{}
 	for _, r := range runs {
 		claims := c.bySeed[r.Seed]
 		for at := sort.Search(len(claims), func(i int) bool { return claims[i].Last >= r.First }); at < len(claims) && claims[at].First <= r.Last; at++ {
 			k := claims[at]
-			parts[k] += int(min(k.Last, r.Last) - max(k.First, r.First) + 1)
+			parts[k] += int32(min(k.Last, r.Last) - max(k.First, r.First) + 1) //nolint:gosec // as above
 			if parts[k] == k.left {
 				done = append(done, k)
 			}
@@ -105,8 +110,18 @@ func (c *Cache) Settling(runs []Run) (done []*Claim, parts map[*Claim]int) {
 	return done, parts
 }
 
+// Gated reports whether jobs of the claims have to do with gates.
+func Gated(parts map[*Claim]int32) bool {
+	for k := range parts {
+		if k.gated {
+			return true
+		}
+	}
+	return false
+}
+
 // Settled notes leases that were settled.
-func (c *Cache) Settled(parts map[*Claim]int) {
+func (c *Cache) Settled(parts map[*Claim]int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for k, n := range parts {

@@ -13,7 +13,7 @@ func (d Driver) testDrift(t *testing.T) {
 	drifttest.Run(t, func(tb testing.TB) drifttest.Store {
 		s := d.schema(tb)
 		names := strings.NewReplacer("T.jobs", "T.job", "T.keys", "T.unique_key", "T.serials", "T.serial_head", "T.counts", "T.job_count",
-			"T.errors", "T.job_error", "T.results", "T.job_result", "T.progress", "T.job_progress")
+			"T.errors", "T.job_error", "T.results", "T.job_result", "T.progress", "T.job_progress", "T.gates", "T.job_gate")
 		ours := func(query string) string { return strings.ReplaceAll(names.Replace(query), "T.", s.name+".") }
 		return drifttest.Store{
 			Open: func(tb testing.TB) drifttest.Backend {

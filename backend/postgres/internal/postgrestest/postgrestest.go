@@ -73,6 +73,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("Claims", d.testClaims)
 	t.Run("ClaimsLockedKey", d.testClaimsLockedKey)
 	t.Run("Gates", d.testGates)
+	t.Run("Folds", d.testFolds)
 	t.Run("Position", d.testPosition)
 	t.Run("PositionOrder", d.testPositionOrder)
 	t.Run("CompletePlan", d.testCompletePlan)

@@ -19,7 +19,6 @@ var callback = plainjobs.Declare[int]("bench-callback", plainjobs.Keep(plainjobs
 // late the callback starts. The clock also runs until the callback has run.
 var group = &Scenario{
 	Name:     "group",
-	On:       Memory | SQLite, // PostgreSQL has no groups
 	About:    "like drain, with all jobs in one group, until its callback has run; the limit is drain",
 	Profiles: true,
 	Jobs:     jobs(100_000),

@@ -1,0 +1,147 @@
+package postgres
+
+import (
+	"database/sql"
+	"slices"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
+)
+
+// maxPassed bounds the waiters that one transaction lets through. The others follow in
+// further transactions, so that no number of them holds locks for long.
+const maxPassed = 200
+
+const (
+	selectWaiters = `
+		SELECT w.job FROM plainjobs.gate_waiter w
+		WHERE w.gate = $1::bigint AND w.waits AND ($2::boolean OR w.condition = 3) ORDER BY w.job LIMIT $3::bigint`
+
+	lockFree = `SELECT ` + rowColumns + ` FROM plainjobs.job j WHERE j.id = ANY($1::text::bigint[]) ORDER BY j.id FOR UPDATE OF j SKIP LOCKED`
+
+	// Replace may have changed the rows before the jobs were locked.
+	selectStanding = `
+		SELECT w.job, w.condition, w.delay, w.expires FROM plainjobs.gate_waiter w
+		WHERE w.job = ANY($1::text::bigint[]) AND w.gate = $2::bigint AND w.waits ORDER BY w.job`
+
+	deleteJobless = `
+		DELETE FROM plainjobs.gate_waiter w WHERE w.job = ANY($1::text::bigint[]) AND NOT EXISTS (SELECT 1 FROM plainjobs.job j WHERE j.id = w.job)`
+)
+
+// A gateWaiter is a job that waits behind a gate.
+type gateWaiter struct {
+	*row
+	when           backend.When
+	delay, expires time.Duration
+}
+
+// passWaiters does what the state of a gate means for its waiters, at most limit. The gate
+// has ended or has a failed member, so this does not change any more. Waiters that another
+// transaction has locked are passed over. It returns how many it looked at and how many
+// it let through.
+func (t *tx) passWaiters(g *gateRow, limit int) (seen, passed int, err error) {
+	ids, err := t.ids(selectWaiters, g.id, g.EndedAt != 0, limit)
+	if err != nil || len(ids) == 0 {
+		return 0, 0, err
+	}
+	seen = len(ids)
+	rows, err := t.rows(lockFree, intArray(ids))
+	passed = len(rows)
+	if err == nil && len(rows) < len(ids) {
+		var gone int64
+		gone, err = t.execN(deleteJobless, intArray(without(ids, rows)))
+		passed += int(gone)
+	}
+	if err != nil || len(rows) == 0 {
+		return seen, passed, err
+	}
+	waiters, err := t.standing(g.id, rows)
+	if err == nil {
+		err = t.pass(g, waiters)
+	}
+	return seen, passed, err
+}
+
+// without returns the IDs that no row has.
+func without(ids []int64, rows []*row) []int64 {
+	return slices.DeleteFunc(ids, func(id int64) bool {
+		return slices.ContainsFunc(rows, func(r *row) bool { return r.id == id })
+	})
+}
+
+// standing returns the locked jobs that wait behind a gate. The others do not wait any
+// more.
+func (t *tx) standing(gate int64, rows []*row) (waiters []gateWaiter, err error) {
+	byID := map[int64]*row{}
+	var ids []int64
+	for _, r := range rows {
+		byID[r.id], ids = r, append(ids, r.id)
+	}
+	err = t.each(selectStanding, []any{intArray(ids), gate}, func(r *sql.Rows) error {
+		var w gateWaiter
+		var id, delay, expires int64
+		err := r.Scan(&id, &w.when, &delay, &expires)
+		w.row, w.delay, w.expires = byID[id], time.Duration(delay)*time.Microsecond, time.Duration(expires)*time.Microsecond
+		if w.State == backend.Blocked && w.flags&flagBehind != 0 {
+			w.flags &^= flagBehind
+			waiters = append(waiters, w)
+		}
+		return err
+	})
+	if err == nil {
+		_, err = t.exec(updateBehind, intArray(ids))
+	}
+	return waiters, err
+}
+
+// pass does what the state of g means for locked waiters.
+func (t *tx) pass(g *gateRow, waiters []gateWaiter) error {
+	now, err := t.now()
+	if err != nil {
+		return err
+	}
+	var changed, admitted, unneeded []*row
+	for _, w := range waiters {
+		switch g.Passage(w.when) {
+		case lifecycle.Admitted:
+			w.Job = w.Admit(w.delay, w.expires, now)
+			changed, admitted = append(changed, w.row), append(admitted, w.row)
+		case lifecycle.Refused:
+			w.become(w.Refuse(lifecycle.GateText(g.id, g.Gate, w.when), now))
+			changed = append(changed, w.row)
+		case lifecycle.Unneeded:
+			w.deleted = true
+			unneeded = append(unneeded, w.row)
+		case lifecycle.Waits:
+		}
+	}
+	if err := t.joinSerial(admitted); err != nil {
+		return err
+	}
+	if err := t.write(changed); err != nil {
+		return err
+	}
+	if err := t.countMembers(unneeded, func(r *row) lifecycle.Tally { return lifecycle.Moved(r.was, backend.Done) }); err != nil {
+		return err
+	}
+	return t.remove(unneeded)
+}
+
+// joinSerial blocks those of the jobs, which come forward from a gate, whose serial key
+// has another head. Of several with one key, the first becomes the head.
+func (t *tx) joinSerial(rows []*row) error {
+	heads := map[nameKey]int64{}
+	for _, r := range slices.Backward(rows) {
+		if r.flags&flagSerial != 0 {
+			heads[nameKey{r.name, r.serial}] = r.id
+		}
+	}
+	blocked, err := t.queueUp(heads)
+	for _, r := range rows {
+		if k := (nameKey{r.name, r.serial}); r.flags&flagSerial != 0 && (blocked[k] || heads[k] != r.id) {
+			r.State = backend.Blocked
+		}
+	}
+	return err
+}

@@ -1,0 +1,164 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"strconv"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
+)
+
+const (
+	// Gates with changes or waiters that a process has left.
+	selectUnfolded = `
+		SELECT gate FROM plainjobs.gate_change UNION SELECT id FROM plainjobs.job_gate WHERE passing LIMIT $1::bigint`
+
+	// Gates whose deadline has passed. One to which a transaction adds a job is left for
+	// the next call.
+	lockOverdue = `
+		SELECT g.id, g.swept FROM plainjobs.job_gate g WHERE g.swept IS NOT NULL AND g.deadline <= $1::bigint
+		ORDER BY g.deadline, g.id LIMIT 10 FOR UPDATE OF g SKIP LOCKED`
+	sealOverdue = `UPDATE plainjobs.job_gate SET sealed = true WHERE id = ANY($1::text::bigint[]) AND NOT sealed`
+	sweepInner  = `
+		UPDATE plainjobs.job_gate SET deadline = $1::bigint, swept = 0 WHERE id = ANY(ARRAY(
+			SELECT i.id FROM plainjobs.job_gate i WHERE i.parent = ANY($2::text::bigint[]) AND i.parent > 0 AND ` + unswept + ` FOR UPDATE SKIP LOCKED))`
+	unswept = `i.ended_at = 0 AND (i.deadline = 0 OR i.deadline > $1::bigint)`
+
+	selectMembers = `SELECT job FROM plainjobs.gate_member WHERE gate = $1::bigint AND job > $2::bigint ORDER BY job LIMIT $3::bigint`
+
+	// $4 says that there are no more members. Inner gates that were locked are left for the
+	// next call, which begins with the last page again.
+	updateSwept = `
+		UPDATE plainjobs.job_gate g SET swept = CASE WHEN NOT $4::boolean THEN $3::bigint
+			WHEN EXISTS (SELECT 1 FROM plainjobs.job_gate i WHERE i.parent = g.id AND i.parent > 0 AND ` + unswept + `) THEN g.swept END
+		WHERE g.id = (SELECT o.id FROM plainjobs.job_gate o WHERE o.id = $2::bigint AND o.swept IS NOT NULL FOR UPDATE SKIP LOCKED)`
+
+	// Of the gates of a window of IDs, the last, and those to delete.
+	selectWindow = `
+		SELECT coalesce((SELECT id FROM plainjobs.job_gate WHERE id > $1::bigint ORDER BY id OFFSET 999 LIMIT 1),
+			(SELECT max(id) FROM plainjobs.job_gate WHERE id > $1::bigint), 0)`
+	lockStale = `
+		SELECT g.id FROM plainjobs.job_gate g WHERE g.id > $1::bigint AND g.id <= $2::bigint AND g.ended_at > 0 AND g.ended_at <= $3::bigint
+			AND NOT EXISTS (SELECT 1 FROM plainjobs.gate_waiter w WHERE w.gate = g.id AND w.waits)
+			AND (g.ended_at <= $4::bigint OR NOT EXISTS (SELECT 1 FROM plainjobs.gate_member m WHERE m.gate = g.id)
+				AND NOT EXISTS (SELECT 1 FROM plainjobs.gate_waiter w WHERE w.gate = g.id))
+		ORDER BY g.id FOR UPDATE OF g SKIP LOCKED`
+)
+
+// reapGates applies deadlines, deletes gates whose retention has ended, and folds the gates
+// of this call and those that other processes have left.
+func (r *reaping) reapGates() {
+	r.sweepGates()
+	r.step(func(t *tx, _ *backend.ReapResult) error {
+		gates, err := t.ids(selectUnfolded, r.limit)
+		r.gates = append(r.gates, gates...)
+		return err
+	})
+	r.attempt(func(ctx context.Context) error {
+		r.b.foldNow(ctx, r.gates, reapPatience)
+		return nil
+	})
+	r.step(func(t *tx, _ *backend.ReapResult) error {
+		now, err := t.now()
+		if err != nil {
+			return err
+		}
+		after := r.b.sweeper.Load()
+		last, err := t.ids(selectWindow, after)
+		if err != nil || last[0] == 0 {
+			r.b.sweeper.Store(0)
+			return err
+		}
+		_, err = t.deleteGates(lockStale, after, last[0], now-backend.KeepGate.Microseconds(), now-backend.KeepEnded.Microseconds())
+		if err == nil {
+			r.b.sweeper.Store(last[0])
+		}
+		return err
+	})
+}
+
+// An overdue gate is one whose deadline has passed.
+type overdueGate struct{ id, swept int64 }
+
+// sweepGates seals the gates whose deadline has passed, and cancels their members, a
+// bounded number. From the seal on, nothing adds to them. No transaction locks jobs and a
+// gate, in which it would wait for one that adds to the gate and waits for a job.
+func (r *reaping) sweepGates() {
+	var all []overdueGate
+	now := int64(0)
+	r.step(func(t *tx, result *backend.ReapResult) (err error) {
+		all = nil
+		if now, err = t.now(); err != nil {
+			return err
+		}
+		var ids []int64
+		err = t.each(lockOverdue, []any{now}, func(r *sql.Rows) error {
+			var o overdueGate
+			err := r.Scan(&o.id, &o.swept)
+			all, ids = append(all, o), append(ids, o.id)
+			return err
+		})
+		if err != nil || len(all) == 0 {
+			return err
+		}
+		result.More = true
+		if _, err = t.exec(sealOverdue, intArray(ids)); err == nil {
+			_, err = t.exec(sweepInner, now, intArray(ids))
+		}
+		for _, id := range ids {
+			t.tally(id, lifecycle.Tally{})
+		}
+		return err
+	})
+	limit := r.limit
+	for _, o := range all {
+		var ids []int64
+		r.step(func(t *tx, _ *backend.ReapResult) (err error) {
+			if ids, err = t.ids(selectMembers, o.id, o.swept, limit); err != nil || len(ids) == 0 {
+				return err
+			}
+			return t.refuse(ids, backend.DeadlineError+strconv.FormatInt(o.id, 10))
+		})
+		if r.err != nil {
+			return
+		}
+		r.step(func(t *tx, _ *backend.ReapResult) error {
+			last := o.swept
+			if len(ids) > 0 {
+				last = ids[len(ids)-1]
+			}
+			_, err := t.exec(updateSwept, now, o.id, last, len(ids) < limit)
+			return err
+		})
+		if limit -= len(ids); limit == 0 {
+			return
+		}
+	}
+}
+
+// refuse cancels those of the jobs that have not ended, or asks for the end of those that
+// run, for the reason in text.
+func (t *tx) refuse(ids []int64, text string) error {
+	now, err := t.now()
+	if err != nil {
+		return err
+	}
+	locked, err := t.lock(ids)
+	if err != nil {
+		return err
+	}
+	var rows []*row
+	for _, id := range sorted(locked) {
+		if r := locked[id]; !r.State.Terminal() {
+			rows = append(rows, r)
+		}
+	}
+	if err := t.own(rows); err != nil {
+		return err
+	}
+	for _, r := range rows {
+		r.become(r.Refuse(text, now))
+	}
+	return t.write(rows)
+}

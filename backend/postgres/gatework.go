@@ -1,0 +1,172 @@
+package postgres
+
+import (
+	"database/sql"
+	"fmt"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
+)
+
+// A gateWork is what a transaction has to do with gates. It changes no gate itself: it
+// appends changes, which a fold adds to the gate after the commit.
+type gateWork struct {
+	tallies map[int64]lifecycle.Tally // to be appended, by gate
+	created map[int64]bool            // gates whose rows are not stored yet
+	folds   map[int64]bool            // gates that are to be folded after the commit
+}
+
+func (t *tx) gateWork() *gateWork {
+	if t.gates == nil {
+		t.gates = &gateWork{map[int64]lifecycle.Tally{}, map[int64]bool{}, map[int64]bool{}}
+	}
+	return t.gates
+}
+
+// tally notes a change of a gate. The zero change asks for a look at its waiters, also
+// after a crash.
+func (t *tx) tally(gate int64, change lifecycle.Tally) {
+	w := t.gateWork()
+	w.tallies[gate] = w.tallies[gate].Plus(change)
+	w.folds[gate] = true
+}
+
+// toFold returns the gates that are to be folded after the commit.
+func (t *tx) toFold() []int64 {
+	if t.gates == nil {
+		return nil
+	}
+	return sorted(t.gates.folds)
+}
+
+// takeFolds is toFold for a caller that folds them itself.
+func (t *tx) takeFolds() []int64 {
+	gates := t.toFold()
+	if t.gates != nil {
+		clear(t.gates.folds)
+	}
+	return gates
+}
+
+const (
+	gateChanges = `plainjobs.gate_change (gate, total, open, done, failed, cancelled)`
+
+	insertTallies = `
+		INSERT INTO ` + gateChanges + `
+		SELECT * FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[])`
+
+	// The rows of the gates are read by a statement that began after the jobs were
+	// locked: a gate that was added meanwhile counts.
+	countMembers = `
+		INSERT INTO ` + gateChanges + `
+		SELECT m.gate, 0, sum(v.open), sum(v.done), sum(v.failed), sum(v.cancelled)
+		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[]) AS v(job, open, done, failed, cancelled)
+		JOIN plainjobs.gate_member m ON m.job = v.job GROUP BY m.gate RETURNING gate`
+)
+
+// tallyColumns are tallies as arrays.
+type tallyColumns struct{ ids, totals, opens, dones, faileds, cancelleds []int64 }
+
+func (c *tallyColumns) add(id int64, t lifecycle.Tally) {
+	c.ids, c.totals, c.opens, c.dones = append(c.ids, id), append(c.totals, t.Total), append(c.opens, t.Open), append(c.dones, t.Done)
+	c.faileds, c.cancelleds = append(c.faileds, t.Failed), append(c.cancelleds, t.Cancelled)
+}
+
+// writeTallies appends what tally noted.
+func (t *tx) writeTallies() error {
+	var c tallyColumns
+	for _, gate := range sorted(t.gates.tallies) {
+		c.add(gate, t.gates.tallies[gate])
+	}
+	clear(t.gates.tallies)
+	if len(c.ids) == 0 {
+		return nil
+	}
+	_, err := t.exec(insertTallies, intArray(c.ids), intArray(c.totals), intArray(c.opens), intArray(c.dones), intArray(c.faileds), intArray(c.cancelleds))
+	return err
+}
+
+// countMembers tells the gates of locked jobs what moved changes in them.
+func (t *tx) countMembers(rows []*row, moved func(*row) lifecycle.Tally) error {
+	var c tallyColumns
+	for _, r := range rows {
+		if r.flags&flagMember == 0 {
+			continue
+		}
+		if change := moved(r); change != (lifecycle.Tally{}) {
+			c.add(r.id, change)
+		}
+	}
+	if len(c.ids) == 0 {
+		return nil
+	}
+	gates, err := t.ids(countMembers, intArray(c.ids), intArray(c.opens), intArray(c.dones), intArray(c.faileds), intArray(c.cancelleds))
+	for _, gate := range gates {
+		t.gateWork().folds[gate] = true
+	}
+	return err
+}
+
+// movedOf returns what the change of a job's state changes in its gates.
+func movedOf(r *row) lifecycle.Tally { return lifecycle.Moved(r.was, r.State) }
+
+// goneOf returns what the deletion of a job changes in its gates.
+func goneOf(r *row) lifecycle.Tally { return lifecycle.Moved(r.was, 0) }
+
+const (
+	updateBehind = `UPDATE plainjobs.gate_waiter SET waits = false WHERE job = ANY($1::text::bigint[])`
+
+	deleteGating = `
+		WITH m AS (DELETE FROM plainjobs.gate_member WHERE job = ANY($1::text::bigint[]))
+		DELETE FROM plainjobs.gate_waiter WHERE job = ANY($1::text::bigint[])`
+)
+
+// comeForward notes that locked jobs that are not blocked any more wait behind no gate.
+func (t *tx) comeForward(rows []*row) error {
+	var ids []int64
+	for _, r := range rows {
+		if r.flags&flagBehind != 0 && r.State != backend.Blocked {
+			r.flags &^= flagBehind
+			ids = append(ids, r.id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	_, err := t.exec(updateBehind, intArray(ids))
+	return err
+}
+
+// lockGates waits for a fold of the gates and locks them, so that they do not end before
+// the commit. It returns errors for those that take no more jobs.
+func (t *tx) lockGates(ids []int64) (refused map[int64]error, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	gates, timed := map[int64]lifecycle.Gate{}, false
+	err = t.each(shareGates, []any{intArray(ids)}, func(r *sql.Rows) error {
+		var g gateRow
+		err := r.Scan(g.fields()...)
+		gates[g.id], timed = g.Gate, timed || g.Deadline != 0
+		return err
+	})
+	now := t.clock
+	if err == nil && timed { // Reap may have applied a deadline while this waited for the lock
+		err = t.each(selectNow, nil, func(r *sql.Rows) error { return r.Scan(&now) })
+	}
+	refused = map[int64]error{}
+	for _, id := range ids {
+		g, ok := gates[id]
+		switch {
+		case !ok:
+			refused[id] = fmt.Errorf("gate %d: %w", id, backend.ErrNotFound)
+		case !g.Takes(now):
+			refused[id] = fmt.Errorf("gate %d: %w", id, backend.ErrGateEnded)
+		default:
+			t.gateWork().folds[id] = true
+		}
+	}
+	return refused, err
+}
+
+const shareGates = `SELECT ` + gateColumns + ` FROM plainjobs.job_gate g WHERE g.id = ANY($1::text::bigint[]) ORDER BY g.id FOR SHARE OF g`
