@@ -29,8 +29,7 @@ type waiting struct {
 // gate adds a group and its callbacks, which count in the groups of members, and returns a
 // reference to the group.
 func (b *batch) gate(g *newGroup, members *backend.Gating) int64 {
-	ref := -1 - int64(len(b.req.Gates))
-	b.req.Gates = append(b.req.Gates, g.gate)
+	ref := b.newGate(g.gate)
 	for _, c := range g.callbacks {
 		b.waiting = append(b.waiting, waiting{c, ref, members})
 	}
@@ -88,6 +87,11 @@ func (b *batch) close() error {
 
 // store stores the batch.
 func (b *batch) store(ctx context.Context, p pusher) (backend.GateResult, error) {
+	if len(b.req.Gates) == 0 {
+		pushed, err := pusher{queue: p.queue, tx: p.tx}.push(ctx, b.req.Jobs)
+		b.notePushed(pushed)
+		return backend.GateResult{Jobs: pushed}, err
+	}
 	store, tx, err := p.gateStore("group")
 	if err != nil {
 		return backend.GateResult{}, err
@@ -96,27 +100,40 @@ func (b *batch) store(ctx context.Context, p pusher) (backend.GateResult, error)
 	if err != nil {
 		return backend.GateResult{}, err
 	}
-	for i, pushed := range made.Jobs {
-		if stored := b.tasks[i].extra().stored; stored != nil {
-			*stored = !pushed.Duplicate
-		}
-	}
+	b.notePushed(made.Jobs)
 	if tx == nil {
 		p.queue.pushed(b.req.Jobs, made.Jobs)
 	}
 	return made, nil
 }
 
+// notePushed sets what [Stored] asks for.
+func (b *batch) notePushed(jobs []backend.Pushed) {
+	for i, pushed := range jobs {
+		if stored := b.tasks[i].extra().stored; stored != nil {
+			*stored = !pushed.Duplicate
+		}
+	}
+}
+
+// apply applies the options of a group.
+func (g *newGroup) apply(opts []GroupOption) error {
+	for _, opt := range opts {
+		if opt == nil {
+			return errors.New("an option is nil")
+		}
+		if err := opt.group(g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // group creates a group in the group parent, or in none if parent is zero.
 func (p pusher) group(ctx context.Context, parent int64, opts []GroupOption) (*Group, error) {
 	g := newGroup{gate: backend.NewGate{Parent: parent}}
-	for _, opt := range opts {
-		if opt == nil {
-			return nil, errors.New("plainjobs: create a group: an option is nil")
-		}
-		if err := opt.group(&g); err != nil {
-			return nil, fmt.Errorf("plainjobs: create a group: %w", err)
-		}
+	if err := g.apply(opts); err != nil {
+		return nil, fmt.Errorf("plainjobs: create a group: %w", err)
 	}
 	b, err := p.batch(ctx)
 	if err == nil {
@@ -148,6 +165,9 @@ func (p pusher) performWithCallbacks(ctx context.Context, tasks []Task) ([]int64
 	for i := range tasks {
 		if err := b.add(&tasks[i], p.members); err != nil {
 			return nil, performError(tasks, i, err)
+		}
+		if p.awaited {
+			refuseDuplicate(&b.req.Jobs[i])
 		}
 	}
 	if err := b.close(); err != nil {

@@ -89,7 +89,7 @@ func infoOfEvent(e *engine.Event) Info {
 		if info.RunAt.After(info.CreatedAt) {
 			info.State = Scheduled
 		}
-		if info.CallbackOf != 0 {
+		if info.CallbackOf != 0 || info.needs != 0 {
 			info.State = Blocked
 		}
 		return info

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -35,6 +36,7 @@ type Group struct {
 	queue  *Queue
 	tx     *sql.Tx
 	id     int64
+	others []int64     // further gates of the job that a handler runs
 	sealed atomic.Bool // by this value
 }
 
@@ -43,8 +45,8 @@ type Group struct {
 // Done, Failed and Cancelled are the others. A nested group counts as one member, done or
 // failed. Fired says that a member has failed. Sealed says that the group can end,
 // EndedAt when it ended, and Deadline when it is sealed and its members are cancelled;
-// zero times are none. Waiting is the number of callbacks that wait. Kind, Awaits and
-// Awaiting are of the gates of flows.
+// zero times are none. Waiting is the number of callbacks that wait. Kind is 1 for a
+// [Flow]. Awaits and Awaiting are used within flows only.
 type GroupInfo = backend.GateInfo
 
 // Group creates a group, as durably as Perform stores a job. It returns [ErrDuplicate] if
@@ -65,20 +67,23 @@ func (q *TxQueue) Group(ctx context.Context, opts ...GroupOption) (*Group, error
 // [ErrNotFound].
 func (q *Queue) GroupByID(id int64) *Group { return &Group{queue: q, id: id} }
 
-// GroupOf returns the group of the job that a handler runs, and false if it has none. For
-// a member it is the group that was created first, if the job is a member of several. For
-// a callback it is the group whose callback it is; [Queue.List] shows the members. A
-// member may add members to its group, also after it is sealed.
+// GroupOf returns the group or flow of the job that a handler runs, and false if it has
+// none. For a member it is the group that was created first, if the job is a member of
+// several. For a callback it is the group whose callback it is; [Queue.List] shows the
+// members. A member may add members to its group, also after it is sealed. In a flow, the
+// jobs that depend on the handler's job wait for what it adds, too.
 func GroupOf(ctx context.Context) (*Group, bool) {
 	i := engine.InfoOf(ctx)
 	if i == nil || i.Job.Gating == nil {
 		return nil, false
 	}
-	id := i.Job.Gating.Gate
-	if id == 0 {
-		id = i.Job.Gating.Gates[0]
+	in := i.Job.Gating
+	if in.Gate != 0 && !in.When.Needs() {
+		return queueOf(ctx).GroupByID(in.Gate), true
 	}
-	return queueOf(ctx).GroupByID(id), true
+	g := queueOf(ctx).GroupByID(in.Gates[0])
+	g.others = in.Gates[1:]
+	return g, true
 }
 
 // ID returns the group's ID.
@@ -89,7 +94,7 @@ func (g *Group) WithTx(tx *sql.Tx) *Group {
 	if tx == nil {
 		panic(fmt.Sprintf("plainjobs: %s: WithTx with a nil transaction", caller()))
 	}
-	in := &Group{queue: g.queue, tx: tx, id: g.id}
+	in := &Group{queue: g.queue, tx: tx, id: g.id, others: g.others}
 	in.sealed.Store(g.sealed.Load())
 	return in
 }
@@ -98,7 +103,7 @@ func (g *Group) WithTx(tx *sql.Tx) *Group {
 // the existing job becomes a member. If the group has ended, Perform stores nothing and
 // returns [ErrGroupEnded].
 func (g *Group) Perform(ctx context.Context, task Task) (int64, error) {
-	p, err := g.pusher("perform " + task.name())
+	p, err := g.pusher(ctx, "perform "+task.name())
 	if err != nil {
 		return 0, err
 	}
@@ -107,7 +112,7 @@ func (g *Group) Perform(ctx context.Context, task Task) (int64, error) {
 
 // PerformMany is [Queue.PerformMany] for members of the group.
 func (g *Group) PerformMany(ctx context.Context, tasks ...Task) ([]int64, error) {
-	p, err := g.pusher(fmt.Sprintf("perform %d tasks", len(tasks)))
+	p, err := g.pusher(ctx, fmt.Sprintf("perform %d tasks", len(tasks)))
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +123,7 @@ func (g *Group) PerformMany(ctx context.Context, tasks ...Task) ([]int64, error)
 // its members are done, and otherwise as failed. Its callbacks are members of the outer
 // group; an OnFailure callback that is not needed counts as done.
 func (g *Group) Group(ctx context.Context, opts ...GroupOption) (*Group, error) {
-	p, err := g.pusher("create a group")
+	p, err := g.pusher(ctx, "create a group")
 	if err != nil {
 		return nil, err
 	}
@@ -126,11 +131,28 @@ func (g *Group) Group(ctx context.Context, opts ...GroupOption) (*Group, error) 
 }
 
 // pusher returns what adds members to the group.
-func (g *Group) pusher(op string) (pusher, error) {
+func (g *Group) pusher(ctx context.Context, op string) (pusher, error) {
 	if g.sealed.Load() {
 		return pusher{}, fmt.Errorf("plainjobs: %s: group %d is sealed: only its members can add to it, with GroupOf", op, g.id)
 	}
-	return pusher{queue: g.queue, tx: g.tx, members: &backend.Gating{Gates: []int64{g.id}}}, nil
+	p := pusher{queue: g.queue, tx: g.tx, members: &backend.Gating{Gates: []int64{g.id}}}
+	if len(g.others) == 0 {
+		return p, nil
+	}
+	store, err := capability[backend.GateStore](g.queue, op)
+	if err != nil {
+		return p, err
+	}
+	others, err := store.Gates(ctx, backend.GateQuery{IDs: g.others})
+	if err != nil {
+		return p, fmt.Errorf("plainjobs: %s: %w", op, err)
+	}
+	for _, o := range slices.Backward(others) {
+		if o.Kind >= backend.NeedGate { // of jobs that depend on the handler's job
+			p.members.Gates, p.awaited = append(p.members.Gates, o.ID), true
+		}
+	}
+	return p, nil
 }
 
 // Seal says that no more members come from outside: the group can end. Members can still

@@ -85,7 +85,8 @@ type Info struct {
 	BlockedBy            int64
 	// Signal and SignalKey name the signal that a Scheduled job waits for, see [Signal].
 	Signal, SignalKey string
-	// Groups are the IDs of the groups in which the job counts.
+	// Groups are the IDs of the groups and flows in which the job counts; in a run, only of
+	// the first.
 	Groups []int64
 	// CallbackOf is the ID of the group whose callback the job is, or zero. CallbackOn is then
 	// "OnDone", "OnEnd" or "OnFailure".
@@ -104,7 +105,8 @@ type Info struct {
 	// Errors are the last ten errors, oldest first.
 	Errors []RunError
 
-	run []byte // the payload, in a middleware
+	needs int64  // the gate of what the job depends on, or zero
+	run   []byte // the payload, in a middleware
 }
 
 // A RunError is the error of one run. Attempt is the number of the attempt, At the time of
@@ -137,14 +139,23 @@ func infoOfRun(j *backend.Job) Info {
 		Payload:     slices.Clip(j.Payload),
 	}
 	info.gating(j.Gating)
+	if len(info.Groups) > 1 { // the others may be gates of jobs that depend on it
+		info.Groups = slices.Clip(info.Groups[:1])
+	}
 	return info
 }
 
 // gating sets the groups of a job.
 func (i *Info) gating(g *backend.Gating) {
-	if g != nil {
-		i.Groups, i.CallbackOf, i.CallbackOn = slices.Clip(g.Gates), g.Gate, engine.CallbackName(g.When)
+	switch {
+	case g == nil:
+		return
+	case g.When.Needs():
+		i.needs = g.Gate
+	default:
+		i.CallbackOf, i.CallbackOn = g.Gate, engine.CallbackName(g.When)
 	}
+	i.Groups = slices.Clip(g.Gates)
 }
 
 func infoOfStored(i *backend.Info) Info {

@@ -69,7 +69,9 @@ func (q *Queue) Get(ctx context.Context, id int64) (Info, error) {
 	if err != nil {
 		return Info{}, fmt.Errorf("plainjobs: %w", err)
 	}
-	return infoOfStored(&info), nil
+	shown := []Info{infoOfStored(&info)}
+	err = q.dropNeeds(ctx, shown)
+	return shown[0], err
 }
 
 // List returns the newest jobs that match the filter and have an ID below before, or any
@@ -88,7 +90,7 @@ func (q *Queue) List(ctx context.Context, filter Filter, before int64, limit int
 	for i := range page.Jobs {
 		jobs = append(jobs, infoOfStored(&page.Jobs[i]))
 	}
-	return jobs, page.Next, nil
+	return jobs, page.Next, q.dropNeeds(ctx, jobs)
 }
 
 // countMost is where Count stops unless exact is set.

@@ -30,7 +30,9 @@
 //     [Complete] in the transaction of its effects; [DefineResult] and [Record] for a result.
 //   - Times and limits: [In], [At], [Before], [Priority]; [Unique], [Serial],
 //     [Concurrency], [MaxRunning], [RateLimit], [MaxPending], [MaxCrashes]; [Cron], [Every].
-//   - Groups: [Queue.Group] with [OnDone], [OnEnd], [OnFailure]; [GroupOf] in a member.
+//   - Groups: [Queue.Group] with [OnDone], [OnEnd], [OnFailure]; [GroupOf] in a member. Flows:
+//     [Queue.PerformFlow], [DependsOn], [DependsOnEnd], [ResultJob.Need]. Steps: [Step],
+//     [Sleep], [DefineSignal].
 //   - Failures: [OnError] and Options.OnError; [Use] and Options.Middleware around each run.
 //   - Operation: [Queue.List], [Queue.Why], [Queue.Retry], [Queue.Pause],
 //     [Queue.Subscribe]; package cli has them as commands.

@@ -30,6 +30,15 @@ type pusher struct {
 	queue   *Queue
 	tx      *sql.Tx
 	members *backend.Gating // nil if they are members of none
+	awaited bool            // jobs that are stored wait for the members
+}
+
+// refuseDuplicate makes the push of a job fail if its unique key is taken: the job that has the
+// key might wait for a job that is to wait for this one.
+func refuseDuplicate(j *backend.NewJob) {
+	if j.Unique.Key != "" && j.Unique.Conflict == backend.KeepFirst {
+		j.Unique.Conflict = backend.Reject
+	}
 }
 
 // push stores jobs and emits their events.
@@ -37,6 +46,9 @@ func (p pusher) push(ctx context.Context, jobs []backend.NewJob) ([]backend.Push
 	if p.members != nil {
 		for i := range jobs {
 			jobs[i].Gating = p.members
+			if p.awaited {
+				refuseDuplicate(&jobs[i])
+			}
 		}
 	}
 	q := p.queue.engine()

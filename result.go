@@ -130,7 +130,7 @@ func (j *ResultJob[T, R]) Complete(ctx context.Context, tx *sql.Tx, result R) er
 	return complete(ctx, tx, encoded)
 }
 
-// A JobError is the error of [ResultJob.Await] for a job that failed or was cancelled.
+// A JobError is the error of [ResultJob.Await] and [ResultJob.Need] for a job that failed or was cancelled.
 type JobError struct {
 	ID    int64
 	Name  string
@@ -165,19 +165,8 @@ func (j *ResultJob[T, R]) Await(ctx context.Context, q *Queue, id int64) (R, err
 		return r, fmt.Errorf("plainjobs: await job %s #%d: %w", j.Name(), id, err)
 	case engine.Lookup(info.Name) != j.def: // it may have an alias as its name
 		return r, fmt.Errorf("plainjobs: await: job #%d is named %s, not %s", id, info.Name, j.Name())
-	case info.State != Done:
-		e := &JobError{ID: id, Name: info.Name, State: info.State}
-		if n := len(info.Errors); n > 0 {
-			e.Last = info.Errors[n-1].Error
-		}
-		return r, e
-	case info.Result == nil:
-		return r, fmt.Errorf("plainjobs: await: job %s #%d has no result", info.Name, id)
 	}
-	if err := json.Unmarshal(info.Result, &r); err != nil {
-		return r, fmt.Errorf("plainjobs: await: the result of job %s #%d does not decode: %s", info.Name, id, reason(err))
-	}
-	return r, nil
+	return j.result("await", &info)
 }
 
 // The intervals at which await polls.

@@ -34,6 +34,9 @@ func (q *Queue) Why(ctx context.Context, id int64) (string, error) {
 	if info.State == Blocked && info.CallbackOf != 0 && info.BlockedBy == 0 {
 		return q.whyBehind(ctx, &info, workers)
 	}
+	if info.State == Blocked && info.needs != 0 && info.BlockedBy == 0 {
+		return q.whyNeeds(ctx, &info, workers)
+	}
 	now := q.engine().Now()
 	if b, ok := q.engine().Backend.(backend.Scheduler); ok {
 		all, err := b.Schedules(ctx)

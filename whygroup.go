@@ -3,9 +3,67 @@ package plainjobs
 import (
 	"context"
 	"fmt"
+	"strings"
 
+	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
+
+// whyNeeds returns why a job waits for those on which it depends.
+func (q *Queue) whyNeeds(ctx context.Context, i *Info, workers []Worker) (string, error) {
+	store, err := capability[backend.GateStore](q, "why")
+	if err != nil {
+		return "", err
+	}
+	need, err := engine.NeedOf(ctx, store, i.needs)
+	if err != nil {
+		return "", fmt.Errorf("plainjobs: why: %w", err)
+	}
+	if need.Open == 0 {
+		return "The jobs that it depends on have ended: a worker releases it.", nil
+	}
+	var open []string
+	for _, gate := range need.Gates {
+		if len(open) == whyShown {
+			break
+		}
+		jobs, _, err := q.List(ctx, Filter{Group: gate}, 0, 100)
+		if err != nil {
+			return "", err
+		}
+		for k := range jobs {
+			if j := &jobs[k]; !j.State.Terminal() && len(open) < whyShown {
+				open = append(open, fmt.Sprintf("%s #%d is %v", j.Name, j.ID, j.State))
+			}
+		}
+	}
+	text := "It waits for the only job that it depends on"
+	if need.Total > 1 {
+		text = fmt.Sprintf("It waits for %s of the %s jobs that it depends on", engine.Thousands(need.Open), engine.Thousands(need.Total))
+	}
+	if need.Failed+need.Cancelled > 0 {
+		text += engine.GroupFailures(&GroupInfo{Failed: need.Failed, Cancelled: need.Cancelled})
+	}
+	if len(open) > 0 {
+		text += ": " + strings.Join(open, ", ")
+		if need.Open > int64(len(open)) {
+			text += ", and others"
+		}
+	}
+	return text + "." + unknownName(i, workers), nil
+}
+
+// whyShown is the most jobs that Why names.
+const whyShown = 3
+
+// unknownName returns a sentence if no live worker knows the job's name, which begins with a
+// space.
+func unknownName(i *Info, workers []Worker) string {
+	if alive, known := live(workers, i.Name); alive > 0 && known == 0 {
+		return fmt.Sprintf(" No live worker knows the name %s: deploy one that defines it.", i.Name)
+	}
+	return ""
+}
 
 // whyBehind returns why a callback waits for its group.
 func (q *Queue) whyBehind(ctx context.Context, i *Info, workers []Worker) (string, error) {
@@ -29,8 +87,5 @@ func (q *Queue) whyBehind(ctx context.Context, i *Info, workers []Worker) (strin
 	if !g.Deadline.IsZero() && g.EndedAt.IsZero() {
 		text += fmt.Sprintf(" The group ends at %s at the latest.", stamp(g.Deadline))
 	}
-	if alive, known := live(workers, i.Name); alive > 0 && known == 0 {
-		text += fmt.Sprintf(" No live worker knows the name %s: deploy one that defines it.", i.Name)
-	}
-	return text, nil
+	return text + unknownName(i, workers), nil
 }

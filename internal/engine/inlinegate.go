@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -38,6 +39,7 @@ func (s *Inline) CreateGates(ctx context.Context, tx *sql.Tx, req backend.GateRe
 		s.lastGate++
 		g := &inlineGate{Gate: lifecycle.NewGate(&n, now), info: backend.GateInfo{
 			ID: s.lastGate, Label: n.Label, Parent: resolved(n.Parent, ids), CreatedAt: lifecycle.Time(now),
+			Awaits: resolved(n.Awaits, ids), Awaiting: n.Awaits != 0,
 		}}
 		if s.gates == nil {
 			s.gates = map[int64]*inlineGate{}
@@ -60,17 +62,24 @@ func (s *Inline) CreateGates(ctx context.Context, tx *sql.Tx, req backend.GateRe
 	pushed, runs, err := s.add(jobs, tx == nil)
 	s.mu.Lock()
 	var released []*inlineJob
-	for i, id := range ids {
+	for _, id := range ids {
 		g := s.gates[id]
-		if err != nil {
+		switch {
+		case err != nil:
 			delete(s.gates, id)
 			continue
+		case g.info.Awaiting:
+			s.tally(g, lifecycle.Joined(backend.Pending), now)
 		}
-		g.Sealed = req.Gates[i].Sealed
 		if g.info.Parent != 0 {
-			s.tally(s.gates[g.info.Parent], lifecycle.Joined(g.State()), now)
+			s.tally(s.gates[g.info.Parent], lifecycle.Joined(backend.Pending), now)
 		}
-		s.tally(g, lifecycle.Tally{}, now)
+	}
+	for i, id := range ids {
+		if g := s.gates[id]; g != nil {
+			g.Sealed = req.Gates[i].Sealed
+			s.tally(g, lifecycle.Tally{}, now)
+		}
 	}
 	released = s.takeReleased()
 	s.mu.Unlock()
@@ -148,6 +157,9 @@ func (s *Inline) Gates(_ context.Context, q backend.GateQuery) ([]backend.GateIn
 	defer s.mu.Unlock()
 	var found []backend.GateInfo
 	for id, g := range s.gates {
+		if g.Kind >= backend.NeedGate && !q.Needs && q.IDs == nil && q.Parent == 0 {
+			continue
+		}
 		if q.IDs != nil && !slices.Contains(q.IDs, id) || q.Parent != 0 && q.Parent != g.info.Parent ||
 			q.Open && g.EndedAt != 0 || q.Before != 0 && id >= q.Before {
 			continue
@@ -221,7 +233,30 @@ func (s *Inline) tally(g *inlineGate, t lifecycle.Tally, now int64) {
 	s.pass(g, now)
 	if g.EndedAt != was.EndedAt {
 		s.tally(s.gates[g.info.Parent], lifecycle.Moved(backend.Pending, g.State()), now)
+		s.countHub(g, now)
 	}
+}
+
+// countHub counts a hub that has ended in the gates that await it. The caller holds mu.
+func (s *Inline) countHub(hub *inlineGate, now int64) {
+	if hub.Kind != backend.HubGate {
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.gates)) {
+		if g := s.gates[id]; g.info.Awaiting && g.info.Awaits == hub.info.ID {
+			g.info.Awaiting = false
+			s.tally(g, lifecycle.Moved(backend.Pending, hub.State()), now)
+		}
+	}
+}
+
+// forget forgets jobs, but for those that a flow keeps. The caller holds mu.
+func (s *Inline) forget() {
+	s.keys = nil
+	s.jobs = slices.DeleteFunc(slices.Clone(s.jobs), func(j *inlineJob) bool {
+		g := j.info.Gating
+		return g == nil || !slices.ContainsFunc(g.Gates, func(id int64) bool { return s.gates[id] != nil && s.gates[id].Keeps() })
+	})
 }
 
 // pass lets through, refuses or deletes the waiters of a gate. The caller holds mu.

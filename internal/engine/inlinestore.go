@@ -103,7 +103,7 @@ func (s *Inline) add(jobs []backend.NewJob, run bool) (pushed []backend.Pushed, 
 		}
 	}
 	if !s.Keep {
-		s.jobs, s.keys = nil, nil
+		s.forget()
 	}
 	return pushed, runs, nil
 }
