@@ -82,22 +82,21 @@ func (j *ResultJob[T, R]) needs(ctx context.Context) iter.Seq2[int64, error] {
 			fail(err)
 			return
 		}
+		names := append([]string{j.def.Name}, j.def.Aliases...)
 		for _, gate := range gates {
-			for _, name := range append([]string{j.def.Name}, j.def.Aliases...) {
-				for before := int64(0); ; {
-					page, err := reader.List(ctx, backend.ListRequest{Filter: backend.Filter{Gate: gate, Name: name}, Before: before})
-					if err != nil {
-						fail(err)
+			for before := int64(0); ; {
+				page, err := reader.List(ctx, backend.ListRequest{Filter: backend.Filter{Gate: gate, Names: names}, Before: before})
+				if err != nil {
+					fail(err)
+					return
+				}
+				for k := range page.Jobs {
+					if !yield(page.Jobs[k].ID, nil) {
 						return
 					}
-					for k := range page.Jobs {
-						if !yield(page.Jobs[k].ID, nil) {
-							return
-						}
-					}
-					if before = page.Next; before == 0 {
-						break
-					}
+				}
+				if before = page.Next; before == 0 {
+					break
 				}
 			}
 		}
