@@ -72,7 +72,7 @@ func TestWhy(t *testing.T) {
 	why(due, "It waits for a slot of the only live worker that knows its name")
 	claim("life/plain")
 	why(plain, "It runs, in attempt 1, on here (pid 8)")
-	if err := b.Set(ctx, []backend.Settings{{Name: "life/plain", MaxRunning: 1}}); err != nil {
+	if _, err := b.Set(ctx, 0, []backend.Settings{{Name: "life/plain", MaxRunning: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	head := perform(lifeJob.With("", plainjobs.Serial("s")))

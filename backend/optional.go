@@ -56,6 +56,8 @@ type HeartbeatResult struct {
 	Leases []Lease   // stored under the worker, by ID
 	Cancel []Lease   // those of Leases whose jobs an operator has cancelled
 	Now    time.Time // the store's clock
+	// Concurrency has what [Override] says of it, by name; nil if there is none.
+	Concurrency map[string]int
 }
 
 // A Progress is how far a running job has come.

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// Settings are what a store enforces by job name. Zero Settings are the defaults: setting them
-// removes all bounds of the name.
+// Settings are what a store enforces by job name. Zero Settings are the defaults: they bound nothing.
 type Settings struct {
 	Name string
 	// MaxRunning bounds the running jobs of the name in all processes, with suspects and the jobs of
-	// dead workers that are not rescued yet; zero means no bound.
+	// dead workers that are not rescued yet; zero means no bound. If it is below what runs, no job
+	// starts until fewer run.
 	MaxRunning int
 	// Rate bounds the claims of the name in any span of Per, whatever became of the claims; zero
 	// means no bound. A store may be stricter by a hundredth of Per. If the clock is set back, claims
@@ -26,16 +26,47 @@ type Settings struct {
 // Limited reports whether s bounds the running jobs.
 func (s Settings) Limited() bool { return s.MaxRunning > 0 || s.Rate > 0 }
 
+// An Override is what people set for a name at run time. Each field that is not zero applies instead
+// of what workers define.
+type Override struct {
+	// Settings are the fields that apply. A negative MaxRunning or Rate lifts the bound.
+	Settings
+	// Concurrency bounds the runs of the name at once in each worker; a negative number lifts the
+	// bound. The store keeps it for [HeartbeatResult].
+	Concurrency int
+	By          string    // who changed it last
+	At          time.Time // when, by the store's clock
+}
+
+// Zero reports whether o overrides nothing.
+func (o Override) Zero() bool {
+	o.Name = ""
+	return o.Settings == Settings{} && o.Concurrency == 0
+}
+
 // A SettingsStore is a Backend that keeps settings by job name, and its environment.
+//
+// The settings of a name are what the workers with a row define for it, together the strictest; see
+// lifecycle.Strictest. So a value holds while a worker that defines it lives. A worker takes part
+// from its first Set on, with zero Settings for each of its [Worker].Jobs that it does not define.
+// When a row is deleted, the settings of the names that its worker defined are computed again in that
+// transaction. A name of which no worker with a row knows keeps its settings. What people override
+// applies instead, until they reset it.
 type SettingsStore interface {
-	// Set replaces the settings of the given names. Workers call it when they start, so the settings
-	// of the most recently started worker apply. It forgets no claim that a rate counts.
-	Set(ctx context.Context, settings []Settings) error
+	// Set replaces what a worker defines, and returns the settings that apply to given names where
+	// they differ from the given ones. Without a row of the worker it returns ErrWorkerGone. The
+	// worker zero stands for none: the settings apply to those of the names of which no worker with a
+	// row knows. Set forgets no claim that a rate counts.
+	Set(ctx context.Context, worker int64, settings []Settings) (instead []Settings, err error)
+	// Override changes what people set for o.Name, as durably as a push: the fields of o that are not
+	// zero, By and At. With reset, all other fields are zero afterwards. It ignores o.At.
+	Override(ctx context.Context, o Override, reset bool) error
 	// Pause stops claims of a name, or of all names if name is empty, until it is called with paused
 	// false. Pauses of all names and of one name are independent. Running jobs go on. Pause must
 	// refuse what check.Name refuses, except the empty name.
 	Pause(ctx context.Context, name string, paused bool) error
-	// Names returns the names that are paused, have settings other than zero, or have jobs, in order.
+	// Names returns the names that are paused, have settings other than zero, are overridden, or have
+	// jobs, in order.
 	Names(ctx context.Context) ([]NameInfo, error)
 	// Environment returns the environment that the store belongs to, for example "production", or an
 	// empty string for none. Workers do not start in another one, such as a copy of the store.
@@ -49,8 +80,11 @@ type SettingsStore interface {
 // A NameInfo is what a store knows of a job name. The empty name stands for all names, and is listed
 // only while all are paused.
 type NameInfo struct {
-	Settings
-	Paused  bool
-	Running int64
-	Free    time.Time // when the rate allows the next claim; zero if it does now
+	Settings          // those that apply
+	Defined  Settings // those of the workers, without Override
+	Differ   bool     // workers define different settings; Defined are the strictest
+	Override Override
+	Paused   bool
+	Running  int64
+	Free     time.Time // when the rate allows the next claim; zero if it does now
 }

@@ -247,7 +247,8 @@ func (w *world) fill(t *testing.T) {
 	_, err = q.Cancel(ctx, plainjobs.Filter{IDs: []int64{8}})
 	check(err)
 	check(q.Pause(ctx, "welcome"))
-	check(w.store.Set(ctx, []backend.Settings{{Name: "import", MaxRunning: 2, MaxCrashes: 3}, {Name: "invoice", Rate: 5, Per: time.Minute, MaxCrashes: -1}}))
+	_, err = w.store.Set(ctx, 0, []backend.Settings{{Name: "import", MaxRunning: 2, MaxCrashes: 3}, {Name: "invoice", Rate: 5, Per: time.Minute, MaxCrashes: -1}})
+	check(err)
 	all := engine.Schedules()
 	nightly := all[slices.IndexFunc(all, func(s *engine.Schedule) bool { return s.Name == "nightly" })]
 	check(w.store.Define(ctx, []backend.Schedule{

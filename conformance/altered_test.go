@@ -62,8 +62,8 @@ func (b *altered) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	return b.Backend.Reap(ctx, each([]backend.ReapRequest{req}, b.reap)[0])
 }
 
-func (b *altered) Set(ctx context.Context, settings []backend.Settings) error {
-	return b.Backend.Set(ctx, each(settings, b.set))
+func (b *altered) Set(ctx context.Context, worker int64, settings []backend.Settings) ([]backend.Settings, error) {
+	return b.Backend.Set(ctx, worker, each(settings, b.set))
 }
 
 func (b *altered) Operate(ctx context.Context, req backend.OperateRequest) (backend.OperateResult, error) {

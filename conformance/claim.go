@@ -245,7 +245,7 @@ var claimCases = []testCase{{
 		both.Unique.Key = "u"
 		for _, limited := range []bool{false, true} { // a limit may be another path
 			if setter, ok := e.b.(backend.SettingsStore); limited && ok {
-				if err := setter.Set(e.ctx, []backend.Settings{{Name: "a", MaxRunning: 100}}); err != nil {
+				if _, err := setter.Set(e.ctx, 0, []backend.Settings{{Name: "a", MaxRunning: 100}}); err != nil {
 					e.Fatalf("Set: %v", err)
 				}
 			}

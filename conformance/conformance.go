@@ -107,7 +107,7 @@ func cases() []testCase {
 		needing(backend.FieldUnique, slices.Concat(uniqueCases, uniqueForCases, replaceCases)),
 		needing(backend.FieldSerial, serialCases),
 		needing(backend.FieldExpires, expireCases),
-		limitCases, settingsCases, operateCases, actionCases, retryCases, instantCases, scheduleCases, removalCases,
+		limitCases, settingsCases, defineCases, operateCases, actionCases, retryCases, instantCases, scheduleCases, removalCases,
 		exportCases, importCases, environmentCases, examineCases, cornerCases,
 		stepCases,
 		activityCases,

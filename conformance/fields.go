@@ -62,7 +62,7 @@ var fieldCases = []testCase{{
 			{Name: "history", History: backend.History{Done: time.Hour}},
 			{Name: "max-crashes", MaxCrashes: 1},
 		} {
-			err := store.Set(e.ctx, []backend.Settings{{Name: "zero"}, s})
+			_, err := store.Set(e.ctx, 0, []backend.Settings{{Name: "zero"}, s})
 			switch {
 			case check.SettingsFields(&s)&^keeps == 0 && err != nil:
 				e.Errorf("Set of %v, which the store keeps = %v", check.SettingsFields(&s), err)

@@ -28,11 +28,18 @@ func (b plain) Tick(ctx context.Context, tick backend.Tick) (bool, error) {
 	return b.Backend.Tick(ctx, tick)
 }
 
-func (b plain) Set(ctx context.Context, settings []backend.Settings) error {
+func (b plain) Set(ctx context.Context, worker int64, settings []backend.Settings) ([]backend.Settings, error) {
 	if err := check.Set(b.Describe(), settings); err != nil {
+		return nil, err
+	}
+	return b.Backend.Set(ctx, worker, settings)
+}
+
+func (b plain) Override(ctx context.Context, o backend.Override, reset bool) error {
+	if err := check.SetOverride(b.Describe(), o); err != nil {
 		return err
 	}
-	return b.Backend.Set(ctx, settings)
+	return b.Backend.Override(ctx, o, reset)
 }
 
 // verbs is a store with the five methods of backend.Backend and nothing else.

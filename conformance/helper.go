@@ -161,12 +161,13 @@ func (e *env) wantCancelled(what string, id int64, text string) {
 
 func superseded(by int64) string { return backend.SupersededError + strconv.FormatInt(by, 10) }
 
+// set sets what applies to names that no worker knows.
 func (e *env) set(b backend.Backend, settings ...backend.Settings) {
 	e.Helper()
 	for i := range settings {
 		e.needs(check.SettingsFields(&settings[i]))
 	}
-	if err := capability[backend.SettingsStore](e, b).Set(e.ctx, settings); err != nil {
+	if _, err := capability[backend.SettingsStore](e, b).Set(e.ctx, 0, settings); err != nil {
 		e.Fatalf("Set: %v", err)
 	}
 }

@@ -38,9 +38,11 @@ func (e *env) everyMethod(ctx context.Context, b backend.Backend, check func(met
 		check("Workers", err)
 	}
 	if b, ok := b.(backend.SettingsStore); ok {
-		check("Set", b.Set(ctx, []backend.Settings{{Name: "a"}}))
+		_, err := b.Set(ctx, 0, []backend.Settings{{Name: "a"}})
+		check("Set", err)
+		check("Override", b.Override(ctx, backend.Override{Settings: backend.Settings{Name: "a"}, Concurrency: 1}, false))
 		check("Pause", b.Pause(ctx, "b", true))
-		_, err := b.Names(ctx)
+		_, err = b.Names(ctx)
 		check("Names", err)
 	}
 	if b, ok := b.(backend.Scheduler); ok {

@@ -253,8 +253,8 @@ func (b *fixedLease) Heartbeat(ctx context.Context, req backend.HeartbeatRequest
 
 type ignoresZero struct{ *memory.Backend }
 
-func (b ignoresZero) Set(ctx context.Context, settings []backend.Settings) error {
-	return b.Backend.Set(ctx, slices.DeleteFunc(slices.Clone(settings), func(s backend.Settings) bool {
+func (b ignoresZero) Set(ctx context.Context, worker int64, settings []backend.Settings) ([]backend.Settings, error) {
+	return b.Backend.Set(ctx, worker, slices.DeleteFunc(slices.Clone(settings), func(s backend.Settings) bool {
 		return check.SettingsFields(&s) == 0
 	}))
 }
@@ -301,11 +301,11 @@ type restartsRate struct {
 	settings map[string]backend.Settings
 }
 
-func (b *restartsRate) Set(ctx context.Context, settings []backend.Settings) error {
+func (b *restartsRate) Set(ctx context.Context, worker int64, settings []backend.Settings) ([]backend.Settings, error) {
 	for _, s := range settings {
 		b.settings[s.Name] = s
 	}
-	return b.Backend.Set(ctx, settings)
+	return b.Backend.Set(ctx, worker, settings)
 }
 
 func (b *restartsRate) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
@@ -314,8 +314,8 @@ func (b *restartsRate) Claim(ctx context.Context, req backend.ClaimRequest) ([]b
 	b.latest = now
 	if back {
 		for name := range b.settings {
-			_ = b.Backend.Set(ctx, []backend.Settings{{Name: name}})
-			defer func() { _ = b.Backend.Set(ctx, []backend.Settings{b.settings[name]}) }()
+			_, _ = b.Backend.Set(ctx, 0, []backend.Settings{{Name: name}})
+			defer func() { _, _ = b.Backend.Set(ctx, 0, []backend.Settings{b.settings[name]}) }()
 		}
 	}
 	return b.Backend.Claim(ctx, req)

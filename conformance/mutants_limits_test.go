@@ -134,14 +134,14 @@ type ownRunning struct {
 	most map[string]int
 }
 
-func (b *ownRunning) Set(_ context.Context, settings []backend.Settings) error {
+func (b *ownRunning) Set(_ context.Context, _ int64, settings []backend.Settings) ([]backend.Settings, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.most = map[string]int{}
 	for _, s := range settings {
 		b.most[s.Name] = s.MaxRunning
 	}
-	return nil
+	return nil, nil
 }
 
 func (b *ownRunning) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
@@ -185,12 +185,12 @@ func newOwnRate(fixed, forgets bool) func(*memory.Backend, *Clock) backend.Backe
 	}
 }
 
-func (b *ownRate) Set(_ context.Context, settings []backend.Settings) error {
+func (b *ownRate) Set(_ context.Context, _ int64, settings []backend.Settings) ([]backend.Settings, error) {
 	b.rate = settings[0]
 	if b.forgets {
 		b.claims = nil
 	}
-	return nil
+	return nil, nil
 }
 
 func (b *ownRate) Claim(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {

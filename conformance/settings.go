@@ -100,11 +100,11 @@ var settingsCases = []testCase{{
 			{}, {Name: "a\xff"}, {Name: "a", MaxRunning: -1}, {Name: "a", MaxCrashes: math.MinInt}, {Name: "a", Rate: -1, Per: 1}, {Name: "a", Rate: 1}, {Name: "a", Per: 1},
 			{Name: "a", Rate: 1, Per: 1<<63 - 1}, {Name: "a", History: backend.History{Done: 1<<63 - 1}},
 		} {
-			if err := setter.Set(e.ctx, []backend.Settings{{Name: "good", MaxRunning: 1}, bad}); !errors.Is(err, backend.ErrInvalid) {
+			if _, err := setter.Set(e.ctx, 0, []backend.Settings{{Name: "good", MaxRunning: 1}, bad}); !errors.Is(err, backend.ErrInvalid) {
 				e.Errorf("Set(%+v) = %v, want ErrInvalid", bad, err)
 			}
 		}
-		if err := setter.Set(e.ctx, nil); err != nil {
+		if _, err := setter.Set(e.ctx, 0, nil); err != nil {
 			e.Errorf("Set of nothing = %v", err)
 		}
 		for _, name := range []string{"a\xff", "a\x00", strings.Repeat("x", 129)} {

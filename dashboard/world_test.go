@@ -86,7 +86,8 @@ func newStore(t testing.TB) *memory.Backend {
 	_, err = store.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{IDs: []int64{8}}})
 	check(err)
 	check(store.Pause(ctx, "welcome", true))
-	check(store.Set(ctx, []backend.Settings{{Name: "import", MaxRunning: 2, MaxCrashes: 3}, {Name: "invoice", Rate: 5, Per: time.Minute}}))
+	_, err = store.Set(ctx, 0, []backend.Settings{{Name: "import", MaxRunning: 2, MaxCrashes: 3}, {Name: "invoice", Rate: 5, Per: time.Minute}})
+	check(err)
 	check(store.Define(ctx, []backend.Schedule{
 		{Name: "nightly", Definition: "sum|30 3 * * MON-FRI|Europe/Berlin|1|0", Next: time.Now().Add(time.Hour)},
 		{Name: "often", Definition: "sum|every 20m0s||1|0", Next: time.Now().Add(5 * time.Minute)},

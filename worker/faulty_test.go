@@ -41,11 +41,11 @@ func (b *faulty) Schedules(ctx context.Context) (backend.Schedules, error) {
 	return b.Backend.Schedules(ctx)
 }
 
-func (b *faulty) Set(ctx context.Context, settings []backend.Settings) error {
+func (b *faulty) Set(ctx context.Context, worker int64, settings []backend.Settings) ([]backend.Settings, error) {
 	if b.unset.Load() {
-		return backend.ErrUnavailable
+		return nil, backend.ErrUnavailable
 	}
-	return b.Backend.Set(ctx, settings)
+	return b.Backend.Set(ctx, worker, settings)
 }
 
 func (b *faulty) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (backend.HeartbeatResult, error) {

@@ -20,6 +20,7 @@ type heartbeats struct {
 	leases     *leases
 	dispatcher *dispatcher
 	reporter   *reporter
+	defined    int64 // the worker whose definitions are stored; only loop uses it after the start
 }
 
 // An answered is when the store last answered a heartbeat, by the worker's clock and by
@@ -60,6 +61,7 @@ func (h *heartbeats) loop(ctx context.Context, stop context.CancelCauseFunc, rea
 				since = now.local
 			}
 			last, stopped = now, false
+			h.defineAgain(ctx, id)
 			unknown = h.reconcile(ctx, state, result, unknown)
 			select {
 			case reaps <- reapRequest(id, now, since):
@@ -86,6 +88,21 @@ func (h *heartbeats) loop(ctx context.Context, stop context.CancelCauseFunc, rea
 		}
 		timer.Reset(next)
 	}
+}
+
+// defineAgain stores the definitions of a worker that goes on under another ID, until that
+// succeeds.
+func (h *heartbeats) defineAgain(ctx context.Context, id int64) {
+	if h.defined == id {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.opts.Lease/3)
+	defer cancel()
+	if err := storeSettings(ctx, h.setup, id); err != nil {
+		h.log.warn("store the settings of this worker's jobs", err)
+		return
+	}
+	h.defined = id
 }
 
 // reapRequest returns what a worker may judge whose heartbeat was answered at now and

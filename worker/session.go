@@ -180,7 +180,8 @@ func (s *session) register(ctx context.Context) error {
 		_, err := s.store.Claim(ctx, req)
 		if err == nil {
 			s.leases.confirm(req.Worker.ID, asked)
-			if err = storeSettings(ctx, s.setup); err == nil {
+			if err = storeSettings(ctx, s.setup, req.Worker.ID); err == nil {
+				s.heartbeats.defined = req.Worker.ID
 				err = s.ticker.define(ctx)
 			}
 			if err == nil {
@@ -201,9 +202,9 @@ func (s *session) register(ctx context.Context) error {
 	}
 }
 
-// storeSettings stores the settings of the jobs. Those of the worker that started last
-// apply.
-func storeSettings(ctx context.Context, s *setup) error {
+// storeSettings stores what the worker with the ID defines, and logs for which jobs other
+// settings apply.
+func storeSettings(ctx context.Context, s *setup, id int64) error {
 	store, ok := s.store.(backend.SettingsStore)
 	if !ok {
 		return nil
@@ -214,7 +215,12 @@ func storeSettings(ctx context.Context, s *setup) error {
 		set.Name = name
 		all = append(all, set)
 	}
-	return store.Set(ctx, all)
+	instead, err := store.Set(ctx, id, all)
+	for _, applies := range instead {
+		s.opts.Logger.Warn("plainjobs: other settings apply to a job than this worker defines: another worker defines stricter ones, or they are overridden",
+			"job", applies.Name, "defined", engine.SettingsText(s.jobs[applies.Name].Settings), "apply", engine.SettingsText(applies))
+	}
+	return err
 }
 
 // checkFields returns an error that matches errors.ErrUnsupported if a job of the worker

@@ -88,6 +88,17 @@ func Set(d backend.Description, settings []backend.Settings) error {
 	return nil
 }
 
+// SetOverride is [Set] for an override.
+func SetOverride(d backend.Description, o backend.Override) error {
+	if err := Override(o); err != nil {
+		return err
+	}
+	if lacks := SettingsFields(&o.Settings) &^ d.Fields; lacks != 0 {
+		return fmt.Errorf("job %s: %w", o.Name, unsupported(d, lacks))
+	}
+	return nil
+}
+
 func unsupported(d backend.Description, lacks backend.Fields) error {
 	return fmt.Errorf("%w: the store %sdoes not keep %v: remove the option that sets it, or use another store",
 		errors.ErrUnsupported, spaced(d.Store), lacks)

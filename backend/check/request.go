@@ -33,6 +33,24 @@ func Settings(settings []backend.Settings) error {
 	return nil
 }
 
+// Override returns an error unless the override is valid, whatever the store.
+func Override(o backend.Override) error {
+	if err := Key(o.By); err != nil {
+		return fmt.Errorf("%s: who overrides: %w", o.Name, err)
+	}
+	if o.Concurrency < -math.MaxInt32 || o.Concurrency > math.MaxInt32 {
+		return fmt.Errorf("%w: %s: a concurrency of %d is not within 32 bits", backend.ErrInvalid, o.Name, o.Concurrency)
+	}
+	s := o.Settings
+	if s.MaxRunning < 0 {
+		s.MaxRunning = 0
+	}
+	if s.Rate < 0 && s.Per == 0 {
+		s.Rate = 0
+	}
+	return Settings([]backend.Settings{s})
+}
+
 // History returns an error if a retention is longer than 100 years.
 func History(h backend.History) error {
 	if h.Done > maxDelay || h.Failed > maxDelay {

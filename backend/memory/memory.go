@@ -49,6 +49,7 @@ type Backend struct {
 	activity    activity
 	actions     []backend.Action // the latest
 	lastAction  int64
+	concurrency map[string]int // that overrides have
 	signals     map[backend.SignalKey]backend.Signal
 	awaiting    map[backend.SignalKey]map[*job]struct{} // the jobs that wait for a signal
 	changed     chan struct{}                           // closed when a waiter should check again

@@ -11,7 +11,10 @@ type name struct {
 	uniques           map[string]*unique
 	serials           map[string]*serialQueue
 	paused            bool
-	settings          backend.Settings
+	settings          backend.Settings // that apply
+	defined           backend.Settings
+	differ            bool
+	override          backend.Override
 	history           backend.History
 	rate              window
 }

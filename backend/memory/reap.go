@@ -39,7 +39,7 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 			break
 		}
 		b.rescue(w, now, &result)
-		delete(b.workers, id)
+		b.removeWorker(id)
 		result.Workers = append(result.Workers, id)
 	}
 	result.Due = b.promote(now, limit)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -18,6 +19,7 @@ type worker struct {
 	silence       lifecycle.Silence
 	held          []*job
 	stuck         []backend.Stuck
+	definer       *lifecycle.Definer // nil until Set
 }
 
 func (w *worker) hold(j *job) {
@@ -82,7 +84,7 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 			j.Job = j.Started(r.For, now)
 		}
 	}
-	result := backend.HeartbeatResult{Now: lifecycle.Time(now)}
+	result := backend.HeartbeatResult{Now: lifecycle.Time(now), Concurrency: maps.Clone(b.concurrency)}
 	b.activity.add(req.Worker.ID, req.Activity, result.Now)
 	for _, j := range w.byID() {
 		l := backend.Lease{ID: j.id, Token: j.Token}
@@ -97,7 +99,7 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 		}
 	}
 	if req.Leave {
-		delete(b.workers, req.Worker.ID)
+		b.removeWorker(req.Worker.ID)
 	}
 	return result, nil
 }

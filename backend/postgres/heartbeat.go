@@ -16,10 +16,10 @@ const (
 		INSERT INTO plainjobs.worker (id, host, pid, started_at, renewed_at, lease, jobs, schedules, process, version)
 		VALUES ($1::bigint, $2::text, $3::bigint, $4::bigint, $4::bigint, $5::bigint, $6::text, $7::text, $8::text, $9::text)
 		ON CONFLICT (id) DO UPDATE SET renewed_at = excluded.renewed_at, lease = excluded.lease`
-	updateStuck  = `UPDATE plainjobs.worker SET stuck = $2::text WHERE id = $1::bigint`
-	deleteWorker = `DELETE FROM plainjobs.worker WHERE id = $1::bigint`
-	updateSeen   = `
-		UPDATE plainjobs.worker SET renewed_at = plainjobs.now_micros(), lease = $2::bigint WHERE id = $1::bigint RETURNING renewed_at`
+	updateStuck = `UPDATE plainjobs.worker SET stuck = $2::text WHERE id = $1::bigint`
+	updateSeen  = `
+		UPDATE plainjobs.worker SET renewed_at = plainjobs.now_micros(), lease = $2::bigint WHERE id = $1::bigint
+		RETURNING renewed_at, coalesce((SELECT value FROM plainjobs.meta WHERE key = 'settings'), '')`
 )
 
 // register inserts a worker's row, unless a concurrent claim has just done so.
@@ -71,7 +71,8 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 	var result backend.HeartbeatResult
 	err := b.write(ctx, "heartbeat", false, func(t *tx) error {
 		result = backend.HeartbeatResult{}
-		err := t.each(updateSeen, []any{req.Worker.ID, req.Worker.Lease.Microseconds()}, func(r *sql.Rows) error { return r.Scan(&t.clock) })
+		version := "" // of the settings
+		err := t.each(updateSeen, []any{req.Worker.ID, req.Worker.Lease.Microseconds()}, func(r *sql.Rows) error { return r.Scan(&t.clock, &version) })
 		if err != nil {
 			return err
 		}
@@ -107,6 +108,9 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 		if err == nil && !req.Leave {
 			_, err = t.exec(deleteEmpty, req.Worker.ID)
 		}
+		if err == nil && !req.Leave {
+			result.Concurrency, err = t.concurrency(version)
+		}
 		if err != nil || !req.Leave {
 			return err
 		}
@@ -123,8 +127,7 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 		if _, err := t.exec(deleteEmpty, req.Worker.ID); err != nil {
 			return err
 		}
-		_, err = t.exec(deleteWorker, req.Worker.ID)
-		return err
+		return t.removeWorker(req.Worker.ID)
 	})
 	if err != nil {
 		return backend.HeartbeatResult{}, err

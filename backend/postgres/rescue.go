@@ -152,7 +152,7 @@ func (t *tx) deleteWorker(worker deadWorker, result *backend.ReapResult) error {
 	}
 	found, err := t.rescue(worker.id, result)
 	if err == nil && registered {
-		_, err = t.exec(deleteWorker, worker.id)
+		err = t.removeWorker(worker.id)
 	}
 	if found || registered {
 		result.Workers = append(result.Workers, worker.id)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/jsonrow"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -17,6 +18,16 @@ import (
 type setting struct {
 	backend.Settings // without the name
 	paused           bool
+	differ           bool
+	override         *jsonrow.Overriding // nil if there is none
+}
+
+// defined returns the settings that apply without the override.
+func (s setting) defined() backend.Settings {
+	if s.override != nil {
+		return s.override.Defined
+	}
+	return s.Settings
 }
 
 // settings are the settings by name. Each transaction that needs them asks for their
@@ -33,13 +44,18 @@ type storedSettings struct {
 const everything = ""
 
 const (
-	settingColumns = `name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes`
+	settingColumns = `name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, differ, override`
 	selectSettings = `SELECT ` + settingColumns + ` FROM plainjobs.job_setting`
 
 	selectSettingsVersion = `SELECT coalesce((SELECT value FROM plainjobs.meta WHERE key = 'settings'), '')`
 	raiseSettingsVersion  = `
 		INSERT INTO plainjobs.meta AS m (key, value) VALUES ('settings', '1')
 		ON CONFLICT (key) DO UPDATE SET value = (m.value::bigint + 1)::text`
+
+	// Changes of settings run one at a time. A transaction locks the row of its worker
+	// first, then this, then settings of names.
+	lockSettingsVersion = `
+		INSERT INTO plainjobs.meta AS m (key, value) VALUES ('settings', '0') ON CONFLICT (key) DO UPDATE SET value = m.value`
 
 	// Claims of a limited name run one at a time. A claim that has locked some waits
 	// for no others.
@@ -50,7 +66,11 @@ func (all settings) scan(r *sql.Rows) error {
 	var name string
 	var s setting
 	var maxRunning, rate, per, done, failed int64
-	err := r.Scan(&name, &s.paused, &maxRunning, &rate, &per, &done, &failed, &s.History.Rows, &s.MaxCrashes)
+	var override string
+	err := r.Scan(&name, &s.paused, &maxRunning, &rate, &per, &done, &failed, &s.History.Rows, &s.MaxCrashes, &s.differ, &override)
+	if err == nil && override != "" {
+		s.override, err = jsonrow.ReadOverriding(override)
+	}
 	all[name] = s.with(maxRunning, rate, per, done, failed)
 	return err
 }
@@ -192,54 +212,13 @@ func (b *Backend) slots(ctx context.Context, q querier, names []string) (map[str
 }
 
 const (
-	// Unchanged settings are not written.
-	upsertSettings = `
-		INSERT INTO plainjobs.job_setting AS s (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes)
-		SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],
-			$7::text::bigint[], $8::text::bigint[]) AS v(name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes)
-		ORDER BY v.name COLLATE "C"
-		ON CONFLICT (name) DO UPDATE SET max_running = excluded.max_running, rate = excluded.rate, per = excluded.per,
-			keep_done = excluded.keep_done, keep_failed = excluded.keep_failed, keep_rows = excluded.keep_rows,
-			max_crashes = excluded.max_crashes
-		WHERE (s.max_running, s.rate, s.per, s.keep_done, s.keep_failed, s.keep_rows, s.max_crashes) <>
-			(excluded.max_running, excluded.rate, excluded.per, excluded.keep_done, excluded.keep_failed, excluded.keep_rows, excluded.max_crashes)`
 	upsertPaused = `
 		INSERT INTO plainjobs.job_setting (name, paused) VALUES ($1::text, $2::boolean)
 		ON CONFLICT (name) DO UPDATE SET paused = excluded.paused`
 	deletePlain = `
 		DELETE FROM plainjobs.job_setting WHERE NOT paused AND max_running = 0 AND rate = 0
-			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0`
+			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0 AND NOT differ AND override = ''`
 )
-
-// Set implements [backend.SettingsStore].
-func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
-	if err := check.Settings(all); err != nil {
-		return fmt.Errorf("postgres: set: %w", err)
-	}
-	if len(all) == 0 {
-		return nil
-	}
-	last := map[string]backend.Settings{}
-	for _, s := range all {
-		last[s.Name] = s
-	}
-	names := sorted(last)
-	var columns [7][]int64
-	for _, name := range names {
-		s := last[name]
-		for i, v := range []int64{int64(s.MaxRunning), int64(s.Rate), int64(s.Per), int64(s.History.Done), int64(s.History.Failed), int64(s.History.Rows), int64(s.MaxCrashes)} {
-			columns[i] = append(columns[i], v)
-		}
-	}
-	return b.write(ctx, "set", false, func(t *tx) error {
-		_, err := t.exec(upsertSettings, textArray(names), intArray(columns[0]), intArray(columns[1]), intArray(columns[2]),
-			intArray(columns[3]), intArray(columns[4]), intArray(columns[5]), intArray(columns[6]))
-		if err != nil {
-			return err
-		}
-		return t.settingsChanged()
-	})
-}
 
 // Pause implements [backend.SettingsStore].
 func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
@@ -249,6 +228,9 @@ func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 		}
 	}
 	return b.write(ctx, "pause", b.durable(), func(t *tx) error {
+		if _, err := t.exec(lockSettingsVersion); err != nil {
+			return err
+		}
 		if _, err := t.exec(upsertPaused, name, paused); err != nil {
 			return err
 		}
@@ -309,7 +291,12 @@ func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
 			n := &infos[i]
 			s := all[n.Name]
 			s.Name = n.Name
-			n.Settings, n.Paused = s.Settings, s.paused
+			n.Settings, n.Paused, n.Differ = s.Settings, s.paused, s.differ
+			n.Defined = s.defined()
+			n.Defined.Name = n.Name
+			if s.override != nil {
+				n.Override = s.override.Override
+			}
 			if s.Rate > 0 {
 				if free := lifecycle.RateOf(s.Settings).Free(slots[n.Name], now); free != 0 {
 					n.Free = instant(free)

@@ -90,7 +90,8 @@ func TestDurabilityOfEachOperation(t *testing.T) {
 			}
 			check("Set", false, func() error {
 				rate++ // what is set already is not written
-				return b.Set(context.Background(), []backend.Settings{{Name: "a", Rate: rate, Per: time.Second}})
+				_, err := b.Set(context.Background(), 0, []backend.Settings{{Name: "a", Rate: rate, Per: time.Second}})
+				return err
 			})
 			due := time.UnixMicro(1 + int64(rate))
 			check("Define", full, func() error {

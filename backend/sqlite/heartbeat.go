@@ -18,8 +18,7 @@ const (
 	updateSeen   = `UPDATE plainjobs_worker SET renewed_at = ?, lease = ? WHERE id = ?`
 	insertWorker = `
 		INSERT INTO plainjobs_worker (id, host, pid, started_at, renewed_at, lease, jobs, schedules, lock_file, process, version) VALUES (?,?,?,?,?,?,?,?,?,?,?)`
-	updateStuck  = `UPDATE plainjobs_worker SET stuck = ? WHERE id = ?`
-	deleteWorker = `DELETE FROM plainjobs_worker WHERE id = ?`
+	updateStuck = `UPDATE plainjobs_worker SET stuck = ? WHERE id = ?`
 
 	selectHeld = `SELECT j.id, j.seed + j.id, j.flags` + heldBy
 
@@ -109,7 +108,9 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 		slices.SortFunc(result.Leases, byJob)
 		slices.SortFunc(result.Cancel, byJob)
 		if !req.Leave {
-			_, err = t.exec(deleteIdleClaims, req.Worker.ID)
+			if _, err = t.exec(deleteIdleClaims, req.Worker.ID); err == nil {
+				result.Concurrency, err = t.concurrency()
+			}
 			return err
 		}
 		for _, l := range result.Leases {
@@ -126,13 +127,35 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 		if _, err := t.exec(deleteClaimsOf, req.Worker.ID); err != nil {
 			return err
 		}
-		_, err = t.exec(deleteWorker, req.Worker.ID)
-		return err
+		return b.removeWorker(t, req.Worker.ID)
 	}})
 	if err != nil {
 		return backend.HeartbeatResult{}, failed(ctx, "heartbeat", err)
 	}
 	return result, nil
+}
+
+// concurrency returns what overrides say of the concurrency of names.
+func (t *tx) concurrency() (of map[string]int, err error) {
+	all, err := t.settings()
+	if err != nil {
+		return nil, err
+	}
+	for id, s := range all {
+		n := s.concurrency()
+		if n == 0 {
+			continue
+		}
+		name, err := t.name(id)
+		if err != nil {
+			return nil, err
+		}
+		if of == nil {
+			of = map[string]int{}
+		}
+		of[name] = n
+	}
+	return of, nil
 }
 
 const (

@@ -92,7 +92,12 @@ func (b *Backend) Names(ctx context.Context) ([]backend.NameInfo, error) {
 			err := r.Scan(&id, &n.Name, &n.Running)
 			s := all[id]
 			s.Name = n.Name
-			n.Settings, n.Paused = s.Settings, s.paused
+			n.Settings, n.Paused, n.Differ = s.Settings, s.paused, s.differ
+			n.Defined = s.defined()
+			n.Defined.Name = n.Name
+			if s.override != nil {
+				n.Override = s.override.Override
+			}
 			infos, ids = append(infos, n), append(ids, id)
 			return err
 		})

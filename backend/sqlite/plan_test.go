@@ -204,7 +204,8 @@ func lifeOfKeyedJobs(t *testing.T, b *sqlite.Backend) {
 			t.Fatal(err)
 		}
 	}
-	check(b.Set(ctx, []backend.Settings{{Name: "keyed", MaxRunning: 1000, Rate: 1000, Per: time.Hour}}))
+	_, err := b.Set(ctx, 0, []backend.Settings{{Name: "keyed", MaxRunning: 1000, Rate: 1000, Per: time.Hour}})
+	check(err)
 	jobs, err := claim(b, 50, "keyed")
 	check(err)
 	_, err = b.Complete(ctx, []backend.Completion{{Lease: jobs[0].Lease, Result: []byte("1")}})

@@ -88,7 +88,7 @@ func (b *Backend) reap(t *tx, req backend.ReapRequest, limit int, result *backen
 				return err
 			}
 		}
-		if _, err := t.exec(deleteWorker, worker); err != nil {
+		if err := b.removeWorker(t, worker); err != nil {
 			return err
 		}
 		result.Workers = append(result.Workers, worker)
@@ -150,6 +150,7 @@ func (t *tx) dead(req backend.ReapRequest, now int64) (dead []int64, err error) 
 			return nil, err
 		}
 	}
+	slices.Sort(dead)
 	return dead, nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/jsonrow"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -15,6 +16,24 @@ import (
 type setting struct {
 	backend.Settings // without the name
 	paused           bool
+	differ           bool
+	override         *jsonrow.Overriding // nil if there is none
+}
+
+// defined returns the settings that apply without the override.
+func (s setting) defined() backend.Settings {
+	if s.override != nil {
+		return s.override.Defined
+	}
+	return s.Settings
+}
+
+// concurrency returns what the override says of the concurrency.
+func (s setting) concurrency() int {
+	if s.override != nil {
+		return s.override.Override.Concurrency
+	}
+	return 0
 }
 
 // settings are the settings of all names that have any. They are not changed after
@@ -32,7 +51,8 @@ const wholeQueue = 0
 
 const (
 	selectSettings = `
-		SELECT name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes FROM plainjobs_job_setting`
+		SELECT name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, differ, override
+		FROM plainjobs_job_setting`
 
 	// Another process may change settings, and thousands of names may have some. So
 	// each change raises the version, and settings are read if the version differs.
@@ -45,7 +65,11 @@ func (all *settings) scan(r *sql.Rows) error {
 	var name int64
 	var s setting
 	var maxRunning, rate, per, done, failed int64
-	err := r.Scan(&name, &s.paused, &maxRunning, &rate, &per, &done, &failed, &s.History.Rows, &s.MaxCrashes)
+	var override string
+	err := r.Scan(&name, &s.paused, &maxRunning, &rate, &per, &done, &failed, &s.History.Rows, &s.MaxCrashes, &s.differ, &override)
+	if err == nil && override != "" {
+		s.override, err = jsonrow.ReadOverriding(override)
+	}
 	s.MaxRunning, s.Rate, s.Per = int(maxRunning), int(rate), time.Duration(per)
 	s.History.Done, s.History.Failed = time.Duration(done), time.Duration(failed)
 	if *all == nil {
@@ -117,52 +141,13 @@ func (b *Backend) keep(all settings, name int64, s backend.State) time.Duration 
 }
 
 const (
-	upsertSettings = `
-		INSERT INTO plainjobs_job_setting (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes) VALUES (?,?,?,?,?,?,?,?)
-		ON CONFLICT (name) DO UPDATE SET max_running = excluded.max_running, rate = excluded.rate, per = excluded.per,
-			keep_done = excluded.keep_done, keep_failed = excluded.keep_failed, keep_rows = excluded.keep_rows,
-			max_crashes = excluded.max_crashes`
 	upsertPaused = `
 		INSERT INTO plainjobs_job_setting (name, paused) VALUES (?, ?)
 		ON CONFLICT (name) DO UPDATE SET paused = excluded.paused`
 	deletePlain = `
 		DELETE FROM plainjobs_job_setting WHERE paused = 0 AND max_running = 0 AND rate = 0
-			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0`
+			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0 AND differ = 0 AND override = ''`
 )
-
-// Set implements [backend.SettingsStore].
-func (b *Backend) Set(ctx context.Context, all []backend.Settings) error {
-	if err := check.Settings(all); err != nil {
-		return fmt.Errorf("sqlite: set: %w", err)
-	}
-	if len(all) == 0 {
-		return nil
-	}
-	return b.write(ctx, &request{op: "set", run: func(t *tx) error {
-		stored, err := t.settings()
-		if err != nil {
-			return err
-		}
-		for _, s := range all {
-			id, err := t.nameID(s.Name)
-			if err != nil {
-				return err
-			}
-			plain := s
-			if plain.Name = ""; plain == (backend.Settings{}) {
-				if _, ok := stored[id]; !ok {
-					continue // there is nothing to store or to reset
-				}
-			}
-			_, err = t.exec(upsertSettings, id, s.MaxRunning, s.Rate, int64(s.Per),
-				int64(s.History.Done), int64(s.History.Failed), s.History.Rows, s.MaxCrashes)
-			if err != nil {
-				return err
-			}
-		}
-		return t.changedSettings()
-	}})
-}
 
 // Pause implements [backend.SettingsStore].
 func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {

@@ -62,7 +62,8 @@ func fillDB(t *testing.T, path string, jobs int) {
 	}
 	_, err = b.Operate(ctx, backend.OperateRequest{Op: backend.OpDelete, Filter: backend.Filter{Names: []string{"job2"}}, Limit: 50})
 	check(err)
-	check(b.Set(ctx, []backend.Settings{{Name: "job1", MaxRunning: 2}}))
+	_, err = b.Set(ctx, 0, []backend.Settings{{Name: "job1", MaxRunning: 2}})
+	check(err)
 	check(b.Define(ctx, []backend.Schedule{{Name: "nightly", Definition: "d", Next: time.Now().Add(time.Hour)}}))
 	_, err = b.Heartbeat(ctx, backend.HeartbeatRequest{Worker: w, Leave: true}) // releases running jobs
 	check(err)

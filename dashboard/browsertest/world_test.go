@@ -171,9 +171,10 @@ func (w *world) fill(t *testing.T) {
 	_, err = w.store.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Names: []string{"newsletter"}}, Limit: 1})
 	check(t, err)
 	check(t, w.store.Pause(ctx, "newsletter", true))
-	check(t, w.store.Set(ctx, []backend.Settings{
+	_, err = w.store.Set(ctx, 0, []backend.Settings{
 		{Name: "image.resize", MaxRunning: 4}, {Name: "email.receipt", Rate: 100, Per: time.Minute}, {Name: "import.catalog", MaxRunning: 2, MaxCrashes: 3},
-	}))
+	})
+	check(t, err)
 	now := time.Now()
 	check(t, w.store.Define(ctx, []backend.Schedule{
 		{Name: "report.daily", Definition: "report.daily|30 3 * * MON-FRI|Europe/Berlin|1|0", Next: now.Add(3 * time.Hour)},

@@ -141,7 +141,8 @@ func ids(list ...int64) string {
 // fill stores jobs that hold everything that other jobs may wait for.
 func (s *scene) fill() (limited, serial, bounded []backend.Pushed, unique backend.Pushed) {
 	s.Helper()
-	s.must(s.b.Set(s.Context(), []backend.Settings{{Name: "limited", MaxRunning: 1}}))
+	_, err := s.b.Set(s.Context(), 0, []backend.Settings{{Name: "limited", MaxRunning: 1}})
+	s.must(err)
 	limited = s.push(backend.NewJob{Name: "limited"}, backend.NewJob{Name: "limited"})
 	serial = s.push(backend.NewJob{Name: "serial", Serial: "k"}, backend.NewJob{Name: "serial", Serial: "k"}, backend.NewJob{Name: "serial", Serial: "k"})
 	bounded = s.push(backend.NewJob{Name: "bounded", MaxPending: 2}, backend.NewJob{Name: "bounded", MaxPending: 2, Delay: time.Hour})

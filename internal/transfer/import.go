@@ -205,7 +205,7 @@ func applySettings(ctx context.Context, b backend.Backend, all []settingLine) er
 			settings = append(settings, s.settings())
 		}
 	}
-	if err := setter.Set(ctx, settings); err != nil {
+	if _, err := setter.Set(ctx, 0, settings); err != nil {
 		return err
 	}
 	for _, s := range all {

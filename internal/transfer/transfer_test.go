@@ -113,8 +113,8 @@ func fill(ctx context.Context, b store) (backend.Worker, error) {
 		{Name: "nightly", Definition: "d|0 3 * * *", Next: now.Add(time.Hour), Last: now.Add(-23 * time.Hour)},
 		{Name: "paused", Definition: "e", Next: now.Add(time.Minute), Paused: true},
 	}})
-	return w, errors.Join(append(errs, err,
-		b.Set(ctx, []backend.Settings{{Name: "done", MaxRunning: 4, MaxCrashes: -1, History: backend.History{Rows: 5000}}, {Name: "fails", Rate: 3, Per: time.Minute}}),
+	_, notSet := b.Set(ctx, 0, []backend.Settings{{Name: "done", MaxRunning: 4, MaxCrashes: -1, History: backend.History{Rows: 5000}}, {Name: "fails", Rate: 3, Per: time.Minute}})
+	return w, errors.Join(append(errs, err, notSet,
 		b.Pause(ctx, "fails", true),
 		b.Pause(ctx, "never-pushed", true),
 	)...)

@@ -1,5 +1,6 @@
 // Package jsonrow decodes what a SQL store reads with a job from other tables, as JSON, so that
-// one statement reads each job as of one moment, and the stuck runs in the row of a worker.
+// one statement reads each job as of one moment; what the row of a worker has of its stuck runs and
+// settings; and overrides.
 package jsonrow
 
 import (

@@ -153,7 +153,8 @@ func TestMoveKilled(t *testing.T) {
 	}
 	_, err = b.Operate(ctx, backend.OperateRequest{Op: backend.OpDelete, Filter: backend.Filter{Names: []string{"job2"}}, Limit: 50})
 	check(err)
-	check(b.Set(ctx, []backend.Settings{{Name: "job1", MaxRunning: 2, Rate: 7, Per: time.Minute, History: backend.History{Rows: 9000}}}))
+	_, err = b.Set(ctx, 0, []backend.Settings{{Name: "job1", MaxRunning: 2, Rate: 7, Per: time.Minute, History: backend.History{Rows: 9000}}})
+	check(err)
 	check(b.Pause(ctx, "job2", true))
 	now := time.Now().Truncate(time.Microsecond).UTC()
 	_, err = b.Import(ctx, backend.Batch{Schedules: []backend.Schedule{{Name: "nightly", Definition: "d|ü", Next: now.Add(time.Hour), Last: now, Paused: true}}})

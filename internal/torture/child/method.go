@@ -92,7 +92,7 @@ var methods = []method{
 	{name: "Count", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Count(ctx) }},
 	{name: "Workers", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Workers(ctx) }},
 	{name: "Set", call: func(ctx context.Context, b *bench) (any, error) {
-		return nil, b.store.Set(ctx, []backend.Settings{{Name: "bench/a", MaxRunning: 2}, {Name: "bench/c", MaxRunning: 3}})
+		return b.store.Set(ctx, 0, []backend.Settings{{Name: "bench/a", MaxRunning: 2}, {Name: "bench/c", MaxRunning: 3}})
 	}},
 	{name: "Pause", call: func(ctx context.Context, b *bench) (any, error) { return nil, b.store.Pause(ctx, "bench/c", true) }},
 	{name: "Names", call: func(ctx context.Context, b *bench) (any, error) { return b.store.Names(ctx) }},

@@ -64,8 +64,8 @@ func (s *scene) prepare(b *sqlite.Backend) error {
 	for _, p := range pushed {
 		s.ids = append(s.ids, p.ID)
 	}
-	return errors.Join(
-		b.Set(ctx, []backend.Settings{{Name: "bench/b", MaxRunning: 5, Rate: 100, Per: time.Hour}}),
+	_, err = b.Set(ctx, 0, []backend.Settings{{Name: "bench/b", MaxRunning: 5, Rate: 100, Per: time.Hour}})
+	return errors.Join(err,
 		b.Pause(ctx, "bench/idle", true),
 		b.Define(ctx, []backend.Schedule{{Name: "bench", Definition: "d", Next: s.start}}))
 }

@@ -14,6 +14,7 @@ type worker struct {
 	backend.Worker
 	started, seen time.Time
 	silence       silence
+	defined       map[string]backend.Settings // of its jobs; nil until it has defined them
 }
 
 // renew renews a worker's row, or makes one.
@@ -178,5 +179,13 @@ func (m *model) release(j *job, way func()) {
 }
 
 func (m *model) forget(id int64) {
+	w := m.worker(id)
 	m.workers = slices.DeleteFunc(m.workers, func(w *worker) bool { return w.ID == id })
+	if w != nil {
+		for name, s := range w.defined {
+			if s != (backend.Settings{}) {
+				m.redefine(name)
+			}
+		}
+	}
 }

@@ -24,7 +24,10 @@ type model struct {
 	jobs      []*job // by ID
 	workers   []*worker
 	keys      map[named]hold
-	settings  map[string]backend.Settings
+	settings  map[string]backend.Settings // that apply
+	defined   map[string]backend.Settings // that apply without overrides
+	differ    map[string]bool             // workers define different settings
+	overrides map[string]backend.Override
 	paused    map[string]bool // by name; "" is the whole queue
 	starts    map[string][]time.Time
 	schedules map[string]backend.Schedule
@@ -58,7 +61,8 @@ type hold struct {
 
 func newModel(now time.Time, h backend.History) *model {
 	return &model{
-		now: now, history: resolved(h), keys: map[named]hold{}, settings: map[string]backend.Settings{}, paused: map[string]bool{},
+		now: now, history: resolved(h), keys: map[named]hold{}, settings: map[string]backend.Settings{},
+		defined: map[string]backend.Settings{}, differ: map[string]bool{}, overrides: map[string]backend.Override{}, paused: map[string]bool{},
 		starts: map[string][]time.Time{}, schedules: map[string]backend.Schedule{},
 	}
 }

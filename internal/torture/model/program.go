@@ -183,7 +183,7 @@ func (p *program) actions() map[string]func(*rapid.T) {
 	all := map[string]func(){
 		"push": p.push, "push again": p.push, "claim": p.claim, "claim again": p.claim, "complete": p.complete, "fail": p.fail,
 		"fail again": p.fail, "progress": p.progress, "beat": p.beat, "reap": p.reap, "die": p.die, "wait": p.wait, "advance": p.advance,
-		"operate": p.operate, "list": p.list, "set": p.set, "pause": p.pause, "define": p.define, "tick": p.tick,
+		"operate": p.operate, "list": p.list, "set": p.set, "override": p.override, "pause": p.pause, "define": p.define, "tick": p.tick,
 		"pause schedule": p.pauseSchedule, "in transaction": p.inTx,
 	}
 	actions := map[string]func(*rapid.T){"": func(*rapid.T) { p.compare() }}

@@ -291,14 +291,24 @@ func (p *program) set() {
 	if p.rarely("history") {
 		s.History = histories.Draw(p.T, "history")
 	}
-	err := p.on().Set(p.ctx, []backend.Settings{s})
-	name := s.Name
-	if s.Name = ""; s == (backend.Settings{}) {
-		delete(p.m.settings, name)
-	} else {
-		p.m.settings[name] = s
+	id := int64(0)
+	if p.chance("of a worker") {
+		id = p.anyWorker().ID
 	}
-	p.want(fmt.Sprintf("set %s %+v", name, s), nil, nil, err, nil)
+	_, err := p.on().Set(p.ctx, id, []backend.Settings{s})
+	wantErr := p.m.set(id, s)
+	p.want(fmt.Sprintf("set %d %+v", id, s), nil, nil, err, wantErr)
+}
+
+func (p *program) override() {
+	o := backend.Override{Settings: backend.Settings{Name: p.name(), MaxRunning: oneOf(p, "running", 0, -1, 1, 2)}, By: "ann"}
+	if p.rarely("rate") {
+		o.Rate, o.Per = 2, per
+	}
+	reset := p.chance("reset")
+	err := p.on().Override(p.ctx, o, reset)
+	p.m.override(o, reset)
+	p.want(fmt.Sprintf("override %+v, %v", o, reset), nil, nil, err, nil)
 }
 
 func (p *program) pause() {

@@ -130,15 +130,17 @@ func (m *model) names(counts map[backend.Count]int64) (infos []backend.NameInfo)
 		infos = append(infos, backend.NameInfo{Paused: true})
 	}
 	for _, name := range names {
-		some := m.paused[name] || m.settings[name] != backend.Settings{}
+		some := m.paused[name] || m.settings[name] != backend.Settings{} || m.differ[name] || !m.overrides[name].Zero()
 		for c := range counts {
 			some = some || c.Name == name
 		}
 		if !some {
 			continue
 		}
-		info := backend.NameInfo{Settings: m.settings[name], Paused: m.paused[name]}
-		info.Name = name
+		info := backend.NameInfo{
+			Settings: m.settings[name], Defined: m.defined[name], Differ: m.differ[name], Override: m.overrides[name], Paused: m.paused[name],
+		}
+		info.Name, info.Defined.Name = name, name
 		info.Running = counts[backend.Count{Name: name, State: backend.Running}]
 		if s := m.settings[name]; s.Rate > 0 {
 			if starts := m.counting(name); len(starts) >= s.Rate {

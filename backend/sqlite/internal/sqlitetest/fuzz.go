@@ -129,7 +129,7 @@ func exercise(t *testing.T, b *sqlite.Backend) {
 		{Name: "a", MaxAttempts: 2, Unique: backend.Unique{Key: "u", For: time.Hour}, Metadata: []byte("{}")},
 		{Name: "b", MaxAttempts: 2, Expires: time.Hour, Delay: time.Minute}, {Name: "b", MaxAttempts: 2, MaxPending: 100},
 	})
-	_ = b.Set(ctx, []backend.Settings{{Name: "b", MaxRunning: 2, Rate: 5, Per: time.Hour}})
+	_, _ = b.Set(ctx, 0, []backend.Settings{{Name: "b", MaxRunning: 2, Rate: 5, Per: time.Hour}})
 	_ = b.Define(ctx, []backend.Schedule{{Name: "s", Definition: "d", Next: time.Now().Add(-time.Minute)}})
 	if all, err := b.Schedules(ctx); err == nil && len(all.Schedules) > 0 {
 		s := all.Schedules[0]

@@ -152,7 +152,10 @@ func (d driver) testReplacedBy(t *testing.T, text string, replace func(t *testin
 			_, err := b.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Names: []string{"a"}}})
 			return err
 		},
-		"Set":            func() error { return b.Set(ctx, []backend.Settings{{Name: "a", MaxRunning: 1}}) },
+		"Set": func() error { _, err := b.Set(ctx, 0, []backend.Settings{{Name: "a", MaxRunning: 1}}); return err },
+		"Override": func() error {
+			return b.Override(ctx, backend.Override{Settings: backend.Settings{Name: "a", MaxRunning: 1}}, false)
+		},
 		"Pause":          func() error { return b.Pause(ctx, "a", true) },
 		"PauseSchedule":  func() error { return b.PauseSchedule(ctx, "s", true) },
 		"SetEnvironment": func() error { _, err := b.SetEnvironment(ctx, "", "elsewhere"); return err },
