@@ -383,7 +383,9 @@ func (q *Queue) pause(ctx context.Context, name string, paused bool) error {
 // A NameInfo describes a job Name: its limits MaxRunning, MaxCrashes, and Rate in a
 // period of Per; its History; whether it is Paused; and how many of its jobs are Running.
 // Free is when the rate allows the next run, or zero if it does now. Limited reports
-// whether MaxRunning or Rate is set.
+// whether MaxRunning or Rate is set. Override is what [Queue.Override] set, by whom and
+// when, and Defined is what would apply without it. Differ reports whether live workers
+// define different settings.
 type NameInfo = backend.NameInfo
 
 // Names describes each job name, ordered by name. If the whole queue is paused, the

@@ -110,26 +110,30 @@ func Timeout(limit time.Duration) DefineOption {
 func Concurrency(n int) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Concurrency = n
-		return positive("Concurrency", n)
+		return bound(d, "Concurrency", n)
 	})
 }
 
 // MaxRunning is how many runs of the job may be active in all processes together. The
-// runs of a dead process count until they are rescued. The value of the most recently
-// started worker applies. The default is no limit.
+// runs of a dead process count until they are rescued. If live workers define different
+// values, the lowest applies; see [Queue.Override] for a change at run time. The default is
+// no limit.
 func MaxRunning(n int) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Settings.MaxRunning = n
-		return positive("MaxRunning", n)
+		return bound(d, "MaxRunning", n)
 	})
 }
 
 // RateLimit is how many runs of the job may start in any period of per, at most 366
-// days, in all processes together. The value of the most recently started worker
-// applies. The default is no limit.
+// days, in all processes together. If live workers define different values, the lowest rate
+// applies; see [Queue.Override] for a change at run time. The default is no limit.
 func RateLimit(n int, per time.Duration) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Settings.Rate, d.Settings.Per = n, per
+		if n == -1 && per == 0 && d.Overrides {
+			return nil
+		}
 		if n < 1 || per < time.Millisecond || per > 366*24*time.Hour {
 			return fmt.Errorf("RateLimit(%d, %v) is not at least 1 per 1ms to 366 days", n, per)
 		}
@@ -142,7 +146,7 @@ func RateLimit(n int, per time.Duration) DefineOption {
 // worker that held the job had died. The death of a worker that held several jobs does
 // not count, because each of them may be the cause. When a run ends otherwise than by a
 // death or a release, even as failed, the count starts again at zero. A kill from outside
-// counts. The value of the most recently started worker applies.
+// counts. If live workers define different values, the lowest applies.
 func MaxCrashes(n int) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Settings.MaxCrashes = n
@@ -151,6 +155,14 @@ func MaxCrashes(n int) DefineOption {
 		}
 		return nil
 	})
+}
+
+// bound returns an error unless n is positive, or lifts the bound in an override.
+func bound(d *engine.Definition, name string, n int) error {
+	if n == -1 && d.Overrides {
+		return nil
+	}
+	return positive(name, n)
 }
 
 func positive(name string, n int) error {
@@ -167,7 +179,8 @@ func positive(name string, n int) error {
 type History = backend.History
 
 // Keep overrides how long the store keeps finished jobs, for this job, in the fields of h
-// that are not zero. The value of the most recently started worker applies.
+// that are not zero. If live workers define different values, the longest time and the most
+// rows apply, because a deletion cannot be undone.
 func Keep(h History) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Settings.History = h

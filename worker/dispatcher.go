@@ -192,6 +192,17 @@ func (d *dispatcher) lookAgain() {
 	d.demand.wake()
 }
 
+// override applies overrides of the concurrency of names.
+func (d *dispatcher) override(of map[string]int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.limits.override(of, d.leases.unended) {
+		return
+	}
+	d.demand.interrupt()
+	d.demand.wake()
+}
+
 // describe completes a claim. It returns the number of times that a limit has been
 // freed, for beginWait.
 func (d *dispatcher) describe(req *backend.ClaimRequest, p claimPlan) (freed int) {
@@ -210,10 +221,10 @@ func (d *dispatcher) describe(req *backend.ClaimRequest, p claimPlan) (freed int
 func (d *dispatcher) beginWait(req *backend.ClaimRequest, freed int, cancel context.CancelFunc) (waiting, started int, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !req.Suspects || d.limits.used {
+	if !req.Suspects || d.limits.used() {
 		d.demand.cancelWait = cancel
 	}
-	if d.limits.used {
+	if d.limits.used() {
 		req.Names = d.limits.claimable
 	}
 	outdated := !req.Suspects && d.takesSuspect() || d.limits.freed != freed

@@ -162,6 +162,7 @@ func (h *heartbeats) send(ctx context.Context) (heartbeatState, backend.Heartbea
 	if err == nil {
 		h.reporter.stuck.sent(state.self.ID, stuck)
 		h.leases.heartbeatStored(state, begin)
+		h.dispatcher.override(result.Concurrency)
 		h.dispatcher.activityStored(activity, aheadOf(result.Now, begin, time.Now()))
 	}
 	return state, result, err

@@ -133,6 +133,17 @@ func (l *leases) each(yield func(*run) bool) {
 	}
 }
 
+// unended yields the runs that have not ended. The caller holds the dispatcher's mutex.
+func (l *leases) unended(yield func(*run) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for r := range l.each {
+		if r.state.Load() != runSettles && !yield(r) {
+			return
+		}
+	}
+}
+
 // held returns the number of runs.
 func (l *leases) held() int {
 	l.mu.Lock()

@@ -182,6 +182,9 @@ func (s *session) register(ctx context.Context) error {
 			s.leases.confirm(req.Worker.ID, asked)
 			if err = storeSettings(ctx, s.setup, req.Worker.ID); err == nil {
 				s.heartbeats.defined = req.Worker.ID
+				_, _, err = s.heartbeats.send(ctx) // returns overrides
+			}
+			if err == nil {
 				err = s.ticker.define(ctx)
 			}
 			if err == nil {

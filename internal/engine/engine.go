@@ -43,6 +43,7 @@ type Definition struct {
 	OnError         []ErrorFunc
 	Results         bool // its handlers leave results
 	HidePayload     bool // in the dashboard
+	Overrides       bool // it only collects options of an override, which may lift limits
 	Run             Run  // nil if the job was only declared
 
 	changes []Change    // its options, see Apply
