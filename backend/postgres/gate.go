@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -14,34 +13,43 @@ import (
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
-const gateColumns = `g.id, g.label, g.parent, g.total, g.open, g.done, g.failed, g.cancelled, g.sealed, g.fired, g.created_at, g.ended_at, g.deadline`
+const gateColumns = `g.id, g.label, g.parent, g.total, g.open, g.done, g.failed, g.cancelled, g.sealed, g.fired, g.created_at, g.ended_at, g.deadline, g.kind, g.awaits`
 
 // A gateRow is a stored gate.
 type gateRow struct {
 	lifecycle.Gate
-	id, parent, created int64
-	label               string
+	id, parent, created, awaits int64
+	label                       string
 }
 
 // fields are where the columns of gateColumns are scanned.
 func (g *gateRow) fields() []any {
-	return []any{&g.id, &g.label, &g.parent, &g.Total, &g.Open, &g.Done, &g.Failed, &g.Cancelled, &g.Sealed, &g.Fired, &g.created, &g.EndedAt, &g.Deadline}
+	return []any{&g.id, &g.label, &g.parent, &g.Total, &g.Open, &g.Done, &g.Failed, &g.Cancelled, &g.Sealed, &g.Fired, &g.created, &g.EndedAt, &g.Deadline,
+		&g.Kind, &g.awaits}
 }
 
 const (
 	drawGateIDs = `SELECT nextval('plainjobs.job_gate_id_seq') FROM generate_series(1, $1::bigint)`
 
-	insertGate = `
-		INSERT INTO plainjobs.job_gate (id, label, parent, total, open, done, failed, cancelled, sealed, fired, created_at, ended_at, deadline, swept, passing)
+	insertGates = `
+		INSERT INTO plainjobs.job_gate (id, label, parent, total, open, done, failed, cancelled, sealed, fired, created_at, ended_at, deadline, swept, passing,
+			kind, awaits)
 		OVERRIDING SYSTEM VALUE
-		VALUES ($1::bigint, $2::text, $3::bigint, $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::boolean, $10::boolean, $11::bigint,
-			$12::bigint, $13::bigint, CASE WHEN $13::bigint <> 0 AND $12::bigint = 0 THEN 0 END, $14::boolean)`
+		SELECT v.id, v.label, v.parent, v.total, v.open, v.done, v.failed, v.cancelled, v.sealed, v.fired, v.created_at, v.ended_at, v.deadline,
+			CASE WHEN v.deadline <> 0 AND v.ended_at = 0 THEN 0 END, v.passing, v.kind, v.awaits
+		FROM unnest($1::text::bigint[], $2::text::text[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],
+			$7::text::bigint[], $8::text::bigint[], $9::text::boolean[], $10::text::boolean[], $11::text::bigint[], $12::text::bigint[],
+			$13::text::bigint[], $14::text::boolean[], $15::text::smallint[], $16::text::bigint[])
+			AS v(id, label, parent, total, open, done, failed, cancelled, sealed, fired, created_at, ended_at, deadline, passing, kind, awaits)`
+
+	insertAwaits = `INSERT INTO plainjobs.gate_await (gate, hub) SELECT * FROM unnest($1::text::bigint[], $2::text::bigint[])`
 
 	sealGates = `UPDATE plainjobs.job_gate SET sealed = true WHERE id = $1::bigint`
 
 	selectGates = `
 		SELECT ` + gateColumns + `, c.total, c.open, c.done, c.failed, c.cancelled,
-			(SELECT count(*) FROM plainjobs.gate_waiter w WHERE w.gate = g.id AND w.waits)
+			(SELECT count(*) FROM plainjobs.gate_waiter w WHERE w.gate = g.id AND w.waits),
+			EXISTS (SELECT 1 FROM plainjobs.gate_await a WHERE a.gate = g.id)
 		FROM plainjobs.job_gate g
 		CROSS JOIN LATERAL (
 			SELECT coalesce(sum(x.total), 0)::bigint AS total, coalesce(sum(x.open), 0)::bigint AS open, coalesce(sum(x.done), 0)::bigint AS done,
@@ -72,9 +80,6 @@ func (b *Backend) inTx(ctx context.Context, caller *sql.Tx, op string, f func(*t
 func (b *Backend) CreateGates(ctx context.Context, caller *sql.Tx, req backend.GateRequest) (result backend.GateResult, err error) {
 	if err := check.CreateGates(b.Describe(), req); err != nil {
 		return result, fmt.Errorf("postgres: create gates: %w", err)
-	}
-	if slices.ContainsFunc(req.Gates, func(g backend.NewGate) bool { return g.Kind != backend.GroupGate }) {
-		return result, fmt.Errorf("postgres: create gates: %w: the store keeps no gates of flows", errors.ErrUnsupported)
 	}
 	err = b.inTx(ctx, caller, "create gates", func(t *tx) error {
 		result = backend.GateResult{}
@@ -112,7 +117,7 @@ func (t *tx) createGates(req backend.GateRequest, result *backend.GateResult) er
 	var parents []int64
 	for i := range req.Gates {
 		n := &req.Gates[i]
-		rows[i] = gateRow{Gate: lifecycle.NewGate(n, now), id: result.Gates[i], label: n.Label, parent: resolve(n.Parent), created: now}
+		rows[i] = gateRow{Gate: lifecycle.NewGate(n, now), id: result.Gates[i], label: n.Label, parent: resolve(n.Parent), created: now, awaits: resolve(n.Awaits)}
 		t.gateWork().created[rows[i].id] = true
 		if n.Parent > 0 {
 			parents = append(parents, n.Parent)
@@ -130,6 +135,9 @@ func (t *tx) createGates(req backend.GateRequest, result *backend.GateResult) er
 	for i := range rows {
 		if rows[i].parent != 0 {
 			t.tally(rows[i].parent, lifecycle.Joined(backend.Pending))
+		}
+		if rows[i].awaits != 0 {
+			t.tally(rows[i].id, lifecycle.Joined(backend.Pending))
 		}
 	}
 	if len(req.Jobs) > 0 {
@@ -157,29 +165,63 @@ func resolved(jobs []backend.NewJob, resolve func(int64) int64) []backend.NewJob
 	return jobs
 }
 
-// insertGates stores new gates, inner ones first: one that ends counts in its parent. A
-// fold looks at the waiters of those that have ended or have a failed member.
+// insertGates stores new gates. Inner ones are counted first: one that ends counts in its
+// parent. A fold looks at the waiters of those that have ended or have a failed member.
 func (t *tx) insertGates(rows []gateRow, from []backend.NewGate, now int64) error {
+	var awaiting, hubs []int64
 	for i := range slices.Backward(rows) {
 		g := &rows[i]
 		g.Sealed = from[i].Sealed
 		g.Gate = g.Count(t.gates.tallies[g.id], now)
 		delete(t.gates.tallies, g.id)
 		delete(t.gates.created, g.id)
+		delete(t.gates.folds, g.id)
 		if g.EndedAt != 0 && g.parent != 0 {
 			t.tally(g.parent, lifecycle.Moved(backend.Pending, g.State()))
 		}
-		passing := g.EndedAt != 0 || g.Fired
-		if passing {
+		if g.passes() {
 			t.gates.folds[g.id] = true
 		}
-		_, err := t.exec(insertGate, g.id, g.label, g.parent, g.Total, g.Open, g.Done, g.Failed, g.Cancelled, g.Sealed, g.Fired, g.created,
-			g.EndedAt, g.Deadline, passing)
-		if err != nil {
-			return err
+		if g.awaits != 0 {
+			awaiting, hubs = append(awaiting, g.id), append(hubs, g.awaits)
 		}
 	}
-	return nil
+	if err := t.insertGateRows(rows); err != nil {
+		return err
+	}
+	return t.insertAwaits(awaiting, hubs)
+}
+
+// passes reports whether a fold has to look at what waits for g.
+func (g *gateRow) passes() bool { return g.EndedAt != 0 || g.Fired }
+
+func (t *tx) insertGateRows(rows []gateRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	var c tallyColumns
+	n := len(rows)
+	labels, kinds := make([]string, n), make([]backend.GateKind, n)
+	sealed, fired, passing := make([]bool, n), make([]bool, n), make([]bool, n)
+	parents, created, ended, deadlines, awaits := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+	for i := range rows {
+		g := &rows[i]
+		c.add(g.id, g.Tally)
+		labels[i], kinds[i], sealed[i], fired[i], passing[i] = g.label, g.Kind, g.Sealed, g.Fired, g.passes()
+		parents[i], created[i], ended[i], deadlines[i], awaits[i] = g.parent, g.created, g.EndedAt, g.Deadline, g.awaits
+	}
+	_, err := t.exec(insertGates, intArray(c.ids), textArray(labels), intArray(parents), intArray(c.totals), intArray(c.opens), intArray(c.dones),
+		intArray(c.faileds), intArray(c.cancelleds), boolArray(sealed), boolArray(fired), intArray(created), intArray(ended), intArray(deadlines),
+		boolArray(passing), intArray(kinds), intArray(awaits))
+	return err
+}
+
+func (t *tx) insertAwaits(gates, hubs []int64) error {
+	if len(gates) == 0 {
+		return nil
+	}
+	_, err := t.exec(insertAwaits, intArray(gates), intArray(hubs))
+	return err
 }
 
 // SealGates implements [backend.GateStore]. It waits for transactions that add to the
@@ -217,6 +259,9 @@ func (b *Backend) Gates(ctx context.Context, query backend.GateQuery) (infos []b
 	if query.Parent != 0 {
 		c = c.and(`g.parent = %s::bigint AND g.parent > 0`, query.Parent)
 	}
+	if !query.Needs && query.IDs == nil && query.Parent == 0 {
+		c = c.and(`g.kind < 2`)
+	}
 	if query.Open {
 		c = c.and(`g.ended_at = 0`)
 	}
@@ -227,12 +272,12 @@ func (b *Backend) Gates(ctx context.Context, query backend.GateQuery) (infos []b
 			var g gateRow
 			var change lifecycle.Tally
 			var info backend.GateInfo
-			err := r.Scan(append(g.fields(), &change.Total, &change.Open, &change.Done, &change.Failed, &change.Cancelled, &info.Waiting)...)
+			err := r.Scan(append(g.fields(), &change.Total, &change.Open, &change.Done, &change.Failed, &change.Cancelled, &info.Waiting, &info.Awaiting)...)
 			if g.EndedAt == 0 {
 				g.Tally = g.Plus(change)
 				g.Fired = g.Fired || g.Failed > 0
 			}
-			info.ID, info.Label, info.Parent, info.CreatedAt = g.id, g.label, g.parent, instant(g.created)
+			info.ID, info.Label, info.Parent, info.Awaits, info.CreatedAt = g.id, g.label, g.parent, g.awaits, instant(g.created)
 			g.FillGate(&info)
 			infos = append(infos, info)
 			return err
@@ -245,12 +290,14 @@ const (
 	// Those of the gates that have ended and let their waiters through.
 	lockOver = `
 		SELECT g.id FROM plainjobs.job_gate g WHERE g.id = ANY($1::text::bigint[]) AND g.ended_at > 0
-			AND NOT EXISTS (SELECT 1 FROM plainjobs.gate_waiter w WHERE w.gate = g.id AND w.waits) ORDER BY g.id FOR UPDATE OF g`
+			AND NOT EXISTS (SELECT 1 FROM plainjobs.gate_waiter w WHERE w.gate = g.id AND w.waits)
+			AND NOT EXISTS (SELECT 1 FROM plainjobs.gate_await a WHERE a.hub = g.id) ORDER BY g.id FOR UPDATE OF g`
 
 	deleteGates = `
 		WITH m AS (DELETE FROM plainjobs.gate_member WHERE gate = ANY($1::text::bigint[])),
 			w AS (DELETE FROM plainjobs.gate_waiter WHERE gate = ANY($1::text::bigint[])),
 			c AS (DELETE FROM plainjobs.gate_change WHERE gate = ANY($1::text::bigint[])),
+			a AS (DELETE FROM plainjobs.gate_await WHERE gate = ANY($1::text::bigint[])),
 			i AS (UPDATE plainjobs.job_gate SET parent = 0 WHERE parent = ANY($1::text::bigint[]) AND parent > 0 AND id <> ALL($1::text::bigint[]))
 		DELETE FROM plainjobs.job_gate WHERE id = ANY($1::text::bigint[])`
 )

@@ -15,7 +15,8 @@ const (
 	surplusOf = `g.open + coalesce((SELECT sum(c.open) FROM plainjobs.gate_change c WHERE c.gate = g.id), 0)::bigint
 		- (SELECT count(*) FROM plainjobs.gate_member m CROSS JOIN LATERAL (
 			SELECT 1 FROM plainjobs.job j WHERE j.id = m.job AND j.state < 5 OFFSET 0) j WHERE m.gate = g.id)
-		- (SELECT count(*) FROM plainjobs.job_gate i WHERE i.parent = g.id AND i.parent > 0 AND i.ended_at = 0)`
+		- (SELECT count(*) FROM plainjobs.job_gate i WHERE i.parent = g.id AND i.parent > 0 AND i.ended_at = 0)
+		- (SELECT count(*) FROM plainjobs.gate_await a WHERE a.gate = g.id)`
 
 	selectWrongGates = `SELECT g.id FROM plainjobs.job_gate g WHERE g.ended_at = 0 AND ` + surplusOf + ` <> 0 LIMIT $1::bigint`
 	selectSurplus    = `SELECT ` + surplusOf + ` FROM plainjobs.job_gate g WHERE g.id = $1::bigint AND g.ended_at = 0`

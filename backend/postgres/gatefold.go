@@ -19,10 +19,12 @@ const (
 		WITH gone AS (DELETE FROM plainjobs.gate_change WHERE gate = ANY($1::text::bigint[]) RETURNING gate, total, open, done, failed, cancelled)
 		SELECT gate, sum(total)::bigint, sum(open)::bigint, sum(done)::bigint, sum(failed)::bigint, sum(cancelled)::bigint FROM gone GROUP BY gate`
 
-	// Of gates that have ended, or have a failed member, those with jobs to let through.
+	// Of gates that have ended, or have a failed member, those with jobs to let through,
+	// or that are to be counted in others.
 	selectPassing = `
 		SELECT v.gate FROM unnest($1::text::bigint[], $2::text::boolean[]) AS v(gate, ended) WHERE EXISTS (
-			SELECT 1 FROM plainjobs.gate_waiter w WHERE w.gate = v.gate AND w.waits AND (v.ended OR w.condition = 3))`
+			SELECT 1 FROM plainjobs.gate_waiter w WHERE w.gate = v.gate AND w.waits AND (v.ended OR w.condition = 3))
+		OR v.ended AND EXISTS (SELECT 1 FROM plainjobs.gate_await a WHERE a.hub = v.gate)`
 
 	updateGates = `
 		UPDATE plainjobs.job_gate g SET total = v.total, open = v.open, done = v.done, failed = v.failed, cancelled = v.cancelled,
@@ -102,9 +104,15 @@ func (t *tx) fold(ids []int64) (locked []int64, err error) {
 		}
 		seen, passed := 0, 0
 		if limit > 0 {
-			if seen, passed, err = t.passWaiters(&g.gateRow, limit); err != nil {
-				return locked, err
-			}
+			seen, passed, err = t.passWaiters(&g.gateRow, limit)
+		}
+		if err == nil && g.Kind == backend.HubGate && seen < limit {
+			var counted int
+			counted, err = t.countHub(&g.gateRow, limit-seen)
+			seen, passed = seen+counted, passed+counted
+		}
+		if err != nil {
+			return locked, err
 		}
 		switch g.passing = seen == limit || passed < seen; {
 		case seen > 0 && passed == 0:
@@ -115,6 +123,26 @@ func (t *tx) fold(ids []int64) (locked []int64, err error) {
 		limit -= seen
 	}
 	return locked, t.updateGates(gates)
+}
+
+const countAwaiting = `
+	WITH gone AS (
+		DELETE FROM plainjobs.gate_await WHERE gate = ANY(ARRAY(
+			SELECT a.gate FROM plainjobs.gate_await a WHERE a.hub = $1::bigint ORDER BY a.gate LIMIT $2::bigint)) RETURNING gate)
+	INSERT INTO ` + gateChanges + ` SELECT gate, 0, $3::bigint, $4::bigint, $5::bigint, $6::bigint FROM gone RETURNING gate`
+
+// countHub counts a hub that has ended in gates that await it, at most limit, and returns
+// their number. It locks none of them.
+func (t *tx) countHub(hub *gateRow, limit int) (int, error) {
+	if hub.EndedAt == 0 {
+		return 0, nil
+	}
+	change := lifecycle.Moved(backend.Pending, hub.State())
+	gates, err := t.ids(countAwaiting, hub.id, limit, change.Open, change.Done, change.Failed, change.Cancelled)
+	for _, gate := range gates {
+		t.gateWork().folds[gate] = true
+	}
+	return len(gates), err
 }
 
 // A foldedGate is a gate while it is folded.
@@ -151,7 +179,7 @@ func (t *tx) findPassing(gates map[int64]*foldedGate) error {
 	var ids []int64
 	var ended []bool
 	for id, g := range gates {
-		if g.EndedAt != 0 || g.Fired {
+		if g.passes() {
 			ids, ended = append(ids, id), append(ended, g.EndedAt != 0)
 		}
 	}

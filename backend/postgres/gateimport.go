@@ -3,74 +3,102 @@ package postgres
 import (
 	"database/sql"
 	"fmt"
+	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
-const selectPresentGates = `SELECT id, created_at FROM plainjobs.job_gate WHERE id = ANY($1::text::bigint[])`
+const selectPresentGates = `
+	SELECT id, created_at, kind = 1 AND ended_at = 0, ended_at > 0 FROM plainjobs.job_gate WHERE id = ANY($1::text::bigint[])`
 
-// presentGates returns when the stored ones of gates were created.
-func (a *importBatch) presentGates(ids []int64) (created map[int64]int64, err error) {
-	created = map[int64]int64{}
+// A presentGate is a stored gate.
+type presentGate struct {
+	created      int64
+	keeps, ended bool // keeps says that history does not delete its members
+}
+
+// presentGates returns the stored ones of gates.
+func (a *importBatch) presentGates(ids []int64) (present map[int64]presentGate, err error) {
+	present = map[int64]presentGate{}
 	if len(ids) == 0 {
-		return created, nil
+		return present, nil
 	}
 	err = a.t.each(selectPresentGates, []any{intArray(ids)}, func(r *sql.Rows) error {
-		var id, at int64
-		err := r.Scan(&id, &at)
-		created[id] = at
+		var id int64
+		var g presentGate
+		err := r.Scan(&id, &g.created, &g.keeps, &g.ended)
+		present[id] = g
 		return err
 	})
-	return created, err
+	return present, err
 }
 
 // importGates stores gates that do not exist. It returns an error if another gate has the
 // ID of one.
 func (a *importBatch) importGates(gates []backend.GateInfo) error {
-	ids := make([]int64, len(gates))
+	var ids []int64
 	for i := range gates {
-		ids[i] = gates[i].ID
+		if ids = append(ids, gates[i].ID); gates[i].Awaiting {
+			ids = append(ids, gates[i].Awaits)
+		}
 	}
 	present, err := a.presentGates(ids)
 	if err != nil {
 		return err
 	}
+	var rows []gateRow
+	var awaiting, hubs []int64
 	for i := range gates {
 		r := &gates[i]
-		if created, ok := present[r.ID]; ok {
-			if created != r.CreatedAt.UnixMicro() {
+		if g, ok := present[r.ID]; ok {
+			if g.created != r.CreatedAt.UnixMicro() {
 				return rejected{fmt.Errorf("%w: gate %d of the store is another one", backend.ErrDuplicate, r.ID)}
 			}
 			continue
 		}
-		g := lifecycle.GateOf(r)
-		_, err := a.t.exec(insertGate, r.ID, r.Label, r.Parent, g.Total, g.Open, g.Done, g.Failed, g.Cancelled, g.Sealed, g.Fired,
-			r.CreatedAt.UnixMicro(), g.EndedAt, g.Deadline, false)
-		if err != nil {
-			return err
-		}
+		g := gateRow{Gate: lifecycle.GateOf(r), id: r.ID, parent: r.Parent, created: r.CreatedAt.UnixMicro(), awaits: r.Awaits, label: r.Label}
+		rows = append(rows, g)
 		if g.EndedAt == 0 {
 			a.t.tally(r.ID, lifecycle.Tally{}) // its last member may have ended
 		}
+		if !r.Awaiting {
+			continue
+		}
+		hub, stored := present[r.Awaits]
+		if !stored && !slices.ContainsFunc(rows, func(g gateRow) bool { return g.id == r.Awaits }) {
+			a.t.tally(r.ID, lifecycle.Moved(backend.Pending, backend.Cancelled)) // the hub is gone
+			continue
+		}
+		awaiting, hubs = append(awaiting, r.ID), append(hubs, r.Awaits)
+		if hub.ended || !stored {
+			a.t.tally(r.Awaits, lifecycle.Tally{}) // the fold of the hub counts it
+		}
 	}
-	return nil
+	if err := a.t.insertGateRows(rows); err != nil {
+		return err
+	}
+	return a.t.insertAwaits(awaiting, hubs)
+}
+
+// findGates finds the stored ones of the gates of jobs.
+func (a *importBatch) findGates(jobs []backend.Record) (err error) {
+	var ids []int64
+	for i := range jobs {
+		ids = append(ids, gatesOf(jobs[i].Gating)...)
+	}
+	a.gates, err = a.presentGates(ids)
+	return err
+}
+
+// keptByFlow reports whether a flow that has not ended keeps a finished job.
+func (a *importBatch) keptByFlow(r *backend.Record) bool {
+	return slices.ContainsFunc(gatesOf(r.Gating), func(id int64) bool { return a.gates[id].keeps && id != r.Gating.Gate })
 }
 
 // siftGatings leaves only gates that exist in the gatings of the batch, and notes which jobs
 // wait behind their gates.
 func (a *importBatch) siftGatings() error {
-	var ids []int64
-	for i := range a.jobs {
-		ids = append(ids, gatesOf(a.jobs[i].Gating)...)
-	}
-	if len(ids) == 0 {
-		return nil
-	}
-	present, err := a.presentGates(ids)
-	if err != nil {
-		return err
-	}
 	a.behind = map[int64]bool{}
 	for i := range a.jobs {
 		r := &a.jobs[i]
@@ -79,11 +107,11 @@ func (a *importBatch) siftGatings() error {
 		}
 		var own backend.Gating
 		for _, id := range r.Gating.Gates {
-			if _, ok := present[id]; ok {
+			if _, ok := a.gates[id]; ok {
 				own.Gates = append(own.Gates, id)
 			}
 		}
-		if _, ok := present[r.Gating.Gate]; ok { // no gate has the ID 0
+		if _, ok := a.gates[r.Gating.Gate]; ok { // no gate has the ID 0
 			own.Gate, own.When = r.Gating.Gate, r.Gating.When
 			a.behind[r.ID] = r.State == backend.Blocked && r.BlockedBy == 0
 		}

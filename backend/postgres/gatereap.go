@@ -41,7 +41,8 @@ const (
 	lockStale = `
 		SELECT g.id FROM plainjobs.job_gate g WHERE g.id > $1::bigint AND g.id <= $2::bigint AND g.ended_at > 0 AND g.ended_at <= $3::bigint
 			AND NOT EXISTS (SELECT 1 FROM plainjobs.gate_waiter w WHERE w.gate = g.id AND w.waits)
-			AND (g.ended_at <= $4::bigint OR NOT EXISTS (SELECT 1 FROM plainjobs.gate_member m WHERE m.gate = g.id)
+			AND NOT EXISTS (SELECT 1 FROM plainjobs.gate_await a WHERE a.hub = g.id)
+			AND (g.kind < 2 AND g.ended_at <= $4::bigint OR NOT EXISTS (SELECT 1 FROM plainjobs.gate_member m WHERE m.gate = g.id)
 				AND NOT EXISTS (SELECT 1 FROM plainjobs.gate_waiter w WHERE w.gate = g.id))
 		ORDER BY g.id FOR UPDATE OF g SKIP LOCKED`
 )

@@ -107,6 +107,30 @@ func (t *tx) countMembers(rows []*row, moved func(*row) lifecycle.Tally) error {
 	return err
 }
 
+// Jobs of flows that have not ended.
+const selectKeptByFlows = `
+	SELECT DISTINCT m.job FROM plainjobs.gate_member m JOIN plainjobs.job_gate g ON g.id = m.gate
+	WHERE m.job = ANY($1::text::bigint[]) AND g.kind = 1 AND g.ended_at = 0`
+
+// keptByFlows reports, by ID, which jobs history does not delete when they end.
+func (t *tx) keptByFlows(rows []*row) (map[int64]bool, error) {
+	var members []int64
+	for _, r := range rows {
+		if r.flags&flagMember != 0 {
+			members = append(members, r.id)
+		}
+	}
+	if len(members) == 0 {
+		return nil, nil
+	}
+	ids, err := t.ids(selectKeptByFlows, intArray(members))
+	kept := map[int64]bool{}
+	for _, id := range ids {
+		kept[id] = true
+	}
+	return kept, err
+}
+
 // movedOf returns what the change of a job's state changes in its gates.
 func movedOf(r *row) lifecycle.Tally { return lifecycle.Moved(r.was, r.State) }
 

@@ -137,6 +137,7 @@ type importBatch struct {
 	// By ID, the jobs' states in the source, and whether they wait behind gates.
 	sources map[int64]backend.State
 	behind  map[int64]bool
+	gates   map[int64]presentGate // of the jobs
 	result  *backend.ImportResult
 }
 
@@ -173,6 +174,9 @@ func (a *importBatch) sift(jobs []backend.Record) error {
 	if _, err := a.t.exec(lockJobs); err != nil {
 		return err
 	}
+	if err := a.findGates(jobs); err != nil {
+		return err
+	}
 	byID := make(map[int64]*backend.Record, len(jobs))
 	ids := make([]int64, len(jobs))
 	for i := range jobs {
@@ -207,7 +211,7 @@ func (a *importBatch) sift(jobs []backend.Record) error {
 			if err != nil {
 				return err
 			}
-			kept := r.State != backend.Cancelled && microsOf(r.KeyUntil) > a.now
+			kept := r.State != backend.Cancelled && microsOf(r.KeyUntil) > a.now || a.keptByFlow(&r)
 			if !kept && (keep < 0 || a.now-r.FinishedAt.UnixMicro() >= keep.Microseconds()) {
 				a.tellGates(&r)
 				a.result.Pruned = append(a.result.Pruned, r.ID)

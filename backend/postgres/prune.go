@@ -15,8 +15,8 @@ const (
 	selectFinished = `
 		SELECT name, state, sum(jobs)::bigint FROM ` + allCounts + ` c WHERE state >= 5 GROUP BY name, state HAVING sum(jobs) > 0 ORDER BY name, state`
 
-	// For each name and state, the jobs that finished first and do not keep
-	// their unique keys. One index look-up each.
+	// For each name and state, the jobs that finished first, do not keep their unique
+	// keys, and are kept by no flow. One index look-up each.
 	selectOldest = `
 		SELECT v.place - 1, j.id, j.finished_at
 		FROM unnest($1::text::text[], $2::text::smallint[], $3::text::bigint[]) WITH ORDINALITY AS v(name, state, until, place)
@@ -25,6 +25,8 @@ const (
 			WHERE o.state >= 5 AND o.name = v.name AND o.state = v.state AND o.finished_at <= v.until
 				AND NOT (o.flags & 1 <> 0 AND EXISTS (
 					SELECT 1 FROM plainjobs.unique_key k WHERE k.name = o.name AND k.key = o.unique_key AND k.job = o.id AND k.until > $5::bigint))
+				AND NOT (o.flags & 256 <> 0 AND EXISTS (
+					SELECT 1 FROM plainjobs.gate_member m JOIN plainjobs.job_gate g ON g.id = m.gate WHERE m.job = o.id AND g.kind = 1 AND g.ended_at = 0))
 			ORDER BY o.finished_at LIMIT $4::bigint) j
 		LIMIT $4::bigint`
 

@@ -196,8 +196,12 @@ func (t *tx) write(rows []*row) error {
 		if err != nil {
 			return err
 		}
+		flows, err := t.keptByFlows(unkept)
+		if err != nil {
+			return err
+		}
 		for _, r := range unkept {
-			if keys[r.id] && r.State != backend.Cancelled {
+			if keys[r.id] && r.State != backend.Cancelled || flows[r.id] {
 				changed = append(changed, r)
 			} else {
 				removed = append(removed, r)

@@ -13,6 +13,8 @@ CREATE TABLE plainjobs.job_gate (
   created_at bigint  NOT NULL,
   ended_at   bigint  NOT NULL, -- 0 until it has ended
   deadline   bigint  NOT NULL, -- 0 if it has none
+  kind       smallint NOT NULL, -- a GateKind of package backend
+  awaits     bigint  NOT NULL, -- the hub that counts in it, or 0
   swept      bigint, -- the last member that was cancelled because of the deadline, or 0; NULL if none is left to cancel
   sealed     boolean NOT NULL,
   fired      boolean NOT NULL, -- a member has failed
@@ -21,6 +23,7 @@ CREATE TABLE plainjobs.job_gate (
 CREATE INDEX job_gate_parent   ON plainjobs.job_gate (parent)   WHERE parent > 0;
 CREATE INDEX job_gate_deadline ON plainjobs.job_gate (deadline) WHERE swept IS NOT NULL;
 CREATE INDEX job_gate_passing  ON plainjobs.job_gate (id)       WHERE passing;
+CREATE INDEX job_gate_listed   ON plainjobs.job_gate (id)       WHERE kind < 2;
 
 CREATE TABLE plainjobs.gate_member (
   job  bigint NOT NULL,
@@ -41,6 +44,14 @@ CREATE TABLE plainjobs.gate_waiter (
 );
 CREATE INDEX gate_waiter_gate ON plainjobs.gate_waiter (gate, job);
 CREATE INDEX gate_waiter_waits ON plainjobs.gate_waiter (gate, condition, job) WHERE waits;
+
+-- The gates in which a hub has yet to be counted. The fold of the hub that ended deletes
+-- them.
+CREATE TABLE plainjobs.gate_await (
+  gate bigint PRIMARY KEY,
+  hub  bigint NOT NULL
+);
+CREATE INDEX gate_await_hub ON plainjobs.gate_await (hub, gate);
 
 -- What changed in gates since they were last folded. A gate that each settlement
 -- changed would have them wait for each other's commits. A row of zeros asks for a
