@@ -25,7 +25,7 @@ func TestPackageComments(t *testing.T) {
 		t.Errorf("go doc prints %d lines, which is not less than 170", n)
 	}
 	for _, pkg := range []string{"backend", "backend/memory", "backend/sqlite", "backend/sqlite/modernc", "backend/sqlite/ncruces",
-		"backend/postgres", "backend/postgres/pgx", "conformance", "worker", "cli", "plainjobstest"} {
+		"backend/mysql", "backend/postgres", "backend/postgres/pgx", "conformance", "worker", "cli", "plainjobstest"} {
 		_, comment, _ := strings.Cut(string(doc("./"+pkg)), "\n\nPackage ")
 		if words := len(strings.Fields(comment)); words < 40 {
 			t.Errorf("the comment of package %s has %d words", pkg, words)

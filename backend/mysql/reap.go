@@ -1,0 +1,114 @@
+package mysql
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
+)
+
+// Reap implements [backend.Backend].
+func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
+	if err := check.Reap(req); err != nil {
+		return backend.ReapResult{}, fmt.Errorf("mysql: reap: %w", err)
+	}
+	leave, err := b.enter()
+	if err != nil {
+		return backend.ReapResult{}, b.failed(ctx, "reap", err)
+	}
+	defer leave()
+	r := &reaping{b: b, ctx: ctx, req: req, limit: cmp.Or(req.Limit, 1000)}
+	r.rescueAll()
+	r.step(func(t *tx, result *backend.ReapResult) (err error) {
+		result.Due, err = t.promote(r.limit)
+		result.More = result.More || result.Due == r.limit
+		return err
+	})
+	r.step(func(t *tx, result *backend.ReapResult) (err error) {
+		result.Expired, err = t.expire(r.limit)
+		result.More = result.More || result.Expired == r.limit
+		return err
+	})
+	r.step(func(t *tx, result *backend.ReapResult) error {
+		now, err := t.now()
+		if err != nil {
+			return err
+		}
+		n, err := t.execN(deleteKept, now, r.limit)
+		if err != nil {
+			return err
+		}
+		result.More = result.More || n == int64(r.limit)
+		if _, err := t.exec(deleteOldSignals, now-backend.KeepSignals.Microseconds(), r.limit); err != nil {
+			return err
+		}
+		if err := t.retire(now); err != nil {
+			return err
+		}
+		more, err := t.foldActivity(now, r.limit)
+		result.More = result.More || more
+		return err
+	})
+	r.step(func(t *tx, _ *backend.ReapResult) error { return t.compactCounts() })
+	r.attempt(b.audit)
+	r.attempt(func(ctx context.Context) error {
+		pruned, more, err := b.pruneSome(ctx, r.limit)
+		r.result.Pruned, r.result.More = pruned, r.result.More || more
+		return err
+	})
+	return r.result, b.failed(ctx, "reap", r.err)
+}
+
+// A reaping is one run of Reap. If a step fails, the others still run.
+type reaping struct {
+	b      *Backend
+	ctx    context.Context
+	req    backend.ReapRequest
+	limit  int
+	result backend.ReapResult
+	err    error // the first error
+}
+
+// shares is the divisor of the remaining time that gives one step's limit: a step may wait for
+// a lock whose holder is gone, and the others must still run.
+const shares = 4
+
+// attempt runs a step within its share of the time, unless the context has ended.
+func (r *reaping) attempt(f func(context.Context) error) {
+	if r.ctx.Err() != nil {
+		r.err = cmp.Or(r.err, r.ctx.Err())
+		return
+	}
+	ctx, cancel := r.ctx, context.CancelFunc(func() {})
+	if deadline, ok := ctx.Deadline(); ok {
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/shares)
+	}
+	defer cancel()
+	err := f(ctx)
+	if err != nil && ctx.Err() != nil && r.ctx.Err() == nil {
+		// The error must not look like the end of the caller's context.
+		err = rejected{fmt.Errorf("%w: a step took more than its share of the time; a transaction of the application that enqueues or "+
+			"completes jobs blocks others until it ends: keep it short (%v)", backend.ErrUnavailable, err)}
+	}
+	r.err = cmp.Or(r.err, err)
+}
+
+// step runs a step in a transaction. If it fails, its part of the result is undone.
+func (r *reaping) step(f func(t *tx, result *backend.ReapResult) error) {
+	r.attempt(func(ctx context.Context) error {
+		after := r.result
+		err := r.b.transact(ctx, func(t *tx) error {
+			after = r.result
+			after.Workers = slices.Clone(r.result.Workers)
+			return f(t, &after)
+		})
+		if err == nil {
+			r.result = after
+		}
+		return err
+	})
+}

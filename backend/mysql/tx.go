@@ -1,0 +1,323 @@
+package mysql
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// A querier is a connection or a transaction.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+}
+
+// A tx is a transaction of the store or of the application.
+type tx struct {
+	b      *Backend
+	ctx    context.Context
+	conn   querier
+	caller bool // it is of the application, and may read an old snapshot
+
+	clock   int64 // the first result of now, or zero
+	floor   int64 // no new job gets an ID up to this one
+	version int64 // of the settings
+	counts  map[countKey]int64
+	wakes   bool // jobs became claimable
+	set     settings
+	fresh   int64 // the seed of jobs that become claimable again in this transaction, or zero
+}
+
+type countKey struct {
+	name  string
+	state backend.State
+}
+
+// exec runs a statement.
+func (t *tx) exec(query string, args ...any) (sql.Result, error) {
+	text, rest := fill(t.b.sql(query), args)
+	return t.run(text, rest)
+}
+
+// run runs a statement. Parameters that are large in sum are sent as they are: as text they
+// could have twice the size, and be more than a packet holds.
+func (t *tx) run(text string, args []any) (sql.Result, error) {
+	size := 0
+	for _, arg := range args {
+		size += len(arg.([]byte))
+	}
+	if size < t.b.room {
+		return t.conn.ExecContext(t.ctx, text, args...)
+	}
+	statement, err := t.conn.PrepareContext(t.ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = statement.Close() }()
+	return statement.ExecContext(t.ctx, args...)
+}
+
+// execN runs a statement and returns the number of rows it changed.
+func (t *tx) execN(query string, args ...any) (int64, error) {
+	result, err := t.exec(query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// each runs a query and calls row for each row.
+func (t *tx) each(query string, args []any, row func(*sql.Rows) error) error {
+	return t.b.scan(t.ctx, t.conn, query, args, row)
+}
+
+// ids returns the IDs that a query finds.
+func (t *tx) ids(query string, args ...any) (ids []int64, err error) {
+	err = t.each(query, args, func(r *sql.Rows) error {
+		var id int64
+		err := r.Scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+	return ids, err
+}
+
+// scan runs a query and calls row for each row.
+func (b *Backend) scan(ctx context.Context, q querier, query string, args []any, row func(*sql.Rows) error) error {
+	text, rest := fill(b.sql(query), args)
+	rows, err := q.QueryContext(ctx, text, rest...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return rows.Close()
+}
+
+const (
+	selectNow   = `SELECT ` + now
+	selectFacts = `
+		SELECT ` + now + `, (SELECT number FROM plainjobs_meta WHERE key_text = 'settings'), (SELECT number FROM plainjobs_meta WHERE key_text = 'last_id')`
+	// An old snapshot does not show the latest import.
+	selectLatest = `
+		SELECT ` + now + `, (SELECT number FROM plainjobs_meta WHERE key_text = 'settings'),
+			(SELECT number FROM plainjobs_meta WHERE key_text = 'last_id' LOCK IN SHARE MODE)`
+)
+
+// now returns the store's clock. All calls in a transaction return the same time. It also
+// reads what most transactions need.
+func (t *tx) now() (int64, error) {
+	if t.clock != 0 {
+		return t.clock, nil
+	}
+	query := selectFacts
+	if t.caller {
+		query = selectLatest
+	}
+	err := t.each(query, nil, func(r *sql.Rows) error { return r.Scan(&t.clock, &t.version, &t.floor) })
+	return t.clock, err
+}
+
+// count notes that delta jobs of a name entered a state.
+func (t *tx) count(name string, state backend.State, delta int64) {
+	if t.counts == nil {
+		t.counts = map[countKey]int64{}
+	}
+	t.counts[countKey{name, state}] += delta
+	if delta > 0 && (state == backend.Pending || state == backend.Scheduled) ||
+		delta < 0 && state == backend.Running && t.b.isLimited(name) {
+		t.wakes = true
+	}
+}
+
+// move notes that delta jobs went from one state to another.
+func (t *tx) move(name string, from, to backend.State, delta int64) {
+	t.count(name, from, -delta)
+	t.count(name, to, delta)
+}
+
+// writeCounts stores the changes noted by count.
+func (t *tx) writeCounts() error {
+	changes := insert{head: `INSERT INTO plainjobs_count_change (name, state, jobs) VALUES `}
+	for key, delta := range t.counts {
+		if delta == 0 {
+			continue
+		}
+		if err := changes.add(t, key.name, int64(key.state), delta); err != nil {
+			return err
+		}
+	}
+	t.b.compactor.due.Add(int64(changes.rows))
+	return changes.flush(t)
+}
+
+// lockWait is how long a call without a deadline waits for other transactions.
+const lockWait = 10 * time.Second
+
+// transact runs f in a transaction, and retries it where that may help.
+func (b *Backend) transact(ctx context.Context, f func(*tx) error) error {
+	return b.transactChecked(ctx, f, nil)
+}
+
+// transactChecked is transact. If the connection is lost while the transaction commits, it
+// calls stored with another connection: whether the transaction is stored.
+func (b *Backend) transactChecked(ctx context.Context, f func(*tx) error, stored func(context.Context, querier) (bool, error)) error {
+	return b.retry(ctx, func() error {
+		conn, err := b.acquire(ctx)
+		if err != nil {
+			return again(ctx, err)
+		}
+		defer func() { _ = conn.Close() }() // returns it to the pool, unless it was dropped
+		t := &tx{b: b, ctx: ctx, conn: conn}
+		err = b.begin(ctx, conn)
+		if err == nil {
+			err = f(t)
+		}
+		if err == nil {
+			err = t.writeCounts()
+		}
+		if err != nil {
+			rollback(conn, err)
+			return again(ctx, err)
+		}
+		commit, cancel := graced(ctx)
+		defer cancel()
+		if _, err := conn.ExecContext(commit, `COMMIT`); err != nil {
+			rollback(conn, err)
+			if stored == nil || !broken(err) || ctx.Err() != nil || !b.isStored(commit, stored) {
+				return err
+			}
+		}
+		b.committed(t)
+		return nil
+	})
+}
+
+// isStored reports whether a transaction is stored whose COMMIT was not answered.
+func (b *Backend) isStored(ctx context.Context, stored func(context.Context, querier) (bool, error)) bool {
+	found := false
+	err := b.retry(ctx, func() error {
+		conn, err := b.acquire(ctx)
+		if err == nil {
+			defer func() { _ = conn.Close() }()
+			found, err = stored(ctx, conn)
+		}
+		return again(ctx, err)
+	})
+	return err == nil && found
+}
+
+// committed wakes waiting workers if a transaction made jobs claimable.
+func (b *Backend) committed(t *tx) {
+	if t.wakes {
+		b.watch.wake()
+	}
+}
+
+// begin begins a READ COMMITTED transaction.
+func (b *Backend) begin(ctx context.Context, conn *sql.Conn) error {
+	if !b.ownsDB {
+		if _, err := conn.ExecContext(ctx, `SET TRANSACTION ISOLATION LEVEL READ COMMITTED`); err != nil {
+			return err
+		}
+	}
+	_, err := conn.ExecContext(ctx, `START TRANSACTION`)
+	return err
+}
+
+// grace is how much longer than its context a commit may take. A commit that was sent may
+// succeed, and its result is worth a short wait.
+const grace = 250 * time.Millisecond
+
+// graced returns a context that ends a little after ctx.
+func graced(ctx context.Context) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
+	return longer, func() { stop(); cancel() }
+}
+
+// write runs a request that returns only an error.
+func (b *Backend) write(ctx context.Context, op string, f func(*tx) error) error {
+	leave, err := b.enter()
+	if err == nil {
+		defer leave()
+		err = b.transact(ctx, f)
+		b.compactCounts(ctx)
+	}
+	return b.failed(ctx, op, err)
+}
+
+// within runs f in a transaction of the application, all or nothing.
+func (b *Backend) within(ctx context.Context, caller *sql.Tx, op string, f func(*tx) error) error {
+	leave, err := b.enter()
+	if err != nil {
+		return b.failed(ctx, op, err)
+	}
+	defer leave()
+	t := &tx{b: b, ctx: ctx, conn: caller, caller: true}
+	err = t.nested(func() error {
+		if err := b.checkStore(ctx, caller); err != nil {
+			return err
+		}
+		if err := f(t); err != nil {
+			return err
+		}
+		return t.writeCounts()
+	})
+	if number(err) == errDeadlock || number(err) == errSnapshot {
+		err = rejected{fmt.Errorf("%w: the server rolled your transaction back because of a deadlock with another one: run the transaction again (%s)",
+			backend.ErrUnavailable, err.Error())}
+	}
+	if err == nil && t.wakes {
+		b.watch.expect()
+	}
+	return b.failed(ctx, op, err)
+}
+
+// nested runs f in a savepoint. If f fails, its changes are undone and the transaction
+// continues.
+func (t *tx) nested(f func() error) error {
+	if _, err := t.exec(`SAVEPOINT plainjobs`); err != nil {
+		return err
+	}
+	err := f()
+	if err == nil {
+		_, err = t.exec(`RELEASE SAVEPOINT plainjobs`)
+		return err
+	}
+	if number(err) == errDeadlock { // the savepoint is gone, too
+		return err
+	}
+	// The rollback must finish even if the context has ended.
+	ctx, cancel := graced(t.ctx)
+	defer cancel()
+	if _, undoErr := t.conn.ExecContext(ctx, `ROLLBACK TO SAVEPOINT plainjobs`); undoErr != nil {
+		return errors.Join(err, undoErr)
+	}
+	_, undoErr := t.conn.ExecContext(ctx, `RELEASE SAVEPOINT plainjobs`)
+	return cmp.Or(err, undoErr)
+}
+
+// sorted returns the keys of m in order.
+func sorted[M ~map[K]V, K cmp.Ordered, V any](m M) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,17 @@
+//go:build !unix
+
+package mycluster
+
+import "errors"
+
+// A Cluster is a temporary MariaDB server.
+type Cluster struct{}
+
+func start(...string) (*Cluster, error) {
+	return nil, errors.New("the tests start servers on Unix only")
+}
+
+func (c *Cluster) DSN() string     { return "" }
+func (c *Cluster) Socket() string  { return "" }
+func (c *Cluster) Address() string { return "" }
+func (c *Cluster) Stop()           {}
