@@ -82,6 +82,12 @@ func TestKeyboard(t *testing.T) {
 	eval[bool](t, b, `(document.activeElement.value = "") === ""`) // a simulated key types even where its default is prevented
 	key("421\r")
 	b.until(t, `location.search === "?error=421" && document.querySelectorAll("tr[data-key]").length === 7`)
+	b.do(t, chromedp.Navigate(w.url+"jobs?name=image.resize"))
+	b.until(t, `document.documentElement.classList.contains("scripted") && document.readyState === "complete"`)
+	key("n")
+	b.until(t, `location.search.includes("before=") && document.readyState === "complete"`)
+	key("p")
+	b.until(t, `location.search === "?name=image.resize" && document.readyState === "complete"`)
 	key("j")
 	key("j")
 	key("k")
@@ -93,7 +99,7 @@ func TestKeyboard(t *testing.T) {
 	b.accessible(t)
 	key("\u001b")
 	b.until(t, `!document.getElementById("keys").open`)
-	for keys, path := range map[string]string{"gs": "schedules", "gw": "workers", "gl": "limits", "gj": "jobs", "go": ""} {
+	for keys, path := range map[string]string{"gs": "schedules", "gw": "workers", "gl": "limits", "gj": "jobs", "gg": "groups", "ga": "actions", "go": ""} {
 		key(keys)
 		b.until(t, `location.href === "`+w.url+path+`" && document.readyState === "complete"`)
 	}

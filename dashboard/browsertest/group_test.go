@@ -9,7 +9,6 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
-	"github.com/plainjobs/plainjobs/backend/memory"
 )
 
 var (
@@ -38,8 +37,16 @@ func (w *world) fillGroups(t *testing.T) {
 // The pages of groups are accessible, light and dark, narrow and wide, with and without
 // JavaScript.
 func TestGroupPages(t *testing.T) {
+	for name, open := range stores {
+		t.Run(name, func(t *testing.T) {
+			testGroupPages(t, newWorld(t, open(t)))
+		})
+	}
+}
+
+func testGroupPages(t *testing.T, w *world) {
+	t.Helper()
 	b := newBrowser(t)
-	w := newWorld(t, memory.New(nil))
 	w.fillGroups(t)
 	for _, p := range []struct{ name, path, text string }{
 		{"groups", "groups", "letters of May"},
