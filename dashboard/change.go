@@ -99,7 +99,7 @@ func (p *changePage) title() string { return p.Label + " " + p.Count + "?" }
 // countWait bounds the count of jobs that the counts by name and state do not tell, and
 // countLong bounds it for a sender who asks for more.
 const (
-	countWait = 30 * time.Millisecond
+	countWait = 50 * time.Millisecond
 	countLong = 4 * time.Second
 )
 
@@ -131,7 +131,7 @@ func (h *handler) change(ctx context.Context, rq *request, query url.Values) (an
 		Command: h.changeCommand(v, &f),
 	}
 	if more {
-		p.Count = "more than " + p.Count
+		p.Count += " or more"
 		if wait == countWait {
 			q := f.values()
 			q.Set("do", string(v.action))
