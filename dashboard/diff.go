@@ -55,7 +55,7 @@ func diffOf(j *plainjobs.Info, query url.Values) (*diffView, error) {
 	}
 	d := &diffView{ID: j.ID}
 	for i, e := range j.Errors {
-		text := fmt.Sprintf("attempt %d, %s", e.Attempt, e.At.UTC().Format("15:04:05"))
+		text := fmt.Sprintf("attempt %d, %s", e.Attempt, e.At.UTC().Format("15:04:05 UTC"))
 		d.From = append(d.From, option{strconv.Itoa(i + 1), text, i+1 == from})
 		d.To = append(d.To, option{strconv.Itoa(i + 1), text, i+1 == to})
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/postgres"
 	"github.com/plainjobs/plainjobs/backend/postgres/pgx"
+	"github.com/plainjobs/plainjobs/backend/sqlite"
 	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
 	"github.com/plainjobs/plainjobs/dashboard"
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
@@ -42,11 +43,12 @@ var schemas atomic.Int64
 // stores opens a new store of each kind.
 var stores = map[string]func(t *testing.T) store{
 	"sqlite": func(t *testing.T) store {
-		b, err := modernc.Open(filepath.Join(t.TempDir(), "jobs.db"), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
+		s := &lateStore{}
+		s.behind.Store(int64(fillTakes))
+		var err error
+		s.Backend, err = modernc.Open(filepath.Join(t.TempDir(), "jobs.db"), &sqlite.Options{Clock: s.now})
+		check(t, err)
+		return s
 	},
 	"postgres": func(t *testing.T) store {
 		b, err := pgx.Open(pgcluster.Connect(t), &postgres.Options{Schema: fmt.Sprintf("browser_%d", schemas.Add(1))})
@@ -55,6 +57,25 @@ var stores = map[string]func(t *testing.T) store{
 		}
 		return b
 	},
+}
+
+// fillTakes is how long fill takes by the clock of a lateStore, so that the pages show
+// plausible times.
+const fillTakes = 5 * time.Minute
+
+// A lateStore has a clock that is behind until fill has ended.
+type lateStore struct {
+	*sqlite.Backend
+	behind atomic.Int64
+}
+
+func (s *lateStore) now() time.Time { return time.Now().Add(-time.Duration(s.behind.Load())) }
+
+// pass lets time pass for a lateStore: a part of fillTakes, or what is left of it.
+func (w *world) pass(part time.Duration) {
+	if s, ok := w.store.(*lateStore); ok {
+		s.behind.Store(max(0, s.behind.Load()-int64(part)))
+	}
 }
 
 // A world is a dashboard under a prefix, with a job in every state.
@@ -139,26 +160,30 @@ func (w *world) fill(t *testing.T) {
 	_, err := w.store.Complete(ctx, done)
 	check(t, err)
 	for i := range 3 {
+		w.pass(time.Duration(13+31*i) * time.Second)
 		for _, j := range w.claim("email.receipt", 6) {
 			ending := backend.EndRetry
 			text := mailError
 			if i == 2 {
 				ending, text = backend.EndFailed, otherError
 			}
-			fail(j, backend.Failure{Ending: ending, Delay: 0, Error: text, Stack: fmt.Sprintf(mailStack, 40+i), Took: time.Duration(i*1300) * time.Millisecond})
+			fail(j, backend.Failure{Ending: ending, Delay: 0, Error: text, Stack: fmt.Sprintf(mailStack, 40+i), Took: time.Duration(2100-700*i) * time.Millisecond})
 		}
 	}
 	push(34, backend.NewJob{Name: "email.receipt"})
 	fail(w.claim("email.receipt", 1)[0], backend.Failure{Ending: backend.EndRetry, Delay: 90 * time.Second, Error: otherError})
 	push(4, backend.NewJob{Name: "import.catalog", Serial: "supplier-9", Payload: []byte(`{"url":"https://example.com/catalog.csv"}`)})
+	w.pass(20 * time.Second)
 	one := w.claim("import.catalog", 1)
 	check(t, w.store.StoreProgress(ctx, []backend.Progress{{Lease: one[0].Lease, Done: 3120, Total: 12480}}))
 	push(60, backend.NewJob{Name: "image.resize", Payload: []byte(`{"file":"cat.jpg","width":640}`)})
+	w.pass(100 * time.Second)
 	running := w.claim("image.resize", 4)
 	var started []backend.Started
 	for i, j := range append(running, one...) {
 		started = append(started, backend.Started{Lease: j.Lease, For: time.Duration(i*7+2) * time.Second})
 	}
+	w.pass(fillTakes)
 	_, err = w.store.Heartbeat(ctx, backend.HeartbeatRequest{Worker: worker, Started: started, Stuck: []backend.Stuck{
 		{ID: one[0].ID, Name: "import.catalog", Stack: "goroutine 41 [IO wait]:\ninternal/poll.(*pollDesc).wait(…)\n\t/usr/local/go/src/internal/poll/fd_poll_runtime.go:84\nexample.com/shop/jobs.fetch(…)\n\t/src/jobs/catalog.go:57"},
 	}})
