@@ -47,6 +47,7 @@ func newBrowser(t *testing.T) *browser {
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 900)); err != nil {
 		t.Fatalf("the browser does not start: %v", err)
 	}
+	b.scheme(t, "light")
 	go func() {
 		for m, err := range chromedp.Console(ctx) {
 			if err != nil {
@@ -110,10 +111,13 @@ func (b *browser) until(t *testing.T, expression string) {
 	}
 }
 
-// scheme sets whether the viewer prefers light or dark.
+// scheme sets whether the viewer prefers light or dark. Pages do not scroll smoothly, so that
+// a click does not miss.
 func (b *browser) scheme(t *testing.T, name string) {
 	t.Helper()
-	params := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}}
+	params := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+		{Name: "prefers-color-scheme", Value: name}, {Name: "prefers-reduced-motion", Value: "reduce"},
+	}}
 	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, params); err != nil {
 		t.Fatal(err)
 	}
