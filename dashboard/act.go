@@ -85,7 +85,7 @@ func deeds() map[string]func(d *deed, ctx context.Context, w http.ResponseWriter
 		string(Retry): (*deed).operate, string(RunNow): (*deed).operate, string(Cancel): (*deed).operate,
 		string(Delete): (*deed).operate, string(Prioritize): (*deed).operate, string(FreeKey): (*deed).operate,
 		"sweep": (*deed).sweep, "stop": (*deed).stop,
-		"pause": (*deed).pauseName, "resume": (*deed).pauseName,
+		"limit": (*deed).limit, "pause": (*deed).pauseName, "resume": (*deed).pauseName,
 		"pause-schedule": (*deed).pauseSchedule, "resume-schedule": (*deed).pauseSchedule, "run-schedule": (*deed).runSchedule,
 		string(Duplicate): (*deed).duplicate,
 	}

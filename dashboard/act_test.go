@@ -82,6 +82,58 @@ func TestFreeKey(t *testing.T) {
 	}
 }
 
+// The limits of a name can be changed, lifted and left to the program again.
+func TestLimits(t *testing.T) {
+	w := newWorld(t, newStore(t), nil)
+	contains(t, w.get(t, http.StatusOK, "/limits"), `href="limit?name=import"`)
+	contains(t, w.get(t, http.StatusOK, "/limit?name=import"), "Limits of import", "at most 2 running", "The program says")
+	limits := func() plainjobs.NameInfo {
+		t.Helper()
+		names, err := w.queue.Names(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range names {
+			if n.Name == "import" {
+				return n
+			}
+		}
+		t.Fatal("import has no limits")
+		return plainjobs.NameInfo{}
+	}
+	_, page := w.post(t, http.StatusSeeOther, "do=limit&name=import&running=7&rate=100&per=1h0m0s&worker=&back=limits")
+	contains(t, page, "Changed the limits of import: at most 7 running, 100 in 1h0m0s.", "set by 192.0.2.1")
+	if n := limits(); n.MaxRunning != 7 || n.Rate != 100 || n.Per != time.Hour || n.MaxCrashes != 3 || n.Override.By != "192.0.2.1" {
+		t.Errorf("the limits are %+v", n)
+	}
+	contains(t, w.get(t, http.StatusOK, "/limit?name=import"), `name="running" value="7"`, `value="1h0m0s" selected`, "Changed by")
+	if err := w.queue.Override(t.Context(), "import", "ada", plainjobs.MaxCrashes(9)); err != nil {
+		t.Fatal(err)
+	}
+	w.post(t, http.StatusSeeOther, "do=limit&name=import&running=none&rate=&per=1m0s&back=limits")
+	if n := limits(); n.MaxRunning != 0 || n.Rate != 0 || n.MaxCrashes != 9 {
+		t.Errorf("without limits they are %+v", n)
+	}
+	w.post(t, http.StatusSeeOther, "do=limit&name=import&running=&rate=&back=limits")
+	if n := limits(); n.MaxRunning != 2 || n.MaxCrashes != 9 {
+		t.Errorf("left to the program the limits are %+v", n)
+	}
+	for _, form := range []string{"name=import&running=0", "name=import&running=-1", "name=import&rate=5&per=x", "name=import&worker=many", "name="} {
+		w.post(t, http.StatusBadRequest, "do=limit&"+form)
+	}
+	contains(t, w.get(t, http.StatusOK, "/actions"), "import: at most 7 running", "ada")
+
+	reader := newWorld(t, newStore(t), &Options{Authorize: func(_ *http.Request, a Action, _ string) Role {
+		if a == Limit {
+			return Read
+		}
+		return Full
+	}})
+	lacks(t, reader.get(t, http.StatusOK, "/limits"), `href="limit?`)
+	reader.get(t, http.StatusForbidden, "/limit?name=import")
+	reader.post(t, http.StatusForbidden, "do=limit&name=import&running=7")
+}
+
 // Each action on a job changes it, and the page says so.
 func TestActions(t *testing.T) {
 	w := newWorld(t, newStore(t), nil)

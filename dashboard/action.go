@@ -20,6 +20,7 @@ const (
 	Delete     Action = "delete"     // delete jobs that are not running
 	Prioritize Action = "prioritize" // change the priority of waiting jobs
 	FreeKey    Action = "free-key"   // let new jobs have a unique key that a job keeps after its end
+	Limit      Action = "limit"      // change the limits of a name
 	Pause      Action = "pause"      // pause and resume a name, a schedule, or with an empty name all jobs
 	Duplicate  Action = "duplicate"  // store a new job with the payload of another, edited or not
 )
@@ -66,7 +67,7 @@ func verbOf(a Action) *verb {
 
 // takes reports whether the verb applies to a job.
 func (v *verb) takes(j *plainjobs.Info) bool {
-	return slices.Contains(v.states, j.State) && !(v.keyed && j.KeyUntil.IsZero())
+	return slices.Contains(v.states, j.State) && (!v.keyed || !j.KeyUntil.IsZero())
 }
 
 // operates reports whether the store can change jobs.

@@ -32,6 +32,9 @@ type limitRow struct {
 	Crashes    string
 	Pause      string // a command to copy
 	Act        *act
+	Change     string // the URL of the form that changes the limits
+	Set        string // what people set, in words, and who did
+	Differ     bool   // workers define different limits
 }
 
 func (h *handler) limits(ctx context.Context, rq *request, _ url.Values) (any, error) {
@@ -85,8 +88,17 @@ func (h *handler) limitOf(rq *request, n *plainjobs.NameInfo) limitRow {
 	if n.Rate > 0 {
 		r.Rate = fmt.Sprintf("%s in %s", grouped(int64(n.Rate)), period(n.Per))
 	}
-	if d := engine.Lookup(n.Name); d != nil && d.Concurrency > 0 {
+	switch d := engine.Lookup(n.Name); {
+	case n.Override.Concurrency > 0:
+		r.PerWorker = fmt.Sprint(n.Override.Concurrency)
+	case n.Override.Concurrency == 0 && d != nil && d.Concurrency > 0:
 		r.PerWorker = fmt.Sprint(d.Concurrency)
+	}
+	if r.Differ = n.Differ; !n.Override.Zero() {
+		r.Set = visible(engine.OverrideText(n.Override) + ", set by " + n.Override.By)
+	}
+	if rq.may(Limit, n.Name) {
+		r.Change = "limit?" + url.Values{"name": {n.Name}}.Encode()
 	}
 	switch {
 	case n.MaxCrashes > 0:

@@ -32,6 +32,7 @@ var allPages = []*page{
 	{name: "schedules", title: "Schedules", file: "schedules", menu: true, offered: has[backend.Scheduler], data: (*handler).schedules},
 	{name: "workers", title: "Workers", file: "workers", menu: true, data: (*handler).workers},
 	{name: "limits", title: "Pauses and limits", file: "limits", menu: true, offered: has[backend.SettingsStore], data: (*handler).limits},
+	{name: "limit", title: "Limits", file: "limit", offered: has[backend.SettingsStore], data: (*handler).bound},
 	{name: "actions", title: "Actions", file: "actions", menu: true, data: (*handler).actionsPage},
 }
 
@@ -51,7 +52,7 @@ func loadTemplates() map[string]*template.Template {
 		"asset": assetURL, "grouped": grouped, "plural": plural, "visible": visible,
 	}).ParseFS(files, "template/layout.html", "template/part.html", "template/activity.html"))
 	all := map[string]*template.Template{}
-	for _, file := range []string{"overview", "jobs", "job", "groups", "group", "schedules", "workers", "limits", "problem", "again", "confirm", "change", "action", "actions"} {
+	for _, file := range []string{"overview", "jobs", "job", "groups", "group", "schedules", "workers", "limits", "problem", "again", "confirm", "change", "action", "actions", "limit"} {
 		all[file] = template.Must(template.Must(base.Clone()).ParseFS(files, "template/"+file+".html"))
 	}
 	return all
@@ -85,7 +86,7 @@ func (h *handler) layout(p *page, now time.Time) *layout {
 		if href == "" {
 			href = "./"
 		}
-		here := other == p || other.name == "jobs" && (p.name == "job" || p.name == "again" || p.name == "change") || other.name == "actions" && p.name == "action" || other.name == "groups" && p.name == "group"
+		here := other == p || other.name == "jobs" && (p.name == "job" || p.name == "again" || p.name == "change") || other.name == "actions" && p.name == "action" || other.name == "groups" && p.name == "group" || other.name == "limits" && p.name == "limit"
 		l.Nav = append(l.Nav, navItem{Href: href, Title: other.title, Here: here})
 	}
 	return l
@@ -104,6 +105,6 @@ func (h *handler) render(ctx context.Context, w io.Writer, rq *request, p *page,
 	if a, ok := data.(*actionRow); ok && a.State == "running" {
 		l.Follow = 2
 	}
-	l.Data, l.Live, l.Message = data, p.name != "again" && p.name != "change", h.message(ctx, rq, query.Get("did"))
+	l.Data, l.Live, l.Message = data, p.name != "again" && p.name != "change" && p.name != "limit", h.message(ctx, rq, query.Get("did"))
 	return templates()[p.file].ExecuteTemplate(w, name, l)
 }

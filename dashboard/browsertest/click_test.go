@@ -80,6 +80,7 @@ func TestClickActions(t *testing.T) {
 				{"limits", `form[data-key="pause"] button[aria-label="Pause image.resize"]`, "", "Paused jobs named image.resize."},
 				{"limits", `.acts form[data-key="pause"] button`, "Pause all jobs?", "Paused all jobs."},
 				{"limits", `.acts form[data-key="resume"] button`, "", "Resumed all jobs."},
+				{"limit?name=image.resize", ".again .primary", "", "Changed the limits of image.resize: defaults."},
 				{"schedules", `button[aria-label="Resume invoice.monthly"]`, "", "Resumed schedule invoice.monthly."},
 				{"schedules", `button[aria-label="Pause cache.warm"]`, "", "Paused schedule cache.warm."},
 				{"schedules", `button[aria-label="Run letters now"]`, "", "Ran schedule letters"},

@@ -27,6 +27,7 @@ var pages = []struct{ name, path, text string }{
 	{"schedules", "schedules", "Monday to Friday at 03:30"},
 	{"workers", "workers", "v1.8.2"},
 	{"limits", "limits", "100 in 1 minute"},
+	{"limit", "limit?name=email.receipt", "Running at once"},
 	{"unknown", "job?id=99999", "There is no such job"},
 	{"wrong", "jobs?state=lost", "There is no state"},
 }
