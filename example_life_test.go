@@ -269,6 +269,25 @@ func ExampleQueue_Pause() {
 	// <nil>
 }
 
+// A limit is changed at run time, for all processes, and returns to what programs define.
+func ExampleQueue_Override() {
+	queue := plainjobs.New(memory.New(nil), nil)
+	ctx := context.Background()
+	err := queue.Override(ctx, "welcome", "ada", plainjobs.MaxRunning(2), plainjobs.RateLimit(100, time.Second))
+	if err != nil {
+		log.Fatal(err)
+	}
+	names, err := queue.Names(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(names[0].Name, names[0].MaxRunning, names[0].Rate, names[0].Override.By)
+	fmt.Println(queue.Override(ctx, "welcome", "ada"))
+	// Output:
+	// welcome 2 100 ada
+	// <nil>
+}
+
 // Middleware is around every run, here to count failures by name.
 func ExampleUse() {
 	failures := map[string]int{}

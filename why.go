@@ -65,7 +65,7 @@ func (q *Queue) Why(ctx context.Context, id int64) (string, error) {
 	if err != nil || suspect != nil {
 		return whyAlone(suspect), err
 	}
-	return whySlot(&info, workers, q.engine().Definition(engine.Lookup(info.Name))), nil
+	return whySlot(&info, workers, q.engine().Definition(engine.Lookup(info.Name)), named(names, info.Name).Override), nil
 }
 
 // stopped returns what keeps the store from being written to, or an empty string.
@@ -200,19 +200,34 @@ func whyNotClaimed(i *Info, names []NameInfo, workers []Worker, environment stri
 	case known == 0:
 		return fmt.Sprintf("None of the %d live workers knows the name %s: deploy one that defines it.", alive, i.Name)
 	case mine.MaxRunning > 0 && running >= mine.MaxRunning:
-		return fmt.Sprintf("%d jobs named %s are running, the limit.", running, i.Name)
+		return fmt.Sprintf("%d jobs named %s are running, the limit%s.", running, i.Name, setBy(mine, mine.Override.MaxRunning != 0))
 	case !mine.Free.IsZero():
-		return fmt.Sprintf("The rate limit of %d in %v is reached until %s.", mine.Rate, mine.Per, stamp(mine.Free))
+		return fmt.Sprintf("The rate limit of %d in %v%s is reached until %s.", mine.Rate, mine.Per, setBy(mine, mine.Override.Rate != 0), stamp(mine.Free))
 	case i.Suspect:
 		return "Its worker died while it ran: it waits to run where no other suspect runs."
 	}
 	return ""
 }
 
+// setBy says who has overridden a limit and when, or that workers define different ones.
+func setBy(n NameInfo, overridden bool) string {
+	switch {
+	case overridden && n.Override.By != "":
+		return fmt.Sprintf(" that %s has set on %s", n.Override.By, stamp(n.Override.At))
+	case overridden:
+		return fmt.Sprintf(" that was set on %s", stamp(n.Override.At))
+	case n.Differ:
+		return ", the strictest of those that live workers define"
+	}
+	return ""
+}
+
 // whySlot says that a job waits for a slot.
-func whySlot(i *Info, workers []Worker, d *engine.Definition) string {
+func whySlot(i *Info, workers []Worker, d *engine.Definition, o backend.Override) string {
 	limit := ""
-	if d != nil && d.Concurrency > 0 {
+	if o.Concurrency > 0 {
+		limit = fmt.Sprintf(", at most %d in each worker%s", o.Concurrency, setBy(NameInfo{Override: o}, true))
+	} else if d != nil && d.Concurrency > 0 && o.Concurrency == 0 {
 		limit = fmt.Sprintf(", at most %d in each worker", d.Concurrency)
 	}
 	_, known := live(workers, i.Name)

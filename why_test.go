@@ -76,7 +76,14 @@ func TestWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	head := perform(lifeJob.With("", plainjobs.Serial("s")))
-	why(head, "1 jobs named life/plain are running, the limit")
+	why(head, "1 jobs named life/plain are running, the limit.")
+	if err := q.Override(ctx, "life/plain", "ann", plainjobs.MaxRunning(1)); err != nil {
+		t.Fatal(err)
+	}
+	why(head, "are running, the limit that ann has set on ")
+	if err := q.Override(ctx, "life/plain", "bob"); err != nil {
+		t.Fatal(err)
+	}
 	why(perform(lifeJob.With("", plainjobs.Serial("s"))), fmt.Sprintf("held by job #%d", head))
 	if _, err := q.Cancel(ctx, plainjobs.Filter{IDs: []int64{plain, head}}); err != nil {
 		t.Fatal(err)

@@ -31,7 +31,8 @@
 //   - retry, cancel, delete and free take IDs, or --all and a filter. With --all
 //     they show the number of jobs and ask; --yes skips the question and --dry-run
 //     only shows the number. perform checks a payload against the job's type and
-//     stores a job. pause and resume take a name, or --all.
+//     stores a job. pause and resume take a name, or --all. limit shows and changes
+//     the limits of a name at run time.
 //   - export and import copy jobs from one store to another. backup copies a SQLite
 //     database while workers run, and restore replaces a database with a backup.
 //   - doctor examines the database as the program opens it, migrate creates or

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os/user"
 	"strings"
 	"time"
 
@@ -105,12 +104,7 @@ func (g *tokenGate) authorize(r *http.Request, action dashboard.Action, name str
 }
 
 // localUser returns the user who runs this program.
-func localUser(*http.Request) string {
-	if u, err := user.Current(); err == nil && u.Username != "" {
-		return u.Username
-	}
-	return "local user"
-}
+func localUser(*http.Request) string { return userName() }
 
 // A dashboardServer serves the dashboard on a loopback address.
 type dashboardServer struct {

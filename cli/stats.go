@@ -92,6 +92,12 @@ func (n *nameStats) MarshalJSON() ([]byte, error) {
 	if n.info.MaxCrashes != 0 {
 		fields["max_crashes"] = n.info.MaxCrashes
 	}
+	if !n.info.Override.Zero() {
+		fields["overridden"] = true
+	}
+	if n.info.Differ {
+		fields["differ"] = true
+	}
 	return json.Marshal(fields)
 }
 
@@ -180,6 +186,12 @@ func (n *nameStats) note() string {
 		notes = append(notes, fmt.Sprintf("fails at %d crashes", most))
 	case most < 0:
 		notes = append(notes, "any number of crashes")
+	}
+	if !n.info.Override.Zero() {
+		notes = append(notes, "overridden")
+	}
+	if n.info.Differ {
+		notes = append(notes, "workers differ")
 	}
 	return strings.Join(notes, ", ")
 }

@@ -133,7 +133,7 @@ func TestLogsOtherSettings(t *testing.T) {
 		var log lockedBuffer
 		other := start(t, q, worker.Options{Jobs: []plainjobs.AnyJob{deployedJob}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		synctest.Wait()
-		for _, want := range []string{"job=override/deployed", `defined="500 in 1h0m0s"`, `apply="100 in 1h0m0s"`} {
+		for _, want := range []string{"job=override/deployed", `defined="rate 500 in 1h0m0s"`, `apply="rate 100 in 1h0m0s"`} {
 			if !strings.Contains(log.String(), want) {
 				t.Errorf("the log is %s, want %s in it", log.String(), want)
 			}

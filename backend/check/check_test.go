@@ -39,6 +39,15 @@ func TestFields(t *testing.T) {
 	if err := check.Set(d, []backend.Settings{{Name: "a", MaxRunning: 1}}); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "MaxRunning") {
 		t.Errorf("settings that are not kept: %v", err)
 	}
+	if err := check.SetOverride(d, backend.Override{Settings: backend.Settings{Name: "a", Rate: -1}, Concurrency: 1}); err != nil {
+		t.Errorf("an override that is kept: %v", err)
+	}
+	if err := check.SetOverride(d, backend.Override{Settings: backend.Settings{Name: "a", MaxRunning: -1}}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("an override that is not kept: %v", err)
+	}
+	if err := check.SetOverride(d, backend.Override{}); !errors.Is(err, backend.ErrInvalid) {
+		t.Errorf("an override of no name: %v", err)
+	}
 }
 
 func TestHistory(t *testing.T) {

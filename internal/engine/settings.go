@@ -3,35 +3,78 @@ package engine
 import (
 	"cmp"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/plainjobs/plainjobs/backend"
 )
 
-// SettingsText returns the settings of a name in words, or "defaults".
+// A Limit is one setting of a name in words, for people.
+type Limit struct {
+	Name       string // as the flag of the command limit
+	Value      string // that applies
+	Defined    string // by workers; empty if they define none
+	Overridden bool   // Value is that of the override
+}
+
+// Limits returns the settings of a name that are defined or overridden.
+func Limits(n *backend.NameInfo) (all []Limit) {
+	defined := backend.Override{Settings: n.Defined}
+	if d := Lookup(n.Name); d != nil {
+		defined.Concurrency = d.Concurrency
+	}
+	own, over := words(defined), words(n.Override)
+	for i := range own {
+		l := Limit{Name: own[i].Name, Value: own[i].Value, Defined: own[i].Value}
+		if over[i].Value != "" {
+			l.Value, l.Overridden = over[i].Value, true
+		}
+		if l.Value != "" {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// words returns all limits of o. The value of those that are not set is empty.
+func words(o backend.Override) []Limit {
+	number := func(n int, none string) string {
+		switch {
+		case n == 0:
+			return ""
+		case n < 0:
+			return none
+		}
+		return strconv.Itoa(n)
+	}
+	rate := number(o.Rate, "none")
+	if o.Rate > 0 {
+		rate = fmt.Sprintf("%d in %v", o.Rate, o.Per)
+	}
+	all := []Limit{
+		{Name: "max-running", Value: number(o.MaxRunning, "none")}, {Name: "rate", Value: rate},
+		{Name: "concurrency", Value: number(o.Concurrency, "none")}, {Name: "max-crashes", Value: number(o.MaxCrashes, "none")},
+		{Name: "keep-done"}, {Name: "keep-failed"}, {Name: "keep-rows", Value: number(o.History.Rows, "none")},
+	}
+	if d := o.History.Done; d != 0 {
+		all[4].Value = max(d, 0).String()
+	}
+	if d := o.History.Failed; d != 0 {
+		all[5].Value = max(d, 0).String()
+	}
+	return all
+}
+
+// SettingsText returns settings in words, or "defaults".
 func SettingsText(s backend.Settings) string { return OverrideText(backend.Override{Settings: s}) }
 
 // OverrideText returns what an override changes in words, or "defaults".
 func OverrideText(o backend.Override) string {
-	var words []string
-	add := func(set bool, format string, args ...any) {
-		if set {
-			words = append(words, fmt.Sprintf(format, args...))
+	var all []string
+	for _, l := range words(o) {
+		if l.Value != "" {
+			all = append(all, l.Name+" "+l.Value)
 		}
 	}
-	add(o.MaxRunning > 0, "at most %d running", o.MaxRunning)
-	add(o.MaxRunning < 0, "any number running")
-	add(o.Rate > 0, "%d in %v", o.Rate, o.Per)
-	add(o.Rate < 0, "no rate limit")
-	add(o.Concurrency > 0, "at most %d in each worker", o.Concurrency)
-	add(o.Concurrency < 0, "any number in each worker")
-	add(o.History.Done > 0, "done jobs kept for %v", o.History.Done)
-	add(o.History.Done < 0, "done jobs not kept")
-	add(o.History.Failed > 0, "failed jobs kept for %v", o.History.Failed)
-	add(o.History.Failed < 0, "failed jobs not kept")
-	add(o.History.Rows > 0, "at most %d finished jobs", o.History.Rows)
-	add(o.History.Rows < 0, "any number of finished jobs")
-	add(o.MaxCrashes > 0, "failed after %d crashes", o.MaxCrashes)
-	add(o.MaxCrashes < 0, "failed after no number of crashes")
-	return cmp.Or(strings.Join(words, ", "), "defaults")
+	return cmp.Or(strings.Join(all, ", "), "defaults")
 }

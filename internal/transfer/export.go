@@ -145,7 +145,7 @@ func settingsOf(ctx context.Context, b backend.Backend) ([]backend.NameInfo, err
 	}
 	names, err := store.Names(ctx)
 	return slices.DeleteFunc(names, func(n backend.NameInfo) bool {
-		return !n.Paused && n.Settings == (backend.Settings{Name: n.Name})
+		return !n.Paused && n.Override.Zero() && n.Defined == (backend.Settings{Name: n.Name})
 	}), err
 }
 

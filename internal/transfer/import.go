@@ -150,6 +150,9 @@ func (i *importer) take(l *line) (end bool, err error) {
 		if err := check.Settings([]backend.Settings{l.Setting.settings()}); err != nil {
 			return false, i.fault("%w", err)
 		}
+		if err := check.Override(l.Setting.override()); err != nil {
+			return false, i.fault("%w", err)
+		}
 		return false, nil
 	case l.End != nil:
 		i.done.Sum = i.lines.sum
@@ -190,7 +193,7 @@ func (i *importer) flush(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// applySettings stores the settings of names and pauses those that are paused.
+// applySettings stores the settings and overrides of names and pauses those that are paused.
 func applySettings(ctx context.Context, b backend.Backend, all []settingLine) error {
 	if len(all) == 0 {
 		return nil
@@ -209,6 +212,11 @@ func applySettings(ctx context.Context, b backend.Backend, all []settingLine) er
 		return err
 	}
 	for _, s := range all {
+		if o := s.override(); !o.Zero() {
+			if err := setter.Override(ctx, o, true); err != nil {
+				return err
+			}
+		}
 		if s.Paused {
 			if err := setter.Pause(ctx, s.Name, true); err != nil {
 				return err

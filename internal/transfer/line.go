@@ -55,6 +55,20 @@ type settingLine struct {
 	KeepFailed time.Duration `json:"keep_failed,omitempty"`
 	KeepRows   int           `json:"keep_rows,omitempty"`
 	MaxCrashes int           `json:"max_crashes,omitempty"`
+	Override   *overrideLine `json:"override,omitempty"`
+}
+
+// An overrideLine is what people set instead of the fields of its settingLine.
+type overrideLine struct {
+	MaxRunning  int           `json:"max_running,omitempty"`
+	Rate        int           `json:"rate,omitempty"`
+	Per         time.Duration `json:"per,omitempty"`
+	KeepDone    time.Duration `json:"keep_done,omitempty"`
+	KeepFailed  time.Duration `json:"keep_failed,omitempty"`
+	KeepRows    int           `json:"keep_rows,omitempty"`
+	MaxCrashes  int           `json:"max_crashes,omitempty"`
+	Concurrency int           `json:"concurrency,omitempty"`
+	By          string        `json:"by,omitempty"`
 }
 
 type keyLine struct {
@@ -204,14 +218,39 @@ func (l *jobLine) record() (backend.Record, error) {
 }
 
 func lineOfSetting(n *backend.NameInfo) *settingLine {
-	return &settingLine{
-		Name: n.Name, Paused: n.Paused, MaxRunning: n.MaxRunning, Rate: n.Rate, Per: n.Per,
-		KeepDone: n.History.Done, KeepFailed: n.History.Failed, KeepRows: n.History.Rows,
-		MaxCrashes: n.MaxCrashes,
+	d := n.Defined
+	l := &settingLine{
+		Name: n.Name, Paused: n.Paused, MaxRunning: d.MaxRunning, Rate: d.Rate, Per: d.Per,
+		KeepDone: d.History.Done, KeepFailed: d.History.Failed, KeepRows: d.History.Rows,
+		MaxCrashes: d.MaxCrashes,
+	}
+	if o := n.Override; !o.Zero() {
+		l.Override = &overrideLine{
+			MaxRunning: o.MaxRunning, Rate: o.Rate, Per: o.Per,
+			KeepDone: o.History.Done, KeepFailed: o.History.Failed, KeepRows: o.History.Rows,
+			MaxCrashes: o.MaxCrashes, Concurrency: o.Concurrency, By: o.By,
+		}
+	}
+	return l
+}
+
+// override returns the override of a name; it is zero if there is none.
+func (l *settingLine) override() backend.Override {
+	o := l.Override
+	if o == nil {
+		return backend.Override{Settings: backend.Settings{Name: l.Name}}
+	}
+	return backend.Override{
+		Settings: backend.Settings{
+			Name: l.Name, MaxRunning: o.MaxRunning, Rate: o.Rate, Per: o.Per,
+			History:    backend.History{Done: o.KeepDone, Failed: o.KeepFailed, Rows: o.KeepRows},
+			MaxCrashes: o.MaxCrashes,
+		},
+		Concurrency: o.Concurrency, By: o.By,
 	}
 }
 
-// settings returns the settings of a name, without its pause.
+// settings returns what workers define for a name, without its pause and override.
 func (l *settingLine) settings() backend.Settings {
 	return backend.Settings{
 		Name: l.Name, MaxRunning: l.MaxRunning, Rate: l.Rate, Per: l.Per,

@@ -115,6 +115,7 @@ func fill(ctx context.Context, b store) (backend.Worker, error) {
 	}})
 	_, notSet := b.Set(ctx, 0, []backend.Settings{{Name: "done", MaxRunning: 4, MaxCrashes: -1, History: backend.History{Rows: 5000}}, {Name: "fails", Rate: 3, Per: time.Minute}})
 	return w, errors.Join(append(errs, err, notSet,
+		b.Override(ctx, backend.Override{Settings: backend.Settings{Name: "done", MaxRunning: -1, Rate: 8, Per: time.Second}, Concurrency: 2, By: "ann"}, false),
 		b.Pause(ctx, "fails", true),
 		b.Pause(ctx, "never-pushed", true),
 	)...)
