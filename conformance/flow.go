@@ -213,7 +213,10 @@ var flowCases = []testCase{{
 			}
 		}
 		e.set(e.b, backend.Settings{Name: "a", History: backend.History{Done: 90 * 24 * time.Hour}})
-		e.finish("a", "b")
+		e.finish("a")
+		e.wantStates("a is done", ids, done, pending)
+		e.finish("b")
+		e.wantGate("all ended", gates[0], "2/0 2 0 0 ended")
 		e.advance(backend.KeepEnded + time.Hour)
 		for range 3 {
 			e.reap(e.b, backend.ReapRequest{})
