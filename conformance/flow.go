@@ -114,7 +114,7 @@ var flowCases = []testCase{{
 					e.Fatalf("%s: job %d is %v, want %v", what, i+1, got, want)
 				}
 			}
-			e.wantState(ids[2], blocked)
+			e.wantStates(what, ids[2:3], blocked)
 		}
 		settled("the hub is done", pending)
 		e.wantGate("the hub is done", gates[2], "2/1 1 0 0")
@@ -123,7 +123,7 @@ var flowCases = []testCase{{
 			e.Errorf("the gate is %+v", g)
 		}
 		e.finish("other")
-		e.wantState(ids[2], pending)
+		e.wantStates("the other is done", ids[2:3], pending)
 		if got := len(e.finish("next")); got != n {
 			e.Errorf("%d jobs ran, want %d", got, n)
 		}
@@ -132,7 +132,7 @@ var flowCases = []testCase{{
 		settled("the hub has failed", cancelled)
 		e.wantGate("the hub has failed", gates[2], "2/1 0 1 0")
 		e.finish("other")
-		e.wantState(ids[2], cancelled)
+		e.wantStates("the other is done", ids[2:3], cancelled)
 		e.wantGate("all ended", gates[0], "452/0 1 1 450 ended")
 	},
 }, {

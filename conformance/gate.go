@@ -93,15 +93,26 @@ func gateText(g backend.GateInfo) string {
 	return text
 }
 
-// wantGate fails unless the gate has the counts of gateText. A store may count soon after a job
-// ends: until Reap has returned.
+// reapUntil calls Reap until ok returns true, a few times. A store may count soon after a job
+// ends: Reap does it, unless another call does it meanwhile.
+func (e *env) reapUntil(ok func() bool) {
+	e.Helper()
+	for range 20 {
+		if ok() {
+			return
+		}
+		e.reap(e.b, backend.ReapRequest{})
+	}
+}
+
+// wantGate fails unless the gate has the counts of gateText.
 func (e *env) wantGate(what string, id int64, want string) {
 	e.Helper()
-	got := gateText(e.gate(id))
-	if got != want {
-		e.reap(e.b, backend.ReapRequest{})
+	got := ""
+	e.reapUntil(func() bool {
 		got = gateText(e.gate(id))
-	}
+		return got == want
+	})
 	if got != want {
 		e.Errorf("%s: the gate has %s, want %s", what, got, want)
 	}
@@ -116,11 +127,11 @@ func (e *env) wantStates(what string, ids []int64, want ...backend.State) {
 		}
 		return all
 	}
-	got := states()
-	if !slices.Equal(got, want) {
-		e.reap(e.b, backend.ReapRequest{})
+	var got []backend.State
+	e.reapUntil(func() bool {
 		got = states()
-	}
+		return slices.Equal(got, want)
+	})
 	if !slices.Equal(got, want) {
 		e.Errorf("%s: the jobs are %v, want %v", what, got, want)
 	}
