@@ -73,7 +73,11 @@ func (s *lateStore) now() time.Time { return time.Now().Add(-time.Duration(s.beh
 
 // pass lets time pass for a lateStore: a part of fillTakes, or what is left of it.
 func (w *world) pass(part time.Duration) {
-	if s, ok := w.store.(*lateStore); ok {
+	s := w.store
+	if held, ok := s.(*heldStore); ok {
+		s = held.store
+	}
+	if s, ok := s.(*lateStore); ok {
 		s.behind.Store(max(0, s.behind.Load()-int64(part)))
 	}
 }
@@ -171,7 +175,7 @@ func (w *world) fill(t *testing.T) {
 		}
 	}
 	push(34, backend.NewJob{Name: "email.receipt"})
-	fail(w.claim("email.receipt", 1)[0], backend.Failure{Ending: backend.EndRetry, Delay: 90 * time.Second, Error: otherError})
+	fail(w.claim("email.receipt", 1)[0], backend.Failure{Ending: backend.EndRetry, Delay: 9 * time.Minute, Error: otherError})
 	push(4, backend.NewJob{Name: "import.catalog", Serial: "supplier-9", Payload: []byte(`{"url":"https://example.com/catalog.csv"}`)})
 	w.pass(20 * time.Second)
 	one := w.claim("import.catalog", 1)
