@@ -13,7 +13,8 @@ const (
 	actionColumns = `id, at, seen_at, who, what, target, jobs, total, ending`
 
 	insertAction = `
-		INSERT INTO plainjobs_action (at, seen_at, who, what, target, jobs, total, ending) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
+		INSERT INTO plainjobs_action (id, at, seen_at, who, what, target, jobs, total, ending) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	drawAction   = `UPDATE plainjobs_meta SET number = LAST_INSERT_ID(number + 1) WHERE key_text = 'action_id'`
 	updateAction = `
 		UPDATE plainjobs_action SET seen_at = ?, jobs = ?, total = ?, ending = CASE ending WHEN '' THEN ? ELSE ending END WHERE id = ?`
 	trimActions   = `DELETE FROM plainjobs_action WHERE id <= ?`
@@ -41,9 +42,12 @@ func (b *Backend) RecordAction(ctx context.Context, a backend.Action) (stored ba
 		}
 		id := a.ID
 		if id == 0 {
-			result, err := t.exec(insertAction, now, now, a.By, a.What, a.On, a.Jobs, a.Total, a.End)
+			result, err := t.exec(drawAction)
 			if err == nil {
 				id, err = result.LastInsertId()
+			}
+			if err == nil {
+				_, err = t.exec(insertAction, id, now, now, a.By, a.What, a.On, a.Jobs, a.Total, a.End)
 			}
 			if err == nil {
 				_, err = t.exec(trimActions, id-backend.KeepActions)

@@ -71,6 +71,9 @@ func refused(err error) bool { return number(err) != 0 && !broken(err) }
 
 // broken reports whether the connection was lost, or none could be made.
 func broken(err error) bool {
+	if err == nil {
+		return false
+	}
 	switch n := number(err); n {
 	case 0:
 	case errShutdown, errKilled, errIdle, 1152, 1158, 1159, 1160, 1161, 1184:
@@ -82,8 +85,10 @@ func broken(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
 		return true
 	}
-	_, ok := errors.AsType[net.Error](err)
-	return ok
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	return strings.HasSuffix(err.Error(), "bad connection") // an error of the driver that it does not export
 }
 
 // demoted reports whether the connection leads to a server that accepts no writes, such as a

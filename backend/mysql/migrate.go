@@ -33,7 +33,7 @@ const (
 	// step counts the statements of the next version that have run.
 	insertMeta = `
 		INSERT IGNORE INTO plainjobs_meta (key_text, number, value)
-		VALUES ('schema', 0, ''), ('step', 0, ''), ('settings', 1, ''), ('next_id', 0, ''), ('last_id', 0, ''), ('fold', 0, ''), ('import', 0, ''), ('store', 0, ?)`
+		VALUES ('schema', 0, ''), ('step', 0, ''), ('settings', 1, ''), ('next_id', 0, ''), ('last_id', 0, ''), ('action_id', 0, ''), ('fold', 0, ''), ('import', 0, ''), ('store', 0, ?)`
 	raiseStep   = `UPDATE plainjobs_meta SET number = ? WHERE key_text = 'step' AND number < ?`
 	raiseSchema = `
 		UPDATE plainjobs_meta s JOIN plainjobs_meta v SET s.number = 0, v.number = ?

@@ -2,7 +2,10 @@
 
 package mycluster
 
-import "errors"
+import (
+	"errors"
+	"testing"
+)
 
 // A Cluster is a temporary MariaDB server.
 type Cluster struct{}
@@ -15,3 +18,6 @@ func (c *Cluster) DSN() string     { return "" }
 func (c *Cluster) Socket() string  { return "" }
 func (c *Cluster) Address() string { return "" }
 func (c *Cluster) Stop()           {}
+
+// Crash is for Unix.
+func (c *Cluster) Crash(testing.TB) {}

@@ -10,7 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
+	"testing"
 
 	"github.com/plainjobs/plainjobs/internal/leash"
 )
@@ -87,18 +89,45 @@ func (c *Cluster) run(install, server string, options []string) error {
 		// The data does not outlive the test, so it need not reach the disk.
 		"--innodb-flush-method=nosync")
 	args = append(args, options...)
-	// The shell removes the directory when the server has ended.
-	script := `"$@" & pid=$!; exec 3>&-; cat >/dev/null; kill -KILL $pid; wait $pid; rm -rf "$0"`
+	// The shell starts a server again that was killed, and removes the directory at the end.
+	script := `while "$@"; [ -e "$0/ready" ] && [ ! -e "$0/stop" ]; do sleep 0.1; done & loop=$!; exec 3>&-; cat >/dev/null; touch "$0/stop"
+		while kill -0 $loop 2>/dev/null; do kill -KILL $(cat "$0/pid") 2>/dev/null; sleep 0.05; done; rm -rf "$0"`
 	if err := c.Start(nil, &syscall.SysProcAttr{}, c.dir, script, append([]string{c.dir}, args...)...); err != nil {
 		return err
 	}
-	return c.Await("the server", func() bool {
-		conn, err := net.Dial("unix", c.Socket())
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	})
+	if err := c.Await("the server", c.accepts); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(c.dir, "ready"), nil, 0o600)
+}
+
+// accepts reports whether the server accepts connections.
+func (c *Cluster) accepts() bool {
+	conn, err := net.Dial("unix", c.Socket())
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err == nil
+}
+
+// Crash kills the server, and waits until it runs again.
+func (c *Cluster) Crash(tb testing.TB) {
+	tb.Helper()
+	text, err := os.ReadFile(filepath.Join(c.dir, "pid"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err == nil {
+		err = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_ = os.Remove(c.Socket())
+	if err := c.Await("the server", c.accepts); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 func freePort() (int, error) {

@@ -231,7 +231,7 @@ CREATE TABLE IF NOT EXISTS plainjobs_activity_hour (
 
 -- What operators did.
 CREATE TABLE IF NOT EXISTS plainjobs_action (
-  id      bigint     NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  id      bigint     NOT NULL PRIMARY KEY,
   at      bigint     NOT NULL,
   seen_at bigint     NOT NULL,
   jobs    bigint     NOT NULL,

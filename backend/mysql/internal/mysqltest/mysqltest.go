@@ -47,6 +47,16 @@ func Run(t *testing.T) {
 		conformance.Run(t, newStore)
 	})
 	t.Run("Lanes", func(t *testing.T) { s := recycled(t); lanetest.Run(t, s.open(t)) })
+	t.Run("Drift", testDrift)
+	t.Run("Bad", testBad)
+	t.Run("Tables", testTables)
+	t.Run("OpenAtOnce", testOpenAtOnce)
+	t.Run("Cuts", testCuts)
+	t.Run("CommitCuts", testCommitCuts)
+	t.Run("Crashes", testCrashes)
+	if long() {
+		t.Run("OddServer", testOddServer)
+	}
 }
 
 // newStore returns an empty store whose clock can be moved.
@@ -54,6 +64,11 @@ func newStore(tb testing.TB, opts conformance.Options) conformance.Store {
 	tb.Helper()
 	s := recycled(tb)
 	s.history = opts.History
+	return s.suite()
+}
+
+// suite returns the store for the conformance suite.
+func (s *store) suite() conformance.Store {
 	var offset time.Duration
 	return conformance.Store{
 		Open: func(tb testing.TB) backend.Backend { return s.share(tb) },
@@ -80,17 +95,46 @@ type store struct {
 	history     backend.History
 }
 
-// spare are stores left by earlier tests, with emptied tables: making tables takes longer than
+// A pool has stores left by earlier tests, with emptied tables: making tables takes longer than
 // most cases.
-var spare struct {
-	sync.Mutex
-	list []*store
+type pool struct {
+	mu    sync.Mutex
+	list  []*store
+	fresh func(tb testing.TB) *store
 }
+
+// shared has the stores on the server of the test binary.
+var shared = pool{fresh: fresh}
 
 var last atomic.Int64
 
 // recycled returns a store without jobs, a spare one if there is one.
-func recycled(tb testing.TB) *store {
+func recycled(tb testing.TB) *store { tb.Helper(); return shared.get(tb) }
+
+func (p *pool) get(tb testing.TB) *store {
+	tb.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var s *store
+	if n := len(p.list); n > 0 {
+		s, p.list = p.list[n-1], p.list[:n-1]
+	} else {
+		s = p.fresh(tb)
+	}
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			return
+		}
+		s.reset(tb)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.list = append(p.list, s)
+	})
+	return s
+}
+
+// fresh returns a store without tables.
+func fresh(tb testing.TB) *store {
 	tb.Helper()
 	dsn := mycluster.Connect(tb)
 	app.once.Do(func() { app.db, app.err = sql.Open("mysql", dsn+"?interpolateParams=true&maxAllowedPacket=0") })
@@ -98,24 +142,8 @@ func recycled(tb testing.TB) *store {
 		tb.Fatal(app.err)
 	}
 	app.db.SetMaxIdleConns(16)
-	spare.Lock()
-	defer spare.Unlock()
-	var s *store
-	if n := len(spare.list); n > 0 {
-		s, spare.list = spare.list[n-1], spare.list[:n-1]
-	} else { // on a given server, several test binaries may run at once
-		s = &store{dsn: dsn, db: app.db, prefix: fmt.Sprintf("t%08x_%d_", rand.Uint32(), last.Add(1))}
-	}
-	tb.Cleanup(func() {
-		if tb.Failed() {
-			return
-		}
-		s.reset(tb)
-		spare.Lock()
-		defer spare.Unlock()
-		spare.list = append(spare.list, s)
-	})
-	return s
+	// On a given server, several test binaries may run at once.
+	return &store{dsn: dsn, db: app.db, prefix: fmt.Sprintf("t%08x_%d_", rand.Uint32(), last.Add(1))}
 }
 
 // reset empties the tables and resets everything but the store's ID.
@@ -129,7 +157,7 @@ func (s *store) reset(tb testing.TB) {
 		}
 	}
 	s.exec(tb, "DELETE FROM "+s.prefix+"meta WHERE key_text = 'environment'")
-	s.exec(tb, "UPDATE "+s.prefix+"meta SET number = 0 WHERE key_text IN ('next_id', 'last_id')")
+	s.exec(tb, "UPDATE "+s.prefix+"meta SET number = 0 WHERE key_text IN ('next_id', 'last_id', 'action_id')")
 }
 
 // tables returns the names of the store's tables.
@@ -176,6 +204,17 @@ func (s *store) open(tb testing.TB) *mysql.Backend {
 	tb.Helper()
 	b, err := mysql.Open(s.dsn, s.options())
 	return opened(tb, b, err)
+}
+
+// unchecked is share of a store whose derived state may be wrong.
+func (s *store) unchecked(tb testing.TB) *mysql.Backend {
+	tb.Helper()
+	b, err := mysql.New(s.db, s.options())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = b.Close() })
+	return b
 }
 
 // opened returns a store, and closes it at the end of the test.

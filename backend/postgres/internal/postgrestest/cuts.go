@@ -9,6 +9,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/postgres"
+	"github.com/plainjobs/plainjobs/internal/cutproxy"
 )
 
 // callTime is the deadline of each call while the network is broken. slack is how
@@ -21,7 +22,7 @@ const (
 // A cutter pushes jobs with keys through a proxy that breaks.
 type cutter struct {
 	t      *testing.T
-	proxy  *proxy
+	proxy  *cutproxy.Proxy
 	b      *postgres.Backend
 	acked  map[string]int64 // by key
 	cuts   int
@@ -64,9 +65,9 @@ func (c *cutter) push(limit time.Duration, key string) (backend.Pushed, error) {
 // reports whether the proxy broke anything.
 func (c *cutter) try(key string, answer bool, n int) (broke bool) {
 	c.t.Helper()
-	c.proxy.arm(answer, n, false)
+	c.proxy.Arm(answer, n, false)
 	p, err := c.push(callTime, key)
-	broke = !c.proxy.disarm()
+	broke = !c.proxy.Disarm()
 	if broke {
 		c.cuts++
 	}
@@ -106,7 +107,7 @@ func (d Driver) testCuts(t *testing.T) {
 	key := func() string { keys++; return fmt.Sprint("key", keys) }
 	prepared := func() (to, from int) {
 		for range 2 { // the second time with prepared statements
-			c.proxy.count()
+			c.proxy.Count()
 			k := key()
 			pushed, err := c.push(callTime, k)
 			if err != nil {
@@ -114,7 +115,7 @@ func (d Driver) testCuts(t *testing.T) {
 			}
 			c.acked[k] = pushed.ID
 		}
-		return c.proxy.count()
+		return c.proxy.Count()
 	}
 	for n := range 24 { // the last answer is COMMIT's
 		_, from := prepared()
@@ -162,14 +163,14 @@ func (d Driver) testPlainCuts(t *testing.T) {
 		})
 	}
 	acked, failed := map[string]bool{}, 0
-	for _, p.ends = range []bool{false, true} {
+	for _, p.Ends = range []bool{false, true} {
 		for n := range 24 {
 			for i, good := 0, 0; good < 3; i++ { // the last time with prepared statements; a cut connection may still be noticed
 				if i == 20 {
 					t.Fatal("a push after the cut is not acknowledged")
 				}
-				p.count()
-				payload := fmt.Sprintf(`"before %v %02d %d"`, p.ends, n, i)
+				p.Count()
+				payload := fmt.Sprintf(`"before %v %02d %d"`, p.Ends, n, i)
 				if err := pushOne(payload); err != nil {
 					good = 0
 					continue
@@ -177,11 +178,11 @@ func (d Driver) testPlainCuts(t *testing.T) {
 				good++
 				acked[payload] = true
 			}
-			_, from := p.count()
-			payload := fmt.Sprintf(`"cut %v %02d xxx"`, p.ends, n)
-			p.arm(true, from-n, false)
+			_, from := p.Count()
+			payload := fmt.Sprintf(`"cut %v %02d xxx"`, p.Ends, n)
+			p.Arm(true, from-n, false)
 			err := pushOne(payload)
-			p.disarm()
+			p.Disarm()
 			switch {
 			case err == nil:
 				acked[payload] = true
@@ -221,12 +222,12 @@ func (c *cutter) stalls(key func() string) {
 	for _, answer := range []bool{false, true} {
 		for _, n := range []int{0, 100, 400} {
 			k := key()
-			c.proxy.arm(answer, n, true)
+			c.proxy.Arm(answer, n, true)
 			p, err := c.push(300*time.Millisecond, k)
-			if c.proxy.disarm(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			if c.proxy.Disarm(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				c.t.Errorf("Push on a silent network = %v, want the context's error", err)
 			}
-			c.proxy.cut()
+			c.proxy.Cut()
 			for range 20 {
 				if err == nil {
 					break

@@ -84,19 +84,19 @@ func (d Driver) testSilence(t *testing.T) {
 				if i == 3 {
 					break
 				}
-				p.count()
+				p.Count()
 				ctx, cancel := context.WithTimeout(t.Context(), callTime) // a call without a deadline sends more
 				err = call.silent(ctx)
 				cancel()
 				if err != nil {
 					t.Fatalf("%s: %v", call.what, err)
 				}
-				bytes, _ = p.count()
+				bytes, _ = p.Count()
 				if _, err := direct.Complete(t.Context(), []backend.Completion{{Lease: lease}}); err != nil {
 					t.Fatal(err)
 				}
 			}
-			p.arm(false, bytes-commit, true)
+			p.Arm(false, bytes-commit, true)
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			err := call.silent(ctx)
 			cancel()
@@ -108,8 +108,8 @@ func (d Driver) testSilence(t *testing.T) {
 				t.Errorf("%s on a silent network = %v, want the context's error", call.what, err)
 			}
 			if open == 0 {
-				p.disarm()
-				p.cut()
+				p.Disarm()
+				p.Cut()
 				if _, err := direct.Complete(t.Context(), []backend.Completion{{Lease: lease}}); err != nil {
 					t.Fatal(err)
 				}
@@ -122,8 +122,8 @@ func (d Driver) testSilence(t *testing.T) {
 		}
 		cancel()
 		t.Logf("%s was silent: others continued after %v", call.what, time.Since(began))
-		p.disarm()
-		p.cut()
+		p.Disarm()
+		p.Cut()
 	}
 }
 

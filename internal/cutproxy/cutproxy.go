@@ -1,19 +1,18 @@
-package postgrestest
+// Package cutproxy breaks the connections between a client and a server, for tests.
+package cutproxy
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync"
 	"testing"
-
-	"github.com/plainjobs/plainjobs/backend/postgres"
-	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
-// A proxy forwards connections to a server, until the test makes it break them.
-type proxy struct {
+// A Proxy forwards connections to a server, until the test makes it break them.
+type Proxy struct {
+	Ends bool // a cut closes the connections instead of resetting them
+
 	tb     testing.TB
 	to     string
 	listen net.Listener
@@ -25,31 +24,31 @@ type proxy struct {
 	answer bool // counts what the server sends, not what it receives
 	left   int  // bytes that still pass
 	stalls bool // stops forwarding instead of cutting
-	ends   bool // a cut closes the connections instead of resetting them
 	passed [2]int
 	broken chan struct{} // closed when the connections are cut
 }
 
-// newProxy starts a proxy, and stops it at the end of the test.
-func newProxy(tb testing.TB, to string) *proxy {
+// New starts a proxy, and stops it at the end of the test.
+func New(tb testing.TB, to string) *Proxy {
 	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p := &proxy{tb: tb, to: to, listen: l, conns: map[net.Conn]struct{}{}, broken: make(chan struct{})}
+	p := &Proxy{tb: tb, to: to, listen: l, conns: map[net.Conn]struct{}{}, broken: make(chan struct{})}
 	p.tasks.Go(p.accept)
 	tb.Cleanup(func() {
 		_ = l.Close()
-		p.cut()
+		p.Cut()
 		p.tasks.Wait()
 	})
 	return p
 }
 
-func (p *proxy) port() int { return p.listen.Addr().(*net.TCPAddr).Port }
+// Port returns the port of the proxy, on 127.0.0.1.
+func (p *Proxy) Port() int { return p.listen.Addr().(*net.TCPAddr).Port }
 
-func (p *proxy) accept() {
+func (p *Proxy) accept() {
 	for {
 		client, err := p.listen.Accept()
 		if err != nil {
@@ -69,7 +68,7 @@ func (p *proxy) accept() {
 }
 
 // pass forwards what comes from one side.
-func (p *proxy) pass(to, from net.Conn, answer bool) {
+func (p *Proxy) pass(to, from net.Conn, answer bool) {
 	defer p.drop(to, from)
 	buffer := make([]byte, 64<<10)
 	for {
@@ -79,7 +78,7 @@ func (p *proxy) pass(to, from net.Conn, answer bool) {
 			return
 		}
 		if cut {
-			p.cut()
+			p.Cut()
 			return
 		}
 		if stall { // the other side does not notice that this one gave up
@@ -97,7 +96,7 @@ func (p *proxy) pass(to, from net.Conn, answer bool) {
 }
 
 // allow returns how many of n bytes pass, and what happens then.
-func (p *proxy) allow(n int, answer bool) (allowed int, cut, stall bool) {
+func (p *Proxy) allow(n int, answer bool) (allowed int, cut, stall bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	side := 0
@@ -120,17 +119,17 @@ func (p *proxy) allow(n int, answer bool) (allowed int, cut, stall bool) {
 	return n, true, false
 }
 
-// arm makes the proxy break all connections, once, after n more bytes to the server or
+// Arm makes the proxy break all connections, once, after n more bytes to the server or
 // from it. If it stalls, it only stops forwarding in that direction, until it is
 // disarmed.
-func (p *proxy) arm(answer bool, n int, stalls bool) {
+func (p *Proxy) Arm(answer bool, n int, stalls bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.armed, p.answer, p.left, p.stalls = true, answer, n, stalls
 }
 
-// disarm reports whether the proxy had broken nothing yet.
-func (p *proxy) disarm() (waits bool) {
+// Disarm reports whether the proxy had broken nothing yet.
+func (p *Proxy) Disarm() (waits bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	waits = p.armed && p.left > 0
@@ -138,8 +137,15 @@ func (p *proxy) disarm() (waits bool) {
 	return waits
 }
 
-// count returns how many bytes passed to the server and from it since the last call.
-func (p *proxy) count() (to, from int) {
+// Armed reports whether the proxy has yet to break the connections.
+func (p *Proxy) Armed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.armed
+}
+
+// Count returns how many bytes passed to the server and from it since the last call.
+func (p *Proxy) Count() (to, from int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	to, from = p.passed[0], p.passed[1]
@@ -147,12 +153,12 @@ func (p *proxy) count() (to, from int) {
 	return to, from
 }
 
-// cut ends all connections.
-func (p *proxy) cut() {
+// Cut ends all connections.
+func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.conns {
-		if tcp, ok := c.(*net.TCPConn); ok && !p.ends {
+		if tcp, ok := c.(*net.TCPConn); ok && !p.Ends {
 			_ = tcp.SetLinger(0)
 		}
 		_ = c.Close()
@@ -162,7 +168,7 @@ func (p *proxy) cut() {
 	p.broken = make(chan struct{})
 }
 
-func (p *proxy) drop(conns ...net.Conn) {
+func (p *Proxy) drop(conns ...net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range conns {
@@ -171,18 +177,4 @@ func (p *proxy) drop(conns ...net.Conn) {
 			p.tb.Logf("proxy: %v", err)
 		}
 	}
-}
-
-// openThrough opens a store in the schema through a proxy, and closes it at the end of
-// the test.
-func (s *schema) openThrough(t *testing.T) (*proxy, *postgres.Backend) {
-	t.Helper()
-	p := newProxy(t, fmt.Sprintf("127.0.0.1:%d", pgcluster.Own(t).Port))
-	through := &pgcluster.Cluster{Port: p.port()}
-	b, err := s.Open(through.TCP(pgcluster.Superuser, pgcluster.Password, "postgres")+"&application_name="+s.name, &postgres.Options{Schema: s.name, NoListen: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.Close() })
-	return p, b
 }
