@@ -35,6 +35,9 @@ var (
 	// runs. Retry and [Queue.Group] return it if a key is taken, Import if another job
 	// has the ID, and [Signal.Send] if the signal was sent before.
 	ErrDuplicate = backend.ErrDuplicate
+	// ErrDropped is returned by Retry for jobs whose payloads were deleted when they
+	// ended; see [History].
+	ErrDropped = backend.ErrDropped
 	// ErrQueueFull is returned by Perform when [MaxPending] jobs wait.
 	ErrQueueFull = backend.ErrQueueFull
 	// ErrNotFound is returned for a job or schedule that does not exist.

@@ -100,6 +100,8 @@ type Info struct {
 	Cancelling bool
 	// ProgressDone and ProgressTotal are what [Progress] reported last.
 	ProgressDone, ProgressTotal int64
+	// Dropped is set on a finished job whose payload is deleted; see [History].
+	Dropped bool
 	// Payload and Result are JSON. [Queue.List] returns neither these nor Errors.
 	Payload, Result json.RawMessage
 	// Errors are the last ten errors, oldest first.
@@ -187,6 +189,7 @@ func infoOfStored(i *backend.Info) Info {
 		KeyUntil:      i.KeyUntil,
 		Worker:        i.Worker,
 		Cancelling:    i.Cancelling,
+		Dropped:       i.Dropped,
 		ProgressDone:  i.Done,
 		ProgressTotal: i.Total,
 		Payload:       i.Payload,

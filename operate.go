@@ -172,7 +172,7 @@ func (q *Queue) Workers(ctx context.Context) ([]Worker, error) {
 // those of done jobs; see [Queue.RetryFrom]. It retries done jobs only if the filter has
 // IDs, States or All. It returns the number of jobs retried. If the unique keys of some
 // jobs are taken, it leaves these jobs alone and returns an error that matches
-// [ErrDuplicate].
+// [ErrDuplicate]. So it does with [ErrDropped] if payloads are deleted; see [History].
 //
 // Retried jobs run after the jobs of their priority that wait already, and before jobs
 // performed later. [Priority], the only option allowed, changes their priority: many
@@ -287,7 +287,7 @@ func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name st
 			return 0, err
 		}
 	}
-	var duplicates, running []int64
+	var duplicates, dropped, running []int64
 	for filter, rest := chunk(filter); ; filter, rest = chunk(rest) {
 		for req.Filter, req.Before = filter.stored(), 0; ; {
 			began := time.Now()
@@ -297,7 +297,7 @@ func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name st
 				return n, fmt.Errorf("plainjobs: %w", err)
 			}
 			n += len(result.Affected)
-			duplicates = append(duplicates, result.Duplicates...)
+			duplicates, dropped = append(duplicates, result.Duplicates...), append(dropped, result.Dropped...)
 			if req.Op == backend.OpCancel {
 				had := q.engine().CancelRuns(result.Affected)
 				if reader != nil {
@@ -321,10 +321,13 @@ func (q *Queue) operate(ctx context.Context, req backend.OperateRequest, name st
 			"and are cancelled only if their runs fail", name, errors.ErrUnsupported, q.engine().Backend, running[:min(len(running), 10)])
 	}
 	if len(duplicates) > 0 {
-		return n, fmt.Errorf("plainjobs: %s: %w: the unique keys of jobs %v are taken", name, ErrDuplicate,
-			duplicates[:min(len(duplicates), 10)])
+		err = fmt.Errorf("plainjobs: %s: %w: the unique keys of jobs %v are taken", name, ErrDuplicate, duplicates[:min(len(duplicates), 10)])
 	}
-	return n, nil
+	if len(dropped) > 0 {
+		err = errors.Join(err, fmt.Errorf("plainjobs: %s: %w: the payloads of jobs %v were deleted when the jobs ended; perform new ones", name, ErrDropped,
+			dropped[:min(len(dropped), 10)]))
+	}
+	return n, err
 }
 
 // runsElsewhere returns those of the cancelled jobs, at most 1000, that run in workers

@@ -176,6 +176,10 @@ func positive(name string, n int) error {
 // failed and cancelled jobs for Failed, 30 days by default, and at most Rows jobs of a
 // name, one million by default. With a negative duration a job is deleted by the
 // transaction that ends it. Negative Rows are no limit.
+//
+// With DropDone that transaction deletes the payload of a done job, and with DropFailed
+// that of a failed or cancelled one. The job stays with its errors, result, metadata and
+// steps, but cannot run again: [Queue.Retry] returns [ErrDropped].
 type History = backend.History
 
 // Keep overrides how long the store keeps finished jobs, for this job, in the fields of h

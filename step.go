@@ -181,6 +181,8 @@ func (q *Queue) RetryFrom(ctx context.Context, id int64, step string) error {
 		return fmt.Errorf("plainjobs: retry from step %q: %w", step, err)
 	case len(result.Duplicates) > 0:
 		return fmt.Errorf("plainjobs: retry of job %d: %w: another job has its unique key", id, ErrDuplicate)
+	case len(result.Dropped) > 0:
+		return fmt.Errorf("plainjobs: retry of job %d: %w: its payload was deleted when it ended; perform a new one", id, ErrDropped)
 	case len(result.Affected) == 0:
 		return fmt.Errorf("plainjobs: retry of job %d from step %q: %w: the job does not exist, is not finished or scheduled, or has no such step", id, step, ErrNotFound)
 	}

@@ -37,12 +37,13 @@ const (
 	FieldMaxPending                    // NewJob.MaxPending
 	FieldMaxRunning                    // Settings.MaxRunning
 	FieldRate                          // Settings.Rate and Settings.Per
-	FieldHistory                       // Settings.History
+	FieldHistory                       // Settings.History, but for FieldDrop
 	FieldMaxCrashes                    // Settings.MaxCrashes
 	FieldGates                         // NewJob.Gating; a store that keeps it is a GateStore
+	FieldDrop                          // History.DropDone and History.DropFailed
 )
 
-var fieldNames = []string{"Expires", "Unique", "Serial", "MaxPending", "MaxRunning", "Rate", "History", "MaxCrashes", "Gates"}
+var fieldNames = []string{"Expires", "Unique", "Serial", "MaxPending", "MaxRunning", "Rate", "History", "MaxCrashes", "Gates", "Drop"}
 
 // String returns the names of the fields, separated by commas.
 func (f Fields) String() string {

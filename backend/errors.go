@@ -11,6 +11,7 @@ var (
 	ErrInvalid      = errors.New("invalid request")                    // it breaks a rule of this package
 	ErrNotFound     = errors.New("not found")                          // no job or gate has the ID, or no schedule the name
 	ErrLeaseLost    = errors.New("lease lost: the job runs elsewhere") // see [TxPusher]
+	ErrDropped      = errors.New("payload dropped")                    // the job lost its payload when it ended; see History.DropDone
 	ErrDuplicate    = errors.New("duplicate")                          // a unique key is taken, or the ID of an imported job
 	ErrQueueFull    = errors.New("queue is full")                      // see [NewJob.MaxPending]
 	ErrGateEnded    = errors.New("group has ended")                    // it takes no more jobs; see [Gating]

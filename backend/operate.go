@@ -34,6 +34,7 @@ const (
 	// unique key is taken is left as it is; of several jobs with one key, the newest takes it. A job
 	// with a serial key is Blocked if the key has a head; otherwise the job with the lowest ID becomes
 	// the head. A Scheduled job runs now and keeps its failures. See [Job.RunAt] for the place of both.
+	// A job whose payload was dropped is left as it is.
 	OpRetry Op = iota + 1
 	// OpCancel ends a waiting job as [Cancelled] with [CancelledError]. It requests the end of a
 	// running job, of which [HeartbeatResult] informs the worker. Complete still completes the run. Any
@@ -66,6 +67,7 @@ type OperateRequest struct {
 type OperateResult struct {
 	Affected   []int64 // the IDs of the changed jobs, ascending
 	Duplicates []int64 // the IDs of jobs not retried because of their unique key, ascending
+	Dropped    []int64 // the IDs of jobs not retried because their payload was dropped, ascending
 	Next       int64   // the Before of the next page, zero if there is none
 }
 

@@ -116,6 +116,7 @@ type Info struct {
 	KeyUntil             time.Time // end of Unique.For; zero if it is over or the job lacks the key
 	BlockedBy            int64     // the head that a blocked job waits for; see NewJob.Serial. Zero if it waits behind a gate
 	Cancelling           bool      // an operator has cancelled the running job
+	Dropped              bool      // its payload was deleted when it ended; see History.DropDone
 	Done, Total          int64     // the last reported progress, or zeros
 	Metadata             []byte
 	Gating               *Gating

@@ -20,7 +20,7 @@ import (
 type limitFlags struct {
 	running, rate, concurrency, crashes string
 	keepDone, keepFailed, keepRows      string
-	reset                               bool
+	dropDone, dropFailed, reset         bool
 	by                                  string
 }
 
@@ -49,6 +49,8 @@ runs continue, and none starts until fewer run. "none" lifts a limit.`,
 	flags.StringVar(&f.keepDone, "keep-done", "", "keep done jobs for `DURATION`; 0 keeps none")
 	flags.StringVar(&f.keepFailed, "keep-failed", "", "keep failed and cancelled jobs for `DURATION`; 0 keeps none")
 	flags.StringVar(&f.keepRows, "keep-rows", "", "keep at most `N` finished jobs, or none for no limit")
+	flags.BoolVar(&f.dropDone, "drop-done", false, "delete the payloads of done jobs, which stay")
+	flags.BoolVar(&f.dropFailed, "drop-failed", false, "delete the payloads of failed and cancelled jobs")
 	flags.BoolVar(&f.reset, "reset", false, "return to what programs define")
 	flags.StringVar(&f.by, "by", "", "`WHO` changes it (default: the user)")
 	jsonFlag(c)
@@ -109,7 +111,7 @@ func (f *limitFlags) options() (opts []plainjobs.DefineOption, err error) {
 		}
 		add(n)
 	}
-	var keep plainjobs.History
+	keep := plainjobs.History{DropDone: f.dropDone, DropFailed: f.dropFailed}
 	number("max-running", f.running, 1, func(n int) { opts = append(opts, plainjobs.MaxRunning(n)) })
 	number("concurrency", f.concurrency, 1, func(n int) { opts = append(opts, plainjobs.Concurrency(n)) })
 	number("max-crashes", f.crashes, 1, func(n int) { opts = append(opts, plainjobs.MaxCrashes(n)) })
@@ -216,6 +218,8 @@ type limitsOf struct {
 	KeepDone    float64 `json:"keep_done_seconds,omitempty"`
 	KeepFailed  float64 `json:"keep_failed_seconds,omitempty"`
 	KeepRows    int     `json:"keep_rows,omitempty"`
+	DropDone    bool    `json:"drop_done,omitempty"`
+	DropFailed  bool    `json:"drop_failed,omitempty"`
 }
 
 // limitsIn returns the limits in s.
@@ -223,6 +227,7 @@ func limitsIn(s backend.Settings) limitsOf {
 	return limitsOf{
 		MaxRunning: s.MaxRunning, Rate: s.Rate, PerSeconds: s.Per.Seconds(), MaxCrashes: s.MaxCrashes,
 		KeepDone: seconds(s.History.Done), KeepFailed: seconds(s.History.Failed), KeepRows: s.History.Rows,
+		DropDone: s.History.DropDone, DropFailed: s.History.DropFailed,
 	}
 }
 

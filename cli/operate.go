@@ -302,7 +302,7 @@ func (op *operation) onAll(ctx context.Context, s *screen, q *plainjobs.Queue, f
 		f.States = []plainjobs.State{state}
 		n, err := op.apply(q, ctx, f)
 		o.Affected += n
-		if err != nil && !errors.Is(err, backend.ErrDuplicate) {
+		if err != nil && !errors.Is(err, backend.ErrDuplicate) && !errors.Is(err, backend.ErrDropped) {
 			s.say("%s: %d", op.past, o.Affected)
 			return err
 		}

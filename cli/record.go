@@ -37,6 +37,7 @@ type record struct {
 	// A payload that is not JSON, stored by another program, is shown in base64.
 	Payload       json.RawMessage `json:"payload,omitempty"`
 	PayloadBase64 []byte          `json:"payload_base64,omitempty"`
+	Dropped       bool            `json:"payload_dropped,omitempty"`
 	Result        json.RawMessage `json:"result,omitempty"`
 	Errors        []failure       `json:"errors,omitempty"`
 }
@@ -66,9 +67,11 @@ func recordOf(i *plainjobs.Info) *record {
 	if i.ProgressTotal != 0 || i.ProgressDone != 0 {
 		r.Progress = &progress{i.ProgressDone, i.ProgressTotal}
 	}
-	if plainJSON(i.Payload) {
+	switch r.Dropped = i.Dropped; {
+	case i.Dropped:
+	case plainJSON(i.Payload):
 		r.Payload = i.Payload
-	} else {
+	default:
 		r.PayloadBase64 = i.Payload
 	}
 	if json.Valid(i.Result) {

@@ -121,7 +121,11 @@ func (s *screen) show(i *plainjobs.Info, why string, steps []backend.Step) error
 	if err := s.print(t); err != nil {
 		return err
 	}
-	s.block("payload", pretty(i.Payload))
+	if i.Dropped {
+		s.block("payload", "dropped when the job ended")
+	} else {
+		s.block("payload", pretty(i.Payload))
+	}
 	if i.Result != nil {
 		s.block("result", pretty(i.Result))
 	}

@@ -30,3 +30,13 @@ func TestShowRetried(t *testing.T) {
 		t.Errorf("show printed\n%s\nwant\n%s", got, want)
 	}
 }
+
+// The commands say that a payload was dropped, and why the job is not retried.
+func TestDropped(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	if _, err := w.store.Set(t.Context(), 0, []backend.Settings{{Name: "welcome", History: backend.History{DropFailed: true}}}); err != nil {
+		t.Fatal(err)
+	}
+	w.golden(t, "dropped", "cancel 6", "show 6", "show 6 --json", "retry 6", "retry 6 3", "retry --all --state cancelled --yes", "export --id 6", "jobs --state cancelled")
+}

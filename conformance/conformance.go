@@ -109,7 +109,7 @@ func cases() []testCase {
 		needing(backend.FieldExpires, expireCases),
 		limitCases, settingsCases, defineCases, operateCases, actionCases, retryCases, instantCases, scheduleCases, removalCases,
 		exportCases, importCases, environmentCases, examineCases, cornerCases,
-		stepCases,
+		stepCases, dropCases,
 		activityCases,
 		needing(backend.FieldGates, gateCases),
 		needing(backend.FieldGates, flowCases),

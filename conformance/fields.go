@@ -60,6 +60,8 @@ var fieldCases = []testCase{{
 			{Name: "max-running", MaxRunning: 1},
 			{Name: "rate", Rate: 1, Per: time.Second},
 			{Name: "history", History: backend.History{Done: time.Hour}},
+			{Name: "drop", History: backend.History{DropDone: true}},
+			{Name: "drop-failed", History: backend.History{DropFailed: true}},
 			{Name: "max-crashes", MaxCrashes: 1},
 		} {
 			_, err := store.Set(e.ctx, 0, []backend.Settings{{Name: "zero"}, s})

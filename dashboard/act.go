@@ -193,7 +193,7 @@ func (d *deed) operate(ctx context.Context, w http.ResponseWriter) error {
 	r := plainjobs.Action{What: string(v.action), On: idList(ids), Total: int64(len(ids))}
 	if len(right) > 0 {
 		n, err := v.apply(d.h.queue, ctx, plainjobs.Filter{IDs: right}, priority)
-		if err != nil && !errors.Is(err, plainjobs.ErrDuplicate) {
+		if err != nil && !leavesSome(err) {
 			return d.failed(ctx, r, err)
 		}
 		r.Jobs = int64(n)
@@ -206,6 +206,11 @@ func (d *deed) operate(ctx context.Context, w http.ResponseWriter) error {
 		}
 	}
 	return d.end(ctx, w, r)
+}
+
+// leavesSome reports whether the error of a retry is that some jobs stay as they are.
+func leavesSome(err error) bool {
+	return errors.Is(err, plainjobs.ErrDuplicate) || errors.Is(err, plainjobs.ErrDropped)
 }
 
 // priority returns the priority in the form, or nil if there is none.

@@ -46,7 +46,16 @@ func (h *handler) again(ctx context.Context, rq *request, query url.Values) (any
 	if !rq.may(Duplicate, j.Name) {
 		return nil, refused(Duplicate, j.Name)
 	}
+	if raw.Dropped {
+		return nil, dropped(&j)
+	}
 	return h.againOf(&j, &raw), nil
+}
+
+// dropped is the answer for a job that cannot be performed again.
+func dropped(j *plainjobs.Info) error {
+	return &problem{status: http.StatusConflict, title: "Nothing was changed", hold: true,
+		text: fmt.Sprintf("The payload of job #%d was deleted when the job ended. Perform a new one.", j.ID)}
 }
 
 // jobID parses the ID of a job.
@@ -116,6 +125,8 @@ func (d *deed) duplicate(ctx context.Context, w http.ResponseWriter) error {
 		return err
 	case !d.rq.may(Duplicate, j.Name):
 		return refused(Duplicate, j.Name)
+	case raw.Dropped:
+		return dropped(&j)
 	}
 	job, err := d.newJob(&raw)
 	if err == nil {

@@ -26,6 +26,7 @@ type jobPage struct {
 	Timeline []entry
 	Steps    []stepView
 	Payload  block
+	Dropped  bool     // the payload was deleted when the job ended
 	Type     string   // of the payload, where the program knows it
 	Misfits  []string // why the payload is not of the type
 	Result   *block
@@ -76,7 +77,7 @@ func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, 
 	if err != nil {
 		return nil, err
 	}
-	p := &jobPage{Row: rq.row(&j), Payload: newBlock(pretty(j.Payload)), Raw: fmt.Sprintf("raw?id=%d&part=payload", id)}
+	p := &jobPage{Row: rq.row(&j), Payload: newBlock(pretty(j.Payload)), Dropped: j.Dropped, Raw: fmt.Sprintf("raw?id=%d&part=payload", id)}
 	if p.Why, err = h.why(ctx, &j, &raw); err != nil {
 		return nil, err
 	}
@@ -115,7 +116,7 @@ func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, 
 		}
 		p.Acts = append(p.Acts, a)
 	}
-	if rq.may(Duplicate, j.Name) {
+	if !j.Dropped && rq.may(Duplicate, j.Name) {
 		p.Again = fmt.Sprintf("again?id=%d", id)
 	}
 	return p, nil
@@ -291,6 +292,8 @@ func (h *handler) commands(j *plainjobs.Info) []command {
 	id := strconv.FormatInt(j.ID, 10)
 	all := []command{{h.opts.Program + " show " + id, "everything about the job"}}
 	switch {
+	case j.Dropped:
+		return all
 	case j.State.Terminal(), j.State == plainjobs.Scheduled:
 		all = append(all, command{h.opts.Program + " retry " + id, "run it again now"})
 	default:

@@ -134,6 +134,14 @@ func retention(k backend.History) string {
 	} else if k.Failed < 0 {
 		parts = append(parts, "failed: not at all")
 	}
+	switch {
+	case k.DropDone && k.DropFailed:
+		parts = append(parts, "no payloads")
+	case k.DropDone:
+		parts = append(parts, "no payloads of done jobs")
+	case k.DropFailed:
+		parts = append(parts, "no payloads of failed jobs")
+	}
 	if k.Rows > 0 {
 		parts = append(parts, "at most "+plural(int64(k.Rows), "job"))
 	}

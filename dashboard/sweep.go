@@ -32,9 +32,11 @@ type sweep struct {
 	hidden   bool  // some jobs are left out
 	action   plainjobs.Action
 
-	state int   // how many states are done
-	below int64 // the next page of the state, or zero before its first page
-	taken int   // jobs whose unique keys are taken
+	state   int   // how many states are done
+	below   int64 // the next page of the state, or zero before its first page
+	left    int   // jobs that stay as they are, because of:
+	taken   bool  // their unique keys
+	dropped bool  // their payloads, which are deleted
 }
 
 // sweeps are those of this process, by the IDs of their actions.
@@ -214,8 +216,9 @@ func (s *sweep) step(ctx context.Context, size int) (more bool, err error) {
 		var n int
 		n, err = s.verb.apply(s.queue, ctx, f, s.priority)
 		s.action.Jobs += int64(n)
-		if errors.Is(err, plainjobs.ErrDuplicate) {
-			s.taken += len(ids) - n
+		if leavesSome(err) {
+			s.left += len(ids) - n
+			s.taken, s.dropped = s.taken || errors.Is(err, plainjobs.ErrDuplicate), s.dropped || errors.Is(err, plainjobs.ErrDropped)
 			err = nil
 		}
 	}
@@ -228,8 +231,15 @@ func (s *sweep) step(ctx context.Context, size int) (more bool, err error) {
 
 // outcome says how the sweep ended that went through all jobs.
 func (s *sweep) outcome() string {
-	if s.taken > 0 {
-		return fmt.Sprintf("done, but %s: their unique keys are taken", plural(int64(s.taken), "job")+" stay as they are")
+	if s.left > 0 {
+		var why []string
+		if s.taken {
+			why = append(why, "their unique keys are taken")
+		}
+		if s.dropped {
+			why = append(why, "their payloads were deleted when they ended")
+		}
+		return fmt.Sprintf("done, but %s stay as they are: %s", plural(int64(s.left), "job"), strings.Join(why, ", or "))
 	}
 	return done
 }

@@ -62,6 +62,8 @@ func fault(r *backend.Record) string {
 		return fmt.Sprintf("name %q %s", r.Name, checkName(r.Name))
 	case !slices.Contains(backend.States(), r.State):
 		return fmt.Sprintf("unknown %v", r.State)
+	case r.Dropped && (!r.State.Terminal() || len(r.Payload) > 0):
+		return fmt.Sprintf("its payload of %d bytes was dropped, but it is %v", len(r.Payload), r.State)
 	case r.MaxAttempts < 1:
 		return fmt.Sprintf("max attempts is %d, must be at least 1", r.MaxAttempts)
 	case r.Failures < 0 || r.Failures > math.MaxInt32 || r.Crashes < 0 || r.Crashes > math.MaxInt32:

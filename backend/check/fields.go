@@ -37,7 +37,11 @@ func SettingsFields(s *backend.Settings) backend.Fields {
 	if s.Rate != 0 {
 		f |= backend.FieldRate
 	}
-	if s.History != (backend.History{}) {
+	h := s.History
+	if h.DropDone || h.DropFailed {
+		f |= backend.FieldDrop
+	}
+	if h.DropDone, h.DropFailed = false, false; h != (backend.History{}) {
 		f |= backend.FieldHistory
 	}
 	if s.MaxCrashes != 0 {

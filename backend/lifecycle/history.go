@@ -22,7 +22,18 @@ func override(h, base backend.History) backend.History {
 		Done:   cmp.Or(h.Done, base.Done),
 		Failed: cmp.Or(h.Failed, base.Failed),
 		Rows:   cmp.Or(h.Rows, base.Rows),
+
+		DropDone:   h.DropDone || base.DropDone,
+		DropFailed: h.DropFailed || base.DropFailed,
 	}
+}
+
+// Drops reports whether h drops the payload of a job that ends in state s.
+func Drops(h backend.History, s backend.State) bool {
+	if s == backend.Done {
+		return h.DropDone
+	}
+	return s.Terminal() && h.DropFailed
 }
 
 // Retention returns for how long h keeps a job that ends in state s.

@@ -25,7 +25,8 @@
 //  2. If next waits and the job has a serial key, the job becomes the head if the key
 //     has none. If another job is the head, next is [backend.Blocked].
 //  3. If next has ended and the retention of its state is negative, the job is deleted,
-//     unless it keeps its unique key.
+//     unless it keeps its unique key. Otherwise its payload is deleted if [Drops] says so,
+//     and next is Dropped.
 //  4. The job is written, with its indexes and the counts by name and state.
 //  5. If next does not wait, the job releases its unique key; see [Key.Release]. If
 //     next has ended or is deleted and was the head of its serial key, the blocked job
@@ -56,6 +57,7 @@ type Job struct {
 	Ending     backend.Ending
 	Suspect    bool
 	Cancelling bool
+	Dropped    bool // the payload is deleted
 	Failures   int
 	Crashes    int
 	// Worker is the ID of the worker that runs the job, or zero.
@@ -237,7 +239,8 @@ func (j Job) Rescue(alone bool, s backend.Settings, now int64) (Job, backend.Run
 }
 
 // Accepts reports whether op applies to j in its state. [backend.OpFree] applies if
-// j's key is [Key.Kept].
+// j's key is [Key.Kept]. [backend.OpRetry] applies to a job that is Dropped too: a store
+// lists the job in the result instead.
 func (j Job) Accepts(op backend.Op) bool {
 	switch op {
 	case backend.OpRetry:
@@ -337,7 +340,7 @@ func AppendError(errors []backend.RunError, e backend.RunError) []backend.RunErr
 // matches it.
 func Of(r *backend.Record) Job {
 	j := Job{
-		State: r.State, Priority: r.Priority, Suspect: r.Suspect, Failures: r.Failures, Crashes: r.Crashes,
+		State: r.State, Priority: r.Priority, Suspect: r.Suspect, Dropped: r.Dropped, Failures: r.Failures, Crashes: r.Crashes,
 		RunAt: Micros(r.RunAt), ExpiresAt: Micros(r.ExpiresAt), FinishedAt: Micros(r.FinishedAt),
 	}
 	if r.Sleeps && j.State.Waits() {
@@ -348,7 +351,7 @@ func Of(r *backend.Record) Job {
 
 // Fill sets the fields of info that are fields of j.
 func (j *Job) Fill(info *backend.Info) {
-	info.State, info.Priority, info.Suspect, info.Cancelling = j.State, j.Priority, j.Suspect, j.Cancelling
+	info.State, info.Priority, info.Suspect, info.Cancelling, info.Dropped = j.State, j.Priority, j.Suspect, j.Cancelling, j.Dropped
 	info.Failures, info.Crashes, info.Worker = j.Failures, j.Crashes, j.Worker
 	info.RunAt, info.ExpiresAt = Time(j.RunAt), Time(j.ExpiresAt)
 	info.StartedAt, info.FinishedAt = Time(j.StartedAt), Time(j.FinishedAt)

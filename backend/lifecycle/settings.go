@@ -50,8 +50,8 @@ func Defined(name string, all []Definer, h backend.History) (s backend.Settings,
 // Strictest returns the settings that apply if workers define all of these for a name, and whether
 // they differ: the fewest running jobs; the rate with the fewest runs per time, and of equal ones that
 // with the shorter period, which includes the other; the fewest crashes. Of the history it returns the
-// longest retention and the most rows, because a deletion cannot be taken back. h is the history of
-// the store, which zeros stand for.
+// longest retention and the most rows, and it drops only payloads that all drop, because a deletion
+// cannot be taken back. h is the history of the store, which zeros stand for.
 func Strictest(all []backend.Settings, h backend.History) (s backend.Settings, differ bool) {
 	s = all[0]
 	for _, o := range all[1:] {
@@ -70,6 +70,8 @@ func Strictest(all []backend.Settings, h backend.History) (s backend.Settings, d
 		if rows(o.History.Rows, h.Rows) > rows(s.History.Rows, h.Rows) {
 			s.History.Rows = o.History.Rows
 		}
+		s.History.DropDone = s.History.DropDone && o.History.DropDone
+		s.History.DropFailed = s.History.DropFailed && o.History.DropFailed
 	}
 	return s, differ
 }

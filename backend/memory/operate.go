@@ -34,6 +34,10 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 	})
 	if req.Op == backend.OpRetry { // newest first, so that the newest gets its unique key
 		jobs = slices.DeleteFunc(jobs, func(j *job) bool {
+			if j.Dropped {
+				result.Dropped = append(result.Dropped, j.id)
+				return true
+			}
 			taken := j.State.Terminal() && j.more != nil && b.acquireUnique(j, now) != nil
 			if taken {
 				result.Duplicates = append(result.Duplicates, j.id)
@@ -47,6 +51,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 		result.Affected = append(result.Affected, j.id)
 	}
 	slices.Sort(result.Duplicates)
+	slices.Sort(result.Dropped)
 	return result, nil
 }
 

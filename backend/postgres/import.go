@@ -207,10 +207,11 @@ func (a *importBatch) sift(jobs []backend.Record) error {
 		r := lifecycle.Imported(jobs[i], instant(a.now))
 		a.sources[r.ID] = jobs[i].State
 		if r.State.Terminal() {
-			keep, err := a.t.keep(r.Name, r.State)
+			history, err := a.t.history(r.Name)
 			if err != nil {
 				return err
 			}
+			keep := lifecycle.Retention(history, r.State)
 			kept := r.State != backend.Cancelled && microsOf(r.KeyUntil) > a.now || a.keptByFlow(&r)
 			if !kept && (keep < 0 || a.now-r.FinishedAt.UnixMicro() >= keep.Microseconds()) {
 				a.tellGates(&r)
@@ -252,6 +253,9 @@ func (a *importBatch) insert() error {
 		endings[i] = lifecycle.Of(r).Ending
 		if len(r.Steps) > 0 {
 			flags[i] |= flagSteps
+		}
+		if r.Dropped {
+			flags[i] |= flagDropped
 		}
 		if r.Waits != (backend.SignalKey{}) && r.State == backend.Scheduled {
 			flags[i] |= flagWaits

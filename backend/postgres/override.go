@@ -18,15 +18,18 @@ const (
 	deleteWorker   = `DELETE FROM plainjobs.worker WHERE id = $1::bigint RETURNING defined`
 
 	upsertSettings = `
-		INSERT INTO plainjobs.job_setting AS s (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, differ, override)
-		SELECT v.name, v.max_running, v.rate, v.per, v.keep_done, v.keep_failed, v.keep_rows, v.max_crashes, v.differ <> 0, v.override
+		INSERT INTO plainjobs.job_setting AS s (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes,
+			drop_done, drop_failed, differ, override)
+		SELECT v.name, v.max_running, v.rate, v.per, v.keep_done, v.keep_failed, v.keep_rows, v.max_crashes,
+			v.drop_done <> 0, v.drop_failed <> 0, v.differ <> 0, v.override
 		FROM unnest($1::text::text[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],
-			$7::text::bigint[], $8::text::bigint[], $9::text::bigint[], $10::text::text[])
-			AS v(name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, differ, override)
+			$7::text::bigint[], $8::text::bigint[], $9::text::bigint[], $10::text::bigint[], $11::text::bigint[], $12::text::text[])
+			AS v(name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, drop_done, drop_failed, differ, override)
 		ORDER BY v.name COLLATE "C"
 		ON CONFLICT (name) DO UPDATE SET max_running = excluded.max_running, rate = excluded.rate, per = excluded.per,
 			keep_done = excluded.keep_done, keep_failed = excluded.keep_failed, keep_rows = excluded.keep_rows,
-			max_crashes = excluded.max_crashes, differ = excluded.differ, override = excluded.override`
+			max_crashes = excluded.max_crashes, drop_done = excluded.drop_done, drop_failed = excluded.drop_failed,
+			differ = excluded.differ, override = excluded.override`
 )
 
 // Set implements [backend.SettingsStore].
@@ -152,18 +155,14 @@ func (t *tx) storeSettings(changed settings) error {
 	}
 	names := sorted(changed)
 	overrides := make([]string, len(names))
-	var columns [8][]int64
+	var columns [10][]int64
 	for i, name := range names {
 		s := changed[name]
 		if s.override != nil {
 			overrides[i] = s.override.Text()
 		}
-		differ := int64(0)
-		if s.differ {
-			differ = 1
-		}
 		for c, v := range []int64{int64(s.MaxRunning), int64(s.Rate), int64(s.Per), int64(s.History.Done), int64(s.History.Failed),
-			int64(s.History.Rows), int64(s.MaxCrashes), differ} {
+			int64(s.History.Rows), int64(s.MaxCrashes), bit(s.History.DropDone), bit(s.History.DropFailed), bit(s.differ)} {
 			columns[c] = append(columns[c], v)
 		}
 	}
@@ -175,6 +174,13 @@ func (t *tx) storeSettings(changed settings) error {
 		return err
 	}
 	return t.settingsChanged()
+}
+
+func bit(set bool) int64 {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 // removeWorker deletes a worker's row, and what the worker defines.

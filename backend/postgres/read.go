@@ -92,7 +92,7 @@ func (r *jobRow) info() backend.Info {
 		info.StartedAt = instant(r.StartedAt)
 	}
 	if r.State.Terminal() {
-		info.FinishedAt = instant(r.FinishedAt)
+		info.FinishedAt, info.Dropped = instant(r.FinishedAt), r.Flags&flagDropped != 0
 	}
 	if r.State == backend.Running {
 		info.Worker = r.Worker

@@ -59,6 +59,7 @@ func (r *row) scan(rows *sql.Rows) error {
 	if !r.State.Terminal() {
 		r.FinishedAt = 0
 	}
+	r.Dropped = r.flags&flagDropped != 0
 	return err
 }
 
@@ -146,6 +147,8 @@ const (
 			expires_at = nullif(v.expires_at, 0), flags = v.flags, priority = v.priority
 		FROM v WHERE j.id = v.id`
 
+	dropPayloads = `UPDATE plainjobs.job SET payload = '' WHERE id = ANY($1::text::bigint[])`
+
 	deleteRows = `
 		WITH gone AS (DELETE FROM plainjobs.job_error WHERE job = ANY($1::text::bigint[])),
 			gone_too AS (DELETE FROM plainjobs.job_result WHERE job = ANY($1::text::bigint[])),
@@ -176,11 +179,14 @@ func (t *tx) write(rows []*row) error {
 	var changed, unkept, removed []*row
 	for _, r := range rows {
 		if r.State.Terminal() && !r.was.Terminal() {
-			keep, err := t.keep(r.name, r.State)
+			history, err := t.history(r.name)
 			if err != nil {
 				return err
 			}
-			if keep < 0 {
+			if lifecycle.Drops(history, r.State) {
+				r.Dropped, r.flags = true, r.flags|flagDropped
+			}
+			if lifecycle.Retention(history, r.State) < 0 {
 				unkept = append(unkept, r)
 				continue
 			}
@@ -230,6 +236,7 @@ func (t *tx) update(rows []*row) error {
 		return err
 	}
 	var ended []*row
+	var dropped []int64
 	n := len(rows)
 	ids, seeds, settled, ran, priorities := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int16, n)
 	var ready []span
@@ -255,12 +262,18 @@ func (t *tx) update(rows []*row) error {
 		}
 		if r.State.Terminal() && !r.was.Terminal() {
 			ended = append(ended, r)
+			if r.Dropped {
+				dropped = append(dropped, r.id)
+			}
 		}
 	}
 	_, err = t.exec(updateRows, intArray(ids), intArray(states), intArray(endings), intArray(seeds), intArray(settled), intArray(failures),
 		boolArray(suspects), intArray(crashes), intArray(runAts), intArray(finishedAts), intArray(expiresAts), intArray(flags), intArray(priorities), intArray(ran))
 	if err == nil {
 		err = t.ready(ready)
+	}
+	if err == nil && len(dropped) > 0 {
+		_, err = t.exec(dropPayloads, intArray(dropped))
 	}
 	if err == nil {
 		err = t.addErrors(rows, now)

@@ -44,7 +44,7 @@ type storedSettings struct {
 const everything = ""
 
 const (
-	settingColumns = `name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, differ, override`
+	settingColumns = `name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, drop_done, drop_failed, differ, override`
 	selectSettings = `SELECT ` + settingColumns + ` FROM plainjobs.job_setting`
 
 	selectSettingsVersion = `SELECT coalesce((SELECT value FROM plainjobs.meta WHERE key = 'settings'), '')`
@@ -67,7 +67,8 @@ func (all settings) scan(r *sql.Rows) error {
 	var s setting
 	var maxRunning, rate, per, done, failed int64
 	var override string
-	err := r.Scan(&name, &s.paused, &maxRunning, &rate, &per, &done, &failed, &s.History.Rows, &s.MaxCrashes, &s.differ, &override)
+	err := r.Scan(&name, &s.paused, &maxRunning, &rate, &per, &done, &failed, &s.History.Rows, &s.MaxCrashes,
+		&s.History.DropDone, &s.History.DropFailed, &s.differ, &override)
 	if err == nil && override != "" {
 		s.override, err = jsonrow.ReadOverriding(override)
 	}
@@ -116,10 +117,10 @@ func (b *Backend) isLimited(name string) bool {
 	return set != nil && set.all[name].Limited()
 }
 
-// keep returns how long a job of a name is kept in a terminal state.
-func (t *tx) keep(name string, s backend.State) (time.Duration, error) {
+// history returns what is kept of the finished jobs of a name.
+func (t *tx) history(name string) (backend.History, error) {
 	all, err := t.settings()
-	return lifecycle.Retention(lifecycle.HistoryOf(all[name].Settings, t.b.opts.History), s), err
+	return lifecycle.HistoryOf(all[name].Settings, t.b.opts.History), err
 }
 
 const (
@@ -217,7 +218,8 @@ const (
 		ON CONFLICT (name) DO UPDATE SET paused = excluded.paused`
 	deletePlain = `
 		DELETE FROM plainjobs.job_setting WHERE NOT paused AND max_running = 0 AND rate = 0
-			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0 AND NOT differ AND override = ''`
+			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0
+			AND NOT drop_done AND NOT drop_failed AND NOT differ AND override = ''`
 )
 
 // Pause implements [backend.SettingsStore].

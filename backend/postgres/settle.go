@@ -62,7 +62,7 @@ func (b *Backend) flushCompletions(ctx context.Context, group []*completing) err
 	if err := b.ran(ctx, runs); err != nil {
 		return err
 	}
-	if b.opts.History.Done >= 0 {
+	if h := b.opts.History; h.Done >= 0 && !h.DropDone {
 		var err error
 		if all, err = b.completePlain(ctx, all); err != nil {
 			return err

@@ -166,10 +166,14 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 		if err := t.done(runs[from:to], del, now); err != nil {
 			return err
 		}
-		if del && b.stepped.Load() {
-			if err := t.deleteStepsOf(runs[from:to]); err != nil {
-				return err
-			}
+		switch {
+		case !del:
+			err = b.dropDone(t, set, runs[from:to])
+		case b.stepped.Load():
+			err = t.deleteStepsOf(runs[from:to])
+		}
+		if err != nil {
+			return err
 		}
 		from = to
 	}
@@ -179,6 +183,20 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 		}
 	}
 	return nil
+}
+
+// dropDone deletes the payloads of those done jobs whose history has none.
+func (b *Backend) dropDone(t *tx, set settings, runs []doneRun) error {
+	if len(set) == 0 && !b.history.DropDone {
+		return nil
+	}
+	var ids []int64
+	for i := range runs {
+		if b.drops(set, runs[i].name, backend.Done) {
+			ids = append(ids, runs[i].ID)
+		}
+	}
+	return t.dropPayloads(ids)
 }
 
 const (

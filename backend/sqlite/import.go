@@ -287,6 +287,7 @@ func flagsOfRecord(r *backend.Record) (f flag) {
 		flagExpires:      !r.ExpiresAt.IsZero(),
 		flagMetadata:     len(r.Metadata) > 0,
 		flagResult:       r.Result != nil,
+		flagDropped:      r.Dropped,
 		flagProgress:     r.Done != 0 || r.Total != 0,
 		flagSteps:        len(r.Steps) > 0,
 		flagMember:       len(gatesOf(r.Gating)) > 0,

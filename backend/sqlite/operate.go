@@ -38,6 +38,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 	}
 	slices.Sort(result.Affected)
 	slices.Sort(result.Duplicates)
+	slices.Sort(result.Dropped)
 	return result, nil
 }
 
@@ -68,6 +69,8 @@ func (b *Backend) operatePage(t *tx, req backend.OperateRequest, ids []int64, re
 				removed = append(removed, r)
 			}
 		case req.FromStep != "" && !t.hasStep(r.id, req.FromStep, &err):
+		case req.Op == backend.OpRetry && r.Dropped:
+			result.Dropped = append(result.Dropped, r.id)
 		case req.Op == backend.OpRetry && r.State.Terminal():
 			var ok bool
 			if ok, err = t.revivable(r, now); ok {

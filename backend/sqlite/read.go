@@ -110,7 +110,7 @@ func (r *jobRow) info(now int64) backend.Info {
 		info.StartedAt = instantOrZero(r.StartedAt)
 	}
 	if r.State.Terminal() {
-		info.FinishedAt = instant(r.FinishedAt)
+		info.FinishedAt, info.Dropped = instant(r.FinishedAt), r.Flags&flagDropped != 0
 	}
 	if r.State == backend.Running {
 		info.Worker = r.Worker

@@ -3,6 +3,8 @@ package sqlite
 import (
 	"cmp"
 	"database/sql"
+	"fmt"
+	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
@@ -30,6 +32,8 @@ const (
 	flagSteps flag = 1 << (12 + iota) // the job has steps
 	flagWaits                         // it has a row in signal_wait, which counts while it is scheduled
 )
+
+const flagDropped flag = 1 << 20 // the payload was deleted when the job ended
 
 // flagsAtEnd are the flags of jobs whose end releases a key.
 const flagsAtEnd = flagUnique | flagSerial
@@ -87,6 +91,7 @@ func (r *row) scan(rows *sql.Rows) error {
 		r.Ending = 0 // of an earlier run
 	}
 	r.Cancelling = r.State == backend.Running && r.flags&flagCancelling != 0
+	r.Dropped = r.flags&flagDropped != 0
 	return err
 }
 
@@ -168,7 +173,25 @@ func (b *Backend) put(t *tx, r row, next lifecycle.Job, now int64, errors ...bac
 		}
 	}
 	if next.State.Terminal() {
+		if !r.State.Terminal() && b.drops(set, r.name, next.State) {
+			if err := t.dropPayloads([]int64{r.id}); err != nil {
+				return err
+			}
+		}
 		return t.ended(r.jobKeys, next.State, now)
+	}
+	return nil
+}
+
+var dropPayloadsOf = newList(fmt.Sprintf(`UPDATE plainjobs_job SET payload = x'', flags = flags | %d WHERE id IN (`, flagDropped), `?`, `)`)
+
+// dropPayloads deletes the payloads of jobs that have ended.
+func (t *tx) dropPayloads(ids []int64) error {
+	for part := range slices.Chunk(ids, maxList) {
+		query, length := dropPayloadsOf.fit(len(part))
+		if _, err := t.exec(query, appendIDs(nil, part, length)...); err != nil {
+			return err
+		}
 	}
 	return nil
 }

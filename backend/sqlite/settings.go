@@ -51,7 +51,7 @@ const wholeQueue = 0
 
 const (
 	selectSettings = `
-		SELECT name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, differ, override
+		SELECT name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, drop_done, drop_failed, differ, override
 		FROM plainjobs_job_setting`
 
 	// Another process may change settings, and thousands of names may have some. So
@@ -66,7 +66,8 @@ func (all *settings) scan(r *sql.Rows) error {
 	var s setting
 	var maxRunning, rate, per, done, failed int64
 	var override string
-	err := r.Scan(&name, &s.paused, &maxRunning, &rate, &per, &done, &failed, &s.History.Rows, &s.MaxCrashes, &s.differ, &override)
+	err := r.Scan(&name, &s.paused, &maxRunning, &rate, &per, &done, &failed, &s.History.Rows, &s.MaxCrashes,
+		&s.History.DropDone, &s.History.DropFailed, &s.differ, &override)
 	if err == nil && override != "" {
 		s.override, err = jsonrow.ReadOverriding(override)
 	}
@@ -140,13 +141,20 @@ func (b *Backend) keep(all settings, name int64, s backend.State) time.Duration 
 	return lifecycle.Retention(lifecycle.HistoryOf(all[name].Settings, b.history), s)
 }
 
+// drops reports whether the payloads of jobs of a name are deleted when they reach a
+// terminal state.
+func (b *Backend) drops(all settings, name int64, s backend.State) bool {
+	return lifecycle.Drops(lifecycle.HistoryOf(all[name].Settings, b.history), s)
+}
+
 const (
 	upsertPaused = `
 		INSERT INTO plainjobs_job_setting (name, paused) VALUES (?, ?)
 		ON CONFLICT (name) DO UPDATE SET paused = excluded.paused`
 	deletePlain = `
 		DELETE FROM plainjobs_job_setting WHERE paused = 0 AND max_running = 0 AND rate = 0
-			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0 AND differ = 0 AND override = ''`
+			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0
+			AND drop_done = 0 AND drop_failed = 0 AND differ = 0 AND override = ''`
 )
 
 // Pause implements [backend.SettingsStore].

@@ -203,7 +203,7 @@ func (b *Backend) Describe() backend.Description {
 		Shared:     b.path != "",
 		MaxPayload: b.maxPayload(),
 		Fields: backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending |
-			backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes | backend.FieldGates,
+			backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes | backend.FieldDrop | backend.FieldGates,
 	}
 	if b.path == "" {
 		d.Durability = backend.None

@@ -62,6 +62,16 @@ func words(o backend.Override) []Limit {
 	if d := o.History.Failed; d != 0 {
 		all[5].Value = max(d, 0).String()
 	}
+	for _, drop := range []struct {
+		name string
+		set  bool
+	}{{"drop-done", o.History.DropDone}, {"drop-failed", o.History.DropFailed}} {
+		l := Limit{Name: drop.name}
+		if drop.set {
+			l.Value = "yes"
+		}
+		all = append(all, l)
+	}
 	return all
 }
 

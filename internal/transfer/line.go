@@ -54,6 +54,8 @@ type settingLine struct {
 	KeepDone   time.Duration `json:"keep_done,omitempty"`
 	KeepFailed time.Duration `json:"keep_failed,omitempty"`
 	KeepRows   int           `json:"keep_rows,omitempty"`
+	DropDone   bool          `json:"drop_done,omitempty"`
+	DropFailed bool          `json:"drop_failed,omitempty"`
 	MaxCrashes int           `json:"max_crashes,omitempty"`
 	Override   *overrideLine `json:"override,omitempty"`
 }
@@ -66,6 +68,8 @@ type overrideLine struct {
 	KeepDone    time.Duration `json:"keep_done,omitempty"`
 	KeepFailed  time.Duration `json:"keep_failed,omitempty"`
 	KeepRows    int           `json:"keep_rows,omitempty"`
+	DropDone    bool          `json:"drop_done,omitempty"`
+	DropFailed  bool          `json:"drop_failed,omitempty"`
 	MaxCrashes  int           `json:"max_crashes,omitempty"`
 	Concurrency int           `json:"concurrency,omitempty"`
 	By          string        `json:"by,omitempty"`
@@ -110,6 +114,7 @@ type jobLine struct {
 	Total        int64       `json:"total,omitempty"`
 	Metadata     blob        `json:"metadata,omitempty"`
 	Payload      blob        `json:"payload"`
+	Dropped      bool        `json:"dropped,omitempty"`
 	Result       *blob       `json:"result,omitempty"`
 	Errors       []errorLine `json:"errors,omitempty"`
 	Steps        []stepLine  `json:"steps,omitempty"`
@@ -178,7 +183,7 @@ func lineOfRecord(r *backend.Record) *jobLine {
 		Crashes: r.Crashes, Suspect: r.Suspect, Cancelling: r.Cancelling, CreatedAt: r.CreatedAt, RunAt: r.RunAt,
 		FinishedAt: optional(r.FinishedAt), ExpiresAt: optional(r.ExpiresAt), UniqueKey: r.UniqueKey,
 		UntilStarted: r.Scope == backend.UntilStarted, KeyUntil: optional(r.KeyUntil), SerialKey: r.SerialKey,
-		Gating: lineOfGating(r), Done: r.Done, Total: r.Total, Metadata: r.Metadata, Payload: r.Payload,
+		Gating: lineOfGating(r), Done: r.Done, Total: r.Total, Metadata: r.Metadata, Payload: r.Payload, Dropped: r.Dropped,
 	}
 	if r.Result != nil {
 		l.Result = (*blob)(&r.Result)
@@ -201,7 +206,7 @@ func (l *jobLine) record() (backend.Record, error) {
 		ID: l.ID, Name: l.Name, State: states[i], Priority: l.Priority, Failures: l.Failures, MaxAttempts: l.MaxAttempts,
 		Crashes: l.Crashes, Suspect: l.Suspect, Cancelling: l.Cancelling, CreatedAt: l.CreatedAt.UTC(), RunAt: l.RunAt.UTC(),
 		FinishedAt: given(l.FinishedAt), ExpiresAt: given(l.ExpiresAt), UniqueKey: l.UniqueKey, SerialKey: l.SerialKey, KeyUntil: given(l.KeyUntil),
-		Done: l.Done, Total: l.Total, Metadata: l.Metadata, Payload: l.Payload,
+		Done: l.Done, Total: l.Total, Metadata: l.Metadata, Payload: l.Payload, Dropped: l.Dropped,
 	}}
 	l.Gating.fill(&r)
 	l.fillSteps(&r)
@@ -222,12 +227,14 @@ func lineOfSetting(n *backend.NameInfo) *settingLine {
 	l := &settingLine{
 		Name: n.Name, Paused: n.Paused, MaxRunning: d.MaxRunning, Rate: d.Rate, Per: d.Per,
 		KeepDone: d.History.Done, KeepFailed: d.History.Failed, KeepRows: d.History.Rows,
+		DropDone: d.History.DropDone, DropFailed: d.History.DropFailed,
 		MaxCrashes: d.MaxCrashes,
 	}
 	if o := n.Override; !o.Zero() {
 		l.Override = &overrideLine{
 			MaxRunning: o.MaxRunning, Rate: o.Rate, Per: o.Per,
 			KeepDone: o.History.Done, KeepFailed: o.History.Failed, KeepRows: o.History.Rows,
+			DropDone: o.History.DropDone, DropFailed: o.History.DropFailed,
 			MaxCrashes: o.MaxCrashes, Concurrency: o.Concurrency, By: o.By,
 		}
 	}
@@ -243,7 +250,9 @@ func (l *settingLine) override() backend.Override {
 	return backend.Override{
 		Settings: backend.Settings{
 			Name: l.Name, MaxRunning: o.MaxRunning, Rate: o.Rate, Per: o.Per,
-			History:    backend.History{Done: o.KeepDone, Failed: o.KeepFailed, Rows: o.KeepRows},
+			History: backend.History{
+				Done: o.KeepDone, Failed: o.KeepFailed, Rows: o.KeepRows, DropDone: o.DropDone, DropFailed: o.DropFailed,
+			},
 			MaxCrashes: o.MaxCrashes,
 		},
 		Concurrency: o.Concurrency, By: o.By,
@@ -254,7 +263,9 @@ func (l *settingLine) override() backend.Override {
 func (l *settingLine) settings() backend.Settings {
 	return backend.Settings{
 		Name: l.Name, MaxRunning: l.MaxRunning, Rate: l.Rate, Per: l.Per,
-		History:    backend.History{Done: l.KeepDone, Failed: l.KeepFailed, Rows: l.KeepRows},
+		History: backend.History{
+			Done: l.KeepDone, Failed: l.KeepFailed, Rows: l.KeepRows, DropDone: l.DropDone, DropFailed: l.DropFailed,
+		},
 		MaxCrashes: l.MaxCrashes,
 	}
 }

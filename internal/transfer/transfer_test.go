@@ -113,7 +113,7 @@ func fill(ctx context.Context, b store) (backend.Worker, error) {
 		{Name: "nightly", Definition: "d|0 3 * * *", Next: now.Add(time.Hour), Last: now.Add(-23 * time.Hour)},
 		{Name: "paused", Definition: "e", Next: now.Add(time.Minute), Paused: true},
 	}})
-	_, notSet := b.Set(ctx, 0, []backend.Settings{{Name: "done", MaxRunning: 4, MaxCrashes: -1, History: backend.History{Rows: 5000}}, {Name: "fails", Rate: 3, Per: time.Minute}})
+	_, notSet := b.Set(ctx, 0, []backend.Settings{{Name: "done", MaxRunning: 4, MaxCrashes: -1, History: backend.History{Rows: 5000, DropDone: true}}, {Name: "fails", Rate: 3, Per: time.Minute}})
 	return w, errors.Join(append(errs, err, notSet,
 		b.Override(ctx, backend.Override{Settings: backend.Settings{Name: "done", MaxRunning: -1, Rate: 8, Per: time.Second}, Concurrency: 2, By: "ann"}, false),
 		b.Pause(ctx, "fails", true),

@@ -27,13 +27,14 @@ var queries embed.FS
 // columns are part of the schema's promise: none is renamed or removed, and new ones come
 // last.
 const columns = "id name state priority failures max_attempts crashes created_at run_at started_at finished_at expires_at" +
-	" worker unique_key serial_key metadata payload result error"
+	" worker unique_key serial_key metadata payload result error payload_dropped"
 
 // A store is a store with all methods that the test needs.
 type store interface {
 	backend.Backend
 	backend.Reader
 	backend.Operator
+	backend.SettingsStore
 }
 
 // Run tests the view of an empty store.
@@ -57,7 +58,7 @@ func (v View) testColumns(t *testing.T) {
 	for column, want := range map[string]string{
 		"id": "bigint", "name": "text", "state": "text", "priority": "smallint", "failures": "integer", "max_attempts": "bigint", "crashes": "smallint",
 		"created_at": instant, "run_at": instant, "started_at": instant, "finished_at": instant, "expires_at": instant,
-		"worker": "bigint", "unique_key": "text", "serial_key": "text", "metadata": "jsonb", "payload": "jsonb", "result": "jsonb", "error": "text",
+		"worker": "bigint", "unique_key": "text", "serial_key": "text", "metadata": "jsonb", "payload": "jsonb", "result": "jsonb", "error": "text", "payload_dropped": "boolean",
 	} {
 		if got := v.text(t, "SELECT pg_typeof("+column+") FROM "+v.Name+" LIMIT 1"); got[0] != want {
 			t.Errorf("the column %s is %s, want %s", column, got[0], want)
@@ -139,7 +140,10 @@ func (v View) testRows(t *testing.T, b store) {
 	if len(states) != len(backend.States()) {
 		t.Errorf("the jobs are in the states %v", states)
 	}
-	got := v.text(t, strings.ReplaceAll("SELECT "+strings.ReplaceAll(columns, " ", ", ")+" FROM "+v.Name+" ORDER BY id DESC", "metadata, payload, result", spaceless(v.Dialect)))
+	list := strings.ReplaceAll(columns, " ", ", ")
+	list = strings.ReplaceAll(list, "metadata, payload, result", spaceless(v.Dialect))
+	list = strings.ReplaceAll(list, "payload_dropped", "CASE WHEN payload_dropped THEN 'true' ELSE 'false' END")
+	got := v.text(t, "SELECT "+list+" FROM "+v.Name+" ORDER BY id DESC")
 	if !slices.Equal(got, want) {
 		t.Errorf("the view has\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
@@ -176,7 +180,7 @@ func expected(job *backend.Info) string {
 	return strings.Join([]string{
 		fmt.Sprint(job.ID), job.Name, job.State.String(), fmt.Sprint(job.Priority), fmt.Sprint(job.Failures), fmt.Sprint(job.MaxAttempts), fmt.Sprint(job.Crashes),
 		at(job.CreatedAt), at(job.RunAt), at(job.StartedAt), at(job.FinishedAt), at(job.ExpiresAt),
-		worker, job.UniqueKey, job.SerialKey, object(job.Metadata), object(job.Payload), object(job.Result), last,
+		worker, job.UniqueKey, job.SerialKey, object(job.Metadata), object(job.Payload), object(job.Result), last, fmt.Sprint(job.Dropped),
 	}, "|")
 }
 
@@ -257,6 +261,8 @@ func fill(t *testing.T, b store) {
 		fail(j, backend.EndFailed, "refused")
 	}
 	claim(1, "invoice") // runs
+	_, err = b.Set(ctx, 0, []backend.Settings{{Name: "late", History: backend.History{DropFailed: true}}})
+	check(err)
 	_, err = b.Operate(ctx, backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{Names: []string{"late"}}})
 	check(err)
 }

@@ -27,7 +27,8 @@ CREATE VIEW plainjobs.view AS
     plainjobs.as_json(j.metadata) AS metadata,
     plainjobs.as_json(j.payload) AS payload,
     plainjobs.as_json((SELECT r.result FROM plainjobs.job_result r WHERE r.job = j.id)) AS result,
-    (SELECT e.error FROM plainjobs.job_error e WHERE e.job = j.id ORDER BY e.id DESC LIMIT 1) AS error
+    (SELECT e.error FROM plainjobs.job_error e WHERE e.job = j.id ORDER BY e.id DESC LIMIT 1) AS error,
+    j.flags & 1048576 <> 0 AS payload_dropped
   FROM plainjobs.job j
   LEFT JOIN LATERAL (
     SELECT k.worker, k.last FROM plainjobs.claim k WHERE j.state = 3 AND k.seed = j.seed AND k.first <= j.id ORDER BY k.first DESC LIMIT 1) c

@@ -14,9 +14,10 @@ CREATE VIEW plainjobs_view AS
     CASE WHEN json_valid(CAST(j.metadata AS TEXT)) THEN CAST(j.metadata AS TEXT) END AS metadata,
     CASE WHEN json_valid(CAST(j.payload AS TEXT)) THEN CAST(j.payload AS TEXT) END AS payload,
     (SELECT CASE WHEN json_valid(CAST(r.result AS TEXT)) THEN CAST(r.result AS TEXT) END FROM plainjobs_job_result r WHERE r.job = j.id) AS result,
-    (SELECT e.error FROM plainjobs_job_error e WHERE e.job = j.id ORDER BY e.id DESC LIMIT 1) AS error
+    (SELECT e.error FROM plainjobs_job_error e WHERE e.job = j.id ORDER BY e.id DESC LIMIT 1) AS error,
+    j.flags & 1048576 <> 0 AS payload_dropped
   FROM (
-    SELECT j.id, j.name, j.state, j.priority, j.failures, j.max_attempts, j.crashes, j.created_at, j.run_at, j.expires_at, j.unique_key, j.serial_key, j.metadata, j.payload,
+    SELECT j.id, j.name, j.state, j.priority, j.failures, j.max_attempts, j.crashes, j.created_at, j.run_at, j.expires_at, j.unique_key, j.serial_key, j.metadata, j.payload, j.flags,
       CASE WHEN j.state >= 5 THEN j.finished_at END AS finished,
       CASE WHEN j.started_seed = j.seed AND (j.state >= 5 OR j.state = 3) THEN nullif(j.started_at, 0) END AS started,
       CASE WHEN j.state = 3 THEN (SELECT CASE WHEN c.last >= j.id THEN c.worker END FROM plainjobs_claim c

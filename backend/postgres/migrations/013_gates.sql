@@ -84,7 +84,7 @@ CREATE OR REPLACE FUNCTION plainjobs.complete_jobs(firsts bigint[], lasts bigint
 AS $$
 DECLARE
   clock bigint := plainjobs.now_micros();
-  unkept text[] := ARRAY(SELECT s.name FROM plainjobs.job_setting s WHERE s.keep_done < 0);
+  unkept text[] := ARRAY(SELECT s.name FROM plainjobs.job_setting s WHERE s.keep_done < 0 OR s.drop_done);
   settled bigint[];
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
@@ -117,7 +117,7 @@ CREATE FUNCTION plainjobs.complete_members(firsts bigint[], lasts bigint[], seed
 AS $$
 DECLARE
   clock bigint := plainjobs.now_micros();
-  unkept text[] := ARRAY(SELECT s.name FROM plainjobs.job_setting s WHERE s.keep_done < 0);
+  unkept text[] := ARRAY(SELECT s.name FROM plainjobs.job_setting s WHERE s.keep_done < 0 OR s.drop_done);
   members bigint[];
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
