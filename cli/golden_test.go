@@ -42,7 +42,7 @@ func TestGolden(t *testing.T) {
 		"limit": {
 			"limit", "limit import --by ann --max-running 1 --concurrency 2", "limit import --by bob --rate 100/2s --max-crashes none --keep-done 0", "limit", "limit import --json",
 			"stats", "why 6", "limit import --by ann --rate none --max-running none --keep-rows none --keep-failed 24h", "limit import --reset --by ann", "limit --json",
-			"limit imprt", "limit import --rate 5", "limit import --rate 0/1s", "limit import --max-running 0", "limit import --keep-done soon", "limit --max-running 3", "limit import --reset --rate 1/1s", "limit sum",
+			"limit imprt", "limit import --rate 5", "limit import --rate 0/1s", "limit import --max-running 0", "limit import --keep-done soon", "limit --max-running 3", "limit import --reset --rate 1/1s", "limit import --by ann --drop-done --drop-failed", "limit import --json", "limit sum",
 		},
 		"schedules": {"schedules", "schedules --json", "schedules nightly --next 3", "schedules nightly --next 2 --zone America/New_York --json", "schedules often --next 2", "schedules nigtly", "schedules --zone Mars/Olympus", "schedules --next -1"},
 		"workers":   {"workers", "workers --json", "workers x"},

@@ -201,8 +201,11 @@ func (d *deed) operate(ctx context.Context, w http.ResponseWriter) error {
 			r.End = strings.TrimPrefix(err.Error(), "plainjobs: ")
 		}
 	} else if other != nil {
-		if r.End = fmt.Sprintf("job #%d is %v", other.ID, other.State); v.keyed {
+		switch r.End = fmt.Sprintf("job #%d is %v", other.ID, other.State); {
+		case v.keyed:
 			r.End += " and keeps no key"
+		case v.action == Retry && other.Dropped:
+			r.End += " and has no payload any more"
 		}
 	}
 	return d.end(ctx, w, r)

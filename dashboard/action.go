@@ -67,7 +67,7 @@ func verbOf(a Action) *verb {
 
 // takes reports whether the verb applies to a job.
 func (v *verb) takes(j *plainjobs.Info) bool {
-	return slices.Contains(v.states, j.State) && (!v.keyed || !j.KeyUntil.IsZero())
+	return slices.Contains(v.states, j.State) && (!v.keyed || !j.KeyUntil.IsZero()) && (v.action != Retry || !j.Dropped)
 }
 
 // operates reports whether the store can change jobs.

@@ -31,7 +31,7 @@ func (rq *request) buttons(j *plainjobs.Info) (all []button) {
 		return nil
 	}
 	for _, v := range verbs {
-		if v.takes(j) && !(v.action == Retry && j.Dropped) && rq.may(v.action, j.Name) {
+		if v.takes(j) && rq.may(v.action, j.Name) {
 			all = append(all, button{string(v.action), v.label, v.grave, v.action == Prioritize})
 		}
 	}
