@@ -49,7 +49,7 @@ func root() *cobra.Command {
 			s.onCommandLine, s.command = c.Flags().Changed("db"), c.Name()
 		},
 	}
-	c.PersistentFlags().StringVar(&s.db, "db", "", "the database: a SQLite `FILE`, or postgres://…; the default is $PLAINJOBS_DB")
+	c.PersistentFlags().StringVar(&s.db, "db", "", "the database: a SQLite `FILE`, postgres://… or mysql://…; the default is $PLAINJOBS_DB")
 	commands := cli.Commands(cli.App{Open: func(context.Context) (*plainjobs.Queue, error) {
 		store, err := s.open()
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/sqlite/modernc"
+	"github.com/plainjobs/plainjobs/internal/mycluster"
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
@@ -27,6 +28,7 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	pgcluster.Stop()
+	mycluster.Stop()
 	os.Exit(code)
 }
 

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/mysql"
 	"github.com/plainjobs/plainjobs/backend/postgres"
 	"github.com/plainjobs/plainjobs/backend/postgres/pgx"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
@@ -53,8 +55,10 @@ func openStore(db string, shown, create bool) (backend.Backend, error) {
 	switch {
 	case address && (scheme == "postgres" || scheme == "postgresql"), missing != nil && keywords.MatchString(db):
 		return pgx.Open(db, &postgres.Options{NoMigrate: !create})
+	case address && (scheme == "mysql" || scheme == "mariadb"):
+		return mysql.Open(withPassword(db), &mysql.Options{NoMigrate: !create})
 	case address && scheme != "file" && scheme != "sqlite":
-		return nil, cli.Usage(fmt.Errorf("%s://…: unknown kind of database: give a SQLite file or postgres://…", scheme))
+		return nil, cli.Usage(fmt.Errorf("%s://…: unknown kind of database: give a SQLite file, postgres://… or mysql://…", scheme))
 	}
 	// A migration would lock out a program that is older than this one. A new file would
 	// make a mistyped name look like an empty queue.
@@ -70,6 +74,21 @@ func openStore(db string, shown, create bool) (backend.Backend, error) {
 		return nil, cli.Usage(err)
 	}
 	return nil, err
+}
+
+// withPassword returns a URL of a MariaDB server with the password of MYSQL_PWD, as the server's
+// own programs take it, unless the URL has one.
+func withPassword(db string) string {
+	u, err := url.Parse(db)
+	password := os.Getenv("MYSQL_PWD")
+	if err != nil || password == "" || u.User == nil {
+		return db
+	}
+	if _, has := u.User.Password(); has {
+		return db
+	}
+	u.User = url.UserPassword(u.User.Username(), password)
+	return u.String()
 }
 
 // linkTarget returns the target of a symbolic link, or "".
@@ -101,5 +120,5 @@ func hidesPassword(db string, shown bool) error {
 	if !shown || !secret.MatchString(db) && (!userinfo.MatchString(db) || noUserinfo.MatchString(db)) {
 		return nil
 	}
-	return cli.Usage(errors.New("--db contains a password, and all users of this machine can read the command line: set PLAINJOBS_DB or PGPASSWORD instead"))
+	return cli.Usage(errors.New("--db contains a password, and all users of this machine can read the command line: set PLAINJOBS_DB, PGPASSWORD or MYSQL_PWD instead"))
 }
