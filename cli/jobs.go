@@ -228,6 +228,8 @@ func (s *screen) since(j *plainjobs.Info) string {
 		return s.when(j.FinishedAt)
 	case j.State == plainjobs.Blocked && j.BlockedBy == 0 && j.CallbackOf != 0:
 		return fmt.Sprintf("after group %d", j.CallbackOf)
+	case j.State == plainjobs.Blocked && j.BlockedBy == 0 && len(j.Groups) > 0:
+		return fmt.Sprintf("after others of flow %d", j.Groups[0])
 	case j.State == plainjobs.Blocked:
 		return fmt.Sprintf("after #%d", j.BlockedBy)
 	case j.State == plainjobs.Running && j.ProgressTotal > 0:

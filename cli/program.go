@@ -48,7 +48,7 @@ func newProgram(app App) *program {
 func (p *program) commands() []*cobra.Command {
 	all := []*cobra.Command{
 		p.workCommand(), p.devCommand(), p.listCommand(),
-		p.statsCommand(), p.jobsCommand(), p.showCommand(), p.whyCommand(), p.groupsCommand(), p.groupCommand(),
+		p.statsCommand(), p.jobsCommand(), p.showCommand(), p.whyCommand(), p.groupsCommand(), p.groupCommand(), p.flowCommand(),
 		p.retryCommand(), p.cancelCommand(), p.deleteCommand(), p.priorityCommand(), p.freeCommand(),
 		p.performCommand(), p.signalCommand(),
 		p.pauseCommand(), p.resumeCommand(), p.limitCommand(), p.schedulesCommand(), p.workersCommand(), p.topCommand(), p.envCommand(),

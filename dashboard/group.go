@@ -46,6 +46,8 @@ type branch struct {
 // groupPage is a group with what belongs to it.
 type groupPage struct {
 	Group    groupRow
+	Kind     string   // Group or Flow
+	Graph    *drawing // of a flow
 	Facts    []fact
 	Members  string // the URL of its members
 	Failed   string // of the failed members, if there are some
@@ -53,7 +55,7 @@ type groupPage struct {
 	More     bool // there are more groups in it than are shown
 }
 
-func (p *groupPage) title() string { return "Group " + strconv.FormatInt(p.Group.ID, 10) }
+func (p *groupPage) title() string { return p.Kind + " " + strconv.FormatInt(p.Group.ID, 10) }
 
 // groupRows is the number of groups on a page.
 const groupRows = 50
@@ -126,7 +128,7 @@ func (h *handler) group(ctx context.Context, rq *request, query url.Values) (any
 	if err != nil {
 		return nil, err
 	}
-	p := &groupPage{Group: rq.groupTree(g), More: g.More, Members: jobsHref(plainjobs.Filter{Group: id})}
+	p := &groupPage{Group: rq.groupTree(g), Kind: "Group", More: g.More, Members: jobsHref(plainjobs.Filter{Group: id})}
 	if g.GateInfo.Failed > 0 {
 		p.Failed = jobsHref(plainjobs.Filter{Group: id, States: []plainjobs.State{plainjobs.Failed}})
 	}
@@ -140,8 +142,16 @@ func (h *handler) group(ctx context.Context, rq *request, query url.Values) (any
 	if g.Parent != 0 {
 		p.Facts = append(p.Facts, fact{Label: "In group", Text: grouped(g.Parent), Href: groupHref(g.Parent)})
 	}
+	if p.Graph, err = h.draw(ctx, rq, &g.GateInfo); err != nil {
+		return nil, err
+	}
 	name := h.opts.Program + " group " + strconv.FormatInt(id, 10)
-	p.Commands = append(p.Commands, command{name, "the same in the terminal"})
+	shows := name
+	if p.Graph != nil {
+		p.Kind = "Flow"
+		shows = h.opts.Program + " flow " + strconv.FormatInt(id, 10)
+	}
+	p.Commands = append(p.Commands, command{shows, "the same in the terminal"})
 	if !g.Sealed {
 		p.Commands = append(p.Commands, command{name + " --seal", "let it end: its program adds no more members"})
 	}
@@ -193,7 +203,7 @@ func gatingFacts(j *plainjobs.Info) (facts []fact) {
 
 // callbackOf returns the group whose callback a job is, or zero.
 func callbackOf(j *backend.Info) int64 {
-	if j.Gating == nil {
+	if j.Gating == nil || j.Gating.When.Needs() {
 		return 0
 	}
 	return j.Gating.Gate

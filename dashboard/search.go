@@ -181,7 +181,7 @@ type jobRow struct {
 	Error       string
 	Key         string
 	After       int64 // the job that has the serial key
-	AfterGroup  int64 // whose callback it is
+	AfterGroup  int64 // whose callback it is, or in which it depends on others
 	Select      bool  // the sender may change the job
 }
 
@@ -219,6 +219,10 @@ func (rq *request) row(j *plainjobs.Info) jobRow {
 		r.When = rq.ago(j.FinishedAt)
 	case j.State == plainjobs.Blocked && j.BlockedBy == 0 && j.CallbackOf != 0:
 		r.Verb, r.AfterGroup = "after", j.CallbackOf
+	case needsOthers(j):
+		r.Verb, r.AfterGroup = "after others in", j.Groups[0]
+	case j.State == plainjobs.Blocked && j.BlockedBy == 0:
+		r.When = rq.ago(j.CreatedAt)
 	case j.State == plainjobs.Blocked:
 		r.Verb, r.After = "after", j.BlockedBy
 	case j.State == plainjobs.Running && j.StartedAt.IsZero():

@@ -21,12 +21,17 @@ func CallbackName(w backend.When) string {
 	return ""
 }
 
-// GroupName returns what people call a group, for example `group 7 (import of May)`.
+// GroupName returns what people call a group or a flow, for example
+// `group 7 (import of May)`.
 func GroupName(g *backend.GateInfo) string {
-	if g.Label == "" {
-		return fmt.Sprintf("group %d", g.ID)
+	name := "group"
+	if g.Kind == backend.FlowGate {
+		name = "flow"
 	}
-	return fmt.Sprintf("group %d (%s)", g.ID, g.Label)
+	if g.Label == "" {
+		return fmt.Sprintf("%s %d", name, g.ID)
+	}
+	return fmt.Sprintf("%s %d (%s)", name, g.ID, g.Label)
 }
 
 // GroupProgress returns how far a group has come, for example "61,204 of 100,000, 3 failed".
