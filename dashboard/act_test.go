@@ -86,7 +86,7 @@ func TestFreeKey(t *testing.T) {
 func TestLimits(t *testing.T) {
 	w := newWorld(t, newStore(t), nil)
 	contains(t, w.get(t, http.StatusOK, "/limits"), `href="limit?name=import"`)
-	contains(t, w.get(t, http.StatusOK, "/limit?name=import"), "Limits of import", "at most 2 running", "The program says")
+	contains(t, w.get(t, http.StatusOK, "/limit?name=import"), "Limits of import", "max-running 2", "The program says")
 	limits := func() plainjobs.NameInfo {
 		t.Helper()
 		names, err := w.queue.Names(t.Context())
@@ -102,7 +102,7 @@ func TestLimits(t *testing.T) {
 		return plainjobs.NameInfo{}
 	}
 	_, page := w.post(t, http.StatusSeeOther, "do=limit&name=import&running=7&rate=100&per=1h0m0s&worker=&back=limits")
-	contains(t, page, "Changed the limits of import: at most 7 running, 100 in 1h0m0s.", "set by 192.0.2.1")
+	contains(t, page, "Changed the limits of import: max-running 7, rate 100 in 1h0m0s.", "set by 192.0.2.1")
 	if n := limits(); n.MaxRunning != 7 || n.Rate != 100 || n.Per != time.Hour || n.MaxCrashes != 3 || n.Override.By != "192.0.2.1" {
 		t.Errorf("the limits are %+v", n)
 	}
@@ -121,7 +121,7 @@ func TestLimits(t *testing.T) {
 	for _, form := range []string{"name=import&running=0", "name=import&running=-1", "name=import&rate=5&per=x", "name=import&worker=many", "name="} {
 		w.post(t, http.StatusBadRequest, "do=limit&"+form)
 	}
-	contains(t, w.get(t, http.StatusOK, "/actions"), "import: at most 7 running", "ada")
+	contains(t, w.get(t, http.StatusOK, "/actions"), "import: max-running 7", "ada")
 
 	reader := newWorld(t, newStore(t), &Options{Authorize: func(_ *http.Request, a Action, _ string) Role {
 		if a == Limit {
