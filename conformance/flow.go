@@ -216,7 +216,9 @@ var flowCases = []testCase{{
 		e.finish("a")
 		e.wantStates("a is done", ids, done, pending)
 		e.finish("b")
-		e.wantGate("all ended", gates[0], "2/0 2 0 0 ended")
+		for i, counts := range []string{"2/0 2 0 0 ended", "2/0 2 0 0 ended", oneDone, oneDone} {
+			e.wantGate("all ended", gates[i], counts)
+		}
 		e.advance(backend.KeepEnded + time.Hour)
 		for range 3 {
 			e.reap(e.b, backend.ReapRequest{})

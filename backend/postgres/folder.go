@@ -12,7 +12,7 @@ const (
 	// large group that end meanwhile are folded together.
 	foldEvery = 20 * time.Millisecond
 	// A call that waits for a fold tries again if other transactions have locked the gate,
-	// after a pause of so long at most. The folder goes on with the gate.
+	// after a pause of so long at most. Then the folder goes on with the gate.
 	foldPatience = 32 * time.Millisecond
 	reapPatience = 256 * time.Millisecond
 	// A gate that stays locked is tried less and less often.
@@ -231,12 +231,12 @@ func (b *Backend) foldAfter(ctx context.Context, gates []int64) {
 	}
 	if leave, err := b.enter(); err == nil { // otherwise a later Reap folds them
 		defer leave()
-		b.foldNow(ctx, gates, foldPatience)
+		b.foldNow(ctx, gates)
 	}
 }
 
 // foldNow folds gates, and leaves those to the folder that stay locked.
-func (b *Backend) foldNow(ctx context.Context, gates []int64, patience time.Duration) {
+func (b *Backend) foldNow(ctx context.Context, gates []int64) {
 	if len(gates) == 0 {
 		return
 	}
@@ -246,15 +246,20 @@ func (b *Backend) foldNow(ctx context.Context, gates []int64, patience time.Dura
 		if len(gates) == 0 {
 			return
 		}
-		if err != nil || pause > patience {
+		if err != nil || pause > foldPatience {
 			b.folder.request(gates)
 			return
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		b.pause(ctx, pause)
+	}
+}
+
+// pause waits, unless the context ends.
+func (b *Backend) pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }

@@ -3,7 +3,9 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
@@ -51,15 +53,7 @@ const (
 // of this call and those that other processes have left.
 func (r *reaping) reapGates() {
 	r.sweepGates()
-	r.step(func(t *tx, _ *backend.ReapResult) error {
-		gates, err := t.ids(selectUnfolded, r.limit)
-		r.gates = append(r.gates, gates...)
-		return err
-	})
-	r.attempt(func(ctx context.Context) error {
-		r.b.foldNow(ctx, r.gates, reapPatience)
-		return nil
-	})
+	r.attempt(r.foldGates)
 	r.step(func(t *tx, _ *backend.ReapResult) error {
 		now, err := t.now()
 		if err != nil {
@@ -79,7 +73,45 @@ func (r *reaping) reapGates() {
 	})
 }
 
-// An overdue gate is one whose deadline has passed.
+// foldGates folds the gates of this call and those that others have left. It waits for
+// folds in progress, and then folds the gates that these have changed.
+func (r *reaping) foldGates(ctx context.Context) error {
+	seen := map[int64]bool{}
+	for pause := time.Millisecond; ; pause *= 2 {
+		var found []int64
+		err := r.b.alone(ctx, true, func(q querier) error {
+			found = nil
+			return r.b.scan(ctx, q, selectUnfolded, []any{r.limit}, func(rows *sql.Rows) error {
+				var id int64
+				err := rows.Scan(&id)
+				found = append(found, id)
+				return err
+			})
+		})
+		if err != nil {
+			return err
+		}
+		// Members of one gate may end without end.
+		gates := slices.DeleteFunc(append(r.gates, found...), func(id int64) bool { return seen[id] })
+		if len(gates) == 0 {
+			return nil
+		}
+		left, err := r.b.foldGates(ctx, gates)
+		if err != nil || pause > reapPatience {
+			r.b.folder.request(left)
+			return err
+		}
+		for _, id := range gates {
+			seen[id] = !slices.Contains(left, id)
+		}
+		r.gates = left
+		if len(left) > 0 {
+			r.b.pause(ctx, pause)
+		}
+	}
+}
+
+// An overdueGate is one whose deadline has passed.
 type overdueGate struct{ id, swept int64 }
 
 // sweepGates seals the gates whose deadline has passed, and cancels their members, a

@@ -57,7 +57,7 @@ func (b *Backend) repair(ctx context.Context, d drift, all bool) error {
 		if err != nil {
 			return err
 		}
-		b.foldNow(ctx, gates, foldPatience)
+		b.foldNow(ctx, gates)
 	}
 	return nil
 }
