@@ -240,7 +240,7 @@ func TestUsageErrors(t *testing.T) {
 		{"-drivers modernc,", `unknown driver ""`},
 		{"-drivers modernc,modernc", "modernc is listed twice"},
 		{"-drivers=", `unknown driver ""`},
-		{"-scenario nap", `unknown scenario "nap"; the scenarios are drain, group, single`},
+		{"-scenario nap", `unknown scenario "nap"; the scenarios are drain, group, flow, single`},
 		{"-scenario single -drivers memory", "nothing to measure"},
 		{"-workers 0", "0 is not from 1 to 100000"},
 		{"-workers 1,-2", "-2 is not from 1 to 100000"},
