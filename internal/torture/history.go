@@ -22,6 +22,7 @@ type history struct {
 	ticked     []ticked
 	ticks      map[*process]int // their number, by process
 	logged     []logged
+	grouped    []grouped
 	// staleTried are attempts to settle lost leases.
 	staleTried int
 	// unsettled is the largest number of ended runs in one process whose end
@@ -54,6 +55,14 @@ type ticked struct {
 	id       int64
 	schedule int
 	tick     int64
+}
+
+// A grouped is a note of a process that works on groups: its kind, the job or the group, and
+// the step or another number.
+type grouped struct {
+	kind      byte
+	at        int64 // µs
+	id, other int64
 }
 
 // A logged is a line of a worker's log.
@@ -133,6 +142,9 @@ func (h *history) read(p *process, text []byte, result *Result) error {
 			continue
 		case child.NoteRepeated:
 			h.repeated++
+			continue
+		case child.NoteGroup, child.NoteStep, child.NoteStepped, child.NoteCallback:
+			h.grouped = append(h.grouped, grouped{kind, at, n[2], n[3]})
 			continue
 		case child.NoteLog:
 			h.logged = append(h.logged, logged{p: p, at: at, text: string(bytes.Join(f[2:], []byte(" ")))})

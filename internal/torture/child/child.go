@@ -90,6 +90,8 @@ const (
 	Tick Role = "tick"
 	// Lin checks that the store's answers are linearizable.
 	Lin Role = "lin"
+	// Groups works on groups, and creates some.
+	Groups Role = "groups"
 	// Script calls every method of the store in turn.
 	Script Role = "script"
 )
@@ -158,6 +160,10 @@ const (
 	OpFaultyDisk Op = "faultydisk"
 	// OpEffects counts the effects of handlers, see [ActionEffect].
 	OpEffects Op = "effects"
+	// OpSeal seals all groups, and counts in N those that have not ended.
+	OpSeal Op = "seal"
+	// OpGroups lists all groups.
+	OpGroups Op = "groups"
 	// OpVitals asks a worker for its number of goroutines.
 	OpVitals Op = "vitals"
 	// OpLimit bounds the size of files that the child writes to N bytes. Zero
@@ -181,6 +187,7 @@ type Reply struct {
 	WAL    int64            `json:",omitempty"`
 	Counts map[string]int64 `json:",omitempty"` // by state
 	Jobs   []Job            `json:",omitempty"`
+	Groups []Group          `json:",omitempty"`
 	// Schedules are the stored ones.
 	Schedules []Schedule  `json:",omitempty"`
 	Check     string      `json:",omitempty"` // "ok", or what is wrong
@@ -251,6 +258,8 @@ func (c *child) run(ctx context.Context) error {
 		return c.pushUnique(ctx)
 	case Tick:
 		return c.tick(ctx)
+	case Groups:
+		return c.group(ctx)
 	case Lin:
 		return c.lin(ctx)
 	case Serve:

@@ -26,7 +26,11 @@ var invariants = []string{
 	`SELECT 'job ' || j.id || ' in state ' || j.state || ' is in the way of the head ' || coalesce(s.job, 'none')
 		FROM plainjobs_job j LEFT JOIN plainjobs_serial_head s ON s.name = j.name AND s.key = j.serial_key
 		WHERE j.serial_key IS NOT NULL AND j.state <= 4 AND (s.job IS NULL OR s.job <> j.id AND j.state <> 2)`,
-	`SELECT 'job ' || id || ' is blocked by nothing' FROM plainjobs_job WHERE state = 2 AND serial_key IS NULL`,
+	`SELECT 'job ' || id || ' is blocked by nothing' FROM plainjobs_job WHERE state = 2 AND serial_key IS NULL AND flags & 1024 = 0`,
+	// A gate counts the members that have not ended.
+	`SELECT 'gate ' || g.id || ' counts ' || g.open || ' open members' FROM plainjobs_job_gate g WHERE g.ended_at = 0 AND g.open <>
+		(SELECT count(*) FROM plainjobs_gate_member m JOIN plainjobs_job j ON j.id = m.job WHERE m.gate = g.id AND j.state < 5)
+		+ (SELECT count(*) FROM plainjobs_job_gate i WHERE i.parent = g.id AND i.parent > 0 AND i.ended_at = 0) + g.awaiting`,
 	// A held unique key belongs to an unfinished job.
 	`SELECT 'key ' || k.key || ' is held by job ' || k.job || ' in state ' || coalesce(j.state, 'none')
 		FROM plainjobs_unique_key k LEFT JOIN plainjobs_job j ON j.id = k.job

@@ -62,6 +62,10 @@ const (
 	NotePushes   = 'q' // number of the first task of a batch with keys, how many: about to be pushed
 	NoteRepeated = 'd' // the same: was pushed again
 	NoteTicked   = 't' // id, number of the schedule, tick: runs
+	NoteGroup    = 'G' // group, number of its first task: created
+	NoteStep     = 'f' // id, step: the function of a step runs
+	NoteStepped  = 'w' // id, step: the step is stored
+	NoteCallback = 'k' // id, group: a callback runs
 	NoteLog      = 'g' // level, message
 	NoteError    = 'x' // kind, how long the call took in µs, operation, text
 )

@@ -119,6 +119,12 @@ func (s *server) do(ctx context.Context, cmd Command) (r Reply, err error) {
 	case OpEffects:
 		r.Effects, err = s.effects(ctx)
 		return r, err
+	case OpSeal:
+		r.N, err = seal(ctx, plainjobs.New(s.store, nil))
+		return r, err
+	case OpGroups:
+		r.Groups, err = groups(ctx, plainjobs.New(s.store, nil), s.store)
+		return r, err
 	case OpSchedules:
 		r.Schedules, err = schedules(ctx, s.store, cmd.Mode == "stop")
 		return r, err
