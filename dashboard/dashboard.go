@@ -45,7 +45,11 @@
 // how far it searched and links to the rest. Updates of open pages
 // take at most a fiftieth of the time: they are rarer where the store is slow. So are
 // the list of workers and the jobs that they run, which may be up to 30 seconds old then.
-// An update of the overview takes 12 statements, whatever the number of tabs.
+// An update of the overview takes 12 statements, whatever the number of tabs, and about 3.3
+// ms of processor time for one tab or 4.0 ms for ten. There is at most one a second, so an
+// open overview takes less than half a percent of a core. This prints the figures:
+//
+//	go test ./dashboard -run '^$' -bench Update -benchtime 300x
 //
 // With a million jobs and workers that run jobs as fast as they can, 95 of 100 requests of
 // every page take less than 100 ms on each of the SQLite drivers and on PostgreSQL. This

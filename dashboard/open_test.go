@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -90,6 +91,51 @@ func drainOnce(b *testing.B, tabs int) (took, cpu time.Duration) {
 		b.Fatal(err)
 	}
 	return time.Since(begin), processorTime(b) - before
+}
+
+// BenchmarkUpdate measures the processor time of one update of the overview, with what each
+// tab's stream encodes. There is at most one update a second, so a millisecond is a tenth of
+// a percent of a core. Unlike BenchmarkOpen, it does not depend on what else runs.
+//
+//	go test ./dashboard -run '^$' -bench Update -benchtime 300x
+func BenchmarkUpdate(b *testing.B) {
+	store, err := modernc.Open(filepath.Join(b.TempDir(), "jobs.db"), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close()
+	failing(b, store, 1000, "a", "b", "c", "d", "e", "f", "g", "h", "i", "j")
+	d := drain{store: store, names: []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}}
+	d.claim = backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: 24 * time.Hour, Jobs: d.names}, Register: true, Names: d.names, Limit: 1000}
+	d.record(b)
+	h := newHandler(plainjobs.New(store, nil), &Options{Authorize: everyone})
+	for _, tabs := range []int{1, 10} {
+		b.Run(fmt.Sprintf("%d-tabs", tabs), func(b *testing.B) {
+			before, n := processorTime(b), 0
+			for b.Loop() {
+				var streams []*stream
+				for range tabs {
+					streams = append(streams, &stream{r: httptest.NewRequest(http.MethodGet, "/events", nil), query: url.Values{"page": {""}}, updates: make(chan update, 1)})
+				}
+				h.renderLive(b.Context(), streams[0].query, streams)
+				for _, s := range streams {
+					n += len(encoded(string((<-s.updates).html)))
+				}
+			}
+			if n == 0 {
+				b.Error("the updates are empty")
+			}
+			b.ReportMetric(float64((processorTime(b)-before).Microseconds())/1000/float64(b.N), "cpu-ms/op")
+		})
+	}
+	b.Run("findings", func(b *testing.B) { // every 15 seconds
+		before := processorTime(b)
+		for b.Loop() {
+			h.checkup.ended = make(chan struct{})
+			h.checkup.examine()
+		}
+		b.ReportMetric(float64((processorTime(b)-before).Microseconds())/1000/float64(b.N), "cpu-ms/op")
+	})
 }
 
 func processorTime(b *testing.B) time.Duration {
