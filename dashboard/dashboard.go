@@ -27,16 +27,15 @@
 // Without Options.Authorize every request is refused. Authorize decides for each action
 // and job name: None hides the jobs, Read shows them, and Full is needed to take an action
 // other than View. Only POST requests change something, and cross-origin ones are refused,
-// which needs no token in the forms. No other site can frame the pages. Each action is
-// logged with its sender and without payloads, kept in the store, and emitted as an event;
-// see [plainjobs.Action].
+// which needs no token in the forms. No other site can frame the pages. What comes from a
+// job is shown as text. Pages are not cached. Each action is logged with its sender and
+// without payloads, kept in the store, and emitted as an event; see [plainjobs.Action].
 //
 // # Actions on many jobs
 //
 // An action on all jobs that match a filter continues in this process when its page is
 // closed, and asks Authorize again for each page of jobs, with the request that began it.
-// It ends with the process or the queue. What is changed until then stays changed. What comes from a
-// job is shown as text. Pages are not cached.
+// It ends with the process or the queue. What is changed until then stays changed.
 //
 // # Cost
 //

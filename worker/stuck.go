@@ -25,7 +25,13 @@ func (s *stuckRuns) add(r *run, stack string) {
 	if s.stacks == nil {
 		s.stacks = map[*run]string{}
 	}
+	s.forgetEnded()
 	s.stacks[r] = stack
+}
+
+// forgetEnded forgets runs that have ended. The caller holds mu.
+func (s *stuckRuns) forgetEnded() {
+	maps.DeleteFunc(s.stacks, func(r *run, _ string) bool { return !r.running.Load() })
 }
 
 // unstored returns the runs that are stuck, the first backend.MaxStuck by ID, or nil if
@@ -33,7 +39,7 @@ func (s *stuckRuns) add(r *run, stack string) {
 func (s *stuckRuns) unstored(worker int64) []backend.Stuck {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.stacks, func(r *run, _ string) bool { return !r.running.Load() })
+	s.forgetEnded()
 	if s.under != worker {
 		s.stored = nil
 	}
