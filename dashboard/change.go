@@ -99,7 +99,7 @@ func (p *changePage) title() string { return p.Label + " " + p.Count + "?" }
 // countWait bounds the count of jobs that the counts by name and state do not tell, and
 // countLong bounds it for a sender who asks for more.
 const (
-	countWait = 50 * time.Millisecond
+	countWait = 30 * time.Millisecond
 	countLong = 4 * time.Second
 )
 

@@ -46,19 +46,24 @@ func namesJSON(names []string) string {
 }
 
 const (
-	// heldJobs joins the claims of a worker with the jobs that they lease.
-	heldJobs = `plainjobs.claim h JOIN plainjobs.job j ON j.id BETWEEN h.first AND h.last AND j.seed = h.seed AND j.state = 3
+	// heldJobs joins the claims of a worker with the jobs that they lease. Without OFFSET 0 the
+	// planner may read all jobs instead of the range of each claim: it cannot tell how few
+	// jobs a claim has.
+	heldJobs = `plainjobs.claim h CROSS JOIN LATERAL (
+			SELECT r.* FROM plainjobs.job r WHERE r.id BETWEEN h.first AND h.last AND r.seed = h.seed AND r.state = 3 OFFSET 0) j
 		WHERE h.worker = $1::bigint`
 
 	selectHeld = `SELECT j.id, j.seed + j.id, j.flags FROM ` + heldJobs + ` ORDER BY j.id`
-	lockHeld   = `SELECT ` + rowColumns + ` FROM ` + heldJobs + ` ORDER BY j.id FOR UPDATE OF j`
+	// lockHeld locks in the order of IDs, which it could not with the jobs in a subquery.
+	lockHeld = `SELECT ` + rowColumns + ` FROM plainjobs.claim h JOIN plainjobs.job j ON j.id BETWEEN h.first AND h.last AND j.seed = h.seed AND j.state = 3
+		WHERE h.worker = $1::bigint ORDER BY j.id FOR UPDATE OF j`
 
 	// deleteEmpty deletes the claims of a worker that lease nothing any more, except
 	// those that another transaction is deleting.
 	deleteEmpty = `
 		DELETE FROM plainjobs.claim c USING (
 			SELECT h.seed, h.first FROM plainjobs.claim h WHERE h.worker = $1::bigint AND NOT EXISTS (
-				SELECT 1 FROM plainjobs.job j WHERE j.id BETWEEN h.first AND h.last AND j.seed = h.seed AND j.state = 3)
+				SELECT 1 FROM plainjobs.job j WHERE j.id BETWEEN h.first AND h.last AND j.seed = h.seed AND j.state = 3 OFFSET 0)
 			FOR UPDATE SKIP LOCKED) e
 		WHERE c.seed = e.seed AND c.first = e.first`
 )

@@ -391,7 +391,8 @@ func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Pa
 
 const selectWorkers = `
 	SELECT w.id, w.host, w.pid, w.started_at, w.renewed_at, w.lease, w.jobs, w.schedules, w.process, w.version, w.stuck, abs(clock.now - w.renewed_at) < w.lease,
-		(SELECT count(*) FROM plainjobs.claim h JOIN plainjobs.job j ON j.id BETWEEN h.first AND h.last AND j.seed = h.seed AND j.state = 3 WHERE h.worker = w.id)
+		(SELECT count(*) FROM plainjobs.claim h CROSS JOIN LATERAL (
+			SELECT 1 FROM plainjobs.job r WHERE r.id BETWEEN h.first AND h.last AND r.seed = h.seed AND r.state = 3 OFFSET 0) j WHERE h.worker = w.id)
 	FROM plainjobs.worker w, (SELECT plainjobs.now_micros() AS now OFFSET 0) clock ORDER BY w.started_at, w.id`
 
 // Workers implements [backend.Reader].

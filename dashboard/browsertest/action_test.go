@@ -18,7 +18,7 @@ func TestSelect(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.until(t, `document.querySelector('tr[data-key="270"]') === null`)
-	if n := eval[int](t, b, `document.querySelectorAll("input:checked").length`); n != 2 {
+	if n := eval[int](t, b, `document.querySelectorAll("input[name=id]:checked").length`); n != 2 {
 		t.Errorf("after an update %d jobs are selected", n)
 	}
 	b.press(t, `#selected button[value="cancel"]`)
@@ -26,7 +26,7 @@ func TestSelect(t *testing.T) {
 	b.press(t, ".danger")
 	b.shows(t, "Cancelled: jobs #")
 	b.do(t, chromedp.Click(chromedp.CSS("#select-page")))
-	b.until(t, `document.querySelectorAll("input:checked").length === document.querySelectorAll("tr[data-key]").length`)
+	b.until(t, `document.querySelectorAll("input[name=id]:checked").length === document.querySelectorAll("tr[data-key]").length`)
 	b.noErrors(t)
 }
 
