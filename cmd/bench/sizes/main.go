@@ -6,10 +6,10 @@
 //	go run ./cmd/bench/sizes -stores modernc,pgx
 //
 // "driver" is a program that opens a *sql.DB and nothing else, "worker" one that also runs a
-// worker of plainjobs, and "cli" one that has the commands of package cli. "stripped" is
-// "worker" linked with -ldflags=-s -w. "cold" is the first build of "worker", with an empty
-// build cache, and "again" a build after a change of the program, both in seconds and in
-// seconds of one core.
+// worker of plainjobs, "cli" one that has the commands of package cli, and "dashboard" one
+// that has its pages too. "stripped" is "worker" linked with -ldflags=-s -w. "cold" is the first build of "worker", with an empty
+// build cache, "again" a build after a change of the program, and "with cli" the first build
+// of "cli" after that, all in seconds and in seconds of one core.
 package main
 
 import (
@@ -59,7 +59,7 @@ func run(w io.Writer, names []string, cold bool) error {
 	defer os.RemoveAll(dir)
 	b := &builder{root: strings.TrimSpace(string(root)), dir: dir}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "store\tdriver\tworker\tstripped\tcli\tcold\tagain\t")
+	fmt.Fprintln(table, "store\tdriver\tworker\tstripped\tcli\tdashboard\tcold\tagain\twith cli\t")
 	for _, name := range names {
 		at := slices.IndexFunc(stores, func(s store) bool { return s.name == name })
 		if at < 0 {
@@ -83,7 +83,7 @@ type builder struct {
 
 func (b *builder) row(s store, cold bool) ([]string, error) {
 	var row []string
-	for _, source := range []string{s.bare(), s.worker(), s.worker(), s.cli()} {
+	for _, source := range []string{s.bare(), s.worker(), s.worker(), s.cli(""), s.cli(module + "/dashboard")} {
 		var flags []string
 		if len(row) == 2 {
 			flags = []string{"-ldflags=-s -w"}
@@ -95,14 +95,14 @@ func (b *builder) row(s store, cold bool) ([]string, error) {
 		row = append(row, fmt.Sprintf("%.1f MB", float64(size)/1e6))
 	}
 	if !cold {
-		return append(row, "", ""), nil
+		return append(row, "", "", ""), nil
 	}
 	cache, err := os.MkdirTemp(b.dir, "cache")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(cache)
-	for _, source := range []string{s.worker(), s.worker() + "\nvar changed = 1\n"} {
+	for _, source := range []string{s.worker(), s.worker() + "\nvar changed = 1\n", s.cli("")} {
 		_, took, err := b.build(source, cache)
 		if err != nil {
 			return nil, err
@@ -188,7 +188,13 @@ func main() {
 `, module, module+"/"+s.pkg, module+"/worker", job, s.open)
 }
 
-func (s store) cli() string {
+// cli is a program with the commands, and with the pages of package dashboard unless pages is
+// empty.
+func (s store) cli(pages string) string {
+	field := ""
+	if pages != "" {
+		pages, field = fmt.Sprintf("\t%q\n", pages), "Dashboard: dashboard.Handler, "
+	}
 	return fmt.Sprintf(`package main
 
 import (
@@ -197,10 +203,10 @@ import (
 	%q
 	%q
 	%q
-)
+%s)
 %s
 func main() {
-	cli.Main(cli.App{Open: func(context.Context) (*plainjobs.Queue, error) {
+	cli.Main(cli.App{%sOpen: func(context.Context) (*plainjobs.Queue, error) {
 		store, err := %s
 		if err != nil {
 			return nil, err
@@ -208,5 +214,5 @@ func main() {
 		return plainjobs.New(store, nil), nil
 	}})
 }
-`, module, module+"/"+s.pkg, module+"/cli", job, s.open)
+`, module, module+"/"+s.pkg, module+"/cli", pages, job, field, s.open)
 }

@@ -12,7 +12,7 @@ func TestSizes(t *testing.T) {
 	if err := run(&out, []string{"memory"}, false); err != nil {
 		t.Fatal(err)
 	}
-	if !regexp.MustCompile(`\n *memory( +[0-9.]+ MB){4} *\n$`).Match(out.Bytes()) {
+	if !regexp.MustCompile(`\n *memory( +[0-9.]+ MB){5} *\n$`).Match(out.Bytes()) {
 		t.Errorf("it printed\n%s", out.String())
 	}
 }
