@@ -50,23 +50,30 @@ func TestHeldPlan(t *testing.T) {
 		SELECT 0, 0, 0, 1, 3, 0, 'a', '{}', 7 FROM generate_series(1, 100000) AS i`)
 	exec("ANALYZE plainjobs.job")
 	for _, query := range []string{selectHeld, countHeld, deleteEmpty, selectWorkers} {
-		rows, err := db.QueryContext(t.Context(), "EXPLAIN "+b.sql(strings.ReplaceAll(query, "$1::bigint", "7")))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var plan []string
-		for rows.Next() {
-			var line string
-			if err := rows.Scan(&line); err != nil {
-				t.Fatal(err)
-			}
-			plan = append(plan, line)
-		}
-		if err := rows.Err(); err != nil {
-			t.Fatal(err)
-		}
-		if text := strings.Join(plan, "\n"); strings.Contains(text, "Seq Scan on job ") || !strings.Contains(text, "job_pkey") {
+		if text := planOf(t, db, b.sql(strings.ReplaceAll(query, "$1::bigint", "7"))); strings.Contains(text, "Seq Scan on job ") || !strings.Contains(text, "job_pkey") {
 			t.Errorf("%s\nreads all jobs:\n%s", query, text)
 		}
 	}
+}
+
+// planOf returns the plan of a query.
+func planOf(t *testing.T, db *sql.DB, query string) string {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), "EXPLAIN "+query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var plan []string
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			t.Fatal(err)
+		}
+		plan = append(plan, line)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(plan, "\n")
 }
