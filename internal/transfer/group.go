@@ -91,12 +91,23 @@ func groupsOf(ctx context.Context, b backend.Backend) ([]backend.GateInfo, error
 	}
 }
 
+// groupsIn returns the number of groups and flows among gates. The others are what jobs of
+// flows depend on.
+func groupsIn(gates []backend.GateInfo) (n int64) {
+	for i := range gates {
+		if gates[i].Kind < backend.NeedGate {
+			n++
+		}
+	}
+	return n
+}
+
 func (e *exporter) groups(ctx context.Context) error {
 	all, err := groupsOf(ctx, e.backend)
 	for i := range all {
 		if err == nil {
 			err = e.write(line{Group: lineOfGroup(&all[i])})
-			e.done.Groups++
+			e.done.Groups += groupsIn(all[i : i+1])
 		}
 	}
 	return err
@@ -108,7 +119,7 @@ func (m *mover) copyGroups(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.done.Groups = int64(len(all))
+	m.done.Groups = groupsIn(all)
 	for part := range slices.Chunk(all, batchJobs) {
 		if _, err := m.target.Import(ctx, backend.Batch{Gates: part}); err != nil {
 			return err

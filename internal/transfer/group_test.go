@@ -70,30 +70,33 @@ func run(t *testing.T, b backend.Backend, n int) (ran []string) {
 	return ran
 }
 
+// transfers are the ways of a store's contents to another.
+var transfers = map[string]func(ctx context.Context, q, other *plainjobs.Queue) (plainjobs.Transfer, error){
+	"export": func(ctx context.Context, q, other *plainjobs.Queue) (plainjobs.Transfer, error) {
+		var b bytes.Buffer
+		if _, err := q.Export(ctx, &b, plainjobs.Filter{}); err != nil {
+			return plainjobs.Transfer{}, err
+		}
+		if _, err := other.Import(ctx, strings.NewReader(b.String())); err != nil {
+			return plainjobs.Transfer{}, err
+		}
+		return other.Import(ctx, strings.NewReader(b.String())) // again, which changes nothing
+	},
+	"move": func(ctx context.Context, q, other *plainjobs.Queue) (plainjobs.Transfer, error) {
+		sum, err := q.MoveTo(ctx, other, nil)
+		if err == nil {
+			err = other.Resume(ctx, "")
+		}
+		return sum, err
+	},
+}
+
 // Groups are exported, imported and moved with their counts and callbacks, which run in the
 // target.
 func TestGroups(t *testing.T) {
 	for _, from := range groupStores {
 		for _, to := range groupStores {
-			for what, transfer := range map[string]func(ctx context.Context, q, other *plainjobs.Queue) (plainjobs.Transfer, error){
-				"export": func(ctx context.Context, q, other *plainjobs.Queue) (plainjobs.Transfer, error) {
-					var b bytes.Buffer
-					if _, err := q.Export(ctx, &b, plainjobs.Filter{}); err != nil {
-						return plainjobs.Transfer{}, err
-					}
-					if _, err := other.Import(ctx, strings.NewReader(b.String())); err != nil {
-						return plainjobs.Transfer{}, err
-					}
-					return other.Import(ctx, strings.NewReader(b.String())) // again, which changes nothing
-				},
-				"move": func(ctx context.Context, q, other *plainjobs.Queue) (plainjobs.Transfer, error) {
-					sum, err := q.MoveTo(ctx, other, nil)
-					if err == nil {
-						err = other.Resume(ctx, "")
-					}
-					return sum, err
-				},
-			} {
+			for what, transfer := range transfers {
 				t.Run(what+" "+from+" to "+to, func(t *testing.T) {
 					q, source := newStore(t, from)
 					other, target := newStore(t, to)
@@ -135,4 +138,47 @@ func groupsText(t *testing.T, q *plainjobs.Queue) string {
 		text += fmt.Sprintf("%+v\n", g)
 	}
 	return text
+}
+
+// A flow that has not ended goes on in the target: what a job depends on is counted there, also
+// by way of a hub.
+func TestFlows(t *testing.T) {
+	for _, from := range groupStores {
+		for _, to := range groupStores {
+			for what, transfer := range transfers {
+				t.Run(what+" "+from+" to "+to, func(t *testing.T) {
+					q, source := newStore(t, from)
+					other, target := newStore(t, to)
+					var f plainjobs.Flow
+					first, second := f.Add(row.With(1)), f.Add(row.With(2))
+					var all []plainjobs.Node
+					for n := range 30 {
+						own := f.Add(row.With(100 + n))
+						all = append(all, f.Add(done.With("next"), plainjobs.DependsOn(second, own), plainjobs.DependsOnEnd(first)))
+					}
+					f.Add(done.With("last"), plainjobs.DependsOn(all...))
+					flow, err := q.PerformFlow(t.Context(), &f, plainjobs.Label("flow"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					run(t, source, 1)
+					want := groupsText(t, q)
+					sum, err := transfer(t.Context(), q, other)
+					if err != nil || sum.Groups != 1 {
+						t.Fatalf("%+v, %v", sum, err)
+					}
+					if got := groupsText(t, other); got != want {
+						t.Errorf("the flow was\n%s\nand is\n%s", want, got)
+					}
+					ran := run(t, target, 100)
+					if len(ran) != 62 || ran[61] != `"last"` {
+						t.Errorf("ran %q", ran)
+					}
+					if info, err := other.GroupByID(flow.ID()).Info(t.Context()); err != nil || info.Done != 63 || info.EndedAt.IsZero() {
+						t.Errorf("the flow is %+v, %v", info, err)
+					}
+				})
+			}
+		}
+	}
 }

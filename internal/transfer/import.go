@@ -112,8 +112,8 @@ func (i *importer) take(l *line) (end bool, err error) {
 			return false, i.fault("group %d comes after group %d", l.Group.ID, i.lastGate)
 		}
 		i.lastGate = l.Group.ID
-		i.done.Groups++
 		g := l.Group.gate()
+		i.done.Groups += groupsIn([]backend.GateInfo{g})
 		i.batch.Gates = append(i.batch.Gates, g)
 		return false, i.check(backend.Batch{Gates: []backend.GateInfo{g}})
 	case l.Signal != nil:

@@ -167,12 +167,15 @@ func (m *mover) verifyGroups(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	byID := make(map[int64]backend.GateInfo, len(there))
+	for i := range there {
+		byID[there[i].ID] = there[i]
+	}
 	for _, want := range here {
-		i := slices.IndexFunc(there, func(g backend.GateInfo) bool { return g.ID == want.ID })
-		if i < 0 {
+		got, ok := byID[want.ID]
+		if !ok {
 			return fmt.Errorf("%w: group %d is missing in the target: it was created meanwhile; move again", backend.ErrUnavailable, want.ID)
 		}
-		got := there[i]
 		got.Waiting, got.EndedAt, want.Waiting, want.EndedAt = 0, time.Time{}, 0, time.Time{}
 		if got != want {
 			return fmt.Errorf("group %d has %d jobs, %d of them open, in the old queue and %d, %d in the target: it was changed during the move; "+
