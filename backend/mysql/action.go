@@ -47,15 +47,15 @@ func (b *Backend) RecordAction(ctx context.Context, a backend.Action) (stored ba
 				id, err = result.LastInsertId()
 			}
 			if err == nil {
-				_, err = t.exec(insertAction, id, now, now, a.By, a.What, a.On, a.Jobs, a.Total, a.End)
+				err = t.later(insertAction, id, now, now, a.By, a.What, a.On, a.Jobs, a.Total, a.End)
 			}
 			if err == nil {
-				_, err = t.exec(trimActions, id-backend.KeepActions)
+				err = t.later(trimActions, id-backend.KeepActions)
 			}
 			if err != nil {
 				return err
 			}
-		} else if _, err := t.exec(updateAction, now, a.Jobs, a.Total, a.End, id); err != nil {
+		} else if err := t.later(updateAction, now, a.Jobs, a.Total, a.End, id); err != nil {
 			return err
 		}
 		err = t.each(selectAction, []any{id}, func(r *sql.Rows) error {

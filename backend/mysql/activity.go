@@ -95,7 +95,7 @@ func (t *tx) foldActivity(micros int64, limit int) (more bool, err error) {
 				return false, err
 			}
 		}
-		if _, err := t.exec(deleteMinutes, gone); err != nil {
+		if err := t.later(deleteMinutes, gone); err != nil {
 			return false, err
 		}
 		rows := insert{head: insertHours, tail: activityTail}
@@ -108,7 +108,7 @@ func (t *tx) foldActivity(micros int64, limit int) (more bool, err error) {
 			return false, err
 		}
 	}
-	if _, err := t.exec(deleteHours, now.Add(-backend.KeepHours).Truncate(time.Hour).UnixMicro()); err != nil {
+	if err := t.later(deleteHours, now.Add(-backend.KeepHours).Truncate(time.Hour).UnixMicro()); err != nil {
 		return false, err
 	}
 	if !more {

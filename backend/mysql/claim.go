@@ -155,7 +155,7 @@ func (c *claim) begin() (due, suspects bool, err error) {
 		err = t.register(c.req.Worker)
 	case fresh:
 	default: // a lock for reading becomes one for writing: the claim runs again if another one does so
-		_, err = t.exec(updateSeen, c.now, lease.Microseconds(), c.req.Worker.ID)
+		err = t.later(updateSeen, c.now, lease.Microseconds(), c.req.Worker.ID)
 	}
 	if err == nil && !fresh {
 		t.b.noteRenewed(c.req.Worker.ID)

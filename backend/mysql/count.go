@@ -68,7 +68,7 @@ func (t *tx) compactCounts() error {
 	if err != nil || len(ids) == 0 {
 		return err
 	}
-	if _, err := t.exec(deleteChanges, valuesOf(ids)); err != nil {
+	if err := t.later(deleteChanges, valuesOf(ids)); err != nil {
 		return err
 	}
 	rows := insert{head: insertCounts, tail: insertCountsTail}

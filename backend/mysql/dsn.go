@@ -20,20 +20,20 @@ const maxConns = 8
 // connectTimeout is how long the server may take to answer.
 const connectTimeout = 10 * time.Second
 
-// connect returns a pool for a DSN.
-func connect(dsn string) (*sql.DB, error) {
+// connect returns a pool for a DSN, and whether several statements may be sent at once.
+func connect(dsn string) (_ *sql.DB, batches bool, err error) {
 	config, err := parse(dsn)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	inner, err := mysql.NewConnector(config)
 	if err != nil {
-		return nil, invalidDSN("the driver refuses a parameter")
+		return nil, false, invalidDSN("the driver refuses a parameter")
 	}
 	db := sql.OpenDB(connector{inner})
 	db.SetMaxOpenConns(maxConns)
 	db.SetMaxIdleConns(maxConns)
-	return db, nil
+	return db, config.MultiStatements && config.InterpolateParams, nil
 }
 
 // invalidDSN is an error about a DSN, of which it shows no part.
@@ -65,6 +65,9 @@ func parse(dsn string) (*mysql.Config, error) {
 	}
 	if !strings.Contains(dsn, "interpolateParams=") {
 		config.InterpolateParams = true
+	}
+	if !strings.Contains(dsn, "multiStatements=") {
+		config.MultiStatements = true
 	}
 	config.Logger = &mysql.NopLogger{} // the store returns these errors
 	return config, nil

@@ -45,11 +45,11 @@ func (b *Backend) SetEnvironment(ctx context.Context, from, to string) (moved bo
 		case from == to:
 			return nil
 		case from == "":
-			_, err = t.exec(insertEnvironment, to)
+			err = t.later(insertEnvironment, to)
 		case to == "":
-			_, err = t.exec(deleteEnvironment)
+			err = t.later(deleteEnvironment)
 		default:
-			_, err = t.exec(updateEnvironment, to)
+			err = t.later(updateEnvironment, to)
 		}
 		return err
 	})

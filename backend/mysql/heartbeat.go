@@ -33,7 +33,7 @@ func (t *tx) register(w backend.Worker) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(insertWorker, w.ID, backend.CleanError(w.Host), w.PID, now, now, w.Lease.Microseconds(),
+	err = t.later(insertWorker, w.ID, backend.CleanError(w.Host), w.PID, now, now, w.Lease.Microseconds(),
 		namesJSON(w.Jobs), namesJSON(w.Schedules), backend.CleanError(w.Process), backend.CleanError(w.Version))
 	return err
 }
@@ -107,7 +107,7 @@ func (t *tx) deleteEmpty(worker int64) error {
 	if err != nil || len(empty) == 0 {
 		return err
 	}
-	_, err = t.exec(deleteSettled, empty)
+	err = t.later(deleteSettled, empty)
 	return err
 }
 
@@ -130,7 +130,7 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 		if err != nil {
 			return err
 		}
-		if _, err := t.exec(updateSeen, now, req.Worker.Lease.Microseconds(), req.Worker.ID); err != nil {
+		if err := t.later(updateSeen, now, req.Worker.Lease.Microseconds(), req.Worker.ID); err != nil {
 			return err
 		}
 		result.Now = instant(now)
@@ -138,7 +138,7 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 			return err
 		}
 		if req.Stuck != nil {
-			if _, err := t.exec(updateStuck, []byte(jsonrow.StuckText(req.Stuck)), req.Worker.ID); err != nil {
+			if err := t.later(updateStuck, []byte(jsonrow.StuckText(req.Stuck)), req.Worker.ID); err != nil {
 				return err
 			}
 		}
@@ -162,7 +162,7 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 			}
 		}
 		if len(empty) > 0 {
-			if _, err := t.exec(deleteSettled, empty); err != nil {
+			if err := t.later(deleteSettled, empty); err != nil {
 				return err
 			}
 		}

@@ -49,10 +49,10 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backe
 	}
 	// In its own transaction: one that draws IDs may hold locks that the batch needs.
 	err = b.write(ctx, "import", func(t *tx) error {
-		if _, err := t.exec(raiseNextID, last); err != nil {
+		if err := t.later(raiseNextID, last); err != nil {
 			return err
 		}
-		_, err := t.exec(raiseLastID, last)
+		err := t.later(raiseLastID, last)
 		return err
 	})
 	if err != nil {
@@ -96,7 +96,7 @@ func (a *importBatch) run(batch backend.Batch) error {
 		}
 	}
 	for _, s := range batch.Schedules {
-		_, err := a.t.exec(importSchedule, s.Name, s.Definition, s.Next.UnixMicro(), s.Paused, microsOf(s.RemovedAt), microsOf(s.Last))
+		err := a.t.later(importSchedule, s.Name, s.Definition, s.Next.UnixMicro(), s.Paused, microsOf(s.RemovedAt), microsOf(s.Last))
 		if err != nil {
 			return err
 		}
@@ -171,6 +171,7 @@ func flagsOfRecord(r *backend.Record) flag {
 func (a *importBatch) insert() error {
 	var ready []span
 	var places placeChange
+	a.t.inserts = true
 	jobs := insert{head: insertImported}
 	for i := range a.jobs {
 		rec := &a.jobs[i]
@@ -224,7 +225,7 @@ func (a *importBatch) insertOutcomes() error {
 	for i := range a.jobs {
 		r := &a.jobs[i]
 		if r.Result != nil {
-			if _, err := a.t.exec(upsertResult, r.ID, r.Result); err != nil {
+			if err := a.t.later(upsertResult, r.ID, r.Result); err != nil {
 				return err
 			}
 		}

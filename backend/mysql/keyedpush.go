@@ -223,7 +223,7 @@ func (p *push) replace() error {
 			payload = []byte{} // nil would be NULL
 		}
 		r.Job = r.Replace(j, p.now)
-		if _, err := p.t.exec(updateReplaced, metadata, payload, r.id); err != nil {
+		if err := p.t.later(updateReplaced, metadata, payload, r.id); err != nil {
 			return err
 		}
 		changed[r.id] = r

@@ -108,7 +108,7 @@ func (t *tx) acquireUnique(wanted map[nameKey]claimant, now int64) (holders map[
 	if len(lost) == 0 {
 		return holders, nil
 	}
-	if _, err := t.exec(deleteKeys, keys); err != nil {
+	if err := t.later(deleteKeys, keys); err != nil {
 		return nil, err
 	}
 	again, err := t.acquireFree(lost, now)
@@ -274,12 +274,12 @@ func (t *tx) releaseUnique(rows []*row, now int64) error {
 		}
 	}
 	if len(gone) > 0 {
-		if _, err := t.exec(deleteKeys, gone); err != nil {
+		if err := t.later(deleteKeys, gone); err != nil {
 			return err
 		}
 	}
 	if len(kept) > 0 {
-		_, err = t.exec(releaseKeys, kept)
+		err = t.later(releaseKeys, kept)
 	}
 	return err
 }
@@ -337,7 +337,7 @@ func (t *tx) freeKept(rows []*row, now int64) (map[int64]bool, error) {
 		}
 	}
 	if len(gone) > 0 {
-		_, err = t.exec(deleteKeys, gone)
+		err = t.later(deleteKeys, gone)
 	}
 	return freed, err
 }

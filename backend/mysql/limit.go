@@ -58,7 +58,7 @@ func (t *tx) allowances(names []string, all settings, now int64) (allowed map[st
 // the clock went back. The name's settings are locked.
 func (t *tx) tidySlots(name string, s setting, now int64) error {
 	rate := lifecycle.RateOf(s.Settings)
-	if _, err := t.exec(deleteSlots, name, rate.Since(now)); err != nil {
+	if err := t.later(deleteSlots, name, rate.Since(now)); err != nil {
 		return err
 	}
 	slots, err := t.b.slots(t.ctx, t.conn)
@@ -69,7 +69,7 @@ func (t *tx) tidySlots(name string, s setting, now int64) error {
 	if ahead == 0 {
 		return nil
 	}
-	if _, err := t.exec(deleteAhead, name, rate.Ahead(now)); err != nil {
+	if err := t.later(deleteAhead, name, rate.Ahead(now)); err != nil {
 		return err
 	}
 	return t.start(name, s, now, int64(ahead))
@@ -80,7 +80,7 @@ func (t *tx) start(name string, s setting, now, jobs int64) error {
 	if s.Rate == 0 {
 		return nil
 	}
-	_, err := t.exec(insertSlot, name, lifecycle.RateOf(s.Settings).Slot(now), jobs)
+	err := t.later(insertSlot, name, lifecycle.RateOf(s.Settings).Slot(now), jobs)
 	return err
 }
 

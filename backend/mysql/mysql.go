@@ -77,6 +77,7 @@ type Options struct {
 type Backend struct {
 	db      *sql.DB
 	ownsDB  bool // and its sessions are READ COMMITTED
+	batches bool // several statements may be sent at once
 	opts    Options
 	user    string // of the store's connections, as 'user'@'host'
 	storeID string
@@ -148,7 +149,7 @@ func New(db *sql.DB, opts *Options) (*Backend, error) {
 	if db == nil {
 		panic("mysql: New with a nil *sql.DB")
 	}
-	b, err := open(db, false, opts)
+	b, err := open(db, false, false, opts)
 	if err != nil {
 		return nil, fmt.Errorf("mysql: new: %w", err)
 	}
@@ -158,12 +159,12 @@ func New(db *sql.DB, opts *Options) (*Backend, error) {
 // openWait bounds how long opening waits for other processes that open the same tables.
 const openWait = 30 * time.Second
 
-func open(db *sql.DB, owned bool, opts *Options) (*Backend, error) {
+func open(db *sql.DB, owned, batches bool, opts *Options) (*Backend, error) {
 	o, err := opts.resolve()
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{db: db, ownsDB: owned, opts: o}
+	b := &Backend{db: db, ownsDB: owned, batches: batches, opts: o}
 	b.pushes = group.Queue[*pushing]{Flush: b.flushPushes, Size: maxPushes, Grace: grace, Refused: refused}
 	b.completions = group.Queue[*completing]{Flush: b.flushCompletions, Size: maxCompletions, Grace: grace, Refused: refused}
 	ctx, cancel := context.WithTimeout(context.Background(), openWait)
@@ -239,11 +240,11 @@ func microsOf(t time.Time) int64 { return lifecycle.Micros(t) }
 // parameters. On MariaDB the server ends a transaction that has been idle for 30 seconds, so
 // that the locks of a disconnected host block no other.
 func Open(dsn string, opts *Options) (*Backend, error) {
-	db, err := connect(dsn)
+	db, batches, err := connect(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("mysql: open: %w", err)
 	}
-	b, err := open(db, true, opts)
+	b, err := open(db, true, batches, opts)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("mysql: open: %w", err), db.Close())
 	}

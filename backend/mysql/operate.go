@@ -197,7 +197,7 @@ func (t *tx) renew(rows []*row, priority *int16, now int64, result *backend.Oper
 		}
 	}
 	for _, query := range []string{deleteResults, deleteProgress} {
-		if _, err := t.exec(query, valuesOf(ids)); err != nil {
+		if err := t.later(query, valuesOf(ids)); err != nil {
 			return nil, err
 		}
 	}

@@ -43,7 +43,7 @@ func (b *Backend) Set(ctx context.Context, worker int64, all []backend.Settings)
 			for name := range before.Knows {
 				given.Knows[name] = true
 			}
-			if _, err := t.exec(updateDefined, []byte(jsonrow.SettingsText(all)), worker); err != nil {
+			if err := t.later(updateDefined, []byte(jsonrow.SettingsText(all)), worker); err != nil {
 				return err
 			}
 		}
@@ -168,7 +168,7 @@ func (t *tx) removeWorker(worker int64) error {
 	if err := t.each(lockDefiner, []any{worker}, func(r *sql.Rows) error { return r.Scan(&jobs, &defined) }); err != nil {
 		return err
 	}
-	if _, err := t.exec(deleteWorker, worker); err != nil || defined == "" {
+	if err := t.later(deleteWorker, worker); err != nil || defined == "" {
 		return err
 	}
 	d, _, err := jsonrow.Definer("[]", defined)

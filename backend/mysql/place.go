@@ -113,7 +113,7 @@ func equal(a, b []any) bool {
 func (c *placeChange) store(t *tx) error {
 	for p := range places {
 		if len(c.left[p]) > 0 {
-			if _, err := t.exec(deletePlaces[p], c.left[p]); err != nil {
+			if err := t.later(deletePlaces[p], c.left[p]); err != nil {
 				return err
 			}
 		}

@@ -44,7 +44,7 @@ func (t *tx) promote(limit int) (n int, err error) {
 		ready[i] = spanOf(r)
 		t.move(r.name, backend.Scheduled, backend.Pending, 1)
 	}
-	if _, err := t.exec(updateDue, due); err != nil {
+	if err := t.later(updateDue, due); err != nil {
 		return 0, err
 	}
 	if err := places.store(t); err != nil {

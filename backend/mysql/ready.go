@@ -91,7 +91,7 @@ func (t *tx) deleteSpans(spans []span) error {
 	for _, s := range spans {
 		keys.add(s.name, s.suspect, s.prio, s.runAt, s.last)
 	}
-	_, err := t.exec(deleteSpans, keys)
+	err := t.later(deleteSpans, keys)
 	return err
 }
 

@@ -43,7 +43,7 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 			return err
 		}
 		result.More = result.More || n == int64(r.limit)
-		if _, err := t.exec(deleteOldSignals, now-backend.KeepSignals.Microseconds(), r.limit); err != nil {
+		if err := t.later(deleteOldSignals, now-backend.KeepSignals.Microseconds(), r.limit); err != nil {
 			return err
 		}
 		if err := t.retire(now); err != nil {

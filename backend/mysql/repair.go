@@ -22,7 +22,7 @@ func (b *Backend) repair(ctx context.Context, d drift, all bool) error {
 			if !d.behind {
 				return nil
 			}
-			_, err := t.exec(`UPDATE plainjobs_meta SET number = GREATEST(number, (SELECT MAX(id) FROM plainjobs_job)) WHERE key_text IN ('next_id', 'last_id')`)
+			err := t.later(`UPDATE plainjobs_meta SET number = GREATEST(number, (SELECT MAX(id) FROM plainjobs_job)) WHERE key_text IN ('next_id', 'last_id')`)
 			return err
 		},
 		func(t *tx) error { return t.repairPlaces(d) },
@@ -71,6 +71,9 @@ func (b *Backend) repairCounts(ctx context.Context, all bool) error {
 		}
 		if err == nil {
 			err = t.writeCounts()
+		}
+		if err == nil {
+			err = t.flush()
 		}
 		if err == nil {
 			_, err = conn.ExecContext(ctx, `COMMIT`)
@@ -262,7 +265,7 @@ func (t *tx) repairKeys(d drift) error {
 		}
 	}
 	if len(lost) > 0 {
-		if _, err := t.exec(deleteKeys, lost); err != nil {
+		if err := t.later(deleteKeys, lost); err != nil {
 			return err
 		}
 	}
@@ -309,7 +312,7 @@ func (t *tx) deleteOrphans(ids []int64) error {
 	}
 	gone := slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return rows[id] != nil })
 	for _, query := range []string{deleteErrors, deleteResults, deleteProgress, deleteSteps, deleteWaits} {
-		if _, err := t.exec(query, valuesOf(gone)); err != nil {
+		if err := t.later(query, valuesOf(gone)); err != nil {
 			return err
 		}
 	}

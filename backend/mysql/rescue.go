@@ -123,7 +123,7 @@ func (t *tx) judge(req backend.ReapRequest) (dead []deadWorker, err error) {
 		s := kept[id]
 		free, err := t.ids(lockSilent, id, renewed[id])
 		if err == nil && len(free) > 0 {
-			_, err = t.exec(updateSilence, s.Seen.UnixMicro(), s.At.UnixMicro(), s.By, s.Watched.Microseconds(), id, renewed[id])
+			err = t.later(updateSilence, s.Seen.UnixMicro(), s.At.UnixMicro(), s.By, s.Watched.Microseconds(), id, renewed[id])
 		}
 		if err != nil {
 			return nil, err

@@ -257,11 +257,11 @@ func (t *tx) update(rows []*row) error {
 			r.ExpiresAt, int64(r.storedFlags()), int64(r.Priority))
 		places.move(r)
 	}
-	if _, err := t.exec(updateRows, stored); err != nil {
+	if err := t.later(updateRows, stored); err != nil {
 		return err
 	}
 	if len(ran) > 0 {
-		if _, err := t.exec(deleteClaims, ran); err != nil {
+		if err := t.later(deleteClaims, ran); err != nil {
 			return err
 		}
 	}
@@ -328,14 +328,14 @@ func (t *tx) addErrors(rows []*row, now int64) error {
 			return err
 		}
 		if len(trimmed) > 0 {
-			if _, err := t.exec(trimErrors, trimmed); err != nil {
+			if err := t.later(trimErrors, trimmed); err != nil {
 				return err
 			}
 		}
 	}
 	for _, r := range rows {
 		if r.result != nil {
-			if _, err := t.exec(upsertResult, r.id, r.result); err != nil {
+			if err := t.later(upsertResult, r.id, r.result); err != nil {
 				return err
 			}
 		}
@@ -381,12 +381,12 @@ func (t *tx) remove(rows []*row) error {
 		queries = append(queries, deleteSteps)
 	}
 	for _, query := range queries {
-		if _, err := t.exec(query, valuesOf(ids)); err != nil {
+		if err := t.later(query, valuesOf(ids)); err != nil {
 			return err
 		}
 	}
 	if len(ran) > 0 {
-		if _, err := t.exec(deleteClaims, ran); err != nil {
+		if err := t.later(deleteClaims, ran); err != nil {
 			return err
 		}
 	}

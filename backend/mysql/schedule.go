@@ -54,7 +54,7 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 			if instead := microsOf(s.Instead); instead != 0 {
 				query, args = insertSchedule+replaceScheduleTail, append(args, instead, instead, instead)
 			}
-			if _, err := t.exec(query, args...); err != nil {
+			if err := t.later(query, args...); err != nil {
 				return err
 			}
 		}
@@ -107,7 +107,7 @@ func (b *Backend) Tick(ctx context.Context, tick backend.Tick) (taken bool, err 
 		if err != nil || !taken {
 			return err
 		}
-		if _, err := t.exec(updateTicked, tick.Next.UnixMicro(), due, tick.Name); err != nil || paused || len(tick.Jobs) == 0 {
+		if err := t.later(updateTicked, tick.Next.UnixMicro(), due, tick.Name); err != nil || paused || len(tick.Jobs) == 0 {
 			return err
 		}
 		_, err = t.push(tick.Jobs)
@@ -124,7 +124,7 @@ func (b *Backend) PauseSchedule(ctx context.Context, name string, paused bool) e
 			err = rejected{fmt.Errorf("schedule %q: %w", name, backend.ErrNotFound)}
 		}
 		if err == nil {
-			_, err = t.exec(updatePaused, paused, name)
+			err = t.later(updatePaused, paused, name)
 		}
 		return err
 	})
@@ -163,11 +163,11 @@ func (t *tx) retire(now int64) error {
 	}
 	for _, name := range gone {
 		if err == nil {
-			_, err = t.exec(updateRemoved, now, name)
+			err = t.later(updateRemoved, now, name)
 		}
 	}
 	if err == nil {
-		_, err = t.exec(deleteRemoved, now-backend.KeepRemoved.Microseconds())
+		err = t.later(deleteRemoved, now-backend.KeepRemoved.Microseconds())
 	}
 	return err
 }

@@ -102,12 +102,12 @@ func (t *tx) advance(rows []*row, now int64) error {
 		unblocked = append(unblocked, next)
 	}
 	if len(gone) > 0 {
-		if _, err := t.exec(deleteHeads, gone); err != nil {
+		if err := t.later(deleteHeads, gone); err != nil {
 			return err
 		}
 	}
 	if len(moved) > 0 {
-		if _, err := t.exec(updateHeads, moved); err != nil {
+		if err := t.later(updateHeads, moved); err != nil {
 			return err
 		}
 	}
@@ -135,7 +135,7 @@ func (t *tx) nextBlocked(k nameKey) (*row, error) {
 		}
 		// The transaction that changed the job has deleted this row, unless a statement outside
 		// the store changed the job.
-		if _, err := t.exec(deleteBlocked, k.name, k.key, ids[0]); err != nil {
+		if err := t.later(deleteBlocked, k.name, k.key, ids[0]); err != nil {
 			return nil, err
 		}
 	}

@@ -125,7 +125,7 @@ func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 		if _, err := t.ids(lockVersion); err != nil {
 			return err
 		}
-		if _, err := t.exec(upsertPaused, name, paused); err != nil {
+		if err := t.later(upsertPaused, name, paused); err != nil {
 			return err
 		}
 		return t.settingsChanged()
@@ -135,10 +135,10 @@ func (b *Backend) Pause(ctx context.Context, name string, paused bool) error {
 // settingsChanged drops settings that say nothing, and raises their version.
 func (t *tx) settingsChanged() error {
 	t.wakes = true
-	if _, err := t.exec(deletePlain); err != nil {
+	if err := t.later(deletePlain); err != nil {
 		return err
 	}
-	_, err := t.exec(raiseVersion)
+	err := t.later(raiseVersion)
 	return err
 }
 

@@ -136,13 +136,13 @@ func (t *tx) completePlain(leases []backend.Lease) (complete bool, parts map[*le
 		return false, nil, err
 	}
 	runs := lease.RunsOf(leases)
-	if _, err := t.exec(`SAVEPOINT plain`); err != nil {
+	if err := t.later(`SAVEPOINT plain`); err != nil {
 		return false, nil, err
 	}
 	ok, err := t.updateDone(runs, now)
 	if err != nil || !ok {
 		if err == nil {
-			_, err = t.exec(`ROLLBACK TO SAVEPOINT plain`)
+			err = t.later(`ROLLBACK TO SAVEPOINT plain`)
 		}
 		return false, nil, err
 	}
@@ -155,7 +155,7 @@ func (t *tx) completePlain(leases []backend.Lease) (complete bool, parts map[*le
 		claims.add(k.Seed, k.First)
 	}
 	if len(claims) > 0 {
-		_, err = t.exec(deleteSettled, claims)
+		err = t.later(deleteSettled, claims)
 	}
 	return true, parts, err
 }
@@ -199,7 +199,7 @@ func (t *tx) noteDone(runs []lease.Run, now int64) error {
 		args = append(args, r.First, r.Last)
 	}
 	which := strings.Join(where, " OR ") + ")"
-	if _, err := t.exec(insertFinished+which, args...); err != nil {
+	if err := t.later(insertFinished+which, args...); err != nil {
 		return err
 	}
 	return t.each(countDone+which+" GROUP BY j.name", args, func(r *sql.Rows) error {
@@ -415,6 +415,6 @@ func (t *tx) ran(times runTimes) error {
 		s := times.runs[id]
 		rows.add(s.ID, s.Token-s.ID, s.For.Microseconds())
 	}
-	_, err := t.exec(updateStarted, rows)
+	err := t.later(updateStarted, rows)
 	return err
 }

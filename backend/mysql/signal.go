@@ -73,7 +73,7 @@ const signalLocks = 1 << 16
 func (t *tx) lockSignal(key backend.SignalKey) error {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(key.Name + "\x00" + key.Key))
-	_, err := t.exec(lockSignal, int64(h.Sum32()%signalLocks))
+	err := t.later(lockSignal, int64(h.Sum32()%signalLocks))
 	return err
 }
 
@@ -119,7 +119,7 @@ func (t *tx) await(id int64, key backend.SignalKey, sent func(), flags *flag) er
 		return nil
 	}
 	*flags |= flagWaits
-	_, err := t.exec(upsertWait, id, key.Name, key.Key)
+	err := t.later(upsertWait, id, key.Name, key.Key)
 	return err
 }
 
@@ -135,7 +135,7 @@ func (t *tx) stopWaiting(rows []*row) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	_, err := t.exec(deleteWaits, valuesOf(ids))
+	err := t.later(deleteWaits, valuesOf(ids))
 	return err
 }
 

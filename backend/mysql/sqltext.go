@@ -215,7 +215,7 @@ func (i *insert) flush(t *tx) error {
 		return nil
 	}
 	query := t.b.sql(i.head) + i.text.String() + t.b.sql(i.tail)
-	_, err := t.run(query, i.args)
+	err := t.runLater(query, i.args)
 	i.text.Reset()
 	i.args, i.rows, i.size = nil, 0, 0
 	return err

@@ -64,7 +64,7 @@ func (b *Backend) StoreStep(ctx context.Context, caller *sql.Tx, lease backend.L
 		}
 		now, err := t.now()
 		if err == nil && flags&flagSteps == 0 {
-			_, err = t.exec(updateFlags, int64(flagSteps), lease.ID)
+			err = t.later(updateFlags, int64(flagSteps), lease.ID)
 		}
 		if err == nil {
 			err = t.addStep(lease.ID, step.Name, now, step.Result)
@@ -81,7 +81,7 @@ func (b *Backend) StoreStep(ctx context.Context, caller *sql.Tx, lease backend.L
 func (t *tx) addStep(job int64, name string, at int64, result []byte) error {
 	last, err := t.ids(lastStep, job)
 	if err == nil {
-		_, err = t.exec(insertStep, job, name, last[0]+1, at, notNil(result))
+		err = t.later(insertStep, job, name, last[0]+1, at, notNil(result))
 	}
 	return err
 }
@@ -178,7 +178,7 @@ func (t *tx) restart(rows []*row, from string) error {
 		}
 	}
 	if len(gone) > 0 {
-		if _, err := t.exec(query, gone); err != nil {
+		if err := t.later(query, gone); err != nil {
 			return err
 		}
 	}

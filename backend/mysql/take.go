@@ -207,7 +207,7 @@ func (c *claim) cut(picks []pick, except []span) error {
 		return err
 	}
 	if len(rest) > 0 {
-		if _, err := c.t.exec(shortenSpans, rest); err != nil {
+		if err := c.t.later(shortenSpans, rest); err != nil {
 			return err
 		}
 	}
@@ -263,7 +263,7 @@ func (c *claim) lease(claimed []candidate) error {
 		return err
 	}
 	if len(started) > 0 {
-		if _, err := c.t.exec(updateUnset, valuesOf(started)); err != nil {
+		if err := c.t.later(updateUnset, valuesOf(started)); err != nil {
 			return err
 		}
 		if err := places.store(c.t); err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -26,12 +27,17 @@ type tx struct {
 	conn   querier
 	caller bool // it is of the application, and may read an old snapshot
 
+	queued     strings.Builder // statements of later
+	queuedArgs []any
+	queuedSize int
+
 	clock   int64 // the first result of now, or zero
 	floor   int64 // no new job gets an ID up to this one
 	version int64 // of the settings
 	counts  map[countKey]int64
 	wakes   bool // jobs became claimable
 	set     settings
+	inserts bool  // it inserts jobs
 	fresh   int64 // the seed of jobs that become claimable again in this transaction, or zero
 }
 
@@ -46,15 +52,72 @@ func (t *tx) exec(query string, args ...any) (sql.Result, error) {
 	return t.run(text, rest)
 }
 
+// later runs a statement whose result is not needed, at the latest with the commit: several
+// statements take one round trip. If it fails, the error is that of a later call.
+func (t *tx) later(query string, args ...any) error {
+	text, rest := fill(t.b.sql(query), args)
+	return t.runLater(text, rest)
+}
+
+func (t *tx) runLater(text string, args []any) error {
+	size := sizeOfArgs(args) + len(text)
+	if !t.b.batches || t.caller || size >= t.b.room {
+		_, err := t.run(text, args)
+		return err
+	}
+	if t.queuedSize+size >= t.b.room {
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	if t.queued.Len() > 0 {
+		t.queued.WriteString("; ")
+	}
+	t.queued.WriteString(text)
+	t.queuedArgs = append(t.queuedArgs, args...)
+	t.queuedSize += size
+	return nil
+}
+
+// withQueued returns a statement and its parameters after those that later has queued.
+func (t *tx) withQueued(text string, args []any) (string, []any) {
+	if t.queued.Len() == 0 {
+		return text, args
+	}
+	text, args = t.queued.String()+"; "+text, append(t.queuedArgs, args...)
+	t.queued.Reset()
+	t.queuedArgs, t.queuedSize = nil, 0
+	return text, args
+}
+
+// flush runs the queued statements.
+func (t *tx) flush() error {
+	if t.queued.Len() == 0 {
+		return nil
+	}
+	text, args := t.queued.String(), t.queuedArgs
+	t.queued.Reset()
+	t.queuedArgs, t.queuedSize = nil, 0
+	_, err := t.conn.ExecContext(t.ctx, text, args...)
+	return err
+}
+
+func sizeOfArgs(args []any) (size int) {
+	for _, arg := range args {
+		size += 2 * len(arg.([]byte)) // escaped
+	}
+	return size
+}
+
 // run runs a statement. Parameters that are large in sum are sent as they are: as text they
 // could have twice the size, and be more than a packet holds.
 func (t *tx) run(text string, args []any) (sql.Result, error) {
-	size := 0
-	for _, arg := range args {
-		size += len(arg.([]byte))
-	}
-	if size < t.b.room {
+	if sizeOfArgs(args) < t.b.room {
+		text, args = t.withQueued(text, args)
 		return t.conn.ExecContext(t.ctx, text, args...)
+	}
+	if err := t.flush(); err != nil {
+		return nil, err
 	}
 	statement, err := t.conn.PrepareContext(t.ctx, text)
 	if err != nil {
@@ -75,7 +138,9 @@ func (t *tx) execN(query string, args ...any) (int64, error) {
 
 // each runs a query and calls row for each row.
 func (t *tx) each(query string, args []any, row func(*sql.Rows) error) error {
-	return t.b.scan(t.ctx, t.conn, query, args, row)
+	text, rest := fill(t.b.sql(query), args)
+	text, rest = t.withQueued(text, rest)
+	return scan(t.ctx, t.conn, text, rest, row)
 }
 
 // ids returns the IDs that a query finds.
@@ -92,7 +157,11 @@ func (t *tx) ids(query string, args ...any) (ids []int64, err error) {
 // scan runs a query and calls row for each row.
 func (b *Backend) scan(ctx context.Context, q querier, query string, args []any, row func(*sql.Rows) error) error {
 	text, rest := fill(b.sql(query), args)
-	rows, err := q.QueryContext(ctx, text, rest...)
+	return scan(ctx, q, text, rest, row)
+}
+
+func scan(ctx context.Context, q querier, text string, args []any, row func(*sql.Rows) error) error {
+	rows, err := q.QueryContext(ctx, text, args...)
 	if err != nil {
 		return err
 	}
@@ -183,7 +252,7 @@ func (b *Backend) transactChecked(ctx context.Context, f func(*tx) error, stored
 		}
 		defer func() { _ = conn.Close() }() // returns it to the pool, unless it was dropped
 		t := &tx{b: b, ctx: ctx, conn: conn}
-		err = b.begin(ctx, conn)
+		err = t.begin(conn)
 		if err == nil {
 			err = f(t)
 		}
@@ -196,8 +265,12 @@ func (b *Backend) transactChecked(ctx context.Context, f func(*tx) error, stored
 		}
 		commit, cancel := graced(ctx)
 		defer cancel()
-		if _, err := conn.ExecContext(commit, `COMMIT`); err != nil {
+		text, args := t.withQueued(`COMMIT`, nil)
+		if _, err := conn.ExecContext(commit, text, args...); err != nil {
 			rollback(conn, err)
+			if t.inserts {
+				err = taken(err)
+			}
 			if stored == nil || !broken(err) || ctx.Err() != nil || !b.isStored(commit, stored) {
 				return err
 			}
@@ -229,14 +302,13 @@ func (b *Backend) committed(t *tx) {
 }
 
 // begin begins a READ COMMITTED transaction.
-func (b *Backend) begin(ctx context.Context, conn *sql.Conn) error {
-	if !b.ownsDB {
-		if _, err := conn.ExecContext(ctx, `SET TRANSACTION ISOLATION LEVEL READ COMMITTED`); err != nil {
+func (t *tx) begin(conn *sql.Conn) error {
+	if !t.b.ownsDB {
+		if _, err := conn.ExecContext(t.ctx, `SET TRANSACTION ISOLATION LEVEL READ COMMITTED`); err != nil {
 			return err
 		}
 	}
-	_, err := conn.ExecContext(ctx, `START TRANSACTION`)
-	return err
+	return t.runLater(`START TRANSACTION`, nil)
 }
 
 // grace is how much longer than its context a commit may take. A commit that was sent may
@@ -291,12 +363,12 @@ func (b *Backend) within(ctx context.Context, caller *sql.Tx, op string, f func(
 // nested runs f in a savepoint. If f fails, its changes are undone and the transaction
 // continues.
 func (t *tx) nested(f func() error) error {
-	if _, err := t.exec(`SAVEPOINT plainjobs`); err != nil {
+	if err := t.later(`SAVEPOINT plainjobs`); err != nil {
 		return err
 	}
 	err := f()
 	if err == nil {
-		_, err = t.exec(`RELEASE SAVEPOINT plainjobs`)
+		err = t.later(`RELEASE SAVEPOINT plainjobs`)
 		return err
 	}
 	if number(err) == errDeadlock { // the savepoint is gone, too

@@ -1,8 +1,11 @@
 package mysqltest
 
 import (
+	"errors"
 	"strings"
 	"testing"
+
+	driver "github.com/go-sql-driver/mysql"
 
 	"github.com/plainjobs/plainjobs/internal/drifttest"
 )
@@ -20,7 +23,16 @@ func testDrift(t *testing.T) {
 		ours := func(query string) string { return strings.ReplaceAll(names.Replace(query), "T.", s.prefix) }
 		return drifttest.Store{
 			Open: func(tb testing.TB) drifttest.Backend { return s.unchecked(tb) },
-			Exec: func(tb testing.TB, query string) { tb.Helper(); s.exec(tb, ours(query)) },
+			Exec: func(tb testing.TB, query string) {
+				tb.Helper()
+				until(tb, func() bool { // the statement may be the victim of a deadlock
+					_, err := s.db.ExecContext(tb.Context(), ours(query))
+					if deadlock, ok := errors.AsType[*driver.MySQLError](err); err != nil && (!ok || deadlock.Number != 1213) {
+						tb.Fatalf("%s: %v", query, err)
+					}
+					return err == nil
+				})
+			},
 			Rows: func(tb testing.TB, query string) (n int) {
 				tb.Helper()
 				if err := s.db.QueryRow(ours(query)).Scan(&n); err != nil {

@@ -46,6 +46,16 @@ func Run(t *testing.T) {
 	t.Run("Conformance", func(t *testing.T) {
 		conformance.Run(t, newStore)
 	})
+	// A store that opened its connections sends several statements at once.
+	t.Run("OwnConnections", func(t *testing.T) {
+		conformance.Run(t, func(tb testing.TB, opts conformance.Options) conformance.Store {
+			s := recycled(tb)
+			s.history = opts.History
+			suite := s.suite()
+			suite.Open = func(tb testing.TB) backend.Backend { return s.open(tb) }
+			return suite
+		})
+	})
 	t.Run("Lanes", func(t *testing.T) { s := recycled(t); lanetest.Run(t, s.open(t)) })
 	t.Run("Drift", testDrift)
 	t.Run("Bad", testBad)
