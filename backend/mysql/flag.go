@@ -18,6 +18,8 @@ const (
 	flagWaits                         // it has a row in signal_wait, which counts while it is scheduled
 )
 
+const flagDropped flag = 1 << 20 // the payload was deleted when the job ended
+
 // flagsAtEnd are the flags of jobs that other jobs may wait for.
 const flagsAtEnd = flagUnique | flagSerial
 

@@ -137,10 +137,11 @@ func (a *importBatch) sift(jobs []backend.Record) error {
 		}
 		r := lifecycle.Imported(jobs[i], instant(a.now))
 		if r.State.Terminal() {
-			keep, err := a.t.keep(r.Name, r.State)
+			history, err := a.t.history(r.Name)
 			if err != nil {
 				return err
 			}
+			keep := lifecycle.Retention(history, r.State)
 			kept := r.State != backend.Cancelled && microsOf(r.KeyUntil) > a.now
 			if !kept && (keep < 0 || a.now-r.FinishedAt.UnixMicro() >= keep.Microseconds()) {
 				a.result.Pruned = append(a.result.Pruned, r.ID)
@@ -161,6 +162,9 @@ func flagsOfRecord(r *backend.Record) flag {
 	f := flagsOf(&backend.NewJob{Unique: backend.Unique{Key: r.UniqueKey, Scope: r.Scope}, Serial: r.SerialKey})
 	if len(r.Steps) > 0 {
 		f |= flagSteps
+	}
+	if r.Dropped {
+		f |= flagDropped
 	}
 	if r.Waits != (backend.SignalKey{}) && r.State == backend.Scheduled {
 		f |= flagWaits

@@ -29,6 +29,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 	}
 	slices.Sort(result.Affected)
 	slices.Sort(result.Duplicates)
+	slices.Sort(result.Dropped)
 	return result, nil
 }
 
@@ -108,6 +109,9 @@ func (t *tx) operate(req backend.OperateRequest, rows []*row, result *backend.Op
 			continue
 		case op == backend.OpCancel:
 			r.become(r.Cancel(now))
+		case op == backend.OpRetry && r.Dropped:
+			result.Dropped = append(result.Dropped, r.id)
+			continue
 		case op == backend.OpRetry && r.State.Terminal():
 			retried = append(retried, r)
 			continue

@@ -17,10 +17,11 @@ const (
 	updateDefined  = `UPDATE plainjobs_worker SET defined = ? WHERE id = ?`
 
 	upsertSettings = `
-		INSERT INTO plainjobs_job_setting (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, differ, override) VALUES `
+		INSERT INTO plainjobs_job_setting (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes,
+			drop_done, drop_failed, differ, override) VALUES `
 	upsertSettingsTail = ` ON DUPLICATE KEY UPDATE max_running = VALUES(max_running), rate = VALUES(rate), per = VALUES(per),
 		keep_done = VALUES(keep_done), keep_failed = VALUES(keep_failed), keep_rows = VALUES(keep_rows), max_crashes = VALUES(max_crashes),
-		differ = VALUES(differ), override = VALUES(override)`
+		drop_done = VALUES(drop_done), drop_failed = VALUES(drop_failed), differ = VALUES(differ), override = VALUES(override)`
 )
 
 // Set implements [backend.SettingsStore].
@@ -151,7 +152,7 @@ func (t *tx) storeSettings(changed settings) error {
 			override = s.override.Text()
 		}
 		err := rows.add(t, name, s.MaxRunning, s.Rate, int64(s.Per), int64(s.History.Done), int64(s.History.Failed), s.History.Rows, s.MaxCrashes,
-			s.differ, []byte(override))
+			s.History.DropDone, s.History.DropFailed, s.differ, []byte(override))
 		if err != nil {
 			return err
 		}

@@ -62,7 +62,7 @@ func (j *jobRow) scan(r *sql.Rows) error {
 		j.StartedAt = instant(started)
 	}
 	if j.State.Terminal() {
-		j.FinishedAt = instant(finished)
+		j.FinishedAt, j.Dropped = instant(finished), j.flags&flagDropped != 0
 	}
 	if j.State == backend.Running {
 		j.Cancelling = j.flags&flagCancelling != 0

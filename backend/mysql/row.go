@@ -52,6 +52,7 @@ func (r *row) scan(rows *sql.Rows) error {
 	if !r.State.Terminal() {
 		r.FinishedAt = 0
 	}
+	r.Dropped = r.flags&flagDropped != 0
 	r.was = r.Job
 	return err
 }
@@ -173,6 +174,8 @@ var updateRows = `
 		j.suspect = v.suspect, j.crashes = v.crashes, j.run_at = v.run_at, j.finished_at = v.finished_at,
 		j.expires_at = NULLIF(v.expires_at, 0), j.flags = v.flags, j.priority = v.priority`
 
+const dropPayloads = `UPDATE plainjobs_job FORCE INDEX (PRIMARY) SET payload = '' WHERE id IN (?)`
+
 // deleteClaims deletes claims of one job each. A longer claim is deleted with its last lease,
 // or by a heartbeat.
 var deleteClaims = `
@@ -184,11 +187,14 @@ func (t *tx) write(rows []*row) error {
 	var changed, unkept, removed []*row
 	for _, r := range rows {
 		if r.State.Terminal() && !r.was.State.Terminal() {
-			keep, err := t.keep(r.name, r.State)
+			history, err := t.history(r.name)
 			if err != nil {
 				return err
 			}
-			if keep < 0 {
+			if lifecycle.Drops(history, r.State) {
+				r.Dropped, r.flags = true, r.flags|flagDropped
+			}
+			if lifecycle.Retention(history, r.State) < 0 {
 				unkept = append(unkept, r)
 				continue
 			}
@@ -232,6 +238,7 @@ func (t *tx) update(rows []*row) error {
 		return err
 	}
 	var ended []*row
+	var dropped []int64
 	var stored, ran values
 	var ready []span
 	var places placeChange
@@ -249,6 +256,9 @@ func (t *tx) update(rows []*row) error {
 		}
 		if state.Terminal() && !was.Terminal() {
 			ended = append(ended, r)
+			if r.Dropped {
+				dropped = append(dropped, r.id)
+			}
 		}
 		if state == backend.Running {
 			state = stateOpen
@@ -259,6 +269,11 @@ func (t *tx) update(rows []*row) error {
 	}
 	if err := t.later(updateRows, stored); err != nil {
 		return err
+	}
+	if len(dropped) > 0 {
+		if _, err := t.exec(dropPayloads, idList(dropped)); err != nil {
+			return err
+		}
 	}
 	if len(ran) > 0 {
 		if err := t.later(deleteClaims, ran); err != nil {

@@ -45,7 +45,7 @@ type storedSettings struct {
 const everything = ""
 
 const (
-	settingColumns = `name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, differ, override`
+	settingColumns = `name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, drop_done, drop_failed, differ, override`
 	selectSettings = `SELECT ` + settingColumns + ` FROM plainjobs_job_setting`
 
 	// Changes of settings run one at a time. A transaction locks the row of its worker first,
@@ -56,7 +56,8 @@ const (
 
 // Claims of a limited name run one at a time. A claim that has locked some waits for no others.
 var lockSettings = `
-	SELECT s.name, s.paused, s.max_running, s.rate, s.per, s.keep_done, s.keep_failed, s.keep_rows, s.max_crashes, s.differ, s.override
+	SELECT s.name, s.paused, s.max_running, s.rate, s.per, s.keep_done, s.keep_failed, s.keep_rows, s.max_crashes,
+		s.drop_done, s.drop_failed, s.differ, s.override
 	FROM ` + join("name*") + ` plainjobs_job_setting s FORCE INDEX (PRIMARY) ON s.name = UNHEX(v.name) FOR UPDATE`
 
 func (all settings) scan(r *sql.Rows) error {
@@ -64,7 +65,8 @@ func (all settings) scan(r *sql.Rows) error {
 	var s setting
 	var per, done, failed int64
 	var override string
-	err := r.Scan(&name, &s.paused, &s.MaxRunning, &s.Rate, &per, &done, &failed, &s.History.Rows, &s.MaxCrashes, &s.differ, &override)
+	err := r.Scan(&name, &s.paused, &s.MaxRunning, &s.Rate, &per, &done, &failed, &s.History.Rows, &s.MaxCrashes,
+		&s.History.DropDone, &s.History.DropFailed, &s.differ, &override)
 	if err == nil && override != "" {
 		s.override, err = jsonrow.ReadOverriding(override)
 	}
@@ -101,17 +103,18 @@ func (b *Backend) isLimited(name string) bool {
 	return set != nil && set.all[name].Limited()
 }
 
-// keep returns how long a job of a name is kept in a terminal state.
-func (t *tx) keep(name string, s backend.State) (time.Duration, error) {
+// history returns what is kept of the finished jobs of a name.
+func (t *tx) history(name string) (backend.History, error) {
 	all, err := t.settings()
-	return lifecycle.Retention(lifecycle.HistoryOf(all[name].Settings, t.b.opts.History), s), err
+	return lifecycle.HistoryOf(all[name].Settings, t.b.opts.History), err
 }
 
 const (
 	upsertPaused = `INSERT INTO plainjobs_job_setting (name, paused, override) VALUES (?, ?, '') ON DUPLICATE KEY UPDATE paused = VALUES(paused)`
 	deletePlain  = `
 		DELETE FROM plainjobs_job_setting WHERE paused = 0 AND max_running = 0 AND rate = 0
-			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0 AND differ = 0 AND override = ''`
+			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0
+			AND drop_done = 0 AND drop_failed = 0 AND differ = 0 AND override = ''`
 )
 
 // Pause implements [backend.SettingsStore].

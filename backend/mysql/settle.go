@@ -116,10 +116,10 @@ var deleteSettled = `DELETE c FROM ` + join("seed", "first") + ` plainjobs_claim
 // fewRuns is up to how many runs of leases have a statement each.
 const fewRuns = 4
 
-// completePlain completes runs whose jobs have no keys and are kept. If it cannot complete all,
+// completePlain completes runs whose jobs have no keys and are kept with their payloads. If it cannot complete all,
 // it undoes what it did and returns false. It returns the claims of which it settled leases.
 func (t *tx) completePlain(leases []backend.Lease) (complete bool, parts map[*lease.Claim]int32, err error) {
-	if len(leases) == 0 || t.b.opts.History.Done < 0 {
+	if h := t.b.opts.History; len(leases) == 0 || h.Done < 0 || h.DropDone {
 		return false, nil, nil
 	}
 	all, err := t.settings()
@@ -127,7 +127,7 @@ func (t *tx) completePlain(leases []backend.Lease) (complete bool, parts map[*le
 		return false, nil, err
 	}
 	for _, s := range all {
-		if s.History.Done < 0 {
+		if s.History.Done < 0 || s.History.DropDone {
 			return false, nil, nil
 		}
 	}

@@ -183,6 +183,8 @@ CREATE TABLE IF NOT EXISTS plainjobs_job_setting (
   keep_failed bigint         NOT NULL DEFAULT 0,
   keep_rows   bigint         NOT NULL DEFAULT 0,
   max_crashes bigint         NOT NULL DEFAULT 0,
+  drop_done   tinyint        NOT NULL DEFAULT 0, -- the payloads of done jobs are deleted
+  drop_failed tinyint        NOT NULL DEFAULT 0, -- and of failed and cancelled ones
   differ      tinyint        NOT NULL DEFAULT 0, -- workers define different settings
   override    blob           NOT NULL -- what people set, and what applies without it, as JSON; empty if there is none
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
