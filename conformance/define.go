@@ -131,6 +131,39 @@ var defineCases = []testCase{{
 		e.wantSettings("With a worker that defines nothing", backend.Settings{Name: "a"}, false)
 	},
 }, {
+	name: "define/race",
+	rule: "workers that come, define, claim and leave at the same time leave what the others define",
+	run: func(e *env) {
+		e.needs(backend.FieldMaxRunning)
+		stays := e.definer("a", "b")
+		e.setBy(stays, backend.Settings{Name: "a", MaxRunning: 50}, backend.Settings{Name: "b", MaxRunning: 60})
+		e.push(e.b, "a", 20)
+		e.push(e.b, "b", 20)
+		e.atOnce(8, func(i int, b backend.Backend) {
+			store, beats := capability[backend.SettingsStore](e, b), capability[backend.Heartbeater](e, b)
+			for n := range 3 {
+				w := e.worker()
+				w.Jobs = []string{"a", "b"}
+				w.Lease = time.Hour
+				settings := []backend.Settings{{Name: "b", MaxRunning: 10 + i}, {Name: "a", MaxRunning: 10 + n}}
+				if _, err := b.Claim(e.ctx, request(w, 0, "a", "b")); err != nil {
+					e.Errorf("Claim: %v", err)
+				}
+				if _, err := store.Set(e.ctx, w.ID, settings); err != nil {
+					e.Errorf("Set: %v", err)
+				}
+				if _, err := b.Claim(e.ctx, request(w, 1, "a", "b")); err != nil {
+					e.Errorf("Claim: %v", err)
+				}
+				if _, err := beats.Heartbeat(e.ctx, backend.HeartbeatRequest{Worker: w, Leave: true}); err != nil {
+					e.Errorf("Heartbeat: %v", err)
+				}
+			}
+		})
+		e.wantSettings("Afterwards", backend.Settings{Name: "a", MaxRunning: 50}, false)
+		e.wantSettings("Afterwards", backend.Settings{Name: "b", MaxRunning: 60}, false)
+	},
+}, {
 	name: "define/gone",
 	rule: "Set by a worker without a row returns ErrWorkerGone and changes nothing",
 	run: func(e *env) {

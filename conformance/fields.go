@@ -52,7 +52,7 @@ var fieldCases = []testCase{{
 	},
 }, {
 	name: "fields/set",
-	rule: "Set of a field that the store does not keep fails with an error that matches errors.ErrUnsupported and writes nothing; of one that it keeps it succeeds",
+	rule: "Set or Override of a field that the store does not keep fails with an error that matches errors.ErrUnsupported and writes nothing; of one that it keeps it succeeds",
 	run: func(e *env) {
 		store := capability[backend.SettingsStore](e, e.b)
 		keeps := backend.Describe(e.b).Fields
@@ -70,6 +70,13 @@ var fieldCases = []testCase{{
 				e.Errorf("Set of %v, which the store keeps = %v", check.SettingsFields(&s), err)
 			case check.SettingsFields(&s)&^keeps != 0 && !errors.Is(err, errors.ErrUnsupported):
 				e.Errorf("Set of %v, which the store does not keep = %v, want errors.ErrUnsupported", check.SettingsFields(&s), err)
+			}
+			err = store.Override(e.ctx, backend.Override{Settings: s}, false)
+			switch {
+			case check.SettingsFields(&s)&^keeps == 0 && err != nil:
+				e.Errorf("Override of %v, which the store keeps = %v", check.SettingsFields(&s), err)
+			case check.SettingsFields(&s)&^keeps != 0 && !errors.Is(err, errors.ErrUnsupported):
+				e.Errorf("Override of %v, which the store does not keep = %v, want errors.ErrUnsupported", check.SettingsFields(&s), err)
 			}
 		}
 	},

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"sync"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/memory"
@@ -11,7 +12,7 @@ import (
 func defines(b definesOther) func(*memory.Backend, *Clock) backend.Backend {
 	return func(m *memory.Backend, _ *Clock) backend.Backend {
 		b := b
-		b.Backend, b.defined = m, map[int64][]backend.Settings{}
+		b.Backend, b.defined, b.mu = m, map[int64][]backend.Settings{}, &sync.Mutex{}
 		return &b
 	}
 }
@@ -26,7 +27,7 @@ var defineMutants = []mutant{{
 	make:     defines(definesOther{shown: func(n *backend.NameInfo) { n.Differ = false }}),
 }, {
 	rule:     "what a worker defines applies after it has left",
-	rejected: []string{"define/leave"},
+	rejected: []string{"define/leave", "define/race"},
 	make:     defines(definesOther{haunts: true}),
 }, {
 	rule:     "what a worker defines applies after it was found dead",
@@ -73,6 +74,7 @@ var defineMutants = []mutant{{
 // definesOther is a store with flaws in its settings.
 type definesOther struct {
 	*memory.Backend
+	mu      *sync.Mutex
 	defined map[int64][]backend.Settings // by worker
 
 	lastDecides, haunts, hauntsDead, forgets, anyone, setResets bool
@@ -83,6 +85,8 @@ type definesOther struct {
 }
 
 func (b *definesOther) Set(ctx context.Context, worker int64, settings []backend.Settings) ([]backend.Settings, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.lastDecides {
 		for other := range b.defined {
 			_, _ = b.Backend.Set(ctx, other, settings)
@@ -115,6 +119,8 @@ func (b *definesOther) Names(ctx context.Context) ([]backend.NameInfo, error) {
 
 // haunt makes a worker define what another one, which is gone, has defined.
 func (b *definesOther) haunt(ctx context.Context, gone int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	ghost := backend.Worker{ID: gone + 1<<40, Lease: 1 << 40}
 	_, _ = b.Claim(ctx, backend.ClaimRequest{Worker: ghost, Register: true})
 	_, _ = b.Backend.Set(ctx, ghost.ID, b.defined[gone])
