@@ -232,7 +232,7 @@ BEGIN
         PERFORM set_config('lock_timeout', '100ms', true);
         held := ARRAY(SELECT s.name FROM plainjobs.job_setting s WHERE s.name = limited[1] FOR UPDATE);
       EXCEPTION WHEN lock_not_available THEN
-        RETURN NEXT ROW(0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::plainjobs.claimed_job;
+        RETURN NEXT ROW(0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::plainjobs.claimed_job;
         RETURN;
       END;
       PERFORM set_config('lock_timeout', timeout, true);
