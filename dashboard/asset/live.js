@@ -130,6 +130,17 @@
 	addEventListener("pagehide", close);
 	addEventListener("pageshow", open);
 
+	// A page that the store did not answer is loaded again once it does, without moving what
+	// the viewer reads before that.
+	async function again() {
+		if (!document.hidden) {
+			const answer = await fetch(location.href, { cache: "no-store" }).catch(() => null);
+			if (answer && (answer.ok || answer.status < 500)) { location.reload(); return; }
+		}
+		setTimeout(again, root.dataset.refresh * 1000);
+	}
+	if (root.dataset.refresh) setTimeout(again, root.dataset.refresh * 1000);
+
 	document.addEventListener("click", async (e) => {
 		if (!e.target.matches(".copy")) return;
 		const code = e.target.parentElement.querySelector("code");

@@ -2,6 +2,8 @@ package browsertest
 
 import (
 	"context"
+	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -121,4 +123,48 @@ func TestFrame(t *testing.T) {
 	if !eval[bool](t, b, `document.querySelector("iframe").contentDocument === null`) {
 		t.Error("the frame was not refused")
 	}
+}
+
+// A page that the store does not answer says so, and is there again by itself once the
+// store answers, with and without JavaScript. An open page keeps its content meanwhile.
+func TestRecovers(t *testing.T) {
+	for _, way := range ways[:3] {
+		t.Run(way.String(), func(t *testing.T) {
+			b := newBrowser(t)
+			lost := &lostStore{store: stores[way.store](t)}
+			w := newWorld(t, lost)
+			w.fill(t)
+			b.goTo(t, way, w.url)
+			if way.scripts {
+				lost.lost.Store(true)
+				b.until(t, `document.getElementById("status").textContent.includes("The store does not answer")`)
+				b.shows(t, "Jobs by name and state")
+				lost.lost.Store(false)
+				b.until(t, `document.getElementById("status").hidden`)
+			}
+			lost.lost.Store(true)
+			b.goTo(t, way, w.url)
+			b.scripts(t, true)
+			b.shows(t, "This page tries again by itself")
+			if way.scripts { // without them the page is loaded again as a whole
+				b.accessible(t)
+			}
+			lost.lost.Store(false)
+			b.until(t, `document.body.innerText.includes("Jobs by name and state")`)
+			b.expected(t, "503")
+		})
+	}
+}
+
+// A lostStore cannot count its jobs while it is lost, as without a connection.
+type lostStore struct {
+	store
+	lost atomic.Bool
+}
+
+func (s *lostStore) Count(ctx context.Context) ([]backend.Count, error) {
+	if s.lost.Load() {
+		return nil, fmt.Errorf("%w: connection refused", backend.ErrUnavailable)
+	}
+	return s.store.Count(ctx)
 }

@@ -14,6 +14,7 @@ var pages = []struct{ name, path, text string }{
 	{"overview-table", "?as=table", "Show as charts"},
 	{"jobs", "jobs", "newest first"},
 	{"jobs-failed", "jobs?state=failed&error=421&payload=ada", "email.receipt"},
+	{"jobs-metadata", "jobs?metadata=tenant%3Dacme", "order.ship"},
 	{"jobs-empty", "jobs?name=nothing", "No job matches the filter"},
 	{"job-failed", "job?id=201", "Compare two failures"},
 	{"job-blocked", "job?id=242", "supplier-9"},

@@ -74,8 +74,11 @@ func (s *lateStore) now() time.Time { return time.Now().Add(-time.Duration(s.beh
 // pass lets time pass for a lateStore: a part of fillTakes, or what is left of it.
 func (w *world) pass(part time.Duration) {
 	s := w.store
-	if held, ok := s.(*heldStore); ok {
-		s = held.store
+	switch wrapped := s.(type) {
+	case *heldStore:
+		s = wrapped.store
+	case *lostStore:
+		s = wrapped.store
 	}
 	if s, ok := s.(*lateStore); ok {
 		s.behind.Store(max(0, s.behind.Load()-int64(part)))
@@ -221,7 +224,7 @@ func (w *world) fillSteps(t *testing.T) (page string) {
 	if !ok {
 		t.Fatal("the store has no steps")
 	}
-	_, err := w.store.Push(t.Context(), []backend.NewJob{{Name: "order.ship", Payload: []byte(`{"order":1207}`), MaxAttempts: 5}})
+	_, err := w.store.Push(t.Context(), []backend.NewJob{{Name: "order.ship", Payload: []byte(`{"order":1207}`), Metadata: []byte(`{"tenant":"acme"}`), MaxAttempts: 5}})
 	check(t, err)
 	j := w.claim("order.ship", 1)[0]
 	check(t, steps.StoreStep(t.Context(), nil, j.Lease, backend.Step{Name: "charge the card", Result: []byte(`"ch_1207"`)}))
