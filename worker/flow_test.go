@@ -80,7 +80,9 @@ func TestFlowInTransaction(t *testing.T) {
 	}
 	stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 2})
 	eventually(t, "all are done", func() bool { return count(t, b, backend.Done, backend.Failed, backend.Cancelled) == 4 })
-	stop()
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
 	info, err := q.GroupByID(flow.ID()).Info(t.Context())
 	if err != nil || info.Total != 4 || info.Done != 4 || info.EndedAt.IsZero() {
 		t.Errorf("the flow is %+v, %v", info, err)

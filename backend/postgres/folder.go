@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,6 +12,9 @@ const (
 	// foldEvery is the shortest time between the folds of a process: the members of a
 	// large group that end meanwhile are folded together.
 	foldEvery = 20 * time.Millisecond
+	// foldSoon is foldEvery after a fold that has ended a gate: what follows in a flow may end
+	// soon, too.
+	foldSoon = time.Millisecond
 	// A call that waits for a fold tries again if other transactions have locked the gate,
 	// after a pause of so long at most. Then the folder goes on with the gate.
 	foldPatience = 32 * time.Millisecond
@@ -36,6 +40,7 @@ type folder struct {
 	gates   map[int64]bool
 	watched []watchedTx
 	running bool
+	ended   atomic.Int64  // how many gates folds have ended
 	wake    chan struct{} // has room for one
 }
 
@@ -112,12 +117,15 @@ func (f *folder) run() {
 		}
 		committed, open := f.look(watched)
 		gates = append(gates, committed...)
+		before := f.ended.Load()
 		left := f.fold(gates)
 		if closing {
 			return
 		}
 		pause := foldEvery
 		switch {
+		case len(left) == 0 && f.ended.Load() > before:
+			pause = foldSoon
 		case len(left) > 0 && len(left) >= len(gates):
 			stuck = min(max(2*stuck, foldEvery), maxFoldPause)
 			pause = stuck

@@ -96,6 +96,9 @@ func (t *tx) fold(ids []int64) (locked []int64, err error) {
 	limit := maxPassed
 	for _, id := range sorted(gates) {
 		g := gates[id]
+		if g.was.EndedAt == 0 && g.EndedAt != 0 {
+			t.b.folder.ended.Add(1)
+		}
 		if g.was.EndedAt == 0 && g.EndedAt != 0 && g.parent != 0 {
 			t.tally(g.parent, lifecycle.Moved(backend.Pending, g.State()))
 		}
