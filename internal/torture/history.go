@@ -15,6 +15,7 @@ import (
 // A history is what the children's ledgers say together.
 type history struct {
 	runs       map[int64]*run // by token
+	unreturned map[int64]bool // by token: leases of claims whose replies were lost
 	byJob      map[int64][]*run
 	reaped     [3]int64 // workers found dead, jobs rescued, jobs failed
 	callErrors []callError
@@ -83,7 +84,7 @@ type callError struct {
 
 // history reads the ledgers of all children, which have ended.
 func (r *rig) history() *history {
-	h := &history{runs: map[int64]*run{}, byJob: map[int64][]*run{}, ticks: map[*process]int{}, left: map[*process]int{}}
+	h := &history{runs: map[int64]*run{}, unreturned: map[int64]bool{}, byJob: map[int64][]*run{}, ticks: map[*process]int{}, left: map[*process]int{}}
 	for _, p := range r.all {
 		if p.ledger == "" {
 			continue
@@ -163,7 +164,18 @@ func (h *history) read(p *process, text []byte, result *Result) error {
 		}
 		run := h.runs[n[2]]
 		if run == nil {
-			return fmt.Errorf("line %q is of a lease that was not claimed", line)
+			// The reply to a claim may be lost. Its worker releases the lease once
+			// heartbeats have found it.
+			if kind == child.NoteSettles && string(f[3]) == child.Released {
+				h.unreturned[n[2]] = true
+			}
+			switch {
+			case !h.unreturned[n[2]]:
+				return fmt.Errorf("line %q is of a lease that was not claimed", line)
+			case kind == child.NoteStale && string(f[3]) == child.Accepted:
+				result.faultf("the job of the released lease %d was completed with it", n[2])
+			}
+			continue
 		}
 		switch kind {
 		case child.NoteStarted:

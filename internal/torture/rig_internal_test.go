@@ -22,3 +22,23 @@ func TestCheck(t *testing.T) {
 		t.Errorf("try without an error = %v", err)
 	}
 }
+
+// A worker releases a lease whose claim did not return, once heartbeats have found it.
+func TestUnreturnedClaim(t *testing.T) {
+	for _, test := range []struct {
+		ledger string
+		faults int
+		bad    bool
+	}{
+		{"c 1 50 7 1 0 1\ns 2 50 done\na 3 50\n", 0, false},
+		{"s 2 51 release\na 3 51\nz 4 51 refused\n", 0, false},
+		{"s 2 51 release\nl 3 51\nz 4 51 accepted\n", 1, false},
+		{"s 2 51 done\n", 0, true},
+	} {
+		h := &history{runs: map[int64]*run{}, unreturned: map[int64]bool{}, left: map[*process]int{}}
+		var result Result
+		if err := h.read(&process{}, []byte(test.ledger), &result); err != nil != test.bad || len(result.Faults) != test.faults {
+			t.Errorf("%q: %v, faults %v", test.ledger, err, result.Faults)
+		}
+	}
+}

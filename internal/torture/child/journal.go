@@ -77,3 +77,6 @@ const (
 	OutcomeStop = "stop" // interrupted by a shutdown
 	OutcomeLost = "lost" // the lease was lost before the handler returned
 )
+
+// Released is the ending of a run that is released, in a note that it is about to be settled.
+const Released = "release"

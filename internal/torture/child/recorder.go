@@ -85,7 +85,7 @@ func (r *recorder) Complete(ctx context.Context, done []backend.Completion) ([]b
 }
 
 var endings = map[backend.Ending]string{
-	backend.EndRetry: "retry", backend.EndSnooze: "snooze", backend.EndRelease: "release",
+	backend.EndRetry: "retry", backend.EndSnooze: "snooze", backend.EndRelease: Released,
 	backend.EndFailed: "failed", backend.EndCancelled: "cancelled",
 }
 
