@@ -26,8 +26,11 @@ func unreadGating(flags flag) *backend.Gating {
 }
 
 const (
-	// Of the jobs, how many count in which gate.
-	selectShared = `SELECT gate, count(*) FROM plainjobs.gate_member WHERE job = ANY($1::text::bigint[]) GROUP BY gate LIMIT 2`
+	// Of the jobs, how many count in which gate. Each job is looked up by its ID: the index
+	// by gate is in the order of the groups, but has to be read whole.
+	selectShared = `
+		SELECT m.gate, count(*) FROM unnest($1::text::bigint[]) AS v(job)
+		CROSS JOIN LATERAL (SELECT x.gate FROM plainjobs.gate_member x WHERE x.job = v.job OFFSET 0) m GROUP BY m.gate LIMIT 2`
 
 	selectMembership = `SELECT job, gate FROM plainjobs.gate_member WHERE job = ANY($1::text::bigint[]) ORDER BY job, gate`
 	selectStood      = `SELECT job, gate, condition FROM plainjobs.gate_waiter WHERE job = ANY($1::text::bigint[])`

@@ -61,7 +61,7 @@ const (
 		INSERT INTO ` + gateChanges + `
 		SELECT m.gate, 0, sum(v.open), sum(v.done), sum(v.failed), sum(v.cancelled)
 		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[]) AS v(job, open, done, failed, cancelled)
-		JOIN plainjobs.gate_member m ON m.job = v.job GROUP BY m.gate RETURNING gate`
+		CROSS JOIN LATERAL (SELECT x.gate FROM plainjobs.gate_member x WHERE x.job = v.job OFFSET 0) m GROUP BY m.gate RETURNING gate`
 )
 
 // tallyColumns are tallies as arrays.
@@ -109,8 +109,8 @@ func (t *tx) countMembers(rows []*row, moved func(*row) lifecycle.Tally) error {
 
 // Jobs of flows that have not ended.
 const selectKeptByFlows = `
-	SELECT DISTINCT m.job FROM plainjobs.gate_member m JOIN plainjobs.job_gate g ON g.id = m.gate
-	WHERE m.job = ANY($1::text::bigint[]) AND g.kind = 1 AND g.ended_at = 0`
+	SELECT v.job FROM unnest($1::text::bigint[]) AS v(job) WHERE EXISTS (
+		SELECT 1 FROM plainjobs.gate_member m JOIN plainjobs.job_gate g ON g.id = m.gate WHERE m.job = v.job AND g.kind = 1 AND g.ended_at = 0)`
 
 // keptByFlows reports, by ID, which jobs history does not delete when they end.
 func (t *tx) keptByFlows(rows []*row) (map[int64]bool, error) {

@@ -137,7 +137,9 @@ BEGIN
   -- A new statement sees the gates that were added while the first one waited for a job.
   WITH told AS (
       INSERT INTO plainjobs.gate_change (gate, total, open, done, failed, cancelled)
-      SELECT m.gate, 0, -count(*), count(*), 0, 0 FROM plainjobs.gate_member m WHERE m.job = ANY (members) GROUP BY m.gate
+      SELECT m.gate, 0, -count(*), count(*), 0, 0 FROM unnest(members) AS v(job)
+        CROSS JOIN LATERAL (SELECT x.gate FROM plainjobs.gate_member x WHERE x.job = v.job OFFSET 0) m
+      GROUP BY m.gate
       RETURNING gate)
   SELECT array_agg(t.gate) INTO gates FROM told t;
   IF cardinality(settled) = 2 * (SELECT sum(v.last - v.first + 1) FROM unnest(firsts, lasts) AS v(first, last)) THEN

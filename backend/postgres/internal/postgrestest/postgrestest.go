@@ -43,6 +43,13 @@ func Main(m *testing.M, d Driver) {
 		}
 		return
 	}
+	if text := os.Getenv(killedVariable); text != "" {
+		if err := d.killed(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	if err := dropSpare(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -123,6 +130,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("Demoted", parallel(d.testDemoted))
 	t.Run("Crashes", parallel(d.testCrashes))
 	t.Run("Failover", parallel(d.testFailover))
+	t.Run("Kills", parallel(d.testKills))
 	t.Run("Hosts", parallel(d.testHosts))
 	t.Run("Silence", parallel(d.testSilence))
 	t.Run("SilentHost", parallel(d.testSilentHost))
