@@ -55,8 +55,16 @@ func TestUpdateCost(t *testing.T) {
 		h.freshen(t)
 		one, ten := update(1), update(10)
 		t.Logf("%-18s %d statements", page.title, one)
-		if one != ten {
-			t.Errorf("an update of page %q takes %d statements for one tab and %d for ten", page.name, one, ten)
+		// A slow machine reads fewer errors, so the numbers may be smaller.
+		most := int64(2)
+		switch page.name {
+		case "":
+			most = 12
+		case "jobs":
+			most = pageRows + 4
+		}
+		if one > most || ten > most {
+			t.Errorf("an update of page %q takes %d statements for one tab and %d for ten, want at most %d", page.name, one, ten, most)
 		}
 	}
 }
