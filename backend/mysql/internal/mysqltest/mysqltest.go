@@ -60,6 +60,8 @@ func Run(t *testing.T) {
 	t.Run("Drift", testDrift)
 	t.Run("Bad", testBad)
 	t.Run("Tables", testTables)
+	t.Run("OldSnapshot", testOldSnapshot)
+	t.Run("OneConnection", testOneConnection)
 	t.Run("OpenAtOnce", testOpenAtOnce)
 	t.Run("Cuts", testCuts)
 	t.Run("CommitCuts", testCommitCuts)

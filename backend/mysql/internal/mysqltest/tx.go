@@ -1,0 +1,97 @@
+package mysqltest
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+	"time"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/mysql"
+)
+
+// testOldSnapshot uses a transaction that reads an old snapshot. What was committed since must
+// count: keys that were taken, and jobs that were claimed.
+func testOldSnapshot(t *testing.T) {
+	s := recycled(t)
+	b := s.share(t)
+	push := func(jobs ...backend.NewJob) []backend.Pushed {
+		t.Helper()
+		pushed, err := b.Push(t.Context(), jobs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pushed
+	}
+	unique, serial, waiting := newJob("a"), newJob("b"), newJob("c")
+	unique.Unique.Key, serial.Serial = "k", "s"
+	waiting.Unique = backend.Unique{Key: "k", Scope: backend.UntilStarted, Conflict: backend.Replace}
+	tx, err := s.db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback() //nolint:errcheck // it may have ended
+	var n int
+	if err := tx.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+s.prefix+"job").Scan(&n); err != nil || n != 0 {
+		t.Fatal(n, err)
+	}
+	first := push(unique, serial, waiting)
+	jobs, err := b.Claim(t.Context(), backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Minute}, Register: true, Names: []string{"b"}, Limit: 1})
+	if err != nil || len(jobs) != 1 {
+		t.Fatal(jobs, err)
+	}
+	replaced := waiting
+	replaced.Priority = 7
+	got, err := b.PushTx(t.Context(), tx, []backend.NewJob{unique, serial, replaced})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got[0] != (backend.Pushed{ID: first[0].ID, Duplicate: true}) || got[2] != (backend.Pushed{ID: first[2].ID, Duplicate: true}) {
+		t.Errorf("PushTx = %+v, want duplicates of %+v", got, first)
+	}
+	if err := b.CompleteTx(t.Context(), tx, backend.Completion{Lease: jobs[0].Lease}); err != nil {
+		t.Error(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[int64]backend.State{first[0].ID: backend.Pending, jobs[0].ID: backend.Done, got[1].ID: backend.Pending} {
+		if info, err := b.Get(t.Context(), id); err != nil || info.State != want {
+			t.Errorf("job %d is %v, %v; want %v", id, info.State, err, want)
+		}
+	}
+	if info, err := b.Get(t.Context(), first[2].ID); err != nil || info.Priority != 7 {
+		t.Errorf("the replaced job is %+v, %v", info, err)
+	}
+}
+
+// testOneConnection pushes within a transaction that has the pool's only connection. Drawing IDs
+// must not wait for it.
+func testOneConnection(t *testing.T) {
+	s := recycled(t)
+	db, err := sql.Open("mysql", s.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	db.SetMaxOpenConns(1)
+	b, err := mysql.New(db, s.options())
+	b = opened(t, b, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for range 2 {
+		tx, err := db.BeginTx(ctx, nil)
+		if err == nil {
+			_, err = b.PushTx(ctx, tx, []backend.NewJob{newJob("a"), newJob("a")})
+		}
+		if err == nil {
+			err = tx.Commit()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := count(t, b, backend.Pending); n != 4 {
+		t.Errorf("%d jobs are stored, want 4", n)
+	}
+}
