@@ -107,6 +107,11 @@ var mutants = []mutant{
 		from: "WHERE name = ?3 AND definition = ?4 AND next_at = ?2 AND removed_at = 0", to: "WHERE name = ?3 AND definition = ?4 AND removed_at = 0",
 		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "schedule$/^race$",
 	}, {
+		rule: "sqlite: what ends in a transaction of the application counts in its gates", file: "backend/sqlite/tx.go",
+		from: "if err := t.finishWrites(); err != nil {\n				return err\n			}\n			return b.writer.file.check()",
+		to:   "if t.gates = nil; t.finishWrites() != nil {\n				return err\n			}\n			return b.writer.file.check()",
+		pkg:  "./backend/sqlite/modernc", run: sqliteSuite + "gate$/^tx$",
+	}, {
 		rule: "sqlite: a process that closed its store is not dead", file: "backend/sqlite/internal/host/liveness.go",
 		from: "return err != nil || info.Size() > 0", to: "return err != nil",
 		pkg: "./backend/sqlite/internal/host", run: "^TestLivenessLock$",
