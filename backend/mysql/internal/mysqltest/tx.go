@@ -30,7 +30,7 @@ func testOldSnapshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback() //nolint:errcheck // it may have ended
+	defer tx.Rollback()
 	var n int
 	if err := tx.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+s.prefix+"job").Scan(&n); err != nil || n != 0 {
 		t.Fatal(n, err)
