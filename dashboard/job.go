@@ -236,7 +236,7 @@ func (rq *request) timeline(j *plainjobs.Info) []entry {
 			title = fmt.Sprintf("Cancelled in attempt %d", e.Attempt)
 		}
 		title += ", " + short(e.At.Sub(last)) + " later"
-		all = append(all, entry{When: rq.moment(e.At), State: "failed", Title: title, Run: runWords(&e), Text: newBlock(e.Error), Stack: newBlock(e.Stack), Number: i + 1})
+		all = append(all, entry{When: rq.moment(e.At), State: "failed", Title: title, Run: rq.runWords(&e), Text: newBlock(e.Error), Stack: newBlock(e.Stack), Number: i + 1})
 		last = e.At
 	}
 	if !j.StartedAt.IsZero() && (j.State == plainjobs.Running || j.State == plainjobs.Done) {
@@ -260,10 +260,11 @@ func (rq *request) timeline(j *plainjobs.Info) []entry {
 	return all
 }
 
-// runWords says which worker had the run that ended with an error, and for how long.
-func runWords(e *plainjobs.RunError) string {
+// runWords says which worker had the run that ended with an error, and for how long, to a
+// sender who may see workers.
+func (rq *request) runWords(e *plainjobs.RunError) string {
 	switch {
-	case e.Worker == "": // an error of the store's own
+	case e.Worker == "" || !rq.maySee(""): // or it is an error of the store's own
 		return ""
 	case e.Took == 0: // workers do not store less than a tenth of a second
 		return visible("ran on " + e.Worker + ", for less than 0.1 s")
