@@ -1,6 +1,6 @@
-// Package plainjobs runs background jobs in the database that a program
-// already has. A program pushes typed jobs to a queue in a SQLite file or in
-// PostgreSQL, and workers in this or other processes run them at least once.
+// Package plainjobs runs background jobs in the database that a program already
+// has. A program pushes typed jobs to a queue in SQLite, PostgreSQL or MariaDB,
+// and workers in this or other processes run them at least once.
 //
 // A job is a package-level variable: [Define] makes it with its handler, [Declare]
 // without. A task is a job with a payload. A stored task is called a job, too.
@@ -39,7 +39,8 @@
 //   - Tests: under go test the function [Perform] runs a job at once; package
 //     plainjobstest has queues that a test can inspect.
 //   - Stores: packages backend/sqlite and backend/postgres with a package for
-//     each driver; package backend is the contract, and conformance tests it.
+//     each driver, and backend/mysql for MariaDB; package backend is the
+//     contract, and conformance tests it.
 package plainjobs
 
 import (
