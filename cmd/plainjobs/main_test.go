@@ -233,7 +233,8 @@ func TestDatabase(t *testing.T) {
 		{"file:newer.db", `it is a DSN, and Open takes the path of a file: give "newer.db"`, 2},
 		{"newer.db?_journal_mode=WAL&_auth_pass=secret", `give "newer.db"`, 2},
 		{"user:secret@tcp(127.0.0.1:3306)/app", "it is the DSN of a server", 2},
-		{"mysql://host/db", "give a SQLite file or postgres://", 2},
+		{"oracle://host/db", "give a SQLite file, postgres://… or mysql://…", 2},
+		{"mysql://u@127.0.0.1:1/db", "connection refused", 1},
 	} {
 		for _, args := range onDatabase {
 			got := plain(t, dir, append([]string{"--db", test.db}, args...)...)

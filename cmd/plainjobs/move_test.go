@@ -136,7 +136,7 @@ func TestMoveFails(t *testing.T) {
 	}{
 		{"missing.db", "new.db", "FROM: there is no database missing.db", 1},
 		{"old.db", "other.db", "the target is not empty", 1},
-		{"old.db", "mysql://host/db", "TO: mysql://…: unknown kind of database", 2},
+		{"old.db", "oracle://host/db", "TO: oracle://…: unknown kind of database", 2},
 		{"old.db", "postgres://u:secret@host/db", "all users of this machine can read", 2},
 		{"old.db", "postgres://u@127.0.0.1:1/db", "TO: ", 1},
 	} {
