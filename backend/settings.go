@@ -49,8 +49,8 @@ func (o Override) Zero() bool {
 // The settings of a name are what the workers with a row define for it, together the strictest; see
 // lifecycle.Strictest. So a value holds while a worker that defines it lives. A worker takes part
 // from its first Set on, with zero Settings for each of its [Worker].Jobs that it does not define.
-// When a row is deleted, the settings of the names that its worker defined are computed again in that
-// transaction. A name of which no worker with a row knows keeps its settings. What people override
+// When a row is deleted, the settings of the names that its worker knew are computed again in that
+// transaction, also if the worker defined nothing for them. A name of which no worker with a row knows keeps its settings. What people override
 // applies instead, until they reset it.
 type SettingsStore interface {
 	// Set replaces what a worker defines, and returns the settings that apply to given names where

@@ -111,6 +111,28 @@ var defineCases = []testCase{{
 		e.wantSettings("After one has died", backend.Settings{Name: "a", MaxRunning: 4}, false)
 	},
 }, {
+	name: "define/leave-undefined",
+	rule: "a worker that knows a name and defines nothing for it counts until it leaves or Reap finds it dead: then what the others define applies",
+	run: func(e *env) {
+		old, crashed, stays := e.definer("a"), e.definer("a"), e.definer("a", "b")
+		e.setBy(old)
+		e.setBy(crashed, backend.Settings{Name: "a"})
+		defined := backend.Settings{Name: "a", MaxCrashes: 50, History: backend.History{DropDone: true, Rows: 3}}
+		if got := e.setBy(stays, defined); len(got) != 1 {
+			e.Errorf("Set returned %+v, want what applies with the others", got)
+		}
+		e.leave(old)
+		if info, _ := e.nameInfo("a"); info.Settings == defined || !info.Differ {
+			e.Errorf("while one of the others lives, the name is %+v", info)
+		}
+		e.reap(e.b, backend.ReapRequest{Dead: []int64{crashed.ID}})
+		e.wantSettings("After one has died", defined, false)
+		again := e.definer("a")
+		e.setBy(again)
+		e.leave(again)
+		e.wantSettings("After one has left", defined, false)
+	},
+}, {
 	name: "define/last",
 	rule: "a name of which no worker with a row knows keeps its settings; one that knows it and defines nothing removes them, with its first Set",
 	run: func(e *env) {

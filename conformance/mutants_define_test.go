@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -29,6 +30,14 @@ var defineMutants = []mutant{{
 	rule:     "what a worker defines applies after it has left",
 	rejected: []string{"define/leave", "define/race"},
 	make:     defines(definesOther{haunts: true}),
+}, {
+	rule:     "what a worker does not define applies after it has left",
+	rejected: []string{"define/leave-undefined"},
+	make:     defines(definesOther{haunts: true, undefined: true}),
+}, {
+	rule:     "what a worker does not define applies after it was found dead",
+	rejected: []string{"define/leave-undefined"},
+	make:     defines(definesOther{hauntsDead: true, undefined: true}),
 }, {
 	rule:     "what a worker defines applies after it was found dead",
 	rejected: []string{"define/dead"},
@@ -78,6 +87,7 @@ type definesOther struct {
 	defined map[int64][]backend.Settings // by worker
 
 	lastDecides, haunts, hauntsDead, forgets, anyone, setResets bool
+	undefined                                                   bool // only workers that define nothing haunt
 
 	override func(*backend.Override, *bool)
 	shown    func(*backend.NameInfo)
@@ -118,10 +128,13 @@ func (b *definesOther) Names(ctx context.Context) ([]backend.NameInfo, error) {
 }
 
 // haunt makes a worker define what another one, which is gone, has defined.
-func (b *definesOther) haunt(ctx context.Context, gone int64) {
+func (b *definesOther) haunt(ctx context.Context, gone int64, jobs []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	ghost := backend.Worker{ID: gone + 1<<40, Lease: 1 << 40}
+	if b.undefined && slices.ContainsFunc(b.defined[gone], func(s backend.Settings) bool { return s != backend.Settings{Name: s.Name} }) {
+		return
+	}
+	ghost := backend.Worker{ID: gone + 1<<40, Lease: 1 << 40, Jobs: jobs}
 	_, _ = b.Claim(ctx, backend.ClaimRequest{Worker: ghost, Register: true})
 	_, _ = b.Backend.Set(ctx, ghost.ID, b.defined[gone])
 }
@@ -132,7 +145,7 @@ func (b *definesOther) Heartbeat(ctx context.Context, req backend.HeartbeatReque
 		b.beat(&result)
 	}
 	if req.Leave && b.haunts {
-		b.haunt(ctx, req.Worker.ID)
+		b.haunt(ctx, req.Worker.ID, req.Worker.Jobs)
 	}
 	if req.Leave && b.forgets {
 		var none []backend.Settings
@@ -148,7 +161,7 @@ func (b *definesOther) Reap(ctx context.Context, req backend.ReapRequest) (backe
 	result, err := b.Backend.Reap(ctx, req)
 	if b.hauntsDead {
 		for _, id := range result.Workers {
-			b.haunt(ctx, id)
+			b.haunt(ctx, id, nil)
 		}
 	}
 	return result, err

@@ -86,12 +86,8 @@ func (n *name) apply(h backend.History) {
 func (b *Backend) removeWorker(id int64) {
 	w := b.workers[id]
 	delete(b.workers, id)
-	if w != nil && w.definer != nil && len(w.definer.Settings) > 0 {
-		names := map[string]bool{}
-		for text := range w.definer.Settings {
-			names[text] = true
-		}
-		b.redefine(names, nil)
+	if w != nil && w.definer != nil {
+		b.redefine(w.definer.Knows, nil)
 	}
 }
 

@@ -172,8 +172,8 @@ func (t *tx) removeWorker(worker int64) error {
 	if err := t.later(deleteWorker, worker); err != nil || defined == "" {
 		return err
 	}
-	d, _, err := jsonrow.Definer("[]", defined)
-	if err != nil || len(d.Settings) == 0 {
+	d, _, err := jsonrow.Definer(jobs, defined)
+	if err != nil {
 		return err
 	}
 	_, err = t.redefine(d.Knows, nil)

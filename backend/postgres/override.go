@@ -15,7 +15,7 @@ const (
 	lockDefiner    = `SELECT jobs, defined FROM plainjobs.worker WHERE id = $1::bigint FOR UPDATE`
 	selectDefiners = `SELECT jobs, defined FROM plainjobs.worker WHERE defined <> ''`
 	updateDefined  = `UPDATE plainjobs.worker SET defined = $2::text WHERE id = $1::bigint`
-	deleteWorker   = `DELETE FROM plainjobs.worker WHERE id = $1::bigint RETURNING defined`
+	deleteWorker   = `DELETE FROM plainjobs.worker WHERE id = $1::bigint RETURNING jobs, defined`
 
 	upsertSettings = `
 		INSERT INTO plainjobs.job_setting AS s (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes,
@@ -185,13 +185,13 @@ func bit(set bool) int64 {
 
 // removeWorker deletes a worker's row, and what the worker defines.
 func (t *tx) removeWorker(worker int64) error {
-	defined := ""
-	err := t.each(deleteWorker, []any{worker}, func(r *sql.Rows) error { return r.Scan(&defined) })
+	jobs, defined := "", ""
+	err := t.each(deleteWorker, []any{worker}, func(r *sql.Rows) error { return r.Scan(&jobs, &defined) })
 	if err != nil || defined == "" {
 		return err
 	}
-	d, _, err := jsonrow.Definer("[]", defined)
-	if err != nil || len(d.Settings) == 0 {
+	d, _, err := jsonrow.Definer(jobs, defined)
+	if err != nil {
 		return err
 	}
 	_, err = t.redefine(d.Knows, nil)

@@ -173,17 +173,17 @@ func (t *tx) storeSetting(id int64, s setting) error {
 	return err
 }
 
-const deleteWorker = `DELETE FROM plainjobs_worker WHERE id = ? RETURNING defined`
+const deleteWorker = `DELETE FROM plainjobs_worker WHERE id = ? RETURNING jobs, defined`
 
 // removeWorker deletes a worker's row, and what the worker defines.
 func (b *Backend) removeWorker(t *tx, worker int64) error {
-	defined := ""
-	err := t.each(deleteWorker, []any{worker}, func(r *sql.Rows) (bool, error) { return true, r.Scan(&defined) })
+	jobs, defined := "", ""
+	err := t.each(deleteWorker, []any{worker}, func(r *sql.Rows) (bool, error) { return true, r.Scan(&jobs, &defined) })
 	if err != nil || defined == "" {
 		return err
 	}
-	d, _, err := jsonrow.Definer("[]", defined)
-	if err != nil || len(d.Settings) == 0 {
+	d, _, err := jsonrow.Definer(jobs, defined)
+	if err != nil {
 		return err
 	}
 	return b.redefine(t, d.Knows, nil)
