@@ -58,10 +58,10 @@ func RunAtStart() ScheduleOption {
 
 // Overlap sets whether a tick pushes a job while the job of an earlier tick waits or
 // runs. With false, such a tick is skipped, and a failed run is retried no later than the
-// next tick, unless the job has its own [Backoff]. The default is true for [Cron] and
-// [Schedule], where each tick stands for a time, such as the day of a report. It is false
-// for [Every], whose ticks are all alike, unless the Every has a CatchUp above 1 or its
-// own unique key: then it is true.
+// next tick, unless the job has its own [Backoff]. The default is true for cron
+// expressions, where each tick stands for a time, such as the day of a report. It is false
+// for intervals, those of [Every] and of "@every" in [Schedule], whose ticks are all alike.
+// But with a CatchUp above 1 or a unique key of the job, it is true for intervals too.
 //
 // Overlap(false) gives the job a unique key and excludes [UniqueBy].
 func Overlap(allowed bool) ScheduleOption {

@@ -238,7 +238,7 @@ func (r *report) payloads(ctx context.Context, q *plainjobs.Queue, ignore []stri
 		m := found[key]
 		r.Bad("payloads", "", "%s: %s: %s, first #%d", key.name, key.what, plural(m.jobs, "job"), m.first)
 	}
-	r.Well("payloads", "decoded %s", plural(jobs, "job"))
+	r.Well("payloads", "examined %s", plural(jobs, "job"))
 	return nil
 }
 

@@ -36,7 +36,7 @@ func RunWithRiver(ctx context.Context, dsn string, config *river.Config) error {
 	if err := jobs.Start(ctx); err != nil {
 		return err
 	}
-	running := context.WithoutCancel(ctx) // River would not wait for its jobs
+	running := context.WithoutCancel(ctx) // the end of ctx would interrupt River's jobs
 	if err := old.Start(running); err != nil {
 		return errors.Join(err, jobs.Stop(running))
 	}

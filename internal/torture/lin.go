@@ -7,7 +7,7 @@ import (
 
 var linTest = &Test{
 	ID:     "lin",
-	About:  "clients that are late, repeat calls and die record a history, which must be linearizable, with and without errors",
+	About:  "the history of calls by clients that are late, repeat calls, or die must be linearizable, with and without errors",
 	Unit:   "operations with errors about, and as many without",
 	Counts: []string{"ops", "jobs"},
 	Short:  3000,

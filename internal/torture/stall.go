@@ -6,7 +6,7 @@ import (
 
 var stallTest = &Test{
 	ID:     "stall",
-	About:  "every worker is stopped past its lease at once and continued; no live worker may be declared dead",
+	About:  "all workers are stopped at the same time, for longer than their lease, and continued; no live worker may be declared dead",
 	Unit:   "stalls",
 	Counts: []string{"stalls", "jobs"},
 	Short:  1, Full: 100,

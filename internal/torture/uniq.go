@@ -8,7 +8,7 @@ import (
 
 var uniqTest = &Test{
 	ID:     "uniq",
-	About:  "processes push over 100 unique keys while workers finish the jobs, and all are killed; no two live jobs may have one key",
+	About:  "processes push jobs with 100 different unique keys while workers finish the jobs, and all are killed; no two live jobs may have one key",
 	Unit:   "pushes",
 	Counts: []string{"pushes", "jobs"},
 	Short:  300, Full: 10_000,
