@@ -19,28 +19,24 @@
 // cut loses the job. After either, a job may run again, so handlers should be idempotent.
 // A push in a transaction is as durable as the transaction.
 //
-// A worker claims jobs, some ahead of time (prefetched), and has a lease on each. It
-// settles a run by storing how the run ended. When it stops, it releases the jobs that it
-// still holds: they are Pending again and no attempt is used. The jobs of a worker that
-// died are rescued: they become Pending again. A run that has lost its lease cannot
-// change the state of its job. Finished jobs are pruned, that is deleted, when the time
-// has passed for which they are kept, see [History].
+// A worker claims jobs, some before a handler is free (prefetched), and has a lease on
+// each. It settles a run by storing how the run ended. A worker that stops releases the
+// jobs that it holds; those of a worker that died are rescued. Both are Pending again, and
+// no attempt is used. A run that has lost its lease cannot change its job. Finished jobs
+// are pruned, that is deleted, after a time, see [History].
 //
-//   - Ends of a run: [Cancel], [RetryAfter], [Snooze], [Backoff], [Timeout];
-//     [Complete] in the transaction of its effects; [DefineResult] and [Record] for a result.
+//   - Ends of a run: [Cancel], [RetryAfter], [Snooze], [Backoff], [Timeout]; [Complete] in
+//     the transaction of its effects; [DefineResult] and [Record] for a result.
 //   - Times and limits: [In], [At], [Before], [Priority]; [Unique], [Serial],
 //     [Concurrency], [MaxRunning], [RateLimit], [MaxPending], [MaxCrashes]; [Cron], [Every].
-//   - Groups: [Queue.Group] with [OnDone], [OnEnd], [OnFailure]; [GroupOf] in a member. Flows:
-//     [Queue.PerformFlow], [DependsOn], [DependsOnEnd], [ResultJob.Need]. Steps: [Step],
-//     [Sleep], [DefineSignal].
-//   - Failures: [OnError] and Options.OnError; [Use] and Options.Middleware around each run.
-//   - Operation: [Queue.List], [Queue.Why], [Queue.Retry], [Queue.Pause],
-//     [Queue.Subscribe]; package cli has them as commands.
-//   - Tests: under go test the function [Perform] runs a job at once; package
-//     plainjobstest has queues that a test can inspect.
-//   - Stores: packages backend/sqlite and backend/postgres with a package for
-//     each driver, and backend/mysql for MariaDB; package backend is the
-//     contract, and conformance tests it.
+//   - Related jobs: [Queue.Group] with [OnDone], [OnEnd], [OnFailure]; [GroupOf] in a member;
+//     [Queue.PerformFlow], [DependsOn], [ResultJob.Need]; [Step], [Sleep], [DefineSignal].
+//   - Failures: [OnError]; middleware around each run: [Use].
+//   - Operation: [Queue.List], [Queue.Why], [Queue.Retry], [Queue.Pause], [Queue.Subscribe];
+//     package cli has them as commands.
+//   - Tests: package plainjobstest; under go test the function [Perform] runs a job at once.
+//   - Stores: the packages in backend. Package backend is the contract, and conformance
+//     tests it.
 package plainjobs
 
 import (
