@@ -3,7 +3,11 @@ package dashboard
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"html/template"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,10 +41,23 @@ func spanNamed(name string) *span {
 	return &spans[max(i, 0)]
 }
 
-// A recorder keeps the activity that was read last, by span.
+// A recorder keeps the activity that was read last, by span, and what pages show of it.
 type recorder struct {
-	mu   sync.Mutex
-	last map[*span]recorded
+	mu    sync.Mutex
+	last  map[*span]recorded
+	shown map[excerpt]rendered
+}
+
+// An excerpt is what a page shows of a span to senders who may see the same names.
+type excerpt struct {
+	span  *span
+	table bool
+	names string // as JSON
+}
+
+type rendered struct {
+	read time.Time // of the activity
+	html template.HTML
 }
 
 type recorded struct {
@@ -48,22 +65,22 @@ type recorded struct {
 	backend.Activities
 }
 
-// activity returns the activity of a span.
-func (h *handler) activity(ctx context.Context, s *span) (backend.Activities, error) {
+// activity returns the activity of a span, and when it was read.
+func (h *handler) activity(ctx context.Context, s *span) (recorded, error) {
 	h.recorder.mu.Lock()
 	r := h.recorder.last[s]
 	h.recorder.mu.Unlock()
 	if time.Since(r.read) < activityEvery {
-		return r.Activities, nil
+		return r, nil
 	}
 	store, err := engine.Capability[backend.Reader](h.backend)
 	if err != nil {
-		return r.Activities, err
+		return r, err
 	}
 	r.read = time.Now()
 	r.Activities, err = store.Activity(ctx, backend.ActivityRequest{Past: s.length + 2*s.step, Hours: s.step == time.Hour})
 	if err != nil {
-		return r.Activities, err
+		return r, err
 	}
 	h.recorder.mu.Lock()
 	defer h.recorder.mu.Unlock()
@@ -71,7 +88,7 @@ func (h *handler) activity(ctx context.Context, s *span) (backend.Activities, er
 		h.recorder.last = map[*span]recorded{}
 	}
 	h.recorder.last[s] = r
-	return r.Activities, nil
+	return r, nil
 }
 
 // A tally is the sum of activities.
@@ -131,12 +148,54 @@ type activityView struct {
 	More   int          // names that are left out
 }
 
-// activityView adds up what the sender may see of a span.
-func (h *handler) activityView(ctx context.Context, rq *request, s *span, table bool) (*activityView, error) {
+// activityHTML returns what the sender may see of a span. It is rendered once for all senders who
+// may see the same names, until the activity is read again.
+func (h *handler) activityHTML(ctx context.Context, rq *request, s *span, table bool) (template.HTML, error) {
 	all, err := h.activity(ctx, s)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
+	names := map[string]bool{}
+	for i := range all.Activities.Activities {
+		if name := all.Activities.Activities[i].Name; rq.maySee(name) {
+			names[name] = true
+		}
+	}
+	text, err := json.Marshal(slices.Sorted(maps.Keys(names)))
+	if err != nil {
+		return "", err
+	}
+	key := excerpt{s, table, string(text)}
+	h.recorder.mu.Lock()
+	d := h.recorder.shown[key]
+	h.recorder.mu.Unlock()
+	if d.read.Equal(all.read) && !d.read.IsZero() {
+		return d.html, nil
+	}
+	var b strings.Builder
+	if err := templates()["overview"].ExecuteTemplate(&b, "activity", activityOf(rq, s, table, all.Activities)); err != nil {
+		return "", err
+	}
+	d = rendered{all.read, template.HTML(b.String())} //nolint:gosec // html/template has escaped it
+	h.recorder.keep(key, d)
+	return d.html, nil
+}
+
+// keep replaces what was rendered, and what is too old to be shown.
+func (r *recorder) keep(key excerpt, d rendered) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next := map[excerpt]rendered{key: d}
+	for other, last := range r.shown {
+		if other != key && time.Since(last.read) < activityEvery {
+			next[other] = last
+		}
+	}
+	r.shown = next
+}
+
+// activityOf adds up what the sender may see of a span.
+func activityOf(rq *request, s *span, table bool, all backend.Activities) *activityView {
 	first, n := s.steps(all.Now)
 	v := &activityView{span: s, Spans: spans, Table: table, Sum: &tally{}}
 	steps := make([]*tally, n)
@@ -157,23 +216,22 @@ func (h *handler) activityView(ctx context.Context, rq *request, s *span, table 
 		names[a.Name].add(a)
 		v.Sum.add(a)
 	}
-	for name, t := range names {
-		v.Names = append(v.Names, namedTally{t, visible(name), jobsHref(ofName(name))})
-	}
-	slices.SortFunc(v.Names, func(a, b namedTally) int { return cmp.Or(cmp.Compare(b.Runs(), a.Runs()), cmp.Compare(a.Name, b.Name)) })
-	if len(v.Names) > activityNames {
-		v.More = len(v.Names) - activityNames
-		v.Names = v.Names[:activityNames]
+	shown := slices.SortedFunc(maps.Keys(names), func(a, b string) int {
+		return cmp.Or(cmp.Compare(names[b].Runs(), names[a].Runs()), strings.Compare(a, b))
+	})
+	v.More = max(0, len(shown)-activityNames)
+	for _, name := range shown[:len(shown)-v.More] {
+		v.Names = append(v.Names, namedTally{names[name], visible(name), jobsHref(ofName(name))})
 	}
 	v.Rate = rate(v.Sum.Runs(), s.length)
 	if !table {
 		v.Charts = chartsOf(steps)
-		return v, nil
+		return v
 	}
 	for i, t := range slices.Backward(steps) {
 		v.Steps = append(v.Steps, step{t, rq.moment(first.Add(time.Duration(i) * s.step))})
 	}
-	return v, nil
+	return v
 }
 
 // steps returns when the first step begins and the number of steps. A minute is shown once

@@ -2,7 +2,6 @@ package dashboard
 
 import (
 	"net/url"
-	"slices"
 
 	"github.com/plainjobs/plainjobs"
 )
@@ -41,18 +40,17 @@ func (rq *request) buttons(j *plainjobs.Info) (all []button) {
 // selectable marks the rows of jobs that the sender may change, and returns the verbs that
 // apply to one of them.
 func (rq *request) selectable(jobs []plainjobs.Info, rows []jobRow) (all []button) {
+	some := map[string]button{}
 	for i := range jobs {
-		some := rq.buttons(&jobs[i])
-		rows[i].Select = len(some) > 0
-		for _, b := range some {
-			if !slices.Contains(all, b) {
-				all = append(all, b)
-			}
+		for _, b := range rq.buttons(&jobs[i]) {
+			rows[i].Select = true
+			some[b.Do] = b
 		}
 	}
-	order := func(b button) int {
-		return slices.IndexFunc(verbs, func(v *verb) bool { return string(v.action) == b.Do })
+	for _, v := range verbs {
+		if b, ok := some[string(v.action)]; ok {
+			all = append(all, b)
+		}
 	}
-	slices.SortFunc(all, func(a, b button) int { return order(a) - order(b) })
 	return all
 }

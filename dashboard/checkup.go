@@ -16,8 +16,10 @@ const (
 	checkupEvery = 15 * time.Second
 	// checkupWait is how long a page waits for the first findings.
 	checkupWait = 50 * time.Millisecond
-	// oldestWait bounds the search for the oldest waiting job.
-	oldestWait = 100 * time.Millisecond
+	// oldestWait bounds the search for the oldest waiting job, which reads oldestPage jobs at
+	// once.
+	oldestWait = 10 * time.Millisecond
+	oldestPage = 500
 )
 
 // A checkup has the latest findings about the queue. A page that needs newer ones starts
@@ -85,31 +87,45 @@ func (c *checkup) examine() {
 	c.ended = nil
 }
 
-// oldest returns the pending job that has waited longest, of those that it can look at
-// in oldestWait, the newest first.
+// oldest returns the pending job that has waited longest, of those that it can look at in
+// oldestWait. If it cannot look at all, it searches for the lowest ID and looks at the jobs with
+// the next IDs, so that the answer is rarely wrong by much.
 func (c *checkup) oldest(ctx context.Context) (oldest *plainjobs.Info, partly bool, err error) {
-	left := int64(0)
-	counts, err := c.queue.Counts(ctx)
-	for _, n := range counts {
-		if n.State == plainjobs.Pending {
-			left += n.Jobs
-		}
+	pending := plainjobs.Filter{States: []plainjobs.State{plainjobs.Pending}}
+	left, _, err := c.queue.Count(ctx, pending, false)
+	if err != nil || left == 0 {
+		return nil, false, err
 	}
-	deadline := time.Now().Add(oldestWait)
-	for before := int64(0); err == nil && left > 0; {
-		if time.Now().After(deadline) {
-			return oldest, true, nil
-		}
-		var jobs []plainjobs.Info
-		if jobs, before, err = c.queue.List(ctx, plainjobs.Filter{States: []plainjobs.State{plainjobs.Pending}}, before, 1000); before == 0 {
-			left = 0
-		}
+	look := func(before int64) (next int64, err error) {
+		jobs, next, err := c.queue.List(ctx, pending, before, oldestPage)
 		left -= int64(len(jobs))
 		for i := range jobs {
 			if oldest == nil || jobs[i].RunAt.Before(oldest.RunAt) {
 				oldest = &jobs[i]
 			}
 		}
+		return next, err
 	}
-	return oldest, false, err
+	begin := time.Now()
+	high, err := look(0)
+	for err == nil && left > 0 && high != 0 && time.Since(begin) < oldestWait/2 {
+		high, err = look(high)
+	}
+	if err != nil || left <= 0 || high == 0 {
+		return oldest, false, err
+	}
+	for low := int64(0); high-low > oldestPage && time.Since(begin) < oldestWait; {
+		middle := low + (high-low)/2
+		jobs, _, err := c.queue.List(ctx, pending, middle, 1)
+		switch {
+		case err != nil:
+			return nil, false, err
+		case len(jobs) == 0:
+			low = middle
+		default:
+			high = jobs[0].ID + 1
+		}
+	}
+	_, err = look(high)
+	return oldest, true, err
 }

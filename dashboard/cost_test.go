@@ -45,7 +45,7 @@ func TestUpdateCost(t *testing.T) {
 			before := statements.Load()
 			h.renderLive(t.Context(), query, streams)
 			for i, s := range streams {
-				if u := <-s.updates; u.problem != "" || len(u.html) == 0 {
+				if u := <-s.updates; u.problem != "" || u.event == "" {
 					t.Errorf("tab %d of page %q gets %+v", i, page.name, u)
 				}
 			}
@@ -59,7 +59,7 @@ func TestUpdateCost(t *testing.T) {
 		most := int64(2)
 		switch page.name {
 		case "":
-			most = 12
+			most = 1 // the counts
 		case "jobs":
 			most = pageRows + 4
 		}
@@ -79,9 +79,17 @@ func (h *handler) freshen(t *testing.T) {
 	if ended != nil {
 		<-ended
 	}
-	_, _ = h.crew.get(t.Context()) // its error is the pages'
-	_, _ = h.running.get(t.Context())
+	_, _ = h.crew.get(t.Context(), 0) // its error is the pages'
+	_, _ = h.running.get(t.Context(), 0)
+	_, _ = h.names.get(t.Context(), time.Minute)
 	h.crew.keep(time.Minute)
+	h.names.keep(time.Minute)
+	h.failures.mu.Lock()
+	defer h.failures.mu.Unlock()
+	for key, last := range h.failures.last {
+		last.read = time.Now()
+		h.failures.last[key] = last
+	}
 	h.running.keep(time.Minute)
 }
 

@@ -33,6 +33,8 @@ type handler struct {
 	recorder recorder
 	crew     reading[[]plainjobs.Worker]
 	running  reading[runningJobs]
+	names    reading[[]plainjobs.NameInfo]
+	failures failures
 	ledger   ledger
 	sweeps   sweeps
 }
@@ -47,7 +49,7 @@ func newHandler(queue *plainjobs.Queue, opts *Options) *handler {
 	}
 	h.hub.render = h.renderLive
 	h.checkup.queue = queue
-	h.crew.read, h.running.read = queue.Workers, h.readRunning
+	h.crew.read, h.running.read, h.names.read = queue.Workers, h.readRunning, h.namesOf
 	for _, p := range allPages {
 		if p.offered == nil || p.offered(h.backend) {
 			h.pages = append(h.pages, p)

@@ -1,12 +1,12 @@
 package dashboard
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 )
@@ -48,7 +48,7 @@ type stream struct {
 
 // An update is new content of a page, or a problem.
 type update struct {
-	html    []byte
+	event   string // the page, as it is sent
 	problem string
 	refused bool // the sender may not see the page any more
 }
@@ -85,7 +85,7 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request) error {
 	defer h.remove(s)
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
-	var last []byte // what the client has
+	var last string // what the client has
 	var problem string
 	for {
 		text := ": ping\n\n"
@@ -104,12 +104,12 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request) error {
 				continue
 			case u.problem != "":
 				text = "event: problem\ndata: " + encoded(u.problem) + "\n\n"
-				problem, last = u.problem, nil
-			case bytes.Equal(u.html, last):
+				problem, last = u.problem, ""
+			case u.event == last:
 				continue
 			default:
-				text = "event: page\ndata: " + encoded(string(u.html)) + "\n\n"
-				problem, last = "", u.html
+				text = u.event
+				problem, last = "", u.event
 			}
 		}
 		if send(text) != nil {
@@ -118,10 +118,16 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
+// pageEvent returns the event that sends the content of a page.
+func pageEvent(html string) string { return "event: page\ndata: " + encoded(html) + "\n\n" }
+
 // encoded returns text as JSON, which has no line breaks.
 func encoded(text string) string {
-	data, _ := json.Marshal(text) // a string always encodes
-	return string(data)
+	var b strings.Builder
+	to := json.NewEncoder(&b)
+	to.SetEscapeHTML(false)
+	_ = to.Encode(text) // a string always encodes
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 func (h *hub) add(s *stream) {

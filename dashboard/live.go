@@ -1,19 +1,19 @@
 package dashboard
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net/url"
+	"strings"
 )
 
 // renderLive renders a page for its streams, once for all senders with equal roles.
 func (h *handler) renderLive(ctx context.Context, query url.Values, streams []*stream) {
-	type rendered struct {
+	type answer struct {
 		rq     *request
 		update update
 	}
-	var done []rendered
+	var done []answer
 next:
 	for _, s := range streams {
 		rq := h.request(s.r)
@@ -25,7 +25,7 @@ next:
 			}
 		}
 		u := h.updateOf(ctx, rq, query)
-		done = append(done, rendered{rq, u})
+		done = append(done, answer{rq, u})
 		s.offer(u)
 	}
 }
@@ -60,9 +60,9 @@ func (h *handler) updateOf(ctx context.Context, rq *request, query url.Values) (
 	if p == nil {
 		return update{problem: "There is no such page."}
 	}
-	var b bytes.Buffer
+	var b strings.Builder
 	if err := h.render(ctx, &b, rq, p, query, "live"); err != nil {
 		return update{problem: visible(problemOf(err).Error())}
 	}
-	return update{html: b.Bytes()}
+	return update{event: pageEvent(b.String())}
 }

@@ -119,7 +119,7 @@ func BenchmarkUpdate(b *testing.B) {
 				}
 				h.renderLive(b.Context(), streams[0].query, streams)
 				for _, s := range streams {
-					n += len(encoded(string((<-s.updates).html)))
+					n += len((<-s.updates).event)
 				}
 			}
 			if n == 0 {

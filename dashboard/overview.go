@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html/template"
 	"maps"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
@@ -27,7 +29,7 @@ type overview struct {
 	Checked  moment // when the problems were looked for; empty if not yet
 	Unknown  string // why they are not known
 	Failures []jobRow
-	Activity *activityView
+	Activity template.HTML
 	Whole    bool // the sender may see the whole queue
 }
 
@@ -60,7 +62,11 @@ func (h *handler) overview(ctx context.Context, rq *request, query url.Values) (
 	if err != nil {
 		return nil, err
 	}
-	infos, err := h.namesOf(ctx)
+	age := time.Duration(0) // of what changes seldom
+	if rq.live {
+		age = seldomEvery
+	}
+	infos, err := h.settings(ctx, rq)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +76,7 @@ func (h *handler) overview(ctx context.Context, rq *request, query url.Values) (
 	}
 	o.fill(rq, counts, infos)
 	if o.Whole {
-		workers, err := h.crew.get(ctx)
+		workers, err := h.crew.get(ctx, age)
 		if err != nil {
 			return nil, err
 		}
@@ -82,13 +88,24 @@ func (h *handler) overview(ctx context.Context, rq *request, query url.Values) (
 		}
 		o.addFindings(rq, h.checkup.get(ctx))
 	}
-	if o.Activity, err = h.activityView(ctx, rq, spanNamed(query.Get("span")), query.Get("as") == "table"); err != nil {
+	if o.Activity, err = h.activityHTML(ctx, rq, spanNamed(query.Get("span")), query.Get("as") == "table"); err != nil {
 		return nil, err
 	}
-	if o.Failures, err = h.latestFailures(ctx, rq); err != nil {
+	if o.Failures, err = h.latestFailures(ctx, rq, counts); err != nil {
 		return nil, err
 	}
 	return o, nil
+}
+
+// seldomEvery is how old what changes seldom may be in an update. A page that is loaded reads it.
+const seldomEvery = 5 * time.Second
+
+// settings returns the settings of names, in an update those of the last seconds.
+func (h *handler) settings(ctx context.Context, rq *request) ([]plainjobs.NameInfo, error) {
+	if rq.live {
+		return h.names.get(ctx, seldomEvery)
+	}
+	return h.names.fresh(ctx)
 }
 
 // namesOf returns the settings of names, or none if the store keeps none.
@@ -137,7 +154,7 @@ func (o *overview) fill(rq *request, counts []plainjobs.Count, infos []plainjobs
 		return strings.Compare(a, b)
 	})
 	row := func(name string, s *stats) nameRow {
-		r := nameRow{Name: visible(name), Href: jobsHref(ofName(name)), Paused: s.info.Paused, Notes: limitNotes(&s.info)}
+		r := nameRow{Name: visible(name), Href: jobsHref(ofName(name)), Paused: s.info.Paused, Notes: limitNotes(&s.info, s.of[plainjobs.Running])}
 		for _, state := range backend.States() {
 			r.Cells = append(r.Cells, countCell{State: state.String(), Jobs: s.of[state], Href: jobsHref(ofName(name, state))})
 		}
@@ -150,9 +167,9 @@ func (o *overview) fill(rq *request, counts []plainjobs.Count, infos []plainjobs
 }
 
 // limitNotes describes the limits of a name.
-func limitNotes(n *plainjobs.NameInfo) (notes []string) {
+func limitNotes(n *plainjobs.NameInfo, running int64) (notes []string) {
 	if n.MaxRunning > 0 {
-		notes = append(notes, fmt.Sprintf("%d of %d running", n.Running, n.MaxRunning))
+		notes = append(notes, fmt.Sprintf("%d of %d running", running, n.MaxRunning))
 	}
 	if n.Rate > 0 {
 		notes = append(notes, fmt.Sprintf("%d in %s", n.Rate, period(n.Per)))
@@ -182,16 +199,4 @@ func (h *handler) fix(f doctor.Finding) string {
 		return h.opts.Program + " " + f.Fix
 	}
 	return f.Fix
-}
-
-// latest is the number of failures on the first page.
-const latest = 5
-
-// latestFailures returns the newest failed jobs that the sender may see.
-func (h *handler) latestFailures(ctx context.Context, rq *request) ([]jobRow, error) {
-	s := search{handler: h, rq: rq, filter: plainjobs.Filter{States: []plainjobs.State{plainjobs.Failed}}, most: latest}
-	if err := s.run(ctx); err != nil {
-		return nil, err
-	}
-	return s.rows(ctx), nil
 }

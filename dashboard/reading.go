@@ -23,16 +23,17 @@ type reading[T any] struct {
 type answer[T any] struct {
 	value T
 	err   error
-	at    time.Time // zero if there is none
+	at    time.Time // when the read began; zero if there is none
 	took  time.Duration
 }
 
-// get returns an answer: a new one if it comes soon, or else the last one, if there is one.
-func (r *reading[T]) get(ctx context.Context) (T, error) {
+// get returns an answer that is not older than age, or a newer one: if it comes soon, or else
+// the last one, if there is one.
+func (r *reading[T]) get(ctx context.Context, age time.Duration) (T, error) {
 	r.mu.Lock()
 	last, ended := r.answer, r.ended
 	if ended == nil {
-		if time.Since(last.at) < min(updateShare*last.took, updateMost) {
+		if time.Since(last.at) < max(age, min(updateShare*last.took, updateMost)) {
 			r.mu.Unlock()
 			return last.value, last.err
 		}
@@ -62,11 +63,21 @@ func (r *reading[T]) get(ctx context.Context) (T, error) {
 func (r *reading[T]) renew() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*readWait)
 	defer cancel()
+	_, _ = r.fresh(ctx) // its error is in the answer
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.ended)
+	r.ended = nil
+}
+
+// fresh reads now, and keeps the answer for get unless a later read has one.
+func (r *reading[T]) fresh(ctx context.Context) (T, error) {
 	begin := time.Now()
 	value, err := r.read(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.answer = answer[T]{value, err, time.Now(), time.Since(begin)}
-	close(r.ended)
-	r.ended = nil
+	if r.answer.at.Before(begin) {
+		r.answer = answer[T]{value, err, begin, time.Since(begin)}
+	}
+	return value, err
 }

@@ -22,13 +22,13 @@ func TestReading(t *testing.T) {
 		get := func(wantValue int, wantTook time.Duration, wantErr error) {
 			t.Helper()
 			begin := time.Now()
-			got, err := r.get(t.Context())
+			got, err := r.get(t.Context(), 0)
 			if took := time.Since(begin); got != wantValue || took != wantTook || !errors.Is(err, wantErr) {
 				t.Errorf("the answer is %d, %v after %v, want %d, %v after %v", got, err, took, wantValue, wantErr, wantTook)
 			}
 		}
 		done := make(chan int)
-		go func() { n, _ := r.get(t.Context()); done <- n }()
+		go func() { n, _ := r.get(t.Context(), 0); done <- n }()
 		get(1, time.Second, nil)
 		if n := <-done; n != 1 || reads != 1 {
 			t.Errorf("two pages made %d reads, and one has the answer %d", reads, n)

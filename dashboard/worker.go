@@ -78,11 +78,11 @@ func (h *handler) readRunning(ctx context.Context) (runningJobs, error) {
 }
 
 func (h *handler) workers(ctx context.Context, rq *request, _ url.Values) (any, error) {
-	workers, err := h.crew.get(ctx)
+	workers, err := h.crew.get(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
-	running, err := h.running.get(ctx)
+	running, err := h.running.get(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
