@@ -11,7 +11,7 @@ import (
 
 var soakTest = &Test{
 	ID:     "soak",
-	About:  "a worker handles 200 jobs and 100 ticks a second for more than an hour while others are killed; its memory, goroutines, handles and log must not grow",
+	About:  "a worker handles 200 jobs and 100 ticks a second for about an hour while others are killed; its memory, goroutines, handles and log must not grow",
 	Unit:   "minutes",
 	Counts: []string{"minutes", "kills", "jobs"},
 	Short:  1, Full: 80,
