@@ -83,6 +83,8 @@ type Info struct {
 	// serial key.
 	UniqueKey, SerialKey string
 	BlockedBy            int64
+	// FairKey is the key of [FairBy], if any. RunAt of a job that has one is its turn.
+	FairKey string
 	// Signal and SignalKey name the signal that a Scheduled job waits for, see [Signal].
 	Signal, SignalKey string
 	// Groups are the IDs of the groups and flows in which the job counts; in a run, only of
@@ -183,6 +185,7 @@ func infoOfStored(i *backend.Info) Info {
 		ExpiresAt:     i.ExpiresAt,
 		UniqueKey:     i.UniqueKey,
 		SerialKey:     i.SerialKey,
+		FairKey:       i.FairKey,
 		BlockedBy:     i.BlockedBy,
 		Signal:        i.Waits.Name,
 		SignalKey:     i.Waits.Key,

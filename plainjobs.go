@@ -28,7 +28,8 @@
 //   - Ends of a run: [Cancel], [RetryAfter], [Snooze], [Backoff], [Timeout]; [Complete] in
 //     the transaction of its effects; [DefineResult] and [Record] for a result.
 //   - Times and limits: [In], [At], [Before], [Priority]; [Unique], [Serial],
-//     [Concurrency], [MaxRunning], [RateLimit], [MaxPending], [MaxCrashes]; [Cron], [Every].
+//     [Concurrency], [MaxRunning], [RateLimit], [MaxPending], [MaxCrashes];
+//     [FairBy]; [Cron], [Every].
 //   - Related jobs: [Queue.Group] with [OnDone], [OnEnd], [OnFailure]; [GroupOf] in a member;
 //     [Queue.PerformFlow], [DependsOn], [ResultJob.Need]; [Step], [Sleep], [DefineSignal].
 //   - Failures: [OnError]; middleware around each run: [Use].
@@ -63,7 +64,7 @@ type Options struct {
 	MaxPayload int
 	// Defaults are options of all jobs of the queue that do not have the option
 	// themselves, such as MaxAttempts, Timeout, Backoff and Keep. UniqueByData, UniqueBy,
-	// SerialBy and Aliases are not allowed.
+	// SerialBy, FairBy and Aliases are not allowed.
 	Defaults []DefineOption
 	// Middleware wraps the runs of all jobs of the queue. The first is the outermost.
 	Middleware []Middleware

@@ -41,9 +41,10 @@ const (
 	FieldMaxCrashes                    // Settings.MaxCrashes
 	FieldGates                         // NewJob.Gating; a store that keeps it is a GateStore
 	FieldDrop                          // History.DropDone and History.DropFailed
+	FieldFair                          // NewJob.Fair
 )
 
-var fieldNames = []string{"Expires", "Unique", "Serial", "MaxPending", "MaxRunning", "Rate", "History", "MaxCrashes", "Gates", "Drop"}
+var fieldNames = []string{"Expires", "Unique", "Serial", "MaxPending", "MaxRunning", "Rate", "History", "MaxCrashes", "Gates", "Drop", "Fair"}
 
 // String returns the names of the fields, separated by commas.
 func (f Fields) String() string {

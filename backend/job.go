@@ -46,6 +46,9 @@ type NewJob struct {
 	// job with the lowest ID the head: Pending, or Scheduled if it is not due. A head that waits
 	// again remains the head.
 	Serial string
+	// Fair is a key of at most 255 bytes of UTF-8 without NUL; empty means none. The keys of one name
+	// take turns: see [Job].RunAt.
+	Fair string
 	// MaxPending refuses the push with ErrQueueFull if more jobs of the name would wait afterwards.
 	// Earlier jobs of the batch count, later ones do not. A duplicate adds nothing and is not
 	// refused. Zero means no bound.
@@ -112,6 +115,14 @@ type Job struct {
 	// stands behind those that wait. Nothing else changes it: a job that is released, rescued,
 	// unblocked, imported, given another priority, or no longer held by a limit or a pause keeps its
 	// place.
+	//
+	// A job with [NewJob].Fair gets another place, its turn, whenever it becomes Pending, except that
+	// a job that is released, rescued, imported or given another priority keeps its place. The turn
+	// is one microsecond after the latest RunAt of the Pending and Running jobs of its name and key,
+	// but not before that of the first Pending job of its name and priority that is no suspect; if
+	// there is none, not before now. A store may count jobs of the key that have ended, and leave out
+	// jobs without a key when it looks for the first. If transactions that do not see each other give
+	// turns, jobs of one key may have equal ones. See lifecycle.Turn.
 	RunAt                time.Time
 	Expires              time.Duration // what is left of NewJob.Expires, for Failure.Expires
 	Metadata             []byte

@@ -10,7 +10,7 @@ type Filter struct {
 	IDs    []int64  // at most 1000; nil does not filter, an empty list selects none
 	Names  []string // one of these
 	States []State  // one of these
-	Key    string   // the unique or the serial key
+	Key    string   // the unique, the serial or the fair key
 	HasKey bool     // only jobs that have a unique key now
 	Gate   int64    // only members of the gate
 	Behind int64    // only jobs that wait or waited behind the gate

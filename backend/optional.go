@@ -113,6 +113,7 @@ type Info struct {
 	Worker               int64     // zero unless running
 	ExpiresAt            time.Time // deadline for the first start; zero if there is none, or once claimed
 	UniqueKey, SerialKey string
+	FairKey              string    // NewJob.Fair
 	KeyUntil             time.Time // end of Unique.For; zero if it is over or the job lacks the key
 	BlockedBy            int64     // the head that a blocked job waits for; see NewJob.Serial. Zero if it waits behind a gate
 	Cancelling           bool      // an operator has cancelled the running job

@@ -27,6 +27,7 @@ type record struct {
 	ExpiresAt   *time.Time        `json:"expires_at,omitempty"`
 	UniqueKey   string            `json:"unique_key,omitempty"`
 	SerialKey   string            `json:"serial_key,omitempty"`
+	FairKey     string            `json:"fair_key,omitempty"`
 	BlockedBy   int64             `json:"blocked_by,omitempty"`
 	Groups      []int64           `json:"groups,omitempty"`
 	CallbackOf  int64             `json:"callback_of,omitempty"`
@@ -61,7 +62,7 @@ func recordOf(i *plainjobs.Info) *record {
 		ID: i.ID, Name: i.Name, State: i.State.String(), Attempt: i.Attempt, MaxAttempts: i.MaxAttempts,
 		Failures: i.Failures, Crashes: i.Crashes, Suspect: i.Suspect, Cancelling: i.Cancelling, Priority: i.Priority,
 		CreatedAt: i.CreatedAt, RunAt: i.RunAt, FinishedAt: some(i.FinishedAt), StartedAt: some(i.StartedAt), ExpiresAt: some(i.ExpiresAt),
-		UniqueKey: i.UniqueKey, SerialKey: i.SerialKey, BlockedBy: i.BlockedBy,
+		UniqueKey: i.UniqueKey, SerialKey: i.SerialKey, FairKey: i.FairKey, BlockedBy: i.BlockedBy,
 		Groups: i.Groups, CallbackOf: i.CallbackOf, CallbackOn: i.CallbackOn, Worker: i.Worker, Metadata: i.Metadata,
 	}
 	if i.ProgressTotal != 0 || i.ProgressDone != 0 {

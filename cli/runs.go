@@ -83,7 +83,11 @@ func (r *runs) line(e plainjobs.Event, started time.Time) string {
 	}
 	what := strings.Join(say, ": ")
 	if !started.IsZero() && e.Kind == plainjobs.EventDone {
-		if waited := started.Sub(e.Job.RunAt); waited >= time.Millisecond {
+		since := e.Job.RunAt
+		if since.Before(e.Job.CreatedAt) { // the turn of a fair key
+			since = e.Job.CreatedAt
+		}
+		if waited := started.Sub(since); waited >= time.Millisecond {
 			what = "waited " + short(waited)
 		}
 	}

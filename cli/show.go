@@ -73,7 +73,7 @@ func (s *screen) show(i *plainjobs.Info, why string, steps []backend.Step) error
 		t.add("priority", i.Priority)
 	}
 	t.add("stored", s.stamp(i.CreatedAt))
-	if !i.RunAt.Equal(i.CreatedAt) {
+	if !i.RunAt.Equal(i.CreatedAt) && (i.FairKey == "" || i.State == plainjobs.Scheduled) {
 		t.add("run at", s.stamp(i.RunAt))
 	}
 	if !i.ExpiresAt.IsZero() {
@@ -107,6 +107,9 @@ func (s *screen) show(i *plainjobs.Info, why string, steps []backend.Step) error
 	}
 	if i.SerialKey != "" {
 		t.add("serial key", i.SerialKey)
+	}
+	if i.FairKey != "" {
+		t.add("fair key", i.FairKey)
 	}
 	if len(i.Groups) > 0 {
 		t.add("in group", strings.Trim(fmt.Sprint(i.Groups), "[]"))

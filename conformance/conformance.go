@@ -106,6 +106,7 @@ func cases() []testCase {
 		readCases, waitCases, txCases, lifeCases,
 		needing(backend.FieldUnique, slices.Concat(uniqueCases, uniqueForCases, replaceCases)),
 		needing(backend.FieldSerial, serialCases),
+		needing(backend.FieldFair, fairCases),
 		needing(backend.FieldExpires, expireCases),
 		limitCases, settingsCases, defineCases, operateCases, actionCases, retryCases, instantCases, scheduleCases, removalCases,
 		exportCases, importCases, environmentCases, examineCases, cornerCases,

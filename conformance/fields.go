@@ -15,6 +15,7 @@ func (e *env) fieldJobs() []backend.NewJob {
 		until(e.now().Add(time.Hour), newJob("expires-at")),
 		uniqueJob("unique", backend.Unique{Key: "k"}),
 		serialJob("serial", "s"),
+		fairJob("fair", "f"),
 		bounded(10, newJob("max-pending")),
 		e.gatedJob(),
 	}

@@ -176,7 +176,7 @@ func (rq *request) facts(j *plainjobs.Info, w *plainjobs.Worker) (facts []fact) 
 	if j.State.Terminal() && !j.StartedAt.IsZero() {
 		add("Took", short(j.FinishedAt.Sub(j.StartedAt)))
 	}
-	for _, key := range []struct{ label, text string }{{"Unique key", j.UniqueKey}, {"Serial key", j.SerialKey}} {
+	for _, key := range []struct{ label, text string }{{"Unique key", j.UniqueKey}, {"Serial key", j.SerialKey}, {"Fair key", j.FairKey}} {
 		if key.text != "" {
 			f := plainjobs.Filter{Key: key.text, Names: []string{j.Name}}
 			facts = append(facts, fact{Label: key.label, Text: visible(key.text), Href: jobsHref(f)})

@@ -109,7 +109,7 @@ func (s *search) read(ctx context.Context, before int64, size *int) ([]plainjobs
 		jobs = append(jobs, plainjobs.Info{
 			ID: j.ID, Name: j.Name, State: j.State, Attempt: attemptOf(j), MaxAttempts: j.MaxAttempts, Priority: j.Priority,
 			Failures: j.Failures, Crashes: j.Crashes, Suspect: j.Suspect, CreatedAt: j.CreatedAt, RunAt: j.RunAt, FinishedAt: j.FinishedAt,
-			StartedAt: j.StartedAt, ExpiresAt: j.ExpiresAt, UniqueKey: j.UniqueKey, KeyUntil: j.KeyUntil, SerialKey: j.SerialKey, BlockedBy: j.BlockedBy,
+			StartedAt: j.StartedAt, ExpiresAt: j.ExpiresAt, UniqueKey: j.UniqueKey, KeyUntil: j.KeyUntil, SerialKey: j.SerialKey, FairKey: j.FairKey, BlockedBy: j.BlockedBy,
 			CallbackOf: callbackOf(j), Worker: j.Worker, Cancelling: j.Cancelling, ProgressDone: j.Done, ProgressTotal: j.Total, Payload: j.Payload,
 		})
 	}
@@ -145,7 +145,7 @@ func (s *search) matches(ctx context.Context, job *plainjobs.Info) bool {
 		s.whole[job.ID] = true
 		*job = whole
 		return strings.Contains(lastError(job), s.filter.Error) && bytes.Contains(job.Payload, []byte(s.payload)) &&
-			(s.filter.Key == "" || s.filter.Key == job.UniqueKey || s.filter.Key == job.SerialKey) && s.hasMetadata(job)
+			(s.filter.Key == "" || s.filter.Key == job.UniqueKey || s.filter.Key == job.SerialKey || s.filter.Key == job.FairKey) && s.hasMetadata(job)
 	}
 	s.rq.redact(job)
 	return bytes.Contains(job.Payload, []byte(s.payload))

@@ -66,7 +66,9 @@ func (t *Telemetry) observe(e plainjobs.Event) {
 	case plainjobs.EventPushed:
 		t.metrics.pushed.Add(ctx, 1, labels)
 	case plainjobs.EventStarted:
-		t.metrics.waited.Record(ctx, max(0, time.Since(e.Job.RunAt)).Seconds(), labels)
+		// RunAt of a job with a fair key is its turn, which may be before its push.
+		waited := min(time.Since(e.Job.RunAt), time.Since(e.Job.CreatedAt))
+		t.metrics.waited.Record(ctx, max(0, waited).Seconds(), labels)
 	case plainjobs.EventStuck:
 		t.metrics.stuck.Add(ctx, 1, labels)
 	default:

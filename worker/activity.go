@@ -67,9 +67,18 @@ func (a *activity) record(e outcome) {
 		c.cancelled++
 	}
 	if !e.unstarted {
-		c.waited.Record(began.Sub(e.run.job.RunAt))
+		c.waited.Record(began.Sub(claimable(e.run.job)))
 		c.ran.Record(e.took)
 	}
+}
+
+// claimable returns when a job became claimable. RunAt of a job with a fair key is its turn, which may
+// be before its push.
+func claimable(j *backend.Job) time.Time {
+	if j.RunAt.Before(j.CreatedAt) {
+		return j.CreatedAt
+	}
+	return j.RunAt
 }
 
 // turn ends the minute that is being counted, begins another, and forgets minutes that

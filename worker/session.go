@@ -231,7 +231,7 @@ func storeSettings(ctx context.Context, s *setup, id int64) error {
 func checkFields(s *setup) error {
 	store := backend.Describe(s.store)
 	if _, ok := s.store.(backend.SettingsStore); !ok { // only a SettingsStore keeps fields of Settings
-		store.Fields &= backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending
+		store.Fields &= backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending | backend.FieldFair
 	}
 	for _, name := range s.names {
 		if err := s.jobs[name].CheckFields(store); err != nil {

@@ -72,6 +72,8 @@ func fault(r *backend.Record) string {
 		return fmt.Sprintf("unique key: %v", Key(r.UniqueKey))
 	case Key(r.SerialKey) != nil:
 		return fmt.Sprintf("serial key: %v", Key(r.SerialKey))
+	case Key(r.FairKey) != nil:
+		return fmt.Sprintf("fair key: %v", Key(r.FairKey))
 	case checkGating(r.Gating, 0) != "":
 		return checkGating(r.Gating, 0)
 	case r.Delay < 0 || r.Delay > maxDelay || r.Expires < 0 || r.Expires > maxDelay:

@@ -19,6 +19,9 @@ func JobFields(j *backend.NewJob) backend.Fields {
 	if j.Serial != "" {
 		f |= backend.FieldSerial
 	}
+	if j.Fair != "" {
+		f |= backend.FieldFair
+	}
 	if j.MaxPending != 0 {
 		f |= backend.FieldMaxPending
 	}

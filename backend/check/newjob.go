@@ -28,6 +28,8 @@ func newJobs(jobs []backend.NewJob, gates int) error {
 			return fmt.Errorf("%w: job %d: set Delay or RunAt, and Expires or ExpiresAt, not both", backend.ErrInvalid, i)
 		case Key(j.Serial) != nil:
 			return fmt.Errorf("job %d: serial key: %w", i, Key(j.Serial))
+		case Key(j.Fair) != nil:
+			return fmt.Errorf("job %d: fair key: %w", i, Key(j.Fair))
 		case j.MaxPending < 0:
 			return fmt.Errorf("%w: job %d: MaxPending %d is negative", backend.ErrInvalid, i, j.MaxPending)
 		case len(j.Metadata) > maxMetadata:
@@ -81,7 +83,7 @@ func Records(jobs []backend.Record, limit int) error {
 	return nil
 }
 
-// Key returns an error unless key is a valid unique or serial key, or empty: at most 255
+// Key returns an error unless key is a valid unique, serial or fair key, or empty: at most 255
 // bytes of UTF-8 without NUL.
 func Key(key string) error {
 	switch {

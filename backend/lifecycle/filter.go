@@ -22,7 +22,7 @@ func Matches(f backend.Filter, job *backend.Info) bool {
 	return (f.IDs == nil || slices.Contains(f.IDs, job.ID)) &&
 		(len(f.Names) == 0 || slices.Contains(f.Names, job.Name)) &&
 		(len(f.States) == 0 || slices.Contains(f.States, job.State)) &&
-		(f.Key == "" || f.Key == job.UniqueKey || f.Key == job.SerialKey) &&
+		(f.Key == "" || f.Key == job.UniqueKey || f.Key == job.SerialKey || f.Key == job.FairKey) &&
 		(!f.HasKey || job.UniqueKey != "" && (!job.State.Terminal() || !job.KeyUntil.IsZero())) &&
 		(f.Gate == 0 || job.Gating != nil && slices.Contains(job.Gating.Gates, f.Gate)) &&
 		(f.Behind == 0 || job.Gating != nil && job.Gating.Gate == f.Behind) &&

@@ -27,8 +27,10 @@
 //  3. If next has ended and the retention of its state is negative, the job is deleted,
 //     unless it keeps its unique key. Otherwise its payload is deleted if [Drops] says so,
 //     and next is Dropped.
-//  4. The job is written, with its indexes and the counts by name and state.
-//  5. If next does not wait, the job releases its unique key; see [Key.Release]. If
+//  4. If next has become pending and the job has a fair key, it takes a turn; see
+//     [Job.TakesTurn].
+//  5. The job is written, with its indexes and the counts by name and state.
+//  6. If next does not wait, the job releases its unique key; see [Key.Release]. If
 //     next has ended or is deleted and was the head of its serial key, the blocked job
 //     with the lowest ID becomes the head, and moves to what [Job.Ready] returns.
 //

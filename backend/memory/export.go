@@ -110,9 +110,9 @@ func (b *Backend) importJob(r backend.Record, source backend.State, now int64, r
 	j := &job{
 		id: r.ID, name: n, payload: append([]byte{}, r.Payload...), created: r.CreatedAt.UnixMicro(), maxAttempts: r.MaxAttempts,
 	}
-	if r.UniqueKey != "" || r.SerialKey != "" || r.Metadata != nil || r.Result != nil || r.Errors != nil || r.Done != 0 || r.Total != 0 || r.Steps != nil || r.Waits != (backend.SignalKey{}) {
+	if r.UniqueKey != "" || r.SerialKey != "" || r.FairKey != "" || r.Metadata != nil || r.Result != nil || r.Errors != nil || r.Done != 0 || r.Total != 0 || r.Steps != nil || r.Waits != (backend.SignalKey{}) {
 		j.more = &more{
-			unique: r.UniqueKey, scope: r.Scope, serial: r.SerialKey, metadata: bytes.Clone(r.Metadata), result: bytes.Clone(r.Result),
+			unique: r.UniqueKey, scope: r.Scope, serial: r.SerialKey, fair: r.FairKey, metadata: bytes.Clone(r.Metadata), result: bytes.Clone(r.Result),
 			done: r.Done, total: r.Total, steps: cloneSteps(r.Steps),
 		}
 		for _, e := range r.Errors {
@@ -123,6 +123,7 @@ func (b *Backend) importJob(r backend.Record, source backend.State, now int64, r
 			j.more.until = r.KeyUntil.UnixMicro()
 		}
 	}
+	j.RunAt = next.RunAt // it keeps its place
 	b.jobs.put(j)
 	behind := b.importGating(j, &r)
 	switch {

@@ -28,7 +28,9 @@ type more struct {
 	until    int64 // when the unique key may be freed at the earliest
 	parked   bool  // in no queue of finished jobs, because it keeps its unique key
 	serial   string
-	behind   *gate // behind which the job waits now
+	fair     string
+	turn     lifecycle.Turn // the last that it took
+	behind   *gate          // behind which the job waits now
 	gating   *gating
 	metadata []byte
 	result   []byte
@@ -48,9 +50,9 @@ func (b *Backend) newJob(n *backend.NewJob, now int64) *job {
 		maxAttempts: n.MaxAttempts,
 		created:     now,
 	}
-	if n.Unique.Key != "" || n.Serial != "" {
+	if n.Unique.Key != "" || n.Serial != "" || n.Fair != "" {
 		m := j.extra()
-		m.unique, m.scope, m.serial = n.Unique.Key, n.Unique.Scope, n.Serial
+		m.unique, m.scope, m.serial, m.fair = n.Unique.Key, n.Unique.Scope, n.Serial, n.Fair
 		m.until = lifecycle.NewKey(j.id, n.Unique, now).Until
 	}
 	return j
@@ -103,7 +105,7 @@ func (b *Backend) info(j *job, now int64) backend.Info {
 	info := backend.Info{ID: j.id, Name: j.name.text, MaxAttempts: j.maxAttempts, CreatedAt: lifecycle.Time(j.created)}
 	j.Fill(&info)
 	if m := j.more; m != nil {
-		info.UniqueKey, info.SerialKey = m.unique, m.serial
+		info.UniqueKey, info.SerialKey, info.FairKey = m.unique, m.serial, m.fair
 		if u := j.unique(now); u != nil && u.Until > now {
 			info.KeyUntil = lifecycle.Time(u.Until)
 		}

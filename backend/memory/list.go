@@ -62,7 +62,7 @@ func (j *job) matches(f *backend.Filter, now int64) bool {
 		Name: j.name.text, State: j.State, CreatedAt: lifecycle.Time(j.created), FinishedAt: lifecycle.Time(j.FinishedAt), Errors: j.errors(),
 	}
 	if j.more != nil {
-		info.UniqueKey, info.SerialKey, info.Metadata = j.more.unique, j.more.serial, j.more.metadata
+		info.UniqueKey, info.SerialKey, info.FairKey, info.Metadata = j.more.unique, j.more.serial, j.more.fair, j.more.metadata
 		if g := j.more.gating; g != nil {
 			info.Gating = &g.Gating
 		}

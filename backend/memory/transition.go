@@ -17,6 +17,9 @@ func (b *Backend) move(j *job, next lifecycle.Job, now int64) {
 		next = b.acquireKeys(j, next, now)
 		j.comeForward(next.State)
 	}
+	if j.more != nil && j.more.fair != "" {
+		next = j.takeTurn(next, now)
+	}
 	n, from := j.name, j.State
 	if from != gone && !from.Terminal() && lifecycle.Drops(n.history, next.State) {
 		next.Dropped, j.payload = true, nil
@@ -37,6 +40,9 @@ func (b *Backend) move(j *job, next lifecycle.Job, now int64) {
 		if left != nil {
 			left.drop()
 		}
+		if j.more != nil && j.more.fair != "" {
+			j.leaveFair()
+		}
 	}
 	if from == backend.Running {
 		j.holder.drop(j)
@@ -56,6 +62,9 @@ func (b *Backend) move(j *job, next lifecycle.Job, now int64) {
 		j.more.parked = true
 	} else if q != nil {
 		q.add(j)
+	}
+	if j.more != nil && j.more.fair != "" {
+		j.enterFair()
 	}
 	if s == backend.Pending || s == backend.Scheduled {
 		b.wake()

@@ -76,8 +76,8 @@ func changesData(c Change) error {
 	if err := c(&d); err != nil {
 		return err
 	}
-	if d.Unique != nil || d.Serial != nil || d.Aliases != nil {
-		return errors.New("UniqueByData and Aliases are options of Define and Declare only")
+	if d.Unique != nil || d.Serial != nil || d.Fair != nil || d.Aliases != nil {
+		return errors.New("UniqueByData, FairBy and Aliases are options of Define and Declare only")
 	}
 	return nil
 }

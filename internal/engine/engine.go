@@ -39,6 +39,7 @@ type Definition struct {
 	Backoff         func(attempt int, err error) time.Duration
 	Unique          func(data any, payload []byte) backend.Unique // nil if there is no key
 	Serial          func(data any) string
+	Fair            func(data any) string
 	Middleware      []Middleware // the first is the outermost
 	OnError         []ErrorFunc
 	Results         bool // its handlers leave results
@@ -73,7 +74,24 @@ func (d *Definition) NewJob(data any, payload []byte) (backend.NewJob, error) {
 			return job, fmt.Errorf("the key of SerialBy: %w", err)
 		}
 	}
+	if d.Fair != nil {
+		var err error
+		if job.Fair, err = d.fairKey(data); err != nil {
+			return job, fmt.Errorf("the key of FairBy: %w", err)
+		}
+	}
 	return job, nil
+}
+
+// fairKey calls Fair, which is the user's code.
+func (d *Definition) fairKey(data any) (key string, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w: its function panicked: %v", backend.ErrInvalid, v)
+		}
+	}()
+	key = d.Fair(data)
+	return key, check.Key(key)
 }
 
 // CheckFields returns an error that matches errors.ErrUnsupported if the
@@ -85,6 +103,9 @@ func (d *Definition) CheckFields(store backend.Description) error {
 	}
 	if d.Serial != nil {
 		job.Serial = "any"
+	}
+	if d.Fair != nil {
+		job.Fair = "any"
 	}
 	if err := check.Fields(store, &job); err != nil {
 		return err

@@ -38,7 +38,7 @@ type Inline struct {
 func (s *Inline) Describe() backend.Description {
 	return backend.Description{
 		Store:  "inline",
-		Fields: backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending | backend.FieldGates,
+		Fields: backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending | backend.FieldGates | backend.FieldFair,
 	}
 }
 

@@ -145,7 +145,7 @@ func (s *Inline) addOne(index int, n *backend.NewJob, run bool, replaced *[]repl
 	s.last++
 	j := &inlineJob{lifecycle.New(n, now), backend.Info{
 		ID: s.last, Name: n.Name, Payload: n.Payload, MaxAttempts: n.MaxAttempts, CreatedAt: lifecycle.Time(now),
-		UniqueKey: n.Unique.Key, SerialKey: n.Serial, Metadata: n.Metadata,
+		UniqueKey: n.Unique.Key, SerialKey: n.Serial, FairKey: n.Fair, Metadata: n.Metadata,
 	}, n.Unique.Scope, false, n.Delay, n.Expires, nil}
 	if n.Unique.Key != "" {
 		s.setKey(j, lifecycle.NewKey(s.last, n.Unique, now))

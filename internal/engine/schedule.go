@@ -36,7 +36,7 @@ func (s *Schedule) Definition() string {
 	job, err := s.Make(time.Time{})
 	p := pushed{
 		job.Name, job.Payload, job.Priority, job.MaxAttempts, job.Delay, job.Expires, job.Unique.Key, job.Unique.Scope, job.Unique.For,
-		job.Unique.Conflict, job.Serial, job.MaxPending, job.Metadata, "", job.RunAt, job.ExpiresAt,
+		job.Unique.Conflict, job.Serial, job.MaxPending, job.Metadata, "", job.RunAt, job.ExpiresAt, job.Fair,
 	}
 	if err != nil {
 		p.Error = err.Error()
@@ -66,6 +66,7 @@ type pushed struct {
 	Error       string           `json:",omitempty"`
 	RunAt       time.Time        `json:",omitzero"`
 	ExpiresAt   time.Time        `json:",omitzero"`
+	Fair        string           `json:",omitempty"`
 }
 
 // Make calls Task, which is the user's code.

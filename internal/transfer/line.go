@@ -109,6 +109,7 @@ type jobLine struct {
 	UntilStarted bool        `json:"until_started,omitempty"`
 	KeyUntil     *time.Time  `json:"key_until,omitempty"`
 	SerialKey    string      `json:"serial_key,omitempty"`
+	FairKey      string      `json:"fair_key,omitempty"`
 	Gating       *gatingLine `json:"group,omitempty"`
 	Done         int64       `json:"done,omitempty"`
 	Total        int64       `json:"total,omitempty"`
@@ -182,7 +183,7 @@ func lineOfRecord(r *backend.Record) *jobLine {
 		ID: r.ID, Name: r.Name, State: r.State.String(), Priority: r.Priority, Failures: r.Failures, MaxAttempts: r.MaxAttempts,
 		Crashes: r.Crashes, Suspect: r.Suspect, Cancelling: r.Cancelling, CreatedAt: r.CreatedAt, RunAt: r.RunAt,
 		FinishedAt: optional(r.FinishedAt), ExpiresAt: optional(r.ExpiresAt), UniqueKey: r.UniqueKey,
-		UntilStarted: r.Scope == backend.UntilStarted, KeyUntil: optional(r.KeyUntil), SerialKey: r.SerialKey,
+		UntilStarted: r.Scope == backend.UntilStarted, KeyUntil: optional(r.KeyUntil), SerialKey: r.SerialKey, FairKey: r.FairKey,
 		Gating: lineOfGating(r), Done: r.Done, Total: r.Total, Metadata: r.Metadata, Payload: r.Payload, Dropped: r.Dropped,
 	}
 	if r.Result != nil {
@@ -205,7 +206,7 @@ func (l *jobLine) record() (backend.Record, error) {
 	r := backend.Record{Info: backend.Info{
 		ID: l.ID, Name: l.Name, State: states[i], Priority: l.Priority, Failures: l.Failures, MaxAttempts: l.MaxAttempts,
 		Crashes: l.Crashes, Suspect: l.Suspect, Cancelling: l.Cancelling, CreatedAt: l.CreatedAt.UTC(), RunAt: l.RunAt.UTC(),
-		FinishedAt: given(l.FinishedAt), ExpiresAt: given(l.ExpiresAt), UniqueKey: l.UniqueKey, SerialKey: l.SerialKey, KeyUntil: given(l.KeyUntil),
+		FinishedAt: given(l.FinishedAt), ExpiresAt: given(l.ExpiresAt), UniqueKey: l.UniqueKey, SerialKey: l.SerialKey, FairKey: l.FairKey, KeyUntil: given(l.KeyUntil),
 		Done: l.Done, Total: l.Total, Metadata: l.Metadata, Payload: l.Payload, Dropped: l.Dropped,
 	}}
 	l.Gating.fill(&r)

@@ -1,0 +1,34 @@
+package lifecycle
+
+import "github.com/plainjobs/plainjobs/backend"
+
+// A Turn is the place that a fair key has reached: the RunAt of its last jobs, and how many of
+// them have it. Keys take turns because their jobs have the same places, whatever their number.
+type Turn struct {
+	At  int64
+	Nth int
+}
+
+// Next returns the turn of the next job of a key of which t is the last turn, or zero. first is
+// the RunAt of the first job that waits of the job's name and priority, or now if none waits. A
+// key has weight jobs in each turn, at least 1.
+func (t Turn) Next(first int64, weight int) Turn {
+	switch {
+	case t.At < first:
+		return Turn{At: first, Nth: 1}
+	case t.Nth < weight:
+		return Turn{At: t.At, Nth: t.Nth + 1}
+	}
+	return Turn{At: t.At + 1, Nth: 1}
+}
+
+// TakesTurn reports whether a job that has a fair key and becomes next takes a turn, which is
+// its RunAt then. Otherwise it keeps its place. A job that is not stored yet is the zero Job; if
+// it is imported, its RunAt is that of next.
+func (j Job) TakesTurn(next Job) bool {
+	switch j.State {
+	case backend.Scheduled, backend.Blocked, backend.Done, backend.Failed, backend.Cancelled:
+		return next.State == backend.Pending
+	}
+	return next.State == backend.Pending && next.RunAt != j.RunAt
+}
