@@ -18,10 +18,7 @@ const maxPayload = 256 << 20
 
 // checkJobs returns an error if the store cannot keep the jobs.
 func checkJobs(jobs []backend.NewJob) error {
-	if err := check.NewJobs(jobs); err != nil {
-		return err
-	}
-	return check.Payloads(jobs, maxPayload)
+	return check.Push(backend.Description{Store: "postgres", Fields: keptFields, MaxPayload: maxPayload}, jobs)
 }
 
 // Push implements [backend.Backend].

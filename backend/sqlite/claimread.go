@@ -87,6 +87,9 @@ func (c *claim) readExtras(cancel bool) (expired int, err error) {
 			c.jobs[i].HasSteps = true
 			c.b.stepped.Store(true)
 		}
+		if f&flagFair != 0 {
+			c.b.fair.Store(true)
+		}
 		if f&flagsAtClaim != 0 {
 			ids = append(ids, c.jobs[i].ID)
 		}

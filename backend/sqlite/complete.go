@@ -172,6 +172,9 @@ func (b *Backend) complete(t *tx, runs []doneRun, now int64) error {
 		case b.stepped.Load():
 			err = t.deleteStepsOf(runs[from:to])
 		}
+		if err == nil && del && b.fair.Load() {
+			err = t.deleteFairOfRuns(runs[from:to])
+		}
 		if err != nil {
 			return err
 		}

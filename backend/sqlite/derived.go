@@ -106,7 +106,7 @@ const (
 	selectOrphans = `
 		SELECT job FROM (SELECT job FROM plainjobs_job_error UNION SELECT job FROM plainjobs_job_result UNION SELECT job FROM plainjobs_job_progress
 			UNION SELECT job FROM plainjobs_gate_member UNION SELECT job FROM plainjobs_gate_waiter
-			UNION SELECT job FROM plainjobs_job_step UNION SELECT job FROM plainjobs_signal_wait)
+			UNION SELECT job FROM plainjobs_job_step UNION SELECT job FROM plainjobs_signal_wait UNION SELECT job FROM plainjobs_job_fair)
 		WHERE NOT EXISTS (SELECT 1 FROM plainjobs_job j WHERE j.id = job) LIMIT ?`
 
 	// Flags 32, 64 and 4096 are flagResult, flagProgress and flagSteps.

@@ -260,6 +260,9 @@ func (t *tx) insertRecord(k jobKeys, r *backend.Record) error {
 	if r.State == backend.Pending {
 		t.addReady(k.name, r.Suspect, r.Priority, r.RunAt.UnixMicro(), k.id)
 	}
+	if err == nil {
+		err = t.storeRecordFair(k, r)
+	}
 	if err == nil && r.Result != nil {
 		_, err = t.exec(insertResult, k.id, append([]byte{}, r.Result...))
 	}
@@ -286,6 +289,7 @@ func flagsOfRecord(r *backend.Record) (f flag) {
 		flagSerial:       r.SerialKey != "",
 		flagExpires:      !r.ExpiresAt.IsZero(),
 		flagMetadata:     len(r.Metadata) > 0,
+		flagFair:         r.FairKey != "",
 		flagResult:       r.Result != nil,
 		flagDropped:      r.Dropped,
 		flagProgress:     r.Done != 0 || r.Total != 0,

@@ -133,7 +133,7 @@ const (
 	deleteHead = `DELETE FROM plainjobs_serial_head WHERE name = ? AND key = ?`
 
 	selectBlocked = `
-		SELECT id, run_at, suspect, priority FROM plainjobs_job INDEXED BY plainjobs_job_blocked
+		SELECT id, run_at, suspect, priority, flags FROM plainjobs_job INDEXED BY plainjobs_job_blocked
 		WHERE state = 2 AND flags & 1024 = 0 AND name = (?+0) AND serial_key = (?||'') ORDER BY id LIMIT 1`
 	updateUnblocked = `UPDATE plainjobs_job SET state = ? WHERE id = ?`
 )
@@ -168,7 +168,7 @@ func (t *tx) advance(j jobKeys, now int64) error {
 	}
 	var next row
 	err = t.each(selectBlocked, []any{j.name, j.serial}, func(r *sql.Rows) (bool, error) {
-		return false, r.Scan(&next.id, &next.RunAt, &next.Suspect, &next.Priority)
+		return false, r.Scan(&next.id, &next.RunAt, &next.Suspect, &next.Priority, &next.flags)
 	})
 	if err != nil {
 		return err
@@ -180,12 +180,21 @@ func (t *tx) advance(j jobKeys, now int64) error {
 	if _, err := t.exec(updateHead, next.id, j.name, j.serial); err != nil {
 		return err
 	}
-	state := next.Ready(now).State
-	if state == backend.Pending {
-		t.addReady(j.name, next.Suspect, next.Priority, next.RunAt, next.id)
+	next.State = backend.Blocked
+	after := next.Ready(now)
+	if next.flags&flagFair != 0 && after.State == backend.Pending {
+		if err := t.takeTurn(next.id, j.name, next.flags, next.Job, &after, now); err != nil {
+			return err
+		}
+		if _, err := t.exec(updatePlace, after.RunAt, next.id); err != nil {
+			return err
+		}
 	}
-	t.move(j.name, backend.Blocked, state, 1)
-	_, err = t.exec(updateUnblocked, int64(state), next.id)
+	if after.State == backend.Pending {
+		t.addReady(j.name, after.Suspect, after.Priority, after.RunAt, next.id)
+	}
+	t.move(j.name, backend.Blocked, after.State, 1)
+	_, err = t.exec(updateUnblocked, int64(after.State), next.id)
 	return err
 }
 

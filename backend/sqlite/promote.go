@@ -11,7 +11,7 @@ import (
 const maxPromote = 1000
 
 const selectDue = `
-	SELECT id, name, suspect, priority, run_at FROM plainjobs_job INDEXED BY plainjobs_job_scheduled
+	SELECT id, name, suspect, priority, run_at, flags FROM plainjobs_job INDEXED BY plainjobs_job_scheduled
 	WHERE state = 1 AND run_at <= (?+0) ORDER BY run_at LIMIT (?+0)`
 
 var updateDue = newList(`UPDATE plainjobs_job SET state = 3 WHERE id IN (`, `?`, `)`)
@@ -21,12 +21,17 @@ func (t *tx) promote(now int64, limit int) (int, error) {
 	var due []row
 	err := t.each(t.checkSize(selectDue), []any{now, limit}, func(rows *sql.Rows) (bool, error) {
 		var r row
-		err := rows.Scan(&r.id, &r.name, &r.Suspect, &r.Priority, &r.RunAt)
+		err := rows.Scan(&r.id, &r.name, &r.Suspect, &r.Priority, &r.RunAt, &r.flags)
 		due = append(due, r)
 		return true, err
 	})
 	if err != nil || len(due) == 0 {
 		return 0, err
+	}
+	for i := range due {
+		if err := t.promoteFair(&due[i], now); err != nil {
+			return 0, err
+		}
 	}
 	slices.SortFunc(due, compareIDs) // jobs that follow each other are one span
 	ids := make([]int64, len(due))
@@ -47,6 +52,21 @@ func (t *tx) promote(now int64, limit int) (int, error) {
 		t.move(name, backend.Scheduled, backend.Pending, n)
 	}
 	return len(ids), nil
+}
+
+// promoteFair gives a due job its turn.
+func (t *tx) promoteFair(r *row, now int64) error {
+	if r.flags&flagFair == 0 {
+		return nil
+	}
+	r.State = backend.Scheduled
+	next := r.Ready(now)
+	if err := t.takeTurn(r.id, r.name, r.flags, r.Job, &next, now); err != nil {
+		return err
+	}
+	r.RunAt = next.RunAt
+	_, err := t.exec(updatePlace, r.RunAt, r.id)
+	return err
 }
 
 const selectExpiring = `

@@ -157,6 +157,7 @@ func (b *Backend) push(t *tx, jobs []backend.NewJob, pushed []backend.Pushed, no
 func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []backend.Pushed, now int64) error {
 	lone := len(jobs) == 1 && waiting(&jobs[0]) == backend.Pending && t.isLone()
 	var args []any
+	var fair []fairJob
 	seed := t.pushSeed()
 	for at := 0; at < len(jobs); {
 		size := 0
@@ -170,7 +171,7 @@ func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []b
 			size++
 			n = insertLengths[size]
 		}
-		args = append(args[:0], t.newID())
+		args, fair = append(args[:0], t.newID()), fair[:0]
 		for i := range jobs[at : at+n] {
 			j := &jobs[at+i]
 			state := waiting(j)
@@ -182,6 +183,17 @@ func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []b
 			runAt := pushedAt + j.Delay.Microseconds()
 			if state == backend.Blocked { // the delay begins when the gate lets it through
 				runAt = pushedAt
+			}
+			if j.Fair != "" {
+				f := fairJob{int64(i), fairKey{name, j.Fair}, lifecycle.Turn{}}
+				if state == backend.Pending {
+					var err error
+					if f.turn, err = t.nextTurn(f.key, j.Priority, runAt); err != nil {
+						return err
+					}
+					runAt = f.turn.At
+				}
+				fair = append(fair, f)
 			}
 			args = append(args, name, int64(state), int64(j.Priority), int64(j.MaxAttempts), seed,
 				pushedAt, runAt, pushedAt, int64(flagsOf(j)), metadata(j), payload(j))
@@ -195,12 +207,22 @@ func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []b
 			return err
 		}
 		// The rows of one INSERT get consecutive IDs, in their order.
+		rest := fair
 		for i := range n {
 			id := last - int64(n-1-i)
 			pushed[at+i] = backend.Pushed{ID: id}
-			if j := &jobs[at+i]; !lone && waiting(j) == backend.Pending {
-				t.addReady(names[j.Name], false, j.Priority, t.timeOf(j, now), id)
+			j := &jobs[at+i]
+			place := t.timeOf(j, now)
+			if j.Fair != "" {
+				rest[0].id, place = id, rest[0].turn.At
+				rest = rest[1:]
 			}
+			if !lone && waiting(j) == backend.Pending {
+				t.addReady(names[j.Name], false, j.Priority, place, id)
+			}
+		}
+		if err := t.storeFair(fair); err != nil {
+			return err
 		}
 		if lone {
 			err = t.addLone(names[jobs[0].Name], last)
@@ -277,6 +299,9 @@ func flagsOf(j *backend.NewJob) (f flag) {
 	}
 	if len(j.Metadata) > 0 {
 		f |= flagMetadata
+	}
+	if j.Fair != "" {
+		f |= flagFair
 	}
 	if g := j.Gating; g != nil {
 		if len(g.Gates) > 0 {
@@ -366,6 +391,13 @@ func (b *Backend) pushKeyed(t *tx, index int, j *backend.NewJob, name, now int64
 	if behind := lifecycle.Behind(j, now); lifecycle.Gated(j) {
 		runAt, expires = behind.RunAt, orNone(behind.ExpiresAt)
 	}
+	fair := fairJob{key: fairKey{name, j.Fair}}
+	if j.Fair != "" && state == backend.Pending {
+		if fair.turn, err = t.nextTurn(fair.key, j.Priority, pushedAt); err != nil {
+			return backend.Pushed{}, err
+		}
+		runAt = fair.turn.At
+	}
 	result, err := t.exec(insertKeyed, t.newID(), name, int64(state), int64(j.Priority), int64(j.MaxAttempts), t.pushSeed(),
 		pushedAt, runAt, pushedAt,
 		int64(k.flags), orNull(k.unique), orNull(k.serial), expires, metadata(j), payload(j))
@@ -379,8 +411,14 @@ func (b *Backend) pushKeyed(t *tx, index int, j *backend.NewJob, name, now int64
 	if err := t.pushedIDs(k.id, k.id); err != nil {
 		return backend.Pushed{}, err
 	}
+	if j.Fair != "" {
+		fair.id = k.id
+		if err := t.storeFair([]fairJob{fair}); err != nil {
+			return backend.Pushed{}, err
+		}
+	}
 	if state == backend.Pending {
-		t.addReady(name, false, j.Priority, pushedAt, k.id)
+		t.addReady(name, false, j.Priority, runAt, k.id)
 	}
 	t.add(name, state)
 	if k.unique != "" {
@@ -454,6 +492,9 @@ func (b *Backend) resolve(t *tx, index int, j *backend.NewJob, holder, now int64
 		if err := t.cutReady(&r); err != nil {
 			return backend.Pushed{}, err
 		}
+	}
+	if err := t.takeTurn(r.id, r.name, r.flags, r.Job, &next, now); err != nil {
+		return backend.Pushed{}, err
 	}
 	if next.State == backend.Pending {
 		t.addReady(r.name, next.Suspect, next.Priority, next.RunAt, r.id)

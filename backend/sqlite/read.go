@@ -88,6 +88,7 @@ type jobRow struct {
 	Flags       flag          `db:"flags"`
 	UniqueKey   string        `db:"unique_key"`
 	SerialKey   string        `db:"serial_key"`
+	FairKey     string        `db:"fair_key"`
 	ExpiresAt   int64         `db:"expires_at"`
 	BlockedBy   int64         `db:"blocked_by"`
 	KeyUntil    int64         `db:"key_until"`
@@ -101,7 +102,7 @@ func (r *jobRow) info(now int64) backend.Info {
 		ID: r.ID, Name: r.Name, State: r.State, Priority: r.Priority, Payload: r.Payload, Metadata: r.Metadata,
 		Failures: r.Failures, MaxAttempts: r.MaxAttempts, Suspect: r.Suspect, Crashes: r.Crashes,
 		CreatedAt: instant(r.CreatedAt), RunAt: instant(r.RunAt), ExpiresAt: instantOrZero(r.ExpiresAt),
-		UniqueKey: r.UniqueKey, SerialKey: r.SerialKey, BlockedBy: r.BlockedBy,
+		UniqueKey: r.UniqueKey, SerialKey: r.SerialKey, FairKey: r.FairKey, BlockedBy: r.BlockedBy,
 	}
 	if r.KeyUntil > now {
 		info.KeyUntil = instant(r.KeyUntil)
@@ -125,6 +126,7 @@ const (
 		SELECT j.id, n.name, ` + stateOf + ` AS state, j.priority, j.failures, j.max_attempts, j.suspect, j.crashes,
 			j.created_at, j.run_at, j.finished_at, ` + workerOf + ` AS worker, j.flags,
 			coalesce(j.unique_key, '') AS unique_key, coalesce(j.serial_key, '') AS serial_key,
+			CASE WHEN j.flags & 16384 <> 0 THEN coalesce((SELECT f.key FROM plainjobs_job_fair f WHERE f.job = j.id), '') ELSE '' END AS fair_key,
 			coalesce(j.expires_at, 0) AS expires_at,
 			CASE WHEN j.state = 2 AND j.flags & 1024 = 0
 				THEN coalesce((SELECT s.job FROM plainjobs_serial_head s WHERE s.name = j.name AND s.key = j.serial_key), 0)
@@ -319,7 +321,7 @@ func (b *Backend) listQuery(ctx context.Context, q source, req backend.ListReque
 			SELECT 1 FROM json_each(CAST(j.metadata AS TEXT)) m WHERE m.key = ? AND m.type = 'text' AND m.value = ?) END`, key, value)
 	}
 	if req.Key != "" {
-		where(`(j.unique_key = ? OR j.serial_key = ?)`, req.Key, req.Key)
+		where(`(j.unique_key = ? OR j.serial_key = ? OR j.flags & 16384 <> 0 AND EXISTS (SELECT 1 FROM plainjobs_job_fair f WHERE f.job = j.id AND f.key = ?))`, req.Key, req.Key, req.Key)
 	}
 	if req.HasKey {
 		where(`EXISTS (SELECT 1 FROM plainjobs_unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id AND (k.held = 1 OR k.until > ?))`, b.now())

@@ -83,6 +83,7 @@ func (t *tx) cutReady(r *row) error {
 // jobs that follow each other may be stored by several transactions. Jobs that no
 // span has were changed by other means.
 func (t *tx) cutSpan(s readySpan) error {
+	t.turns = nil
 	if err := t.flushReady(); err != nil {
 		return err
 	}
@@ -130,6 +131,7 @@ const afterRank = math.MaxInt64
 // cutHead takes all jobs of a name, or of all names, up to and including s.last out
 // of their spans.
 func (t *tx) cutHead(s readySpan, all bool) (err error) {
+	t.turns = nil
 	if all {
 		_, err = t.exec(deleteAllUpTo, s.suspect, s.rank, s.runAt, s.last)
 	} else {

@@ -219,7 +219,7 @@ func (t *tx) deleteOrphans(id int64) error {
 	if err != nil || r.id != 0 {
 		return err
 	}
-	for _, query := range []string{deleteResult, deleteProgress, deleteSteps, deleteWait, deleteMemberRows, deleteWaiterRow, `DELETE FROM plainjobs_job_error WHERE job = ?`} {
+	for _, query := range []string{deleteResult, deleteProgress, deleteSteps, deleteWait, deleteFair, deleteMemberRows, deleteWaiterRow, `DELETE FROM plainjobs_job_error WHERE job = ?`} {
 		if _, err := t.exec(query, id); err != nil {
 			return err
 		}

@@ -31,6 +31,7 @@ const (
 const (
 	flagSteps flag = 1 << (12 + iota) // the job has steps
 	flagWaits                         // it has a row in signal_wait, which counts while it is scheduled
+	flagFair                          // it has a fair key
 )
 
 const flagDropped flag = 1 << 20 // the payload was deleted when the job ended
@@ -142,6 +143,9 @@ func (b *Backend) put(t *tx, r row, next lifecycle.Job, now int64, errors ...bac
 		if err := t.cutReady(&r); err != nil {
 			return err
 		}
+	}
+	if err := t.takeTurn(r.id, r.name, r.flags, r.Job, &next, now); err != nil {
+		return err
 	}
 	if next.State == backend.Pending {
 		t.addReady(r.name, next.Suspect, next.Priority, next.RunAt, r.id)
@@ -282,7 +286,7 @@ func (t *tx) delete(rows []row, now int64) error {
 	for _, del := range []struct {
 		from  *list
 		needs flag
-	}{{deleteErrorsOf, 0}, {deleteResultsOf, flagResult}, {deleteProgressOf, flagProgress}, {deleteStepsOf, flagSteps}, {deleteWaitsOf, flagWaits}, {deleteJobsOf, 0}} {
+	}{{deleteErrorsOf, 0}, {deleteResultsOf, flagResult}, {deleteProgressOf, flagProgress}, {deleteStepsOf, flagSteps}, {deleteWaitsOf, flagWaits}, {deleteFairOf, flagFair}, {deleteJobsOf, 0}} {
 		if del.needs != 0 && flags&del.needs == 0 {
 			continue
 		}

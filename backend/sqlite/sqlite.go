@@ -133,6 +133,7 @@ type Backend struct {
 	closed  bool
 	pruning sync.Mutex   // held while pruning
 	stepped atomic.Bool  // this process has met a job with steps
+	fair    atomic.Bool  // this process has met a job with a fair key
 	folded  atomic.Int64 // the first minute, in Unix seconds, that this process did not fold
 	passing atomic.Bool  // a transaction left waiters of gates for another one
 	sweeper atomic.Int64 // the gate after which the next Reap looks for gates to delete
@@ -203,7 +204,7 @@ func (b *Backend) Describe() backend.Description {
 		Shared:     b.path != "",
 		MaxPayload: b.maxPayload(),
 		Fields: backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending |
-			backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes | backend.FieldDrop | backend.FieldGates,
+			backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes | backend.FieldDrop | backend.FieldGates | backend.FieldFair,
 	}
 	if b.path == "" {
 		d.Durability = backend.None

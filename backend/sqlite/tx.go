@@ -35,6 +35,7 @@ type tx struct {
 	gates      *gateWork            // nil if no gate changes
 	lastPushed int64                // ID
 	pushTime   int64                // of the jobs that are pushed
+	turns      *turns               // nil if it knows none
 
 	set           settings
 	knowsSettings bool
@@ -161,7 +162,7 @@ func (t *tx) nested(f func() error) error {
 		_, err = t.exec("RELEASE plainjobs")
 		return err
 	}
-	t.counts, t.fresh, t.wakes, t.ready, t.gates = counts, fresh, wakes, nil, gates
+	t.counts, t.fresh, t.wakes, t.ready, t.gates, t.turns = counts, fresh, wakes, nil, gates, nil
 	t.pushed, t.commitHooks = t.pushed[:pushed], t.commitHooks[:after]
 	for _, undo := range []string{"ROLLBACK TO plainjobs", "RELEASE plainjobs"} {
 		if _, undoErr := t.exec(undo); undoErr != nil {
