@@ -26,11 +26,12 @@ type ExportRequest struct {
 
 // A Batch is what Export returns and Import takes.
 type Batch struct {
-	LastID    int64      // the greatest ID that the store has assigned to a job
-	Jobs      []Record   // at most 1000
-	Schedules []Schedule // at most 1000, only for Import; [Scheduler] shows them
-	Gates     []GateInfo // at most 1000, only for Import; [GateStore] shows them
-	Signals   []Signal   // at most 1000
+	LastID    int64            // the greatest ID that the store has assigned to a job
+	Jobs      []Record         // at most 1000
+	Schedules []Schedule       // at most 1000, only for Import; [Scheduler] shows them
+	Stored    []StoredSchedule // at most 1000, only for Import; [Scheduler] shows them
+	Gates     []GateInfo       // at most 1000, only for Import; [GateStore] shows them
+	Signals   []Signal         // at most 1000
 }
 
 // An ImportResult says what Import did.

@@ -108,7 +108,7 @@ func cases() []testCase {
 		needing(backend.FieldSerial, serialCases),
 		needing(backend.FieldFair, fairCases),
 		needing(backend.FieldExpires, expireCases),
-		limitCases, settingsCases, defineCases, operateCases, actionCases, retryCases, instantCases, scheduleCases, removalCases,
+		limitCases, settingsCases, defineCases, operateCases, actionCases, retryCases, instantCases, scheduleCases, storedCases, removalCases,
 		exportCases, importCases, environmentCases, examineCases, cornerCases,
 		stepCases, dropCases,
 		activityCases,

@@ -27,7 +27,7 @@ func Import(b backend.Batch) error {
 	if b.LastID < 0 || b.LastID > MaxID {
 		return fmt.Errorf("%w: the last ID is %d, not within 0 and %d", backend.ErrInvalid, b.LastID, int64(MaxID))
 	}
-	if n := max(len(b.Jobs), len(b.Schedules), len(b.Gates), len(b.Signals)); n > MaxBatch {
+	if n := max(len(b.Jobs), len(b.Schedules), len(b.Stored), len(b.Gates), len(b.Signals)); n > MaxBatch {
 		return fmt.Errorf("%w: a batch of %d, at most %d", backend.ErrInvalid, n, MaxBatch)
 	}
 	if err := gates(b.Gates); err != nil {
@@ -50,6 +50,11 @@ func Import(b backend.Batch) error {
 		}
 		if s.At.IsZero() {
 			return fmt.Errorf("%w: signal %s has no time", backend.ErrInvalid, s.Name)
+		}
+	}
+	for i := range b.Stored {
+		if err := StoredSchedule(b.Stored[i].Name, &b.Stored[i]); err != nil {
+			return err
 		}
 	}
 	return Define(b.Schedules)

@@ -82,6 +82,67 @@ func Tick(t backend.Tick) error {
 	return NewJobs(t.Jobs)
 }
 
+// StoredSchedule returns an error unless s may be stored under a name.
+func StoredSchedule(name string, s *backend.StoredSchedule) error {
+	as := backend.Schedule{Name: s.Name, Definition: s.Definition, Next: s.Next}
+	if err := Define([]backend.Schedule{as}); err != nil {
+		return err
+	}
+	switch {
+	case s.Name != name:
+		return fmt.Errorf("%w: schedule %s: its name is %s", backend.ErrInvalid, name, s.Name)
+	case s.Look.IsZero():
+		return fmt.Errorf("%w: schedule %s has no time at which to look at it", backend.ErrInvalid, name)
+	case s.Job.Gating != nil || !s.Job.RunAt.IsZero() || !s.Job.ExpiresAt.IsZero():
+		return fmt.Errorf("%w: schedule %s: its job has a gate or a time of its own", backend.ErrInvalid, name)
+	case len(s.Runs) > backend.KeepRuns:
+		return fmt.Errorf("%w: schedule %s: %d runs, at most %d", backend.ErrInvalid, name, len(s.Runs), backend.KeepRuns)
+	}
+	if err := NewJobs([]backend.NewJob{s.Job}); err != nil {
+		return fmt.Errorf("schedule %s: %w", name, err)
+	}
+	return nil
+}
+
+// StoredRequest returns the limit of req, or an error.
+func StoredRequest(req backend.StoredRequest) (int, error) {
+	switch {
+	case req.Limit < 0 || req.Limit > maxPage:
+		return 0, fmt.Errorf("%w: a page of %d schedules is not within 0 and %d", backend.ErrInvalid, req.Limit, maxPage)
+	case req.Due && (req.Prefix != "" || req.Problems):
+		return 0, fmt.Errorf("%w: due schedules are not searched by prefix or problem", backend.ErrInvalid)
+	case Key(req.Prefix) != nil || Key(req.After) != nil:
+		return 0, fmt.Errorf("%w: a prefix or name of schedules is not UTF-8 without NUL of at most 255 bytes", backend.ErrInvalid)
+	case req.Limit == 0:
+		return 100, nil
+	}
+	return req.Limit, nil
+}
+
+// TickStored returns an error unless the ticks are valid and of different schedules.
+func TickStored(ticks []backend.Tick) error {
+	if len(ticks) > MaxBatch {
+		return fmt.Errorf("%w: %d ticks, at most %d at once", backend.ErrInvalid, len(ticks), MaxBatch)
+	}
+	seen := make(map[string]bool, len(ticks))
+	for _, t := range ticks {
+		switch {
+		case seen[t.Name]:
+			return fmt.Errorf("%w: two ticks of schedule %s at once", backend.ErrInvalid, t.Name)
+		case !utf8.ValidString(t.Problem) || strings.ContainsRune(t.Problem, 0):
+			return fmt.Errorf("%w: schedule %s: its problem is not UTF-8 without NUL", backend.ErrInvalid, t.Name)
+		}
+		seen[t.Name] = true
+		if !t.Defer.IsZero() {
+			continue
+		}
+		if err := Tick(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func checkFilter(f backend.Filter) error {
 	switch {
 	case len(f.IDs) > maxPage:

@@ -91,6 +91,12 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 			b.schedules[s.Name] = &s
 		}
 	}
+	for _, s := range batch.Stored {
+		if old := b.stored[s.Name]; old == nil || !old.Last.After(s.Last) {
+			s = cloneStored(s)
+			b.store(&s)
+		}
+	}
 	return result, nil
 }
 

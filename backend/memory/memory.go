@@ -43,6 +43,8 @@ type Backend struct {
 	holds       queue // finished jobs that keep their unique keys, by the end of that time
 	workers     map[int64]*worker
 	schedules   map[string]*backend.Schedule
+	stored      map[string]*backend.StoredSchedule
+	looks       looks // of stored
 	gates       map[int64]*gate
 	lastGate    int64
 	gateWork    []*gate // whose waiters may be let through
@@ -87,6 +89,7 @@ func New(opts *Options) *Backend {
 		names:     map[string]*name{},
 		workers:   map[int64]*worker{},
 		schedules: map[string]*backend.Schedule{},
+		stored:    map[string]*backend.StoredSchedule{},
 		gates:     map[int64]*gate{},
 		signals:   map[backend.SignalKey]backend.Signal{},
 		awaiting:  map[backend.SignalKey]map[*job]struct{}{},

@@ -22,6 +22,11 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 	}
 	defer b.mu.Unlock()
 	for _, given := range schedules {
+		if b.stored[given.Name] != nil {
+			return fmt.Errorf("memory: define: %w", lifecycle.StoredError(given.Name))
+		}
+	}
+	for _, given := range schedules {
 		s := b.schedules[given.Name]
 		switch {
 		case s == nil:

@@ -101,6 +101,11 @@ func (a *importBatch) run(batch backend.Batch) error {
 			return err
 		}
 	}
+	for i := range batch.Stored {
+		if err := a.t.later(importStored, storedArgs(&batch.Stored[i])...); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

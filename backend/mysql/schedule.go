@@ -49,6 +49,13 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 	}
 	return b.write(ctx, "define", func(t *tx) error {
 		for _, name := range sorted(last) {
+			found, err := t.ids(selectIsStored, name)
+			if err == nil && len(found) > 0 {
+				err = rejected{lifecycle.StoredError(name)}
+			}
+			if err != nil {
+				return err
+			}
 			s := last[name]
 			query, args := insertSchedule+insertScheduleTail, []any{name, s.Definition, s.Next.UnixMicro()}
 			if instead := microsOf(s.Instead); instead != 0 {

@@ -163,6 +163,11 @@ func (a *importBatch) run(batch backend.Batch) error {
 			return err
 		}
 	}
+	for i := range batch.Stored {
+		if _, err := a.t.exec(importStored, storedArgs(&batch.Stored[i])...); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

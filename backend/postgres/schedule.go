@@ -8,6 +8,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
@@ -58,7 +59,17 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 		definitions[i], nexts[i], instead[i] = last[name].Definition, last[name].Next.UnixMicro(), microsOf(last[name].Instead)
 	}
 	return b.write(ctx, "define", b.durable(), func(t *tx) error {
-		_, err := t.exec(upsertSchedules, textArray(names), textArray(definitions), intArray(nexts), intArray(instead))
+		err := t.each(selectAnyStored, []any{textArray(names)}, func(r *sql.Rows) error {
+			name := ""
+			if err := r.Scan(&name); err != nil {
+				return err
+			}
+			return rejected{lifecycle.StoredError(name)}
+		})
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(upsertSchedules, textArray(names), textArray(definitions), intArray(nexts), intArray(instead))
 		return err
 	})
 }

@@ -85,6 +85,11 @@ func (b *Backend) importBatch(t *tx, batch backend.Batch, now int64, result *bac
 			return err
 		}
 	}
+	for i := range batch.Stored {
+		if _, err := t.exec(importStored, storedArgs(&batch.Stored[i])...); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

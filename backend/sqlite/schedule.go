@@ -8,6 +8,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
@@ -43,6 +44,15 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 		return nil
 	}
 	return b.write(ctx, &request{op: "define", firm: true, run: func(t *tx) error {
+		for _, s := range schedules {
+			stored, err := t.storedSchedule(s.Name)
+			if err == nil && stored != nil {
+				err = rejected{lifecycle.StoredError(s.Name)}
+			}
+			if err != nil {
+				return err
+			}
+		}
 		for _, s := range schedules {
 			if _, err := t.exec(upsertSchedule, s.Name, s.Definition, s.Next.UnixMicro(), microsOrZero(s.Instead)); err != nil {
 				return err
