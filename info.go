@@ -63,6 +63,11 @@ type Info struct {
 	// of the option [Metadata].
 	Metadata map[string]string
 
+	// Schedule and Tick are the schedule and the tick that the job is for, if a schedule of
+	// [Queue.SetSchedule] or [Queue.Backfill] pushed it.
+	Schedule string
+	Tick     time.Time
+
 	State State
 	// Failures is the number of failed attempts, and Crashes the number of workers that
 	// died while they held only this job and it was a suspect.
@@ -142,6 +147,7 @@ func infoOfRun(j *backend.Job) Info {
 		SerialKey:   j.SerialKey,
 		Payload:     slices.Clip(j.Payload),
 	}
+	info.Schedule, info.Tick = engine.TickOf(info.Metadata)
 	info.gating(j.Gating)
 	if len(info.Groups) > 1 { // the others may be gates of jobs that depend on it
 		info.Groups = slices.Clip(info.Groups[:1])
@@ -199,6 +205,7 @@ func infoOfStored(i *backend.Info) Info {
 		Result:        i.Result,
 		Errors:        i.Errors,
 	}
+	info.Schedule, info.Tick = engine.TickOf(info.Metadata)
 	info.gating(i.Gating)
 	return info
 }

@@ -254,8 +254,8 @@ func scheduled(s *engine.Schedule, fn func(context.Context, time.Time) error, op
 // A ScheduleInfo describes a schedule.
 type ScheduleInfo struct {
 	Name string
-	// Expression, Zone and Job are this program's. They are empty if it does not define
-	// the schedule.
+	// Expression, Zone and Job are this program's, or those of a stored schedule. They are
+	// empty for a schedule that only other programs define.
 	Expression, Zone, Job string
 	// Next is the next tick, and Last the latest tick that pushed a job. The zero time means
 	// that there is none.
@@ -267,9 +267,16 @@ type ScheduleInfo struct {
 	// Differs is set if the stored definition, that of the most recently started worker,
 	// is not this program's.
 	Differs bool
+	// Stored is set if [Queue.SetSchedule] stored the schedule. Problem is why its ticks do not
+	// run, for example because no worker knows its zone; workers try again each minute. Runs are
+	// the IDs of the last five jobs that its ticks pushed, latest first.
+	Stored  bool
+	Problem string
+	Runs    []int64
 }
 
-// Schedules returns the schedules that workers have stored, by name.
+// Schedules returns the schedules of programs that workers have stored, by name. For those
+// of [Queue.SetSchedule] see [Queue.ListSchedules].
 func (q *Queue) Schedules(ctx context.Context) ([]ScheduleInfo, error) {
 	b, err := capability[backend.Scheduler](q, "schedules")
 	if err != nil {
@@ -293,28 +300,29 @@ func (q *Queue) Schedules(ctx context.Context) ([]ScheduleInfo, error) {
 
 // PauseSchedule stops a schedule from pushing in all processes, or lets it continue.
 // During the pause, workers that have the schedule skip its ticks, and these never run.
-// If no such worker runs during the pause, its ticks are late, see [CatchUp].
+// If no such worker runs during the pause, its ticks are late, see [CatchUp]. Each worker
+// has the schedules of [Queue.SetSchedule].
 func (q *Queue) PauseSchedule(ctx context.Context, name string, paused bool) error {
 	b, err := capability[backend.Scheduler](q, "pause schedule")
 	if err != nil {
 		return err
 	}
-	if err := b.PauseSchedule(ctx, name, paused); err != nil {
+	err = b.PauseSchedule(ctx, name, paused)
+	if errors.Is(err, ErrNotFound) {
+		return q.pauseStored(ctx, name, paused)
+	}
+	if err != nil {
 		return fmt.Errorf("plainjobs: %w", err)
 	}
 	return nil
 }
 
-// RunSchedule pushes the job of a schedule of this program now, independently of its
-// ticks, and returns the job's ID. If the jobs of the schedule do not overlap, or have a
+// RunSchedule pushes the job of a schedule of this program, or of [Queue.SetSchedule], now,
+// independently of its ticks, and returns the job's ID. If the jobs of the schedule do not overlap, or have a
 // unique key, and one waits or runs, RunSchedule pushes nothing and returns the ID of
 // that job, with [ErrDuplicate] if the task has [Reject].
 func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
-	s := q.engine().Schedule(name)
-	if s == nil {
-		return 0, fmt.Errorf("plainjobs: run schedule: %w: this program defines no schedule %q", ErrNotFound, name)
-	}
-	job, err := s.Make(q.engine().Now())
+	job, err := q.jobNow(ctx, name)
 	if err == nil && q.engine().Metadata != nil {
 		var common []byte
 		common, err = encodeMetadata(q.engine().Metadata(ctx))
@@ -332,6 +340,22 @@ func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 		}
 		return []int64{pushed[0].ID}, nil
 	}())
+}
+
+// jobNow returns the job of a schedule for a tick that is now.
+func (q *Queue) jobNow(ctx context.Context, name string) (backend.NewJob, error) {
+	now := q.engine().Now()
+	if own := q.engine().Schedule(name); own != nil {
+		return own.Make(now)
+	}
+	s, err := q.storedSchedule(ctx, name)
+	if err != nil {
+		return backend.NewJob{}, err
+	}
+	if s == nil {
+		return backend.NewJob{}, fmt.Errorf("%w: this program defines no such schedule, and none is stored", ErrNotFound)
+	}
+	return engine.JobOfTick(s.Job, name, now), nil
 }
 
 // NextTicks returns the first n ticks of a schedule after a time. The program must define

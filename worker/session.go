@@ -37,7 +37,8 @@ type setup struct {
 //   - The settler stores these ends, and progress what handlers report.
 //   - The heartbeats renew the worker's row and compare its leases with the stored ones.
 //   - The reaper rescues the jobs of dead workers and prunes old jobs.
-//   - The ticker pushes the jobs of schedules.
+//   - The ticker pushes the jobs of schedules that the program defines.
+//   - The stored ticker pushes those of stored schedules, in one session of the worker.
 //
 // Each part has a mutex of its own or none. Only the dispatcher holds its mutex while it
 // takes others, see there.
@@ -55,6 +56,7 @@ type session struct {
 	settler    *settler
 	reaper     *reaper
 	ticker     *ticker
+	stored     *storedTicker
 	claimer    *claimer
 }
 
@@ -79,6 +81,7 @@ func newSession(ctx context.Context, q *engine.Queue, opts Options, jobs map[str
 	}
 	s.reaper = &reaper{setup: c, leases: s.leases, requests: make(chan backend.ReapRequest, 1)}
 	s.ticker = newTicker(c)
+	s.stored = newStoredTicker(c)
 	s.claimer = &claimer{
 		setup: c, leases: s.leases, dispatcher: s.dispatcher, heartbeats: s.heartbeats, slots: s.slots,
 		idle: &idleCheck{store: c.store, firstSeen: map[int64]time.Time{}},
@@ -108,6 +111,7 @@ func (s *session) run(ctx context.Context) error {
 	rest.Go(func() { s.reaper.watchDead(alive) })
 	rest.Go(func() { s.progress.loop(alive) })
 	rest.Go(func() { s.ticker.loop(work) })
+	rest.Go(func() { s.stored.loop(work) })
 	defer s.queue.Join(s.leases)()
 	defer s.dispatcher.suspects.close()
 	defer context.AfterFunc(work, s.unsettled.removeBound)()

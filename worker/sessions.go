@@ -57,7 +57,7 @@ func (all sessions) claims(name string) bool {
 // it pushes.
 func (all sessions) idle(ctx context.Context) bool {
 	for _, s := range all {
-		if s.leases.held() > 0 || !s.ticker.tickAll(ctx) {
+		if s.leases.held() > 0 || !s.ticker.tickAll(ctx) || !s.stored.tickAll(ctx) {
 			return false
 		}
 	}

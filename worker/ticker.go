@@ -165,11 +165,16 @@ func (t *ticker) loop(ctx context.Context) {
 	if t.scheduler == nil {
 		return
 	}
+	t.log.ticking(ctx, t.tick)
+}
+
+// ticking calls tick, which returns the time to its next call or zero after an error, until ctx ends.
+func (l *throttledLog) ticking(ctx context.Context, tick func(context.Context) (time.Duration, error)) {
 	pause := newBackoff()
 	for ctx.Err() == nil {
-		wait, err := t.tick(ctx)
+		wait, err := tick(ctx)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, backend.ErrClosed) {
-			t.log.warn("push the jobs of schedules", err)
+			l.warn("push the jobs of schedules", err)
 		}
 		if wait == 0 {
 			pause.wait(ctx)

@@ -200,7 +200,10 @@ func (w *Worker) sessions(ctx context.Context) (all sessions, err error) {
 		opts.Concurrency = share.concurrency
 		all = append(all, newSession(ctx, w.queue, opts, share.jobs, schedules))
 	}
-	for _, s := range all {
+	for i, s := range all {
+		if i > 0 {
+			s.stored.scheduler = nil
+		}
 		s.claimer.idle.all = all
 	}
 	return all, nil

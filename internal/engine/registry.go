@@ -23,7 +23,7 @@ func Register(d *Definition) {
 	names := append([]string{d.Name}, d.Aliases...)
 	for i, name := range names {
 		if !ValidName(name) {
-			panic(fmt.Sprintf("plainjobs: %s: job name %q: %s", d.Where, name, nameRule))
+			panic(fmt.Sprintf("plainjobs: %s: job name %q: %s", d.Where, name, NameRule))
 		}
 		if slices.Contains(names[:i], name) {
 			panic(fmt.Sprintf("plainjobs: %s: job %q has %q twice among its names", d.Where, d.Name, name))
@@ -60,8 +60,8 @@ func Lookup(name string) *Definition {
 	return registry.byName[name]
 }
 
-// nameRule is what [ValidName] asserts.
-const nameRule = "a name is 1 to 128 of the characters a-z A-Z 0-9 . _ / : - and starts with a letter or digit"
+// NameRule is what [ValidName] asserts.
+const NameRule = "a name is 1 to 128 of the characters a-z A-Z 0-9 . _ / : - and starts with a letter or digit"
 
 // ValidName reports whether name matches [a-zA-Z0-9][a-zA-Z0-9._/:-]{0,127}.
 func ValidName(name string) bool {

@@ -131,7 +131,7 @@ func AddSchedule(s *Schedule) {
 
 func (s *Schedule) checkName() error {
 	if !ValidName(s.Name) {
-		return fmt.Errorf("schedule name %q: %s", s.Name, nameRule)
+		return fmt.Errorf("schedule name %q: %s", s.Name, NameRule)
 	}
 	return nil
 }
