@@ -224,6 +224,16 @@ func lifeOfKeyedJobs(t *testing.T, b *sqlite.Backend) {
 	_, err = b.Tick(ctx, backend.Tick{Name: "s", Definition: "d", Due: now, Next: now.Add(time.Hour), Jobs: []backend.NewJob{newJob("a")}})
 	check(err)
 	check(b.PauseSchedule(ctx, "s", true))
+	stored := backend.StoredSchedule{Name: "t", Definition: "d", Next: now, Look: now, Job: newJob("a")}
+	for _, next := range []*backend.StoredSchedule{&stored, nil, &stored} {
+		check(b.ChangeSchedule(ctx, nil, "t", func(time.Time, *backend.StoredSchedule) (*backend.StoredSchedule, error) { return next, nil }))
+	}
+	for _, req := range []backend.StoredRequest{{}, {Prefix: "t"}, {Due: true}} {
+		_, err = b.StoredSchedules(ctx, req)
+		check(err)
+	}
+	_, err = b.TickStored(ctx, []backend.Tick{{Name: "t", Definition: "d", Due: now, Next: now.Add(time.Hour), Jobs: []backend.NewJob{newJob("a")}}})
+	check(err)
 	lifeOfGates(t, b)
 	check(b.Pause(ctx, "nothing", true))
 }

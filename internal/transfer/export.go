@@ -148,24 +148,3 @@ func settingsOf(ctx context.Context, b backend.Backend) ([]backend.NameInfo, err
 		return !n.Paused && n.Override.Zero() && n.Defined == (backend.Settings{Name: n.Name})
 	}), err
 }
-
-func (e *exporter) schedules(ctx context.Context) error {
-	all, err := schedulesOf(ctx, e.backend)
-	for i := range all {
-		if err == nil {
-			err = e.write(line{Schedule: lineOfSchedule(&all[i])})
-			e.done.Schedules++
-		}
-	}
-	return err
-}
-
-// schedulesOf returns the schedules. It returns none if the store keeps no schedules.
-func schedulesOf(ctx context.Context, b backend.Backend) ([]backend.Schedule, error) {
-	s, ok := b.(backend.Scheduler)
-	if !ok {
-		return nil, nil
-	}
-	all, err := s.Schedules(ctx)
-	return all.Schedules, err
-}

@@ -78,7 +78,7 @@ func (i *importer) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(i.batch.Jobs) >= batchJobs || i.bytes >= batchBytes || max(len(i.batch.Schedules), len(i.batch.Gates), len(i.batch.Signals)) >= batchJobs {
+		if len(i.batch.Jobs) >= batchJobs || i.bytes >= batchBytes || max(len(i.batch.Schedules), len(i.batch.Stored), len(i.batch.Gates), len(i.batch.Signals)) >= batchJobs {
 			if err := i.flush(ctx); err != nil {
 				return err
 			}
@@ -138,6 +138,11 @@ func (i *importer) take(l *line) (end bool, err error) {
 		return false, nil
 	case l.Schedule != nil:
 		i.done.Schedules++
+		if l.Schedule.Pushes != nil {
+			s := l.Schedule.stored()
+			i.batch.Stored = append(i.batch.Stored, s)
+			return false, i.check(backend.Batch{Stored: []backend.StoredSchedule{s}})
+		}
 		s := l.Schedule.schedule()
 		i.batch.Schedules = append(i.batch.Schedules, s)
 		return false, i.check(backend.Batch{Schedules: []backend.Schedule{s}})

@@ -89,6 +89,8 @@ type scheduleLine struct {
 	Last       *time.Time `json:"last,omitempty"`
 	Paused     bool       `json:"paused,omitempty"`
 	RemovedAt  *time.Time `json:"removed_at,omitempty"`
+	Runs       []int64    `json:"runs,omitempty"`
+	Pushes     *tickLine  `json:"pushes,omitempty"` // only of a stored schedule
 }
 
 type jobLine struct {

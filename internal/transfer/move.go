@@ -3,7 +3,6 @@ package transfer
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -28,8 +27,8 @@ type mover struct {
 
 	source    backend.ExportImporter
 	target    backend.ExportImporter
-	copied    int64 // the ID of the last job
-	schedules []backend.Schedule
+	copied    int64         // the ID of the last job
+	schedules backend.Batch // only its schedules
 	done      tally
 }
 
@@ -193,15 +192,15 @@ func (m *mover) copySettings(ctx context.Context) error {
 // after, no tick is lost or doubled.
 func (m *mover) copyJobs(ctx context.Context) error {
 	for {
-		before, err := schedulesOf(ctx, m.from)
+		before, err := ticksOf(ctx, m.from)
 		if err != nil {
 			return err
 		}
 		if err := m.copyPages(ctx); err != nil {
 			return err
 		}
-		m.schedules, err = schedulesOf(ctx, m.from)
-		if err != nil || slices.Equal(before, m.schedules) {
+		m.schedules, err = ticksOf(ctx, m.from)
+		if err != nil || sameTicks(before, m.schedules) {
 			return err
 		}
 	}
@@ -239,16 +238,6 @@ func (m *mover) copyLastID(ctx context.Context) error {
 		_, err = m.target.Import(ctx, page)
 	}
 	return err
-}
-
-func (m *mover) copySchedules(ctx context.Context) error {
-	m.done.Schedules = int64(len(m.schedules))
-	for part := range slices.Chunk(m.schedules, batchJobs) {
-		if _, err := m.target.Import(ctx, backend.Batch{Schedules: part}); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // settle lets both stores do what is due, so that they can be compared.

@@ -112,7 +112,13 @@ func fill(ctx context.Context, b store) (backend.Worker, error) {
 	_, err = b.Import(ctx, backend.Batch{Schedules: []backend.Schedule{
 		{Name: "nightly", Definition: "d|0 3 * * *", Next: now.Add(time.Hour), Last: now.Add(-23 * time.Hour)},
 		{Name: "paused", Definition: "e", Next: now.Add(time.Minute), Paused: true},
-	}})
+	}, Stored: []backend.StoredSchedule{{
+		Name: "stored", Definition: "done|0 3 * * *||1|0", Next: now.Add(time.Hour), Last: now.Add(-time.Hour), Look: now.Add(time.Hour), Paused: true, Runs: []int64{3, 2},
+		Job: backend.NewJob{
+			Name: "done", Payload: []byte{0, 0xff}, Priority: -2, MaxAttempts: 3, Delay: time.Minute, Expires: time.Hour, Serial: "s", MaxPending: 7,
+			Unique: backend.Unique{Key: "k", Scope: backend.UntilStarted, For: time.Minute, Conflict: backend.Reject}, Metadata: []byte(`{"a":"b"}`),
+		},
+	}}})
 	_, notSet := b.Set(ctx, 0, []backend.Settings{{Name: "done", MaxRunning: 4, MaxCrashes: -1, History: backend.History{Rows: 5000, DropDone: true}}, {Name: "fails", Rate: 3, Per: time.Minute}})
 	return w, errors.Join(append(errs, err, notSet,
 		b.Override(ctx, backend.Override{Settings: backend.Settings{Name: "done", MaxRunning: -1, Rate: 8, Per: time.Second}, Concurrency: 2, By: "ann"}, false),

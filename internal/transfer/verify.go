@@ -140,22 +140,6 @@ func differing(x, y []byte) string {
 	return strings.Join(names, ", ")
 }
 
-// verifySchedules compares the schedules with those of the target, which may have
-// advanced.
-func (m *mover) verifySchedules(ctx context.Context) error {
-	all, err := schedulesOf(ctx, m.to)
-	if err != nil {
-		return err
-	}
-	for _, want := range m.schedules {
-		i := slices.IndexFunc(all, func(s backend.Schedule) bool { return s.Name == want.Name })
-		if i < 0 || all[i].Definition != want.Definition || all[i].Paused != want.Paused || all[i].Next.Before(want.Next) || all[i].Last.Before(want.Last) {
-			return fmt.Errorf("%w: schedule %s is not the same in the target; move again", backend.ErrCorrupt, want.Name)
-		}
-	}
-	return nil
-}
-
 // verifyGroups compares the groups. A group whose jobs ended while they were copied, or that
 // took new members, would not end in the target.
 func (m *mover) verifyGroups(ctx context.Context) error {
