@@ -22,6 +22,7 @@ type tickLine struct {
 	For         time.Duration    `json:"unique_for,omitempty"`
 	Conflict    backend.Conflict `json:"unique_conflict,omitempty"`
 	SerialKey   string           `json:"serial_key,omitempty"`
+	FairKey     string           `json:"fair_key,omitempty"`
 	MaxPending  int              `json:"max_pending,omitempty"`
 	Metadata    blob             `json:"metadata,omitempty"`
 }
@@ -33,7 +34,7 @@ func lineOfStored(s *backend.StoredSchedule) *scheduleLine {
 		Pushes: &tickLine{
 			Name: j.Name, Payload: j.Payload, Priority: j.Priority, MaxAttempts: j.MaxAttempts, Delay: j.Delay, Expires: j.Expires,
 			UniqueKey: j.Unique.Key, Scope: j.Unique.Scope, For: j.Unique.For, Conflict: j.Unique.Conflict,
-			SerialKey: j.Serial, MaxPending: j.MaxPending, Metadata: j.Metadata,
+			SerialKey: j.Serial, FairKey: j.Fair, MaxPending: j.MaxPending, Metadata: j.Metadata,
 		},
 	}
 }
@@ -46,7 +47,7 @@ func (l *scheduleLine) stored() backend.StoredSchedule {
 		Job: backend.NewJob{
 			Name: p.Name, Payload: p.Payload, Priority: p.Priority, MaxAttempts: p.MaxAttempts, Delay: p.Delay, Expires: p.Expires,
 			Unique: backend.Unique{Key: p.UniqueKey, Scope: p.Scope, For: p.For, Conflict: p.Conflict},
-			Serial: p.SerialKey, MaxPending: p.MaxPending, Metadata: p.Metadata,
+			Serial: p.SerialKey, Fair: p.FairKey, MaxPending: p.MaxPending, Metadata: p.Metadata,
 		},
 	}
 }
