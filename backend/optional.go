@@ -123,7 +123,7 @@ type Info struct {
 	Gating               *Gating
 	Waits                SignalKey  // the signal that a Scheduled job waits for; see Failure.Signal
 	Result               []byte     // left out of lists
-	Errors               []RunError // the last ten, oldest first; left out of lists
+	Errors               []RunError // the last ten, oldest first; lists have the last one if requested
 }
 
 // A RunError is the error of one run.
@@ -141,9 +141,10 @@ type RunError struct {
 // A ListRequest filters and pages a list.
 type ListRequest struct {
 	Filter
-	Before   int64 // only IDs below; for the next page, the Next of the previous one
-	Limit    int   // at most 1000; zero means 100
-	Payloads bool  // include payloads and metadata
+	Before    int64 // only IDs below; for the next page, the Next of the previous one
+	Limit     int   // at most 1000; zero means 100
+	Payloads  bool  // include payloads and metadata
+	LastError bool  // include the last of the errors
 }
 
 // A Page is part of a list.

@@ -115,6 +115,14 @@ var contractMutants = []mutant{{
 		}
 	}),
 }, {
+	rule:     "a list has no last errors",
+	rejected: []string{"read/payloads"},
+	make:     lists(func(r *backend.ListRequest) { r.LastError = false }),
+}, {
+	rule:     "a list always has the last errors",
+	rejected: []string{"read/payloads"},
+	make:     lists(func(r *backend.ListRequest) { r.LastError = true }),
+}, {
 	rule:     "a list ignores metadata",
 	rejected: []string{"read/filter-metadata"},
 	make:     lists(func(r *backend.ListRequest) { r.Metadata = nil }),

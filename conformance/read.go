@@ -239,13 +239,15 @@ var readCases = []testCase{{
 	},
 }, {
 	name: "read/payloads",
-	rule: "lists omit results and errors, and payloads and metadata unless requested",
+	rule: "lists omit results, and payloads, metadata and the last error unless requested",
 	run: func(e *env) {
 		job := newJob("a")
 		job.Metadata = []byte("m")
 		id := e.pushJobs(e.b, job)[0]
 		w := e.worker()
-		e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, w, "a").Lease, Ending: backend.EndRetry, Error: "x"})
+		for _, text := range []string{"x", "y"} {
+			e.fail(e.b, backend.Failure{Lease: e.claim1(e.b, w, "a").Lease, Ending: backend.EndRetry, Error: text, Stack: "main", Took: time.Second, Worker: "mill"})
+		}
 		if lost, err := e.b.Complete(e.ctx, []backend.Completion{{Lease: e.claim1(e.b, w, "a").Lease, Result: []byte("r")}}); len(lost) > 0 || err != nil {
 			e.Fatalf("Complete = %v, %v", lost, err)
 		}
@@ -255,11 +257,17 @@ var readCases = []testCase{{
 				e.Fatalf("List = %+v, %v", page, err)
 			}
 			j := page.Jobs[0]
-			if j.ID != id || (len(j.Payload) > 0) != payloads || (len(j.Metadata) > 0) != payloads || j.Result != nil || j.Errors != nil || j.Failures != 1 {
+			if j.ID != id || (len(j.Payload) > 0) != payloads || (len(j.Metadata) > 0) != payloads || j.Result != nil || j.Errors != nil || j.Failures != 2 {
 				e.Errorf("with payloads %v List shows %+v", payloads, j)
 			}
 		}
-		if info := e.get(id); string(info.Payload) != string(job.Payload) || string(info.Metadata) != "m" || string(info.Result) != "r" || len(info.Errors) != 1 {
+		none := e.push(e.b, "a", 1)[0]
+		page, err := e.reader().List(e.ctx, backend.ListRequest{LastError: true})
+		if err != nil || len(page.Jobs) != 2 || page.Jobs[0].ID != none || page.Jobs[0].Errors != nil || page.Jobs[1].Payload != nil ||
+			!slices.Equal(page.Jobs[1].Errors, e.get(id).Errors[1:]) {
+			e.Errorf("with the last errors List shows %+v, %v; want of %+v", page, err, e.get(id))
+		}
+		if info := e.get(id); string(info.Payload) != string(job.Payload) || string(info.Metadata) != "m" || string(info.Result) != "r" || len(info.Errors) != 2 {
 			e.Errorf("Get shows %+v", info)
 		}
 	},

@@ -224,15 +224,20 @@ func (s *sweep) count(ctx context.Context, rq *request, wait time.Duration) (n i
 		return n, false, nil
 	}
 	n = 0
-	for start := time.Now(); ; {
-		ids, err := s.page(ctx, rq, 1000)
+	begin := time.Now()
+	timed, cancel := context.WithTimeout(ctx, wait+searchWait) // a single read may be slow
+	defer cancel()
+	for {
+		ids, err := s.page(timed, rq, 1000)
 		n += int64(len(ids))
 		switch {
+		case err != nil && ctx.Err() == nil && timed.Err() != nil:
+			return n, true, nil
 		case err != nil:
 			return n, false, err
 		case s.ended():
 			return n, false, nil
-		case time.Since(start) > wait:
+		case time.Since(begin) > wait:
 			return n, true, nil
 		}
 	}

@@ -41,7 +41,8 @@
 //
 // Counts by name and state cost nothing, and neither do charts: workers store what they
 // need once a minute. A page of jobs reads for at most a tenth of a second; then it says
-// how far it searched and links to the rest. Updates of open pages
+// how far it searched and links to the rest. The count before a change of all jobs with a text
+// ends as early; then the page says "or more" and links to a count of 4 seconds. Updates of open pages
 // take at most a fiftieth of the time: they are rarer where the store is slow. So are
 // the list of workers and the jobs that they run, which may be up to 30 seconds old then.
 // An update of the overview reads the counts, and draws the rest from what was read before:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
 )
 
 // latest is the number of failures on the first page.
@@ -89,18 +90,37 @@ func (f *failures) keep(key string, jobs failedJobs) {
 	f.last = next
 }
 
-// addErrors reads the errors of failed jobs. Redact sees the whole jobs.
+// addErrors reads the last errors of jobs, if they have any. If it takes long, some stay unknown.
+// Redact sees the whole jobs.
 func (h *handler) addErrors(ctx context.Context, jobs []plainjobs.Info) error {
+	at, ids := map[int64]*plainjobs.Info{}, []int64{}
 	for i := range jobs {
-		whole, err := h.queue.Get(ctx, jobs[i].ID)
+		if j := &jobs[i]; j.Errors == nil && (j.Failures > 0 || j.State == plainjobs.Cancelled) && j.State != plainjobs.Done {
+			at[j.ID], ids = j, append(ids, j.ID)
+		}
+	}
+	reader, ok := h.backend.(backend.Reader)
+	if len(ids) == 0 || !ok {
+		return nil
+	}
+	if h.opts.Redact == nil {
+		page, err := reader.List(ctx, backend.ListRequest{Filter: backend.Filter{IDs: ids}, Limit: len(ids), LastError: true})
+		for i := range page.Jobs {
+			at[page.Jobs[i].ID].Errors = page.Jobs[i].Errors
+		}
+		return err
+	}
+	deadline := time.Now().Add(errorWait)
+	for _, id := range ids {
+		if time.Now().After(deadline) {
+			return nil
+		}
+		whole, err := h.queue.Get(ctx, id)
 		switch {
-		case errors.Is(err, plainjobs.ErrNotFound): // it was deleted
-		case err != nil:
+		case err == nil:
+			*at[id] = whole
+		case !errors.Is(err, plainjobs.ErrNotFound): // else it was deleted
 			return err
-		case h.opts.Redact != nil:
-			jobs[i] = whole
-		default:
-			jobs[i].Errors = whole.Errors
 		}
 	}
 	return nil

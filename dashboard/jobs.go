@@ -75,7 +75,9 @@ func (h *handler) jobs(ctx context.Context, rq *request, query url.Values) (any,
 	if err := s.run(ctx); err != nil {
 		return nil, err
 	}
-	p.Rows = s.rows(ctx)
+	if p.Rows, err = s.rows(ctx); err != nil {
+		return nil, err
+	}
 	p.Verbs = rq.selectable(s.jobs, p.Rows)
 	p.Here = f.href(f.Before)
 	p.Changes = rq.changes(&f, counts, p.Total)

@@ -97,7 +97,7 @@ func (h *handler) lastRuns(ctx context.Context, rq *request, name string) ([]job
 	if err := s.run(ctx); err != nil {
 		return nil, err
 	}
-	return s.rows(ctx), nil
+	return s.rows(ctx)
 }
 
 func (rq *request) schedule(name, job string, t engine.Timing, s *backend.Schedule, note string) scheduleRow {

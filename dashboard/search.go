@@ -15,7 +15,7 @@ const (
 	// pageRows is the number of jobs on a page.
 	pageRows = 50
 	// searchWait bounds the search for the jobs of a page, and errorWait bounds reading
-	// their errors. Both may take twice as long where reads are slow.
+	// their errors for Redact. Both may take twice as long where reads are slow.
 	searchWait = 30 * time.Millisecond
 	errorWait  = 25 * time.Millisecond
 	// payloadPage is how many jobs a search reads at once with their payloads, as long as
@@ -185,21 +185,28 @@ type jobRow struct {
 	Select      bool  // the sender may change the job
 }
 
-// rows returns the jobs as rows, with their errors as far as the time allows.
-func (s *search) rows(ctx context.Context) []jobRow {
-	var rows []jobRow
-	deadline := time.Now().Add(errorWait)
+// rows returns the jobs as rows, with their last errors.
+func (s *search) rows(ctx context.Context) ([]jobRow, error) {
+	var todo []plainjobs.Info
 	for i := range s.jobs {
-		j := &s.jobs[i]
-		if !s.whole[j.ID] && (j.Failures > 0 || j.State == plainjobs.Cancelled) && j.State != plainjobs.Done && time.Now().Before(deadline) {
-			if whole, err := s.queue.Get(ctx, j.ID); err == nil {
-				s.rq.redact(&whole)
-				j.Errors = whole.Errors
-			}
+		if !s.whole[s.jobs[i].ID] {
+			todo = append(todo, s.jobs[i])
 		}
-		rows = append(rows, s.rq.row(j))
 	}
-	return rows
+	if err := s.addErrors(ctx, todo); err != nil {
+		return nil, err
+	}
+	var rows []jobRow
+	for i := range s.jobs {
+		j := s.jobs[i]
+		if !s.whole[j.ID] {
+			read := todo[0]
+			s.rq.redact(&read)
+			j.Errors, todo = read.Errors, todo[1:]
+		}
+		rows = append(rows, s.rq.row(&j))
+	}
+	return rows, nil
 }
 
 // row returns a job as a row.

@@ -105,6 +105,9 @@ func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Pa
 		if req.Payloads {
 			j.showData(&info)
 		}
+		if all := j.errors(); req.LastError && len(all) > 0 {
+			info.Errors = slices.Clone(all[len(all)-1:])
+		}
 		page.Jobs = append(page.Jobs, info)
 		return true
 	})

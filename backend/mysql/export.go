@@ -52,15 +52,7 @@ func (b *Backend) whole(ctx context.Context, q querier, where string, args ...an
 	if err != nil {
 		return nil, err
 	}
-	err = b.scan(ctx, q, selectErrors, []any{idList(ids)}, func(r *sql.Rows) error {
-		var e backend.RunError
-		var id, when, took int64
-		err := r.Scan(&id, &e.Attempt, &when, &took, &e.Worker, &e.Error, &e.Stack)
-		e.Took = time.Duration(took) * time.Microsecond
-		e.At = instant(when)
-		at[id].Errors = append(at[id].Errors, e)
-		return err
-	})
+	err = b.errorsOf(ctx, q, ids, func(id int64, e backend.RunError) { at[id].Errors = append(at[id].Errors, e) })
 	if err != nil || len(stepped) == 0 {
 		return all, err
 	}
@@ -69,6 +61,19 @@ func (b *Backend) whole(ctx context.Context, q querier, where string, args ...an
 		at[id].Steps = s
 	}
 	return all, err
+}
+
+// errorsOf calls each for the errors of jobs, the oldest of a job first.
+func (b *Backend) errorsOf(ctx context.Context, q querier, ids []int64, each func(id int64, e backend.RunError)) error {
+	return b.scan(ctx, q, selectErrors, []any{idList(ids)}, func(r *sql.Rows) error {
+		var e backend.RunError
+		var id, when, took int64
+		err := r.Scan(&id, &e.Attempt, &when, &took, &e.Worker, &e.Error, &e.Stack)
+		e.Took = time.Duration(took) * time.Microsecond
+		e.At = instant(when)
+		each(id, e)
+		return err
+	})
 }
 
 // Export implements [backend.ExportImporter].

@@ -325,9 +325,25 @@ func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Pa
 		for i := range rows {
 			page.Jobs = append(page.Jobs, rows[i].Info)
 		}
+		if req.LastError {
+			return b.addLastErrors(ctx, q, page.Jobs)
+		}
 		return nil
 	})
 	return page, err
+}
+
+// addLastErrors adds to each job the last of its errors.
+func (b *Backend) addLastErrors(ctx context.Context, q querier, jobs []backend.Info) error {
+	at := make(map[int64]*backend.Info, len(jobs))
+	var ids []int64
+	for i := range jobs {
+		at[jobs[i].ID], ids = &jobs[i], append(ids, jobs[i].ID)
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	return b.errorsOf(ctx, q, ids, func(id int64, e backend.RunError) { at[id].Errors = []backend.RunError{e} })
 }
 
 const selectWorkers = `

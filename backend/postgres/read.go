@@ -28,8 +28,9 @@ func (b *Backend) read(ctx context.Context, op string, f func(querier) error) er
 }
 
 // interpreted has f run in a transaction whose statements the server does not compile
-// (JIT). The planner cannot tell how few jobs a span has. It takes a statement that
-// joins spans with jobs for expensive, and would compile it for a tenth of a second.
+// (JIT). The planner cannot tell how few jobs a span has, or match a filter. It takes
+// their statements for expensive, and would compile them for a tenth of a second, or for
+// a second on a busy server.
 func interpreted(ctx context.Context, f func(querier) error) func(querier) error {
 	return func(q querier) error {
 		conn := q.(*sql.Conn) // of alone
@@ -76,6 +77,7 @@ type jobRow struct {
 	Waits       string        `db:"waits"`  // as JSON, or empty
 	Gates       string        `db:"gates"`  // an array, or empty
 	Waiter      string        `db:"waiter"` // an array, or empty
+	LastError   string        `db:"last_error"`
 }
 
 func (r *jobRow) info() backend.Info {
@@ -143,9 +145,10 @@ const (
 		LEFT JOIN LATERAL (
 			SELECT k.worker, k.last FROM plainjobs.claim k WHERE j.state = 3 AND k.seed = j.seed AND k.first <= j.id ORDER BY k.first DESC LIMIT 1) c
 			ON c.last >= j.id `
-	fromJobs       = ` FROM plainjobs.job j LEFT JOIN plainjobs.job_progress p ON p.job = j.id` + joinClaim + `WHERE `
-	selectJobs     = selectJob + fromJobs
-	selectPayloads = selectJob + `, j.payload, j.metadata` + fromJobs
+	fromJobs        = ` FROM plainjobs.job j LEFT JOIN plainjobs.job_progress p ON p.job = j.id` + joinClaim + `WHERE `
+	selectPayload   = `, j.payload, j.metadata`
+	selectLastError = `, coalesce((SELECT json_build_array(json_build_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack, 'Took', e.took, 'Worker', e.worker))::text
+		FROM plainjobs.job_error e WHERE e.job = j.id ORDER BY e.id DESC LIMIT 1), '[]') AS last_error`
 )
 
 // Get implements [backend.Reader].
@@ -357,9 +360,12 @@ func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Pa
 	if err != nil {
 		return backend.Page{}, fmt.Errorf("postgres: list: %w", err)
 	}
-	columns := selectJobs
+	columns := selectJob
 	if req.Payloads {
-		columns = selectPayloads
+		columns += selectPayload
+	}
+	if req.LastError {
+		columns += selectLastError
 	}
 	var page backend.Page
 	list := func(q querier) error {
@@ -368,7 +374,7 @@ func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Pa
 			return err
 		}
 		where, args := c.page(limit + 1)
-		rows, err := b.jobs(ctx, q, columns+where, args...)
+		rows, err := b.jobs(ctx, q, columns+fromJobs+where, args...)
 		if err != nil {
 			return err
 		}
@@ -378,14 +384,17 @@ func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Pa
 			page.Next = rows[limit-1].ID
 		}
 		for i := range rows {
-			page.Jobs = append(page.Jobs, rows[i].info())
+			info := rows[i].info()
+			if rows[i].LastError != "" {
+				if info.Errors, err = jsonrow.Errors(rows[i].LastError); err != nil {
+					return err
+				}
+			}
+			page.Jobs = append(page.Jobs, info)
 		}
 		return nil
 	}
-	if only(req.Filter, backend.Running) {
-		list = interpreted(ctx, list)
-	}
-	err = b.read(ctx, "list", list)
+	err = b.read(ctx, "list", interpreted(ctx, list))
 	return page, err
 }
 

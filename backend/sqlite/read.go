@@ -95,6 +95,7 @@ type jobRow struct {
 	StartedAt   int64         `db:"started_at"`
 	Gates       *string       `db:"gates"`  // JSON, of a job with flagMember
 	Waiter      *string       `db:"waiter"` // JSON, of a job with flagWaiter
+	LastError   *string       `db:"last_error"`
 }
 
 func (r *jobRow) info(now int64) backend.Info {
@@ -136,9 +137,10 @@ const (
 				FROM plainjobs_gate_waiter w WHERE w.job = j.id) END AS waiter,
 			coalesce((SELECT k.until FROM plainjobs_unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id), 0) AS key_until,
 			CASE WHEN j.started_seed = j.seed THEN j.started_at ELSE 0 END AS started_at`
-	fromJobs       = ` FROM plainjobs_job j JOIN plainjobs_job_name n ON n.id = j.name `
-	selectJobs     = selectJob + fromJobs
-	selectPayloads = selectJob + `, j.payload, j.metadata` + fromJobs
+	fromJobs        = ` FROM plainjobs_job j JOIN plainjobs_job_name n ON n.id = j.name `
+	selectPayload   = `, j.payload, j.metadata`
+	selectLastError = `, (SELECT json_array(json_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack, 'Took', e.took, 'Worker', e.worker))
+		FROM plainjobs_job_error e WHERE e.job = j.id ORDER BY e.id DESC LIMIT 1) AS last_error`
 
 	selectProgress = `SELECT done, total FROM plainjobs_job_progress WHERE job = ?`
 )
@@ -192,11 +194,14 @@ func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Pa
 }
 
 func (b *Backend) list(ctx context.Context, q queryer, req backend.ListRequest, limit int) (backend.Page, error) {
-	columns := selectJobs
+	columns := selectJob
 	if req.Payloads {
-		columns = selectPayloads
+		columns += selectPayload
 	}
-	query, args, from, err := b.listQuery(ctx, q, req, columns)
+	if req.LastError {
+		columns += selectLastError
+	}
+	query, args, from, err := b.listQuery(ctx, q, req, columns+fromJobs)
 	if err != nil {
 		return backend.Page{}, err
 	}
@@ -218,6 +223,11 @@ func (b *Backend) list(ctx context.Context, q queryer, req backend.ListRequest, 
 		}
 		if rows[i].Flags&flagWaits != 0 && info.State == backend.Scheduled {
 			if err := b.waitOf(ctx, q, &info); err != nil {
+				return backend.Page{}, err
+			}
+		}
+		if rows[i].LastError != nil {
+			if info.Errors, err = jsonrow.Errors(*rows[i].LastError); err != nil {
 				return backend.Page{}, err
 			}
 		}
