@@ -6,6 +6,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
+	"github.com/plainjobs/plainjobs/encrypt"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -111,7 +112,7 @@ func infoOfEvent(e *engine.Event) Info {
 		}
 	}
 	info.Suspect = info.Suspect && (info.State == Running || e.Kind == engine.Released)
-	info.Result = e.Result
+	info.Result = encrypt.Text(e.Result)
 	if !e.Began.IsZero() && !info.State.Waits() {
 		info.StartedAt = instantOf(e.Began)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/encrypt"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -109,7 +110,7 @@ type Info struct {
 	ProgressDone, ProgressTotal int64
 	// Dropped is set on a finished job whose payload is deleted; see [History].
 	Dropped bool
-	// Payload and Result are JSON. [Queue.List] returns neither these nor Errors.
+	// Payload and Result are JSON; see [encrypt.Text] for encrypted ones. [Queue.List] returns neither these nor Errors.
 	Payload, Result json.RawMessage
 	// Errors are the last ten errors, oldest first.
 	Errors []RunError
@@ -145,7 +146,7 @@ func infoOfRun(j *backend.Job) Info {
 		Suspect:     j.Suspect,
 		UniqueKey:   j.UniqueKey,
 		SerialKey:   j.SerialKey,
-		Payload:     slices.Clip(j.Payload),
+		Payload:     encrypt.Text(slices.Clip(j.Payload)),
 	}
 	info.Schedule, info.Tick = engine.TickOf(info.Metadata)
 	info.gating(j.Gating)
@@ -201,8 +202,8 @@ func infoOfStored(i *backend.Info) Info {
 		Dropped:       i.Dropped,
 		ProgressDone:  i.Done,
 		ProgressTotal: i.Total,
-		Payload:       i.Payload,
-		Result:        i.Result,
+		Payload:       encrypt.Text(i.Payload),
+		Result:        encrypt.Text(i.Result),
 		Errors:        i.Errors,
 	}
 	info.Schedule, info.Tick = engine.TickOf(info.Metadata)

@@ -53,15 +53,16 @@ var arrows = map[string][]string{
 	"backend/sqlite":               {"backend", "backend/check", "backend/internal/audit", "backend/internal/jsonrow", "backend/lifecycle", "backend/sqlite/internal/host", "internal/latelog"},
 	"internal/cron":                {},
 	"backend/sqlite/internal/host": {},
-	"internal/engine":              {"backend", "backend/check", "backend/lifecycle", "internal/cron"},
+	"encrypt":                      {},
+	"internal/engine":              {"backend", "backend/check", "backend/lifecycle", "internal/cron", "encrypt"},
 	"internal/transfer":            {"backend", "backend/check", "backend/lifecycle", "internal/engine"},
 	"internal/latelog":             {},
 	"internal/histogram":           {},
 	"worker":                       {"", "backend", "backend/lifecycle", "internal/engine", "internal/histogram", "internal/latelog"},
 	"conformance":                  {"backend", "backend/check"},
 	"plainjobstest":                {"", "backend", "backend/memory", "internal/engine"},
-	"internal/doctor":              {"", "backend", "internal/engine"},
-	"dashboard":                    {"", "backend", "internal/cron", "internal/doctor", "internal/engine", "internal/histogram", "internal/payload"},
+	"internal/doctor":              {"", "backend", "internal/engine", "encrypt"},
+	"dashboard":                    {"", "backend", "internal/cron", "internal/doctor", "internal/engine", "internal/histogram", "internal/payload", "encrypt"},
 	"internal/payload":             {"", "backend", "internal/engine"},
 	"cli":                          {"", "worker", "backend", "backend/check", "dashboard", "internal/cron", "internal/doctor", "internal/engine", "internal/payload"},
 
@@ -77,7 +78,7 @@ var arrows = map[string][]string{
 }
 
 func init() {
-	arrows[""] = []string{"backend", "backend/check", "backend/lifecycle", "internal/engine", "internal/transfer"}
+	arrows[""] = []string{"backend", "backend/check", "backend/lifecycle", "internal/engine", "internal/transfer", "encrypt"}
 }
 
 // The packages import each other only as arrows says.

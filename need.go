@@ -128,23 +128,27 @@ func (j *ResultJob[T, R]) needed(ctx context.Context, id int64) (R, error) {
 	if err != nil {
 		return r, fmt.Errorf("plainjobs: need: job %s #%d: %w", j.Name(), id, err)
 	}
-	return j.result("need", &info)
+	return j.result("need", engine.InfoOf(ctx).Queue, &info)
 }
 
 // result returns the result of a job that has ended.
-func (j *ResultJob[T, R]) result(op string, info *backend.Info) (R, error) {
+func (j *ResultJob[T, R]) result(op string, q *engine.Queue, info *backend.Info) (R, error) {
 	var r R
 	switch {
 	case info.State != Done:
 		e := &JobError{ID: info.ID, Name: info.Name, State: info.State}
 		if n := len(info.Errors); n > 0 {
-			e.Last = info.Errors[n-1].Error
+			e.Last = q.DecryptText(info.Name, info.Errors[n-1].Error)
 		}
 		return r, e
 	case info.Result == nil:
 		return r, fmt.Errorf("plainjobs: %s: job %s #%d has no result", op, info.Name, info.ID)
 	}
-	if err := json.Unmarshal(info.Result, &r); err != nil {
+	data, err := q.Decrypt(info.Name, info.Result)
+	if err != nil {
+		return r, fmt.Errorf("plainjobs: %s: the result of job %s #%d: %w", op, info.Name, info.ID, err)
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
 		return r, fmt.Errorf("plainjobs: %s: the result of job %s #%d does not decode: %s", op, info.Name, info.ID, reason(err))
 	}
 	return r, nil

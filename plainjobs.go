@@ -49,6 +49,7 @@ import (
 	"sync/atomic"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/encrypt"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -58,7 +59,7 @@ const DefaultMaxPayload = 1 << 20
 
 // Options of a Queue. The zero value is ready.
 type Options struct {
-	// MaxPayload is the limit of an encoded payload in bytes. Zero is
+	// MaxPayload is the limit of an encoded payload in bytes, before Codec. Zero is
 	// [DefaultMaxPayload]. It must not exceed the store's limit, see
 	// [backend.Description].
 	MaxPayload int
@@ -73,6 +74,16 @@ type Options struct {
 	// Metadata is called by each Perform. What it returns, at most 64 KiB, is stored
 	// with the job and shown to its runs, for example to carry a trace. nil stores none.
 	Metadata func(ctx context.Context) map[string]string
+	// Codec encrypts payloads, results, and the values of steps and signals before they are
+	// stored; see package encrypt. Handlers, middleware, OnError, Await and Need get them decrypted.
+	// [Queue.Get], [Queue.Steps], events, exports, the dashboard and commands show them
+	// encrypted; [Queue.Decrypt] decrypts them. These stay in clear: names, keys, metadata, labels,
+	// progress, and the hash of [UniqueByData], from which short data can be guessed.
+	// nil encrypts nothing.
+	Codec encrypt.Codec
+	// EncryptErrors encrypts the texts and stacks of errors too, and leaves them out of
+	// the worker's log. It needs Codec.
+	EncryptErrors bool
 	// Logger is the logger that [Logger] returns to handlers. nil is slog.Default().
 	Logger *slog.Logger
 }
@@ -99,6 +110,9 @@ func New(b backend.Backend, opts *Options) *Queue {
 	case limit == 0:
 		limit = DefaultMaxPayload
 	}
+	if opts.EncryptErrors && opts.Codec == nil {
+		panic(fmt.Sprintf("plainjobs: %s: New with Options.EncryptErrors and no Options.Codec", caller()))
+	}
 	d := backend.Describe(b)
 	if most := d.MaxPayload; most > 0 && limit > most {
 		panic(fmt.Sprintf("plainjobs: %s: New with Options.MaxPayload %d: this store (%s) carries payloads of %d bytes at most",
@@ -106,6 +120,7 @@ func New(b backend.Backend, opts *Options) *Queue {
 	}
 	handle := engine.NewHandle()
 	q := handle.Queue()
+	q.Codec, q.EncryptErrors = opts.Codec, opts.EncryptErrors
 	q.Backend, q.Description, q.MaxPayload, q.Logger, q.Metadata, q.TimeoutError = b, &d, limit, opts.Logger, opts.Metadata, ErrTimeout
 	if len(opts.Defaults) > 0 {
 		changes, err := changesOf(opts.Defaults)

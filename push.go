@@ -237,6 +237,9 @@ func (t Task) newJob(q *engine.Queue, metadata []byte) (backend.NewJob, error) {
 	if j.Metadata, err = addMetadata(metadata, more.metadata); err != nil {
 		return j, fmt.Errorf("metadata do not encode: %w", err)
 	}
+	if err := q.EncryptJob(&j); err != nil {
+		return j, err
+	}
 	if q.Description != nil {
 		return j, check.Fields(*q.Description, &j)
 	}

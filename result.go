@@ -114,7 +114,11 @@ func encodeResult(i *engine.Info, r any) ([]byte, error) {
 		return nil, fmt.Errorf("result of job %s #%d: %w: %d bytes, at most %d", i.Job.Name, i.Job.ID, ErrPayloadTooLarge,
 			len(encoded), i.Queue.MaxPayload)
 	}
-	return encoded, nil
+	encrypted, err := i.Queue.Encrypt(i.Job.Name, encoded)
+	if err != nil {
+		return nil, fmt.Errorf("result of job %s #%d: %w", i.Job.Name, i.Job.ID, err)
+	}
+	return encrypted, nil
 }
 
 // Complete is the function [Complete] for a job with a result, which it stores too.
@@ -166,7 +170,7 @@ func (j *ResultJob[T, R]) Await(ctx context.Context, q *Queue, id int64) (R, err
 	case engine.Lookup(info.Name) != j.def: // it may have an alias as its name
 		return r, fmt.Errorf("plainjobs: await: job #%d is named %s, not %s", id, info.Name, j.Name())
 	}
-	return j.result("await", &info)
+	return j.result("await", q.engine(), &info)
 }
 
 // The intervals at which await polls.

@@ -333,6 +333,9 @@ func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("plainjobs: run schedule %s: %w", name, err)
 	}
+	if err := q.engine().EncryptJob(&job); err != nil {
+		return 0, fmt.Errorf("plainjobs: run schedule %s: %w", name, err)
+	}
 	return one(func() ([]int64, error) {
 		pushed, err := pusher{queue: q}.push(ctx, []backend.NewJob{job})
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/encrypt"
 	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
@@ -81,7 +82,11 @@ func StepTx[T any](ctx context.Context, tx *sql.Tx, name string, fn func() (T, e
 	case err != nil:
 		return none, stepError(err)
 	case found:
-		return decodeStep[T](run, name, step.Result)
+		data, err := run.Queue.Decrypt(run.Job.Name, step.Result)
+		if err != nil {
+			return none, fmt.Errorf("plainjobs: the stored result of step %q: %w", name, err)
+		}
+		return decodeStep[T](run, name, data)
 	}
 	result, err := fn()
 	if err != nil {
@@ -153,7 +158,7 @@ func decodeStep[T any](run *engine.Info, name string, stored []byte) (result T, 
 }
 
 // Steps returns the steps of a job that are stored, in the order in which they were stored first,
-// with their results as JSON. A [Sleep] and the Wait of a [Signal] are steps, too.
+// with their results as JSON, encrypted if Options.Codec is set. A [Sleep] and the Wait of a [Signal] are steps, too.
 func (q *Queue) Steps(ctx context.Context, id int64) ([]backend.Step, error) {
 	store, err := capability[backend.StepStore](q, "steps")
 	if err != nil {
@@ -162,6 +167,9 @@ func (q *Queue) Steps(ctx context.Context, id int64) ([]backend.Step, error) {
 	steps, err := store.Steps(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("plainjobs: %w", err)
+	}
+	for i := range steps {
+		steps[i].Result = encrypt.Text(steps[i].Result)
 	}
 	return steps, nil
 }

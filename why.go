@@ -171,6 +171,8 @@ func whyNotPending(i *Info, names []NameInfo, now time.Time) string {
 		return fmt.Sprintf("Its serial key %q is held by job #%d, which has to end first.", i.SerialKey, i.BlockedBy)
 	case i.State == Scheduled && i.RunAt.After(now) && i.Signal != "":
 		return fmt.Sprintf("It waits for the signal %s %q, until %s.", i.Signal, i.SignalKey, stamp(i.RunAt))
+	case i.State == Scheduled && i.RunAt.After(now) && len(i.Errors) > 0 && i.Errors[len(i.Errors)-1].Attempt > i.Failures:
+		return fmt.Sprintf("Its run was put off, without using an attempt: %s. The next is at %s.", i.Errors[len(i.Errors)-1].Error, stamp(i.RunAt))
 	case i.State == Scheduled && i.RunAt.After(now) && i.Failures > 0:
 		return fmt.Sprintf("Attempt %d of %d failed; the next is at %s.", i.Failures, i.MaxAttempts, stamp(i.RunAt))
 	case i.State == Scheduled && i.RunAt.After(now):

@@ -49,6 +49,28 @@ const (
 	// OpPrioritize gives a job that waits the request's Priority, and changes nothing else: the job
 	// keeps its [Job.RunAt].
 	OpPrioritize
+	// OpRewrite replaces bytes of jobs in any state, as Rewrites say, and changes nothing else. A
+	// part that is not byte for byte Old any more, or is gone, is left as it is. Runs that hold the
+	// job keep what their claims returned.
+	OpRewrite
+)
+
+// A Rewrite replaces a part of a job.
+type Rewrite struct {
+	Job      int64
+	Part     Part
+	Step     string // of PartStep: its name
+	Old, New []byte
+}
+
+// A Part is a part of a job that OpRewrite replaces.
+type Part uint8
+
+// The parts.
+const (
+	PartPayload Part = iota + 1
+	PartResult
+	PartStep // the result of a step
 )
 
 // An OperateRequest applies an operation to a page of jobs.
@@ -61,6 +83,8 @@ type OperateRequest struct {
 	// FromStep, of OpRetry, deletes the step with the name, and the steps stored after it, of each
 	// job that is retried. A job without the step is left alone. Empty deletes none.
 	FromStep string
+	// Rewrites, of OpRewrite, are at most 1000. Filter and Before are zero then.
+	Rewrites []Rewrite
 }
 
 // An OperateResult says what an operation did.

@@ -223,7 +223,7 @@ func (r *report) payloads(ctx context.Context, q *plainjobs.Queue, ignore []stri
 					continue
 				}
 				jobs++
-				for _, what := range unfit(j) {
+				for _, what := range unfit(q, j) {
 					key := mismatched{j.Name, what}
 					if found[key] == nil {
 						found[key] = &affected{first: j.ID}
@@ -251,12 +251,15 @@ func inOrder(found map[mismatched]*affected) (all []mismatched) {
 }
 
 // unfit returns the reasons why this build cannot decode a job's payload.
-func unfit(j *backend.Info) []string {
+func unfit(q *plainjobs.Queue, j *backend.Info) []string {
 	d := engine.Lookup(j.Name)
 	if d == nil {
 		return []string{"not defined by this program"}
 	}
-	data := j.Payload
+	data, err := (*engine.Handle)(q).Queue().Decrypt(j.Name, j.Payload)
+	if err != nil {
+		return []string{err.Error()}
+	}
 	if data == nil {
 		data = []byte{}
 	}

@@ -54,6 +54,9 @@ input.`,
 		if most := (*engine.Handle)(q).Queue().MaxPayload; len(job.Payload) > most {
 			return fmt.Errorf("perform: %w: it has %d bytes, the maximum is %d", plainjobs.ErrPayloadTooLarge, len(job.Payload), most)
 		}
+		if err := (*engine.Handle)(q).Queue().EncryptJob(&job); err != nil {
+			return fmt.Errorf("perform: %w", err)
+		}
 		pushed, err := (*engine.Handle)(q).Queue().Backend.Push(ctx, []backend.NewJob{job})
 		if err != nil {
 			return err

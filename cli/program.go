@@ -53,7 +53,7 @@ func (p *program) commands() []*cobra.Command {
 		p.performCommand(), p.signalCommand(),
 		p.pauseCommand(), p.resumeCommand(), p.limitCommand(), p.schedulesCommand(), p.workersCommand(), p.topCommand(), p.envCommand(),
 		p.exportCommand(), p.importCommand(), p.backupCommand(), p.restoreCommand(),
-		p.checkCommand(), p.doctorCommand(), p.migrateCommand(), p.schemaCommand(),
+		p.checkCommand(), p.doctorCommand(), p.rekeyCommand(), p.migrateCommand(), p.schemaCommand(),
 	}
 	if p.app.Serve != nil {
 		all = append(all, p.serveCommand())

@@ -13,20 +13,32 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
 func (p *program) showCommand() *cobra.Command {
+	var decrypt bool
 	c := &cobra.Command{
 		Use:   "show ID [flags]",
 		Short: "Show a job: its payload, times, attempts and errors",
-		Long:  `Show prints everything that the store has about a job, and what the job waits for.`,
+		Long: `Show prints everything that the store has about a job, and what the job waits for.
+With --decrypt it decrypts what is encrypted, with the keys of this program.`,
 		Example: `  show 42
+  show 42 --decrypt
   show 42 --json | jq .payload`,
 		Args: takes(1, 1),
 	}
 	jsonFlag(c)
+	c.Flags().BoolVar(&decrypt, "decrypt", false, "decrypt payloads, results, steps and errors")
 	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
 		return p.withJob(ctx, args[0], func(q *plainjobs.Queue, i *plainjobs.Info) error {
+			if decrypt {
+				decrypted, err := q.Decrypt(*i)
+				if err != nil {
+					return err
+				}
+				*i = decrypted
+			}
 			if s.json {
 				return s.object(recordOf(i))
 			}
@@ -38,9 +50,24 @@ func (p *program) showCommand() *cobra.Command {
 			if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 				return err
 			}
+			if decrypt {
+				if err := decryptSteps(q, i.Name, steps); err != nil {
+					return err
+				}
+			}
 			return s.show(i, why, steps)
 		})
 	})
+}
+
+// decryptSteps decrypts the results of steps.
+func decryptSteps(q *plainjobs.Queue, name string, steps []backend.Step) (err error) {
+	for i := range steps {
+		if steps[i].Result, err = (*engine.Handle)(q).Queue().Decrypt(name, steps[i].Result); err != nil {
+			return fmt.Errorf("step %s: %w", steps[i].Name, err)
+		}
+	}
+	return nil
 }
 
 // withJob calls f with the job whose ID is arg.

@@ -110,7 +110,7 @@ func cases() []testCase {
 		needing(backend.FieldExpires, expireCases),
 		limitCases, settingsCases, defineCases, operateCases, actionCases, retryCases, instantCases, scheduleCases, storedCases, removalCases,
 		exportCases, importCases, environmentCases, examineCases, cornerCases,
-		stepCases, dropCases,
+		stepCases, dropCases, rewriteCases,
 		activityCases,
 		needing(backend.FieldGates, gateCases),
 		needing(backend.FieldGates, flowCases),

@@ -13,6 +13,7 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/encrypt"
 	"github.com/plainjobs/plainjobs/internal/engine"
 	"github.com/plainjobs/plainjobs/internal/payload"
 )
@@ -77,6 +78,8 @@ func (h *handler) againOf(j, raw *plainjobs.Info) *againPage {
 	switch {
 	case !bytes.Equal(j.Payload, raw.Payload):
 		p.Why = "The payload is not shown in full, so it cannot be edited here. The new job gets the payload as it is stored."
+	case encrypted(raw.Payload):
+		p.Why = "The payload is encrypted, so it cannot be edited here. The new job gets the payload as it is stored."
 	case len(raw.Payload) > editedBytes:
 		p.Why = fmt.Sprintf("The payload has %s, too many to edit here. The new job gets the payload as it is stored.", size(len(raw.Payload)))
 	case len(raw.Payload) > 0 && !json.Valid(raw.Payload):
@@ -159,7 +162,14 @@ func (d *deed) newJob(raw *plainjobs.Info) (backend.NewJob, error) {
 	if edited {
 		data = []byte(d.form.Get("payload"))
 	}
-	if def := d.h.definition(raw.Name); def != nil {
+	if !edited && encrypted(raw.Payload) {
+		decrypted, err := d.h.engine().Decrypt(raw.Name, data)
+		if err != nil {
+			return backend.NewJob{}, err
+		}
+		data = decrypted
+	}
+	if def := d.h.definition(raw.Name); def != nil && (edited || !encrypted(data)) {
 		return payload.NewJob(def, data)
 	}
 	job := backend.NewJob{Name: raw.Name, Payload: data, MaxAttempts: raw.MaxAttempts, Priority: raw.Priority}
@@ -171,11 +181,20 @@ func (d *deed) newJob(raw *plainjobs.Info) (backend.NewJob, error) {
 	return job, err
 }
 
+// encrypted reports whether data are encrypted, as far as this program can tell.
+func encrypted(data []byte) bool {
+	_, is := encrypt.KeyID(data)
+	return is
+}
+
+func (h *handler) engine() *engine.Queue { return (*engine.Handle)(h.queue).Queue() }
+
+// fits checks the size of a payload, and encrypts it.
 func (d *deed) fits(job *backend.NewJob) error {
-	if most := (*engine.Handle)(d.h.queue).Queue().MaxPayload; len(job.Payload) > most {
+	if most := d.h.engine().MaxPayload; len(job.Payload) > most {
 		return fmt.Errorf("%w: it has %d bytes, the maximum is %d", plainjobs.ErrPayloadTooLarge, len(job.Payload), most)
 	}
-	return nil
+	return d.h.engine().EncryptJob(job)
 }
 
 // wrong shows a form again, with what is wrong in it.

@@ -82,7 +82,7 @@ func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, 
 		return nil, err
 	}
 	if d := h.definition(j.Name); d != nil {
-		p.Type, p.Misfits = d.Type.String(), misfits(d, &j, &raw)
+		p.Type, p.Misfits = d.Type.String(), h.misfits(d, &j, &raw)
 	}
 	if j.Result != nil {
 		b := newBlock(pretty(j.Result))
@@ -126,11 +126,15 @@ func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, 
 const misfitsMost = 5
 
 // misfits returns why a payload that is shown in full does not decode into its type.
-func misfits(d *engine.Definition, j, raw *plainjobs.Info) []string {
+func (h *handler) misfits(d *engine.Definition, j, raw *plainjobs.Info) []string {
 	if len(raw.Payload) > shownBytes || !bytes.Equal(j.Payload, raw.Payload) {
 		return nil
 	}
-	all := payload.Mismatches(d, raw.Payload)
+	data, err := h.engine().Decrypt(raw.Name, raw.Payload)
+	if err != nil {
+		return []string{visible(err.Error())}
+	}
+	all := payload.Mismatches(d, data)
 	all = all[:min(len(all), misfitsMost)]
 	for i := range all {
 		all[i] = visible(all[i])
@@ -300,7 +304,7 @@ func (h *handler) commands(j *plainjobs.Info) []command {
 	default:
 		all = append(all, command{h.opts.Program + " cancel " + id, "end it"})
 	}
-	if h.hides(j.Name) {
+	if h.hides(j.Name) || encrypted(j.Payload) {
 		return all
 	}
 	if payload, ok := quoted(cmp.Or(string(j.Payload), "null")); ok {

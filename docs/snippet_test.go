@@ -25,7 +25,7 @@ var imported = []string{
 	"os", "os/signal", "path/filepath", "slices", "strconv", "strings", "syscall", "testing", "testing/synctest", "time",
 	"golang.org/x/sync/errgroup", "github.com/jackc/pgx/v5",
 	module, module + "/backend", module + "/backend/memory", module + "/backend/sqlite", module + "/backend/sqlite/modernc",
-	module + "/backend/mysql", module + "/backend/postgres", module + "/backend/postgres/pgx", module + "/cli", module + "/conformance", module + "/dashboard",
+	module + "/backend/mysql", module + "/backend/postgres", module + "/backend/postgres/pgx", module + "/cli", module + "/conformance", module + "/dashboard", module + "/encrypt",
 	module + "/plainjobstest", module + "/worker",
 }
 

@@ -120,10 +120,14 @@ func (d *drain) next(ctx context.Context) bool {
 	}
 	f := engine.FailureOf(def, job, err, false)
 	f.Result = result
+	d.queue.EncryptFailure(job.Name, &f)
 	if f.Delay < time.Microsecond && f.Ending == backend.EndRetry && !d.retries {
 		f.Delay = time.Second // it has had its turn
 	}
 	if d.queue.ReportsError(def, &f) {
+		if data, err := d.queue.Decrypt(job.Name, job.Payload); err == nil {
+			job.Payload = data
+		}
 		d.queue.ReportError(engine.WithInfo(ctx, d.queue, job), def, engine.EventOf(job, &f, err))
 	}
 	d.settle(ctx, job, nil, &f)
@@ -205,6 +209,9 @@ func Tick(tb testing.TB, q *plainjobs.Queue, name string, tick time.Time) int64 
 		tb.Fatalf("plainjobstest: no schedule %q is defined", name)
 	}
 	job, err := s.Make(tick)
+	if err == nil {
+		err = (*engine.Handle)(q).Queue().EncryptJob(&job)
+	}
 	if err != nil {
 		tb.Fatalf("plainjobstest: tick of %s: %v", name, err)
 	}

@@ -101,7 +101,12 @@ func enqueued[T any](tb testing.TB, q *plainjobs.Queue, job Job[T]) (all []backe
 		if err != nil {
 			tb.Fatalf("plainjobstest: %v", err)
 		}
-		all = append(all, page.Jobs...)
+		for _, j := range page.Jobs {
+			if j.Payload, err = (*engine.Handle)(q).Queue().Decrypt(j.Name, j.Payload); err != nil {
+				tb.Fatalf("plainjobstest: the data of job %s #%d: %v", j.Name, j.ID, err)
+			}
+			all = append(all, j)
+		}
 		if before = page.Next; before == 0 {
 			slices.Reverse(all)
 			return all

@@ -22,6 +22,18 @@ func newThrottledLog(log *slog.Logger) *throttledLog {
 	return &throttledLog{log: log, last: map[string]time.Time{}, suppressed: map[string]int{}}
 }
 
+// allow reports whether something may be logged now, which it may once in throttleInterval.
+func (l *throttledLog) allow(what string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if now.Sub(l.last[what]) < throttleInterval {
+		return false
+	}
+	l.last[what] = now
+	return true
+}
+
 // warn logs that the store failed to do something and that the worker tries again.
 func (l *throttledLog) warn(what string, err error) {
 	l.mu.Lock()

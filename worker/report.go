@@ -57,6 +57,12 @@ func (p *reporter) ended(e outcome, err error) {
 			level, message = slog.LevelWarn, "plainjobs: cancelled"
 		case backend.EndSnooze:
 			message = "plainjobs: snoozed"
+			if f.Error != "" { // see engine.FailureOf
+				level, message = slog.LevelWarn, "plainjobs: the job cannot be decrypted and waits; it uses no attempt"
+				if !p.log.allow("decrypt " + r.job.Name) {
+					return
+				}
+			}
 		case backend.EndSleep:
 			message = "plainjobs: sleeps"
 		case backend.EndRelease:
@@ -67,7 +73,7 @@ func (p *reporter) ended(e outcome, err error) {
 		return
 	}
 	a := append(attrs(r), slog.Duration("took", e.took))
-	if f != nil && f.Error != "" {
+	if f != nil && f.Error != "" && (!p.queue.EncryptErrors || f.Ending == backend.EndSnooze) {
 		a = append(a, slog.String("error", firstLine(f.Error)))
 	}
 	if where := engine.PanicAt(err); where != "" {

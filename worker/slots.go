@@ -94,10 +94,13 @@ func (s *slots) outcomeOf(r *run, err error, took time.Duration) outcome {
 		if r.cancelled.Load() { // whatever error the handler returned
 			f.Ending, f.Delay = backend.EndCancelled, 0
 		}
+		s.queue.EncryptFailure(r.job.Name, &f)
 		e.failure = &f
 	}
 	if s.queue.ReportsError(r.def, e.failure) && !r.cancelled.Load() && !r.isLost() {
-		s.queue.ReportError(&r.ctx, r.def, eventOf(e, err))
+		event := eventOf(e, err)
+		event.Job = r.ctx.Info.Job // with its payload decrypted
+		s.queue.ReportError(&r.ctx, r.def, event)
 	}
 	r.ctx.End(nil)
 	s.reporter.ended(e, err)

@@ -106,6 +106,9 @@ func (t *ticker) atStart(ctx context.Context) error {
 		}
 		job, err := own.Make(time.Now())
 		if err == nil {
+			err = t.queue.EncryptJob(&job)
+		}
+		if err == nil {
 			if job.Unique.Key == "" {
 				job.Unique.Key = "schedule start " + own.Name
 			}
@@ -313,6 +316,9 @@ func (t *ticker) push(ctx context.Context, own *schedule, plan tickPlan) (time.T
 	for _, tick := range ticks {
 		job, err := own.Make(tick)
 		if err != nil {
+			return next, unmadeError{err}
+		}
+		if err := t.queue.EncryptJob(&job); err != nil {
 			return next, unmadeError{err}
 		}
 		jobs = append(jobs, job)

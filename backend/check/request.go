@@ -175,7 +175,7 @@ func validPairs(pairs map[string]string) bool {
 // Operate returns an error unless req is valid.
 func Operate(req backend.OperateRequest) error {
 	switch {
-	case req.Op < backend.OpRetry || req.Op > backend.OpPrioritize:
+	case req.Op < backend.OpRetry || req.Op > backend.OpRewrite:
 		return fmt.Errorf("%w: unknown operation %d", backend.ErrInvalid, req.Op)
 	case req.Limit < 0 || req.Limit > maxPage:
 		return fmt.Errorf("%w: operate limit %d is not within 1 and %d", backend.ErrInvalid, req.Limit, maxPage)
@@ -185,10 +185,31 @@ func Operate(req backend.OperateRequest) error {
 		return fmt.Errorf("%w: operation %d takes no priority; only OpRetry and OpPrioritize do", backend.ErrInvalid, req.Op)
 	case req.Priority == nil && req.Op == backend.OpPrioritize:
 		return fmt.Errorf("%w: OpPrioritize needs a priority", backend.ErrInvalid)
+	case (req.Op == backend.OpRewrite) != (len(req.Rewrites) > 0):
+		return fmt.Errorf("%w: %d rewrites for operation %d: OpRewrite has some, and no other operation does", backend.ErrInvalid, len(req.Rewrites), req.Op)
+	case req.Op == backend.OpRewrite:
+		return rewrites(req.Rewrites)
 	case req.FromStep != "" && req.Op != backend.OpRetry:
 		return fmt.Errorf("%w: operation %d takes no step; only a retry does", backend.ErrInvalid, req.Op)
 	}
 	return checkFilter(req.Filter)
+}
+
+func rewrites(all []backend.Rewrite) error {
+	if len(all) > maxPage {
+		return fmt.Errorf("%w: %d rewrites, at most %d at once", backend.ErrInvalid, len(all), maxPage)
+	}
+	for _, w := range all {
+		switch {
+		case w.Job < 1:
+			return fmt.Errorf("%w: rewrite of job %d", backend.ErrInvalid, w.Job)
+		case w.Part < backend.PartPayload || w.Part > backend.PartStep:
+			return fmt.Errorf("%w: rewrite of the unknown part %d of job %d", backend.ErrInvalid, w.Part, w.Job)
+		case (w.Part == backend.PartStep) != (w.Step != ""):
+			return fmt.Errorf("%w: rewrite of job %d, part %d: only a part that is a step has the name %q", backend.ErrInvalid, w.Job, w.Part, w.Step)
+		}
+	}
+	return nil
 }
 
 // RecordAction returns an error unless the texts of a are UTF-8 without NUL of at most

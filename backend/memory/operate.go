@@ -20,6 +20,9 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (back
 		return backend.OperateResult{}, err
 	}
 	defer b.leave()
+	if req.Op == backend.OpRewrite {
+		return backend.OperateResult{Affected: b.rewrite(req.Rewrites)}, nil
+	}
 	var result backend.OperateResult
 	var jobs []*job
 	now := b.now()

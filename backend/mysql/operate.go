@@ -15,6 +15,9 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 	if err := check.Operate(req); err != nil {
 		return result, fmt.Errorf("mysql: operate: %w", err)
 	}
+	if req.Op == backend.OpRewrite {
+		return b.rewrite(ctx, req.Rewrites)
+	}
 	err = b.write(ctx, "operate", func(t *tx) error {
 		result = backend.OperateResult{}
 		rows, next, err := t.matching(req)

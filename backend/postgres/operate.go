@@ -16,6 +16,9 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 	if err := check.Operate(req); err != nil {
 		return result, fmt.Errorf("postgres: operate: %w", err)
 	}
+	if req.Op == backend.OpRewrite {
+		return b.rewrite(ctx, req.Rewrites)
+	}
 	var gates []int64
 	err = b.write(ctx, "operate", b.durable(), func(t *tx) error {
 		result, gates = backend.OperateResult{}, nil

@@ -21,6 +21,9 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 	if err := check.Operate(req); err != nil {
 		return result, fmt.Errorf("sqlite: operate: %w", err)
 	}
+	if req.Op == backend.OpRewrite {
+		return b.rewrite(ctx, req.Rewrites)
+	}
 	// The search takes no lock. The jobs may change before the transaction, so
 	// operatePage reads them again.
 	page, next, err := b.matching(ctx, req)

@@ -61,7 +61,7 @@ func (r *Report) Examine(ctx context.Context, q *plainjobs.Queue, req backend.Ex
 		look, cancel = context.WithTimeout(ctx, stoppedWait)
 		defer cancel()
 	}
-	if err := errors.Join(r.environment(look, q), r.workers(look, q), r.ticks(look, q), r.groups(look, q)); err != nil && !stops {
+	if err := errors.Join(r.environment(look, q), r.workers(look, q), r.ticks(look, q), r.groups(look, q), r.keys(look, q)); err != nil && !stops {
 		return err
 	}
 	return nil

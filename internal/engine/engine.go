@@ -14,6 +14,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/encrypt"
 )
 
 // A Run executes a job's handler with an encoded payload.
@@ -128,6 +129,9 @@ type Queue struct {
 	Metadata func(context.Context) map[string]string
 	// TimeoutError is the cause of the end of a context whose run takes too long.
 	TimeoutError error
+	// Codec encrypts what is stored; nil stores it in clear. EncryptErrors encrypts errors too.
+	Codec         encrypt.Codec
+	EncryptErrors bool
 	// Test is set on a queue of package plainjobstest.
 	Test bool
 	// RunTwice runs each handler of a test a second time, as after a crash that lost the
@@ -200,6 +204,9 @@ func (q *Queue) Handler(d *Definition) Run {
 	run = wrap(d, run, q.Middleware)
 	if q.RunTwice {
 		run = twice(run)
+	}
+	if q.Codec != nil {
+		run = q.decrypting(run)
 	}
 	q.put(d, run)
 	return run

@@ -119,10 +119,14 @@ func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) ([]*inline
 	}
 	f := FailureOf(d, job, err, false)
 	f.Result = result
+	s.Queue.EncryptFailure(job.Name, &f)
 	if f.Ending == backend.EndRetry && !retries {
 		f.Ending = backend.EndFailed // the caller gets the error, and nothing would retry
 	}
 	if s.Queue.ReportsError(d, &f) {
+		if data, err := s.Queue.Decrypt(job.Name, job.Payload); err == nil {
+			job.Payload = data
+		}
 		s.Queue.ReportError(WithInfo(ctx, s.Queue, job), d, EventOf(job, &f, err))
 	}
 	released := s.end(j, &f, result)

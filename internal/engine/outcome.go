@@ -68,6 +68,9 @@ func FailureOf(d *Definition, job *backend.Job, err error, interrupted bool) bac
 	case cancel != nil:
 		f.Ending = backend.EndCancelled
 		return f
+	case unavailable(err):
+		f.Ending, f.Delay, f.Stack = backend.EndSnooze, waitForKey, ""
+		return f
 	case snooze != nil:
 		f.Ending, f.Delay, f.Error = backend.EndSnooze, clampDelay(snooze.Delay), ""
 		if f.Delay < time.Microsecond { // stores cannot tell it from zero
@@ -87,6 +90,9 @@ func FailureOf(d *Definition, job *backend.Job, err error, interrupted bool) bac
 	}
 	return f
 }
+
+// waitForKey is how long a job waits whose data cannot be decrypted, before the next try.
+const waitForKey = time.Minute
 
 // sleepOf returns the sleep that err requests, or nil.
 func sleepOf(err error) (sleep *SleepError) {

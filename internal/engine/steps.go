@@ -84,6 +84,9 @@ func (i *Info) Begin(ctx context.Context, name string, inTx bool) (result []byte
 		s.loaded = true
 	}
 	result, stored = s.stored[name]
+	if result, err = i.Queue.Decrypt(i.Job.Name, result); err != nil {
+		return nil, false, fmt.Errorf("the stored result of step %q: %w", name, err)
+	}
 	if !stored && len(s.stored) >= MaxSteps {
 		return nil, false, fmt.Errorf("%w: the job has %d steps, the most that it may have; use a job for each item, in a group", backend.ErrInvalid, MaxSteps)
 	}
@@ -109,6 +112,9 @@ func (i *Info) StoreStep(ctx context.Context, tx *sql.Tx, name string, result []
 	store, err := stepStore(i.Queue)
 	if err != nil {
 		return err
+	}
+	if result, err = i.Queue.Encrypt(i.Job.Name, result); err != nil {
+		return fmt.Errorf("step %q is done, but its result is not stored: %w", name, err)
 	}
 	step := backend.Step{Name: name, Result: result}
 	until := time.Now().Add(storeFor)
@@ -138,7 +144,11 @@ func (i *Info) Sleep(e *SleepError) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.asleep == nil {
-		s.asleep = e
+		encrypted, err := i.Queue.Encrypt(i.Job.Name, e.Result)
+		if err != nil {
+			return fmt.Errorf("step %q: %w", e.Name, err)
+		}
+		e.Result, s.asleep = encrypted, e
 	}
 	return s.asleep
 }

@@ -1,0 +1,26 @@
+package plainjobs
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Decrypt returns the job with its payload, result and errors decrypted by Options.Codec, for
+// example a job that [Queue.Get] returned. Errors that are stored in clear stay as they are.
+func (q *Queue) Decrypt(job Info) (Info, error) {
+	e := q.engine()
+	payload, err := e.Decrypt(job.Name, job.Payload)
+	if err != nil {
+		return job, fmt.Errorf("plainjobs: payload of job %s #%d: %w", job.Name, job.ID, err)
+	}
+	result, err := e.Decrypt(job.Name, job.Result)
+	if err != nil {
+		return job, fmt.Errorf("plainjobs: result of job %s #%d: %w", job.Name, job.ID, err)
+	}
+	job.Payload, job.Result, job.Errors = payload, result, slices.Clone(job.Errors)
+	for i := range job.Errors {
+		failed := &job.Errors[i]
+		failed.Error, failed.Stack = e.DecryptText(job.Name, failed.Error), e.DecryptText(job.Name, failed.Stack)
+	}
+	return job, nil
+}

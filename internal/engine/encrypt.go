@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/encrypt"
+)
+
+// SignalName is the name for which the value of a signal is encrypted. No job has it.
+func SignalName(signal string) string { return "signal " + signal }
+
+// Encrypt returns data of a job, or of a signal, as they are stored. The codec is the user's code.
+func (q *Queue) Encrypt(name string, data []byte) (encrypted []byte, err error) {
+	if q.Codec == nil || data == nil {
+		return data, nil
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			encrypted, err = nil, fmt.Errorf("the codec panicked while it encrypted: %T", v)
+		}
+	}()
+	if encrypted, err = q.Codec.Encrypt(name, data); err != nil {
+		return nil, fmt.Errorf("the codec does not encrypt it: %w", err)
+	}
+	return encrypted, nil
+}
+
+// EncryptJob encrypts the payload of a job that is to be pushed.
+func (q *Queue) EncryptJob(job *backend.NewJob) (err error) {
+	if q.Codec == nil {
+		return nil
+	}
+	if job.Payload, err = q.Encrypt(job.Name, job.Payload); err != nil {
+		return fmt.Errorf("payload of job %s: %w", job.Name, err)
+	}
+	return nil
+}
+
+// Decrypt returns stored data as they were before Encrypt.
+func (q *Queue) Decrypt(name string, encrypted []byte) (data []byte, err error) {
+	if q.Codec == nil || len(encrypted) == 0 {
+		return encrypted, nil
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			data, err = nil, fmt.Errorf("the codec panicked while it decrypted: %T", v)
+		}
+	}()
+	return q.Codec.Decrypt(name, encrypted)
+}
+
+// DecryptText returns a text of a job as it was before EncryptText. A text that does not decrypt was
+// stored in clear.
+func (q *Queue) DecryptText(name, text string) string {
+	if data, err := q.Decrypt(name, []byte(text)); err == nil {
+		return string(data)
+	}
+	return text
+}
+
+// decrypting returns run for payloads as they are stored.
+func (q *Queue) decrypting(run Run) Run {
+	return func(ctx context.Context, payload []byte) error {
+		i := InfoOf(ctx)
+		data, err := q.Decrypt(i.Job.Name, payload)
+		if err != nil {
+			return fmt.Errorf("payload of job %s #%d: %w", i.Job.Name, i.Job.ID, err)
+		}
+		decrypted := *i.Job // other goroutines may read the job
+		decrypted.Payload = data
+		i.Job = &decrypted
+		return run(ctx, data)
+	}
+}
+
+// EncryptFailure encrypts the texts of a failure if the queue encrypts errors. That a job waits for a key
+// stays in clear.
+func (q *Queue) EncryptFailure(name string, f *backend.Failure) {
+	if !q.EncryptErrors || q.Codec == nil || f.Ending == backend.EndSnooze {
+		return
+	}
+	f.Error, f.Stack = q.EncryptText(name, f.Error), q.EncryptText(name, f.Stack)
+}
+
+// maxText is the length of a text before it is encrypted, so that it fits afterwards.
+const maxText = 44 << 10
+
+// EncryptText returns a text as it is stored.
+func (q *Queue) EncryptText(name, text string) string {
+	if text == "" {
+		return ""
+	}
+	text = backend.CleanError(text)
+	if len(text) > maxText {
+		text = backend.CleanError(text[:maxText])
+	}
+	encrypted, err := q.Encrypt(name, []byte(text))
+	encrypted = encrypt.Text(encrypted)
+	switch {
+	case err != nil:
+		return "not stored, because the codec did not encrypt it"
+	case !utf8.Valid(encrypted) || backend.CleanError(string(encrypted)) != string(encrypted):
+		return "not stored, because encrypted it is no text of at most 64 KiB"
+	}
+	return string(encrypted)
+}
+
+// unavailable reports whether err, the error of a run, says that data cannot be decrypted here now.
+func unavailable(err error) (is bool) {
+	defer func() {
+		if recover() != nil { // the Is and Unwrap of an error are the user's code
+			is = false
+		}
+	}()
+	return errors.Is(err, encrypt.ErrUnavailable)
+}

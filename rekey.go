@@ -1,0 +1,141 @@
+package plainjobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/internal/engine"
+)
+
+// rekeyPage is how many jobs Rekey reads at once, and how many values it changes in one
+// transaction.
+const rekeyPage = 500
+
+// Rekey encrypts the payloads, results and steps of all jobs under the current key of
+// Options.Codec, those in clear too, page by page while workers run. It returns the number of
+// jobs that it changed. Called again after an error, it continues: it leaves what is encrypted
+// with the current key. Jobs that do not decrypt are left as they are, and the error names some
+// of them.
+//
+// Signals and errors stay under their keys until they are deleted: signals after 30 days,
+// errors with their job. Keep the old key until then.
+func (q *Queue) Rekey(ctx context.Context) (changed int64, err error) {
+	store, err := capability[backend.ExportImporter](q, "rekey")
+	if err != nil {
+		return 0, err
+	}
+	operator, err := capability[backend.Operator](q, "rekey")
+	if err != nil {
+		return 0, err
+	}
+	if q.engine().Codec == nil {
+		return 0, errors.New("plainjobs: rekey: the queue has no Options.Codec")
+	}
+	r := rekeying{queue: q.engine(), operator: operator, current: func([]byte) bool { return false }}
+	if codec, ok := q.engine().Codec.(interface{ Current(encrypted []byte) bool }); ok {
+		r.current = codec.Current
+	}
+	if err := r.run(ctx, store); err != nil {
+		return r.changed, fmt.Errorf("plainjobs: rekey: %w", err)
+	}
+	if n := len(r.failed); n > 0 {
+		return r.changed, fmt.Errorf("plainjobs: rekey: %d jobs do not decrypt, for example %v: %w", n, r.failed[:min(n, 10)], r.why)
+	}
+	return r.changed, nil
+}
+
+// A rekeying is a call of Rekey.
+type rekeying struct {
+	queue    *engine.Queue
+	operator backend.Operator
+	current  func(encrypted []byte) bool
+
+	rewrites []backend.Rewrite // not stored yet
+	changed  int64
+	failed   []int64 // jobs that do not decrypt
+	why      error   // the first reason
+}
+
+func (r *rekeying) run(ctx context.Context, store backend.ExportImporter) error {
+	end, err := store.Export(ctx, backend.ExportRequest{})
+	if err != nil {
+		return err
+	}
+	for after := int64(0); after < end.LastID; {
+		page, err := store.Export(ctx, backend.ExportRequest{After: after, Jobs: rekeyPage})
+		if err != nil {
+			return err
+		}
+		if len(page.Jobs) == 0 {
+			return nil
+		}
+		for i := range page.Jobs {
+			after = page.Jobs[i].ID
+			if err := r.job(ctx, &page.Jobs[i]); err != nil {
+				return err
+			}
+		}
+		if err := r.store(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// job encrypts the data of a job again, and stores them if there are many.
+func (r *rekeying) job(ctx context.Context, job *backend.Record) error {
+	err := r.add(job, backend.Rewrite{Part: backend.PartPayload, Old: job.Payload})
+	if err == nil {
+		err = r.add(job, backend.Rewrite{Part: backend.PartResult, Old: job.Result})
+	}
+	for _, step := range job.Steps {
+		if err == nil {
+			err = r.add(job, backend.Rewrite{Part: backend.PartStep, Step: step.Name, Old: step.Result})
+		}
+		if len(r.rewrites) >= rekeyPage {
+			if err := r.store(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if err != nil {
+		r.failed = append(r.failed, job.ID)
+		if r.why == nil {
+			r.why = err
+		}
+	}
+	if len(r.rewrites) >= rekeyPage {
+		return r.store(ctx)
+	}
+	return nil
+}
+
+// add adds what replaces a part of a job, if it is not encrypted with the current key.
+func (r *rekeying) add(job *backend.Record, w backend.Rewrite) error {
+	if len(w.Old) == 0 || r.current(w.Old) {
+		return nil
+	}
+	data, err := r.queue.Decrypt(job.Name, w.Old)
+	if err == nil {
+		w.New, err = r.queue.Encrypt(job.Name, data)
+	}
+	if err != nil {
+		return err
+	}
+	w.Job = job.ID
+	r.rewrites = append(r.rewrites, w)
+	return nil
+}
+
+// store stores the rewrites.
+func (r *rekeying) store(ctx context.Context) error {
+	if len(r.rewrites) == 0 {
+		return nil
+	}
+	done, err := r.operator.Operate(ctx, backend.OperateRequest{Op: backend.OpRewrite, Rewrites: r.rewrites})
+	r.changed += int64(len(done.Affected))
+	r.rewrites = r.rewrites[:0]
+	return err
+}
