@@ -107,3 +107,38 @@ func TestBlocks(t *testing.T) {
 		}
 	}
 }
+
+var cell = regexp.MustCompile("`[^`]*`|\\\\.|\\|")
+
+// The rows of a table are whole, and a list item begins its own line.
+func TestTablesAndLists(t *testing.T) {
+	rows := 0
+	for _, d := range documents(t) {
+		cells := 0
+		for _, line := range strings.Split(d.prose(), "\n") {
+			if strings.HasSuffix(line, ". -") {
+				t.Errorf("%s: a list item begins at the end of the line %q", d.path, line)
+			}
+			if !strings.HasPrefix(line, "|") {
+				if cells > 0 && strings.HasSuffix(line, " |") {
+					t.Errorf("%s: a row of a table is broken before %q", d.path, line)
+				}
+				cells = 0
+				continue
+			}
+			n := 0
+			for _, bar := range cell.FindAllString(line, -1) {
+				if bar == "|" {
+					n++
+				}
+			}
+			if rows++; cells > 0 && n != cells {
+				t.Errorf("%s: %d cells instead of %d in %q", d.path, n-1, cells-1, line)
+			}
+			cells = n
+		}
+	}
+	if rows < 300 {
+		t.Errorf("the documents have only %d rows of tables", rows)
+	}
+}
