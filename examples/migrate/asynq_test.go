@@ -46,8 +46,8 @@ var (
 	asynqOther = plainjobs.Define("other", func(context.Context, payload) error { return nil })
 )
 
-// convert returns the task of plainjobs for one of asynq. The jobs asynqMail and asynqOther
-// have the type payload.
+// convert returns the task of plainjobs for one of asynq. The payloads of the jobs
+// asynqMail and asynqOther have the Go type payload.
 func convert(old *asynq.TaskInfo, opts ...plainjobs.TaskOption) (plainjobs.Task, error) {
 	var data payload
 	if err := json.Unmarshal(old.Payload, &data); err != nil {

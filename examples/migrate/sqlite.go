@@ -30,7 +30,7 @@ func OpenShared(path string) (*sql.DB, *plainjobs.Queue, error) {
 // RunWithBacklite works on the tasks of backlite and on the jobs of plainjobs, until ctx
 // ends.
 func RunWithBacklite(ctx context.Context, client *backlite.Client, queue *plainjobs.Queue) error {
-	running := context.WithoutCancel(ctx) // the end of its context would interrupt backlite's tasks
+	running := context.WithoutCancel(ctx) // the end of ctx would interrupt backlite's tasks
 	client.Start(running)
 	err := worker.New(queue, nil).Run(ctx)
 	grace, cancel := context.WithTimeout(running, 20*time.Second)

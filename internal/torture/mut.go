@@ -16,7 +16,7 @@ import (
 
 var mutTest = &Test{
 	ID:     "mut",
-	About:  "mutants of the source must be found by the tests, each in 99 of 100 runs",
+	About:  "mutants of the source must be found by the tests, each in at least 99 % of its runs",
 	Unit:   "runs of each quick test",
 	Counts: []string{"mutants", "runs"},
 	Short:  1, Full: 100,

@@ -10,7 +10,7 @@ import (
 
 var rescueTest = &Test{
 	ID:     "rescue",
-	About:  "a worker with a job and a lease of 30 s is killed; measured is the time until the job runs in another process",
+	About:  "a worker with a job and a lease of 30 s is killed; the time until the job runs in another process is measured",
 	Unit:   "kills",
 	Counts: []string{"kills", "busy_p99"},
 	Short:  5, Full: 500,
