@@ -57,6 +57,48 @@ var claimCases = []testCase{{
 		e.wantIDs("Claim", e.claim(e.b, e.worker(), 15, "a"), slices.Concat(high, low[:5])...)
 	},
 }, {
+	name: "claim/scattered",
+	rule: "a claim holds each of its jobs until that one is settled or rescued, in whatever order jobs of several names and priorities were pushed",
+	run: func(e *env) {
+		for i := range 60 {
+			j := newJob([]string{"a", "b", "c"}[i%3])
+			j.Priority = int16(i * 7 % 5)
+			e.pushJobs(e.b, j)
+		}
+		dies, lives := e.worker(), e.worker()
+		held := e.claim(e.b, dies, 24, "a", "b", "c")
+		others := e.claim(e.b, lives, 12, "b", "c")
+		if len(held) != 24 || len(others) != 12 {
+			e.Fatalf("Claim returned %d and %d jobs, want 24 and 12", len(held), len(others))
+		}
+		var settled, left, running []backend.Lease
+		for i, j := range held {
+			if i%2 == 0 {
+				settled = append(settled, j.Lease)
+			} else {
+				left = append(left, j.Lease)
+			}
+		}
+		e.wantLost("Complete of every other job", e.complete(e.b, settled...))
+		e.wantLost("the repeated Complete", e.complete(e.b, settled...))
+		for _, j := range others {
+			running = append(running, j.Lease)
+		}
+		for _, l := range left {
+			if info := e.get(l.ID); info.State != backend.Running || info.Worker != dies.ID {
+				e.Errorf("a job of the claim is %+v, want it running", info)
+			}
+		}
+		r := e.reap(e.b, backend.ReapRequest{Dead: []int64{dies.ID}})
+		if r.Rescued != len(left) {
+			e.Errorf("Reap rescued %d jobs, want %d", r.Rescued, len(left))
+		}
+		e.wantLost("Complete after the rescue", e.complete(e.b, append(slices.Clone(left), running...)...), left...)
+		for _, l := range left {
+			e.wantState(l.ID, backend.Pending)
+		}
+	},
+}, {
 	name: "claim/names",
 	rule: "a claim returns only jobs with a requested name",
 	run: func(e *env) {

@@ -48,6 +48,10 @@ var basicMutants = []mutant{{
 	rejected: []string{"reap/finished"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return &reapsFinished{Backend: m} },
 }, {
+	rule:     "a rescue leaves a job of a dead worker running",
+	rejected: []string{"claim/scattered", "reap/dead"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return forgetsJob{m} },
+}, {
 	rule:     "a scheduled job is claimed early",
 	rejected: []string{"push/delay", "fail/retry"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return noDelay{m} },

@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/memory"
@@ -28,6 +29,20 @@ func (b *reapsFinished) Reap(ctx context.Context, req backend.ReapRequest) (back
 	if len(r.Workers) > 0 {
 		_, err = b.Push(ctx, b.claimed)
 	}
+	return r, err
+}
+
+// forgetsJob leaves the last job of a dead worker's claim running.
+type forgetsJob struct{ *memory.Backend }
+
+func (b forgetsJob) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
+	r, err := b.Backend.Reap(ctx, req)
+	if err != nil || len(r.Workers) == 0 {
+		return r, err
+	}
+	other := backend.Worker{ID: 1 << 40, Lease: time.Hour}
+	claim := backend.ClaimRequest{Worker: other, Names: []string{"a", "b", "c"}, Limit: 1, Suspects: true, Register: true}
+	_, err = b.Claim(ctx, claim)
 	return r, err
 }
 

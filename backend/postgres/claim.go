@@ -72,7 +72,7 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	if err != nil {
 		return nil, err
 	}
-	b.leases.Add(c.jobs)
+	b.leases.AddBySeed(c.jobs)
 	return b.readGatings(ctx, c.jobs)
 }
 

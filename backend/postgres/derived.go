@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -32,6 +33,10 @@ type drift struct {
 	sequence bool      // the ID sequence is behind the jobs
 }
 
+// auditedSpans is how many spans a check by Reap reads. The next check goes on with the
+// last of them.
+const auditedSpans = 10_000
+
 // maxDrift bounds how many rows of each kind but counts one search finds.
 const maxDrift = 1000
 
@@ -40,21 +45,16 @@ const (
 		SELECT name, state, count(*) AS jobs FROM (SELECT j.name, CASE WHEN ` + isRunning + ` THEN 4::smallint ELSE j.state END AS state FROM plainjobs.job j) s
 		GROUP BY name, state`
 
-	// The counts that claims and pushes read. An index serves each part. Each span is
-	// counted by itself (LATERAL): a join may read a table that was never analysed
-	// once for each span.
+	// The counts that claims and pushes read. An index serves each part. Spans are taken
+	// to have the jobs that they should: selectBadSpans finds those that have not.
 	liveCounted = `
 		SELECT name, 1::smallint AS state, count(*) AS jobs FROM plainjobs.job WHERE state = 1 GROUP BY name
 		UNION ALL SELECT name, 2::smallint, count(*) FROM plainjobs.job WHERE state = 2 AND flags & 1024 = 0 GROUP BY name
 		UNION ALL SELECT name, 2::smallint, count(*) FROM plainjobs.job WHERE state = 2 AND flags & 1024 <> 0 GROUP BY name
-		UNION ALL SELECT r.name, 3::smallint, sum(c.jobs)
-			FROM plainjobs.ready r CROSS JOIN LATERAL (
-				SELECT count(*) AS jobs FROM plainjobs.job j WHERE j.id BETWEEN r.first AND r.last AND j.state + 0 = 3) c
-			GROUP BY r.name HAVING sum(c.jobs) > 0
+		UNION ALL SELECT r.name, 3::smallint, sum(r.last - r.first + 1) FROM plainjobs.ready r GROUP BY r.name
 		UNION ALL SELECT c.name, 4::smallint, sum(c.jobs)
 			FROM plainjobs.claim h CROSS JOIN LATERAL (
-				SELECT j.name, count(*) AS jobs FROM plainjobs.job j
-				WHERE j.id BETWEEN h.first AND h.last AND j.seed = h.seed AND j.state + 0 = 3 GROUP BY j.name) c
+				SELECT r.name, count(*) AS jobs FROM ` + claimedJobs + ` GROUP BY r.name) c
 			GROUP BY c.name`
 
 	// countDrift finds by how much counts are too small. It is one statement, so
@@ -104,15 +104,29 @@ const (
 			ORDER BY r.last LIMIT 1), 9223372036854775807) > j.id`
 	selectUnready = `SELECT j.id FROM plainjobs.job j WHERE ` + unready + ` ORDER BY j.id LIMIT $1::bigint`
 
-	// Spans with an ID that is not of a pending job of the span, or is in the next
-	// span, too.
+	// Spans with an ID that is not of an open job of the span, or is in the next span,
+	// too, among some spans in the order of the primary key.
 	selectBadSpans = `
 		SELECT name, suspect, rank, run_at, last, first FROM (
-			SELECT r.*, lead(r.first) OVER (PARTITION BY r.name, r.suspect, r.rank, r.run_at ORDER BY r.last) AS next FROM plainjobs.ready r) r
+			SELECT r.*, lead(r.first) OVER (PARTITION BY r.name, r.suspect, r.rank, r.run_at ORDER BY r.last) AS next FROM plainjobs.ready r
+			WHERE ` + fromSpan + ` LIMIT $6::bigint) r
 		WHERE r.next <= r.last OR r.last - r.first + 1 <> (
 			SELECT count(*) FROM plainjobs.job j WHERE j.id BETWEEN r.first AND r.last AND j.name = r.name AND j.suspect = r.suspect
-				AND -j.priority::integer = r.rank AND j.run_at = r.run_at AND j.state = 3 AND NOT ` + isRunning + `)
-		ORDER BY first LIMIT $1::bigint`
+				AND -j.priority::integer = r.rank AND j.run_at = r.run_at AND j.state = 3)
+		ORDER BY first LIMIT $7::bigint`
+	fromSpan = `(r.name, r.suspect, r.rank, r.run_at, r.last) >= ($1::text COLLATE "C", $2::boolean, $3::integer, $4::bigint, $5::bigint)
+		ORDER BY r.name, r.suspect, r.rank, r.run_at, r.last`
+
+	// The last of these spans, if there are so many.
+	selectSpanAt = `SELECT r.name, r.suspect, r.rank, r.run_at, r.last FROM plainjobs.ready r WHERE ` + fromSpan + ` OFFSET $6::bigint - 1 LIMIT 1`
+
+	// Spans with a running job.
+	selectRunningSpans = `
+		SELECT DISTINCT s.* FROM plainjobs.claim h CROSS JOIN LATERAL (SELECT r.* FROM ` + claimedJobs + `) j CROSS JOIN LATERAL (
+			SELECT r.name, r.suspect, r.rank, r.run_at, r.last, r.first FROM plainjobs.ready r
+			WHERE r.name = j.name AND r.suspect = j.suspect AND r.rank = -j.priority::integer AND r.run_at = j.run_at AND r.last >= j.id
+			ORDER BY r.last LIMIT 1) s
+		WHERE s.first <= j.id ORDER BY s.first LIMIT $1::bigint`
 
 	selectOrphans = `
 		SELECT o.job FROM (SELECT job FROM plainjobs.job_error UNION SELECT job FROM plainjobs.job_result UNION SELECT job FROM plainjobs.job_progress
@@ -192,11 +206,15 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 			{selectLostHeads, pairs(&d.heads, &d.headsOf), false}, {selectHeadless, ids(&d.blocked), false},
 			{selectLostKeys, pairs(&d.keys, &d.keysOf), false},
 			{selectStrays, ids(&d.strays), true}, {selectKeyless, ids(&d.keyless), true}, {selectOrphans, ids(&d.orphans), true},
-			{selectWrongGates, ids(&d.gates), false}, {selectStranded, ids(&d.stranded), false}, {selectBadSpans, spans, false}, {selectUnready, ids(&d.unready), true},
+			{selectWrongGates, ids(&d.gates), false}, {selectStranded, ids(&d.stranded), false}, {selectRunningSpans, spans, false},
+			{selectUnready, ids(&d.unready), true},
 		} {
 			if err == nil && (all || !find.all) {
 				err = scan(find.query, find.row)
 			}
+		}
+		if err == nil {
+			err = b.badSpans(ctx, q, all, spans)
 		}
 		if err == nil {
 			err = b.scan(ctx, q, selectBehind, nil, func(r *sql.Rows) error { return r.Scan(&d.sequence) })
@@ -204,6 +222,31 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 		return err
 	}))
 	return d, err
+}
+
+// badSpans finds spans that do not match the jobs, among all or among the next
+// auditedSpans of them. Reading a million spans at once would take longer than a reap
+// may.
+func (b *Backend) badSpans(ctx context.Context, q querier, all bool, scan func(*sql.Rows) error) error {
+	first := span{rank: math.MinInt32, runAt: math.MinInt64}
+	from, most := first, int64(math.MaxInt64)
+	if last := b.audited.Load(); last != nil && !all {
+		from = *last
+	}
+	if !all {
+		most = auditedSpans
+	}
+	args := []any{from.name, from.suspect, from.rank, from.runAt, from.last, most}
+	err := b.scan(ctx, q, selectBadSpans, append(args, maxDrift), scan)
+	if err != nil || all {
+		return err
+	}
+	next := first
+	err = b.scan(ctx, q, selectSpanAt, args, func(r *sql.Rows) error {
+		return r.Scan(&next.name, &next.suspect, &next.rank, &next.runAt, &next.last)
+	})
+	b.audited.Store(&next)
+	return err
 }
 
 // summary describes the differences. It is empty if there are none.

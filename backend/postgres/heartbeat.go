@@ -46,24 +46,27 @@ func namesJSON(names []string) string {
 }
 
 const (
-	// heldJobs joins the claims of a worker with the jobs that they lease. Without OFFSET 0 the
-	// planner may read all jobs instead of the range of each claim: it cannot tell how few
-	// jobs a claim has.
-	heldJobs = `plainjobs.claim h CROSS JOIN LATERAL (
-			SELECT r.* FROM plainjobs.job r WHERE r.id BETWEEN h.first AND h.last AND r.seed = h.seed AND r.state = 3 OFFSET 0) j
-		WHERE h.worker = $1::bigint`
+	// claimedJobs are the jobs r that a claim h leases. Without OFFSET 0 the planner may
+	// read all jobs instead of the ranges of each claim: it cannot tell how few jobs a
+	// claim has.
+	claimedJobs = `unnest(plainjobs.ranges_of(h)) AS u(ids) CROSS JOIN LATERAL (
+			SELECT x.* FROM plainjobs.job x WHERE x.id >= lower(u.ids) AND x.id < upper(u.ids) AND x.seed = h.seed AND x.state = 3 OFFSET 0) r`
+
+	// heldJobs joins the claims of a worker with the jobs that they lease.
+	heldJobs = `plainjobs.claim h CROSS JOIN LATERAL (SELECT r.* FROM ` + claimedJobs + `) j WHERE h.worker = $1::bigint`
 
 	selectHeld = `SELECT j.id, j.seed + j.id, j.flags FROM ` + heldJobs + ` ORDER BY j.id`
-	// lockHeld locks in the order of IDs, which it could not with the jobs in a subquery.
-	lockHeld = `SELECT ` + rowColumns + ` FROM plainjobs.claim h JOIN plainjobs.job j ON j.id BETWEEN h.first AND h.last AND j.seed = h.seed AND j.state = 3
-		WHERE h.worker = $1::bigint ORDER BY j.id FOR UPDATE OF j`
+
+	// lockHeld compares seeds, because a job that it waits for may get another one.
+	lockHeld = `SELECT ` + rowColumns + ` FROM plainjobs.job j WHERE j.id = ANY(ARRAY(SELECT j.id FROM ` + heldJobs + `)) AND j.state = 3
+		AND j.seed = ANY(ARRAY(SELECT h.seed FROM plainjobs.claim h WHERE h.worker = $1::bigint)) ORDER BY j.id FOR UPDATE OF j`
 
 	// deleteEmpty deletes the claims of a worker that lease nothing any more, except
 	// those that another transaction is deleting.
 	deleteEmpty = `
 		DELETE FROM plainjobs.claim c USING (
 			SELECT h.seed, h.first FROM plainjobs.claim h WHERE h.worker = $1::bigint AND NOT EXISTS (
-				SELECT 1 FROM plainjobs.job j WHERE j.id BETWEEN h.first AND h.last AND j.seed = h.seed AND j.state = 3 OFFSET 0)
+				SELECT 1 FROM ` + claimedJobs + `)
 			FOR UPDATE SKIP LOCKED) e
 		WHERE c.seed = e.seed AND c.first = e.first`
 )

@@ -71,7 +71,7 @@ func (b *Backend) callClaim(ctx context.Context, req *backend.ClaimRequest, name
 	if err != nil || !plain {
 		return nil, 0, false, err
 	}
-	b.leases.Add(jobs)
+	b.leases.AddBySeed(jobs)
 	slices.SortFunc(jobs, inClaimOrder)
 	if len(jobs) > 0 {
 		b.compactor.due.Add(2)

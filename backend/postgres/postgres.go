@@ -144,7 +144,8 @@ type Backend struct {
 	pruning     sync.Mutex   // held while pruning
 	sweeper     atomic.Int64 // the gate after which the next Reap looks for gates to delete
 	auditor     audit.Auditor
-	folded      atomic.Int64 // the first minute, in Unix seconds, that this process did not fold
+	audited     atomic.Pointer[span] // the last span that it has checked
+	folded      atomic.Int64         // the first minute, in Unix seconds, that this process did not fold
 	compactor   countCompactor
 	set         atomic.Pointer[storedSettings] // as last read
 	special     atomic.Int64                   // claims skip claimPlain until then, in Unix nanoseconds

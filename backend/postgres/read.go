@@ -126,7 +126,7 @@ func (r *jobRow) standing() (w [4]int64) {
 
 const (
 	selectJob = `
-		SELECT j.id, j.name, CASE WHEN c.last IS NULL THEN j.state ELSE 4::smallint END AS state, j.priority, j.failures, j.max_attempts, j.suspect, j.crashes,
+		SELECT j.id, j.name, CASE WHEN c.worker IS NULL THEN j.state ELSE 4::smallint END AS state, j.priority, j.failures, j.max_attempts, j.suspect, j.crashes,
 			j.created_at, j.run_at, j.finished_at, coalesce(c.worker, 0) AS worker, j.flags,
 			coalesce(j.unique_key, '') AS unique_key, coalesce(j.serial_key, '') AS serial_key, j.expires_at,
 			CASE WHEN j.state = 2 AND j.flags & 1024 = 0 THEN coalesce((SELECT s.job FROM plainjobs.serial_head s WHERE s.name = j.name AND s.key = j.serial_key), 0)
@@ -143,8 +143,10 @@ const (
 	// joinClaim joins the claim c that leases a job j.
 	joinClaim = `
 		LEFT JOIN LATERAL (
-			SELECT k.worker, k.last FROM plainjobs.claim k WHERE j.state = 3 AND k.seed = j.seed AND k.first <= j.id ORDER BY k.first DESC LIMIT 1) c
-			ON c.last >= j.id `
+			SELECT k.worker FROM (
+				(SELECT k.worker, k.last FROM plainjobs.claim k WHERE k.seed = j.seed AND k.first <= j.id ORDER BY k.first DESC LIMIT 1)
+				UNION ALL SELECT k.worker, j.id FROM plainjobs.claim k WHERE k.jobs @> j.id AND k.seed + 0 = j.seed) k
+			WHERE j.state = 3 AND k.last >= j.id) c ON true `
 	fromJobs        = ` FROM plainjobs.job j LEFT JOIN plainjobs.job_progress p ON p.job = j.id` + joinClaim + `WHERE `
 	selectPayload   = `, j.payload, j.metadata`
 	selectLastError = `, coalesce((SELECT json_build_array(json_build_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack, 'Took', e.took, 'Worker', e.worker))::text
@@ -298,8 +300,7 @@ func (c condition) inStates(states []backend.State) condition {
 		return c
 	case only(f, backend.Running):
 		return c.and(`j.state = 3 AND j.id = ANY(ARRAY(
-			SELECT x.id FROM plainjobs.claim h CROSS JOIN LATERAL (
-				SELECT r.id FROM plainjobs.job r WHERE r.id BETWEEN h.first AND h.last AND r.seed = h.seed AND r.state = 3 OFFSET 0) x))`)
+			SELECT x.id FROM plainjobs.claim h CROSS JOIN LATERAL (SELECT r.id FROM ` + claimedJobs + `) x))`)
 	case only(f, backend.Pending):
 		return c.and(`j.state = 3 AND NOT ` + isRunning)
 	case only(f, states[0]): // a literal, so that partial indexes apply
@@ -401,7 +402,7 @@ func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Pa
 const selectWorkers = `
 	SELECT w.id, w.host, w.pid, w.started_at, w.renewed_at, w.lease, w.jobs, w.schedules, w.process, w.version, w.stuck, abs(clock.now - w.renewed_at) < w.lease,
 		(SELECT count(*) FROM plainjobs.claim h CROSS JOIN LATERAL (
-			SELECT 1 FROM plainjobs.job r WHERE r.id BETWEEN h.first AND h.last AND r.seed = h.seed AND r.state = 3 OFFSET 0) j WHERE h.worker = w.id)
+			SELECT 1 FROM ` + claimedJobs + `) j WHERE h.worker = w.id)
 	FROM plainjobs.worker w, (SELECT plainjobs.now_micros() AS now OFFSET 0) clock ORDER BY w.started_at, w.id`
 
 // Workers implements [backend.Reader].

@@ -13,7 +13,14 @@ import (
 // repair corrects the differences that still exist. It locks the jobs and checks
 // them again, because they may have changed since.
 func (b *Backend) repair(ctx context.Context, d drift, all bool) error {
-	if d.counts > 0 {
+	err := b.transact(ctx, false, func(t *tx) error {
+		t.wakes = true
+		return t.repairReady(d)
+	})
+	if err != nil {
+		return err
+	}
+	if d.counts > 0 || len(d.spans)+len(d.unready) > 0 { // spans count as what they should have
 		err := b.transact(ctx, false, func(t *tx) error {
 			_, err := t.exec(lockRepair, b.opts.Schema)
 			if err == nil {
@@ -32,7 +39,6 @@ func (b *Backend) repair(ctx context.Context, d drift, all bool) error {
 		}
 	}
 	for _, step := range []func(*tx) error{
-		func(t *tx) error { return t.repairReady(d) },
 		func(t *tx) error { return t.repairHeads(d) },
 		func(t *tx) error { return t.repairSerial(append(slices.Clone(d.strays), d.blocked...)) },
 		func(t *tx) error { return t.repairKeys(d) },

@@ -35,7 +35,9 @@ type row struct {
 
 // isRunning reports in SQL whether a job j is running. Claims of one seed are
 // disjoint.
-const isRunning = `(j.state = 3 AND coalesce((SELECT c.last FROM plainjobs.claim c WHERE c.seed = j.seed AND c.first <= j.id ORDER BY c.first DESC LIMIT 1), 0) >= j.id)`
+const isRunning = `(j.state = 3 AND (
+	coalesce((SELECT c.last FROM plainjobs.claim c WHERE c.seed = j.seed AND c.first <= j.id ORDER BY c.first DESC LIMIT 1), 0) >= j.id
+	OR EXISTS (SELECT 1 FROM plainjobs.claim c WHERE c.jobs @> j.id AND c.seed + 0 = j.seed)))`
 
 const rowColumns = `
 	j.id, j.name, coalesce(j.unique_key, ''), coalesce(j.serial_key, ''), j.state, j.ending, j.seed, j.settled_seed, j.failures, j.suspect, j.crashes,

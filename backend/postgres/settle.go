@@ -119,7 +119,11 @@ func (b *Backend) completePlain(ctx context.Context, all []backend.Completion) (
 		firsts, lasts, seeds = append(firsts, r.First), append(lasts, r.Last), append(seeds, r.Seed)
 	}
 	for _, k := range ended {
-		claimSeeds, claimFirsts = append(claimSeeds, k.Seed), append(claimFirsts, k.First)
+		first := k.First
+		if k.Scattered {
+			first = -first
+		}
+		claimSeeds, claimFirsts = append(claimSeeds, k.Seed), append(claimFirsts, first)
 	}
 	args := []any{intArray(firsts), intArray(lasts), intArray(seeds), intArray(claimSeeds), intArray(claimFirsts)}
 	var settled, gates sql.NullString

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
-	"github.com/plainjobs/plainjobs/backend/internal/lease"
 )
 
 const (
@@ -38,9 +37,7 @@ const (
 		UPDATE plainjobs.ready r SET first = v.first
 		FROM unnest($2::text::text[], $3::text::integer[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[]) AS v(name, rank, run_at, last, first)
 		WHERE r.name = v.name AND r.suspect = $1::boolean AND r.rank = v.rank AND r.run_at = v.run_at AND r.last = v.last`
-	insertClaims = `
-		INSERT INTO plainjobs.claim (seed, first, last, worker)
-		SELECT v.seed, v.first, v.last, $4::bigint FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[]) AS v(seed, first, last)`
+	leaseJobs        = `SELECT plainjobs.lease_jobs($1::text::bigint[], $2::text::bigint[], $3::bigint)`
 	updateUnexpiring = `UPDATE plainjobs.job SET expires_at = NULL WHERE id = ANY($1::text::bigint[])`
 )
 
@@ -218,11 +215,11 @@ func (c *claim) lease(taken []candidate) error {
 	if err != nil {
 		return err
 	}
-	var seeds, firsts, lasts []int64
-	for _, k := range lease.ClaimsOf(jobs) {
-		seeds, firsts, lasts = append(seeds, k.Seed), append(firsts, k.First), append(lasts, k.Last)
+	seeds := make([]int64, len(jobs))
+	for i := range jobs {
+		seeds[i] = jobs[i].Token - jobs[i].ID
 	}
-	if _, err := c.t.exec(insertClaims, intArray(seeds), intArray(firsts), intArray(lasts), c.req.Worker.ID); err != nil {
+	if _, err := c.t.exec(leaseJobs, intArray(ids), intArray(seeds), c.req.Worker.ID); err != nil {
 		return err
 	}
 	if len(expiring) > 0 {

@@ -18,15 +18,24 @@ const maxCached = 10_000
 // Claims that the cache does not know are deleted by a heartbeat.
 type Cache struct {
 	mu     sync.Mutex
-	bySeed map[int64][]*Claim // by first
-	claims int
+	bySeed map[int64][]part // by first
+	parts  int
 }
 
-// A Claim is a stored claim: the jobs of a run.
+// A Claim is a stored claim: the jobs of a run or, if it is Scattered, of several runs
+// with one seed, of which it has the first and the last ID.
 type Claim struct {
 	Run
+	Scattered bool
+
 	left  int32
 	gated bool // some of its jobs, or of those claimed with them, have to do with gates
+}
+
+// A part is a run of a claim.
+type part struct {
+	Run
+	claim *Claim
 }
 
 // A Run is leases of consecutive jobs with one seed, which is each token without the ID.
@@ -48,7 +57,7 @@ func RunsOf(leases []backend.Lease) []Run {
 	return runs
 }
 
-// ClaimsOf returns claimed jobs as the claims that are stored for them.
+// ClaimsOf returns claimed jobs as runs, by seed.
 func ClaimsOf(jobs []backend.Job) []Run {
 	leases := make([]backend.Lease, len(jobs))
 	for i := range jobs {
@@ -69,25 +78,41 @@ func ClaimsOf(jobs []backend.Job) []Run {
 	return claims
 }
 
-// Add adds the claims of jobs that were just claimed.
-func (c *Cache) Add(jobs []backend.Job) {
+// Add adds the claims of jobs that were just claimed: each run is a claim.
+func (c *Cache) Add(jobs []backend.Job) { c.add(jobs, false) }
+
+// AddBySeed is Add for a store of which the jobs with one seed are a claim.
+func (c *Cache) AddBySeed(jobs []backend.Job) { c.add(jobs, true) }
+
+func (c *Cache) add(jobs []backend.Job, scattered bool) {
 	if len(jobs) == 0 {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.bySeed == nil || c.claims > maxCached {
-		c.bySeed, c.claims = map[int64][]*Claim{}, 0
+	if c.bySeed == nil || c.parts > maxCached {
+		c.bySeed, c.parts = map[int64][]part{}, 0
 	}
 	gated := false
 	for i := range jobs {
 		gated = gated || jobs[i].Gating != nil
 	}
-	for _, r := range ClaimsOf(jobs) {
-		claims := c.bySeed[r.Seed]
-		at := sort.Search(len(claims), func(i int) bool { return claims[i].First > r.First })
-		c.bySeed[r.Seed] = slices.Insert(claims, at, &Claim{r, int32(r.Last - r.First + 1), gated}) //nolint:gosec // a claim is bounded
-		c.claims++
+	var claim *Claim
+	runs := ClaimsOf(jobs)
+	for _, r := range runs {
+		if scattered && claim != nil && claim.Seed == r.Seed {
+			claim.Last, claim.Scattered = r.Last, true
+		} else {
+			claim = &Claim{Run: r, gated: gated}
+		}
+		claim.left += int32(r.Last - r.First + 1) //nolint:gosec // a claim is bounded
+		c.bySeed[r.Seed] = append(c.bySeed[r.Seed], part{r, claim})
+		c.parts++
+	}
+	for i, r := range runs {
+		if i == 0 || runs[i-1].Seed != r.Seed {
+			slices.SortFunc(c.bySeed[r.Seed], func(a, b part) int { return cmp.Compare(a.First, b.First) })
+		}
 	}
 }
 
@@ -98,10 +123,10 @@ func (c *Cache) Settling(runs []Run) (done []*Claim, parts map[*Claim]int32) {
 	defer c.mu.Unlock()
 	parts = map[*Claim]int32{}
 	for _, r := range runs {
-		claims := c.bySeed[r.Seed]
-		for at := sort.Search(len(claims), func(i int) bool { return claims[i].Last >= r.First }); at < len(claims) && claims[at].First <= r.Last; at++ {
-			k := claims[at]
-			parts[k] += int32(min(k.Last, r.Last) - max(k.First, r.First) + 1) //nolint:gosec // as above
+		held := c.bySeed[r.Seed]
+		for at := sort.Search(len(held), func(i int) bool { return held[i].Last >= r.First }); at < len(held) && held[at].First <= r.Last; at++ {
+			k := held[at].claim
+			parts[k] += int32(min(held[at].Last, r.Last) - max(held[at].First, r.First) + 1) //nolint:gosec // as above
 			if parts[k] == k.left {
 				done = append(done, k)
 			}
@@ -128,12 +153,11 @@ func (c *Cache) Settled(parts map[*Claim]int32) {
 		if k.left -= n; k.left > 0 {
 			continue
 		}
-		claims := c.bySeed[k.Seed]
-		if at := slices.Index(claims, k); at >= 0 {
-			c.claims--
-			if c.bySeed[k.Seed] = slices.Delete(claims, at, at+1); len(claims) == 1 {
-				delete(c.bySeed, k.Seed)
-			}
+		before := len(c.bySeed[k.Seed])
+		c.bySeed[k.Seed] = slices.DeleteFunc(c.bySeed[k.Seed], func(p part) bool { return p.claim == k })
+		c.parts -= before - len(c.bySeed[k.Seed])
+		if len(c.bySeed[k.Seed]) == 0 {
+			delete(c.bySeed, k.Seed)
 		}
 	}
 }
