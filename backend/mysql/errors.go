@@ -44,6 +44,7 @@ const (
 	errReadOnlyTx     = 1792
 	errReadOnlyServer = 1836
 	errKilled         = 1927
+	errNoSavepoint    = 1305
 	errTimeout        = 1969 // max_statement_time (MariaDB)
 	errTimeoutMySQL   = 3024
 	errIdle           = 4031

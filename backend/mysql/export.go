@@ -22,7 +22,7 @@ const (
 
 // whole returns the jobs that match, ordered by ID, with everything stored for them. The
 // querier is a snapshot.
-func (b *Backend) whole(ctx context.Context, q querier, where string, args ...any) ([]backend.Record, error) {
+func (b *Backend) whole(ctx context.Context, q reader, where string, args ...any) ([]backend.Record, error) {
 	jobs, err := b.jobs(ctx, q, selectJob+payloads+fromJobs+joinProgress+where+` ORDER BY j.id`, args...)
 	if err != nil || len(jobs) == 0 {
 		return nil, err
@@ -101,7 +101,7 @@ func (b *Backend) Export(ctx context.Context, req backend.ExportRequest) (backen
 }
 
 // wholePage returns a page of jobs. Its size is found first, without reading the payloads.
-func (b *Backend) wholePage(ctx context.Context, q querier, req backend.ExportRequest) ([]backend.Record, error) {
+func (b *Backend) wholePage(ctx context.Context, q reader, req backend.ExportRequest) ([]backend.Record, error) {
 	var ids []int64
 	size := int64(0)
 	err := b.scan(ctx, q, selectSizes, []any{req.After, req.Jobs}, func(r *sql.Rows) error {

@@ -61,7 +61,7 @@ const maxRanges = 500
 
 // heldJobs returns the jobs that a worker holds, by ID, and its claims that lease nothing any
 // more.
-func (b *Backend) heldJobs(ctx context.Context, q querier, worker int64) (jobs []heldJob, empty values, err error) {
+func (b *Backend) heldJobs(ctx context.Context, q reader, worker int64) (jobs []heldJob, empty values, err error) {
 	type claim struct{ seed, first, last int64 }
 	var claims []claim
 	err = b.scan(ctx, q, selectWorkerClaims, []any{worker}, func(r *sql.Rows) error {
@@ -103,7 +103,7 @@ func (b *Backend) heldJobs(ctx context.Context, q querier, worker int64) (jobs [
 // deleteEmpty deletes the claims of a worker that lease nothing any more. A claim that is locked
 // is being deleted.
 func (t *tx) deleteEmpty(worker int64) error {
-	_, empty, err := t.b.heldJobs(t.ctx, t.conn, worker)
+	_, empty, err := t.b.heldJobs(t.ctx, t, worker)
 	if err != nil || len(empty) == 0 {
 		return err
 	}
@@ -149,7 +149,7 @@ func (b *Backend) Heartbeat(ctx context.Context, req backend.HeartbeatRequest) (
 		if err := t.ran(runs); err != nil {
 			return err
 		}
-		jobs, empty, err := b.heldJobs(ctx, t.conn, req.Worker.ID)
+		jobs, empty, err := b.heldJobs(ctx, t, req.Worker.ID)
 		if err != nil {
 			return err
 		}

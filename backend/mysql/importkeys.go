@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"database/sql"
-	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
@@ -60,7 +59,7 @@ func (a *importBatch) keepKeys() error {
 			first[k] = claimant{r.ID, until}
 		}
 	}
-	rows := insert{head: takeKeys, tail: fmt.Sprintf(keepKeysTail, a.now)}
+	rows := insert{head: takeKeys, tail: keepKeysTail, tailArgs: []any{a.now}}
 	for _, k := range sortedKeys(first) {
 		if err := rows.add(a.t, k.name, k.key, first[k].job, first[k].until, false); err != nil {
 			return err

@@ -28,15 +28,15 @@ func (t *tx) insertPlain(jobs []backend.NewJob) (first int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	first, seed, err := t.newIDs(len(jobs), t.floor)
+	ids, err := t.newIDs(len(jobs))
 	if err != nil {
 		return 0, err
 	}
 	rows := make([]newRow, len(jobs))
 	for i := range jobs {
-		rows[i] = newRow{&jobs[i], newRowOf(&jobs[i], first+int64(i), seed, now)}
+		rows[i] = newRow{&jobs[i], newRowOf(&jobs[i], ids.next+int64(i), ids.seed, now)}
 	}
-	return first, t.insertRows(rows)
+	return ids.next, t.insertRows(rows)
 }
 
 // newRowOf returns the row of a job that is pushed now.

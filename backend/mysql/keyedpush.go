@@ -18,11 +18,10 @@ const (
 
 // A push is the jobs of one Push call while they are stored.
 type push struct {
-	t     *tx
-	jobs  []backend.NewJob // as they will be stored: later jobs of the batch may replace earlier ones
-	now   int64
-	first int64 // the ID of the first job, if all are stored
-	seed  int64
+	t    *tx
+	jobs []backend.NewJob // as they will be stored: later jobs of the batch may replace earlier ones
+	now  int64
+	ids  idBlock // of the jobs, if all are stored
 
 	firsts   map[nameKey]int   // by unique key, the first job of the batch with it
 	holders  map[nameKey]int64 // by unique key, the stored job that holds it
@@ -35,7 +34,7 @@ type push struct {
 }
 
 // id returns the ID that a job of the batch gets if it is stored.
-func (p *push) id(i int) int64 { return p.first + int64(i) }
+func (p *push) id(i int) int64 { return p.ids.next + int64(i) }
 
 // push stores all jobs, or none. It locks in the order of all other transactions: jobs, unique
 // keys, serial keys.
@@ -48,7 +47,7 @@ func (t *tx) push(jobs []backend.NewJob) ([]backend.Pushed, error) {
 	if p.jobs, err = lifecycle.CountFrom(p.jobs, instant(p.now)); err != nil {
 		return nil, rejected{err}
 	}
-	p.first, p.seed, err = t.newIDs(len(jobs), t.floor)
+	p.ids, err = t.newIDs(len(jobs))
 	for _, step := range []func() error{p.lockReplaced, p.takeKeys, p.lockBounded, p.decide, p.store, p.replace} {
 		if err == nil {
 			err = step()
@@ -185,7 +184,7 @@ func (p *push) store() error {
 	rows := make([]newRow, len(p.added))
 	for n, i := range p.added {
 		j := &p.jobs[i]
-		rows[n] = newRow{j, newRowOf(j, p.id(i), p.seed, p.now)}
+		rows[n] = newRow{j, newRowOf(j, p.id(i), p.ids.seed, p.now)}
 		if j.Serial == "" {
 			continue
 		}

@@ -21,16 +21,16 @@ func sortedKeys[V any](m map[nameKey]V) []nameKey {
 const (
 	// takeKeys acquires keys that are free, or that their own jobs have kept. It waits for a
 	// key that another transaction is changing. It also locks the keys that it does not
-	// acquire, so that their holders are committed and stay. The clock is filled in.
+	// acquire, so that their holders are committed and stay. The parameters are the clock.
 	takeKeys     = `INSERT INTO plainjobs_unique_key (name, key_text, job, until_at, held) VALUES `
 	takeKeysTail = ` ON DUPLICATE KEY UPDATE
-		job = IF(job = VALUES(job) OR held = 0 AND until_at <= %[1]d, VALUES(job), job),
-		until_at = IF(job = VALUES(job) AND held = 0 AND until_at <= %[1]d, VALUES(until_at), until_at),
+		job = IF(job = VALUES(job) OR held = 0 AND until_at <= ?, VALUES(job), job),
+		until_at = IF(job = VALUES(job) AND held = 0 AND until_at <= ?, VALUES(until_at), until_at),
 		held = IF(job = VALUES(job), 1, held)`
 
 	// keepKeysTail stores the keys that no other job holds.
 	keepKeysTail = ` ON DUPLICATE KEY UPDATE
-		job = IF(held = 0 AND until_at <= %[1]d, VALUES(job), job),
+		job = IF(held = 0 AND until_at <= ?, VALUES(job), job),
 		until_at = IF(job = VALUES(job) AND held = 0, VALUES(until_at), until_at)`
 
 	deleteKept = `DELETE FROM plainjobs_unique_key WHERE held = 0 AND until_at <= ? ORDER BY until_at LIMIT ?`
@@ -118,7 +118,7 @@ func (t *tx) acquireUnique(wanted map[nameKey]claimant, now int64) (holders map[
 
 // acquireFree acquires the keys that are free. It locks the others and returns their holders.
 func (t *tx) acquireFree(wanted map[nameKey]claimant, now int64) (holders map[nameKey]int64, err error) {
-	rows := insert{head: takeKeys, tail: fmt.Sprintf(takeKeysTail, now)}
+	rows := insert{head: takeKeys, tail: takeKeysTail, tailArgs: []any{now, now}}
 	var keys values
 	for _, k := range sortedKeys(wanted) {
 		if err := rows.add(t, k.name, k.key, wanted[k].job, wanted[k].until, true); err != nil {

@@ -43,7 +43,7 @@ func (t *tx) allowances(names []string, all settings, now int64) (allowed map[st
 	if len(rates) == 0 {
 		return allowed, nil, nil
 	}
-	slots, err := t.b.slots(t.ctx, t.conn)
+	slots, err := t.b.slots(t.ctx, t)
 	for _, name := range rates {
 		left, ahead := lifecycle.RateOf(all[name].Settings).Left(slots[name], now)
 		allowed[name] = min(allowed[name], left)
@@ -61,7 +61,7 @@ func (t *tx) tidySlots(name string, s setting, now int64) error {
 	if err := t.later(deleteSlots, name, rate.Since(now)); err != nil {
 		return err
 	}
-	slots, err := t.b.slots(t.ctx, t.conn)
+	slots, err := t.b.slots(t.ctx, t)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (t *tx) start(name string, s setting, now, jobs int64) error {
 
 // slots returns the claims that rates may count: at most a hundred slots for each name with a
 // rate.
-func (b *Backend) slots(ctx context.Context, q querier) (map[string][]lifecycle.Slot, error) {
+func (b *Backend) slots(ctx context.Context, q reader) (map[string][]lifecycle.Slot, error) {
 	slots := map[string][]lifecycle.Slot{}
 	err := b.scan(ctx, q, selectSlots, nil, func(r *sql.Rows) error {
 		var name string

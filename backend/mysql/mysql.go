@@ -84,6 +84,7 @@ type Backend struct {
 	server  server
 	room    int // the size of the payloads of one statement, in bytes
 	texts   sync.Map
+	cached  atomic.Int64 // the number of texts
 
 	pushes      group.Queue[*pushing]
 	completions group.Queue[*completing]
@@ -97,6 +98,10 @@ type Backend struct {
 	renewed     sync.Map                       // by worker ID, when its row was last renewed, as a time.Time
 	stuck       atomic.Int64                   // all waiting jobs may be locked until then, in Unix nanoseconds
 	watch       waiters
+
+	life       context.Context // until Close
+	end        context.CancelFunc
+	background sync.WaitGroup
 
 	calls  sync.RWMutex // read-locked by each call, write-locked by Close
 	closed bool
@@ -165,6 +170,7 @@ func open(db *sql.DB, owned, batches bool, opts *Options) (*Backend, error) {
 		return nil, err
 	}
 	b := &Backend{db: db, ownsDB: owned, batches: batches, opts: o}
+	b.life, b.end = context.WithCancel(context.Background())
 	b.pushes = group.Queue[*pushing]{Flush: b.flushPushes, Size: maxPushes, Grace: grace, Refused: refused}
 	b.completions = group.Queue[*completing]{Flush: b.flushCompletions, Size: maxCompletions, Grace: grace, Refused: refused}
 	ctx, cancel := context.WithTimeout(context.Background(), openWait)
@@ -177,7 +183,11 @@ func open(db *sql.DB, owned, batches bool, opts *Options) (*Backend, error) {
 		return again(ctx, err)
 	})
 	if err != nil {
+		b.end()
 		return nil, redact(b.explain(kind(err)))
+	}
+	if !o.NoMigrate {
+		b.refill()
 	}
 	return b, nil
 }
@@ -204,6 +214,8 @@ func (b *Backend) Close() error {
 		return nil
 	}
 	b.closed = true
+	b.end()
+	b.background.Wait()
 	b.pushes.Wait() // calls whose callers did not wait for the result
 	b.completions.Wait()
 	if !b.ownsDB {

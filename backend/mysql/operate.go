@@ -39,7 +39,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 // matching returns a page of matching jobs, locked, newest first.
 func (t *tx) matching(req backend.OperateRequest) (rows []*row, next int64, err error) {
 	limit := cmp.Or(req.Limit, 1000)
-	f, err := t.b.filter(t.ctx, t.conn, req.Filter, req.Before)
+	f, err := t.b.filter(t.ctx, t, req.Filter, req.Before)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -58,7 +58,7 @@ func (t *tx) matching(req backend.OperateRequest) (rows []*row, next int64, err 
 		return nil, 0, err
 	}
 	req.Filter.IDs = ids
-	page, err := t.b.filterBelow(t.ctx, t.conn, req.Filter, slices.Max(ids)+1)
+	page, err := t.b.filterBelow(t.ctx, t, req.Filter, slices.Max(ids)+1)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -27,7 +27,7 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 	}
 	defer leave()
 	var pushed []backend.Pushed
-	err = b.transactChecked(ctx, func(t *tx) (err error) {
+	err = b.transactNew(ctx, len(jobs), func(t *tx) (err error) {
 		pushed, err = t.push(jobs)
 		return err
 	}, func(ctx context.Context, q querier) (bool, error) { return b.hasNew(ctx, q, pushed) })
@@ -38,11 +38,15 @@ func (b *Backend) Push(ctx context.Context, jobs []backend.NewJob) ([]backend.Pu
 	return pushed, nil
 }
 
+// selectNew waits for a transaction that has inserted the job and has not ended: the server may
+// not yet know that its connection was lost.
+const selectNew = `SELECT id FROM plainjobs_job WHERE id = ? LOCK IN SHARE MODE`
+
 // hasNew reports whether the first new job of a push is stored.
 func (b *Backend) hasNew(ctx context.Context, q querier, pushed []backend.Pushed) (found bool, err error) {
 	for _, p := range pushed {
 		if !p.Duplicate {
-			return found, b.scan(ctx, q, `SELECT id FROM plainjobs_job WHERE id = ?`, []any{p.ID}, func(r *sql.Rows) error {
+			return found, b.scan(ctx, q, selectNew, []any{p.ID}, func(r *sql.Rows) error {
 				found = true
 				return r.Scan(new(int64))
 			})
@@ -88,7 +92,7 @@ func (b *Backend) flushPushes(ctx context.Context, group []*pushing) error {
 		}
 	}
 	var first int64
-	err := b.transactChecked(ctx, func(t *tx) (err error) {
+	err := b.transactNew(ctx, len(jobs), func(t *tx) (err error) {
 		first, err = t.insertPlain(jobs)
 		return err
 	}, func(ctx context.Context, q querier) (bool, error) {

@@ -73,7 +73,7 @@ func (j *jobRow) scan(r *sql.Rows) error {
 }
 
 // jobs returns the jobs that a query with selectJob finds.
-func (b *Backend) jobs(ctx context.Context, q querier, query string, args ...any) (all []jobRow, err error) {
+func (b *Backend) jobs(ctx context.Context, q reader, query string, args ...any) (all []jobRow, err error) {
 	err = b.scan(ctx, q, query, args, func(r *sql.Rows) error {
 		var j jobRow
 		err := j.scan(r)
@@ -126,7 +126,7 @@ func (c *condition) page(limit int) (where string, args []any) {
 }
 
 // filter returns the condition for a page of jobs below an ID; 0 is no bound.
-func (b *Backend) filter(ctx context.Context, q querier, f backend.Filter, before int64) (condition, error) {
+func (b *Backend) filter(ctx context.Context, q reader, f backend.Filter, before int64) (condition, error) {
 	newest := int64(0)
 	err := b.scan(ctx, q, `SELECT COALESCE(MAX(id), 0) FROM plainjobs_job`, nil, func(r *sql.Rows) error { return r.Scan(&newest) })
 	if err != nil {
@@ -144,7 +144,7 @@ func only(f backend.Filter, state backend.State) bool {
 }
 
 // filterBelow is filter for an ID that is not zero.
-func (b *Backend) filterBelow(ctx context.Context, q querier, f backend.Filter, before int64) (condition, error) {
+func (b *Backend) filterBelow(ctx context.Context, q reader, f backend.Filter, before int64) (condition, error) {
 	c := condition{tables: fromJobs, order: `j.id`}
 	c.and(`j.id < ?`, before)
 	switch {
@@ -235,7 +235,7 @@ var errEnough = errors.New("enough")
 
 // withMetadata returns c for the newest of its jobs whose metadata have the pairs. The store
 // reads the metadata itself: the servers compare JSON in their own ways.
-func (b *Backend) withMetadata(ctx context.Context, q querier, c condition, pairs map[string]string) (condition, error) {
+func (b *Backend) withMetadata(ctx context.Context, q reader, c condition, pairs map[string]string) (condition, error) {
 	f := backend.Filter{Metadata: pairs}
 	var ids []int64
 	query := `SELECT j.id, j.metadata` + c.tables + ` WHERE ` + c.where + ` AND j.metadata IS NOT NULL ORDER BY ` + c.order + ` DESC`
@@ -265,7 +265,7 @@ const maxListed = 1000
 const selectClaims = `SELECT seed, first, last FROM plainjobs_claim WHERE first < ? ORDER BY last DESC LIMIT ?`
 
 // running adds the ranges of the newest claims below an ID. The others are of later pages.
-func (c *condition) running(ctx context.Context, b *Backend, q querier, before int64) error {
+func (c *condition) running(ctx context.Context, b *Backend, q reader, before int64) error {
 	var ranges []string
 	var args []any
 	err := b.scan(ctx, q, selectClaims, []any{before, maxRanges + 1}, func(r *sql.Rows) error {

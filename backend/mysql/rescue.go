@@ -162,7 +162,7 @@ func (t *tx) rescue(worker int64, result *backend.ReapResult) (found bool, err e
 	if err != nil {
 		return false, err
 	}
-	all, _, err := t.b.heldJobs(t.ctx, t.conn, worker)
+	all, _, err := t.b.heldJobs(t.ctx, t, worker)
 	if err != nil {
 		return false, err
 	}

@@ -21,11 +21,12 @@ type server struct {
 	binlog   bool
 	format   string // binlog_format
 	readOnly bool
+	charset  string // character_set_client of the session
 }
 
 const selectServer = `
 	SELECT VERSION(), COALESCE(DATABASE(), ''), CURRENT_USER(), @@max_allowed_packet, @@innodb_flush_log_at_trx_commit, @@sync_binlog,
-		@@log_bin, @@binlog_format, @@read_only`
+		@@log_bin, @@binlog_format, @@read_only, @@character_set_client`
 
 // The oldest supported releases.
 const (
@@ -39,7 +40,7 @@ func (b *Backend) checkServer(ctx context.Context) error {
 	var s server
 	version := ""
 	err := b.scan(ctx, b.db, selectServer, nil, func(r *sql.Rows) error {
-		return r.Scan(&version, &s.database, &b.user, &s.packet, &s.flush, &s.sync, &s.binlog, &s.format, &s.readOnly)
+		return r.Scan(&version, &s.database, &b.user, &s.packet, &s.flush, &s.sync, &s.binlog, &s.format, &s.readOnly, &s.charset)
 	})
 	if err != nil {
 		return err
@@ -72,11 +73,18 @@ func (s *server) accept(version string) error {
 		return fmt.Errorf("%w: the connections have no database; name one after the slash of the DSN", backend.ErrInvalid)
 	case s.packet < minPacket:
 		return fmt.Errorf("%w: max_allowed_packet is %d; a queue needs %d: raise it on the server", backend.ErrInvalid, s.packet, minPacket)
+	case unsafeCharsets[s.charset]:
+		return fmt.Errorf("%w: the connections use the character set %s, in which the driver cannot quote payloads safely; remove charset, or write "+
+			"charset=utf8mb4, in the DSN and in the server's init_connect", backend.ErrInvalid, s.charset)
 	case s.binlog && s.format == "STATEMENT":
 		return fmt.Errorf("%w: binlog_format is STATEMENT, with which READ COMMITTED transactions cannot write; set binlog_format to ROW or MIXED", backend.ErrInvalid)
 	}
 	return nil
 }
+
+// unsafeCharsets are the character sets that have characters whose second byte is a backslash or
+// a quote. The driver escapes bytes one by one, so that a payload could end the text it is in.
+var unsafeCharsets = map[string]bool{"big5": true, "cp932": true, "gb18030": true, "gb2312": true, "gbk": true, "sjis": true}
 
 // minPacket is the least max_allowed_packet: an error text and its stack fit.
 const minPacket = 1 << 20

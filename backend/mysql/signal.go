@@ -155,7 +155,7 @@ func (b *Backend) Signal(ctx context.Context, key backend.SignalKey) (backend.Si
 	return found[0], nil
 }
 
-func (b *Backend) signals(ctx context.Context, q querier, query string, args ...any) (all []backend.Signal, err error) {
+func (b *Backend) signals(ctx context.Context, q reader, query string, args ...any) (all []backend.Signal, err error) {
 	err = b.scan(ctx, q, query, args, func(r *sql.Rows) error {
 		var s backend.Signal
 		var at int64

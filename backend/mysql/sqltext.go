@@ -1,8 +1,10 @@
 package mysql
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,11 +30,17 @@ func (b *Backend) sql(query string) string {
 	}
 	text := strings.ReplaceAll(query, defaultPrefix, b.opts.Prefix)
 	text = strings.ReplaceAll(text, now, clock)
-	if ahead == 0 && len(query) < 4096 { // longer ones are built at run time, and run once
-		b.texts.Store(query, text)
+	if ahead == 0 && b.cached.Load() < maxTexts {
+		if _, known := b.texts.LoadOrStore(query, text); !known {
+			b.cached.Add(1)
+		}
 	}
 	return text
 }
+
+// maxTexts bounds the statements that the store keeps with the prefix filled in. Statements
+// whose length depends on the number of names or ranges have many forms.
+const maxTexts = 1000
 
 // An idList is the IDs of a list: "id IN (?)".
 type idList []int64
@@ -144,6 +152,38 @@ func valuesOf(ids []int64) (v values) {
 	return v
 }
 
+// split returns the rows in parts of a size, if a part has more than one row.
+func (v values) split(size int) (parts []values) {
+	for len(v) > size {
+		at := bytes.LastIndex(v[:size], []byte("],["))
+		if at < 0 {
+			if at = bytes.Index(v, []byte("],[")); at < 0 {
+				break
+			}
+		}
+		parts = append(parts, v[:at+1:at+1])
+		v = append(values("["), v[at+2:]...)
+	}
+	return append(parts, v)
+}
+
+// split returns the parameters of the statements that take the place of one whose rows are more
+// than a packet may hold, or nil. No statement relates a row of values to another.
+func (b *Backend) split(args []any) (parts [][]any) {
+	for i, arg := range args {
+		v, ok := arg.(values)
+		if !ok || len(v) <= b.room {
+			continue
+		}
+		for _, some := range v.split(b.room) {
+			part := slices.Clone(args)
+			part[i] = some
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
 // join returns the SQL of the rows v: a parameter of the type values, with a column for each
 // name. The name of a column with text ends with an asterisk; UNHEX decodes it.
 //
@@ -170,20 +210,24 @@ func join(columns ...string) string {
 // An insert is the rows of an INSERT statement.
 type insert struct {
 	head, tail string // the statement before and after the rows
+	tailArgs   []any  // numbers
 	text       strings.Builder
 	args       []any
-	rows, size int
+	rows, size int // size is that of args as text
 }
 
 // add adds a row. The first error of a full statement is returned.
 func (i *insert) add(t *tx, row ...any) error {
-	size := 0
+	size, texts := 0, 0
 	for _, arg := range row {
-		if v, ok := arg.([]byte); ok {
-			size += len(v)
+		switch v := arg.(type) {
+		case []byte:
+			size += 2 * len(v) // escaped
+		case string:
+			texts += 2 * len(v)
 		}
 	}
-	if i.rows >= maxRows || i.rows > 0 && i.size+size > t.b.room {
+	if i.rows >= maxRows || i.rows > 0 && i.text.Len()+texts+i.size+size > t.b.room {
 		if err := i.flush(t); err != nil {
 			return err
 		}
@@ -214,7 +258,8 @@ func (i *insert) flush(t *tx) error {
 	if i.rows == 0 {
 		return nil
 	}
-	query := t.b.sql(i.head) + i.text.String() + t.b.sql(i.tail)
+	tail, _ := fill(t.b.sql(i.tail), i.tailArgs)
+	query := t.b.sql(i.head) + i.text.String() + tail
 	err := t.runLater(query, i.args)
 	i.text.Reset()
 	i.args, i.rows, i.size = nil, 0, 0

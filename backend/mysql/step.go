@@ -39,7 +39,7 @@ func (b *Backend) Steps(ctx context.Context, id int64) (steps []backend.Step, er
 }
 
 // steps returns the steps of jobs.
-func (b *Backend) steps(ctx context.Context, q querier, ids []int64) (map[int64][]backend.Step, error) {
+func (b *Backend) steps(ctx context.Context, q reader, ids []int64) (map[int64][]backend.Step, error) {
 	all := map[int64][]backend.Step{}
 	err := b.scan(ctx, q, selectSteps, []any{idList(ids)}, func(r *sql.Rows) error {
 		var s backend.Step

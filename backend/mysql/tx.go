@@ -13,10 +13,15 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 )
 
+// A reader runs queries.
+type reader interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
 // A querier is a connection or a transaction.
 type querier interface {
+	reader
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 }
 
@@ -37,8 +42,10 @@ type tx struct {
 	counts  map[countKey]int64
 	wakes   bool // jobs became claimable
 	set     settings
-	inserts bool  // it inserts jobs
-	fresh   int64 // the seed of jobs that become claimable again in this transaction, or zero
+	inserts bool // it inserts jobs
+
+	reserved idBlock // the IDs of new jobs, unless it is of the application
+	fresh    int64   // the seed of jobs that become claimable again in this transaction, or zero
 }
 
 type countKey struct {
@@ -55,6 +62,14 @@ func (t *tx) exec(query string, args ...any) (sql.Result, error) {
 // later runs a statement whose result is not needed, at the latest with the commit: several
 // statements take one round trip. If it fails, the error is that of a later call.
 func (t *tx) later(query string, args ...any) error {
+	if parts := t.b.split(args); parts != nil {
+		for _, part := range parts {
+			if err := t.later(query, part...); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	text, rest := fill(t.b.sql(query), args)
 	return t.runLater(text, rest)
 }
@@ -128,7 +143,17 @@ func (t *tx) run(text string, args []any) (sql.Result, error) {
 }
 
 // execN runs a statement and returns the number of rows it changed.
-func (t *tx) execN(query string, args ...any) (int64, error) {
+func (t *tx) execN(query string, args ...any) (n int64, err error) {
+	if parts := t.b.split(args); parts != nil {
+		for _, part := range parts {
+			some, err := t.execN(query, part...)
+			if err != nil {
+				return 0, err
+			}
+			n += some
+		}
+		return n, nil
+	}
 	result, err := t.exec(query, args...)
 	if err != nil {
 		return 0, err
@@ -138,9 +163,22 @@ func (t *tx) execN(query string, args ...any) (int64, error) {
 
 // each runs a query and calls row for each row.
 func (t *tx) each(query string, args []any, row func(*sql.Rows) error) error {
+	if parts := t.b.split(args); parts != nil {
+		for _, part := range parts {
+			if err := t.each(query, part, row); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	text, rest := fill(t.b.sql(query), args)
-	text, rest = t.withQueued(text, rest)
-	return scan(t.ctx, t.conn, text, rest, row)
+	return scan(t.ctx, t, text, rest, row)
+}
+
+// QueryContext runs a query after the statements that later has queued.
+func (t *tx) QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+	text, args = t.withQueued(text, args)
+	return t.conn.QueryContext(ctx, text, args...)
 }
 
 // ids returns the IDs that a query finds.
@@ -155,12 +193,12 @@ func (t *tx) ids(query string, args ...any) (ids []int64, err error) {
 }
 
 // scan runs a query and calls row for each row.
-func (b *Backend) scan(ctx context.Context, q querier, query string, args []any, row func(*sql.Rows) error) error {
+func (b *Backend) scan(ctx context.Context, q reader, query string, args []any, row func(*sql.Rows) error) error {
 	text, rest := fill(b.sql(query), args)
 	return scan(ctx, q, text, rest, row)
 }
 
-func scan(ctx context.Context, q querier, text string, args []any, row func(*sql.Rows) error) error {
+func scan(ctx context.Context, q reader, text string, args []any, row func(*sql.Rows) error) error {
 	rows, err := q.QueryContext(ctx, text, args...)
 	if err != nil {
 		return err
@@ -239,19 +277,27 @@ const lockWait = 10 * time.Second
 
 // transact runs f in a transaction, and retries it where that may help.
 func (b *Backend) transact(ctx context.Context, f func(*tx) error) error {
-	return b.transactChecked(ctx, f, nil)
+	return b.transactNew(ctx, 0, f, nil)
 }
 
-// transactChecked is transact. If the connection is lost while the transaction commits, it
-// calls stored with another connection: whether the transaction is stored.
-func (b *Backend) transactChecked(ctx context.Context, f func(*tx) error, stored func(context.Context, querier) (bool, error)) error {
+// transactNew is transact with IDs for n new jobs. If the connection is lost while the
+// transaction commits, it calls stored with another connection: whether the transaction is
+// stored.
+func (b *Backend) transactNew(ctx context.Context, n int, f func(*tx) error, stored func(context.Context, querier) (bool, error)) error {
 	return b.retry(ctx, func() error {
+		var ids idBlock
+		if n > 0 {
+			var err error
+			if ids, err = b.reserve(ctx, n); err != nil {
+				return err
+			}
+		}
 		conn, err := b.acquire(ctx)
 		if err != nil {
 			return again(ctx, err)
 		}
 		defer func() { _ = conn.Close() }() // returns it to the pool, unless it was dropped
-		t := &tx{b: b, ctx: ctx, conn: conn}
+		t := &tx{b: b, ctx: ctx, conn: conn, reserved: ids}
 		err = t.begin(conn)
 		if err == nil {
 			err = f(t)
@@ -350,15 +396,22 @@ func (b *Backend) within(ctx context.Context, caller *sql.Tx, op string, f func(
 		}
 		return t.writeCounts()
 	})
-	if number(err) == errDeadlock || number(err) == errSnapshot {
+	switch {
+	case number(err) == errDeadlock, number(err) == errSnapshot:
 		err = rejected{fmt.Errorf("%w: the server rolled your transaction back because of a deadlock with another one: run the transaction again (%s)",
 			backend.ErrUnavailable, err.Error())}
+	case errors.Is(err, errRolledBack):
+		err = rejected{fmt.Errorf("%w: the server rolled your transaction back: end it, and run it again (%s)", backend.ErrUnavailable, err.Error())}
 	}
 	if err == nil && t.wakes {
 		b.watch.expect()
 	}
 	return b.failed(ctx, op, err)
 }
+
+// errRolledBack means that the savepoint of a transaction is gone, and so all that the
+// transaction did: with innodb_rollback_on_timeout a lock wait that takes too long ends it.
+var errRolledBack = errors.New("innodb_rollback_on_timeout is set, and a lock was not free in time")
 
 // nested runs f in a savepoint. If f fails, its changes are undone and the transaction
 // continues.
@@ -378,6 +431,9 @@ func (t *tx) nested(f func() error) error {
 	ctx, cancel := graced(t.ctx)
 	defer cancel()
 	if _, undoErr := t.conn.ExecContext(ctx, `ROLLBACK TO SAVEPOINT plainjobs`); undoErr != nil {
+		if number(undoErr) == errNoSavepoint {
+			undoErr = errRolledBack
+		}
 		return errors.Join(err, undoErr)
 	}
 	_, undoErr := t.conn.ExecContext(ctx, `RELEASE SAVEPOINT plainjobs`)

@@ -274,7 +274,7 @@ func (t *tx) runnable(req backend.ClaimRequest) (names []string, free int64, err
 			names = append(names, name)
 		} else if s.Rate > 0 {
 			if slots == nil {
-				if slots, err = t.b.slots(t.ctx, t.conn); err != nil {
+				if slots, err = t.b.slots(t.ctx, t); err != nil {
 					return nil, 0, err
 				}
 			}

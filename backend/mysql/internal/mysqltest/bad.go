@@ -82,7 +82,7 @@ func wantError(t *testing.T, what string, err, want error, texts ...string) {
 
 // testBad opens and uses stores where something is wrong. Each error says what to do.
 func testBad(t *testing.T) {
-	o := ownServer(t)
+	o := ownServer(t, "--innodb-rollback-on-timeout")
 	o.exec(t, "CREATE USER few@'%' IDENTIFIED BY '"+password+"'")
 	o.exec(t, "GRANT SELECT ON "+mycluster.Database+".* TO few@'%'")
 	refuses(t, o.dsn("few", "x"+password, mycluster.Database), nil, "refused the user or its password")
@@ -101,6 +101,8 @@ func testBad(t *testing.T) {
 		t.Fatal(err)
 	}
 	refuses(t, o.dsn("few", password, mycluster.Database)+"?maxAllowedPacket=1", nil) // whatever it says, it does not succeed
+	t.Run("Charsets", func(t *testing.T) { charsets(t, o) })
+	t.Run("RolledBack", func(t *testing.T) { rolledBack(t, o) })
 	limits(t, o, b)
 	readOnly(t, o, b)
 }
@@ -119,10 +121,15 @@ func limits(t *testing.T, o *own, b *mysql.Backend) {
 	}
 	o.exec(t, "SET GLOBAL max_allowed_packet = 1048576")
 	o.exec(t, "SET GLOBAL wait_timeout = 1")
+	var before, left int
+	if err := o.db.QueryRowContext(t.Context(), "SELECT MAX(id) FROM information_schema.processlist").Scan(&before); err != nil {
+		t.Fatal(err)
+	}
 	small, err := mysql.Open(o.dsn("root", "", mycluster.Database), nil)
 	small = opened(t, small, err)
 	_, err = small.Push(t.Context(), []backend.NewJob{job})
 	wantError(t, "Push of a large payload", err, backend.ErrInvalid, "store the data elsewhere")
+	longKeys(t, small)
 	w := backend.Worker{ID: 9, Lease: time.Minute}
 	claimed, err := small.Claim(t.Context(), backend.ClaimRequest{Worker: w, Register: true, Names: []string{"a"}, Limit: 1})
 	if err != nil || len(claimed) != 1 {
@@ -133,9 +140,8 @@ func limits(t *testing.T, o *own, b *mysql.Backend) {
 	if _, err := small.Push(t.Context(), []backend.NewJob{newJob("a")}); err != nil {
 		t.Errorf("Push afterwards: %v", err)
 	}
-	var left int
 	until(t, func() bool { // the server ends the idle connections
-		err := o.db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.processlist WHERE command = 'Sleep' AND time > 0").Scan(&left)
+		err := o.db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.processlist WHERE id > ?", before).Scan(&left)
 		return err == nil && left == 0
 	})
 	if _, err := small.Push(t.Context(), []backend.NewJob{newJob("a")}); err != nil {

@@ -62,6 +62,8 @@ func Run(t *testing.T) {
 	t.Run("Tables", testTables)
 	t.Run("OldSnapshot", testOldSnapshot)
 	t.Run("OneConnection", testOneConnection)
+	t.Run("PushAtOnce", testPushAtOnce)
+	t.Run("Leave", testLeave)
 	t.Run("OpenAtOnce", testOpenAtOnce)
 	t.Run("Cuts", testCuts)
 	t.Run("CommitCuts", testCommitCuts)

@@ -1,13 +1,11 @@
 package mysqltest
 
 import (
-	"context"
 	"database/sql"
 	"testing"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
-	"github.com/plainjobs/plainjobs/backend/mysql"
 )
 
 // testOldSnapshot uses a transaction that reads an old snapshot. What was committed since must
@@ -62,36 +60,5 @@ func testOldSnapshot(t *testing.T) {
 	}
 	if info, err := b.Get(t.Context(), first[2].ID); err != nil || info.Priority != 7 {
 		t.Errorf("the replaced job is %+v, %v", info, err)
-	}
-}
-
-// testOneConnection pushes within a transaction that has the pool's only connection. Drawing IDs
-// must not wait for it.
-func testOneConnection(t *testing.T) {
-	s := recycled(t)
-	db, err := sql.Open("mysql", s.dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	db.SetMaxOpenConns(1)
-	b, err := mysql.New(db, s.options())
-	b = opened(t, b, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	for range 2 {
-		tx, err := db.BeginTx(ctx, nil)
-		if err == nil {
-			_, err = b.PushTx(ctx, tx, []backend.NewJob{newJob("a"), newJob("a")})
-		}
-		if err == nil {
-			err = tx.Commit()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := count(t, b, backend.Pending); n != 4 {
-		t.Errorf("%d jobs are stored, want 4", n)
 	}
 }
