@@ -13,8 +13,8 @@ import (
 // answered, its IDs tell whether it is stored.
 //
 // A push takes its IDs before its connection: one that waited for a connection while it has
-// one could wait for itself. A push in a transaction of the application never waits: a block
-// is in hand from the start, and the next one is drawn before it ends.
+// one could wait for itself. A push in a transaction of the application cannot do so. For it, a
+// block is in hand from the start, and the next one is drawn before it ends.
 type idSource struct {
 	mu      sync.Mutex
 	block   idBlock
@@ -144,11 +144,12 @@ func (b *Backend) drawBlock(ctx context.Context, n int64) (ids idBlock, err erro
 	return ids, nil
 }
 
-// newIDs returns the IDs of n new jobs, after now has read the floor.
+// newIDs returns the IDs of n new jobs, after now has read the floor. A transaction that has
+// reserved none, such as one of the application, takes those in hand, or draws IDs itself.
 func (t *tx) newIDs(n int) (ids idBlock, err error) {
 	s := &t.b.ids
 	s.raise(t.floor)
-	if !t.caller {
+	if t.reserved.left() == int64(n) {
 		if t.reserved.next <= t.floor { // an import has raised it since
 			return idBlock{}, errIDTaken
 		}
