@@ -64,7 +64,7 @@ func (b *Backend) whole(ctx context.Context, q reader, where string, args ...any
 }
 
 // errorsOf calls each for the errors of jobs, the oldest of a job first.
-func (b *Backend) errorsOf(ctx context.Context, q querier, ids []int64, each func(id int64, e backend.RunError)) error {
+func (b *Backend) errorsOf(ctx context.Context, q reader, ids []int64, each func(id int64, e backend.RunError)) error {
 	return b.scan(ctx, q, selectErrors, []any{idList(ids)}, func(r *sql.Rows) error {
 		var e backend.RunError
 		var id, when, took int64

@@ -164,6 +164,9 @@ func New(db *sql.DB, opts *Options) (*Backend, error) {
 // openWait bounds how long opening waits for other processes that open the same tables.
 const openWait = 30 * time.Second
 
+// firstBlockWait bounds how long opening waits for IDs.
+const firstBlockWait = time.Second
+
 func open(db *sql.DB, owned, batches bool, opts *Options) (*Backend, error) {
 	o, err := opts.resolve()
 	if err != nil {
@@ -187,7 +190,10 @@ func open(db *sql.DB, owned, batches bool, opts *Options) (*Backend, error) {
 		return nil, redact(b.explain(kind(err)))
 	}
 	if !o.NoMigrate {
-		b.refill()
+		first, cancel := context.WithTimeout(ctx, firstBlockWait)
+		defer cancel()
+		b.ids.drawing = make(chan struct{})
+		_, _ = b.drawBlock(first, 0) // without a block, a push draws one
 	}
 	return b, nil
 }

@@ -334,7 +334,7 @@ func (b *Backend) List(ctx context.Context, req backend.ListRequest) (backend.Pa
 }
 
 // addLastErrors adds to each job the last of its errors.
-func (b *Backend) addLastErrors(ctx context.Context, q querier, jobs []backend.Info) error {
+func (b *Backend) addLastErrors(ctx context.Context, q reader, jobs []backend.Info) error {
 	at := make(map[int64]*backend.Info, len(jobs))
 	var ids []int64
 	for i := range jobs {
