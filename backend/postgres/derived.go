@@ -130,7 +130,7 @@ const (
 
 	selectOrphans = `
 		SELECT o.job FROM (SELECT job FROM plainjobs.job_error UNION SELECT job FROM plainjobs.job_result UNION SELECT job FROM plainjobs.job_progress
-			UNION SELECT job FROM plainjobs.job_step UNION SELECT job FROM plainjobs.signal_wait
+			UNION SELECT job FROM plainjobs.job_step UNION SELECT job FROM plainjobs.signal_wait UNION SELECT job FROM plainjobs.job_fair
 			UNION SELECT job FROM plainjobs.gate_member UNION SELECT job FROM plainjobs.gate_waiter) o
 		WHERE NOT EXISTS (SELECT 1 FROM plainjobs.job j WHERE j.id = o.job) LIMIT $1::bigint`
 
@@ -152,6 +152,7 @@ const (
 		r AS (DELETE FROM plainjobs.job_result USING gone WHERE job = gone.id),
 		s AS (DELETE FROM plainjobs.job_step USING gone WHERE job = gone.id),
 		w AS (DELETE FROM plainjobs.signal_wait USING gone WHERE job = gone.id),
+		f AS (DELETE FROM plainjobs.job_fair USING gone WHERE job = gone.id),
 		m AS (DELETE FROM plainjobs.gate_member USING gone WHERE job = gone.id),
 		b AS (DELETE FROM plainjobs.gate_waiter USING gone WHERE job = gone.id)
 		DELETE FROM plainjobs.job_progress USING gone WHERE job = gone.id`

@@ -20,6 +20,7 @@ const (
 const (
 	flagSteps flag = 1 << (12 + iota) // the job has steps
 	flagWaits                         // it has a row in signal_wait, which counts while it is scheduled
+	flagFair                          // it has a row in job_fair
 )
 
 const flagDropped flag = 1 << 20 // the payload was deleted when the job ended

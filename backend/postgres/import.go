@@ -236,6 +236,7 @@ func (a *importBatch) insert() error {
 		return nil
 	}
 	var ready []span
+	var fair []fairJob
 	ids, states, priorities, suspects := make([]int64, n), make([]backend.State, n), make([]int16, n), make([]bool, n)
 	endings := make([]backend.Ending, n)
 	crashes, failures, attempts := make([]int64, n), make([]int64, n), make([]int64, n)
@@ -251,7 +252,7 @@ func (a *importBatch) insert() error {
 			finished[i] = r.FinishedAt.UnixMicro()
 		}
 		expires[i] = microsOf(r.ExpiresAt)
-		flags[i] = flagsOf(&backend.NewJob{Unique: backend.Unique{Key: r.UniqueKey, Scope: r.Scope}, Serial: r.SerialKey, Gating: r.Gating})
+		flags[i] = flagsOf(&backend.NewJob{Unique: backend.Unique{Key: r.UniqueKey, Scope: r.Scope}, Serial: r.SerialKey, Fair: r.FairKey, Gating: r.Gating})
 		if !a.waitsBehind(r) {
 			flags[i] &^= flagBehind
 		}
@@ -269,6 +270,12 @@ func (a *importBatch) insert() error {
 		payloads[i], metadata[i], places[i] = int64(len(r.Payload)), int64(len(r.Metadata)), int64(len(blob)+1)
 		blob = append(append(blob, r.Payload...), r.Metadata...)
 		a.t.count(r.Name, r.State, 1)
+		if f := (fairJob{id: r.ID, key: nameKey{r.Name, r.FairKey}}); r.FairKey != "" {
+			if r.State == backend.Pending { // it keeps its place
+				f.turn = lifecycle.Turn{At: runAts[i], Nth: 1}
+			}
+			fair = append(fair, f)
+		}
 		if r.State == backend.Pending {
 			ready = append(ready, span{r.Name, r.Suspect, -int64(r.Priority), runAts[i], r.ID, r.ID})
 		}
@@ -276,6 +283,9 @@ func (a *importBatch) insert() error {
 	_, err := a.t.exec(insertImported, intArray(ids), textArray(names), intArray(states), intArray(priorities), boolArray(suspects),
 		intArray(crashes), intArray(failures), intArray(attempts), intArray(created), intArray(runAts), blob, intArray(finished), intArray(expires),
 		intArray(flags), textArray(uniques), textArray(serials), intArray(payloads), intArray(metadata), intArray(places), a.t.seed(), intArray(endings))
+	if err == nil {
+		err = a.t.storeFair(fair)
+	}
 	if err != nil {
 		return err
 	}

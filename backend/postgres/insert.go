@@ -60,6 +60,9 @@ func flagsOf(j *backend.NewJob) (f flag) {
 	if j.Serial != "" {
 		f |= flagSerial
 	}
+	if j.Fair != "" {
+		f |= flagFair
+	}
 	if g := j.Gating; g != nil {
 		if len(g.Gates) > 0 {
 			f |= flagMember

@@ -243,6 +243,9 @@ func (p *push) store() error {
 		}
 		p.t.count(p.jobs[i].Name, states[n], 1)
 	}
+	if err := p.takeTurns(states); err != nil {
+		return err
+	}
 	for from := 0; from < len(p.added); {
 		to, size := from, 0
 		for to < len(p.added) && (to == from || to-from < maxPushes && size < maxPushBytes) {
@@ -255,6 +258,30 @@ func (p *push) store() error {
 		from = to
 	}
 	return nil
+}
+
+// takeTurns gives the added jobs their turns, as delays, and stores their fair keys.
+func (p *push) takeTurns(states []backend.State) error {
+	var pending, others []fairJob
+	var at []int // places in jobs of the pending ones
+	for n, i := range p.added {
+		j := &p.jobs[i]
+		f := fairJob{id: p.ids[i], key: nameKey{j.Name, j.Fair}, priority: j.Priority}
+		switch {
+		case j.Fair == "":
+		case states[n] == backend.Pending:
+			pending, at = append(pending, f), append(at, i)
+		default:
+			others = append(others, f)
+		}
+	}
+	if err := p.t.takeTurns(pending, p.now); err != nil {
+		return err
+	}
+	for n, f := range pending {
+		p.jobs[at[n]].Delay = time.Duration(f.turn.At-p.now) * time.Microsecond
+	}
+	return p.t.storeFair(append(pending, others...))
 }
 
 func (p *push) insert(places []int, states []backend.State) error {
@@ -297,6 +324,9 @@ func (p *push) replace() error {
 			}
 		} else {
 			r.Job = r.Replace(j, p.now)
+			if err := p.t.turnRows([]*row{r}, p.now); err != nil {
+				return err
+			}
 		}
 		_, err := p.t.exec(updateReplaced, r.id, int64(r.State), int64(r.Priority), r.RunAt, r.ExpiresAt, metadata, payload)
 		if err != nil {

@@ -18,7 +18,10 @@ const maxPayload = 256 << 20
 
 // checkJobs returns an error if the store cannot keep the jobs.
 func checkJobs(jobs []backend.NewJob) error {
-	return check.Push(backend.Description{Store: "postgres", Fields: keptFields, MaxPayload: maxPayload}, jobs)
+	if err := check.NewJobs(jobs); err != nil {
+		return err
+	}
+	return check.Payloads(jobs, maxPayload)
 }
 
 // Push implements [backend.Backend].
@@ -125,7 +128,7 @@ func isPlain(j *backend.NewJob) bool {
 
 // isKeyless reports whether a job needs only its row and a check of MaxPending.
 func isKeyless(j *backend.NewJob) bool {
-	return j.Unique.Key == "" && j.Serial == "" && !lifecycle.Timed(j) && j.Gating == nil
+	return j.Unique.Key == "" && j.Serial == "" && j.Fair == "" && !lifecycle.Timed(j) && j.Gating == nil
 }
 
 func arePlain(jobs []backend.NewJob) bool {

@@ -67,6 +67,7 @@ type jobRow struct {
 	Flags       flag          `db:"flags"`
 	UniqueKey   string        `db:"unique_key"`
 	SerialKey   string        `db:"serial_key"`
+	FairKey     string        `db:"fair_key"`
 	ExpiresAt   sql.NullInt64 `db:"expires_at"`
 	BlockedBy   int64         `db:"blocked_by"`
 	Done        int64         `db:"done"`
@@ -85,7 +86,7 @@ func (r *jobRow) info() backend.Info {
 		ID: r.ID, Name: r.Name, State: r.State, Priority: r.Priority, Payload: r.Payload, Metadata: r.Metadata,
 		Failures: r.Failures, MaxAttempts: r.MaxAttempts, Suspect: r.Suspect, Crashes: r.Crashes,
 		CreatedAt: instant(r.CreatedAt), RunAt: instant(r.RunAt), ExpiresAt: instantOrZero(r.ExpiresAt),
-		UniqueKey: r.UniqueKey, SerialKey: r.SerialKey, BlockedBy: r.BlockedBy, Done: r.Done, Total: r.Total,
+		UniqueKey: r.UniqueKey, SerialKey: r.SerialKey, FairKey: r.FairKey, BlockedBy: r.BlockedBy, Done: r.Done, Total: r.Total,
 	}
 	if r.KeyUntil > r.Now {
 		info.KeyUntil = instant(r.KeyUntil)
@@ -129,6 +130,7 @@ const (
 		SELECT j.id, j.name, CASE WHEN c.worker IS NULL THEN j.state ELSE 4::smallint END AS state, j.priority, j.failures, j.max_attempts, j.suspect, j.crashes,
 			j.created_at, j.run_at, j.finished_at, coalesce(c.worker, 0) AS worker, j.flags,
 			coalesce(j.unique_key, '') AS unique_key, coalesce(j.serial_key, '') AS serial_key, j.expires_at,
+			CASE WHEN j.flags & 16384 <> 0 THEN coalesce((SELECT f.key FROM plainjobs.job_fair f WHERE f.job = j.id), '') ELSE '' END AS fair_key,
 			CASE WHEN j.state = 2 AND j.flags & 1024 = 0 THEN coalesce((SELECT s.job FROM plainjobs.serial_head s WHERE s.name = j.name AND s.key = j.serial_key), 0)
 				ELSE 0 END AS blocked_by,
 			coalesce(p.done, 0) AS done, coalesce(p.total, 0) AS total,
@@ -328,7 +330,8 @@ func (c condition) matching(f backend.Filter) condition {
 		c = c.and(`j.metadata IS NOT NULL AND plainjobs.as_json(j.metadata) @> %s::text::jsonb`, string(pairs))
 	}
 	if f.Key != "" {
-		c = c.and(`(j.unique_key = %s::text OR j.serial_key = %s::text)`, f.Key, f.Key)
+		c = c.and(`(j.unique_key = %s::text OR j.serial_key = %s::text OR j.flags & 16384 <> 0 AND EXISTS (
+			SELECT 1 FROM plainjobs.job_fair f WHERE f.job = j.id AND f.key = %s::text))`, f.Key, f.Key, f.Key)
 	}
 	if f.HasKey {
 		c = c.and(`EXISTS (SELECT 1 FROM plainjobs.unique_key k WHERE k.name = j.name AND k.key = j.unique_key AND k.job = j.id

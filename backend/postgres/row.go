@@ -27,6 +27,7 @@ type row struct {
 	seed, settled  int64 // settled is the seed of the run after which the job waits
 
 	was     backend.State // as read
+	wasAt   int64         // RunAt as read
 	owned   bool          // it was pending, and is in no span any more
 	deleted bool          // by an operator
 	errors  []backend.RunError
@@ -49,7 +50,7 @@ func (r *row) scan(rows *sql.Rows) error {
 	running := false
 	err := rows.Scan(&r.id, &r.name, &r.unique, &r.serial, &r.State, &r.Ending, &r.seed, &r.settled, &r.Failures, &r.Suspect, &r.Crashes,
 		&r.Priority, &r.createdAt, &r.RunAt, &r.FinishedAt, &r.ExpiresAt, &r.flags, &running)
-	r.was = r.State
+	r.was, r.wasAt = r.State, r.RunAt
 	switch {
 	case running:
 		r.run()
@@ -234,6 +235,9 @@ func (t *tx) update(rows []*row) error {
 	if err == nil {
 		err = t.comeForward(rows)
 	}
+	if err == nil {
+		err = t.turnRows(rows, now)
+	}
 	if err != nil {
 		return err
 	}
@@ -340,6 +344,11 @@ func (t *tx) remove(rows []*row) error {
 	}
 	if flags&flagSteps != 0 {
 		if _, err := t.exec(deleteSteps, intArray(ids)); err != nil {
+			return err
+		}
+	}
+	if flags&flagFair != 0 {
+		if _, err := t.exec(deleteFair, intArray(ids)); err != nil {
 			return err
 		}
 	}

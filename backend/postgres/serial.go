@@ -2,8 +2,10 @@ package postgres
 
 import (
 	"database/sql"
+	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
@@ -25,18 +27,18 @@ const (
 	// If another transaction is ending a blocked job, the query waits and then
 	// skips it.
 	selectNext = `
-		SELECT v.name, v.key, coalesce(n.id, 0), coalesce(n.run_at, 0)
+		SELECT v.name, v.key, coalesce(n.id, 0), coalesce(n.run_at, 0), coalesce(n.flags, 0), coalesce(n.priority, 0)
 		FROM unnest($1::text::text[], $2::text::text[]) AS v(name, key)
 		LEFT JOIN LATERAL (
-			SELECT j.id, j.run_at FROM plainjobs.job j WHERE j.state = 2 AND j.flags & 1024 = 0 AND j.name = v.name AND j.serial_key = v.key
+			SELECT j.id, j.run_at, j.flags, j.priority FROM plainjobs.job j WHERE j.state = 2 AND j.flags & 1024 = 0 AND j.name = v.name AND j.serial_key = v.key
 			ORDER BY j.id LIMIT 1 FOR UPDATE) n ON true`
 
 	advanceHeads = `
 		WITH v AS MATERIALIZED (
-			SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[], $4::text::smallint[]) AS v(name, key, job, state)),
+			SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[], $4::text::smallint[], $5::text::bigint[]) AS v(name, key, job, state, run_at)),
 		gone AS (DELETE FROM plainjobs.serial_head s USING v WHERE v.job = 0 AND s.name = v.name AND s.key = v.key),
 		next AS (UPDATE plainjobs.serial_head s SET job = v.job FROM v WHERE v.job <> 0 AND s.name = v.name AND s.key = v.key),
-		added AS (UPDATE plainjobs.job j SET state = v.state FROM v WHERE v.job <> 0 AND j.id = v.job RETURNING ` + addedColumns + `)` + insertSpans
+		added AS (UPDATE plainjobs.job j SET state = v.state, run_at = v.run_at FROM v WHERE v.job <> 0 AND j.id = v.job RETURNING ` + addedColumns + `)` + insertSpans
 )
 
 // queueUp makes each job the head of its serial key, unless the key has another
@@ -90,12 +92,15 @@ func (t *tx) advance(rows []*row, now int64) error {
 	// A new statement sees the jobs that were pushed while waiting for the lock.
 	names, values = columns(keys)
 	keys = keys[:0]
-	var next []int64
+	var next, runAts []int64
 	var states []backend.State
+	var fair []*row
 	err = t.each(selectNext, []any{names, values}, func(r *sql.Rows) error {
 		var k nameKey
 		var id, runAt int64
-		err := r.Scan(&k.name, &k.key, &id, &runAt)
+		var flags flag
+		var priority int16
+		err := r.Scan(&k.name, &k.key, &id, &runAt, &flags, &priority)
 		state := backend.Pending
 		if runAt > now {
 			state = backend.Scheduled
@@ -104,13 +109,22 @@ func (t *tx) advance(rows []*row, now int64) error {
 			t.move(k.name, backend.Blocked, state, 1)
 		}
 		t.again = true
-		keys, next, states = append(keys, k), append(next, id), append(states, state)
+		keys, next, states, runAts = append(keys, k), append(next, id), append(states, state), append(runAts, runAt)
+		if flags&flagFair != 0 {
+			fair = append(fair, &row{Job: lifecycle.Job{State: state, RunAt: runAt, Priority: priority}, id: id, name: k.name, flags: flags, was: backend.Blocked})
+		}
 		return err
 	})
+	if err == nil {
+		err = t.turnRows(fair, now)
+	}
 	if err != nil {
 		return err
 	}
+	for _, r := range fair {
+		runAts[slices.Index(next, r.id)] = r.RunAt
+	}
 	names, values = columns(keys)
-	_, err = t.exec(advanceHeads, names, values, intArray(next), intArray(states))
+	_, err = t.exec(advanceHeads, names, values, intArray(next), intArray(states), intArray(runAts))
 	return err
 }

@@ -1,0 +1,173 @@
+package postgres
+
+import (
+	"cmp"
+	"database/sql"
+	"slices"
+
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
+)
+
+// A job with a fair key has a row of job_fair, and its turn is its run_at. So spans and
+// claims know nothing of fair keys. Transactions that do not see each other may give the
+// same turn: nothing is locked for a key.
+
+const (
+	selectFirstPlaces = `
+		SELECT v.name, v.rank, (
+			SELECT r.run_at FROM plainjobs.ready r WHERE r.name = v.name AND r.suspect = false AND r.rank = v.rank ORDER BY r.run_at LIMIT 1)
+		FROM unnest($1::text::text[], $2::text::integer[]) AS v(name, rank)`
+	selectLastTurns = `
+		SELECT v.name, v.key, coalesce(l.turn, 0), coalesce(l.nth, 0), coalesce(w.weight, 1) FROM unnest($1::text::text[], $2::text::text[]) AS v(name, key)
+		LEFT JOIN LATERAL (
+			SELECT f.turn, f.nth FROM plainjobs.job_fair f WHERE f.name = v.name AND f.key = v.key ORDER BY f.turn DESC, f.nth DESC LIMIT 1) l ON true
+		LEFT JOIN plainjobs.fair_weight w ON w.name = v.name AND w.key = v.key`
+	selectFairKeys = `SELECT job, key FROM plainjobs.job_fair WHERE job = ANY($1::text::bigint[])`
+	insertFair     = `
+		INSERT INTO plainjobs.job_fair (job, turn, nth, name, key)
+		SELECT * FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::integer[], $4::text::text[], $5::text::text[])`
+	updateTurns = `
+		UPDATE plainjobs.job_fair f SET turn = v.turn, nth = v.nth
+		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::integer[]) AS v(job, turn, nth) WHERE f.job = v.job`
+	deleteFair = `DELETE FROM plainjobs.job_fair WHERE job = ANY($1::text::bigint[])`
+)
+
+// A fairJob is a job that takes a turn.
+type fairJob struct {
+	id       int64
+	key      nameKey
+	priority int16
+	turn     lifecycle.Turn
+}
+
+// takeTurns sets the turns of jobs, in order.
+func (t *tx) takeTurns(jobs []fairJob, now int64) error {
+	if len(jobs) == 0 {
+		return nil
+	}
+	type place struct {
+		name string
+		rank int64
+	}
+	type key struct {
+		lifecycle.Turn
+		weight int
+	}
+	first, last := map[place]int64{}, map[nameKey]key{}
+	var names []string
+	var ranks []int64
+	var keys []nameKey
+	for _, j := range jobs {
+		p := place{j.key.name, -int64(j.priority)}
+		if _, ok := first[p]; !ok {
+			names, ranks = append(names, p.name), append(ranks, p.rank)
+			first[p] = now
+		}
+		if _, ok := last[j.key]; !ok {
+			keys = append(keys, j.key)
+			last[j.key] = key{}
+		}
+	}
+	err := t.each(selectFirstPlaces, []any{textArray(names), intArray(ranks)}, func(r *sql.Rows) error {
+		var p place
+		var at sql.NullInt64
+		err := r.Scan(&p.name, &p.rank, &at)
+		if at.Valid {
+			first[p] = at.Int64
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	texts, values := columns(keys)
+	err = t.each(selectLastTurns, []any{texts, values}, func(r *sql.Rows) error {
+		var k nameKey
+		var l key
+		err := r.Scan(&k.name, &k.key, &l.At, &l.Nth, &l.weight)
+		last[k] = l
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i := range jobs {
+		j := &jobs[i]
+		l := last[j.key]
+		l.Turn = l.Next(first[place{j.key.name, -int64(j.priority)}], l.weight)
+		j.turn, last[j.key] = l.Turn, l
+	}
+	return nil
+}
+
+// storeFair stores the fair keys of new jobs.
+func (t *tx) storeFair(jobs []fairJob) error {
+	if len(jobs) == 0 {
+		return nil
+	}
+	ids, turns, nths, keys := fairColumns(jobs)
+	names, values := columns(keys)
+	_, err := t.exec(insertFair, ids, turns, nths, names, values)
+	return err
+}
+
+func fairColumns(jobs []fairJob) (ids, turns, nths string, keys []nameKey) {
+	var all, ats, places []int64
+	for _, j := range jobs {
+		all, ats, places, keys = append(all, j.id), append(ats, j.turn.At), append(places, int64(j.turn.Nth)), append(keys, j.key)
+	}
+	return intArray(all), intArray(ats), intArray(places), keys
+}
+
+// turnRows gives those of the changed rows their turns that take one. A job that is not
+// pending any more gives its turn back.
+func (t *tx) turnRows(rows []*row, now int64) error {
+	var fair []*row
+	var taking, changed []fairJob
+	for _, r := range rows {
+		if r.flags&flagFair == 0 {
+			continue
+		}
+		was := lifecycle.Job{State: r.was, RunAt: r.wasAt}
+		switch {
+		case was.TakesTurn(r.Job):
+			fair = append(fair, r)
+		case r.was == backend.Pending && r.State != backend.Pending && r.State != backend.Running:
+			changed = append(changed, fairJob{id: r.id})
+		}
+	}
+	if len(fair) > 0 {
+		slices.SortFunc(fair, func(a, b *row) int { return cmp.Compare(a.id, b.id) })
+		ids := make([]int64, len(fair))
+		for i, r := range fair {
+			ids[i] = r.id
+		}
+		keys := map[int64]string{}
+		err := t.each(selectFairKeys, []any{intArray(ids)}, func(r *sql.Rows) error {
+			var id int64
+			var key string
+			err := r.Scan(&id, &key)
+			keys[id] = key
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, r := range fair {
+			taking = append(taking, fairJob{id: r.id, key: nameKey{r.name, keys[r.id]}, priority: r.Priority})
+		}
+		if err := t.takeTurns(taking, now); err != nil {
+			return err
+		}
+		for i, r := range fair {
+			r.RunAt = taking[i].turn.At
+		}
+	}
+	if changed = append(changed, taking...); len(changed) == 0 {
+		return nil
+	}
+	ids, turns, nths, _ := fairColumns(changed)
+	_, err := t.exec(updateTurns, ids, turns, nths)
+	return err
+}
