@@ -65,7 +65,7 @@ const (
 
 	selectOrphans = `
 		SELECT o.job FROM (SELECT job FROM plainjobs_job_error UNION SELECT job FROM plainjobs_job_result UNION SELECT job FROM plainjobs_job_progress
-			UNION SELECT job FROM plainjobs_job_step UNION SELECT job FROM plainjobs_signal_wait) o
+			UNION SELECT job FROM plainjobs_job_step UNION SELECT job FROM plainjobs_signal_wait UNION SELECT job FROM plainjobs_job_fair) o
 		WHERE NOT EXISTS (SELECT 1 FROM plainjobs_job j WHERE j.id = o.job) LIMIT ?`
 
 	selectBehind = `

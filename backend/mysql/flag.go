@@ -16,6 +16,7 @@ const (
 const (
 	flagSteps flag = 1 << (12 + iota) // the job has steps
 	flagWaits                         // it has a row in signal_wait, which counts while it is scheduled
+	flagFair                          // it has a row in job_fair
 )
 
 const flagDropped flag = 1 << 20 // the payload was deleted when the job ended
@@ -32,6 +33,9 @@ func flagsOf(j *backend.NewJob) (f flag) {
 	}
 	if j.Serial != "" {
 		f |= flagSerial
+	}
+	if j.Fair != "" {
+		f |= flagFair
 	}
 	return f
 }

@@ -164,7 +164,7 @@ func (a *importBatch) sift(jobs []backend.Record) error {
 
 // flagsOfRecord returns the flags of an imported job.
 func flagsOfRecord(r *backend.Record) flag {
-	f := flagsOf(&backend.NewJob{Unique: backend.Unique{Key: r.UniqueKey, Scope: r.Scope}, Serial: r.SerialKey})
+	f := flagsOf(&backend.NewJob{Unique: backend.Unique{Key: r.UniqueKey, Scope: r.Scope}, Serial: r.SerialKey, Fair: r.FairKey})
 	if len(r.Steps) > 0 {
 		f |= flagSteps
 	}
@@ -180,6 +180,7 @@ func flagsOfRecord(r *backend.Record) flag {
 func (a *importBatch) insert() error {
 	var ready []span
 	var places placeChange
+	var fair []fairJob
 	a.t.inserts = true
 	jobs := insert{head: insertImported}
 	for i := range a.jobs {
@@ -202,6 +203,12 @@ func (a *importBatch) insert() error {
 			return taken(err)
 		}
 		places.add(&r)
+		if f := (fairJob{id: r.id, key: nameKey{r.name, rec.FairKey}}); rec.FairKey != "" {
+			if r.State == backend.Pending { // it keeps its place
+				f.turn = lifecycle.Turn{At: r.RunAt, Nth: 1}
+			}
+			fair = append(fair, f)
+		}
 		a.t.count(r.name, r.State, 1)
 		if r.State == backend.Pending {
 			ready = append(ready, spanOf(&r))
@@ -211,6 +218,9 @@ func (a *importBatch) insert() error {
 		return taken(err)
 	}
 	if err := places.store(a.t); err != nil {
+		return err
+	}
+	if err := a.t.storeFair(fair); err != nil {
 		return err
 	}
 	return a.t.ready(ready)

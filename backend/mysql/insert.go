@@ -51,6 +51,9 @@ func newRowOf(j *backend.NewJob, id, seed, now int64) row {
 // insertRows stores jobs with their places and spans, and counts them. Their IDs ascend.
 func (t *tx) insertRows(rows []newRow) error {
 	t.inserts = true
+	if err := t.turnNew(rows); err != nil {
+		return err
+	}
 	jobs := insert{head: insertJobs}
 	var places placeChange
 	var ready []span

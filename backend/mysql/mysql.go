@@ -200,7 +200,7 @@ func open(db *sql.DB, owned, batches bool, opts *Options) (*Backend, error) {
 
 // keptFields are the optional fields that the store keeps.
 const keptFields = backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending |
-	backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes | backend.FieldDrop
+	backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes | backend.FieldDrop | backend.FieldFair
 
 // Describe implements [backend.Describer].
 func (b *Backend) Describe() backend.Description {

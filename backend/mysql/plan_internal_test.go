@@ -23,7 +23,7 @@ func plans() map[string][]any {
 	}
 	all := map[string][]any{
 		lockRows: {ids}, lockFree: {ids}, lockJobs: {ids}, deleteJobs: {ids}, updateUnset: {ids}, updateDue: {ids}, lockPresent: {ids},
-		deleteErrors: {ids}, deleteResults: {ids}, deleteProgress: {ids}, deleteSteps: {ids}, deleteWaits: {ids}, deleteChanges: {ids},
+		deleteErrors: {ids}, deleteResults: {ids}, deleteProgress: {ids}, deleteSteps: {ids}, deleteWaits: {ids}, deleteFair: {ids}, updateTurns: {pairs}, updateRunAts: {claims}, deleteChanges: {ids},
 		updateRows: {rows}, updateStarted: {pairs}, trimErrors: {claims}, deleteStepsFrom: {claims},
 		deleteClaims: {claims}, deleteSettled: {claims}, deleteSpans: {spans}, lockSpans: {spans}, lockBadSpans: {spans}, shortenSpans: {starts},
 		lockKeys: {keys}, deleteKeys: {keys}, releaseKeys: {keys}, lockJobKeys: {keys},

@@ -34,18 +34,31 @@ func (t *tx) promote(limit int) (n int, err error) {
 	if len(rows) == 0 {
 		return 0, nil
 	}
-	var due values
+	var due, moved values
 	var places placeChange
+	for _, r := range rows {
+		places.left[scheduled].add(r.RunAt, r.id)
+		r.State = backend.Pending
+	}
+	if err := t.turnRows(rows, now); err != nil {
+		return 0, err
+	}
 	ready := make([]span, len(rows))
 	for i, r := range rows {
 		due.add(r.id)
-		places.left[scheduled].add(r.RunAt, r.id)
-		r.State = backend.Pending
+		if r.RunAt != r.was.RunAt {
+			moved.add(r.id, r.RunAt)
+		}
 		ready[i] = spanOf(r)
 		t.move(r.name, backend.Scheduled, backend.Pending, 1)
 	}
 	if err := t.later(updateDue, due); err != nil {
 		return 0, err
+	}
+	if len(moved) > 0 {
+		if err := t.later(updateRunAts, moved); err != nil {
+			return 0, err
+		}
 	}
 	if err := places.store(t); err != nil {
 		return 0, err

@@ -29,6 +29,7 @@ const (
 			CASE WHEN j.started_seed = j.seed THEN j.started_at ELSE 0 END,
 			CASE WHEN j.flags & 8192 <> 0 AND j.state = 1 THEN COALESCE((SELECT w.name FROM plainjobs_signal_wait w WHERE w.job = j.id), '') ELSE '' END,
 			CASE WHEN j.flags & 8192 <> 0 AND j.state = 1 THEN COALESCE((SELECT w.key_text FROM plainjobs_signal_wait w WHERE w.job = j.id), '') ELSE '' END,
+			CASE WHEN j.flags & 16384 <> 0 THEN COALESCE((SELECT f.key_text FROM plainjobs_job_fair f WHERE f.job = j.id), '') ELSE '' END,
 			j.ending, ` + now
 	payloads   = `, j.payload, j.metadata`
 	noPayloads = `, NULL, NULL`
@@ -50,7 +51,7 @@ func (j *jobRow) scan(r *sql.Rows) error {
 	var created, runAt, finished, expires, keyUntil, started, now int64
 	err := r.Scan(&j.ID, &j.Name, &j.State, &j.Priority, &j.Failures, &j.MaxAttempts, &j.Suspect, &j.Crashes,
 		&created, &runAt, &finished, &j.flags, &j.UniqueKey, &j.SerialKey, &expires, &j.Worker, &j.BlockedBy, &j.Done, &j.Total,
-		&keyUntil, &started, &j.Waits.Name, &j.Waits.Key, &j.ending, &now, &j.Payload, &j.Metadata)
+		&keyUntil, &started, &j.Waits.Name, &j.Waits.Key, &j.FairKey, &j.ending, &now, &j.Payload, &j.Metadata)
 	j.CreatedAt, j.RunAt = instant(created), instant(runAt)
 	if expires != 0 {
 		j.ExpiresAt = instant(expires)
@@ -213,7 +214,8 @@ func (c *condition) matching(f backend.Filter) {
 		c.and(`j.name IN (`+strings.Repeat("?, ", len(names)-1)+`?)`, names...)
 	}
 	if f.Key != "" {
-		c.and(`(j.unique_key = ? OR j.serial_key = ?)`, f.Key, f.Key)
+		c.and(`(j.unique_key = ? OR j.serial_key = ? OR j.flags & 16384 <> 0 AND EXISTS (
+			SELECT 1 FROM plainjobs_job_fair f WHERE f.job = j.id AND f.key_text = ?))`, f.Key, f.Key, f.Key)
 	}
 	if f.HasKey {
 		c.and(`EXISTS (SELECT 1 FROM plainjobs_unique_key k WHERE k.name = j.name AND k.key_text = j.unique_key AND k.job = j.id

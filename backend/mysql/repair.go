@@ -311,7 +311,7 @@ func (t *tx) deleteOrphans(ids []int64) error {
 		return err
 	}
 	gone := slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return rows[id] != nil })
-	for _, query := range []string{deleteErrors, deleteResults, deleteProgress, deleteSteps, deleteWaits} {
+	for _, query := range []string{deleteErrors, deleteResults, deleteProgress, deleteSteps, deleteWaits, deleteFair} {
 		if err := t.later(query, valuesOf(gone)); err != nil {
 			return err
 		}

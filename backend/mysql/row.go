@@ -234,6 +234,9 @@ func (t *tx) update(rows []*row) error {
 		awake := slices.DeleteFunc(slices.Clone(rows), func(r *row) bool { return r.State == backend.Scheduled })
 		err = t.stopWaiting(awake)
 	}
+	if err == nil {
+		err = t.turnRows(rows, now)
+	}
 	if err != nil {
 		return err
 	}
@@ -394,6 +397,9 @@ func (t *tx) remove(rows []*row) error {
 	queries := []string{deleteJobs, deleteErrors, deleteResults, deleteProgress}
 	if flags&flagSteps != 0 {
 		queries = append(queries, deleteSteps)
+	}
+	if flags&flagFair != 0 {
+		queries = append(queries, deleteFair)
 	}
 	for _, query := range queries {
 		if err := t.later(query, valuesOf(ids)); err != nil {
