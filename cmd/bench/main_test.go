@@ -140,6 +140,8 @@ func checkMedians(t *testing.T, medians []line, driver string, kind child.Kind) 
 		switch {
 		case !s.Is(kind):
 			want = 0
+		case s.Name == "fair":
+			want = 3
 		case s.Name == "backlog":
 			want = 10
 		case s.Name == "application":
@@ -240,7 +242,7 @@ func TestUsageErrors(t *testing.T) {
 		{"-drivers modernc,", `unknown driver ""`},
 		{"-drivers modernc,modernc", "modernc is listed twice"},
 		{"-drivers=", `unknown driver ""`},
-		{"-scenario nap", `unknown scenario "nap"; the scenarios are drain, group, flow, single`},
+		{"-scenario nap", `unknown scenario "nap"; the scenarios are drain, group, flow, fair, single`},
 		{"-scenario single -drivers memory", "nothing to measure"},
 		{"-workers 0", "0 is not from 1 to 100000"},
 		{"-workers 1,-2", "-2 is not from 1 to 100000"},
