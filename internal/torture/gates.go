@@ -8,7 +8,7 @@ import (
 
 var gatesTest = &Test{
 	ID:     "gates",
-	About:  "processes that create groups and run their members, in steps, are killed; every callback must exist once and run, and no step that is stored may run again",
+	About:  "processes that create groups and run their members, whose handlers have steps, are killed; every callback must exist once and run, and no step that is stored may run again",
 	Unit:   "kills",
 	Counts: []string{"kills", "groups", "steps"},
 	Short:  25, Full: 10_000,
