@@ -347,11 +347,10 @@ func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 
 // jobNow returns the job of a schedule for a tick that is now.
 func (q *Queue) jobNow(ctx context.Context, name string) (backend.NewJob, error) {
-	now := q.engine().Now()
 	if own := q.engine().Schedule(name); own != nil {
-		return own.Make(now)
+		return own.Make(q.engine().Now())
 	}
-	s, err := q.storedSchedule(ctx, name)
+	s, now, err := q.storedSchedule(ctx, name)
 	if err != nil {
 		return backend.NewJob{}, err
 	}

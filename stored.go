@@ -150,17 +150,17 @@ func infoOfSchedule(s *backend.StoredSchedule) ScheduleInfo {
 	}
 }
 
-// storedSchedule returns the stored schedule with a name, or nil.
-func (q *Queue) storedSchedule(ctx context.Context, name string) (*backend.StoredSchedule, error) {
+// storedSchedule returns the stored schedule with a name, or nil, and the store's clock.
+func (q *Queue) storedSchedule(ctx context.Context, name string) (*backend.StoredSchedule, time.Time, error) {
 	b, ok := q.engine().Backend.(backend.Scheduler)
 	if !ok {
-		return nil, nil
+		return nil, q.engine().Now(), nil
 	}
 	all, err := b.StoredSchedules(ctx, backend.StoredRequest{Prefix: name, Limit: 1})
 	if err != nil || len(all.Schedules) == 0 || all.Schedules[0].Name != name {
-		return nil, err
+		return nil, all.Now, err
 	}
-	return &all.Schedules[0], nil
+	return &all.Schedules[0], all.Now, nil
 }
 
 // pauseStored pauses or resumes a stored schedule.
@@ -201,17 +201,24 @@ func (q *Queue) Backfill(ctx context.Context, name string, from, to time.Time) (
 
 // backfill returns the jobs of Backfill.
 func (q *Queue) backfill(ctx context.Context, name string, from, to time.Time) ([]backend.NewJob, error) {
+	stored, now, err := q.storedSchedule(ctx, name)
 	switch {
+	case err != nil:
+		return nil, err
 	case !from.Before(to):
 		return nil, fmt.Errorf("%w: from %v is not before to %v", backend.ErrInvalid, from, to)
-	case to.After(q.engine().Now()):
+	case to.After(now.Add(time.Second)):
 		return nil, fmt.Errorf("%w: to %v is in the future: these ticks come by themselves", backend.ErrInvalid, to)
 	}
-	plan, makeJob, next, err := q.planOf(ctx, name)
+	plan, makeJob, err := q.planOf(name, stored)
 	if err != nil {
 		return nil, err
 	}
-	ticks, err := plan.Between(from, to, next, plan.Location)
+	var phase time.Time
+	if stored != nil {
+		phase = stored.Next
+	}
+	ticks, err := plan.Between(from, to, phase, plan.Location)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", backend.ErrInvalid, err)
 	}
@@ -232,20 +239,17 @@ func (q *Queue) backfill(ctx context.Context, name string, from, to time.Time) (
 	return jobs, nil
 }
 
-// planOf returns a schedule, what makes its jobs, and its stored next tick, if there is one.
-func (q *Queue) planOf(ctx context.Context, name string) (plan engine.StoredPlan, makeJob func(time.Time) (backend.NewJob, error), next time.Time, err error) {
+// planOf returns the plan of a schedule that this program defines or that is stored, and what makes
+// its jobs.
+func (q *Queue) planOf(name string, stored *backend.StoredSchedule) (plan engine.StoredPlan, makeJob func(time.Time) (backend.NewJob, error), err error) {
 	if own := q.engine().Schedule(name); own != nil {
 		plan.Timing = own.Timing
 		plan.Location, err = own.Location()
-		return plan, own.Make, time.Time{}, err
+		return plan, own.Make, err
 	}
-	s, err := q.storedSchedule(ctx, name)
-	if err == nil && s == nil {
-		err = fmt.Errorf("%w: no schedule is stored under the name, and this program defines none", ErrNotFound)
+	if stored == nil {
+		return plan, nil, fmt.Errorf("%w: no schedule is stored under the name, and this program defines none", ErrNotFound)
 	}
-	if err != nil {
-		return plan, nil, next, err
-	}
-	plan, err = engine.PlanOf(s)
-	return plan, func(time.Time) (backend.NewJob, error) { return s.Job, nil }, s.Next, err
+	plan, err = engine.PlanOf(stored)
+	return plan, func(time.Time) (backend.NewJob, error) { return stored.Job, nil }, err
 }

@@ -57,7 +57,7 @@ func (p *program) pauseOrResumeCommand(pause bool, c *cobra.Command) *cobra.Comm
 		case schedule != "":
 			err = q.PauseSchedule(ctx, schedule, pause)
 			if errors.Is(err, plainjobs.ErrNotFound) {
-				return nothing("no worker has stored a schedule named %s%s", schedule, didYouMean(schedule, scheduleNames(ctx, q)))
+				return nothing("no schedule is stored under the name %s%s", schedule, didYouMean(schedule, scheduleNames(ctx, q)))
 			}
 			past += " schedule " + schedule
 		case all:

@@ -51,7 +51,7 @@ func (p *program) commands() []*cobra.Command {
 		p.statsCommand(), p.jobsCommand(), p.showCommand(), p.whyCommand(), p.groupsCommand(), p.groupCommand(), p.flowCommand(),
 		p.retryCommand(), p.cancelCommand(), p.deleteCommand(), p.priorityCommand(), p.freeCommand(),
 		p.performCommand(), p.signalCommand(),
-		p.pauseCommand(), p.resumeCommand(), p.limitCommand(), p.schedulesCommand(), p.workersCommand(), p.topCommand(), p.envCommand(),
+		p.pauseCommand(), p.resumeCommand(), p.limitCommand(), p.schedulesCommand(), p.backfillCommand(), p.workersCommand(), p.topCommand(), p.envCommand(),
 		p.exportCommand(), p.importCommand(), p.backupCommand(), p.restoreCommand(),
 		p.checkCommand(), p.doctorCommand(), p.rekeyCommand(), p.migrateCommand(), p.schemaCommand(),
 	}

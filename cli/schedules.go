@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,22 +17,30 @@ import (
 )
 
 func (p *program) schedulesCommand() *cobra.Command {
-	var next int
-	var zone string
+	var next, limit int
+	var zone, prefix, after string
+	var remove bool
 	c := &cobra.Command{
 		Use:   "schedules [NAME] [flags]",
 		Short: "List schedules and their next ticks",
-		Long: `Schedules lists the schedules of this program and of the workers, and with --next
-their next ticks. A tick is marked "skipped" if its local time does not exist, because
-clocks are set forward, and "doubled" if its local time occurs twice. The job runs
-once in both cases.`,
+		Long: `Schedules lists the schedules of this program and of the workers, then those that are
+stored, and with --next their next ticks. A tick is marked "skipped" if its local time
+does not exist, because clocks are set forward, and "doubled" if its local time occurs
+twice. The job runs once in both cases. With the NAME of a stored schedule, its last
+runs are shown as well.`,
 		Example: `  schedules
   schedules daily-report --next 5
-  schedules --next 3 --zone America/New_York`,
+  schedules --next 3 --zone America/New_York
+  schedules --prefix report/ --limit 1000
+  schedules report/acme --remove`,
 		Args: takes(0, 1),
 	}
 	c.Flags().IntVar(&next, "next", 0, "show the next `N` ticks")
 	c.Flags().StringVar(&zone, "zone", "", "show times in `ZONE`, e.g. Europe/Berlin, instead of the schedule's zone")
+	c.Flags().StringVar(&prefix, "prefix", "", "only schedules whose names begin with `TEXT`")
+	c.Flags().StringVar(&after, "after", "", "only stored schedules after `NAME`, for the next page")
+	c.Flags().IntVar(&limit, "limit", 100, "at most `N` stored schedules, up to 1000")
+	c.Flags().BoolVar(&remove, "remove", false, "delete the stored schedule NAME; its jobs stay")
 	jsonFlag(c)
 	completesFirst(c, func() (names []string) {
 		for _, s := range engine.Schedules() {
@@ -49,40 +59,109 @@ once in both cases.`,
 				return usage("--zone: %w", err)
 			}
 		}
+		switch {
+		case limit < 1 || limit > 1000:
+			return usage("--limit %d is out of range: give 1 to 1000", limit)
+		case len(args) > 0 && (prefix != "" || after != ""):
+			return usage("schedules: --prefix and --after do not apply to one NAME")
+		case remove && len(args) == 0:
+			return usage("schedules: give the NAME of the schedule to remove; usage: %s", c.UseLine())
+		case remove:
+			return p.removeSchedule(ctx, s, args[0])
+		}
 		q, done, err := p.openReadOnly(ctx)
 		if err != nil {
 			return err
 		}
 		defer done()
-		all, err := plansOf(ctx, q)
+		if len(args) > 0 {
+			pl, err := planNamed(ctx, q, args[0])
+			if err != nil {
+				return err
+			}
+			pl.look(s.now, next, in)
+			if err := s.plans([]*plan{pl}, next > 0); err != nil || s.json {
+				return err
+			}
+			return s.lastRuns(pl)
+		}
+		all, last, err := plansIn(ctx, q, prefix, after, limit)
 		if err != nil {
 			return err
 		}
-		if len(args) > 0 {
-			if all, err = planNamed(all, args[0]); err != nil {
-				return err
-			}
-		}
 		if len(all) == 0 {
-			return nothing("this program and its workers define no schedules")
+			return nothing("this program and its workers define no such schedules, and none is stored")
 		}
 		for _, pl := range all {
 			pl.look(s.now, next, in)
 		}
-		return s.plans(all, next > 0)
+		err = s.plans(all, next > 0)
+		if err == nil && last != "" {
+			s.say("for the next page: --after %s", last)
+		}
+		return err
 	})
 }
 
+// removeSchedule deletes a stored schedule.
+func (p *program) removeSchedule(ctx context.Context, s *screen, name string) error {
+	q, done, err := p.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	err = q.RemoveSchedule(ctx, name)
+	switch {
+	case errors.Is(err, plainjobs.ErrNotFound):
+		return nothing("no stored schedule is named %s%s", name, didYouMean(name, scheduleNames(ctx, q)))
+	case err != nil:
+		return err
+	case s.json:
+		return s.object(struct {
+			Removed string `json:"removed"`
+		}{name})
+	}
+	s.say("removed schedule %s", name)
+	return nil
+}
+
+// plansIn returns the schedules whose names begin with prefix: those that are defined, unless after
+// is set, and a page of those that are stored. If there may be more of these, last is the last name.
+func plansIn(ctx context.Context, q *plainjobs.Queue, prefix, after string, limit int) (all []*plan, last string, err error) {
+	if after == "" {
+		if all, err = plansOf(ctx, q); err != nil {
+			return nil, "", err
+		}
+		all = slices.DeleteFunc(all, func(pl *plan) bool { return !strings.HasPrefix(pl.name, prefix) })
+	}
+	stored, err := q.ListSchedules(ctx, prefix, after, limit)
+	for i := range stored {
+		all = append(all, planOfStored(&stored[i]))
+	}
+	if len(stored) == limit {
+		last = stored[limit-1].Name
+	}
+	return all, last, err
+}
+
 // planNamed returns the schedule with a name.
-func planNamed(all []*plan, name string) ([]*plan, error) {
+func planNamed(ctx context.Context, q *plainjobs.Queue, name string) (*plan, error) {
+	all, err := plansOf(ctx, q)
+	if err != nil {
+		return nil, err
+	}
 	var names []string
 	for _, pl := range all {
 		if pl.name == name {
-			return []*plan{pl}, nil
+			return pl, nil
 		}
 		names = append(names, pl.name)
 	}
-	return nil, nothing("no schedule is named %s%s", name, didYouMean(name, names))
+	pl, err := storedNamed(ctx, q, name)
+	if err == nil && pl == nil {
+		err = nothing("no schedule is named %s%s", name, didYouMean(name, names))
+	}
+	return pl, err
 }
 
 // A plan is a schedule as this program and the store know it.
@@ -92,6 +171,8 @@ type plan struct {
 	defined               *engine.Schedule  // nil if this program does not define it
 	ticks                 []tick
 	problem               error
+	data                  *plainjobs.ScheduleInfo // nil unless the schedule is stored as data
+	runs                  []run                   // of data
 }
 
 type tick struct {
@@ -181,6 +262,10 @@ func (pl *plan) state() cell {
 		return cell{"removed: no live worker defines it", yellow}
 	case pl.stored.Paused:
 		return cell{"paused", yellow}
+	case pl.data != nil && pl.data.Problem != "":
+		return cell{pl.data.Problem, red}
+	case pl.data != nil:
+		return cell{"stored", normal}
 	case pl.defined != nil && pl.defined.Definition() != pl.stored.Definition:
 		return cell{"differs from the definition of the last worker", yellow}
 	}
@@ -196,6 +281,8 @@ type planRecord struct {
 	Next       *time.Time   `json:"next,omitempty"`
 	Last       *time.Time   `json:"last,omitempty"`
 	Ticks      []tickRecord `json:"ticks,omitempty"`
+	Stored     bool         `json:"stored,omitempty"`
+	Runs       []run        `json:"runs,omitempty"`
 }
 
 type tickRecord struct {
@@ -219,7 +306,7 @@ func (s *screen) plans(all []*plan, ticks bool) error {
 			zone = "UTC"
 		}
 		if s.json {
-			r := planRecord{Name: pl.name, Job: pl.job, Expression: pl.spec, Zone: zone, State: pl.state().text, Last: some(last)}
+			r := planRecord{Name: pl.name, Job: pl.job, Expression: pl.spec, Zone: zone, State: pl.state().text, Last: some(last), Stored: pl.data != nil, Runs: pl.runs}
 			if len(pl.ticks) > 0 {
 				r.Next = &pl.ticks[0].at
 			}
