@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +31,9 @@ func TestStoredSchedules(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if out := w.must(t, 1, "doctor").out; !strings.Contains(out, "report/beta does not tick: unknown time zone Europe/Berlin") || strings.Contains(out, "report/acme") {
+		t.Errorf("doctor printed %s", out)
 	}
 	if _, err := q.Delete(ctx, plainjobs.Filter{IDs: []int64{1}}); err != nil {
 		t.Fatal(err)

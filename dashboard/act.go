@@ -307,35 +307,41 @@ func (d *deed) failed(ctx context.Context, a plainjobs.Action, err error) error 
 	return err
 }
 
-// scheduled returns the name of the job of a schedule that the sender may see.
-func (d *deed) scheduled(ctx context.Context, name string) (job string, err error) {
+// scheduled returns the name of the job of a schedule that the sender may see, and whether this
+// program can make the job.
+func (d *deed) scheduled(ctx context.Context, name string) (job string, makes bool, err error) {
 	none := &problem{status: http.StatusNotFound, title: "There is no such schedule", hold: true, text: fmt.Sprintf("No worker has stored a schedule named %q.", visible(name))}
 	if s := (*engine.Handle)(d.h.queue).Queue().Schedule(name); s != nil {
-		job = s.Job.Name
+		job, makes = s.Job.Name, true
 	} else {
 		store, err := engine.Capability[backend.Scheduler](d.h.backend)
 		if err != nil {
-			return "", err
+			return "", false, err
 		}
-		stored, err := store.Schedules(ctx)
-		if err != nil {
-			return "", err
+		if job, err = storedJob(ctx, store, name); err != nil {
+			return "", false, err
 		}
-		i := slices.IndexFunc(stored.Schedules, func(s backend.Schedule) bool { return s.Name == name })
-		if i < 0 {
-			return "", none
+		if makes = job != ""; !makes {
+			stored, err := store.Schedules(ctx)
+			if err != nil {
+				return "", false, err
+			}
+			i := slices.IndexFunc(stored.Schedules, func(s backend.Schedule) bool { return s.Name == name })
+			if i < 0 {
+				return "", false, none
+			}
+			_, job, _ = engine.TimingOf(stored.Schedules[i].Definition)
 		}
-		_, job, _ = engine.TimingOf(stored.Schedules[i].Definition)
 	}
 	if !d.rq.maySee(job) {
-		return "", none
+		return "", false, none
 	}
-	return job, nil
+	return job, makes, nil
 }
 
 func (d *deed) pauseSchedule(ctx context.Context, w http.ResponseWriter) error {
 	name := d.form.Get("name")
-	job, err := d.scheduled(ctx, name)
+	job, _, err := d.scheduled(ctx, name)
 	switch {
 	case err != nil:
 		return err
@@ -349,14 +355,14 @@ func (d *deed) pauseSchedule(ctx context.Context, w http.ResponseWriter) error {
 // runSchedule stores the job of a schedule at once.
 func (d *deed) runSchedule(ctx context.Context, w http.ResponseWriter) error {
 	name := d.form.Get("name")
-	job, err := d.scheduled(ctx, name)
+	job, makes, err := d.scheduled(ctx, name)
 	switch {
 	case err != nil:
 		return err
 	case !d.rq.may(RunNow, job):
 		return refused(RunNow, job)
 	}
-	if (*engine.Handle)(d.h.queue).Queue().Schedule(name) == nil {
+	if !makes {
 		return &problem{status: http.StatusConflict, title: "Nothing was changed", hold: true,
 			text: fmt.Sprintf("Only a program that defines schedule %q can make its job, and this one does not.", visible(name))}
 	}

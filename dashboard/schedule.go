@@ -18,6 +18,8 @@ const nextTicks = 5
 
 type schedulesPage struct {
 	Schedules []scheduleRow
+	Prefix    string // of the stored ones
+	Next      string // the URL of the next page, empty if there is none
 }
 
 type scheduleRow struct {
@@ -29,7 +31,8 @@ type scheduleRow struct {
 	Interval           bool // it follows no wall clock
 	Last               moment
 	Ticks              []tickRow
-	Runs               []jobRow // the latest jobs, whatever pushed them
+	Runs               []jobRow // the latest jobs, whatever pushed them; of a stored schedule, those of its ticks
+	Stored             bool     // it is data, and no program defines it
 	Doubtful           bool     // a tick is skipped or doubled
 	Acts               []act
 }
@@ -41,10 +44,14 @@ type tickRow struct {
 	Mark string // skipped or doubled
 }
 
-func (h *handler) schedules(ctx context.Context, rq *request, _ url.Values) (any, error) {
+func (h *handler) schedules(ctx context.Context, rq *request, q url.Values) (any, error) {
 	store, err := engine.Capability[backend.Scheduler](h.backend)
 	if err != nil {
 		return nil, err
+	}
+	if q.Get("after") != "" || q.Get("prefix") != "" { // only stored ones
+		p := &schedulesPage{}
+		return p, h.stored(ctx, rq, store, q, p)
 	}
 	stored, err := store.Schedules(ctx)
 	if err != nil {
@@ -82,7 +89,7 @@ func (h *handler) schedules(ctx context.Context, rq *request, _ url.Values) (any
 			p.Schedules = append(p.Schedules, row)
 		}
 	}
-	return p, nil
+	return p, h.stored(ctx, rq, store, q, p)
 }
 
 // scheduleRuns is how many jobs of a schedule the page shows.
@@ -141,9 +148,17 @@ func (rq *request) scheduleActs(name, job string, s *backend.Schedule) (all []ac
 		all = append(all, act{button: b, Title: b.Label + " " + visible(name), Form: form})
 	}
 	if (*engine.Handle)(rq.h.queue).Queue().Schedule(name) != nil && rq.may(RunNow, job) {
-		all = append(all, act{button: button{Do: "run-schedule", Label: "Run now"}, Title: "Run " + visible(name) + " now", Form: form})
+		all = append(all, rq.runAct(name))
 	}
 	return all
+}
+
+// runAct pushes the job of a schedule at once.
+func (rq *request) runAct(name string) act {
+	return act{
+		button: button{Do: "run-schedule", Label: "Run now"}, Title: "Run " + visible(name) + " now",
+		Form: url.Values{"name": {name}, "back": {"schedules"}},
+	}
 }
 
 // ticksOf returns the next ticks of a timing whose next one is stored.

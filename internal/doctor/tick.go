@@ -20,10 +20,13 @@ func (r *Report) ticks(ctx context.Context, q *plainjobs.Queue) error {
 		return nil
 	}
 	all, err := scheduler.Schedules(ctx)
-	if err != nil || len(all.Schedules) == 0 {
+	if err != nil {
 		return err
 	}
 	paused, err := pausesOf(ctx, q)
+	if err == nil {
+		err = r.storedTicks(ctx, scheduler, paused)
+	}
 	if err != nil {
 		return err
 	}
@@ -39,6 +42,31 @@ func (r *Report) ticks(ctx context.Context, q *plainjobs.Queue) error {
 		}
 	}
 	return nil
+}
+
+// storedShown is how many stored schedules are shown by name.
+const storedShown = 3
+
+// storedTicks adds stored schedules that no worker ticks.
+func (r *Report) storedTicks(ctx context.Context, scheduler backend.Scheduler, paused map[string]bool) error {
+	due, err := scheduler.StoredSchedules(ctx, backend.StoredRequest{Due: true, Limit: 1}) // the longest due
+	if err != nil {
+		return err
+	}
+	for _, s := range due.Schedules {
+		if overdue := due.Now.Sub(s.Look); !s.Paused && !paused[""] && overdue > late {
+			r.Bad("schedules", "start a worker that ticks schedules", "%s: no worker has looked at the tick of %s", s.Name, shown(s.Next))
+		}
+	}
+	bad, err := scheduler.StoredSchedules(ctx, backend.StoredRequest{Problems: true, Limit: storedShown + 1})
+	for i, s := range bad.Schedules {
+		if i == storedShown {
+			r.Bad("schedules", "schedules lists them", "more stored schedules do not tick")
+			break
+		}
+		r.Bad("schedules", "set it again, or correct the system of the workers", "%s does not tick: %s", s.Name, s.Problem)
+	}
+	return err
 }
 
 func shown(t time.Time) string { return t.UTC().Format(time.RFC3339) }
