@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/engine"
@@ -13,9 +14,9 @@ import (
 // transaction.
 const rekeyPage = 500
 
-// Rekey encrypts the payloads, results and steps of all jobs under the current key of
-// Options.Codec, those in clear too, page by page while workers run. It returns the number of
-// jobs that it changed. Called again after an error, it continues: it leaves what is encrypted
+// Rekey encrypts the payloads, results and steps of all jobs, and the payloads of schedules
+// that [Queue.SetSchedule] stored, under the current key of Options.Codec, those in clear too,
+// page by page while workers run. It returns the number of jobs and schedules that it changed. Called again after an error, it continues: it leaves what is encrypted
 // with the current key. Jobs that do not decrypt are left as they are, and the error names some
 // of them.
 //
@@ -37,7 +38,11 @@ func (q *Queue) Rekey(ctx context.Context) (changed int64, err error) {
 	if codec, ok := q.engine().Codec.(interface{ Current(encrypted []byte) bool }); ok {
 		r.current = codec.Current
 	}
-	if err := r.run(ctx, store); err != nil {
+	err = r.run(ctx, store)
+	if scheduler, ok := q.engine().Backend.(backend.Scheduler); ok && err == nil {
+		err = r.schedules(ctx, scheduler)
+	}
+	if err != nil {
 		return r.changed, fmt.Errorf("plainjobs: rekey: %w", err)
 	}
 	if n := len(r.failed); n > 0 {
@@ -82,6 +87,37 @@ func (r *rekeying) run(ctx context.Context, store backend.ExportImporter) error 
 		}
 	}
 	return nil
+}
+
+// schedules encrypts the payloads of stored schedules again.
+func (r *rekeying) schedules(ctx context.Context, store backend.Scheduler) error {
+	req := backend.StoredRequest{Limit: rekeyPage}
+	for {
+		page, err := store.StoredSchedules(ctx, req)
+		if err != nil || len(page.Schedules) == 0 {
+			return err
+		}
+		for i := range page.Schedules {
+			name := page.Schedules[i].Name
+			if req.After = name; r.current(page.Schedules[i].Job.Payload) {
+				continue
+			}
+			err := store.ChangeSchedule(ctx, nil, name, func(_ time.Time, s *backend.StoredSchedule) (*backend.StoredSchedule, error) {
+				if s == nil {
+					return nil, nil
+				}
+				data, err := r.queue.Decrypt(s.Job.Name, s.Job.Payload)
+				if err == nil {
+					s.Job.Payload, err = r.queue.Encrypt(s.Job.Name, data)
+				}
+				return s, err
+			})
+			if err != nil {
+				return fmt.Errorf("schedule %s: %w", name, err)
+			}
+			r.changed++
+		}
+	}
 }
 
 // job encrypts the data of a job again, and stores them if there are many.

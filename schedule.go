@@ -333,9 +333,6 @@ func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("plainjobs: run schedule %s: %w", name, err)
 	}
-	if err := q.engine().EncryptJob(&job); err != nil {
-		return 0, fmt.Errorf("plainjobs: run schedule %s: %w", name, err)
-	}
 	return one(func() ([]int64, error) {
 		pushed, err := pusher{queue: q}.push(ctx, []backend.NewJob{job})
 		if err != nil {
@@ -348,7 +345,7 @@ func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 // jobNow returns the job of a schedule for a tick that is now.
 func (q *Queue) jobNow(ctx context.Context, name string) (backend.NewJob, error) {
 	if own := q.engine().Schedule(name); own != nil {
-		return own.Make(q.engine().Now())
+		return q.encrypted(own.Make(q.engine().Now()))
 	}
 	s, now, err := q.storedSchedule(ctx, name)
 	if err != nil {

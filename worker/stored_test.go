@@ -339,3 +339,46 @@ func TestStoredSchedulesDrain(t *testing.T) {
 		}
 	})
 }
+
+// The payload of a stored schedule is encrypted once, and Rekey changes its key.
+func TestStoredScheduleEncrypted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New(nil)
+		old := plainjobs.New(b, &plainjobs.Options{Codec: keys(t, nil, "old")})
+		both := plainjobs.New(b, &plainjobs.Options{Codec: keys(t, nil, "new", "old")})
+		setSchedule(t, old, "secret", "@hourly", jobStored.With(secret))
+		for range 2 {
+			all, err := b.StoredSchedules(t.Context(), backend.StoredRequest{})
+			if err != nil || len(all.Schedules) != 1 || strings.Contains(fmt.Sprintf("%s", all.Schedules[0].Job.Payload), secret) {
+				t.Fatalf("the schedules are %+v, %v", all, err)
+			}
+			if _, err := both.Rekey(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		begin := time.Now()
+		time.Sleep(time.Hour + time.Second)
+		for name, call := range map[string]func() error{
+			"RunSchedule": func() error { _, err := both.RunSchedule(t.Context(), "secret"); return err },
+			"Backfill":    func() error { _, err := both.Backfill(t.Context(), "secret", begin.Add(-time.Hour), begin); return err },
+		} {
+			if err := call(); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		q := plainjobs.New(b, &plainjobs.Options{Codec: keys(t, nil, "new")}) // the old key is gone
+		jobs, runs := storedRuns(q)
+		if err := worker.New(q, &worker.Options{Jobs: jobs, Drain: true, Logger: slog.New(slog.DiscardHandler)}).Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got := runs()
+		if len(got) != 3 {
+			t.Errorf("runs are %v, want three", got)
+		}
+		for _, r := range got {
+			if r.data != secret {
+				t.Errorf("a run got %q", r.data)
+			}
+		}
+	})
+}
