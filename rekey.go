@@ -21,7 +21,8 @@ const rekeyPage = 500
 // of them.
 //
 // Signals and errors stay under their keys until they are deleted: signals after 30 days,
-// errors with their job. Keep the old key until then.
+// errors with their job. A schedule of [Queue.SetSchedule] keeps its key until it is set again.
+// Keep the old key until then.
 func (q *Queue) Rekey(ctx context.Context) (changed int64, err error) {
 	store, err := capability[backend.ExportImporter](q, "rekey")
 	if err != nil {

@@ -271,3 +271,33 @@ func TestCodecFails(t *testing.T) {
 		}
 	}
 }
+
+// Schedules push encrypted payloads: those that a program defines and those that are stored.
+func TestEncryptedSchedules(t *testing.T) {
+	b := memory.New(nil)
+	q := plainjobs.New(b, &plainjobs.Options{Codec: keys(t, nil, "k")})
+	plainjobs.Handle(q, encryptedJob, func(_ context.Context, data string) error {
+		if data != secret {
+			t.Errorf("the handler got %q", data)
+		}
+		return nil
+	})
+	if err := q.Schedule("encrypted-own", "@yearly", encryptedJob.With(secret), plainjobs.RunAtStart()); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.SetSchedule(t.Context(), "encrypted-stored", "@yearly", encryptedJob.With(secret)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"encrypted-own", "encrypted-stored"} {
+		if _, err := q.RunSchedule(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := worker.New(q, &worker.Options{Jobs: []plainjobs.AnyJob{encryptedJob}, Drain: true, Logger: slog.New(slog.DiscardHandler)}).Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, b, backend.Done); n < 2 {
+		t.Errorf("%d jobs are done", n)
+	}
+	wantNoSecret(t, q)
+}
