@@ -17,6 +17,7 @@ import (
 var aliases = []any{
 	plainjobs.State(0), plainjobs.Count{}, plainjobs.Worker{}, plainjobs.NameInfo{}, plainjobs.History{}, plainjobs.RunError{}, plainjobs.GroupInfo{}, plainjobs.Action{},
 	&plainjobs.PanicError{}, &plainjobs.CancelError{}, &plainjobs.RetryError{}, &plainjobs.SnoozeError{},
+	plainjobs.BatchError{},
 }
 
 // The go command shows no fields and methods of an alias, so its comment names all.

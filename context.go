@@ -24,14 +24,19 @@ func FromContext(ctx context.Context) (Info, bool) {
 	return info, true
 }
 
-// Logger returns the queue's logger with the job's name, ID and attempt. Outside a
+// Logger returns the queue's logger with the job's name, ID and attempt; in a batch, those of
+// its first job and the number of its jobs. Outside a
 // handler it returns slog.Default().
 func Logger(ctx context.Context) *slog.Logger {
 	i := engine.InfoOf(ctx)
 	if i == nil {
 		return slog.Default()
 	}
-	return i.Queue.Log().With(slog.String("job", i.Job.Name), slog.Int64("id", i.Job.ID), slog.Int("attempt", i.Job.Attempt))
+	log := i.Queue.Log().With(slog.String("job", i.Job.Name), slog.Int64("id", i.Job.ID), slog.Int("attempt", i.Job.Attempt))
+	if b := engine.BatchOf(ctx); b != nil {
+		log = log.With(slog.Int("batch", b.Len()))
+	}
+	return log
 }
 
 // Progress stores how far a handler has come, for [Queue.Get]: at most once a second,

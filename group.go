@@ -74,7 +74,7 @@ func (q *Queue) GroupByID(id int64) *Group { return &Group{queue: q, id: id} }
 // jobs that depend on the handler's job wait for what it adds, too.
 func GroupOf(ctx context.Context) (*Group, bool) {
 	i := engine.InfoOf(ctx)
-	if i == nil || i.Job.Gating == nil {
+	if i == nil || i.Job.Gating == nil || engine.BatchOf(ctx) != nil {
 		return nil, false
 	}
 	in := i.Job.Gating

@@ -84,6 +84,9 @@ func Handle[T any](q *Queue, job *Job[T], fn func(ctx context.Context, data T) e
 	if q == nil || job == nil || fn == nil {
 		panic(fmt.Sprintf("plainjobs: %s: Handle with a nil queue, job or handler", caller()))
 	}
+	if job.def.Batch {
+		panic(fmt.Sprintf("plainjobs: %s: job %q runs in batches: its handler is that of DefineBatch", caller(), job.Name()))
+	}
 	if job.def.Results {
 		panic(fmt.Sprintf("plainjobs: %s: job %q has a result: bind its handler with HandleResult", caller(), job.Name()))
 	}

@@ -68,6 +68,9 @@ func (j *ResultJob[T, R]) needs(ctx context.Context) iter.Seq2[int64, error] {
 		case i == nil:
 			fail(errors.New("outside of a handler"))
 			return
+		case engine.BatchOf(ctx) != nil:
+			fail(errors.New("several jobs run together"))
+			return
 		case i.Job.Gating == nil || i.Job.Gating.Gate == 0:
 			fail(fmt.Errorf("job %s #%d depends on no other", i.Job.Name, i.Job.ID))
 			return

@@ -97,6 +97,9 @@ func Record(ctx context.Context, v any) error {
 	if i == nil {
 		return errors.New("plainjobs: Record outside of a handler")
 	}
+	if err := i.RefuseBatch("Record"); err != nil {
+		return err
+	}
 	encoded, err := encodeResult(i, v)
 	if err != nil {
 		return fmt.Errorf("plainjobs: record: %w", err)

@@ -62,8 +62,9 @@ func New(current string, keys map[string][]byte, opts *Options) (*AEAD, error) {
 
 func validID(id string) bool {
 	for i := range len(id) {
-		c := id[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("._-", c) >= 0) {
+		switch c := id[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("._-", c) >= 0:
+		default:
 			return false
 		}
 	}

@@ -32,8 +32,11 @@ func (c *concurrency) resolve() {
 	c.most = map[*engine.Definition]int{}
 	for _, d := range c.jobs {
 		n := d.Concurrency
+		if d.Batch {
+			n = 0 // it is the number of slots
+		}
 		if o := c.overrides[d.Name]; o != 0 {
-			n = o
+			n = o * max(1, d.MaxBatch) // full batches
 		}
 		if n > 0 {
 			c.most[d] = n

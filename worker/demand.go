@@ -25,6 +25,7 @@ const (
 // when it changes. The mutex of the dispatcher guards the fields after settling.
 type demand struct {
 	concurrency int
+	batch       int           // the maximum number of runs of a batch, or 0 without batches
 	changed     chan struct{} // wakes the claimer where it waits for demand
 	settling    atomic.Bool   // the settler is about to write
 
@@ -34,8 +35,8 @@ type demand struct {
 	cancelWait context.CancelFunc // ends the claimer's wait for jobs; may be nil
 }
 
-func newDemand(concurrency int) *demand {
-	return &demand{concurrency: concurrency, changed: make(chan struct{}, 1)}
+func newDemand(concurrency, batch int) *demand {
+	return &demand{concurrency: concurrency, batch: batch, changed: make(chan struct{}, 1)}
 }
 
 // observe updates the average with the duration of a run.
@@ -54,7 +55,7 @@ func (d *demand) observe(took time.Duration) {
 func (d *demand) limit(free int, waiting *runQueue, suspect, shared bool) int {
 	prefetch := 0
 	if d.average > 0 && !suspect {
-		prefetch = int(min(maxPrefetch, time.Duration(d.concurrency)*prefetchTime/d.average))
+		prefetch = int(min(maxPrefetch, time.Duration(d.concurrency*max(1, d.batch))*prefetchTime/d.average))
 	}
 	if d.exhaust && (!waiting.empty() || free == 0) {
 		return 0
@@ -62,6 +63,9 @@ func (d *demand) limit(free int, waiting *runQueue, suspect, shared bool) int {
 	enough := prefetch / 2
 	if shared {
 		enough += prefetch / 4
+	}
+	if d.batch > 0 { // a batch that is not full does not occupy its slot
+		enough += max(0, free-1)
 	}
 	if waiting.len() > enough || waiting.bytes > backend.DefaultMaxBytes/2 {
 		return 0

@@ -21,20 +21,21 @@ type dispatcher struct {
 	unsettled *unsettled
 	suspects  *suspects
 
-	mu       sync.Mutex
-	waiting  runQueue
-	work     sync.Cond // waiting has runs, or closed
-	idle     int       // slots that wait for work
-	closed   bool      // slots get no more runs
-	running  int       // slots that have a run
-	started  int       // runs that the slots have taken, in all
-	limits   concurrency
-	demand   *demand
-	activity activity
+	mu        sync.Mutex
+	waiting   runQueue
+	work      sync.Cond // waiting has runs, or closed
+	idle      int       // slots that wait for work
+	closed    bool      // slots get no more runs
+	running   int       // slots that have a run, or a batch
+	lingering int       // slots that wait for a batch to become full
+	started   int       // runs that the slots have taken, in all
+	limits    concurrency
+	demand    *demand
+	activity  activity
 }
 
 func newDispatcher(s *setup, l *leases, p *progress, u *unsettled) *dispatcher {
-	d := &dispatcher{setup: s, leases: l, progress: p, unsettled: u, limits: newConcurrency(s), demand: newDemand(s.opts.Concurrency), activity: newActivity(s.store)}
+	d := &dispatcher{setup: s, leases: l, progress: p, unsettled: u, limits: newConcurrency(s), demand: newDemand(s.opts.Concurrency, s.batch), activity: newActivity(s.store)}
 	d.suspects = newSuspects(&s.queue.SuspectLock, d.lookAgain)
 	d.work.L = &d.mu
 	return d
@@ -77,6 +78,12 @@ func (d *dispatcher) finish(e outcome) {
 		return
 	}
 	d.running--
+	d.ended(e)
+}
+
+// ended ends a run whose slot is counted. The caller holds mu.
+func (d *dispatcher) ended(e outcome) {
+	r := e.run
 	r.running.Store(false)
 	r.took = e.took
 	d.limits.free(r)
@@ -131,6 +138,10 @@ func (d *dispatcher) add(runs []run) (starts bool) {
 		}
 		d.waiting.push(r)
 	}
+	if d.batch > 0 {
+		d.work.Broadcast()
+		return d.idle > 0
+	}
 	n := min(d.idle, len(runs))
 	for range n {
 		d.work.Signal()
@@ -166,8 +177,11 @@ func (d *dispatcher) wanted(shared bool) int {
 	if d.suspects.apart() {
 		return 0
 	}
-	return d.demand.limit(d.opts.Concurrency-d.running, &d.waiting, d.suspects.has(), shared)
+	return d.demand.limit(d.free(), &d.waiting, d.suspects.has(), shared)
 }
+
+// free returns how many runs the free slots would start at once. The caller holds mu.
+func (d *dispatcher) free() int { return (d.opts.Concurrency - d.running) * max(1, d.batch) }
 
 // takesSuspect reports whether a suspect would start at once, with nothing waiting
 // behind it and no other suspect in this process. The caller holds mu.
@@ -210,7 +224,7 @@ func (d *dispatcher) describe(req *backend.ClaimRequest, p claimPlan) (freed int
 	defer d.mu.Unlock()
 	req.Limit, req.Suspects = p.limit, p.suspects
 	req.MaxBytes = max(1, backend.DefaultMaxBytes-d.waiting.bytes)
-	req.Prefetch = min(p.limit, max(0, p.limit+d.waiting.len()+d.running-d.opts.Concurrency))
+	req.Prefetch = min(p.limit, max(0, p.limit+d.waiting.len()-d.free()))
 	d.limits.apply(req)
 	return d.limits.freed
 }
@@ -243,7 +257,7 @@ func (d *dispatcher) endWait() {
 func (d *dispatcher) releaseStalled(started int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.waiting.empty() || d.started != started {
+	if d.waiting.empty() || d.started != started || d.lingering > 0 {
 		return
 	}
 	d.demand.average = max(d.demand.average, time.Duration(d.opts.Concurrency)*stallTime)

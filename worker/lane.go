@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,7 +18,7 @@ type Lane struct {
 	// Jobs share the slots. Each job is in one lane at most.
 	Jobs []plainjobs.AnyJob
 	// Concurrency is how many handlers of the lane run at once, at most 100,000. Zero is
-	// GOMAXPROCS.
+	// GOMAXPROCS, or one for a job of DefineBatch, which is in a lane alone.
 	Concurrency int
 }
 
@@ -62,12 +63,21 @@ func (w *Worker) shares(concurrency int) ([]share, error) {
 		if err != nil {
 			return nil, err
 		}
+		for _, d := range jobs {
+			switch {
+			case d.Batch && len(defs) > 1:
+				return nil, fmt.Errorf("%s has the batch job %s and other jobs: a batch job has slots of its own; leave it out, or give it a lane alone", field, d.Name)
+			case d.Batch && lane.Concurrency == 0:
+				n = max(1, d.Concurrency)
+			}
+		}
 		lanes = append(lanes, share{jobs, n})
 	}
 	rest, err := w.rest(taken)
 	if err != nil {
 		return nil, err
 	}
+	lanes = append(lanes, batches(rest)...)
 	if len(rest) > 0 {
 		lanes = slices.Insert(lanes, 0, share{rest, concurrency})
 	}
@@ -75,6 +85,24 @@ func (w *Worker) shares(concurrency int) ([]share, error) {
 		return nil, errors.New("the program defines no jobs that the worker may claim: define some, import their package, or change Options.Jobs or Options.Except")
 	}
 	return lanes, nil
+}
+
+// batches takes the jobs of DefineBatch out of jobs and returns a share for each.
+func batches(jobs map[string]*engine.Definition) (shares []share) {
+	byName := map[string]map[string]*engine.Definition{}
+	for name, d := range jobs {
+		if d.Batch {
+			delete(jobs, name)
+			if byName[d.Name] == nil {
+				byName[d.Name] = map[string]*engine.Definition{}
+			}
+			byName[d.Name][name] = d
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		shares = append(shares, share{byName[name], max(1, byName[name][name].Concurrency)})
+	}
+	return shares
 }
 
 // rest returns the jobs that are not taken by a lane or excepted.

@@ -53,8 +53,18 @@ const (
 // start makes the run one that a slot has and reports whether it may: a lost one
 // may not.
 func (r *run) start(parent context.Context, q *engine.Queue, slot int64) bool {
+	return r.startAs(r, parent, q, slot)
+}
+
+// startIn is start of a run in a batch.
+func (r *run) startIn(b *batch, parent context.Context, q *engine.Queue, slot int64) bool {
+	return r.startAs(b, parent, q, slot)
+}
+
+func (r *run) startAs(reporter engine.ProgressReporter, parent context.Context, q *engine.Queue, slot int64) bool {
 	r.slot = slot
 	r.ctx.Start(parent, q, r.job)
+	r.ctx.Info.Progress = reporter
 	if !r.state.CompareAndSwap(runWaits, runRuns) {
 		return false
 	}
@@ -71,18 +81,17 @@ func (r *run) lose() (l lostRun, ok bool) {
 	if !r.state.CompareAndSwap(runRuns, runLost) {
 		return lostRun{}, false
 	}
-	r.ctx.End(plainjobs.ErrLeaseLost)
+	r.end(plainjobs.ErrLeaseLost)
 	return lostRun{run: r, began: r.ctx.Info.Began}, true
 }
 
 // cancel ends the run of a job that an operator has cancelled. It returns false if the
-// run has not started or is cancelled already.
+// run has not started or is cancelled already, or if its handler goes on for other jobs.
 func (r *run) cancel() bool {
 	if r.cancelled.Swap(true) || r.state.Load() != runRuns {
 		return false
 	}
-	r.ctx.End(plainjobs.ErrCancelled)
-	return true
+	return r.end(plainjobs.ErrCancelled)
 }
 
 // A lostRun is a run whose lease was lost, and when it began, or zero if it had not.

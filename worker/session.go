@@ -27,6 +27,8 @@ type setup struct {
 	handlers  context.Context // the parent of all handlers' contexts
 	ready     func()          // called when the worker is registered or paused
 	self      string          // what the worker calls itself in errors
+	batch     int             // the maximum number of jobs of a batch, or 0 without batches
+	linger    time.Duration   // how long a batch waits for more
 }
 
 // A session is one call of Run or Start, or its part for one lane. Its parts and their goroutines:
@@ -66,6 +68,11 @@ func newSession(ctx context.Context, q *engine.Queue, opts Options, jobs map[str
 	c := &setup{
 		queue: q, opts: opts, store: q.Backend, jobs: jobs, names: slices.Sorted(maps.Keys(jobs)), schedules: schedules,
 		log: newThrottledLog(opts.Logger), handlers: handlers, ready: func() {}, self: self(),
+	}
+	for _, d := range jobs {
+		if d.Batch { // then it is the only one
+			c.batch, c.linger = d.MaxBatch, d.Linger
+		}
 	}
 	s := &session{setup: c, stopHandlers: stop}
 	s.reporter = &reporter{setup: c}
@@ -117,6 +124,10 @@ func (s *session) run(ctx context.Context) error {
 	defer context.AfterFunc(work, s.unsettled.removeBound)()
 	rest.Go(s.settler.loop)
 	for range s.opts.Concurrency {
+		if s.batch > 0 {
+			s.slots.startBatches(nil)
+			continue
+		}
 		s.slots.start(outcome{})
 	}
 

@@ -57,7 +57,6 @@ func (s *slots) call(r *run) (e outcome) {
 		r.ctx.Limit(begin.Add(limit), plainjobs.ErrTimeout)
 		defer s.reporter.reportIfStuck(r, limit+stuckAfter).Stop()
 	}
-	r.ctx.Info.Progress = r
 	if s.queue.Events.Wanted() {
 		s.reporter.emit(engine.Event{Kind: engine.Started, Job: r.job, Began: begin})
 	}

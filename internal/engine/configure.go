@@ -98,7 +98,7 @@ func (q *Queue) Definition(d *Definition) *Definition {
 		return own
 	}
 	own := &Definition{
-		Name: d.Name, Where: d.Where, Type: d.Type, MaxAttempts: d.InitialAttempts, InitialAttempts: d.InitialAttempts, Results: d.Results, Run: d.Run, root: d,
+		Name: d.Name, Where: d.Where, Type: d.Type, MaxAttempts: d.InitialAttempts, InitialAttempts: d.InitialAttempts, Results: d.Results, Batch: d.Batch, Run: d.Run, root: d,
 	}
 	for _, changes := range [][]Change{c.defaults, d.changes, c.changes[d]} {
 		for _, change := range changes {

@@ -66,13 +66,13 @@ func (q *Queue) DecryptText(name, text string) string {
 func (q *Queue) decrypting(run Run) Run {
 	return func(ctx context.Context, payload []byte) error {
 		i := InfoOf(ctx)
-		data, err := q.Decrypt(i.Job.Name, payload)
-		if err != nil {
-			return fmt.Errorf("payload of job %s #%d: %w", i.Job.Name, i.Job.ID, err)
+		if BatchOf(ctx) != nil { // each payload on its own
+			return run(ctx, payload)
 		}
-		decrypted := *i.Job // other goroutines may read the job
-		decrypted.Payload = data
-		i.Job = &decrypted
+		data, err := i.Decrypt()
+		if err != nil {
+			return err
+		}
 		return run(ctx, data)
 	}
 }

@@ -44,6 +44,9 @@ type Definition struct {
 	Middleware      []Middleware // the first is the outermost
 	OnError         []ErrorFunc
 	Results         bool // its handlers leave results
+	Batch           bool // its handler runs several jobs at once: at most MaxBatch, for which it waits for Linger
+	MaxBatch        int
+	Linger          time.Duration
 	HidePayload     bool // in the dashboard
 	Overrides       bool // it only collects options of an override, which may lift limits
 	Run             Run  // nil if the job was only declared

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,20 @@ type ProgressReporter interface {
 	// Await notes that the handler waits for another job until done is called. warn logs
 	// that this job, as it is, has not started.
 	Await() (warn func(awaited *backend.Info, waited time.Duration), done func())
+}
+
+// Decrypt returns the payload of the run's job, decrypted.
+func (i *Info) Decrypt() ([]byte, error) {
+	data, err := i.Queue.Decrypt(i.Job.Name, i.Job.Payload)
+	if err != nil {
+		return nil, fmt.Errorf("payload of job %s #%d: %w", i.Job.Name, i.Job.ID, err)
+	}
+	if i.Queue.Codec != nil {
+		decrypted := *i.Job // other goroutines may read the job
+		decrypted.Payload = data
+		i.Job = &decrypted
+	}
+	return data, nil
 }
 
 // InfoOf returns the run that ctx belongs to, or nil.
