@@ -125,7 +125,7 @@ var mutants = []mutant{
 		pkg: "./internal/engine", run: "^TestJudge$",
 	}, {
 		rule: "worker: a lost lease ends the handler", file: "worker/run.go",
-		from: "r.ctx.End(plainjobs.ErrLeaseLost)", to: "_ = r",
+		from: "r.end(plainjobs.ErrLeaseLost)", to: "_ = r",
 		pkg: "./worker", run: "^TestLostLeaseEndsTheHandler$", slow: true,
 	}, {
 		rule: "worker: a stalled worker judges no other", file: "worker/heartbeat.go",
