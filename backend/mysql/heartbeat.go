@@ -11,6 +11,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/internal/jsonrow"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 )
 
 const (
@@ -217,12 +218,12 @@ func (b *Backend) StoreProgress(ctx context.Context, progress []backend.Progress
 		last[p.ID] = append(last[p.ID], p)
 	}
 	return b.write(ctx, "progress", func(t *tx) error {
-		locked, err := t.lock(sorted(last))
+		locked, err := t.lock(sqlstore.Sorted(last))
 		if err != nil {
 			return err
 		}
 		rows := insert{head: upsertProgress, tail: upsertProgressTail}
-		for _, id := range sorted(locked) {
+		for _, id := range sqlstore.Sorted(locked) {
 			for _, p := range last[id] {
 				if r := locked[id]; r.State == backend.Pending && r.seed+id == p.Token {
 					if err := rows.add(t, id, p.Done, p.Total); err != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -112,7 +113,7 @@ func (p *push) lockBounded() error {
 	if len(bounded) == 0 {
 		return nil
 	}
-	names := sorted(bounded)
+	names := sqlstore.Sorted(bounded)
 	rows := insert{head: lockPush, tail: lockPushTail}
 	for _, name := range names {
 		if err := rows.add(p.t, name); err != nil {
@@ -233,7 +234,7 @@ func (p *push) replace() error {
 		}
 	}
 	rows := make([]*row, 0, len(changed))
-	for _, id := range sorted(changed) {
+	for _, id := range sqlstore.Sorted(changed) {
 		rows = append(rows, changed[id])
 	}
 	return p.t.update(rows)

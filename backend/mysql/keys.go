@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 )
 
 // A nameKey is a unique or serial key with the name that it belongs to.
@@ -239,7 +240,7 @@ func (t *tx) supersede(holders map[nameKey]int64, by map[nameKey]*row, now int64
 		return err
 	}
 	var cancelled []*row
-	for _, id := range sorted(losers) {
+	for _, id := range sqlstore.Sorted(losers) {
 		if r := losers[id]; r.State.Waits() {
 			r.become(r.Supersede(winner[id], now))
 			cancelled = append(cancelled, r)

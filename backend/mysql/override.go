@@ -8,6 +8,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/internal/jsonrow"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -145,7 +146,7 @@ func (t *tx) storeSettings(changed settings) error {
 		return nil
 	}
 	rows := insert{head: upsertSettings, tail: upsertSettingsTail}
-	for _, name := range sorted(changed) {
+	for _, name := range sqlstore.Sorted(changed) {
 		s := changed[name]
 		override := ""
 		if s.override != nil {

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 )
 
 const (
@@ -59,7 +61,7 @@ func (c *claim) find(suspect bool, limit int) ([]pick, error) {
 		}
 	}
 	var names []string
-	for _, name := range sorted(c.left) {
+	for _, name := range sqlstore.Sorted(c.left) {
 		if allowed, ok := c.allowed[name]; (!ok || allowed > 0) && c.left[name] > 0 {
 			names = append(names, name)
 		}

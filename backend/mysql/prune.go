@@ -1,14 +1,13 @@
 package mysql
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
-	"math"
 	"slices"
 	"strings"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -20,7 +19,7 @@ const (
 		(SELECT ?, f.job, f.finished_at FROM plainjobs_finished f FORCE INDEX (PRIMARY)
 		WHERE f.name = ? AND f.state = ? AND f.finished_at <= ?
 			AND NOT EXISTS (
-				SELECT 1 FROM plainjobs_job o JOIN plainjobs_unique_key k ON k.name = o.name AND k.key_text = o.unique_key AND k.job = o.id
+				SELECT 1 FROM plainjobs_job o JOIN plainjobs_unique_key k ON k.name = o.name AND k.key_text = o.unique_key AND k.job = o.ID
 				WHERE o.id = f.job AND o.flags & 1 <> 0 AND k.until_at > ?)
 		ORDER BY f.finished_at, f.job LIMIT ?)`
 )
@@ -40,7 +39,7 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 		}
 		ids := make([]int64, len(old))
 		for i, o := range old {
-			ids[i] = o.id
+			ids[i] = o.ID
 		}
 		rows, err := t.lockAs(lockFree, ids)
 		if err != nil {
@@ -66,23 +65,8 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 	return pruned, more, nil
 }
 
-// A class is the jobs of one name in one terminal state.
-type class struct {
-	name  string
-	state backend.State
-	jobs  int   // number of jobs
-	until int64 // the retention of jobs that finished by then has ended
-	past  int   // number of those found
-}
-
-type oldJob struct {
-	class        int
-	id, finished int64
-}
-
-// searchOld returns at most limit finished jobs to delete, the oldest of each class first: jobs
-// whose retention has ended, then jobs beyond a name's maximum.
-func (t *tx) searchOld(limit int) ([]oldJob, error) {
+// searchOld returns at most limit finished jobs to delete.
+func (t *tx) searchOld(limit int) ([]sqlstore.OldJob, error) {
 	now, err := t.now()
 	if err != nil {
 		return nil, err
@@ -91,64 +75,23 @@ func (t *tx) searchOld(limit int) ([]oldJob, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []class
+	historyOf := func(name string) backend.History { return lifecycle.HistoryOf(set[name].Settings, t.b.opts.History) }
+	var all []sqlstore.Class
 	err = t.each(selectFinished, nil, func(r *sql.Rows) error {
-		var c class
-		err := r.Scan(&c.name, &c.state, &c.jobs)
-		c.until = now - lifecycle.Retention(lifecycle.HistoryOf(set[c.name].Settings, t.b.opts.History), c.state).Microseconds()
+		var c sqlstore.Class
+		err := r.Scan(&c.Name, &c.State, &c.Jobs)
+		c.Until = now - lifecycle.Retention(historyOf(c.Name), c.State).Microseconds()
 		all = append(all, c)
 		return err
 	})
-	if err != nil || len(all) == 0 {
-		return nil, err
-	}
-	old, err := t.oldest(all, limit)
 	if err != nil {
 		return nil, err
 	}
-	for _, o := range old {
-		all[o.class].past++
-	}
-	for len(all) > 0 && len(old) < limit {
-		name, n := all[0].name, slices.IndexFunc(all, func(c class) bool { return c.name != all[0].name })
-		if n < 0 {
-			n = len(all)
-		}
-		some, err := t.surplus(all[:n], lifecycle.HistoryOf(set[name].Settings, t.b.opts.History).Rows, limit-len(old))
-		if err != nil {
-			return nil, err
-		}
-		old, all = append(old, some...), all[n:]
-	}
-	return old, nil
-}
-
-// surplus returns the oldest finished jobs of a name beyond its maximum of rows, without the
-// jobs whose retention has ended.
-func (t *tx) surplus(classes []class, rows, limit int) ([]oldJob, error) {
-	left := 0
-	for _, c := range classes {
-		left += c.jobs - c.past
-	}
-	surplus := min(left-rows, limit)
-	if rows < 0 || surplus <= 0 {
-		return nil, nil
-	}
-	var found []oldJob
-	for _, c := range classes {
-		c.until = math.MaxInt64
-		some, err := t.oldest([]class{c}, c.past+surplus)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, some[min(c.past, len(some)):]...)
-	}
-	slices.SortFunc(found, func(a, b oldJob) int { return cmp.Or(cmp.Compare(a.finished, b.finished), cmp.Compare(a.id, b.id)) })
-	return found[:min(surplus, len(found))], nil
+	return sqlstore.FindOld(all, limit, func(name string) int { return historyOf(name).Rows }, t.oldest)
 }
 
 // oldest returns the oldest finished jobs of each class, at most limit in all.
-func (t *tx) oldest(classes []class, limit int) (found []oldJob, err error) {
+func (t *tx) oldest(classes []sqlstore.Class, limit int) (found []sqlstore.OldJob, err error) {
 	now, err := t.now()
 	if err != nil {
 		return nil, err
@@ -157,14 +100,14 @@ func (t *tx) oldest(classes []class, limit int) (found []oldJob, err error) {
 	for part := range slices.Chunk(classes, maxUnion) {
 		var args []any
 		for _, c := range part {
-			args = append(args, place, c.name, int64(c.state), c.until, now, limit)
+			args = append(args, place, c.Name, int64(c.State), c.Until, now, limit)
 			place++
 		}
 		args = append(args, limit-len(found))
 		query := strings.Repeat(selectOldest+" UNION ALL ", len(part)-1) + selectOldest + " LIMIT ?"
 		err := t.each(query, args, func(r *sql.Rows) error {
-			var o oldJob
-			err := r.Scan(&o.class, &o.id, &o.finished)
+			var o sqlstore.OldJob
+			err := r.Scan(&o.Class, &o.ID, &o.Finished)
 			found = append(found, o)
 			return err
 		})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/internal/audit"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 )
 
 // repair corrects the differences that still exist. It locks the jobs and checks them again,
@@ -97,7 +98,7 @@ func (t *tx) repairPlaces(d drift) error {
 		return err
 	}
 	places := placeChange{left: d.left}
-	for _, id := range sorted(rows) {
+	for _, id := range sqlstore.Sorted(rows) {
 		places.add(rows[id])
 	}
 	return places.store(t)

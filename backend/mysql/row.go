@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -116,7 +117,7 @@ func (t *tx) findRunning(rows []*row) error {
 	if t.caller {
 		query += ` LOCK IN SHARE MODE`
 	}
-	err := t.each(query, []any{idList(sorted(seeds)), hi, lo}, func(r *sql.Rows) error {
+	err := t.each(query, []any{idList(sqlstore.Sorted(seeds)), hi, lo}, func(r *sql.Rows) error {
 		var seed int64
 		var c claim
 		err := r.Scan(&seed, &c.first, &c.last)
@@ -320,7 +321,7 @@ func (t *tx) addErrors(rows []*row, now int64) error {
 		if t.caller {
 			query += ` LOCK IN SHARE MODE`
 		}
-		err := t.each(query, []any{idList(sorted(last))}, func(r *sql.Rows) error {
+		err := t.each(query, []any{idList(sqlstore.Sorted(last))}, func(r *sql.Rows) error {
 			var job, number int64
 			err := r.Scan(&job, &number)
 			last[job] = number

@@ -9,6 +9,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -48,7 +49,7 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 		last[s.Name] = s
 	}
 	return b.write(ctx, "define", func(t *tx) error {
-		for _, name := range sorted(last) {
+		for _, name := range sqlstore.Sorted(last) {
 			found, err := t.ids(selectIsStored, name)
 			if err == nil && len(found) > 0 {
 				err = rejected{lifecycle.StoredError(name)}

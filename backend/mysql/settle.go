@@ -10,6 +10,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/internal/lease"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -336,7 +337,7 @@ func (b *Backend) Fail(ctx context.Context, failures []backend.Failure) (lost []
 // say so.
 func (t *tx) findRunningBut(rows map[int64]*row, tokens map[int64][]int64) error {
 	var unknown []*row
-	for _, id := range sorted(rows) {
+	for _, id := range sqlstore.Sorted(rows) {
 		r := rows[id]
 		if r.State == backend.Pending && slices.ContainsFunc(tokens[id], func(token int64) bool { return token != r.seed+id }) {
 			unknown = append(unknown, r)
@@ -402,7 +403,7 @@ func (t *tx) ran(times runTimes) error {
 	if len(times.runs) == 0 {
 		return nil
 	}
-	ids := sorted(times.runs)
+	ids := sqlstore.Sorted(times.runs)
 	if !t.caller {
 		var err error
 		if ids, err = t.ids(lockJobs, valuesOf(ids)); err != nil || len(ids) == 0 {

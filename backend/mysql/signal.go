@@ -8,6 +8,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 )
 
 const (
@@ -96,7 +97,7 @@ func (t *tx) wakeWaiting(key backend.SignalKey) error {
 		return err
 	}
 	var woken []*row
-	for _, id := range sorted(rows) {
+	for _, id := range sqlstore.Sorted(rows) {
 		if r := rows[id]; r.State == backend.Scheduled { // otherwise its row is left from an earlier sleep
 			r.Job = r.Retry(nil, now)
 			woken = append(woken, r)

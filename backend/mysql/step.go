@@ -7,6 +7,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 )
 
 const (
@@ -173,7 +174,7 @@ func (t *tx) restart(rows []*row, from string) error {
 			return err
 		}
 		query, gone = deleteStepsFrom, nil
-		for _, id := range sorted(numbers) {
+		for _, id := range sqlstore.Sorted(numbers) {
 			gone.add(id, numbers[id])
 		}
 	}

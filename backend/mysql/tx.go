@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -438,14 +437,4 @@ func (t *tx) nested(f func() error) error {
 	}
 	_, undoErr := t.conn.ExecContext(ctx, `RELEASE SAVEPOINT plainjobs`)
 	return cmp.Or(err, undoErr)
-}
-
-// sorted returns the keys of m in order.
-func sorted[M ~map[K]V, K cmp.Ordered, V any](m M) []K {
-	keys := make([]K, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

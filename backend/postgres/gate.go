@@ -10,23 +10,9 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
-
-const gateColumns = `g.id, g.label, g.parent, g.total, g.open, g.done, g.failed, g.cancelled, g.sealed, g.fired, g.created_at, g.ended_at, g.deadline, g.kind, g.awaits`
-
-// A gateRow is a stored gate.
-type gateRow struct {
-	lifecycle.Gate
-	id, parent, created, awaits int64
-	label                       string
-}
-
-// fields are where the columns of gateColumns are scanned.
-func (g *gateRow) fields() []any {
-	return []any{&g.id, &g.label, &g.parent, &g.Total, &g.Open, &g.Done, &g.Failed, &g.Cancelled, &g.Sealed, &g.Fired, &g.created, &g.EndedAt, &g.Deadline,
-		&g.Kind, &g.awaits}
-}
 
 const (
 	drawGateIDs = `SELECT nextval('plainjobs.job_gate_id_seq') FROM generate_series(1, $1::bigint)`
@@ -47,7 +33,7 @@ const (
 	sealGates = `UPDATE plainjobs.job_gate SET sealed = true WHERE id = $1::bigint`
 
 	selectGates = `
-		SELECT ` + gateColumns + `, c.total, c.open, c.done, c.failed, c.cancelled,
+		SELECT ` + sqlstore.GateColumns + `, c.total, c.open, c.done, c.failed, c.cancelled,
 			(SELECT count(*) FROM plainjobs.gate_waiter w WHERE w.gate = g.id AND w.waits),
 			EXISTS (SELECT 1 FROM plainjobs.gate_await a WHERE a.gate = g.id)
 		FROM plainjobs.job_gate g
@@ -67,7 +53,7 @@ func (b *Backend) inTx(ctx context.Context, caller *sql.Tx, op string, f func(*t
 	var gates []int64
 	err := b.write(ctx, op, b.durable(), func(t *tx) error {
 		err := f(t)
-		gates = t.takeFolds()
+		gates = t.gates.TakeFolds()
 		return err
 	})
 	if err == nil {
@@ -113,12 +99,12 @@ func (t *tx) createGates(req backend.GateRequest, result *backend.GateResult) er
 		}
 		return id
 	}
-	rows := make([]gateRow, len(req.Gates))
+	rows := make([]sqlstore.Gate, len(req.Gates))
 	var parents []int64
 	for i := range req.Gates {
 		n := &req.Gates[i]
-		rows[i] = gateRow{Gate: lifecycle.NewGate(n, now), id: result.Gates[i], label: n.Label, parent: resolve(n.Parent), created: now, awaits: resolve(n.Awaits)}
-		t.gateWork().created[rows[i].id] = true
+		rows[i] = sqlstore.Gate{Gate: lifecycle.NewGate(n, now), ID: result.Gates[i], Label: n.Label, Parent: resolve(n.Parent), Created: now, Awaits: resolve(n.Awaits)}
+		t.gateWork().Created[rows[i].ID] = true
 		if n.Parent > 0 {
 			parents = append(parents, n.Parent)
 		}
@@ -133,15 +119,15 @@ func (t *tx) createGates(req backend.GateRequest, result *backend.GateResult) er
 		}
 	}
 	for i := range rows {
-		if rows[i].parent != 0 {
-			t.tally(rows[i].parent, lifecycle.Joined(backend.Pending))
+		if rows[i].Parent != 0 {
+			t.tally(rows[i].Parent, lifecycle.Joined(backend.Pending))
 		}
-		if rows[i].awaits != 0 {
-			t.tally(rows[i].id, lifecycle.Joined(backend.Pending))
+		if rows[i].Awaits != 0 {
+			t.tally(rows[i].ID, lifecycle.Joined(backend.Pending))
 		}
 	}
 	if len(req.Jobs) > 0 {
-		if result.Jobs, err = t.push(resolved(req.Jobs, resolve)); err != nil {
+		if result.Jobs, err = t.push(sqlstore.Resolve(req.Jobs, resolve)); err != nil {
 			return err
 		}
 	} else {
@@ -150,52 +136,16 @@ func (t *tx) createGates(req backend.GateRequest, result *backend.GateResult) er
 	return t.insertGates(rows, req.Gates, now)
 }
 
-// resolved returns jobs with the IDs of their gates.
-func resolved(jobs []backend.NewJob, resolve func(int64) int64) []backend.NewJob {
-	jobs = slices.Clone(jobs)
-	for i := range jobs {
-		if from := jobs[i].Gating; from != nil {
-			g := backend.Gating{Gates: slices.Clone(from.Gates), Gate: resolve(from.Gate), When: from.When}
-			for at := range g.Gates {
-				g.Gates[at] = resolve(g.Gates[at])
-			}
-			jobs[i].Gating = &g
-		}
-	}
-	return jobs
-}
-
-// insertGates stores new gates. Inner ones are counted first: one that ends counts in its
-// parent. A fold looks at the waiters of those that have ended or have a failed member.
-func (t *tx) insertGates(rows []gateRow, from []backend.NewGate, now int64) error {
-	var awaiting, hubs []int64
-	for i := range slices.Backward(rows) {
-		g := &rows[i]
-		g.Sealed = from[i].Sealed
-		g.Gate = g.Count(t.gates.tallies[g.id], now)
-		delete(t.gates.tallies, g.id)
-		delete(t.gates.created, g.id)
-		delete(t.gates.folds, g.id)
-		if g.EndedAt != 0 && g.parent != 0 {
-			t.tally(g.parent, lifecycle.Moved(backend.Pending, g.State()))
-		}
-		if g.passes() {
-			t.gates.folds[g.id] = true
-		}
-		if g.awaits != 0 {
-			awaiting, hubs = append(awaiting, g.id), append(hubs, g.awaits)
-		}
-	}
+// insertGates stores new gates.
+func (t *tx) insertGates(rows []sqlstore.Gate, from []backend.NewGate, now int64) error {
+	awaiting, hubs := t.gates.CountNew(rows, from, now)
 	if err := t.insertGateRows(rows); err != nil {
 		return err
 	}
 	return t.insertAwaits(awaiting, hubs)
 }
 
-// passes reports whether a fold has to look at what waits for g.
-func (g *gateRow) passes() bool { return g.EndedAt != 0 || g.Fired }
-
-func (t *tx) insertGateRows(rows []gateRow) error {
+func (t *tx) insertGateRows(rows []sqlstore.Gate) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -206,9 +156,9 @@ func (t *tx) insertGateRows(rows []gateRow) error {
 	parents, created, ended, deadlines, awaits := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
 	for i := range rows {
 		g := &rows[i]
-		c.add(g.id, g.Tally)
-		labels[i], kinds[i], sealed[i], fired[i], passing[i] = g.label, g.Kind, g.Sealed, g.Fired, g.passes()
-		parents[i], created[i], ended[i], deadlines[i], awaits[i] = g.parent, g.created, g.EndedAt, g.Deadline, g.awaits
+		c.add(g.ID, g.Tally)
+		labels[i], kinds[i], sealed[i], fired[i], passing[i] = g.Label, g.Kind, g.Sealed, g.Fired, g.Passes()
+		parents[i], created[i], ended[i], deadlines[i], awaits[i] = g.Parent, g.Created, g.EndedAt, g.Deadline, g.Awaits
 	}
 	_, err := t.exec(insertGates, intArray(c.ids), textArray(labels), intArray(parents), intArray(c.totals), intArray(c.opens), intArray(c.dones),
 		intArray(c.faileds), intArray(c.cancelleds), boolArray(sealed), boolArray(fired), intArray(created), intArray(ended), intArray(deadlines),
@@ -269,17 +219,11 @@ func (b *Backend) Gates(ctx context.Context, query backend.GateQuery) (infos []b
 	err = b.read(ctx, "gates", func(q querier) error {
 		infos = nil
 		return b.scan(ctx, q, selectGates+where, args, func(r *sql.Rows) error {
-			var g gateRow
+			var g sqlstore.Gate
 			var change lifecycle.Tally
 			var info backend.GateInfo
-			err := r.Scan(append(g.fields(), &change.Total, &change.Open, &change.Done, &change.Failed, &change.Cancelled, &info.Waiting, &info.Awaiting)...)
-			if g.EndedAt == 0 {
-				g.Tally = g.Plus(change)
-				g.Fired = g.Fired || g.Failed > 0
-			}
-			info.ID, info.Label, info.Parent, info.Awaits, info.CreatedAt = g.id, g.label, g.parent, g.awaits, instant(g.created)
-			g.FillGate(&info)
-			infos = append(infos, info)
+			err := r.Scan(append(g.Fields(), &change.Total, &change.Open, &change.Done, &change.Failed, &change.Cancelled, &info.Waiting, &info.Awaiting)...)
+			infos = append(infos, g.Info(change, info))
 			return err
 		})
 	})

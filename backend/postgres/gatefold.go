@@ -4,15 +4,17 @@ import (
 	"context"
 	"database/sql"
 	"slices"
+	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
 	// A gate that another transaction has locked is left out: that one adds a job, or
 	// folds the gate.
-	lockFolds = `SELECT ` + gateColumns + `, g.passing, plainjobs.now_micros() FROM plainjobs.job_gate g WHERE g.id = ANY($1::text::bigint[])
+	lockFolds = `SELECT ` + sqlstore.GateColumns + `, g.passing, plainjobs.now_micros() FROM plainjobs.job_gate g WHERE g.id = ANY($1::text::bigint[])
 		ORDER BY g.id FOR UPDATE OF g SKIP LOCKED`
 
 	takeChanges = `
@@ -34,33 +36,61 @@ const (
 		WHERE g.id = v.id`
 )
 
-// maxFolds bounds the gates that a transaction folds.
-const maxFolds = 100
+// foldGates folds gates in a transaction; see Folder.Fold.
+func (b *Backend) foldGates(ctx context.Context, gates []int64) (locked, changed []int64, err error) {
+	err = b.transact(ctx, false, func(t *tx) (err error) {
+		locked, err = t.fold(gates)
+		changed = t.gates.TakeFolds()
+		return err
+	})
+	return locked, changed, err
+}
 
-// foldGates adds the changes of gates to them, ends those whose last member has ended, and
-// lets waiters through. That may end other jobs, which count in other gates. It returns
-// the gates that are left, because other transactions have locked them or their waiters.
-//
-// Only a fold ends a gate. It sees every change that was committed before it locked the
-// gate. So of several transactions that end the last members at once, the fold after the
-// last commit finds that no member is left.
-func (b *Backend) foldGates(ctx context.Context, gates []int64) (left []int64, err error) {
-	for len(gates) > 0 {
-		n := min(len(gates), maxFolds)
-		part := gates[:n:n]
-		gates = gates[n:]
-		var locked, next []int64
-		err := b.transact(ctx, false, func(t *tx) (err error) {
-			locked, err = t.fold(part)
-			next = t.takeFolds()
+// maxWatched bounds how long the folder waits for the end of an application's transaction.
+const maxWatched = 10 * time.Minute
+
+const (
+	selectXactID = `SELECT pg_current_xact_id()::text::bigint`
+	selectXacts  = `SELECT v.id FROM unnest($1::text::bigint[]) AS v(id) WHERE pg_xact_status(v.id::text::xid8) = 'in progress'`
+)
+
+// foldAtCommit has the gates folded that a transaction of the application changes, once
+// that has committed.
+func (t *tx) foldAtCommit() error {
+	gates := t.gates.ToFold()
+	if len(gates) == 0 {
+		return nil
+	}
+	ids, err := t.ids(selectXactID)
+	if err == nil {
+		t.b.folder.After(ids[0], gates)
+	}
+	return err
+}
+
+// openXacts reports which transactions are in progress.
+func (b *Backend) openXacts(ctx context.Context, ids []int64) (map[int64]bool, error) {
+	progress := map[int64]bool{}
+	err := b.alone(ctx, true, func(q querier) error {
+		return b.scan(ctx, q, selectXacts, []any{intArray(ids)}, func(r *sql.Rows) error {
+			var id int64
+			err := r.Scan(&id)
+			progress[id] = true
 			return err
 		})
-		if err != nil {
-			return slices.Concat(left, part, gates), err
-		}
-		left, gates = append(left, locked...), slices.Concat(gates, next)
+	})
+	return progress, err
+}
+
+// foldAfter folds gates after a call.
+func (b *Backend) foldAfter(ctx context.Context, gates []int64) {
+	if len(gates) == 0 {
+		return
 	}
-	return left, nil
+	if leave, err := b.enter(); err == nil { // otherwise a later Reap folds them
+		defer leave()
+		b.folder.Now(ctx, gates)
+	}
 }
 
 // fold folds gates in the transaction. It returns those that other transactions have
@@ -69,9 +99,9 @@ func (t *tx) fold(ids []int64) (locked []int64, err error) {
 	gates := map[int64]*foldedGate{}
 	err = t.each(lockFolds, []any{intArray(ids)}, func(r *sql.Rows) error {
 		g := &foldedGate{}
-		err := r.Scan(append(g.fields(), &g.wasPassing, &t.clock)...)
-		g.was = g.Gate
-		gates[g.id] = g
+		err := r.Scan(append(g.Fields(), &g.wasPassing, &t.clock)...)
+		g.was = g.Gate.Gate
+		gates[g.ID] = g
 		return err
 	})
 	if err == nil && len(gates) < len(ids) {
@@ -80,11 +110,11 @@ func (t *tx) fold(ids []int64) (locked []int64, err error) {
 	if err != nil || len(gates) == 0 {
 		return locked, err
 	}
-	err = t.each(takeChanges, []any{intArray(sorted(gates))}, func(r *sql.Rows) error {
+	err = t.each(takeChanges, []any{intArray(sqlstore.Sorted(gates))}, func(r *sql.Rows) error {
 		var id int64
 		var change lifecycle.Tally
 		err := r.Scan(&id, &change.Total, &change.Open, &change.Done, &change.Failed, &change.Cancelled)
-		gates[id].Gate = gates[id].Count(change, t.clock)
+		gates[id].Gate.Gate = gates[id].Count(change, t.clock)
 		return err
 	})
 	if err == nil {
@@ -94,24 +124,24 @@ func (t *tx) fold(ids []int64) (locked []int64, err error) {
 		return locked, err
 	}
 	limit := maxPassed
-	for _, id := range sorted(gates) {
+	for _, id := range sqlstore.Sorted(gates) {
 		g := gates[id]
 		if g.was.EndedAt == 0 && g.EndedAt != 0 {
-			t.b.folder.ended.Add(1)
+			t.b.folder.Ended()
 		}
-		if g.was.EndedAt == 0 && g.EndedAt != 0 && g.parent != 0 {
-			t.tally(g.parent, lifecycle.Moved(backend.Pending, g.State()))
+		if g.was.EndedAt == 0 && g.EndedAt != 0 && g.Parent != 0 {
+			t.tally(g.Parent, lifecycle.Moved(backend.Pending, g.State()))
 		}
 		if !g.passing {
 			continue
 		}
 		seen, passed := 0, 0
 		if limit > 0 {
-			seen, passed, err = t.passWaiters(&g.gateRow, limit)
+			seen, passed, err = t.passWaiters(&g.Gate, limit)
 		}
 		if err == nil && g.Kind == backend.HubGate && seen < limit {
 			var counted int
-			counted, err = t.countHub(&g.gateRow, limit-seen)
+			counted, err = t.countHub(&g.Gate, limit-seen)
 			seen, passed = seen+counted, passed+counted
 		}
 		if err != nil {
@@ -121,7 +151,7 @@ func (t *tx) fold(ids []int64) (locked []int64, err error) {
 		case seen > 0 && passed == 0:
 			locked = append(locked, id)
 		case g.passing:
-			t.gateWork().folds[id] = true
+			t.gateWork().Folds[id] = true
 		}
 		limit -= seen
 	}
@@ -136,21 +166,21 @@ const countAwaiting = `
 
 // countHub counts a hub that has ended in gates that await it, at most limit, and returns
 // their number. It locks none of them.
-func (t *tx) countHub(hub *gateRow, limit int) (int, error) {
+func (t *tx) countHub(hub *sqlstore.Gate, limit int) (int, error) {
 	if hub.EndedAt == 0 {
 		return 0, nil
 	}
 	change := lifecycle.Moved(backend.Pending, hub.State())
-	gates, err := t.ids(countAwaiting, hub.id, limit, change.Open, change.Done, change.Failed, change.Cancelled)
+	gates, err := t.ids(countAwaiting, hub.ID, limit, change.Open, change.Done, change.Failed, change.Cancelled)
 	for _, gate := range gates {
-		t.gateWork().folds[gate] = true
+		t.gateWork().Folds[gate] = true
 	}
 	return len(gates), err
 }
 
 // A foldedGate is a gate while it is folded.
 type foldedGate struct {
-	gateRow
+	sqlstore.Gate
 	was                 lifecycle.Gate
 	wasPassing, passing bool
 }
@@ -182,7 +212,7 @@ func (t *tx) findPassing(gates map[int64]*foldedGate) error {
 	var ids []int64
 	var ended []bool
 	for id, g := range gates {
-		if g.passes() {
+		if g.Passes() {
 			ids, ended = append(ids, id), append(ended, g.EndedAt != 0)
 		}
 	}
@@ -202,7 +232,7 @@ func (t *tx) updateGates(gates map[int64]*foldedGate) error {
 	var fired, passing []bool
 	var ended []int64
 	for id, g := range gates {
-		if g.Gate != g.was || g.passing != g.wasPassing {
+		if g.Gate.Gate != g.was || g.passing != g.wasPassing {
 			c.add(id, g.Tally)
 			fired, passing, ended = append(fired, g.Fired), append(passing, g.passing), append(ended, g.EndedAt)
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -47,7 +48,7 @@ func (a *importBatch) importGates(gates []backend.GateInfo) error {
 	if err != nil {
 		return err
 	}
-	var rows []gateRow
+	var rows []sqlstore.Gate
 	var awaiting, hubs []int64
 	for i := range gates {
 		r := &gates[i]
@@ -57,7 +58,7 @@ func (a *importBatch) importGates(gates []backend.GateInfo) error {
 			}
 			continue
 		}
-		g := gateRow{Gate: lifecycle.GateOf(r), id: r.ID, parent: r.Parent, created: r.CreatedAt.UnixMicro(), awaits: r.Awaits, label: r.Label}
+		g := sqlstore.Gate{Gate: lifecycle.GateOf(r), ID: r.ID, Parent: r.Parent, Created: r.CreatedAt.UnixMicro(), Awaits: r.Awaits, Label: r.Label}
 		rows = append(rows, g)
 		if g.EndedAt == 0 {
 			a.t.tally(r.ID, lifecycle.Tally{}) // its last member may have ended
@@ -66,7 +67,7 @@ func (a *importBatch) importGates(gates []backend.GateInfo) error {
 			continue
 		}
 		hub, stored := present[r.Awaits]
-		if !stored && !slices.ContainsFunc(rows, func(g gateRow) bool { return g.id == r.Awaits }) {
+		if !stored && !slices.ContainsFunc(rows, func(g sqlstore.Gate) bool { return g.ID == r.Awaits }) {
 			a.t.tally(r.ID, lifecycle.Moved(backend.Pending, backend.Cancelled)) // the hub is gone
 			continue
 		}
@@ -85,7 +86,7 @@ func (a *importBatch) importGates(gates []backend.GateInfo) error {
 func (a *importBatch) findGates(jobs []backend.Record) (err error) {
 	var ids []int64
 	for i := range jobs {
-		ids = append(ids, gatesOf(jobs[i].Gating)...)
+		ids = append(ids, sqlstore.GatesOf(jobs[i].Gating)...)
 	}
 	a.gates, err = a.presentGates(ids)
 	return err
@@ -93,7 +94,7 @@ func (a *importBatch) findGates(jobs []backend.Record) (err error) {
 
 // keptByFlow reports whether a flow that has not ended keeps a finished job.
 func (a *importBatch) keptByFlow(r *backend.Record) bool {
-	return slices.ContainsFunc(gatesOf(r.Gating), func(id int64) bool { return a.gates[id].keeps && id != r.Gating.Gate })
+	return slices.ContainsFunc(sqlstore.GatesOf(r.Gating), func(id int64) bool { return a.gates[id].keeps && id != r.Gating.Gate })
 }
 
 // siftGatings leaves only gates that exist in the gatings of the batch, and notes which jobs

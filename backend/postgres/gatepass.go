@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -40,8 +41,8 @@ type gateWaiter struct {
 // has ended or has a failed member, so this does not change any more. Waiters that another
 // transaction has locked are passed over. It returns how many it looked at and how many
 // it let through.
-func (t *tx) passWaiters(g *gateRow, limit int) (seen, passed int, err error) {
-	ids, err := t.ids(selectWaiters, g.id, g.EndedAt != 0, limit)
+func (t *tx) passWaiters(g *sqlstore.Gate, limit int) (seen, passed int, err error) {
+	ids, err := t.ids(selectWaiters, g.ID, g.EndedAt != 0, limit)
 	if err != nil || len(ids) == 0 {
 		return 0, 0, err
 	}
@@ -56,7 +57,7 @@ func (t *tx) passWaiters(g *gateRow, limit int) (seen, passed int, err error) {
 	if err != nil || len(rows) == 0 {
 		return seen, passed, err
 	}
-	waiters, err := t.standing(g.id, rows)
+	waiters, err := t.standing(g.ID, rows)
 	if err == nil {
 		err = t.pass(g, waiters)
 	}
@@ -96,7 +97,7 @@ func (t *tx) standing(gate int64, rows []*row) (waiters []gateWaiter, err error)
 }
 
 // pass does what the state of g means for locked waiters.
-func (t *tx) pass(g *gateRow, waiters []gateWaiter) error {
+func (t *tx) pass(g *sqlstore.Gate, waiters []gateWaiter) error {
 	now, err := t.now()
 	if err != nil {
 		return err
@@ -108,7 +109,7 @@ func (t *tx) pass(g *gateRow, waiters []gateWaiter) error {
 			w.Job = w.Admit(w.delay, w.expires, now)
 			changed, admitted = append(changed, w.row), append(admitted, w.row)
 		case lifecycle.Refused:
-			w.become(w.Refuse(lifecycle.GateText(g.id, g.Gate, w.when), now))
+			w.become(w.Refuse(lifecycle.GateText(g.ID, g.Gate, w.when), now))
 			changed = append(changed, w.row)
 		case lifecycle.Unneeded:
 			w.deleted = true

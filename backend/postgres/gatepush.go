@@ -4,9 +4,9 @@ import (
 	"database/sql"
 	"fmt"
 	"maps"
-	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -22,9 +22,6 @@ const (
 	updateMember = `UPDATE plainjobs.job SET flags = flags | 256 WHERE id = ANY($1::text::bigint[]) AND flags & 256 = 0`
 )
 
-// joins reports whether a job counts in gates.
-func joins(j *backend.NewJob) bool { return j.Gating != nil && len(j.Gating.Gates) > 0 }
-
 // lockGates locks the gates of the batch, and returns an error if one takes no more jobs.
 func (p *push) lockGates() error {
 	wanted := map[int64]bool{}
@@ -34,8 +31,8 @@ func (p *push) lockGates() error {
 			continue
 		}
 		p.gated = true
-		for _, id := range gatesOf(g) {
-			if !p.t.gateWork().created[id] {
+		for _, id := range sqlstore.GatesOf(g) {
+			if !p.t.gateWork().Created[id] {
 				wanted[id] = true
 			}
 		}
@@ -43,46 +40,18 @@ func (p *push) lockGates() error {
 	if len(wanted) == 0 {
 		return nil
 	}
-	refused, err := p.t.lockGates(sorted(wanted))
+	refused, err := p.t.lockGates(sqlstore.Sorted(wanted))
 	if err != nil || len(refused) == 0 {
 		return err
 	}
 	for i := range p.jobs {
-		for _, id := range gatesOf(p.jobs[i].Gating) {
+		for _, id := range sqlstore.GatesOf(p.jobs[i].Gating) {
 			if err := refused[id]; err != nil {
 				return rejected{fmt.Errorf("job %d: %w", i, err)}
 			}
 		}
 	}
 	return nil
-}
-
-// gatesOf returns the gates in which a job counts, and the one behind which it waits.
-func gatesOf(g *backend.Gating) []int64 {
-	switch {
-	case g == nil:
-		return nil
-	case g.Gate == 0:
-		return g.Gates
-	}
-	return append(slices.Clone(g.Gates), g.Gate)
-}
-
-// joinFirst makes a job of the batch a member of the gates of its duplicate.
-func (p *push) joinFirst(first int, duplicate *backend.NewJob) {
-	if !joins(duplicate) {
-		return
-	}
-	own := backend.Gating{}
-	if g := p.jobs[first].Gating; g != nil {
-		own = backend.Gating{Gates: slices.Clone(g.Gates), Gate: g.Gate, When: g.When}
-	}
-	for _, id := range duplicate.Gating.Gates {
-		if id != own.Gate && !slices.Contains(own.Gates, id) {
-			own.Gates = append(own.Gates, id)
-		}
-	}
-	p.jobs[first].Gating = &own
 }
 
 // join makes the added jobs, and the stored jobs of duplicates, members and waiters of

@@ -3,11 +3,10 @@ package postgres
 import (
 	"context"
 	"database/sql"
-	"slices"
 	"strconv"
-	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -73,13 +72,10 @@ func (r *reaping) reapGates() {
 	})
 }
 
-// foldGates folds the gates of this call and those that others have left. It waits for
-// folds in progress, and then folds the gates that these have changed.
+// foldGates folds the gates of this call and those that others have left.
 func (r *reaping) foldGates(ctx context.Context) error {
-	seen := map[int64]bool{}
-	for pause := time.Millisecond; ; pause *= 2 {
-		var found []int64
-		err := r.b.alone(ctx, true, func(q querier) error {
+	return r.b.folder.Found(ctx, r.gates, func(ctx context.Context) (found []int64, err error) {
+		err = r.b.alone(ctx, true, func(q querier) error {
 			found = nil
 			return r.b.scan(ctx, q, selectUnfolded, []any{r.limit}, func(rows *sql.Rows) error {
 				var id int64
@@ -88,27 +84,8 @@ func (r *reaping) foldGates(ctx context.Context) error {
 				return err
 			})
 		})
-		if err != nil {
-			return err
-		}
-		// Members of one gate may end without end.
-		gates := slices.DeleteFunc(append(r.gates, found...), func(id int64) bool { return seen[id] })
-		if len(gates) == 0 {
-			return nil
-		}
-		left, err := r.b.foldGates(ctx, gates)
-		if err != nil || pause > reapPatience {
-			r.b.folder.request(left)
-			return err
-		}
-		for _, id := range gates {
-			seen[id] = !slices.Contains(left, id)
-		}
-		r.gates = left
-		if len(left) > 0 {
-			r.b.pause(ctx, pause)
-		}
-	}
+		return found, err
+	})
 }
 
 // An overdueGate is one whose deadline has passed.
@@ -182,7 +159,7 @@ func (t *tx) refuse(ids []int64, text string) error {
 		return err
 	}
 	var rows []*row
-	for _, id := range sorted(locked) {
+	for _, id := range sqlstore.Sorted(locked) {
 		if r := locked[id]; !r.State.Terminal() {
 			rows = append(rows, r)
 		}

@@ -2,51 +2,21 @@ package postgres
 
 import (
 	"database/sql"
-	"fmt"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
-// A gateWork is what a transaction has to do with gates. It changes no gate itself: it
-// appends changes, which a fold adds to the gate after the commit.
-type gateWork struct {
-	tallies map[int64]lifecycle.Tally // to be appended, by gate
-	created map[int64]bool            // gates whose rows are not stored yet
-	folds   map[int64]bool            // gates that are to be folded after the commit
-}
-
-func (t *tx) gateWork() *gateWork {
+func (t *tx) gateWork() *sqlstore.GateWork {
 	if t.gates == nil {
-		t.gates = &gateWork{map[int64]lifecycle.Tally{}, map[int64]bool{}, map[int64]bool{}}
+		t.gates = sqlstore.NewGateWork()
 	}
 	return t.gates
 }
 
-// tally notes a change of a gate. The zero change asks for a look at its waiters, also
-// after a crash.
-func (t *tx) tally(gate int64, change lifecycle.Tally) {
-	w := t.gateWork()
-	w.tallies[gate] = w.tallies[gate].Plus(change)
-	w.folds[gate] = true
-}
-
-// toFold returns the gates that are to be folded after the commit.
-func (t *tx) toFold() []int64 {
-	if t.gates == nil {
-		return nil
-	}
-	return sorted(t.gates.folds)
-}
-
-// takeFolds is toFold for a caller that folds them itself.
-func (t *tx) takeFolds() []int64 {
-	gates := t.toFold()
-	if t.gates != nil {
-		clear(t.gates.folds)
-	}
-	return gates
-}
+// tally is GateWork.Tally.
+func (t *tx) tally(gate int64, change lifecycle.Tally) { t.gateWork().Tally(gate, change) }
 
 const (
 	gateChanges = `plainjobs.gate_change (gate, total, open, done, failed, cancelled)`
@@ -75,10 +45,10 @@ func (c *tallyColumns) add(id int64, t lifecycle.Tally) {
 // writeTallies appends what tally noted.
 func (t *tx) writeTallies() error {
 	var c tallyColumns
-	for _, gate := range sorted(t.gates.tallies) {
-		c.add(gate, t.gates.tallies[gate])
+	for _, gate := range sqlstore.Sorted(t.gates.Tallies) {
+		c.add(gate, t.gates.Tallies[gate])
 	}
-	clear(t.gates.tallies)
+	clear(t.gates.Tallies)
 	if len(c.ids) == 0 {
 		return nil
 	}
@@ -102,7 +72,7 @@ func (t *tx) countMembers(rows []*row, moved func(*row) lifecycle.Tally) error {
 	}
 	gates, err := t.ids(countMembers, intArray(c.ids), intArray(c.opens), intArray(c.dones), intArray(c.faileds), intArray(c.cancelleds))
 	for _, gate := range gates {
-		t.gateWork().folds[gate] = true
+		t.gateWork().Folds[gate] = true
 	}
 	return err
 }
@@ -169,28 +139,16 @@ func (t *tx) lockGates(ids []int64) (refused map[int64]error, err error) {
 	}
 	gates, timed := map[int64]lifecycle.Gate{}, false
 	err = t.each(shareGates, []any{intArray(ids)}, func(r *sql.Rows) error {
-		var g gateRow
-		err := r.Scan(g.fields()...)
-		gates[g.id], timed = g.Gate, timed || g.Deadline != 0
+		var g sqlstore.Gate
+		err := r.Scan(g.Fields()...)
+		gates[g.ID], timed = g.Gate, timed || g.Deadline != 0
 		return err
 	})
 	now := t.clock
 	if err == nil && timed { // Reap may have applied a deadline while this waited for the lock
 		err = t.each(selectNow, nil, func(r *sql.Rows) error { return r.Scan(&now) })
 	}
-	refused = map[int64]error{}
-	for _, id := range ids {
-		g, ok := gates[id]
-		switch {
-		case !ok:
-			refused[id] = fmt.Errorf("gate %d: %w", id, backend.ErrNotFound)
-		case !g.Takes(now):
-			refused[id] = fmt.Errorf("gate %d: %w", id, backend.ErrGateEnded)
-		default:
-			t.gateWork().folds[id] = true
-		}
-	}
-	return refused, err
+	return t.gateWork().Refused(ids, gates, now), err
 }
 
-const shareGates = `SELECT ` + gateColumns + ` FROM plainjobs.job_gate g WHERE g.id = ANY($1::text::bigint[]) ORDER BY g.id FOR SHARE OF g`
+const shareGates = `SELECT ` + sqlstore.GateColumns + ` FROM plainjobs.job_gate g WHERE g.id = ANY($1::text::bigint[]) ORDER BY g.id FOR SHARE OF g`

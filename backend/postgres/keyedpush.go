@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -89,7 +90,7 @@ func (p *push) lockStored() error {
 	keys := map[nameKey]bool{} // whether Replace may change the job
 	for i := range p.jobs {
 		j := &p.jobs[i]
-		if k := (nameKey{j.Name, j.Unique.Key}); j.Unique.Conflict == backend.Replace || k.key != "" && joins(j) {
+		if k := (nameKey{j.Name, j.Unique.Key}); j.Unique.Conflict == backend.Replace || k.key != "" && sqlstore.Joins(j) {
 			keys[k] = keys[k] || j.Unique.Conflict == backend.Replace
 		}
 	}
@@ -148,7 +149,7 @@ func (p *push) bound() error {
 	if len(bounded) == 0 {
 		return nil
 	}
-	names := sorted(bounded)
+	names := sqlstore.Sorted(bounded)
 	if _, err := p.t.exec(lockBounds, textArray(names)); err != nil {
 		return err
 	}
@@ -179,7 +180,7 @@ func (p *push) decide() error {
 					f.Payload, f.Metadata, f.Priority, f.Delay, f.Expires = j.Payload, j.Metadata, j.Priority, j.Delay, j.Expires
 				}
 				p.pushed[i] = backend.Pushed{ID: p.ids[first], Duplicate: true}
-				p.joinFirst(first, j)
+				sqlstore.JoinFirst(&p.jobs[first], j)
 				continue
 			}
 		}
@@ -205,7 +206,7 @@ func (p *push) duplicate(i int, holder int64) error {
 		}
 		p.change = append(p.change, i)
 	}
-	if joins(j) {
+	if sqlstore.Joins(j) {
 		p.joins = append(p.joins, i)
 	}
 	p.pushed[i] = backend.Pushed{ID: holder, Duplicate: true}

@@ -28,7 +28,7 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 		}
 		result.Next = next
 		err = t.operate(req, rows, &result)
-		gates = t.takeFolds()
+		gates = t.gates.TakeFolds()
 		return err
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/internal/jsonrow"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -153,7 +154,7 @@ func (t *tx) storeSettings(changed settings) error {
 	if len(changed) == 0 {
 		return nil
 	}
-	names := sorted(changed)
+	names := sqlstore.Sorted(changed)
 	overrides := make([]string, len(names))
 	var columns [10][]int64
 	for i, name := range names {

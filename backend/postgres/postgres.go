@@ -82,6 +82,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/internal/audit"
 	"github.com/plainjobs/plainjobs/backend/internal/group"
 	"github.com/plainjobs/plainjobs/backend/internal/lease"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 	"github.com/plainjobs/plainjobs/internal/latelog"
 )
@@ -136,7 +137,7 @@ type Backend struct {
 	pushes      group.Queue[*pushing]
 	bounds      bounds
 	completions group.Queue[*completing]
-	folder      folder
+	folder      sqlstore.Folder
 	watch       listener
 	seeds       seedSource
 	position    scanPosition
@@ -259,7 +260,8 @@ func open(db *sql.DB, opts *Options) (*Backend, error) {
 		return nil, Redact(b.explain(kind(err)))
 	}
 	b.watch.start(b)
-	b.folder.start(b)
+	b.folder = sqlstore.Folder{Fold: b.foldGates, Open: b.openXacts, Watch: maxWatched}
+	b.folder.Start()
 	return b, nil
 }
 
@@ -288,7 +290,7 @@ func (b *Backend) Close() error {
 	b.pushes.Wait() // calls whose callers did not wait for the result
 	b.bounds.wait()
 	b.completions.Wait()
-	b.folder.close()
+	b.folder.Close()
 	b.watch.wait()
 	if !b.ownsDB {
 		return nil

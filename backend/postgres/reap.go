@@ -107,7 +107,7 @@ func (r *reaping) step(f func(t *tx, result *backend.ReapResult) error) {
 			after = r.result
 			after.Workers = slices.Clone(r.result.Workers)
 			err := f(t, &after)
-			gates = t.takeFolds()
+			gates = t.gates.TakeFolds()
 			return err
 		})
 		if err == nil {

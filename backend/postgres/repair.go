@@ -57,13 +57,13 @@ func (b *Backend) repair(ctx context.Context, d drift, all bool) error {
 		err := b.transact(ctx, false, func(t *tx) error {
 			t.wakes = true
 			err := step(t)
-			gates = t.takeFolds()
+			gates = t.gates.TakeFolds()
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		b.foldNow(ctx, gates)
+		b.folder.Now(ctx, gates)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -53,7 +54,7 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 	for _, s := range schedules {
 		last[s.Name] = s
 	}
-	names := sorted(last)
+	names := sqlstore.Sorted(last)
 	definitions, nexts, instead := make([]string, len(names)), make([]int64, len(names)), make([]int64, len(names))
 	for i, name := range names {
 		definitions[i], nexts[i], instead[i] = last[name].Definition, last[name].Next.UnixMicro(), microsOf(last[name].Instead)

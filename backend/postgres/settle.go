@@ -142,7 +142,7 @@ func (b *Backend) completePlain(ctx context.Context, all []backend.Completion) (
 		if err != nil {
 			return nil, err
 		}
-		b.folder.request(ids)
+		b.folder.Request(ids)
 	}
 	done := map[backend.Lease]bool{}
 	if !settled.Valid {

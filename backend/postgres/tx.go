@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 )
 
 // A querier is a connection, a pool or a transaction.
@@ -32,8 +32,8 @@ type tx struct {
 	again  bool  // some of them are not new
 	lowest int64 // the lowest rank of the new ones, unless it is positive
 	set    settings
-	fresh  int64     // the seed of jobs that become claimable in this transaction, or zero
-	gates  *gateWork // nil if the transaction changes no gate
+	fresh  int64              // the seed of jobs that become claimable in this transaction, or zero
+	gates  *sqlstore.GateWork // nil if the transaction changes no gate
 }
 
 type countKey struct {
@@ -239,7 +239,7 @@ func (b *Backend) committed(t *tx) {
 		b.watch.notifyLater()
 	}
 	if t.gates != nil {
-		b.folder.request(t.toFold())
+		b.folder.Request(t.gates.ToFold())
 	}
 }
 
@@ -331,14 +331,4 @@ func (t *tx) nested(f func() error) error {
 	}
 	_, undoErr := t.conn.ExecContext(ctx, `RELEASE SAVEPOINT plainjobs`)
 	return cmp.Or(err, undoErr)
-}
-
-// sorted returns the keys of m in order.
-func sorted[M ~map[K]V, K cmp.Ordered, V any](m M) []K {
-	keys := make([]K, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

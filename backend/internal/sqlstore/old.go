@@ -1,0 +1,77 @@
+package sqlstore
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/plainjobs/plainjobs/backend"
+)
+
+// A Class is the jobs of one name in one terminal state.
+type Class struct {
+	Name  string
+	State backend.State
+	Jobs  int   // number of jobs
+	Until int64 // the retention of jobs that finished by then has ended
+	past  int   // number of those found
+}
+
+// An OldJob is a finished job that is to be deleted.
+type OldJob struct {
+	Class        int // its index
+	ID, Finished int64
+}
+
+// FindOld returns at most limit finished jobs to delete, the oldest of each class first: jobs
+// whose retention has ended, then jobs beyond a name's maximum of rows, which is negative if
+// there is none. The classes are ordered by name. The function oldest returns the oldest jobs
+// of each class, at most limit in all.
+func FindOld(all []Class, limit int, rows func(name string) int, oldest func([]Class, int) ([]OldJob, error)) ([]OldJob, error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	old, err := oldest(all, limit)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range old {
+		all[o.Class].past++
+	}
+	for len(all) > 0 && len(old) < limit {
+		name, n := all[0].Name, slices.IndexFunc(all, func(c Class) bool { return c.Name != all[0].Name })
+		if n < 0 {
+			n = len(all)
+		}
+		some, err := surplus(all[:n], rows(name), limit-len(old), oldest)
+		if err != nil {
+			return nil, err
+		}
+		old, all = append(old, some...), all[n:]
+	}
+	return old, nil
+}
+
+// surplus returns the oldest finished jobs of a name beyond its maximum of rows, without the
+// jobs whose retention has ended.
+func surplus(classes []Class, rows, limit int, oldest func([]Class, int) ([]OldJob, error)) ([]OldJob, error) {
+	left := 0
+	for _, c := range classes {
+		left += c.Jobs - c.past
+	}
+	surplus := min(left-rows, limit)
+	if rows < 0 || surplus <= 0 {
+		return nil, nil
+	}
+	var found []OldJob
+	for _, c := range classes {
+		c.Until = math.MaxInt64
+		some, err := oldest([]Class{c}, c.past+surplus)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, some[min(c.past, len(some)):]...)
+	}
+	slices.SortFunc(found, func(a, b OldJob) int { return cmp.Or(cmp.Compare(a.Finished, b.Finished), cmp.Compare(a.ID, b.ID)) })
+	return found[:min(surplus, len(found))], nil
+}
