@@ -10,7 +10,7 @@ import (
 
 const (
 	sweepPage  = 1000
-	sweepPause = time.Second // between two pages, unless the sweep hurries
+	sweepPause = 5 * time.Second // between two pages, unless the sweep hurries
 )
 
 // A sweep goes through all stored schedules, for ticks that are too far ahead because the store's

@@ -1,0 +1,147 @@
+package child
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/plainjobs/plainjobs"
+	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
+	"github.com/plainjobs/plainjobs/worker"
+)
+
+// tickRate is how many ticks a second schedules has.
+const tickRate = 1000
+
+// schedules measures stored schedules: two workers while no tick is due, and while 1,000 are each
+// second. Its jobs are the schedules, each of which ticks once in schedules/1000 seconds.
+var schedules = &Scenario{
+	Name:     "schedules",
+	About:    "stored schedules with 1,000 ticks a second, and two workers that wait for the first tick; -jobs is the number of schedules",
+	Jobs:     jobs(100_000),
+	Workers:  []int{8},
+	Latency:  "from a tick to the handler",
+	Rateless: true,
+	Once:     true,
+	run: func(ctx context.Context, d Driver, o Order) (results []Result, err error) {
+		store, err := d.Open(o)
+		if err != nil {
+			return nil, err
+		}
+		queue := plainjobs.New(store, nil)
+		defer func() { err = errors.Join(err, queue.Close()) }()
+		if err := storeSchedules(ctx, store, o.Jobs, time.Now().Add(time.Hour)); err != nil {
+			return nil, err
+		}
+		idle, err := tickFor(ctx, queue, o, time.Time{}, 0)
+		if err != nil {
+			return nil, err
+		}
+		idle.Case, idle.Latency, idle.Durability = fmt.Sprintf("%d schedules, none due", o.Jobs), harness.Percentiles([]time.Duration{0}), durability(store)
+		window := 30 * time.Second
+		if o.Brief {
+			window = 2 * time.Second
+		}
+		from := time.Now().Add(time.Duration(o.Jobs)*time.Second/5000 + 2*time.Second).Truncate(time.Microsecond).UTC()
+		if err := storeSchedules(ctx, store, o.Jobs, from); err != nil {
+			return nil, err
+		}
+		busy, err := tickFor(ctx, queue, o, from, window)
+		busy.Case, busy.Durability = fmt.Sprintf("%d schedules, 1000 ticks/s", o.Jobs), durability(store)
+		return []Result{idle, busy}, err
+	},
+}
+
+// storeSchedules stores n schedules whose next ticks are spread evenly from a time on.
+func storeSchedules(ctx context.Context, store backend.Backend, n int, from time.Time) error {
+	const every = time.Second / tickRate
+	var part []backend.StoredSchedule
+	for i := range n {
+		next := from.Add(time.Duration(i) * every)
+		part = append(part, backend.StoredSchedule{
+			Name: fmt.Sprint("tick/", i), Definition: fmt.Sprintf("bench|every %v||1|0", time.Duration(n)*every), Next: next, Look: next,
+			Job: backend.NewJob{Name: "bench", Payload: fmt.Append(nil, i), MaxAttempts: 1},
+		})
+		if len(part) == batch || i == n-1 {
+			if _, err := store.(backend.ExportImporter).Import(ctx, backend.Batch{Stored: part}); err != nil {
+				return err
+			}
+			part = part[:0]
+		}
+	}
+	return nil
+}
+
+// A tickTally has the runs of the ticks.
+type tickTally struct {
+	mu     sync.Mutex
+	runs   map[string]map[time.Time]int // by schedule and tick
+	delays []time.Duration
+}
+
+func (t *tickTally) handle(ctx context.Context, _ int) error {
+	now := time.Now()
+	info, _ := plainjobs.FromContext(ctx)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.runs[info.Schedule] == nil {
+		t.runs[info.Schedule] = map[time.Time]int{}
+	}
+	t.runs[info.Schedule][info.Tick]++
+	t.delays = append(t.delays, max(0, now.Sub(info.Tick)))
+	return nil
+}
+
+// tickFor runs two workers until the ticks of a time have run. If window is zero, it measures the
+// workers while they wait.
+func tickFor(ctx context.Context, queue *plainjobs.Queue, o Order, from time.Time, window time.Duration) (r Result, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	t := &tickTally{runs: map[string]map[time.Time]int{}}
+	plainjobs.Handle(queue, job, t.handle)
+	var working sync.WaitGroup
+	var errs [2]error
+	for i := range errs {
+		w := worker.New(queue, &worker.Options{Concurrency: o.Workers, Jobs: []plainjobs.AnyJob{job}})
+		working.Go(func() { errs[i] = w.Run(ctx) })
+	}
+	start := time.Now()
+	if window == 0 {
+		runtime.GC()
+		r.Measures, err = quiet(o, nil)
+	} else {
+		m, begun := begin(o)
+		if err = begun; err == nil {
+			time.Sleep(time.Until(from.Add(window + 2*time.Second)))
+			_, r.Measures, err = m.end(int(window.Seconds()) * tickRate)
+		}
+	}
+	stop()
+	working.Wait()
+	if err = errors.Join(err, errs[0], errs[1]); err != nil || window == 0 {
+		r.Seconds = time.Since(start).Seconds()
+		return r, err
+	}
+	r.Seconds = time.Since(start).Seconds()
+	r.Latency = harness.Percentiles(t.delays)
+	return t.count(r, o.Jobs, from, window), nil
+}
+
+// count adds how many ticks of the window ran, ran twice, or did not run.
+func (t *tickTally) count(r Result, schedules int, from time.Time, window time.Duration) Result {
+	const every = time.Second / tickRate
+	for i := range int(window / every) {
+		n := t.runs[fmt.Sprint("tick/", i%schedules)][from.Add(time.Duration(i)*every)]
+		r.Jobs++
+		switch {
+		case n == 0:
+			r.Lost++
+		default:
+			r.Repeated += n - 1
+		}
+	}
+	return r
+}
