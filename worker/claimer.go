@@ -90,6 +90,7 @@ func (c *claimer) claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 // add hands claimed jobs to the slots and reports whether a slot was idle.
 func (c *claimer) add(req backend.ClaimRequest, asked time.Time, jobs []backend.Job) (started bool) {
 	runs := make([]run, len(jobs))
+	limited := true
 	for i := range jobs {
 		r := &runs[i]
 		r.slots, r.job = c.slots, &jobs[i]
@@ -100,10 +101,11 @@ func (c *claimer) add(req backend.ClaimRequest, asked time.Time, jobs []backend.
 			r.def = runs[i-1].def
 		} else {
 			r.def = c.jobs[r.job.Name]
+			limited = limited && r.def.Settings.Limited()
 		}
 	}
 	c.leases.add(req.Worker.ID, asked, runs)
-	return c.dispatcher.add(runs)
+	return c.dispatcher.add(runs, limited && len(runs) > 0 && len(runs) <= req.Limit-req.Prefetch)
 }
 
 // waitForDemand returns when the demand may have grown. If no slot comes free, the runs

@@ -19,6 +19,10 @@ const (
 	// single run.
 	maxPrefetch = 1024
 	maxClaim    = maxPrefetch / 2
+
+	// prefetchAgain is after how many claims that could prefetch nothing the next one
+	// tries again: the limits may have been lifted.
+	prefetchAgain = 64
 )
 
 // A demand is what the number of jobs to claim depends on, and how the claimer is woken
@@ -30,6 +34,7 @@ type demand struct {
 	settling    atomic.Bool   // the settler is about to write
 
 	average    time.Duration      // of a handler, weighted to the latest
+	unfetched  int                // how many claims in a row could prefetch nothing
 	awaited    bool               // the claimer waits until there is demand
 	exhaust    bool               // the waiting runs run out first, for a suspect
 	cancelWait context.CancelFunc // ends the claimer's wait for jobs; may be nil
@@ -54,7 +59,7 @@ func (d *demand) observe(took time.Duration) {
 // settler. suspect is set while the worker has a suspect.
 func (d *demand) limit(free int, waiting *runQueue, suspect, shared bool) int {
 	prefetch := 0
-	if d.average > 0 && !suspect {
+	if d.average > 0 && !suspect && d.unfetched%prefetchAgain == 0 {
 		prefetch = int(min(maxPrefetch, time.Duration(d.concurrency*max(1, d.batch))*prefetchTime/d.average))
 	}
 	if d.exhaust && (!waiting.empty() || free == 0) {
@@ -71,6 +76,17 @@ func (d *demand) limit(free int, waiting *runQueue, suspect, shared bool) int {
 		return 0
 	}
 	return max(0, min(maxClaim, free+prefetch-waiting.len()))
+}
+
+// claimed notes whether a claim could prefetch nothing, because stores do not let workers
+// prefetch jobs of limited names. Then the next ones ask for no more than can start: a
+// claim while all slots are busy would be in vain.
+func (d *demand) claimed(unfetched bool) {
+	if unfetched {
+		d.unfetched++
+	} else {
+		d.unfetched = 0
+	}
 }
 
 // settleSoon notes that the settler is about to write, so that a claim may share its

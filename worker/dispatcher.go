@@ -126,9 +126,11 @@ func (d *dispatcher) drop(runs ...*run) {
 }
 
 // add adds the runs of a claim, which leases has, and reports whether a slot was idle.
-func (d *dispatcher) add(runs []run) (starts bool) {
+// unfetched says that the claim could prefetch nothing, because names are limited.
+func (d *dispatcher) add(runs []run, unfetched bool) (starts bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.demand.claimed(unfetched)
 	d.limits.claims++
 	for i := range runs {
 		r := &runs[i]

@@ -19,7 +19,8 @@ type watched struct {
 	*memory.Backend
 
 	mu        sync.Mutex
-	asked     int         // how many claims there were
+	asked     int // how many claims there were
+	waits     int
 	claims    []time.Time // those that found something
 	completes map[time.Time]bool
 	bytes     int // of all payloads that were claimed
@@ -39,6 +40,13 @@ func (b *watched) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 		b.bytes += len(j.Payload)
 	}
 	return jobs, err
+}
+
+func (b *watched) Wait(ctx context.Context, req backend.ClaimRequest) error {
+	b.mu.Lock()
+	b.waits++
+	b.mu.Unlock()
+	return b.Backend.Wait(ctx, req)
 }
 
 func (b *watched) Complete(ctx context.Context, done []backend.Completion) ([]backend.Lease, error) {
@@ -107,5 +115,29 @@ func TestPrefetchIsBoundedInBytes(t *testing.T) {
 		}
 		close(gate)
 		mustStop(t, stop)
+	})
+}
+
+// Limited names are not prefetched, so while all slots are busy there is nothing to claim.
+func TestLimitedNamesAreNotClaimedInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &watched{Backend: memory.New(nil), completes: map[time.Time]bool{}}
+		q := plainjobs.New(b, nil)
+		limited := plainjobs.Declare[string]("fetch/limited", plainjobs.MaxRunning(1000))
+		jobs := bind(q, limited, func(context.Context, string) error {
+			time.Sleep(100 * time.Microsecond)
+			return nil
+		})
+		tasks := make([]plainjobs.Task, 500)
+		for i := range tasks {
+			tasks[i] = limited.With("")
+		}
+		perform(t, q, tasks...)
+		stop := start(t, q, worker.Options{Jobs: jobs, Concurrency: 4})
+		time.Sleep(time.Second)
+		mustStop(t, stop)
+		if vain := b.asked - len(b.claims) + b.waits; vain > len(b.claims)/10+10 {
+			t.Errorf("%d claims found jobs; %d found none, and there were %d waits", len(b.claims), b.asked-len(b.claims), b.waits)
+		}
 	})
 }

@@ -25,7 +25,7 @@ func TestProgressIsForgotten(t *testing.T) {
 	} {
 		runs := []run{{slots: s.slots, job: &backend.Job{}, def: &engine.Definition{}}}
 		s.leases.add(s.leases.row.self.ID, time.Now(), runs)
-		s.dispatcher.add(runs)
+		s.dispatcher.add(runs, false)
 		r := s.dispatcher.next(outcome{}, 0)
 		r.Report(1, 2)
 		s.dispatcher.close()

@@ -58,7 +58,7 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	err = b.writer.do(ctx, &request{op: "claim", run: func(t *tx) error {
 		jobs = nil
 		now := b.now() // the lock is held: the lease starts now
-		if err := b.renew(t, req.Worker, req.Register, lockFile, now); err != nil || req.Limit == 0 {
+		if err := b.claimBy(t, &req, lockFile, now); err != nil || req.Limit == 0 {
 			return err
 		}
 		c := newClaim(b, t, req, now)

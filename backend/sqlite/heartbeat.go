@@ -30,9 +30,38 @@ const (
 	deleteClaimsOf = `DELETE FROM plainjobs_claim WHERE worker = (?+0)`
 )
 
+// A renewal is when a worker's row was renewed, and for how long.
+type renewal struct{ at, lease int64 }
+
+// maxRenewals bounds the workers of which a writer knows the last renewal.
+const maxRenewals = 100
+
+// claimBy is renew for a claim. A row that was renewed within a hundredth of its lease
+// is only read: claims are frequent, and a row with thousands of names is long.
+func (b *Backend) claimBy(t *tx, req *backend.ClaimRequest, lockFile string, now int64) error {
+	w := req.Worker
+	if last := t.w.renewals[w.ID]; last.lease == w.Lease.Microseconds() && last.at <= now && now-last.at <= last.lease/100 {
+		exists := false
+		err := t.each(selectWorker, []any{w.ID}, func(*sql.Rows) (bool, error) {
+			exists = true
+			return false, nil
+		})
+		if err != nil || exists {
+			return err
+		}
+	}
+	return b.renew(t, w, req.Register, lockFile, now)
+}
+
 // renew renews a worker's row, or creates it if register is set.
 func (b *Backend) renew(t *tx, w backend.Worker, register bool, lockFile string, now int64) error {
 	n, err := t.execN(updateSeen, now, w.Lease.Microseconds(), w.ID)
+	t.onCommit(func() {
+		if t.w.renewals == nil || len(t.w.renewals) >= maxRenewals {
+			t.w.renewals = map[int64]renewal{}
+		}
+		t.w.renewals[w.ID] = renewal{now, w.Lease.Microseconds()}
+	})
 	switch {
 	case err != nil || n == 1:
 		return err

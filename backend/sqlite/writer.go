@@ -67,10 +67,11 @@ type writer struct {
 	carries     int64 // the largest payload that the driver can carry
 	picky       bool  // the driver has panicked: jobs with larger payloads are left to other processes
 	leases      leaseCache
-	lastClaim   int        // the number of jobs that the last claim returned
-	pushSeed    int64      // of the jobs that are pushed, see tx.pushSeed
-	lastPushed  int64      // the greatest ID of a pushed job
-	asked       []*nameSet // what was claimed of, the latest first
+	lastClaim   int               // the number of jobs that the last claim returned
+	pushSeed    int64             // of the jobs that are pushed, see tx.pushSeed
+	lastPushed  int64             // the greatest ID of a pushed job
+	asked       []*nameSet        // what was claimed of, the latest first
+	renewals    map[int64]renewal // by worker
 }
 
 // A request is a unit of work. It is committed as a whole or not at all.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -154,9 +153,9 @@ type Queue struct {
 	config configuration
 	handle *Handle // nil for a queue that was not made by NewHandle
 
-	mu       sync.Mutex                          // guards bound and live
-	bound    map[*Definition]Run                 // by Handle
-	handlers atomic.Pointer[map[*Definition]Run] // with middleware; copied on change
+	mu       sync.Mutex          // guards bound and live
+	bound    map[*Definition]Run // by Handle
+	handlers sync.Map            // of Run by *Definition, with middleware
 	live     map[Canceller]struct{}
 }
 
@@ -183,16 +182,14 @@ func (q *Queue) Handle(d *Definition, run Run) {
 		q.bound = map[*Definition]Run{}
 	}
 	q.bound[d] = run
-	q.put(d, nil)
-	q.put(q.Definition(d), nil)
+	q.handlers.Delete(d)
+	q.handlers.Delete(q.Definition(d))
 }
 
 // Handler returns the handler for a definition with its middleware, or nil.
 func (q *Queue) Handler(d *Definition) Run {
-	if handlers := q.handlers.Load(); handlers != nil {
-		if run := (*handlers)[d]; run != nil {
-			return run
-		}
+	if run, ok := q.handlers.Load(d); ok {
+		return run.(Run)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -211,18 +208,8 @@ func (q *Queue) Handler(d *Definition) Run {
 	if q.Codec != nil {
 		run = q.decrypting(run)
 	}
-	q.put(d, run)
+	q.handlers.Store(d, run)
 	return run
-}
-
-// put sets a handler, or removes it if it is nil. The caller holds mu.
-func (q *Queue) put(d *Definition, run Run) {
-	handlers := map[*Definition]Run{}
-	if old := q.handlers.Load(); old != nil {
-		handlers = maps.Clone(*old) // readers may have the old map
-	}
-	handlers[d] = run
-	q.handlers.Store(&handlers)
 }
 
 func wrap(d *Definition, run Run, middleware []Middleware) Run {
