@@ -55,10 +55,7 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 		return nil, fmt.Errorf("postgres: claim: %w", err)
 	}
 	if jobs, plain, err := b.claimQuickly(ctx, &req); plain || err != nil && !timedOut(ctx, err) {
-		if err != nil {
-			return nil, err
-		}
-		return b.readGatings(ctx, jobs)
+		return jobs, err
 	}
 	var c claim
 	run := func(t *tx) error {

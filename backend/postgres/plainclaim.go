@@ -16,7 +16,7 @@ const specialFor = time.Second
 
 const claimPlain = `
 	SELECT coalesce(id, -1), coalesce(name, ''), coalesce(priority, 0), coalesce(failures, 0), coalesce(max_attempts, 0), coalesce(created_at, 0),
-		coalesce(run_at, 0), coalesce(seed, 0), coalesce(now, 0), expires_at, unique_key, serial_key, metadata, payload, coalesce(read, 0), coalesce(flags, 0)
+		coalesce(run_at, 0), coalesce(seed, 0), expires_in, unique_key, serial_key, metadata, payload, coalesce(read, 0), coalesce(flags, 0), gates::text
 	FROM plainjobs.claim_jobs($1::bigint, $2::bigint, $3::text::text[], $4::text::bigint[], $5::bigint, $6::bigint, $7::boolean,
 		$8::integer, $9::bigint, $10::boolean)`
 
@@ -53,9 +53,10 @@ func (b *Backend) callClaim(ctx context.Context, req *backend.ClaimRequest, name
 		from.rank, from.runAt, chosen}
 	err = b.alone(ctx, true, func(q querier) error {
 		jobs, plain = nil, true
-		var unique, serial sql.NullString // shared by all rows, to allocate once
+		var s plainScan // shared by all rows, to allocate once
 		return b.scan(ctx, q, claimPlain, args, func(r *sql.Rows) error {
-			j, err := scanPlain(r, &unique, &serial, &read)
+			j, err := s.job(r)
+			read = s.read
 			switch {
 			case j.ID < 0:
 				plain = false
@@ -79,23 +80,48 @@ func (b *Backend) callClaim(ctx context.Context, req *backend.ClaimRequest, name
 	return jobs, read, true, nil
 }
 
-// scanPlain scans a row of claim_jobs. An ID of -1 means that the claim is not plain,
-// 0 that a job is locked.
-func scanPlain(r *sql.Rows, unique, serial *sql.NullString, read *int64) (j backend.Job, err error) {
-	var failures, attempts, created, runAt, seed, now int64
+// A plainScan scans rows of claim_jobs.
+type plainScan struct {
+	read                  int64
+	unique, serial, gates sql.NullString
+	gating                *backend.Gating // of gates
+	gatingText            string
+}
+
+// job scans a row. An ID of -1 means that the claim is not plain, 0 that a job is locked.
+func (s *plainScan) job(r *sql.Rows) (j backend.Job, err error) {
+	var failures, attempts, created, runAt, seed int64
 	var expires sql.NullInt64
 	var flags flag
-	err = r.Scan(&j.ID, &j.Name, &j.Priority, &failures, &attempts, &created, &runAt, &seed, &now, &expires, unique, serial,
-		&j.Metadata, &j.Payload, read, &flags)
+	err = r.Scan(&j.ID, &j.Name, &j.Priority, &failures, &attempts, &created, &runAt, &seed, &expires, &s.unique, &s.serial,
+		&j.Metadata, &j.Payload, &s.read, &flags, &s.gates)
 	j.Token = seed + j.ID
 	j.Attempt, j.MaxAttempts = int(failures)+1, int(attempts)
 	j.CreatedAt, j.RunAt = instant(created), instant(runAt)
-	j.UniqueKey, j.SerialKey, j.HasSteps = unique.String, serial.String, flags&flagSteps != 0
-	j.Gating = unreadGating(flags)
+	j.UniqueKey, j.SerialKey, j.HasSteps = s.unique.String, s.serial.String, flags&flagSteps != 0
 	if expires.Valid {
-		j.Expires = time.Duration(expires.Int64-now) * time.Microsecond
+		j.Expires = time.Duration(expires.Int64) * time.Microsecond
+	}
+	if err == nil && s.gates.Valid {
+		j.Gating, err = s.gatingOf(s.gates.String)
 	}
 	return j, err
+}
+
+// gatingOf returns the gates of a job. Jobs that are claimed one after the other have
+// mostly the same ones.
+func (s *plainScan) gatingOf(text string) (*backend.Gating, error) {
+	if s.gating != nil && s.gatingText == text {
+		return s.gating, nil
+	}
+	ids, err := parseInts(text)
+	if err != nil || len(ids) < 2 || len(ids) == 2 && ids[0] == 0 {
+		return nil, err
+	}
+	g := &backend.Gating{Gate: ids[0], When: backend.When(ids[1])} //nolint:gosec // it is a When
+	g.Gates = append(g.Gates, ids[2:]...)
+	s.gatingText, s.gating = text, g
+	return g, nil
 }
 
 func inClaimOrder(a, b backend.Job) int {

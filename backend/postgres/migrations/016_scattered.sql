@@ -21,8 +21,47 @@ BEGIN
       FROM unnest(ids, seeds) AS v(id, seed) GROUP BY v.seed) c;
 END $$;
 
--- It claims in one message, as before. The jobs of one seed are one row of claim.
-CREATE OR REPLACE FUNCTION plainjobs.claim_jobs(me bigint, span bigint, asked text[], most bigint[], wanted bigint, room bigint, suspects boolean,
+-- Each completion looks for these names.
+CREATE INDEX job_setting_unkept ON plainjobs.job_setting (name) WHERE keep_done < 0 OR drop_done;
+
+-- The first spans, in the order of claims, with the limits of their names, and how
+-- many jobs of these run.
+CREATE OR REPLACE FUNCTION plainjobs.next_spans(most bigint, OUT name text, OUT jobs bigint, OUT max_running bigint, OUT other boolean, OUT running bigint)
+  RETURNS SETOF record LANGUAGE plpgsql STABLE
+  SET jit = off SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = on SET enable_mergejoin = off
+AS $$
+DECLARE
+  names text[];
+  sizes bigint[];
+BEGIN
+  SELECT array_agg(w.name ORDER BY w.rank, w.run_at, w.last), array_agg(w.size ORDER BY w.rank, w.run_at, w.last) INTO names, sizes FROM (
+    SELECT r.name, r.rank, r.run_at, r.last, r.last - r.first + 1 AS size FROM plainjobs.ready r WHERE NOT r.suspect
+    ORDER BY r.suspect, r.rank, r.run_at, r.last LIMIT most) w;
+  RETURN QUERY
+    WITH n AS MATERIALIZED (SELECT DISTINCT v.name FROM unnest(names) AS v(name)),
+      counts AS MATERIALIZED (
+        SELECT c.name, sum(c.jobs)::bigint AS jobs FROM (
+          SELECT k.name, k.jobs FROM n JOIN plainjobs.job_count k ON k.name = n.name AND k.state = 4
+          UNION ALL SELECT k.name, k.jobs FROM n JOIN plainjobs.count_change k ON k.name = n.name WHERE k.state = 4) c
+        GROUP BY c.name)
+    SELECT v.name, v.size, coalesce(s.max_running, 0)::bigint, coalesce(s.paused OR s.rate > 0, false), coalesce((SELECT c.jobs FROM counts c WHERE c.name = v.name), 0)
+    FROM unnest(names, sizes) WITH ORDINALITY AS v(name, size, place) LEFT JOIN plainjobs.job_setting s ON s.name = v.name ORDER BY v.place;
+END $$;
+
+DROP FUNCTION plainjobs.claim_jobs(bigint, bigint, text[], bigint[], bigint, bigint, boolean, integer, bigint, boolean);
+DROP TYPE plainjobs.claimed_job;
+CREATE TYPE plainjobs.claimed_job AS (
+  id bigint, name text, priority smallint, failures integer, max_attempts bigint, created_at bigint, run_at bigint, seed bigint,
+  expires_in bigint, -- microseconds
+  unique_key text, serial_key text, metadata bytea, payload bytea,
+  read bigint, -- index entries of spans
+  flags integer,
+  gates bigint[]); -- the gate behind which it stood, the condition, and the gates in which it counts; NULL if it has none of these
+
+-- As before, but the jobs of one seed are one row of claim, and the gates come with the
+-- jobs.
+CREATE FUNCTION plainjobs.claim_jobs(me bigint, span bigint, asked text[], most bigint[], wanted bigint, room bigint, suspects boolean,
     from_rank integer, from_time bigint, chosen boolean)
   RETURNS SETOF plainjobs.claimed_job LANGUAGE plpgsql
   SET jit = off SET plan_cache_mode = force_generic_plan
@@ -276,8 +315,11 @@ BEGIN
       (VALUES (3::smallint, -1), (4::smallint, 1)) AS v(state, sign);
   entries := pg_stat_get_xact_tuples_returned('plainjobs.ready_pkey'::regclass) + pg_stat_get_xact_tuples_returned('plainjobs.ready_order'::regclass) - entries;
   RETURN QUERY
-    SELECT j.id, j.name, j.priority, j.failures, j.max_attempts, j.created_at, j.run_at, j.seed, clock, j.expires_at,
-      j.unique_key, j.serial_key, j.metadata, j.payload, entries, j.flags
+    SELECT j.id, j.name, j.priority, j.failures, j.max_attempts, j.created_at, j.run_at, j.seed, j.expires_at - clock,
+      j.unique_key, j.serial_key, j.metadata, j.payload, entries, j.flags,
+      CASE WHEN j.flags & 768 <> 0 THEN
+        coalesce((SELECT ARRAY[w.gate, w.condition] FROM plainjobs.gate_waiter w WHERE j.flags & 512 <> 0 AND w.job = j.id), '{0,0}')
+        || ARRAY(SELECT m.gate FROM plainjobs.gate_member m WHERE m.job = j.id ORDER BY m.gate) END
     FROM plainjobs.job j WHERE j.id = ANY (ids);
   IF keyed THEN
     WITH v AS MATERIALIZED (
