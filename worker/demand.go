@@ -80,9 +80,9 @@ func (d *demand) limit(free int, waiting *runQueue, suspect, shared bool) int {
 
 // claimed notes whether a claim could prefetch nothing, because stores do not let workers
 // prefetch jobs of limited names. Then the next ones ask for no more than can start: a
-// claim while all slots are busy would be in vain.
+// claim while all slots are busy would be in vain. A batch needs more jobs than slots.
 func (d *demand) claimed(unfetched bool) {
-	if unfetched {
+	if unfetched && d.batch == 0 {
 		d.unfetched++
 	} else {
 		d.unfetched = 0
