@@ -2,6 +2,7 @@ package plainjobs
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 
 	"github.com/plainjobs/plainjobs/internal/engine"
@@ -18,6 +19,8 @@ import (
 // its key has jobs waiting. A job that is released, or rescued from a dead worker, keeps its
 // turn.
 //
+// [Queue.Override] with [FairWeight] gives a key more jobs in each turn.
+//
 // A key is at most 255 bytes of UTF-8 without NUL. A job with an empty key takes no turns:
 // it stands where it would without FairBy, behind all that waits. T is the type of the
 // job's payload. If the function panics, Perform returns an error.
@@ -31,5 +34,22 @@ func FairBy[T any](key func(data T) string) DefineOption {
 			return key(v)
 		}
 		return d.Takes(reflect.TypeFor[T](), "FairBy")
+	})
+}
+
+// FairWeight gives a key of [FairBy] n jobs in each turn, from 1 to 1000, instead of one. It
+// is an option of [Queue.Override] only. It applies to jobs that become ready to run from
+// then on; those that are [Pending] keep their turns. A name has weights for at most 1000
+// keys.
+func FairWeight(key string, n int) DefineOption {
+	return defineOption(func(d *engine.Definition) error {
+		if !d.Overrides {
+			return errors.New("FairWeight is an option of Queue.Override: call that to give a key a weight")
+		}
+		if n < 1 {
+			return fmt.Errorf("FairWeight(%q, %d): a weight is at least 1", key, n)
+		}
+		d.Weights = map[string]int{key: n}
+		return checkKey("FairWeight", key)
 	})
 }

@@ -3,6 +3,7 @@ package plainjobs_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 
@@ -17,6 +18,33 @@ var fairJob = plainjobs.Define("fair/key", func(context.Context, string) error {
 	}
 	return s
 }))
+
+// A weight gives a key more jobs in each turn, and is shown with the limits.
+func TestFairWeight(t *testing.T) {
+	ctx, q := plainjobstest.Memory(t)
+	if err := q.Override(ctx, fairJob.Name(), "ann", plainjobs.FairWeight("a", 2), plainjobs.FairWeight("b", 3)); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Override(ctx, fairJob.Name(), "ann", plainjobs.FairWeight("b", 1)); err != nil {
+		t.Fatal(err)
+	}
+	names, err := q.Names(ctx)
+	if err != nil || len(names) != 1 || !maps.Equal(names[0].Override.Weights, map[string]int{"a": 2}) {
+		t.Errorf("the names are %+v, %v", names, err)
+	}
+	actions, err := q.Actions(ctx, 0, 10)
+	if err != nil || len(actions) != 2 || actions[1].On != "fair/key: weight a=2, b=3" {
+		t.Errorf("the actions are %+v, %v", actions, err)
+	}
+	for _, opt := range []plainjobs.DefineOption{plainjobs.FairWeight("a", 0), plainjobs.FairWeight("a", -1), plainjobs.FairWeight("a", 1001), plainjobs.FairWeight("", 2)} {
+		if err := q.Override(ctx, fairJob.Name(), "ann", opt); !errors.Is(err, backend.ErrInvalid) {
+			t.Errorf("Override returned %v", err)
+		}
+	}
+	if message := panics(func() { plainjobs.Declare[int]("fair/weight", plainjobs.FairWeight("a", 2)) }); !strings.Contains(message, "FairWeight is an option of Queue.Override") {
+		t.Errorf("panicked with %s", message)
+	}
+}
 
 // A key function that panics or returns too much fails its own Perform only.
 func TestBadFairKeys(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/internal/engine"
@@ -14,7 +15,8 @@ import (
 // earlier call gave and this one does not give stays. Without options, Override resets all
 // of the name. by is who does it, for [Queue.Names] and [Queue.Actions].
 //
-// The options are [MaxRunning], [RateLimit], [Keep], [MaxCrashes] and [Concurrency].
+// The options are [MaxRunning], [RateLimit], [Keep], [MaxCrashes], [Concurrency] and
+// [FairWeight].
 // MaxRunning(-1), RateLimit(-1, 0) and Concurrency(-1) lift a limit. Claims use the new
 // values at once, and a running worker uses Concurrency within a quarter of its lease. If a
 // limit is below what runs, these runs continue, and none starts until fewer run.
@@ -58,8 +60,13 @@ func addTo(o *backend.Override, d *engine.Definition) error {
 		o.History = s.History
 	case d.Concurrency != 0:
 		o.Concurrency = d.Concurrency
+	case d.Weights != nil:
+		if o.Weights == nil {
+			o.Weights = map[string]int{}
+		}
+		maps.Copy(o.Weights, d.Weights)
 	default:
-		return errors.New("it takes the options MaxRunning, RateLimit, Keep, MaxCrashes and Concurrency, and Keep with a field; change others in the program")
+		return errors.New("it takes the options MaxRunning, RateLimit, Keep, MaxCrashes, Concurrency and FairWeight, and Keep with a field; change others in the program")
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package plainjobs_test
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func TestOverride(t *testing.T) {
 		Settings:    backend.Settings{Name: "a", MaxRunning: 2, Rate: -1, MaxCrashes: 3, History: plainjobs.History{Done: time.Hour}},
 		Concurrency: 4, By: "bob", At: got.Override.At,
 	}
-	if got.Override != want {
+	if !reflect.DeepEqual(got.Override, want) {
 		t.Errorf("the override is %+v, want %+v", got.Override, want)
 	}
 	if got := override("cleo"); got.Name != "" {
@@ -57,12 +58,12 @@ func TestOverride(t *testing.T) {
 func TestOverrideRefuses(t *testing.T) {
 	q := plainjobs.New(memory.New(nil), nil)
 	for want, opts := range map[string][]plainjobs.DefineOption{
-		"takes the options MaxRunning": {plainjobs.Timeout(time.Second)},
-		"MaxRunning(0) is not":         {plainjobs.MaxRunning(0)},
-		"MaxRunning(-2) is not":        {plainjobs.MaxRunning(-2)},
-		"RateLimit(-1, 1s)":            {plainjobs.RateLimit(-1, time.Second)},
-		"MaxCrashes(0)":                {plainjobs.MaxCrashes(0)},
-		"Keep with a field":            {plainjobs.Concurrency(1), plainjobs.Keep(plainjobs.History{})},
+		"takes the options MaxRunning, RateLimit, Keep, MaxCrashes, Concurrency and FairWeight": {plainjobs.Timeout(time.Second)},
+		"MaxRunning(0) is not":  {plainjobs.MaxRunning(0)},
+		"MaxRunning(-2) is not": {plainjobs.MaxRunning(-2)},
+		"RateLimit(-1, 1s)":     {plainjobs.RateLimit(-1, time.Second)},
+		"MaxCrashes(0)":         {plainjobs.MaxCrashes(0)},
+		"Keep with a field":     {plainjobs.Concurrency(1), plainjobs.Keep(plainjobs.History{})},
 	} {
 		if err := q.Override(t.Context(), "a", "ann", opts...); !errors.Is(err, backend.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("Override = %v, want %q in it", err, want)

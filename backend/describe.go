@@ -41,7 +41,7 @@ const (
 	FieldMaxCrashes                    // Settings.MaxCrashes
 	FieldGates                         // NewJob.Gating; a store that keeps it is a GateStore
 	FieldDrop                          // History.DropDone and History.DropFailed
-	FieldFair                          // NewJob.Fair
+	FieldFair                          // NewJob.Fair and Override.Weights
 )
 
 var fieldNames = []string{"Expires", "Unique", "Serial", "MaxPending", "MaxRunning", "Rate", "History", "MaxCrashes", "Gates", "Drop", "Fair"}

@@ -34,14 +34,18 @@ type Override struct {
 	// Concurrency bounds the runs of the name at once in each worker; a negative number lifts the
 	// bound. The store keeps it for [HeartbeatResult].
 	Concurrency int
-	By          string    // who changed it last
-	At          time.Time // when, by the store's clock
+	// Weights are how many jobs in a row the keys of [NewJob].Fair have in each turn, from 1 to 1000,
+	// for at most 1000 keys. A key without a weight has 1. A change sets those of the keys that it
+	// gives, for the turns that their jobs take from then on; jobs that are Pending keep theirs.
+	Weights map[string]int
+	By      string    // who changed it last
+	At      time.Time // when, by the store's clock
 }
 
 // Zero reports whether o overrides nothing.
 func (o Override) Zero() bool {
 	o.Name = ""
-	return o.Settings == Settings{} && o.Concurrency == 0
+	return o.Settings == Settings{} && o.Concurrency == 0 && len(o.Weights) == 0
 }
 
 // A SettingsStore is a Backend that keeps settings by job name, and its environment.

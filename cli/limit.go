@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +23,7 @@ type limitFlags struct {
 	running, rate, concurrency, crashes string
 	keepDone, keepFailed, keepRows      string
 	dropDone, dropFailed, reset         bool
+	weights                             map[string]int
 	by                                  string
 }
 
@@ -37,6 +40,7 @@ runs continue, and none starts until fewer run. "none" lifts a limit.`,
 		Example: `  limit
   limit invoice --max-running 5
   limit invoice --rate 100/2s --concurrency none
+  limit invoice --weight acme=3
   limit invoice --keep-done 24h --keep-rows 10000
   limit invoice --reset`,
 		Args: takes(0, 1),
@@ -51,6 +55,7 @@ runs continue, and none starts until fewer run. "none" lifts a limit.`,
 	flags.StringVar(&f.keepRows, "keep-rows", "", "keep at most `N` finished jobs, or none for no limit")
 	flags.BoolVar(&f.dropDone, "drop-done", false, "delete the payloads of done jobs, which stay")
 	flags.BoolVar(&f.dropFailed, "drop-failed", false, "delete the payloads of failed and cancelled jobs")
+	flags.StringToIntVar(&f.weights, "weight", nil, "give a `KEY=N` of FairBy N jobs in each turn")
 	flags.BoolVar(&f.reset, "reset", false, "return to what programs define")
 	flags.StringVar(&f.by, "by", "", "`WHO` changes it (default: the user)")
 	jsonFlag(c)
@@ -128,6 +133,9 @@ func (f *limitFlags) options() (opts []plainjobs.DefineOption, err error) {
 	}
 	retention("keep-done", f.keepDone, &keep.Done)
 	retention("keep-failed", f.keepFailed, &keep.Failed)
+	for _, key := range slices.Sorted(maps.Keys(f.weights)) {
+		opts = append(opts, plainjobs.FairWeight(key, f.weights[key]))
+	}
 	if keep != (plainjobs.History{}) {
 		opts = append(opts, plainjobs.Keep(keep))
 	}

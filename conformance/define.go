@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"time"
 
@@ -239,7 +240,7 @@ var defineCases = []testCase{{
 		e.wantSettings("With one field after a reset", backend.Settings{Name: "a", MaxRunning: 6, Rate: 8, Per: time.Hour}, false)
 		e.override(backend.Override{Settings: backend.Settings{Name: "a"}, By: "bob"}, true)
 		e.wantSettings("Reset", backend.Settings{Name: "a", MaxRunning: 6}, false)
-		if info, _ := e.nameInfo("a"); info.Override != (backend.Override{}) {
+		if info, _ := e.nameInfo("a"); !reflect.DeepEqual(info.Override, backend.Override{}) {
 			e.Errorf("after the reset the override is %+v", info.Override)
 		}
 		e.leave(w)

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -281,6 +282,57 @@ var fairCases = []testCase{{
 		}
 		if at := slices.IndexFunc(got, func(j backend.Job) bool { return j.ID == id }); at > pushers {
 			e.Errorf("the other key's job is claimed after %d jobs, want at most %d", at, pushers)
+		}
+	},
+}, {
+	name: "fair/weights",
+	rule: "a fair key has as many jobs in each turn as its weight, of those that take their turns after the change; weights add up, and a reset removes them",
+	run: func(e *env) {
+		weigh := func(reset bool, weights map[string]int) {
+			e.Helper()
+			e.override(backend.Override{Settings: backend.Settings{Name: "a"}, Weights: weights, By: "ann"}, reset)
+		}
+		wantWeights := func(want map[string]int) {
+			e.Helper()
+			if info, _ := e.nameInfo("a"); !maps.Equal(info.Override.Weights, want) {
+				e.Errorf("the weights are %v, want %v", info.Override.Weights, want)
+			}
+		}
+		round := func(n int) (a, b []int64) {
+			e.Helper()
+			for range n { // with a later job of an earlier turn, so that order is not that of IDs
+				a = append(a, e.pushFair("a", "A", 1)...)
+				e.advance(e.unit / 10)
+			}
+			return a, append(e.pushFair("a", "B", 2), e.pushFair("a", "B", 1)...)
+		}
+		w := e.worker()
+		weigh(false, map[string]int{"A": 2, "C": 9})
+		weigh(false, map[string]int{"B": 3})
+		wantWeights(map[string]int{"A": 2, "B": 3, "C": 9})
+		a, b := round(5)
+		got := e.claim(e.b, w, 100, "a")
+		e.wantIDs("Claim with weights", got, a[0], a[1], b[0], b[1], b[2], a[2], a[3], a[4])
+		e.completeAll(got)
+		weigh(false, map[string]int{"B": 1, "C": 1})
+		wantWeights(map[string]int{"A": 2})
+		e.advance(e.unit)
+		a, b = round(5)
+		late := e.pushJobs(e.b, after(e.unit, fairJob("a", "A")), after(e.unit, fairJob("a", "A")))
+		e.advance(2 * e.unit)
+		got = e.claim(e.b, w, 100, "a")
+		e.wantIDs("Claim with one weight", got, a[0], a[1], b[0], a[2], a[3], b[1], a[4], b[2], late[0], late[1])
+		e.completeAll(got)
+		weigh(true, nil)
+		wantWeights(nil)
+		e.advance(e.unit)
+		a, b = round(3)
+		e.wantIDs("Claim after a reset", e.claim(e.b, w, 100, "a"), a[0], b[0], a[1], b[1], a[2], b[2])
+		for _, weights := range []map[string]int{{"A": 0}, {"A": -1}, {"A": 1001}, {"": 2}, {strings.Repeat("x", 256): 2}} {
+			err := capability[backend.SettingsStore](e, e.b).Override(e.ctx, backend.Override{Settings: backend.Settings{Name: "a"}, Weights: weights}, false)
+			if !errors.Is(err, backend.ErrInvalid) {
+				e.Errorf("Override with the weights %v = %v, want ErrInvalid", weights, err)
+			}
 		}
 	},
 }, {

@@ -4,16 +4,17 @@ import (
 	"context"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/memory"
 )
 
 var fairMutants = []mutant{{
 	rule:     "fair keys are ignored",
-	rejected: []string{"fair/turns", "fair/batch", "fair/newcomer", "fair/priority", "fair/names", "fair/due", "fair/read", "fair/import", "fair/race"},
+	rejected: []string{"fair/turns", "fair/batch", "fair/newcomer", "fair/priority", "fair/names", "fair/due", "fair/read", "fair/import", "fair/race", "fair/weights"},
 	make:     alters(altered{push: func(j *backend.NewJob) { j.Fair = "" }}),
 }, {
 	rule:     "all fair keys are one",
-	rejected: []string{"fair/turns", "fair/batch", "fair/newcomer", "fair/priority", "fair/read", "fair/race"},
+	rejected: []string{"fair/turns", "fair/batch", "fair/newcomer", "fair/priority", "fair/read", "fair/race", "fair/weights"},
 	make: alters(altered{push: func(j *backend.NewJob) {
 		if j.Fair != "" {
 			j.Fair = "x"
@@ -44,6 +45,10 @@ var fairMutants = []mutant{{
 		}
 	}}),
 }, {
+	rule:     "weights are ignored when turns are taken",
+	rejected: []string{"fair/weights"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return weightless{m} },
+}, {
 	rule:     "an import forgets fair keys",
 	rejected: []string{"fair/read", "fair/import"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return forgetsFair{m} },
@@ -66,4 +71,14 @@ func (b forgetsFair) Export(ctx context.Context, req backend.ExportRequest) (bac
 		batch.Jobs[i].FairKey = ""
 	}
 	return batch, err
+}
+
+// weightless shows weights that it does not have.
+type weightless struct{ *memory.Backend }
+
+func (b weightless) Override(ctx context.Context, o backend.Override, reset bool) error {
+	if check.Override(o) == nil {
+		o.Weights = nil
+	}
+	return b.Backend.Override(ctx, o, reset)
 }

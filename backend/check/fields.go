@@ -100,7 +100,11 @@ func SetOverride(d backend.Description, o backend.Override) error {
 	if err := Override(o); err != nil {
 		return err
 	}
-	if lacks := SettingsFields(&o.Settings) &^ d.Fields; lacks != 0 {
+	fields := SettingsFields(&o.Settings)
+	if len(o.Weights) > 0 {
+		fields |= backend.FieldFair
+	}
+	if lacks := fields &^ d.Fields; lacks != 0 {
 		return fmt.Errorf("job %s: %w", o.Name, unsupported(d, lacks))
 	}
 	return nil

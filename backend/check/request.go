@@ -2,6 +2,7 @@ package check
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -33,6 +34,12 @@ func Settings(settings []backend.Settings) error {
 	return nil
 }
 
+// The bounds of the weights of a name.
+const (
+	maxWeights = 1000
+	maxWeight  = 1000
+)
+
 // Override returns an error unless the override is valid, whatever the store.
 func Override(o backend.Override) error {
 	if err := Key(o.By); err != nil {
@@ -40,6 +47,17 @@ func Override(o backend.Override) error {
 	}
 	if o.Concurrency < -math.MaxInt32 || o.Concurrency > math.MaxInt32 {
 		return fmt.Errorf("%w: %s: a concurrency of %d is not within 32 bits", backend.ErrInvalid, o.Name, o.Concurrency)
+	}
+	if len(o.Weights) > maxWeights {
+		return fmt.Errorf("%w: %s: %d weights, at most %d", backend.ErrInvalid, o.Name, len(o.Weights), maxWeights)
+	}
+	for key, weight := range o.Weights {
+		if err := Key(key); err != nil || key == "" {
+			return fmt.Errorf("%w: %s: a weight's key: %w", backend.ErrInvalid, o.Name, cmp.Or(err, errors.New("it is empty")))
+		}
+		if weight < 1 || weight > maxWeight {
+			return fmt.Errorf("%w: %s: a weight of %d for the key %q is not within 1 and %d", backend.ErrInvalid, o.Name, weight, key, maxWeight)
+		}
 	}
 	s := o.Settings
 	if s.MaxRunning < 0 {

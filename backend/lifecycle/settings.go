@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"time"
 
@@ -136,6 +137,15 @@ func ChangeOverride(old, change backend.Override, reset bool, now time.Time) bac
 		change.History = override(change.History, old.History)
 		change.MaxCrashes = cmp.Or(change.MaxCrashes, old.MaxCrashes)
 		change.Concurrency = cmp.Or(change.Concurrency, old.Concurrency)
+	}
+	weights := map[string]int{}
+	if !reset {
+		maps.Copy(weights, old.Weights)
+	}
+	maps.Copy(weights, change.Weights)
+	maps.DeleteFunc(weights, func(_ string, weight int) bool { return weight == 1 })
+	if change.Weights = weights; len(weights) == 0 {
+		change.Weights = nil
 	}
 	if change.Zero() {
 		return backend.Override{}

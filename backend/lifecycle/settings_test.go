@@ -2,6 +2,7 @@ package lifecycle_test
 
 import (
 	"math/rand/v2"
+	"reflect"
 	"testing"
 	"time"
 
@@ -84,7 +85,7 @@ func TestOverridden(t *testing.T) {
 	if got, want := lifecycle.Overridden(defined, second), (backend.Settings{Name: "a", Rate: 5, Per: time.Second, MaxCrashes: 4}); got != want || second.By != "bob" || !second.At.Equal(now.Add(1)) {
 		t.Errorf("Overridden by %+v is %+v, want %+v", second, got, want)
 	}
-	if got := lifecycle.ChangeOverride(second, backend.Override{Settings: backend.Settings{Name: "a"}}, true, now); got != (backend.Override{}) {
+	if got := lifecycle.ChangeOverride(second, backend.Override{Settings: backend.Settings{Name: "a"}}, true, now); !reflect.DeepEqual(got, backend.Override{}) {
 		t.Errorf("the reset override is %+v", got)
 	}
 }

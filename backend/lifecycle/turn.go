@@ -22,6 +22,14 @@ func (t Turn) Next(first int64, weight int) Turn {
 	return Turn{At: t.At + 1, Nth: 1}
 }
 
+// WeightOf returns how many jobs of a key have one turn, if o overrides the settings of its name.
+func WeightOf(o *backend.Override, key string) int {
+	if o == nil {
+		return 1
+	}
+	return max(1, o.Weights[key])
+}
+
 // TakesTurn reports whether a job that has a fair key and becomes next takes a turn, which is
 // its RunAt then. Otherwise it keeps its place. A job that is not stored yet is the zero Job; if
 // it is imported, its RunAt is that of next.

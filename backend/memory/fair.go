@@ -26,7 +26,7 @@ func (j *job) takeTurn(next lifecycle.Job, now int64) lifecycle.Job {
 	if k := n.turns[j.more.fair]; k != nil {
 		last = k.last
 	}
-	j.more.turn = last.Next(first, 1)
+	j.more.turn = last.Next(first, lifecycle.WeightOf(&n.override, j.more.fair))
 	next.RunAt = j.more.turn.At
 	return next
 }

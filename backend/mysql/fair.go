@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/jsonrow"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -184,4 +185,24 @@ func (t *tx) turnRows(rows []*row, now int64) error {
 		return nil
 	}
 	return t.later(updateTurns, changed)
+}
+
+const (
+	deleteWeights = `DELETE FROM plainjobs_fair_weight WHERE name = ?`
+	insertWeights = `INSERT INTO plainjobs_fair_weight (name, key_text, weight) VALUES `
+)
+
+// storeWeights replaces the weights of a name, which the settings have too, by those that turns
+// are taken with.
+func (t *tx) storeWeights(name string, o *jsonrow.Overriding) error {
+	if _, err := t.exec(deleteWeights, name); err != nil || o == nil {
+		return err
+	}
+	rows := insert{head: insertWeights}
+	for key, weight := range o.Override.Weights {
+		if err := rows.add(t, name, key, int64(weight)); err != nil {
+			return err
+		}
+	}
+	return rows.flush(t)
 }

@@ -206,6 +206,9 @@ func (b *Backend) Override(ctx context.Context, o backend.Override, reset bool) 
 			s.override = &jsonrow.Overriding{Override: next}
 		}
 		s.define(defined, s.differ)
+		if err := t.storeWeights(o.Name, s.override); err != nil {
+			return err
+		}
 		return t.storeSettings(settings{o.Name: s})
 	})
 }

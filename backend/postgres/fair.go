@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/jsonrow"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -169,5 +170,27 @@ func (t *tx) turnRows(rows []*row, now int64) error {
 	}
 	ids, turns, nths, _ := fairColumns(changed)
 	_, err := t.exec(updateTurns, ids, turns, nths)
+	return err
+}
+
+const (
+	deleteWeights = `DELETE FROM plainjobs.fair_weight WHERE name = $1::text`
+	insertWeights = `
+		INSERT INTO plainjobs.fair_weight (name, key, weight)
+		SELECT $1::text, v.key, v.weight FROM unnest($2::text::text[], $3::text::integer[]) AS v(key, weight)`
+)
+
+// storeWeights replaces the weights of a name, which the settings have too, by those that turns
+// are taken with.
+func (t *tx) storeWeights(name string, o *jsonrow.Overriding) error {
+	if _, err := t.exec(deleteWeights, name); err != nil || o == nil || len(o.Override.Weights) == 0 {
+		return err
+	}
+	var keys []string
+	var weights []int64
+	for key, weight := range o.Override.Weights {
+		keys, weights = append(keys, key), append(weights, int64(weight))
+	}
+	_, err := t.exec(insertWeights, name, textArray(keys), intArray(weights))
 	return err
 }

@@ -71,7 +71,15 @@ func (t *tx) nextTurn(k fairKey, priority int16, now int64) (lifecycle.Turn, err
 			return lifecycle.Turn{}, err
 		}
 	}
-	next := last.Next(first, 1)
+	set, err := t.settings()
+	if err != nil {
+		return lifecycle.Turn{}, err
+	}
+	weight := 1
+	if o := set[k.name].override; o != nil {
+		weight = lifecycle.WeightOf(&o.Override, k.key)
+	}
+	next := last.Next(first, weight)
 	t.turns.last[k] = next
 	return next, nil
 }

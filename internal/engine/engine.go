@@ -46,9 +46,10 @@ type Definition struct {
 	Batch           bool // its handler runs several jobs at once: at most MaxBatch, for which it waits for Linger
 	MaxBatch        int
 	Linger          time.Duration
-	HidePayload     bool // in the dashboard
-	Overrides       bool // it only collects options of an override, which may lift limits
-	Run             Run  // nil if the job was only declared
+	HidePayload     bool           // in the dashboard
+	Weights         map[string]int // of fair keys, of an override
+	Overrides       bool           // it only collects options of an override, which may lift limits
+	Run             Run            // nil if the job was only declared
 
 	changes []Change    // its options, see Apply
 	root    *Definition // nil unless a queue has made this one from it

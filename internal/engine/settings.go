@@ -3,6 +3,8 @@ package engine
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -72,7 +74,18 @@ func words(o backend.Override) []Limit {
 		}
 		all = append(all, l)
 	}
-	return all
+	weights := Limit{Name: "weight"}
+	for i, key := range slices.Sorted(maps.Keys(o.Weights)) {
+		if i == 5 {
+			weights.Value += fmt.Sprintf(", and %d more", len(o.Weights)-i)
+			break
+		}
+		if i > 0 {
+			weights.Value += ", "
+		}
+		weights.Value += fmt.Sprintf("%s=%d", key, o.Weights[key])
+	}
+	return append(all, weights)
 }
 
 // SettingsText returns settings in words, or "defaults".

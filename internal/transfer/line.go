@@ -72,7 +72,9 @@ type overrideLine struct {
 	DropFailed  bool          `json:"drop_failed,omitempty"`
 	MaxCrashes  int           `json:"max_crashes,omitempty"`
 	Concurrency int           `json:"concurrency,omitempty"`
-	By          string        `json:"by,omitempty"`
+	// Weights are those of fair keys.
+	Weights map[string]int `json:"weights,omitempty"`
+	By      string         `json:"by,omitempty"`
 }
 
 type keyLine struct {
@@ -238,7 +240,7 @@ func lineOfSetting(n *backend.NameInfo) *settingLine {
 			MaxRunning: o.MaxRunning, Rate: o.Rate, Per: o.Per,
 			KeepDone: o.History.Done, KeepFailed: o.History.Failed, KeepRows: o.History.Rows,
 			DropDone: o.History.DropDone, DropFailed: o.History.DropFailed,
-			MaxCrashes: o.MaxCrashes, Concurrency: o.Concurrency, By: o.By,
+			MaxCrashes: o.MaxCrashes, Concurrency: o.Concurrency, Weights: o.Weights, By: o.By,
 		}
 	}
 	return l
@@ -258,7 +260,7 @@ func (l *settingLine) override() backend.Override {
 			},
 			MaxCrashes: o.MaxCrashes,
 		},
-		Concurrency: o.Concurrency, By: o.By,
+		Concurrency: o.Concurrency, Weights: o.Weights, By: o.By,
 	}
 }
 

@@ -2,6 +2,7 @@ package jsonrow
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ func TestSettings(t *testing.T) {
 		t.Errorf("of a worker that defines nothing, Definer = %v, %v", defined, err)
 	}
 	want := Overriding{backend.Override{Settings: limited, Concurrency: 3, By: "ann", At: time.UnixMicro(5).UTC()}, backend.Settings{MaxRunning: 4}}
-	if got, err := ReadOverriding(want.Text()); err != nil || *got != want {
+	if got, err := ReadOverriding(want.Text()); err != nil || !reflect.DeepEqual(*got, want) {
 		t.Errorf("ReadOverriding = %+v, %v, want %+v", got, err, want)
 	}
 	if got, err := ReadOverriding(Overriding{Defined: limited}.Text()); err != nil || got != nil {
