@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
@@ -18,6 +19,23 @@ var fairJob = plainjobs.Define("fair/key", func(context.Context, string) error {
 	}
 	return s
 }))
+
+// Why says that a job waits for the turn of its key.
+func TestWhyFair(t *testing.T) {
+	q, b := newQueue(t, nil)
+	id, err := q.Perform(t.Context(), fairJob.With("tenant"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := backend.Worker{ID: 7, Host: "here", PID: 8, Lease: time.Hour, Jobs: []string{"fair/key"}}
+	if _, err := b.Claim(t.Context(), backend.ClaimRequest{Worker: w, Register: true}); err != nil {
+		t.Fatal(err)
+	}
+	const want = `It waits for a slot of the only live worker that knows its name; keys take turns, and its key is "tenant".`
+	if got, err := q.Why(t.Context(), id); err != nil || got != want {
+		t.Errorf("Why = %q, %v, want %q", got, err, want)
+	}
+}
 
 // A weight gives a key more jobs in each turn, and is shown with the limits.
 func TestFairWeight(t *testing.T) {

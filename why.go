@@ -232,6 +232,9 @@ func whySlot(i *Info, workers []Worker, d *engine.Definition, o backend.Override
 	} else if d != nil && d.Concurrency > 0 && o.Concurrency == 0 {
 		limit = fmt.Sprintf(", at most %d in each worker", d.Concurrency)
 	}
+	if i.FairKey != "" {
+		limit += fmt.Sprintf("; keys take turns, and its key is %q", i.FairKey)
+	}
 	_, known := live(workers, i.Name)
 	if known == 1 {
 		return fmt.Sprintf("It waits for a slot of the only live worker that knows its name%s.", limit)

@@ -43,6 +43,7 @@ func TestGolden(t *testing.T) {
 			"limit", "limit import --by ann --max-running 1 --concurrency 2", "limit import --by bob --rate 100/2s --max-crashes none --keep-done 0", "limit", "limit import --json",
 			"stats", "why 6", "limit import --by ann --rate none --max-running none --keep-rows none --keep-failed 24h", "limit import --reset --by ann", "limit --json",
 			"limit imprt", "limit import --rate 5", "limit import --rate 0/1s", "limit import --max-running 0", "limit import --keep-done soon", "limit --max-running 3", "limit import --reset --rate 1/1s", "limit import --by ann --drop-done --drop-failed", "limit import --json", "limit sum",
+			"limit import --by ann --weight acme=3,b=2 --weight b=1", "limit import --json", "limit import --weight acme", "limit import --weight acme=0",
 		},
 		"schedules": {"schedules", "schedules --json", "schedules nightly --next 3", "schedules nightly --next 2 --zone America/New_York --json", "schedules often --next 2", "schedules nigtly", "schedules --zone Mars/Olympus", "schedules --next -1", "schedules often --remove", "schedules --remove", "schedules --limit 0", "schedules often --prefix o"},
 		"backfill":  {"backfill nightly --from 2026-03-20T00:00:00Z --to 2026-03-23T00:00:00Z", "backfill nightly --from 2026-03-20T00:00:00Z --to 2026-03-23T00:00:00Z --json", "backfill nightly", "backfill nigtly --from 7d", "backfill nightly --from 1h --to 2h", "jobs --name nightly"},

@@ -243,6 +243,9 @@ func (s *screen) since(j *plainjobs.Info) string {
 	case j.State == plainjobs.Running:
 		return "for " + short(s.now.Sub(j.StartedAt))
 	}
+	if j.RunAt.Before(j.CreatedAt) { // the turn of a fair key
+		return s.when(j.CreatedAt)
+	}
 	return s.when(j.RunAt)
 }
 

@@ -228,6 +228,8 @@ type limitsOf struct {
 	KeepRows    int     `json:"keep_rows,omitempty"`
 	DropDone    bool    `json:"drop_done,omitempty"`
 	DropFailed  bool    `json:"drop_failed,omitempty"`
+	// Weights are those of fair keys.
+	Weights map[string]int `json:"weights,omitempty"`
 }
 
 // limitsIn returns the limits in s.
@@ -253,7 +255,7 @@ func limitRecordOf(n *plainjobs.NameInfo) limitRecord {
 	}
 	if o := n.Override; !o.Zero() {
 		of := limitsIn(o.Settings)
-		of.Concurrency = o.Concurrency
+		of.Concurrency, of.Weights = o.Concurrency, o.Weights
 		r.Override, r.ChangedAt = &of, &o.At
 	}
 	return r

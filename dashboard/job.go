@@ -151,8 +151,10 @@ func (h *handler) why(ctx context.Context, j, raw *plainjobs.Info) (string, erro
 	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, plainjobs.ErrNotFound) {
 		return "", nil
 	}
-	if raw.SerialKey != "" { // it may have been changed by Redact
-		why = strings.ReplaceAll(why, strconv.Quote(raw.SerialKey), strconv.Quote(j.SerialKey))
+	for _, key := range [][2]string{{raw.SerialKey, j.SerialKey}, {raw.FairKey, j.FairKey}} { // they may have been changed by Redact
+		if key[0] != "" {
+			why = strings.ReplaceAll(why, strconv.Quote(key[0]), strconv.Quote(key[1]))
+		}
 	}
 	return visible(why), err
 }
@@ -228,7 +230,7 @@ func workerWords(w *plainjobs.Worker) string {
 func (rq *request) timeline(j *plainjobs.Info) []entry {
 	all := []entry{{When: rq.moment(j.CreatedAt), State: "pending", Title: "Pushed"}}
 	last := j.CreatedAt
-	if j.Failures == 0 && len(j.Errors) == 0 && j.RunAt.Sub(j.CreatedAt) > 0 && j.State != plainjobs.Scheduled {
+	if j.Failures == 0 && len(j.Errors) == 0 && j.FairKey == "" && j.RunAt.Sub(j.CreatedAt) > 0 && j.State != plainjobs.Scheduled {
 		all = append(all, entry{When: rq.moment(j.RunAt), State: "scheduled", Title: "Due, " + short(j.RunAt.Sub(j.CreatedAt)) + " after the push"})
 	}
 	for i, e := range j.Errors {

@@ -189,7 +189,7 @@ func (o *overview) addFindings(rq *request, f findings) {
 		o.Problems = append(o.Problems, problemRow{Check: p.Check, What: visible(p.What), Fix: visible(rq.h.fix(p))})
 	}
 	if f.oldest != nil && rq.maySee(f.oldest.Name) {
-		o.Oldest = &oldest{Name: visible(f.oldest.Name), ID: f.oldest.ID, Href: jobHref(f.oldest.ID), Since: rq.since(f.oldest.RunAt), Partly: f.partly}
+		o.Oldest = &oldest{Name: visible(f.oldest.Name), ID: f.oldest.ID, Href: jobHref(f.oldest.ID), Since: rq.since(claimable(f.oldest)), Partly: f.partly}
 	}
 }
 

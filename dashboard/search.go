@@ -237,7 +237,7 @@ func (rq *request) row(j *plainjobs.Info) jobRow {
 	case j.State == plainjobs.Running:
 		r.Verb, r.When = "for", rq.since(j.StartedAt)
 	case j.State == plainjobs.Pending:
-		r.Verb, r.When = "waiting", rq.since(j.RunAt)
+		r.Verb, r.When = "waiting", rq.since(claimable(j))
 	default:
 		r.When = rq.ago(j.RunAt)
 	}
@@ -259,4 +259,13 @@ func attempts(j *plainjobs.Info) string {
 		return fmt.Sprint(j.Attempt)
 	}
 	return fmt.Sprintf("%d of %d", j.Attempt, j.MaxAttempts)
+}
+
+// claimable returns since when a pending job may be claimed. RunAt of a job with a fair key is its
+// turn, which may be before its push.
+func claimable(j *plainjobs.Info) time.Time {
+	if j.RunAt.Before(j.CreatedAt) {
+		return j.CreatedAt
+	}
+	return j.RunAt
 }
