@@ -34,14 +34,15 @@ const lockRounds = 3
 
 // A claim is one run of Claim.
 type claim struct {
-	t     *tx
-	req   backend.ClaimRequest
-	now   int64
-	all   settings
-	bytes int
-	jobs  []backend.Job
-	stuck map[int64]bool // jobs whose rows or keys another transaction has locked
-	raced bool           // other claims had locked spans that this one wanted
+	t                *tx
+	req              backend.ClaimRequest
+	now              int64
+	all              settings
+	bytes            int
+	jobs             []backend.Job
+	stuck            map[int64]bool // jobs whose rows or keys another transaction has locked
+	members, waiters []int64        // claimed jobs that count in gates, and those that have waited behind one
+	raced            bool           // other claims had locked spans that this one wanted
 
 	left    map[string]int // how many more jobs of a name may be claimed
 	slots   int            // how many more jobs of limited names
@@ -103,7 +104,7 @@ func (c *claim) run() error {
 		c.t.b.stuck.Store(time.Now().Add(stuckPause).UnixNano())
 	}
 	slices.SortFunc(c.jobs, inClaimOrder)
-	return nil
+	return c.readGatings()
 }
 
 func inClaimOrder(a, b backend.Job) int {

@@ -17,20 +17,22 @@ import (
 
 // A drift lists where derived state differs from the jobs.
 type drift struct {
-	counts  map[countKey]int64 // by how much counts are too small
-	heads   []nameKey          // serial keys whose heads are deleted, finished or of another key,
-	headsOf []int64            // and the IDs of these heads
-	blocked []int64            // blocked jobs whose key has no head, one for each key
-	strays  []int64            // jobs that are neither blocked nor the head of their serial key
-	keys    []nameKey          // unique keys of jobs that are deleted or no longer have them,
-	keysOf  []int64            // and the IDs of these jobs
-	keyless []int64            // waiting jobs without their unique keys
-	spans   []span             // spans that have other jobs than pending ones
-	unready []int64            // pending jobs in no span
-	left    [places]values     // places that jobs do not have,
-	placed  []int64            // and jobs that lack one or have another
-	orphans []int64            // deleted jobs whose errors, results, progress or steps remain
-	behind  bool               // the next ID is not above the jobs
+	counts   map[countKey]int64 // by how much counts are too small
+	heads    []nameKey          // serial keys whose heads are deleted, finished or of another key,
+	headsOf  []int64            // and the IDs of these heads
+	blocked  []int64            // blocked jobs whose key has no head, one for each key
+	strays   []int64            // jobs that are neither blocked nor the head of their serial key
+	keys     []nameKey          // unique keys of jobs that are deleted or no longer have them,
+	keysOf   []int64            // and the IDs of these jobs
+	keyless  []int64            // waiting jobs without their unique keys
+	spans    []span             // spans that have other jobs than pending ones
+	unready  []int64            // pending jobs in no span
+	left     [places]values     // places that jobs do not have,
+	placed   []int64            // and jobs that lack one or have another
+	orphans  []int64            // deleted jobs whose errors, results, progress or steps remain
+	gates    []int64            // gates that count other members than there are
+	stranded []int64            // jobs that wait behind a gate in vain
+	behind   bool               // the next ID is not above the jobs
 }
 
 // maxDrift bounds how many rows of each kind but counts one search finds.
@@ -43,7 +45,7 @@ const (
 
 	selectHeadless = `
 		SELECT MIN(j.id) FROM plainjobs_blocked b STRAIGHT_JOIN plainjobs_job j ON j.id = b.job
-		WHERE j.state = 2 AND NOT EXISTS (SELECT 1 FROM plainjobs_serial_head s WHERE s.name = b.name AND s.key_text = b.key_text)
+		WHERE j.state = 2 AND b.key_text <> X'00' AND NOT EXISTS (SELECT 1 FROM plainjobs_serial_head s WHERE s.name = b.name AND s.key_text = b.key_text)
 		GROUP BY b.name, b.key_text LIMIT ?`
 
 	// Running jobs come first, then the oldest.
@@ -65,7 +67,8 @@ const (
 
 	selectOrphans = `
 		SELECT o.job FROM (SELECT job FROM plainjobs_job_error UNION SELECT job FROM plainjobs_job_result UNION SELECT job FROM plainjobs_job_progress
-			UNION SELECT job FROM plainjobs_job_step UNION SELECT job FROM plainjobs_signal_wait UNION SELECT job FROM plainjobs_job_fair) o
+			UNION SELECT job FROM plainjobs_job_step UNION SELECT job FROM plainjobs_signal_wait UNION SELECT job FROM plainjobs_job_fair
+			UNION SELECT job FROM plainjobs_gate_member UNION SELECT job FROM plainjobs_gate_waiter) o
 		WHERE NOT EXISTS (SELECT 1 FROM plainjobs_job j WHERE j.id = o.job) LIMIT ?`
 
 	selectBehind = `
@@ -80,13 +83,16 @@ const (
 		STRAIGHT_JOIN plainjobs_job j ON j.id = p.job WHERE j.state < 3 GROUP BY j.name, j.state`
 )
 
+// blockedKey is the key of the place of a blocked job j; see behindKey.
+const blockedKey = `IF(j.flags & 1024 <> 0, X'00', COALESCE(j.serial_key, ''))`
+
 // Of each table of places: the places that no job has, and the jobs without their place.
 var (
 	strayPlaces = [places]string{
 		scheduled: `SELECT p.run_at, p.job FROM plainjobs_scheduled p LEFT JOIN plainjobs_job j ON j.id = p.job
 			WHERE j.id IS NULL OR j.state <> 1 OR j.run_at <> p.run_at LIMIT ?`,
 		blocked: `SELECT p.name, p.key_text, p.job FROM plainjobs_blocked p LEFT JOIN plainjobs_job j ON j.id = p.job
-			WHERE j.id IS NULL OR j.state <> 2 OR j.name <> p.name OR COALESCE(j.serial_key, '') <> p.key_text LIMIT ?`,
+			WHERE j.id IS NULL OR j.state <> 2 OR j.name <> p.name OR ` + blockedKey + ` <> p.key_text LIMIT ?`,
 		expiring: `SELECT p.expires_at, p.job FROM plainjobs_expiring p LEFT JOIN plainjobs_job j ON j.id = p.job
 			WHERE j.id IS NULL OR j.state > 3 OR NOT (j.expires_at <=> p.expires_at) LIMIT ?`,
 		finished: `SELECT p.name, p.state, p.finished_at, p.job FROM plainjobs_finished p LEFT JOIN plainjobs_job j ON j.id = p.job
@@ -95,7 +101,7 @@ var (
 	}
 	placeless = [places]string{
 		scheduled: `SELECT j.id FROM plainjobs_job j LEFT JOIN plainjobs_scheduled p ON p.run_at = j.run_at AND p.job = j.id WHERE j.state = 1 AND p.job IS NULL LIMIT ?`,
-		blocked: `SELECT j.id FROM plainjobs_job j LEFT JOIN plainjobs_blocked p ON p.name = j.name AND p.key_text = COALESCE(j.serial_key, '') AND p.job = j.id
+		blocked: `SELECT j.id FROM plainjobs_job j LEFT JOIN plainjobs_blocked p ON p.name = j.name AND p.key_text = ` + blockedKey + ` AND p.job = j.id
 			WHERE j.state = 2 AND p.job IS NULL LIMIT ?`,
 		expiring: `SELECT j.id FROM plainjobs_job j LEFT JOIN plainjobs_expiring p ON p.expires_at = j.expires_at AND p.job = j.id
 			WHERE j.state < 4 AND j.expires_at IS NOT NULL AND p.job IS NULL LIMIT ?`,
@@ -134,6 +140,8 @@ func (b *Backend) survey(ctx context.Context, q querier, all bool) (drift, error
 	s.pairs(selectLostHeads, &s.d.heads, &s.d.headsOf)
 	s.ids(selectHeadless, &s.d.blocked)
 	s.pairs(selectLostKeys, &s.d.keys, &s.d.keysOf)
+	s.ids(selectWrongGates, &s.d.gates)
+	s.ids(selectStranded, &s.d.stranded)
 	for p := range places {
 		if all || p < finished {
 			s.strays(p)
@@ -326,6 +334,7 @@ func (d *drift) summary() string {
 	}{
 		{len(d.counts), "counts"}, {len(d.heads) + len(d.blocked) + len(d.strays), "serial keys"}, {len(d.keys) + len(d.keyless), "unique keys"},
 		{len(d.spans) + len(d.unready), "spans of pending jobs"}, {left, "places of jobs"},
+		{len(d.gates) + len(d.stranded), "gates"},
 		{len(d.orphans), "deleted jobs with errors, results or progress"},
 	} {
 		switch {
@@ -343,5 +352,5 @@ func (d *drift) summary() string {
 
 // full reports whether a search reached maxDrift, so that there may be more.
 func (d *drift) full() bool {
-	return max(len(d.heads), len(d.blocked), len(d.strays), len(d.keys), len(d.keyless), len(d.orphans), len(d.spans), len(d.unready), len(d.placed)) >= maxDrift
+	return max(len(d.heads), len(d.blocked), len(d.strays), len(d.keys), len(d.keyless), len(d.orphans), len(d.spans), len(d.unready), len(d.placed), len(d.gates), len(d.stranded)) >= maxDrift
 }

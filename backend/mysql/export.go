@@ -33,7 +33,7 @@ func (b *Backend) whole(ctx context.Context, q reader, where string, args ...any
 	for i := range jobs {
 		j := &jobs[i]
 		r := &all[i]
-		*r = backend.Record{Info: j.Info, Sleeps: j.State.Waits() && j.ending == backend.EndSleep}
+		*r = backend.Record{Info: j.Info, Delay: j.standing.delay, Expires: j.standing.expires, Sleeps: j.State.Waits() && j.ending == backend.EndSleep}
 		if j.flags&flagUntilStarted != 0 {
 			r.Scope = backend.UntilStarted
 		}

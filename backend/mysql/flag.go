@@ -14,6 +14,15 @@ const (
 )
 
 const (
+	flagMember flag = 1 << (8 + iota) // the job counts in a gate
+	flagWaiter                        // it has a row in gate_waiter
+	flagBehind                        // it waits behind a gate
+)
+
+// flagsOfGates are the flags of jobs that have to do with gates.
+const flagsOfGates = flagMember | flagWaiter
+
+const (
 	flagSteps flag = 1 << (12 + iota) // the job has steps
 	flagWaits                         // it has a row in signal_wait, which counts while it is scheduled
 	flagFair                          // it has a row in job_fair
@@ -36,6 +45,14 @@ func flagsOf(j *backend.NewJob) (f flag) {
 	}
 	if j.Fair != "" {
 		f |= flagFair
+	}
+	if g := j.Gating; g != nil {
+		if len(g.Gates) > 0 {
+			f |= flagMember
+		}
+		if g.Gate != 0 {
+			f |= flagWaiter | flagBehind
+		}
 	}
 	return f
 }

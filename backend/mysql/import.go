@@ -47,6 +47,9 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backe
 	if n := len(batch.Jobs); n > 0 {
 		last = max(last, batch.Jobs[n-1].ID)
 	}
+	if n := len(batch.Gates); n > 0 {
+		last = max(last, batch.Gates[n-1].ID)
+	}
 	// In its own transaction: one that draws IDs may hold locks that the batch needs.
 	err = b.write(ctx, "import", func(t *tx) error {
 		if err := t.later(raiseNextID, last); err != nil {
@@ -71,10 +74,14 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (result backe
 
 // An importBatch is a batch during its import.
 type importBatch struct {
-	t      *tx
-	now    int64
-	jobs   []backend.Record // jobs that are not stored yet
-	result *backend.ImportResult
+	t    *tx
+	now  int64
+	jobs []backend.Record // jobs that are not stored yet
+	// By ID, the jobs' states in the source, and whether they wait behind gates.
+	sources map[int64]backend.State
+	behind  map[int64]bool
+	gates   map[int64]presentGate // of the jobs
+	result  *backend.ImportResult
 }
 
 // run stores a batch. It locks in the order of all other transactions: jobs, unique keys,
@@ -88,8 +95,8 @@ func (a *importBatch) run(batch backend.Batch) error {
 		return err
 	}
 	for _, step := range []func() error{
-		func() error { return a.sift(batch.Jobs) }, a.takeKeys, a.keepKeys,
-		a.queueUp, func() error { return a.importSignals(batch.Signals) }, a.importWaits, a.insert, a.insertErrors, a.insertOutcomes, a.insertSteps,
+		func() error { return a.importGates(batch.Gates) }, func() error { return a.sift(batch.Jobs) }, a.siftGatings, a.takeKeys, a.keepKeys,
+		a.queueUp, func() error { return a.importSignals(batch.Signals) }, a.importWaits, a.insert, a.insertErrors, a.insertOutcomes, a.insertSteps, a.insertGatings,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -114,6 +121,9 @@ func (a *importBatch) sift(jobs []backend.Record) error {
 	if len(jobs) == 0 {
 		return nil
 	}
+	if err := a.findGates(jobs); err != nil {
+		return err
+	}
 	byID := make(map[int64]*backend.Record, len(jobs))
 	ids := make([]int64, len(jobs))
 	for i := range jobs {
@@ -136,25 +146,25 @@ func (a *importBatch) sift(jobs []backend.Record) error {
 		return err
 	}
 	a.result.Present = len(present)
+	a.sources = make(map[int64]backend.State, len(jobs))
 	for i := range jobs {
 		if present[jobs[i].ID] {
 			continue
 		}
 		r := lifecycle.Imported(jobs[i], instant(a.now))
+		a.sources[r.ID] = jobs[i].State
 		if r.State.Terminal() {
 			history, err := a.t.history(r.Name)
 			if err != nil {
 				return err
 			}
 			keep := lifecycle.Retention(history, r.State)
-			kept := r.State != backend.Cancelled && microsOf(r.KeyUntil) > a.now
+			kept := r.State != backend.Cancelled && microsOf(r.KeyUntil) > a.now || a.keptByFlow(&r)
 			if !kept && (keep < 0 || a.now-r.FinishedAt.UnixMicro() >= keep.Microseconds()) {
+				a.tellGates(&r)
 				a.result.Pruned = append(a.result.Pruned, r.ID)
 				continue
 			}
-		}
-		if r.State == backend.Blocked && r.SerialKey == "" { // behind a gate, which does not exist here
-			r.State = lifecycle.Of(&r).Ready(a.now).State
 		}
 		a.jobs = append(a.jobs, r)
 	}
@@ -162,9 +172,9 @@ func (a *importBatch) sift(jobs []backend.Record) error {
 	return nil
 }
 
-// flagsOfRecord returns the flags of an imported job.
+// flagsOfRecord returns the flags of a job that waits behind its gate, if it has one.
 func flagsOfRecord(r *backend.Record) flag {
-	f := flagsOf(&backend.NewJob{Unique: backend.Unique{Key: r.UniqueKey, Scope: r.Scope}, Serial: r.SerialKey, Fair: r.FairKey})
+	f := flagsOf(&backend.NewJob{Unique: backend.Unique{Key: r.UniqueKey, Scope: r.Scope}, Serial: r.SerialKey, Gating: r.Gating, Fair: r.FairKey})
 	if len(r.Steps) > 0 {
 		f |= flagSteps
 	}
@@ -175,6 +185,14 @@ func flagsOfRecord(r *backend.Record) flag {
 		f |= flagWaits
 	}
 	return f
+}
+
+// flagsOf returns the flags of an imported job.
+func (a *importBatch) flagsOf(r *backend.Record) flag {
+	if f := flagsOfRecord(r); !a.waitsBehind(r) {
+		return f &^ flagBehind
+	}
+	return flagsOfRecord(r)
 }
 
 func (a *importBatch) insert() error {
@@ -191,7 +209,7 @@ func (a *importBatch) insert() error {
 		}
 		r := row{
 			Job: lifecycle.Of(rec), id: rec.ID, name: rec.Name, unique: rec.UniqueKey, serial: rec.SerialKey,
-			createdAt: rec.CreatedAt.UnixMicro(), flags: flagsOfRecord(rec), seed: a.t.seed(),
+			createdAt: rec.CreatedAt.UnixMicro(), flags: a.flagsOf(rec), seed: a.t.seed(),
 		}
 		ends := r.createdAt
 		if r.State.Terminal() {

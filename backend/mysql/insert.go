@@ -42,7 +42,9 @@ func (t *tx) insertPlain(jobs []backend.NewJob) (first int64, err error) {
 // newRowOf returns the row of a job that is pushed now.
 func newRowOf(j *backend.NewJob, id, seed, now int64) row {
 	r := row{Job: lifecycle.New(j, now), id: id, name: j.Name, unique: j.Unique.Key, serial: j.Serial, createdAt: now, flags: flagsOf(j), seed: seed}
-	if j.Expires > 0 && r.ExpiresAt == now {
+	if lifecycle.Gated(j) {
+		r.Job = lifecycle.Behind(j, now)
+	} else if j.Expires > 0 && r.ExpiresAt == now {
 		r.ExpiresAt++ // it is less than a microsecond
 	}
 	return r

@@ -25,20 +25,23 @@ type push struct {
 	ids  idBlock // of the jobs, if all are stored
 
 	firsts   map[nameKey]int   // by unique key, the first job of the batch with it
+	gated    bool              // some have to do with gates
 	holders  map[nameKey]int64 // by unique key, the stored job that holds it
+	locked   map[int64]*row    // stored jobs that Replace may change, or that may become members of gates
 	replaced map[int64]*row    // stored jobs that Replace may change, locked
 	waits    map[string]int64  // by bounded name, the number of waiting jobs
 
 	added  []int // indexes in jobs
 	change []int
+	joins  []int // indexes of duplicates, whose stored jobs become members of gates
 	pushed []backend.Pushed
 }
 
 // id returns the ID that a job of the batch gets if it is stored.
 func (p *push) id(i int) int64 { return p.ids.next + int64(i) }
 
-// push stores all jobs, or none. It locks in the order of all other transactions: jobs, unique
-// keys, serial keys.
+// push stores all jobs, or none. It locks in the order of all other transactions: gates, jobs,
+// unique keys, serial keys.
 func (t *tx) push(jobs []backend.NewJob) ([]backend.Pushed, error) {
 	p := &push{t: t, jobs: slices.Clone(jobs), pushed: make([]backend.Pushed, len(jobs))}
 	var err error
@@ -49,7 +52,7 @@ func (t *tx) push(jobs []backend.NewJob) ([]backend.Pushed, error) {
 		return nil, rejected{err}
 	}
 	p.ids, err = t.newIDs(len(jobs))
-	for _, step := range []func() error{p.lockReplaced, p.takeKeys, p.lockBounded, p.decide, p.store, p.replace} {
+	for _, step := range []func() error{p.lockGates, p.lockStored, p.takeKeys, p.lockBounded, p.decide, p.store, p.replace, p.join} {
 		if err == nil {
 			err = step()
 		}
@@ -57,12 +60,14 @@ func (t *tx) push(jobs []backend.NewJob) ([]backend.Pushed, error) {
 	return p.pushed, err
 }
 
-// lockReplaced locks the jobs that Replace may change, before their keys.
-func (p *push) lockReplaced() error {
-	keys := map[nameKey]bool{}
+// lockStored locks the jobs that Replace may change, and those that may become members of gates,
+// before their keys.
+func (p *push) lockStored() error {
+	keys := map[nameKey]bool{} // whether Replace may change the job
 	for i := range p.jobs {
-		if j := &p.jobs[i]; j.Unique.Conflict == backend.Replace {
-			keys[nameKey{j.Name, j.Unique.Key}] = true
+		j := &p.jobs[i]
+		if k := (nameKey{j.Name, j.Unique.Key}); j.Unique.Conflict == backend.Replace || k.key != "" && sqlstore.Joins(j) {
+			keys[k] = keys[k] || j.Unique.Conflict == backend.Replace
 		}
 	}
 	if len(keys) == 0 {
@@ -72,8 +77,14 @@ func (p *push) lockReplaced() error {
 	if err != nil || len(holders) == 0 {
 		return err
 	}
-	if p.replaced, err = p.t.lock(slices.Collect(maps.Values(holders))); err != nil {
+	if p.locked, err = p.t.lock(slices.Collect(maps.Values(holders))); err != nil {
 		return err
+	}
+	p.replaced = map[int64]*row{}
+	for k, id := range holders {
+		if r := p.locked[id]; r != nil && keys[k] {
+			p.replaced[id] = r
+		}
 	}
 	return p.t.own(slices.Collect(maps.Values(p.replaced)))
 }
@@ -150,6 +161,7 @@ func (p *push) decide() error {
 					f.Payload, f.Metadata, f.Priority, f.Delay, f.Expires = j.Payload, j.Metadata, j.Priority, j.Delay, j.Expires
 				}
 				p.pushed[i] = backend.Pushed{ID: p.id(first), Duplicate: true}
+				sqlstore.JoinFirst(&p.jobs[first], j)
 				continue
 			}
 		}
@@ -175,6 +187,9 @@ func (p *push) duplicate(i int, holder int64) error {
 		}
 		p.change = append(p.change, i)
 	}
+	if sqlstore.Joins(j) {
+		p.joins = append(p.joins, i)
+	}
 	p.pushed[i] = backend.Pushed{ID: holder, Duplicate: true}
 	return nil
 }
@@ -186,7 +201,7 @@ func (p *push) store() error {
 	for n, i := range p.added {
 		j := &p.jobs[i]
 		rows[n] = newRow{j, newRowOf(j, p.id(i), p.ids.seed, p.now)}
-		if j.Serial == "" {
+		if j.Serial == "" || lifecycle.Gated(j) {
 			continue
 		}
 		k := nameKey{j.Name, j.Serial}
@@ -222,7 +237,14 @@ func (p *push) replace() error {
 		if payload == nil {
 			payload = []byte{} // nil would be NULL
 		}
-		r.Job = r.Replace(j, p.now)
+		if r.flags&flagBehind == 0 {
+			r.Job = r.Replace(j, p.now)
+		} else {
+			r.Job = lifecycle.Behind(j, p.now)
+			if err := p.t.later(updateWaiter, j.Delay.Microseconds(), j.Expires.Microseconds(), r.id); err != nil {
+				return err
+			}
+		}
 		if err := p.t.later(updateReplaced, metadata, payload, r.id); err != nil {
 			return err
 		}

@@ -32,8 +32,7 @@
 //
 // # What is missing
 //
-// The store declines gates, and so groups of jobs, and keeps every other field. The server
-// notifies no waiting worker: pushes of the same process wake it at once, and other jobs are
+// The server notifies no waiting worker: pushes of the same process wake it at once, and other jobs are
 // found by polling, at least once a second. The store does not implement
 // [backend.DeathDetector]: a worker is dead when its lease has expired. Galera clusters are
 // not supported.
@@ -55,6 +54,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend/internal/audit"
 	"github.com/plainjobs/plainjobs/backend/internal/group"
 	"github.com/plainjobs/plainjobs/backend/internal/lease"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 	"github.com/plainjobs/plainjobs/internal/latelog"
 )
@@ -98,6 +98,8 @@ type Backend struct {
 	renewed     sync.Map                       // by worker ID, when its row was last renewed, as a time.Time
 	stuck       atomic.Int64                   // all waiting jobs may be locked until then, in Unix nanoseconds
 	watch       waiters
+	folder      sqlstore.Folder
+	sweeper     atomic.Int64 // the gate after which the next Reap looks for gates to delete
 
 	life       context.Context // until Close
 	end        context.CancelFunc
@@ -120,6 +122,7 @@ var (
 	_ backend.Inspector      = (*Backend)(nil)
 	_ backend.ExportImporter = (*Backend)(nil)
 	_ backend.StepStore      = (*Backend)(nil)
+	_ backend.GateStore      = (*Backend)(nil)
 	_ io.Closer              = (*Backend)(nil)
 )
 
@@ -189,6 +192,8 @@ func open(db *sql.DB, owned, batches bool, opts *Options) (*Backend, error) {
 		b.end()
 		return nil, redact(b.explain(kind(err)))
 	}
+	b.folder = sqlstore.Folder{Fold: b.foldGates, Open: b.openMarks, Watch: maxWatched}
+	b.folder.Start()
 	if !o.NoMigrate {
 		first, cancel := context.WithTimeout(ctx, firstBlockWait)
 		defer cancel()
@@ -200,7 +205,7 @@ func open(db *sql.DB, owned, batches bool, opts *Options) (*Backend, error) {
 
 // keptFields are the optional fields that the store keeps.
 const keptFields = backend.FieldExpires | backend.FieldUnique | backend.FieldSerial | backend.FieldMaxPending |
-	backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes | backend.FieldDrop | backend.FieldFair
+	backend.FieldMaxRunning | backend.FieldRate | backend.FieldHistory | backend.FieldMaxCrashes | backend.FieldDrop | backend.FieldGates | backend.FieldFair
 
 // Describe implements [backend.Describer].
 func (b *Backend) Describe() backend.Description {
@@ -224,6 +229,7 @@ func (b *Backend) Close() error {
 	b.background.Wait()
 	b.pushes.Wait() // calls whose callers did not wait for the result
 	b.completions.Wait()
+	b.folder.Close()
 	if !b.ownsDB {
 		return nil
 	}

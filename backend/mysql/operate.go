@@ -18,18 +18,22 @@ func (b *Backend) Operate(ctx context.Context, req backend.OperateRequest) (resu
 	if req.Op == backend.OpRewrite {
 		return b.rewrite(ctx, req.Rewrites)
 	}
+	var gates []int64
 	err = b.write(ctx, "operate", func(t *tx) error {
-		result = backend.OperateResult{}
+		result, gates = backend.OperateResult{}, nil
 		rows, next, err := t.matching(req)
 		if err != nil {
 			return err
 		}
 		result.Next = next
-		return t.operate(req, rows, &result)
+		err = t.operate(req, rows, &result)
+		gates = t.gates.TakeFolds()
+		return err
 	})
 	if err != nil {
 		return backend.OperateResult{}, err
 	}
+	b.foldAfter(ctx, gates)
 	slices.Sort(result.Affected)
 	slices.Sort(result.Duplicates)
 	slices.Sort(result.Dropped)
@@ -156,6 +160,9 @@ func (t *tx) deleteRows(rows []*row, now int64) error {
 		}
 	}
 	if err := t.releaseUnique(done, now); err != nil {
+		return err
+	}
+	if err := t.countMembers(rows, goneOf); err != nil {
 		return err
 	}
 	return t.remove(rows)

@@ -48,11 +48,16 @@ type placeChange struct {
 	taken [places][][]any
 }
 
+// behindKey is the key of the place of a job that waits behind a gate. No serial key has a NUL.
+const behindKey = "\x00"
+
 // of returns the row that a job has in a table, or nil.
-func (p place) of(r *row, state backend.State, runAt, expiresAt, finishedAt int64) []any {
+func (p place) of(r *row, state backend.State, flags flag, runAt, expiresAt, finishedAt int64) []any {
 	switch {
 	case p == scheduled && state == backend.Scheduled:
 		return []any{runAt, r.id}
+	case p == blocked && state == backend.Blocked && flags&flagBehind != 0:
+		return []any{r.name, behindKey, r.id}
 	case p == blocked && state == backend.Blocked:
 		return []any{r.name, r.serial, r.id}
 	case p == expiring && state.Waits() && expiresAt != 0:
@@ -68,7 +73,7 @@ func (p place) of(r *row, state backend.State, runAt, expiresAt, finishedAt int6
 // add takes the places of a new job.
 func (c *placeChange) add(r *row) {
 	for p := range places {
-		if row := p.of(r, r.State, r.RunAt, r.ExpiresAt, r.FinishedAt); row != nil {
+		if row := p.of(r, r.State, r.flags, r.RunAt, r.ExpiresAt, r.FinishedAt); row != nil {
 			c.taken[p] = append(c.taken[p], row)
 		}
 	}
@@ -77,7 +82,7 @@ func (c *placeChange) add(r *row) {
 // remove leaves the places of a job as it was read.
 func (c *placeChange) remove(r *row) {
 	for p := range places {
-		if row := p.of(r, r.was.State, r.was.RunAt, r.was.ExpiresAt, r.was.FinishedAt); row != nil {
+		if row := p.of(r, r.was.State, r.had, r.was.RunAt, r.was.ExpiresAt, r.was.FinishedAt); row != nil {
 			c.left[p].add(row...)
 		}
 	}
@@ -86,8 +91,8 @@ func (c *placeChange) remove(r *row) {
 // move moves a job from its places as it was read to those as it is now.
 func (c *placeChange) move(r *row) {
 	for p := range places {
-		from := p.of(r, r.was.State, r.was.RunAt, r.was.ExpiresAt, r.was.FinishedAt)
-		to := p.of(r, r.State, r.RunAt, r.ExpiresAt, r.FinishedAt)
+		from := p.of(r, r.was.State, r.had, r.was.RunAt, r.was.ExpiresAt, r.was.FinishedAt)
+		to := p.of(r, r.State, r.flags, r.RunAt, r.ExpiresAt, r.FinishedAt)
 		if from == nil && to == nil || from != nil && to != nil && equal(from, to) {
 			continue
 		}

@@ -14,13 +14,17 @@ import (
 const (
 	selectFinished = `SELECT name, state, jobs FROM ` + allCounts + ` c WHERE state >= 5 AND jobs > 0 ORDER BY name, state`
 
-	// For a name and state, the jobs that finished first and do not keep their unique keys.
+	// For a name and state, the jobs that finished first, do not keep their unique keys, and are
+	// kept by no flow.
 	selectOldest = `
 		(SELECT ?, f.job, f.finished_at FROM plainjobs_finished f FORCE INDEX (PRIMARY)
 		WHERE f.name = ? AND f.state = ? AND f.finished_at <= ?
 			AND NOT EXISTS (
-				SELECT 1 FROM plainjobs_job o JOIN plainjobs_unique_key k ON k.name = o.name AND k.key_text = o.unique_key AND k.job = o.ID
-				WHERE o.id = f.job AND o.flags & 1 <> 0 AND k.until_at > ?)
+				SELECT 1 FROM plainjobs_job o WHERE o.id = f.job AND (
+					o.flags & 1 <> 0 AND EXISTS (SELECT 1 FROM plainjobs_unique_key k
+						WHERE k.name = o.name AND k.key_text = o.unique_key AND k.job = o.id AND k.until_at > ?)
+					OR o.flags & 256 <> 0 AND EXISTS (SELECT 1 FROM plainjobs_gate_member m JOIN plainjobs_job_gate g ON g.id = m.gate
+						WHERE m.job = o.id AND g.kind = 1 AND g.ended_at = 0)))
 		ORDER BY f.finished_at, f.job LIMIT ?)`
 )
 

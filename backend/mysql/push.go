@@ -113,7 +113,7 @@ func (b *Backend) flushPushes(ctx context.Context, group []*pushing) error {
 
 // isPlain reports whether a job needs no more than its row and its place.
 func isPlain(j *backend.NewJob) bool {
-	return j.Unique.Key == "" && j.Serial == "" && j.Fair == "" && j.MaxPending == 0 && !lifecycle.Timed(j)
+	return j.Unique.Key == "" && j.Serial == "" && j.Fair == "" && j.MaxPending == 0 && j.Gating == nil && !lifecycle.Timed(j)
 }
 
 func arePlain(jobs []backend.NewJob) bool {

@@ -23,7 +23,8 @@ const (
 			j.created_at, j.run_at, j.finished_at, j.flags, COALESCE(j.unique_key, ''), COALESCE(j.serial_key, ''), COALESCE(j.expires_at, 0),
 			CASE j.state WHEN 3 THEN COALESCE((SELECT c.worker FROM plainjobs_claim c WHERE c.seed = j.seed AND c.first <= j.id ORDER BY c.first DESC LIMIT 1), 0)
 				ELSE 0 END,
-			CASE j.state WHEN 2 THEN COALESCE((SELECT s.job FROM plainjobs_serial_head s WHERE s.name = j.name AND s.key_text = j.serial_key), 0) ELSE 0 END,
+			CASE WHEN j.state = 2 AND j.flags & 1024 = 0 THEN COALESCE((SELECT s.job FROM plainjobs_serial_head s
+				WHERE s.name = j.name AND s.key_text = j.serial_key), 0) ELSE 0 END,
 			COALESCE(p.done, 0), COALESCE(p.total, 0),
 			COALESCE((SELECT k.until_at FROM plainjobs_unique_key k WHERE k.name = j.name AND k.key_text = j.unique_key AND k.job = j.id), 0),
 			CASE WHEN j.started_seed = j.seed THEN j.started_at ELSE 0 END,
@@ -42,8 +43,9 @@ const (
 // A jobRow is a job as it is read.
 type jobRow struct {
 	backend.Info
-	flags  flag
-	ending backend.Ending
+	flags    flag
+	ending   backend.Ending
+	standing standing
 }
 
 // scan reads a row of selectJob.
@@ -81,7 +83,10 @@ func (b *Backend) jobs(ctx context.Context, q reader, query string, args ...any)
 		all = append(all, j)
 		return err
 	})
-	return all, err
+	if err != nil {
+		return nil, err
+	}
+	return all, b.addGatings(ctx, q, all)
 }
 
 // Get implements [backend.Reader].
@@ -151,6 +156,10 @@ func (b *Backend) filterBelow(ctx context.Context, q reader, f backend.Filter, b
 	switch {
 	case f.IDs != nil:
 		c.among(f.IDs)
+	case f.Gate != 0 || f.Behind != 0:
+		if err := c.gated(ctx, b, q, f, before); err != nil {
+			return c, err
+		}
 	case only(f, backend.Running):
 		if err := c.running(ctx, b, q, before); err != nil {
 			return c, err
@@ -203,8 +212,11 @@ func stateList(states []backend.State) (list idList) {
 
 // matching adds the conditions of f that are neither IDs, states nor metadata.
 func (c *condition) matching(f backend.Filter) {
-	if f.Gate != 0 || f.Behind != 0 { // there are no gates
-		c.and(`FALSE`)
+	if f.Gate != 0 {
+		c.and(`EXISTS (SELECT 1 FROM plainjobs_gate_member o WHERE o.job = j.id AND o.gate = ?)`, f.Gate)
+	}
+	if f.Behind != 0 {
+		c.and(`EXISTS (SELECT 1 FROM plainjobs_gate_waiter o WHERE o.job = j.id AND o.gate = ?)`, f.Behind)
 	}
 	if len(f.Names) > 0 {
 		var names []any

@@ -54,6 +54,7 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 		return err
 	})
 	r.step(func(t *tx, _ *backend.ReapResult) error { return t.compactCounts() })
+	r.reapGates()
 	r.attempt(b.audit)
 	r.attempt(func(ctx context.Context) error {
 		pruned, more, err := b.pruneSome(ctx, r.limit)
@@ -70,7 +71,8 @@ type reaping struct {
 	req    backend.ReapRequest
 	limit  int
 	result backend.ReapResult
-	err    error // the first error
+	gates  []int64 // to be folded
+	err    error   // the first error
 }
 
 // shares is the divisor of the remaining time that gives one step's limit: a step may wait for
@@ -100,14 +102,16 @@ func (r *reaping) attempt(f func(context.Context) error) {
 // step runs a step in a transaction. If it fails, its part of the result is undone.
 func (r *reaping) step(f func(t *tx, result *backend.ReapResult) error) {
 	r.attempt(func(ctx context.Context) error {
-		after := r.result
+		after, gates := r.result, []int64(nil)
 		err := r.b.transact(ctx, func(t *tx) error {
 			after = r.result
 			after.Workers = slices.Clone(r.result.Workers)
-			return f(t, &after)
+			err := f(t, &after)
+			gates = t.gates.TakeFolds()
+			return err
 		})
 		if err == nil {
-			r.result = after
+			r.result, r.gates = after, append(r.gates, gates...)
 		}
 		return err
 	})

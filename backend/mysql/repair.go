@@ -32,15 +32,21 @@ func (b *Backend) repair(ctx context.Context, d drift, all bool) error {
 		func(t *tx) error { return t.repairSerial(append(slices.Clone(d.strays), d.blocked...)) },
 		func(t *tx) error { return t.repairKeys(d) },
 		func(t *tx) error { return t.repairKeyless(d.keyless) },
+		func(t *tx) error { return t.repairGates(d.gates) },
+		func(t *tx) error { return t.repairStranded(d.stranded) },
 		func(t *tx) error { return t.deleteOrphans(d.orphans) },
 	} {
+		var gates []int64
 		err := b.transact(ctx, func(t *tx) error {
 			t.wakes = true
-			return step(t)
+			err := step(t)
+			gates = t.gates.TakeFolds()
+			return err
 		})
 		if err != nil {
 			return err
 		}
+		b.folder.Now(ctx, gates)
 	}
 	return nil
 }
@@ -312,7 +318,7 @@ func (t *tx) deleteOrphans(ids []int64) error {
 		return err
 	}
 	gone := slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return rows[id] != nil })
-	for _, query := range []string{deleteErrors, deleteResults, deleteProgress, deleteSteps, deleteWaits, deleteFair} {
+	for _, query := range []string{deleteErrors, deleteResults, deleteProgress, deleteSteps, deleteWaits, deleteFair, deleteMembers, deleteWaiters} {
 		if err := t.later(query, valuesOf(gone)); err != nil {
 			return err
 		}

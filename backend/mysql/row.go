@@ -27,6 +27,7 @@ type row struct {
 	seed, settled  int64 // settled is the seed of the run after which the job waits
 
 	was     lifecycle.Job // as read
+	had     flag          // flags, as read
 	owned   bool          // it was pending, and is in no span any more
 	deleted bool          // by an operator
 	errors  []backend.RunError
@@ -54,7 +55,7 @@ func (r *row) scan(rows *sql.Rows) error {
 		r.FinishedAt = 0
 	}
 	r.Dropped = r.flags&flagDropped != 0
-	r.was = r.Job
+	r.was, r.had = r.Job, r.flags
 	return err
 }
 
@@ -185,6 +186,9 @@ var deleteClaims = `
 // write stores changed jobs, deletes those that ended and have no retention, and releases
 // what ended jobs held.
 func (t *tx) write(rows []*row) error {
+	if err := t.countMembers(rows, movedOf); err != nil {
+		return err
+	}
 	var changed, unkept, removed []*row
 	for _, r := range rows {
 		if r.State.Terminal() && !r.was.State.Terminal() {
@@ -211,8 +215,12 @@ func (t *tx) write(rows []*row) error {
 		if err != nil {
 			return err
 		}
+		flows, err := t.keptByFlows(unkept)
+		if err != nil {
+			return err
+		}
 		for _, r := range unkept {
-			if keys[r.id] && r.State != backend.Cancelled {
+			if keys[r.id] && r.State != backend.Cancelled || flows[r.id] {
 				changed = append(changed, r)
 			} else {
 				removed = append(removed, r)
@@ -234,6 +242,9 @@ func (t *tx) update(rows []*row) error {
 	if err == nil {
 		awake := slices.DeleteFunc(slices.Clone(rows), func(r *row) bool { return r.State == backend.Scheduled })
 		err = t.stopWaiting(awake)
+	}
+	if err == nil {
+		err = t.comeForward(rows)
 	}
 	if err == nil {
 		err = t.turnRows(rows, now)
@@ -369,7 +380,7 @@ var (
 	deleteProgress = `DELETE e FROM ` + join("id") + ` plainjobs_job_progress e FORCE INDEX (PRIMARY) ON e.job = v.id`
 )
 
-// remove deletes locked jobs with everything stored for them.
+// remove deletes locked jobs with everything stored for them. Their gates must have been told.
 func (t *tx) remove(rows []*row) error {
 	if len(rows) == 0 {
 		return nil
@@ -398,6 +409,9 @@ func (t *tx) remove(rows []*row) error {
 	queries := []string{deleteJobs, deleteErrors, deleteResults, deleteProgress}
 	if flags&flagSteps != 0 {
 		queries = append(queries, deleteSteps)
+	}
+	if flags&flagsOfGates != 0 {
+		queries = append(queries, deleteMembers, deleteWaiters)
 	}
 	if flags&flagFair != 0 {
 		queries = append(queries, deleteFair)

@@ -103,7 +103,7 @@ const (
 	// The jobs are locked, and done since ?.
 	doneJobs       = ` FROM plainjobs_job j FORCE INDEX (PRIMARY) WHERE j.state = 5 AND j.finished_at = ? AND (`
 	insertFinished = `INSERT IGNORE INTO plainjobs_finished (name, state, finished_at, job) SELECT j.name, 5, j.finished_at, j.id` + doneJobs
-	countDone      = `SELECT j.name, COUNT(*)` + doneJobs
+	countDone      = `SELECT j.name, COUNT(*), CAST(SUM(j.flags & 256 <> 0) AS SIGNED)` + doneJobs
 )
 
 var updateDoneEach = `
@@ -203,13 +203,19 @@ func (t *tx) noteDone(runs []lease.Run, now int64) error {
 	if err := t.later(insertFinished+which, args...); err != nil {
 		return err
 	}
-	return t.each(countDone+which+" GROUP BY j.name", args, func(r *sql.Rows) error {
+	members := int64(0)
+	err := t.each(countDone+which+" GROUP BY j.name", args, func(r *sql.Rows) error {
 		var name string
-		var n int64
-		err := r.Scan(&name, &n)
+		var n, counting int64
+		err := r.Scan(&name, &n, &counting)
 		t.move(name, backend.Running, backend.Done, n)
+		members += counting
 		return err
 	})
+	if err != nil || members == 0 {
+		return err
+	}
+	return t.countDoneMembers(runs)
 }
 
 // CompleteTx implements [backend.TxPusher].

@@ -240,6 +240,13 @@ func (c *claim) lease(claimed []candidate) error {
 			started = append(started, f.job.ID)
 			places.left[expiring].add(f.expires, f.job.ID)
 		}
+		switch {
+		case f.flags&flagWaiter != 0:
+			c.waiters = append(c.waiters, f.job.ID)
+			fallthrough
+		case f.flags&flagMember != 0:
+			c.members = append(c.members, f.job.ID)
+		}
 	}
 	if len(large) > 0 {
 		err := c.t.each(selectLarge, []any{valuesOf(large)}, func(r *sql.Rows) error {

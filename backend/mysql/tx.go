@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 )
 
 // A reader runs queries.
@@ -39,7 +40,9 @@ type tx struct {
 	floor   int64 // no new job gets an ID up to this one
 	version int64 // of the settings
 	counts  map[countKey]int64
-	wakes   bool // jobs became claimable
+	gates   *sqlstore.GateWork // nil if the transaction changes no gate
+	marked  []int64            // of the application's: the gates to fold after its commit, and the mark of that
+	wakes   bool               // jobs became claimable
 	set     settings
 	inserts bool // it inserts jobs
 
@@ -256,8 +259,11 @@ func (t *tx) move(name string, from, to backend.State, delta int64) {
 	t.count(name, to, delta)
 }
 
-// writeCounts stores the changes noted by count.
+// writeCounts stores the changes noted by count and tally.
 func (t *tx) writeCounts() error {
+	if err := t.writeTallies(); err != nil {
+		return err
+	}
 	changes := insert{head: `INSERT INTO plainjobs_count_change (name, state, jobs) VALUES `}
 	for key, delta := range t.counts {
 		if delta == 0 {
@@ -344,6 +350,9 @@ func (b *Backend) committed(t *tx) {
 	if t.wakes {
 		b.watch.wake()
 	}
+	if t.gates != nil {
+		b.folder.Request(t.gates.ToFold())
+	}
 }
 
 // begin begins a READ COMMITTED transaction.
@@ -393,6 +402,7 @@ func (b *Backend) within(ctx context.Context, caller *sql.Tx, op string, f func(
 		if err := f(t); err != nil {
 			return err
 		}
+		t.markCommit()
 		return t.writeCounts()
 	})
 	switch {
@@ -402,7 +412,10 @@ func (b *Backend) within(ctx context.Context, caller *sql.Tx, op string, f func(
 	case errors.Is(err, errRolledBack):
 		err = rejected{fmt.Errorf("%w: the server rolled your transaction back: end it, and run it again (%s)", backend.ErrUnavailable, err.Error())}
 	}
-	if err == nil && t.wakes {
+	if err == nil {
+		t.watchCommit()
+	}
+	if err == nil && (t.wakes || t.marked != nil) {
 		b.watch.expect()
 	}
 	return b.failed(ctx, op, err)

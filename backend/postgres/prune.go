@@ -23,9 +23,9 @@ const (
 			SELECT o.id, o.finished_at FROM plainjobs.job o
 			WHERE o.state >= 5 AND o.name = v.name AND o.state = v.state AND o.finished_at <= v.until
 				AND NOT (o.flags & 1 <> 0 AND EXISTS (
-					SELECT 1 FROM plainjobs.unique_key k WHERE k.name = o.name AND k.key = o.unique_key AND k.job = o.ID AND k.until > $5::bigint))
+					SELECT 1 FROM plainjobs.unique_key k WHERE k.name = o.name AND k.key = o.unique_key AND k.job = o.id AND k.until > $5::bigint))
 				AND NOT (o.flags & 256 <> 0 AND EXISTS (
-					SELECT 1 FROM plainjobs.gate_member m JOIN plainjobs.job_gate g ON g.id = m.gate WHERE m.job = o.ID AND g.kind = 1 AND g.ended_at = 0))
+					SELECT 1 FROM plainjobs.gate_member m JOIN plainjobs.job_gate g ON g.id = m.gate WHERE m.job = o.id AND g.kind = 1 AND g.ended_at = 0))
 			ORDER BY o.finished_at LIMIT $4::bigint) j
 		LIMIT $4::bigint`
 
