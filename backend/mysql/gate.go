@@ -28,7 +28,7 @@ const (
 			(SELECT CAST(COALESCE(SUM(x.done), 0) AS SIGNED) FROM plainjobs_gate_change x WHERE x.gate = g.id),
 			(SELECT CAST(COALESCE(SUM(x.failed), 0) AS SIGNED) FROM plainjobs_gate_change x WHERE x.gate = g.id),
 			(SELECT CAST(COALESCE(SUM(x.cancelled), 0) AS SIGNED) FROM plainjobs_gate_change x WHERE x.gate = g.id),
-			(SELECT COUNT(*) FROM plainjobs_gate_waiter w WHERE w.gate = g.id AND w.waits = 1),
+			(SELECT COUNT(*) FROM plainjobs_gate_waiter w FORCE INDEX (gate_waiter_waits) WHERE w.gate = g.id AND w.waits = 1),
 			EXISTS (SELECT 1 FROM plainjobs_gate_await a WHERE a.gate = g.id)
 		FROM plainjobs_job_gate g WHERE `
 )
@@ -214,9 +214,11 @@ func (b *Backend) Gates(ctx context.Context, query backend.GateQuery) (infos []b
 	return infos, err
 }
 
-// isOver tells in SQL whether a gate g has ended and let its waiters through.
-const isOver = `g.ended_at > 0 AND NOT EXISTS (SELECT 1 FROM plainjobs_gate_waiter w WHERE w.gate = g.id AND w.waits = 1)
-	AND NOT EXISTS (SELECT 1 FROM plainjobs_gate_await a WHERE a.hub = g.id)`
+// isOver tells in SQL whether a gate g has ended and let its waiters through. Of EXISTS the server
+// may make a join that reads all waiters.
+const isOver = `g.ended_at > 0
+	AND (SELECT 1 FROM plainjobs_gate_waiter w FORCE INDEX (gate_waiter_waits) WHERE w.gate = g.id AND w.waits = 1 LIMIT 1) IS NULL
+	AND (SELECT 1 FROM plainjobs_gate_await a FORCE INDEX (gate_await_hub) WHERE a.hub = g.id LIMIT 1) IS NULL`
 
 var lockOver = `SELECT g.id FROM ` + joinGates + ` WHERE ` + isOver + ` FOR UPDATE`
 

@@ -31,8 +31,9 @@ var (
 	// Of gates that have ended, or have a failed member, those with jobs to let through, or
 	// that are to be counted in others.
 	selectPassing = `SELECT g.id FROM ` + join("id", "ended") + ` plainjobs_job_gate g FORCE INDEX (PRIMARY) ON g.id = v.id
-		WHERE EXISTS (SELECT 1 FROM plainjobs_gate_waiter w WHERE w.gate = g.id AND w.waits = 1 AND (v.ended = 1 OR w.cond = 3))
-			OR v.ended = 1 AND EXISTS (SELECT 1 FROM plainjobs_gate_await a WHERE a.hub = g.id)`
+		WHERE (SELECT 1 FROM plainjobs_gate_waiter w FORCE INDEX (gate_waiter_waits)
+				WHERE w.gate = g.id AND w.waits = 1 AND (v.ended = 1 OR w.cond = 3) LIMIT 1) IS NOT NULL
+			OR v.ended = 1 AND (SELECT 1 FROM plainjobs_gate_await a FORCE INDEX (gate_await_hub) WHERE a.hub = g.id LIMIT 1) IS NOT NULL`
 
 	updateGates = `UPDATE ` + join("id", "total", "open", "done", "failed", "cancelled", "fired", "ended_at", "passing") + `
 			plainjobs_job_gate g FORCE INDEX (PRIMARY) ON g.id = v.id

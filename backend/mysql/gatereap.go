@@ -35,8 +35,9 @@ const (
 			(SELECT MAX(id) FROM plainjobs_job_gate WHERE id > ?), 0)`
 	selectStale = `
 		SELECT g.id FROM plainjobs_job_gate g FORCE INDEX (PRIMARY) WHERE g.id > ? AND g.id <= ? AND ` + isOver + ` AND g.ended_at <= ?
-			AND (g.kind < 2 AND g.ended_at <= ? OR NOT EXISTS (SELECT 1 FROM plainjobs_gate_member m WHERE m.gate = g.id)
-				AND NOT EXISTS (SELECT 1 FROM plainjobs_gate_waiter w WHERE w.gate = g.id))`
+			AND (g.kind < 2 AND g.ended_at <= ?
+				OR (SELECT 1 FROM plainjobs_gate_member m FORCE INDEX (gate_member_gate) WHERE m.gate = g.id LIMIT 1) IS NULL
+				AND (SELECT 1 FROM plainjobs_gate_waiter w FORCE INDEX (gate_waiter_gate) WHERE w.gate = g.id LIMIT 1) IS NULL)`
 )
 
 // reapGates applies deadlines, deletes gates whose retention has ended, and folds the gates of

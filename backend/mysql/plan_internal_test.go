@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"database/sql"
+	"maps"
 	"strings"
 	"testing"
 
@@ -31,6 +32,15 @@ func plans() map[string][]any {
 		updateDone: {1, 1, 3, 7}, updateDoneEach: {claims, 1}, lockFirst: {"a", 2}, lockRange: {"a", false, 0, 1, 1, 3}, selectNext: {"a", "k"},
 		selectDue: {1, 10}, selectExpiring: {1, 10}, selectClaimed: {1, 1, 1}, lockLease: {1, 1},
 	}
+	var passing, folded values
+	passing.add(1, true)
+	folded.add(1, 1, 1, 1, 1, 1, false, 0, false)
+	maps.Copy(all, map[string][]any{
+		lockGates: {ids}, lockShared: {ids}, lockFolds: {ids}, lockOver: {ids}, selectMembership: {ids}, lockMembership: {ids}, selectKeptByFlows: {ids},
+		deleteMembers: {ids}, deleteWaiters: {ids}, updateBehind: {ids}, updateMember: {ids}, selectStanding: {ids, 1}, deleteTaken: {ids},
+		selectPassing: {passing}, updateGates: {folded}, lockOverdue: {1}, lockInner: {idList{1}, 1}, lockSwept: {1}, lockOpenGate: {1},
+		selectOldest: {0, "a", 5, 1, 1, 10}, selectStale: {0, 1000, 1, 1}, selectAwaiting: {1, 10}, selectWaiters: {1, true, 10}, selectMembers: {1, 1, 10},
+	})
 	all[deletePlaces[scheduled]], all[deletePlaces[expiring]], all[deletePlaces[ended]] = []any{claims}, []any{claims}, []any{claims}
 	var named, dated values
 	named.add("a", "k", 1)

@@ -21,10 +21,10 @@ const (
 		WHERE f.name = ? AND f.state = ? AND f.finished_at <= ?
 			AND NOT EXISTS (
 				SELECT 1 FROM plainjobs_job o WHERE o.id = f.job AND (
-					o.flags & 1 <> 0 AND EXISTS (SELECT 1 FROM plainjobs_unique_key k
-						WHERE k.name = o.name AND k.key_text = o.unique_key AND k.job = o.id AND k.until_at > ?)
-					OR o.flags & 256 <> 0 AND EXISTS (SELECT 1 FROM plainjobs_gate_member m JOIN plainjobs_job_gate g ON g.id = m.gate
-						WHERE m.job = o.id AND g.kind = 1 AND g.ended_at = 0)))
+					o.flags & 1 <> 0 AND (SELECT 1 FROM plainjobs_unique_key k FORCE INDEX (PRIMARY)
+						WHERE k.name = o.name AND k.key_text = o.unique_key AND k.job = o.id AND k.until_at > ? LIMIT 1) IS NOT NULL
+					OR o.flags & 256 <> 0 AND (SELECT 1 FROM plainjobs_gate_member m FORCE INDEX (PRIMARY) STRAIGHT_JOIN plainjobs_job_gate g
+						FORCE INDEX (PRIMARY) ON g.id = m.gate WHERE m.job = o.id AND g.kind = 1 AND g.ended_at = 0 LIMIT 1) IS NOT NULL))
 		ORDER BY f.finished_at, f.job LIMIT ?)`
 )
 

@@ -15,7 +15,7 @@ func testDrift(t *testing.T) {
 	drifttest.Run(t, func(tb testing.TB) drifttest.Store {
 		s := fresh(tb)
 		names := strings.NewReplacer("T.jobs", "T.job", "T.keys", "T.unique_key", "T.serials", "T.serial_head", "T.counts", "T.job_count",
-			"T.errors", "T.job_error", "T.results", "T.job_result", "T.progress", "T.job_progress", "(name, key, job, until, held)", "(name, key_text, job, until_at, held)",
+			"T.errors", "T.job_error", "T.results", "T.job_result", "T.progress", "T.job_progress", "T.gates", "T.job_gate", "(name, key, job, until, held)", "(name, key_text, job, until_at, held)",
 			"(name, key, job)", "(name, key_text, job)",
 			// The server does not delete from a table that it reads.
 			"IN (SELECT id FROM T.jobs WHERE state IN (2, 3, 4, 5) ORDER BY id LIMIT 20)",

@@ -64,6 +64,7 @@ func Run(t *testing.T) {
 	t.Run("OneConnection", testOneConnection)
 	t.Run("PushAtOnce", testPushAtOnce)
 	t.Run("Leave", testLeave)
+	t.Run("GroupInTransaction", testGroupInTransaction)
 	t.Run("OpenAtOnce", testOpenAtOnce)
 	t.Run("Cuts", testCuts)
 	t.Run("CommitCuts", testCommitCuts)

@@ -62,3 +62,54 @@ func testOldSnapshot(t *testing.T) {
 		t.Errorf("the replaced job is %+v, %v", info, err)
 	}
 }
+
+// testGroupInTransaction ends the last member of a gate in a transaction of the application. The
+// process finds the commit, without Reap.
+func testGroupInTransaction(t *testing.T) {
+	s := recycled(t)
+	b := s.open(t)
+	created, err := b.CreateGates(t.Context(), nil, backend.GateRequest{
+		Gates: []backend.NewGate{{Sealed: true}},
+		Jobs: []backend.NewJob{
+			{Name: "a", MaxAttempts: 1, Gating: &backend.Gating{Gates: []int64{-1}}},
+			{Name: "b", MaxAttempts: 1, Gating: &backend.Gating{Gate: -1, When: backend.WhenDone}},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := backend.Worker{ID: 1, Lease: time.Minute}
+	jobs, err := b.Claim(t.Context(), backend.ClaimRequest{Worker: w, Register: true, Names: []string{"a", "b"}, Limit: 9})
+	if err != nil || len(jobs) != 1 {
+		t.Fatal(jobs, err)
+	}
+	for _, commits := range []bool{false, true} {
+		tx, err := s.db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tx.Rollback()
+		if err := b.CompleteTx(t.Context(), tx, backend.Completion{Lease: jobs[0].Lease}); err != nil {
+			t.Fatal(err)
+		}
+		if !commits {
+			if err := tx.Rollback(); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, func() bool {
+		gates, err := b.Gates(t.Context(), backend.GateQuery{IDs: created.Gates})
+		if err != nil || len(gates) != 1 {
+			t.Fatal(gates, err)
+		}
+		return !gates[0].EndedAt.IsZero() && gates[0].Done == 1 && gates[0].Waiting == 0
+	})
+	if n := count(t, b, backend.Pending); n != 1 {
+		t.Errorf("%d jobs are pending, want the waiter", n)
+	}
+}
