@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -220,7 +221,7 @@ func (t *tx) markCommit() {
 	}
 	mark := -1 - rand.Int64N(1<<62)
 	t.gates.Tallies[mark] = lifecycle.Tally{}
-	t.marked = append(gates, mark) // a fold deletes the change of a gate that does not exist
+	t.marked = slices.Concat(gates, []int64{mark}) // a fold deletes the change of a gate that does not exist
 }
 
 // watchCommit has the folder wait for the commit.
