@@ -20,6 +20,7 @@ const (
 	KeepRemoved       = 30 * 24 * time.Hour // how long a removed schedule is kept
 	MaxStuck          = 10                  // of HeartbeatRequest.Stuck
 	MaxStack          = 4 << 10             // of Stuck.Stack, in bytes
+	MaxLog            = 64 << 10            // of RunLog.Text, in bytes
 )
 
 // A NewJob is a job to be stored. A store may decline the fields that [Fields] lists.

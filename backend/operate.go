@@ -29,7 +29,7 @@ type Op uint8
 // The operations.
 const (
 	// OpRetry makes a finished job wait again as if it were new: it runs now, does not expire, and has
-	// no failures, crashes, result, progress or lease that matches. Its errors and steps stay, but a
+	// no failures, crashes, result, progress, logs or lease that matches. Its errors and steps stay, but a
 	// Done job has no steps afterwards. A job whose
 	// unique key is taken is left as it is; of several jobs with one key, the newest takes it. A job
 	// with a serial key is Blocked if the key has a head; otherwise the job with the lowest ID becomes

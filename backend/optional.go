@@ -24,7 +24,8 @@ type Heartbeater interface {
 	// req.Leave, it deletes the row, releases the jobs as EndRelease does, and returns their leases,
 	// which no longer match. Without a row it returns ErrWorkerGone.
 	Heartbeat(ctx context.Context, req HeartbeatRequest) (HeartbeatResult, error)
-	// StoreProgress stores the progress of runs whose leases are held, and leaves others alone.
+	// StoreProgress stores the progress and the logs of runs whose leases are held, and leaves others
+	// alone.
 	StoreProgress(ctx context.Context, progress []Progress) error
 }
 
@@ -60,10 +61,22 @@ type HeartbeatResult struct {
 	Concurrency map[string]int
 }
 
-// A Progress is how far a running job has come.
+// A Progress is how far a running job has come, or what its handler has logged.
 type Progress struct {
 	Lease
 	Done, Total int64
+	// Log, unless empty, replaces the stored log of the run, of which the store keeps the last lines
+	// that have at most MaxLog bytes together. Done and Total are not stored then. A store keeps the
+	// logs of the last ten runs of a job, until the job or its payload is deleted, or an operator
+	// retries the finished job. An export does not have them.
+	Log string
+}
+
+// A RunLog is what the handler of one run has logged.
+type RunLog struct {
+	Attempt int
+	At      time.Time // when the store got it
+	Text    string
 }
 
 // A DeathDetector is a Backend that detects the end of a worker's process before its lease ends.
@@ -124,6 +137,7 @@ type Info struct {
 	Waits                SignalKey  // the signal that a Scheduled job waits for; see Failure.Signal
 	Result               []byte     // left out of lists
 	Errors               []RunError // the last ten, oldest first; lists have the last one if requested
+	Logs                 []RunLog   // see Progress.Log; oldest first; only in what Get returns
 }
 
 // A RunError is the error of one run.

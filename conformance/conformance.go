@@ -110,7 +110,7 @@ func cases() []testCase {
 		needing(backend.FieldExpires, expireCases),
 		limitCases, settingsCases, defineCases, operateCases, actionCases, retryCases, instantCases, scheduleCases, storedCases, storedTickCases, removalCases,
 		exportCases, importCases, environmentCases, examineCases, cornerCases,
-		stepCases, dropCases, rewriteCases,
+		stepCases, dropCases, rewriteCases, logCases,
 		activityCases,
 		needing(backend.FieldGates, gateCases),
 		needing(backend.FieldGates, flowCases),

@@ -37,6 +37,7 @@ type more struct {
 	errors   []backend.RunError
 	done     int64
 	total    int64
+	logs     []byte // see lifecycle.PutLog
 	steps    []backend.Step
 	waits    backend.SignalKey // while Scheduled
 }

@@ -84,7 +84,7 @@ func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
 	j.showData(&info)
 	info.Errors = slices.Clone(j.errors())
 	if j.more != nil {
-		info.Result = slices.Clone(j.more.result)
+		info.Result, info.Logs = slices.Clone(j.more.result), lifecycle.Logs(j.more.logs)
 	}
 	return info, nil
 }

@@ -86,7 +86,7 @@ func (b *Backend) operate(req *backend.OperateRequest, j *job, now int64) {
 		b.move(j, j.Prioritize(*req.Priority), now)
 	case backend.OpRetry:
 		if j.State.Terminal() && j.more != nil {
-			j.more.result, j.more.done, j.more.total = nil, 0, 0
+			j.more.result, j.more.done, j.more.total, j.more.logs = nil, 0, 0, nil
 		}
 		j.restart(req.FromStep)
 		b.move(j, j.Retry(req.Priority, now), now)

@@ -81,6 +81,10 @@ func (b *Backend) StoreProgress(ctx context.Context, progress []backend.Progress
 	for _, p := range progress {
 		if j := b.jobs.get(p.ID); judge(j, p.Token, 0) == lifecycle.Held {
 			m := j.extra()
+			if p.Log != "" {
+				m.logs = lifecycle.PutLog(m.logs, p.Token, j.Failures+1, p.Log, b.now())
+				continue
+			}
 			m.done, m.total = p.Done, p.Total
 		}
 	}

@@ -22,7 +22,9 @@ func (b *Backend) move(j *job, next lifecycle.Job, now int64) {
 	}
 	n, from := j.name, j.State
 	if from != gone && !from.Terminal() && lifecycle.Drops(n.history, next.State) {
-		next.Dropped, j.payload = true, nil
+		if next.Dropped, j.payload = true, nil; j.more != nil {
+			j.more.logs = nil
+		}
 	}
 	counts := lifecycle.Moved(from, next.State)
 	if next.State.Terminal() && lifecycle.Retention(n.history, next.State) < 0 && !b.parks(j, next.State, now) {

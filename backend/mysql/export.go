@@ -22,8 +22,8 @@ const (
 
 // whole returns the jobs that match, ordered by ID, with everything stored for them. The
 // querier is a snapshot.
-func (b *Backend) whole(ctx context.Context, q reader, where string, args ...any) ([]backend.Record, error) {
-	jobs, err := b.jobs(ctx, q, selectJob+payloads+fromJobs+joinProgress+where+` ORDER BY j.id`, args...)
+func (b *Backend) whole(ctx context.Context, q reader, columns, where string, args ...any) ([]backend.Record, error) {
+	jobs, err := b.jobs(ctx, q, selectJob+columns+fromJobs+joinProgress+where+` ORDER BY j.id`, args...)
 	if err != nil || len(jobs) == 0 {
 		return nil, err
 	}
@@ -117,5 +117,5 @@ func (b *Backend) wholePage(ctx context.Context, q reader, req backend.ExportReq
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
-	return b.whole(ctx, q, `j.id IN (?)`, idList(ids))
+	return b.whole(ctx, q, payloads, `j.id IN (?)`, idList(ids))
 }

@@ -223,15 +223,26 @@ func (b *Backend) StoreProgress(ctx context.Context, progress []backend.Progress
 			return err
 		}
 		rows := insert{head: upsertProgress, tail: upsertProgressTail}
+		logs := insert{head: upsertLogs, tail: upsertLogsTail}
 		for _, id := range sqlstore.Sorted(locked) {
 			for _, p := range last[id] {
-				if r := locked[id]; r.State == backend.Pending && r.seed+id == p.Token {
-					if err := rows.add(t, id, p.Done, p.Total); err != nil {
-						return err
-					}
+				r := locked[id]
+				if r.State != backend.Pending || r.seed+id != p.Token {
+					continue
+				}
+				if p.Log != "" {
+					err = t.addLog(&logs, r, p)
+				} else {
+					err = rows.add(t, id, p.Done, p.Total)
+				}
+				if err != nil {
+					return err
 				}
 			}
 		}
-		return rows.flush(t)
+		if err := rows.flush(t); err != nil {
+			return err
+		}
+		return logs.flush(t)
 	})
 }

@@ -32,8 +32,9 @@ const (
 			CASE WHEN j.flags & 8192 <> 0 AND j.state = 1 THEN COALESCE((SELECT w.key_text FROM plainjobs_signal_wait w WHERE w.job = j.id), '') ELSE '' END,
 			CASE WHEN j.flags & 16384 <> 0 THEN COALESCE((SELECT f.key_text FROM plainjobs_job_fair f WHERE f.job = j.id), '') ELSE '' END,
 			j.ending, ` + now
-	payloads   = `, j.payload, j.metadata`
-	noPayloads = `, NULL, NULL`
+	noPayloads = `, NULL, NULL, NULL`
+	payloads   = `, j.payload, j.metadata, NULL`
+	withLogs   = `, j.payload, j.metadata, p.logs`
 
 	joinProgress = ` LEFT JOIN plainjobs_job_progress p ON p.job = j.id WHERE `
 	fromJobs     = ` FROM plainjobs_job j FORCE INDEX (PRIMARY)`
@@ -51,9 +52,11 @@ type jobRow struct {
 // scan reads a row of selectJob.
 func (j *jobRow) scan(r *sql.Rows) error {
 	var created, runAt, finished, expires, keyUntil, started, now int64
+	var logs []byte
 	err := r.Scan(&j.ID, &j.Name, &j.State, &j.Priority, &j.Failures, &j.MaxAttempts, &j.Suspect, &j.Crashes,
 		&created, &runAt, &finished, &j.flags, &j.UniqueKey, &j.SerialKey, &expires, &j.Worker, &j.BlockedBy, &j.Done, &j.Total,
-		&keyUntil, &started, &j.Waits.Name, &j.Waits.Key, &j.FairKey, &j.ending, &now, &j.Payload, &j.Metadata)
+		&keyUntil, &started, &j.Waits.Name, &j.Waits.Key, &j.FairKey, &j.ending, &now, &j.Payload, &j.Metadata, &logs)
+	j.Logs = lifecycle.Logs(logs)
 	j.CreatedAt, j.RunAt = instant(created), instant(runAt)
 	if expires != 0 {
 		j.ExpiresAt = instant(expires)
@@ -93,7 +96,7 @@ func (b *Backend) jobs(ctx context.Context, q reader, query string, args ...any)
 func (b *Backend) Get(ctx context.Context, id int64) (backend.Info, error) {
 	var info backend.Info
 	err := b.readAtOnce(ctx, "get", func(q querier) error {
-		all, err := b.whole(ctx, q, `j.id = ?`, id)
+		all, err := b.whole(ctx, q, withLogs, `j.id = ?`, id)
 		if err == nil && len(all) == 0 {
 			err = rejected{fmt.Errorf("job %d: %w", id, backend.ErrNotFound)}
 		}

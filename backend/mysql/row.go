@@ -289,6 +289,9 @@ func (t *tx) update(rows []*row) error {
 		if _, err := t.exec(dropPayloads, idList(dropped)); err != nil {
 			return err
 		}
+		if err := t.later(deleteLogs, idList(dropped)); err != nil {
+			return err
+		}
 	}
 	if len(ran) > 0 {
 		if err := t.later(deleteClaims, ran); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/internal/jsonrow"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 				FROM plainjobs.job_step s WHERE s.job = j.id), '') ELSE '' END AS steps, j.ending`
 
 	// A job with everything stored for it, as of one moment.
-	selectOne = selectAll + `
+	selectOne = selectAll + `, p.logs
 		FROM plainjobs.job j
 		LEFT JOIN plainjobs.job_result r ON r.job = j.id
 		LEFT JOIN plainjobs.job_progress p ON p.job = j.id` + joinClaim + `
@@ -53,12 +54,14 @@ type wholeRow struct {
 	Result    []byte `db:"result"`
 	Errors    string `db:"errors"` // as JSON
 	Steps     string `db:"steps"`  // as JSON, or empty
+	Logs      []byte `db:"logs"`   // only of selectOne
 	Ending    backend.Ending
 }
 
 // record converts the row.
 func (r *wholeRow) record() (backend.Record, error) {
 	rec := backend.Record{Info: r.info()}
+	rec.Logs = lifecycle.Logs(r.Logs)
 	if r.HasResult {
 		rec.Result = append([]byte{}, r.Result...)
 	}

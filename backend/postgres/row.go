@@ -150,7 +150,9 @@ const (
 			expires_at = nullif(v.expires_at, 0), flags = v.flags, priority = v.priority
 		FROM v WHERE j.id = v.id`
 
-	dropPayloads = `UPDATE plainjobs.job SET payload = '' WHERE id = ANY($1::text::bigint[])`
+	dropPayloads = `
+		WITH logs AS (UPDATE plainjobs.job_progress SET logs = NULL WHERE job = ANY($1::text::bigint[]) AND logs IS NOT NULL)
+		UPDATE plainjobs.job SET payload = '' WHERE id = ANY($1::text::bigint[])`
 
 	deleteRows = `
 		WITH gone AS (DELETE FROM plainjobs.job_error WHERE job = ANY($1::text::bigint[])),

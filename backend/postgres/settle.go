@@ -335,7 +335,12 @@ func (b *Backend) StoreProgress(ctx context.Context, progress []backend.Progress
 		return nil
 	}
 	last := map[backend.Lease]backend.Progress{}
+	var logs []backend.Progress
 	for _, p := range progress {
+		if p.Log != "" {
+			logs = append(logs, p)
+			continue
+		}
 		last[p.Lease] = p
 	}
 	var ids, tokens, dones, totals []int64
@@ -343,7 +348,11 @@ func (b *Backend) StoreProgress(ctx context.Context, progress []backend.Progress
 		ids, tokens, dones, totals = append(ids, p.ID), append(tokens, p.Token), append(dones, p.Done), append(totals, p.Total)
 	}
 	return b.write(ctx, "progress", false, func(t *tx) error {
-		_, err := t.exec(upsertProgress, intArray(ids), intArray(tokens), intArray(dones), intArray(totals))
-		return err
+		if len(ids) > 0 {
+			if _, err := t.exec(upsertProgress, intArray(ids), intArray(tokens), intArray(dones), intArray(totals)); err != nil {
+				return err
+			}
+		}
+		return t.storeLogs(logs)
 	})
 }

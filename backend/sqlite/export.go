@@ -8,25 +8,27 @@ import (
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
 	"github.com/plainjobs/plainjobs/backend/internal/jsonrow"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
 	// One statement reads each job at one time. The CROSS JOIN
 	// keeps the planner from starting with the names.
-	selectAll = selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result, coalesce(p.done, 0) AS done,
+	wholeColumns = selectJob + `, j.payload, j.metadata, r.job IS NOT NULL AS has_result, r.result, coalesce(p.done, 0) AS done,
 			coalesce(p.total, 0) AS total,
 			(SELECT json_group_array(json_object('Attempt', e.attempt, 'At', e.at, 'Error', e.error, 'Stack', e.stack, 'Took', e.took, 'Worker', e.worker) ORDER BY e.id)
 				FROM plainjobs_job_error e WHERE e.job = j.id) AS errors,
 			CASE WHEN j.flags & 4096 <> 0 THEN (SELECT json_group_array(json_object('Name', s.name, 'At', s.at, 'Result', hex(s.result)) ORDER BY s.id)
 				FROM plainjobs_job_step s WHERE s.job = j.id) ELSE '' END AS steps,
 			CASE WHEN j.flags & 8192 <> 0 AND j.state = 1 THEN (SELECT json_object('Name', w.name, 'Key', w.key)
-				FROM plainjobs_signal_wait w WHERE w.job = j.id) ELSE '' END AS waits, j.ending
+				FROM plainjobs_signal_wait w WHERE w.job = j.id) ELSE '' END AS waits, j.ending`
+	wholeTables = `
 		FROM plainjobs_job j CROSS JOIN plainjobs_job_name n ON n.id = j.name
 		LEFT JOIN plainjobs_job_result r ON r.job = j.id
 		LEFT JOIN plainjobs_job_progress p ON p.job = j.id
 		WHERE `
-	selectWhole = selectAll + `j.id > ? ORDER BY j.id LIMIT ?`
-	selectOne   = selectAll + `j.id = ?`
+	selectWhole = wholeColumns + wholeTables + `j.id > ? ORDER BY j.id LIMIT ?`
+	selectOne   = wholeColumns + `, p.logs` + wholeTables + `j.id = ?`
 
 	// Of a job, or of one that was deleted.
 	selectLastID = `
@@ -43,13 +45,14 @@ type wholeRow struct {
 	Errors    string `db:"errors"` // as JSON
 	Steps     string `db:"steps"`  // as JSON, or empty
 	Waits     string `db:"waits"`  // as JSON, or empty
+	Logs      []byte `db:"logs"`   // only of selectOne
 	Ending    backend.Ending
 }
 
 // record converts the row for export.
 func (r *wholeRow) record(now int64) (backend.Record, error) {
 	rec := backend.Record{Info: r.info(now)}
-	rec.Done, rec.Total = r.Done, r.Total
+	rec.Done, rec.Total, rec.Logs = r.Done, r.Total, lifecycle.Logs(r.Logs)
 	if r.HasResult {
 		rec.Result = append([]byte{}, r.Result...) // drivers differ in how they return empty blobs
 	}

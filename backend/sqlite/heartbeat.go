@@ -208,7 +208,12 @@ func (b *Backend) StoreProgress(ctx context.Context, progress []backend.Progress
 			if n == 0 {
 				continue
 			}
-			if _, err := t.exec(upsertProgress, p.ID, p.Done, p.Total); err != nil {
+			if p.Log != "" {
+				err = b.storeLog(t, p)
+			} else {
+				_, err = t.exec(upsertProgress, p.ID, p.Done, p.Total)
+			}
+			if err != nil {
 				return err
 			}
 		}

@@ -192,9 +192,11 @@ var dropPayloadsOf = newList(fmt.Sprintf(`UPDATE plainjobs_job SET payload = x''
 // dropPayloads deletes the payloads of jobs that have ended.
 func (t *tx) dropPayloads(ids []int64) error {
 	for part := range slices.Chunk(ids, maxList) {
-		query, length := dropPayloadsOf.fit(len(part))
-		if _, err := t.exec(query, appendIDs(nil, part, length)...); err != nil {
-			return err
+		for _, change := range []*list{dropPayloadsOf, deleteLogsOf} {
+			query, length := change.fit(len(part))
+			if _, err := t.exec(query, appendIDs(nil, part, length)...); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -1,0 +1,2 @@
+-- What the handlers of the last runs of a job have logged, as lifecycle.PutLog writes it, or NULL.
+ALTER TABLE plainjobs.job_progress ADD COLUMN logs bytea;
