@@ -25,7 +25,8 @@ func FromContext(ctx context.Context) (Info, bool) {
 }
 
 // Logger returns the queue's logger with the job's name, ID and attempt; in a batch, those of
-// its first job and the number of its jobs. Outside a
+// its first job and the number of its jobs. With Options.StoreLogs what it logs is also stored
+// with the job. Outside a
 // handler it returns slog.Default().
 func Logger(ctx context.Context) *slog.Logger {
 	i := engine.InfoOf(ctx)
@@ -35,6 +36,14 @@ func Logger(ctx context.Context) *slog.Logger {
 	log := i.Queue.Log().With(slog.String("job", i.Job.Name), slog.Int64("id", i.Job.ID), slog.Int("attempt", i.Job.Attempt))
 	if b := engine.BatchOf(ctx); b != nil {
 		log = log.With(slog.Int("batch", b.Len()))
+	}
+	if i.Queue.StoreLogs == nil {
+		return log
+	}
+	if k, ok := i.Progress.(engine.LogKeeper); ok {
+		if stored := k.LogHandler(); stored != nil {
+			return slog.New(engine.Tee(log.Handler(), stored))
+		}
 	}
 	return log
 }

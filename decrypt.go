@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Decrypt returns the job with its payload, result and errors decrypted by Options.Codec, for
+// Decrypt returns the job with its payload, result, errors and logs decrypted by Options.Codec, for
 // example a job that [Queue.Get] returned. Errors that are stored in clear stay as they are.
 func (q *Queue) Decrypt(job Info) (Info, error) {
 	e := q.engine()
@@ -21,6 +21,10 @@ func (q *Queue) Decrypt(job Info) (Info, error) {
 	for i := range job.Errors {
 		failed := &job.Errors[i]
 		failed.Error, failed.Stack = e.DecryptText(job.Name, failed.Error), e.DecryptText(job.Name, failed.Stack)
+	}
+	job.Logs = slices.Clone(job.Logs)
+	for i := range job.Logs {
+		job.Logs[i].Text = e.DecryptText(job.Name, job.Logs[i].Text)
 	}
 	return job, nil
 }

@@ -114,6 +114,10 @@ type Info struct {
 	Payload, Result json.RawMessage
 	// Errors are the last ten errors, oldest first.
 	Errors []RunError
+	// Logs are what the handlers of the last ten runs logged, see Options.StoreLogs, oldest
+	// first. They are deleted with the payload and when the finished job is retried, and
+	// are not exported. Only [Queue.Get] returns them.
+	Logs []backend.RunLog
 
 	needs int64  // the gate of what the job depends on, or zero
 	run   []byte // the payload, in a middleware
@@ -205,6 +209,7 @@ func infoOfStored(i *backend.Info) Info {
 		Payload:       encrypt.Text(i.Payload),
 		Result:        encrypt.Text(i.Result),
 		Errors:        i.Errors,
+		Logs:          i.Logs,
 	}
 	info.Schedule, info.Tick = engine.TickOf(info.Metadata)
 	info.gating(i.Gating)

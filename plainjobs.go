@@ -81,11 +81,18 @@ type Options struct {
 	// progress, and the hash of [UniqueByData], from which short data can be guessed.
 	// nil encrypts nothing.
 	Codec encrypt.Codec
-	// EncryptErrors encrypts the texts and stacks of errors too, and leaves them out of
-	// the worker's log. It needs Codec.
+	// EncryptErrors encrypts the texts and stacks of errors and what StoreLogs stores too,
+	// and leaves errors out of the worker's log. It needs Codec.
 	EncryptErrors bool
 	// Logger is the logger that [Logger] returns to handlers. nil is slog.Default().
 	Logger *slog.Logger
+	// StoreLogs is the lowest level of what handlers log through [Logger] that is stored
+	// with the job, for example slog.LevelInfo: see Info.Logs. Workers store it with
+	// their heartbeats and before the end of the run, so a run that was killed has what it
+	// logged up to its worker's last heartbeat. Of each run the last 64 KiB are kept, and
+	// of each job the last ten runs. In a batch the first job has the log. EncryptErrors
+	// encrypts logs too. nil stores nothing.
+	StoreLogs slog.Leveler
 }
 
 // A Queue stores tasks as jobs. It is safe for concurrent use.
@@ -120,7 +127,7 @@ func New(b backend.Backend, opts *Options) *Queue {
 	}
 	handle := engine.NewHandle()
 	q := handle.Queue()
-	q.Codec, q.EncryptErrors = opts.Codec, opts.EncryptErrors
+	q.Codec, q.EncryptErrors, q.StoreLogs = opts.Codec, opts.EncryptErrors, opts.StoreLogs
 	q.Backend, q.Description, q.MaxPayload, q.Logger, q.Metadata, q.TimeoutError = b, &d, limit, opts.Logger, opts.Metadata, ErrTimeout
 	if len(opts.Defaults) > 0 {
 		changes, err := changesOf(opts.Defaults)

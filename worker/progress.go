@@ -23,6 +23,7 @@ type progress struct {
 	byRun map[*run]progressValue
 	// warned are the names whose progress the log says is not kept.
 	warned map[string]bool
+	logs   map[*run]*runLog // what handlers have logged; see runlog.go
 }
 
 // A progressValue is how far a run has come.
@@ -75,17 +76,26 @@ func (p *progress) storeLast(ctx context.Context, ended []entry) {
 			}
 		}
 	}
+	logged := len(p.logs) > 0
 	p.mu.Unlock()
 	p.store(ctx, batch)
+	if logged {
+		runs := make([]*run, len(ended))
+		for i := range ended {
+			runs[i] = ended[i].run
+		}
+		p.storeLogs(ctx, runs)
+	}
 }
 
 // forget drops what runs have reported.
 func (p *progress) forget(runs []*run) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.byRun) > 0 {
+	if len(p.byRun) > 0 || len(p.logs) > 0 {
 		for _, r := range runs {
 			delete(p.byRun, r)
+			delete(p.logs, r)
 		}
 	}
 }
@@ -94,16 +104,19 @@ func (v progressValue) of(r *run) backend.Progress {
 	return backend.Progress{Lease: r.job.Lease, Done: v.done, Total: v.total}
 }
 
-func (p *progress) store(ctx context.Context, batch []backend.Progress) {
+// store stores a batch and reports whether the store accepted it.
+func (p *progress) store(ctx context.Context, batch []backend.Progress) bool {
 	store, ok := p.setup.store.(backend.Heartbeater)
 	if !ok || len(batch) == 0 {
-		return
+		return true
 	}
 	limited, cancel := context.WithTimeout(ctx, p.opts.Lease/3)
 	defer cancel()
-	if err := store.StoreProgress(limited, batch); err != nil && ctx.Err() == nil && !permanent(err) {
+	err := store.StoreProgress(limited, batch)
+	if err != nil && ctx.Err() == nil && !permanent(err) {
 		p.log.warn("store progress", err)
 	}
+	return err == nil
 }
 
 // report notes how far a run has come.

@@ -117,6 +117,9 @@ func (s *session) run(ctx context.Context) error {
 	rest.Go(func() { s.reaper.loop(alive) })
 	rest.Go(func() { s.reaper.watchDead(alive) })
 	rest.Go(func() { s.progress.loop(alive) })
+	if s.queue.StoreLogs != nil {
+		rest.Go(func() { s.progress.logLoop(alive) })
+	}
 	rest.Go(func() { s.ticker.loop(work) })
 	rest.Go(func() { s.stored.loop(work) })
 	defer s.queue.Join(s.leases)()

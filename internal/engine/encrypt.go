@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -107,6 +108,20 @@ func (q *Queue) EncryptText(name, text string) string {
 		return "not stored, because encrypted it is no text of at most 64 KiB"
 	}
 	return string(encrypted)
+}
+
+// EncryptLog returns the log of a run as it is stored.
+func (q *Queue) EncryptLog(name, text string) string {
+	if !q.EncryptErrors || q.Codec == nil {
+		return text
+	}
+	if len(text) > maxText {
+		text = text[len(text)-maxText:]
+		if _, lines, ok := strings.Cut(text, "\n"); ok {
+			text = lines
+		}
+	}
+	return q.EncryptText(name, text)
 }
 
 // unavailable reports whether err, the error of a run, says that data cannot be decrypted here now.

@@ -135,6 +135,8 @@ type Queue struct {
 	// Codec encrypts what is stored; nil stores it in clear. EncryptErrors encrypts errors too.
 	Codec         encrypt.Codec
 	EncryptErrors bool
+	// StoreLogs is the lowest level of what handlers log that workers store; nil stores nothing.
+	StoreLogs slog.Leveler
 	// Test is set on a queue of package plainjobstest.
 	Test bool
 	// RunTwice runs each handler of a test a second time, as after a crash that lost the
