@@ -41,11 +41,19 @@ type record struct {
 	Dropped       bool            `json:"payload_dropped,omitempty"`
 	Result        json.RawMessage `json:"result,omitempty"`
 	Errors        []failure       `json:"errors,omitempty"`
+	Logs          []runLog        `json:"logs,omitempty"`
 }
 
 type progress struct {
 	Done  int64 `json:"done"`
 	Total int64 `json:"total"`
+}
+
+// A runLog is what the handler of one run has logged.
+type runLog struct {
+	Attempt int       `json:"attempt"`
+	At      time.Time `json:"at"`
+	Text    string    `json:"text"`
 }
 
 type failure struct {
@@ -80,6 +88,9 @@ func recordOf(i *plainjobs.Info) *record {
 	}
 	for _, e := range i.Errors {
 		r.Errors = append(r.Errors, failure{e.Attempt, e.At, e.Error, e.Stack, e.Took.Seconds(), e.Worker})
+	}
+	for _, l := range i.Logs {
+		r.Logs = append(r.Logs, runLog(l))
 	}
 	return r
 }

@@ -17,18 +17,22 @@ import (
 )
 
 func (p *program) showCommand() *cobra.Command {
-	var decrypt bool
+	var decrypt, follow bool
 	c := &cobra.Command{
 		Use:   "show ID [flags]",
 		Short: "Show a job: its payload, times, attempts and errors",
 		Long: `Show prints everything that the store has about a job, and what the job waits for.
-With --decrypt it decrypts what is encrypted, with the keys of this program.`,
+With --decrypt it decrypts what is encrypted, with the keys of this program. With --follow
+it then prints what the job's handler logs, as workers store it with their heartbeats,
+until the job has finished.`,
 		Example: `  show 42
+  show 42 --follow
   show 42 --decrypt
   show 42 --json | jq .payload`,
 		Args: takes(1, 1),
 	}
 	jsonFlag(c)
+	c.Flags().BoolVar(&follow, "follow", false, "print what the handler logs until the job has finished")
 	c.Flags().BoolVar(&decrypt, "decrypt", false, "decrypt payloads, results, steps and errors")
 	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
 		return p.withJob(ctx, args[0], func(q *plainjobs.Queue, i *plainjobs.Info) error {
@@ -39,8 +43,11 @@ With --decrypt it decrypts what is encrypted, with the keys of this program.`,
 				}
 				*i = decrypted
 			}
-			if s.json {
+			if s.json && !follow {
 				return s.object(recordOf(i))
+			}
+			if s.json {
+				return usage("show: --follow prints text: leave out --json")
 			}
 			why, err := q.Why(ctx, i.ID)
 			if err != nil {
@@ -55,7 +62,10 @@ With --decrypt it decrypts what is encrypted, with the keys of this program.`,
 					return err
 				}
 			}
-			return s.show(i, why, steps)
+			if err := s.show(i, why, steps); err != nil || !follow {
+				return err
+			}
+			return s.follow(ctx, q, i, decrypt)
 		})
 	})
 }
@@ -158,6 +168,9 @@ func (s *screen) show(i *plainjobs.Info, why string, steps []backend.Step) error
 	}
 	if i.Result != nil {
 		s.block("result", pretty(i.Result))
+	}
+	for _, l := range i.Logs {
+		s.block(logTitle(&l), l.Text)
 	}
 	for _, e := range i.Errors {
 		if e.Stack != "" {
