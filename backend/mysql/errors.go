@@ -19,6 +19,7 @@ import (
 // Numbers of the server's errors.
 const (
 	errDiskFull       = 1021
+	errDiskFullMySQL  = 3675
 	errSnapshot       = 1020 // the row changed after the snapshot was made (MariaDB 11)
 	errConnections    = 1040
 	errDatabaseDenied = 1044
@@ -92,6 +93,24 @@ func broken(err error) bool {
 	return strings.HasSuffix(err.Error(), "bad connection") // an error of the driver that it does not export
 }
 
+// diskFull reports whether the server had no space for a row, a log or a temporary file. Errors of
+// files have the system's error in their text: 28 is ENOSPC.
+func diskFull(err error) bool {
+	e, ok := errors.AsType[*mysql.MySQLError](err)
+	if !ok {
+		return false
+	}
+	switch e.Number {
+	case errDiskFull, errFull, errDiskFullMySQL:
+		return true
+	case 3, 1026, 1030: // a file could not be written; an error of the storage engine
+		return noSpace.MatchString(e.Message)
+	}
+	return false
+}
+
+var noSpace = regexp.MustCompile(`(?i)(?:errcode|errno|error):? 28\b`)
+
 // demoted reports whether the connection leads to a server that accepts no writes, such as a
 // former primary. A new connection may lead to its successor.
 func demoted(err error) bool {
@@ -112,7 +131,7 @@ func unreachable(err error) bool {
 func kind(err error) error {
 	var kind error
 	switch n := number(err); {
-	case n == errDiskFull, n == errFull:
+	case diskFull(err):
 		kind = backend.ErrNoSpace
 	case n == errNoTable:
 		kind = backend.ErrCorrupt
@@ -144,7 +163,7 @@ func (b *Backend) explain(err error) error {
 		advice = "the DSN names no database; write it after the slash"
 	case demoted(err):
 		advice = "the server is a read-only replica, or read_only is set; a queue needs to write: connect to the primary"
-	case n == errDiskFull, n == errFull:
+	case diskFull(err):
 		advice = "the server's disk is full; free space on it (deleting jobs needs space, too)"
 	case n == errConnections, n == errUserLimit, n == 1226:
 		advice = "the server has no connection left for the user; make the programs' pools smaller, or raise max_connections or max_user_connections"

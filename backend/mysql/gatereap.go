@@ -114,7 +114,7 @@ func (r *reaping) sweepGates() {
 			}
 			return t.refuse(ids, backend.DeadlineError+strconv.FormatInt(o.id, 10))
 		})
-		if r.err != nil {
+		if r.Err != nil {
 			return
 		}
 		r.step(func(t *tx, _ *backend.ReapResult) error {

@@ -80,7 +80,7 @@ type importedHead struct {
 func (a *importBatch) storedHeads() (map[nameKey]importedHead, error) {
 	heads := map[nameKey]importedHead{}
 	for i := range a.jobs {
-		if r := &a.jobs[i]; r.SerialKey != "" && !r.State.Terminal() && !a.waitsBehind(r) {
+		if r := &a.jobs[i]; r.SerialKey != "" && !r.State.Terminal() && !a.WaitsBehind(r) {
 			heads[nameKey{r.Name, r.SerialKey}] = importedHead{}
 		}
 	}
@@ -114,11 +114,7 @@ func (a *importBatch) storedHeads() (map[nameKey]importedHead, error) {
 // queueUp finds the heads of the batch's serial keys. A job that was the head before the export
 // replaces a waiting head.
 func (a *importBatch) queueUp() error {
-	for i := range a.jobs {
-		if r := &a.jobs[i]; r.State == backend.Blocked && r.SerialKey == "" && !a.waitsBehind(r) { // its gate does not exist here
-			r.State = lifecycle.Of(r).Ready(a.now).State
-		}
-	}
+	a.Free(a.jobs, a.now)
 	heads, err := a.storedHeads()
 	if err != nil || len(heads) == 0 {
 		return err
@@ -126,7 +122,7 @@ func (a *importBatch) queueUp() error {
 	var displaced []*row
 	for i := range a.jobs {
 		r := &a.jobs[i]
-		if r.SerialKey == "" || r.State.Terminal() || a.waitsBehind(r) {
+		if r.SerialKey == "" || r.State.Terminal() || a.WaitsBehind(r) {
 			continue
 		}
 		k := nameKey{r.Name, r.SerialKey}

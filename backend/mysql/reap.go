@@ -5,10 +5,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 )
 
 // Reap implements [backend.Backend].
@@ -21,7 +21,7 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 		return backend.ReapResult{}, b.failed(ctx, "reap", err)
 	}
 	defer leave()
-	r := &reaping{b: b, ctx: ctx, req: req, limit: cmp.Or(req.Limit, 1000)}
+	r := &reaping{b: b, Steps: sqlstore.Steps{Ctx: ctx}, req: req, limit: cmp.Or(req.Limit, 1000)}
 	r.rescueAll()
 	r.step(func(t *tx, result *backend.ReapResult) (err error) {
 		result.Due, err = t.promote(r.limit)
@@ -61,42 +61,22 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 		r.result.Pruned, r.result.More = pruned, r.result.More || more
 		return err
 	})
-	return r.result, b.failed(ctx, "reap", r.err)
+	return r.result, b.failed(ctx, "reap", r.Err)
 }
 
 // A reaping is one run of Reap. If a step fails, the others still run.
 type reaping struct {
-	b      *Backend
-	ctx    context.Context
+	b *Backend
+	sqlstore.Steps
 	req    backend.ReapRequest
 	limit  int
 	result backend.ReapResult
 	gates  []int64 // to be folded
-	err    error   // the first error
 }
 
-// shares is the divisor of the remaining time that gives one step's limit: a step may wait for
-// a lock whose holder is gone, and the others must still run.
-const shares = 4
-
-// attempt runs a step within its share of the time, unless the context has ended.
+// attempt runs a step within its share of the time; see Steps.
 func (r *reaping) attempt(f func(context.Context) error) {
-	if r.ctx.Err() != nil {
-		r.err = cmp.Or(r.err, r.ctx.Err())
-		return
-	}
-	ctx, cancel := r.ctx, context.CancelFunc(func() {})
-	if deadline, ok := ctx.Deadline(); ok {
-		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/shares)
-	}
-	defer cancel()
-	err := f(ctx)
-	if err != nil && ctx.Err() != nil && r.ctx.Err() == nil {
-		// The error must not look like the end of the caller's context.
-		err = rejected{fmt.Errorf("%w: a step took more than its share of the time; a transaction of the application that enqueues or "+
-			"completes jobs blocks others until it ends: keep it short (%v)", backend.ErrUnavailable, err)}
-	}
-	r.err = cmp.Or(r.err, err)
+	r.Attempt(f, func(err error) error { return rejected{err} })
 }
 
 // step runs a step in a transaction. If it fails, its part of the result is undone.

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"database/sql"
-	"fmt"
 	"maps"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -24,32 +23,16 @@ const (
 
 // lockGates locks the gates of the batch, and returns an error if one takes no more jobs.
 func (p *push) lockGates() error {
-	wanted := map[int64]bool{}
-	for i := range p.jobs {
-		g := p.jobs[i].Gating
-		if g == nil {
-			continue
-		}
-		p.gated = true
-		for _, id := range sqlstore.GatesOf(g) {
-			if !p.t.gateWork().Created[id] {
-				wanted[id] = true
-			}
-		}
-	}
-	if len(wanted) == 0 {
+	var stored []int64
+	if stored, p.gated = p.t.gates.Stored(p.jobs); len(stored) == 0 {
 		return nil
 	}
-	refused, err := p.t.lockGates(sqlstore.Sorted(wanted))
-	if err != nil || len(refused) == 0 {
+	refused, err := p.t.lockGates(stored)
+	if err != nil {
 		return err
 	}
-	for i := range p.jobs {
-		for _, id := range sqlstore.GatesOf(p.jobs[i].Gating) {
-			if err := refused[id]; err != nil {
-				return rejected{fmt.Errorf("job %d: %w", i, err)}
-			}
-		}
+	if err := sqlstore.RefusedJob(p.jobs, refused); err != nil {
+		return rejected{err}
 	}
 	return nil
 }

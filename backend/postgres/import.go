@@ -8,6 +8,7 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
@@ -134,11 +135,8 @@ type importBatch struct {
 	t    *tx
 	now  int64
 	jobs []backend.Record // jobs that are not stored yet
-	// By ID, the jobs' states in the source, and whether they wait behind gates.
-	sources map[int64]backend.State
-	behind  map[int64]bool
-	gates   map[int64]presentGate // of the jobs
-	result  *backend.ImportResult
+	sqlstore.GateImport
+	result *backend.ImportResult
 }
 
 // run stores a batch. It locks in the order of all other transactions: jobs, unique
@@ -149,7 +147,7 @@ func (a *importBatch) run(batch backend.Batch) error {
 		return err
 	}
 	for _, step := range []func() error{
-		func() error { return a.importGates(batch.Gates) }, func() error { return a.sift(batch.Jobs) }, a.siftGatings, a.takeKeys, a.keepKeys,
+		func() error { return a.importGates(batch.Gates) }, func() error { return a.sift(batch.Jobs) }, func() error { a.Sift(a.jobs); return nil }, a.takeKeys, a.keepKeys,
 		a.queueUp, func() error { return a.importSignals(batch.Signals) }, a.importWaits, a.insert, a.insertErrors, a.insertResults, a.insertProgress, a.insertSteps,
 		a.insertGatings,
 	} {
@@ -204,20 +202,20 @@ func (a *importBatch) sift(jobs []backend.Record) error {
 		return err
 	}
 	a.result.Present = len(present)
-	a.sources = make(map[int64]backend.State, len(jobs))
+	a.Sources = make(map[int64]backend.State, len(jobs))
 	for i := range jobs {
 		if present[jobs[i].ID] {
 			continue
 		}
 		r := lifecycle.Imported(jobs[i], instant(a.now))
-		a.sources[r.ID] = jobs[i].State
+		a.Sources[r.ID] = jobs[i].State
 		if r.State.Terminal() {
 			history, err := a.t.history(r.Name)
 			if err != nil {
 				return err
 			}
 			keep := lifecycle.Retention(history, r.State)
-			kept := r.State != backend.Cancelled && microsOf(r.KeyUntil) > a.now || a.keptByFlow(&r)
+			kept := r.State != backend.Cancelled && microsOf(r.KeyUntil) > a.now || a.KeptByFlow(&r)
 			if !kept && (keep < 0 || a.now-r.FinishedAt.UnixMicro() >= keep.Microseconds()) {
 				a.tellGates(&r)
 				a.result.Pruned = append(a.result.Pruned, r.ID)
@@ -253,7 +251,7 @@ func (a *importBatch) insert() error {
 		}
 		expires[i] = microsOf(r.ExpiresAt)
 		flags[i] = flagsOf(&backend.NewJob{Unique: backend.Unique{Key: r.UniqueKey, Scope: r.Scope}, Serial: r.SerialKey, Fair: r.FairKey, Gating: r.Gating})
-		if !a.waitsBehind(r) {
+		if !a.WaitsBehind(r) {
 			flags[i] &^= flagBehind
 		}
 		endings[i] = lifecycle.Of(r).Ending

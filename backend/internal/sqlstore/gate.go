@@ -162,3 +162,33 @@ func JoinFirst(job, duplicate *backend.NewJob) {
 	}
 	job.Gating = &own
 }
+
+// Stored returns the gates that jobs name and that were stored before, and whether jobs have
+// gates.
+func (w *GateWork) Stored(jobs []backend.NewJob) (ids []int64, gated bool) {
+	wanted := map[int64]bool{}
+	for i := range jobs {
+		gated = gated || jobs[i].Gating != nil
+		for _, id := range GatesOf(jobs[i].Gating) {
+			if w == nil || !w.Created[id] {
+				wanted[id] = true
+			}
+		}
+	}
+	return Sorted(wanted), gated
+}
+
+// RefusedJob returns the error of the first job that names a gate that takes no more jobs.
+func RefusedJob(jobs []backend.NewJob, refused map[int64]error) error {
+	if len(refused) == 0 {
+		return nil
+	}
+	for i := range jobs {
+		for _, id := range GatesOf(jobs[i].Gating) {
+			if err := refused[id]; err != nil {
+				return fmt.Errorf("job %d: %w", i, err)
+			}
+		}
+	}
+	return nil
+}

@@ -102,6 +102,7 @@ func testBad(t *testing.T) {
 	}
 	refuses(t, o.dsn("few", password, mycluster.Database)+"?maxAllowedPacket=1", nil) // whatever it says, it does not succeed
 	t.Run("Charsets", func(t *testing.T) { charsets(t, o) })
+	t.Run("Connections", func(t *testing.T) { connections(t, o) })
 	t.Run("RolledBack", func(t *testing.T) { rolledBack(t, o) })
 	limits(t, o, b)
 	readOnly(t, o, b)

@@ -189,3 +189,23 @@ func longKeys(t *testing.T, b *mysql.Backend) {
 		t.Errorf("Complete = %d lost, %v", len(lost), err)
 	}
 }
+
+// connections opens a store on a server that has no connection left.
+func connections(t *testing.T, o *own) {
+	t.Helper()
+	o.exec(t, "SET GLOBAL max_connections = 12")
+	defer o.exec(t, "SET GLOBAL max_connections = 151")
+	dsn := o.dsn("few", password, mycluster.Database)
+	db, err := sql.Open("mysql", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for err == nil {
+		var conn *sql.Conn
+		if conn, err = db.Conn(t.Context()); err == nil {
+			defer conn.Close()
+		}
+	}
+	refuses(t, dsn, backend.ErrUnavailable, "max_connections")
+}
