@@ -204,7 +204,7 @@ func connections(t *testing.T, o *own) {
 	for err == nil {
 		var conn *sql.Conn
 		if conn, err = db.Conn(t.Context()); err == nil {
-			defer conn.Close()
+			t.Cleanup(func() { _ = conn.Close() })
 		}
 	}
 	refuses(t, dsn, backend.ErrUnavailable, "max_connections")
