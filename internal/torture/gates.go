@@ -22,45 +22,70 @@ const (
 	groupPause = 60 * time.Millisecond
 )
 
-func gates(r *rig) { (&gating{rig: r}).all() }
+func gates(r *rig) { (&gating{rig: r, role: child.Groups}).all() }
 
 // A gating is one run of the test.
 type gating struct {
 	*rig
+	role    child.Role
 	server  *process
 	workers [gateProcesses]*process
 	started int64
 	kills   int
+	points  int // at which processes killed themselves
 }
 
 func (g *gating) all() {
 	g.server = g.rig.server()
 	for i := range g.workers {
-		g.workers[i] = g.worker(groupPause)
+		g.workers[i] = g.worker(groupPause, "")
 	}
 	for g.kills < g.Rounds && g.more() {
 		i := g.random.IntN(len(g.workers))
-		// Some processes die while they open the file, most while they work.
-		if g.random.IntN(4) > 0 {
-			g.workers[i].begun()
-		}
-		g.pause(g.between(0, 150*time.Millisecond))
-		if g.workers[i].over() {
-			g.result.faultf("%v", g.workers[i].failure())
-		}
-		g.kills++
-		g.workers[i].kill()
-		g.workers[i] = g.worker(groupPause)
+		g.killOne(g.workers[i])
+		g.workers[i] = g.worker(groupPause, g.point())
 		g.tell("%d of %d kills; %d members acknowledged", g.kills, g.Rounds, g.acks.count())
 	}
 	check(g.ctx.Err())
+	for i := range g.workers {
+		g.workers[i].kill()
+		g.workers[i] = g.worker(groupPause, "")
+	}
 	g.end()
 }
 
-func (g *gating) worker(pause time.Duration) *process {
+// killOne kills a process, unless it kills itself.
+func (g *gating) killOne(p *process) {
+	// Some processes die while they open the file, most while they work.
+	if g.random.IntN(4) > 0 {
+		select {
+		case <-p.ready:
+		case <-p.ended:
+		case <-g.ctx.Done():
+		case <-time.After(patience):
+		}
+	}
+	wait := time.NewTimer(g.between(0, 150*time.Millisecond))
+	defer wait.Stop()
+	select {
+	case <-p.ended:
+	case <-wait.C:
+	}
+	if p.over() {
+		g.points++
+		if !p.died() || p.cmd.ProcessState.Exited() {
+			g.result.faultf("%v", p.failure())
+		}
+	}
+	g.kills++
+	p.kill()
+}
+
+func (g *gating) worker(pause time.Duration, point string) *process {
 	g.started++
 	return g.spawn(child.Order{
-		Role: child.Groups, Concurrency: killConcurrency, Lease: shortLease, Grace: time.Second, Pause: pause, First: g.started * numbersEach,
+		Role: g.role, Concurrency: killConcurrency, Lease: shortLease, Grace: time.Second, Pause: pause, First: g.started * numbersEach,
+		Point: point, Hit: 1 + g.random.IntN(5),
 	})
 }
 
@@ -69,7 +94,7 @@ func (g *gating) end() {
 	each(g.workers[:], (*process).begun)
 	each(g.workers[:], (*process).stop)
 	for i := range g.workers {
-		g.workers[i] = g.worker(0)
+		g.workers[i] = g.worker(0, "")
 	}
 	unsealed := g.server.ask(child.Command{Op: child.OpSeal}).N
 	took := g.drain(g.server, 10*shortLease+20*time.Second)
@@ -95,6 +120,10 @@ func (g *gating) end() {
 	g.judgeGroups(stored, h)
 	g.judgeMembers(e, effects)
 	g.judgeSteps(h)
+	if g.role == child.Flows {
+		r.add("at_points", g.points)
+		g.judgeFlows(e, effects, h)
+	}
 	r.must("errors", len(h.callErrors))
 	for _, t := range h.callErrors {
 		r.faultf("call on %s: %s", t.p.driver, t.text)

@@ -178,7 +178,8 @@ func (e *diskTest) examine(path, what string, acked []child.Ack) {
 	for _, a := range acked {
 		numbers[a.ID] = a.N
 	}
-	for _, id := range e.judgeFile(e.server, path, what, numbers, &e.broken, &e.corrupt) {
+	lost, _ := e.judgeFile(e.server, path, what, numbers, &e.broken, &e.corrupt)
+	for _, id := range lost {
 		e.lost++
 		e.result.faultf("%s: job %d was acknowledged and is not there", what, id)
 	}

@@ -35,6 +35,7 @@ type cutting struct {
 	kept, dropped, torn                  int
 	normalCuts, normalAcked, normalLost  int
 	migrations, checkpoints              int
+	groups, endedGroups, wrongGroups     int
 }
 
 // imagesEach is the number of images of one power cut.
@@ -60,6 +61,9 @@ func power(r *rig) {
 	r.result.must("acknowledged_lost", p.lost)
 	r.result.must("corrupt", p.corrupt)
 	r.result.must("unopened", p.unopened)
+	r.result.add("groups", p.groups)
+	r.result.add("ended_groups", p.endedGroups)
+	r.result.must("wrong_groups", p.wrongGroups)
 	r.result.add("normal_cuts", p.normalCuts)
 	r.result.add("normal_acknowledged", p.normalAcked)
 	r.result.add("normal_lost", p.normalLost)
@@ -78,7 +82,7 @@ func (p *cutting) one(sub *rig) {
 		p.migrations++
 		p.duringMigration(sub, pusher)
 	} else {
-		running = p.atWork(sub, pusher, checkpoints)
+		running = p.atWork(sub, pusher, normal, checkpoints)
 	}
 	each(running, (*process).freeze)
 	sub.quiet(running)
@@ -116,14 +120,19 @@ func (p *cutting) duringMigration(sub *rig, pusher *process) {
 	sub.pause(sub.between(0, 15*time.Millisecond))
 }
 
-// atWork adds a worker, and two processes that make checkpoints, and waits for
-// a random moment.
-func (p *cutting) atWork(sub *rig, pusher *process, checkpoints bool) []*process {
+// atWork adds a worker, a process that creates groups and runs their members, and two
+// processes that make checkpoints, and waits for a random moment.
+func (p *cutting) atWork(sub *rig, pusher *process, normal, checkpoints bool) []*process {
 	running := []*process{pusher}
 	pusher.begun()
 	worker := sub.spawn(child.Order{Role: child.Work, Concurrency: 4, Lease: shortLease, Grace: time.Second})
 	running = append(running, worker)
 	worker.begun()
+	grouping := sub.spawn(child.Order{
+		Role: child.Groups, Concurrency: 4, Lease: shortLease, Grace: time.Second, Pause: time.Millisecond, First: numbersEach, Normal: normal,
+	})
+	running = append(running, grouping)
+	grouping.begun()
 	if checkpoints {
 		p.checkpoints++
 		for _, mode := range []string{"TRUNCATE", "PASSIVE"} {
@@ -138,13 +147,38 @@ func (p *cutting) atWork(sub *rig, pusher *process, checkpoints bool) []*process
 
 // examine opens an image and compares its jobs with the acknowledged ones.
 func (p *cutting) examine(sub *rig, path string, normal bool) {
-	lost := len(sub.judgeFile(p.server, path, filepath.Base(path), sub.acks.ids, &p.unopened, &p.corrupt))
+	missing, groups := sub.judgeFile(p.server, path, filepath.Base(path), sub.acks.ids, &p.unopened, &p.corrupt)
+	lost := len(missing)
+	p.judgeGroups(sub, filepath.Base(path), groups)
 	switch {
 	case normal:
 		p.normalLost += lost
 	case lost > 0:
 		p.lost += lost
 		sub.result.faultf("%s: %d of %d jobs that were acknowledged are not there", filepath.Base(path), lost, len(sub.acks.ids))
+	}
+}
+
+// judgeGroups checks that the groups of an image count what their members are, and that
+// each has its callbacks, which do not wait once it has ended.
+func (p *cutting) judgeGroups(sub *rig, what string, groups []child.Group) {
+	for _, g := range groups {
+		p.groups++
+		open := g.Total - g.Done - g.Failed - g.Cancelled
+		ok := g.Done == g.Members["done"] && g.Failed == g.Members["failed"] && g.Cancelled == g.Members["cancelled"]
+		left := map[string]bool{"OnEnd": true, "OnDone": true, "OnFailure": g.Failed > 0}
+		if g.Ended {
+			p.endedGroups++
+			ok = ok && open == 0
+		}
+		for _, c := range g.Callbacks {
+			ok = ok && !(g.Ended && c.State == "blocked")
+			left[c.On] = false
+		}
+		if !ok || left["OnEnd"] || left["OnDone"] || left["OnFailure"] {
+			p.wrongGroups++
+			sub.result.faultf("%s: group %+v", what, g)
+		}
 	}
 }
 

@@ -137,7 +137,8 @@ func (r *rig) judgeReplaced(old, backup, by string, n *replaced) {
 		if which == "old" {
 			acked = r.acks.ids
 		}
-		for _, id := range r.judgeFile(server, path, "the "+which+" file", acked, &n.broken, &n.broken) {
+		lost, _ := r.judgeFile(server, path, "the "+which+" file", acked, &n.broken, &n.broken)
+		for _, id := range lost {
 			n.lost++
 			r.result.faultf("job %d was acknowledged for task %d, and is not there", id, acked[id])
 		}

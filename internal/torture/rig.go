@@ -304,10 +304,10 @@ func (r *rig) integrity(e ending) {
 
 // judgeFile opens a database that processes left, through a server, and uses and
 // checks it. It counts what is wrong, with a fault that begins with what, and
-// returns the acknowledged jobs that are not there.
-func (r *rig) judgeFile(server *process, path, what string, acked map[int64]int64, unopened, corrupt *int) (lost []int64) {
+// returns the acknowledged jobs that are not there, and the groups.
+func (r *rig) judgeFile(server *process, path, what string, acked map[int64]int64, unopened, corrupt *int) (lost []int64, groups []child.Group) {
 	if _, err := os.Stat(path); os.IsNotExist(err) {
-		return slices.Collect(maps.Keys(acked))
+		return slices.Collect(maps.Keys(acked)), nil
 	}
 	reply, err := server.tryAsk(child.Command{Op: child.OpInspect, Path: path})
 	switch {
@@ -316,12 +316,12 @@ func (r *rig) judgeFile(server *process, path, what string, acked map[int64]int6
 	case err != nil:
 		*unopened++
 		r.result.faultf("%s: %v", what, err)
-		return nil
+		return nil, nil
 	case reply.Check != "ok":
 		*corrupt++
 		r.result.faultf("%s: %s", what, reply.Check)
 	}
-	return missing(acked, slices.Values(reply.Jobs))
+	return missing(acked, slices.Values(reply.Jobs)), reply.Groups
 }
 
 // missing returns the acknowledged jobs that are not among jobs, or have other

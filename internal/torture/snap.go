@@ -110,7 +110,8 @@ func (s *snapping) damageCopy(sub *rig, db, log []byte, safe, how int) {
 	check(os.WriteFile(path, db, 0o600))
 	check(os.WriteFile(path+"-wal", log, 0o600))
 	s.copies++
-	for _, id := range sub.judgeFile(s.server, path, fmt.Sprint("copy ", how), sub.acks.ids, &s.unopened, &s.corrupt) {
+	lost, _ := sub.judgeFile(s.server, path, fmt.Sprint("copy ", how), sub.acks.ids, &s.unopened, &s.corrupt)
+	for _, id := range lost {
 		s.lost++
 		sub.result.faultf("copy %d: job %d was acknowledged and is not there", how, id)
 	}

@@ -72,7 +72,7 @@ func Tests() []*Test {
 }
 
 var tests = []*Test{
-	killTest, rescueTest, soakTest, pushkillTest, gatesTest, uniqTest, cronTest, pointTest, busyTest, poisonTest, stallTest, handlerTest, stopTest,
+	killTest, rescueTest, soakTest, pushkillTest, gatesTest, flowsTest, uniqTest, cronTest, pointTest, busyTest, poisonTest, stallTest, handlerTest, stopTest,
 	clockTest, ckptTest, snapTest, corruptTest, cancelTest, ioerrTest, fullTest, powerTest, linksTest, replaceTest, linTest, modelTest, simTest, mutTest,
 }
 

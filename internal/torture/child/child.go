@@ -92,6 +92,8 @@ const (
 	Lin Role = "lin"
 	// Groups works on groups, and creates some.
 	Groups Role = "groups"
+	// Flows works on flows, and creates some.
+	Flows Role = "flows"
 	// Script calls every method of the store in turn.
 	Script Role = "script"
 )
@@ -212,6 +214,9 @@ type Job struct {
 	N        int64  // of its task; -1 if its payload is damaged
 	Batch    int64  `json:",omitempty"` // its task's
 	Size     int    `json:",omitempty"`
+	Fails    int    `json:",omitempty"` // its task's
+	Needs    string `json:",omitempty"` // the numbers of the tasks of which its task needs the results
+	After    string `json:",omitempty"` // the same, of those after which it runs
 	Sum      uint32 // of its payload
 	State    string
 	Failures int    `json:",omitempty"`
@@ -258,7 +263,7 @@ func (c *child) run(ctx context.Context) error {
 		return c.pushUnique(ctx)
 	case Tick:
 		return c.tick(ctx)
-	case Groups:
+	case Groups, Flows:
 		return c.group(ctx)
 	case Lin:
 		return c.lin(ctx)

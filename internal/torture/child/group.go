@@ -36,8 +36,8 @@ const Steps = 3
 // ActionAdd is of a member that adds another one in its last step.
 const ActionAdd Action = "add"
 
-// group runs a worker for members and callbacks of groups. Unless Pause is zero, it creates
-// groups meanwhile, with a pause after each.
+// group runs a worker for members and callbacks of groups, or of flows. Unless Pause is zero, it
+// creates groups or flows meanwhile, with a pause after each.
 func (c *child) group(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -50,8 +50,9 @@ func (c *child) group(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, q.Close())
 	}
-	g := &grouping{child: c, journal: j, queue: q, db: db}
+	g := &grouping{child: c, journal: j, queue: q, db: db, points: newPoints(c.Point, c.Hit)}
 	plainjobs.Handle(q, part, g.part)
+	plainjobs.HandleResult(q, node, g.node)
 	plainjobs.Handle(q, callback, g.callback)
 	c.say(Reply{Ready: true})
 	var pushes sync.WaitGroup
@@ -59,7 +60,7 @@ func (c *child) group(ctx context.Context) error {
 		pushes.Go(func() { g.push(ctx) })
 	}
 	err = worker.New(q, &worker.Options{
-		Jobs: []plainjobs.AnyJob{part, callback}, Concurrency: c.Concurrency, Lease: c.Lease, Grace: c.Grace, Logger: slog.New(slog.DiscardHandler),
+		Jobs: []plainjobs.AnyJob{part, node, callback}, Concurrency: c.Concurrency, Lease: c.Lease, Grace: c.Grace, Logger: slog.New(slog.DiscardHandler),
 	}).Run(ctx)
 	pushes.Wait()
 	return errors.Join(err, q.Close(), db.Close())
@@ -69,15 +70,20 @@ func (c *child) group(ctx context.Context) error {
 type grouping struct {
 	*child
 	*journal
+	*points
 	queue *plainjobs.Queue
 	db    *sql.DB
 }
 
-// push creates groups.
+// push creates groups or flows.
 func (g *grouping) push(ctx context.Context) {
 	random := rand.New(rand.NewPCG(g.Seed, 1)) //nolint:gosec // it is to be repeatable
+	create := g.pushGroup
+	if g.Role == Flows {
+		create = g.pushFlow
+	}
 	for first := g.First; ctx.Err() == nil; first += NumbersOfGroup {
-		if err := g.pushGroup(ctx, first, random); err != nil && ctx.Err() == nil {
+		if err := create(ctx, first, random); err != nil && ctx.Err() == nil {
 			g.one(NoteError, fmt.Sprintf("%s 0 push %v", Kind(err), err))
 		}
 		wait(ctx, g.Pause)
@@ -118,21 +124,40 @@ func (g *grouping) pushGroup(ctx context.Context, first int64, random *rand.Rand
 
 // part runs a member, in steps.
 func (g *grouping) part(ctx context.Context, t Task) error {
-	info, _ := plainjobs.FromContext(ctx)
 	for step := 1; step < Steps; step++ {
-		_, err := plainjobs.Step(ctx, fmt.Sprint("step ", step), func(ctx context.Context) (int64, error) {
-			g.one(NoteStep, fmt.Sprintf("%d %d", info.ID, step))
-			wait(ctx, t.Takes)
-			return t.N, ctx.Err()
-		})
-		if err != nil {
+		if err := g.step(ctx, t, step); err != nil {
 			return err
 		}
-		g.one(NoteStepped, fmt.Sprintf("%d %d", info.ID, step))
 	}
 	if t.Fails > 0 {
 		return fmt.Errorf("task %d is to fail", t.N)
 	}
+	return g.effect(ctx, t, func(group *plainjobs.Group) error {
+		_, err := group.Perform(ctx, part.With(Task{N: t.N + addedFrom, Takes: t.Takes}))
+		return err
+	})
+}
+
+// step runs a step.
+func (g *grouping) step(ctx context.Context, t Task, number int) error {
+	info, _ := plainjobs.FromContext(ctx)
+	_, err := plainjobs.Step(ctx, fmt.Sprint("step ", number), func(ctx context.Context) (int64, error) {
+		g.one(NoteStep, fmt.Sprintf("%d %d", info.ID, number))
+		wait(ctx, t.Takes)
+		g.reach("step.ran")
+		return t.N, ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	g.reach("step.stored")
+	g.one(NoteStepped, fmt.Sprintf("%d %d", info.ID, number))
+	return nil
+}
+
+// effect runs the last step, in a transaction in which the task may add another one to its group.
+func (g *grouping) effect(ctx context.Context, t Task, add func(*plainjobs.Group) error) error {
+	info, _ := plainjobs.FromContext(ctx)
 	tx, err := g.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -141,7 +166,11 @@ func (g *grouping) part(ctx context.Context, t Task) error {
 	_, err = plainjobs.StepTx(ctx, tx, "effect", func() (int64, error) {
 		g.one(NoteStep, fmt.Sprintf("%d %d", info.ID, Steps))
 		if t.Do == ActionAdd {
-			if err := g.add(ctx, tx, t); err != nil {
+			group, ok := plainjobs.GroupOf(ctx)
+			if !ok {
+				return 0, errors.New("a member has no group")
+			}
+			if err := add(group.WithTx(tx)); err != nil {
 				return 0, err
 			}
 		}
@@ -149,21 +178,13 @@ func (g *grouping) part(ctx context.Context, t Task) error {
 		return t.N, err
 	})
 	if err == nil {
+		g.reach("effect.written")
 		err = tx.Commit()
 	}
 	if err == nil {
+		g.reach("effect.committed")
 		g.one(NoteStepped, fmt.Sprintf("%d %d", info.ID, Steps))
 	}
-	return err
-}
-
-// add adds a member to the group of the one that runs.
-func (g *grouping) add(ctx context.Context, tx *sql.Tx, t Task) error {
-	group, ok := plainjobs.GroupOf(ctx)
-	if !ok {
-		return errors.New("a member has no group")
-	}
-	_, err := group.WithTx(tx).Perform(ctx, part.With(Task{N: t.N + addedFrom, Takes: t.Takes}))
 	return err
 }
 
@@ -175,6 +196,7 @@ func (g *grouping) callback(ctx context.Context, _ Task) error {
 		return errors.New("a callback has no group")
 	}
 	g.one(NoteCallback, fmt.Sprintf("%d %d", info.ID, group.ID()))
+	g.reach("callback.ran")
 	return nil
 }
 

@@ -148,6 +148,7 @@ func list(ctx context.Context, store backend.Reader) (jobs []Job, err error) {
 			var t Task
 			if json.Unmarshal(i.Payload, &t) == nil {
 				j.N, j.Batch, j.Size = t.N, t.Batch, t.Size
+				j.Fails, j.Needs, j.After = t.Fails, numbersText(t.Needs), numbersText(t.After)
 			}
 			var tick time.Time
 			if json.Unmarshal(i.Payload, &tick) == nil {
@@ -196,9 +197,13 @@ func (s *server) inspect(ctx context.Context, path string) (r Reply, err error) 
 	if err != nil {
 		return r, err
 	}
+	q := plainjobs.New(b, nil)
 	r.Jobs, err = list(ctx, b)
 	if err == nil {
-		_, err = plainjobs.New(b, nil).Perform(ctx, Task{N: -1}.task())
+		r.Groups, err = groups(ctx, q, b)
+	}
+	if err == nil {
+		_, err = q.Perform(ctx, Task{N: -1}.task())
 	}
 	if err = errors.Join(err, b.Close()); err != nil {
 		return r, err

@@ -17,7 +17,11 @@ type Task struct {
 	Attempts int           `json:",omitempty"` // zero is the default
 	Priority int16         `json:",omitempty"`
 	Pad      []byte        `json:",omitempty"`
-	// Key is the unique key, and Lock its scope.
+	// The tasks of a flow on which it depends: those that are done, and those that have ended.
+	Needs []int64       `json:",omitempty"`
+	After []int64       `json:",omitempty"`
+	Nap   time.Duration `json:",omitempty"` // between two steps
+	// Key is the unique key, or the key of a signal, and Lock its scope.
 	Key  string `json:",omitempty"`
 	Lock Lock   `json:",omitempty"`
 }
