@@ -177,14 +177,20 @@ func positive(name string, n int) error {
 // name, one million by default. With a negative duration a job is deleted by the
 // transaction that ends it. Negative Rows are no limit.
 //
+// Bytes limits the bytes of a name's finished jobs, and Total those of all names together;
+// the default is no limit. The store estimates the bytes from a sample of up to 100 jobs of
+// each name and state: payload, metadata, result, errors, and 200 bytes for the rest. The
+// jobs that finished first are deleted first, done or failed. Beyond Total, each name keeps an
+// equal share of its jobs. Only the options of a store have Total.
+//
 // With DropDone that transaction deletes the payload of a done job, and with DropFailed
 // that of a failed or cancelled one. The job stays with its errors, result, metadata and
 // steps, but cannot run again: [Queue.Retry] returns [ErrDropped].
 type History = backend.History
 
 // Keep overrides how long the store keeps finished jobs, for this job, in the fields of h
-// that are not zero. If live workers define different values, the longest time and the most
-// rows apply, because a deletion cannot be undone.
+// that are not zero. If live workers define different values, the longest time, the most
+// rows and the most bytes apply, because a deletion cannot be undone.
 func Keep(h History) DefineOption {
 	return defineOption(func(d *engine.Definition) error {
 		d.Settings.History = h

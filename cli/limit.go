@@ -21,7 +21,8 @@ import (
 // limitFlags are the values of the flags of limit, as given.
 type limitFlags struct {
 	running, rate, concurrency, crashes string
-	keepDone, keepFailed, keepRows      string
+	keepDone, keepFailed                string
+	keepRows, keepBytes                 string
 	dropDone, dropFailed, reset         bool
 	weights                             map[string]int
 	by                                  string
@@ -53,6 +54,7 @@ runs continue, and none starts until fewer run. "none" lifts a limit.`,
 	flags.StringVar(&f.keepDone, "keep-done", "", "keep done jobs for `DURATION`; 0 keeps none")
 	flags.StringVar(&f.keepFailed, "keep-failed", "", "keep failed and cancelled jobs for `DURATION`; 0 keeps none")
 	flags.StringVar(&f.keepRows, "keep-rows", "", "keep at most `N` finished jobs, or none for no limit")
+	flags.StringVar(&f.keepBytes, "keep-bytes", "", "keep finished jobs of `N` bytes at most, as estimated, or none for no limit")
 	flags.BoolVar(&f.dropDone, "drop-done", false, "delete the payloads of done jobs, which stay")
 	flags.BoolVar(&f.dropFailed, "drop-failed", false, "delete the payloads of failed and cancelled jobs")
 	flags.StringToIntVar(&f.weights, "weight", nil, "give a `KEY=N` of FairBy N jobs in each turn")
@@ -121,6 +123,7 @@ func (f *limitFlags) options() (opts []plainjobs.DefineOption, err error) {
 	number("concurrency", f.concurrency, 1, func(n int) { opts = append(opts, plainjobs.Concurrency(n)) })
 	number("max-crashes", f.crashes, 1, func(n int) { opts = append(opts, plainjobs.MaxCrashes(n)) })
 	number("keep-rows", f.keepRows, 1, func(n int) { keep.Rows = n })
+	number("keep-bytes", f.keepBytes, 1, func(n int) { keep.Bytes = int64(n) })
 	retention := func(flag, text string, d *time.Duration) {
 		if text == "" || err != nil {
 			return
@@ -226,6 +229,7 @@ type limitsOf struct {
 	KeepDone    float64 `json:"keep_done_seconds,omitempty"`
 	KeepFailed  float64 `json:"keep_failed_seconds,omitempty"`
 	KeepRows    int     `json:"keep_rows,omitempty"`
+	KeepBytes   int64   `json:"keep_bytes,omitempty"`
 	DropDone    bool    `json:"drop_done,omitempty"`
 	DropFailed  bool    `json:"drop_failed,omitempty"`
 	// Weights are those of fair keys.
@@ -236,7 +240,7 @@ type limitsOf struct {
 func limitsIn(s backend.Settings) limitsOf {
 	return limitsOf{
 		MaxRunning: s.MaxRunning, Rate: s.Rate, PerSeconds: s.Per.Seconds(), MaxCrashes: s.MaxCrashes,
-		KeepDone: seconds(s.History.Done), KeepFailed: seconds(s.History.Failed), KeepRows: s.History.Rows,
+		KeepDone: seconds(s.History.Done), KeepFailed: seconds(s.History.Failed), KeepRows: s.History.Rows, KeepBytes: s.History.Bytes,
 		DropDone: s.History.DropDone, DropFailed: s.History.DropFailed,
 	}
 }

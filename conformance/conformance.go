@@ -102,7 +102,7 @@ type testCase struct {
 func cases() []testCase {
 	return slices.Concat(
 		pushCases, fieldCases, claimCases, orderCases, batchCases, completeCases, settleCases,
-		reapCases, suspectCases, historyCases, silenceCases, livenessCases,
+		reapCases, suspectCases, historyCases, bytesCases, silenceCases, livenessCases,
 		readCases, readLiveCases, waitCases, txCases, lifeCases,
 		needing(backend.FieldUnique, slices.Concat(uniqueCases, uniqueForCases, replaceCases)),
 		needing(backend.FieldSerial, serialCases),

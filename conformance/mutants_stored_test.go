@@ -200,4 +200,16 @@ var storedMutants = []mutant{{
 	rule:     "an imported schedule goes back to before a tick",
 	rejected: []string{"stored/import"},
 	make:     altersStored(alteredStored{stored: func(s *backend.StoredSchedule) { s.Last = s.Last.Add(100 * 365 * 24 * time.Hour) }}),
+}, {
+	rule:     "the bytes of finished jobs of a name are not bounded",
+	rejected: []string{"history/bytes"},
+	make:     alters(altered{set: func(s *backend.Settings) { s.History.Bytes = 0 }}),
+}, {
+	rule:     "half of the bytes of finished jobs of a name are kept",
+	rejected: []string{"history/bytes"},
+	make:     alters(altered{set: func(s *backend.Settings) { s.History.Bytes /= 2 }}),
+}, {
+	rule:     "the bytes of all finished jobs together are not bounded",
+	rejected: []string{"history/total"},
+	make:     func(_ *memory.Backend, c *Clock) backend.Backend { return memory.New(&memory.Options{Clock: c.Now}) },
 }}

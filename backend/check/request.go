@@ -30,6 +30,9 @@ func Settings(settings []backend.Settings) error {
 		if err := History(s.History); err != nil {
 			return fmt.Errorf("%s: %w", s.Name, err)
 		}
+		if s.History.Total != 0 {
+			return fmt.Errorf("%w: %s: History.Total is of a store's options: use Bytes for a name", backend.ErrInvalid, s.Name)
+		}
 	}
 	return nil
 }

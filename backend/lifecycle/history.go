@@ -22,6 +22,8 @@ func override(h, base backend.History) backend.History {
 		Done:   cmp.Or(h.Done, base.Done),
 		Failed: cmp.Or(h.Failed, base.Failed),
 		Rows:   cmp.Or(h.Rows, base.Rows),
+		Bytes:  cmp.Or(h.Bytes, base.Bytes),
+		Total:  cmp.Or(h.Total, base.Total),
 
 		DropDone:   h.DropDone || base.DropDone,
 		DropFailed: h.DropFailed || base.DropFailed,
@@ -34,6 +36,51 @@ func Drops(h backend.History, s backend.State) bool {
 		return h.DropDone
 	}
 	return s.Terminal() && h.DropFailed
+}
+
+// jobOverhead is what a job takes besides its data, in bytes.
+const jobOverhead = 200
+
+// A Finished is the finished jobs of one name.
+type Finished struct {
+	History backend.History // see [HistoryOf]
+	Jobs    int
+	Size    float64 // the average of a job's data in bytes; only if Measured
+}
+
+// Measured reports whether the sizes of jobs are needed to bound them.
+func Measured(h backend.History) bool { return h.Bytes > 0 || h.Total > 0 }
+
+// Bounds returns how many finished jobs each name keeps, or -1 for no bound.
+func Bounds(all []Finished) []int {
+	bounds := make([]int, len(all))
+	total, sum := int64(0), 0.0
+	for i, f := range all {
+		bounds[i] = max(f.History.Rows, -1)
+		if f.History.Bytes > 0 {
+			n := int(float64(f.History.Bytes) / (f.Size + jobOverhead))
+			if bounds[i] < 0 || n < bounds[i] {
+				bounds[i] = n
+			}
+		}
+		total = f.History.Total
+		sum += float64(kept(f.Jobs, bounds[i])) * (f.Size + jobOverhead)
+	}
+	if total <= 0 || sum <= float64(total) {
+		return bounds
+	}
+	for i, f := range all {
+		bounds[i] = int(float64(kept(f.Jobs, bounds[i])) * float64(total) / sum)
+	}
+	return bounds
+}
+
+// kept returns how many of a number of jobs a bound keeps.
+func kept(jobs, bound int) int {
+	if bound < 0 {
+		return jobs
+	}
+	return min(jobs, bound)
 }
 
 // Retention returns for how long h keeps a job that ends in state s.

@@ -51,7 +51,7 @@ func Defined(name string, all []Definer, h backend.History) (s backend.Settings,
 // Strictest returns the settings that apply if workers define all of these for a name, and whether
 // they differ: the fewest running jobs; the rate with the fewest runs per time, and of equal ones that
 // with the shorter period, which includes the other; the fewest crashes. Of the history it returns the
-// longest retention and the most rows, and it drops only payloads that all drop, because a deletion
+// longest retention, the most rows and the most bytes, and it drops only payloads that all drop, because a deletion
 // cannot be taken back. h is the history of the store, which zeros stand for.
 func Strictest(all []backend.Settings, h backend.History) (s backend.Settings, differ bool) {
 	s = all[0]
@@ -70,6 +70,9 @@ func Strictest(all []backend.Settings, h backend.History) (s backend.Settings, d
 		s.History.Failed = longer(s.History.Failed, o.History.Failed, h.Failed)
 		if rows(o.History.Rows, h.Rows) > rows(s.History.Rows, h.Rows) {
 			s.History.Rows = o.History.Rows
+		}
+		if size(o.History.Bytes, h.Bytes) > size(s.History.Bytes, h.Bytes) {
+			s.History.Bytes = o.History.Bytes
 		}
 		s.History.DropDone = s.History.DropDone && o.History.DropDone
 		s.History.DropFailed = s.History.DropFailed && o.History.DropFailed
@@ -108,6 +111,14 @@ func longer(a, b, store time.Duration) time.Duration {
 func rows(n, store int) int {
 	if n = cmp.Or(n, store); n < 0 {
 		return math.MaxInt
+	}
+	return n
+}
+
+// size returns the number of bytes that a history with Bytes n keeps. Zero stands for that of the store.
+func size(n, store int64) int64 {
+	if n = cmp.Or(n, store); n <= 0 {
+		return math.MaxInt64
 	}
 	return n
 }

@@ -73,9 +73,10 @@ func (b *Backend) rescue(w *worker, now int64, result *backend.ReapResult) {
 // prune deletes at most limit finished jobs whose retention has ended.
 func (b *Backend) prune(now int64, limit int) int {
 	pruned := 0
+	bounds := b.bounds()
 	for _, n := range b.names {
 		for pruned < limit {
-			j := n.oldest(now)
+			j := n.oldest(now, bounds)
 			if j == nil {
 				break
 			}
@@ -87,18 +88,65 @@ func (b *Backend) prune(now int64, limit int) int {
 }
 
 // oldest returns the next job to delete, or nil.
-func (n *name) oldest(now int64) *job {
+func (n *name) oldest(now int64, bounds map[*name]int) *job {
 	done, failed := n.done.peek(), n.failed.peek()
-	finished := n.counts[backend.Done] + n.counts[backend.Failed] + n.counts[backend.Cancelled]
+	most, bounded := bounds[n]
+	if !bounded {
+		most = n.history.Rows
+	}
 	switch {
 	case done != nil && done.Past(n.history, now):
 		return done
 	case failed != nil && failed.Past(n.history, now):
 		return failed
-	case n.history.Rows < 0 || finished <= int64(n.history.Rows):
+	case most < 0 || n.finished() <= int64(most):
 		return nil
 	case failed == nil || done != nil && cmp.Or(cmp.Compare(done.FinishedAt, failed.FinishedAt), cmp.Compare(done.id, failed.id)) < 0:
 		return done
 	}
 	return failed
+}
+
+func (n *name) finished() int64 {
+	return n.counts[backend.Done] + n.counts[backend.Failed] + n.counts[backend.Cancelled]
+}
+
+// bounds returns how many finished jobs the names keep that are bounded by bytes.
+func (b *Backend) bounds() map[*name]int {
+	var all []lifecycle.Finished
+	var names []*name
+	sizes := map[*name]int{}
+	for _, n := range b.names {
+		if lifecycle.Measured(n.history) {
+			names = append(names, n)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	for j := range b.jobs.above(0) {
+		if j.State.Terminal() {
+			sizes[j.name] += j.size()
+		}
+	}
+	for _, n := range names {
+		all = append(all, lifecycle.Finished{History: n.history, Jobs: int(n.finished()), Size: float64(sizes[n]) / float64(max(1, n.finished()))})
+	}
+	bounds := map[*name]int{}
+	for i, most := range lifecycle.Bounds(all) {
+		bounds[names[i]] = most
+	}
+	return bounds
+}
+
+// size returns the bytes of a finished job's data.
+func (j *job) size() int {
+	n := len(j.payload)
+	if m := j.more; m != nil {
+		n += len(m.metadata) + len(m.result)
+	}
+	for _, e := range j.errors() {
+		n += len(e.Error) + len(e.Stack)
+	}
+	return n
 }

@@ -19,10 +19,10 @@ const (
 
 	upsertSettings = `
 		INSERT INTO plainjobs_job_setting (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes,
-			drop_done, drop_failed, differ, override) VALUES `
+			drop_done, drop_failed, differ, override, keep_bytes) VALUES `
 	upsertSettingsTail = ` ON DUPLICATE KEY UPDATE max_running = VALUES(max_running), rate = VALUES(rate), per = VALUES(per),
 		keep_done = VALUES(keep_done), keep_failed = VALUES(keep_failed), keep_rows = VALUES(keep_rows), max_crashes = VALUES(max_crashes),
-		drop_done = VALUES(drop_done), drop_failed = VALUES(drop_failed), differ = VALUES(differ), override = VALUES(override)`
+		drop_done = VALUES(drop_done), drop_failed = VALUES(drop_failed), differ = VALUES(differ), override = VALUES(override), keep_bytes = VALUES(keep_bytes)`
 )
 
 // Set implements [backend.SettingsStore].
@@ -153,7 +153,7 @@ func (t *tx) storeSettings(changed settings) error {
 			override = s.override.Text()
 		}
 		err := rows.add(t, name, s.MaxRunning, s.Rate, int64(s.Per), int64(s.History.Done), int64(s.History.Failed), s.History.Rows, s.MaxCrashes,
-			s.History.DropDone, s.History.DropFailed, s.differ, []byte(override))
+			s.History.DropDone, s.History.DropFailed, s.differ, []byte(override), s.History.Bytes)
 		if err != nil {
 			return err
 		}

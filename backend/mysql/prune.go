@@ -26,6 +26,17 @@ const (
 					OR o.flags & 256 <> 0 AND (SELECT 1 FROM plainjobs_gate_member m FORCE INDEX (PRIMARY) STRAIGHT_JOIN plainjobs_job_gate g
 						FORCE INDEX (PRIMARY) ON g.id = m.gate WHERE m.job = o.id AND g.kind = 1 AND g.ended_at = 0 LIMIT 1) IS NOT NULL))
 		ORDER BY f.finished_at, f.job LIMIT ?)`
+
+	// The data of a sample of a name and state: the jobs that finished first and last.
+	selectDataSizes = `
+		SELECT COUNT(*), CAST(COALESCE(SUM(LENGTH(j.payload) + COALESCE(LENGTH(j.metadata), 0)
+			+ COALESCE((SELECT LENGTH(r.result) FROM plainjobs_job_result r WHERE r.job = j.id), 0)
+			+ CASE WHEN ? > 5 THEN COALESCE((SELECT SUM(LENGTH(e.error) + LENGTH(e.stack)) FROM plainjobs_job_error e WHERE e.job = j.id), 0) ELSE 0 END), 0) AS SIGNED)
+		FROM (
+			(SELECT job FROM plainjobs_finished FORCE INDEX (PRIMARY) WHERE name = ? AND state = ? ORDER BY finished_at, job LIMIT 50)
+			UNION ALL
+			(SELECT job FROM plainjobs_finished FORCE INDEX (PRIMARY) WHERE name = ? AND state = ? ORDER BY finished_at DESC, job DESC LIMIT 50)) s
+		STRAIGHT_JOIN plainjobs_job j FORCE INDEX (PRIMARY) ON j.id = s.job`
 )
 
 // pruneSome deletes at most limit jobs whose retention has ended, and reports whether there may
@@ -91,7 +102,19 @@ func (t *tx) searchOld(limit int) ([]sqlstore.OldJob, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sqlstore.FindOld(all, limit, func(name string) int { return historyOf(name).Rows }, t.oldest)
+	bounds, err := sqlstore.Bounds(all, historyOf, t.averageSize)
+	if err != nil {
+		return nil, err
+	}
+	return sqlstore.FindOld(all, limit, bounds, t.oldest)
+}
+
+// averageSize returns the average bytes of a job's data in a sample of a class.
+func (t *tx) averageSize(c sqlstore.Class) (float64, error) {
+	var sample, size int64
+	state := int64(c.State)
+	err := t.each(selectDataSizes, []any{state, c.Name, state, c.Name, state}, func(r *sql.Rows) error { return r.Scan(&sample, &size) })
+	return float64(size) / float64(max(sample, 1)), err
 }
 
 // oldest returns the oldest finished jobs of each class, at most limit in all.

@@ -45,7 +45,7 @@ type storedSettings struct {
 const everything = ""
 
 const (
-	settingColumns = `name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, drop_done, drop_failed, differ, override`
+	settingColumns = `name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, drop_done, drop_failed, differ, override, keep_bytes`
 	selectSettings = `SELECT ` + settingColumns + ` FROM plainjobs_job_setting`
 
 	// Changes of settings run one at a time. A transaction locks the row of its worker first,
@@ -57,7 +57,7 @@ const (
 // Claims of a limited name run one at a time. A claim that has locked some waits for no others.
 var lockSettings = `
 	SELECT s.name, s.paused, s.max_running, s.rate, s.per, s.keep_done, s.keep_failed, s.keep_rows, s.max_crashes,
-		s.drop_done, s.drop_failed, s.differ, s.override
+		s.drop_done, s.drop_failed, s.differ, s.override, s.keep_bytes
 	FROM ` + join("name*") + ` plainjobs_job_setting s FORCE INDEX (PRIMARY) ON s.name = UNHEX(v.name) FOR UPDATE`
 
 func (all settings) scan(r *sql.Rows) error {
@@ -66,7 +66,7 @@ func (all settings) scan(r *sql.Rows) error {
 	var per, done, failed int64
 	var override string
 	err := r.Scan(&name, &s.paused, &s.MaxRunning, &s.Rate, &per, &done, &failed, &s.History.Rows, &s.MaxCrashes,
-		&s.History.DropDone, &s.History.DropFailed, &s.differ, &override)
+		&s.History.DropDone, &s.History.DropFailed, &s.differ, &override, &s.History.Bytes)
 	if err == nil && override != "" {
 		s.override, err = jsonrow.ReadOverriding(override)
 	}
@@ -113,7 +113,7 @@ const (
 	upsertPaused = `INSERT INTO plainjobs_job_setting (name, paused, override) VALUES (?, ?, '') ON DUPLICATE KEY UPDATE paused = VALUES(paused)`
 	deletePlain  = `
 		DELETE FROM plainjobs_job_setting WHERE paused = 0 AND max_running = 0 AND rate = 0
-			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0
+			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND keep_bytes = 0 AND max_crashes = 0
 			AND drop_done = 0 AND drop_failed = 0 AND differ = 0 AND override = ''`
 )
 

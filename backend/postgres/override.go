@@ -20,17 +20,17 @@ const (
 
 	upsertSettings = `
 		INSERT INTO plainjobs.job_setting AS s (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes,
-			drop_done, drop_failed, differ, override)
+			drop_done, drop_failed, differ, override, keep_bytes)
 		SELECT v.name, v.max_running, v.rate, v.per, v.keep_done, v.keep_failed, v.keep_rows, v.max_crashes,
-			v.drop_done <> 0, v.drop_failed <> 0, v.differ <> 0, v.override
+			v.drop_done <> 0, v.drop_failed <> 0, v.differ <> 0, v.override, v.keep_bytes
 		FROM unnest($1::text::text[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],
-			$7::text::bigint[], $8::text::bigint[], $9::text::bigint[], $10::text::bigint[], $11::text::bigint[], $12::text::text[])
-			AS v(name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, drop_done, drop_failed, differ, override)
+			$7::text::bigint[], $8::text::bigint[], $9::text::bigint[], $10::text::bigint[], $11::text::bigint[], $12::text::text[], $13::text::bigint[])
+			AS v(name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, drop_done, drop_failed, differ, override, keep_bytes)
 		ORDER BY v.name COLLATE "C"
 		ON CONFLICT (name) DO UPDATE SET max_running = excluded.max_running, rate = excluded.rate, per = excluded.per,
 			keep_done = excluded.keep_done, keep_failed = excluded.keep_failed, keep_rows = excluded.keep_rows,
 			max_crashes = excluded.max_crashes, drop_done = excluded.drop_done, drop_failed = excluded.drop_failed,
-			differ = excluded.differ, override = excluded.override`
+			differ = excluded.differ, override = excluded.override, keep_bytes = excluded.keep_bytes`
 )
 
 // Set implements [backend.SettingsStore].
@@ -155,13 +155,14 @@ func (t *tx) storeSettings(changed settings) error {
 		return nil
 	}
 	names := sqlstore.Sorted(changed)
-	overrides := make([]string, len(names))
+	overrides, sizes := make([]string, len(names)), make([]int64, len(names))
 	var columns [10][]int64
 	for i, name := range names {
 		s := changed[name]
 		if s.override != nil {
 			overrides[i] = s.override.Text()
 		}
+		sizes[i] = s.History.Bytes
 		for c, v := range []int64{int64(s.MaxRunning), int64(s.Rate), int64(s.Per), int64(s.History.Done), int64(s.History.Failed),
 			int64(s.History.Rows), int64(s.MaxCrashes), bit(s.History.DropDone), bit(s.History.DropFailed), bit(s.differ)} {
 			columns[c] = append(columns[c], v)
@@ -171,7 +172,7 @@ func (t *tx) storeSettings(changed settings) error {
 	for _, c := range columns {
 		args = append(args, intArray(c))
 	}
-	if _, err := t.exec(upsertSettings, append(args, textArray(overrides))...); err != nil {
+	if _, err := t.exec(upsertSettings, append(args, textArray(overrides), intArray(sizes))...); err != nil {
 		return err
 	}
 	return t.settingsChanged()

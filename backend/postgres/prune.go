@@ -29,6 +29,19 @@ const (
 			ORDER BY o.finished_at LIMIT $4::bigint) j
 		LIMIT $4::bigint`
 
+	// The data of a sample of a class: the jobs that finished first and last.
+	selectDataSizes = `
+		SELECT count(s.id), coalesce(sum(octet_length(s.payload) + coalesce(octet_length(s.metadata), 0)
+			+ coalesce((SELECT octet_length(r.result) FROM plainjobs.job_result r WHERE r.job = s.id), 0)
+			+ CASE WHEN $2::smallint > 5 THEN coalesce((SELECT sum(octet_length(e.error) + octet_length(e.stack)) FROM plainjobs.job_error e WHERE e.job = s.id), 0)
+				ELSE 0 END), 0)::bigint
+		FROM (
+			(SELECT o.id, o.payload, o.metadata FROM plainjobs.job o WHERE o.state >= 5 AND o.name = $1::text AND o.state = $2::smallint
+				ORDER BY o.finished_at LIMIT 50)
+			UNION ALL
+			(SELECT o.id, o.payload, o.metadata FROM plainjobs.job o WHERE o.state >= 5 AND o.name = $1::text AND o.state = $2::smallint
+				ORDER BY o.finished_at DESC LIMIT 50)) s`
+
 	lockEnded = `
 		SELECT ` + rowColumns + ` FROM plainjobs.job j WHERE j.id = ANY($1::text::bigint[]) AND j.state >= 5 ORDER BY j.id FOR UPDATE SKIP LOCKED`
 )
@@ -96,7 +109,18 @@ func (t *tx) searchOld(limit int) ([]sqlstore.OldJob, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sqlstore.FindOld(all, limit, func(name string) int { return historyOf(name).Rows }, t.oldest)
+	bounds, err := sqlstore.Bounds(all, historyOf, t.averageSize)
+	if err != nil {
+		return nil, err
+	}
+	return sqlstore.FindOld(all, limit, bounds, t.oldest)
+}
+
+// averageSize returns the average bytes of a job's data in a sample of a class.
+func (t *tx) averageSize(c sqlstore.Class) (float64, error) {
+	var sample, size int64
+	err := t.each(selectDataSizes, []any{c.Name, int64(c.State)}, func(r *sql.Rows) error { return r.Scan(&sample, &size) })
+	return float64(size) / float64(max(sample, 1)), err
 }
 
 // oldest returns the oldest finished jobs of each class, at most limit in all.

@@ -44,7 +44,7 @@ type storedSettings struct {
 const everything = ""
 
 const (
-	settingColumns = `name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, drop_done, drop_failed, differ, override`
+	settingColumns = `name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, drop_done, drop_failed, differ, override, keep_bytes`
 	selectSettings = `SELECT ` + settingColumns + ` FROM plainjobs.job_setting`
 
 	selectSettingsVersion = `SELECT coalesce((SELECT value FROM plainjobs.meta WHERE key = 'settings'), '')`
@@ -68,7 +68,7 @@ func (all settings) scan(r *sql.Rows) error {
 	var maxRunning, rate, per, done, failed int64
 	var override string
 	err := r.Scan(&name, &s.paused, &maxRunning, &rate, &per, &done, &failed, &s.History.Rows, &s.MaxCrashes,
-		&s.History.DropDone, &s.History.DropFailed, &s.differ, &override)
+		&s.History.DropDone, &s.History.DropFailed, &s.differ, &override, &s.History.Bytes)
 	if err == nil && override != "" {
 		s.override, err = jsonrow.ReadOverriding(override)
 	}
@@ -218,7 +218,7 @@ const (
 		ON CONFLICT (name) DO UPDATE SET paused = excluded.paused`
 	deletePlain = `
 		DELETE FROM plainjobs.job_setting WHERE NOT paused AND max_running = 0 AND rate = 0
-			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0
+			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND keep_bytes = 0 AND max_crashes = 0
 			AND NOT drop_done AND NOT drop_failed AND NOT differ AND override = ''`
 )
 

@@ -18,12 +18,12 @@ const (
 
 	upsertSettings = `
 		INSERT INTO plainjobs_job_setting (name, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes,
-			drop_done, drop_failed, differ, override)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
+			drop_done, drop_failed, differ, override, keep_bytes)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)
 		ON CONFLICT (name) DO UPDATE SET max_running = excluded.max_running, rate = excluded.rate, per = excluded.per,
 			keep_done = excluded.keep_done, keep_failed = excluded.keep_failed, keep_rows = excluded.keep_rows,
 			max_crashes = excluded.max_crashes, drop_done = excluded.drop_done, drop_failed = excluded.drop_failed,
-			differ = excluded.differ, override = excluded.override`
+			differ = excluded.differ, override = excluded.override, keep_bytes = excluded.keep_bytes`
 )
 
 // Set implements [backend.SettingsStore].
@@ -169,7 +169,7 @@ func (t *tx) storeSetting(id int64, s setting) error {
 		override = s.override.Text()
 	}
 	_, err := t.exec(upsertSettings, id, s.MaxRunning, s.Rate, int64(s.Per), int64(s.History.Done), int64(s.History.Failed), s.History.Rows,
-		s.MaxCrashes, s.History.DropDone, s.History.DropFailed, s.differ, override)
+		s.MaxCrashes, s.History.DropDone, s.History.DropFailed, s.differ, override, s.History.Bytes)
 	return err
 }
 

@@ -23,6 +23,18 @@ const (
 			AND NOT (flags & 256 AND EXISTS (
 				SELECT 1 FROM plainjobs_gate_member m JOIN plainjobs_job_gate g ON g.id = m.gate WHERE m.job = j.id AND g.kind = 1 AND g.ended_at = 0))
 		ORDER BY finished_at LIMIT ?4`
+
+	// The data of a sample: the jobs that finished first and last.
+	selectDataSizes = `
+		SELECT count(*), coalesce(sum(length(s.payload) + coalesce(length(s.metadata), 0)
+			+ coalesce((SELECT length(r.result) FROM plainjobs_job_result r WHERE r.job = s.id), 0)
+			+ CASE WHEN ?2 > 5 THEN coalesce((SELECT sum(length(e.error) + length(e.stack)) FROM plainjobs_job_error e WHERE e.job = s.id), 0) ELSE 0 END), 0)
+		FROM (
+			SELECT * FROM (SELECT id, payload, metadata FROM plainjobs_job j INDEXED BY plainjobs_job_finished
+				WHERE state >= 5 AND name = ?1 AND state = ?2 ORDER BY finished_at LIMIT 50)
+			UNION ALL
+			SELECT * FROM (SELECT id, payload, metadata FROM plainjobs_job j INDEXED BY plainjobs_job_finished
+				WHERE state >= 5 AND name = ?1 AND state = ?2 ORDER BY finished_at DESC LIMIT 50)) s`
 )
 
 var selectEnded = newList(`SELECT `+rowColumns+` FROM plainjobs_job j WHERE +j.state >= 5 AND j.id IN (`, `?`, `)`)
@@ -112,9 +124,13 @@ func (b *Backend) searchOld(ctx context.Context, q queryer, s *search) error {
 	if err != nil {
 		return err
 	}
+	bounds, err := b.bounds(ctx, q, set, names, finished)
+	if err != nil {
+		return err
+	}
 	now := b.now()
-	for _, name := range names {
-		rows := lifecycle.HistoryOf(set[name].Settings, b.history).Rows
+	for i, name := range names {
+		rows := bounds[i]
 		past := map[backend.State]int{} // found jobs by state
 		all := 0
 		for state, n := range finished[name] {
@@ -145,6 +161,30 @@ func (b *Backend) searchOld(ctx context.Context, q queryer, s *search) error {
 		}
 	}
 	return nil
+}
+
+// bounds returns how many finished jobs each name keeps.
+func (b *Backend) bounds(ctx context.Context, q queryer, set settings, names []int64, finished map[int64]map[backend.State]int) ([]int, error) {
+	all := make([]lifecycle.Finished, len(names))
+	for i, name := range names {
+		f := &all[i]
+		f.History = lifecycle.HistoryOf(set[name].Settings, b.history)
+		sum := 0.0
+		for state, n := range finished[name] {
+			f.Jobs += n
+			if !lifecycle.Measured(f.History) {
+				continue
+			}
+			var sample, size int64
+			err := scan(ctx, q, b.sql(selectDataSizes), []any{name, state}, func(r *sql.Rows) error { return r.Scan(&sample, &size) })
+			if err != nil {
+				return nil, err
+			}
+			sum += float64(n) * float64(size) / float64(max(sample, 1))
+		}
+		f.Size = sum / float64(max(f.Jobs, 1))
+	}
+	return lifecycle.Bounds(all), nil
 }
 
 // oldest returns the jobs of a name and a state that finished no later than until, in

@@ -51,7 +51,7 @@ const wholeQueue = 0
 
 const (
 	selectSettings = `
-		SELECT name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, drop_done, drop_failed, differ, override
+		SELECT name, paused, max_running, rate, per, keep_done, keep_failed, keep_rows, max_crashes, drop_done, drop_failed, differ, override, keep_bytes
 		FROM plainjobs_job_setting`
 
 	// Another process may change settings, and thousands of names may have some. So
@@ -67,7 +67,7 @@ func (all *settings) scan(r *sql.Rows) error {
 	var maxRunning, rate, per, done, failed int64
 	var override string
 	err := r.Scan(&name, &s.paused, &maxRunning, &rate, &per, &done, &failed, &s.History.Rows, &s.MaxCrashes,
-		&s.History.DropDone, &s.History.DropFailed, &s.differ, &override)
+		&s.History.DropDone, &s.History.DropFailed, &s.differ, &override, &s.History.Bytes)
 	if err == nil && override != "" {
 		s.override, err = jsonrow.ReadOverriding(override)
 	}
@@ -153,7 +153,7 @@ const (
 		ON CONFLICT (name) DO UPDATE SET paused = excluded.paused`
 	deletePlain = `
 		DELETE FROM plainjobs_job_setting WHERE paused = 0 AND max_running = 0 AND rate = 0
-			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND max_crashes = 0
+			AND keep_done = 0 AND keep_failed = 0 AND keep_rows = 0 AND keep_bytes = 0 AND max_crashes = 0
 			AND drop_done = 0 AND drop_failed = 0 AND differ = 0 AND override = ''`
 )
 

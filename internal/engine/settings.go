@@ -57,6 +57,7 @@ func words(o backend.Override) []Limit {
 		{Name: "max-running", Value: number(o.MaxRunning, "none")}, {Name: "rate", Value: rate},
 		{Name: "concurrency", Value: number(o.Concurrency, "none")}, {Name: "max-crashes", Value: number(o.MaxCrashes, "none")},
 		{Name: "keep-done"}, {Name: "keep-failed"}, {Name: "keep-rows", Value: number(o.History.Rows, "none")},
+		{Name: "keep-bytes", Value: number(int(o.History.Bytes), "none")},
 	}
 	if d := o.History.Done; d != 0 {
 		all[4].Value = max(d, 0).String()

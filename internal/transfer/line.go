@@ -54,6 +54,7 @@ type settingLine struct {
 	KeepDone   time.Duration `json:"keep_done,omitempty"`
 	KeepFailed time.Duration `json:"keep_failed,omitempty"`
 	KeepRows   int           `json:"keep_rows,omitempty"`
+	KeepBytes  int64         `json:"keep_bytes,omitempty"`
 	DropDone   bool          `json:"drop_done,omitempty"`
 	DropFailed bool          `json:"drop_failed,omitempty"`
 	MaxCrashes int           `json:"max_crashes,omitempty"`
@@ -68,6 +69,7 @@ type overrideLine struct {
 	KeepDone    time.Duration `json:"keep_done,omitempty"`
 	KeepFailed  time.Duration `json:"keep_failed,omitempty"`
 	KeepRows    int           `json:"keep_rows,omitempty"`
+	KeepBytes   int64         `json:"keep_bytes,omitempty"`
 	DropDone    bool          `json:"drop_done,omitempty"`
 	DropFailed  bool          `json:"drop_failed,omitempty"`
 	MaxCrashes  int           `json:"max_crashes,omitempty"`
@@ -231,14 +233,14 @@ func lineOfSetting(n *backend.NameInfo) *settingLine {
 	d := n.Defined
 	l := &settingLine{
 		Name: n.Name, Paused: n.Paused, MaxRunning: d.MaxRunning, Rate: d.Rate, Per: d.Per,
-		KeepDone: d.History.Done, KeepFailed: d.History.Failed, KeepRows: d.History.Rows,
+		KeepDone: d.History.Done, KeepFailed: d.History.Failed, KeepRows: d.History.Rows, KeepBytes: d.History.Bytes,
 		DropDone: d.History.DropDone, DropFailed: d.History.DropFailed,
 		MaxCrashes: d.MaxCrashes,
 	}
 	if o := n.Override; !o.Zero() {
 		l.Override = &overrideLine{
 			MaxRunning: o.MaxRunning, Rate: o.Rate, Per: o.Per,
-			KeepDone: o.History.Done, KeepFailed: o.History.Failed, KeepRows: o.History.Rows,
+			KeepDone: o.History.Done, KeepFailed: o.History.Failed, KeepRows: o.History.Rows, KeepBytes: o.History.Bytes,
 			DropDone: o.History.DropDone, DropFailed: o.History.DropFailed,
 			MaxCrashes: o.MaxCrashes, Concurrency: o.Concurrency, Weights: o.Weights, By: o.By,
 		}
@@ -256,7 +258,7 @@ func (l *settingLine) override() backend.Override {
 		Settings: backend.Settings{
 			Name: l.Name, MaxRunning: o.MaxRunning, Rate: o.Rate, Per: o.Per,
 			History: backend.History{
-				Done: o.KeepDone, Failed: o.KeepFailed, Rows: o.KeepRows, DropDone: o.DropDone, DropFailed: o.DropFailed,
+				Done: o.KeepDone, Failed: o.KeepFailed, Rows: o.KeepRows, Bytes: o.KeepBytes, DropDone: o.DropDone, DropFailed: o.DropFailed,
 			},
 			MaxCrashes: o.MaxCrashes,
 		},
@@ -269,7 +271,7 @@ func (l *settingLine) settings() backend.Settings {
 	return backend.Settings{
 		Name: l.Name, MaxRunning: l.MaxRunning, Rate: l.Rate, Per: l.Per,
 		History: backend.History{
-			Done: l.KeepDone, Failed: l.KeepFailed, Rows: l.KeepRows, DropDone: l.DropDone, DropFailed: l.DropFailed,
+			Done: l.KeepDone, Failed: l.KeepFailed, Rows: l.KeepRows, Bytes: l.KeepBytes, DropDone: l.DropDone, DropFailed: l.DropFailed,
 		},
 		MaxCrashes: l.MaxCrashes,
 	}

@@ -119,7 +119,7 @@ func fill(ctx context.Context, b store) (backend.Worker, error) {
 			Unique: backend.Unique{Key: "k", Scope: backend.UntilStarted, For: time.Minute, Conflict: backend.Reject}, Metadata: []byte(`{"a":"b"}`),
 		},
 	}}})
-	_, notSet := b.Set(ctx, 0, []backend.Settings{{Name: "done", MaxRunning: 4, MaxCrashes: -1, History: backend.History{Rows: 5000, DropDone: true}}, {Name: "fails", Rate: 3, Per: time.Minute}})
+	_, notSet := b.Set(ctx, 0, []backend.Settings{{Name: "done", MaxRunning: 4, MaxCrashes: -1, History: backend.History{Rows: 5000, Bytes: 1 << 40, DropDone: true}}, {Name: "fails", Rate: 3, Per: time.Minute}})
 	return w, errors.Join(append(errs, err, notSet,
 		b.Override(ctx, backend.Override{Settings: backend.Settings{Name: "done", MaxRunning: -1, Rate: 8, Per: time.Second}, Concurrency: 2, By: "ann"}, false),
 		b.Pause(ctx, "fails", true),

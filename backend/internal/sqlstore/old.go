@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 // A Class is the jobs of one name in one terminal state.
@@ -74,4 +75,34 @@ func surplus(classes []Class, rows, limit int, oldest func([]Class, int) ([]OldJ
 	}
 	slices.SortFunc(found, func(a, b OldJob) int { return cmp.Or(cmp.Compare(a.Finished, b.Finished), cmp.Compare(a.ID, b.ID)) })
 	return found[:min(surplus, len(found))], nil
+}
+
+// Bounds returns how many finished jobs each name keeps, or -1 for no bound. Classes of one name
+// follow each other. size returns the average bytes of a job's data in a sample of a class; it is
+// called only for names that bytes bound.
+func Bounds(classes []Class, historyOf func(name string) backend.History, size func(Class) (float64, error)) (func(name string) int, error) {
+	var all []lifecycle.Finished
+	var names []string
+	for _, c := range classes {
+		if len(names) == 0 || names[len(names)-1] != c.Name {
+			names = append(names, c.Name)
+			all = append(all, lifecycle.Finished{History: historyOf(c.Name)})
+		}
+		f := &all[len(all)-1]
+		sum := f.Size * float64(f.Jobs)
+		if lifecycle.Measured(f.History) {
+			average, err := size(c)
+			if err != nil {
+				return nil, err
+			}
+			sum += float64(c.Jobs) * average
+		}
+		f.Jobs += c.Jobs
+		f.Size = sum / float64(max(f.Jobs, 1))
+	}
+	bounds := make(map[string]int, len(names))
+	for i, most := range lifecycle.Bounds(all) {
+		bounds[names[i]] = most
+	}
+	return func(name string) int { return bounds[name] }, nil
 }

@@ -25,6 +25,7 @@ var schedules = &Scenario{
 	Jobs:     jobs(100_000),
 	Workers:  []int{8},
 	Latency:  "from a tick to the handler",
+	Profiles: true,
 	Rateless: true,
 	Once:     true,
 	run: func(ctx context.Context, d Driver, o Order) (results []Result, err error) {
