@@ -84,8 +84,8 @@ func MaxPending(n int) DefineOption {
 	})
 }
 
-// HidePayload hides the payloads and results of the job in the dashboard: its pages show
-// neither, its searches do not find them, and a payload cannot be edited there. It applies
+// HidePayload hides the payloads, results and logs of the job in the dashboard: its pages show
+// none of them, its searches do not find them, and a payload cannot be edited there. It applies
 // in programs that define the job. Commands of package cli and the store show them.
 func HidePayload() DefineOption {
 	return defineOption(func(d *engine.Definition) error { d.HidePayload = true; return nil })

@@ -93,7 +93,7 @@ type Options struct {
 	// once, so it must be quick. Without Authorize every request is refused.
 	Authorize func(r *http.Request, action Action, name string) Role
 	// Redact changes a job before it is shown, after [plainjobs.HidePayload], for example its Payload, Result, Metadata,
-	// keys and Errors. A job in a list has only some of these fields. Redact must not modify
+	// keys, Errors and Logs. A job in a list has only some of these fields. Redact must not modify
 	// the bytes of the payload and the result in place. Searches see what Redact leaves. nil
 	// shows everything.
 	Redact func(job *plainjobs.Info)

@@ -25,6 +25,7 @@ type jobPage struct {
 	Facts    []fact
 	Timeline []entry
 	Steps    []stepView
+	Logs     []logView
 	Payload  block
 	Dropped  bool     // the payload was deleted when the job ended
 	Type     string   // of the payload, where the program knows it
@@ -95,7 +96,7 @@ func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, 
 	if err != nil {
 		return nil, err
 	}
-	p.Facts, p.Timeline = rq.facts(&j, worker), rq.timeline(&j)
+	p.Facts, p.Timeline, p.Logs = rq.facts(&j, worker), rq.timeline(&j), rq.logs(&j)
 	if worker != nil {
 		for _, s := range rq.stuck(worker, id) {
 			p.Timeline = append(p.Timeline, entry{State: "failed", Title: "Stuck: the handler still runs although its context has ended", Stack: s.Stack})

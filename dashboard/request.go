@@ -3,6 +3,7 @@ package dashboard
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/plainjobs/plainjobs"
@@ -85,9 +86,10 @@ func (rq *request) redact(job *plainjobs.Info) {
 		if job.Result != nil {
 			job.Result = hiddenPayload
 		}
+		job.Logs = nil // which may have parts of the payload
 	}
 	if rq.h.opts.Redact != nil {
-		job.Errors = append([]plainjobs.RunError(nil), job.Errors...)
+		job.Errors, job.Logs = slices.Clone(job.Errors), slices.Clone(job.Logs)
 		rq.h.opts.Redact(job)
 	}
 }
