@@ -35,7 +35,7 @@ func TestEncryptedCommands(t *testing.T) {
 	has(w.must(t, 0, "show", "1", "--json").out, false, "ada@example.com")
 	has(w.must(t, 0, "show", "1", "--decrypt").out, true, "ada@example.com")
 	has(w.must(t, 0, "export").out, false, "ada@example.com")
-	has(w.run("check", "--payloads").out, true, "decoded 1 job")
+	has(w.run("check", "--payloads").out, true, "examined 1 job")
 
 	if _, err := w.store.Push(t.Context(), []backend.NewJob{{Name: "invoice", Payload: []byte(`{"to":"b@example.com"}`), MaxAttempts: 1}}); err != nil {
 		t.Fatal(err)
