@@ -39,7 +39,7 @@ type Override struct {
 	// gives, for the turns that their jobs take from then on; jobs that are Pending keep theirs.
 	Weights map[string]int
 	By      string    // who changed it last
-	At      time.Time // when, by the store's clock
+	At      time.Time // when, by the store's clock; after an import, by that of the source
 }
 
 // Zero reports whether o overrides nothing.
@@ -63,7 +63,7 @@ type SettingsStore interface {
 	// row knows. Set forgets no claim that a rate counts.
 	Set(ctx context.Context, worker int64, settings []Settings) (instead []Settings, err error)
 	// Override changes what people set for o.Name, as durably as a push: the fields of o that are not
-	// zero, By and At. With reset, all other fields are zero afterwards. It ignores o.At.
+	// zero, By and At. With reset, all other fields are zero afterwards. A zero o.At is the store's time.
 	Override(ctx context.Context, o Override, reset bool) error
 	// Pause stops claims of a name, or of all names if name is empty, until it is called with paused
 	// false. Pauses of all names and of one name are independent. Running jobs go on. Pause must

@@ -2,6 +2,9 @@ package lifecycle
 
 import (
 	"cmp"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -74,6 +77,36 @@ func Bounds(all []Finished) []int {
 	}
 	return bounds
 }
+
+// maxShown is how many names BytesText shows.
+const maxShown = 3
+
+// BytesText says how many bytes the finished jobs take and what bounds them. The names are those of
+// all. The text is empty if nothing bounds their bytes.
+func BytesText(names []string, all []Finished) string {
+	var parts []string
+	total, sum, bounded := int64(0), 0.0, 0
+	for i, f := range all {
+		size := float64(f.Jobs) * (f.Size + jobOverhead)
+		sum += size
+		total = f.History.Total
+		if f.History.Bytes <= 0 {
+			continue
+		}
+		if bounded++; bounded <= maxShown {
+			parts = append(parts, fmt.Sprintf("%s about %s of %s", names[i], megabytes(size), megabytes(float64(f.History.Bytes))))
+		}
+	}
+	if bounded > maxShown {
+		parts = append(parts, fmt.Sprintf("%d more names are bounded", bounded-maxShown))
+	}
+	if total > 0 {
+		parts = slices.Insert(parts, 0, fmt.Sprintf("about %s of %s in all", megabytes(sum), megabytes(float64(total))))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func megabytes(n float64) string { return fmt.Sprintf("%.1f MiB", n/(1<<20)) }
 
 // kept returns how many of a number of jobs a bound keeps.
 func kept(jobs, bound int) int {

@@ -139,7 +139,9 @@ func Overridden(s backend.Settings, o backend.Override) backend.Settings {
 // ChangeOverride returns the override of a name after a change at now; see
 // [backend.SettingsStore].Override. Without a field it is the zero Override.
 func ChangeOverride(old, change backend.Override, reset bool, now time.Time) backend.Override {
-	change.At = now
+	if change.At.IsZero() {
+		change.At = now
+	}
 	if !reset {
 		change.MaxRunning = cmp.Or(change.MaxRunning, old.MaxRunning)
 		if change.Rate == 0 {

@@ -85,6 +85,10 @@ func TestOverridden(t *testing.T) {
 	if got, want := lifecycle.Overridden(defined, second), (backend.Settings{Name: "a", Rate: 5, Per: time.Second, MaxCrashes: 4}); got != want || second.By != "bob" || !second.At.Equal(now.Add(1)) {
 		t.Errorf("Overridden by %+v is %+v, want %+v", second, got, want)
 	}
+	imported := backend.Override{Settings: backend.Settings{Name: "a", Rate: 5, Per: time.Second}, By: "eve", At: now.Add(-time.Hour)}
+	if got := lifecycle.ChangeOverride(second, imported, true, now.Add(1)); !reflect.DeepEqual(got, imported) {
+		t.Errorf("the imported override is %+v, want %+v", got, imported)
+	}
 	if got := lifecycle.ChangeOverride(second, backend.Override{Settings: backend.Settings{Name: "a"}}, true, now); !reflect.DeepEqual(got, backend.Override{}) {
 		t.Errorf("the reset override is %+v", got)
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/internal/sqlstore"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
@@ -57,7 +59,28 @@ func (b *Backend) Examine(ctx context.Context, req backend.ExamineRequest) ([]ba
 		return e.all, b.failed(ctx, "examine", err)
 	}
 	defer leave()
+	if err := e.history(ctx); err != nil {
+		return e.all, b.failed(ctx, "examine", err)
+	}
 	return e.all, b.failed(ctx, "examine", e.derived(ctx, req))
+}
+
+// history shows what bounds the bytes of finished jobs.
+func (e *examination) history(ctx context.Context) error {
+	text := ""
+	err := e.b.transact(ctx, func(t *tx) error {
+		classes, historyOf, err := t.classes()
+		if err != nil {
+			return err
+		}
+		names, all, err := sqlstore.Measure(classes, historyOf, t.averageSize)
+		text = lifecycle.BytesText(names, all)
+		return err
+	})
+	if err == nil && text != "" {
+		e.add("history", text, "", "")
+	}
+	return err
 }
 
 // ask scans the first row of a query.

@@ -80,18 +80,17 @@ func (b *Backend) pruneSome(ctx context.Context, limit int) (pruned int, more bo
 	return pruned, more, nil
 }
 
-// searchOld returns at most limit finished jobs to delete.
-func (t *tx) searchOld(limit int) ([]sqlstore.OldJob, error) {
+// classes returns the finished jobs by name and state, and what returns the history of a name.
+func (t *tx) classes() (all []sqlstore.Class, historyOf func(name string) backend.History, err error) {
 	now, err := t.now()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	set, err := t.settings()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	historyOf := func(name string) backend.History { return lifecycle.HistoryOf(set[name].Settings, t.b.opts.History) }
-	var all []sqlstore.Class
+	historyOf = func(name string) backend.History { return lifecycle.HistoryOf(set[name].Settings, t.b.opts.History) }
 	err = t.each(selectFinished, nil, func(r *sql.Rows) error {
 		var c sqlstore.Class
 		err := r.Scan(&c.Name, &c.State, &c.Jobs)
@@ -99,6 +98,12 @@ func (t *tx) searchOld(limit int) ([]sqlstore.OldJob, error) {
 		all = append(all, c)
 		return err
 	})
+	return all, historyOf, err
+}
+
+// searchOld returns at most limit finished jobs to delete.
+func (t *tx) searchOld(limit int) ([]sqlstore.OldJob, error) {
+	all, historyOf, err := t.classes()
 	if err != nil {
 		return nil, err
 	}

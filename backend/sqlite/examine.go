@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/lifecycle"
 	"github.com/plainjobs/plainjobs/backend/sqlite/internal/host"
 )
 
@@ -53,7 +54,7 @@ func (b *Backend) Examine(ctx context.Context, req backend.ExamineRequest) ([]ba
 	}
 	defer leave()
 	e := &examination{b: b}
-	for _, look := range []func(context.Context) error{e.database, e.file, e.lock, e.clock, e.application,
+	for _, look := range []func(context.Context) error{e.database, e.file, e.history, e.lock, e.clock, e.application,
 		func(ctx context.Context) error { return e.derived(ctx, req) }} {
 		if err := look(ctx); err != nil {
 			return e.all, failed(ctx, "examine", err)
@@ -159,6 +160,45 @@ func (e *examination) file(ctx context.Context) error {
 	e.found("write-ahead log", fmt.Sprintf("%s, %d pages held by readers", bytesText(wal), held),
 		unless(wal < largeWAL || held == 0, "a long read transaction keeps the log from being reused"), "end long transactions, and close sql.Rows")
 	return nil
+}
+
+const selectAllNames = `SELECT id, name FROM plainjobs_job_name`
+
+// history shows what bounds the bytes of finished jobs.
+func (e *examination) history(ctx context.Context) error {
+	text := ""
+	err := e.b.read(ctx, func(q queryer) error {
+		set, _, err := e.b.settings(ctx, q)
+		if err != nil {
+			return err
+		}
+		ids, finished, err := e.b.finished(ctx, q)
+		if err != nil {
+			return err
+		}
+		all, err := e.b.measure(ctx, q, set, ids, finished)
+		if err != nil {
+			return err
+		}
+		byID := map[int64]string{}
+		err = scan(ctx, q, e.b.sql(selectAllNames), nil, func(r *sql.Rows) error {
+			var id int64
+			var name string
+			err := r.Scan(&id, &name)
+			byID[id] = name
+			return err
+		})
+		names := make([]string, len(ids))
+		for i, id := range ids {
+			names[i] = byID[id]
+		}
+		text = lifecycle.BytesText(names, all)
+		return err
+	})
+	if err == nil && text != "" {
+		e.found("history", text, "", "")
+	}
+	return err
 }
 
 // bytesText formats a number of bytes.

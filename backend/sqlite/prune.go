@@ -107,27 +107,15 @@ func (b *Backend) searchOld(ctx context.Context, q queryer, s *search) error {
 	if err != nil {
 		return err
 	}
-	finished := map[int64]map[backend.State]int{}
-	var names []int64
-	err = scan(ctx, q, b.sql(selectFinished), nil, func(r *sql.Rows) error {
-		var name int64
-		var state backend.State
-		var n int
-		err := r.Scan(&name, &state, &n)
-		if finished[name] == nil {
-			finished[name] = map[backend.State]int{}
-			names = append(names, name)
-		}
-		finished[name][state] = n
-		return err
-	})
+	names, finished, err := b.finished(ctx, q)
 	if err != nil {
 		return err
 	}
-	bounds, err := b.bounds(ctx, q, set, names, finished)
+	all, err := b.measure(ctx, q, set, names, finished)
 	if err != nil {
 		return err
 	}
+	bounds := lifecycle.Bounds(all)
 	now := b.now()
 	for i, name := range names {
 		rows := bounds[i]
@@ -163,8 +151,26 @@ func (b *Backend) searchOld(ctx context.Context, q queryer, s *search) error {
 	return nil
 }
 
-// bounds returns how many finished jobs each name keeps.
-func (b *Backend) bounds(ctx context.Context, q queryer, set settings, names []int64, finished map[int64]map[backend.State]int) ([]int, error) {
+// finished returns the names that have finished jobs, in order, and the number of these by state.
+func (b *Backend) finished(ctx context.Context, q queryer) (names []int64, finished map[int64]map[backend.State]int, err error) {
+	finished = map[int64]map[backend.State]int{}
+	err = scan(ctx, q, b.sql(selectFinished), nil, func(r *sql.Rows) error {
+		var name int64
+		var state backend.State
+		var n int
+		err := r.Scan(&name, &state, &n)
+		if finished[name] == nil {
+			finished[name] = map[backend.State]int{}
+			names = append(names, name)
+		}
+		finished[name][state] = n
+		return err
+	})
+	return names, finished, err
+}
+
+// measure returns the finished jobs of names, with the average size of those that bytes bound.
+func (b *Backend) measure(ctx context.Context, q queryer, set settings, names []int64, finished map[int64]map[backend.State]int) ([]lifecycle.Finished, error) {
 	all := make([]lifecycle.Finished, len(names))
 	for i, name := range names {
 		f := &all[i]
@@ -184,7 +190,7 @@ func (b *Backend) bounds(ctx context.Context, q queryer, set settings, names []i
 		}
 		f.Size = sum / float64(max(f.Jobs, 1))
 	}
-	return lifecycle.Bounds(all), nil
+	return all, nil
 }
 
 // oldest returns the jobs of a name and a state that finished no later than until, in

@@ -63,6 +63,9 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	if err != nil {
 		return result, failed(ctx, "reap", err)
 	}
+	if err := b.vacuum(ctx); err != nil {
+		return result, failed(ctx, "reap", err)
+	}
 	more, err = b.foldActivity(ctx, limit)
 	result.More = result.More || more
 	return result, failed(ctx, "reap", err)

@@ -131,13 +131,15 @@ type Backend struct {
 
 	calls   sync.RWMutex // held for reading by each call, for writing by Close
 	closed  bool
-	pruning sync.Mutex   // held while pruning
-	stepped atomic.Bool  // this process has met a job with steps
-	fair    atomic.Bool  // this process has met a job with a fair key
-	folded  atomic.Int64 // the first minute, in Unix seconds, that this process did not fold
-	passing atomic.Bool  // a transaction left waiters of gates for another one
-	sweeper atomic.Int64 // the gate after which the next Reap looks for gates to delete
-	auditor audit.Auditor
+	pruning sync.Mutex // held while pruning
+
+	vacuumless atomic.Bool  // the file has no incremental vacuum
+	stepped    atomic.Bool  // this process has met a job with steps
+	fair       atomic.Bool  // this process has met a job with a fair key
+	folded     atomic.Int64 // the first minute, in Unix seconds, that this process did not fold
+	passing    atomic.Bool  // a transaction left waiters of gates for another one
+	sweeper    atomic.Int64 // the gate after which the next Reap looks for gates to delete
+	auditor    audit.Auditor
 }
 
 var (

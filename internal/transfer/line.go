@@ -77,6 +77,7 @@ type overrideLine struct {
 	// Weights are those of fair keys.
 	Weights map[string]int `json:"weights,omitempty"`
 	By      string         `json:"by,omitempty"`
+	At      *time.Time     `json:"at,omitempty"`
 }
 
 type keyLine struct {
@@ -242,7 +243,7 @@ func lineOfSetting(n *backend.NameInfo) *settingLine {
 			MaxRunning: o.MaxRunning, Rate: o.Rate, Per: o.Per,
 			KeepDone: o.History.Done, KeepFailed: o.History.Failed, KeepRows: o.History.Rows, KeepBytes: o.History.Bytes,
 			DropDone: o.History.DropDone, DropFailed: o.History.DropFailed,
-			MaxCrashes: o.MaxCrashes, Concurrency: o.Concurrency, Weights: o.Weights, By: o.By,
+			MaxCrashes: o.MaxCrashes, Concurrency: o.Concurrency, Weights: o.Weights, By: o.By, At: optional(o.At),
 		}
 	}
 	return l
@@ -262,7 +263,7 @@ func (l *settingLine) override() backend.Override {
 			},
 			MaxCrashes: o.MaxCrashes,
 		},
-		Concurrency: o.Concurrency, Weights: o.Weights, By: o.By,
+		Concurrency: o.Concurrency, Weights: o.Weights, By: o.By, At: given(o.At),
 	}
 }
 

@@ -77,12 +77,10 @@ func surplus(classes []Class, rows, limit int, oldest func([]Class, int) ([]OldJ
 	return found[:min(surplus, len(found))], nil
 }
 
-// Bounds returns how many finished jobs each name keeps, or -1 for no bound. Classes of one name
-// follow each other. size returns the average bytes of a job's data in a sample of a class; it is
+// Measure returns the names of classes, and their finished jobs. Classes of one name follow each
+// other. size returns the average bytes of a job's data in a sample of a class; it is
 // called only for names that bytes bound.
-func Bounds(classes []Class, historyOf func(name string) backend.History, size func(Class) (float64, error)) (func(name string) int, error) {
-	var all []lifecycle.Finished
-	var names []string
+func Measure(classes []Class, historyOf func(name string) backend.History, size func(Class) (float64, error)) (names []string, all []lifecycle.Finished, err error) {
 	for _, c := range classes {
 		if len(names) == 0 || names[len(names)-1] != c.Name {
 			names = append(names, c.Name)
@@ -93,12 +91,21 @@ func Bounds(classes []Class, historyOf func(name string) backend.History, size f
 		if lifecycle.Measured(f.History) {
 			average, err := size(c)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			sum += float64(c.Jobs) * average
 		}
 		f.Jobs += c.Jobs
 		f.Size = sum / float64(max(f.Jobs, 1))
+	}
+	return names, all, nil
+}
+
+// Bounds returns how many finished jobs each name keeps, or -1 for no bound; see [Measure].
+func Bounds(classes []Class, historyOf func(name string) backend.History, size func(Class) (float64, error)) (func(name string) int, error) {
+	names, all, err := Measure(classes, historyOf, size)
+	if err != nil {
+		return nil, err
 	}
 	bounds := make(map[string]int, len(names))
 	for i, most := range lifecycle.Bounds(all) {
