@@ -319,3 +319,97 @@ func TestBatchLanes(t *testing.T) {
 		t.Errorf("Run = %v, ran %v", err, ran.Load())
 	}
 }
+
+var shortBatch = plainjobs.DefineBatch("short-batch", func(ctx context.Context, data []string) error {
+	return (*batchHandler.Load())(ctx, data)
+}, plainjobs.Timeout(time.Second), plainjobs.Backoff(plainjobs.Fixed(time.Hour)))
+
+// A timeout ends the context of a batch, and the jobs fail.
+func TestBatchTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New(nil)
+		q := plainjobs.New(b, nil)
+		handleBatch(func(ctx context.Context, _ []string) error {
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		ids := perform(t, q, shortBatch.With("1"), shortBatch.With("2"))
+		stop := start(t, q, worker.Options{Jobs: []plainjobs.AnyJob{shortBatch}})
+		time.Sleep(1500 * time.Millisecond)
+		synctest.Wait()
+		for _, id := range ids {
+			if i := info(t, b, id); i.Failures != 1 || i.Errors[0].Error != plainjobs.ErrTimeout.Error() {
+				t.Errorf("the job is %+v", i)
+			}
+		}
+		mustStop(t, stop)
+	})
+}
+
+// A worker that stops releases the jobs of a batch, and one that is declared dead ends its context.
+func TestBatchInterrupted(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		b := memory.New(nil)
+		q := plainjobs.New(b, nil)
+		began, ended := make(chan struct{}), make(chan error, 1)
+		handleBatch(func(ctx context.Context, _ []string) error {
+			close(began)
+			<-ctx.Done()
+			ended <- context.Cause(ctx)
+			return context.Cause(ctx)
+		})
+		ids := perform(t, q, batchTasks(3)...)
+		stop := start(t, q, worker.Options{Jobs: onlyBatches, Grace: -1, Lease: time.Second})
+		<-began
+		want := plainjobs.ErrStopped
+		if lost {
+			want = plainjobs.ErrLeaseLost
+			workers, err := b.Workers(t.Context())
+			if err != nil || len(workers) != 1 {
+				t.Fatalf("Workers = %v, %v", workers, err)
+			}
+			if _, err := b.Reap(t.Context(), backend.ReapRequest{Dead: []int64{workers[0].ID}}); err != nil {
+				t.Fatal(err)
+			}
+			handleBatch(func(context.Context, []string) error { return nil })
+			if err := <-ended; !errors.Is(err, want) {
+				t.Errorf("the context ended with %v", err)
+			}
+			eventually(t, "the jobs have run again", func() bool { return count(t, b, backend.Done) == 3 })
+			mustStop(t, stop)
+			continue
+		}
+		mustStop(t, stop)
+		if err := <-ended; !errors.Is(err, want) {
+			t.Errorf("the context ended with %v", err)
+		}
+		for _, id := range ids {
+			if i := info(t, b, id); i.State != backend.Pending || i.Failures != 0 {
+				t.Errorf("the job is %+v", i)
+			}
+		}
+	}
+}
+
+// In a batch, a job whose key is missing waits, and the others run.
+func TestBatchMissingKey(t *testing.T) {
+	b := memory.New(nil)
+	old := plainjobs.New(b, &plainjobs.Options{Codec: keys(t, nil, "old")})
+	q := plainjobs.New(b, &plainjobs.Options{Codec: keys(t, nil, "new")})
+	handleBatch(func(_ context.Context, data []string) error {
+		if want := []string{"0", "1"}; !slices.Equal(data, want) {
+			t.Errorf("the handler got %v", data)
+		}
+		return nil
+	})
+	first := perform(t, q, batchTasks(1)...)[0]
+	waits := perform(t, old, batchJob.With(secret))[0]
+	last := perform(t, q, batchJob.With("1"))[0]
+	drainBatches(t, q)
+	if state(t, b, first) != backend.Done || state(t, b, last) != backend.Done {
+		t.Error("the other jobs are not done")
+	}
+	if i := info(t, b, waits); i.State != backend.Scheduled || i.Failures != 0 || !strings.Contains(i.Errors[0].Error, `encrypted with key "old"`) {
+		t.Errorf("the job is %+v", i)
+	}
+}
