@@ -30,6 +30,13 @@
 //	reports := []plainjobs.AnyJob{Report}
 //	worker.New(queue, &worker.Options{Concurrency: 4, Lanes: []worker.Lane{{mail, 10}, {reports, 2}}})
 //
+// # Batches
+//
+// A job of [plainjobs.DefineBatch] has slots of its own, as if it were in a lane alone: one, or as
+// many as its option Concurrency says. A slot takes the jobs that are there, up to MaxBatch, and
+// with Linger it waits for more. To set the number of its slots in one program, give the job
+// a lane.
+//
 // # Leases
 //
 // All leases of a worker depend on one row in the store, which the worker renews
@@ -77,7 +84,7 @@ import (
 // Options of a Worker. The zero value is ready to use.
 type Options struct {
 	// Concurrency is how many handlers run at once, at most 100,000. Zero is GOMAXPROCS.
-	// Handlers of Lanes come on top.
+	// Handlers of Lanes and of DefineBatch come on top.
 	Concurrency int
 	// Jobs restricts what the worker claims, apart from Lanes. nil is every job that the
 	// program defines.

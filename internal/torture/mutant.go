@@ -124,6 +124,30 @@ var mutants = []mutant{
 		from: "if job.Attempt >= job.MaxAttempts {", to: "if job.Attempt > job.MaxAttempts {",
 		pkg: "./internal/engine", run: "^TestJudge$",
 	}, {
+		rule: "sqlite: dropping a payload deletes the log", file: "backend/sqlite/row.go",
+		from: "[]*list{dropPayloadsOf, deleteLogsOf}", to: "[]*list{dropPayloadsOf}",
+		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "log$/^deleted$",
+	}, {
+		rule: "memory: a log belongs to its run", file: "backend/lifecycle/log.go",
+		from: "return l.Token == token", to: "return l.Attempt == attempt",
+		pkg: "./backend/memory", run: memorySuite + "log$/^runs$",
+	}, {
+		rule: "sqlite: a rewrite compares", file: "backend/sqlite/rewrite.go",
+		from: "SET payload = ? WHERE id = ? AND payload = ? AND flags", to: "SET payload = ? WHERE id = ? AND payload || ? <> '' AND flags",
+		pkg: "./backend/sqlite/modernc", run: sqliteSuite + "rewrite$/^parts$",
+	}, {
+		rule: "worker: an index out of range fails all jobs of a batch", file: "internal/engine/batch.go",
+		from: "if i < 0 || i >= n {", to: "if false {",
+		pkg: "./worker", run: "^TestBatchFails$",
+	}, {
+		rule: "worker: a cancelled job does not end its batch", file: "worker/batch.go",
+		from: "len(b.over) < b.total", to: "false",
+		pkg: "./worker", run: "^TestBatchCancel$",
+	}, {
+		rule: "engine: a missing key uses no attempt", file: "internal/engine/outcome.go",
+		from: "case unavailable(err):", to: "case false:",
+		pkg: "./worker", run: "^TestMissingKey$",
+	}, {
 		rule: "worker: a lost lease ends the handler", file: "worker/run.go",
 		from: "r.end(plainjobs.ErrLeaseLost)", to: "_ = r",
 		pkg: "./worker", run: "^TestLostLeaseEndsTheHandler$", slow: true,
