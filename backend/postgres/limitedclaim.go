@@ -10,7 +10,8 @@ import (
 
 const nextSpans = `SELECT name, jobs, max_running, other, running FROM plainjobs.next_spans($1::bigint)`
 
-// windowExtra is how many spans a claim of limited names reads for each job.
+// windowExtra is how many spans a claim of limited names reads for each job, if the first
+// ones are not enough.
 const windowExtra = 4
 
 // A namedSpan is the name and the size of a span, with the limit of the name.
@@ -49,12 +50,23 @@ func (b *Backend) claimLimited(ctx context.Context, req *backend.ClaimRequest, a
 // choose chooses from the first spans. It returns nil if the others have to be read.
 func (b *Backend) choose(ctx context.Context, req *backend.ClaimRequest, asked *askedNames) (*choice, error) {
 	limited := b.allLimited(asked)
-	size := req.Limit + 16
-	if limited {
-		size = windowExtra*min(req.Limit, startable(req)) + 16
+	if !limited {
+		c, _, err := b.chooseFrom(ctx, req, asked, req.Limit+16, false)
+		return c, err
 	}
+	// Mostly the first ones may be claimed.
+	few := min(req.Limit, startable(req))
+	c, full, err := b.chooseFrom(ctx, req, asked, few+4, true)
+	if c == nil && full && err == nil {
+		c, _, err = b.chooseFrom(ctx, req, asked, windowExtra*few+16, true)
+	}
+	return c, err
+}
+
+// chooseFrom chooses from the first size spans. full says that there may be more.
+func (b *Backend) chooseFrom(ctx context.Context, req *backend.ClaimRequest, asked *askedNames, size int, limited bool) (c *choice, full bool, err error) {
 	var spans []namedSpan
-	err := b.alone(ctx, true, func(q querier) error {
+	err = b.alone(ctx, true, func(q querier) error {
 		spans = spans[:0]
 		return b.scan(ctx, q, nextSpans, []any{size}, func(r *sql.Rows) error {
 			var s namedSpan
@@ -64,24 +76,25 @@ func (b *Backend) choose(ctx context.Context, req *backend.ClaimRequest, asked *
 		})
 	})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	c := &choice{asked: asked, left: req.Limit, slots: startable(req), of: map[string]int{}}
+	full = len(spans) == size
+	c = &choice{asked: asked, left: req.Limit, slots: startable(req), of: map[string]int{}}
 	for i := range spans {
 		s := &spans[i]
 		if s.other && asked.mosts[s.name] > 0 {
 			b.tangled.Store(time.Now().Add(specialFor).UnixNano())
-			return nil, nil
+			return nil, false, nil
 		}
 		c.add(s)
 	}
 	if c.slots < startable(req) {
 		b.special.Store(time.Now().Add(specialFor).UnixNano())
 	}
-	if len(c.names) == 0 || len(spans) == size && c.left > 0 && (c.slots > 0 || !limited) {
-		return nil, nil
+	if len(c.names) == 0 || full && c.left > 0 && (c.slots > 0 || !limited) {
+		return nil, full, nil
 	}
-	return c, nil
+	return c, full, nil
 }
 
 // A choice is how many jobs of which names a claim is to take.

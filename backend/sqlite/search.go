@@ -210,8 +210,8 @@ func (s *selection) addFirst(behind *readySpan) (done bool, err error) {
 	c := s.c
 	limited := c.asked.allLimited(c.t)
 	size, passed := s.left+firstExtra, 0
-	if limited {
-		size = 4*min(s.left, c.slots) + firstExtra
+	if limited { // mostly the first ones may be claimed
+		size = min(s.left, c.slots) + firstExtra/4
 	}
 	for {
 		spans, err := c.spans(behind.suspect, selectFirst, behind.suspect, behind.rank, behind.runAt, behind.last, size)
@@ -237,6 +237,7 @@ func (s *selection) addFirst(behind *readySpan) (done bool, err error) {
 		if len(spans) < size {
 			return true, nil
 		}
+		size = min(4*size, maxPassed)
 	}
 }
 
