@@ -70,10 +70,10 @@ var arrows = map[string][]string{
 	"backend/sqlite/modernc": {"backend/sqlite"},
 	"backend/sqlite/ncruces": {"backend/sqlite"},
 
-	"backend/postgres":     {"backend", "backend/check", "backend/internal/audit", "backend/internal/group", "backend/internal/jsonrow", "backend/internal/lease", "backend/lifecycle", "internal/latelog"},
+	"backend/postgres":     {"backend", "backend/check", "backend/internal/audit", "backend/internal/group", "backend/internal/jsonrow", "backend/internal/lease", "backend/internal/sqlstore", "backend/lifecycle", "internal/latelog"},
 	"backend/postgres/pgx": {"", "backend/postgres"},
 
-	"backend/mysql":               {"backend", "backend/check", "backend/internal/audit", "backend/internal/group", "backend/internal/jsonrow", "backend/internal/lease", "backend/lifecycle", "backend/mysql/internal/skew", "internal/latelog"},
+	"backend/mysql":               {"backend", "backend/check", "backend/internal/audit", "backend/internal/group", "backend/internal/jsonrow", "backend/internal/lease", "backend/internal/sqlstore", "backend/lifecycle", "backend/mysql/internal/skew", "internal/latelog"},
 	"backend/mysql/internal/skew": {},
 }
 

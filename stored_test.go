@@ -83,7 +83,7 @@ func TestSetScheduleAgain(t *testing.T) {
 		if second := set("@every 1h", "b"); !second.Next.Equal(first.Next) || !second.Paused {
 			t.Errorf("set again the schedule is %+v, after %+v", second, first)
 		}
-		if third := set("@every 2h", "b"); third.Next.Sub(time.Now()) != 2*time.Hour || !third.Paused {
+		if third := set("@every 2h", "b"); time.Until(third.Next) != 2*time.Hour || !third.Paused {
 			t.Errorf("with another interval the schedule is %+v", third)
 		}
 		time.Sleep(3 * time.Hour)

@@ -349,7 +349,7 @@ func TestStoredScheduleEncrypted(t *testing.T) {
 		setSchedule(t, old, "secret", "@hourly", jobStored.With(secret))
 		for range 2 {
 			all, err := b.StoredSchedules(t.Context(), backend.StoredRequest{})
-			if err != nil || len(all.Schedules) != 1 || strings.Contains(fmt.Sprintf("%s", all.Schedules[0].Job.Payload), secret) {
+			if err != nil || len(all.Schedules) != 1 || strings.Contains(string(all.Schedules[0].Job.Payload), secret) {
 				t.Fatalf("the schedules are %+v, %v", all, err)
 			}
 			if _, err := both.Rekey(t.Context()); err != nil {
