@@ -37,7 +37,8 @@
 //   - export and import copy jobs from one store to another. backup copies a SQLite
 //     database while workers run, and restore replaces a database with a backup.
 //   - doctor examines the database as the program opens it, migrate creates or
-//     updates its tables, and schema prints their SQL.
+//     updates its tables, and schema prints their SQL. rekey encrypts stored jobs under
+//     the current key.
 //   - env shows or changes the environment that the database belongs to.
 //
 // Each command has --help, with examples. Command plainjobs, in cmd/plainjobs, has

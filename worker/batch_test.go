@@ -413,3 +413,38 @@ func TestBatchMissingKey(t *testing.T) {
 		t.Errorf("the job is %+v", i)
 	}
 }
+
+var limitedBatch = plainjobs.DefineBatch("limited-batch", func(ctx context.Context, data []string) error {
+	return (*batchHandler.Load())(ctx, data)
+}, plainjobs.MaxRunning(3), plainjobs.RateLimit(8, time.Hour))
+
+// MaxRunning and RateLimit count the jobs of batches.
+func TestBatchLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New(nil)
+		q := plainjobs.New(b, nil)
+		var mu sync.Mutex
+		var sizes []int
+		handleBatch(func(_ context.Context, data []string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			sizes = append(sizes, len(data))
+			return nil
+		})
+		for range 20 {
+			perform(t, q, limitedBatch.With("x"))
+		}
+		stop := start(t, q, worker.Options{Jobs: []plainjobs.AnyJob{limitedBatch}})
+		time.Sleep(10 * time.Second)
+		mustStop(t, stop)
+		sum := 0
+		for _, n := range sizes {
+			if sum += n; n > 3 {
+				t.Errorf("a batch has %d jobs", n)
+			}
+		}
+		if sum != 8 {
+			t.Errorf("%d jobs ran: %v", sum, sizes)
+		}
+	})
+}
