@@ -108,6 +108,15 @@ type GateStore interface {
 	// A sealed gate still takes new members until it ends. Sealing a gate again changes nothing. If
 	// one of the gates does not exist, SealGates returns ErrNotFound and seals none.
 	SealGates(ctx context.Context, tx *sql.Tx, ids []int64) error
+	// PauseGates pauses gates, or with paused false resumes them, as durably as a push. A claim returns
+	// no member of a paused gate: it makes such a job Blocked. When no gate of the job is paused any
+	// more, the job waits as a job that its gate lets through, which may follow in several
+	// transactions, as for waiters. Its RunAt and expiry do not change. Other members and waiters are
+	// not affected: those that run go on, and a deadline counts. A gate that is created with a paused
+	// parent is paused; otherwise gates that count in a paused gate are not. If one of the gates does
+	// not exist, PauseGates returns ErrNotFound and changes none. A store may refuse PauseGates with an
+	// error that matches [errors.ErrUnsupported].
+	PauseGates(ctx context.Context, ids []int64, paused bool) error
 	// Gates returns the gates that the query selects, newest ID first.
 	Gates(ctx context.Context, query GateQuery) ([]GateInfo, error)
 	// DeleteGates deletes those of the gates that have ended and let their waiters through, but not
@@ -165,6 +174,7 @@ type GateInfo struct {
 	Awaits   int64
 	Awaiting bool
 	Sealed   bool
+	Paused   bool
 	Fired    bool // a member has failed: WhenFailed holds
 	// Total is the number of members so far. Open of them have not ended.
 	Total, Open, Done, Failed, Cancelled int64

@@ -113,6 +113,7 @@ func cases() []testCase {
 		stepCases, dropCases, rewriteCases, logCases,
 		activityCases,
 		needing(backend.FieldGates, gateCases),
+		needing(backend.FieldGates, pauseCases),
 		needing(backend.FieldGates, flowCases),
 	)
 }

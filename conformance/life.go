@@ -66,6 +66,9 @@ func (e *env) everyMethod(ctx context.Context, b backend.Backend, check func(met
 		if err := b.SealGates(ctx, nil, []int64{1 << 40}); !errors.Is(err, backend.ErrNotFound) {
 			check("SealGates", err)
 		}
+		if err := b.PauseGates(ctx, []int64{1 << 40}, true); !errors.Is(err, backend.ErrNotFound) && !errors.Is(err, errors.ErrUnsupported) {
+			check("PauseGates", err)
+		}
 		_, err = b.Gates(ctx, backend.GateQuery{})
 		check("Gates", err)
 		_, err = b.DeleteGates(ctx, []int64{1 << 40})

@@ -18,6 +18,7 @@ type gatesAltered struct {
 	seal    func(ids []int64) []int64
 	created func(b *memory.Backend, req backend.GateRequest, err error) // after CreateGates
 	refused func(b *memory.Backend, jobs []backend.NewJob, err error) ([]backend.Pushed, error)
+	pause   func(b *memory.Backend, ids []int64, paused bool) error
 	query   func(*backend.GateQuery)
 	gates   func([]backend.GateInfo)
 	claimed func(*backend.Job)
@@ -48,6 +49,13 @@ func (b *gatesAltered) SealGates(ctx context.Context, tx *sql.Tx, ids []int64) e
 		ids = b.seal(ids)
 	}
 	return b.Backend.SealGates(ctx, tx, ids)
+}
+
+func (b *gatesAltered) PauseGates(ctx context.Context, ids []int64, paused bool) error {
+	if b.pause != nil {
+		return b.pause(b.Backend, ids, paused)
+	}
+	return b.Backend.PauseGates(ctx, ids, paused)
 }
 
 func (b *gatesAltered) Gates(ctx context.Context, query backend.GateQuery) ([]backend.GateInfo, error) {

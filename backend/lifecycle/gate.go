@@ -55,6 +55,7 @@ type Gate struct {
 	Tally
 	Kind     backend.GateKind
 	Sealed   bool
+	Paused   bool
 	Fired    bool
 	EndedAt  int64
 	Deadline int64 // zero means none
@@ -227,7 +228,7 @@ func (j Job) Refuse(text string, now int64) (Job, backend.RunError) {
 
 // FillGate sets the fields of info that are fields of g.
 func (g Gate) FillGate(info *backend.GateInfo) {
-	info.Kind, info.Sealed, info.Fired = g.Kind, g.Sealed, g.Fired
+	info.Kind, info.Sealed, info.Paused, info.Fired = g.Kind, g.Sealed, g.Paused, g.Fired
 	info.Total, info.Open, info.Done, info.Failed, info.Cancelled = g.Total, g.Open, g.Done, g.Failed, g.Cancelled
 	info.EndedAt, info.Deadline = Time(g.EndedAt), Time(g.Deadline)
 }
@@ -236,6 +237,12 @@ func (g Gate) FillGate(info *backend.GateInfo) {
 func GateOf(info *backend.GateInfo) Gate {
 	return Gate{
 		Tally: Tally{info.Total, info.Open, info.Done, info.Failed, info.Cancelled},
-		Kind:  info.Kind, Sealed: info.Sealed, Fired: info.Fired, EndedAt: Micros(info.EndedAt), Deadline: Micros(info.Deadline),
+		Kind:  info.Kind, Sealed: info.Sealed, Paused: info.Paused, Fired: info.Fired, EndedAt: Micros(info.EndedAt), Deadline: Micros(info.Deadline),
 	}
+}
+
+// Hold returns j, which waits, as Blocked: one of its gates is paused. [Job.Ready] ends that.
+func (j Job) Hold() Job {
+	j.State = backend.Blocked
+	return j
 }

@@ -65,7 +65,7 @@ type search struct {
 	now     int64
 	sources []source
 	slots   int // how many jobs of limited names may be returned
-	expired int // how many expired jobs the search may still cancel
+	expired int // how many jobs the search may still cancel, because they have expired, or block
 }
 
 // A source is a name whose jobs a claim may return.
@@ -107,7 +107,7 @@ func (s *search) pending() int {
 }
 
 // best returns the first job and its source, or nil. It cancels expired jobs that it
-// meets.
+// meets, and blocks members of paused gates.
 func (s *search) best(of func(*name) *queue) (found *job, from *source) {
 	for i := range s.sources {
 		c := &s.sources[i]
@@ -115,11 +115,15 @@ func (s *search) best(of func(*name) *queue) (found *job, from *source) {
 			continue
 		}
 		j := of(c.name).peek()
-		for ; j != nil && j.Expired(s.now); j = of(c.name).peek() {
+		for ; j != nil && (j.Expired(s.now) || s.pausedFor(j)); j = of(c.name).peek() {
 			if s.expired--; s.expired < 0 {
 				return nil, nil
 			}
-			s.cancelExpired(j, s.now)
+			if j.Expired(s.now) {
+				s.cancelExpired(j, s.now)
+			} else {
+				s.hold(j, s.now)
+			}
 		}
 		if j != nil && (found == nil || first(j, found)) {
 			found, from = j, c

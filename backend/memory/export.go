@@ -42,6 +42,9 @@ func (b *Backend) whole(j *job, now int64) backend.Record {
 	r.Errors = slices.Clone(j.errors())
 	if m := j.more; m != nil {
 		r.Result = bytes.Clone(m.result)
+		if m.held && r.State == backend.Blocked { // a claim blocks it again
+			r.State = backend.Pending
+		}
 		if m.behind != nil {
 			r.Delay, r.Expires = m.gating.delay, m.gating.expires
 		}

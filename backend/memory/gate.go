@@ -62,6 +62,7 @@ func (b *Backend) CreateGates(ctx context.Context, tx *sql.Tx, req backend.GateR
 		b.lastGate++
 		g := &gate{Gate: lifecycle.NewGate(n, now), id: b.lastGate, label: n.Label, parent: b.gates[resolve(n.Parent, last)], created: now}
 		g.members, g.waiters = map[*job]bool{}, map[*job]bool{}
+		g.Paused = g.parent != nil && g.parent.Paused
 		if n.Awaits != 0 {
 			g.await(b.gates[resolve(n.Awaits, last)])
 		}

@@ -15,7 +15,13 @@ func (j *job) comeForward(s backend.State) {
 		j.more.behind.waiting--
 		j.more.behind = nil
 	}
+	if j.more != nil && s != backend.Blocked {
+		j.more.held = false
+	}
 }
+
+// aside reports whether j, which is Blocked, waits for a gate and not for its serial key.
+func (j *job) aside() bool { return j.more.behind != nil || j.more.held }
 
 // replace returns j, which waits, after a push of n with [backend.Replace].
 func (j *job) replace(n *backend.NewJob, now int64) lifecycle.Job {

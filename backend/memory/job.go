@@ -31,6 +31,7 @@ type more struct {
 	fair     string
 	turn     lifecycle.Turn // the last that it took
 	behind   *gate          // behind which the job waits now
+	held     bool           // a gate in which it counts is paused
 	gating   *gating
 	metadata []byte
 	result   []byte
@@ -114,7 +115,7 @@ func (b *Backend) info(j *job, now int64) backend.Info {
 		info.Gating = b.gatingOf(j)
 		info.Waits = m.waits
 	}
-	if j.State == backend.Blocked && j.more.behind == nil {
+	if j.State == backend.Blocked && !j.aside() {
 		info.BlockedBy = j.serialQueue().head.id
 	}
 	return info

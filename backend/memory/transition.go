@@ -100,7 +100,7 @@ func (b *Backend) queue(j *job) *queue {
 	case backend.Scheduled:
 		return &b.due
 	case backend.Blocked:
-		if j.more.behind != nil {
+		if j.aside() {
 			return nil
 		}
 		return &j.serialQueue().blocked
@@ -154,7 +154,7 @@ func (b *Backend) acquireKeys(j *job, next lifecycle.Job, now int64) lifecycle.J
 		j.record(e)
 		return superseded
 	}
-	if j.more.serial != "" && j.more.behind == nil && !j.joinSerial() {
+	if j.more.serial != "" && !j.aside() && !j.joinSerial() {
 		next.State = backend.Blocked
 	}
 	return next

@@ -34,6 +34,7 @@ type claim struct {
 	cuts   []readySpan // of each name, the last job that leaves its span, with all before it
 	first  bool        // the search found the first jobs of all names: cuts has the last of all
 	exact  bool        // the jobs are not all those before the last: cuts is empty
+	held   int         // how many jobs the claim has blocked: their gates are paused
 }
 
 func newClaim(b *Backend, t *tx, req backend.ClaimRequest, now int64) *claim {
@@ -55,6 +56,7 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 		lockFile = b.liveness() // locked before the row exists
 	}
 	var jobs []backend.Job
+	found := false
 	err = b.writer.do(ctx, &request{op: "claim", run: func(t *tx) error {
 		jobs = nil
 		now := b.now() // the lock is held: the lease starts now
@@ -63,7 +65,7 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 		}
 		c := newClaim(b, t, req, now)
 		err := c.run()
-		jobs = c.jobs
+		jobs, found = c.jobs, len(c.jobs)+c.held > 0
 		return err
 	}})
 	if hasPanicked(err) != nil {
@@ -73,7 +75,7 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 		return nil, failed(ctx, "claim", err)
 	}
 	if req.Limit > 0 {
-		b.watch.found(len(jobs) > 0)
+		b.watch.found(found)
 	}
 	return jobs, nil
 }
@@ -104,7 +106,11 @@ func (c *claim) run() error {
 		if err != nil {
 			return err
 		}
-		if expired > 0 && round < maxRounds {
+		held, err := c.holdPaused()
+		if err != nil {
+			return err
+		}
+		if expired+held > 0 && round < maxRounds {
 			continue
 		}
 		found := len(c.cuts) > 0
@@ -151,7 +157,11 @@ func (c *claim) takeSuspect() (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if expired > 0 {
+		held, err := c.holdPaused()
+		if err != nil {
+			return false, err
+		}
+		if expired+held > 0 {
 			c.cuts = nil
 			continue
 		}

@@ -121,6 +121,9 @@ func (b *Backend) wholeJobs(ctx context.Context, q queryer, req backend.ExportRe
 		if err != nil {
 			return err
 		}
+		if r.State == backend.Blocked && row.Flags&flagHeld != 0 { // a claim blocks it again
+			r.State = backend.Pending
+		}
 		batch.Jobs = append(batch.Jobs, r)
 	}
 	return rows.Err()

@@ -29,7 +29,7 @@ const (
 	insertGate    = `INSERT INTO plainjobs_job_gate (label, parent, created_at) VALUES ('', 0, 0)`
 	updateNewGate = `
 		UPDATE plainjobs_job_gate SET total = ?, open = ?, done = ?, failed = ?, cancelled = ?, label = ?, parent = ?, kind = ?, sealed = ?,
-			created_at = ?, deadline = ?, swept = ?, awaits = ?, awaiting = ? WHERE id = ?`
+			created_at = ?, deadline = ?, swept = ?, awaits = ?, awaiting = ?, paused = ? WHERE id = ?`
 
 	selectGates = `
 		SELECT ` + gateColumns + `, (SELECT count(*) FROM plainjobs_gate_waiter w WHERE w.gate = g.id AND w.waits = 1)
@@ -108,6 +108,10 @@ func (b *Backend) createGates(t *tx, req backend.GateRequest, result *backend.Ga
 
 // insertGates writes new gates, the first of which has a row. Their IDs follow each other.
 func (b *Backend) insertGates(t *tx, gates []backend.NewGate, first int64, id func(int64) int64, now int64) error {
+	pauses, err := t.pausesOf(gates)
+	if err != nil {
+		return err
+	}
 	row := func(i int) []any {
 		n, gate := &gates[i], first+int64(i)
 		g := lifecycle.NewGate(n, now)
@@ -124,7 +128,7 @@ func (b *Backend) insertGates(t *tx, gates []backend.NewGate, first int64, id fu
 			swept = 0
 		}
 		return []any{g.Total, g.Open, g.Done, g.Failed, g.Cancelled, n.Label, id(n.Parent), int64(n.Kind), g.Sealed,
-			now, g.Deadline, swept, id(n.Awaits), n.Awaits != 0, gate}
+			now, g.Deadline, swept, id(n.Awaits), n.Awaits != 0, int64(pauses[i]), gate}
 	}
 	if _, err := t.exec(updateNewGate, row(0)...); err != nil {
 		return err
@@ -203,6 +207,7 @@ func (b *Backend) Gates(ctx context.Context, query backend.GateQuery) (infos []b
 
 func (g *gateRow) info(waiting int64) backend.GateInfo {
 	info := backend.GateInfo{ID: g.id, Label: g.label, Parent: g.parent, Awaits: g.awaits, Awaiting: g.awaiting, Waiting: waiting, CreatedAt: instant(g.created)}
+	g.Paused = g.pause == paused
 	g.FillGate(&info)
 	return info
 }

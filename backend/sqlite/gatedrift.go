@@ -25,8 +25,13 @@ const (
 
 	// Jobs that wait behind a gate and have no row of a waiter.
 	selectRowless = `
-		SELECT j.id FROM plainjobs_job j WHERE j.state = 2 AND j.flags & 1024 <> 0
+		SELECT j.id FROM plainjobs_job j WHERE j.state = 2 AND j.flags & 1024 <> 0 AND j.flags & 262144 = 0
 			AND NOT EXISTS (SELECT 1 FROM plainjobs_gate_waiter w WHERE w.job = j.id AND w.waits = 1) LIMIT ?`
+
+	// Jobs that a pause holds, though none of their gates is paused.
+	selectUnpaused = `
+		SELECT j.id FROM plainjobs_job j WHERE j.state = 2 AND j.flags & 262144 <> 0
+			AND NOT EXISTS (SELECT 1 FROM plainjobs_gate_member m JOIN plainjobs_job_gate g ON g.id = m.gate WHERE m.job = j.id AND g.paused > 0) LIMIT ?`
 )
 
 // gateDrift adds what differs in gates to d.
@@ -34,7 +39,7 @@ func (b *Backend) gateDrift(ctx context.Context, q queryer, d *drift) error {
 	for _, find := range []struct {
 		query string
 		into  *[]int64
-	}{{selectWrongGates, &d.gates}, {selectStranded, &d.stranded}, {selectRowless, &d.stranded}} {
+	}{{selectWrongGates, &d.gates}, {selectStranded, &d.stranded}, {selectRowless, &d.stranded}, {selectUnpaused, &d.stranded}} {
 		err := scan(ctx, q, b.sql(find.query), []any{driftMost}, func(r *sql.Rows) error {
 			var id int64
 			err := r.Scan(&id)

@@ -10,8 +10,8 @@ import (
 
 const insertImportedGate = `
 	INSERT INTO plainjobs_job_gate (id, label, parent, total, open, done, failed, cancelled, sealed, fired, created_at, ended_at, deadline, swept,
-		kind, awaits, awaiting)
-	VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
+		kind, awaits, awaiting, paused)
+	VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
 
 // importGates stores gates that do not exist. It returns an error if another gate has the
 // ID of one.
@@ -34,7 +34,7 @@ func (b *Backend) importGates(t *tx, gates []backend.GateInfo) error {
 			swept = 0
 		}
 		_, err = t.exec(insertImportedGate, r.ID, r.Label, r.Parent, g.Total, g.Open, g.Done, g.Failed, g.Cancelled, g.Sealed, g.Fired,
-			r.CreatedAt.UnixMicro(), g.EndedAt, g.Deadline, swept, int64(r.Kind), r.Awaits, r.Awaiting)
+			r.CreatedAt.UnixMicro(), g.EndedAt, g.Deadline, swept, int64(r.Kind), r.Awaits, r.Awaiting, r.Paused)
 		if err != nil {
 			return err
 		}

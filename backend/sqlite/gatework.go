@@ -65,7 +65,7 @@ var (
 	insertWaiters   = newRows(`INSERT INTO plainjobs_gate_waiter (job, gate, condition, waits, delay, expires) VALUES `, 6, ``)
 	insertNewGates  = newRows(`
 		INSERT INTO plainjobs_job_gate (total, open, done, failed, cancelled, label, parent, kind, sealed, created_at, deadline, swept,
-			awaits, awaiting, id) VALUES `, 15, ``)
+			awaits, awaiting, paused, id) VALUES `, 16, ``)
 )
 
 // countMember changes the gates in which a job counts.
@@ -127,12 +127,12 @@ func (t *tx) forgetGates(flags flag, args []any, n int) error {
 
 // comeForward notes that a job waits behind its gate no longer.
 func (t *tx) comeForward(r *row) error {
-	r.flags &^= flagBehind
+	r.flags &^= flagBehind | flagHeld
 	_, err := t.exec(updateBehind, r.id)
 	return err
 }
 
-const gateColumns = `g.id, g.label, g.parent, g.total, g.open, g.done, g.failed, g.cancelled, g.sealed, g.fired, g.created_at, g.ended_at, g.deadline, g.kind, g.awaits, g.awaiting`
+const gateColumns = `g.id, g.label, g.parent, g.total, g.open, g.done, g.failed, g.cancelled, g.sealed, g.fired, g.created_at, g.ended_at, g.deadline, g.kind, g.awaits, g.awaiting, g.paused`
 
 // A gateRow is a stored gate.
 type gateRow struct {
@@ -141,12 +141,13 @@ type gateRow struct {
 	label               string
 	awaits              int64
 	awaiting            bool
+	pause               pause
 }
 
 // fields are where the columns of gateColumns are scanned.
 func (g *gateRow) fields() []any {
 	return []any{&g.id, &g.label, &g.parent, &g.Total, &g.Open, &g.Done, &g.Failed, &g.Cancelled, &g.Sealed, &g.Fired, &g.created, &g.EndedAt, &g.Deadline,
-		&g.Kind, &g.awaits, &g.awaiting}
+		&g.Kind, &g.awaits, &g.awaiting, &g.pause}
 }
 
 const (
@@ -154,8 +155,8 @@ const (
 
 	updateGate = `
 		UPDATE plainjobs_job_gate SET total = ?1, open = ?2, done = ?3, failed = ?4, cancelled = ?5, fired = ?6, ended_at = ?7,
-			passing = ?8, swept = CASE ?7 WHEN 0 THEN swept END
-		WHERE id = ?9`
+			passing = ?8, swept = CASE ?7 WHEN 0 THEN swept END, paused = ?9
+		WHERE id = ?10`
 
 	selectWaiters = `
 		SELECT job, condition, delay, expires FROM plainjobs_gate_waiter
@@ -198,6 +199,15 @@ func (b *Backend) settleGate(t *tx, id int64, change lifecycle.Tally, now int64)
 			return err
 		}
 	}
+	if g.pause == resumed {
+		left, err := b.releaseHeld(t, id, now)
+		if err != nil {
+			return err
+		}
+		if more = more || left; !left {
+			g.pause = running
+		}
+	}
 	if g.Kind == backend.HubGate && g.EndedAt != 0 && !more {
 		if more, err = b.countHub(t, &g); err != nil {
 			return err
@@ -206,7 +216,7 @@ func (b *Backend) settleGate(t *tx, id int64, change lifecycle.Tally, now int64)
 	if more {
 		t.onCommit(func() { b.passing.Store(true) })
 	}
-	_, err = t.exec(updateGate, g.Total, g.Open, g.Done, g.Failed, g.Cancelled, g.Fired, g.EndedAt, more, id)
+	_, err = t.exec(updateGate, g.Total, g.Open, g.Done, g.Failed, g.Cancelled, g.Fired, g.EndedAt, more, int64(g.pause), id)
 	if err == nil && !ended && g.EndedAt != 0 && g.parent != 0 {
 		b.tally(t, g.parent, lifecycle.Moved(backend.Pending, g.State()))
 	}

@@ -130,7 +130,7 @@ func (b *Backend) resolve(t *tx, index int, j *backend.NewJob, holder, now int64
 	const replaced = flagExpires | flagMetadata
 	flags := r.flags&^replaced | flagsOf(j)&replaced
 	next := r.Replace(j, now)
-	if r.flags&flagBehind != 0 {
+	if r.flags&flagBehind != 0 && r.flags&flagHeld == 0 {
 		next = lifecycle.Behind(j, now)
 		if _, err := t.exec(updateWaiter, j.Delay.Microseconds(), j.Expires.Microseconds(), r.id); err != nil {
 			return backend.Pushed{}, err

@@ -34,6 +34,8 @@ const (
 	flagFair                          // it has a fair key
 )
 
+const flagHeld flag = 1 << 18 // a gate of the job was paused when it was to be claimed; the job has flagBehind too
+
 const flagDropped flag = 1 << 20 // the payload was deleted when the job ended
 
 // flagsAtEnd are the flags of jobs whose end releases a key.

@@ -147,6 +147,21 @@ func (s *Inline) SealGates(ctx context.Context, tx *sql.Tx, ids []int64) error {
 	return s.runAll(ctx, nil, released)
 }
 
+// PauseGates implements [backend.GateStore]. Jobs run at once, so there are none to hold.
+func (s *Inline) PauseGates(_ context.Context, ids []int64, paused bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		if s.gates[id] == nil {
+			return fmt.Errorf("gate %d: %w", id, backend.ErrNotFound)
+		}
+	}
+	for _, id := range ids {
+		s.gates[id].Paused = paused
+	}
+	return nil
+}
+
 // Gates implements [backend.GateStore].
 func (s *Inline) Gates(_ context.Context, q backend.GateQuery) ([]backend.GateInfo, error) {
 	limit, err := check.Gates(q)
