@@ -43,7 +43,8 @@ type Group struct {
 // A GroupInfo describes a group: its ID and Label, the ID of its Parent, if it is nested,
 // and when it was created, CreatedAt. Of Total members so far, Open have not finished;
 // Done, Failed and Cancelled are the others. A nested group counts as one member, done or
-// failed. Fired says that a member has failed. Sealed says that the group can end,
+// failed. Fired says that a member has failed. Paused says that [Group.Pause] stops the
+// members. Sealed says that the group can end,
 // EndedAt when it ended, and Deadline when it is sealed and its members are cancelled;
 // zero times are none. Waiting is the number of callbacks that wait. Kind is 1 for a
 // [Flow]. Awaits and Awaiting are used within flows only.

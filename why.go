@@ -31,6 +31,9 @@ func (q *Queue) Why(ctx context.Context, id int64) (string, error) {
 	if info.State == Running {
 		return whyRunning(&info, workers), nil
 	}
+	if text, err := q.whyPaused(ctx, &info); err != nil || text != "" {
+		return text, err
+	}
 	if info.State == Blocked && info.CallbackOf != 0 && info.BlockedBy == 0 {
 		return q.whyBehind(ctx, &info, workers)
 	}

@@ -89,3 +89,28 @@ func (q *Queue) whyBehind(ctx context.Context, i *Info, workers []Worker) (strin
 	}
 	return text + unknownName(i, workers), nil
 }
+
+// whyPaused returns that a group of a job is paused, or an empty string.
+func (q *Queue) whyPaused(ctx context.Context, i *Info) (string, error) {
+	if len(i.Groups) == 0 {
+		return "", nil
+	}
+	store, err := capability[backend.GateStore](q, "why")
+	if err != nil {
+		return "", err
+	}
+	groups, err := store.Gates(ctx, backend.GateQuery{IDs: i.Groups})
+	if err != nil {
+		return "", fmt.Errorf("plainjobs: why: %w", err)
+	}
+	for k := range groups {
+		if g := &groups[k]; g.Paused && g.EndedAt.IsZero() {
+			text := fmt.Sprintf("Its group is paused: no member of %s starts until it is resumed, with group %d --resume.", engine.GroupName(g), g.ID)
+			if !g.Deadline.IsZero() {
+				text += fmt.Sprintf(" The group ends at %s at the latest, also while it is paused.", stamp(g.Deadline))
+			}
+			return text, nil
+		}
+	}
+	return "", nil
+}

@@ -27,7 +27,7 @@
 //     filtered lists, one job, what a job waits for, schedules and workers. dashboard
 //     shows the same as web pages, to this machine, and dev serves them too, if
 //     App.Dashboard is set.
-//   - groups and group show groups of jobs, and flow the graph of a flow; group also seals,
+//   - groups and group show groups of jobs, and flow the graph of a flow; group also seals, pauses,
 //     cancels and deletes one.
 //   - retry, cancel, delete and free take IDs, or --all and a filter. With --all
 //     they show the number of jobs and ask; --yes skips the question and --dry-run

@@ -16,23 +16,27 @@ import (
 )
 
 func (p *program) groupCommand() *cobra.Command {
-	var seal, cancel, remove, yes bool
+	var seal, pause, resume, cancel, remove, yes bool
 	c := &cobra.Command{
 		Use:   "group ID [flags]",
-		Short: "Show, seal, cancel or delete a group of jobs",
+		Short: "Show, seal, pause, cancel or delete a group of jobs",
 		Long: `Group shows how far a group has come, its callbacks, the groups in it and its latest
 failed members. "jobs --group ID" lists its members, and retry, cancel and delete take
 --group. A group ends only when it is sealed: --seal does it for a program that
-stopped before. --cancel seals the group and cancels its members, and those of the
+stopped before. --pause stops its members, and those of the groups in it, from starting
+until --resume; running ones go on, and a deadline counts. --cancel seals the group and cancels its members, and those of the
 groups in it; callbacks with OnEnd then run. --delete deletes the group with its
 members and callbacks, none of which may run.`,
 		Example: `  group 7
   group 7 --json | jq .open
   group 7 --seal
+  group 7 --pause
   group 7 --delete --yes`,
 		Args: takes(1, 1),
 	}
 	c.Flags().BoolVar(&seal, "seal", false, "seal the group")
+	c.Flags().BoolVar(&pause, "pause", false, "start no more of its members")
+	c.Flags().BoolVar(&resume, "resume", false, "end a pause")
 	c.Flags().BoolVar(&cancel, "cancel", false, "seal the group and cancel its members")
 	c.Flags().BoolVar(&remove, "delete", false, "delete the group, its members and its callbacks")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
@@ -42,10 +46,10 @@ members and callbacks, none of which may run.`,
 		if err != nil {
 			return err
 		}
-		if count(seal)+count(cancel)+count(remove) > 1 {
-			return usage("group: give at most one of --seal, --cancel and --delete")
+		if count(seal)+count(pause)+count(resume)+count(cancel)+count(remove) > 1 {
+			return usage("group: give at most one of --seal, --pause, --resume, --cancel and --delete")
 		}
-		changes := seal || cancel || remove
+		changes := seal || pause || resume || cancel || remove
 		open := p.openReadOnly
 		if changes {
 			open = p.open
@@ -66,8 +70,8 @@ members and callbacks, none of which may run.`,
 		case !changes:
 			return s.group(g)
 		}
-		verb := map[bool]string{seal: "seal", cancel: "cancel", remove: "delete"}[true]
-		if !yes && !seal {
+		verb := map[bool]string{seal: "seal", pause: "pause", resume: "resume", cancel: "cancel", remove: "delete"}[true]
+		if !yes && (cancel || remove) {
 			do := fmt.Sprintf("%s %s (%s)", verb, engine.GroupName(&g.GateInfo), engine.GroupProgress(&g.GateInfo))
 			if err := s.ask(ctx, do, confirmYes); err != nil {
 				return err
@@ -77,13 +81,19 @@ members and callbacks, none of which may run.`,
 	})
 }
 
-// changeGroup seals, cancels or deletes a group.
+// changeGroup seals, pauses, resumes, cancels or deletes a group.
 func (s *screen) changeGroup(ctx context.Context, g *plainjobs.Group, verb string) (err error) {
 	o := outcome{Operation: verb, Matched: 1, Affected: 1}
 	text := fmt.Sprintf("sealed: group %d", g.ID())
 	switch verb {
 	case "seal":
 		err = g.Seal(ctx)
+	case "pause":
+		err = g.Pause(ctx)
+		text = fmt.Sprintf("paused: group %d", g.ID())
+	case "resume":
+		err = g.Resume(ctx)
+		text = fmt.Sprintf("resumed: group %d", g.ID())
 	case "cancel":
 		o.Affected, err = g.Cancel(ctx)
 		text = fmt.Sprintf("cancelled: %d", o.Affected)
@@ -179,7 +189,7 @@ func groupCell(g *backend.GateInfo) cell {
 	switch {
 	case g.Failed > 0:
 		return cell{text, red}
-	case text == "not sealed", g.Cancelled > 0:
+	case text == "not sealed", text == "paused", g.Cancelled > 0:
 		return cell{text, yellow}
 	}
 	return cell{text: text}
@@ -275,6 +285,7 @@ type groupRecord struct {
 	State     string         `json:"state"`
 	Parent    int64          `json:"parent,omitempty"`
 	Sealed    bool           `json:"sealed"`
+	Paused    bool           `json:"paused,omitempty"`
 	Total     int64          `json:"total"`
 	Open      int64          `json:"open"`
 	Done      int64          `json:"done"`
@@ -299,7 +310,7 @@ type callbackJSON struct {
 
 func groupJSON(g *engine.GroupTree) groupRecord {
 	r := groupRecord{
-		ID: g.ID, Label: g.Label, State: engine.GroupState(&g.GateInfo), Parent: g.Parent, Sealed: g.Sealed,
+		ID: g.ID, Label: g.Label, State: engine.GroupState(&g.GateInfo), Parent: g.Parent, Sealed: g.Sealed, Paused: g.Paused,
 		Total: g.Total, Open: g.Open, Done: g.Done, Failed: g.GateInfo.Failed, Cancelled: g.Cancelled, Waiting: g.Waiting,
 		CreatedAt: g.CreatedAt, EndedAt: some(g.EndedAt), Deadline: some(g.Deadline),
 	}

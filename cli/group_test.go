@@ -49,6 +49,7 @@ func TestGroupGolden(t *testing.T) {
 			"group 9", "group x", "group", "group 2 --seal --cancel", "groups --limit 0", "groups --before -1", "jobs --group -1",
 		},
 		"groupchange": {
+			"group 2 --pause", "group 2", "group 2 --json", "group 3", "groups", "why 6", "group 2 --resume", "group 2 --pause --resume",
 			"cancel --all --group 3 --dry-run", "cancel --all --group 3 --yes", "group 3", "group 2 --seal", "group 2 --cancel", "group 2 --cancel --yes", "group 2",
 			"group 2 --delete --yes --json", "group 2", "retry --all --group 1 --yes", "group 1", "delete --all --group 1 --state any --yes", "groups --all", "group 9 --seal",
 		},

@@ -181,4 +181,25 @@ var pauseCases = []testCase{{
 			e.Errorf("after the resume %d members ran, want %d", run, members)
 		}
 	},
+}, {
+	name: "gate/pause-import",
+	rule: "an export and import keeps that a gate is paused; its blocked members are exported as pending",
+	run: func(e *env) {
+		gate, ids := e.createGate(backend.NewGate{}, in(newJob("a"), -1))
+		e.pauseGates(true, gate)
+		w := e.worker()
+		e.wantIDs("Claim", e.claim(e.b, w, 10, "a"))
+		batch := e.exportAll(e.b, 3)
+		if len(batch.Jobs) != 1 || batch.Jobs[0].State != backend.Pending {
+			e.Errorf("Export = %+v, want the member as pending", batch.Jobs)
+		}
+		batch.Gates = []backend.GateInfo{e.gate(gate)}
+		e.b = e.elsewhere()
+		e.imports(e.b, batch)
+		w = e.worker()
+		e.wantIDs("Claim from the copy", e.claim(e.b, w, 10, "a"))
+		e.pauseGates(false, gate)
+		e.reapUntil(func() bool { return e.get(ids[0]).State == backend.Pending })
+		e.wantIDs("Claim after the resume", e.claim(e.b, w, 10, "a"), ids...)
+	},
 }}

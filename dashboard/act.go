@@ -87,7 +87,7 @@ func deeds() map[string]func(d *deed, ctx context.Context, w http.ResponseWriter
 		"sweep": (*deed).sweep, "stop": (*deed).stop,
 		"limit": (*deed).limit, "pause": (*deed).pauseName, "resume": (*deed).pauseName,
 		"pause-schedule": (*deed).pauseSchedule, "resume-schedule": (*deed).pauseSchedule, "run-schedule": (*deed).runSchedule,
-		string(Duplicate): (*deed).duplicate,
+		"pause-group": (*deed).pauseGroup, "resume-group": (*deed).pauseGroup, string(Duplicate): (*deed).duplicate,
 	}
 }
 

@@ -21,7 +21,7 @@ const (
 	Prioritize Action = "prioritize" // change the priority of waiting jobs
 	FreeKey    Action = "free-key"   // let new jobs have a unique key that a job keeps after its end
 	Limit      Action = "limit"      // change the limits of a name
-	Pause      Action = "pause"      // pause and resume a name, a schedule, or with an empty name all jobs
+	Pause      Action = "pause"      // pause and resume a name, a schedule, or with an empty name all jobs or a group
 	Duplicate  Action = "duplicate"  // store a new job with the payload of another, edited or not
 )
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -26,7 +27,7 @@ type groupRow struct {
 	ID       int64
 	Href     string
 	Label    string
-	State    string // not sealed, open, ended or done
+	State    string // paused, not sealed, open, ended or done
 	Mark     string // the state whose colour it has
 	Members  string
 	Percent  int64
@@ -52,6 +53,7 @@ type groupPage struct {
 	Members  string // the URL of its members
 	Failed   string // of the failed members, if there are some
 	Commands []command
+	Act      *act // pauses or resumes it, or nil
 	More     bool // there are more groups in it than are shown
 }
 
@@ -101,6 +103,8 @@ func (rq *request) groupRow(g *backend.GateInfo) groupRow {
 		r.Percent = 100 * (g.Total - g.Open) / g.Total
 	}
 	switch {
+	case r.State == "paused":
+		r.Mark = "paused"
 	case g.Failed > 0:
 		r.Mark = "failed"
 	case g.Cancelled > 0, !g.Sealed:
@@ -157,6 +161,7 @@ func (h *handler) group(ctx context.Context, rq *request, query url.Values) (any
 	}
 	if g.EndedAt.IsZero() {
 		p.Commands = append(p.Commands, command{name + " --cancel", "cancel its members"})
+		p.Act = rq.pauseGroup(&g.GateInfo)
 	}
 	p.Commands = append(p.Commands, command{name + " --delete", "delete it with its members"})
 	return p, nil
@@ -207,4 +212,39 @@ func callbackOf(j *backend.Info) int64 {
 		return 0
 	}
 	return j.Gating.Gate
+}
+
+// pauseGroup returns the form that pauses or resumes a group, or nil if the sender may not. It
+// takes the right to pause all jobs, because members may have any name.
+func (rq *request) pauseGroup(g *backend.GateInfo) *act {
+	if !rq.may(Pause, "") {
+		return nil
+	}
+	a := &act{button: button{Do: "pause-group", Label: "Pause"}, Form: url.Values{"group": {strconv.FormatInt(g.ID, 10)}, "back": {groupHref(g.ID)}}}
+	if g.Paused {
+		a.Do, a.Label = "resume-group", "Resume"
+	}
+	return a
+}
+
+// pauseGroup pauses or resumes a group.
+func (d *deed) pauseGroup(ctx context.Context, w http.ResponseWriter) error {
+	id, err := strconv.ParseInt(d.form.Get("group"), 10, 64)
+	switch {
+	case err != nil || id < 1:
+		return &problem{status: http.StatusBadRequest, title: "Nothing was changed", hold: true, text: "A group's ID is a positive number."}
+	case !d.rq.may(Pause, ""):
+		return refused(Pause, "")
+	}
+	r := plainjobs.Action{What: d.form.Get("do"), On: fmt.Sprintf("group %d", id)}
+	group := d.h.queue.GroupByID(id)
+	if r.What == "pause-group" {
+		err = group.Pause(ctx)
+	} else {
+		err = group.Resume(ctx)
+	}
+	if errors.Is(err, plainjobs.ErrNotFound) {
+		return &problem{status: http.StatusNotFound, title: "There is no such group", hold: true, text: "Group " + grouped(id) + " does not exist, or was deleted."}
+	}
+	return d.ended(ctx, w, r, err)
 }

@@ -95,3 +95,28 @@ func TestGroupPageHides(t *testing.T) {
 	lacks(t, page, "group/sum", "OnDone", "no such address")
 	contains(t, page, "group/mail", "secret", "inner")
 }
+
+// A group is paused and resumed from its page, by a sender who may pause everything.
+func TestPauseGroup(t *testing.T) {
+	store := newGroups(t)
+	w := newWorld(t, store, nil)
+	contains(t, w.get(t, http.StatusOK, "/group?id=1"), `value="pause-group"`)
+	_, page := w.post(t, http.StatusSeeOther, "do=pause-group&group=1&back=group?id=1")
+	contains(t, page, "Paused group 1.", `<span class="state paused">paused</span>`, "Workers start none of its members", `value="resume-group"`)
+	contains(t, w.get(t, http.StatusOK, "/job?id=4"), "Its group is paused")
+	contains(t, w.get(t, http.StatusOK, "/groups"), "paused")
+	_, page = w.post(t, http.StatusSeeOther, "do=resume-group&group=1&back=group?id=1")
+	contains(t, page, "Resumed group 1.", "not sealed")
+	contains(t, w.get(t, http.StatusOK, "/actions"), "group 1")
+	w.post(t, http.StatusNotFound, "do=pause-group&group=99")
+	w.post(t, http.StatusBadRequest, "do=pause-group&group=x")
+	lacks(t, w.get(t, http.StatusOK, "/group?id=3"), `value="pause-group"`)
+	reader := newWorld(t, store, &Options{Authorize: func(_ *http.Request, a Action, _ string) Role {
+		if a == Pause {
+			return Read
+		}
+		return Full
+	}})
+	lacks(t, reader.get(t, http.StatusOK, "/group?id=1"), `value="pause-group"`)
+	reader.post(t, http.StatusForbidden, "do=pause-group&group=1")
+}

@@ -162,7 +162,7 @@ func sentence(a *plainjobs.Action) string {
 
 var pastOf = map[string]string{
 	"override": "Changed the limits of", "reset": "Reset the limits of",
-	"pause": "Paused", "resume": "Resumed", "pause-schedule": "Paused", "resume-schedule": "Resumed", "run-schedule": "Ran", string(Duplicate): "Stored",
+	"pause": "Paused", "resume": "Resumed", "pause-schedule": "Paused", "resume-schedule": "Resumed", "pause-group": "Paused", "resume-group": "Resumed", "run-schedule": "Ran", string(Duplicate): "Stored",
 }
 
 func capital(text string) string {

@@ -54,6 +54,21 @@ func (b *Backend) Claim(ctx context.Context, req backend.ClaimRequest) ([]backen
 	if err := check.Claim(req); err != nil {
 		return nil, fmt.Errorf("postgres: claim: %w", err)
 	}
+	for round := 0; ; round++ {
+		jobs, err := b.claimOnce(ctx, req)
+		paused := unmarkPaused(jobs)
+		if err != nil || len(paused) == 0 {
+			return jobs, err
+		}
+		left, err := b.hold(ctx, jobs, paused)
+		if err != nil || len(left) > 0 || round == expiredRounds {
+			return left, err
+		}
+	}
+}
+
+// claimOnce claims jobs. The IDs of their paused gates are negative.
+func (b *Backend) claimOnce(ctx context.Context, req backend.ClaimRequest) ([]backend.Job, error) {
 	if jobs, plain, err := b.claimQuickly(ctx, &req); plain || err != nil && !timedOut(ctx, err) {
 		return jobs, err
 	}

@@ -117,6 +117,9 @@ func (b *Backend) wholeJobs(ctx context.Context, q querier, req backend.ExportRe
 		if err != nil {
 			return err
 		}
+		if r.State == backend.Blocked && all[i].Flags&flagHeld != 0 { // a claim blocks it again
+			r.State = backend.Pending
+		}
 		batch.Jobs = append(batch.Jobs, r)
 	}
 	return nil

@@ -23,6 +23,8 @@ const (
 	flagFair                          // it has a row in job_fair
 )
 
+const flagHeld flag = 1 << 18 // a gate of the job was paused when it was to run; the job has flagBehind too
+
 const flagDropped flag = 1 << 20 // the payload was deleted when the job ended
 
 // flagsAtEnd are the flags of jobs that other jobs may wait for.

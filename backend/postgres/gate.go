@@ -19,14 +19,14 @@ const (
 
 	insertGates = `
 		INSERT INTO plainjobs.job_gate (id, label, parent, total, open, done, failed, cancelled, sealed, fired, created_at, ended_at, deadline, swept, passing,
-			kind, awaits)
+			kind, awaits, paused)
 		OVERRIDING SYSTEM VALUE
 		SELECT v.id, v.label, v.parent, v.total, v.open, v.done, v.failed, v.cancelled, v.sealed, v.fired, v.created_at, v.ended_at, v.deadline,
-			CASE WHEN v.deadline <> 0 AND v.ended_at = 0 THEN 0 END, v.passing, v.kind, v.awaits
+			CASE WHEN v.deadline <> 0 AND v.ended_at = 0 THEN 0 END, v.passing, v.kind, v.awaits, v.paused::integer
 		FROM unnest($1::text::bigint[], $2::text::text[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],
 			$7::text::bigint[], $8::text::bigint[], $9::text::boolean[], $10::text::boolean[], $11::text::bigint[], $12::text::bigint[],
-			$13::text::bigint[], $14::text::boolean[], $15::text::smallint[], $16::text::bigint[])
-			AS v(id, label, parent, total, open, done, failed, cancelled, sealed, fired, created_at, ended_at, deadline, passing, kind, awaits)`
+			$13::text::bigint[], $14::text::boolean[], $15::text::smallint[], $16::text::bigint[], $17::text::boolean[])
+			AS v(id, label, parent, total, open, done, failed, cancelled, sealed, fired, created_at, ended_at, deadline, passing, kind, awaits, paused)`
 
 	insertAwaits = `INSERT INTO plainjobs.gate_await (gate, hub) SELECT * FROM unnest($1::text::bigint[], $2::text::bigint[])`
 
@@ -118,6 +118,9 @@ func (t *tx) createGates(req backend.GateRequest, result *backend.GateResult) er
 			return rejected{fmt.Errorf("gate %d: parent: %w", i, err)}
 		}
 	}
+	if err := t.inheritPauses(rows, req.Gates, parents); err != nil {
+		return err
+	}
 	for i := range rows {
 		if rows[i].Parent != 0 {
 			t.tally(rows[i].Parent, lifecycle.Joined(backend.Pending))
@@ -152,17 +155,18 @@ func (t *tx) insertGateRows(rows []sqlstore.Gate) error {
 	var c tallyColumns
 	n := len(rows)
 	labels, kinds := make([]string, n), make([]backend.GateKind, n)
-	sealed, fired, passing := make([]bool, n), make([]bool, n), make([]bool, n)
+	sealed, fired, passing, pauses := make([]bool, n), make([]bool, n), make([]bool, n), make([]bool, n)
 	parents, created, ended, deadlines, awaits := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
 	for i := range rows {
 		g := &rows[i]
 		c.add(g.ID, g.Tally)
+		pauses[i] = g.Paused
 		labels[i], kinds[i], sealed[i], fired[i], passing[i] = g.Label, g.Kind, g.Sealed, g.Fired, g.Passes()
 		parents[i], created[i], ended[i], deadlines[i], awaits[i] = g.Parent, g.Created, g.EndedAt, g.Deadline, g.Awaits
 	}
 	_, err := t.exec(insertGates, intArray(c.ids), textArray(labels), intArray(parents), intArray(c.totals), intArray(c.opens), intArray(c.dones),
 		intArray(c.faileds), intArray(c.cancelleds), boolArray(sealed), boolArray(fired), intArray(created), intArray(ended), intArray(deadlines),
-		boolArray(passing), intArray(kinds), intArray(awaits))
+		boolArray(passing), intArray(kinds), intArray(awaits), boolArray(pauses))
 	return err
 }
 

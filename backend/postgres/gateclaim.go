@@ -25,14 +25,17 @@ func unreadGating(flags flag) *backend.Gating {
 	return nil
 }
 
+// markPaused is in SQL the gate of a member m, or its negative if the gate is paused.
+const markPaused = `CASE WHEN EXISTS (SELECT 1 FROM plainjobs.job_gate g WHERE g.id = m.gate AND g.paused = 1) THEN -m.gate ELSE m.gate END`
+
 const (
 	// Of the jobs, how many count in which gate. Each job is looked up by its ID: the index
 	// by gate is in the order of the groups, but has to be read whole.
 	selectShared = `
-		SELECT m.gate, count(*) FROM unnest($1::text::bigint[]) AS v(job)
+		SELECT ` + markPaused + `, count(*) FROM unnest($1::text::bigint[]) AS v(job)
 		CROSS JOIN LATERAL (SELECT x.gate FROM plainjobs.gate_member x WHERE x.job = v.job OFFSET 0) m GROUP BY m.gate LIMIT 2`
 
-	selectMembership = `SELECT job, gate FROM plainjobs.gate_member WHERE job = ANY($1::text::bigint[]) ORDER BY job, gate`
+	selectMembership = `SELECT m.job, ` + markPaused + ` FROM plainjobs.gate_member m WHERE m.job = ANY($1::text::bigint[]) ORDER BY m.job, m.gate`
 	selectStood      = `SELECT job, gate, condition FROM plainjobs.gate_waiter WHERE job = ANY($1::text::bigint[])`
 )
 

@@ -26,8 +26,10 @@ const (
 	selectStranded = `
 		SELECT w.job FROM plainjobs.gate_waiter w LEFT JOIN plainjobs.job_gate g ON g.id = w.gate
 		WHERE w.waits AND (g.id IS NULL OR g.ended_at > 0 AND NOT g.passing AND NOT EXISTS (SELECT 1 FROM plainjobs.gate_change c WHERE c.gate = g.id))
-		UNION SELECT j.id FROM plainjobs.job j WHERE j.state = 2 AND j.flags & 1024 <> 0
+		UNION SELECT j.id FROM plainjobs.job j WHERE j.state = 2 AND j.flags & 1024 <> 0 AND j.flags & 262144 = 0
 			AND NOT EXISTS (SELECT 1 FROM plainjobs.gate_waiter w WHERE w.job = j.id AND w.waits)
+		UNION SELECT j.id FROM plainjobs.job j WHERE j.state = 2 AND j.flags & 262144 <> 0 AND NOT EXISTS (
+			SELECT 1 FROM plainjobs.gate_member m JOIN plainjobs.job_gate g ON g.id = m.gate WHERE m.job = j.id AND g.paused > 0)
 		LIMIT $1::bigint`
 )
 

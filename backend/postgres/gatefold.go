@@ -14,7 +14,7 @@ import (
 const (
 	// A gate that another transaction has locked is left out: that one adds a job, or
 	// folds the gate.
-	lockFolds = `SELECT ` + sqlstore.GateColumns + `, g.passing, plainjobs.now_micros() FROM plainjobs.job_gate g WHERE g.id = ANY($1::text::bigint[])
+	lockFolds = `SELECT ` + sqlstore.GateColumns + `, g.passing, g.paused, plainjobs.now_micros() FROM plainjobs.job_gate g WHERE g.id = ANY($1::text::bigint[])
 		ORDER BY g.id FOR UPDATE OF g SKIP LOCKED`
 
 	takeChanges = `
@@ -30,9 +30,10 @@ const (
 
 	updateGates = `
 		UPDATE plainjobs.job_gate g SET total = v.total, open = v.open, done = v.done, failed = v.failed, cancelled = v.cancelled,
-			fired = v.fired, ended_at = v.ended_at, passing = v.passing, swept = CASE v.ended_at WHEN 0 THEN g.swept END
+			fired = v.fired, ended_at = v.ended_at, passing = v.passing, paused = v.paused, swept = CASE v.ended_at WHEN 0 THEN g.swept END
 		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[],
-			$7::text::boolean[], $8::text::bigint[], $9::text::boolean[]) AS v(id, total, open, done, failed, cancelled, fired, ended_at, passing)
+			$7::text::boolean[], $8::text::bigint[], $9::text::boolean[], $10::text::smallint[])
+			AS v(id, total, open, done, failed, cancelled, fired, ended_at, passing, paused)
 		WHERE g.id = v.id`
 )
 
@@ -99,8 +100,8 @@ func (t *tx) fold(ids []int64) (locked []int64, err error) {
 	gates := map[int64]*foldedGate{}
 	err = t.each(lockFolds, []any{intArray(ids)}, func(r *sql.Rows) error {
 		g := &foldedGate{}
-		err := r.Scan(append(g.Fields(), &g.wasPassing, &t.clock)...)
-		g.was = g.Gate.Gate
+		err := r.Scan(append(g.Fields(), &g.wasPassing, &g.pause, &t.clock)...)
+		g.was, g.wasPause = g.Gate.Gate, g.pause
 		gates[g.ID] = g
 		return err
 	})
@@ -131,6 +132,15 @@ func (t *tx) fold(ids []int64) (locked []int64, err error) {
 		}
 		if g.was.EndedAt == 0 && g.EndedAt != 0 && g.Parent != 0 {
 			t.tally(g.Parent, lifecycle.Moved(backend.Pending, g.State()))
+		}
+		if g.pause == resumed {
+			n, waits, err := t.release(g, limit)
+			if limit -= n; err != nil {
+				return locked, err
+			}
+			if waits {
+				locked = append(locked, id)
+			}
 		}
 		if !g.passing {
 			continue
@@ -183,6 +193,7 @@ type foldedGate struct {
 	sqlstore.Gate
 	was                 lifecycle.Gate
 	wasPassing, passing bool
+	wasPause, pause     pause
 }
 
 const (
@@ -231,16 +242,18 @@ func (t *tx) updateGates(gates map[int64]*foldedGate) error {
 	var c tallyColumns
 	var fired, passing []bool
 	var ended []int64
+	var pauses []pause
 	for id, g := range gates {
-		if g.Gate.Gate != g.was || g.passing != g.wasPassing {
+		if g.Gate.Gate != g.was || g.passing != g.wasPassing || g.pause != g.wasPause {
 			c.add(id, g.Tally)
 			fired, passing, ended = append(fired, g.Fired), append(passing, g.passing), append(ended, g.EndedAt)
+			pauses = append(pauses, g.pause)
 		}
 	}
 	if len(c.ids) == 0 {
 		return nil
 	}
 	_, err := t.exec(updateGates, intArray(c.ids), intArray(c.totals), intArray(c.opens), intArray(c.dones), intArray(c.faileds), intArray(c.cancelleds),
-		boolArray(fired), intArray(ended), boolArray(passing))
+		boolArray(fired), intArray(ended), boolArray(passing), intArray(pauses))
 	return err
 }

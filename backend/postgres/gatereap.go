@@ -13,7 +13,8 @@ import (
 const (
 	// Gates with changes or waiters that a process has left.
 	selectUnfolded = `
-		SELECT gate FROM plainjobs.gate_change UNION SELECT id FROM plainjobs.job_gate WHERE passing LIMIT $1::bigint`
+		SELECT gate FROM plainjobs.gate_change UNION SELECT id FROM plainjobs.job_gate WHERE passing
+		UNION SELECT id FROM plainjobs.job_gate WHERE paused = 2 AND paused > 0 LIMIT $1::bigint`
 
 	// Gates whose deadline has passed. One to which a transaction adds a job is left for
 	// the next call.

@@ -120,7 +120,7 @@ func (t *tx) comeForward(rows []*row) error {
 	var ids []int64
 	for _, r := range rows {
 		if r.flags&flagBehind != 0 && r.State != backend.Blocked {
-			r.flags &^= flagBehind
+			r.flags &^= flagBehind | flagHeld
 			ids = append(ids, r.id)
 		}
 	}

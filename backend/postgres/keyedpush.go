@@ -318,7 +318,7 @@ func (p *push) replace() error {
 			payload = []byte{} // nil would be NULL
 		}
 		was := r.State
-		if r.flags&flagBehind != 0 {
+		if r.flags&flagBehind != 0 && r.flags&flagHeld == 0 {
 			r.Job = lifecycle.Behind(j, p.now)
 			if _, err := p.t.exec(updateWaiter, r.id, j.Delay.Microseconds(), j.Expires.Microseconds()); err != nil {
 				return err

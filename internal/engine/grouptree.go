@@ -107,6 +107,8 @@ func (w *treeWalk) list(ctx context.Context, f backend.Filter, most int) (jobs [
 // GroupState returns in a word or two how far a group has come.
 func GroupState(g *backend.GateInfo) string {
 	switch {
+	case g.EndedAt.IsZero() && g.Paused:
+		return "paused"
 	case g.EndedAt.IsZero() && !g.Sealed:
 		return "not sealed"
 	case g.EndedAt.IsZero():

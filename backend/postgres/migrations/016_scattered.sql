@@ -319,7 +319,8 @@ BEGIN
       j.unique_key, j.serial_key, j.metadata, j.payload, entries, j.flags,
       CASE WHEN j.flags & 768 <> 0 THEN
         coalesce((SELECT ARRAY[w.gate, w.condition] FROM plainjobs.gate_waiter w WHERE j.flags & 512 <> 0 AND w.job = j.id), '{0,0}')
-        || ARRAY(SELECT m.gate FROM plainjobs.gate_member m WHERE m.job = j.id ORDER BY m.gate) END
+        || ARRAY(SELECT CASE WHEN EXISTS (SELECT 1 FROM plainjobs.job_gate g WHERE g.id = m.gate AND g.paused = 1) THEN -m.gate ELSE m.gate END
+          FROM plainjobs.gate_member m WHERE m.job = j.id ORDER BY m.gate) END
     FROM plainjobs.job j WHERE j.id = ANY (ids);
   IF keyed THEN
     WITH v AS MATERIALIZED (
