@@ -35,7 +35,7 @@ const (
 	selectGates = `
 		SELECT ` + sqlstore.GateColumns + `, c.total, c.open, c.done, c.failed, c.cancelled,
 			(SELECT count(*) FROM plainjobs.gate_waiter w WHERE w.gate = g.id AND w.waits),
-			EXISTS (SELECT 1 FROM plainjobs.gate_await a WHERE a.gate = g.id)
+			EXISTS (SELECT 1 FROM plainjobs.gate_await a WHERE a.gate = g.id), g.paused = 1
 		FROM plainjobs.job_gate g
 		CROSS JOIN LATERAL (
 			SELECT coalesce(sum(x.total), 0)::bigint AS total, coalesce(sum(x.open), 0)::bigint AS open, coalesce(sum(x.done), 0)::bigint AS done,
@@ -226,7 +226,7 @@ func (b *Backend) Gates(ctx context.Context, query backend.GateQuery) (infos []b
 			var g sqlstore.Gate
 			var change lifecycle.Tally
 			var info backend.GateInfo
-			err := r.Scan(append(g.Fields(), &change.Total, &change.Open, &change.Done, &change.Failed, &change.Cancelled, &info.Waiting, &info.Awaiting)...)
+			err := r.Scan(append(g.Fields(), &change.Total, &change.Open, &change.Done, &change.Failed, &change.Cancelled, &info.Waiting, &info.Awaiting, &g.Paused)...)
 			infos = append(infos, g.Info(change, info))
 			return err
 		})
