@@ -198,7 +198,9 @@ var pauseCases = []testCase{{
 		e.imports(e.b, batch)
 		w = e.worker()
 		e.wantIDs("Claim from the copy", e.claim(e.b, w, 10, "a"))
-		e.pauseGates(false, gate)
+		if err := e.gateStore(e.b).PauseGates(e.ctx, []int64{gate}, false); err != nil {
+			e.Errorf("PauseGates: %v", err)
+		}
 		e.reapUntil(func() bool { return e.get(ids[0]).State == backend.Pending })
 		e.wantIDs("Claim after the resume", e.claim(e.b, w, 10, "a"), ids...)
 	},
