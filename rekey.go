@@ -16,13 +16,12 @@ const rekeyPage = 500
 
 // Rekey encrypts the payloads, results and steps of all jobs, and the payloads of schedules
 // that [Queue.SetSchedule] stored, under the current key of Options.Codec, those in clear too,
-// page by page while workers run. It returns the number of jobs and schedules that it changed. Called again after an error, it continues: it leaves what is encrypted
-// with the current key. Jobs that do not decrypt are left as they are, and the error names some
-// of them.
+// page by page while workers run. It returns the number of jobs and schedules that it changed.
+// Called again after an error, it continues: it leaves what is encrypted with the current key.
+// Jobs that do not decrypt are left as they are, and the error names some of them.
 //
-// Signals and errors stay under their keys until they are deleted: signals after 30 days,
-// errors with their job. A schedule of [Queue.SetSchedule] keeps its key until it is set again.
-// Keep the old key until then.
+// Signals, errors and logs stay under their keys until they are deleted: signals after 30 days,
+// the others with their job. Keep the old key until then.
 func (q *Queue) Rekey(ctx context.Context) (changed int64, err error) {
 	store, err := capability[backend.ExportImporter](q, "rekey")
 	if err != nil {

@@ -10,10 +10,10 @@ func (p *program) rekeyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "rekey",
 		Short: "Encrypt stored jobs again, under the current key",
-		Long: `Rekey encrypts the payloads, results and steps of all jobs under the current key of the
-queue's codec, those in clear too. Workers may run meanwhile. It stores what it has done page
-by page; run it again to continue after an error. Errors and signals keep their keys until
-they are deleted.`,
+		Long: `Rekey encrypts the payloads, results and steps of all jobs, and the payloads of stored
+schedules, under the current key of the queue's codec, those in clear too. Workers may
+run meanwhile. It stores what it has done page by page; run it again to continue after an
+error. Errors, logs and signals keep their keys until they are deleted.`,
 		Example: `  rekey`,
 		Args:    takes(0, 0),
 	}
