@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -32,19 +33,23 @@ type drift struct {
 	stranded []int64     // jobs that wait behind a gate in vain
 }
 
+// auditedSpans is how many spans a check by Reap reads. The next check goes on with the
+// last of them. It is a variable for tests.
+var auditedSpans int64 = 10_000
+
 // driftMost is the most differences of each kind, except counts, that one search finds.
 const driftMost = 1000
 
 const (
 	allCounted = `SELECT j.name, ` + stateOf + ` AS state, count(*) AS jobs FROM plainjobs_job j GROUP BY 1, 2`
 
-	// The counts that claims and pushes use.
+	// The counts that claims and pushes use. Spans are taken to have the jobs that they
+	// should: selectWrongSpans finds those that have not.
 	liveCounted = `
 		SELECT name, 1 AS state, count(*) AS jobs FROM plainjobs_job WHERE state = 1 GROUP BY name
 		UNION ALL SELECT name, 2, count(*) FROM plainjobs_job WHERE state = 2 AND flags & 1024 = 0 GROUP BY name
 		UNION ALL SELECT name, 2, count(*) FROM plainjobs_job WHERE state = 2 AND flags & 1024 <> 0 GROUP BY name
-		UNION ALL SELECT j.name, 3, count(*) FROM plainjobs_ready r CROSS JOIN plainjobs_job j ON j.id BETWEEN r.first AND r.last
-			WHERE +j.state = 3 GROUP BY j.name
+		UNION ALL SELECT name, 3, sum(last - first + 1) FROM plainjobs_ready GROUP BY name
 		UNION ALL SELECT j.name, 4, count(*) FROM plainjobs_claim c CROSS JOIN plainjobs_job j ON j.id BETWEEN c.first AND c.last
 			WHERE +j.state = 3 AND +j.seed = c.seed GROUP BY j.name`
 
@@ -56,9 +61,15 @@ const (
 	selectUnready = `
 		SELECT j.id FROM plainjobs_job j WHERE j.state = 3 AND ` + stateOf + ` = 3 AND coalesce(` + spanOf + `, j.id + 1) > j.id ORDER BY j.id LIMIT ?`
 
+	// Some spans, in the order of the primary key.
+	fromSpan = `plainjobs_ready WHERE (name, suspect, rank, run_at, last) >= (?, ?, ?, ?, ?) ORDER BY name, suspect, rank, run_at, last LIMIT ?`
+
+	// The last of these spans, if there are so many.
+	selectSpanAt = `SELECT name, suspect, rank, run_at, last FROM ` + fromSpan + ` OFFSET ?`
+
 	// Spans that overlap the next one are wrong, too.
 	selectWrongSpans = `
-		SELECT r.name, r.suspect, r.rank, r.run_at, r.last, r.first FROM plainjobs_ready r
+		SELECT r.name, r.suspect, r.rank, r.run_at, r.last, r.first FROM (SELECT * FROM ` + fromSpan + `) r
 		WHERE r.last - r.first + 1 <> (
 			SELECT count(*) FROM plainjobs_job j WHERE j.id BETWEEN r.first AND r.last AND ` + stateOf + ` = 3
 				AND j.name = r.name AND j.suspect = r.suspect AND j.priority = -r.rank AND j.run_at = r.run_at)
@@ -156,13 +167,7 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 				return err
 			}
 		}
-		err = scan(ctx, q, b.sql(selectWrongSpans), []any{driftMost}, func(r *sql.Rows) error {
-			var s readySpan
-			err := r.Scan(&s.name, &s.suspect, &s.rank, &s.runAt, &s.last, &s.first)
-			d.spans = append(d.spans, s)
-			return err
-		})
-		if err == nil {
+		if err = b.wrongSpans(ctx, q, all, &d); err == nil {
 			err = b.gateDrift(ctx, q, &d)
 		}
 		if err != nil || !all {
@@ -187,13 +192,49 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 	return d, err
 }
 
+// wrongSpans finds spans that do not match the jobs, among all or among the next
+// auditedSpans of them: reading a million spans takes seconds.
+func (b *Backend) wrongSpans(ctx context.Context, q queryer, all bool, d *drift) error {
+	from, most := readySpan{}, int64(math.MaxInt64)
+	if last := b.audited.Load(); last != nil && !all {
+		from = *last
+	}
+	if !all {
+		most = auditedSpans
+	}
+	args := []any{from.name, from.suspect, from.rank, from.runAt, from.last}
+	err := scan(ctx, q, b.sql(selectWrongSpans), append(args, most, driftMost), func(r *sql.Rows) error {
+		var s readySpan
+		err := r.Scan(&s.name, &s.suspect, &s.rank, &s.runAt, &s.last, &s.first)
+		d.spans = append(d.spans, s)
+		return err
+	})
+	if err != nil || all {
+		return err
+	}
+	next := readySpan{}
+	err = scan(ctx, q, b.sql(selectSpanAt), append(args, 1, most-1), func(r *sql.Rows) error {
+		return r.Scan(&next.name, &next.suspect, &next.rank, &next.runAt, &next.last)
+	})
+	b.audited.Store(&next)
+	return err
+}
+
 // audit checks derived state, if a check is due, and corrects it.
 func (b *Backend) audit(ctx context.Context) error {
 	var d drift
 	return b.auditor.Run(b.opts.Logger, func() (_ string, err error) {
 		d, err = b.drift(ctx, false)
 		return d.summary(), err
-	}, func() error { return b.repair(ctx, d) })
+	}, func() error {
+		err := b.repair(ctx, d)
+		if err == nil && len(d.spans) > 0 { // these counted as what they should have
+			if d, err = b.drift(ctx, false); err == nil {
+				err = b.repair(ctx, d)
+			}
+		}
+		return err
+	})
 }
 
 // summary describes the differences. It is empty if there are none.

@@ -15,7 +15,7 @@ import (
 func IsAudit(b *Backend, query string) bool {
 	oneLine := func(query string) string { return strings.Join(strings.Fields(query), " ") }
 	return slices.ContainsFunc([]string{
-		fmt.Sprintf(selectCountDrift, liveCounted, backend.Running), selectLostHeads, selectHeadless, selectLostKeys, selectWrongSpans,
+		fmt.Sprintf(selectCountDrift, liveCounted, backend.Running), selectLostHeads, selectHeadless, selectLostKeys, selectWrongSpans, selectSpanAt,
 		selectWrongGates, selectStranded, selectRowless,
 	}, func(audit string) bool { return oneLine(b.sql(audit)) == oneLine(query) })
 }
@@ -32,6 +32,13 @@ func (b *Backend) Path() string { return b.path }
 
 // OlderThan is olderThan.
 var OlderThan = olderThan
+
+// SetAuditedSpans replaces auditedSpans for a test.
+func SetAuditedSpans(t *testing.T, n int64) {
+	old := auditedSpans
+	auditedSpans = n
+	t.Cleanup(func() { auditedSpans = old })
+}
 
 // Queued returns how many requests wait for the writer.
 func (b *Backend) Queued() int {

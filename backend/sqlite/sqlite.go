@@ -140,6 +140,7 @@ type Backend struct {
 	passing    atomic.Bool  // a transaction left waiters of gates for another one
 	sweeper    atomic.Int64 // the gate after which the next Reap looks for gates to delete
 	auditor    audit.Auditor
+	audited    atomic.Pointer[readySpan] // the last span that it has checked
 }
 
 var (
