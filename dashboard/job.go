@@ -105,6 +105,7 @@ func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, 
 	if p.Steps, err = h.steps(ctx, rq, &j); err != nil {
 		return nil, err
 	}
+	p.Timeline = withSteps(p.Timeline, p.Steps)
 	if p.Diff, err = diffOf(&j, query); err != nil {
 		return nil, err
 	}
@@ -265,6 +266,24 @@ func (rq *request) timeline(j *plainjobs.Info) []entry {
 		all = append(all, entry{When: rq.moment(j.ExpiresAt), State: "cancelled", Future: true, Title: "Expires unless it has started"})
 	}
 	return all
+}
+
+// stepsInTimeline is the number of steps in a timeline, the last ones. The page lists all.
+const stepsInTimeline = 20
+
+// withSteps puts the last steps at their places in a timeline.
+func withSteps(timeline []entry, steps []stepView) []entry {
+	if more := len(steps) - stepsInTimeline; more > 0 {
+		steps = steps[more:]
+	}
+	for _, s := range steps {
+		place := slices.IndexFunc(timeline, func(e entry) bool { return e.When.at.After(s.When.at) })
+		if place < 0 {
+			place = len(timeline)
+		}
+		timeline = slices.Insert(timeline, place, entry{When: s.When, State: "done", Title: "Step " + s.Name + " stored"})
+	}
+	return timeline
 }
 
 // runWords says which worker had the run that ended with an error, and for how long, to a

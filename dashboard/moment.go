@@ -12,6 +12,7 @@ type moment struct {
 	Exact string // in UTC
 	Text  string
 	Mode  string // "ago" counts from now, "for" is how long since
+	at    time.Time
 }
 
 // ago returns a time as "3 min ago" or "in 3 min".
@@ -50,7 +51,7 @@ func (rq *request) moment(t time.Time) moment {
 	if t.IsZero() {
 		return moment{}
 	}
-	m := moment{ISO: t.UTC().Format(time.RFC3339Nano), Exact: t.UTC().Format("2006-01-02 15:04:05.000 MST")}
+	m := moment{at: t, ISO: t.UTC().Format(time.RFC3339Nano), Exact: t.UTC().Format("2006-01-02 15:04:05.000 MST")}
 	m.Text = t.UTC().Format("2006-01-02 15:04:05 MST")
 	m.Mode = "exact"
 	return m
