@@ -197,7 +197,7 @@ func (b *Backend) grants() string {
 	if database == "" {
 		database = "name"
 	}
-	return fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP ON %s.* TO %s", quoteName(database), user)
+	return fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE VIEW, ALTER, INDEX, DROP ON %s.* TO %s", quoteName(database), user)
 }
 
 // quoteName quotes an identifier.

@@ -17,11 +17,11 @@ import (
 // A View is the view of a store.
 type View struct {
 	*sql.DB
-	Dialect string // "sqlite" or "postgres"
+	Dialect string // "sqlite", "postgres" or "mysql"
 	Name    string // with the schema
 }
 
-//go:embed sqlite postgres
+//go:embed sqlite postgres mysql
 var queries embed.FS
 
 // columns are part of the schema's promise: none is renamed or removed, and new ones come
@@ -151,7 +151,7 @@ func (v View) testRows(t *testing.T, b store) {
 
 // spaceless selects JSON without spaces: jsonb has its own.
 func spaceless(dialect string) string {
-	if dialect == "sqlite" {
+	if dialect != "postgres" {
 		return "metadata, payload, result"
 	}
 	return "replace(metadata::text, ' ', ''), replace(payload::text, ' ', ''), replace(result::text, ' ', '')"

@@ -64,6 +64,7 @@ func Run(t *testing.T) {
 	t.Run("OneConnection", testOneConnection)
 	t.Run("PushAtOnce", testPushAtOnce)
 	t.Run("Leave", testLeave)
+	t.Run("View", testView)
 	t.Run("GroupInTransaction", testGroupInTransaction)
 	t.Run("OpenAtOnce", testOpenAtOnce)
 	t.Run("Cuts", testCuts)
@@ -178,7 +179,7 @@ func (s *store) reset(tb testing.TB) {
 // tables returns the names of the store's tables.
 func (s *store) tables(tb testing.TB) (names []string) {
 	tb.Helper()
-	rows, err := s.db.QueryContext(context.Background(), `SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name LIKE ?`,
+	rows, err := s.db.QueryContext(context.Background(), `SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' AND table_name LIKE ?`,
 		strings.ReplaceAll(s.prefix, "_", `\_`)+"%")
 	if err != nil {
 		tb.Fatal(err)
