@@ -18,6 +18,7 @@ var colors = map[string]color.Color{
 	"modernc":  color.RGBA{0xe6, 0x9f, 0x00, 0xff},
 	"ncruces":  color.RGBA{0x00, 0x9e, 0x73, 0xff},
 	"postgres": color.RGBA{0xcc, 0x79, 0xa7, 0xff},
+	"mariadb":  color.RGBA{0x00, 0x72, 0xb2, 0xff},
 }
 
 // panels returns a panel for each scenario: jobs per second or, if that is not what

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -31,9 +32,21 @@ type config struct {
 	profile   string
 	dir       string
 	postgres  string // empty: no server
+	mariadb   string // as postgres
 }
 
-const postgresVariable = harness.PostgresVariable
+const (
+	postgresVariable = harness.PostgresVariable
+	mariadbVariable  = "PLAINJOBS_BENCH_MARIADB"
+)
+
+// dsn returns the DSN of a driver's server, or an empty text.
+func (c *config) dsn(d *driver) string {
+	if d.kind == child.MariaDB {
+		return c.mariadb
+	}
+	return c.postgres
+}
 
 // headline lists the default scenarios. They take less than a minute.
 var headline = []string{"drain", "push", "pushmany", "live", "idle"}
@@ -91,15 +104,16 @@ func parse(args []string) (config, error) {
 		}
 	})
 	c.brief = (c.brief || c.jobs > 0) && !c.long
-	if c.postgres == "" {
-		// This is not the flag's default, as -h would print the password.
-		c.postgres = os.Getenv(postgresVariable)
-	}
-	if c.postgres == "" {
-		if c.named && slices.ContainsFunc(c.drivers, (*driver).onServer) {
-			return c, fmt.Errorf("the driver postgres needs a server: -postgres DSN, or %s", postgresVariable)
+	// These are not the flags' defaults, as -h would print the password.
+	c.postgres = cmp.Or(c.postgres, os.Getenv(postgresVariable))
+	c.mariadb = cmp.Or(c.mariadb, os.Getenv(mariadbVariable))
+	without := func(d *driver) bool { return d.onServer() && c.dsn(d) == "" }
+	if at := slices.IndexFunc(c.drivers, without); at >= 0 {
+		if d := c.drivers[at]; c.named {
+			variable := map[child.Kind]string{child.Postgres: postgresVariable, child.MariaDB: mariadbVariable}[d.kind]
+			return c, fmt.Errorf("the driver %s needs a server: -%s DSN, or %s", d.name, d.name, variable)
 		}
-		c.drivers = slices.DeleteFunc(slices.Clone(c.drivers), (*driver).onServer)
+		c.drivers = slices.DeleteFunc(slices.Clone(c.drivers), without)
 	}
 	plan := c.plan()
 	switch {
@@ -118,7 +132,7 @@ func parse(args []string) (config, error) {
 func flags(c *config) *flag.FlagSet {
 	f := harness.NewFlags("bench")
 	f.Func("scenario", "`list` of scenarios (default "+strings.Join(headline, ",")+")", harness.List(&c.scenarios, scenarioOf))
-	f.Func("drivers", "`list` of "+names(drivers)+" (default all, postgres if there is a server)", harness.List(&c.drivers, driverOf))
+	f.Func("drivers", "`list` of "+names(drivers)+" (default all, postgres and mariadb if there is a server)", harness.List(&c.drivers, driverOf))
 	f.Func("workers", "`list` of how many handlers run at once in a process, or goroutines push (default 2, push 1,128)", harness.List(&c.workers, harness.Number(maxWorkers)))
 	f.Func("processes", "`list` of how many processes the scenarios processes and scaleout have (default 1,2,4,8,32 and 1,2,4)",
 		harness.List(&c.processes, harness.Number(maxProcesses)))
@@ -126,6 +140,8 @@ func flags(c *config) *flag.FlagSet {
 	f.Func("count", "`number` of runs of each combination (default 3, or 1 if a run has enough samples)", harness.One(&c.count, harness.Number(maxCount)))
 	f.StringVar(&c.postgres, "postgres", "", "`DSN` of a PostgreSQL database for the driver postgres (default $"+postgresVariable+");\n"+
 		"each run creates its own schema and drops it")
+	f.StringVar(&c.mariadb, "mariadb", "", "`DSN` of a MariaDB server for the driver mariadb, e.g. root@tcp(127.0.0.1:3306)/\n"+
+		"(default $"+mariadbVariable+"); each run creates its own database and drops it")
 	f.BoolVar(&c.json, "json", false, "print a JSON object for each run, then one with the median for each combination, instead of the table")
 	f.BoolVar(&c.bench, "bench", false, "print runs in the format of Go's benchmarks, for benchstat, instead of the table")
 	f.BoolVar(&c.long, "long", false, "take the long form: 10 million jobs in backlog, one minute in idle")

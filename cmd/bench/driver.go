@@ -28,9 +28,10 @@ var drivers = []*driver{
 	{name: "modernc", kind: child.SQLite},
 	{name: "ncruces", kind: child.SQLite},
 	{name: "postgres", kind: child.Postgres},
+	{name: "mariadb", kind: child.MariaDB},
 }
 
-func (d *driver) onServer() bool { return d.kind == child.Postgres }
+func (d *driver) onServer() bool { return d.kind.OnServer() }
 
 func driverOf(name string) (*driver, error) {
 	for _, d := range drivers {

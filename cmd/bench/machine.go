@@ -11,8 +11,8 @@ import (
 // A machine is what the figures depend on.
 type machine struct {
 	harness.Machine
-	sqlite map[string]string // versions, by driver
-	server *server           // nil if none is measured
+	sqlite  map[string]string // versions, by driver
+	servers map[*driver]*server
 }
 
 func (m machine) String() string {
@@ -24,8 +24,10 @@ func (m machine) String() string {
 	if len(versions) > 0 {
 		text += "\nSQLite: " + strings.Join(versions, ", ")
 	}
-	if m.server != nil {
-		text += "\n" + m.server.String()
+	for _, d := range drivers {
+		if s := m.servers[d]; s != nil {
+			text += "\n" + s.text
+		}
 	}
 	return text
 }

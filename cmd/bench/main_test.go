@@ -77,7 +77,7 @@ func lines(t *testing.T, stdout string) (runs, medians []line) {
 		if l.Lost != 0 || l.Repeated != 0 {
 			t.Errorf("%s", text)
 		}
-		if want := map[string]string{"memory": "none", "modernc": "full", "postgres": serverDurability()}[l.Driver]; l.Durability != want {
+		if want := map[string]string{"memory": "none", "modernc": "full", "postgres": serverDurability(), "mariadb": "full"}[l.Driver]; l.Durability != want {
 			t.Errorf("durability %q, not %q: %s", l.Durability, want, text)
 		}
 	}
@@ -235,14 +235,15 @@ func TestInterrupt(t *testing.T) {
 func TestUsageErrors(t *testing.T) {
 	t.Setenv(postgresVariable, "")
 	for _, test := range []struct{ args, want string }{
-		{"-drivers mysql", `unknown driver "mysql"; the drivers are memory, mattn, modernc, ncruces, postgres`},
+		{"-drivers mysql", `unknown driver "mysql"; the drivers are memory, mattn, modernc, ncruces, postgres, mariadb`},
 		{"-drivers postgres", "the driver postgres needs a server"},
+		{"-drivers mariadb", "the driver mariadb needs a server: -mariadb DSN"},
 		{"-scenario scaleout", "nothing to measure: scaleout is not for memory, mattn, modernc, ncruces"},
 		{"-scenario tx -drivers postgres -postgres host=nowhere", "nothing to measure: tx is not for postgres"},
 		{"-drivers modernc,", `unknown driver ""`},
 		{"-drivers modernc,modernc", "modernc is listed twice"},
 		{"-drivers=", `unknown driver ""`},
-		{"-scenario nap", `unknown scenario "nap"; the scenarios are drain, group, flow, fair, single`},
+		{"-scenario nap", `unknown scenario "nap"; the scenarios are drain, group, flow, fair, schedules, single`},
 		{"-scenario single -drivers memory", "nothing to measure"},
 		{"-workers 0", "0 is not from 1 to 100000"},
 		{"-workers 1,-2", "-2 is not from 1 to 100000"},
@@ -285,7 +286,7 @@ func TestUsage(t *testing.T) {
 			t.Errorf("scenario %s is not in\n%s", s.Name, &stdout)
 		}
 	}
-	for _, name := range []string{"scenario", "drivers", "workers", "jobs", "count", "processes", "long", "json", "bench", "svg", "html", "cpuprofile", "dir", "postgres"} {
+	for _, name := range []string{"scenario", "drivers", "workers", "jobs", "count", "processes", "long", "json", "bench", "svg", "html", "cpuprofile", "dir", "postgres", "mariadb"} {
 		if !strings.Contains(stdout.String(), "\n  -"+name) {
 			t.Errorf("-%s is not in\n%s", name, &stdout)
 		}

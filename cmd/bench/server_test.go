@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"database/sql"
 	"os"
 	"strings"
 	"testing"
@@ -9,12 +10,14 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/plainjobs/plainjobs/cmd/bench/internal/child"
+	"github.com/plainjobs/plainjobs/internal/mycluster"
 	"github.com/plainjobs/plainjobs/internal/pgcluster"
 )
 
 func TestMain(m *testing.M) {
 	code := m.Run()
 	pgcluster.Stop()
+	mycluster.Stop()
 	os.Exit(code)
 }
 
@@ -93,5 +96,38 @@ func TestPostgresUnreachable(t *testing.T) {
 		if status != 1 || !strings.Contains(stderr.String(), "postgres: ") || strings.Contains(stdout.String()+stderr.String(), "wrong-secret") {
 			t.Errorf("status %d: %s%s", status, &stdout, &stderr)
 		}
+	}
+}
+
+// TestMariaDB runs all scenarios for MariaDB through the command.
+func TestMariaDB(t *testing.T) {
+	dsn := mycluster.Connect(t)
+	var names []string
+	for _, s := range child.Scenarios() {
+		if s.Is(child.MariaDB) {
+			names = append(names, s.Name)
+		}
+	}
+	status, stdout, stderr := bench(t, t.Context(), "-scenario", strings.Join(names, ","), "-drivers", "mariadb", "-mariadb", dsn,
+		"-workers", "2", "-processes", "1,2", "-jobs", "200", "-count", "1", "-json")
+	if status != 0 || stderr != "" {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	_, medians := lines(t, stdout)
+	checkMedians(t, medians, "mariadb", child.MariaDB)
+
+	db, err := sql.Open("mysql", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var left int
+	if err := db.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name LIKE 'bench%'`).Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d databases are left (%v)", left, err)
+	}
+	var out, errs bytes.Buffer
+	status = run(t.Context(), []string{"-scenario", "drain", "-drivers", "mariadb", "-mariadb", "u:wrong-secret@nowhere"}, &out, &errs)
+	if status != 1 || !strings.Contains(errs.String(), "user:password@tcp(host:3306)/") || strings.Contains(errs.String(), "wrong-secret") {
+		t.Errorf("status %d: %s", status, &errs)
 	}
 }

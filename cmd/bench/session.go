@@ -88,10 +88,12 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	s.machine = machine{Machine: harness.Inspect(dir), sqlite: map[string]string{}}
-	if slices.ContainsFunc(s.drivers, (*driver).onServer) {
-		if s.machine.server, err = inspectServer(ctx, s.postgres); err != nil {
-			return err
+	s.machine = machine{Machine: harness.Inspect(dir), sqlite: map[string]string{}, servers: map[*driver]*server{}}
+	for _, d := range s.drivers {
+		if d.onServer() {
+			if s.machine.servers[d], err = inspectServer(ctx, d, s.dsn(d)); err != nil {
+				return err
+			}
 		}
 	}
 
@@ -220,9 +222,10 @@ func (s *session) measure(ctx context.Context, program, dir string, c combinatio
 		Long:       s.long,
 		CPUProfile: profile,
 	}
-	if c.driver.onServer() {
-		o.DSN, o.Schema = s.postgres, s.machine.server.schema()
-		defer func() { err = errors.Join(err, harness.DropSchema(ctx, s.postgres, o.Schema)) }()
+	own := s.machine.servers[c.driver] // nil without a server
+	if own != nil {
+		o.DSN, o.Schema = own.dsn, own.schema()
+		defer func() { err = errors.Join(err, own.drop(ctx, own.dsn, o.Schema)) }()
 	}
 	var answer child.Answer
 	logged, err := harness.Call(exec.CommandContext(ctx, program), o, &answer)
@@ -238,8 +241,8 @@ func (s *session) measure(ctx context.Context, program, dir string, c combinatio
 	}
 	results = make([]result, len(answer.Results))
 	for i, r := range answer.Results {
-		if c.driver.onServer() {
-			r.Durability = s.machine.server.durability(r.Durability)
+		if own != nil {
+			r.Durability = own.durability(r.Durability)
 		}
 		results[i] = result{combination: c, Result: r}
 	}

@@ -116,7 +116,7 @@ func serve(d Driver, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Scenario, err)
 	}
-	if d.Kind == Postgres {
+	if d.Kind.OnServer() {
 		for i := range results {
 			results[i].Bytes = nil
 		}

@@ -41,7 +41,7 @@ var fair = &Scenario{
 				o.Path = filepath.Join(filepath.Dir(o.Path), fmt.Sprintf("fair%d.db", keys))
 			}
 			r, err := drainFair(ctx, d, o, keys)
-			if d.Kind == Postgres {
+			if d.Kind.OnServer() {
 				err = errors.Join(err, dropSchema(ctx, d, o))
 			}
 			if err != nil {

@@ -29,7 +29,7 @@ var flow = &Scenario{
 				o.Path = filepath.Join(filepath.Dir(o.Path), fmt.Sprintf("flow%d.db", i))
 			}
 			r, err := c.measure(ctx, d, o)
-			if d.Kind == Postgres {
+			if d.Kind.OnServer() {
 				err = errors.Join(err, dropSchema(ctx, d, o))
 			}
 			if err != nil {

@@ -10,19 +10,26 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/mysql"
 	"github.com/plainjobs/plainjobs/backend/postgres"
 	"github.com/plainjobs/plainjobs/backend/sqlite"
+	"github.com/plainjobs/plainjobs/cmd/bench/internal/harness"
 )
 
 // foreign opens a pool, as an application does, and a queue on it. Closing the
 // queue leaves the pool open.
 func foreign(ctx context.Context, d Driver, o Order) (db *sql.DB, queue *plainjobs.Queue, err error) {
 	var store backend.Backend
-	if d.Kind == Postgres {
+	switch d.Kind {
+	case Postgres:
 		if db, err = sql.Open(d.SQL, o.DSN); err == nil {
 			store, err = postgres.New(db, &postgres.Options{Schema: o.Schema})
 		}
-	} else {
+	case MariaDB:
+		if db, err = harness.OpenDatabase(ctx, o.DSN, o.Schema); err == nil {
+			store, err = mysql.New(db, nil)
+		}
+	default:
 		if db, err = bare(ctx, d, o.Path, "FULL"); err == nil {
 			store, err = sqlite.New(db, nil)
 		}
@@ -40,8 +47,8 @@ func foreign(ctx context.Context, d Driver, o Order) (db *sql.DB, queue *plainjo
 type commits interface{ stop() (int, error) }
 
 func watchCommits(ctx context.Context, d Driver, db *sql.DB) (commits, error) {
-	if d.Kind == Postgres {
-		w := &writes{ctx: ctx, db: db}
+	if d.Kind.OnServer() {
+		w := &writes{ctx: ctx, db: db, kind: d.Kind}
 		var err error
 		w.from, err = w.next()
 		return w, err
@@ -54,12 +61,17 @@ func watchCommits(ctx context.Context, d Driver, db *sql.DB) (commits, error) {
 type writes struct {
 	ctx  context.Context
 	db   *sql.DB
+	kind Kind
 	from int64
 }
 
 // next returns the number of the next such transaction. The query itself is
-// none.
+// none. MariaDB counts all statements COMMIT.
 func (w *writes) next() (n int64, err error) {
+	if w.kind == MariaDB {
+		err = w.db.QueryRowContext(w.ctx, "SHOW GLOBAL STATUS LIKE 'Com_commit'").Scan(new(string), &n)
+		return n, err
+	}
 	err = w.db.QueryRowContext(w.ctx, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").Scan(&n)
 	return n, err
 }

@@ -8,7 +8,13 @@ const (
 	Memory Kind = 1 << iota
 	SQLite
 	Postgres
+	MariaDB
 
+	// Server are the stores on a server.
+	Server = Postgres | MariaDB
 	// Shared are the stores that several processes can open.
-	Shared = SQLite | Postgres
+	Shared = SQLite | Server
 )
+
+// OnServer reports whether the store is on a server.
+func (k Kind) OnServer() bool { return k&Server != 0 }

@@ -79,7 +79,7 @@ func runNames(ctx context.Context, d Driver, o Order, cases []namesCase) (result
 			o.Path = filepath.Join(filepath.Dir(o.Path), fmt.Sprintf("names%d.db", i))
 		}
 		r, err := c.drain(ctx, d, o)
-		if d.Kind == Postgres {
+		if d.Kind.OnServer() {
 			err = errors.Join(err, dropSchema(ctx, d, o))
 		}
 		if err != nil {
@@ -96,7 +96,11 @@ func dropSchema(ctx context.Context, d Driver, o Order) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	_, err = db.ExecContext(ctx, fmt.Sprintf(`DROP SCHEMA IF EXISTS "%s" CASCADE`, o.Schema))
+	drop := fmt.Sprintf(`DROP SCHEMA IF EXISTS "%s" CASCADE`, o.Schema)
+	if d.Kind == MariaDB {
+		drop = "DROP DATABASE IF EXISTS " + o.Schema
+	}
+	_, err = db.ExecContext(ctx, drop)
 	return err
 }
 

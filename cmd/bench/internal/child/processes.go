@@ -31,11 +31,11 @@ var processes = &Scenario{
 // than one: a server has many writers, a file has one.
 var scaleout = &Scenario{
 	Name:      "scaleout",
-	About:     "drain by 1, 2 and 4 processes on one PostgreSQL server, which start together",
+	About:     "drain by 1, 2 and 4 processes on one server, which start together",
 	Jobs:      jobs(100_000),
 	Workers:   []int{2},
 	Processes: []int{1, 2, 4},
-	On:        Postgres,
+	On:        Server,
 	Latency:   processes.Latency,
 	run:       runProcesses,
 }
