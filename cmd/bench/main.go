@@ -5,6 +5,7 @@
 //	go run ./cmd/bench -scenario drain,single -workers 1,2,4 -drivers modernc
 //	go run ./cmd/bench -scenario processes -json
 //	go run ./cmd/bench -scenario drain,pushmany,scaleout -drivers postgres -postgres "postgres://user@localhost/test"
+//	go run ./cmd/bench -scenario drain,push,group -drivers mariadb -mariadb "root@tcp(127.0.0.1:3306)/"
 //	go run ./cmd/bench -count 10 -bench >new && benchstat old new
 //	go run ./cmd/bench -svg charts.svg
 //

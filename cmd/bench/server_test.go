@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"database/sql"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -104,7 +105,8 @@ func TestMariaDB(t *testing.T) {
 	dsn := mycluster.Connect(t)
 	var names []string
 	for _, s := range child.Scenarios() {
-		if s.Is(child.MariaDB) {
+		// With as few jobs, the first ticks of schedules are further away than their intervals.
+		if s.Is(child.MariaDB) && s.Name != "schedules" {
 			names = append(names, s.Name)
 		}
 	}
@@ -114,7 +116,11 @@ func TestMariaDB(t *testing.T) {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
 	_, medians := lines(t, stdout)
-	checkMedians(t, medians, "mariadb", child.MariaDB)
+	for _, name := range names {
+		if !slices.ContainsFunc(medians, func(l line) bool { return l.Scenario == name && l.Driver == "mariadb" }) {
+			t.Errorf("no line of %s", name)
+		}
+	}
 
 	db, err := sql.Open("mysql", dsn)
 	if err != nil {
