@@ -192,7 +192,7 @@ func reaps(s *scene) {
 // An examination finds all differences, and corrects them with Repair.
 func repairs(s *scene) {
 	limited, serial, _, unique := s.fill()
-	done := s.push(backend.NewJob{Name: "done"}, backend.NewJob{Name: "done"}, backend.NewJob{Name: "done"})
+	done := s.push(backend.NewJob{Name: "done", Fair: "k"}, backend.NewJob{Name: "done"}, backend.NewJob{Name: "done"})
 	jobs := s.claim(s.b, "done")
 	s.must(s.b.StoreProgress(s.Context(), []backend.Progress{{Lease: jobs[0].Lease, Done: 1, Total: 2}}))
 	_, err := s.b.Complete(s.Context(), []backend.Completion{{Lease: jobs[0].Lease, Result: []byte("r")}})
