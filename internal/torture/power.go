@@ -172,7 +172,7 @@ func (p *cutting) judgeGroups(sub *rig, what string, groups []child.Group) {
 			ok = ok && open == 0
 		}
 		for _, c := range g.Callbacks {
-			ok = ok && !(g.Ended && c.State == "blocked")
+			ok = ok && (!g.Ended || c.State != "blocked")
 			left[c.On] = false
 		}
 		if !ok || left["OnEnd"] || left["OnDone"] || left["OnFailure"] {
