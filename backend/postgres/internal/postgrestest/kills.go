@@ -93,30 +93,15 @@ func (d Driver) killed(text string) error {
 	return errors.Join(err, k.queue.Close())
 }
 
-// push creates groups of up to eight members, whose numbers begin with that of the group.
+// push creates groups and flows of up to eight members, whose numbers begin with that of the
+// group.
 func (k *killed) push(ctx context.Context, first int64) {
 	for ; ctx.Err() == nil; first += 10 {
-		err := func() error {
-			g, err := k.queue.Group(ctx, plainjobs.OnEnd(jobCallback.With("end")), plainjobs.OnDone(jobCallback.With("done")),
-				plainjobs.OnFailure(jobCallback.With("failure")))
-			if err != nil {
-				return err
-			}
-			k.note("group %d 0 0", g.ID())
-			for n := first; n < first+1+rand.Int64N(8); n++ {
-				task := jobPart.With(n)
-				if rand.IntN(12) == 0 {
-					task = jobPart.With(-n, plainjobs.MaxAttempts(1)) // it fails
-				}
-				id, err := g.Perform(ctx, task)
-				if err != nil {
-					return err
-				}
-				k.note("member %d 0 0", id)
-			}
-			return g.Seal(ctx)
-		}()
-		if err != nil && ctx.Err() == nil {
+		create := k.pushGroup
+		if rand.IntN(2) == 0 {
+			create = k.pushFlow
+		}
+		if err := create(ctx, first); err != nil && ctx.Err() == nil {
 			k.note("error 0 0 0 %v", err)
 		}
 		timer := time.NewTimer(20 * time.Millisecond)
@@ -126,6 +111,59 @@ func (k *killed) push(ctx context.Context, first int64) {
 			timer.Stop()
 		}
 	}
+}
+
+// callbacks are those of a group.
+func callbacks() []plainjobs.GroupOption {
+	return []plainjobs.GroupOption{
+		plainjobs.OnEnd(jobCallback.With("end")), plainjobs.OnDone(jobCallback.With("done")), plainjobs.OnFailure(jobCallback.With("failure")),
+	}
+}
+
+// partTask is a member, of which some fail.
+func partTask(n int64) plainjobs.Task {
+	if rand.IntN(12) == 0 {
+		return jobPart.With(-n, plainjobs.MaxAttempts(1))
+	}
+	return jobPart.With(n)
+}
+
+func (k *killed) pushGroup(ctx context.Context, first int64) error {
+	g, err := k.queue.Group(ctx, callbacks()...)
+	if err != nil {
+		return err
+	}
+	k.note("group %d 0 0", g.ID())
+	for n := first; n < first+1+rand.Int64N(8); n++ {
+		id, err := g.Perform(ctx, partTask(n))
+		if err != nil {
+			return err
+		}
+		k.note("member %d 0 0", id)
+	}
+	return g.Seal(ctx)
+}
+
+// pushFlow stores a diamond: some jobs depend on one, and another on all of these.
+func (k *killed) pushFlow(ctx context.Context, first int64) error {
+	var f plainjobs.Flow
+	top := f.Add(partTask(first))
+	var middle []plainjobs.Node
+	for n := first + 1; n < first+2+rand.Int64N(6); n++ {
+		middle = append(middle, f.Add(partTask(n), plainjobs.DependsOn(top)))
+	}
+	last := f.Add(partTask(first+9), plainjobs.DependsOn(middle...))
+	g, err := k.queue.PerformFlow(ctx, &f, callbacks()...)
+	if err != nil {
+		return err
+	}
+	k.note("group %d 0 0", g.ID())
+	for _, m := range middle {
+		k.note("member %d 0 0", m.ID())
+		k.note("depends %d 0 %d", m.ID(), top.ID())
+		k.note("depends %d 0 %d", last.ID(), m.ID())
+	}
+	return nil
 }
 
 // part runs a member: two steps, the second of which is in a transaction.
@@ -221,7 +259,7 @@ func (k *killing) stop(v *victim) {
 	}
 }
 
-// testKills kills processes that create groups and run their members, in steps. Every
+// testKills kills processes that create groups and flows and run their members, in steps. Every
 // callback exists once and runs, no step runs again that is stored, and nothing waits for
 // ever.
 func (d Driver) testKills(t *testing.T) {
@@ -302,12 +340,13 @@ type notes struct {
 	groups, members, callbacks map[int64]int
 	runs                       map[notedStep][]int64 // when the step ran
 	stored                     map[notedStep]int64   // when it was stored at first
+	depends                    map[int64][]int64     // on what jobs depend
 }
 
 // read reads the files. The death of a process may have cut the last line.
 func (k *killing) read() notes {
 	k.Helper()
-	n := notes{map[int64]int{}, map[int64]int{}, map[int64]int{}, map[notedStep][]int64{}, map[notedStep]int64{}}
+	n := notes{map[int64]int{}, map[int64]int{}, map[int64]int{}, map[notedStep][]int64{}, map[notedStep]int64{}, map[int64][]int64{}}
 	for _, name := range k.files {
 		text, err := os.ReadFile(name)
 		if err != nil && !os.IsNotExist(err) {
@@ -327,6 +366,8 @@ func (k *killing) read() notes {
 				n.members[id]++
 			case "callback":
 				n.callbacks[id]++
+			case "depends":
+				n.depends[id] = append(n.depends[id], at)
 			case "step":
 				n.runs[s] = append(n.runs[s], at)
 			case "stored":
@@ -349,6 +390,15 @@ func (k *killing) judge(q *plainjobs.Queue) {
 		for _, at := range runs {
 			if stored := n.stored[s]; stored != 0 && at > stored {
 				k.Errorf("step %d of job %d ran %d µs after it was stored", s.number, s.job, at-stored)
+			}
+		}
+	}
+	for job, needs := range n.depends {
+		for _, at := range n.runs[notedStep{job, 1}] {
+			for _, need := range needs {
+				if stored := n.stored[notedStep{need, 2}]; stored == 0 || stored > at {
+					k.Errorf("job %d ran before job %d, on which it depends, was done", job, need)
+				}
 			}
 		}
 	}
@@ -383,7 +433,8 @@ func (k *killing) judge(q *plainjobs.Queue) {
 	if err := k.s.db.QueryRowContext(k.Context(), query).Scan(&wrong); err != nil || wrong > 0 {
 		k.Errorf("%d jobs have had their effect otherwise than once, %v", wrong, err)
 	}
-	k.Logf("%d processes, %d groups, %d members, %d callbacks ran, %d steps stored", len(k.files), groups, members, len(n.callbacks), len(n.stored))
+	k.Logf("%d processes, %d groups, %d members, %d callbacks ran, %d steps stored, %d jobs depend on others",
+		len(k.files), groups, members, len(n.callbacks), len(n.stored), len(n.depends))
 }
 
 // judgeGroup checks the counts of a group that has ended, and its callbacks.
