@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -324,9 +323,9 @@ func (t *ticker) push(ctx context.Context, own *schedule, plan tickPlan) (time.T
 		jobs = append(jobs, job)
 	}
 	for {
-		taken, err := t.scheduler.Tick(ctx, backend.Tick{Name: own.Name, Definition: plan.definition, Due: plan.due, Next: next, Jobs: jobs})
-		at := refusedIndex(err)
-		if at < 0 || at >= len(jobs) {
+		taken, err := t.take(ctx, backend.Tick{Name: own.Name, Definition: plan.definition, Due: plan.due, Next: next, Jobs: jobs})
+		rest := withoutRefused(jobs, err)
+		if len(rest) == len(jobs) {
 			if taken && left > 0 {
 				t.opts.Logger.Info("plainjobs: missed ticks do not run; see CatchUp",
 					"schedule", own.Name, "first", plan.due, "skipped_at_least", left, "pushed", len(jobs))
@@ -334,9 +333,17 @@ func (t *ticker) push(ctx context.Context, own *schedule, plan tickPlan) (time.T
 			return next, err
 		}
 		// The options of the job refuse this tick. The others are still pushed.
-		t.opts.Logger.Warn("plainjobs: a tick pushes nothing", "schedule", own.Name, "error", err)
-		jobs = slices.Delete(jobs, at, at+1)
+		t.opts.Logger.Warn("plainjobs: a tick pushes nothing", "schedule", own.Name, "jobs", len(jobs)-len(rest), "error", err)
+		jobs = rest
 	}
+}
+
+// take is Tick with a limit of its time: it may wait for a lock of the application's, and other
+// schedules must not.
+func (t *ticker) take(ctx context.Context, tick backend.Tick) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.tickWait())
+	defer cancel()
+	return t.scheduler.Tick(ctx, tick)
 }
 
 // refusedIndex returns the index of the job that a push refused because of its unique key
