@@ -44,7 +44,7 @@ const (
 
 // An Info describes a job. [Queue.Get] returns one with all fields. The Info that
 // [FromContext] returns and that a middleware gets has only the fields from ID to
-// Metadata, State, Failures, Suspect, StartedAt by this process's clock, UniqueKey,
+// Tick, State, Failures, Suspect, StartedAt by this process's clock, UniqueKey,
 // SerialKey, and Payload, which must not be modified. Its other fields are zero, because
 // a claim does not return them.
 type Info struct {

@@ -382,3 +382,39 @@ func TestStoredScheduleEncrypted(t *testing.T) {
 		}
 	})
 }
+
+// A looked store counts the looks at stored schedules.
+type looked struct {
+	*memory.Backend
+	due, pages atomic.Int64
+}
+
+func (b *looked) StoredSchedules(ctx context.Context, req backend.StoredRequest) (backend.StoredSchedules, error) {
+	if req.Due {
+		b.due.Add(1)
+	} else {
+		b.pages.Add(1)
+	}
+	return b.Backend.StoredSchedules(ctx, req)
+}
+
+// An idle worker looks once in five seconds, whatever the number of stored schedules, and goes
+// through them once after its start.
+func TestIdleStoredSchedules(t *testing.T) {
+	for _, n := range []int{0, 3, 2500} {
+		synctest.Test(t, func(t *testing.T) {
+			b := &looked{Backend: memory.New(nil)}
+			q := plainjobs.New(b, nil)
+			jobs, _ := storedRuns(q)
+			for i := range n {
+				setSchedule(t, q, fmt.Sprint("s", i), "@yearly", jobStored.With(""))
+			}
+			stop := start(t, q, worker.Options{Jobs: jobs})
+			time.Sleep(time.Hour)
+			mustStop(t, stop)
+			if due, pages := b.due.Load(), b.pages.Load(); due < 700 || due > 730 || pages != int64(n/1000+1) {
+				t.Errorf("with %d schedules the worker looked %d times for due ones and read %d pages", n, due, pages)
+			}
+		})
+	}
+}
