@@ -14,11 +14,12 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// tickRate is how many ticks a second schedules has.
-const tickRate = 1000
+// tickSpace is the time between two ticks of n schedules: a millisecond, or more for so few that each
+// would tick more often than once in ten seconds.
+func tickSpace(n int) time.Duration { return max(time.Millisecond, 10*time.Second/time.Duration(n)) }
 
 // schedules measures stored schedules: two workers while no tick is due, and while 1,000 are each
-// second. Its jobs are the schedules, each of which ticks once in schedules/1000 seconds.
+// second. Its jobs are the schedules, each of which ticks once in schedules/1000 seconds, but not more often than once in ten.
 var schedules = &Scenario{
 	Name:     "schedules",
 	About:    "stored schedules with 1,000 ticks a second, and two workers that wait for the first tick; -jobs is the number of schedules",
@@ -52,14 +53,14 @@ var schedules = &Scenario{
 			return nil, err
 		}
 		busy, err := tickFor(ctx, queue, o, from, window)
-		busy.Case, busy.Durability = fmt.Sprintf("%d schedules, 1000 ticks/s", o.Jobs), durability(store)
+		busy.Case, busy.Durability = fmt.Sprintf("%d schedules, %d ticks/s", o.Jobs, time.Second/tickSpace(o.Jobs)), durability(store)
 		return []Result{idle, busy}, err
 	},
 }
 
 // storeSchedules stores n schedules whose next ticks are spread evenly from a time on.
 func storeSchedules(ctx context.Context, store backend.Backend, n int, from time.Time) error {
-	const every = time.Second / tickRate
+	every := tickSpace(n)
 	var part []backend.StoredSchedule
 	for i := range n {
 		next := from.Add(time.Duration(i) * every)
@@ -117,7 +118,7 @@ func tickFor(ctx context.Context, queue *plainjobs.Queue, o Order, from time.Tim
 		m, begun := begin(o)
 		if err = begun; err == nil {
 			time.Sleep(time.Until(from.Add(window + 2*time.Second)))
-			_, r.Measures, err = m.end(int(window.Seconds()) * tickRate)
+			_, r.Measures, err = m.end(int(window / tickSpace(o.Jobs)))
 		}
 	}
 	stop()
@@ -133,7 +134,7 @@ func tickFor(ctx context.Context, queue *plainjobs.Queue, o Order, from time.Tim
 
 // count adds how many ticks of the window ran, ran twice, or did not run.
 func (t *tickTally) count(r Result, schedules int, from time.Time, window time.Duration) Result {
-	const every = time.Second / tickRate
+	every := tickSpace(schedules)
 	for i := range int(window / every) {
 		n := t.runs[fmt.Sprint("tick/", i%schedules)][from.Add(time.Duration(i)*every)]
 		r.Jobs++
