@@ -150,7 +150,7 @@ func checkMedians(t *testing.T, medians []line, driver string, kind child.Kind) 
 			want = 16
 		case s.Name == "limited":
 			want = 8
-		case len(s.Processes) > 0 || s.Name == "aged" || s.Name == "schedules":
+		case len(s.Processes) > 0 || s.Name == "aged":
 			want = 2
 		case s.Name == "flow", s.Name == "idle" && kind != child.Memory:
 			want = 4

@@ -14,22 +14,22 @@ import (
 	"github.com/plainjobs/plainjobs/worker"
 )
 
-// tickSpace is the time between two ticks of n schedules: a millisecond, or more for so few that each
-// would tick more often than once in ten seconds.
-func tickSpace(n int) time.Duration { return max(time.Millisecond, 10*time.Second/time.Duration(n)) }
+// tickSpace is the time between two ticks of n schedules: a millisecond, or more for less than 10,000.
+func tickSpace(n int) time.Duration {
+	return max(time.Millisecond, (10 * time.Second / time.Duration(n)).Truncate(time.Microsecond))
+}
 
-// schedules measures stored schedules: two workers while no tick is due, and while 1,000 are each
-// second. Its jobs are the schedules, each of which ticks once in schedules/1000 seconds, but not more often than once in ten.
+// schedules measures stored schedules: two workers while no tick is due, for the CPU time, and while
+// 1,000 are due each second. Each schedule ticks once.
 var schedules = &Scenario{
 	Name:     "schedules",
-	About:    "stored schedules with 1,000 ticks a second, and two workers that wait for the first tick; -jobs is the number of schedules",
+	About:    "stored schedules with 1,000 ticks a second, and CPU time of two workers before the first tick; -jobs is the number of schedules",
 	Jobs:     jobs(100_000),
 	Workers:  []int{8},
 	Latency:  "from a tick to the handler",
-	Profiles: true,
 	Rateless: true,
 	Once:     true,
-	run: func(ctx context.Context, d Driver, o Order) (results []Result, err error) {
+	run: func(ctx context.Context, d Driver, o Order) (_ []Result, err error) {
 		store, err := d.Open(o)
 		if err != nil {
 			return nil, err
@@ -43,7 +43,6 @@ var schedules = &Scenario{
 		if err != nil {
 			return nil, err
 		}
-		idle.Case, idle.Latency, idle.Durability = fmt.Sprintf("%d schedules, none due", o.Jobs), harness.Percentiles([]time.Duration{0}), durability(store)
 		window := 30 * time.Second
 		if o.Brief {
 			window = 2 * time.Second
@@ -52,20 +51,19 @@ var schedules = &Scenario{
 		if err := storeSchedules(ctx, store, o.Jobs, from); err != nil {
 			return nil, err
 		}
-		busy, err := tickFor(ctx, queue, o, from, window)
-		busy.Case, busy.Durability = fmt.Sprintf("%d schedules, %d ticks/s", o.Jobs, time.Second/tickSpace(o.Jobs)), durability(store)
-		return []Result{idle, busy}, err
+		r, err := tickFor(ctx, queue, o, from, min(int(window/tickSpace(o.Jobs)), o.Jobs))
+		r.CPU, r.Wakeups, r.Durability = idle.CPU, idle.Wakeups, durability(store)
+		return []Result{r}, err
 	},
 }
 
-// storeSchedules stores n schedules whose next ticks are spread evenly from a time on.
+// storeSchedules stores n schedules whose only ticks in this year are spread evenly from a time on.
 func storeSchedules(ctx context.Context, store backend.Backend, n int, from time.Time) error {
-	every := tickSpace(n)
 	var part []backend.StoredSchedule
 	for i := range n {
-		next := from.Add(time.Duration(i) * every)
+		next := from.Add(time.Duration(i) * tickSpace(n))
 		part = append(part, backend.StoredSchedule{
-			Name: fmt.Sprint("tick/", i), Definition: fmt.Sprintf("bench|every %v||1|0", time.Duration(n)*every), Next: next, Look: next,
+			Name: fmt.Sprint("tick/", i), Definition: "bench|@yearly||1|0", Next: next, Look: next,
 			Job: backend.NewJob{Name: "bench", Payload: fmt.Append(nil, i), MaxAttempts: 1},
 		})
 		if len(part) == batch || i == n-1 {
@@ -98,9 +96,9 @@ func (t *tickTally) handle(ctx context.Context, _ int) error {
 	return nil
 }
 
-// tickFor runs two workers until the ticks of a time have run. If window is zero, it measures the
-// workers while they wait.
-func tickFor(ctx context.Context, queue *plainjobs.Queue, o Order, from time.Time, window time.Duration) (r Result, err error) {
+// tickFor runs two workers until the first ticks have run. If there are none, it measures the workers
+// while they wait.
+func tickFor(ctx context.Context, queue *plainjobs.Queue, o Order, from time.Time, ticks int) (r Result, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	t := &tickTally{runs: map[string]map[time.Time]int{}}
 	plainjobs.Handle(queue, job, t.handle)
@@ -111,32 +109,31 @@ func tickFor(ctx context.Context, queue *plainjobs.Queue, o Order, from time.Tim
 		working.Go(func() { errs[i] = w.Run(ctx) })
 	}
 	start := time.Now()
-	if window == 0 {
+	if ticks == 0 {
 		runtime.GC()
 		r.Measures, err = quiet(o, nil)
 	} else {
 		m, begun := begin(o)
 		if err = begun; err == nil {
-			time.Sleep(time.Until(from.Add(window + 2*time.Second)))
-			_, r.Measures, err = m.end(int(window / tickSpace(o.Jobs)))
+			time.Sleep(time.Until(from.Add(time.Duration(ticks)*tickSpace(o.Jobs) + 2*time.Second)))
+			_, r.Measures, err = m.end(ticks)
 		}
 	}
 	stop()
 	working.Wait()
-	if err = errors.Join(err, errs[0], errs[1]); err != nil || window == 0 {
+	if err = errors.Join(err, errs[0], errs[1]); err != nil || ticks == 0 {
 		r.Seconds = time.Since(start).Seconds()
 		return r, err
 	}
 	r.Seconds = time.Since(start).Seconds()
 	r.Latency = harness.Percentiles(t.delays)
-	return t.count(r, o.Jobs, from, window), nil
+	return t.count(r, o.Jobs, from, ticks), nil
 }
 
-// count adds how many ticks of the window ran, ran twice, or did not run.
-func (t *tickTally) count(r Result, schedules int, from time.Time, window time.Duration) Result {
-	every := tickSpace(schedules)
-	for i := range int(window / every) {
-		n := t.runs[fmt.Sprint("tick/", i%schedules)][from.Add(time.Duration(i)*every)]
+// count adds how many of the first ticks ran, ran twice, or did not run.
+func (t *tickTally) count(r Result, schedules int, from time.Time, ticks int) Result {
+	for i := range ticks {
+		n := t.runs[fmt.Sprint("tick/", i)][from.Add(time.Duration(i)*tickSpace(schedules))]
 		r.Jobs++
 		switch {
 		case n == 0:
