@@ -32,10 +32,10 @@
 //
 // # What is missing
 //
-// The server notifies no waiting worker: pushes of the same process wake it at once, and other
-// jobs are found by polling, at least once a second. The store does not implement
-// [backend.DeathDetector]: a worker is dead when its lease has expired. Galera clusters are not
-// supported.
+// The store cannot pause gates. The server notifies no waiting worker: pushes of the same process
+// wake it at once, and other jobs are found by polling, at least once a second. The store does not
+// implement [backend.DeathDetector]: a worker is dead when its lease has expired. Galera clusters
+// are not supported.
 package mysql
 
 import (
