@@ -90,7 +90,9 @@ func columnsOf(nodes []*engine.FlowNode) (columns [][]*engine.FlowNode) {
 				mean[n.ID] += place[a.ID] / float64(len(n.After))
 			}
 		}
-		slices.SortStableFunc(c, func(a, b *engine.FlowNode) int { return cmp.Compare(mean[a.ID], mean[b.ID]) })
+		slices.SortFunc(c, func(a, b *engine.FlowNode) int {
+			return cmp.Or(cmp.Compare(mean[a.ID], mean[b.ID]), cmp.Compare(a.ID, b.ID))
+		})
 		for i, n := range c {
 			place[n.ID] = (float64(i) + 0.5) / float64(len(c))
 		}

@@ -276,14 +276,21 @@ func withSteps(timeline []entry, steps []stepView) []entry {
 	if more := len(steps) - stepsInTimeline; more > 0 {
 		steps = steps[more:]
 	}
-	for _, s := range steps {
-		place := slices.IndexFunc(timeline, func(e entry) bool { return e.When.at.After(s.When.at) })
-		if place < 0 {
-			place = len(timeline)
+	var all []entry
+	for i := range timeline {
+		for len(steps) > 0 && timeline[i].When.at.After(steps[0].When.at) {
+			all, steps = append(all, steps[0].entry()), steps[1:]
 		}
-		timeline = slices.Insert(timeline, place, entry{When: s.When, State: "done", Title: "Step " + s.Name + " stored"})
+		all = append(all, timeline[i])
 	}
-	return timeline
+	for i := range steps {
+		all = append(all, steps[i].entry())
+	}
+	return all
+}
+
+func (s *stepView) entry() entry {
+	return entry{When: s.When, State: "done", Title: "Step " + s.Name + " stored"}
 }
 
 // runWords says which worker had the run that ended with an error, and for how long, to a
