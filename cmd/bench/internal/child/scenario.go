@@ -53,7 +53,7 @@ func (s *Scenario) Limit(on Kind) *Scenario {
 // Scenarios lists all scenarios, in the order of tables.
 func Scenarios() []*Scenario {
 	return []*Scenario{
-		drain, group, flow, fair, single, push, pushmany, tx, application, live, idle, fail, schedules, names, limited, backlog, aged, memoryUse, processes, scaleout,
+		drain, group, flow, fair, schedules, single, push, pushmany, tx, application, live, idle, fail, names, limited, backlog, aged, memoryUse, processes, scaleout,
 		limit, limitPostgres, limitApart, limitPush, limitMany, limitCopy, limitTx,
 	}
 }
