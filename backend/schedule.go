@@ -34,7 +34,7 @@ type Scheduler interface {
 	// Calls for one name have their effects one after the other. change may be called again and must
 	// not call the store. After an error of change nothing changes, and the error matches it. A name
 	// that programs define is refused with ErrInvalid, unless that schedule is removed: then the new
-	// one replaces it. In a transaction of the application, unless tx is nil, the change exists if and
+	// one replaces it; Import does the same. In a transaction of the application, unless tx is nil, the change exists if and
 	// when it commits. A store that cannot join it returns an error that matches errors.ErrUnsupported.
 	ChangeSchedule(ctx context.Context, tx *sql.Tx, name string, change func(now time.Time, s *StoredSchedule) (*StoredSchedule, error)) error
 	// StoredSchedules returns a page of stored schedules. The cost of one that asks for due schedules

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"time"
@@ -172,6 +173,61 @@ var storedCases = []testCase{{
 		e.change(e.b, nil, "defined", put(as))
 		e.wantStored("in place of a removed one", as)
 		e.wantStored("no worker has it, but it is data", stored)
+		if all := e.schedules().Schedules; len(all) != 0 {
+			e.Errorf("the schedules of programs are %+v", all)
+		}
+	},
+}, {
+	name: "stored/names-race",
+	rule: "of calls at once that store a schedule and define one of its name, one succeeds",
+	run: func(e *env) {
+		now := e.schedules().Now
+		for i := range 20 {
+			name := fmt.Sprint("n", i)
+			var errs [2]error
+			e.atOnce(2, func(n int, b backend.Backend) {
+				s := b.(backend.Scheduler)
+				if n == i%2 {
+					errs[n] = s.Define(e.ctx, []backend.Schedule{{Name: name, Definition: "x", Next: now}})
+				} else {
+					errs[n] = s.ChangeSchedule(e.ctx, nil, name, put(backend.StoredSchedule{Name: name, Definition: "x", Next: now, Look: now, Job: newJob("a")}))
+				}
+			})
+			if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(errors.Join(errs[:]...), backend.ErrInvalid) {
+				e.Fatalf("the calls return %v and %v", errs[0], errs[1])
+			}
+		}
+		stored, defined := len(e.listStored(backend.StoredRequest{}).Schedules), len(e.schedules().Schedules)
+		if stored+defined != 20 {
+			e.Errorf("of 20 names %d are stored and %d defined", stored, defined)
+		}
+	},
+}, {
+	name: "stored/names-import",
+	rule: "an import refuses a stored schedule whose name programs define, and the reverse, and replaces a removed one",
+	run: func(e *env) {
+		importer := capability[backend.ExportImporter](e, e.b)
+		stored := e.storeSchedule("stored", time.Hour)
+		e.define(e.b, "defined", "x", time.Hour)
+		as := stored
+		as.Name = "defined"
+		now := e.schedules().Now
+		for what, batch := range map[string]backend.Batch{
+			"a stored one":  {Stored: []backend.StoredSchedule{as}},
+			"a defined one": {Schedules: []backend.Schedule{{Name: "stored", Definition: "x", Next: now}}},
+		} {
+			if _, err := importer.Import(e.ctx, batch); !errors.Is(err, backend.ErrInvalid) {
+				e.Errorf("Import of %s = %v, want ErrInvalid", what, err)
+			}
+		}
+		e.wantStored("the one before", stored)
+		if all := e.schedules().Schedules; len(all) != 1 || all[0].Name != "defined" {
+			e.Errorf("the schedules of programs are %+v", all)
+		}
+		e.claim(e.b, e.worker(), 1, "a") // registers a worker without schedules
+		e.reap(e.b, backend.ReapRequest{Expired: true})
+		e.imports(e.b, backend.Batch{Stored: []backend.StoredSchedule{as}})
+		e.wantStored("in place of a removed one", as)
 		if all := e.schedules().Schedules; len(all) != 0 {
 			e.Errorf("the schedules of programs are %+v", all)
 		}

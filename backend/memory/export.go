@@ -79,6 +79,9 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 	if last > maxID {
 		return result, fmt.Errorf("memory: import: %w: ID %d is above %d, the greatest that is kept in memory", backend.ErrInvalid, last, int64(maxID))
 	}
+	if err := b.checkNames(batch); err != nil {
+		return result, fmt.Errorf("memory: import: %w", err)
+	}
 	now := b.now()
 	if err := b.importGates(batch.Gates, now); err != nil {
 		return result, fmt.Errorf("memory: import: %w", err)
@@ -97,10 +100,26 @@ func (b *Backend) Import(ctx context.Context, batch backend.Batch) (backend.Impo
 	for _, s := range batch.Stored {
 		if old := b.stored[s.Name]; old == nil || !old.Last.After(s.Last) {
 			s = cloneStored(s)
+			delete(b.schedules, s.Name) // it is removed
 			b.store(&s)
 		}
 	}
 	return result, nil
+}
+
+// checkNames refuses schedules whose names the other kind of schedule has.
+func (b *Backend) checkNames(batch backend.Batch) error {
+	for _, s := range batch.Schedules {
+		if b.stored[s.Name] != nil {
+			return lifecycle.StoredError(s.Name)
+		}
+	}
+	for _, s := range batch.Stored {
+		if defined := b.schedules[s.Name]; defined != nil && defined.RemovedAt.IsZero() {
+			return lifecycle.DefinedError(s.Name)
+		}
+	}
+	return nil
 }
 
 // importJob stores an imported job, unless it exists. Its gates count it in the state source.

@@ -78,7 +78,8 @@ func (b *Backend) ChangeSchedule(ctx context.Context, tx *sql.Tx, name string, c
 	}
 	defer b.mu.Unlock()
 	defined := b.schedules[name]
-	if defined != nil && defined.RemovedAt.IsZero() {
+	live := defined != nil && defined.RemovedAt.IsZero()
+	if live && b.stored[name] == nil {
 		return fmt.Errorf("memory: change schedule: %w", lifecycle.DefinedError(name))
 	}
 	var old *backend.StoredSchedule
@@ -88,7 +89,9 @@ func (b *Backend) ChangeSchedule(ctx context.Context, tx *sql.Tx, name string, c
 	}
 	next, err := change(lifecycle.Time(b.now()), old)
 	if err == nil && next != nil {
-		err = check.StoredSchedule(name, next)
+		if err = check.StoredSchedule(name, next); err == nil && live {
+			err = lifecycle.DefinedError(name)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("memory: change schedule: %w", err)

@@ -102,12 +102,15 @@ func (a *importBatch) run(batch backend.Batch) error {
 	}
 	for _, s := range batch.Schedules {
 		err := a.t.later(importSchedule, s.Name, s.Definition, s.Next.UnixMicro(), s.Paused, microsOf(s.RemovedAt), microsOf(s.Last))
+		if err == nil {
+			err = a.t.checkNotStored(s.Name)
+		}
 		if err != nil {
 			return err
 		}
 	}
 	for i := range batch.Stored {
-		if err := a.t.later(importStored, storedArgs(&batch.Stored[i])...); err != nil {
+		if err := a.t.importStored(&batch.Stored[i]); err != nil {
 			return err
 		}
 	}

@@ -50,13 +50,6 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 	}
 	return b.write(ctx, "define", func(t *tx) error {
 		for _, name := range sqlstore.Sorted(last) {
-			found, err := t.ids(selectIsStored, name)
-			if err == nil && len(found) > 0 {
-				err = rejected{lifecycle.StoredError(name)}
-			}
-			if err != nil {
-				return err
-			}
 			s := last[name]
 			query, args := insertSchedule+insertScheduleTail, []any{name, s.Definition, s.Next.UnixMicro()}
 			if instead := microsOf(s.Instead); instead != 0 {
@@ -65,9 +58,22 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 			if err := t.later(query, args...); err != nil {
 				return err
 			}
+			if err := t.checkNotStored(name); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
+}
+
+// checkNotStored refuses the name of a stored schedule. The transaction has the row of the name, so
+// that no other one stores it.
+func (t *tx) checkNotStored(name string) error {
+	found, err := t.ids(selectIsStored, name)
+	if err == nil && len(found) > 0 {
+		err = rejected{lifecycle.StoredError(name)}
+	}
+	return err
 }
 
 // Schedules implements [backend.Scheduler].

@@ -43,7 +43,10 @@ const (
 	updateStoredTick = `UPDATE plainjobs_stored_schedule SET next_at = ?, look_at = ?, problem = ?, runs = ?, last_at = ? WHERE name = ?`
 	deleteStored     = `DELETE FROM plainjobs_stored_schedule WHERE name = ?`
 
-	lockDefined    = `SELECT removed_at <> 0 FROM plainjobs_schedule WHERE name = ? FOR UPDATE`
+	lockDefined = `SELECT removed_at FROM plainjobs_schedule WHERE name = ? FOR UPDATE`
+	// Another transaction that stores or defines the name waits for this one, even after the row is
+	// deleted. So no other transaction sees a row whose removed_at is 1.
+	holdName       = `INSERT INTO plainjobs_schedule (name, definition, next_at, removed_at) VALUES (?, '', 0, 1) ON DUPLICATE KEY UPDATE name = VALUES(name)`
 	deleteSchedule = `DELETE FROM plainjobs_schedule WHERE name = ?`
 	selectIsStored = `SELECT 1 FROM plainjobs_stored_schedule WHERE name = ?`
 )
@@ -88,24 +91,21 @@ func (b *Backend) ChangeSchedule(ctx context.Context, caller *sql.Tx, name strin
 // changeSchedule reports whether it was done, and otherwise that another transaction has stored the
 // schedule meanwhile.
 func (t *tx) changeSchedule(name string, change func(time.Time, *backend.StoredSchedule) (*backend.StoredSchedule, error)) (done bool, err error) {
-	defined := false
-	err = t.each(lockDefined, []any{name}, func(r *sql.Rows) error {
-		removed := false
-		err := r.Scan(&removed)
-		if defined = true; err == nil && !removed {
-			err = rejected{lifecycle.DefinedError(name)}
-		}
-		return err
-	})
+	old, err := t.storedSchedule(name)
 	if err != nil {
 		return false, err
 	}
-	var old *backend.StoredSchedule
-	err = t.each(lockStored, []any{name}, func(r *sql.Rows) error {
-		s, err := scanStored(r)
-		old = &s
-		return err
-	})
+	var n nameRow
+	if old == nil {
+		if n, err = t.holdName(name); err == nil && n.live {
+			err = rejected{lifecycle.DefinedError(name)}
+		}
+		if err == nil {
+			old, err = t.storedSchedule(name)
+		}
+	} else {
+		n, err = t.nameRow(name)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -115,23 +115,80 @@ func (t *tx) changeSchedule(name string, change func(time.Time, *backend.StoredS
 	}
 	next, err := change(instant(now), old)
 	if err == nil && next != nil {
-		err = check.StoredSchedule(name, next)
+		if err = check.StoredSchedule(name, next); err == nil && n.live {
+			err = lifecycle.DefinedError(name)
+		}
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return false, rejected{err}
-	case next == nil && old == nil:
-		return true, nil
-	case next == nil:
-		return true, t.later(deleteStored, name)
-	case old != nil:
-		return true, t.later(updateStored, append(storedArgs(next)[1:], name)...)
 	}
-	n, err := t.execN(insertNewStored, storedArgs(next)...)
-	if err == nil && n > 0 && defined {
+	done = true
+	switch {
+	case next == nil && old != nil:
+		err = t.later(deleteStored, name)
+	case next != nil && old != nil:
+		err = t.later(updateStored, append(storedArgs(next)[1:], name)...)
+	case next != nil:
+		rows, insertErr := t.execN(insertNewStored, storedArgs(next)...)
+		done, err = rows > 0, insertErr
+	}
+	if err == nil && (n.held || n.found && !n.live && next != nil) {
 		err = t.later(deleteSchedule, name)
 	}
-	return n > 0, err
+	return done, err
+}
+
+// storedSchedule locks and returns a stored schedule, or nil.
+func (t *tx) storedSchedule(name string) (stored *backend.StoredSchedule, err error) {
+	err = t.each(lockStored, []any{name}, func(r *sql.Rows) error {
+		s, err := scanStored(r)
+		stored = &s
+		return err
+	})
+	return stored, err
+}
+
+// A nameRow is the row of a name among the schedules that programs define.
+type nameRow struct {
+	found, live bool
+	held        bool // holdName has inserted it
+}
+
+// nameRow locks the row of a name.
+func (t *tx) nameRow(name string) (n nameRow, err error) {
+	err = t.each(lockDefined, []any{name}, func(r *sql.Rows) error {
+		var removed int64
+		err := r.Scan(&removed)
+		n.found, n.live, n.held = true, removed == 0, removed == 1
+		return err
+	})
+	return n, err
+}
+
+// holdName locks the row of a name, and inserts one if there is none: so that no transaction defines
+// the name while this one stores it. The caller deletes a row that is held.
+func (t *tx) holdName(name string) (n nameRow, err error) {
+	for !n.found && err == nil {
+		if err = t.later(holdName, name); err == nil {
+			n, err = t.nameRow(name)
+		}
+	}
+	return n, err
+}
+
+// importStored stores an imported schedule, unless programs define one of the name.
+func (t *tx) importStored(s *backend.StoredSchedule) error {
+	n, err := t.holdName(s.Name)
+	if err == nil && n.live {
+		err = rejected{lifecycle.DefinedError(s.Name)}
+	}
+	if err == nil {
+		err = t.later(deleteSchedule, s.Name)
+	}
+	if err == nil {
+		err = t.later(importStored, storedArgs(s)...)
+	}
+	return err
 }
 
 // StoredSchedules implements [backend.Scheduler].

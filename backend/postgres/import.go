@@ -157,12 +157,15 @@ func (a *importBatch) run(batch backend.Batch) error {
 	}
 	for _, s := range batch.Schedules {
 		_, err := a.t.exec(importSchedule, s.Name, s.Definition, s.Next.UnixMicro(), microsOf(s.Last), s.Paused, microsOf(s.RemovedAt))
+		if err == nil {
+			err = a.t.checkNotStored([]string{s.Name})
+		}
 		if err != nil {
 			return err
 		}
 	}
 	for i := range batch.Stored {
-		if _, err := a.t.exec(importStored, storedArgs(&batch.Stored[i])...); err != nil {
+		if err := a.t.importStored(&batch.Stored[i]); err != nil {
 			return err
 		}
 	}

@@ -60,18 +60,23 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 		definitions[i], nexts[i], instead[i] = last[name].Definition, last[name].Next.UnixMicro(), microsOf(last[name].Instead)
 	}
 	return b.write(ctx, "define", b.durable(), func(t *tx) error {
-		err := t.each(selectAnyStored, []any{textArray(names)}, func(r *sql.Rows) error {
-			name := ""
-			if err := r.Scan(&name); err != nil {
-				return err
-			}
-			return rejected{lifecycle.StoredError(name)}
-		})
-		if err != nil {
+		_, err := t.exec(upsertSchedules, textArray(names), textArray(definitions), intArray(nexts), intArray(instead))
+		if err == nil {
+			err = t.checkNotStored(names)
+		}
+		return err
+	})
+}
+
+// checkNotStored refuses names of stored schedules. The transaction has the rows of the names, so
+// that no other one stores them.
+func (t *tx) checkNotStored(names []string) error {
+	return t.each(selectAnyStored, []any{textArray(names)}, func(r *sql.Rows) error {
+		name := ""
+		if err := r.Scan(&name); err != nil {
 			return err
 		}
-		_, err = t.exec(upsertSchedules, textArray(names), textArray(definitions), intArray(nexts), intArray(instead))
-		return err
+		return rejected{lifecycle.StoredError(name)}
 	})
 }
 

@@ -51,7 +51,11 @@ const (
 		WHERE s.name = v.name`
 	deleteStored = `DELETE FROM plainjobs.stored_schedule WHERE name = $1::text`
 
-	lockDefined     = `SELECT removed_at IS NOT NULL FROM plainjobs.schedule WHERE name = $1::text FOR UPDATE`
+	lockDefined = `SELECT removed_at IS NOT NULL FROM plainjobs.schedule WHERE name = $1::text FOR UPDATE`
+	// Another transaction that stores or defines the name waits for this one, even after the row is
+	// deleted.
+	holdName = `
+		INSERT INTO plainjobs.schedule (name, definition, next_at, removed_at) VALUES ($1::text, '', 0, 1) ON CONFLICT (name) DO NOTHING`
 	deleteSchedule  = `DELETE FROM plainjobs.schedule WHERE name = $1::text`
 	selectAnyStored = `SELECT name FROM plainjobs.stored_schedule WHERE name = ANY ($1::text::text[]) ORDER BY name LIMIT 1`
 )
@@ -111,24 +115,21 @@ func (b *Backend) ChangeSchedule(ctx context.Context, caller *sql.Tx, name strin
 // changeSchedule reports whether it was done, and otherwise that another transaction has stored the
 // schedule meanwhile.
 func (t *tx) changeSchedule(name string, change func(time.Time, *backend.StoredSchedule) (*backend.StoredSchedule, error)) (done bool, err error) {
-	defined := false
-	err = t.each(lockDefined, []any{name}, func(r *sql.Rows) error {
-		removed := false
-		err := r.Scan(&removed)
-		if defined = true; err == nil && !removed {
-			err = rejected{lifecycle.DefinedError(name)}
-		}
-		return err
-	})
+	old, err := t.storedSchedule(name)
 	if err != nil {
 		return false, err
 	}
-	var old *backend.StoredSchedule
-	err = t.each(lockStored, []any{name}, func(r *sql.Rows) error {
-		s, err := scanStored(r)
-		old = &s
-		return err
-	})
+	var n nameRow
+	if old == nil {
+		if n, err = t.holdName(name); err == nil && n.live {
+			err = rejected{lifecycle.DefinedError(name)}
+		}
+		if err == nil {
+			old, err = t.storedSchedule(name)
+		}
+	} else {
+		n, err = t.nameRow(name)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -138,25 +139,85 @@ func (t *tx) changeSchedule(name string, change func(time.Time, *backend.StoredS
 	}
 	next, err := change(instant(now), old)
 	if err == nil && next != nil {
-		err = check.StoredSchedule(name, next)
+		if err = check.StoredSchedule(name, next); err == nil && n.live {
+			err = lifecycle.DefinedError(name)
+		}
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return false, rejected{err}
-	case next == nil && old == nil:
-		return true, nil
-	case next == nil:
-		_, err := t.exec(deleteStored, name)
-		return true, err
-	case old != nil:
-		_, err := t.exec(updateStored, storedArgs(next)...)
-		return true, err
 	}
-	n, err := t.execN(insertNewStored, storedArgs(next)...)
-	if err == nil && n > 0 && defined {
+	done = true
+	switch {
+	case next == nil && old != nil:
+		_, err = t.exec(deleteStored, name)
+	case next != nil && old != nil:
+		_, err = t.exec(updateStored, storedArgs(next)...)
+	case next != nil:
+		rows, insertErr := t.execN(insertNewStored, storedArgs(next)...)
+		done, err = rows > 0, insertErr
+	}
+	if err == nil && (n.held || n.found && !n.live && next != nil) {
 		_, err = t.exec(deleteSchedule, name)
 	}
-	return n > 0, err
+	return done, err
+}
+
+// storedSchedule locks and returns a stored schedule, or nil.
+func (t *tx) storedSchedule(name string) (stored *backend.StoredSchedule, err error) {
+	err = t.each(lockStored, []any{name}, func(r *sql.Rows) error {
+		s, err := scanStored(r)
+		stored = &s
+		return err
+	})
+	return stored, err
+}
+
+// A nameRow is the row of a name among the schedules that programs define.
+type nameRow struct {
+	found, live bool
+	held        bool // holdName has inserted it
+}
+
+// nameRow locks the row of a name.
+func (t *tx) nameRow(name string) (n nameRow, err error) {
+	err = t.each(lockDefined, []any{name}, func(r *sql.Rows) error {
+		removed := false
+		err := r.Scan(&removed)
+		n.found, n.live = true, !removed
+		return err
+	})
+	return n, err
+}
+
+// holdName locks the row of a name, and inserts one if there is none: so that no transaction defines
+// the name while this one stores it. The caller deletes a row that is held.
+func (t *tx) holdName(name string) (n nameRow, err error) {
+	for !n.found {
+		inserted, err := t.execN(holdName, name)
+		if err != nil {
+			return n, err
+		}
+		if n, err = t.nameRow(name); err != nil {
+			return n, err
+		}
+		n.held = inserted > 0
+	}
+	return n, nil
+}
+
+// importStored stores an imported schedule, unless programs define one of the name.
+func (t *tx) importStored(s *backend.StoredSchedule) error {
+	n, err := t.holdName(s.Name)
+	if err == nil && n.live {
+		err = rejected{lifecycle.DefinedError(s.Name)}
+	}
+	if err == nil {
+		_, err = t.exec(deleteSchedule, s.Name)
+	}
+	if err == nil {
+		_, err = t.exec(importStored, storedArgs(s)...)
+	}
+	return err
 }
 
 // StoredSchedules implements [backend.Scheduler].

@@ -81,12 +81,15 @@ func (b *Backend) importBatch(t *tx, batch backend.Batch, now int64, result *bac
 		if !s.Last.IsZero() {
 			pushed = s.Last.UnixMicro()
 		}
+		if err := t.checkNotStored(s.Name); err != nil {
+			return err
+		}
 		if _, err := t.exec(importSchedule, s.Name, s.Definition, s.Next.UnixMicro(), pushed, s.Paused, removed); err != nil {
 			return err
 		}
 	}
 	for i := range batch.Stored {
-		if _, err := t.exec(importStored, storedArgs(&batch.Stored[i])...); err != nil {
+		if err := t.importStored(&batch.Stored[i]); err != nil {
 			return err
 		}
 	}

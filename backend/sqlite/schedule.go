@@ -8,7 +8,6 @@ import (
 
 	"github.com/plainjobs/plainjobs/backend"
 	"github.com/plainjobs/plainjobs/backend/check"
-	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
 const (
@@ -45,11 +44,7 @@ func (b *Backend) Define(ctx context.Context, schedules []backend.Schedule) erro
 	}
 	return b.write(ctx, &request{op: "define", firm: true, run: func(t *tx) error {
 		for _, s := range schedules {
-			stored, err := t.storedSchedule(s.Name)
-			if err == nil && stored != nil {
-				err = rejected{lifecycle.StoredError(s.Name)}
-			}
-			if err != nil {
+			if err := t.checkNotStored(s.Name); err != nil {
 				return err
 			}
 		}

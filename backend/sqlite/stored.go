@@ -75,25 +75,22 @@ func (b *Backend) ChangeSchedule(ctx context.Context, caller *sql.Tx, name strin
 }
 
 func (b *Backend) changeSchedule(t *tx, name string, change func(time.Time, *backend.StoredSchedule) (*backend.StoredSchedule, error)) error {
-	defined := false
-	err := t.each(selectRemovedAt, []any{name}, func(r *sql.Rows) (bool, error) {
-		removed := int64(0)
-		err := r.Scan(&removed)
-		if defined = true; err == nil && removed == 0 {
-			err = rejected{lifecycle.DefinedError(name)}
-		}
-		return false, err
-	})
+	defined, live, err := t.defined(name)
 	if err != nil {
 		return err
 	}
 	old, err := t.storedSchedule(name)
+	if err == nil && live && old == nil {
+		err = rejected{lifecycle.DefinedError(name)}
+	}
 	if err != nil {
 		return err
 	}
 	next, err := change(instant(b.now()), old)
 	if err == nil && next != nil {
-		err = check.StoredSchedule(name, next)
+		if err = check.StoredSchedule(name, next); err == nil && live {
+			err = lifecycle.DefinedError(name)
+		}
 	}
 	switch {
 	case err != nil:
@@ -110,6 +107,42 @@ func (b *Backend) changeSchedule(t *tx, name string, change func(time.Time, *bac
 		}
 	}
 	_, err = t.exec(upsertStored, storedArgs(next)...)
+	return err
+}
+
+// defined reports whether there is a schedule of the name that programs define or did define, and
+// whether it is not removed.
+func (t *tx) defined(name string) (defined, live bool, err error) {
+	err = t.each(selectRemovedAt, []any{name}, func(r *sql.Rows) (bool, error) {
+		removed := int64(0)
+		err := r.Scan(&removed)
+		defined, live = true, removed == 0
+		return false, err
+	})
+	return defined, live, err
+}
+
+// importStored stores an imported schedule, unless programs define one of the name.
+func (t *tx) importStored(s *backend.StoredSchedule) error {
+	defined, live, err := t.defined(s.Name)
+	if err == nil && live {
+		err = rejected{lifecycle.DefinedError(s.Name)}
+	}
+	if err == nil && defined {
+		_, err = t.exec(deleteSchedule, s.Name)
+	}
+	if err == nil {
+		_, err = t.exec(importStored, storedArgs(s)...)
+	}
+	return err
+}
+
+// checkNotStored refuses the name of a stored schedule.
+func (t *tx) checkNotStored(name string) error {
+	stored, err := t.storedSchedule(name)
+	if err == nil && stored != nil {
+		err = rejected{lifecycle.StoredError(name)}
+	}
 	return err
 }
 
