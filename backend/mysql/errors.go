@@ -37,6 +37,7 @@ const (
 	errUserLimit      = 1203
 	errLockTimeout    = 1205
 	errDeadlock       = 1213
+	errColumnExists   = 1060
 	errPrivilege      = 1227
 	errNoEngine       = 1286
 	errOption         = 1290 // for example --read-only

@@ -194,7 +194,8 @@ func (t *tx) upgradeTo(version int, file string, done int) error {
 		if i < done {
 			continue
 		}
-		if _, err := t.exec(text); err != nil {
+		// A column that exists was added before. MySQL has no ADD COLUMN IF NOT EXISTS.
+		if _, err := t.exec(text); err != nil && number(err) != errColumnExists {
 			return fmt.Errorf("%s, statement %d: %w", file, i+1, err)
 		}
 		if _, err := t.exec(raiseStep, i+1, i+1); err != nil {

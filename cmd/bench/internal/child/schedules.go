@@ -135,12 +135,11 @@ func (t *tickTally) count(r Result, schedules int, from time.Time, ticks int) Re
 	for i := range ticks {
 		n := t.runs[fmt.Sprint("tick/", i)][from.Add(time.Duration(i)*tickSpace(schedules))]
 		r.Jobs++
-		switch {
-		case n == 0:
+		if n == 0 {
 			r.Lost++
-		default:
-			r.Repeated += n - 1
+			continue
 		}
+		r.Repeated += n - 1
 	}
 	return r
 }
