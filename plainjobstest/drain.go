@@ -120,7 +120,7 @@ func (d *drain) next(ctx context.Context) bool {
 	}
 	f := engine.FailureOf(def, job, err, false)
 	f.Result = result
-	d.queue.EncryptFailure(job.Name, &f)
+	d.queue.EncryptFailure(job.Name, err, &f)
 	if f.Delay < time.Microsecond && f.Ending == backend.EndRetry && !d.retries {
 		f.Delay = time.Second // it has had its turn
 	}

@@ -73,7 +73,7 @@ func (p *reporter) ended(e outcome, err error) {
 		return
 	}
 	a := append(attrs(r), slog.Duration("took", e.took))
-	if f != nil && f.Error != "" && (!p.queue.EncryptErrors || f.Ending == backend.EndSnooze) {
+	if f != nil && f.Error != "" && (!p.queue.EncryptErrors || f.Error == engine.KeyText(err)) {
 		a = append(a, slog.String("error", firstLine(f.Error)))
 	}
 	if where := engine.PanicAt(err); where != "" {

@@ -93,7 +93,7 @@ func (s *slots) outcomeOf(r *run, err error, took time.Duration) outcome {
 		if r.cancelled.Load() { // whatever error the handler returned
 			f.Ending, f.Delay = backend.EndCancelled, 0
 		}
-		s.queue.EncryptFailure(r.job.Name, &f)
+		s.queue.EncryptFailure(r.job.Name, err, &f)
 		e.failure = &f
 	}
 	if s.queue.ReportsError(r.def, e.failure) && !r.cancelled.Load() && !r.isLost() {

@@ -51,7 +51,32 @@ func (q *Queue) Decrypt(name string, encrypted []byte) (data []byte, err error) 
 			data, err = nil, fmt.Errorf("the codec panicked while it decrypted: %T", v)
 		}
 	}()
-	return q.Codec.Decrypt(name, encrypted)
+	data, err = q.Codec.Decrypt(name, encrypted)
+	if errors.Is(err, encrypt.ErrUnavailable) {
+		err = &keyError{err}
+	}
+	return data, err
+}
+
+// A keyError is one of the codec's that matches encrypt.ErrUnavailable. Its text has no data, which
+// that of a handler's error may have.
+type keyError struct{ error }
+
+func (e *keyError) Unwrap() error { return e.error }
+
+// KeyText returns why the codec could not decrypt, if err, the error of a run, says that, or an
+// empty string.
+func KeyText(err error) (text string) {
+	defer func() {
+		if recover() != nil { // the As and Unwrap of an error are the user's code
+			text = ""
+		}
+	}()
+	var key *keyError
+	if errors.As(err, &key) {
+		text = backend.CleanError(key.Error())
+	}
+	return text
 }
 
 // DecryptText returns a text of a job as it was before EncryptText. A text that does not decrypt was
@@ -78,11 +103,17 @@ func (q *Queue) decrypting(run Run) Run {
 	}
 }
 
-// EncryptFailure encrypts the texts of a failure if the queue encrypts errors. That a job waits for a key
-// stays in clear.
-func (q *Queue) EncryptFailure(name string, f *backend.Failure) {
-	if !q.EncryptErrors || q.Codec == nil || f.Ending == backend.EndSnooze {
+// EncryptFailure encrypts the texts of a failure of a run that ended with err, if the queue encrypts
+// errors. Only why the codec waits for a key stays in clear.
+func (q *Queue) EncryptFailure(name string, err error, f *backend.Failure) {
+	if !q.EncryptErrors || q.Codec == nil {
 		return
+	}
+	if f.Ending == backend.EndSnooze && f.Error != "" {
+		if f.Error = KeyText(err); f.Error != "" {
+			return
+		}
+		f.Error = text(err)
 	}
 	f.Error, f.Stack = q.EncryptText(name, f.Error), q.EncryptText(name, f.Stack)
 }

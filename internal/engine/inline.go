@@ -119,7 +119,7 @@ func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) ([]*inline
 	}
 	f := FailureOf(d, job, err, false)
 	f.Result = result
-	s.Queue.EncryptFailure(job.Name, &f)
+	s.Queue.EncryptFailure(job.Name, err, &f)
 	if f.Ending == backend.EndRetry && !retries {
 		f.Ending = backend.EndFailed // the caller gets the error, and nothing would retry
 	}
