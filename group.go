@@ -222,40 +222,56 @@ func (g *Group) Cancel(ctx context.Context) (n int, err error) {
 }
 
 // Delete deletes the group with its members and callbacks, and the groups in it. It
-// starts no callback. If a member or a callback of one of these groups is running, Delete
-// leaves that group as it is, may have deleted others, and returns an error: cancel the
-// job or wait for it, and call Delete again.
+// starts no callback. If a member or a callback of one of these groups is running, or
+// others keep adding to it, Delete leaves that group, may have deleted others, and returns an
+// error: cancel the job or wait for it, and call Delete again.
 func (g *Group) Delete(ctx context.Context) error {
 	store, err := capability[backend.GateStore](g.queue, "delete group")
 	if err != nil {
 		return err
 	}
-	_, err = g.each(ctx, "delete", func(q *Queue, id int64) (int, error) {
-		for _, f := range []Filter{{Group: id, States: []State{Running}}, {CallbackOf: id, States: []State{Running}}} {
-			running, _, err := q.List(ctx, f, 0, 1)
-			if err != nil {
-				return 0, err
-			}
-			if len(running) > 0 {
-				return 0, fmt.Errorf("plainjobs: delete group %d: job #%d runs: cancel the group first", id, running[0].ID)
-			}
-		}
-		n := 0
-		for _, f := range []Filter{{CallbackOf: id}, {Group: id}} { // callbacks first, so that none runs
-			some, err := q.Delete(ctx, f)
-			if n += some; err != nil {
+	_, err = g.each(ctx, "delete", func(q *Queue, id int64) (n int, err error) {
+		for range 3 { // jobs that others add meanwhile are deleted, too
+			some, gone, err := q.deleteGroup(ctx, store, id)
+			if n += some; err != nil || gone {
 				return n, err
 			}
 		}
-		if err := q.GroupByID(id).Seal(ctx); err != nil { // it ends, and can be deleted
-			return n, err
-		}
-		if _, err := store.DeleteGates(ctx, []int64{id}); err != nil {
-			return n, fmt.Errorf("plainjobs: delete group %d: %w", id, err)
-		}
-		return n, nil
+		return n, fmt.Errorf("plainjobs: delete group %d: %w: it has not ended, because others add to it or have locked it: "+
+			"call Delete again", id, backend.ErrUnavailable)
 	})
 	return err
+}
+
+// deleteGroup deletes one group with its jobs. It returns the number of jobs, and whether the
+// group is gone.
+func (q *Queue) deleteGroup(ctx context.Context, store backend.GateStore, id int64) (n int, gone bool, err error) {
+	for _, f := range []Filter{{Group: id, States: []State{Running}}, {CallbackOf: id, States: []State{Running}}} {
+		running, _, err := q.List(ctx, f, 0, 1)
+		if err != nil {
+			return 0, false, err
+		}
+		if len(running) > 0 {
+			return 0, false, fmt.Errorf("plainjobs: delete group %d: job #%d runs: cancel the group first", id, running[0].ID)
+		}
+	}
+	for _, f := range []Filter{{CallbackOf: id}, {Group: id}} { // callbacks first, so that none runs
+		some, err := q.Delete(ctx, f)
+		if n += some; err != nil {
+			return n, false, err
+		}
+	}
+	if err := q.GroupByID(id).Seal(ctx); err != nil { // it ends, and can be deleted
+		return n, false, err
+	}
+	var left []backend.GateInfo
+	if _, err = store.DeleteGates(ctx, []int64{id}); err == nil {
+		left, err = store.Gates(ctx, backend.GateQuery{IDs: []int64{id}})
+	}
+	if err != nil {
+		return n, false, fmt.Errorf("plainjobs: delete group %d: %w", id, err)
+	}
+	return n, len(left) == 0, nil
 }
 
 // each calls do for the groups within g, the innermost first, and for g. It returns the sum.

@@ -64,6 +64,10 @@ var basicMutants = []mutant{{
 	rejected: []string{"history/kept-before"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return shortSearch{m} },
 }, {
+	rule:     "Reap hides that more jobs are due",
+	rejected: []string{"reap/bounded-due"},
+	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return hidesDue{m} },
+}, {
 	rule:     "no silence is stored",
 	rejected: []string{"reap/silence", "reap/silence-gaps", "reap/silence-own"},
 	make:     func(m *memory.Backend, _ *Clock) backend.Backend { return forgetsSilence{m} },

@@ -57,6 +57,15 @@ func (b shortSearch) Reap(ctx context.Context, req backend.ReapRequest) (backend
 	return b.Backend.Reap(ctx, req)
 }
 
+// hidesDue says that no more jobs are due if it found some.
+type hidesDue struct{ *memory.Backend }
+
+func (b hidesDue) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {
+	r, err := b.Backend.Reap(ctx, req)
+	r.More = r.More && r.Due == 0
+	return r, err
+}
+
 type forgetsSilence struct{ *memory.Backend }
 
 func (b forgetsSilence) Reap(ctx context.Context, req backend.ReapRequest) (backend.ReapResult, error) {

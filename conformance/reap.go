@@ -244,6 +244,27 @@ var reapCases = []testCase{{
 		}
 	},
 }, {
+	name: "reap/bounded-due",
+	rule: "Reap sets More as long as more jobs are due, with and without fair keys",
+	run: func(e *env) {
+		jobs := make([]backend.NewJob, 40)
+		for i := range jobs {
+			jobs[i] = newJob("a")
+			if i%4 == 0 {
+				jobs[i].Fair = "A"
+			}
+			jobs[i].Delay = e.unit
+		}
+		e.pushJobs(e.b, jobs...)
+		e.advance(2 * e.unit)
+		for calls := 1; e.reap(e.b, backend.ReapRequest{Limit: 7}).More; calls++ {
+			if calls > len(jobs) {
+				e.Fatalf("Reap does not end")
+			}
+		}
+		e.wantCounts("a pending=40")
+	},
+}, {
 	name: "reap/due",
 	rule: "Reap makes due jobs pending and no others",
 	run: func(e *env) {

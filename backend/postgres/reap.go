@@ -25,7 +25,7 @@ func (b *Backend) Reap(ctx context.Context, req backend.ReapRequest) (backend.Re
 	r.rescueAll()
 	r.step(func(t *tx, result *backend.ReapResult) (err error) {
 		result.Due, err = t.promote(r.limit)
-		result.More = result.More || result.Due == r.limit
+		result.More = result.More || result.Due >= r.limit // up to limit jobs with a fair key, and as many without
 		return err
 	})
 	r.step(func(t *tx, result *backend.ReapResult) (err error) {

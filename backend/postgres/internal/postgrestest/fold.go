@@ -125,7 +125,44 @@ func (d Driver) testFolds(t *testing.T) {
 			t.Errorf("the waiter is %v after Reap", state)
 		}
 	})
+	t.Run("Delete", d.testDeleteGroup)
 	t.Run("Transfer", d.testTransferGroups)
+}
+
+// testDeleteGroup deletes a group to which an open transaction adds a job.
+func (d Driver) testDeleteGroup(t *testing.T) {
+	s := d.schema(t)
+	b := s.open(t, &postgres.Options{Schema: s.name, NoListen: true})
+	q := plainjobs.New(b, nil)
+	g, err := q.Group(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	member := newJob("m")
+	member.Gating = &backend.Gating{Gates: []int64{g.ID()}}
+	tx := pushing(t, s.db, b, member)
+	defer tx.Rollback()
+	done := make(chan error, 1)
+	go func() { done <- g.Delete(t.Context()) }()
+	until(t, func() (waits bool) {
+		const query = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%job_gate%')"
+		if err := s.db.QueryRowContext(t.Context(), query, s.name).Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+		return waits
+	})
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("Delete = %v", err)
+	}
+	if counts, err := b.Count(t.Context()); err != nil || len(counts) > 0 {
+		t.Errorf("Count = %+v, %v, want no job", counts, err)
+	}
+	if infos, err := b.Gates(t.Context(), backend.GateQuery{}); err != nil || len(infos) > 0 {
+		t.Errorf("Gates = %+v, %v, want none", infos, err)
+	}
 }
 
 // testTransferGroups exports a group of which some members have ended, imports it into
