@@ -119,8 +119,8 @@ type GateStore interface {
 	PauseGates(ctx context.Context, ids []int64, paused bool) error
 	// Gates returns the gates that the query selects, newest ID first.
 	Gates(ctx context.Context, query GateQuery) ([]GateInfo, error)
-	// DeleteGates deletes those of the gates that have ended and let their waiters through, but not
-	// their jobs. It returns the IDs of the deleted gates, ascending.
+	// DeleteGates deletes those of the gates that have ended, let their waiters through, and were
+	// counted in the gates that await them, but not their jobs. It returns the IDs of the deleted gates, ascending.
 	DeleteGates(ctx context.Context, ids []int64) ([]int64, error)
 }
 

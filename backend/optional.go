@@ -234,7 +234,8 @@ type ExportImporter interface {
 	// have come between the end of the last member and that of the gate. A gate that is present (same
 	// ID and creation) is left as it is; another gate with the ID refuses the batch as a job does.
 	// Afterwards no gate gets an ID up to that of an imported one. A job's gates that do not exist are
-	// left out. If the gate of a waiter is one of these, the waiter waits no longer.
+	// left out. If the gate of a waiter is one of these, the waiter waits no longer. Reap does not
+	// correct the counts of imported gates, whose members may come in a later batch.
 	//
 	// A schedule replaces a stored one of its name unless the stored Last is later. MaxPending does
 	// not apply. Claims counted for a rate are not moved.

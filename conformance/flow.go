@@ -175,6 +175,30 @@ var flowCases = []testCase{{
 		e.wantStates("the flow has ended", ids, 0, 0, 0, 0, 0)
 	},
 }, {
+	name: "flow/delete-hub",
+	rule: "a HubGate is deleted only after its end has been counted in all gates that await it",
+	run: func(e *env) {
+		const n = 450
+		all := []backend.NewGate{{Kind: backend.HubGate, Sealed: true}}
+		for range n {
+			g := need()
+			g.Awaits = -2
+			all = append(all, g)
+		}
+		gates, _ := e.flowGates(all, in(newJob("a"), -1, -2))
+		e.wantGate("awaiting", gates[n+1], "1/1 0 0 0")
+		e.complete(e.b, e.claim1(e.b, e.worker(), "a").Lease)
+		for range 20 {
+			if _, err := e.gateStore(e.b).DeleteGates(e.ctx, gates[1:2]); err != nil {
+				e.Fatalf("DeleteGates: %v", err)
+			}
+			e.reap(e.b, backend.ReapRequest{})
+		}
+		for _, id := range gates[2:] {
+			e.wantGate("its hub is deleted", id, "1/0 1 0 0 ended")
+		}
+	},
+}, {
 	name: "flow/listed",
 	rule: "Gates leaves out what jobs of flows depend on, unless the query has IDs, Parent or Needs; Reap keeps such a gate as long as one of its jobs is stored",
 	run: func(e *env) {

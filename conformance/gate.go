@@ -932,6 +932,22 @@ var gateCases = []testCase{{
 		e.wantStates("all ended", append(ids[:3:3], ids[7]), 0, pending, 0, backend.Scheduled)
 	},
 }, {
+	name: "gate/import-reap",
+	rule: "Reap leaves the counts of an imported gate as they are while its jobs still follow",
+	run: func(e *env) {
+		at := time.Now().Add(-time.Minute).Truncate(time.Microsecond)
+		member, waiter := record(10, "m", pending), record(11, "w", blocked)
+		member.Gating = &backend.Gating{Gates: []int64{1}}
+		waiter.Gating = &backend.Gating{Gate: 1, When: backend.WhenDone}
+		e.imports(e.b, backend.Batch{Gates: []backend.GateInfo{{ID: 1, Sealed: true, Total: 1, Open: 1, CreatedAt: at}}})
+		e.reap(e.b, backend.ReapRequest{})
+		e.imports(e.b, backend.Batch{Jobs: []backend.Record{member, waiter}})
+		e.wantGate("imported", 1, "1/1 0 0 0")
+		e.finish("m")
+		e.wantGate("its member is done", 1, oneDone)
+		e.wantStates("its member is done", []int64{11}, pending)
+	},
+}, {
 	name: "gate/import-over",
 	rule: "an imported gate that is sealed and has no unfinished member ends, counts in its parent, and lets its waiters through, which may come later",
 	run: func(e *env) {

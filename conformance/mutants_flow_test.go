@@ -26,6 +26,17 @@ func imported(f func(*backend.GateInfo)) gatesAltered {
 }
 
 var flowMutants = []mutant{{
+	rule:     "jobs that an import brings later count as cancelled",
+	rejected: []string{"gate/import-reap"},
+	make: altersGates(gatesAltered{batch: func(b *backend.Batch) {
+		b.Gates = slices.Clone(b.Gates)
+		for i := range b.Gates {
+			if g := &b.Gates[i]; len(b.Jobs) == 0 {
+				g.Cancelled, g.Open = g.Cancelled+g.Open, 0
+			}
+		}
+	}}),
+}, {
 	rule:     "NeedsDone is NeedsEnded",
 	rejected: []string{"flow/needs", "flow/hub"},
 	make:     altersGates(gatesAltered{altered: when(backend.NeedsDone, backend.NeedsEnded)}),
@@ -51,7 +62,7 @@ var flowMutants = []mutant{{
 	make:     altersGates(gatesAltered{create: func(g *backend.NewGate) { g.Awaits = 0 }}),
 }, {
 	rule:     "some of many gates do not await their hub",
-	rejected: []string{"flow/hub"},
+	rejected: []string{"flow/hub", "flow/delete-hub"},
 	make: altersGates(gatesAltered{create: func() func(g *backend.NewGate) {
 		awaits := 0
 		return func(g *backend.NewGate) {

@@ -140,7 +140,11 @@ func (b *Backend) survey(ctx context.Context, q querier, all bool) (drift, error
 	s.pairs(selectLostHeads, &s.d.heads, &s.d.headsOf)
 	s.ids(selectHeadless, &s.d.blocked)
 	s.pairs(selectLostKeys, &s.d.keys, &s.d.keysOf)
-	s.ids(selectWrongGates, &s.d.gates)
+	if all {
+		s.ids(selectWrongGates, &s.d.gates)
+	} else {
+		s.ids(selectOwnWrongGates, &s.d.gates)
+	}
 	s.ids(selectStranded, &s.d.stranded)
 	for p := range places {
 		if all || p < finished {

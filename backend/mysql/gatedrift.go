@@ -18,8 +18,10 @@ const (
 		- (SELECT COUNT(*) FROM plainjobs_gate_await a WHERE a.gate = g.id)`
 
 	selectWrongGates = `SELECT g.id FROM plainjobs_job_gate g WHERE g.ended_at = 0 AND ` + surplusOf + ` <> 0 LIMIT ?`
-	selectSurplus    = `SELECT ` + surplusOf + ` FROM plainjobs_job_gate g WHERE g.id = ? AND g.ended_at = 0`
-	lockOpenGate     = `SELECT id FROM plainjobs_job_gate FORCE INDEX (PRIMARY) WHERE id = ? AND ended_at = 0 FOR UPDATE`
+	// Reap leaves imported gates out: their jobs may still follow.
+	selectOwnWrongGates = `SELECT g.id FROM plainjobs_job_gate g WHERE g.ended_at = 0 AND g.imported = 0 AND ` + surplusOf + ` <> 0 LIMIT ?`
+	selectSurplus       = `SELECT ` + surplusOf + ` FROM plainjobs_job_gate g WHERE g.id = ? AND g.ended_at = 0`
+	lockOpenGate        = `SELECT id FROM plainjobs_job_gate FORCE INDEX (PRIMARY) WHERE id = ? AND ended_at = 0 FOR UPDATE`
 
 	// Jobs that no gate will let through: the gate is gone, or is done with its waiters, or
 	// they have no row of a waiter.

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -42,14 +43,38 @@ var (
 			g.ended_at = v.ended_at, g.passing = v.passing, g.due_at = IF(v.ended_at = 0, g.due_at, NULL)`
 )
 
-// foldGates folds gates in a transaction; see Folder.Fold.
-func (b *Backend) foldGates(ctx context.Context, gates []int64) (locked, changed []int64, err error) {
+// errKeyHeld says that another transaction holds a key of a waiter.
+var errKeyHeld = errors.New("a key is locked")
+
+// foldGates folds gates in a transaction; see Folder.Fold. A gate is left, too, if another
+// transaction holds a key of one of its waiters. Then the others are folded by themselves.
+func (b *Backend) foldGates(ctx context.Context, gates []int64) (left, changed []int64, err error) {
 	err = b.transact(ctx, func(t *tx) (err error) {
-		locked, err = t.fold(gates)
+		left, err = t.fold(gates)
 		changed = t.gates.TakeFolds()
+		if err == nil && t.hurries {
+			err = t.flush()
+		}
+		if t.hurries && number(err) == errLockTimeout {
+			return errKeyHeld
+		}
 		return err
 	})
-	return locked, changed, err
+	if !errors.Is(err, errKeyHeld) {
+		return left, changed, err
+	}
+	if len(gates) == 1 {
+		return gates, nil, nil
+	}
+	left, changed = nil, nil
+	for i := range gates {
+		some, more, err := b.foldGates(ctx, gates[i:i+1])
+		if err != nil {
+			return nil, nil, err
+		}
+		left, changed = append(left, some...), append(changed, more...)
+	}
+	return left, changed, nil
 }
 
 // A foldedGate is a gate while it is folded.

@@ -11,6 +11,8 @@ import (
 const selectPresentGates = `
 	SELECT id, created_at, kind = 1 AND ended_at = 0, ended_at > 0 FROM plainjobs_job_gate FORCE INDEX (PRIMARY) WHERE id IN (?)`
 
+const markImported = `UPDATE plainjobs_job_gate FORCE INDEX (PRIMARY) SET imported = 1 WHERE id IN (?)`
+
 // presentGates returns the stored ones of gates.
 func (a *importBatch) presentGates(ids []int64) (present map[int64]sqlstore.PresentGate, err error) {
 	present = map[int64]sqlstore.PresentGate{}
@@ -39,6 +41,11 @@ func (a *importBatch) importGates(gates []backend.GateInfo) error {
 	}
 	if err := a.t.insertGateRows(rows); err != nil {
 		return err
+	}
+	if len(rows) > 0 {
+		if err := a.t.later(markImported, idList(sqlstore.IDs(rows))); err != nil {
+			return err
+		}
 	}
 	return a.t.insertAwaits(awaiting, hubs)
 }

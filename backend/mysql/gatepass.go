@@ -103,6 +103,11 @@ func (t *tx) pass(g *sqlstore.Gate, waiters []gateWaiter) error {
 	if err != nil {
 		return err
 	}
+	if slices.ContainsFunc(waiters, func(w gateWaiter) bool { return w.flags&(flagUnique|flagSerial) != 0 }) {
+		// The application's transaction that has locked a key may take long, and may wait for a
+		// gate that this transaction has locked.
+		t.hurries = true
+	}
 	var changed, admitted, unneeded []*row
 	for _, w := range waiters {
 		switch g.Passage(w.when) {

@@ -14,10 +14,11 @@ const (
 	// Gates with changes or waiters that a process has left.
 	selectUnfolded = `(SELECT DISTINCT gate FROM plainjobs_gate_change) UNION (SELECT id FROM plainjobs_job_gate WHERE passing = 1) LIMIT ?`
 
-	// Gates whose deadline has passed. One to which a transaction adds a job is left for the
-	// next call.
+	// Gates whose deadline has passed, behind one of the previous call. One to which a
+	// transaction adds a job is left for a later call.
 	lockOverdue = `
-		SELECT id, swept FROM plainjobs_job_gate FORCE INDEX (job_gate_due) WHERE due_at <= ? ORDER BY due_at, id LIMIT 10 FOR UPDATE SKIP LOCKED`
+		SELECT id, swept, due_at FROM plainjobs_job_gate FORCE INDEX (job_gate_due)
+		WHERE due_at <= ? AND due_at >= ? AND (due_at > ? OR id > ?) ORDER BY due_at, id LIMIT 10 FOR UPDATE SKIP LOCKED`
 	unswept     = `ended_at = 0 AND (deadline = 0 OR deadline > ?)`
 	lockInner   = `SELECT id FROM plainjobs_job_gate FORCE INDEX (job_gate_parent) WHERE parent IN (?) AND parent > 0 AND ` + unswept + ` FOR UPDATE SKIP LOCKED`
 	selectInner = `SELECT id FROM plainjobs_job_gate FORCE INDEX (job_gate_parent) WHERE parent = ? AND parent > 0 AND ` + unswept + ` LIMIT 1`
@@ -90,21 +91,30 @@ func (r *reaping) foldGates(ctx context.Context) error {
 }
 
 // An overdueGate is one whose deadline has passed.
-type overdueGate struct{ id, swept int64 }
+type overdueGate struct{ id, swept, deadline int64 }
+
+// maxOverdue bounds the gates that a call sweeps.
+const maxOverdue = 10
 
 // sweepGates seals the gates whose deadline has passed, and cancels their members, a bounded
 // number. From the seal on, nothing adds to them. No transaction locks jobs and a gate, in which
 // it would wait for one that adds to the gate and waits for a job.
 func (r *reaping) sweepGates() {
 	var all []overdueGate
-	now := int64(0)
+	after, now := r.b.overdue.Take(), int64(0)
 	r.step(func(t *tx, result *backend.ReapResult) (err error) {
+		inner := false
 		if now, err = t.now(); err == nil {
-			all, err = t.sealOverdue(now)
+			all, inner, err = t.sealOverdue(now, after)
 		}
-		result.More = result.More || len(all) > 0
+		result.More = result.More || inner
 		return err
 	})
+	if r.Err == nil && len(all) == maxOverdue { // those behind them, in the next call
+		last := all[maxOverdue-1]
+		r.b.overdue.Put(sqlstore.Place{At: last.deadline, ID: last.id})
+		r.result.More = true
+	}
 	limit := r.limit
 	for _, o := range all {
 		var ids []int64
@@ -117,34 +127,37 @@ func (r *reaping) sweepGates() {
 		if r.Err != nil {
 			return
 		}
-		r.step(func(t *tx, _ *backend.ReapResult) error {
+		r.step(func(t *tx, result *backend.ReapResult) error {
 			last := o.swept
 			if len(ids) > 0 {
 				last = ids[len(ids)-1]
 			}
-			return t.noteSwept(o.id, last, len(ids) < limit, now)
+			done, err := t.noteSwept(o.id, last, len(ids) < limit, now)
+			result.More = result.More || done
+			return err
 		})
 		if limit -= len(ids); limit == 0 {
+			r.result.More = true
 			return
 		}
 	}
 }
 
 // sealOverdue seals gates whose deadline has passed, and applies it to the gates that count in
-// them.
-func (t *tx) sealOverdue(now int64) (all []overdueGate, err error) {
+// them. It reports whether there were any.
+func (t *tx) sealOverdue(now int64, after sqlstore.Place) (all []overdueGate, swept bool, err error) {
 	var ids []int64
-	err = t.each(lockOverdue, []any{now}, func(r *sql.Rows) error {
+	err = t.each(lockOverdue, []any{now, after.At, after.At, after.ID}, func(r *sql.Rows) error {
 		var o overdueGate
-		err := r.Scan(&o.id, &o.swept)
+		err := r.Scan(&o.id, &o.swept, &o.deadline)
 		all, ids = append(all, o), append(ids, o.id)
 		return err
 	})
 	if err != nil || len(all) == 0 {
-		return nil, err
+		return nil, false, err
 	}
 	if err := t.later(sealGates, idList(ids)); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	inner, err := t.ids(lockInner, idList(ids), now)
 	if err == nil && len(inner) > 0 {
@@ -153,24 +166,25 @@ func (t *tx) sealOverdue(now int64) (all []overdueGate, err error) {
 	for _, id := range ids {
 		t.tally(id, lifecycle.Tally{})
 	}
-	return all, err
+	return all, len(inner) > 0, err
 }
 
 // noteSwept notes the last member that was cancelled because of a deadline. Inner gates that
-// were locked are left for the next call, which begins with the last page again.
-func (t *tx) noteSwept(gate, last int64, all bool, now int64) error {
+// were locked are left for a later call, which begins with the last page again. It reports
+// whether that was not so.
+func (t *tx) noteSwept(gate, last int64, all bool, now int64) (noted bool, err error) {
 	found, err := t.ids(lockSwept, gate)
 	if err != nil || len(found) == 0 {
-		return err
+		return false, err
 	}
 	if !all {
-		return t.later(updateSwept, last, gate)
+		return true, t.later(updateSwept, last, gate)
 	}
 	inner, err := t.ids(selectInner, gate, now)
 	if err != nil || len(inner) > 0 {
-		return err
+		return false, err
 	}
-	return t.later(updateUndue, gate)
+	return true, t.later(updateUndue, gate)
 }
 
 // refuse cancels those of the jobs that have not ended, or asks for the end of those that run,

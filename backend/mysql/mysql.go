@@ -99,7 +99,8 @@ type Backend struct {
 	stuck       atomic.Int64                   // all waiting jobs may be locked until then, in Unix nanoseconds
 	watch       waiters
 	folder      sqlstore.Folder
-	sweeper     atomic.Int64 // the gate after which the next Reap looks for gates to delete
+	overdue     sqlstore.Cursor // behind which the next Reap looks for overdue gates
+	sweeper     atomic.Int64    // the gate after which the next Reap looks for gates to delete
 
 	life       context.Context // until Close
 	end        context.CancelFunc

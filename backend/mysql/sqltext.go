@@ -259,7 +259,7 @@ func (i *insert) flush(t *tx) error {
 		return nil
 	}
 	tail, _ := fill(t.b.sql(i.tail), i.tailArgs)
-	query := t.b.sql(i.head) + i.text.String() + tail
+	query := t.sql(i.head) + i.text.String() + tail
 	err := t.runLater(query, i.args)
 	i.text.Reset()
 	i.args, i.rows, i.size = nil, 0, 0

@@ -45,6 +45,7 @@ type tx struct {
 	wakes   bool               // jobs became claimable
 	set     settings
 	inserts bool // it inserts jobs
+	hurries bool // it does not wait for locks
 
 	reserved idBlock // the IDs of new jobs, unless it is of the application
 	fresh    int64   // the seed of jobs that become claimable again in this transaction, or zero
@@ -55,9 +56,17 @@ type countKey struct {
 	state backend.State
 }
 
+// sql returns the text of a statement.
+func (t *tx) sql(query string) string {
+	if t.hurries {
+		return `SET STATEMENT innodb_lock_wait_timeout = 0 FOR ` + t.b.sql(query)
+	}
+	return t.b.sql(query)
+}
+
 // exec runs a statement.
 func (t *tx) exec(query string, args ...any) (sql.Result, error) {
-	text, rest := fill(t.b.sql(query), args)
+	text, rest := fill(t.sql(query), args)
 	return t.run(text, rest)
 }
 
@@ -72,7 +81,7 @@ func (t *tx) later(query string, args ...any) error {
 		}
 		return nil
 	}
-	text, rest := fill(t.b.sql(query), args)
+	text, rest := fill(t.sql(query), args)
 	return t.runLater(text, rest)
 }
 
@@ -173,7 +182,7 @@ func (t *tx) each(query string, args []any, row func(*sql.Rows) error) error {
 		}
 		return nil
 	}
-	text, rest := fill(t.b.sql(query), args)
+	text, rest := fill(t.sql(query), args)
 	return scan(t.ctx, t, text, rest, row)
 }
 

@@ -172,6 +172,10 @@ func countsOf(statement string, all bool) string {
 func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 	err = b.alone(ctx, true, interpreted(ctx, func(q querier) error {
 		d = drift{}
+		wrong := selectOwnWrongGates
+		if all {
+			wrong = selectWrongGates
+		}
 		scan := func(query string, row func(*sql.Rows) error) error {
 			return b.scan(ctx, q, query, []any{maxDrift}, row)
 		}
@@ -207,7 +211,7 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 			{selectLostHeads, pairs(&d.heads, &d.headsOf), false}, {selectHeadless, ids(&d.blocked), false},
 			{selectLostKeys, pairs(&d.keys, &d.keysOf), false},
 			{selectStrays, ids(&d.strays), true}, {selectKeyless, ids(&d.keyless), true}, {selectOrphans, ids(&d.orphans), true},
-			{selectWrongGates, ids(&d.gates), false}, {selectStranded, ids(&d.stranded), false}, {selectRunningSpans, spans, false},
+			{wrong, ids(&d.gates), false}, {selectStranded, ids(&d.stranded), false}, {selectRunningSpans, spans, false},
 			{selectUnready, ids(&d.unready), true},
 		} {
 			if err == nil && (all || !find.all) {

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"slices"
 	"time"
 
@@ -37,14 +38,46 @@ const (
 		WHERE g.id = v.id`
 )
 
-// foldGates folds gates in a transaction; see Folder.Fold.
-func (b *Backend) foldGates(ctx context.Context, gates []int64) (locked, changed []int64, err error) {
+// errKeyHeld says that another transaction holds a key of a waiter.
+var errKeyHeld = errors.New("a key is locked")
+
+// foldGates folds gates in a transaction; see Folder.Fold. A gate is left, too, if another
+// transaction holds a key of one of its waiters. Then the others are folded by themselves.
+func (b *Backend) foldGates(ctx context.Context, gates []int64) (left, changed []int64, err error) {
 	err = b.transact(ctx, false, func(t *tx) (err error) {
-		locked, err = t.fold(gates)
+		left, err = t.fold(gates)
 		changed = t.gates.TakeFolds()
+		if t.hurries && code(err) == codeLockTimeout {
+			return errKeyHeld
+		}
 		return err
 	})
-	return locked, changed, err
+	if !errors.Is(err, errKeyHeld) {
+		return left, changed, err
+	}
+	if len(gates) == 1 {
+		return gates, nil, nil
+	}
+	left, changed = nil, nil
+	for i := range gates {
+		some, more, err := b.foldGates(ctx, gates[i:i+1])
+		if err != nil {
+			return nil, nil, err
+		}
+		left, changed = append(left, some...), append(changed, more...)
+	}
+	return left, changed, nil
+}
+
+// hurry bounds how long the transaction waits for keys. The application's transaction that
+// has locked one may take long, and may wait for a gate that this one has locked.
+func (t *tx) hurry() error {
+	if t.hurries {
+		return nil
+	}
+	t.hurries = true
+	_, err := t.exec(`SELECT set_config('lock_timeout', '10ms', true)`)
+	return err
 }
 
 // maxWatched bounds how long the folder waits for the end of an application's transaction.

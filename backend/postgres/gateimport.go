@@ -11,6 +11,8 @@ import (
 const selectPresentGates = `
 	SELECT id, created_at, kind = 1 AND ended_at = 0, ended_at > 0 FROM plainjobs.job_gate WHERE id = ANY($1::text::bigint[])`
 
+const markImported = `UPDATE plainjobs.job_gate SET imported = true WHERE id = ANY($1::text::bigint[])`
+
 // presentGates returns the stored ones of gates.
 func (a *importBatch) presentGates(ids []int64) (present map[int64]sqlstore.PresentGate, err error) {
 	present = map[int64]sqlstore.PresentGate{}
@@ -38,6 +40,9 @@ func (a *importBatch) importGates(gates []backend.GateInfo) error {
 		return rejected{err}
 	}
 	if err := a.t.insertGateRows(rows); err != nil {
+		return err
+	}
+	if _, err := a.t.exec(markImported, intArray(sqlstore.IDs(rows))); err != nil {
 		return err
 	}
 	return a.t.insertAwaits(awaiting, hubs)

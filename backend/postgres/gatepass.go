@@ -102,6 +102,11 @@ func (t *tx) pass(g *sqlstore.Gate, waiters []gateWaiter) error {
 	if err != nil {
 		return err
 	}
+	if slices.ContainsFunc(waiters, func(w gateWaiter) bool { return w.flags&flagsAtEnd != 0 }) {
+		if err := t.hurry(); err != nil {
+			return err
+		}
+	}
 	var changed, admitted, unneeded []*row
 	for _, w := range waiters {
 		switch g.Passage(w.when) {

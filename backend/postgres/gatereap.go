@@ -16,10 +16,11 @@ const (
 		SELECT gate FROM plainjobs.gate_change UNION SELECT id FROM plainjobs.job_gate WHERE passing
 		UNION SELECT id FROM plainjobs.job_gate WHERE paused = 2 AND paused > 0 LIMIT $1::bigint`
 
-	// Gates whose deadline has passed. One to which a transaction adds a job is left for
-	// the next call.
+	// Gates whose deadline has passed, behind one of the previous call. One to which a
+	// transaction adds a job is left for a later call.
 	lockOverdue = `
-		SELECT g.id, g.swept FROM plainjobs.job_gate g WHERE g.swept IS NOT NULL AND g.deadline <= $1::bigint
+		SELECT g.id, g.swept, g.deadline FROM plainjobs.job_gate g WHERE g.swept IS NOT NULL AND g.deadline <= $1::bigint
+			AND (g.deadline, g.id) > ($2::bigint, $3::bigint)
 		ORDER BY g.deadline, g.id LIMIT 10 FOR UPDATE OF g SKIP LOCKED`
 	sealOverdue = `UPDATE plainjobs.job_gate SET sealed = true WHERE id = ANY($1::text::bigint[]) AND NOT sealed`
 	sweepInner  = `
@@ -29,12 +30,12 @@ const (
 
 	selectMembers = `SELECT job FROM plainjobs.gate_member WHERE gate = $1::bigint AND job > $2::bigint ORDER BY job LIMIT $3::bigint`
 
-	// $4 says that there are no more members. Inner gates that were locked are left for the
-	// next call, which begins with the last page again.
+	// $4 says that there are no more members. Inner gates that were locked are left for a
+	// later call, which begins with the last page again.
 	updateSwept = `
-		UPDATE plainjobs.job_gate g SET swept = CASE WHEN NOT $4::boolean THEN $3::bigint
-			WHEN EXISTS (SELECT 1 FROM plainjobs.job_gate i WHERE i.parent = g.id AND i.parent > 0 AND ` + unswept + `) THEN g.swept END
-		WHERE g.id = (SELECT o.id FROM plainjobs.job_gate o WHERE o.id = $2::bigint AND o.swept IS NOT NULL FOR UPDATE SKIP LOCKED)`
+		UPDATE plainjobs.job_gate g SET swept = CASE WHEN NOT $4::boolean THEN $3::bigint END
+		WHERE g.id = (SELECT o.id FROM plainjobs.job_gate o WHERE o.id = $2::bigint AND o.swept IS NOT NULL FOR UPDATE SKIP LOCKED)
+			AND NOT ($4::boolean AND EXISTS (SELECT 1 FROM plainjobs.job_gate i WHERE i.parent = g.id AND i.parent > 0 AND ` + unswept + `))`
 
 	// Of the gates of a window of IDs, the last, and those to delete.
 	selectWindow = `
@@ -90,38 +91,47 @@ func (r *reaping) foldGates(ctx context.Context) error {
 }
 
 // An overdueGate is one whose deadline has passed.
-type overdueGate struct{ id, swept int64 }
+type overdueGate struct{ id, swept, deadline int64 }
+
+// maxOverdue bounds the gates that a call sweeps.
+const maxOverdue = 10
 
 // sweepGates seals the gates whose deadline has passed, and cancels their members, a
 // bounded number. From the seal on, nothing adds to them. No transaction locks jobs and a
 // gate, in which it would wait for one that adds to the gate and waits for a job.
 func (r *reaping) sweepGates() {
 	var all []overdueGate
-	now := int64(0)
+	after, now := r.b.overdue.Take(), int64(0)
 	r.step(func(t *tx, result *backend.ReapResult) (err error) {
 		all = nil
 		if now, err = t.now(); err != nil {
 			return err
 		}
 		var ids []int64
-		err = t.each(lockOverdue, []any{now}, func(r *sql.Rows) error {
+		err = t.each(lockOverdue, []any{now, after.At, after.ID}, func(r *sql.Rows) error {
 			var o overdueGate
-			err := r.Scan(&o.id, &o.swept)
+			err := r.Scan(&o.id, &o.swept, &o.deadline)
 			all, ids = append(all, o), append(ids, o.id)
 			return err
 		})
 		if err != nil || len(all) == 0 {
 			return err
 		}
-		result.More = true
+		var inner int64
 		if _, err = t.exec(sealOverdue, intArray(ids)); err == nil {
-			_, err = t.exec(sweepInner, now, intArray(ids))
+			inner, err = t.execN(sweepInner, now, intArray(ids))
 		}
+		result.More = result.More || inner > 0
 		for _, id := range ids {
 			t.tally(id, lifecycle.Tally{})
 		}
 		return err
 	})
+	if r.Err == nil && len(all) == maxOverdue { // those behind them, in the next call
+		last := all[maxOverdue-1]
+		r.b.overdue.Put(sqlstore.Place{At: last.deadline, ID: last.id})
+		r.result.More = true
+	}
 	limit := r.limit
 	for _, o := range all {
 		var ids []int64
@@ -134,15 +144,17 @@ func (r *reaping) sweepGates() {
 		if r.Err != nil {
 			return
 		}
-		r.step(func(t *tx, _ *backend.ReapResult) error {
+		r.step(func(t *tx, result *backend.ReapResult) error {
 			last := o.swept
 			if len(ids) > 0 {
 				last = ids[len(ids)-1]
 			}
-			_, err := t.exec(updateSwept, now, o.id, last, len(ids) < limit)
+			done, err := t.execN(updateSwept, now, o.id, last, len(ids) < limit)
+			result.More = result.More || done > 0
 			return err
 		})
 		if limit -= len(ids); limit == 0 {
+			r.result.More = true
 			return
 		}
 	}

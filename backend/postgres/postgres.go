@@ -142,8 +142,9 @@ type Backend struct {
 	seeds       seedSource
 	position    scanPosition
 	leases      lease.Cache
-	pruning     sync.Mutex   // held while pruning
-	sweeper     atomic.Int64 // the gate after which the next Reap looks for gates to delete
+	pruning     sync.Mutex      // held while pruning
+	overdue     sqlstore.Cursor // behind which the next Reap looks for overdue gates
+	sweeper     atomic.Int64    // the gate after which the next Reap looks for gates to delete
 	auditor     audit.Auditor
 	audited     atomic.Pointer[span] // the last span that it has checked
 	folded      atomic.Int64         // the first minute, in Unix seconds, that this process did not fold

@@ -26,14 +26,15 @@ type tx struct {
 	ctx  context.Context
 	conn querier
 
-	clock  int64 // the first result of now, or zero
-	counts map[countKey]int64
-	wakes  bool  // jobs became claimable
-	again  bool  // some of them are not new
-	lowest int64 // the lowest rank of the new ones, unless it is positive
-	set    settings
-	fresh  int64              // the seed of jobs that become claimable in this transaction, or zero
-	gates  *sqlstore.GateWork // nil if the transaction changes no gate
+	clock   int64 // the first result of now, or zero
+	counts  map[countKey]int64
+	wakes   bool  // jobs became claimable
+	again   bool  // some of them are not new
+	lowest  int64 // the lowest rank of the new ones, unless it is positive
+	set     settings
+	fresh   int64              // the seed of jobs that become claimable in this transaction, or zero
+	gates   *sqlstore.GateWork // nil if the transaction changes no gate
+	hurries bool               // it waits only shortly for locks
 }
 
 type countKey struct {

@@ -168,7 +168,7 @@ func (b *Backend) drift(ctx context.Context, all bool) (d drift, err error) {
 			}
 		}
 		if err = b.wrongSpans(ctx, q, all, &d); err == nil {
-			err = b.gateDrift(ctx, q, &d)
+			err = b.gateDrift(ctx, q, &d, all)
 		}
 		if err != nil || !all {
 			return err

@@ -16,7 +16,7 @@ func IsAudit(b *Backend, query string) bool {
 	oneLine := func(query string) string { return strings.Join(strings.Fields(query), " ") }
 	return slices.ContainsFunc([]string{
 		fmt.Sprintf(selectCountDrift, liveCounted, backend.Running), selectLostHeads, selectHeadless, selectLostKeys, selectWrongSpans, selectSpanAt,
-		selectWrongGates, selectStranded, selectRowless,
+		selectWrongGates, selectOwnWrongGates, selectStranded, selectRowless,
 	}, func(audit string) bool { return oneLine(b.sql(audit)) == oneLine(query) })
 }
 

@@ -218,7 +218,10 @@ const (
 	deleteGateWaiters = `DELETE FROM plainjobs_gate_waiter WHERE gate = ?`
 	orphanGates       = `UPDATE plainjobs_job_gate SET parent = 0 WHERE parent = ? AND parent > 0`
 
-	selectWaits = `SELECT 1 FROM plainjobs_gate_waiter WHERE gate = ? AND waits = 1 LIMIT 1`
+	// What a gate has still to let through, or to be counted in.
+	selectWaits = `
+		SELECT 1 WHERE EXISTS (SELECT 1 FROM plainjobs_gate_waiter WHERE gate = ?1 AND waits = 1)
+			OR EXISTS (SELECT 1 FROM plainjobs_job_gate WHERE awaiting = 1 AND awaits = ?1)`
 
 	// Of the gates of a window of IDs, the last, and those to delete.
 	selectWindow = `

@@ -12,10 +12,13 @@ const (
 	// By how much the open members of a gate g are too many.
 	surplusOf = `g.open
 		- (SELECT count(*) FROM plainjobs_gate_member m JOIN plainjobs_job j ON j.id = m.job WHERE m.gate = g.id AND j.state < 5)
-		- (SELECT count(*) FROM plainjobs_job_gate i WHERE i.parent = g.id AND i.parent > 0 AND i.ended_at = 0) - g.awaiting`
+		- (SELECT count(*) FROM plainjobs_job_gate i WHERE i.parent = g.id AND i.parent > 0 AND i.ended_at = 0)
+		- (g.awaiting = 1 AND EXISTS (SELECT 1 FROM plainjobs_job_gate h WHERE h.id = g.awaits))`
 
 	selectWrongGates = `SELECT g.id FROM plainjobs_job_gate g WHERE g.ended_at = 0 AND ` + surplusOf + ` <> 0 LIMIT ?`
-	selectSurplus    = `SELECT ` + surplusOf + ` FROM plainjobs_job_gate g WHERE g.id = ? AND g.ended_at = 0`
+	// Reap leaves imported gates out: their jobs may still follow.
+	selectOwnWrongGates = `SELECT g.id FROM plainjobs_job_gate g WHERE g.ended_at = 0 AND g.imported = 0 AND ` + surplusOf + ` <> 0 LIMIT ?`
+	selectSurplus       = `SELECT ` + surplusOf + ` FROM plainjobs_job_gate g WHERE g.id = ? AND g.ended_at = 0`
 
 	// Waiters that no gate will let through: the gate is gone, or was done with its
 	// waiters.
@@ -35,11 +38,15 @@ const (
 )
 
 // gateDrift adds what differs in gates to d.
-func (b *Backend) gateDrift(ctx context.Context, q queryer, d *drift) error {
+func (b *Backend) gateDrift(ctx context.Context, q queryer, d *drift, all bool) error {
+	wrong := selectOwnWrongGates
+	if all {
+		wrong = selectWrongGates
+	}
 	for _, find := range []struct {
 		query string
 		into  *[]int64
-	}{{selectWrongGates, &d.gates}, {selectStranded, &d.stranded}, {selectRowless, &d.stranded}, {selectUnpaused, &d.stranded}} {
+	}{{wrong, &d.gates}, {selectStranded, &d.stranded}, {selectRowless, &d.stranded}, {selectUnpaused, &d.stranded}} {
 		err := scan(ctx, q, b.sql(find.query), []any{driftMost}, func(r *sql.Rows) error {
 			var id int64
 			err := r.Scan(&id)

@@ -18,6 +18,15 @@ type Gate struct {
 	Label                       string
 }
 
+// IDs returns the IDs of gates.
+func IDs(gates []Gate) []int64 {
+	ids := make([]int64, len(gates))
+	for i := range gates {
+		ids[i] = gates[i].ID
+	}
+	return ids
+}
+
 // Fields are where the columns of GateColumns are scanned.
 func (g *Gate) Fields() []any {
 	return []any{&g.ID, &g.Label, &g.Parent, &g.Total, &g.Open, &g.Done, &g.Failed, &g.Cancelled, &g.Sealed, &g.Fired, &g.Created, &g.EndedAt, &g.Deadline,

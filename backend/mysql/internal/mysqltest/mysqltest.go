@@ -66,6 +66,8 @@ func Run(t *testing.T) {
 	t.Run("Leave", testLeave)
 	t.Run("View", testView)
 	t.Run("GroupInTransaction", testGroupInTransaction)
+	t.Run("GroupOverdue", testGroupOverdue)
+	t.Run("GroupKeyHeld", testGroupKeyHeld)
 	t.Run("OpenAtOnce", testOpenAtOnce)
 	t.Run("Cuts", testCuts)
 	t.Run("CommitCuts", testCommitCuts)

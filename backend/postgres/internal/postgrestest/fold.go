@@ -126,6 +126,8 @@ func (d Driver) testFolds(t *testing.T) {
 		}
 	})
 	t.Run("Delete", d.testDeleteGroup)
+	t.Run("Overdue", d.testOverdue)
+	t.Run("KeyHeld", d.testKeyHeld)
 	t.Run("Transfer", d.testTransferGroups)
 }
 
@@ -162,6 +164,91 @@ func (d Driver) testDeleteGroup(t *testing.T) {
 	}
 	if infos, err := b.Gates(t.Context(), backend.GateQuery{}); err != nil || len(infos) > 0 {
 		t.Errorf("Gates = %+v, %v, want none", infos, err)
+	}
+}
+
+// testOverdue has ten overdue gates with inner gates to which an open transaction adds jobs.
+// They keep no other gate from its deadline, and Reap does not ask to be called again at once.
+func (d Driver) testOverdue(t *testing.T) {
+	s := d.schema(t)
+	b := s.open(t, &postgres.Options{Schema: s.name, NoListen: true})
+	create := func(jobs []backend.NewJob, gates ...backend.NewGate) backend.GateResult {
+		r, err := b.CreateGates(t.Context(), nil, backend.GateRequest{Gates: gates, Jobs: jobs})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	var jobs []backend.NewJob
+	for range 10 {
+		r := create(nil, backend.NewGate{Deadline: time.Microsecond}, backend.NewGate{Parent: -1})
+		j := newJob("m")
+		j.Gating = &backend.Gating{Gates: r.Gates[1:]}
+		jobs = append(jobs, j)
+	}
+	tx := pushing(t, s.db, b, jobs...)
+	defer tx.Rollback()
+	member := newJob("m")
+	member.Gating = &backend.Gating{Gates: []int64{-1}}
+	other := create([]backend.NewJob{member}, backend.NewGate{Deadline: time.Microsecond})
+	for calls := 1; ; calls++ {
+		r, err := b.Reap(t.Context(), backend.ReapRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !r.More {
+			break
+		}
+		if calls == 10 {
+			t.Fatal("Reap returned More 10 times")
+		}
+	}
+	if info, err := b.Get(t.Context(), other.Jobs[0].ID); err != nil || info.State != backend.Cancelled {
+		t.Errorf("the member of another overdue gate is %v, %v", info.State, err)
+	}
+}
+
+// testKeyHeld ends a gate whose waiter has a key that an open transaction of the application
+// holds. Another gate is folded meanwhile, and the transaction may add to a third.
+func (d Driver) testKeyHeld(t *testing.T) {
+	for what, key := range map[string]func(*backend.NewJob){
+		"Serial": func(j *backend.NewJob) { j.Serial = "k" },
+		"Unique": func(j *backend.NewJob) { j.Unique.Key = "k" },
+	} {
+		t.Run(what, func(t *testing.T) {
+			g := d.schema(t).gated(t)
+			member, held, free := newJob("n"), newJob("w"), newJob("w")
+			member.Gating = &backend.Gating{Gates: []int64{-1}}
+			held.Gating = &backend.Gating{Gate: -1, When: backend.WhenEnded}
+			if what == "Unique" {
+				held.Gating.When = backend.WhenDone // it is cancelled, and gives its key
+			}
+			key(&held)
+			key(&free)
+			r, err := g.b.CreateGates(t.Context(), nil, backend.GateRequest{Gates: []backend.NewGate{{Sealed: true}, {}}, Jobs: []backend.NewJob{member, held}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tx := pushing(t, g.s.db, g.b, free)
+			defer tx.Rollback()
+			if _, err := g.b.Operate(t.Context(), backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{IDs: []int64{r.Jobs[0].ID}}}); err != nil {
+				t.Fatal(err)
+			}
+			g.complete()
+			until(t, func() bool { return g.state(g.b) == backend.Pending })
+			late := newJob("n")
+			late.Gating = &backend.Gating{Gates: r.Gates[1:]}
+			if _, err := g.b.PushTx(t.Context(), tx, []backend.NewJob{late}); err != nil {
+				t.Errorf("PushTx to another gate: %v", err)
+			}
+			if err := tx.Rollback(); err != nil {
+				t.Fatal(err)
+			}
+			until(t, func() bool {
+				info, err := g.b.Get(t.Context(), r.Jobs[1].ID)
+				return err == nil && info.State != backend.Blocked
+			})
+		})
 	}
 }
 
