@@ -235,7 +235,7 @@ type ExportImporter interface {
 	// ID and creation) is left as it is; another gate with the ID refuses the batch as a job does.
 	// Afterwards no gate gets an ID up to that of an imported one. A job's gates that do not exist are
 	// left out. If the gate of a waiter is one of these, the waiter waits no longer. Reap does not
-	// correct the counts of imported gates, whose members may come in a later batch.
+	// correct the counts of a gate within a day of its import: members may come in a later batch.
 	//
 	// A schedule replaces a stored one of its name unless the stored Last is later. MaxPending does
 	// not apply. Claims counted for a rate are not moved.

@@ -315,6 +315,8 @@ var flowCases = []testCase{{
 		batch = e.exportAll(e.b, 2)
 		hub := slices.IndexFunc(infos, func(g backend.GateInfo) bool { return g.ID == gates[1] })
 		infos[hub] = e.gate(gates[1])
+		flow := slices.IndexFunc(infos, func(g backend.GateInfo) bool { return g.ID == gates[0] })
+		infos[flow] = e.gate(gates[0])
 		batch.Gates = infos
 		at := slices.IndexFunc(batch.Jobs, func(r backend.Record) bool { return r.ID == ids[3] })
 		last := &batch.Jobs[at]

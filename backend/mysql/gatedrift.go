@@ -18,8 +18,8 @@ const (
 		- (SELECT COUNT(*) FROM plainjobs_gate_await a WHERE a.gate = g.id)`
 
 	selectWrongGates = `SELECT g.id FROM plainjobs_job_gate g WHERE g.ended_at = 0 AND ` + surplusOf + ` <> 0 LIMIT ?`
-	// Reap leaves imported gates out: their jobs may still follow.
-	selectOwnWrongGates = `SELECT g.id FROM plainjobs_job_gate g WHERE g.ended_at = 0 AND g.imported = 0 AND ` + surplusOf + ` <> 0 LIMIT ?`
+	// Reap leaves out gates that were imported within a day: their jobs may still follow.
+	selectOwnWrongGates = `SELECT g.id FROM plainjobs_job_gate g WHERE g.ended_at = 0 AND g.imported < UNIX_TIMESTAMP() - 86400 AND ` + surplusOf + ` <> 0 LIMIT ?`
 	selectSurplus       = `SELECT ` + surplusOf + ` FROM plainjobs_job_gate g WHERE g.id = ? AND g.ended_at = 0`
 	lockOpenGate        = `SELECT id FROM plainjobs_job_gate FORCE INDEX (PRIMARY) WHERE id = ? AND ended_at = 0 FOR UPDATE`
 

@@ -11,7 +11,7 @@ import (
 const selectPresentGates = `
 	SELECT id, created_at, kind = 1 AND ended_at = 0, ended_at > 0 FROM plainjobs_job_gate FORCE INDEX (PRIMARY) WHERE id IN (?)`
 
-const markImported = `UPDATE plainjobs_job_gate FORCE INDEX (PRIMARY) SET imported = 1 WHERE id IN (?)`
+const markImported = `UPDATE plainjobs_job_gate FORCE INDEX (PRIMARY) SET imported = UNIX_TIMESTAMP() WHERE id IN (?)`
 
 // presentGates returns the stored ones of gates.
 func (a *importBatch) presentGates(ids []int64) (present map[int64]sqlstore.PresentGate, err error) {

@@ -38,7 +38,7 @@ func plans() map[string][]any {
 	maps.Copy(all, map[string][]any{
 		lockGates: {ids}, lockShared: {ids}, lockFolds: {ids}, lockOver: {ids}, selectMembership: {ids}, lockMembership: {ids}, selectKeptByFlows: {ids},
 		deleteMembers: {ids}, deleteWaiters: {ids}, updateBehind: {ids}, updateMember: {ids}, selectStanding: {ids, 1}, deleteTaken: {ids},
-		selectPassing: {passing}, updateGates: {folded}, lockOverdue: {1}, lockInner: {idList{1}, 1}, lockSwept: {1}, lockOpenGate: {1},
+		selectPassing: {passing}, updateGates: {folded}, lockOverdue: {1, 1, 1, 1}, lockInner: {idList{1}, 1}, lockSwept: {1}, lockOpenGate: {1},
 		selectOldest: {0, "a", 5, 1, 1, 10}, selectStale: {0, 1000, 1, 1}, selectAwaiting: {1, 10}, selectWaiters: {1, true, 10}, selectMembers: {1, 1, 10},
 	})
 	all[deletePlaces[scheduled]], all[deletePlaces[expiring]], all[deletePlaces[ended]] = []any{claims}, []any{claims}, []any{claims}

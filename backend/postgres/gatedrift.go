@@ -19,8 +19,8 @@ const (
 		- (SELECT count(*) FROM plainjobs.gate_await a WHERE a.gate = g.id)`
 
 	selectWrongGates = `SELECT g.id FROM plainjobs.job_gate g WHERE g.ended_at = 0 AND ` + surplusOf + ` <> 0 LIMIT $1::bigint`
-	// Reap leaves imported gates out: their jobs may still follow.
-	selectOwnWrongGates = `SELECT g.id FROM plainjobs.job_gate g WHERE g.ended_at = 0 AND NOT g.imported AND ` + surplusOf + ` <> 0 LIMIT $1::bigint`
+	// Reap leaves out gates that were imported within a day: their jobs may still follow.
+	selectOwnWrongGates = `SELECT g.id FROM plainjobs.job_gate g WHERE g.ended_at = 0 AND g.imported < extract(epoch FROM now())::bigint - 86400 AND ` + surplusOf + ` <> 0 LIMIT $1::bigint`
 	selectSurplus       = `SELECT ` + surplusOf + ` FROM plainjobs.job_gate g WHERE g.id = $1::bigint AND g.ended_at = 0`
 
 	// Jobs that no gate will let through: the gate is gone, or is done with its waiters, or

@@ -11,7 +11,7 @@ import (
 const selectPresentGates = `
 	SELECT id, created_at, kind = 1 AND ended_at = 0, ended_at > 0 FROM plainjobs.job_gate WHERE id = ANY($1::text::bigint[])`
 
-const markImported = `UPDATE plainjobs.job_gate SET imported = true WHERE id = ANY($1::text::bigint[])`
+const markImported = `UPDATE plainjobs.job_gate SET imported = extract(epoch FROM now())::bigint WHERE id = ANY($1::text::bigint[])`
 
 // presentGates returns the stored ones of gates.
 func (a *importBatch) presentGates(ids []int64) (present map[int64]sqlstore.PresentGate, err error) {

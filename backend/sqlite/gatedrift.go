@@ -16,8 +16,8 @@ const (
 		- (g.awaiting = 1 AND EXISTS (SELECT 1 FROM plainjobs_job_gate h WHERE h.id = g.awaits))`
 
 	selectWrongGates = `SELECT g.id FROM plainjobs_job_gate g WHERE g.ended_at = 0 AND ` + surplusOf + ` <> 0 LIMIT ?`
-	// Reap leaves imported gates out: their jobs may still follow.
-	selectOwnWrongGates = `SELECT g.id FROM plainjobs_job_gate g WHERE g.ended_at = 0 AND g.imported = 0 AND ` + surplusOf + ` <> 0 LIMIT ?`
+	// Reap leaves out gates that were imported within a day: their jobs may still follow.
+	selectOwnWrongGates = `SELECT g.id FROM plainjobs_job_gate g WHERE g.ended_at = 0 AND g.imported < CAST(strftime('%s', 'now') AS INTEGER) - 86400 AND ` + surplusOf + ` <> 0 LIMIT ?`
 	selectSurplus       = `SELECT ` + surplusOf + ` FROM plainjobs_job_gate g WHERE g.id = ? AND g.ended_at = 0`
 
 	// Waiters that no gate will let through: the gate is gone, or was done with its

@@ -11,7 +11,7 @@ import (
 const insertImportedGate = `
 	INSERT INTO plainjobs_job_gate (id, label, parent, total, open, done, failed, cancelled, sealed, fired, created_at, ended_at, deadline, swept,
 		kind, awaits, awaiting, paused, imported)
-	VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,1)`
+	VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,CAST(strftime('%s', 'now') AS INTEGER))`
 
 // importGates stores gates that do not exist. It returns an error if another gate has the
 // ID of one.

@@ -1,2 +1,3 @@
--- Reap does not correct the counts of imported gates: their jobs may still follow.
-ALTER TABLE plainjobs.job_gate ADD COLUMN imported boolean NOT NULL DEFAULT false;
+-- When the gate was imported, in seconds since 1970; 0 if it was not. Reap does not correct its
+-- counts for a day: its jobs may still follow.
+ALTER TABLE plainjobs.job_gate ADD COLUMN imported bigint NOT NULL DEFAULT 0;

@@ -71,6 +71,11 @@ func testGroupKeyHeld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	claim := backend.ClaimRequest{Worker: backend.Worker{ID: 1, Lease: time.Minute}, Register: true, Names: []string{"m"}, Limit: 2}
+	claimed, err := b.Claim(t.Context(), claim)
+	if err != nil || len(claimed) != 2 {
+		t.Fatal(claimed, err)
+	}
 	tx, err := s.db.BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -81,9 +86,8 @@ func testGroupKeyHeld(t *testing.T) {
 	if _, err := b.PushTx(t.Context(), tx, []backend.NewJob{free}); err != nil {
 		t.Fatal(err)
 	}
-	operate := backend.OperateRequest{Op: backend.OpCancel, Filter: backend.Filter{IDs: []int64{r.Jobs[0].ID, r.Jobs[1].ID}}}
-	if _, err := b.Operate(t.Context(), operate); err != nil {
-		t.Fatal(err)
+	if lost, err := b.Complete(t.Context(), []backend.Completion{{Lease: claimed[0].Lease}, {Lease: claimed[1].Lease}}); err != nil || len(lost) > 0 {
+		t.Fatal(lost, err)
 	}
 	state := func(i int) backend.State {
 		info, err := b.Get(t.Context(), r.Jobs[i].ID)
