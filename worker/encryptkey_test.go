@@ -42,3 +42,28 @@ func TestHandlersUnavailableEncrypted(t *testing.T) {
 		}
 	})
 }
+
+// The stored definition of a schedule does not depend on a payload that is encrypted.
+func TestDefinitionEncrypted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		definition := func(data string) string {
+			b := memory.New(nil)
+			q := plainjobs.New(b, &plainjobs.Options{Codec: keys(t, nil, "k")})
+			if err := q.Schedule("own", "@hourly", jobStored.With(data)); err != nil {
+				t.Fatal(err)
+			}
+			jobs, _ := storedRuns(q)
+			stop := start(t, q, worker.Options{Jobs: jobs})
+			time.Sleep(time.Second)
+			mustStop(t, stop)
+			all, err := b.Schedules(t.Context())
+			if err != nil || len(all.Schedules) != 1 {
+				t.Fatalf("the schedules are %+v, %v", all, err)
+			}
+			return all.Schedules[0].Definition
+		}
+		if one, two := definition("1"), definition("2"); one != two {
+			t.Errorf("the definitions are %s and %s", one, two)
+		}
+	})
+}

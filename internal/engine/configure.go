@@ -138,18 +138,20 @@ func (q *Queue) AddSchedule(s *Schedule) error {
 func (q *Queue) Schedules() []*Schedule {
 	all := Schedules()
 	c := &q.config
-	if !c.used.Load() {
+	used := c.used.Load()
+	if !used && q.Codec == nil {
 		return all
 	}
 	c.mu.Lock()
 	all = append(all, c.schedules...)
 	c.mu.Unlock()
 	for i, s := range all {
-		if s.TaskOn != nil {
-			own := *s
+		own := *s
+		own.Secret = q.Codec != nil
+		if used && s.TaskOn != nil {
 			own.Task = s.TaskOn(q)
-			all[i] = &own
 		}
+		all[i] = &own
 	}
 	slices.SortFunc(all, func(a, b *Schedule) int { return strings.Compare(a.Name, b.Name) })
 	return all

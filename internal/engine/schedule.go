@@ -24,6 +24,8 @@ type Schedule struct {
 	Task func(tick time.Time) (backend.NewJob, error)
 	// TaskOn returns Task for a queue that changes definitions.
 	TaskOn func(q *Queue) func(tick time.Time) (backend.NewJob, error)
+	// Secret leaves the payload out of the definition, in which a short one could be guessed.
+	Secret bool
 	// AtStart pushes the job of a tick also when a worker starts.
 	AtStart bool
 }
@@ -34,6 +36,9 @@ type Schedule struct {
 func (s *Schedule) Definition() string {
 	sum := fnv.New64a()
 	job, err := s.Make(time.Time{})
+	if s.Secret {
+		job.Payload = nil
+	}
 	p := pushed{
 		job.Name, job.Payload, job.Priority, job.MaxAttempts, job.Delay, job.Expires, job.Unique.Key, job.Unique.Scope, job.Unique.For,
 		job.Unique.Conflict, job.Serial, job.MaxPending, job.Metadata, "", job.RunAt, job.ExpiresAt, job.Fair,

@@ -136,3 +136,20 @@ func TestScheduleDefinitionIsStable(t *testing.T) {
 	job := plain
 	change("", reflect.ValueOf(&job).Elem(), &job)
 }
+
+// The definition of a secret schedule says nothing about its payload.
+func TestScheduleDefinitionIsSecret(t *testing.T) {
+	define := func(payload string, secret bool) string {
+		s := &engine.Schedule{Name: "s", Timing: engine.Timing{Spec: "0 * * * *"}, Job: &engine.Definition{Name: "job"}, Secret: secret}
+		s.Task = func(time.Time) (backend.NewJob, error) {
+			return backend.NewJob{Name: "job", Payload: []byte(payload)}, nil
+		}
+		return s.Definition()
+	}
+	if define("1", true) != define("2", true) {
+		t.Error("the definition of a secret schedule depends on its payload")
+	}
+	if define("1", false) == define("2", false) {
+		t.Error("the definition does not depend on the payload")
+	}
+}
