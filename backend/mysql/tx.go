@@ -59,7 +59,7 @@ type countKey struct {
 // sql returns the text of a statement.
 func (t *tx) sql(query string) string {
 	if t.hurries {
-		return `SET STATEMENT innodb_lock_wait_timeout = 0 FOR ` + t.b.sql(query)
+		return `/*M! SET STATEMENT innodb_lock_wait_timeout = 0 FOR */ ` + t.b.sql(query) // MySQL waits
 	}
 	return t.b.sql(query)
 }
