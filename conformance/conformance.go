@@ -106,7 +106,7 @@ func cases() []testCase {
 		readCases, readLiveCases, waitCases, txCases, lifeCases,
 		needing(backend.FieldUnique, slices.Concat(uniqueCases, uniqueForCases, replaceCases)),
 		needing(backend.FieldSerial, serialCases),
-		needing(backend.FieldFair, fairCases),
+		needing(backend.FieldFair, slices.Concat(fairCases, fairJoinCases)),
 		needing(backend.FieldExpires, expireCases),
 		limitCases, settingsCases, defineCases, operateCases, actionCases, retryCases, instantCases, scheduleCases, storedCases, storedTickCases, removalCases,
 		exportCases, importCases, environmentCases, examineCases, cornerCases,

@@ -22,7 +22,7 @@ type mutant struct {
 	sound func(*memory.Backend, *Clock) backend.Backend
 }
 
-var mutants = slices.Concat(basicMutants, orderMutants, batchMutants, keyMutants, limitMutants, defineMutants, stepMutants, sleepMutants, exportMutants, detailMutants, contractMutants, activityMutants, actionMutants, gateMutants, pauseMutants, flowMutants, dropMutants, fairMutants, storedMutants, rewriteMutants, logMutants)
+var mutants = slices.Concat(basicMutants, orderMutants, batchMutants, keyMutants, limitMutants, defineMutants, stepMutants, sleepMutants, exportMutants, detailMutants, contractMutants, activityMutants, actionMutants, gateMutants, pauseMutants, flowMutants, dropMutants, fairMutants, fairJoinMutants, storedMutants, rewriteMutants, logMutants)
 
 func TestCasesHaveNames(t *testing.T) {
 	seen := map[string]bool{}

@@ -2,8 +2,8 @@ package lifecycle
 
 import "github.com/plainjobs/plainjobs/backend"
 
-// A Turn is the place that a fair key has reached: the RunAt of its last jobs, and how many of
-// them have it. Keys take turns because their jobs have the same places, whatever their number.
+// A Turn is the place that a fair key has reached among the jobs of a name and priority: the RunAt
+// of its last jobs, and how many of them have it. Keys take turns because their jobs have the same places, whatever their number.
 type Turn struct {
 	At  int64
 	Nth int
@@ -20,6 +20,14 @@ func (t Turn) Next(first int64, weight int) Turn {
 		return Turn{At: t.At, Nth: t.Nth + 1}
 	}
 	return Turn{At: t.At + 1, Nth: 1}
+}
+
+// Later returns the later one of t and o.
+func (t Turn) Later(o Turn) Turn {
+	if o.At > t.At || o.At == t.At && o.Nth > t.Nth {
+		return o
+	}
+	return t
 }
 
 // WeightOf returns how many jobs of a key have one turn, if o overrides the settings of its name.
@@ -39,4 +47,15 @@ func (j Job) TakesTurn(next Job) bool {
 		return next.State == backend.Pending
 	}
 	return next.State == backend.Pending && next.RunAt != j.RunAt
+}
+
+// Returns reports whether a job that has a fair key and becomes next comes back among the jobs that
+// wait, or comes to those of another priority, and takes no turn. It keeps its RunAt, but stands at
+// the first job that waits of its name and priority if that is later, or at now if none waits: a job
+// with an old turn would give old turns to all jobs of keys that come after it.
+func (j Job) Returns(next Job) bool {
+	if next.State != backend.Pending || next.Suspect || j.TakesTurn(next) {
+		return false
+	}
+	return j.State == backend.Running || j.State == backend.Pending && j.Priority != next.Priority
 }

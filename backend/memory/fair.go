@@ -5,7 +5,13 @@ import (
 	"github.com/plainjobs/plainjobs/backend/lifecycle"
 )
 
-// A keyTurn is what is known of a fair key while it has pending or running jobs.
+// A fairKey is a fair key of a name, among the jobs of one priority.
+type fairKey struct {
+	priority int16
+	key      string
+}
+
+// A keyTurn is what is known of a fair key while it has pending or running jobs of a priority.
 type keyTurn struct {
 	last lifecycle.Turn
 	jobs int
@@ -13,7 +19,8 @@ type keyTurn struct {
 
 // takeTurn returns next with its turn, if j takes one.
 func (j *job) takeTurn(next lifecycle.Job, now int64) lifecycle.Job {
-	if !j.TakesTurn(next) {
+	returns := j.Returns(next)
+	if !returns && !j.TakesTurn(next) {
 		return next
 	}
 	n, first := j.name, now
@@ -22,8 +29,12 @@ func (j *job) takeTurn(next lifecycle.Job, now int64) lifecycle.Job {
 			first = head.RunAt
 		}
 	}
+	if returns {
+		next.RunAt = max(next.RunAt, first)
+		return next
+	}
 	var last lifecycle.Turn
-	if k := n.turns[j.more.fair]; k != nil {
+	if k := n.turns[fairKey{next.Priority, j.more.fair}]; k != nil {
 		last = k.last
 	}
 	j.more.turn = last.Next(first, lifecycle.WeightOf(&n.override, j.more.fair))
@@ -38,18 +49,19 @@ func (j *job) enterFair() {
 		return
 	}
 	if n.turns == nil {
-		n.turns, n.fair = map[string]*keyTurn{}, map[int16]*queue{}
+		n.turns, n.fair = map[fairKey]*keyTurn{}, map[int16]*queue{}
 	}
-	k := n.turns[j.more.fair]
+	key := fairKey{j.Priority, j.more.fair}
+	k := n.turns[key]
 	if k == nil {
 		k = &keyTurn{}
-		n.turns[j.more.fair] = k
+		n.turns[key] = k
 	}
 	k.jobs++
-	if turn := j.more.turn; turn.At != j.RunAt { // it was imported
-		k.last = later(k.last, lifecycle.Turn{At: j.RunAt, Nth: 1})
+	if turn := j.more.turn; turn.At != j.RunAt { // it was imported, or has returned
+		k.last = k.last.Later(lifecycle.Turn{At: j.RunAt, Nth: 1})
 	} else {
-		k.last = later(k.last, turn)
+		k.last = k.last.Later(turn)
 	}
 	if q := j.fairQueue(); q != nil {
 		q.push(j.RunAt, 0, j)
@@ -65,10 +77,11 @@ func (j *job) leaveFair() {
 	if q := j.fairQueue(); q != nil {
 		q.drop()
 	}
-	if k := n.turns[j.more.fair]; k.jobs > 1 {
+	key := fairKey{j.Priority, j.more.fair}
+	if k := n.turns[key]; k.jobs > 1 {
 		k.jobs--
 	} else {
-		delete(n.turns, j.more.fair)
+		delete(n.turns, key)
 	}
 }
 
@@ -83,11 +96,4 @@ func (j *job) fairQueue() *queue {
 		j.name.fair[j.Priority] = q
 	}
 	return q
-}
-
-func later(a, b lifecycle.Turn) lifecycle.Turn {
-	if a.At > b.At || a.At == b.At && a.Nth > b.Nth {
-		return a
-	}
-	return b
 }

@@ -10,8 +10,8 @@ type name struct {
 	counts            [backend.Cancelled + 1]int64
 	uniques           map[string]*unique
 	serials           map[string]*serialQueue
-	turns             map[string]*keyTurn // by fair key
-	fair              map[int16]*queue    // pending jobs with fair keys that are no suspects, by priority and RunAt
+	turns             map[fairKey]*keyTurn
+	fair              map[int16]*queue // pending jobs with fair keys that are no suspects, by priority and RunAt
 	paused            bool
 	settings          backend.Settings // that apply
 	defined           backend.Settings

@@ -19,33 +19,39 @@ const (
 	selectFirstPlace = `
 		SELECT run_at FROM plainjobs_ready FORCE INDEX (PRIMARY) WHERE name = ? AND suspect = 0 AND prio = ? ORDER BY run_at LIMIT 1`
 	selectFairKeys = `SELECT job, key_text FROM plainjobs_job_fair FORCE INDEX (PRIMARY) WHERE job IN (?)`
-	insertFair     = `INSERT INTO plainjobs_job_fair (job, turn, nth, name, key_text) VALUES `
+	insertFair     = `INSERT INTO plainjobs_job_fair (job, turn, nth, priority, name, key_text) VALUES `
 )
 
 var (
 	// MariaDB has no LATERAL.
 	selectLastTurns = `
-		SELECT UNHEX(v.name), UNHEX(v.key_text), COALESCE(` + lastOf("turn") + `, 0), COALESCE(` + lastOf("nth") + `, 0), COALESCE((
+		SELECT UNHEX(v.name), UNHEX(v.key_text), v.priority, COALESCE(` + lastOf("turn") + `, 0), COALESCE(` + lastOf("nth") + `, 0), COALESCE((
 			SELECT w.weight FROM plainjobs_fair_weight w WHERE w.name = UNHEX(v.name) AND w.key_text = UNHEX(v.key_text)), 1)
-		FROM ` + strings.TrimSuffix(join("name*", "key_text*"), " STRAIGHT_JOIN ")
+		FROM ` + strings.TrimSuffix(join("name*", "key_text*", "priority"), " STRAIGHT_JOIN ")
 
 	updateTurns = `
-		UPDATE ` + join("job", "turn", "nth") + ` plainjobs_job_fair f FORCE INDEX (PRIMARY) ON f.job = v.job SET f.turn = v.turn, f.nth = v.nth`
+		UPDATE ` + join("job", "turn", "nth", "priority") + ` plainjobs_job_fair f FORCE INDEX (PRIMARY) ON f.job = v.job SET f.turn = v.turn, f.nth = v.nth, f.priority = v.priority`
 	updateRunAts = `UPDATE ` + join("id", "run_at") + ` plainjobs_job j FORCE INDEX (PRIMARY) ON j.id = v.id SET j.run_at = v.run_at`
 	deleteFair   = `DELETE f FROM ` + join("id") + ` plainjobs_job_fair f FORCE INDEX (PRIMARY) ON f.job = v.id`
 )
 
 func lastOf(column string) string {
 	return `(SELECT f.` + column + ` FROM plainjobs_job_fair f FORCE INDEX (job_fair_key)
-			WHERE f.name = UNHEX(v.name) AND f.key_text = UNHEX(v.key_text) ORDER BY f.turn DESC, f.nth DESC LIMIT 1)`
+			WHERE f.name = UNHEX(v.name) AND f.key_text = UNHEX(v.key_text) AND f.priority = v.priority ORDER BY f.turn DESC, f.nth DESC LIMIT 1)`
 }
 
-// A fairJob is a job that takes a turn.
-type fairJob struct {
-	id       int64
-	key      nameKey
+// A fairKey is a fair key of a name, among the jobs of one priority.
+type fairKey struct {
+	nameKey
 	priority int16
-	turn     lifecycle.Turn
+}
+
+// A fairJob is a job that takes a turn, or that returns with its turn.
+type fairJob struct {
+	id      int64
+	key     fairKey
+	returns bool
+	turn    lifecycle.Turn
 }
 
 // takeTurns sets the turns of jobs, in order.
@@ -61,10 +67,10 @@ func (t *tx) takeTurns(jobs []fairJob, now int64) error {
 	if len(jobs) == 0 {
 		return nil
 	}
-	first, last := map[place]int64{}, map[nameKey]key{}
+	first, last := map[place]int64{}, map[fairKey]key{}
 	var keys values
 	for _, j := range jobs {
-		p := place{j.key.name, -int64(j.priority)}
+		p := place{j.key.name, -int64(j.key.priority)}
 		if _, ok := first[p]; !ok {
 			at := now
 			if err := t.each(selectFirstPlace, []any{p.name, p.rank}, func(r *sql.Rows) error { return r.Scan(&at) }); err != nil {
@@ -74,13 +80,13 @@ func (t *tx) takeTurns(jobs []fairJob, now int64) error {
 		}
 		if _, ok := last[j.key]; !ok {
 			last[j.key] = key{weight: 1}
-			keys.add(j.key.name, j.key.key)
+			keys.add(j.key.name, j.key.key, int64(j.key.priority))
 		}
 	}
 	err := t.each(selectLastTurns, []any{keys}, func(r *sql.Rows) error {
-		var k nameKey
+		var k fairKey
 		var l key
-		err := r.Scan(&k.name, &k.key, &l.At, &l.Nth, &l.weight)
+		err := r.Scan(&k.name, &k.key, &k.priority, &l.At, &l.Nth, &l.weight)
 		last[k] = l
 		return err
 	})
@@ -89,9 +95,14 @@ func (t *tx) takeTurns(jobs []fairJob, now int64) error {
 	}
 	for i := range jobs {
 		j := &jobs[i]
-		l := last[j.key]
-		l.Turn = l.Next(first[place{j.key.name, -int64(j.priority)}], l.weight)
-		j.turn, last[j.key] = l.Turn, l
+		l, at := last[j.key], first[place{j.key.name, -int64(j.key.priority)}]
+		if j.returns {
+			j.turn = lifecycle.Turn{At: max(j.turn.At, at), Nth: 1}
+		} else {
+			j.turn = l.Next(at, l.weight)
+		}
+		l.Turn = l.Later(j.turn)
+		last[j.key] = l
 	}
 	return nil
 }
@@ -102,7 +113,7 @@ func (t *tx) turnNew(rows []newRow) error {
 	var at []int // places in rows of the pending ones
 	for i := range rows {
 		r := &rows[i]
-		f := fairJob{id: r.id, key: nameKey{r.name, r.job.Fair}, priority: r.Priority}
+		f := fairJob{id: r.id, key: fairKey{nameKey{r.name, r.job.Fair}, r.Priority}}
 		switch {
 		case r.job.Fair == "":
 		case r.State == backend.Pending:
@@ -131,14 +142,14 @@ func (t *tx) turnNew(rows []newRow) error {
 func (t *tx) storeFair(jobs []fairJob) error {
 	rows := insert{head: insertFair}
 	for _, j := range jobs {
-		if err := rows.add(t, j.id, j.turn.At, int64(j.turn.Nth), j.key.name, j.key.key); err != nil {
+		if err := rows.add(t, j.id, j.turn.At, int64(j.turn.Nth), int64(j.key.priority), j.key.name, j.key.key); err != nil {
 			return err
 		}
 	}
 	return rows.flush(t)
 }
 
-// turnRows gives those of the changed rows their turns that take one. A job that is not
+// turnRows gives the changed rows that take a turn, or return with one, their turns. A job that is not
 // pending any more gives its turn back.
 func (t *tx) turnRows(rows []*row, now int64) error {
 	var fair []*row
@@ -146,10 +157,10 @@ func (t *tx) turnRows(rows []*row, now int64) error {
 	for _, r := range rows {
 		switch {
 		case r.flags&flagFair == 0:
-		case r.was.TakesTurn(r.Job):
+		case r.was.TakesTurn(r.Job), r.was.Returns(r.Job):
 			fair = append(fair, r)
 		case r.was.State == backend.Pending && r.State != backend.Pending && r.State != backend.Running:
-			changed.add(r.id, int64(0), int64(0))
+			changed.add(r.id, int64(0), int64(0), int64(r.Priority))
 		}
 	}
 	if len(fair) > 0 {
@@ -171,14 +182,15 @@ func (t *tx) turnRows(rows []*row, now int64) error {
 		}
 		taking := make([]fairJob, len(fair))
 		for i, r := range fair {
-			taking[i] = fairJob{id: r.id, key: nameKey{r.name, keys[r.id]}, priority: r.Priority}
+			key := fairKey{nameKey{r.name, keys[r.id]}, r.Priority}
+			taking[i] = fairJob{id: r.id, key: key, returns: r.was.Returns(r.Job), turn: lifecycle.Turn{At: r.RunAt}}
 		}
 		if err := t.takeTurns(taking, now); err != nil {
 			return err
 		}
 		for i, r := range fair {
 			r.RunAt = taking[i].turn.At
-			changed.add(r.id, r.RunAt, int64(taking[i].turn.Nth))
+			changed.add(r.id, r.RunAt, int64(taking[i].turn.Nth), int64(r.Priority))
 		}
 	}
 	if len(changed) == 0 {

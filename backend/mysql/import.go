@@ -222,7 +222,7 @@ func (a *importBatch) insert() error {
 			return taken(err)
 		}
 		places.add(&r)
-		if f := (fairJob{id: r.id, key: nameKey{r.name, rec.FairKey}}); rec.FairKey != "" {
+		if f := (fairJob{id: r.id, key: fairKey{nameKey{r.name, rec.FairKey}, r.Priority}}); rec.FairKey != "" {
 			if r.State == backend.Pending { // it keeps its place
 				f.turn = lifecycle.Turn{At: r.RunAt, Nth: 1}
 			}

@@ -20,26 +20,32 @@ const (
 			SELECT r.run_at FROM plainjobs.ready r WHERE r.name = v.name AND r.suspect = false AND r.rank = v.rank ORDER BY r.run_at LIMIT 1)
 		FROM unnest($1::text::text[], $2::text::integer[]) AS v(name, rank)`
 	selectLastTurns = `
-		SELECT v.name, v.key, coalesce(l.turn, 0), coalesce(l.nth, 0), coalesce(w.weight, 1) FROM unnest($1::text::text[], $2::text::text[]) AS v(name, key)
+		SELECT v.name, v.key, v.priority, coalesce(l.turn, 0), coalesce(l.nth, 0), coalesce(w.weight, 1) FROM unnest($1::text::text[], $2::text::text[], $3::text::smallint[]) AS v(name, key, priority)
 		LEFT JOIN LATERAL (
-			SELECT f.turn, f.nth FROM plainjobs.job_fair f WHERE f.name = v.name AND f.key = v.key ORDER BY f.turn DESC, f.nth DESC LIMIT 1) l ON true
+			SELECT f.turn, f.nth FROM plainjobs.job_fair f WHERE f.name = v.name AND f.key = v.key AND f.priority = v.priority ORDER BY f.turn DESC, f.nth DESC LIMIT 1) l ON true
 		LEFT JOIN plainjobs.fair_weight w ON w.name = v.name AND w.key = v.key`
 	selectFairKeys = `SELECT job, key FROM plainjobs.job_fair WHERE job = ANY($1::text::bigint[])`
 	insertFair     = `
-		INSERT INTO plainjobs.job_fair (job, turn, nth, name, key)
-		SELECT * FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::integer[], $4::text::text[], $5::text::text[])`
+		INSERT INTO plainjobs.job_fair (job, turn, nth, priority, name, key)
+		SELECT * FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::integer[], $4::text::smallint[], $5::text::text[], $6::text::text[])`
 	updateTurns = `
-		UPDATE plainjobs.job_fair f SET turn = v.turn, nth = v.nth
-		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::integer[]) AS v(job, turn, nth) WHERE f.job = v.job`
+		UPDATE plainjobs.job_fair f SET turn = v.turn, nth = v.nth, priority = v.priority
+		FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::integer[], $4::text::smallint[]) AS v(job, turn, nth, priority) WHERE f.job = v.job`
 	deleteFair = `DELETE FROM plainjobs.job_fair WHERE job = ANY($1::text::bigint[])`
 )
 
-// A fairJob is a job that takes a turn.
-type fairJob struct {
-	id       int64
-	key      nameKey
+// A fairKey is a fair key of a name, among the jobs of one priority.
+type fairKey struct {
+	nameKey
 	priority int16
-	turn     lifecycle.Turn
+}
+
+// A fairJob is a job that takes a turn, or that returns with its turn.
+type fairJob struct {
+	id      int64
+	key     fairKey
+	returns bool
+	turn    lifecycle.Turn
 }
 
 // takeTurns sets the turns of jobs, in order.
@@ -55,18 +61,19 @@ func (t *tx) takeTurns(jobs []fairJob, now int64) error {
 		lifecycle.Turn
 		weight int
 	}
-	first, last := map[place]int64{}, map[nameKey]key{}
+	first, last := map[place]int64{}, map[fairKey]key{}
 	var names []string
 	var ranks []int64
 	var keys []nameKey
+	var priorities []int16
 	for _, j := range jobs {
-		p := place{j.key.name, -int64(j.priority)}
+		p := place{j.key.name, -int64(j.key.priority)}
 		if _, ok := first[p]; !ok {
 			names, ranks = append(names, p.name), append(ranks, p.rank)
 			first[p] = now
 		}
 		if _, ok := last[j.key]; !ok {
-			keys = append(keys, j.key)
+			keys, priorities = append(keys, j.key.nameKey), append(priorities, j.key.priority)
 			last[j.key] = key{}
 		}
 	}
@@ -83,10 +90,10 @@ func (t *tx) takeTurns(jobs []fairJob, now int64) error {
 		return err
 	}
 	texts, values := columns(keys)
-	err = t.each(selectLastTurns, []any{texts, values}, func(r *sql.Rows) error {
-		var k nameKey
+	err = t.each(selectLastTurns, []any{texts, values, intArray(priorities)}, func(r *sql.Rows) error {
+		var k fairKey
 		var l key
-		err := r.Scan(&k.name, &k.key, &l.At, &l.Nth, &l.weight)
+		err := r.Scan(&k.name, &k.key, &k.priority, &l.At, &l.Nth, &l.weight)
 		last[k] = l
 		return err
 	})
@@ -95,9 +102,14 @@ func (t *tx) takeTurns(jobs []fairJob, now int64) error {
 	}
 	for i := range jobs {
 		j := &jobs[i]
-		l := last[j.key]
-		l.Turn = l.Next(first[place{j.key.name, -int64(j.priority)}], l.weight)
-		j.turn, last[j.key] = l.Turn, l
+		l, at := last[j.key], first[place{j.key.name, -int64(j.key.priority)}]
+		if j.returns {
+			j.turn = lifecycle.Turn{At: max(j.turn.At, at), Nth: 1}
+		} else {
+			j.turn = l.Next(at, l.weight)
+		}
+		l.Turn = l.Later(j.turn)
+		last[j.key] = l
 	}
 	return nil
 }
@@ -107,21 +119,23 @@ func (t *tx) storeFair(jobs []fairJob) error {
 	if len(jobs) == 0 {
 		return nil
 	}
-	ids, turns, nths, keys := fairColumns(jobs)
+	ids, turns, nths, priorities, keys := fairColumns(jobs)
 	names, values := columns(keys)
-	_, err := t.exec(insertFair, ids, turns, nths, names, values)
+	_, err := t.exec(insertFair, ids, turns, nths, priorities, names, values)
 	return err
 }
 
-func fairColumns(jobs []fairJob) (ids, turns, nths string, keys []nameKey) {
+func fairColumns(jobs []fairJob) (ids, turns, nths, priorities string, keys []nameKey) {
 	var all, ats, places []int64
+	var ranks []int16
 	for _, j := range jobs {
-		all, ats, places, keys = append(all, j.id), append(ats, j.turn.At), append(places, int64(j.turn.Nth)), append(keys, j.key)
+		all, ats, places = append(all, j.id), append(ats, j.turn.At), append(places, int64(j.turn.Nth))
+		ranks, keys = append(ranks, j.key.priority), append(keys, j.key.nameKey)
 	}
-	return intArray(all), intArray(ats), intArray(places), keys
+	return intArray(all), intArray(ats), intArray(places), intArray(ranks), keys
 }
 
-// turnRows gives those of the changed rows their turns that take one. A job that is not
+// turnRows gives the changed rows that take a turn, or return with one, their turns. A job that is not
 // pending any more gives its turn back.
 func (t *tx) turnRows(rows []*row, now int64) error {
 	var fair []*row
@@ -130,9 +144,9 @@ func (t *tx) turnRows(rows []*row, now int64) error {
 		if r.flags&flagFair == 0 {
 			continue
 		}
-		was := lifecycle.Job{State: r.was, RunAt: r.wasAt}
+		was := lifecycle.Job{State: r.was, RunAt: r.wasAt, Priority: r.wasPriority}
 		switch {
-		case was.TakesTurn(r.Job):
+		case was.TakesTurn(r.Job), was.Returns(r.Job):
 			fair = append(fair, r)
 		case r.was == backend.Pending && r.State != backend.Pending && r.State != backend.Running:
 			changed = append(changed, fairJob{id: r.id})
@@ -156,7 +170,9 @@ func (t *tx) turnRows(rows []*row, now int64) error {
 			return err
 		}
 		for _, r := range fair {
-			taking = append(taking, fairJob{id: r.id, key: nameKey{r.name, keys[r.id]}, priority: r.Priority})
+			was := lifecycle.Job{State: r.was, RunAt: r.wasAt, Priority: r.wasPriority}
+			key := fairKey{nameKey{r.name, keys[r.id]}, r.Priority}
+			taking = append(taking, fairJob{id: r.id, key: key, returns: was.Returns(r.Job), turn: lifecycle.Turn{At: r.RunAt}})
 		}
 		if err := t.takeTurns(taking, now); err != nil {
 			return err
@@ -168,8 +184,8 @@ func (t *tx) turnRows(rows []*row, now int64) error {
 	if changed = append(changed, taking...); len(changed) == 0 {
 		return nil
 	}
-	ids, turns, nths, _ := fairColumns(changed)
-	_, err := t.exec(updateTurns, ids, turns, nths)
+	ids, turns, nths, priorities, _ := fairColumns(changed)
+	_, err := t.exec(updateTurns, ids, turns, nths, priorities)
 	return err
 }
 

@@ -271,7 +271,7 @@ func (a *importBatch) insert() error {
 		payloads[i], metadata[i], places[i] = int64(len(r.Payload)), int64(len(r.Metadata)), int64(len(blob)+1)
 		blob = append(append(blob, r.Payload...), r.Metadata...)
 		a.t.count(r.Name, r.State, 1)
-		if f := (fairJob{id: r.ID, key: nameKey{r.Name, r.FairKey}}); r.FairKey != "" {
+		if f := (fairJob{id: r.ID, key: fairKey{nameKey{r.Name, r.FairKey}, r.Priority}}); r.FairKey != "" {
 			if r.State == backend.Pending { // it keeps its place
 				f.turn = lifecycle.Turn{At: runAts[i], Nth: 1}
 			}

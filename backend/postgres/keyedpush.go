@@ -267,7 +267,7 @@ func (p *push) takeTurns(states []backend.State) error {
 	var at []int // places in jobs of the pending ones
 	for n, i := range p.added {
 		j := &p.jobs[i]
-		f := fairJob{id: p.ids[i], key: nameKey{j.Name, j.Fair}, priority: j.Priority}
+		f := fairJob{id: p.ids[i], key: fairKey{nameKey{j.Name, j.Fair}, j.Priority}}
 		switch {
 		case j.Fair == "":
 		case states[n] == backend.Pending:

@@ -26,12 +26,13 @@ type row struct {
 	flags          flag
 	seed, settled  int64 // settled is the seed of the run after which the job waits
 
-	was     backend.State // as read
-	wasAt   int64         // RunAt as read
-	owned   bool          // it was pending, and is in no span any more
-	deleted bool          // by an operator
-	errors  []backend.RunError
-	result  []byte
+	was         backend.State // as read
+	wasAt       int64         // RunAt as read
+	wasPriority int16
+	owned       bool // it was pending, and is in no span any more
+	deleted     bool // by an operator
+	errors      []backend.RunError
+	result      []byte
 }
 
 // isRunning reports in SQL whether a job j is running. Claims of one seed are
@@ -50,7 +51,7 @@ func (r *row) scan(rows *sql.Rows) error {
 	running := false
 	err := rows.Scan(&r.id, &r.name, &r.unique, &r.serial, &r.State, &r.Ending, &r.seed, &r.settled, &r.Failures, &r.Suspect, &r.Crashes,
 		&r.Priority, &r.createdAt, &r.RunAt, &r.FinishedAt, &r.ExpiresAt, &r.flags, &running)
-	r.was, r.wasAt = r.State, r.RunAt
+	r.was, r.wasAt, r.wasPriority = r.State, r.RunAt, r.Priority
 	switch {
 	case running:
 		r.run()

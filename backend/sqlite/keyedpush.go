@@ -39,9 +39,9 @@ func (b *Backend) pushKeyed(t *tx, index int, j *backend.NewJob, name, now int64
 	if behind := lifecycle.Behind(j, now); lifecycle.Gated(j) {
 		runAt, expires = behind.RunAt, orNone(behind.ExpiresAt)
 	}
-	fair := fairJob{key: fairKey{name, j.Fair}}
+	fair := fairJob{key: fairKey{name, j.Fair, j.Priority}}
 	if j.Fair != "" && state == backend.Pending {
-		if fair.turn, err = t.nextTurn(fair.key, j.Priority, pushedAt); err != nil {
+		if fair.turn, err = t.nextTurn(fair.key, pushedAt); err != nil {
 			return backend.Pushed{}, err
 		}
 		runAt = fair.turn.At

@@ -185,10 +185,10 @@ func (t *tx) pushPlain(jobs []backend.NewJob, names map[string]int64, pushed []b
 				runAt = pushedAt
 			}
 			if j.Fair != "" {
-				f := fairJob{int64(i), fairKey{name, j.Fair}, lifecycle.Turn{}}
+				f := fairJob{int64(i), fairKey{name, j.Fair, j.Priority}, lifecycle.Turn{}}
 				if state == backend.Pending {
 					var err error
-					if f.turn, err = t.nextTurn(f.key, j.Priority, runAt); err != nil {
+					if f.turn, err = t.nextTurn(f.key, runAt); err != nil {
 						return err
 					}
 					runAt = f.turn.At
