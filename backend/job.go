@@ -118,12 +118,13 @@ type Job struct {
 	// place.
 	//
 	// A job with [NewJob].Fair gets another place, its turn, whenever it becomes Pending, except that
-	// a job that is released, rescued, imported or given another priority keeps its place. The turn
-	// is one microsecond after the latest RunAt of the Pending and Running jobs of its name and key,
-	// but not before that of the first Pending job of its name and priority that is no suspect; if
-	// there is none, not before now. A store may count jobs of the key that have ended, and leave out
-	// jobs without a key when it looks for the first. If transactions that do not see each other give
-	// turns, jobs of one key may have equal ones. See lifecycle.Turn.
+	// a job that is released, rescued, imported or given another priority keeps its place. The turn is
+	// one microsecond after the latest RunAt of the Pending and Running jobs of its name, key and
+	// priority, but not before that of the first Pending job of its name and priority that is no
+	// suspect; if there is none, not before now. Nor does a job that is no suspect and is released or
+	// given another priority stand before that. A store may count jobs of the key that have run and
+	// ended, and leave out jobs without a key when it looks for the first. If transactions that do not
+	// see each other give turns, jobs of one key may have equal ones. See lifecycle.Turn.
 	RunAt                time.Time
 	Expires              time.Duration // what is left of NewJob.Expires, for Failure.Expires
 	Metadata             []byte

@@ -47,7 +47,7 @@ const (
 	// Failed, or has started and has the scope UntilStarted.
 	OpFree
 	// OpPrioritize gives a job that waits the request's Priority, and changes nothing else: the job
-	// keeps its [Job.RunAt].
+	// keeps its [Job.RunAt], but see there for a job with a fair key.
 	OpPrioritize
 	// OpRewrite replaces bytes of jobs in any state, as Rewrites say, and changes nothing else. A
 	// part that is not byte for byte Old any more, or is gone, is left as it is. Runs that hold the

@@ -12,11 +12,12 @@ import (
 
 // plans are the statements that lock rows by key, with parameters.
 func plans() map[string][]any {
-	var ids, pairs, claims, spans, starts, keys, rows values
+	var ids, pairs, claims, turns, spans, starts, keys, rows values
 	for n := range int64(3) {
 		ids.add(n + 1)
 		pairs.add(n+1, n+1, n+1)
 		claims.add(n+1, n+1)
+		turns.add(n+1, n+1, 1, 0)
 		spans.add("a", false, 0, n+1, n+1)
 		starts.add("a", false, 0, n+1, n+1, n+1)
 		keys.add("a", "k", n+1, 0)
@@ -24,7 +25,7 @@ func plans() map[string][]any {
 	}
 	all := map[string][]any{
 		lockRows: {ids}, lockFree: {ids}, lockJobs: {ids}, deleteJobs: {ids}, updateUnset: {ids}, updateDue: {ids}, lockPresent: {ids},
-		deleteErrors: {ids}, deleteResults: {ids}, deleteProgress: {ids}, deleteSteps: {ids}, deleteWaits: {ids}, deleteFair: {ids}, updateTurns: {pairs}, updateRunAts: {claims}, deleteChanges: {ids},
+		deleteErrors: {ids}, deleteResults: {ids}, deleteProgress: {ids}, deleteSteps: {ids}, deleteWaits: {ids}, deleteFair: {ids}, updateTurns: {turns}, updateRunAts: {claims}, deleteChanges: {ids},
 		updateRows: {rows}, updateStarted: {pairs}, trimErrors: {claims}, deleteStepsFrom: {claims},
 		deleteClaims: {claims}, deleteSettled: {claims}, deleteSpans: {spans}, lockSpans: {spans}, lockBadSpans: {spans}, shortenSpans: {starts},
 		lockKeys: {keys}, deleteKeys: {keys}, releaseKeys: {keys}, lockJobKeys: {keys},

@@ -28,9 +28,9 @@ type row struct {
 
 	was         backend.State // as read
 	wasAt       int64         // RunAt as read
-	wasPriority int16
-	owned       bool // it was pending, and is in no span any more
-	deleted     bool // by an operator
+	wasPriority int16         // as read
+	owned       bool          // it was pending, and is in no span any more
+	deleted     bool          // by an operator
 	errors      []backend.RunError
 	result      []byte
 }
