@@ -141,13 +141,13 @@ func (j *ResultJob[T, R]) result(op string, q *engine.Queue, info *backend.Info)
 	case info.State != Done:
 		e := &JobError{ID: info.ID, Name: info.Name, State: info.State}
 		if n := len(info.Errors); n > 0 {
-			e.Last = q.DecryptText(info.Name, info.Errors[n-1].Error)
+			e.Last = q.DecryptText(engine.KindError, info.Name, info.Errors[n-1].Error)
 		}
 		return r, e
 	case info.Result == nil:
 		return r, fmt.Errorf("plainjobs: %s: job %s #%d has no result", op, info.Name, info.ID)
 	}
-	data, err := q.Decrypt(info.Name, info.Result)
+	data, err := q.Decrypt(engine.KindResult, info.Name, info.Result)
 	if err != nil {
 		return r, fmt.Errorf("plainjobs: %s: the result of job %s #%d: %w", op, info.Name, info.ID, err)
 	}

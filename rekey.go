@@ -106,9 +106,9 @@ func (r *rekeying) schedules(ctx context.Context, store backend.Scheduler) error
 				if s == nil {
 					return nil, nil
 				}
-				data, err := r.queue.Decrypt(s.Job.Name, s.Job.Payload)
+				data, err := r.queue.Decrypt(engine.KindPayload, s.Job.Name, s.Job.Payload)
 				if err == nil {
-					s.Job.Payload, err = r.queue.Encrypt(s.Job.Name, data)
+					s.Job.Payload, err = r.queue.Encrypt(engine.KindPayload, s.Job.Name, data)
 				}
 				return s, err
 			})
@@ -122,13 +122,13 @@ func (r *rekeying) schedules(ctx context.Context, store backend.Scheduler) error
 
 // job encrypts the data of a job again, and stores them if there are many.
 func (r *rekeying) job(ctx context.Context, job *backend.Record) error {
-	err := r.add(job, backend.Rewrite{Part: backend.PartPayload, Old: job.Payload})
+	err := r.add(job, engine.KindPayload, backend.Rewrite{Part: backend.PartPayload, Old: job.Payload})
 	if err == nil {
-		err = r.add(job, backend.Rewrite{Part: backend.PartResult, Old: job.Result})
+		err = r.add(job, engine.KindResult, backend.Rewrite{Part: backend.PartResult, Old: job.Result})
 	}
 	for _, step := range job.Steps {
 		if err == nil {
-			err = r.add(job, backend.Rewrite{Part: backend.PartStep, Step: step.Name, Old: step.Result})
+			err = r.add(job, engine.KindStep, backend.Rewrite{Part: backend.PartStep, Step: step.Name, Old: step.Result})
 		}
 		if len(r.rewrites) >= rekeyPage {
 			if err := r.store(ctx); err != nil {
@@ -149,13 +149,13 @@ func (r *rekeying) job(ctx context.Context, job *backend.Record) error {
 }
 
 // add adds what replaces a part of a job, if it is not encrypted with the current key.
-func (r *rekeying) add(job *backend.Record, w backend.Rewrite) error {
+func (r *rekeying) add(job *backend.Record, kind engine.Kind, w backend.Rewrite) error {
 	if len(w.Old) == 0 || r.current(w.Old) {
 		return nil
 	}
-	data, err := r.queue.Decrypt(job.Name, w.Old)
+	data, err := r.queue.Decrypt(kind, job.Name, w.Old)
 	if err == nil {
-		w.New, err = r.queue.Encrypt(job.Name, data)
+		w.New, err = r.queue.Encrypt(kind, job.Name, data)
 	}
 	if err != nil {
 		return err

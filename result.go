@@ -117,7 +117,7 @@ func encodeResult(i *engine.Info, r any) ([]byte, error) {
 		return nil, fmt.Errorf("result of job %s #%d: %w: %d bytes, at most %d", i.Job.Name, i.Job.ID, ErrPayloadTooLarge,
 			len(encoded), i.Queue.MaxPayload)
 	}
-	encrypted, err := i.Queue.Encrypt(i.Job.Name, encoded)
+	encrypted, err := i.Queue.Encrypt(engine.KindResult, i.Job.Name, encoded)
 	if err != nil {
 		return nil, fmt.Errorf("result of job %s #%d: %w", i.Job.Name, i.Job.ID, err)
 	}

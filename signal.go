@@ -52,7 +52,7 @@ func (s *Signal[T]) send(ctx context.Context, q *Queue, tx *sql.Tx, key string, 
 	if most := q.engine().MaxPayload; most > 0 && len(payload) > most {
 		return fmt.Errorf("plainjobs: signal %s: %w: %d bytes, at most %d", s.name, ErrPayloadTooLarge, len(payload), most)
 	}
-	if payload, err = q.engine().Encrypt(engine.SignalName(s.name), payload); err != nil {
+	if payload, err = q.engine().Encrypt(engine.KindSignal, s.name, payload); err != nil {
 		return fmt.Errorf("plainjobs: the value of signal %s: %w", s.name, err)
 	}
 	if err := store.SendSignal(ctx, tx, backend.Signal{SignalKey: backend.SignalKey{Name: s.name, Key: key}, Payload: payload}); err != nil {
@@ -96,7 +96,7 @@ func (s *Signal[T]) Wait(ctx context.Context, key string, timeout time.Duration)
 		now := time.Now()
 		switch {
 		case err == nil:
-			value, err := run.Queue.Decrypt(engine.SignalName(s.name), sent.Payload)
+			value, err := run.Queue.Decrypt(engine.KindSignal, s.name, sent.Payload)
 			if err != nil {
 				return none, fmt.Errorf("plainjobs: the value of signal %s %q: %w", s.name, key, err)
 			}

@@ -82,7 +82,7 @@ func StepTx[T any](ctx context.Context, tx *sql.Tx, name string, fn func() (T, e
 	case err != nil:
 		return none, stepError(err)
 	case found:
-		data, err := run.Queue.Decrypt(run.Job.Name, step.Result)
+		data, err := run.Queue.Decrypt(engine.KindStep, run.Job.Name, step.Result)
 		if err != nil {
 			return none, fmt.Errorf("plainjobs: the stored result of step %q: %w", name, err)
 		}

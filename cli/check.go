@@ -256,7 +256,7 @@ func unfit(q *plainjobs.Queue, j *backend.Info) []string {
 	if d == nil {
 		return []string{"not defined by this program"}
 	}
-	data, err := (*engine.Handle)(q).Queue().Decrypt(j.Name, j.Payload)
+	data, err := (*engine.Handle)(q).Queue().Decrypt(engine.KindPayload, j.Name, j.Payload)
 	if err != nil {
 		return []string{err.Error()}
 	}

@@ -73,7 +73,7 @@ until the job has finished.`,
 // decryptSteps decrypts the results of steps.
 func decryptSteps(q *plainjobs.Queue, name string, steps []backend.Step) (err error) {
 	for i := range steps {
-		if steps[i].Result, err = (*engine.Handle)(q).Queue().Decrypt(name, steps[i].Result); err != nil {
+		if steps[i].Result, err = (*engine.Handle)(q).Queue().Decrypt(engine.KindStep, name, steps[i].Result); err != nil {
 			return fmt.Errorf("step %s: %w", steps[i].Name, err)
 		}
 	}

@@ -163,7 +163,7 @@ func (d *deed) newJob(raw *plainjobs.Info) (backend.NewJob, error) {
 		data = []byte(d.form.Get("payload"))
 	}
 	if !edited && encrypted(raw.Payload) {
-		decrypted, err := d.h.engine().Decrypt(raw.Name, data)
+		decrypted, err := d.h.engine().Decrypt(engine.KindPayload, raw.Name, data)
 		if err != nil {
 			return backend.NewJob{}, err
 		}

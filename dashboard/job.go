@@ -132,7 +132,7 @@ func (h *handler) misfits(d *engine.Definition, j, raw *plainjobs.Info) []string
 	if len(raw.Payload) > shownBytes || !bytes.Equal(j.Payload, raw.Payload) {
 		return nil
 	}
-	data, err := h.engine().Decrypt(raw.Name, raw.Payload)
+	data, err := h.engine().Decrypt(engine.KindPayload, raw.Name, raw.Payload)
 	if err != nil {
 		return []string{visible(err.Error())}
 	}

@@ -101,7 +101,7 @@ func (a *AEAD) Decrypt(name string, encrypted []byte) ([]byte, error) {
 	}
 	data, err := key.Open(make([]byte, 0, len(raw)-key.Overhead()), nil, raw, []byte(name))
 	if err != nil {
-		return nil, fmt.Errorf("it is encrypted with key %q and does not decrypt: it was changed, belongs to another name, or the key with this ID has other bytes here", id)
+		return nil, fmt.Errorf("it is encrypted with key %q and does not decrypt: it was changed, belongs to another name or kind of data, or the key with this ID has other bytes here", id)
 	}
 	return data, nil
 }

@@ -15,8 +15,14 @@ import "errors"
 // A Codec encrypts data before a queue stores them, and decrypts what it has encrypted. Its methods
 // are called by several goroutines at once and must not keep or change their arguments.
 //
-// name is the name under which the job is stored, or "signal " and the name of a signal.
-// Data that were encrypted for one name should not decrypt for another.
+// name says what the data are. Data that were encrypted for one name should not decrypt for another.
+// The name of a payload is that under which its job is stored. Other data have a word before it:
+//
+//   - "result NAME": the result of a job
+//   - "step NAME": the result of a step
+//   - "error NAME": the text or the stack of an error, see Options.EncryptErrors
+//   - "log NAME": the log of a run, likewise
+//   - "signal NAME": the value of the signal NAME
 //
 // A Codec may have a method Current(encrypted []byte) bool, which reports that data need not be
 // encrypted again. Without it, Queue.Rekey encrypts all jobs again.

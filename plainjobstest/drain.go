@@ -125,7 +125,7 @@ func (d *drain) next(ctx context.Context) bool {
 		f.Delay = time.Second // it has had its turn
 	}
 	if d.queue.ReportsError(def, &f) {
-		if data, err := d.queue.Decrypt(job.Name, job.Payload); err == nil {
+		if data, err := d.queue.Decrypt(engine.KindPayload, job.Name, job.Payload); err == nil {
 			job.Payload = data
 		}
 		d.queue.ReportError(engine.WithInfo(ctx, d.queue, job), def, engine.EventOf(job, &f, err))

@@ -102,7 +102,7 @@ func enqueued[T any](tb testing.TB, q *plainjobs.Queue, job Job[T]) (all []backe
 			tb.Fatalf("plainjobstest: %v", err)
 		}
 		for _, j := range page.Jobs {
-			if j.Payload, err = (*engine.Handle)(q).Queue().Decrypt(j.Name, j.Payload); err != nil {
+			if j.Payload, err = (*engine.Handle)(q).Queue().Decrypt(engine.KindPayload, j.Name, j.Payload); err != nil {
 				tb.Fatalf("plainjobstest: the data of job %s #%d: %v", j.Name, j.ID, err)
 			}
 			all = append(all, j)

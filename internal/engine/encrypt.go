@@ -11,11 +11,23 @@ import (
 	"github.com/plainjobs/plainjobs/encrypt"
 )
 
-// SignalName is the name for which the value of a signal is encrypted. No job has it.
-func SignalName(signal string) string { return "signal " + signal }
+// A Kind of data begins the name for which the codec encrypts them, so that data of one kind do not
+// decrypt as another. The job's or the signal's name follows. No job's name has a space.
+type Kind string
 
-// Encrypt returns data of a job, or of a signal, as they are stored. The codec is the user's code.
-func (q *Queue) Encrypt(name string, data []byte) (encrypted []byte, err error) {
+// All kinds of data.
+const (
+	KindPayload Kind = "" // of a job or a stored schedule
+	KindResult  Kind = "result "
+	KindStep    Kind = "step "   // the result of a step
+	KindError   Kind = "error "  // the text or the stack of an error
+	KindLog     Kind = "log "    // the log of a run
+	KindSignal  Kind = "signal " // the value of a signal
+)
+
+// Encrypt returns data of the job or signal with a name as they are stored. The codec is the user's
+// code.
+func (q *Queue) Encrypt(kind Kind, name string, data []byte) (encrypted []byte, err error) {
 	if q.Codec == nil || data == nil {
 		return data, nil
 	}
@@ -24,7 +36,7 @@ func (q *Queue) Encrypt(name string, data []byte) (encrypted []byte, err error) 
 			encrypted, err = nil, fmt.Errorf("the codec panicked while it encrypted: %T", v)
 		}
 	}()
-	if encrypted, err = q.Codec.Encrypt(name, data); err != nil {
+	if encrypted, err = q.Codec.Encrypt(string(kind)+name, data); err != nil {
 		return nil, fmt.Errorf("the codec does not encrypt it: %w", err)
 	}
 	return encrypted, nil
@@ -35,14 +47,14 @@ func (q *Queue) EncryptJob(job *backend.NewJob) (err error) {
 	if q.Codec == nil {
 		return nil
 	}
-	if job.Payload, err = q.Encrypt(job.Name, job.Payload); err != nil {
+	if job.Payload, err = q.Encrypt(KindPayload, job.Name, job.Payload); err != nil {
 		return fmt.Errorf("payload of job %s: %w", job.Name, err)
 	}
 	return nil
 }
 
 // Decrypt returns stored data as they were before Encrypt.
-func (q *Queue) Decrypt(name string, encrypted []byte) (data []byte, err error) {
+func (q *Queue) Decrypt(kind Kind, name string, encrypted []byte) (data []byte, err error) {
 	if q.Codec == nil || len(encrypted) == 0 {
 		return encrypted, nil
 	}
@@ -51,7 +63,7 @@ func (q *Queue) Decrypt(name string, encrypted []byte) (data []byte, err error) 
 			data, err = nil, fmt.Errorf("the codec panicked while it decrypted: %T", v)
 		}
 	}()
-	data, err = q.Codec.Decrypt(name, encrypted)
+	data, err = q.Codec.Decrypt(string(kind)+name, encrypted)
 	if errors.Is(err, encrypt.ErrUnavailable) {
 		err = &keyError{err}
 	}
@@ -79,10 +91,10 @@ func KeyText(err error) (text string) {
 	return text
 }
 
-// DecryptText returns a text of a job as it was before EncryptText. A text that does not decrypt was
+// DecryptText returns a text of a job as it was before it was encrypted. A text that does not decrypt was
 // stored in clear.
-func (q *Queue) DecryptText(name, text string) string {
-	if data, err := q.Decrypt(name, []byte(text)); err == nil {
+func (q *Queue) DecryptText(kind Kind, name, text string) string {
+	if data, err := q.Decrypt(kind, name, []byte(text)); err == nil {
 		return string(data)
 	}
 	return text
@@ -115,14 +127,14 @@ func (q *Queue) EncryptFailure(name string, err error, f *backend.Failure) {
 		}
 		f.Error = text(err)
 	}
-	f.Error, f.Stack = q.EncryptText(name, f.Error), q.EncryptText(name, f.Stack)
+	f.Error, f.Stack = q.encryptText(KindError, name, f.Error), q.encryptText(KindError, name, f.Stack)
 }
 
 // maxText is the length of a text before it is encrypted, so that it fits afterwards.
 const maxText = 44 << 10
 
-// EncryptText returns a text as it is stored.
-func (q *Queue) EncryptText(name, text string) string {
+// encryptText returns a text of a job as it is stored.
+func (q *Queue) encryptText(kind Kind, name, text string) string {
 	if text == "" {
 		return ""
 	}
@@ -130,7 +142,7 @@ func (q *Queue) EncryptText(name, text string) string {
 	if len(text) > maxText {
 		text = backend.CleanError(text[:maxText])
 	}
-	encrypted, err := q.Encrypt(name, []byte(text))
+	encrypted, err := q.Encrypt(kind, name, []byte(text))
 	encrypted = encrypt.Text(encrypted)
 	switch {
 	case err != nil:
@@ -152,7 +164,7 @@ func (q *Queue) EncryptLog(name, text string) string {
 			text = lines
 		}
 	}
-	return q.EncryptText(name, text)
+	return q.encryptText(KindLog, name, text)
 }
 
 // unavailable reports whether err, the error of a run, says that data cannot be decrypted here now.

@@ -47,7 +47,7 @@ type ProgressReporter interface {
 
 // Decrypt returns the payload of the run's job, decrypted.
 func (i *Info) Decrypt() ([]byte, error) {
-	data, err := i.Queue.Decrypt(i.Job.Name, i.Job.Payload)
+	data, err := i.Queue.Decrypt(KindPayload, i.Job.Name, i.Job.Payload)
 	if err != nil {
 		return nil, fmt.Errorf("payload of job %s #%d: %w", i.Job.Name, i.Job.ID, err)
 	}

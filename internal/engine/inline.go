@@ -124,7 +124,7 @@ func (s *Inline) run(ctx context.Context, j *inlineJob, retries bool) ([]*inline
 		f.Ending = backend.EndFailed // the caller gets the error, and nothing would retry
 	}
 	if s.Queue.ReportsError(d, &f) {
-		if data, err := s.Queue.Decrypt(job.Name, job.Payload); err == nil {
+		if data, err := s.Queue.Decrypt(KindPayload, job.Name, job.Payload); err == nil {
 			job.Payload = data
 		}
 		s.Queue.ReportError(WithInfo(ctx, s.Queue, job), d, EventOf(job, &f, err))

@@ -84,7 +84,7 @@ func (i *Info) Begin(ctx context.Context, name string, inTx bool) (result []byte
 		s.loaded = true
 	}
 	result, stored = s.stored[name]
-	if result, err = i.Queue.Decrypt(i.Job.Name, result); err != nil {
+	if result, err = i.Queue.Decrypt(KindStep, i.Job.Name, result); err != nil {
 		return nil, false, fmt.Errorf("the stored result of step %q: %w", name, err)
 	}
 	if !stored && len(s.stored) >= MaxSteps {
@@ -113,7 +113,7 @@ func (i *Info) StoreStep(ctx context.Context, tx *sql.Tx, name string, result []
 	if err != nil {
 		return err
 	}
-	if result, err = i.Queue.Encrypt(i.Job.Name, result); err != nil {
+	if result, err = i.Queue.Encrypt(KindStep, i.Job.Name, result); err != nil {
 		return fmt.Errorf("step %q is done, but its result is not stored: %w", name, err)
 	}
 	step := backend.Step{Name: name, Result: result}
@@ -144,7 +144,7 @@ func (i *Info) Sleep(e *SleepError) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.asleep == nil {
-		encrypted, err := i.Queue.Encrypt(i.Job.Name, e.Result)
+		encrypted, err := i.Queue.Encrypt(KindStep, i.Job.Name, e.Result)
 		if err != nil {
 			return fmt.Errorf("step %q: %w", e.Name, err)
 		}
