@@ -57,12 +57,28 @@ func TestEncryptedCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	current = "old"
+	withOld, err := w.app.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	current = "new"
+	step, err := (*engine.Handle)(withOld).Queue().Encrypt(engine.KindStep, "invoice", []byte(`"receipt of ada"`))
+	if err == nil {
+		err = w.store.StoreStep(t.Context(), nil, jobs[0].Lease, backend.Step{Name: "mail", Result: step})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	f := failureOf(t, q, &jobs[0])
 	if _, err := w.store.Fail(t.Context(), []backend.Failure{f}); err != nil {
 		t.Fatal(err)
 	}
 	has(w.run("doctor").out, true, "keys", "jobs wait that cannot be decrypted: 1, for example #1", "rekey")
 	has(w.must(t, 0, "why", "1").out, true, "without using an attempt", `it is encrypted with key "old"`)
+	current = "old"
+	has(w.must(t, 0, "show", "1").out, false, "receipt of ada")
+	has(w.must(t, 0, "show", "1", "--decrypt").out, true, "receipt of ada")
 }
 
 // failureOf returns how the run of a job ends in a worker of q.

@@ -35,7 +35,15 @@ func TestEncrypted(t *testing.T) {
 		return err
 	}
 	ctx, q := plainjobstest.Inline(t, options)
-	plainjobs.Handle(q, encrypted, handler)
+	plainjobs.Handle(q, encrypted, func(ctx context.Context, data string) error {
+		for range 2 { // the second call reads what the first has stored
+			step, err := plainjobs.StepTx(ctx, nil, "step in a transaction", func() (string, error) { return data, nil })
+			if err != nil || step != data {
+				t.Errorf("StepTx = %q, %v", step, err)
+			}
+		}
+		return handler(ctx, data)
+	})
 	if _, err := plainjobs.Perform(ctx, encrypted.With("good")); err != nil {
 		t.Error(err)
 	}

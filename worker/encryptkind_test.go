@@ -10,6 +10,7 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/memory"
 	"github.com/plainjobs/plainjobs/encrypt"
 	"github.com/plainjobs/plainjobs/internal/engine"
 	"github.com/plainjobs/plainjobs/worker"
@@ -116,4 +117,22 @@ func TestEncryptedKinds(t *testing.T) {
 			t.Errorf("%d handlers ran, want 1", ran.Load())
 		}
 	})
+}
+
+// The error of a job that is awaited is decrypted.
+func TestAwaitedErrorEncrypted(t *testing.T) {
+	q := plainjobs.New(memory.New(nil), &plainjobs.Options{Codec: keys(t, nil, "k"), EncryptErrors: true, Logger: slog.New(slog.DiscardHandler)})
+	plainjobs.HandleResult(q, encryptedResult, func(_ context.Context, data string) (string, error) {
+		return "", errors.New("card " + data + " was refused")
+	})
+	id := perform(t, q, encryptedResult.With(secret, plainjobs.MaxAttempts(1)))[0]
+	jobs := []plainjobs.AnyJob{encryptedResult}
+	if err := worker.New(q, &worker.Options{Jobs: jobs, Drain: true, Logger: slog.New(slog.DiscardHandler)}).Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := encryptedResult.Await(t.Context(), q, id)
+	var failed *plainjobs.JobError
+	if !errors.As(err, &failed) || failed.Last != "card "+secret+" was refused" {
+		t.Errorf("Await = %v", err)
+	}
 }
