@@ -144,11 +144,13 @@ func (d *deed) duplicate(ctx context.Context, w http.ResponseWriter) error {
 		return d.wrong(w, p)
 	}
 	pushed, err := d.h.backend.Push(ctx, []backend.NewJob{job})
-	r := plainjobs.Action{What: string(Duplicate), On: fmt.Sprintf("a copy of job #%d", id), Total: 1}
+	of := "copy of job #" + strconv.FormatInt(id, 10)
+	r := plainjobs.Action{What: string(Duplicate), On: "a " + of, Total: 1}
 	if err == nil {
-		r.On = fmt.Sprintf("job #%d, a copy of job #%d", pushed[0].ID, id)
+		job := "job #" + strconv.FormatInt(pushed[0].ID, 10)
+		r.On = job + ", a " + of
 		if r.Jobs = 1; pushed[0].Duplicate {
-			r.Jobs, r.On, r.End = 0, fmt.Sprintf("no copy of job #%d", id), fmt.Sprintf("job #%d has its unique key", pushed[0].ID)
+			r.Jobs, r.On, r.End = 0, "no "+of, job+" has its unique key"
 		}
 		d.back = jobHref(pushed[0].ID)
 	}

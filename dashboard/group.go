@@ -3,7 +3,6 @@ package dashboard
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -85,7 +84,7 @@ func (h *handler) groups(ctx context.Context, rq *request, query url.Values) (an
 		p.Rows = append(p.Rows, row)
 	}
 	if next != 0 {
-		p.Next = fmt.Sprintf("%sbefore=%d", here, next)
+		p.Next = here + "before=" + strconv.FormatInt(next, 10)
 	}
 	if before != 0 {
 		p.First = strings.TrimRight(here, "?&")
@@ -236,7 +235,7 @@ func (d *deed) pauseGroup(ctx context.Context, w http.ResponseWriter) error {
 	case !d.rq.may(Pause, ""):
 		return refused(Pause, "")
 	}
-	r := plainjobs.Action{What: d.form.Get("do"), On: fmt.Sprintf("group %d", id)}
+	r := plainjobs.Action{What: d.form.Get("do"), On: "group " + strconv.FormatInt(id, 10)}
 	group := d.h.queue.GroupByID(id)
 	if r.What == "pause-group" {
 		err = group.Pause(ctx)

@@ -78,7 +78,8 @@ func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, 
 	if err != nil {
 		return nil, err
 	}
-	p := &jobPage{Row: rq.row(&j), Payload: newBlock(pretty(j.Payload)), Dropped: j.Dropped, Raw: fmt.Sprintf("raw?id=%d&part=payload", id)}
+	key := strconv.FormatInt(id, 10)
+	p := &jobPage{Row: rq.row(&j), Payload: newBlock(pretty(j.Payload)), Dropped: j.Dropped, Raw: "raw?id=" + key + "&part=payload"}
 	if p.Why, err = h.why(ctx, &j, &raw); err != nil {
 		return nil, err
 	}
@@ -87,7 +88,7 @@ func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, 
 	}
 	if j.Result != nil {
 		b := newBlock(pretty(j.Result))
-		p.Result, p.RawOf = &b, fmt.Sprintf("raw?id=%d&part=result", id)
+		p.Result, p.RawOf = &b, "raw?id="+key+"&part=result"
 	}
 	if j.ProgressTotal > 0 {
 		p.Progress = grouped(j.ProgressDone) + " of " + grouped(j.ProgressTotal)
@@ -112,14 +113,14 @@ func (h *handler) job(ctx context.Context, rq *request, query url.Values) (any, 
 	p.Commands = h.commands(&j)
 	back := jobHref(id)
 	for _, b := range rq.buttons(&j) {
-		a := act{button: b, Value: j.Priority, Form: url.Values{"id": {strconv.FormatInt(id, 10)}, "back": {back}}}
+		a := act{button: b, Value: j.Priority, Form: url.Values{"id": {key}, "back": {back}}}
 		if b.Do == string(Delete) {
 			a.Form.Set("back", "jobs")
 		}
 		p.Acts = append(p.Acts, a)
 	}
 	if !j.Dropped && rq.may(Duplicate, j.Name) {
-		p.Again = fmt.Sprintf("again?id=%d", id)
+		p.Again = "again?id=" + key
 	}
 	return p, nil
 }

@@ -47,14 +47,14 @@ func wantKinds(t *testing.T, q *plainjobs.Queue, stored map[engine.Kind]string, 
 			switch {
 			case waits[kind]:
 				if !errors.Is(err, encrypt.ErrUnavailable) {
-					t.Errorf("%q decrypts as %q: %q, %v; want that its key is missing", kind, as, data, err)
+					t.Errorf("kind %d decrypts as %d: %q, %v; want that its key is missing", kind, as, data, err)
 				}
 			case kind == as:
 				if err != nil || !strings.Contains(string(data), secret) {
-					t.Errorf("%q decrypts as %q, %v", kind, data, err)
+					t.Errorf("kind %d decrypts as %q, %v", kind, data, err)
 				}
 			case err == nil || !strings.Contains(err.Error(), "another name or kind of data"):
-				t.Errorf("%q decrypts as %q: %q, %v", kind, as, data, err)
+				t.Errorf("kind %d decrypts as %d: %q, %v", kind, as, data, err)
 			}
 		}
 	}
@@ -110,7 +110,7 @@ func TestEncryptedKinds(t *testing.T) {
 		drain(both)
 		for n, p := range pushed {
 			if i := info(t, b, p.ID); i.State != backend.Failed || len(i.Errors) != 1 {
-				t.Errorf("the job with %q for its payload is %+v", everyKind[n+1], i)
+				t.Errorf("the job with kind %d for its payload is %+v", everyKind[n+1], i)
 			}
 		}
 		if ran.Load() != 1 {

@@ -11,19 +11,22 @@ import (
 	"github.com/plainjobs/plainjobs/encrypt"
 )
 
-// A Kind of data begins the name for which the codec encrypts them, so that data of one kind do not
-// decrypt as another. The job's or the signal's name follows. No job's name has a space.
-type Kind string
+// A Kind of data is a part of the name for which the codec encrypts them, so that data of one kind do
+// not decrypt as another.
+type Kind uint8
 
 // All kinds of data.
 const (
-	KindPayload Kind = "" // of a job or a stored schedule
-	KindResult  Kind = "result "
-	KindStep    Kind = "step "   // the result of a step
-	KindError   Kind = "error "  // the text or the stack of an error
-	KindLog     Kind = "log "    // the log of a run
-	KindSignal  Kind = "signal " // the value of a signal
+	KindPayload Kind = iota // of a job or a stored schedule
+	KindResult
+	KindStep   // the result of a step
+	KindError  // the text or the stack of an error
+	KindLog    // the log of a run
+	KindSignal // the value of a signal
 )
+
+// kinds begin the codec's names. The name of the job or signal follows. No job's name has a space.
+var kinds = [...]string{"", "result ", "step ", "error ", "log ", "signal "}
 
 // Encrypt returns data of the job or signal with a name as they are stored. The codec is the user's
 // code.
@@ -36,7 +39,7 @@ func (q *Queue) Encrypt(kind Kind, name string, data []byte) (encrypted []byte, 
 			encrypted, err = nil, fmt.Errorf("the codec panicked while it encrypted: %T", v)
 		}
 	}()
-	if encrypted, err = q.Codec.Encrypt(string(kind)+name, data); err != nil {
+	if encrypted, err = q.Codec.Encrypt(kinds[kind]+name, data); err != nil {
 		return nil, fmt.Errorf("the codec does not encrypt it: %w", err)
 	}
 	return encrypted, nil
@@ -63,7 +66,7 @@ func (q *Queue) Decrypt(kind Kind, name string, encrypted []byte) (data []byte, 
 			data, err = nil, fmt.Errorf("the codec panicked while it decrypted: %T", v)
 		}
 	}()
-	data, err = q.Codec.Decrypt(string(kind)+name, encrypted)
+	data, err = q.Codec.Decrypt(kinds[kind]+name, encrypted)
 	if errors.Is(err, encrypt.ErrUnavailable) {
 		err = &keyError{err}
 	}
