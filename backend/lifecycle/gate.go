@@ -26,6 +26,16 @@ func Moved(from, to backend.State) Tally {
 	return Tally{}.plus(from, -1).plus(to, 1)
 }
 
+// Corrected returns the change that corrects a gate that counts surplus open members too many: these
+// are gone without having been counted, as if cancelled. With a negative surplus there are members that
+// the gate does not count, and which are new to it.
+func Corrected(surplus int64) Tally {
+	if surplus < 0 {
+		return Tally{Open: -surplus, Total: -surplus}
+	}
+	return Tally{Open: -surplus, Cancelled: surplus}
+}
+
 func (t Tally) plus(s backend.State, n int64) Tally {
 	switch s {
 	case backend.Done:

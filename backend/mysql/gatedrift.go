@@ -50,11 +50,7 @@ func (t *tx) repairGates(ids []int64) error {
 		if len(locked) == 0 || surplus == 0 {
 			continue
 		}
-		change := lifecycle.Tally{Open: -surplus, Cancelled: surplus}
-		if surplus < 0 {
-			change = lifecycle.Tally{Open: -surplus, Total: -surplus}
-		}
-		t.tally(id, change)
+		t.tally(id, lifecycle.Corrected(surplus))
 		if err := t.writeTallies(); err != nil { // the next one waits for the lock
 			return err
 		}

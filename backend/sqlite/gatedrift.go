@@ -68,11 +68,7 @@ func (b *Backend) repairGate(t *tx, id int64) error {
 	if err != nil {
 		return err
 	}
-	change := lifecycle.Tally{Open: -surplus, Cancelled: surplus}
-	if surplus < 0 {
-		change = lifecycle.Tally{Open: -surplus, Total: -surplus}
-	}
-	b.tally(t, id, change)
+	b.tally(t, id, lifecycle.Corrected(surplus))
 	return nil
 }
 
