@@ -97,7 +97,7 @@ func Record(ctx context.Context, v any) error {
 	if i == nil {
 		return errors.New("plainjobs: Record outside of a handler")
 	}
-	if err := i.RefuseBatch("Record"); err != nil {
+	if err := engine.Lookup(i.Job.Name).RefuseBatch("Record"); err != nil {
 		return err
 	}
 	encoded, err := encodeResult(i, v)

@@ -126,7 +126,7 @@ func runOf(ctx context.Context, what string) (*engine.Info, error) {
 	if run == nil {
 		return nil, fmt.Errorf("plainjobs: %s outside of a handler: pass the context of the handler", what)
 	}
-	return run, run.RefuseBatch(what)
+	return run, engine.Lookup(run.Job.Name).RefuseBatch(what)
 }
 
 // stepError adds the package's name to an error, but not to that of a run that is to sleep.

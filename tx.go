@@ -60,10 +60,11 @@ func complete(ctx context.Context, tx *sql.Tx, result []byte) error {
 	case tx == nil:
 		return errors.New("plainjobs: Complete with a nil transaction")
 	}
-	if err := i.RefuseBatch("Complete"); err != nil {
+	d := engine.Lookup(i.Job.Name)
+	if err := d.RefuseBatch("Complete"); err != nil {
 		return err
 	}
-	if d := engine.Lookup(i.Job.Name); d != nil && d.Results && result == nil {
+	if d != nil && d.Results && result == nil {
 		return fmt.Errorf("plainjobs: complete: job %s has a result: call the Complete method of its ResultJob", d.Name)
 	}
 	if result == nil {

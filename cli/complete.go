@@ -71,3 +71,11 @@ func (p *program) storedNames(ctx context.Context) (names []string) {
 	}
 	return names
 }
+
+// definedSchedules returns the names of the schedules that the program defines.
+func definedSchedules() (names []string) {
+	for _, s := range engine.Schedules() {
+		names = append(names, s.Name)
+	}
+	return names
+}

@@ -14,8 +14,9 @@ import (
 // followLook is how often follow reads the job.
 const followLook = 500 * time.Millisecond
 
-func logTitle(l *backend.RunLog) string {
-	return fmt.Sprintf("log of attempt %d, %s", l.Attempt, l.At.UTC().Format("2006-01-02 15:04:05.000 MST"))
+// titleOf returns the title of what an attempt left.
+func titleOf(what string, attempt int, at time.Time) string {
+	return fmt.Sprintf("%s of attempt %d, %s", what, attempt, at.UTC().Format("2006-01-02 15:04:05.000 MST"))
 }
 
 // follow prints what is logged after i was read, until the job has finished.
@@ -56,7 +57,7 @@ func (s *screen) newLogs(shown, next []backend.RunLog) {
 	}
 	for n := max(last, 0); n < len(next); n++ {
 		if n > last {
-			s.block(logTitle(&next[n]), next[n].Text)
+			s.block(titleOf("log", next[n].Attempt, next[n].At), next[n].Text)
 			continue
 		}
 		for line := range strings.Lines(newText(shown[len(shown)-1].Text, next[n].Text)) {

@@ -42,12 +42,7 @@ runs are shown as well.`,
 	c.Flags().IntVar(&limit, "limit", 100, "at most `N` stored schedules, up to 1000")
 	c.Flags().BoolVar(&remove, "remove", false, "delete the stored schedule NAME; its jobs stay")
 	jsonFlag(c)
-	completesFirst(c, func() (names []string) {
-		for _, s := range engine.Schedules() {
-			names = append(names, s.Name)
-		}
-		return names
-	})
+	completesFirst(c, definedSchedules)
 	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
 		if next < 0 || next > 1000 {
 			return usage("--next %d is out of range: give 0 to 1000", next)

@@ -170,11 +170,11 @@ func (s *screen) show(i *plainjobs.Info, why string, steps []backend.Step) error
 		s.block("result", pretty(i.Result))
 	}
 	for _, l := range i.Logs {
-		s.block(logTitle(&l), l.Text)
+		s.block(titleOf("log", l.Attempt, l.At), l.Text)
 	}
 	for _, e := range i.Errors {
 		if e.Stack != "" {
-			s.block(fmt.Sprintf("stack of attempt %d, %s", e.Attempt, e.At.UTC().Format("2006-01-02 15:04:05.000 MST")), e.Stack)
+			s.block(titleOf("stack", e.Attempt, e.At), e.Stack)
 		}
 	}
 	return nil

@@ -10,7 +10,6 @@ import (
 
 	"github.com/plainjobs/plainjobs"
 	"github.com/plainjobs/plainjobs/backend"
-	"github.com/plainjobs/plainjobs/internal/engine"
 )
 
 // A run is a job that a tick of a stored schedule pushed.
@@ -91,12 +90,7 @@ not push another one, unless the schedule's task has its own unique key.`,
 	c.Flags().StringVar(&from, "from", "", "the first tick is at `TIME` or later: a time, or a duration before now, e.g. 7d")
 	c.Flags().StringVar(&to, "to", "0s", "all ticks are before `TIME`")
 	jsonFlag(c)
-	completesFirst(c, func() (names []string) {
-		for _, s := range engine.Schedules() {
-			names = append(names, s.Name)
-		}
-		return names
-	})
+	completesFirst(c, definedSchedules)
 	return p.command(c, func(ctx context.Context, s *screen, args []string) error {
 		if from == "" {
 			return usage("backfill: give --from; usage: %s", c.UseLine())

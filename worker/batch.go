@@ -25,10 +25,6 @@ type batch struct {
 
 var _ engine.Batch = (*batch)(nil)
 
-func newBatch(runs []*run) *batch {
-	return &batch{runs: runs, total: len(runs)}
-}
-
 // Len implements [engine.Batch].
 func (b *batch) Len() int { return len(b.runs) }
 
@@ -169,10 +165,9 @@ func (d *dispatcher) nextBatch(last []outcome, slot int64) *batch {
 			d.started++
 			runs = append(runs, r)
 		}
-		b := newBatch(runs)
-		b.runs = b.runs[:0]
+		b := &batch{runs: runs[:0], total: len(runs)}
 		for _, r := range runs {
-			if r.startIn(b, d.handlers, d.queue, slot) {
+			if r.start(d.handlers, d.queue, slot, b) {
 				b.runs = append(b.runs, r)
 				continue
 			}

@@ -58,7 +58,7 @@ func (d *dispatcher) next(last outcome, slot int64) *run {
 		}
 		r := d.waiting.pop()
 		d.started++
-		if !r.start(d.handlers, d.queue, slot) {
+		if !r.start(d.handlers, d.queue, slot, r) {
 			d.limits.free(r)
 			d.drop(r)
 			d.wakeIfDemand()

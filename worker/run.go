@@ -51,17 +51,8 @@ const (
 )
 
 // start makes the run one that a slot has and reports whether it may: a lost one
-// may not.
-func (r *run) start(parent context.Context, q *engine.Queue, slot int64) bool {
-	return r.startAs(r, parent, q, slot)
-}
-
-// startIn is start of a run in a batch.
-func (r *run) startIn(b *batch, parent context.Context, q *engine.Queue, slot int64) bool {
-	return r.startAs(b, parent, q, slot)
-}
-
-func (r *run) startAs(reporter engine.ProgressReporter, parent context.Context, q *engine.Queue, slot int64) bool {
+// may not. The reporter is the run or its batch.
+func (r *run) start(parent context.Context, q *engine.Queue, slot int64, reporter engine.ProgressReporter) bool {
 	r.slot = slot
 	r.ctx.Start(parent, q, r.job)
 	r.ctx.Info.Progress = reporter

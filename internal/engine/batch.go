@@ -35,10 +35,10 @@ func BatchOf(ctx context.Context) Batch {
 	return b
 }
 
-// RefuseBatch returns an error if i is the run of a batch, also of a batch of one in a test.
-// what needs a single job.
-func (i *Info) RefuseBatch(what string) error {
-	if d := Lookup(i.Job.Name); d != nil && d.Batch {
+// RefuseBatch returns an error if the job runs in batches, also in a batch of one in a test. what
+// needs a single job. d may be nil.
+func (d *Definition) RefuseBatch(what string) error {
+	if d != nil && d.Batch {
 		return fmt.Errorf("plainjobs: %s in a handler of DefineBatch, whose jobs run together: define job %s with Define", what, d.Name)
 	}
 	return nil

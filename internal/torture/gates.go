@@ -194,7 +194,7 @@ func (g *gating) judgeMembers(e ending, effects map[int64]int) {
 			g.result.faultf("jobs %d and %d are of task %d", other, id, j.N)
 		}
 		numbers[j.N] = id
-		member := j.N%child.NumbersOfGroup < child.NumbersOfGroup-10
+		member := !child.IsCallback(j.N)
 		switch {
 		case j.State != "done" && j.State != "failed" && j.State != "cancelled":
 			unfinished++

@@ -98,21 +98,17 @@ func (c *Cache) add(jobs []backend.Job, scattered bool) {
 		gated = gated || jobs[i].Gating != nil
 	}
 	var claim *Claim
-	runs := ClaimsOf(jobs)
-	for _, r := range runs {
+	for _, r := range ClaimsOf(jobs) {
 		if scattered && claim != nil && claim.Seed == r.Seed {
 			claim.Last, claim.Scattered = r.Last, true
 		} else {
 			claim = &Claim{Run: r, gated: gated}
 		}
 		claim.left += int32(r.Last - r.First + 1) //nolint:gosec // a claim is bounded
-		c.bySeed[r.Seed] = append(c.bySeed[r.Seed], part{r, claim})
+		held := c.bySeed[r.Seed]
+		at := sort.Search(len(held), func(i int) bool { return held[i].First > r.First })
+		c.bySeed[r.Seed] = slices.Insert(held, at, part{r, claim})
 		c.parts++
-	}
-	for i, r := range runs {
-		if i == 0 || runs[i-1].Seed != r.Seed {
-			slices.SortFunc(c.bySeed[r.Seed], func(a, b part) int { return cmp.Compare(a.First, b.First) })
-		}
 	}
 }
 

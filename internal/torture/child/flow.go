@@ -137,8 +137,7 @@ func (g *grouping) pushFlow(ctx context.Context, first int64, random *rand.Rand)
 	if err := send(0); err != nil {
 		return err
 	}
-	number := func(n int64) plainjobs.Task { return callback.With(Task{N: first + callbackFrom + n}) }
-	flow, err := g.queue.PerformFlow(ctx, &b.Flow, plainjobs.OnEnd(number(0)), plainjobs.OnDone(number(1)), plainjobs.OnFailure(number(2)))
+	flow, err := g.queue.PerformFlow(ctx, &b.Flow, callbacks(first)...)
 	if err != nil {
 		return err
 	}

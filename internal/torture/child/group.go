@@ -29,6 +29,15 @@ const (
 	callbackFrom   = 90
 )
 
+// IsCallback reports whether the number of a task is that of a callback.
+func IsCallback(n int64) bool { return n%NumbersOfGroup >= callbackFrom }
+
+// callbacks returns those of the group whose numbers begin with first.
+func callbacks(first int64) []plainjobs.GroupOption {
+	number := func(n int64) plainjobs.Task { return callback.With(Task{N: first + callbackFrom + n}) }
+	return []plainjobs.GroupOption{plainjobs.OnEnd(number(0)), plainjobs.OnDone(number(1)), plainjobs.OnFailure(number(2))}
+}
+
 // Steps is the number of steps of a member. The last one is in a transaction of the
 // application.
 const Steps = 3
@@ -91,8 +100,7 @@ func (g *grouping) push(ctx context.Context) {
 }
 
 func (g *grouping) pushGroup(ctx context.Context, first int64, random *rand.Rand) error {
-	number := func(n int64) plainjobs.Task { return callback.With(Task{N: first + callbackFrom + n}) }
-	group, err := g.queue.Group(ctx, plainjobs.OnEnd(number(0)), plainjobs.OnDone(number(1)), plainjobs.OnFailure(number(2)))
+	group, err := g.queue.Group(ctx, callbacks(first)...)
 	if err != nil {
 		return err
 	}
