@@ -345,7 +345,7 @@ func (q *Queue) RunSchedule(ctx context.Context, name string) (int64, error) {
 // jobNow returns the job of a schedule for a tick that is now.
 func (q *Queue) jobNow(ctx context.Context, name string) (backend.NewJob, error) {
 	if own := q.engine().Schedule(name); own != nil {
-		return q.encrypted(own.Make(q.engine().Now()))
+		return q.engine().Make(own, q.engine().Now())
 	}
 	s, now, err := q.storedSchedule(ctx, name)
 	if err != nil {

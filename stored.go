@@ -89,7 +89,10 @@ func (q *Queue) storedOf(name, expression, where string, task Task, opts []Sched
 	if d := q.engine().Description; err == nil && d != nil {
 		err = check.Fields(*d, &job)
 	}
-	if job, err = q.encrypted(job, err); err == nil {
+	if err == nil {
+		err = q.engine().EncryptJob(&job)
+	}
+	if err == nil {
 		err = check.NewJobs([]backend.NewJob{engine.JobOfTick(job, name, time.Now())})
 	}
 	if err != nil {
@@ -97,14 +100,6 @@ func (q *Queue) storedOf(name, expression, where string, task Task, opts []Sched
 	}
 	s.Task = func(time.Time) (backend.NewJob, error) { return job, nil }
 	return s, &backend.StoredSchedule{Name: name, Definition: s.Definition(), Job: job}, nil
-}
-
-// encrypted returns a job that was made without error, with its payload encrypted.
-func (q *Queue) encrypted(job backend.NewJob, err error) (backend.NewJob, error) {
-	if err == nil {
-		err = q.engine().EncryptJob(&job)
-	}
-	return job, err
 }
 
 // changeSchedule changes a stored schedule. A queue for tests, whose store cannot join a transaction,
@@ -259,7 +254,7 @@ func (q *Queue) planOf(name string, stored *backend.StoredSchedule) (plan engine
 	if own := q.engine().Schedule(name); own != nil {
 		plan.Timing = own.Timing
 		plan.Location, err = own.Location()
-		return plan, func(tick time.Time) (backend.NewJob, error) { return q.encrypted(own.Make(tick)) }, err
+		return plan, func(tick time.Time) (backend.NewJob, error) { return q.engine().Make(own, tick) }, err
 	}
 	if stored == nil {
 		return plan, nil, fmt.Errorf("%w: no schedule is stored under the name, and this program defines none", ErrNotFound)

@@ -208,10 +208,7 @@ func Tick(tb testing.TB, q *plainjobs.Queue, name string, tick time.Time) int64 
 	if s == nil {
 		tb.Fatalf("plainjobstest: no schedule %q is defined", name)
 	}
-	job, err := s.Make(tick)
-	if err == nil {
-		err = (*engine.Handle)(q).Queue().EncryptJob(&job)
-	}
+	job, err := (*engine.Handle)(q).Queue().Make(s, tick)
 	if err != nil {
 		tb.Fatalf("plainjobstest: tick of %s: %v", name, err)
 	}

@@ -103,10 +103,7 @@ func (t *ticker) atStart(ctx context.Context) error {
 		if !own.AtStart {
 			continue
 		}
-		job, err := own.Make(time.Now())
-		if err == nil {
-			err = t.queue.EncryptJob(&job)
-		}
+		job, err := t.queue.Make(own.Schedule, time.Now())
 		if err == nil {
 			if job.Unique.Key == "" {
 				job.Unique.Key = "schedule start " + own.Name
@@ -313,11 +310,8 @@ func (t *ticker) push(ctx context.Context, own *schedule, plan tickPlan) (time.T
 	}
 	var jobs []backend.NewJob
 	for _, tick := range ticks {
-		job, err := own.Make(tick)
+		job, err := t.queue.Make(own.Schedule, tick)
 		if err != nil {
-			return next, unmadeError{err}
-		}
-		if err := t.queue.EncryptJob(&job); err != nil {
 			return next, unmadeError{err}
 		}
 		jobs = append(jobs, job)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -54,6 +55,15 @@ func (q *Queue) EncryptJob(job *backend.NewJob) (err error) {
 		return fmt.Errorf("payload of job %s: %w", job.Name, err)
 	}
 	return nil
+}
+
+// Make returns the job that a tick of a schedule pushes, encrypted.
+func (q *Queue) Make(s *Schedule, tick time.Time) (backend.NewJob, error) {
+	job, err := s.Make(tick)
+	if err == nil {
+		err = q.EncryptJob(&job)
+	}
+	return job, err
 }
 
 // Decrypt returns stored data as they were before Encrypt.

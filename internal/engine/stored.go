@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
@@ -37,24 +36,8 @@ func PlanOf(s *backend.StoredSchedule) (p StoredPlan, err error) {
 		return p, errors.New("this program cannot read the definition: a newer version wrote it")
 	}
 	p.Timing = timing
-	p.Location, err = locations.get(timing)
+	p.Location, err = timing.Location()
 	return p, err
-}
-
-// locations has each zone that was loaded: loading one reads a file.
-var locations zones
-
-type zones struct{ byName sync.Map }
-
-func (z *zones) get(t Timing) (*time.Location, error) {
-	if zone, ok := z.byName.Load(t.Zone); ok {
-		return zone.(*time.Location), nil
-	}
-	zone, err := t.Location()
-	if err == nil {
-		z.byName.Store(t.Zone, zone)
-	}
-	return zone, err
 }
 
 // JobOfTick returns a job with the schedule and the tick in its metadata.

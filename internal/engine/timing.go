@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/plainjobs/plainjobs/internal/cron"
@@ -66,8 +67,14 @@ func TimingOf(definition string) (t Timing, job string, ok bool) {
 // Same reports whether two timings have the same text.
 func (t Timing) Same(other Timing) bool { return t.Spec == other.Spec && t.Zone == other.Zone }
 
+// locations has each zone that was loaded, by name: loading one reads a file.
+var locations sync.Map
+
 // Location returns the time zone.
 func (t Timing) Location() (*time.Location, error) {
+	if zone, ok := locations.Load(t.Zone); ok {
+		return zone.(*time.Location), nil
+	}
 	if t.Zone == "Local" {
 		return nil, errors.New("the zone Local differs between machines: name a zone, such as Europe/Berlin")
 	}
@@ -75,6 +82,7 @@ func (t Timing) Location() (*time.Location, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: on a system without a time zone database, import time/tzdata", err)
 	}
+	locations.Store(t.Zone, zone)
 	return zone, nil
 }
 
