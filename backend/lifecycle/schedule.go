@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/plainjobs/plainjobs/backend"
+	"github.com/plainjobs/plainjobs/backend/check"
 )
 
 // DefinedError refuses to store a schedule under a name that programs define.
@@ -16,6 +17,24 @@ func DefinedError(name string) error {
 // StoredError refuses to define a schedule whose name is that of a stored one.
 func StoredError(name string) error {
 	return &nameError{name, "a stored schedule has this name: use another name, or remove the stored one first"}
+}
+
+// ChangeStored returns what change makes, at now, of the stored schedule old of a name; nil means that
+// there is none. live says that programs define a schedule of the name.
+func ChangeStored(name string, old *backend.StoredSchedule, live bool, now time.Time,
+	change func(now time.Time, old *backend.StoredSchedule) (*backend.StoredSchedule, error),
+) (*backend.StoredSchedule, error) {
+	next, err := change(now, old)
+	if err != nil || next == nil {
+		return nil, err
+	}
+	if err := check.StoredSchedule(name, next); err != nil {
+		return nil, err
+	}
+	if live {
+		return nil, DefinedError(name)
+	}
+	return next, nil
 }
 
 // A nameError matches [backend.ErrInvalid].

@@ -87,12 +87,7 @@ func (b *Backend) ChangeSchedule(ctx context.Context, tx *sql.Tx, name string, c
 		c := cloneStored(*s)
 		old = &c
 	}
-	next, err := change(lifecycle.Time(b.now()), old)
-	if err == nil && next != nil {
-		if err = check.StoredSchedule(name, next); err == nil && live {
-			err = lifecycle.DefinedError(name)
-		}
-	}
+	next, err := lifecycle.ChangeStored(name, old, live, lifecycle.Time(b.now()), change)
 	if err != nil {
 		return fmt.Errorf("memory: change schedule: %w", err)
 	}

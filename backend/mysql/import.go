@@ -159,9 +159,8 @@ func (a *importBatch) sift(jobs []backend.Record) error {
 			if err != nil {
 				return err
 			}
-			keep := lifecycle.Retention(history, r.State)
 			kept := r.State != backend.Cancelled && microsOf(r.KeyUntil) > a.now || a.KeptByFlow(&r)
-			if !kept && (keep < 0 || a.now-r.FinishedAt.UnixMicro() >= keep.Microseconds()) {
+			if !kept && lifecycle.Of(&r).Past(history, a.now) {
 				a.tellGates(&r)
 				a.result.Pruned = append(a.result.Pruned, r.ID)
 				continue

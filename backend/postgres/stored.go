@@ -137,12 +137,7 @@ func (t *tx) changeSchedule(name string, change func(time.Time, *backend.StoredS
 	if err != nil {
 		return false, err
 	}
-	next, err := change(instant(now), old)
-	if err == nil && next != nil {
-		if err = check.StoredSchedule(name, next); err == nil && n.live {
-			err = lifecycle.DefinedError(name)
-		}
-	}
+	next, err := lifecycle.ChangeStored(name, old, n.live, instant(now), change)
 	if err != nil {
 		return false, rejected{err}
 	}

@@ -86,12 +86,7 @@ func (b *Backend) changeSchedule(t *tx, name string, change func(time.Time, *bac
 	if err != nil {
 		return err
 	}
-	next, err := change(instant(b.now()), old)
-	if err == nil && next != nil {
-		if err = check.StoredSchedule(name, next); err == nil && live {
-			err = lifecycle.DefinedError(name)
-		}
-	}
+	next, err := lifecycle.ChangeStored(name, old, live, instant(b.now()), change)
 	switch {
 	case err != nil:
 		return rejected{err}
