@@ -197,12 +197,20 @@ func (h *history) read(p *process, text []byte, result *Result) error {
 			if run.accepted {
 				// The heartbeat had read the lease before it was settled. Its
 				// release is refused, as it must be.
+				if kind == child.NoteAccepted && string(f[3]) != run.ending {
+					result.faultf("lease %d ended twice: %s, then %s", run.token, run.ending, f[3])
+				}
 				continue
 			}
 			if run.ended > 0 && run.outcome != child.OutcomeLost && !run.lost {
 				unsettled--
 			}
 			run.accepted, run.lost = kind == child.NoteAccepted, kind == child.NoteLost
+			if run.accepted {
+				// If the reply to a claim is late, its worker may release a lease and complete
+				// it at the same time. This says which of them the store accepted.
+				run.ending, run.settles = string(f[3]), n[4]
+			}
 		}
 	}
 	return nil

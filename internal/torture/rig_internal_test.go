@@ -30,10 +30,13 @@ func TestUnreturnedClaim(t *testing.T) {
 		faults int
 		bad    bool
 	}{
-		{"c 1 50 7 1 0 1\ns 2 50 done\na 3 50\n", 0, false},
-		{"s 2 51 release\na 3 51\nz 4 51 refused\n", 0, false},
+		{"c 1 50 7 1 0 1\ns 2 50 done\na 3 50 done 2\n", 0, false},
+		{"s 2 51 release\na 3 51 release 2\nz 4 51 refused\n", 0, false},
 		{"s 2 51 release\nl 3 51\nz 4 51 accepted\n", 1, false},
 		{"s 2 51 done\n", 0, true},
+		// The worker releases a lease whose claim returns meanwhile, and completes it.
+		{"c 1 50 7 1 0 1\ns 2 50 release\ns 3 50 done\nl 4 50\nz 5 50 refused\na 6 50 release 2\n", 0, false},
+		{"c 1 50 7 1 0 1\ns 2 50 release\ns 3 50 done\na 4 50 release 2\na 5 50 done 3\n", 1, false},
 	} {
 		h := &history{runs: map[int64]*run{}, unreturned: map[int64]bool{}, left: map[*process]int{}}
 		var result Result

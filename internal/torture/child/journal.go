@@ -55,7 +55,7 @@ const (
 	NoteStarted  = 'r' // token, id, attempt
 	NoteEnded    = 'e' // token, outcome
 	NoteSettles  = 's' // token, ending: about to be settled
-	NoteAccepted = 'a' // token: settled
+	NoteAccepted = 'a' // token, ending, when the settlement began: settled
 	NoteLost     = 'l' // token: no longer held
 	NoteStale    = 'z' // token, "accepted" or "refused": settled although lost
 	NoteReaped   = 'p' // workers found dead, jobs rescued, jobs failed

@@ -113,14 +113,23 @@ func (r *recorder) settle(
 		gone[l.Token] = true
 	}
 	now := time.Now()
-	var accepted []int64
+	var accepted []int
+	var ended []int64 // tokens
 	for i := range n {
-		if token, _ := of(i); !gone[token] {
-			accepted = append(accepted, token)
+		token, ending := of(i)
+		if gone[token] {
+			continue
+		}
+		accepted = append(accepted, i)
+		if ending != Released { // a worker that releases an unknown lease may start its run yet
+			ended = append(ended, token)
 		}
 	}
-	r.forget(accepted)
-	r.note(now, NoteAccepted, len(accepted), func(i int) string { return fmt.Sprint(accepted[i]) })
+	r.forget(ended)
+	r.note(now, NoteAccepted, len(accepted), func(i int) string {
+		token, ending := of(accepted[i])
+		return fmt.Sprintf("%d %s %d", token, ending, began.UnixMicro())
+	})
 	r.note(now, NoteLost, len(lost), func(i int) string { return fmt.Sprint(lost[i].Token) })
 	for _, l := range lost {
 		r.settleStale(l)
